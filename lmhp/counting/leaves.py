@@ -1,0 +1,224 @@
+"""Law 2: every parameter leaf has one row, and everything that treats leaves differently reads it here.
+
+A row gives a leaf's *kind* (what the count calls it), its *role* (what the optimizer may do to it) and its *axes*.
+Counts, decay masks, per-kind rates, freezing, initialization, parametrization, Muon's matrices, per-layer norms and
+sharding read this table and nothing else. It is total and disjoint: a leaf that matches no row, or two, is an error.
+
+Axes are single letters of the dimension key (`lmhp.model`); of a matrix, those left of `>` are contracted with the
+input. A leaf with one axis more than its row says is stacked over layers, N first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from typing import Any, Callable, Iterator
+
+KINDS = ('embedding', 'positional', 'attention', 'feed_forward', 'normalization', 'output', 'other')
+ROLES = ('weight', 'bias', 'scale', 'table')
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One rule of the table.
+
+  Attributes:
+    pattern: the leaf's path; `*` stands for any one name, `**` for any names.
+    kind: one of `KINDS`.
+    role: one of `ROLES`: a matrix that multiplies, an additive bias, a normalization gain, a table of rows looked up.
+    axes: letters; of a weight, `contracted > produced`.
+    residual: the weight writes into the residual stream (GPT-2 scales its initialization by depth).
+  """
+
+  pattern: str
+  kind: str
+  role: str
+  axes: str
+  residual: bool = False
+
+
+TABLE = (
+    Row('embedding/table', 'embedding', 'table', 'V D'),
+    Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
+    Row('embedding/project/bias', 'embedding', 'bias', 'D'),
+    Row('positional/table', 'positional', 'table', 'L D'),
+    Row('*/relative_bias/table', 'positional', 'table', 'U H'),
+    Row('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
+    Row('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
+    Row('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
+    Row('**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True),
+    Row('**/attention/query/bias', 'attention', 'bias', 'H K'),
+    Row('**/attention/key/bias', 'attention', 'bias', 'G K'),
+    Row('**/attention/value/bias', 'attention', 'bias', 'G K'),
+    Row('**/attention/output/bias', 'attention', 'bias', 'D'),
+    Row('**/attention/sinks', 'attention', 'bias', 'H'),
+    Row('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+    Row('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
+    Row('**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
+    Row('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
+    Row('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
+    Row('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
+    Row('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
+    Row('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
+    Row('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
+    Row('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
+    Row('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
+    Row('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
+    Row('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
+    Row('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
+    Row('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
+    Row('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
+    Row('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
+    Row('embedding_norm/scale', 'normalization', 'scale', 'D'),
+    Row('embedding_norm/bias', 'normalization', 'bias', 'D'),
+    Row('final_norm/scale', 'normalization', 'scale', 'D'),
+    Row('final_norm/bias', 'normalization', 'bias', 'D'),
+    Row('output/project/kernel', 'embedding', 'weight', 'D > X'),
+    Row('output/kernel', 'output', 'weight', 'D > V'),
+    Row('output/bias', 'output', 'bias', 'V'),
+)
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern:
+  """The pattern as a regular expression over whole paths."""
+  parts = [r'.+' if p == '**' else r'[^/]+' if p == '*' else re.escape(p) for p in pattern.split('/')]
+  return re.compile('/'.join(parts))
+
+
+@functools.cache
+def row_of(path: str) -> Row:
+  """The one row that a path matches.
+
+  Args:
+    path: names joined by `/`, as `decoder/segment_0/attention/query/kernel`.
+
+  Raises:
+    KeyError: where no row matches, or more than one.
+  """
+  rows = [row for row in TABLE if _compiled(row.pattern).fullmatch(path)]
+  if len(rows) != 1:
+    found = 'no row' if not rows else 'rows ' + ', '.join(row.pattern for row in rows)
+    raise KeyError(f'parameter {path!r} matches {found} of the leaf table (lmhp/counting/leaves.py)')
+  return rows[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """One parameter: its path, its shape and its row.
+
+  Attributes:
+    path: names joined by `/`.
+    shape: sizes of its axes, layers first where stacked.
+    row: its row of the table.
+  """
+
+  path: str
+  shape: tuple[int, ...]
+  row: Row
+
+  @property
+  def kind(self) -> str:
+    return self.row.kind
+
+  @property
+  def role(self) -> str:
+    return self.row.role
+
+  @property
+  def size(self) -> int:
+    """How many numbers it holds, all layers together."""
+    return math.prod(self.shape)
+
+  @property
+  def stacked(self) -> bool:
+    """Whether its first axis is the layers'."""
+    return len(self.shape) == len(self.row.axes.replace('>', '').split()) + 1
+
+  @property
+  def axes(self) -> tuple[str, ...]:
+    """One letter for each dimension of `shape`."""
+    return ('N',) * self.stacked + tuple(self.row.axes.replace('>', '').split())
+
+  @property
+  def input_axes(self) -> tuple[int, ...]:
+    """Positions in `shape` that are contracted with the input; of a weight alone."""
+    n = len(self.row.axes.split('>')[0].split()) if '>' in self.row.axes else 0
+    return tuple(range(self.stacked, self.stacked + n))
+
+  @property
+  def output_axes(self) -> tuple[int, ...]:
+    """Positions in `shape` that are produced; of a weight alone."""
+    if '>' not in self.row.axes:
+      return ()
+    return tuple(range(self.stacked + len(self.input_axes), len(self.shape)))
+
+  @property
+  def fan_in(self) -> int:
+    """Product of the contracted axes; of a table or a vector 1."""
+    return math.prod(self.shape[i] for i in self.input_axes)
+
+  @property
+  def fan_out(self) -> int:
+    """Product of the produced axes; of a table or a vector 1."""
+    return math.prod(self.shape[i] for i in self.output_axes)
+
+  @property
+  def layer_axes(self) -> tuple[int, ...]:
+    """Positions that belong to one layer's parameter: all but N."""
+    return tuple(range(self.stacked, len(self.shape)))
+
+  @property
+  def is_hidden_matrix(self) -> bool:
+    """A weight between activations inside a layer: what Muon orthogonalizes, and muP calls hidden."""
+    return self.role == 'weight' and self.kind not in ('embedding', 'output')
+
+
+def walk(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """The leaves of a nested dict with their paths, in sorted order (jax's own)."""
+  if isinstance(tree, dict):
+    for name in sorted(tree):
+      yield from walk(tree[name], f'{prefix}/{name}' if prefix else name)
+  elif tree is not None:
+    yield prefix, tree
+
+
+def leaf_of(path: str, array: Any) -> Leaf:
+  """The `Leaf` of a path and anything with a `shape`.
+
+  Raises:
+    KeyError: where the path matches no row or two, or the shape has another number of axes than the row.
+  """
+  leaf = Leaf(path, tuple(array.shape), row_of(path))
+  if len(leaf.axes) != len(leaf.shape):
+    raise KeyError(f'parameter {path!r} has shape {leaf.shape}, its row has axes {leaf.row.axes!r}')
+  return leaf
+
+
+def leaves(params: Any) -> list[Leaf]:
+  """All leaves of a parameter tree (arrays or shapes), in jax's order."""
+  return [leaf_of(path, array) for path, array in walk(params)]
+
+
+def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: str = '') -> Any:
+  """`function(leaf, array, *other_arrays)` over a parameter tree, keeping its form.
+
+  Args:
+    function: takes the `Leaf`, the array, and the array at the same path of each of `others`.
+    params: nested dict of arrays or shapes.
+    *others: trees of the same form.
+    prefix: path of `params` itself.
+  """
+  if isinstance(params, dict):
+    return {
+        name: map_leaves(function, params[name], *(o[name] for o in others), prefix=f'{prefix}/{name}' if prefix else name)
+        for name in params
+    }
+  return function(leaf_of(prefix, params), params, *others)

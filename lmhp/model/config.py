@@ -1,0 +1,229 @@
+"""`ModelConfig`: every architectural hyperparameter, checked in one place.
+
+One dataclass describes the published decoders; its names are fixed now so that encoders, encoder-decoders, experts,
+latent attention and other mixers add fields and rename none. Derived values (`None` below) are filled in by `resolve`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from lmhp.hypers import assign, section, static, traced, wrong
+
+ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh', 'quick_gelu', 'silu', 'relu_squared', 'identity')
+POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
+PLACEMENTS = ('pre', 'post', 'sandwich', 'output')
+ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
+
+
+@section('model')
+class ModelConfig:
+  """The network. All fields are structure but the dropout rates and the init scale."""
+
+  # sizes
+  architecture: str = static('decoder', 'which stacks there are', choices=('decoder',))
+  vocab_size: int | None = static(None, 'rows of the embedding; None takes the tokenizer\'s', unit='tokens', low=1)
+  max_seq_len: int = static(256, 'context: longest sequence the model is built for', unit='tokens', low=1,
+                            aliases=('block_size', 'n_ctx', 'n_positions', 'max_position_embeddings'))
+  d_model: int = static(256, 'width of the residual stream', low=1, aliases=('n_embd', 'hidden_size'))
+  n_layers: int = static(4, 'blocks', low=1, aliases=('n_layer', 'num_hidden_layers', 'depth'))
+  n_heads: int = static(4, 'query heads', low=1, aliases=('n_head', 'num_attention_heads'))
+  n_kv_heads: int | None = static(None, 'key and value heads; None is n_heads (MHA), 1 is MQA, between is GQA', low=1,
+                                  aliases=('num_key_value_heads',), source='arXiv:2305.13245')
+  head_dim: int | None = static(None, 'size of a head; None is d_model / n_heads', low=1)
+  d_ff: int | None = static(None, 'hidden size of the feed-forward part; None is 4 d_model', low=1,
+                            aliases=('intermediate_size', 'n_inner'))
+  embedding_dim: int | None = static(None, 'width of the embedding table where factorized; None is d_model', low=1,
+                                     source='arXiv:1909.11942 (ALBERT)')
+  tie_embeddings: bool = static(True, 'the head is the embedding table transposed', aliases=('tie_word_embeddings',))
+
+  # feed-forward
+  activation: str = static('gelu', 'nonlinearity of the feed-forward part', choices=ACTIVATIONS, aliases=('hidden_act',))
+  gated: bool = static(False, 'down(act(gate(x)) * up(x)) instead of down(act(up(x)))', source='arXiv:2002.05202')
+
+  # normalization
+  norm: str = static('layernorm', 'kind of normalization', choices=('layernorm', 'rmsnorm'))
+  norm_eps: float = static(1e-5, 'added to the variance', low=0.0)
+  norm_affine: bool = static(True, 'normalizations have a learned scale (OLMo: no)')
+  norm_bias: bool = static(False, 'normalizations have a learned bias')
+  norm_unit_offset: bool = static(False, 'the learned scale is 1 + w, w starting at 0 (Gemma, Nemotron)')
+  norm_placement: str = static('pre', 'x + f(norm x) | norm(x + f x) | x + norm f(norm x) | x + norm f x',
+                               choices=PLACEMENTS)
+  embedding_norm: bool = static(False, 'a normalization after the embedding (BLOOM)')
+  final_norm: bool | None = static(None, 'a normalization before the head; None is True unless placement is post')
+  parallel_residual: bool = static(False, 'attention and feed-forward read the same x and are added together')
+  shared_norm: bool = static(False, 'with parallel_residual, one normalization feeds both (GPT-J, Falcon-7B, Phi-2)')
+  qk_norm: str = static('none', 'normalization of queries and keys: per head, over all heads, or without weights',
+                        choices=('none', 'head', 'full', 'l2'), source='arXiv:2302.05442')
+
+  # biases
+  qkv_bias: bool = static(False, 'bias of query, key and value')
+  attention_output_bias: bool = static(False, 'bias of the attention output')
+  feed_forward_bias: bool = static(False, 'bias of the feed-forward matrices')
+  head_bias: bool = static(False, 'bias of the head')
+
+  # positions
+  position: str = static('rotary', 'how order is known', choices=POSITIONS)
+  position_offset: int = static(0, 'unused first rows of a learned table (OPT: 2)', low=0)
+  rotary_fraction: float = static(1.0, 'share of each head that rotates', low=0.0, open_low=True, high=1.0,
+                                  aliases=('rotary_pct', 'partial_rotary_factor'))
+  rotary_base: float = static(10_000.0, 'base of the rotation frequencies', low=1.0, open_low=True,
+                              aliases=('rope_theta',), source='arXiv:2104.09864')
+  rotary_base_local: float | None = static(None, 'base in windowed layers; None is rotary_base (Gemma 3)', low=1.0,
+                                           open_low=True, aliases=('rope_local_base_freq',))
+  rotary_interleaved: bool = static(False, 'rotate neighbours (GPT-J) instead of halves')
+  rotary_scaling: str = static('none', 'how frequencies stretch beyond the trained context', choices=ROTARY_SCALINGS)
+  rotary_scaling_factor: float = static(1.0, 'stretch', low=1.0)
+  rotary_original_max_seq_len: int | None = static(None, 'context before the stretch; None is max_seq_len', low=1,
+                                                   unit='tokens')
+  rotary_low_frequency_factor: float = static(1.0, 'llama3 scaling', low=0.0, open_low=True)
+  rotary_high_frequency_factor: float = static(4.0, 'llama3 scaling', low=0.0, open_low=True)
+  rotary_beta_fast: float = static(32.0, 'yarn scaling', low=0.0, open_low=True, source='arXiv:2309.00071')
+  rotary_beta_slow: float = static(1.0, 'yarn scaling', low=0.0, open_low=True)
+  rotary_attention_factor: float | None = static(None, 'factor on rotated queries and keys; None is the scaling\'s own',
+                                                 low=0.0, open_low=True)
+  rotary_short_factor: tuple[float, ...] = static((), 'longrope: a factor for each frequency, within the trained context')
+  rotary_long_factor: tuple[float, ...] = static((), 'longrope: a factor for each frequency, beyond it')
+  no_position_every: int = static(0, 'every n-th layer has no positions (SmolLM3: 4); 0 is none', low=0,
+                                  source='arXiv:2501.18795')
+  relative_buckets: int = static(32, 'rows of the T5 bias table', low=2, source='arXiv:1910.10683')
+  relative_max_distance: int = static(128, 'distance beyond which T5 buckets are one', low=2, unit='tokens')
+
+  # attention
+  attention_pattern: tuple[str, ...] = static(('global',), 'repeated over the layers: global, or local (windowed)',
+                                              choices=('global', 'local'), aliases=('layer_types',))
+  sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included', low=1, unit='tokens')
+  attention_scale: float | None = static(None, 'factor on q.k; None is head_dim ** -0.5', low=0.0, open_low=True)
+  attention_logit_cap: float | None = static(None, 'attention logits become cap * tanh(logits / cap)', low=0.0,
+                                             open_low=True, source='arXiv:2408.00118 (Gemma 2)')
+  attention_sinks: bool = static(False, 'a learned logit per head joins the softmax and has no value (gpt-oss)')
+
+  # scales
+  embedding_scale: float | None = static(None, 'factor on the embedding; None is 1 (Gemma: d_model ** 0.5)', low=0.0,
+                                         open_low=True)
+  residual_scale: float = static(1.0, 'factor on what each part adds to the residual stream (Granite)', low=0.0,
+                                 open_low=True)
+  logit_scale: float = static(1.0, 'factor on the logits (Cohere)', low=0.0, open_low=True)
+  logit_cap: float | None = static(None, 'logits become cap * tanh(logits / cap)', low=0.0, open_low=True)
+
+  # numbers
+  embedding_dropout: float = traced(0.0, 'probability that an embedding coordinate is dropped', low=0.0, high=1.0,
+                                    open_high=True, neutral=0.0, static_when_neutral=True)
+  attention_dropout: float = traced(0.0, 'probability that an attention weight is dropped', low=0.0, high=1.0,
+                                    open_high=True, neutral=0.0, static_when_neutral=True)
+  residual_dropout: float = traced(0.0, 'probability that a coordinate of what a part adds is dropped', low=0.0,
+                                   high=1.0, open_high=True, neutral=0.0, static_when_neutral=True)
+  init: str = static('gpt2', 'standard deviation of weights: 0.02, 0.02 with residual outputs / sqrt(2 n_layers), '
+                     'or fan_in ** -0.5', choices=('normal', 'gpt2', 'fan_in'))
+  init_scale: float = traced(1.0, 'factor on the standard deviation of every weight and table', low=0.0)
+
+  # how it is computed
+  dtype: str = static('auto', 'operands of matrix products; auto is bfloat16 where the processor multiplies it faster',
+                      choices=('auto', 'float32', 'bfloat16'))
+  scan_layers: bool = static(True, 'alike layers run as one scanned block: compile time does not grow with depth')
+  remat: str = static('none', 'what the backward pass computes again', choices=REMAT_POLICIES,
+                      aliases=('gradient_checkpointing',))
+
+  def resolve(self) -> None:
+    """Fills in derived sizes and checks what involves several fields."""
+    if self.head_dim is None:
+      if self.d_model % self.n_heads:
+        raise wrong(self, 'd_model', f'a multiple of model.n_heads={self.n_heads} (or set model.head_dim)')
+      assign(self, head_dim=self.d_model // self.n_heads)
+    assign(
+        self,
+        n_kv_heads=self.n_kv_heads or self.n_heads,
+        d_ff=self.d_ff or 4 * self.d_model,
+        embedding_dim=self.embedding_dim or self.d_model,
+        final_norm=self.norm_placement != 'post' if self.final_norm is None else self.final_norm,
+        attention_scale=self.attention_scale or self.head_dim**-0.5,
+        embedding_scale=self.embedding_scale or 1.0,
+        rotary_base_local=self.rotary_base_local or self.rotary_base,
+        rotary_original_max_seq_len=self.rotary_original_max_seq_len or self.max_seq_len,
+    )
+    self._check()
+
+  def _check(self) -> None:
+    if self.n_heads % self.n_kv_heads:
+      raise wrong(self, 'n_kv_heads', f'a divisor of model.n_heads={self.n_heads}')
+    if not self.attention_pattern:
+      raise wrong(self, 'attention_pattern', 'at least one of global, local')
+    if 'local' in self.attention_pattern and self.sliding_window is None:
+      raise wrong(self, 'sliding_window', 'a number of tokens, since model.attention_pattern has local layers')
+    if self.shared_norm and not self.parallel_residual:
+      raise wrong(self, 'shared_norm', 'False unless model.parallel_residual is True')
+    if self.shared_norm and self.norm_placement == 'output':
+      raise wrong(self, 'shared_norm', 'False where model.norm_placement is output: there is no norm at the input')
+    if self.parallel_residual and self.norm_placement == 'post':
+      raise wrong(self, 'parallel_residual', 'False where model.norm_placement is post')
+    if self.norm_unit_offset and not self.norm_affine:
+      raise wrong(self, 'norm_unit_offset', 'False where model.norm_affine is False')
+    if self.norm_bias and not self.norm_affine:
+      raise wrong(self, 'norm_bias', 'False where model.norm_affine is False')
+    if self.embedding_dim > self.d_model:
+      raise wrong(self, 'embedding_dim', f'at most model.d_model={self.d_model}')
+    if self.position in ('rotary', 'sinusoidal'):
+      self._check_rotary()
+    if self.position == 't5' and self.relative_max_distance <= self.relative_buckets // 2:
+      raise wrong(self, 'relative_max_distance', f'above half of model.relative_buckets={self.relative_buckets}')
+
+  def _check_rotary(self) -> None:
+    if self.position == 'sinusoidal':
+      if self.d_model % 2:
+        raise wrong(self, 'd_model', 'an even number where model.position is sinusoidal')
+      return
+    if self.rotary_dim < 2 or self.rotary_dim % 2:
+      raise wrong(self, 'rotary_fraction', f'one whose share of model.head_dim={self.head_dim} is even and at least 2')
+    if self.rotary_scaling == 'longrope':
+      for field in ('rotary_short_factor', 'rotary_long_factor'):
+        if len(getattr(self, field)) != self.rotary_dim // 2 or not all(f > 0 for f in getattr(self, field)):
+          raise wrong(self, field, f'{self.rotary_dim // 2} positive numbers, one for each frequency')
+    if self.rotary_scaling == 'llama3' and self.rotary_high_frequency_factor <= self.rotary_low_frequency_factor:
+      raise wrong(self, 'rotary_high_frequency_factor', 'above model.rotary_low_frequency_factor')
+    if self.rotary_scaling == 'yarn' and self.rotary_beta_fast <= self.rotary_beta_slow:
+      raise wrong(self, 'rotary_beta_fast', 'above model.rotary_beta_slow')
+
+  # --- what each layer is ---------------------------------------------------------------------------------------
+
+  @property
+  def rotary_dim(self) -> int:
+    """Coordinates of a head that rotate."""
+    return int(self.head_dim * self.rotary_fraction)
+
+  @property
+  def windows(self) -> tuple[int | None, ...]:
+    """For each layer, how many tokens it sees (itself included), None where all."""
+    pattern = self.attention_pattern
+    return tuple(self.sliding_window if pattern[i % len(pattern)] == 'local' else None for i in range(self.n_layers))
+
+  @property
+  def positioned(self) -> tuple[bool, ...]:
+    """For each layer, whether it knows positions."""
+    every = self.no_position_every
+    return tuple(self.position != 'none' and not (every and (i + 1) % every == 0) for i in range(self.n_layers))
+
+  @property
+  def group_size(self) -> int:
+    """Query heads that share one key and value head."""
+    return self.n_heads // self.n_kv_heads
+
+  @property
+  def learned_positions(self) -> int:
+    """Rows of the learned positional table, 0 where there is none."""
+    return self.max_seq_len + self.position_offset if self.position == 'learned' else 0
+
+  @property
+  def factorized(self) -> bool:
+    """Whether the embedding is narrower than the residual stream."""
+    return self.embedding_dim != self.d_model
+
+  @property
+  def default_init_std(self) -> float:
+    """Standard deviation of a weight before `init_scale`, where it does not depend on the weight's shape."""
+    return 0.02
+
+  @property
+  def residual_init_factor(self) -> float:
+    """Factor on the standard deviation of weights that write into the residual stream (GPT-2)."""
+    return 1 / math.sqrt(2 * self.n_layers) if self.init == 'gpt2' else 1.0
