@@ -1,0 +1,73 @@
+"""Parameters by kind, in closed form from a config, and from a live tree: the two agree always."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from lmhp.counting.leaves import KINDS, leaves
+from lmhp.model import attention, embedding, feed_forward, normalization, output, positional
+from lmhp.model.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+  """How many parameters a model has.
+
+  Attributes:
+    by_kind: parameters of each kind of `leaves.KINDS`.
+    inactive: parameters that a token does not pass through (experts not chosen).
+  """
+
+  by_kind: dict[str, int]
+  inactive: int = 0
+
+  @property
+  def total(self) -> int:
+    """All parameters, shared ones once."""
+    return sum(self.by_kind.values())
+
+  @property
+  def active(self) -> int:
+    """Those that one token passes through, the whole embedding table included."""
+    return self.total - self.inactive
+
+  @property
+  def active_excluding_embedding(self) -> int:
+    """The other convention: without the input embedding."""
+    return self.active - self.by_kind['embedding']
+
+  @property
+  def non_embedding(self) -> int:
+    """Without token embedding, positional table and an untied head's matrix (Kaplan et al., arXiv:2001.08361)."""
+    return self.total - self.by_kind['embedding'] - self.by_kind['positional'] - self.by_kind['output']
+
+
+def count(cfg: ModelConfig) -> Count:
+  """Counts a model before it exists.
+
+  Args:
+    cfg: `vocab_size` must be set.
+
+  >>> count(ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')).total
+  803072
+  """
+  layers = sum((part.parameter_counts(cfg) for part in (attention, feed_forward)), Counter())
+  counts = Counter({kind: n * cfg.n_layers for kind, n in layers.items()})
+  for part in (embedding, positional, normalization, output):
+    counts += part.parameter_counts(cfg)
+  return Count({kind: counts[kind] for kind in KINDS})
+
+
+def count_tree(params: Any) -> Count:
+  """Counts a live tree of parameters (arrays or shapes) by the leaf table.
+
+  >>> import numpy as np
+  >>> count_tree({'final_norm': {'scale': np.ones(14)}}).by_kind['normalization']
+  14
+  """
+  counts = Counter()
+  for leaf in leaves(params):
+    counts[leaf.kind] += leaf.size
+  return Count({kind: counts[kind] for kind in KINDS})

@@ -1,0 +1,199 @@
+"""Softmax attention: heads that share keys and values, windows, sinks, caps, norms of queries and keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.keys import dropout, named_key
+from lmhp.model.normalization import Normalization, norm_size, normalize
+from lmhp.model.output import cap
+from lmhp.model.positional import rotate
+from lmhp.model.projection import Projection, contract, matmul_flops, parameter_count
+
+MASKED = -1e30  # finite, so that a row that sees nothing is no NaN
+
+
+class Scene(NamedTuple):
+  """What every layer is shown: computed once for a batch, the same for all layers.
+
+  Attributes:
+    see_global_BLM: (B, 1, L, M) bool, which keys a query of a global layer sees; B may be 1.
+    see_local_BLM: the same for a windowed layer.
+    rotary_global: cosines and sines, each (B, L, 1, P), or None.
+    rotary_local: the same for windowed layers.
+    bias_1HLM: added to the attention logits (ALiBi, T5), or None.
+    hypers: `Hypers['model']`, the traced numbers.
+    key: PRNG key of this step, or None where nothing is random.
+    start: int32, where the new tokens begin in the cache; 0 without one.
+  """
+
+  see_global_BLM: jax.Array
+  see_local_BLM: jax.Array
+  rotary_global: tuple[jax.Array, jax.Array] | None
+  rotary_local: tuple[jax.Array, jax.Array] | None
+  bias_1HLM: jax.Array | None
+  hypers: dict
+  key: jax.Array | None
+  start: jax.Array | int
+
+
+class Layer(NamedTuple):
+  """What one layer is told of itself; arrays, stacked on N under the scan, None where all layers agree.
+
+  Attributes:
+    index: int32, counted from 0; names its dropout draws.
+    local: bool, whether it is windowed.
+    positioned: bool, whether it knows positions.
+  """
+
+  index: jax.Array
+  local: jax.Array | bool | None
+  positioned: jax.Array | bool | None
+
+
+def choose(flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array) -> jax.Array:
+  """One of two arrays by a flag that is known now, or only in the program."""
+  if isinstance(flag, bool):
+    return if_true if flag else if_false
+  return jnp.where(flag, if_true, if_false)
+
+
+class Attention(nn.Module):
+  """Multi-head attention over the tokens so far.
+
+  Source: arXiv:1706.03762 section 3.2; heads in groups arXiv:2305.13245.
+  """
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+    """Mixes tokens.
+
+    Args:
+      x_BLD: (B, L, D) float32.
+      layer: what this layer is.
+      scene: what all layers share.
+      cache: `(key_BMGK, value_BMGK)` to write the new tokens into at `scene.start`, or None.
+
+    Returns:
+      (B, L, D) float32, and the cache.
+    """
+    cfg = self.cfg
+    project = lambda name, heads: Projection(
+        cfg, (cfg.d_model,), (heads, cfg.head_dim), cfg.qkv_bias, name=name)(x_BLD)
+    q_BLHK, k_BMGK = project('query', cfg.n_heads), project('key', cfg.n_kv_heads)
+    v_BMGK = project('value', cfg.n_kv_heads)
+    q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
+    if cache is not None:
+      write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), scene.start, axis=1)
+      cache = k_BMGK, v_BMGK = write(cache[0], k_BMGK), write(cache[1], v_BMGK)
+    mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, scene)
+    out = Projection(cfg, (cfg.n_heads, cfg.head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
+    return out(mixed_BLHK), cache
+
+  def _norm(self, q_BLHK, k_BMGK):
+    """Normalizes queries and keys before they are rotated, each head or all together."""
+    cfg = self.cfg
+    if cfg.qk_norm not in ('head', 'full'):
+      return q_BLHK, k_BMGK
+
+    def norm(x, name):
+      shape = x.shape
+      flat = x if cfg.qk_norm == 'head' else x.reshape(*shape[:2], -1)
+      return Normalization(cfg, flat.shape[-1], name=name)(flat).reshape(shape)
+
+    return norm(q_BLHK, 'query_norm'), norm(k_BMGK, 'key_norm')
+
+  def _position(self, q_BLHK, k_BMGK, layer, scene):
+    """Rotates queries and keys, and gives them unit size after that where qk_norm is l2 (Llama 4)."""
+    cfg = self.cfg
+    if scene.rotary_global is not None:
+      cos, sin = (choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global))
+      cos, sin = choose(layer.positioned, cos, jnp.ones_like(cos)), choose(layer.positioned, sin, jnp.zeros_like(sin))
+      q_BLHK = rotate(q_BLHK, cos, sin, cfg.rotary_interleaved)
+      k_BMGK = rotate(k_BMGK, cos, sin, cfg.rotary_interleaved)
+    if cfg.qk_norm == 'l2':
+      q_BLHK, k_BMGK = (normalize(x, 'rmsnorm', cfg.norm_eps) for x in (q_BLHK, k_BMGK))
+    return q_BLHK, k_BMGK
+
+  def _mix(self, q_BLHK, k_BMGK, v_BMGK, layer, scene):
+    """Attention proper: (B, L, H, K) weighted values."""
+    cfg = self.cfg
+    shape, group = q_BLHK.shape, cfg.group_size
+    q_BLGJK = (q_BLHK * cfg.attention_scale).reshape(*shape[:2], cfg.n_kv_heads, group, cfg.head_dim)
+    logits = contract('blgjk,bmgk->bgjlm', q_BLGJK, k_BMGK, cfg.dtype)
+    logits_BHLM = cap(logits.reshape(shape[0], cfg.n_heads, *logits.shape[3:]), cfg.attention_logit_cap)
+    if scene.bias_1HLM is not None:
+      bias = jnp.broadcast_to(scene.bias_1HLM, logits_BHLM.shape)
+      logits_BHLM = logits_BHLM + choose(layer.positioned, bias, jnp.zeros_like(bias))
+    see = choose(layer.local, scene.see_local_BLM, scene.see_global_BLM)
+    logits_BHLM = jnp.where(jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED)
+    weights_BHLM = self._softmax(logits_BHLM)
+    if cfg.attention_dropout != 0 and scene.key is not None:
+      key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
+      weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
+    weights = weights_BHLM.reshape(logits.shape)
+    return contract('bgjlm,bmgk->blgjk', weights, v_BMGK, cfg.dtype).reshape(shape)
+
+  def _softmax(self, logits_BHLM):
+    """Over keys, and over a learned logit per head that has no value where there are sinks."""
+    if not self.cfg.attention_sinks:
+      return jax.nn.softmax(logits_BHLM, axis=-1)
+    sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
+    sink = jnp.broadcast_to(sinks_H[None, :, None, None], (*logits_BHLM.shape[:3], 1))
+    return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[..., :-1]
+
+
+def parameter_counts(cfg: ModelConfig) -> Counter:
+  """Parameters by kind of one layer's attention; norms of queries and keys count as normalization."""
+  query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
+  counts = Counter(attention=parameter_count(cfg.d_model, query, cfg.qkv_bias)
+                   + 2 * parameter_count(cfg.d_model, kv, cfg.qkv_bias)
+                   + parameter_count(query, cfg.d_model, cfg.attention_output_bias)
+                   + cfg.attention_sinks * cfg.n_heads)
+  if cfg.qk_norm == 'head':
+    counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
+  elif cfg.qk_norm == 'full':
+    counts['normalization'] = norm_size(cfg, query) + norm_size(cfg, kv)
+  return counts
+
+
+def weight_flops(cfg: ModelConfig) -> Counter:
+  """Forward matrix-product FLOPs by kind of one layer's projections, for one token."""
+  query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
+  return Counter(attention=matmul_flops(cfg.d_model, 2 * query + 2 * kv))
+
+
+def pair_flops(cfg: ModelConfig) -> int:
+  """Forward FLOPs of one layer for one pair of query and key: a logit and a weighted value in each head."""
+  return 2 * cfg.n_heads * (cfg.head_dim + cfg.head_dim)
+
+
+def mean_pairs(seq_len: int, window: int | None, causal: bool) -> float:
+  """Keys that a query attends to, mean over the sequence.
+
+  Args:
+    seq_len: tokens, T.
+    window: tokens seen at most, itself included; None is all.
+    causal: whether only the pairs that the mask keeps count; else all T keys do, as a dense product multiplies them.
+
+  Returns:
+    T (full), (T + 1) / 2 (causal), or w - w (w - 1) / (2 T) (causal, window w < T).
+  """
+  if causal:
+    w = min(window or seq_len, seq_len)
+    return w - w * (w - 1) / (2 * seq_len)
+  return float(seq_len)
+
+
+def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
+  """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
+  kept = sum(min(length, window or length) for window in cfg.windows)
+  return 2 * kept * cfg.n_kv_heads * cfg.head_dim * bytes_per_number

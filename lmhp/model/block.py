@@ -1,0 +1,66 @@
+"""One block: where its normalizations stand and what its parts add to the residual stream."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from lmhp.model.attention import Attention, Layer, Scene
+from lmhp.model.config import ModelConfig
+from lmhp.model.feed_forward import FeedForward
+from lmhp.model.keys import dropout, named_key
+from lmhp.model.normalization import Normalization
+
+
+class Block(nn.Module):
+  """Attention and feed-forward around the residual stream.
+
+  Placements, with f the part and n a normalization (each part has its own): pre x + f(n x); post n(x + f x);
+  sandwich x + n f(n x); output x + n f x. In parallel, both parts read the same x and their sum is added.
+
+  Attributes:
+    cfg: the model's structure.
+    local: whether this layer is windowed, where all layers agree.
+    positioned: whether this layer knows positions, where all layers agree.
+  """
+
+  cfg: ModelConfig
+  local: bool = False
+  positioned: bool = True
+
+  @nn.compact
+  def __call__(self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene):
+    """The block's result (B, L, D) float32, and the cache with the new tokens in it."""
+    layer, cache = layer_cache
+    layer = Layer(layer.index, self.local if layer.local is None else layer.local,
+                  self.positioned if layer.positioned is None else layer.positioned)
+    attention = lambda h: Attention(self.cfg, name='attention')(h, layer, scene, cache)
+    feed_forward = FeedForward(self.cfg, name='feed_forward')
+    if self.cfg.parallel_residual:
+      h_BLD = self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
+      mixed, cache = attention(h_BLD)
+      if not self.cfg.shared_norm:
+        h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
+      x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
+      return x_BLD + self._out('feed_forward', feed_forward(h_BLD), layer, scene), cache
+    mixed, cache = attention(self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich'))
+    x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
+    x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
+    fed = feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
+    x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
+    return self._norm('feed_forward_residual_norm', x_BLD, 'post'), cache
+
+  def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
+    """A normalization, under the placements that have one here."""
+    if self.cfg.norm_placement not in placements:
+      return x_BLD
+    return Normalization(self.cfg, self.cfg.d_model, name=name)(x_BLD)
+
+  def _out(self, part: str, x_BLD: jax.Array, layer: Layer, scene: Scene) -> jax.Array:
+    """What a part adds: normalized where the placement says so, dropped out, scaled."""
+    cfg = self.cfg
+    x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
+    if cfg.residual_dropout != 0 and scene.key is not None:
+      key = jax.random.fold_in(named_key(scene.key, f'residual_dropout/{part}'), layer.index)
+      x_BLD = dropout(x_BLD, scene.hypers['residual_dropout'], key)
+    return x_BLD * cfg.residual_scale if cfg.residual_scale != 1.0 else x_BLD

@@ -1,0 +1,52 @@
+"""The feed-forward part: two matrices, or three where gated."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.projection import Projection, matmul_flops, parameter_count
+
+ACTIVATIONS = {
+    'relu': jax.nn.relu,
+    'sigmoid': jax.nn.sigmoid,
+    'tanh': jnp.tanh,
+    'gelu': lambda x: jax.nn.gelu(x, approximate=False),
+    'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
+    'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
+    'silu': jax.nn.silu,
+    'relu_squared': lambda x: jnp.square(jax.nn.relu(x)),
+    'identity': lambda x: x,
+}
+
+
+class FeedForward(nn.Module):
+  """`down(act(up x))`, or `down(act(gate x) * up x)`.
+
+  Source: arXiv:1706.03762 section 3.3; arXiv:2002.05202 for the gate.
+  """
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BLD: jax.Array) -> jax.Array:
+    cfg = self.cfg
+    into = lambda name: Projection(cfg, (cfg.d_model,), (cfg.d_ff,), cfg.feed_forward_bias, name=name)(x_BLD)
+    activation = ACTIVATIONS[cfg.activation]
+    h_BLF = activation(into('gate')) * into('up') if cfg.gated else activation(into('up'))
+    return Projection(cfg, (cfg.d_ff,), (cfg.d_model,), cfg.feed_forward_bias, name='down')(h_BLF)
+
+
+def parameter_counts(cfg: ModelConfig) -> Counter:
+  """Parameters by kind of one layer's feed-forward part."""
+  into = (1 + cfg.gated) * parameter_count(cfg.d_model, cfg.d_ff, cfg.feed_forward_bias)
+  return Counter(feed_forward=into + parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias))
+
+
+def weight_flops(cfg: ModelConfig) -> Counter:
+  """Forward matrix-product FLOPs by kind of one layer, for one token."""
+  return Counter(feed_forward=(2 + cfg.gated) * matmul_flops(cfg.d_model, cfg.d_ff))

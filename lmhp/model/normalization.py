@@ -1,0 +1,68 @@
+"""Layer and root-mean-square normalization, in float32 whatever the compute dtype."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.config import ModelConfig
+
+
+def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
+  """Normalizes the last axis.
+
+  Args:
+    x: (..., D) float32.
+    kind: 'layernorm' subtracts the mean and divides by the standard deviation; 'rmsnorm' divides by the root mean square.
+    eps: added to the variance or the mean square.
+
+  Source: arXiv:1607.06450 eq. 3; arXiv:1910.07467 eq. 4.
+  """
+  if kind == 'layernorm':
+    x = x - jnp.mean(x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+
+
+class Normalization(nn.Module):
+  """`normalize`, then a learned scale and bias where the config has them.
+
+  Attributes:
+    cfg: the model's structure.
+    width: size of the last axis.
+  """
+
+  cfg: ModelConfig
+  width: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    cfg = self.cfg
+    y = normalize(x, cfg.norm, cfg.norm_eps)
+    if cfg.norm_affine:
+      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
+      y = y * jnp.broadcast_to(scale + 1.0 if cfg.norm_unit_offset else scale, y.shape)
+    if cfg.norm_bias:
+      bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
+      y = y + jnp.broadcast_to(bias, y.shape)
+    return y
+
+
+def norm_size(cfg: ModelConfig, width: int) -> int:
+  """Parameters of one normalization over `width` numbers."""
+  return width * (cfg.norm_affine + cfg.norm_bias)
+
+
+def block_norms(cfg: ModelConfig) -> int:
+  """How many normalizations of width d_model one block has."""
+  if cfg.norm_placement == 'sandwich':
+    return 3 if cfg.shared_norm else 4
+  return 1 if cfg.shared_norm else 2
+
+
+def parameter_counts(cfg: ModelConfig) -> Counter:
+  """Parameters by kind of all normalizations over d_model (those of queries and keys are attention.py's)."""
+  norms = cfg.n_layers * block_norms(cfg) + cfg.final_norm + cfg.embedding_norm
+  return Counter(normalization=norms * norm_size(cfg, cfg.d_model))

@@ -1,0 +1,224 @@
+"""The whole network, and `build`, which hands it out as four pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.counting.leaves import Leaf, map_leaves
+from lmhp.model.attention import Layer, Scene
+from lmhp.model.block import Block
+from lmhp.model.config import ModelConfig
+from lmhp.model.embedding import Embedding
+from lmhp.model.keys import dropout, named_key
+from lmhp.model.normalization import Normalization
+from lmhp.model.output import Output
+from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
+
+POLICIES = {
+    'full': None,
+    'dots': 'dots_saveable',
+    'dots_with_no_batch_dims': 'dots_with_no_batch_dims_saveable',
+}
+
+
+def _varies(flags: tuple) -> bool:
+  return len(set(flags)) > 1
+
+
+class Stack(nn.Module):
+  """The layers. Alike ones are one segment, their parameters stacked on N, scanned or unrolled.
+
+  Layers that differ only in what they see (window, positions) are alike: the difference is data of the scan.
+  """
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BLD, scene: Scene, distance_LM, cache=None):
+    cfg = self.cfg
+    local = tuple(window is not None for window in cfg.windows)
+    layers = Layer(
+        index=jnp.arange(cfg.n_layers),
+        local=jnp.array(local) if _varies(local) else None,
+        positioned=jnp.array(cfg.positioned) if _varies(cfg.positioned) else None,
+    )
+    if cfg.position == 't5':
+      scene = scene._replace(bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM))
+    block = Block
+    if cfg.remat != 'none':
+      policy = POLICIES[cfg.remat] and getattr(jax.checkpoint_policies, POLICIES[cfg.remat])
+      block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
+    scan = nn.scan(
+        block,
+        variable_axes={'params': 0},
+        split_rngs={'params': True},
+        in_axes=(0, nn.broadcast),
+        length=cfg.n_layers,
+        unroll=1 if cfg.scan_layers else cfg.n_layers,
+    )
+    segment = scan(cfg, local=local[0], positioned=cfg.positioned[0], name='segment_0')
+    of_segment = None if cache is None else cache['segment_0']
+    x_BLD, of_segment = segment(x_BLD, (layers, of_segment), scene)
+    return x_BLD, None if cache is None else {'segment_0': of_segment}
+
+
+class Transformer(nn.Module):
+  """A decoder: embedding, positions, blocks, final normalization; and its head."""
+
+  cfg: ModelConfig
+
+  def setup(self):
+    cfg = self.cfg
+    self.embedding = Embedding(cfg)
+    if cfg.position in ('learned', 'sinusoidal'):
+      self.positional = Positional(cfg)
+    if cfg.embedding_norm:
+      self.embedding_norm = Normalization(cfg, cfg.d_model)
+    self.decoder = Stack(cfg)
+    if cfg.final_norm:
+      self.final_norm = Normalization(cfg, cfg.d_model)
+    self.output = Output(cfg)
+
+  def features(self, batch, hypers, key=None, cache=None):
+    """Features (B, L, D) float32 before the head, and the cache."""
+    cfg, length = self.cfg, batch.tokens.shape[1]
+    start = 0 if cache is None else cache['length']
+    keys = length if cache is None else cache['segment_0'][0].shape[2]
+    positions_BL = batch.positions
+    if positions_BL is None:
+      positions_BL = (start + jnp.arange(length))[None]
+    x_BLD = self.embedding(batch.tokens)
+    if cfg.position in ('learned', 'sinusoidal'):
+      x_BLD = self.positional(x_BLD, positions_BL)
+    if cfg.embedding_norm:
+      x_BLD = self.embedding_norm(x_BLD)
+    if cfg.embedding_dropout != 0 and key is not None:
+      x_BLD = dropout(x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
+    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
+    scene = self._scene(batch, positions_BL, distance_LM, hypers, key, start)
+    x_BLD, segments = self.decoder(x_BLD, scene, distance_LM, cache)
+    if cfg.final_norm:
+      x_BLD = self.final_norm(x_BLD)
+    return x_BLD, None if cache is None else {**segments, 'length': start + length}
+
+  def _scene(self, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
+    """What all layers share: who sees whom, angles, biases."""
+    cfg, keys = self.cfg, distance_LM.shape[1]
+    see = (distance_LM >= 0)[None, None]
+    see_local = see & (distance_LM < cfg.sliding_window)[None, None] if cfg.sliding_window else see
+    if batch.segments is not None:
+      same = (batch.segments[:, :, None] == batch.segments[:, None, :])[:, None]
+      see, see_local = same & jnp.broadcast_to(see, same.shape), same & jnp.broadcast_to(see_local, same.shape)
+    rotary_global = rotary_local = None
+    if cfg.position == 'rotary':
+      rotary_global = rotary_table(cfg, cfg.rotary_base, positions_BL, keys)
+      rotary_local = rotary_global
+      if cfg.rotary_base_local != cfg.rotary_base:
+        rotary_local = rotary_table(cfg, cfg.rotary_base_local, positions_BL, keys)
+    bias = alibi_bias(cfg.n_heads, distance_LM) if cfg.position == 'alibi' else None
+    return Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
+
+  def logits(self, x_BLD):
+    """(B, L, V) float32 from features."""
+    return self.output(x_BLD, self.embedding.table)
+
+  def __call__(self, batch, hypers):
+    return self.logits(self.features(batch, hypers)[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+  """The least that a model reads: tokens (B, L) int32, and what else a batch may say of them."""
+
+  tokens: jax.Array
+  positions: jax.Array | None = None
+  segments: jax.Array | None = None
+
+
+jax.tree_util.register_dataclass(Tokens, ['tokens', 'positions', 'segments'], [])
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A network as pure functions over a nested dict of parameters.
+
+  Attributes:
+    cfg: its structure.
+    init: `(key, hypers) -> params`; `hypers` is `Hypers['model']`.
+    features: `(params, hypers, batch, key=None, cache=None) -> (x_BLD, aux, cache)`; without a key nothing is random.
+    logits: `(params, hypers, x_BLD) -> logits_BLV`.
+    init_cache: `(batch_size, length) -> cache` of empty keys and values.
+    shapes: nested dict of `jax.ShapeDtypeStruct`, the parameters before they exist.
+  """
+
+  cfg: ModelConfig
+  init: Callable[..., Any]
+  features: Callable[..., Any]
+  logits: Callable[..., jax.Array]
+  init_cache: Callable[..., Any]
+  shapes: Any
+
+  def apply(self, params: Any, tokens_BL: jax.Array, hypers: dict | None = None) -> jax.Array:
+    """Logits (B, L, V) float32 of tokens (B, L), nothing dropped."""
+    hypers = {} if hypers is None else hypers
+    return self.logits(params, hypers, self.features(params, hypers, Tokens(tokens_BL))[0])
+
+
+@functools.cache
+def build(cfg: ModelConfig) -> Model:
+  """The network of a structure (or of a config: only structure is read).
+
+  Args:
+    cfg: `vocab_size` must be set and `dtype` resolved to 'float32' or 'bfloat16'.
+  """
+  module = Transformer(cfg)
+  tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
+  shapes = jax.eval_shape(lambda t: module.init(jax.random.key(0), Tokens(t), {}), tokens)['params']
+
+  def init(key, hypers):
+    return map_leaves(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
+
+  def features(params, hypers, batch, key=None, cache=None):
+    x_BLD, cache = module.apply({'params': params}, batch, hypers, key, cache, method='features')
+    return x_BLD, {}, cache
+
+  def logits(params, hypers, x_BLD):
+    return module.apply({'params': params}, x_BLD, method='logits')
+
+  return Model(cfg, init, features, logits, functools.partial(init_cache, cfg), shapes)
+
+
+def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.Array:
+  """One parameter at step 0: normal for weights and tables, the identity for scales, zero for biases.
+
+  Args:
+    leaf: which one; its draw is named by its path.
+    cfg: `init` and `norm_unit_offset` are read.
+    key: root PRNG key.
+    hypers: `init_scale` multiplies the standard deviation.
+
+  Source: GPT-2 for 0.02 and for dividing residual outputs by sqrt(2 n_layers).
+  """
+  if leaf.role == 'scale':
+    return jnp.full(leaf.shape, 0.0 if cfg.norm_unit_offset else 1.0, jnp.float32)
+  if leaf.role == 'bias':
+    return jnp.zeros(leaf.shape, jnp.float32)
+  std = leaf.fan_in**-0.5 if cfg.init == 'fan_in' and leaf.role == 'weight' else cfg.default_init_std
+  std = std * (cfg.residual_init_factor if leaf.row.residual else 1.0)
+  draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
+  return draw * (std * hypers['init_scale'])
+
+
+def init_cache(cfg: ModelConfig, batch_size: int, length: int) -> dict:
+  """Empty keys and values, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold."""
+  shape = (cfg.n_layers, batch_size, length, cfg.n_kv_heads, cfg.head_dim)
+  zeros = lambda: jnp.zeros(shape, cfg.dtype)
+  return {'segment_0': (zeros(), zeros()), 'length': jnp.int32(0)}
+
+
