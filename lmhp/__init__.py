@@ -1,0 +1,36 @@
+"""lmhp: a laboratory for language-model hyperparameters, in JAX.
+
+Four verbs carry everything: count, train, sweep, report. Importing this package imports no jax; each name is fetched when
+it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = '0.1.0'
+
+_HOMES = {
+    'count': 'lmhp.api',
+    'train': 'lmhp.api',
+    'generate': 'lmhp.api',
+    'load_run': 'lmhp.api',
+    'default_config': 'lmhp.config',
+    'RunConfig': 'lmhp.training.config',
+    'ModelConfig': 'lmhp.model.config',
+    'ConfigError': 'lmhp.hypers',
+}
+
+__all__ = ['__version__', *_HOMES]
+
+
+def __getattr__(name: str):
+  if name not in _HOMES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  value = getattr(importlib.import_module(_HOMES[name]), name)
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_HOMES})

@@ -212,7 +212,7 @@ def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: 
 
   Args:
     function: takes the `Leaf`, the array, and the array at the same path of each of `others`.
-    params: nested dict of arrays or shapes.
+    params: nested dict of arrays or shapes; None stands for a leaf left out, and stays.
     *others: trees of the same form.
     prefix: path of `params` itself.
   """
@@ -221,4 +221,4 @@ def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: 
         name: map_leaves(function, params[name], *(o[name] for o in others), prefix=f'{prefix}/{name}' if prefix else name)
         for name in params
     }
-  return function(leaf_of(prefix, params), params, *others)
+  return None if params is None else function(leaf_of(prefix, params), params, *others)

@@ -176,21 +176,19 @@ def pair_flops(cfg: ModelConfig) -> int:
   return 2 * cfg.n_heads * (cfg.head_dim + cfg.head_dim)
 
 
-def mean_pairs(seq_len: int, window: int | None, causal: bool) -> float:
-  """Keys that a query attends to, mean over the sequence.
+def pairs(seq_len: int, window: int | None, causal: bool) -> int:
+  """Pairs of query and key that one layer counts for one sequence.
 
   Args:
     seq_len: tokens, T.
     window: tokens seen at most, itself included; None is all.
-    causal: whether only the pairs that the mask keeps count; else all T keys do, as a dense product multiplies them.
+    causal: whether only the pairs that the mask keeps count; else all do, as a dense product multiplies them.
 
   Returns:
-    T (full), (T + 1) / 2 (causal), or w - w (w - 1) / (2 T) (causal, window w < T).
+    T^2 (full), T (T + 1) / 2 (causal), or T w - w (w - 1) / 2 (causal, window w < T).
   """
-  if causal:
-    w = min(window or seq_len, seq_len)
-    return w - w * (w - 1) / (2 * seq_len)
-  return float(seq_len)
+  w = min(window or seq_len, seq_len)
+  return seq_len * w - w * (w - 1) // 2 if causal else seq_len**2
 
 
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:

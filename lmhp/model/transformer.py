@@ -144,7 +144,7 @@ class Tokens:
 jax.tree_util.register_dataclass(Tokens, ['tokens', 'positions', 'segments'], [])
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
   """A network as pure functions over a nested dict of parameters.
 

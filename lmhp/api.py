@@ -1,0 +1,172 @@
+"""The verbs, each a few lines over the rooms."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from typing import Any, Mapping
+
+from etils import epath
+import jax
+
+from lmhp import config as config_lib
+from lmhp.counting import report
+from lmhp.data import dataset as datasets
+from lmhp.generation import sampling
+from lmhp.hub.config_json import read_config
+from lmhp.hypers import ConfigError
+from lmhp.model.config import ModelConfig
+from lmhp.model.presets import PRESETS, preset
+from lmhp.training import loop, provenance
+from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.config import RunConfig
+from lmhp.training.history import local_or_remote, write_json
+from lmhp.training.precision import fastest_dtype
+from lmhp.training.programs import Programs
+
+# --- count ----------------------------------------------------------------------------------------------------------
+
+
+def count(target: Any, **options) -> dict[str, Any]:
+  """Counts a model before it exists: parameters by kind, FLOPs, memory, time and cost.
+
+  Args:
+    target: a preset's name, an experiment file, a Hugging Face `config.json` or its directory, a `ModelConfig`, or a
+      config.
+    **options: `seq_len`, `batch_size`, `device`, `utilization`, `tokens`, as in `lmhp.counting.report.describe`.
+
+  Returns:
+    A dict, as `lmhp count --json` prints it.
+  """
+  return report.describe(*model_of(target), **options)
+
+
+def model_of(target: Any) -> tuple[str, ModelConfig]:
+  """The name and the `ModelConfig` that a target of `count` means."""
+  if isinstance(target, ModelConfig):
+    return 'model', target
+  if not isinstance(target, (str, os.PathLike)):
+    return 'config', _with_vocabulary(config_lib.resolve(target))
+  name = os.fspath(target)
+  if name.lower() in PRESETS:
+    return name.lower(), preset(name)
+  if name.partition(':')[0].endswith('.py'):
+    return name, _with_vocabulary(config_lib.resolve(config_lib.load(name)[0]))
+  if name.endswith('.json') or epath.Path(name).is_dir():
+    return name, read_config(name)
+  return name, preset(name)
+
+
+def _with_vocabulary(cfg: RunConfig) -> ModelConfig:
+  if cfg.model.vocab_size is not None:
+    return cfg.model
+  return dataclasses.replace(cfg.model, vocab_size=datasets.load(cfg.data).vocab_size)
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: Mapping[str, Any] | None = None,
+          display: str = 'auto') -> loop.RunResult:
+  """Trains one model, or goes on where an earlier call with the same workdir was stopped.
+
+  Args:
+    config: a ConfigDict (see `lmhp.default_config`), the path of an experiment file, or a `RunConfig`.
+    workdir: the run's directory; None makes a temporary one.
+    overrides: {dotted path: value}, set before the config is resolved.
+    display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
+
+  Returns:
+    The parameters, the result and the history.
+
+  Raises:
+    ConfigError: one line that names what is wrong, before anything is trained or written.
+  """
+  use_compile_cache()
+  cfg = config_lib.resolve(config_lib.override(_config_dict(config), overrides or {}))
+  workdir = local_or_remote(workdir or tempfile.mkdtemp(prefix='lmhp-'))
+  stored = _stored(workdir)
+  dataset = datasets.load(cfg.data)
+  cfg = _complete(cfg, dataset, stored)
+  about = provenance.describe(os.getcwd())
+  if stored is None:
+    write_json(workdir / 'config.json', {'config': config_lib.to_json(cfg), 'overrides': dict(overrides or {}), **about})
+  elif changed := config_lib.differences(config_lib.from_json(stored['config']), cfg):
+    path, (then, now) = next(iter(changed.items()))
+    raise ConfigError(f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir')
+  return loop.Run(cfg, dataset, workdir, display, about).go()
+
+
+def _config_dict(config: Any) -> Any:
+  """A ConfigDict of our own, whatever the config came as."""
+  if isinstance(config, (str, os.PathLike)):
+    return config_lib.load(os.fspath(config))[0]
+  return config_lib.to_config_dict(config) if isinstance(config, RunConfig) else config.copy_and_resolve_references()
+
+
+def _complete(cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None) -> RunConfig:
+  """The config with its vocabulary, steps and precision; a stored run keeps its precision on another machine."""
+  dtype = stored['config']['model']['dtype'] if stored else fastest_dtype()
+  tokens = sum(len(tokens) for tokens in dataset.train)
+  return config_lib.complete(cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=dtype)
+
+
+def _stored(workdir: epath.Path) -> dict[str, Any] | None:
+  """The `config.json` of a run that is already there."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    return None
+  try:
+    stored = json.loads(path.read_text())
+    config_lib.from_json(stored['config'])
+    return stored
+  except (ValueError, KeyError, TypeError) as error:
+    raise ConfigError(f'{path}: not the config of a run ({str(error)[:100]}); give this run another workdir') from None
+
+
+def use_compile_cache() -> None:
+  """Keeps compiled programs on disk, unless the user has said where, or LMHP_COMPILE_CACHE is `off`."""
+  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser('~/.cache/lmhp/compiled')
+  if path == 'off' or jax.config.jax_compilation_cache_dir:
+    return
+  jax.config.update('jax_compilation_cache_dir', path)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+# --- a finished run -------------------------------------------------------------------------------------------------
+
+
+def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
+  """The newest saved state of a run: `(model, params, tokenizer)`.
+
+  Raises:
+    ConfigError: where there is no run, or nothing was saved.
+  """
+  workdir = local_or_remote(workdir)
+  stored = _stored(workdir)
+  if stored is None:
+    raise ConfigError(f'{workdir}: no run there, expected a directory with a config.json')
+  cfg = config_lib.from_json(stored['config'])
+  dataset = datasets.load(cfg.data)
+  programs = Programs(cfg, loop.TrainStream(dataset, cfg.train.seq_len, cfg.data))
+  with Checkpoints(workdir / 'checkpoints', cfg.checkpoint) as checkpoints:
+    latest = checkpoints.latest()
+    if latest is None:
+      raise ConfigError(f'{workdir}: the run has saved no state yet')
+    state, _ = checkpoints.restore(latest, programs.abstract_state())
+  return programs.model, state.params, dataset.tokenizer
+
+
+def generate(workdir: str | os.PathLike, prompt: str, **options) -> str:
+  """Continues a text with a trained run.
+
+  Args:
+    workdir: the run's directory.
+    prompt: the text to continue.
+    **options: `n_tokens`, `temperature`, `top_k`, `seed`, as in `lmhp.generation.sampling.generate`.
+  """
+  model, params, tokenizer = load_run(workdir)
+  return sampling.generate(model, params, tokenizer, prompt, **options)

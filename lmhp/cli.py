@@ -1,0 +1,193 @@
+"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp generate`.
+
+A mistake of the user's is one line on stderr and exit status 2. Nothing heavy is imported before a verb needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Callable, NoReturn, Sequence
+
+from absl import flags
+
+from lmhp.hypers import ConfigError, suggest
+
+USAGE = """lmhp: a laboratory for language-model hyperparameters
+
+  lmhp count TARGET...      parameters by kind, FLOPs, memory, time and cost, before the model exists
+  lmhp train --config=FILE  train one model from an experiment file, or go on where it was stopped
+  lmhp generate WORKDIR     continue a text with a trained model
+
+`lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config."""
+
+STOPPED = 143
+"""Exit status after SIGTERM, as the shell has it; the state is saved."""
+
+
+def run() -> NoReturn:
+  """The entry point of the `lmhp` command."""
+  try:
+    status = main(sys.argv[1:])
+  except KeyboardInterrupt:
+    status = 130
+  except BrokenPipeError:  # the reader of our output has gone
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    status = 0
+  sys.exit(status)
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Runs one command; returns its exit status."""
+  if not arguments or arguments[0] in ('help', '--help', '-h', '-help'):
+    print(USAGE)
+    return 0
+  if arguments[0] == '--version':
+    from lmhp import __version__
+
+    print(__version__)
+    return 0
+  verb, rest = arguments[0], list(arguments[1:])
+  try:
+    if verb not in VERBS:
+      raise ConfigError(f'{verb}: no such verb, expected one of {", ".join(VERBS)}{suggest(verb, VERBS)}')
+    return VERBS[verb](rest)
+  except ConfigError as error:
+    print(f'lmhp: {error}', file=sys.stderr)
+    return 2
+
+
+def _parse(values: flags.FlagValues, arguments: list[str], usage: str) -> list[str] | None:
+  """The positional arguments; None where help was asked for, and given.
+
+  Raises:
+    ConfigError: for a flag that does not exist or does not parse.
+  """
+  if any(a in ('--help', '-h', '-help') for a in arguments):
+    print(f'{usage}\n')
+    for name in sorted(values):
+      flag = values[name]
+      print(f'  --{name}: {flag.help} (default {flag.default!r})')
+    return None
+  try:
+    return values(['lmhp', *arguments])[1:]
+  except flags.Error as error:
+    raise ConfigError(str(error).split('\n')[0]) from None
+
+
+# --- count ----------------------------------------------------------------------------------------------------------
+
+
+def _count(arguments: list[str]) -> int:
+  fv = flags.FlagValues()
+  flags.DEFINE_bool('json', False, 'print a list of JSON objects', flag_values=fv)
+  flags.DEFINE_integer('seq_len', None, 'tokens in a sequence; the context of each model where not given', 1, flag_values=fv)
+  flags.DEFINE_integer('batch_size', None, 'sequences in a step: adds the activations', 1, flag_values=fv)
+  flags.DEFINE_string('device', None, 'hardware: adds time and cost of training', flag_values=fv)
+  flags.DEFINE_float('utilization', 0.4, 'share of the device\'s peak that training reaches', 0.0, flag_values=fv)
+  flags.DEFINE_float('tokens', None, 'training tokens; 20 for each parameter where not given', 1, flag_values=fv)
+  targets = _parse(fv, arguments, 'lmhp count TARGET...: a preset, an experiment file, or a Hugging Face config.json')
+  if targets is None:
+    return 0
+  if not targets:
+    raise ConfigError('count: got no target, expected a preset, an experiment file or a config.json')
+  from lmhp import api
+  from lmhp.counting.table import table
+
+  reports = [api.count(t, seq_len=fv.seq_len, batch_size=fv.batch_size, device=fv.device, utilization=fv.utilization,
+                       tokens=fv.tokens) for t in targets]
+  if fv.json:
+    print(json.dumps(reports, indent=2))
+  else:
+    table(reports)
+  return 0
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
+  """Takes `--config.a.b=value`, `--config.a.b value` and `--noconfig.a.b` out of a command line.
+
+  Returns:
+    The other arguments, and {dotted path: text of the value, or a bool where none was given}.
+
+  >>> config_overrides(['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated'])
+  (['--workdir=x'], {'train.steps': '5', 'model.gated': False})
+  """
+  rest, overrides = [], {}
+  waiting = list(arguments)
+  while waiting:
+    word = waiting.pop(0)
+    name, equals, value = word.lstrip('-').partition('=')
+    if word.startswith('-') and name.startswith('noconfig.') and not equals:
+      overrides[name.removeprefix('noconfig.')] = False
+    elif word.startswith('-') and name.startswith('config.'):
+      if not equals and waiting and not waiting[0].startswith('--'):
+        value, equals = waiting.pop(0), '='
+      overrides[name.removeprefix('config.')] = value if equals else True
+    else:
+      rest.append(word)
+  return rest, overrides
+
+
+def _train(arguments: list[str]) -> int:
+  arguments, overrides = config_overrides(arguments)
+  fv = flags.FlagValues()
+  flags.DEFINE_string('config', None, 'experiment file with get_config(); all defaults where not given', flag_values=fv)
+  flags.DEFINE_string('workdir', None, 'the run\'s directory; runs/NAME of the experiment file where not given',
+                      flag_values=fv)
+  flags.DEFINE_enum('display', 'auto', ['auto', 'terminal', 'plain', 'notebook', 'none'], 'how progress is shown',
+                    flag_values=fv)
+  flags.DEFINE_bool('help_config', False, 'list every key of a config', flag_values=fv)
+  rest = _parse(fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]')
+  if rest is None:
+    return 0
+  if rest:
+    raise ConfigError(f'{rest[0]}: not expected; an experiment file is given as --config={rest[0]}')
+  if fv.help_config:
+    from lmhp.config import help_text
+
+    print(help_text())
+    return 0
+  return _train_with(fv, overrides)
+
+
+def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
+  from lmhp import api
+  from lmhp.config import default_config
+  from lmhp.training.display import summary
+
+  name = os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0] if fv.config else 'default'
+  workdir = fv.workdir or os.path.join('runs', name)
+  result = api.train(fv.config or default_config(), workdir=workdir, overrides=overrides, display=fv.display)
+  if not result.complete:
+    return STOPPED
+  if fv.display != 'none':
+    print(summary(result.result, result.result['parameters_by_kind'], workdir))
+  return 0
+
+
+# --- generate -------------------------------------------------------------------------------------------------------
+
+
+def _generate(arguments: list[str]) -> int:
+  fv = flags.FlagValues()
+  flags.DEFINE_string('prompt', '\n', 'the text to continue', flag_values=fv)
+  flags.DEFINE_integer('n_tokens', 200, 'tokens to add', 1, flag_values=fv)
+  flags.DEFINE_float('temperature', 0.8, 'logits are divided by it; 0 takes the likeliest token', 0.0, flag_values=fv)
+  flags.DEFINE_integer('top_k', None, 'only the likeliest k are drawn from', 1, flag_values=fv)
+  flags.DEFINE_integer('seed', 0, 'of the draws', flag_values=fv)
+  workdirs = _parse(fv, arguments, 'lmhp generate WORKDIR [--prompt=TEXT]')
+  if workdirs is None:
+    return 0
+  if len(workdirs) != 1:
+    raise ConfigError(f'generate: got {len(workdirs)} directories, expected one run\'s')
+  from lmhp import api
+
+  print(api.generate(workdirs[0], fv.prompt, n_tokens=fv.n_tokens, temperature=fv.temperature, top_k=fv.top_k, seed=fv.seed))
+  return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {'count': _count, 'train': _train, 'generate': _generate}

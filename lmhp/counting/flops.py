@@ -1,0 +1,115 @@
+"""FLOPs of matrix products: in closed form, and from a program's own jaxpr.
+
+Conventions, each named where it is used:
+  - a multiply-add is two FLOPs; only matrix products count (no embedding lookup, bias, norm, softmax, activation);
+  - the head counts V * D, tied or not;
+  - *full* attention multiplies every pair of tokens, as a dense product does; *causal* counts the pairs that the mask
+    keeps, windows honoured;
+  - training is three times forward: the gradient needs two products for each one. What remat computes again is extra.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from fractions import Fraction
+from typing import Any, Callable
+
+import jax
+
+from lmhp.counting.leaves import KINDS
+from lmhp.model import attention, embedding, feed_forward, output
+from lmhp.model.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+  """Mean FLOPs per token at one sequence length.
+
+  Attributes:
+    forward: of one token's forward pass.
+    by_kind: forward FLOPs of weights by kind.
+    attention_pairs: forward FLOPs of attention logits and weighted values.
+  """
+
+  forward: int | float
+  by_kind: dict[str, int]
+  attention_pairs: int | float
+
+  @property
+  def train(self) -> int | float:
+    """Of one token's forward and backward pass."""
+    return 3 * self.forward
+
+
+def weight_flops(cfg: ModelConfig) -> Counter:
+  """Forward FLOPs by kind of the products with weights, for one token."""
+  layer = attention.weight_flops(cfg) + feed_forward.weight_flops(cfg)
+  flops = Counter({kind: n * cfg.n_layers for kind, n in layer.items()})
+  return flops + embedding.weight_flops(cfg) + output.weight_flops(cfg)
+
+
+def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
+  """Forward FLOPs, mean over the tokens of a sequence.
+
+  Args:
+    cfg: the model.
+    seq_len: tokens in the sequence.
+    causal: count the pairs that the mask keeps; else all, as a dense product multiplies them.
+
+  >>> flops_per_token(ModelConfig(vocab_size=65, d_model=128, n_layers=4), seq_len=64, causal=False).forward
+  1720576
+  """
+  weights = weight_flops(cfg)
+  pairs = sum(attention.pairs(seq_len, window, causal) for window in cfg.windows)
+  attended = plain(Fraction(pairs * attention.pair_flops(cfg), seq_len))
+  return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
+
+
+def plain(x: Fraction) -> int | float:
+  """An int where it is whole, else a float."""
+  return x.numerator if x.denominator == 1 else float(x)
+
+
+def traced_flops(function: Callable[..., Any], *args: Any) -> int:
+  """FLOPs of every product in a function's jaxpr, scans times their length, for arguments of these shapes.
+
+  XLA's own `cost_analysis` counts the body of a scan once; this does not. A branch counts as its dearest, and a loop of
+  unknown length as one pass.
+
+  Args:
+    function: traceable.
+    *args: arrays or `jax.ShapeDtypeStruct`s.
+
+  >>> import jax.numpy as jnp
+  >>> traced_flops(lambda a, b: a @ b, jnp.ones((3, 5)), jnp.ones((5, 7)))
+  210
+  """
+  return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _of_jaxpr(jaxpr: Any) -> int:
+  return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation: Any) -> int:
+  if equation.primitive.name == 'dot_general':
+    (contracted, _), _ = equation.params['dimension_numbers']
+    lhs, out = equation.invars[0].aval, equation.outvars[0].aval
+    return 2 * math.prod(out.shape) * math.prod(lhs.shape[i] for i in contracted)
+  inner = [_of_jaxpr(j) for j in _inner_jaxprs(equation.params)]
+  if equation.primitive.name == 'cond':
+    return max(inner)
+  return sum(inner) * (equation.params['length'] if equation.primitive.name == 'scan' else 1)
+
+
+def _inner_jaxprs(params: dict) -> list:
+  found = []
+  for value in params.values():
+    for item in value if isinstance(value, (tuple, list)) else (value,):
+      if hasattr(item, 'eqns'):
+        found.append(item)
+      elif hasattr(item, 'jaxpr') and hasattr(item.jaxpr, 'eqns'):
+        found.append(item.jaxpr)
+  return found

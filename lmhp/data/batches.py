@@ -1,0 +1,114 @@
+"""`Batch`: what the model is given; and evaluation, which walks the held-out streams from end to end.
+
+Dimension key: B batch, L sequence, M encoder sequence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmhp.data.dataset import Dataset
+from lmhp.data.shards import Tokens
+from lmhp.hypers import ConfigError
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """One batch for any architecture.
+
+  Attributes:
+    tokens: (B, L) int32, what the model reads.
+    targets: (B, L) int32, the token that follows each.
+    weights: (B, L) float32, how much each target counts in the loss: 0 for padding, and for what lies beyond the end of
+      a document where documents are masked.
+    positions: (B, L) int32, place within the document; None is 0, 1, ... L-1.
+    segments: (B, L) int32, number of the document within the sequence, from 1; None is one document.
+    token_types: (B, L) int32, sentence A or B, for encoders.
+    encoder_tokens: (B, M) int32, what an encoder-decoder's encoder reads.
+    encoder_weights: (B, M) float32, 0 for padding of `encoder_tokens`.
+  """
+
+  tokens: Any
+  targets: Any
+  weights: Any
+  positions: Any = None
+  segments: Any = None
+  token_types: Any = None
+  encoder_tokens: Any = None
+  encoder_weights: Any = None
+
+
+def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
+  """Shifts windows of L + 1 tokens into a batch; numpy in, numpy out.
+
+  With `end_of_text`, documents are told apart: positions restart after it, segments count up, and the target of the
+  end-of-text itself, the first token of another document, has weight 0.
+
+  Args:
+    windows: (..., L + 1) unsigned integers.
+    end_of_text: the id that ends a document; None leaves documents run together.
+  """
+  on_host = isinstance(windows, np.ndarray)
+  xp = np if on_host else jnp
+  tokens, targets = windows[..., :-1].astype(np.int32), windows[..., 1:].astype(np.int32)
+  if end_of_text is None:
+    return Batch(tokens, targets, xp.ones(tokens.shape, np.float32))
+  ends = tokens == end_of_text
+  begins = xp.concatenate([xp.ones_like(ends[..., :1]), ends[..., :-1]], axis=-1)
+  places = xp.broadcast_to(xp.arange(tokens.shape[-1], dtype=np.int32), tokens.shape)
+  running_max = np.maximum.accumulate if on_host else jax.lax.cummax
+  first = running_max(xp.where(begins, places, np.int32(0)), axis=tokens.ndim - 1)
+  segments = xp.cumsum(begins, axis=-1, dtype=np.int32)
+  return Batch(tokens, targets, 1 - ends.astype(np.float32), positions=places - first, segments=segments)
+
+
+def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len: int, batch_size: int,
+                       limit: int | None = None, end_of_text: int | None = None) -> Iterator[Batch]:
+  """Walks held-out streams in consecutive windows, so that each of their tokens but the first is a target once.
+
+  The last window of a stream is filled up with tokens of weight 0, the last batch with sequences of weight 0: every
+  batch has the same shape.
+
+  Args:
+    validation: a dataset (its validation streams), one stream, or several, read one after the other.
+    seq_len: L.
+    batch_size: B.
+    limit: take only this many windows, evenly spaced; None takes all.
+    end_of_text: give it to mask documents, as training did.
+
+  Returns:
+    An iterator of numpy batches.
+
+  Raises:
+    ConfigError: where a stream is shorter than a window and its target.
+  """
+  streams = validation.validation if isinstance(validation, Dataset) else validation
+  streams = (streams,) if isinstance(streams, Tokens) else tuple(streams)
+  for tokens in streams:
+    if len(tokens) < seq_len + 1:
+      raise ConfigError(f'data.validation_fraction: {len(tokens)} validation tokens, expected at least {seq_len + 1}: '
+                        'the sequence length and one')
+  starts = [(k, start) for k, tokens in enumerate(streams) for start in range(0, len(tokens) - 1, seq_len)]
+  if limit is not None and limit < len(starts):
+    starts = [starts[i * len(starts) // limit] for i in range(limit)]
+  return (_evaluation_batch(streams, starts[i:i + batch_size], seq_len, batch_size, end_of_text)
+          for i in range(0, len(starts), batch_size))
+
+
+def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int]], seq_len: int, batch_size: int,
+                      end_of_text: int | None) -> Batch:
+  """The windows that begin at (stream, token), padded."""
+  windows = np.zeros((batch_size, seq_len + 1), np.result_type(*(tokens.ids for tokens in streams)))
+  real = np.zeros((batch_size, seq_len), np.float32)
+  for row, (k, start) in enumerate(starts):
+    ids = streams[k].ids[start:start + seq_len + 1]
+    windows[row, :len(ids)] = ids
+    real[row, :len(ids) - 1] = 1
+  batch = make_batch(windows, end_of_text)
+  return dataclasses.replace(batch, weights=batch.weights * real)

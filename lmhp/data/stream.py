@@ -1,0 +1,159 @@
+"""`TrainStream`: training batches by sequence number, gathered on the device or streamed from the host.
+
+Dimension key: B batch, L sequence, S steps of a chunk.
+"""
+
+from __future__ import annotations
+
+from concurrent import futures
+import functools
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmhp.data.batches import Batch, make_batch
+from lmhp.data.config import DataConfig
+from lmhp.data.dataset import Dataset
+from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
+from lmhp.hypers import ConfigError
+
+RESIDENT_BYTES = 1 << 30
+"""Tokens up to this size live on the device where data.residence is auto."""
+
+
+class TrainStream:
+  """The endless stream of training sequences, addressed by number; holds nothing that changes.
+
+  Args:
+    dataset: what `load` gave.
+    seq_len: tokens of a sequence, L.
+    cfg: the config, or the structure of a split one: no traced field is read.
+
+  Attributes:
+    resident: whether tokens live on the device, so that `gather` serves; else `host_batches` does.
+    windows_per_epoch: for each source, sequences after which it repeats.
+
+  Raises:
+    ConfigError: where a source has fewer than 2 L tokens, or cannot do what the config asks.
+  """
+
+  def __init__(self, dataset: Dataset, seq_len: int, cfg: DataConfig):
+    for name, tokens in zip(cfg.path, dataset.train):
+      if windows_of(len(tokens), seq_len) < 1:
+        raise ConfigError(f'data.path: {name!r} has {len(tokens)} training tokens, expected at least {2 * seq_len}: '
+                          f'twice the sequence length')
+    self.end_of_text = _end_of_text(dataset, cfg)
+    self._sources = [tokens.ids for tokens in dataset.train]
+    self._seq_len = seq_len
+    self._order = Order(seq_len, tuple(windows_of(len(ids), seq_len) for ids in self._sources))
+    self._bases = np.cumsum([0] + [len(ids) for ids in self._sources])
+    self.windows_per_epoch = self._order.windows
+    self.resident = self._decide_residence(cfg)
+
+  def _decide_residence(self, cfg: DataConfig) -> bool:
+    if cfg.residence == 'auto':
+      return sum(ids.nbytes for ids in self._sources) <= RESIDENT_BYTES
+    if cfg.residence == 'device' and self._bases[-1] >= 2**31:
+      raise ConfigError(f'data.residence: got \'device\' for {self._bases[-1]} training tokens, expected \'host\' from '
+                        f'{2**31}')
+    return cfg.residence == 'device'
+
+  def epochs(self, n_sequences: int, mixture_weights: Sequence[float] = (1.0,)) -> tuple[float, ...]:
+    """How often each source is read in a run's first `n_sequences`; above 1, tokens repeat.
+
+    Raises:
+      ConfigError: where the run is longer than sequences can be numbered.
+    """
+    if n_sequences > MAX_SEQUENCES:
+      raise ConfigError(f'train.steps: {n_sequences} sequences, expected at most {MAX_SEQUENCES}')
+    if len(self._sources) == 1:
+      return (n_sequences / self.windows_per_epoch[0],)
+    shares = np.asarray(quotas(jnp.asarray(mixture_weights, jnp.float32))) / BLOCK
+    return tuple(float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch))
+
+  # --- resident: inside the jitted program ---------------------------------------------------------------------------
+
+  @functools.cached_property
+  def arrays(self) -> dict[str, jax.Array]:
+    """What `gather` reads, on the device: pass it to the program as an argument, or it becomes part of it."""
+    if not self.resident:
+      return {}
+    return {'tokens': jnp.asarray(np.concatenate(self._sources))}
+
+  def gather(self, arrays: Mapping[str, jax.Array], data_hypers: Mapping[str, jax.Array],
+             sequence_numbers: jax.Array) -> Batch:
+    """The batch of these sequences. Pure; jits, scans and vmaps over any argument.
+
+    Args:
+      arrays: `self.arrays`.
+      data_hypers: `seed`, uint32, and `mixture_weights`, (sources,) float32.
+      sequence_numbers: (B,) uint32, for instance step * B + arange(B).
+    """
+    place = self._order.places(data_hypers['seed'], data_hypers['mixture_weights'], sequence_numbers)
+    bases = jnp.asarray(self._bases[:-1], jnp.uint32)
+    starts = bases[place.source] + place.offset + place.window * np.uint32(self._seq_len)
+    where = starts.astype(jnp.int32)[:, None] + jnp.arange(self._seq_len + 1, dtype=jnp.int32)[None]
+    # Every place is inside; clip is the mode that reads without first asking. Three times vmap(dynamic_slice)'s speed.
+    return make_batch(jnp.take(arrays['tokens'], where, mode='clip'), self.end_of_text)
+
+  # --- streamed: from the host ---------------------------------------------------------------------------------------
+
+  def host_batches(self, data_hypers: Mapping[str, Any], first_sequence: int, batch_size: int, n_steps: int) -> Batch:
+    """The batches of consecutive steps, in numpy: bit for bit what `gather` gives for each step.
+
+    Args:
+      data_hypers: as for `gather`, of one member.
+      first_sequence: number of the first sequence, step * batch_size.
+      batch_size: B.
+      n_steps: S, 0 or more.
+
+    Returns:
+      A batch of arrays (S, B, L).
+    """
+    count = n_steps * batch_size
+    padded = 1 << max(count - 1, 0).bit_length()  # few shapes to compile for
+    numbers = np.arange(first_sequence, first_sequence + padded).astype(np.uint32)
+    seed, weights = (jnp.asarray(data_hypers[name]) for name in ('seed', 'mixture_weights'))
+    source, _, window, offset = (np.asarray(x)[:count].astype(np.int64) for x in self._places(seed, weights, numbers))
+    where = (offset + window * self._seq_len)[:, None] + np.arange(self._seq_len + 1)
+    windows = np.zeros((count, self._seq_len + 1), np.result_type(*self._sources))
+    for k, ids in enumerate(self._sources):
+      windows[source == k] = ids[where[source == k]]
+    return make_batch(windows.reshape(n_steps, batch_size, self._seq_len + 1), self.end_of_text)
+
+  @functools.cached_property
+  def _places(self):
+    return jax.jit(self._order.places)
+
+  def prefetch(self, data_hypers: Mapping[str, Any], first_sequence: int, batch_size: int,
+               chunks: Iterable[int]) -> Iterator[Batch]:
+    """`host_batches` for one chunk of steps after another, each made in a thread while the one before is used.
+
+    Args:
+      data_hypers: as for `gather`, of one member.
+      first_sequence: number of the first sequence of the first chunk.
+      batch_size: B.
+      chunks: the steps of each chunk.
+    """
+    with futures.ThreadPoolExecutor(1, 'lmhp-data') as thread:
+      current = None
+      for n_steps in chunks:
+        following = thread.submit(self.host_batches, data_hypers, first_sequence, batch_size, n_steps)
+        first_sequence += n_steps * batch_size
+        if current is not None:
+          yield current.result()
+        current = following
+      if current is not None:
+        yield current.result()
+
+
+def _end_of_text(dataset: Dataset, cfg: DataConfig) -> int | None:
+  """What tells documents apart, None where nothing shall."""
+  if not cfg.mask_documents:
+    return None
+  if dataset.tokenizer.end_of_text is None:
+    raise ConfigError(f'data.mask_documents: got True, expected False: the {dataset.tokenizer.kind} tokenizer has no '
+                      'end-of-text to tell documents apart')
+  return dataset.tokenizer.end_of_text

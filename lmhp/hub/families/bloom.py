@@ -1,0 +1,25 @@
+"""BLOOM: ALiBi, a normalization after the embedding, biases everywhere; the feed-forward part is always 4 d_model."""
+
+from lmhp.hub.families.family import Family
+
+BLOOM = Family(
+    model_type='bloom',
+    always=dict(position='alibi', activation='gelu_tanh', embedding_norm=True, norm_bias=True, qkv_bias=True,
+                attention_output_bias=True, feed_forward_bias=True, init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 250_880),
+        'hidden_size': ('d_model', 64),
+        'n_layer': ('n_layers', 2),
+        'n_head': ('n_heads', 8),
+        'seq_length': ('max_seq_len', 2048),
+        'layer_norm_epsilon': ('norm_eps', 1e-5),
+        'initializer_range': ('init_scale', 0.02),
+        'hidden_dropout': ('residual_dropout', 0.0),
+        'attention_dropout': ('attention_dropout', 0.0),
+        'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    only={'apply_residual_connection_post_layernorm': (False,), 'n_inner': (None,)},
+    unused=('slow_but_exact', 'attention_softmax_in_fp32', 'bias_dropout_fusion', 'masked_softmax_fusion', 'offset_alibi',
+            'skip_bias_add', 'skip_bias_add_qkv'),
+    aliases={'n_embed': 'hidden_size', 'num_hidden_layers': 'n_layer', 'num_attention_heads': 'n_head'},
+)

@@ -1,0 +1,46 @@
+"""Falcon 7B (one key and value head, one normalization), 40B and 180B (new_decoder_architecture: several, two)."""
+
+from typing import Any
+
+from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.rotary import Rotary
+from lmhp.model.config import ModelConfig
+
+
+def _heads_and_norms(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  """num_kv_heads counts only without multi_query or in the new architecture, whose parallel parts may share a norm."""
+  new = entries.take('new_decoder_architecture', False, bool, None)
+  multi_query = entries.take('multi_query', True, bool, None)
+  parallel = bool(entries.take('parallel_attn', True, bool, None))
+  norms = entries.take('num_ln_in_parallel_attn', None, int, None)
+  kv_heads = entries.take('num_kv_heads', None, int, None) or cfg.n_heads
+  if new and not parallel:
+    raise entries.wrong('parallel_attn', False, 'true where new_decoder_architecture is')
+  if norms not in ((None, 1, 2) if new else (None, 1)):
+    raise entries.wrong('num_ln_in_parallel_attn', norms, '1, or 2 where new_decoder_architecture is true')
+  return {'n_kv_heads': kv_heads if new or not multi_query else 1, 'parallel_residual': parallel,
+          'shared_norm': parallel and not (new and norms in (None, 2))}
+
+
+FALCON = Family(
+    model_type='falcon',
+    always=dict(norm_bias=True, init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 65_024),
+        'hidden_size': ('d_model', 4544),
+        'num_hidden_layers': ('n_layers', 32),
+        'num_attention_heads': ('n_heads', 71),
+        'ffn_hidden_size': ('d_ff', None),
+        'activation': ('activation', 'gelu'),
+        'max_position_embeddings': ('max_seq_len', 2048),
+        'layer_norm_epsilon': ('norm_eps', 1e-5),
+        'initializer_range': ('init_scale', 0.02),
+        'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
+        'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    # transformers' class uses its dropout rates at other places than ours, and Falcon-RW's ALiBi is divided by sqrt(K)
+    only={'alibi': (False, None), 'hidden_dropout': (0.0,), 'attention_dropout': (0.0,),
+          'apply_residual_connection_post_layernorm': (False,), 'ff_factor': (4,)},
+    aliases={'n_embed': 'hidden_size'},
+    parts=(_heads_and_norms, Rotary()),
+)

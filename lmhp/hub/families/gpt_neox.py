@@ -1,0 +1,27 @@
+"""GPT-NeoX and Pythia: parallel parts with a normalization each, a quarter of each head rotated, biases."""
+
+from lmhp.hub.families.family import Family
+from lmhp.hub.families.rotary import Rotary
+
+GPT_NEOX = Family(
+    model_type='gpt_neox',
+    always=dict(norm_bias=True, feed_forward_bias=True, init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 50_432),
+        'hidden_size': ('d_model', 6144),
+        'num_hidden_layers': ('n_layers', 44),
+        'num_attention_heads': ('n_heads', 64),
+        'intermediate_size': ('d_ff', 24_576),
+        'hidden_act': ('activation', 'gelu'),
+        'attention_dropout': ('attention_dropout', 0.0),
+        'hidden_dropout': ('embedding_dropout residual_dropout', 0.0),
+        'max_position_embeddings': ('max_seq_len', 2048),
+        'initializer_range': ('init_scale', 0.02),
+        'layer_norm_eps': ('norm_eps', 1e-5),
+        'tie_word_embeddings': ('tie_embeddings', False),
+        'use_parallel_residual': ('parallel_residual', True),
+        'attention_bias': ('qkv_bias attention_output_bias', True),
+    },
+    only={'attention_probs_dropout_prob': (0.0,), 'hidden_dropout_prob': (0.0,)},
+    parts=(Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),),
+)

@@ -1,0 +1,28 @@
+"""Llama 1 to 3.2, and the many models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama)."""
+
+from lmhp.hub.families.family import Family
+from lmhp.hub.families.rotary import Rotary
+
+LLAMA = Family(
+    model_type='llama',
+    always=dict(norm='rmsnorm', gated=True, init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 32_000),
+        'hidden_size': ('d_model', 4096),
+        'intermediate_size': ('d_ff', 11_008),
+        'num_hidden_layers': ('n_layers', 32),
+        'num_attention_heads': ('n_heads', 32),
+        'num_key_value_heads': ('n_kv_heads', None),
+        'head_dim': ('head_dim', None),
+        'hidden_act': ('activation', 'silu'),
+        'max_position_embeddings': ('max_seq_len', 2048),
+        'initializer_range': ('init_scale', 0.02),
+        'rms_norm_eps': ('norm_eps', 1e-6),
+        'tie_word_embeddings': ('tie_embeddings', False),
+        'attention_bias': ('qkv_bias attention_output_bias', False),
+        'attention_dropout': ('attention_dropout', 0.0),
+        'mlp_bias': ('feed_forward_bias', False),
+    },
+    parts=(Rotary(),),
+    unused=('max_sequence_length',),
+)

@@ -1,0 +1,43 @@
+"""MPT: ALiBi, layer normalization without bias, no biases; the attention's keys stand in an object of their own."""
+
+from typing import Any
+
+from lmhp.hub.families.family import Entries, Family
+from lmhp.model.config import ModelConfig
+
+_ATTENTION = Family(
+    model_type='mpt',
+    keys={'softmax_scale': ('attention_scale', None), 'attn_pdrop': ('attention_dropout residual_dropout', 0.0)},
+    only={'attn_type': ('multihead_attention',), 'alibi': (True,), 'alibi_bias_max': (8,), 'clip_qkv': (None, 0.0),
+          'prefix_lm': (False,), 'qk_ln': (False,), 'attn_uses_sequence_id': (False,)},
+    unused=('attn_impl',),
+)
+
+
+def _attention(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  inner = entries.inner('attn_config') or Entries({}, entries.source)
+  fields, _ = _ATTENTION.fields(inner)
+  _ATTENTION.close(inner)
+  return fields
+
+
+MPT = Family(
+    model_type='mpt',
+    always=dict(position='alibi', activation='gelu', init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 50_368),
+        'd_model': ('d_model', 2048),
+        'n_layers': ('n_layers', 24),
+        'n_heads': ('n_heads', 16),
+        'max_seq_len': ('max_seq_len', 2048),
+        'layer_norm_epsilon': ('norm_eps', 1e-5),
+        'initializer_range': ('init_scale', 0.02),
+        'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    only={'expansion_ratio': (4,), 'no_bias': (True,), 'logit_scale': (None,), 'emb_pdrop': (0.0,),
+          'resid_pdrop': (0.0,), 'embedding_fraction': (1.0,),
+          'norm_type': ('low_precision_layernorm', 'layernorm')},
+    unused=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
+    aliases={'hidden_size': 'd_model', 'num_attention_heads': 'n_heads', 'num_hidden_layers': 'n_layers'},
+    parts=(_attention,),
+)

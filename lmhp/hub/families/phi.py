@@ -1,0 +1,49 @@
+"""Phi 1, 1.5 and 2 (parallel parts, biases everywhere), and Phi 3 to 4 (Llama with dropout, windows, longrope)."""
+
+from typing import Any
+
+from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.rotary import Rotary
+from lmhp.hub.families.windows import WindowEverywhere
+from lmhp.model.config import ModelConfig
+
+
+def _qk_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  return {'qk_norm': 'head' if entries.take('qk_layernorm', False, bool) else 'none'}
+
+
+PHI = Family(
+    model_type='phi',
+    always=dict(norm='layernorm', norm_bias=True, parallel_residual=True, shared_norm=True, qkv_bias=True,
+                attention_output_bias=True, feed_forward_bias=True, head_bias=True, init='normal'),
+    keys={
+        'vocab_size': ('vocab_size', 51_200),
+        'hidden_size': ('d_model', 2048),
+        'intermediate_size': ('d_ff', 8192),
+        'num_hidden_layers': ('n_layers', 24),
+        'num_attention_heads': ('n_heads', 32),
+        'num_key_value_heads': ('n_kv_heads', None),
+        'hidden_act': ('activation', 'gelu_new'),
+        'max_position_embeddings': ('max_seq_len', 2048),
+        'initializer_range': ('init_scale', 0.02),
+        'layer_norm_eps': ('norm_eps', 1e-5),
+        'tie_word_embeddings': ('tie_embeddings', False),
+        'embd_pdrop': ('embedding_dropout', 0.0),
+        'attention_dropout': ('attention_dropout', 0.0),
+        'resid_pdrop': ('residual_dropout', 0.0),
+    },
+    parts=(_qk_norm, Rotary(fraction=0.5)),
+)
+
+PHI3 = LLAMA.but(
+    'phi3',
+    defaults={'vocab_size': 32_064, 'hidden_size': 3072, 'intermediate_size': 8192, 'max_position_embeddings': 4096,
+              'rms_norm_eps': 1e-5},
+    without=('attention_bias', 'mlp_bias'),
+    keys={'resid_pdrop': ('residual_dropout', 0.0)},
+    only={'embd_pdrop': (0.0,), 'attention_bias': (False,), 'mlp_bias': (False,), 'lm_head_bias': (False,),
+          'full_attn_mod': (1,), 'interpolate_factor': (1,)},
+    parts=(WindowEverywhere(),
+           Rotary(fraction=1.0, original=4096, longrope_names=('longrope', 'su', 'yarn'))),
+)

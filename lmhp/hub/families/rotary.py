@@ -1,0 +1,180 @@
+"""Rotary positions as config.json has them: the older rope_theta and rope_scaling, the newer rope_parameters.
+
+Source: transformers 5, `modeling_rope_utils.py`, whose precedence is followed: what stands inside the object goes before
+what stands beside it, but for original_max_position_embeddings, where it is the other way round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from lmhp.hub.families.family import REQUIRED, Entries
+from lmhp.hypers import ConfigError
+from lmhp.model.config import ModelConfig
+
+_LAYERS = {'full_attention': 'global', 'sliding_attention': 'local'}
+_TYPES = ('default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+  """The part that reads rotary positions.
+
+  Attributes:
+    base: transformers' default base.
+    base_key: its key beside the object.
+    fraction: default share of a head that rotates; None where the family always rotates all.
+    fraction_key: its key beside the object.
+    base_local: default base of windowed layers, where it has a key of its own (Gemma 3).
+    scales_global_alone: rope_scaling concerns the layers without window alone (Gemma 3, OLMo 3).
+    original: default original_max_position_embeddings; None is max_position_embeddings.
+    longrope_names: names of the longrope scaling.
+  """
+
+  base: float = 10_000.0
+  base_key: str = 'rope_theta'
+  fraction: float | None = None
+  fraction_key: str = 'partial_rotary_factor'
+  base_local: float | None = None
+  scales_global_alone: bool = False
+  original: int | None = None
+  longrope_names: tuple[str, ...] = ('longrope',)
+
+  def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+    beside = {
+        'base': entries.take(self.base_key, self.base, float),
+        'fraction': entries.take(self.fraction_key, self.fraction, float, None),
+        'original': entries.take('original_max_position_embeddings', self.original, int, None),
+    }
+    local = dict(beside)
+    if self.base_local is not None:
+      local['base'] = entries.take('rope_local_base_freq', self.base_local, float)
+    by_layer = self._by_layer(entries)
+    read = {_LAYERS[layer]: self._read(entries, part, local if layer == 'sliding_attention' else beside, cfg)
+            for layer, part in by_layer.items()}
+    read = {layer: fields for layer, fields in read.items() if layer in cfg.attention_pattern}
+    fields = next(iter(read.values()))
+    if len(read) == 2:
+      fields |= self._merge(entries, read['global'], read['local'])
+    return {'position': 'rotary'} | fields
+
+  def _by_layer(self, entries: Entries) -> dict[str, Entries]:
+    """The object that holds for each type of layer."""
+    older, newer = entries.inner('rope_scaling'), entries.inner('rope_parameters')
+    empty = Entries({}, entries.source, 'rope_parameters.')
+    if older and newer:
+      raise ConfigError(f'{entries.source}: rope_scaling: stands beside rope_parameters, expected one of the two')
+    if newer and newer.holds(*_LAYERS):
+      layers = {layer: newer.inner(layer) or empty for layer in _LAYERS}
+      newer.close()
+      return layers
+    if newer and self.base_local is not None:
+      raise ConfigError(f'{entries.source}: rope_parameters: expected an object for each of ' + ', '.join(_LAYERS))
+    both = older or newer or empty
+    return {'full_attention': both, 'sliding_attention': empty if self.scales_global_alone and older else both.copy()}
+
+  def _read(self, entries: Entries, part: Entries, beside: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]:
+    """The fields that one object gives, with what stands beside it."""
+    kind = self._kind(part)
+    fraction = part.take('partial_rotary_factor', beside['fraction'], float, None)
+    if self.fraction is None and fraction not in (None, 1.0):
+      raise entries.wrong(self.fraction_key, fraction, '1.0: models of this type rotate whole heads')
+    fields = {
+        'rotary_base': part.take('rope_theta', beside['base'], float),
+        'rotary_fraction': 1.0 if fraction is None else fraction,
+        'rotary_scaling': 'none' if kind == 'default' else kind,
+    }
+    if kind != 'default':
+      fields |= _SCALINGS[kind](part, beside['original'], cfg)
+    part.drop(['finetuned'])
+    part.close()
+    return fields
+
+  def _kind(self, part: Entries) -> str:
+    old, new = part.take('type', None, str, None), part.take('rope_type', None, str, None)
+    if old and new and old != new:
+      raise part.wrong('type', old, f'the same as rope_type={new!r}')
+    kind = new or old or 'default'
+    kind = 'longrope' if kind in self.longrope_names else kind
+    if kind not in _TYPES:
+      raise part.wrong('rope_type', kind, 'one of ' + ', '.join(_TYPES))
+    return kind
+
+  def _merge(self, entries: Entries, everywhere: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
+    """Windowed layers may have a base of their own; all else must agree."""
+    for name in sorted(everywhere | local):
+      if name != 'rotary_base' and everywhere.get(name) != local.get(name):
+        raise entries.wrong('rope_parameters', f'{name}={everywhere.get(name)} in full_attention',
+                            f'the same in sliding_attention, which has {local.get(name)}')
+    return {'rotary_base_local': local['rotary_base']}
+
+
+def _factor(part: Entries, cfg: ModelConfig, original: int | None) -> float:
+  """The stretch; where it is absent, the ratio of the two contexts."""
+  factor = part.take('factor', None, float, None)
+  if factor is None and original is None:
+    raise part.wrong('factor', None, 'a number of at least 1')
+  return cfg.max_seq_len / original if factor is None else factor
+
+
+def _original(part: Entries, beside: int | None, cfg: ModelConfig) -> int:
+  inside = part.take('original_max_position_embeddings', None, int, None)
+  original = inside or cfg.max_seq_len if beside is None else beside
+  if original < 1:
+    raise part.wrong('original_max_position_embeddings', original, 'a whole number of at least 1')
+  return original
+
+
+def _plain(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
+  return {'rotary_scaling_factor': _factor(part, cfg, None)}
+
+
+def _llama3(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
+  return {
+      'rotary_scaling_factor': _factor(part, cfg, None),
+      'rotary_original_max_seq_len': _original(part, beside, cfg),
+      'rotary_low_frequency_factor': part.take('low_freq_factor', REQUIRED, float),
+      'rotary_high_frequency_factor': part.take('high_freq_factor', REQUIRED, float),
+  }
+
+
+def _yarn(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
+  original = _original(part, beside, cfg)
+  factor = _factor(part, cfg, original)
+  own = part.take('attention_factor', None, float, None)
+  above, below = part.take('mscale', None, float, None), part.take('mscale_all_dim', None, float, None)
+  if own is None and above and below:
+    own = _magnitude(factor, above) / _magnitude(factor, below)
+  if part.take('truncate', True, bool) is not True:
+    raise part.wrong('truncate', False, 'true: lmhp rounds the bounds of the ramp')
+  return {
+      'rotary_scaling_factor': factor,
+      'rotary_original_max_seq_len': original,
+      'rotary_beta_fast': part.take('beta_fast', None, float, None) or 32.0,
+      'rotary_beta_slow': part.take('beta_slow', None, float, None) or 1.0,
+      'rotary_attention_factor': own,
+  }
+
+
+def _magnitude(factor: float, scale: float) -> float:
+  return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def _longrope(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
+  original = _original(part, beside, cfg)
+  factor = max(_factor(part, cfg, original), 1.0)
+  own = part.take('attention_factor', None, float, None)
+  if own is None:
+    own = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 and original > 1 else 1.0
+  return {
+      'rotary_scaling_factor': factor,
+      'rotary_original_max_seq_len': original,
+      'rotary_attention_factor': own,
+      'rotary_short_factor': tuple(part.take('short_factor', [], list)),
+      'rotary_long_factor': tuple(part.take('long_factor', [], list)),
+  }
+
+
+_SCALINGS = {'linear': _plain, 'dynamic': _plain, 'llama3': _llama3, 'yarn': _yarn, 'longrope': _longrope}

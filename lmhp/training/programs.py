@@ -1,0 +1,87 @@
+"""The compiled programs of one structure, and the data that goes through them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Iterator
+
+import jax
+import numpy as np
+
+from lmhp.data.stream import TrainStream
+from lmhp.hypers import split
+from lmhp.model.transformer import build
+from lmhp.training.config import RunConfig
+from lmhp.training.evaluate import make_score
+from lmhp.training.step import TrainState, make_chunk, make_init, make_update
+
+CAPACITY = 256
+"""Most steps in a chunk: the length of its metrics."""
+
+STREAMED_BYTES = 1 << 26
+"""Most bytes of batches that a streamed chunk holds."""
+
+
+class Programs:
+  """Init, chunk of updates, and score, of one structure.
+
+  Attributes:
+    model: the network.
+    hypers: the traced numbers of the config.
+    capacity: most steps in a chunk.
+    compile_seconds: spent so far on compiling chunks.
+
+  Args:
+    cfg: a completed config; only its structure is compiled in.
+    stream: where batches come from.
+  """
+
+  def __init__(self, cfg: RunConfig, stream: TrainStream):
+    structure, self.hypers = split(cfg)
+    self.model = build(structure.model)
+    self._stream, self._batch_size = stream, cfg.train.batch_size
+    self.init = jax.jit(make_init(self.model, structure.optimizer))
+    self.score = jax.jit(make_score(self.model))
+    self._update = make_update(self.model, structure.optimizer, structure.train)
+    bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
+    self.capacity = CAPACITY if stream.resident else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
+    self._compiled: Callable[..., Any] | None = None
+    self.compile_seconds = 0.0
+
+  def abstract_state(self) -> TrainState:
+    """The state's shapes."""
+    return jax.eval_shape(self.init, self.hypers)
+
+  def chunk(self, state: TrainState, data: Any, n_steps: int) -> tuple[TrainState, dict]:
+    """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up."""
+    if self._compiled is None:
+      start = time.perf_counter()
+      chunk = jax.jit(make_chunk(self._update, self._take, self.capacity), donate_argnums=0)
+      self._compiled = chunk.lower(state, self.hypers, data, np.int32(n_steps)).compile()
+      self.compile_seconds += time.perf_counter() - start
+    return self._compiled(state, self.hypers, data, np.int32(n_steps))
+
+  def _take(self, data: Any, hypers: dict, step: jax.Array, i: jax.Array) -> Any:
+    """The batch of a step: gathered from resident tokens, or the chunk's i-th."""
+    if not self._stream.resident:
+      return jax.tree.map(lambda x: x[i], data)
+    first = step.astype(np.uint32) * np.uint32(self._batch_size)
+    return self._stream.gather(data, hypers['data'], first + np.arange(self._batch_size, dtype=np.uint32))
+
+  def feed(self, step: int, lengths: Iterator[int]) -> Iterator[tuple[int, Any]]:
+    """For each chunk from `step` on, its length and its data.
+
+    Args:
+      step: updates made so far.
+      lengths: steps of each chunk; of resident data asked for one at a time, of streamed data one ahead.
+    """
+    if self._stream.resident:
+      for n in lengths:
+        yield n, self._stream.arrays
+      return
+    asked = []
+    noted = (asked.append(n) or n for n in lengths)
+    batches = self._stream.prefetch(self.hypers['data'], step * self._batch_size, self._batch_size, noted)
+    for batch in batches:
+      n = asked.pop(0)
+      yield n, jax.tree.map(lambda x: np.concatenate([x, np.zeros((self.capacity - n, *x.shape[1:]), x.dtype)]), batch)

@@ -1,0 +1,176 @@
+"""One update, and a chunk of them in one program.
+
+Everything here is pure: a state is arrays alone, the numbers come as `Hypers`, the batch is a function of the step. So
+the same step runs alone, under `vmap` over a population, or sharded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lmhp.model.keys import named_key
+from lmhp.model.transformer import Model
+from lmhp.optim.optimizers import OptimizerConfig, make_optimizer
+from lmhp.optim.decay import frozen_mask
+from lmhp.optim.schedules import unit_schedule
+from lmhp.training.config import TrainConfig
+from lmhp.training.loss import objective, token_losses
+
+METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """All that training changes; arrays alone.
+
+  Attributes:
+    step: int32, updates made.
+    params: nested dict of float32 arrays.
+    opt_state: the optimizer's, of the trainable parameters.
+    extras: what else a model carries from step to step.
+  """
+
+  step: jax.Array
+  params: Any
+  opt_state: Any
+  extras: Any
+
+
+jax.tree_util.register_dataclass(TrainState, ['step', 'params', 'opt_state', 'extras'], [])
+
+Init = Callable[[dict], TrainState]
+Update = Callable[[TrainState, dict, Any], tuple[TrainState, dict]]
+
+
+def partition(params: Any, mask: Any) -> tuple[Any, Any]:
+  """Trainable and frozen parameters, each a tree of the full form with None where the other has the leaf."""
+  trainable = jax.tree.map(lambda p, is_frozen: None if is_frozen else p, params, mask)
+  frozen = jax.tree.map(lambda p, is_frozen: p if is_frozen else None, params, mask)
+  return trainable, frozen
+
+
+def combine(trainable: Any, frozen: Any) -> Any:
+  """The full tree again."""
+  return jax.tree.map(lambda a, b: b if a is None else a, trainable, frozen, is_leaf=lambda x: x is None)
+
+
+def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
+  """`init(hypers) -> TrainState`: parameters drawn from `train.seed`, the optimizer's state empty."""
+
+  def init(hypers: dict) -> TrainState:
+    params = model.init(jax.random.key(hypers['train']['seed']), hypers['model'])
+    trainable, _ = partition(params, frozen_mask(params, optimizer))
+    tx = make_optimizer(optimizer, hypers['optimizer'], jnp.float32(1.0))
+    return TrainState(jnp.int32(0), params, tx.init(trainable), {})
+
+  return init
+
+
+def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) -> Update:
+  """`update(state, hypers, batch) -> (state, metrics)`: one step of training.
+
+  Args:
+    model: the network.
+    optimizer: structure of the optimizer.
+    train: structure of the run; `steps` is the schedule's length.
+  """
+
+  def update(state: TrainState, hypers: dict, batch: Any) -> tuple[TrainState, dict]:
+    trainable, frozen = partition(state.params, frozen_mask(state.params, optimizer))
+    key = None
+    if dropped_out(model):
+      key = jax.random.fold_in(named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step)
+    total, losses, grads = _gradients(model, train, trainable, frozen, hypers, batch, key)
+    shape = unit_schedule(hypers['schedule'], state.step, train.steps)
+    grad_norm = optax.tree.norm(grads)
+    tx = make_optimizer(optimizer, hypers['optimizer'], shape, grad_norm=grad_norm)
+    updates, opt_state = tx.update(grads, state.opt_state, trainable)
+    params = combine(optax.apply_updates(trainable, updates), frozen)
+    metrics = dict(zip(METRICS, (losses, total, grad_norm, hypers['optimizer']['learning_rate'] * shape)))
+    return TrainState(state.step + 1, params, opt_state, state.extras), metrics
+
+  return update
+
+
+def dropped_out(model: Model) -> bool:
+  """Whether the structure has dropout at all."""
+  cfg = model.cfg
+  return any(rate != 0 for rate in (cfg.embedding_dropout, cfg.attention_dropout, cfg.residual_dropout))
+
+
+def _gradients(model, train, trainable, frozen, hypers, batch, key):
+  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.accumulation` parts."""
+  weight = jnp.maximum(jnp.sum(batch.weights), 1.0)
+
+  def loss(trainable, part, key):
+    objective_sum, nll_sum = batch_loss(model, train, combine(trainable, frozen), hypers, part, key)
+    return objective_sum / weight, nll_sum / weight
+
+  value_and_grad = jax.value_and_grad(loss, has_aux=True)
+  if train.accumulation == 1:
+    (total, nll), grads = value_and_grad(trainable, batch, key)
+    return total, nll, grads
+
+  def add(sums, numbered):
+    i, part = numbered
+    (total, nll), grads = value_and_grad(trainable, part, None if key is None else jax.random.fold_in(key, i))
+    return jax.tree.map(jnp.add, sums, (total, nll, grads)), None
+
+  n = train.accumulation
+  parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+  zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable))
+  return jax.lax.scan(add, zeros, (jnp.arange(n), parts))[0]
+
+
+def batch_loss(model, train, params, hypers, batch, key=None):
+  """Sums over a batch's tokens of the objective and of the cross-entropy, nats.
+
+  Args:
+    model: the network.
+    train: structure; `loss_chunks` parts of the tokens go through the head one after the other.
+    params: full parameter tree.
+    hypers: traced numbers of all sections.
+    batch: tokens, targets, weights, each (B, L), and what else the model reads.
+    key: for dropout, or None.
+  """
+  x_BLD, _, _ = model.features(params, hypers['model'], batch, key)
+
+  def part(x_TD, targets_T, weights_T):
+    terms = token_losses(model.logits(params, hypers['model'], x_TD), targets_T)
+    losses_T = objective(terms, hypers['train']['label_smoothing'], hypers['train']['z_loss'])
+    return jnp.sum(losses_T * weights_T), jnp.sum(terms.nll * weights_T)
+
+  tokens = (x_BLD.reshape(-1, x_BLD.shape[-1]), batch.targets.reshape(-1), batch.weights.reshape(-1))
+  if train.loss_chunks == 1:
+    return part(*tokens)
+  cut = lambda x: x.reshape(train.loss_chunks, -1, *x.shape[1:])
+  sums = jax.lax.map(lambda t: jax.checkpoint(part)(*t), jax.tree.map(cut, tokens))
+  return tuple(jnp.sum(s) for s in sums)
+
+
+def make_chunk(update: Update, take: Callable[..., Any], capacity: int) -> Callable[..., tuple[TrainState, dict]]:
+  """`chunk(state, hypers, data, n_steps) -> (state, metrics)`: up to `capacity` updates in one program.
+
+  How many is an argument and not part of the program, so that one compile serves every chunk length.
+
+  Args:
+    update: one step.
+    take: `(data, hypers, step, i) -> batch`, the batch of a step, the chunk's i-th.
+    capacity: most steps of a chunk, the length of the metrics.
+  """
+
+  def chunk(state, hypers, data, n_steps):
+    def body(i, carry):
+      state, metrics = carry
+      state, now = update(state, hypers, take(data, hypers, state.step, i))
+      return state, {name: metrics[name].at[i].set(now[name]) for name in metrics}
+
+    metrics = {name: jnp.zeros(capacity, jnp.float32) for name in METRICS}
+    return jax.lax.fori_loop(0, n_steps, body, (state, metrics))
+
+  return chunk

@@ -1,0 +1,95 @@
+"""Norms, clipping, and one matrix at a time although layers are stacked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lmhp.counting.leaves import leaves, walk
+from lmhp.optim.transforms import as_matrices, clip_by_norm, global_norm, per_layer, scale_by_rates, scale_by_rss
+
+
+def test_global_norm_is_over_everything(tree):
+  flat = np.concatenate([np.asarray(x, np.float64).ravel() for _, x in walk(tree())])
+  np.testing.assert_allclose(global_norm(tree()), np.linalg.norm(flat), rtol=1e-6)
+
+
+def test_clip_is_optaxs_and_may_be_given_the_norm(tree):
+  grads = tree()
+  for limit in (0.5, 1e3):
+    want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
+    for norm in (None, global_norm(grads)):
+      got, _ = clip_by_norm(limit, norm).update(grads, optax.EmptyState())
+      jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, want)
+
+
+def test_clip_at_infinity_and_at_zero_gradient_changes_nothing(tree):
+  zeros = jax.tree.map(jnp.zeros_like, tree())
+  for grads, limit in ((tree(), jnp.inf), (zeros, jnp.inf), (zeros, 1.0)):
+    got, _ = clip_by_norm(limit).update(grads, optax.EmptyState())
+    jax.tree.map(np.testing.assert_array_equal, got, grads)
+
+
+def test_a_given_norm_is_not_computed_again(tree):
+  squares = lambda norm: str(jax.make_jaxpr(lambda g: clip_by_norm(1.0, norm).update(g, ())[0])(tree())).count('square')
+  assert squares(None) == 8
+  assert squares(2.0) == 0
+
+
+def test_scale_by_rates_multiplies_each_leaf_by_its_own(tree):
+  rates = lambda updates: jax.tree.map(lambda u: float(u.ndim), updates)
+  got, _ = scale_by_rates(rates).update(tree(), optax.EmptyState())
+  jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, g.ndim * g), got, tree())
+
+
+def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):
+  shapes = {leaf.path.split('/', 2)[-1]: as_matrices(leaf, jnp.zeros(leaf.shape)).shape for leaf in leaves(tree())}
+  assert shapes['attention/query/kernel'] == (2, 14, 48)
+  assert shapes['attention/query/bias'] == (2, 48)
+  assert shapes['feed_forward/down/kernel'] == (2, 20, 14)
+  assert shapes['attention_input_norm/scale'] == (2, 14)
+  assert as_matrices(leaves(tree())[4], jnp.zeros((31, 14))).shape == (31, 14)  # the embedding's table
+
+
+def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
+  leaf = next(leaf for leaf in leaves(tree()) if leaf.path.endswith('query/kernel'))
+  kernel = tree()['decoder']['segment_0']['attention']['query']['kernel']
+  x = jnp.arange(14.0)
+  heads = jnp.einsum('d,ndhk->nhk', x, kernel)
+  np.testing.assert_allclose(jnp.einsum('d,ndj->nj', x, as_matrices(leaf, kernel)).reshape(2, 8, 6), heads, rtol=1e-5)
+
+
+def test_per_layer_shows_one_matrix_at_a_time(tree):
+  seen = []
+
+  def look(updates, params):
+    seen.append((updates.shape, params.shape))
+    return updates / jnp.linalg.norm(params)
+
+  params = tree()
+  tx = per_layer(optax.stateless(look))
+  got, _ = tx.update(tree(1), tx.init(params), params)
+  assert sorted(seen) == sorted((s, s) for s in [(31, 14), (5, 14), (14, 48), (48,), (14,), (20, 14), (14,), (14, 31)])
+  kernel = lambda t: t['decoder']['segment_0']['attention']['query']['kernel']
+  norm = np.linalg.norm(np.asarray(kernel(params)).reshape(2, -1), axis=1).reshape(2, 1, 1, 1)
+  np.testing.assert_allclose(kernel(got), kernel(tree(1)) / norm, rtol=1e-5)
+
+
+def test_per_layer_keeps_one_state_for_each_layer(tree):
+  params = tree()
+  tx = per_layer(optax.scale_by_factored_rms(min_dim_size_to_factor=1))
+  state = tx.init(params)['decoder']['segment_0']
+  assert state['attention']['query']['kernel'].count.shape == (2,)
+  assert sorted([state['attention']['query']['kernel'].v_row.shape, state['attention']['query']['kernel'].v_col.shape]
+                ) == [(2, 14), (2, 48)]
+  again = jax.tree.structure(tx.update(params, tx.init(params), params)[1])
+  assert again == jax.tree.structure(tx.init(params))
+
+
+def test_scale_by_rss_divides_by_the_root_of_the_sum(tree):
+  tx = scale_by_rss(1e-3)
+  state = tx.init(tree())
+  for seed in (1, 2):
+    got, state = tx.update(tree(seed), state)
+  g1, g2 = (np.asarray(tree(seed)['output']['kernel'], np.float64) for seed in (1, 2))
+  np.testing.assert_allclose(got['output']['kernel'], g2 / (np.sqrt(g1**2 + g2**2) + 1e-3), rtol=1e-5)
