@@ -104,7 +104,7 @@ def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len:
 def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int]], seq_len: int, batch_size: int,
                       end_of_text: int | None) -> Batch:
   """The windows that begin at (stream, token), padded."""
-  windows = np.zeros((batch_size, seq_len + 1), np.result_type(*(tokens.ids for tokens in streams)))
+  windows = np.zeros((batch_size, seq_len + 1), np.result_type(*(tokens.ids.dtype for tokens in streams)))
   real = np.zeros((batch_size, seq_len), np.float32)
   for row, (k, start) in enumerate(starts):
     ids = streams[k].ids[start:start + seq_len + 1]

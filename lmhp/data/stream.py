@@ -118,7 +118,7 @@ class TrainStream:
     seed, weights = (jnp.asarray(data_hypers[name]) for name in ('seed', 'mixture_weights'))
     source, _, window, offset = (np.asarray(x)[:count].astype(np.int64) for x in self._places(seed, weights, numbers))
     where = (offset + window * self._seq_len)[:, None] + np.arange(self._seq_len + 1)
-    windows = np.zeros((count, self._seq_len + 1), np.result_type(*self._sources))
+    windows = np.zeros((count, self._seq_len + 1), np.result_type(*(ids.dtype for ids in self._sources)))
     for k, ids in enumerate(self._sources):
       windows[source == k] = ids[where[source == k]]
     return make_batch(windows.reshape(n_steps, batch_size, self._seq_len + 1), self.end_of_text)

@@ -114,7 +114,8 @@ class Checkpoints:
     if step in self.steps():
       return
     self._remove(step)
-    about = {'leaves': describe(state), 'crc32': checksum(state), 'extra': extra or {}, 'metrics': metrics or {}}
+    metrics = {name: float(value) for name, value in (metrics or {}).items()}
+    about = {'leaves': describe(state), 'crc32': checksum(state), 'extra': extra or {}, 'metrics': metrics}
     about = json.loads(json.dumps(about))  # raises here and now, not in orbax's thread, at what JSON cannot hold
     self._saving = ocp.save_checkpointables_async(self._path(step), {'state': state}, custom_metadata=about)
     self._about[step] = about
@@ -123,11 +124,19 @@ class Checkpoints:
       self.wait()
 
   def wait(self) -> None:
-    """Waits until the save in flight is complete, then deletes the steps that need not be kept."""
+    """Waits until the save in flight is complete, then deletes the steps that need not be kept.
+
+    Raises:
+      ConfigError: if it could not be written; the steps before it are still there.
+    """
     if self._saving is None:
       return
     saving, self._saving = self._saving, None
-    saving.result()
+    try:
+      saving.result()
+    except Exception as error:  # a full disk, most often, by whatever name tensorstore gives it
+      reason = str(error).splitlines()[0]
+      raise ConfigError(f'{self.directory}: step {self._saved_step} could not be saved: {reason}') from error
     for step in set(self.steps()) - self._kept():
       self._remove(step)
 

@@ -39,7 +39,7 @@ class Programs:
   def __init__(self, cfg: RunConfig, stream: TrainStream):
     structure, self.hypers = split(cfg)
     self.model = build(structure.model)
-    self._stream, self._batch_size = stream, cfg.train.batch_size
+    self._stream, self._batch_size, self._steps = stream, cfg.train.batch_size, cfg.train.steps
     self.init = jax.jit(make_init(self.model, structure.optimizer))
     self.score = jax.jit(make_score(self.model))
     self._update = make_update(self.model, structure.optimizer, structure.train)
@@ -56,7 +56,7 @@ class Programs:
     """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up."""
     if self._compiled is None:
       start = time.perf_counter()
-      chunk = jax.jit(make_chunk(self._update, self._take, self.capacity), donate_argnums=0)
+      chunk = jax.jit(make_chunk(self._update, self._take, self._steps, self.capacity), donate_argnums=0)
       self._compiled = chunk.lower(state, self.hypers, data, np.int32(n_steps)).compile()
       self.compile_seconds += time.perf_counter() - start
     return self._compiled(state, self.hypers, data, np.int32(n_steps))

@@ -18,6 +18,7 @@ from lmhp.model.transformer import Model
 from lmhp.optim.optimizers import OptimizerConfig, make_optimizer
 from lmhp.optim.decay import frozen_mask
 from lmhp.optim.schedules import unit_schedule
+from lmhp.optim.transforms import global_norm
 from lmhp.training.config import TrainConfig
 from lmhp.training.loss import objective, token_losses
 
@@ -44,7 +45,7 @@ class TrainState:
 jax.tree_util.register_dataclass(TrainState, ['step', 'params', 'opt_state', 'extras'], [])
 
 Init = Callable[[dict], TrainState]
-Update = Callable[[TrainState, dict, Any], tuple[TrainState, dict]]
+Update = Callable[[TrainState, dict, Any, jax.Array], tuple[TrainState, dict]]
 
 
 def partition(params: Any, mask: Any) -> tuple[Any, Any]:
@@ -72,26 +73,28 @@ def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
 
 
 def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) -> Update:
-  """`update(state, hypers, batch) -> (state, metrics)`: one step of training.
+  """`update(state, hypers, batch, schedule) -> (state, metrics)`: one step of training.
 
   Args:
     model: the network.
     optimizer: structure of the optimizer.
-    train: structure of the run; `steps` is the schedule's length.
+    train: structure of the run.
+
+  Returns:
+    A function whose `schedule` is `unit_schedule` at the state's step.
   """
 
-  def update(state: TrainState, hypers: dict, batch: Any) -> tuple[TrainState, dict]:
+  def update(state: TrainState, hypers: dict, batch: Any, schedule: jax.Array) -> tuple[TrainState, dict]:
     trainable, frozen = partition(state.params, frozen_mask(state.params, optimizer))
     key = None
     if dropped_out(model):
       key = jax.random.fold_in(named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step)
     total, losses, grads = _gradients(model, train, trainable, frozen, hypers, batch, key)
-    shape = unit_schedule(hypers['schedule'], state.step, train.steps)
-    grad_norm = optax.tree.norm(grads)
-    tx = make_optimizer(optimizer, hypers['optimizer'], shape, grad_norm=grad_norm)
+    grad_norm = global_norm(grads)
+    tx = make_optimizer(optimizer, hypers['optimizer'], schedule, grad_norm=grad_norm)
     updates, opt_state = tx.update(grads, state.opt_state, trainable)
     params = combine(optax.apply_updates(trainable, updates), frozen)
-    metrics = dict(zip(METRICS, (losses, total, grad_norm, hypers['optimizer']['learning_rate'] * shape)))
+    metrics = dict(zip(METRICS, (losses, total, grad_norm, hypers['optimizer']['learning_rate'] * schedule)))
     return TrainState(state.step + 1, params, opt_state, state.extras), metrics
 
   return update
@@ -153,21 +156,26 @@ def batch_loss(model, train, params, hypers, batch, key=None):
   return tuple(jnp.sum(s) for s in sums)
 
 
-def make_chunk(update: Update, take: Callable[..., Any], capacity: int) -> Callable[..., tuple[TrainState, dict]]:
+def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int) -> Callable[..., Any]:
   """`chunk(state, hypers, data, n_steps) -> (state, metrics)`: up to `capacity` updates in one program.
 
-  How many is an argument and not part of the program, so that one compile serves every chunk length.
+  How many is an argument and not part of the program, so that one compile serves every chunk length. The schedule of
+  all of them is computed before the loop: inside, the compiler would copy its formulas into every parameter's update.
 
   Args:
     update: one step.
     take: `(data, hypers, step, i) -> batch`, the batch of a step, the chunk's i-th.
+    total_steps: length of the schedule.
     capacity: most steps of a chunk, the length of the metrics.
   """
 
   def chunk(state, hypers, data, n_steps):
+    steps_S = state.step + jnp.arange(capacity)
+    schedule_S = jax.vmap(lambda step: unit_schedule(hypers['schedule'], step, total_steps))(steps_S)
+
     def body(i, carry):
       state, metrics = carry
-      state, now = update(state, hypers, take(data, hypers, state.step, i))
+      state, now = update(state, hypers, take(data, hypers, state.step, i), schedule_S[i])
       return state, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
     metrics = {name: jnp.zeros(capacity, jnp.float32) for name in METRICS}

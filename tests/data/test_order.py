@@ -108,14 +108,14 @@ def largest_remainder(weights):
 
 @pytest.mark.parametrize('weights', [(1, 1), (1, 1, 1), (0.3, 0.7), (0, 1), (2, 0, 3, 5), (1e-3, 1), (1, 2, 4, 8, 16, 32, 64)])
 def test_quotas_are_hamilton_s(weights):
-  got = np.asarray(o.quotas(jnp.asarray(weights, jnp.float32)))
+  got = np.asarray(jax.jit(o.quotas)(np.float32(weights)))
   assert got.tolist() == largest_remainder(np.float32(weights)) and got.sum() == BLOCK
 
 
 def test_quotas_of_any_weights_sum_to_a_block_and_leave_nothing_out_of_place():
   weights = np.random.default_rng(0).exponential(size=(500, 9)).astype(np.float32)
   weights[:, 3] = 0
-  got = np.asarray(jax.vmap(o.quotas)(weights)).astype(int)
+  got = np.asarray(jax.jit(jax.vmap(o.quotas))(weights)).astype(int)
   assert (got.sum(axis=1) == BLOCK).all() and (got[:, 3] == 0).all()
   assert np.abs(got - weights / weights.sum(axis=1, keepdims=True) * BLOCK).max() < 1.001
 

@@ -1,7 +1,4 @@
-"""One body over every optimizer: oracle, tracing, packing, which numbers matter; then what each number multiplies.
-
-The oracle never sees a stacked tree: it gets each layer's parameter by itself, a weight as one matrix.
-"""
+"""What each number multiplies, derived by hand; the config's defaults and mistakes."""
 
 import functools
 import math
@@ -9,277 +6,239 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from optax import contrib
 
-from lmhp.counting.leaves import KINDS, walk
+from lmhp.counting.leaves import KINDS, leaves, walk
 from lmhp.hypers import ConfigError, split
-from lmhp.optim.families import FAMILIES
 from lmhp.optim.optimizers import OptimizerConfig, hyperparameter_names, make_optimizer
 from lmhp.optim.transforms import global_norm
 
-# Every number away from its default, every clip biting, eps large enough to be seen.
-NUMBERS = dict(learning_rate=0.02, weight_decay=0.3, clip_norm=7.0, b1=0.85, b2=0.93, b3=0.97, eps=1e-2, momentum=0.8,
-               trust_coefficient=0.05, adafactor_power=0.7, adafactor_clip_rms=0.6, adafactor_min_size=12)
-SCHEDULE = 0.7
-LR = NUMBERS['learning_rate'] * SCHEDULE
-STEPS = 5
-TRACES = []
-
-
-def curvature(params):
-  return jax.tree.map(lambda p: jnp.linspace(0.5, 2.0, p.size).reshape(p.shape), params)
-
-
-def descend(structure, numbers, params, start=SCHEDULE, end=SCHEDULE, steps=STEPS):
-  """Parameters after `steps` updates on sum(curvature * params^2) / 2, the schedule going from `start` to `end`."""
-  return _descend(structure, numbers, params, np.float32(start), np.float32(end), np.int32(steps))
+SCHEDULE = np.float32(0.7)
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options={'xla_backend_optimization_level': '0'})
-def _descend(structure, numbers, params, start, end, steps):
-  TRACES.append(structure.name)
-  bend = curvature(params)
-
-  def body(i, carry):
-    params, state = carry
-    grads = jax.tree.map(lambda c, p: c * p, bend, params)
-    tx = make_optimizer(structure, numbers, start + (end - start) * i / steps)
-    updates, state = tx.update(grads, state, params)
-    return optax.apply_updates(params, updates), state
-
-  state = make_optimizer(structure, numbers, start).init(params)
-  return jax.lax.fori_loop(0, steps, body, (params, state))[0]
-
-
-def config(name, **values):
-  return split(OptimizerConfig(name=name, **{**NUMBERS, **values}))
-
-
-# --- the oracle -----------------------------------------------------------------------------------------------------
-
-MATRICES = {'attention/query/kernel': (14, 48), 'attention/query/bias': (48,), 'attention_input_norm/scale': (14,),
-            'feed_forward/down/kernel': (20, 14)}
-
-
-def unstack(tree):
-  """{name: array} with each layer's parameter by itself, as the matrix it is."""
-  flat = {}
-  for path, array in walk(tree):
-    inner = path.removeprefix('decoder/segment_0/')
-    for i in range(2 if inner in MATRICES else 0):
-      flat[f'{i}/{inner}'] = np.asarray(array[i]).reshape(MATRICES[inner])
-    if inner not in MATRICES:
-      flat[path] = np.asarray(array)
-  return flat
-
-
-def decays(name):
-  return name.endswith(('kernel', 'table'))
-
-
-def is_hidden(name):
-  return name.endswith('kernel') and not name.startswith('output')
-
-
-def optax_chain(name):
-  """The same optimizer from Optax's own aliases, with Python floats."""
-  h = NUMBERS
-  mask = lambda params: {name: decays(name) for name in params}
-  betas = dict(b1=h['b1'], b2=h['b2'], eps=h['eps'])
-  decay = dict(weight_decay=h['weight_decay'], mask=mask)
-  l2 = optax.add_decayed_weights(**decay)
-  decoupled = lambda tx: optax.chain(tx, optax.add_decayed_weights(h['weight_decay'], mask), optax.scale(-LR))
-  return optax.chain(optax.clip_by_global_norm(h['clip_norm']), {
-      'sgd': lambda: optax.chain(l2, optax.sgd(LR)),
-      'momentum': lambda: optax.chain(l2, optax.sgd(LR, h['momentum'])),
-      'nesterov': lambda: optax.chain(l2, optax.sgd(LR, h['momentum'], nesterov=True)),
-      'signum': lambda: decoupled(optax.chain(optax.trace(h['momentum']), optax.scale_by_sign())),
-      'lion': lambda: optax.lion(LR, h['b1'], h['b2'], **decay),
-      'rmsprop': lambda: optax.chain(l2, optax.rmsprop(LR, h['b2'], h['eps'], eps_in_sqrt=False)),
-      'adam': lambda: optax.chain(l2, optax.adam(LR, **betas)),
-      'adamw': lambda: optax.adamw(LR, **betas, **decay),
-      'nadam': lambda: optax.chain(l2, optax.nadam(LR, **betas)),
-      'nadamw': lambda: optax.nadamw(LR, **betas, **decay),
-      'amsgrad': lambda: optax.chain(l2, optax.amsgrad(LR, **betas)),
-      'adamax': lambda: optax.chain(l2, optax.adamax(LR, **betas)),
-      'radam': lambda: optax.chain(l2, optax.radam(LR, **betas)),
-      'adabelief': lambda: decoupled(optax.adabelief(-1.0, **betas)),
-      'adopt': lambda: decoupled(contrib.adopt(-1.0, **betas)),
-      'adan': lambda: decoupled(optax.adan(-1.0, h['b1'], h['b2'], h['b3'], h['eps'])),
-      'lars': lambda: optax.lars(LR, h['weight_decay'], mask, h['trust_coefficient'], momentum=h['momentum']),
-      'lamb': lambda: optax.lamb(LR, **betas, **decay),
-      'adafactor': lambda: optax.adafactor(
-          LR, min_dim_size_to_factor=12, decay_rate=h['adafactor_power'], clipping_threshold=h['adafactor_clip_rms'],
-          weight_decay_rate=LR * h['weight_decay'], weight_decay_mask=mask),
-  }[name]())
-
-
-def optax_descends(name, params):
-  tx, flat, bend = optax_chain(name), unstack(params), unstack(curvature(params))
-
-  @jax.jit
-  def step(flat, state):
-    updates, state = tx.update({k: bend[k] * p for k, p in flat.items()}, state, flat)
-    return optax.apply_updates(flat, updates), state
-
-  state = tx.init(flat)
-  for _ in range(STEPS):
-    flat, state = step(flat, state)
-  return flat
-
-
-def torch_optimizer(torch, name, decayed, rest):
-  h = NUMBERS
-  groups = [dict(params=decayed, weight_decay=h['weight_decay']), dict(params=rest, weight_decay=0.0)]
-  betas = dict(betas=(h['b1'], h['b2']), eps=h['eps'])
-  return {
-      'sgd': lambda: torch.optim.SGD(groups, LR),
-      'momentum': lambda: torch.optim.SGD(groups, LR, momentum=h['momentum']),
-      'nesterov': lambda: torch.optim.SGD(groups, LR, momentum=h['momentum'], nesterov=True),
-      'adagrad': lambda: torch.optim.Adagrad(groups, LR, eps=h['eps']),
-      'rmsprop': lambda: torch.optim.RMSprop(groups, LR, alpha=h['b2'], eps=h['eps']),
-      'adam': lambda: torch.optim.Adam(groups, LR, **betas),
-      'adamw': lambda: torch.optim.AdamW(groups, LR, **betas),
-      'adamax': lambda: torch.optim.Adamax(groups, LR, **betas),
-  }[name]()
-
-
-def torch_descends(params, make):
-  """Five updates by torch in float64; `make(torch, tensors)` gives the optimizers."""
-  import torch
-  tensors = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in unstack(params).items()}
-  bend = {k: torch.tensor(v, dtype=torch.float64) for k, v in unstack(curvature(params)).items()}
-  optimizers = make(torch, tensors)
-  for _ in range(STEPS):
-    for k, p in tensors.items():
-      p.grad = bend[k] * p.detach()
-    torch.nn.utils.clip_grad_norm_(tensors.values(), NUMBERS['clip_norm'])
-    for optimizer in optimizers:
-      optimizer.step()
-  return {k: p.detach().numpy() for k, p in tensors.items()}
-
-
-def assert_close(ours, theirs, start, tolerance):
-  """Compares how far each parameter moved, relative to its own movement."""
-  start = unstack(start)
-  for name, value in unstack(ours).items():
-    moved, expected = value - start[name], np.asarray(theirs[name]) - start[name]
-    error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)
-    assert error < tolerance, (name, error)
-
-
-@pytest.mark.parametrize('name', sorted(set(FAMILIES) - {'muon', 'adagrad'}))
-def test_moves_as_optax_does_layer_by_layer(name, tree):
-  ours = descend(*config(name), tree())
-  assert_close(ours, optax_descends(name, tree()), tree(), 2e-5)
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize('name', ['sgd', 'momentum', 'nesterov', 'adagrad', 'rmsprop', 'adam', 'adamw', 'adamax'])
-def test_moves_as_torch_does(name, tree):
-  def make(torch, tensors):
-    decayed = [p for k, p in tensors.items() if decays(k)]
-    return [torch_optimizer(torch, name, decayed, [p for k, p in tensors.items() if not decays(k)])]
-
-  ours = descend(*config(name), tree())
-  assert_close(ours, torch_descends(tree(), make), tree(), 2e-5)
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize('scaling,theirs', [('rms', 'match_rms_adamw'), ('width', 'original')])
-def test_muon_moves_as_torch_does(scaling, theirs, tree):
-  h = NUMBERS
-
-  def make(torch, tensors):
-    # Torch stores a linear layer's weight output first. It orthogonalizes in bfloat16, hence the loose tolerance.
-    matrices = [(p, torch.nn.Parameter(p.detach().T.contiguous())) for k, p in tensors.items() if is_hidden(k)]
-    rest = {k: p for k, p in tensors.items() if not is_hidden(k)}
-    muon = torch.optim.Muon([q for _, q in matrices], 2 * LR, weight_decay=h['weight_decay'] / 2,
-                            momentum=h['momentum'], adjust_lr_fn=theirs)
-    groups = [dict(params=[p for k, p in rest.items() if decays(k)], weight_decay=h['weight_decay']),
-              dict(params=[p for k, p in rest.items() if not decays(k)], weight_decay=0.0)]
-    adamw = torch.optim.AdamW(groups, LR, betas=(h['b1'], h['b2']), eps=h['eps'])
-
-    class Transposed:
-      def step(self):
-        for p, q in matrices:
-          q.grad = p.grad.T
-        muon.step()
-        for p, q in matrices:
-          p.data = q.data.T
-
-    return [Transposed(), adamw]
-
-  ours = descend(*config('muon', muon_rate=2.0, muon_scaling=scaling), tree())
-  expected = torch_descends(tree(), make)
-  assert_close(ours, expected, tree(), 2e-2)
-  exact = {k: v for k, v in expected.items() if not is_hidden(k)}
-  for name, value in unstack(ours).items():
-    if name in exact:
-      np.testing.assert_allclose(value, exact[name], rtol=1e-4, atol=1e-5)
-
-
-# --- every optimizer ------------------------------------------------------------------------------------------------
-
-
-def moved(structure, numbers, params, **changed):
-  numbers = {**numbers, **{k: np.float32(v) for k, v in changed.items()}}
-  return descend(structure, numbers, params, steps=12)
-
-
-@pytest.mark.parametrize('name', FAMILIES)
-def test_reads_the_numbers_it_says_and_compiles_once(name, tree):
-  structure, numbers = config(name, learning_rate=0.2)
-  TRACES.clear()
-  plain = moved(structure, numbers, tree())
-  changed = {field: math.inf if field == 'clip_norm' else 0.9 * value for field, value in numbers.items()}
-  read = {
-      field for field, value in changed.items()
-      if not jax.tree.all(jax.tree.map(jnp.array_equal, plain, moved(structure, numbers, tree(), **{field: value})))}
-  assert read == set(hyperparameter_names(name)) - {'other_rate'}  # no parameter is of that kind
-  assert len(TRACES) <= 1
-
-
-@pytest.mark.parametrize('name', FAMILIES)
-def test_four_members_packed_are_four_runs(name, tree):
-  structure, numbers = config(name)
-  members = [{**numbers, **{k: np.float32(v) for k, v in dict(learning_rate=0.01 * i, clip_norm=[1, 5, 9, math.inf][i - 1],
-                                                              weight_decay=0.1 * i, b2=0.9 + 0.02 * i).items()}}
-             for i in (1, 2, 3, 4)]
-  stacked = jax.tree.map(lambda *x: np.stack(x), *members)
-  packed = jax.vmap(lambda numbers: descend(structure, numbers, tree()))(stacked)
-  for i, member in enumerate(members):
-    alone = descend(structure, member, tree())
-    jax.tree.map(lambda p, a: np.testing.assert_allclose(p[i], a, rtol=2e-4, atol=2e-5), packed, alone)
-
-
-RATES = {'sgd': 0.5, 'momentum': 0.1, 'nesterov': 0.1, 'adagrad': 1.0, 'lars': 2.0, 'lamb': 0.1, 'adafactor': 0.2}
-
-
-@pytest.mark.parametrize('name', FAMILIES)
-def test_descends_a_quadratic(name, tree):
-  structure, numbers = config(name, learning_rate=RATES.get(name, 0.05), weight_decay=0.0)
-  end = descend(structure, numbers, tree(), 1.0, 0.0, 300)
-  assert global_norm(end) < 0.05 * global_norm(tree())
-
-
-@pytest.mark.parametrize('name', FAMILIES)
-def test_state_holds_no_number(name, tree):
-  one, other = (make_optimizer(*config(name, **values), 1.0).init(tree()) for values in
-                ({}, dict(b1=0.1, b2=0.2, b3=0.3, eps=0.5, momentum=0.1, adafactor_power=0.3, weight_decay=0.0)))
-  jax.tree.map(np.testing.assert_array_equal, one, other)
-  assert jax.tree.structure(one) == jax.tree.structure(other)
-
-
-@pytest.mark.parametrize('name', FAMILIES)
-def test_what_is_frozen_holds_no_state(name, tree):
-  params = tree()
-  whole = sum(x.size for x in jax.tree.leaves(make_optimizer(*config(name), 1.0).init(params)))
-  params['embedding']['table'] = params['decoder']['segment_0']['attention']['query']['bias'] = None
-  tx = make_optimizer(*config(name), 1.0)
+def _last_update(structure, numbers, schedule, grads, params):
+  tx = make_optimizer(structure, numbers, schedule)
   state = tx.init(params)
-  updates, _ = jax.eval_shape(tx.update, params, state, params)
-  assert jax.tree.structure(updates) == jax.tree.structure(params)
-  assert sum(x.size for x in jax.tree.leaves(state)) < whole or name == 'sgd'
+  for g in grads:
+    updates, state = tx.update(g, state, params)
+  return updates
+
+
+def update(grads, params, schedule=SCHEDULE, **values):
+  """{path: the update of the last of several gradients}, float64."""
+  grads = grads if isinstance(grads, list) else [grads]
+  values = {'clip_norm': math.inf, 'weight_decay': 0.0, **values}
+  structure, numbers = split(OptimizerConfig(**values))
+  updates = _last_update(structure, numbers, np.float32(schedule), grads, params)
+  return {path: np.asarray(u, np.float64) for path, u in walk(updates)}
+
+
+def numpy64(tree):
+  return {path: np.asarray(x, np.float64) for path, x in walk(tree)}
+
+
+def decayed(path):
+  return path.endswith(('kernel', 'table'))
+
+
+def close(got, want):
+  for path in want:
+    np.testing.assert_allclose(got[path], want[path], rtol=2e-5, atol=2e-7, err_msg=path)
+
+
+# --- weight decay ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name,mode,factor', [
+    ('adamw', 'decoupled', 0.01), ('lion', 'decoupled', 0.01), ('sgd', 'l2', 0.01), ('adamw', 'independent', 1.0),
+    ('adafactor', 'independent', 1.0), ('lamb', 'independent', 1.0),
+])
+def test_decay_adds_minus_schedule_times_its_factor_times_the_parameter(name, mode, factor, tree):
+  values = dict(name=name, weight_decay_mode=mode, learning_rate=0.01)
+  with_it = update(tree(1), tree(), weight_decay=0.3, **values)
+  without = update(tree(1), tree(), **values)
+  for path, w in numpy64(tree()).items():
+    if decayed(path):
+      np.testing.assert_allclose(with_it[path] - without[path], -0.7 * factor * 0.3 * w, rtol=1e-3, atol=1e-6)
+    else:
+      np.testing.assert_array_equal(with_it[path], without[path])
+
+
+def test_independent_decay_is_all_that_is_left_without_a_learning_rate(tree):
+  got = update(tree(1), tree(), weight_decay_mode='independent', weight_decay=0.3, learning_rate=0.0)
+  close(got, {path: -0.7 * 0.3 * w if decayed(path) else 0 * w for path, w in numpy64(tree()).items()})
+
+
+def test_independent_decay_is_not_multiplied_by_its_kinds_rate(tree):
+  values = dict(weight_decay_mode='independent', weight_decay=0.3, embedding_rate=0.0)
+  close({'embedding/table': update(tree(1), tree(), **values)['embedding/table']},
+        {'embedding/table': -0.7 * 0.3 * numpy64(tree())['embedding/table']})
+
+
+def test_decoupled_decay_is_multiplied_by_its_kinds_rate(tree):
+  values = dict(learning_rate=0.01, embedding_rate=3.0)
+  difference = (update(tree(1), tree(), weight_decay=0.3, **values)['embedding/table']
+                - update(tree(1), tree(), **values)['embedding/table'])
+  np.testing.assert_allclose(difference, -0.7 * 0.01 * 3 * 0.3 * numpy64(tree())['embedding/table'], rtol=1e-3,
+                             atol=1e-6)
+
+
+def test_l2_is_in_the_gradient_that_the_moments_see_and_is_not_clipped(tree):
+  grads, params = [tree(1), tree(2)], tree()
+  scaled = []
+  for g in grads:
+    factor = 2.0 / global_norm(g)
+    mask = {path: decayed(path) for path, _ in walk(params)}
+    flat = {path: factor * x + 0.3 * mask[path] * w for (path, x), (_, w) in zip(walk(g), walk(params))}
+    scaled.append(jax.tree.unflatten(jax.tree.structure(g), list(flat.values())))
+  close(update(grads, params, name='adam', weight_decay=0.3, clip_norm=2.0), update(scaled, params, name='adam'))
+
+
+def test_lamb_has_the_decay_inside_the_trust_ratio(tree):
+  got = update(tree(1), tree(), name='lamb', weight_decay=0.3, learning_rate=0.01)
+  kernel, path = numpy64(tree()), 'decoder/segment_0/attention/query/kernel'
+  for layer in range(2):  # every layer moves by the rate times its own norm
+    np.testing.assert_allclose(np.linalg.norm(got[path][layer]), 0.7 * 0.01 * np.linalg.norm(kernel[path][layer]),
+                               rtol=1e-4)
+  assert not np.allclose(got[path], update(tree(1), tree(), name='lamb', learning_rate=0.01)[path], rtol=1e-2)
+
+
+# --- rates, schedule, clipping --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'lion', 'muon', 'lamb', 'adafactor'])
+def test_learning_rate_and_schedule_multiply_the_update(name, tree):
+  plain = update(tree(1), tree(), name=name, weight_decay=0.1, weight_decay_mode='decoupled')
+  twice = {path: 2 * u for path, u in plain.items()}
+  close(update(tree(1), tree(), name=name, weight_decay=0.1, weight_decay_mode='decoupled', learning_rate=2e-3), twice)
+  close(update(tree(1), tree(), 2 * SCHEDULE, name=name, weight_decay=0.1, weight_decay_mode='decoupled'), twice)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_kind_rate_multiplies_its_kind_alone(kind, tree):
+  plain = update(tree(1), tree(), weight_decay=0.1)
+  got = update(tree(1), tree(), weight_decay=0.1, **{f'{kind}_rate': 4.0})
+  for leaf in leaves(tree()):
+    np.testing.assert_array_equal(got[leaf.path], plain[leaf.path] * (4 if leaf.kind == kind else 1))
+
+
+def test_clip_norm_shortens_the_whole_gradient(tree):
+  norm = np.linalg.norm(np.concatenate([g.ravel() for g in numpy64(tree(1)).values()]))
+  got = update(tree(1), tree(), name='sgd', learning_rate=0.1, clip_norm=3.0)
+  close(got, {path: -0.7 * 0.1 * 3 / norm * g for path, g in numpy64(tree(1)).items()})
+
+
+def test_a_given_grad_norm_is_believed(tree):
+  structure, numbers = split(OptimizerConfig(name='sgd', clip_norm=3.0, weight_decay=0.0, learning_rate=1.0))
+  for norm, factor in ((6.0, 0.5), (2.0, 1.0)):
+    tx = make_optimizer(structure, numbers, 1.0, grad_norm=norm)
+    got, _ = tx.update(tree(1), tx.init(tree()), tree())
+    close(numpy64(got), {path: -factor * g for path, g in numpy64(tree(1)).items()})
+
+
+# --- the families' own numbers --------------------------------------------------------------------------------------
+
+
+def test_momentum_multiplies_the_gradient_before(tree):
+  first, second = numpy64(tree(1)), numpy64(tree(2))
+  got = update([tree(1), tree(2)], tree(), name='momentum', momentum=0.6, learning_rate=0.1)
+  close(got, {path: -0.07 * (second[path] + 0.6 * first[path]) for path in first})
+
+
+def test_betas_and_eps_of_adam(tree):
+  g1, g2, b1, b2, eps = numpy64(tree(1)), numpy64(tree(2)), 0.8, 0.6, 0.05
+  want = {}
+  for path in g1:
+    mean = ((1 - b1) * b1 * g1[path] + (1 - b1) * g2[path]) / (1 - b1**2)
+    square = ((1 - b2) * b2 * g1[path]**2 + (1 - b2) * g2[path]**2) / (1 - b2**2)
+    want[path] = -0.07 * mean / (np.sqrt(square) + eps)
+  close(update([tree(1), tree(2)], tree(), name='adamw', learning_rate=0.1, b1=b1, b2=b2, eps=eps), want)
+
+
+def test_trust_coefficient_multiplies_lars(tree):
+  plain = update(tree(1), tree(), name='lars', trust_coefficient=0.01)
+  close(update(tree(1), tree(), name='lars', trust_coefficient=0.03), {path: 3 * u for path, u in plain.items()})
+
+
+def test_muon_rate_multiplies_hidden_matrices_alone(tree):
+  plain, got = update(tree(1), tree(), name='muon'), update(tree(1), tree(), name='muon', muon_rate=3.0)
+  close(got, {leaf.path: plain[leaf.path] * (3 if leaf.is_hidden_matrix else 1) for leaf in leaves(tree())})
+
+
+def test_muon_gives_the_rest_adamw(tree):
+  muon, adamw = (update([tree(1), tree(2)], tree(), name=name, weight_decay=0.1) for name in ('muon', 'adamw'))
+  for leaf in leaves(tree()):
+    assert np.array_equal(muon[leaf.path], adamw[leaf.path]) != leaf.is_hidden_matrix
+
+
+def test_adafactor_clips_the_rms_of_each_layer(tree):
+  values = dict(name='adafactor', learning_rate=1.0, adafactor_parameter_scale=False, adafactor_min_size=4)
+  grads = [tree(1), jax.tree.map(lambda g: 5 * g, tree(2))]
+  rms = lambda u: np.sqrt(np.mean(u**2))
+  loose = update(grads, tree(), adafactor_clip_rms=math.inf, **values)
+  tight = update(grads, tree(), adafactor_clip_rms=0.9, **values)
+  path = 'decoder/segment_0/feed_forward/down/kernel'
+  for layer in range(2):
+    assert rms(loose[path][layer]) > 0.7 * 0.9
+    np.testing.assert_allclose(rms(tight[path][layer]), 0.7 * 0.9, rtol=1e-5)
+
+
+def test_adafactor_scales_by_the_rms_of_each_layers_parameter(tree):
+  values = dict(name='adafactor', adafactor_min_size=4)
+  plain = update(tree(1), tree(), adafactor_parameter_scale=False, **values)
+  path = 'decoder/segment_0/feed_forward/down/kernel'
+  rms = np.sqrt(np.mean(numpy64(tree())[path] ** 2, axis=(1, 2), keepdims=True))
+  close({path: update(tree(1), tree(), **values)[path]}, {path: plain[path] * rms})
+
+
+def test_adafactor_power_is_the_decay_of_its_second_step(tree):
+  g1, g2, decay = numpy64(tree(1)), numpy64(tree(2)), 1 - 2**-0.5
+  got = update([tree(1), tree(2)], tree(), name='adafactor', adafactor_power=0.5, adafactor_clip_rms=math.inf,
+               adafactor_parameter_scale=False)
+  close(got, {path: -0.7 * 1e-3 * g2[path] / np.sqrt(decay * g1[path]**2 + (1 - decay) * g2[path]**2) for path in g1})
+
+
+# --- the config -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('values,expected', [
+    (dict(), dict(name='adamw', weight_decay_mode='decoupled', weight_decay=0.1, b1=0.9, b2=0.95, eps=1e-8)),
+    (dict(name='adam'), dict(weight_decay_mode='l2', weight_decay=1e-4)),
+    (dict(name='adam', weight_decay_mode='decoupled'), dict(weight_decay=0.1)),
+    (dict(weight_decay_mode='independent'), dict(weight_decay=1e-4)),
+    (dict(weight_decay_mode='independent', weight_decay=0.5), dict(weight_decay=0.5)),
+    (dict(name='lion'), dict(b1=0.9, b2=0.99)),
+    (dict(name='muon'), dict(momentum=0.95, b2=0.95)),
+    (dict(name='momentum'), dict(momentum=0.9)),
+    (dict(name='momentum', momentum=0.0), dict(momentum=0.0)),
+])
+def test_none_takes_the_familys_own(values, expected):
+  cfg = OptimizerConfig(**values)
+  assert {field: getattr(cfg, field) for field in expected} == expected
+
+
+@pytest.mark.parametrize('values,message', [
+    (dict(name='adamW2'), "optimizer.name: .*did you mean 'adamw'"),
+    (dict(weight_decay_mode='l1'), 'optimizer.weight_decay_mode: .*l2, decoupled, independent'),
+    (dict(b1=1.0), 'optimizer.b1: got 1.0, expected at least 0.0 and below 1.0'),
+    (dict(clip_norm=0), 'optimizer.clip_norm: .*inf switches it off'),
+    (dict(learning_rate=math.inf), 'optimizer.learning_rate'),
+    (dict(learning_rate=-1e-3), 'optimizer.learning_rate'),
+    (dict(decay_kinds=('atention',)), "did you mean 'attention'"),
+    (dict(muon_steps=0), 'optimizer.muon_steps'),
+])
+def test_mistakes_are_named(values, message):
+  with pytest.raises(ConfigError, match=message):
+    OptimizerConfig(**values)
+
+
+def test_numbers_are_no_part_of_the_structure():
+  one, other = OptimizerConfig(), OptimizerConfig(learning_rate=0.5, b2=0.1, clip_norm=math.inf, output_rate=2.0)
+  assert split(one)[0] == split(other)[0] and hash(split(one)[0]) == hash(split(other)[0])
+
+
+def test_every_number_is_read_by_some_family():
+  from lmhp.optim.families import FAMILIES
+  _, numbers = split(OptimizerConfig())
+  assert set(numbers) == {field for name in FAMILIES for field in hyperparameter_names(name)}

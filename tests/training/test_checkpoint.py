@@ -21,6 +21,7 @@ import pytest
 
 import lmhp
 from lmhp.hypers import ConfigError
+from lmhp.training import checkpoint
 from lmhp.training.checkpoint import MARK, UNFINISHED, Checkpoints
 from lmhp.training.config import CheckpointConfig
 
@@ -219,6 +220,21 @@ def test_extra_must_be_json(tmp_path):
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(TypeError, match='JSON'):
     checkpoints.save(1, make_state(1), {'array': np.zeros(3)})
   assert not names(tmp_path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_saved(tmp_path, monkeypatch):
+  save_all(tmp_path, [1])
+
+  class Full:
+
+    def result(self):
+      raise ValueError('RESOURCE_EXHAUSTED: No space left on device\nmore')
+
+  with Checkpoints(tmp_path) as checkpoints:
+    monkeypatch.setattr(checkpoint.ocp, 'save_checkpointables_async', lambda *_, **__: Full())
+    with pytest.raises(ConfigError, match='step 2 could not be saved: RESOURCE_EXHAUSTED: No space left on device$'):
+      checkpoints.save(2, make_state(2), wait=True)
+    assert checkpoints.steps() == [1]
 
 
 # --- kill -9 --------------------------------------------------------------------------------------------------------

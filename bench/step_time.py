@@ -1,0 +1,221 @@
+"""Training tokens per second on this machine: lmhp beside nanoGPT's torch model, in one run.
+
+Both train the same GPT (4 layers, 4 heads, d_model 128, context 64, 65 characters, AdamW, clip 1.0, no dropout), each in
+the precision that is faster for it, and the other one beside it. Four processes take turns; all but one sleep, so that
+each has the machine to itself. Reported are medians over rounds, and quartiles.
+
+  pip install -e . "torch==2.13.0"
+  git clone https://github.com/karpathy/nanoGPT
+  python bench/step_time.py --nanogpt=nanoGPT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+BATCHES = (4, 12, 64)
+CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH = 64, 65, 4, 4, 128
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--nanogpt', required=True, help='a checkout of nanoGPT')
+  parser.add_argument('--rounds', type=int, default=9)
+  parser.add_argument('--seconds', type=float, default=2.0, help='of one turn')
+  parser.add_argument('--worker', help=argparse.SUPPRESS)
+  options = parser.parse_args()
+  if options.worker:
+    work(*options.worker.split(':'), options.nanogpt)
+  else:
+    compare(options)
+
+
+# --- the comparison -------------------------------------------------------------------------------------------------
+
+
+def compare(options: argparse.Namespace) -> None:
+  """Lets the workers take turns and prints the table."""
+  names = ('torch:float32', 'torch:bfloat16', 'lmhp:float32', 'lmhp:bfloat16')
+  workers = {name: Worker(name, options.nanogpt) for name in names}
+  print('GEMM peak, GFLOP/s (1024^3): ' + ', '.join(f'{n} {w.ask("peak"):.0f}' for n, w in workers.items()))
+  flops = 3 * flops_per_token()
+  for batch in BATCHES:
+    speeds: dict[str, list[float]] = {name: [] for name in names}
+    for name, worker in workers.items():
+      worker.ask('warm', batch)
+    for _ in range(options.rounds):
+      for name, worker in workers.items():
+        speeds[name].append(batch * CONTEXT / worker.ask('time', batch, options.seconds))
+    peer = max(np.median(speeds['torch:float32']), np.median(speeds['torch:bfloat16']))
+    print(f'\nbatch {batch}')
+    for name, values in speeds.items():
+      low, median, high = np.percentile(values, (25, 50, 75))
+      print(f'  {name:<15} {median:>9,.0f} tokens/s ({low:,.0f} to {high:,.0f})  {1e3 * batch * CONTEXT / median:7.2f} ms'
+            f'  {median * flops / 1e9:6.1f} GFLOP/s  {median / peer:5.2f} of torch\'s better', flush=True)
+  for worker in workers.values():
+    worker.close()
+
+
+def flops_per_token() -> int:
+  """Forward FLOPs of matrix products, full attention."""
+  from lmhp.counting.flops import flops_per_token as count
+  from lmhp.model.config import ModelConfig
+
+  cfg = ModelConfig(vocab_size=VOCABULARY, d_model=WIDTH, n_layers=LAYERS, n_heads=HEADS, max_seq_len=CONTEXT)
+  return count(cfg, CONTEXT, causal=False).forward
+
+
+class Worker:
+  """A process that trains when asked."""
+
+  def __init__(self, name: str, nanogpt: str):
+    command = [sys.executable, __file__, f'--worker={name}', f'--nanogpt={nanogpt}']
+    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+  def ask(self, *words) -> float:
+    """Sends one request and waits for its number."""
+    self._process.stdin.write(json.dumps(words) + '\n')
+    self._process.stdin.flush()
+    return float(self._process.stdout.readline())
+
+  def close(self) -> None:
+    self._process.stdin.close()
+    self._process.wait()
+
+
+# --- the workers ----------------------------------------------------------------------------------------------------
+
+
+def work(library: str, dtype: str, nanogpt: str) -> None:
+  """Answers requests: `warm` a batch size, `time` it for some seconds (seconds per step), `peak` of the products."""
+  steppers: dict[int, object] = {}
+  make = torch_stepper if library == 'torch' else lmhp_stepper
+  for line in sys.stdin:
+    verb, *words = json.loads(line)
+    if verb == 'peak':
+      answer = torch_peak(dtype) if library == 'torch' else lmhp_peak(dtype)
+    elif verb == 'warm':
+      steppers[words[0]] = make(words[0], dtype, nanogpt)
+      steppers[words[0]](8)
+      answer = 0.0
+    else:
+      answer = timed(steppers[words[0]], words[1])
+    print(answer, flush=True)
+
+
+def timed(stepper, seconds: float) -> float:
+  """Seconds per step over about so many seconds."""
+  start = time.perf_counter()
+  stepper(4)
+  n = max(8, int(seconds / (time.perf_counter() - start) * 4))
+  start = time.perf_counter()
+  stepper(n)
+  return (time.perf_counter() - start) / n
+
+
+def text_tokens() -> np.ndarray:
+  """A million characters to train on; which ones makes no difference to the time."""
+  return np.random.default_rng(0).integers(0, VOCABULARY, 1_000_000).astype(np.uint16)
+
+
+def torch_stepper(batch: int, dtype: str, nanogpt: str):
+  """nanoGPT's model and optimizer, and the training step of its train.py without the parts that do nothing here."""
+  import contextlib
+  import io
+
+  sys.path.insert(0, nanogpt)
+  import torch
+  from model import GPT, GPTConfig
+
+  with contextlib.redirect_stdout(io.StringIO()):
+    model = GPT(GPTConfig(block_size=CONTEXT, vocab_size=VOCABULARY, n_layer=LAYERS, n_head=HEADS, n_embd=WIDTH,
+                          dropout=0.0, bias=False))
+    optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), 'cpu')
+  tokens = text_tokens()
+  half = torch.amp.autocast('cpu', dtype=torch.bfloat16) if dtype == 'bfloat16' else contextlib.nullcontext()
+
+  def stepper(n: int) -> None:
+    for _ in range(n):
+      starts = torch.randint(len(tokens) - CONTEXT, (batch,))
+      x = torch.stack([torch.from_numpy(tokens[i : i + CONTEXT].astype(np.int64)) for i in starts])
+      y = torch.stack([torch.from_numpy(tokens[i + 1 : i + 1 + CONTEXT].astype(np.int64)) for i in starts])
+      with half:
+        _, loss = model(x, y)
+      loss.backward()
+      torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+      optimizer.step()
+      optimizer.zero_grad(set_to_none=True)
+
+  return stepper
+
+
+def torch_peak(dtype: str) -> float:
+  import torch
+
+  a = torch.ones(1024, 1024, dtype=getattr(torch, dtype))
+  return best_gflops(lambda: [a @ a for _ in range(8)])
+
+
+def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
+  """lmhp's own chunk program, as `lmhp train` runs it."""
+  import jax
+
+  from lmhp import config as config_lib
+  from lmhp.data.stream import TrainStream
+  from lmhp.training.programs import Programs
+
+  config = config_lib.load(os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py'))[0]
+  config_lib.override(config, {'train.batch_size': batch, 'train.steps': 10**6, 'schedule.warmup_steps': 100,
+                               'data.path': 'random', 'data.residence': 'device'})
+  cfg = config_lib.complete(config_lib.resolve(config), vocab_size=VOCABULARY, tokens_per_epoch=10**6, dtype=dtype)
+  stream = TrainStream(random_dataset(), CONTEXT, cfg.data)
+  programs = Programs(cfg, stream)
+  state = programs.init(programs.hypers)
+
+  def stepper(n: int) -> None:
+    nonlocal state
+    while n > 0:
+      state, metrics = programs.chunk(state, stream.arrays, min(n, programs.capacity))
+      n -= programs.capacity
+    jax.block_until_ready(metrics)
+
+  return stepper
+
+
+def random_dataset():
+  from lmhp.data import tokenizer
+  from lmhp.data.dataset import Dataset
+  from lmhp.data.shards import Tokens
+
+  tokens = Tokens(text_tokens(), np.zeros(1, np.int64))
+  return Dataset(tokenizer.IdTokenizer(VOCABULARY), (tokens,), (tokens,), (), '')
+
+
+def lmhp_peak(dtype: str) -> float:
+  import jax
+  import jax.numpy as jnp
+
+  a = jnp.ones((1024, 1024), dtype)
+  product = jax.jit(lambda a: jnp.dot(a, a, preferred_element_type=jnp.float32))
+  return best_gflops(lambda: jax.block_until_ready([product(a) for _ in range(8)]))
+
+
+def best_gflops(eight_products) -> float:
+  eight_products()
+  seconds = []
+  for _ in range(10):
+    start = time.perf_counter()
+    eight_products()
+    seconds.append(time.perf_counter() - start)
+  return 8 * 2 * 1024**3 / min(seconds) / 1e9
+
+
+if __name__ == '__main__':
+  main()
