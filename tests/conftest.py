@@ -6,6 +6,8 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('LMHP_COMPILE_CACHE', 'off')
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 4)
@@ -22,3 +24,31 @@ def pytest_collection_modifyitems(items):
     for item in items:
       if 'oracle' in item.keywords:
         item.add_marker(reason)
+
+
+TINY = dict(vocab_size=31, max_seq_len=5, d_model=14, n_layers=2, n_heads=8, n_kv_heads=4, head_dim=6, d_ff=20,
+            dtype='float32')
+
+
+@pytest.fixture(scope='session')
+def tiny():
+  """`tiny(**fields)`: a model whose sizes all differ (a batch of it is B=3 by L=5)."""
+  from lmhp.model.config import ModelConfig
+
+  return lambda **fields: ModelConfig(**TINY | fields)
+
+
+@pytest.fixture(scope='session')
+def fill():
+  """`fill(shapes, seed=0, std=0.3)`: parameters none of which is neutral, as initial biases and scales are."""
+
+  def make(shapes, seed=0, std=0.3):
+    rng = np.random.default_rng(seed)
+
+    def draw(path, shape):
+      gain = float(path[-1].key == 'scale')
+      return jnp.asarray(gain + std * rng.standard_normal(shape.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+  return make

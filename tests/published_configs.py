@@ -1,7 +1,8 @@
 """config.json files as they were published, in both forms, some with their odd keys; `None` is JSON's null."""
 
 LLAMA = dict(model_type='llama', architectures=['LlamaForCausalLM'], attention_bias=False, hidden_act='silu',
-             initializer_range=0.02, rope_scaling=None, tie_word_embeddings=False, torch_dtype='bfloat16', use_cache=True)
+             initializer_range=0.02, rope_scaling=None, tie_word_embeddings=False, torch_dtype='bfloat16',
+             use_cache=True)
 LLAMA31 = dict(factor=8.0, high_freq_factor=4.0, low_freq_factor=1.0, original_max_position_embeddings=8192,
                rope_type='llama3')
 QWEN2 = dict(model_type='qwen2', attention_dropout=0.0, hidden_act='silu', initializer_range=0.02, rms_norm_eps=1e-6,
@@ -84,10 +85,10 @@ PUBLISHED = {
                        max_position_embeddings=32768, num_attention_heads=32, num_hidden_layers=32,
                        num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=10000.0, sliding_window=4096,
                        tie_word_embeddings=False, vocab_size=32000),
-    'mistral-nemo-12b': dict(model_type='mistral', hidden_act='silu', hidden_size=5120, intermediate_size=14336, head_dim=128,
-                         max_position_embeddings=131072, num_attention_heads=32, num_hidden_layers=40,
-                         num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=1e6, sliding_window=None,
-                         tie_word_embeddings=False, vocab_size=131072),
+    'mistral-nemo-12b': dict(model_type='mistral', hidden_act='silu', hidden_size=5120, intermediate_size=14336,
+                             head_dim=128, max_position_embeddings=131072, num_attention_heads=32, num_hidden_layers=40,
+                             num_key_value_heads=8, rms_norm_eps=1e-5, rope_theta=1e6, sliding_window=None,
+                             tie_word_embeddings=False, vocab_size=131072),
     'qwen2.5-0.5b': QWEN2 | dict(vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
                                  num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True),
     'qwen2.5-7b-yarn': QWEN2 | dict(vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,

@@ -146,7 +146,7 @@ def cost_usd(seconds: float, on: Device, *, n_devices: int = 1, usd_per_hour: fl
 def measured_cpu(*, again: bool = False) -> Device:
   """This computer's processors: the best of many matrix products, remembered in `cache_folder()`.
 
-  The price is 0: it is yours. Where the memory of an earlier measurement cannot be read or written, it is measured anew.
+  The price is 0: it is yours. Where an earlier measurement cannot be read, it is made anew.
 
   Args:
     again: measure once more and keep the better of each figure, as when the computer was busy the first time.

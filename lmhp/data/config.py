@@ -43,5 +43,6 @@ class DataConfig:
     weights = self.mixture_weights
     if len(weights) != len(self.path):
       raise wrong(self, 'mixture_weights', f'{len(self.path)} numbers, one for each of data.path')
-    if not any(0 < w and w * BLOCK >= sum(weights) for w in weights) or any(0 < w * BLOCK < sum(weights) for w in weights):
+    smallest = min((w for w in weights if w > 0), default=0.0)
+    if not smallest or smallest * BLOCK < sum(weights):
       raise wrong(self, 'mixture_weights', f'each 0 or at least 1/{BLOCK} of their sum, and not all 0')

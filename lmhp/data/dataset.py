@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -130,11 +131,11 @@ def _tokenizer(cfg: DataConfig, texts: Sequence[readers.Text], cache: epath.Path
     return tokenizers.ByteTokenizer()
   hashes = [text.sha256 for text in texts]
   if cfg.tokenizer == 'char':
-    key, make = _key('char 1', hashes), lambda: _char_tokenizer(texts)
+    key, make = _key('char 1', hashes), functools.partial(_char_tokenizer, texts)
   else:
     key = _key('bpe 1', hashes, cfg.tokenizer_vocab_size, cfg.validation_fraction)
     pieces = (piece for text in texts for piece in _training_text(text, 1 - cfg.validation_fraction))
-    make = lambda: tokenizers.train_bpe(pieces, cfg.tokenizer_vocab_size)
+    make = functools.partial(tokenizers.train_bpe, pieces, cfg.tokenizer_vocab_size)
 
   def write(directory: epath.Path) -> None:
     with shards.appearing(directory) as unfinished:

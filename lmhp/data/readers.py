@@ -208,8 +208,9 @@ def _hugging_face(name: str, text_field: str) -> Text:
     if 'train' not in table:
       raise ConfigError(f'data.path: {name!r} has no split train, only {", ".join(table)}')
     table = table['train']
-  if text_field not in table.column_names:
-    raise ConfigError(f'data.text_field: {name!r} has no column {text_field!r}{suggest(text_field, table.column_names)}')
+  names = table.column_names
+  if text_field not in names:
+    raise ConfigError(f'data.text_field: {name!r} has no column {text_field!r}{suggest(text_field, names)}')
 
   def documents() -> Iterator[str]:
     for number, row in enumerate(table.select_columns([text_field])):

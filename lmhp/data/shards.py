@@ -1,8 +1,8 @@
 """Token shards: what all text becomes, and all that training sees.
 
 A shard is a directory: `tokens.bin` (ids one after the other, uint16 or uint32, no header), `documents.npy` (where each
-document begins, int64), the tokenizer's own files, and `index.json`, which holds the sha256 of the text and of the tokens. A
-shard appears under its name complete or not at all.
+document begins, int64), the tokenizer's own files, and `index.json`, which holds the sha256 of the text and of the
+tokens. A shard appears under its name complete or not at all.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _sync(directory: epath.Path) -> None:
-  """Forces files to the disk, so that the rename that follows cannot outlive them. (Remote stores need no such care.)"""
+  """Forces files to the disk, so that the rename that follows cannot outlive them; remote stores need no such care."""
   if _is_local(directory):
     for path in (*directory.iterdir(), directory):
       handle = os.open(path, os.O_RDONLY)

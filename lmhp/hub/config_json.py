@@ -70,7 +70,7 @@ def parse(text: str | bytes, source: str) -> dict[str, Any]:
 
   try:
     config = json.loads(text, parse_int=whole, parse_float=number, parse_constant=number, object_pairs_hook=once)
-    deep = False
+    deep = _depth(config) > MAX_DEPTH
   except RecursionError:
     deep = True
   except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -36,8 +36,8 @@ QWEN2 = dict(LLAMA, norm_eps=1e-6, qkv_bias=True, rotary_base=1e6, max_seq_len=3
 QWEN3 = dict(LLAMA, vocab_size=151_936, norm_eps=1e-6, qk_norm='head', head_dim=128, n_kv_heads=8, rotary_base=1e6,
              max_seq_len=40_960)
 FALCON = dict(vocab_size=65_024, max_seq_len=2048, norm_bias=True, parallel_residual=True, init='normal')
-PHI = dict(BIASES, vocab_size=51_200, max_seq_len=2048, activation='gelu_tanh', parallel_residual=True, shared_norm=True,
-           head_bias=True, tie_embeddings=False, init='normal')
+PHI = dict(BIASES, vocab_size=51_200, max_seq_len=2048, activation='gelu_tanh', parallel_residual=True,
+           shared_norm=True, head_bias=True, tie_embeddings=False, init='normal')
 OLMO2 = dict(LLAMA, vocab_size=100_352, max_seq_len=4096, norm_eps=1e-6, rotary_base=500_000.0, norm_placement='output',
              qk_norm='full')
 
@@ -55,8 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
     # OpenAI 2018; Radford et al. 2019; Brown et al. 2020, table 2.1, without its sparse layers; its 24 heads of 128 in
     # 2048 columns and its width 5140 are read as 16 heads and 5120, the only ones that fit
-    'openai-gpt': dict(GPT, vocab_size=40_478, max_seq_len=512, d_model=768, n_layers=12, n_heads=12, norm_placement='post',
-                       init='normal'),
+    'openai-gpt': dict(GPT, vocab_size=40_478, max_seq_len=512, d_model=768, n_layers=12, n_heads=12,
+                       norm_placement='post', init='normal'),
     **_sizes('d_model n_layers n_heads', {
         'gpt2': (768, 12, 12),
         'gpt2-medium': (1024, 24, 16),
@@ -194,8 +194,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         'gemma-2-27b': (4608, 46, 32, 16, 36_864, dict(embedding_scale=4608**0.5, head_dim=128,
                                                       attention_scale=144**-0.5)),
     }, **GEMMA2),
-    'gemma-3-1b': dict(GEMMA, vocab_size=262_144, max_seq_len=32_768, d_model=1152, n_layers=26, n_heads=4, n_kv_heads=1,
-                       d_ff=6912, norm_placement='sandwich', qk_norm='head', embedding_scale=1152**0.5,
+    'gemma-3-1b': dict(GEMMA, vocab_size=262_144, max_seq_len=32_768, d_model=1152, n_layers=26, n_heads=4,
+                       n_kv_heads=1, d_ff=6912, norm_placement='sandwich', qk_norm='head', embedding_scale=1152**0.5,
                        attention_scale=256**-0.5, attention_pattern=('local',) * 5 + ('global',), sliding_window=512,
                        rotary_base=1e6, rotary_base_local=10_000.0),
 
@@ -236,8 +236,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         'smollm2-360m': (960, 32, 15, 5, 2560, 8192, 100_000.0),
         'smollm2-1.7b': (2048, 24, 32, 32, 8192, 8192, 130_000.0),
     }, vocab_size=49_152, **(LLAMA | dict(tie_embeddings=True))),
-    'smollm3-3b': dict(LLAMA, vocab_size=128_256, max_seq_len=65_536, d_model=2048, n_layers=36, n_heads=16, n_kv_heads=4,
-                       d_ff=11_008, norm_eps=1e-6, rotary_base=5e6, no_position_every=4, tie_embeddings=True),
+    'smollm3-3b': dict(LLAMA, vocab_size=128_256, max_seq_len=65_536, d_model=2048, n_layers=36, n_heads=16,
+                       n_kv_heads=4, d_ff=11_008, norm_eps=1e-6, rotary_base=5e6, no_position_every=4,
+                       tie_embeddings=True),
 
     # NVIDIA, arXiv:2402.16819, 2407.14679; IBM; Cohere; Zhipu AI, arXiv:2406.12793
     **_sizes('d_model n_layers n_heads n_kv_heads d_ff', {

@@ -24,7 +24,6 @@ from __future__ import annotations
 from typing import Mapping
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from lmhp.counting.leaves import KINDS, ROLES
@@ -101,7 +100,7 @@ class OptimizerConfig:
 def hyperparameter_names(name: str) -> tuple[str, ...]:
   """The numbers of `OptimizerConfig` that a family reads; the others have no effect on it.
 
-  >>> set(hyperparameter_names('lion')) - set(hyperparameter_names('sgd'))  == {'b1', 'b2'}
+  >>> set(hyperparameter_names('lion')) - set(hyperparameter_names('sgd')) == {'b1', 'b2'}
   True
   """
   rates = (f'{kind}_rate' for kind in KINDS)
@@ -127,6 +126,7 @@ def make_optimizer(
   Returns:
     A transformation whose `update` wants the parameters, float32 as the gradients.
 
+  >>> import jax.numpy as jnp
   >>> from lmhp.hypers import split
   >>> structure, numbers = split(OptimizerConfig(name='sgd', learning_rate=0.5, weight_decay=0.0))
   >>> params = {'final_norm': {'scale': jnp.ones(2)}}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,18 @@ def test_a_shard_has_no_name_before_it_is_complete(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['s'] and (tmp_path / 's' / 'x').read_text() == 'x'
 
 
+def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+  synced = set()
+
+  def fsync(handle):
+    assert not (tmp_path / 's').exists()
+    synced.add(os.path.basename(os.readlink(f'/proc/self/fd/{handle}')))
+
+  monkeypatch.setattr(os, 'fsync', fsync)
+  write(tmp_path / 's')
+  assert {p.name for p in (tmp_path / 's').iterdir()} <= synced and len(synced) == 5  # four files and their directory
+
+
 def test_the_first_of_two_writers_stands(tmp_path):
   with shards.appearing(shards.epath.Path(tmp_path / 's')) as late:
     write(tmp_path / 's')
@@ -89,6 +102,10 @@ def flip(path):
   path.write_bytes(data)
 
 
+def cut(path, n):
+  path.write_bytes(path.read_bytes()[:-n])
+
+
 def edit(path, **values):
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
@@ -96,8 +113,8 @@ def edit(path, **values):
 @pytest.mark.parametrize('damage, message', [
     (lambda d: flip(d / 'tokens.bin'), 'is corrupt: the sha256 of its tokens'),
     (lambda d: flip(d / 'documents.npy'), 'is corrupt: the sha256 of its documents'),
-    (lambda d: (d / 'tokens.bin').write_bytes((d / 'tokens.bin').read_bytes()[:-2]), 'holds 16 tokens, .* 17: .*cut short'),
-    (lambda d: (d / 'tokens.bin').write_bytes((d / 'tokens.bin').read_bytes()[:-1]), 'has 33 bytes, expected .* of 2'),
+    (lambda d: cut(d / 'tokens.bin', 2), 'holds 16 tokens, .* 17: .*cut short'),
+    (lambda d: cut(d / 'tokens.bin', 1), 'has 33 bytes, expected .* of 2'),
     (lambda d: (d / 'tokens.bin').write_bytes(b''), 'has 0 bytes'),
     (lambda d: (d / 'tokens.bin').unlink(), 'not a token shard that can be read'),
     (lambda d: (d / 'tokenizer.json').write_text('{"lmhp_tokenizer": "ids", "vocab_size": 9}'), 'its tokenizer is not'),

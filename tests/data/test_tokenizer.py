@@ -73,7 +73,7 @@ def test_char_ids_are_ranks_among_code_points():
 
 
 def test_hashes_tell_tokenizers_apart():
-  made = [make('byte'), make('char'), make('char and end'), make('bpe'), tk.train_bpe([PROSE], 300), tk.IdTokenizer(300)]
+  made = [*map(make, ('byte', 'char', 'char and end', 'bpe')), tk.train_bpe([PROSE], 300), tk.IdTokenizer(300)]
   assert len({t.hash for t in made}) == len(made)
   assert make('bpe').hash == make('bpe').hash
 
@@ -91,8 +91,9 @@ def test_ids_without_meaning():
 
 def sentencepiece_like():
   """As Llama 2: '▁' for space, bytes where a character is unknown, <s> and </s>."""
-  vocabulary = {t: i for i, t in enumerate(['<unk>', '<s>', '</s>', *(f'<0x{b:02X}>' for b in range(256)), '▁', 'a', 'b',
-                                            'é', '▁a', '▁ab'])}
+  byte_tokens = [f'<0x{b:02X}>' for b in range(256)]
+  tokens = ['<unk>', '<s>', '</s>', *byte_tokens, '▁', 'a', 'b', 'é', '▁a', '▁ab']
+  vocabulary = {token: i for i, token in enumerate(tokens)}
   out = hf.Tokenizer(hf.models.BPE(vocabulary, [('▁', 'a'), ('▁a', 'b')], byte_fallback=True, unk_token='<unk>'))
   out.normalizer = hf.normalizers.Replace(' ', '▁')
   out.decoder = hf.decoders.Sequence([hf.decoders.Replace('▁', ' '), hf.decoders.ByteFallback(), hf.decoders.Fuse()])
@@ -134,7 +135,8 @@ def test_vocabulary_with_a_gap_and_a_lossy_one(tmp_path):
   assert tokenizer.bytes_per_token[tokenizer.encode('playing é')].tolist() == [4, 3, 2]
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', '{"model": 3}', '{"lmhp_tokenizer": "word"}', '{"lmhp_tokenizer": "char"}'])
+@pytest.mark.parametrize('text', [
+    '', '{', '[]', '{"model": 3}', '{"lmhp_tokenizer": "word"}', '{"lmhp_tokenizer": "char"}'])
 def test_a_corrupt_file_is_one_line(tmp_path, text):
   (tmp_path / 'tokenizer.json').write_text(text)
   with pytest.raises(ConfigError, match=r'data\.tokenizer: .*tokenizer\.json is not') as e:

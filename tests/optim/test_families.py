@@ -257,9 +257,9 @@ def test_reads_the_numbers_it_says_and_compiles_once(name, params):
 @pytest.mark.parametrize('name', FAMILIES)
 def test_four_members_packed_are_four_runs(name, params):
   structure, numbers = config(name)
-  members = [{**numbers, **{k: np.float32(v) for k, v in dict(learning_rate=0.01 * i, clip_norm=[1, 5, 9, math.inf][i - 1],
-                                                              weight_decay=0.1 * i, b2=0.9 + 0.02 * i).items()}}
-             for i in (1, 2, 3, 4)]
+  clips = (1.0, 5.0, 9.0, math.inf)
+  values = [dict(learning_rate=0.01 * i, clip_norm=clips[i], weight_decay=0.1 * i, b2=0.9 + 0.02 * i) for i in range(4)]
+  members = [{**numbers, **{field: np.float32(v) for field, v in value.items()}} for value in values]
   stacked = jax.tree.map(lambda *x: np.stack(x), *members)
   packed = jax.vmap(lambda numbers: descend(structure, numbers, params))(stacked)
   for i, member in enumerate(members):
@@ -287,10 +287,10 @@ def test_state_holds_no_number(name, params):
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_what_is_frozen_holds_no_state(name, params):
-  whole = sum(x.size for x in jax.tree.leaves(make_optimizer(*config(name), 1.0).init(params)))
+  whole = sum(x.size for x in jax.tree.leaves(jax.eval_shape(make_optimizer(*config(name), 1.0).init, params)))
   params['embedding']['table'] = params['decoder']['segment_0']['attention_input_norm']['scale'] = None
   tx = make_optimizer(*config(name), 1.0)
-  state = tx.init(params)
+  state = jax.eval_shape(tx.init, params)
   updates, _ = jax.eval_shape(tx.update, params, state, params)
   assert jax.tree.structure(updates) == jax.tree.structure(params)
   assert sum(x.size for x in jax.tree.leaves(state)) < whole or name == 'sgd'

@@ -219,7 +219,7 @@ def test_none_takes_the_familys_own(values, expected):
 
 
 @pytest.mark.parametrize('values,message', [
-    (dict(name='adamW2'), "optimizer.name: .*did you mean 'adamw'"),
+    (dict(name='addamw'), "optimizer.name: .*did you mean 'adamw'"),
     (dict(weight_decay_mode='l1'), 'optimizer.weight_decay_mode: .*l2, decoupled, independent'),
     (dict(b1=1.0), 'optimizer.b1: got 1.0, expected at least 0.0 and below 1.0'),
     (dict(clip_norm=0), 'optimizer.clip_norm: .*inf switches it off'),

@@ -19,7 +19,7 @@ BLOOM = Family(
         'tie_word_embeddings': ('tie_embeddings', True),
     },
     only={'apply_residual_connection_post_layernorm': (False,), 'n_inner': (None,)},
-    unused=('slow_but_exact', 'attention_softmax_in_fp32', 'bias_dropout_fusion', 'masked_softmax_fusion', 'offset_alibi',
-            'skip_bias_add', 'skip_bias_add_qkv'),
+    unused=('slow_but_exact', 'attention_softmax_in_fp32', 'bias_dropout_fusion', 'masked_softmax_fusion',
+            'offset_alibi', 'skip_bias_add', 'skip_bias_add_qkv'),
     aliases={'n_embed': 'hidden_size', 'num_hidden_layers': 'n_layer', 'num_attention_heads': 'n_head'},
 )

@@ -1,4 +1,4 @@
-"""Gemma 1, 2 and 3 (the text model): large heads, tied embeddings scaled by sqrt(d_model), norms that scale by 1 + w."""
+"""Gemma 1, 2 and 3 (the text model): large heads, tied embeddings times sqrt(d_model), norms that scale by 1 + w."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Rotary positions as config.json has them: the older rope_theta and rope_scaling, the newer rope_parameters.
 
-Source: transformers 5, `modeling_rope_utils.py`, whose precedence is followed: what stands inside the object goes before
-what stands beside it, but for original_max_position_embeddings, where it is the other way round.
+Source: transformers 5, `modeling_rope_utils.py`, whose precedence is followed: what stands inside the object goes
+before what stands beside it, but for original_max_position_embeddings, where it is the other way round.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Rotary:
     """Windowed layers may have a base of their own; all else must agree."""
     for name in sorted(everywhere | local):
       if name != 'rotary_base' and everywhere.get(name) != local.get(name):
-        raise entries.wrong('rope_parameters', f'{name}={everywhere.get(name)} in full_attention',
-                            f'the same in sliding_attention, which has {local.get(name)}')
+        raise ConfigError(f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '
+                          f'{local.get(name)} in sliding_attention, expected the same in both')
     return {'rotary_base_local': local['rotary_base']}
 
 

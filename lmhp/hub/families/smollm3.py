@@ -16,7 +16,8 @@ def _layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict[str, A
   if rotates is not None:
     every = 1 + rotates.index(0) if 0 in rotates else 0
   if every < 0 or rotates not in (None, [int(not every or (i + 1) % every != 0) for i in range(cfg.n_layers)]):
-    raise entries.wrong('no_rope_layers', rotates or every, f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere')
+    expected = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
+    raise entries.wrong('no_rope_layers', every if rotates is None else rotates, expected)
   if 'local' in (listed_layers(entries, cfg) or ()):
     raise entries.wrong('layer_types', 'sliding_attention', 'full_attention alone, since use_sliding_window is false')
   return {'no_position_every': every}
