@@ -1,4 +1,4 @@
-"""ConfigDict <-> the sections' dataclasses: defaults, experiment files, overrides, and errors that name the path.
+"""ConfigDict <-> the sections' dataclasses: defaults, overrides, and errors that name the path.
 
 A `RunConfig` is the resolved, frozen form of a user's ConfigDict. `resolve` checks each value against its declaration;
 `complete` fills in what the data and the machine decide (vocabulary, steps, precision).
@@ -7,23 +7,26 @@ A `RunConfig` is the resolved, frozen form of a user's ConfigDict. `resolve` che
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
-import importlib.util
-import json
-import os
+import difflib
+import math
 import types
 import typing
 from typing import Any, Mapping
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
+import numpy as np
 
 from lmhp.counting.parameters import count
 from lmhp.hypers import ConfigError, declared, flatten, suggest, wrong
 from lmhp.optim.schedules import in_fractions
 from lmhp.training.config import RunConfig
 
-
-SECTIONS: dict[str, type] = {f.name: typing.get_type_hints(RunConfig)[f.name] for f in dataclasses.fields(RunConfig)}
+SECTIONS: dict[str, type] = typing.get_type_hints(RunConfig)
+HINTS: dict[str, dict[str, Any]] = {name: typing.get_type_hints(cls) for name, cls in SECTIONS.items()}
+FLOAT32 = np.finfo(np.float32)
+KEYS: dict[str, Any] = {f'{name}.{key}': d for name, cls in SECTIONS.items() for key, d in declared(cls).items()}
 
 
 def default_config() -> ConfigDict:
@@ -38,127 +41,178 @@ def default_config() -> ConfigDict:
   return config
 
 
-def to_config_dict(cfg: RunConfig) -> ConfigDict:
-  """A resolved config as a ConfigDict that can be changed again."""
-  config = default_config()
-  for path, value in flatten(cfg).items():
-    section, _, name = path.partition('.')
-    config[section][name] = value
-  return config
-
-
-def load(path: str) -> tuple[ConfigDict, types.ModuleType]:
-  """Runs an experiment file and returns its config and the module.
+def to_config_dict(config: Any) -> ConfigDict:
+  """A ConfigDict of our own, whatever a config came as; references between its keys stay references.
 
   Args:
-    path: of a Python file with `get_config()`; what follows a colon is handed to it as a string.
+    config: a ConfigDict (frozen or not), a mapping of mappings, or a `RunConfig`.
 
   Raises:
-    ConfigError: where there is no such file, or it fails, or defines no `get_config`.
+    ConfigError: where it is none of these.
   """
-  path, _, argument = str(path).partition(':')
-  if not os.path.isfile(path):
-    raise ConfigError(f'--config: no experiment file {path!r}{_nearest_file(path)}')
-  spec = importlib.util.spec_from_file_location('lmhp_experiment', path)
-  module = importlib.util.module_from_spec(spec) if spec and spec.loader else None
-  if module is None:
-    raise ConfigError(f'--config: {path!r} is no Python file')
+  if isinstance(config, RunConfig):
+    return ConfigDict({s: ConfigDict(keys, type_safe=False) for s, keys in _tree(flatten(config)).items()})
+  if not isinstance(config, (ConfigDict, Mapping)):
+    raise ConfigError(f'config: got {type(config).__name__}, expected a ConfigDict, a RunConfig or the path of an '
+                      'experiment file')
   try:
-    spec.loader.exec_module(module)
-    if not callable(getattr(module, 'get_config', None)):
-      raise ConfigError(f'--config: {path!r} defines no get_config()')
-    config = module.get_config(argument) if argument else module.get_config()
-  except ConfigError:
-    raise
-  except Exception as error:  # whatever the user's file raises, its line is what helps
-    raise ConfigError(f'--config: {path!r}{_line_in(path, error)}: {type(error).__name__}: {_first_line(error)}') from error
-  if not isinstance(config, ConfigDict):
-    raise ConfigError(f'--config: get_config() of {path!r} returned {type(config).__name__}, expected a ConfigDict')
-  return config, module
+    return copy.deepcopy(ConfigDict(config))
+  except (TypeError, ValueError) as error:
+    raise ConfigError(_one_line(f'config: {error}')) from None
 
 
-def _nearest_file(path: str) -> str:
-  folder = os.path.dirname(path) or '.'
-  names = [os.path.join(os.path.dirname(path), n) for n in os.listdir(folder)] if os.path.isdir(folder) else []
-  return suggest(path, names)
+def _tree(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+  """{section: {key: value}} of {dotted path: value}."""
+  tree: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+  for path, value in flat.items():
+    section, _, name = path.partition('.')
+    tree[section][name] = value
+  return tree
 
 
-def _line_in(path: str, error: BaseException) -> str:
-  lines, trace = [], error.__traceback__
-  while trace:
-    if trace.tb_frame.f_code.co_filename == path:
-      lines.append(trace.tb_lineno)
-    trace = trace.tb_next
-  return f', line {lines[-1]}' if lines else ''
-
-
-def _first_line(error: BaseException) -> str:
-  return (str(error).strip() or 'no message').split('\n')[0]
+# --- overrides ------------------------------------------------------------------------------------------------------
 
 
 def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-  """Sets dotted paths, each to a value or to the text of one.
-
-  Text is read as Python reads it (`3e-3`, `None`, `('local', 'global')`); what Python does not read is a word. Whether
-  the value fits is `resolve`'s to say.
+  """Sets dotted paths, each to a value or to the text of one. Whether the value fits is `resolve`'s to say.
 
   Args:
     config: changed in place and returned.
-    overrides: {dotted path: value}.
+    overrides: {dotted path: value}; text is read by `parse`.
 
   Raises:
     ConfigError: for a path that does not exist, with the nearest that does.
   """
-  paths = [f'{s}.{f.name}' for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)]
   for path, value in overrides.items():
-    if path not in paths:
-      raise ConfigError(f'{path}: no such key{_nearest_key(path, paths)}')
+    if path in SECTIONS:
+      raise ConfigError(f'{path}: got {value!r} for a whole section, expected one of its keys, as {_keys_of(path)[0]}')
+    if path not in KEYS:
+      raise ConfigError(f'{path}: no such key{nearest_key(path)}')
     section, _, name = path.partition('.')
     if section not in config:
-      config.unlock()
-      config[section] = ConfigDict(type_safe=False)
-    with config[section].unlocked():
-      config[section][name] = parse(value) if isinstance(value, str) else value
+      with config.unlocked():
+        config[section] = ConfigDict()
+    keys = config[section]
+    if not isinstance(keys, ConfigDict):
+      raise ConfigError(f'{section}: got {keys!r}, expected a section of keys')
+    with keys.unlocked(), keys.ignore_type():
+      keys[name] = parse(value, HINTS[section][name]) if isinstance(value, str) else value
   return config
 
 
-def parse(text: str) -> Any:
-  """A value from its text: a Python literal (numbers, tuples, None, True), else the word itself."""
-  if ',' in text and not text.lstrip().startswith(('(', '[')):
-    return tuple(parse(part) for part in text.split(',') if part.strip())
+def parse(text: str, hint: Any) -> Any:
+  """A value from its text, as the type of its key says.
+
+  Words and paths are taken as they stand; numbers, tuples, True and None as Python writes them (`3e-3`, `inf`,
+  `('local', 'global')`). A tuple may also be written with commas alone, a bool as 0 or 1. What is none of these stays
+  text, for `resolve` to refuse.
+
+  Args:
+    text: what the user wrote.
+    hint: the type of the key.
+
+  >>> parse('none', str), parse('none', str | None), parse('1e-3', float), parse('a,b', tuple[str, ...])
+  ('none', None, 0.001, ('a', 'b'))
+  """
+  options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  word = text.strip().lower()
+  if word == 'none' and type(None) in options:
+    return None
+  element = next((typing.get_args(o)[0] for o in options if typing.get_origin(o) is tuple), None)
+  if element is not None:
+    value = _literal(text)
+    whole = isinstance(value, (tuple, list))
+    return value if whole else tuple(parse(part.strip(), element) for part in text.split(',') if part.strip())
+  if bool in options and word in _BOOLS:
+    return _BOOLS[word]
+  if str in options:
+    return value if isinstance(value := _literal(text), str) else text
+  return float(word) if word in _NOT_FINITE else _literal(text)
+
+
+_BOOLS = {'true': True, 'false': False, '1': True, '0': False}
+_NOT_FINITE = ('inf', '+inf', '-inf', 'nan')
+
+
+def _literal(text: str) -> Any:
   try:
     return ast.literal_eval(text.strip())
-  except (ValueError, SyntaxError, MemoryError, RecursionError):
-    return {'true': True, 'false': False, 'none': None, 'inf': float('inf')}.get(text.strip().lower(), text)
+  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+    return text
 
 
-def _nearest_key(path: str, paths: list[str]) -> str:
-  if hint := suggest(path, paths):
-    return hint
-  return suggest(path.rpartition('.')[2], [p.rpartition('.')[2] for p in paths])
+def _keys_of(section: str) -> list[str]:
+  return [path for path in KEYS if path.startswith(f'{section}.')]
 
 
-def resolve(config: ConfigDict | RunConfig | Mapping[str, Any]) -> RunConfig:
+def nearest_key(path: str) -> str:
+  """'; did you mean X?' for a key that does not exist: one of that name or alias elsewhere, else the nearest."""
+  section, _, name = path.rpartition('.')
+  meant = [key for key, d in KEYS.items() if key.rpartition('.')[2] == name or name in d.aliases]
+  for among in (_keys_of(section), KEYS):
+    names = {key.rpartition('.')[2]: key for key in among}
+    meant = meant or [names[near] for near in difflib.get_close_matches(name, names, n=1, cutoff=0.6)]
+  return f'; did you mean {" or ".join(map(repr, meant))}?' if meant else suggest(path, SECTIONS)
+
+
+# --- from words to a checked config ---------------------------------------------------------------------------------
+
+
+def resolve(config: Any) -> RunConfig:
   """The frozen, checked form of a config; keys left out take their defaults.
+
+  Args:
+    config: a ConfigDict, a mapping of mappings, or a `RunConfig`, which is resolved already.
 
   Raises:
     ConfigError: one line with the dotted path, what came and what is accepted.
   """
   if isinstance(config, RunConfig):
     return config
-  tree = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-  if unknown := [name for name in tree if name not in SECTIONS]:
-    raise ConfigError(f'{unknown[0]}: no such section{suggest(unknown[0], SECTIONS)}')
-  sections = {}
-  for name, cls in SECTIONS.items():
-    values = tree.get(name, {})
-    if not isinstance(values, Mapping):
-      raise ConfigError(f'{name}: got {values!r}, expected a section of keys')
-    known = [f.name for f in dataclasses.fields(cls)]
-    if wrong_keys := [key for key in values if key not in known]:
-      raise ConfigError(f'{name}.{wrong_keys[0]}: no such key{suggest(wrong_keys[0], known)}')
-    sections[name] = cls(**values)
-  return RunConfig(**sections)
+  if unknown := [name for name in config if name not in SECTIONS]:
+    raise ConfigError(f'{unknown[0]}: no such section{suggest(str(unknown[0]), SECTIONS)}')
+  return RunConfig(**{name: _section(name, config) for name in SECTIONS if name in config})
+
+
+def _section(name: str, config: Mapping[str, Any]) -> Any:
+  """One section, from the values that the config has for its keys."""
+  keys = config[name]
+  if not isinstance(keys, (ConfigDict, Mapping)):
+    raise ConfigError(_one_line(f'{name}: got {keys!r}, expected a section of keys'))
+  values = {}
+  for key in keys:
+    path = f'{name}.{key}'
+    if path not in KEYS:
+      raise ConfigError(f'{path}: no such key{nearest_key(path)}')
+    try:
+      values[key] = keys[key]
+    except config_dict.RequiredValueError:
+      raise ConfigError(f'{path}: got no value for a required placeholder, expected one') from None
+    values[key] = _plain(path, values[key])
+  try:
+    return SECTIONS[name](**values)
+  except ConfigError as error:
+    raise ConfigError(_one_line(str(error))) from None
+
+
+def _plain(path: str, value: Any) -> Any:
+  """The value, numpy's arrays as tuples; no number larger or smaller than the program can hold."""
+  if isinstance(value, np.ndarray):
+    value = tuple(value.tolist()) if value.ndim else value.item()
+  for one in value if isinstance(value, (tuple, list)) else (value,):
+    if not isinstance(one, (int, float, np.number)) or one == 0 or one in (math.inf, -math.inf) or one != one:
+      continue
+    if not -(2**63) < one < 2**63 and not KEYS[path].traced:
+      raise ConfigError(f'{path}: got a number of more than 18 digits, expected one below 2**63')
+    if KEYS[path].traced and not FLOAT32.tiny <= abs(one) <= FLOAT32.max:
+      raise ConfigError(f'{path}: got a number that float32 cannot hold, expected 0, or 1.2e-38 to 3.4e38')
+  return value
+
+
+def _one_line(text: str, most: int = 500) -> str:
+  """The text without line breaks, and without its middle where it is very long."""
+  text = ' '.join(line.strip() for line in text.splitlines())
+  return text if len(text) <= most else f'{text[: most // 2]} ... {text[-most // 2 :]}'
 
 
 def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: str) -> RunConfig:
@@ -195,18 +249,21 @@ def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: s
 
 def to_json(cfg: RunConfig) -> dict[str, dict[str, Any]]:
   """The config as nested plain dicts; infinities as the word 'inf'."""
-  plain = lambda v: str(v) if isinstance(v, float) and v in (float('inf'), -float('inf')) else v
-  out: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-  for path, value in flatten(cfg).items():
-    section, _, name = path.partition('.')
-    out[section][name] = [plain(v) for v in value] if isinstance(value, tuple) else plain(value)
-  return out
+  plain = lambda v: str(v) if isinstance(v, float) and math.isinf(v) else v
+  return _tree({path: [plain(v) for v in value] if isinstance(value, tuple) else plain(value)
+                for path, value in flatten(cfg).items()})
 
 
-def from_json(tree: Mapping[str, Any]) -> RunConfig:
-  """The inverse of `to_json`."""
-  back = lambda v: float(v) if v in ('inf', '-inf') else v
-  return resolve({s: {k: tuple(v) if isinstance(v, list) else back(v) for k, v in keys.items()}
+def from_json(tree: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+  """The inverse of `to_json`.
+
+  Raises:
+    ConfigError: where the tree is not what `to_json` made.
+  """
+  if not isinstance(tree, Mapping) or not all(isinstance(keys, Mapping) for keys in tree.values()):
+    raise ConfigError('config: expected sections of keys')
+  back = lambda path, v: float(v) if v in ('inf', '-inf') and KEYS[path].neutral == math.inf else v
+  return resolve({s: {key: back(f'{s}.{key}', v) if f'{s}.{key}' in KEYS else v for key, v in keys.items()}
                   for s, keys in tree.items()})
 
 
@@ -223,7 +280,7 @@ def help_text() -> str:
     lines.append(f'\n{name}: {(cls.__doc__ or "").strip().splitlines()[0]}')
     defaults = {f.name: f.default for f in dataclasses.fields(cls)}
     for key, d in declared(cls).items():
-      facts = ['traced' if d.traced else 'static', f'default {json.dumps(defaults[key], default=str)}']
+      facts = ['traced' if d.traced else 'static', f'default {_shown(defaults[key])}']
       facts += [d.unit] if d.unit else []
       facts += ['one of ' + ' '.join(map(str, d.choices))] if d.choices else []
       facts += [_bounds(d)] if _bounds(d) else []
@@ -237,3 +294,7 @@ def _bounds(d: Any) -> str:
   low = '' if d.low is None else f'{"above" if d.open_low else "at least"} {d.low}'
   high = '' if d.high is None else f'{"below" if d.open_high else "at most"} {d.high}'
   return ' and '.join(x for x in (low, high) if x)
+
+
+def _shown(value: Any) -> str:
+  return ','.join(map(str, value)) or '()' if isinstance(value, tuple) else str(value)

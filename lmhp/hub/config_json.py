@@ -139,4 +139,4 @@ def _sized(fields: dict[str, Any]) -> ModelConfig:
 def _in_its_words(message: str, entries: Entries, origin: dict[str, str]) -> str:
   """A message of `ModelConfig` with the file's keys in place of our fields."""
   words = re.sub(r'model\.(\w+)', lambda m: entries.prefix + origin[m[1]] if m[1] in origin else m[0], message)
-  return words if words.startswith(entries.source) else f'{entries.source}: {words}'
+  return words if words.startswith(f'{entries.source}: ') else f'{entries.source}: {words}'

@@ -90,6 +90,8 @@ class Attention(nn.Module):
         cfg, (cfg.d_model,), (heads, cfg.head_dim), cfg.qkv_bias, name=name)(x_BLD)
     q_BLHK, k_BMGK = project('query', cfg.n_heads), project('key', cfg.n_kv_heads)
     v_BMGK = project('value', cfg.n_kv_heads)
+    if cfg.clip_qkv is not None:
+      q_BLHK, k_BMGK, v_BMGK = (jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
     if cache is not None:
       write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), scene.start, axis=1)
@@ -101,13 +103,14 @@ class Attention(nn.Module):
   def _norm(self, q_BLHK, k_BMGK):
     """Normalizes queries and keys before they are rotated, each head or all together."""
     cfg = self.cfg
-    if cfg.qk_norm not in ('head', 'full'):
+    if cfg.qk_norm in ('none', 'l2'):
       return q_BLHK, k_BMGK
 
     def norm(x, name):
       shape = x.shape
       flat = x if cfg.qk_norm == 'head' else x.reshape(*shape[:2], -1)
-      return Normalization(cfg, flat.shape[-1], name=name)(flat).reshape(shape)
+      each = cfg.qk_norm == 'each_head'
+      return Normalization(cfg, flat.shape[-1], shape[2] if each else 1, not each, name=name)(flat).reshape(shape)
 
     return norm(q_BLHK, 'query_norm'), norm(k_BMGK, 'key_norm')
 
@@ -160,8 +163,9 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
                    + cfg.attention_sinks * cfg.n_heads)
   if cfg.qk_norm == 'head':
     counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
-  elif cfg.qk_norm == 'full':
-    counts['normalization'] = norm_size(cfg, query) + norm_size(cfg, kv)
+  elif cfg.qk_norm in ('each_head', 'full'):
+    bias = cfg.qk_norm == 'full'
+    counts['normalization'] = norm_size(cfg, query, bias) + norm_size(cfg, kv, bias)
   return counts
 
 

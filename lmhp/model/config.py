@@ -54,8 +54,9 @@ class ModelConfig:
   final_norm: bool | None = static(None, 'a normalization before the head; None is True unless placement is post')
   parallel_residual: bool = static(False, 'attention and feed-forward read the same x and are added together')
   shared_norm: bool = static(False, 'with parallel_residual, one normalization feeds both (GPT-J, Falcon-7B, Phi-2)')
-  qk_norm: str = static('none', 'normalization of queries and keys: per head, over all heads, or without weights',
-                        choices=('none', 'head', 'full', 'l2'), source='arXiv:2302.05442')
+  qk_norm: str = static('none', 'normalization of queries and keys: of each head with weights that heads share, of each '
+                        'with its own (and no bias), of all heads as one, or without weights',
+                        choices=('none', 'head', 'each_head', 'full', 'l2'), source='arXiv:2302.05442')
 
   # biases
   qkv_bias: bool = static(False, 'bias of query, key and value')
@@ -65,7 +66,7 @@ class ModelConfig:
 
   # positions
   position: str = static('rotary', 'how order is known', choices=POSITIONS)
-  position_offset: int = static(0, 'unused first rows of a learned table (OPT: 2)', low=0)
+  position_offset: int = static(0, 'unused first rows of a learned or sinusoidal table (OPT, XGLM: 2)', low=0)
   rotary_fraction: float = static(1.0, 'share of each head that rotates', low=0.0, open_low=True, high=1.0,
                                   aliases=('rotary_pct', 'partial_rotary_factor'))
   rotary_base: float = static(10_000.0, 'base of the rotation frequencies', low=1.0, open_low=True,
@@ -75,6 +76,7 @@ class ModelConfig:
   rotary_interleaved: bool = static(False, 'rotate neighbours (GPT-J) instead of halves')
   rotary_scaling: str = static('none', 'how frequencies stretch beyond the trained context', choices=ROTARY_SCALINGS)
   rotary_scaling_factor: float = static(1.0, 'stretch', low=1.0)
+  rotary_scaling_local: bool = static(True, 'windowed layers are scaled too (Gemma 3: no)')
   rotary_original_max_seq_len: int | None = static(None, 'context before the stretch; None is max_seq_len', low=1,
                                                    unit='tokens')
   rotary_low_frequency_factor: float = static(1.0, 'llama3 scaling', low=0.0, open_low=True)
@@ -87,6 +89,8 @@ class ModelConfig:
   rotary_long_factor: tuple[float, ...] = static((), 'longrope: a factor for each frequency, beyond it')
   no_position_every: int = static(0, 'every n-th layer has no positions (SmolLM3: 4); 0 is none', low=0,
                                   source='arXiv:2501.18795')
+  alibi_scale: float = static(1.0, 'factor on the ALiBi bias (Falcon-RW: head_dim ** -0.5)', low=0.0, open_low=True,
+                              source='arXiv:2108.12409')
   relative_buckets: int = static(32, 'rows of the T5 bias table', low=2, source='arXiv:1910.10683')
   relative_max_distance: int = static(128, 'distance beyond which T5 buckets are one', low=2, unit='tokens')
 
@@ -95,6 +99,8 @@ class ModelConfig:
                                               choices=('global', 'local'), aliases=('layer_types',))
   sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included', low=1, unit='tokens')
   attention_scale: float | None = static(None, 'factor on q.k; None is head_dim ** -0.5', low=0.0, open_low=True)
+  clip_qkv: float | None = static(None, 'queries, keys and values are clipped to plus or minus this (OLMo, MPT)', low=0.0,
+                                  open_low=True)
   attention_logit_cap: float | None = static(None, 'attention logits become cap * tanh(logits / cap)', low=0.0,
                                              open_low=True, source='arXiv:2408.00118 (Gemma 2)')
   attention_sinks: bool = static(False, 'a learned logit per head joins the softmax and has no value (gpt-oss)')

@@ -32,27 +32,32 @@ class Normalization(nn.Module):
   Attributes:
     cfg: the model's structure.
     width: size of the last axis.
+    groups: parts of the last axis that are normalized each by itself.
+    bias: whether it has a bias where the config's normalizations do.
   """
 
   cfg: ModelConfig
   width: int
+  groups: int = 1
+  bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     cfg = self.cfg
-    y = normalize(x, cfg.norm, cfg.norm_eps)
+    parts = x.reshape(*x.shape[:-1], self.groups, -1) if self.groups > 1 else x
+    y = normalize(parts, cfg.norm, cfg.norm_eps).reshape(x.shape)
     if cfg.norm_affine:
       scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
       y = y * jnp.broadcast_to(scale + 1.0 if cfg.norm_unit_offset else scale, y.shape)
-    if cfg.norm_bias:
+    if cfg.norm_bias and self.bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)
     return y
 
 
-def norm_size(cfg: ModelConfig, width: int) -> int:
+def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
   """Parameters of one normalization over `width` numbers."""
-  return width * (cfg.norm_affine + cfg.norm_bias)
+  return width * (cfg.norm_affine + (cfg.norm_bias and bias))
 
 
 def block_norms(cfg: ModelConfig) -> int:

@@ -23,11 +23,11 @@ class Positional(nn.Module):
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array, positions_BL: jax.Array) -> jax.Array:
-    cfg = self.cfg
+    cfg, rows_BL = self.cfg, positions_BL + self.cfg.position_offset
     if cfg.position == 'learned':
       table = self.param('table', nn.initializers.zeros_init(), (cfg.learned_positions, cfg.d_model))
-      return x_BLD + jnp.broadcast_to(table[positions_BL + cfg.position_offset], x_BLD.shape)
-    return x_BLD + jnp.broadcast_to(sinusoids(positions_BL, cfg.d_model), x_BLD.shape)
+      return x_BLD + jnp.broadcast_to(table[rows_BL], x_BLD.shape)
+    return x_BLD + jnp.broadcast_to(sinusoids(rows_BL, cfg.d_model), x_BLD.shape)
 
 
 def sinusoids(positions_BL: jax.Array, width: int) -> jax.Array:
@@ -41,13 +41,15 @@ def sinusoids(positions_BL: jax.Array, width: int) -> jax.Array:
 # --- rotary ---------------------------------------------------------------------------------------------------------
 
 
-def rotary_frequencies(cfg: ModelConfig, base: float, length: int) -> tuple[np.ndarray, float]:
+def rotary_frequencies(
+    cfg: ModelConfig, base: float, length: int, scaled: bool = True) -> tuple[np.ndarray, float]:
   """Angular frequencies of the rotated pairs, stretched as the config says.
 
   Args:
     cfg: its rotary fields are read.
     base: of the geometric sequence.
     length: tokens attended to; dynamic and longrope depend on it.
+    scaled: False leaves them as they are.
 
   Returns:
     (P,) float64 radians per token, and the factor on the rotated queries and keys.
@@ -58,6 +60,8 @@ def rotary_frequencies(cfg: ModelConfig, base: float, length: int) -> tuple[np.n
   width, factor, original = cfg.rotary_dim, cfg.rotary_scaling_factor, cfg.rotary_original_max_seq_len
   exponents = np.arange(0, width, 2) / width
   frequencies, attention_factor = base**-exponents, 1.0
+  if not scaled:
+    return frequencies, 1.0
   if cfg.rotary_scaling == 'linear':
     frequencies = frequencies / factor
   elif cfg.rotary_scaling == 'dynamic' and length > original and width > 2:
@@ -94,9 +98,10 @@ def _yarn(frequencies: np.ndarray, cfg: ModelConfig, base: float) -> np.ndarray:
   return interpolate * frequencies / cfg.rotary_scaling_factor + (1 - interpolate) * frequencies
 
 
-def rotary_table(cfg: ModelConfig, base: float, positions_BL: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
-  """Cosines and sines, each (B, L, 1, P) float32, for `rotate`."""
-  frequencies, factor = rotary_frequencies(cfg, base, length)
+def rotary_table(cfg: ModelConfig, local: bool, positions_BL: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+  """Cosines and sines of windowed or of global layers, each (B, L, 1, P) float32, for `rotate`."""
+  base = cfg.rotary_base_local if local else cfg.rotary_base
+  frequencies, factor = rotary_frequencies(cfg, base, length, scaled=cfg.rotary_scaling_local or not local)
   angles = positions_BL.astype(jnp.float32)[..., None, None] * frequencies.astype(np.float32).reshape(1, 1, 1, -1)
   return jnp.cos(angles) * factor, jnp.sin(angles) * factor
 
@@ -170,9 +175,9 @@ class RelativeBias(nn.Module):
     return jnp.transpose(table_UH[bucket_LM], (2, 0, 1))[None]
 
 
-def alibi_bias(n_heads: int, distance_LM: jax.Array) -> jax.Array:
-  """(1, H, L, M) float32: minus slope times distance."""
-  slopes = alibi_slopes(n_heads).astype(np.float32).reshape(1, -1, 1, 1)
+def alibi_bias(n_heads: int, distance_LM: jax.Array, scale: float = 1.0) -> jax.Array:
+  """(1, H, L, M) float32: minus slope times distance, times a factor."""
+  slopes = (scale * alibi_slopes(n_heads)).astype(np.float32).reshape(1, -1, 1, 1)
   return -slopes * distance_LM.astype(jnp.float32)[None, None]
 
 

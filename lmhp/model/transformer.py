@@ -117,11 +117,10 @@ class Transformer(nn.Module):
       see, see_local = same & jnp.broadcast_to(see, same.shape), same & jnp.broadcast_to(see_local, same.shape)
     rotary_global = rotary_local = None
     if cfg.position == 'rotary':
-      rotary_global = rotary_table(cfg, cfg.rotary_base, positions_BL, keys)
-      rotary_local = rotary_global
-      if cfg.rotary_base_local != cfg.rotary_base:
-        rotary_local = rotary_table(cfg, cfg.rotary_base_local, positions_BL, keys)
-    bias = alibi_bias(cfg.n_heads, distance_LM) if cfg.position == 'alibi' else None
+      rotary_global = rotary_local = rotary_table(cfg, False, positions_BL, keys)
+      if cfg.rotary_base_local != cfg.rotary_base or not cfg.rotary_scaling_local:
+        rotary_local = rotary_table(cfg, True, positions_BL, keys)
+    bias = alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale) if cfg.position == 'alibi' else None
     return Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
 
   def logits(self, x_BLD):

@@ -15,6 +15,7 @@ from lmhp.optim.optimizers import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
 from lmhp.training.history import LogConfig
 
+MOST_STEPS = 2**31 - 1
 LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 
 
@@ -22,7 +23,8 @@ LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 class TrainConfig:
   """How long, on how much at a time, and towards which loss; one of `LENGTHS` says how long."""
 
-  steps: int | None = static(None, 'updates', unit='steps', low=1, aliases=('max_iters', 'num_train_steps', 'max_steps'))
+  steps: int | None = static(None, 'updates', unit='steps', low=1, high=MOST_STEPS,
+                             aliases=('max_iters', 'num_train_steps', 'max_steps'))
   tokens: float | None = static(None, 'length by tokens seen', unit='tokens', low=1)
   tokens_per_parameter: float | None = static(None, 'length by tokens seen for each parameter', low=0.0, open_low=True,
                                               source='arXiv:2203.15556 (Chinchilla: about 20)')
@@ -54,14 +56,20 @@ class TrainConfig:
     Args:
       tokens_per_epoch: training tokens of one pass over the data.
       parameters: of the model, embedding included.
+
+    Raises:
+      ConfigError: where it is more steps than are numbered.
     """
     tokens = {
         'tokens': self.tokens,
         'tokens_per_parameter': self.tokens_per_parameter and self.tokens_per_parameter * parameters,
         'epochs': self.epochs and self.epochs * tokens_per_epoch,
     }
-    said = [t for t in tokens.values() if t is not None]
-    steps = self.steps or (math.ceil(said[0] / (self.batch_size * self.seq_len)) if said else 1000)
+    said = {name: n / (self.batch_size * self.seq_len) for name, n in tokens.items() if n is not None}
+    for name, steps in said.items():
+      if steps > MOST_STEPS:
+        raise wrong(self, name, f'a length of at most {MOST_STEPS} steps, here {steps:.3g}')
+    steps = self.steps or math.ceil(next(iter(said.values()), 1000))
     return dataclasses.replace(self, steps=steps, tokens=None, tokens_per_parameter=None, epochs=None)
 
 
@@ -71,9 +79,9 @@ class EvaluateConfig:
 
   every_steps: int | None = static(None, 'evaluate each time this many steps have gone by; None is ten times a run',
                                    unit='steps', low=1, aliases=('eval_interval',))
-  sequences: int | None = static(256, 'sequences scored during training, the first ones; None is all', low=1,
+  sequences: int | None = static(256, 'sequences scored during training, evenly spaced; None is all', low=1,
                                  unit='sequences')
-  final_sequences: int | None = static(None, 'sequences scored at the end; None is all', low=1, unit='sequences')
+  final_sequences: int | None = static(None, 'sequences scored at the end, evenly spaced; None is all', low=1, unit='sequences')
   batch_size: int | None = static(None, 'sequences at a time; None is the training batch, at least 32', low=1,
                                   unit='sequences')
 

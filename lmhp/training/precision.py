@@ -13,12 +13,14 @@ FAST_BFLOAT16 = ('amx_bf16', 'avx512_bf16')
 def fastest_dtype() -> str:
   """'bfloat16' where the default device multiplies it faster than float32 (with float32 sums), else 'float32'.
 
-  GPUs and TPUs do; of processors, those that say so. It is a rule and not a measurement, so that it never changes
-  between two processes of one run.
+  TPUs do, and GPUs from Ampere on; of processors, those that say so. It is a rule and not a measurement, so that it
+  never changes between two processes of one run.
   """
-  if jax.default_backend() != 'cpu':
-    return 'bfloat16'
-  return 'bfloat16' if any(feature in processor_features() for feature in FAST_BFLOAT16) else 'float32'
+  device = jax.devices()[0]
+  if device.platform == 'cpu':
+    return 'bfloat16' if any(feature in processor_features() for feature in FAST_BFLOAT16) else 'float32'
+  major = str(getattr(device, 'compute_capability', '')).partition('.')[0]  # of NVIDIA: '7.5' is Turing, which has none
+  return 'float32' if major.isdecimal() and int(major) < 8 else 'bfloat16'
 
 
 def processor_features() -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Hashable, Iterator
 
 import jax
 import numpy as np
@@ -22,8 +23,15 @@ STREAMED_BYTES = 1 << 26
 """Most bytes of batches that a streamed chunk holds."""
 
 
+@functools.lru_cache(maxsize=8)
+def _kept(key: Hashable) -> dict[str, Callable[..., Any]]:
+  """What this process has compiled of a structure, by name; of the last eight structures."""
+  del key
+  return {}
+
+
 class Programs:
-  """Init, chunk of updates, and score, of one structure.
+  """Init, chunk of updates, and score, of one structure: compiled once in a process, whatever the numbers.
 
   Attributes:
     model: the network.
@@ -34,18 +42,20 @@ class Programs:
   Args:
     cfg: a completed config; only its structure is compiled in.
     stream: where batches come from.
+    data_sha256: of the stream's tokens, which its places depend on; None shares nothing with other runs.
   """
 
-  def __init__(self, cfg: RunConfig, stream: TrainStream):
+  def __init__(self, cfg: RunConfig, stream: TrainStream, data_sha256: str | None = None):
     structure, self.hypers = split(cfg)
     self.model = build(structure.model)
     self._stream, self._batch_size, self._steps = stream, cfg.train.batch_size, cfg.train.steps
-    self.init = jax.jit(make_init(self.model, structure.optimizer))
-    self.score = jax.jit(make_score(self.model))
+    key = (structure.model, structure.optimizer, structure.train, structure.data, data_sha256)
+    self._kept = _kept(key) if data_sha256 is not None else {}
+    self.init = self._kept.setdefault('init', jax.jit(make_init(self.model, structure.optimizer)))
+    self.score = self._kept.setdefault('score', jax.jit(make_score(self.model)))
     self._update = make_update(self.model, structure.optimizer, structure.train)
     bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
     self.capacity = CAPACITY if stream.resident else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
-    self._compiled: Callable[..., Any] | None = None
     self.compile_seconds = 0.0
 
   def abstract_state(self) -> TrainState:
@@ -54,12 +64,13 @@ class Programs:
 
   def chunk(self, state: TrainState, data: Any, n_steps: int) -> tuple[TrainState, dict]:
     """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up."""
-    if self._compiled is None:
+    if 'chunk' not in self._kept:
       start = time.perf_counter()
       chunk = jax.jit(make_chunk(self._update, self._take, self._steps, self.capacity), donate_argnums=0)
-      self._compiled = chunk.lower(state, self.hypers, data, np.int32(n_steps)).compile()
+      # The executable is kept and not the jitted function, which would hold the stream and its tokens.
+      self._kept['chunk'] = chunk.lower(state, self.hypers, data, np.int32(n_steps)).compile()
       self.compile_seconds += time.perf_counter() - start
-    return self._compiled(state, self.hypers, data, np.int32(n_steps))
+    return self._kept['chunk'](state, self.hypers, data, np.int32(n_steps))
 
   def _take(self, data: Any, hypers: dict, step: jax.Array, i: jax.Array) -> Any:
     """The batch of a step: gathered from resident tokens, or the chunk's i-th."""

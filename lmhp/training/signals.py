@@ -22,7 +22,8 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
   """Turns SIGTERM and the first Ctrl-C into a flag; a second Ctrl-C interrupts as usual.
 
-  Outside the main thread Python takes no signals, and the flag stays down.
+  Outside the main thread Python takes no signals, and the flag stays down. A signal that is ignored stays ignored: a
+  shell's background job is not stopped by the Ctrl-C meant for another.
   """
   stop = Stop()
   if threading.current_thread() is not threading.main_thread():
@@ -34,9 +35,12 @@ def stop_on_signals() -> Iterator[Stop]:
       raise KeyboardInterrupt
     stop.signal = number
 
-  before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]  # None: not Python's
   try:
+    for number in taken:
+      signal.signal(number, note)
     yield stop
   finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
+    for number in taken:
+      signal.signal(number, before[number])

@@ -187,7 +187,7 @@ FAMILIES = {
                       max_position_embeddings=16, rotary_pct=0.34, hidden_act='gelu', bos_token_id=0, eos_token_id=0),
                  dict(BIASES, d_ff=F, parallel_residual=True, rotary_fraction=0.34, tie_embeddings=False),
                  gpt_neox_layer(),
-                 {'embedding/table': ('gpt_neox.embed_in.weight', same), 'output/kernel': ('embed_out.weight', transposed)}
+                 {'embedding/table': ('gpt_neox.embed_in.weight', same), 'output/kernel': ('lm_head.weight', transposed)}
                  | norm('final_norm', 'gpt_neox.final_layer_norm', bias=True)),
     'qwen2': (LIKE_LLAMA | dict(use_sliding_window=True, sliding_window=4, max_window_layers=0),
               LLAMA | dict(qkv_bias=True, attention_pattern=('local',), sliding_window=4),
@@ -196,7 +196,8 @@ FAMILIES = {
     'olmo2': (LIKE_LLAMA, LLAMA | dict(norm_placement='output', qk_norm='full'),
               llama_layer(attention_output_norm='post_attention_layernorm',
                           feed_forward_output_norm='post_feedforward_layernorm') | norms(QK_NORMS), llama_top()),
-    'smollm3': (LIKE_LLAMA | dict(no_rope_layer_interval=2, no_rope_layers=[1, 0, 1], use_sliding_window=False),
+    'smollm3': (LIKE_LLAMA | dict(no_rope_layer_interval=2, no_rope_layers=[1, 0, 1], use_sliding_window=False,
+                                  rope_parameters=dict(rope_type='default', rope_theta=1e4)),
                 LLAMA | dict(no_position_every=2), llama_layer(), llama_top()),
     'granite': (LIKE_LLAMA | dict(embedding_multiplier=3.0, residual_multiplier=0.4, attention_multiplier=0.2,
                                   logits_scaling=2.0),
@@ -268,7 +269,7 @@ def theirs(model_type, entries, tokens):
 def test_logits_and_gradients(family):
   """Logits within 2e-5, gradients within 2e-5 of the largest."""
   entries, fields, layer, top = FAMILIES[family]
-  tokens = np.random.default_rng(1).integers(0, V, (2, L)).astype(np.int64)
+  tokens = np.random.default_rng(1).integers(2, V, (2, L))  # 0 and 1 are padding to some, without gradient
   logits, loss, tensors, gradients = theirs(family, entries, tokens)
   model = build(ModelConfig(**SIZES | fields))
 

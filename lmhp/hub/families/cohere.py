@@ -18,6 +18,11 @@ def _global_layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict
   return {'no_position_every': every}
 
 
+def _query_key_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  """Command R+ normalizes queries and keys, each head with weights of its own."""
+  return {'qk_norm': 'each_head' if entries.take('use_qk_norm', False, bool, None) else 'none'}
+
+
 COHERE = LLAMA.but(
     'cohere',
     defaults={'vocab_size': 256_000, 'hidden_size': 8192, 'intermediate_size': 22_528, 'num_hidden_layers': 40,
@@ -25,9 +30,8 @@ COHERE = LLAMA.but(
     without=('rms_norm_eps', 'mlp_bias'),
     always=dict(norm='layernorm', parallel_residual=True, shared_norm=True, rotary_interleaved=True),
     keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
-    only={'use_qk_norm': (False, None)},
     unused=('model_max_length',),
-    parts=(Rotary(500_000.0),),
+    parts=(_query_key_norm, Rotary(500_000.0)),
 )
 
 COHERE2 = COHERE.but(

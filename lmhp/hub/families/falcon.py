@@ -22,6 +22,14 @@ def _heads_and_norms(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
           'shared_norm': parallel and not (new and norms in (None, 2))}
 
 
+def _positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  """Falcon-RW has ALiBi, which it divides by sqrt(K) with the logits; the others rotate."""
+  rotary = Rotary()(entries, cfg)
+  if not entries.take('alibi', False, bool, None):
+    return rotary
+  return {'position': 'alibi', 'alibi_scale': cfg.head_dim**-0.5}
+
+
 FALCON = Family(
     model_type='falcon',
     always=dict(norm_bias=True, init='normal'),
@@ -38,9 +46,9 @@ FALCON = Family(
         'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
         'tie_word_embeddings': ('tie_embeddings', True),
     },
-    # transformers' class uses its dropout rates at other places than ours, and Falcon-RW's ALiBi is divided by sqrt(K)
-    only={'alibi': (False, None), 'hidden_dropout': (0.0,), 'attention_dropout': (0.0,),
+    # transformers' class uses its dropout rates at other places than ours
+    only={'hidden_dropout': (0.0,), 'attention_dropout': (0.0,),
           'apply_residual_connection_post_layernorm': (False,), 'ff_factor': (4,)},
     aliases={'n_embed': 'hidden_size'},
-    parts=(_heads_and_norms, Rotary()),
+    parts=(_heads_and_norms, _positions),
 )

@@ -9,7 +9,7 @@ OLMO = LLAMA.but(
     defaults={'vocab_size': 50_304},
     without=('rms_norm_eps', 'mlp_bias'),
     always=dict(norm='layernorm', norm_affine=False, norm_eps=1e-5),
-    only={'clip_qkv': (None,)},
+    keys={'clip_qkv': ('clip_qkv', None)},
 )
 
 OLMO2 = LLAMA.but(

@@ -103,7 +103,10 @@ class Rotary:
     return kind
 
   def _merge(self, entries: Entries, everywhere: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
-    """Windowed layers may have a base of their own; all else must agree."""
+    """Windowed layers may have a base of their own and may be left unscaled; all else must agree."""
+    if local['rotary_scaling'] == 'none' != everywhere['rotary_scaling']:
+      if everywhere['rotary_fraction'] == local['rotary_fraction']:
+        return {'rotary_base_local': local['rotary_base'], 'rotary_scaling_local': False}
     for name in sorted(everywhere | local):
       if name != 'rotary_base' and everywhere.get(name) != local.get(name):
         raise ConfigError(f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '

@@ -14,6 +14,11 @@ def _parallel(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   return {'parallel_residual': parallel, 'shared_norm': parallel}
 
 
+def _query_key_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+  """StableLM 2 12B normalizes queries and keys, each head with a scale of its own and without bias."""
+  return {'qk_norm': 'each_head' if entries.take('qk_layernorm', False, bool) else 'none'}
+
+
 STABLELM = LLAMA.but(
     'stablelm',
     defaults={'vocab_size': 50_304, 'intermediate_size': 6912, 'hidden_size': 2560, 'num_key_value_heads': 32,
@@ -21,6 +26,6 @@ STABLELM = LLAMA.but(
     without=('rms_norm_eps', 'attention_bias', 'mlp_bias', 'head_dim'),
     always=dict(norm='layernorm', norm_bias=True),
     keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
-    only={'qk_layernorm': (False,), 'hidden_dropout': (0.0,)},
-    parts=(_parallel, Rotary(fraction=0.25)),
+    only={'hidden_dropout': (0.0,)},
+    parts=(_parallel, _query_key_norm, Rotary(fraction=0.25)),
 )
