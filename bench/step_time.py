@@ -167,13 +167,12 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   """lmhp's own chunk program, as `lmhp train` runs it."""
   import jax
 
-  from lmhp import config as config_lib
+  from lmhp import config as config_lib, experiment
   from lmhp.data.stream import TrainStream
   from lmhp.training.programs import Programs
 
-  config = config_lib.load(os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py'))[0]
-  config_lib.override(config, {'train.batch_size': batch, 'train.steps': 10**6, 'schedule.warmup_steps': 100,
-                               'data.path': 'random', 'data.residence': 'device'})
+  config = experiment.load(os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py'))[0]
+  config_lib.override(config, {'train.batch_size': batch, 'data.path': 'random', 'data.residence': 'device'})
   cfg = config_lib.complete(config_lib.resolve(config), vocab_size=VOCABULARY, tokens_per_epoch=10**6, dtype=dtype)
   stream = TrainStream(random_dataset(), CONTEXT, cfg.data)
   programs = Programs(cfg, stream)

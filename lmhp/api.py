@@ -12,8 +12,10 @@ from etils import epath
 import jax
 
 from lmhp import config as config_lib
+from lmhp import experiment
 from lmhp.counting import report
 from lmhp.data import dataset as datasets
+from lmhp.data.stream import TrainStream
 from lmhp.generation import sampling
 from lmhp.hub.config_json import read_config
 from lmhp.hypers import ConfigError
@@ -22,7 +24,7 @@ from lmhp.model.presets import PRESETS, preset
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
-from lmhp.training.history import local_or_remote, write_json
+from lmhp.training.history import is_remote, local_or_remote
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
 
@@ -48,12 +50,12 @@ def model_of(target: Any) -> tuple[str, ModelConfig]:
   if isinstance(target, ModelConfig):
     return 'model', target
   if not isinstance(target, (str, os.PathLike)):
-    return 'config', _with_vocabulary(config_lib.resolve(target))
+    return 'config', _with_vocabulary(config_lib.resolve(config_lib.to_config_dict(target)))
   name = os.fspath(target)
   if name.lower() in PRESETS:
     return name.lower(), preset(name)
   if name.partition(':')[0].endswith('.py'):
-    return name, _with_vocabulary(config_lib.resolve(config_lib.load(name)[0]))
+    return name, _with_vocabulary(config_lib.resolve(experiment.load(name)[0]))
   if name.endswith('.json') or epath.Path(name).is_dir():
     return name, read_config(name)
   return name, preset(name)
@@ -85,25 +87,28 @@ def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: M
     ConfigError: one line that names what is wrong, before anything is trained or written.
   """
   use_compile_cache()
-  cfg = config_lib.resolve(config_lib.override(_config_dict(config), overrides or {}))
-  workdir = local_or_remote(workdir or tempfile.mkdtemp(prefix='lmhp-'))
-  stored = _stored(workdir)
+  is_file = isinstance(config, (str, os.PathLike))
+  config = experiment.load(config)[0] if is_file else config_lib.to_config_dict(config)
+  cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
+  stored = None if workdir is None else _stored(local_or_remote(workdir))
+  if stored is None and workdir is not None:
+    _check_free(local_or_remote(workdir))
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
-  about = provenance.describe(os.getcwd())
-  if stored is None:
-    write_json(workdir / 'config.json', {'config': config_lib.to_json(cfg), 'overrides': dict(overrides or {}), **about})
-  elif changed := config_lib.differences(config_lib.from_json(stored['config']), cfg):
-    path, (then, now) = next(iter(changed.items()))
+  about = provenance.describe(os.curdir)
+  card = {'config': config_lib.to_json(cfg), 'overrides': dict(overrides or {}), 'data_sha256': dataset.sha256, **about}
+  if stored is not None:
+    _check_same(workdir, stored, cfg, dataset)
+  workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
+  return loop.Run(cfg, dataset, workdir, display, about, card).go()
+
+
+def _check_same(workdir: Any, stored: dict, cfg: RunConfig, dataset: datasets.Dataset) -> None:
+  """Refuses to go on with another config, or with the same files holding another text."""
+  for path, (then, now) in config_lib.differences(config_lib.from_json(stored['config']), cfg).items():
     raise ConfigError(f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir')
-  return loop.Run(cfg, dataset, workdir, display, about).go()
-
-
-def _config_dict(config: Any) -> Any:
-  """A ConfigDict of our own, whatever the config came as."""
-  if isinstance(config, (str, os.PathLike)):
-    return config_lib.load(os.fspath(config))[0]
-  return config_lib.to_config_dict(config) if isinstance(config, RunConfig) else config.copy_and_resolve_references()
+  if stored['data_sha256'] != dataset.sha256:
+    raise ConfigError(f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another workdir')
 
 
 def _complete(cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None) -> RunConfig:
@@ -114,16 +119,41 @@ def _complete(cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None) ->
 
 
 def _stored(workdir: epath.Path) -> dict[str, Any] | None:
-  """The `config.json` of a run that is already there."""
+  """The `config.json` of a run that is already there.
+
+  Raises:
+    ConfigError: where it is damaged, or not a run's.
+  """
   path = workdir / 'config.json'
   if not path.exists():
     return None
   try:
     stored = json.loads(path.read_text())
     config_lib.from_json(stored['config'])
+    stored['data_sha256'] + ''
     return stored
-  except (ValueError, KeyError, TypeError) as error:
-    raise ConfigError(f'{path}: not the config of a run ({str(error)[:100]}); give this run another workdir') from None
+  except (OSError, ValueError, LookupError, TypeError) as error:
+    reason = str(error) if isinstance(error, ConfigError) else type(error).__name__
+    raise ConfigError(f'{path}: not the config of a run ({reason}); give this run another workdir') from None
+
+
+def _check_free(workdir: epath.Path) -> None:
+  """Refuses what cannot be a new run's directory: a file, not writable, or with what a run would write over.
+
+  Raises:
+    ConfigError: which of these it is.
+  """
+  for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
+    path = workdir / name
+    if path.exists() and (name != 'metrics.jsonl' or path.stat().length):  # an empty one: killed as it began
+      raise ConfigError(f'workdir: {workdir} has a {name} and no config.json of a run, expected a new directory')
+  if is_remote(workdir):
+    return
+  there = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if os.path.lexists(p))
+  if not there.is_dir():
+    raise ConfigError(f'workdir: got {str(workdir)!r}, but {str(there)!r} is a file, expected a directory')
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise ConfigError(f'workdir: got {str(workdir)!r}, but {str(there)!r} may not be written')
 
 
 def use_compile_cache() -> None:
@@ -151,7 +181,7 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
     raise ConfigError(f'{workdir}: no run there, expected a directory with a config.json')
   cfg = config_lib.from_json(stored['config'])
   dataset = datasets.load(cfg.data)
-  programs = Programs(cfg, loop.TrainStream(dataset, cfg.train.seq_len, cfg.data))
+  programs = Programs(cfg, TrainStream(dataset, cfg.train.seq_len, cfg.data), dataset.sha256)
   with Checkpoints(workdir / 'checkpoints', cfg.checkpoint) as checkpoints:
     latest = checkpoints.latest()
     if latest is None:

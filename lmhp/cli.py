@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any, Callable, NoReturn, Sequence
 
@@ -22,19 +23,23 @@ USAGE = """lmhp: a laboratory for language-model hyperparameters
 
 `lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config."""
 
-STOPPED = 143
-"""Exit status after SIGTERM, as the shell has it; the state is saved."""
+MISTAKE = 2
+"""Exit status after a mistake of the user's."""
 
 
 def run() -> NoReturn:
-  """The entry point of the `lmhp` command."""
+  """The entry point of the `lmhp` command. What a signal stops exits as the shell has it: with 128 and its number."""
+  sys.stdout.reconfigure(errors='replace')  # a terminal without ± shows ?
+  if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is open is closed
   try:
     status = main(sys.argv[1:])
+    sys.stdout.flush()
   except KeyboardInterrupt:
-    status = 130
+    status = 128 + signal.SIGINT
   except BrokenPipeError:  # the reader of our output has gone
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    status = 0
+    status = 128 + signal.SIGPIPE
   sys.exit(status)
 
 
@@ -55,7 +60,11 @@ def main(arguments: Sequence[str]) -> int:
     return VERBS[verb](rest)
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
-    return 2
+  except OSError as error:  # a full disk, a directory taken away
+    if isinstance(error, BrokenPipeError):
+      raise
+    print(f'lmhp: {error.filename or verb}: {error.strerror or error}', file=sys.stderr)
+  return MISTAKE
 
 
 def _parse(values: flags.FlagValues, arguments: list[str], usage: str) -> list[str] | None:
@@ -145,7 +154,10 @@ def _train(arguments: list[str]) -> int:
   if rest is None:
     return 0
   if rest:
-    raise ConfigError(f'{rest[0]}: not expected; an experiment file is given as --config={rest[0]}')
+    raise ConfigError(f'{rest[0]}: got a word without a flag; an experiment file is given as --config={rest[0]}')
+  for flag in ('config', 'workdir'):
+    if fv[flag].value == '':
+      raise ConfigError(f"--{flag}: got '', expected a path")
   if fv.help_config:
     from lmhp.config import help_text
 
@@ -160,10 +172,11 @@ def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   from lmhp.training.display import summary
 
   name = os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0] if fv.config else 'default'
-  workdir = fv.workdir or os.path.join('runs', name)
-  result = api.train(fv.config or default_config(), workdir=workdir, overrides=overrides, display=fv.display)
+  workdir = os.path.join('runs', name) if fv.workdir is None else fv.workdir
+  config = default_config() if fv.config is None else fv.config
+  result = api.train(config, workdir=workdir, overrides=overrides, display=fv.display)
   if not result.complete:
-    return STOPPED
+    return 128 + result.signal
   if fv.display != 'none':
     print(summary(result.result, result.result['parameters_by_kind'], workdir))
   return 0
@@ -175,7 +188,8 @@ def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
 def _generate(arguments: list[str]) -> int:
   fv = flags.FlagValues()
   flags.DEFINE_string('prompt', '\n', 'the text to continue', flag_values=fv)
-  flags.DEFINE_integer('n_tokens', 200, 'tokens to add', 1, flag_values=fv)
+  flags.DEFINE_integer('n_tokens', None, 'tokens to add; 200, or what the context holds, where not given', 1,
+                       flag_values=fv)
   flags.DEFINE_float('temperature', 0.8, 'logits are divided by it; 0 takes the likeliest token', 0.0, flag_values=fv)
   flags.DEFINE_integer('top_k', None, 'only the likeliest k are drawn from', 1, flag_values=fv)
   flags.DEFINE_integer('seed', 0, 'of the draws', flag_values=fv)

@@ -25,7 +25,7 @@ from lmhp.training.config import RunConfig
 
 SECTIONS: dict[str, type] = typing.get_type_hints(RunConfig)
 HINTS: dict[str, dict[str, Any]] = {name: typing.get_type_hints(cls) for name, cls in SECTIONS.items()}
-FLOAT32 = np.finfo(np.float32)
+FLOAT32 = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 KEYS: dict[str, Any] = {f'{name}.{key}': d for name, cls in SECTIONS.items() for key, d in declared(cls).items()}
 
 
@@ -149,7 +149,7 @@ def nearest_key(path: str) -> str:
   """'; did you mean X?' for a key that does not exist: one of that name or alias elsewhere, else the nearest."""
   section, _, name = path.rpartition('.')
   meant = [key for key, d in KEYS.items() if key.rpartition('.')[2] == name or name in d.aliases]
-  for among in (_keys_of(section), KEYS):
+  for among in (_keys_of(section), KEYS if section else (*KEYS, *SECTIONS)):
     names = {key.rpartition('.')[2]: key for key in among}
     meant = meant or [names[near] for near in difflib.get_close_matches(name, names, n=1, cutoff=0.6)]
   return f'; did you mean {" or ".join(map(repr, meant))}?' if meant else suggest(path, SECTIONS)
@@ -204,7 +204,7 @@ def _plain(path: str, value: Any) -> Any:
       continue
     if not -(2**63) < one < 2**63 and not KEYS[path].traced:
       raise ConfigError(f'{path}: got a number of more than 18 digits, expected one below 2**63')
-    if KEYS[path].traced and not FLOAT32.tiny <= abs(one) <= FLOAT32.max:
+    if KEYS[path].traced and not FLOAT32[0] <= abs(one) <= FLOAT32[1]:
       raise ConfigError(f'{path}: got a number that float32 cannot hold, expected 0, or 1.2e-38 to 3.4e38')
   return value
 

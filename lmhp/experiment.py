@@ -75,13 +75,16 @@ def _reason(error: BaseException) -> str:
   first = (str(error).strip() or 'no message').splitlines()[0]
   if isinstance(error, ConfigError):
     return first
-  if isinstance(error, (AttributeError, KeyError)) and (key := _missing_key(str(error))):
+  if isinstance(error, (AttributeError, KeyError)) and (key := _missing_key(error)):
     return f'{key}: no such key{nearest_key(key)}'
   return f'{type(error).__name__}: {first}'
 
 
-def _missing_key(message: str) -> str | None:
-  """The key that a ConfigDict has not, from its message: Key "x" does not exist and ..., or 'x' and what is near."""
-  words = message.replace('"', "'").replace('\\', '').split("'")
-  named = next((word for word in words if word.isidentifier()), None)
-  return named if 'config is locked' in message or 'Did you mean' in message else None
+def _missing_key(error: Exception) -> str | None:
+  """The key that a ConfigDict has not, if that is what the error says: Key "x" does not exist ..., or just 'x'."""
+  cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error  # as an attribute, or in []
+  message = str(cause.args[0]) if cause.args else ''
+  if cause is error and 'config is locked' not in message and 'Did you mean' not in message:
+    return None
+  words = message.removeprefix('Key ').replace('"', "'").split("'")
+  return next((word for word in words if word.isidentifier()), None)

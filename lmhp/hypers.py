@@ -33,7 +33,8 @@ class _Traced:
   _instance = None
 
   def __new__(cls):
-    cls._instance = cls._instance or super().__new__(cls)
+    if cls._instance is None:  # not `or`: its truth is an error
+      cls._instance = super().__new__(cls)
     return cls._instance
 
   def __repr__(self) -> str:

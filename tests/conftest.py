@@ -1,5 +1,6 @@
 """What every test shares: four fake CPU devices, rank promotion raises, no compile cache, no network."""
 
+import functools
 import os
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -52,3 +53,18 @@ def fill():
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
   return make
+
+
+QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True,
+         'xla_cpu_use_fusion_emitters': False, 'xla_cpu_parallel_codegen_split_count': 1}
+
+
+@pytest.fixture(scope='session')
+def jit():
+  """`jax.jit` for a program that runs once or twice: compiled in a fifth of the time, and not for speed."""
+  quick = functools.partial(jax.jit, compiler_options=QUICK)
+  try:
+    quick(lambda: jnp.zeros(()))()
+  except jax.errors.JaxRuntimeError:  # another XLA, other options
+    return jax.jit
+  return quick

@@ -16,7 +16,7 @@ def table(reports: Sequence[dict[str, Any]], console: Console | None = None) -> 
   """Prints what `report.describe` said of one or several models."""
   console = console or Console(soft_wrap=True)
   grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-  grid.add_column('')
+  grid.add_column('', overflow='fold')
   for report in reports:
     grid.add_column(escape(report['name']), justify='right', overflow='fold')
   for name, cells in rows(reports):
@@ -75,7 +75,7 @@ def bytes_of(x: float) -> str:
   >>> bytes_of(3 * 1024)
   '3 KiB'
   """
-  return amount(x, 1024, ('B', 'KiB', 'MiB', 'GiB', 'TiB')) + ('' if x >= 1024 else ' B')
+  return amount(x, 1024, ('', 'KiB', 'MiB', 'GiB', 'TiB')) + ('' if x >= 1024 else ' B')
 
 
 def duration(seconds: float) -> str:

@@ -12,9 +12,9 @@ from lmhp.hypers import ConfigError
 from lmhp.model.transformer import Model, Tokens
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'n_tokens', 'top_k'))
+@functools.partial(jax.jit, static_argnames=('model', 'n_tokens', 'top_k', 'n_words'))
 def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temperature: jax.Array, n_tokens: int,
-           top_k: int | None = None) -> jax.Array:
+           top_k: int | None = None, n_words: int | None = None) -> jax.Array:
   """Continues prompts, all in one program.
 
   Args:
@@ -25,6 +25,7 @@ def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temp
     temperature: logits are divided by it; 0 takes the likeliest token.
     n_tokens: how many to add.
     top_k: only the likeliest k are drawn from; None is all.
+    n_words: only ids below it are drawn: a vocabulary may have more rows than its tokenizer has tokens. None is all.
 
   Returns:
     (B, n_tokens) int32.
@@ -33,7 +34,7 @@ def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temp
   x_BLD, _, cache = model.features(params, {}, Tokens(prompt_BL), cache=cache)
 
   def next_token(x_BD, key):
-    logits_BV = model.logits(params, {}, x_BD)
+    logits_BV = model.logits(params, {}, x_BD)[:, :n_words]
     if top_k is not None and top_k < logits_BV.shape[-1]:
       least = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
       logits_BV = jnp.where(logits_BV < least, -jnp.inf, logits_BV)
@@ -51,8 +52,8 @@ def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temp
   return jnp.concatenate([tokens_TB.T, last_B[:, None]], axis=1)
 
 
-def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens: int = 200, temperature: float = 0.8,
-             top_k: int | None = None, seed: int = 0) -> str:
+def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens: int | None = None,
+             temperature: float = 0.8, top_k: int | None = None, seed: int = 0) -> str:
   """Continues a text.
 
   Args:
@@ -60,19 +61,28 @@ def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens
     params: its parameters.
     tokenizer: what it was trained with.
     prompt: at least one token long.
-    n_tokens: tokens to add; with the prompt at most the model's context.
+    n_tokens: tokens to add; with the prompt at most the model's context. None is 200, or what the context holds.
     temperature: logits are divided by it; 0 takes the likeliest token.
     top_k: only the likeliest k are drawn from; None is all.
     seed: of the draws.
 
   Raises:
-    ConfigError: for an empty prompt, or a text longer than the context.
+    ConfigError: for an empty prompt, a text longer than the context, or a number out of bounds.
   """
-  ids = jnp.asarray(tokenizer.encode(prompt), jnp.int32)
-  if not ids.size:
-    raise ConfigError("prompt: got '', expected at least one token")
-  if n_tokens < 1 or ids.size + n_tokens > model.cfg.max_seq_len:
+  try:
+    ids, context = jnp.asarray(tokenizer.encode(prompt), jnp.int32), model.cfg.max_seq_len
+  except UnicodeEncodeError as error:
+    raise ConfigError(f'prompt: not Unicode text (lone surrogate {prompt[error.start]!r})') from None
+  if not 0 < ids.size < context:
+    raise ConfigError(f'prompt: got {ids.size} tokens, expected at least 1 and fewer than model.max_seq_len={context}')
+  n_tokens = min(200, context - ids.size) if n_tokens is None else n_tokens
+  if not 1 <= n_tokens <= context - ids.size:
     raise ConfigError(f'n_tokens: got {n_tokens} after a prompt of {ids.size}, expected at least 1 and together at most '
-                      f'model.max_seq_len={model.cfg.max_seq_len}')
-  new = sample(model, params, ids[None], jax.random.key(seed), jnp.float32(temperature), n_tokens, top_k)
+                      f'model.max_seq_len={context}')
+  if not 0 <= temperature < float('inf'):
+    raise ConfigError(f'temperature: got {temperature!r}, expected at least 0')
+  if top_k is not None and top_k < 1:
+    raise ConfigError(f'top_k: got {top_k!r}, expected at least 1')
+  key = jax.random.key(seed)
+  new = sample(model, params, ids[None], key, jnp.float32(temperature), n_tokens, top_k, tokenizer.vocab_size)
   return prompt + tokenizer.decode(new[0])

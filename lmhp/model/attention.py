@@ -14,7 +14,7 @@ from lmhp.model.keys import dropout, named_key
 from lmhp.model.normalization import Normalization, norm_size, normalize
 from lmhp.model.output import cap
 from lmhp.model.positional import rotate
-from lmhp.model.projection import Projection, contract, matmul_flops, parameter_count
+from lmhp.model.projection import Projection, matmul_flops, parameter_count, product, project, row_major, softmax_product
 
 MASKED = -1e30  # finite, so that a row that sees nothing is no NaN
 
@@ -64,6 +64,11 @@ def choose(flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array) -> j
   return jnp.where(flag, if_true, if_false)
 
 
+def heads_first(x_BLHK: jax.Array) -> jax.Array:
+  """(B, H, L, K) of (B, L, H, K), in the order that products want."""
+  return row_major(jnp.swapaxes(x_BLHK, 1, 2))
+
+
 class Attention(nn.Module):
   """Multi-head attention over the tokens so far.
 
@@ -86,10 +91,9 @@ class Attention(nn.Module):
       (B, L, D) float32, and the cache.
     """
     cfg = self.cfg
-    project = lambda name, heads: Projection(
-        cfg, (cfg.d_model,), (heads, cfg.head_dim), cfg.qkv_bias, name=name)(x_BLD)
-    q_BLHK, k_BMGK = project('query', cfg.n_heads), project('key', cfg.n_kv_heads)
-    v_BMGK = project('value', cfg.n_kv_heads)
+    heads = (('query', cfg.n_heads), ('key', cfg.n_kv_heads), ('value', cfg.n_kv_heads))
+    q_BLHK, k_BMGK, v_BMGK = project(x_BLD, [
+        Projection(cfg, (cfg.d_model,), (n, cfg.head_dim), cfg.qkv_bias, name=name) for name, n in heads])
     if cfg.clip_qkv is not None:
       q_BLHK, k_BMGK, v_BMGK = (jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
@@ -129,26 +133,30 @@ class Attention(nn.Module):
   def _mix(self, q_BLHK, k_BMGK, v_BMGK, layer, scene):
     """Attention proper: (B, L, H, K) weighted values."""
     cfg = self.cfg
-    shape, group = q_BLHK.shape, cfg.group_size
-    q_BLGJK = (q_BLHK * cfg.attention_scale).reshape(*shape[:2], cfg.n_kv_heads, group, cfg.head_dim)
-    logits = contract('blgjk,bmgk->bgjlm', q_BLGJK, k_BMGK, cfg.dtype)
-    logits_BHLM = cap(logits.reshape(shape[0], cfg.n_heads, *logits.shape[3:]), cfg.attention_logit_cap)
+    batch, length, n_heads, head_dim = q_BLHK.shape
+    grouped = (batch, cfg.n_kv_heads, -1, head_dim)  # the heads of a group stand below each other: one product for all
+    q, k, v = (heads_first(x).reshape(grouped) for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK))
+    logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
+    logits_BHLM = cap(logits_BHLM, cfg.attention_logit_cap)
     if scene.bias_1HLM is not None:
       bias = jnp.broadcast_to(scene.bias_1HLM, logits_BHLM.shape)
       logits_BHLM = logits_BHLM + choose(layer.positioned, bias, jnp.zeros_like(bias))
     see = choose(layer.local, scene.see_local_BLM, scene.see_global_BLM)
     logits_BHLM = jnp.where(jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED)
-    weights_BHLM = self._softmax(logits_BHLM)
-    if cfg.attention_dropout != 0 and scene.key is not None:
-      key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
-      weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
-    weights = weights_BHLM.reshape(logits.shape)
-    return contract('bgjlm,bmgk->blgjk', weights, v_BMGK, cfg.dtype).reshape(shape)
+    flat = (batch, cfg.n_kv_heads, -1, logits_BHLM.shape[-1])
+    dropped = cfg.attention_dropout != 0 and scene.key is not None
+    if not (dropped or cfg.attention_sinks):
+      mixed = softmax_product(logits_BHLM.reshape(flat), v, cfg.dtype)
+    else:
+      weights_BHLM = self._sink_softmax(logits_BHLM) if cfg.attention_sinks else jax.nn.softmax(logits_BHLM, axis=-1)
+      if dropped:
+        key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
+        weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
+      mixed = product(weights_BHLM.reshape(flat), v, False, cfg.dtype)
+    return jnp.swapaxes(mixed.reshape(batch, n_heads, length, head_dim), 1, 2)
 
-  def _softmax(self, logits_BHLM):
-    """Over keys, and over a learned logit per head that has no value where there are sinks."""
-    if not self.cfg.attention_sinks:
-      return jax.nn.softmax(logits_BHLM, axis=-1)
+  def _sink_softmax(self, logits_BHLM):
+    """Softmax over keys and over a learned logit per head that has no value."""
     sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
     sink = jnp.broadcast_to(sinks_H[None, :, None, None], (*logits_BHLM.shape[:3], 1))
     return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[..., :-1]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.projection import Projection, matmul_flops, parameter_count
+from lmhp.model.projection import Projection, matmul_flops, parameter_count, project
 
 ACTIVATIONS = {
     'relu': jax.nn.relu,
@@ -35,10 +35,17 @@ class FeedForward(nn.Module):
   @nn.compact
   def __call__(self, x_BLD: jax.Array) -> jax.Array:
     cfg = self.cfg
-    into = lambda name: Projection(cfg, (cfg.d_model,), (cfg.d_ff,), cfg.feed_forward_bias, name=name)(x_BLD)
-    activation = ACTIVATIONS[cfg.activation]
-    h_BLF = activation(into('gate')) * into('up') if cfg.gated else activation(into('up'))
-    return Projection(cfg, (cfg.d_ff,), (cfg.d_model,), cfg.feed_forward_bias, name='down')(h_BLF)
+    into = [Projection(cfg, (cfg.d_model,), (cfg.d_ff,), cfg.feed_forward_bias, name=name)
+            for name in (('gate', 'up') if cfg.gated else ('up',))]
+    down = Projection(cfg, (cfg.d_ff,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
+    down.matrix()  # its parameters exist before the checkpoint below
+
+    def finish(into_BLF: list[jax.Array]) -> jax.Array:
+      h_BLF = ACTIVATIONS[cfg.activation](into_BLF[0])
+      return down(h_BLF * into_BLF[1] if cfg.gated else h_BLF)
+
+    # Only what goes into the nonlinearity is kept for the backward pass: what comes out is cheap to compute again.
+    return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, into))
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter:

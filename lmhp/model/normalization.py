@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+import functools
 
 import flax.linen as nn
 import jax
@@ -21,9 +22,39 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
 
   Source: arXiv:1607.06450 eq. 3; arXiv:1910.07467 eq. 4.
   """
+  return scaled(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def scaled(x: jax.Array, scale_D: jax.Array, kind: str, eps: float) -> jax.Array:
+  """`normalize`, times a scale; its gradient keeps x and two numbers for each row, and no result.
+
+  Args:
+    x: (..., D) float32.
+    scale_D: (D,) float32.
+    kind: as `normalize` has it.
+    eps: as `normalize` has it.
+  """
+  return _scaled_forward(x, scale_D, kind, eps)[0]
+
+
+def _scaled_forward(x, scale_D, kind, eps):
+  mean = jnp.mean(x, axis=-1, keepdims=True) if kind == 'layernorm' else jnp.zeros((*x.shape[:-1], 1), x.dtype)
+  inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True) + eps)
+  return (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape), (x, mean, inverse, scale_D)
+
+
+def _scaled_backward(kind, eps, saved, g):
+  x, mean, inverse, scale_D = saved
+  y = (x - mean) * inverse
+  gy = g * jnp.broadcast_to(scale_D, g.shape)
+  dx = gy - y * jnp.mean(gy * y, axis=-1, keepdims=True)
   if kind == 'layernorm':
-    x = x - jnp.mean(x, axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+    dx = dx - jnp.mean(gy, axis=-1, keepdims=True)
+  return dx * inverse, jnp.sum((g * y).reshape(-1, scale_D.shape[0]), axis=0)
+
+
+scaled.defvjp(_scaled_forward, _scaled_backward)
 
 
 class Normalization(nn.Module):
@@ -44,11 +75,14 @@ class Normalization(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     cfg = self.cfg
-    parts = x.reshape(*x.shape[:-1], self.groups, -1) if self.groups > 1 else x
-    y = normalize(parts, cfg.norm, cfg.norm_eps).reshape(x.shape)
+    scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
-      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
-      y = y * jnp.broadcast_to(scale + 1.0 if cfg.norm_unit_offset else scale, y.shape)
+      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,)) + float(cfg.norm_unit_offset)
+    if self.groups == 1:
+      y = scaled(x, scale, cfg.norm, cfg.norm_eps)
+    else:
+      parts = x.reshape(*x.shape[:-1], self.groups, -1)
+      y = normalize(parts, cfg.norm, cfg.norm_eps).reshape(x.shape) * jnp.broadcast_to(scale, x.shape)
     if cfg.norm_bias and self.bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.projection import Projection, contract, matmul_flops
+from lmhp.model.projection import Projection, linear, matmul_flops, product
 
 
 def cap(x: jax.Array, limit: float | None) -> jax.Array:
@@ -29,13 +29,13 @@ class Output(nn.Module):
   def __call__(self, x_BLD: jax.Array, table_VX: jax.Array) -> jax.Array:
     cfg = self.cfg
     x_BLX = Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD) if cfg.factorized else x_BLD
+    x_TX = x_BLX.reshape(-1, cfg.embedding_dim)
     if cfg.tie_embeddings:
-      kernel_XV = table_VX.T
+      logits_TV = product(x_TX, table_VX, True, cfg.dtype)
     else:
       kernel_XV = self.param('kernel', nn.initializers.zeros_init(), (cfg.embedding_dim, cfg.vocab_size))
-    lead = x_BLX.shape[:-1]
-    logits = contract('ti,io->to', x_BLX.reshape(-1, cfg.embedding_dim), kernel_XV, cfg.dtype)
-    logits = logits.reshape(*lead, cfg.vocab_size)
+      logits_TV, = linear(x_TX, (kernel_XV,), cfg.dtype)
+    logits = logits_TV.reshape(*x_BLX.shape[:-1], cfg.vocab_size)
     if cfg.head_bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (cfg.vocab_size,))
       logits = logits + jnp.broadcast_to(bias, logits.shape)

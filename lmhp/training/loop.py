@@ -7,6 +7,7 @@ any moment and started again ends with the same bits.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from typing import Any, Iterator
@@ -17,7 +18,7 @@ from lmhp.counting.parameters import count
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
-from lmhp.hypers import flatten
+from lmhp.hypers import ConfigError, flatten
 from lmhp.model.transformer import Model
 from lmhp.statistics import diverged_at
 from lmhp.training.checkpoint import Checkpoints
@@ -40,12 +41,12 @@ class RunResult:
 
   Attributes:
     workdir: where its files are.
-    params: the last parameters.
+    params: the last parameters; None of a run that was complete before and has no state on the disk.
     result: what `result.json` holds; empty where the run was interrupted.
     history: training metrics by name, vectors over the logged steps.
     evaluations: evaluation metrics by name, vectors over the evaluations.
     model: the network.
-    complete: False where the run was interrupted; the same call goes on from there.
+    signal: what interrupted the run, say `signal.SIGTERM`; the same call goes on from there. None where it is complete.
   """
 
   workdir: str
@@ -54,11 +55,18 @@ class RunResult:
   history: dict[str, np.ndarray]
   evaluations: dict[str, np.ndarray]
   model: Model
-  complete: bool
+  signal: int | None = None
+
+  @property
+  def complete(self) -> bool:
+    """Whether the run went to its end."""
+    return self.signal is None
 
 
 class Run:
   """One run in its directory. `go` makes it, from the start or from where it was stopped.
+
+  Making the object checks all that can be checked before anything is compiled or written.
 
   Args:
     cfg: completed config.
@@ -66,76 +74,101 @@ class Run:
     workdir: the run's directory.
     display: how progress is shown (`lmhp.training.display.MODES`).
     about: provenance, for `result.json`.
+    card: what `config.json` shall hold.
+
+  Raises:
+    ConfigError: where the data is too short, the run too long, or nothing is left to train.
   """
 
-  def __init__(self, cfg: RunConfig, dataset: Dataset, workdir: Any, display: str, about: dict):
-    self.cfg, self.dataset, self.display, self.about = cfg, dataset, display, about
+  def __init__(self, cfg: RunConfig, dataset: Dataset, workdir: Any, display: str, about: dict, card: dict):
+    self.cfg, self.dataset, self.display, self.about, self.card = cfg, dataset, display, about, card
     self.workdir = local_or_remote(workdir)
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
-    self.programs = Programs(cfg, self.stream)
+    self.stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
+    self.programs = Programs(cfg, self.stream, dataset.sha256)
+    self.abstract_state = self.programs.abstract_state()
+    self._evaluation(final=True)
     self.tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     self.evaluate_every = cfg.evaluate.every_steps or math.ceil(cfg.train.steps / 10)
     self.bytes_V = np.zeros(cfg.model.vocab_size, np.int32)
-    self.bytes_V[: dataset.vocab_size] = dataset.tokenizer.bytes_per_token
+    if dataset.tokenizer.bytes_per_token is not None:
+      self.bytes_V[: dataset.vocab_size] = dataset.tokenizer.bytes_per_token
     self.scores: dict[str, float] = {}  # the last evaluation's
+    self.scored: int | None = None  # its step
+    self.broken_at: int | None = None  # the first step whose loss was not finite
     self.seconds_before = 0.0  # of earlier processes
     self.started = time.perf_counter()
     self.steps_per_second = 0.0  # of the last chunk; 0 is not yet known
     self.marked = 0.0  # when the last chunk was done
 
   def go(self) -> RunResult:
-    """Trains to the end, or until a signal."""
+    """Trains to the end, or until a signal; a run that is complete already is only read."""
     with Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints, stop_on_signals() as stop:
-      state, resumed = self._first_state(checkpoints)
+      written, latest = read_result(self.workdir), checkpoints.latest()
+      if written is not None and latest is None:  # its state was not kept
+        return self._already(None)
+      state, resumed = self._first_state(checkpoints, latest)
+      if written is not None and self._done(resumed):
+        return self._already(state)
       with (Writers(self.workdir, self.cfg.log, resumed, flatten(self.cfg)) as writers,
             progress(self.cfg.train.steps, self.workdir.name, self.display, resumed or 0) as show):
         self.checkpoints, self.writers, self.show = checkpoints, writers, show
-        if resumed is None:
-          self._evaluate(state, 0)
-        else:
+        if not (self.workdir / 'config.json').exists():  # now that the directory is locked
+          write_json(self.workdir / 'config.json', self.card)
+        if resumed is not None:
           show.message(f'resumed at step {resumed:,}')
-        state, step, broken = self._train(state, resumed or 0, stop)
-        complete = broken or step == self.cfg.train.steps
-        if complete:
-          self._evaluate(state, step, final=True)
-        self._save(state, step, wait=True)
-        if not complete:
-          show.message(f'stopped at step {step:,}, which is saved; the same command goes on from there')
-    return self._finish(state, step, complete)
+        state, step = self._train(state, resumed or 0, stop)
+        if step != (resumed or 0):
+          if self._done(step):
+            self._evaluate(state, self.broken_at or step, final=True)
+          self._save(state, step, wait=True)
+        if not self._done(step):
+          kept = 'the same command goes on from there' if checkpoints.steps() else 'nothing is saved yet'
+          show.message(f'stopped at step {step:,}; {kept}')
+    if not self._done(step):
+      return self._outcome(state, stop.signal)
+    write_json(self.workdir / 'result.json', self._result(self.broken_at or step))
+    return self._outcome(state)
 
-  def _first_state(self, checkpoints: Checkpoints) -> tuple[TrainState, int | None]:
+  def _done(self, step: int | None) -> bool:
+    """Whether a state of this step is the run's last."""
+    return self.broken_at is not None or step == self.cfg.train.steps
+
+  def _first_state(self, checkpoints: Checkpoints, latest: int | None) -> tuple[TrainState, int | None]:
     """A new state, or the newest saved one and its step."""
-    latest = checkpoints.latest()
     if latest is None:
       return self.programs.init(self.programs.hypers), None
-    state, extra = checkpoints.restore(latest, self.programs.abstract_state())
-    self.seconds_before, self.scores = extra['seconds'], extra['scores']
+    state, extra = checkpoints.restore(latest, self.abstract_state)
+    self.seconds_before, self.scores, self.scored = extra['seconds'], extra['scores'], extra['scored']
+    self.broken_at = extra['broken_at']
     return state, extra['step']
 
   # --- chunks -----------------------------------------------------------------------------------------------------
 
-  def _train(self, state: TrainState, step: int, stop: Stop) -> tuple[TrainState, int, bool]:
-    """Chunk after chunk; the metrics of one are read while the next runs.
+  def _train(self, state: TrainState, step: int, stop: Stop) -> tuple[TrainState, int]:
+    """Chunk after chunk, until the end, a signal or a loss that is not finite; the state then and its step.
 
-    Returns:
-      The state, the step, and whether a loss was not finite.
+    The metrics of one chunk are read while the next runs.
     """
-    pending, broken = None, False
+    if not stop and self.scored != step and step % self.evaluate_every == 0 and step < self.cfg.train.steps:
+      self._evaluate(state, step)
+    pending = None
     for n, data in self.programs.feed(step, self._lengths(step)):
+      if stop or self.broken_at is not None:
+        break
       state, metrics = self.programs.chunk(state, data, n)
       self.marked = self.marked or time.perf_counter()  # the first chunk is timed without its compilation
       if pending is not None:
-        broken = self._record(*pending)
+        self._record(*pending)
       pending, step = (step, n, metrics), step + n
       if self._must_look(step) or stop:
-        broken, pending = self._record(*pending) or broken, None
-        if not (broken or stop):
+        self._record(*pending)
+        pending = None
+        if not stop and self.broken_at is None:
           self._between(state, step)
-      if broken or stop:
-        break
     if pending is not None:
-      broken = self._record(*pending) or broken
-    return state, step, broken
+      self._record(*pending)
+    return state, step
 
   def _must_look(self, step: int) -> bool:
     """Whether a chunk's metrics are read before the next is started."""
@@ -163,14 +196,18 @@ class Run:
       yield n
       step += n
 
-  def _record(self, first: int, n: int, metrics: dict) -> bool:
-    """Writes a chunk's rows once it is done; whether some loss was not finite, after which nothing is written."""
+  def _record(self, first: int, n: int, metrics: dict) -> None:
+    """Writes a chunk's rows once it is done, up to the first loss that is not finite; after that, nothing."""
+    if self.broken_at is not None:
+      return
     columns = {name: np.asarray(values)[:n] for name, values in metrics.items()}
     now = time.perf_counter()
     self.steps_per_second, self.marked = n / max(now - self.marked, 1e-9), now
     bad = np.flatnonzero(~np.isfinite(columns['loss_nats']))
-    last = first + (int(bad[0]) + 1 if bad.size else n)
-    every, forced = self.cfg.log.every_steps, {1, self.cfg.train.steps, *([last] if bad.size else [])}
+    last = first + n
+    if bad.size:
+      last = self.broken_at = first + int(bad[0]) + 1
+    every, forced = self.cfg.log.every_steps, {1, self.cfg.train.steps, self.broken_at}
     steps = [step for step in range(first + 1, last + 1) if step % every == 0 or step in forced]
     self.writers.append(
         {'step': step, 'tokens': step * self.tokens_per_step,
@@ -178,7 +215,6 @@ class Run:
         for step in steps)
     self.show.update(last, {'loss_nats': columns['loss_nats'][last - first - 1], **self._shown(),
                             'tokens_per_second': self.steps_per_second * self.tokens_per_step})
-    return bool(bad.size)
 
   def _shown(self) -> dict[str, float]:
     return {'eval_loss_nats': self.scores['eval_loss_nats']}
@@ -188,14 +224,20 @@ class Run:
 
   # --- between chunks ---------------------------------------------------------------------------------------------
 
-  def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
-    """Scores the validation split and writes the row."""
+  def _evaluation(self, final: bool = False) -> Iterator[Any]:
+    """The batches of an evaluation."""
     cfg = self.cfg.evaluate
-    batches = evaluation_batches(
+    return evaluation_batches(
         self.dataset, self.cfg.train.seq_len, cfg.batch_size or max(32, self.cfg.train.batch_size),
         limit=cfg.final_sequences if final else cfg.sequences, end_of_text=self.stream.end_of_text)
-    scores = evaluate(self.programs.score, state.params, self.programs.hypers, batches, self.bytes_V)
-    self.scores = {f'eval_{name}': value for name, value in scores.items()}
+
+  def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
+    """Scores the validation split and writes the row."""
+    scores = evaluate(
+        self.programs.score, state.params, self.programs.hypers, self._evaluation(final), self.bytes_V)
+    if self.dataset.tokenizer.bytes_per_token is None:  # tokens without their text
+      del scores['bits_per_byte']
+    self.scores, self.scored = {f'eval_{name}': value for name, value in scores.items()}, step
     self.writers.append([{'step': step, **self.scores, 'final': int(final), 'seconds': self._seconds()}])
     self.show.update(step, self._shown())
 
@@ -204,21 +246,28 @@ class Run:
     if not self.cfg.checkpoint.enabled:
       return
     self.writers.sync()
-    extra = {'seconds': self._seconds(), 'scores': self.scores}
-    self.checkpoints.save(step, state, extra, {'eval_loss_nats': self.scores['eval_loss_nats']}, wait)
+    extra = {'seconds': self._seconds(), 'scores': self.scores, 'scored': self.scored, 'broken_at': self.broken_at}
+    measured = {'eval_loss_nats': self.scores['eval_loss_nats']} if self.scored == step else {}
+    self.checkpoints.save(step, state, extra, measured, wait)
 
   # --- the end ----------------------------------------------------------------------------------------------------
 
-  def _finish(self, state: TrainState, step: int, complete: bool) -> RunResult:
-    """Writes `result.json` where the run is complete."""
-    history = read(self.workdir, having='loss_nats')
-    evaluations = read(self.workdir, having='eval_loss_nats')
-    result = self._result(history, evaluations, step) if complete else {}
-    if complete:
-      write_json(self.workdir / 'result.json', result)
-    return RunResult(str(self.workdir), state.params, result, history, evaluations, self.programs.model, complete)
+  def _already(self, state: TrainState | None) -> RunResult:
+    """What a run left that was complete before."""
+    mode = 'none' if self.display == 'none' else 'plain'
+    with progress(self.cfg.train.steps, self.workdir.name, mode) as show:
+      show.message(f'{self.workdir}: this run is complete; nothing is trained again')
+    return self._outcome(state)
 
-  def _result(self, history: dict, evaluations: dict, step: int) -> dict:
+  def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
+    """What the files and the last state say."""
+    history, evaluations = read(self.workdir, having='loss_nats'), read(self.workdir, having='eval_loss_nats')
+    params, result = state and state.params, {} if signal else read_result(self.workdir)
+    return RunResult(str(self.workdir), params, result, history, evaluations, self.programs.model, signal)
+
+  def _result(self, step: int) -> dict:
+    """What `result.json` says of a run that was complete at a step."""
+    history, evaluations = read(self.workdir, having='loss_nats'), read(self.workdir, having='eval_loss_nats')
     counts = count(self.cfg.model)
     losses = np.where(np.isfinite(evaluations['eval_loss_nats']), evaluations['eval_loss_nats'], np.inf)
     best = int(np.argmin(losses))
@@ -241,3 +290,21 @@ class Run:
         'data': self.dataset.describe(),
         **self.about,
     }
+
+
+def read_result(workdir: Any) -> dict[str, Any] | None:
+  """The `result.json` of a complete run, words for NaN and infinity as numbers; None where there is none.
+
+  Raises:
+    ConfigError: where it is damaged.
+  """
+  path = local_or_remote(workdir) / 'result.json'
+  if not path.exists():
+    return None
+  try:
+    result = json.loads(path.read_text())
+    result['steps'] + result['parameters']
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ConfigError(f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
+                      'command writes it anew') from None
+  return {name: float(value) if value in ('nan', 'inf', '-inf') else value for name, value in result.items()}

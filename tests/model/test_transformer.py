@@ -40,7 +40,7 @@ def reach(cfg, documents=None):
 
 @pytest.mark.parametrize('windows', WINDOWS)
 @pytest.mark.parametrize('position', POSITIONS)
-def test_causality_by_gradient(tiny, fill, position, windows):
+def test_causality_by_gradient(jit, tiny, fill, position, windows):
   """A token's features depend on exactly the tokens that the masks let through: gradients are zero, or are not."""
   cfg = tiny(position=position, **WINDOWS[windows])
   model = build(cfg)
@@ -53,7 +53,7 @@ def test_causality_by_gradient(tiny, fill, position, windows):
     return jnp.max(jnp.abs(jacobian[:, : B * L]), axis=-1)
 
   batches = [Tokens(TOKENS), Tokens(TOKENS, jnp.asarray(PLACES), jnp.asarray(DOCUMENTS))]
-  alone, packed = jax.jit(lambda table: [influence(table, batch) for batch in batches])(params['embedding']['table'])
+  alone, packed = jit(lambda table: [influence(table, batch) for batch in batches])(params['embedding']['table'])
   np.testing.assert_array_equal(alone > 1e-5, reach(cfg))
   np.testing.assert_array_equal(packed > 1e-5, reach(cfg, DOCUMENTS))
   assert not np.any(np.where(reach(cfg), 0, alone)) and not np.any(np.where(reach(cfg, DOCUMENTS), 0, packed))
@@ -69,13 +69,13 @@ CACHES = {
 
 
 @pytest.mark.parametrize('name', CACHES)
-def test_decoding_with_a_cache_equals_the_full_pass(tiny, fill, name):
+def test_decoding_with_a_cache_equals_the_full_pass(jit, tiny, fill, name):
   """Two tokens at once, then one by one; the cache is longer than what is in it."""
   cfg = tiny(**CACHES[name])
   model = build(cfg)
   params = fill(model.shapes)
 
-  @jax.jit
+  @jit
   def both(params):
     full = model.features(params, {}, Tokens(TOKENS))[0]
     start, _, cache = model.features(params, {}, Tokens(TOKENS[:, :2]), cache=model.init_cache(B, L + 2))
@@ -93,12 +93,12 @@ def test_decoding_with_a_cache_equals_the_full_pass(tiny, fill, name):
 
 
 @pytest.mark.parametrize('position', POSITIONS)
-def test_packed_documents_are_as_documents_alone(tiny, fill, position):
+def test_packed_documents_are_as_documents_alone(jit, tiny, fill, position):
   model = build(tiny(position=position, attention_pattern=('global', 'local'), sliding_window=2))
   params, row = fill(model.shapes), 2
   pieces = [TOKENS[row : row + 1, start:end] for start, end in ((0, 1), (1, 3), (3, 5))]
 
-  @jax.jit
+  @jit
   def both(params):
     packed = model.features(params, {}, Tokens(TOKENS, jnp.asarray(PLACES), jnp.asarray(DOCUMENTS)))[0][row]
     return packed, jnp.concatenate([model.features(params, {}, Tokens(piece))[0][0] for piece in pieces])
@@ -107,31 +107,31 @@ def test_packed_documents_are_as_documents_alone(tiny, fill, position):
   np.testing.assert_allclose(packed, alone, rtol=0, atol=2e-6 * float(jnp.max(jnp.abs(alone))))
 
 
-def loss_and_gradients(cfg, params):
+def loss_and_gradients(jit, cfg, params):
   model = build(cfg)
 
   def loss(params):
     logits = model.apply(params, TOKENS)
     return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - logits[..., 3])
 
-  return jax.jit(jax.value_and_grad(loss))(params)
+  return jit(jax.value_and_grad(loss))(params)
 
 
 @pytest.mark.parametrize('fields', [
     dict(n_layers=3, no_position_every=2, attention_pattern=('local', 'global'), sliding_window=2),
     dict(n_layers=3, position='t5', parallel_residual=True),
 ], ids=['mixed', 't5'])
-def test_unrolled_and_remat_equal_plain(tiny, fill, fields):
+def test_unrolled_and_remat_equal_plain(jit, tiny, fill, fields):
   """Every way to compute gives the same loss and the same gradients, from the same parameters."""
   plain = tiny(**fields)
   params = fill(build(plain).shapes)
-  expected = loss_and_gradients(plain, params)
+  expected = loss_and_gradients(jit, plain, params)
   ways = [dict(scan_layers=False)] + [dict(remat=policy) for policy in REMAT_POLICIES if policy != 'none']
   if fields['n_layers'] == 3:
     ways.append(dict(remat='full', scan_layers=False))
   for way in ways:
     assert build(dataclasses.replace(plain, **way)).shapes == build(plain).shapes
-    got = loss_and_gradients(dataclasses.replace(plain, **way), params)
+    got = loss_and_gradients(jit, dataclasses.replace(plain, **way), params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6, err_msg=str(way)), got, expected)
 
 
@@ -146,7 +146,7 @@ def test_the_scanned_program_does_not_grow_with_depth(tiny):
   assert equations(24) <= 1.02 * equations(2)
 
 
-def test_no_parameter_is_without_effect(tiny, fill):
+def test_no_parameter_is_without_effect(jit, tiny, fill):
   """Each number of each leaf has a gradient: rows of tables that no token uses aside."""
   every = dict(norm_bias=True, qkv_bias=True, attention_output_bias=True, feed_forward_bias=True, head_bias=True)
   configs = [
@@ -156,7 +156,7 @@ def test_no_parameter_is_without_effect(tiny, fill):
       tiny(position='t5', parallel_residual=True, relative_buckets=4, relative_max_distance=8),
   ]
   for cfg in configs:
-    _, gradients = loss_and_gradients(cfg, fill(build(cfg).shapes))
+    _, gradients = loss_and_gradients(jit, cfg, fill(build(cfg).shapes))
     for path, gradient in walk(gradients):
       rows = gradient[: B * L] if path == 'embedding/table' else gradient
       if path.endswith('key/bias') and cfg.qk_norm == 'none':
@@ -172,12 +172,12 @@ def test_no_parameter_is_without_effect(tiny, fill):
     dict(tie_embeddings=False, position='t5', norm_placement='sandwich'), dict(position='none', gated=True),
     dict(position='sinusoidal', norm_placement='post'), dict(norm_placement='output', parallel_residual=True),
 ], ids=str)
-def test_loss_at_init_is_near_that_of_a_uniform_guess(fields):
+def test_loss_at_init_is_near_that_of_a_uniform_guess(jit, fields):
   cfg = ModelConfig(vocab_size=512, d_model=64, n_layers=3, n_heads=4, max_seq_len=32, dtype='float32', **fields)
   model = build(cfg)
   tokens, targets = np.random.default_rng(0).integers(0, 512, (2, 4, 32))
 
-  @jax.jit
+  @jit
   def loss(key):
     log_p = jax.nn.log_softmax(model.apply(model.init(key, {'init_scale': 1.0}), jnp.asarray(tokens)))
     return -jnp.mean(jnp.take_along_axis(log_p, jnp.asarray(targets)[..., None], axis=-1))
@@ -186,13 +186,13 @@ def test_loss_at_init_is_near_that_of_a_uniform_guess(fields):
 
 
 @pytest.mark.parametrize('init', ['normal', 'gpt2', 'fan_in'])
-def test_initial_parameters(init):
+def test_initial_parameters(jit, init):
   """Standard deviations by role, as GPT-2's and the config say; the scale multiplies draws alone."""
   cfg = ModelConfig(vocab_size=300, d_model=96, n_layers=8, n_heads=6, d_ff=200, max_seq_len=64, position='learned',
                     init=init, tie_embeddings=False, norm_bias=True, qkv_bias=True, norm_unit_offset=init == 'normal',
                     dtype='float32')
   model = build(cfg)
-  make = jax.jit(model.init)
+  make = jit(model.init)
   params, doubled, other = (make(jax.random.key(seed), {'init_scale': scale}) for seed, scale in ((0, 1), (0, 2), (1, 1)))
   fan_in = {'query': 96, 'key': 96, 'value': 96, 'attention/output': 96, 'up': 96, 'down': 200, 'output': 96}
   for leaf, (path, array), (_, twice), (_, else_) in zip(leaves(params), walk(params), walk(doubled), walk(other)):
@@ -213,9 +213,9 @@ def test_initial_parameters(init):
       assert abs(np.corrcoef(np.ravel(array[0]), np.ravel(array[1]))[0, 1]) < 5 / math.sqrt(array[0].size), path
 
 
-def test_a_parameter_is_drawn_by_its_name(tiny):
+def test_a_parameter_is_drawn_by_its_name(jit, tiny):
   """What else a model has changes no draw: two models share the parameters that they both have."""
-  a, b = (dict(walk(jax.jit(build(cfg).init)(jax.random.key(7), {'init_scale': 1.0})))
+  a, b = (dict(walk(jit(build(cfg).init)(jax.random.key(7), {'init_scale': 1.0})))
           for cfg in (tiny(), tiny(qkv_bias=True, position='learned', tie_embeddings=False, gated=True)))
   shared = set(a) & set(b)
   assert len(shared) == 10 and len(b) > 14
@@ -271,14 +271,14 @@ def test_paths_are_public(tiny, name):
   assert {s.dtype for s in shapes.values()} == {jnp.dtype('float32')}
 
 
-def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(tiny, fill):
+def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(jit, tiny, fill):
   """In bfloat16 the products are rounded, and nothing else."""
   half, full = build(tiny(dtype='bfloat16')), build(tiny())
   params = fill(half.shapes)
   assert half.shapes == full.shapes
   x, _, cache = jax.eval_shape(lambda p: half.features(p, {}, Tokens(TOKENS), cache=half.init_cache(B, L)), params)
   assert x.dtype == jnp.float32 and cache['segment_0'][0].dtype == jnp.bfloat16
-  rounded, exact = (jax.jit(model.apply)(params, TOKENS) for model in (half, full))
+  rounded, exact = (jit(model.apply)(params, TOKENS) for model in (half, full))
   assert rounded.dtype == jnp.float32
   assert 1e-4 < float(jnp.max(jnp.abs(rounded - exact)) / jnp.max(jnp.abs(exact))) < 0.03
 

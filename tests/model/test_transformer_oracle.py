@@ -266,14 +266,14 @@ def theirs(model_type, entries, tokens):
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_logits_and_gradients(family):
+def test_logits_and_gradients(jit, family):
   """Logits within 2e-5, gradients within 2e-5 of the largest."""
   entries, fields, layer, top = FAMILIES[family]
   tokens = np.random.default_rng(1).integers(2, V, (2, L))  # 0 and 1 are padding to some, without gradient
   logits, loss, tensors, gradients = theirs(family, entries, tokens)
   model = build(ModelConfig(**SIZES | fields))
 
-  @jax.jit
+  @jit
   def ours(params):
     def cross_entropy(params):
       logits = model.apply(params, jnp.asarray(tokens, jnp.int32))

@@ -1,0 +1,126 @@
+"""Ten thousand mutated configs: each resolves or is refused in one line; of those that resolve, some are built and trained."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from small_runs import small, text  # noqa: F401
+
+import lmhp
+from lmhp import config as config_lib
+from lmhp.counting.parameters import count, count_tree
+from lmhp.hypers import ConfigError, split
+from lmhp.model.transformer import build
+from lmhp.optim.decay import frozen_mask
+from lmhp.training.step import make_init
+
+ONE_LINE = re.compile(r'[a-z]+(\.[a-z0-9_]+)?: \S.*')
+BASE = {
+    'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8, dtype='float32'),
+    'train': dict(batch_size=4),
+}
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+ABSURD = (
+    None, True, '', 'é\n\x00', 'None', 'rotary', -1, 0, 10**30, 10**5000, -(2**63), 1e300, -1e-300, math.inf, -math.inf,
+    math.nan, 1j, b'bytes', (), [], {}, {'a': 1}, ((1,),), (None,), ('',), [math.nan], object, lambda: 0, np.ones((2, 2)),
+    np.float32(0.5), np.int64(3), np.array(2), range(3), {1}, ('a',) * 1000, Ellipsis,
+)
+
+
+def plausible(rng, path, default):
+  """A value of the key's own kind: another choice, a small size, a number within or at its bounds."""
+  declaration, hint = config_lib.KEYS[path], str(config_lib.HINTS[path.partition('.')[0]][path.partition('.')[2]])
+  if declaration.choices:
+    pick = [str(c) for c in rng.choice(declaration.choices, size=int(rng.integers(1, 4)))]
+    return tuple(pick) if 'tuple' in hint else pick[0]
+  if 'bool' in hint:
+    return bool(rng.integers(2))
+  edges = [v for v in (declaration.low, declaration.high, declaration.neutral) if v is not None]
+  if edges and rng.random() < 0.3:
+    edge = edges[rng.integers(len(edges))]
+    return edge + [0, 1, -1, 1e-6][rng.integers(4)]
+  if 'int' in hint:
+    return int(rng.choice(SIZES))
+  if 'float' in hint:
+    low, high = declaration.low or 0.0, declaration.high or 10.0
+    numbers = [float(x) for x in rng.uniform(low, high, size=int(rng.integers(1, 4)))]
+    return tuple(numbers) if 'tuple' in hint else numbers[0]
+  return default
+
+
+def mutations(seed):
+  """{dotted path: value} of one to six keys."""
+  rng = np.random.default_rng(seed)
+  paths = rng.choice(list(config_lib.KEYS), size=int(rng.integers(1, 7)), replace=False)
+  if rng.random() < 0.02:
+    paths[0] = 'model.n_layer'
+  defaults = {f'{s}.{f.name}': f.default for s, cls in config_lib.SECTIONS.items() for f in dataclasses.fields(cls)}
+  absurd = rng.random(len(paths)) < rng.choice([0.0, 0.3])
+  return {str(path): ABSURD[rng.integers(len(ABSURD))] if is_absurd or path not in defaults
+          else plausible(rng, str(path), defaults[path]) for path, is_absurd in zip(paths, absurd)}
+
+
+def resolved(changes, route):
+  """The completed config, or None where it was refused, in one line that starts with a dotted path."""
+  tree = {name: dict(BASE.get(name, {})) for name in config_lib.SECTIONS}
+  try:
+    if route == 'mapping':
+      for path, value in changes.items():
+        section, _, key = path.partition('.')
+        tree[section][key] = value
+      cfg = config_lib.resolve(tree)
+    else:
+      cfg = config_lib.resolve(config_lib.override(config_lib.to_config_dict(tree), changes))
+    return config_lib.complete(cfg, vocab_size=31, tokens_per_epoch=3000, dtype='float32')
+  except ConfigError as error:
+    assert ONE_LINE.fullmatch(str(error)) and len(str(error)) < 800, str(error)
+    return None
+
+
+def small_enough(cfg):
+  """Whether a config is cheap to trace: mutations of sizes are not capped before they have resolved."""
+  tokens = cfg.train.batch_size * cfg.train.seq_len
+  return cfg.model.n_layers <= 8 and tokens <= 4096 and count(cfg.model).total < 10**6
+
+
+def check_shapes(cfg):
+  """The closed form counts the tree; the optimizer keeps state for what is trained and no more than that."""
+  structure, hypers = split(cfg)
+  counted = count_tree(build(structure.model).shapes)
+  assert counted == dataclasses.replace(count(cfg.model), inactive=0)
+  try:
+    state = jax.eval_shape(make_init(build(structure.model), structure.optimizer), hypers)
+  except ConfigError as error:
+    assert str(error).startswith('optimizer.freeze: ')
+    return
+  frozen = [shape for is_frozen, shape in zip(jax.tree.leaves(frozen_mask(state.params, structure.optimizer)),
+                                              jax.tree.leaves(state.params)) if is_frozen]
+  trained = counted.total - sum(math.prod(shape.shape) for shape in frozen)
+  numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(state.opt_state))
+  assert numbers <= 3 * trained + 100 + 10 * len(jax.tree.leaves(state.params)), (numbers, trained)
+
+
+def trained(changes, config, workdir):
+  """Whether two steps were trained: not where the data, the schedule or the machine refuses the config, in one line."""
+  changes = {path: value for path, value in changes.items()
+             if path.partition('.')[2] not in ('steps', 'tokens', 'tokens_per_parameter', 'epochs', 'path', 'cache_dir')}
+  try:
+    run = lmhp.train(config, workdir=workdir, overrides=changes, display='none')
+  except ConfigError as error:
+    assert ONE_LINE.fullmatch(str(error)), str(error)
+    assert not (workdir / 'config.json').exists()
+    return False
+  result = json.loads((workdir / 'result.json').read_text())
+  assert run.complete and 1 <= result['steps'] <= 2
+  assert result['steps'] == 2 or result['diverged_at'] is not None
+  assert result['parameters'] == sum(x.size for x in jax.tree.leaves(run.params))
+  assert config_lib.from_json(json.loads((workdir / 'config.json').read_text())['config']).train.steps == 2
+  return True
