@@ -1,19 +1,20 @@
 """The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp generate`.
 
-A mistake of the user's is one line on stderr and exit status 2. Nothing heavy is imported before a verb needs it.
+A mistake of the user's is one line on stderr and exit status 2. Nothing but Python's own is imported before a verb
+needs it, so that help comes at once, and Ctrl-C too.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
-from typing import Any, Callable, NoReturn, Sequence
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, Sequence
 
-from absl import flags
-
-from lmhp.hypers import ConfigError, suggest
+if TYPE_CHECKING:
+  from absl import flags
 
 USAGE = """lmhp: a laboratory for language-model hyperparameters
 
@@ -28,10 +29,16 @@ MISTAKE = 2
 
 
 def run() -> NoReturn:
-  """The entry point of the `lmhp` command. What a signal stops exits as the shell has it: with 128 and its number."""
+  """The entry point of the `lmhp` command. What a signal stops exits as the shell has it: with 128 and its number.
+
+  Until a run holds the signals they end the process at once: an exception raised by a handler may be lost, or worse,
+  in a module that is being imported.
+  """
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
   sys.stdout.reconfigure(errors='replace')  # a terminal without ± shows ?
-  if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that what is open is closed
+  logging.basicConfig(format='lmhp: %(message)s')
+  logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')  # orbax's: what matters, lmhp says itself
   try:
     status = main(sys.argv[1:])
     sys.stdout.flush()
@@ -53,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
 
     print(__version__)
     return 0
+  from lmhp.hypers import ConfigError, suggest
+
   verb, rest = arguments[0], list(arguments[1:])
   try:
     if verb not in VERBS:
@@ -73,6 +82,10 @@ def _parse(values: flags.FlagValues, arguments: list[str], usage: str) -> list[s
   Raises:
     ConfigError: for a flag that does not exist or does not parse.
   """
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
   if any(a in ('--help', '-h', '-help') for a in arguments):
     print(f'{usage}\n')
     for name in sorted(values):
@@ -89,6 +102,10 @@ def _parse(values: flags.FlagValues, arguments: list[str], usage: str) -> list[s
 
 
 def _count(arguments: list[str]) -> int:
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
   fv = flags.FlagValues()
   flags.DEFINE_bool('json', False, 'print a list of JSON objects', flag_values=fv)
   flags.DEFINE_integer('seq_len', None, 'tokens in a sequence; the context of each model where not given', 1, flag_values=fv)
@@ -142,6 +159,10 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _train(arguments: list[str]) -> int:
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
   arguments, overrides = config_overrides(arguments)
   fv = flags.FlagValues()
   flags.DEFINE_string('config', None, 'experiment file with get_config(); all defaults where not given', flag_values=fv)
@@ -186,6 +207,10 @@ def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
 
 
 def _generate(arguments: list[str]) -> int:
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
   fv = flags.FlagValues()
   flags.DEFINE_string('prompt', '\n', 'the text to continue', flag_values=fv)
   flags.DEFINE_integer('n_tokens', None, 'tokens to add; 200, or what the context holds, where not given', 1,

@@ -1,8 +1,13 @@
-"""Ten thousand mutated configs: each resolves or is refused in one line; of those that resolve, some are built and trained."""
+"""Mutated configs: each resolves or is refused in one line; those that resolve can be built, counted and trained.
+
+10,000 are resolved; of these 250 are built and 8 trained, or, with LMHP_FUZZ=full in the environment, 1,000 and 100.
+"""
 
 import dataclasses
+import itertools
 import json
 import math
+import os
 import pathlib
 import re
 import sys
@@ -23,10 +28,12 @@ from lmhp.optim.decay import frozen_mask
 from lmhp.training.step import make_init
 
 ONE_LINE = re.compile(r'[a-z]+(\.[a-z0-9_]+)?: \S.*')
+FULL = os.environ.get('LMHP_FUZZ') == 'full'
 BASE = {
-    'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8, dtype='float32'),
+    'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8),
     'train': dict(batch_size=4),
 }
+DTYPE = 'bfloat16'  # what 'auto' stands for here: the harder of the two
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 ABSURD = (
     None, True, '', 'é\n\x00', 'None', 'rotary', -1, 0, 10**30, 10**5000, -(2**63), 1e300, -1e-300, math.inf, -math.inf,
@@ -79,7 +86,7 @@ def resolved(changes, route):
       cfg = config_lib.resolve(tree)
     else:
       cfg = config_lib.resolve(config_lib.override(config_lib.to_config_dict(tree), changes))
-    return config_lib.complete(cfg, vocab_size=31, tokens_per_epoch=3000, dtype='float32')
+    return config_lib.complete(cfg, vocab_size=31, tokens_per_epoch=3000, dtype=DTYPE)
   except ConfigError as error:
     assert ONE_LINE.fullmatch(str(error)) and len(str(error)) < 800, str(error)
     return None
@@ -124,3 +131,36 @@ def trained(changes, config, workdir):
   assert result['parameters'] == sum(x.size for x in jax.tree.leaves(run.params))
   assert config_lib.from_json(json.loads((workdir / 'config.json').read_text())['config']).train.steps == 2
   return True
+
+
+def survivors():
+  """The mutations whose configs resolve and are small, with the configs."""
+  for seed in range(10_000):
+    cfg = resolved(mutations(seed), 'mapping')
+    if cfg is not None and small_enough(cfg):
+      yield mutations(seed), cfg
+
+
+def test_a_config_resolves_or_is_refused_in_one_line():
+  kept = sum(resolved(mutations(seed), ('mapping', 'overrides')[seed % 2]) is not None for seed in range(10_000))
+  assert 2_000 < kept < 8_000  # mutations are neither harmless nor hopeless
+
+
+@pytest.mark.slow
+def test_what_resolves_is_counted_before_it_exists():
+  n = 1000 if FULL else 250
+  assert sum(check_shapes(cfg) is None for _, cfg in itertools.islice(survivors(), n)) == n
+
+
+@pytest.mark.slow
+def test_what_resolves_trains(small, tmp_path, monkeypatch):
+  monkeypatch.setattr('lmhp.api.fastest_dtype', lambda: DTYPE)
+  n = 100 if FULL else 8
+  done = 0
+  for i, (changes, _) in enumerate(survivors()):
+    config = small()
+    config.model.dtype, config.train.steps, config.train.batch_size = 'auto', 2, 4
+    done += trained(changes, config, tmp_path / str(i))
+    if done == n:
+      break
+  assert done == n

@@ -182,6 +182,8 @@ class ModelConfig:
     if self.rotary_dim < 2 or self.rotary_dim % 2:
       raise wrong(self, 'rotary_fraction', f'one whose share of model.head_dim={self.head_dim} is even and at least 2')
     if self.rotary_scaling == 'longrope':
+      if self.rotary_original_max_seq_len < 2:
+        raise wrong(self, 'rotary_original_max_seq_len', 'at least 2 where model.rotary_scaling is longrope')
       for field in ('rotary_short_factor', 'rotary_long_factor'):
         if len(getattr(self, field)) != self.rotary_dim // 2 or not all(f > 0 for f in getattr(self, field)):
           raise wrong(self, field, f'{self.rotary_dim // 2} positive numbers, one for each frequency')

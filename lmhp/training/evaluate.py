@@ -46,7 +46,7 @@ def evaluate(score: Callable[..., dict], params: Any, hypers: dict, batches: Ite
     params: parameters.
     hypers: traced numbers.
     batches: of the validation split; a sequence of weight 0 is padding.
-    bytes_V: (V,) int32, UTF-8 bytes of each token.
+    bytes_V: (V,) int32, UTF-8 bytes of each token; all 0 where that is not known, and bits per byte are NaN.
 
   Returns:
     `loss_nats` per token and its `loss_nats_standard_error` over sequences, `bits_per_byte`, `perplexity`, `accuracy`,
@@ -60,7 +60,7 @@ def evaluate(score: Callable[..., dict], params: Any, hypers: dict, batches: Ite
   return {
       'loss_nats': loss,
       'loss_nats_standard_error': standard_error(per_sequence, sums['tokens']),
-      'bits_per_byte': float(sums['nll'].sum() / math.log(2) / max(sums['bytes'].sum(), 1.0)),
+      'bits_per_byte': float(sums['nll'].sum() / math.log(2) / (sums['bytes'].sum() or math.nan)),
       'perplexity': math.exp(min(loss, 700.0)),
       'accuracy': float(sums['correct'].sum() / tokens),
       'tokens': int(tokens),

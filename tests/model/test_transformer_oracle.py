@@ -100,6 +100,13 @@ def gpt2_layer():
   return out | norms({'attention_input_norm': f'{pre}ln_1', 'feed_forward_input_norm': f'{pre}ln_2'}, bias=True)
 
 
+def gpt1_layer():
+  """GPT-2's names, with the norms after the parts."""
+  renamed = {'attention_input_norm': 'attention_residual_norm', 'feed_forward_input_norm': 'feed_forward_residual_norm'}
+  return {path.replace(path.split('/')[0], renamed.get(path.split('/')[0], path.split('/')[0]), 1): tensor
+          for path, tensor in gpt2_layer().items()}
+
+
 def gpt_neox_layer():
   pre = 'gpt_neox.layers.{i}.'
   out = {}
@@ -167,6 +174,11 @@ FAMILIES = {
              gpt2_layer(),
              {'embedding/table': ('transformer.wte.weight', same), 'positional/table': ('transformer.wpe.weight', same)}
              | norm('final_norm', 'transformer.ln_f', bias=True)),
+    'openai-gpt': (LIKE_GPT | dict(afn='gelu'),
+                   dict(BIASES, position='learned', activation='gelu_tanh', norm_placement='post'),
+                   gpt1_layer(),
+                   {'embedding/table': ('transformer.tokens_embed.weight', same),
+                    'positional/table': ('transformer.positions_embed.weight', same)}),
     'llama': (LIKE_LLAMA | dict(rope_parameters=LLAMA3_ROPE),
               LLAMA | dict(rotary_base=500.0, rotary_scaling='llama3', rotary_scaling_factor=4.0,
                            rotary_original_max_seq_len=8),
@@ -196,6 +208,15 @@ FAMILIES = {
     'olmo2': (LIKE_LLAMA, LLAMA | dict(norm_placement='output', qk_norm='full'),
               llama_layer(attention_output_norm='post_attention_layernorm',
                           feed_forward_output_norm='post_feedforward_layernorm') | norms(QK_NORMS), llama_top()),
+    'olmo': (LIKE_LLAMA | dict(clip_qkv=0.3),
+             LLAMA | dict(norm='layernorm', norm_affine=False, norm_eps=1e-5, clip_qkv=0.3),
+             {path: tensor for path, tensor in llama_layer().items() if 'norm' not in path},
+             {path: tensor for path, tensor in llama_top().items() if 'norm' not in path}),
+    'cohere': (LIKE_LLAMA | dict(layer_norm_eps=1e-6, logit_scale=0.3, tie_word_embeddings=True,
+                                 rope_parameters=dict(rope_type='default', rope_theta=1e4)),
+               LLAMA | dict(norm='layernorm', parallel_residual=True, shared_norm=True, rotary_interleaved=True,
+                            logit_scale=0.3, tie_embeddings=True),
+               llama_layer(attention_input_norm='input_layernorm'), llama_top(tied=True)),
     'smollm3': (LIKE_LLAMA | dict(no_rope_layer_interval=2, no_rope_layers=[1, 0, 1], use_sliding_window=False,
                                   rope_parameters=dict(rope_type='default', rope_theta=1e4)),
                 LLAMA | dict(no_position_every=2), llama_layer(), llama_top()),
