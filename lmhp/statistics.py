@@ -15,8 +15,8 @@ def smooth(values: np.ndarray, half_life: float) -> np.ndarray:
   Returns:
     (S,) float64; where a value is not finite, so is all that follows.
 
-  >>> smooth(np.array([1.0, 3.0]), half_life=1.0).tolist()
-  [1.0, 2.333333333333333]
+  >>> smooth(np.array([1.0, 3.0]), half_life=1.0).round(3).tolist()
+  [1.0, 2.333]
   """
   decay = 0.5 ** (1 / half_life)
   mean, weight, out = 0.0, 0.0, np.empty(len(values))

@@ -62,7 +62,8 @@ def test_replacing_resolves_again():
 
 
 @pytest.mark.parametrize('field, given, taken', [
-    ('bowls', 3.0, 3), ('bowls', np.int64(3), 3), ('bowls', np.float32(3), 3), ('salt', 0, 0.0), ('salt', np.float64(0.25), 0.25),
+    ('bowls', 3.0, 3), ('bowls', np.int64(3), 3), ('bowls', np.float32(3), 3), ('salt', 0, 0.0),
+    ('salt', np.float64(0.25), 0.25),
     ('sizes', [3, 4], (3, 4)), ('sizes', 3, (3,)), ('sizes', [3.0], (3,)), ('kinds', 'small', ('small',)),
     ('weights', [1, 2], (1.0, 2.0)), ('depth', None, 4), ('clip', math.inf, math.inf), ('hot', np.bool_(False), False),
     ('sizes', (), ()),

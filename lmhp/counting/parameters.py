@@ -51,7 +51,7 @@ def count(cfg: ModelConfig) -> Count:
     cfg: `vocab_size` must be set.
 
   >>> count(ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')).total
-  803072
+  804096
   """
   layers = sum((part.parameter_counts(cfg) for part in (attention, feed_forward)), Counter())
   counts = Counter({kind: n * cfg.n_layers for kind, n in layers.items()})

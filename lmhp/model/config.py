@@ -121,7 +121,7 @@ class ModelConfig:
   residual_dropout: float = traced(0.0, 'probability that a coordinate of what a part adds is dropped', low=0.0,
                                    high=1.0, open_high=True, neutral=0.0, static_when_neutral=True)
   init: str = static('gpt2', 'standard deviation of weights: 0.02, 0.02 with residual outputs / sqrt(2 n_layers), '
-                     'or fan_in ** -0.5', choices=('normal', 'gpt2', 'fan_in'))
+                     'or fan_in ** -0.5 (the head: 0.02)', choices=('normal', 'gpt2', 'fan_in'))
   init_scale: float = traced(1.0, 'factor on the standard deviation of every weight and table', low=0.0)
 
   # how it is computed

@@ -208,7 +208,8 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
     return jnp.full(leaf.shape, 0.0 if cfg.norm_unit_offset else 1.0, jnp.float32)
   if leaf.role == 'bias':
     return jnp.zeros(leaf.shape, jnp.float32)
-  std = leaf.fan_in**-0.5 if cfg.init == 'fan_in' and leaf.role == 'weight' else cfg.default_init_std
+  by_fan_in = cfg.init == 'fan_in' and leaf.role == 'weight' and leaf.kind != 'output'  # the head's logits start small
+  std = leaf.fan_in**-0.5 if by_fan_in else cfg.default_init_std
   std = std * (cfg.residual_init_factor if leaf.row.residual else 1.0)
   draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])

@@ -73,11 +73,15 @@ class Programs:
     return self._kept['chunk'](state, self.hypers, data, np.int32(n_steps))
 
   def _take(self, data: Any, hypers: dict, step: jax.Array, i: jax.Array) -> Any:
-    """The batch of a step: gathered from resident tokens, or the chunk's i-th."""
+    """The batch of a step: gathered from resident tokens, or the chunk's i-th.
+
+    Behind a barrier, or XLA folds weights that it knows to be 1 into the loss: another rounding than of a streamed one.
+    """
     if not self._stream.resident:
-      return jax.tree.map(lambda x: x[i], data)
+      return jax.lax.optimization_barrier(jax.tree.map(lambda x: x[i], data))
     first = step.astype(np.uint32) * np.uint32(self._batch_size)
-    return self._stream.gather(data, hypers['data'], first + np.arange(self._batch_size, dtype=np.uint32))
+    numbers = first + np.arange(self._batch_size, dtype=np.uint32)
+    return jax.lax.optimization_barrier(self._stream.gather(data, hypers['data'], numbers))
 
   def feed(self, step: int, lengths: Iterator[int]) -> Iterator[tuple[int, Any]]:
     """For each chunk from `step` on, its length and its data.

@@ -94,10 +94,11 @@ def test_fans(path, shape, inputs, outputs, fan_in, fan_out):
 
 
 def test_what_muon_and_gpt2_ask(tiny):
-  by_path = {leaf.path: leaf for leaf in leaves(build(tiny(tie_embeddings=False, embedding_dim=10, qkv_bias=True)).shapes)}
+  shapes = build(tiny(tie_embeddings=False, embedding_dim=10, qkv_bias=True)).shapes
+  by_path = {leaf.path: leaf for leaf in leaves(shapes)}
   hidden = {path.removeprefix('decoder/segment_0/') for path, leaf in by_path.items() if leaf.is_hidden_matrix}
-  assert hidden == {'attention/query/kernel', 'attention/key/kernel', 'attention/value/kernel', 'attention/output/kernel',
-                    'feed_forward/up/kernel', 'feed_forward/down/kernel'}
+  assert hidden == {'attention/query/kernel', 'attention/key/kernel', 'attention/value/kernel',
+                    'attention/output/kernel', 'feed_forward/up/kernel', 'feed_forward/down/kernel'}
   residual = {path.removeprefix('decoder/segment_0/') for path, leaf in by_path.items() if leaf.row.residual}
   assert residual == {'attention/output/kernel', 'feed_forward/down/kernel'}
 

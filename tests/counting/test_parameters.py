@@ -68,6 +68,6 @@ def test_published_parts(name, embedding, non_embedding):
 
 def test_depth_costs_no_time_to_count():
   """Nothing is walked or allocated: a model of a million layers counts at once, exactly."""
-  small, large = (count(ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=6, n_layers=n)).total for n in (2, 10**6))
-  one = count(ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=6, n_layers=1)).total
+  total = lambda n: count(ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=6, n_layers=n)).total
+  one, small, large = total(1), total(2), total(10**6)
   assert large - small == (10**6 - 2) * (small - one)

@@ -59,8 +59,9 @@ def test_amount(x, text):
   assert amount(x, 1000, ('', 'k', 'M', 'G', 'T')) == text
 
 
-@pytest.mark.parametrize('x, text', [(0, '0 B'), (1023, '1,023 B'), (1024, '1 KiB'), (1536, '1.5 KiB'), (2**40, '1 TiB'),
-                                     (36864, '36 KiB'), (13 / 9, '1.44 B')])
+@pytest.mark.parametrize('x, text', [
+    (0, '0 B'), (13 / 9, '1.44 B'), (1023, '1,023 B'), (1024, '1 KiB'), (1536, '1.5 KiB'), (2**40, '1 TiB'),
+])
 def test_bytes_of(x, text):
   assert bytes_of(x) == text
 

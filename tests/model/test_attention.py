@@ -51,7 +51,8 @@ def by_loops(x_LD, p, cfg):
       weights = np.exp(logits)
       weights = weights / (weights.sum() + (np.exp(p['sinks'][h]) if cfg.attention_sinks else 0))
       mixed[i, h] = sum(w * v[m, g] for w, m in zip(weights, keys))
-  return np.einsum('lhk,hkd->ld', mixed, p['output']['kernel']) + (p['output']['bias'] if cfg.attention_output_bias else 0)
+  out = np.einsum('lhk,hkd->ld', mixed, p['output']['kernel'])
+  return out + p['output']['bias'] if cfg.attention_output_bias else out
 
 
 def rotated(x, cfg):
@@ -97,7 +98,8 @@ def test_against_loops(jit, tiny, fill, fields):
 def test_gradients_by_differences(jit, tiny, fill):
   """All options at once: the slope along a random direction of every parameter."""
   cfg = tiny(qk_norm='head', attention_sinks=True, attention_logit_cap=2.0, qkv_bias=True, rotary_fraction=0.7,
-             attention_pattern=('local', 'global'), sliding_window=3, norm_bias=True, norm_placement='sandwich', gated=True)
+             attention_pattern=('local', 'global'), sliding_window=3, norm_bias=True, norm_placement='sandwich',
+             gated=True)
   model = build(cfg)
   params, step = fill(model.shapes), fill(model.shapes, seed=1)
   loss = jit(lambda p: jnp.mean(jnp.sin(model.apply(p, TOKENS))))
@@ -133,7 +135,7 @@ def test_large_logits_and_padding_stay_finite(jit, tiny, fill):
 
 
 def test_counts_of_pairs_and_cache(tiny):
-  """By hand: 2 (multiply, add) x 8 heads x (6 for the logit + 6 for the value); 2 layers x (key, value) x 4 x 6 x 2 bytes."""
+  """By hand: multiply and add, 8 heads, 6 for the logit, 6 for the value; 2 layers, key and value, 4 x 6 x 2 bytes."""
   assert pair_flops(tiny()) == 192
   assert pairs(5, None, True) == 15 and pairs(5, 2, True) == 9 and pairs(5, 2, False) == 25
   assert cache_bytes(tiny(), 7) == 7 * 192 and cache_bytes(tiny(), 7, bytes_per_number=4) == 2 * 7 * 192

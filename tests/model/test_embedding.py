@@ -10,7 +10,8 @@ from lmhp.model.embedding import Embedding
 TOKENS = np.array([[0, 30, 7, 7, 1], [2, 2, 2, 2, 2], [29, 3, 0, 30, 7]])
 
 
-@pytest.mark.parametrize('fields', [dict(), dict(embedding_scale=14**0.5), dict(embedding_dim=10, embedding_scale=3.0)], ids=str)
+@pytest.mark.parametrize(
+    'fields', [dict(), dict(embedding_scale=14**0.5), dict(embedding_dim=10, embedding_scale=3.0)], ids=str)
 def test_rows_and_their_gradient(jit, tiny, fields):
   cfg, rng = tiny(**fields), np.random.default_rng(0)
   table = rng.standard_normal((31, cfg.embedding_dim)).astype(np.float32)
@@ -22,7 +23,8 @@ def test_rows_and_their_gradient(jit, tiny, fields):
   onehot, through = np.eye(31)[TOKENS], wide if cfg.factorized else np.eye(14)
   scale = cfg.embedding_scale
   np.testing.assert_allclose(x, onehot @ table @ through * scale, rtol=0, atol=2e-5)
-  np.testing.assert_allclose(gradient['table'], np.einsum('blv,bld,xd->vx', onehot, cotangent, through) * scale, rtol=0, atol=5e-5)
+  expected = np.einsum('blv,bld,xd->vx', onehot, cotangent, through) * scale
+  np.testing.assert_allclose(gradient['table'], expected, rtol=0, atol=5e-5)
 
 
 def test_no_product_is_spent_on_looking_up(tiny):

@@ -14,7 +14,8 @@ from lmhp.model.output import Output, cap
 def test_logits(jit, tiny, fields):
   cfg, rng = tiny(**fields), np.random.default_rng(0)
   draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
-  x, table, kernel, bias, narrow = draw(3, 5, 14), draw(31, cfg.embedding_dim), draw(cfg.embedding_dim, 31), draw(31), draw(14, 10)
+  width = cfg.embedding_dim
+  x, table, kernel, bias, narrow = draw(3, 5, 14), draw(31, width), draw(width, 31), draw(31), draw(14, 10)
   params = {} if cfg.tie_embeddings else {'kernel': kernel}
   params |= {'bias': bias} if cfg.head_bias else {}
   params |= {'project': {'kernel': narrow}} if cfg.factorized else {}

@@ -20,7 +20,8 @@ SCALINGS = {  # ours, theirs
                     original_max_position_embeddings=512)),
     'yarn': (dict(rotary_scaling_factor=4.0, rotary_original_max_seq_len=512),
              dict(rope_type='yarn', factor=4.0, original_max_position_embeddings=512)),
-    'longrope': (dict(rotary_original_max_seq_len=512), dict(rope_type='longrope', original_max_position_embeddings=512)),
+    'longrope': (dict(rotary_original_max_seq_len=512),
+                 dict(rope_type='longrope', original_max_position_embeddings=512)),
 }
 
 
@@ -69,7 +70,7 @@ def test_rotation_is_a_turn_of_complex_numbers(jit, tiny, interleaved, fraction)
   positions = np.array([[0, 1, 2, 3, 4], [7, 0, 1, 400, 2], [0, 0, 0, 9, 9]])
   got = jit(lambda x, p: rotate(x, *rotary_table(cfg, False, p, 5), interleaved))(x, positions)
   width = 6 if fraction == 1.0 else 4
-  first, second = (range(0, width, 2), range(1, width, 2)) if interleaved else (range(width // 2), range(width // 2, width))
+  first, second = np.arange(width).reshape(-1, 2).T if interleaved else np.arange(width).reshape(2, -1)
   expected = x.astype(np.float64)
   for i, (a, b) in enumerate(zip(first, second)):
     z = (x[..., a] + 1j * x[..., b]) * np.exp(1j * positions * 300.0 ** (-2 * i / width))[..., None]

@@ -72,6 +72,7 @@ def test_projection_over_several_axes(jit, tiny):
 
 @pytest.mark.parametrize('bias', [True, False])
 def test_counts_are_those_of_the_module(tiny, bias):
-  shapes = jax.eval_shape(lambda x: Projection(tiny(), (8, 6), (14,), bias).init(jax.random.key(0), x), jnp.zeros((3, 8, 6)))
+  module = Projection(tiny(), (8, 6), (14,), bias)
+  shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x), jnp.zeros((3, 8, 6)))
   assert sum(np.prod(s.shape) for s in jax.tree.leaves(shapes)) == parameter_count(48, 14, bias) == 672 + 14 * bias
   assert matmul_flops(48, 14) == 2 * 672

@@ -136,6 +136,18 @@ def plain(jit, tiny, fill):
   return fields, params, loss_and_gradients(jit, tiny(**fields), params)
 
 
+@pytest.mark.parametrize('position', ['rotary', 'alibi', 't5'])
+def test_every_second_layer_knows_no_positions(jit, tiny, fill, position):
+  """With a first layer that adds nothing, the second is the only layer of a model without positions."""
+  two, one = build(tiny(position=position, no_position_every=2)), build(tiny(position='none', n_layers=1))
+  params = fill(two.shapes)
+  layers = params['decoder']['segment_0']
+  for part, name in (('attention', 'output'), ('feed_forward', 'down')):
+    layers[part][name]['kernel'] = layers[part][name]['kernel'].at[0].set(0)
+  second = {**params, 'decoder': {'segment_0': jax.tree.map(lambda x: x[1:], layers)}}
+  np.testing.assert_allclose(jit(two.apply)(params, TOKENS), jit(one.apply)(second, TOKENS), rtol=0, atol=1e-5)
+
+
 def test_the_scanned_program_does_not_grow_with_depth(tiny):
   """One traced block serves all layers, also where they see different things; unrolled, each has its own."""
 
@@ -194,7 +206,8 @@ def test_initial_parameters(jit, init):
                     dtype='float32')
   model = build(cfg)
   make = jit(model.init)
-  params, doubled, other = (make(jax.random.key(seed), {'init_scale': scale}) for seed, scale in ((0, 1), (0, 2), (1, 1)))
+  draws = ((0, 1), (0, 2), (1, 1))
+  params, doubled, other = (make(jax.random.key(seed), {'init_scale': scale}) for seed, scale in draws)
   fan_in = {'query': 96, 'key': 96, 'value': 96, 'attention/output': 96, 'up': 96, 'down': 200, 'output': 96}
   for leaf, (path, array), (_, twice), (_, else_) in zip(leaves(params), walk(params), walk(doubled), walk(other)):
     if leaf.role in ('bias', 'scale'):
@@ -252,7 +265,8 @@ PATHS = {
                         {'embedding/table': (31, 10), 'embedding/project/kernel': (10, 14),
                          'embedding_norm/scale': (14,), 'decoder/relative_bias/table': (32, 8),
                          BLOCK + 'attention/query/kernel': (2, 14, 8, 6), BLOCK + 'attention/key/kernel': (2, 14, 4, 6),
-                         BLOCK + 'attention/value/kernel': (2, 14, 4, 6), BLOCK + 'attention/output/kernel': (2, 8, 6, 14),
+                         BLOCK + 'attention/value/kernel': (2, 14, 4, 6),
+                         BLOCK + 'attention/output/kernel': (2, 8, 6, 14),
                          BLOCK + 'attention/query_norm/scale': (2, 6), BLOCK + 'attention/key_norm/scale': (2, 6),
                          BLOCK + 'attention/sinks': (2, 8),
                          BLOCK + 'attention_input_norm/scale': (2, 14), BLOCK + 'attention_output_norm/scale': (2, 14),
