@@ -1,7 +1,7 @@
 """lmhp: a laboratory for language-model hyperparameters, in JAX.
 
-Four verbs carry everything: count, train, sweep, report. Importing this package imports no jax; each name is fetched when
-it is first used.
+Four verbs carry everything: count, train, sweep, report. Importing this package imports no jax; each name is fetched
+when it is first used.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from lmhp.training.config import RunConfig
 from lmhp.training.history import is_remote, local_or_remote
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
+from lmhp.training.result import RunResult
 
 # --- count ----------------------------------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ def _with_vocabulary(cfg: RunConfig) -> ModelConfig:
 
 
 def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: Mapping[str, Any] | None = None,
-          display: str = 'auto') -> loop.RunResult:
+          display: str = 'auto') -> RunResult:
   """Trains one model, or goes on where an earlier call with the same workdir was stopped.
 
   Args:
@@ -108,7 +109,8 @@ def _check_same(workdir: Any, stored: dict, cfg: RunConfig, dataset: datasets.Da
   for path, (then, now) in config_lib.differences(config_lib.from_json(stored['config']), cfg).items():
     raise ConfigError(f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir')
   if stored['data_sha256'] != dataset.sha256:
-    raise ConfigError(f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another workdir')
+    raise ConfigError(f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another '
+                      'workdir')
 
 
 def _complete(cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None) -> RunConfig:

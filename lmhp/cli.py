@@ -108,7 +108,8 @@ def _count(arguments: list[str]) -> int:
 
   fv = flags.FlagValues()
   flags.DEFINE_bool('json', False, 'print a list of JSON objects', flag_values=fv)
-  flags.DEFINE_integer('seq_len', None, 'tokens in a sequence; the context of each model where not given', 1, flag_values=fv)
+  flags.DEFINE_integer('seq_len', None, 'tokens in a sequence; the context of each model where not given', 1,
+                       flag_values=fv)
   flags.DEFINE_integer('batch_size', None, 'sequences in a step: adds the activations', 1, flag_values=fv)
   flags.DEFINE_string('device', None, 'hardware: adds time and cost of training', flag_values=fv)
   flags.DEFINE_float('utilization', 0.4, 'share of the device\'s peak that training reaches', 0.0, flag_values=fv)
@@ -225,7 +226,8 @@ def _generate(arguments: list[str]) -> int:
     raise ConfigError(f'generate: got {len(workdirs)} directories, expected one run\'s')
   from lmhp import api
 
-  print(api.generate(workdirs[0], fv.prompt, n_tokens=fv.n_tokens, temperature=fv.temperature, top_k=fv.top_k, seed=fv.seed))
+  print(api.generate(workdirs[0], fv.prompt, n_tokens=fv.n_tokens, temperature=fv.temperature, top_k=fv.top_k,
+                     seed=fv.seed))
   return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from typing import Any, Mapping
+from typing import Mapping
 
 from ml_collections import ConfigDict
 
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike) -> tuple[ConfigDict, types.ModuleType]:
 
 
 def _run(path: str) -> types.ModuleType:
-  """The module that a file defines. Not through the import system: a .pyc may be that of the same second's other text."""
+  """The module that a file defines, without the import system, whose .pyc may be of another text of the same second."""
   module = types.ModuleType('lmhp_experiment')
   module.__file__ = os.path.abspath(path)
   sys.modules[module.__name__] = module  # a dataclass in the file looks its module up

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import tempfile
 
 import jax
 import pytest
@@ -36,9 +37,10 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture
-def small(text, monkeypatch, jit):
+def small(text, tmp_path, monkeypatch, jit):
   """`small(**{'section.key': value})`: the ConfigDict of a run of a second."""
   monkeypatch.setattr(programs, 'jax', QuickJax(jit))
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))  # where runs without a workdir go
 
   def make(**values):
     config = lmhp.default_config()

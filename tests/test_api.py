@@ -1,6 +1,5 @@
 """The verbs on small real runs: what a run leaves, how it is gone on with, what it may be given."""
 
-import dataclasses
 import json
 import math
 import pathlib
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from small_runs import bits, rows, small, text, words  # noqa: F401
+from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp
 from lmhp import config as config_lib
@@ -48,7 +47,8 @@ def test_what_a_run_leaves(small, tmp_path):
   result = json.loads((tmp_path / 'run' / 'result.json').read_text())
   assert result == run.result
   assert (result['steps'], result['tokens'], result['diverged_at']) == (25, 600, None)
-  assert result['parameters'] == sum(result['parameters_by_kind'].values()) == sum(x.size for x in jax.tree.leaves(run.params))
+  assert result['parameters'] == sum(result['parameters_by_kind'].values())
+  assert result['parameters'] == sum(x.size for x in jax.tree.leaves(run.params))
   assert result['final_eval_loss_nats'] == rows(run.workdir)[-1]['eval_loss_nats']
   assert result['data_sha256'] == card['data_sha256'] and result['dtype'] == 'float32'
   assert {'seconds', 'compile_seconds', 'final_eval_loss_nats_standard_error', 'final_eval_bits_per_byte',
@@ -77,8 +77,8 @@ def test_exactly_as_many_updates_as_were_asked_for(small, length, steps):
   with Checkpoints(pathlib.Path(run.workdir) / 'checkpoints') as checkpoints:
     assert checkpoints.latest() == run.result['steps'] == run.history['step'][-1]
   tokens = run.result['data']['train_tokens']
-  expected = steps or math.ceil({'train.epochs': 0.05 * tokens, 'train.tokens_per_parameter': 0.1 * run.result['parameters']}
-                                [next(iter(length))] / 24)
+  in_tokens = {'train.epochs': 0.05 * tokens, 'train.tokens_per_parameter': 0.1 * run.result['parameters']}
+  expected = steps or math.ceil(in_tokens[next(iter(length))] / 24)
   assert run.result['steps'] == expected and run.result['tokens'] == 24 * expected
   assert run.result['epochs'][0] == pytest.approx(3 * expected / (tokens // 8 - 1))
 
@@ -127,7 +127,8 @@ def test_a_run_that_diverges_ends_with_a_result(small, tmp_path):
   assert not np.isfinite(run.history['loss_nats'][-1]) and np.isfinite(run.history['loss_nats'][:-1]).all()
   assert math.isnan(run.result['final_eval_loss_nats'])
   stored = json.loads((tmp_path / 'run' / 'result.json').read_text())  # strict JSON: NaN is a word
-  assert stored['final_eval_loss_nats'] == 'nan' and stored['best_eval_loss_nats'] == run.evaluations['eval_loss_nats'][0]
+  assert stored['final_eval_loss_nats'] == 'nan'
+  assert stored['best_eval_loss_nats'] == run.evaluations['eval_loss_nats'][0]
   again = train(config, tmp_path / 'run')
   assert math.isnan(again.result['final_eval_loss_nats']) and again.result['steps'] == run.result['steps']
 
@@ -165,7 +166,8 @@ def test_a_second_run_of_a_structure_compiles_nothing(small):
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     for values in ({'optimizer.learning_rate': 3e-3}, {'optimizer.b2': 0.5, 'train.seed': 9, 'data.seed': 9},
-                   {'schedule.name': 'rex', 'schedule.warmup_steps': 3}, {'train.z_loss': 1e-4, 'train.label_smoothing': 0.1},
+                   {'schedule.name': 'rex', 'schedule.warmup_steps': 3},
+                   {'train.z_loss': 1e-4, 'train.label_smoothing': 0.1},
                    {'model.init_scale': 2.0, 'optimizer.clip_norm': math.inf, 'optimizer.attention_rate': 0.5}):
       run = train(small(**values))
       assert run.result['compile_seconds'] == 0
@@ -196,7 +198,8 @@ def test_every_form_of_a_config(small, tmp_path):
 
 
 def test_mistakes_leave_nothing_behind(small, tmp_path):
-  for values, said in (({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'), ({'data.path': ('nowhere',)}, 'data.path'),
+  for values, said in (({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'),
+                       ({'data.path': ('nowhere',)}, 'data.path'),
                        ({'model.max_seq_len': 4000}, 'data.path'), ({'train.batch_size': 2**40}, 'train.steps')):
     with pytest.raises(ConfigError, match=said):
       train(small(**values), tmp_path / 'run')

@@ -15,6 +15,7 @@ import pytest
 import lmhp
 from lmhp import config as config_lib
 from lmhp.config import HINTS, KEYS, SECTIONS, complete, from_json, override, parse, resolve, to_config_dict, to_json
+from lmhp.experiment import load
 from lmhp.hypers import ConfigError, flatten
 
 # What a key needs beside it to be allowed, where its own value is not enough.
@@ -150,8 +151,8 @@ def test_every_form_of_a_config_resolves_to_the_same():
   config.train.steps, config.model.d_model = 5, 64
   expected = resolve(config)
   as_dict = config.to_dict()
-  for form in (config, FrozenConfigDict(config), as_dict, {k: FrozenConfigDict(v) for k, v in as_dict.items()}, expected,
-               copy.deepcopy(config), config.copy_and_resolve_references(), ConfigDict(as_dict, type_safe=False),
+  mixed = {name: FrozenConfigDict(keys) for name, keys in as_dict.items()}
+  for form in (config, FrozenConfigDict(config), as_dict, mixed, expected, copy.deepcopy(config), config.copy_and_resolve_references(), ConfigDict(as_dict, type_safe=False),
                {'train': {'steps': 5}, 'model': {'d_model': 64}}):
     assert resolve(to_config_dict(form)) == expected
     assert resolve(override(to_config_dict(form), {'train.seed': '3'})).train.seed == 3
@@ -226,7 +227,8 @@ def test_length_in_every_unit():
 
 def test_intervals_in_every_unit():
   parameters = 50 * 12 + 4 * (4 * 12 * 12 + 2 * 12 * 48 + 2 * 12) + 12
-  for unit, value in (('steps', 25), ('tokens', 25 * 32), ('epochs', 0.25), ('tokens_per_parameter', 25 * 32 / parameters)):
+  for unit, value in (('steps', 25), ('tokens', 25 * 32), ('epochs', 0.25),
+                      ('tokens_per_parameter', 25 * 32 / parameters)):
     for interval in ('warmup', 'decay', 'cycle'):
       cfg = finished(train__steps=100, **{f'schedule__{interval}_{unit}': value})
       assert getattr(cfg.schedule, f'{interval}_fraction') == pytest.approx(0.25, abs=1e-12)
@@ -244,7 +246,7 @@ def test_vocabulary_and_precision():
 @pytest.mark.parametrize('said, message', [
     (dict(model__position='learned', train__seq_len=9), 'train.seq_len: got 9, expected at most model.max_seq_len=8'),
     (dict(train__loss_chunks=5), 'train.loss_chunks: got 5, expected a divisor of 32'),
-    (dict(train__steps=10, schedule__warmup_tokens=321), 'schedule.warmup_tokens: got 321.0, expected at most 320 tokens'),
+    (dict(train__steps=10, schedule__warmup_tokens=321), 'schedule.warmup_tokens: got 321.0, expected at most 320'),
 ])
 def test_what_fits_only_together(said, message):
   with pytest.raises(ConfigError, match=message):
@@ -274,6 +276,15 @@ def test_json_loses_nothing():
   for rubbish in (3, [], {'model': 3}, {'model': {'d_model': 'inf'}}, {'x': {}}):
     with pytest.raises(ConfigError):
       from_json(rubbish)
+
+
+EXPERIMENTS = sorted(pathlib.Path(__file__).parents[1].glob('experiments/*.py'))
+
+
+@pytest.mark.parametrize('file', EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_experiments_resolve(file):
+  config, module = load(file)
+  assert resolve(config).train.steps and '--config=experiments/' in module.__doc__
 
 
 def test_help_names_every_key_once():

@@ -36,9 +36,9 @@ BASE = {
 DTYPE = 'bfloat16'  # what 'auto' stands for here: the harder of the two
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 ABSURD = (
-    None, True, '', 'é\n\x00', 'None', 'rotary', -1, 0, 10**30, 10**5000, -(2**63), 1e300, -1e-300, math.inf, -math.inf,
-    math.nan, 1j, b'bytes', (), [], {}, {'a': 1}, ((1,),), (None,), ('',), [math.nan], object, lambda: 0, np.ones((2, 2)),
-    np.float32(0.5), np.int64(3), np.array(2), range(3), {1}, ('a',) * 1000, Ellipsis,
+    None, True, '', 'é\n\x00', 'None', 'rotary', -1, 0, 10**30, 10**5000, -(2**63), 1e300, -1e-300, math.inf,
+    -math.inf, math.nan, 1j, b'bytes', (), [], {}, {'a': 1}, ((1,),), (None,), ('',), [math.nan], object, lambda: 0,
+    np.ones((2, 2)), np.float32(0.5), np.int64(3), np.array(2), range(3), {1}, ('a',) * 1000, Ellipsis,
 )
 
 
@@ -117,8 +117,8 @@ def check_shapes(cfg):
 
 def trained(changes, config, workdir):
   """Whether two steps were trained: not where the data, the schedule or the machine refuses the config, in one line."""
-  changes = {path: value for path, value in changes.items()
-             if path.partition('.')[2] not in ('steps', 'tokens', 'tokens_per_parameter', 'epochs', 'path', 'cache_dir')}
+  fixed = ('steps', 'tokens', 'tokens_per_parameter', 'epochs', 'path', 'cache_dir')
+  changes = {path: value for path, value in changes.items() if path.partition('.')[2] not in fixed}
   try:
     run = lmhp.train(config, workdir=workdir, overrides=changes, display='none')
   except ConfigError as error:

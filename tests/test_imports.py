@@ -126,7 +126,8 @@ def loaded(code, names=HEAVY):
   """Which of the names are in sys.modules after some code, and in a fresh process."""
   check = f'\nimport sys; print(*[n for n in {names!r} if n in sys.modules], sep=",", file=sys.stderr)'
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-  done = subprocess.run([sys.executable, '-c', code + check], env=environment, capture_output=True, text=True, check=True)
+  command = [sys.executable, '-c', code + check]
+  done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
   return [name for name in done.stderr.strip().split(',') if name]
 
 

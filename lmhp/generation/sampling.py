@@ -77,8 +77,8 @@ def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens
     raise ConfigError(f'prompt: got {ids.size} tokens, expected at least 1 and fewer than model.max_seq_len={context}')
   n_tokens = min(200, context - ids.size) if n_tokens is None else n_tokens
   if not 1 <= n_tokens <= context - ids.size:
-    raise ConfigError(f'n_tokens: got {n_tokens} after a prompt of {ids.size}, expected at least 1 and together at most '
-                      f'model.max_seq_len={context}')
+    raise ConfigError(f'n_tokens: got {n_tokens} after a prompt of {ids.size}, expected at least 1 and together at '
+                      f'most model.max_seq_len={context}')
   if not 0 <= temperature < float('inf'):
     raise ConfigError(f'temperature: got {temperature!r}, expected at least 0')
   if top_k is not None and top_k < 1:

@@ -6,8 +6,6 @@ any moment and started again ends with the same bits.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
 from typing import Any, Iterator
@@ -18,8 +16,7 @@ from lmhp.counting.parameters import count
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
-from lmhp.hypers import ConfigError, flatten
-from lmhp.model.transformer import Model
+from lmhp.hypers import flatten
 from lmhp.statistics import diverged_at
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
@@ -27,40 +24,13 @@ from lmhp.training.display import progress
 from lmhp.training.evaluate import evaluate
 from lmhp.training.history import local_or_remote, read, write_json
 from lmhp.training.programs import Programs
+from lmhp.training.result import RunResult, read_result
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
 
 CHUNK_SECONDS = 1.0
 """What a chunk should last: often enough to look at, seldom enough not to be felt."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RunResult:
-  """What a run leaves.
-
-  Attributes:
-    workdir: where its files are.
-    params: the last parameters; None of a run that was complete before and has no state on the disk.
-    result: what `result.json` holds; empty where the run was interrupted.
-    history: training metrics by name, vectors over the logged steps.
-    evaluations: evaluation metrics by name, vectors over the evaluations.
-    model: the network.
-    signal: what interrupted the run, say `signal.SIGTERM`; the same call goes on from there. None where it is complete.
-  """
-
-  workdir: str
-  params: Any
-  result: dict
-  history: dict[str, np.ndarray]
-  evaluations: dict[str, np.ndarray]
-  model: Model
-  signal: int | None = None
-
-  @property
-  def complete(self) -> bool:
-    """Whether the run went to its end."""
-    return self.signal is None
 
 
 class Run:
@@ -290,21 +260,3 @@ class Run:
         'data': self.dataset.describe(),
         **self.about,
     }
-
-
-def read_result(workdir: Any) -> dict[str, Any] | None:
-  """The `result.json` of a complete run, words for NaN and infinity as numbers; None where there is none.
-
-  Raises:
-    ConfigError: where it is damaged.
-  """
-  path = local_or_remote(workdir) / 'result.json'
-  if not path.exists():
-    return None
-  try:
-    result = json.loads(path.read_text())
-    result['steps'] + result['parameters']
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ConfigError(f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
-                      'command writes it anew') from None
-  return {name: float(value) if value in ('nan', 'inf', '-inf') else value for name, value in result.items()}

@@ -1,4 +1,4 @@
-"""Sampling: the likeliest token is the full forward pass's, draws follow the logits, a text stays within its context."""
+"""Sampling: the likeliest token is the full pass's, draws follow the logits, a text stays within its context."""
 
 import types
 
@@ -43,8 +43,8 @@ def quick(jit):
 
 
 def draw(model, params, prompt, key=0, temperature=1.0, n_tokens=5, **options):
-  prompt = jnp.asarray(prompt, jnp.int32)
-  return np.asarray(sampling.sample(model, params, prompt, jax.random.key(key), jnp.float32(temperature), n_tokens, **options))
+  prompt, key = jnp.asarray(prompt, jnp.int32), jax.random.key(key)
+  return np.asarray(sampling.sample(model, params, prompt, key, jnp.float32(temperature), n_tokens, **options))
 
 
 def test_the_likeliest_tokens_are_the_full_pass_s(model, params, logits):
@@ -68,7 +68,8 @@ def test_draws_follow_the_logits(model, params, logits):
     kept = logits >= np.sort(logits)[-top_k] if top_k else np.full(31, True)
     p = np.where(kept, np.exp((logits - logits.max()) / temperature), 0)
     p /= p.sum()
-    counts = np.bincount(draw(model, params, prompt, temperature=temperature, n_tokens=1, top_k=top_k)[:, 0], minlength=31)
+    drawn = draw(model, params, prompt, temperature=temperature, n_tokens=1, top_k=top_k)
+    counts = np.bincount(drawn[:, 0], minlength=31)
     assert (counts[~kept] == 0).all()
     enough = p * 4000 > 5
     chi_square = ((counts - p * 4000)[enough] ** 2 / (p * 4000)[enough]).sum()
@@ -82,10 +83,16 @@ def test_another_key_draws_another_text_and_the_same_key_the_same(model, params)
   assert len({tuple(row) for row in draw(model, params, prompt * 3, temperature=5.0, n_tokens=12).tolist()}) == 3
 
 
+def test_each_token_has_a_draw_of_its_own(model, params):
+  nothing_known = jax.tree.map(jnp.zeros_like, params)
+  assert all(len(set(row)) > 5 for row in draw(model, nothing_known, [[1]] * 3, n_tokens=12).tolist())
+
+
 def test_only_words_of_the_tokenizer_are_drawn(model, params):
   assert draw(model, params, [[1]] * 200, temperature=50.0, n_words=7, n_tokens=3).max() < 7
   assert draw(model, params, [[1]] * 200, temperature=50.0, n_tokens=3).max() >= 7
-  few = types.SimpleNamespace(encode=lambda text: np.ones(1), decode=lambda ids: repr(bool(np.asarray(ids).max() < 5)), vocab_size=5)
+  few = types.SimpleNamespace(encode=lambda text: np.ones(1), vocab_size=5,
+                              decode=lambda ids: repr(bool(np.asarray(ids).max() < 5)))
   assert generate(model, params, few, '', temperature=50.0) == 'True'
 
 

@@ -14,21 +14,24 @@ def on(monkeypatch, **device):
 
 
 @pytest.mark.parametrize('features, dtype', [
-    ({'sse', 'avx512_bf16'}, 'bfloat16'), ({'amx_bf16'}, 'bfloat16'), ({'avx2', 'avx512f'}, 'float32'), (set(), 'float32'),
+    ({'sse', 'avx512_bf16'}, 'bfloat16'), ({'amx_bf16'}, 'bfloat16'), ({'avx2', 'avx512f'}, 'float32'),
+    (set(), 'float32'),
 ])
 def test_processors(monkeypatch, features, dtype):
   monkeypatch.setattr(precision, 'processor_features', lambda: frozenset(features))
   assert on(monkeypatch, platform='cpu') == dtype
 
 
-@pytest.mark.parametrize('device, dtype', [
-    (dict(platform='tpu'), 'bfloat16'), (dict(platform='gpu', compute_capability='9.0'), 'bfloat16'),
-    (dict(platform='gpu', compute_capability='10.0'), 'bfloat16'), (dict(platform='gpu', compute_capability='8.0'), 'bfloat16'),
-    (dict(platform='gpu', compute_capability='7.5'), 'float32'), (dict(platform='gpu', compute_capability='7.0'), 'float32'),
-    (dict(platform='gpu', compute_capability='gfx90a'), 'bfloat16'),
+@pytest.mark.parametrize('capability, dtype', [
+    ('10.0', 'bfloat16'), ('9.0', 'bfloat16'), ('8.0', 'bfloat16'), ('7.5', 'float32'), ('7.0', 'float32'),
+    ('gfx90a', 'bfloat16'),
 ])
-def test_accelerators(monkeypatch, device, dtype):
-  assert on(monkeypatch, **device) == dtype
+def test_graphics_processors(monkeypatch, capability, dtype):
+  assert on(monkeypatch, platform='gpu', compute_capability=capability) == dtype
+
+
+def test_tensor_processors(monkeypatch):
+  assert on(monkeypatch, platform='tpu') == 'bfloat16'
 
 
 def test_what_the_processor_says(monkeypatch):
