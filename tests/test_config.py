@@ -152,7 +152,8 @@ def test_every_form_of_a_config_resolves_to_the_same():
   expected = resolve(config)
   as_dict = config.to_dict()
   mixed = {name: FrozenConfigDict(keys) for name, keys in as_dict.items()}
-  for form in (config, FrozenConfigDict(config), as_dict, mixed, expected, copy.deepcopy(config), config.copy_and_resolve_references(), ConfigDict(as_dict, type_safe=False),
+  for form in (config, FrozenConfigDict(config), as_dict, mixed, expected,
+               copy.deepcopy(config), config.copy_and_resolve_references(), ConfigDict(as_dict, type_safe=False),
                {'train': {'steps': 5}, 'model': {'d_model': 64}}):
     assert resolve(to_config_dict(form)) == expected
     assert resolve(override(to_config_dict(form), {'train.seed': '3'})).train.seed == 3

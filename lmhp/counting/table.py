@@ -7,20 +7,23 @@ from typing import Any, Iterator, Sequence
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 Row = tuple[str, Sequence[str]]
 
 
 def table(reports: Sequence[dict[str, Any]], console: Console | None = None) -> None:
-  """Prints what `report.describe` said of one or several models."""
-  console = console or Console(soft_wrap=True)
+  """Prints what `report.describe` said of one or several models, as wide as it is: no figure is folded."""
+  console = console or Console()
   grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-  grid.add_column('', overflow='fold')
+  grid.add_column('', no_wrap=True)
   for report in reports:
-    grid.add_column(escape(report['name']), justify='right', overflow='fold')
+    grid.add_column(escape(report['name']), justify='right', no_wrap=True)
   for name, cells in rows(reports):
     grid.add_row(name, *cells)
+  wide = console.options.update(max_width=10_000)
+  console.width = max(console.width, Measurement.get(console, wide, grid).maximum)
   console.print(grid)
 
 

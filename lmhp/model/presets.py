@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         'lmhp-1m': (128, 6, 4),
         'lmhp-10m': (384, 6, 6),
         'lmhp-30m': (512, 10, 8),
-    }, vocab_size=256, max_seq_len=512, norm='rmsnorm', gated=True, activation='silu'),
+    }, vocab_size=257, max_seq_len=512, norm='rmsnorm', gated=True, activation='silu'),
 
     # OpenAI 2018; Radford et al. 2019; Brown et al. 2020, table 2.1, without its sparse layers; its 24 heads of 128 in
     # 2048 columns and its width 5140 are read as 16 heads and 5120, the only ones that fit
