@@ -27,8 +27,9 @@ CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH = 64, 65, 4, 4, 128
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--nanogpt', required=True, help='a checkout of nanoGPT')
-  parser.add_argument('--rounds', type=int, default=9)
-  parser.add_argument('--seconds', type=float, default=2.0, help='of one turn')
+  parser.add_argument('--batches', type=int, nargs='*', default=BATCHES)
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--seconds', type=float, default=3.0, help='of one turn, and as many before it')
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.worker:
@@ -46,7 +47,7 @@ def compare(options: argparse.Namespace) -> None:
   workers = {name: Worker(name, options.nanogpt) for name in names}
   print('GEMM peak, GFLOP/s (1024^3): ' + ', '.join(f'{n} {w.ask("peak"):.0f}' for n, w in workers.items()))
   flops = 3 * flops_per_token()
-  for batch in BATCHES:
+  for batch in options.batches:
     speeds: dict[str, list[float]] = {name: [] for name in names}
     for name, worker in workers.items():
       worker.ask('warm', batch)
@@ -111,10 +112,15 @@ def work(library: str, dtype: str, nanogpt: str) -> None:
 
 
 def timed(stepper, seconds: float) -> float:
-  """Seconds per step over about so many seconds."""
-  start = time.perf_counter()
+  """Seconds per step over about so many seconds, after as many that are not counted.
+
+  A virtual machine whose processors have slept may have both on one core for its first seconds.
+  """
   stepper(4)
-  n = max(8, int(seconds / (time.perf_counter() - start) * 4))
+  start, n = time.perf_counter(), 0
+  while time.perf_counter() - start < seconds:
+    stepper(4)
+    n += 4
   start = time.perf_counter()
   stepper(n)
   return (time.perf_counter() - start) / n
