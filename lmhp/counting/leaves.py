@@ -93,6 +93,15 @@ def _compiled(pattern: str) -> re.Pattern:
   return re.compile('/'.join(parts))
 
 
+def matches(pattern: str, path: str) -> bool:
+  """Whether a path is one that a pattern names: `*` stands for any one name, `**` for any names.
+
+  >>> matches('**/attention/*/kernel', 'decoder/segment_0/attention/query/kernel')
+  True
+  """
+  return _compiled(pattern).fullmatch(path) is not None
+
+
 @functools.cache
 def row_of(path: str) -> Row:
   """The one row that a path matches.
@@ -103,7 +112,7 @@ def row_of(path: str) -> Row:
   Raises:
     KeyError: where no row matches, or more than one.
   """
-  rows = [row for row in TABLE if _compiled(row.pattern).fullmatch(path)]
+  rows = [row for row in TABLE if matches(row.pattern, path)]
   if len(rows) != 1:
     found = 'no row' if not rows else 'rows ' + ', '.join(row.pattern for row in rows)
     raise KeyError(f'parameter {path!r} matches {found} of the leaf table (lmhp/counting/leaves.py)')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any
 
 from lmhp.counting.flops import flops_per_token
 from lmhp.counting.hardware import cost_usd, device as device_named, time_seconds

@@ -6,12 +6,11 @@ been taken out), and returns a tree of the same form.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Mapping
 
 import jax
 
-from lmhp.counting.leaves import KINDS, Leaf, leaf_of
+from lmhp.counting.leaves import KINDS, Leaf, leaf_of, matches
 from lmhp.hypers import ConfigError, suggest
 
 
@@ -62,10 +61,8 @@ def frozen_mask(params: Any, cfg: Any) -> Any:
 
 
 def _matches(entry: str, leaf: Leaf) -> bool:
-  """Whether a kind or a path pattern (`*` any one name, `**` any names) names a leaf."""
-  words = {'*': '[^/]+', '**': '.+'}
-  pattern = '/'.join(words.get(word, re.escape(word)) for word in entry.split('/'))
-  return entry == leaf.kind or re.fullmatch(pattern, leaf.path) is not None
+  """Whether a kind or a path pattern names a leaf."""
+  return entry == leaf.kind or matches(entry, leaf.path)
 
 
 def kind_rates(params: Any, hypers: Mapping[str, jax.Array]) -> Any:
