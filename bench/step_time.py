@@ -187,13 +187,14 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   cfg = config_lib.complete(config_lib.resolve(config), vocab_size=VOCABULARY, tokens_per_epoch=10**6, dtype=dtype)
   stream = TrainStream(random_dataset(), CONTEXT, cfg.data)
   programs = Programs(cfg, stream)
-  state = programs.init(programs.hypers)
+  state, step = programs.init(programs.hypers), 0
 
   def stepper(n: int) -> None:
-    nonlocal state
+    nonlocal state, step
     while n > 0:
-      state, metrics = programs.chunk(state, stream.arrays, min(n, programs.capacity))
-      n -= programs.capacity
+      now = min(n, programs.capacity)
+      state, metrics = programs.chunk(state, stream.arrays, now, step)
+      step, n = step + now, n - now
     jax.block_until_ready(metrics)
 
   return stepper

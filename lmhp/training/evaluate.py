@@ -53,7 +53,11 @@ def evaluate(score: Callable[..., dict], params: Any, hypers: dict, batches: Ite
     `tokens`, `sequences`.
   """
   sums = [score(params, hypers, batch, bytes_V) for batch in batches]
-  sums = {name: np.concatenate([np.asarray(s[name], np.float64) for s in sums]) for name in sums[0]}
+  return summarize({name: np.concatenate([np.asarray(s[name], np.float64) for s in sums]) for name in sums[0]})
+
+
+def summarize(sums: dict[str, np.ndarray]) -> dict:
+  """The scores that `evaluate` gives, from sums for each sequence, {name: (sequences,) float64}."""
   tokens = float(sums['tokens'].sum())
   loss = float(sums['nll'].sum() / tokens)
   per_sequence = sums['nll'] / np.maximum(sums['tokens'], 1.0)

@@ -126,7 +126,7 @@ class Run:
     for n, data in self.programs.feed(step, self._lengths(step)):
       if stop or self.broken_at is not None:
         break
-      state, metrics = self.programs.chunk(state, data, n)
+      state, metrics = self.programs.chunk(state, data, n, step)
       self.marked = self.marked or time.perf_counter()  # the first chunk is timed without its compilation
       if pending is not None:
         self._record(*pending)

@@ -14,7 +14,7 @@ from lmhp.hypers import split
 from lmhp.model.transformer import build
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluate import make_score
-from lmhp.training.step import TrainState, make_chunk, make_init, make_update
+from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update
 
 CAPACITY = 256
 """Most steps in a chunk: the length of its metrics."""
@@ -62,15 +62,48 @@ class Programs:
     """The state's shapes."""
     return jax.eval_shape(self.init, self.hypers)
 
-  def chunk(self, state: TrainState, data: Any, n_steps: int) -> tuple[TrainState, dict]:
-    """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up."""
+  def chunk(self, state: TrainState, data: Any, n_steps: int, first_step: int, hypers: dict | None = None,
+            cooldown: Cooldown = Cooldown()) -> tuple[TrainState, dict]:
+    """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up.
+
+    Args:
+      state: at `first_step`.
+      data: what `feed` gave.
+      n_steps: at most `capacity`.
+      first_step: updates made before.
+      hypers: the traced numbers, where they are not the config's own.
+      cooldown: a schedule of its own, for a fork.
+    """
+    steps = (np.int32(n_steps), np.int32(first_step), Cooldown(*map(np.int32, cooldown)))
+    arguments = (state, self.hypers if hypers is None else hypers, data, *steps)
     if 'chunk' not in self._kept:
       start = time.perf_counter()
-      chunk = jax.jit(make_chunk(self._update, self._take, self._steps, self.capacity), donate_argnums=0)
+      chunk = jax.jit(self.member_chunk(), donate_argnums=0)
       # The executable is kept and not the jitted function, which would hold the stream and its tokens.
-      self._kept['chunk'] = chunk.lower(state, self.hypers, data, np.int32(n_steps)).compile()
+      self._kept['chunk'] = chunk.lower(*arguments).compile()
       self.compile_seconds += time.perf_counter() - start
-    return self._kept['chunk'](state, self.hypers, data, np.int32(n_steps))
+    return self._kept['chunk'](*arguments)
+
+  def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
+    """The chunk of one member as `make_chunk` makes it, to be compiled alone or in a population."""
+    return make_chunk(self._update, self._take, self._steps, self.capacity, freeze)
+
+  def solo(self, name: str) -> Callable[..., Any]:
+    """What one run uses: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step, cooldown)` or
+    `score(state, hypers, (batch, bytes_V))`."""
+    return {
+        'init': self.init,
+        'chunk': lambda state, hypers, data, n_steps, *rest: self.chunk(state, data, n_steps, rest[0], hypers, rest[1]),
+        'score': lambda state, hypers, scored: self.score(state.params, hypers, *scored),
+    }[name]
+
+  def member_score(self, state: TrainState, hypers: dict, scored: tuple) -> dict:
+    """Sums over `(batch, bytes_V)` for each sequence, to be compiled in a population."""
+    return make_score(self.model)(state.params, hypers, *scored)
+
+  def compiled(self) -> dict[Hashable, Any]:
+    """What this process has compiled of the structure."""
+    return self._kept
 
   def _take(self, data: Any, hypers: dict, step: jax.Array, i: jax.Array) -> Any:
     """The batch of a step: gathered from resident tokens, or the chunk's i-th.

@@ -7,10 +7,11 @@ the same step runs alone, under `vmap` over a population, or sharded.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lmhp.model.keys import named_key
@@ -43,6 +44,23 @@ class TrainState:
 
 
 jax.tree_util.register_dataclass(TrainState, ['step', 'params', 'opt_state', 'extras'], [])
+
+class Cooldown(NamedTuple):
+  """A fork's own schedule: straight down to zero from where the schedule stood.
+
+  Attributes:
+    first_step: the step at which the fork leaves the run.
+    n_steps: its length; 0 is no fork.
+  """
+
+  first_step: Any = np.int32(0)
+  n_steps: Any = np.int32(0)
+
+  def falling(self, steps_S: jax.Array) -> jax.Array:
+    """Share of the rate at the fork, 1 at its first step; zero would be reached one step after its last."""
+    passed = (steps_S - self.first_step) / jnp.maximum(self.n_steps, 1)
+    return 1 - jnp.clip(passed.astype(jnp.float32), 0, 1)
+
 
 Init = Callable[[dict], TrainState]
 Update = Callable[[TrainState, dict, Any, jax.Array], tuple[TrainState, dict]]
@@ -156,8 +174,9 @@ def batch_loss(model, train, params, hypers, batch, key=None):
   return tuple(jnp.sum(s) for s in sums)
 
 
-def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int) -> Callable[..., Any]:
-  """`chunk(state, hypers, data, n_steps) -> (state, metrics)`: up to `capacity` updates in one program.
+def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int,
+               freeze: bool = False) -> Callable[..., Any]:
+  """`chunk(state, hypers, data, n_steps, first_step, cooldown) -> (state, metrics)`: up to `capacity` updates.
 
   How many is an argument and not part of the program, so that one compile serves every chunk length. The schedule of
   all of them is computed before the loop: inside, the compiler would copy its formulas into every parameter's update.
@@ -167,16 +186,29 @@ def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capac
     take: `(data, hypers, step, i) -> batch`, the batch of a step, the chunk's i-th.
     total_steps: length of the schedule.
     capacity: most steps of a chunk, the length of the metrics.
+    freeze: whether a state stays as it is from its first loss on that is not finite. Its step stays behind then. For
+      members of a population, which cannot stop alone.
+
+  Returns:
+    A function of a state, its numbers, the data, the number of updates, the number of the first of them (the state's
+    own where not given), and a `Cooldown` that replaces the schedule (none where not given).
   """
 
-  def chunk(state, hypers, data, n_steps):
-    steps_S = state.step + jnp.arange(capacity)
+  def chunk(state, hypers, data, n_steps, first_step=None, cooldown=None):
+    first_step = state.step if first_step is None else first_step
+    steps_S = first_step + jnp.arange(capacity)
     schedule_S = jax.vmap(lambda step: unit_schedule(hypers['schedule'], step, total_steps))(steps_S)
+    if cooldown is not None:
+      peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
+      schedule_S = jnp.where(cooldown.n_steps > 0, peak * cooldown.falling(steps_S), schedule_S)
 
     def body(i, carry):
       state, metrics = carry
-      state, now = update(state, hypers, take(data, hypers, state.step, i), schedule_S[i])
-      return state, {name: metrics[name].at[i].set(now[name]) for name in metrics}
+      new, now = update(state, hypers, take(data, hypers, first_step + i, i), schedule_S[i])
+      if freeze:
+        lives = jnp.isfinite(now['loss_nats']) & (state.step == first_step + i)
+        new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, state)
+      return new, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
     metrics = {name: jnp.zeros(capacity, jnp.float32) for name in METRICS}
     return jax.lax.fori_loop(0, n_steps, body, (state, metrics))

@@ -38,7 +38,8 @@ def run(programs, lengths, step=0, state=None):
   """The state and the losses after chunks of these lengths."""
   state, losses = programs.init(programs.hypers) if state is None else state, []
   for n, data in programs.feed(step, iter(lengths)):
-    state, metrics = programs.chunk(state, data, n)
+    state, metrics = programs.chunk(state, data, n, step)
+    step += n
     losses += np.asarray(metrics['loss_nats'])[:n].tolist()
     assert not np.asarray(metrics['loss_nats'])[n:].any()
   return state, losses
