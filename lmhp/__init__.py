@@ -13,11 +13,17 @@ __version__ = '0.1.0'
 _HOMES = {
     'count': 'lmhp.api',
     'train': 'lmhp.api',
+    'sweep': 'lmhp.api',
+    'plan_sweep': 'lmhp.api',
     'generate': 'lmhp.api',
     'load_run': 'lmhp.api',
     'default_config': 'lmhp.config',
     'RunConfig': 'lmhp.training.config',
     'ModelConfig': 'lmhp.model.config',
+    'SweepConfig': 'lmhp.sweeping.config',
+    'FunctionTask': 'lmhp.sweeping.functions',
+    **dict.fromkeys(('Float', 'Int', 'Choice', 'Fixed', 'Product', 'Zip', 'Chain', 'When', 'Subsample'),
+                    'lmhp.sweeping.space'),
     'ConfigError': 'lmhp.hypers',
 }
 

@@ -21,6 +21,12 @@ from lmhp.hub.config_json import read_config
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
+from lmhp.sweeping import config as sweep_config, dry_run
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.functions import FunctionTask
+from lmhp.sweeping.outcome import StudyResult
+from lmhp.sweeping.plan import language_model
+from lmhp.sweeping.run import StudyRun
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
@@ -166,6 +172,76 @@ def use_compile_cache() -> None:
   jax.config.update('jax_compilation_cache_dir', path)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+# --- sweep ----------------------------------------------------------------------------------------------------------
+
+
+def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.PathLike | None = None,
+          overrides: Mapping[str, Any] | None = None, engine: str = 'local', storage: str | None = None,
+          address: str | None = None, display: str = 'auto') -> StudyResult:
+  """Searches hyperparameters, many trials in one compiled program; or goes on where an earlier call was stopped.
+
+  Args:
+    config: the base config: a ConfigDict, or the path of an experiment file; or a `FunctionTask`, for a model of one's
+      own.
+    sweep: what is varied and how it is searched; None asks the experiment file's `get_sweep()`.
+    workdir: the study's directory; None makes a temporary one.
+    overrides: {dotted path: value} of the base config, and of the sweep under `sweep.`.
+    engine: 'local', or 'ray' (extra `ray`): each pack a task on a Ray cluster.
+    storage: an Optuna storage as a URL, as `postgresql://...`; None is a journal in the workdir.
+    address: of the Ray cluster; None is one that is started here.
+    display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
+
+  Returns:
+    The trials, the best point and what the confirmation says of it.
+
+  Raises:
+    ConfigError: one line that names what is wrong, before anything is trained.
+  """
+  use_compile_cache()
+  task, sweep, card = _study_of(config, sweep, overrides)
+  workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
+  return StudyRun(task, sweep, workdir, card, engine, storage, display, address).go()
+
+
+def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
+               overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+  """What a sweep would be: trials, packs, compiles, memory, FLOPs and hours, before they are spent.
+
+  Args:
+    config: as for `sweep`.
+    sweep: as for `sweep`.
+    overrides: as for `sweep`.
+
+  Returns:
+    A dict, as `lmhp sweep --dry_run` shows it.
+  """
+  task, sweep, _ = _study_of(config, sweep, overrides)
+  return dry_run.describe(task, sweep)
+
+
+def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None) -> tuple[Any, SweepConfig, dict]:
+  """The task, the sweep and the card of what `sweep` was given."""
+  overrides = dict(overrides or {})
+  own = {path.removeprefix('sweep.'): overrides.pop(path) for path in list(overrides) if path.startswith('sweep.')}
+  about = {name: x for name, x in provenance.describe(os.curdir).items() if name != 'started_utc'}
+  if isinstance(config, FunctionTask):
+    if sweep is None:
+      raise ConfigError('sweep: got None, expected a SweepConfig')
+    config.check(sweep.space)
+    return config, sweep_config.override(sweep, own), {'task': config.card(), **about}
+  if isinstance(config, (str, os.PathLike)):
+    config, module = experiment.load(config)
+    sweep = experiment.sweep_of(module) if sweep is None else sweep
+  else:
+    config = config_lib.to_config_dict(config)
+  if sweep is None:
+    raise ConfigError('sweep: got None, expected a SweepConfig')
+  sweep = sweep_config.override(sweep, own)
+  config = config_lib.override(config, overrides)
+  task = language_model(config, sweep)
+  return task, sweep, {'task': config_lib.to_json(task.base), 'data_sha256': task.dataset(task.base).sha256, **about}
 
 
 # --- a finished run -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from typing import Mapping
+from typing import Any, Mapping
 
 from ml_collections import ConfigDict
 
@@ -36,6 +36,21 @@ def load(path: str | os.PathLike) -> tuple[ConfigDict, types.ModuleType]:
     return to_config_dict(config), module
   except (Exception, SystemExit) as error:  # whatever the user's file raises, its line is what helps
     raise ConfigError(f'--config: {path!r}{_line_in(path, error)}: {_reason(error)}') from error
+
+
+def sweep_of(module: types.ModuleType) -> Any:
+  """What an experiment file's `get_sweep()` returns.
+
+  Raises:
+    ConfigError: where it defines none, or it fails.
+  """
+  path = os.path.relpath(module.__file__)
+  if not callable(getattr(module, 'get_sweep', None)):
+    raise ConfigError(f'--config: {path!r} defines no get_sweep(), expected one that returns a lmhp.SweepConfig')
+  try:
+    return module.get_sweep()
+  except (Exception, SystemExit) as error:
+    raise ConfigError(f'--config: {path!r}{_line_in(module.__file__, error)}: {_reason(error)}') from error
 
 
 def _run(path: str) -> types.ModuleType:

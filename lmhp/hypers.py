@@ -11,20 +11,19 @@ This file imports no jax, so that a study can be planned and read on a laptop.
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import math
+import sys
 import types
 import typing
 from typing import Any, Iterable, Mapping
 
 import numpy as np
 
+from lmhp.errors import ConfigError, path_of, suggest, wrong  # noqa: F401 (the rooms above take them from here)
+
 _KEY = 'lmhp'
 Number = int | float
-
-
-class ConfigError(ValueError):
-  """A user's mistake in a config, a flag or a file: one line that names where, what came and what is accepted."""
 
 
 class _Traced:
@@ -128,23 +127,6 @@ def declared(cls: Any) -> dict[str, Declaration]:
   return {f.name: f.metadata[_KEY] for f in dataclasses.fields(cls) if _KEY in f.metadata}
 
 
-def path_of(cfg: Any, field: str) -> str:
-  """The dotted path of a section's field, as the user writes it."""
-  return f'{cfg.SECTION}.{field}' if getattr(cfg, 'SECTION', '') else field
-
-
-def suggest(name: str, names: Iterable[str]) -> str:
-  """'; did you mean X?' for the nearest of `names`, or '' where none is near."""
-  near = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.6)
-  return f'; did you mean {near[0]!r}?' if near else ''
-
-
-def wrong(cfg: Any, field: str, accepted: str, names: Iterable[str] = ()) -> ConfigError:
-  """The error for a field's value: its dotted path, what came, what is accepted, the nearest valid name."""
-  value = getattr(cfg, field)
-  return ConfigError(f'{path_of(cfg, field)}: got {value!r}, expected {accepted}{suggest(value, names)}')
-
-
 # --- checking one field against its declaration ---------------------------------------------------------------------
 
 
@@ -156,12 +138,19 @@ def check_fields(cfg: Any) -> None:
   """
   hints = _type_hints(type(cfg))
   for name, declaration in declared(cfg).items():
-    value = _coerce(getattr(cfg, name), hints[name])
-    object.__setattr__(cfg, name, value)
-    if not _is_a(value, hints[name]):
-      raise wrong(cfg, name, _describe(hints[name]))
-    for one in value if isinstance(value, tuple) else (value,):
-      _check_value(cfg, name, one, declaration)
+    try:
+      _check_field(cfg, name, hints[name], declaration)
+    except OverflowError:  # an int that no float holds
+      raise wrong(cfg, name, f'a number of size at most {sys.float_info.max:.2g}') from None
+
+
+def _check_field(cfg: Any, name: str, hint: Any, declaration: Declaration) -> None:
+  value = _coerce(getattr(cfg, name), hint)
+  object.__setattr__(cfg, name, value)
+  if not _is_a(value, hint):
+    raise wrong(cfg, name, _describe(hint))
+  for one in value if isinstance(value, tuple) else (value,):
+    _check_value(cfg, name, one, declaration)
 
 
 def _check_value(cfg: Any, name: str, value: Any, declaration: Declaration) -> None:
@@ -179,13 +168,7 @@ def _check_value(cfg: Any, name: str, value: Any, declaration: Declaration) -> N
       raise wrong(cfg, name, _describe_bounds(declaration))
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _type_hints(cls: type) -> dict[str, Any]:
-  if cls not in _HINTS:
-    _HINTS[cls] = typing.get_type_hints(cls)
-  return _HINTS[cls]
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def _options(hint: Any) -> tuple:

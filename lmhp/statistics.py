@@ -1,6 +1,8 @@
-"""Numbers from numbers: smoothing, standard errors, where a run diverged. numpy alone."""
+"""Numbers from numbers: smoothing, standard errors, where a run diverged, ranks and differences. numpy, and one quantile of scipy."""
 
 from __future__ import annotations
+
+from typing import Sequence
 
 import numpy as np
 
@@ -70,3 +72,94 @@ def standard_error(values: np.ndarray, weights: np.ndarray) -> float:
   mean = np.sum(weights * values) / np.sum(weights)
   residuals = weights * (values - mean) / np.mean(weights[weights > 0])
   return float(np.sqrt(np.sum(residuals**2) / (n * (n - 1))))
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+  """Spearman's rank correlation; ties share the mean of their ranks, infinities are the first and the last.
+
+  Args:
+    a: (n,) float.
+    b: (n,) float.
+
+  Returns:
+    -1 to 1; NaN where one side is all equal, or something is NaN.
+
+  >>> spearman([1.0, 2.0, 3.0], [10.0, 30.0, 20.0])
+  0.5
+  """
+  a, b = _alike(a, b)
+  if np.isnan(a).any() or np.isnan(b).any():
+    return float('nan')
+  a, b = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b))) if a.size else (a, b)
+  scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
+  return float(np.clip(np.sum(a * b) / scale, -1, 1)) if scale else float('nan')
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+  """From 1 up; of equal values, the mean of theirs."""
+  _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+  return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  if a.shape != b.shape or a.ndim != 1:
+    raise ValueError(f'expected two lists of one length, got shapes {a.shape} and {b.shape}')
+  return a, b
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+  """The mean of independent values and Student's interval around it.
+
+  Args:
+    values: (n,) float, n at least 1.
+    confidence: how often such intervals hold the true mean, if the values are normal.
+
+  Returns:
+    Mean, low, high; the interval is NaN for one value, and where something is not finite. Source: Student 1908.
+  """
+  values = np.asarray(values, np.float64)
+  mean = float(np.mean(values))
+  if len(values) < 2 or not np.isfinite(values).all():
+    return mean, float('nan'), float('nan')
+  from scipy.special import stdtrit  # slow to import, and only here
+
+  half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
+  return mean, mean - half, mean + half
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+  """The mean of a - b, pair by pair, and its interval: what the pairs have in common (a seed) cancels.
+
+  Args:
+    a: (n,) float.
+    b: (n,) float, in the same order.
+    confidence: as of :func:`mean_interval`.
+
+  Returns:
+    Mean, low, high, as :func:`mean_interval`.
+  """
+  a, b = _alike(a, b)
+  with np.errstate(invalid='ignore'):  # infinity from infinity
+    return mean_interval(a - b, confidence)
+
+
+def trial_noise(groups: Sequence[Sequence[float]]) -> float:
+  """The standard deviation from seed to seed, pooled over settings.
+
+  Args:
+    groups: of each setting, its seeds' values; those not finite are left out.
+
+  Returns:
+    The root of the mean variance, weighted by degrees of freedom; NaN where no group has two values.
+
+  >>> round(trial_noise([[1.0, 3.0], [10.0], [5.0, 5.0]]), 6)
+  1.0
+  """
+  finite = [[value for value in group if np.isfinite(value)] for group in groups]
+  squares = sum(len(group) * float(np.var(group)) for group in finite if group)
+  freedom = sum(len(group) - 1 for group in finite if group)
+  return float(np.sqrt(squares / freedom)) if freedom else float('nan')

@@ -221,13 +221,17 @@ def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: 
 
   Args:
     function: takes the `Leaf`, the array, and the array at the same path of each of `others`.
-    params: nested dict of arrays or shapes; None stands for a leaf left out, and stays.
+    params: nested dict of arrays or shapes; None, or an empty tuple (`optax.MaskedNode`), stands for a leaf left out,
+      and stays.
     *others: trees of the same form.
     prefix: path of `params` itself.
   """
   if isinstance(params, dict):
     return {
-        name: map_leaves(function, params[name], *(o[name] for o in others), prefix=f'{prefix}/{name}' if prefix else name)
+        name: map_leaves(function, params[name], *(other[name] for other in others),
+                         prefix=f'{prefix}/{name}' if prefix else name)
         for name in params
     }
-  return None if params is None else function(leaf_of(prefix, params), params, *others)
+  if params is None or isinstance(params, tuple) and not params:
+    return params
+  return function(leaf_of(prefix, params), params, *others)

@@ -46,6 +46,13 @@ class Dataset:
     """Token ids are below it."""
     return self.tokenizer.vocab_size
 
+  def token_bytes(self, vocab_size: int) -> np.ndarray:
+    """(vocab_size,) int32, UTF-8 bytes of each token; all 0 where the tokenizer does not know its text."""
+    bytes_V = np.zeros(vocab_size, np.int32)
+    if self.tokenizer.bytes_per_token is not None:
+      bytes_V[: self.vocab_size] = self.tokenizer.bytes_per_token
+    return bytes_V
+
   def describe(self) -> dict[str, Any]:
     """What a result file says of the data."""
     return dict(

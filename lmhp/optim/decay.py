@@ -10,7 +10,7 @@ from typing import Any, Mapping
 
 import jax
 
-from lmhp.counting.leaves import KINDS, Leaf, leaf_of, matches
+from lmhp.counting.leaves import KINDS, Leaf, map_leaves, matches
 from lmhp.hypers import ConfigError, suggest
 
 
@@ -20,8 +20,7 @@ def leaf_tree(params: Any) -> Any:
   >>> leaf_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})['final_norm']['scale'].role
   'scale'
   """
-  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
-  return jax.tree_util.tree_map_with_path(lambda path, array: leaf_of(name(path), array), params)
+  return map_leaves(lambda leaf, _: leaf, params)
 
 
 def decay_mask(params: Any, cfg: Any) -> Any:

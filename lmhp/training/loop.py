@@ -60,9 +60,7 @@ class Run:
     self._evaluation(final=True)
     self.tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     self.evaluate_every = cfg.evaluate.every_steps or math.ceil(cfg.train.steps / 10)
-    self.bytes_V = np.zeros(cfg.model.vocab_size, np.int32)
-    if dataset.tokenizer.bytes_per_token is not None:
-      self.bytes_V[: dataset.vocab_size] = dataset.tokenizer.bytes_per_token
+    self.bytes_V = dataset.token_bytes(cfg.model.vocab_size)
     self.scores: dict[str, float] = {}  # the last evaluation's
     self.scored: int | None = None  # its step
     self.broken_at: int | None = None  # the first step whose loss was not finite

@@ -166,14 +166,27 @@ class Population:
 
   def _program(self, name: str, state: Tree, *arguments: Any) -> Callable[..., Any]:
     """The compiled program of this width, compiled where it is not yet."""
-    shapes = str(jax.tree.map(jnp.shape, arguments)) if name == 'score' else ''
-    key = (name, self.method, self.width, len(self.devices), self.own_data, self.data_axis, shapes)
-    kept = self.member.compiled()
+    kept, key = self.member.compiled(), self._key(name, *arguments)
     if key not in kept:
       start = time.perf_counter()
       kept[key] = self.lower(name, state, *arguments).compile()
       self.compile_seconds += time.perf_counter() - start
     return kept[key]
+
+  def _key(self, name: str, *arguments: Any) -> Hashable:
+    """What the program of this width is kept under; the batches that are scored may have several shapes."""
+    shapes = str(jax.tree.map(jnp.shape, arguments)) if name == 'score' else ''
+    return (name, self.method, self.width, len(self.devices), self.own_data, self.data_axis, shapes)
+
+  def bytes_needed(self) -> int:
+    """Device memory of the compiled chunk by its own analysis, data not counted; of `loop`, one member's and the
+    states of all.
+
+    Call it once the population has run.
+    """
+    key = 'chunk' if self.method == 'loop' else self._key('chunk')
+    analysis = self.member.compiled()[key].memory_analysis()
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
   def lower(self, name: str, state: Tree, *arguments: Any) -> Any:
     """'chunk' or 'score', traced for these arguments or their shapes."""

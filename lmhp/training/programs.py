@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import Any, Callable, Hashable, Iterator
+from typing import Any, Callable, Hashable, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -38,17 +38,20 @@ class Programs:
     hypers: the traced numbers of the config.
     capacity: most steps in a chunk.
     compile_seconds: spent so far on compiling chunks.
+    stream: where batches come from.
 
   Args:
     cfg: a completed config; only its structure is compiled in.
-    stream: where batches come from.
+    stream: of batches.
     data_sha256: of the stream's tokens, which its places depend on; None shares nothing with other runs.
+    present: dotted paths of dropout rates that are traced although 0 here, as `lmhp.hypers.split` takes them.
   """
 
-  def __init__(self, cfg: RunConfig, stream: TrainStream, data_sha256: str | None = None):
-    structure, self.hypers = split(cfg)
+  def __init__(self, cfg: RunConfig, stream: TrainStream, data_sha256: str | None = None,
+               present: Iterable[str] = ()):
+    structure, self.hypers = split(cfg, present)
     self.model = build(structure.model)
-    self._stream, self._batch_size, self._steps = stream, cfg.train.batch_size, cfg.train.steps
+    self.stream, self._batch_size, self._steps = stream, cfg.train.batch_size, cfg.train.steps
     key = (structure.model, structure.optimizer, structure.train, structure.data, data_sha256)
     self._kept = _kept(key) if data_sha256 is not None else {}
     self.init = self._kept.setdefault('init', jax.jit(make_init(self.model, structure.optimizer)))
@@ -110,26 +113,27 @@ class Programs:
 
     Behind a barrier, or XLA folds weights that it knows to be 1 into the loss: another rounding than of a streamed one.
     """
-    if not self._stream.resident:
+    if not self.stream.resident:
       return jax.lax.optimization_barrier(jax.tree.map(lambda x: x[i], data))
     first = step.astype(np.uint32) * np.uint32(self._batch_size)
     numbers = first + np.arange(self._batch_size, dtype=np.uint32)
-    return jax.lax.optimization_barrier(self._stream.gather(data, hypers['data'], numbers))
+    return jax.lax.optimization_barrier(self.stream.gather(data, hypers['data'], numbers))
 
-  def feed(self, step: int, lengths: Iterator[int]) -> Iterator[tuple[int, Any]]:
+  def feed(self, step: int, lengths: Iterator[int], hypers: dict | None = None) -> Iterator[tuple[int, Any]]:
     """For each chunk from `step` on, its length and its data.
 
     Args:
       step: updates made so far.
       lengths: steps of each chunk; of resident data asked for one at a time, of streamed data one ahead.
+      hypers: the traced numbers, where they are not the config's own.
     """
-    if self._stream.resident:
+    if self.stream.resident:
       for n in lengths:
-        yield n, self._stream.arrays
+        yield n, self.stream.arrays
       return
     asked = []
     noted = (asked.append(n) or n for n in lengths)
-    batches = self._stream.prefetch(self.hypers['data'], step * self._batch_size, self._batch_size, noted)
+    batches = self.stream.prefetch((hypers or self.hypers)['data'], step * self._batch_size, self._batch_size, noted)
     for batch in batches:
       n = asked.pop(0)
       yield n, jax.tree.map(lambda x: np.concatenate([x, np.zeros((self.capacity - n, *x.shape[1:]), x.dtype)]), batch)

@@ -1,0 +1,206 @@
+"""The sweep: points become trials, trials of one structure become packs, packs are run, and the study is told.
+
+The engine decides nothing by itself. Which points there are, which of them go on at a rung and who runs with whom are
+pure functions of what the study holds (`designs`, `bayes`, `halving`, `choices`); so a study that is killed and run
+again replays the stages that are done from their results and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import time
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from lmhp.statistics import diverged_at
+from lmhp.sweeping import curves
+from lmhp.sweeping.choices import Choices, devices_for, widths
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.packs import Pack, PackResult
+from lmhp.sweeping.states import States
+from lmhp.sweeping.study import Study, Trial
+from lmhp.sweeping.task import Job, Task
+
+DONE = ('complete', 'pruned', 'diverged', 'failed')
+
+
+class Engine:
+  """Brings trials of one study to their rungs.
+
+  Args:
+    task: what is run.
+    sweep: what is asked for.
+    study: open for writing.
+    workdir: the study's directory.
+    choices: how packs run.
+    runner: runs packs: `runner(engine, packs)` yields `(pack, result)` as they are done.
+    stop: true when a signal has come.
+    show: how progress is shown (`lmhp.sweeping.display`).
+  """
+
+  def __init__(self, task: Task, sweep: SweepConfig, study: Study, workdir: Any, choices: Choices,
+               runner: Callable[..., Iterable[tuple[Pack, PackResult]]], stop: Callable[[], bool], show: Any):
+    self.task, self.sweep, self.study, self.workdir = task, sweep, study, workdir
+    self.choices, self.runner, self.stop, self.show = choices, runner, stop, show
+    self.states = States(task, workdir)
+    self.trials: dict[int, Trial] = {t.number: t for t in study.trials}
+    self.place: dict[int, tuple[str, int]] = {}  # of each trial's newest state
+    self.step: dict[int, int] = collections.defaultdict(int)  # of that state
+    self.seen: dict[int, dict[int, tuple[float, ...]]] = collections.defaultdict(dict)  # scores of replayed stages
+    self.gone: set[int] = set()  # trials that diverged in them
+    self._jobs: dict[int, Job] = {}
+
+  # --- trials ---------------------------------------------------------------------------------------------------------
+
+  def add(self, trials: Sequence[Trial]) -> None:
+    """Adds new trials to the study."""
+    for trial in trials:
+      self.trials[trial.number] = trial
+    described = [dataclasses.replace(t, about={**self.job(t.number).about, **t.about}) for t in trials]
+    self.trials.update({t.number: t for t in described})
+    self.study.add(described)
+
+  def job(self, number: int) -> Job:
+    """What a trial is to a pack."""
+    if number not in self._jobs:
+      self._jobs[number] = self.task.job(self.trials[number].overrides)
+    return self._jobs[number]
+
+  def of_cohort(self, cohort: str) -> list[Trial]:
+    """A cohort's trials by number."""
+    return [t for t in self.trials.values() if t.cohort == cohort]
+
+  def update(self, trials: Sequence[Trial]) -> None:
+    """Tells the study the new condition of trials."""
+    self.trials.update({t.number: t for t in trials})
+    self.study.update(trials)
+
+  # --- stages ---------------------------------------------------------------------------------------------------------
+
+  def bring(self, stage: str, numbers: Sequence[int], share: float, *, cooldown: bool, planned_steps: float,
+            own: bool = False, sources: Mapping[int, tuple[str, int]] | None = None,
+            hypers: Mapping[int, Mapping[str, Any]] | None = None, keep: bool | None = None,
+            recovers: bool = False) -> None:
+    """Brings trials to a share of their length, scores them there and tells the study.
+
+    Args:
+      stage: its name, the first part of its packs' names.
+      numbers: the trials; those that have diverged before are left where they are.
+      share: of a trial's length, 1 is its end.
+      cooldown: whether a fork that cools down is scored, below the end.
+      planned_steps: updates that the rest of the study will make, for the choice of a method.
+      own: whether each trial reads batches of its own.
+      sources: states to start from, where not each trial's newest (population-based training).
+      hypers: values in place of a trial's own (population-based training).
+      keep: whether the states may be needed again; None is below the end alone.
+      recovers: whether a trial that diverges will go on all the same, from another's state.
+    """
+    groups = collections.defaultdict(list)
+    for number in sorted(numbers):
+      if number not in self.gone:
+        groups[self.job(number).structure, self.step[number]].append(number)
+    packs = []
+    for index, members in enumerate(groups.values()):
+      packs += self._packs(f'{stage}-{index}', members, share, cooldown, planned_steps, own, sources, hypers, keep)
+    for pack, result in self.runner(self, packs):
+      self._tell(stage, pack, result, recovers)
+    for pack in packs:  # in order, whatever the order they were done in
+      for i, number in enumerate(pack.trials):
+        self.place[number], self.step[number] = (pack.name, i), pack.last_step
+
+  def _packs(self, name: str, members: list[int], share: float, cooldown: bool, planned_steps: float, own: bool,
+             sources: Mapping | None, hypers: Mapping | None, keep: bool | None) -> list[Pack]:
+    jobs = [self.job(n) for n in members]
+    choice = self.choices.of(jobs, own, planned_steps)
+    n_devices = len(devices_for(choice.method)) or 1
+    last = max(1, round(share * jobs[0].steps))
+    fork = max(1, round(self.sweep.cooldown_fraction * last)) if cooldown and share < 1 else 0
+    packs, start = [], 0
+    for index, (n, width) in enumerate(widths(len(members), choice, n_devices)):
+      trials = tuple(members[start: start + n])
+      start += n
+      pack = Pack(
+          name=f'{name}-{index}', trials=trials, width=width, method=choice.method, own_data=own,
+          sources=tuple((sources or self.place).get(t) for t in trials), first_step=self.step[trials[0]],
+          last_step=last, cooldown_steps=fork, final=share >= 1, keep=share < 1 if keep is None else keep)
+      overrides = [{**self.trials[t].overrides, **(hypers or {}).get(t, {})} for t in trials]
+      self.states.describe(pack, overrides)
+      packs.append(pack)
+    return packs
+
+  # --- what a pack found ----------------------------------------------------------------------------------------------
+
+  def _tell(self, stage: str, pack: Pack, result: PackResult, recovers: bool) -> None:
+    """Tells the study what a pack found of its members, where it does not know it from an earlier process."""
+    self.states.put(pack.name, result.states)
+    updated = []
+    for i, number in enumerate(pack.trials):
+      if stage not in self.trials[number].about.get('stages', ()):
+        updated.append(self._told(stage, pack, result, i, recovers))
+    if updated:
+      self.update(updated)
+    for number in pack.trials:
+      trial = self.trials[number]
+      if stage in trial.about.get('diverged_in', ()):
+        self.gone.add(number)
+      self.seen[number][pack.last_step] = tuple(trial.about['values'][stage])
+    self.show.trials(self.trials.values())
+
+  def _told(self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool) -> Trial:
+    """A member's trial after a pack."""
+    trial, job = self.trials[pack.trials[i]], self.job(pack.trials[i])
+    metrics, broken_at = result.metrics[i], result.broken_at[i]
+    if broken_at is None and pack.final:
+      broken_at = self._diverged_softly(pack, trial)
+    values = self.objectives(metrics, job)
+    diverged = broken_at is not None or not all(math.isfinite(v) for v in values)
+    if diverged:
+      values = tuple(self.task.bad(name, job) for name in self.sweep.objective)
+    trained = min(pack.last_step, broken_at or pack.last_step)
+    about = {**trial.about, **self._about(stage, pack, result, trial, job, trained), 'metrics': metrics}
+    about['values'] = {**trial.about.get('values', {}), stage: list(values)}
+    if diverged:
+      about |= {'diverged_at': broken_at or trained, 'diverged_in': [*trial.about.get('diverged_in', ()), stage]}
+    status = 'diverged' if diverged and not recovers else 'complete' if pack.final else 'running'
+    ended = status != 'running'
+    return dataclasses.replace(trial, status=status, scores={**trial.scores, pack.last_step: values[0]},
+                               values=values if ended else None, about=about)
+
+  def _about(self, stage: str, pack: Pack, result: PackResult, trial: Trial, job: Job, trained: int) -> dict[str, Any]:
+    """What a trial has cost so far, and where."""
+    before = trial.about
+    forked = before.get('cooldown_steps', 0) + pack.cooldown_steps
+    return {
+        'stages': [*before.get('stages', ()), stage], 'packs': [*before.get('packs', ()), pack.name], 'pack': pack.name,
+        'steps': trained, 'cooldown_steps': forked, 'tokens': (trained + forked) * job.tokens_per_step,
+        'flops': (trained + forked) * job.flops_per_step,
+        'seconds': round(before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3),
+    }
+
+  def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
+    """The objectives' values of a member."""
+    known = lambda name: metrics.get(name, job.facts.get(name))
+    return tuple(float(known(n)) if known(n) is not None else self.choices.value(n, job) for n in self.sweep.objective)
+
+  def _diverged_softly(self, pack: Pack, trial: Trial) -> int | None:
+    """The step from which a whole run's smoothed loss stayed above its first, or None."""
+    steps, losses = self.curve(trial, pack)
+    if not len(losses):
+      return None
+    at = diverged_at(losses, half_life=max(20 / self.task.log_every, 1))
+    return None if at is None else int(steps[at])
+
+  def curve(self, trial: Trial, newest: Pack | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A trial's logged steps and training losses, from the curves of its packs."""
+    packs = [*trial.about.get('packs', ()), *([newest.name] if newest else [])]
+    steps, losses = [], []
+    for name in dict.fromkeys(packs):
+      table = curves.read(self.workdir / 'curves' / f'{name}.parquet')
+      trials, loss = np.asarray(table['trial']), table[self.task.loss].to_numpy(zero_copy_only=False)
+      mine = (trials == trial.number) & ~np.isnan(loss)
+      steps.append(np.asarray(table['step'])[mine])
+      losses.append(loss[mine])
+    return (np.concatenate(steps), np.concatenate(losses)) if steps else (np.array([]), np.array([]))

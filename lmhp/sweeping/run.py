@@ -1,0 +1,159 @@
+"""A study from its first trial to its result, or from where an earlier process left it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import Any, Mapping
+
+from lmhp.hypers import ConfigError
+from lmhp.sweeping import display, outcome, pbt_search, plan as plans, space as spaces
+from lmhp.sweeping.choices import Choices
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.confirm import confirm
+from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.packs import Stopped
+from lmhp.sweeping.runners import RUNNERS
+from lmhp.sweeping.search import Search
+from lmhp.sweeping.study import Study
+from lmhp.training.history import local_or_remote
+from lmhp.training.signals import stop_on_signals
+
+# What may change when a study is run again; the rest would make its trials incomparable.
+EXTENDS = ('space', 'trials', 'tokens', 'flops', 'seconds', 'seeds', 'batch', 'confirm_best', 'confirm_seeds', 'pack',
+           'max_width')
+
+
+class StudyRun:
+  """A sweep in its directory.
+
+  Args:
+    task: what is run.
+    sweep: what is asked for.
+    workdir: the study's directory.
+    card: what the study shall know of where it comes from: `task`, `data_sha256`, `git`, `versions`, ...
+    engine: 'local' or 'ray'.
+    storage: Optuna storage as a URL; None is a journal in the directory.
+    mode: how progress is shown.
+    address: of the Ray cluster; None starts or finds one here.
+  """
+
+  def __init__(self, task: Any, sweep: SweepConfig, workdir: Any, card: Mapping[str, Any], engine: str = 'local',
+               storage: str | None = None, mode: str = 'auto', address: str | None = None):
+    if engine not in RUNNERS:
+      raise ConfigError(f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}')
+    self.task, self.sweep, self.workdir, self.storage, self.mode = task, sweep, local_or_remote(workdir), storage, mode
+    self.space = spaces.as_space(sweep.space)
+    self.card = {**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)}
+    self.runner, self.address = RUNNERS[engine], address
+
+  def go(self) -> outcome.StudyResult:
+    """Runs the study to its end, or until a signal."""
+    began = time.perf_counter()
+    with (Study.open(self.workdir, storage=self.storage, space=self.space, directions=self.sweep.directions,
+                     card=self.card) as study,
+          stop_on_signals() as stop, display.progress(self.sweep, self.workdir.name, self.mode) as show):
+      changes = self._extend(study)
+      for words in changes:
+        show.message(words)
+      choices = Choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
+      plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices))
+      engine = Engine(self.task, self.sweep, study, self.workdir, choices, self.runner(self.address), lambda: bool(stop),
+                      show)
+      show.plan(plan, engine.trials.values())
+      confirmed, correlations = [], {}
+      try:
+        correlations = self._search(engine, plan)
+        confirmed = confirm(engine, self.sweep, plan.steps) if self.sweep.search != 'pbt' else []
+      except Stopped:
+        study.flush()
+        show.message('stopped; the same command goes on from there')
+        return self._outcome(study, {}, [], stop.signal)
+      seconds = study.card.get('seconds', 0.0) + time.perf_counter() - began
+      found = outcome.result(study.trials, self.sweep, confirmed, held_equal_words(self.sweep, self.task), correlations,
+                             round(seconds, 1))
+      study.set_card({**study.card, 'seconds': seconds})
+      self._write(found)
+    return self._outcome(study, found, confirmed)
+
+  def _search(self, engine: Engine, plan: plans.Plan) -> dict[int, float]:
+    """Every trial of the search; the rank correlations of its rungs with the end."""
+    if self.sweep.search == 'pbt':
+      pbt_search.PopulationBasedTraining(engine, self.sweep, self.space).go()
+      return {}
+    search = Search(engine, self.sweep, self.space, plan)
+    search.go()
+    return search.correlations
+
+  def _step_seconds(self, choices: Choices) -> float | None:
+    """Seconds of a member's update, measured and written down, where the budget is wall time."""
+    if self.sweep.seconds is None:
+      return None
+    job = self.task.job({})
+    choice = choices.of([job] * (self.sweep.max_width or 8), self.sweep.data_order == 'own', float('inf'))
+    return min(choice.member_step_seconds.values())
+
+  def _extend(self, study: Study) -> list[str]:
+    """Compares with what the study was begun with; takes over what may change, and says what did.
+
+    Raises:
+      ConfigError: where trials would not compare with those that are there.
+    """
+    then, now, words = study.card, self.card, []
+    for key, value in now['sweep'].items():
+      if then['sweep'].get(key) != value and key not in EXTENDS:
+        raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has {then["sweep"].get(key)!r}; '
+                          'use its sweep, or another workdir')
+    if then.get('task') != now.get('task'):
+      raise ConfigError(f'{_first_difference(then.get("task"), now.get("task"))}, but the study in {self.workdir} has '
+                        'another base config; use that, or another workdir')
+    if then.get('data_sha256') != now.get('data_sha256'):
+      raise ConfigError(f'data.path: its text changed since the study in {self.workdir} began; use another workdir')
+    for key in ('git', 'versions', 'device'):
+      if then.get(key) != now.get(key):
+        words.append(f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}')
+    if then['sweep'] != now['sweep'] or then['space'] != now['space']:
+      words.append('this study is extended: its old trials stay as they are')
+    changes = [*then.get('changes', []), *words]
+    study.set_card({**then, 'sweep': now['sweep'], 'space': now['space'], 'changes': changes})
+    return words
+
+  def _write(self, found: Mapping[str, Any]) -> None:
+    outcome.save(self.workdir, found)
+    if found['best_trial'] is not None and hasattr(self.task, 'config'):
+      text = '\n'.join(outcome.words(found, self.task.base_values(), self.sweep.objective[0]))
+      outcome.best_file(self.workdir, self.task.config_tree(), found['best_overrides'],
+                        f'The winner of the study in {self.workdir}.\n\n{text}')
+
+  def _outcome(self, study: Study, found: Mapping[str, Any], confirmed: Any, signal: int | None = None) -> Any:
+    best = found.get('best_overrides', {})
+    return outcome.StudyResult(str(self.workdir), tuple(study.trials), best, found, tuple(confirmed), signal)
+
+
+def sweep_json(sweep: SweepConfig) -> dict[str, Any]:
+  """The sweep's keys, the space apart, as JSON has them."""
+  fields = {f.name: getattr(sweep, f.name) for f in dataclasses.fields(sweep) if f.name != 'space'}
+  return json.loads(json.dumps(fields))
+
+
+def held_equal_words(sweep: SweepConfig, task: Any) -> str:
+  """What all trials had the same amount of, in words."""
+  if sweep.held_equal == 'nothing':
+    return 'trials differ in length'
+  job = task.job({})
+  tokens = job.steps * job.tokens_per_step
+  if sweep.held_equal is None:
+    return f'steps, tokens and FLOPs equal: {job.steps:,} steps of {job.tokens_per_step:,} tokens each'
+  amount = {'steps': f'{job.steps:,}', 'tokens': f'{tokens:,}', 'flops': f'{job.flops_per_step * job.steps:.3g}',
+            'seconds': 'as the base config takes'}[sweep.held_equal]
+  return f'{sweep.held_equal} equal: {amount}'
+
+
+def _first_difference(then: Any, now: Any, path: str = '') -> str:
+  """Where two nested dicts differ first, in words."""
+  if isinstance(then, dict) and isinstance(now, dict):
+    for key in {**then, **now}:
+      if then.get(key) != now.get(key):
+        return _first_difference(then.get(key), now.get(key), f'{path}.{key}' if path else key)
+  return f'{path or "value"}: {now!r} now, {then!r} then'

@@ -1,0 +1,96 @@
+"""Members' states between packs: in memory, else from a pack's checkpoint, else made again by running the pack."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from typing import Any, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from lmhp.sweeping.packs import Pack, PackRun
+from lmhp.sweeping.task import Task
+from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.history import write_json
+from lmhp.training.population import Population
+
+KEPT_BYTES = 2 << 30
+"""States up to this size stay in memory."""
+
+
+class States:
+  """Where packs find the states that they start from.
+
+  Args:
+    task: what is run.
+    workdir: the study's directory.
+  """
+
+  def __init__(self, task: Task, workdir: Any):
+    self.task, self.workdir = task, workdir
+    self._kept: collections.OrderedDict[str, tuple[Any, ...]] = collections.OrderedDict()
+
+  def describe(self, pack: Pack, overrides: Sequence[Mapping[str, Any]]) -> None:
+    """Writes down what a pack is, so that any process can run it, now or again."""
+    path = self.workdir / 'packs' / pack.name / 'pack.json'
+    if not path.exists():
+      write_json(path, {'pack': dataclasses.asdict(pack), 'overrides': list(overrides)})
+
+  def run(self, name: str, again: bool = False, **options: Any) -> PackRun:
+    """A pack by its name, ready to run; `options` are those of `PackRun`."""
+    found = json.loads((self.workdir / 'packs' / name / 'pack.json').read_text())
+    fields = found['pack']
+    fields['sources'] = tuple(tuple(s) if s else None for s in fields['sources'])
+    pack = Pack(**{**fields, 'trials': tuple(fields['trials'])})
+    jobs = [self.task.job(o) for o in found['overrides']]
+    return PackRun(self.task, pack, jobs, self.workdir, lambda population: self.start(pack, population), **options)
+
+  def start(self, pack: Pack, population: Population) -> Any:
+    """The first state of a pack's members."""
+    init = population.member.solo('init')
+    members = [init(h) if source is None else self.of(source) for h, source in zip(population.hypers, pack.sources)]
+    return population.join(members + [members[-1]] * (pack.width - len(members)))
+
+  def put(self, name: str, states: tuple[Any, ...] | None) -> None:
+    """Keeps the states that a pack left."""
+    if states is None:
+      return
+    self._kept[name] = states
+    self._kept.move_to_end(name)
+    while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
+      self._kept.popitem(last=False)
+
+  def of(self, source: tuple[str, int]) -> Any:
+    """A member's state at the end of a pack: of the pack's name, the member's place."""
+    name, place = source
+    if name not in self._kept:
+      self.put(name, self._saved(name) or self.run(name).run(again=True).states)
+    return self._kept[name][place]
+
+  def _saved(self, name: str) -> tuple[Any, ...] | None:
+    """The states of a pack from its last checkpoint, None where that was not saved."""
+    run = self.run(name)
+    with Checkpoints(run.directory / 'checkpoints') as checkpoints:
+      if checkpoints.latest() != run.pack.last_step:
+        return None
+      one = jax.eval_shape(run.population.member.solo('init'), run.jobs[0].hypers)
+      abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct((run.pack.width, *x.shape), x.dtype), one)
+      stacked, _ = checkpoints.restore(run.pack.last_step, abstract)
+    host = jax.device_get(stacked)
+    return tuple(jax.tree.map(lambda x: x[i], host) for i in range(len(run.pack.trials)))
+
+  def drop(self, names: Sequence[str]) -> None:
+    """Forgets states that no pack will start from any more, on the disk too."""
+    for name in names:
+      self._kept.pop(name, None)
+      checkpoints = self.workdir / 'packs' / name / 'checkpoints'
+      if checkpoints.exists():
+        checkpoints.rmtree(missing_ok=True)
+
+
+def _bytes(states: tuple[Any, ...]) -> int:
+  return sum(x.nbytes for state in states for x in jax.tree.leaves(state) if isinstance(x, np.ndarray))
+
+
