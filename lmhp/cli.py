@@ -1,4 +1,4 @@
-"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp generate`.
+"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp generate`, `lmhp dashboard`.
 
 A mistake of the user's is one line on stderr and exit status 2. Nothing but Python's own is imported before a verb
 needs it, so that help comes at once, and Ctrl-C too.
@@ -20,9 +20,12 @@ USAGE = """lmhp: a laboratory for language-model hyperparameters
 
   lmhp count TARGET...      parameters by kind, FLOPs, memory, time and cost, before the model exists
   lmhp train --config=FILE  train one model from an experiment file, or go on where it was stopped
+  lmhp sweep --config=FILE  search its hyperparameters, many trials in one program, or go on where it was stopped
   lmhp generate WORKDIR     continue a text with a trained model
+  lmhp dashboard WORKDIR    look at a sweep in a browser
 
-`lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config."""
+`lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config, `lmhp sweep
+--help_config` those of a sweep."""
 
 MISTAKE = 2
 """Exit status after a mistake of the user's."""
@@ -135,10 +138,11 @@ def _count(arguments: list[str]) -> int:
 
 
 def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-  """Takes `--config.a.b=value`, `--config.a.b value` and `--noconfig.a.b` out of a command line.
+  """Takes `--config.a.b=value`, `--config.a.b value` and `--noconfig.a.b` out of a command line, and `--sweep.a=value`.
 
   Returns:
-    The other arguments, and {dotted path: text of the value, or a bool where none was given}.
+    The other arguments, and {dotted path: text of the value, or a bool where none was given}; those of a sweep keep
+    `sweep.` in front.
 
   >>> config_overrides(['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated'])
   (['--workdir=x'], {'train.steps': '5', 'model.gated': False})
@@ -150,7 +154,7 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     name, equals, value = word.lstrip('-').partition('=')
     if word.startswith('-') and name.startswith('noconfig.') and not equals:
       overrides[name.removeprefix('noconfig.')] = False
-    elif word.startswith('-') and name.startswith('config.'):
+    elif word.startswith('-') and name.startswith(('config.', 'sweep.')):
       if not equals and waiting and not waiting[0].startswith('--'):
         value, equals = waiting.pop(0), '='
       overrides[name.removeprefix('config.')] = value if equals else True
@@ -162,30 +166,50 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
 def _train(arguments: list[str]) -> int:
   from absl import flags
 
-  from lmhp.hypers import ConfigError
-
   arguments, overrides = config_overrides(arguments)
   fv = flags.FlagValues()
+  _define_run(fv, 'the run')
+  if not _ready(fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]'):
+    return 0
+  if fv.help_config:
+    from lmhp.help import help_text
+
+    print(help_text())
+    return 0
+  return _train_with(fv, overrides)
+
+
+def _define_run(fv: flags.FlagValues, what: str) -> None:
+  """The flags that training and sweeping share."""
+  from absl import flags
+
   flags.DEFINE_string('config', None, 'experiment file with get_config(); all defaults where not given', flag_values=fv)
-  flags.DEFINE_string('workdir', None, 'the run\'s directory; runs/NAME of the experiment file where not given',
+  flags.DEFINE_string('workdir', None, f'directory of {what}; runs/NAME of the experiment file where not given',
                       flag_values=fv)
   flags.DEFINE_enum('display', 'auto', ['auto', 'terminal', 'plain', 'notebook', 'none'], 'how progress is shown',
                     flag_values=fv)
-  flags.DEFINE_bool('help_config', False, 'list every key of a config', flag_values=fv)
-  rest = _parse(fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]')
+  flags.DEFINE_bool('help_config', False, 'list every key', flag_values=fv)
+
+
+def _ready(fv: flags.FlagValues, arguments: list[str], usage: str) -> bool:
+  """Parses the flags of a run; False where help was asked for, and given."""
+  from lmhp.hypers import ConfigError
+
+  rest = _parse(fv, arguments, usage)
   if rest is None:
-    return 0
+    return False
   if rest:
     raise ConfigError(f'{rest[0]}: got a word without a flag; an experiment file is given as --config={rest[0]}')
   for flag in ('config', 'workdir'):
     if fv[flag].value == '':
       raise ConfigError(f"--{flag}: got '', expected a path")
-  if fv.help_config:
-    from lmhp.config import help_text
+  return True
 
-    print(help_text())
-    return 0
-  return _train_with(fv, overrides)
+
+def _workdir(fv: flags.FlagValues, suffix: str = '') -> str:
+  """The directory that was given, or one of the experiment file's name."""
+  name = os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0] if fv.config else 'default'
+  return os.path.join('runs', name + suffix) if fv.workdir is None else fv.workdir
 
 
 def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
@@ -193,14 +217,79 @@ def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   from lmhp.config import default_config
   from lmhp.training.display import summary
 
-  name = os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0] if fv.config else 'default'
-  workdir = os.path.join('runs', name) if fv.workdir is None else fv.workdir
+  workdir = _workdir(fv)
   config = default_config() if fv.config is None else fv.config
   result = api.train(config, workdir=workdir, overrides=overrides, display=fv.display)
   if not result.complete:
     return 128 + result.signal
   if fv.display != 'none':
     print(summary(result.result, result.result['parameters_by_kind'], workdir))
+  return 0
+
+
+# --- sweep ----------------------------------------------------------------------------------------------------------
+
+
+def _sweep(arguments: list[str]) -> int:
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
+  arguments, overrides = config_overrides(arguments)
+  fv = flags.FlagValues()
+  _define_run(fv, 'the study')
+  flags.DEFINE_enum('engine', 'local', ['local', 'ray'], 'who runs the packs: this process, or a Ray cluster',
+                    flag_values=fv)
+  flags.DEFINE_string('address', None, 'of the Ray cluster; one is started here where not given', flag_values=fv)
+  flags.DEFINE_string('storage', None, 'Optuna storage as a URL, as postgresql+psycopg://...; a journal in the workdir '
+                      'where not given', flag_values=fv)
+  flags.DEFINE_bool('dry_run', False, 'say what it would take, and spend nothing', flag_values=fv)
+  if not _ready(fv, arguments, 'lmhp sweep --config=FILE [--config.KEY=VALUE ...] [--sweep.KEY=VALUE ...] '
+                '[--workdir=DIR]'):
+    return 0
+  if fv.help_config:
+    from lmhp.help import help_of
+    from lmhp.sweeping.config import SweepConfig
+
+    print('\n'.join(help_of('sweep', SweepConfig)))
+    return 0
+  if fv.config is None:
+    raise ConfigError('--config: got none, expected an experiment file with get_config() and get_sweep()')
+  return _sweep_with(fv, overrides)
+
+
+def _sweep_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
+  from lmhp import api
+  from lmhp.sweeping import words
+
+  if fv.dry_run:
+    print(words.of_plan(api.plan_sweep(fv.config, overrides=overrides)))
+    return 0
+  workdir = _workdir(fv, '_sweep')
+  result = api.sweep(fv.config, workdir=workdir, overrides=overrides, engine=fv.engine, storage=fv.storage,
+                     address=fv.address, display=fv.display)
+  if not result.complete:
+    return 128 + result.signal
+  if fv.display != 'none':
+    print(words.of_result(result))
+  return 0
+
+
+def _dashboard(arguments: list[str]) -> int:
+  from absl import flags
+
+  from lmhp.hypers import ConfigError
+
+  fv = flags.FlagValues()
+  flags.DEFINE_integer('port', 8080, 'where the browser finds it', 1, 65535, flag_values=fv)
+  workdirs = _parse(fv, arguments, 'lmhp dashboard WORKDIR [--port=N]')
+  if workdirs is None:
+    return 0
+  if len(workdirs) != 1:
+    raise ConfigError(f'dashboard: got {len(workdirs)} directories, expected one study\'s')
+  from lmhp.sweeping.dashboard import open_dashboard
+
+  open_dashboard(workdirs[0], port=fv.port)
   return 0
 
 
@@ -231,4 +320,5 @@ def _generate(arguments: list[str]) -> int:
   return 0
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {'count': _count, 'train': _train, 'generate': _generate}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    'count': _count, 'train': _train, 'sweep': _sweep, 'generate': _generate, 'dashboard': _dashboard}

@@ -271,30 +271,3 @@ def differences(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
   """Dotted paths whose values differ, with both values."""
   flat_a, flat_b = flatten(a), flatten(b)
   return {path: (flat_a[path], flat_b[path]) for path in flat_a if flat_a[path] != flat_b[path]}
-
-
-def help_text() -> str:
-  """Every key: static or traced, unit, bounds, default, what it does, source."""
-  lines = []
-  for name, cls in SECTIONS.items():
-    lines.append(f'\n{name}: {(cls.__doc__ or "").strip().splitlines()[0]}')
-    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
-    for key, d in declared(cls).items():
-      facts = ['traced' if d.traced else 'static', f'default {_shown(defaults[key])}']
-      facts += [d.unit] if d.unit else []
-      facts += ['one of ' + ' '.join(map(str, d.choices))] if d.choices else []
-      facts += [_bounds(d)] if _bounds(d) else []
-      facts += ['also called ' + ', '.join(d.aliases)] if d.aliases else []
-      facts += [d.source] if d.source else []
-      lines.append(f'  {name}.{key}: {d.doc}\n      {"; ".join(facts)}')
-  return '\n'.join(lines)
-
-
-def _bounds(d: Any) -> str:
-  low = '' if d.low is None else f'{"above" if d.open_low else "at least"} {d.low}'
-  high = '' if d.high is None else f'{"below" if d.open_high else "at most"} {d.high}'
-  return ' and '.join(x for x in (low, high) if x)
-
-
-def _shown(value: Any) -> str:
-  return ','.join(map(str, value)) or '()' if isinstance(value, tuple) else str(value)

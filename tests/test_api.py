@@ -3,14 +3,12 @@
 import json
 import math
 import pathlib
-import sys
 
 import jax
 from ml_collections import FrozenConfigDict
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp

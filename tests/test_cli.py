@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from small_runs import rows, small, text, words  # noqa: F401
 
 import lmhp

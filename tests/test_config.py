@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import lmhp
-from lmhp import config as config_lib
+from lmhp import config as config_lib, help as help_lib
 from lmhp.config import HINTS, KEYS, SECTIONS, complete, from_json, override, parse, resolve, to_config_dict, to_json
 from lmhp.experiment import load
 from lmhp.hypers import ConfigError, flatten
@@ -289,6 +289,6 @@ def test_the_experiments_resolve(file):
 
 
 def test_help_names_every_key_once():
-  lines = config_lib.help_text().splitlines()
+  lines = help_lib.help_text().splitlines()
   keys = [line.split(':')[0].strip() for line in lines if line.startswith('  ') and line[2] != ' ']
   assert keys == list(KEYS)

@@ -8,15 +8,12 @@ import itertools
 import json
 import math
 import os
-import pathlib
 import re
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from small_runs import small, text  # noqa: F401
 
 import lmhp

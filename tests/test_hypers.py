@@ -94,6 +94,13 @@ def test_a_wrong_value_is_one_line_that_names_the_path(field, given, message):
   assert str(error.value).startswith(f'soup.{field}: got ') and '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize('field', ['salt', 'clip', 'maybe', 'weights', 'bowls', 'turns', 'depth', 'sizes'])
+@pytest.mark.parametrize('given', [10**400, -10**400, 10**5000], ids=['large', 'negative', 'too long to write'])
+def test_an_int_that_no_float_holds_is_a_wrong_value(field, given):
+  with pytest.raises(ConfigError, match=rf'^soup\.{field}: got .+, expected a number of size at most 1\.8e\+308$'):
+    Soup(**{field: given})
+
+
 def test_suggest():
   assert suggest('lerning_rate', ['learning_rate', 'steps']) == "; did you mean 'learning_rate'?"
   assert suggest('xyz', ['learning_rate']) == '' == suggest('x', [])

@@ -14,8 +14,8 @@ PACKAGE = ROOT / 'lmhp'
 # From the ground up. A module is of the first floor whose names it starts with; of one floor's rooms none imports
 # another.
 FLOORS = (
-    ('lmhp.hypers', 'lmhp.statistics', 'lmhp.counting.leaves', 'lmhp.optim.schedules', 'lmhp.training.loss',
-     'lmhp.training.history', 'lmhp.sweeping.space', 'lmhp.sweeping.designs'),
+    ('lmhp.errors', 'lmhp.hypers', 'lmhp.statistics', 'lmhp.counting.leaves', 'lmhp.optim.schedules',
+     'lmhp.training.loss', 'lmhp.training.history', 'lmhp.sweeping.space', 'lmhp.sweeping.designs'),
     ('lmhp.model', 'lmhp.data'),
     ('lmhp.counting', 'lmhp.hub'),
     ('lmhp.optim',),
@@ -28,7 +28,7 @@ FLOORS = (
     ('lmhp.cli',),
     ('lmhp.__main__',),
 )
-GROUND = {'lmhp.hypers'}  # what the ground floor may import of itself
+GROUND = {'lmhp.errors', 'lmhp.hypers'}  # what the ground floor may import of itself
 
 # Who may import a library; all others may not.
 WALLS = {
@@ -45,9 +45,9 @@ WALLS = {
     'tokenizers': ('lmhp.data.tokenizer',),
     'rich': ('lmhp.training.display', 'lmhp.counting.table'),
 }
-NO_JAX = ('lmhp', 'lmhp.__main__', 'lmhp.cli', 'lmhp.hypers', 'lmhp.statistics', 'lmhp.training.history',
-          'lmhp.sweeping.space', 'lmhp.sweeping.designs', 'lmhp.model.config', 'lmhp.data.config',
-          'lmhp.hub.config_json', 'lmhp.counting.leaves')
+NO_JAX = ('lmhp', 'lmhp.__main__', 'lmhp.cli', 'lmhp.errors', 'lmhp.hypers', 'lmhp.statistics',
+          'lmhp.training.history', 'lmhp.sweeping.space', 'lmhp.sweeping.designs', 'lmhp.model.config',
+          'lmhp.data.config', 'lmhp.hub.config_json', 'lmhp.counting.leaves')
 
 
 def name_of(path):

@@ -26,6 +26,7 @@ class StudyResult:
     result: what `result.json` holds.
     confirmed: the best points and the base config on new seeds; empty where that was not asked for.
     signal: what interrupted the study; the same call goes on from there. None where it is complete.
+    base: the base config's values by dotted path.
   """
 
   workdir: str
@@ -34,6 +35,7 @@ class StudyResult:
   result: Mapping[str, Any]
   confirmed: tuple[Confirmed, ...] = ()
   signal: int | None = None
+  base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def complete(self) -> bool:
@@ -105,33 +107,3 @@ def _literal(value: Any) -> str:
 def save(workdir: Any, found: Mapping[str, Any]) -> None:
   """Writes `result.json`."""
   write_json(local_or_remote(workdir) / 'result.json', found)
-
-
-def words(found: Mapping[str, Any], base: Mapping[str, Any], name: str) -> list[str]:
-  """What was found, in a few lines.
-
-  Args:
-    found: what `result` gave.
-    base: the base config's values by dotted path.
-    name: of the objective.
-  """
-  lines = []
-  if found['best_trial'] is None:
-    return ['no trial came to its end']
-  changed = {p: v for p, v in found['best_overrides'].items() if not p.endswith('.seed')}
-  width = max(map(len, changed), default=0)
-  lines.append(f'best of {sum(found["trials"].values())} trials: {name} {found["best_value"]:.4f} '
-               f'(trial {found["best_trial"]}); {found["held_equal"]}')
-  lines += [f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})' for path, value in changed.items()]
-  for one in found['confirmed'][:-1]:
-    low, high = one['difference_interval']
-    verdict = 'better' if high < 0 else 'worse' if low > 0 else 'not told apart'
-    lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f} against {found["confirmed"][-1]["mean"]:.4f} of '
-                 f'the base config: {one["difference"]:+.4f} [{low:+.4f}, {high:+.4f}] at 95%, {verdict}')
-  if not math.isnan(found['noise']):
-    lines.append(f'noise between seeds of one config: {found["noise"]:.4f}')
-  return lines
-
-
-def _short(value: Any) -> str:
-  return f'{value:.4g}' if isinstance(value, float) else str(value)

@@ -6,13 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
-from ml_collections import ConfigDict
 
 from lmhp import config as config_lib
 from lmhp.hypers import ConfigError, flatten, wrong
 from lmhp.sweeping import designs, halving, ladder, space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.task import LanguageModel
+from lmhp.sweeping.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
 
 MEAN_OVER_POINTS = 16
@@ -38,7 +37,7 @@ class Plan:
   steps: float
 
 
-def language_model(config: ConfigDict, sweep: SweepConfig, dtype: str | None = None) -> LanguageModel:
+def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) -> LanguageModel:
   """The task of a sweep of lmhp's trainer, once everything that can be checked is.
 
   Raises:

@@ -8,7 +8,7 @@ import time
 from typing import Any, Mapping
 
 from lmhp.hypers import ConfigError
-from lmhp.sweeping import display, outcome, pbt_search, plan as plans, space as spaces
+from lmhp.sweeping import display, outcome, pbt_search, plan as plans, space as spaces, words
 from lmhp.sweeping.choices import Choices
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirm import confirm
@@ -55,8 +55,8 @@ class StudyRun:
                      card=self.card) as study,
           stop_on_signals() as stop, display.progress(self.sweep, self.workdir.name, self.mode) as show):
       changes = self._extend(study)
-      for words in changes:
-        show.message(words)
+      for change in changes:
+        show.message(change)
       choices = Choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
       plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices))
       engine = Engine(self.task, self.sweep, study, self.workdir, choices, self.runner(self.address), lambda: bool(stop),
@@ -100,7 +100,7 @@ class StudyRun:
     Raises:
       ConfigError: where trials would not compare with those that are there.
     """
-    then, now, words = study.card, self.card, []
+    then, now, changed = study.card, self.card, []
     for key, value in now['sweep'].items():
       if then['sweep'].get(key) != value and key not in EXTENDS:
         raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has {then["sweep"].get(key)!r}; '
@@ -112,23 +112,24 @@ class StudyRun:
       raise ConfigError(f'data.path: its text changed since the study in {self.workdir} began; use another workdir')
     for key in ('git', 'versions', 'device'):
       if then.get(key) != now.get(key):
-        words.append(f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}')
+        changed.append(f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}')
     if then['sweep'] != now['sweep'] or then['space'] != now['space']:
-      words.append('this study is extended: its old trials stay as they are')
-    changes = [*then.get('changes', []), *words]
+      changed.append('this study is extended: its old trials stay as they are')
+    changes = [*then.get('changes', []), *changed]
     study.set_card({**then, 'sweep': now['sweep'], 'space': now['space'], 'changes': changes})
-    return words
+    return changed
 
   def _write(self, found: Mapping[str, Any]) -> None:
     outcome.save(self.workdir, found)
     if found['best_trial'] is not None and hasattr(self.task, 'config'):
-      text = '\n'.join(outcome.words(found, self.task.base_values(), self.sweep.objective[0]))
+      text = '\n'.join(words.of_study(found, self.task.base_values(), self.sweep.objective[0]))
       outcome.best_file(self.workdir, self.task.config_tree(), found['best_overrides'],
                         f'The winner of the study in {self.workdir}.\n\n{text}')
 
   def _outcome(self, study: Study, found: Mapping[str, Any], confirmed: Any, signal: int | None = None) -> Any:
     best = found.get('best_overrides', {})
-    return outcome.StudyResult(str(self.workdir), tuple(study.trials), best, found, tuple(confirmed), signal)
+    return outcome.StudyResult(str(self.workdir), tuple(study.trials), best, found, tuple(confirmed), signal,
+                               self.task.base_values())
 
 
 def sweep_json(sweep: SweepConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from lmhp.counting.flops import flops_per_token, traced_flops
 from lmhp.model.attention import pairs
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import preset
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 
 B = 3
 

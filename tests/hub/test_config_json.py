@@ -2,14 +2,11 @@
 
 import copy
 import json
-import pathlib
 import random
-import sys
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the oracle and its data
 from counts_oracle import transformers_config, transformers_counts
 from published_configs import PUBLISHED, TOTALS
 

@@ -1,12 +1,9 @@
 """Presets against the totals that others published, and against the config.json beside the weights."""
 
 import dataclasses
-import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the data that the hub's tests share
 from published_configs import PUBLISHED, TOTALS
 
 from lmhp.counting.parameters import count

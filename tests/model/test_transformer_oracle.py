@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 
 pytestmark = pytest.mark.oracle
 

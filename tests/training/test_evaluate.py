@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmhp.data.batches import Batch
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 from lmhp.training.evaluate import evaluate, make_score
 
 V, L = 31, 5

@@ -3,12 +3,10 @@
 import os
 import pathlib
 import signal
-import sys
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp

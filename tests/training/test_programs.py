@@ -3,15 +3,12 @@
 import dataclasses
 import gc
 import itertools
-import pathlib
-import sys
 import weakref
 
 import jax
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from small_runs import bits, small, text  # noqa: F401
 
 from lmhp import config as config_lib

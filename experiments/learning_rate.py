@@ -1,0 +1,48 @@
+"""Which learning rate, weight decay and schedule suit a small language model?
+
+Question: what is the best of 27 settings, is it better than the usual ones, and by how much?
+Data: the docstrings of Python and of lmhp's own dependencies, read as bytes; nothing is downloaded.
+Held equal: steps, tokens and FLOPs, 600 updates of 2,048 tokens.
+How: 27 quasi-random points; rungs at 1/27, 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
+four trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
+config are then trained on eight new seeds.
+Expected: three minutes on two CPU cores.
+
+  lmhp sweep --config=experiments/learning_rate.py
+"""
+
+import lmhp
+
+
+def get_config():
+  config = lmhp.default_config()
+
+  config.data.path = ('docstrings',)
+  config.data.tokenizer = 'byte'
+
+  config.model.max_seq_len = 128
+  config.model.n_layers = 2
+  config.model.n_heads = 2
+  config.model.d_model = 64
+
+  config.train.batch_size = 16
+  config.train.steps = 600
+  config.evaluate.final_sequences = 1024
+
+  config.optimizer.learning_rate = 1e-3
+  config.schedule.name = 'cosine'
+  return config
+
+
+def get_sweep():
+  return lmhp.SweepConfig(
+      space={
+          'optimizer.learning_rate': lmhp.Float(3e-4, 3e-2, log=True),
+          'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True, role='nuisance'),
+          'schedule.name': lmhp.Choice('cosine', 'wsd_linear', 'constant'),
+      },
+      search='halton',
+      trials=27,
+      halving='successive',
+      confirm_seeds=8,
+  )

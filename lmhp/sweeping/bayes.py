@@ -1,0 +1,3 @@
+"""Bayesian search through Optuna: a batch of points, given the trials so far."""
+
+from __future__ import annotations
