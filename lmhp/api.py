@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from etils import epath
 import jax
@@ -21,12 +21,6 @@ from lmhp.hub.config_json import read_config
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
-from lmhp.sweeping import config as sweep_config, dry_run
-from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.functions import FunctionTask
-from lmhp.sweeping.outcome import StudyResult
-from lmhp.sweeping.plan import language_model
-from lmhp.sweeping.run import StudyRun
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
@@ -34,6 +28,10 @@ from lmhp.training.history import is_remote, local_or_remote
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
 from lmhp.training.result import RunResult
+
+if TYPE_CHECKING:  # sweeping brings Optuna and pyarrow, which counting and training do without
+  from lmhp.sweeping.config import SweepConfig
+  from lmhp.sweeping.outcome import StudyResult
 
 # --- count ----------------------------------------------------------------------------------------------------------
 
@@ -199,6 +197,8 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
   Raises:
     ConfigError: one line that names what is wrong, before anything is trained.
   """
+  from lmhp.sweeping.run import StudyRun
+
   use_compile_cache()
   task, sweep, card = _study_of(config, sweep, overrides)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
@@ -217,12 +217,19 @@ def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
   Returns:
     A dict, as `lmhp sweep --dry_run` shows it.
   """
+  from lmhp.sweeping import dry_run
+
+  use_compile_cache()
   task, sweep, _ = _study_of(config, sweep, overrides)
   return dry_run.describe(task, sweep)
 
 
 def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None) -> tuple[Any, SweepConfig, dict]:
   """The task, the sweep and the card of what `sweep` was given."""
+  from lmhp.sweeping import config as sweep_config
+  from lmhp.sweeping.functions import FunctionTask
+  from lmhp.sweeping.plan import language_model
+
   overrides = dict(overrides or {})
   own = {path.removeprefix('sweep.'): overrides.pop(path) for path in list(overrides) if path.startswith('sweep.')}
   about = {name: x for name, x in provenance.describe(os.curdir).items() if name != 'started_utc'}

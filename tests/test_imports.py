@@ -11,42 +11,47 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'lmhp'
 
+# What a sweep's spaces and designs are made of.
+SPACES = tuple(f'lmhp.sweeping.{name}' for name in (
+    'domains', 'combinators', 'tree', 'parameters', 'checking', 'grid', 'streams', 'space', 'designs', 'ladder', 'halving',
+    'pbt'))
+
 # From the ground up. A module is of the first floor whose names it starts with; of one floor's rooms none imports
 # another.
 FLOORS = (
     ('lmhp.errors', 'lmhp.hypers', 'lmhp.statistics', 'lmhp.counting.leaves', 'lmhp.optim.schedules',
-     'lmhp.training.loss', 'lmhp.training.history', 'lmhp.sweeping.space', 'lmhp.sweeping.designs'),
+     'lmhp.training.loss', 'lmhp.training.history', *SPACES),
     ('lmhp.model', 'lmhp.data'),
     ('lmhp.counting', 'lmhp.hub'),
     ('lmhp.optim',),
     ('lmhp.training', 'lmhp.adapters', 'lmhp.generation'),
     ('lmhp.config',),
-    ('lmhp.experiment',),
+    ('lmhp.experiment', 'lmhp.help'),
     ('lmhp.sweeping',),
     ('lmhp.analysis',),
     ('lmhp.api',),
     ('lmhp.cli',),
     ('lmhp.__main__',),
 )
-GROUND = {'lmhp.errors', 'lmhp.hypers'}  # what the ground floor may import of itself
+GROUND = {'lmhp.errors', 'lmhp.hypers', 'lmhp.statistics', *SPACES}  # what the ground floor may import of itself
 
 # Who may import a library; all others may not.
 WALLS = {
     'flax': ('lmhp.model',),
     'ml_collections': ('lmhp.config', 'lmhp.experiment', 'lmhp.cli'),
     'orbax': ('lmhp.training.checkpoint',),
-    'optuna': (),
+    'optuna': ('lmhp.sweeping', 'lmhp.analysis'),
     'torch': (),
     'transformers': (),
     'tensorboardX': ('lmhp.training.writers',),
     'wandb': ('lmhp.training.writers',),
     'datasets': ('lmhp.data.readers',),
-    'pyarrow': ('lmhp.data.readers',),
+    'pyarrow': ('lmhp.data.readers', 'lmhp.sweeping.curves'),
     'tokenizers': ('lmhp.data.tokenizer',),
-    'rich': ('lmhp.training.display', 'lmhp.counting.table'),
+    'rich': ('lmhp.training.display', 'lmhp.counting.table', 'lmhp.sweeping.display', 'lmhp.sweeping.board'),
 }
 NO_JAX = ('lmhp', 'lmhp.__main__', 'lmhp.cli', 'lmhp.errors', 'lmhp.hypers', 'lmhp.statistics',
-          'lmhp.training.history', 'lmhp.sweeping.space', 'lmhp.sweeping.designs', 'lmhp.model.config',
+          'lmhp.training.history', *SPACES, 'lmhp.model.config',
           'lmhp.data.config', 'lmhp.hub.config_json', 'lmhp.counting.leaves')
 
 
@@ -138,7 +143,7 @@ def test_importing_the_package_loads_nothing():
 
 def test_help_loads_nothing():
   assert loaded('from lmhp.cli import main; main(["--help"])', (*HEAVY, 'numpy', 'absl')) == []
-  for verb in ('train', 'count', 'generate'):
+  for verb in ('train', 'count', 'sweep', 'generate', 'dashboard'):
     assert loaded(f'from lmhp.cli import main; main(["{verb}", "--help"])') == []
 
 

@@ -123,6 +123,7 @@ class _Trial:
 
   def __init__(self, task: Task, jobs: list[Job], own: bool, method: str, wish: int):
     self.task, self.own, self.method = task, own, method
+    compiled = task.member(jobs[0]).compiled().seconds
     n_devices = len(jax.devices()) if method != 'loop' else 1
     self.width = max(n_devices, next(w for w in WIDTHS if w >= min(wish, WIDTHS[-1]))) if method != 'loop' else wish
     self.jobs = (jobs * math.ceil(self.width / len(jobs)))
@@ -138,7 +139,7 @@ class _Trial:
         break
       fits = [w for w in WIDTHS if w < self.width and w * self.bytes_per_member <= limit and w >= n_devices]
       self.width = fits[-1] if fits else n_devices
-    self.compile_seconds = max(self.population.compile_seconds, task.member(jobs[0]).compile_seconds)
+    self.compile_seconds = task.member(jobs[0]).compiled().seconds - compiled
 
   def _population(self) -> Population:
     jobs = self.jobs[: self.width] if self.method != 'loop' else self.jobs[: min(self.width, 8)]

@@ -177,7 +177,7 @@ class Engine:
         'stages': [*before.get('stages', ()), stage], 'packs': [*before.get('packs', ()), pack.name], 'pack': pack.name,
         'steps': trained, 'cooldown_steps': forked, 'tokens': (trained + forked) * job.tokens_per_step,
         'flops': (trained + forked) * job.flops_per_step,
-        'seconds': round(before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3),
+        'seconds': round(before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3), 'device': result.device,
     }
 
   def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:

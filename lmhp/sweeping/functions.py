@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 import inspect
 import math
-from typing import Any, Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ import numpy as np
 from lmhp.hypers import ConfigError, Declaration, suggest
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.task import Job
+from lmhp.training.compiled import Compiled
 from lmhp.training.population import Population
 
 CAPACITY = 256
@@ -156,20 +157,18 @@ class _Member:
 
   def __init__(self, init: Callable, step: Callable, evaluate: Callable | None, names: tuple[str, ...], loss: str):
     self._init, self._step, self._evaluate, self._names, self._loss = init, step, evaluate, names, loss
-    self._kept: dict[Hashable, Any] = {}
-    self.compile_seconds = 0.0
+    self._kept = Compiled()
     self.first = jax.jit(lambda hypers: Counted(jnp.int32(0), init(hypers)))
     self.score = jax.jit(self.member_score)
 
   def solo(self, name: str) -> Callable[..., Any]:
-    return {'init': self.first, 'chunk': self._chunk, 'score': self.score}[name]
+    return {'init': self.first, 'chunk': lambda *a: self._compile(*a)(*a), 'score': self.score,
+            'compile': self._compile}[name]
 
-  def _chunk(self, *arguments: Any) -> Any:
-    if 'chunk' not in self._kept:
-      self._kept['chunk'] = jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments).compile()
-    return self._kept['chunk'](*arguments)
+  def _compile(self, *arguments: Any) -> Callable[..., Any]:
+    return self._kept.get('chunk', lambda: jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments).compile())
 
-  def compiled(self) -> dict[Hashable, Any]:
+  def compiled(self) -> Compiled:
     return self._kept
 
   def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:

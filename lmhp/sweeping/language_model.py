@@ -89,7 +89,7 @@ class LanguageModel:
         'tokens': cfg.train.steps * tokens_per_step, 'flops': cfg.train.steps * flops_per_step,
         'kv_cache_bytes_per_token': float(cache_bytes_per_token(cfg.model, cfg.train.seq_len)),
     }
-    about = {'parameters': counts.total, 'parameters_by_kind': counts.by_kind,
+    about = {'n_parameters': counts.total, 'parameters_by_kind': counts.by_kind,
              'config_sha256': _digest(config_lib.to_json(cfg)), 'structure': name}
     return Job(name, hypers, cfg.train.steps, tokens_per_step, flops_per_step, facts, about, cfg)
 

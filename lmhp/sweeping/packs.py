@@ -75,6 +75,7 @@ class PackResult:
     broken_at: of each member the first step whose loss was not finite, or None.
     seconds: training and scoring, over all processes.
     compile_seconds: of these, compiling.
+    device: what it ran on.
     states: the members' states in numpy, where they are still at hand.
   """
 
@@ -82,6 +83,7 @@ class PackResult:
   broken_at: tuple[int | None, ...]
   seconds: float
   compile_seconds: float
+  device: str
   states: tuple[Any, ...] | None = None
 
 
@@ -113,7 +115,7 @@ class PackRun:
                                  task.data_axis(jobs[0], pack.own_data), devices)
     self.rows = curves.Rows(pack.trials, jobs[0].tokens_per_step, task.log_every, jobs[0].steps, task.loss)
     self.broken = [None] * pack.width
-    self.seconds_before, self.began = 0.0, time.perf_counter()
+    self.seconds_before, self.began = 0.0, 0.0
     self.steps_per_second = 0.0
 
   def run(self, again: bool = False) -> PackResult:
@@ -128,6 +130,7 @@ class PackRun:
     done = None if again else self.read()
     if done is not None:
       return done
+    self.began = time.perf_counter()
     config = CheckpointConfig(every_seconds=min(self.task.checkpoint_seconds, 1e9), keep_last=1, keep_best=0)
     with Checkpoints(self.directory / 'checkpoints', config) as self.checkpoints:
       state, step = self._first_state()
@@ -137,11 +140,17 @@ class PackRun:
       metrics = self._score(state)
       states = tuple(self.population.members(state)[: len(self.jobs)]) if self.pack.keep else None
     result = PackResult(tuple(metrics), tuple(self.broken[: len(self.jobs)]), round(self._seconds(), 3),
-                        round(self.population.compile_seconds, 3), states)
+                        round(self.population.compile_seconds, 3), self.population.devices[0].device_kind, states)
     if self.read() is None:
       self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
       write_json(self.directory / 'result.json', dataclasses.asdict(dataclasses.replace(result, states=None)))
     return result
+
+  def compile_ahead(self) -> None:
+    """Compiles what `run` will need, where nobody has; for a thread, while another pack trains."""
+    _, data = next(self.task.feed(self.jobs[0], self.population.hypers, self.pack.own_data, self.pack.first_step,
+                                  iter([1, 1])))
+    self.population.compile_ahead(data)
 
   def read(self) -> PackResult | None:
     """What an earlier process found, None where it did not come to its end."""

@@ -130,16 +130,152 @@ def _text(trial: Trial) -> str:
 
 
 class Study:
-  """The trials of one study. Made by :meth:`open` or :meth:`read`; use it in a `with`.
+  """The trials of one study, from :meth:`open` or :meth:`read`. Use it in a `with`.
 
   Attributes:
     workdir: its directory.
     name: in the storage.
     directions: `minimize` or `maximize`, one for each objective.
-    trials: all of them, by number.
   """
 
-  def __init__(self, workdir: pathlib.Path, name: str, directions: tuple[str, ...], records: Records,
-               space: Any = None):
-    self.workdir, self.name, self.directions = workdir, name, directions
-    self._records, self._space = records, {p.name: p for p in parameters(space)} if space is not None else {}
+  def __init__(self, workdir: pathlib.Path, header: Mapping[str, Any], records: Any, lock: Any = None):
+    self.workdir, self.name, self.directions = workdir, header['name'], tuple(header['directions'])
+    self._header, self._records, self._lock = dict(header), records, lock
+    self._trials: list[Trial] = records.load(mend=lock is not None)
+    self._lines = [_text(trial) for trial in self._trials]
+    self._stale = _mirrored(workdir) != self._lines
+    self._mirror_due = -math.inf
+
+  @classmethod
+  def open(cls, workdir: Any, *, storage: str | None = None, name: str | None = None, space: Any,
+           directions: Sequence[str] = ('minimize',), card: Mapping[str, Any]) -> Study:
+    """Opens a study for writing, or begins it; mends what a kill has left.
+
+    Args:
+      workdir: its directory, on this machine; made if absent.
+      storage: an Optuna storage as a URL, as `postgresql://...` or `sqlite:///...`; None is a journal in the workdir.
+      name: in the storage; None is the directory's.
+      space: of the trials that will be added.
+      directions: `minimize` or `maximize`, one for each objective.
+      card: what the study shall know of itself, as JSON can hold it; kept from the first time on.
+
+    Raises:
+      ConfigError: where another process is writing it, or what is there is another study.
+    """
+    workdir = _local(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = _locked(workdir)
+    try:
+      known = _header(workdir)
+      header = known or {'name': name or workdir.resolve().name, 'directions': list(directions),
+                         'storage': _shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
+      _agree(workdir, header, name, directions, storage)
+      if known is None:
+        write_json(workdir / HEADER, header)
+      return cls(workdir, header, _records(workdir, header, storage, space), lock)
+    except BaseException:
+      lock.close()
+      raise
+
+  @classmethod
+  def read(cls, workdir: Any, *, storage: str | None = None) -> Study:
+    """A study as it stands, for reading: no lock is taken, nothing is written.
+
+    Raises:
+      ConfigError: where there is none, or it is damaged.
+    """
+    workdir = _local(workdir)
+    header = _header(workdir)
+    if header is None:
+      raise ConfigError(f'{workdir}: no study there, expected a directory with a {HEADER}')
+    _agree(workdir, header, None, None, storage)
+    from lmhp.sweeping import journal
+
+    return cls(workdir, header, journal.records(workdir, header, storage, {}, write=False))
+
+  def __enter__(self) -> Study:
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self.close()
+
+  @property
+  def trials(self) -> list[Trial]:
+    """All trials by number."""
+    return list(self._trials)
+
+  @property
+  def card(self) -> dict[str, Any]:
+    """What the study knows of itself."""
+    return numbers(self._records.card())
+
+  def set_card(self, card: Mapping[str, Any]) -> None:
+    """Replaces what the study knows of itself."""
+    self._for_writing()
+    card = plain(card)
+    if card != self._records.card():
+      self._records.set_card(card)
+      self._header['card'] = card
+      write_json(self.workdir / HEADER, self._header)
+
+  def add(self, trials: Sequence[Trial]) -> None:
+    """Adds trials, all of them or, where a kill comes first, none.
+
+    Raises:
+      ValueError: where their numbers do not follow on.
+    """
+    self._for_writing()
+    lines = [_text(trial) for trial in trials]
+    for number, trial in enumerate(trials, start=len(self._trials)):
+      self._check(trial, number)
+    if trials:
+      new = [from_line(json.loads(line)) for line in lines]
+      self._records.add(new)
+      self._trials += new
+      self._lines += lines
+      self._mirror()
+
+  def update(self, trials: Sequence[Trial]) -> None:
+    """Stores the new condition of trials; one that it has already costs nothing.
+
+    Raises:
+      ValueError: where a trial is unknown or has ended, or something of it changed that does not change.
+    """
+    self._for_writing()
+    pairs, lines = [], {}
+    for trial in trials:
+      self._check(trial, trial.number if 0 <= trial.number < len(self._trials) else -1)
+      old, line = self._trials[trial.number], _text(trial)
+      if json.loads(line) != json.loads(self._lines[trial.number]):
+        new = from_line(json.loads(line))
+        if old.status in ENDED:
+          raise ValueError(f'trial {trial.number}: it has ended ({old.status}) and cannot change')
+        if changed := [name for name in _FIXED if getattr(old, name) != getattr(new, name)]:
+          raise ValueError(f'trial {trial.number}: {changed[0]} cannot change')
+        pairs.append((old, new))
+        lines[trial.number] = line
+    if pairs:
+      self._records.change(pairs)
+      for (_, new), line in zip(pairs, lines.values()):
+        self._trials[new.number], self._lines[new.number] = new, line
+      self._mirror()
+
+  def flush(self) -> None:
+    """Writes the mirror where it is behind."""
+    if self._stale and self._lock is not None:
+      began = time.monotonic()
+      replace(self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode())
+      self._stale, ended = False, time.monotonic()
+      self._mirror_due = ended + MIRROR_SHARE * (ended - began)
+
+  def close(self) -> None:
+    """Writes the mirror, and lets another process write the study."""
+    if not self._closed:
+      self.flush()
+      self._records.close()
+      ...
+
+  def _mirror(self) -> None:
+    self._stale = True
+    if time.monotonic() >= self._mirror_due:
+      self.flush()

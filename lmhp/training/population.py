@@ -15,13 +15,13 @@ from concurrent import futures
 import dataclasses
 import functools
 import os
-import time
 from typing import Any, Callable, Hashable, Mapping, Protocol, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmhp.training.compiled import Compiled
 from lmhp.training.step import Cooldown
 
 METHODS = ('vmap', 'map', 'loop')
@@ -41,7 +41,8 @@ class Member(Protocol):
 
   def solo(self, name: str) -> Callable[..., Any]:
     """What is compiled for one member alone: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step,
-    cooldown)` or `score(state, hypers, batch)`."""
+    cooldown)` or `score(state, hypers, batch)`; 'compile' takes the arguments of 'chunk' or their shapes, and only
+    compiles it."""
 
   def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
     """The function that `solo('chunk')` compiles, as `lmhp.training.step.make_chunk` makes it."""
@@ -49,7 +50,7 @@ class Member(Protocol):
   def member_score(self, state: Tree, hypers: dict, batch: Any) -> dict:
     """The function that `solo('score')` compiles: sums over a batch for each of its B sequences, {name: (B,)}."""
 
-  def compiled(self) -> dict[Hashable, Any]:
+  def compiled(self) -> Compiled:
     """What has been compiled for this structure so far, for all populations of it."""
 
 
@@ -75,7 +76,7 @@ class Population:
 
   def __post_init__(self):
     self.width = len(self.hypers)
-    self.compile_seconds = 0.0
+    self._compiled_before = self.member.compiled().seconds
     self.devices = tuple(self.devices) or (jax.devices()[0],)
     if self.method == 'loop':
       return
@@ -167,16 +168,29 @@ class Population:
   def _program(self, name: str, state: Tree, *arguments: Any) -> Callable[..., Any]:
     """The compiled program of this width, compiled where it is not yet."""
     kept, key = self.member.compiled(), self._key(name, *arguments)
-    if key not in kept:
-      start = time.perf_counter()
-      kept[key] = self.lower(name, state, *arguments).compile()
-      self.compile_seconds += time.perf_counter() - start
-    return kept[key]
+    return kept.get(key, lambda: self.lower(name, state, *arguments).compile())
+
+  def compile_ahead(self, data: Any) -> None:
+    """Compiles the chunk without running it, for instance in a thread while another population trains."""
+    numbers = (np.int32(0), np.int32(0), Cooldown())
+    one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
+    if self.method == 'loop':
+      self.member.solo('compile')(one, self.hypers[0], data if self.data_axis is None else _first(data), *numbers)
+      return
+    sharding = self._sharding(POPULATION)
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding), one)
+    steps = np.zeros(self.width, np.int32) if self.method == 'map' else numbers[0]
+    self._program('chunk', state, data, steps, *numbers[1:])
 
   def _key(self, name: str, *arguments: Any) -> Hashable:
     """What the program of this width is kept under; the batches that are scored may have several shapes."""
     shapes = str(jax.tree.map(jnp.shape, arguments)) if name == 'score' else ''
     return (name, self.method, self.width, len(self.devices), self.own_data, self.data_axis, shapes)
+
+  @property
+  def compile_seconds(self) -> float:
+    """Spent on compiling programs of this structure since the population was made."""
+    return self.member.compiled().seconds - self._compiled_before
 
   def bytes_needed(self) -> int:
     """Device memory of the compiled chunk by its own analysis, data not counted; of `loop`, one member's and the
@@ -243,6 +257,11 @@ def _split(argument: Any, axis: Any) -> tuple[Any, Any]:
   if isinstance(axis, Mapping):
     return ({n: argument[n] for n, a in axis.items() if a == 0}, {n: argument[n] for n, a in axis.items() if a is None})
   return (argument, None) if axis == 0 else (None, argument)
+
+
+def _first(data: Any) -> Any:
+  """The first member's data."""
+  return jax.tree.map(lambda x: x[0], data)
 
 
 def stack(trees: Sequence[Tree]) -> Tree:

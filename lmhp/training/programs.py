@@ -12,6 +12,7 @@ import numpy as np
 from lmhp.data.stream import TrainStream
 from lmhp.hypers import split
 from lmhp.model.transformer import build
+from lmhp.training.compiled import Compiled
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluate import make_score
 from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update
@@ -24,10 +25,10 @@ STREAMED_BYTES = 1 << 26
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(key: Hashable) -> dict[str, Callable[..., Any]]:
+def _kept(key: Hashable) -> Compiled:
   """What this process has compiled of a structure, by name; of the last eight structures."""
   del key
-  return {}
+  return Compiled()
 
 
 class Programs:
@@ -53,9 +54,9 @@ class Programs:
     self.model = build(structure.model)
     self.stream, self._batch_size, self._steps = stream, cfg.train.batch_size, cfg.train.steps
     key = (structure.model, structure.optimizer, structure.train, structure.data, data_sha256)
-    self._kept = _kept(key) if data_sha256 is not None else {}
-    self.init = self._kept.setdefault('init', jax.jit(make_init(self.model, structure.optimizer)))
-    self.score = self._kept.setdefault('score', jax.jit(make_score(self.model)))
+    self._kept = _kept(key) if data_sha256 is not None else Compiled()
+    self.init = self._kept.get('init', lambda: jax.jit(make_init(self.model, structure.optimizer)))
+    self.score = self._kept.get('score', lambda: jax.jit(make_score(self.model)))
     self._update = make_update(self.model, structure.optimizer, structure.train)
     bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
     self.capacity = CAPACITY if stream.resident else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
@@ -79,13 +80,16 @@ class Programs:
     """
     steps = (np.int32(n_steps), np.int32(first_step), Cooldown(*map(np.int32, cooldown)))
     arguments = (state, self.hypers if hypers is None else hypers, data, *steps)
+    self.compile(*arguments)
+    return self._kept['chunk'](*arguments)
+
+  def compile(self, *arguments: Any) -> None:
+    """Compiles the chunk for these arguments or their shapes, where it is not yet."""
     if 'chunk' not in self._kept:
       start = time.perf_counter()
-      chunk = jax.jit(self.member_chunk(), donate_argnums=0)
       # The executable is kept and not the jitted function, which would hold the stream and its tokens.
-      self._kept['chunk'] = chunk.lower(*arguments).compile()
+      self._kept.get('chunk', lambda: jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments).compile())
       self.compile_seconds += time.perf_counter() - start
-    return self._kept['chunk'](*arguments)
 
   def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
     """The chunk of one member as `make_chunk` makes it, to be compiled alone or in a population."""
@@ -93,18 +97,19 @@ class Programs:
 
   def solo(self, name: str) -> Callable[..., Any]:
     """What one run uses: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step, cooldown)` or
-    `score(state, hypers, (batch, bytes_V))`."""
+    `score(state, hypers, (batch, bytes_V))`; 'compile' takes what 'chunk' does, and only compiles it."""
     return {
         'init': self.init,
         'chunk': lambda state, hypers, data, n_steps, *rest: self.chunk(state, data, n_steps, rest[0], hypers, rest[1]),
         'score': lambda state, hypers, scored: self.score(state.params, hypers, *scored),
+        'compile': self.compile,
     }[name]
 
   def member_score(self, state: TrainState, hypers: dict, scored: tuple) -> dict:
     """Sums over `(batch, bytes_V)` for each sequence, to be compiled in a population."""
     return make_score(self.model)(state.params, hypers, *scored)
 
-  def compiled(self) -> dict[Hashable, Any]:
+  def compiled(self) -> Compiled:
     """What this process has compiled of the structure."""
     return self._kept
 

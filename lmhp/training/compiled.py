@@ -1,0 +1,47 @@
+"""Compiled programs by name, each compiled once in a process, whichever thread asks for it first."""
+
+from __future__ import annotations
+
+from concurrent import futures
+import threading
+import time
+from typing import Any, Callable, Hashable
+
+Program = Callable[..., Any]
+
+
+class Compiled:
+  """The programs of one structure.
+
+  Attributes:
+    seconds: spent on compiling, by whichever thread.
+  """
+
+  def __init__(self):
+    self._programs: dict[Hashable, futures.Future] = {}
+    self._lock = threading.Lock()
+    self.seconds = 0.0
+
+  def get(self, name: Hashable, compile_it: Callable[[], Program]) -> Program:
+    """The program; compiled here where nobody has, waited for where another thread is at it."""
+    with self._lock:
+      mine = name not in self._programs
+      future = self._programs.setdefault(name, futures.Future())
+    if mine:
+      start = time.perf_counter()
+      try:
+        future.set_result(compile_it())
+      except BaseException as error:
+        with self._lock:
+          del self._programs[name]  # another try may fare better, say at a smaller width
+        future.set_exception(error)
+      self.seconds += time.perf_counter() - start
+    return future.result()
+
+  def __getitem__(self, name: Hashable) -> Program:
+    """A program that is there."""
+    return self._programs[name].result()
+
+  def __contains__(self, name: Hashable) -> bool:
+    """Whether a program is there, or being compiled."""
+    return name in self._programs
