@@ -4,7 +4,7 @@ Question: what is the best of 27 settings, is it better than the usual ones, and
 Data: the docstrings of Python and of lmhp's own dependencies, read as bytes; nothing is downloaded.
 Held equal: steps, tokens and FLOPs, 600 updates of 2,048 tokens.
 How: 27 quasi-random points; rungs at 1/27, 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
-four trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
+three trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
 config are then trained on eight new seeds.
 Expected: three minutes on two CPU cores.
 

@@ -1,4 +1,4 @@
-"""Numbers from numbers: smoothing, standard errors, where a run diverged, ranks and differences. numpy, and one quantile of scipy."""
+"""Numbers from numbers: smoothing, errors, divergence, ranks, differences. numpy, and one quantile of scipy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def standard_error(values: np.ndarray, weights: np.ndarray) -> float:
   return float(np.sqrt(np.sum(residuals**2) / (n * (n - 1))))
 
 
-# --- comparing --------------------------------------------------------------------------------------------------------
+# --- comparing ------------------------------------------------------------------------------------------------------
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

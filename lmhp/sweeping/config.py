@@ -32,7 +32,7 @@ class SweepConfig:
   tokens: float | None = static(None, 'budget in training tokens, cooldowns counted', unit='tokens', low=1)
   flops: float | None = static(None, 'budget in training FLOPs', unit='FLOPs', low=1)
   seconds: float | None = static(None, 'budget in wall time, by the speed measured before the first trial',
-                                 unit='seconds', low=1)
+                                 unit='seconds', low=0, open_low=True)
   levels: int = static(5, 'points of a grid along a Float, or along an Int of more values', low=2)
   seed: int = static(0, 'of the search: what it draws and nothing else', unit='seed', low=0, high=2**32 - 1)
   seeds: int = static(1, 'training seeds of each point, whose objectives are averaged', low=1)
@@ -41,8 +41,8 @@ class SweepConfig:
                                         'first', low=0.0, high=1.0)
 
   objective: tuple[str, ...] = static(('eval_loss_nats',), 'metric that is minimized; two give a Pareto front: '
-                                      'any metric of the evaluation, parameters, flops, tokens, latency_seconds, '
-                                      'kv_cache_bytes_per_token')
+                                      'any metric of the evaluation or of the last step, parameters, flops, '
+                                      'tokens, latency_seconds, kv_cache_bytes_per_token')
   maximize: tuple[str, ...] = static((), 'those of the objectives that are maximized, as eval_accuracy')
   held_equal: str | None = static(None, 'what all trials have the same amount of, as much as the base config; must be '
                                   'said where the space changes the batch, the model\'s size or the length',
@@ -59,7 +59,7 @@ class SweepConfig:
                            choices=('auto', 'prefix', 'cooldown'))
   cooldown_fraction: float = static(0.2, 'length of that fork', unit='share of the rung', low=0.0, open_low=True,
                                     high=1.0)
-  calibration: int = static(4, 'trials that are trained in full, whatever their rungs say, to measure how well rungs '
+  calibration: int = static(3, 'trials that are trained in full, whatever their rungs say, to measure how well rungs '
                             'predict the end', low=0)
   min_rank_correlation: float | None = static(0.5, 'rank correlation of a rung with the end below which it stops '
                                               'nobody; None stops them whatever it is', low=-1.0, high=1.0)
@@ -92,6 +92,9 @@ class SweepConfig:
     for name in self.maximize:
       if name not in self.objective:
         raise wrong(self, 'maximize', f'some of the objectives {", ".join(self.objective)}', self.objective)
+    if self.halving != 'none' and self.min_rank_correlation is not None and self.calibration < 3:
+      raise wrong(self, 'calibration', 'at least 3, or sweep.min_rank_correlation=None: of fewer there is no rank '
+                  'correlation')
     if self.search == 'pbt' and (self.halving != 'none' or self.seeds > 1):
       field = 'halving' if self.halving != 'none' else 'seeds'
       raise wrong(self, field, f'{"none" if field == "halving" else 1} with search=pbt, whose members depend on each '

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmhp.training.history import is_remote, local_or_remote
+from lmhp.training.history import local_or_remote, write_whole
 
 
 class Rows:
@@ -19,13 +18,15 @@ class Rows:
   Args:
     trials: numbers of the members.
     tokens_per_step: in an update.
-    every: steps from one row to the next; the first and the last step have one always.
-    last: the members' last step.
+    every: steps from one row to the next; the first step and those of `forced` have one always.
+    forced: steps.
     loss: the metric whose first value that is not finite ends a member's rows.
   """
 
-  def __init__(self, trials: Sequence[int], tokens_per_step: int, every: int, last: int, loss: str = 'loss_nats'):
-    self.trials, self.tokens_per_step, self.every, self.last, self.loss = trials, tokens_per_step, every, last, loss
+  def __init__(self, trials: Sequence[int], tokens_per_step: int, every: int, forced: Sequence[int],
+               loss: str = 'loss_nats'):
+    self.trials, self.tokens_per_step, self.every, self.loss = trials, tokens_per_step, every, loss
+    self.forced = [1, *forced]
     self._parts: list[pa.Table] = []
 
   def add(self, first: int, columns: Mapping[str, np.ndarray], broken: Sequence[int | None]) -> None:
@@ -38,7 +39,7 @@ class Rows:
     """
     n = columns[self.loss].shape[1]
     steps_S = np.arange(first + 1, first + n + 1)
-    logged_S = (steps_S % self.every == 0) | (steps_S == 1) | (steps_S == self.last)
+    logged_S = (steps_S % self.every == 0) | np.isin(steps_S, self.forced)
     for i, trial in enumerate(self.trials):
       end = broken[i] or np.inf
       keep_S = (logged_S & (steps_S <= end)) | (steps_S == end)
@@ -53,6 +54,17 @@ class Rows:
     if len(steps):
       self._parts.append(pa.table({'trial': np.full(len(steps), trial), 'step': steps,
                                    'tokens': steps * self.tokens_per_step, **columns}))
+
+  def last(self) -> list[dict[str, float]]:
+    """Each member's training metrics at its last row; {} where it has none."""
+    table = self.table()
+    steps, losses = np.asarray(table['step']), table[self.loss].to_numpy()
+    logged = np.flatnonzero(~np.isnan(losses))
+    logged = logged[np.argsort(steps[logged], kind='stable')]
+    newest = dict(zip(np.asarray(table['trial'])[logged].tolist(), logged.tolist()))
+    row = lambda i: {n: x for n, x in table.slice(i, 1).to_pylist()[0].items() if x is not None}
+    own = ('trial', 'step', 'tokens')
+    return [{n: x for n, x in row(newest[t]).items() if n not in own} if t in newest else {} for t in self.trials]
 
   def table(self) -> pa.Table:
     """All rows; what a row does not have is null."""
@@ -72,18 +84,9 @@ class Rows:
 
 def write(path: Any, table: pa.Table) -> None:
   """Writes a table so that a reader finds it whole or not at all."""
-  path, buffer = local_or_remote(path), io.BytesIO()
+  buffer = io.BytesIO()
   pq.write_table(table, buffer)
-  if is_remote(path):
-    path.write_bytes(buffer.getvalue())
-    return
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  with open(temporary, 'wb') as file:
-    file.write(buffer.getvalue())
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  write_whole(path, buffer.getvalue())
 
 
 def read(path: Any) -> pa.Table:

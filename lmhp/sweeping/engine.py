@@ -144,9 +144,11 @@ class Engine:
       self.update(updated)
     for number in pack.trials:
       trial = self.trials[number]
+      values = tuple(trial.about['values'][stage])
       if stage in trial.about.get('diverged_in', ()):
         self.gone.add(number)
-      self.seen[number][pack.last_step] = tuple(trial.about['values'][stage])
+        values = (math.inf,) * len(values)  # its stored value is finite, for samplers; here it is worse than any
+      self.seen[number][pack.last_step] = values
     self.show.trials(self.trials.values())
 
   def _told(self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool) -> Trial:

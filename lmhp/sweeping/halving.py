@@ -21,8 +21,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from lmhp.statistics import spearman
-from lmhp.sweeping.ladder import (  # noqa: F401: this is the page to import from
-    FEWEST, Bracket, brackets, cooldown_steps, cost_in_steps, keep, points_for, rungs, spread)
+from lmhp.sweeping.ladder import FEWEST, Bracket, keep, spread
 
 Score = float | tuple[float, float]
 
@@ -239,8 +238,8 @@ def _halvings(points: Mapping[int, PointState], plan: HalvingPlan, found: Progre
               members: Sequence[int], calibrating: Sequence[int]) -> Iterator[Stage]:
   """The stages of a bracket after its first rung and its calibration.
 
-  One in eta of those that came by their scores goes on, but calibration points compete for the places, too: the search
-  becomes no longer by them, and one that a rung missed may come back.
+  One in eta of those that came by their scores goes on, and calibration points compete for the places, too: the search
+  grows no longer by them, and one that a rung missed may come back.
   """
   for step, following in zip(steps, steps[1:]):
     correlation = found.correlations[step] if step in found.correlations else math.nan
@@ -250,7 +249,6 @@ def _halvings(points: Mapping[int, PointState], plan: HalvingPlan, found: Progre
       found.pruned |= {*rivals} - {*members} - {*calibrating}
       reason = f'best {len(members)} of {len(rivals)} at step {step}'
     else:
-      members = tuple(rivals)
       reason = f'all: rank correlation {correlation:.2f} at step {step}, below {plan.min_rank_correlation:g}'
     yield Stage(following, members, reason)
 

@@ -12,7 +12,7 @@ from lmhp.config import KEYS, SECTIONS
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirm import Confirmed, noise, ranked
 from lmhp.sweeping.study import Trial
-from lmhp.training.history import is_remote, local_or_remote, write_json
+from lmhp.training.history import local_or_remote, write_json, write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +91,7 @@ def best_file(workdir: Any, config: Mapping[str, Any], overrides: Mapping[str, A
   lines = [f'  config.{path} = {_literal(value)}' for path, value in values.items()]
   text = (f'"""{words}\n\n  lmhp train --config={local_or_remote(workdir) / "best.py"}\n"""\n\nimport lmhp\n\n\n'
           'def get_config():\n  config = lmhp.default_config()\n\n' + '\n'.join(lines) + '\n  return config\n')
-  path = local_or_remote(workdir) / 'best.py'
-  temporary = path if is_remote(path) else path.with_name('.best.py')
-  temporary.write_text(text)
-  if temporary != path:
-    temporary.rename(path)
+  write_whole(local_or_remote(workdir) / 'best.py', text.encode())
 
 
 def _literal(value: Any) -> str:

@@ -103,17 +103,20 @@ class PackRun:
     stop: true when a signal has come.
     show: told `(step, {metric: (members,)})` after each chunk.
     devices: to run on; () is the default one.
+    worth_saving_seconds: final states that took less are not saved; 0 where another process will start from them.
   """
 
   def __init__(self, task: Task, pack: Pack, jobs: Sequence[Job], workdir: Any, start: Callable[[Population], Any],
                stop: Callable[[], bool] = lambda: False, show: Callable[[int, dict], None] = lambda step, metrics: None,
-               devices: Sequence[Any] = ()):
+               devices: Sequence[Any] = (), worth_saving_seconds: float = WORTH_SAVING_SECONDS):
     self.task, self.pack, self.jobs, self.start, self.stop, self.show = task, pack, list(jobs), start, stop, show
     self.workdir, self.directory = workdir, workdir / 'packs' / pack.name
+    self.worth_saving_seconds = worth_saving_seconds
     self.padded = self.jobs + [self.jobs[-1]] * (pack.width - len(self.jobs))
     self.population = Population(task.member(jobs[0]), [job.hypers for job in self.padded], pack.method, pack.own_data,
                                  task.data_axis(jobs[0], pack.own_data), devices)
-    self.rows = curves.Rows(pack.trials, jobs[0].tokens_per_step, task.log_every, jobs[0].steps, task.loss)
+    self.rows = curves.Rows(pack.trials, jobs[0].tokens_per_step, task.log_every,
+                            (pack.last_step, jobs[0].steps), task.loss)
     self.broken = [None] * pack.width
     self.seconds_before, self.began = 0.0, 0.0
     self.steps_per_second = 0.0
@@ -135,7 +138,7 @@ class PackRun:
     with Checkpoints(self.directory / 'checkpoints', config) as self.checkpoints:
       state, step = self._first_state()
       state = self._train(state, step)
-      if self.pack.keep and self._seconds() >= WORTH_SAVING_SECONDS:
+      if self.pack.keep and self._seconds() >= self.worth_saving_seconds:
         self._save(state, self.pack.last_step)
       metrics = self._score(state)
       states = tuple(self.population.members(state)[: len(self.jobs)]) if self.pack.keep else None
@@ -229,7 +232,8 @@ class PackRun:
     """Metrics of each member, of its state or of a fork that cools down."""
     if self.pack.cooldown_steps:
       state = self._cooled(self.population.copy(state))
-    return self.task.evaluate(self.population, state, self.jobs[0], self.pack.final)[: len(self.jobs)]
+    scores = self.task.evaluate(self.population, state, self.jobs[0], self.pack.final)
+    return [{**trained, **scored} for trained, scored in zip(self.rows.last(), scores)]
 
   def _cooled(self, state: Any) -> Any:
     """The fork's state at its end."""

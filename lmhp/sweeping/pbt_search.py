@@ -59,6 +59,8 @@ class PopulationBasedTraining:
     for exchange, end in enumerate(ends):
       for slot, parent in enumerate(parents):
         lineage[slot].append({'until_step': end, 'from': numbers[parent], **values[slot]})
+      if end == steps:
+        self._note(numbers, lineage)
       place = [self.engine.place.get(numbers[parent]) for parent in parents]
       self.engine.gone.clear()  # whoever diverged has been replaced
       self.engine.bring(
@@ -68,8 +70,12 @@ class PopulationBasedTraining:
           hypers={n: self._overrides(v) for n, v in zip(numbers, values)})
       if end < steps:
         parents, values = self._exchange(numbers, end, exchange, values)
-    self.engine.update([dataclasses.replace(self.engine.trials[n], about={**self.engine.trials[n].about, 'lineage': way})
-                        for n, way in zip(numbers, lineage) if 'lineage' not in self.engine.trials[n].about])
+
+  def _note(self, numbers: list[int], lineage: list[list[dict[str, Any]]]) -> None:
+    """Puts each member's way into its trial, before it ends."""
+    trials = [(self.engine.trials[n], way) for n, way in zip(numbers, lineage)]
+    self.engine.update([dataclasses.replace(t, about={**t.about, 'lineage': way}) for t, way in trials
+                        if 'lineage' not in t.about])
 
   def _members(self) -> list[Trial]:
     """The population's trials; added to the study where they are not there yet."""

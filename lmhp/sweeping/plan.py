@@ -13,6 +13,8 @@ from lmhp.sweeping import designs, halving, ladder, space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
+from lmhp.training.evaluate import SCORES
+from lmhp.training.step import METRICS
 
 MEAN_OVER_POINTS = 16
 """Points of the design over which the cost of a trial is averaged, where trials differ in cost."""
@@ -46,14 +48,20 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
   """
   space = spaces.as_space(sweep.space)
   base = flatten(config_lib.resolve(config_lib.to_config_dict(config)))
-  spaces.check(space, config_lib.KEYS, base)
   paths = spaces.varied_paths(space)
+  if unknown := sorted(paths - {*config_lib.KEYS}):
+    raise ConfigError(f'{unknown[0]}: no such key{config_lib.nearest_key(unknown[0])}')
+  spaces.check(space, config_lib.KEYS, base)
   _check_length(sweep, paths)
   _check_objective(sweep, space, paths)
   rates = [p for p, d in config_lib.KEYS.items() if d.static_when_neutral and p in paths]
   present = [p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))]
   task = LanguageModel(config, present=present, held_equal=sweep.held_equal, dtype=dtype)
   _check_held_equal(task, sweep, space, paths)
+  known = (*(f'eval_{name}' for name in SCORES), *METRICS, *task.job({}).facts, 'latency_seconds')
+  for name in sweep.objective:
+    if name not in known:
+      raise wrong(sweep, 'objective', 'metrics, of ' + ', '.join(known), known)
   return task
 
 

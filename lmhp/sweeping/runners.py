@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 from concurrent import futures
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Protocol, Sequence
 
-from lmhp.sweeping.choices import devices_for
+from lmhp.sweeping.choices import Choices, devices_for
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.packs import Pack, PackResult, PackRun, Stopped
+from lmhp.sweeping.task import Task
 
-Runner = Callable[[Engine, Sequence[Pack]], Iterator[tuple[Pack, PackResult]]]
+
+class Runner(Protocol):
+  """What an engine has its packs run by. Use it in a `with`."""
+
+  def choices(self, workdir: Any, task: Task, pack: str, max_width: int | None) -> Choices:
+    """The choices of a study, measured where its packs will run."""
+
+  def __call__(self, engine: Engine, packs: Sequence[Pack]) -> Iterable[tuple[Pack, PackResult]]:
+    """Runs packs; each with its result as it is done."""
 
 
-def local(address: str | None = None) -> Runner:
+class Local:
   """Packs one after the other in this process; while one trains, what the next needs is compiled in a thread."""
-  del address
-  thread = futures.ThreadPoolExecutor(1, 'lmhp-compile')
 
-  def prepared(engine: Engine, pack: Pack) -> PackRun:
-    shown = lambda step, metrics: engine.show.step(pack, step, metrics)
-    return engine.states.run(pack.name, stop=engine.stop, devices=devices_for(pack.method), show=shown)
+  def __enter__(self) -> Local:
+    self._thread = futures.ThreadPoolExecutor(1, 'lmhp-compile')
+    return self
 
-  def run(engine: Engine, packs: Sequence[Pack]) -> Iterator[tuple[Pack, PackResult]]:
-    following = prepared(engine, packs[0]) if packs else None
+  def __exit__(self, *exception) -> None:
+    self._thread.shutdown(cancel_futures=True)
+
+  def choices(self, workdir: Any, task: Task, pack: str, max_width: int | None) -> Choices:
+    return Choices(workdir, task, pack, max_width)
+
+  def __call__(self, engine: Engine, packs: Sequence[Pack]) -> Iterator[tuple[Pack, PackResult]]:
+    following = self._prepared(engine, packs[0]) if packs else None
     for i, pack in enumerate(packs):
       if engine.stop():
         raise Stopped
-      current, following = following, prepared(engine, packs[i + 1]) if i + 1 < len(packs) else None
+      current, following = following, self._prepared(engine, packs[i + 1]) if i + 1 < len(packs) else None
       if following is not None and following.read() is None:
-        thread.submit(following.compile_ahead)
+        self._thread.submit(following.compile_ahead)
       engine.show.pack(pack)
       yield pack, current.run()
 
-  return run
+  def _prepared(self, engine: Engine, pack: Pack) -> PackRun:
+    shown = lambda step, metrics: engine.show.step(pack, step, metrics)
+    return engine.states.run(pack.name, stop=engine.stop, devices=devices_for(pack.method), show=shown)
 
 
-RUNNERS: dict[str, Callable[[str | None], Any]] = {'local': local}
+def local(address: str | None = None) -> Runner:
+  """This process; it has no address."""
+  del address
+  return Local()
+
+
+def ray(address: str | None = None) -> Runner:
+  """The Ray cluster at an address; None finds the one of this machine, or starts one."""
+  from lmhp.sweeping.ray_runner import RayRunner  # Ray is an extra, and takes a second to import
+
+  return RayRunner(address)
+
+
+RUNNERS: dict[str, Callable[[str | None], Runner]] = {'local': local, 'ray': ray}

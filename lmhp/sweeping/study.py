@@ -18,20 +18,18 @@ JSON has no NaN or infinity: they are the words "nan", "inf" and "-inf" in what 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
 import json
-import logging
 import math
 import pathlib
+import re
 import time
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 import uuid
 
 from lmhp.hypers import ConfigError
 from lmhp.sweeping.domains import plain as tuples
-from lmhp.sweeping.space import Parameter, parameters
+from lmhp.sweeping.parameters import parameters
 from lmhp.training.history import is_remote, plain, write_json
 
 try:
@@ -39,6 +37,7 @@ try:
 except ImportError:  # Windows: two drivers of one study go unnoticed
   fcntl = None
 
+HEADER, MIRROR, LOCK = 'study.json', 'trials.jsonl', 'study.lock'
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
 ENDED = STATUSES[2:]
 MIRROR_SHARE = 20
@@ -48,7 +47,6 @@ _WORDS = ('nan', 'inf', '-inf')
 _FIRST = ('number', 'point', 'seed', 'status', 'cohort', 'overrides', 'parameters', 'objective', 'rung', 'scores')
 _THEN = ('steps', 'tokens', 'seconds', 'pack')
 _FIXED = ('number', 'point', 'seed', 'cohort', 'overrides', 'parameters')
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +138,10 @@ class Study:
 
   def __init__(self, workdir: pathlib.Path, header: Mapping[str, Any], records: Any, lock: Any = None):
     self.workdir, self.name, self.directions = workdir, header['name'], tuple(header['directions'])
-    self._header, self._records, self._lock = dict(header), records, lock
+    self._header, self._records, self._lock = {**header, 'card': records.card()}, records, lock
     self._trials: list[Trial] = records.load(mend=lock is not None)
     self._lines = [_text(trial) for trial in self._trials]
-    self._stale = _mirrored(workdir) != self._lines
+    self._stale = mirrored(workdir) != self._lines
     self._mirror_due = -math.inf
 
   @classmethod
@@ -162,18 +160,25 @@ class Study:
     Raises:
       ConfigError: where another process is writing it, or what is there is another study.
     """
+    from lmhp.sweeping import journal  # Optuna's imports take half a second; who reads a Trial needs none of them
+
     workdir = _local(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     lock = _locked(workdir)
+    known = _header(workdir)
     try:
-      known = _header(workdir)
       header = known or {'name': name or workdir.resolve().name, 'directions': list(directions),
-                         'storage': _shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
+                         'storage': shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
       _agree(workdir, header, name, directions, storage)
-      if known is None:
+      if known is None:  # before the storage, which shall know whose study it has
         write_json(workdir / HEADER, header)
-      return cls(workdir, header, _records(workdir, header, storage, space), lock)
-    except BaseException:
+      study = cls(workdir, header, journal.records(workdir, header, storage, space), lock)
+      if study._header != header:  # killed between the two writes of a card
+        write_json(workdir / HEADER, study._header)
+      return study
+    except BaseException as error:
+      if isinstance(error, ConfigError) and known is None:  # nothing was begun
+        (workdir / HEADER).unlink(missing_ok=True)
       lock.close()
       raise
 
@@ -184,14 +189,14 @@ class Study:
     Raises:
       ConfigError: where there is none, or it is damaged.
     """
+    from lmhp.sweeping import journal
+
     workdir = _local(workdir)
     header = _header(workdir)
     if header is None:
       raise ConfigError(f'{workdir}: no study there, expected a directory with a {HEADER}')
     _agree(workdir, header, None, None, storage)
-    from lmhp.sweeping import journal
-
-    return cls(workdir, header, journal.records(workdir, header, storage, {}, write=False))
+    return cls(workdir, header, journal.records(workdir, header, storage, None, write=False))
 
   def __enter__(self) -> Study:
     return self
@@ -206,14 +211,14 @@ class Study:
 
   @property
   def card(self) -> dict[str, Any]:
-    """What the study knows of itself."""
-    return numbers(self._records.card())
+    """What the study knows of itself, as JSON has it."""
+    return dict(self._header['card'])
 
   def set_card(self, card: Mapping[str, Any]) -> None:
     """Replaces what the study knows of itself."""
     self._for_writing()
     card = plain(card)
-    if card != self._records.card():
+    if card != self._header['card']:
       self._records.set_card(card)
       self._header['card'] = card
       write_json(self.workdir / HEADER, self._header)
@@ -263,6 +268,8 @@ class Study:
   def flush(self) -> None:
     """Writes the mirror where it is behind."""
     if self._stale and self._lock is not None:
+      from lmhp.sweeping.journal import replace
+
       began = time.monotonic()
       replace(self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode())
       self._stale, ended = False, time.monotonic()
@@ -270,12 +277,97 @@ class Study:
 
   def close(self) -> None:
     """Writes the mirror, and lets another process write the study."""
-    if not self._closed:
+    if self._records is not None:
       self.flush()
       self._records.close()
-      ...
+      self._records = None
+      if self._lock is not None:
+        self._lock.close()
 
   def _mirror(self) -> None:
     self._stale = True
     if time.monotonic() >= self._mirror_due:
       self.flush()
+
+  def _for_writing(self) -> None:
+    if self._lock is None or self._records is None:
+      raise ValueError(f'{self.workdir}: the study is closed, or open for reading')
+
+  def _check(self, trial: Trial, number: int) -> None:
+    if trial.number != number:
+      raise ValueError(f'trial {trial.number}: expected one of {len(self._trials)} known, or the next')
+    if trial.status in ('complete', 'diverged'):
+      if len(trial.values or ()) != len(self.directions) or not all(map(math.isfinite, trial.values)):
+        raise ValueError(f'trial {number}: got values {trial.values}, expected {len(self.directions)} finite')
+
+
+def rebuild(workdir: Any, space: Any = None) -> int:
+  """Makes a study's journal again from its `trials.jsonl`; the old one stays as `study.journal.damaged`.
+
+  Args:
+    workdir: of a study that no process writes.
+    space: the domains that Optuna shall know of its parameters; without it, their values alone.
+
+  Returns:
+    How many trials it has.
+  """
+  from lmhp.sweeping import journal
+
+  workdir = _local(workdir)
+  with _locked(workdir):
+    header = _header(workdir)
+    if header is None or header['storage'] is not None:
+      raise ConfigError(f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal')
+    lines = mirrored(workdir)
+    journal.rebuild(workdir, header, {} if space is None else {p.name: p for p in parameters(space)})
+  return len(lines)
+
+
+# --- the study's directory ------------------------------------------------------------------------------------------
+
+
+def _local(workdir: Any) -> pathlib.Path:
+  if is_remote(workdir):
+    raise ConfigError(f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study')
+  return pathlib.Path(workdir).expanduser()
+
+
+def _locked(workdir: pathlib.Path) -> Any:
+  """The open lock file; closing it lets another process write the study, as the death of this one does."""
+  file = open(workdir / LOCK, 'a')
+  try:
+    fcntl and fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.close()
+    raise ConfigError(f'{workdir}: another process is writing this study; wait for it, or use another workdir') from None
+  except OSError:  # a file system without locks
+    pass
+  return file
+
+
+def _header(workdir: pathlib.Path) -> dict[str, Any] | None:
+  path = workdir / HEADER
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def _agree(workdir: pathlib.Path, header: Mapping[str, Any], name: str | None, directions: Sequence[str] | None,
+           storage: str | None) -> None:
+  """Raises where a study is asked for as another than it is."""
+  if (storage is None) != (header['storage'] is None):
+    known = header['storage'] or 'its journal'
+    raise ConfigError(f'--storage: got {shown_url(storage)}, but the study in {workdir} is in {known}')
+  asked = {'name': name, 'directions': None if directions is None else list(directions)}
+  for key, value in asked.items():
+    if value is not None and value != header[key]:
+      raise ConfigError(f'{key}: got {value!r}, but the study in {workdir} has {header[key]!r}')
+
+
+def shown_url(url: str | None) -> str | None:
+  """A storage's URL without its password."""
+  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
+
+
+def mirrored(workdir: pathlib.Path) -> list[str]:
+  """The lines of `trials.jsonl`; none where there is no such file."""
+  path = workdir / MIRROR
+  return path.read_text().split('\n')[:-1] if path.exists() else []

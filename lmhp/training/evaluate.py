@@ -14,6 +14,10 @@ from lmhp.statistics import standard_error
 from lmhp.training.loss import token_losses
 
 
+SCORES = ('loss_nats', 'loss_nats_standard_error', 'bits_per_byte', 'perplexity', 'accuracy', 'tokens', 'sequences')
+"""What an evaluation gives."""
+
+
 def make_score(model: Model) -> Callable[..., dict]:
   """`score(params, hypers, batch, bytes_V) -> dict` of sums for each sequence, each (B,) float32.
 

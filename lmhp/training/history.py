@@ -164,16 +164,20 @@ def _column(values: list) -> np.ndarray:
 
 
 def write_json(path: Any, value: Any) -> None:
-  """Writes JSON so that a reader finds the old file or the new one, whole, even if the machine dies meanwhile."""
+  """Writes JSON, as :func:`write_whole` does."""
+  write_whole(path, (json.dumps(plain(value), indent=2, allow_nan=False) + '\n').encode())
+
+
+def write_whole(path: Any, content: bytes) -> None:
+  """Writes a file so that a reader finds the old one or the new one, whole, even if the machine dies meanwhile."""
   path = local_or_remote(path)
-  text = json.dumps(plain(value), indent=2, allow_nan=False) + '\n'
   if is_remote(path):  # object stores replace as one change
-    path.write_text(text)
+    path.write_bytes(content)
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  with open(temporary, 'w', encoding='utf-8') as file:
-    file.write(text)
+  with open(temporary, 'wb') as file:
+    file.write(content)
     file.flush()
     os.fsync(file.fileno())
   os.replace(temporary, path)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.sweeping import halving as h
+from lmhp.sweeping import halving as h, ladder
 
-INF, NAN = math.inf, math.nan
+INF = math.inf
 KINDS = ('successive', 'hyperband')
 
 
@@ -64,8 +64,6 @@ def naive(plan, curves):
       rivals = group | set(full)
       if plan.min_rank_correlation is None or (k in trusted and trusted[k] > plan.min_rank_correlation):
         group = set(heapq.nsmallest(math.ceil(len(group) / plan.eta), rivals, key=lambda p: (curves[p][k], p)))
-      else:
-        group = rivals
       depth.update(dict.fromkeys(group, k + 1))
     depth.update(dict.fromkeys(full, last))
   died = {p: next((k for k, score in enumerate(curves[p]) if score == INF), last) for p in depth}
@@ -78,14 +76,14 @@ def starts(plan):
 
 
 def make_plan(n, rungs=(1, 3, 9, 27), eta=3, kind='successive', calibration=4, threshold=0.5):
-  return h.HalvingPlan(rungs, eta, kind, h.brackets(n, eta, len(rungs), kind), calibration, threshold)
+  return h.HalvingPlan(rungs, eta, kind, ladder.brackets(n, eta, len(rungs), kind), calibration, threshold)
 
 
 @st.composite
 def searches(draw, threshold=(None, 0.45, 0.91, -1.1)):
   """A plan and curves: crossing or not, with ties, some that diverge for good."""
   n, n_rungs, eta = draw(st.integers(1, 24)), draw(st.integers(1, 4)), draw(st.integers(2, 4))
-  rungs = h.rungs(draw(st.integers(60, 300)), eta, 0.02, n_rungs)
+  rungs = ladder.rungs(draw(st.integers(60, 300)), eta, 0.02, n_rungs)
   plan = make_plan(n, rungs, eta, draw(st.sampled_from(KINDS)), draw(st.integers(0, 6)),
                    draw(st.sampled_from(threshold)))
   rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -95,59 +93,17 @@ def searches(draw, threshold=(None, 0.45, 0.91, -1.1)):
   return plan, curves.tolist()
 
 
-# --- rungs, brackets, cost ------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 10**7), st.integers(2, 8), st.floats(1e-4, 1.0), st.none() | st.integers(1, 9))
-def test_rungs_increase_to_the_end(total, eta, first, n):
-  rungs = h.rungs(total, eta, first, n)
-  assert rungs[-1] == total and rungs[0] >= 1 and all(a < b for a, b in itertools.pairwise(rungs))
-  if len(rungs) > 1:
-    assert abs(rungs[0] - max(1, first * total)) <= 0.5 + 1e-6 * total
-  if n is None and total * first > 1000 and first <= 1 / eta:
-    ratios = np.array(rungs[1:]) / rungs[:-1]
-    assert np.ptp(ratios) < 0.02 * ratios[0] and eta**0.66 < ratios[0] < eta**1.51
-  if n is not None and total > 10**6 and first < 0.5:
-    assert len(rungs) == n
-
-
-def test_rungs_of_powers_are_exact():
-  assert h.rungs(3**9, 3, 1 / 27) == (3**6, 3**7, 3**8, 3**9)
-  assert h.rungs(1000, 10, 0.001) == (1, 10, 100, 1000)
-  assert h.rungs(5, 2, 0.01) == (1, 3, 5)  # from a 20th of a step on: most are the first step
-  assert h.rungs(100, 3, 0.7) == (70, 100) and h.rungs(100, 3, 1.0) == (100,) == h.rungs(100, 3, 0.1, 1)
-
-
-def test_brackets_are_the_papers():
-  found = h.brackets(81 + 34 + 15 + 8 + 5, 3, 5, 'hyperband')  # arXiv:1603.06560, table 1
-  assert [tuple(b) for b in found] == [(0, 81), (1, 34), (2, 15), (3, 8), (4, 5)]
-  assert h.brackets(7, 3, 5, 'successive') == (h.Bracket(0, 7),)
-
-
-@given(st.integers(0, 300), st.integers(2, 5), st.integers(1, 6))
-def test_brackets_hold_all_points_in_proportion_and_grow(n, eta, n_rungs):
-  held = {b.first_rung: b.n_points for b in h.brackets(n, eta, n_rungs, 'hyperband')}
-  assert sum(held.values()) == n and all(held.values()) and list(held) == sorted(held)
-  more = {b.first_rung: b.n_points for b in h.brackets(n + 1, eta, n_rungs, 'hyperband')}
-  assert all(more[rung] >= held[rung] for rung in held)
-  weights = [math.ceil(n_rungs * eta**s / (s + 1)) for s in range(n_rungs - 1, -1, -1)]
-  seats = heapq.nlargest(n, ((w / (2 * i + 1), -rung) for rung, w in enumerate(weights) for i in range(n)))
-  assert held == {rung: count for rung in range(n_rungs) if (count := sum(-r == rung for _, r in seats))}
-
-
-@given(st.integers(1, 1000), st.integers(2, 9))
-def test_keep_never_prunes_more_than_its_share_nor_all(n, eta):
-  assert 1 <= h.keep(n, eta) <= n and n / eta <= h.keep(n, eta) < n / eta + 1
+# --- cost -----------------------------------------------------------------------------------------------------------
 
 
 def cost(plan, n, fraction):
-  return h.cost_in_steps(n, plan.rungs, plan.eta, plan.calibration_points, fraction, plan.kind)
+  return ladder.cost_in_steps(n, plan.rungs, plan.eta, plan.calibration_points, fraction, plan.kind)
 
 
 def forks(states, plan, fraction):
   """Steps of the forks that the scores below the end were taken from, of those that diverged on the way too."""
   reached = furthest(states, plan)
-  return sum(h.cooldown_steps(plan.rungs[k], fraction) for p in states
+  return sum(ladder.cooldown_steps(plan.rungs[k], fraction) for p in states
              for k in range(next(f for f, ps in starts(plan) if p in ps), reached[p] + 1) if k < len(plan.rungs) - 1)
 
 
@@ -170,81 +126,16 @@ def test_the_cost_is_reached(kind, calibration, fraction):
   assert min(costs) == max(costs) or calibration in (2, 3)
 
 
-def test_costs_by_hand():
-  assert h.cost_in_steps(27, (1, 3, 9, 27), 3, 0, 0.0, 'successive') == 27 + 9 * 2 + 3 * 6 + 18
-  assert h.cost_in_steps(9, (10, 30, 90), 3, 0, 0.2, 'successive') == 9 * 12 + 3 * 26 + 60
-  # In full: ranks 0, 3 and 6 of 9, of which the last two may not be among the best 3, then none the best.
-  assert h.cost_in_steps(9, (10, 30, 90), 3, 3, 0.0, 'successive') == 90 + (3 + 2) * 20 + (1 + 3) * 60
-  assert h.cooldown_steps(2, 0.2) == 1 and h.cooldown_steps(100, 0.2) == 20 and h.cooldown_steps(100, 0.0) == 0
-
-
 @settings(deadline=None)
 @given(searches(), st.floats(0, 5e4), st.sampled_from([0.0, 0.2]))
 def test_points_for_inverts_the_cost(search, budget, fraction):
   plan, _ = search
-  n = h.points_for(budget, plan.rungs, plan.eta, plan.calibration_points, fraction, plan.kind)
+  n = ladder.points_for(budget, plan.rungs, plan.eta, plan.calibration_points, fraction, plan.kind)
   assert (n == 0 or cost(plan, n, fraction) <= budget) and budget < cost(plan, n + 1, fraction)
-  assert all(cost(plan, i, fraction) < cost(plan, i + 1, fraction) for i in range(40))  # so there is one inverse
-
-
-# --- the order of scores --------------------------------------------------------------------------------------------
-
-
-def test_promote_takes_the_best_by_score_then_number():
-  assert h.promote({5: 1.0, 3: 1.0, 4: 0.5, 9: 1.0}, 2) == (3, 4)
-  assert h.promote({0: NAN, 1: 2.0, 2: INF, 3: -INF}, 1) == (1,)
-  assert h.promote({0: NAN, 1: 2.0, 2: INF}, 2) == (0, 1)
-  assert h.promote({2: INF, 1: NAN}, 1) == (1,)
-  assert h.promote({2: 1.0}, 5) == (2,) and h.promote({}, 1) == ()
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25))
-def test_pareto_order_is_that_of_peeled_fronts(pairs):
-  left, peeled = set(pairs), []
-  while left:
-    front = [a for a in left if not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in left)]
-    peeled += sorted(front)
-    left -= set(front)
-  assert h.pareto_order(pairs) == [peeled.index(pair) for pair in pairs]
-
-
-def test_pairs_are_promoted_by_front():
-  scores = {0: (1.0, 9.0), 1: (2.0, 8.0), 2: (2.0, 9.5), 3: (9.0, 1.0), 4: (NAN, 0.0), 5: INF}
-  assert [h.promote(scores, n) for n in (1, 2, 3, 4, 5)] == [(0,), (0, 1), (0, 1, 3), (0, 1, 2, 3), (0, 1, 2, 3, 4)]
-  assert h.calibration(scores, 2) == (0, 3)
-
-
-@given(st.lists(st.integers(0, 9) | st.sampled_from([INF, NAN]), max_size=30), st.integers(0, 8))
-def test_calibration_is_spread_over_the_finite_ranks(scores, m):
-  scores = {10 + i: float(s) for i, s in enumerate(scores)}
-  chosen = h.calibration(scores, m)
-  finite = sorted((s, p) for p, s in scores.items() if math.isfinite(s))
-  assert len(chosen) == min(m, len(finite)) and list(chosen) == sorted(chosen)
-  ranks = sorted(finite.index((scores[p], p)) for p in chosen)
-  assert ranks[:1] == [0][:len(ranks)]
-  gaps = np.diff([*ranks, len(finite)])
-  assert not ranks or gaps.max() - gaps.min() <= 1
-
-
-def test_correlations_are_over_the_points_that_have_both():
-  rng = np.random.default_rng(0)
-  curves = {p: {10: rng.random(), 20: rng.random(), 40: rng.random()} for p in range(7)}
-  del curves[2][20], curves[5][40]
-  found = h.correlations(curves, (10, 20, 40))
-  for step in (10, 20):
-    both = [c for c in curves.values() if step in c and 40 in c]
-    assert found[step] == pytest.approx(stats.spearmanr([c[step] for c in both], [c[40] for c in both])[0], abs=1e-12)
-  assert list(found) == [10, 20]
-  few = h.correlations({p: curves[p] for p in (0, 1)}, (10, 40))
-  assert math.isnan(few[10]) and h.correlations({}, (10,)) == {}
-  assert math.isnan(h.correlations({p: {1: float(p), 2: 7.0} for p in range(5)}, (1, 2))[1])
-  diverged = {p: {1: float(p), 2: INF if p < 2 else -float(p)} for p in range(5)}
-  assert h.correlations(diverged, (1, 2))[1] < -0.9
-
-
-def test_may_prune():
-  assert h.may_prune(0.5, 0.5) and not h.may_prune(0.49, 0.5) and not h.may_prune(NAN, -1.0)
-  assert h.may_prune(NAN, None) and h.may_prune(-1.0, None)
+  costs = [cost(plan, i, fraction) for i in range(40)]
+  assert all(a < b for a, b in itertools.pairwise(costs))  # so there is one inverse
+  exact = ladder.points_for(costs[-1], plan.rungs, plan.eta, plan.calibration_points, fraction, plan.kind)
+  assert exact == 39
 
 
 # --- the search -----------------------------------------------------------------------------------------------------
@@ -280,6 +171,7 @@ def test_verdicts_are_final_and_come_to_an_end(search):
     assert all(after[p] == word for p, word in before.items() if word != 'active')
   finished = {p for p, state in end.items() if state.diverged or plan.rungs[-1] in state.scores}
   assert seen[-1] == {p: 'finished' if p in finished else 'pruned' for p in end}
+  assert h.progress(end, plan).pruned.isdisjoint(h.progress(end, plan).calibration)
 
 
 def power_laws(floors, rates, rungs):
@@ -336,7 +228,7 @@ def test_stages_in_order_with_their_reasons():
 
 def test_one_calibration_serves_all_brackets_and_later_ones():
   plan = make_plan(49, kind='hyperband')
-  plan = dataclasses.replace(plan, brackets=(*plan.brackets, h.Bracket(0, 9)))  # a study that was extended
+  plan = dataclasses.replace(plan, brackets=(*plan.brackets, ladder.Bracket(0, 9)))  # a study that was extended
   rng = np.random.default_rng(1)
   curves = np.repeat(rng.random((58, 1)), 4, axis=1).tolist()
   reasons = []

@@ -44,6 +44,12 @@ def round_half_up(x):
   return int(x + 0.5)
 
 
+def test_at_least_one_and_at_most_half_are_replaced():
+  for seed in range(20):
+    assert exploit([3.0, 1.0, 2.0], 0.5, seed, 0) == (1, 1, 2) == exploit([3.0, 1.0, 2.0], 0.01, seed, 0)
+  assert exploit([3.0], 0.5, 0, 0) == (0,) and exploit([3.0, math.nan], 0.1, 0, 0) == (0, 0)
+
+
 def test_each_of_the_best_is_as_likely():
   scores = list(range(10))
   drawn = [exploit(scores, 0.3, seed, 0)[9] for seed in range(3000)]
@@ -95,7 +101,8 @@ def test_drawn_anew_from_the_whole_domain_as_often_as_asked():
 @pytest.mark.parametrize('domain, value, moved', [
     (Float(1e-3, 1.0), 1.0, {0.8, 1.0}), (Float(1e-3, 1.0, log=True), 1e-3, {1e-3, 1.25e-3}),
     (Float(-1.0, 1.0), -0.5, {-0.4, -0.625}), (Float(0.0, 1.0), 0.0, {0.0}),
-    (Int(0, 9), 0, {0, 1}), (Int(1, 9), 1, {1, 2}), (Int(1, 9), 2, {1, 3}), (Int(1, 10**6, log=True), 1000, {800, 1250}),
+    (Int(0, 9), 0, {0, 1}), (Int(1, 9), 1, {1, 2}), (Int(1, 9), 2, {1, 3}),
+    (Int(1, 10**6, log=True), 1000, {800, 1250}),
     (Choice(1.0, 3.0, 2.0), 3.0, {2.0, 3.0}), (Choice(5), 5, {5}), (Choice(True, False), True, {True}),
     (Choice(1, None), None, {None}),
 ])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -73,8 +74,7 @@ def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
 
 def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
   found = sweep(pack='auto')
-  stored = json.loads(open(f'{found.workdir}/choices.json').read())['choices']
-  (choice,) = stored.values()
+  (choice,) = json.loads(pathlib.Path(found.workdir, 'choices.json').read_text())['choices'].values()
   assert choice['method'] in ('vmap', 'map') and choice['member_step_seconds']  # four devices: no loop
   monkeypatch.setattr('lmhp.sweeping.choices._Trial', None)  # measuring again would fail
   assert len(sweep(pack='auto', trials=6).trials) == 6
@@ -169,16 +169,16 @@ def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
 
 
 def test_a_study_is_extended(sweep):
-  first = sweep(trials=3)
+  first = lines(sweep(trials=3))
   more = sweep(trials=5)
-  assert lines(more)[:3] == lines(first) and len(more.trials) == 5
+  assert lines(more)[:3] == first and len(more.trials) == 5
   assert [t.parameters for t in more.trials] == [t.parameters for t in sweep(trials=5, workdir='at once').trials]
-  seeds = sweep(trials=5, seeds=2)
-  assert lines(seeds)[:5] == lines(more) and sorted(t.point for t in seeds.trials[5:]) == [0, 1, 2, 3, 4]
+  more, seeds = lines(more), sweep(trials=5, seeds=2)
+  assert lines(seeds)[:5] == more and sorted(t.point for t in seeds.trials[5:]) == [0, 1, 2, 3, 4]
   assert {t.seed for t in seeds.trials[5:]} == {1}
-  wider = {**RATES, 'optimizer.b2': Float(0.9, 0.99)}
+  wider, seeds = {**RATES, 'optimizer.b2': Float(0.9, 0.99)}, lines(seeds)
   parameter = sweep(wider, trials=7, seeds=2)
-  assert lines(parameter)[:10] == lines(seeds) and 'optimizer.b2' in parameter.trials[10].parameters
+  assert lines(parameter)[:10] == seeds and 'optimizer.b2' in parameter.trials[10].parameters
 
 
 def test_what_would_not_compare_is_refused(sweep):
@@ -282,9 +282,10 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     (dict(space={'train.steps': Choice(5, 9)}, held_equal='tokens'), 'the space varies the length of training itself'),
     (dict(space={'data.tokenizer': Choice('byte', 'char')}, held_equal='steps'),
      r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer"),
-    (dict(objective='eval_los'), r"^sweep.objective: 'eval_los' is no metric"),
+    (dict(objective='eval_los'), r"^sweep.objective: got .'eval_los',., expected metrics, of eval_loss_nats"),
     (dict(trials=None), '^sweep.trials: got None, expected a budget: one of trials, tokens, flops, seconds'),
-    (dict(tokens=5), '^sweep.tokens: got 5, expected None, since sweep.trials already is the budget'),
+    (dict(tokens=5), '^sweep.tokens: got 5.0, expected None, since sweep.trials already is the budget'),
+    (dict(halving='successive', calibration=2), '^sweep.calibration: got 2, expected at least 3, or'),
     (dict(search='bogus'), r'^sweep.search: got .bogus., expected one of auto, grid'),
 ])
 def test_mistakes_are_one_line_before_anything_runs(sweep, monkeypatch, fields, message):
