@@ -53,14 +53,14 @@ class StudyRun:
     began = time.perf_counter()
     with (Study.open(self.workdir, storage=self.storage, space=self.space, directions=self.sweep.directions,
                      card=self.card) as study,
-          stop_on_signals() as stop, display.progress(self.sweep, self.workdir.name, self.mode) as show):
+          stop_on_signals() as stop, display.progress(self.sweep, self.workdir.name, self.mode) as show,
+          self.runner(self.address) as runner):
       changes = self._extend(study)
       for change in changes:
         show.message(change)
-      choices = Choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
+      choices = runner.choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
       plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices))
-      engine = Engine(self.task, self.sweep, study, self.workdir, choices, self.runner(self.address), lambda: bool(stop),
-                      show)
+      engine = Engine(self.task, self.sweep, study, self.workdir, choices, runner, lambda: bool(stop), show)
       show.plan(plan, engine.trials.values())
       confirmed, correlations = [], {}
       try:
