@@ -3,7 +3,7 @@
 Question: what is the best of 27 settings, is it better than the usual ones, and by how much?
 Data: the docstrings of Python and of lmhp's own dependencies, read as bytes; nothing is downloaded.
 Held equal: steps, tokens and FLOPs, 600 updates of 2,048 tokens.
-How: 27 quasi-random points; rungs at 1/27, 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
+How: 27 quasi-random points; rungs at 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
 three trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
 config are then trained on eight new seeds.
 Expected: three minutes on two CPU cores.
@@ -44,5 +44,6 @@ def get_sweep():
       search='halton',
       trials=27,
       halving='successive',
+      first_rung=1 / 9,
       confirm_seeds=8,
   )

@@ -23,7 +23,7 @@ from lmhp.hypers import ConfigError
 from lmhp.sweeping.domains import Choice, Float, from_unit, unit
 from lmhp.sweeping.parameters import Parameter, Plan, Point
 from lmhp.sweeping.streams import key_of
-from lmhp.sweeping.study import ENDED, Trial, from_line, to_line
+from lmhp.sweeping.study import ENDED, FIRST, Trial, from_line
 from lmhp.training.history import plain
 
 # --- parameters as Optuna has them ----------------------------------------------------------------------------------
@@ -59,6 +59,7 @@ def shown(value: Any) -> Any:
 
 _STATES = {'waiting': TrialState.WAITING, 'running': TrialState.RUNNING, 'complete': TrialState.COMPLETE,
            'diverged': TrialState.COMPLETE, 'pruned': TrialState.PRUNED, 'failed': TrialState.FAIL}
+Line = Mapping[str, Any]  # a trial as `trials.jsonl` has it
 _OWN = ('point', 'seed', 'cohort', 'overrides')
 
 
@@ -93,7 +94,7 @@ class Records:
     if hasattr(self.storage, 'engine'):  # of a database
       self.storage.engine.dispose()
 
-  def load(self, mend: bool) -> list[Trial]:
+  def load(self, mend: bool) -> list[Line]:
     """The trials by number.
 
     Args:
@@ -102,68 +103,68 @@ class Records:
     Raises:
       ConfigError: where another program has added trials.
     """
-    trials = []
+    lines = []
     with self.together() if mend else contextlib.nullcontext():
       for frozen in self.storage.get_all_trials(self.study_id, deepcopy=False):
-        trials.append(_trial_of(frozen))
+        lines.append(_line_of(frozen))
         self._ids.append(frozen._trial_id)
         self._known = {**frozen.distributions, **self._known}
         if mend:
-          self._align(trials[-1], frozen.state, frozen.intermediate_values, 'diverged' in frozen.user_attrs)
+          self._align(lines[-1], frozen.state, frozen.intermediate_values, 'diverged' in frozen.user_attrs)
       if mend and (added := self.storage.get_study_user_attrs(self.study_id).get('adding')):
-        trials += self._create([from_line(line) for line in added if line['number'] >= len(trials)])
+        lines += self._create([line for line in added if line['number'] >= len(lines)])
         self.storage.set_study_user_attr(self.study_id, 'adding', None)
-    return trials
+    return lines
 
-  def add(self, trials: Sequence[Trial]) -> None:
+  def add(self, lines: Sequence[Line]) -> None:
     """Creates trials: all of them, whatever is killed when, or none."""
     with self.together():
-      self.storage.set_study_user_attr(self.study_id, 'adding', [to_line(trial) for trial in trials])
-      self._create(trials)
+      self.storage.set_study_user_attr(self.study_id, 'adding', list(lines))
+      self._create(lines)
       self.storage.set_study_user_attr(self.study_id, 'adding', None)
 
-  def change(self, pairs: Sequence[tuple[Trial, Trial]]) -> None:
+  def change(self, changes: Sequence[tuple[Trial, Line]]) -> None:
     """Brings trials from an old condition to a new one."""
     with self.together():
-      for old, new in pairs:
-        self.storage.set_trial_user_attr(self._ids[new.number], 'about', _about(new))
+      for old, new in changes:
+        self.storage.set_trial_user_attr(self._ids[old.number], 'about', _about(new))
         self._align(new, _STATES[old.status], old.scores, old.status == 'diverged')
 
-  def _align(self, trial: Trial, state: TrialState, scores: Mapping[int, float], diverged: bool) -> None:
+  def _align(self, line: Line, state: TrialState, scores: Mapping[int, float], diverged: bool) -> None:
     """Writes what Optuna does not show yet of a trial's condition; its state last, for that closes the trial."""
     if state.is_finished():
       return
-    number, new = self._ids[trial.number], _STATES[trial.status]
-    for step, score in trial.scores.items():
+    trial, new = self._ids[line['number']], _STATES[line['status']]
+    for step, score in _scores(line).items():
       if str(scores.get(step)) != str(score):
-        self.storage.set_trial_intermediate_value(number, step, score)
-    if trial.status == 'diverged' and not diverged:
-      self.storage.set_trial_user_attr(number, 'diverged', True)
+        self.storage.set_trial_intermediate_value(trial, step, score)
+    if line['status'] == 'diverged' and not diverged:
+      self.storage.set_trial_user_attr(trial, 'diverged', True)
     if state == TrialState.WAITING and new != state:
-      self.storage.set_trial_state_values(number, TrialState.RUNNING)
+      self.storage.set_trial_state_values(trial, TrialState.RUNNING)
     if new.is_finished():
-      self.storage.set_trial_state_values(number, new, _values(trial))
+      self.storage.set_trial_state_values(trial, new, _values(line))
 
-  def _create(self, trials: Sequence[Trial]) -> Sequence[Trial]:
-    for trial in trials:
-      self._ids.append(self.storage.create_new_trial(self.study_id, template_trial=self._frozen(trial)))
-    return trials
+  def _create(self, lines: Sequence[Line]) -> Sequence[Line]:
+    for line in lines:
+      self._ids.append(self.storage.create_new_trial(self.study_id, template_trial=self._frozen(line)))
+    return lines
 
-  def _frozen(self, trial: Trial) -> FrozenTrial:
+  def _frozen(self, line: Line) -> FrozenTrial:
     """A trial as Optuna shall show it."""
-    line, state, now = to_line(trial), _STATES[trial.status], datetime.datetime.now()
+    parameters, state, now = from_line(line).parameters, _STATES[line['status']], datetime.datetime.now()
     params, distributions = {}, {}
-    for name, value in trial.parameters.items():
+    for name, value in parameters.items():
       key, distribution = self._distribution(name, value)
       params[key], distributions[key] = shown(value), distribution
-    attrs = {**{key: line[key] for key in _OWN}, 'about': _about(trial)}
-    if params != trial.parameters:
+    attrs = {**{key: line[key] for key in _OWN}, 'about': _about(line)}
+    if params != parameters:
       attrs['parameters'] = line['parameters']
-    if trial.status == 'diverged':
+    if line['status'] == 'diverged':
       attrs['diverged'] = True
     return FrozenTrial(
-        number=trial.number, trial_id=-1, state=state, value=None, values=_values(trial), params=params,
-        distributions=distributions, user_attrs=attrs, system_attrs={}, intermediate_values=dict(trial.scores),
+        number=line['number'], trial_id=-1, state=state, value=None, values=_values(line), params=params,
+        distributions=distributions, user_attrs=attrs, system_attrs={}, intermediate_values=_scores(line),
         datetime_start=None if state == TrialState.WAITING else now,
         datetime_complete=now if state.is_finished() else None)
 
@@ -190,26 +191,32 @@ def _compatible(known: BaseDistribution, wanted: BaseDistribution) -> bool:
   return True
 
 
-def _values(trial: Trial) -> list[float] | None:
-  """What Optuna shall show as a trial's values."""
-  if trial.status == 'failed' or trial.status not in ENDED:
+def _scores(line: Line) -> dict[int, float]:
+  return {int(step): float(score) for step, score in line['scores'].items()}
+
+
+def _values(line: Line) -> list[float] | None:
+  """What Optuna shall show as a trial's values: of one that was pruned without any, its last score."""
+  if line['status'] == 'failed' or line['status'] not in ENDED:
     return None
-  values = list(trial.values or [trial.scores[step] for step in sorted(trial.scores)[-1:]])
+  values = line['objective']
+  if values is None:
+    values = [score for _, score in sorted(_scores(line).items())][-1:]
+  values = [float(value) for value in (values if isinstance(values, list) else [values])]
   return values if values and all(map(math.isfinite, values)) else None
 
 
-def _about(trial: Trial) -> dict[str, Any]:
+def _about(line: Line) -> dict[str, Any]:
   """The record that a trial's condition is in."""
-  return {key: value for key, value in to_line(trial).items() if key not in (*_OWN, 'number', 'parameters')}
+  return {key: value for key, value in line.items() if key not in (*_OWN, 'number', 'parameters')}
 
 
-def _trial_of(frozen: FrozenTrial) -> Trial:
+def _line_of(frozen: FrozenTrial) -> Line:
   attrs = frozen.user_attrs
   if not {*_OWN, 'about'} <= set(attrs):
     raise ConfigError(f'study: trial {frozen.number} is not of lmhp, expected none that another program has added')
-  own = {key: attrs[key] for key in _OWN}
-  return from_line({'number': frozen.number, **own, 'parameters': attrs.get('parameters', frozen.params),
-                    **attrs['about']})
+  found = {'number': frozen.number, 'parameters': frozen.params, **attrs, **attrs['about']}
+  return {**{name: found[name] for name in FIRST}, **attrs['about']}
 
 
 # --- asking for points ----------------------------------------------------------------------------------------------

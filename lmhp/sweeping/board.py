@@ -1,7 +1,4 @@
-"""What a sweep's display knows: the trials, the packs that run, how fast they go, and so when all is done.
-
-Nothing here has a look: `lmhp.sweeping.display` tells a `Board` what the engine said, and draws the `View` it gives.
-"""
+"""What `lmhp.sweeping.display` draws: the trials, the packs that run, how fast they go, and so when all is done."""
 
 from __future__ import annotations
 
@@ -184,8 +181,10 @@ class Board:
   def _summed(self) -> _Sums:
     if self._sums is None:
       plan, each = self._plan, None
-      if plan is not None and len(plan.rungs) == 1:  # else rungs say how far a trial goes
-        each = plan.steps / (plan.n_points * self.sweep.seeds)
+      planned = plan.n_points * self.sweep.seeds if plan else 0
+      ended = [t.status in ENDED for t in self._trials.values() if not _confirms(t)]
+      if plan and (len(plan.rungs) == 1 or all(ended) and len(ended) >= planned):  # else rungs say how far a trial goes
+        each = plan.steps / planned
       self._sums = _sums(self._trials.values(), each, -1.0 if self.sweep.directions[0] == 'maximize' else 1.0)
     return self._sums
 

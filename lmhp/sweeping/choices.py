@@ -89,17 +89,17 @@ class Choices:
   # --- measuring ------------------------------------------------------------------------------------------------------
 
   def _choose(self, jobs: list[Job], own: bool, steps: float) -> Choice:
-    wish = min(self.asked_width or WIDTHS[-1], len(jobs))
+    most = min(self.asked_width or WIDTHS[-1], WIDTHS[-1])
     if self.pack != 'auto':
-      trial = _Trial(self.task, jobs, own, self.pack, wish)
+      trial = _Trial(self.task, jobs, own, self.pack, most)
       return Choice(self.pack, trial.width, {}, trial.bytes_per_member, 'as the config says')
     seconds, trials = {}, {}
     for method in _candidates():
       if seconds and _left(steps, seconds) < WORTH_MEASURING * next(iter(trials.values())).compile_seconds:
         reason = 'the study is too short to measure another'
         break
-      trials[method] = _Trial(self.task, jobs, own, method, wish)
-      seconds[method] = trials[method].member_step_seconds()
+      trials[method] = _Trial(self.task, jobs, own, method, most)
+      seconds[method] = trials[method].seconds
     else:
       reason = 'the quickest that was measured'
     best = min(seconds, key=seconds.get)
@@ -119,49 +119,66 @@ def _left(steps: float, seconds: dict[str, float]) -> float:
 
 
 class _Trial:
-  """A method tried on the first members of a structure, at the largest width that fits."""
+  """A method tried on the first members of a structure, at the largest width that fits.
 
-  def __init__(self, task: Task, jobs: list[Job], own: bool, method: str, wish: int):
-    self.task, self.own, self.method = task, own, method
+  Attributes:
+    width: most members that fit the memory, of those that the trials known so far fill.
+    seconds: of an update of one member, once all is compiled.
+    bytes_per_member: by the compiled program's own analysis, the data not counted.
+    compile_seconds: spent here.
+  """
+
+  def __init__(self, task: Task, jobs: list[Job], own: bool, method: str, most: int):
+    self.task, self.jobs, self.own, self.method = task, jobs, own, method
     compiled = task.member(jobs[0]).compiled().seconds
-    n_devices = len(jax.devices()) if method != 'loop' else 1
-    self.width = max(n_devices, next(w for w in WIDTHS if w >= min(wish, WIDTHS[-1]))) if method != 'loop' else wish
-    self.jobs = (jobs * math.ceil(self.width / len(jobs)))
-    limit = memory_limit()
-    while True:
-      self.population = self._population()
-      self.seconds, needed = self._first_steps()
-      self.bytes_per_member = needed / (1 if method == 'loop' else self.width)
-      if method == 'loop':
-        self.width = max(1, min(self.width, int(limit / max(self.bytes_per_member, 1))))
-        break
-      if needed <= limit or self.width <= n_devices:
-        break
-      fits = [w for w in WIDTHS if w < self.width and w * self.bytes_per_member <= limit and w >= n_devices]
-      self.width = fits[-1] if fits else n_devices
+    self.width = self._largest(self._widths(most))
+    self.population = self._population(self.width)
+    self.seconds = self._member_step_seconds()
     self.compile_seconds = task.member(jobs[0]).compiled().seconds - compiled
 
-  def _population(self) -> Population:
-    jobs = self.jobs[: self.width] if self.method != 'loop' else self.jobs[: min(self.width, 8)]
+  def _widths(self, most: int) -> list[int]:
+    """Widths that may be tried: up to the first that holds all trials, none above what was asked for."""
+    if self.method == 'loop':
+      return list(range(1, min(most, len(self.jobs)) + 1))
+    allowed = allowed_widths(len(devices_for(self.method)))
+    enough = next((w for w in allowed if w >= len(self.jobs)), allowed[-1])
+    return [w for w in allowed if w <= min(most, enough)] or [allowed[0]]
+
+  def _largest(self, widths: list[int]) -> int:
+    """The largest width that fits."""
+    limit = memory_limit(len(devices_for(self.method)) or 1)
+    width = widths[-1]
+    while True:
+      self.population = self._population(width)
+      self.population.compile_ahead(self._data())  # too large a one is never run
+      measured = 1 if self.method == 'loop' else width
+      self.bytes_per_member = self.population.bytes_needed() / measured
+      fits = [w for w in widths if w <= width and w * self.bytes_per_member <= limit] or widths[:1]
+      if fits[-1] == width or self.method == 'loop':
+        return fits[-1]
+      width = fits[-1]
+
+  def _population(self, width: int) -> Population:
+    jobs = (self.jobs * math.ceil(width / len(self.jobs)))[: min(width, 8) if self.method == 'loop' else width]
     return Population(self.task.member(jobs[0]), [job.hypers for job in jobs], self.method, self.own,
                       self.task.data_axis(jobs[0], self.own), devices_for(self.method))
 
-  def _first_steps(self) -> tuple[float, float]:
-    """Seconds of a member's update once all is compiled, and bytes that the program needs besides the data."""
-    job, hypers = self.jobs[0], self.population.hypers
-    n = min(MEASURED_STEPS, job.steps)
-    _, data = next(self.task.feed(job, hypers, self.own, 0, iter([n, n])))
-    state = self.population.init()
-    seconds = []
+  def _data(self) -> Any:
+    n = self._n_steps()
+    return next(self.task.feed(self.jobs[0], self.population.hypers, self.own, 0, iter([n, n])))[1]
+
+  def _n_steps(self) -> int:
+    return min(MEASURED_STEPS, self.jobs[0].steps)
+
+  def _member_step_seconds(self) -> float:
+    """Seconds of a member's update, the better of two turns."""
+    state, data, n, seconds = self.population.init(), self._data(), self._n_steps(), []
     for _ in range(2):
       start = time.perf_counter()
       state, metrics = self.population.run(state, data, n, 0)
       jax.block_until_ready(metrics)
       seconds.append((time.perf_counter() - start) / n / self.population.width)
-    return min(seconds), self.population.bytes_needed()
-
-  def member_step_seconds(self) -> float:
-    return self.seconds
+    return min(seconds)
 
 
 def devices_for(method: str) -> tuple[Any, ...]:
@@ -169,13 +186,23 @@ def devices_for(method: str) -> tuple[Any, ...]:
   return () if method == 'loop' else tuple(jax.devices())
 
 
-def memory_limit(share: float = 0.8) -> float:
-  """Bytes that packs may take on one device: a share of what is free."""
+def memory_limit(n_devices: int = 1, share: float = 0.8) -> float:
+  """Bytes that packs may take on so many devices together: a share of what is free."""
   stats = jax.devices()[0].memory_stats() if jax.devices()[0].platform != 'cpu' else None
   if stats and 'bytes_limit' in stats:
-    return share * len(jax.devices()) * (stats['bytes_limit'] - stats.get('bytes_in_use', 0))
+    return share * n_devices * (stats['bytes_limit'] - stats.get('bytes_in_use', 0))
   pages = os.sysconf('SC_AVPHYS_PAGES') if 'SC_AVPHYS_PAGES' in os.sysconf_names else 2**20
   return share * pages * os.sysconf('SC_PAGE_SIZE')
+
+
+def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
+  """The widths that a pack may have on so many devices: each device has one of `WIDTHS`.
+
+  >>> allowed_widths(6)
+  (6, 12, 24, 48, 96, 192)
+  """
+  n = max(n_devices, 1)
+  return tuple(w * n for w in WIDTHS if w * n <= max(n, WIDTHS[-1]))
 
 
 def widths(n: int, choice: Choice, n_devices: int = 1) -> list[tuple[int, int]]:
@@ -186,9 +213,9 @@ def widths(n: int, choice: Choice, n_devices: int = 1) -> list[tuple[int, int]]:
   >>> widths(11, Choice('vmap', 8, {}, 0.0, ''))
   [(8, 8), (3, 4)]
   """
-  packs = [(choice.max_width, choice.max_width)] * (n // choice.max_width)
-  left = n % choice.max_width
+  full, left = divmod(n, choice.max_width)
+  packs = [(choice.max_width, choice.max_width)] * full
   if left:
-    smallest = left if choice.method == 'loop' else next(w for w in WIDTHS if w >= max(left, n_devices))
-    packs.append((left, min(smallest, choice.max_width) if choice.method != 'loop' else left))
+    padded = left if choice.method == 'loop' else next((w for w in allowed_widths(n_devices) if w >= left), math.inf)
+    packs.append((left, min(padded, choice.max_width)))
   return packs

@@ -53,7 +53,8 @@ class SweepConfig:
   halving: str = static('none', 'stop trials early, at rungs', choices=('none', 'successive', 'hyperband'),
                         source='arXiv:1502.07943; arXiv:1603.06560')
   eta: int = static(3, 'of the trials at a rung one in eta goes on', low=2, source='arXiv:1603.06560 section 3')
-  first_rung: float = static(1 / 27, 'the first rung', unit='share of training', low=0.0, open_low=True, high=1.0)
+  first_rung: float | None = static(None, 'the first rung; None is 1/27, or twice the longest warmup, during which '
+                                    'rates have not met', unit='share of training', low=0.0, open_low=True, high=1.0)
   rung_score: str = static('auto', 'what a rung compares: prefix, the state as it is; cooldown, a fork of it whose '
                            'learning rate falls to zero; auto: cooldown where schedules decay',
                            choices=('auto', 'prefix', 'cooldown'))

@@ -156,14 +156,15 @@ class _Lines:
 
 
 class _Terminal(_Lines):
-  """As much of the board as the screen holds, drawn four times a second by a thread, so that time goes on visibly."""
+  """As much of the board as the screen holds, drawn four times a second by a thread."""
 
   _error: Exception | None = None  # of that thread
 
   def open(self) -> None:
-    from rich.live import Live
+    from rich import console, live
 
-    self._live = Live(get_renderable=self._render, refresh_per_second=4)
+    self._console = console.Console()
+    self._live = live.Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
     self._live.start()
 
   def close(self) -> None:
@@ -174,14 +175,14 @@ class _Terminal(_Lines):
       raise self._error
 
   def message(self, text: str) -> None:
-    self._live.console.print(text, markup=False, highlight=False)
+    self._console.print(text, markup=False, highlight=False)
 
   def _render(self) -> Any:
     from rich.text import Text
 
     try:
       with self.board.lock:
-        return screen(self.board, *self._live.console.size)
+        return screen(self.board, *self._console.size)
     except Exception as error:  # raised where the study's thread comes by
       self._error = error
       return Text('')
@@ -193,7 +194,7 @@ def screen(board: Board, width: int, height: int) -> Any:
   from rich.text import Text
 
   curves = 4 if height >= 16 else 0
-  view = board.view(max(1, height - curves - 8))
+  view = board.view(max(1, height - curves - 9))
   line = lambda text, style='': Text(text, style, no_wrap=True, overflow='ellipsis')
   parts = [line(board.name, 'bold'), line(view.words), *(line(text, 'cyan') for text in view.now[:2]), line('')]
   table, unseen = _table(view, width)
@@ -206,14 +207,13 @@ def screen(board: Board, width: int, height: int) -> Any:
 
 
 def _table(view: View, width: int) -> tuple[Any, list[str]]:
-  """The table for rich, and the names of the parameters for which it has no room."""
+  """The table for rich, and the names of the columns for which it has no room."""
   from rich.table import Table
   from rich.text import Text
 
   widths = [max(map(len, cells)) + 2 for cells in zip(view.columns, *(row.cells for row in view.rows))]
-  shown = [0, *range(len(widths) - 4, len(widths))]
-  free = width - sum(widths[i] for i in shown)
-  for i in range(1, len(widths) - 4):
+  n, shown, free = len(widths), [], width
+  for i in (0, n - 1, n - 4, n - 3, *range(1, n - 4), n - 2):  # what matters most
     if widths[i] <= free:
       shown, free = [*shown, i], free - widths[i]
   shown.sort()
@@ -273,8 +273,7 @@ def page(board: Board) -> str:
   left = lambda name: 'left' if name == 'status' else 'right'
   cell = lambda tag, name, text: f'<{tag} style="text-align:{left(name)};padding:1px 8px">{escape(text)}</{tag}>'
   rows = [''.join(cell('th', name, name) for name in view.columns)]
-  for row in view.rows:
-    rows.append(''.join(cell('th' if row.best else 'td', *pair) for pair in zip(view.columns, row.cells)))
+  rows += [''.join(cell('th' if r.best else 'td', *pair) for pair in zip(view.columns, r.cells)) for r in view.rows]
   table = ''.join(f'<tr>{row}</tr>' for row in rows) if view.rows else ''
   hidden = f'<i>not shown: {view.hidden:,} more trials</i>' if view.hidden else ''
   return f'<div>{head}{curves}<table style="font-size:12px">{table}</table>{hidden}</div>'

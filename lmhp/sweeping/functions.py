@@ -115,6 +115,9 @@ class FunctionTask:
   def decays(self) -> bool:
     return False
 
+  def longest_warmup(self, space: Any) -> float:
+    return 0.0
+
   def is_traced(self, path: str) -> bool:
     return path in self.base and path != 'seed'
 

@@ -30,7 +30,7 @@ import sqlalchemy.exc
 from lmhp.hypers import ConfigError
 from lmhp.sweeping.bayes import Records, quiet
 from lmhp.sweeping.parameters import parameters
-from lmhp.sweeping.study import LOCK, MIRROR, from_line, mirrored, shown_url
+from lmhp.sweeping.study import LOCK, MIRROR, mirrored, shown_url
 
 FILE = 'study.journal'
 FOREIGN_LOCK_SECONDS = 30.0
@@ -203,7 +203,8 @@ def mend(path: pathlib.Path) -> None:
 def whole_records(text: bytes) -> list[bytes]:
   """The lines of a journal that are records, without those that a kill has torn.
 
-  A torn record is the last of the file, or has the next one, whole, on its own line.
+  A torn record is the last of the file, or has the next one, whole, on its own line. (Lines that look whole are not
+  parsed here, but where they are read.)
 
   Raises:
     Damaged: for any other line that is no record.
@@ -211,7 +212,8 @@ def whole_records(text: bytes) -> list[bytes]:
   *lines, _ = text.split(b'\n')
   found = []
   for number, line in enumerate(lines, start=1):
-    whole = line if _is_record(line) else _second_record(line)
+    looks_whole = line.startswith(_START) and line.endswith(b'}') and line.find(_START, 1) < 0
+    whole = line if (looks_whole and number < len(lines)) or _is_record(line) else _second_record(line)
     if whole is not None:
       found.append(whole + b'\n')
     elif number < len(lines):
@@ -253,7 +255,8 @@ def replace(path: pathlib.Path, text: bytes) -> None:
 # --- the study in its storage ---------------------------------------------------------------------------------------
 
 
-def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, space: Any, write: bool = True) -> Records:
+def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, space: Any,
+            write: bool = True) -> Records:
   """A study's trials in its storage: begun where it is not there yet, mended or made again where it is damaged.
 
   Args:
@@ -286,7 +289,7 @@ def _journal(workdir: pathlib.Path, header: Mapping[str, Any], space: Any) -> tu
     storage = JournalStorage(backend)
     n = sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
     reason = f'it holds {n} trials, not {len(lines)}' if n < len(lines) else None
-  except Damaged as error:
+  except ValueError as error:  # Damaged, or JSON that only Optuna's reading finds wrong
     reason = str(error)
   if reason is None:
     return storage, backend.together
@@ -304,7 +307,7 @@ def rebuild(workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str
   storage = JournalStorage(backend)
   with backend.together():
     study = _study(storage, header, None, backend.together, begin=True)
-    Records(storage, study, space, backend.together).add([from_line(json.loads(line)) for line in mirrored(workdir)])
+    Records(storage, study, space, backend.together).add([json.loads(line) for line in mirrored(workdir)])
   if path.exists() and path.stat().st_size:
     os.replace(path, f'{path}.damaged')
   os.replace(new, path)
@@ -315,7 +318,7 @@ def rebuild(workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str
 def _reading(path: pathlib.Path) -> BaseStorage:
   try:
     return JournalStorage(Reading(path))
-  except (Damaged, FileNotFoundError) as error:
+  except (ValueError, FileNotFoundError) as error:
     raise ConfigError(f'{path}: {error}; running the sweep again makes it anew from {MIRROR}') from None
 
 

@@ -148,6 +148,12 @@ class LanguageModel:
     """The base config as it was given, nothing filled in, as {section: {key: value}}."""
     return config_lib.to_config_dict(self.config).to_dict()
 
+  def longest_warmup(self, space: Any) -> float:
+    """The longest warmup of any trial, as a share of training."""
+    mine = self.base.schedule.warmup_fraction
+    path = 'schedule.warmup_fraction'
+    return max(mine, *spaces.values_of(space, path)) if path in spaces.varied_paths(space) else mine
+
   def is_traced(self, path: str) -> bool:
     """Whether a path is a number that may change without another program."""
     return path in config_lib.KEYS and config_lib.KEYS[path].traced and not path.endswith('.seed')

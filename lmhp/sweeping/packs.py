@@ -133,7 +133,7 @@ class PackRun:
     done = None if again else self.read()
     if done is not None:
       return done
-    self.began = time.perf_counter()
+    self.began, compiled = time.perf_counter(), self.population.compile_seconds
     config = CheckpointConfig(every_seconds=min(self.task.checkpoint_seconds, 1e9), keep_last=1, keep_best=0)
     with Checkpoints(self.directory / 'checkpoints', config) as self.checkpoints:
       state, step = self._first_state()
@@ -143,7 +143,7 @@ class PackRun:
       metrics = self._score(state)
       states = tuple(self.population.members(state)[: len(self.jobs)]) if self.pack.keep else None
     result = PackResult(tuple(metrics), tuple(self.broken[: len(self.jobs)]), round(self._seconds(), 3),
-                        round(self.population.compile_seconds, 3), self.population.devices[0].device_kind, states)
+                        round(self.population.compile_seconds - compiled, 3), self.population.devices[0].device_kind, states)
     if self.read() is None:
       self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
       write_json(self.directory / 'result.json', dataclasses.asdict(dataclasses.replace(result, states=None)))
@@ -189,9 +189,11 @@ class PackRun:
       self._record(step, columns)
       step += n
       if self._evaluates(step):
-        self.rows.add_scores(step, self.task.evaluate(self.population, state, self.jobs[0], final=False))
+        self.rows.add_scores(step, self._evaluate(state, self.broken, final=False))
       if self.checkpoints.due(step) and step < self.pack.last_step:
         self._save(state, step)
+      if None not in self.broken:  # nobody is left to train
+        break
     return state
 
   def _evaluates(self, step: int) -> bool:
@@ -202,7 +204,8 @@ class PackRun:
     """Steps of each chunk: about `CHUNK_SECONDS` long over all members, none across an evaluation."""
     every = self.task.evaluate_every
     while step < self.pack.last_step:
-      wish = min(self.population.member.capacity, max(1, int(self.steps_per_second * CHUNK_SECONDS) or 4))
+      wish = max(1, int(self.steps_per_second * CHUNK_SECONDS)) if self.steps_per_second else 4
+      wish = min(self.population.member.capacity, wish)
       end = min(self.pack.last_step, step + every - step % every) if every else self.pack.last_step
       n = min(wish, end - step)
       yield n
@@ -210,14 +213,16 @@ class PackRun:
 
   def _record(self, first: int, columns: dict[str, np.ndarray]) -> None:
     """Notes a chunk's metrics, each member's up to its first loss that is not finite."""
-    for i, losses in enumerate(columns[self.rows.loss]):
-      bad = np.flatnonzero(~np.isfinite(losses))
-      if self.broken[i] is None and bad.size:
-        self.broken[i] = first + int(bad[0]) + 1
+    self.broken = self._broken(self.broken, first, columns[self.rows.loss])
     self.rows.add(first, columns, self.broken)
     n = len(self.jobs)
     self.show(first + columns[self.rows.loss].shape[1],
               {self.rows.loss: columns[self.rows.loss][:n, -1], 'seconds': self._seconds()})
+
+  def _broken(self, before: list[int | None], first: int, losses_RS: np.ndarray) -> list[int | None]:
+    """Of each member the first step whose loss was not finite, once the chunk from `first` on is looked at too."""
+    bad_RS = ~np.isfinite(losses_RS)
+    return [first + int(np.argmax(bad)) + 1 if at is None and bad.any() else at for at, bad in zip(before, bad_RS)]
 
   def _save(self, state: Any, step: int, wait: bool = False) -> None:
     """Starts to save the states; the curves up to there are on the disk first."""
@@ -230,21 +235,30 @@ class PackRun:
 
   def _score(self, state: Any) -> list[dict[str, float]]:
     """Metrics of each member, of its state or of a fork that cools down."""
+    broken = self.broken
     if self.pack.cooldown_steps:
-      state = self._cooled(self.population.copy(state))
-    scores = self.task.evaluate(self.population, state, self.jobs[0], self.pack.final)
+      state, broken = self._cooled(self.population.copy(state))
+    scores = self._evaluate(state, broken, self.pack.final)
     return [{**trained, **scored} for trained, scored in zip(self.rows.last(), scores)]
 
-  def _cooled(self, state: Any) -> Any:
-    """The fork's state at its end."""
-    step = self.pack.last_step
+  def _evaluate(self, state: Any, broken: list[int | None], final: bool) -> list[dict[str, float]]:
+    """Metrics of each member; NaN of a broken one, of which each method leaves another state."""
+    scores = self.task.evaluate(self.population, state, self.jobs[0], final)
+    return [s if at is None else dict.fromkeys(s, math.nan) for s, at in zip(scores, broken)]
+
+  def _cooled(self, state: Any) -> tuple[Any, list[int | None]]:
+    """The fork's state at its end, and which members broke on the way there or before."""
+    step, broken = self.pack.last_step, self.broken
     cooldown = Cooldown(step, self.pack.cooldown_steps)
     capacity, left = self.population.member.capacity, self.pack.cooldown_steps
     lengths = iter([capacity] * (left // capacity) + ([left % capacity] if left % capacity else []))
     for n, data in self.task.feed(self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths):
-      state, metrics = self.population.run(state, data, n, step, cooldown, [b is None for b in self.broken])
+      if None not in broken:
+        break
+      state, metrics = self.population.run(state, data, n, step, cooldown, [b is None for b in broken])
+      broken = self._broken(broken, step, np.asarray(metrics[self.rows.loss])[:, :n])
       step += n
-    return state
+    return state, broken
 
   def _seconds(self) -> float:
     return self.seconds_before + time.perf_counter() - self.began
@@ -256,6 +270,10 @@ def read_result(directory: Any) -> PackResult | None:
   if not path.exists():
     return None
   found = json.loads(path.read_text())
-  number = lambda x: float(x) if x in ('nan', 'inf', '-inf') else x
-  found['metrics'] = tuple({name: number(x) for name, x in m.items()} for m in found['metrics'])
+  found['metrics'] = tuple({name: as_number(x) for name, x in m.items()} for m in found['metrics'])
   return PackResult(**{**found, 'broken_at': tuple(found['broken_at'])})
+
+
+def as_number(x: Any) -> Any:
+  """A value from JSON, where what is not finite is written as a word."""
+  return float(x) if x in ('nan', 'inf', '-inf') else x

@@ -118,7 +118,7 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
   cooldown = sweep.halving != 'none' and _cools_down(task, sweep, space)
   rungs = (base.steps,)
   if sweep.halving != 'none':
-    rungs = ladder.rungs(base.steps, sweep.eta, sweep.first_rung)
+    rungs = ladder.rungs(base.steps, sweep.eta, sweep.first_rung or _first_rung(task, space))
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
   fraction = sweep.cooldown_fraction if cooldown else 0.0
   cost = lambda n: sweep.seeds * ladder.cost_in_steps(n, rungs, sweep.eta, sweep.calibration, fraction, kind)
@@ -130,6 +130,11 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
                                calibration_points=min(sweep.calibration, n),
                                min_rank_correlation=sweep.min_rank_correlation)
   return Plan(n, rungs, plan, cooldown, cost(n) if plan else sweep.seeds * n * base.steps)
+
+
+def _first_rung(task: Any, space: Any) -> float:
+  """Where the first rung is, as a share of training, unless somebody says so: after every trial's warmup."""
+  return min(1.0, max(1 / 27, 2 * task.longest_warmup(space)))
 
 
 def _cools_down(task: Any, sweep: SweepConfig, space: Any) -> bool:

@@ -188,7 +188,7 @@ class _Board:
 
 
 class _RayChoices(Choices):
-  """Choices that a worker measures, for the driver may have no such device; packs are cut so that all nodes have one."""
+  """Choices that a worker measures, for the driver may have no such device; each node shall have a pack."""
 
   def __init__(self, runner: RayRunner, workdir: Any, task: Task, pack: str, max_width: int | None):
     super().__init__(workdir, task, pack, max_width)

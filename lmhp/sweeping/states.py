@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 import jax
 import numpy as np
 
-from lmhp.sweeping.packs import Pack, PackRun
+from lmhp.sweeping.packs import Pack, PackRun, as_number
 from lmhp.sweeping.task import Task
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.history import write_json
@@ -44,7 +44,7 @@ class States:
     fields = found['pack']
     fields['sources'] = tuple(tuple(s) if s else None for s in fields['sources'])
     pack = Pack(**{**fields, 'trials': tuple(fields['trials'])})
-    jobs = [self.task.job(o) for o in found['overrides']]
+    jobs = [self.task.job({path: as_number(x) for path, x in o.items()}) for o in found['overrides']]
     return PackRun(self.task, pack, jobs, self.workdir, lambda population: self.start(pack, population), **options)
 
   def start(self, pack: Pack, population: Population) -> Any:
@@ -77,7 +77,9 @@ class States:
         return None
       one = jax.eval_shape(run.population.member.solo('init'), run.jobs[0].hypers)
       abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct((run.pack.width, *x.shape), x.dtype), one)
-      stacked, _ = checkpoints.restore(run.pack.last_step, abstract)
+      stacked, extra = checkpoints.restore(run.pack.last_step, abstract)
+    if extra['step'] != run.pack.last_step:  # the last is damaged, and the one before it was read
+      return None
     host = jax.device_get(stacked)
     return tuple(jax.tree.map(lambda x: x[i], host) for i in range(len(run.pack.trials)))
 

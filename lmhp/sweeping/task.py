@@ -70,6 +70,9 @@ class Task(Protocol):
   def decays(self) -> bool:
     """Whether the base config's learning rate falls towards the end."""
 
+  def longest_warmup(self, space: Any) -> float:
+    """The longest warmup of any trial, as a share of training."""
+
   def job(self, overrides: Mapping[str, Any]) -> Job:
     """What a trial with these values is; a ConfigError where it cannot be."""
 

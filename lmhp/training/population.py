@@ -62,7 +62,7 @@ class Population:
     member: what there are R of.
     hypers: each member's traced numbers, all with the same sections.
     method: one of `METHODS`.
-    own_data: whether the members' `data` sections differ, so that each reads batches of its own.
+    own_data: whether each reads batches of its own, by its `data` section; else all read the first's.
     data_axis: the axis of what `run` is given as data that counts members; None is data for all.
     devices: over which the members are spread, `map` and `vmap` alone; R must be a multiple of their number.
   """
@@ -78,6 +78,8 @@ class Population:
     self.width = len(self.hypers)
     self._compiled_before = self.member.compiled().seconds
     self.devices = tuple(self.devices) or (jax.devices()[0],)
+    if 'data' in self.hypers[0] and not self.own_data:
+      self.hypers = [{**hypers, 'data': self.hypers[0]['data']} for hypers in self.hypers]
     if self.method == 'loop':
       return
     if self.width % len(self.devices):
@@ -122,7 +124,8 @@ class Population:
       n_steps: at most the member's `capacity`.
       first_step: updates made before.
       cooldown: a schedule of its own, for a fork.
-      alive: which members still train; the others are left as they are where that saves time. None is all.
+      alive: which members still train, one at least; the others are left as they are where that saves time. None is
+        all.
 
     Returns:
       The new state, and metrics {name: (R, S) float32}.
@@ -193,14 +196,14 @@ class Population:
     return self.member.compiled().seconds - self._compiled_before
 
   def bytes_needed(self) -> int:
-    """Device memory of the compiled chunk by its own analysis, data not counted; of `loop`, one member's and the
-    states of all.
+    """Device memory of the compiled chunk by its own analysis, on all devices together, data not counted; of `loop`,
+    one member's.
 
-    Call it once the population has run.
+    Call it once the chunk is compiled.
     """
     key = 'chunk' if self.method == 'loop' else self._key('chunk')
     analysis = self.member.compiled()[key].memory_analysis()
-    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    return (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) * len(self.devices)
 
   def lower(self, name: str, state: Tree, *arguments: Any) -> Any:
     """'chunk' or 'score', traced for these arguments or their shapes."""
