@@ -41,6 +41,7 @@ WALLS = {
     'ml_collections': ('lmhp.config', 'lmhp.experiment', 'lmhp.cli'),
     'orbax': ('lmhp.training.checkpoint',),
     'optuna': ('lmhp.sweeping', 'lmhp.analysis'),
+    'ray': ('lmhp.sweeping.ray_runner',),
     'torch': (),
     'transformers': (),
     'tensorboardX': ('lmhp.training.writers',),

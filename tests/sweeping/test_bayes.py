@@ -26,8 +26,8 @@ def loss(p):
 
 
 def trials_of(points, first=0, status='complete'):
-  return [Trial(number=first + i, point=first + i, seed=0, parameters=p.parameters, overrides=p.overrides, status=status,
-                values=None if status == 'running' else (loss(p.parameters),)) for i, p in enumerate(points)]
+  return [Trial(number=first + i, point=first + i, seed=0, parameters=p.parameters, overrides=p.overrides,
+                status=status, values=None if status == 'running' else (loss(p.parameters),)) for i, p in enumerate(points)]
 
 
 def designed(space, n, seed=0):
@@ -74,7 +74,8 @@ def test_it_finds_the_bottom_sooner_than_random_search(search):
 def test_a_batch_is_spread(search):
   """One batch of eight is not eight times nearly the same point."""
   kind, space = search
-  rates = np.log10([p.parameters['optimizer.learning_rate'] for p in bayes.ask(designed(space, 30), space, kind, 0, 8, DOWN)])
+  points = bayes.ask(designed(space, 30), space, kind, 0, 8, DOWN)
+  rates = np.log10([p.parameters['optimizer.learning_rate'] for p in points])
   assert np.diff(np.sort(rates)).max() > 0.05 and np.ptp(rates) > 0.2
 
 
@@ -90,7 +91,7 @@ def test_seeds_of_a_point_enter_as_their_mean(search):
   rng = random.Random(0)
   one, two = designed(space, 20), []
   for t in one:
-    noise = rng.choice((0.25, 0.5))  # exact in binary, so that the mean is
+    noise = rng.choice((0.5, 8.0))  # exact in binary, so that the mean is
     value = round(t.values[0], 3)
     two += [Trial(2 * t.number + i, t.point, i, t.parameters, {}, status='complete', values=(value + sign * noise,))
             for i, sign in enumerate((1, -1))]
@@ -140,16 +141,23 @@ def test_two_objectives():
 
 def test_gp():
   pytest.importorskip('torch')
-  trials = designed(FLAT, 12)
-  points = bayes.ask(trials, FLAT, 'gp', 0, 2, DOWN)
-  assert points == bayes.ask(trials, FLAT, 'gp', 0, 2, DOWN) and points[0] != points[1]
-  assert bayes.ask(trials + trials_of(points[:1], 12, 'running'), FLAT, 'gp', 0, 1, DOWN) == points[1:]
-  assert min(loss(p.parameters) for p in points) < np.median([t.values[0] for t in trials])
+  space = {'optimizer.learning_rate': FLAT['optimizer.learning_rate']}
+  trials = [Trial(i, i, 0, {'optimizer.learning_rate': rate}, {}, status='complete',
+                  values=((math.log10(rate) + 2) ** 2,))
+            for i, rate in enumerate(np.geomspace(1e-4, 1e-1, 10).tolist())]
+  points = bayes.ask(trials, space, 'gp', 0, 2, DOWN)
+  assert points[0] != points[1] and all(0.003 < p.parameters['optimizer.learning_rate'] < 0.03 for p in points[:1])
+  assert bayes.ask(trials + trials_running(points[:1]), space, 'gp', 0, 1, DOWN) == points[1:]
+
+
+def trials_running(points):
+  return [Trial(10 + i, 10 + i, 0, p.parameters, {}, status='running') for i, p in enumerate(points)]
 
 
 def test_what_is_missing_is_said_in_one_line(monkeypatch):
   found = bayes.importlib.util.find_spec
-  monkeypatch.setattr(bayes.importlib.util, 'find_spec', lambda name: None if name in ('torch', 'cmaes') else found(name))
+  missing = ('torch', 'cmaes')
+  monkeypatch.setattr(bayes.importlib.util, 'find_spec', lambda name: None if name in missing else found(name))
   for kind, package in (('gp', 'torch'), ('cmaes', 'cmaes')):
     with pytest.raises(ConfigError, match=rf"sweep.search: got '{kind}', which needs {package}; pip install"):
       bayes.ask([], FLAT, kind, 0, 1, DOWN)
@@ -157,6 +165,7 @@ def test_what_is_missing_is_said_in_one_line(monkeypatch):
 
 def test_cmaes_has_no_choices():
   pytest.importorskip('cmaes')
-  for space, directions in ((CONDITIONAL, DOWN), ({'schedule.name': Choice('cosine', 'linear')}, DOWN), (FLAT, DOWN * 2)):
+  choice = {'schedule.name': Choice('cosine', 'linear')}
+  for space, directions in ((CONDITIONAL, DOWN), (choice, DOWN), (FLAT, DOWN * 2)):
     with pytest.raises(ConfigError, match="got 'cmaes', expected 'tpe'"):
       bayes.ask([], space, 'cmaes', 0, 1, directions)

@@ -1,4 +1,4 @@
-"""Packs on a Ray cluster: the trials of a local sweep, bit for bit, whoever dies meanwhile; and attempts, without Ray."""
+"""Packs on a Ray cluster: the trials of a local sweep, bit for bit, whoever dies meanwhile."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ import types
 
 from etils import epath
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 import jax.numpy as jnp
 import pytest
 from small_runs import text  # noqa: F401
@@ -21,9 +22,9 @@ from small_runs import text  # noqa: F401
 import lmhp
 from lmhp.hypers import ConfigError
 from lmhp.sweeping import choices, ray_worker
-from lmhp.sweeping.packs import Pack, Stopped, read_result
+from lmhp.sweeping.packs import Pack, Stopped
 from lmhp.sweeping.plan import language_model
-from lmhp.sweeping.ray_runner import pack_resources
+from lmhp.sweeping.ray_runner import RayRunner
 from lmhp.sweeping.runners import RUNNERS
 from lmhp.sweeping.states import States
 from lmhp.training.checkpoint import Checkpoints
@@ -33,135 +34,10 @@ STEPS = 3000
 WARNINGS = pytest.mark.filterwarnings('ignore:os.fork', 'ignore::ResourceWarning', 'ignore::DeprecationWarning')
 
 
-# --- attempts, without Ray --------------------------------------------------------------------------------------------
-
-
-def init(hypers):
-  return jnp.ones((4,)) * hypers['scale']
-
-
-def step(w, hypers, i):
-  loss, grad = jax.value_and_grad(lambda w: jnp.sum(w**2))(w)
-  return w - hypers['learning_rate'] * grad, {'loss': loss}
-
-
-class Board:
-  """Where a worker reports; calls `then` once, at the first report."""
-
-  def __init__(self, then=lambda: None):
-    self._then, self.steps, self.note = [then], [], types.SimpleNamespace(remote=self._note)
-
-  def _note(self, name, step, metrics):
-    self.steps.append(step)
-    if self._then:
-      self._then.pop()()
-
-
-@pytest.fixture
-def packed(tmp_path):
-  """A study's directory with one pack that is written down, and what a worker is sent of its task."""
-  task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'scale': 1.0}, steps=900)
-  pack = Pack('p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep=True)
-  workdir = epath.Path(tmp_path)
-  States(task, workdir).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
-  return workdir, pack, pickle.dumps(ray_worker.describe(task)), task
-
-
-def work(packed, board):
-  workdir, pack, described, _ = packed
-  return ray_worker.run_pack(described, {}, str(workdir), pack, board)
-
-
-def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_path):
-  workdir, pack, _, task = packed
-  result, attempt = work(packed, Board())
-  assert result.states is None and not (workdir / 'packs/p-0/result.json').exists()
-  ray_worker.publish(workdir, pack, attempt)
-  local = epath.Path(tmp_path / 'local')
-  States(task, local).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
-  there = States(task, local).run('p-0').run()
-  assert read_result(workdir / 'packs/p-0').metrics == result.metrics == there.metrics
-  assert (workdir / 'curves/p-0.parquet').exists()
-  saved = States(task, workdir)
-  for i in range(2):  # a later pack, anywhere, starts from these
-    assert jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), saved.of(('p-0', i)), there.states[i]))
-
-
-def test_who_lost_its_pack_ends_before_its_next_chunk(packed):
-  workdir = packed[0]
-  board = Board(lambda: ray_worker.claim(workdir, 'p-0'))
-  with pytest.raises(ray_worker.Superseded):
-    work(packed, board)
-  assert len(board.steps) == 1 and not list(workdir.glob('attempts/*/packs/p-0/result.json'))
-
-
-def test_an_attempt_goes_on_from_the_newest_checkpoint(packed):
-  workdir = packed[0]
-  whole, first = work(packed, Board())
-  (workdir / 'attempts' / first).rmtree()
-  with pytest.raises(Stopped):  # cancelled as Ray does it: it saves
-    work(packed, board := Board(lambda: os.kill(os.getpid(), signal.SIGINT)))
-  (old,) = (workdir / 'attempts').iterdir()
-  saved = Checkpoints(old / 'packs/p-0/checkpoints').latest()
-  assert saved == board.steps[-1] < 900
-  (workdir / 'attempts/p-0.empty').mkdir()
-  again, last = work(packed, board := Board())
-  assert again.metrics == whole.metrics and board.steps[0] > saved
-  assert [p.name for p in (workdir / 'attempts').iterdir()] == [last]
-
-
-def test_a_finished_attempt_is_not_trained_again(packed):
-  done, _ = work(packed, Board())
-  again, _ = work(packed, board := Board())
-  assert again.metrics == done.metrics and again.seconds == done.seconds and not board.steps
-
-
-def test_publishing_goes_on_where_a_driver_was_killed(packed):
-  workdir, pack = packed[:2]
-  result, attempt = work(packed, Board())
-  (workdir / 'curves').mkdir()
-  source = workdir / 'attempts' / attempt
-  (source / 'curves/p-0.parquet').replace(workdir / 'curves/p-0.parquet')
-  (source / 'packs/p-0/checkpoints').rename(workdir / 'packs/p-0/checkpoints')
-  ray_worker.publish(workdir, pack, work(packed, Board())[1])
-  assert read_result(workdir / 'packs/p-0').metrics == result.metrics
-  assert Checkpoints(workdir / 'packs/p-0/checkpoints').latest() == 900
-
-
-def test_a_node_that_sees_another_workdir_says_so(packed, tmp_path):
-  _, pack, described, _ = packed
-  with pytest.raises(ConfigError, match="workdir: got .*elsewhere.*all nodes of the cluster share"):
-    ray_worker.run_pack(described, {}, str(tmp_path / 'elsewhere'), pack, Board())
-
-
-def test_a_node_with_another_text_says_so(config):
-  described = ray_worker.describe(language_model(config(), sweep()))
-  with pytest.raises(ConfigError, match='^data.path: another text'):
-    ray_worker._made(pickle.dumps({**described, 'data_sha256': 'of another'}))
-  described['base'] = {**described['base'], 'train': {**described['base']['train'], 'batch_size': 7}}
-  with pytest.raises(ConfigError, match='^train.batch_size: got 3 on .*expected 7'):
-    ray_worker._made(pickle.dumps(described))
-
-
-def test_what_a_pack_takes():
-  assert pack_resources([{'CPU': 96.0, 'TPU': 4.0}]) == {'num_cpus': 1, 'resources': {'TPU': 1}}
-  assert pack_resources([{'CPU': 96.0}, {'CPU': 8.0, 'GPU': 2.0}]) == {'num_cpus': 1, 'num_gpus': 1}
-  assert pack_resources([{'CPU': 0.0}, {'CPU': 16.0}, {'CPU': 4.0}]) == {'num_cpus': 4}
-
-
-def test_ray_is_an_extra(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'ray', None)
-  with pytest.raises(ConfigError, match=r'--engine: ray needs the extra ray \(pip install "lmhp\[ray\]"\)'):
-    RUNNERS['ray'](None)
-
-
-# --- on a cluster -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope='module')
 def cluster():
   """Two nodes of one processor each; the driver is not on the second."""
-  pytest.importorskip('ray', reason='needs the extra ray (pip install "lmhp[ray]")')
+  ray = pytest.importorskip('ray', reason='needs the extra ray (pip install "lmhp[ray]")')
   from ray.cluster_utils import Cluster
   kept = os.environ.get('PYTHONPATH')
   os.environ['PYTHONPATH'] = os.pathsep.join([str(pathlib.Path(lmhp.__file__).parents[1]), *([kept] if kept else [])])
@@ -169,6 +45,7 @@ def cluster():
   cluster.second = cluster.add_node(num_cpus=1)
   cluster.wait_for_nodes()
   yield cluster
+  ray.shutdown()
   cluster.shutdown()
   os.environ.pop('PYTHONPATH') if kept is None else os.environ.update(PYTHONPATH=kept)
 
@@ -192,8 +69,8 @@ def config(text, tmp_path_factory):
 
 def sweep():
   space = {'optimizer.learning_rate': lmhp.Float(1e-4, 1e-1, log=True)}
-  return lmhp.SweepConfig(space=space, search='halton', trials=4, halving='successive', calibration=2, pack='loop',
-                          max_width=1, confirm_best=0)
+  return lmhp.SweepConfig(space=space, search='halton', trials=4, halving='successive', calibration=2,
+                          min_rank_correlation=None, pack='loop', max_width=1, confirm_best=0)
 
 
 def condition(found):
@@ -203,18 +80,36 @@ def condition(found):
 
 
 @pytest.fixture(scope='module')
-def local(config, tmp_path_factory):
+def compiled(tmp_path_factory):
+  """Programs are kept on the disk, so that workers need not compile what another has; they are told where."""
+  kept = {name: getattr(jax.config, name) for name in ray_worker.SAME_JAX if 'cache' in name}
+  for name, value in zip(kept, (str(tmp_path_factory.mktemp('compiled')), 0.0, 0)):
+    jax.config.update(name, value)
+  reset_cache()
+  yield
+  for name, value in kept.items():
+    jax.config.update(name, value)
+  reset_cache()
+
+
+@pytest.fixture(scope='module')
+def local(config, compiled, tmp_path_factory):
   """The sweep in this process."""
   return lmhp.sweep(config(), sweep(), workdir=tmp_path_factory.mktemp('local') / 'w', display='none')
 
 
 def attempts(workdir):
-  """The attempts that have saved a state: {directory: step}."""
-  found = {}
-  for path in epath.Path(workdir).glob('attempts/*/packs/*/checkpoints'):
+  """The attempts at packs that are not done, of those that have saved a state: {directory's name: step}."""
+  found, workdir = {}, epath.Path(workdir)
+  for path in workdir.glob('attempts/*/packs/*/checkpoints'):
+    done = (path.parent / 'result.json', workdir / 'packs' / path.parent.name / 'result.json')
     with contextlib.suppress(OSError):  # it may be renamed meanwhile
-      found[path.parents[2].name] = Checkpoints(path).latest()
+      found[path.parents[2].name] = 0 if any(p.exists() for p in done) else Checkpoints(path).latest()
   return {name: step for name, step in found.items() if step}
+
+
+def pack_of(attempt):
+  return attempt.rpartition('.')[0]
 
 
 def eventually(condition, seconds=120):
@@ -248,23 +143,37 @@ def aside():
   assert not errors
 
 
+def test_a_node_with_another_text_says_so(config):
+  described = ray_worker.describe(language_model(config(), sweep()))
+  with pytest.raises(ConfigError, match='^data.path: another text'):
+    ray_worker._made(pickle.dumps({**described, 'data_sha256': 'of another'}))
+  described['base'] = {**described['base'], 'train': {**described['base']['train'], 'batch_size': 7}}
+  with pytest.raises(ConfigError, match='^train.batch_size: got 3 on .*expected 7'):
+    ray_worker._made(pickle.dumps(described))
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @WARNINGS
 def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tmp_path, aside):
-  before = {}
+  before, after = {}, {}
 
   def kill():
     both = lambda: found if len(found := attempts(tmp_path / 'w')) == 2 else None  # one of them on the second node
     before.update(eventually(both))
     cluster.remove_node(cluster.second, allow_graceful=False)
+    packs = [pack_of(name) for name in before]
+    again = lambda: {n: at for n, at in attempts(tmp_path / 'w').items() if n not in before and pack_of(n) in packs}
+    after.update(eventually(again))
 
   aside(kill)
   found = lmhp.sweep(config(), sweep(), workdir=tmp_path / 'w', engine='ray', address=cluster.address, display='none')
-  assert len(before) == 2
-  assert condition(found) == condition(local)
-  assert not list((tmp_path / 'w').glob('attempts/*'))
   cluster.second = cluster.add_node(num_cpus=1)
+  assert condition(found) == condition(local)
+  (name, at), = after.items()
+  (step,) = (step for other, step in before.items() if pack_of(other) == pack_of(name))
+  assert at >= step  # it went on from there
+  assert not list((tmp_path / 'w').glob('attempts/*'))
 
 
 DRIVER = '''
@@ -304,23 +213,26 @@ def slow_task(n):
 
 @pytest.mark.ray
 @WARNINGS
-def test_a_signal_leaves_a_sweep_that_continues(cluster, tmp_path, aside):
-  space = {'scale': lmhp.Float(0.01, 1.0, log=True)}
-  searched = lmhp.SweepConfig(space=space, search='halton', trials=3, objective=('loss',), pack='loop', max_width=1,
-                              confirm_best=0)
-
-  def interrupt():  # once two packs are at work, and the third waits
-    eventually(lambda: len(list((tmp_path / 'w').glob('attempts/*'))) == 2)
-    time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-  aside(interrupt)
-  go = lambda **where: lmhp.sweep(slow_task(6000), searched, display='none', **where)
-  stopped = go(workdir=tmp_path / 'w', engine='ray', address=cluster.address)
-  assert stopped.signal == signal.SIGTERM and not list((tmp_path / 'w').glob('packs/*/result.json'))
-  assert len(attempts(tmp_path / 'w')) == 2  # their task saves once a minute: they were told
-  found = go(workdir=tmp_path / 'w', engine='ray', address=cluster.address)
-  assert condition(found) == condition(go(workdir=tmp_path / 'local'))
+def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
+  task, workdir, shown = slow_task(6000), epath.Path(tmp_path / 'w'), []
+  packs = [Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep=True) for i in range(3)]
+  for where in (workdir, tmp_path / 'local'):
+    for i, pack in enumerate(packs):
+      States(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}])
+  show = types.SimpleNamespace(pack=lambda pack: None, step=lambda pack, step, metrics: shown.append(pack.name))
+  engine = types.SimpleNamespace(task=task, workdir=workdir, states=States(task, workdir), show=show,
+                                 stop=lambda: bool(shown))
+  handler = signal.getsignal(signal.SIGTERM)
+  with RUNNERS['ray'](cluster.address) as runner:
+    assert signal.getsignal(signal.SIGTERM) is handler
+    with pytest.raises(Stopped):
+      list(runner(engine, packs))
+    saved = attempts(workdir)  # their task saves once a minute: they were told
+    assert saved and max(saved.values()) < 6000 and not list(workdir.glob('packs/p-2/result.json'))
+    engine.stop = lambda: False
+    found = {pack.name: result for pack, result in runner(engine, packs)}
+  local = States(task, epath.Path(tmp_path / 'local'))
+  assert {n: r.metrics for n, r in found.items()} == {p.name: local.run(p.name).run().metrics for p in packs}
 
 
 @pytest.mark.ray
@@ -341,6 +253,5 @@ def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
 @pytest.mark.ray
 @WARNINGS
 def test_a_cluster_that_does_not_have_what_a_pack_takes(cluster):
-  from lmhp.sweeping.ray_runner import RayRunner
   with pytest.raises(ConfigError, match="^resources: got {'num_gpus': 1}"):
     RayRunner(cluster.address, {'num_gpus': 1})

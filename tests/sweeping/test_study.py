@@ -46,7 +46,8 @@ def lines(trials):
 
 
 def by_optuna(workdir):
-  return optuna.load_study(study_name=workdir.name, storage=JournalStorage(JournalFileBackend(str(workdir / 'study.journal'))))
+  storage = JournalStorage(JournalFileBackend(str(workdir / 'study.journal')))
+  return optuna.load_study(study_name=workdir.name, storage=storage)
 
 
 ENDS = [dict(status='complete', values=(0.5,)), dict(status='diverged', values=(9.0,)), dict(status='pruned'),
@@ -97,9 +98,10 @@ def test_optuna_sees_the_same(tmp_path):
   assert study.best_trial.number == 0 and study.best_params['optimizer.learning_rate'] == trials[1].params[
       'optimizer.learning_rate']
   assert all(t.datetime_start for t in trials[:-1]) and all(t.duration for t in trials[:5])
-  assert trials[0].distributions['optimizer.learning_rate'] == optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)
-  assert trials[0].distributions['model.n_layers'] == optuna.distributions.IntDistribution(2, 8)
-  choices = trials[0].distributions['schedule.name'].choices
+  known = trials[0].distributions
+  assert known['optimizer.learning_rate'] == optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)
+  assert known['model.n_layers'] == optuna.distributions.IntDistribution(2, 8)
+  choices = known['schedule.name'].choices
   assert choices == ('cosine', None, True, '[1, "x"]', 'inf')
   json.dumps([t.user_attrs for t in trials], allow_nan=False)  # strict JSON
 
@@ -126,9 +128,10 @@ def test_an_extended_space_keeps_the_old_trials(tmp_path):
     with opened(workdir, storage=storage) as study:
       study.add([trial(0), trial(1)])
     with opened(workdir, storage=storage, space=wider) as study:
-      parameters = {'optimizer.learning_rate': 0.5, 'model.n_layers': 3, 'schedule.name': 'linear', 'optimizer.b2': 0.95,
-                    'x+y': 1}
-      study.add([dataclasses.replace(trial(2), parameters=parameters), trial(3), dataclasses.replace(trial(4), parameters={})])
+      parameters = {'optimizer.learning_rate': 0.5, 'model.n_layers': 3, 'schedule.name': 'linear',
+                    'optimizer.b2': 0.95, 'x+y': 1}
+      study.add([dataclasses.replace(trial(2), parameters=parameters), trial(3),
+                 dataclasses.replace(trial(4), parameters={})])
       trials = study.trials
     assert trials[2].parameters == parameters and trials[3].parameters == trial(3).parameters
     assert Study.read(workdir, storage=storage).trials == trials
@@ -249,7 +252,8 @@ def test_a_study_is_opened_as_what_it_is(tmp_path):
     Study.read(workdir)
   opened(workdir, name='mine').close()
   opened(workdir).close()
-  for options, words in ((dict(name='other'), "name: got 'other'.*has 'mine'"), (dict(storage=url), 'is in its journal'),
+  for options, words in ((dict(name='other'), "name: got 'other'.*has 'mine'"),
+                         (dict(storage=url), 'is in its journal'),
                          (dict(directions=('maximize',)), r"directions: got \['maximize'\]")):
     with pytest.raises(ConfigError, match=words):
       opened(workdir, **options)
@@ -360,7 +364,8 @@ def test_torn_at_every_byte(tmp_path, monkeypatch):
         study.add([study_module.from_line(json.loads(line)) for line in after[len(now):]])
         assert lines(study.trials) == after
       seen = by_optuna(workdir).trials
-      states = [TrialState[{'DIVERGED': 'COMPLETE'}.get(s, s)] for s in (json.loads(a)['status'].upper() for a in after)]
+      statuses = [json.loads(line)['status'].upper() for line in after]
+      states = [TrialState[{'DIVERGED': 'COMPLETE'}.get(s, s)] for s in statuses]
       assert [t.state for t in seen] == states
       assert [t.values for t in seen] == [[v] if (v := json.loads(line)['objective']) else None for line in after]
       assert [len(t.intermediate_values) for t in seen] == [len(json.loads(line)['scores']) for line in after]

@@ -1,0 +1,166 @@
+"""The gain of packing: tokens per second of K members as one vmapped program, beside one member alone.
+
+Models of 1M, 10M and 50M parameters, batch 12, context 64. One alone and the pack are measured in turns in the same
+process; on a GPU, eight processes that share the card and train one member each, too.
+
+  python bench/pack_gain.py                      (or bench/sweep_throughput.py --gain)
+  python bench/pack_gain.py --models 1M --largest 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from step_time import random_dataset
+
+EXPERIMENT = os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py')
+MODELS = {'1M': (5, 128, 4), '10M': (6, 384, 6), '50M': (10, 640, 10)}  # layers, width, heads
+WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128)
+CONTEXT, BATCH, ROUNDS = 64, 12, 3
+
+
+def main(arguments: list[str] | None = None) -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--models', nargs='*', default=list(MODELS), choices=MODELS)
+  parser.add_argument('--largest', type=int, help='pack; 128 on a GPU and 8 on a CPU where not given')
+  parser.add_argument('--sharing', type=int, help='processes on one device; 8 on a GPU and 0 on a CPU where not given')
+  parser.add_argument('--seconds', type=float, default=3.0, help='of one measurement')
+  parser.add_argument('--worker', help=argparse.SUPPRESS)
+  options = parser.parse_args(arguments)
+  if options.worker:
+    verb, *words = json.loads(options.worker)
+    print(json.dumps({'gain': gain, 'alone': alone}[verb](*words)), flush=True)
+  else:
+    show(options)
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def show(options: argparse.Namespace) -> None:
+  """Prints, for each model, tokens per second at each width; a process for each model, so that none holds memory."""
+  print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}')
+  for name in options.models:
+    worker = start('gain', name, options.largest, options.seconds)
+    found = json.loads(worker.communicate()[0].splitlines()[-1])
+    print(f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  {found["parameters"]:,} parameters, '
+          f'{found["dtype"]}, {found["device"]}')
+    for width, measured in found['packs'].items():
+      numbers = f'{"does not fit":>14}' if measured is None else f'{measured[0]:>14,.0f}{measured[1]:>14.2f}'
+      print(f'{"":<7}{width:>5}{numbers}', flush=True)
+    sharing = (8 if found['platform'] != 'cpu' else 0) if options.sharing is None else options.sharing
+    if sharing:
+      speed = shared(name, sharing, options.seconds)
+      print(f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  {sharing} processes of one member',
+            flush=True)
+
+
+def start(*words, share: float = 0.9) -> subprocess.Popen:
+  """A process of this file that may take so much of the device's memory."""
+  environment = os.environ | {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{share:.3f}', 'LMHP_COMPILE_CACHE': 'off'}
+  return subprocess.Popen([sys.executable, __file__, f'--worker={json.dumps(words)}'], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def shared(name: str, n: int, seconds: float) -> float:
+  """Tokens per second of n processes together, each with one member, begun when all are warm."""
+  workers = [start('alone', name, seconds, share=0.9 / n) for _ in range(n)]
+  for worker in workers:
+    if worker.stdout.readline() != 'ready\n':
+      raise SystemExit(f'{name}: a process that shares the device died')
+  for worker in workers:
+    worker.stdin.write('go\n')
+    worker.stdin.flush()
+  return sum(float(worker.communicate()[0]) for worker in workers)
+
+
+# --- the workers ----------------------------------------------------------------------------------------------------
+
+
+class Members:
+  """A population of a model of `MODELS` on random text, as a sweep over learning rates trains it."""
+
+  def __init__(self, programs, width: int, method: str):
+    from lmhp.training.population import Population
+
+    hypers, self.step = programs.hypers, 0
+    rates = np.geomspace(1e-4, 1e-3, width).astype(np.float32)
+    self.population = Population(programs, [{**hypers, 'optimizer': {**hypers['optimizer'], 'learning_rate': rate}}
+                                            for rate in rates], method)
+    self.data, self.capacity = programs.stream.arrays, programs.capacity
+    self.state = self.population.init()
+    self.run(1)  # compiles
+
+  def run(self, n: int) -> None:
+    import jax
+
+    self.state, metrics = self.population.run(self.state, self.data, n, self.step)
+    jax.block_until_ready((self.state, metrics))
+    self.step += n
+
+  def tokens_per_second(self, seconds: float) -> float:
+    """Over about so many seconds, after a few steps that are not counted."""
+    start = time.perf_counter()
+    self.run(2)
+    n = max(1, min(self.capacity, int(seconds / 4 * 2 / (time.perf_counter() - start))))
+    start, first = time.perf_counter(), self.step
+    while time.perf_counter() - start < seconds:
+      self.run(n)
+    return self.population.width * (self.step - first) * BATCH * CONTEXT / (time.perf_counter() - start)
+
+
+def gain(name: str, largest: int | None, seconds: float) -> dict:
+  """Tokens per second of one member alone and of packs, both measured anew at each width, in turns."""
+  import jax
+
+  programs, device = programs_of(name), jax.devices()[0]
+  one, alone, packs = Members(programs, 1, 'loop'), [], {}
+  for width in [w for w in WIDTHS if w <= (largest or (8 if device.platform == 'cpu' else 128))]:
+    try:
+      pack = Members(programs, width, 'vmap')
+      measured = [(one.tokens_per_second(seconds), pack.tokens_per_second(seconds)) for _ in range(ROUNDS)]
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      packs[width] = None
+      break
+    alone += [single for single, _ in measured]
+    packs[width] = [float(np.median([p for _, p in measured])), float(np.median([p / s for s, p in measured]))]
+    del pack  # its memory, before the next
+  return {'alone': float(np.median(alone)), 'packs': packs, 'platform': device.platform, 'device': device.device_kind,
+          'parameters': sum(x.size for x in jax.tree.leaves(one.state[0].params)), 'dtype': programs.model.cfg.dtype}
+
+
+def alone(name: str, seconds: float) -> float:
+  """One member's tokens per second, measured when the parent says so."""
+  member = Members(programs_of(name), 1, 'loop')
+  member.tokens_per_second(seconds / 4)
+  print('ready', flush=True)
+  sys.stdin.readline()
+  return member.tokens_per_second(seconds)
+
+
+def programs_of(name: str):
+  """lmhp's programs of a model, over random characters."""
+  from lmhp import config as config_lib, experiment
+  from lmhp.data.stream import TrainStream
+  from lmhp.training.precision import fastest_dtype
+  from lmhp.training.programs import Programs
+
+  config = experiment.load(EXPERIMENT)[0]
+  sizes = dict(zip(('model.n_layers', 'model.d_model', 'model.n_heads'), MODELS[name]))
+  config_lib.override(config, {'train.steps': 1_000_000, 'data.path': 'random', 'data.residence': 'device', **sizes})
+  cfg = config_lib.complete(config_lib.resolve(config), vocab_size=65, tokens_per_epoch=10**6, dtype=fastest_dtype())
+  # Named, so that what is compiled is kept between populations.
+  return Programs(cfg, TrainStream(random_dataset(), CONTEXT, cfg.data), data_sha256='random')
+
+
+if __name__ == '__main__':
+  main()

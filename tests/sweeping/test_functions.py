@@ -1,0 +1,191 @@
+"""A researcher's own model: the ten lines of `functions`, alone, in populations and in packs."""
+
+import json
+import math
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lmhp.hypers import ConfigError
+from lmhp.sweeping import curves, packs
+from lmhp.sweeping.functions import CAPACITY, FunctionTask
+from lmhp.sweeping.packs import Pack, Stopped
+from lmhp.sweeping.space import Float
+from lmhp.sweeping.states import States
+from lmhp.training.population import METHODS, Population
+
+STEPS = 20
+
+
+def init(hypers):
+  return jax.random.normal(jax.random.key(hypers['seed']), (8,))
+
+
+def step(w, hypers, i):
+  loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
+  return w - hypers['learning_rate'] * grad, {'loss': loss}
+
+
+def make(steps=STEPS, **options):
+  return FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=steps, **options)
+
+
+def by_hand(rate, seed, n):
+  """w - 1 shrinks by 1 - 2 rate an update: the losses of n updates and the last w, in float64."""
+  start = np.asarray(jax.random.normal(jax.random.key(seed), (8,)), np.float64)
+  away = (start - 1) * (1 - 2 * np.float64(np.float32(rate))) ** np.arange(n + 1)[:, None]
+  return (away[:-1] ** 2).sum(1), away[-1] + 1
+
+
+def run(task, overrides, method, lengths=(STEPS,)):
+  """The members' states and losses (R, S) after chunks of these lengths."""
+  jobs = [task.job(values) for values in overrides]
+  population, step, losses = Population(task.member(jobs[0]), [j.hypers for j in jobs], method), 0, []
+  state = population.init()
+  for n, data in task.feed(jobs[0], population.hypers, False, 0, iter(lengths)):
+    state, metrics = population.run(state, data, n, step)
+    losses.append(np.asarray(metrics['loss'])[:, :n])
+    step += n
+  return population.members(state), np.concatenate(losses, 1), population.score(state, ())
+
+
+OVERRIDES = [{'learning_rate': rate, 'seed': seed} for rate, seed in ((0.1, 0), (0.3, 1), (0.01, 0), (0.45, 7))]
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_ten_lines_train_as_by_hand(method):
+  states, losses, scores = run(make(), OVERRIDES, method)
+  for i, values in enumerate(OVERRIDES):
+    expected, last = by_hand(values['learning_rate'], values['seed'], STEPS)
+    np.testing.assert_allclose(losses[i], expected, rtol=2e-4, atol=1e-11)
+    np.testing.assert_allclose(states[i].state, last, rtol=1e-6, atol=1e-6)
+    assert states[i].step == STEPS
+    np.testing.assert_allclose(scores['loss'][i], ((last - 1) ** 2).sum(), rtol=2e-3, atol=1e-11)
+
+
+def test_the_methods_agree_whatever_the_chunks():
+  want, losses, _ = run(make(), OVERRIDES, 'loop')
+  for method, lengths in (('loop', (1, 19)), ('map', (STEPS,)), ('map', (7, 13)), ('vmap', (STEPS,)), ('vmap', (3, 17))):
+    states, again, _ = run(make(), OVERRIDES, method, lengths)
+    for mine, other in zip(states, want):
+      np.testing.assert_array_equal(mine.state, other.state, err_msg=method)  # elementwise: vmap rounds alike
+    np.testing.assert_allclose(again, losses, rtol=1e-6 if method == 'vmap' else 0)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_one_that_diverges_hurts_nobody(method):
+  sane, wild = OVERRIDES[:3], [*OVERRIDES[:2], {'learning_rate': 1e12, 'seed': 0}]
+  (calm, quiet, _), (torn, loud, _) = run(make(), sane, method), run(make(), wild, method)
+  assert loud[:2].tobytes() == quiet[:2].tobytes()
+  assert all(a.state.tobytes() == b.state.tobytes() for a, b in zip(calm[:2], torn[:2]))
+  at = int(np.argmax(~np.isfinite(loud[2])))
+  assert 0 < at < STEPS
+  if method == 'vmap':  # left as it was before the first loss that is not finite
+    assert torn[2].step == at and np.isfinite(torn[2].state).all()
+
+
+# --- in packs ---------------------------------------------------------------------------------------------------------
+
+
+def prepare(task, workdir, method, overrides=OVERRIDES, width=None, **fields):
+  n = len(overrides)
+  given = dict(name='a', trials=tuple(range(n)), sources=(None,) * n, first_step=0, last_step=task.steps, final=True,
+               method=method, width=width or n, keep=True)
+  pack, states = Pack(**given | fields), States(task, epath.Path(workdir))
+  states.describe(pack, overrides)
+  return states.run(pack.name)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_pack_of_them(tmp_path, method):
+  task = make()
+  wild = [*OVERRIDES, {'learning_rate': 1e12, 'seed': 3}]
+  result = prepare(task, tmp_path, method, wild, 5 if method == 'loop' else 8).run()
+  rows = curves.read(tmp_path / 'curves' / 'a.parquet').to_pylist()
+  for i, values in enumerate(OVERRIDES):
+    expected, _ = by_hand(values['learning_rate'], values['seed'], STEPS + 1)
+    mine = [row for row in rows if row['trial'] == i]
+    assert [row['step'] for row in mine] == list(range(1, STEPS + 1))
+    np.testing.assert_allclose([row['loss'] for row in mine], expected[:STEPS], rtol=2e-4, atol=1e-11)
+    np.testing.assert_allclose(result.metrics[i]['loss'], expected[STEPS], rtol=2e-3, atol=1e-11)
+  assert result.broken_at[:4] == (None,) * 4 and 1 < result.broken_at[4] < STEPS
+  assert [row['step'] for row in rows if row['trial'] == 4] == list(range(1, result.broken_at[4] + 1))
+  assert math.isnan(result.metrics[4]['loss'])
+
+
+def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
+  monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e-9)
+  whole = prepare(make(), tmp_path / 'whole', 'map').run()
+  result, processes = None, 0
+  while result is None:
+    run, processes = prepare(make(), tmp_path / 'cut', 'map'), processes + 1
+    run.stop = [True] * 9 + [False] * 6
+    run.stop = run.stop.pop
+    try:
+      result = run.run()
+    except Stopped:
+      pass
+  assert processes > 1 and result.metrics == whole.metrics
+  assert [s.state.tobytes() for s in result.states] == [s.state.tobytes() for s in whole.states]
+
+
+def test_trials_longer_than_a_chunk_may_be(tmp_path, monkeypatch):
+  monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e9)
+  task = make(steps=CAPACITY + 9)
+  result = prepare(task, tmp_path, 'map', OVERRIDES[2:3]).run()
+  expected, last = by_hand(0.01, 0, task.steps)
+  np.testing.assert_allclose(result.states[0].state, last, atol=1e-5)
+  assert result.states[0].step == task.steps
+  rows = curves.read(tmp_path / 'curves' / 'a.parquet').to_pylist()
+  assert [row['step'] for row in rows] == list(range(1, task.steps + 1))
+  np.testing.assert_allclose([row['loss'] for row in rows], expected, rtol=1e-3, atol=1e-9)
+
+
+# --- what the engine asks ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_scores_of_its_own(method):
+  task = make(evaluate=lambda w, hypers: {'far': jnp.max(jnp.abs(w - 1)), 'rate': hypers['learning_rate']})
+  states, _, scores = run(task, OVERRIDES, method)
+  np.testing.assert_allclose(scores['far'], [np.abs(s.state - 1).max() for s in states], rtol=1e-6)
+  np.testing.assert_allclose(scores['rate'], [o['learning_rate'] for o in OVERRIDES], rtol=1e-6)
+
+
+def test_numbers_of_a_trial_and_its_seeds():
+  task = make()
+  values, seed = task.seeded({'learning_rate': 0.2}, 3, own=False)
+  assert (values, seed) == ({'learning_rate': 0.2, 'seed': 3}, 3)
+  hypers = task.job(values).hypers
+  assert hypers['seed'] == 3 and hypers['seed'].dtype == np.uint32 and hypers['learning_rate'] == np.float32(0.2)
+  assert task.job({'learning_rate': 1}).hypers['learning_rate'].dtype == np.float32  # the base's is a float
+  assert task.seeded({'seed': 9}, 3, own=False)[1] == 9
+
+
+def test_a_diverged_trial_is_told_something_finite_and_bad():
+  task = make()
+  job = task.job({})
+  first = by_hand(0.1, 0, 1)[0][0]
+  assert task.bad('loss', job) > first and math.isfinite(task.bad('loss', job))
+  lost = FunctionTask(init, lambda w, h, i: (w, {'loss': jnp.float32(jnp.nan)}), {'seed': 0}, steps=3)
+  assert math.isfinite(lost.bad('loss', lost.job({})))
+
+
+def test_what_it_refuses():
+  with pytest.raises(ConfigError, match="loss: got 'los', expected one of the metrics of step: loss"):
+    make(loss='los')
+  with pytest.raises(ConfigError, match="'data'"):
+    FunctionTask(init, step, {'data': 1.0, 'seed': 0}, steps=3)
+  make().check({'learning_rate': Float(1e-3, 1.0, log=True)})
+  with pytest.raises(ConfigError, match='learning_rat.*learning_rate'):
+    make().check({'learning_rat': Float(1e-3, 1.0)})
+
+
+def test_its_card_tells_other_functions_numbers_and_lengths_apart():
+  cards = [make(), make(steps=9), make(evaluate=lambda w, h: {'loss': 0.0}),
+           FunctionTask(init, step, {'learning_rate': 0.2, 'seed': 0}, steps=STEPS)]
+  texts = [json.dumps(task.card(), sort_keys=True) for task in cards]
+  assert len(set(texts)) == 4 and texts[0] == json.dumps(make().card(), sort_keys=True)
