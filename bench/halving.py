@@ -5,7 +5,7 @@ halving with rungs that score a cooldown (the default) or the state as it is (pr
 grid says of it at its end; the noise between seeds of the grid's best stands beside. With --bayes: after how many
 trials lmhp's 'auto' search has found what random search finds in 32.
 
-  python bench/halving.py [--seeds=3] [--steps=540]
+  python bench/halving.py [--seeds=3] [--steps=1350]
   python bench/halving.py --bayes [--seeds=10]
 """
 
@@ -34,7 +34,7 @@ RANDOM_TRIALS, AUTO_TRIALS = 32, 20
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--seeds', type=int, help='studies; 3 where not given, 10 with --bayes')
-  parser.add_argument('--steps', type=int, help='of a trial; 540 where not given, 100 with --bayes')
+  parser.add_argument('--steps', type=int, help='of a trial; 1350 where not given, 100 with --bayes')
   parser.add_argument('--rates', type=int, default=9)
   parser.add_argument('--noise_seeds', type=int, default=8, help="trainings of the grid's best")
   parser.add_argument('--bayes', action='store_true', help='Bayesian beside random search instead')
@@ -82,6 +82,7 @@ def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_siz
   config.model.max_seq_len, config.model.n_layers, config.model.n_heads, config.model.d_model = (
       seq_len, n_layers, 2, d_model)
   config.train.steps, config.train.batch_size = steps, batch_size
+  config.schedule.warmup_fraction = 1 / 54  # half of the first rung
   config.evaluate.sequences = config.evaluate.final_sequences = 512
   return config
 
@@ -91,7 +92,7 @@ def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_siz
 
 def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
   """Runs the three searches for each study seed and prints what they found."""
-  config = small_model(options.steps or 540, d_model=64, n_layers=2, seq_len=64, batch_size=16)
+  config = small_model(options.steps or 1350, d_model=32, n_layers=2, seq_len=64, batch_size=16)
   space = {'optimizer.learning_rate': lmhp.Choice(*(float(f'{r:.3g}') for r in np.geomspace(3e-4, 0.1, options.rates))),
            'schedule.name': lmhp.Choice(*FAMILIES)}
   searches = {'full grid': {}, 'cooldown': {'halving': 'successive'},
@@ -100,7 +101,7 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
   for seed in range(options.seeds or 3):
     overrides = {'train.seed': seed, 'data.seed': seed}
     for name, keys in searches.items():
-      sweep = lmhp.SweepConfig(space=space, search='grid', seed=seed, confirm_best=0, **keys)
+      sweep = lmhp.SweepConfig(space=space, search='grid', seed=seed, confirm_best=0, pack='loop', **keys)
       found, seconds = studies.run('model', config, sweep, overrides)
       if name == 'full grid':
         grid, grid_tokens = {key(t): t.values[0] for t in found.trials}, found.result['tokens']

@@ -21,6 +21,7 @@ WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Members that a compiled pack may have, so that few programs serve all."""
 
 MEASURED_STEPS = 3
+MEASURED_SECONDS = 0.5
 WORTH_MEASURING = 20
 """Another method is tried where the whole study lasts at least this many times what compiling it costs."""
 
@@ -92,7 +93,8 @@ class Choices:
     most = min(self.asked_width or WIDTHS[-1], WIDTHS[-1])
     if self.pack != 'auto':
       trial = _Trial(self.task, jobs, own, self.pack, most)
-      return Choice(self.pack, trial.width, {}, trial.bytes_per_member, 'as the config says')
+      seconds = {self.pack: trial.seconds}
+      return Choice(self.pack, trial.width, seconds, trial.bytes_per_member, 'as the config says')
     seconds, trials = {}, {}
     for method in _candidates():
       if seconds and _left(steps, seconds) < WORTH_MEASURING * next(iter(trials.values())).compile_seconds:
@@ -171,14 +173,14 @@ class _Trial:
     return min(MEASURED_STEPS, self.jobs[0].steps)
 
   def _member_step_seconds(self) -> float:
-    """Seconds of a member's update, the better of two turns."""
-    state, data, n, seconds = self.population.init(), self._data(), self._n_steps(), []
-    for _ in range(2):
+    """Seconds of a member's update: the best turn of half a second's, of two at least."""
+    state, data, n, turns = self.population.init(), self._data(), self._n_steps(), []
+    while len(turns) < 2 or sum(turns) < MEASURED_SECONDS:
       start = time.perf_counter()
       state, metrics = self.population.run(state, data, n, 0)
       jax.block_until_ready(metrics)
-      seconds.append((time.perf_counter() - start) / n / self.population.width)
-    return min(seconds)
+      turns.append(time.perf_counter() - start)
+    return min(turns) / n / self.population.width
 
 
 def devices_for(method: str) -> tuple[Any, ...]:

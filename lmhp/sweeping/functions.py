@@ -50,8 +50,8 @@ class FunctionTask:
   Args:
     init: `init(hypers) -> state`, any pytree of arrays.
     step: `step(state, hypers, i) -> (state, metrics)`: update i, and a dict of scalars.
-    hypers: {name: number}, the base values; a sweep's space is over these names. One named `seed` is drawn anew for
-      each of a point's seeds.
+    hypers: {name: number}, the base values; a sweep's space is over these names. A whole number of 0 or more is a
+      uint32, all others are float32. One named `seed` is drawn anew for each of a point's seeds.
     steps: updates of a trial.
     evaluate: `evaluate(state, hypers) -> metrics`, at rungs and at the end; None takes the metrics of one more step.
     loss: the metric of `step` whose first value that is not finite is where a trial diverged.
@@ -91,9 +91,17 @@ class FunctionTask:
                flops_per_step=0.0, facts={'steps': float(self.steps)}, about={'structure': 'function'}, cfg=values)
 
   def _numbers(self, values: Mapping[str, Any]) -> dict[str, Any]:
-    encode = lambda x: np.uint32(x) if isinstance(x, int) and not isinstance(x, bool) and x >= 0 else np.float32(x)
-    numbers = {name: encode(values[name]) for name in self.base}
-    return {n: np.float32(x) if isinstance(self.base[n], float) else x for n, x in numbers.items()}
+    return {name: self._number(name, values[name]) for name in self.base}
+
+  def _number(self, name: str, value: Any) -> np.generic:
+    """A value in its base value's type, so that one program serves all."""
+    base = self.base[name]
+    if not _is_count(base):
+      return np.float32(value)
+    if not _is_count(value):
+      raise ConfigError(f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value {base} is '
+                        f'({float(base)} there takes any number)')
+    return np.uint32(value)
 
   def seeded(self, overrides: Mapping[str, Any], replicate: int, own: bool) -> tuple[dict[str, Any], int]:
     """A point's values with the seed of one of its trials, and that seed."""
@@ -195,6 +203,10 @@ class _Member:
     if self._evaluate is not None:
       return self._evaluate(counted.state, hypers)
     return self._step(counted.state, hypers, counted.step)[1]
+
+
+def _is_count(x: Any) -> bool:
+  return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= 0
 
 
 def _source(function: Callable) -> str:

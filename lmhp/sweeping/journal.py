@@ -1,4 +1,4 @@
-"""The study on disk: Optuna's journal, mended after any kill, and written a batch at a time.
+"""A study's records in a file: Optuna's journal, mended after any kill, and written a batch at a time.
 
 `study.journal` is the file of Optuna's own `JournalFileBackend`, byte for byte: one JSON object a line. So
 `optuna-dashboard study.journal` and `optuna.load_study` read it, also while a sweep is writing. What is added:
@@ -12,32 +12,19 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import itertools
 import json
 import logging
 import os
 import pathlib
 import time
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator
 
-import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.study import StudyDirection
-import sqlalchemy.exc
 
-from lmhp.hypers import ConfigError
-from lmhp.sweeping.bayes import Records, quiet
-from lmhp.sweeping.parameters import parameters
-from lmhp.sweeping.study import LOCK, MIRROR, mirrored, shown_url
+from lmhp.training.history import write_whole
 
-FILE = 'study.journal'
 FOREIGN_LOCK_SECONDS = 30.0
 """After so long a lock of another program counts as left behind. Source: Optuna's own default."""
-
-ATTEMPTS = 5
-"""To make the tables of a database."""
 
 _START = b'{"op_code":'
 _log = logging.getLogger(__name__)
@@ -197,7 +184,7 @@ def mend(path: pathlib.Path) -> None:
       file.truncate(len(whole))
       os.fsync(file.fileno())
   else:
-    replace(path, whole)
+    write_whole(path, whole)
 
 
 def whole_records(text: bytes) -> list[bytes]:
@@ -236,126 +223,3 @@ def _second_record(line: bytes) -> bytes | None:
       return line[at:]
     at = line.find(_START, at + 1)
   return None
-
-
-def replace(path: pathlib.Path, text: bytes) -> None:
-  """Writes a file so that a reader finds the old one or the new one, whole, even if the machine dies meanwhile."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  with open(temporary, 'wb') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
-  with contextlib.suppress(PermissionError):  # Windows opens no directories
-    directory = os.open(path.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
-
-
-# --- the study in its storage ---------------------------------------------------------------------------------------
-
-
-def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, space: Any,
-            write: bool = True) -> Records:
-  """A study's trials in its storage: begun where it is not there yet, mended or made again where it is damaged.
-
-  Args:
-    workdir: its directory, whose lock this process holds if it writes.
-    header: what `study.json` has.
-    url: of the database; None is the journal.
-    space: of new trials.
-    write: or only read.
-
-  Raises:
-    ConfigError: where that cannot be.
-  """
-  known = {} if space is None else {p.name: p for p in parameters(space)}
-  path = workdir / FILE
-  begin = write and (url is None or not mirrored(workdir))  # a database without a study that has trials is another
-  with quiet():
-    if url is not None:
-      storage, together = _database(url), contextlib.nullcontext
-    elif write:
-      storage, together = _journal(workdir, header, known)
-    else:
-      storage, together = _reading(path), contextlib.nullcontext
-    return Records(storage, _study(storage, header, url, together, begin), known, together)
-
-
-def _journal(workdir: pathlib.Path, header: Mapping[str, Any], space: Any) -> tuple[BaseStorage, Any]:
-  path, lines = workdir / FILE, mirrored(workdir)
-  try:
-    backend = Journal(path, workdir / LOCK)
-    storage = JournalStorage(backend)
-    n = sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
-    reason = f'it holds {n} trials, not {len(lines)}' if n < len(lines) else None
-  except ValueError as error:  # Damaged, or JSON that only Optuna's reading finds wrong
-    reason = str(error)
-  if reason is None:
-    return storage, backend.together
-  if not lines:
-    raise ConfigError(f'{path}: {reason}, and there is no {MIRROR} to make it again from')
-  _log.warning('%s: %s; made again from %s', path, reason, MIRROR)
-  return rebuild(workdir, header, space)
-
-
-def rebuild(workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str, Any]) -> tuple[BaseStorage, Any]:
-  """Makes the journal again from `trials.jsonl`; the old one stays as `study.journal.damaged`."""
-  path, new = workdir / FILE, workdir / f'{FILE}.new'
-  new.unlink(missing_ok=True)
-  backend = Journal(new, workdir / LOCK)
-  storage = JournalStorage(backend)
-  with backend.together():
-    study = _study(storage, header, None, backend.together, begin=True)
-    Records(storage, study, space, backend.together).add([json.loads(line) for line in mirrored(workdir)])
-  if path.exists() and path.stat().st_size:
-    os.replace(path, f'{path}.damaged')
-  os.replace(new, path)
-  backend = Journal(path, workdir / LOCK)
-  return JournalStorage(backend), backend.together
-
-
-def _reading(path: pathlib.Path) -> BaseStorage:
-  try:
-    return JournalStorage(Reading(path))
-  except (ValueError, FileNotFoundError) as error:
-    raise ConfigError(f'{path}: {error}; running the sweep again makes it anew from {MIRROR}') from None
-
-
-def _database(url: str) -> BaseStorage:
-  known = shown_url(url)
-  for scheme in ('postgresql://', 'postgres://'):
-    if url.startswith(scheme) and importlib.util.find_spec('psycopg'):  # SQLAlchemy 2.0 would look for psycopg2
-      url = f'postgresql+psycopg://{url.removeprefix(scheme)}'
-  for attempt in itertools.count(1):
-    try:
-      return RDBStorage(url)
-    except ImportError as error:
-      raise ConfigError(f'--storage: {known} needs a driver ({error}); pip install "lmhp[postgres]"') from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-      if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
-        words = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f'--storage: got {known}, which cannot be opened: {words}') from None
-      time.sleep(0.1 * attempt)  # two drivers that make the tables of a new database get in each other's way
-
-
-def _study(storage: BaseStorage, header: Mapping[str, Any], url: str | None, together: Any, begin: bool) -> int:
-  """The study's number in its storage."""
-  name, where = header['name'], shown_url(url) or FILE
-  try:
-    study = storage.get_study_id_from_name(name)
-  except KeyError:
-    if not begin:
-      raise ConfigError(f'{where}: has no study {name!r}') from None
-    with together():
-      study = storage.create_new_study([StudyDirection[d.upper()] for d in header['directions']], name)
-      storage.set_study_user_attr(study, 'lmhp_id', header['id'])
-      storage.set_study_user_attr(study, 'lmhp', header['card'])
-    return study
-  attrs = storage.get_study_user_attrs(study)
-  if begin and 'lmhp_id' not in attrs and not storage.get_n_trials(study):  # killed between the first two writes
-    storage.set_study_user_attr(study, 'lmhp_id', header['id'])
-    storage.set_study_user_attr(study, 'lmhp', header['card'])
-  elif url is not None and attrs.get('lmhp_id') != header['id']:
-    raise ConfigError(f'name: got {name!r}, but {where} has a study of another workdir by that name; choose another')
-  return study

@@ -117,7 +117,7 @@ class PackRun:
                                  task.data_axis(jobs[0], pack.own_data), devices)
     self.rows = curves.Rows(pack.trials, jobs[0].tokens_per_step, task.log_every,
                             (pack.last_step, jobs[0].steps), task.loss)
-    self.broken = [None] * pack.width
+    self.broken = [None] * len(self.jobs) + [0] * (pack.width - len(self.jobs))  # padding never lives
     self.seconds_before, self.began = 0.0, 0.0
     self.steps_per_second = 0.0
 

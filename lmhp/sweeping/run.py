@@ -70,6 +70,7 @@ class StudyRun:
         study.flush()
         show.message('stopped; the same command goes on from there')
         return self._outcome(study, {}, [], stop.signal)
+      engine.states.clear()
       seconds = study.card.get('seconds', 0.0) + time.perf_counter() - began
       found = outcome.result(study.trials, self.sweep, confirmed, held_equal_words(self.sweep, self.task), correlations,
                              round(seconds, 1))

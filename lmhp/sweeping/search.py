@@ -85,7 +85,7 @@ class Search:
       dimensions = self.engine.study.card['dimensions'].get(kind)
       return Design(space, kind, self.sweep.seed, dimensions).points(first, first + n)
     before = [self._filled(t, space) for t in self.engine.trials.values() if t.point < first and t.values is not None]
-    return bayes.ask(before, space, kind, self.sweep.seed, n, self.sweep.directions)
+    return bayes.ask(before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first)
 
   def _filled(self, trial: Trial, space: spaces.Space) -> Trial:
     """A trial with the base config's values for parameters that its space did not have yet."""

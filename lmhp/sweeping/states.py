@@ -83,13 +83,15 @@ class States:
     host = jax.device_get(stacked)
     return tuple(jax.tree.map(lambda x: x[i], host) for i in range(len(run.pack.trials)))
 
-  def drop(self, names: Sequence[str]) -> None:
-    """Forgets states that no pack will start from any more, on the disk too."""
-    for name in names:
-      self._kept.pop(name, None)
-      checkpoints = self.workdir / 'packs' / name / 'checkpoints'
-      if checkpoints.exists():
-        checkpoints.rmtree(missing_ok=True)
+  def clear(self) -> None:
+    """Forgets all states, on the disk too, once no pack will start from any: they can be made again."""
+    self._kept.clear()
+    packs = self.workdir / 'packs'
+    for pack in packs.iterdir() if packs.exists() else ():
+      if (pack / 'result.json').exists():
+        (pack / 'checkpoints').rmtree(missing_ok=True)
+        for path in pack.glob('curves-*.parquet'):
+          path.unlink(missing_ok=True)
 
 
 def _bytes(states: tuple[Any, ...]) -> int:

@@ -1,17 +1,7 @@
 """One durable study: what was tried, what came of it. An Optuna storage, with `trials.jsonl` as its mirror.
 
 The storage is `study.journal` in the study's directory, or a database by its URL; optuna-dashboard and every Optuna
-plot work on it. Of a trial Optuna holds::
-
-  params                   what the search chose; a value that Optuna cannot hold, as a tuple, is its JSON text there
-  intermediate values      the scores by step
-  state and values         complete and diverged are COMPLETE, pruned PRUNED, failed FAIL
-  user attributes          point, seed, cohort, overrides; `about`: status, scores, objective and all the rest;
-                           `diverged`; `parameters`, where params alone would not give them back
-
-`about` is what counts. It is one record, so a trial has its old condition or its new one whatever is killed when; what
-else Optuna shows is brought into line with it at open. Trials that are added together are noted in the study's
-attribute `adding` first, so that they are all there after a kill, or none.
+plot work on it (`records.py` says what it holds of a trial, `storages.py` where it is).
 
 JSON has no NaN or infinity: they are the words "nan", "inf" and "-inf" in what is stored, and numbers again when read.
 """
@@ -22,20 +12,13 @@ import dataclasses
 import json
 import math
 import pathlib
-import re
 import time
 from typing import Any, Mapping, Sequence
 import uuid
 
 from lmhp.hypers import ConfigError
 from lmhp.sweeping.domains import plain as tuples
-from lmhp.sweeping.parameters import parameters
-from lmhp.training.history import is_remote, plain, write_json
-
-try:
-  import fcntl
-except ImportError:  # Windows: two drivers of one study go unnoticed
-  fcntl = None
+from lmhp.training.history import plain, write_json, write_whole
 
 HEADER, MIRROR, LOCK = 'study.json', 'trials.jsonl', 'study.lock'
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
@@ -162,24 +145,25 @@ class Study:
     Raises:
       ConfigError: where another process is writing it, or what is there is another study.
     """
-    from lmhp.sweeping import journal  # Optuna's imports take half a second; who reads a Trial needs none of them
+    from lmhp.sweeping import storages  # Optuna's imports take half a second; who reads a Trial needs none of them
 
-    workdir = _local(workdir)
+    workdir = storages.local(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    lock, known = _locked(workdir), None
+    lock, new = storages.locked(workdir), False
     try:
-      known = _header(workdir)
+      known = storages.header_of(workdir)
+      new = known is None
       header = known or {'name': name or workdir.resolve().name, 'directions': list(directions),
-                         'storage': shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
-      _agree(workdir, header, name, directions, storage)
-      if known is None:  # before the storage, which shall know whose study it has
+                         'storage': storages.shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
+      storages.agree(workdir, header, name, directions, storage)
+      if new:  # before the storage, which shall know whose study it has
         write_json(workdir / HEADER, header)
-      study = cls(workdir, header, journal.records(workdir, header, storage, space), lock)
+      study = cls(workdir, header, storages.records(workdir, header, storage, space), lock)
       if study._header != header:  # killed between the two writes of a card
         write_json(workdir / HEADER, study._header)
       return study
     except BaseException as error:
-      if isinstance(error, ConfigError) and known is None:  # nothing was begun
+      if isinstance(error, ConfigError) and new:  # nothing was begun
         (workdir / HEADER).unlink(missing_ok=True)
       lock.close()
       raise
@@ -191,14 +175,14 @@ class Study:
     Raises:
       ConfigError: where there is none, or it is damaged.
     """
-    from lmhp.sweeping import journal
+    from lmhp.sweeping import storages
 
-    workdir = _local(workdir)
-    header = _header(workdir)
+    workdir = storages.local(workdir)
+    header = storages.header_of(workdir)
     if header is None:
       raise ConfigError(f'{workdir}: no study there, expected a directory with a {HEADER}')
-    _agree(workdir, header, None, None, storage)
-    return cls(workdir, header, journal.records(workdir, header, storage, None, write=False))
+    storages.agree(workdir, header, None, None, storage)
+    return cls(workdir, header, storages.records(workdir, header, storage, None, write=False))
 
   def __enter__(self) -> Study:
     return self
@@ -245,9 +229,11 @@ class Study:
     """Stores the new condition of trials; one that it has already costs nothing.
 
     Raises:
-      ValueError: where a trial is unknown or has ended, or something of it changed that does not change.
+      ValueError: where a trial is unknown, named twice or has ended, or something of it changed that does not change.
     """
     self._for_writing()
+    if len({trial.number for trial in trials}) < len(trials):
+      raise ValueError(f'trials {sorted(trial.number for trial in trials)}: expected each of them once')
     changes = []
     for trial in trials:
       self._check(trial, trial.number if 0 <= trial.number < len(self._trials) else -1)
@@ -265,10 +251,8 @@ class Study:
   def flush(self) -> None:
     """Writes the mirror where it is behind."""
     if self._stale and self._lock is not None:
-      from lmhp.sweeping.journal import replace
-
       began = time.monotonic()
-      replace(self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode())
+      write_whole(self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode())
       self._stale, ended = False, time.monotonic()
       self._mirror_due = ended + MIRROR_SHARE * (ended - began)
 
@@ -302,73 +286,6 @@ class Study:
       raise ValueError(f'trial {old.number}: it has ended ({old.status}) and cannot change')
     if changed := [name for name in _FIXED if getattr(old, name) != getattr(new, name)]:
       raise ValueError(f'trial {old.number}: {changed[0]} cannot change')
-
-
-def rebuild(workdir: Any, space: Any = None) -> int:
-  """Makes a study's journal again from its `trials.jsonl`; the old one stays as `study.journal.damaged`.
-
-  Args:
-    workdir: of a study that no process writes.
-    space: the domains that Optuna shall know of its parameters; without it, their values alone.
-
-  Returns:
-    How many trials it has.
-  """
-  from lmhp.sweeping import journal
-
-  workdir = _local(workdir)
-  with _locked(workdir):
-    header = _header(workdir)
-    if header is None or header['storage'] is not None:
-      raise ConfigError(f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal')
-    lines = mirrored(workdir)
-    journal.rebuild(workdir, header, {} if space is None else {p.name: p for p in parameters(space)})
-  return len(lines)
-
-
-# --- the study's directory ------------------------------------------------------------------------------------------
-
-
-def _local(workdir: Any) -> pathlib.Path:
-  if is_remote(workdir):
-    raise ConfigError(f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study')
-  return pathlib.Path(workdir).expanduser()
-
-
-def _locked(workdir: pathlib.Path) -> Any:
-  """The open lock file; closing it lets another process write the study, as the death of this one does."""
-  file = open(workdir / LOCK, 'a')
-  try:
-    fcntl and fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    file.close()
-    words = 'another process is writing this study; wait for it, or use another workdir'
-    raise ConfigError(f'{workdir}: {words}') from None
-  except OSError:  # a file system without locks
-    pass
-  return file
-
-
-def _header(workdir: pathlib.Path) -> dict[str, Any] | None:
-  path = workdir / HEADER
-  return json.loads(path.read_text()) if path.exists() else None
-
-
-def _agree(workdir: pathlib.Path, header: Mapping[str, Any], name: str | None, directions: Sequence[str] | None,
-           storage: str | None) -> None:
-  """Raises where a study is asked for as another than it is."""
-  if (storage is None) != (header['storage'] is None):
-    known = header['storage'] or 'its journal'
-    raise ConfigError(f'--storage: got {shown_url(storage)}, but the study in {workdir} is in {known}')
-  asked = {'name': name, 'directions': None if directions is None else list(directions)}
-  for key, value in asked.items():
-    if value is not None and value != header[key]:
-      raise ConfigError(f'{key}: got {value!r}, but the study in {workdir} has {header[key]!r}')
-
-
-def shown_url(url: str | None) -> str | None:
-  """A storage's URL without its password."""
-  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
 
 
 def mirrored(workdir: pathlib.Path) -> list[str]:

@@ -31,6 +31,7 @@ except ImportError:  # Windows: two runs in one directory go unnoticed
 
 FILE = 'metrics.jsonl'
 _NOT_FINITE = ('nan', 'inf', '-inf')
+_PLAIN = {str, int, bool, type(None)}
 Row = Mapping[str, Any]
 
 
@@ -189,10 +190,15 @@ def write_whole(path: Any, content: bytes) -> None:
 
 def plain(value: Any) -> Any:
   """A value as JSON can hold it: numpy's numbers as Python's (float32 by its shortest digits), NaN as "nan"."""
-  if isinstance(value, Mapping):
-    return {str(k): plain(v) for k, v in value.items()}
+  kind = type(value)
+  if kind in _PLAIN:  # exact types first: most values are of these, and to ask whether one is a Mapping takes long
+    return value
+  if kind is float:
+    return value if math.isfinite(value) else str(value)
   if isinstance(value, (list, tuple)):
     return [plain(v) for v in value]
+  if isinstance(value, (dict, Mapping)):
+    return {str(k): plain(v) for k, v in value.items()}
   if hasattr(value, 'dtype'):
     value = np.asarray(value)
     if value.ndim:

@@ -4,7 +4,8 @@ A member is a pair of pure functions over its own numbers, `init` and `chunk`; h
 in one of three ways. `vmap` is one program in which every operation carries the population's axis; `map` is one program
 that takes the members one after the other; `loop` calls the solo run's own program for each. All see the same batches,
 unless each has a data seed of its own. Over several devices the population's axis is cut, and each device runs its
-members alone. `map` and `loop` give a member the solo run's bits; `vmap` gives the same numbers to within rounding.
+members alone. `map` on one device and `loop` give a member the solo run's bits; `vmap`, and programs for several
+devices, in which XLA divides by a member's numbers otherwise, give the same numbers to within rounding.
 
 Dimension key: R members, S steps of a chunk, B sequences.
 """

@@ -84,6 +84,12 @@ def test_a_password_is_not_kept_and_so_asked_for(tmp_path):
     dashboard.open_dashboard(tmp_path)
 
 
+def test_a_database_for_a_study_in_its_journal(tmp_path):
+  make_study(tmp_path)
+  with pytest.raises(ConfigError, match='--storage: got one, but the study in .* is in its study.journal'):
+    dashboard.server(tmp_path, 0, 'sqlite:///other.db')
+
+
 def test_a_taken_port(tmp_path, serve):
   make_study(tmp_path)
   taken = serve(tmp_path).server_port

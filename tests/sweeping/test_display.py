@@ -210,7 +210,7 @@ def said(capsys):
   return [line[21:] for line in lines]
 
 
-def test_plain_says_each_packs_end_and_each_message_once(clock, capsys):
+def test_plain_says_each_packs_end_and_each_message_once(clock, capsys, caplog):
   trials, pack = trials_of(6), pack_of(range(3))
   with display.progress(sweep_of(), 'study', 'plain') as show:
     show.plan(Plan(6, (20,), None, False, 120), trials)
@@ -224,6 +224,8 @@ def test_plain_says_each_packs_end_and_each_message_once(clock, capsys):
     show.trials(iter(trials))
     show.trials(trials)
     LOG.warning('damaged %d', 3)
+  LOG.warning('after')
+  assert [record.getMessage() for record in caplog.records] == ['after']
   assert said(capsys) == [
       'a word', 'search-0-rung0-0-0: 3 trials to step 20  3/6 trials  best 1.5000 (trial 1, step 20)  60 tokens/s  '
       '0:10 left', 'warning: damaged 3']
@@ -367,6 +369,7 @@ def notebook_page(monkeypatch):
 
 def test_notebook_redraws_one_picture_in_place(notebook_page, clock, capsys):
   trials, pack = trials_of(30), pack_of(range(3), last=100)
+  trials[1] = dataclasses.replace(trials[1], parameters={RATE: 0.002, SCHEDULE: '<b>&'})
   with display.progress(sweep_of(30), 'a < b') as show:
     show.plan(Plan(30, (100,), None, False, 3000), trials)
     show.pack(pack)
@@ -381,7 +384,7 @@ def test_notebook_redraws_one_picture_in_place(notebook_page, clock, capsys):
   assert root.find('.//b').text == 'a < b'
   assert root.find('.//code').text.startswith('3/30 trials  best 1.0000 (trial 1, step 100)')
   rows = [[cell.text or '' for cell in row] for row in root.iter('tr')]
-  assert len(rows) == 1 + display.ROWS and rows[1] == ['1', '0.002', 'shape1', 'complete', '100', '', '1.0000']
+  assert len(rows) == 1 + display.ROWS and rows[1] == ['1', '0.002', '<b>&', 'complete', '100', '', '1.0000']
   assert root.find('i').text == 'not shown: 10 more trials'
   lines = {line.get('stroke'): [tuple(map(float, p.split(','))) for p in line.get('points').split()]
            for line in root.iter('polyline')}
@@ -450,8 +453,7 @@ def test_an_interrupt_is_no_mistake_of_the_display(monkeypatch):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(boards.Board, 'pack', interrupt)
-  propagates = logging.getLogger('lmhp').propagate
   with pytest.raises(KeyboardInterrupt):
     with display.progress(sweep_of(), 's', 'plain') as show:
       show.pack(pack_of([0]))
-  assert logging.getLogger('lmhp').propagate == propagates
+  assert logging.getLogger('lmhp').propagate and not logging.getLogger('lmhp').handlers

@@ -165,6 +165,17 @@ def test_numbers_of_a_trial_and_its_seeds():
   assert task.seeded({'seed': 9}, 3, own=False)[1] == 9
 
 
+def test_numbers_keep_the_type_of_their_base():
+  """Else 0 and 0.1 would be two programs, or one that refuses half of its members."""
+  task = FunctionTask(init, lambda w, h, i: (w, {'loss': h['decay'] * jnp.sum(w)}), {'seed': 0, 'decay': 0.0}, steps=2)
+  states, losses, _ = run(task, [{'decay': 0}, {'decay': 0.5}, {'decay': np.int64(1)}], 'loop', (2,))
+  np.testing.assert_allclose(losses[:, 0], [0, 0.5 * states[0].state.sum(), states[0].state.sum()], rtol=1e-6)
+  whole = FunctionTask(init, step, {'seed': 0, 'learning_rate': 0}, steps=2)
+  assert whole.job({'learning_rate': np.int64(3)}).hypers['learning_rate'].dtype == np.uint32
+  with pytest.raises(ConfigError, match='learning_rate: got 0.5, expected a whole number .* base value 0 is'):
+    whole.job({'learning_rate': 0.5})
+
+
 def test_a_diverged_trial_is_told_something_finite_and_bad():
   task = make()
   job = task.job({})

@@ -1,26 +1,19 @@
-"""A study: what is stored comes back, Optuna sees the same, and no kill loses, doubles or halves a trial."""
+"""A study: what is stored comes back, Optuna sees the same, and only what is new is written."""
 
 import dataclasses
 import json
 import math
 import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
 import pytest
 
-from lmhp.hypers import ConfigError
 from lmhp.sweeping import study as study_module
 from lmhp.sweeping.space import Choice, Float, Int, Product, Zip
-from lmhp.sweeping.study import Study, Trial, rebuild
+from lmhp.sweeping.study import Study, Trial
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SPACE = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True), 'model.n_layers': Int(2, 8),
@@ -65,6 +58,20 @@ def run_a_study(workdir, **options):
     study.update([dataclasses.replace(t, scores={10: 1.5, 20: 1.0 + t.number}, **{'about': about, **end})
                   for t, end in zip(started, ENDS)])
     return study.trials
+
+
+def go_on(study, n):
+  """Brings a study of packs of three trials to its end, from wherever it is."""
+  while len(study.trials) < n:
+    study.add([trial(len(study.trials) + i) for i in range(3)])
+    new = study.trials[-3:]
+    for step in (10, 20):
+      new = [dataclasses.replace(t, status='running', scores={**t.scores, step: 1.0 / step}) for t in new]
+      study.update(new)
+    study.update([dataclasses.replace(t, status='complete', values=(t.seed + 0.5,)) for t in new])
+  for t in study.trials:
+    if t.status != 'complete':
+      study.update([dataclasses.replace(t, status='complete', scores={10: 0.1, 20: 0.05}, values=(t.seed + 0.5,))])
 
 
 # --- what is stored comes back --------------------------------------------------------------------------------------
@@ -182,6 +189,9 @@ def test_misuse_is_an_error(tmp_path):
         study.add(trials)
     with pytest.raises(ValueError, match='expected one of 1 known'):
       study.update([trial(1)])
+    for twice in ([trial(0)] * 2, [trial(0), trial(0, status='running')]):
+      with pytest.raises(ValueError, match=r'trials \[0, 0\]: expected each of them once'):
+        study.update(twice)
     for change in (dict(seed=7), dict(point=7), dict(parameters={}), dict(overrides={}), dict(cohort='x')):
       with pytest.raises(ValueError, match='cannot change'):
         study.update([dataclasses.replace(trial(0), **change)])
@@ -220,202 +230,3 @@ def test_the_mirror_is_written_at_first_and_at_last_and_seldom_between(tmp_path,
   first = json.loads(mirror.read_text().split('\n')[0])
   assert list(first)[:10] == ['number', 'point', 'seed', 'status', 'cohort', 'overrides', 'parameters', 'objective',
                               'rung', 'scores']
-
-
-# --- whose study it is ----------------------------------------------------------------------------------------------
-
-HOLDER = """
-import sys
-from lmhp.sweeping.study import Study
-with Study.open(sys.argv[1], space={}, card={}):
-  print('open', flush=True)
-  sys.stdin.read()
-"""
-
-
-def test_one_writer_at_a_time_and_readers_at_any(tmp_path):
-  holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(tmp_path / 'run')], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE)
-  try:
-    assert holder.stdout.readline() == b'open\n'
-    with pytest.raises(ConfigError, match='another process is writing this study'):
-      opened(tmp_path / 'run')
-    assert Study.read(tmp_path / 'run').trials == []
-  finally:
-    holder.communicate()
-  opened(tmp_path / 'run').close()
-
-
-def test_a_study_is_opened_as_what_it_is(tmp_path):
-  workdir, url = tmp_path / 'run', f'sqlite:///{tmp_path}/study.db'
-  with pytest.raises(ConfigError, match='no study there'):
-    Study.read(workdir)
-  opened(workdir, name='mine').close()
-  opened(workdir).close()
-  for options, words in ((dict(name='other'), "name: got 'other'.*has 'mine'"),
-                         (dict(storage=url), 'is in its journal'),
-                         (dict(directions=('maximize',)), r"directions: got \['maximize'\]")):
-    with pytest.raises(ConfigError, match=words):
-      opened(workdir, **options)
-  opened(tmp_path / 'a/run', storage=url).close()
-  with pytest.raises(ConfigError, match='a study of another workdir by that name'):
-    opened(tmp_path / 'b/run', storage=url)
-  with pytest.raises(ConfigError, match='--storage: got None'):
-    Study.read(tmp_path / 'a/run')
-  with opened(tmp_path / 'a/run', storage=url) as study:
-    study.add([trial(0)])
-  with pytest.raises(ConfigError, match="other.db: has no study 'run'"):
-    opened(tmp_path / 'a/run', storage=f'sqlite:///{tmp_path}/other.db')
-  with pytest.raises(ConfigError, match='expected a directory of this machine'):
-    opened('gs://bucket/run')
-  with pytest.raises(ConfigError, match='--storage: got nonsense, which cannot be opened'):
-    opened(tmp_path / 'c', storage='nonsense')
-  opened(tmp_path / 'c').close()  # what could not be opened left nothing behind
-
-
-def test_a_trial_of_another_program_is_refused(tmp_path):
-  run_a_study(tmp_path / 'run')
-  by_optuna(tmp_path / 'run').ask()
-  by_optuna(tmp_path / 'run').add_trial(optuna.trial.create_trial(value=1.0))
-  with pytest.raises(ConfigError, match='trial 7 is not of lmhp'):
-    opened(tmp_path / 'run')
-
-
-# --- made again -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('damage', ['missing', 'middle', 'shortened', 'asked'])
-def test_the_journal_is_made_again_from_the_mirror(tmp_path, caplog, damage):
-  workdir = tmp_path / 'run'
-  before = run_a_study(workdir)
-  shown = [(t.state, t.values, t.params, t.intermediate_values, t.user_attrs) for t in by_optuna(workdir).trials]
-  path = workdir / 'study.journal'
-  text = path.read_bytes()
-  if damage == 'missing':
-    path.unlink()
-  elif damage == 'middle':
-    path.write_bytes(text[:2000] + b'?\n' + text[2000:])
-    with pytest.raises(ConfigError, match='is no record; running the sweep again'):
-      Study.read(workdir)
-  elif damage == 'shortened':
-    path.write_bytes(b''.join(text.splitlines(keepends=True)[:3]))
-  else:
-    assert rebuild(workdir, SPACE) == len(before)
-  with opened(workdir) as study:
-    assert lines(study.trials) == lines(before) and study.card == CARD
-    study.add([trial(len(before))])
-  assert len(caplog.records) == (damage != 'asked')
-  again = by_optuna(workdir).trials
-  assert [(t.state, t.values, t.params, t.intermediate_values, t.user_attrs) for t in again[:-1]] == shown
-  assert (workdir / 'study.journal.damaged').exists() == (damage != 'missing')
-
-
-def test_nothing_is_made_up(tmp_path):
-  run_a_study(tmp_path / 'run')
-  (tmp_path / 'run/trials.jsonl').unlink()
-  path = tmp_path / 'run/study.journal'
-  path.write_bytes(b'?\n' + path.read_bytes())
-  with pytest.raises(ConfigError, match='there is no trials.jsonl to make it again from'):
-    opened(tmp_path / 'run')
-
-
-# --- kills ----------------------------------------------------------------------------------------------------------
-
-
-def conditions(workdir):
-  """A short study, and its journal's size and its trials after each call."""
-  found = []
-  with opened(workdir) as study:
-    note = lambda: found.append(((workdir / 'study.journal').stat().st_size, lines(study.trials)))
-    note()
-    study.add([trial(i) for i in range(3)])
-    note()
-    study.update([dataclasses.replace(t, status='running', scores={10: 1.5}, about={'stages': ['a'], 'x': NAN})
-                  for t in study.trials[:2]])
-    note()
-    study.update([dataclasses.replace(study.trials[0], status='complete', scores={10: 1.5, 20: 1.0}, values=(1.0,)),
-                  dataclasses.replace(study.trials[1], status='diverged', values=(9.0,))])
-    note()
-    study.add([trial(3)])
-    note()
-  return found
-
-
-def test_torn_at_every_byte(tmp_path, monkeypatch):
-  """Trials are added all or none; each has its old condition or its new one; Optuna agrees, and goes on."""
-  found = conditions(tmp_path / 'whole')
-  monkeypatch.setattr(os, 'fsync', lambda fd: None)
-  text = (tmp_path / 'whole/study.journal').read_bytes()
-  workdir = tmp_path / 'torn/whole'
-  workdir.mkdir(parents=True)
-  shutil.copy(tmp_path / 'whole/study.json', workdir)
-  for (start, before), (end, after) in zip(found, found[1:]):
-    boundaries = [i + 1 for i in range(start, end) if text[i: i + 1] == b'\n']
-    every_byte = range(boundaries[-2] if len(before) == len(after) else end - 9, end)
-    for size in sorted({*every_byte, *boundaries, *range(start, end, 89)}):
-      (workdir / 'study.journal').write_bytes(text[:size])
-      (workdir / 'trials.jsonl').write_text(''.join(line + '\n' for line in before))
-      with opened(workdir) as study:
-        now = lines(study.trials)
-        assert len(now) in (len(before), len(after))
-        assert all(line in (*before[i: i + 1], after[i]) for i, line in enumerate(now))
-        assert size < end or now == after
-        study.update([study_module.from_line(json.loads(line)) for line in after[:len(now)]])
-        study.add([study_module.from_line(json.loads(line)) for line in after[len(now):]])
-        assert lines(study.trials) == after
-      seen = by_optuna(workdir).trials
-      statuses = [json.loads(line)['status'].upper() for line in after]
-      states = [TrialState[{'DIVERGED': 'COMPLETE'}.get(s, s)] for s in statuses]
-      assert [t.state for t in seen] == states
-      assert [t.values for t in seen] == [[v] if (v := json.loads(line)['objective']) else None for line in after]
-      assert [len(t.intermediate_values) for t in seen] == [len(json.loads(line)['scores']) for line in after]
-      assert [t.user_attrs.get('diverged', False) for t in seen] == ['"diverged"' in line for line in after]
-      assert (workdir / 'trials.jsonl').read_text().splitlines() == after
-
-
-WRITER = """
-import dataclasses, sys
-sys.path.insert(0, sys.argv[2])
-import test_study
-with test_study.opened(sys.argv[1]) as study:
-  print('open', flush=True)
-  test_study.go_on(study, 60)
-"""
-
-
-def go_on(study, n):
-  """Brings a study of packs of three trials to its end, from wherever it is."""
-  while len(study.trials) < n:
-    study.add([trial(len(study.trials) + i) for i in range(3)])
-    new = study.trials[-3:]
-    for step in (10, 20):
-      new = [dataclasses.replace(t, status='running', scores={**t.scores, step: 1.0 / step}) for t in new]
-      study.update(new)
-    study.update([dataclasses.replace(t, status='complete', values=(t.seed + 0.5,)) for t in new])
-  for t in study.trials:
-    if t.status != 'complete':
-      study.update([dataclasses.replace(t, status='complete', scores={10: 0.1, 20: 0.05}, values=(t.seed + 0.5,))])
-
-
-def test_killed_at_any_moment_it_ends_the_same(tmp_path):
-  with opened(tmp_path / 'reference/run') as study:
-    go_on(study, 60)
-    reference = lines(study.trials)
-  rng, kills = random.Random(0), 0
-  workdir = tmp_path / 'killed/run'
-  for _ in range(4):
-    writer = subprocess.Popen([sys.executable, '-c', WRITER, str(workdir), os.path.dirname(__file__)],
-                              stdout=subprocess.PIPE)
-    writer.stdout.readline()
-    time.sleep(rng.uniform(0.0, 0.2))
-    writer.send_signal(signal.SIGKILL)
-    kills += writer.wait() == -9
-    writer.stdout.close()
-  assert kills >= 2
-  began = time.monotonic()
-  with opened(workdir) as study:
-    assert time.monotonic() - began < 2.0
-    assert len(study.trials) % 3 == 0
-    go_on(study, 60)
-    assert lines(study.trials) == reference
-  assert [t.number for t in by_optuna(workdir).get_trials(states=[TrialState.COMPLETE])] == list(range(60))

@@ -1,11 +1,13 @@
 """`metrics.jsonl`: strict JSON, whole after any kill, the same after a resume as without one."""
 
+import collections
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -135,6 +137,17 @@ def test_write_json_replaces_whole_files(tmp_path):
     write_json(path, {'x': object()})
   assert strict(path.read_text())['counts'] == [1, 2]
   assert os.listdir(path.parent) == ['result.json']
+
+
+def test_what_extends_a_type_is_written_as_that_type(tmp_path):
+  class Words(str):
+    pass
+
+  pair = collections.namedtuple('Pair', 'low high')(1, float('inf'))
+  ordered = collections.OrderedDict(b=np.float64('nan'), a=types.MappingProxyType({1: (np.int8(2),)}))
+  write_json(tmp_path / 'x', {'pair': pair, 'ordered': ordered, 'words': Words('w'), 'signal': signal.SIGKILL})
+  assert strict((tmp_path / 'x').read_text()) == {
+      'pair': [1, 'inf'], 'ordered': {'b': 'nan', 'a': {'1': [2]}}, 'words': 'w', 'signal': 9}
 
 
 KILLED = """
