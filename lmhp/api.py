@@ -200,7 +200,7 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
   from lmhp.sweeping.run import StudyRun
 
   use_compile_cache()
-  task, sweep, card = _study_of(config, sweep, overrides)
+  task, sweep, card = _study_of(config, sweep, overrides, workdir)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
   return StudyRun(task, sweep, workdir, card, engine, storage, display, address).go()
 
@@ -224,9 +224,10 @@ def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
   return dry_run.describe(task, sweep)
 
 
-def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None) -> tuple[Any, SweepConfig, dict]:
-  """The task, the sweep and the card of what `sweep` was given."""
-  from lmhp.sweeping import config as sweep_config
+def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None,
+              workdir: Any = None) -> tuple[Any, SweepConfig, dict]:
+  """The task, the sweep and the card of what `sweep` was given; a stored study keeps its precision."""
+  from lmhp.sweeping import config as sweep_config, storages
   from lmhp.sweeping.functions import FunctionTask
   from lmhp.sweeping.plan import language_model
 
@@ -236,8 +237,9 @@ def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, An
   if isinstance(config, FunctionTask):
     if sweep is None:
       raise ConfigError('sweep: got None, expected a SweepConfig')
-    config.check(sweep.space)
-    return config, sweep_config.override(sweep, own), {'task': config.card(), **about}
+    sweep = sweep_config.override(sweep, own)
+    config.check(sweep)
+    return config, sweep, {'task': config.card(), **about}
   if isinstance(config, (str, os.PathLike)):
     config, module = experiment.load(config)
     sweep = experiment.sweep_of(module) if sweep is None else sweep
@@ -247,7 +249,9 @@ def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, An
     raise ConfigError('sweep: got None, expected a SweepConfig')
   sweep = sweep_config.override(sweep, own)
   config = config_lib.override(config, overrides)
-  task = language_model(config, sweep)
+  stored = None if workdir is None else storages.header_of(local_or_remote(workdir))
+  dtype = stored['card']['task']['model']['dtype'] if stored and 'model' in stored['card'].get('task', {}) else None
+  task = language_model(config, sweep, dtype)
   return task, sweep, {'task': config_lib.to_json(task.base), 'data_sha256': task.dataset(task.base).sha256, **about}
 
 

@@ -73,7 +73,8 @@ class Choices:
     if key not in self._choices:
       self._choices[key] = self._choose(list(jobs), own, steps)
       self._write()
-    return self._choices[key]
+    stored = self._choices[key]
+    return dataclasses.replace(stored, max_width=min(stored.max_width, self.asked_width or stored.max_width))
 
   def value(self, name: str, job: Job) -> float:
     """A metric that is measured once for a structure."""
@@ -94,7 +95,7 @@ class Choices:
     if self.pack != 'auto':
       trial = _Trial(self.task, jobs, own, self.pack, most)
       seconds = {self.pack: trial.seconds}
-      return Choice(self.pack, trial.width, seconds, trial.bytes_per_member, 'as the config says')
+      return Choice(self.pack, trial.most, seconds, trial.bytes_per_member, 'as the config says')
     seconds, trials = {}, {}
     for method in _candidates():
       if seconds and _left(steps, seconds) < WORTH_MEASURING * next(iter(trials.values())).compile_seconds:
@@ -105,7 +106,7 @@ class Choices:
     else:
       reason = 'the quickest that was measured'
     best = min(seconds, key=seconds.get)
-    return Choice(best, trials[best].width, seconds, trials[best].bytes_per_member, reason)
+    return Choice(best, trials[best].most, seconds, trials[best].bytes_per_member, reason)
 
 
 def _candidates() -> tuple[str, ...]:
@@ -124,7 +125,8 @@ class _Trial:
   """A method tried on the first members of a structure, at the largest width that fits.
 
   Attributes:
-    width: most members that fit the memory, of those that the trials known so far fill.
+    width: most members that fit the memory, of those that the trials known so far fill: what is measured.
+    most: most members that fit, however many trials there will be.
     seconds: of an update of one member, once all is compiled.
     bytes_per_member: by the compiled program's own analysis, the data not counted.
     compile_seconds: spent here.
@@ -133,17 +135,22 @@ class _Trial:
   def __init__(self, task: Task, jobs: list[Job], own: bool, method: str, most: int):
     self.task, self.jobs, self.own, self.method = task, jobs, own, method
     compiled = task.member(jobs[0]).compiled().seconds
-    self.width = self._largest(self._widths(most))
+    self.width = self._largest(self._widths(most, len(jobs)))
+    self.most = max(w for w in self._widths(most, most) if w <= max(self.width, self._fitting()))
     self.population = self._population(self.width)
     self.seconds = self._member_step_seconds()
     self.compile_seconds = task.member(jobs[0]).compiled().seconds - compiled
 
-  def _widths(self, most: int) -> list[int]:
-    """Widths that may be tried: up to the first that holds all trials, none above what was asked for."""
+  def _fitting(self) -> int:
+    """Members that fit the memory, by the bytes that each takes."""
+    return int(memory_limit(len(devices_for(self.method)) or 1) // max(self.bytes_per_member, 1))
+
+  def _widths(self, most: int, n: int) -> list[int]:
+    """Widths that may be tried: up to the first that holds n trials, none above what was asked for."""
     if self.method == 'loop':
-      return list(range(1, min(most, len(self.jobs)) + 1))
+      return list(range(1, min(most, n) + 1))
     allowed = allowed_widths(len(devices_for(self.method)))
-    enough = next((w for w in allowed if w >= len(self.jobs)), allowed[-1])
+    enough = next((w for w in allowed if w >= n), allowed[-1])
     return [w for w in allowed if w <= min(most, enough)] or [allowed[0]]
 
   def _largest(self, widths: list[int]) -> int:

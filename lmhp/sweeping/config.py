@@ -86,6 +86,8 @@ class SweepConfig:
                         'is the budget')
     if not said and self.search not in ('grid', 'pbt'):
       raise ConfigError(f'sweep.trials: got None, expected a budget: one of {", ".join(BUDGETS)}')
+    if said and said != ['trials'] and self.search == 'grid':
+      raise ConfigError(f'sweep.{said[0]}: a grid is as long as its points, expected None; a Subsample takes some of them')
     if said and said != ['trials'] and self.search == 'pbt':
       raise ConfigError(f'sweep.{said[0]}: population-based training is as long as its members, expected sweep.population')
     if not 1 <= len(self.objective) <= 2:

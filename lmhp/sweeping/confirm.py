@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Confirmed:
     interval: 95%, of the mean over seeds.
     difference: mean of point minus base, seed by seed.
     difference_interval: 95%.
+    diverged: of how many seeds this point or the base config diverged; differences are NaN then.
   """
 
   point: int | None
@@ -39,16 +40,19 @@ class Confirmed:
   interval: tuple[float, float]
   difference: float
   difference_interval: tuple[float, float]
+  diverged: int = 0
 
 
 def ranked(trials: Sequence[Trial], direction: str) -> list[int]:
   """Points that were trained to the end, the best first, by the mean of their objective over seeds."""
-  by_point: dict[int, list[float]] = {}
+  by_point: dict[int, list[Trial]] = {}
   for trial in trials:
-    if trial.cohort.startswith(('search-', 'seeds-', 'pbt')) and trial.status == 'complete':
-      by_point.setdefault(trial.point, []).append(trial.values[0])
+    if trial.cohort.startswith(('search-', 'seeds-', 'pbt')):
+      by_point.setdefault(trial.point, []).append(trial)
   sign = -1.0 if direction == 'maximize' else 1.0
-  return sorted(by_point, key=lambda point: (sign * float(np.mean(by_point[point])), point))
+  whole = {point: float(np.mean([t.values[0] for t in own])) for point, own in by_point.items()
+           if all(t.status == 'complete' for t in own)}  # a seed that diverged tells of the others, too
+  return sorted(whole, key=lambda point: (sign * whole[point], point))
 
 
 def confirm(engine: Engine, sweep: SweepConfig, planned_steps: float) -> list[Confirmed]:
@@ -58,7 +62,7 @@ def confirm(engine: Engine, sweep: SweepConfig, planned_steps: float) -> list[Co
     The points, the best of the search first, and last the base config; empty where nothing was asked for or found.
   """
   best = ranked(list(engine.trials.values()), sweep.directions[0])[: sweep.confirm_best]
-  if not best:
+  if not best or not engine.task.seed_paths:  # without a seed it would be the same trial again
     return []
   like = {t.point: t for t in reversed(engine.trials.values()) if t.cohort.startswith('search-')}
   points = [*best, BASE]
@@ -67,8 +71,8 @@ def confirm(engine: Engine, sweep: SweepConfig, planned_steps: float) -> list[Co
   for name in sorted({t.cohort for t in engine.trials.values() if t.cohort.startswith('confirm-')}):
     engine.bring(name, [t.number for t in engine.of_cohort(name)], 1.0, cooldown=False, planned_steps=planned_steps,
                  own=True, keep=False)
-  values = {point: [t.values[0] for t in _confirming(engine, point).values()][: sweep.confirm_seeds] for point in points}
-  return [_confirmed(None if point == BASE else point, values[point], values[BASE]) for point in points]
+  found = {point: list(_confirming(engine, point).values())[: sweep.confirm_seeds] for point in points}
+  return [_confirmed(None if point == BASE else point, found[point], found[BASE]) for point in points]
 
 
 def _confirming(engine: Engine, point: int) -> dict[int, Trial]:
@@ -92,10 +96,12 @@ def _new_trials(engine: Engine, sweep: SweepConfig, points: Sequence[int], like:
   return new
 
 
-def _confirmed(point: int | None, values: list[float], base: list[float]) -> Confirmed:
+def _confirmed(point: int | None, trials: list[Trial], base: list[Trial]) -> Confirmed:
+  values = [t.values[0] for t in trials]
   mean, low, high = mean_interval(values)
-  difference, below, above = paired_difference(values, base)
-  return Confirmed(point, tuple(values), mean, (low, high), difference, (below, above))
+  diverged = sum('diverged' in (a.status, b.status) for a, b in zip(trials, base))
+  difference = (math.nan,) * 3 if diverged else paired_difference(values, [t.values[0] for t in base])
+  return Confirmed(point, tuple(values), mean, (low, high), difference[0], difference[1:], diverged)
 
 
 def noise(trials: Sequence[Trial]) -> float:

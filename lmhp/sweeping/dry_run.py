@@ -34,7 +34,7 @@ def describe(task: Any, sweep: SweepConfig) -> dict[str, Any]:
     if sweep.seconds is not None:
       seconds = min(choices.of([base] * 8, False, float('inf')).member_step_seconds.values())
     plan = plans.measure(task, sweep, space, seconds)
-    jobs = [task.job(point.overrides) for point in _preview(sweep, space, plan.n_points)]
+    jobs = [task.job(task.sized(point.overrides)) for point in _preview(sweep, space, plan.n_points)]
     share = plan.steps / (sweep.seeds * plan.n_points * base.steps)
     groups = collections.defaultdict(list)
     for job in jobs:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-import time
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -24,7 +23,8 @@ from lmhp.sweeping.states import States
 from lmhp.sweeping.study import Study, Trial
 from lmhp.sweeping.task import Job, Task
 
-DONE = ('complete', 'pruned', 'diverged', 'failed')
+MEASURED = ('latency_seconds',)
+"""Metrics that are measured once for a structure, and not logged."""
 
 
 class Engine:
@@ -59,9 +59,11 @@ class Engine:
     """Adds new trials to the study."""
     for trial in trials:
       self.trials[trial.number] = trial
-    described = [dataclasses.replace(t, about={**self.job(t.number).about, **t.about}) for t in trials]
+    known = lambda t: {} if t.status == 'failed' else self.job(t.number).about
+    described = [dataclasses.replace(t, about={**known(t), **t.about}) for t in trials]
     self.trials.update({t.number: t for t in described})
     self.study.add(described)
+    self.show.trials(self.trials.values())
 
   def job(self, number: int) -> Job:
     """What a trial is to a pack."""
@@ -127,8 +129,7 @@ class Engine:
           sources=tuple((sources or self.place).get(t) for t in trials), first_step=self.step[trials[0]],
           last_step=last, cooldown_steps=fork, final=share >= 1, keep=share < 1 if keep is None else keep)
       overrides = [{**self.trials[t].overrides, **(hypers or {}).get(t, {})} for t in trials]
-      self.states.describe(pack, overrides)
-      packs.append(pack)
+      packs.append(self.states.describe(pack, overrides))
     return packs
 
   # --- what a pack found ----------------------------------------------------------------------------------------------
@@ -160,12 +161,14 @@ class Engine:
     values = self.objectives(metrics, job)
     diverged = broken_at is not None or not all(math.isfinite(v) for v in values)
     if diverged:
-      values = tuple(self.task.bad(name, job) for name in self.sweep.objective)
+      values = tuple(self.task.bad(name, job, name in self.sweep.maximize) for name in self.sweep.objective)
     trained = min(pack.last_step, broken_at or pack.last_step)
     about = {**trial.about, **self._about(stage, pack, result, trial, job, trained), 'metrics': metrics}
     about['values'] = {**trial.about.get('values', {}), stage: list(values)}
     if diverged:
-      about |= {'diverged_at': broken_at or trained, 'diverged_in': [*trial.about.get('diverged_in', ()), stage]}
+      about['diverged_in'] = [*trial.about.get('diverged_in', ()), stage]
+    if diverged and not recovers:
+      about['diverged_at'] = broken_at or trained
     status = 'diverged' if diverged and not recovers else 'complete' if pack.final else 'running'
     ended = status != 'running'
     return dataclasses.replace(trial, status=status, scores={**trial.scores, pack.last_step: values[0]},
@@ -184,8 +187,9 @@ class Engine:
 
   def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
     """The objectives' values of a member."""
-    known = lambda name: metrics.get(name, job.facts.get(name))
-    return tuple(float(known(n)) if known(n) is not None else self.choices.value(n, job) for n in self.sweep.objective)
+    known = {**job.facts, **metrics}
+    value = lambda n: known.get(n, math.nan) if n not in MEASURED else self.choices.value(n, job)
+    return tuple(float(value(n)) for n in self.sweep.objective)
 
   def _diverged_softly(self, pack: Pack, trial: Trial) -> int | None:
     """The step from which a whole run's smoothed loss stayed above its first, or None."""

@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.hypers import ConfigError, Declaration, suggest
+from lmhp.hypers import ConfigError, Declaration, suggest, wrong
 from lmhp.sweeping import space as spaces
+from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.task import Job
 from lmhp.training.compiled import Compiled
 from lmhp.training.population import Population
@@ -57,7 +58,6 @@ class FunctionTask:
     loss: the metric of `step` whose first value that is not finite is where a trial diverged.
   """
 
-  seed_paths = ('seed',)
   evaluate_every = None
   checkpoint_seconds = 60.0
   log_every = 1
@@ -65,7 +65,9 @@ class FunctionTask:
   def __init__(self, init: Callable, step: Callable, hypers: Mapping[str, float], *, steps: int,
                evaluate: Callable | None = None, loss: str = 'loss'):
     self._functions = (init, step, evaluate)
-    self.base, self.steps, self.loss = dict(hypers), steps, loss
+    self.base = {name: x.item() if hasattr(x, 'dtype') else x for name, x in hypers.items()}
+    self.steps, self.loss = steps, loss
+    self.seed_paths = ('seed',) if 'seed' in self.base else ()
     if 'data' in self.base:
       raise ConfigError("hypers: got one named 'data', expected another name: lmhp keeps that for batches")
     metrics = jax.eval_shape(lambda h: step(init(h), h, np.int32(0))[1], self._numbers(self.base))
@@ -76,13 +78,26 @@ class FunctionTask:
 
   # --- trials ---------------------------------------------------------------------------------------------------------
 
-  def check(self, space: Any) -> None:
-    """Checks a space against the base values.
+  def check(self, sweep: SweepConfig) -> None:
+    """Checks a sweep against the base values and the functions' metrics.
 
     Raises:
-      ConfigError: for a name that is not among them, and as `lmhp.sweeping.space.check` says.
+      ConfigError: for a name that is not among them, and as `lmhp.sweeping.space.check` says; for seeds where no number
+        is named `seed`; for a cooldown, which these functions have no schedule for.
     """
-    spaces.check(space, {name: Declaration(traced=True) for name in self.base}, self.base)
+    spaces.check(sweep.space, {name: Declaration(traced=True) for name in self.base}, self.base)
+    hypers = self._numbers(self.base)
+    scores = jax.eval_shape(lambda h: self._member.member_score(self._member.first(h), h, ()), hypers)
+    known = (*scores, *self._member.names, *self.job({}).facts)
+    for name in sweep.objective:
+      if name not in known:
+        raise wrong(sweep, 'objective', 'metrics, of ' + ', '.join(dict.fromkeys(known)), known)
+    if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds > 1:
+      raise wrong(sweep, 'seeds', '1, since the space varies seed itself')
+    if not self.seed_paths and sweep.seeds > 1:
+      raise wrong(sweep, 'seeds', "1, since none of the task's numbers is named seed")
+    if sweep.rung_score == 'cooldown':
+      raise wrong(sweep, 'rung_score', 'prefix: this task has no learning rate to cool down')
 
   def job(self, overrides: Mapping[str, Any]) -> Job:
     """One trial."""
@@ -110,6 +125,9 @@ class FunctionTask:
       return dict(overrides), replicate
     values = {'seed': int(self.base['seed']) + replicate, **overrides}
     return values, values['seed']
+
+  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(overrides)
 
   def own_data(self, space: Any) -> bool:
     return False
@@ -154,11 +172,12 @@ class FunctionTask:
   def measure(self, metric: str, job: Job) -> float:
     raise ConfigError(f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions give')
 
-  def bad(self, metric: str, job: Job) -> float:
-    """A large finite number, of the metric's first value where that is finite."""
+  def bad(self, metric: str, job: Job, maximized: bool) -> float:
+    """A large finite number, of the size of the metric's first value where that is finite; negative where more is better."""
     member = self._member
-    first = member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf)
-    return 10 * abs(float(first)) + 1 if math.isfinite(float(first)) else 1e30
+    first = float(member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf))
+    worst = 10 * abs(first) + 1 if math.isfinite(first) else 1e30
+    return -worst if maximized else worst
 
 
 class _Member:
@@ -167,7 +186,7 @@ class _Member:
   capacity = CAPACITY
 
   def __init__(self, init: Callable, step: Callable, evaluate: Callable | None, names: tuple[str, ...], loss: str):
-    self._init, self._step, self._evaluate, self._names, self._loss = init, step, evaluate, names, loss
+    self._init, self._step, self._evaluate, self.names, self._loss = init, step, evaluate, names, loss
     self._kept = Compiled()
     self.first = jax.jit(lambda hypers: Counted(jnp.int32(0), init(hypers)))
     self.score = jax.jit(self.member_score)
@@ -195,7 +214,7 @@ class _Member:
           new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, old)
         return new, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
-      return jax.lax.fori_loop(0, n_steps, body, (counted, {n: jnp.zeros(CAPACITY, jnp.float32) for n in self._names}))
+      return jax.lax.fori_loop(0, n_steps, body, (counted, {n: jnp.zeros(CAPACITY, jnp.float32) for n in self.names}))
 
     return chunk
 

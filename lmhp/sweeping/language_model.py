@@ -50,6 +50,7 @@ class LanguageModel:
     self._programs: dict[str, Programs] = {}
     self.step_seconds: dict[str, float] = {}
     self._first: dict[Any, Job] = {}
+    self._steps: dict[Any, int] = {}
     self.base = self._completed({})
     self.evaluate_every = self.base.evaluate.every_steps
     self.checkpoint_seconds = self.base.checkpoint.every_seconds or math.inf
@@ -66,7 +67,7 @@ class LanguageModel:
     numbers = {p: v for p, v in overrides.items() if p in config_lib.KEYS and config_lib.KEYS[p].traced and v is not None}
     kind = (tuple(overrides), tuple(repr(v) for p, v in overrides.items() if p not in numbers))
     if kind not in self._first:
-      self._first[kind] = self._job(self._as_long_as_the_base(self._completed(overrides), overrides))
+      self._first[kind] = self._job(self._completed(overrides))
       return self._first[kind]
     first, sections = self._first[kind], {}
     for path, value in numbers.items():
@@ -99,10 +100,19 @@ class LanguageModel:
     tokens = sum(len(tokens) for tokens in dataset.train)
     return config_lib.complete(cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=self.dtype)
 
-  def _as_long_as_the_base(self, cfg: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
-    """The config with as many steps as make its tokens, FLOPs or seconds those of the base config."""
+  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's values with its length in steps, where holding something equal makes it another than the base's."""
     if self.held_equal in (None, 'nothing'):
-      return cfg
+      return dict(overrides)
+    kind = tuple((p, repr(v)) for p, v in overrides.items() if not (p in config_lib.KEYS and config_lib.KEYS[p].traced))
+    if kind not in self._steps:
+      self._steps[kind] = self._steps_of(self._completed(overrides))
+    if self._steps[kind] == self.base.train.steps:
+      return dict(overrides)
+    return {**overrides, **{f'train.{name}': None for name in LENGTHS}, 'train.steps': self._steps[kind]}
+
+  def _steps_of(self, cfg: RunConfig) -> int:
+    """Steps that make a config's tokens, FLOPs or seconds those of the base config."""
     base = self.base
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
@@ -112,8 +122,7 @@ class LanguageModel:
         'flops': lambda: base_tokens * self._flops_per_token(base) / (tokens_per_step * self._flops_per_token(cfg)),
         'seconds': lambda: base.train.steps * self._step_seconds(base) / self._step_seconds(cfg),
     }[self.held_equal]()
-    length = {f'train.{name}': None for name in LENGTHS} | {'train.steps': max(1, round(float(steps)))}
-    return self._completed({**overrides, **length})
+    return max(1, round(float(steps)))
 
   def _flops_per_token(self, cfg: RunConfig) -> float:
     return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
@@ -144,9 +153,9 @@ class LanguageModel:
     """All values of the base config by dotted path."""
     return flatten(self.base)
 
-  def config_tree(self) -> dict[str, dict[str, Any]]:
-    """The base config as it was given, nothing filled in, as {section: {key: value}}."""
-    return config_lib.to_config_dict(self.config).to_dict()
+  def config_tree(self, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A trial's config as it would be given, nothing filled in, as {section: {key: value}}."""
+    return config_lib.override(config_lib.to_config_dict(self.config), overrides).to_dict()
 
   def longest_warmup(self, space: Any) -> float:
     """The longest warmup of any trial, as a share of training."""
@@ -235,13 +244,13 @@ class LanguageModel:
       self.step_seconds[key] = _median_seconds(four) / min(4, cfg.train.steps)
     return self.step_seconds[key]
 
-  def bad(self, metric: str, job: Job) -> float:
-    """Twice the loss of a uniform guess, in the metric's own unit."""
+  def bad(self, metric: str, job: Job, maximized: bool) -> float:
+    """Twice the loss of a uniform guess, in the metric's own unit; what was not learnt, where more is better."""
     if metric in job.facts:
       return float(job.facts[metric])
     guess = 2 * math.log(job.cfg.model.vocab_size)
-    return {'eval_perplexity': math.exp(guess), 'eval_bits_per_byte': guess / math.log(2), 'eval_accuracy': 0.0}.get(
-        metric, guess)
+    worst = {'eval_perplexity': math.exp(guess), 'eval_bits_per_byte': guess / math.log(2)}.get(metric, guess)
+    return 0.0 if metric == 'eval_accuracy' else -worst if maximized else worst
 
 
 def _digest(value: Any) -> str:

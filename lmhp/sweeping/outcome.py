@@ -61,9 +61,10 @@ def result(trials: Sequence[Trial], sweep: SweepConfig, confirmed: Sequence[Conf
   count = lambda status: sum(t.status == status for t in search)
   return {
       'objective': list(sweep.objective),
+      'directions': list(sweep.directions),
       'held_equal': held_equal,
       'best_trial': best[0].number if best else None,
-      'best_overrides': dict(best[0].overrides) if best else {},
+      'best_overrides': _overrides(best[0]) if best else {},
       'best_value': float(np.mean([t.values[0] for t in best])) if best else math.nan,
       'pareto_front': [t.number for t in front(search, sweep.directions)] if len(sweep.directions) > 1 else [],
       'confirmed': [dataclasses.asdict(c) for c in confirmed],
@@ -76,18 +77,23 @@ def result(trials: Sequence[Trial], sweep: SweepConfig, confirmed: Sequence[Conf
   }
 
 
-def best_file(workdir: Any, config: Mapping[str, Any], overrides: Mapping[str, Any], words: str) -> None:
+def _overrides(trial: Trial) -> dict[str, Any]:
+  """A trial's values; of one whose values changed while it trained, the last."""
+  last = trial.about.get('lineage', [{}])[-1]
+  return {**trial.overrides, **{path: value for path, value in last.items() if path in trial.overrides}}
+
+
+def best_file(workdir: Any, config: Mapping[str, Any], words: str) -> None:
   """Writes `best.py`: an experiment file of its own, every key that differs from its default set.
 
   Args:
     workdir: the study's directory.
-    config: the base config as {section: {key: value}}.
-    overrides: of the best point.
+    config: of the best trial, as {section: {key: value}}.
     words: what its docstring shall say.
   """
   values = {f'{section}.{key}': value for section, keys in config.items() for key, value in keys.items()}
   defaults = {f'{n}.{f.name}': f.default for n, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
-  values = {path: v for path, v in {**values, **overrides}.items() if path in KEYS and v != defaults[path]}
+  values = {path: v for path, v in values.items() if path in KEYS and v != defaults[path]}
   lines = [f'  config.{path} = {_literal(value)}' for path, value in values.items()]
   text = (f'"""{words}\n\n  lmhp train --config={local_or_remote(workdir) / "best.py"}\n"""\n\nimport lmhp\n\n\n'
           'def get_config():\n  config = lmhp.default_config()\n\n' + '\n'.join(lines) + '\n  return config\n')
@@ -95,6 +101,7 @@ def best_file(workdir: Any, config: Mapping[str, Any], overrides: Mapping[str, A
 
 
 def _literal(value: Any) -> str:
+  value = value.item() if hasattr(value, 'dtype') and not getattr(value, 'ndim', 0) else value
   if isinstance(value, float) and not math.isfinite(value):
     return f"float('{value}')"
   return repr(tuple(value) if isinstance(value, list) else value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
-
+from typing import Any, Mapping
 
 from lmhp import config as config_lib
 from lmhp.hypers import ConfigError, flatten, wrong
@@ -53,6 +52,7 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
     raise ConfigError(f'{unknown[0]}: no such key{config_lib.nearest_key(unknown[0])}')
   spaces.check(space, config_lib.KEYS, base)
   _check_length(sweep, paths)
+  _check_seeds(sweep, paths)
   _check_objective(sweep, space, paths)
   rates = [p for p, d in config_lib.KEYS.items() if d.static_when_neutral and p in paths]
   present = [p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))]
@@ -67,6 +67,12 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
 
 def _values(space: Any, path: str) -> tuple:
   return tuple(spaces.values_of(space, path))
+
+
+def _check_seeds(sweep: SweepConfig, paths: set[str]) -> None:
+  """A seed that is a question of its own is not drawn anew."""
+  if 'train.seed' in paths and sweep.seeds > 1:
+    raise wrong(sweep, 'seeds', '1, since the space varies train.seed itself')
 
 
 def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
@@ -105,7 +111,8 @@ def _check_held_equal(task: LanguageModel, sweep: SweepConfig, space: Any, paths
                           f'{base[unlike[0]]:.3g}')
 
 
-def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float | None = None) -> Plan:
+def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float | None = None,
+            begun: Mapping[str, Any] | None = None) -> Plan:
   """The size of the search that a budget buys.
 
   Args:
@@ -113,12 +120,11 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
     sweep: what is asked for.
     space: the space.
     base_step_seconds: of a member's update, as measured; needed for a budget in seconds alone.
+    begun: what the study was begun with, as `ladder_of` gave it: a wider space does not move its rungs.
   """
   base = task.job({})
-  cooldown = sweep.halving != 'none' and _cools_down(task, sweep, space)
-  rungs = (base.steps,)
-  if sweep.halving != 'none':
-    rungs = ladder.rungs(base.steps, sweep.eta, sweep.first_rung or _first_rung(task, space))
+  begun = begun or ladder_of(task, sweep, space, base.steps)
+  cooldown, rungs = begun['cooldown'], tuple(begun['rungs'])
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
   fraction = sweep.cooldown_fraction if cooldown else 0.0
   cost = lambda n: sweep.seeds * ladder.cost_in_steps(n, rungs, sweep.eta, sweep.calibration, fraction, kind)
@@ -127,9 +133,17 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
   if sweep.halving != 'none':
     plan = halving.HalvingPlan(rungs=rungs, eta=sweep.eta, kind=sweep.halving,
                                brackets=ladder.brackets(n, sweep.eta, len(rungs), sweep.halving),
-                               calibration_points=min(sweep.calibration, n),
+                               calibration_points=sweep.calibration,
                                min_rank_correlation=sweep.min_rank_correlation)
   return Plan(n, rungs, plan, cooldown, cost(n) if plan else sweep.seeds * n * base.steps)
+
+
+def ladder_of(task: Any, sweep: SweepConfig, space: Any, steps: int) -> dict[str, Any]:
+  """The rungs of a study and whether they score forks, as JSON."""
+  if sweep.halving == 'none':
+    return {'rungs': [steps], 'cooldown': False}
+  rungs = ladder.rungs(steps, sweep.eta, sweep.first_rung or _first_rung(task, space))
+  return {'rungs': list(rungs), 'cooldown': _cools_down(task, sweep, space)}
 
 
 def _first_rung(task: Any, space: Any) -> float:
@@ -178,5 +192,7 @@ def _mean_cost(task: Any, sweep: SweepConfig, space: Any, name: str) -> float:
   kind = sweep.search if sweep.search in designs.KINDS else 'halton'
   most = designs.most_points(space) or MEAN_OVER_POINTS
   points = designs.Design(space, kind, sweep.seed).points(0, min(most, MEAN_OVER_POINTS))
-  costs = [task.job(point.overrides).facts[name] for point in points]
+  costs = [task.job(task.sized(point.overrides)).facts.get(name, 0.0) for point in points]
+  if not math.fsum(costs):
+    raise ConfigError(f'sweep.{name}: trials of this task have no {name}, expected a budget in trials')
   return math.fsum(costs) / len(costs)

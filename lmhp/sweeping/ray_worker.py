@@ -51,7 +51,7 @@ def describe(task: Task) -> dict[str, Any]:
   about = {'cwd': os.getcwd(), 'jax': {name: getattr(jax.config, name) for name in SAME_JAX}}
   if isinstance(task, LanguageModel):
     options = {'present': task.present, 'held_equal': task.held_equal, 'dtype': task.dtype}
-    return {**about, 'config': task.config_tree(), 'options': options, 'base': config_lib.to_json(task.base),
+    return {**about, 'config': task.config_tree({}), 'options': options, 'base': config_lib.to_json(task.base),
             'data_sha256': task.dataset(task.base).sha256}
   if isinstance(task, FunctionTask):
     init, step, evaluate = task._functions

@@ -17,7 +17,7 @@ from lmhp.sweeping.packs import Stopped
 from lmhp.sweeping.runners import RUNNERS
 from lmhp.sweeping.search import Search
 from lmhp.sweeping.study import Study
-from lmhp.training.history import local_or_remote
+from lmhp.training.history import local_or_remote, plain
 from lmhp.training.signals import stop_on_signals
 
 # What may change when a study is run again; the rest would make its trials incomparable.
@@ -45,7 +45,7 @@ class StudyRun:
       raise ConfigError(f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}')
     self.task, self.sweep, self.workdir, self.storage, self.mode = task, sweep, local_or_remote(workdir), storage, mode
     self.space = spaces.as_space(sweep.space)
-    self.card = {**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)}
+    self.card = plain({**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)})
     self.runner, self.address = RUNNERS[engine], address
 
   def go(self) -> outcome.StudyResult:
@@ -59,7 +59,7 @@ class StudyRun:
       for change in changes:
         show.message(change)
       choices = runner.choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
-      plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices))
+      plan = self._plan(study, choices)
       engine = Engine(self.task, self.sweep, study, self.workdir, choices, runner, lambda: bool(stop), show)
       show.plan(plan, engine.trials.values())
       confirmed, correlations = [], {}
@@ -67,6 +67,7 @@ class StudyRun:
         correlations = self._search(engine, plan)
         confirmed = confirm(engine, self.sweep, plan.steps) if self.sweep.search != 'pbt' else []
       except Stopped:
+        study.set_card({**study.card, 'seconds': study.card.get('seconds', 0.0) + time.perf_counter() - began})
         study.flush()
         show.message('stopped; the same command goes on from there')
         return self._outcome(study, {}, [], stop.signal)
@@ -77,6 +78,13 @@ class StudyRun:
       study.set_card({**study.card, 'seconds': seconds})
       self._write(found)
     return self._outcome(study, found, confirmed)
+
+  def _plan(self, study: Study, choices: Choices) -> plans.Plan:
+    """The size of the search; its rungs stay those that the study was begun with."""
+    plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices), study.card.get('ladder'))
+    if 'ladder' not in study.card:
+      study.set_card({**study.card, 'ladder': {'rungs': list(plan.rungs), 'cooldown': plan.cooldown}})
+    return plan
 
   def _search(self, engine: Engine, plan: plans.Plan) -> dict[int, float]:
     """Every trial of the search; the rank correlations of its rungs with the end."""
@@ -103,7 +111,8 @@ class StudyRun:
     """
     then, now, changed = study.card, self.card, []
     for key, value in now['sweep'].items():
-      if then['sweep'].get(key) != value and key not in EXTENDS:
+      first_said = key == 'held_equal' and then['sweep'].get(key) is None  # nothing differed before
+      if then['sweep'].get(key) != value and key not in EXTENDS and not first_said:
         raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has {then["sweep"].get(key)!r}; '
                           'use its sweep, or another workdir')
     if then.get('task') != now.get('task'):
@@ -117,14 +126,14 @@ class StudyRun:
     if then['sweep'] != now['sweep'] or then['space'] != now['space']:
       changed.append('this study is extended: its old trials stay as they are')
     changes = [*then.get('changes', []), *changed]
-    study.set_card({**then, 'sweep': now['sweep'], 'space': now['space'], 'changes': changes})
+    study.set_card({**then, **now, 'changes': changes})
     return changed
 
   def _write(self, found: Mapping[str, Any]) -> None:
     outcome.save(self.workdir, found)
-    if found['best_trial'] is not None and hasattr(self.task, 'config'):
+    if found['best_trial'] is not None and hasattr(self.task, 'config_tree') and self.sweep.search != 'pbt':
       text = '\n'.join(words.of_study(found, self.task.base_values(), self.sweep.objective[0]))
-      outcome.best_file(self.workdir, self.task.config_tree(), found['best_overrides'],
+      outcome.best_file(self.workdir, self.task.config_tree(found['best_overrides']),
                         f'The winner of the study in {self.workdir}.\n\n{text}')
 
   def _outcome(self, study: Study, found: Mapping[str, Any], confirmed: Any, signal: int | None = None) -> Any:

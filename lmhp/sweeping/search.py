@@ -12,6 +12,7 @@ import itertools
 import math
 from typing import Any, Mapping
 
+from lmhp.hypers import ConfigError
 from lmhp.sweeping import bayes, halving, ladder, space as spaces
 from lmhp.sweeping.config import BAYESIAN, SweepConfig
 from lmhp.sweeping.designs import KINDS, Design
@@ -38,7 +39,7 @@ class Search:
     """Runs every cohort to its end."""
     for cohort in self.cohorts():
       self._run(cohort)
-    while self._n_points() < self.plan.n_points:
+    while self._missing():
       self._run(self._new_cohort())
     if extra := self._missing_seeds():
       self.engine.add(extra)
@@ -49,16 +50,19 @@ class Search:
   # --- cohorts --------------------------------------------------------------------------------------------------------
 
   def cohorts(self) -> list[dict[str, Any]]:
-    """The search's cohorts so far: name, first_point, n_points, kind, seeds, space."""
+    """The search's cohorts so far: name, first_point, n_points, kind, seeds, space, and what it was planned with."""
     return self.engine.study.card.get('cohorts', [])
 
   def _n_points(self) -> int:
     return sum(c['n_points'] for c in self.cohorts())
 
+  def _missing(self) -> int:
+    """Points that were asked for and are in no cohort."""
+    return len(self._new_of_grid()) if self.sweep.search == 'grid' else self.plan.n_points - self._n_points()
+
   def _new_cohort(self) -> dict[str, Any]:
-    """Notes the next cohort in the study's card."""
-    cohorts, done = self.cohorts(), self._n_points()
-    left = self.plan.n_points - done
+    """Notes the next cohort in the study's card, once all of its points are known to be possible."""
+    cohorts, done, left = self.cohorts(), self._n_points(), self._missing()
     kind, n = self.sweep.search, left
     if kind == 'auto' or kind in BAYESIAN:
       quasi = math.ceil(self.sweep.quasi_random_fraction * self.plan.n_points)
@@ -67,25 +71,39 @@ class Search:
       else:
         kind, n = 'tpe' if kind == 'auto' else kind, min(left, self.sweep.batch)
     cohort = {'name': f'search-{len(cohorts)}', 'first_point': done, 'n_points': n, 'kind': kind,
-              'seeds': self.sweep.seeds, 'space': spaces.to_json(self.space)}
+              'seeds': self.sweep.seeds, 'space': spaces.to_json(self.space), 'own': self._own(),
+              'levels': self.sweep.levels}
     card = self.engine.study.card
     if kind in KINDS:
       design = Design(self.space, kind, self.sweep.seed, card.get('dimensions', {}).get(kind))
+      cohort['dimensions'] = design.dimensions
       card = {**card, 'dimensions': {**card.get('dimensions', {}), kind: design.dimensions}}
+    if kind not in BAYESIAN:  # what a Bayesian search proposes and cannot be is a failed trial
+      for point in self._points(cohort):
+        self.engine.task.job(point.overrides)
     self.engine.study.set_card({**card, 'cohorts': [*cohorts, cohort]})
     return cohort
 
   def _points(self, cohort: Mapping[str, Any]) -> list[spaces.Point]:
-    """The points of a cohort: a pure function of the card and of the cohorts before it."""
+    """The points of a cohort: a pure function of its entry in the card and of the cohorts before it."""
     space, kind = spaces.from_json(cohort['space']), cohort['kind']
     first, n = cohort['first_point'], cohort['n_points']
     if kind == 'grid':
-      return spaces.grid(space, self.sweep.levels)[first: first + n]
+      return self._new_of_grid(cohort)
     if kind in KINDS:
-      dimensions = self.engine.study.card['dimensions'].get(kind)
-      return Design(space, kind, self.sweep.seed, dimensions).points(first, first + n)
+      return Design(space, kind, self.sweep.seed, cohort['dimensions']).points(first, first + n)
     before = [self._filled(t, space) for t in self.engine.trials.values() if t.point < first and t.values is not None]
     return bayes.ask(before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first)
+
+  def _new_of_grid(self, cohort: Mapping[str, Any] | None = None) -> list[spaces.Point]:
+    """The points of a cohort's grid, or of the one that is asked for, that no cohort before it has."""
+    space = self.space if cohort is None else spaces.from_json(cohort['space'])
+    levels = self.sweep.levels if cohort is None else cohort['levels']
+    first = math.inf if cohort is None else cohort['first_point']
+    there = [self._filled(t, space).parameters for t in self.engine.trials.values()
+             if t.cohort.startswith('search-') and t.point < first]
+    known = {repr(sorted(parameters.items())) for parameters in there}
+    return [p for p in spaces.grid(space, levels) if repr(sorted(p.parameters.items())) not in known]
 
   def _filled(self, trial: Trial, space: spaces.Space) -> Trial:
     """A trial with the base config's values for parameters that its space did not have yet."""
@@ -99,25 +117,36 @@ class Search:
 
   def _trials_of(self, cohort: Mapping[str, Any]) -> list[Trial]:
     """A cohort's trials; added to the study where they are not there yet."""
-    name = cohort['name']
+    name, task = cohort['name'], self.engine.task
     if not self.engine.of_cohort(name):
       number, new = len(self.engine.trials), []
       for i, point in enumerate(self._points(cohort)):
+        overrides, error = self._sized(point.overrides)
         for replicate in range(cohort['seeds']):
-          overrides, seed = self.engine.task.seeded(point.overrides, replicate, self.sweep.data_order == 'own')
+          seeded, seed = task.seeded(overrides, replicate, self.sweep.data_order == 'own')
           new.append(Trial(number=number + len(new), point=cohort['first_point'] + i, seed=seed,
-                           parameters=point.parameters, overrides=overrides, cohort=name))
+                           parameters=point.parameters, overrides=seeded, cohort=name,
+                           status='failed' if error else 'waiting', about={'error': error} if error else {}))
       self.engine.add(new)
     return self.engine.of_cohort(name)
+
+  def _sized(self, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A point's values with its length, where that is not the base's; and why it cannot be, if it cannot."""
+    try:
+      sized = self.engine.task.sized(overrides)
+      self.engine.task.job(sized)
+      return sized, None
+    except ConfigError as error:
+      return dict(overrides), str(error)
 
   # --- rungs ----------------------------------------------------------------------------------------------------------
 
   def _run(self, cohort: Mapping[str, Any]) -> None:
     """Brings a cohort's trials as far as they go."""
-    trials, name = self._trials_of(cohort), cohort['name']
+    trials, name = [t for t in self._trials_of(cohort) if t.status != 'failed'], cohort['name']
     if self.plan.halving is None:
       self.engine.bring(name, [t.number for t in trials], 1.0, cooldown=False, planned_steps=self.plan.steps,
-                        own=self._own(), keep=False)
+                        own=cohort['own'], keep=False)
       return
     plan = self._halving_up_to(cohort)
     for number in itertools.count():
@@ -129,7 +158,7 @@ class Search:
       self.engine.show.message(f'step {found.stage.step:,} of {plan.rungs[-1]:,}: {found.stage.reason}')
       members = [t.number for t in trials if t.point in found.stage.points]
       self.engine.bring(stage, members, found.stage.step / plan.rungs[-1], cooldown=self.plan.cooldown,
-                        planned_steps=self.plan.steps, own=self._own())
+                        planned_steps=self.plan.steps, own=cohort['own'])
     stopped = [t for t in self.engine.of_cohort(name) if t.status in ('waiting', 'running')]
     self.engine.update([dataclasses.replace(t, status='pruned', values=self._last_values(t)) for t in stopped])
 
@@ -152,7 +181,7 @@ class Search:
       if trial.cohort.startswith('search-') and trial.point < last:
         by_point.setdefault(trial.point, []).append(trial)
     return {point: halving.PointState.of_seeds([self._scores(t) for t in trials],
-                                               [t.number in self.engine.gone for t in trials])
+                                               [t.number in self.engine.gone or t.status == 'failed' for t in trials])
             for point, trials in by_point.items()}
 
   def _scores(self, trial: Trial) -> dict[int, halving.Score]:
@@ -183,7 +212,8 @@ class Search:
     for point, trials in sorted(points.items()):
       if all(t.status == 'complete' for t in trials):
         for replicate in range(len(trials), self.sweep.seeds):
-          plain = {p: v for p, v in trials[0].overrides.items() if p not in self.engine.task.seed_paths}
+          own = {p for p in self.engine.task.seed_paths if p not in trials[0].parameters}
+          plain = {p: v for p, v in trials[0].overrides.items() if p not in own}
           overrides, seed = self.engine.task.seeded(plain, replicate, self.sweep.data_order == 'own')
           new.append(dataclasses.replace(trials[0], number=number + len(new), seed=seed, overrides=overrides,
                                          cohort=cohort, status='waiting', scores={}, values=None, about={}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import json
 from typing import Any, Mapping, Sequence
 
@@ -13,7 +14,7 @@ import numpy as np
 from lmhp.sweeping.packs import Pack, PackRun, as_number
 from lmhp.sweeping.task import Task
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.history import write_json
+from lmhp.training.history import plain, write_json
 from lmhp.training.population import Population
 
 KEPT_BYTES = 2 << 30
@@ -32,11 +33,19 @@ class States:
     self.task, self.workdir = task, workdir
     self._kept: collections.OrderedDict[str, tuple[Any, ...]] = collections.OrderedDict()
 
-  def describe(self, pack: Pack, overrides: Sequence[Mapping[str, Any]]) -> None:
-    """Writes down what a pack is, so that any process can run it, now or again."""
+  def describe(self, pack: Pack, overrides: Sequence[Mapping[str, Any]]) -> Pack:
+    """Writes down what a pack is, so that any process can run it, now or again.
+
+    Returns:
+      The pack, its name ending in a digest of all that it is: whatever changes makes another pack.
+    """
+    about = {'pack': dataclasses.asdict(pack), 'overrides': list(overrides)}
+    digest = hashlib.sha256(json.dumps(plain(about), sort_keys=True).encode()).hexdigest()[:8]
+    pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
     path = self.workdir / 'packs' / pack.name / 'pack.json'
     if not path.exists():
-      write_json(path, {'pack': dataclasses.asdict(pack), 'overrides': list(overrides)})
+      write_json(path, {**about, 'pack': dataclasses.asdict(pack)})
+    return pack
 
   def run(self, name: str, again: bool = False, **options: Any) -> PackRun:
     """A pack by its name, ready to run; `options` are those of `PackRun`."""

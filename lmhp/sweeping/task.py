@@ -73,6 +73,9 @@ class Task(Protocol):
   def longest_warmup(self, space: Any) -> float:
     """The longest warmup of any trial, as a share of training."""
 
+  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's values with its length, where that is another than the base's."""
+
   def job(self, overrides: Mapping[str, Any]) -> Job:
     """What a trial with these values is; a ConfigError where it cannot be."""
 
@@ -92,5 +95,5 @@ class Task(Protocol):
   def measure(self, metric: str, job: Job) -> float:
     """A metric that is measured once for a structure, as latency."""
 
-  def bad(self, metric: str, job: Job) -> float:
+  def bad(self, metric: str, job: Job, maximized: bool) -> float:
     """A finite value for a diverged trial, worse than one that has learnt nothing."""

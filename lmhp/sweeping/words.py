@@ -18,7 +18,7 @@ def of_result(result: Any) -> str:
   if found['rank_correlations']:
     measured = ', '.join(f'step {step}: {_short(float(c))}' for step, c in found['rank_correlations'].items())
     lines.append(f'rank correlation of rungs with the end: {measured}')
-  if found['best_trial'] is not None:
+  if (workdir / 'best.py').exists():
     lines += ['', f'  lmhp train --config={workdir / "best.py"}']
   lines += [f'  {workdir / "trials.jsonl"}   every trial', f'  {workdir / "curves"}   their curves, parquet',
             f'  lmhp dashboard {workdir}']
@@ -64,7 +64,13 @@ def of_study(found: Mapping[str, Any], base: Mapping[str, Any], name: str) -> li
   lines += [f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})' for path, value in changed.items()]
   for one in found['confirmed'][:-1]:
     low, high = one['difference_interval']
+    if one['diverged']:
+      lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f}; of {one["diverged"]} seeds it or the base config '
+                   'diverged, so that there is no difference to tell')
+      continue
+    low, high = (-high, -low) if found['directions'][0] == 'maximize' else (low, high)
     verdict = 'better' if high < 0 else 'worse' if low > 0 else 'not told apart'
+    low, high = one['difference_interval']
     lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f} against {found["confirmed"][-1]["mean"]:.4f} of '
                  f'the base config: {one["difference"]:+.4f} [{low:+.4f}, {high:+.4f}] at 95%, {verdict}')
   if not math.isnan(found['noise']):

@@ -87,6 +87,23 @@ def test_one_that_diverges_hurts_nobody(method):
     assert torn[2].step == at and np.isfinite(torn[2].state).all()
 
 
+def test_updates_are_numbered_and_one_that_broke_stays_as_it_was():
+  """Its loss is finite again at once, yet it is not the run that it was; the solo methods leave stopping to the pack."""
+
+  def count(w, hypers, i):
+    loss = jnp.where(i == hypers['bad'], jnp.nan, jnp.float32(i))
+    return w + hypers['seed'], {'loss': loss}
+
+  task = FunctionTask(lambda hypers: jnp.float32(0), count, {'seed': 0, 'bad': 99}, steps=10)
+  overrides = [{'seed': 2, 'bad': 5}, {'seed': 3}, {'seed': 1, 'bad': 0}]
+  for method in METHODS:
+    states, losses, _ = run(task, overrides, method, (3, 7))
+    bad = np.array([5, 99, 0])[:, None]
+    np.testing.assert_array_equal(losses, np.where(np.arange(10) == bad, np.nan, np.arange(10)))
+    expected = [10, 30, 0] if method == 'vmap' else [20, 30, 10]
+    assert [float(s.state) for s in states] == expected
+
+
 # --- in packs ---------------------------------------------------------------------------------------------------------
 
 
@@ -95,16 +112,16 @@ def prepare(task, workdir, method, overrides=OVERRIDES, width=None, **fields):
   given = dict(name='a', trials=tuple(range(n)), sources=(None,) * n, first_step=0, last_step=task.steps, final=True,
                method=method, width=width or n, keep=True)
   pack, states = Pack(**given | fields), States(task, epath.Path(workdir))
-  states.describe(pack, overrides)
-  return states.run(pack.name)
+  return states.run(states.describe(pack, overrides).name)
 
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_pack_of_them(tmp_path, method):
   task = make()
   wild = [*OVERRIDES, {'learning_rate': 1e12, 'seed': 3}]
-  result = prepare(task, tmp_path, method, wild, 5 if method == 'loop' else 8).run()
-  rows = curves.read(tmp_path / 'curves' / 'a.parquet').to_pylist()
+  run = prepare(task, tmp_path, method, wild, 5 if method == 'loop' else 8)
+  result = run.run()
+  rows = curves.read(tmp_path / 'curves' / f'{run.pack.name}.parquet').to_pylist()
   for i, values in enumerate(OVERRIDES):
     expected, _ = by_hand(values['learning_rate'], values['seed'], STEPS + 1)
     mine = [row for row in rows if row['trial'] == i]
@@ -135,11 +152,12 @@ def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
 def test_trials_longer_than_a_chunk_may_be(tmp_path, monkeypatch):
   monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e9)
   task = make(steps=CAPACITY + 9)
-  result = prepare(task, tmp_path, 'map', OVERRIDES[2:3]).run()
+  run = prepare(task, tmp_path, 'map', OVERRIDES[2:3])
+  result = run.run()
   expected, last = by_hand(0.01, 0, task.steps)
   np.testing.assert_allclose(result.states[0].state, last, atol=1e-5)
   assert result.states[0].step == task.steps
-  rows = curves.read(tmp_path / 'curves' / 'a.parquet').to_pylist()
+  rows = curves.read(tmp_path / 'curves' / f'{run.pack.name}.parquet').to_pylist()
   assert [row['step'] for row in rows] == list(range(1, task.steps + 1))
   np.testing.assert_allclose([row['loss'] for row in rows], expected, rtol=1e-3, atol=1e-9)
 

@@ -44,8 +44,7 @@ def prepare(task, tmp_path):
              'width': n, 'keep': True, 'method': 'map'}
     pack = Pack(**given | fields)
     states = States(mine, workdir)
-    states.describe(pack, overrides)
-    return states.run(pack.name, **dict(options))
+    return states.run(states.describe(pack, overrides).name, **dict(options))
 
   return make
 
@@ -241,7 +240,7 @@ def test_the_result_is_written_last_and_once(prepare, monkeypatch):
   written, write = [], packs.write_json
 
   def watch(path, value):
-    written.append((path.name, (run.workdir / 'curves' / 'a.parquet').exists()))
+    written.append((path.name, (run.workdir / 'curves' / f'{run.pack.name}.parquet').exists()))
     write(path, value)
 
   monkeypatch.setattr(packs, 'write_json', watch)
@@ -291,16 +290,17 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
   result = first.run()
   assert (first.directory / 'checkpoints' / '9').exists()
   memory, disk, again = (States(first.task, first.workdir) for _ in range(3))
-  memory.put('a', result.states)
-  second = Pack('b', (12, 10), (('a', 2), ('a', 0)), 9, 15, method=method, width=2, keep=True)
+  name = first.pack.name
+  memory.put(name, result.states)
+  second = Pack('b', (12, 10), ((name, 2), (name, 0)), 9, 15, method=method, width=2, keep=True)
   got = []
   for states in (memory, disk, again):
     if states is again:
-      disk.drop(['a'])
+      disk.drop([name])
       assert not (first.directory / 'checkpoints').exists()
-    got.append([bits(states.of(('a', i))) for i in range(4)])
-    states.describe(second, [OVERRIDES[2], OVERRIDES[0]])
-    after = states.run('b').run(again=True)
+    got.append([bits(states.of((name, i))) for i in range(4)])
+    described = states.describe(second, [OVERRIDES[2], OVERRIDES[0]])
+    after = states.run(described.name).run(again=True)
     if method != 'vmap':  # of another width, other bits
       assert [bits(state) for state in after.states] == [bits(whole.states[i]) for i in (2, 0)]
     assert [state.step for state in after.states] == [15, 15]

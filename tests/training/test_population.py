@@ -1,6 +1,7 @@
 """Populations: a member is the solo run, whoever its neighbours are and however it is run; forks, freezing, compiles."""
 
 import contextlib
+import dataclasses
 
 import jax
 import numpy as np
@@ -201,6 +202,18 @@ def test_a_member_that_breaks_hurts_nobody(solo, method):
     before, _, _ = together(wild, method, lengths=(bad[0],))
     assert loud[1].step == bad[0] and bits(loud[1]) == bits(before[1])
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(loud[1].params))
+
+
+def test_a_frozen_member_stays_so_though_its_loss_is_finite_again(solo):
+  """As after a batch that alone was too much for it: its step is behind, and so it is in every later chunk."""
+  members = [solo(**values) for values in VARIED[:4]]
+  states, _, _ = together(members, 'vmap', lengths=(5,))
+  frozen = [states[0], dataclasses.replace(states[1], step=np.int32(3)), *states[2:]]
+  population = Population(members[0], [m.hypers for m in members], 'vmap')
+  after, metrics, _ = together(members, 'vmap', lengths=(3, 4), state=population.join(frozen), step=5)
+  want, _, _ = together(members, 'vmap', lengths=(12,))
+  assert np.isfinite(metrics['loss_nats']).all() and bits(after[1]) == bits(frozen[1])
+  assert [bits(after[i]) for i in (0, 2, 3)] == [bits(want[i]) for i in (0, 2, 3)]
 
 
 @pytest.mark.parametrize('method', ['map', 'loop'])
