@@ -10,9 +10,7 @@ import time
 from typing import Any, Sequence
 
 import jax
-import numpy as np
 
-from lmhp.hypers import ConfigError
 from lmhp.sweeping.task import Job, Task
 from lmhp.training.history import write_json
 from lmhp.training.population import Population

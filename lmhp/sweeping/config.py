@@ -82,14 +82,16 @@ class SweepConfig:
     """Checks what involves several fields; the space is checked against the config, in `plan`."""
     said = [name for name in BUDGETS if getattr(self, name) is not None]
     if len(said) > 1:
-      raise ConfigError(f'sweep.{said[1]}: got {getattr(self, said[1])!r}, expected None, since sweep.{said[0]} already '
-                        'is the budget')
+      raise ConfigError(f'sweep.{said[1]}: got {getattr(self, said[1])!r}, expected None, since sweep.{said[0]} '
+                        'already is the budget')
     if not said and self.search not in ('grid', 'pbt'):
       raise ConfigError(f'sweep.trials: got None, expected a budget: one of {", ".join(BUDGETS)}')
     if said and said != ['trials'] and self.search == 'grid':
-      raise ConfigError(f'sweep.{said[0]}: a grid is as long as its points, expected None; a Subsample takes some of them')
+      raise ConfigError(f'sweep.{said[0]}: a grid is as long as its points, expected None; a Subsample takes some of '
+                        'them')
     if said and said != ['trials'] and self.search == 'pbt':
-      raise ConfigError(f'sweep.{said[0]}: population-based training is as long as its members, expected sweep.population')
+      raise ConfigError(f'sweep.{said[0]}: population-based training is as long as its members, expected '
+                        'sweep.population')
     if not 1 <= len(self.objective) <= 2:
       raise wrong(self, 'objective', 'one metric, or two for a Pareto front')
     for name in self.maximize:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import tempfile
 from typing import Any
 
 from etils import epath
 
-from lmhp.sweeping import ladder, plan as plans, space as spaces
+from lmhp.sweeping import plan as plans, space as spaces
 from lmhp.sweeping.choices import Choices, widths
-from lmhp.sweeping.config import BAYESIAN, SweepConfig
+from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.designs import KINDS, Design
 
 PREVIEWED = 256

@@ -170,10 +170,11 @@ class FunctionTask:
     return [{name: float(x[i]) for name, x in scores.items()} for i in range(population.width)]
 
   def measure(self, metric: str, job: Job) -> float:
-    raise ConfigError(f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions give')
+    raise ConfigError(f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions '
+                      'give')
 
   def bad(self, metric: str, job: Job, maximized: bool) -> float:
-    """A large finite number, of the size of the metric's first value where that is finite; negative where more is better."""
+    """A large number of the size of the metric's first value, where that is finite; negative where more is better."""
     member = self._member
     first = float(member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf))
     worst = 10 * abs(first) + 1 if math.isfinite(first) else 1e30

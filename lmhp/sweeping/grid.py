@@ -8,7 +8,7 @@ from typing import Any, Iterable, Mapping
 import numpy as np
 
 from lmhp.hypers import ConfigError, suggest
-from lmhp.sweeping.combinators import Subsample, as_space
+from lmhp.sweeping.combinators import as_space
 from lmhp.sweeping.domains import Choice, Float, Int, significant
 from lmhp.sweeping.parameters import Parameter, Plan, Point, holds
 from lmhp.sweeping.streams import key_of, random_words

@@ -64,7 +64,8 @@ class LanguageModel:
     Resolving a config takes milliseconds, and a study has many trials: those that set the same paths, and what is
     static of them alike, differ from the first of their kind in the sections of their numbers alone.
     """
-    numbers = {p: v for p, v in overrides.items() if p in config_lib.KEYS and config_lib.KEYS[p].traced and v is not None}
+    traced = lambda path: path in config_lib.KEYS and config_lib.KEYS[path].traced
+    numbers = {path: value for path, value in overrides.items() if traced(path) and value is not None}
     kind = (tuple(overrides), tuple(repr(v) for p, v in overrides.items() if p not in numbers))
     if kind not in self._first:
       self._first[kind] = self._job(self._completed(overrides))
@@ -233,12 +234,12 @@ class LanguageModel:
     key = _digest(split(cfg, self.present)[0])
     if key not in self.step_seconds:
       programs = self._new_programs(cfg)
-      state, step = programs.init(programs.hypers), 0
+      state = programs.init(programs.hypers)
       _, data = next(programs.feed(0, iter([4] * 8)))
 
       def four():
-        nonlocal state, step
-        state, metrics = programs.chunk(state, data, min(4, cfg.train.steps), step)
+        nonlocal state
+        state, metrics = programs.chunk(state, data, min(4, cfg.train.steps), 0)
         return metrics
 
       self.step_seconds[key] = _median_seconds(four) / min(4, cfg.train.steps)

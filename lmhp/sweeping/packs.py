@@ -143,7 +143,8 @@ class PackRun:
       metrics = self._score(state)
       states = tuple(self.population.members(state)[: len(self.jobs)]) if self.pack.keep else None
     result = PackResult(tuple(metrics), tuple(self.broken[: len(self.jobs)]), round(self._seconds(), 3),
-                        round(self.population.compile_seconds - compiled, 3), self.population.devices[0].device_kind, states)
+                        round(self.population.compile_seconds - compiled, 3),
+                        self.population.devices[0].device_kind, states)
     if self.read() is None:
       self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
       write_json(self.directory / 'result.json', dataclasses.asdict(dataclasses.replace(result, states=None)))

@@ -106,8 +106,8 @@ def _check_held_equal(task: LanguageModel, sweep: SweepConfig, space: Any, paths
         continue
       unlike = [name for name in ('tokens', 'flops') if facts[name] != base[name]]
       if unlike:
-        raise ConfigError(f'sweep.held_equal: got None, expected steps, tokens, flops or seconds, since {path}={value!r} '
-                          f'makes trials of {facts[unlike[0]]:.3g} {unlike[0]} beside the base config\'s '
+        raise ConfigError('sweep.held_equal: got None, expected steps, tokens, flops or seconds, since '
+                          f'{path}={value!r} makes trials of {facts[unlike[0]]:.3g} {unlike[0]} beside the base config\'s '
                           f'{base[unlike[0]]:.3g}')
 
 

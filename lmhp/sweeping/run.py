@@ -21,8 +21,8 @@ from lmhp.training.history import local_or_remote, plain
 from lmhp.training.signals import stop_on_signals
 
 # What may change when a study is run again; the rest would make its trials incomparable.
-EXTENDS = ('space', 'trials', 'tokens', 'flops', 'seconds', 'seeds', 'batch', 'confirm_best', 'confirm_seeds', 'pack',
-           'max_width')
+EXTENDS = ('space', 'levels', 'trials', 'tokens', 'flops', 'seconds', 'seeds', 'batch', 'confirm_best',
+           'confirm_seeds', 'pack', 'max_width')
 
 
 class StudyRun:
@@ -113,8 +113,8 @@ class StudyRun:
     for key, value in now['sweep'].items():
       first_said = key == 'held_equal' and then['sweep'].get(key) is None  # nothing differed before
       if then['sweep'].get(key) != value and key not in EXTENDS and not first_said:
-        raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has {then["sweep"].get(key)!r}; '
-                          'use its sweep, or another workdir')
+        raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has '
+                          f'{then["sweep"].get(key)!r}; use its sweep, or another workdir')
     if then.get('task') != now.get('task'):
       raise ConfigError(f'{_first_difference(then.get("task"), now.get("task"))}, but the study in {self.workdir} has '
                         'another base config; use that, or another workdir')

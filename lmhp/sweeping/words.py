@@ -27,11 +27,11 @@ def of_result(result: Any) -> str:
 
 def of_plan(plan: Mapping[str, Any]) -> str:
   """What `lmhp sweep --dry_run` prints."""
-  lines = [f'{plan["trials"]:,} trials, rungs at steps {", ".join(map(str, plan["rungs"]))}; {plan["compiles"]} programs '
-           f'to compile']
+  rungs = ', '.join(map(str, plan['rungs']))
+  lines = [f'{plan["trials"]:,} trials, rungs at steps {rungs}; {plan["compiles"]} programs to compile']
   for one in plan['structures']:
-    lines.append(f'  {one["trials"]:,} trials of {one["parameters"]:,} parameters: {one["method"]} ({one["reason"]}), packs of '
-                 f'{", ".join(map(str, one["widths"]))}, {one["bytes"] / 2**20:,.0f} MiB, '
+    lines.append(f'  {one["trials"]:,} trials of {one["parameters"]:,} parameters: {one["method"]} ({one["reason"]}), '
+                 f'packs of {", ".join(map(str, one["widths"]))}, {one["bytes"] / 2**20:,.0f} MiB, '
                  f'{1e3 * one["member_step_seconds"]:.2f} ms a member\'s step')
   pruned = ' if every rung may stop trials' if plan['stopped_early'] else ''
   for name, part in (('search', plan), ('confirmation', plan['confirm'])):
@@ -65,14 +65,15 @@ def of_study(found: Mapping[str, Any], base: Mapping[str, Any], name: str) -> li
   for one in found['confirmed'][:-1]:
     low, high = one['difference_interval']
     if one['diverged']:
-      lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f}; of {one["diverged"]} seeds it or the base config '
-                   'diverged, so that there is no difference to tell')
+      lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f}; of {one["diverged"]} seeds it or the base '
+                   'config diverged, so that there is no difference to tell')
       continue
     low, high = (-high, -low) if found['directions'][0] == 'maximize' else (low, high)
     verdict = 'better' if high < 0 else 'worse' if low > 0 else 'not told apart'
     low, high = one['difference_interval']
-    lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f} against {found["confirmed"][-1]["mean"]:.4f} of '
-                 f'the base config: {one["difference"]:+.4f} [{low:+.4f}, {high:+.4f}] at 95%, {verdict}')
+    base_mean = found['confirmed'][-1]['mean']
+    lines.append(f'on {len(one["values"])} new seeds: {one["mean"]:.4f} against {base_mean:.4f} of the base config: '
+                 f'{one["difference"]:+.4f} [{low:+.4f}, {high:+.4f}] at 95%, {verdict}')
   if not math.isnan(found['noise']):
     lines.append(f'noise between seeds of one config: {found["noise"]:.4f}')
   return lines

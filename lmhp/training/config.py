@@ -45,8 +45,8 @@ class TrainConfig:
     """Checks that the length is said once and that the batch can be cut."""
     said = [name for name in LENGTHS if getattr(self, name) is not None]
     if len(said) > 1:
-      raise ConfigError(f'train.{said[1]}: got {getattr(self, said[1])!r}, expected None, since train.{said[0]} already '
-                        'says how long')
+      raise ConfigError(f'train.{said[1]}: got {getattr(self, said[1])!r}, expected None, since train.{said[0]} '
+                        'already says how long')
     if self.batch_size % self.accumulation:
       raise wrong(self, 'accumulation', f'a divisor of train.batch_size={self.batch_size}')
 
@@ -81,7 +81,8 @@ class EvaluateConfig:
                                    unit='steps', low=1, aliases=('eval_interval',))
   sequences: int | None = static(256, 'sequences scored during training, evenly spaced; None is all', low=1,
                                  unit='sequences')
-  final_sequences: int | None = static(None, 'sequences scored at the end, evenly spaced; None is all', low=1, unit='sequences')
+  final_sequences: int | None = static(None, 'sequences scored at the end, evenly spaced; None is all', low=1,
+                                       unit='sequences')
   batch_size: int | None = static(None, 'sequences at a time; None is the training batch, at least 32', low=1,
                                   unit='sequences')
 
