@@ -72,7 +72,13 @@ class Choices:
       self._choices[key] = self._choose(list(jobs), own, steps)
       self._write()
     stored = self._choices[key]
-    return dataclasses.replace(stored, max_width=min(stored.max_width, self.asked_width or stored.max_width))
+    return dataclasses.replace(stored, max_width=self._as_asked(stored))
+
+  def _as_asked(self, stored: Choice) -> int:
+    """A choice's width, or a narrower one where a study that goes on asks for that."""
+    most = min(stored.max_width, self.asked_width or stored.max_width)
+    allowed = range(1, most + 1) if stored.method == 'loop' else allowed_widths(len(devices_for(stored.method)))
+    return max((w for w in allowed if w <= most), default=allowed[0])
 
   def value(self, name: str, job: Job) -> float:
     """A metric that is measured once for a structure."""

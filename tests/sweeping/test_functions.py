@@ -11,6 +11,7 @@ import pytest
 
 from lmhp.hypers import ConfigError
 from lmhp.sweeping import curves, packs
+from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.functions import CAPACITY, FunctionTask
 from lmhp.sweeping.packs import Pack, Stopped
 from lmhp.sweeping.space import Float
@@ -68,7 +69,8 @@ def test_ten_lines_train_as_by_hand(method):
 
 def test_the_methods_agree_whatever_the_chunks():
   want, losses, _ = run(make(), OVERRIDES, 'loop')
-  for method, lengths in (('loop', (1, 19)), ('map', (STEPS,)), ('map', (7, 13)), ('vmap', (STEPS,)), ('vmap', (3, 17))):
+  whole = (STEPS,)
+  for method, lengths in (('loop', (1, 19)), ('map', whole), ('map', (7, 13)), ('vmap', whole), ('vmap', (3, 17))):
     states, again, _ = run(make(), OVERRIDES, method, lengths)
     for mine, other in zip(states, want):
       np.testing.assert_array_equal(mine.state, other.state, err_msg=method)  # elementwise: vmap rounds alike
@@ -88,7 +90,7 @@ def test_one_that_diverges_hurts_nobody(method):
 
 
 def test_updates_are_numbered_and_one_that_broke_stays_as_it_was():
-  """Its loss is finite again at once, yet it is not the run that it was; the solo methods leave stopping to the pack."""
+  """Its loss is finite again at once, yet it is not the run that it was; the others leave stopping to the pack."""
 
   def count(w, hypers, i):
     loss = jnp.where(i == hypers['bad'], jnp.nan, jnp.float32(i))
@@ -131,6 +133,30 @@ def test_a_pack_of_them(tmp_path, method):
   assert result.broken_at[:4] == (None,) * 4 and 1 < result.broken_at[4] < STEPS
   assert [row['step'] for row in rows if row['trial'] == 4] == list(range(1, result.broken_at[4] + 1))
   assert math.isnan(result.metrics[4]['loss'])
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_one_that_breaks_in_a_fork_alone_scores_nothing_there(tmp_path, method):
+  """Though its weights are finite all the time, as they are of a member that is frozen before it breaks."""
+
+  def count(w, hypers, i):
+    return w + 1, {'loss': jnp.where(i == hypers['bad'], jnp.nan, 1.0)}
+
+  task = FunctionTask(lambda hypers: jnp.float32(0), count, {'bad': 0}, steps=20, evaluate=lambda w, h: {'w': w})
+  overrides = [{'bad': 7}, {'bad': 9}, {'bad': 5}, {'bad': 4}]  # of updates 0 to 4, and the fork's 5 to 8
+  result = prepare(task, tmp_path, method, overrides, last_step=5, cooldown_steps=4, final=False).run()
+  assert result.broken_at == (None, None, None, 5)
+  np.testing.assert_array_equal([m['w'] for m in result.metrics], [math.nan, 9, math.nan, math.nan])
+  assert [s.state for s in result.states[:3]] == [5, 5, 5]
+
+
+@pytest.mark.parametrize('method', ['vmap', 'map'])
+def test_places_without_a_trial_are_not_trained(tmp_path, method):
+  run = prepare(make(), tmp_path, method, width=8)
+  asked, train = [], run.population.run
+  run.population.run = lambda *a, alive, **k: asked.append(alive) or train(*a, alive=alive, **k)
+  run.run()
+  assert asked and all(alive == [True] * 4 + [False] * 4 for alive in asked)
 
 
 def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
@@ -198,9 +224,10 @@ def test_a_diverged_trial_is_told_something_finite_and_bad():
   task = make()
   job = task.job({})
   first = by_hand(0.1, 0, 1)[0][0]
-  assert task.bad('loss', job) > first and math.isfinite(task.bad('loss', job))
+  assert first < task.bad('loss', job, maximized=False) < math.inf
+  assert -math.inf < task.bad('loss', job, maximized=True) < -first
   lost = FunctionTask(init, lambda w, h, i: (w, {'loss': jnp.float32(jnp.nan)}), {'seed': 0}, steps=3)
-  assert math.isfinite(lost.bad('loss', lost.job({})))
+  assert math.isfinite(lost.bad('loss', lost.job({}), maximized=False))
 
 
 def test_what_it_refuses():
@@ -208,9 +235,10 @@ def test_what_it_refuses():
     make(loss='los')
   with pytest.raises(ConfigError, match="'data'"):
     FunctionTask(init, step, {'data': 1.0, 'seed': 0}, steps=3)
-  make().check({'learning_rate': Float(1e-3, 1.0, log=True)})
+  sweep = lambda space: SweepConfig(space=space, objective='loss', trials=3)
+  make().check(sweep({'learning_rate': Float(1e-3, 1.0, log=True)}))
   with pytest.raises(ConfigError, match='learning_rat.*learning_rate'):
-    make().check({'learning_rat': Float(1e-3, 1.0)})
+    make().check(sweep({'learning_rat': Float(1e-3, 1.0)}))
 
 
 def test_its_card_tells_other_functions_numbers_and_lengths_apart():

@@ -1,4 +1,4 @@
-"""Packs: what a trial finds does not depend on who shares its pack, when it was stopped, or where its state was kept."""
+"""Packs: what a trial finds depends neither on its neighbours, nor on stops, nor on where its state was kept."""
 
 import dataclasses
 import json
@@ -296,7 +296,7 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
   got = []
   for states in (memory, disk, again):
     if states is again:
-      disk.drop([name])
+      disk.clear()
       assert not (first.directory / 'checkpoints').exists()
     got.append([bits(states.of((name, i))) for i in range(4)])
     described = states.describe(second, [OVERRIDES[2], OVERRIDES[0]])

@@ -30,7 +30,8 @@ COMMON = """
     def run(task, jobs, method, devices, own=False, lengths=(5, 4)):
       '''What a population finds: bits, numbers, and where its arrays lie.'''
       job = jobs[0]
-      population = Population(task.member(job), [j.hypers for j in jobs], method, own, task.data_axis(job, own), devices)
+      hypers = [j.hypers for j in jobs]
+      population = Population(task.member(job), hypers, method, own, task.data_axis(job, own), devices)
       state, step, losses = population.init(), 0, []
       first = [spread(x) for x in jax.tree.leaves(state)]
       for n, data in task.feed(job, population.hypers, own, 0, iter(lengths)):
@@ -71,7 +72,8 @@ LANGUAGE_MODEL = """
     here = pathlib.Path(sys.argv[1])
     (here / 'words.txt').write_text(words(1500))
     config = lmhp.default_config()
-    config.data.path, config.data.tokenizer, config.data.cache_dir = (str(here / 'words.txt'),), 'char', str(here / 'cache')
+    config.data.path, config.data.tokenizer = (str(here / 'words.txt'),), 'char'
+    config.data.cache_dir = str(here / 'cache')
     config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 1, 8
     config.model.dtype, config.data.residence = 'float32', sys.argv[2]
     config.train.steps, config.train.batch_size, config.evaluate.final_sequences = 9, 3, 5

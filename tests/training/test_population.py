@@ -1,4 +1,4 @@
-"""Populations: a member is the solo run, whoever its neighbours are and however it is run; forks, freezing, compiles."""
+"""Populations: a member is the solo run, whoever its neighbours and whatever the method; forks, freezing, compiles."""
 
 import contextlib
 import dataclasses
@@ -233,7 +233,7 @@ def test_members_that_are_out_are_left_as_they_are(solo, method):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_fork_cools_down_in_a_line_from_where_the_schedule_stood(solo, method):
-  """The rates by hand: cosine from 1 at step 0 to 0.1 at step 24, then a line that would be 0 one step after its end."""
+  """The rates by hand: a cosine from 1 at step 0 to 0.1 at step 24, left for a line to 0 one step after its end."""
   flat = {'schedule.warmup_fraction': 0.0, 'optimizer.learning_rate': 3e-3}
   members = [solo(**{**flat, 'optimizer.learning_rate': 1e-2}), solo(**flat, **{'schedule.name': 'constant'})]
   population = Population(members[0], [m.hypers for m in members], method)
