@@ -20,7 +20,7 @@ WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 MEASURED_STEPS = 3
 MEASURED_SECONDS = 0.5
-WORTH_MEASURING = 20
+WORTH_MEASURING = 60
 """Another method is tried where the whole study lasts at least this many times what compiling it costs."""
 
 

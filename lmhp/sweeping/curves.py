@@ -45,10 +45,11 @@ class Rows:
       keep_S = (logged_S & (steps_S <= end)) | (steps_S == end)
       self._append(trial, steps_S[keep_S], {name: values[i][keep_S] for name, values in columns.items()})
 
-  def add_scores(self, step: int, scores: Sequence[Mapping[str, float]]) -> None:
-    """Adds an evaluation of every member."""
-    for trial, metrics in zip(self.trials, scores):
-      self._append(trial, np.array([step]), {name: np.array([float(x)]) for name, x in metrics.items()})
+  def add_scores(self, step: int, scores: Sequence[Mapping[str, float]], broken: Sequence[int | None]) -> None:
+    """Adds an evaluation of every member whose rows go on."""
+    for trial, metrics, end in zip(self.trials, scores, broken):
+      if end is None:
+        self._append(trial, np.array([step]), {name: np.array([float(x)]) for name, x in metrics.items()})
 
   def _append(self, trial: int, steps: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
     if len(steps):

@@ -190,7 +190,7 @@ class PackRun:
       self._record(step, columns)
       step += n
       if self._evaluates(step):
-        self.rows.add_scores(step, self._evaluate(state, self.broken, final=False))
+        self.rows.add_scores(step, self._evaluate(state, self.broken, final=False), self.broken)
       if self.checkpoints.due(step) and step < self.pack.last_step:
         self._save(state, step)
       if None not in self.broken:  # nobody is left to train
