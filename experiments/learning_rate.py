@@ -6,7 +6,7 @@ Held equal: steps, tokens and FLOPs, 600 updates of 2,048 tokens.
 How: 27 quasi-random points; rungs at 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
 three trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
 config are then trained on eight new seeds.
-Expected: three minutes on two CPU cores.
+Expected: 1.846 nats per byte on new seeds, 0.51 below the base config; three to five minutes on two CPU cores.
 
   lmhp sweep --config=experiments/learning_rate.py
 """
