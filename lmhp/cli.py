@@ -282,6 +282,7 @@ def _dashboard(arguments: list[str]) -> int:
 
   fv = flags.FlagValues()
   flags.DEFINE_integer('port', 8080, 'where the browser finds it', 1, 65535, flag_values=fv)
+  flags.DEFINE_string('storage', None, 'Optuna storage as a URL, where the study is not a journal', flag_values=fv)
   workdirs = _parse(fv, arguments, 'lmhp dashboard WORKDIR [--port=N]')
   if workdirs is None:
     return 0
@@ -289,7 +290,7 @@ def _dashboard(arguments: list[str]) -> int:
     raise ConfigError(f'dashboard: got {len(workdirs)} directories, expected one study\'s')
   from lmhp.sweeping.dashboard import open_dashboard
 
-  open_dashboard(workdirs[0], port=fv.port)
+  open_dashboard(workdirs[0], port=fv.port, storage=fv.storage)
   return 0
 
 
