@@ -5,6 +5,9 @@ from __future__ import annotations
 from concurrent import futures
 from typing import Any, Callable, Iterable, Iterator, Protocol, Sequence
 
+import jax
+
+from lmhp.hypers import ConfigError
 from lmhp.sweeping.choices import Choices, devices_for
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.packs import Pack, PackResult, PackRun, Stopped
@@ -43,7 +46,21 @@ class Local:
       if following is not None and following.read() is None:
         self._thread.submit(following.compile_ahead)
       engine.show.pack(pack)
-      yield pack, current.run()
+      yield pack, self._result(current)
+
+  def _result(self, run: PackRun) -> PackResult:
+    """What a pack finds.
+
+    Raises:
+      ConfigError: where the device has not the memory that the compiled program's analysis promised.
+    """
+    try:
+      return run.run()
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      raise ConfigError(f'sweep.max_width: a pack of {run.pack.width} does not fit the memory; what is done is kept, go '
+                        f'on with --sweep.max_width={max(1, run.pack.width // 2)}') from error
 
   def _prepared(self, engine: Engine, pack: Pack) -> PackRun:
     shown = lambda step, metrics: engine.show.step(pack, step, metrics)

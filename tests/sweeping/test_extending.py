@@ -240,6 +240,17 @@ def test_what_cannot_be_is_refused_before_anything_runs(run, monkeypatch, fields
     run(**fields)
 
 
+def test_a_pack_that_does_not_fit_says_what_would(run, monkeypatch):
+  def full(self, again=False):
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(packs.PackRun, 'run', full)
+    with pytest.raises(ConfigError, match='^sweep.max_width: a pack of 4 does not fit .* go on with --sweep.max_width=2'):
+      run(pack='vmap')
+  assert len(run(pack='vmap', max_width=4).trials) == 4
+
+
 def test_without_a_seed_nothing_is_confirmed(run):
   of = lmhp.FunctionTask(lambda h: jnp.ones(2), lambda w, h, i: (w * h['rate'], {'loss': jnp.sum(w**2)}), {'rate': 0.5},
                          steps=3)

@@ -48,7 +48,7 @@ def packed(tmp_path):
   task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'scale': 1.0}, steps=900)
   pack = Pack('p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep=True)
   workdir = epath.Path(tmp_path)
-  States(task, workdir).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
+  pack = States(task, workdir).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
   return workdir, pack, pickle.dumps(ray_worker.describe(task)), task
 
 
@@ -60,24 +60,25 @@ def work(packed, board):
 def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_path):
   workdir, pack, _, task = packed
   result, attempt = work(packed, Board())
-  assert result.states is None and not (workdir / 'packs/p-0/result.json').exists()
+  assert result.states is None and not (workdir / 'packs' / pack.name / 'result.json').exists()
   ray_worker.publish(workdir, pack, attempt)
   local = epath.Path(tmp_path / 'local')
-  States(task, local).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
-  there = States(task, local).run('p-0').run()
-  assert read_result(workdir / 'packs/p-0').metrics == result.metrics == there.metrics
-  assert (workdir / 'curves/p-0.parquet').exists()
+  same = States(task, local).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
+  there = States(task, local).run(same.name).run()
+  assert read_result(workdir / 'packs' / pack.name).metrics == result.metrics == there.metrics
+  assert (workdir / 'curves' / f'{pack.name}.parquet').exists()
   saved = States(task, workdir)
   for i in range(2):  # a later pack, anywhere, starts from these
-    assert jax.tree.all(jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), saved.of(('p-0', i)), there.states[i]))
+    same = lambda a, b: a.tobytes() == b.tobytes()
+    assert jax.tree.all(jax.tree.map(same, saved.of((pack.name, i)), there.states[i]))
 
 
 def test_who_lost_its_pack_ends_before_its_next_chunk(packed):
   workdir = packed[0]
-  board = Board(lambda: ray_worker.claim(workdir, 'p-0'))
+  board = Board(lambda: ray_worker.claim(workdir, packed[1].name))
   with pytest.raises(ray_worker.Superseded):
     work(packed, board)
-  assert len(board.steps) == 1 and not list(workdir.glob('attempts/*/packs/p-0/result.json'))
+  assert len(board.steps) == 1 and not list(workdir.glob(f'attempts/*/packs/{packed[1].name}/result.json'))
 
 
 def test_an_attempt_goes_on_from_the_newest_checkpoint(packed):
@@ -87,9 +88,9 @@ def test_an_attempt_goes_on_from_the_newest_checkpoint(packed):
   with pytest.raises(Stopped):  # cancelled as Ray does it: it saves
     work(packed, board := Board(lambda: os.kill(os.getpid(), signal.SIGINT)))
   (old,) = (workdir / 'attempts').iterdir()
-  saved = Checkpoints(old / 'packs/p-0/checkpoints').latest()
+  saved = Checkpoints(old / 'packs' / packed[1].name / 'checkpoints').latest()
   assert saved == board.steps[-1] < 900
-  (workdir / 'attempts/p-0.empty').mkdir()
+  (workdir / f'attempts/{packed[1].name}.empty').mkdir()
   again, last = work(packed, board := Board())
   assert again.metrics == whole.metrics and board.steps[0] > saved
   assert [p.name for p in (workdir / 'attempts').iterdir()] == [last]
@@ -106,11 +107,11 @@ def test_publishing_goes_on_where_a_driver_was_killed(packed):
   result, attempt = work(packed, Board())
   (workdir / 'curves').mkdir()
   source = workdir / 'attempts' / attempt
-  (source / 'curves/p-0.parquet').replace(workdir / 'curves/p-0.parquet')
-  (source / 'packs/p-0/checkpoints').rename(workdir / 'packs/p-0/checkpoints')
+  (source / 'curves' / f'{pack.name}.parquet').replace(workdir / 'curves' / f'{pack.name}.parquet')
+  (source / 'packs' / pack.name / 'checkpoints').rename(workdir / 'packs' / pack.name / 'checkpoints')
   ray_worker.publish(workdir, pack, work(packed, Board())[1])
-  assert read_result(workdir / 'packs/p-0').metrics == result.metrics
-  assert Checkpoints(workdir / 'packs/p-0/checkpoints').latest() == 900
+  assert read_result(workdir / 'packs' / pack.name).metrics == result.metrics
+  assert Checkpoints(workdir / 'packs' / pack.name / 'checkpoints').latest() == 900
 
 
 def test_a_node_that_sees_another_workdir_says_so(packed, tmp_path):
