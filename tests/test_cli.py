@@ -78,7 +78,7 @@ def fails(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('arguments, said', [
     (['tran'], ["tran: no such verb", "did you mean 'train'?"]),
-    (['--config=x'], ['--config=x: no such verb', 'count, train, generate']),
+    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, generate, dashboard']),
     (['train', '--confg=x'], ["'confg'"]),
     (['train', '--config'], ['--config']),
     (['train', '--config='], ["--config: got ''"]),
@@ -94,6 +94,9 @@ def fails(capsys, tmp_path, monkeypatch):
     (['count', 'gpt2', '--device=h100', '--utilization=0'], ['utilization']),
     (['count', 'nowhere.py'], ["'nowhere.py' does not exist"]),
     (['count', 'nowhere.json'], ['nowhere.json']),
+    (['sweep'], ['--config: got none']),
+    (['sweep', '--sweep.trials'], ['--config: got none']),
+    (['dashboard'], ['got 0 directories']),
     (['generate'], ['got 0 directories']),
     (['generate', 'a', 'b'], ['got 2 directories']),
     (['generate', 'nowhere'], ['nowhere: no run there']),

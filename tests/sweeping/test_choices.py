@@ -92,7 +92,7 @@ def test_a_long_study_takes_the_quickest_of_all(choose, one_device):
 
 
 def test_a_study_is_short_by_what_another_compile_costs(choose, one_device, monkeypatch):
-  """By a clock of its own: a step takes a second, the first compile 5 seconds; 20 times that is 100 steps."""
+  """By a clock of its own: a step takes a second, the first compile 5 seconds; 60 times that is 300 steps."""
 
   class Tried:
     def __init__(self, task, jobs, own, method, most):
@@ -100,8 +100,8 @@ def test_a_study_is_short_by_what_another_compile_costs(choose, one_device, monk
       self.seconds = {'loop': 1.0, 'vmap': 0.5, 'map': 2.0}[method]
 
   monkeypatch.setattr(choices, '_Trial', Tried)
-  assert list(choose(steps=99.0).member_step_seconds) == ['loop']
-  choice = choose(steps=101.0, own=True)  # vmap's half a second leaves 50 seconds: too few for a third
+  assert list(choose(steps=299.0).member_step_seconds) == ['loop']
+  choice = choose(steps=301.0, own=True)  # vmap's half a second leaves 151 seconds: too few for a third
   assert list(choice.member_step_seconds) == ['loop', 'vmap'] and choice.method == 'vmap'
 
 
