@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
   options = parser.parse_args(arguments)
   if options.worker:
     verb, *words = json.loads(options.worker)
-    print(json.dumps({'gain': gain, 'alone': alone}[verb](*words)), flush=True)
+    print(json.dumps({'gain': gain, 'alone': alone}[verb](*words)), flush=True)  # of `gain`, its last line
   else:
     show(options)
 
@@ -46,15 +46,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def show(options: argparse.Namespace) -> None:
   """Prints, for each model, tokens per second at each width; a process for each model, so that none holds memory."""
-  print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}')
+  print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}', flush=True)
   for name in options.models:
     worker = start('gain', name, options.largest, options.seconds)
-    found = json.loads(worker.communicate()[0].splitlines()[-1])
+    for line in worker.stdout:  # as they come: a device may be lent for less time than all take
+      found = json.loads(line)
+      if 'width' in found:
+        numbers = (f'{"does not fit":>14}' if found['tokens_per_second'] is None
+                   else f'{found["tokens_per_second"]:>14,.0f}{found["of_alone"]:>14.2f}')
+        print(f'{name:<7}{found["width"]:>5}{numbers}', flush=True)
     print(f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  {found["parameters"]:,} parameters, '
-          f'{found["dtype"]}, {found["device"]}')
-    for width, measured in found['packs'].items():
-      numbers = f'{"does not fit":>14}' if measured is None else f'{measured[0]:>14,.0f}{measured[1]:>14.2f}'
-      print(f'{"":<7}{width:>5}{numbers}', flush=True)
+          f'{found["dtype"]}, {found["device"]}', flush=True)
     sharing = (8 if found['platform'] != 'cpu' else 0) if options.sharing is None else options.sharing
     if sharing:
       speed = shared(name, sharing, options.seconds)
@@ -117,11 +119,13 @@ class Members:
 
 
 def gain(name: str, largest: int | None, seconds: float) -> dict:
-  """Tokens per second of one member alone and of packs, both measured anew at each width, in turns."""
+  """Tokens per second of one member alone; those of packs are printed, both measured anew at each width, in turns."""
   import jax
 
   programs, device = programs_of(name), jax.devices()[0]
-  one, alone, packs = Members(programs, 1, 'loop'), [], {}
+  one, alone = Members(programs, 1, 'loop'), []
+  tell = lambda width, speed, ratio: print(
+      json.dumps({'width': width, 'tokens_per_second': speed, 'of_alone': ratio}), flush=True)
   for width in [w for w in WIDTHS if w <= (largest or (8 if device.platform == 'cpu' else 128))]:
     try:
       pack = Members(programs, width, 'vmap')
@@ -129,12 +133,12 @@ def gain(name: str, largest: int | None, seconds: float) -> dict:
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
-      packs[width] = None
+      tell(width, None, None)
       break
     alone += [single for single, _ in measured]
-    packs[width] = [float(np.median([p for _, p in measured])), float(np.median([p / s for s, p in measured]))]
+    tell(width, float(np.median([p for _, p in measured])), float(np.median([p / s for s, p in measured])))
     del pack  # its memory, before the next
-  return {'alone': float(np.median(alone)), 'packs': packs, 'platform': device.platform, 'device': device.device_kind,
+  return {'alone': float(np.median(alone)), 'platform': device.platform, 'device': device.device_kind,
           'parameters': sum(x.size for x in jax.tree.leaves(one.state[0].params)), 'dtype': programs.model.cfg.dtype}
 
 

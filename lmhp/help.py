@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from lmhp.config import SECTIONS
-from lmhp.hypers import declared
+from lmhp.hypers import bounds_in_words, declared
 
 
 def help_text() -> str:
@@ -22,17 +22,11 @@ def help_of(name: str, cls: type) -> list[str]:
     facts = ['traced' if d.traced else 'static', f'default {_shown(defaults[key])}']
     facts += [d.unit] if d.unit else []
     facts += ['one of ' + ' '.join(map(str, d.choices))] if d.choices else []
-    facts += [_bounds(d)] if _bounds(d) else []
+    facts += [bounds_in_words(d)] if bounds_in_words(d) else []
     facts += ['also called ' + ', '.join(d.aliases)] if d.aliases else []
     facts += [d.source] if d.source else []
     lines.append(f'  {name}.{key}: {d.doc}\n      {"; ".join(facts)}')
   return lines
-
-
-def _bounds(d: Any) -> str:
-  low = '' if d.low is None else f'{"above" if d.open_low else "at least"} {d.low}'
-  high = '' if d.high is None else f'{"below" if d.open_high else "at most"} {d.high}'
-  return ' and '.join(x for x in (low, high) if x)
 
 
 def _shown(value: Any) -> str:

@@ -222,10 +222,15 @@ def _describe(hint: Any) -> str:
   return ' or '.join(words)
 
 
-def _describe_bounds(d: Declaration) -> str:
+def bounds_in_words(d: Declaration) -> str:
+  """'above 0 and at most 1'; '' where there are no bounds."""
   low = '' if d.low is None else f'above {d.low}' if d.open_low else f'at least {d.low}'
   high = '' if d.high is None else f'below {d.high}' if d.open_high else f'at most {d.high}'
-  bounds = ' and '.join(x for x in (low, high) if x) or 'a finite number'
+  return ' and '.join(x for x in (low, high) if x)
+
+
+def _describe_bounds(d: Declaration) -> str:
+  bounds = bounds_in_words(d) or 'a finite number'
   return bounds if d.neutral is None else f'{bounds} ({d.neutral} switches it off)'
 
 

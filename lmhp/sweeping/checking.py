@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Mapping
 
-from lmhp.hypers import ConfigError, Declaration, suggest
+from lmhp.hypers import ConfigError, Declaration, bounds_in_words, suggest
 from lmhp.sweeping.domains import MOST, ROLES, Choice, Domain, Fixed, Float, Int, is_number
 from lmhp.sweeping.parameters import Plan
 from lmhp.sweeping.tree import Leaf, leaves
@@ -132,7 +132,7 @@ def _check_value(path: str, value: Any, domain: Domain, declaration: Declaration
   if like is not None and not _alike(value, like):
     raise ConfigError(f'{got}{_KINDS[type(like)]}')
   if is_number(value) and not _within(value, declaration):
-    raise ConfigError(f'{got}{_bounds(declaration)}')
+    raise ConfigError(f'{got}{bounds_in_words(declaration) or "a finite number"}')
 
 
 def _alike(value: Any, base: Any) -> bool:
@@ -146,9 +146,3 @@ def _within(value: float, d: Declaration) -> bool:
   above = d.low is None or (value > d.low if d.open_low else value >= d.low)
   below = d.high is None or (value < d.high if d.open_high else value <= d.high)
   return above and below and (-math.inf < value < math.inf or value == d.neutral)
-
-
-def _bounds(d: Declaration) -> str:
-  low = [] if d.low is None else [f'{"above" if d.open_low else "at least"} {d.low}']
-  high = [] if d.high is None else [f'{"below" if d.open_high else "at most"} {d.high}']
-  return ' and '.join([*low, *high]) or 'a finite number'

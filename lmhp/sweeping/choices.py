@@ -84,7 +84,7 @@ class Choices:
     """A metric that is measured once for a structure."""
     key = f'{name} {job.structure}'
     if key not in self.measured:
-      self.measured[key] = self.task.measure(name, job)
+      self.measured[key] = self._measure(name, job)
       self._write()
     return self.measured[key]
 
@@ -93,6 +93,9 @@ class Choices:
     write_json(self.path, {'choices': choices, 'measured': self.measured})
 
   # --- measuring ------------------------------------------------------------------------------------------------------
+
+  def _measure(self, name: str, job: Job) -> float:
+    return self.task.measure(name, job)
 
   def _choose(self, jobs: list[Job], own: bool, steps: float) -> Choice:
     most = min(self.asked_width or WIDTHS[-1], WIDTHS[-1])

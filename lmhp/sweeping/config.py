@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from lmhp.config import parse
 from lmhp.hypers import ConfigError, declared, section, static, suggest, wrong
@@ -106,6 +106,13 @@ class SweepConfig:
                   'other')
     if self.search == 'cmaes' and len(self.objective) > 1:
       raise wrong(self, 'search', 'another search for two objectives: cmaes has one')
+
+  def check_objective(self, known: Iterable[str]) -> None:
+    """Refuses an objective that is none of the metrics there are."""
+    known = tuple(dict.fromkeys(known))
+    for name in self.objective:
+      if name not in known:
+        raise wrong(self, 'objective', 'metrics, of ' + ', '.join(known), known)
 
   @property
   def directions(self) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def confirm(engine: Engine, sweep: SweepConfig, planned_steps: float) -> list[Co
   points = [*best, BASE]
   if new := _new_trials(engine, sweep, points, like):
     engine.add(new)
-  for name in sorted({t.cohort for t in engine.trials.values() if t.cohort.startswith('confirm-')}):
+  for name in engine.cohorts('confirm'):
     engine.bring(name, [t.number for t in engine.of_cohort(name)], 1.0, cooldown=False, planned_steps=planned_steps,
                  own=True, keep=False)
   found = {point: list(_confirming(engine, point).values())[: sweep.confirm_seeds] for point in points}
@@ -83,7 +83,7 @@ def _confirming(engine: Engine, point: int) -> dict[int, Trial]:
 def _new_trials(engine: Engine, sweep: SweepConfig, points: Sequence[int], like: dict[int, Trial]) -> list[Trial]:
   """The trials of the confirmation that the study has not yet, as a cohort."""
   number, new = len(engine.trials), []
-  cohort = f'confirm-{len({t.cohort for t in engine.trials.values() if t.cohort.startswith("confirm-")})}'
+  cohort = f'confirm-{len(engine.cohorts("confirm"))}'
   for point in points:
     parameters, overrides = (like[point].parameters, like[point].overrides) if point in like else ({}, {})
     plain = {path: v for path, v in overrides.items() if path not in engine.task.seed_paths}

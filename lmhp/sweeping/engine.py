@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
@@ -52,6 +53,7 @@ class Engine:
     self.seen: dict[int, dict[int, tuple[float, ...]]] = collections.defaultdict(dict)  # scores of replayed stages
     self.gone: set[int] = set()  # trials that diverged in them
     self._jobs: dict[int, Job] = {}
+    self._curves_of = functools.lru_cache(maxsize=16)(self._read_curves)  # of a pack, for each of its members
 
   # --- trials ---------------------------------------------------------------------------------------------------------
 
@@ -74,6 +76,10 @@ class Engine:
   def of_cohort(self, cohort: str) -> list[Trial]:
     """A cohort's trials by number."""
     return [t for t in self.trials.values() if t.cohort == cohort]
+
+  def cohorts(self, kind: str) -> list[str]:
+    """The cohorts of a kind ('search', 'seeds', 'confirm'), in order."""
+    return list(dict.fromkeys(t.cohort for t in self.trials.values() if t.cohort.startswith(f'{kind}-')))
 
   def update(self, trials: Sequence[Trial]) -> None:
     """Tells the study the new condition of trials."""
@@ -204,9 +210,13 @@ class Engine:
     packs = [*trial.about.get('packs', ()), *([newest.name] if newest else [])]
     steps, losses = [], []
     for name in dict.fromkeys(packs):
-      table = curves.read(self.workdir / 'curves' / f'{name}.parquet')
-      trials, loss = np.asarray(table['trial']), table[self.task.loss].to_numpy(zero_copy_only=False)
-      mine = (trials == trial.number) & ~np.isnan(loss)
-      steps.append(np.asarray(table['step'])[mine])
-      losses.append(loss[mine])
+      trials_P, steps_P, losses_P = self._curves_of(name)
+      mine = (trials_P == trial.number) & ~np.isnan(losses_P)
+      steps.append(steps_P[mine])
+      losses.append(losses_P[mine])
     return (np.concatenate(steps), np.concatenate(losses)) if steps else (np.array([]), np.array([]))
+
+  def _read_curves(self, pack: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trial, step and training loss of each row of a pack that is done."""
+    table = curves.read(self.workdir / 'curves' / f'{pack}.parquet')
+    return np.asarray(table['trial']), np.asarray(table['step']), table[self.task.loss].to_numpy(zero_copy_only=False)

@@ -28,7 +28,7 @@ from lmhp.hypers import ConfigError, Declaration, suggest, wrong
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.task import Job
-from lmhp.training.compiled import Compiled
+from lmhp.training.compiled import Compiled, executable
 from lmhp.training.population import Population
 
 CAPACITY = 256
@@ -88,10 +88,7 @@ class FunctionTask:
     spaces.check(sweep.space, {name: Declaration(traced=True) for name in self.base}, self.base)
     hypers = self._numbers(self.base)
     scores = jax.eval_shape(lambda h: self._member.member_score(self._member.first(h), h, ()), hypers)
-    known = (*scores, *self._member.names, *self.job({}).facts)
-    for name in sweep.objective:
-      if name not in known:
-        raise wrong(sweep, 'objective', 'metrics, of ' + ', '.join(dict.fromkeys(known)), known)
+    sweep.check_objective((*scores, *self._member.names, *self.job({}).facts))
     if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds > 1:
       raise wrong(sweep, 'seeds', '1, since the space varies seed itself')
     if not self.seed_paths and sweep.seeds > 1:
@@ -197,7 +194,7 @@ class _Member:
             'compile': self._compile}[name]
 
   def _compile(self, *arguments: Any) -> Callable[..., Any]:
-    return self._kept.get('chunk', lambda: jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments).compile())
+    return self._kept.get('chunk', lambda: executable(jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)))
 
   def compiled(self) -> Compiled:
     return self._kept

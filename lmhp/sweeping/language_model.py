@@ -64,8 +64,7 @@ class LanguageModel:
     Resolving a config takes milliseconds, and a study has many trials: those that set the same paths, and what is
     static of them alike, differ from the first of their kind in the sections of their numbers alone.
     """
-    traced = lambda path: path in config_lib.KEYS and config_lib.KEYS[path].traced
-    numbers = {path: value for path, value in overrides.items() if traced(path) and value is not None}
+    numbers = {path: value for path, value in overrides.items() if _traced(path) and value is not None}
     kind = (tuple(overrides), tuple(repr(v) for p, v in overrides.items() if p not in numbers))
     if kind not in self._first:
       self._first[kind] = self._job(self._completed(overrides))
@@ -105,7 +104,7 @@ class LanguageModel:
     """A point's values with its length in steps, where holding something equal makes it another than the base's."""
     if self.held_equal in (None, 'nothing'):
       return dict(overrides)
-    kind = tuple((p, repr(v)) for p, v in overrides.items() if not (p in config_lib.KEYS and config_lib.KEYS[p].traced))
+    kind = tuple((path, repr(value)) for path, value in overrides.items() if not _traced(path))
     if kind not in self._steps:
       self._steps[kind] = self._steps_of(self._completed(overrides))
     if self._steps[kind] == self.base.train.steps:
@@ -166,7 +165,7 @@ class LanguageModel:
 
   def is_traced(self, path: str) -> bool:
     """Whether a path is a number that may change without another program."""
-    return path in config_lib.KEYS and config_lib.KEYS[path].traced and not path.endswith('.seed')
+    return _traced(path) and not path.endswith('.seed')
 
   def decays(self) -> bool:
     """Whether the base config's schedule falls towards the end."""
@@ -252,6 +251,11 @@ class LanguageModel:
     guess = 2 * math.log(job.cfg.model.vocab_size)
     worst = {'eval_perplexity': math.exp(guess), 'eval_bits_per_byte': guess / math.log(2)}.get(metric, guess)
     return 0.0 if metric == 'eval_accuracy' else -worst if maximized else worst
+
+
+def _traced(path: str) -> bool:
+  """Whether a path is a number of the compiled program."""
+  return path in config_lib.KEYS and config_lib.KEYS[path].traced
 
 
 def _digest(value: Any) -> str:

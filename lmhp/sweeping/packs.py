@@ -26,7 +26,7 @@ from lmhp.sweeping import curves
 from lmhp.sweeping.task import Job, Task
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import CheckpointConfig
-from lmhp.training.history import write_json
+from lmhp.training.history import numbers, write_json
 from lmhp.training.population import Population, stack
 from lmhp.training.step import Cooldown
 
@@ -167,13 +167,16 @@ class PackRun:
     latest = self.checkpoints.latest()
     if latest is None:
       return self.start(self.population), self.pack.first_step
-    one = jax.eval_shape(self.population.member.solo('init'), self.jobs[0].hypers)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.pack.width, *x.shape), x.dtype), one)
-    stacked, extra = self.checkpoints.restore(latest, abstract)
+    rows, extra = self.restore(self.checkpoints, latest)
     self.broken, self.seconds_before = extra['broken'], extra['seconds']
     self.rows.read(self.directory / f'curves-{extra["step"]}.parquet')
-    rows = [jax.tree.map(lambda x: np.asarray(x)[i], stacked) for i in range(self.pack.width)]
     return self.population.join(rows), extra['step']
+
+  def restore(self, checkpoints: Checkpoints, step: int) -> tuple[list[Any], dict[str, Any]]:
+    """The states of all members in numpy from a saved step, and what was saved beside them."""
+    stacked, extra = checkpoints.restore(step, self.population.abstract_state())
+    host = jax.device_get(stacked)
+    return [jax.tree.map(lambda x: x[i], host) for i in range(self.pack.width)], extra
 
   def _train(self, state: Any, step: int) -> Any:
     """Chunk after chunk to the last step; saves by time, and when a signal comes."""
@@ -271,10 +274,4 @@ def read_result(directory: Any) -> PackResult | None:
   if not path.exists():
     return None
   found = json.loads(path.read_text())
-  found['metrics'] = tuple({name: as_number(x) for name, x in m.items()} for m in found['metrics'])
-  return PackResult(**{**found, 'broken_at': tuple(found['broken_at'])})
-
-
-def as_number(x: Any) -> Any:
-  """A value from JSON, where what is not finite is written as a word."""
-  return float(x) if x in ('nan', 'inf', '-inf') else x
+  return PackResult(**{**found, 'metrics': tuple(numbers(found['metrics'])), 'broken_at': tuple(found['broken_at'])})

@@ -58,10 +58,7 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
   present = [p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))]
   task = LanguageModel(config, present=present, held_equal=sweep.held_equal, dtype=dtype)
   _check_held_equal(task, sweep, space, paths)
-  known = (*(f'eval_{name}' for name in SCORES), *METRICS, *task.job({}).facts, 'latency_seconds')
-  for name in sweep.objective:
-    if name not in known:
-      raise wrong(sweep, 'objective', 'metrics, of ' + ', '.join(known), known)
+  sweep.check_objective((*(f'eval_{name}' for name in SCORES), *METRICS, *task.job({}).facts, 'latency_seconds'))
   return task
 
 
@@ -127,15 +124,15 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
   cooldown, rungs = begun['cooldown'], tuple(begun['rungs'])
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
   fraction = sweep.cooldown_fraction if cooldown else 0.0
-  cost = lambda n: sweep.seeds * ladder.cost_in_steps(n, rungs, sweep.eta, sweep.calibration, fraction, kind)
-  n = _n_points(task, sweep, space, base, cost, base_step_seconds)
+  how = (rungs, sweep.eta, sweep.calibration, fraction, kind)
+  n = _n_points(task, sweep, space, base, lambda steps: ladder.points_for(steps / sweep.seeds, *how), base_step_seconds)
   plan = None
   if sweep.halving != 'none':
     plan = halving.HalvingPlan(rungs=rungs, eta=sweep.eta, kind=sweep.halving,
                                brackets=ladder.brackets(n, sweep.eta, len(rungs), sweep.halving),
                                calibration_points=sweep.calibration,
                                min_rank_correlation=sweep.min_rank_correlation)
-  return Plan(n, rungs, plan, cooldown, cost(n) if plan else sweep.seeds * n * base.steps)
+  return Plan(n, rungs, plan, cooldown, sweep.seeds * ladder.cost_in_steps(n, *how))
 
 
 def ladder_of(task: Any, sweep: SweepConfig, space: Any, steps: int) -> dict[str, Any]:
@@ -159,7 +156,7 @@ def _cools_down(task: Any, sweep: SweepConfig, space: Any) -> bool:
   return any(p.startswith('schedule.') for p in paths) or task.decays()
 
 
-def _n_points(task: Any, sweep: SweepConfig, space: Any, base: Any, cost: Any, step_seconds: float | None) -> int:
+def _n_points(task: Any, sweep: SweepConfig, space: Any, base: Any, points: Any, step_seconds: float | None) -> int:
   """Points that the budget buys, at least one."""
   if sweep.search == 'pbt':
     return sweep.population
@@ -175,16 +172,10 @@ def _n_points(task: Any, sweep: SweepConfig, space: Any, base: Any, cost: Any, s
   else:
     name = 'tokens' if sweep.tokens is not None else 'flops'
     budget = base.steps * getattr(sweep, name) / _mean_cost(task, sweep, space, name)
-  n = 1
-  while cost(2 * n) <= budget:
-    n *= 2
-  low, high = n, 2 * n
-  while high - low > 1:
-    middle = (low + high) // 2
-    low, high = (middle, high) if cost(middle) <= budget else (low, middle)
-  if cost(low) > budget:
+  n = points(budget)
+  if not n:
     raise ConfigError(f'sweep: the budget buys not even one trial of {base.steps} steps')
-  return low
+  return n
 
 
 def _mean_cost(task: Any, sweep: SweepConfig, space: Any, name: str) -> float:

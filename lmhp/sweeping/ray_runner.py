@@ -200,12 +200,8 @@ class _RayChoices(Choices):
     ref = self._runner.submit(choose, self.task, jobs[: WIDTHS[-1]], own, steps, self.pack, width)
     return self._runner.answer(ref, 'choosing a method')
 
-  def value(self, name: str, job: Job) -> float:
-    key = f'{name} {job.structure}'
-    if key not in self.measured:
-      self.measured[key] = self._runner.answer(self._runner.submit(measure, self.task, name, job), name)
-      self._write()
-    return self.measured[key]
+  def _measure(self, name: str, job: Job) -> float:
+    return self._runner.answer(self._runner.submit(measure, self.task, name, job), name)
 
 
 def pack_resources(nodes: Sequence[Mapping[str, float]]) -> dict[str, Any]:

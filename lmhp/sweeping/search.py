@@ -43,7 +43,7 @@ class Search:
       self._run(self._new_cohort())
     if extra := self._missing_seeds():
       self.engine.add(extra)
-    for name in sorted({t.cohort for t in self.engine.trials.values() if t.cohort.startswith('seeds-')}):
+    for name in self.engine.cohorts('seeds'):
       numbers = [t.number for t in self.engine.of_cohort(name)]
       self.engine.bring(name, numbers, 1.0, cooldown=False, planned_steps=self.plan.steps, own=self._own(), keep=False)
 
@@ -208,7 +208,7 @@ class Search:
       if trial.cohort.startswith(('search-', 'seeds-')):
         points.setdefault(trial.point, []).append(trial)
     number, new = len(self.engine.trials), []
-    cohort = f'seeds-{len({t.cohort for t in self.engine.trials.values() if t.cohort.startswith("seeds-")})}'
+    cohort = f'seeds-{len(self.engine.cohorts("seeds"))}'
     for point, trials in sorted(points.items()):
       if all(t.status == 'complete' for t in trials):
         for replicate in range(len(trials), self.sweep.seeds):

@@ -11,10 +11,10 @@ from typing import Any, Mapping, Sequence
 import jax
 import numpy as np
 
-from lmhp.sweeping.packs import Pack, PackRun, as_number
+from lmhp.sweeping.packs import Pack, PackRun
 from lmhp.sweeping.task import Task
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.history import plain, write_json
+from lmhp.training.history import numbers, plain, write_json
 from lmhp.training.population import Population
 
 KEPT_BYTES = 2 << 30
@@ -47,13 +47,13 @@ class States:
       write_json(path, {**about, 'pack': dataclasses.asdict(pack)})
     return pack
 
-  def run(self, name: str, again: bool = False, **options: Any) -> PackRun:
+  def run(self, name: str, **options: Any) -> PackRun:
     """A pack by its name, ready to run; `options` are those of `PackRun`."""
     found = json.loads((self.workdir / 'packs' / name / 'pack.json').read_text())
     fields = found['pack']
     fields['sources'] = tuple(tuple(s) if s else None for s in fields['sources'])
     pack = Pack(**{**fields, 'trials': tuple(fields['trials'])})
-    jobs = [self.task.job({path: as_number(x) for path, x in o.items()}) for o in found['overrides']]
+    jobs = [self.task.job(overrides) for overrides in numbers(found['overrides'])]
     return PackRun(self.task, pack, jobs, self.workdir, lambda population: self.start(pack, population), **options)
 
   def start(self, pack: Pack, population: Population) -> Any:
@@ -84,13 +84,10 @@ class States:
     with Checkpoints(run.directory / 'checkpoints') as checkpoints:
       if checkpoints.latest() != run.pack.last_step:
         return None
-      one = jax.eval_shape(run.population.member.solo('init'), run.jobs[0].hypers)
-      abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct((run.pack.width, *x.shape), x.dtype), one)
-      stacked, extra = checkpoints.restore(run.pack.last_step, abstract)
+      rows, extra = run.restore(checkpoints, run.pack.last_step)
     if extra['step'] != run.pack.last_step:  # the last is damaged, and the one before it was read
       return None
-    host = jax.device_get(stacked)
-    return tuple(jax.tree.map(lambda x: x[i], host) for i in range(len(run.pack.trials)))
+    return tuple(rows[: len(run.pack.trials)])
 
   def clear(self) -> None:
     """Forgets all states, on the disk too, once no pack will start from any: they can be made again."""

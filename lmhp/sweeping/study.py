@@ -18,7 +18,7 @@ import uuid
 
 from lmhp.hypers import ConfigError
 from lmhp.sweeping.domains import plain as tuples
-from lmhp.training.history import plain, write_json, write_whole
+from lmhp.training.history import numbers, plain, write_json, write_whole
 
 HEADER, MIRROR, LOCK = 'study.json', 'trials.jsonl', 'study.lock'
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
@@ -26,7 +26,6 @@ ENDED = STATUSES[2:]
 MIRROR_SHARE = 20
 """The mirror is written again once this many times as long has passed as writing it took."""
 
-_WORDS = ('nan', 'inf', '-inf')
 FIRST = ('number', 'point', 'seed', 'status', 'cohort', 'overrides', 'parameters', 'objective', 'rung', 'scores')
 _THEN = ('steps', 'tokens', 'seconds', 'pack')
 _FIXED = ('number', 'point', 'seed', 'cohort', 'overrides', 'parameters')
@@ -97,15 +96,6 @@ def from_line(line: Mapping[str, Any]) -> Trial:
       parameters={name: tuples(numbers(value)) for name, value in line['parameters'].items()},
       scores={int(step): float(score) for step, score in line['scores'].items()}, values=values,
       about={key: numbers(value) for key, value in line.items() if key not in FIRST})
-
-
-def numbers(value: Any) -> Any:
-  """JSON with the words for NaN and infinity as numbers again."""
-  if isinstance(value, dict):
-    return {key: numbers(v) for key, v in value.items()}
-  if isinstance(value, list):
-    return [numbers(v) for v in value]
-  return float(value) if isinstance(value, str) and value in _WORDS else value
 
 
 # --- the study ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,11 @@ import threading
 import time
 from typing import Any, Callable, Hashable
 
+import jax
+
+SAME_BITS = {'xla_gpu_deterministic_ops': True}
+"""On a GPU, added to a program's options: a scatter, which a table's gradient is, adds in one order every time."""
+
 Program = Callable[..., Any]
 
 
@@ -45,3 +50,8 @@ class Compiled:
   def __contains__(self, name: Hashable) -> bool:
     """Whether a program is there, or being compiled."""
     return name in self._programs
+
+
+def executable(lowered: jax.stages.Lowered) -> Program:
+  """A traced program compiled so that it gives the same bits whenever it runs on this hardware."""
+  return lowered.compile(compiler_options=SAME_BITS if jax.default_backend() in ('gpu', 'cuda', 'rocm') else None)

@@ -209,6 +209,15 @@ def plain(value: Any) -> Any:
   return str(value) if isinstance(value, os.PathLike) else value
 
 
+def numbers(value: Any) -> Any:
+  """The inverse of `plain` on what JSON read: the words for NaN and infinity as numbers again, however deep."""
+  if isinstance(value, dict):
+    return {key: numbers(v) for key, v in value.items()}
+  if isinstance(value, list):
+    return [numbers(v) for v in value]
+  return float(value) if isinstance(value, str) and value in _NOT_FINITE else value
+
+
 def local_or_remote(path: Any) -> epath.Path:
   """A path with `~` expanded; `gs://...` as it stands."""
   return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.compiled import Compiled
+from lmhp.training.compiled import Compiled, executable
 from lmhp.training.step import Cooldown
 
 METHODS = ('vmap', 'map', 'loop')
@@ -102,6 +102,11 @@ class Population:
       return [jax.device_put(state, self.devices[0]) for state in states]
     return jax.device_put(stack(states), self._sharding(POPULATION))
 
+  def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> Tree:
+    """The shapes of the members' states, stacked on R whatever the method."""
+    one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding), one)
+
   def members(self, state: Tree) -> list[Tree]:
     """The members' states, each in numpy."""
     if self.method == 'loop':
@@ -172,17 +177,16 @@ class Population:
   def _program(self, name: str, state: Tree, *arguments: Any) -> Callable[..., Any]:
     """The compiled program of this width, compiled where it is not yet."""
     kept, key = self.member.compiled(), self._key(name, *arguments)
-    return kept.get(key, lambda: self.lower(name, state, *arguments).compile())
+    return kept.get(key, lambda: executable(self.lower(name, state, *arguments)))
 
   def compile_ahead(self, data: Any) -> None:
     """Compiles the chunk without running it, for instance in a thread while another population trains."""
     numbers = (np.int32(0), np.int32(0), Cooldown())
-    one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
     if self.method == 'loop':
+      one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
       self.member.solo('compile')(one, self.hypers[0], data if self.data_axis is None else _first(data), *numbers)
       return
-    sharding = self._sharding(POPULATION)
-    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding), one)
+    state = self.abstract_state(self._sharding(POPULATION))
     steps = np.zeros(self.width, np.int32) if self.method == 'map' else numbers[0]
     self._program('chunk', state, data, steps, *numbers[1:])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from typing import Any, Callable, Hashable, Iterable, Iterator
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from lmhp.data.stream import TrainStream
 from lmhp.hypers import split
 from lmhp.model.transformer import build
-from lmhp.training.compiled import Compiled
+from lmhp.training.compiled import Compiled, executable
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluate import make_score
 from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update
@@ -38,7 +37,6 @@ class Programs:
     model: the network.
     hypers: the traced numbers of the config.
     capacity: most steps in a chunk.
-    compile_seconds: spent so far on compiling chunks.
     stream: where batches come from.
 
   Args:
@@ -60,7 +58,7 @@ class Programs:
     self._update = make_update(self.model, structure.optimizer, structure.train)
     bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
     self.capacity = CAPACITY if stream.resident else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
-    self.compile_seconds = 0.0
+    self._compiled_before = self._kept.seconds
 
   def abstract_state(self) -> TrainState:
     """The state's shapes."""
@@ -80,16 +78,17 @@ class Programs:
     """
     steps = (np.int32(n_steps), np.int32(first_step), Cooldown(*map(np.int32, cooldown)))
     arguments = (state, self.hypers if hypers is None else hypers, data, *steps)
-    self.compile(*arguments)
-    return self._kept['chunk'](*arguments)
+    return self.compile(*arguments)(*arguments)
 
-  def compile(self, *arguments: Any) -> None:
-    """Compiles the chunk for these arguments or their shapes, where it is not yet."""
-    if 'chunk' not in self._kept:
-      start = time.perf_counter()
-      # The executable is kept and not the jitted function, which would hold the stream and its tokens.
-      self._kept.get('chunk', lambda: jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments).compile())
-      self.compile_seconds += time.perf_counter() - start
+  def compile(self, *arguments: Any) -> Callable[..., Any]:
+    """The chunk compiled for these arguments or their shapes; here and now where it is not yet."""
+    # The executable is kept and not the jitted function, which would hold the stream and its tokens.
+    return self._kept.get('chunk', lambda: executable(jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)))
+
+  @property
+  def compile_seconds(self) -> float:
+    """Spent on compiling programs of this structure since these were made."""
+    return self._kept.seconds - self._compiled_before
 
   def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
     """The chunk of one member as `make_chunk` makes it, to be compiled alone or in a population."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmhp.hypers import ConfigError
 from lmhp.model.transformer import Model
-from lmhp.training.history import local_or_remote
+from lmhp.training.history import local_or_remote, numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,4 +56,4 @@ def read_result(workdir: Any) -> dict[str, Any] | None:
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ConfigError(f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
                       'command writes it anew') from None
-  return {name: float(value) if value in ('nan', 'inf', '-inf') else value for name, value in result.items()}
+  return numbers(result)

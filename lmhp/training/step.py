@@ -45,6 +45,7 @@ class TrainState:
 
 jax.tree_util.register_dataclass(TrainState, ['step', 'params', 'opt_state', 'extras'], [])
 
+
 class Cooldown(NamedTuple):
   """A fork's own schedule: straight down to zero from where the schedule stood.
 
@@ -190,17 +191,15 @@ def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capac
       members of a population, which cannot stop alone.
 
   Returns:
-    A function of a state, its numbers, the data, the number of updates, the number of the first of them (the state's
-    own where not given), and a `Cooldown` that replaces the schedule (none where not given).
+    A function of a state, its numbers, the data, the number of updates, the number of the first of them, and a
+    `Cooldown` that replaces the schedule unless its length is 0.
   """
 
-  def chunk(state, hypers, data, n_steps, first_step=None, cooldown=None):
-    first_step = state.step if first_step is None else first_step
+  def chunk(state, hypers, data, n_steps, first_step, cooldown):
     steps_S = first_step + jnp.arange(capacity)
     schedule_S = jax.vmap(lambda step: unit_schedule(hypers['schedule'], step, total_steps))(steps_S)
-    if cooldown is not None:
-      peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
-      schedule_S = jnp.where(cooldown.n_steps > 0, peak * cooldown.falling(steps_S), schedule_S)
+    peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
+    schedule_S = jnp.where(cooldown.n_steps > 0, peak * cooldown.falling(steps_S), schedule_S)
 
     def body(i, carry):
       state, metrics = carry

@@ -17,7 +17,7 @@ from lmhp.model.transformer import build
 from lmhp.optim.optimizers import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
 from lmhp.training.config import TrainConfig
-from lmhp.training.step import METRICS, combine, make_chunk, make_init, make_update, partition
+from lmhp.training.step import METRICS, Cooldown, combine, make_chunk, make_init, make_update, partition
 
 B, L, D, V, R = 3, 5, 14, 31, 3
 PLAIN = dict(name='sgd', learning_rate=1.0, weight_decay=0.0, clip_norm=math.inf)  # the update is minus the gradient
@@ -299,7 +299,8 @@ def chunk_of(setup, capacity=STEPS):
     traces.append(1)
     return jax.tree.map(lambda x: x[step], data)
 
-  return make_chunk(setup.update, take, STEPS, capacity), traces
+  chunk = make_chunk(setup.update, take, STEPS, capacity)
+  return lambda state, hypers, data, n: chunk(state, hypers, data, n, state.step, Cooldown()), traces
 
 
 @pytest.fixture(scope='module')
