@@ -47,7 +47,7 @@ class Axis:
   def unit(self, values: Any) -> np.ndarray:
     """Numbers as a share of the range, on its own scale: 0 at `low`, 1 at `high`; NaN stays NaN.
 
-    >>> Axis('lr', low=1e-4, high=1e-2, log=True).unit([1e-4, 1e-3]).tolist()
+    >>> Axis('lr', low=1e-4, high=1e-2, log=True).unit([1e-4, 1e-3]).round(6).tolist()
     [0.0, 0.5]
     """
     values, (low, high) = np.asarray(values, np.float64), (self.low, self.high)
