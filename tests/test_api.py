@@ -23,6 +23,12 @@ def train(config, workdir=None, **options):
   return lmhp.train(config, workdir=workdir, display='none', **options)
 
 
+def test_the_noise_scale_is_logged_where_it_is_asked_for(small, tmp_path):
+  run = train(small(**{'train.steps': 5, 'train.noise_scale': True, 'train.batch_size': 4}), tmp_path / 'run')
+  assert set(rows(run.workdir)[1]) == {*METRICS, 'part_grad_norm'}
+  assert (run.history['part_grad_norm'] > run.history['grad_norm']).all()
+
+
 def test_what_a_run_leaves(small, tmp_path):
   config = small(**{'train.steps': 25, 'log.every_steps': 10, 'evaluate.every_steps': 10, 'checkpoint.every_steps': 10})
   run = train(config, tmp_path / 'run', overrides={'train.seed': '3', 'schedule.warmup_steps': 5})

@@ -13,7 +13,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
 from lmhp.training.evaluate import SCORES
-from lmhp.training.step import METRICS
+from lmhp.training.step import metric_names
 
 MEAN_OVER_POINTS = 16
 """Points of the design over which the cost of a trial is averaged, where trials differ in cost."""
@@ -58,7 +58,8 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
   present = [p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))]
   task = LanguageModel(config, present=present, held_equal=sweep.held_equal, dtype=dtype)
   _check_held_equal(task, sweep, space, paths)
-  sweep.check_objective((*(f'eval_{name}' for name in SCORES), *METRICS, *task.job({}).facts, 'latency_seconds'))
+  sweep.check_objective((*(f'eval_{name}' for name in SCORES), *metric_names(task.base.train), *task.job({}).facts,
+                         'latency_seconds'))
   return task
 
 

@@ -35,6 +35,8 @@ class TrainConfig:
                              aliases=('gradient_accumulation_steps',))
   loss_chunks: int = static(1, 'parts the tokens are cut into for the head and the loss, so that not all logits exist '
                             'at once', low=1)
+  noise_scale: bool = static(False, 'measure the gradient noise scale: cut batches in two parts at least, and log the '
+                             'norm of their gradients', source='arXiv:1812.06162 appendix A.1')
   seed: int = traced(0, 'draws initial parameters and dropout', unit='seed', low=0, high=2**32 - 1)
   label_smoothing: float = traced(0.0, 'share of each target spread over the vocabulary', low=0.0, high=1.0,
                                   open_high=True, neutral=0.0, source='arXiv:1512.00567 section 7')
@@ -49,6 +51,14 @@ class TrainConfig:
                         'already says how long')
     if self.batch_size % self.accumulation:
       raise wrong(self, 'accumulation', f'a divisor of train.batch_size={self.batch_size}')
+    if self.batch_size % self.parts:
+      raise ConfigError(f'train.noise_scale: got True, which needs two parts of a batch, expected an even '
+                        f'train.batch_size and not {self.batch_size}')
+
+  @property
+  def parts(self) -> int:
+    """How many parts of a batch have a gradient of their own."""
+    return max(self.accumulation, 2 if self.noise_scale else 1)
 
   def in_steps(self, tokens_per_epoch: int, parameters: int) -> TrainConfig:
     """The same length in steps, rounded up; 1,000 where none is said.

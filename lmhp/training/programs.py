@@ -14,7 +14,7 @@ from lmhp.model.transformer import build
 from lmhp.training.compiled import Compiled, executable
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluate import make_score
-from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update
+from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update, metric_names
 
 CAPACITY = 256
 """Most steps in a chunk: the length of its metrics."""
@@ -56,6 +56,7 @@ class Programs:
     self.init = self._kept.get('init', lambda: jax.jit(make_init(self.model, structure.optimizer)))
     self.score = self._kept.get('score', lambda: jax.jit(make_score(self.model)))
     self._update = make_update(self.model, structure.optimizer, structure.train)
+    self._names = metric_names(structure.train)
     bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
     self.capacity = CAPACITY if stream.resident else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
     self._compiled_before = self._kept.seconds
@@ -92,7 +93,7 @@ class Programs:
 
   def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
     """The chunk of one member as `make_chunk` makes it, to be compiled alone or in a population."""
-    return make_chunk(self._update, self._take, self._steps, self.capacity, freeze)
+    return make_chunk(self._update, self._take, self._steps, self.capacity, freeze, self._names)
 
   def solo(self, name: str) -> Callable[..., Any]:
     """What one run uses: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step, cooldown)` or

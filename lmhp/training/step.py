@@ -24,6 +24,13 @@ from lmhp.training.config import TrainConfig
 from lmhp.training.loss import objective, token_losses
 
 METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
+PART_GRAD_NORM = 'part_grad_norm'
+"""With `train.noise_scale`: root of the mean squared norm of the gradients of a batch's parts, each of its own mean."""
+
+
+def metric_names(train: TrainConfig) -> tuple[str, ...]:
+  """The metrics of an update."""
+  return (*METRICS, PART_GRAD_NORM) if train.noise_scale else METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +115,13 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
     key = None
     if dropped_out(model):
       key = jax.random.fold_in(named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step)
-    total, losses, grads = _gradients(model, train, trainable, frozen, hypers, batch, key)
+    total, losses, grads, part_norm = _gradients(model, train, trainable, frozen, hypers, batch, key)
     grad_norm = global_norm(grads)
     tx = make_optimizer(optimizer, hypers['optimizer'], schedule, grad_norm=grad_norm)
     updates, opt_state = tx.update(grads, state.opt_state, trainable)
     params = combine(optax.apply_updates(trainable, updates), frozen)
-    metrics = dict(zip(METRICS, (losses, total, grad_norm, hypers['optimizer']['learning_rate'] * schedule)))
+    rate = hypers['optimizer']['learning_rate'] * schedule
+    metrics = dict(zip(metric_names(train), (losses, total, grad_norm, rate, part_norm)))
     return TrainState(state.step + 1, params, opt_state, state.extras), metrics
 
   return update
@@ -126,7 +134,7 @@ def dropped_out(model: Model) -> bool:
 
 
 def _gradients(model, train, trainable, frozen, hypers, batch, key):
-  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.accumulation` parts."""
+  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.parts`, and the parts' norm."""
   weight = jnp.maximum(jnp.sum(batch.weights), 1.0)
 
   def loss(trainable, part, key):
@@ -134,19 +142,21 @@ def _gradients(model, train, trainable, frozen, hypers, batch, key):
     return objective_sum / weight, nll_sum / weight
 
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
-  if train.accumulation == 1:
+  if train.parts == 1:
     (total, nll), grads = value_and_grad(trainable, batch, key)
-    return total, nll, grads
+    return total, nll, grads, jnp.float32(0)
 
   def add(sums, numbered):
     i, part = numbered
     (total, nll), grads = value_and_grad(trainable, part, None if key is None else jax.random.fold_in(key, i))
-    return jax.tree.map(jnp.add, sums, (total, nll, grads)), None
+    norm = global_norm(grads) * weight / jnp.maximum(jnp.sum(part.weights), 1.0) if train.noise_scale else 0.0
+    return jax.tree.map(jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)), None
 
-  n = train.accumulation
+  n = train.parts
   parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
-  zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable))
-  return jax.lax.scan(add, zeros, (jnp.arange(n), parts))[0]
+  zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable), jnp.float32(0))
+  total, nll, grads, squared = jax.lax.scan(add, zeros, (jnp.arange(n), parts))[0]
+  return total, nll, grads, jnp.sqrt(squared)
 
 
 def batch_loss(model, train, params, hypers, batch, key=None):
@@ -176,7 +186,7 @@ def batch_loss(model, train, params, hypers, batch, key=None):
 
 
 def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int,
-               freeze: bool = False) -> Callable[..., Any]:
+               freeze: bool = False, names: tuple[str, ...] = METRICS) -> Callable[..., Any]:
   """`chunk(state, hypers, data, n_steps, first_step, cooldown) -> (state, metrics)`: up to `capacity` updates.
 
   How many is an argument and not part of the program, so that one compile serves every chunk length. The schedule of
@@ -189,6 +199,7 @@ def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capac
     capacity: most steps of a chunk, the length of the metrics.
     freeze: whether a state stays as it is from its first loss on that is not finite. Its step stays behind then. For
       members of a population, which cannot stop alone.
+    names: the metrics of an update.
 
   Returns:
     A function of a state, its numbers, the data, the number of updates, the number of the first of them, and a
@@ -209,7 +220,7 @@ def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capac
         new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, state)
       return new, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
-    metrics = {name: jnp.zeros(capacity, jnp.float32) for name in METRICS}
+    metrics = {name: jnp.zeros(capacity, jnp.float32) for name in names}
     return jax.lax.fori_loop(0, n_steps, body, (state, metrics))
 
   return chunk

@@ -36,7 +36,7 @@ class Setup:
 
   def __init__(self, model, optimizer=None, train=None, schedule=None, present=()):
     sections = [split(cfg, present) for cfg in (
-        model, OptimizerConfig(**PLAIN | (optimizer or {})), TrainConfig(batch_size=B, **train or {}),
+        model, OptimizerConfig(**PLAIN | (optimizer or {})), TrainConfig(**{'batch_size': B} | (train or {})),
         ScheduleConfig(**schedule or {}))]
     (model, _), (optimizer, _), (train, _), _ = sections
     names = ('model', 'optimizer', 'train', 'schedule')
@@ -221,6 +221,27 @@ def test_tokens_of_weight_zero_do_not_count(jit, tiny, fill):
 # --- how the work is cut changes nothing ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('parts', [2, 3])
+def test_the_noise_scale_is_measured_beside_the_same_update(jit, tiny, fill, parts):
+  """The parts' norm is that of gradients of their own, made here one by one; what is learnt is as without it."""
+  train = dict(accumulation=parts if parts > 2 else 1)
+  batch = batch_of(rows=6)
+  plain, measuring = (Setup(tiny(), train={**train, **more, 'batch_size': 6}) for more in ({}, {'noise_scale': True}))
+  params = fill(plain.model.shapes)
+  step = lambda setup, batch: jit(setup.update)(setup.state(params), setup.hypers, batch, jnp.float32(1.0))
+  after, metrics = step(measuring, batch)
+  expected, _ = step(plain, batch)
+  for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(expected.params), strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=3e-6)
+  alone, squares = Setup(tiny(), train=dict(batch_size=6 // parts)), []
+  for i in range(parts):
+    part = jax.tree.map(lambda x: x[i * 6 // parts: (i + 1) * 6 // parts], batch)
+    moved = delta(params, step(alone, part)[0].params)  # minus the gradient, by PLAIN
+    squares.append(sum(float(np.sum(x**2)) for x in jax.tree.leaves(moved)))
+  assert float(metrics['part_grad_norm']) == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-4)
+  assert float(metrics['part_grad_norm']) > float(metrics['grad_norm'])
+
+
 @pytest.mark.parametrize('train', [dict(accumulation=3), dict(loss_chunks=5), dict(accumulation=3, loss_chunks=5)],
                          ids=str)
 def test_accumulation_and_loss_chunks_equal_one_piece(jit, tiny, fill, train):
@@ -379,3 +400,8 @@ def test_training_lowers_the_loss(jit, tiny, data):
   _, metrics = jit(chunk)(jit(setup.init)(setup.hypers), setup.hypers, same, np.int32(STEPS))
   assert float(metrics['loss_nats'][0]) == pytest.approx(math.log(V), rel=0.02)
   assert float(metrics['loss_nats'][-1]) < 0.6 * float(metrics['loss_nats'][0])
+
+
+def test_what_cannot_be_cut_in_two_is_refused():
+  with pytest.raises(ConfigError, match='train.noise_scale: got True, .* expected an even train.batch_size and not 3'):
+    TrainConfig(batch_size=3, noise_scale=True).resolve()
