@@ -10,7 +10,7 @@ import pytest
 
 from lmhp.counting.leaves import walk
 from lmhp.data.batches import Batch
-from lmhp.hypers import declared, split
+from lmhp.hypers import ConfigError, declared, split
 from lmhp.model.config import ModelConfig
 from lmhp.model.keys import named_key
 from lmhp.model.transformer import build
