@@ -15,6 +15,7 @@ _HOMES = {
     'train': 'lmhp.api',
     'sweep': 'lmhp.api',
     'plan_sweep': 'lmhp.api',
+    'report': 'lmhp.api',
     'generate': 'lmhp.api',
     'load_run': 'lmhp.api',
     'default_config': 'lmhp.config',

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any, Mapping
 
 from etils import epath
-import jax
 
 from lmhp import config as config_lib
 from lmhp import experiment
-from lmhp.counting import report
+from lmhp.counting.report import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
 from lmhp.generation import sampling
@@ -23,6 +23,7 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.compiled import use_compile_cache
 from lmhp.training.config import RunConfig
 from lmhp.training.history import is_remote, local_or_remote
 from lmhp.training.precision import fastest_dtype
@@ -30,6 +31,7 @@ from lmhp.training.programs import Programs
 from lmhp.training.result import RunResult
 
 if TYPE_CHECKING:  # sweeping brings Optuna and pyarrow, which counting and training do without
+  from lmhp.analysis.report.pages import Page
   from lmhp.sweeping.config import SweepConfig
   from lmhp.sweeping.outcome import StudyResult
 
@@ -47,7 +49,7 @@ def count(target: Any, **options) -> dict[str, Any]:
   Returns:
     A dict, as `lmhp count --json` prints it.
   """
-  return report.describe(*model_of(target), **options)
+  return describe(*model_of(target), **options)
 
 
 def model_of(target: Any) -> tuple[str, ModelConfig]:
@@ -162,22 +164,12 @@ def _check_free(workdir: epath.Path) -> None:
     raise ConfigError(f'workdir: got {str(workdir)!r}, but {str(there)!r} may not be written')
 
 
-def use_compile_cache() -> None:
-  """Keeps compiled programs on disk, unless the user has said where, or LMHP_COMPILE_CACHE is `off`."""
-  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser('~/.cache/lmhp/compiled')
-  if path == 'off' or jax.config.jax_compilation_cache_dir:
-    return
-  jax.config.update('jax_compilation_cache_dir', path)
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
-
-
 # --- sweep ----------------------------------------------------------------------------------------------------------
 
 
 def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.PathLike | None = None,
           overrides: Mapping[str, Any] | None = None, engine: str = 'local', storage: str | None = None,
-          address: str | None = None, display: str = 'auto') -> StudyResult:
+          address: str | None = None, display: str = 'auto', report: bool = True) -> StudyResult:
   """Searches hyperparameters, many trials in one compiled program; or goes on where an earlier call was stopped.
 
   Args:
@@ -190,6 +182,7 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
     storage: an Optuna storage as a URL, as `postgresql://...`; None is a journal in the workdir.
     address: of the Ray cluster; None is one that is started here.
     display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
+    report: whether `report.html` is written in the workdir, at rungs and at the end, as `lmhp.report` makes it.
 
   Returns:
     The trials, the best point and what the confirmation says of it.
@@ -202,7 +195,12 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
   use_compile_cache()
   task, sweep, card = _study_of(config, sweep, overrides, workdir)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
-  return StudyRun(task, sweep, workdir, card, engine, storage, display, address).go()
+  write = functools.partial(_write_report, workdir, storage) if report else None
+  return StudyRun(task, sweep, workdir, card, engine, storage, display, address, write).go()
+
+
+def _write_report(workdir: Any, storage: str | None) -> None:
+  report(workdir, storage=storage).save(local_or_remote(workdir) / 'report.html')
 
 
 def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
@@ -253,6 +251,28 @@ def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, An
   dtype = stored['card']['task']['model']['dtype'] if stored and 'model' in stored['card'].get('task', {}) else None
   task = language_model(config, sweep, dtype)
   return task, sweep, {'task': config_lib.to_json(task.base), 'data_sha256': task.dataset(task.base).sha256, **about}
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+def report(*sources: Any, **options: Any) -> Page:
+  """What runs say: one page, the answer first.
+
+  Args:
+    *sources: directories of sweeps and runs, Optuna storages, files of runs; tables (`lmhp.analysis.runs.Runs`); or
+      what `lmhp.sweep` and `lmhp.train` returned. Several are compared.
+    **options: `objective`, `maximize`, `parameters`, `study` and `storage`, as in `lmhp.analysis.reading.read`.
+
+  Returns:
+    A page: `answer`, three sentences; `text(format)`; `save(path)`. A notebook shows it.
+
+  Raises:
+    ConfigError: where there is nothing to report of.
+  """
+  from lmhp.analysis.report.pages import page_of
+
+  return page_of([getattr(source, 'workdir', source) for source in sources], **options)
 
 
 # --- a finished run -------------------------------------------------------------------------------------------------

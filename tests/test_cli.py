@@ -13,7 +13,7 @@ import pytest
 from small_runs import rows, small, text, words  # noqa: F401
 
 import lmhp
-from lmhp import cli
+from lmhp import cli, commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXPERIMENT = """
@@ -180,7 +180,7 @@ def test_what_is_found_out_late_leaves_the_directory_free(text, tmp_path, capsys
 
 
 def test_overrides_in_every_way_of_writing_them():
-  rest, overrides = cli.config_overrides(
+  rest, overrides = commands.config_overrides(
       '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
       '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split())
   assert rest == ['--config=x.py', '--workdir', 'run']

@@ -40,12 +40,14 @@ class Engine:
     runner: runs packs: `runner(engine, packs)` yields `(pack, result)` as they are done.
     stop: true when a signal has come.
     show: how progress is shown (`lmhp.sweeping.display`).
+    at_rung: called when trials have been brought somewhere, and not only read from an earlier process.
   """
 
   def __init__(self, task: Task, sweep: SweepConfig, study: Study, workdir: Any, choices: Choices,
-               runner: Callable[..., Iterable[tuple[Pack, PackResult]]], stop: Callable[[], bool], show: Any):
+               runner: Callable[..., Iterable[tuple[Pack, PackResult]]], stop: Callable[[], bool], show: Any,
+               at_rung: Callable[[], None] = lambda: None):
     self.task, self.sweep, self.study, self.workdir = task, sweep, study, workdir
-    self.choices, self.runner, self.stop, self.show = choices, runner, stop, show
+    self.choices, self.runner, self.stop, self.show, self.at_rung = choices, runner, stop, show, at_rung
     self.states = States(task, workdir)
     self.trials: dict[int, Trial] = {t.number: t for t in study.trials}
     self.place: dict[int, tuple[str, int]] = {}  # of each trial's newest state
@@ -113,11 +115,14 @@ class Engine:
     packs = []
     for index, members in enumerate(groups.values()):
       packs += self._packs(f'{stage}-{index}', members, share, cooldown, planned_steps, own, sources, hypers, keep)
+    news = False
     for pack, result in self.runner(self, packs):
-      self._tell(stage, pack, result, recovers)
+      news |= self._tell(stage, pack, result, recovers)
     for pack in packs:  # in order, whatever the order they were done in
       for i, number in enumerate(pack.trials):
         self.place[number], self.step[number] = (pack.name, i), pack.last_step
+    if news:
+      self.at_rung()
 
   def _packs(self, name: str, members: list[int], share: float, cooldown: bool, planned_steps: float, own: bool,
              sources: Mapping | None, hypers: Mapping | None, keep: bool | None) -> list[Pack]:
@@ -140,8 +145,8 @@ class Engine:
 
   # --- what a pack found ----------------------------------------------------------------------------------------------
 
-  def _tell(self, stage: str, pack: Pack, result: PackResult, recovers: bool) -> None:
-    """Tells the study what a pack found of its members, where it does not know it from an earlier process."""
+  def _tell(self, stage: str, pack: Pack, result: PackResult, recovers: bool) -> bool:
+    """Tells the study what a pack found of its members; whether it did not know it from an earlier process."""
     self.states.put(pack.name, result.states)
     updated = []
     for i, number in enumerate(pack.trials):
@@ -157,6 +162,7 @@ class Engine:
         values = (math.inf,) * len(values)  # its stored value is finite, for samplers; here it is worse than any
       self.seen[number][pack.last_step] = values
     self.show.trials(self.trials.values())
+    return bool(updated)
 
   def _told(self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool) -> Trial:
     """A member's trial after a pack."""

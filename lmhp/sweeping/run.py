@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 from lmhp.hypers import ConfigError
 from lmhp.sweeping import display, outcome, pbt_search, plan as plans, space as spaces, words
@@ -24,6 +24,9 @@ from lmhp.training.signals import stop_on_signals
 EXTENDS = ('space', 'levels', 'trials', 'tokens', 'flops', 'seconds', 'seeds', 'batch', 'confirm_best',
            'confirm_seeds', 'pack', 'max_width')
 
+REPORT_SHARE = 20
+"""A report is written again once this many times as long has passed as writing it took."""
+
 
 class StudyRun:
   """A sweep in its directory.
@@ -37,16 +40,20 @@ class StudyRun:
     storage: Optuna storage as a URL; None is a journal in the directory.
     mode: how progress is shown.
     address: of the Ray cluster; None starts or finds one here.
+    report: writes a report of the study as it stands; called when a stage is done, seldom enough to cost little, and at
+      the end. None writes none.
   """
 
   def __init__(self, task: Any, sweep: SweepConfig, workdir: Any, card: Mapping[str, Any], engine: str = 'local',
-               storage: str | None = None, mode: str = 'auto', address: str | None = None):
+               storage: str | None = None, mode: str = 'auto', address: str | None = None,
+               report: Callable[[], None] | None = None):
     if engine not in RUNNERS:
       raise ConfigError(f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}')
     self.task, self.sweep, self.workdir, self.storage, self.mode = task, sweep, local_or_remote(workdir), storage, mode
     self.space = spaces.as_space(sweep.space)
     self.card = plain({**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)})
     self.runner, self.address = RUNNERS[engine], address
+    self.reports = Reports(report)
 
   def go(self) -> outcome.StudyResult:
     """Runs the study to its end, or until a signal."""
@@ -60,7 +67,8 @@ class StudyRun:
         show.message(change)
       choices = runner.choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
       plan = self._plan(study, choices)
-      engine = Engine(self.task, self.sweep, study, self.workdir, choices, runner, lambda: bool(stop), show)
+      at_rung = lambda: self.reports.write(study, show)
+      engine = Engine(self.task, self.sweep, study, self.workdir, choices, runner, lambda: bool(stop), show, at_rung)
       show.plan(plan, engine.trials.values())
       confirmed, correlations = [], {}
       try:
@@ -77,6 +85,7 @@ class StudyRun:
                              round(seconds, 1))
       study.set_card({**study.card, 'seconds': seconds})
       self._write(found)
+      self.reports.write(study, show, last=True)
     return self._outcome(study, found, confirmed)
 
   def _plan(self, study: Study, choices: Choices) -> plans.Plan:
@@ -140,6 +149,30 @@ class StudyRun:
     best = found.get('best_overrides', {})
     return outcome.StudyResult(str(self.workdir), tuple(study.trials), best, found, tuple(confirmed), signal,
                                self.task.base_values())
+
+
+class Reports:
+  """Writes reports while a study runs: a share of its time at most, and never at its cost.
+
+  Args:
+    write: writes one; None writes none.
+  """
+
+  def __init__(self, write: Callable[[], None] | None):
+    self._write, self._due = write, 0.0
+
+  def write(self, study: Study, show: Any, last: bool = False) -> None:
+    """Writes one of the study as it stands, where one is due."""
+    began = time.monotonic()
+    if self._write is None or (began < self._due and not last):
+      return
+    study.flush()
+    try:
+      self._write()
+    except Exception as error:  # what was measured is safe, and `lmhp report` says again what is wrong
+      show.message(f'no report was written: {type(error).__name__}: {error}')
+    ended = time.monotonic()
+    self._due = ended + REPORT_SHARE * (ended - began)
 
 
 def sweep_json(sweep: SweepConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent import futures
+import os
 import threading
 import time
 from typing import Any, Callable, Hashable
@@ -55,3 +56,13 @@ class Compiled:
 def executable(lowered: jax.stages.Lowered) -> Program:
   """A traced program compiled so that it gives the same bits whenever it runs on this hardware."""
   return lowered.compile(compiler_options=SAME_BITS if jax.default_backend() in ('gpu', 'cuda', 'rocm') else None)
+
+
+def use_compile_cache() -> None:
+  """Keeps compiled programs on disk, unless the user has said where, or LMHP_COMPILE_CACHE is `off`."""
+  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser('~/.cache/lmhp/compiled')
+  if path == 'off' or jax.config.jax_compilation_cache_dir:
+    return
+  jax.config.update('jax_compilation_cache_dir', path)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
