@@ -153,6 +153,34 @@ class Runs:
     """Those of the search that came to their end."""
     return self.where((self.cohort == SEARCH) & (self.status == 'complete') & np.isfinite(self.objective))
 
+  def at_rung(self, step: int) -> Runs:
+    """Those of the search that were scored at a rung, judged by that score; those that diverged before it by their end.
+    """
+    rows = [i for i in range(len(self)) if self.cohort[i] == SEARCH and (
+        math.isfinite(self.scores[i].get(step, math.nan)) or self.status[i] == 'diverged')]
+    found = self.where(np.array(rows, int))
+    scored = [float(scores.get(step, end)) for scores, end in zip(found.scores, found.objective)]
+    status = np.where(found.status == 'diverged', 'diverged', 'complete')
+    return dataclasses.replace(found, objective=np.array(scored, np.float64), status=status)
+
+  def for_response(self) -> tuple[Runs, int | None]:
+    """What a response is read from: runs that ended; where most were stopped early, all that reached a rung.
+
+    Returns:
+      The runs, and the step at which they are compared: the last rung that half of the runs reached, or None for the
+      ends.
+    """
+    ended = self.ended()
+    n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
+    if n_pruned <= len(ended):
+      return ended, None
+    steps = sorted({step for row, scores in enumerate(self.scores) if self.cohort[row] == SEARCH for step in scores})
+    for step in reversed(steps):
+      there = self.at_rung(step)
+      if 2 * len(there) >= len(ended) + n_pruned:
+        return there, step
+    return ended, None
+
   def points(self) -> dict[int, np.ndarray]:
     """Rows of each point, {point: places}, in the order of their first."""
     found: dict[int, list[int]] = {}
