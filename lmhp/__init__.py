@@ -32,6 +32,8 @@ __all__ = ['__version__', *_HOMES]
 
 
 def __getattr__(name: str):
+  if name == 'analysis':
+    return importlib.import_module('lmhp.analysis')
   if name not in _HOMES:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
   value = getattr(importlib.import_module(_HOMES[name]), name)

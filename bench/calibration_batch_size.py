@@ -1,0 +1,79 @@
+"""How often the intervals of batch sizes, kinds of parameters and stability hold the truth, in synthetic studies.
+
+Printed: the share of studies whose 90% interval holds the planted critical batch size, fewest steps and fewest
+examples (aim: 87 to 93%); the planted noise scale, by the number of steps; no effect of any kind of parameters, and how
+often one is shown (aim: 5% at most); and how often a cut is shown where divergence is chance (aim: 5% at most).
+
+  python bench/calibration_batch_size.py [--studies=2000]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from lmhp.analysis.batch_size import critical_batch_size
+from lmhp.analysis.kinds import loss_by_kind
+from lmhp.analysis.noise_scale import noise_scale_from_norms
+from lmhp.analysis.runs import Axis, Runs
+from lmhp.analysis.stability import stability
+
+KINDS = ('embedding', 'attention', 'feed_forward')
+
+
+def critical(rng: np.random.Generator, noise: float) -> list[bool]:
+  """Whether the intervals hold the truth; seven batch sizes around the critical one."""
+  batches = 2.0 ** np.arange(4, 11)
+  found = critical_batch_size(batches, 500 * (1 + 128 / batches) * np.exp(noise * rng.standard_normal(7)))
+  return [found.batch_size_low <= 128 <= found.batch_size_high, found.steps_min_low <= 500 <= found.steps_min_high,
+          found.examples_min_low <= 64_000 <= found.examples_min_high]
+
+
+def noise_scale(rng: np.random.Generator, steps: int, seed: int) -> bool:
+  """Whether the interval holds a noise scale of 50; batches of 64 in two parts, gradients of 50 numbers."""
+  parts = 50**-0.5 + 32**-0.5 * rng.standard_normal((steps, 2, 50))
+  small, big = np.mean(np.sum(parts**2, axis=-1), axis=1), np.sum(parts.mean(axis=1) ** 2, axis=-1)
+  found = noise_scale_from_norms(32, 64, small, big, draws=300, seed=seed)
+  return found.low <= 50 <= found.high
+
+
+def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
+  """The share of kinds whose interval holds 0, which is true, and whether one is shown."""
+  counts = rng.uniform(1, 3, (models, 3)) * 10 ** rng.uniform(6, 7, (models, 1))
+  losses = 3 - 0.1 * np.log2(counts.sum(axis=1)) + 0.01 * rng.standard_normal(models)
+  found = loss_by_kind(Runs('noise', {}, {}, losses,
+                            measured={f'parameters_{kind}': counts[:, i] for i, kind in enumerate(KINDS)}))
+  return float(np.mean((found.low <= 0) & (found.high >= 0))), bool(found.shown)
+
+
+def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool:
+  """Whether a cut is shown where each run diverges with the same chance."""
+  values = {f'axis_{i}': rng.uniform(size=runs) for i in range(4)}
+  status = np.where(rng.random(runs) < share, 'diverged', 'complete')
+  study = Runs('chance', {name: Axis(name, low=0, high=1) for name in values}, values, np.ones(runs), status=status)
+  return any(cut.shown for cut in stability(study, permutations=199, seed=seed).cuts)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--studies', type=int, default=2000)
+  n = parser.parse_args().studies
+  rng = np.random.default_rng(0)
+  for steps in (50, 200, 1000):
+    held = np.mean([noise_scale(rng, steps, seed) for seed in range(n)])
+    print(f'noise scale, {steps} steps: {held:.1%}', flush=True)
+  for models in (14, 40):
+    held, shown = np.mean([kinds(rng, models) for _ in range(n)], axis=0)
+    print(f'kinds, {models} models: {held:.1%}, shown in noise {shown:.1%}', flush=True)
+  for share in (0.1, 0.3):
+    shown = np.mean([chance(rng, 32, share, seed) for seed in range(n)])
+    print(f'stability, 32 runs, {share:.0%} diverge by chance: a cut is shown in {shown:.1%}', flush=True)
+  for noise in (0.05, 0.2):
+    held = np.mean([critical(rng, noise) for _ in range(n)], axis=0)
+    print(f'critical batch, noise {noise:.0%}: batch {held[0]:.1%}, steps {held[1]:.1%}, examples {held[2]:.1%}',
+          flush=True)
+
+
+if __name__ == '__main__':
+  main()

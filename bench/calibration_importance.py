@@ -1,0 +1,66 @@
+"""How many trials importance needs: what it says of noise, and whether it finds what was planted.
+
+Of each number of trials and axes, studies of noise alone (whatever is found is false) and studies in which one axis
+matters: a parabola whose standard deviation over the range is `--effect` times the noise. Printed for each:
+
+  top share     mean share of the most important axis of noise, as bare PED-ANOVA gives it
+  claims        share of noise studies in which it gives one axis more than half of all importance, and 1.5 / axes
+  shown         share of noise studies in which an axis is shown to matter, by permutation (aim: 5%)
+  planted       share of planted studies in which the axis that matters comes first, and is shown
+  held          share of planted studies whose 90% interval holds the mean share of all of them
+
+  python bench/calibration_importance.py [--studies=200] [--axes=4] [--effect=2] [--bootstrap=0] [--trials 30 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from lmhp.analysis import importance as module
+from lmhp.analysis.runs import Axis, Runs
+
+TRIALS = (8, 12, 16, 20, 25, 30, 40, 60, 100)
+
+
+def study(trials: int, axes: int, effect: float, seed: int, planted: bool) -> Runs:
+  rng = np.random.default_rng(seed)
+  values = {f'axis_{i}': rng.uniform(size=trials) for i in range(axes)}
+  parabola = (values['axis_0'] - 0.4) ** 2
+  losses = rng.standard_normal(trials) + (effect * parabola / 0.1012 if planted else 0)  # 0.1012: its deviation
+  return Runs('synthetic', {name: Axis(name, low=0, high=1) for name in values}, values, losses)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--studies', type=int, default=200)
+  parser.add_argument('--axes', type=int, default=4)
+  parser.add_argument('--effect', type=float, default=2)
+  parser.add_argument('--bootstrap', type=int, default=0, help='replicates; 0 leaves the intervals out')
+  parser.add_argument('--method', default='ped_anova')
+  parser.add_argument('--trials', type=int, nargs='*', default=TRIALS)
+  options = parser.parse_args()
+  module.MINIMUM_TRIALS = 2  # what is asked is where it should be
+  make = lambda trials, seed, planted: study(trials, options.axes, options.effect, seed, planted)
+  find = lambda runs, n=0: module.importance(runs, options.method, bootstrap=n, permutations=19)
+  for trials in options.trials:
+    started = time.perf_counter()
+    noise = [find(make(trials, seed, False)) for seed in range(options.studies)]
+    planted = [find(make(trials, seed, True), options.bootstrap) for seed in range(options.studies)]
+    top = np.array([found.share[0] for found in noise])
+    first = np.mean([found.names[0] == 'axis_0' for found in planted])
+    shown = np.mean(['axis_0' in found.shown for found in planted])
+    places = [found.names.index('axis_0') for found in planted]
+    limit = np.mean([found.share[i] for found, i in zip(planted, places)])
+    held = np.mean([found.low[i] <= limit <= found.high[i] for found, i in zip(planted, places)])
+    print(f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
+          f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.shown) for found in noise]):.1%}; '
+          f'planted: first {first:.1%}, shown {shown:.1%}'
+          + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
+          + f'  ({time.perf_counter() - started:.0f} s)', flush=True)
+
+
+if __name__ == '__main__':
+  main()
