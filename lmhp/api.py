@@ -190,10 +190,11 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
   Raises:
     ConfigError: one line that names what is wrong, before anything is trained.
   """
+  from lmhp.sweeping.declaration import declared
   from lmhp.sweeping.run import StudyRun
 
   use_compile_cache()
-  task, sweep, card = _study_of(config, sweep, overrides, workdir)
+  task, sweep, card = declared(config, sweep, overrides, workdir)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
   write = functools.partial(_write_report, workdir, storage) if report else None
   return StudyRun(task, sweep, workdir, card, engine, storage, display, address, write).go()
@@ -216,41 +217,11 @@ def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
     A dict, as `lmhp sweep --dry_run` shows it.
   """
   from lmhp.sweeping import dry_run
+  from lmhp.sweeping.declaration import declared
 
   use_compile_cache()
-  task, sweep, _ = _study_of(config, sweep, overrides)
+  task, sweep, _ = declared(config, sweep, overrides)
   return dry_run.describe(task, sweep)
-
-
-def _study_of(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None,
-              workdir: Any = None) -> tuple[Any, SweepConfig, dict]:
-  """The task, the sweep and the card of what `sweep` was given; a stored study keeps its precision."""
-  from lmhp.sweeping import config as sweep_config, storages
-  from lmhp.sweeping.functions import FunctionTask
-  from lmhp.sweeping.plan import language_model
-
-  overrides = dict(overrides or {})
-  own = {path.removeprefix('sweep.'): overrides.pop(path) for path in list(overrides) if path.startswith('sweep.')}
-  about = {name: x for name, x in provenance.describe(os.curdir).items() if name != 'started_utc'}
-  if isinstance(config, FunctionTask):
-    if sweep is None:
-      raise ConfigError('sweep: got None, expected a SweepConfig')
-    sweep = sweep_config.override(sweep, own)
-    config.check(sweep)
-    return config, sweep, {'task': config.card(), **about}
-  if isinstance(config, (str, os.PathLike)):
-    config, module = experiment.load(config)
-    sweep = experiment.sweep_of(module) if sweep is None else sweep
-  else:
-    config = config_lib.to_config_dict(config)
-  if sweep is None:
-    raise ConfigError('sweep: got None, expected a SweepConfig')
-  sweep = sweep_config.override(sweep, own)
-  config = config_lib.override(config, overrides)
-  stored = None if workdir is None else storages.header_of(local_or_remote(workdir))
-  dtype = stored['card']['task']['model']['dtype'] if stored and 'model' in stored['card'].get('task', {}) else None
-  task = language_model(config, sweep, dtype)
-  return task, sweep, {'task': config_lib.to_json(task.base), 'data_sha256': task.dataset(task.base).sha256, **about}
 
 
 # --- report ---------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def fails(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('arguments, said', [
     (['tran'], ["tran: no such verb", "did you mean 'train'?"]),
-    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, generate, dashboard']),
+    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, report, generate, dashboard']),
     (['train', '--confg=x'], ["'confg'"]),
     (['train', '--config'], ['--config']),
     (['train', '--config='], ["--config: got ''"]),

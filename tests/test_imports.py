@@ -145,13 +145,20 @@ def test_importing_the_package_loads_nothing():
 
 def test_help_loads_nothing():
   assert loaded('from lmhp.cli import main; main(["--help"])', (*HEAVY, 'numpy', 'absl')) == []
-  for verb in ('train', 'count', 'sweep', 'generate', 'dashboard'):
+  for verb in ('train', 'count', 'sweep', 'generate', 'dashboard', 'report'):
     assert loaded(f'from lmhp.cli import main; main(["{verb}", "--help"])') == []
 
 
 @pytest.mark.parametrize('names', [['lmhp.hypers', 'lmhp.statistics'], ['lmhp.training.history']])
 def test_what_is_read_on_a_laptop_loads_no_jax(names):
   assert loaded(f'import {", ".join(names)}') == []
+
+
+def test_analysis_loads_no_jax():
+  code = 'import lmhp.analysis.report.pages, lmhp.analysis.reading, lmhp.analysis.report.page'
+  assert loaded(code, ('jax', 'jaxlib', 'flax', 'orbax', 'torch', 'transformers', 'pandas', 'plotly')) == []
+  code = 'from lmhp import analysis; analysis.fit_scaling_law, analysis.critical_batch_size'
+  assert loaded(code, ('jax', 'scipy', 'optuna', 'pyarrow')) == []
 
 
 def test_counting_loads_nothing_of_training():

@@ -62,4 +62,4 @@ def _listed(words: list[str]) -> str:
 
 
 def _amount(value: Any) -> str:
-  return f'{value:,.0f}' if value < 1e12 else f'{value:.3g}'
+  return f'{value:,.0f}' if value < 1e9 else f'{value:.3g}'.replace('e+', 'e')

@@ -21,7 +21,7 @@ def runs_of(about=None, status=None, **measured):
      'Runs are compared at equal tokens (9,600); their steps differ (300 to 600).'),
     (runs_of(about={'held_equal': 'seconds'}, steps=[600, 300], seconds=[10.0, 10.5]),
      'Runs are compared at equal seconds (10); their steps differ (300 to 600).'),
-    (runs_of(flops=[1.0e15, 2.0e15]), 'Runs had no equal amount of anything recorded: their FLOPs differ (1e+15 to 2e+15).'),
+    (runs_of(flops=[1.0e15, 2.0e15]), 'Runs had no equal amount of anything recorded: their FLOPs differ (1e15 to 2e15).'),
 ])
 def test_in_words(runs, words):
   assert in_words(runs) == words

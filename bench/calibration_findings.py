@@ -1,0 +1,66 @@
+"""Is each planted situation found, and how often is something found where there is nothing?
+
+  python bench/calibration_findings.py [--studies=2000] [--planted=100] [--workers=2]
+
+The studies are those of `tests/analysis/planted_studies.py`: 48 points of four hyperparameters, noise of 0.01 nats from
+seed to seed, 8 fresh seeds of the winner and of the base config. A false finding is any claim of an effect in a study
+that has none; what is true of every study (how many trials there were, which points are within the noise) is not.
+"""
+
+import argparse
+import collections
+from concurrent import futures
+import os
+import sys
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analysis'))
+
+import planted_studies as planted
+
+WANTED = {'nothing': 'no_difference_shown', 'at_bound': 'optimum_at_bound', 'useless': 'no_effect',
+          'interacting': 'interaction', 'diverging': 'infeasible_share', 'unfair_stop': 'unfair_early_stop'}
+TRUE_OF_ANY = ('no_difference_shown', 'winner_within_noise', 'too_few_trials', 'not_confirmed')
+ABOUT = {'at_bound': 'optimizer.learning_rate', 'useless': 'optimizer.weight_decay',
+         'interacting': 'optimizer.learning_rate'}
+
+
+def kinds(law, seed, noise='normal', search='random'):
+  """Kinds of what is found in one study, with the axes each is about."""
+  from lmhp.analysis.analyze import analyze
+
+  study = planted.study(getattr(planted, law), seed, noise=noise, search=search)
+  return [(one.kind, tuple(one.axes)) for one in analyze(study, pictures=False).findings]
+
+
+def found(law, seed):
+  """Whether what was planted was found, about the axis in which it was planted."""
+  axis = ABOUT.get(law)
+  return any(kind == WANTED[law] and (axis is None or axis in axes) for kind, axes in kinds(law, seed))
+
+
+def false_findings(seed):
+  """Kinds of the false findings of one study of noise alone; odd seeds have heavy tails."""
+  own = kinds('nothing', 10**6 + seed, 'tails' if seed % 2 else 'normal')
+  return [kind for kind, _ in own if kind not in TRUE_OF_ANY]
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--studies', type=int, default=2000)
+  parser.add_argument('--planted', type=int, default=100)
+  parser.add_argument('--workers', type=int, default=2)
+  args = parser.parse_args()
+  with futures.ProcessPoolExecutor(args.workers) as pool:
+    for law, wanted in WANTED.items():
+      n = sum(pool.map(found, [law] * args.planted, range(args.planted), chunksize=10))
+      print(f'{law:<12} {wanted:<22} found in {n} of {args.planted}', flush=True)
+    false = list(pool.map(false_findings, range(args.studies), chunksize=20))
+  wrong = sum(bool(one) for one in false)
+  print(f'noise alone: a false finding in {wrong} of {args.studies} studies ({wrong / args.studies:.1%})')
+  for kind, n in collections.Counter(kind for one in false for kind in set(one)).most_common():
+    print(f'  {kind:<22} {n}')
+
+
+if __name__ == '__main__':
+  main()
