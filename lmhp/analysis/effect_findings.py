@@ -16,7 +16,7 @@ from lmhp.analysis.runs import Runs
 
 INTERACTION_LEVEL = 0.005
 """At which two axes are said to act together, for all pairs of a study (Holm)."""
-USELESS = 0.25
+USELESS = 0.5
 """Share of the strongest axis's worth that an axis's own, at most, must be below to be called useless."""
 
 

@@ -1,0 +1,74 @@
+"""Is each situation planted in training curves found, and how often is something found in healthy ones?
+
+  python bench/calibration_curves.py [--studies=2000] [--planted=100] [--curves=2000] [--workers=2]
+
+The studies are those of `tests/analysis/synthetic_curves.py`: 8 to 32 runs of 50 to 500 rows, a power law bent by a
+cosine or a cooldown, autoregressive noise, all configs equal in truth; a third of them with runs stopped early, half of
+them with seeds of one point. A false finding is any but a note. Extrapolation: how often a 90% interval for the loss at
+1.25 to 4 times the steps holds the true one, at constant learning rate.
+"""
+
+import argparse
+import collections
+import os
+import sys
+from concurrent import futures
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analysis'))
+
+import synthetic_curves as synthetic
+
+
+def kinds(situation, seed, tails=False):
+  """Kinds of what is found in one study."""
+  from lmhp.analysis.curve_findings import curve_findings
+
+  return [one.kind for one in curve_findings(synthetic.study(situation, seed, tails))]
+
+
+def false_findings(seed, tails=False):
+  """Kinds of the false findings of one healthy study."""
+  from lmhp.analysis.curve_findings import NOTES
+
+  return [kind for kind in kinds('nothing', 10**6 + seed, tails) if kind not in NOTES]
+
+
+def covered(seed):
+  """Whether a 90% interval held the truth, its width in nats, and how far the prediction was off; None if refused."""
+  from lmhp.analysis.extrapolation import extrapolate
+
+  steps, losses, to_step, truth = synthetic.curve_with_a_later_loss(seed)
+  found = extrapolate(steps, losses, to_step)
+  if found.refused:
+    return None
+  return found.low <= truth <= found.high, found.high - found.low, found.loss - truth
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  for name, default in (('studies', 2000), ('planted', 100), ('curves', 2000), ('workers', 2)):
+    parser.add_argument(f'--{name}', type=int, default=default)
+  args = parser.parse_args()
+  with futures.ProcessPoolExecutor(args.workers) as pool:
+    for situation, words in synthetic.PLANTED.items() if args.planted else ():
+      found = list(pool.map(kinds, [situation] * args.planted, range(args.planted), chunksize=10))
+      n = sum(situation in one for one in found)
+      others = collections.Counter(kind for one in found for kind in one if kind != situation)
+      print(f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it {dict(others)}', flush=True)
+    for tails, name in ((False, 'normal'), (True, "Student's t, 5")) if args.studies else ():
+      false = list(pool.map(false_findings, range(args.studies), [tails] * args.studies, chunksize=20))
+      wrong = sum(bool(one) for one in false)
+      print(f'healthy curves, {name} noise: a false finding in {wrong} of {args.studies} studies '
+            f'({wrong / args.studies:.2%}) {dict(collections.Counter(k for one in false for k in one))}', flush=True)
+    told = [one for one in pool.map(covered, range(args.curves), chunksize=20) if one is not None]
+  if told:
+    inside, widths, errors = zip(*told)
+    middle = lambda values: sorted(values)[len(values) // 2]
+    print(f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} of {len(told)} curves '
+          f'({args.curves - len(told)} refused); median width {middle(widths):.4f} nats, median error '
+          f'{middle([abs(e) for e in errors]):.4f} nats')
+
+
+if __name__ == '__main__':
+  main()
