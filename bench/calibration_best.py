@@ -189,7 +189,7 @@ def main() -> None:
   """Prints all tables."""
   studies, start = int(sys.argv[1]) if len(sys.argv) > 1 else 2000, time.time()
   rng = np.random.default_rng(0)
-  for table, share in ((of_quadratics, 1), (of_others, 1), (of_seeds_in_common, 1), (of_fresh_seeds, 1), (of_bands, 4),
+  for table, share in ((of_quadratics, 1), (of_others, 1), (of_seeds_in_common, 4), (of_fresh_seeds, 1), (of_bands, 4),
                        (of_doubling, 4)):
     print(f'\n{table.__name__}, {studies // share} studies a line: {table.__doc__.splitlines()[0]}')
     table(studies // share, rng)

@@ -107,7 +107,7 @@ def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
   surface = _surface(used, seed)
   names = [e.axis for e in found][:MOST_AXES]
   responses = [response(runs, name, surface, seed=seed) for name in names
-               if pictures or next(e for e in found if e.axis == name).shown(answer.EFFECT_LEVEL)]
+               if pictures or next(e for e in found if e.axis == name).shown()]
   stable = stability(runs, seed=seed)
   curve, enough = _best_of_n(runs)
   parts = dict(
@@ -171,7 +171,7 @@ def _contours(runs: Runs, found: Sequence[Effect], pairs: Sequence[Interaction],
   """Of the pairs that are shown to interact, at most three; else of the two axes that matter most."""
   if surface is None:
     return []
-  asked = [p.axes for p in pairs if p.shown(effect_findings.INTERACTION_LEVEL)][:3]
+  asked = [p.axes for p in pairs if p.shown()][:3]
   names = [e.axis for e in found if e.axis in surface.axes and runs.axes[e.axis].kind == 'number']
   asked = [axes for axes in asked if set(axes) <= set(surface.axes)] or ([tuple(names[:2])] if len(names) > 1 else [])
   return [contour(runs, *axes, surface=surface, seed=seed) for axes in asked]
@@ -237,7 +237,7 @@ def _third(found: Analysis) -> str:
   if advice is not None:
     return advice.title
   tested = [e for e in found.effects if math.isfinite(e.p_holm)]
-  if tested and not tested[0].shown(answer.EFFECT_LEVEL):
+  if tested and not tested[0].shown():
     return f'No hyperparameter is shown to matter ({p_words(tested[0].p_holm)}); try another space, or more seeds.'
   return 'Nothing here asks for another study of this space.'
 

@@ -22,8 +22,6 @@ from lmhp.analysis.runs import CONFIRM, SEARCH, Runs
 from lmhp.statistics import paired_difference
 
 CLAIM = 0.99
-EFFECT_LEVEL = 0.01
-"""At which an axis is said to matter, for all axes of a study together (Holm)."""
 BASE = -1
 
 
@@ -135,7 +133,7 @@ def finding(runs: Runs, won: Winner | None, confirmed: Confirmation | None, effe
   if confirmed is not None and confirmed.verdict == 'better':
     return Finding('better_than_base', 'answer', f'Trial {number} trains; the base config diverged on all '
                    f'{len(confirmed.seeds)} seeds.', '', numbers, **own)
-  shown = [e for e in effects if e.shown(EFFECT_LEVEL)]
+  shown = [e for e in effects if e.shown()]
   if shown:
     worst = max(shown, key=lambda e: np.nan_to_num(e.range_nats))
     tail = _of_pairs(confirmed, unit) if confirmed is not None else 'The base config was not run beside the winner.'

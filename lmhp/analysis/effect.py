@@ -25,7 +25,8 @@ from lmhp.analysis.runs import Runs
 from lmhp.analysis.surface import axis_of, columns_of, merged
 from lmhp.errors import ConfigError, suggest
 
-LEVEL = 0.05
+LEVEL = 0.01
+"""At which an axis is said to matter, for all axes of a study together: what a report claims must seldom be wrong."""
 DEALS = 4999
 CEILING = 6.0
 FEWEST = 8

@@ -6,23 +6,21 @@ from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.answer import EFFECT_LEVEL, unit_of
-from lmhp.analysis.effect import Effect
+from lmhp.analysis.answer import unit_of
+from lmhp.analysis.effect import LEVEL as EFFECT_LEVEL, Effect
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.interaction import Interaction
 from lmhp.analysis.kinds import Kinds
 from lmhp.analysis.phrases import amount, at_rung, nats, p_words, setting
 from lmhp.analysis.runs import Runs
 
-INTERACTION_LEVEL = 0.005
-"""At which two axes are said to act together, for all pairs of a study (Holm)."""
 USELESS = 0.5
 """Share of the strongest axis's worth that an axis's own, at most, must be below to be called useless."""
 
 
 def shown(effects: Sequence[Effect]) -> list[Effect]:
   """Those that are said to matter."""
-  return [e for e in effects if e.shown(EFFECT_LEVEL)]
+  return [e for e in effects if e.shown()]
 
 
 def matters(runs: Runs, effects: Sequence[Effect], rung: int | None) -> list[Finding]:
@@ -61,7 +59,7 @@ def interacting(runs: Runs, pairs: Sequence[Interaction]) -> list[Finding]:
   """Pairs of which one's best value moves with the other."""
   found = []
   for pair in pairs:
-    if pair.shown(INTERACTION_LEVEL):
+    if pair.shown():
       words = pair.direction or f'{pair.axes[0]} and {pair.axes[1]} act together'
       found.append(Finding(
           'interaction', 'note', f'{words[:1].upper() + words[1:]}.', f'{p_words(pair.p_holm)} over all pairs; one value '

@@ -24,7 +24,8 @@ from lmhp.analysis.runs import Axis, Runs
 from lmhp.analysis.surface import axis_of, columns_of, units_of
 from lmhp.errors import ConfigError, suggest
 
-LEVEL = 0.05
+LEVEL = 0.005
+"""At which two axes are said to act together, for all pairs of a study."""
 MOST_AXES = 6
 GRID = 41
 

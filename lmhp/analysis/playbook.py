@@ -1,7 +1,7 @@
 """The tuning playbook as findings: what a study says of its own space, each with its evidence and a next space.
 
-What claims an effect stands behind a test that holds its level: effects at `EFFECT_LEVEL` for all axes together
-(Holm), interactions at `INTERACTION_LEVEL` for all pairs, the winner against the base config at 99%. So a study in which
+What claims an effect stands behind a test that holds its level: effects at `effect.LEVEL` for all axes together
+(Holm), interactions at `interaction.LEVEL` for all pairs, the winner against the base config at 99%. So a study in which
 nothing matters says 'no difference shown', and hardly ever anything else; `bench/calibration_findings.py` counts it.
 
 Source of the advice: Godbole, Dahl, Gilmer, Shallue, Nado, Deep Learning Tuning Playbook (2023); ten points a dimension:
@@ -15,9 +15,9 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.answer import BASE, EFFECT_LEVEL, run_of, unit_of
+from lmhp.analysis.answer import BASE, run_of, unit_of
 from lmhp.analysis.best import Winner
-from lmhp.analysis.effect import Effect
+from lmhp.analysis.effect import LEVEL as EFFECT_LEVEL, Effect
 from lmhp.analysis.effect_findings import shown
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.optimum import Optimum

@@ -18,8 +18,11 @@ def of_result(result: Any) -> str:
   if found['rank_correlations']:
     measured = ', '.join(f'step {step}: {_short(float(c))}' for step, c in found['rank_correlations'].items())
     lines.append(f'rank correlation of rungs with the end: {measured}')
+  lines.append('')
+  if (workdir / 'report.html').exists():
+    lines.append(f'  {workdir / "report.html"}   what it means: open it')
   if (workdir / 'best.py').exists():
-    lines += ['', f'  lmhp train --config={workdir / "best.py"}']
+    lines.append(f'  lmhp train --config={workdir / "best.py"}')
   lines += [f'  {workdir / "trials.jsonl"}   every trial', f'  {workdir / "curves"}   their curves, parquet',
             f'  lmhp dashboard {workdir}']
   return '\n'.join(lines)

@@ -37,7 +37,8 @@ def run(tmp_path):
     fields = {'search': 'random', 'trials': 4, 'confirm_best': 0, 'pack': 'loop', 'objective': 'loss', **fields}
     if fields['search'] == 'grid':
       fields.pop('trials')
-    return lmhp.sweep(of or task(), lmhp.SweepConfig(space=space, **fields), workdir=tmp_path / workdir, display='none')
+    return lmhp.sweep(of or task(), lmhp.SweepConfig(space=space, **fields), workdir=tmp_path / workdir, display='none',
+                      report=False)
 
   return sweep
 
@@ -94,7 +95,7 @@ def test_a_wider_warmup_does_not_move_the_rungs(small, tmp_path):
   rates = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
   sweep = lambda space, trials: lmhp.sweep(small(), lmhp.SweepConfig(
       space=space, search='halton', trials=trials, halving='successive', min_rank_correlation=None, pack='loop',
-      confirm_best=0), workdir=tmp_path / 'study', display='none')
+      confirm_best=0), workdir=tmp_path / 'study', display='none', report=False)
   first = sweep(rates, 4)
   found = sweep({**rates, 'schedule.warmup_fraction': Float(0.0, 0.4)}, 6)
   rungs = {step for t in first.trials for step in t.scores}
@@ -120,7 +121,7 @@ def test_more_seeds_keep_a_point_that_sets_its_own_seed(run):
 def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path):
   rates = {'optimizer.learning_rate': Choice(1e-3, 1e-2)}
   sweep = lambda space, **fields: lmhp.sweep(small(), lmhp.SweepConfig(
-      space=space, search='halton', pack='loop', confirm_best=0, **fields), workdir=tmp_path / 'study', display='none')
+      space=space, search='halton', pack='loop', confirm_best=0, **fields), workdir=tmp_path / 'study', display='none', report=False)
   sweep(rates, trials=2)
   found = sweep({**rates, 'train.batch_size': Choice(2, 6)}, trials=4, held_equal='tokens')
   assert {t.about['tokens'] for t in found.trials} == {24 * 3 * 8}
@@ -129,7 +130,7 @@ def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path)
 def test_an_impossible_point_is_said_before_anything_is_written(small, tmp_path):
   sweep = lambda sizes: lmhp.sweep(small(), lmhp.SweepConfig(
       space={'model.d_model': Choice(*sizes)}, search='grid', held_equal='steps', pack='loop', confirm_best=0),
-      workdir=tmp_path / 'study', display='none')
+      workdir=tmp_path / 'study', display='none', report=False)
   with pytest.raises(ConfigError, match='^model'):
     sweep((12, 13))
   assert [t.overrides['model.d_model'] for t in sweep((12, 16)).trials] == [12, 16]
@@ -144,9 +145,9 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
   config.train.steps, config.train.tokens_per_parameter = None, 0.5
   found = lmhp.sweep(config, lmhp.SweepConfig(
       space={'model.d_model': Choice(16, 20), 'train.batch_size': 2}, search='grid', held_equal='tokens', pack='loop',
-      confirm_best=0), workdir=tmp_path / 'study', display='none')
+      confirm_best=0), workdir=tmp_path / 'study', display='none', report=False)
   best = found.trials[found.result['best_trial']]
-  alone = lmhp.train(tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none')
+  alone = lmhp.train(tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none', report=False)
   assert alone.result['final_eval_loss_nats'] == best.values[0] and alone.result['steps'] == best.about['steps']
   assert alone.result['parameters'] == best.about['n_parameters']
 
@@ -221,7 +222,7 @@ def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeyp
   config = small()
   config.model.dtype = 'auto'
   sweep = lambda: lmhp.sweep(config, lmhp.SweepConfig(space={'optimizer.learning_rate': Choice(1e-3, 1e-2)}, pack='loop',
-                                                      search='grid', confirm_best=0), workdir=tmp_path / 's', display='none')
+                                                      search='grid', confirm_best=0), workdir=tmp_path / 's', display='none', report=False)
   monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'float32')
   first = sweep()
   monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'bfloat16')

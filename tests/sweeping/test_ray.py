@@ -95,7 +95,7 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope='module')
 def local(config, compiled, tmp_path_factory):
   """The sweep in this process."""
-  return lmhp.sweep(config(), sweep(), workdir=tmp_path_factory.mktemp('local') / 'w', display='none')
+  return lmhp.sweep(config(), sweep(), workdir=tmp_path_factory.mktemp('local') / 'w', display='none', report=False)
 
 
 def attempts(workdir):
@@ -167,7 +167,7 @@ def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tm
     after.update(eventually(again))
 
   aside(kill)
-  found = lmhp.sweep(config(), sweep(), workdir=tmp_path / 'w', engine='ray', address=cluster.address, display='none')
+  found = lmhp.sweep(config(), sweep(), workdir=tmp_path / 'w', engine='ray', address=cluster.address, display='none', report=False)
   cluster.second = cluster.add_node(num_cpus=1)
   assert condition(found) == condition(local)
   (name, at), = after.items()
@@ -179,7 +179,7 @@ def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tm
 DRIVER = '''
 import pickle, sys, lmhp
 config, sweep, workdir, address = pickle.load(open(sys.argv[1], 'rb'))
-lmhp.sweep(config, sweep, workdir=workdir, engine='ray', address=address, display='none')
+lmhp.sweep(config, sweep, workdir=workdir, engine='ray', address=address, display='none', report=False)
 '''
 
 
@@ -194,7 +194,7 @@ def test_a_driver_that_is_killed_finds_what_workers_did(cluster, config, local, 
   driver.send_signal(signal.SIGKILL)
   driver.wait()
   kept = {path: path.read_text() for path in workdir.glob('packs/*/result.json')}
-  found = lmhp.sweep(config(), sweep(), workdir=workdir, engine='ray', address=cluster.address, display='none')
+  found = lmhp.sweep(config(), sweep(), workdir=workdir, engine='ray', address=cluster.address, display='none', report=False)
   assert condition(found) == condition(local)
   assert kept and all(path.read_text() == written for path, written in kept.items())
 

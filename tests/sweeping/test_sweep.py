@@ -25,7 +25,7 @@ def sweep(small, tmp_path):
       fields.pop('trials')
     asked = lmhp.SweepConfig(space=RATES if space is None else space, **fields)
     return lmhp.sweep(small(**(config or {})) if task is None else task, asked, workdir=tmp_path / workdir,
-                      display='none')
+                      display='none', report=False)
 
   return run
 

@@ -35,8 +35,10 @@ def row_labels(row: int, name: str, at: list[float], words: list[str]) -> list[d
   anchor = lambda x: 'left' if x == 0 else 'right' if x == 1 else 'center'
   if len(words) > 6 or sum(len(w) for w in words) * marks.LETTER > marks.NARROW:
     at, words = [0.0, 1.0], [words[0], words[-1]]
-  under = [note(w, x, row, '$muted', xanchor=anchor(x), yanchor='top', yshift=-3, bgcolor='$paper/0.7') for x, w in zip(at, words)]
-  return [note(label(name, 44), 0, row, '$ink', xanchor='left', yanchor='bottom', yshift=3, bgcolor='$paper/0.7'), *under]
+  under = [note(w, x, row, '$muted', xanchor=anchor(x), yanchor='top', yshift=-3, bgcolor='$paper/0.7')
+           for x, w in zip(at, words)]
+  return [note(label(name, 44), 0, row, '$ink', xanchor='left', yanchor='bottom', yshift=3, bgcolor='$paper/0.7'),
+          *under]
 
 
 def lines(places: np.ndarray, numbers: np.ndarray, objective: np.ndarray, color: str, width: float, name: str):
@@ -45,5 +47,6 @@ def lines(places: np.ndarray, numbers: np.ndarray, objective: np.ndarray, color:
   x = np.vstack([places, np.full(len(numbers), np.nan)]).T.ravel()
   y = np.tile(np.r_[np.arange(rows, dtype=float), np.nan], len(numbers))
   return {'type': 'scatter', 'mode': 'lines', 'x': x, 'y': y, 'meta': 'run', 'customdata': np.repeat(numbers, rows + 1),
-          'line': {'color': color, 'width': width}, 'name': name, 'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
+          'line': {'color': color, 'width': width}, 'name': name,
+          'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
           'connectgaps': False}

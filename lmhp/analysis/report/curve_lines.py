@@ -176,7 +176,8 @@ def joined(curves: Sequence[Curve], places: Callable[[Curve], np.ndarray]) -> tu
   return x, y, np.repeat([c.number for c in curves], [len(c.y) + 1 for c in curves])
 
 
-def traces_of(groups: Sequence[tuple[str, str, float, str, Sequence[Curve]]], places, words: str) -> list[dict[str, Any]]:
+def traces_of(groups: Sequence[tuple[str, str, float, str, Sequence[Curve]]], places,
+              words: str) -> list[dict[str, Any]]:
   """A trace for each (name, colour, width, mode, curves)."""
   out = []
   for name, color, width, mode, curves in groups:
@@ -184,11 +185,13 @@ def traces_of(groups: Sequence[tuple[str, str, float, str, Sequence[Curve]]], pl
     out.append({'type': 'scatter', 'mode': mode, 'x': x, 'y': y, 'meta': 'run', 'customdata': numbers, 'name': name,
                 'line': {'color': color, 'width': width}, 'marker': {'size': 5 if width < 2 else 7, 'color': color},
                 'connectgaps': False,
-                'hovertemplate': f'run %{{customdata}}, {label(name)}<br>%{{x:.4~g}}: %{{y:.4~g}} {words}<extra></extra>'})
+                'hovertemplate': f'run %{{customdata}}, {label(name)}<br>%{{x:.4~g}}: %{{y:.4~g}} {words}'
+                                 '<extra></extra>'})
   return out
 
 
-def groups_of(runs: Runs, curves: Sequence[Curve], mode: str, name: str = '') -> list[tuple[str, str, float, str, list[Curve]]]:
+def groups_of(runs: Runs, curves: Sequence[Curve], mode: str,
+              name: str = '') -> list[tuple[str, str, float, str, list[Curve]]]:
   """Curves parted into the rest, the base and the winner."""
   special, drawn = highlighted(runs)
   taken = set().union(*(numbers for _, _, numbers in special)) if special else set()
@@ -203,13 +206,15 @@ def views_of(groups, clocks, words: str) -> tuple[View, ...]:
   if len(clocks) < 2:
     return ()
   return tuple(View(text, [{'x': joined(group[4], places)[0]} if i else {} for group in groups],
-                    {'xaxis': marks.ranged(new_axis(title), np.concatenate([joined(g[4], places)[0] for g in groups]), 0.02)})
+                    {'xaxis': marks.ranged(new_axis(title), np.concatenate([joined(g[4], places)[0] for g in groups]),
+                                           0.02)})
                for i, (text, title, places) in enumerate(clocks))
 
 
 def end_labels(groups: Sequence[tuple], log: bool = False) -> list[dict[str, Any]]:
   """The names of what is highlighted, at the right edge, apart from one another."""
-  ends = sorted(((g[4][-1].y[-1], g[0].split(',')[0], g[1]) for g in groups if g[0].split(',')[0] in ('winner', 'base')))
+  ends = sorted((g[4][-1].y[-1], g[0].split(',')[0], g[1]) for g in groups
+                 if g[0].split(',')[0] in ('winner', 'base'))
   seen: dict[str, tuple] = {}
   for y, name, color in ends:
     seen.setdefault(name, (y, name, color))

@@ -11,8 +11,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from lmhp.analysis.report import marks
-from lmhp.analysis.report.curve_lines import (BLOCKS, EVAL, FEWEST_POINTS, MANY_RUNS, TRAIN, Curve, clocks_of, curves_of, end_labels, groups_of,
-                                              loss_range, series, smoothed, thinned, traces_of, views_of)
+from lmhp.analysis.report.curve_lines import (
+    BLOCKS, EVAL, FEWEST_POINTS, MANY_RUNS, TRAIN, Curve, clocks_of, curves_of, end_labels, groups_of, loss_range,
+    series, smoothed, thinned, traces_of, views_of)
 from lmhp.analysis.report.document import Figure
 from lmhp.analysis.report.drawing import axis as new_axis, label, layout, note
 from lmhp.analysis.report.numbers import number
@@ -76,7 +77,8 @@ def gap(runs: Runs) -> Figure | None:
   shape = layout(marks.ranged(new_axis('step'), x, 0.02), new_axis('evaluation minus train loss (nats)', range=[
       float(min(low, 0) - pad), float(max(high, 0) + pad)]), shapes=[zero], annotations=end_labels(groups))
   ends = [float(c.y[-1]) for g in groups for c in g[4]]
-  caption = f'At their last evaluation the {len(ends)} runs have a median gap of {number(float(np.median(ends)), 3)} nats'
+  middle = number(float(np.median(ends)), 3)
+  caption = f'At their last evaluation the {len(ends)} runs have a median gap of {middle} nats'
   own = next((g[4][-1].y[-1] for g in groups if g[0] == 'winner'), None)
   caption += f', the winner {number(float(own), 3)}.' if own is not None else '.'
   return Figure('gap', 'Evaluation minus train', caption, traces_of(groups, clocks[0][2], 'nats'), shape)
@@ -84,7 +86,8 @@ def gap(runs: Runs) -> Figure | None:
 
 def grad_norm(runs: Runs) -> Figure | None:
   """The gradient norm of every run, smoothed, on a logarithmic axis; None where no run has it."""
-  curves = [dataclasses.replace(c, y=np.maximum(c.y, 1e-12)) for c in curves_of(runs, 'grad_norm', True, FEWEST_POINTS if len(runs) > MANY_RUNS else None)]
+  curves = [dataclasses.replace(c, y=np.maximum(c.y, 1e-12))
+            for c in curves_of(runs, 'grad_norm', True, FEWEST_POINTS if len(runs) > MANY_RUNS else None)]
   groups = groups_of(runs, curves, 'lines')
   if not groups:
     return None
@@ -127,7 +130,8 @@ def one_run(runs: Runs) -> Figure | None:
   notes.append(_panel_title('loss (nats)', domain(0)[1]))
   for i, (name, x, y) in enumerate(panels, start=1):
     log = name == 'gradient norm' and bool((y > 0).all()) and y.max() > 20 * y.min()
-    shape[f'yaxis{i + 1}'] = new_axis('', log, y, domain=domain(i), **({'exponentformat': 'e'} if 'rate' in name else {'rangemode': 'tozero'}))
+    shape[f'yaxis{i + 1}'] = new_axis('', log, y, domain=domain(i),
+                                      **({'exponentformat': 'e'} if 'rate' in name else {'rangemode': 'tozero'}))
     kept = thinned(len(x), 600)
     traces.append(marks.line(x[kept], y[kept], '$blue', 1.3, yaxis=f'y{i + 1}', hoverinfo='all', hovertemplate=
                              f'{name} %{{y:.4~g}}<br>step %{{x}}<extra></extra>'))
@@ -173,7 +177,8 @@ def _run_caption(train, evaluated, panels) -> str:
     best = int(np.argmin(evaluated[1]))
     said.append(f'the evaluation loss (dots) ends at {number(float(evaluated[1][-1]))} nats'
                 + ('' if best == len(evaluated[1]) - 1 else
-                   f', above its lowest of {number(float(evaluated[1][best]))} at step {number(float(evaluated[0][best]))}'))
+                   f', above its lowest of {number(float(evaluated[1][best]))} at step '
+                   f'{number(float(evaluated[0][best]))}'))
   if len(train[0]):
     said.append(f'the smoothed train loss at {number(float(smoothed(*train)[1][-1]))}')
   speed = next((y for name, _, y in panels if name == 'tokens a second'), None)

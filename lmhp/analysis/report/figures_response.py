@@ -143,7 +143,8 @@ def _response_caption(found: Response, runs: Runs, status: np.ndarray) -> str:
     end = 'lowest' if best.at_bound == 'low' else 'highest'
     said = f'The fit is best at the {end} {name} tried, {number(best.value, 3)}: the optimum may lie beyond it'
   else:
-    said = f'The fit is best at {name} = {number(best.value, 3)} ({best.confidence:.0%} interval {_interval(best, found.axis)})'
+    said = (f'The fit is best at {name} = {number(best.value, 3)} ({best.confidence:.0%} interval '
+            f'{_interval(best, found.axis)})')
     if all(map(math.isfinite, found.basin)):
       low, high = (number(v, 2) for v in found.basin)
       said += f' and within {best.share:.0%} of that from {low} to {high}'
@@ -173,7 +174,8 @@ def isolation(runs: Runs, found: Isolation, id: str = 'isolation') -> Figure:
   every = every[np.isfinite(every)]
   traces = [marks.line(parted(x, x, gaps), runs.shown(parted(found.low, found.high, gaps)), '$blue/0.6', 3)]
   if np.isfinite(found.edges).any():  # how wide a bin is
-    traces.append(marks.line(parted(found.edges[:, 0], found.edges[:, 1], gaps), runs.shown(parted(found.best, found.best, gaps)),
+    traces.append(marks.line(parted(found.edges[:, 0], found.edges[:, 1], gaps),
+                             runs.shown(parted(found.best, found.best, gaps)),
                              '$grey', 1.5))
   traces.append(marks.points(x, runs.shown(found.best), found.number, hover=marks.hover_of(
       found.axis, f'best {with_unit(runs.objective_name)}'), marker={'size': 10}))
@@ -195,7 +197,8 @@ def _isolation_caption(runs: Runs, found: Isolation) -> str:
   if not math.isfinite(found.high[i]):
     return said + '; how lucky that was is not known.'
   apart = bool(np.all(found.high[i] < np.delete(found.low, i)))
-  return said + (f'; its {found.confidence:.0%} interval on a fresh seed (bars) lies apart from all others.' if apart else
+  return said + (f'; its {found.confidence:.0%} interval on a fresh seed (bars) lies apart from all others.'
+                 if apart else
                  f'; {found.confidence:.0%} intervals on a fresh seed (bars) overlap: no difference is shown.')
 
 
@@ -218,7 +221,8 @@ def contour(runs: Runs, found: Contour, id: str = 'contour') -> Figure:
   low, high = sorted(float(runs.shown(v)) for v in (found.z.min(), min(top, np.quantile(found.z, 0.85))))
   grid = 'choice' in (found.x_axis.kind, found.y_axis.kind)
   scale = [[0, '$sky'], [1, '$paper']]
-  field = {'type': 'heatmap' if grid else 'contour', 'x': x, 'y': y, 'z': [[float(f'{v:.5g}') for v in row] for row in z],
+  field = {'type': 'heatmap' if grid else 'contour', 'x': x, 'y': y,
+           'z': [[float(f'{v:.5g}') for v in row] for row in z],
            'zmin': low, 'zmax': high, 'hoverinfo': 'skip', 'connectgaps': False,
            'colorscale': scale, 'reversescale': runs.maximize,
            'colorbar': {'title': {'text': label(with_unit(runs.objective_name)), 'side': 'right',
@@ -229,12 +233,14 @@ def contour(runs: Runs, found: Contour, id: str = 'contour') -> Figure:
     field |= {'autocontour': False, 'line': {'color': '$axis', 'width': 0.7},
               'contours': {'start': math.ceil(low / size) * size, 'end': high, 'size': size}}
   traces = [field]
-  for rows, symbol, color in ((found.status != 'diverged', 'circle', '$ink'), (found.status == 'diverged', 'x', '$vermillion')):
+  diverged = found.status == 'diverged'
+  for rows, symbol, color in ((~diverged, 'circle', '$ink'), (diverged, 'x', '$vermillion')):
     if rows.any():
       traces.append(marks.points(x_points[rows], y_points[rows], found.number[rows], color, symbol,
                                  marks.hover_of(found.x_axis.name, found.y_axis.name), marker={'size': 5}))
   at = [float(on_axis(a, [v])[0][0]) for a, v in zip((found.x_axis, found.y_axis), found.best)]
-  notes = [{'text': 'fit is best', 'x': place(at[0], xaxis.get('type') == 'log'), 'y': place(at[1], yaxis.get('type') == 'log'),
+  notes = [{'text': 'fit is best', 'x': place(at[0], xaxis.get('type') == 'log'),
+            'y': place(at[1], yaxis.get('type') == 'log'),
             'showarrow': True, 'arrowhead': 0, 'ax': 0, 'ay': -26, 'arrowcolor': '$vermillion', 'bgcolor': '$paper/0.8',
             'font': {'size': 12, 'color': '$vermillion'}}]
   traces.append({'type': 'scatter', 'mode': 'markers', 'x': at[:1], 'y': at[1:], 'hoverinfo': 'skip', 'marker': {
@@ -242,8 +248,7 @@ def contour(runs: Runs, found: Contour, id: str = 'contour') -> Figure:
   words = [v if isinstance(v, str) else number(v, 3) for v in found.best]
   caption = (f'The fit is best at {found.x_axis.name} = {words[0]} and {found.y_axis.name} = {words[1]}, '
              f'{number(float(runs.shown(found.z.min())))}; dots are the {len(found.number)} runs'
-             + (f', crosses the {np.sum(found.status == "diverged")} that diverged' if np.any(found.status == 'diverged') else '')
-             + '.')
+             + (f', crosses the {diverged.sum()} that diverged.' if diverged.any() else '.'))
   return Figure(id, f'{found.x_axis.name} and {found.y_axis.name}', caption, traces,
                 layout(xaxis, yaxis, annotations=notes), height=430)
 
@@ -269,8 +274,8 @@ def effects(found: Sequence[Effect], unit: str = 'nats', id: str = 'effects') ->
     shown, first = sum(one.shown() for one in said), said[0]
     caption = (f'{first.axis} is worth the most, {number(first.range_nats, 2)} {unit}'.rstrip()
                + f' ({first.confidence:.0%} interval {number(first.range_low, 2)} to '
-               f'{"no bound" if math.isinf(first.range_high) else number(first.range_high, 2)}); {shown} of {len(found)} '
-               f'{"is" if shown == 1 else "are"} shown to matter (filled).')
+               f'{"no bound" if math.isinf(first.range_high) else number(first.range_high, 2)}); {shown} of '
+               f'{len(found)} {"is" if shown == 1 else "are"} shown to matter (filled).')
   return marks.rows_figure(id, 'What each hyperparameter is worth', caption, rows, xaxis)
 
 
@@ -290,6 +295,7 @@ def importance(found: Importance, id: str = 'importance') -> Figure:
     i = int(np.nanargmax(found.share))
     caption = (f'{found.names[i]} has {found.share[i]:.0%} of the importance ({found.confidence:.0%} interval '
                f'{found.low[i]:.0%} to {found.high[i]:.0%}) by {found.method} of {found.points} points; '
-               f'{len(found.shown)} of {len(rows)} {"is" if len(found.shown) == 1 else "are"} more than noise (filled).')
+               f'{len(found.shown)} of {len(rows)} {"is" if len(found.shown) == 1 else "are"} more than '
+               'noise (filled).')
   xaxis = new_axis('share of the importance', range=[-0.04, 1.04], tickformat='.0%')
   return marks.rows_figure(id, f'Importance ({found.method})', caption, rows, xaxis)

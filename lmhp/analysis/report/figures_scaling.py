@@ -52,8 +52,10 @@ def pareto(runs: Runs, cost: str) -> Figure:
     trace['marker'] = {**trace['marker'], 'color': '$grey'}
   if len(front):
     y = runs.shown(done.losses[front])
-    traces.append(marks.line(costs[front], y, '$vermillion', 2, line={'color': '$vermillion', 'width': 2, 'shape': 'hv'}))
-    traces.append(marks.points(costs[front], y, done.number[front], '$vermillion', 'diamond', marks.hover_of(xname, yname)))
+    traces.append(marks.line(costs[front], y, '$vermillion', 2,
+                             line={'color': '$vermillion', 'width': 2, 'shape': 'hv'}))
+    traces.append(marks.points(costs[front], y, done.number[front], '$vermillion', 'diamond',
+                               marks.hover_of(xname, yname)))
   xaxis = marks.ranged(new_axis(xname, log, costs), costs)
   return Figure(f'pareto-{cost.replace(".", "-")}', f'{yname} against {xname}',
                 _pareto_caption(done, costs, front, xname), traces,
@@ -73,7 +75,8 @@ def _pareto_caption(done: Runs, costs: np.ndarray, front: np.ndarray, name: str)
 # --- the scaling law ------------------------------------------------------------------------------------------------
 
 
-def scaling(law: ScalingLaw, parameters: Any, tokens: Any, losses: Any, numbers: Any = None, ahead: float = 10.0) -> Figure:
+def scaling(law: ScalingLaw, parameters: Any, tokens: Any, losses: Any, numbers: Any = None,
+            ahead: float = 10.0) -> Figure:
   """Losses against compute, the law at each size, and its compute-optimal frontier with what more compute would bring.
 
   Args:
@@ -97,7 +100,8 @@ def scaling(law: ScalingLaw, parameters: Any, tokens: Any, losses: Any, numbers:
   traces += _size_lines(law, sizes, tokens)
   traces.append(marks.line(flops_along, best.losses, '$vermillion', 2.5, hoverinfo='all', hovertemplate=
                            'frontier %{y:.4~g} nats<br>%{x:.3~g} FLOPs<extra></extra>'))
-  traces.append(marks.points(flops, losses, numbers, '$blue', hover='<br>%{x:.3~g} FLOPs<br>%{y:.4~g} nats', marker={'size': 7}))
+  traces.append(marks.points(flops, losses, numbers, '$blue', hover='<br>%{x:.3~g} FLOPs<br>%{y:.4~g} nats',
+                             marker={'size': 7}))
   xaxis = marks.ranged(new_axis('training FLOPs (6 N D)', True, flops_along), flops_along)
   every = np.r_[losses, best.losses]
   pad = 0.08 * np.ptp(every) or 0.1
@@ -129,7 +133,8 @@ def _scaling_caption(law: ScalingLaw, best: Any, low: np.ndarray, high: np.ndarr
   said = f'With {number(ahead)} times the largest compute the law gives {number(float(best.losses[-1]))} nats'
   said += (f' ({law.confidence:.0%} interval {number(float(low[-1]))} to {number(float(high[-1]))})'
            if np.isfinite(low[-1]) and np.isfinite(high[-1]) else ' (no interval can be said)')
-  return (f'{said}, at {number(float(best.parameters[-1]), 2)} parameters and {number(float(best.tokens[-1]), 2)} tokens; '
+  return (f'{said}, at {number(float(best.parameters[-1]), 2)} parameters and '
+          f'{number(float(best.tokens[-1]), 2)} tokens; '
           f'fitted to {law.n} runs as {number(law.E, 3)} + {number(law.A, 3)}/N^{number(law.alpha, 2)} + '
           f'{number(law.B, 3)}/D^{number(law.beta, 2)}.')
 
@@ -137,7 +142,8 @@ def _scaling_caption(law: ScalingLaw, best: Any, low: np.ndarray, high: np.ndarr
 # --- batch size -----------------------------------------------------------------------------------------------------
 
 
-def critical_batch(found: CriticalBatch, batch_sizes: Any, steps: Any, numbers: Any = None, unit: str = 'sequences') -> Figure:
+def critical_batch(found: CriticalBatch, batch_sizes: Any, steps: Any, numbers: Any = None,
+                   unit: str = 'sequences') -> Figure:
   """Steps against examples to a target: each batch size a point, the fitted trade-off, and the critical batch on it.
 
   Args:
@@ -160,12 +166,13 @@ def critical_batch(found: CriticalBatch, batch_sizes: Any, steps: Any, numbers: 
     traces.append(marks.line(found.steps(b), found.examples(b), '$blue', 2))
     xs.append(found.steps(b))
     ys.append(found.examples(b))
-  traces.append(marks.points(steps, examples, numbers, '$blue', hover=f'<br>%{{x:.4~g}} steps<br>%{{y:.4~g}} {label(unit)}', marker={'size': 9}))
+  traces.append(marks.points(steps, examples, numbers, '$blue',
+                             hover=f'<br>%{{x:.4~g}} steps<br>%{{y:.4~g}} {label(unit)}', marker={'size': 9}))
   xaxis = marks.ranged(new_axis('steps to the target', True, np.concatenate(xs)), np.concatenate(xs))
   yaxis = marks.ranged(new_axis(f'{unit} to the target', True, np.concatenate(ys)), np.concatenate(ys))
   first = {float(batch): i for i, batch in reversed(list(enumerate(batches.tolist())))}
-  notes = [note(number(batch), math.log10(steps[i]), math.log10(examples[i]), '$muted', xanchor='left', yanchor='bottom',
-                xshift=6, yshift=2) for batch, i in first.items()]
+  notes = [note(number(batch), math.log10(steps[i]), math.log10(examples[i]), '$muted', xanchor='left',
+                yanchor='bottom', xshift=6, yshift=2) for batch, i in first.items()]
   if fits:
     at = float(found.steps(found.batch_size)), float(found.examples(found.batch_size))
     traces.append({'type': 'scatter', 'mode': 'markers', 'x': at[:1], 'y': at[1:], 'hoverinfo': 'skip',
@@ -185,7 +192,8 @@ def _batch_caption(found: CriticalBatch, n: int, unit: str) -> str:
           f'{high}): there the target takes twice the fewest steps, {number(2 * found.steps_min, 3)}.')
 
 
-def noise_scale(found: Sequence[NoiseScale], steps: Any, batch_size: float | None = None, unit: str = 'sequences') -> Figure:
+def noise_scale(found: Sequence[NoiseScale], steps: Any, batch_size: float | None = None,
+                unit: str = 'sequences') -> Figure:
   """The gradient noise scale as training goes on, with intervals, and the batch size that was used.
 
   Args:
@@ -202,7 +210,8 @@ def noise_scale(found: Sequence[NoiseScale], steps: Any, batch_size: float | Non
   top = 4 * y.max() if len(y) else 1.0
   ends = np.c_[np.clip(ends[:, 0], y / 4 if len(y) else 0, None), np.clip(ends[:, 1], None, top)]
   trace = {'type': 'scatter', 'mode': 'markers+lines', 'x': steps, 'y': y, 'marker': {'color': '$blue', 'size': 9},
-           'line': {'color': '$blue', 'width': 1}, 'hovertemplate': f'step %{{x}}: %{{y:.3~g}} {label(unit)}<extra></extra>',
+           'line': {'color': '$blue', 'width': 1},
+           'hovertemplate': f'step %{{x}}: %{{y:.3~g}} {label(unit)}<extra></extra>',
            'error_y': {'type': 'data', 'symmetric': False, 'array': ends[:, 1] - y, 'arrayminus': y - ends[:, 0],
                        'color': '$blue', 'width': 5}}
   every = np.r_[ends.ravel(), y, [] if batch_size is None else batch_size]
@@ -210,13 +219,15 @@ def noise_scale(found: Sequence[NoiseScale], steps: Any, batch_size: float | Non
   if batch_size is not None:
     shapes = [{'type': 'line', 'xref': 'paper', 'x0': 0, 'x1': 1, 'y0': batch_size, 'y1': batch_size,
                'line': {'color': '$vermillion', 'width': 1.5, 'dash': 'dash'}}]
-    notes = [note(f'batch {number(batch_size)}', 1, math.log10(batch_size), '$vermillion', xref='paper', xanchor='right',
-                  yanchor='bottom')]
-  caption = 'No noise scale can be said: ' + ('; '.join(sorted({one.reason for one in found if one.reason})) or 'none was measured') + '.'
+    notes = [note(f'batch {number(batch_size)}', 1, math.log10(batch_size), '$vermillion', xref='paper',
+                  xanchor='right', yanchor='bottom')]
+  reasons = '; '.join(sorted({one.reason for one in found if one.reason})) or 'none was measured'
+  caption = f'No noise scale can be said: {reasons}.'
   if len(y):
     caption = f'The noise scale goes from {number(float(y[0]), 3)} to {number(float(y[-1]), 3)} {unit}'
     caption += (f'; the batch of {number(batch_size)} is {"below" if batch_size < y[-1] else "above"} the last.'
                 if batch_size is not None else '.')
   return Figure('noise-scale', 'Gradient noise scale', caption, [trace],
-                layout(marks.ranged(new_axis('step'), steps), marks.ranged(new_axis(f'batch size ({unit})', True, every), every),
+                layout(marks.ranged(new_axis('step'), steps),
+                       marks.ranged(new_axis(f'batch size ({unit})', True, every), every),
                        shapes=shapes, annotations=notes))

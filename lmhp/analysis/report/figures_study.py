@@ -14,7 +14,8 @@ from lmhp.analysis import answer
 from lmhp.analysis.best_of_n import BestOfN
 from lmhp.analysis.report import coordinates, marks
 from lmhp.analysis.report.document import Figure
-from lmhp.analysis.report.drawing import SERIES, axis as new_axis, band, label, layout, note, shown_range, vertical, with_unit
+from lmhp.analysis.report.drawing import (SERIES, axis as new_axis, band, label, layout, note, shown_range, vertical,
+                                          with_unit)
 from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs import STATUSES, Runs
 from lmhp.statistics import spearman
@@ -37,26 +38,29 @@ def confirmation(runs: Runs) -> Figure | None:
   low, high = min(low, high), max(low, high)
   gaps = np.full(len(found.seeds), np.nan)
   own = [marks.line(np.c_[both[0], both[1], gaps].ravel(), np.tile([0.0, 1.0, np.nan], len(found.seeds)), '$grey', 1)]
-  for y, point, name, values, (color, symbol, _) in zip((0, 1), (chosen.point, answer.BASE), ('winner', 'base'), both, SERIES):
+  for y, point, name, values, (color, symbol, _) in zip((0, 1), (chosen.point, answer.BASE), ('winner', 'base'), both,
+                                                        SERIES):
     numbers = _numbers_of(runs, point, found.seeds)
     own.append(marks.points(values, np.full(len(values), float(y)), numbers, f'${color}', symbol,
                             f'<br>{name} %{{x:.5~g}}', marker={'size': 9}))
   lower = [marks.points(difference, np.zeros(len(difference)), _numbers_of(runs, chosen.point, found.seeds), '$grey',
                         'circle-open', '<br>difference %{x:.4~g}', xaxis='x2', yaxis='y2')]
-  lower.append({'type': 'scatter', 'mode': 'markers', 'x': [mean], 'y': [-0.6], 'xaxis': 'x2', 'yaxis': 'y2',
-                'error_x': {'type': 'data', 'symmetric': False, 'array': [high - mean], 'arrayminus': [mean - low],
-                            'color': '$ink', 'thickness': 2, 'width': 7}, 'hoverinfo': 'skip',
-                'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'}})
+  if math.isfinite(mean):
+    lower.append({'type': 'scatter', 'mode': 'markers', 'x': [mean], 'y': [-0.6], 'xaxis': 'x2', 'yaxis': 'y2',
+                  'error_x': {'type': 'data', 'symmetric': False, 'array': [high - mean], 'arrayminus': [mean - low],
+                              'color': '$ink', 'thickness': 2, 'width': 7}, 'hoverinfo': 'skip',
+                  'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'}})
   zero = {**vertical(0, '$muted', 'dash'), 'xref': 'x2', 'y1': 0.38}
   names = [note(name, 0, y, f'${SERIES[y][0]}', xref='paper', yref='y', xanchor='left', yanchor='bottom', yshift=7)
            for y, name in enumerate(('winner', 'base'))]
-  names.append(note(f'mean and {found.confidence:.0%} interval', 0, -0.6, '$ink', xref='paper', yref='y2', xanchor='left',
-                    yanchor='top', yshift=-8))
+  names.append(note(f'mean and {found.confidence:.0%} interval', 0, -0.6, '$ink', xref='paper', yref='y2',
+                    xanchor='left', yanchor='top', yshift=-8))
   shape = layout(new_axis(with_unit(runs.objective_name), anchor='y'),
                  {'visible': False, 'range': [1.6, -0.7], 'domain': [0.6, 1], 'fixedrange': True},
                  xaxis2=new_axis(f'winner minus base, {len(found.seeds)} seeds', anchor='y2',
                                  range=_with_zero(np.r_[difference, low, high])),
-                 yaxis2={'visible': False, 'range': [-1.3, 0.6], 'domain': [0, 0.38], 'anchor': 'x2', 'fixedrange': True},
+                 yaxis2={'visible': False, 'range': [-1.3, 0.6], 'domain': [0, 0.38], 'anchor': 'x2',
+                         'fixedrange': True},
                  shapes=[zero], annotations=names, margin={'l': 16, 'r': 16, 't': 8, 'b': 48})
   return Figure('confirmation', 'Winner and base on fresh seeds', _confirmation_caption(runs, found, mean, low, high),
                 own + lower, shape, height=400)
@@ -105,7 +109,8 @@ def history(runs: Runs) -> Figure:
   first = int(np.sum(~np.isfinite(best)))
   x, y = search.number[order][first:], best[first:]
   yname = with_unit(runs.objective_name)
-  traces = marks.by_status(search.number, losses, search.status, search.number, span, runs, f'<br>{label(yname)} %{{y:.5~g}}')
+  traces = marks.by_status(search.number, losses, search.status, search.number, span, runs,
+                           f'<br>{label(yname)} %{{y:.5~g}}')
   traces += [marks.line(x, runs.shown(y), '$vermillion', 2, name='best so far', line={
       'color': '$vermillion', 'width': 2, 'shape': 'hv'})] if len(x) else []
   xaxis = marks.ranged(new_axis('trial'), search.number, 0.03)
@@ -114,9 +119,10 @@ def history(runs: Runs) -> Figure:
   if len(x):
     at = int(np.argmin(y))
     place = first + at
-    caption = (f'The best, {number(float(runs.shown(y[-1])))}, is trial {x[at]}; {len(search) - 1 - place} trials after it '
-               'brought nothing better.' if place < len(search) - 1 else
-               f'The best, {number(float(runs.shown(y[-1])))}, is the last trial, {x[at]}: the search was still improving.')
+    caption = (f'The best, {number(float(runs.shown(y[-1])))}, is trial {x[at]}; {len(search) - 1 - place} trials '
+               'after it brought nothing better.' if place < len(search) - 1 else
+               f'The best, {number(float(runs.shown(y[-1])))}, is the last trial, {x[at]}: the search was '
+               'still improving.')
     low = {'yanchor': 'bottom', 'yshift': 4} if runs.maximize else {'yanchor': 'top', 'yshift': -4}
     notes.append(note('best so far', 1, float(runs.shown(y[-1])), '$vermillion', xref='paper', xanchor='right', **low))
   span = (span[0] - 0.05 * (span[1] - span[0]), span[1])
@@ -147,7 +153,8 @@ def best_of_n(runs: Runs, curve: BestOfN) -> Figure:
   caption += f'; the band holds the whole median curve with {curve.confidence:.0%} (dots: the mean)'
   caption += ', and is open where it meets the edge.' if open_end else '.'
   return Figure('best-of-n', 'The best of k trials', caption, traces,
-                layout(xaxis, new_axis(f'best {with_unit(runs.objective_name)}', range=marks.objective_axis(runs, span))))
+                layout(xaxis, new_axis(f'best {with_unit(runs.objective_name)}',
+                                       range=marks.objective_axis(runs, span))))
 
 
 def _doublings(trials: np.ndarray) -> list[int]:
@@ -211,8 +218,8 @@ def parallel(runs: Runs) -> Figure | None:
     traces.append(coordinates.lines(places[:, own], used.number[own], used.objective[own], color, width, text))
   best = used.values, order[0]
   words = ', '.join(f'{name} {_value(best[0][name][best[1]])}' for name in names[:4])
-  caption = (f'The best run, {used.number[order[0]]}, has {words}; the best tenth of {len(used)} is drawn thick, the best '
-             'third in orange' + (f', all compared at step {rung}.' if rung else '.'))
+  caption = (f'The best run, {used.number[order[0]]}, has {words}; the best tenth of {len(used)} is drawn thick, '
+             'the best third in orange' + (f', all compared at step {rung}.' if rung else '.'))
   shape = layout({'visible': False, 'range': [-0.02, 1.02], 'fixedrange': True},
                  {'visible': False, 'range': [len(names) - 0.55, -0.45], 'fixedrange': True}, annotations=notes,
                  shapes=[{'type': 'line', 'x0': 0, 'x1': 1, 'y0': row, 'y1': row, 'layer': 'below',
@@ -229,7 +236,7 @@ def _value(value: Any) -> str:
 
 
 def rungs(runs: Runs) -> Figure | None:
-  """Scores at each rung against the final objective, with their rank correlation; None where nothing was scored early."""
+  """Scores at each rung against the final objective, with their rank correlation; None without early scores."""
   done = runs.complete()
   steps = sorted({step for scores in done.scores for step in scores})
   last = [max(scores) for scores in done.scores if scores]
@@ -242,15 +249,18 @@ def rungs(runs: Runs) -> Figure | None:
       found.append((step, x[rows], done.objective[rows], done.number[rows], spearman(x[rows], done.objective[rows])))
   if not found:
     return None
-  found = found if len(found) <= len(SERIES) else [found[i] for i in np.linspace(0, len(found) - 1, len(SERIES)).astype(int)]
+  if len(found) > len(SERIES):
+    found = [found[i] for i in np.linspace(0, len(found) - 1, len(SERIES)).astype(int)]
   yname, traces, labels = f'final {with_unit(runs.objective_name)}', [], []
   for (color, symbol, _), (step, x, y, numbers, rank) in zip(SERIES, found):
-    traces.append(marks.points(x, y, numbers, f'${color}', symbol, f'<br>at step {step} %{{x:.5~g}}<br>at the end %{{y:.5~g}}'))
+    traces.append(marks.points(x, y, numbers, f'${color}', symbol,
+                               f'<br>at step {step} %{{x:.5~g}}<br>at the end %{{y:.5~g}}'))
     labels.append((f'step {step}: rank {rank:.2f}', float(np.median(x)), f'${color}'))
   xaxis = marks.ranged(new_axis(f'{with_unit(runs.objective_name)} at the rung'), np.concatenate([f[1] for f in found]))
   notes, top = marks.over_lines(labels, xaxis)
   step, _, _, numbers, rank = found[0]
-  caption = (f'Scores at step {step} rank the {len(numbers)} runs that went on with a correlation of {rank:.2f} to their end'
+  caption = (f'Scores at step {step} rank the {len(numbers)} runs that went on with a correlation of {rank:.2f} to '
+             'their end'
              + (f', at step {found[-1][0]} with {found[-1][4]:.2f}' if len(found) > 1 else '')
              + '; what was pruned is not here.')
   yaxis = marks.ranged(new_axis(yname), np.concatenate([f[2] for f in found]))

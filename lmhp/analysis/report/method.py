@@ -6,9 +6,10 @@ from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis import effect_findings
+from lmhp.analysis.interaction import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.analyze import Analysis
-from lmhp.analysis.answer import CLAIM, EFFECT_LEVEL
+from lmhp.analysis.answer import CLAIM
+from lmhp.analysis.effect import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.runs import SEARCH
 
 
@@ -17,7 +18,7 @@ def paragraphs(found: Analysis) -> list[str]:
   out = [
       f'Estimates have 90% intervals. A claim that one config beats another is made at {CLAIM:.0%}, that a hyperparameter '
       f'matters at p ≤ {EFFECT_LEVEL} for all of them together (Holm), that two interact at p ≤ '
-      f'{effect_findings.INTERACTION_LEVEL}: of 2,000 simulated studies in which nothing mattered, fewer than 5% made any claim.',
+      f'{INTERACTION_LEVEL}: of 2,000 simulated studies in which nothing mattered, fewer than 5% made any claim.',
   ]
   if found.won is not None:
     out.append(f'The winner is the point of the best mean over its seeds. Its expected value on a fresh seed: '

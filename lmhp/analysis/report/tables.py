@@ -47,7 +47,8 @@ def trials_table(runs: Runs) -> Table:
 
 def _counted(runs: Runs) -> str:
   words, counts = np.unique(runs.status, return_counts=True)
-  return f'{len(runs)} runs: ' + ', '.join(f'{n} {word}' for word, n in zip(words, counts)) + '.' if len(runs) else 'No runs.'
+  said = ', '.join(f'{n} {word}' for word, n in zip(words, counts))
+  return f'{len(runs)} runs: {said}.' if len(runs) else 'No runs.'
 
 
 def _axis_column(runs: Runs, name: str) -> Column:
@@ -57,7 +58,8 @@ def _axis_column(runs: Runs, name: str) -> Column:
 def _cell(value: Any) -> Any:
   if value is None or isinstance(value, float) and math.isnan(value):
     return None
-  return value.item() if isinstance(value, np.generic) else value if isinstance(value, (int, float, str, bool)) else str(value)
+  value = value.item() if isinstance(value, np.generic) else value
+  return value if isinstance(value, (int, float, str, bool)) else str(value)
 
 
 def best_table(runs: Runs, n: int = 10) -> Table:

@@ -28,7 +28,8 @@ def study(n=40, seed=0, maximize=False, n_diverged=3, n_steps=120, sizes=True):
   sign = -1 if maximize else 1
   scores = tuple({50: sign * (loss[i] + 0.5), 100: sign * loss[i]} if status[i] == 'complete' else {} for i in range(n))
   seconds = 100 * (1 + layers) if sizes else np.full(n, 100.0)
-  measured = {'steps': np.full(n, 100.0), 'tokens': np.full(n, 4e5), 'flops': 2.4e6 * (layers if sizes else 1 + 0 * layers),
+  measured = {'steps': np.full(n, 100.0), 'tokens': np.full(n, 4e5),
+              'flops': 2.4e6 * (layers if sizes else 1 + 0 * layers),
               'seconds': seconds, 'parameters': layers * 1e5 if sizes else np.full(n, 1e5)}
   return Runs('a study', axes, dict(zip(axes, (lr, wd, layers, kind))), sign * loss,
               'accuracy' if maximize else 'eval_loss_nats', maximize, status=status, scores=scores, measured=measured,
