@@ -12,6 +12,7 @@ from lmhp.analysis import answer, effect_findings, held_equal, playbook
 from lmhp.analysis.answer import Confirmation
 from lmhp.analysis.best import Winner
 from lmhp.analysis.best_of_n import BestOfN, EnoughTrials, best_of_n, enough_trials
+from lmhp.analysis.contour import Contour, contour
 from lmhp.analysis.curve_findings import curve_findings
 from lmhp.analysis.effect import Effect, effects
 from lmhp.analysis.findings import Finding, ranked
@@ -20,7 +21,7 @@ from lmhp.analysis.interaction import Interaction, interactions
 from lmhp.analysis.kinds import Kinds, loss_by_kind
 from lmhp.analysis.phrases import amount, listed, nats, p_words, setting
 from lmhp.analysis.isolation import Isolation, isolation
-from lmhp.analysis.response import Contour, Response, contour, response
+from lmhp.analysis.response import Response, response
 from lmhp.analysis.runs import Runs
 from lmhp.analysis.scaling_laws import ScalingLaw, fit_scaling_law
 from lmhp.analysis.stability import Stability, stability

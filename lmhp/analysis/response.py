@@ -1,4 +1,4 @@
-"""What the pictures of a response show: the loss against one axis, and against two.
+"""What the pictures of a response show: the loss against one axis.
 
 Everything here is numbers; `lmhp.analysis.report` draws them.
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,8 @@ from lmhp.analysis.surface import Surface, axis_of, columns_of, fit_surface, mer
 from lmhp.errors import ConfigError
 
 PLACES = 101
-CONTOUR_PLACES = 41
+EDGE = 0.03
+"""Share of what was tried, at either end, in which a surface's lowest place says that the optimum may lie beyond."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Response:
     curve_low: (G,) the band's lower end.
     curve_high: (G,) upper end.
     confidence: of band, optimum and basin.
-    optimum: of a number; of a choice `reason` alone.
+    optimum: of a number; of a choice `reason` alone. Where the surface is lowest outside the valley's interval, the
+      interval reaches to there: two fits that disagree are not surer than each other.
     basin: (low, high) values of the axis between which the fitted loss is within `optimum.share` of the optimum's; NaN
       where not known, ends of the axis where it reaches beyond.
     rung: step at which the runs are compared; None for their ends.
     reason: why there is no curve, or ''.
+    disagree: whether valley and surface have their optimum apart.
   """
 
   axis: Axis
@@ -63,6 +65,7 @@ class Response:
   basin: tuple[float, float]
   rung: int | None = None
   reason: str = ''
+  disagree: bool = False
 
 
 def response(runs: Runs, axis: str, surface: Surface | None = None, confidence: float = 0.9, seed: int = 0) -> Response:
@@ -94,8 +97,10 @@ def response(runs: Runs, axis: str, surface: Surface | None = None, confidence: 
   envelope = _best_of_each(values, used.losses) if own.kind == 'choice' else lower_hull(values, used.losses, own.log)
   blank = np.zeros(0)
   curve = (blank,) * 4 if surface is None else _slice(surface, axis, used, confidence, seed)
-  return Response(own, used.number, values, used.losses, used.status, *envelope, *curve, confidence, optimum,
-                  _basin(optimum, own), rung, reason)
+  basin = _basin(optimum, own)
+  agreed, basin = _with_surface(optimum, basin, own, *curve[:2])
+  return Response(own, used.number, values, used.losses, used.status, *envelope, *curve, confidence, agreed, basin, rung,
+                  reason, agreed is not optimum)
 
 
 def lower_hull(values: np.ndarray, losses: np.ndarray, log: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -172,10 +177,26 @@ def _basin(optimum: Optimum, axis: Axis) -> tuple[float, float]:
   return max(low, axis.low), min(high, axis.high)
 
 
+def _with_surface(optimum: Optimum, basin: tuple[float, float], axis: Axis, places: np.ndarray,
+                  curve: np.ndarray) -> tuple[Optimum, tuple[float, float]]:
+  """The optimum whose interval, and the basin that, holds the surface's lowest place too; the same where it does."""
+  if axis.kind == 'choice' or not len(curve) or not math.isfinite(optimum.value):
+    return optimum, basin
+  i = int(np.argmin(curve))
+  best, inside = float(places[i]), EDGE * len(curve) < i < (1 - EDGE) * (len(curve) - 1)
+  if optimum.low <= best <= optimum.high and not (optimum.at_bound and inside):
+    return optimum, basin
+  low, high = min(optimum.low, best), max(optimum.high, best)
+  at_bound = '' if inside else optimum.at_bound
+  value = best if inside and optimum.at_bound else optimum.value
+  return dataclasses.replace(optimum, value=value, low=low, high=high, at_bound=at_bound), (
+      min(basin[0], best), max(basin[1], best))
+
+
 def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int):
   """Places on one axis, and the surface's median and band there, the others at the best."""
   axis = surface.axes[name]
-  places, values = _places(axis, units_of(runs, name), PLACES)
+  places, values = places_on(axis, units_of(runs, name), PLACES)
   every = np.tile(surface.best(seed), (len(places), 1))
   every[:, list(surface.axes).index(name)] = places
   median, sd = surface.predict(every)
@@ -183,7 +204,7 @@ def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int
   return values, median, median - half, median + half
 
 
-def _places(axis: Axis, units: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def places_on(axis: Axis, units: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
   """Shares of the range between what was tried, or indices of choices; and the values there."""
   if axis.kind == 'choice':
     return np.arange(len(axis.choices), dtype=float), np.array([*axis.choices, None], object)[:-1]
@@ -195,87 +216,3 @@ def _normal_quantile(confidence: float) -> float:
   from scipy.special import ndtri
 
   return float(ndtri((1 + confidence) / 2))
-
-
-# --- two axes -------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Contour:
-  """The surface's loss over two axes, all others where it is lowest.
-
-  Attributes:
-    x_axis: the one axis.
-    y_axis: the other.
-    x: (G,) values of the one; a choice's are its choices.
-    y: (H,) of the other.
-    z: (H, G) median of the loss; a row for each value of the other.
-    z_sd: (H, G) its standard deviation.
-    x_points: (T,) values of the runs; NaN or None where a run has none.
-    y_points: (T,) the same of the other.
-    losses: (T,) of the runs, less is better.
-    number: (T,) of the runs.
-    status: (T,)
-    best: (x, y) where the surface is lowest.
-    held: the other axes' values that the surface is shown at.
-  """
-
-  x_axis: Axis
-  y_axis: Axis
-  x: np.ndarray
-  y: np.ndarray
-  z: np.ndarray
-  z_sd: np.ndarray
-  x_points: np.ndarray
-  y_points: np.ndarray
-  losses: np.ndarray
-  number: np.ndarray
-  status: np.ndarray
-  best: tuple[Any, Any]
-  held: dict[str, Any]
-
-
-def contour(runs: Runs, a: str, b: str, surface: Surface | None = None, seed: int = 0) -> Contour:
-  """The loss over two axes.
-
-  Args:
-    runs: of which `Runs.for_response()` is used.
-    a: name of the axis across.
-    b: of the axis up.
-    surface: of the same runs, where it was fitted before.
-    seed: of the surface.
-
-  Raises:
-    ConfigError: no such axis, one that was not varied, twice the same, or too few points for a surface.
-
-  >>> rng = np.random.default_rng(0)
-  >>> x, y = rng.random((2, 40))
-  >>> axes = {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)}
-  >>> found = contour(Runs('s', axes, {'x': x, 'y': y}, 3 + (x - 0.3) ** 2 + (y - 0.6) ** 2), 'x', 'y')
-  >>> found.z.shape, bool(abs(found.best[0] - 0.3) < 0.1), bool(abs(found.best[1] - 0.6) < 0.1)
-  ((41, 41), True, True)
-  """
-  if a == b:
-    raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
-  axes = [axis_of(runs, name) for name in (a, b)]
-  used, _ = runs.for_response()
-  surface = surface or fit_surface(used, seed=seed)
-  names = list(surface.axes)
-  for name in (a, b):
-    if name not in names:
-      raise ConfigError(f'axes: got {name!r}, which was not varied, expected two of {sorted(names)}')
-  (x_places, x), (y_places, y) = (_places(surface.axes[n], units_of(used, n), CONTOUR_PLACES) for n in (a, b))
-  best = surface.best(seed)
-  every = np.tile(best, (len(y) * len(x), 1))
-  every[:, names.index(a)] = np.tile(x_places, len(y))
-  every[:, names.index(b)] = np.repeat(y_places, len(x))
-  z, z_sd = (flat.reshape(len(y), len(x)) for flat in surface.predict(every))
-  at = {name: value_at(surface.axes[name], best[i]) for i, name in enumerate(names)}
-  held = {name: value for name, value in at.items() if name not in (a, b)}
-  return Contour(*axes, x, y, z, z_sd, used.values[a], used.values[b], used.losses, used.number, used.status,
-                 (at[a], at[b]), held)
-
-
-def value_at(axis: Axis, place: float) -> Any:
-  """The value of an axis at a surface's place: a share of the range, or the index of a choice."""
-  return axis.choices[int(place)] if axis.kind == 'choice' else float(axis.from_unit(place))

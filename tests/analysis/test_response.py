@@ -6,7 +6,8 @@ from scipy import spatial
 
 from lmhp.analysis.best import expected_loss_of_best
 from lmhp.analysis.isolation import BINS, isolation
-from lmhp.analysis.response import contour, lower_hull, response
+from lmhp.analysis.contour import contour
+from lmhp.analysis.response import lower_hull, response
 from lmhp.analysis.runs import CONFIRM, Axis, Runs
 from lmhp.analysis.surface import fit_surface
 from lmhp.hypers import ConfigError

@@ -15,7 +15,7 @@ from lmhp.analysis.curve_findings import curve_findings
 from lmhp.analysis.findings import ranked
 from lmhp.analysis.phrases import amount, listed, setting
 from lmhp.analysis.report import (
-    figures_curves, figures_response, figures_scaling, figures_study, method, several, tables, tables_of_effects)
+    figures_curves, figures_effects, figures_response, figures_scaling, figures_study, method, several, tables, tables_of_effects)
 from lmhp.analysis.report.document import Figure, Report, Section, Table, Text
 from lmhp.analysis.runs import SEARCH, Runs
 
@@ -144,12 +144,12 @@ def _effects(found: Analysis) -> Section:
     blocks.append(Text(f'Most trials were stopped early, so responses are read at step {found.rung:,}, which '
                        'most of them reached.'))
   if found.effects:
-    blocks += [figures_response.effects(found.effects, unit_of(runs)),
+    blocks += [figures_effects.effects(found.effects, unit_of(runs)),
                tables_of_effects.effects_table(runs, found.effects, unit_of(runs))]
   blocks += figures_response.responses(runs, list(found.responses))
   blocks += [figures_response.isolation(runs, one, f'isolation-{i}') for i, one in enumerate(found.isolations)]
   blocks += [figures_response.contour(runs, one, f'contour-{i}') for i, one in enumerate(found.contours)]
-  blocks += [figures_response.importance(one, f'importance-{one.method}') for one in found.importances if not one.refused]
+  blocks += [figures_effects.importance(one, f'importance-{one.method}') for one in found.importances if not one.refused]
   for refused in dict.fromkeys(one.refused for one in found.importances if one.refused):
     blocks.append(Text(f'Importance is not said: {refused}.'))
   return Section('effects', 'What each hyperparameter does', _there(blocks))

@@ -9,8 +9,9 @@ import pytest
 from lmhp.analysis.effect import Effect
 from lmhp.analysis.importance import Importance
 from lmhp.analysis.isolation import isolation
-from lmhp.analysis.report import figures_response, marks
-from lmhp.analysis.response import contour, response
+from lmhp.analysis.report import figures_effects, figures_response, marks
+from lmhp.analysis.contour import contour
+from lmhp.analysis.response import response
 from lmhp.analysis.runs import Axis, Runs
 
 
@@ -148,7 +149,7 @@ def test_contour_takes_two_numbers_or_a_choice(runs):
 def test_effects_say_the_largest_and_draw_their_intervals():
   found = [Effect('b', 0.2, 0.4, 1.0, 0.05, 0.0, 0.2), Effect('<b>a', 0.001, 0.003, 1.0, 0.5, 0.4, np.inf),
            Effect('c', reason='it was not varied')]
-  figure = figures_response.effects(found, 'nats')
+  figure = figures_effects.effects(found, 'nats')
   check(figure)
   assert figure.caption == ('<b>a is worth the most, 0.50 nats (90% interval 0.40 to no bound); 1 of 3 is shown to '
                             'matter (filled).')
@@ -156,18 +157,18 @@ def test_effects_say_the_largest_and_draw_their_intervals():
                                                                'c: it was not varied']
   dots = [t for t in figure.data if t.get('mode') == 'markers']
   assert [(t['x'].tolist(), t['y'].tolist()) for t in dots] == [([0.5], [0.0]), ([0.05], [1.0])]
-  check(figures_response.effects([]))
-  check(figures_response.effects([found[2]]))
+  check(figures_effects.effects([]))
+  check(figures_effects.effects([found[2]]))
 
 
 def test_importance_says_the_first():
   found = Importance('ped_anova', ('a', 'b'), np.array([0.7, 0.3]), np.array([0.5, 0.1]), np.array([0.9, 0.5]),
                      np.array([0.01, 0.6]), ('a',), 40)
-  figure = figures_response.importance(found)
+  figure = figures_effects.importance(found)
   check(figure)
   assert 'a has 70% of the importance (90% interval 50% to 90%) by ped_anova of 40 points; 1 of 2' in figure.caption
   nan = np.full(2, np.nan)
-  refused = figures_response.importance(dataclasses.replace(found, share=nan, low=nan, high=nan, p_value=nan,
+  refused = figures_effects.importance(dataclasses.replace(found, share=nan, low=nan, high=nan, p_value=nan,
                                                             refused='12 points are too few'))
   check(refused)
   assert refused.caption == 'Nothing is said: 12 points are too few.'
