@@ -94,13 +94,13 @@ def winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
   losses = np.where(search.status == 'complete', search.losses, math.nan)
   if not np.isfinite(losses).any() or not _some_point_whole(search, losses):
     return None
-  chosen = expected_loss_of_best(losses, search.point, confidence=confidence)
+  chosen = expected_loss_of_best(losses, search.point, confidence=confidence, seeds=search.seed)
   fresh = [loss for loss, _ in _by_seed(runs, chosen.point).values()]
   bad = any(diverged for _, diverged in _by_seed(runs, chosen.point).values())
   if not fresh:
     return chosen
   fresh = np.where([d for _, d in _by_seed(runs, chosen.point).values()], math.inf, fresh) if bad else fresh
-  return expected_loss_of_best(losses, search.point, confirm=fresh, confidence=confidence)
+  return expected_loss_of_best(losses, search.point, confirm=fresh, confidence=confidence, seeds=search.seed)
 
 
 def _some_point_whole(search: Runs, losses: np.ndarray) -> bool:

@@ -20,6 +20,7 @@ from lmhp.statistics import trial_noise
 BINS = 6
 FEWEST_FREEDOM = 3
 """Degrees of freedom between seeds of one point, below which the noise is taken from the surface."""
+SEEDS = 'seeds of one point'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +87,10 @@ def isolation(runs: Runs, axis: str, surface: Surface | None = None, confidence:
     if not np.isfinite(losses[members]).any():
       rows.append((value, edges, *(math.nan,) * 4, len(np.unique(used.point[members])), -1))
       continue
-    won = expected_loss_of_best(losses[members], used.point[members], None if math.isnan(noise) else noise,
-                                confidence=confidence, noise_freedom=freedom)
+    several = noise_from == SEEDS and _share_seeds(used.point[members], used.seed[members])
+    won = expected_loss_of_best(  # noise that points have in common with their seeds is seen where they share several
+        losses[members], used.point[members], None if several or math.isnan(noise) else noise, confidence=confidence,
+        noise_freedom=freedom, seeds=used.seed[members] if several else None)
     first = np.flatnonzero(members & (used.point == won.point))[0]
     rows.append((value, edges, won.mean, won.expected, won.low, won.high, won.n_points, int(used.number[first])))
   columns = [[row[i] for row in rows] for i in range(8)]
@@ -97,13 +100,19 @@ def isolation(runs: Runs, axis: str, surface: Surface | None = None, confidence:
                    np.array(columns[7], int), noise, noise_from, confidence)
 
 
+def _share_seeds(points: np.ndarray, seeds: np.ndarray) -> bool:
+  """Whether points have several seeds, each its own, and have them in common."""
+  pairs = np.unique(np.stack([points, seeds]), axis=1)
+  return pairs.shape[1] == len(points) > max(len(np.unique(points)), len(np.unique(seeds))) > 1
+
+
 def _noise(runs: Runs, surface: Surface | None, seed: int) -> tuple[float, float, str]:
   """Standard deviation from seed to seed, its degrees of freedom, and where it is from."""
   losses = np.where(runs.status == 'diverged', math.nan, runs.losses)
   groups = [losses[rows][np.isfinite(losses[rows])] for rows in runs.points().values()]
   freedom = sum(max(len(group) - 1, 0) for group in groups)
   if freedom >= FEWEST_FREEDOM and trial_noise(groups) > 0:
-    return trial_noise(groups), float(freedom), 'seeds of one point'
+    return trial_noise(groups), float(freedom), SEEDS
   try:
     surface = surface or fit_surface(runs, seed=seed)
   except ConfigError:

@@ -139,6 +139,20 @@ def test_isolation_is_the_best_of_each_value_with_the_winners_interval():
   assert (found.low < found.expected).all() and (found.expected < found.high).all()
 
 
+def test_isolation_knows_that_points_share_their_seeds():
+  rng = np.random.default_rng(5)
+  rows, seeds = np.repeat(np.arange(24), 4), np.tile(np.arange(4), 24)
+  first, of_seed = study(4, n=24), 0.02 * rng.standard_normal(4)
+  losses = first.objective[rows] + of_seed[seeds] + 0.002 * rng.standard_normal(96)
+  runs = Runs('s', first.axes, {name: column[rows] for name, column in first.values.items()}, losses, point=rows,
+              seed=seeds)
+  found = isolation(runs, 'opt')
+  for i, name in enumerate(found.values):
+    own = runs.values['opt'] == name
+    won = expected_loss_of_best(losses[own], rows[own], seeds=seeds[own])
+    assert (found.low[i], found.high[i]) == (won.low, won.high) and won.correlation > 0.8
+
+
 def test_isolation_of_a_range_is_in_bins_of_as_many_points():
   found = isolation(study(n=60), 'lr')
   assert len(found.values) == BINS and found.points.sum() == 60 and np.ptp(found.points) <= 1
