@@ -10,6 +10,7 @@ import numpy as np
 
 from lmhp.analysis import answer, effect_findings, held_equal, playbook
 from lmhp.analysis.answer import Confirmation
+from lmhp.analysis.batches import Batches, batch_findings, batches
 from lmhp.analysis.best import Winner
 from lmhp.analysis.best_of_n import BestOfN, EnoughTrials, best_of_n, enough_trials
 from lmhp.analysis.contour import Contour, contour
@@ -21,6 +22,7 @@ from lmhp.analysis.interaction import Interaction, interactions
 from lmhp.analysis.kinds import Kinds, loss_by_kind
 from lmhp.analysis.phrases import amount, listed, nats, p_words, setting
 from lmhp.analysis.isolation import Isolation, isolation
+from lmhp.analysis.rates import rate_findings
 from lmhp.analysis.response import Response, response
 from lmhp.analysis.runs import Runs
 from lmhp.analysis.scaling_laws import ScalingLaw, fit_scaling_law
@@ -53,6 +55,7 @@ class Analysis:
     curve: best of n trials; None of a search whose trials are not independent draws.
     enough: what twice as many would bring; None like `curve`.
     stability: how many diverged, and where.
+    batches: the gradient noise scale and the critical batch size, where runs say something of them.
     kinds: what parameters of each kind bought; None where sizes are not known.
     law: of runs that differ in size and tokens; None where there are too few.
     findings: ranked; the first is the answer.
@@ -72,6 +75,7 @@ class Analysis:
   curve: BestOfN | None
   enough: EnoughTrials | None
   stability: Stability
+  batches: Batches
   kinds: Kinds | None
   law: ScalingLaw | None
   findings: Sequence[Finding]
@@ -113,7 +117,8 @@ def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
   curve, enough = _best_of_n(runs)
   parts = dict(
       runs=runs, held_equal=held_equal.in_words(runs), rung=rung, won=won, confirmed=confirmed, effects=found,
-      interactions=pairs, responses=responses, curve=curve, enough=enough, stability=stable, kinds=_kinds(runs),
+      interactions=pairs, responses=responses, curve=curve, enough=enough, stability=stable, batches=batches(runs),
+      kinds=_kinds(runs),
       law=_law(runs), isolations=[], contours=[], importances=[])
   if pictures:
     parts['isolations'] = [isolation(runs, n, surface, seed=seed) for n in names if runs.axes[n].role == 'scientific']
@@ -134,6 +139,7 @@ def _findings(parts: Mapping[str, Any]) -> list[Finding]:
       *playbook.not_confirmed(runs, won),
       *playbook.nuisance_fixed(runs),
       *playbook.infeasible(runs, parts['stability']),
+      *rate_findings(runs, _best_of_rates(runs, parts['stability'].rate), parts['stability']),
       *playbook.optimum_at_bound(runs, found, optima, parts['rung']),
       *playbook.space_too_wide(runs, found, optima, parts['rung'], won),
       *playbook.too_few_trials(runs, gain),
@@ -142,8 +148,13 @@ def _findings(parts: Mapping[str, Any]) -> list[Finding]:
       *effect_findings.useless(runs, found),
       *effect_findings.interacting(runs, parts['interactions']),
       *effect_findings.kinds_that_bought(runs, parts['kinds']),
+      *batch_findings(parts['batches']),
       *curve_findings(runs),
   ]
+
+
+def _best_of_rates(runs: Runs, rate: str) -> Isolation | None:
+  return isolation(runs, rate) if rate in runs.varied() and runs.axes[rate].kind == 'number' and runs.curves else None
 
 
 def _surface(used: Runs, seed: int) -> Surface | None:

@@ -26,7 +26,7 @@ _ABOUT = ('source', 'kind', 'command', 'data_sha256', 'versions', 'device', 'git
 def of_study(found: Analysis) -> Report:
   """The report of one study."""
   runs = found.runs
-  sections = [s for s in (_winner(found), _effects(found), _enough(found), _training(runs), _sizes(found)) if s.blocks]
+  sections = [s for s in (_winner(found), _effects(found), _enough(found), _training(found), _sizes(found)) if s.blocks]
   return Report(
       title=runs.name, answer=sentences(found), findings=found.findings, sections=sections,
       trials=tables.trials_table(runs), configs=runs.configs, method=method.paragraphs(found),
@@ -167,14 +167,24 @@ def _enough(found: Analysis) -> Section:
   return Section('enough', 'Were there enough trials?', _there(blocks))
 
 
-def _training(runs: Runs) -> Section:
+def _training(found: Analysis) -> Section:
+  runs = found.runs
   blocks = [figures_study.rungs(runs)]
   if runs.curves:
     blocks = [figures_curves.training_curves(runs), figures_curves.gap(runs), figures_curves.grad_norm(runs)] + blocks
-  blocks = _there(blocks)
+  blocks = _there(blocks) + _batches(found)
   if runs.curves and runs.about.get('kind') == 'study' and blocks:
     blocks.append(Text('Curves are thinned here; the full ones are in the study\'s directory, under curves/.'))
   return Section('training', 'Training', blocks)
+
+
+def _batches(found: Analysis) -> list[Figure]:
+  known, blocks = found.batches, []
+  if known.scales:
+    blocks.append(figures_scaling.noise_scale(known.scales, known.middles, known.batch_tokens, 'tokens'))
+  if known.critical is not None:
+    blocks.append(figures_scaling.critical_batch(known.critical, known.sizes, known.steps, known.numbers))
+  return blocks
 
 
 def _sizes(found: Analysis) -> Section:
