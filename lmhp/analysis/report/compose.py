@@ -18,6 +18,7 @@ from lmhp.analysis.report import (
     figures_curves, figures_effects, figures_response, figures_scaling, figures_study, method, several, tables, tables_of_effects)
 from lmhp.analysis.report.document import Figure, Report, Section, Table, Text
 from lmhp.analysis.runs import SEARCH, Runs
+from lmhp.analysis.transfer import power_laws
 
 COSTS = ('parameters', 'flops', 'seconds', 'tokens')
 _ABOUT = ('source', 'kind', 'command', 'data_sha256', 'versions', 'device', 'git')
@@ -76,6 +77,7 @@ def of_several(found: Sequence[Analysis]) -> Report:
     configs |= {numbers[n]: config for n, config in one.runs.configs.items() if n in numbers}
     trials.append((name, one.runs, numbers))
     start += len(one.runs)
+  findings += power_laws(found)
   compared = Table('compared', 'The studies', [
       ('study', '', 'text'), ('points', '', 'number'), ('best', '', 'run'), ('expected', '', 'number'),
       ('low', '90%', 'number'), ('high', '90%', 'number'), ('objective', '', 'text'), ('equal', '', 'text')], rows,
