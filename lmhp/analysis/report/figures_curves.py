@@ -141,14 +141,22 @@ def one_run(runs: Runs) -> Figure | None:
 
 
 def _speed(step: np.ndarray, curve: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-  """Tokens a second between rows that have both; at a row's step."""
+  """Tokens a second between rows a fortieth of the run's time apart at least; at the later one's step.
+
+  Metrics are read a chunk at a time, so that rows of one chunk are written within a moment of each other.
+  """
   tokens, seconds = (np.asarray(curve.get(key, ()), np.float64) for key in ('tokens', 'seconds'))
   if len(tokens) != len(step) or len(seconds) != len(step):
     return np.zeros(0), np.zeros(0)
   known = np.isfinite(tokens) & np.isfinite(seconds)
-  passed, took, at = np.diff(tokens[known]), np.diff(seconds[known]), step[known][1:]
-  good = (took > 0) & (passed > 0)
-  return at[good], passed[good] / took[good]
+  tokens, seconds, at = tokens[known], seconds[known], step[known]
+  if not len(at):
+    return at, tokens
+  rows, least = [0], (seconds[-1] - seconds[0]) / 40
+  for i in range(1, len(at)):
+    if seconds[i] - seconds[rows[-1]] >= max(least, 1e-9) and tokens[i] > tokens[rows[-1]]:
+      rows.append(i)
+  return at[rows][1:], np.diff(tokens[rows]) / np.diff(seconds[rows])
 
 
 def _loss_traces(number_: int, train, evaluated) -> list[dict[str, Any]]:
