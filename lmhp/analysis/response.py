@@ -41,7 +41,7 @@ class Response:
     curve_high: (G,) upper end.
     confidence: of band, optimum and basin.
     optimum: of a number; of a choice `reason` alone. Where the surface is lowest outside the valley's interval, the
-      interval reaches to there: two fits that disagree are not surer than each other.
+      interval reaches to there and the value is the surface's: two fits that disagree are less sure than each.
     basin: (low, high) values of the axis between which the fitted loss is within `optimum.share` of the optimum's; NaN
       where not known, ends of the axis where it reaches beyond.
     rung: step at which the runs are compared; None for their ends.
@@ -188,9 +188,13 @@ def _with_surface(optimum: Optimum, basin: tuple[float, float], axis: Axis, plac
     return optimum, basin
   low, high = min(optimum.low, best), max(optimum.high, best)
   at_bound = '' if inside else optimum.at_bound
-  value = best if inside and optimum.at_bound else optimum.value
-  return dataclasses.replace(optimum, value=value, low=low, high=high, at_bound=at_bound), (
-      min(basin[0], best), max(basin[1], best))
+  if not inside:
+    return dataclasses.replace(optimum, low=low, high=high, at_bound=at_bound), basin
+  # The surface is what is drawn, and it fits each side as it is.
+  near = curve <= curve[i] + optimum.share * abs(curve[i])
+  below = axis.low if near[:i + 1].all() else float(places[i - int(np.argmin(near[i::-1])) + 1])
+  above = axis.high if near[i:].all() else float(places[i + int(np.argmin(near[i:])) - 1])
+  return dataclasses.replace(optimum, value=best, low=low, high=high, at_bound=at_bound), (below, above)
 
 
 def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int):

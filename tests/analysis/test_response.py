@@ -1,5 +1,8 @@
 """What pictures show: hulls against scipy's, curves and contours against planted bowls, the best over the rest."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from scipy import spatial
@@ -7,6 +10,7 @@ from scipy import spatial
 from lmhp.analysis.best import expected_loss_of_best
 from lmhp.analysis.isolation import BINS, isolation
 from lmhp.analysis.contour import contour
+from lmhp.analysis.optimum import Optimum
 from lmhp.analysis.response import lower_hull, response
 from lmhp.analysis.runs import CONFIRM, Axis, Runs
 from lmhp.analysis.surface import fit_surface
@@ -204,3 +208,21 @@ def test_a_contour_refused():
   fixed = Runs('s', runs.axes, {**runs.values, 'depth': np.full(48, 4.0)}, runs.objective)
   with pytest.raises(ConfigError, match='not varied'):
     contour(fixed, 'lr', 'depth')
+
+
+def test_two_fits_that_disagree_make_one_interval_that_holds_both():
+  from lmhp.analysis.response import _with_surface
+
+  axis, places = Axis('x', low=0, high=1), np.linspace(0, 1, 101)
+  curve = 3 + (places - 0.7) ** 2
+  valley = Optimum(value=0.4, low=0.35, high=0.5, basin_low=(0.1,) * 3, basin_high=(0.1,) * 3)
+  found, basin = _with_surface(valley, (0.3, 0.5), axis, places, curve)
+  assert (found.value, found.low, found.high) == (pytest.approx(0.7), 0.35, pytest.approx(0.7))
+  np.testing.assert_allclose(basin, (0.7 - 0.03**0.5, 0.7 + 0.03**0.5), atol=0.011)
+  agreed = dataclasses.replace(valley, high=0.75)
+  assert _with_surface(agreed, (0.3, 0.5), axis, places, curve) == (agreed, (0.3, 0.5))
+  outside = dataclasses.replace(valley, value=0.0, low=-math.inf, high=0.1, at_bound='low')
+  found, _ = _with_surface(outside, (0.0, 0.1), axis, places, curve)
+  assert found.at_bound == '' and found.value == pytest.approx(0.7)
+  rising = 3 + places
+  assert _with_surface(outside, (0.0, 0.1), axis, places, rising)[0].at_bound == 'low'
