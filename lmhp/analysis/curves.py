@@ -88,7 +88,7 @@ def _lowess(x: np.ndarray, y: np.ndarray, window: int, rounds: int) -> np.ndarra
 
 def _nearest(x: np.ndarray, window: int) -> np.ndarray:
   """(S, W) places of the W nearest of each; neighbours in a row, as x is in order."""
-  first = np.clip(np.arange(len(x)) - window // 2, 0, len(x) - window)
+  first = np.clip(np.arange(len(x)) - window + 1, 0, len(x) - window)
   for _ in range(window if len(x) > window else 0):  # moves while the next on the right is nearer than the last on the left
     right = np.minimum(first + window, len(x) - 1)
     move = (first + window < len(x)) & (x[right] - x < x - x[first])

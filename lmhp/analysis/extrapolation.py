@@ -160,13 +160,10 @@ def _why(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
 def _posterior(steps: np.ndarray, losses: np.ndarray, to_step: float, confidence: float, draws: int,
                rng: np.random.Generator) -> Extrapolation:
   """Of E, A, c and s0, and with it of the loss at a later step."""
-  losses = _without_outliers(losses)
   exponents, shifts = (g.ravel() for g in np.meshgrid(_EXPONENTS, np.array(_SHIFTS) * steps[-1], indexing='ij'))
   shape = lambda s: ((s + shifts[:, None]) / (steps[-1] + shifts[:, None])) ** -exponents[:, None]
   columns, later = shape(steps), shape(np.array([to_step]))[:, 0]
-  first = _least_squares(columns, losses, np.ones(len(losses)))
-  best = int(np.argmin(first['squares']))
-  residuals = losses - first['offset'][best] - first['amplitude'][best] * columns[best]
+  losses, residuals = _without_outliers(columns, losses)
   correlation = _correlation(residuals)
   whiten = lambda v: v[..., 1:] - correlation * v[..., :-1]
   fit = _least_squares(whiten(columns), whiten(losses), np.full(len(losses) - 1, 1 - correlation))
@@ -203,12 +200,15 @@ def _least_squares(columns: np.ndarray, losses: np.ndarray, ones: np.ndarray) ->
           'centre': centre, 'squares': np.maximum(squares, 1e-300), 'weight': n * unit**2, 'determinant': spread}
 
 
-def _without_outliers(losses: np.ndarray) -> np.ndarray:
-  """Rows far from the smoothed curve brought to 3 standard deviations from it (winsorized)."""
-  smoothed = smooth(losses, 15)
-  away = losses - smoothed
-  scale = 1.4826 * np.median(np.abs(away)) / math.sqrt(1 - 2 / 15)
-  return smoothed + np.clip(away, -3.5 * scale, 3.5 * scale)
+def _without_outliers(columns: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Rows far from the law that fits best brought to 3.5 standard deviations from it (winsorized), and residuals (S,)."""
+  for _ in range(3):
+    fit = _least_squares(columns, losses, np.ones(len(losses)))
+    best = int(np.argmin(fit['squares']))
+    fitted = fit['offset'][best] + fit['amplitude'][best] * columns[best]
+    reach = 3.5 * 1.4826 * np.median(np.abs(losses - fitted))
+    losses = fitted + np.clip(losses - fitted, -reach, reach)
+  return losses, losses - fitted
 
 
 def _correlation(residuals: np.ndarray) -> float:

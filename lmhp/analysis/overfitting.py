@@ -20,7 +20,7 @@ EVAL = 'eval_loss_nats'
 FEWEST_EVALS = 6
 FAR = 4.0
 """Standard deviations of an evaluation by which a smoothed curve must have risen; of single ones, `FAR_OF_ONE`."""
-FAR_OF_ONE = 6.5
+FAR_OF_ONE = 5.5
 LEAST_NATS = 0.01
 RELATED = ('train.batch_size', 'batch_size', 'train.epochs', 'epochs', 'data.fraction', 'model.d_model',
            'model.n_layers', 'model.d_ff', 'd_model', 'n_layers', 'parameters', 'optimizer.weight_decay')

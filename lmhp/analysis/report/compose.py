@@ -12,6 +12,7 @@ from lmhp.analysis import held_equal
 from lmhp.analysis.analyze import Analysis, sentences
 from lmhp.analysis.answer import unit_of
 from lmhp.analysis.curve_findings import curve_findings
+from lmhp.analysis.extrapolation import extrapolate
 from lmhp.analysis.findings import ranked
 from lmhp.analysis.phrases import amount, listed, setting
 from lmhp.analysis.report import (
@@ -42,11 +43,26 @@ def of_run(runs: Runs) -> Report:
   result = Table('result', 'Result', [('quantity', '', 'text'), ('value', '', 'number')],
                  [(name.replace('_', ' '), float(column[0])) for name, column in runs.measured.items()
                   if math.isfinite(column[0]) and not name.startswith('final_')])
-  sections = [Section('training', 'Training', _there([figures_curves.one_run(runs)])),
+  sections = [Section('training', 'Training', _there([figures_curves.one_run(runs), _further(runs)])),
               Section('result', 'Result', [result] if result.rows else []), Section('config', 'Config', [config])]
   return Report(title=runs.name, answer=_answer_of_run(runs, findings), findings=findings,
                 sections=[s for s in sections if s.blocks], configs=runs.configs, method=method.of_curves(),
                 about=about(runs))
+
+
+def _further(runs: Runs) -> Text | None:
+  """Where the training loss would be after twice as many steps, or why that cannot be said."""
+  curve = runs.curves.get(int(runs.number[0]), {})
+  known = np.isfinite(curve.get('loss_nats', np.array([])))
+  if known.sum() < 2:
+    return None
+  last = float(curve['step'][known][-1])
+  found = extrapolate(curve['step'], curve['loss_nats'], 2 * last, curve.get('learning_rate'))
+  if found.refused:
+    return Text(f'What twice as many steps would bring is not said: {found.refused}.')
+  return Text(f'Had it gone on at its learning rate, the training loss at step {2 * last:,.0f} would be '
+              f'{amount(found.loss)} nats ({found.confidence:.0%} interval {amount(found.low)} to {amount(found.high)}), by '
+              'a power law with an offset.')
 
 
 def _answer_of_run(runs: Runs, findings: Sequence[Any]) -> list[str]:

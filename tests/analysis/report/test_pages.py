@@ -136,6 +136,17 @@ def test_one_run_has_a_page():
   assert 'is not at its end' in page_of([one_run('running')]).answer[0]
 
 
+def test_one_run_says_what_further_steps_would_bring():
+  steps = np.arange(10.0, 2001, 10)
+  loss = 2 + 5 * steps**-0.5 + 0.01 * np.random.default_rng(0).standard_normal(200)
+  runs = dataclasses.replace(one_run(), curves={0: {'step': steps, 'loss_nats': loss}})
+  texts = [t for s in page_of([runs]).report.sections for b in s.blocks for t in getattr(b, 'paragraphs', ())]
+  assert any('at step 4,000 would be 2.0' in text for text in texts), texts
+  decayed = dataclasses.replace(runs, curves={0: {**runs.curves[0], 'learning_rate': 1 - steps / 2001}})
+  texts = [t for s in page_of([decayed]).report.sections for b in s.blocks for t in getattr(b, 'paragraphs', ())]
+  assert any('is not said: the learning rate is constant for' in text for text in texts), texts
+
+
 def test_several_studies_are_compared(study):
   other = dataclasses.replace(planted.study(planted.nothing, 1), name='other')
   page = page_of([study, other])
