@@ -147,7 +147,7 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
       space={'model.d_model': Choice(16, 20), 'train.batch_size': 2}, search='grid', held_equal='tokens', pack='loop',
       confirm_best=0), workdir=tmp_path / 'study', display='none', report=False)
   best = found.trials[found.result['best_trial']]
-  alone = lmhp.train(tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none', report=False)
+  alone = lmhp.train(tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none')
   assert alone.result['final_eval_loss_nats'] == best.values[0] and alone.result['steps'] == best.about['steps']
   assert alone.result['parameters'] == best.about['n_parameters']
 
