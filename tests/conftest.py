@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('LMHP_COMPILE_CACHE', 'off')
@@ -25,6 +26,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
       if 'oracle' in item.keywords:
         item.add_marker(reason)
+
+
+@pytest.fixture(autouse=True)
+def signals_stay():
+  """No test leaves a signal to another handler than it found: the tests after it would pass or fail for that."""
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  before = [signal.getsignal(number) for number in numbers]
+  yield
+  assert [signal.getsignal(number) for number in numbers] == before
 
 
 TINY = dict(vocab_size=31, max_seq_len=5, d_model=14, n_layers=2, n_heads=8, n_kv_heads=4, head_dim=6, d_ff=20,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lmhp.cli import main, run
+from lmhp.cli import MISTAKE, main
 
 
 @pytest.fixture
@@ -52,10 +52,8 @@ def test_json_goes_to_the_terminal_for_a_program(table, capsys):
     (['report', 'TABLE', '--objective=val_loss', '--output=a.pdf'], "--output: got 'a.pdf', expected a name that ends in"),
     (['report', 'TABLE', '--format=pdf'], 'format'),
 ])
-def test_a_mistake_is_one_line(table, capsys, monkeypatch, arguments, words):
-  monkeypatch.setattr('sys.argv', ['lmhp', *[str(table) if a == 'TABLE' else a for a in arguments]])
-  with pytest.raises(SystemExit) as stop:
-    run()
+def test_a_mistake_is_one_line(table, capsys, arguments, words):
+  status = main([str(table) if a == 'TABLE' else a for a in arguments])
   captured = capsys.readouterr()
-  assert stop.value.code not in (0, None) and captured.out == ''
+  assert status == MISTAKE and captured.out == ''
   assert words in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err
