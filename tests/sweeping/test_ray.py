@@ -122,6 +122,16 @@ def eventually(condition, seconds=120):
   raise TimeoutError
 
 
+def tell(node, number):
+  """Sends a signal to a node's raylet and to its workers, which are given."""
+  raylet = node.all_processes['raylet'][0].process.pid
+  workers = [int(pid) for pid in pathlib.Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split()]
+  for pid in (raylet, *workers):
+    with contextlib.suppress(ProcessLookupError):
+      os.kill(pid, number)
+  return workers
+
+
 @pytest.fixture
 def aside():
   """Calls a function beside the test, and raises what it raised."""
@@ -158,10 +168,23 @@ def test_a_node_with_another_text_says_so(config):
 def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tmp_path, aside):
   before, after = {}, {}
 
+  def halted():
+    """The attempts, the second node halted, where it is in the midst of a pack; else it goes on."""
+    if len(attempts(tmp_path / 'w')) < 2:  # with two, one of them is the second node's
+      return None
+    tell(cluster.second, signal.SIGSTOP)
+    found = attempts(tmp_path / 'w')
+    if len(found) < 2:
+      tell(cluster.second, signal.SIGCONT)
+    return found if len(found) == 2 else None
+
   def kill():
-    both = lambda: found if len(found := attempts(tmp_path / 'w')) == 2 else None  # one of them on the second node
-    before.update(eventually(both))
+    before.update(eventually(halted))
+    workers = tell(cluster.second, signal.SIGSTOP)
     cluster.remove_node(cluster.second, allow_graceful=False)
+    for worker in workers:  # which would live on for a while, and end its pack
+      with contextlib.suppress(ProcessLookupError):
+        os.kill(worker, signal.SIGKILL)
     packs = [pack_of(name) for name in before]
     again = lambda: {n: at for n, at in attempts(tmp_path / 'w').items() if n not in before and pack_of(n) in packs}
     after.update(eventually(again))
