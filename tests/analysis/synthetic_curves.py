@@ -99,7 +99,7 @@ def _best_before_last(rng, columns, chosen):
   there = np.flatnonzero(np.isfinite(columns['eval_loss_nats'][0]))
   for run in chosen:
     evals = columns['eval_loss_nats'][run]
-    evals[there[-1]] = np.min(evals[there]) + 0.15
+    evals[there[-1]] = np.min(evals[there[:-1]]) + 0.15
 
 
 def _warmup(rng, columns, chosen):
