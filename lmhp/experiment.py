@@ -7,9 +7,7 @@ import sys
 import types
 from typing import Any, Mapping
 
-from ml_collections import ConfigDict
-
-from lmhp.config import nearest_key, to_config_dict
+from lmhp.config import ConfigDict, nearest_key, to_config_dict
 from lmhp.hypers import ConfigError, suggest
 
 

@@ -34,7 +34,7 @@ def signals_stay():
   before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
   yield
   for number, handler in before.items():
-    if signal.getsignal(number) is not handler and handler is not None:
+    if handler is not None:  # None: not Python's, which cannot be set again
       signal.signal(number, handler)
 
 

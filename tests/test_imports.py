@@ -39,7 +39,7 @@ GROUND = {'lmhp.errors', 'lmhp.hypers', 'lmhp.statistics', *SPACES}  # what the 
 # Who may import a library; all others may not.
 WALLS = {
     'flax': ('lmhp.model',),
-    'ml_collections': ('lmhp.config', 'lmhp.experiment'),
+    'ml_collections': ('lmhp.config',),
     'orbax': ('lmhp.training.checkpoint',),
     'optuna': ('lmhp.sweeping', 'lmhp.analysis'),
     'ray': ('lmhp.sweeping.ray_runner',),

@@ -101,9 +101,9 @@ def _nearest(x: np.ndarray, window: int) -> np.ndarray:
 def noise(values: np.ndarray, window: int = 15, smoothed: np.ndarray | None = None) -> float:
   """Standard deviation of a curve around its smoothed self, outliers hardly counted; NaN below 4 finite values.
 
-  It holds noise that lasts over a few rows too, of which second differences see a part alone (they do not see a slope);
-  of the two measures the larger is taken. Its smoothed self may be given, (S,), where it is there already. Source:
-  median absolute deviation, Hampel 1974; second differences, Gasser, Sroka, Jennen-Steinmetz 1986.
+  It holds noise that lasts over a few rows too, of which successive differences see a part alone; of the two measures
+  the larger is taken. Its smoothed self may be given, (S,), where it is there already. Source: median absolute
+  deviation, Hampel 1974.
 
   >>> round(noise([3.0, 3.1] * 20), 3) > 0.04
   True
@@ -116,8 +116,8 @@ def noise(values: np.ndarray, window: int = 15, smoothed: np.ndarray | None = No
   smoothed = smooth(values, window, rounds=1) if smoothed is None else smoothed[there]
   freedom = 1 - min(0.7, 2.0 / window)  # what a local line takes up itself
   around = _ROBUST_SD * float(np.median(np.abs(values - smoothed))) / math.sqrt(freedom)
-  bends = np.diff(values, 2)
-  return max(around, _ROBUST_SD * float(np.median(np.abs(bends))) / math.sqrt(6))
+  jumps = np.diff(values)
+  return max(around, _ROBUST_SD * float(np.median(np.abs(jumps - np.median(jumps)))) / math.sqrt(2))
 
 
 def step_variance(losses: np.ndarray) -> float:

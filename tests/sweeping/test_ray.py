@@ -122,14 +122,17 @@ def eventually(condition, seconds=120):
   raise TimeoutError
 
 
-def tell(node, number):
-  """Sends a signal to a node's raylet and to its workers, which are given."""
+def processes(node):
+  """Of a node: its raylet, and after it the workers."""
   raylet = node.all_processes['raylet'][0].process.pid
-  workers = [int(pid) for pid in pathlib.Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split()]
-  for pid in (raylet, *workers):
+  return [raylet, *map(int, pathlib.Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split())]
+
+
+def tell(pids, number):
+  """Sends a signal to those that are there."""
+  for pid in pids:
     with contextlib.suppress(ProcessLookupError):
       os.kill(pid, number)
-  return workers
 
 
 @pytest.fixture
@@ -172,19 +175,18 @@ def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tm
     """The attempts, the second node halted, where it is in the midst of a pack; else it goes on."""
     if len(attempts(tmp_path / 'w')) < 2:  # with two, one of them is the second node's
       return None
-    tell(cluster.second, signal.SIGSTOP)
-    found = attempts(tmp_path / 'w')
-    if len(found) < 2:
-      tell(cluster.second, signal.SIGCONT)
-    return found if len(found) == 2 else None
+    pids = processes(cluster.second)
+    tell(pids, signal.SIGSTOP)
+    if len(found := attempts(tmp_path / 'w')) == 2:
+      return found
+    tell(pids, signal.SIGCONT)
+    return None
 
   def kill():
     before.update(eventually(halted))
-    workers = tell(cluster.second, signal.SIGSTOP)
+    _, *workers = processes(cluster.second)
     cluster.remove_node(cluster.second, allow_graceful=False)
-    for worker in workers:  # which would live on for a while, and end its pack
-      with contextlib.suppress(ProcessLookupError):
-        os.kill(worker, signal.SIGKILL)
+    tell(workers, signal.SIGKILL)  # they would live on for a while, and end the pack
     packs = [pack_of(name) for name in before]
     again = lambda: {n: at for n, at in attempts(tmp_path / 'w').items() if n not in before and pack_of(n) in packs}
     after.update(eventually(again))

@@ -10,11 +10,9 @@ from lmhp.training.signals import stop_on_signals
 
 
 @pytest.fixture(autouse=True)
-def python_has_ctrl_c():
+def python_has_ctrl_c(signals_stay):
   """As in a terminal, also where the tests run in the background and Ctrl-C is ignored."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def send(number):

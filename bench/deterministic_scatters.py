@@ -1,0 +1,40 @@
+"""What `xla_gpu_deterministic_ops`, which our programs ask for, costs: tokens per second with it over without.
+
+One member alone and a pack of 64, the two programs measured in turns in one process. On a processor the option does not
+exist, and both programs are the same.
+
+  python bench/deterministic_scatters.py [--models 1M 10M] [--widths 1 64]
+"""
+
+import argparse
+
+import numpy as np
+
+import pack_gain
+from lmhp.training import compiled
+
+OPTION, ROUNDS = 'xla_gpu_deterministic_ops', 5
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--models', nargs='*', default=['1M', '10M'], choices=pack_gain.MODELS)
+  parser.add_argument('--widths', nargs='*', type=int, default=[1, 64])
+  parser.add_argument('--seconds', type=float, default=0.7, help='of one measurement')
+  options = parser.parse_args()
+  for name in options.models:
+    for width in options.widths:
+      members = {}
+      for asked in (True, False):
+        compiled.SAME_BITS[OPTION] = asked
+        members[asked] = pack_gain.Members(pack_gain.programs_of(name), width, 'vmap' if width > 1 else 'loop')
+      speeds = np.array([[members[asked].tokens_per_second(options.seconds) for asked in (True, False)]
+                         for _ in range(ROUNDS)])
+      ratios = np.sort(speeds[:, 0] / speeds[:, 1])
+      print(f'{name:<5}{width:>4} {np.median(speeds[:, 0]):>12,.0f} with {np.median(speeds[:, 1]):>12,.0f} without  '
+            f'ratio {ratios[ROUNDS // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})', flush=True)
+      del members  # their memory, before the next
+
+
+if __name__ == '__main__':
+  main()
