@@ -17,6 +17,7 @@ from lmhp.counting.report import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
 from lmhp.generation import sampling
+from lmhp.hub.checkpoint import load_pretrained
 from lmhp.hub.config_json import read_config
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
@@ -271,12 +272,20 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
 
 
 def generate(workdir: str | os.PathLike, prompt: str, **options) -> str:
-  """Continues a text with a trained run.
+  """Continues a text with a trained run, or with a pretrained model.
 
   Args:
-    workdir: the run's directory.
+    workdir: the run's directory, or a Hugging Face directory with config.json, safetensors and tokenizer.json.
     prompt: the text to continue.
     **options: `n_tokens`, `temperature`, `top_k`, `seed`, as in `lmhp.generation.sampling.generate`.
   """
-  model, params, tokenizer = load_run(workdir)
+  model, params, tokenizer = load_pretrained(workdir) if _is_pretrained(workdir) else load_run(workdir)
+  if tokenizer is None:
+    raise ConfigError(f'{workdir}: no tokenizer.json, without which no text can be read')
   return sampling.generate(model, params, tokenizer, prompt, **options)
+
+
+def _is_pretrained(directory: str | os.PathLike) -> bool:
+  """Whether a directory holds safetensors beside a config.json, and no run's checkpoints."""
+  directory = local_or_remote(directory)
+  return bool(list(directory.glob('*.safetensors*'))) and not (directory / 'checkpoints').exists()

@@ -295,7 +295,7 @@ def _generate(arguments: list[str]) -> int:
   flags.DEFINE_float('temperature', 0.8, 'logits are divided by it; 0 takes the likeliest token', 0.0, flag_values=fv)
   flags.DEFINE_integer('top_k', None, 'only the likeliest k are drawn from', 1, flag_values=fv)
   flags.DEFINE_integer('seed', 0, 'of the draws', flag_values=fv)
-  workdirs = _parse(fv, arguments, 'lmhp generate WORKDIR [--prompt=TEXT]')
+  workdirs = _parse(fv, arguments, 'lmhp generate WORKDIR [--prompt=TEXT]: of a run, or a Hugging Face directory')
   if workdirs is None:
     return 0
   if len(workdirs) != 1:

@@ -31,8 +31,17 @@ def read_config(path: Any) -> ModelConfig:
     ConfigError: where there is none, it is no JSON object, or it says something that `ModelConfig` cannot express.
   """
   path = epath.Path(path)
+  path = path / 'config.json' if path.is_dir() else path
+  return model_config(read_json(path), str(path))
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+  """A config.json as a dict.
+
+  Raises:
+    ConfigError: where there is none, it is too large, or `parse` refuses it.
+  """
   try:
-    path = path / 'config.json' if path.is_dir() else path
     if not path.is_file():
       raise ConfigError(f'{path}: no such file, expected a config.json or a directory that holds one')
     if path.stat().length > MAX_BYTES:
@@ -42,7 +51,7 @@ def read_config(path: Any) -> ModelConfig:
     if isinstance(error, ConfigError):
       raise
     raise ConfigError(f'{path}: cannot be read: {error}') from None
-  return model_config(parse(text, str(path)), str(path))
+  return parse(text, str(path))
 
 
 def parse(text: str | bytes, source: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.projection import Projection, matmul_flops
@@ -23,7 +24,7 @@ class Embedding(nn.Module):
       self.project = Projection(cfg, (cfg.embedding_dim,), (cfg.d_model,))
 
   def __call__(self, tokens_BL: jax.Array) -> jax.Array:
-    x_BLX = self.table[tokens_BL]
+    x_BLX = self.table[tokens_BL].astype(jnp.float32)  # a checkpoint may be stored in bfloat16
     x_BLD = self.project(x_BLX) if self.cfg.factorized else x_BLX
     return x_BLD * self.cfg.embedding_scale if self.cfg.embedding_scale != 1.0 else x_BLD
 

@@ -22,4 +22,18 @@ BLOOM = Family(
     unused=('slow_but_exact', 'attention_softmax_in_fp32', 'bias_dropout_fusion', 'masked_softmax_fusion',
             'offset_alibi', 'skip_bias_add', 'skip_bias_add_qkv'),
     aliases={'n_embed': 'hidden_size', 'num_hidden_layers': 'n_layer', 'num_attention_heads': 'n_head'},
+    layers='transformer.h.{i}',
+    names={
+        'embedding': 'transformer.word_embeddings',
+        'embedding_norm': 'transformer.word_embeddings_layernorm',
+        'attention_input_norm': '.input_layernorm',
+        'attention/query attention/key attention/value': '.self_attention.query_key_value',
+        'attention/output': '.self_attention.dense',
+        'feed_forward_input_norm': '.post_attention_layernorm',
+        'feed_forward/up': '.mlp.dense_h_to_4h',
+        'feed_forward/down': '.mlp.dense_4h_to_h',
+        'final_norm': 'transformer.ln_f',
+        'output': 'lm_head',
+    },
+    grouped=True,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lmhp.hub.families.bloom import BLOOM
 from lmhp.hub.families.family import Entries, Family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
@@ -30,6 +31,13 @@ def _positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   return {'position': 'alibi', 'alibi_scale': cfg.head_dim**-0.5}
 
 
+def _names(cfg: ModelConfig) -> dict[str, str]:
+  """BLOOM's, but two parallel norms have names of their own."""
+  if cfg.parallel_residual and not cfg.shared_norm:
+    return BLOOM.names | {'attention_input_norm': '.ln_attn', 'feed_forward_input_norm': '.ln_mlp'}
+  return BLOOM.names
+
+
 FALCON = Family(
     model_type='falcon',
     always=dict(norm_bias=True, init='normal'),
@@ -51,4 +59,7 @@ FALCON = Family(
           'apply_residual_connection_post_layernorm': (False,), 'ff_factor': (4,)},
     aliases={'n_embed': 'hidden_size'},
     parts=(_heads_and_norms, _positions),
+    layers=BLOOM.layers,
+    names=_names,
+    grouped=True,
 )

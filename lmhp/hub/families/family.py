@@ -138,6 +138,12 @@ class Family:
     aliases: second name -> key.
     parts: what the table cannot say, in order; each sees the fields of those before it.
     inside: name of the nested object that describes the language model, '' where it is the file itself.
+    layers: name of a layer in a checkpoint, with {i} for its number.
+    names: our modules -> a checkpoint's, a leading dot standing for `layers`; several of ours, separated by blanks, are
+      one of its tensors. Modules that a model has not are passed over, those named twice go by the first. A function of
+      the `ModelConfig` where one name stands for different modules.
+    grouped: query, key and value, where they are one tensor, stand together for each key head; else one after the other.
+    transposed: matrices of layers are stored (inputs, outputs).
   """
 
   model_type: str
@@ -148,10 +154,14 @@ class Family:
   aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
   parts: tuple[Part, ...] = ()
   inside: str = ''
+  layers: str = ''
+  names: Mapping[str, str] | Callable[[ModelConfig], Mapping[str, str]] = dataclasses.field(default_factory=dict)
+  grouped: bool = False
+  transposed: bool = False
 
   def but(self, model_type: str, *, defaults: Mapping[str, Any] | None = None, without: tuple[str, ...] = (),
           **changes) -> Family:
-    """A family like this one: tables are merged, `parts` replaced.
+    """A family like this one: tables are merged (new names stand first), `parts` replaced.
 
     Args:
       model_type: its name.
@@ -164,6 +174,8 @@ class Family:
     changes['keys'] = keys | changes.get('keys', {})
     changes['only'] = {k: v for k, v in self.only.items() if k not in without} | changes.get('only', {})
     changes['always'] = self.always | changes.get('always', {})
+    if isinstance(changes.get('names'), dict):
+      changes['names'] = changes['names'] | {ours: n for ours, n in self.names.items() if ours not in changes['names']}
     return dataclasses.replace(self, model_type=model_type, **changes)
 
   def fields(self, entries: Entries) -> tuple[dict[str, Any], dict[str, str]]:

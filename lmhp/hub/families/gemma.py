@@ -42,6 +42,11 @@ GEMMA2 = GEMMA.but(
               'num_key_value_heads': 4},
     without=('hidden_act', 'hidden_activation'),
     always=dict(norm_placement='sandwich'),
+    names={
+        'attention_output_norm': '.post_attention_layernorm',
+        'feed_forward_input_norm': '.pre_feedforward_layernorm',
+        'feed_forward_output_norm': '.post_feedforward_layernorm',
+    },
     keys={
         'hidden_activation': ('activation', 'gelu_pytorch_tanh'),
         'attn_logit_softcapping': ('attention_logit_cap', 50.0),

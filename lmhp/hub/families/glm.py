@@ -11,6 +11,11 @@ GLM = LLAMA.but(
     always=dict(rotary_interleaved=True),
     keys={'attention_bias': ('qkv_bias', True)},
     parts=(Rotary(fraction=0.5),),
+    names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
 )
 
-GLM4 = GLM.but('glm4', always=dict(norm_placement='sandwich'))
+GLM4 = GLM.but(
+    'glm4',
+    always=dict(norm_placement='sandwich'),
+    names={'attention_output_norm': '.post_self_attn_layernorm', 'feed_forward_output_norm': '.post_mlp_layernorm'},
+)

@@ -45,6 +45,20 @@ GPT2 = Family(
     aliases={'hidden_size': 'n_embd', 'max_position_embeddings': 'n_positions', 'num_attention_heads': 'n_head',
              'num_hidden_layers': 'n_layer'},
     parts=(_attention_scale,),
+    layers='transformer.h.{i}',
+    names={
+        'embedding': 'transformer.wte',
+        'positional': 'transformer.wpe',
+        'attention_input_norm': '.ln_1',
+        'attention/query attention/key attention/value': '.attn.c_attn',
+        'attention/output': '.attn.c_proj',
+        'feed_forward_input_norm': '.ln_2',
+        'feed_forward/up': '.mlp.c_fc',
+        'feed_forward/down': '.mlp.c_proj',
+        'final_norm': 'transformer.ln_f',
+        'output': 'lm_head',
+    },
+    transposed=True,
 )
 
 GPT_BIGCODE = GPT2.but(
@@ -54,6 +68,8 @@ GPT_BIGCODE = GPT2.but(
                           'max_batch_size', 'max_sequence_length', 'pad_key_length', 'pre_allocate_kv_cache',
                           'validate_runner_input', 'num_key_value_heads'),
     parts=(_attention_scale, _one_key_head),
+    grouped=True,
+    transposed=False,
 )
 
 OPENAI_GPT = GPT2.but(
@@ -64,4 +80,6 @@ OPENAI_GPT = GPT2.but(
     keys={'afn': ('activation', 'gelu')},
     unused=GPT2.unused + ('n_special', 'predict_special_tokens'),
     parts=(_first_gelu,),
+    names={'embedding': 'transformer.tokens_embed', 'positional': 'transformer.positions_embed',
+           'attention_residual_norm': '.ln_1', 'feed_forward_residual_norm': '.ln_2'},
 )

@@ -23,5 +23,18 @@ GPT_NEOX = Family(
         'attention_bias': ('qkv_bias attention_output_bias', True),
     },
     only={'attention_probs_dropout_prob': (0.0,), 'hidden_dropout_prob': (0.0,)},
+    layers='gpt_neox.layers.{i}',
+    names={
+        'embedding': 'gpt_neox.embed_in',
+        'attention_input_norm': '.input_layernorm',
+        'attention/query attention/key attention/value': '.attention.query_key_value',
+        'attention/output': '.attention.dense',
+        'feed_forward_input_norm': '.post_attention_layernorm',
+        'feed_forward/up': '.mlp.dense_h_to_4h',
+        'feed_forward/down': '.mlp.dense_4h_to_h',
+        'final_norm': 'gpt_neox.final_layer_norm',
+        'output': 'embed_out',
+    },
+    grouped=True,
     parts=(Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),),
 )

@@ -42,4 +42,17 @@ GPTJ = Family(
     aliases={'hidden_size': 'n_embd', 'max_position_embeddings': 'n_positions', 'num_attention_heads': 'n_head',
              'num_hidden_layers': 'n_layer'},
     parts=(_rotary,),
+    layers='transformer.h.{i}',
+    names={
+        'embedding': 'transformer.wte',
+        'attention_input_norm': '.ln_1',
+        'attention/query': '.attn.q_proj',
+        'attention/key': '.attn.k_proj',
+        'attention/value': '.attn.v_proj',
+        'attention/output': '.attn.out_proj',
+        'feed_forward/up': '.mlp.fc_in',
+        'feed_forward/down': '.mlp.fc_out',
+        'final_norm': 'transformer.ln_f',
+        'output': 'lm_head',
+    },
 )

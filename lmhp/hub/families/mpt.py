@@ -40,4 +40,16 @@ MPT = Family(
     unused=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
     aliases={'hidden_size': 'd_model', 'num_attention_heads': 'n_heads', 'num_hidden_layers': 'n_layers'},
     parts=(_attention,),
+    layers='transformer.blocks.{i}',
+    names={
+        'embedding': 'transformer.wte',
+        'attention_input_norm': '.norm_1',
+        'attention/query attention/key attention/value': '.attn.Wqkv',
+        'attention/output': '.attn.out_proj',
+        'feed_forward_input_norm': '.norm_2',
+        'feed_forward/up': '.ffn.up_proj',
+        'feed_forward/down': '.ffn.down_proj',
+        'final_norm': 'transformer.norm_f',
+        'output': 'lm_head',
+    },
 )

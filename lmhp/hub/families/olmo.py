@@ -17,6 +17,8 @@ OLMO2 = LLAMA.but(
     defaults={'vocab_size': 50_304, 'rms_norm_eps': 1e-5},
     without=('mlp_bias',),
     always=dict(norm_placement='output', qk_norm='full'),
+    names={'attention_output_norm': '.post_attention_layernorm',
+           'feed_forward_output_norm': '.post_feedforward_layernorm'},
 )
 
 OLMO3 = OLMO2.but('olmo3', parts=(WindowByLayer(4), Rotary(500_000.0, scales_global_alone=True)))

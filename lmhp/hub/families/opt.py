@@ -39,6 +39,25 @@ OPT = Family(
     },
     only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
     parts=(_norms,),
+    layers='model.decoder.layers.{i}',
+    names={
+        'embedding': 'model.decoder.embed_tokens',
+        'embedding/project': 'model.decoder.project_in',
+        'positional': 'model.decoder.embed_positions',
+        'attention_input_norm': '.self_attn_layer_norm',
+        'attention_residual_norm': '.self_attn_layer_norm',
+        'attention/query': '.self_attn.q_proj',
+        'attention/key': '.self_attn.k_proj',
+        'attention/value': '.self_attn.v_proj',
+        'attention/output': '.self_attn.out_proj',
+        'feed_forward_input_norm': '.final_layer_norm',
+        'feed_forward_residual_norm': '.final_layer_norm',
+        'feed_forward/up': '.fc1',
+        'feed_forward/down': '.fc2',
+        'final_norm': 'model.decoder.final_layer_norm',
+        'output/project': 'model.decoder.project_out',
+        'output': 'lm_head',
+    },
 )
 
 XGLM = Family(
@@ -61,4 +80,6 @@ XGLM = Family(
     only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
     aliases={'hidden_size': 'd_model', 'num_attention_heads': 'attention_heads', 'num_hidden_layers': 'num_layers'},
     parts=(_embedding_scale,),
+    layers='model.layers.{i}',
+    names=OPT.names | {'embedding': 'model.embed_tokens', 'final_norm': 'model.layer_norm'},
 )

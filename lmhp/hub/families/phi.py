@@ -34,6 +34,15 @@ PHI = Family(
         'resid_pdrop': ('residual_dropout', 0.0),
     },
     parts=(_qk_norm, Rotary(fraction=0.5)),
+    layers=LLAMA.layers,
+    names=LLAMA.names | {
+        'attention/output': '.self_attn.dense',
+        'attention/query_norm': '.self_attn.q_layernorm',
+        'attention/key_norm': '.self_attn.k_layernorm',
+        'feed_forward/up': '.mlp.fc1',
+        'feed_forward/down': '.mlp.fc2',
+        'final_norm': 'model.final_layernorm',
+    },
 )
 
 PHI3 = LLAMA.but(
@@ -44,6 +53,8 @@ PHI3 = LLAMA.but(
     keys={'resid_pdrop': ('residual_dropout', 0.0)},
     only={'embd_pdrop': (0.0,), 'attention_bias': (False,), 'mlp_bias': (False,), 'lm_head_bias': (False,),
           'full_attn_mod': (1,), 'interpolate_factor': (1,)},
+    names={'attention/query attention/key attention/value': '.self_attn.qkv_proj',
+           'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
     parts=(WindowEverywhere(),
            Rotary(fraction=1.0, original=4096, longrope_names=('longrope', 'su', 'yarn'))),
 )

@@ -27,5 +27,7 @@ STABLELM = LLAMA.but(
     always=dict(norm='layernorm', norm_bias=True),
     keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
     only={'hidden_dropout': (0.0,)},
+    names={'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
+           'attention/key_norm': '.self_attn.k_layernorm.norms.{h}'},
     parts=(_parallel, _query_key_norm, Rotary(fraction=0.25)),
 )

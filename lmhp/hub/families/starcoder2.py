@@ -19,5 +19,6 @@ STARCODER2 = LLAMA.but(
     },
     only={'mlp_type': ('default',), 'norm_type': ('layer_norm',)},
     unused=('activation_function', 'layer_norm_epsilon'),
+    names={'feed_forward/up': '.mlp.c_fc', 'feed_forward/down': '.mlp.c_proj'},
     parts=(WindowEverywhere(), Rotary()),
 )

@@ -1,0 +1,242 @@
+"""Tensors of a checkpoint to our parameters and back: which of our leaves stand in which tensor, and how.
+
+A family names its tensors once, as a table from our modules to its own (`Family.names`); everything else follows from
+the leaf table. Dimension key: O produced, I contracted, H heads, G key and value heads, K head size, N layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+
+from lmhp.counting.leaves import Leaf, leaves, walk
+from lmhp.hub.families.family import Family
+from lmhp.hypers import ConfigError
+from lmhp.model.config import ModelConfig
+
+LAYERS = 'decoder/segment_0/'
+BUFFERS = re.compile(r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
+                     r'attention\.(masked_)?bias|embed_positions\.weights)')  # constants that older files hold
+_SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': ''}
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """One of our leaves, of one layer and perhaps of one head.
+
+  Attributes:
+    leaf: the leaf, all layers together.
+    layer: its place on N; None where it is not stacked.
+    head: its place among `heads`; None where all heads stand together.
+    heads: how many parts its only axis has.
+  """
+
+  leaf: Leaf
+  layer: int | None
+  head: int | None = None
+  heads: int = 1
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """As a checkpoint has it: (O, I) of a weight, as it is of a table, flat of all else."""
+    one = self.leaf.shape[self.leaf.stacked:]
+    if self.leaf.role == 'weight':
+      return self.leaf.fan_out, self.leaf.fan_in
+    return one if self.leaf.role == 'table' else (math.prod(one) // self.heads,)
+
+  def put(self, array: np.ndarray, x: np.ndarray) -> None:
+    """Writes what a checkpoint has into its place in the leaf's array."""
+    place = array if self.layer is None else array[self.layer]
+    x = x.T if self.leaf.role == 'weight' else x
+    if self.head is None:
+      place[...] = x.reshape(place.shape)
+    else:
+      place.reshape(self.heads, -1)[self.head] = x
+
+  def get(self, array: np.ndarray) -> np.ndarray:
+    """The inverse of `put`."""
+    place = array if self.layer is None else array[self.layer]
+    if self.head is not None:
+      return place.reshape(self.heads, -1)[self.head]
+    return place.reshape(self.shape[::-1]).T if self.leaf.role == 'weight' else place.reshape(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """One tensor of a checkpoint.
+
+  Attributes:
+    name: its name.
+    pieces: which of our leaves stand in it.
+    groups: 0 where they stand one after the other; else query, key and value stand together in each of G groups.
+    transposed: it is stored (I, O), as GPT-2's are.
+    by_head: heads, where a vector is stored (heads, K).
+  """
+
+  name: str
+  pieces: tuple[Piece, ...]
+  groups: int = 0
+  transposed: bool = False
+  by_head: int = 0
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    first = self.pieces[0].shape
+    shape = (sum(piece.shape[0] for piece in self.pieces), *first[1:])
+    if self.by_head:
+      return self.by_head, shape[0] // self.by_head
+    return shape[::-1] if self.transposed else shape
+
+  def split(self, x: np.ndarray) -> list[np.ndarray]:
+    """What belongs to each piece."""
+    x = x.reshape(-1) if self.by_head else x.T if self.transposed else x
+    sizes = [piece.shape[0] for piece in self.pieces]
+    if not self.groups:
+      return np.split(x, np.cumsum(sizes)[:-1])
+    grouped = x.reshape(self.groups, -1, *x.shape[1:])
+    parts = np.split(grouped, np.cumsum([size // self.groups for size in sizes])[:-1], axis=1)
+    return [part.reshape(-1, *x.shape[1:]) for part in parts]
+
+  def join(self, parts: list[np.ndarray]) -> np.ndarray:
+    """The inverse of `split`."""
+    if self.groups:
+      parts = [part.reshape(self.groups, -1, *part.shape[1:]) for part in parts]
+    x = np.concatenate(parts, axis=1 if self.groups else 0) if len(parts) > 1 else parts[0]
+    x = x.reshape(-1, *x.shape[2:]) if self.groups else x
+    return x.reshape(self.shape) if self.by_head else x.T if self.transposed else x
+
+
+def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
+  """All tensors of a model's checkpoint; every one of our leaves is in one of them.
+
+  Args:
+    family: whose names.
+    cfg: the model.
+    shapes: our parameters, or their shapes.
+
+  Raises:
+    ConfigError: where the family has no names, or a leaf has none.
+  """
+  names = _names(family, cfg)
+  if not names:
+    raise ConfigError(f'{family.model_type}: lmhp reads this config.json and not yet its weights')
+  modules: dict[str, dict[str, Leaf]] = {}
+  for leaf in leaves(shapes):
+    module, _, last = leaf.path.removeprefix(LAYERS).rpartition('/')
+    if last == 'sinks':
+      module, last = f'{module}/sinks', 'sinks'
+    modules.setdefault(module, {})[last] = leaf
+  out = []
+  for ours, theirs in names.items():
+    theirs = family.layers + theirs if theirs.startswith('.') else theirs
+    found = [modules.pop(module) for module in ours.split() if module in modules]
+    for last in found[0] if found else ():
+      name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
+      out += _stacked(name, [module[last] for module in found], family, cfg)
+  for module in modules:
+    raise ConfigError(f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one')
+  return out
+
+
+def tied_head(family: Family, cfg: ModelConfig) -> str:
+  """The name under which a checkpoint may repeat the embedding, '' where the head is a matrix of its own."""
+  return f'{_names(family, cfg)["output"]}.weight' if cfg.tie_embeddings else ''
+
+
+def _names(family: Family, cfg: ModelConfig) -> Mapping[str, str]:
+  return family.names(cfg) if callable(family.names) else family.names
+
+
+def _stacked(name: str, found: list[Leaf], family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
+  """The tensors of one name, for each layer and head that it counts."""
+  first = found[0]
+  transposed = family.transposed and first.role == 'weight' and first.kind != 'output'
+  groups = cfg.n_kv_heads if family.grouped and 'attention/query' in first.path and len(found) > 1 else 0
+  norm = cfg.qk_norm == 'each_head' and first.path.endswith(('query_norm/scale', 'key_norm/scale'))
+  heads = (cfg.n_heads if 'query' in first.path else cfg.n_kv_heads) if norm else 1
+  for layer in range(first.shape[0]) if first.stacked else (None,):
+    here = name.replace('{i}', str(layer))
+    if '{h}' not in here:
+      yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0)
+      continue
+    for head in range(heads):
+      yield Tensor(here.replace('{h}', str(head)), (Piece(first, layer, head, heads),))
+
+
+def to_params(wanted: list[Tensor], tied: str, found: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+  """Our parameters from a checkpoint's tensors, in the precision that they have.
+
+  Args:
+    wanted: of `tensors`.
+    tied: the name under which a file may repeat the embedding; '' where there is none.
+    found: arrays by name.
+    source: the checkpoint, for errors.
+
+  Raises:
+    ConfigError: where a tensor is missing, left over, or of another shape or of whole numbers.
+  """
+  found = _with_prefix(found, [tensor.name for tensor in wanted])
+  arrays: dict[str, np.ndarray] = {}
+  for tensor in wanted:
+    if tensor.name not in found:
+      raise ConfigError(f'{source}: no tensor {tensor.name}, which holds {tensor.pieces[0].leaf.path}')
+    x = found[tensor.name]
+    if x.shape != tensor.shape:
+      raise ConfigError(f'{source}: {tensor.name}: got the shape {list(x.shape)}, expected {list(tensor.shape)} by '
+                        'config.json')
+    if x.dtype.kind not in 'fV' or x.dtype.itemsize < 2:
+      raise ConfigError(f'{source}: {tensor.name}: got {x.dtype} numbers, expected float32, float16 or bfloat16: a '
+                        'quantized checkpoint is not read')
+    for piece, part in zip(tensor.pieces, tensor.split(x)):
+      if piece.leaf.path not in arrays:
+        arrays[piece.leaf.path] = np.empty(piece.leaf.shape, x.dtype)
+      if arrays[piece.leaf.path].dtype != x.dtype:
+        arrays[piece.leaf.path] = arrays[piece.leaf.path].astype(np.float32)
+      piece.put(arrays[piece.leaf.path], part)
+  _check_left_over(wanted, tied, found, source)
+  return nested(arrays)
+
+
+def _with_prefix(found: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+  """The tensors under whole names: some files leave the first word out (wte.weight for transformer.wte.weight)."""
+  known, prefixes = set(names), {name.split('.')[0] + '.' for name in names if name.count('.') > 1}
+  if len(prefixes) != 1 or any(name.startswith(tuple(prefixes)) for name in found):
+    return dict(found)
+  prefix = prefixes.pop()
+  return {name if name in known or name == 'lm_head.weight' else prefix + name: x for name, x in found.items()}
+
+
+def _check_left_over(wanted: list[Tensor], tied: str, found: Mapping[str, np.ndarray], source: str) -> None:
+  known = {tensor.name for tensor in wanted}
+  embedding = next((t.name for t in wanted if t.pieces[0].leaf.path == 'embedding/table'), '')
+  for name, x in found.items():
+    if name in known or BUFFERS.fullmatch(name):
+      continue
+    if name == tied:
+      if x.shape != found[embedding].shape or not np.array_equal(x, found[embedding]):
+        raise ConfigError(f'{source}: {name}: is not {embedding}, which config.json says it is tied to')
+      continue
+    raise ConfigError(f'{source}: {name}: a tensor that lmhp does not know for this model')
+
+
+def to_tensors(wanted: list[Tensor], params: Any) -> dict[str, np.ndarray]:
+  """The inverse of `to_params`: a checkpoint's tensors by name."""
+  arrays = {path: np.asarray(array) for path, array in walk(params)}
+  return {tensor.name: np.ascontiguousarray(tensor.join([piece.get(arrays[piece.leaf.path]) for piece in tensor.pieces]))
+          for tensor in wanted}
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """A nested dict from {path: array}."""
+  out: dict[str, Any] = {}
+  for path, array in arrays.items():
+    *parents, last = path.split('/')
+    node = out
+    for name in parents:
+      node = node.setdefault(name, {})
+    node[last] = array
+  return out
