@@ -18,6 +18,8 @@ _HOMES = {
     'report': 'lmhp.api',
     'generate': 'lmhp.api',
     'load_run': 'lmhp.api',
+    'import_pretrained': 'lmhp.api',
+    'export': 'lmhp.api',
     'load_pretrained': 'lmhp.hub.checkpoint',
     'save_pretrained': 'lmhp.hub.checkpoint',
     'default_config': 'lmhp.config',

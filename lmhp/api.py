@@ -17,8 +17,10 @@ from lmhp.counting.report import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
 from lmhp.generation import sampling
-from lmhp.hub.checkpoint import load_pretrained
+from lmhp.hub.checkpoint import load_pretrained, save_pretrained
 from lmhp.hub.config_json import read_config
+from lmhp.hub.exporting import config_of
+from lmhp.hub.importing import experiment_text
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
@@ -27,6 +29,7 @@ from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compiled import use_compile_cache
 from lmhp.training.config import RunConfig
 from lmhp.training.history import is_remote, local_or_remote
+from lmhp.training.pretrained import config_of_pretrained
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
 from lmhp.training.result import RunResult
@@ -105,6 +108,8 @@ def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: M
   cfg = _complete(cfg, dataset, stored)
   about = provenance.describe(os.curdir)
   card = {'config': config_lib.to_json(cfg), 'overrides': dict(overrides or {}), 'data_sha256': dataset.sha256, **about}
+  if cfg.train.init_from is not None:
+    card['pretrained_config'] = config_of_pretrained(cfg.train.init_from)
   if stored is not None:
     _check_same(workdir, stored, cfg, dataset)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
@@ -285,7 +290,47 @@ def generate(workdir: str | os.PathLike, prompt: str, **options) -> str:
   return sampling.generate(model, params, tokenizer, prompt, **options)
 
 
+def import_pretrained(path: str | os.PathLike, output: str | os.PathLike | None = None) -> str:
+  """Reads a Hugging Face directory to its last number, and writes an experiment file that fine-tunes it.
+
+  Args:
+    path: of a directory with config.json and safetensors.
+    output: of the experiment file; None is the directory's name with .py. It must not exist.
+
+  Returns:
+    The experiment file's path.
+
+  Raises:
+    ConfigError: where the directory cannot be read exactly, or the file exists.
+  """
+  path = os.path.abspath(os.fspath(path))
+  name = os.path.basename(path)
+  output = f'{name}.py' if output is None else os.fspath(output)
+  if os.path.lexists(output):
+    raise ConfigError(f'{output}: exists, expected the name of a new file (--output=FILE)')
+  model, _, tokenizer = load_pretrained(path)
+  with open(output, 'x') as file:
+    file.write(experiment_text(name, path, model.cfg, tokenizer is not None))
+  return output
+
+
+def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
+  """Writes a run's newest parameters as a Hugging Face directory that transformers loads.
+
+  Args:
+    workdir: the run's directory.
+    path: of the directory to write, which must not exist or be empty.
+
+  Raises:
+    ConfigError: where no family of transformers expresses the model, or the directory is taken.
+  """
+  _, params, tokenizer = load_run(workdir)
+  stored = _stored(local_or_remote(workdir))
+  config = config_of(config_lib.from_json(stored['config']).model, stored.get('pretrained_config'))
+  save_pretrained(path, config, params, tokenizer)
+
+
 def _is_pretrained(directory: str | os.PathLike) -> bool:
   """Whether a directory holds safetensors beside a config.json, and no run's checkpoints."""
   directory = local_or_remote(directory)
-  return bool(list(directory.glob('*.safetensors*'))) and not (directory / 'checkpoints').exists()
+  return any(True for _ in directory.glob('*.safetensors*')) and not (directory / 'checkpoints').exists()

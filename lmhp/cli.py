@@ -1,4 +1,4 @@
-"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp report` and two more.
+"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp report` and four more.
 
 A mistake of the user's is one line on stderr and exit status 2. Nothing but Python's own is imported before a verb
 needs it, so that help comes at once, and Ctrl-C too.
@@ -21,6 +21,8 @@ USAGE = """lmhp: a laboratory for language-model hyperparameters
   lmhp sweep --config=FILE  search its hyperparameters, many trials in one program, or go on where it was stopped
   lmhp report WORKDIR...    one page that says what was found, how sure it is, and what to try next
   lmhp generate WORKDIR     continue a text with a trained model
+  lmhp import PATH          a pretrained model from a Hugging Face directory, ready to fine-tune
+  lmhp export WORKDIR PATH  a trained model as a Hugging Face directory
   lmhp dashboard WORKDIR    look at a sweep in a browser
 
 `lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config, `lmhp sweep

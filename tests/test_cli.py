@@ -13,7 +13,8 @@ import pytest
 from small_runs import rows, small, text, words  # noqa: F401
 
 import lmhp
-from lmhp import cli, commands
+from lmhp import cli
+from lmhp.commands import parsing
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXPERIMENT = """
@@ -78,7 +79,7 @@ def fails(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('arguments, said', [
     (['tran'], ["tran: no such verb", "did you mean 'train'?"]),
-    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, report, generate, dashboard']),
+    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, report, generate, import, export, dashboard']),
     (['train', '--confg=x'], ["'confg'"]),
     (['train', '--config'], ['--config']),
     (['train', '--config='], ["--config: got ''"]),
@@ -180,7 +181,7 @@ def test_what_is_found_out_late_leaves_the_directory_free(text, tmp_path, capsys
 
 
 def test_overrides_in_every_way_of_writing_them():
-  rest, overrides = commands.config_overrides(
+  rest, overrides = parsing.config_overrides(
       '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
       '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split())
   assert rest == ['--config=x.py', '--workdir', 'run']

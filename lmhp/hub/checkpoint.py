@@ -33,7 +33,8 @@ SHARD_BYTES = 5_000_000_000
 _SHARD = re.compile(r'[\w-][\w.-]*\.safetensors')  # a plain name: nothing outside the directory
 
 
-def load_pretrained(path: str | os.PathLike, *, dtype: str = 'float32') -> tuple[Model, Any, tokenizers.Tokenizer | None]:
+def load_pretrained(path: str | os.PathLike, *,
+                    dtype: str = 'float32') -> tuple[Model, Any, tokenizers.Tokenizer | None]:
   """A pretrained model from a Hugging Face directory.
 
   Args:

@@ -41,7 +41,8 @@ def read(path: Any) -> dict[str, np.ndarray]:
     raise ConfigError(f'{path}: {data.size} bytes, too short for a safetensors file')
   size = int(data[:8].view('<u8')[0])
   if size > MAX_HEADER:
-    raise ConfigError(f'{path}: says that its header has {size} bytes, expected at most {MAX_HEADER}; is it safetensors?')
+    raise ConfigError(f'{path}: says that its header has {size} bytes, expected at most {MAX_HEADER}; is it '
+                      'safetensors?')
   if 8 + size > data.size:
     raise ConfigError(f'{path}: says that its header has {size} bytes, but the file ends after {data.size - 8}')
   header = parse(data[8 : 8 + size].tobytes(), str(path))
@@ -84,8 +85,9 @@ def _checked(path: epath.Path, name: str, entry: Any, size: int) -> tuple[np.dty
   (start, end), dtype = offsets, DTYPES[entry['dtype']]
   if end > size or start > end:
     raise wrong(f'stands at bytes {start} to {end} of {size}: the file is cut short, or its header is wrong')
-  if end - start != math.prod(shape) * dtype.itemsize:
-    raise wrong(f'has {end - start} bytes, but {entry["dtype"]} of shape {shape} takes {math.prod(shape) * dtype.itemsize}')
+  size = math.prod(shape) * dtype.itemsize
+  if end - start != size:
+    raise wrong(f'has {end - start} bytes, but {entry["dtype"]} of shape {shape} takes {size}')
   return dtype, tuple(shape), start, end
 
 
@@ -94,7 +96,8 @@ def _check_covered(path: epath.Path, entries: Mapping[str, tuple], size: int) ->
   at = 0
   for name, (_, _, start, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
     if start != at:
-      raise ConfigError(f'{path}: {name[:200]!r}: begins at byte {start} and not at {at}: tensors overlap or leave a gap')
+      raise ConfigError(f'{path}: {name[:200]!r}: begins at byte {start} and not at {at}: tensors overlap or leave a '
+                        'gap')
     at = end
   if at != size:
     raise ConfigError(f'{path}: {size - at} bytes after the last tensor belong to none')

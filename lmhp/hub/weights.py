@@ -226,8 +226,8 @@ def _check_left_over(wanted: list[Tensor], tied: str, found: Mapping[str, np.nda
 def to_tensors(wanted: list[Tensor], params: Any) -> dict[str, np.ndarray]:
   """The inverse of `to_params`: a checkpoint's tensors by name."""
   arrays = {path: np.asarray(array) for path, array in walk(params)}
-  return {tensor.name: np.ascontiguousarray(tensor.join([piece.get(arrays[piece.leaf.path]) for piece in tensor.pieces]))
-          for tensor in wanted}
+  parts = lambda tensor: [piece.get(arrays[piece.leaf.path]) for piece in tensor.pieces]
+  return {tensor.name: np.ascontiguousarray(tensor.join(parts(tensor))) for tensor in wanted}
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class TrainConfig:
                             'at once', low=1)
   noise_scale: bool = static(False, 'measure the gradient noise scale: cut batches in two parts at least, and log the '
                              'norm of their gradients', source='arXiv:1812.06162 appendix A.1')
+  init_from: str | None = static(None, 'directory of a pretrained model (config.json and safetensors) whose parameters '
+                                 'the run starts from; None draws them', aliases=('pretrained', 'init_checkpoint'))
   seed: int = traced(0, 'draws initial parameters and dropout', unit='seed', low=0, high=2**32 - 1)
   label_smoothing: float = traced(0.0, 'share of each target spread over the vocabulary', low=0.0, high=1.0,
                                   open_high=True, neutral=0.0, source='arXiv:1512.00567 section 7')

@@ -14,6 +14,7 @@ from lmhp.model.transformer import build
 from lmhp.training.compiled import Compiled, executable
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluate import make_score
+from lmhp.training.pretrained import pretrained
 from lmhp.training.step import Cooldown, TrainState, make_chunk, make_init, make_update, metric_names
 
 CAPACITY = 256
@@ -54,6 +55,8 @@ class Programs:
     key = (structure.model, structure.optimizer, structure.train, structure.data, data_sha256)
     self._kept = _kept(key) if data_sha256 is not None else Compiled()
     self.init = self._kept.get('init', lambda: jax.jit(make_init(self.model, structure.optimizer)))
+    if cfg.train.init_from is not None:
+      self.init = functools.partial(self.init, params=pretrained(cfg.train.init_from, self.model))
     self.score = self._kept.get('score', lambda: jax.jit(make_score(self.model)))
     self._update = make_update(self.model, structure.optimizer, structure.train)
     self._names = metric_names(structure.train)

@@ -70,7 +70,7 @@ class Cooldown(NamedTuple):
     return 1 - jnp.clip(passed.astype(jnp.float32), 0, 1)
 
 
-Init = Callable[[dict], TrainState]
+Init = Callable[..., TrainState]
 Update = Callable[[TrainState, dict, Any, jax.Array], tuple[TrainState, dict]]
 
 
@@ -87,10 +87,12 @@ def combine(trainable: Any, frozen: Any) -> Any:
 
 
 def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
-  """`init(hypers) -> TrainState`: parameters drawn from `train.seed`, the optimizer's state empty."""
+  """`init(hypers, params=None) -> TrainState`: parameters given, or drawn from `train.seed`; optimizer state empty."""
 
-  def init(hypers: dict) -> TrainState:
-    params = model.init(jax.random.key(hypers['train']['seed']), hypers['model'])
+  def init(hypers: dict, params: Any = None) -> TrainState:
+    if params is None:
+      params = model.init(jax.random.key(hypers['train']['seed']), hypers['model'])
+    params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     trainable, _ = partition(params, frozen_mask(params, optimizer))
     tx = make_optimizer(optimizer, hypers['optimizer'], jnp.float32(1.0))
     return TrainState(jnp.int32(0), params, tx.init(trainable), {})

@@ -30,7 +30,8 @@ def theirs(model_type, entries, attention='eager'):
 
   transformers.logging.set_verbosity_error()
   config = transformers.AutoConfig.for_model(model_type, **entries)
-  model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
+  auto = transformers.AutoModelForCausalLM
+  model = auto.from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
     for parameter in model.parameters():
@@ -115,7 +116,7 @@ def test_flops_are_those_torch_counts(family, length):
   # Rotary angles are a product too in most classes (inverse frequencies times positions), which is no model's FLOP.
   rotary = counter.get_total_flops() - round(length * flops_per_token(cfg, length, causal=False).forward)
   tables = 2 if 'gemma3' in family or family == 'olmo3' else 1
-  assert rotary in [2 * length * cfg.rotary_dim // 2 * n for n in (0, tables)] if cfg.position == 'rotary' else rotary == 0
+  assert rotary in ([length * cfg.rotary_dim * n for n in (0, tables)] if cfg.position == 'rotary' else [0])
 
 
 # --- precision, shards, tokenizers ------------------------------------------------------------------------------------
@@ -212,8 +213,8 @@ def test_names_without_their_first_word(saved):
   from lmhp.hub import safetensors
 
   path, _, params = saved
-  tensors = {name.removeprefix('model.'): np.array(x) for name, x in safetensors.read(path / 'model.safetensors').items()}
-  safetensors.write(path / 'model.safetensors', tensors)
+  file = path / 'model.safetensors'
+  safetensors.write(file, {name.removeprefix('model.'): np.array(x) for name, x in safetensors.read(file).items()})
   same(load_pretrained(path)[1], params)
 
 

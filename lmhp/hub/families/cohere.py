@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
@@ -31,7 +31,7 @@ COHERE = LLAMA.but(
     always=dict(norm='layernorm', parallel_residual=True, shared_norm=True, rotary_interleaved=True),
     keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
     unused=('model_max_length',),
-    parts=(_query_key_norm, Rotary(500_000.0)),
+    parts=(TwoWay(_query_key_norm, lambda cfg: {'use_qk_norm': cfg.qk_norm == 'each_head'}), Rotary(500_000.0)),
 )
 
 COHERE2 = COHERE.but(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmhp.hub.families.bloom import BLOOM
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
@@ -29,6 +29,18 @@ def _positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   if not entries.take('alibi', False, bool, None):
     return rotary
   return {'position': 'alibi', 'alibi_scale': cfg.head_dim**-0.5}
+
+
+def _write_heads_and_norms(cfg: ModelConfig) -> dict[str, Any]:
+  two_norms = cfg.parallel_residual and not cfg.shared_norm
+  new = two_norms or cfg.n_kv_heads not in (1, cfg.n_heads)
+  norms = {'num_ln_in_parallel_attn': 2 if two_norms else 1} if new else {}
+  return {'new_decoder_architecture': new, 'multi_query': cfg.n_kv_heads == 1, 'num_kv_heads': cfg.n_kv_heads,
+          'parallel_attn': cfg.parallel_residual} | norms
+
+
+def _write_positions(cfg: ModelConfig) -> dict[str, Any]:
+  return {'alibi': cfg.position == 'alibi'} | Rotary().write(cfg)
 
 
 def _names(cfg: ModelConfig) -> dict[str, str]:
@@ -58,7 +70,7 @@ FALCON = Family(
     only={'hidden_dropout': (0.0,), 'attention_dropout': (0.0,),
           'apply_residual_connection_post_layernorm': (False,), 'ff_factor': (4,)},
     aliases={'n_embed': 'hidden_size'},
-    parts=(_heads_and_norms, _positions),
+    parts=(TwoWay(_heads_and_norms, _write_heads_and_norms), TwoWay(_positions, _write_positions)),
     layers=BLOOM.layers,
     names=_names,
     grouped=True,

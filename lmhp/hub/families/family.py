@@ -2,7 +2,7 @@
 
 A family adds a file here with such a table; see `llama.py`, the plainest. What a table cannot say (rotary scaling,
 windows, a head count that hangs on a flag) is a *part*: a function of the entries and the sizes read so far, that gives
-more fields.
+more fields; one with a `write` gives keys back.
 """
 
 from __future__ import annotations
@@ -125,6 +125,22 @@ def _is_a(value: Any, kind: type | None) -> bool:
 Part = Callable[[Entries, ModelConfig], dict[str, Any]]
 
 
+@dataclasses.dataclass(frozen=True)
+class TwoWay:
+  """A part that can write what it reads.
+
+  Attributes:
+    read: gives fields of `ModelConfig` from the entries and the sizes read so far.
+    write: gives keys of a config.json from a `ModelConfig`.
+  """
+
+  read: Part
+  write: Callable[[ModelConfig], dict[str, Any]]
+
+  def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+    return self.read(entries, cfg)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
   """How the config.json of one model_type is read.
@@ -142,7 +158,7 @@ class Family:
     names: our modules -> a checkpoint's, a leading dot standing for `layers`; several of ours, separated by blanks, are
       one of its tensors. Modules that a model has not are passed over, those named twice go by the first. A function of
       the `ModelConfig` where one name stands for different modules.
-    grouped: query, key and value, where they are one tensor, stand together for each key head; else one after the other.
+    grouped: query, key and value, where they are one tensor, stand together for each key head; else after each other.
     transposed: matrices of layers are stored (inputs, outputs).
   """
 
@@ -189,6 +205,18 @@ class Family:
         fields[name], origin[name] = _converted(entries, key, name, value), key
     return fields, origin
 
+  def written(self, cfg: ModelConfig) -> dict[str, Any] | None:
+    """A config.json that may read back as a model: what the table says, and the parts that can write; None where the
+    model is described inside another object."""
+    if self.inside:
+      return None
+    config: dict[str, Any] = {'model_type': self.model_type}
+    for key, (names, default) in self.keys.items():
+      config[key] = _written(names.split()[0], getattr(cfg, names.split()[0]), default)
+    for part in self.parts:
+      config |= getattr(part, 'write', lambda cfg: {})(cfg)
+    return config
+
   def close(self, entries: Entries) -> None:
     """Passes over what does not change the computation; whatever is left is an error."""
     for key, accepted in (NEUTRAL | self.only).items():
@@ -213,3 +241,12 @@ def _converted(entries: Entries, key: str, field: str, value: Any) -> Any:
       raise entries.wrong(key, value, 'a number of at least 0')
     return value / 0.02
   return value
+
+
+def _written(field: str, value: Any, default: Any) -> Any:
+  """The inverse of `_converted`; of several words for one activation the family's own, where it is that."""
+  if field == 'activation':
+    return default if ACTIVATIONS.get(default) == value else next(w for w, ours in ACTIVATIONS.items() if ours == value)
+  if field == 'init_scale':
+    return float(value) * 0.02
+  return list(value) if isinstance(value, tuple) else value

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
@@ -23,6 +23,12 @@ def _attention_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   if scalar <= 0:
     raise entries.wrong('query_pre_attn_scalar', scalar, 'a number above 0')
   return {'attention_scale': scalar**-0.5}
+
+
+def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
+  scalar = round(cfg.attention_scale**-2)  # a whole number where it was one
+  exact = scalar > 0 and scalar**-0.5 == cfg.attention_scale
+  return {'query_pre_attn_scalar': scalar if exact else cfg.attention_scale**-2}
 
 
 GEMMA = LLAMA.but(
@@ -53,7 +59,7 @@ GEMMA2 = GEMMA.but(
         'final_logit_softcapping': ('logit_cap', 30.0),
     },
     only={'hidden_act': ('gelu_pytorch_tanh',)},
-    parts=(_embedding_scale, _attention_scale, WindowByLayer(2), Rotary()),
+    parts=(_embedding_scale, TwoWay(_attention_scale, _write_scale), WindowByLayer(2), Rotary()),
 )
 
 GEMMA3_TEXT = GEMMA2.but(
@@ -61,7 +67,7 @@ GEMMA3_TEXT = GEMMA2.but(
     defaults={'vocab_size': 262_208, 'max_position_embeddings': 131_072, 'attn_logit_softcapping': None,
               'final_logit_softcapping': None},
     always=dict(qk_norm='head'),
-    parts=(_embedding_scale, _attention_scale, WindowByLayer(6),
+    parts=(_embedding_scale, TwoWay(_attention_scale, _write_scale), WindowByLayer(6),
            Rotary(1e6, base_local=10_000.0, scales_global_alone=True)),
 )
 

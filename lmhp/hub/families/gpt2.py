@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.model.config import ModelConfig
 
 _SUMMARY = ('summary_type', 'summary_use_proj', 'summary_activation', 'summary_proj_to_labels', 'summary_first_dropout')
@@ -19,6 +19,10 @@ def _one_key_head(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
 def _first_gelu(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   """GPT-1's class calls the tanh form gelu."""
   return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
+
+
+def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
+  return {'scale_attn_weights': cfg.attention_scale != 1.0}
 
 
 GPT2 = Family(
@@ -44,7 +48,7 @@ GPT2 = Family(
     unused=('n_ctx', 'reorder_and_upcast_attn', *_SUMMARY),
     aliases={'hidden_size': 'n_embd', 'max_position_embeddings': 'n_positions', 'num_attention_heads': 'n_head',
              'num_hidden_layers': 'n_layer'},
-    parts=(_attention_scale,),
+    parts=(TwoWay(_attention_scale, _write_scale),),
     layers='transformer.h.{i}',
     names={
         'embedding': 'transformer.wte',
@@ -67,7 +71,8 @@ GPT_BIGCODE = GPT2.but(
     unused=GPT2.unused + ('attention_softmax_in_fp32', 'scale_attention_softmax_in_fp32', 'inference_runner',
                           'max_batch_size', 'max_sequence_length', 'pad_key_length', 'pre_allocate_kv_cache',
                           'validate_runner_input', 'num_key_value_heads'),
-    parts=(_attention_scale, _one_key_head),
+    parts=(TwoWay(_attention_scale, _write_scale),
+           TwoWay(_one_key_head, lambda cfg: {'multi_query': cfg.n_kv_heads == 1})),
     grouped=True,
     transposed=False,
 )

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.hub.families.windows import shortest
 from lmhp.model.config import ModelConfig
 
@@ -25,6 +25,11 @@ def _windows(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   if written is not None and written != layers:
     raise entries.wrong('attention_layers', written, 'what attention_types gives')
   return {'attention_pattern': shortest(layers)} | ({'sliding_window': window} if 'local' in layers else {})
+
+
+def _write_windows(cfg: ModelConfig) -> dict[str, Any]:
+  layers = ['global' if window is None else 'local' for window in cfg.windows]
+  return {'attention_types': [[layers, 1]]} | ({'window_size': cfg.sliding_window} if 'local' in layers else {})
 
 
 GPT_NEO = Family(
@@ -49,7 +54,7 @@ GPT_NEO = Family(
     unused=('summary_type', 'summary_use_proj', 'summary_activation', 'summary_proj_to_labels',
             'summary_first_dropout'),
     aliases={'num_attention_heads': 'num_heads', 'num_hidden_layers': 'num_layers'},
-    parts=(_windows,),
+    parts=(TwoWay(_windows, _write_windows),),
     layers='transformer.h.{i}',
     names={
         'embedding': 'transformer.wte',

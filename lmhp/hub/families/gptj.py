@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.model.config import ModelConfig
 
 
@@ -41,7 +41,7 @@ GPTJ = Family(
             'summary_first_dropout'),
     aliases={'hidden_size': 'n_embd', 'max_position_embeddings': 'n_positions', 'num_attention_heads': 'n_head',
              'num_hidden_layers': 'n_layer'},
-    parts=(_rotary,),
+    parts=(TwoWay(_rotary, lambda cfg: {'rotary_dim': cfg.rotary_dim}),),
     layers='transformer.h.{i}',
     names={
         'embedding': 'transformer.wte',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
@@ -23,5 +23,5 @@ GRANITE = LLAMA.but(
         'attention_multiplier': ('attention_scale', 1.0),
         'residual_multiplier': ('residual_scale', 1.0),
     },
-    parts=(_logit_scale, Rotary()),
+    parts=(TwoWay(_logit_scale, lambda cfg: {'logits_scaling': 1 / cfg.logit_scale}), Rotary()),
 )

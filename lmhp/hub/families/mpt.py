@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.model.config import ModelConfig
 
 _ATTENTION = Family(
@@ -19,6 +19,11 @@ def _attention(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   fields, _ = _ATTENTION.fields(inner)
   _ATTENTION.close(inner)
   return fields
+
+
+def _write_attention(cfg: ModelConfig) -> dict[str, Any]:
+  scale = None if cfg.attention_scale == cfg.head_dim**-0.5 else cfg.attention_scale
+  return {'attn_config': {'softmax_scale': scale, 'attn_pdrop': cfg.attention_dropout}}
 
 
 MPT = Family(
@@ -39,7 +44,7 @@ MPT = Family(
           'norm_type': ('low_precision_layernorm', 'layernorm')},
     unused=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
     aliases={'hidden_size': 'd_model', 'num_attention_heads': 'n_heads', 'num_hidden_layers': 'n_layers'},
-    parts=(_attention,),
+    parts=(TwoWay(_attention, _write_attention),),
     layers='transformer.blocks.{i}',
     names={
         'embedding': 'transformer.wte',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.model.config import ModelConfig
 
 
@@ -13,6 +13,12 @@ def _norms(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   affine = entries.take('layer_norm_elementwise_affine', True, bool)
   return {'norm_placement': 'pre' if before else 'post', 'final_norm': before and not removed, 'norm_affine': affine,
           'norm_bias': affine}
+
+
+def _write_norms(cfg: ModelConfig) -> dict[str, Any]:
+  before = cfg.norm_placement == 'pre'
+  return {'do_layer_norm_before': before, '_remove_final_layer_norm': before and not cfg.final_norm,
+          'layer_norm_elementwise_affine': cfg.norm_affine}
 
 
 def _embedding_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
@@ -38,7 +44,7 @@ OPT = Family(
         'tie_word_embeddings': ('tie_embeddings', True),
     },
     only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
-    parts=(_norms,),
+    parts=(TwoWay(_norms, _write_norms),),
     layers='model.decoder.layers.{i}',
     names={
         'embedding': 'model.decoder.embed_tokens',
@@ -79,7 +85,7 @@ XGLM = Family(
     },
     only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
     aliases={'hidden_size': 'd_model', 'num_attention_heads': 'attention_heads', 'num_hidden_layers': 'num_layers'},
-    parts=(_embedding_scale,),
+    parts=(TwoWay(_embedding_scale, lambda cfg: {'scale_embedding': cfg.embedding_scale != 1.0}),),
     layers='model.layers.{i}',
     names=OPT.names | {'embedding': 'model.embed_tokens', 'final_norm': 'model.layer_norm'},
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family
+from lmhp.hub.families.family import Entries, Family, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowEverywhere
@@ -33,7 +33,7 @@ PHI = Family(
         'attention_dropout': ('attention_dropout', 0.0),
         'resid_pdrop': ('residual_dropout', 0.0),
     },
-    parts=(_qk_norm, Rotary(fraction=0.5)),
+    parts=(TwoWay(_qk_norm, lambda cfg: {'qk_layernorm': cfg.qk_norm == 'head'}), Rotary(fraction=0.5)),
     layers=LLAMA.layers,
     names=LLAMA.names | {
         'attention/output': '.self_attn.dense',

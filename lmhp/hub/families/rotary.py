@@ -60,6 +60,20 @@ class Rotary:
       fields |= self._merge(entries, read['global'], read['local'])
     return {'position': 'rotary'} | fields
 
+  def write(self, cfg: ModelConfig) -> dict[str, Any]:
+    """The keys of the older form, which old and new readers know."""
+    if cfg.position != 'rotary':
+      return {}
+    keys = {self.base_key: cfg.rotary_base}
+    if self.fraction is not None:
+      keys[self.fraction_key] = cfg.rotary_fraction
+    if self.base_local is not None:
+      keys['rope_local_base_freq'] = cfg.rotary_base_local
+    scaling = _scaling(cfg)
+    if self.original is not None and 'original_max_position_embeddings' in scaling:
+      keys['original_max_position_embeddings'] = scaling.pop('original_max_position_embeddings')
+    return keys | ({'rope_scaling': scaling} if scaling else {})
+
   def _by_layer(self, entries: Entries) -> dict[str, Entries]:
     """The object that holds for each type of layer."""
     older, newer = entries.inner('rope_scaling'), entries.inner('rope_parameters')
@@ -112,6 +126,26 @@ class Rotary:
         raise ConfigError(f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '
                           f'{local.get(name)} in sliding_attention, expected the same in both')
     return {'rotary_base_local': local['rotary_base']}
+
+
+def _scaling(cfg: ModelConfig) -> dict[str, Any]:
+  """The object rope_scaling of a model, empty where nothing stretches."""
+  kind = cfg.rotary_scaling
+  if kind == 'none':
+    return {}
+  scaling = {'rope_type': kind, 'factor': cfg.rotary_scaling_factor}
+  if kind in ('llama3', 'yarn', 'longrope'):
+    scaling['original_max_position_embeddings'] = cfg.rotary_original_max_seq_len
+  if kind == 'llama3':
+    scaling |= {'low_freq_factor': cfg.rotary_low_frequency_factor,
+                'high_freq_factor': cfg.rotary_high_frequency_factor}
+  if kind == 'yarn':
+    scaling |= {'beta_fast': cfg.rotary_beta_fast, 'beta_slow': cfg.rotary_beta_slow}
+  if kind == 'longrope':
+    scaling |= {'short_factor': list(cfg.rotary_short_factor), 'long_factor': list(cfg.rotary_long_factor)}
+  if kind in ('yarn', 'longrope') and cfg.rotary_attention_factor is not None:
+    scaling['attention_factor'] = cfg.rotary_attention_factor
+  return scaling
 
 
 def _factor(part: Entries, cfg: ModelConfig, original: int | None) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import listed_layers
@@ -29,5 +29,6 @@ SMOLLM3 = LLAMA.but(
               'num_key_value_heads': 4, 'max_position_embeddings': 32_768, 'tie_word_embeddings': True},
     only={'use_sliding_window': (False,)},
     unused=('sliding_window', 'max_window_layers'),
-    parts=(_layers_without_positions, Rotary(2e6)),
+    parts=(TwoWay(_layers_without_positions, lambda cfg: {'no_rope_layer_interval': cfg.no_position_every}),
+           Rotary(2e6)),
 )

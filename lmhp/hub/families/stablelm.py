@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
@@ -29,5 +29,7 @@ STABLELM = LLAMA.but(
     only={'hidden_dropout': (0.0,)},
     names={'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
            'attention/key_norm': '.self_attn.k_layernorm.norms.{h}'},
-    parts=(_parallel, _query_key_norm, Rotary(fraction=0.25)),
+    parts=(TwoWay(_parallel, lambda cfg: {'use_parallel_residual': cfg.parallel_residual}),
+           TwoWay(_query_key_norm, lambda cfg: {'qk_layernorm': cfg.qk_norm == 'each_head'}),
+           Rotary(fraction=0.25)),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 _LAYERS = {'full_attention': 'global', 'sliding_attention': 'local'}
@@ -44,6 +44,11 @@ def listed_layers(entries: Entries, cfg: ModelConfig) -> list[str] | None:
   return [_LAYERS[one] for one in listed]
 
 
+def words_of_layers(cfg: ModelConfig) -> list[str]:
+  """The key layer_types of a model."""
+  return ['full_attention' if window is None else 'sliding_attention' for window in cfg.windows]
+
+
 @dataclasses.dataclass(frozen=True)
 class WindowEverywhere:
   """All layers share the window `sliding_window`, null where there is none (Mistral, Phi-3, StarCoder2).
@@ -58,8 +63,11 @@ class WindowEverywhere:
     window = entries.take('sliding_window', self.window, int, None)
     return _fields(entries, ['global' if window is None else 'local'], window)
 
+  def write(self, cfg: ModelConfig) -> dict[str, Any]:
+    return {'sliding_window': cfg.windows[0]}
 
-def window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+
+def _window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   """With use_sliding_window, the layers from max_window_layers on, or those of layer_types (Qwen 2 and 3)."""
   used = entries.take('use_sliding_window', False, bool)
   window, above = entries.take('sliding_window', 4096, int, None), entries.take('max_window_layers', 28, int)
@@ -70,6 +78,15 @@ def window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   elif 'local' in layers and not used:
     raise entries.wrong('layer_types', 'sliding_attention', 'full_attention alone, since use_sliding_window is false')
   return _fields(entries, layers, window)
+
+
+def _write_above(cfg: ModelConfig) -> dict[str, Any]:
+  used = any(cfg.windows)
+  return {'use_sliding_window': used, 'layer_types': words_of_layers(cfg)} | (
+      {'sliding_window': cfg.sliding_window} if used else {})
+
+
+window_above = TwoWay(_window_above, _write_above)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,3 +114,6 @@ class WindowByLayer:
     if layers is None:
       layers = ['local' if (i + 1) % every else 'global' for i in range(cfg.n_layers)]
     return _fields(entries, layers, window)
+
+  def write(self, cfg: ModelConfig) -> dict[str, Any]:
+    return {'layer_types': words_of_layers(cfg)} | ({'sliding_window': cfg.sliding_window} if any(cfg.windows) else {})
