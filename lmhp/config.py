@@ -228,6 +228,9 @@ def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: s
     A config whose vocabulary, precision, sequence length, steps and schedule intervals are numbers.
   """
   model, train = cfg.model, cfg.train
+  if (model.architecture == 'encoder') != (cfg.data.objective == 'masked'):
+    raise wrong(cfg.data, 'objective', f'{"masked" if model.architecture == "encoder" else "causal"} where '
+                f'model.architecture is {model.architecture}')
   if model.vocab_size is not None and model.vocab_size < vocab_size:
     raise wrong(model, 'vocab_size', f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}')
   model = dataclasses.replace(model, vocab_size=model.vocab_size or vocab_size,

@@ -62,7 +62,7 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   1720576
   """
   weights = weight_flops(cfg)
-  pairs = sum(attention.pairs(seq_len, window, causal) for window in cfg.windows)
+  pairs = sum(attention.pairs(seq_len, window, causal, not cfg.causal) for window in cfg.windows)
   attended = plain(Fraction(pairs * attention.pair_flops(cfg), seq_len))
   return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
 

@@ -43,6 +43,7 @@ TABLE = (
     Row('embedding/table', 'embedding', 'table', 'V D'),
     Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
     Row('embedding/project/bias', 'embedding', 'bias', 'D'),
+    Row('token_types/table', 'embedding', 'table', 'T D'),
     Row('positional/table', 'positional', 'table', 'L D'),
     Row('*/relative_bias/table', 'positional', 'table', 'U H'),
     Row('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
@@ -81,6 +82,10 @@ TABLE = (
     Row('final_norm/scale', 'normalization', 'scale', 'D'),
     Row('final_norm/bias', 'normalization', 'bias', 'D'),
     Row('output/project/kernel', 'embedding', 'weight', 'D > X'),
+    Row('output/transform/kernel', 'output', 'weight', 'D > X'),
+    Row('output/transform/bias', 'output', 'bias', 'X'),
+    Row('output/transform_norm/scale', 'normalization', 'scale', 'X'),
+    Row('output/transform_norm/bias', 'normalization', 'bias', 'X'),
     Row('output/kernel', 'output', 'weight', 'D > V'),
     Row('output/bias', 'output', 'bias', 'V'),
 )

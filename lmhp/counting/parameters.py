@@ -54,7 +54,7 @@ def count(cfg: ModelConfig) -> Count:
   804096
   """
   layers = sum((part.parameter_counts(cfg) for part in (attention, feed_forward)), Counter())
-  counts = Counter({kind: n * cfg.n_layers for kind, n in layers.items()})
+  counts = Counter({kind: n * (1 if cfg.share_layers else cfg.n_layers) for kind, n in layers.items()})
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
   return Count({kind: counts[kind] for kind in KINDS})

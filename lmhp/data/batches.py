@@ -6,7 +6,7 @@ Dimension key: B batch, L sequence, M encoder sequence.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,8 @@ def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
 
 
 def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len: int, batch_size: int,
-                       limit: int | None = None, end_of_text: int | None = None) -> Iterator[Batch]:
+                       limit: int | None = None, end_of_text: int | None = None,
+                       change: Callable[[Batch, np.ndarray], Batch] | None = None) -> Iterator[Batch]:
   """Walks held-out streams in consecutive windows, so that each of their tokens but the first is a target once.
 
   The last window of a stream is filled up with tokens of weight 0, the last batch with sequences of weight 0: every
@@ -81,6 +82,7 @@ def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len:
     batch_size: B.
     limit: take only this many windows, evenly spaced; None takes all.
     end_of_text: give it to mask documents, as training did.
+    change: what is made of a batch, from it and (B,) uint32 numbers of its windows; None leaves it.
 
   Returns:
     An iterator of numpy batches.
@@ -97,12 +99,12 @@ def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len:
   starts = [(k, start) for k, tokens in enumerate(streams) for start in range(0, len(tokens) - 1, seq_len)]
   if limit is not None and limit < len(starts):
     starts = [starts[i * len(starts) // limit] for i in range(limit)]
-  return (_evaluation_batch(streams, starts[i:i + batch_size], seq_len, batch_size, end_of_text)
+  return (_evaluation_batch(streams, starts[i:i + batch_size], seq_len, batch_size, end_of_text, change)
           for i in range(0, len(starts), batch_size))
 
 
 def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int]], seq_len: int, batch_size: int,
-                      end_of_text: int | None) -> Batch:
+                      end_of_text: int | None, change: Callable[[Batch, np.ndarray], Batch] | None) -> Batch:
   """The windows that begin at (stream, token), padded."""
   windows = np.zeros((batch_size, seq_len + 1), np.result_type(*(tokens.ids.dtype for tokens in streams)))
   real = np.zeros((batch_size, seq_len), np.float32)
@@ -111,4 +113,7 @@ def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int
     windows[row, :len(ids)] = ids
     real[row, :len(ids) - 1] = 1
   batch = make_batch(windows, end_of_text)
-  return dataclasses.replace(batch, weights=batch.weights * real)
+  if change is not None:
+    numbers = [k * 2**24 + start // seq_len for k, start in starts]
+    batch = change(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
+  return dataclasses.replace(batch, weights=np.asarray(batch.weights) * real)

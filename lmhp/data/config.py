@@ -28,7 +28,15 @@ class DataConfig:
                            high=1.0)
   mixture_weights: tuple[float, ...] = traced(
       (), 'share of training sequences from each source, up to their sum; () is equal shares', low=0.0)
-  seed: int = traced(0, 'draws the order of sequences', unit='seed', low=0, high=2**32 - 1)
+  objective: str = static('causal', 'what is learnt: the next token, or tokens that are hidden (for encoders)',
+                          choices=('causal', 'masked'))
+  dynamic_masking: bool = static(True, 'a sequence is masked anew each time it is read; False masks it always alike',
+                                 source='arXiv:1907.11692 section 4.1 (RoBERTa)')
+  mask_fraction: float = traced(0.15, 'probability that a token is a target of the masked objective', low=0.0,
+                                open_low=True, high=1.0, aliases=('mlm_probability',), source='arXiv:1810.04805')
+  mask_random_fraction: float = traced(0.1, 'share of those targets that a random token stands for', low=0.0, high=1.0)
+  mask_keep_fraction: float = traced(0.1, 'share of those targets that are shown as they are', low=0.0, high=1.0)
+  seed: int = traced(0, 'draws the order of sequences, and what is masked', unit='seed', low=0, high=2**32 - 1)
   residence: str = static('auto', 'tokens live on the device and batches are gathered inside the program, or they '
                           'stream from the host; auto is device up to one GiB', choices=('auto', 'device', 'host'))
   mask_documents: bool = static(False, 'attention, positions and targets stay within a document')
@@ -38,6 +46,8 @@ class DataConfig:
     """Fills in equal mixture weights and checks what involves several fields."""
     if not self.path or not all(self.path):
       raise wrong(self, 'path', 'at least one source, none of them empty')
+    if self.mask_random_fraction + self.mask_keep_fraction > 1:
+      raise wrong(self, 'mask_keep_fraction', 'at most 1 together with data.mask_random_fraction')
     if not self.mixture_weights:
       assign(self, mixture_weights=(1.0,) * len(self.path))
     weights = self.mixture_weights

@@ -32,6 +32,7 @@ class Dataset:
     train: streams that training reads, `data.fraction` applied.
     validation: streams that are held out, disjoint from `train`.
     sources: what is known of each source, for the result file.
+    mask_token: stands for hidden tokens: the tokenizer's, or one more; None where nothing is hidden.
     sha256: of all tokens, the tokenizer and the split; two runs with equal hashes had the same data.
   """
 
@@ -40,17 +41,18 @@ class Dataset:
   validation: tuple[Tokens, ...]
   sources: tuple[dict[str, Any], ...]
   sha256: str
+  mask_token: int | None = None
 
   @property
   def vocab_size(self) -> int:
     """Token ids are below it."""
-    return self.tokenizer.vocab_size
+    return max(self.tokenizer.vocab_size, 0 if self.mask_token is None else self.mask_token + 1)
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
     """(vocab_size,) int32, UTF-8 bytes of each token; all 0 where the tokenizer does not know its text."""
     bytes_V = np.zeros(vocab_size, np.int32)
     if self.tokenizer.bytes_per_token is not None:
-      bytes_V[: self.vocab_size] = self.tokenizer.bytes_per_token
+      bytes_V[: self.tokenizer.vocab_size] = self.tokenizer.bytes_per_token
     return bytes_V
 
   def describe(self) -> dict[str, Any]:
@@ -99,7 +101,12 @@ def load(cfg: DataConfig) -> Dataset:
       validation=tuple(validation for _, validation in pairs),
       sources=tuple(source.facts for source in sources),
       sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+      mask_token=_mask_token(tokenizer) if cfg.objective == 'masked' else None,
   )
+
+
+def _mask_token(tokenizer: tokenizers.Tokenizer) -> int:
+  return tokenizer.vocab_size if tokenizer.mask_token is None else tokenizer.mask_token
 
 
 def cache_dir(cfg: DataConfig) -> epath.Path:

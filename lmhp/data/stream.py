@@ -17,6 +17,7 @@ from lmhp.data.batches import Batch, make_batch
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
 from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
+from lmhp.data.masking import EVALUATION, Masking
 from lmhp.hypers import ConfigError
 
 RESIDENT_BYTES = 1 << 30
@@ -32,6 +33,8 @@ class TrainStream:
     cfg: the config, or the structure of a split one: no traced field is read.
 
   Attributes:
+    end_of_text: what tells documents apart; None where nothing shall.
+    masking: how tokens are hidden; None where the objective is causal.
     resident: whether tokens live on the device, so that `gather` serves; else `host_batches` does.
     windows_per_epoch: for each source, sequences after which it repeats.
 
@@ -45,6 +48,7 @@ class TrainStream:
         raise ConfigError(f'data.path: {name!r} has {len(tokens)} training tokens, expected at least {2 * seq_len}: '
                           f'twice the sequence length')
     self.end_of_text = _end_of_text(dataset, cfg)
+    self.masking = _masking(dataset, cfg)
     self._sources = [tokens.ids for tokens in dataset.train]
     self._seq_len = seq_len
     self._order = Order(seq_len, tuple(windows_of(len(ids), seq_len) for ids in self._sources))
@@ -96,7 +100,11 @@ class TrainStream:
     starts = bases[place.source] + place.offset + place.window * np.uint32(self._seq_len)
     where = starts.astype(jnp.int32)[:, None] + jnp.arange(self._seq_len + 1, dtype=jnp.int32)[None]
     # Every place is inside; clip is the mode that reads without first asking. Three times vmap(dynamic_slice)'s speed.
-    return make_batch(jnp.take(arrays['tokens'], where, mode='clip'), self.end_of_text)
+    batch = make_batch(jnp.take(arrays['tokens'], where, mode='clip'), self.end_of_text)
+    if self.masking is None:
+      return batch
+    numbers = sequence_numbers if self.masking.dynamic else starts
+    return self.masking.apply(batch, numbers, data_hypers['seed'], data_hypers)
 
   # --- streamed: from the host ---------------------------------------------------------------------------------------
 
@@ -121,7 +129,29 @@ class TrainStream:
     windows = np.zeros((count, self._seq_len + 1), np.result_type(*(ids.dtype for ids in self._sources)))
     for k, ids in enumerate(self._sources):
       windows[source == k] = ids[where[source == k]]
-    return make_batch(windows.reshape(n_steps, batch_size, self._seq_len + 1), self.end_of_text)
+    batch = make_batch(windows, self.end_of_text)
+    if self.masking is not None:
+      starts = (where[:, 0] + self._bases[source]).astype(np.uint32)
+      batch = self._masked(batch, numbers if self.masking.dynamic else np.resize(starts, padded), data_hypers, padded)
+    return jax.tree.map(lambda x: x.reshape(n_steps, batch_size, *x.shape[1:]), batch)
+
+  def _masked(self, batch: Batch, numbers: np.ndarray, data_hypers: Mapping[str, Any], padded: int) -> Batch:
+    """Hides tokens as `gather` does; in numpy again."""
+    count = len(batch.tokens)
+    whole = jax.tree.map(lambda x: np.concatenate([x, np.zeros((padded - count, *x.shape[1:]), x.dtype)]), batch)
+    masked = self._mask(whole, numbers, data_hypers['seed'], {name: data_hypers[name] for name in EVALUATION})
+    return jax.tree.map(lambda x: np.asarray(x)[:count], masked)
+
+  @functools.cached_property
+  def _mask(self):
+    return jax.jit(self.masking.apply)
+
+  @property
+  def for_evaluation(self) -> Any:
+    """What `evaluation_batches` makes of a batch: hides the same tokens of it always; None where nothing is hidden."""
+    if self.masking is None:
+      return None
+    return lambda batch, numbers: jax.tree.map(np.asarray, self._mask(batch, numbers, np.uint32(0), EVALUATION))
 
   @functools.cached_property
   def _places(self):
@@ -147,6 +177,13 @@ class TrainStream:
         current = following
       if current is not None:
         yield current.result()
+
+
+def _masking(dataset: Dataset, cfg: DataConfig) -> Masking | None:
+  if dataset.mask_token is None:
+    return None
+  tokenizer = dataset.tokenizer
+  return Masking(dataset.mask_token, tokenizer.vocab_size, tokenizer.end_of_text, cfg.dynamic_masking)
 
 
 def _end_of_text(dataset: Dataset, cfg: DataConfig) -> int | None:

@@ -22,6 +22,7 @@ from lmhp.hypers import ConfigError
 FILE = 'tokenizer.json'
 END_OF_TEXT = '<|endoftext|>'
 _ENDS = (END_OF_TEXT, '<|end_of_text|>', '</s>', '<eos>', '<|eos|>', '<end_of_text>', '[EOS]', '[SEP]')
+_MASKS = ('[MASK]', '<mask>')
 _FORMAT = 'lmhp_tokenizer'
 
 
@@ -32,6 +33,7 @@ class Tokenizer(abc.ABC):
     kind: the word that describes it in a result file.
     vocab_size: ids are below it.
     end_of_text: the id that ends each document, None where there is none.
+    mask_token: the id that stands for hidden text, None where there is none.
     bytes_per_token: (vocab_size,) int32, bytes of UTF-8 that each id stands for (0 for special tokens); None where
       that is unknown.
   """
@@ -39,6 +41,7 @@ class Tokenizer(abc.ABC):
   kind: str
   vocab_size: int
   end_of_text: int | None
+  mask_token: int | None = None
   bytes_per_token: np.ndarray | None
 
   def encode(self, text: str) -> np.ndarray:
@@ -166,6 +169,7 @@ class JsonTokenizer(Tokenizer):
     self.vocab_size = max(vocabulary.values()) + 1
     names = _ENDS if end_of_text is None else (end_of_text,)
     self.end_of_text = next((vocabulary[name] for name in names if name in vocabulary), None)
+    self.mask_token = next((vocabulary[name] for name in _MASKS if name in vocabulary), None)
     self.bytes_per_token = self._bytes_per_token(vocabulary)
 
   def encode_all(self, texts):

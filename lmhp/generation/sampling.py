@@ -69,6 +69,9 @@ def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens
   Raises:
     ConfigError: for an empty prompt, a text longer than the context, or a number out of bounds.
   """
+  if not model.cfg.causal:
+    raise ConfigError('generate: an encoder fills in and does not continue, expected a model whose model.architecture is '
+                      'decoder')
   try:
     ids, context = jnp.asarray(tokenizer.encode(prompt), jnp.int32), model.cfg.max_seq_len
   except UnicodeEncodeError as error:

@@ -188,19 +188,24 @@ def pair_flops(cfg: ModelConfig) -> int:
   return 2 * cfg.n_heads * (cfg.head_dim + cfg.head_dim)
 
 
-def pairs(seq_len: int, window: int | None, causal: bool) -> int:
+def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = False) -> int:
   """Pairs of query and key that one layer counts for one sequence.
 
   Args:
     seq_len: tokens, T.
-    window: tokens seen at most, itself included; None is all.
+    window: tokens seen at most, itself included, of an encoder on each side; None is all.
     causal: whether only the pairs that the mask keeps count; else all do, as a dense product multiplies them.
+    both_sides: whether the mask keeps what comes after too, as an encoder's does.
 
   Returns:
-    T^2 (full), T (T + 1) / 2 (causal), or T w - w (w - 1) / 2 (causal, window w < T).
+    T^2 (full), T (T + 1) / 2 (causal), or T w - w (w - 1) / 2 (causal, window w < T); an encoder's window has its
+    second half too.
   """
+  if not causal:
+    return seq_len**2
   w = min(window or seq_len, seq_len)
-  return seq_len * w - w * (w - 1) // 2 if causal else seq_len**2
+  behind = seq_len * w - w * (w - 1) // 2
+  return 2 * behind - seq_len if both_sides else behind
 
 
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:

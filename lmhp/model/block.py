@@ -22,11 +22,13 @@ class Block(nn.Module):
     cfg: the model's structure.
     local: whether this layer is windowed, where all layers agree.
     positioned: whether this layer knows positions, where all layers agree.
+    attention_norm: whether its attention has a normalization at the input where the placement has one.
   """
 
   cfg: ModelConfig
   local: bool = False
   positioned: bool = True
+  attention_norm: bool = True
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene):
@@ -37,18 +39,22 @@ class Block(nn.Module):
     attention = lambda h: Attention(self.cfg, name='attention')(h, layer, scene, cache)
     feed_forward = FeedForward(self.cfg, name='feed_forward')
     if self.cfg.parallel_residual:
-      h_BLD = self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
+      h_BLD = self._input_norm(x_BLD)
       mixed, cache = attention(h_BLD)
       if not self.cfg.shared_norm:
         h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
       x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
       return x_BLD + self._out('feed_forward', feed_forward(h_BLD), layer, scene), cache
-    mixed, cache = attention(self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich'))
+    mixed, cache = attention(self._input_norm(x_BLD))
     x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
     fed = feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
     x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
     return self._norm('feed_forward_residual_norm', x_BLD, 'post'), cache
+
+  def _input_norm(self, x_BLD: jax.Array) -> jax.Array:
+    """What attention reads."""
+    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich') if self.attention_norm else x_BLD
 
   def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
     """A normalization, under the placements that have one here."""

@@ -1,7 +1,7 @@
 """`ModelConfig`: every architectural hyperparameter, checked in one place.
 
-One dataclass describes the published decoders; its names are fixed now so that encoders, encoder-decoders, experts,
-latent attention and other mixers add fields and rename none. Derived values (`None` below) are filled in by `resolve`.
+One dataclass describes the published decoders and encoders; encoder-decoders, experts, latent attention and other
+mixers add fields and rename none. Derived values (`None` below) are filled in by `resolve`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class ModelConfig:
   """The network. All fields are structure but the dropout rates and the init scale."""
 
   # sizes
-  architecture: str = static('decoder', 'which stacks there are', choices=('decoder',))
+  architecture: str = static('decoder', 'which stacks there are: a decoder sees what came before, an encoder all',
+                             choices=('decoder', 'encoder'))
   vocab_size: int | None = static(None, 'rows of the embedding; None takes the tokenizer\'s', unit='tokens', low=1)
   max_seq_len: int = static(256, 'context: longest sequence the model is built for', unit='tokens', low=1,
                             aliases=('block_size', 'n_ctx', 'n_positions', 'max_position_embeddings'))
@@ -36,6 +37,12 @@ class ModelConfig:
                             aliases=('intermediate_size', 'n_inner'))
   embedding_dim: int | None = static(None, 'width of the embedding table where factorized; None is d_model', low=1,
                                      source='arXiv:1909.11942 (ALBERT)')
+  embedding_projection: str = static('tokens', 'what a factorized embedding\'s projection widens: rows of tokens, or '
+                                     'their sum with positions and segments, normalized, with a bias (ALBERT)',
+                                     choices=('tokens', 'sum'))
+  token_types: int = static(0, 'rows of the table of segments, sentence A and B; 0 is none (BERT: 2)', low=0,
+                            aliases=('type_vocab_size',), source='arXiv:1810.04805')
+  share_layers: bool = static(False, 'all layers are one, applied n_layers times (ALBERT)', source='arXiv:1909.11942')
   tie_embeddings: bool = static(True, 'the head is the embedding table transposed', aliases=('tie_word_embeddings',))
 
   # feed-forward
@@ -52,6 +59,7 @@ class ModelConfig:
                                choices=PLACEMENTS)
   embedding_norm: bool = static(False, 'a normalization after the embedding (BLOOM)')
   final_norm: bool | None = static(None, 'a normalization before the head; None is True unless placement is post')
+  first_attention_norm: bool = static(True, 'the first layer has a normalization before its attention (ModernBERT: no)')
   parallel_residual: bool = static(False, 'attention and feed-forward read the same x and are added together')
   shared_norm: bool = static(False, 'with parallel_residual, one normalization feeds both (GPT-J, Falcon-7B, Phi-2)')
   qk_norm: str = static('none', 'normalization of queries and keys: of each head with weights that heads share, of each '
@@ -63,6 +71,9 @@ class ModelConfig:
   attention_output_bias: bool = static(False, 'bias of the attention output')
   feed_forward_bias: bool = static(False, 'bias of the feed-forward matrices')
   head_bias: bool = static(False, 'bias of the head')
+  head_transform: bool = static(False, 'a dense layer, the activation and a normalization before the head: BERT\'s '
+                                'masked-language-model head')
+  head_transform_bias: bool = static(True, 'bias of that dense layer')
 
   # positions
   position: str = static('rotary', 'how order is known', choices=POSITIONS)
@@ -97,7 +108,8 @@ class ModelConfig:
   # attention
   attention_pattern: tuple[str, ...] = static(('global',), 'repeated over the layers: global, or local (windowed)',
                                               choices=('global', 'local'), aliases=('layer_types',))
-  sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included', low=1, unit='tokens')
+  sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included; of an encoder, on each '
+                                      'side', low=1, unit='tokens')
   attention_scale: float | None = static(None, 'factor on q.k; None is head_dim ** -0.5', low=0.0, open_low=True)
   clip_qkv: float | None = static(None, 'queries, keys and values are clipped to plus or minus this (OLMo, MPT)', low=0.0,
                                   open_low=True)
@@ -169,15 +181,24 @@ class ModelConfig:
       raise wrong(self, 'norm_bias', 'False where model.norm_affine is False')
     if self.embedding_dim > self.d_model:
       raise wrong(self, 'embedding_dim', f'at most model.d_model={self.d_model}')
+    if self.embedding_projection == 'sum' and not self.factorized:
+      raise wrong(self, 'embedding_projection', 'tokens where model.embedding_dim is model.d_model')
+    if self.share_layers and not self.uniform:
+      raise wrong(self, 'share_layers', 'False where layers differ in their parameters')
+    if not self.first_attention_norm and (self.norm_placement not in ('pre', 'sandwich') or self.shared_norm):
+      raise wrong(self, 'first_attention_norm', 'True unless model.norm_placement is pre or sandwich, and not shared')
     if self.position in ('rotary', 'sinusoidal'):
       self._check_rotary()
+    if self.position == 't5' and not self.causal and self.relative_buckets % 4:
+      raise wrong(self, 'relative_buckets', 'a multiple of 4 where model.architecture is encoder: half for each side')
     if self.position == 't5' and self.relative_max_distance <= self.relative_buckets // 2:
       raise wrong(self, 'relative_max_distance', f'above half of model.relative_buckets={self.relative_buckets}')
 
   def _check_rotary(self) -> None:
     if self.position == 'sinusoidal':
-      if self.d_model % 2:
-        raise wrong(self, 'd_model', 'an even number where model.position is sinusoidal')
+      if self.table_width % 2:
+        name = 'd_model' if self.table_width == self.d_model else 'embedding_dim'
+        raise wrong(self, name, 'an even number where model.position is sinusoidal')
       return
     if self.rotary_dim < 2 or self.rotary_dim % 2:
       raise wrong(self, 'rotary_fraction', f'one whose share of model.head_dim={self.head_dim} is even and at least 2')
@@ -210,6 +231,33 @@ class ModelConfig:
     """For each layer, whether it knows positions."""
     every = self.no_position_every
     return tuple(self.position != 'none' and not (every and (i + 1) % every == 0) for i in range(self.n_layers))
+
+  @property
+  def causal(self) -> bool:
+    """Whether a token sees only what came before it."""
+    return self.architecture == 'decoder'
+
+  @property
+  def kinds_of_layers(self) -> tuple[tuple, ...]:
+    """For each layer, what its parameters hang on: alike ones next to each other are stacked."""
+    return tuple((self.first_attention_norm or i > 0,) for i in range(self.n_layers))
+
+  @property
+  def uniform(self) -> bool:
+    """Whether all layers have the same parameters."""
+    return len(set(self.kinds_of_layers)) == 1
+
+  @property
+  def segments(self) -> tuple[tuple[int, int], ...]:
+    """Runs of alike layers: the first of each, and how many."""
+    kinds = self.kinds_of_layers
+    starts = [i for i in range(self.n_layers) if i == 0 or kinds[i] != kinds[i - 1]]
+    return tuple((a, b - a) for a, b in zip(starts, [*starts[1:], self.n_layers]))
+
+  @property
+  def table_width(self) -> int:
+    """Width of the tables of positions and segments."""
+    return self.embedding_dim if self.embedding_projection == 'sum' else self.d_model
 
   @property
   def group_size(self) -> int:

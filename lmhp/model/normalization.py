@@ -103,5 +103,7 @@ def block_norms(cfg: ModelConfig) -> int:
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all normalizations over d_model (those of queries and keys are attention.py's)."""
-  norms = cfg.n_layers * block_norms(cfg) + cfg.final_norm + cfg.embedding_norm
-  return Counter(normalization=norms * norm_size(cfg, cfg.d_model))
+  layers = 1 if cfg.share_layers else cfg.n_layers
+  norms = layers * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
+  embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)
+  return Counter(normalization=norms * norm_size(cfg, cfg.d_model) + embedding)

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.projection import Projection, linear, matmul_flops, product
+from lmhp.model.feed_forward import ACTIVATIONS
+from lmhp.model.normalization import Normalization, norm_size
+from lmhp.model.projection import Projection, linear, matmul_flops, parameter_count, product
 
 
 def cap(x: jax.Array, limit: float | None) -> jax.Array:
@@ -21,14 +23,14 @@ def cap(x: jax.Array, limit: float | None) -> jax.Array:
 
 
 class Output(nn.Module):
-  """Narrowing where factorized, the product with the table or the kernel, bias, scale and cap."""
+  """Transform or narrowing, where there is one, the product with the table or the kernel, bias, scale and cap."""
 
   cfg: ModelConfig
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array, table_VX: jax.Array) -> jax.Array:
     cfg = self.cfg
-    x_BLX = Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD) if cfg.factorized else x_BLD
+    x_BLX = self._narrow(x_BLD)
     x_TX = x_BLX.reshape(-1, cfg.embedding_dim)
     if cfg.tie_embeddings:
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
@@ -44,12 +46,26 @@ class Output(nn.Module):
     return cap(logits, cfg.logit_cap)
 
 
+  def _narrow(self, x_BLD: jax.Array) -> jax.Array:
+    """From features to the width of the table."""
+    cfg = self.cfg
+    if cfg.head_transform:
+      dense = Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), cfg.head_transform_bias, name='transform')
+      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(ACTIVATIONS[cfg.activation](dense(x_BLD)))
+    return Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD) if cfg.factorized else x_BLD
+
+
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind; a tied head has none (a factorized one's projection is the embedding's)."""
   kernel = 0 if cfg.tie_embeddings else cfg.embedding_dim * cfg.vocab_size
-  return Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
+  counts = Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
+  if cfg.head_transform:
+    counts['output'] += parameter_count(cfg.d_model, cfg.embedding_dim, cfg.head_transform_bias)
+    counts['normalization'] = norm_size(cfg, cfg.embedding_dim)
+  return counts
 
 
 def weight_flops(cfg: ModelConfig) -> Counter:
   """Forward matrix-product FLOPs by kind for one token: the head costs the same tied or not."""
-  return Counter(output=matmul_flops(cfg.embedding_dim, cfg.vocab_size))
+  transform = cfg.head_transform * matmul_flops(cfg.d_model, cfg.embedding_dim)
+  return Counter(output=transform + matmul_flops(cfg.embedding_dim, cfg.vocab_size))

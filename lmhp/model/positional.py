@@ -25,9 +25,9 @@ class Positional(nn.Module):
   def __call__(self, x_BLD: jax.Array, positions_BL: jax.Array) -> jax.Array:
     cfg, rows_BL = self.cfg, positions_BL + self.cfg.position_offset
     if cfg.position == 'learned':
-      table = self.param('table', nn.initializers.zeros_init(), (cfg.learned_positions, cfg.d_model))
+      table = self.param('table', nn.initializers.zeros_init(), (cfg.learned_positions, cfg.table_width))
       return x_BLD + jnp.broadcast_to(table[rows_BL], x_BLD.shape)
-    return x_BLD + jnp.broadcast_to(sinusoids(rows_BL, cfg.d_model), x_BLD.shape)
+    return x_BLD + jnp.broadcast_to(sinusoids(rows_BL, cfg.table_width), x_BLD.shape)
 
 
 def sinusoids(positions_BL: jax.Array, width: int) -> jax.Array:
@@ -144,16 +144,20 @@ def alibi_slopes(n_heads: int) -> np.ndarray:
   return np.array(slopes + extra)
 
 
-def relative_bucket(distance: jax.Array, buckets: int, max_distance: int) -> jax.Array:
+def relative_bucket(distance: jax.Array, buckets: int, max_distance: int, both_sides: bool = False) -> jax.Array:
   """The T5 bucket of how far back a key lies: exact below buckets/2, then logarithmic.
 
   Args:
     distance: int32, query position minus key position; keys ahead count as distance 0.
     buckets: how many there are.
     max_distance: from here on all is the last bucket.
+    both_sides: keys ahead have the second half of the buckets to themselves, as an encoder's do.
 
   Source: arXiv:1910.10683 section 2.1.
   """
+  if both_sides:
+    ahead = jnp.where(distance < 0, buckets // 2, 0)
+    return ahead + relative_bucket(jnp.abs(distance), buckets // 2, max_distance)
   distance = jnp.maximum(distance, 0)
   exact = buckets // 2
   ratio = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / math.log(max_distance / exact)
@@ -171,17 +175,18 @@ class RelativeBias(nn.Module):
     """(1, H, L, M) float32 from (L, M) int32 distances."""
     cfg = self.cfg
     table_UH = self.param('table', nn.initializers.zeros_init(), (cfg.relative_buckets, cfg.n_heads))
-    bucket_LM = relative_bucket(distance_LM, cfg.relative_buckets, cfg.relative_max_distance)
+    bucket_LM = relative_bucket(distance_LM, cfg.relative_buckets, cfg.relative_max_distance, not cfg.causal)
     return jnp.transpose(table_UH[bucket_LM], (2, 0, 1))[None]
 
 
-def alibi_bias(n_heads: int, distance_LM: jax.Array, scale: float = 1.0) -> jax.Array:
-  """(1, H, L, M) float32: minus slope times distance, times a factor."""
+def alibi_bias(n_heads: int, distance_LM: jax.Array, scale: float = 1.0, both_sides: bool = False) -> jax.Array:
+  """(1, H, L, M) float32: minus slope times distance, times a factor; on both sides, keys ahead count too."""
   slopes = (scale * alibi_slopes(n_heads)).astype(np.float32).reshape(1, -1, 1, 1)
+  distance_LM = jnp.abs(distance_LM) if both_sides else distance_LM
   return -slopes * distance_LM.astype(jnp.float32)[None, None]
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind: rows of the learned table, or T5's buckets."""
   t5 = cfg.relative_buckets * cfg.n_heads if cfg.position == 't5' else 0
-  return Counter(positional=cfg.learned_positions * cfg.d_model + t5)
+  return Counter(positional=cfg.learned_positions * cfg.table_width + t5)

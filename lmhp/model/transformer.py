@@ -14,7 +14,7 @@ from lmhp.counting.leaves import Leaf, map_leaves
 from lmhp.model.attention import Layer, Scene
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
-from lmhp.model.embedding import Embedding
+from lmhp.model.embedding import Embedding, TokenTypes
 from lmhp.model.keys import dropout, named_key
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
@@ -32,9 +32,10 @@ def _varies(flags: tuple) -> bool:
 
 
 class Stack(nn.Module):
-  """The layers. Alike ones are one segment, their parameters stacked on N, scanned or unrolled.
+  """The layers. Alike ones next to each other are one segment, their parameters stacked on N, scanned or unrolled.
 
-  Layers that differ only in what they see (window, positions) are alike: the difference is data of the scan.
+  Layers that differ only in what they see (window, positions) are alike: the difference is data of the scan. Shared
+  layers are one set of parameters without N.
   """
 
   cfg: ModelConfig
@@ -42,34 +43,47 @@ class Stack(nn.Module):
   @nn.compact
   def __call__(self, x_BLD, scene: Scene, distance_LM, cache=None):
     cfg = self.cfg
-    local = tuple(window is not None for window in cfg.windows)
-    layers = Layer(
-        index=jnp.arange(cfg.n_layers),
-        local=jnp.array(local) if _varies(local) else None,
-        positioned=jnp.array(cfg.positioned) if _varies(cfg.positioned) else None,
-    )
     if cfg.position == 't5':
       scene = scene._replace(bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM))
+    new_cache = {}
+    for i, (first, n) in enumerate(cfg.segments):
+      name = f'segment_{i}'
+      of_segment = None if cache is None else cache[name]
+      x_BLD, new_cache[name] = self._segment(name, first, n)(x_BLD, (self._layers(first, n), of_segment), scene)
+    return x_BLD, None if cache is None else new_cache
+
+  def _segment(self, name: str, first: int, n: int) -> nn.Module:
+    """Layers `first` to `first + n`, one after the other."""
+    cfg = self.cfg
     block = Block
     if cfg.remat != 'none':
       policy = POLICIES[cfg.remat] and getattr(jax.checkpoint_policies, POLICIES[cfg.remat])
       block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
     scan = nn.scan(
         block,
-        variable_axes={'params': 0},
-        split_rngs={'params': True},
+        variable_axes={} if cfg.share_layers else {'params': 0},
+        variable_broadcast='params' if cfg.share_layers else False,
+        split_rngs={'params': not cfg.share_layers},
         in_axes=(0, nn.broadcast),
-        length=cfg.n_layers,
-        unroll=1 if cfg.scan_layers else cfg.n_layers,
+        length=n,
+        unroll=1 if cfg.scan_layers else n,
     )
-    segment = scan(cfg, local=local[0], positioned=cfg.positioned[0], name='segment_0')
-    of_segment = None if cache is None else cache['segment_0']
-    x_BLD, of_segment = segment(x_BLD, (layers, of_segment), scene)
-    return x_BLD, None if cache is None else {'segment_0': of_segment}
+    return scan(cfg, local=cfg.windows[first] is not None, positioned=cfg.positioned[first],
+                attention_norm=cfg.kinds_of_layers[first][0], name=name)
+
+  def _layers(self, first: int, n: int) -> Layer:
+    """What those layers are told of themselves."""
+    local = tuple(window is not None for window in self.cfg.windows[first : first + n])
+    positioned = self.cfg.positioned[first : first + n]
+    return Layer(
+        index=first + jnp.arange(n),
+        local=jnp.array(local) if _varies(local) else None,
+        positioned=jnp.array(positioned) if _varies(positioned) else None,
+    )
 
 
 class Transformer(nn.Module):
-  """A decoder: embedding, positions, blocks, final normalization; and its head."""
+  """A decoder or an encoder: embedding, positions, segments, blocks, final normalization; and its head."""
 
   cfg: ModelConfig
 
@@ -78,9 +92,15 @@ class Transformer(nn.Module):
     self.embedding = Embedding(cfg)
     if cfg.position in ('learned', 'sinusoidal'):
       self.positional = Positional(cfg)
+    if cfg.token_types:
+      self.token_types = TokenTypes(cfg)
     if cfg.embedding_norm:
-      self.embedding_norm = Normalization(cfg, cfg.d_model)
-    self.decoder = Stack(cfg)
+      self.embedding_norm = Normalization(cfg, cfg.table_width)
+    stack = Stack(cfg)
+    if cfg.architecture == 'encoder':
+      self.encoder = stack
+    else:
+      self.decoder = stack
     if cfg.final_norm:
       self.final_norm = Normalization(cfg, cfg.d_model)
     self.output = Output(cfg)
@@ -93,25 +113,34 @@ class Transformer(nn.Module):
     positions_BL = batch.positions
     if positions_BL is None:
       positions_BL = (start + jnp.arange(length))[None]
+    x_BLD = self._embed(batch, positions_BL, hypers, key)
+    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
+    scene = self._scene(batch, positions_BL, distance_LM, hypers, key, start)
+    stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
+    x_BLD, segments = stack(x_BLD, scene, distance_LM, cache)
+    if cfg.final_norm:
+      x_BLD = self.final_norm(x_BLD)
+    return x_BLD, None if cache is None else {**segments, 'length': start + length}
+
+  def _embed(self, batch, positions_BL, hypers, key):
+    """What the first block reads: rows of tokens, positions and segments, added, normalized, dropped out."""
+    cfg = self.cfg
     x_BLD = self.embedding(batch.tokens)
+    if cfg.token_types:
+      x_BLD = self.token_types(x_BLD, batch.token_types)
     if cfg.position in ('learned', 'sinusoidal'):
       x_BLD = self.positional(x_BLD, positions_BL)
     if cfg.embedding_norm:
       x_BLD = self.embedding_norm(x_BLD)
     if cfg.embedding_dropout != 0 and key is not None:
       x_BLD = dropout(x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
-    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
-    scene = self._scene(batch, positions_BL, distance_LM, hypers, key, start)
-    x_BLD, segments = self.decoder(x_BLD, scene, distance_LM, cache)
-    if cfg.final_norm:
-      x_BLD = self.final_norm(x_BLD)
-    return x_BLD, None if cache is None else {**segments, 'length': start + length}
+    return self.embedding.widen(x_BLD) if cfg.embedding_projection == 'sum' else x_BLD
 
   def _scene(self, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
     """What all layers share: who sees whom, angles, biases."""
     cfg, keys = self.cfg, distance_LM.shape[1]
-    see = (distance_LM >= 0)[None, None]
-    see_local = see & (distance_LM < cfg.sliding_window)[None, None] if cfg.sliding_window else see
+    see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
+    see_local = see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None] if cfg.sliding_window else see
     if batch.segments is not None:
       same = (batch.segments[:, :, None] == batch.segments[:, None, :])[:, None]
       see, see_local = same & jnp.broadcast_to(see, same.shape), same & jnp.broadcast_to(see_local, same.shape)
@@ -120,7 +149,7 @@ class Transformer(nn.Module):
       rotary_global = rotary_local = rotary_table(cfg, False, positions_BL, keys)
       if cfg.rotary_base_local != cfg.rotary_base or not cfg.rotary_scaling_local:
         rotary_local = rotary_table(cfg, True, positions_BL, keys)
-    bias = alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale) if cfg.position == 'alibi' else None
+    bias = alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale, not cfg.causal) if cfg.position == 'alibi' else None
     return Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
 
   def logits(self, x_BLD):
@@ -138,9 +167,10 @@ class Tokens:
   tokens: jax.Array
   positions: jax.Array | None = None
   segments: jax.Array | None = None
+  token_types: jax.Array | None = None
 
 
-jax.tree_util.register_dataclass(Tokens, ['tokens', 'positions', 'segments'], [])
+jax.tree_util.register_dataclass(Tokens, ['tokens', 'positions', 'segments', 'token_types'], [])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -216,9 +246,7 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
 
 
 def init_cache(cfg: ModelConfig, batch_size: int, length: int) -> dict:
-  """Empty keys and values, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold."""
-  shape = (cfg.n_layers, batch_size, length, cfg.n_kv_heads, cfg.head_dim)
-  zeros = lambda: jnp.zeros(shape, cfg.dtype)
-  return {'segment_0': (zeros(), zeros()), 'length': jnp.int32(0)}
-
-
+  """Empty keys and values of each segment, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold."""
+  zeros = lambda n: jnp.zeros((n, batch_size, length, cfg.n_kv_heads, cfg.head_dim), cfg.dtype)
+  segments = {f'segment_{i}': (zeros(n), zeros(n)) for i, (_, n) in enumerate(cfg.segments)}
+  return {**segments, 'length': jnp.int32(0)}

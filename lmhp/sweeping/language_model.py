@@ -209,8 +209,9 @@ class LanguageModel:
   def evaluate(self, population: Population, state: Any, job: Job, final: bool) -> list[dict[str, float]]:
     cfg, dataset = job.cfg, self.dataset(job.cfg)
     limit = cfg.evaluate.final_sequences if final else cfg.evaluate.sequences
+    stream = self.member(job).stream
     batches = evaluation_batches(dataset, cfg.train.seq_len, cfg.evaluate.batch_size or max(32, cfg.train.batch_size),
-                                 limit=limit, end_of_text=self.member(job).stream.end_of_text)
+                                 limit=limit, end_of_text=stream.end_of_text, change=stream.for_evaluation)
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
     sums = [population.score(state, (batch, bytes_V)) for batch in batches]
     sums = {name: np.concatenate([np.asarray(s[name], np.float64) for s in sums], axis=1) for name in sums[0]}

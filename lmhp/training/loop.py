@@ -197,7 +197,8 @@ class Run:
     cfg = self.cfg.evaluate
     return evaluation_batches(
         self.dataset, self.cfg.train.seq_len, cfg.batch_size or max(32, self.cfg.train.batch_size),
-        limit=cfg.final_sequences if final else cfg.sequences, end_of_text=self.stream.end_of_text)
+        limit=cfg.final_sequences if final else cfg.sequences, end_of_text=self.stream.end_of_text,
+        change=self.stream.for_evaluation)
 
   def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
     """Scores the validation split and writes the row."""

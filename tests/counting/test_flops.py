@@ -42,6 +42,8 @@ def test_causal_pairs_are_those_the_mask_keeps(window):
     mask = (key <= query) & (query - key < (window or length))
     assert pairs(length, window, causal=True) == mask.sum()
     assert pairs(length, window, causal=False) == length**2
+    both = np.abs(query - key) < (window or length)
+    assert pairs(length, window, causal=True, both_sides=True) == both.sum()
 
 
 def test_causal_flops_are_the_mean_over_the_masks_of_all_layers(tiny):

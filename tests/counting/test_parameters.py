@@ -11,7 +11,7 @@ from lmhp.model.presets import preset
 from lmhp.model.transformer import build
 
 FIRST_NAMES = {'embedding': 'embedding', 'positional': 'positional', 'embedding_norm': 'normalization',
-               'final_norm': 'normalization', 'output': 'output'}
+               'token_types': 'embedding', 'final_norm': 'normalization', 'output': 'output'}
 
 
 def kind_by_name(path):
@@ -19,10 +19,10 @@ def kind_by_name(path):
   first, *rest = path.split('/')
   if path.startswith('output/project'):
     return 'embedding'  # the way out of a factorized embedding
-  if first != 'decoder':
-    return FIRST_NAMES[first]
   if any(name.endswith('_norm') for name in rest):
     return 'normalization'
+  if first not in ('decoder', 'encoder'):
+    return FIRST_NAMES[first]
   return 'positional' if 'relative_bias' in rest else rest[1]
 
 
