@@ -9,12 +9,13 @@ import copy
 import re
 
 RULES = (
-    ('normalization', r'norm|(^|\.)ln_|layernorm|(^|\.)norm_f'),
-    ('positional', r'(^|\.)(wpe|embed_positions|positions_embed)\.'),
-    ('embedding', r'(^|\.)(wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out)\.'),
-    ('output', r'(^|\.)(lm_head|embed_out)\.'),
+    ('normalization', r'norm|Norm|(^|\.)ln_|layernorm|(^|\.)norm_f'),
+    ('positional', r'(^|\.)(wpe|embed_positions|positions_embed|position_embeddings)\.'),
+    ('embedding', r'(^|\.)(wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out|'
+                  r'tok_embeddings|token_type_embeddings|embedding_hidden_mapping_in)\.'),
+    ('output', r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.'),
     ('attention', r'attn|attention'),
-    ('feed_forward', r'(^|\.)(mlp|ffn|fc1|fc2)\.|dense_h_to_4h|dense_4h_to_h'),
+    ('feed_forward', r'(^|\.)(mlp|ffn|ffn_output|fc1|fc2|intermediate)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
 )
 
 
@@ -34,13 +35,20 @@ def transformers_config(config: dict):
   return transformers.AutoConfig.for_model(entries.pop('model_type'), **entries)
 
 
-def transformers_counts(config: dict) -> dict[str, int]:
-  """Parameters by kind of the causal language model that transformers builds from a config.json."""
-  import torch
+def language_model(model_type: str):
+  """The class of transformers that makes a language model of a type."""
   import transformers
 
+  masked = model_type in ('bert', 'roberta', 'albert', 'modernbert')
+  return transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+
+
+def transformers_counts(config: dict) -> dict[str, int]:
+  """Parameters by kind of the language model, causal or masked, that transformers builds from a config.json."""
+  import torch
+
   with torch.device('meta'):
-    model = transformers.AutoModelForCausalLM.from_config(transformers_config(config))
+    model = language_model(config['model_type']).from_config(transformers_config(config))
   counts = collections.Counter()
   for name, parameter in model.named_parameters():
     counts[kind_of(name)] += parameter.numel()

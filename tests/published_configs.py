@@ -28,7 +28,33 @@ GEMMA2 = dict(model_type='gemma2', attn_logit_softcapping=50.0, cache_implementa
               final_logit_softcapping=30.0, hidden_act='gelu_pytorch_tanh', hidden_activation='gelu_pytorch_tanh',
               max_position_embeddings=8192, rope_theta=10000.0, sliding_window=4096, vocab_size=256000)
 
+BERT = dict(model_type='bert', architectures=['BertForMaskedLM'], attention_probs_dropout_prob=0.1, hidden_act='gelu',
+            hidden_dropout_prob=0.1, initializer_range=0.02, layer_norm_eps=1e-12, max_position_embeddings=512,
+            pad_token_id=0, position_embedding_type='absolute', type_vocab_size=2, vocab_size=30522)
+
 PUBLISHED = {
+    'bert-base': BERT | dict(hidden_size=768, num_attention_heads=12, num_hidden_layers=12, intermediate_size=3072),
+    'bert-large': BERT | dict(hidden_size=1024, num_attention_heads=16, num_hidden_layers=24, intermediate_size=4096),
+    'roberta-base': BERT | dict(model_type='roberta', hidden_size=768, num_attention_heads=12, num_hidden_layers=12,
+                                intermediate_size=3072, layer_norm_eps=1e-5, max_position_embeddings=514, pad_token_id=1,
+                                type_vocab_size=1, vocab_size=50265),
+    'albert-base-v2': dict(model_type='albert', attention_probs_dropout_prob=0, classifier_dropout_prob=0.1,
+                           down_scale_factor=1, embedding_size=128, gap_size=0, hidden_act='gelu_new',
+                           hidden_dropout_prob=0, hidden_size=768, initializer_range=0.02, inner_group_num=1,
+                           intermediate_size=3072, layer_norm_eps=1e-12, max_position_embeddings=512,
+                           net_structure_type=0, num_attention_heads=12, num_hidden_groups=1, num_hidden_layers=12,
+                           num_memory_blocks=0, type_vocab_size=2, vocab_size=30000),
+    'modernbert-base': dict(model_type='modernbert', attention_bias=False, attention_dropout=0.0, bos_token_id=50281,
+                            classifier_activation='gelu', classifier_bias=False, classifier_dropout=0.0,
+                            classifier_pooling='mean', cls_token_id=50281, decoder_bias=True,
+                            deterministic_flash_attn=False, embedding_dropout=0.0, global_attn_every_n_layers=3,
+                            global_rope_theta=160000.0, hidden_activation='gelu', hidden_size=768,
+                            initializer_cutoff_factor=2.0, initializer_range=0.02, intermediate_size=1152,
+                            layer_norm_eps=1e-5, local_attention=128, local_rope_theta=10000.0,
+                            max_position_embeddings=8192, mlp_bias=False, mlp_dropout=0.0, norm_bias=False,
+                            norm_eps=1e-5, num_attention_heads=12, num_hidden_layers=22, pad_token_id=50283,
+                            position_embedding_type='absolute', sep_token_id=50282, tie_word_embeddings=True,
+                            vocab_size=50368),
     'gpt2': GPT2 | dict(n_embd=768, n_layer=12, n_head=12),
     'gpt2-xl': GPT2 | dict(n_embd=1600, n_layer=48, n_head=25),
     'openai-gpt': dict(model_type='openai-gpt', afn='gelu', n_ctx=512, n_positions=512, n_embd=768, n_layer=12,
@@ -191,5 +217,6 @@ TOTALS = {  # published, or summed by others over the checkpoints (../shared/not
     'gpt2': 124_439_808, 'gpt2-xl': 1_557_611_200, 'pythia-70m': 70_426_624, 'opt-125m': 125_239_296,
     'llama-2-7b': 6_738_415_616, 'llama-3-8b': 8_030_261_248, 'llama-3.2-1b': 1_235_814_400,
     'mistral-7b': 7_241_732_096, 'gemma-2-2b': 2_614_341_888, 'qwen2.5-0.5b': 494_032_768, 'falcon-7b': 6_921_720_704,
-    'phi-2': 2_779_683_840, 'olmo-2-7b': 7_298_617_344,
+    'phi-2': 2_779_683_840, 'olmo-2-7b': 7_298_617_344, 'bert-base': 109_514_298, 'albert-base-v2': 11_221_680,
+    'modernbert-base': 149_655_232,
 }

@@ -22,6 +22,7 @@ from lmhp.hypers import ConfigError, flatten
 COMPANIONS = {
     'model.sliding_window': {},
     'model.attention_pattern': {'model.sliding_window': 5},
+    'model.embedding_projection': {'model.embedding_dim': 8},
     'model.shared_norm': {'model.parallel_residual': True},
     'model.norm_unit_offset': {},
     'model.n_kv_heads': {'model.n_heads': 4},
@@ -84,7 +85,8 @@ def test_an_override_changes_nothing_else(path):
   derived = {'model.d_model': {'model.head_dim', 'model.d_ff', 'model.embedding_dim', 'model.attention_scale'},
              'model.n_heads': {'model.head_dim', 'model.n_kv_heads', 'model.attention_scale'},
              'model.head_dim': {'model.attention_scale'}, 'model.attention_scale': set(),
-             'model.norm_placement': {'model.final_norm'}, 'model.rotary_base': {'model.rotary_base_local'},
+             'model.activation': {'model.head_activation'}, 'model.norm_placement': {'model.final_norm'},
+             'model.rotary_base': {'model.rotary_base_local'},
              'model.max_seq_len': {'model.rotary_original_max_seq_len'},
              'optimizer.name': {p for p in KEYS if p.startswith('optimizer.')},
              'optimizer.weight_decay_mode': {'optimizer.weight_decay'}, 'data.path': {'data.mixture_weights'}}

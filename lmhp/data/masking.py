@@ -37,8 +37,8 @@ class Masking:
   def apply(self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]) -> Batch:
     """Hides tokens of a batch; those are its targets then, and all others have weight 0.
 
-    Each token is a target with probability `mask_fraction`. Of the targets a share is replaced by random tokens, a share
-    stays as it is, and the mask token stands for the rest.
+    Each token is a target with probability `mask_fraction`. Random tokens stand for a share of the targets, a share stays
+    as it is, and the mask token stands for the rest.
 
     Args:
       batch: as `make_batch` gives it.

@@ -59,7 +59,7 @@ def load_pretrained(path: str | os.PathLike, *,
   found = _tensors_in(directory)
   family = FAMILIES[config['model_type']]
   wanted = weights.tensors(family, model.cfg, model.shapes)
-  params = weights.to_params(wanted, weights.tied_head(family, cfg), found, str(directory))
+  params = weights.to_params(wanted, found, str(directory), copies=weights.copies(family, cfg), passed=family.passed)
   has_tokenizer = (directory / tokenizers.FILE).exists()
   return model, params, tokenizers.load(directory) if has_tokenizer else None
 

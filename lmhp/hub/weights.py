@@ -18,9 +18,9 @@ from lmhp.hub.families.family import Family
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
-LAYERS = 'decoder/segment_0/'
+LAYERS = re.compile(r'(?:decoder|encoder)/segment_(\d+)/(.*)')
 BUFFERS = re.compile(r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
-                     r'attention\.(masked_)?bias|embed_positions\.weights)')  # constants that older files hold
+                     r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)')  # constants in older files
 _SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': ''}
 
 
@@ -124,42 +124,58 @@ def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
   names = _names(family, cfg)
   if not names:
     raise ConfigError(f'{family.model_type}: lmhp reads this config.json and not yet its weights')
-  modules: dict[str, dict[str, Leaf]] = {}
-  for leaf in leaves(shapes):
-    module, _, last = leaf.path.removeprefix(LAYERS).rpartition('/')
-    if last == 'sinks':
-      module, last = f'{module}/sinks', 'sinks'
-    modules.setdefault(module, {})[last] = leaf
+  modules = _modules(shapes)
   out = []
   for ours, theirs in names.items():
+    whole = ours.rpartition('/')  # perhaps one leaf with a name of its own
+    if whole[2] in _SUFFIXES and whole[2] in modules.get((whole[0], None), {}):
+      out += _stacked(theirs, [modules[whole[0], None].pop(whole[2])], None, family, cfg)
+      continue
     theirs = family.layers + theirs if theirs.startswith('.') else theirs
-    found = [modules.pop(module) for module in ours.split() if module in modules]
-    for last in found[0] if found else ():
-      name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
-      out += _stacked(name, [module[last] for module in found], family, cfg)
-  for module in modules:
+    for segment in (None, *range(len(cfg.segments))):
+      found = [modules.pop((module, segment)) for module in ours.split() if (module, segment) in modules]
+      for last in found[0] if found else ():
+        name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
+        out += _stacked(name, [module[last] for module in found], segment, family, cfg)
+  for module, _ in (key for key, left in modules.items() if left):
     raise ConfigError(f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one')
   return out
 
 
-def tied_head(family: Family, cfg: ModelConfig) -> str:
-  """The name under which a checkpoint may repeat the embedding, '' where the head is a matrix of its own."""
-  return f'{_names(family, cfg)["output"]}.weight' if cfg.tie_embeddings else ''
+def _modules(shapes: Any) -> dict[tuple[str, int | None], dict[str, Leaf]]:
+  """Our leaves by module and segment, None where they are of no layer; and by the last name of their path."""
+  modules: dict[tuple[str, int | None], dict[str, Leaf]] = {}
+  for leaf in leaves(shapes):
+    of_layer = LAYERS.fullmatch(leaf.path)
+    segment, path = (int(of_layer[1]), of_layer[2]) if of_layer else (None, leaf.path)
+    module, _, last = path.rpartition('/')
+    if last == 'sinks':
+      module = f'{module}/sinks'
+    modules.setdefault((module, segment), {})[last] = leaf
+  return modules
+
+
+def copies(family: Family, cfg: ModelConfig) -> dict[str, str]:
+  """Names under which a checkpoint may repeat a tensor, and the tensor's: the head's, where it is tied."""
+  names = _names(family, cfg)
+  tied = {f'{names["output"]}.weight': f'{names["embedding"]}.weight'} if cfg.tie_embeddings else {}
+  return {**family.copies, **tied}
 
 
 def _names(family: Family, cfg: ModelConfig) -> Mapping[str, str]:
   return family.names(cfg) if callable(family.names) else family.names
 
 
-def _stacked(name: str, found: list[Leaf], family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
+def _stacked(name: str, found: list[Leaf], segment: int | None, family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
   """The tensors of one name, for each layer and head that it counts."""
   first = found[0]
   transposed = family.transposed and first.role == 'weight' and first.kind != 'output'
   groups = cfg.n_kv_heads if family.grouped and 'attention/query' in first.path and len(found) > 1 else 0
   norm = cfg.qk_norm == 'each_head' and first.path.endswith(('query_norm/scale', 'key_norm/scale'))
   heads = (cfg.n_heads if 'query' in first.path else cfg.n_kv_heads) if norm else 1
+  start = 0 if segment is None else cfg.segments[segment][0]
   for layer in range(first.shape[0]) if first.stacked else (None,):
-    here = name.replace('{i}', str(layer))
+    here = name if layer is None else name.replace('{i}', str(start + layer))
     if '{h}' not in here:
       yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0)
       continue
@@ -167,14 +183,16 @@ def _stacked(name: str, found: list[Leaf], family: Family, cfg: ModelConfig) -> 
       yield Tensor(here.replace('{h}', str(head)), (Piece(first, layer, head, heads),))
 
 
-def to_params(wanted: list[Tensor], tied: str, found: Mapping[str, np.ndarray], source: str) -> dict[str, Any]:
+def to_params(wanted: list[Tensor], found: Mapping[str, np.ndarray], source: str, *,
+              copies: Mapping[str, str] = {}, passed: str = '') -> dict[str, Any]:
   """Our parameters from a checkpoint's tensors, in the precision that they have.
 
   Args:
     wanted: of `tensors`.
-    tied: the name under which a file may repeat the embedding; '' where there is none.
     found: arrays by name.
     source: the checkpoint, for errors.
+    copies: names under which it may repeat a tensor -> the tensor's.
+    passed: pattern of tensors that are passed over.
 
   Raises:
     ConfigError: where a tensor is missing, left over, or of another shape or of whole numbers.
@@ -197,12 +215,17 @@ def to_params(wanted: list[Tensor], tied: str, found: Mapping[str, np.ndarray], 
       if arrays[piece.leaf.path].dtype != x.dtype:
         arrays[piece.leaf.path] = arrays[piece.leaf.path].astype(np.float32)
       piece.put(arrays[piece.leaf.path], part)
-  _check_left_over(wanted, tied, found, source)
+  left = {name: x for name, x in found.items() if not re.fullmatch(passed, name)} if passed else found
+  _check_left_over(wanted, copies, left, source)
   return nested(arrays)
 
 
 def _with_prefix(found: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-  """The tensors under whole names: some files leave the first word out (wte.weight for transformer.wte.weight)."""
+  """The tensors under whole names: some files leave the first word out (wte.weight for transformer.wte.weight).
+
+  BERT's first files call the weight and the bias of a normalization gamma and beta.
+  """
+  found = {re.sub(r'\.gamma$', '.weight', re.sub(r'\.beta$', '.bias', name)): x for name, x in found.items()}
   known, prefixes = set(names), {name.split('.')[0] + '.' for name in names if name.count('.') > 1}
   if len(prefixes) != 1 or any(name.startswith(tuple(prefixes)) for name in found):
     return dict(found)
@@ -210,17 +233,16 @@ def _with_prefix(found: Mapping[str, np.ndarray], names: list[str]) -> dict[str,
   return {name if name in known or name == 'lm_head.weight' else prefix + name: x for name, x in found.items()}
 
 
-def _check_left_over(wanted: list[Tensor], tied: str, found: Mapping[str, np.ndarray], source: str) -> None:
+def _check_left_over(wanted: list[Tensor], copies: Mapping[str, str], found: Mapping[str, np.ndarray],
+                     source: str) -> None:
   known = {tensor.name for tensor in wanted}
-  embedding = next((t.name for t in wanted if t.pieces[0].leaf.path == 'embedding/table'), '')
   for name, x in found.items():
     if name in known or BUFFERS.fullmatch(name):
       continue
-    if name == tied:
-      if x.shape != found[embedding].shape or not np.array_equal(x, found[embedding]):
-        raise ConfigError(f'{source}: {name}: is not {embedding}, which config.json says it is tied to')
-      continue
-    raise ConfigError(f'{source}: {name}: a tensor that lmhp does not know for this model')
+    if name not in copies:
+      raise ConfigError(f'{source}: {name}: a tensor that lmhp does not know for this model')
+    if x.shape != found[copies[name]].shape or not np.array_equal(x, found[copies[name]]):
+      raise ConfigError(f'{source}: {name}: is not {copies[name]}, to which config.json ties it')
 
 
 def to_tensors(wanted: list[Tensor], params: Any) -> dict[str, np.ndarray]:

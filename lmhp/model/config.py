@@ -73,6 +73,8 @@ class ModelConfig:
   head_bias: bool = static(False, 'bias of the head')
   head_transform: bool = static(False, 'a dense layer, the activation and a normalization before the head: BERT\'s '
                                 'masked-language-model head')
+  head_activation: str | None = static(None, 'the activation of that transform; None is model.activation',
+                                       choices=(None, *ACTIVATIONS))
   head_transform_bias: bool = static(True, 'bias of that dense layer')
 
   # positions
@@ -157,6 +159,7 @@ class ModelConfig:
         final_norm=self.norm_placement != 'post' if self.final_norm is None else self.final_norm,
         attention_scale=self.attention_scale or self.head_dim**-0.5,
         embedding_scale=self.embedding_scale or 1.0,
+        head_activation=self.head_activation or self.activation,
         rotary_base_local=self.rotary_base_local or self.rotary_base,
         rotary_original_max_seq_len=self.rotary_original_max_seq_len or self.max_seq_len,
     )

@@ -51,7 +51,7 @@ class Output(nn.Module):
     cfg = self.cfg
     if cfg.head_transform:
       dense = Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), cfg.head_transform_bias, name='transform')
-      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(ACTIVATIONS[cfg.activation](dense(x_BLD)))
+      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(ACTIVATIONS[cfg.head_activation](dense(x_BLD)))
     return Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD) if cfg.factorized else x_BLD
 
 

@@ -18,8 +18,9 @@ from lmhp.counting.memory import cache_bytes_per_token
 from lmhp.counting.parameters import count
 from lmhp.data import dataset as datasets
 from lmhp.data.batches import evaluation_batches
+from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream
-from lmhp.hypers import ConfigError, flatten, split
+from lmhp.hypers import ConfigError, declared, flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.task import Job
 from lmhp.training.config import LENGTHS, RunConfig
@@ -142,8 +143,9 @@ class LanguageModel:
     return {**seeds, **overrides}, overrides.get('train.seed', seed)
 
   def own_data(self, space: Any) -> bool:
-    """Whether trials differ in the order or the mixture of their data."""
-    return bool({'data.seed', 'data.mixture_weights'} & spaces.varied_paths(space))
+    """Whether trials differ in a number of their data: its order, its mixture, what is masked."""
+    numbers = {f'data.{name}' for name, field in declared(DataConfig).items() if field.traced}
+    return bool(numbers & spaces.varied_paths(space))
 
   def base_value(self, path: str) -> Any:
     """What the base config has at a path."""

@@ -37,6 +37,11 @@ XGLM = dict(vocab_size=31, d_model=24, num_layers=3, attention_heads=4, ffn_dim=
 NEO = dict(vocab_size=31, hidden_size=24, num_layers=3, num_heads=4, max_position_embeddings=32, window_size=3,
            bos_token_id=0, eos_token_id=0)
 MPT = dict(vocab_size=31, d_model=24, n_layers=3, max_seq_len=32, no_bias=True)
+BERT = dict(vocab_size=31, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=20,
+            max_position_embeddings=32, **NO_WORDS)
+ROBERTA = BERT | dict(pad_token_id=1)
+ALBERT = BERT | dict(embedding_size=14)
+MODERN = without(BERT, 'layer_norm_eps') | dict(num_hidden_layers=5, cls_token_id=0, sep_token_id=0, local_attention=4)
 LN = dict(layer_norm_eps=1e-4)
 
 CONFIGS = {
@@ -108,4 +113,14 @@ CONFIGS = {
     'gpt_bigcode': (GPT, GPT | dict(multi_query=False), GPT | dict(n_inner=20, scale_attn_weights=False)),
     'openai-gpt': (GPT, GPT | dict(n_head=6), GPT | dict(afn='relu')),
     'xglm': (XGLM, XGLM | dict(scale_embedding=False), XGLM | dict(activation_function='relu')),
+    'bert': (BERT, BERT | dict(hidden_act='relu', type_vocab_size=3, layer_norm_eps=1e-5),
+             BERT | dict(num_attention_heads=6)),
+    'roberta': (ROBERTA, ROBERTA | dict(hidden_act='relu', type_vocab_size=1), ROBERTA | dict(pad_token_id=0)),
+    'albert': (ALBERT, ALBERT | dict(hidden_act='relu', num_attention_heads=6), ALBERT | dict(num_hidden_layers=1)),
+    'modernbert': (MODERN, MODERN | dict(attention_bias=True, mlp_bias=True, norm_bias=True, classifier_bias=True,
+                                         classifier_activation='relu', local_attention=6),
+                   MODERN | dict(decoder_bias=False, hidden_activation='silu', rope_parameters={
+                       'full_attention': dict(rope_type='default', rope_theta=300.0),
+                       'sliding_attention': dict(rope_type='default', rope_theta=50.0)},
+                       layer_types=['sliding_attention'] + ['full_attention'] * 2 + ['sliding_attention'] * 2)),
 }

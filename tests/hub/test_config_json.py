@@ -162,7 +162,7 @@ def test_fields_of_published_files(name, expected):
 
 
 @pytest.mark.parametrize('change, words', [
-    ({'model_type': 'bert'}, "model_type: got \"bert\", expected one of bloom, "),
+    ({'model_type': 'electra'}, "model_type: got \"electra\", expected one of albert, "),
     ({'model_type': 'lama'}, "did you mean 'llama'?"),
     ({'model_type': 7}, 'model_type: got 7'),
     ({'hiden_size': 16}, "hiden_size: a key that lmhp does not know for this model, so it cannot tell what it changes; "

@@ -1,5 +1,7 @@
 """The families of config.json that lmhp reads, by model_type. A new family is one file here and one name below."""
 
+from lmhp.hub.families.albert import ALBERT
+from lmhp.hub.families.bert import BERT, ROBERTA
 from lmhp.hub.families.bloom import BLOOM
 from lmhp.hub.families.cohere import COHERE, COHERE2
 from lmhp.hub.families.falcon import FALCON
@@ -12,6 +14,7 @@ from lmhp.hub.families.gptj import GPTJ
 from lmhp.hub.families.granite import GRANITE
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.mistral import MISTRAL
+from lmhp.hub.families.modernbert import MODERNBERT
 from lmhp.hub.families.mpt import MPT
 from lmhp.hub.families.nemotron import NEMOTRON
 from lmhp.hub.families.olmo import OLMO, OLMO2, OLMO3
@@ -25,8 +28,8 @@ from lmhp.hub.families.starcoder2 import STARCODER2
 FAMILIES = {
     family.model_type: family
     for family in (
-        BLOOM, COHERE, COHERE2, FALCON, GEMMA, GEMMA2, GEMMA3, GEMMA3_TEXT, GLM, GLM4, GPT2, GPT_BIGCODE, GPT_NEO,
-        GPT_NEOX, GPTJ, GRANITE, LLAMA, MISTRAL, MPT, NEMOTRON, OLMO, OLMO2, OLMO3, OPENAI_GPT, OPT, PHI, PHI3, QWEN2,
-        QWEN3, SMOLLM3, STABLELM, STARCODER2, XGLM,
+        ALBERT, BERT, BLOOM, COHERE, COHERE2, FALCON, GEMMA, GEMMA2, GEMMA3, GEMMA3_TEXT, GLM, GLM4, GPT2, GPT_BIGCODE,
+        GPT_NEO, GPT_NEOX, GPTJ, GRANITE, LLAMA, MISTRAL, MODERNBERT, MPT, NEMOTRON, OLMO, OLMO2, OLMO3, OPENAI_GPT, OPT,
+        PHI, PHI3, QWEN2, QWEN3, ROBERTA, SMOLLM3, STABLELM, STARCODER2, XGLM,
     )
 }

@@ -158,6 +158,9 @@ class Family:
     names: our modules -> a checkpoint's, a leading dot standing for `layers`; several of ours, separated by blanks, are
       one of its tensors. Modules that a model has not are passed over, those named twice go by the first. A function of
       the `ModelConfig` where one name stands for different modules.
+      A whole path of ours (output/bias) stands for one tensor's whole name.
+    copies: names under which a checkpoint may repeat a tensor -> the tensor's.
+    passed: pattern of tensors that the language model has no use for, as poolers.
     grouped: query, key and value, where they are one tensor, stand together for each key head; else after each other.
     transposed: matrices of layers are stored (inputs, outputs).
   """
@@ -172,6 +175,8 @@ class Family:
   inside: str = ''
   layers: str = ''
   names: Mapping[str, str] | Callable[[ModelConfig], Mapping[str, str]] = dataclasses.field(default_factory=dict)
+  copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  passed: str = ''
   grouped: bool = False
   transposed: bool = False
 
@@ -232,7 +237,7 @@ def _converted(entries: Entries, key: str, field: str, value: Any) -> Any:
   """A value as `ModelConfig` has it: our word for an activation, the initial scale in units of 0.02."""
   if isinstance(value, (list, dict)) or (isinstance(value, str) and len(value) > 80):
     raise entries.wrong(key, value, 'a single value')
-  if field == 'activation':
+  if field in ('activation', 'head_activation'):
     if not isinstance(value, str) or value not in ACTIVATIONS:
       raise entries.wrong(key, value, 'one of ' + ', '.join(ACTIVATIONS) + suggest(str(value), ACTIVATIONS))
     return ACTIVATIONS[value]
@@ -245,7 +250,7 @@ def _converted(entries: Entries, key: str, field: str, value: Any) -> Any:
 
 def _written(field: str, value: Any, default: Any) -> Any:
   """The inverse of `_converted`; of several words for one activation the family's own, where it is that."""
-  if field == 'activation':
+  if field in ('activation', 'head_activation'):
     return default if ACTIVATIONS.get(default) == value else next(w for w, ours in ACTIVATIONS.items() if ours == value)
   if field == 'init_scale':
     return float(value) * 0.02

@@ -28,6 +28,7 @@ class Rotary:
     fraction: default share of a head that rotates; None where the family always rotates all.
     fraction_key: its key beside the object.
     base_local: default base of windowed layers, where it has a key of its own (Gemma 3).
+    base_local_key: that key.
     scales_global_alone: rope_scaling concerns the layers without window alone (Gemma 3, OLMo 3).
     original: default original_max_position_embeddings; None is max_position_embeddings.
     longrope_names: names of the longrope scaling.
@@ -38,6 +39,7 @@ class Rotary:
   fraction: float | None = None
   fraction_key: str = 'partial_rotary_factor'
   base_local: float | None = None
+  base_local_key: str = 'rope_local_base_freq'
   scales_global_alone: bool = False
   original: int | None = None
   longrope_names: tuple[str, ...] = ('longrope',)
@@ -50,7 +52,7 @@ class Rotary:
     }
     local = dict(beside)
     if self.base_local is not None:
-      local['base'] = entries.take('rope_local_base_freq', self.base_local, float)
+      local['base'] = entries.take(self.base_local_key, self.base_local, float)
     by_layer = self._by_layer(entries)
     read = {_LAYERS[layer]: self._read(entries, part, local if layer == 'sliding_attention' else beside, cfg)
             for layer, part in by_layer.items()}
@@ -68,7 +70,7 @@ class Rotary:
     if self.fraction is not None:
       keys[self.fraction_key] = cfg.rotary_fraction
     if self.base_local is not None:
-      keys['rope_local_base_freq'] = cfg.rotary_base_local
+      keys[self.base_local_key] = cfg.rotary_base_local
     scaling = _scaling(cfg)
     if self.original is not None and 'original_max_position_embeddings' in scaling:
       keys['original_max_position_embeddings'] = scaling.pop('original_max_position_embeddings')

@@ -23,7 +23,8 @@ def shortest(layers: list[str]) -> tuple[str, ...]:
   return tuple(layers[:period])
 
 
-def _fields(entries: Entries, layers: list[str], window: int | None) -> dict[str, Any]:
+def fields_of(entries: Entries, layers: list[str], window: int | None) -> dict[str, Any]:
+  """The pattern of these layers, and their window."""
   if 'local' not in layers:
     return {'attention_pattern': ('global',)}
   if window is None or window < 1:
@@ -61,7 +62,7 @@ class WindowEverywhere:
 
   def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
     window = entries.take('sliding_window', self.window, int, None)
-    return _fields(entries, ['global' if window is None else 'local'], window)
+    return fields_of(entries, ['global' if window is None else 'local'], window)
 
   def write(self, cfg: ModelConfig) -> dict[str, Any]:
     return {'sliding_window': cfg.windows[0]}
@@ -77,7 +78,7 @@ def _window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
     layers = ['local' if local and i >= above else 'global' for i in range(cfg.n_layers)]
   elif 'local' in layers and not used:
     raise entries.wrong('layer_types', 'sliding_attention', 'full_attention alone, since use_sliding_window is false')
-  return _fields(entries, layers, window)
+  return fields_of(entries, layers, window)
 
 
 def _write_above(cfg: ModelConfig) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class WindowByLayer:
     layers = listed_layers(entries, cfg)
     if layers is None:
       layers = ['local' if (i + 1) % every else 'global' for i in range(cfg.n_layers)]
-    return _fields(entries, layers, window)
+    return fields_of(entries, layers, window)
 
   def write(self, cfg: ModelConfig) -> dict[str, Any]:
     return {'layer_types': words_of_layers(cfg)} | ({'sliding_window': cfg.sliding_window} if any(cfg.windows) else {})
