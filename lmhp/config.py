@@ -215,6 +215,10 @@ def _one_line(text: str, most: int = 500) -> str:
   return text if len(text) <= most else f'{text[: most // 2]} ... {text[-most // 2 :]}'
 
 
+OBJECTIVES = {'decoder': 'causal', 'encoder': 'masked', 'encoder_decoder': 'span'}
+"""What each architecture learns."""
+
+
 def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: str) -> RunConfig:
   """Fills in what the data and the machine decide.
 
@@ -228,9 +232,10 @@ def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: s
     A config whose vocabulary, precision, sequence length, steps and schedule intervals are numbers.
   """
   model, train = cfg.model, cfg.train
-  if (model.architecture == 'encoder') != (cfg.data.objective == 'masked'):
-    raise wrong(cfg.data, 'objective', f'{"masked" if model.architecture == "encoder" else "causal"} where '
-                f'model.architecture is {model.architecture}')
+  objective = 'prefix' if model.prefix else OBJECTIVES[model.architecture]
+  if cfg.data.objective != objective:
+    raise wrong(cfg.data, 'objective', f'{objective} where model.architecture is {model.architecture} and model.prefix '
+                f'{model.prefix}')
   if model.vocab_size is not None and model.vocab_size < vocab_size:
     raise wrong(model, 'vocab_size', f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}')
   model = dataclasses.replace(model, vocab_size=model.vocab_size or vocab_size,
@@ -238,6 +243,8 @@ def complete(cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: s
   train = dataclasses.replace(train, seq_len=train.seq_len or model.max_seq_len)
   if train.seq_len > model.max_seq_len and model.position == 'learned':
     raise wrong(train, 'seq_len', f'at most model.max_seq_len={model.max_seq_len}, since positions are learned')
+  if objective == 'span' and train.loss_chunks > 1:
+    raise wrong(train, 'loss_chunks', '1 where data.objective is span')
   if train.batch_size // train.accumulation * train.seq_len % train.loss_chunks:
     raise wrong(train, 'loss_chunks', f'a divisor of {train.batch_size // train.accumulation * train.seq_len} tokens')
   parameters = count(model).total

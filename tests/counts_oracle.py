@@ -10,12 +10,12 @@ import re
 
 RULES = (
     ('normalization', r'norm|Norm|(^|\.)ln_|layernorm|(^|\.)norm_f'),
-    ('positional', r'(^|\.)(wpe|embed_positions|positions_embed|position_embeddings)\.'),
-    ('embedding', r'(^|\.)(wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out|'
+    ('positional', r'(^|\.)(wpe|embed_positions|positions_embed|position_embeddings|relative_attention_bias)\.'),
+    ('embedding', r'(^|\.)(shared|wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out|'
                   r'tok_embeddings|token_type_embeddings|embedding_hidden_mapping_in)\.'),
-    ('output', r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.'),
-    ('attention', r'attn|attention'),
-    ('feed_forward', r'(^|\.)(mlp|ffn|ffn_output|fc1|fc2|intermediate)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
+    ('output', r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.(dense|norm|weight|bias)'),
+    ('attention', r'attn|attention|Attention'),
+    ('feed_forward', r'(^|\.)(mlp|ffn|ffn_output|fc1|fc2|intermediate|DenseReluDense)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
 )
 
 
@@ -40,7 +40,8 @@ def language_model(model_type: str):
   import transformers
 
   masked = model_type in ('bert', 'roberta', 'albert', 'modernbert')
-  return transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+  both = transformers.AutoModelForSeq2SeqLM if model_type == 't5' else transformers.AutoModelForCausalLM
+  return transformers.AutoModelForMaskedLM if masked else both
 
 
 def transformers_counts(config: dict) -> dict[str, int]:

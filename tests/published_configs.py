@@ -32,7 +32,14 @@ BERT = dict(model_type='bert', architectures=['BertForMaskedLM'], attention_prob
             hidden_dropout_prob=0.1, initializer_range=0.02, layer_norm_eps=1e-12, max_position_embeddings=512,
             pad_token_id=0, position_embedding_type='absolute', type_vocab_size=2, vocab_size=30522)
 
+T5 = dict(model_type='t5', architectures=['T5ForConditionalGeneration'], d_kv=64, decoder_start_token_id=0, dropout_rate=0.1,
+          eos_token_id=1, initializer_factor=1.0, is_encoder_decoder=True, layer_norm_epsilon=1e-6, n_positions=512,
+          output_past=True, pad_token_id=0, relative_attention_num_buckets=32, vocab_size=32128)
+
 PUBLISHED = {
+    't5-small': T5 | dict(d_ff=2048, d_model=512, num_heads=8, num_layers=6),
+    't5-base': T5 | dict(d_ff=3072, d_model=768, num_heads=12, num_layers=12),
+    't5-11b': T5 | dict(d_ff=65536, d_kv=128, d_model=1024, num_heads=128, num_layers=24),
     'bert-base': BERT | dict(hidden_size=768, num_attention_heads=12, num_hidden_layers=12, intermediate_size=3072),
     'bert-large': BERT | dict(hidden_size=1024, num_attention_heads=16, num_hidden_layers=24, intermediate_size=4096),
     'roberta-base': BERT | dict(model_type='roberta', hidden_size=768, num_attention_heads=12, num_hidden_layers=12,
@@ -218,5 +225,5 @@ TOTALS = {  # published, or summed by others over the checkpoints (../shared/not
     'llama-2-7b': 6_738_415_616, 'llama-3-8b': 8_030_261_248, 'llama-3.2-1b': 1_235_814_400,
     'mistral-7b': 7_241_732_096, 'gemma-2-2b': 2_614_341_888, 'qwen2.5-0.5b': 494_032_768, 'falcon-7b': 6_921_720_704,
     'phi-2': 2_779_683_840, 'olmo-2-7b': 7_298_617_344, 'bert-base': 109_514_298, 'albert-base-v2': 11_221_680,
-    'modernbert-base': 149_655_232,
+    'modernbert-base': 149_655_232, 't5-small': 60_506_624,
 }

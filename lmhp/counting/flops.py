@@ -44,14 +44,22 @@ class Flops:
 
 
 def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward FLOPs by kind of the products with weights, for one token."""
+  """Forward FLOPs by kind of the products with weights, for one token; of an encoder-decoder, one of each side."""
   layer = attention.weight_flops(cfg) + feed_forward.weight_flops(cfg)
-  flops = Counter({kind: n * cfg.n_layers for kind, n in layer.items()})
+  flops = _times(layer, cfg.n_layers)
+  if cfg.crosses:
+    flops += _times(layer, cfg.n_encoder_layers) + _times(attention.weight_flops(cfg), cfg.n_layers)
   return flops + embedding.weight_flops(cfg) + output.weight_flops(cfg)
+
+
+def _times(counter: Counter, n: int) -> Counter:
+  return Counter({kind: n * flops for kind, flops in counter.items()})
 
 
 def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   """Forward FLOPs, mean over the tokens of a sequence.
+
+  Of an encoder-decoder: of a sequence that long on each side, for each token of one side.
 
   Args:
     cfg: the model.
@@ -62,9 +70,16 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   1720576
   """
   weights = weight_flops(cfg)
-  pairs = sum(attention.pairs(seq_len, window, causal, not cfg.causal) for window in cfg.windows)
+  pairs = _pairs(cfg, seq_len, causal)
+  if cfg.crosses:
+    pairs += _pairs(cfg.encoder, seq_len, causal) + cfg.n_layers * seq_len**2
   attended = plain(Fraction(pairs * attention.pair_flops(cfg), seq_len))
   return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
+
+
+def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
+  """Pairs of query and key of one stack, all layers together."""
+  return sum(attention.pairs(seq_len, window, causal, not cfg.causal) for window in cfg.windows)
 
 
 def plain(x: Fraction) -> int | float:

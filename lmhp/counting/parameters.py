@@ -53,8 +53,11 @@ def count(cfg: ModelConfig) -> Count:
   >>> count(ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')).total
   804096
   """
-  layers = sum((part.parameter_counts(cfg) for part in (attention, feed_forward)), Counter())
-  counts = Counter({kind: n * (1 if cfg.share_layers else cfg.n_layers) for kind, n in layers.items()})
+  times = lambda counted, n: Counter({kind: count * (1 if cfg.share_layers else n) for kind, count in counted.items()})
+  layer = attention.parameter_counts(cfg) + feed_forward.parameter_counts(cfg)
+  counts = times(layer, cfg.n_layers)
+  if cfg.crosses:
+    counts += times(layer, cfg.n_encoder_layers) + times(attention.parameter_counts(cfg), cfg.n_layers)
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
   return Count({kind: counts[kind] for kind in KINDS})

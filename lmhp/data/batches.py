@@ -32,6 +32,7 @@ class Batch:
     token_types: (B, L) int32, sentence A or B, for encoders.
     encoder_tokens: (B, M) int32, what an encoder-decoder's encoder reads.
     encoder_weights: (B, M) float32, 0 for padding of `encoder_tokens`.
+    prefix_lengths: (B,) int32, tokens at the beginning that are seen from both sides.
   """
 
   tokens: Any
@@ -42,6 +43,7 @@ class Batch:
   token_types: Any = None
   encoder_tokens: Any = None
   encoder_weights: Any = None
+  prefix_lengths: Any = None
 
 
 def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
@@ -116,4 +118,6 @@ def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int
   if change is not None:
     numbers = [k * 2**24 + start // seq_len for k, start in starts]
     batch = change(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
+  if batch.weights.shape != real.shape:  # other targets than the text's next tokens: of whole windows alone
+    real = real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(batch.weights) * real)

@@ -28,10 +28,14 @@ class DataConfig:
                            high=1.0)
   mixture_weights: tuple[float, ...] = traced(
       (), 'share of training sequences from each source, up to their sum; () is equal shares', low=0.0)
-  objective: str = static('causal', 'what is learnt: the next token, or tokens that are hidden (for encoders)',
-                          choices=('causal', 'masked'))
+  objective: str = static('causal', 'what is learnt: the next token; tokens that are hidden (for encoders); spans '
+                          'that are taken out (for encoder-decoders); or what follows a given beginning (for '
+                          'model.prefix)', choices=('causal', 'masked', 'span', 'prefix'))
   dynamic_masking: bool = static(True, 'a sequence is masked anew each time it is read; False masks it always alike',
                                  source='arXiv:1907.11692 section 4.1 (RoBERTa)')
+  span_fraction: float = static(0.15, 'share of the tokens that the span objective takes out', low=0.0, open_low=True,
+                                high=1.0, open_high=True, source='arXiv:1910.10683 section 3.3.4 (T5)')
+  span_length: float = static(3.0, 'mean length of such a span', unit='tokens', low=1.0)
   mask_fraction: float = traced(0.15, 'probability that a token is a target of the masked objective', low=0.0,
                                 open_low=True, high=1.0, aliases=('mlm_probability',), source='arXiv:1810.04805')
   mask_random_fraction: float = traced(0.1, 'share of those targets that a random token stands for', low=0.0, high=1.0)

@@ -21,6 +21,8 @@ from lmhp.hypers import ConfigError, wrong
 
 WORDS = ('byte', 'char', 'bpe')
 T = TypeVar('T')
+SENTINELS = 100
+"""Tokens that stand for spans, where the tokenizer has none of its own. Source: T5."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Dataset:
     validation: streams that are held out, disjoint from `train`.
     sources: what is known of each source, for the result file.
     mask_token: stands for hidden tokens: the tokenizer's, or one more; None where nothing is hidden.
+    sentinels: ids that stand for spans that were taken out: the tokenizer's, or as many more; () where none are.
+    start_token: what a decoder beside an encoder reads first; None where there is none.
     sha256: of all tokens, the tokenizer and the split; two runs with equal hashes had the same data.
   """
 
@@ -42,11 +46,13 @@ class Dataset:
   sources: tuple[dict[str, Any], ...]
   sha256: str
   mask_token: int | None = None
+  sentinels: tuple[int, ...] = ()
+  start_token: int | None = None
 
   @property
   def vocab_size(self) -> int:
     """Token ids are below it."""
-    return max(self.tokenizer.vocab_size, 0 if self.mask_token is None else self.mask_token + 1)
+    return max(self.tokenizer.vocab_size, 1 + max((self.mask_token or 0, self.start_token or 0, *self.sentinels)))
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
     """(vocab_size,) int32, UTF-8 bytes of each token; all 0 where the tokenizer does not know its text."""
@@ -101,12 +107,26 @@ def load(cfg: DataConfig) -> Dataset:
       validation=tuple(validation for _, validation in pairs),
       sources=tuple(source.facts for source in sources),
       sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
-      mask_token=_mask_token(tokenizer) if cfg.objective == 'masked' else None,
+      **_more_tokens(tokenizer, cfg.objective),
   )
 
 
-def _mask_token(tokenizer: tokenizers.Tokenizer) -> int:
-  return tokenizer.vocab_size if tokenizer.mask_token is None else tokenizer.mask_token
+def _more_tokens(tokenizer: tokenizers.Tokenizer, objective: str) -> dict[str, Any]:
+  """The tokens that an objective needs beside the text's: the tokenizer's own, or more than it has."""
+  more = tokenizer.vocab_size
+  if objective == 'masked':
+    return {'mask_token': more if tokenizer.mask_token is None else tokenizer.mask_token}
+  if objective == 'span':
+    sentinels = tokenizer.sentinels or tuple(range(more, more + SENTINELS))
+    return {'sentinels': sentinels, 'start_token': start_token(tokenizer)}
+  return {}
+
+
+def start_token(tokenizer: tokenizers.Tokenizer) -> int:
+  """What a decoder beside an encoder reads first: padding, as T5 does, or one more token after the sentinels."""
+  if tokenizer.pad_token is not None:
+    return tokenizer.pad_token
+  return tokenizer.vocab_size + (0 if tokenizer.sentinels else SENTINELS)
 
 
 def cache_dir(cfg: DataConfig) -> epath.Path:

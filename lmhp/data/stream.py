@@ -18,6 +18,7 @@ from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
 from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
 from lmhp.data.masking import EVALUATION, Masking
+from lmhp.data.spans import Prefix, SpanCorruption
 from lmhp.hypers import ConfigError
 
 RESIDENT_BYTES = 1 << 30
@@ -34,7 +35,7 @@ class TrainStream:
 
   Attributes:
     end_of_text: what tells documents apart; None where nothing shall.
-    masking: how tokens are hidden; None where the objective is causal.
+    objective: what is made of a batch; None where the next token is learnt.
     resident: whether tokens live on the device, so that `gather` serves; else `host_batches` does.
     windows_per_epoch: for each source, sequences after which it repeats.
 
@@ -48,7 +49,7 @@ class TrainStream:
         raise ConfigError(f'data.path: {name!r} has {len(tokens)} training tokens, expected at least {2 * seq_len}: '
                           f'twice the sequence length')
     self.end_of_text = _end_of_text(dataset, cfg)
-    self.masking = _masking(dataset, cfg)
+    self.objective = _objective(dataset, seq_len, cfg)
     self._sources = [tokens.ids for tokens in dataset.train]
     self._seq_len = seq_len
     self._order = Order(seq_len, tuple(windows_of(len(ids), seq_len) for ids in self._sources))
@@ -101,10 +102,10 @@ class TrainStream:
     where = starts.astype(jnp.int32)[:, None] + jnp.arange(self._seq_len + 1, dtype=jnp.int32)[None]
     # Every place is inside; clip is the mode that reads without first asking. Three times vmap(dynamic_slice)'s speed.
     batch = make_batch(jnp.take(arrays['tokens'], where, mode='clip'), self.end_of_text)
-    if self.masking is None:
+    if self.objective is None:
       return batch
-    numbers = sequence_numbers if self.masking.dynamic else starts
-    return self.masking.apply(batch, numbers, data_hypers['seed'], data_hypers)
+    numbers = sequence_numbers if self.objective.dynamic else starts
+    return self.objective.apply(batch, numbers, data_hypers['seed'], data_hypers)
 
   # --- streamed: from the host ---------------------------------------------------------------------------------------
 
@@ -130,9 +131,9 @@ class TrainStream:
     for k, ids in enumerate(self._sources):
       windows[source == k] = ids[where[source == k]]
     batch = make_batch(windows, self.end_of_text)
-    if self.masking is not None:
+    if self.objective is not None:
       starts = (where[:, 0] + self._bases[source]).astype(np.uint32)
-      batch = self._masked(batch, numbers if self.masking.dynamic else np.resize(starts, padded), data_hypers, padded)
+      batch = self._masked(batch, numbers if self.objective.dynamic else np.resize(starts, padded), data_hypers, padded)
     return jax.tree.map(lambda x: x.reshape(n_steps, batch_size, *x.shape[1:]), batch)
 
   def _masked(self, batch: Batch, numbers: np.ndarray, data_hypers: Mapping[str, Any], padded: int) -> Batch:
@@ -144,12 +145,12 @@ class TrainStream:
 
   @functools.cached_property
   def _mask(self):
-    return jax.jit(self.masking.apply)
+    return jax.jit(self.objective.apply)
 
   @property
   def for_evaluation(self) -> Any:
     """What `evaluation_batches` makes of a batch: hides the same tokens of it always; None where nothing is hidden."""
-    if self.masking is None:
+    if self.objective is None:
       return None
     return lambda batch, numbers: jax.tree.map(np.asarray, self._mask(batch, numbers, np.uint32(0), EVALUATION))
 
@@ -179,11 +180,21 @@ class TrainStream:
         yield current.result()
 
 
-def _masking(dataset: Dataset, cfg: DataConfig) -> Masking | None:
-  if dataset.mask_token is None:
+def _objective(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Masking | SpanCorruption | Prefix | None:
+  """What `data.objective` makes of a batch."""
+  tokenizer, dynamic = dataset.tokenizer, cfg.dynamic_masking
+  if cfg.objective == 'masked':
+    return Masking(dataset.mask_token, tokenizer.vocab_size, tokenizer.end_of_text, dynamic)
+  if cfg.objective == 'prefix':
+    return Prefix(dynamic)
+  if cfg.objective == 'causal':
     return None
-  tokenizer = dataset.tokenizer
-  return Masking(dataset.mask_token, tokenizer.vocab_size, tokenizer.end_of_text, cfg.dynamic_masking)
+  spans = SpanCorruption(dataset.sentinels, dataset.start_token, tokenizer.end_of_text, seq_len, cfg.span_fraction,
+                         cfg.span_length, dynamic)
+  if spans.n_spans > len(dataset.sentinels):
+    raise ConfigError(f'data.span_length: {spans.n_spans} spans in a sequence, expected at most the '
+                      f'{len(dataset.sentinels)} that have a token; make spans longer or train.seq_len smaller')
+  return spans
 
 
 def _end_of_text(dataset: Dataset, cfg: DataConfig) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import functools
 import hashlib
+import itertools
 import json
 from typing import Any, Iterable, Iterator, Sequence
 
@@ -22,7 +23,7 @@ from lmhp.hypers import ConfigError
 FILE = 'tokenizer.json'
 END_OF_TEXT = '<|endoftext|>'
 _ENDS = (END_OF_TEXT, '<|end_of_text|>', '</s>', '<eos>', '<|eos|>', '<end_of_text>', '[EOS]', '[SEP]')
-_MASKS = ('[MASK]', '<mask>')
+_MASKS, _PADS = ('[MASK]', '<mask>'), ('<pad>', '[PAD]')
 _FORMAT = 'lmhp_tokenizer'
 
 
@@ -34,6 +35,8 @@ class Tokenizer(abc.ABC):
     vocab_size: ids are below it.
     end_of_text: the id that ends each document, None where there is none.
     mask_token: the id that stands for hidden text, None where there is none.
+    sentinels: ids that stand for spans of text, in order; () where there are none.
+    pad_token: the id that fills up, None where there is none.
     bytes_per_token: (vocab_size,) int32, bytes of UTF-8 that each id stands for (0 for special tokens); None where
       that is unknown.
   """
@@ -42,6 +45,8 @@ class Tokenizer(abc.ABC):
   vocab_size: int
   end_of_text: int | None
   mask_token: int | None = None
+  sentinels: tuple[int, ...] = ()
+  pad_token: int | None = None
   bytes_per_token: np.ndarray | None
 
   def encode(self, text: str) -> np.ndarray:
@@ -170,6 +175,9 @@ class JsonTokenizer(Tokenizer):
     names = _ENDS if end_of_text is None else (end_of_text,)
     self.end_of_text = next((vocabulary[name] for name in names if name in vocabulary), None)
     self.mask_token = next((vocabulary[name] for name in _MASKS if name in vocabulary), None)
+    self.pad_token = next((vocabulary[name] for name in _PADS if name in vocabulary), None)
+    named = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
+    self.sentinels = tuple(vocabulary[n] for n in itertools.takewhile(vocabulary.__contains__, named))
     self.bytes_per_token = self._bytes_per_token(vocabulary)
 
   def encode_all(self, texts):

@@ -8,14 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from lmhp.data.dataset import start_token
 from lmhp.hypers import ConfigError
 from lmhp.model.transformer import Model, Tokens
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'n_tokens', 'top_k', 'n_words'))
 def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temperature: jax.Array, n_tokens: int,
-           top_k: int | None = None, n_words: int | None = None) -> jax.Array:
-  """Continues prompts, all in one program.
+           top_k: int | None = None, n_words: int | None = None, start_token: int = 0) -> jax.Array:
+  """Continues prompts, all in one program; an encoder-decoder reads them and writes an answer.
 
   Args:
     model: the network.
@@ -26,12 +27,19 @@ def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temp
     n_tokens: how many to add.
     top_k: only the likeliest k are drawn from; None is all.
     n_words: only ids below it are drawn: a vocabulary may have more rows than its tokenizer has tokens. None is all.
+    start_token: what an encoder-decoder's decoder reads first.
 
   Returns:
     (B, n_tokens) int32.
   """
-  cache = model.init_cache(prompt_BL.shape[0], prompt_BL.shape[1] + n_tokens)
-  x_BLD, _, cache = model.features(params, {}, Tokens(prompt_BL), cache=cache)
+  n_prompts, length = prompt_BL.shape
+  if model.cfg.crosses:
+    cache = model.init_cache(n_prompts, 1 + n_tokens, length)
+    batch = Tokens(jnp.full((n_prompts, 1), start_token, jnp.int32), encoder_tokens=prompt_BL)
+  else:
+    cache = model.init_cache(n_prompts, length + n_tokens)
+    batch = Tokens(prompt_BL, prefix_lengths=jnp.full(n_prompts, length) if model.cfg.prefix else None)
+  x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
 
   def next_token(x_BD, key):
     logits_BV = model.logits(params, {}, x_BD)[:, :n_words]
@@ -54,7 +62,7 @@ def sample(model: Model, params: Any, prompt_BL: jax.Array, key: jax.Array, temp
 
 def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens: int | None = None,
              temperature: float = 0.8, top_k: int | None = None, seed: int = 0) -> str:
-  """Continues a text.
+  """Continues a text; an encoder-decoder reads it and writes an answer, which alone is returned.
 
   Args:
     model: the network.
@@ -87,5 +95,6 @@ def generate(model: Model, params: Any, tokenizer: Any, prompt: str, *, n_tokens
   if top_k is not None and top_k < 1:
     raise ConfigError(f'top_k: got {top_k!r}, expected at least 1')
   key = jax.random.key(seed)
-  new = sample(model, params, ids[None], key, jnp.float32(temperature), n_tokens, top_k, tokenizer.vocab_size)
-  return prompt + tokenizer.decode(new[0])
+  new = sample(model, params, ids[None], key, jnp.float32(temperature), n_tokens, top_k, tokenizer.vocab_size,
+               start_token(tokenizer) if model.cfg.crosses else 0)
+  return tokenizer.decode(new[0]) if model.cfg.crosses else prompt + tokenizer.decode(new[0])

@@ -55,9 +55,10 @@ def load_pretrained(path: str | os.PathLike, *,
     raise ConfigError(f'{directory}: no such directory, expected one with config.json and safetensors')
   config = read_json(directory / 'config.json')
   cfg = model_config(config, str(directory / 'config.json'))
+  found, family = _tensors_in(directory), FAMILIES[config['model_type']]
+  if family.head_by_weights and not cfg.tie_embeddings and not weights.head_in(family, cfg, found):
+    cfg = dataclasses.replace(cfg, tie_embeddings=True)
   model = _built(cfg, dtype)
-  found = _tensors_in(directory)
-  family = FAMILIES[config['model_type']]
   wanted = weights.tensors(family, model.cfg, model.shapes)
   params = weights.to_params(wanted, found, str(directory), copies=weights.copies(family, cfg), passed=family.passed)
   has_tokenizer = (directory / tokenizers.FILE).exists()

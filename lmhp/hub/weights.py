@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from lmhp.hub.families.family import Family
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
-LAYERS = re.compile(r'(?:decoder|encoder)/segment_(\d+)/(.*)')
+LAYERS = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
 BUFFERS = re.compile(r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
                      r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)')  # constants in older files
 _SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': ''}
@@ -124,34 +124,60 @@ def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
   names = _names(family, cfg)
   if not names:
     raise ConfigError(f'{family.model_type}: lmhp reads this config.json and not yet its weights')
-  modules = _modules(shapes)
+  modules = _modules(shapes, cfg)
   out = []
   for ours, theirs in names.items():
     whole = ours.rpartition('/')  # perhaps one leaf with a name of its own
-    if whole[2] in _SUFFIXES and whole[2] in modules.get((whole[0], None), {}):
-      out += _stacked(theirs, [modules[whole[0], None].pop(whole[2])], None, family, cfg)
+    if whole[2] in _SUFFIXES and whole[2] in modules.get((whole[0], OUTSIDE), {}):
+      out += _stacked(theirs, [modules[whole[0], OUTSIDE].pop(whole[2])], OUTSIDE, family, cfg)
       continue
     theirs = family.layers + theirs if theirs.startswith('.') else theirs
-    for segment in (None, *range(len(cfg.segments))):
-      found = [modules.pop((module, segment)) for module in ours.split() if (module, segment) in modules]
+    for place in _places(cfg):
+      mine = [module.removeprefix(f'{place.stack}/') for module in ours.split()]
+      found = [modules.pop((module, place)) for module in mine if (module, place) in modules]
       for last in found[0] if found else ():
         name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
-        out += _stacked(name, [module[last] for module in found], segment, family, cfg)
+        out += _stacked(name, [module[last] for module in found], place, family, cfg)
   for module, _ in (key for key, left in modules.items() if left):
     raise ConfigError(f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one')
   return out
 
 
-def _modules(shapes: Any) -> dict[tuple[str, int | None], dict[str, Leaf]]:
-  """Our leaves by module and segment, None where they are of no layer; and by the last name of their path."""
-  modules: dict[tuple[str, int | None], dict[str, Leaf]] = {}
+class Place(NamedTuple):
+  """Which layers leaves are of.
+
+  Attributes:
+    stack: encoder or decoder, '' outside of both.
+    segment: number of the segment.
+    first: number of its first layer.
+  """
+
+  stack: str
+  segment: int
+  first: int
+
+
+OUTSIDE = Place('', 0, 0)
+
+
+def _places(cfg: ModelConfig) -> list[Place]:
+  """All that leaves can be of."""
+  stacks = {'encoder_decoder': (('encoder', cfg.encoder), ('decoder', cfg))}.get(
+      cfg.architecture, ((cfg.architecture, cfg),))
+  return [OUTSIDE] + [Place(name, k, first) for name, of in stacks for k, (first, _) in enumerate(of.segments)]
+
+
+def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str, Leaf]]:
+  """Our leaves by module and place, and by the last name of their path."""
+  places = {(place.stack, place.segment): place for place in _places(cfg)}
+  modules: dict[tuple[str, Place], dict[str, Leaf]] = {}
   for leaf in leaves(shapes):
     of_layer = LAYERS.fullmatch(leaf.path)
-    segment, path = (int(of_layer[1]), of_layer[2]) if of_layer else (None, leaf.path)
+    place, path = (places[of_layer[1], int(of_layer[2])], of_layer[3]) if of_layer else (OUTSIDE, leaf.path)
     module, _, last = path.rpartition('/')
     if last == 'sinks':
       module = f'{module}/sinks'
-    modules.setdefault((module, segment), {})[last] = leaf
+    modules.setdefault((module, place), {})[last] = leaf
   return modules
 
 
@@ -162,20 +188,24 @@ def copies(family: Family, cfg: ModelConfig) -> dict[str, str]:
   return {**family.copies, **tied}
 
 
+def head_in(family: Family, cfg: ModelConfig, found: Mapping[str, np.ndarray]) -> bool:
+  """Whether a checkpoint has a matrix for the head."""
+  return f'{_names(family, cfg)["output"]}.weight' in found
+
+
 def _names(family: Family, cfg: ModelConfig) -> Mapping[str, str]:
   return family.names(cfg) if callable(family.names) else family.names
 
 
-def _stacked(name: str, found: list[Leaf], segment: int | None, family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
+def _stacked(name: str, found: list[Leaf], place: Place, family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
   """The tensors of one name, for each layer and head that it counts."""
   first = found[0]
   transposed = family.transposed and first.role == 'weight' and first.kind != 'output'
   groups = cfg.n_kv_heads if family.grouped and 'attention/query' in first.path and len(found) > 1 else 0
   norm = cfg.qk_norm == 'each_head' and first.path.endswith(('query_norm/scale', 'key_norm/scale'))
   heads = (cfg.n_heads if 'query' in first.path else cfg.n_kv_heads) if norm else 1
-  start = 0 if segment is None else cfg.segments[segment][0]
   for layer in range(first.shape[0]) if first.stacked else (None,):
-    here = name if layer is None else name.replace('{i}', str(start + layer))
+    here = name if layer is None else name.replace('{i}', str(place.first + layer))
     if '{h}' not in here:
       yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0)
       continue

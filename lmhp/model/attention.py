@@ -28,6 +28,9 @@ class Scene(NamedTuple):
     rotary_global: cosines and sines, each (B, L, 1, P), or None.
     rotary_local: the same for windowed layers.
     bias_1HLM: added to the attention logits (ALiBi, T5), or None.
+    memory_BMD: what the encoder made of its tokens, for a decoder that attends to it; None where keys and values of it
+      are in the cache, or there is no encoder.
+    see_memory_BLM: (B, 1, 1, M) bool, which of those tokens are no padding; None where there is no encoder.
     hypers: `Hypers['model']`, the traced numbers.
     key: PRNG key of this step, or None where nothing is random.
     start: int32, where the new tokens begin in the cache; 0 without one.
@@ -41,6 +44,8 @@ class Scene(NamedTuple):
   hypers: dict
   key: jax.Array | None
   start: jax.Array | int
+  memory_BMD: jax.Array | None = None
+  see_memory_BLM: jax.Array | None = None
 
 
 class Layer(NamedTuple):
@@ -162,6 +167,34 @@ class Attention(nn.Module):
     return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[..., :-1]
 
 
+class CrossAttention(Attention):
+  """Attention of a decoder's tokens to what the encoder made of its own: no positions, no mask but padding's.
+
+  Source: arXiv:1706.03762 section 3.2.3.
+  """
+
+  @nn.compact
+  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+    """As `Attention`; `cache` holds keys and values of the encoder's tokens, made where `scene` has those."""
+    cfg = self.cfg
+    head = (cfg.head_dim,)
+    query = Projection(cfg, (cfg.d_model,), (cfg.n_heads, *head), cfg.qkv_bias, name='query')
+    q_BLHK = query(x_BLD)
+    if scene.memory_BMD is None:
+      k_BMGK, v_BMGK = cache
+      q_BLHK, _ = self._norm(q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads])
+    else:
+      k_BMGK, v_BMGK = project(scene.memory_BMD, [
+          Projection(cfg, (cfg.d_model,), (cfg.n_kv_heads, *head), cfg.qkv_bias, name=name) for name in ('key', 'value')])
+      q_BLHK, k_BMGK = self._norm(q_BLHK, k_BMGK)
+      cache = None if cache is None else (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
+    key = None if scene.key is None else named_key(scene.key, 'cross_attention')
+    seen = scene._replace(see_global_BLM=scene.see_memory_BLM, see_local_BLM=scene.see_memory_BLM, bias_1HLM=None, key=key)
+    mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, seen)
+    out = Projection(cfg, (cfg.n_heads, cfg.head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
+    return out(mixed_BLHK), cache
+
+
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of one layer's attention; norms of queries and keys count as normalization."""
   query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
@@ -211,4 +244,5 @@ def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = Fal
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
   """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
   kept = sum(min(length, window or length) for window in cfg.windows)
+  kept += cfg.crosses * length * cfg.n_layers  # of as many of the encoder's tokens
   return 2 * kept * cfg.n_kv_heads * cfg.head_dim * bytes_per_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention import Attention, Layer, Scene
+from lmhp.model.attention import Attention, CrossAttention, Layer, Scene
 from lmhp.model.config import ModelConfig
 from lmhp.model.feed_forward import FeedForward
 from lmhp.model.keys import dropout, named_key
@@ -13,7 +13,7 @@ from lmhp.model.normalization import Normalization
 
 
 class Block(nn.Module):
-  """Attention and feed-forward around the residual stream.
+  """Attention, to an encoder too where there is one, and feed-forward around the residual stream.
 
   Placements, with f the part and n a normalization (each part has its own): pre x + f(n x); post n(x + f x);
   sandwich x + n f(n x); output x + n f x. In parallel, both parts read the same x and their sum is added.
@@ -45,12 +45,24 @@ class Block(nn.Module):
         h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
       x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
       return x_BLD + self._out('feed_forward', feed_forward(h_BLD), layer, scene), cache
-    mixed, cache = attention(self._input_norm(x_BLD))
+    if self.cfg.crosses and cache is not None:
+      cache, of_encoder = cache[:2], cache[2:]
+    mixed, cache = Attention(self.cfg, name='attention')(self._input_norm(x_BLD), layer, scene, cache)
     x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
+    if self.cfg.crosses:
+      x_BLD, of_encoder = self._cross(x_BLD, layer, scene, None if cache is None else of_encoder)
+      cache = None if cache is None else (*cache, *of_encoder)
     fed = feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
     x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
     return self._norm('feed_forward_residual_norm', x_BLD, 'post'), cache
+
+  def _cross(self, x_BLD: jax.Array, layer: Layer, scene: Scene, cache: tuple | None):
+    """The residual stream after the decoder attended to the encoder, and the cache of that."""
+    h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
+    mixed, cache = CrossAttention(self.cfg, name='cross_attention')(h_BLD, layer, scene, cache)
+    x_BLD = x_BLD + self._out('cross_attention', mixed, layer, scene)
+    return self._norm('cross_attention_residual_norm', x_BLD, 'post'), cache
 
   def _input_norm(self, x_BLD: jax.Array) -> jax.Array:
     """What attention reads."""

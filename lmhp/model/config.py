@@ -1,11 +1,12 @@
 """`ModelConfig`: every architectural hyperparameter, checked in one place.
 
-One dataclass describes the published decoders and encoders; encoder-decoders, experts, latent attention and other
-mixers add fields and rename none. Derived values (`None` below) are filled in by `resolve`.
+One dataclass describes the published decoders, encoders and encoder-decoders; experts, latent attention and other mixers
+add fields and rename none. Derived values (`None` below) are filled in by `resolve`.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 
 from lmhp.hypers import assign, section, static, traced, wrong
@@ -22,13 +23,15 @@ class ModelConfig:
   """The network. All fields are structure but the dropout rates and the init scale."""
 
   # sizes
-  architecture: str = static('decoder', 'which stacks there are: a decoder sees what came before, an encoder all',
-                             choices=('decoder', 'encoder'))
+  architecture: str = static('decoder', 'which stacks there are: a decoder sees what came before, an encoder all; '
+                             'with both, the decoder attends to what the encoder read',
+                             choices=('decoder', 'encoder', 'encoder_decoder'))
   vocab_size: int | None = static(None, 'rows of the embedding; None takes the tokenizer\'s', unit='tokens', low=1)
   max_seq_len: int = static(256, 'context: longest sequence the model is built for', unit='tokens', low=1,
                             aliases=('block_size', 'n_ctx', 'n_positions', 'max_position_embeddings'))
   d_model: int = static(256, 'width of the residual stream', low=1, aliases=('n_embd', 'hidden_size'))
   n_layers: int = static(4, 'blocks', low=1, aliases=('n_layer', 'num_hidden_layers', 'depth'))
+  n_encoder_layers: int | None = static(None, 'blocks of an encoder-decoder\'s encoder; None is n_layers', low=1)
   n_heads: int = static(4, 'query heads', low=1, aliases=('n_head', 'num_attention_heads'))
   n_kv_heads: int | None = static(None, 'key and value heads; None is n_heads (MHA), 1 is MQA, between is GQA', low=1,
                                   aliases=('num_key_value_heads',), source='arXiv:2305.13245')
@@ -108,6 +111,8 @@ class ModelConfig:
   relative_max_distance: int = static(128, 'distance beyond which T5 buckets are one', low=2, unit='tokens')
 
   # attention
+  prefix: bool = static(False, 'the beginning that is given is seen from both sides (prefix-LM)',
+                        source='arXiv:1910.10683 section 3.2.1')
   attention_pattern: tuple[str, ...] = static(('global',), 'repeated over the layers: global, or local (windowed)',
                                               choices=('global', 'local'), aliases=('layer_types',))
   sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included; of an encoder, on each '
@@ -156,6 +161,7 @@ class ModelConfig:
         n_kv_heads=self.n_kv_heads or self.n_heads,
         d_ff=self.d_ff or 4 * self.d_model,
         embedding_dim=self.embedding_dim or self.d_model,
+        n_encoder_layers=self.n_encoder_layers or self.n_layers,
         final_norm=self.norm_placement != 'post' if self.final_norm is None else self.final_norm,
         attention_scale=self.attention_scale or self.head_dim**-0.5,
         embedding_scale=self.embedding_scale or 1.0,
@@ -184,6 +190,10 @@ class ModelConfig:
       raise wrong(self, 'norm_bias', 'False where model.norm_affine is False')
     if self.embedding_dim > self.d_model:
       raise wrong(self, 'embedding_dim', f'at most model.d_model={self.d_model}')
+    if self.prefix and self.architecture != 'decoder':
+      raise wrong(self, 'prefix', 'False unless model.architecture is decoder')
+    if self.parallel_residual and self.crosses:
+      raise wrong(self, 'parallel_residual', 'False where model.architecture is encoder_decoder')
     if self.embedding_projection == 'sum' and not self.factorized:
       raise wrong(self, 'embedding_projection', 'tokens where model.embedding_dim is model.d_model')
     if self.share_layers and not self.uniform:
@@ -192,8 +202,8 @@ class ModelConfig:
       raise wrong(self, 'first_attention_norm', 'True unless model.norm_placement is pre or sandwich, and not shared')
     if self.position in ('rotary', 'sinusoidal'):
       self._check_rotary()
-    if self.position == 't5' and not self.causal and self.relative_buckets % 4:
-      raise wrong(self, 'relative_buckets', 'a multiple of 4 where model.architecture is encoder: half for each side')
+    if self.position == 't5' and self.architecture != 'decoder' and self.relative_buckets % 4:
+      raise wrong(self, 'relative_buckets', 'a multiple of 4 where there is an encoder: half are for each side')
     if self.position == 't5' and self.relative_max_distance <= self.relative_buckets // 2:
       raise wrong(self, 'relative_max_distance', f'above half of model.relative_buckets={self.relative_buckets}')
 
@@ -238,7 +248,19 @@ class ModelConfig:
   @property
   def causal(self) -> bool:
     """Whether a token sees only what came before it."""
-    return self.architecture == 'decoder'
+    return self.architecture != 'encoder'
+
+  @property
+  def crosses(self) -> bool:
+    """Whether the decoder attends to an encoder."""
+    return self.architecture == 'encoder_decoder'
+
+  @property
+  def encoder(self) -> ModelConfig:
+    """What an encoder-decoder's encoder is: the same sizes, seen from both sides."""
+    out = copy.copy(self)
+    assign(out, architecture='encoder', n_layers=self.n_encoder_layers)
+    return out
 
   @property
   def kinds_of_layers(self) -> tuple[tuple, ...]:

@@ -103,7 +103,10 @@ def block_norms(cfg: ModelConfig) -> int:
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all normalizations over d_model (those of queries and keys are attention.py's)."""
-  layers = 1 if cfg.share_layers else cfg.n_layers
-  norms = layers * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
+  layers = lambda n: 1 if cfg.share_layers else n
+  norms = layers(cfg.n_layers) * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
+  if cfg.crosses:
+    norms += layers(cfg.n_layers) * (2 if cfg.norm_placement == 'sandwich' else 1)  # of the attention to the encoder
+    norms += layers(cfg.n_encoder_layers) * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
   embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)
   return Counter(normalization=norms * norm_size(cfg, cfg.d_model) + embedding)

@@ -188,5 +188,5 @@ def alibi_bias(n_heads: int, distance_LM: jax.Array, scale: float = 1.0, both_si
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind: rows of the learned table, or T5's buckets."""
-  t5 = cfg.relative_buckets * cfg.n_heads if cfg.position == 't5' else 0
+  t5 = cfg.relative_buckets * cfg.n_heads * (1 + cfg.crosses) if cfg.position == 't5' else 0  # one for each stack
   return Counter(positional=cfg.learned_positions * cfg.table_width + t5)

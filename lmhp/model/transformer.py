@@ -83,7 +83,7 @@ class Stack(nn.Module):
 
 
 class Transformer(nn.Module):
-  """A decoder or an encoder: embedding, positions, segments, blocks, final normalization; and its head."""
+  """Embedding, positions, segments; a decoder, an encoder or both, each with its final normalization; and the head."""
 
   cfg: ModelConfig
 
@@ -96,13 +96,14 @@ class Transformer(nn.Module):
       self.token_types = TokenTypes(cfg)
     if cfg.embedding_norm:
       self.embedding_norm = Normalization(cfg, cfg.table_width)
-    stack = Stack(cfg)
-    if cfg.architecture == 'encoder':
-      self.encoder = stack
-    else:
-      self.decoder = stack
+    if cfg.architecture != 'decoder':
+      self.encoder = Stack(cfg.encoder if cfg.crosses else cfg)
+    if cfg.architecture != 'encoder':
+      self.decoder = Stack(cfg)
     if cfg.final_norm:
       self.final_norm = Normalization(cfg, cfg.d_model)
+      if cfg.crosses:
+        self.encoder_final_norm = Normalization(cfg, cfg.d_model)
     self.output = Output(cfg)
 
   def features(self, batch, hypers, key=None, cache=None):
@@ -110,17 +111,39 @@ class Transformer(nn.Module):
     cfg, length = self.cfg, batch.tokens.shape[1]
     start = 0 if cache is None else cache['length']
     keys = length if cache is None else cache['segment_0'][0].shape[2]
-    positions_BL = batch.positions
-    if positions_BL is None:
-      positions_BL = (start + jnp.arange(length))[None]
-    x_BLD = self._embed(batch, positions_BL, hypers, key)
-    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
-    scene = self._scene(batch, positions_BL, distance_LM, hypers, key, start)
+    memory = self._encode(batch, hypers, key) if cfg.crosses and batch.encoder_tokens is not None else None
+    x_BLD, scene, distance_LM = self._prepare(cfg, batch, start, keys, hypers, key)
+    if cfg.crosses:
+      see_memory = cache['see_memory'] if memory is None else memory[1]
+      scene = scene._replace(memory_BMD=memory and memory[0], see_memory_BLM=see_memory[:, None, None])
     stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
     x_BLD, segments = stack(x_BLD, scene, distance_LM, cache)
     if cfg.final_norm:
       x_BLD = self.final_norm(x_BLD)
-    return x_BLD, None if cache is None else {**segments, 'length': start + length}
+    if cache is None:
+      return x_BLD, None
+    return x_BLD, {**segments, 'length': start + length} | ({'see_memory': see_memory} if cfg.crosses else {})
+
+  def _encode(self, batch, hypers, key):
+    """What an encoder-decoder's encoder makes of its tokens, (B, M, D), and which of them are no padding, (B, M)."""
+    length = batch.encoder_tokens.shape[1]
+    key = None if key is None else named_key(key, 'encoder')
+    weights = batch.encoder_weights
+    see_BM = jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
+    tokens = Tokens(batch.encoder_tokens, segments=None if weights is None else see_BM.astype(jnp.int32))
+    x_BMD, scene, distance_MM = self._prepare(self.cfg.encoder, tokens, 0, length, hypers, key)
+    x_BMD, _ = self.encoder(x_BMD, scene, distance_MM)
+    return self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD, see_BM
+
+  def _prepare(self, cfg, batch, start, keys, hypers, key):
+    """What the first block of a stack reads, what all its layers share, and how far each key lies behind each query."""
+    length = batch.tokens.shape[1]
+    positions_BL = batch.positions
+    if positions_BL is None:
+      positions_BL = (start + jnp.arange(length))[None]
+    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
+    x_BLD = self._embed(batch, positions_BL, hypers, key)
+    return x_BLD, self._scene(cfg, batch, positions_BL, distance_LM, hypers, key, start), distance_LM
 
   def _embed(self, batch, positions_BL, hypers, key):
     """What the first block reads: rows of tokens, positions and segments, added, normalized, dropped out."""
@@ -136,11 +159,15 @@ class Transformer(nn.Module):
       x_BLD = dropout(x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
     return self.embedding.widen(x_BLD) if cfg.embedding_projection == 'sum' else x_BLD
 
-  def _scene(self, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
+  def _scene(self, cfg, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
     """What all layers share: who sees whom, angles, biases."""
-    cfg, keys = self.cfg, distance_LM.shape[1]
+    keys = distance_LM.shape[1]
     see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
     see_local = see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None] if cfg.sliding_window else see
+    if batch.prefix_lengths is not None:
+      given = jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
+      near = jnp.abs(distance_LM)[None, None] < (cfg.sliding_window or keys + 1)
+      see, see_local = given | see, (given & near) | see_local
     if batch.segments is not None:
       same = (batch.segments[:, :, None] == batch.segments[:, None, :])[:, None]
       see, see_local = same & jnp.broadcast_to(see, same.shape), same & jnp.broadcast_to(see_local, same.shape)
@@ -168,9 +195,12 @@ class Tokens:
   positions: jax.Array | None = None
   segments: jax.Array | None = None
   token_types: jax.Array | None = None
+  encoder_tokens: jax.Array | None = None
+  encoder_weights: jax.Array | None = None
+  prefix_lengths: jax.Array | None = None
 
 
-jax.tree_util.register_dataclass(Tokens, ['tokens', 'positions', 'segments', 'token_types'], [])
+jax.tree_util.register_dataclass(Tokens, [field.name for field in dataclasses.fields(Tokens)], [])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -182,7 +212,7 @@ class Model:
     init: `(key, hypers) -> params`; `hypers` is `Hypers['model']`.
     features: `(params, hypers, batch, key=None, cache=None) -> (x_BLD, aux, cache)`; without a key nothing is random.
     logits: `(params, hypers, x_BLD) -> logits_BLV`.
-    init_cache: `(batch_size, length) -> cache` of empty keys and values.
+    init_cache: `(batch_size, length, encoder_length=0) -> cache` of empty keys and values.
     shapes: nested dict of `jax.ShapeDtypeStruct`, the parameters before they exist.
   """
 
@@ -193,10 +223,12 @@ class Model:
   init_cache: Callable[..., Any]
   shapes: Any
 
-  def apply(self, params: Any, tokens_BL: jax.Array, hypers: dict | None = None) -> jax.Array:
-    """Logits (B, L, V) float32 of tokens (B, L), nothing dropped."""
+  def apply(self, params: Any, tokens_BL: jax.Array, hypers: dict | None = None, *,
+            encoder_tokens_BM: jax.Array | None = None) -> jax.Array:
+    """Logits (B, L, V) float32 of tokens (B, L), nothing dropped; an encoder-decoder reads `encoder_tokens_BM` too."""
     hypers = {} if hypers is None else hypers
-    return self.logits(params, hypers, self.features(params, hypers, Tokens(tokens_BL))[0])
+    batch = Tokens(tokens_BL, encoder_tokens=encoder_tokens_BM)
+    return self.logits(params, hypers, self.features(params, hypers, batch)[0])
 
 
 @functools.cache
@@ -208,7 +240,8 @@ def build(cfg: ModelConfig) -> Model:
   """
   module = Transformer(cfg)
   tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
-  shapes = jax.eval_shape(lambda t: module.init(jax.random.key(0), Tokens(t), {}), tokens)['params']
+  batch = lambda t: Tokens(t, encoder_tokens=t if cfg.crosses else None)
+  shapes = jax.eval_shape(lambda t: module.init(jax.random.key(0), batch(t), {}), tokens)['params']
 
   def init(key, hypers):
     return map_leaves(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
@@ -245,8 +278,13 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
   return draw * (std * hypers['init_scale'])
 
 
-def init_cache(cfg: ModelConfig, batch_size: int, length: int) -> dict:
-  """Empty keys and values of each segment, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold."""
-  zeros = lambda n: jnp.zeros((n, batch_size, length, cfg.n_kv_heads, cfg.head_dim), cfg.dtype)
-  segments = {f'segment_{i}': (zeros(n), zeros(n)) for i, (_, n) in enumerate(cfg.segments)}
-  return {**segments, 'length': jnp.int32(0)}
+def init_cache(cfg: ModelConfig, batch_size: int, length: int, encoder_length: int = 0) -> dict:
+  """Empty keys and values of each segment, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold.
+
+  An encoder-decoder's has those of `encoder_length` tokens of the encoder besides.
+  """
+  zeros = lambda n, length: jnp.zeros((n, batch_size, length, cfg.n_kv_heads, cfg.head_dim), cfg.dtype)
+  lengths = (length, length, encoder_length, encoder_length) if cfg.crosses else (length, length)
+  segments = {f'segment_{i}': tuple(zeros(n, m) for m in lengths) for i, (_, n) in enumerate(cfg.segments)}
+  see = {'see_memory': jnp.zeros((batch_size, encoder_length), bool)} if cfg.crosses else {}
+  return {**segments, **see, 'length': jnp.int32(0)}

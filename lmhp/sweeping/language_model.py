@@ -228,8 +228,9 @@ class LanguageModel:
     programs = self.member(job)
     tokens_BL = np.zeros((1, job.cfg.train.seq_len), np.int32)
     params = programs.init(job.hypers).params
+    other = tokens_BL if programs.model.cfg.crosses else None
     forward = jax.jit(programs.model.apply)
-    return _median_seconds(lambda: forward(params, tokens_BL))
+    return _median_seconds(lambda: forward(params, tokens_BL, encoder_tokens_BM=other))
 
   def _step_seconds(self, cfg: RunConfig) -> float:
     """Seconds of an update, measured alone, once for a structure of the base's length."""

@@ -20,7 +20,8 @@ def test_the_program_multiplies_what_the_closed_form_says(draw, block):
   for seed in range(1000 + 8 * block, 1008 + 8 * block):
     cfg = draw(seed)
     model, tokens = build(cfg), jax.ShapeDtypeStruct((B, cfg.max_seq_len), jnp.int32)
-    loss = lambda params, tokens: jnp.sum(jnp.square(model.apply(params, tokens)))
+    other = lambda tokens: tokens if cfg.crosses else None
+    loss = lambda p, tokens: jnp.sum(jnp.square(model.apply(p, tokens, encoder_tokens_BM=other(tokens))))
     forward = flops_per_token(cfg, cfg.max_seq_len, causal=False).forward * B * cfg.max_seq_len
     assert traced_flops(loss, model.shapes, tokens) == forward, (seed, cfg)
     assert traced_flops(jax.grad(loss), model.shapes, tokens) == 3 * forward, (seed, cfg)

@@ -11,7 +11,7 @@ from lmhp.model.presets import preset
 from lmhp.model.transformer import build
 
 FIRST_NAMES = {'embedding': 'embedding', 'positional': 'positional', 'embedding_norm': 'normalization',
-               'token_types': 'embedding', 'final_norm': 'normalization', 'output': 'output'}
+               'token_types': 'embedding', 'encoder_final_norm': 'normalization', 'final_norm': 'normalization', 'output': 'output'}
 
 
 def kind_by_name(path):
@@ -23,7 +23,7 @@ def kind_by_name(path):
     return 'normalization'
   if first not in ('decoder', 'encoder'):
     return FIRST_NAMES[first]
-  return 'positional' if 'relative_bias' in rest else rest[1]
+  return 'positional' if 'relative_bias' in rest else rest[1].removeprefix('cross_')
 
 
 @pytest.mark.parametrize('block', range(6))

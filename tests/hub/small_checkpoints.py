@@ -42,6 +42,8 @@ BERT = dict(vocab_size=31, hidden_size=24, num_hidden_layers=3, num_attention_he
 ROBERTA = BERT | dict(pad_token_id=1)
 ALBERT = BERT | dict(embedding_size=14)
 MODERN = without(BERT, 'layer_norm_eps') | dict(num_hidden_layers=5, cls_token_id=0, sep_token_id=0, local_attention=4)
+T5 = dict(vocab_size=31, d_model=24, d_kv=6, d_ff=20, num_layers=3, num_heads=4, n_positions=32,
+          decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
 LN = dict(layer_norm_eps=1e-4)
 
 CONFIGS = {
@@ -123,4 +125,6 @@ CONFIGS = {
                        'full_attention': dict(rope_type='default', rope_theta=300.0),
                        'sliding_attention': dict(rope_type='default', rope_theta=50.0)},
                        layer_types=['sliding_attention'] + ['full_attention'] * 2 + ['sliding_attention'] * 2)),
+    't5': (T5, T5 | dict(feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_decoder_layers=2),
+           T5 | dict(feed_forward_proj='gated-silu', relative_attention_num_buckets=8, relative_attention_max_distance=6)),
 }

@@ -37,15 +37,26 @@ def theirs(model_type, entries, attention='eager'):
     for parameter in model.parameters():
       gain = 1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0  # norms that start at one
       parameter.copy_(gain + 0.2 * torch.randn(parameter.shape, generator=generator))
+  if model_type == 't5' and not entries.get('tie_word_embeddings', True):  # transformers 5 ties v1.1's head, which is not
+    model.lm_head.weight = torch.nn.Parameter(0.2 * torch.randn(model.lm_head.weight.shape, generator=generator))
   return model
+
+
+def reads(model, tokens):
+  """What a model of transformers is given; the encoder of an encoder-decoder has the tokens backwards."""
+  import torch
+
+  tokens = torch.as_tensor(np.ascontiguousarray(tokens))
+  return dict(input_ids=tokens.flip(-1), decoder_input_ids=tokens) if model.config.is_encoder_decoder else dict(
+      input_ids=tokens)
 
 
 def loss_and_gradients(model, tokens):
   """Logits, loss, and the gradient of every tensor by name."""
   import torch
 
+  logits = model(**reads(model, tokens)).logits
   tokens = torch.as_tensor(tokens)
-  logits = model(input_ids=tokens).logits
   loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
   loss.backward()
   gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
@@ -74,7 +85,8 @@ def test_logits_gradients_and_export(family, i, tmp_path):
   @jax.jit
   def value_and_grad(params):
     def cross_entropy(params):
-      logits = ours.apply(params, jnp.asarray(tokens, jnp.int32))
+      backwards = jnp.asarray(tokens[:, ::-1], jnp.int32) if ours.cfg.crosses else None
+      logits = ours.apply(params, jnp.asarray(tokens, jnp.int32), encoder_tokens_BM=backwards)
       log_p = jax.nn.log_softmax(logits[:, :-1])
       return -jnp.mean(jnp.take_along_axis(log_p, jnp.asarray(tokens[:, 1:, None], jnp.int32), axis=-1)), logits
     return jax.value_and_grad(cross_entropy, has_aux=True)(params)
@@ -95,7 +107,7 @@ def test_logits_gradients_and_export(family, i, tmp_path):
   again = language_model(family).from_pretrained(tmp_path / 'out', attn_implementation=attention)
   for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
     assert torch.equal(a, b), name
-  assert torch.equal(again(input_ids=torch.as_tensor(tokens)).logits, model(input_ids=torch.as_tensor(tokens)).logits)
+  assert torch.equal(*(each(**reads(model, tokens)).logits for each in (again, model)))
 
 
 @pytest.mark.oracle
@@ -110,7 +122,7 @@ def test_flops_are_those_torch_counts(family, length):
 
   model = theirs(family, CONFIGS[family][0])
   with FlopCounterMode(display=False) as counter, torch.no_grad():
-    model(input_ids=torch.ones((1, length), dtype=torch.long) * 2)
+    model(**reads(model, np.full((1, length), 2)))
   cfg = model_config(json.loads(model.config.to_json_string(use_diff=False)))
   # Rotary angles are a product too in most classes (inverse frequencies times positions), which is no model's FLOP.
   rotary = counter.get_total_flops() - round(length * flops_per_token(cfg, length, causal=False).forward)

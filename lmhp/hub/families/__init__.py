@@ -24,12 +24,13 @@ from lmhp.hub.families.qwen import QWEN2, QWEN3
 from lmhp.hub.families.smollm3 import SMOLLM3
 from lmhp.hub.families.stablelm import STABLELM
 from lmhp.hub.families.starcoder2 import STARCODER2
+from lmhp.hub.families.t5 import T5
 
 FAMILIES = {
     family.model_type: family
     for family in (
         ALBERT, BERT, BLOOM, COHERE, COHERE2, FALCON, GEMMA, GEMMA2, GEMMA3, GEMMA3_TEXT, GLM, GLM4, GPT2, GPT_BIGCODE,
         GPT_NEO, GPT_NEOX, GPTJ, GRANITE, LLAMA, MISTRAL, MODERNBERT, MPT, NEMOTRON, OLMO, OLMO2, OLMO3, OPENAI_GPT, OPT,
-        PHI, PHI3, QWEN2, QWEN3, ROBERTA, SMOLLM3, STABLELM, STARCODER2, XGLM,
+        PHI, PHI3, QWEN2, QWEN3, ROBERTA, SMOLLM3, STABLELM, STARCODER2, T5, XGLM,
     )
 }

@@ -158,9 +158,11 @@ class Family:
     names: our modules -> a checkpoint's, a leading dot standing for `layers`; several of ours, separated by blanks, are
       one of its tensors. Modules that a model has not are passed over, those named twice go by the first. A function of
       the `ModelConfig` where one name stands for different modules.
+      An encoder-decoder's begin with its stack (encoder/attention/query) where the two differ.
       A whole path of ours (output/bias) stands for one tensor's whole name.
     copies: names under which a checkpoint may repeat a tensor -> the tensor's.
     passed: pattern of tensors that the language model has no use for, as poolers.
+    head_by_weights: the head is tied where a checkpoint has none, whatever config.json says.
     grouped: query, key and value, where they are one tensor, stand together for each key head; else after each other.
     transposed: matrices of layers are stored (inputs, outputs).
   """
@@ -177,6 +179,7 @@ class Family:
   names: Mapping[str, str] | Callable[[ModelConfig], Mapping[str, str]] = dataclasses.field(default_factory=dict)
   copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
   passed: str = ''
+  head_by_weights: bool = False
   grouped: bool = False
   transposed: bool = False
 
