@@ -23,6 +23,7 @@ COMPANIONS = {
     'model.sliding_window': {},
     'model.attention_pattern': {'model.sliding_window': 5},
     'model.embedding_projection': {'model.embedding_dim': 8},
+    'model.n_encoder_layers': {'model.architecture': 'encoder_decoder'},
     'model.shared_norm': {'model.parallel_residual': True},
     'model.norm_unit_offset': {},
     'model.n_kv_heads': {'model.n_heads': 4},

@@ -161,7 +161,7 @@ class ModelConfig:
         n_kv_heads=self.n_kv_heads or self.n_heads,
         d_ff=self.d_ff or 4 * self.d_model,
         embedding_dim=self.embedding_dim or self.d_model,
-        n_encoder_layers=self.n_encoder_layers or self.n_layers,
+        n_encoder_layers=self.n_encoder_layers or (self.n_layers if self.crosses else None),
         final_norm=self.norm_placement != 'post' if self.final_norm is None else self.final_norm,
         attention_scale=self.attention_scale or self.head_dim**-0.5,
         embedding_scale=self.embedding_scale or 1.0,
@@ -192,11 +192,13 @@ class ModelConfig:
       raise wrong(self, 'embedding_dim', f'at most model.d_model={self.d_model}')
     if self.prefix and self.architecture != 'decoder':
       raise wrong(self, 'prefix', 'False unless model.architecture is decoder')
+    if self.n_encoder_layers and not self.crosses:
+      raise wrong(self, 'n_encoder_layers', 'None unless model.architecture is encoder_decoder')
     if self.parallel_residual and self.crosses:
       raise wrong(self, 'parallel_residual', 'False where model.architecture is encoder_decoder')
     if self.embedding_projection == 'sum' and not self.factorized:
       raise wrong(self, 'embedding_projection', 'tokens where model.embedding_dim is model.d_model')
-    if self.share_layers and not self.uniform:
+    if self.share_layers and not (self.uniform and (not self.crosses or self.encoder.uniform)):
       raise wrong(self, 'share_layers', 'False where layers differ in their parameters')
     if not self.first_attention_norm and (self.norm_placement not in ('pre', 'sandwich') or self.shared_norm):
       raise wrong(self, 'first_attention_norm', 'True unless model.norm_placement is pre or sandwich, and not shared')

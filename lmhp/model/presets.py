@@ -35,6 +35,15 @@ GEMMA2 = dict(GEMMA, vocab_size=256_000, max_seq_len=8192, norm_placement='sandw
 QWEN2 = dict(LLAMA, norm_eps=1e-6, qkv_bias=True, rotary_base=1e6, max_seq_len=32_768)
 QWEN3 = dict(LLAMA, vocab_size=151_936, norm_eps=1e-6, qk_norm='head', head_dim=128, n_kv_heads=8, rotary_base=1e6,
              max_seq_len=40_960)
+BERT = dict(BIASES, architecture='encoder', position='learned', norm_placement='post', norm_eps=1e-12,
+            embedding_norm=True, token_types=2, head_transform=True, head_bias=True, init='normal')
+MODERNBERT = dict(architecture='encoder', vocab_size=50_368, max_seq_len=8192, gated=True, embedding_norm=True,
+                  first_attention_norm=False, attention_pattern=('global', 'local', 'local'), sliding_window=65,
+                  rotary_base=160_000.0, rotary_base_local=10_000.0, head_transform=True, head_transform_bias=False,
+                  head_bias=True, init='normal')
+T5 = dict(architecture='encoder_decoder', vocab_size=32_128, max_seq_len=512, position='t5', norm='rmsnorm',
+          norm_eps=1e-6, activation='relu', attention_scale=1.0, head_dim=64, init='fan_in')
+T5_V1_1 = dict(T5, activation='gelu_tanh', gated=True, tie_embeddings=False)
 FALCON = dict(vocab_size=65_024, max_seq_len=2048, norm_bias=True, parallel_residual=True, init='normal')
 PHI = dict(BIASES, vocab_size=51_200, max_seq_len=2048, activation='gelu_tanh', parallel_residual=True,
            shared_norm=True, head_bias=True, tie_embeddings=False, init='normal')
@@ -239,6 +248,47 @@ PRESETS: dict[str, dict[str, Any]] = {
     'smollm3-3b': dict(LLAMA, vocab_size=128_256, max_seq_len=65_536, d_model=2048, n_layers=36, n_heads=16,
                        n_kv_heads=4, d_ff=11_008, norm_eps=1e-6, rotary_base=5e6, no_position_every=4,
                        tie_embeddings=True),
+
+    # encoders: arXiv:1810.04805, 1907.11692, 1909.11942, 2412.13663, each with its masked-language-model head
+    **_sizes('d_model n_layers n_heads', {
+        'bert-tiny': (128, 2, 2),
+        'bert-mini': (256, 4, 4),
+        'bert-small': (512, 4, 8),
+        'bert-medium': (512, 8, 8),
+        'bert-base': (768, 12, 12),
+        'bert-large': (1024, 24, 16),
+    }, vocab_size=30_522, max_seq_len=512, **BERT),
+    **_sizes('d_model n_layers n_heads', {
+        'roberta-base': (768, 12, 12),
+        'roberta-large': (1024, 24, 16),
+    }, vocab_size=50_265, max_seq_len=512, position_offset=2, **(BERT | dict(norm_eps=1e-5, token_types=1))),
+    **_sizes('d_model n_layers n_heads d_ff', {
+        'albert-base-v2': (768, 12, 12, 3072),
+        'albert-large-v2': (1024, 24, 16, 4096),
+        'albert-xlarge-v2': (2048, 24, 16, 8192),
+        'albert-xxlarge-v2': (4096, 12, 64, 16_384),
+    }, vocab_size=30_000, max_seq_len=512, embedding_dim=128, embedding_projection='sum', share_layers=True,
+        activation='gelu_tanh', **BERT),
+    **_sizes('d_model n_layers n_heads d_ff', {
+        'modernbert-base': (768, 22, 12, 1152),
+        'modernbert-large': (1024, 28, 16, 2624),
+    }, **MODERNBERT),
+
+    # encoder-decoders: arXiv:1910.10683, and the version 1.1 released after it
+    **_sizes('d_model n_layers n_heads d_ff logit_scale', {
+        't5-small': (512, 6, 8, 2048, 512**-0.5),
+        't5-base': (768, 12, 12, 3072, 768**-0.5),
+        't5-large': (1024, 24, 16, 4096, 1024**-0.5),
+        't5-3b': (1024, 24, 32, 16_384, 1024**-0.5, dict(head_dim=128)),
+        't5-11b': (1024, 24, 128, 65_536, 1024**-0.5, dict(head_dim=128)),
+    }, **T5),
+    **_sizes('d_model n_layers n_heads d_ff', {
+        't5-v1.1-small': (512, 8, 6, 1024),
+        't5-v1.1-base': (768, 12, 12, 2048),
+        't5-v1.1-large': (1024, 24, 16, 2816),
+        't5-v1.1-xl': (2048, 24, 32, 5120),
+        't5-v1.1-xxl': (4096, 24, 64, 10_240),
+    }, **T5_V1_1),
 
     # NVIDIA, arXiv:2402.16819, 2407.14679; IBM; Cohere; Zhipu AI, arXiv:2406.12793
     **_sizes('d_model n_layers n_heads n_kv_heads d_ff', {

@@ -67,6 +67,7 @@ class Stack(nn.Module):
         in_axes=(0, nn.broadcast),
         length=n,
         unroll=1 if cfg.scan_layers else n,
+        check_constancy_invariants=not cfg.share_layers or self.is_initializing(),  # it makes loop constants twice
     )
     return scan(cfg, local=cfg.windows[first] is not None, positioned=cfg.positioned[first],
                 attention_norm=cfg.kinds_of_layers[first][0], name=name)

@@ -27,7 +27,8 @@ def draw():
         attention_pattern=one([('global',), ('local',), ('local', 'global'), ('global', 'local', 'local')]),
         sliding_window=one([None, 1, 3]), attention_logit_cap=one([None, 5.0]), attention_sinks=coin(),
         embedding_scale=one([None, 3.0]), logit_cap=one([None, 4.0]), clip_qkv=one([None, 1.0]),
-        architecture=one(['decoder', 'encoder', 'encoder_decoder']), n_encoder_layers=one([None, 1, 4]), embedding_projection=one(['tokens', 'tokens', 'sum']),
+        architecture=one(['decoder', 'encoder', 'encoder_decoder']), n_encoder_layers=one([None, 1, 4]),
+        embedding_projection=one(['tokens', 'tokens', 'sum']),
         token_types=one([0, 2]), share_layers=rng.random() < 0.2, first_attention_norm=rng.random() < 0.8,
         head_transform=coin(), head_transform_bias=coin(), scan_layers=coin(), dtype=one(['float32', 'bfloat16']))
 

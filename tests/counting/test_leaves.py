@@ -62,7 +62,8 @@ def test_axes_have_the_sizes_of_the_config(tiny):
   for position, placement, qk_norm, (width, projection), (architecture, transform) in itertools.product(
       ('learned', 't5'), ('sandwich', 'post'), ('head', 'full'), ((None, 'tokens'), (10, 'tokens'), (10, 'sum')),
       (('decoder', False), ('encoder_decoder', True))):
-    cfg = tiny(architecture=architecture, n_encoder_layers=2, position=position, norm_placement=placement, qk_norm=qk_norm, position_offset=2, gated=True,
+    cfg = tiny(architecture=architecture, position=position, norm_placement=placement, qk_norm=qk_norm,
+               position_offset=2, gated=True,
                norm_bias=True, qkv_bias=True, attention_output_bias=True, feed_forward_bias=True, head_bias=True,
                attention_sinks=True, embedding_norm=True, final_norm=True, tie_embeddings=False, embedding_dim=width,
                relative_buckets=8, relative_max_distance=9, embedding_projection=projection, token_types=3,

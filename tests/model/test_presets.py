@@ -35,7 +35,7 @@ HUB_TOTALS = {  # the sums over the checkpoints' tensors that their pages show, 
     'starcoder2-3b': 3_030_371_328, 'starcoder2-7b': 7_173_923_840, 'smollm2-135m': 134_515_008,
     'smollm2-360m': 361_821_120, 'smollm2-1.7b': 1_711_376_384, 'smollm3-3b': 3_075_098_624,
     'granite-3.0-2b': 2_533_531_648, 'granite-3.0-8b': 8_170_848_256, 'command-r-35b': 34_980_831_232,
-    'glm-4-9b': 9_399_951_360,
+    'glm-4-9b': 9_399_951_360, 't5-base': 222_903_552, 't5-large': 737_668_096, 't5-v1.1-base': 247_577_856,
 }
 NON_EMBEDDING = {  # Pythia's, Gemma 2's and Nemotron's papers give it, the last in billions
     'pythia-70m': 18_915_328, 'pythia-160m': 85_056_000, 'pythia-410m': 302_311_424, 'gemma-2-2b': 2_024_517_888,
