@@ -5,7 +5,8 @@ Counts, decay masks, per-kind rates, freezing, initialization, parametrization, 
 sharding read this table and nothing else. It is total and disjoint: a leaf that matches no row, or two, is an error.
 
 Axes are single letters of the dimension key (`lmhp.model`); of a matrix, those left of `>` are contracted with the
-input. A leaf with one axis more than its row says is stacked over layers, N first.
+input, and those left of `|` count copies, each a matrix of its own (experts). A leaf with one axis more than its row
+says is stacked over layers, N first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 from typing import Any, Callable, Iterator
 
 KINDS = ('embedding', 'positional', 'attention', 'feed_forward', 'normalization', 'output', 'other')
-ROLES = ('weight', 'bias', 'scale', 'table')
+ROLES = ('weight', 'bias', 'scale', 'table', 'state')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Row:
   Attributes:
     pattern: the leaf's path; `*` stands for any one name, `**` for any names.
     kind: one of `KINDS`.
-    role: one of `ROLES`: a matrix that multiplies, an additive bias, a normalization gain, a table of rows looked up.
-    axes: letters; of a weight, `contracted > produced`.
+    role: one of `ROLES`: a matrix that multiplies, an additive bias, a normalization gain, a table of rows looked up, or
+      a state, which training sets by itself: no gradient, no optimizer, and no parameter in any count.
+    axes: letters; of a weight, `copies | contracted > produced`.
     residual: the weight writes into the residual stream (GPT-2 scales its initialization by depth).
   """
 
@@ -70,6 +72,34 @@ TABLE = (
     Row('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
     Row('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
     Row('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
+    Row('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
+    Row('**/attention/query_down/bias', 'attention', 'bias', 'C'),
+    Row('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
+    Row('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
+    Row('**/attention/latent/bias', 'attention', 'bias', 'C'),
+    Row('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
+    Row('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
+    Row('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
+    Row('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
+    Row('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
+    Row('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
+    Row('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
+    Row('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
+    Row('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
+    Row('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
+    Row('**/experts/correction', 'feed_forward', 'state', 'E'),
+    Row('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
+    Row('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
+    Row('**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True),
+    Row('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
+    Row('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
+    Row('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
+    Row('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+    Row('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
+    Row('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
+    Row('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
+    Row('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
+    Row('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
     Row('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
     Row('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
     Row('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
@@ -173,27 +203,39 @@ class Leaf:
     return math.prod(self.shape)
 
   @property
+  def _letters(self) -> tuple[list[str], list[str], list[str]]:
+    """Letters of the row: copies, contracted, and the others."""
+    copies, _, rest = self.row.axes.rpartition('|')
+    contracted, _, others = rest.rpartition('>')
+    return copies.split(), contracted.split(), others.split()
+
+  @property
   def stacked(self) -> bool:
     """Whether its first axis is the layers'."""
-    return len(self.shape) == len(self.row.axes.replace('>', '').split()) + 1
+    return len(self.shape) == sum(map(len, self._letters)) + 1
 
   @property
   def axes(self) -> tuple[str, ...]:
     """One letter for each dimension of `shape`."""
-    return ('N',) * self.stacked + tuple(self.row.axes.replace('>', '').split())
+    return ('N',) * self.stacked + tuple(letter for part in self._letters for letter in part)
+
+  @property
+  def copy_axes(self) -> tuple[int, ...]:
+    """Positions in `shape` that count parameters of their own: layers, experts."""
+    return tuple(range(self.stacked + len(self._letters[0])))
 
   @property
   def input_axes(self) -> tuple[int, ...]:
     """Positions in `shape` that are contracted with the input; of a weight alone."""
-    n = len(self.row.axes.split('>')[0].split()) if '>' in self.row.axes else 0
-    return tuple(range(self.stacked, self.stacked + n))
+    first = len(self.copy_axes)
+    return tuple(range(first, first + len(self._letters[1])))
 
   @property
   def output_axes(self) -> tuple[int, ...]:
     """Positions in `shape` that are produced; of a weight alone."""
     if '>' not in self.row.axes:
       return ()
-    return tuple(range(self.stacked + len(self.input_axes), len(self.shape)))
+    return tuple(range(len(self.copy_axes) + len(self.input_axes), len(self.shape)))
 
   @property
   def fan_in(self) -> int:

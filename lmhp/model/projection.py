@@ -149,10 +149,10 @@ def _linear_backward(dtype, saved, gs):
   x_TI, kernels = unpack(saved[0]), saved[1]
   gs = [g_TO.astype(dtype) for g_TO in gs]
   dx_TI = sum(matmul(g_TO, kernel_IO.astype(dtype), transpose_b=True) for g_TO, kernel_IO in zip(gs, kernels))
-  return dx_TI, tuple(_weight_gradient(x_TI, g_TO) for g_TO in gs)
+  return dx_TI, tuple(weight_gradient(x_TI, g_TO) for g_TO in gs)
 
 
-def _weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
+def weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
   """x^T g, the narrower of the two copied; pinned, lest a transpose that follows be folded into the product."""
   if x_TI.shape[1] <= g_TO.shape[1]:
     return row_major(matmul(_transpose(x_TI), g_TO))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, NamedTuple
 
 import jax
@@ -69,7 +70,7 @@ def scale_by_rss(eps: jax.Array) -> optax.GradientTransformation:
 
 
 def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
-  """A parameter as it is stored, seen as one array for each layer: N first where stacked.
+  """A parameter as it is stored, seen as one array for each layer and expert: these together first, where there are any.
 
   A weight is fan_in x fan_out, a table as it is, anything else a vector. No axes are swapped, so this is free.
 
@@ -78,28 +79,28 @@ def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
   >>> as_matrices(leaf_of('decoder/segment_0/attention/query/kernel', kernel), kernel).shape
   (2, 14, 48)
   """
-  layers = leaf.shape[:1] if leaf.stacked else ()
+  copies = (math.prod(leaf.shape[i] for i in leaf.copy_axes),) if leaf.copy_axes else ()
   shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.stacked:]}
-  return array.reshape(*layers, *shapes.get(leaf.role, (-1,)))
+  return array.reshape(*copies, *shapes.get(leaf.role, (-1,)))
 
 
 def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
   """Applies `tx` to each parameter of each layer by itself, as the matrix it is.
 
   Parameters are stored with heads apart and alike layers stacked. What takes a norm of a parameter, factors it or
-  orthogonalizes it must see neither: this wrapper shows `tx` one matrix at a time (stacked layers through `jax.vmap`).
+  orthogonalizes it must see neither: this wrapper shows `tx` one matrix at a time (stacked layers and experts through `jax.vmap`).
   The state is, at each parameter's place, the state of `tx` for that parameter alone, N first where stacked.
   """
 
   def init(params):
     def one(leaf, p):
-      return (jax.vmap(tx.init) if leaf.stacked else tx.init)(as_matrices(leaf, p))
+      return (jax.vmap(tx.init) if leaf.copy_axes else tx.init)(as_matrices(leaf, p))
 
     return jax.tree.map(one, leaf_tree(params), params)
 
   def update(updates, state, params):
     def one(leaf, g, s, p):
-      layer = jax.vmap(tx.update) if leaf.stacked else tx.update
+      layer = jax.vmap(tx.update) if leaf.copy_axes else tx.update
       u, s = layer(as_matrices(leaf, g), s, as_matrices(leaf, p))
       return u.reshape(g.shape), s
 
