@@ -19,7 +19,7 @@ from typing import Any, Callable
 import jax
 
 from lmhp.counting.leaves import KINDS
-from lmhp.model import attention, embedding, feed_forward, output
+from lmhp.model import attention, embedding, experts, feed_forward, mixers, output, state_space
 from lmhp.model.config import ModelConfig
 
 
@@ -30,7 +30,8 @@ class Flops:
   Attributes:
     forward: of one token's forward pass.
     by_kind: forward FLOPs of weights by kind.
-    attention_pairs: forward FLOPs of attention logits and weighted values.
+    attention_pairs: forward FLOPs of attention logits and weighted values, and of Mamba-2's products within chunks and
+      with its state.
   """
 
   forward: int | float
@@ -45,11 +46,19 @@ class Flops:
 
 def weight_flops(cfg: ModelConfig) -> Counter:
   """Forward FLOPs by kind of the products with weights, for one token; of an encoder-decoder, one of each side."""
-  layer = attention.weight_flops(cfg) + feed_forward.weight_flops(cfg)
-  flops = _times(layer, cfg.n_layers)
+  flops = _stack(cfg)
   if cfg.crosses:
-    flops += _times(layer, cfg.n_encoder_layers) + _times(attention.weight_flops(cfg), cfg.n_layers)
+    flops += _stack(cfg.encoder) + _times(attention.weight_flops(cfg), cfg.n_layers)
   return flops + embedding.weight_flops(cfg) + output.weight_flops(cfg)
+
+
+def _stack(cfg: ModelConfig) -> Counter:
+  """Of all layers of one stack."""
+  flops = Counter()
+  for kind in cfg.kinds_of_layers:
+    flops += mixers.weight_flops(cfg, kind.mixer)
+    flops += experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)
+  return flops
 
 
 def _times(counter: Counter, n: int) -> Counter:
@@ -73,13 +82,15 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   pairs = _pairs(cfg, seq_len, causal)
   if cfg.crosses:
     pairs += _pairs(cfg.encoder, seq_len, causal) + cfg.n_layers * seq_len**2
-  attended = plain(Fraction(pairs * attention.pair_flops(cfg), seq_len))
+  spaces = cfg.mixers.count('mamba2') * (state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0)
+  attended = plain(Fraction(pairs * attention.pair_flops(cfg) + spaces, seq_len))
   return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
 
 
 def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
   """Pairs of query and key of one stack, all layers together."""
-  return sum(attention.pairs(seq_len, window, causal, not cfg.causal) for window in cfg.windows)
+  attending = (window for window, kind in zip(cfg.windows, cfg.kinds_of_layers) if kind.mixer == 'attention')
+  return sum(attention.pairs(seq_len, window, causal, not cfg.causal, bool(cfg.attention_chunk)) for window in attending)
 
 
 def plain(x: Fraction) -> int | float:
@@ -113,6 +124,9 @@ def _of_equation(equation: Any) -> int:
     (contracted, _), _ = equation.params['dimension_numbers']
     lhs, out = equation.invars[0].aval, equation.outvars[0].aval
     return 2 * math.prod(out.shape) * math.prod(lhs.shape[i] for i in contracted)
+  if equation.primitive.name == 'ragged_dot_general':
+    rows, kernel, out = (equation.invars[0].aval, equation.invars[1].aval, equation.outvars[0].aval)
+    return 2 * math.prod(rows.shape) * (out.shape[-1] if kernel.ndim == 3 else kernel.shape[-1])
   inner = [_of_jaxpr(j) for j in _inner_jaxprs(equation.params)]
   if equation.primitive.name == 'cond':
     return max(inner)

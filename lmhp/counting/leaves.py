@@ -41,6 +41,36 @@ class Row:
   residual: bool = False
 
 
+def _rows(of: str, names: str, axes: str, bias: str, residual: bool = False) -> tuple[Row, ...]:
+  """Rows of a token mixer's linear maps: those named, each with its bias."""
+  return tuple(row for name in names.split() for row in (
+      Row(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual), Row(f'**/{of}/{name}/bias', 'other', 'bias', bias)))
+
+
+MIXERS = (
+    *_rows('convolution', 'write gate input', 'D > I', 'I'),
+    *_rows('mingru', 'gate input', 'D > I', 'I'),
+    *_rows('rglru', 'gate input', 'D > I', 'I'),
+    *_rows('mamba2', 'gate input', 'D > I', 'I'),
+    *_rows('mamba2', 'write read', 'D > Y', 'Y'),
+    *_rows('mamba2', 'step', 'D > H', 'H'),
+    *_rows('lstm', 'input', 'D > Z I', 'Z I'),
+    *_rows('gru', 'input', 'D > Z I', 'Z I'),
+    *(row for of in ('convolution', 'mingru', 'rglru', 'mamba2', 'lstm', 'gru')
+      for row in _rows(of, 'output', 'I > D', 'D', residual=True)),
+    Row('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
+    Row('**/gru/candidate_bias', 'other', 'bias', 'I'),
+    *_rows('rglru', 'recurrence_gate input_gate', 'H | K > K', 'H | K'),
+    Row('**/rglru/decay', 'other', 'bias', 'I'),
+    Row('**/mamba2/step_bias', 'other', 'bias', 'H'),
+    Row('**/mamba2/log_decay', 'other', 'bias', 'H'),
+    Row('**/mamba2/skip', 'other', 'scale', 'H'),
+    Row('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
+    Row('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
+    Row('**/convolution/kernel', 'other', 'weight', 'C | W >'),
+    Row('**/convolution/bias', 'other', 'bias', 'C'),
+)
+
 TABLE = (
     Row('embedding/table', 'embedding', 'table', 'V D'),
     Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
@@ -139,6 +169,7 @@ TABLE = (
     Row('output/transform_norm/bias', 'normalization', 'bias', 'X'),
     Row('output/kernel', 'output', 'weight', 'D > V'),
     Row('output/bias', 'output', 'bias', 'V'),
+    *MIXERS,
 )
 
 
@@ -255,7 +286,7 @@ class Leaf:
   @property
   def is_hidden_matrix(self) -> bool:
     """A weight between activations inside a layer: what Muon orthogonalizes, and muP calls hidden."""
-    return self.role == 'weight' and self.kind not in ('embedding', 'output')
+    return self.role == 'weight' and self.kind not in ('embedding', 'output') and self.fan_out > 1
 
 
 def walk(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

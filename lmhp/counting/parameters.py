@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from lmhp.counting.leaves import KINDS, leaves
-from lmhp.model import attention, embedding, feed_forward, normalization, output, positional
+from lmhp.model import attention, embedding, experts, feed_forward, mixers, normalization, output, positional
 from lmhp.model.config import ModelConfig
 
 
@@ -53,14 +53,29 @@ def count(cfg: ModelConfig) -> Count:
   >>> count(ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')).total
   804096
   """
-  times = lambda counted, n: Counter({kind: count * (1 if cfg.share_layers else n) for kind, count in counted.items()})
-  layer = attention.parameter_counts(cfg) + feed_forward.parameter_counts(cfg)
-  counts = times(layer, cfg.n_layers)
+  counts = _stack(cfg)
   if cfg.crosses:
-    counts += times(layer, cfg.n_encoder_layers) + times(attention.parameter_counts(cfg), cfg.n_layers)
+    counts += _stack(cfg.encoder)
+    for _ in range(1 if cfg.share_layers else cfg.n_layers):
+      counts += attention.parameter_counts(cfg)
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
-  return Count({kind: counts[kind] for kind in KINDS})
+  stacks = (cfg, cfg.encoder)[: 1 + cfg.crosses]
+  inactive = experts.inactive(cfg) * sum(map(_layers_with_experts, stacks)) if cfg.n_experts else 0
+  return Count({kind: counts[kind] for kind in KINDS}, inactive)
+
+
+def _stack(cfg: ModelConfig) -> Counter:
+  """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
+  counts = Counter()
+  for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None]:
+    counts += mixers.parameter_counts(cfg, kind.mixer)
+    counts += experts.parameter_counts(cfg) if kind.experts else feed_forward.parameter_counts(cfg)
+  return counts
+
+
+def _layers_with_experts(cfg: ModelConfig) -> int:
+  return sum(kind.experts for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None])
 
 
 def count_tree(params: Any) -> Count:
@@ -72,5 +87,5 @@ def count_tree(params: Any) -> Count:
   """
   counts = Counter()
   for leaf in leaves(params):
-    counts[leaf.kind] += leaf.size
+    counts[leaf.kind] += leaf.size if leaf.role != 'state' else 0
   return Count({kind: counts[kind] for kind in KINDS})

@@ -30,7 +30,9 @@ class Scene(NamedTuple):
     bias_1HLM: added to the attention logits (ALiBi, T5), or None.
     memory_BMD: what the encoder made of its tokens, for a decoder that attends to it; None where keys and values of it
       are in the cache, or there is no encoder.
+    temperature_BL11: (B, L, 1, 1), factor on queries of layers without positions, or None.
     see_memory_BLM: (B, 1, 1, M) bool, which of those tokens are no padding; None where there is no encoder.
+    restart_BL: (B, L) bool, where a text begins that knows nothing of what came before; None where there is one text.
     hypers: `Hypers['model']`, the traced numbers.
     key: PRNG key of this step, or None where nothing is random.
     start: int32, where the new tokens begin in the cache; 0 without one.
@@ -46,6 +48,8 @@ class Scene(NamedTuple):
   start: jax.Array | int
   memory_BMD: jax.Array | None = None
   see_memory_BLM: jax.Array | None = None
+  temperature_BL11: jax.Array | None = None
+  restart_BL: jax.Array | None = None
 
 
 class Layer(NamedTuple):
@@ -67,6 +71,11 @@ def choose(flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array) -> j
   if isinstance(flag, bool):
     return if_true if flag else if_false
   return jnp.where(flag, if_true, if_false)
+
+
+def write_at(start: jax.Array | int, old_BM: jax.Array, new_BL: jax.Array) -> jax.Array:
+  """A cache with new tokens in it, in the cache's precision."""
+  return jax.lax.dynamic_update_slice_in_dim(old_BM, new_BL.astype(old_BM.dtype), start, axis=1)
 
 
 def heads_first(x_BLHK: jax.Array) -> jax.Array:
@@ -103,8 +112,7 @@ class Attention(nn.Module):
       q_BLHK, k_BMGK, v_BMGK = (jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK))
     q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
     if cache is not None:
-      write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), scene.start, axis=1)
-      cache = k_BMGK, v_BMGK = write(cache[0], k_BMGK), write(cache[1], v_BMGK)
+      cache = k_BMGK, v_BMGK = write_at(scene.start, cache[0], k_BMGK), write_at(scene.start, cache[1], v_BMGK)
     mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, scene)
     out = Projection(cfg, (cfg.n_heads, cfg.head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
     return out(mixed_BLHK), cache
@@ -131,16 +139,19 @@ class Attention(nn.Module):
       cos, sin = choose(layer.positioned, cos, jnp.ones_like(cos)), choose(layer.positioned, sin, jnp.zeros_like(sin))
       q_BLHK = rotate(q_BLHK, cos, sin, cfg.rotary_interleaved)
       k_BMGK = rotate(k_BMGK, cos, sin, cfg.rotary_interleaved)
-    if cfg.qk_norm == 'l2':
-      q_BLHK, k_BMGK = (normalize(x, 'rmsnorm', cfg.norm_eps) for x in (q_BLHK, k_BMGK))
+    if cfg.qk_norm == 'l2':  # Llama 4: where there are positions
+      positioned = layer.positioned if cfg.no_position_every else True
+      q_BLHK, k_BMGK = (choose(positioned, normalize(x, 'rmsnorm', cfg.norm_eps), x) for x in (q_BLHK, k_BMGK))
+    if scene.temperature_BL11 is not None:
+      q_BLHK = choose(layer.positioned, q_BLHK, q_BLHK * jnp.broadcast_to(scene.temperature_BL11, q_BLHK.shape))
     return q_BLHK, k_BMGK
 
   def _mix(self, q_BLHK, k_BMGK, v_BMGK, layer, scene):
-    """Attention proper: (B, L, H, K) weighted values."""
-    cfg = self.cfg
-    batch, length, n_heads, head_dim = q_BLHK.shape
-    grouped = (batch, cfg.n_kv_heads, -1, head_dim)  # the heads of a group stand below each other: one product for all
-    q, k, v = (heads_first(x).reshape(grouped) for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK))
+    """Attention proper: (B, L, H, K) weighted values, K that of the values."""
+    cfg, n_kv_heads = self.cfg, k_BMGK.shape[2]
+    batch, length, n_heads, _ = q_BLHK.shape
+    q, k, v = (heads_first(x).reshape(batch, n_kv_heads, -1, x.shape[-1])  # a group's heads below each other: one product
+               for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK))
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
     logits_BHLM = cap(logits_BHLM, cfg.attention_logit_cap)
     if scene.bias_1HLM is not None:
@@ -148,7 +159,7 @@ class Attention(nn.Module):
       logits_BHLM = logits_BHLM + choose(layer.positioned, bias, jnp.zeros_like(bias))
     see = choose(layer.local, scene.see_local_BLM, scene.see_global_BLM)
     logits_BHLM = jnp.where(jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED)
-    flat = (batch, cfg.n_kv_heads, -1, logits_BHLM.shape[-1])
+    flat = (batch, n_kv_heads, -1, logits_BHLM.shape[-1])
     dropped = cfg.attention_dropout != 0 and scene.key is not None
     if not (dropped or cfg.attention_sinks):
       mixed = softmax_product(logits_BHLM.reshape(flat), v, cfg.dtype)
@@ -158,7 +169,7 @@ class Attention(nn.Module):
         key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
         weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
       mixed = product(weights_BHLM.reshape(flat), v, False, cfg.dtype)
-    return jnp.swapaxes(mixed.reshape(batch, n_heads, length, head_dim), 1, 2)
+    return jnp.swapaxes(mixed.reshape(batch, n_heads, length, -1), 1, 2)
 
   def _sink_softmax(self, logits_BHLM):
     """Softmax over keys and over a learned logit per head that has no value."""
@@ -218,10 +229,10 @@ def weight_flops(cfg: ModelConfig) -> Counter:
 
 def pair_flops(cfg: ModelConfig) -> int:
   """Forward FLOPs of one layer for one pair of query and key: a logit and a weighted value in each head."""
-  return 2 * cfg.n_heads * (cfg.head_dim + cfg.head_dim)
+  return 2 * cfg.n_heads * (cfg.head_dim + (cfg.value_head_dim if cfg.latent else cfg.head_dim))
 
 
-def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = False) -> int:
+def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = False, chunked: bool = False) -> int:
   """Pairs of query and key that one layer counts for one sequence.
 
   Args:
@@ -229,6 +240,7 @@ def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = Fal
     window: tokens seen at most, itself included, of an encoder on each side; None is all.
     causal: whether only the pairs that the mask keeps count; else all do, as a dense product multiplies them.
     both_sides: whether the mask keeps what comes after too, as an encoder's does.
+    chunked: whether the window is a chunk, of which a token sees what came before it.
 
   Returns:
     T^2 (full), T (T + 1) / 2 (causal), or T w - w (w - 1) / 2 (causal, window w < T); an encoder's window has its
@@ -237,12 +249,17 @@ def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = Fal
   if not causal:
     return seq_len**2
   w = min(window or seq_len, seq_len)
+  if chunked and window:
+    return seq_len // w * (w * (w + 1) // 2) + (seq_len % w) * (seq_len % w + 1) // 2
   behind = seq_len * w - w * (w - 1) // 2
   return 2 * behind - seq_len if both_sides else behind
 
 
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
   """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
-  kept = sum(min(length, window or length) for window in cfg.windows)
+  attending = [window for window, kind in zip(cfg.windows, cfg.kinds_of_layers) if kind.mixer == 'attention']
+  kept = sum(min(length, window or length) for window in attending)
+  if cfg.latent:
+    return kept * (cfg.kv_latent_dim + cfg.rotary_head_dim) * bytes_per_number
   kept += cfg.crosses * length * cfg.n_layers  # of as many of the encoder's tokens
   return 2 * kept * cfg.n_kv_heads * cfg.head_dim * bytes_per_number

@@ -5,15 +5,17 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention import Attention, CrossAttention, Layer, Scene
-from lmhp.model.config import ModelConfig
+from lmhp.model.attention import CrossAttention, Layer, Scene
+from lmhp.model.config import Kind, ModelConfig
+from lmhp.model.experts import Experts
 from lmhp.model.feed_forward import FeedForward
 from lmhp.model.keys import dropout, named_key
+from lmhp.model.mixers import mixer
 from lmhp.model.normalization import Normalization
 
 
 class Block(nn.Module):
-  """Attention, to an encoder too where there is one, and feed-forward around the residual stream.
+  """A token mixer, attention to an encoder where there is one, and feed-forward around the residual stream.
 
   Placements, with f the part and n a normalization (each part has its own): pre x + f(n x); post n(x + f x);
   sandwich x + n f(n x); output x + n f x. In parallel, both parts read the same x and their sum is added.
@@ -22,40 +24,46 @@ class Block(nn.Module):
     cfg: the model's structure.
     local: whether this layer is windowed, where all layers agree.
     positioned: whether this layer knows positions, where all layers agree.
-    attention_norm: whether its attention has a normalization at the input where the placement has one.
+    kind: what its parameters hang on.
   """
 
   cfg: ModelConfig
   local: bool = False
   positioned: bool = True
-  attention_norm: bool = True
+  kind: Kind = Kind(True, False, 'attention')
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene):
-    """The block's result (B, L, D) float32, and the cache with the new tokens in it."""
+    """The block's result (B, L, D) float32; the cache with the new tokens in it, and what its experts say of it."""
     layer, cache = layer_cache
     layer = Layer(layer.index, self.local if layer.local is None else layer.local,
                   self.positioned if layer.positioned is None else layer.positioned)
-    attention = lambda h: Attention(self.cfg, name='attention')(h, layer, scene, cache)
-    feed_forward = FeedForward(self.cfg, name='feed_forward')
+    mix = mixer(self.cfg, self.kind.mixer)
     if self.cfg.parallel_residual:
       h_BLD = self._input_norm(x_BLD)
-      mixed, cache = attention(h_BLD)
+      mixed, cache = mix(h_BLD, layer, scene, cache)
       if not self.cfg.shared_norm:
         h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
       x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
-      return x_BLD + self._out('feed_forward', feed_forward(h_BLD), layer, scene), cache
+      fed, aux = self._feed_forward(h_BLD)
+      return x_BLD + self._out('feed_forward', fed, layer, scene), (cache, aux)
     if self.cfg.crosses and cache is not None:
       cache, of_encoder = cache[:2], cache[2:]
-    mixed, cache = Attention(self.cfg, name='attention')(self._input_norm(x_BLD), layer, scene, cache)
+    mixed, cache = mix(self._input_norm(x_BLD), layer, scene, cache)
     x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
     if self.cfg.crosses:
       x_BLD, of_encoder = self._cross(x_BLD, layer, scene, None if cache is None else of_encoder)
       cache = None if cache is None else (*cache, *of_encoder)
-    fed = feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
+    fed, aux = self._feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
     x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
-    return self._norm('feed_forward_residual_norm', x_BLD, 'post'), cache
+    return self._norm('feed_forward_residual_norm', x_BLD, 'post'), (cache, aux)
+
+  def _feed_forward(self, h_BLD: jax.Array) -> tuple[jax.Array, dict]:
+    """What the feed-forward part gives, or the experts, and what these say of their routing."""
+    if self.kind.experts:
+      return Experts(self.cfg, name='experts')(h_BLD)
+    return FeedForward(self.cfg, name='feed_forward')(h_BLD), {}
 
   def _cross(self, x_BLD: jax.Array, layer: Layer, scene: Scene, cache: tuple | None):
     """The residual stream after the decoder attended to the encoder, and the cache of that."""
@@ -66,7 +74,7 @@ class Block(nn.Module):
 
   def _input_norm(self, x_BLD: jax.Array) -> jax.Array:
     """What attention reads."""
-    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich') if self.attention_norm else x_BLD
+    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich') if self.kind.attention_norm else x_BLD
 
   def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
     """A normalization, under the placements that have one here."""

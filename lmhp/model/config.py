@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 from lmhp.hypers import assign, section, static, traced, wrong
 
@@ -15,7 +16,22 @@ ACTIVATIONS = ('relu', 'sigmoid', 'tanh', 'gelu', 'gelu_tanh', 'quick_gelu', 'si
 POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
 PLACEMENTS = ('pre', 'post', 'sandwich', 'output')
 ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+MIXERS = ('attention', 'convolution', 'lstm', 'gru', 'mingru', 'rglru', 'mamba2')
 REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
+
+
+class Kind(NamedTuple):
+  """What a layer's parameters hang on.
+
+  Attributes:
+    attention_norm: whether there is a normalization before its token mixer, where the placement has one.
+    experts: whether it has experts.
+    mixer: what mixes its tokens.
+  """
+
+  attention_norm: bool
+  experts: bool
+  mixer: str
 
 
 @section('model')
@@ -51,6 +67,36 @@ class ModelConfig:
   # feed-forward
   activation: str = static('gelu', 'nonlinearity of the feed-forward part', choices=ACTIVATIONS, aliases=('hidden_act',))
   gated: bool = static(False, 'down(act(gate(x)) * up(x)) instead of down(act(up(x)))', source='arXiv:2002.05202')
+
+  gate_clip: float | None = static(None, 'upper bound of what goes into a gate, both bounds of what it multiplies '
+                                   '(gpt-oss: 7)', low=0.0, open_low=True, aliases=('swiglu_limit',))
+  gate_offset: float = static(0.0, 'added to what a gate multiplies (gpt-oss: 1)')
+
+  # experts
+  n_experts: int = static(0, 'feed-forward parts of a layer between which a router chooses; 0 is none', low=0,
+                          aliases=('num_experts', 'num_local_experts', 'n_routed_experts'), source='arXiv:1701.06538')
+  experts_per_token: int = static(2, 'experts that a token goes through', low=1,
+                                  aliases=('num_experts_per_tok', 'moe_topk'))
+  d_ff_expert: int | None = static(None, 'hidden size of an expert; None is d_ff', low=1,
+                                   aliases=('moe_intermediate_size',))
+  n_shared_experts: int = static(0, 'experts that all tokens go through besides', low=0, source='arXiv:2401.06066')
+  n_dense_layers: int = static(0, 'first layers that have one feed-forward part instead of experts', low=0,
+                               aliases=('first_k_dense_replace',))
+  experts_every: int = static(1, 'every n-th layer has experts', low=1, aliases=('interleave_moe_layer_step',))
+  router_score: str = static('softmax', 'what scores experts', choices=('softmax', 'sigmoid'))
+  router_normalize: bool = static(True, 'shares of the chosen experts sum to 1: the same as a softmax over them alone',
+                                  aliases=('norm_topk_prob',))
+  router_scale: float = static(1.0, 'factor on the shares', low=0.0, open_low=True, aliases=('routed_scaling_factor',))
+  router_bias: bool = static(False, 'bias of the router')
+  router_groups: int = static(1, 'groups of experts, of which the best alone take part', low=1, aliases=('n_group',))
+  router_groups_per_token: int = static(1, 'groups that take part', low=1, aliases=('topk_group',))
+  router_group_score: str = static('max', 'what ranks groups: their best score, or the sum of their two best',
+                                   choices=('max', 'top2'))
+  router_correction: bool = static(False, 'scores are corrected where experts are chosen, against the load, instead of '
+                                   'by a loss', source='arXiv:2408.15664')
+  expert_input_scaled: bool = static(False, 'shares multiply what experts read, not what they give (Llama 4)')
+  expert_backend: str = static('auto', 'how rows meet their experts\' matrices; auto is blocks on CPU, else ragged',
+                               choices=('auto', 'blocks', 'ragged', 'dense'))
 
   # normalization
   norm: str = static('layernorm', 'kind of normalization', choices=('layernorm', 'rmsnorm'))
@@ -115,6 +161,22 @@ class ModelConfig:
                         source='arXiv:1910.10683 section 3.2.1')
   attention_pattern: tuple[str, ...] = static(('global',), 'repeated over the layers: global, or local (windowed)',
                                               choices=('global', 'local'), aliases=('layer_types',))
+  attention_chunk: int | None = static(None, 'local layers see the tokens of their own chunk of this length instead of '
+                                       'a sliding window (Llama 4)', low=1, unit='tokens')
+  attention_temperature: float = static(0.0, 'queries of layers without positions grow by this times the log of how '
+                                        'many temperature_floors lie behind them (Llama 4: 0.1)', low=0.0,
+                                        source='arXiv:2501.19399')
+  temperature_floor: int = static(8192, 'tokens over which that factor is constant', low=1, unit='tokens')
+  kv_latent_dim: int | None = static(None, 'keys and values are made of a latent this wide, which alone is cached '
+                                     '(multi-head latent attention); None is plain attention', low=1,
+                                     aliases=('kv_lora_rank',), source='arXiv:2405.04434 section 2.1')
+  query_latent_dim: int | None = static(None, 'queries are made of a latent too; None is of the residual stream', low=1,
+                                        aliases=('q_lora_rank',))
+  rotary_head_dim: int | None = static(None, 'with a latent: coordinates of a head that rotate, their keys shared by '
+                                       'all heads; None is half of head_dim', low=2, aliases=('qk_rope_head_dim',))
+  latent_norm_eps: float | None = static(None, 'added to the variance of latents; None is norm_eps', low=0.0)
+  value_head_dim: int | None = static(None, 'with a latent: size of a head\'s value; None is head_dim', low=1,
+                                      aliases=('v_head_dim',))
   sliding_window: int | None = static(None, 'tokens that a local layer sees, itself included; of an encoder, on each '
                                       'side', low=1, unit='tokens')
   attention_scale: float | None = static(None, 'factor on q.k; None is head_dim ** -0.5', low=0.0, open_low=True)
@@ -123,6 +185,23 @@ class ModelConfig:
   attention_logit_cap: float | None = static(None, 'attention logits become cap * tanh(logits / cap)', low=0.0,
                                              open_low=True, source='arXiv:2408.00118 (Gemma 2)')
   attention_sinks: bool = static(False, 'a learned logit per head joins the softmax and has no value (gpt-oss)')
+
+  # token mixers
+  mixer_pattern: tuple[str, ...] = static(('attention',), 'what mixes tokens, repeated over the layers', choices=MIXERS,
+                                          aliases=('layers_block_type',))
+  mixer_dim: int | None = static(None, 'inner width of mixers other than attention; None is d_model', low=1,
+                                 aliases=('lru_width', 'd_inner'))
+  mixer_head_dim: int | None = static(None, 'size of a head of RG-LRU\'s gates and of Mamba-2; None is head_dim', low=1)
+  mixer_bias: bool = static(False, 'bias of what goes into those mixers and out of them')
+  conv_width: int = static(4, 'tokens that a causal convolution sees, itself included', low=1, unit='tokens',
+                           aliases=('conv_kernel', 'conv1d_width', 'd_conv'))
+  conv_bias: bool = static(True, 'bias of causal convolutions')
+  state_dim: int = static(64, 'size of Mamba-2\'s state for each channel', low=1, aliases=('state_size', 'd_state'),
+                          source='arXiv:2405.21060')
+  state_groups: int = static(1, 'groups of Mamba-2\'s heads that share what writes and reads', low=1,
+                             aliases=('n_groups',))
+  state_chunk: int = static(64, 'tokens that Mamba-2 computes as attention', low=1, unit='tokens',
+                            aliases=('chunk_size',))
 
   # scales
   embedding_scale: float | None = static(None, 'factor on the embedding; None is 1 (Gemma: d_model ** 0.5)', low=0.0,
@@ -139,6 +218,12 @@ class ModelConfig:
                                     open_high=True, neutral=0.0, static_when_neutral=True)
   residual_dropout: float = traced(0.0, 'probability that a coordinate of what a part adds is dropped', low=0.0,
                                    high=1.0, open_high=True, neutral=0.0, static_when_neutral=True)
+  load_balance_loss: float = traced(0.01, 'with experts: coefficient of the loss that evens out their load', low=0.0,
+                                    aliases=('router_aux_loss_coef',), source='arXiv:2101.03961')
+  router_z_loss: float = traced(0.001, 'with experts: coefficient of the squared log partition of the router', low=0.0,
+                                source='arXiv:2202.08906')
+  router_correction_rate: float = traced(0.001, 'step by which a router_correction moves each update', low=0.0,
+                                         source='arXiv:2412.19437 section 4.2')
   init: str = static('gpt2', 'standard deviation of weights: 0.02, 0.02 with residual outputs / sqrt(2 n_layers), '
                      'or fan_in ** -0.5 (the head: 0.02)', choices=('normal', 'gpt2', 'fan_in'))
   init_scale: float = traced(1.0, 'factor on the standard deviation of every weight and table', low=0.0)
@@ -169,6 +254,13 @@ class ModelConfig:
         rotary_base_local=self.rotary_base_local or self.rotary_base,
         rotary_original_max_seq_len=self.rotary_original_max_seq_len or self.max_seq_len,
     )
+    if self.n_experts:
+      assign(self, d_ff_expert=self.d_ff_expert or self.d_ff)
+    if self.other_mixers:
+      assign(self, mixer_dim=self.mixer_dim or self.d_model, mixer_head_dim=self.mixer_head_dim or self.head_dim)
+    if self.latent:
+      assign(self, rotary_head_dim=self.rotary_head_dim or self.head_dim // 2,
+             value_head_dim=self.value_head_dim or self.head_dim)
     self._check()
 
   def _check(self) -> None:
@@ -176,8 +268,18 @@ class ModelConfig:
       raise wrong(self, 'n_kv_heads', f'a divisor of model.n_heads={self.n_heads}')
     if not self.attention_pattern:
       raise wrong(self, 'attention_pattern', 'at least one of global, local')
-    if 'local' in self.attention_pattern and self.sliding_window is None:
+    if 'local' in self.attention_pattern and self.sliding_window is None and self.attention_chunk is None:
       raise wrong(self, 'sliding_window', 'a number of tokens, since model.attention_pattern has local layers')
+    if self.attention_chunk and (self.sliding_window or self.architecture != 'decoder'):
+      raise wrong(self, 'attention_chunk', 'None unless model.architecture is decoder and model.sliding_window is None')
+    if self.n_experts:
+      self._check_experts()
+    if self.latent:
+      self._check_latent()
+    if not self.mixer_pattern:
+      raise wrong(self, 'mixer_pattern', 'at least one of ' + ', '.join(MIXERS))
+    if self.other_mixers:
+      self._check_mixers()
     if self.shared_norm and not self.parallel_residual:
       raise wrong(self, 'shared_norm', 'False unless model.parallel_residual is True')
     if self.shared_norm and self.norm_placement == 'output':
@@ -209,6 +311,42 @@ class ModelConfig:
     if self.position == 't5' and self.relative_max_distance <= self.relative_buckets // 2:
       raise wrong(self, 'relative_max_distance', f'above half of model.relative_buckets={self.relative_buckets}')
 
+  def _check_experts(self) -> None:
+    if self.experts_per_token > self.n_experts:
+      raise wrong(self, 'experts_per_token', f'at most model.n_experts={self.n_experts}')
+    if self.n_experts % self.router_groups:
+      raise wrong(self, 'router_groups', f'a divisor of model.n_experts={self.n_experts}')
+    if self.router_groups_per_token > self.router_groups:
+      raise wrong(self, 'router_groups_per_token', f'at most model.router_groups={self.router_groups}')
+    in_group = self.n_experts // self.router_groups
+    if self.router_group_score == 'top2' and in_group < 2:
+      raise wrong(self, 'router_group_score', 'max where a group is one expert')
+    if self.router_groups_per_token * in_group < self.experts_per_token:
+      raise wrong(self, 'experts_per_token', f'at most the {self.router_groups_per_token * in_group} experts of '
+                  'model.router_groups_per_token groups')
+    if not self.has_experts(range(self.n_layers)):
+      raise wrong(self, 'n_experts', '0 where no layer has experts (model.n_dense_layers, model.experts_every)')
+
+  def _check_mixers(self) -> None:
+    if self.architecture != 'decoder' or self.prefix:
+      raise wrong(self, 'mixer_pattern', "('attention',) unless model.architecture is decoder, without model.prefix")
+    if {'rglru', 'mamba2'} & set(self.mixer_pattern) and self.mixer_dim % self.mixer_head_dim:
+      raise wrong(self, 'mixer_dim', f'a multiple of model.mixer_head_dim={self.mixer_head_dim}')
+    if 'mamba2' in self.mixer_pattern and self.mixer_heads % self.state_groups:
+      raise wrong(self, 'state_groups', f'a divisor of the {self.mixer_heads} heads of Mamba-2')
+
+  def _check_latent(self) -> None:
+    if self.architecture != 'decoder':
+      raise wrong(self, 'kv_latent_dim', 'None unless model.architecture is decoder')
+    for field, plain in (('qk_norm', 'none'), ('clip_qkv', None), ('n_kv_heads', self.n_heads),
+                         ('attention_sinks', False), ('attention_temperature', 0.0)):
+      if getattr(self, field) != plain:
+        raise wrong(self, field, f'{plain} where model.kv_latent_dim is given')
+    if self.position not in ('rotary', 'none'):
+      raise wrong(self, 'position', 'rotary or none where model.kv_latent_dim is given')
+    if self.rotary_head_dim >= self.head_dim or self.rotary_fraction != 1.0:
+      raise wrong(self, 'rotary_head_dim', f'below model.head_dim={self.head_dim}, with model.rotary_fraction 1')
+
   def _check_rotary(self) -> None:
     if self.position == 'sinusoidal':
       if self.table_width % 2:
@@ -233,13 +371,22 @@ class ModelConfig:
   @property
   def rotary_dim(self) -> int:
     """Coordinates of a head that rotate."""
-    return int(self.head_dim * self.rotary_fraction)
+    return self.rotary_head_dim if self.latent else int(self.head_dim * self.rotary_fraction)
+
+  @property
+  def latent(self) -> bool:
+    """Whether keys and values are made of a latent."""
+    return self.kv_latent_dim is not None
+
+  def has_experts(self, layers) -> bool:
+    """Whether any of these layers (numbers) has experts."""
+    return any(self.n_experts and i >= self.n_dense_layers and (i + 1) % self.experts_every == 0 for i in layers)
 
   @property
   def windows(self) -> tuple[int | None, ...]:
-    """For each layer, how many tokens it sees (itself included), None where all."""
-    pattern = self.attention_pattern
-    return tuple(self.sliding_window if pattern[i % len(pattern)] == 'local' else None for i in range(self.n_layers))
+    """For each layer, how many tokens it sees at most (itself included), None where all."""
+    pattern, local = self.attention_pattern, self.sliding_window or self.attention_chunk
+    return tuple(local if pattern[i % len(pattern)] == 'local' else None for i in range(self.n_layers))
 
   @property
   def positioned(self) -> tuple[bool, ...]:
@@ -265,9 +412,25 @@ class ModelConfig:
     return out
 
   @property
-  def kinds_of_layers(self) -> tuple[tuple, ...]:
+  def mixers(self) -> tuple[str, ...]:
+    """For each layer, what mixes its tokens."""
+    return tuple(self.mixer_pattern[i % len(self.mixer_pattern)] for i in range(self.n_layers))
+
+  @property
+  def other_mixers(self) -> bool:
+    """Whether any layer mixes tokens by something else than attention."""
+    return any(name != 'attention' for name in self.mixer_pattern)
+
+  @property
+  def mixer_heads(self) -> int:
+    """Heads of RG-LRU's gates and of Mamba-2."""
+    return self.mixer_dim // self.mixer_head_dim
+
+  @property
+  def kinds_of_layers(self) -> tuple[Kind, ...]:
     """For each layer, what its parameters hang on: alike ones next to each other are stacked."""
-    return tuple((self.first_attention_norm or i > 0,) for i in range(self.n_layers))
+    return tuple(Kind(self.first_attention_norm or i > 0, self.has_experts([i]), self.mixers[i])
+                 for i in range(self.n_layers))
 
   @property
   def uniform(self) -> bool:

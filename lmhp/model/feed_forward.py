@@ -24,25 +24,47 @@ ACTIVATIONS = {
 }
 
 
+def activated(into: list[jax.Array], activation: str, gated: bool, clip: float | None, offset: float) -> jax.Array:
+  """What goes into `down`: `act(up)`, or `act(gate) * (up + offset)`, both clipped before that where `clip` is given.
+
+  Args:
+    into: up, or gate and up, float32.
+    activation: one of `ACTIVATIONS`.
+    gated: whether there is a gate.
+    clip: upper bound of the gate, and both bounds of up; None is none (gpt-oss: 7).
+    offset: added to up (gpt-oss: 1).
+  """
+  if not gated:
+    return ACTIVATIONS[activation](into[0])
+  gate, up = into
+  if clip is not None:
+    gate, up = jnp.minimum(gate, clip), jnp.clip(up, -clip, clip)
+  return ACTIVATIONS[activation](gate) * (up + offset if offset else up)
+
+
 class FeedForward(nn.Module):
   """`down(act(up x))`, or `down(act(gate x) * up x)`.
+
+  Attributes:
+    cfg: the model's structure.
+    width: hidden size; None is the config's d_ff.
 
   Source: arXiv:1706.03762 section 3.3; arXiv:2002.05202 for the gate.
   """
 
   cfg: ModelConfig
+  width: int | None = None
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array) -> jax.Array:
-    cfg = self.cfg
-    into = [Projection(cfg, (cfg.d_model,), (cfg.d_ff,), cfg.feed_forward_bias, name=name)
+    cfg, width = self.cfg, self.width or self.cfg.d_ff
+    into = [Projection(cfg, (cfg.d_model,), (width,), cfg.feed_forward_bias, name=name)
             for name in (('gate', 'up') if cfg.gated else ('up',))]
-    down = Projection(cfg, (cfg.d_ff,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
+    down = Projection(cfg, (width,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
     down.matrix()  # its parameters exist before the checkpoint below
 
     def finish(into_BLF: list[jax.Array]) -> jax.Array:
-      h_BLF = ACTIVATIONS[cfg.activation](into_BLF[0])
-      return down(h_BLF * into_BLF[1] if cfg.gated else h_BLF)
+      return down(activated(into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset))
 
     # Only what goes into the nonlinearity is kept for the backward pass: what comes out is cheap to compute again.
     return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, into))

@@ -65,24 +65,26 @@ class Normalization(nn.Module):
     width: size of the last axis.
     groups: parts of the last axis that are normalized each by itself.
     bias: whether it has a bias where the config's normalizations do.
+    eps: added to the variance; None is the config's.
   """
 
   cfg: ModelConfig
   width: int
   groups: int = 1
   bias: bool = True
+  eps: float | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    cfg = self.cfg
+    cfg, eps = self.cfg, self.cfg.norm_eps if self.eps is None else self.eps
     scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
       scale = self.param('scale', nn.initializers.zeros_init(), (self.width,)) + float(cfg.norm_unit_offset)
     if self.groups == 1:
-      y = scaled(x, scale, cfg.norm, cfg.norm_eps)
+      y = scaled(x, scale, cfg.norm, eps)
     else:
       parts = x.reshape(*x.shape[:-1], self.groups, -1)
-      y = normalize(parts, cfg.norm, cfg.norm_eps).reshape(x.shape) * jnp.broadcast_to(scale, x.shape)
+      y = normalize(parts, cfg.norm, eps).reshape(x.shape) * jnp.broadcast_to(scale, x.shape)
     if cfg.norm_bias and self.bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)

@@ -16,6 +16,7 @@ from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
 from lmhp.model.keys import dropout, named_key
+from lmhp.model.mixers import empty, initial as initial_of_mixer, starts_by_fan_in
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
 from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
@@ -45,12 +46,14 @@ class Stack(nn.Module):
     cfg = self.cfg
     if cfg.position == 't5':
       scene = scene._replace(bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM))
-    new_cache = {}
+    new_cache, aux = {}, {}
     for i, (first, n) in enumerate(cfg.segments):
       name = f'segment_{i}'
       of_segment = None if cache is None else cache[name]
-      x_BLD, new_cache[name] = self._segment(name, first, n)(x_BLD, (self._layers(first, n), of_segment), scene)
-    return x_BLD, None if cache is None else new_cache
+      x_BLD, (new_cache[name], said) = self._segment(name, first, n)(x_BLD, (self._layers(first, n), of_segment), scene)
+      if said:
+        aux[f'{self.name}/{name}'] = said
+    return x_BLD, None if cache is None else new_cache, aux
 
   def _segment(self, name: str, first: int, n: int) -> nn.Module:
     """Layers `first` to `first + n`, one after the other."""
@@ -70,7 +73,7 @@ class Stack(nn.Module):
         check_constancy_invariants=not cfg.share_layers or self.is_initializing(),  # it makes loop constants twice
     )
     return scan(cfg, local=cfg.windows[first] is not None, positioned=cfg.positioned[first],
-                attention_norm=cfg.kinds_of_layers[first][0], name=name)
+                kind=cfg.kinds_of_layers[first], name=name)
 
   def _layers(self, first: int, n: int) -> Layer:
     """What those layers are told of themselves."""
@@ -108,33 +111,40 @@ class Transformer(nn.Module):
     self.output = Output(cfg)
 
   def features(self, batch, hypers, key=None, cache=None):
-    """Features (B, L, D) float32 before the head, and the cache."""
+    """Features (B, L, D) float32 before the head, what experts say of their routing, and the cache."""
     cfg, length = self.cfg, batch.tokens.shape[1]
     start = 0 if cache is None else cache['length']
-    keys = length if cache is None else cache['segment_0'][0].shape[2]
-    memory = self._encode(batch, hypers, key) if cfg.crosses and batch.encoder_tokens is not None else None
+    attending = [f'segment_{i}' for i, (first, _) in enumerate(cfg.segments) if cfg.mixers[first] == 'attention']
+    keys = length if cache is None or not attending else cache[attending[0]][0].shape[2]
+    memory, said = None, {}
+    if cfg.crosses and batch.encoder_tokens is not None:
+      memory, said = self._encode(batch, hypers, key)
     x_BLD, scene, distance_LM = self._prepare(cfg, batch, start, keys, hypers, key)
     if cfg.crosses:
       see_memory = cache['see_memory'] if memory is None else memory[1]
       scene = scene._replace(memory_BMD=memory and memory[0], see_memory_BLM=see_memory[:, None, None])
     stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
-    x_BLD, segments = stack(x_BLD, scene, distance_LM, cache)
+    x_BLD, segments, aux = stack(x_BLD, scene, distance_LM, cache)
+    aux = said | aux
     if cfg.final_norm:
       x_BLD = self.final_norm(x_BLD)
     if cache is None:
-      return x_BLD, None
-    return x_BLD, {**segments, 'length': start + length} | ({'see_memory': see_memory} if cfg.crosses else {})
+      return x_BLD, aux, None
+    return x_BLD, aux, {**segments, 'length': start + length} | ({'see_memory': see_memory} if cfg.crosses else {})
 
   def _encode(self, batch, hypers, key):
-    """What an encoder-decoder's encoder makes of its tokens, (B, M, D), and which of them are no padding, (B, M)."""
+    """What an encoder-decoder's encoder makes of its tokens, (B, M, D), and which of them are no padding, (B, M).
+
+    Beside it what its experts say of their routing.
+    """
     length = batch.encoder_tokens.shape[1]
     key = None if key is None else named_key(key, 'encoder')
     weights = batch.encoder_weights
     see_BM = jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
     tokens = Tokens(batch.encoder_tokens, segments=None if weights is None else see_BM.astype(jnp.int32))
     x_BMD, scene, distance_MM = self._prepare(self.cfg.encoder, tokens, 0, length, hypers, key)
-    x_BMD, _ = self.encoder(x_BMD, scene, distance_MM)
-    return self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD, see_BM
+    x_BMD, _, aux = self.encoder(x_BMD, scene, distance_MM)
+    return (self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD, see_BM), aux
 
   def _prepare(self, cfg, batch, start, keys, hypers, key):
     """What the first block of a stack reads, what all its layers share, and how far each key lies behind each query."""
@@ -165,6 +175,9 @@ class Transformer(nn.Module):
     keys = distance_LM.shape[1]
     see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
     see_local = see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None] if cfg.sliding_window else see
+    if cfg.attention_chunk:
+      key_M, query_L = jnp.arange(keys), start + jnp.arange(distance_LM.shape[0])
+      see_local = see & (query_L[:, None] // cfg.attention_chunk == key_M // cfg.attention_chunk)[None, None]
     if batch.prefix_lengths is not None:
       given = jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
       near = jnp.abs(distance_LM)[None, None] < (cfg.sliding_window or keys + 1)
@@ -178,7 +191,15 @@ class Transformer(nn.Module):
       if cfg.rotary_base_local != cfg.rotary_base or not cfg.rotary_scaling_local:
         rotary_local = rotary_table(cfg, True, positions_BL, keys)
     bias = alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale, not cfg.causal) if cfg.position == 'alibi' else None
-    return Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
+    scene = Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
+    if cfg.attention_temperature:
+      floors = jnp.floor((positions_BL + 1) / cfg.temperature_floor)
+      temperature = 1 + cfg.attention_temperature * jnp.log1p(floors)
+      scene = scene._replace(temperature_BL11=temperature[..., None, None])
+    if cfg.other_mixers and batch.segments is not None:
+      before = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
+      scene = scene._replace(restart_BL=batch.segments != before)
+    return scene
 
   def logits(self, x_BLD):
     """(B, L, V) float32 from features."""
@@ -248,8 +269,7 @@ def build(cfg: ModelConfig) -> Model:
     return map_leaves(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
 
   def features(params, hypers, batch, key=None, cache=None):
-    x_BLD, cache = module.apply({'params': params}, batch, hypers, key, cache, method='features')
-    return x_BLD, {}, cache
+    return module.apply({'params': params}, batch, hypers, key, cache, method='features')
 
   def logits(params, hypers, x_BLD):
     return module.apply({'params': params}, x_BLD, method='logits')
@@ -268,11 +288,14 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
 
   Source: GPT-2 for 0.02 and for dividing residual outputs by sqrt(2 n_layers).
   """
-  if leaf.role == 'scale':
+  if leaf.role == 'scale' and leaf.kind == 'normalization':
     return jnp.full(leaf.shape, 0.0 if cfg.norm_unit_offset else 1.0, jnp.float32)
-  if leaf.role == 'bias':
+  by_law = initial_of_mixer(leaf.path, named_key(key, f'init/{leaf.path}'), leaf.shape)
+  if by_law is not None:
+    return by_law
+  if leaf.role in ('bias', 'state'):
     return jnp.zeros(leaf.shape, jnp.float32)
-  by_fan_in = cfg.init == 'fan_in' and leaf.role == 'weight' and leaf.kind != 'output'  # the head's logits start small
+  by_fan_in = starts_by_fan_in(leaf.path) or cfg.init == 'fan_in' and leaf.role == 'weight' and leaf.kind != 'output'  # the head's logits start small
   std = leaf.fan_in**-0.5 if by_fan_in else cfg.default_init_std
   std = std * (cfg.residual_init_factor if leaf.row.residual else 1.0)
   draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
@@ -280,12 +303,12 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
 
 
 def init_cache(cfg: ModelConfig, batch_size: int, length: int, encoder_length: int = 0) -> dict:
-  """Empty keys and values of each segment, each (N, B, M, G, K) in the compute dtype, and how many tokens they hold.
+  """What each segment remembers of no token, and how many tokens that are.
 
-  An encoder-decoder's has those of `encoder_length` tokens of the encoder besides.
+  Of attention keys and values, each (N, B, M, G, K) in the compute dtype (of an encoder-decoder also those of
+  `encoder_length` tokens of the encoder); of latent attention its latents; of recurrent layers a state without a length.
   """
-  zeros = lambda n, length: jnp.zeros((n, batch_size, length, cfg.n_kv_heads, cfg.head_dim), cfg.dtype)
-  lengths = (length, length, encoder_length, encoder_length) if cfg.crosses else (length, length)
-  segments = {f'segment_{i}': tuple(zeros(n, m) for m in lengths) for i, (_, n) in enumerate(cfg.segments)}
+  segments = {f'segment_{i}': empty(cfg, cfg.mixers[first], n, batch_size, length, encoder_length)
+              for i, (first, n) in enumerate(cfg.segments)}
   see = {'see_memory': jnp.zeros((batch_size, encoder_length), bool)} if cfg.crosses else {}
   return {**segments, **see, 'length': jnp.int32(0)}
