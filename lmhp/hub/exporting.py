@@ -11,7 +11,7 @@ from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
 NOT_COMPUTED = ('init', 'init_scale', 'dtype', 'scan_layers', 'remat', 'embedding_dropout', 'attention_dropout',
-                'residual_dropout')
+                'residual_dropout', 'load_balance_loss', 'router_z_loss', 'router_correction_rate', 'expert_backend')
 """Fields that say how a model was trained or is run, not what it computes."""
 FIRST = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Families that are tried before the others: the most widely read."""

@@ -21,37 +21,46 @@ from lmhp.model.config import ModelConfig
 LAYERS = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
 BUFFERS = re.compile(r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
                      r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)')  # constants in older files
-_SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': ''}
+_SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': '', 'correction': ''}
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-  """One of our leaves, of one layer and perhaps of one head.
+  """One of our leaves, of one layer and perhaps of one head or one expert.
 
   Attributes:
     leaf: the leaf, all layers together.
     layer: its place on N; None where it is not stacked.
     head: its place among `heads`; None where all heads stand together.
     heads: how many parts its only axis has.
+    expert: its place on E; None where all experts stand together, or there are none.
   """
 
   leaf: Leaf
   layer: int | None
   head: int | None = None
   heads: int = 1
+  expert: int | None = None
+
+  @property
+  def of_all(self) -> bool:
+    """Whether it is of all experts together, (E, I, O) as a checkpoint has them too."""
+    return self.expert is None and len(self.leaf.copy_axes) > self.leaf.stacked
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """As a checkpoint has it: (O, I) of a weight, as it is of a table, flat of all else."""
-    one = self.leaf.shape[self.leaf.stacked:]
+    """As a checkpoint has it: (O, I) of a weight, as it is of a table and of all experts, flat of all else."""
+    one = self.leaf.shape[self.leaf.stacked + (self.expert is not None):]
+    if self.of_all:
+      return one
     if self.leaf.role == 'weight':
       return self.leaf.fan_out, self.leaf.fan_in
     return one if self.leaf.role == 'table' else (math.prod(one) // self.heads,)
 
   def put(self, array: np.ndarray, x: np.ndarray) -> None:
     """Writes what a checkpoint has into its place in the leaf's array."""
-    place = array if self.layer is None else array[self.layer]
-    x = x.T if self.leaf.role == 'weight' else x
+    place = self._place(array)
+    x = x.T if self.leaf.role == 'weight' and not self.of_all else x
     if self.head is None:
       place[...] = x.reshape(place.shape)
     else:
@@ -59,10 +68,18 @@ class Piece:
 
   def get(self, array: np.ndarray) -> np.ndarray:
     """The inverse of `put`."""
-    place = array if self.layer is None else array[self.layer]
+    place = self._place(array)
     if self.head is not None:
       return place.reshape(self.heads, -1)[self.head]
+    if self.of_all:
+      return place
     return place.reshape(self.shape[::-1]).T if self.leaf.role == 'weight' else place.reshape(self.shape)
+
+
+  def _place(self, array: np.ndarray) -> np.ndarray:
+    """The part of the leaf's array that it is."""
+    place = array if self.layer is None else array[self.layer]
+    return place if self.expert is None else place[self.expert]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +92,7 @@ class Tensor:
     groups: 0 where they stand one after the other; else query, key and value stand together in each of G groups.
     transposed: it is stored (I, O), as GPT-2's are.
     by_head: heads, where a vector is stored (heads, K).
+    interleaved: of all experts together: columns of the pieces alternate; else they stand one after the other.
   """
 
   name: str
@@ -82,10 +100,13 @@ class Tensor:
   groups: int = 0
   transposed: bool = False
   by_head: int = 0
+  interleaved: bool = False
 
   @property
   def shape(self) -> tuple[int, ...]:
     first = self.pieces[0].shape
+    if self.pieces[0].of_all:
+      return *first[:-1], sum(piece.shape[-1] for piece in self.pieces)
     shape = (sum(piece.shape[0] for piece in self.pieces), *first[1:])
     if self.by_head:
       return self.by_head, shape[0] // self.by_head
@@ -93,6 +114,9 @@ class Tensor:
 
   def split(self, x: np.ndarray) -> list[np.ndarray]:
     """What belongs to each piece."""
+    if self.pieces[0].of_all:
+      n = len(self.pieces)
+      return [x[..., i::n] for i in range(n)] if self.interleaved else np.split(x, n, axis=-1)
     x = x.reshape(-1) if self.by_head else x.T if self.transposed else x
     sizes = [piece.shape[0] for piece in self.pieces]
     if not self.groups:
@@ -103,6 +127,8 @@ class Tensor:
 
   def join(self, parts: list[np.ndarray]) -> np.ndarray:
     """The inverse of `split`."""
+    if self.pieces[0].of_all:
+      return (np.stack(parts, axis=-1).reshape(self.shape) if self.interleaved else np.concatenate(parts, axis=-1))
     if self.groups:
       parts = [part.reshape(self.groups, -1, *part.shape[1:]) for part in parts]
     x = np.concatenate(parts, axis=1 if self.groups else 0) if len(parts) > 1 else parts[0]
@@ -137,6 +163,8 @@ def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
       found = [modules.pop((module, place)) for module in mine if (module, place) in modules]
       for last in found[0] if found else ():
         name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
+        if mine[0].startswith('experts/') and len(found[0][last].copy_axes) > found[0][last].stacked and '{e}' not in name:
+          name = theirs + {'kernel': '', 'bias': '_bias'}[last]
         out += _stacked(name, [module[last] for module in found], place, family, cfg)
   for module, _ in (key for key, left in modules.items() if left):
     raise ConfigError(f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one')
@@ -175,8 +203,8 @@ def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str,
     of_layer = LAYERS.fullmatch(leaf.path)
     place, path = (places[of_layer[1], int(of_layer[2])], of_layer[3]) if of_layer else (OUTSIDE, leaf.path)
     module, _, last = path.rpartition('/')
-    if last == 'sinks':
-      module = f'{module}/sinks'
+    if last in ('sinks', 'correction'):
+      module = f'{module}/{last}'
     modules.setdefault((module, place), {})[last] = leaf
   return modules
 
@@ -202,12 +230,18 @@ def _stacked(name: str, found: list[Leaf], place: Place, family: Family, cfg: Mo
   first = found[0]
   transposed = family.transposed and first.role == 'weight' and first.kind != 'output'
   groups = cfg.n_kv_heads if family.grouped and 'attention/query' in first.path and len(found) > 1 else 0
+  groups = cfg.n_heads if 'attention/key_up' in first.path else groups
   norm = cfg.qk_norm == 'each_head' and first.path.endswith(('query_norm/scale', 'key_norm/scale'))
   heads = (cfg.n_heads if 'query' in first.path else cfg.n_kv_heads) if norm else 1
   for layer in range(first.shape[0]) if first.stacked else (None,):
     here = name if layer is None else name.replace('{i}', str(place.first + layer))
+    if '{e}' in here:
+      for e in range(cfg.n_experts):
+        yield Tensor(here.replace('{e}', str(e)), tuple(Piece(leaf, layer, expert=e) for leaf in found))
+      continue
     if '{h}' not in here:
-      yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0)
+      yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0,
+                   family.interleaved)
       continue
     for head in range(heads):
       yield Tensor(here.replace('{h}', str(head)), (Piece(first, layer, head, heads),))

@@ -145,6 +145,7 @@ class ModelConfig:
   rotary_high_frequency_factor: float = static(4.0, 'llama3 scaling', low=0.0, open_low=True)
   rotary_beta_fast: float = static(32.0, 'yarn scaling', low=0.0, open_low=True, source='arXiv:2309.00071')
   rotary_beta_slow: float = static(1.0, 'yarn scaling', low=0.0, open_low=True)
+  rotary_truncate: bool = static(True, 'yarn scaling: the bounds of the ramp are whole numbers (gpt-oss: no)')
   rotary_attention_factor: float | None = static(None, 'factor on rotated queries and keys; None is the scaling\'s own',
                                                  low=0.0, open_low=True)
   rotary_short_factor: tuple[float, ...] = static((), 'longrope: a factor for each frequency, within the trained context')

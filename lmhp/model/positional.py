@@ -92,8 +92,9 @@ def _yarn(frequencies: np.ndarray, cfg: ModelConfig, base: float) -> np.ndarray:
   """Frequencies of few turns within the original context are interpolated, those of many kept."""
   width, original = cfg.rotary_dim, cfg.rotary_original_max_seq_len
   index_of = lambda turns: width * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base))
-  low = max(math.floor(index_of(cfg.rotary_beta_fast)), 0)
-  high = min(math.ceil(index_of(cfg.rotary_beta_slow)), width - 1)
+  low, high = index_of(cfg.rotary_beta_fast), index_of(cfg.rotary_beta_slow)
+  low, high = (math.floor(low), math.ceil(high)) if cfg.rotary_truncate else (low, high)
+  low, high = max(low, 0), min(high, width - 1)
   interpolate = np.clip((np.arange(width // 2) - low) / max(high - low, 0.001), 0, 1)
   return interpolate * frequencies / cfg.rotary_scaling_factor + (1 - interpolate) * frequencies
 

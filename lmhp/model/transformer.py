@@ -176,8 +176,9 @@ class Transformer(nn.Module):
     see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
     see_local = see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None] if cfg.sliding_window else see
     if cfg.attention_chunk:
-      key_M, query_L = jnp.arange(keys), start + jnp.arange(distance_LM.shape[0])
-      see_local = see & (query_L[:, None] // cfg.attention_chunk == key_M // cfg.attention_chunk)[None, None]
+      chunk_BL = positions_BL // cfg.attention_chunk
+      chunk_BM = chunk_BL if keys == chunk_BL.shape[1] else jnp.arange(keys)[None] // cfg.attention_chunk  # in a cache
+      see_local = see & (chunk_BL[:, :, None] == chunk_BM[:, None, :])[:, None]
     if batch.prefix_lengths is not None:
       given = jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
       near = jnp.abs(distance_LM)[None, None] < (cfg.sliding_window or keys + 1)

@@ -35,7 +35,7 @@ def decay_mask(params: Any, cfg: Any) -> Any:
 
 
 def frozen_mask(params: Any, cfg: Any) -> Any:
-  """True where a parameter keeps its initial value: its kind, or a pattern its path matches, is in `freeze`.
+  """True where the optimizer has no part: the kind, or a pattern the path matches, is in `freeze`, or it is a state.
 
   The training step takes these out before `init` and `update`, so that they hold no optimizer state.
 
@@ -53,7 +53,7 @@ def frozen_mask(params: Any, cfg: Any) -> Any:
       near = suggest(entry, [*KINDS, *(leaf.path for leaf in leaves)])
       raise ConfigError(f'optimizer.freeze: got {entry!r}, which names no parameter; expected a kind '
                         f'({", ".join(KINDS)}) or a path with * and **{near}')
-  mask = jax.tree.map(lambda leaf: any(_matches(entry, leaf) for entry in cfg.freeze), table)
+  mask = jax.tree.map(lambda leaf: leaf.role == 'state' or any(_matches(entry, leaf) for entry in cfg.freeze), table)
   if cfg.freeze and all(jax.tree.leaves(mask)):
     raise ConfigError(f'optimizer.freeze: got {cfg.freeze!r}, which leaves no parameter to train')
   return mask

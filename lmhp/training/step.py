@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lmhp.model import experts
 from lmhp.model.keys import named_key
 from lmhp.model.transformer import Model
 from lmhp.optim.optimizers import OptimizerConfig, make_optimizer
@@ -117,11 +118,13 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
     key = None
     if dropped_out(model):
       key = jax.random.fold_in(named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step)
-    total, losses, grads, part_norm = _gradients(model, train, trainable, frozen, hypers, batch, key)
+    total, losses, grads, part_norm, aux = _gradients(model, train, trainable, frozen, hypers, batch, key)
     grad_norm = global_norm(grads)
     tx = make_optimizer(optimizer, hypers['optimizer'], schedule, grad_norm=grad_norm)
     updates, opt_state = tx.update(grads, state.opt_state, trainable)
     params = combine(optax.apply_updates(trainable, updates), frozen)
+    if model.cfg.router_correction:
+      params = experts.corrected(params, aux, hypers['model'])
     rate = hypers['optimizer']['learning_rate'] * schedule
     metrics = dict(zip(metric_names(train), (losses, total, grad_norm, rate, part_norm)))
     return TrainState(state.step + 1, params, opt_state, state.extras), metrics
@@ -136,33 +139,35 @@ def dropped_out(model: Model) -> bool:
 
 
 def _gradients(model, train, trainable, frozen, hypers, batch, key):
-  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.parts`, and the parts' norm."""
+  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.parts`, the parts' norm, and `aux`."""
   weight = jnp.maximum(jnp.sum(batch.weights), 1.0)
 
   def loss(trainable, part, key):
-    objective_sum, nll_sum = batch_loss(model, train, combine(trainable, frozen), hypers, part, key)
-    return objective_sum / weight, nll_sum / weight
+    objective_sum, nll_sum, aux = batch_loss(model, train, combine(trainable, frozen), hypers, part, key)
+    return objective_sum / weight, (nll_sum / weight, aux)
 
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
   if train.parts == 1:
-    (total, nll), grads = value_and_grad(trainable, batch, key)
-    return total, nll, grads, jnp.float32(0)
+    (total, (nll, aux)), grads = value_and_grad(trainable, batch, key)
+    return total, nll, grads, jnp.float32(0), aux
 
   def add(sums, numbered):
     i, part = numbered
-    (total, nll), grads = value_and_grad(trainable, part, None if key is None else jax.random.fold_in(key, i))
+    (total, (nll, aux)), grads = value_and_grad(trainable, part, None if key is None else jax.random.fold_in(key, i))
     norm = global_norm(grads) * weight / jnp.maximum(jnp.sum(part.weights), 1.0) if train.noise_scale else 0.0
-    return jax.tree.map(jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)), None
+    return jax.tree.map(jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)), aux
 
   n = train.parts
   parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
   zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable), jnp.float32(0))
-  total, nll, grads, squared = jax.lax.scan(add, zeros, (jnp.arange(n), parts))[0]
-  return total, nll, grads, jnp.sqrt(squared)
+  (total, nll, grads, squared), aux = jax.lax.scan(add, zeros, (jnp.arange(n), parts))
+  return total, nll, grads, jnp.sqrt(squared), jax.tree.map(lambda x: jnp.mean(x, axis=0), aux)
 
 
 def batch_loss(model, train, params, hypers, batch, key=None):
-  """Sums over a batch's tokens of the objective and of the cross-entropy, nats.
+  """Sums over a batch's tokens of the objective and of the cross-entropy, nats, and what experts say of their routing.
+
+  Their losses, means over all tokens, enter the objective as if each token that counts had the mean.
 
   Args:
     model: the network.
@@ -172,7 +177,7 @@ def batch_loss(model, train, params, hypers, batch, key=None):
     batch: tokens, targets, weights, each (B, L), and what else the model reads.
     key: for dropout, or None.
   """
-  x_BLD, _, _ = model.features(params, hypers['model'], batch, key)
+  x_BLD, aux, _ = model.features(params, hypers['model'], batch, key)
 
   def part(x_TD, targets_T, weights_T):
     terms = token_losses(model.logits(params, hypers['model'], x_TD), targets_T)
@@ -180,11 +185,14 @@ def batch_loss(model, train, params, hypers, batch, key=None):
     return jnp.sum(losses_T * weights_T), jnp.sum(terms.nll * weights_T)
 
   tokens = (x_BLD.reshape(-1, x_BLD.shape[-1]), batch.targets.reshape(-1), batch.weights.reshape(-1))
+  of_routing = jnp.sum(batch.weights) * experts.objective(aux, hypers['model']) if aux else 0.0
   if train.loss_chunks == 1:
-    return part(*tokens)
+    objective_sum, nll_sum = part(*tokens)
+    return objective_sum + of_routing, nll_sum, aux
   cut = lambda x: x.reshape(train.loss_chunks, -1, *x.shape[1:])
   sums = jax.lax.map(lambda t: jax.checkpoint(part)(*t), jax.tree.map(cut, tokens))
-  return tuple(jnp.sum(s) for s in sums)
+  objective_sum, nll_sum = (jnp.sum(s) for s in sums)
+  return objective_sum + of_routing, nll_sum, aux
 
 
 def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int,

@@ -165,6 +165,7 @@ class Family:
     head_by_weights: the head is tied where a checkpoint has none, whatever config.json says.
     grouped: query, key and value, where they are one tensor, stand together for each key head; else after each other.
     transposed: matrices of layers are stored (inputs, outputs).
+    interleaved: where a tensor holds gate and up of all experts, their columns alternate.
   """
 
   model_type: str
@@ -182,6 +183,7 @@ class Family:
   head_by_weights: bool = False
   grouped: bool = False
   transposed: bool = False
+  interleaved: bool = False
 
   def but(self, model_type: str, *, defaults: Mapping[str, Any] | None = None, without: tuple[str, ...] = (),
           **changes) -> Family:

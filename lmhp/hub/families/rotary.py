@@ -32,6 +32,7 @@ class Rotary:
     scales_global_alone: rope_scaling concerns the layers without window alone (Gemma 3, OLMo 3).
     original: default original_max_position_embeddings; None is max_position_embeddings.
     longrope_names: names of the longrope scaling.
+    default_scaling: what the object holds where it is absent (gpt-oss).
   """
 
   base: float = 10_000.0
@@ -43,6 +44,7 @@ class Rotary:
   scales_global_alone: bool = False
   original: int | None = None
   longrope_names: tuple[str, ...] = ('longrope',)
+  default_scaling: tuple[tuple[str, Any], ...] = ()
 
   def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
     beside = {
@@ -79,7 +81,7 @@ class Rotary:
   def _by_layer(self, entries: Entries) -> dict[str, Entries]:
     """The object that holds for each type of layer."""
     older, newer = entries.inner('rope_scaling'), entries.inner('rope_parameters')
-    empty = Entries({}, entries.source, 'rope_parameters.')
+    empty = Entries(dict(self.default_scaling), entries.source, 'rope_parameters.')
     if older and newer:
       raise ConfigError(f'{entries.source}: rope_scaling: stands beside rope_parameters, expected one of the two')
     if newer and newer.holds(*_LAYERS):
@@ -143,6 +145,7 @@ def _scaling(cfg: ModelConfig) -> dict[str, Any]:
                 'high_freq_factor': cfg.rotary_high_frequency_factor}
   if kind == 'yarn':
     scaling |= {'beta_fast': cfg.rotary_beta_fast, 'beta_slow': cfg.rotary_beta_slow}
+    scaling |= {} if cfg.rotary_truncate else {'truncate': False}
   if kind == 'longrope':
     scaling |= {'short_factor': list(cfg.rotary_short_factor), 'long_factor': list(cfg.rotary_long_factor)}
   if kind in ('yarn', 'longrope') and cfg.rotary_attention_factor is not None:
@@ -185,19 +188,19 @@ def _yarn(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]
   own = part.take('attention_factor', None, float, None)
   above, below = part.take('mscale', None, float, None), part.take('mscale_all_dim', None, float, None)
   if own is None and above and below:
-    own = _magnitude(factor, above) / _magnitude(factor, below)
-  if part.take('truncate', True, bool) is not True:
-    raise part.wrong('truncate', False, 'true: lmhp rounds the bounds of the ramp')
+    own = magnitude(factor, above) / magnitude(factor, below)
   return {
       'rotary_scaling_factor': factor,
       'rotary_original_max_seq_len': original,
       'rotary_beta_fast': part.take('beta_fast', None, float, None) or 32.0,
       'rotary_beta_slow': part.take('beta_slow', None, float, None) or 1.0,
       'rotary_attention_factor': own,
+      'rotary_truncate': part.take('truncate', True, bool),
   }
 
 
-def _magnitude(factor: float, scale: float) -> float:
+def magnitude(factor: float, scale: float) -> float:
+  """Yarn's factor on what is rotated, weighed by a scale."""
   return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
 
 

@@ -9,7 +9,7 @@ from lmhp.hub.families.windows import listed_layers
 from lmhp.model.config import ModelConfig
 
 
-def _layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+def layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   """The period of the layers that do not rotate; no_rope_layers lists 1 where a layer does."""
   every = entries.take('no_rope_layer_interval', 4, int)
   rotates = entries.take('no_rope_layers', None, list, None)
@@ -18,9 +18,13 @@ def _layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict[str, A
   if every < 0 or rotates not in (None, [int(not every or (i + 1) % every != 0) for i in range(cfg.n_layers)]):
     expected = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
     raise entries.wrong('no_rope_layers', every if rotates is None else rotates, expected)
+  return {'no_position_every': every}
+
+
+def _no_windows(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   if 'local' in (listed_layers(entries, cfg) or ()):
     raise entries.wrong('layer_types', 'sliding_attention', 'full_attention alone, since use_sliding_window is false')
-  return {'no_position_every': every}
+  return {}
 
 
 SMOLLM3 = LLAMA.but(
@@ -29,6 +33,7 @@ SMOLLM3 = LLAMA.but(
               'num_key_value_heads': 4, 'max_position_embeddings': 32_768, 'tie_word_embeddings': True},
     only={'use_sliding_window': (False,)},
     unused=('sliding_window', 'max_window_layers'),
-    parts=(TwoWay(_layers_without_positions, lambda cfg: {'no_rope_layer_interval': cfg.no_position_every}),
+    parts=(TwoWay(layers_without_positions, lambda cfg: {'no_rope_layer_interval': cfg.no_position_every}),
+           _no_windows,
            Rotary(2e6)),
 )
