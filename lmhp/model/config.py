@@ -82,6 +82,8 @@ class ModelConfig:
   n_shared_experts: int = static(0, 'experts that all tokens go through besides', low=0, source='arXiv:2401.06066')
   n_dense_layers: int = static(0, 'first layers that have one feed-forward part instead of experts', low=0,
                                aliases=('first_k_dense_replace',))
+  dense_layers: tuple[int, ...] = static((), 'further layers that have one, by their number from 0',
+                                         aliases=('mlp_only_layers',))
   experts_every: int = static(1, 'every n-th layer has experts', low=1, aliases=('interleave_moe_layer_step',))
   router_score: str = static('softmax', 'what scores experts', choices=('softmax', 'sigmoid'))
   router_normalize: bool = static(True, 'shares of the chosen experts sum to 1: the same as a softmax over them alone',
@@ -326,7 +328,7 @@ class ModelConfig:
       raise wrong(self, 'experts_per_token', f'at most the {self.router_groups_per_token * in_group} experts of '
                   'model.router_groups_per_token groups')
     if not self.has_experts(range(self.n_layers)):
-      raise wrong(self, 'n_experts', '0 where no layer has experts (model.n_dense_layers, model.experts_every)')
+      raise wrong(self, 'n_experts', '0 where no layer has experts (n_dense_layers, dense_layers, experts_every)')
 
   def _check_mixers(self) -> None:
     if self.architecture != 'decoder' or self.prefix:
@@ -381,7 +383,8 @@ class ModelConfig:
 
   def has_experts(self, layers) -> bool:
     """Whether any of these layers (numbers) has experts."""
-    return any(self.n_experts and i >= self.n_dense_layers and (i + 1) % self.experts_every == 0 for i in layers)
+    return any(self.n_experts and i >= self.n_dense_layers and (i + 1) % self.experts_every == 0
+               and i not in self.dense_layers for i in layers)
 
   @property
   def windows(self) -> tuple[int | None, ...]:

@@ -101,8 +101,8 @@ def route(cfg: ModelConfig, logits_TE: jax.Array, correction_E: jax.Array | None
     n_best = 2 if cfg.router_group_score == 'top2' else 1
     best_TJ = jnp.sum(jax.lax.top_k(choice_TJE, n_best)[0], axis=-1)
     _, groups = jax.lax.top_k(best_TJ, cfg.router_groups_per_token)
-    taken_TJ = jnp.any(groups[..., None] == jnp.arange(cfg.router_groups), axis=1)
-    choice_TE = jnp.where(taken_TJ[..., None], choice_TJE, -jnp.inf).reshape(choice_TE.shape)
+    taken_TJ = jnp.any(jax.nn.one_hot(groups, cfg.router_groups, dtype=bool), axis=1)
+    choice_TE = jnp.where(jnp.broadcast_to(taken_TJ[..., None], choice_TJE.shape), choice_TJE, -jnp.inf).reshape(choice_TE.shape)
   _, experts_Tk = jax.lax.top_k(choice_TE, cfg.experts_per_token)
   shares_Tk = jnp.take_along_axis(scores_TE, experts_Tk, axis=1)
   if cfg.router_normalize:
@@ -120,7 +120,7 @@ def balance(logits_TE: jax.Array, scores_TE: jax.Array, experts_Tk: jax.Array) -
   Source: arXiv:2101.03961 equations 4 to 6; arXiv:2202.08906 equation 5.
   """
   n_experts = logits_TE.shape[1]
-  load_E = jnp.mean(experts_Tk.reshape(-1)[:, None] == jnp.arange(n_experts), axis=0, dtype=jnp.float32)
+  load_E = jnp.mean(jax.nn.one_hot(experts_Tk.reshape(-1), n_experts), axis=0)
   scores_TE = scores_TE / jnp.sum(scores_TE, axis=1, keepdims=True)
   return {'expert_load': load_E,
           'load_balance': n_experts * jnp.sum(load_E * jnp.mean(scores_TE, axis=0)),

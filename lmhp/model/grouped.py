@@ -70,11 +70,11 @@ def _blocks(x_TD, experts_Tk, weights, activate, dtype):
   n_experts = weights['down'][0].shape[0]
   rows = block_rows(n_tokens * k, n_experts)
   n_blocks = block_count(n_tokens * k, n_experts, rows)
-  chosen = (experts_Tk.reshape(-1)[:, None] == jnp.arange(n_experts)).astype(jnp.int32)
+  chosen = jax.nn.one_hot(experts_Tk.reshape(-1), n_experts, dtype=jnp.int32)
   before = jnp.cumsum(chosen, axis=0)  # rows of each expert up to and with each row
   blocks_E = -(-before[-1] // rows)
   ends_E = jnp.cumsum(blocks_E)
-  place = jnp.sum(chosen * ((ends_E - blocks_E) * rows + before - 1), axis=1)  # of each row among all blocks' rows
+  place = jnp.sum(chosen * ((ends_E - blocks_E)[None] * rows + before - 1), axis=1)  # of each row among all blocks' rows
   row_at = jnp.full(n_blocks * rows, n_tokens * k, jnp.int32).at[place].set(jnp.arange(n_tokens * k, dtype=jnp.int32))
   expert_n = jnp.minimum(jnp.searchsorted(ends_E, jnp.arange(n_blocks), side='right'), n_experts - 1)
   x_nbD = x_TD.at[row_at // k].get(mode='fill', fill_value=0).reshape(n_blocks, rows, -1)
@@ -165,7 +165,7 @@ def _backward(activate: Activate, dtype: str, copies: int) -> Callable:
     own = any(jax.tree.leaves(batched[0]))
     n_slots = copies * weights['down'][0].shape[1 if batched[0]['down'][0] else 0]
     weights, expert_n = _fold_weights(size, batched[0], weights, expert_Rn)
-    slot_n = (slot_Rn + n_slots * jnp.arange(size)[:, None]).reshape(-1)
+    slot_n = (slot_Rn + n_slots * jnp.arange(size, dtype=jnp.int32)[:, None]).reshape(-1)
     inner = _backward(activate, dtype, copies if own else copies * size)
     out = inner(weights, _flat(x), [_flat(i) for i in into], expert_n, slot_n, _flat(g))
     return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(lambda _: True, out)
@@ -195,7 +195,7 @@ def _fold_weights(size: int, batched: Any, weights: Weights, expert_Rn: jax.Arra
     return weights, expert_Rn.reshape(-1)
   weights = jax.tree.map(lambda w, b: _flat(_all(w, b, size)), weights, batched)
   n_experts = weights['down'][0].shape[0] // size
-  return weights, (expert_Rn + n_experts * jnp.arange(size)[:, None]).reshape(-1)
+  return weights, (expert_Rn + n_experts * jnp.arange(size, dtype=jnp.int32)[:, None]).reshape(-1)
 
 
 # --- the other two ----------------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _ragged(x_TD, experts_Tk, weights, activate, dtype):
   n_tokens, k = experts_Tk.shape
   expert_of = experts_Tk.reshape(-1)
   order = jnp.argsort(expert_of)
-  sizes_E = jnp.sum(expert_of[:, None] == jnp.arange(weights['down'][0].shape[0]), axis=0, dtype=jnp.int32)
+  sizes_E = jnp.sum(jax.nn.one_hot(expert_of, weights['down'][0].shape[0], dtype=jnp.int32), axis=0)
 
   def affine(x, weight):
     kernel, bias = weight

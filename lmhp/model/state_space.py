@@ -82,7 +82,7 @@ def state_space(x_BLHP, log_a_BLH, write_BLGS, read_BLGS, first_BHPS, restart_BL
 
   # within a chunk: attention whose weight falls with the distance
   pairs = product(read, write, True, dtype)  # B c G Q Q
-  see = (text_BcQ[..., :, None] == text_BcQ[..., None, :]) & jnp.tri(n, dtype=bool)
+  see = (text_BcQ[..., :, None] == text_BcQ[..., None, :]) & jnp.tri(n, dtype=bool)[None, None]
   fall = jnp.where(see[:, :, None], decay_BcHQ[..., :, None] - decay_BcHQ[..., None, :], -jnp.inf)
   y = product(of_heads(pairs) * jnp.exp(fall), x, False, dtype)
 

@@ -45,8 +45,38 @@ MODERN = without(BERT, 'layer_norm_eps') | dict(num_hidden_layers=5, cls_token_i
 T5 = dict(vocab_size=31, d_model=24, d_kv=6, d_ff=20, num_layers=3, num_heads=4, n_positions=32,
           decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
 LN = dict(layer_norm_eps=1e-4)
+MIXTRAL = LLAMA | dict(num_local_experts=5, num_experts_per_tok=2)
+QWEN_MOE = LLAMA | dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=10)
+OLMOE = NO_HEAD_DIM | dict(num_experts=6, num_experts_per_tok=3)
+DEEPSEEK = without(LLAMA, 'head_dim') | dict(
+    num_key_value_heads=4,
+    n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=10, first_k_dense_replace=1, kv_lora_rank=10,
+    q_lora_rank=11, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=7, n_shared_experts=2)
+MSCALE = rope(500.0, rope_type='yarn', factor=4.0, original_max_position_embeddings=8, mscale=0.7, mscale_all_dim=1.3)
+GPT_OSS = LLAMA | dict(num_local_experts=5, num_experts_per_tok=2, sliding_window=3)
+LLAMA4 = LLAMA | dict(num_local_experts=5, intermediate_size=10, intermediate_size_mlp=20, attention_chunk_size=4,
+                      floor_scale=2, num_hidden_layers=4)
 
 CONFIGS = {
+    'mixtral': (MIXTRAL, MIXTRAL | TIED | MQA | dict(sliding_window=4, num_experts_per_tok=1),
+                NO_HEAD_DIM | rope(50.0) | dict(num_local_experts=3, num_experts_per_tok=3, hidden_act='relu')),
+    'qwen3_moe': (QWEN_MOE | dict(norm_topk_prob=True), QWEN_MOE | TIED | dict(mlp_only_layers=[1], attention_bias=True),
+                  QWEN_MOE | YARN | dict(decoder_sparse_step=2, use_sliding_window=True, sliding_window=4,
+                                         max_window_layers=1)),
+    'olmoe': (OLMOE, OLMOE | TIED | MQA | dict(norm_topk_prob=True, attention_bias=True),
+              OLMOE | MHA | rope(50.0) | dict(num_experts_per_tok=1)),
+    'deepseek_v2': (DEEPSEEK, DEEPSEEK | TIED | MSCALE | dict(q_lora_rank=None, routed_scaling_factor=1.7),
+                    DEEPSEEK | dict(topk_method='group_limited_greedy', n_group=3, topk_group=2, attention_bias=True,
+                                    first_k_dense_replace=0, n_shared_experts=1, mlp_bias=False)),
+    'deepseek_v3': (DEEPSEEK | dict(n_group=3, topk_group=2), DEEPSEEK | TIED | MSCALE | dict(
+        q_lora_rank=None, n_group=1, topk_group=1, norm_topk_prob=False, rope_interleave=False),
+                    DEEPSEEK | dict(n_group=2, topk_group=1, attention_bias=True, routed_scaling_factor=1.1,
+                                    first_k_dense_replace=2, rms_norm_eps=1e-4)),
+    'gpt_oss': (GPT_OSS, GPT_OSS | TIED | rope(99.0) | dict(swiglu_limit=0.4, num_experts_per_tok=1),
+                GPT_OSS | MQA | dict(attention_bias=False, layer_types=['full_attention'] * 3)),
+    'llama4_text': (LLAMA4, LLAMA4 | TIED | dict(moe_layers=[0, 3], num_experts_per_tok=2, use_qk_norm=False),
+                    LLAMA4 | MQA | LLAMA3 | dict(attn_temperature_tuning=False, no_rope_layer_interval=2,
+                                                 attention_chunk_size=3)),
     'llama': (LLAMA | LLAMA3, NO_HEAD_DIM | MHA | TIED, LLAMA | dict(attention_bias=True, mlp_bias=True) | YARN),
     'qwen2': (LLAMA, NO_HEAD_DIM | TIED | rope(50.0),
               LLAMA | dict(use_sliding_window=True, sliding_window=4, max_window_layers=1)),

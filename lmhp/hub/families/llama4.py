@@ -6,6 +6,7 @@ from typing import Any
 
 from lmhp.hub.families.family import Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.qwen_moe import dense_fields
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.smollm3 import layers_without_positions
 from lmhp.hub.families.windows import shortest
@@ -15,13 +16,15 @@ _WORDS = {'full_attention': 'global', 'chunked_attention': 'local'}
 
 
 def _layers_of_experts(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Every n-th layer has experts; moe_layers may list them."""
+  """Every n-th layer has experts, or those that moe_layers lists."""
   every, listed = entries.take('interleave_moe_layer_step', 1, int), entries.take('moe_layers', None, list, None)
-  if listed:
-    every = listed[0] + 1 if isinstance(listed[0], int) else 0
-  if every < 1 or listed not in (None, list(range(every - 1, cfg.n_layers, every))):
-    raise entries.wrong('moe_layers', every if listed is None else listed, 'every n-th layer, the n-th the first')
-  return {'experts_every': every}
+  if every < 1:
+    raise entries.wrong('interleave_moe_layer_step', every, 'a whole number of at least 1')
+  if listed is None or listed == list(range(every - 1, cfg.n_layers, every)):
+    return {'experts_every': every}
+  if not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < cfg.n_layers for i in listed):
+    raise entries.wrong('moe_layers', listed, f'numbers of layers below {cfg.n_layers}')
+  return dense_fields([i for i in range(cfg.n_layers) if i not in listed])
 
 
 def _chunks(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
@@ -72,7 +75,8 @@ LLAMA4_TEXT = LLAMA.but(
         'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
     only={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
-    parts=(TwoWay(_layers_of_experts, lambda cfg: {'interleave_moe_layer_step': cfg.experts_every}),
+    parts=(TwoWay(_layers_of_experts,
+                  lambda cfg: {'moe_layers': [i for i in range(cfg.n_layers) if cfg.has_experts([i])]}),
            TwoWay(layers_without_positions, lambda cfg: {'no_rope_layer_interval': cfg.no_position_every}),
            TwoWay(_chunks, _write_chunks),
            TwoWay(lambda entries, cfg: {'qk_norm': 'l2' if entries.take('use_qk_norm', True, bool) else 'none'},
