@@ -15,7 +15,7 @@ RULES = (
                   r'tok_embeddings|token_type_embeddings|embedding_hidden_mapping_in)\.'),
     ('output', r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.(dense|norm|weight|bias)'),
     ('attention', r'attn|attention|Attention'),
-    ('feed_forward', r'(^|\.)(mlp|ffn|ffn_output|fc1|fc2|intermediate|DenseReluDense)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
+    ('feed_forward', r'(^|\.)(mlp|ffn|feed_forward|block_sparse_moe|ffn_output|fc1|fc2|intermediate|DenseReluDense)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
 )
 
 

@@ -364,8 +364,8 @@ class ModelConfig:
       for field in ('rotary_short_factor', 'rotary_long_factor'):
         if len(getattr(self, field)) != self.rotary_dim // 2 or not all(f > 0 for f in getattr(self, field)):
           raise wrong(self, field, f'{self.rotary_dim // 2} positive numbers, one for each frequency')
-    if self.rotary_scaling == 'llama3' and self.rotary_high_frequency_factor <= self.rotary_low_frequency_factor:
-      raise wrong(self, 'rotary_high_frequency_factor', 'above model.rotary_low_frequency_factor')
+    if self.rotary_scaling == 'llama3' and self.rotary_high_frequency_factor < self.rotary_low_frequency_factor:
+      raise wrong(self, 'rotary_high_frequency_factor', 'at least model.rotary_low_frequency_factor')
     if self.rotary_scaling == 'yarn' and self.rotary_beta_fast <= self.rotary_beta_slow:
       raise wrong(self, 'rotary_beta_fast', 'above model.rotary_beta_slow')
 

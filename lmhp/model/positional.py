@@ -84,7 +84,7 @@ def _llama3(frequencies: np.ndarray, cfg: ModelConfig) -> np.ndarray:
   """Slow frequencies are divided by the factor, fast ones kept, those between blended."""
   turns = cfg.rotary_original_max_seq_len * frequencies / (2 * math.pi)
   low, high = cfg.rotary_low_frequency_factor, cfg.rotary_high_frequency_factor
-  keep = np.clip((turns - low) / (high - low), 0, 1)
+  keep = np.clip((turns - low) / (high - low), 0, 1) if high > low else (turns > low) * 1.0
   return keep * frequencies + (1 - keep) * frequencies / cfg.rotary_scaling_factor
 
 

@@ -7,6 +7,7 @@ and the config.json beside its weights.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lmhp.hypers import ConfigError, suggest
@@ -47,6 +48,9 @@ T5_V1_1 = dict(T5, activation='gelu_tanh', gated=True, tie_embeddings=False)
 FALCON = dict(vocab_size=65_024, max_seq_len=2048, norm_bias=True, parallel_residual=True, init='normal')
 PHI = dict(BIASES, vocab_size=51_200, max_seq_len=2048, activation='gelu_tanh', parallel_residual=True,
            shared_norm=True, head_bias=True, tie_embeddings=False, init='normal')
+DEEPSEEK = dict(LLAMA, norm_eps=1e-6, latent_norm_eps=1e-6, kv_latent_dim=512, head_dim=192, rotary_head_dim=64,
+                value_head_dim=128, rotary_interleaved=True, rotary_scaling='yarn', rotary_scaling_factor=40.0,
+                rotary_original_max_seq_len=4096, rotary_attention_factor=1.0)
 OLMO2 = dict(LLAMA, vocab_size=100_352, max_seq_len=4096, norm_eps=1e-6, rotary_base=500_000.0, norm_placement='output',
              qk_norm='full')
 
@@ -248,6 +252,49 @@ PRESETS: dict[str, dict[str, Any]] = {
     'smollm3-3b': dict(LLAMA, vocab_size=128_256, max_seq_len=65_536, d_model=2048, n_layers=36, n_heads=16,
                        n_kv_heads=4, d_ff=11_008, norm_eps=1e-6, rotary_base=5e6, no_position_every=4,
                        tie_embeddings=True),
+
+    # experts: arXiv:2401.04088, 2505.09388, 2409.02060, 2405.04434, 2412.19437, 2508.10925; Meta's card of Llama 4
+    **_sizes('d_model n_layers n_heads d_ff max_seq_len vocab_size', {
+        'mixtral-8x7b': (4096, 32, 32, 14_336, 32_768, 32_000),
+        'mixtral-8x22b': (6144, 56, 48, 16_384, 65_536, 32_768),
+    }, n_kv_heads=8, rotary_base=1e6, n_experts=8, experts_per_token=2, **LLAMA),
+    **_sizes('d_model n_layers n_heads d_ff d_ff_expert', {
+        'qwen3-30b-a3b': (2048, 48, 32, 6144, 768),
+        'qwen3-235b-a22b': (4096, 94, 64, 12_288, 1536),
+    }, n_experts=128, experts_per_token=8, **(QWEN3 | dict(n_kv_heads=4))),
+    'olmoe-1b-7b': dict(LLAMA, vocab_size=50_304, max_seq_len=4096, d_model=2048, n_layers=16, n_heads=16, d_ff=1024,
+                        qk_norm='full', n_experts=64, experts_per_token=8, router_normalize=False),
+    'deepseek-v2-lite': dict(DEEPSEEK, vocab_size=102_400, max_seq_len=163_840, d_model=2048, n_layers=27, n_heads=16,
+                             d_ff=10_944, d_ff_expert=1408, n_experts=64, experts_per_token=6, n_shared_experts=2,
+                             n_dense_layers=1, router_normalize=False,
+                             attention_scale=192**-0.5 * (0.0707 * math.log(40) + 1) ** 2),
+    'deepseek-v2': dict(DEEPSEEK, vocab_size=102_400, max_seq_len=163_840, d_model=5120, n_layers=60, n_heads=128,
+                        d_ff=12_288, d_ff_expert=1536, n_experts=160, experts_per_token=6, n_shared_experts=2,
+                        n_dense_layers=1, query_latent_dim=1536, router_normalize=False, router_scale=16.0,
+                        router_groups=8, router_groups_per_token=3,
+                        attention_scale=192**-0.5 * (0.0707 * math.log(40) + 1) ** 2),
+    'deepseek-v3': dict(DEEPSEEK, vocab_size=129_280, max_seq_len=163_840, d_model=7168, n_layers=61, n_heads=128,
+                        d_ff=18_432, d_ff_expert=2048, n_experts=256, experts_per_token=8, n_shared_experts=1,
+                        n_dense_layers=3, query_latent_dim=1536, router_score='sigmoid', router_correction=True,
+                        router_scale=2.5, router_groups=8, router_groups_per_token=4, router_group_score='top2',
+                        attention_scale=192**-0.5 * (0.1 * math.log(40) + 1) ** 2),
+    **_sizes('n_layers n_experts', {
+        'gpt-oss-20b': (24, 32),
+        'gpt-oss-120b': (36, 128),
+    }, vocab_size=201_088, max_seq_len=131_072, d_model=2880, n_heads=64, n_kv_heads=8, head_dim=64, d_ff=2880,
+        experts_per_token=4, qkv_bias=True, attention_output_bias=True, feed_forward_bias=True, router_bias=True,
+        attention_sinks=True, gate_clip=7.0, gate_offset=1.0, attention_pattern=('local', 'global'), sliding_window=128,
+        rotary_base=150_000.0, rotary_scaling='yarn', rotary_scaling_factor=32.0, rotary_original_max_seq_len=4096,
+        rotary_truncate=False, **(LLAMA | dict(activation='quick_gelu'))),
+    **_sizes('n_experts experts_every max_seq_len d_ff qk_norm', {
+        'llama-4-scout': (16, 1, 10_485_760, 16_384, 'l2', dict(
+            rotary_scaling='llama3', rotary_scaling_factor=16.0, rotary_original_max_seq_len=8192,
+            rotary_high_frequency_factor=1.0)),
+        'llama-4-maverick': (128, 2, 1_048_576, 16_384, 'none'),
+    }, vocab_size=202_048, d_model=5120, n_layers=48, n_heads=40, n_kv_heads=8, head_dim=128, d_ff_expert=8192,
+        experts_per_token=1, n_shared_experts=1, router_score='sigmoid', router_normalize=False, expert_input_scaled=True,
+        rotary_base=500_000.0, rotary_interleaved=True, no_position_every=4, attention_chunk=8192,
+        attention_pattern=('local', 'local', 'local', 'global'), attention_temperature=0.1, **LLAMA),
 
     # encoders: arXiv:1810.04805, 1907.11692, 1909.11942, 2412.13663, each with its masked-language-model head
     **_sizes('d_model n_layers n_heads', {

@@ -41,12 +41,29 @@ NON_EMBEDDING = {  # Pythia's, Gemma 2's and Nemotron's papers give it, the last
     'pythia-70m': 18_915_328, 'pythia-160m': 85_056_000, 'pythia-410m': 302_311_424, 'gemma-2-2b': 2_024_517_888,
     'gemma-2-9b': 8_324_201_984, 'gemma-2-27b': 26_047_480_320,
 }
-RECIPE = ('embedding_dropout', 'attention_dropout', 'residual_dropout', 'init_scale')  # not the architecture's
+ACTIVE = {  # a token's, with the input embedding: what Mixtral's and Qwen's papers round to billions
+    'mixtral-8x7b': 12_879_925_248, 'qwen3-30b-a3b': 3_353_032_704, 'deepseek-v2-lite': 2_661_150_208,
+    'gpt-oss-20b': 4_187_440_704,
+}
+ACTIVE_BILLIONS = {  # without it, as gpt-oss's and DeepSeek's say
+    'gpt-oss-20b': 3.61, 'gpt-oss-120b': 5.13, 'deepseek-v2-lite': 2.45,
+}
+RECIPE = ('load_balance_loss', 'embedding_dropout', 'attention_dropout', 'residual_dropout', 'init_scale')  # not the architecture's
 
 
 @pytest.mark.parametrize('name, total', (TOTALS | HUB_TOTALS).items())
 def test_published_totals(name, total):
   assert count(preset(name)).total == total
+
+
+@pytest.mark.parametrize('name, active', ACTIVE.items())
+def test_published_active_parameters(name, active):
+  assert count(preset(name)).active == active
+
+
+@pytest.mark.parametrize('name, billions', ACTIVE_BILLIONS.items())
+def test_published_active_parameters_without_embedding(name, billions):
+  assert round(count(preset(name)).active_excluding_embedding / 1e9, 2) == billions
 
 
 @pytest.mark.parametrize('name, total', NON_EMBEDDING.items())
