@@ -123,6 +123,8 @@ def save_pretrained(path: str | os.PathLike, config: Mapping[str, Any], params: 
     raise ConfigError(f'{path}: exists, expected the name of a new directory')
   cfg = model_config(dict(config), 'config')
   family: Family = FAMILIES[config['model_type']]
+  if family.head_by_weights and 'kernel' not in params.get('output', {}):
+    cfg = dataclasses.replace(cfg, tie_embeddings=True)
   model = _built(cfg, 'float32')
   _check_shapes(model, params)
   tensors = weights.to_tensors(weights.tensors(family, model.cfg, model.shapes), params)

@@ -1,5 +1,6 @@
 """Checkpoints in and out against transformers; and what is damaged, missing or hostile: one clear line each."""
 
+import dataclasses
 import json
 import os
 
@@ -166,8 +167,6 @@ def test_flops_are_those_torch_counts(family, length):
 @pytest.fixture
 def saved(tmp_path):
   """A small llama, written by us: no oracle needed."""
-  import dataclasses
-
   from lmhp.hub.config_json import model_config
   from lmhp.model.transformer import build
 
@@ -408,3 +407,18 @@ def test_a_pretrained_model_generates(saved, tmp_path, capsys):
   assert capsys.readouterr().out.startswith('the')
   assert cli.main(['generate', str(path), '--prompt=the']) == 2
   assert 'no tokenizer.json' in capsys.readouterr().err
+
+
+def test_a_head_that_the_weights_tie_comes_back_tied(tmp_path):
+  """T5 v1.1 as transformers 5 saves it: config.json tells of a head, the file has none."""
+  from lmhp.hub.config_json import model_config
+  from lmhp.model.transformer import build
+
+  config = dict(CONFIGS['t5'][0], model_type='t5', tie_word_embeddings=False)
+  tied = build(dataclasses.replace(model_config(config), dtype='float32', tie_embeddings=True))
+  params = jax.tree.map(np.asarray, tied.init(jax.random.key(0), {'init_scale': 1.0}))
+  save_pretrained(tmp_path / 'm', config, params)
+  model, again, _ = load_pretrained(tmp_path / 'm')
+  assert model.cfg.tie_embeddings and 'output' not in again
+  for (path, a), (_, b) in zip(walk(params), walk(again), strict=True):
+    np.testing.assert_array_equal(a, b, err_msg=path)
