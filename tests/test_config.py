@@ -47,7 +47,7 @@ def another(path):
       value = tuple(c for c in declaration.choices if (c,) != default)[:1]
       value = value + value if (value == default) else value
     else:
-      value = (0.5, 0.25) if element is float else ('a', 'b')
+      value = {float: (0.5, 0.25), int: (1, 3)}.get(element, ('a', 'b'))
     return value, ','.join(map(str, value))
   if declaration.choices:
     value = next((c for c in declaration.choices if c != default), default)
@@ -88,6 +88,9 @@ def test_an_override_changes_nothing_else(path):
              'model.head_dim': {'model.attention_scale'}, 'model.attention_scale': set(),
              'model.activation': {'model.head_activation'}, 'model.norm_placement': {'model.final_norm'},
              'model.rotary_base': {'model.rotary_base_local'},
+             'model.n_experts': {'model.d_ff_expert'},
+             'model.kv_latent_dim': {'model.rotary_head_dim', 'model.value_head_dim'},
+             'model.mixer_pattern': {'model.mixer_dim', 'model.mixer_head_dim'},
              'model.max_seq_len': {'model.rotary_original_max_seq_len'},
              'optimizer.name': {p for p in KEYS if p.startswith('optimizer.')},
              'optimizer.weight_decay_mode': {'optimizer.weight_decay'}, 'data.path': {'data.mixture_weights'}}
