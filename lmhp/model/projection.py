@@ -153,10 +153,14 @@ def _linear_backward(dtype, saved, gs):
 
 
 def weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
-  """x^T g, the narrower of the two copied; pinned, lest a transpose that follows be folded into the product."""
+  """x^T g, the narrower of the two copied; pinned, lest a transpose that follows be folded into the product.
+
+  Pinned again after the transpose: where it is a program's result, XLA on CPU (jax 0.10.2) may otherwise leave it in the
+  product's layout and read it in the result's. The oracles in tests/model/test_mixers.py see it.
+  """
   if x_TI.shape[1] <= g_TO.shape[1]:
     return row_major(matmul(_transpose(x_TI), g_TO))
-  return row_major(matmul(_transpose(g_TO), x_TI)).T
+  return row_major(row_major(matmul(_transpose(g_TO), x_TI)).T)
 
 
 linear.defvjp(_linear_forward, _linear_backward)

@@ -46,7 +46,7 @@ class Mamba2(nn.Module):
     y_BLHP, last = state_space(x_BLHP * step_BLH[..., None], log_a_BLH, grouped(write), grouped(read), first,
                                scene.restart_BL, cfg.state_chunk, cfg.dtype)
     y_BLHP = y_BLHP + x_BLHP * jnp.broadcast_to(vector('skip')[:, None], x_BLHP.shape)
-    y_BLI = Normalization(cfg, inner, name='norm')(y_BLHP.reshape(batch, length, inner) * jax.nn.silu(gate))
+    y_BLI = Normalization(cfg, inner, n_groups, name='norm')(y_BLHP.reshape(batch, length, inner) * jax.nn.silu(gate))
     out = Projection(cfg, (inner,), (cfg.d_model,), cfg.mixer_bias, name='output')
     return out(y_BLI), None if cache is None else (past, last)
 
