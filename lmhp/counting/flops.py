@@ -21,6 +21,7 @@ import jax
 from lmhp.counting.leaves import KINDS
 from lmhp.model import attention, embedding, experts, feed_forward, mixers, output, state_space
 from lmhp.model.config import ModelConfig
+from lmhp.model.projection import matmul_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,31 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   spaces = cfg.mixers.count('mamba2') * (state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0)
   attended = plain(Fraction(pairs * attention.pair_flops(cfg) + spaces, seq_len))
   return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
+
+
+def encoder_decoder_flops(cfg: ModelConfig, decoder_len: int, encoder_len: int, causal: bool) -> int:
+  """Forward FLOPs of one sequence of an encoder-decoder, whose sides differ in length as span corruption makes them.
+
+  Args:
+    cfg: the model.
+    decoder_len: tokens that the decoder reads.
+    encoder_len: tokens that the encoder reads.
+    causal: as in `flops_per_token`.
+
+  >>> cfg = ModelConfig(architecture='encoder_decoder', vocab_size=65, d_model=128, n_layers=4)
+  >>> encoder_decoder_flops(cfg, 64, 64, False) == 64 * flops_per_token(cfg, 64, False).forward
+  True
+  """
+  heads = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
+  of_query, of_key = (4 * cfg.d_model * width for width in heads)  # with the output; with the value
+  side = cfg.factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
+  total = lambda counter: sum(counter.values())
+  decoder = total(_stack(cfg)) + cfg.n_layers * of_query + total(output.weight_flops(cfg)) + (
+      side * (1 + (not cfg.head_transform)))
+  encoder = total(_stack(cfg.encoder)) + cfg.n_layers * of_key + side
+  pairs = _pairs(cfg, decoder_len, causal) + _pairs(cfg.encoder, encoder_len, causal) + (
+      cfg.n_layers * decoder_len * encoder_len)
+  return decoder_len * decoder + encoder_len * encoder + pairs * attention.pair_flops(cfg)
 
 
 def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:

@@ -49,7 +49,7 @@ class TrainStream:
         raise ConfigError(f'data.path: {name!r} has {len(tokens)} training tokens, expected at least {2 * seq_len}: '
                           f'twice the sequence length')
     self.end_of_text = _end_of_text(dataset, cfg)
-    self.objective = _objective(dataset, seq_len, cfg)
+    self.objective = objective_of(dataset, seq_len, cfg)
     self._sources = [tokens.ids for tokens in dataset.train]
     self._seq_len = seq_len
     self._order = Order(seq_len, tuple(windows_of(len(ids), seq_len) for ids in self._sources))
@@ -180,7 +180,7 @@ class TrainStream:
         yield current.result()
 
 
-def _objective(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Masking | SpanCorruption | Prefix | None:
+def objective_of(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Masking | SpanCorruption | Prefix | None:
   """What `data.objective` makes of a batch."""
   tokenizer, dynamic = dataset.tokenizer, cfg.dynamic_masking
   if cfg.objective == 'masked':

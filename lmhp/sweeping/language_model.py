@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 from lmhp import config as config_lib
-from lmhp.counting.flops import flops_per_token
+from lmhp.counting.flops import encoder_decoder_flops, flops_per_token
 from lmhp.counting.memory import cache_bytes_per_token
 from lmhp.counting.parameters import count
 from lmhp.data import dataset as datasets
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.config import DataConfig
-from lmhp.data.stream import TrainStream
+from lmhp.data.stream import TrainStream, objective_of
 from lmhp.hypers import ConfigError, declared, flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.task import Job
@@ -126,7 +126,11 @@ class LanguageModel:
     return max(1, round(float(steps)))
 
   def _flops_per_token(self, cfg: RunConfig) -> float:
-    return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
+    """Training FLOPs for each token of the text: of an encoder-decoder, what both sides make of it."""
+    if not cfg.model.crosses:
+      return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
+    spans = objective_of(self.dataset(cfg), cfg.train.seq_len, cfg.data)
+    return 3.0 * encoder_decoder_flops(cfg.model, spans.target_len, spans.encoder_len, causal=True) / cfg.train.seq_len
 
   # --- what a search asks ---------------------------------------------------------------------------------------------
 
