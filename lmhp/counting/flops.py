@@ -56,9 +56,9 @@ def weight_flops(cfg: ModelConfig) -> Counter:
 def _stack(cfg: ModelConfig) -> Counter:
   """Of all layers of one stack."""
   flops = Counter()
-  for kind in cfg.kinds_of_layers:
-    flops += mixers.weight_flops(cfg, kind.mixer)
-    flops += experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)
+  for kind, n in Counter(cfg.kinds_of_layers).items():
+    layer = mixers.weight_flops(cfg, kind.mixer)
+    flops += _times(layer + (experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)), n)
   return flops
 
 

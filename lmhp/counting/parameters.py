@@ -56,8 +56,8 @@ def count(cfg: ModelConfig) -> Count:
   counts = _stack(cfg)
   if cfg.crosses:
     counts += _stack(cfg.encoder)
-    for _ in range(1 if cfg.share_layers else cfg.n_layers):
-      counts += attention.parameter_counts(cfg)
+    n = 1 if cfg.share_layers else cfg.n_layers
+    counts += Counter({kind: n * count for kind, count in attention.parameter_counts(cfg).items()})
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
   stacks = (cfg, cfg.encoder)[: 1 + cfg.crosses]
@@ -68,9 +68,10 @@ def count(cfg: ModelConfig) -> Count:
 def _stack(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
   counts = Counter()
-  for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None]:
-    counts += mixers.parameter_counts(cfg, kind.mixer)
-    counts += experts.parameter_counts(cfg) if kind.experts else feed_forward.parameter_counts(cfg)
+  for kind, n in Counter(cfg.kinds_of_layers[: 1 if cfg.share_layers else None]).items():
+    layer = mixers.parameter_counts(cfg, kind.mixer)
+    layer += experts.parameter_counts(cfg) if kind.experts else feed_forward.parameter_counts(cfg)
+    counts += Counter({name: n * count for name, count in layer.items()})
   return counts
 
 

@@ -433,8 +433,8 @@ class ModelConfig:
   @property
   def kinds_of_layers(self) -> tuple[Kind, ...]:
     """For each layer, what its parameters hang on: alike ones next to each other are stacked."""
-    return tuple(Kind(self.first_attention_norm or i > 0, self.has_experts([i]), self.mixers[i])
-                 for i in range(self.n_layers))
+    return tuple(Kind(self.first_attention_norm or i > 0, self.has_experts([i]), name)
+                 for i, name in enumerate(self.mixers))
 
   @property
   def uniform(self) -> bool:
