@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lmhp.counting.leaves import KINDS, ROLES, TABLE, leaf_of, leaves, map_leaves, row_of, walk
+from lmhp.model.config import MIXERS
 from lmhp.model.transformer import build
 
 
@@ -79,7 +80,34 @@ def test_axes_have_the_sizes_of_the_config(tiny):
         assert size == (sizes | expected)[axis], leaf
       assert leaf.stacked == ('/segment_0/' in leaf.path)
       assert leaf.size == np.prod(leaf.shape)
+  for cfg, size_of in others(tiny):
+    for leaf in leaves(build(cfg).shapes):
+      seen.add(leaf.row.pattern)
+      assert leaf.shape == tuple(size_of(leaf, axis) for axis in leaf.axes), leaf
   assert seen == {row.pattern for row in TABLE}
+
+
+def others(tiny):
+  """Models with experts, latent attention and every mixer, and what size an axis of a leaf of theirs has."""
+  biases = dict(norm_bias=True, qkv_bias=True, attention_output_bias=True, feed_forward_bias=True, mixer_bias=True)
+  latent = tiny(kv_latent_dim=11, query_latent_dim=9, rotary_head_dim=2, value_head_dim=5, n_kv_heads=None, n_experts=7,
+                d_ff_expert=13, n_shared_experts=3, gated=True, router_bias=True, router_correction=True, **biases)
+  plain_query = tiny(kv_latent_dim=11, rotary_head_dim=2, value_head_dim=5, n_kv_heads=None)
+  heads = {'key_up': 4, 'value_up': 5, 'output': 5}  # a key's part that does not rotate, a value
+
+  def of_latent(leaf, axis):
+    module = leaf.path.split('/')[-2]
+    special = {'C': 9 if 'query' in leaf.path else 11, 'K': heads.get(module, 6), 'P': 2, 'E': 7,
+               'F': 39 if 'shared' in leaf.path else 13 if 'experts' in leaf.path else 20}
+    return (dict(N=2, D=14, H=8, V=31) | special)[axis]
+
+  yield latent, of_latent
+  yield plain_query, of_latent
+  for name in MIXERS[1:]:
+    gates, channels = {'lstm': 4, 'gru': 3}.get(name), 12 + 2 * 2 * 9 if name == 'mamba2' else 12
+    sizes = dict(N=2, D=14, I=12, Z=gates, H=4, K=3, Y=18, C=channels, W=5, F=20, V=31)
+    yield tiny(mixer_pattern=(name,), mixer_dim=12, mixer_head_dim=3, state_dim=9, state_groups=2, conv_width=5,
+               **biases), lambda leaf, axis, sizes=sizes: sizes[axis]
 
 
 @pytest.mark.parametrize('path, shape, inputs, outputs, fan_in, fan_out', [
