@@ -189,7 +189,7 @@ def test_fields_of_published_files(name, expected):
     ({'rope_scaling': {'factor': 2.0}}, 'rope_scaling.factor: a key'),
     ({'rope_scaling': {'type': 'llama3', 'factor': 2.0}}, 'rope_scaling.low_freq_factor: missing, expected a number'),
     ({'rope_scaling': YARN, 'rope_parameters': YARN}, 'rope_scaling: stands beside'),
-    ({'rope_scaling': YARN | {'truncate': False}}, 'rope_scaling.truncate: got false'),
+    ({'rope_scaling': YARN | {'truncate': 'no'}}, 'rope_scaling.truncate: got "no"'),
     ({'model_type': 'mistral', 'sliding_window': 0}, 'sliding_window: got 0'),
     ({'model_type': 'qwen2', 'layer_types': ['full_attention']}, "layer_types: got ['full_attention'], expected"),
     ({'model_type': 'qwen2', 'layer_types': ['linear_attention'] * 2}, 'layer_types: got "linear_attention"'),

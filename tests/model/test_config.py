@@ -62,7 +62,7 @@ def test_tables_and_init():
     ('rotary_short_factor', (1.0,), dict(rotary_scaling='longrope'), '32 positive numbers'),
     ('rotary_long_factor', (0.0, 1.0), dict(rotary_scaling='longrope', head_dim=4, rotary_short_factor=(1, 1)),
      '2 positive numbers'),
-    ('rotary_high_frequency_factor', 1.0, dict(rotary_scaling='llama3'), 'above model.rotary_low_frequency_factor'),
+    ('rotary_high_frequency_factor', 0.5, dict(rotary_scaling='llama3'), 'at least model.rotary_low_frequency_factor'),
     ('rotary_beta_fast', 0.5, dict(rotary_scaling='yarn'), 'above model.rotary_beta_slow'),
     ('rotary_original_max_seq_len', 1, dict(rotary_scaling='longrope', head_dim=4, rotary_short_factor=(1, 1),
                                             rotary_long_factor=(1, 1)), 'at least 2'),
@@ -89,10 +89,11 @@ def test_what_is_not_used_is_not_checked(fields):
   ModelConfig(**fields)
 
 
-def test_only_dropout_and_the_init_scale_are_traced():
+def test_dropout_the_init_scale_and_routing_losses_are_traced():
   traced = {name for name, d in declared(ModelConfig).items() if d.traced}
-  assert traced == {'embedding_dropout', 'attention_dropout', 'residual_dropout', 'init_scale'}
+  routing = {'load_balance_loss', 'router_z_loss', 'router_correction_rate'}
+  assert traced == {'embedding_dropout', 'attention_dropout', 'residual_dropout', 'init_scale'} | routing
   structure, numbers = split(ModelConfig(residual_dropout=0.1))
-  assert set(numbers) == {'residual_dropout', 'init_scale'}
+  assert set(numbers) == {'residual_dropout', 'init_scale'} | routing
   assert structure.residual_dropout is TRACED and structure.attention_dropout == 0.0
   assert hash(structure) == hash(split(ModelConfig(residual_dropout=0.2, init_scale=math.pi))[0])

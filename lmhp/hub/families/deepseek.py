@@ -29,6 +29,8 @@ def _latent(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   for scaling in (beside.inner('rope_scaling'), beside.inner('rope_parameters')):
     if scaling and scaling.take('rope_type', scaling.take('type', 'default')) != 'default':
       factor, scale = scaling.take('factor', 1.0, float), scaling.take('mscale_all_dim', 0, float)
+      if not 0 <= scale < 1e6 or not factor < 1e18:
+        raise scaling.wrong('mscale_all_dim', scale, 'a number of at least 0 and below a million, of a factor below 1e18')
       if scale:
         fields['attention_scale'] = (still + turning) ** -0.5 * magnitude(factor, scale) ** 2
   return fields

@@ -73,7 +73,7 @@ class Rotary:
       keys[self.fraction_key] = cfg.rotary_fraction
     if self.base_local is not None:
       keys[self.base_local_key] = cfg.rotary_base_local
-    scaling = _scaling(cfg)
+    scaling = _scaling(cfg) or ({'rope_type': 'default'} if self.default_scaling else {})
     if self.original is not None and 'original_max_position_embeddings' in scaling:
       keys['original_max_position_embeddings'] = scaling.pop('original_max_position_embeddings')
     return keys | ({'rope_scaling': scaling} if scaling else {})
