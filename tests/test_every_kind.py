@@ -40,7 +40,8 @@ def test_count_train_resume_sweep_generate(kind, small, tmp_path):
   parameters = [leaf for leaf in leaves(run.params) if leaf.role != 'state']
   assert run.result['parameters'] == sum(leaf.size for leaf in parameters)
   assert lmhp.count(config)['total'] == run.result['parameters']
-  assert run.result['final_eval_loss_nats'] < run.evaluations['eval_loss_nats'][0] - 0.3
+  fall = 0.1 if kind == 'encoder' else 0.3  # it is told of one token in seven
+  assert run.result['final_eval_loss_nats'] < run.evaluations['eval_loss_nats'][0] - fall
 
   shutil.copytree(tmp_path / 'run', tmp_path / 'again')
   shutil.rmtree(tmp_path / 'again' / 'checkpoints' / '24')
