@@ -190,7 +190,8 @@ def test_every_number_of_the_two_sections_is_covered_above():
   """A number added to `model` or `train` must be shown to do what it says: this list is where to notice."""
   traced = {f'{cls.SECTION}.{name}' for cls in (ModelConfig, TrainConfig)
             for name, declaration in declared(cls).items() if declaration.traced}
-  assert traced == {*DROPOUTS, 'model.init_scale', 'train.seed', 'train.label_smoothing', 'train.z_loss'}
+  of_routing = {'model.load_balance_loss', 'model.router_z_loss', 'model.router_correction_rate'}  # model/test_experts.py
+  assert traced == {*DROPOUTS, *of_routing, 'model.init_scale', 'train.seed', 'train.label_smoothing', 'train.z_loss'}
 
 
 def test_metrics_are_what_they_are_called(jit, tiny, fill):
