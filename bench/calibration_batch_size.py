@@ -25,15 +25,23 @@ KINDS = ('embedding', 'attention', 'feed_forward')
 def critical(rng: np.random.Generator, noise: float) -> list[bool]:
   """Whether the intervals hold the truth; seven batch sizes around the critical one."""
   batches = 2.0 ** np.arange(4, 11)
-  found = critical_batch_size(batches, 500 * (1 + 128 / batches) * np.exp(noise * rng.standard_normal(7)))
-  return [found.batch_size_low <= 128 <= found.batch_size_high, found.steps_min_low <= 500 <= found.steps_min_high,
-          found.examples_min_low <= 64_000 <= found.examples_min_high]
+  found = critical_batch_size(
+    batches, 500 * (1 + 128 / batches) * np.exp(noise * rng.standard_normal(7))
+  )
+  return [
+    found.batch_size_low <= 128 <= found.batch_size_high,
+    found.steps_min_low <= 500 <= found.steps_min_high,
+    found.examples_min_low <= 64_000 <= found.examples_min_high,
+  ]
 
 
 def noise_scale(rng: np.random.Generator, steps: int, seed: int) -> bool:
   """Whether the interval holds a noise scale of 50; batches of 64 in two parts, gradients of 50 numbers."""
   parts = 50**-0.5 + 32**-0.5 * rng.standard_normal((steps, 2, 50))
-  small, big = np.mean(np.sum(parts**2, axis=-1), axis=1), np.sum(parts.mean(axis=1) ** 2, axis=-1)
+  small, big = (
+    np.mean(np.sum(parts**2, axis=-1), axis=1),
+    np.sum(parts.mean(axis=1) ** 2, axis=-1),
+  )
   found = noise_scale_from_norms(32, 64, small, big, draws=300, seed=seed)
   return found.low <= 50 <= found.high
 
@@ -42,8 +50,15 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
   """The share of kinds whose interval holds 0, which is true, and whether one is shown."""
   counts = rng.uniform(1, 3, (models, 3)) * 10 ** rng.uniform(6, 7, (models, 1))
   losses = 3 - 0.1 * np.log2(counts.sum(axis=1)) + 0.01 * rng.standard_normal(models)
-  found = loss_by_kind(Runs('noise', {}, {}, losses,
-                            measured={f'parameters_{kind}': counts[:, i] for i, kind in enumerate(KINDS)}))
+  found = loss_by_kind(
+    Runs(
+      'noise',
+      {},
+      {},
+      losses,
+      measured={f'parameters_{kind}': counts[:, i] for i, kind in enumerate(KINDS)},
+    )
+  )
   return float(np.mean((found.low <= 0) & (found.high >= 0))), bool(found.shown)
 
 
@@ -51,7 +66,13 @@ def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool
   """Whether a cut is shown where each run diverges with the same chance."""
   values = {f'axis_{i}': rng.uniform(size=runs) for i in range(4)}
   status = np.where(rng.random(runs) < share, 'diverged', 'complete')
-  study = Runs('chance', {name: Axis(name, low=0, high=1) for name in values}, values, np.ones(runs), status=status)
+  study = Runs(
+    'chance',
+    {name: Axis(name, low=0, high=1) for name in values},
+    values,
+    np.ones(runs),
+    status=status,
+  )
   return any(cut.shown for cut in stability(study, permutations=199, seed=seed).cuts)
 
 
@@ -68,11 +89,16 @@ def main() -> None:
     print(f'kinds, {models} models: {held:.1%}, shown in noise {shown:.1%}', flush=True)
   for share in (0.1, 0.3):
     shown = np.mean([chance(rng, 32, share, seed) for seed in range(n)])
-    print(f'stability, 32 runs, {share:.0%} diverge by chance: a cut is shown in {shown:.1%}', flush=True)
+    print(
+      f'stability, 32 runs, {share:.0%} diverge by chance: a cut is shown in {shown:.1%}',
+      flush=True,
+    )
   for noise in (0.05, 0.2):
     held = np.mean([critical(rng, noise) for _ in range(n)], axis=0)
-    print(f'critical batch, noise {noise:.0%}: batch {held[0]:.1%}, steps {held[1]:.1%}, examples {held[2]:.1%}',
-          flush=True)
+    print(
+      f'critical batch, noise {noise:.0%}: batch {held[0]:.1%}, steps {held[1]:.1%}, examples {held[2]:.1%}',
+      flush=True,
+    )
 
 
 if __name__ == '__main__':

@@ -36,75 +36,139 @@ def draw_noise(kind: str, shape, rng: np.random.Generator) -> np.ndarray:
   """Of mean 0 and variance 1."""
   if kind == 'skewed':  # as losses are: now and then a bad seed
     return (rng.gamma(4, 1, shape) - 4) / 2
-  return rng.standard_t(5, shape) / np.sqrt(5 / 3) if kind == 'heavy tails' else rng.standard_normal(shape)
+  return (
+    rng.standard_t(5, shape) / np.sqrt(5 / 3)
+    if kind == 'heavy tails'
+    else rng.standard_normal(shape)
+  )
 
 
-def coverage(true: np.ndarray, losses: np.ndarray, noise: np.ndarray | None = None, freedom: float = np.inf) -> str:
+def coverage(
+  true: np.ndarray,
+  losses: np.ndarray,
+  noise: np.ndarray | None = None,
+  freedom: float = np.inf,
+) -> str:
   """A line of figures for studies of true losses (studies, P) and losses (studies, P, seeds)."""
   studies, n_points, seeds = losses.shape
   means = losses.mean(axis=2)
   winner, (mean, second) = means.argmin(axis=1), np.sort(means, axis=1)[:, :2].T
   if noise is None:
-    noise, freedom = np.sqrt(losses.var(axis=2, ddof=1).mean(axis=1)), n_points * (seeds - 1.0)
+    noise, freedom = (
+      np.sqrt(losses.var(axis=2, ddof=1).mean(axis=1)),
+      n_points * (seeds - 1.0),
+    )
   error = noise / seeds**0.5
-  quantiles = best.hybrid_quantiles((second - mean) / error, freedom, n_points)  # of all studies at once
+  quantiles = best.hybrid_quantiles(
+    (second - mean) / error, freedom, n_points
+  )  # of all studies at once
   low, expected, high = mean - quantiles * error
   for study in range(3):  # it is what the front door says
-    won = best.expected_loss_of_best(losses[study].ravel(), np.repeat(np.arange(n_points), seeds),
-                                     noise[study] if np.isinf(freedom) or seeds == 1 else None, noise_freedom=freedom)
+    won = best.expected_loss_of_best(
+      losses[study].ravel(),
+      np.repeat(np.arange(n_points), seeds),
+      noise[study] if np.isinf(freedom) or seeds == 1 else None,
+      noise_freedom=freedom,
+    )
     assert won.point == winner[study]
-    np.testing.assert_allclose((won.low, won.expected, won.high), (low[study], expected[study], high[study]), rtol=1e-9)
+    np.testing.assert_allclose(
+      (won.low, won.expected, won.high),
+      (low[study], expected[study], high[study]),
+      rtol=1e-9,
+    )
   student = best.hybrid_quantiles(np.inf, freedom, 1)[0]
-  return line(true[np.arange(studies), winner], mean, low, expected, high, error, student)
+  return line(
+    true[np.arange(studies), winner], mean, low, expected, high, error, student
+  )
 
 
 def line(truth, mean, low, expected, high, error, student) -> str:
   """The figures of (studies,) intervals."""
-  figures = (np.mean((low <= truth) & (truth <= high)), np.mean(abs(mean - truth) <= student * error),
-             np.median((high - low) / error), np.mean((high - low) / error), np.mean((mean - truth) / error),
-             np.mean((expected - truth) / error), np.mean(low > mean))
+  figures = (
+    np.mean((low <= truth) & (truth <= high)),
+    np.mean(abs(mean - truth) <= student * error),
+    np.median((high - low) / error),
+    np.mean((high - low) / error),
+    np.mean((mean - truth) / error),
+    np.mean((expected - truth) / error),
+    np.mean(low > mean),
+  )
   return '{:8.1%} {:8.1%} {:7.2f} {:7.2f} {:7.2f} {:7.2f} {:7.1%}'.format(*figures)
 
 
 def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
   """The same through the front door, which is told that points ran on the same seeds, or is not."""
   studies, n_points, seeds = losses.shape
-  points, own = np.repeat(np.arange(n_points), seeds), np.tile(np.arange(seeds), n_points)
+  points, own = (
+    np.repeat(np.arange(n_points), seeds),
+    np.tile(np.arange(seeds), n_points),
+  )
   rows = []
   for study in range(studies):
-    won = best.expected_loss_of_best(losses[study].ravel(), points, seeds=own if told else None)
-    rows.append((true[study, won.point], won.mean, won.low, won.expected, won.high, won.noise / seeds**0.5))
-  return line(*np.array(rows).T, best.hybrid_quantiles(np.inf, n_points * (seeds - 1.0), 1)[0])
+    won = best.expected_loss_of_best(
+      losses[study].ravel(), points, seeds=own if told else None
+    )
+    rows.append(
+      (
+        true[study, won.point],
+        won.mean,
+        won.low,
+        won.expected,
+        won.high,
+        won.noise / seeds**0.5,
+      )
+    )
+  return line(
+    *np.array(rows).T, best.hybrid_quantiles(np.inf, n_points * (seeds - 1.0), 1)[0]
+  )
 
 
 def of_quadratics(studies: int, rng: np.random.Generator) -> None:
   """The regimes of the requirement, and then what breaks an assumption."""
-  print(f'{"points":>6} {"dims":>4} {"noise":>5} {"seeds":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
-        f'{"shown":>7} {"bias":>7} {"above":>7}')
-  for n_points, dimensions, ratio, seeds in itertools.product(POINTS, DIMENSIONS, NOISES, SEEDS):
+  print(
+    f'{"points":>6} {"dims":>4} {"noise":>5} {"seeds":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
+    f'{"shown":>7} {"bias":>7} {"above":>7}'
+  )
+  for n_points, dimensions, ratio, seeds in itertools.product(
+    POINTS, DIMENSIONS, NOISES, SEEDS
+  ):
     loss, spread = surfaces(studies, dimensions, rng)
     true, noise = loss(rng.random((studies, n_points, dimensions))), ratio * spread
-    losses = true[..., None] + noise[:, None, None] * rng.standard_normal((studies, n_points, seeds))
-    print(f'{n_points:6} {dimensions:4} {ratio:5} {seeds:5}  {coverage(true, losses, noise if seeds == 1 else None)}')
+    losses = true[..., None] + noise[:, None, None] * rng.standard_normal(
+      (studies, n_points, seeds)
+    )
+    print(
+      f'{n_points:6} {dimensions:4} {ratio:5} {seeds:5}  {coverage(true, losses, noise if seeds == 1 else None)}'
+    )
 
 
 def of_others(studies: int, rng: np.random.Generator) -> None:
   """Few degrees of freedom, other responses, and broken assumptions."""
   loss, spread = surfaces(studies, 2, rng)
   true, noise = loss(rng.random((studies, 16, 2))), spread
-  normal = true[..., None] + noise[:, None, None] * rng.standard_normal((studies, 16, 1))
+  normal = true[..., None] + noise[:, None, None] * rng.standard_normal(
+    (studies, 16, 1)
+  )
   for freedom in (2, 4):
     seen = noise * np.sqrt(rng.chisquare(freedom, studies) / freedom)
-    print(f'{f"noise of {freedom} degrees of freedom":32} {coverage(true, normal, seen, freedom)}')
+    print(
+      f'{f"noise of {freedom} degrees of freedom":32} {coverage(true, normal, seen, freedom)}'
+    )
   one, flat = np.full((studies, 32), 3.0), np.zeros((studies, 32))
   one[:, 0] = 0
   cliff = np.where(rng.random((studies, 32)) < 0.4, rng.random((studies, 32)), 30.0)
-  for name, true_32 in {'all equal': flat, 'one good of 32': one, 'a cliff': cliff}.items():
+  for name, true_32 in {
+    'all equal': flat,
+    'one good of 32': one,
+    'a cliff': cliff,
+  }.items():
     losses = true_32[..., None] + rng.standard_normal((studies, 32, 2))
     print(f'{name:32} {coverage(true_32, losses)}')
   for kind in ('skewed', 'heavy tails'):
     for seeds in (2, 5):
-      losses = true[..., None] + noise[:, None, None] * draw_noise(kind, (studies, 16, seeds), rng)
+      losses = true[..., None] + noise[:, None, None] * draw_noise(
+        kind, (studies, 16, seeds), rng
+      )
       print(f'{f"not normal: {kind}, {seeds} seeds":32} {coverage(true, losses)}')
   unequal = noise[:, None] * np.exp(0.5 * rng.standard_normal((studies, 16)))
   losses = true[..., None] + unequal[..., None] * rng.standard_normal((studies, 16, 3))
@@ -114,15 +178,22 @@ def of_others(studies: int, rng: np.random.Generator) -> None:
 
 def of_seeds_in_common(studies: int, rng: np.random.Generator) -> None:
   """Points that ran on the same seeds, with a share of the noise's square common to all; told of it or not."""
-  print(f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
-        f'{"shown":>7} {"bias":>7} {"above":>7}')
-  for n_points, seeds, share, told in itertools.product((8, 32), (2, 5), (0.0, 0.7, 0.95), (False, True)):
+  print(
+    f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
+    f'{"shown":>7} {"bias":>7} {"above":>7}'
+  )
+  for n_points, seeds, share, told in itertools.product(
+    (8, 32), (2, 5), (0.0, 0.7, 0.95), (False, True)
+  ):
     loss, noise = surfaces(studies, 2, rng)
     true = loss(rng.random((studies, n_points, 2)))
     common = np.sqrt(share) * rng.standard_normal((studies, 1, seeds))
     own = np.sqrt(1 - share) * rng.standard_normal((studies, n_points, seeds))
     losses = true[..., None] + noise[:, None, None] * (common + own)
-    print(f'{n_points:6} {seeds:5} {share:5} {told!s:>5}  {coverage_in_common(true, losses, told)}', flush=True)
+    print(
+      f'{n_points:6} {seeds:5} {share:5} {told!s:>5}  {coverage_in_common(true, losses, told)}',
+      flush=True,
+    )
 
 
 def adaptive(studies: int, rng: np.random.Generator):
@@ -134,7 +205,9 @@ def adaptive(studies: int, rng: np.random.Generator):
     best_places = places[np.arange(studies), seen.argmin(axis=1)]
     step = np.clip(best_places + 0.1 * rng.standard_normal((studies, 2)), 0, 1)[:, None]
     places = np.concatenate([places, step], axis=1)
-    seen = np.concatenate([seen, loss(step) + noise[:, None] * rng.standard_normal((studies, 1))], axis=1)
+    seen = np.concatenate(
+      [seen, loss(step) + noise[:, None] * rng.standard_normal((studies, 1))], axis=1
+    )
   return loss(places), seen[..., None], noise
 
 
@@ -147,51 +220,90 @@ def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
     held, length = [], []
     for study in range(studies):
       right, sd = true[study, losses[study].argmin()], noise[study]
-      won = best.expected_loss_of_best(losses[study], noise=sd if known else None,
-                                       confirm=right + sd * rng.standard_normal(fresh))
+      won = best.expected_loss_of_best(
+        losses[study],
+        noise=sd if known else None,
+        confirm=right + sd * rng.standard_normal(fresh),
+      )
       held.append(won.low <= right <= won.high)
       length.append((won.high - won.low) / sd)
-    print(f'fresh seeds {fresh}, noise {"known" if known else "not known":9} {np.mean(held):8.1%}  '
-          f'median length {np.median(length):.2f} of the noise from seed to seed')
+    print(
+      f'fresh seeds {fresh}, noise {"known" if known else "not known":9} {np.mean(held):8.1%}  '
+      f'median length {np.median(length):.2f} of the noise from seed to seed'
+    )
 
 
 def of_bands(studies: int, rng: np.random.Generator) -> None:
   """Whether a whole band holds the whole curve of 1 to n; losses are exponential, whose best of k is known."""
-  print(f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} {"never above":>11} {"never below":>11}')
+  print(
+    f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} {"never above":>11} {"never below":>11}'
+  )
   for n, method in itertools.product((8, 32, 128), best_of_n.METHODS):
     k = np.arange(1, n + 1)
     median, expected = np.log(2) / k, 1 / k
-    curves = [best_of_n.best_of_n(rng.exponential(size=n), method=method, support=(0, np.inf)) for _ in range(studies)]
-    off = [(np.any(c.median_high < median), np.any(c.median_low > median)) for c in curves]
-    held = np.mean([np.all((c.expected_low <= expected) & (expected <= c.expected_high)) for c in curves])
+    curves = [
+      best_of_n.best_of_n(rng.exponential(size=n), method=method, support=(0, np.inf))
+      for _ in range(studies)
+    ]
+    off = [
+      (np.any(c.median_high < median), np.any(c.median_low > median)) for c in curves
+    ]
+    held = np.mean(
+      [
+        np.all((c.expected_low <= expected) & (expected <= c.expected_high))
+        for c in curves
+      ]
+    )
     above, below = np.mean(off, axis=0)
     median_held = 1 - np.mean(np.any(off, axis=1))
-    print(f'{n:6} {method:>16} {median_held:11.1%} {held:9.1%} {1 - above:11.1%} {1 - below:11.1%}')
+    print(
+      f'{n:6} {method:>16} {median_held:11.1%} {held:9.1%} {1 - above:11.1%} {1 - below:11.1%}'
+    )
 
 
 def of_doubling(studies: int, rng: np.random.Generator) -> None:
   """Whether the interval for the gain of doubling holds the true one, of quadratics with and without noise."""
-  print(f'{"trials":>6} {"dims":>4} {"noise":>5} {"held":>7} {"too low":>8} {"too high":>8} {"gain/true":>9} '
-        f'{"high/low":>8}')
+  print(
+    f'{"trials":>6} {"dims":>4} {"noise":>5} {"held":>7} {"too low":>8} {"too high":>8} {"gain/true":>9} '
+    f'{"high/low":>8}'
+  )
   for n, dimensions, ratio in itertools.product((16, 64), (2, 4), (0.0, 0.5)):
-    curvature, optimum = np.exp(rng.uniform(-1.5, 1.5, dimensions)), rng.uniform(0.2, 0.8, dimensions)
+    curvature, optimum = (
+      np.exp(rng.uniform(-1.5, 1.5, dimensions)),
+      rng.uniform(0.2, 0.8, dimensions),
+    )
     clean = np.sum(curvature * (rng.random((2**20, dimensions)) - optimum) ** 2, axis=1)
     spread = np.sort(clean)[: 2**18].std()
     seen = clean + ratio * spread * rng.standard_normal(2**20)
     true = np.subtract(*(seen.reshape(-1, k).min(axis=1).mean() for k in (n, 2 * n)))
-    said = [best_of_n.enough_trials(seen[rng.integers(0, 2**20, n)], worth=1.0, draws=1000) for _ in range(studies)]
-    low, gain, high = (np.array([getattr(s, name) for s in said]) for name in ('low', 'gain', 'high'))
-    print(f'{n:6} {dimensions:4} {ratio:5} {np.mean((low <= true) & (true <= high)):7.1%} {np.mean(high < true):8.1%} '
-          f'{np.mean(low > true):8.1%} {np.median(gain) / true:9.2f} {np.median(high / low):8.1f}')
+    said = [
+      best_of_n.enough_trials(seen[rng.integers(0, 2**20, n)], worth=1.0, draws=1000)
+      for _ in range(studies)
+    ]
+    low, gain, high = (
+      np.array([getattr(s, name) for s in said]) for name in ('low', 'gain', 'high')
+    )
+    print(
+      f'{n:6} {dimensions:4} {ratio:5} {np.mean((low <= true) & (true <= high)):7.1%} {np.mean(high < true):8.1%} '
+      f'{np.mean(low > true):8.1%} {np.median(gain) / true:9.2f} {np.median(high / low):8.1f}'
+    )
 
 
 def main() -> None:
   """Prints all tables."""
   studies, start = int(sys.argv[1]) if len(sys.argv) > 1 else 2000, time.time()
   rng = np.random.default_rng(0)
-  for table, share in ((of_quadratics, 1), (of_others, 1), (of_seeds_in_common, 4), (of_fresh_seeds, 1), (of_bands, 4),
-                       (of_doubling, 4)):
-    print(f'\n{table.__name__}, {studies // share} studies a line: {table.__doc__.splitlines()[0]}')
+  for table, share in (
+    (of_quadratics, 1),
+    (of_others, 1),
+    (of_seeds_in_common, 4),
+    (of_fresh_seeds, 1),
+    (of_bands, 4),
+    (of_doubling, 4),
+  ):
+    print(
+      f'\n{table.__name__}, {studies // share} studies a line: {table.__doc__.splitlines()[0]}'
+    )
     table(studies // share, rng)
   print(f'\n{time.time() - start:.0f} s')
 

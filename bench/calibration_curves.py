@@ -46,28 +46,57 @@ def covered(seed):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  for name, default in (('studies', 2000), ('planted', 100), ('curves', 2000), ('workers', 2)):
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  for name, default in (
+    ('studies', 2000),
+    ('planted', 100),
+    ('curves', 2000),
+    ('workers', 2),
+  ):
     parser.add_argument(f'--{name}', type=int, default=default)
   args = parser.parse_args()
   with futures.ProcessPoolExecutor(args.workers) as pool:
     for situation, words in synthetic.PLANTED.items() if args.planted else ():
-      found = list(pool.map(kinds, [situation] * args.planted, range(args.planted), chunksize=10))
+      found = list(
+        pool.map(kinds, [situation] * args.planted, range(args.planted), chunksize=10)
+      )
       n = sum(situation in one for one in found)
-      others = collections.Counter(kind for one in found for kind in one if kind != situation)
-      print(f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it {dict(others)}', flush=True)
-    for tails, name in ((False, 'normal'), (True, "Student's t, 5")) if args.studies else ():
-      false = list(pool.map(false_findings, range(args.studies), [tails] * args.studies, chunksize=20))
+      others = collections.Counter(
+        kind for one in found for kind in one if kind != situation
+      )
+      print(
+        f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it {dict(others)}',
+        flush=True,
+      )
+    for tails, name in (
+      ((False, 'normal'), (True, "Student's t, 5")) if args.studies else ()
+    ):
+      false = list(
+        pool.map(
+          false_findings, range(args.studies), [tails] * args.studies, chunksize=20
+        )
+      )
       wrong = sum(bool(one) for one in false)
-      print(f'healthy curves, {name} noise: a false finding in {wrong} of {args.studies} studies '
-            f'({wrong / args.studies:.2%}) {dict(collections.Counter(k for one in false for k in one))}', flush=True)
-    told = [one for one in pool.map(covered, range(args.curves), chunksize=20) if one is not None]
+      print(
+        f'healthy curves, {name} noise: a false finding in {wrong} of {args.studies} studies '
+        f'({wrong / args.studies:.2%}) {dict(collections.Counter(k for one in false for k in one))}',
+        flush=True,
+      )
+    told = [
+      one
+      for one in pool.map(covered, range(args.curves), chunksize=20)
+      if one is not None
+    ]
   if told:
     inside, widths, errors = zip(*told)
     middle = lambda values: sorted(values)[len(values) // 2]
-    print(f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} of {len(told)} curves '
-          f'({args.curves - len(told)} refused); median width {middle(widths):.4f} nats, median error '
-          f'{middle([abs(e) for e in errors]):.4f} nats')
+    print(
+      f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} of {len(told)} curves '
+      f'({args.curves - len(told)} refused); median width {middle(widths):.4f} nats, median error '
+      f'{middle([abs(e) for e in errors]):.4f} nats'
+    )
 
 
 if __name__ == '__main__':

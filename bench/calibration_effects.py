@@ -30,19 +30,35 @@ def places(design: str, n: int, axes: int, rng: np.random.Generator) -> np.ndarr
 
     return qmc.Halton(axes, seed=rng).random(n)
   if design == 'grid':
-    levels = [5, 4, 3, 2, 2][:axes] if axes > 2 else [max(3, round(n ** (1 / axes)))] * axes
-    full = np.array(list(itertools.product(*[(np.arange(k) + 0.5) / k for k in levels])))
+    levels = (
+      [5, 4, 3, 2, 2][:axes] if axes > 2 else [max(3, round(n ** (1 / axes)))] * axes
+    )
+    full = np.array(
+      list(itertools.product(*[(np.arange(k) + 0.5) / k for k in levels]))
+    )
     return full[rng.permutation(len(full))[:n]]
   return rng.random((n, axes))
 
 
 def noise(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
-  return {'normal': rng.standard_normal, 'heavy': lambda m: rng.standard_t(2, m),
-          'skewed': lambda m: rng.lognormal(0, 1.5, m)}[kind](n)
+  return {
+    'normal': rng.standard_normal,
+    'heavy': lambda m: rng.standard_t(2, m),
+    'skewed': lambda m: rng.lognormal(0, 1.5, m),
+  }[kind](n)
 
 
-def study(design: str, n: int, axes: int, kind: str, diverged: float, others: float, seed: int, planted: float = 0.0,
-          product: float = 0.0) -> Runs:
+def study(
+  design: str,
+  n: int,
+  axes: int,
+  kind: str,
+  diverged: float,
+  others: float,
+  seed: int,
+  planted: float = 0.0,
+  product: float = 0.0,
+) -> Runs:
   """Losses of noise; `others` times a bowl and a cliff in all axes but a0 (of products: in all axes)."""
   rng = np.random.default_rng(seed)
   u = places(design, n, axes, rng)
@@ -52,58 +68,109 @@ def study(design: str, n: int, axes: int, kind: str, diverged: float, others: fl
     losses = losses + others * (bowl + np.expm1(np.maximum(u[:, 1] - 0.6, 0) * 10))
     losses = losses + product * (u[:, 0] - 0.5) * (u[:, 1] - 0.5) * 12
   status = np.full(len(u), 'complete', object).astype('U8')
-  bad = rng.random(len(u)) < diverged if others == 0 or axes == 1 else u[:, 1] > 1 - diverged
-  losses, status = np.where(bad, losses.max() + 50, losses), np.where(bad, 'diverged', status)
+  bad = (
+    rng.random(len(u)) < diverged
+    if others == 0 or axes == 1
+    else u[:, 1] > 1 - diverged
+  )
+  losses, status = (
+    np.where(bad, losses.max() + 50, losses),
+    np.where(bad, 'diverged', status),
+  )
   names = [f'a{i}' for i in range(axes)]
   values = {name: u[:, i] for i, name in enumerate(names)}
-  return Runs('s', {name: Axis(name, low=0.0, high=1.0) for name in names}, values, 3 + 0.05 * losses, status=status)
+  return Runs(
+    's',
+    {name: Axis(name, low=0.0, high=1.0) for name in names},
+    values,
+    3 + 0.05 * losses,
+    status=status,
+  )
 
 
 def shares(p: np.ndarray) -> str:
   p = p[~np.isnan(p)]
-  return '  '.join(f'{np.mean(p <= level):6.1%}' for level in (0.01, 0.02, 0.05)) + f'  of {len(p)}'
+  return (
+    '  '.join(f'{np.mean(p <= level):6.1%}' for level in (0.01, 0.02, 0.05))
+    + f'  of {len(p)}'
+  )
 
 
 def of_effects(studies: int) -> None:
-  print('effects: a0 does nothing; others 3 times the noise or nothing        p <= 1%, 2%, 5%')
+  print(
+    'effects: a0 does nothing; others 3 times the noise or nothing        p <= 1%, 2%, 5%'
+  )
   every = []
   for design, axes in itertools.product(DESIGNS, (1, 3, 5)):
     for i, (n, kind) in enumerate(((20, 'heavy'), (64, 'skewed'), (40, 'normal'))):
       others, diverged = (0.0, 3.0)[i == 1 and axes > 1], (0.3, 0.15, 0.0)[i]
-      every.append(np.array([effect(study(design, n, axes, kind, diverged, others, s), 'a0', s).p_value
-                             for s in range(studies)]))
-      print(f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
-            f'{shares(every[-1])}', flush=True)
+      every.append(
+        np.array(
+          [
+            effect(study(design, n, axes, kind, diverged, others, s), 'a0', s).p_value
+            for s in range(studies)
+          ]
+        )
+      )
+      print(
+        f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
+        f'{shares(every[-1])}',
+        flush=True,
+      )
   print(f'  all: {shares(np.concatenate(every))}')
 
 
 def of_interactions(studies: int) -> None:
-  print('interactions: none; axes but a0 3 times the noise or nothing           p <= 1%, 2%, 5%')
+  print(
+    'interactions: none; axes but a0 3 times the noise or nothing           p <= 1%, 2%, 5%'
+  )
   every = []
   for design, axes in itertools.product(DESIGNS, (2, 3, 5)):
     for i, (n, kind) in enumerate(((24, 'heavy'), (64, 'skewed'), (40, 'normal'))):
       others, diverged = (0.0, 3.0)[i == 1], (0.3, 0.15, 0.0)[i]
       make = lambda s: study(design, n, axes, kind, diverged, others, s, planted=others)
-      every.append(np.array([interaction(make(s), 'a0', 'a1', s).p_value for s in range(studies)]))
-      print(f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
-            f'{shares(every[-1])}', flush=True)
+      every.append(
+        np.array([interaction(make(s), 'a0', 'a1', s).p_value for s in range(studies)])
+      )
+      print(
+        f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
+        f'{shares(every[-1])}',
+        flush=True,
+      )
   print(f'  all: {shares(np.concatenate(every))}')
 
 
 def of_power(studies: int) -> None:
   typical = float(np.median((np.linspace(0, 1, 1001) - 0.4) ** 2))
-  for n, axes, kind in ((20, 2, 'normal'), (40, 4, 'normal'), (40, 4, 'heavy'), (64, 5, 'normal')):
+  for n, axes, kind in (
+    (20, 2, 'normal'),
+    (40, 4, 'normal'),
+    (40, 4, 'heavy'),
+    (64, 5, 'normal'),
+  ):
     for size in (0.5, 1.0, 2.0, 4.0):
-      found = [effect(study('random', n, axes, kind, 0.1, 0.5, s, planted=size), 'a0', s) for s in range(studies)]
+      found = [
+        effect(study('random', n, axes, kind, 0.1, 0.5, s, planted=size), 'a0', s)
+        for s in range(studies)
+      ]
       truth = 0.05 * size * typical / 0.0943
       p = np.array([one.p_value for one in found])
       held = np.mean([one.range_low <= truth <= one.range_high for one in found])
       low = np.mean([one.range_high < truth for one in found])
-      pairs = np.array([interaction(study('random', n, axes, kind, 0.1, 0.5, s, 1.0, size), 'a0', 'a1', s).p_value
-                        for s in range(studies // 2)])
-      print(f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis {np.mean(p <= 0.05):.1%}, '
-            f'range {np.median([one.range_nats for one in found]):.3f} of {truth:.3f}, held {held:.1%} '
-            f'(below {low:.1%}); product {np.mean(pairs <= 0.05):.1%}', flush=True)
+      pairs = np.array(
+        [
+          interaction(
+            study('random', n, axes, kind, 0.1, 0.5, s, 1.0, size), 'a0', 'a1', s
+          ).p_value
+          for s in range(studies // 2)
+        ]
+      )
+      print(
+        f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis {np.mean(p <= 0.05):.1%}, '
+        f'range {np.median([one.range_nats for one in found]):.3f} of {truth:.3f}, held {held:.1%} '
+        f'(below {low:.1%}); product {np.mean(pairs <= 0.05):.1%}',
+        flush=True,
+      )
 
 
 def of_families(studies: int) -> None:
@@ -118,10 +185,16 @@ def of_families(studies: int) -> None:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--studies', type=int, default=500)
-  parser.add_argument('--only', choices=('effects', 'interactions', 'families', 'power'))
+  parser.add_argument(
+    '--only', choices=('effects', 'interactions', 'families', 'power')
+  )
   options = parser.parse_args()
-  for name, part in (('effects', of_effects), ('interactions', of_interactions), ('families', of_families),
-                     ('power', of_power)):
+  for name, part in (
+    ('effects', of_effects),
+    ('interactions', of_interactions),
+    ('families', of_families),
+    ('power', of_power),
+  ):
     if options.only in (None, name):
       started = time.perf_counter()
       part(options.studies if name != 'power' else options.studies // 4)

@@ -18,11 +18,25 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analy
 
 import planted_studies as planted
 
-WANTED = {'nothing': 'no_difference_shown', 'at_bound': 'optimum_at_bound', 'useless': 'no_effect',
-          'interacting': 'interaction', 'diverging': 'infeasible_share', 'unfair_stop': 'unfair_early_stop'}
-TRUE_OF_ANY = ('no_difference_shown', 'winner_within_noise', 'too_few_trials', 'not_confirmed')
-ABOUT = {'at_bound': 'optimizer.learning_rate', 'useless': 'optimizer.weight_decay',
-         'interacting': 'optimizer.learning_rate'}
+WANTED = {
+  'nothing': 'no_difference_shown',
+  'at_bound': 'optimum_at_bound',
+  'useless': 'no_effect',
+  'interacting': 'interaction',
+  'diverging': 'infeasible_share',
+  'unfair_stop': 'unfair_early_stop',
+}
+TRUE_OF_ANY = (
+  'no_difference_shown',
+  'winner_within_noise',
+  'too_few_trials',
+  'not_confirmed',
+)
+ABOUT = {
+  'at_bound': 'optimizer.learning_rate',
+  'useless': 'optimizer.weight_decay',
+  'interacting': 'optimizer.learning_rate',
+}
 
 
 def kinds(law, seed, noise='normal', search='random'):
@@ -30,13 +44,18 @@ def kinds(law, seed, noise='normal', search='random'):
   from lmhp.analysis.analyze import analyze
 
   study = planted.study(getattr(planted, law), seed, noise=noise, search=search)
-  return [(one.kind, tuple(one.axes)) for one in analyze(study, pictures=False).findings]
+  return [
+    (one.kind, tuple(one.axes)) for one in analyze(study, pictures=False).findings
+  ]
 
 
 def found(law, seed):
   """Whether what was planted was found, about the axis in which it was planted."""
   axis = ABOUT.get(law)
-  return any(kind == WANTED[law] and (axis is None or axis in axes) for kind, axes in kinds(law, seed))
+  return any(
+    kind == WANTED[law] and (axis is None or axis in axes)
+    for kind, axes in kinds(law, seed)
+  )
 
 
 def false_findings(seed):
@@ -46,7 +65,9 @@ def false_findings(seed):
 
 
 def main():
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--studies', type=int, default=2000)
   parser.add_argument('--planted', type=int, default=100)
   parser.add_argument('--workers', type=int, default=2)
@@ -57,8 +78,12 @@ def main():
       print(f'{law:<12} {wanted:<22} found in {n} of {args.planted}', flush=True)
     false = list(pool.map(false_findings, range(args.studies), chunksize=20))
   wrong = sum(bool(one) for one in false)
-  print(f'noise alone: a false finding in {wrong} of {args.studies} studies ({wrong / args.studies:.1%})')
-  for kind, n in collections.Counter(kind for one in false for kind in set(one)).most_common():
+  print(
+    f'noise alone: a false finding in {wrong} of {args.studies} studies ({wrong / args.studies:.1%})'
+  )
+  for kind, n in collections.Counter(
+    kind for one in false for kind in set(one)
+  ).most_common():
     print(f'  {kind:<22} {n}')
 
 

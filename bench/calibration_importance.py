@@ -29,8 +29,12 @@ def study(trials: int, axes: int, effect: float, seed: int, planted: bool) -> Ru
   rng = np.random.default_rng(seed)
   values = {f'axis_{i}': rng.uniform(size=trials) for i in range(axes)}
   parabola = (values['axis_0'] - 0.4) ** 2
-  losses = rng.standard_normal(trials) + (effect * parabola / 0.1012 if planted else 0)  # 0.1012: its deviation
-  return Runs('synthetic', {name: Axis(name, low=0, high=1) for name in values}, values, losses)
+  losses = rng.standard_normal(trials) + (
+    effect * parabola / 0.1012 if planted else 0
+  )  # 0.1012: its deviation
+  return Runs(
+    'synthetic', {name: Axis(name, low=0, high=1) for name in values}, values, losses
+  )
 
 
 def main() -> None:
@@ -38,28 +42,42 @@ def main() -> None:
   parser.add_argument('--studies', type=int, default=200)
   parser.add_argument('--axes', type=int, default=4)
   parser.add_argument('--effect', type=float, default=2)
-  parser.add_argument('--bootstrap', type=int, default=0, help='replicates; 0 leaves the intervals out')
+  parser.add_argument(
+    '--bootstrap', type=int, default=0, help='replicates; 0 leaves the intervals out'
+  )
   parser.add_argument('--method', default='ped_anova')
   parser.add_argument('--trials', type=int, nargs='*', default=TRIALS)
   options = parser.parse_args()
   module.MINIMUM_TRIALS = 2  # what is asked is where it should be
-  make = lambda trials, seed, planted: study(trials, options.axes, options.effect, seed, planted)
-  find = lambda runs, n=0: module.importance(runs, options.method, bootstrap=n, permutations=19)
+  make = lambda trials, seed, planted: study(
+    trials, options.axes, options.effect, seed, planted
+  )
+  find = lambda runs, n=0: module.importance(
+    runs, options.method, bootstrap=n, permutations=19
+  )
   for trials in options.trials:
     started = time.perf_counter()
     noise = [find(make(trials, seed, False)) for seed in range(options.studies)]
-    planted = [find(make(trials, seed, True), options.bootstrap) for seed in range(options.studies)]
+    planted = [
+      find(make(trials, seed, True), options.bootstrap)
+      for seed in range(options.studies)
+    ]
     top = np.array([found.share[0] for found in noise])
     first = np.mean([found.names[0] == 'axis_0' for found in planted])
     shown = np.mean(['axis_0' in found.shown for found in planted])
     places = [found.names.index('axis_0') for found in planted]
     limit = np.mean([found.share[i] for found, i in zip(planted, places)])
-    held = np.mean([found.low[i] <= limit <= found.high[i] for found, i in zip(planted, places)])
-    print(f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
-          f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.shown) for found in noise]):.1%}; '
-          f'planted: first {first:.1%}, shown {shown:.1%}'
-          + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
-          + f'  ({time.perf_counter() - started:.0f} s)', flush=True)
+    held = np.mean(
+      [found.low[i] <= limit <= found.high[i] for found, i in zip(planted, places)]
+    )
+    print(
+      f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
+      f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.shown) for found in noise]):.1%}; '
+      f'planted: first {first:.1%}, shown {shown:.1%}'
+      + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
+      + f'  ({time.perf_counter() - started:.0f} s)',
+      flush=True,
+    )
 
 
 if __name__ == '__main__':

@@ -18,7 +18,9 @@ OPTION, ROUNDS = 'xla_gpu_deterministic_ops', 5
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--models', nargs='*', default=['1M', '10M'], choices=pack_gain.MODELS)
+  parser.add_argument(
+    '--models', nargs='*', default=['1M', '10M'], choices=pack_gain.MODELS
+  )
   parser.add_argument('--widths', nargs='*', type=int, default=[1, 64])
   parser.add_argument('--seconds', type=float, default=0.7, help='of one measurement')
   options = parser.parse_args()
@@ -27,12 +29,21 @@ def main() -> None:
       members = {}
       for asked in (True, False):
         compiled.SAME_BITS[OPTION] = asked
-        members[asked] = pack_gain.Members(pack_gain.programs_of(name), width, 'vmap' if width > 1 else 'loop')
-      speeds = np.array([[members[asked].tokens_per_second(options.seconds) for asked in (True, False)]
-                         for _ in range(ROUNDS)])
+        members[asked] = pack_gain.Members(
+          pack_gain.programs_of(name), width, 'vmap' if width > 1 else 'loop'
+        )
+      speeds = np.array(
+        [
+          [members[asked].tokens_per_second(options.seconds) for asked in (True, False)]
+          for _ in range(ROUNDS)
+        ]
+      )
       ratios = np.sort(speeds[:, 0] / speeds[:, 1])
-      print(f'{name:<5}{width:>4} {np.median(speeds[:, 0]):>12,.0f} with {np.median(speeds[:, 1]):>12,.0f} without  '
-            f'ratio {ratios[ROUNDS // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})', flush=True)
+      print(
+        f'{name:<5}{width:>4} {np.median(speeds[:, 0]):>12,.0f} with {np.median(speeds[:, 1]):>12,.0f} without  '
+        f'ratio {ratios[ROUNDS // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})',
+        flush=True,
+      )
       del members  # their memory, before the next
 
 

@@ -40,15 +40,28 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=7)
   parser.add_argument('--backends', nargs='*', default=['blocks', 'ragged', 'dense'])
   options = parser.parse_args()
-  sizes = dict(SHARED, d_model=options.d_model, n_layers=options.n_layers, n_heads=options.d_model // 64,
-               max_seq_len=options.seq_len, dtype=options.dtype)
+  sizes = dict(
+    SHARED,
+    d_model=options.d_model,
+    n_layers=options.n_layers,
+    n_heads=options.d_model // 64,
+    max_seq_len=options.seq_len,
+    dtype=options.dtype,
+  )
   models = {'dense': ModelConfig(d_ff=options.d_ff, **sizes)}
   for n in options.experts:
     for backend in options.backends:
       models[f'{n} experts, {backend}'] = ModelConfig(
-          n_experts=n, experts_per_token=options.per_token, d_ff=options.d_ff // options.per_token,
-          expert_backend=backend, **sizes)
-  steps = {name: stepper(cfg, options.batch_size, options.seq_len) for name, cfg in models.items()}
+        n_experts=n,
+        experts_per_token=options.per_token,
+        d_ff=options.d_ff // options.per_token,
+        expert_backend=backend,
+        **sizes,
+      )
+  steps = {
+    name: stepper(cfg, options.batch_size, options.seq_len)
+    for name, cfg in models.items()
+  }
   seconds = {name: [] for name in steps}
   for _ in range(options.rounds):
     for name, step in steps.items():
@@ -58,23 +71,35 @@ def main() -> None:
   for name, cfg in models.items():
     low, median, high = np.percentile(seconds[name], (25, 50, 75))
     flops = flops_per_token(cfg, options.seq_len, causal=False).train
-    print(f'{name:<20} {tokens / median:9,.0f} tokens/s ({tokens / high:,.0f} to {tokens / low:,.0f})  '
-          f'{dense / median:5.2f} of dense   {count(cfg).total / 1e6:6.1f}M parameters, {count(cfg).active / 1e6:5.1f}M '
-          f'active, {flops / 1e6:6.1f} MFLOP a token')
+    print(
+      f'{name:<20} {tokens / median:9,.0f} tokens/s ({tokens / high:,.0f} to {tokens / low:,.0f})  '
+      f'{dense / median:5.2f} of dense   {count(cfg).total / 1e6:6.1f}M parameters, {count(cfg).active / 1e6:5.1f}M '
+      f'active, {flops / 1e6:6.1f} MFLOP a token'
+    )
 
 
 def stepper(cfg: ModelConfig, batch_size: int, seq_len: int):
   """A function that makes a few updates and returns the seconds of one."""
   model = build(cfg)
-  sections = {'model': cfg, 'optimizer': OptimizerConfig(), 'train': TrainConfig(batch_size=batch_size, steps=100)}
+  sections = {
+    'model': cfg,
+    'optimizer': OptimizerConfig(),
+    'train': TrainConfig(batch_size=batch_size, steps=100),
+  }
   halves = {name: split(section) for name, section in sections.items()}
   hypers = {name: half[1] for name, half in halves.items()}
   structures = {name: half[0] for name, half in halves.items()}
   update = make_update(model, structures['optimizer'], structures['train'])
   state = jax.jit(make_init(model, structures['optimizer']))(hypers)
-  tokens = np.random.default_rng(0).integers(0, cfg.vocab_size, (batch_size, seq_len + 1), dtype=np.int32)
-  batch = Batch(tokens[:, :-1], tokens[:, 1:], np.ones((batch_size, seq_len), np.float32))
-  program = jax.jit(lambda state: update(state, hypers, batch, np.float32(1.0))[0], donate_argnums=0)
+  tokens = np.random.default_rng(0).integers(
+    0, cfg.vocab_size, (batch_size, seq_len + 1), dtype=np.int32
+  )
+  batch = Batch(
+    tokens[:, :-1], tokens[:, 1:], np.ones((batch_size, seq_len), np.float32)
+  )
+  program = jax.jit(
+    lambda state: update(state, hypers, batch, np.float32(1.0))[0], donate_argnums=0
+  )
   held = [jax.block_until_ready(program(state))]
 
   def run(n: int = 3) -> float:

@@ -33,14 +33,24 @@ RANDOM_TRIALS, AUTO_TRIALS = 32, 20
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--seeds', type=int, help='studies; 3 where not given, 10 with --bayes')
-  parser.add_argument('--steps', type=int, help='of a trial; 1350 where not given, 100 with --bayes')
+  parser.add_argument(
+    '--seeds', type=int, help='studies; 3 where not given, 10 with --bayes'
+  )
+  parser.add_argument(
+    '--steps', type=int, help='of a trial; 1350 where not given, 100 with --bayes'
+  )
   parser.add_argument('--rates', type=int, default=9)
-  parser.add_argument('--noise_seeds', type=int, default=8, help="trainings of the grid's best")
-  parser.add_argument('--bayes', action='store_true', help='Bayesian beside random search instead')
+  parser.add_argument(
+    '--noise_seeds', type=int, default=8, help="trainings of the grid's best"
+  )
+  parser.add_argument(
+    '--bayes', action='store_true', help='Bayesian beside random search instead'
+  )
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as directory:
-    (compare_searches if options.bayes else compare_halving)(Studies(pathlib.Path(directory)), options)
+    (compare_searches if options.bayes else compare_halving)(
+      Studies(pathlib.Path(directory)), options
+    )
 
 
 class Studies:
@@ -53,7 +63,9 @@ class Studies:
   def __init__(self, directory: pathlib.Path):
     self.directory, self.n = directory, 0
 
-  def run(self, kind: str, config, sweep: lmhp.SweepConfig, overrides: dict | None = None) -> tuple:
+  def run(
+    self, kind: str, config, sweep: lmhp.SweepConfig, overrides: dict | None = None
+  ) -> tuple:
     """The result of a study and its seconds.
 
     Args:
@@ -62,13 +74,18 @@ class Studies:
       sweep: what is asked for.
       overrides: of the config.
     """
-    workdir, choices = self.directory / f'{kind}-{self.n}', self.directory / f'{kind}.json'
+    workdir, choices = (
+      self.directory / f'{kind}-{self.n}',
+      self.directory / f'{kind}.json',
+    )
     self.n += 1
     workdir.mkdir()
     if choices.exists():
       shutil.copy(choices, workdir / 'choices.json')
     start = time.perf_counter()
-    found = lmhp.sweep(config, sweep, workdir=os.fspath(workdir), overrides=overrides, display='none')
+    found = lmhp.sweep(
+      config, sweep, workdir=os.fspath(workdir), overrides=overrides, display='none'
+    )
     seconds = time.perf_counter() - start
     shutil.copy(workdir / 'choices.json', choices)
     shutil.rmtree(workdir)
@@ -79,8 +96,12 @@ def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_siz
   """A byte model of the embedded corpus; rungs and ends are scored on the same windows."""
   config = lmhp.default_config()
   config.data.path, config.data.tokenizer = ('docstrings',), 'byte'
-  config.model.max_seq_len, config.model.n_layers, config.model.n_heads, config.model.d_model = (
-      seq_len, n_layers, 2, d_model)
+  (
+    config.model.max_seq_len,
+    config.model.n_layers,
+    config.model.n_heads,
+    config.model.d_model,
+  ) = (seq_len, n_layers, 2, d_model)
   config.train.steps, config.train.batch_size = steps, batch_size
   config.schedule.warmup_fraction = 1 / 54  # half of the first rung
   config.evaluate.sequences = config.evaluate.final_sequences = 512
@@ -92,19 +113,33 @@ def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_siz
 
 def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
   """Runs the three searches for each study seed and prints what they found."""
-  config = small_model(options.steps or 1350, d_model=32, n_layers=2, seq_len=64, batch_size=16)
-  space = {'optimizer.learning_rate': lmhp.Choice(*(float(f'{r:.3g}') for r in np.geomspace(3e-4, 0.1, options.rates))),
-           'schedule.name': lmhp.Choice(*FAMILIES)}
-  searches = {'full grid': {}, 'cooldown': {'halving': 'successive'},
-              'prefix': {'halving': 'successive', 'rung_score': 'prefix'}}
+  config = small_model(
+    options.steps or 1350, d_model=32, n_layers=2, seq_len=64, batch_size=16
+  )
+  space = {
+    'optimizer.learning_rate': lmhp.Choice(
+      *(float(f'{r:.3g}') for r in np.geomspace(3e-4, 0.1, options.rates))
+    ),
+    'schedule.name': lmhp.Choice(*FAMILIES),
+  }
+  searches = {
+    'full grid': {},
+    'cooldown': {'halving': 'successive'},
+    'prefix': {'halving': 'successive', 'rung_score': 'prefix'},
+  }
   table: dict[str, list[tuple[float, float]]] = {name: [] for name in searches}
   for seed in range(options.seeds or 3):
     overrides = {'train.seed': seed, 'data.seed': seed}
     for name, keys in searches.items():
-      sweep = lmhp.SweepConfig(space=space, search='grid', seed=seed, confirm_best=0, pack='loop', **keys)
+      sweep = lmhp.SweepConfig(
+        space=space, search='grid', seed=seed, confirm_best=0, pack='loop', **keys
+      )
       found, seconds = studies.run('model', config, sweep, overrides)
       if name == 'full grid':
-        grid, grid_tokens = {key(t): t.values[0] for t in found.trials}, found.result['tokens']
+        grid, grid_tokens = (
+          {key(t): t.values[0] for t in found.trials},
+          found.result['tokens'],
+        )
         if seed == 0:
           tell_noise(studies, config, found, options.noise_seeds)
       regret, share = judged(found, grid), found.result['tokens'] / grid_tokens
@@ -112,8 +147,10 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
       tell(f'seed {seed} {name}', found, grid, regret, share, seconds)
   for name, rows in table.items():
     regrets, shares = zip(*rows)
-    print(f'mean over {len(rows)} studies, {name:<10} regret {np.mean(regrets):.4f} nats (at most {max(regrets):.4f}), '
-          f'{np.mean(shares):.1%} of the tokens (at most {max(shares):.1%})')
+    print(
+      f'mean over {len(rows)} studies, {name:<10} regret {np.mean(regrets):.4f} nats (at most {max(regrets):.4f}), '
+      f'{np.mean(shares):.1%} of the tokens (at most {max(shares):.1%})'
+    )
 
 
 def key(trial) -> tuple:
@@ -123,7 +160,9 @@ def key(trial) -> tuple:
 
 def best_of(found):
   """The trial that a study says is best: the lowest of those that came to their end."""
-  return min((t for t in found.trials if t.status == 'complete'), key=lambda t: t.values[0])
+  return min(
+    (t for t in found.trials if t.status == 'complete'), key=lambda t: t.values[0]
+  )
 
 
 def judged(found, grid: dict[tuple, float]) -> float:
@@ -131,28 +170,49 @@ def judged(found, grid: dict[tuple, float]) -> float:
   return grid[key(best_of(found))] - min(grid.values())
 
 
-def tell(name: str, found, grid: dict[tuple, float], regret: float, share: float, seconds: float) -> None:
+def tell(
+  name: str,
+  found,
+  grid: dict[tuple, float],
+  regret: float,
+  share: float,
+  seconds: float,
+) -> None:
   """Prints a study: what it found, and how well each rung foretold the grid's ends, over those that came to it."""
   best, last = best_of(found), max(max(t.scores) for t in found.trials)
   words = []
   for rung in sorted({step for t in found.trials for step in t.scores if step < last}):
     there = [t for t in found.trials if rung in t.scores]
-    foretold = spearman([t.scores[rung] for t in there], [grid[key(t)] for t in there]) if len(there) > 2 else math.nan
+    foretold = (
+      spearman([t.scores[rung] for t in there], [grid[key(t)] for t in there])
+      if len(there) > 2
+      else math.nan
+    )
     measured = found.result['rank_correlations'].get(str(rung), math.nan)
     words.append(f'{rung}: {foretold:.2f} of {len(there)} (measured {measured:.2f})')
-  print(f'{name:<18} {best.parameters["optimizer.learning_rate"]:<8g} {best.parameters["schedule.name"]:<11}'
-        f'{grid[key(best)]:.4f} nats, regret {regret:.4f}, {share:6.1%} of the tokens, {seconds:5.0f} s'
-        + ('; rank correlation at step ' + ', '.join(words) if words else ''), flush=True)
+  print(
+    f'{name:<18} {best.parameters["optimizer.learning_rate"]:<8g} {best.parameters["schedule.name"]:<11}'
+    f'{grid[key(best)]:.4f} nats, regret {regret:.4f}, {share:6.1%} of the tokens, {seconds:5.0f} s'
+    + ('; rank correlation at step ' + ', '.join(words) if words else ''),
+    flush=True,
+  )
 
 
 def tell_noise(studies: Studies, config, found, n: int) -> None:
   """Prints the standard deviation over seeds, initial parameters and order of the data both new, of the best point."""
-  space = {path: lmhp.Choice(value) for path, value in best_of(found).parameters.items()}
-  sweep = lmhp.SweepConfig(space=space, search='grid', seeds=n, data_order='own', confirm_best=0)
+  space = {
+    path: lmhp.Choice(value) for path, value in best_of(found).parameters.items()
+  }
+  sweep = lmhp.SweepConfig(
+    space=space, search='grid', seeds=n, data_order='own', confirm_best=0
+  )
   seeds = {'train.seed': NOISE_SEED, 'data.seed': NOISE_SEED}
   values = [t.values[0] for t in studies.run('model', config, sweep, seeds)[0].trials]
-  print(f'noise: {n} seeds of the grid\'s best have mean {np.mean(values):.4f} and standard deviation '
-        f'{np.std(values, ddof=1):.4f} nats', flush=True)
+  print(
+    f"noise: {n} seeds of the grid's best have mean {np.mean(values):.4f} and standard deviation "
+    f'{np.std(values, ddof=1):.4f} nats',
+    flush=True,
+  )
 
 
 # --- Bayesian search ------------------------------------------------------------------------------------------------
@@ -160,38 +220,60 @@ def tell_noise(studies: Studies, config, found, n: int) -> None:
 
 def compare_searches(studies: Studies, options: argparse.Namespace) -> None:
   """For each task and study seed: random search's best, and after how many trials 'auto' has one as good."""
-  for name, task, space, objective in (language_model(options.steps or 100), regression(options.steps or 200)):
+  for name, task, space, objective in (
+    language_model(options.steps or 100),
+    regression(options.steps or 200),
+  ):
     needed, randoms, autos = [], [], []
     for seed in range(options.seeds or 10):
       sweep = dict(space=space, objective=(objective,), seed=seed, confirm_best=0)
-      random, _ = studies.run(name, task, lmhp.SweepConfig(search='random', trials=RANDOM_TRIALS, **sweep))
-      auto, seconds = studies.run(name, task, lmhp.SweepConfig(search='auto', trials=AUTO_TRIALS, **sweep))
+      random, _ = studies.run(
+        name, task, lmhp.SweepConfig(search='random', trials=RANDOM_TRIALS, **sweep)
+      )
+      auto, seconds = studies.run(
+        name, task, lmhp.SweepConfig(search='auto', trials=AUTO_TRIALS, **sweep)
+      )
       randoms.append(best_so_far(random)[-1])
       curve = best_so_far(auto)
       autos.append(curve[-1])
-      needed.append(next((i + 1 for i, value in enumerate(curve) if value <= randoms[-1]), math.inf))
-      print(f'{name} seed {seed}: random\'s best of {RANDOM_TRIALS} {randoms[-1]:.4f}; auto\'s of {AUTO_TRIALS} '
-            f'{curve[-1]:.4f}, as good after {needed[-1]} trials ({seconds:.0f} s)', flush=True)
+      needed.append(
+        next((i + 1 for i, value in enumerate(curve) if value <= randoms[-1]), math.inf)
+      )
+      print(
+        f"{name} seed {seed}: random's best of {RANDOM_TRIALS} {randoms[-1]:.4f}; auto's of {AUTO_TRIALS} "
+        f'{curve[-1]:.4f}, as good after {needed[-1]} trials ({seconds:.0f} s)',
+        flush=True,
+      )
     reached = sum(n <= AUTO_TRIALS for n in needed)
-    print(f'{name}: auto is as good as random\'s best of {RANDOM_TRIALS} after {np.median(needed):g} trials, median of '
-          f'{len(needed)} studies ({reached} of them within {AUTO_TRIALS}); median best {np.median(autos):.4f} against '
-          f'{np.median(randoms):.4f}', flush=True)
+    print(
+      f"{name}: auto is as good as random's best of {RANDOM_TRIALS} after {np.median(needed):g} trials, median of "
+      f'{len(needed)} studies ({reached} of them within {AUTO_TRIALS}); median best {np.median(autos):.4f} against '
+      f'{np.median(randoms):.4f}',
+      flush=True,
+    )
 
 
 def best_so_far(found) -> list[float]:
   """The lowest objective of the first 1, 2, ... trials by number."""
-  return np.minimum.accumulate([t.values[0] for t in sorted(found.trials, key=lambda t: t.number)]).tolist()
+  return np.minimum.accumulate(
+    [t.values[0] for t in sorted(found.trials, key=lambda t: t.number)]
+  ).tolist()
 
 
 def language_model(steps: int) -> tuple:
   """Four numbers of the optimizer of a very small byte model."""
   space = {
-      'optimizer.learning_rate': lmhp.Float(1e-4, 1.0, log=True),
-      'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True),
-      'optimizer.b2': lmhp.Float(0.8, 0.9999),
-      'schedule.warmup_fraction': lmhp.Float(0.0, 0.5),
+    'optimizer.learning_rate': lmhp.Float(1e-4, 1.0, log=True),
+    'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True),
+    'optimizer.b2': lmhp.Float(0.8, 0.9999),
+    'schedule.warmup_fraction': lmhp.Float(0.0, 0.5),
   }
-  return 'language model', small_model(steps, d_model=32, n_layers=1, seq_len=32, batch_size=8), space, 'eval_loss_nats'
+  return (
+    'language model',
+    small_model(steps, d_model=32, n_layers=1, seq_len=32, batch_size=8),
+    space,
+    'eval_loss_nats',
+  )
 
 
 def regression(steps: int) -> tuple:
@@ -201,7 +283,11 @@ def regression(steps: int) -> tuple:
 
   rng = np.random.default_rng(0)
   inputs = rng.uniform(-2, 2, (256, 4)).astype(np.float32)
-  surface = np.sin(2 * inputs[:, 0]) * inputs[:, 1] + np.abs(inputs[:, 2]) - 0.5 * inputs[:, 3] ** 2
+  surface = (
+    np.sin(2 * inputs[:, 0]) * inputs[:, 1]
+    + np.abs(inputs[:, 2])
+    - 0.5 * inputs[:, 3] ** 2
+  )
   targets = (surface + 0.1 * rng.standard_normal(256)).astype(np.float32)
 
   def loss(weights, half):
@@ -210,23 +296,41 @@ def regression(steps: int) -> tuple:
 
   def init(hypers):
     keys = jax.random.split(jax.random.key(0), 2)
-    weights = {'in': jax.random.normal(keys[0], (4, 32)), 'bias': jnp.zeros(32),
-               'out': jax.random.normal(keys[1], (32,)) / 32**0.5}
+    weights = {
+      'in': jax.random.normal(keys[0], (4, 32)),
+      'bias': jnp.zeros(32),
+      'out': jax.random.normal(keys[1], (32,)) / 32**0.5,
+    }
     weights = jax.tree.map(lambda w: hypers['init_scale'] * w, weights)
     return weights, jax.tree.map(jnp.zeros_like, weights)
 
   def step(state, hypers, i):
     weights, velocity = state
     value, grads = jax.value_and_grad(loss)(weights, slice(0, 128))
-    velocity = jax.tree.map(lambda v, g, w: hypers['momentum'] * v + g + hypers['weight_decay'] * w,
-                            velocity, grads, weights)
-    return (jax.tree.map(lambda w, v: w - hypers['learning_rate'] * v, weights, velocity), velocity), {'loss': value}
+    velocity = jax.tree.map(
+      lambda v, g, w: hypers['momentum'] * v + g + hypers['weight_decay'] * w,
+      velocity,
+      grads,
+      weights,
+    )
+    return (
+      jax.tree.map(lambda w, v: w - hypers['learning_rate'] * v, weights, velocity),
+      velocity,
+    ), {'loss': value}
 
   task = lmhp.FunctionTask(
-      init, step, {'learning_rate': 0.01, 'momentum': 0.9, 'weight_decay': 1e-4, 'init_scale': 1.0}, steps=steps,
-      evaluate=lambda state, hypers: {'validation_loss': loss(state[0], slice(128, 256))})
-  space = {'learning_rate': lmhp.Float(1e-4, 1.0, log=True), 'momentum': lmhp.Float(0.0, 0.99),
-           'weight_decay': lmhp.Float(1e-6, 0.1, log=True), 'init_scale': lmhp.Float(0.03, 10.0, log=True)}
+    init,
+    step,
+    {'learning_rate': 0.01, 'momentum': 0.9, 'weight_decay': 1e-4, 'init_scale': 1.0},
+    steps=steps,
+    evaluate=lambda state, hypers: {'validation_loss': loss(state[0], slice(128, 256))},
+  )
+  space = {
+    'learning_rate': lmhp.Float(1e-4, 1.0, log=True),
+    'momentum': lmhp.Float(0.0, 0.99),
+    'weight_decay': lmhp.Float(1e-6, 0.1, log=True),
+    'init_scale': lmhp.Float(0.03, 10.0, log=True),
+  }
   return 'regression', task, space, 'validation_loss'
 
 

@@ -39,8 +39,12 @@ def get_config():
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--kills', type=int, default=20)
-  parser.add_argument('--in_save', type=int, default=5, help='of these, at least so many inside a save')
-  parser.add_argument('--in_deletion', type=int, default=2, help='and so many inside a deletion')
+  parser.add_argument(
+    '--in_save', type=int, default=5, help='of these, at least so many inside a save'
+  )
+  parser.add_argument(
+    '--in_deletion', type=int, default=2, help='and so many inside a deletion'
+  )
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as directory:
@@ -51,9 +55,15 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
   """Runs the reference and the killed runs; exits with 1 where one of them differs."""
   rng = random.Random(options.seed)
   text, experiment = directory / 'text.txt', directory / 'experiment.py'
-  text.write_text(''.join(rng.choice('the quick brown fox jumps over a lazy dog \n') for _ in range(100_000)))
+  text.write_text(
+    ''.join(
+      rng.choice('the quick brown fox jumps over a lazy dog \n') for _ in range(100_000)
+    )
+  )
   experiment.write_text(EXPERIMENT % str(text))
-  start(experiment, directory / 'warm').wait()  # fills the compile cache, as any second run finds it
+  start(
+    experiment, directory / 'warm'
+  ).wait()  # fills the compile cache, as any second run finds it
   began = time.perf_counter()
   start(experiment, directory / 'reference').wait()
   seconds = time.perf_counter() - began
@@ -70,17 +80,32 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
     resumed.wait()
     same = resumed.returncode == 0 and outcome(workdir) == expected
     differing += not same
-    print(f'{i + 1:>3}  killed at {seen[0]:5.1f} s, in {seen[1]:<12} {"same" if same else "DIFFERENT"}', flush=True)
+    print(
+      f'{i + 1:>3}  killed at {seen[0]:5.1f} s, in {seen[1]:<12} {"same" if same else "DIFFERENT"}',
+      flush=True,
+    )
   print(f'{options.kills - differing} of {options.kills} the same')
   sys.exit(differing > 0)
 
 
 def start(experiment: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
-  command = [sys.executable, '-m', 'lmhp', 'train', f'--config={experiment}', f'--workdir={workdir}', '--display=none']
-  return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ)
+  command = [
+    sys.executable,
+    '-m',
+    'lmhp',
+    'train',
+    f'--config={experiment}',
+    f'--workdir={workdir}',
+    '--display=none',
+  ]
+  return subprocess.Popen(
+    command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ
+  )
 
 
-def kill(process: subprocess.Popen, workdir: pathlib.Path, moment: float, watch: str | None) -> tuple[float, str]:
+def kill(
+  process: subprocess.Popen, workdir: pathlib.Path, moment: float, watch: str | None
+) -> tuple[float, str]:
   """Kills at a moment, or from then on at the first sight of what is watched for; says when, and in what."""
   began = time.perf_counter()
   while process.poll() is None:
@@ -97,7 +122,10 @@ def activity(checkpoints: pathlib.Path) -> str:
   """What a look at the directory says the process is at."""
   try:
     names = os.listdir(checkpoints)
-    if any(name.isdecimal() and not (checkpoints / name / 'commit_success.txt').exists() for name in names):
+    if any(
+      name.isdecimal() and not (checkpoints / name / 'commit_success.txt').exists()
+      for name in names
+    ):
       return 'a deletion'
     return 'a save' if any('tmp' in name for name in names) else 'training'
   except FileNotFoundError:
@@ -112,8 +140,12 @@ def outcome(workdir: pathlib.Path) -> tuple[str, list]:
   import lmhp
 
   _, params, _ = lmhp.load_run(workdir)
-  sha = hashlib.sha256(b''.join(np.asarray(x).tobytes() for x in jax.tree.leaves(params))).hexdigest()
-  rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  sha = hashlib.sha256(
+    b''.join(np.asarray(x).tobytes() for x in jax.tree.leaves(params))
+  ).hexdigest()
+  rows = [
+    json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+  ]
   return sha, [{k: v for k, v in row.items() if k != 'seconds'} for row in rows]
 
 

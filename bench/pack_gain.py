@@ -20,8 +20,14 @@ import numpy as np
 
 from step_time import random_dataset
 
-EXPERIMENT = os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py')
-MODELS = {'1M': (5, 128, 4), '10M': (6, 384, 6), '50M': (10, 640, 10)}  # layers, width, heads
+EXPERIMENT = os.path.join(
+  os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py'
+)
+MODELS = {
+  '1M': (5, 128, 4),
+  '10M': (6, 384, 6),
+  '50M': (10, 640, 10),
+}  # layers, width, heads
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONTEXT, BATCH, ROUNDS = 64, 12, 3
 
@@ -29,14 +35,22 @@ CONTEXT, BATCH, ROUNDS = 64, 12, 3
 def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--models', nargs='*', default=list(MODELS), choices=MODELS)
-  parser.add_argument('--largest', type=int, help='pack; 128 on a GPU and 8 on a CPU where not given')
-  parser.add_argument('--sharing', type=int, help='processes on one device; 8 on a GPU and 0 on a CPU where not given')
+  parser.add_argument(
+    '--largest', type=int, help='pack; 128 on a GPU and 8 on a CPU where not given'
+  )
+  parser.add_argument(
+    '--sharing',
+    type=int,
+    help='processes on one device; 8 on a GPU and 0 on a CPU where not given',
+  )
   parser.add_argument('--seconds', type=float, default=3.0, help='of one measurement')
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options = parser.parse_args(arguments)
   if options.worker:
     verb, *words = json.loads(options.worker)
-    print(json.dumps({'gain': gain, 'alone': alone}[verb](*words)), flush=True)  # of `gain`, its last line
+    print(
+      json.dumps({'gain': gain, 'alone': alone}[verb](*words)), flush=True
+    )  # of `gain`, its last line
   else:
     show(options)
 
@@ -49,26 +63,48 @@ def show(options: argparse.Namespace) -> None:
   print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}', flush=True)
   for name in options.models:
     worker = start('gain', name, options.largest, options.seconds)
-    for line in worker.stdout:  # as they come: a device may be lent for less time than all take
+    for line in (
+      worker.stdout
+    ):  # as they come: a device may be lent for less time than all take
       found = json.loads(line)
       if 'width' in found:
-        numbers = (f'{"does not fit":>14}' if found['tokens_per_second'] is None
-                   else f'{found["tokens_per_second"]:>14,.0f}{found["of_alone"]:>14.2f}')
+        numbers = (
+          f'{"does not fit":>14}'
+          if found['tokens_per_second'] is None
+          else f'{found["tokens_per_second"]:>14,.0f}{found["of_alone"]:>14.2f}'
+        )
         print(f'{name:<7}{found["width"]:>5}{numbers}', flush=True)
-    print(f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  {found["parameters"]:,} parameters, '
-          f'{found["dtype"]}, {found["device"]}', flush=True)
-    sharing = (8 if found['platform'] != 'cpu' else 0) if options.sharing is None else options.sharing
+    print(
+      f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  {found["parameters"]:,} parameters, '
+      f'{found["dtype"]}, {found["device"]}',
+      flush=True,
+    )
+    sharing = (
+      (8 if found['platform'] != 'cpu' else 0)
+      if options.sharing is None
+      else options.sharing
+    )
     if sharing:
       speed = shared(name, sharing, options.seconds)
-      print(f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  {sharing} processes of one member',
-            flush=True)
+      print(
+        f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  {sharing} processes of one member',
+        flush=True,
+      )
 
 
 def start(*words, share: float = 0.9) -> subprocess.Popen:
   """A process of this file that may take so much of the device's memory."""
-  environment = os.environ | {'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{share:.3f}', 'LMHP_COMPILE_CACHE': 'off'}
-  return subprocess.Popen([sys.executable, __file__, f'--worker={json.dumps(words)}'], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True, env=environment)
+  environment = os.environ | {
+    'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{share:.3f}',
+    'LMHP_COMPILE_CACHE': 'off',
+  }
+  return subprocess.Popen(
+    [sys.executable, __file__, f'--worker={json.dumps(words)}'],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+    env=environment,
+  )
 
 
 def shared(name: str, n: int, seconds: float) -> float:
@@ -94,8 +130,14 @@ class Members:
 
     hypers, self.step = programs.hypers, 0
     rates = np.geomspace(1e-4, 1e-3, width).astype(np.float32)
-    self.population = Population(programs, [{**hypers, 'optimizer': {**hypers['optimizer'], 'learning_rate': rate}}
-                                            for rate in rates], method)
+    self.population = Population(
+      programs,
+      [
+        {**hypers, 'optimizer': {**hypers['optimizer'], 'learning_rate': rate}}
+        for rate in rates
+      ],
+      method,
+    )
     self.data, self.capacity = programs.stream.arrays, programs.capacity
     self.state = self.population.init()
     self.run(1)  # compiles
@@ -115,7 +157,13 @@ class Members:
     start, first = time.perf_counter(), self.step
     while time.perf_counter() - start < seconds:
       self.run(n)
-    return self.population.width * (self.step - first) * BATCH * CONTEXT / (time.perf_counter() - start)
+    return (
+      self.population.width
+      * (self.step - first)
+      * BATCH
+      * CONTEXT
+      / (time.perf_counter() - start)
+    )
 
 
 def gain(name: str, largest: int | None, seconds: float) -> dict:
@@ -125,21 +173,37 @@ def gain(name: str, largest: int | None, seconds: float) -> dict:
   programs, device = programs_of(name), jax.devices()[0]
   one, alone = Members(programs, 1, 'loop'), []
   tell = lambda width, speed, ratio: print(
-      json.dumps({'width': width, 'tokens_per_second': speed, 'of_alone': ratio}), flush=True)
-  for width in [w for w in WIDTHS if w <= (largest or (8 if device.platform == 'cpu' else 128))]:
+    json.dumps({'width': width, 'tokens_per_second': speed, 'of_alone': ratio}),
+    flush=True,
+  )
+  for width in [
+    w for w in WIDTHS if w <= (largest or (8 if device.platform == 'cpu' else 128))
+  ]:
     try:
       pack = Members(programs, width, 'vmap')
-      measured = [(one.tokens_per_second(seconds), pack.tokens_per_second(seconds)) for _ in range(ROUNDS)]
+      measured = [
+        (one.tokens_per_second(seconds), pack.tokens_per_second(seconds))
+        for _ in range(ROUNDS)
+      ]
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
       tell(width, None, None)
       break
     alone += [single for single, _ in measured]
-    tell(width, float(np.median([p for _, p in measured])), float(np.median([p / s for s, p in measured])))
+    tell(
+      width,
+      float(np.median([p for _, p in measured])),
+      float(np.median([p / s for s, p in measured])),
+    )
     del pack  # its memory, before the next
-  return {'alone': float(np.median(alone)), 'platform': device.platform, 'device': device.device_kind,
-          'parameters': sum(x.size for x in jax.tree.leaves(one.state[0].params)), 'dtype': programs.model.cfg.dtype}
+  return {
+    'alone': float(np.median(alone)),
+    'platform': device.platform,
+    'device': device.device_kind,
+    'parameters': sum(x.size for x in jax.tree.leaves(one.state[0].params)),
+    'dtype': programs.model.cfg.dtype,
+  }
 
 
 def alone(name: str, seconds: float) -> float:
@@ -160,10 +224,25 @@ def programs_of(name: str):
 
   config = experiment.load(EXPERIMENT)[0]
   sizes = dict(zip(('model.n_layers', 'model.d_model', 'model.n_heads'), MODELS[name]))
-  config_lib.override(config, {'train.steps': 1_000_000, 'data.path': 'random', 'data.residence': 'device', **sizes})
-  cfg = config_lib.complete(config_lib.resolve(config), vocab_size=65, tokens_per_epoch=10**6, dtype=fastest_dtype())
+  config_lib.override(
+    config,
+    {
+      'train.steps': 1_000_000,
+      'data.path': 'random',
+      'data.residence': 'device',
+      **sizes,
+    },
+  )
+  cfg = config_lib.complete(
+    config_lib.resolve(config),
+    vocab_size=65,
+    tokens_per_epoch=10**6,
+    dtype=fastest_dtype(),
+  )
   # Named, so that what is compiled is kept between populations.
-  return Programs(cfg, TrainStream(random_dataset(), CONTEXT, cfg.data), data_sha256='random')
+  return Programs(
+    cfg, TrainStream(random_dataset(), CONTEXT, cfg.data), data_sha256='random'
+  )
 
 
 if __name__ == '__main__':

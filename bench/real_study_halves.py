@@ -37,11 +37,18 @@ def run_study(workdir: str, n_seeds: int, steps: int) -> None:
 
   config = lmhp.default_config()
   config.data.path, config.data.tokenizer = ('docstrings',), 'byte'
-  config.model.max_seq_len, config.model.n_layers, config.model.n_heads, config.model.d_model = 32, 1, 2, 16
+  (
+    config.model.max_seq_len,
+    config.model.n_layers,
+    config.model.n_heads,
+    config.model.d_model,
+  ) = 32, 1, 2, 16
   config.train.steps, config.train.batch_size = steps, 8
   config.evaluate.sequences = config.evaluate.final_sequences = 256
   space = {'optimizer.learning_rate': lmhp.Choice(*RATES)}
-  sweep = lmhp.SweepConfig(space=space, search='grid', seeds=n_seeds, data_order='own', confirm_best=0)
+  sweep = lmhp.SweepConfig(
+    space=space, search='grid', seeds=n_seeds, data_order='own', confirm_best=0
+  )
   lmhp.sweep(config, sweep, workdir=workdir, display='none', report=False)
 
 
@@ -50,7 +57,10 @@ def read_table(workdir: str) -> np.ndarray:
   from lmhp.analysis.reading import read
 
   runs = read(workdir).complete()
-  by_point = [dict(zip(runs.seed[rows].tolist(), runs.losses[rows].tolist())) for rows in runs.points().values()]
+  by_point = [
+    dict(zip(runs.seed[rows].tolist(), runs.losses[rows].tolist()))
+    for rows in runs.points().values()
+  ]
   n_seeds = max(map(len, by_point))
   whole = [one for one in by_point if len(one) == n_seeds]
   return np.array([[one[seed] for seed in sorted(whole[0])] for one in whole])
@@ -59,7 +69,9 @@ def read_table(workdir: str) -> np.ndarray:
 # --- asking ---------------------------------------------------------------------------------------------------------
 
 
-def choose(part: np.ndarray, told: bool, shrink: float = 1.0, confirm: np.ndarray | None = None) -> Winner:
+def choose(
+  part: np.ndarray, told: bool, shrink: float = 1.0, confirm: np.ndarray | None = None
+) -> Winner:
   """The winner of a table (P, n); with `shrink` times the noise that the table shows."""
   losses = part.ravel()
   points, seeds = np.indices(part.shape).reshape(2, -1)
@@ -67,10 +79,14 @@ def choose(part: np.ndarray, told: bool, shrink: float = 1.0, confirm: np.ndarra
   if shrink == 1:
     return expected_loss_of_best(losses, points, seeds=seeds, confirm=confirm)
   seen = seed_noise(losses, points, seeds)
-  return expected_loss_of_best(losses, points, noise=shrink * seen.noise, noise_freedom=seen.freedom, seeds=seeds)
+  return expected_loss_of_best(
+    losses, points, noise=shrink * seen.noise, noise_freedom=seen.freedom, seeds=seeds
+  )
 
 
-def held_by_halves(table: np.ndarray, told: bool, splits: int, rng: np.random.Generator) -> np.ndarray:
+def held_by_halves(
+  table: np.ndarray, told: bool, splits: int, rng: np.random.Generator
+) -> np.ndarray:
   """(splits, 3) whether the interval holds the truth, whether Student's does, length in the noise."""
   n_all = table.shape[1]
   n, rows = n_all // 2, []
@@ -81,7 +97,9 @@ def held_by_halves(table: np.ndarray, told: bool, splits: int, rng: np.random.Ge
   return np.array(rows)
 
 
-def held_by_small(table: np.ndarray, told: bool, n: int, splits: int, rng: np.random.Generator) -> np.ndarray:
+def held_by_small(
+  table: np.ndarray, told: bool, n: int, splits: int, rng: np.random.Generator
+) -> np.ndarray:
   """The same of n seeds drawn with replacement."""
   rows = []
   for _ in range(splits):
@@ -93,10 +111,16 @@ def held_by_small(table: np.ndarray, told: bool, n: int, splits: int, rng: np.ra
 
 def judged(won: Winner, truth: float, n: int) -> tuple[bool, bool, float]:
   student = hybrid_quantiles(np.inf, won.freedom, 1)[0] * won.noise / np.sqrt(n)
-  return won.low <= truth <= won.high, abs(won.mean - truth) <= student, (won.high - won.low) / won.noise
+  return (
+    won.low <= truth <= won.high,
+    abs(won.mean - truth) <= student,
+    (won.high - won.low) / won.noise,
+  )
 
 
-def held_by_fresh(table: np.ndarray, k: int, splits: int, rng: np.random.Generator) -> np.ndarray:
+def held_by_fresh(
+  table: np.ndarray, k: int, splits: int, rng: np.random.Generator
+) -> np.ndarray:
   """(splits, 2) whether the interval of k fresh seeds holds the other half's mean, and whether the chosen mean lies
   above it."""
   n_all = table.shape[1]
@@ -107,7 +131,9 @@ def held_by_fresh(table: np.ndarray, k: int, splits: int, rng: np.random.Generat
     chosen = table[:, half].mean(axis=1).argmin()
     won = choose(table[:, half], True, confirm=table[chosen, other[:k]])
     short, truth = np.sqrt(1 - k / len(other)), table[chosen, other].mean()
-    low, high = (won.expected + short * (end - won.expected) for end in (won.low, won.high))
+    low, high = (
+      won.expected + short * (end - won.expected) for end in (won.low, won.high)
+    )
     rows.append((low <= truth <= high, won.mean > truth))
   return np.array(rows)
 
@@ -116,32 +142,55 @@ def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
   """Prints the table and what held."""
   rng, (n_points, n_all) = np.random.default_rng(seed), table.shape
   seen = seed_noise(table.ravel(), *np.indices(table.shape).reshape(2, -1))
-  print(f'{n_points} points of {n_all} seeds; noise {seen.noise:.4f} nats, {seen.correlation:.0%} of its square common '
-        f'to all points of a seed; means {np.array2string(table.mean(axis=1), precision=4)}, standard deviations '
-        f'{np.array2string(table.std(axis=1, ddof=1), precision=4)}')
-  wins = np.bincount([table[:, rng.permutation(n_all)[: n_all // 2]].mean(axis=1).argmin() for _ in range(1000)],
-                     minlength=n_points)
-  print(f'of 1,000 halves each point won {wins.tolist()}\n{splits} draws a line; 90% intervals')
-  print(f'{"what":34} {"told of common seeds":>20} {"held":>7} {"Student":>8} {"length":>7}')
+  print(
+    f'{n_points} points of {n_all} seeds; noise {seen.noise:.4f} nats, {seen.correlation:.0%} of its square common '
+    f'to all points of a seed; means {np.array2string(table.mean(axis=1), precision=4)}, standard deviations '
+    f'{np.array2string(table.std(axis=1, ddof=1), precision=4)}'
+  )
+  wins = np.bincount(
+    [
+      table[:, rng.permutation(n_all)[: n_all // 2]].mean(axis=1).argmin()
+      for _ in range(1000)
+    ],
+    minlength=n_points,
+  )
+  print(
+    f'of 1,000 halves each point won {wins.tolist()}\n{splits} draws a line; 90% intervals'
+  )
+  print(
+    f'{"what":34} {"told of common seeds":>20} {"held":>7} {"Student":>8} {"length":>7}'
+  )
   for told in (False, True):
     rows = held_by_halves(table, told, splits, rng)
-    print(f'{f"halves, {n_all // 2} seeds to choose by":34} {told!s:>20} {rows[:, 0].mean():7.1%} '
-          f'{rows[:, 1].mean():8.1%} {np.median(rows[:, 2]):7.2f}', flush=True)
+    print(
+      f'{f"halves, {n_all // 2} seeds to choose by":34} {told!s:>20} {rows[:, 0].mean():7.1%} '
+      f'{rows[:, 1].mean():8.1%} {np.median(rows[:, 2]):7.2f}',
+      flush=True,
+    )
   for n in (2, 3, 5, 8):
     for told in (False, True):
       rows = held_by_small(table, told, n, splits, rng)
-      print(f'{f"small studies, {n} seeds":34} {told!s:>20} {rows[:, 0].mean():7.1%} {rows[:, 1].mean():8.1%} '
-            f'{np.median(rows[:, 2]):7.2f}', flush=True)
+      print(
+        f'{f"small studies, {n} seeds":34} {told!s:>20} {rows[:, 0].mean():7.1%} {rows[:, 1].mean():8.1%} '
+        f'{np.median(rows[:, 2]):7.2f}',
+        flush=True,
+      )
   for k in (3, 5, 8):
     held, above = held_by_fresh(table, k, splits, rng).mean(axis=0)
-    print(f'{f"halves, {k} fresh seeds of the other":34} {"":>20} {held:7.1%}   the half that chose shows more '
-          f'than the other in {above:.1%}', flush=True)
+    print(
+      f'{f"halves, {k} fresh seeds of the other":34} {"":>20} {held:7.1%}   the half that chose shows more '
+      f'than the other in {above:.1%}',
+      flush=True,
+    )
 
 
 def main() -> None:
   """Makes or reads the study and reports."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--study', help='directory of an lmhp study with several seeds a point; made where not given')
+  parser.add_argument(
+    '--study',
+    help='directory of an lmhp study with several seeds a point; made where not given',
+  )
   parser.add_argument('--seeds', type=int, default=48)
   parser.add_argument('--steps', type=int, default=300)
   parser.add_argument('--splits', type=int, default=2000)

@@ -22,12 +22,20 @@ from lmhp.model.transformer import Tokens, build
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--mixers', nargs='*', default=[m for m in MIXERS])
-  parser.add_argument('--lengths', type=int, nargs='*', default=[512, 1024, 2048, 4096, 8192])
+  parser.add_argument(
+    '--lengths', type=int, nargs='*', default=[512, 1024, 2048, 4096, 8192]
+  )
   parser.add_argument('--d_model', type=int, default=128)
   parser.add_argument('--rounds', type=int, default=5)
   options = parser.parse_args()
-  print(f'{jax.devices()[0].device_kind}: one layer, d_model {options.d_model}, one sequence, forward and backward')
-  print(f'{"mixer":<12}' + ''.join(f'{n:>10}' for n in options.lengths) + '   milliseconds; exponent of L')
+  print(
+    f'{jax.devices()[0].device_kind}: one layer, d_model {options.d_model}, one sequence, forward and backward'
+  )
+  print(
+    f'{"mixer":<12}'
+    + ''.join(f'{n:>10}' for n in options.lengths)
+    + '   milliseconds; exponent of L'
+  )
   for mixer in options.mixers:
     times = {n: gradient(mixer, n, options.d_model) for n in options.lengths}
     seconds = {n: [] for n in options.lengths}
@@ -36,13 +44,24 @@ def main() -> None:
         seconds[n].append(run())
     medians = [1e3 * np.median(seconds[n]) for n in options.lengths]
     exponent = np.polyfit(np.log(options.lengths), np.log(medians), 1)[0]
-    print(f'{mixer:<12}' + ''.join(f'{m:10.1f}' for m in medians) + f'   {exponent:.2f}', flush=True)
+    print(
+      f'{mixer:<12}' + ''.join(f'{m:10.1f}' for m in medians) + f'   {exponent:.2f}',
+      flush=True,
+    )
 
 
 def gradient(mixer: str, length: int, width: int):
   """A function that returns the seconds of one forward and backward pass of one layer."""
-  cfg = ModelConfig(vocab_size=64, max_seq_len=length, d_model=width, n_layers=1, n_heads=width // 32, d_ff=width,
-                    mixer_pattern=(mixer,), dtype='float32')
+  cfg = ModelConfig(
+    vocab_size=64,
+    max_seq_len=length,
+    d_model=width,
+    n_layers=1,
+    n_heads=width // 32,
+    d_ff=width,
+    mixer_pattern=(mixer,),
+    dtype='float32',
+  )
   model = build(cfg)
   params = model.init(jax.random.key(0), {'init_scale': 1.0})
   tokens = jnp.zeros((1, length), jnp.int32)

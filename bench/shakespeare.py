@@ -25,8 +25,10 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RECIPE = ('--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 '
-          '--n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0').split()
+RECIPE = (
+  '--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 '
+  '--n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0'
+).split()
 
 
 def main() -> None:
@@ -43,25 +45,51 @@ def main() -> None:
       seconds, loss = run_lmhp(pathlib.Path(directory), options.text, seed)
       ours.append(seconds)
       losses.append(loss)
-      print(f'lmhp seed {seed}: {loss:.4f} nats over the whole validation split, {seconds:.1f} s', flush=True)
+      print(
+        f'lmhp seed {seed}: {loss:.4f} nats over the whole validation split, {seconds:.1f} s',
+        flush=True,
+      )
       if seed < options.peer_runs:
         seconds, reported = run_peer(peer)
         theirs.append(seconds)
-        print(f'nanoGPT: {reported} nats on its 20 random batches, {seconds:.1f} s', flush=True)
-    print(f'lmhp: mean {np.mean(losses):.4f} nats (standard deviation {np.std(losses, ddof=1):.4f}), median '
-          f'{np.median(ours):.1f} s ({min(ours):.1f} to {max(ours):.1f}); nanoGPT: median {np.median(theirs):.1f} s')
+        print(
+          f'nanoGPT: {reported} nats on its 20 random batches, {seconds:.1f} s',
+          flush=True,
+        )
+    print(
+      f'lmhp: mean {np.mean(losses):.4f} nats (standard deviation {np.std(losses, ddof=1):.4f}), median '
+      f'{np.median(ours):.1f} s ({min(ours):.1f} to {max(ours):.1f}); nanoGPT: median {np.median(theirs):.1f} s'
+    )
 
 
 def run_lmhp(directory: pathlib.Path, text: str, seed: int) -> tuple[float, float]:
   """Wall seconds of the whole process, and the final loss. The compile cache is off."""
   workdir = directory / f'lmhp_{seed}'
-  environment = os.environ | {'LMHP_CACHE': str(directory / 'cache'), 'LMHP_COMPILE_CACHE': 'off'}
+  environment = os.environ | {
+    'LMHP_CACHE': str(directory / 'cache'),
+    'LMHP_COMPILE_CACHE': 'off',
+  }
   start = time.perf_counter()
-  subprocess.run([sys.executable, '-m', 'lmhp', 'train', f'--config={ROOT}/experiments/shakespeare_char.py',
-                  f'--config.data.path={text}', f'--config.train.seed={seed}', f'--config.data.seed={seed}',
-                  f'--workdir={workdir}', '--display=none'], check=True, env=environment)
+  subprocess.run(
+    [
+      sys.executable,
+      '-m',
+      'lmhp',
+      'train',
+      f'--config={ROOT}/experiments/shakespeare_char.py',
+      f'--config.data.path={text}',
+      f'--config.train.seed={seed}',
+      f'--config.data.seed={seed}',
+      f'--workdir={workdir}',
+      '--display=none',
+    ],
+    check=True,
+    env=environment,
+  )
   seconds = time.perf_counter() - start
-  return seconds, json.loads((workdir / 'result.json').read_text())['final_eval_loss_nats']
+  return seconds, json.loads((workdir / 'result.json').read_text())[
+    'final_eval_loss_nats'
+  ]
 
 
 def prepare_peer(directory: pathlib.Path, options: argparse.Namespace) -> pathlib.Path:
@@ -76,7 +104,11 @@ def prepare_peer(directory: pathlib.Path, options: argparse.Namespace) -> pathli
   cut = int(len(ids) * 0.9)
   ids[:cut].tofile(data / 'train.bin')
   ids[cut:].tofile(data / 'val.bin')
-  meta = {'vocab_size': len(characters), 'stoi': number, 'itos': dict(enumerate(characters))}
+  meta = {
+    'vocab_size': len(characters),
+    'stoi': number,
+    'itos': dict(enumerate(characters)),
+  }
   (data / 'meta.pkl').write_bytes(pickle.dumps(meta))
   return peer
 
@@ -84,8 +116,13 @@ def prepare_peer(directory: pathlib.Path, options: argparse.Namespace) -> pathli
 def run_peer(peer: pathlib.Path) -> tuple[float, str]:
   """Wall seconds of nanoGPT's train.py, and the last validation loss it prints."""
   start = time.perf_counter()
-  done = subprocess.run([sys.executable, 'train.py', 'config/train_shakespeare_char.py', *RECIPE], cwd=peer, check=True,
-                        capture_output=True, text=True)
+  done = subprocess.run(
+    [sys.executable, 'train.py', 'config/train_shakespeare_char.py', *RECIPE],
+    cwd=peer,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
   return time.perf_counter() - start, re.findall(r'val loss ([\d.]+)', done.stdout)[-1]
 
 

@@ -34,7 +34,9 @@ def main() -> None:
   parser.add_argument('--nanogpt', required=True, help='a checkout of nanoGPT')
   parser.add_argument('--batches', type=int, nargs='*', default=BATCHES)
   parser.add_argument('--rounds', type=int, default=5)
-  parser.add_argument('--seconds', type=float, default=3.0, help='of one turn, and as many before it')
+  parser.add_argument(
+    '--seconds', type=float, default=3.0, help='of one turn, and as many before it'
+  )
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.worker:
@@ -50,8 +52,13 @@ def compare(options: argparse.Namespace) -> None:
   """Lets the workers take turns and prints the table."""
   names = ('torch:float32', 'torch:bfloat16', 'lmhp:float32', 'lmhp:bfloat16')
   workers = {name: Worker(name, options.nanogpt) for name in names}
-  idlers = [subprocess.Popen([sys.executable, '-c', IDLER]) for _ in range(os.cpu_count())]
-  print('GEMM peak, GFLOP/s (1024^3): ' + ', '.join(f'{n} {w.ask("peak"):.0f}' for n, w in workers.items()))
+  idlers = [
+    subprocess.Popen([sys.executable, '-c', IDLER]) for _ in range(os.cpu_count())
+  ]
+  print(
+    'GEMM peak, GFLOP/s (1024^3): '
+    + ', '.join(f'{n} {w.ask("peak"):.0f}' for n, w in workers.items())
+  )
   flops = 3 * flops_per_token()
   for batch in options.batches:
     speeds: dict[str, list[float]] = {name: [] for name in names}
@@ -59,13 +66,18 @@ def compare(options: argparse.Namespace) -> None:
       worker.ask('warm', batch)
     for _ in range(options.rounds):
       for name, worker in workers.items():
-        speeds[name].append(batch * CONTEXT / worker.ask('time', batch, options.seconds))
+        speeds[name].append(
+          batch * CONTEXT / worker.ask('time', batch, options.seconds)
+        )
     peer = max(np.median(speeds['torch:float32']), np.median(speeds['torch:bfloat16']))
     print(f'\nbatch {batch}')
     for name, values in speeds.items():
       low, median, high = np.percentile(values, (25, 50, 75))
-      print(f'  {name:<15} {median:>9,.0f} tokens/s ({low:,.0f} to {high:,.0f})  {1e3 * batch * CONTEXT / median:7.2f} ms'
-            f'  {median * flops / 1e9:6.1f} GFLOP/s  {median / peer:5.2f} of torch\'s better', flush=True)
+      print(
+        f'  {name:<15} {median:>9,.0f} tokens/s ({low:,.0f} to {high:,.0f})  {1e3 * batch * CONTEXT / median:7.2f} ms'
+        f"  {median * flops / 1e9:6.1f} GFLOP/s  {median / peer:5.2f} of torch's better",
+        flush=True,
+      )
   for worker in workers.values():
     worker.close()
   for idler in idlers:
@@ -77,7 +89,13 @@ def flops_per_token() -> int:
   from lmhp.counting.flops import flops_per_token as count
   from lmhp.model.config import ModelConfig
 
-  cfg = ModelConfig(vocab_size=VOCABULARY, d_model=WIDTH, n_layers=LAYERS, n_heads=HEADS, max_seq_len=CONTEXT)
+  cfg = ModelConfig(
+    vocab_size=VOCABULARY,
+    d_model=WIDTH,
+    n_layers=LAYERS,
+    n_heads=HEADS,
+    max_seq_len=CONTEXT,
+  )
   return count(cfg, CONTEXT, causal=False).forward
 
 
@@ -86,7 +104,9 @@ class Worker:
 
   def __init__(self, name: str, nanogpt: str):
     command = [sys.executable, __file__, f'--worker={name}', f'--nanogpt={nanogpt}']
-    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    self._process = subprocess.Popen(
+      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
   def ask(self, *words) -> float:
     """Sends one request and waits for its number."""
@@ -146,17 +166,37 @@ def torch_stepper(batch: int, dtype: str, nanogpt: str):
   from model import GPT, GPTConfig
 
   with contextlib.redirect_stdout(io.StringIO()):
-    model = GPT(GPTConfig(block_size=CONTEXT, vocab_size=VOCABULARY, n_layer=LAYERS, n_head=HEADS, n_embd=WIDTH,
-                          dropout=0.0, bias=False))
+    model = GPT(
+      GPTConfig(
+        block_size=CONTEXT,
+        vocab_size=VOCABULARY,
+        n_layer=LAYERS,
+        n_head=HEADS,
+        n_embd=WIDTH,
+        dropout=0.0,
+        bias=False,
+      )
+    )
     optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.99), 'cpu')
   tokens = text_tokens()
-  half = torch.amp.autocast('cpu', dtype=torch.bfloat16) if dtype == 'bfloat16' else contextlib.nullcontext()
+  half = (
+    torch.amp.autocast('cpu', dtype=torch.bfloat16)
+    if dtype == 'bfloat16'
+    else contextlib.nullcontext()
+  )
 
   def stepper(n: int) -> None:
     for _ in range(n):
       starts = torch.randint(len(tokens) - CONTEXT, (batch,))
-      x = torch.stack([torch.from_numpy(tokens[i : i + CONTEXT].astype(np.int64)) for i in starts])
-      y = torch.stack([torch.from_numpy(tokens[i + 1 : i + 1 + CONTEXT].astype(np.int64)) for i in starts])
+      x = torch.stack(
+        [torch.from_numpy(tokens[i : i + CONTEXT].astype(np.int64)) for i in starts]
+      )
+      y = torch.stack(
+        [
+          torch.from_numpy(tokens[i + 1 : i + 1 + CONTEXT].astype(np.int64))
+          for i in starts
+        ]
+      )
       with half:
         _, loss = model(x, y)
       loss.backward()
@@ -182,9 +222,19 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   from lmhp.data.stream import TrainStream
   from lmhp.training.programs import Programs
 
-  config = experiment.load(os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py'))[0]
-  config_lib.override(config, {'train.batch_size': batch, 'data.path': 'random', 'data.residence': 'device'})
-  cfg = config_lib.complete(config_lib.resolve(config), vocab_size=VOCABULARY, tokens_per_epoch=10**6, dtype=dtype)
+  config = experiment.load(
+    os.path.join(os.path.dirname(__file__), '..', 'experiments', 'shakespeare_char.py')
+  )[0]
+  config_lib.override(
+    config,
+    {'train.batch_size': batch, 'data.path': 'random', 'data.residence': 'device'},
+  )
+  cfg = config_lib.complete(
+    config_lib.resolve(config),
+    vocab_size=VOCABULARY,
+    tokens_per_epoch=10**6,
+    dtype=dtype,
+  )
   stream = TrainStream(random_dataset(), CONTEXT, cfg.data)
   programs = Programs(cfg, stream)
   state, step = programs.init(programs.hypers), 0

@@ -23,11 +23,11 @@ from lmhp.sweeping.space import Choice, Float, Int
 from lmhp.sweeping.study import Study, Trial
 
 SPACE = {
-    'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
-    'optimizer.weight_decay': Float(1e-4, 1.0, log=True),
-    'optimizer.b2': Float(0.9, 0.999),
-    'schedule.name': Choice('cosine', 'wsd_linear', 'constant'),
-    'model.n_layers': Int(2, 8),
+  'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
+  'optimizer.weight_decay': Float(1e-4, 1.0, log=True),
+  'optimizer.b2': Float(0.9, 0.999),
+  'schedule.name': Choice('cosine', 'wsd_linear', 'constant'),
+  'model.n_layers': Int(2, 8),
 }
 RUNGS = (50, 100, 200)
 
@@ -61,20 +61,25 @@ def store(workdir: pathlib.Path, options: argparse.Namespace) -> dict[str, list[
     yield
     seconds[words] = [time.perf_counter() - wall, time.process_time() - processor]
 
-  opened = lambda: Study.open(workdir, storage=options.storage, space=SPACE, card={'sweep': {'seed': 0}})
+  opened = lambda: Study.open(
+    workdir, storage=options.storage, space=SPACE, card={'sweep': {'seed': 0}}
+  )
   with timed('begin'):
     study = opened()
   with timed('design'):
     points = Design(SPACE, 'sobol', 0).points(0, options.trials)
-    trials = [Trial(i, i, i, p.parameters, {**p.overrides, 'train.seed': i}) for i, p in enumerate(points)]
+    trials = [
+      Trial(i, i, i, p.parameters, {**p.overrides, 'train.seed': i})
+      for i, p in enumerate(points)
+    ]
   with timed('add'):
     study.add(trials)
   for rung, step in enumerate(RUNGS):
     with timed(f'score at step {step}'):
       for start in range(0, len(trials), options.width):
-        pack = [at_rung(t, rung, start) for t in trials[start: start + options.width]]
+        pack = [at_rung(t, rung, start) for t in trials[start : start + options.width]]
         study.update(pack)
-        trials[start: start + options.width] = pack
+        trials[start : start + options.width] = pack
   with timed('close'):
     study.close()
   with timed('open again and read'):
@@ -87,25 +92,49 @@ def store(workdir: pathlib.Path, options: argparse.Namespace) -> dict[str, list[
 
 def at_rung(trial: Trial, rung: int, start: int) -> Trial:
   """A trial as a pack leaves it at a rung, with all that the engine notes."""
-  step, stage, score = RUNGS[rung], f'search-0-rung{rung}-0', 3.0 + 1 / RUNGS[rung] + trial.number * 1e-6
+  step, stage, score = (
+    RUNGS[rung],
+    f'search-0-rung{rung}-0',
+    3.0 + 1 / RUNGS[rung] + trial.number * 1e-6,
+  )
   pack = f'{stage}-0-{start}'
   about = {
-      'config_sha256': f'{trial.number:064x}', 'device': 'stub',
-      'stages': [*trial.about.get('stages', ()), stage], 'packs': [*trial.about.get('packs', ()), pack], 'pack': pack,
-      'steps': step, 'cooldown_steps': 10, 'tokens': step * 4096, 'flops': step * 1.5e9, 'seconds': step * 0.01,
-      'metrics': {'loss_nats': score, 'bits_per_byte': score / 3, 'eval_loss_nats': score},
-      'values': {**trial.about.get('values', {}), stage: [score]},
+    'config_sha256': f'{trial.number:064x}',
+    'device': 'stub',
+    'stages': [*trial.about.get('stages', ()), stage],
+    'packs': [*trial.about.get('packs', ()), pack],
+    'pack': pack,
+    'steps': step,
+    'cooldown_steps': 10,
+    'tokens': step * 4096,
+    'flops': step * 1.5e9,
+    'seconds': step * 0.01,
+    'metrics': {
+      'loss_nats': score,
+      'bits_per_byte': score / 3,
+      'eval_loss_nats': score,
+    },
+    'values': {**trial.about.get('values', {}), stage: [score]},
   }
   ended = rung == len(RUNGS) - 1
-  return dataclasses.replace(trial, status='complete' if ended else 'running', scores={**trial.scores, step: score},
-                             values=(score,) if ended else None, about=about)
+  return dataclasses.replace(
+    trial,
+    status='complete' if ended else 'running',
+    scores={**trial.scores, step: score},
+    values=(score,) if ended else None,
+    about=about,
+  )
 
 
 def ask(n_known: int) -> float:
   """Seconds of TPE for one point of a batch of 8."""
   points = Design(SPACE, 'sobol', 0).points(0, n_known)
-  known = [Trial(i, i, i, p.parameters, p.overrides, status='complete', values=((i * 0.618) % 1,))
-           for i, p in enumerate(points)]
+  known = [
+    Trial(
+      i, i, i, p.parameters, p.overrides, status='complete', values=((i * 0.618) % 1,)
+    )
+    for i, p in enumerate(points)
+  ]
   began = time.perf_counter()
   for repeat in range(3):
     bayes.ask(known, SPACE, 'tpe', repeat, 8, ('minimize',))

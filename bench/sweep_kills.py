@@ -52,17 +52,31 @@ SAVE, APPEND, TORN = 'a save', 'an append', 'a torn append'
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--kills', type=int, default=20, help='at moments uniform over the wall time')
-  parser.add_argument('--in_save', type=int, default=4, help='more, at the first save after such a moment')
-  parser.add_argument('--in_append', type=int, default=3, help='more, at the first append to the journal')
-  parser.add_argument('--torn', type=int, default=3, help='more, at an append whose record is then cut short')
+  parser.add_argument(
+    '--kills', type=int, default=20, help='at moments uniform over the wall time'
+  )
+  parser.add_argument(
+    '--in_save', type=int, default=4, help='more, at the first save after such a moment'
+  )
+  parser.add_argument(
+    '--in_append', type=int, default=3, help='more, at the first append to the journal'
+  )
+  parser.add_argument(
+    '--torn',
+    type=int,
+    default=3,
+    help='more, at an append whose record is then cut short',
+  )
   parser.add_argument('--trials', type=int, default=12)
   parser.add_argument('--steps', type=int, default=540)
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as directory:
     # Nothing outside: compiled programs and tokenized text lie here, too, and live through the kills.
-    os.environ |= {'LMHP_COMPILE_CACHE': f'{directory}/compiled', 'LMHP_CACHE': f'{directory}/data'}
+    os.environ |= {
+      'LMHP_COMPILE_CACHE': f'{directory}/compiled',
+      'LMHP_CACHE': f'{directory}/data',
+    }
     compare(pathlib.Path(directory), options)
 
 
@@ -70,30 +84,51 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
   """Runs the reference and the killed studies; exits with 1 where one of them differs."""
   rng = random.Random(options.seed)
   text, experiment = directory / 'text.txt', directory / 'experiment.py'
-  text.write_text(''.join(rng.choice('the quick brown fox jumps over a lazy dog \n') for _ in range(100_000)))
+  text.write_text(
+    ''.join(
+      rng.choice('the quick brown fox jumps over a lazy dog \n') for _ in range(100_000)
+    )
+  )
   experiment.write_text(EXPERIMENT % (str(text), options.steps, options.trials))
-  finish(experiment, directory / 'warm')  # fills the compile cache, and chooses the packs
+  finish(
+    experiment, directory / 'warm'
+  )  # fills the compile cache, and chooses the packs
   choices = directory / 'warm' / 'choices.json'
   began = time.perf_counter()
   finish(experiment, begun(directory / 'reference', choices))
   seconds, expected = time.perf_counter() - began, outcome(directory / 'reference')
-  print(f'uninterrupted: {seconds:.1f} s, {len(expected["trials"])} trials: {summary(expected)}', flush=True)
-  watched = [None] * options.kills + [SAVE] * options.in_save + [APPEND] * options.in_append + [TORN] * options.torn
+  print(
+    f'uninterrupted: {seconds:.1f} s, {len(expected["trials"])} trials: {summary(expected)}',
+    flush=True,
+  )
+  watched = (
+    [None] * options.kills
+    + [SAVE] * options.in_save
+    + [APPEND] * options.in_append
+    + [TORN] * options.torn
+  )
   inside, failures = collections.Counter(), 0
   for i, watch in enumerate(watched):
     workdir = begun(directory / f'killed_{i}', choices)
-    moment = rng.uniform(0.0, 0.8 if watch else 1.0) * seconds  # what is watched for must still come
+    moment = (
+      rng.uniform(0.0, 0.8 if watch else 1.0) * seconds
+    )  # what is watched for must still come
     at, doing = kill(start(experiment, workdir), workdir, moment, watch, rng)
     finish(experiment, workdir)
     wrong = differences(expected, outcome(workdir)) + complaints(workdir)
     failures += bool(wrong)
     inside[doing] += 1
     litter = activity(workdir)  # what nobody has swept up, though it does no harm
-    print(f'{i + 1:>3}  killed at {at:5.1f} s, in {doing:<15} {"; ".join(wrong) or "same"}'
-          + ('' if litter == 'training' else f' (left behind: {litter})'), flush=True)
+    print(
+      f'{i + 1:>3}  killed at {at:5.1f} s, in {doing:<15} {"; ".join(wrong) or "same"}'
+      + ('' if litter == 'training' else f' (left behind: {litter})'),
+      flush=True,
+    )
     shutil.rmtree(workdir)
-  print(f'{len(watched) - failures} of {len(watched)} the same; killed in '
-        + ', '.join(f'{what} {n}' for what, n in inside.most_common()))
+  print(
+    f'{len(watched) - failures} of {len(watched)} the same; killed in '
+    + ', '.join(f'{what} {n}' for what, n in inside.most_common())
+  )
   sys.exit(failures > 0)
 
 
@@ -105,8 +140,18 @@ def begun(workdir: pathlib.Path, choices: pathlib.Path) -> pathlib.Path:
 
 
 def start(experiment: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
-  command = [sys.executable, '-m', 'lmhp', 'sweep', f'--config={experiment}', f'--workdir={workdir}', '--display=none']
-  return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  command = [
+    sys.executable,
+    '-m',
+    'lmhp',
+    'sweep',
+    f'--config={experiment}',
+    f'--workdir={workdir}',
+    '--display=none',
+  ]
+  return subprocess.Popen(
+    command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+  )
 
 
 def finish(experiment: pathlib.Path, workdir: pathlib.Path) -> None:
@@ -120,15 +165,26 @@ def finish(experiment: pathlib.Path, workdir: pathlib.Path) -> None:
 # --- the kill -------------------------------------------------------------------------------------------------------
 
 
-def kill(process: subprocess.Popen, workdir: pathlib.Path, moment: float, watch: str | None,
-         rng: random.Random) -> tuple[float, str]:
+def kill(
+  process: subprocess.Popen,
+  workdir: pathlib.Path,
+  moment: float,
+  watch: str | None,
+  rng: random.Random,
+) -> tuple[float, str]:
   """Kills at a moment, or from then on at the first sight of what is watched for; says when, and in what."""
   began, journal = time.perf_counter(), workdir / 'study.journal'
   before = size(journal)
-  while process.poll() is None:  # an append lasts a millisecond or two: no long sleep, no long look
+  while (
+    process.poll() is None
+  ):  # an append lasts a millisecond or two: no long sleep, no long look
     now, grown = time.perf_counter() - began, size(journal)
-    appends = grown > before > 0 or watch == APPEND and os.path.lexists(f'{journal}.lock')
-    if now >= moment and (watch is None or (activity(workdir) == SAVE if watch == SAVE else appends)):
+    appends = (
+      grown > before > 0 or watch == APPEND and os.path.lexists(f'{journal}.lock')
+    )
+    if now >= moment and (
+      watch is None or (activity(workdir) == SAVE if watch == SAVE else appends)
+    ):
       process.kill()
       process.communicate()
       doing = activity(workdir)
@@ -157,13 +213,25 @@ def activity(workdir: pathlib.Path) -> str:
     steps = listed(folder)
     if any('tmp' in step for step in steps):
       return SAVE
-    if any(step.isdecimal() and not (folder / step / 'commit_success.txt').exists() for step in steps):
+    if any(
+      step.isdecimal() and not (folder / step / 'commit_success.txt').exists()
+      for step in steps
+    ):
       return 'a deletion'
   half_made = re.compile(r'\..+\.\d+')  # .NAME.PID: written, and not yet renamed
-  if any(half_made.fullmatch(name) for folder in ('', 'curves', *(f'packs/{p}' for p in packs))
-         for name in listed(workdir / folder)):
+  if any(
+    half_made.fullmatch(name)
+    for folder in ('', 'curves', *(f'packs/{p}' for p in packs))
+    for name in listed(workdir / folder)
+  ):
     return 'a replacement'
-  return 'training' if packs else 'the beginning' if 'study.journal' in names else 'the start'
+  return (
+    'training'
+    if packs
+    else 'the beginning'
+    if 'study.journal' in names
+    else 'the start'
+  )
 
 
 def listed(folder: pathlib.Path) -> list[str]:
@@ -180,31 +248,53 @@ def outcome(workdir: pathlib.Path) -> dict:
   """All that a finished study has found, without its times and its place."""
   import pyarrow.parquet as pq
 
-  rows = [json.loads(line) for line in (workdir / 'trials.jsonl').read_text().splitlines()]
+  rows = [
+    json.loads(line) for line in (workdir / 'trials.jsonl').read_text().splitlines()
+  ]
   return {
-      'trials': [{name: value for name, value in row.items() if name not in TIMES} for row in rows],
-      'curves': {path.name: pq.read_table(path) for path in sorted((workdir / 'curves').glob('*.parquet'))},
-      'result': {n: x for n, x in json.loads((workdir / 'result.json').read_text()).items() if n not in TIMES},
-      'best': (workdir / 'best.py').read_text().replace(workdir.name, 'WORKDIR'),
+    'trials': [
+      {name: value for name, value in row.items() if name not in TIMES} for row in rows
+    ],
+    'curves': {
+      path.name: pq.read_table(path)
+      for path in sorted((workdir / 'curves').glob('*.parquet'))
+    },
+    'result': {
+      n: x
+      for n, x in json.loads((workdir / 'result.json').read_text()).items()
+      if n not in TIMES
+    },
+    'best': (workdir / 'best.py').read_text().replace(workdir.name, 'WORKDIR'),
   }
 
 
 def summary(found: dict) -> str:
   counts = collections.Counter(row['status'] for row in found['trials'])
-  return ', '.join(f'{n} {status}' for status, n in counts.items()) + f'; best {found["result"]["best_value"]:.4f} nats'
+  return (
+    ', '.join(f'{n} {status}' for status, n in counts.items())
+    + f'; best {found["result"]["best_value"]:.4f} nats'
+  )
 
 
 def differences(expected: dict, found: dict) -> list[str]:
   """What a study has that the uninterrupted one has not."""
-  wrong = [f'trial {a["number"]} differs in {", ".join(k for k in {**a, **b} if a.get(k) != b.get(k))}'
-           for a, b in zip(expected['trials'], found['trials']) if a != b]
+  wrong = [
+    f'trial {a["number"]} differs in {", ".join(k for k in {**a, **b} if a.get(k) != b.get(k))}'
+    for a, b in zip(expected['trials'], found['trials'])
+    if a != b
+  ]
   if len(expected['trials']) != len(found['trials']):
     wrong.append(f'{len(found["trials"])} trials')
   if expected['curves'].keys() != found['curves'].keys():
     wrong.append('other packs')
-  wrong += [f'curves of {name} differ' for name in expected['curves'].keys() & found['curves'].keys()
-            if not same_rows(expected['curves'][name], found['curves'][name])]
-  return wrong + [f'{name} differs' for name in ('result', 'best') if expected[name] != found[name]]
+  wrong += [
+    f'curves of {name} differ'
+    for name in expected['curves'].keys() & found['curves'].keys()
+    if not same_rows(expected['curves'][name], found['curves'][name])
+  ]
+  return wrong + [
+    f'{name} differs' for name in ('result', 'best') if expected[name] != found[name]
+  ]
 
 
 def same_rows(a, b) -> bool:
@@ -222,10 +312,16 @@ def complaints(workdir: pathlib.Path) -> list[str]:
   from optuna.storages.journal import JournalFileBackend
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  storage = optuna.storages.JournalStorage(JournalFileBackend(str(workdir / 'study.journal')))
+  storage = optuna.storages.JournalStorage(
+    JournalFileBackend(str(workdir / 'study.journal'))
+  )
   trials = optuna.load_study(study_name=None, storage=storage).get_trials()
   lines = (workdir / 'trials.jsonl').read_text().splitlines()
-  wrong = [f'Optuna: trial {t.number} is {t.state.name}' for t in trials if not t.state.is_finished()]
+  wrong = [
+    f'Optuna: trial {t.number} is {t.state.name}'
+    for t in trials
+    if not t.state.is_finished()
+  ]
   if [t.number for t in trials] != list(range(len(lines))):
     wrong.append(f'Optuna: {len(trials)} trials, in trials.jsonl {len(lines)}')
   return wrong

@@ -45,8 +45,18 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=1)
   parser.add_argument('--trials', type=int, default=16)
   parser.add_argument('--steps', type=int, default=200)
-  parser.add_argument('--windows', type=int, default=240, help="that score a trial (nanoGPT's 20 batches of 12)")
-  parser.add_argument('--processes', type=int, default=4, help='of the trials that are a process each; the rest scaled')
+  parser.add_argument(
+    '--windows',
+    type=int,
+    default=240,
+    help="that score a trial (nanoGPT's 20 batches of 12)",
+  )
+  parser.add_argument(
+    '--processes',
+    type=int,
+    default=4,
+    help='of the trials that are a process each; the rest scaled',
+  )
   parser.add_argument('--gain', action='store_true', help='the gain of packing instead')
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options, others = parser.parse_known_args()
@@ -70,16 +80,26 @@ def compare(options: argparse.Namespace) -> None:
   """Lets the four ways take turns and prints the table."""
   rates = [float(f'{x:.3g}') for x in np.geomspace(1e-4, 3e-2, options.trials)]
   one_each = rates[:: max(1, len(rates) // options.processes)][: options.processes]
-  idlers = [subprocess.Popen([sys.executable, '-c', IDLER]) for _ in range(os.cpu_count())]
+  idlers = [
+    subprocess.Popen([sys.executable, '-c', IDLER]) for _ in range(os.cpu_count())
+  ]
   try:
     with tempfile.TemporaryDirectory() as directory:
       peer = prepare_peer(pathlib.Path(directory), options)
       dtype = ask('quicker', str(peer))[1]
       torch = (str(peer), dtype, rates, options.steps, options.windows)
-      ways = {'lmhp.sweep': (rates, lambda: ask('sweep', directory, options.text, *torch[2:])),
-              'lmhp, a process a trial': (one_each, lambda: train_each(directory, one_each, options)),
-              'nanoGPT': (rates, lambda: ask('torch', *torch)),
-              'nanoGPT by Optuna': (rates, lambda: ask('optuna', *torch))}
+      ways = {
+        'lmhp.sweep': (
+          rates,
+          lambda: ask('sweep', directory, options.text, *torch[2:]),
+        ),
+        'lmhp, a process a trial': (
+          one_each,
+          lambda: train_each(directory, one_each, options),
+        ),
+        'nanoGPT': (rates, lambda: ask('torch', *torch)),
+        'nanoGPT by Optuna': (rates, lambda: ask('optuna', *torch)),
+      }
       found = {name: [] for name in ways}
       for _ in range(options.rounds):
         for name, (_, way) in ways.items():
@@ -88,66 +108,139 @@ def compare(options: argparse.Namespace) -> None:
   finally:
     for idler in idlers:
       idler.kill()
-  print(f'{len(rates)} trials of {options.steps} steps, each scored on {options.windows} windows; torch in {dtype}')
-  print(f'the compile cache is off; of a process a trial {len(one_each)} were run, and their time scaled')
+  print(
+    f'{len(rates)} trials of {options.steps} steps, each scored on {options.windows} windows; torch in {dtype}'
+  )
+  print(
+    f'the compile cache is off; of a process a trial {len(one_each)} were run, and their time scaled'
+  )
   show({name: (ways[name][0], found[name]) for name in ways}, len(rates))
 
 
-def show(found: dict[str, tuple[list[float], list[tuple[float, dict]]]], n_trials: int) -> None:
+def show(
+  found: dict[str, tuple[list[float], list[tuple[float, dict]]]], n_trials: int
+) -> None:
   """Prints a line for each way: medians over rounds."""
-  seconds = {name: [s / len(rates) * n_trials for s, _ in rounds] for name, (rates, rounds) in found.items()}
+  seconds = {
+    name: [s / len(rates) * n_trials for s, _ in rounds]
+    for name, (rates, rounds) in found.items()
+  }
   ours = np.median(seconds['lmhp.sweep'])
-  print(f'\n{"":<24}{"seconds":>18}{"trials/minute":>15}{"lmhp.sweep is":>15}  best loss, nats')
+  print(
+    f'\n{"":<24}{"seconds":>18}{"trials/minute":>15}{"lmhp.sweep is":>15}  best loss, nats'
+  )
   for name, (rates, rounds) in found.items():
     median, told = np.median(seconds[name]), rounds[0][1]
-    best = int(np.nanargmin([math.nan if x is None else x for x in told['losses']]))  # None: diverged
+    best = int(
+      np.nanargmin([math.nan if x is None else x for x in told['losses']])
+    )  # None: diverged
     spread = f'{median:.1f} ({min(seconds[name]):.0f} to {max(seconds[name]):.0f})'
-    print(f'{name:<24}{spread:>18}{60 * n_trials / median:>15.1f}{median / ours:>13.2f} x  '
-          f'{told["losses"][best]:.3f} at {rates[best]:g}  {told["how"]}', flush=True)
-  sweep, each = (dict(zip(found[name][0], found[name][1][0][1]['losses'])) for name in list(found)[:2])
-  apart = max(abs(sweep[rate] - loss) for rate, loss in each.items() if loss is not None)
-  print(f'the losses of a process a trial are the sweep\'s to within {apart:.1g} nats')
+    print(
+      f'{name:<24}{spread:>18}{60 * n_trials / median:>15.1f}{median / ours:>13.2f} x  '
+      f'{told["losses"][best]:.3f} at {rates[best]:g}  {told["how"]}',
+      flush=True,
+    )
+  sweep, each = (
+    dict(zip(found[name][0], found[name][1][0][1]['losses']))
+    for name in list(found)[:2]
+  )
+  apart = max(
+    abs(sweep[rate] - loss) for rate, loss in each.items() if loss is not None
+  )
+  print(f"the losses of a process a trial are the sweep's to within {apart:.1g} nats")
 
 
 def ask(*words) -> tuple[float, dict]:
   """Wall seconds of a process of this file, and what it answers."""
   start = time.perf_counter()
-  done = subprocess.run([sys.executable, __file__, f'--worker={json.dumps(words)}'], check=True, text=True,
-                        stdout=subprocess.PIPE, env=environment())
+  done = subprocess.run(
+    [sys.executable, __file__, f'--worker={json.dumps(words)}'],
+    check=True,
+    text=True,
+    stdout=subprocess.PIPE,
+    env=environment(),
+  )
   return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])
 
 
 def environment() -> dict[str, str]:
   """No compiled program is kept, nor is one found."""
-  kept = {name: value for name, value in os.environ.items() if not name.startswith('JAX_COMPILATION_CACHE')}
+  kept = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith('JAX_COMPILATION_CACHE')
+  }
   return kept | {'LMHP_COMPILE_CACHE': 'off'}
 
 
-def train_each(directory: str, rates: list[float], options: argparse.Namespace) -> tuple[float, dict]:
+def train_each(
+  directory: str, rates: list[float], options: argparse.Namespace
+) -> tuple[float, dict]:
   """One `lmhp train` after another, each a process; without what a trial of a sweep does not leave either."""
-  config = {'data.path': options.text, 'train.steps': options.steps, 'evaluate.final_sequences': options.windows,
-            'checkpoint.enabled': False, 'log.tensorboard': False}
+  config = {
+    'data.path': options.text,
+    'train.steps': options.steps,
+    'evaluate.final_sequences': options.windows,
+    'checkpoint.enabled': False,
+    'log.tensorboard': False,
+  }
   start, losses = time.perf_counter(), []
   for rate in rates:
     workdir = tempfile.mkdtemp(dir=directory)
-    words = [f'--config.{path}={value}' for path, value in {**config, 'optimizer.learning_rate': rate}.items()]
-    subprocess.run([sys.executable, '-m', 'lmhp', 'train', f'--config={EXPERIMENT}', f'--workdir={workdir}',
-                    '--display=none', *words], check=True, env=environment() | {'LMHP_CACHE': workdir})
-    losses.append(json.loads(pathlib.Path(workdir, 'result.json').read_text())['final_eval_loss_nats'])
-  return time.perf_counter() - start, {'losses': [x if isinstance(x, float) else None for x in losses], 'how': ''}
+    words = [
+      f'--config.{path}={value}'
+      for path, value in {**config, 'optimizer.learning_rate': rate}.items()
+    ]
+    subprocess.run(
+      [
+        sys.executable,
+        '-m',
+        'lmhp',
+        'train',
+        f'--config={EXPERIMENT}',
+        f'--workdir={workdir}',
+        '--display=none',
+        *words,
+      ],
+      check=True,
+      env=environment() | {'LMHP_CACHE': workdir},
+    )
+    losses.append(
+      json.loads(pathlib.Path(workdir, 'result.json').read_text())[
+        'final_eval_loss_nats'
+      ]
+    )
+  return time.perf_counter() - start, {
+    'losses': [x if isinstance(x, float) else None for x in losses],
+    'how': '',
+  }
 
 
-def sweep(directory: str, text: str, rates: list[float], steps: int, windows: int) -> dict:
+def sweep(
+  directory: str, text: str, rates: list[float], steps: int, windows: int
+) -> dict:
   """The sweep as a user runs it, its data cache empty; each rate's loss, and how its packs ran."""
   workdir = tempfile.mkdtemp(dir=directory)
   os.environ['LMHP_CACHE'] = workdir
   import lmhp
 
-  cfg = lmhp.SweepConfig(space={'optimizer.learning_rate': lmhp.Choice(*rates)}, search='grid', confirm_best=0)
-  overrides = {'data.path': text, 'train.steps': steps, 'evaluate.final_sequences': windows}
-  found = lmhp.sweep(EXPERIMENT, cfg, workdir=f'{workdir}/study', overrides=overrides, display='none')
+  cfg = lmhp.SweepConfig(
+    space={'optimizer.learning_rate': lmhp.Choice(*rates)},
+    search='grid',
+    confirm_best=0,
+  )
+  overrides = {
+    'data.path': text,
+    'train.steps': steps,
+    'evaluate.final_sequences': windows,
+  }
+  found = lmhp.sweep(
+    EXPERIMENT, cfg, workdir=f'{workdir}/study', overrides=overrides, display='none'
+  )
   losses = {t.overrides['optimizer.learning_rate']: t.values[0] for t in found.trials}
-  choices = json.loads(pathlib.Path(workdir, 'study', 'choices.json').read_text())['choices']
+  choices = json.loads(pathlib.Path(workdir, 'study', 'choices.json').read_text())[
+    'choices'
+  ]
   methods = ', '.join(choice['method'] for choice in choices.values())
   return {'losses': [losses[rate] for rate in rates], 'how': f'pack: {methods}'}
 
@@ -163,10 +256,16 @@ class Peer:
     import torch
 
     self.torch, folder = torch, pathlib.Path(checkout, 'data', 'shakespeare_char')
-    self.train, self.validation = (np.fromfile(folder / f'{split}.bin', np.uint16) for split in ('train', 'val'))
+    self.train, self.validation = (
+      np.fromfile(folder / f'{split}.bin', np.uint16) for split in ('train', 'val')
+    )
     self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     half = dtype == 'bfloat16'
-    self.precision = lambda: torch.amp.autocast(self.device, torch.bfloat16) if half else contextlib.nullcontext()
+    self.precision = lambda: (
+      torch.amp.autocast(self.device, torch.bfloat16)
+      if half
+      else contextlib.nullcontext()
+    )
 
   def trial(self, rate: float, steps: int, windows: int) -> float:
     """Trains a model and scores it: nats per token."""
@@ -174,8 +273,17 @@ class Peer:
 
     self.torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()):
-      model = GPT(GPTConfig(block_size=CONTEXT, vocab_size=65, n_layer=4, n_head=4, n_embd=128, dropout=0.0,
-                            bias=False))
+      model = GPT(
+        GPTConfig(
+          block_size=CONTEXT,
+          vocab_size=65,
+          n_layer=4,
+          n_head=4,
+          n_embd=128,
+          dropout=0.0,
+          bias=False,
+        )
+      )
       model.to(self.device)
       optimizer = model.configure_optimizers(0.1, rate, (0.9, 0.99), self.device)
     for step in range(steps):
@@ -192,17 +300,27 @@ class Peer:
 
   def batch(self, ids: np.ndarray, starts: list[int]) -> tuple:
     """Tokens and targets of windows that begin there."""
-    rows = self.torch.from_numpy(np.stack([ids[i : i + CONTEXT + 1] for i in starts]).astype(np.int64)).to(self.device)
+    rows = self.torch.from_numpy(
+      np.stack([ids[i : i + CONTEXT + 1] for i in starts]).astype(np.int64)
+    ).to(self.device)
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
   def score(self, model, windows: int) -> float:
     """Mean loss over the windows that lmhp takes, evenly spaced."""
     every = range(0, len(self.validation) - 1, CONTEXT)
-    starts = [every[i * len(every) // windows] for i in range(min(windows, len(every) - 1))]
+    starts = [
+      every[i * len(every) // windows] for i in range(min(windows, len(every) - 1))
+    ]
     model.eval()
     with self.torch.no_grad(), self.precision():
-      parts = [starts[i : i + EVALUATED_AT_ONCE] for i in range(0, len(starts), EVALUATED_AT_ONCE)]
-      losses = [float(model(*self.batch(self.validation, part))[1]) * len(part) for part in parts]
+      parts = [
+        starts[i : i + EVALUATED_AT_ONCE]
+        for i in range(0, len(starts), EVALUATED_AT_ONCE)
+      ]
+      losses = [
+        float(model(*self.batch(self.validation, part))[1]) * len(part)
+        for part in parts
+      ]
     return sum(losses) / len(starts)
 
 
@@ -210,7 +328,9 @@ def scheduled(step: int, steps: int) -> float:
   """The recipe's share of the peak rate: a warmup, then a cosine to a tenth."""
   if step < WARMUP:
     return (step + 1) / (WARMUP + 1)
-  return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(steps - WARMUP, 1)))
+  return 0.1 + 0.9 * 0.5 * (
+    1 + math.cos(math.pi * (step - WARMUP) / max(steps - WARMUP, 1))
+  )
 
 
 def torch_quicker(checkout: str) -> str:
@@ -223,24 +343,40 @@ def torch_quicker(checkout: str) -> str:
   return min(seconds, key=seconds.get)
 
 
-def torch_trials(checkout: str, dtype: str, rates: list[float], steps: int, windows: int) -> dict:
+def torch_trials(
+  checkout: str, dtype: str, rates: list[float], steps: int, windows: int
+) -> dict:
   peer = Peer(checkout, dtype)
-  return {'losses': [peer.trial(rate, steps, windows) for rate in rates], 'how': f'on {peer.device}'}
+  return {
+    'losses': [peer.trial(rate, steps, windows) for rate in rates],
+    'how': f'on {peer.device}',
+  }
 
 
-def optuna_trials(checkout: str, dtype: str, rates: list[float], steps: int, windows: int) -> dict:
+def optuna_trials(
+  checkout: str, dtype: str, rates: list[float], steps: int, windows: int
+) -> dict:
   import optuna
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   peer = Peer(checkout, dtype)
-  study = optuna.create_study(sampler=optuna.samplers.GridSampler({'rate': rates}, seed=0))
+  study = optuna.create_study(
+    sampler=optuna.samplers.GridSampler({'rate': rates}, seed=0)
+  )
   rate_of = lambda trial: trial.suggest_float('rate', rates[0], rates[-1])
-  study.optimize(lambda trial: peer.trial(rate_of(trial), steps, windows), n_trials=len(rates))
+  study.optimize(
+    lambda trial: peer.trial(rate_of(trial), steps, windows), n_trials=len(rates)
+  )
   losses = {trial.params['rate']: trial.value for trial in study.trials}
   return {'losses': [losses[rate] for rate in rates], 'how': f'on {peer.device}'}
 
 
-WORKERS = {'sweep': sweep, 'quicker': torch_quicker, 'torch': torch_trials, 'optuna': optuna_trials}
+WORKERS = {
+  'sweep': sweep,
+  'quicker': torch_quicker,
+  'torch': torch_trials,
+  'optuna': optuna_trials,
+}
 
 
 if __name__ == '__main__':

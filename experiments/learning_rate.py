@@ -36,14 +36,14 @@ def get_config():
 
 def get_sweep():
   return lmhp.SweepConfig(
-      space={
-          'optimizer.learning_rate': lmhp.Float(3e-4, 3e-2, log=True),
-          'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True, role='nuisance'),
-          'schedule.name': lmhp.Choice('cosine', 'wsd_linear', 'constant'),
-      },
-      search='halton',
-      trials=27,
-      halving='successive',
-      first_rung=1 / 9,
-      confirm_seeds=8,
+    space={
+      'optimizer.learning_rate': lmhp.Float(3e-4, 3e-2, log=True),
+      'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True, role='nuisance'),
+      'schedule.name': lmhp.Choice('cosine', 'wsd_linear', 'constant'),
+    },
+    search='halton',
+    trials=27,
+    halving='successive',
+    first_rung=1 / 9,
+    confirm_seeds=8,
   )

@@ -34,7 +34,9 @@ from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
 from lmhp.training.result import RunResult
 
-if TYPE_CHECKING:  # sweeping brings Optuna and pyarrow, which counting and training do without
+if (
+  TYPE_CHECKING
+):  # sweeping brings Optuna and pyarrow, which counting and training do without
   from lmhp.analysis.report.pages import Page
   from lmhp.sweeping.config import SweepConfig
   from lmhp.sweeping.outcome import StudyResult
@@ -61,7 +63,9 @@ def model_of(target: Any) -> tuple[str, ModelConfig]:
   if isinstance(target, ModelConfig):
     return 'model', target
   if not isinstance(target, (str, os.PathLike)):
-    return 'config', _with_vocabulary(config_lib.resolve(config_lib.to_config_dict(target)))
+    return 'config', _with_vocabulary(
+      config_lib.resolve(config_lib.to_config_dict(target))
+    )
   name = os.fspath(target)
   if name.lower() in PRESETS:
     return name.lower(), preset(name)
@@ -81,8 +85,13 @@ def _with_vocabulary(cfg: RunConfig) -> ModelConfig:
 # --- train ----------------------------------------------------------------------------------------------------------
 
 
-def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: Mapping[str, Any] | None = None,
-          display: str = 'auto') -> RunResult:
+def train(
+  config: Any,
+  *,
+  workdir: str | os.PathLike | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  display: str = 'auto',
+) -> RunResult:
   """Trains one model, or goes on where an earlier call with the same workdir was stopped.
 
   Args:
@@ -107,7 +116,12 @@ def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: M
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
   about = provenance.describe(os.curdir)
-  card = {'config': config_lib.to_json(cfg), 'overrides': dict(overrides or {}), 'data_sha256': dataset.sha256, **about}
+  card = {
+    'config': config_lib.to_json(cfg),
+    'overrides': dict(overrides or {}),
+    'data_sha256': dataset.sha256,
+    **about,
+  }
   if cfg.train.init_from is not None:
     card['pretrained_config'] = config_of_pretrained(cfg.train.init_from)
   if stored is not None:
@@ -116,20 +130,32 @@ def train(config: Any, *, workdir: str | os.PathLike | None = None, overrides: M
   return loop.Run(cfg, dataset, workdir, display, about, card).go()
 
 
-def _check_same(workdir: Any, stored: dict, cfg: RunConfig, dataset: datasets.Dataset) -> None:
+def _check_same(
+  workdir: Any, stored: dict, cfg: RunConfig, dataset: datasets.Dataset
+) -> None:
   """Refuses to go on with another config, or with the same files holding another text."""
-  for path, (then, now) in config_lib.differences(config_lib.from_json(stored['config']), cfg).items():
-    raise ConfigError(f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir')
+  for path, (then, now) in config_lib.differences(
+    config_lib.from_json(stored['config']), cfg
+  ).items():
+    raise ConfigError(
+      f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir'
+    )
   if stored['data_sha256'] != dataset.sha256:
-    raise ConfigError(f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another '
-                      'workdir')
+    raise ConfigError(
+      f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another '
+      'workdir'
+    )
 
 
-def _complete(cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None) -> RunConfig:
+def _complete(
+  cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None
+) -> RunConfig:
   """The config with its vocabulary, steps and precision; a stored run keeps its precision on another machine."""
   dtype = stored['config']['model']['dtype'] if stored else fastest_dtype()
   tokens = sum(len(tokens) for tokens in dataset.train)
-  return config_lib.complete(cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=dtype)
+  return config_lib.complete(
+    cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=dtype
+  )
 
 
 def _stored(workdir: epath.Path) -> dict[str, Any] | None:
@@ -148,7 +174,9 @@ def _stored(workdir: epath.Path) -> dict[str, Any] | None:
     return stored
   except (OSError, ValueError, LookupError, TypeError) as error:
     reason = str(error) if isinstance(error, ConfigError) else type(error).__name__
-    raise ConfigError(f'{path}: not the config of a run ({reason}); give this run another workdir') from None
+    raise ConfigError(
+      f'{path}: not the config of a run ({reason}); give this run another workdir'
+    ) from None
 
 
 def _check_free(workdir: epath.Path) -> None:
@@ -159,23 +187,42 @@ def _check_free(workdir: epath.Path) -> None:
   """
   for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
     path = workdir / name
-    if path.exists() and (name != 'metrics.jsonl' or path.stat().length):  # an empty one: killed as it began
-      raise ConfigError(f'workdir: {workdir} has a {name} and no config.json of a run, expected a new directory')
+    if path.exists() and (
+      name != 'metrics.jsonl' or path.stat().length
+    ):  # an empty one: killed as it began
+      raise ConfigError(
+        f'workdir: {workdir} has a {name} and no config.json of a run, expected a new directory'
+      )
   if is_remote(workdir):
     return
-  there = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if os.path.lexists(p))
+  there = next(
+    p for p in (workdir.absolute(), *workdir.absolute().parents) if os.path.lexists(p)
+  )
   if not there.is_dir():
-    raise ConfigError(f'workdir: got {str(workdir)!r}, but {str(there)!r} is a file, expected a directory')
+    raise ConfigError(
+      f'workdir: got {str(workdir)!r}, but {str(there)!r} is a file, expected a directory'
+    )
   if not os.access(there, os.W_OK | os.X_OK):
-    raise ConfigError(f'workdir: got {str(workdir)!r}, but {str(there)!r} may not be written')
+    raise ConfigError(
+      f'workdir: got {str(workdir)!r}, but {str(there)!r} may not be written'
+    )
 
 
 # --- sweep ----------------------------------------------------------------------------------------------------------
 
 
-def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.PathLike | None = None,
-          overrides: Mapping[str, Any] | None = None, engine: str = 'local', storage: str | None = None,
-          address: str | None = None, display: str = 'auto', report: bool = True) -> StudyResult:
+def sweep(
+  config: Any,
+  sweep: SweepConfig | None = None,
+  *,
+  workdir: str | os.PathLike | None = None,
+  overrides: Mapping[str, Any] | None = None,
+  engine: str = 'local',
+  storage: str | None = None,
+  address: str | None = None,
+  display: str = 'auto',
+  report: bool = True,
+) -> StudyResult:
   """Searches hyperparameters, many trials in one compiled program; or goes on where an earlier call was stopped.
 
   Args:
@@ -203,15 +250,21 @@ def sweep(config: Any, sweep: SweepConfig | None = None, *, workdir: str | os.Pa
   task, sweep, card = declared(config, sweep, overrides, workdir)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
   write = functools.partial(_write_report, workdir, storage) if report else None
-  return StudyRun(task, sweep, workdir, card, engine, storage, display, address, write).go()
+  return StudyRun(
+    task, sweep, workdir, card, engine, storage, display, address, write
+  ).go()
 
 
 def _write_report(workdir: Any, storage: str | None) -> None:
   report(workdir, storage=storage).save(local_or_remote(workdir) / 'report.html')
 
 
-def plan_sweep(config: Any, sweep: SweepConfig | None = None, *,
-               overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def plan_sweep(
+  config: Any,
+  sweep: SweepConfig | None = None,
+  *,
+  overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
   """What a sweep would be: trials, packs, compiles, memory, FLOPs and hours, before they are spent.
 
   Args:
@@ -264,10 +317,14 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
   workdir = local_or_remote(workdir)
   stored = _stored(workdir)
   if stored is None:
-    raise ConfigError(f'{workdir}: no run there, expected a directory with a config.json')
+    raise ConfigError(
+      f'{workdir}: no run there, expected a directory with a config.json'
+    )
   cfg = config_lib.from_json(stored['config'])
   dataset = datasets.load(cfg.data)
-  programs = Programs(cfg, TrainStream(dataset, cfg.train.seq_len, cfg.data), dataset.sha256)
+  programs = Programs(
+    cfg, TrainStream(dataset, cfg.train.seq_len, cfg.data), dataset.sha256
+  )
   with Checkpoints(workdir / 'checkpoints', cfg.checkpoint) as checkpoints:
     latest = checkpoints.latest()
     if latest is None:
@@ -284,13 +341,19 @@ def generate(workdir: str | os.PathLike, prompt: str, **options) -> str:
     prompt: the text to continue.
     **options: `n_tokens`, `temperature`, `top_k`, `seed`, as in `lmhp.generation.sampling.generate`.
   """
-  model, params, tokenizer = load_pretrained(workdir) if _is_pretrained(workdir) else load_run(workdir)
+  model, params, tokenizer = (
+    load_pretrained(workdir) if _is_pretrained(workdir) else load_run(workdir)
+  )
   if tokenizer is None:
-    raise ConfigError(f'{workdir}: no tokenizer.json, without which no text can be read')
+    raise ConfigError(
+      f'{workdir}: no tokenizer.json, without which no text can be read'
+    )
   return sampling.generate(model, params, tokenizer, prompt, **options)
 
 
-def import_pretrained(path: str | os.PathLike, output: str | os.PathLike | None = None) -> str:
+def import_pretrained(
+  path: str | os.PathLike, output: str | os.PathLike | None = None
+) -> str:
   """Reads a Hugging Face directory to its last number, and writes an experiment file that fine-tunes it.
 
   Args:
@@ -307,7 +370,9 @@ def import_pretrained(path: str | os.PathLike, output: str | os.PathLike | None 
   name = os.path.basename(path)
   output = f'{name}.py' if output is None else os.fspath(output)
   if os.path.lexists(output):
-    raise ConfigError(f'{output}: exists, expected the name of a new file (--output=FILE)')
+    raise ConfigError(
+      f'{output}: exists, expected the name of a new file (--output=FILE)'
+    )
   model, _, tokenizer = load_pretrained(path)
   with open(output, 'x') as file:
     file.write(experiment_text(name, path, model.cfg, tokenizer is not None))
@@ -326,11 +391,16 @@ def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
   """
   _, params, tokenizer = load_run(workdir)
   stored = _stored(local_or_remote(workdir))
-  config = config_of(config_lib.from_json(stored['config']).model, stored.get('pretrained_config'))
+  config = config_of(
+    config_lib.from_json(stored['config']).model, stored.get('pretrained_config')
+  )
   save_pretrained(path, config, params, tokenizer)
 
 
 def _is_pretrained(directory: str | os.PathLike) -> bool:
   """Whether a directory holds safetensors beside a config.json, and no run's checkpoints."""
   directory = local_or_remote(directory)
-  return any(True for _ in directory.glob('*.safetensors*')) and not (directory / 'checkpoints').exists()
+  return (
+    any(True for _ in directory.glob('*.safetensors*'))
+    and not (directory / 'checkpoints').exists()
+  )

@@ -42,7 +42,9 @@ def run() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   sys.stdout.reconfigure(errors='replace')  # a terminal without ± shows ?
   logging.basicConfig(format='lmhp: %(message)s')
-  logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')  # orbax's: what matters, lmhp says itself
+  logging.root.handlers[0].addFilter(
+    lambda record: record.name != 'absl'
+  )  # orbax's: what matters, lmhp says itself
   try:
     status = main(sys.argv[1:])
     sys.stdout.flush()
@@ -69,7 +71,9 @@ def main(arguments: Sequence[str]) -> int:
   verb, rest = arguments[0], list(arguments[1:])
   try:
     if verb not in VERBS:
-      raise ConfigError(f'{verb}: no such verb, expected one of {", ".join(VERBS)}{suggest(verb, VERBS)}')
+      raise ConfigError(
+        f'{verb}: no such verb, expected one of {", ".join(VERBS)}{suggest(verb, VERBS)}'
+      )
     return VERBS[verb](rest)
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)

@@ -24,7 +24,9 @@ def suggest(name: str, names: Iterable[str]) -> str:
   return f'; did you mean {near[0]!r}?' if near else ''
 
 
-def wrong(cfg: Any, field: str, accepted: str, names: Iterable[str] = ()) -> ConfigError:
+def wrong(
+  cfg: Any, field: str, accepted: str, names: Iterable[str] = ()
+) -> ConfigError:
   """The error for a field's value: its dotted path, what came, what is accepted, the nearest valid name."""
   value = getattr(cfg, field)
   try:

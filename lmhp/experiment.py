@@ -23,17 +23,26 @@ def load(path: str | os.PathLike) -> tuple[ConfigDict, types.ModuleType]:
   path, _, argument = os.fspath(path).partition(':')
   if not os.path.isfile(path):
     came = 'is a directory' if os.path.isdir(path) else 'does not exist'
-    raise ConfigError(f'--config: {path!r} {came}, expected a Python file with get_config(){_nearest_file(path)}')
+    raise ConfigError(
+      f'--config: {path!r} {came}, expected a Python file with get_config(){_nearest_file(path)}'
+    )
   try:
     module = _run(path)
     if not callable(getattr(module, 'get_config', None)):
       raise ConfigError('defines no get_config()')
     config = module.get_config(argument) if argument else module.get_config()
     if not isinstance(config, (ConfigDict, Mapping)):
-      raise ConfigError(f'get_config() returned {type(config).__name__}, expected a ConfigDict')
+      raise ConfigError(
+        f'get_config() returned {type(config).__name__}, expected a ConfigDict'
+      )
     return to_config_dict(config), module
-  except (Exception, SystemExit) as error:  # whatever the user's file raises, its line is what helps
-    raise ConfigError(f'--config: {path!r}{_line_in(path, error)}: {_reason(error)}') from error
+  except (
+    Exception,
+    SystemExit,
+  ) as error:  # whatever the user's file raises, its line is what helps
+    raise ConfigError(
+      f'--config: {path!r}{_line_in(path, error)}: {_reason(error)}'
+    ) from error
 
 
 def sweep_of(module: types.ModuleType) -> Any:
@@ -44,11 +53,15 @@ def sweep_of(module: types.ModuleType) -> Any:
   """
   path = os.path.relpath(module.__file__)
   if not callable(getattr(module, 'get_sweep', None)):
-    raise ConfigError(f'--config: {path!r} defines no get_sweep(), expected one that returns a lmhp.SweepConfig')
+    raise ConfigError(
+      f'--config: {path!r} defines no get_sweep(), expected one that returns a lmhp.SweepConfig'
+    )
   try:
     return module.get_sweep()
   except (Exception, SystemExit) as error:
-    raise ConfigError(f'--config: {path!r}{_line_in(module.__file__, error)}: {_reason(error)}') from error
+    raise ConfigError(
+      f'--config: {path!r}{_line_in(module.__file__, error)}: {_reason(error)}'
+    ) from error
 
 
 def _run(path: str) -> types.ModuleType:
@@ -95,9 +108,15 @@ def _reason(error: BaseException) -> str:
 
 def _missing_key(error: Exception) -> str | None:
   """The key that a ConfigDict has not, if that is what the error says: Key "x" does not exist ..., or just 'x'."""
-  cause = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error  # as an attribute, or in []
+  cause = (
+    error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
+  )  # as an attribute, or in []
   message = str(cause.args[0]) if cause.args else ''
-  if cause is error and 'config is locked' not in message and 'Did you mean' not in message:
+  if (
+    cause is error
+    and 'config is locked' not in message
+    and 'Did you mean' not in message
+  ):
     return None
   words = message.removeprefix('Key ').replace('"', "'").split("'")
   return next((word for word in words if word.isidentifier()), None)

@@ -11,7 +11,9 @@ from lmhp.hypers import bounds_in_words, declared
 
 def help_text() -> str:
   """Every key: static or traced, unit, bounds, default, what it does, source."""
-  return '\n'.join(line for name, cls in SECTIONS.items() for line in help_of(name, cls))
+  return '\n'.join(
+    line for name, cls in SECTIONS.items() for line in help_of(name, cls)
+  )
 
 
 def help_of(name: str, cls: type) -> list[str]:

@@ -43,7 +43,9 @@ class _Traced:
     return (_Traced, ())
 
   def __bool__(self) -> bool:
-    raise TypeError('a traced hyperparameter was read from the structure; it lives in Hypers')
+    raise TypeError(
+      'a traced hyperparameter was read from the structure; it lives in Hypers'
+    )
 
 
 TRACED = _Traced()
@@ -84,15 +86,21 @@ class Declaration:
 
 def static(default: Any, doc: str, **declaration) -> Any:
   """Declares a field that is structure: changing it compiles another program."""
-  return dataclasses.field(default=default, metadata={_KEY: Declaration(doc=doc, traced=False, **declaration)})
+  return dataclasses.field(
+    default=default, metadata={_KEY: Declaration(doc=doc, traced=False, **declaration)}
+  )
 
 
 def traced(default: Any, doc: str, **declaration) -> Any:
   """Declares a field that is a number of `Hypers`: changing it reuses the compiled program."""
-  return dataclasses.field(default=default, metadata={_KEY: Declaration(doc=doc, traced=True, **declaration)})
+  return dataclasses.field(
+    default=default, metadata={_KEY: Declaration(doc=doc, traced=True, **declaration)}
+  )
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(static, traced))
+@typing.dataclass_transform(
+  kw_only_default=True, frozen_default=True, field_specifiers=(static, traced)
+)
 def section(name: str):
   """Class decorator: a frozen, keyword-only dataclass whose fields are checked against their declarations.
 
@@ -124,7 +132,9 @@ def assign(cfg: Any, **values) -> None:
 
 def declared(cls: Any) -> dict[str, Declaration]:
   """The declarations of a section's fields, by name, in order."""
-  return {f.name: f.metadata[_KEY] for f in dataclasses.fields(cls) if _KEY in f.metadata}
+  return {
+    f.name: f.metadata[_KEY] for f in dataclasses.fields(cls) if _KEY in f.metadata
+  }
 
 
 # --- checking one field against its declaration ---------------------------------------------------------------------
@@ -141,7 +151,9 @@ def check_fields(cfg: Any) -> None:
     try:
       _check_field(cfg, name, hints[name], declaration)
     except OverflowError:  # an int that no float holds
-      raise wrong(cfg, name, f'a number of size at most {sys.float_info.max:.2g}') from None
+      raise wrong(
+        cfg, name, f'a number of size at most {sys.float_info.max:.2g}'
+      ) from None
 
 
 def _check_field(cfg: Any, name: str, hint: Any, declaration: Declaration) -> None:
@@ -157,12 +169,19 @@ def _check_value(cfg: Any, name: str, value: Any, declaration: Declaration) -> N
   if value is None:
     return
   if declaration.choices is not None and value not in declaration.choices:
-    raise wrong(cfg, name, 'one of ' + ', '.join(map(str, declaration.choices)), map(str, declaration.choices))
+    raise wrong(
+      cfg,
+      name,
+      'one of ' + ', '.join(map(str, declaration.choices)),
+      map(str, declaration.choices),
+    )
   if isinstance(value, (int, float)) and not isinstance(value, bool):
     low, high = declaration.low, declaration.high
     ok = not math.isnan(value)
     ok = ok and (low is None or (value > low if declaration.open_low else value >= low))
-    ok = ok and (high is None or (value < high if declaration.open_high else value <= high))
+    ok = ok and (
+      high is None or (value < high if declaration.open_high else value <= high)
+    )
     ok = ok and (math.isfinite(value) or declaration.neutral == value)
     if not ok:
       raise wrong(cfg, name, _describe_bounds(declaration))
@@ -182,7 +201,12 @@ def _coerce(value: Any, hint: Any) -> Any:
   if isinstance(value, list):
     value = tuple(value)
   tuples = [o for o in options if typing.get_origin(o) is tuple]
-  if tuples and not isinstance(value, tuple) and value is not None and not _is_a(value, hint):
+  if (
+    tuples
+    and not isinstance(value, tuple)
+    and value is not None
+    and not _is_a(value, hint)
+  ):
     value = (value,)
   if tuples and isinstance(value, tuple):
     return tuple(_coerce(v, typing.get_args(tuples[0])[0]) for v in value)
@@ -190,7 +214,12 @@ def _coerce(value: Any, hint: Any) -> Any:
     return value
   if isinstance(value, int) and float in options and int not in options:
     return float(value)
-  if isinstance(value, float) and value.is_integer() and int in options and float not in options:
+  if (
+    isinstance(value, float)
+    and value.is_integer()
+    and int in options
+    and float not in options
+  ):
     return int(value)
   return value
 
@@ -200,23 +229,37 @@ def _is_a(value: Any, hint: Any) -> bool:
     if option is type(None) and value is None:
       return True
     if typing.get_origin(option) is tuple:
-      if isinstance(value, tuple) and all(_is_a(v, typing.get_args(option)[0]) for v in value):
+      if isinstance(value, tuple) and all(
+        _is_a(v, typing.get_args(option)[0]) for v in value
+      ):
         return True
     elif option is bool and isinstance(value, bool):
       return True
-    elif option in (int, float, str) and isinstance(value, option) and not isinstance(value, bool):
+    elif (
+      option in (int, float, str)
+      and isinstance(value, option)
+      and not isinstance(value, bool)
+    ):
       return True
   return False
 
 
-_WORDS = {int: 'a whole number', float: 'a number', str: 'a word', bool: 'True or False', type(None): 'None'}
+_WORDS = {
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a word',
+  bool: 'True or False',
+  type(None): 'None',
+}
 
 
 def _describe(hint: Any) -> str:
   words = []
   for option in _options(hint):
     if typing.get_origin(option) is tuple:
-      words.append('a tuple of ' + _describe(typing.get_args(option)[0]).replace('a ', '', 1) + 's')
+      words.append(
+        'a tuple of ' + _describe(typing.get_args(option)[0]).replace('a ', '', 1) + 's'
+      )
     else:
       words.append(_WORDS.get(option, str(option)))
   return ' or '.join(words)
@@ -225,7 +268,9 @@ def _describe(hint: Any) -> str:
 def bounds_in_words(d: Declaration) -> str:
   """'above 0 and at most 1'; '' where there are no bounds."""
   low = '' if d.low is None else f'above {d.low}' if d.open_low else f'at least {d.low}'
-  high = '' if d.high is None else f'below {d.high}' if d.open_high else f'at most {d.high}'
+  high = (
+    '' if d.high is None else f'below {d.high}' if d.open_high else f'at most {d.high}'
+  )
   return ' and '.join(x for x in (low, high) if x)
 
 

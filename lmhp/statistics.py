@@ -28,7 +28,9 @@ def smooth(values: np.ndarray, half_life: float) -> np.ndarray:
   return out
 
 
-def diverged_at(losses: np.ndarray, first_step: int = 0, half_life: float = 20.0) -> int | None:
+def diverged_at(
+  losses: np.ndarray, first_step: int = 0, half_life: float = 20.0
+) -> int | None:
   """The step at which a run diverged, or None.
 
   A run diverged at the first step whose loss is not finite, or at the step from which its smoothed loss stays above
@@ -93,7 +95,9 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
   a, b = _alike(a, b)
   if np.isnan(a).any() or np.isnan(b).any():
     return float('nan')
-  a, b = (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b))) if a.size else (a, b)
+  a, b = (
+    (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b))) if a.size else (a, b)
+  )
   scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
   return float(np.clip(np.sum(a * b) / scale, -1, 1)) if scale else float('nan')
 
@@ -107,11 +111,15 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 def _alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
   if a.shape != b.shape or a.ndim != 1:
-    raise ValueError(f'expected two lists of one length, got shapes {a.shape} and {b.shape}')
+    raise ValueError(
+      f'expected two lists of one length, got shapes {a.shape} and {b.shape}'
+    )
   return a, b
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+def mean_interval(
+  values: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float, float]:
   """The mean of independent values and Student's interval around it.
 
   Args:
@@ -127,11 +135,17 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     return mean, float('nan'), float('nan')
   from scipy.special import stdtrit  # slow to import, and only here
 
-  half = float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
+  half = float(
+    stdtrit(len(values) - 1, (1 + confidence) / 2)
+    * np.std(values, ddof=1)
+    / np.sqrt(len(values))
+  )
   return mean, mean - half, mean + half
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+def paired_difference(
+  a: np.ndarray, b: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float, float]:
   """The mean of a - b, pair by pair, and its interval: what the pairs have in common (a seed) cancels.
 
   Args:

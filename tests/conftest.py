@@ -22,7 +22,9 @@ def pytest_collection_modifyitems(items):
     import torch  # noqa: F401
     import transformers  # noqa: F401
   except ImportError as missing:
-    reason = pytest.mark.skip(reason=f'needs the extra oracle (pip install "lmhp[oracle]"): {missing}')
+    reason = pytest.mark.skip(
+      reason=f'needs the extra oracle (pip install "lmhp[oracle]"): {missing}'
+    )
     for item in items:
       if 'oracle' in item.keywords:
         item.add_marker(reason)
@@ -31,15 +33,26 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def signals_stay():
   """A test hands the signals on as it found them, whatever it ran (our command line, Ray, a kernel) had set."""
-  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  before = {
+    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+  }
   yield
   for number, handler in before.items():
     if handler is not None:  # None: not Python's, which cannot be set again
       signal.signal(number, handler)
 
 
-TINY = dict(vocab_size=31, max_seq_len=5, d_model=14, n_layers=2, n_heads=8, n_kv_heads=4, head_dim=6, d_ff=20,
-            dtype='float32')
+TINY = dict(
+  vocab_size=31,
+  max_seq_len=5,
+  d_model=14,
+  n_layers=2,
+  n_heads=8,
+  n_kv_heads=4,
+  head_dim=6,
+  d_ff=20,
+  dtype='float32',
+)
 
 
 @pytest.fixture(scope='session')
@@ -66,8 +79,12 @@ def fill():
   return make
 
 
-QUICK = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True,
-         'xla_cpu_use_fusion_emitters': False, 'xla_cpu_parallel_codegen_split_count': 1}
+QUICK = {
+  'xla_backend_optimization_level': 0,
+  'xla_llvm_disable_expensive_passes': True,
+  'xla_cpu_use_fusion_emitters': False,
+  'xla_cpu_parallel_codegen_split_count': 1,
+}
 
 
 @pytest.fixture(scope='session')

@@ -9,13 +9,25 @@ import copy
 import re
 
 RULES = (
-    ('normalization', r'norm|Norm|(^|\.)ln_|layernorm|(^|\.)norm_f'),
-    ('positional', r'(^|\.)(wpe|embed_positions|positions_embed|position_embeddings|relative_attention_bias)\.'),
-    ('embedding', r'(^|\.)(shared|wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out|'
-                  r'tok_embeddings|token_type_embeddings|embedding_hidden_mapping_in)\.'),
-    ('output', r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.(dense|norm|weight|bias)'),
-    ('attention', r'attn|attention|Attention'),
-    ('feed_forward', r'(^|\.)(mlp|ffn|feed_forward|block_sparse_moe|ffn_output|fc1|fc2|intermediate|DenseReluDense)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense'),
+  ('normalization', r'norm|Norm|(^|\.)ln_|layernorm|(^|\.)norm_f'),
+  (
+    'positional',
+    r'(^|\.)(wpe|embed_positions|positions_embed|position_embeddings|relative_attention_bias)\.',
+  ),
+  (
+    'embedding',
+    r'(^|\.)(shared|wte|embed_tokens|embed_in|word_embeddings|tokens_embed|project_in|project_out|'
+    r'tok_embeddings|token_type_embeddings|embedding_hidden_mapping_in)\.',
+  ),
+  (
+    'output',
+    r'(^|\.)(lm_head|embed_out|predictions)\.|^(head|decoder)\.(dense|norm|weight|bias)',
+  ),
+  ('attention', r'attn|attention|Attention'),
+  (
+    'feed_forward',
+    r'(^|\.)(mlp|ffn|feed_forward|block_sparse_moe|ffn_output|fc1|fc2|intermediate|DenseReluDense)\.|dense_h_to_4h|dense_4h_to_h|\.output\.dense',
+  ),
 )
 
 
@@ -40,7 +52,11 @@ def language_model(model_type: str):
   import transformers
 
   masked = model_type in ('bert', 'roberta', 'albert', 'modernbert')
-  both = transformers.AutoModelForSeq2SeqLM if model_type == 't5' else transformers.AutoModelForCausalLM
+  both = (
+    transformers.AutoModelForSeq2SeqLM
+    if model_type == 't5'
+    else transformers.AutoModelForCausalLM
+  )
   return transformers.AutoModelForMaskedLM if masked else both
 
 
@@ -49,7 +65,9 @@ def transformers_counts(config: dict) -> dict[str, int]:
   import torch
 
   with torch.device('meta'):
-    model = language_model(config['model_type']).from_config(transformers_config(config))
+    model = language_model(config['model_type']).from_config(
+      transformers_config(config)
+    )
   counts = collections.Counter()
   for name, parameter in model.named_parameters():
     counts[kind_of(name)] += parameter.numel()

@@ -25,7 +25,10 @@ class QuickJax:
 def words(n, seed=0):
   """Words of a small vocabulary, so that there is something to learn."""
   rng = random.Random(seed)
-  return ' '.join(rng.choice(('a', 'tree', 'grows', 'where', 'none', 'was', 'sown', 'before')) for _ in range(n))
+  return ' '.join(
+    rng.choice(('a', 'tree', 'grows', 'where', 'none', 'was', 'sown', 'before'))
+    for _ in range(n)
+  )
 
 
 @pytest.fixture(scope='session')
@@ -40,14 +43,21 @@ def text(tmp_path_factory):
 def small(text, tmp_path, monkeypatch, jit):
   """`small(**{'section.key': value})`: the ConfigDict of a run of a second."""
   monkeypatch.setattr(programs, 'jax', QuickJax(jit))
-  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))  # where runs without a workdir go
+  monkeypatch.setattr(
+    tempfile, 'tempdir', str(tmp_path)
+  )  # where runs without a workdir go
 
   def make(**values):
     config = lmhp.default_config()
     config.data.path = (str(text),)
     config.data.tokenizer = 'char'
     config.data.cache_dir = str(text.parent / 'cache')
-    config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 2, 8
+    (
+      config.model.d_model,
+      config.model.n_heads,
+      config.model.n_layers,
+      config.model.max_seq_len,
+    ) = 12, 2, 2, 8
     config.model.dtype = 'float32'
     config.train.steps, config.train.batch_size = 24, 3
     config.evaluate.sequences = 5
@@ -63,10 +73,14 @@ def small(text, tmp_path, monkeypatch, jit):
 def rows(workdir):
   """The rows of metrics.jsonl without their times."""
   lines = (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()
-  return [{k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in lines]
+  return [
+    {k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in lines
+  ]
 
 
 def bits(params):
   """Each parameter's bytes, by path."""
-  return {jax.tree_util.keystr(path): (x.dtype, x.shape, jax.device_get(x).tobytes())
-          for path, x in jax.tree.leaves_with_path(params)}
+  return {
+    jax.tree_util.keystr(path): (x.dtype, x.shape, jax.device_get(x).tobytes())
+    for path, x in jax.tree.leaves_with_path(params)
+  }

@@ -1,6 +1,6 @@
 """On a GPU or TPU the same numbers as on the processor, and the same bits each time; skipped where there is none.
 
-  JAX_PLATFORMS=cuda,cpu pytest -m accelerator
+JAX_PLATFORMS=cuda,cpu pytest -m accelerator
 """
 
 import json
@@ -16,16 +16,29 @@ from small_runs import bits, text  # noqa: F401
 
 import lmhp
 
-pytestmark = [pytest.mark.accelerator,
-              pytest.mark.skipif(jax.default_backend() == 'cpu', reason='needs a GPU or TPU that jax sees')]
+pytestmark = [
+  pytest.mark.accelerator,
+  pytest.mark.skipif(
+    jax.default_backend() == 'cpu', reason='needs a GPU or TPU that jax sees'
+  ),
+]
 STEPS = 60
 
 
 def config_of(path, **values):
   config = lmhp.default_config()
   config.data.path, config.data.tokenizer = (str(path),), 'char'
-  config.model.d_model, config.model.n_layers, config.model.n_heads, config.model.max_seq_len = 32, 2, 2, 16
-  config.train.steps, config.train.batch_size, config.optimizer.learning_rate = STEPS, 8, 3e-3
+  (
+    config.model.d_model,
+    config.model.n_layers,
+    config.model.n_heads,
+    config.model.max_seq_len,
+  ) = 32, 2, 2, 16
+  config.train.steps, config.train.batch_size, config.optimizer.learning_rate = (
+    STEPS,
+    8,
+    3e-3,
+  )
   for name, value in values.items():
     section, key = name.split('.')
     config[section][key] = value
@@ -49,12 +62,30 @@ print(json.dumps(test_accelerator.losses(run)))
 def test_a_run_learns_as_on_the_processor(text, dtype):
   """Curves alike: a GPU's float32 products may be in TF32, of about bfloat16's steps."""
   values = {'model.dtype': dtype}
-  found = subprocess.run([sys.executable, '-c', ON_THE_PROCESSOR, os.path.dirname(__file__), str(text),
-                          json.dumps(values)], env=os.environ | {'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True)
+  found = subprocess.run(
+    [
+      sys.executable,
+      '-c',
+      ON_THE_PROCESSOR,
+      os.path.dirname(__file__),
+      str(text),
+      json.dumps(values),
+    ],
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+  )
   assert found.returncode == 0, found.stderr
   expected = json.loads(found.stdout.splitlines()[-1])
   mine = losses(lmhp.train(config_of(text, **values), display='none'))
-  print('largest difference', np.max(np.abs(np.subtract(mine, expected))), 'of', expected[0], 'to', expected[-1])
+  print(
+    'largest difference',
+    np.max(np.abs(np.subtract(mine, expected))),
+    'of',
+    expected[0],
+    'to',
+    expected[-1],
+  )
   assert expected[-1] < expected[0] - 1
   np.testing.assert_allclose(mine, expected, rtol=0, atol=0.02)
 
@@ -69,12 +100,20 @@ def test_a_sweep_s_trials_are_the_solo_runs(text, tmp_path):
   """Each trial near its solo run; a trial at 1e6 leaves the others' bits as they are."""
   values, ends = (1e-3, 3e-3, 1e-2, 3e-2), []
   for last in (2e-3, 1e6):
-    sweep = lmhp.SweepConfig(space={'optimizer.learning_rate': lmhp.Choice(*values, last)}, search='grid',
-                             confirm_best=0, pack='vmap')
-    found = lmhp.sweep(config_of(text), sweep, workdir=tmp_path / f'{last}', display='none')
+    sweep = lmhp.SweepConfig(
+      space={'optimizer.learning_rate': lmhp.Choice(*values, last)},
+      search='grid',
+      confirm_best=0,
+      pack='vmap',
+    )
+    found = lmhp.sweep(
+      config_of(text), sweep, workdir=tmp_path / f'{last}', display='none'
+    )
     ends.append({t.parameters['optimizer.learning_rate']: t for t in found.trials})
   for rate in values:
     assert ends[0][rate].values == ends[1][rate].values
-    solo = lmhp.train(config_of(text, **{'optimizer.learning_rate': rate}), display='none')
+    solo = lmhp.train(
+      config_of(text, **{'optimizer.learning_rate': rate}), display='none'
+    )
     assert abs(solo.result['final_eval_loss_nats'] - ends[0][rate].values[0]) < 0.02
   assert ends[1][1e6].status == 'diverged'

@@ -16,7 +16,14 @@ from lmhp import config as config_lib
 from lmhp.hypers import ConfigError
 from lmhp.training.checkpoint import Checkpoints
 
-METRICS = {'step', 'tokens', 'loss_nats', 'objective_nats', 'grad_norm', 'learning_rate'}
+METRICS = {
+  'step',
+  'tokens',
+  'loss_nats',
+  'objective_nats',
+  'grad_norm',
+  'learning_rate',
+}
 
 
 def train(config, workdir=None, **options):
@@ -24,14 +31,26 @@ def train(config, workdir=None, **options):
 
 
 def test_the_noise_scale_is_logged_where_it_is_asked_for(small, tmp_path):
-  run = train(small(**{'train.steps': 5, 'train.noise_scale': True, 'train.batch_size': 4}), tmp_path / 'run')
+  run = train(
+    small(**{'train.steps': 5, 'train.noise_scale': True, 'train.batch_size': 4}),
+    tmp_path / 'run',
+  )
   assert set(rows(run.workdir)[1]) == {*METRICS, 'part_grad_norm'}
   assert (run.history['part_grad_norm'] > run.history['grad_norm']).all()
 
 
 def test_what_a_run_leaves(small, tmp_path):
-  config = small(**{'train.steps': 25, 'log.every_steps': 10, 'evaluate.every_steps': 10, 'checkpoint.every_steps': 10})
-  run = train(config, tmp_path / 'run', overrides={'train.seed': '3', 'schedule.warmup_steps': 5})
+  config = small(
+    **{
+      'train.steps': 25,
+      'log.every_steps': 10,
+      'evaluate.every_steps': 10,
+      'checkpoint.every_steps': 10,
+    }
+  )
+  run = train(
+    config, tmp_path / 'run', overrides={'train.seed': '3', 'schedule.warmup_steps': 5}
+  )
   assert run.complete and run.signal is None and run.workdir == str(tmp_path / 'run')
 
   card = json.loads((tmp_path / 'run' / 'config.json').read_text())
@@ -39,14 +58,29 @@ def test_what_a_run_leaves(small, tmp_path):
   stored = config_lib.from_json(card['config'])
   assert (stored.train.steps, stored.train.seed, stored.train.seq_len) == (25, 3, 8)
   assert (stored.schedule.warmup_fraction, stored.schedule.warmup_steps) == (0.2, None)
-  assert {'versions', 'git', 'device', 'command', 'started_utc', 'data_sha256'} <= set(card)
+  assert {'versions', 'git', 'device', 'command', 'started_utc', 'data_sha256'} <= set(
+    card
+  )
 
   steps = [(r['step'], 'eval_loss_nats' in r) for r in rows(run.workdir)]
-  assert steps == [(0, True), (1, False), (10, False), (10, True), (20, False), (20, True), (25, False), (25, True)]
+  assert steps == [
+    (0, True),
+    (1, False),
+    (10, False),
+    (10, True),
+    (20, False),
+    (20, True),
+    (25, False),
+    (25, True),
+  ]
   assert [r.get('final') for r in rows(run.workdir) if 'final' in r] == [0, 0, 0, 1]
   assert set(rows(run.workdir)[1]) == METRICS
-  assert [r['tokens'] for r in rows(run.workdir) if 'tokens' in r] == [24 * r for r in (1, 10, 20, 25)]
-  assert run.history['step'].tolist() == [1, 10, 20, 25] and run.evaluations['step'].tolist() == [0, 10, 20, 25]
+  assert [r['tokens'] for r in rows(run.workdir) if 'tokens' in r] == [
+    24 * r for r in (1, 10, 20, 25)
+  ]
+  assert run.history['step'].tolist() == [1, 10, 20, 25] and run.evaluations[
+    'step'
+  ].tolist() == [0, 10, 20, 25]
 
   result = json.loads((tmp_path / 'run' / 'result.json').read_text())
   assert result == run.result
@@ -55,9 +89,22 @@ def test_what_a_run_leaves(small, tmp_path):
   assert result['parameters'] == sum(x.size for x in jax.tree.leaves(run.params))
   assert result['final_eval_loss_nats'] == rows(run.workdir)[-1]['eval_loss_nats']
   assert result['data_sha256'] == card['data_sha256'] and result['dtype'] == 'float32'
-  assert {'seconds', 'compile_seconds', 'final_eval_loss_nats_standard_error', 'final_eval_bits_per_byte',
-          'final_eval_perplexity', 'final_eval_accuracy', 'best_eval_loss_nats', 'best_eval_step', 'initial_loss_nats',
-          'epochs', 'versions', 'git', 'device', 'command'} <= set(result)
+  assert {
+    'seconds',
+    'compile_seconds',
+    'final_eval_loss_nats_standard_error',
+    'final_eval_bits_per_byte',
+    'final_eval_perplexity',
+    'final_eval_accuracy',
+    'best_eval_loss_nats',
+    'best_eval_step',
+    'initial_loss_nats',
+    'epochs',
+    'versions',
+    'git',
+    'device',
+    'command',
+  } <= set(result)
 
   with Checkpoints(tmp_path / 'run' / 'checkpoints') as checkpoints:
     assert checkpoints.steps() in ([20, 25], [10, 20, 25])  # the last two, and the best
@@ -72,16 +119,24 @@ def test_a_loss_starts_near_chance_and_falls(small):
   assert run.result['final_eval_loss_nats'] < chance - 0.5
 
 
-@pytest.mark.parametrize('length, steps', [
-    ({'train.steps': 20}, 20), ({'train.tokens': 24 * 20 - 1}, 20), ({'train.epochs': 0.05}, None),
+@pytest.mark.parametrize(
+  'length, steps',
+  [
+    ({'train.steps': 20}, 20),
+    ({'train.tokens': 24 * 20 - 1}, 20),
+    ({'train.epochs': 0.05}, None),
     ({'train.tokens_per_parameter': 0.1}, None),
-])
+  ],
+)
 def test_exactly_as_many_updates_as_were_asked_for(small, length, steps):
   run = train(small(**{'train.steps': None} | length))
   with Checkpoints(pathlib.Path(run.workdir) / 'checkpoints') as checkpoints:
     assert checkpoints.latest() == run.result['steps'] == run.history['step'][-1]
   tokens = run.result['data']['train_tokens']
-  in_tokens = {'train.epochs': 0.05 * tokens, 'train.tokens_per_parameter': 0.1 * run.result['parameters']}
+  in_tokens = {
+    'train.epochs': 0.05 * tokens,
+    'train.tokens_per_parameter': 0.1 * run.result['parameters'],
+  }
   expected = steps or math.ceil(in_tokens[next(iter(length))] / 24)
   assert run.result['steps'] == expected and run.result['tokens'] == 24 * expected
   assert run.result['epochs'][0] == pytest.approx(3 * expected / (tokens // 8 - 1))
@@ -90,9 +145,14 @@ def test_exactly_as_many_updates_as_were_asked_for(small, length, steps):
 def test_evaluations_are_limited_and_the_last_takes_all(small):
   run = train(small(**{'evaluate.sequences': 5, 'evaluate.every_steps': 12}))
   held_out = run.result['data']['validation_tokens']
-  sequences, tokens = run.evaluations['eval_sequences'].tolist(), run.evaluations['eval_tokens'].tolist()
+  sequences, tokens = (
+    run.evaluations['eval_sequences'].tolist(),
+    run.evaluations['eval_tokens'].tolist(),
+  )
   assert sequences == [5, 5, math.ceil((held_out - 1) / 8)]
-  assert tokens == [40, 40, held_out - 1] and run.result['final_eval_tokens'] == held_out - 1
+  assert (
+    tokens == [40, 40, held_out - 1] and run.result['final_eval_tokens'] == held_out - 1
+  )
   run = train(small(**{'evaluate.final_sequences': 7, 'evaluate.sequences': None}))
   assert run.evaluations['eval_sequences'][0] == math.ceil((held_out - 1) / 8)
   assert run.evaluations['eval_sequences'][-1] == 7
@@ -112,12 +172,20 @@ def test_chunks_change_no_bit(small, tmp_path, monkeypatch):
     assert bits(train(small(), tmp_path / str(seconds)).params) == bits(whole.params)
     assert rows(tmp_path / str(seconds)) == rows(whole.workdir)
   monkeypatch.undo()
-  saved = train(small(**{'checkpoint.every_steps': 5, 'checkpoint.every_seconds': 1e-6}), tmp_path / 'saved')
-  assert bits(saved.params) == bits(whole.params) and rows(saved.workdir) == rows(whole.workdir)
+  saved = train(
+    small(**{'checkpoint.every_steps': 5, 'checkpoint.every_seconds': 1e-6}),
+    tmp_path / 'saved',
+  )
+  assert bits(saved.params) == bits(whole.params) and rows(saved.workdir) == rows(
+    whole.workdir
+  )
 
 
 def test_seeds_and_numbers_make_another_run(small):
-  runs = [train(small(**values)) for values in ({}, {'train.seed': 1}, {'data.seed': 1}, {'optimizer.b1': 0.8}, {})]
+  runs = [
+    train(small(**values))
+    for values in ({}, {'train.seed': 1}, {'data.seed': 1}, {'optimizer.b1': 0.8}, {})
+  ]
   ends = [run.result['final_eval_loss_nats'] for run in runs]
   assert len(set(ends[:4])) == 4 and bits(runs[0].params) == bits(runs[4].params)
   starts = [run.evaluations['eval_loss_nats'][0] for run in runs]
@@ -127,18 +195,37 @@ def test_seeds_and_numbers_make_another_run(small):
 def test_a_run_that_diverges_ends_with_a_result(small, tmp_path):
   config = small(**{'optimizer.learning_rate': 1e6, 'train.steps': 60})
   run = train(config, tmp_path / 'run')
-  assert run.complete and run.result['steps'] == run.result['diverged_at'] == run.history['step'][-1] < 60
-  assert not np.isfinite(run.history['loss_nats'][-1]) and np.isfinite(run.history['loss_nats'][:-1]).all()
+  assert (
+    run.complete
+    and run.result['steps'] == run.result['diverged_at'] == run.history['step'][-1] < 60
+  )
+  assert (
+    not np.isfinite(run.history['loss_nats'][-1])
+    and np.isfinite(run.history['loss_nats'][:-1]).all()
+  )
   assert math.isnan(run.result['final_eval_loss_nats'])
-  stored = json.loads((tmp_path / 'run' / 'result.json').read_text())  # strict JSON: NaN is a word
+  stored = json.loads(
+    (tmp_path / 'run' / 'result.json').read_text()
+  )  # strict JSON: NaN is a word
   assert stored['final_eval_loss_nats'] == 'nan'
   assert stored['best_eval_loss_nats'] == run.evaluations['eval_loss_nats'][0]
   again = train(config, tmp_path / 'run')
-  assert math.isnan(again.result['final_eval_loss_nats']) and again.result['steps'] == run.result['steps']
+  assert (
+    math.isnan(again.result['final_eval_loss_nats'])
+    and again.result['steps'] == run.result['steps']
+  )
 
 
 def test_a_run_with_a_loss_that_rises_for_good_diverged(small):
-  run = train(small(**{'optimizer.learning_rate': 10.0, 'optimizer.weight_decay': 0.0, 'train.steps': 60}))
+  run = train(
+    small(
+      **{
+        'optimizer.learning_rate': 10.0,
+        'optimizer.weight_decay': 0.0,
+        'train.steps': 60,
+      }
+    )
+  )
   assert run.complete and run.result['steps'] == 60 and run.result['diverged_at'] < 60
   assert np.isfinite(run.history['loss_nats']).all()
 
@@ -146,12 +233,16 @@ def test_a_run_with_a_loss_that_rises_for_good_diverged(small):
 def test_a_finished_run_is_read_and_not_trained(small, tmp_path, capsys, monkeypatch):
   first = train(small(), tmp_path / 'run')
   files = {p: p.read_bytes() for p in (tmp_path / 'run').rglob('*') if p.is_file()}
-  monkeypatch.setattr('lmhp.training.programs.Programs.chunk', None)  # nothing may be trained
+  monkeypatch.setattr(
+    'lmhp.training.programs.Programs.chunk', None
+  )  # nothing may be trained
   again = lmhp.train(small(), workdir=tmp_path / 'run', display='plain')
   assert 'this run is complete; nothing is trained again' in capsys.readouterr().out
   assert again.result == first.result and bits(again.params) == bits(first.params)
   assert all((again.history[k] == first.history[k]).all() for k in first.history)
-  assert {p: p.read_bytes() for p in (tmp_path / 'run').rglob('*') if p.is_file()} == files
+  assert {
+    p: p.read_bytes() for p in (tmp_path / 'run').rglob('*') if p.is_file()
+  } == files
 
 
 def test_a_finished_run_that_kept_no_state(small, tmp_path):
@@ -165,14 +256,23 @@ def test_a_finished_run_that_kept_no_state(small, tmp_path):
 
 def test_a_second_run_of_a_structure_compiles_nothing(small):
   compiled = []
-  listen = lambda name, seconds, **about: compiled.append(about) if 'backend_compile' in name else None
+  listen = lambda name, seconds, **about: (
+    compiled.append(about) if 'backend_compile' in name else None
+  )
   train(small())
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
-    for values in ({'optimizer.learning_rate': 3e-3}, {'optimizer.b2': 0.5, 'train.seed': 9, 'data.seed': 9},
-                   {'schedule.name': 'rex', 'schedule.warmup_steps': 3},
-                   {'train.z_loss': 1e-4, 'train.label_smoothing': 0.1},
-                   {'model.init_scale': 2.0, 'optimizer.clip_norm': math.inf, 'optimizer.attention_rate': 0.5}):
+    for values in (
+      {'optimizer.learning_rate': 3e-3},
+      {'optimizer.b2': 0.5, 'train.seed': 9, 'data.seed': 9},
+      {'schedule.name': 'rex', 'schedule.warmup_steps': 3},
+      {'train.z_loss': 1e-4, 'train.label_smoothing': 0.1},
+      {
+        'model.init_scale': 2.0,
+        'optimizer.clip_norm': math.inf,
+        'optimizer.attention_rate': 0.5,
+      },
+    ):
       run = train(small(**values))
       assert run.result['compile_seconds'] == 0
     assert compiled == []
@@ -189,22 +289,33 @@ def test_every_form_of_a_config(small, tmp_path):
   for form in (FrozenConfigDict(config), config.to_dict(), config_lib.resolve(config)):
     assert bits(train(form).params) == expected
   assert config.train.steps == 24 and config.is_locked  # the user's own is as it was
-  file.write_text('def get_config(seed=0):\n  import json\n'
-                  f'  config = json.loads({json.dumps(config_lib.to_json(config_lib.resolve(config)))!r})\n'
-                  "  config['train']['seed'] = int(seed)\n  return config\n")
+  file.write_text(
+    'def get_config(seed=0):\n  import json\n'
+    f'  config = json.loads({json.dumps(config_lib.to_json(config_lib.resolve(config)))!r})\n'
+    "  config['train']['seed'] = int(seed)\n  return config\n"
+  )
   assert bits(train(file).params) == expected
-  assert bits(train(f'{file}:4').params) == bits(train(config, overrides={'train.seed': 4}).params) != expected
+  assert (
+    bits(train(f'{file}:4').params)
+    == bits(train(config, overrides={'train.seed': 4}).params)
+    != expected
+  )
   with config.schedule.ignore_type():
     config.schedule.warmup_steps = config.train.get_ref('steps') // 2
   run = train(config, tmp_path / 'run', overrides={'train.steps': 10})
   card = json.loads((tmp_path / 'run' / 'config.json').read_text())
-  assert card['config']['schedule']['warmup_fraction'] == 0.5 and run.result['steps'] == 10
+  assert (
+    card['config']['schedule']['warmup_fraction'] == 0.5 and run.result['steps'] == 10
+  )
 
 
 def test_mistakes_leave_nothing_behind(small, tmp_path):
-  for values, said in (({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'),
-                       ({'data.path': ('nowhere',)}, 'data.path'),
-                       ({'model.max_seq_len': 4000}, 'data.path'), ({'train.batch_size': 2**40}, 'train.steps')):
+  for values, said in (
+    ({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'),
+    ({'data.path': ('nowhere',)}, 'data.path'),
+    ({'model.max_seq_len': 4000}, 'data.path'),
+    ({'train.batch_size': 2**40}, 'train.steps'),
+  ):
     with pytest.raises(ConfigError, match=said):
       train(small(**values), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
@@ -216,7 +327,9 @@ def test_mistakes_leave_nothing_behind(small, tmp_path):
 
 def test_another_config_in_the_same_directory_is_refused(small, tmp_path):
   train(small(), tmp_path / 'run')
-  with pytest.raises(ConfigError, match=r'optimizer.learning_rate: got 0.5, but the run in .* has 0.001'):
+  with pytest.raises(
+    ConfigError, match=r'optimizer.learning_rate: got 0.5, but the run in .* has 0.001'
+  ):
     train(small(**{'optimizer.learning_rate': 0.5}), tmp_path / 'run')
 
 
@@ -231,12 +344,28 @@ def test_two_runs_in_one_directory_at_once(small, tmp_path):
 
 def test_counts_of_every_target(small, tmp_path):
   counts = lmhp.count(small())
-  assert counts['total'] == train(small()).result['parameters'] and counts['name'] == 'config'
+  assert (
+    counts['total'] == train(small()).result['parameters']
+    and counts['name'] == 'config'
+  )
   assert lmhp.count(config_lib.resolve(small()))['total'] == counts['total']
-  assert lmhp.count(lmhp.ModelConfig(vocab_size=50, d_model=12, n_heads=2))['name'] == 'model'
+  assert (
+    lmhp.count(lmhp.ModelConfig(vocab_size=50, d_model=12, n_heads=2))['name']
+    == 'model'
+  )
   assert lmhp.count('GPT2')['total'] == 124_439_808
-  (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'gpt2', 'vocab_size': 50257, 'n_embd': 768,
-                                                    'n_layer': 12, 'n_head': 12, 'n_positions': 1024}))
+  (tmp_path / 'config.json').write_text(
+    json.dumps(
+      {
+        'model_type': 'gpt2',
+        'vocab_size': 50257,
+        'n_embd': 768,
+        'n_layer': 12,
+        'n_head': 12,
+        'n_positions': 1024,
+      }
+    )
+  )
   for target in (tmp_path, str(tmp_path), tmp_path / 'config.json'):
     assert lmhp.count(target)['total'] == 124_439_808
   for target in (3, None, ''):

@@ -37,7 +37,12 @@ def experiment(directory, text, steps=24, evaluate=8, save=8, change=''):
   """An experiment file of a small run, with a change in its text."""
   path = directory / 'small.py'
   source = EXPERIMENT.format(
-      text=str(text), cache=str(text.parent / 'cache'), steps=steps, evaluate=evaluate, save=save)
+    text=str(text),
+    cache=str(text.parent / 'cache'),
+    steps=steps,
+    evaluate=evaluate,
+    save=save,
+  )
   path.write_text(source.replace('  return config', f'  {change}\n  return config'))
   return path
 
@@ -48,9 +53,19 @@ def files(directory):
 
 def command(*arguments, **options):
   """`python -m lmhp` in a process of its own."""
-  environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'error::SyntaxWarning'}
-  return subprocess.Popen([sys.executable, '-m', 'lmhp', *map(str, arguments)], env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+  environment = {
+    **os.environ,
+    'PYTHONPATH': str(ROOT),
+    'PYTHONWARNINGS': 'error::SyntaxWarning',
+  }
+  return subprocess.Popen(
+    [sys.executable, '-m', 'lmhp', *map(str, arguments)],
+    env=environment,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    **options,
+  )
 
 
 @pytest.fixture
@@ -64,7 +79,9 @@ def fails(capsys, tmp_path, monkeypatch):
     status = cli.main([str(a) for a in arguments])
     out, err = capsys.readouterr()
     assert status == 2, (out, err)
-    assert err.startswith('lmhp: ') and err.count('\n') == 1 and 'Traceback' not in err, err
+    assert (
+      err.startswith('lmhp: ') and err.count('\n') == 1 and 'Traceback' not in err
+    ), err
     assert out == ''
     for words in said:
       assert words in err, err
@@ -77,9 +94,17 @@ def fails(capsys, tmp_path, monkeypatch):
 # --- the words of the command ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('arguments, said', [
-    (['tran'], ["tran: no such verb", "did you mean 'train'?"]),
-    (['--config=x'], ['--config=x: no such verb', 'count, train, sweep, report, generate, import, export, dashboard']),
+@pytest.mark.parametrize(
+  'arguments, said',
+  [
+    (['tran'], ['tran: no such verb', "did you mean 'train'?"]),
+    (
+      ['--config=x'],
+      [
+        '--config=x: no such verb',
+        'count, train, sweep, report, generate, import, export, dashboard',
+      ],
+    ),
     (['train', '--confg=x'], ["'confg'"]),
     (['train', '--config'], ['--config']),
     (['train', '--config='], ["--config: got ''"]),
@@ -102,7 +127,8 @@ def fails(capsys, tmp_path, monkeypatch):
     (['generate', 'a', 'b'], ['got 2 directories']),
     (['generate', 'nowhere'], ['nowhere: no run there']),
     (['generate', 'nowhere', '--temperature=-1'], ['--temperature']),
-])
+  ],
+)
 def test_a_word_that_is_no_good(fails, arguments, said):
   fails(arguments, *said)
 
@@ -111,10 +137,16 @@ def test_help_of_all_and_of_each(capsys):
   for arguments in ([], ['--help'], ['-h'], ['help']):
     assert cli.main(arguments) == 0
     assert 'lmhp train --config=FILE' in capsys.readouterr().out
-  for verb, flag in (('train', '--workdir'), ('count', '--utilization'), ('generate', '--temperature')):
+  for verb, flag in (
+    ('train', '--workdir'),
+    ('count', '--utilization'),
+    ('generate', '--temperature'),
+  ):
     assert cli.main([verb, '--help']) == 0
     assert flag in capsys.readouterr().out
-  assert cli.main(['--version']) == 0 and capsys.readouterr().out == f'{lmhp.__version__}\n'
+  assert (
+    cli.main(['--version']) == 0 and capsys.readouterr().out == f'{lmhp.__version__}\n'
+  )
 
 
 def test_help_config_says_all_of_every_key(capsys):
@@ -131,10 +163,15 @@ def test_help_config_says_all_of_every_key(capsys):
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('words, said', [
+@pytest.mark.parametrize(
+  'words, said',
+  [
     ('model.n_layer=3', ["model.n_layer: no such key; did you mean 'model.n_layers'?"]),
     ('modle.n_layers=3', ["did you mean 'model.n_layers'?"]),
-    ('optimizer.lr=3', ["optimizer.lr: no such key; did you mean 'optimizer.learning_rate'?"]),
+    (
+      'optimizer.lr=3',
+      ["optimizer.lr: no such key; did you mean 'optimizer.learning_rate'?"],
+    ),
     ('train.learning_rate=3', ["did you mean 'optimizer.learning_rate'?"]),
     ('model=3', ['model: ', 'section', 'model.']),
     ('=3', [': no such key']),
@@ -155,7 +192,10 @@ def test_help_config_says_all_of_every_key(capsys):
     ('optimizer.learning_rate=nan', ['optimizer.learning_rate: got nan']),
     ('optimizer.learning_rate=1e300', ['optimizer.learning_rate: ', 'float32']),
     ('optimizer.b2=1', ['optimizer.b2: got 1.0', 'below 1']),
-    ('optimizer.freeze=embeding', ["optimizer.freeze: got 'embeding'", "did you mean 'embedding'?"]),
+    (
+      'optimizer.freeze=embeding',
+      ["optimizer.freeze: got 'embeding'", "did you mean 'embedding'?"],
+    ),
     ('train.tokens=100', ['train.tokens: got 100', 'train.steps']),
     ('train.batch_size=4000000000', ['train.steps: ']),
     ('schedule.warmup_steps=25', ['schedule.warmup_steps: got 25', '24 steps']),
@@ -165,34 +205,53 @@ def test_help_config_says_all_of_every_key(capsys):
     ('data.mixture_weights=1,2', ['data.mixture_weights: got (1.0, 2.0)']),
     ('model.max_seq_len=9000', ['data.path: ', 'expected at least 18000']),
     ('data.validation_fraction=0.0001', ['data.validation_fraction: ']),
-])
+  ],
+)
 def test_an_override_that_does_not_fit(fails, text, tmp_path, words, said):
   file = experiment(tmp_path, text)
   fails(['train', f'--config={file}', '--workdir=run', f'--config.{words}'], *said)
 
 
-def test_what_is_found_out_late_leaves_the_directory_free(text, tmp_path, capsys, small, monkeypatch):
+def test_what_is_found_out_late_leaves_the_directory_free(
+  text, tmp_path, capsys, small, monkeypatch
+):
   monkeypatch.setitem(sys.modules, 'wandb', None)
-  train = ['train', f'--config={experiment(tmp_path, text)}', f'--workdir={tmp_path / "run"}']
+  train = [
+    'train',
+    f'--config={experiment(tmp_path, text)}',
+    f'--workdir={tmp_path / "run"}',
+  ]
   assert cli.main([*train, '--config.log.wandb_project=me']) == 2
   assert capsys.readouterr().err.startswith("lmhp: log.wandb_project: got 'me'")
-  assert files(tmp_path / 'run') == ['metrics.jsonl'] and not (tmp_path / 'run' / 'metrics.jsonl').read_text()
+  assert (
+    files(tmp_path / 'run') == ['metrics.jsonl']
+    and not (tmp_path / 'run' / 'metrics.jsonl').read_text()
+  )
   assert cli.main(train) == 0
 
 
 def test_overrides_in_every_way_of_writing_them():
   rest, overrides = parsing.config_overrides(
-      '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
-      '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split())
+    '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
+    '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split()
+  )
   assert rest == ['--config=x.py', '--workdir', 'run']
-  assert overrides == {'train.steps': '6', 'model.gated': True, 'model.scan_layers': False, 'data.path': 'a=b.txt',
-                       'optimizer.learning_rate': '-3', 'train.seed': '2'}
+  assert overrides == {
+    'train.steps': '6',
+    'model.gated': True,
+    'model.scan_layers': False,
+    'data.path': 'a=b.txt',
+    'optimizer.learning_rate': '-3',
+    'train.seed': '2',
+  }
 
 
 # --- experiment files -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('source, said', [
+@pytest.mark.parametrize(
+  'source, said',
+  [
     ('def get_config(:', ['line 1', 'SyntaxError']),
     ('\n\n1 / 0', ['line 3', 'ZeroDivisionError: division by zero']),
     ('import no_such_module', ['line 1', 'no_such_module']),
@@ -203,19 +262,32 @@ def test_overrides_in_every_way_of_writing_them():
     ('def get_config(): pass', ['get_config() returned NoneType']),
     ('def get_config(a, b): return 1', ['TypeError']),
     ('def get_config(): return get_config()', ['RecursionError']),
-    ('import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.n_layer = 3\n  return c',
-     ['line 4', "n_layer: no such key; did you mean 'model.n_layers'?"]),
-    ('import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.modle.n_layers = 3\n  return c',
-     ['line 4', "modle: no such key; did you mean 'model'?"]),
-    ('import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.d_model = c.model.hidden\n  return c',
-     ['line 4', 'hidden: no such key']),
-    ('def get_config(): return dict(model=dict(n_layer=3))', ["model.n_layer: no such key"]),
-    ('def get_config(): return dict(modle=3)', ["modle: no such section; did you mean 'model'?"]),
+    (
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.n_layer = 3\n  return c',
+      ['line 4', "n_layer: no such key; did you mean 'model.n_layers'?"],
+    ),
+    (
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.modle.n_layers = 3\n  return c',
+      ['line 4', "modle: no such key; did you mean 'model'?"],
+    ),
+    (
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.d_model = c.model.hidden\n  return c',
+      ['line 4', 'hidden: no such key'],
+    ),
+    (
+      'def get_config(): return dict(model=dict(n_layer=3))',
+      ['model.n_layer: no such key'],
+    ),
+    (
+      'def get_config(): return dict(modle=3)',
+      ["modle: no such section; did you mean 'model'?"],
+    ),
     ('def get_config(): return dict(model=3)', ['model: got 3, expected a section']),
     ('def get_config(): return {1: 2}', ['1: no such section']),
     ('\x00', ['SyntaxError']),
     ('# -*- coding: nothing -*-', ['SyntaxError']),
-])
+  ],
+)
 def test_an_experiment_file_that_is_no_good(fails, tmp_path, source, said):
   (tmp_path / 'bad.py').write_text(source)
   err = fails(['train', '--config=bad.py', '--workdir=run'], *said)
@@ -238,7 +310,9 @@ def test_a_placeholder_that_was_not_filled(fails, text, tmp_path):
 # --- data and directories -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name, contents, said', [
+@pytest.mark.parametrize(
+  'name, contents, said',
+  [
     ('empty.txt', b'', ['data.path: ', 'empty.txt']),
     ('short.txt', b'abc', ['data.path: ', 'short.txt']),
     ('latin.txt', b'caf\xe9', ['latin.txt:1: not UTF-8']),
@@ -246,24 +320,42 @@ def test_a_placeholder_that_was_not_filled(fails, text, tmp_path):
     ('rows.jsonl', b'{', ['rows.jsonl:1: not JSON']),
     ('table.parquet', b'PAR1', ['table.parquet']),
     ('words.doc', b'abc', ['no reader']),
-])
+  ],
+)
 def test_data_that_is_no_good(fails, text, tmp_path, name, contents, said):
   (tmp_path / name).write_bytes(contents)
   file = experiment(tmp_path, text)
-  fails(['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'], *said)
+  fails(
+    ['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'], *said
+  )
 
 
-@pytest.mark.parametrize('name, contents, said', [
+@pytest.mark.parametrize(
+  'name, contents, said',
+  [
     ('run', 'a file', ["workdir: got 'run'", 'is a file']),
-    ('run/config.json', '{"model_type": "llama"}', ['run/config.json: not the config of a run']),
+    (
+      'run/config.json',
+      '{"model_type": "llama"}',
+      ['run/config.json: not the config of a run'],
+    ),
     ('run/config.json', '{"config": 3}', ['run/config.json: not the config of a run']),
     ('run/config.json', '{"config"', ['run/config.json: not the config of a run']),
-    ('run/config.json', '{"config": {"model": {"n_layer": 3}}}', ["run/config.json", "did you mean 'model.n_layers'?"]),
+    (
+      'run/config.json',
+      '{"config": {"model": {"n_layer": 3}}}',
+      ['run/config.json', "did you mean 'model.n_layers'?"],
+    ),
     ('run/config.json/a', '', ['run/config.json: not the config of a run']),
-    ('run/metrics.jsonl', '{}', ['workdir: run has a metrics.jsonl', 'expected a new directory']),
+    (
+      'run/metrics.jsonl',
+      '{}',
+      ['workdir: run has a metrics.jsonl', 'expected a new directory'],
+    ),
     ('run/checkpoints/100/weights', '', ['workdir: run has a checkpoints']),
     ('run/result.json', '{}', ['workdir: run has a result.json']),
-])
+  ],
+)
 def test_a_workdir_that_is_not_a_runs(fails, text, tmp_path, name, contents, said):
   (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
   (tmp_path / name).write_text(contents)
@@ -274,7 +366,11 @@ def test_a_workdir_that_is_not_a_runs(fails, text, tmp_path, name, contents, sai
 def test_a_workdir_that_may_not_be_written(fails, text, tmp_path, monkeypatch):
   file = experiment(tmp_path, text)
   monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
-  fails(['train', f'--config={file}', '--workdir=run'], "workdir: got 'run'", 'may not be written')
+  fails(
+    ['train', f'--config={file}', '--workdir=run'],
+    "workdir: got 'run'",
+    'may not be written',
+  )
 
 
 def test_a_disk_that_fills_up(text, tmp_path, capsys, monkeypatch, small):
@@ -282,7 +378,16 @@ def test_a_disk_that_fills_up(text, tmp_path, capsys, monkeypatch, small):
     raise OSError(28, 'No space left on device', 'run/config.json')
 
   monkeypatch.setattr('lmhp.training.loop.write_json', full)
-  assert cli.main(['train', f'--config={experiment(tmp_path, text)}', f'--workdir={tmp_path / "run"}']) == 2
+  assert (
+    cli.main(
+      [
+        'train',
+        f'--config={experiment(tmp_path, text)}',
+        f'--workdir={tmp_path / "run"}',
+      ]
+    )
+    == 2
+  )
   assert capsys.readouterr().err == 'lmhp: run/config.json: No space left on device\n'
 
 
@@ -304,19 +409,25 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
   assert again()[0] == 0
   before = {p: p.read_bytes() for p in run.rglob('*') if p.is_file()}
   status, out, _ = again()
-  assert status == 0 and 'this run is complete; nothing is trained again' in out and 'eval loss' in out
+  assert (
+    status == 0
+    and 'this run is complete; nothing is trained again' in out
+    and 'eval loss' in out
+  )
   assert {p: p.read_bytes() for p in run.rglob('*') if p.is_file()} == before
 
   status, _, err = again('--config.model.d_model=16')
   assert status == 2 and 'model.d_model: got 16' in err and 'has 12' in err
   assert again('--config.model.d_model=12')[0] == 0  # equal to what the file has
-  assert again('--config.train.seed=3', '--config.train.seed=0')[0] == 0  # the last of two counts
+  assert (
+    again('--config.train.seed=3', '--config.train.seed=0')[0] == 0
+  )  # the last of two counts
 
   for name, contents, said in (
-      ('result.json', b'{"steps": 3', 'result.json: not the result of a run'),
-      ('result.json', b'[]', 'result.json: not the result of a run'),
-      ('metrics.jsonl', b'{"step": 0}\nrubbish\n', 'metrics.jsonl: line 2'),
-      ('config.json', b'\xff\xfe', 'config.json: not the config of a run'),
+    ('result.json', b'{"steps": 3', 'result.json: not the result of a run'),
+    ('result.json', b'[]', 'result.json: not the result of a run'),
+    ('metrics.jsonl', b'{"step": 0}\nrubbish\n', 'metrics.jsonl: line 2'),
+    ('config.json', b'\xff\xfe', 'config.json: not the config of a run'),
   ):
     whole = (run / name).read_bytes()
     damage(run / name, contents)
@@ -326,20 +437,30 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
     damage(run / name, whole)
   assert {p: p.read_bytes() for p in run.rglob('*') if p.is_file()} == before
 
-  (run / 'result.json').unlink()  # as a kill between the last save and the result leaves it
+  (
+    run / 'result.json'
+  ).unlink()  # as a kill between the last save and the result leaves it
   lines = (run / 'metrics.jsonl').read_bytes()
   assert again()[0] == 0
   assert (run / 'metrics.jsonl').read_bytes() == lines
-  without = lambda data: {k: v for k, v in json.loads(data).items() if 'seconds' not in k and k not in ('started_utc',)}
-  assert without((run / 'result.json').read_bytes()) == without(before[run / 'result.json'])
+  without = lambda data: {
+    k: v
+    for k, v in json.loads(data).items()
+    if 'seconds' not in k and k not in ('started_utc',)
+  }
+  assert without((run / 'result.json').read_bytes()) == without(
+    before[run / 'result.json']
+  )
 
   for part in (run / 'checkpoints' / '24').rglob('*'):
     if part.is_file() and part.name != 'commit_success.txt':
       damage(part, part.read_bytes()[:10])
   status, out, _ = again()  # the last state is lost, the one before it is not
   assert status == 0 and 'resumed at step 16' in out
-  assert [r for r in rows(run)] == [{k: v for k, v in json.loads(line).items() if k != 'seconds'}
-                                    for line in lines.decode().splitlines()]
+  assert [r for r in rows(run)] == [
+    {k: v for k, v in json.loads(line).items() if k != 'seconds'}
+    for line in lines.decode().splitlines()
+  ]
 
   text.write_text(text.read_text() + ' tree')
   status, _, err = again()
@@ -353,7 +474,9 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
 @pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
   """A compile cache for the processes of this session."""
-  monkeypatch.setenv('LMHP_COMPILE_CACHE', str(tmp_path_factory.getbasetemp() / 'compiled'))
+  monkeypatch.setenv(
+    'LMHP_COMPILE_CACHE', str(tmp_path_factory.getbasetemp() / 'compiled')
+  )
 
 
 def last_params(run):
@@ -373,7 +496,14 @@ def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
   """SIGTERM and Ctrl-C save and exit as the shell has it, kill -9 loses nothing: the next command goes on."""
   from small_runs import bits
 
-  file = experiment(tmp_path, text, steps=6000, evaluate=1500, save=900, change='config.checkpoint.keep_last = 3')
+  file = experiment(
+    tmp_path,
+    text,
+    steps=6000,
+    evaluate=1500,
+    save=900,
+    change='config.checkpoint.keep_last = 3',
+  )
   args = lambda name: ['train', f'--config={file}', f'--workdir={tmp_path / name}']
   out, err = command(*args('whole')).communicate()
   assert 'eval loss' in out and not err
@@ -383,7 +513,13 @@ def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
     run = tmp_path / f'stopped_{status}'
     process = command(*args(run.name))
     # Orbax marks a step while it still has its temporary name: only a number is a whole step.
-    wait_for(process, lambda: any(mark.parent.name.isdecimal() for mark in run.glob('checkpoints/*/commit_success.txt')))
+    wait_for(
+      process,
+      lambda: any(
+        mark.parent.name.isdecimal()
+        for mark in run.glob('checkpoints/*/commit_success.txt')
+      ),
+    )
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == status and 'Traceback' not in err, err

@@ -27,27 +27,67 @@ from lmhp.training.step import make_init
 ONE_LINE = re.compile(r'[a-z]+(\.[a-z0-9_]+)?: \S.*')
 FULL = os.environ.get('LMHP_FUZZ') == 'full'
 BASE = {
-    'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8),
-    'train': dict(batch_size=4),
+  'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8),
+  'train': dict(batch_size=4),
 }
 DTYPE = 'bfloat16'  # what 'auto' stands for here: the harder of the two
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 ABSURD = (
-    None, True, '', 'é\n\x00', 'None', 'rotary', -1, 0, 10**30, 10**5000, -(2**63), 1e300, -1e-300, math.inf,
-    -math.inf, math.nan, 1j, b'bytes', (), [], {}, {'a': 1}, ((1,),), (None,), ('',), [math.nan], object, lambda: 0,
-    np.ones((2, 2)), np.float32(0.5), np.int64(3), np.array(2), range(3), {1}, ('a',) * 1000, Ellipsis,
+  None,
+  True,
+  '',
+  'é\n\x00',
+  'None',
+  'rotary',
+  -1,
+  0,
+  10**30,
+  10**5000,
+  -(2**63),
+  1e300,
+  -1e-300,
+  math.inf,
+  -math.inf,
+  math.nan,
+  1j,
+  b'bytes',
+  (),
+  [],
+  {},
+  {'a': 1},
+  ((1,),),
+  (None,),
+  ('',),
+  [math.nan],
+  object,
+  lambda: 0,
+  np.ones((2, 2)),
+  np.float32(0.5),
+  np.int64(3),
+  np.array(2),
+  range(3),
+  {1},
+  ('a',) * 1000,
+  Ellipsis,
 )
 
 
 def plausible(rng, path, default):
   """A value of the key's own kind: another choice, a small size, a number within or at its bounds."""
-  declaration, hint = config_lib.KEYS[path], str(config_lib.HINTS[path.partition('.')[0]][path.partition('.')[2]])
+  declaration, hint = (
+    config_lib.KEYS[path],
+    str(config_lib.HINTS[path.partition('.')[0]][path.partition('.')[2]]),
+  )
   if declaration.choices:
-    pick = [str(c) for c in rng.choice(declaration.choices, size=int(rng.integers(1, 4)))]
+    pick = [
+      str(c) for c in rng.choice(declaration.choices, size=int(rng.integers(1, 4)))
+    ]
     return tuple(pick) if 'tuple' in hint else pick[0]
   if 'bool' in hint:
     return bool(rng.integers(2))
-  edges = [v for v in (declaration.low, declaration.high, declaration.neutral) if v is not None]
+  edges = [
+    v for v in (declaration.low, declaration.high, declaration.neutral) if v is not None
+  ]
   if edges and rng.random() < 0.3:
     edge = edges[rng.integers(len(edges))]
     return edge + [0, 1, -1, 1e-6][rng.integers(4)]
@@ -66,10 +106,18 @@ def mutations(seed):
   paths = rng.choice(list(config_lib.KEYS), size=int(rng.integers(1, 7)), replace=False)
   if rng.random() < 0.02:
     paths[0] = 'model.n_layer'
-  defaults = {f'{s}.{f.name}': f.default for s, cls in config_lib.SECTIONS.items() for f in dataclasses.fields(cls)}
+  defaults = {
+    f'{s}.{f.name}': f.default
+    for s, cls in config_lib.SECTIONS.items()
+    for f in dataclasses.fields(cls)
+  }
   absurd = rng.random(len(paths)) < rng.choice([0.0, 0.3])
-  return {str(path): ABSURD[rng.integers(len(ABSURD))] if is_absurd or path not in defaults
-          else plausible(rng, str(path), defaults[path]) for path, is_absurd in zip(paths, absurd)}
+  return {
+    str(path): ABSURD[rng.integers(len(ABSURD))]
+    if is_absurd or path not in defaults
+    else plausible(rng, str(path), defaults[path])
+    for path, is_absurd in zip(paths, absurd)
+  }
 
 
 def resolved(changes, route):
@@ -82,7 +130,9 @@ def resolved(changes, route):
         tree[section][key] = value
       cfg = config_lib.resolve(tree)
     else:
-      cfg = config_lib.resolve(config_lib.override(config_lib.to_config_dict(tree), changes))
+      cfg = config_lib.resolve(
+        config_lib.override(config_lib.to_config_dict(tree), changes)
+      )
     return config_lib.complete(cfg, vocab_size=31, tokens_per_epoch=3000, dtype=DTYPE)
   except ConfigError as error:
     assert ONE_LINE.fullmatch(str(error)) and len(str(error)) < 800, str(error)
@@ -101,22 +151,39 @@ def check_shapes(cfg):
   counted = count_tree(build(structure.model).shapes)
   assert counted == dataclasses.replace(count(cfg.model), inactive=0)
   try:
-    state = jax.eval_shape(make_init(build(structure.model), structure.optimizer), hypers)
+    state = jax.eval_shape(
+      make_init(build(structure.model), structure.optimizer), hypers
+    )
   except ConfigError as error:
     assert str(error).startswith('optimizer.freeze: ')
     return
-  frozen = [shape for is_frozen, shape in zip(jax.tree.leaves(frozen_mask(state.params, structure.optimizer)),
-                                              jax.tree.leaves(state.params)) if is_frozen]
+  frozen = [
+    shape
+    for is_frozen, shape in zip(
+      jax.tree.leaves(frozen_mask(state.params, structure.optimizer)),
+      jax.tree.leaves(state.params),
+    )
+    if is_frozen
+  ]
   trained = counted.total - sum(math.prod(shape.shape) for shape in frozen)
   numbers = sum(math.prod(x.shape) for x in jax.tree.leaves(state.opt_state))
-  most = 4 if cfg.optimizer.name == 'adan' else 3  # three moments and the gradient before
-  assert numbers <= most * trained + 100 + 10 * len(jax.tree.leaves(state.params)), (numbers, trained)
+  most = (
+    4 if cfg.optimizer.name == 'adan' else 3
+  )  # three moments and the gradient before
+  assert numbers <= most * trained + 100 + 10 * len(jax.tree.leaves(state.params)), (
+    numbers,
+    trained,
+  )
 
 
 def trained(changes, config, workdir):
   """Whether two steps were trained: not where the data, the schedule or the machine refuses the config, in one line."""
   fixed = ('steps', 'tokens', 'tokens_per_parameter', 'epochs', 'path', 'cache_dir')
-  changes = {path: value for path, value in changes.items() if path.partition('.')[2] not in fixed}
+  changes = {
+    path: value
+    for path, value in changes.items()
+    if path.partition('.')[2] not in fixed
+  }
   try:
     run = lmhp.train(config, workdir=workdir, overrides=changes, display='none')
   except ConfigError as error:
@@ -127,7 +194,12 @@ def trained(changes, config, workdir):
   assert run.complete and 1 <= result['steps'] <= 2
   assert result['steps'] == 2 or result['diverged_at'] is not None
   assert result['parameters'] == sum(x.size for x in jax.tree.leaves(run.params))
-  assert config_lib.from_json(json.loads((workdir / 'config.json').read_text())['config']).train.steps == 2
+  assert (
+    config_lib.from_json(
+      json.loads((workdir / 'config.json').read_text())['config']
+    ).train.steps
+    == 2
+  )
   return True
 
 
@@ -140,14 +212,19 @@ def survivors():
 
 
 def test_a_config_resolves_or_is_refused_in_one_line():
-  kept = sum(resolved(mutations(seed), ('mapping', 'overrides')[seed % 2]) is not None for seed in range(10_000))
+  kept = sum(
+    resolved(mutations(seed), ('mapping', 'overrides')[seed % 2]) is not None
+    for seed in range(10_000)
+  )
   assert 2_000 < kept < 8_000  # mutations are neither harmless nor hopeless
 
 
 @pytest.mark.slow
 def test_what_resolves_is_counted_before_it_exists():
   n = 1000 if FULL else 250
-  assert sum(check_shapes(cfg) is None for _, cfg in itertools.islice(survivors(), n)) == n
+  assert (
+    sum(check_shapes(cfg) is None for _, cfg in itertools.islice(survivors(), n)) == n
+  )
 
 
 @pytest.mark.slow

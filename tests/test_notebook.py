@@ -5,7 +5,9 @@ import pathlib
 
 import pytest
 
-NOTEBOOK = pathlib.Path(__file__).parents[1] / 'docs' / 'notebooks' / 'first_study.ipynb'
+NOTEBOOK = (
+  pathlib.Path(__file__).parents[1] / 'docs' / 'notebooks' / 'first_study.ipynb'
+)
 SMALL = 'CHECKOUT, RESULTS = {root!r}, {results!r}\nSTEPS, TRIALS, SEEDS = 24, 4, 2\nD_MODEL, N_LAYERS = 16, 1'
 
 
@@ -13,7 +15,9 @@ def test_it_is_short_clean_and_has_its_parameters():
   book = json.loads(NOTEBOOK.read_text())
   assert len(book['cells']) <= 12
   assert all(not cell.get('outputs') for cell in book['cells'])
-  assert sum('parameters' in cell['metadata'].get('tags', []) for cell in book['cells']) == 1
+  assert (
+    sum('parameters' in cell['metadata'].get('tags', []) for cell in book['cells']) == 1
+  )
 
 
 @pytest.mark.extra
@@ -24,11 +28,22 @@ def test_it_runs(tmp_path, monkeypatch):
   pytest.importorskip('ipykernel')
   book = nbformat.read(NOTEBOOK, as_version=4)
   cell = next(c for c in book.cells if 'parameters' in c.metadata.get('tags', []))
-  cell.source = SMALL.format(root=str(NOTEBOOK.parents[2]), results=str(tmp_path / 'runs'))
+  cell.source = SMALL.format(
+    root=str(NOTEBOOK.parents[2]), results=str(tmp_path / 'runs')
+  )
   monkeypatch.setenv('PYTHONWARNINGS', 'default')
   monkeypatch.chdir(tmp_path)
   nbclient.NotebookClient(book, timeout=600, kernel_name='python3').execute()
-  shown = [output['data'] for c in book.cells for output in c.get('outputs', []) if 'data' in output]
+  shown = [
+    output['data']
+    for c in book.cells
+    for output in c.get('outputs', [])
+    if 'data' in output
+  ]
   assert any('iframe' in data.get('text/html', '') for data in shown)
   assert (tmp_path / 'runs' / 'first_study' / 'report.html').exists()
-  assert any('Returns the' in output.get('text', '') for c in book.cells for output in c.get('outputs', []))
+  assert any(
+    'Returns the' in output.get('text', '')
+    for c in book.cells
+    for output in c.get('outputs', [])
+  )

@@ -14,8 +14,13 @@ def table(tmp_path):
   rates = 10 ** rng.uniform(-4, -2, 30)
   losses = 3 + 0.2 * (np.log10(rates) + 3) ** 2 + 0.005 * rng.standard_normal(30)
   path = tmp_path / 'trials.csv'
-  path.write_text('lr,note,val_loss\n' + ''.join(f'{r!r},"<script>alert(1)</script>",{x!r}\n' for r, x in zip(
-      rates.tolist(), losses.tolist())))
+  path.write_text(
+    'lr,note,val_loss\n'
+    + ''.join(
+      f'{r!r},"<script>alert(1)</script>",{x!r}\n'
+      for r, x in zip(rates.tolist(), losses.tolist())
+    )
+  )
   return path
 
 
@@ -23,16 +28,24 @@ def of(table, *more):
   return ['report', str(table), '--objective=val_loss', '--parameters=lr', *more]
 
 
-def test_the_answer_is_printed_and_the_page_is_where_it_says(table, tmp_path, capsys, monkeypatch):
+def test_the_answer_is_printed_and_the_page_is_where_it_says(
+  table, tmp_path, capsys, monkeypatch
+):
   monkeypatch.chdir(tmp_path)
   assert main(of(table)) in (0, None)
   out = capsys.readouterr().out.splitlines()
-  assert 'not recorded' in out[0] and 'lr' in out[1] and out[-1].strip().endswith('report.html')
+  assert (
+    'not recorded' in out[0]
+    and 'lr' in out[1]
+    and out[-1].strip().endswith('report.html')
+  )
   page = (tmp_path / 'report.html').read_text()
   assert '<script>alert(1)' not in page
 
 
-@pytest.mark.parametrize('name, start', [('a.html', '<!doctype'), ('a.md', '# trials'), ('a.json', '{')])
+@pytest.mark.parametrize(
+  'name, start', [('a.html', '<!doctype'), ('a.md', '# trials'), ('a.json', '{')]
+)
 def test_the_suffix_says_the_format(table, tmp_path, name, start):
   main(of(table, f'--output={tmp_path / name}'))
   assert (tmp_path / name).read_text().startswith(start)
@@ -41,19 +54,29 @@ def test_the_suffix_says_the_format(table, tmp_path, name, start):
 def test_json_goes_to_the_terminal_for_a_program(table, capsys):
   main(of(table, '--format=json', '--output=-'))
   found = json.loads(capsys.readouterr().out)
-  assert len(found['answer']) == 3 and found['findings'][0]['kind'] == 'differences_shown'
+  assert (
+    len(found['answer']) == 3 and found['findings'][0]['kind'] == 'differences_shown'
+  )
 
 
-@pytest.mark.parametrize('arguments, words', [
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
     (['report'], 'report: got nothing'),
     (['report', '/nowhere'], '/nowhere: no such file or directory'),
     (['report', 'TABLE', '--objective=vall_loss'], "did you mean 'val_loss'"),
     (['report', 'TABLE', '--objective=val_loss', '--parameters=rate'], 'rate'),
-    (['report', 'TABLE', '--objective=val_loss', '--output=a.pdf'], "--output: got 'a.pdf', expected a name that ends in"),
+    (
+      ['report', 'TABLE', '--objective=val_loss', '--output=a.pdf'],
+      "--output: got 'a.pdf', expected a name that ends in",
+    ),
     (['report', 'TABLE', '--format=pdf'], 'format'),
-])
+  ],
+)
 def test_a_mistake_is_one_line(table, capsys, arguments, words):
   status = main([str(table) if a == 'TABLE' else a for a in arguments])
   captured = capsys.readouterr()
   assert status == MISTAKE and captured.out == ''
-  assert words in captured.err and len(captured.err.strip().splitlines()) == 1, captured.err
+  assert words in captured.err and len(captured.err.strip().splitlines()) == 1, (
+    captured.err
+  )

@@ -99,7 +99,12 @@ def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
   >>> from lmhp.analysis.runs import Axis
   >>> rates = 10.0 ** rng.uniform(-4, -2, 40)
   >>> losses = 3 + 0.2 * np.log10(rates / 1e-3) ** 2 + 0.01 * rng.standard_normal(40)
-  >>> study = Runs('a study', {'lr': Axis('lr', low=1e-4, high=1e-2, log=True)}, {'lr': rates}, losses)
+  >>> study = Runs(
+  ...   'a study',
+  ...   {'lr': Axis('lr', low=1e-4, high=1e-2, log=True)},
+  ...   {'lr': rates},
+  ...   losses,
+  ... )
   >>> found = analyze(study, pictures=False)
   >>> found.answer.kind, [f.kind for f in found.findings if f.level == 'note']
   ('differences_shown', ['matters'])
@@ -111,50 +116,82 @@ def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
   pairs = interactions(runs, seed, found) if len(used) else []
   surface = _surface(used, seed)
   names = [e.axis for e in found][:MOST_AXES]
-  responses = [response(runs, name, surface, seed=seed) for name in names
-               if pictures or next(e for e in found if e.axis == name).shown()]
+  responses = [
+    response(runs, name, surface, seed=seed)
+    for name in names
+    if pictures or next(e for e in found if e.axis == name).shown()
+  ]
   stable = stability(runs, seed=seed)
   curve, enough = _best_of_n(runs)
   parts = dict(
-      runs=runs, held_equal=held_equal.in_words(runs), rung=rung, won=won, confirmed=confirmed, effects=found,
-      interactions=pairs, responses=responses, curve=curve, enough=enough, stability=stable, batches=batches(runs),
-      kinds=_kinds(runs),
-      law=_law(runs), isolations=[], contours=[], importances=[])
+    runs=runs,
+    held_equal=held_equal.in_words(runs),
+    rung=rung,
+    won=won,
+    confirmed=confirmed,
+    effects=found,
+    interactions=pairs,
+    responses=responses,
+    curve=curve,
+    enough=enough,
+    stability=stable,
+    batches=batches(runs),
+    kinds=_kinds(runs),
+    law=_law(runs),
+    isolations=[],
+    contours=[],
+    importances=[],
+  )
   if pictures:
-    parts['isolations'] = [isolation(runs, n, surface, seed=seed) for n in names if runs.axes[n].role == 'scientific']
+    parts['isolations'] = [
+      isolation(runs, n, surface, seed=seed)
+      for n in names
+      if runs.axes[n].role == 'scientific'
+    ]
     parts['contours'] = _contours(runs, found, pairs, surface, seed)
     parts['importances'] = _importances(runs, seed)
   return Analysis(**parts, findings=ranked(_findings(parts)))
 
 
 def _findings(parts: Mapping[str, Any]) -> list[Finding]:
-  runs, won, found, enough = parts['runs'], parts['won'], parts['effects'], parts['enough']
+  runs, won, found, enough = (
+    parts['runs'],
+    parts['won'],
+    parts['effects'],
+    parts['enough'],
+  )
   spans = held_equal.held_equal(runs)
   same = any(held_equal.equal(span, name) for name, span in spans.items())
   optima = {one.axis.name: one.optimum for one in parts['responses']}
   gain = None if enough is None else (enough.gain, enough.high)
   return [
-      answer.finding(runs, won, parts['confirmed'], found),
-      *playbook.unequal_amounts(runs, parts['held_equal'], spans, same),
-      *playbook.not_confirmed(runs, won),
-      *playbook.nuisance_fixed(runs),
-      *playbook.infeasible(runs, parts['stability']),
-      *rate_findings(runs, _best_of_rates(runs, parts['stability'].rate), parts['stability']),
-      *playbook.optimum_at_bound(runs, found, optima, parts['rung']),
-      *playbook.space_too_wide(runs, found, optima, parts['rung'], won),
-      *playbook.too_few_trials(runs, gain),
-      *playbook.within_noise(runs, won),
-      *effect_findings.matters(runs, found, parts['rung']),
-      *effect_findings.useless(runs, found),
-      *effect_findings.interacting(runs, parts['interactions']),
-      *effect_findings.kinds_that_bought(runs, parts['kinds']),
-      *batch_findings(parts['batches']),
-      *curve_findings(runs),
+    answer.finding(runs, won, parts['confirmed'], found),
+    *playbook.unequal_amounts(runs, parts['held_equal'], spans, same),
+    *playbook.not_confirmed(runs, won),
+    *playbook.nuisance_fixed(runs),
+    *playbook.infeasible(runs, parts['stability']),
+    *rate_findings(
+      runs, _best_of_rates(runs, parts['stability'].rate), parts['stability']
+    ),
+    *playbook.optimum_at_bound(runs, found, optima, parts['rung']),
+    *playbook.space_too_wide(runs, found, optima, parts['rung'], won),
+    *playbook.too_few_trials(runs, gain),
+    *playbook.within_noise(runs, won),
+    *effect_findings.matters(runs, found, parts['rung']),
+    *effect_findings.useless(runs, found),
+    *effect_findings.interacting(runs, parts['interactions']),
+    *effect_findings.kinds_that_bought(runs, parts['kinds']),
+    *batch_findings(parts['batches']),
+    *curve_findings(runs),
   ]
 
 
 def _best_of_rates(runs: Runs, rate: str) -> Isolation | None:
-  return isolation(runs, rate) if rate in runs.varied() and runs.axes[rate].kind == 'number' and runs.curves else None
+  return (
+    isolation(runs, rate)
+    if rate in runs.varied() and runs.axes[rate].kind == 'number' and runs.curves
+    else None
+  )
 
 
 def _surface(used: Runs, seed: int) -> Surface | None:
@@ -168,24 +205,43 @@ def _best_of_n(runs: Runs) -> tuple[BestOfN | None, EnoughTrials | None]:
   """Of searches that drew their trials independently, and stopped none of them."""
   search = runs.about.get('sweep', {}).get('search')
   done = runs.ended()
-  if (search is not None and search not in INDEPENDENT) or np.any(runs.searched().status == 'pruned') or len(done) < 2:
+  if (
+    (search is not None and search not in INDEPENDENT)
+    or np.any(runs.searched().status == 'pruned')
+    or len(done) < 2
+  ):
     return None, None
   losses = np.where(done.status == 'diverged', math.inf, done.losses)
   means = np.array([losses[rows].mean() for rows in done.points().values()])
   if not np.isfinite(means).any() or len(means) < 2:
     return None, None
-  support = (0.0, math.inf) if runs.objective_name.endswith('loss_nats') else (-math.inf, math.inf)
+  support = (
+    (0.0, math.inf)
+    if runs.objective_name.endswith('loss_nats')
+    else (-math.inf, math.inf)
+  )
   return best_of_n(means, support=support), enough_trials(means)
 
 
-def _contours(runs: Runs, found: Sequence[Effect], pairs: Sequence[Interaction], surface: Surface | None,
-              seed: int) -> list[Contour]:
+def _contours(
+  runs: Runs,
+  found: Sequence[Effect],
+  pairs: Sequence[Interaction],
+  surface: Surface | None,
+  seed: int,
+) -> list[Contour]:
   """Of the pairs that are shown to interact, at most three; else of the two axes that matter most."""
   if surface is None:
     return []
   asked = [p.axes for p in pairs if p.shown()][:3]
-  names = [e.axis for e in found if e.axis in surface.axes and runs.axes[e.axis].kind == 'number']
-  asked = [axes for axes in asked if set(axes) <= set(surface.axes)] or ([tuple(names[:2])] if len(names) > 1 else [])
+  names = [
+    e.axis
+    for e in found
+    if e.axis in surface.axes and runs.axes[e.axis].kind == 'number'
+  ]
+  asked = [axes for axes in asked if set(axes) <= set(surface.axes)] or (
+    [tuple(names[:2])] if len(names) > 1 else []
+  )
   return [contour(runs, *axes, surface=surface, seed=seed) for axes in asked]
 
 
@@ -208,8 +264,16 @@ def _kinds(runs: Runs) -> Kinds | None:
 
 def _law(runs: Runs) -> ScalingLaw | None:
   done = runs.complete()
-  sizes, tokens = (done.measured.get(name, np.full(len(done), math.nan)) for name in ('parameters', 'tokens'))
-  if runs.maximize or len(np.unique(sizes)) < 3 or len(np.unique(tokens)) < 3 or len(done) < 6:
+  sizes, tokens = (
+    done.measured.get(name, np.full(len(done), math.nan))
+    for name in ('parameters', 'tokens')
+  )
+  if (
+    runs.maximize
+    or len(np.unique(sizes)) < 3
+    or len(np.unique(tokens)) < 3
+    or len(done) < 6
+  ):
     return None
   try:
     return fit_scaling_law(sizes, tokens, done.losses)
@@ -223,20 +287,30 @@ def sentences(found: Analysis) -> list[str]:
   n, axes = len(np.unique(runs.point[runs.cohort == 'search'])), list(runs.varied())
   compared = f'{n} {"point" if n == 1 else "points"}'
   if axes:
-    compared += ' of ' + ', '.join(axes[:4]) + (f' and {len(axes) - 4} more' if len(axes) > 4 else '')
+    compared += (
+      ' of '
+      + ', '.join(axes[:4])
+      + (f' and {len(axes) - 4} more' if len(axes) > 4 else '')
+    )
   first = f'{found.held_equal[:-1]}: {compared}, judged by {runs.objective_name}.'
   return [first, _second(found), _third(found)]
 
 
 def _second(found: Analysis) -> str:
-  won, said, unit = found.won, found.answer, 'nats' if found.runs.objective_name.endswith('_nats') else ''
+  won, said, unit = (
+    found.won,
+    found.answer,
+    'nats' if found.runs.objective_name.endswith('_nats') else '',
+  )
   if won is None:
     return said.title
   shown = found.runs.shown
   if math.isfinite(won.low):
     low, high = sorted((shown(won.low), shown(won.high)))
-    return (f'{said.title[:-1]}; on a fresh seed expect {amount(shown(won.expected))} {unit}'.rstrip()
-            + f' ({won.confidence:.0%} interval {amount(low)} to {amount(high)}).')
+    return (
+      f'{said.title[:-1]}; on a fresh seed expect {amount(shown(won.expected))} {unit}'.rstrip()
+      + f' ({won.confidence:.0%} interval {amount(low)} to {amount(high)}).'
+    )
   return f'{said.title[:-1]}; it came to {nats(shown(won.mean), unit)}, and how lucky that was is not known.'
 
 

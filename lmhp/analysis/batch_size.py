@@ -68,11 +68,15 @@ class CriticalBatch:
     """The trade-off: examples that reach the target in so many steps, infinity where no batch does."""
     spare = np.asarray(steps, np.float64) - self.steps_min
     with np.errstate(divide='ignore', invalid='ignore'):
-      found = np.where(spare <= 0, math.inf, self.examples_min * (1 + self.steps_min / spare))
+      found = np.where(
+        spare <= 0, math.inf, self.examples_min * (1 + self.steps_min / spare)
+      )
     return found if found.ndim else float(found)
 
 
-def critical_batch_size(batch_sizes: np.ndarray, steps_to_target: np.ndarray, confidence: float = 0.9) -> CriticalBatch:
+def critical_batch_size(
+  batch_sizes: np.ndarray, steps_to_target: np.ndarray, confidence: float = 0.9
+) -> CriticalBatch:
   """The batch size above which more examples buy few steps, from the steps that a target took.
 
   Fits log S = log S_min + log(1 + B_crit / B) by least squares: errors in steps are relative. Intervals are what F's
@@ -92,8 +96,14 @@ def critical_batch_size(batch_sizes: np.ndarray, steps_to_target: np.ndarray, co
   Source: McCandlish et al. 2018, arXiv 1812.06162: (S / S_min - 1) (E / E_min - 1) = 1, E = B S.
 
   >>> batches = np.array([8, 32, 128, 512])
-  >>> found = critical_batch_size(batches, 1000 * (1 + 64 / batches) * [1.01, 0.99, 1.0, 1.0])
-  >>> round(found.batch_size), round(found.steps_min), found.batch_size_low < 64 < found.batch_size_high
+  >>> found = critical_batch_size(
+  ...   batches, 1000 * (1 + 64 / batches) * [1.01, 0.99, 1.0, 1.0]
+  ... )
+  >>> (
+  ...   round(found.batch_size),
+  ...   round(found.steps_min),
+  ...   found.batch_size_low < 64 < found.batch_size_high,
+  ... )
   (64, 997, True)
   >>> round(found.steps(found.batch_size) / found.steps_min, 6)
   2.0
@@ -101,8 +111,11 @@ def critical_batch_size(batch_sizes: np.ndarray, steps_to_target: np.ndarray, co
   batches, steps = _checked_batches(batch_sizes, steps_to_target, confidence)
   n, different = len(batches), len(np.unique(batches))
   if different < FEWEST_BATCHES or n < 3:
-    return CriticalBatch(used=n, confidence=confidence, reason=f'{different} batch sizes reached the target; needs '
-                                                               f'{FEWEST_BATCHES}')
+    return CriticalBatch(
+      used=n,
+      confidence=confidence,
+      reason=f'{different} batch sizes reached the target; needs {FEWEST_BATCHES}',
+    )
   return _fitted(np.log(batches), np.log(steps), confidence)
 
 
@@ -118,23 +131,51 @@ def _fitted(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   a = float(np.mean(y - np.logaddexp(0, b - x)))
   of_batch = _ends(squares, b, limit, low, high)
   of_steps = _ends(_of_steps(x, y), a, limit, y.min() - SPAN, y.max() + SPAN)
-  of_examples = _ends(_of_steps(-x, x + y), a + b, limit, (x + y).min() - SPAN, (x + y).max() + SPAN)
+  of_examples = _ends(
+    _of_steps(-x, x + y), a + b, limit, (x + y).min() - SPAN, (x + y).max() + SPAN
+  )
   flat, falling = b < low + 0.01, b > high - 0.01
-  reason = 'steps do not depend on the batch size: all tried are above the critical one' if flat else (
-      'steps fall as 1 / batch: the critical batch size is beyond all tried' if falling else '')
+  reason = (
+    'steps do not depend on the batch size: all tried are above the critical one'
+    if flat
+    else (
+      'steps fall as 1 / batch: the critical batch size is beyond all tried'
+      if falling
+      else ''
+    )
+  )
   said = lambda value, wrong: math.nan if wrong else math.exp(value)
-  return CriticalBatch(said(b, flat or falling), *of_batch, said(a, falling), *of_steps, said(a + b, flat),
-                       *of_examples, noise=math.sqrt(least / (n - 2)), used=n, confidence=confidence, reason=reason)
+  return CriticalBatch(
+    said(b, flat or falling),
+    *of_batch,
+    said(a, falling),
+    *of_steps,
+    said(a + b, flat),
+    *of_examples,
+    noise=math.sqrt(least / (n - 2)),
+    used=n,
+    confidence=confidence,
+    reason=reason,
+  )
 
 
-def _checked_batches(batch_sizes: np.ndarray, steps: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+def _checked_batches(
+  batch_sizes: np.ndarray, steps: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
   batches, steps = np.asarray(batch_sizes, np.float64), np.asarray(steps, np.float64)
   if batches.ndim != 1 or batches.shape != steps.shape:
-    raise ConfigError(f'steps_to_target: got shape {steps.shape} and batch sizes of shape {batches.shape}, expected '
-                      'one number for each batch size')
+    raise ConfigError(
+      f'steps_to_target: got shape {steps.shape} and batch sizes of shape {batches.shape}, expected '
+      'one number for each batch size'
+    )
   if not 0 < confidence < 1:
-    raise ConfigError(f'confidence: got {confidence}, expected more than 0 and less than 1')
-  for name, numbers in (('batch_sizes', batches), ('steps_to_target', steps[np.isfinite(steps)])):
+    raise ConfigError(
+      f'confidence: got {confidence}, expected more than 0 and less than 1'
+    )
+  for name, numbers in (
+    ('batch_sizes', batches),
+    ('steps_to_target', steps[np.isfinite(steps)]),
+  ):
     wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
     if wrong.size:
       raise ConfigError(f'{name}: got {wrong[0]:g}, expected numbers above 0')
@@ -160,13 +201,17 @@ def _of_steps(x: np.ndarray, y: np.ndarray) -> Callable[[float], float]:
   low, high = x.min() - 2 * SPAN, x.max() + 2 * SPAN
 
   def squares(log_steps: float) -> float:
-    at = lambda b: np.sum((y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)) ** 2, axis=-1)
+    at = lambda b: np.sum(
+      (y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)) ** 2, axis=-1
+    )
     return float(at(_least(at, low, high)))
 
   return squares
 
 
-def _least(function: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> float:
+def _least(
+  function: Callable[[np.ndarray], np.ndarray], low: float, high: float
+) -> float:
   """Where a function of arrays is least: on a grid, then on ever finer grids around the best."""
   while high - low > _PRECISION:
     grid = np.linspace(low, high, 65)
@@ -175,8 +220,9 @@ def _least(function: Callable[[np.ndarray], np.ndarray], low: float, high: float
   return (low + high) / 2
 
 
-def _ends(function: Callable[[float], float], best: float, limit: float, low: float,
-          high: float) -> tuple[float, float]:
+def _ends(
+  function: Callable[[float], float], best: float, limit: float, low: float, high: float
+) -> tuple[float, float]:
   """exp of where a function passes a limit on either side of its least; 0 or infinity where it does not."""
   found = []
   for bound, open_end in ((low, 0.0), (high, math.inf)):
@@ -186,7 +232,9 @@ def _ends(function: Callable[[float], float], best: float, limit: float, low: fl
     inside, outside = best, bound
     for _ in range(_HALVINGS):
       middle = (inside + outside) / 2
-      inside, outside = (middle, outside) if function(middle) <= limit else (inside, middle)
+      inside, outside = (
+        (middle, outside) if function(middle) <= limit else (inside, middle)
+      )
       if abs(outside - inside) < _PRECISION:
         break
     found.append(math.exp(outside))
@@ -196,7 +244,9 @@ def _ends(function: Callable[[float], float], best: float, limit: float, low: fl
 # --- steps to a target ------------------------------------------------------------------------------------------------
 
 
-def steps_to_target(steps: np.ndarray, losses: np.ndarray, target: float, bandwidth: float | None = None) -> float:
+def steps_to_target(
+  steps: np.ndarray, losses: np.ndarray, target: float, bandwidth: float | None = None
+) -> float:
   """The step at which a curve first comes down to a loss, between the logged ones in proportion.
 
   Args:
@@ -219,7 +269,9 @@ def steps_to_target(steps: np.ndarray, losses: np.ndarray, target: float, bandwi
   """
   steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
   if steps.ndim != 1 or steps.shape != losses.shape:
-    raise ConfigError(f'losses: got shape {losses.shape} and steps of shape {steps.shape}, expected one for each step')
+    raise ConfigError(
+      f'losses: got shape {losses.shape} and steps of shape {steps.shape}, expected one for each step'
+    )
   over = np.flatnonzero(np.isinf(losses))
   end = int(over[0]) if over.size else len(losses)
   there = ~np.isnan(losses[:end])
@@ -242,7 +294,7 @@ def _smoothed(values: np.ndarray, bandwidth: float) -> np.ndarray:
   reach = min(math.ceil(4 * bandwidth), len(values) - 1)
   d = np.arange(-reach, reach + 1)
   weights = np.exp(-0.5 * (d / bandwidth) ** 2)
-  around = lambda kernel, v: np.convolve(v, kernel[::-1])[reach:reach + len(v)]
+  around = lambda kernel, v: np.convolve(v, kernel[::-1])[reach : reach + len(v)]
   ones = np.ones(len(values))
   w0, w1, w2 = (around(weights * d**k, ones) for k in (0, 1, 2))
   y0, y1 = around(weights, values), around(weights * d, values)

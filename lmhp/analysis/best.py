@@ -90,9 +90,15 @@ class Winner:
     return self.expected - self.mean
 
 
-def expected_loss_of_best(losses: np.ndarray, points: np.ndarray | None = None, noise: float | None = None,
-                          confirm: np.ndarray | None = None, confidence: float = 0.9,
-                          noise_freedom: float = math.inf, seeds: np.ndarray | None = None) -> Winner:
+def expected_loss_of_best(
+  losses: np.ndarray,
+  points: np.ndarray | None = None,
+  noise: float | None = None,
+  confirm: np.ndarray | None = None,
+  confidence: float = 0.9,
+  noise_freedom: float = math.inf,
+  seeds: np.ndarray | None = None,
+) -> Winner:
   """The point of lowest mean, with an interval for its expected loss on a fresh seed.
 
   Args:
@@ -113,8 +119,16 @@ def expected_loss_of_best(losses: np.ndarray, points: np.ndarray | None = None, 
   Raises:
     ConfigError: shapes differ, nothing is finite, or a number is out of its range.
 
-  >>> winner = expected_loss_of_best([3.1, 3.0, 3.4, 3.3], points=[0, 0, 1, 1], confirm=[3.12, 3.05, 3.10])
-  >>> winner.point, round(winner.mean, 3), round(winner.expected, 3), round(winner.low, 3), round(winner.high, 3)
+  >>> winner = expected_loss_of_best(
+  ...   [3.1, 3.0, 3.4, 3.3], points=[0, 0, 1, 1], confirm=[3.12, 3.05, 3.10]
+  ... )
+  >>> (
+  ...   winner.point,
+  ...   round(winner.mean, 3),
+  ...   round(winner.expected, 3),
+  ...   round(winner.low, 3),
+  ...   round(winner.high, 3),
+  ... )
   (0, 3.05, 3.09, 3.029, 3.151)
   >>> winner = expected_loss_of_best([3.02, 3.01, 3.03], noise=0.02)
   >>> winner.point, winner.method, winner.low < 3.01 < winner.expected < winner.high
@@ -122,22 +136,47 @@ def expected_loss_of_best(losses: np.ndarray, points: np.ndarray | None = None, 
   >>> expected_loss_of_best([3.02, 3.01, 3.03]).method
   'none'
   """
-  losses, points, confirm, seeds = _checked(losses, points, noise, confirm, confidence, noise_freedom, seeds)
+  losses, points, confirm, seeds = _checked(
+    losses, points, noise, confirm, confidence, noise_freedom, seeds
+  )
   rows = rows_of(points)
   means = {point: float(np.mean(losses[own])) for point, own in rows.items()}
   point, seen = min(means, key=means.get), seed_noise(losses, points, seeds)
-  noise, freedom = (seen.noise, seen.freedom) if noise is None else (float(noise), float(noise_freedom))
-  if noise <= _ROUNDING * abs(means[point]):  # copies of one run: no noise was seen, and there is some
+  noise, freedom = (
+    (seen.noise, seen.freedom)
+    if noise is None
+    else (float(noise), float(noise_freedom))
+  )
+  if noise <= _ROUNDING * abs(
+    means[point]
+  ):  # copies of one run: no noise was seen, and there is some
     noise = math.nan
-  won = {'point': point, 'n_points': len(rows), 'n_seeds': len(rows[point]), 'mean': means[point],
-         'runner_up': min((mean for other, mean in means.items() if other != point), default=math.inf),
-         'confidence': float(confidence), 'n_fresh': len(confirm), 'correlation': seen.correlation}
+  won = {
+    'point': point,
+    'n_points': len(rows),
+    'n_seeds': len(rows[point]),
+    'mean': means[point],
+    'runner_up': min(
+      (mean for other, mean in means.items() if other != point), default=math.inf
+    ),
+    'confidence': float(confidence),
+    'n_fresh': len(confirm),
+    'correlation': seen.correlation,
+  }
   if len(confirm):
     return _of_fresh_seeds(won, confirm, noise, freedom)
   if math.isnan(noise):
-    why = 'the seeds of a point do not differ, as copies would not' if freedom else 'there is one seed for each point'
-    return _without_interval(won, f'{why}: the noise is not known, and so not how lucky the winner was')
-  return _given_that_it_won(won, _lead(means, rows, seeds, point, seen.correlation), noise, freedom)
+    why = (
+      'the seeds of a point do not differ, as copies would not'
+      if freedom
+      else 'there is one seed for each point'
+    )
+    return _without_interval(
+      won, f'{why}: the noise is not known, and so not how lucky the winner was'
+    )
+  return _given_that_it_won(
+    won, _lead(means, rows, seeds, point, seen.correlation), noise, freedom
+  )
 
 
 def _checked(losses, points, noise, confirm, confidence, noise_freedom, seeds):
@@ -147,23 +186,33 @@ def _checked(losses, points, noise, confirm, confidence, noise_freedom, seeds):
   points = np.arange(len(losses)) if points is None else np.asarray(points)
   confirm = np.asarray([] if confirm is None else confirm, np.float64)
   if losses.ndim != 1 or losses.shape != points.shape or confirm.ndim != 1:
-    raise ConfigError(f'losses, points, confirm: got shapes {losses.shape}, {points.shape} and {confirm.shape}; '
-                      'accepted are lists, the first two of one length')
+    raise ConfigError(
+      f'losses, points, confirm: got shapes {losses.shape}, {points.shape} and {confirm.shape}; '
+      'accepted are lists, the first two of one length'
+    )
   if seeds is not None and seeds.shape != losses.shape:
-    raise ConfigError(f'seeds: got shape {seeds.shape}; accepted is one for each of {len(losses)} losses')
+    raise ConfigError(
+      f'seeds: got shape {seeds.shape}; accepted is one for each of {len(losses)} losses'
+    )
   if not 0 < confidence < 1:
     raise ConfigError(f'confidence: got {confidence}; accepted is above 0 and below 1')
   if noise is not None and not 0 < noise < math.inf:
-    raise ConfigError(f'noise: got {noise}; accepted is above 0 and finite, or None where it is not known')
+    raise ConfigError(
+      f'noise: got {noise}; accepted is above 0 and finite, or None where it is not known'
+    )
   if not noise_freedom > 0:
     raise ConfigError(f'noise_freedom: got {noise_freedom}; accepted is above 0')
   whole = ~np.isin(points, points[~np.isfinite(losses)])
   if not whole.any():
-    raise ConfigError(f'losses: got {len(losses)} runs and no point whose runs are all finite; accepted is one or more')
+    raise ConfigError(
+      f'losses: got {len(losses)} runs and no point whose runs are all finite; accepted is one or more'
+    )
   return losses[whole], points[whole], confirm, None if seeds is None else seeds[whole]
 
 
-def _lead(means: dict, rows: dict, seeds: np.ndarray | None, point: Any, correlation: float) -> float:
+def _lead(
+  means: dict, rows: dict, seeds: np.ndarray | None, point: Any, correlation: float
+) -> float:
   """By how much better the winner's mean would have to be than it is true for others to be beaten: the least over them.
 
   A mean of n seeds moves with the winner's by the correlation times the share of its seeds that the winner ran, too.
@@ -171,21 +220,38 @@ def _lead(means: dict, rows: dict, seeds: np.ndarray | None, point: Any, correla
   others = [other for other in means if other != point]
   if not correlation:
     return min((means[other] - means[point] for other in others), default=math.inf)
-  shared = [np.mean(np.isin(seeds[rows[other]], seeds[rows[point]])) for other in others]
-  return min((means[other] - means[point]) / (1 - correlation * share) for other, share in zip(others, shared))
+  shared = [
+    np.mean(np.isin(seeds[rows[other]], seeds[rows[point]])) for other in others
+  ]
+  return min(
+    (means[other] - means[point]) / (1 - correlation * share)
+    for other, share in zip(others, shared)
+  )
 
 
 def _without_interval(won: dict, reason: str, expected: float = math.nan) -> Winner:
-  return Winner(**won, expected=expected, low=math.nan, high=math.nan, method='none', noise=math.nan,
-                freedom=0.0, reason=reason)
+  return Winner(
+    **won,
+    expected=expected,
+    low=math.nan,
+    high=math.nan,
+    method='none',
+    noise=math.nan,
+    freedom=0.0,
+    reason=reason,
+  )
 
 
-def _of_fresh_seeds(won: dict, confirm: np.ndarray, noise: float, freedom: float) -> Winner:
+def _of_fresh_seeds(
+  won: dict, confirm: np.ndarray, noise: float, freedom: float
+) -> Winner:
   """Student's interval; one or two fresh seeds are too few to show their own noise, and take that of the search too."""
   n, mean = len(confirm), float(np.mean(confirm))
   if not np.isfinite(confirm).all():
     bad = int(np.sum(~np.isfinite(confirm)))
-    return _without_interval(won, f'{bad} of {n} fresh seeds diverged: the expected loss is not finite')
+    return _without_interval(
+      won, f'{bad} of {n} fresh seeds diverged: the expected loss is not finite'
+    )
   own, own_freedom = float(np.sum((confirm - mean) ** 2)), n - 1.0
   borrowed = n < 3 and not math.isnan(noise)
   if borrowed and math.isfinite(freedom):
@@ -193,33 +259,64 @@ def _of_fresh_seeds(won: dict, confirm: np.ndarray, noise: float, freedom: float
   elif borrowed:
     own, own_freedom = noise**2, math.inf
   if own_freedom == 0 or math.sqrt(own) <= _ROUNDING * abs(mean):
-    why = 'there is one fresh seed' if n == 1 else f'the {n} fresh seeds do not differ, as copies would not'
-    return _without_interval(won, f'{why}, and the noise from seed to seed is not known', mean)
+    why = (
+      'there is one fresh seed'
+      if n == 1
+      else f'the {n} fresh seeds do not differ, as copies would not'
+    )
+    return _without_interval(
+      won, f'{why}, and the noise from seed to seed is not known', mean
+    )
   sd = math.sqrt(own if math.isinf(own_freedom) else own / own_freedom)
   half = float(_quantile((1 + won['confidence']) / 2, own_freedom)) * sd / math.sqrt(n)
   reason = f"Student's interval of {n} fresh seed{'s' if n > 1 else ''}"
   reason += ', with the noise of the search' if borrowed else ''
-  return Winner(**won, expected=mean, low=mean - half, high=mean + half, method='fresh seeds', noise=sd,
-                freedom=own_freedom, reason=reason)
+  return Winner(
+    **won,
+    expected=mean,
+    low=mean - half,
+    high=mean + half,
+    method='fresh seeds',
+    noise=sd,
+    freedom=own_freedom,
+    reason=reason,
+  )
 
 
 def _given_that_it_won(won: dict, lead: float, noise: float, freedom: float) -> Winner:
   error = noise / math.sqrt(won['n_seeds'])
   gap = lead / error
-  low, expected, high = won['mean'] - error * hybrid_quantiles(gap, freedom, won['n_points'], won['confidence'])
-  reason = f"conditional on winning among {won['n_points']}, noise {noise:.3g} from seed to seed"
-  reason += f", {won['correlation']:.0%} of its square common to all points" if won['correlation'] >= 0.005 else ''
-  if gap < NEAR_TIE:  # exact over studies, and odd in this one: it takes the tie for a sign of bad luck alone
+  low, expected, high = won['mean'] - error * hybrid_quantiles(
+    gap, freedom, won['n_points'], won['confidence']
+  )
+  reason = f'conditional on winning among {won["n_points"]}, noise {noise:.3g} from seed to seed'
+  reason += (
+    f', {won["correlation"]:.0%} of its square common to all points'
+    if won['correlation'] >= 0.005
+    else ''
+  )
+  if (
+    gap < NEAR_TIE
+  ):  # exact over studies, and odd in this one: it takes the tie for a sign of bad luck alone
     reason += '; winner and runner-up are nearly tied, where it is least to be trusted: run fresh seeds'
-  return Winner(**won, expected=float(expected), low=float(low), high=float(high), method='given that it won',
-                noise=noise, freedom=freedom, reason=reason)
+  return Winner(
+    **won,
+    expected=float(expected),
+    low=float(low),
+    high=float(high),
+    method='given that it won',
+    noise=noise,
+    freedom=freedom,
+    reason=reason,
+  )
 
 
 # --- the pivot ------------------------------------------------------------------------------------------------------
 
 
-def hybrid_quantiles(gap: np.ndarray, freedom: float | np.ndarray, n_points: int,
-                     confidence: float = 0.9) -> np.ndarray:
+def hybrid_quantiles(
+  gap: np.ndarray, freedom: float | np.ndarray, n_points: int, confidence: float = 0.9
+) -> np.ndarray:
   """The winner's studentized error, (mean - true) / standard error, given that it won: upper end, median, lower end.
 
   Args:
@@ -236,15 +333,22 @@ def hybrid_quantiles(gap: np.ndarray, freedom: float | np.ndarray, n_points: int
   >>> hybrid_quantiles(float('inf'), float('inf'), 1)[[0, 2]].round(3).tolist()
   [1.645, -1.645]
   """
-  gap, freedom = np.broadcast_arrays(np.asarray(gap, np.float64), np.asarray(freedom, np.float64))
+  gap, freedom = np.broadcast_arrays(
+    np.asarray(gap, np.float64), np.asarray(freedom, np.float64)
+  )
   error_rate = 1 - confidence
-  spent = _PROJECTION_SHARE * error_rate if n_points > 1 else 0.0  # one point was not chosen: Student's interval
+  spent = (
+    _PROJECTION_SHARE * error_rate if n_points > 1 else 0.0
+  )  # one point was not chosen: Student's interval
   tail = (error_rate - spent) / (1 - spent) / 2
   shares = np.array([1 - tail, 0.5, tail]).reshape((3,) + (1,) * gap.ndim)
   if not spent:
     return _quantile(shares, freedom) + np.zeros_like(gap)
   bound = _quantile(1 - (1 - (1 - spent) ** (1 / n_points)) / 2, freedom)
-  low, high = np.broadcast_to(-bound, (3, *gap.shape)), np.broadcast_to(bound, (3, *gap.shape))
+  low, high = (
+    np.broadcast_to(-bound, (3, *gap.shape)),
+    np.broadcast_to(bound, (3, *gap.shape)),
+  )
   for _ in range(_BISECTIONS):
     middle = (low + high) / 2
     below = hybrid_pivot(middle, gap, freedom, bound) < shares
@@ -252,8 +356,12 @@ def hybrid_quantiles(gap: np.ndarray, freedom: float | np.ndarray, n_points: int
   return (low + high) / 2
 
 
-def hybrid_pivot(error: np.ndarray, gap: np.ndarray, freedom: float | np.ndarray,
-                 bound: float | np.ndarray) -> np.ndarray:
+def hybrid_pivot(
+  error: np.ndarray,
+  gap: np.ndarray,
+  freedom: float | np.ndarray,
+  bound: float | np.ndarray,
+) -> np.ndarray:
   """How often the winner's studentized error is at most this, given that it won and lies within +-bound.
 
   The noise is estimated, so the runner-up's place is fixed only in units of the unknown noise. Given the winner's
@@ -268,9 +376,13 @@ def hybrid_pivot(error: np.ndarray, gap: np.ndarray, freedom: float | np.ndarray
   if np.isfinite(freedom).all():
     rest = error**2 + freedom - cut**2
     with np.errstate(invalid='ignore'):
-      cut = np.where(rest > 0, cut * np.sqrt(freedom) / np.sqrt(np.maximum(rest, 1e-300)), math.inf)
+      cut = np.where(
+        rest > 0, cut * np.sqrt(freedom) / np.sqrt(np.maximum(rest, 1e-300)), math.inf
+      )
   floor = _share_below(-bound, freedom)
-  return (_share_below(error, freedom) - floor) / (_share_below(np.minimum(cut, bound), freedom) - floor)
+  return (_share_below(error, freedom) - floor) / (
+    _share_below(np.minimum(cut, bound), freedom) - floor
+  )
 
 
 def _share_below(value: np.ndarray, freedom: float | np.ndarray) -> np.ndarray:

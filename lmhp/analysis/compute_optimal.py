@@ -28,8 +28,10 @@ MIN_SIZES = 4
 _SAME_BUDGET = 0.1
 """Relative difference of C up to which runs are taken for one budget."""
 
-BIAS = ('A parabola in log N is not the shape of a scaling law at fixed FLOPs: its minimum is off where sizes are wide '
-        'or not centred on the optimum, and then so are the power laws, even without noise (arXiv 2603.22339).')
+BIAS = (
+  'A parabola in log N is not the shape of a scaling law at fixed FLOPs: its minimum is off where sizes are wide '
+  'or not centred on the optimum, and then so are the power laws, even without noise (arXiv 2603.22339).'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Isoflops:
   caveat: str = BIAS
 
 
-def fit_isoflops(parameters, tokens, losses, flops=None, *, confidence: float = 0.9) -> Isoflops:
+def fit_isoflops(
+  parameters, tokens, losses, flops=None, *, confidence: float = 0.9
+) -> Isoflops:
   """The minimum of a parabola of loss in log N for each FLOP budget, and N_opt ~ C^a, D_opt ~ C^b.
 
   Args:
@@ -82,14 +86,16 @@ def fit_isoflops(parameters, tokens, losses, flops=None, *, confidence: float = 
 
   >>> c, s = np.repeat([1e18, 1e19, 1e20], 5), np.tile([-1, -0.5, 0, 0.5, 1], 3)
   >>> n = 0.1 * c**0.5 * np.exp(s)
-  >>> found = fit_isoflops(n, c / 6 / n, 2 + (c / 1e18)**-0.1 + 0.05 * s**2)
+  >>> found = fit_isoflops(n, c / 6 / n, 2 + (c / 1e18) ** -0.1 + 0.05 * s**2)
   >>> round(found.a, 6), (found.parameters / 1e8).round(4).tolist()
   (0.5, [1.0, 3.1623, 10.0])
   """
   usable(parameters, tokens, losses)  # refuses what cannot be fitted
   rows = [np.asarray(row, float) for row in (parameters, tokens, losses)]
   if flops is not None and np.shape(flops) != rows[0].shape:
-    raise ConfigError(f'flops: got shape {np.shape(flops)} beside {rows[0].shape}; accepted is one for each run')
+    raise ConfigError(
+      f'flops: got shape {np.shape(flops)} beside {rows[0].shape}; accepted is one for each run'
+    )
   flops = 6 * rows[0] * rows[1] if flops is None else np.asarray(flops, float)
   with np.errstate(invalid='ignore'):
     good = np.all([np.isfinite(row) & (row > 0) for row in (*rows, flops)], axis=0)
@@ -105,20 +111,42 @@ def fit_isoflops(parameters, tokens, losses, flops=None, *, confidence: float = 
     else:
       kept.append((c, *found, budget))
   if len(refused) == len(_budgets(flops)):
-    raise ConfigError(f'flops: no budget of {len(refused)} has a parabola with a minimum; accepted are {MIN_SIZES} or '
-                      'more sizes of one budget, with the best inside')
+    raise ConfigError(
+      f'flops: no budget of {len(refused)} has a parabola with a minimum; accepted are {MIN_SIZES} or '
+      'more sizes of one budget, with the best inside'
+    )
   return _isoflops(kept, n, d, loss, outside, refused, confidence)
 
 
 def _isoflops(kept, n, d, loss, outside, refused, confidence) -> Isoflops:
   c, at = np.array([row[0] for row in kept]), np.array([row[1] for row in kept])
-  least, coefficients = np.array([row[2] for row in kept]), np.array([row[3] for row in kept]).reshape(-1, 3)
+  least, coefficients = (
+    np.array([row[2] for row in kept]),
+    np.array([row[3] for row in kept]).reshape(-1, 3),
+  )
   size, enough = np.exp(at), len(c) >= 2
-  laws = [fit_power_law(c, v, confidence=confidence) if enough else None for v in (size, c / 6 / size)]
+  laws = [
+    fit_power_law(c, v, confidence=confidence) if enough else None
+    for v in (size, c / 6 / size)
+  ]
   a = laws[0].exponent if enough else float('nan')
-  bias, bias_of_a = _bias(kept, n, d, loss) if enough else (np.full(len(c), np.nan), float('nan'))
-  return Isoflops(c, size, c / 6 / size, least, coefficients, a, 1 - a, *laws, bias, bias_of_a, tuple(outside),
-                  tuple(refused))
+  bias, bias_of_a = (
+    _bias(kept, n, d, loss) if enough else (np.full(len(c), np.nan), float('nan'))
+  )
+  return Isoflops(
+    c,
+    size,
+    c / 6 / size,
+    least,
+    coefficients,
+    a,
+    1 - a,
+    *laws,
+    bias,
+    bias_of_a,
+    tuple(outside),
+    tuple(refused),
+  )
 
 
 def _budgets(flops: np.ndarray) -> list[np.ndarray]:
@@ -137,7 +165,11 @@ def _minimum(u: np.ndarray, loss: np.ndarray):
   if c2 <= 0:
     return None
   at = middle - c1 / (2 * c2)
-  return at, c0 - c1**2 / (4 * c2), (c0 - c1 * middle + c2 * middle**2, c1 - 2 * c2 * middle, c2)
+  return (
+    at,
+    c0 - c1**2 / (4 * c2),
+    (c0 - c1 * middle + c2 * middle**2, c1 - 2 * c2 * middle, c2),
+  )
 
 
 def _bias(kept, n, d, loss) -> tuple[np.ndarray, float]:
@@ -146,7 +178,10 @@ def _bias(kept, n, d, loss) -> tuple[np.ndarray, float]:
   nothing = np.full(len(kept), np.nan), float('nan')
   if not (law.A > 0 and law.B > 0):
     return nothing
-  found = [_minimum(np.log(n[budget]), law.predict(n[budget], d[budget])) for *_, budget in kept]
+  found = [
+    _minimum(np.log(n[budget]), law.predict(n[budget], d[budget]))
+    for *_, budget in kept
+  ]
   if any(row is None for row in found):
     return nothing
   c = np.array([row[0] for row in kept])
@@ -185,11 +220,15 @@ class Projection:
 
   def optimal_parameters(self, flops) -> np.ndarray:
     """N that gives the least loss at C = 6 N D. Source: Hoffmann et al. 2022, equation 4."""
-    scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
+    scale = (self.alpha * self.A / (self.beta * self.B)) ** (
+      1 / (self.alpha + self.beta)
+    )
     return scale * (np.asarray(flops, float) / 6) ** self.a
 
 
-def variable_projection(parameters, tokens, losses, *, lowest: float = 0.02, highest: float = 2.5) -> Projection:
+def variable_projection(
+  parameters, tokens, losses, *, lowest: float = 0.02, highest: float = 2.5
+) -> Projection:
   """L = E + A/N^alpha + B/D^beta by a search of alpha and beta alone.
 
   For fixed exponents the law is linear in E, A, B, and nonnegative least squares (of relative errors) gives the best at
@@ -205,7 +244,9 @@ def variable_projection(parameters, tokens, losses, *, lowest: float = 0.02, hig
 
   Source: Golub and Pereyra 1973; for scaling laws arXiv 2603.22339.
 
-  >>> n, d = (v.ravel() for v in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [1e8, 4e8, 1.6e9]))
+  >>> n, d = (
+  ...   v.ravel() for v in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [1e8, 4e8, 1.6e9])
+  ... )
   >>> law = variable_projection(n, d, 1.7 + 400 / n**0.34 + 410 / d**0.28)
   >>> round(law.alpha, 5), round(law.beta, 5)
   (0.34, 0.28)
@@ -218,15 +259,37 @@ def variable_projection(parameters, tokens, losses, *, lowest: float = 0.02, hig
   alpha, beta = (v.ravel() for v in np.meshgrid(grid, grid))
   _, squares = scaling_fit.linear_part(y, n, d, np.exp(alpha), np.exp(beta))
   at = lambda u: scaling_fit.linear_part(y, n, d, *np.exp(np.clip(u, *bounds))[:, None])
-  found = [optimize.minimize(lambda u: at(u)[1][0], (alpha[i], beta[i]), method='Nelder-Mead',
-                             options={'xatol': 1e-9, 'fatol': 0.0, 'maxfev': 400})
-           for i in np.argsort(squares, kind='stable')[:3]]
+  found = [
+    optimize.minimize(
+      lambda u: at(u)[1][0],
+      (alpha[i], beta[i]),
+      method='Nelder-Mead',
+      options={'xatol': 1e-9, 'fatol': 0.0, 'maxfev': 400},
+    )
+    for i in np.argsort(squares, kind='stable')[:3]
+  ]
   middle = np.clip(min(found, key=lambda f: f.fun).x, *bounds)
   (linear,), (error,) = at(middle)
   alpha, beta = np.exp(middle)
-  e, a, b = linear * [1, np.exp(alpha * np.log(n).mean()), np.exp(beta * np.log(d).mean())]
+  e, a, b = linear * [
+    1,
+    np.exp(alpha * np.log(n).mean()),
+    np.exp(beta * np.log(d).mean()),
+  ]
   reason = 'an exponent is at the end of its range, or a term is zero: these runs do not show all three terms'
-  sure = np.all((middle > bounds[0] + 1e-9) & (middle < bounds[1] - 1e-9)) and min(a, b, e) > 0
+  sure = (
+    np.all((middle > bounds[0] + 1e-9) & (middle < bounds[1] - 1e-9))
+    and min(a, b, e) > 0
+  )
   exponent = float(beta / (alpha + beta))
-  return Projection(float(e), float(a), float(b), float(alpha), float(beta), exponent, 1 - exponent,
-                    float(np.sqrt(error / len(y))), '' if sure else reason)
+  return Projection(
+    float(e),
+    float(a),
+    float(b),
+    float(alpha),
+    float(beta),
+    exponent,
+    1 - exponent,
+    float(np.sqrt(error / len(y))),
+    '' if sure else reason,
+  )

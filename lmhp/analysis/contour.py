@@ -53,7 +53,9 @@ class Contour:
   held: dict[str, Any]
 
 
-def contour(runs: Runs, a: str, b: str, surface: Surface | None = None, seed: int = 0) -> Contour:
+def contour(
+  runs: Runs, a: str, b: str, surface: Surface | None = None, seed: int = 0
+) -> Contour:
   """The loss over two axes.
 
   Args:
@@ -69,8 +71,14 @@ def contour(runs: Runs, a: str, b: str, surface: Surface | None = None, seed: in
   >>> rng = np.random.default_rng(0)
   >>> x, y = rng.random((2, 40))
   >>> axes = {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)}
-  >>> found = contour(Runs('s', axes, {'x': x, 'y': y}, 3 + (x - 0.3) ** 2 + (y - 0.6) ** 2), 'x', 'y')
-  >>> found.z.shape, bool(abs(found.best[0] - 0.3) < 0.1), bool(abs(found.best[1] - 0.6) < 0.1)
+  >>> found = contour(
+  ...   Runs('s', axes, {'x': x, 'y': y}, 3 + (x - 0.3) ** 2 + (y - 0.6) ** 2), 'x', 'y'
+  ... )
+  >>> (
+  ...   found.z.shape,
+  ...   bool(abs(found.best[0] - 0.3) < 0.1),
+  ...   bool(abs(found.best[1] - 0.6) < 0.1),
+  ... )
   ((41, 41), True, True)
   """
   if a == b:
@@ -81,8 +89,12 @@ def contour(runs: Runs, a: str, b: str, surface: Surface | None = None, seed: in
   names = list(surface.axes)
   for name in (a, b):
     if name not in names:
-      raise ConfigError(f'axes: got {name!r}, which was not varied, expected two of {sorted(names)}')
-  (x_places, x), (y_places, y) = (places_on(surface.axes[n], units_of(used, n), CONTOUR_PLACES) for n in (a, b))
+      raise ConfigError(
+        f'axes: got {name!r}, which was not varied, expected two of {sorted(names)}'
+      )
+  (x_places, x), (y_places, y) = (
+    places_on(surface.axes[n], units_of(used, n), CONTOUR_PLACES) for n in (a, b)
+  )
   best = surface.best(seed)
   every = np.tile(best, (len(y) * len(x), 1))
   every[:, names.index(a)] = np.tile(x_places, len(y))
@@ -90,10 +102,24 @@ def contour(runs: Runs, a: str, b: str, surface: Surface | None = None, seed: in
   z, z_sd = (flat.reshape(len(y), len(x)) for flat in surface.predict(every))
   at = {name: value_at(surface.axes[name], best[i]) for i, name in enumerate(names)}
   held = {name: value for name, value in at.items() if name not in (a, b)}
-  return Contour(*axes, x, y, z, z_sd, used.values[a], used.values[b], used.losses, used.number, used.status,
-                 (at[a], at[b]), held)
+  return Contour(
+    *axes,
+    x,
+    y,
+    z,
+    z_sd,
+    used.values[a],
+    used.values[b],
+    used.losses,
+    used.number,
+    used.status,
+    (at[a], at[b]),
+    held,
+  )
 
 
 def value_at(axis: Axis, place: float) -> Any:
   """The value of an axis at a surface's place: a share of the range, or the index of a choice."""
-  return axis.choices[int(place)] if axis.kind == 'choice' else float(axis.from_unit(place))
+  return (
+    axis.choices[int(place)] if axis.kind == 'choice' else float(axis.from_unit(place))
+  )

@@ -18,8 +18,17 @@ from lmhp.analysis.rungs import RungAgreement, rung_agreement
 from lmhp.analysis.runs import Runs
 from lmhp.analysis.seed_noise import seed_noise
 
-KINDS = ('overfitting', 'best_before_last', 'spiking', 'warmup_indicated', 'clipping_indicated', 'unfair_early_stop',
-         'still_improving', 'saturated', 'step_variance')
+KINDS = (
+  'overfitting',
+  'best_before_last',
+  'spiking',
+  'warmup_indicated',
+  'clipping_indicated',
+  'unfair_early_stop',
+  'still_improving',
+  'saturated',
+  'step_variance',
+)
 NOTES = ('still_improving', 'saturated', 'step_variance')
 
 FAIR = 0.6
@@ -38,17 +47,35 @@ def curve_findings(runs: Runs) -> list[Finding]:
     Findings of `KINDS`, at most one of each. None where there are no curves and no rungs.
 
   >>> steps, rng = np.arange(1.0, 101), np.random.default_rng(0)
-  >>> curve = lambda: {'step': steps, 'loss_nats': 2 + 3 / steps + 0.01 * rng.standard_normal(100)}
-  >>> runs = Runs('a study', {}, {}, np.full(8, 2.0), curves={number: curve() for number in range(8)})
+  >>> curve = lambda: {
+  ...   'step': steps,
+  ...   'loss_nats': 2 + 3 / steps + 0.01 * rng.standard_normal(100),
+  ... }
+  >>> runs = Runs(
+  ...   'a study',
+  ...   {},
+  ...   {},
+  ...   np.full(8, 2.0),
+  ...   curves={number: curve() for number in range(8)},
+  ... )
   >>> [one.kind for one in curve_findings(runs)]
   ['step_variance']
   """
   alive = runs.number[~np.isin(runs.status, ('failed', 'waiting'))].tolist()
-  runs = dataclasses.replace(runs, curves={n: runs.curves[n] for n in alive if _has_rows(runs, n)})
+  runs = dataclasses.replace(
+    runs, curves={n: runs.curves[n] for n in alive if _has_rows(runs, n)}
+  )
   evaluated = overfitting.evaluations(runs) if _losses(runs) else []
-  return [*overfitting.overfitting(runs, evaluated), *overfitting.best_before_last(evaluated), *instability.spiking(runs),
-          *instability.warmup_indicated(runs), *instability.clipping_indicated(runs), *unfair_early_stop(runs), *curve_trends.ends(runs),
-          *curve_trends.variance(runs)]
+  return [
+    *overfitting.overfitting(runs, evaluated),
+    *overfitting.best_before_last(evaluated),
+    *instability.spiking(runs),
+    *instability.warmup_indicated(runs),
+    *instability.clipping_indicated(runs),
+    *unfair_early_stop(runs),
+    *curve_trends.ends(runs),
+    *curve_trends.variance(runs),
+  ]
 
 
 def _has_rows(runs: Runs, number: int) -> bool:
@@ -69,19 +96,36 @@ def unfair_early_stop(runs: Runs) -> list[Finding]:
     return []
   a = min(low, key=lambda a: a.high)
   stopped = int(np.sum(runs.searched().status == 'pruned'))
-  return [Finding(
-      'unfair_early_stop', 'warning' if stopped else 'advice',
+  return [
+    Finding(
+      'unfair_early_stop',
+      'warning' if stopped else 'advice',
       f'Early stopping at step {a.step:,} {"was" if stopped else "would be"} unfair: scores there have a rank correlation '
       f'of {a.spearman:.2f} with the ends (90% interval {a.low:.2f} to {a.high:.2f}).',
-      f'Over {a.runs} runs that came to their end; Kendall\'s tau {a.kendall:.2f}. The run that ended best was number '
+      f"Over {a.runs} runs that came to their end; Kendall's tau {a.kendall:.2f}. The run that ended best was number "
       f'{a.rank_of_best} at that rung. {_stopped_words(a, stopped)}Stop later, or fewer.',
-      {'step': a.step, 'spearman': a.spearman, 'low': a.low, 'high': a.high, 'kendall': a.kendall, 'runs': a.runs,
-       'rank_of_best': a.rank_of_best, 'stopped': stopped, 'widened_spearman': a.widened})]
+      {
+        'step': a.step,
+        'spearman': a.spearman,
+        'low': a.low,
+        'high': a.high,
+        'kendall': a.kendall,
+        'runs': a.runs,
+        'rank_of_best': a.rank_of_best,
+        'stopped': stopped,
+        'widened_spearman': a.widened,
+      },
+    )
+  ]
 
 
 def _stopped_words(a: RungAgreement, stopped: int) -> str:
-  return (f'{stopped} runs were stopped early, any of which could have won; with the spread of their scores the '
-          f'correlation is {a.widened:.2f}. ' if stopped else '')
+  return (
+    f'{stopped} runs were stopped early, any of which could have won; with the spread of their scores the '
+    f'correlation is {a.widened:.2f}. '
+    if stopped
+    else ''
+  )
 
 
 def _ends_differ(runs: Runs) -> bool:

@@ -18,15 +18,26 @@ from lmhp.analysis.rungs import RungAgreement, rung_agreement
 from lmhp.analysis.runs import Runs
 from lmhp.errors import ConfigError, suggest
 
-__all__ = ['AtEqual', 'RungAgreement', 'at_equal', 'decimate', 'noise', 'rung_agreement', 'smooth', 'step_variance',
-           'with_amounts']
+__all__ = [
+  'AtEqual',
+  'RungAgreement',
+  'at_equal',
+  'decimate',
+  'noise',
+  'rung_agreement',
+  'smooth',
+  'step_variance',
+  'with_amounts',
+]
 
 Curve = Mapping[str, np.ndarray]
 AMOUNTS = ('step', 'tokens', 'flops', 'seconds')
 _ROBUST_SD = 1.4826  # of a normal's median absolute deviation
 
 
-def smooth(values: np.ndarray, window: int, steps: np.ndarray | None = None, rounds: int = 3) -> np.ndarray:
+def smooth(
+  values: np.ndarray, window: int, steps: np.ndarray | None = None, rounds: int = 3
+) -> np.ndarray:
   """LOWESS: of each place a line through its `window` nearest values, near ones first and outliers hardly counted.
 
   Not a moving average: that lags behind a falling curve, by more the steeper it is, so that the faster run looks the
@@ -46,7 +57,9 @@ def smooth(values: np.ndarray, window: int, steps: np.ndarray | None = None, rou
 
   Source: Cleveland 1979, JASA 74(368): tricube weights, then bisquare weights on residuals.
 
-  >>> smooth([5.0, 4.0, 3.0, 9.0, 1.0, 0.0], window=6).round(1).tolist()  # a line with a spike in it
+  >>> smooth([5.0, 4.0, 3.0, 9.0, 1.0, 0.0], window=6).round(
+  ...   1
+  ... ).tolist()  # a line with a spike in it
   [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
   """
   if window < 3:
@@ -56,7 +69,9 @@ def smooth(values: np.ndarray, window: int, steps: np.ndarray | None = None, rou
   if len(there) < 3:
     out[there] = values[there]
     return out
-  x = (np.arange(len(values)) if steps is None else np.asarray(steps, np.float64))[there].astype(np.float64)
+  x = (np.arange(len(values)) if steps is None else np.asarray(steps, np.float64))[
+    there
+  ].astype(np.float64)
   out[there] = _lowess(x, values[there], min(int(window), len(there)), rounds)
   return out
 
@@ -70,13 +85,21 @@ def _lowess(x: np.ndarray, y: np.ndarray, window: int, rounds: int) -> np.ndarra
   trust, fitted = np.ones(len(y)), y
   for _ in range(rounds + 1):
     weights = near * trust[places]
-    weights = np.where(weights.sum(axis=1, keepdims=True) > 1e-6, weights, near)  # all distrusted: then all alike
+    weights = np.where(
+      weights.sum(axis=1, keepdims=True) > 1e-6, weights, near
+    )  # all distrusted: then all alike
     total = weights.sum(axis=1)
-    mean_x, mean_y = (weights * away).sum(axis=1) / total, (weights * y[places]).sum(axis=1) / total
+    mean_x, mean_y = (
+      (weights * away).sum(axis=1) / total,
+      (weights * y[places]).sum(axis=1) / total,
+    )
     centred = away - mean_x[:, None]
     spread = (weights * centred**2).sum(axis=1)
-    slope = np.where(spread > 1e-12 * total * reach[:, 0] ** 2, (weights * centred * y[places]).sum(axis=1)
-                     / np.maximum(spread, 1e-300), 0.0)
+    slope = np.where(
+      spread > 1e-12 * total * reach[:, 0] ** 2,
+      (weights * centred * y[places]).sum(axis=1) / np.maximum(spread, 1e-300),
+      0.0,
+    )
     fitted = mean_y - slope * mean_x
     residuals = np.abs(y - fitted)
     scale = 6 * np.median(residuals)
@@ -89,7 +112,9 @@ def _lowess(x: np.ndarray, y: np.ndarray, window: int, rounds: int) -> np.ndarra
 def _nearest(x: np.ndarray, window: int) -> np.ndarray:
   """(S, W) places of the W nearest of each; neighbours in a row, as x is in order."""
   first = np.clip(np.arange(len(x)) - window + 1, 0, len(x) - window)
-  for _ in range(window if len(x) > window else 0):  # moves while the next on the right is nearer than the last on the left
+  for _ in range(
+    window if len(x) > window else 0
+  ):  # moves while the next on the right is nearer than the last on the left
     right = np.minimum(first + window, len(x) - 1)
     move = (first + window < len(x)) & (x[right] - x < x - x[first])
     if not move.any():
@@ -98,7 +123,9 @@ def _nearest(x: np.ndarray, window: int) -> np.ndarray:
   return first[:, None] + np.arange(window)
 
 
-def noise(values: np.ndarray, window: int = 15, smoothed: np.ndarray | None = None) -> float:
+def noise(
+  values: np.ndarray, window: int = 15, smoothed: np.ndarray | None = None
+) -> float:
   """Standard deviation of a curve around its smoothed self, outliers hardly counted; NaN below 4 finite values.
 
   It holds noise that lasts over a few rows too, of which successive differences see a part alone; of the two measures
@@ -117,7 +144,10 @@ def noise(values: np.ndarray, window: int = 15, smoothed: np.ndarray | None = No
   freedom = 1 - min(0.7, 2.0 / window)  # what a local line takes up itself
   around = _ROBUST_SD * float(np.median(np.abs(values - smoothed))) / math.sqrt(freedom)
   jumps = np.diff(values)
-  return max(around, _ROBUST_SD * float(np.median(np.abs(jumps - np.median(jumps)))) / math.sqrt(2))
+  return max(
+    around,
+    _ROBUST_SD * float(np.median(np.abs(jumps - np.median(jumps)))) / math.sqrt(2),
+  )
 
 
 def step_variance(losses: np.ndarray) -> float:
@@ -139,7 +169,9 @@ def step_variance(losses: np.ndarray) -> float:
   return float(np.mean((jumps - jumps.mean()) ** 2) / 2) if len(jumps) > 1 else math.nan
 
 
-def decimate(x: np.ndarray, y: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+def decimate(
+  x: np.ndarray, y: np.ndarray, points: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Fewer points of a curve for a picture: of each stretch its least and its greatest, so that no spike is lost.
 
   Args:
@@ -165,7 +197,11 @@ def decimate(x: np.ndarray, y: np.ndarray, points: int) -> tuple[np.ndarray, np.
   if len(y) <= points:
     return x, y
   edges = np.linspace(1, len(y) - 1, (points - 2) // 2 + 1).round().astype(int)
-  inner = [low + place(y[low:high]) for low, high in zip(edges[:-1], edges[1:]) for place in (np.argmin, np.argmax)]
+  inner = [
+    low + place(y[low:high])
+    for low, high in zip(edges[:-1], edges[1:])
+    for place in (np.argmin, np.argmax)
+  ]
   kept = np.unique([0, *inner, len(y) - 1])
   return x[kept], y[kept]
 
@@ -192,8 +228,13 @@ class AtEqual:
   ranks: np.ndarray
 
 
-def at_equal(curves: Mapping[int, Curve], amount: str, value: str = 'loss_nats', points: int = 50,
-             window: int = 15) -> AtEqual:
+def at_equal(
+  curves: Mapping[int, Curve],
+  amount: str,
+  value: str = 'loss_nats',
+  points: int = 50,
+  window: int = 15,
+) -> AtEqual:
   """Compares curves where each had spent as much.
 
   Args:
@@ -208,30 +249,53 @@ def at_equal(curves: Mapping[int, Curve], amount: str, value: str = 'loss_nats',
     ConfigError: where no curve has the amount and the value.
 
   >>> steps = np.arange(1.0, 101)
-  >>> found = at_equal({0: {'step': steps, 'loss_nats': 3 / steps}, 1: {'step': steps, 'loss_nats': 2 / steps}}, 'step')
+  >>> found = at_equal(
+  ...   {
+  ...     0: {'step': steps, 'loss_nats': 3 / steps},
+  ...     1: {'step': steps, 'loss_nats': 2 / steps},
+  ...   },
+  ...   'step',
+  ... )
   >>> found.ranks[:, -1].tolist()
   [2.0, 1.0]
   """
   if amount not in AMOUNTS:
-    raise ConfigError(f'amount: got {amount!r}, expected one of {", ".join(AMOUNTS)}{suggest(amount, AMOUNTS)}')
-  known = {number: rows for number, curve in curves.items() if (rows := _pairs(curve, amount, value, window))}
+    raise ConfigError(
+      f'amount: got {amount!r}, expected one of {", ".join(AMOUNTS)}{suggest(amount, AMOUNTS)}'
+    )
+  known = {
+    number: rows
+    for number, curve in curves.items()
+    if (rows := _pairs(curve, amount, value, window))
+  }
   if not known:
-    raise ConfigError(f'amount: got {amount!r}, expected one that a curve has beside {value!r}')
-  first, last = max(x[0] for x, _ in known.values()), max(x[-1] for x, _ in known.values())
+    raise ConfigError(
+      f'amount: got {amount!r}, expected one that a curve has beside {value!r}'
+    )
+  first, last = (
+    max(x[0] for x, _ in known.values()),
+    max(x[-1] for x, _ in known.values()),
+  )
   grid = np.geomspace(first, max(first, last), points)
   grid[-1] = max(first, last)  # geomspace may end a rounding above
-  losses = np.array([np.interp(grid, x, y, left=math.nan, right=math.nan) for x, y in known.values()])
+  losses = np.array(
+    [np.interp(grid, x, y, left=math.nan, right=math.nan) for x, y in known.values()]
+  )
   return AtEqual(amount, grid, tuple(known), losses, _ranks(losses))
 
 
-def _pairs(curve: Curve, amount: str, value: str, window: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _pairs(
+  curve: Curve, amount: str, value: str, window: int
+) -> tuple[np.ndarray, np.ndarray] | None:
   """Amounts, each greater than the one before, and smoothed values; None where there are not two."""
   if amount not in curve or value not in curve:
     return None
   x, y = np.asarray(curve[amount], np.float64), np.asarray(curve[value], np.float64)
   there = np.isfinite(x) & np.isfinite(y) & (x > 0)
   x, y = x[there], y[there]
-  fresh = np.concatenate([np.diff(x) > 0, [True]]) if len(x) else there[:0]  # of two at one amount, the later
+  fresh = (
+    np.concatenate([np.diff(x) > 0, [True]]) if len(x) else there[:0]
+  )  # of two at one amount, the later
   x, y = x[fresh], y[fresh]
   return (x, smooth(y, max(3, min(window, len(y) // 3)), x)) if len(x) > 1 else None
 
@@ -252,7 +316,14 @@ def with_amounts(runs: Runs) -> dict[int, dict[str, np.ndarray]]:
     by = 'tokens' if 'tokens' in curve else 'step'
     whole = runs.measured.get('tokens' if by == 'tokens' else 'steps')
     for name in ('flops', 'seconds'):
-      if name not in curve and name in runs.measured and whole is not None and whole[row] > 0:
-        curve[name] = np.asarray(curve[by], np.float64) * (runs.measured[name][row] / whole[row])
+      if (
+        name not in curve
+        and name in runs.measured
+        and whole is not None
+        and whole[row] > 0
+      ):
+        curve[name] = np.asarray(curve[by], np.float64) * (
+          runs.measured[name][row] / whole[row]
+        )
     found[number] = curve
   return found

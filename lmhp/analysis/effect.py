@@ -87,14 +87,27 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   >>> rng = np.random.default_rng(0)
   >>> x, y = rng.random((2, 40))
   >>> losses = 3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(40)
-  >>> runs = Runs('s', {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)}, {'x': x, 'y': y}, losses)
-  >>> effect(runs, 'x').shown(), effect(runs, 'y').shown(), abs(effect(runs, 'x').best_value - 0.3) < 0.1
+  >>> runs = Runs(
+  ...   's',
+  ...   {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)},
+  ...   {'x': x, 'y': y},
+  ...   losses,
+  ... )
+  >>> (
+  ...   effect(runs, 'x').shown(),
+  ...   effect(runs, 'y').shown(),
+  ...   abs(effect(runs, 'x').best_value - 0.3) < 0.1,
+  ... )
   (True, False, True)
   """
   if axis not in runs.axes:
-    raise ConfigError(f'axis: got {axis!r}, expected one of {sorted(runs.axes)}{suggest(axis, runs.axes)}')
+    raise ConfigError(
+      f'axis: got {axis!r}, expected one of {sorted(runs.axes)}{suggest(axis, runs.axes)}'
+    )
   if not 0 < confidence < 1:
-    raise ConfigError(f'confidence: got {confidence}, expected a number between 0 and 1')
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
   points, losses = with_axes(runs, (axis,))
   columns = columns_of(points, axis)
   blank = Effect(axis, confidence=confidence, points=len(points))
@@ -114,10 +127,14 @@ def effects(runs: Runs, seed: int = 0, confidence: float = 0.9) -> list[Effect]:
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
   """
-  found = [effect(runs, name, seed, confidence) for name in runs.for_response()[0].varied()]
+  found = [
+    effect(runs, name, seed, confidence) for name in runs.for_response()[0].varied()
+  ]
   adjusted = holm([one.p_value for one in found])
   found = [dataclasses.replace(one, p_holm=p) for one, p in zip(found, adjusted)]
-  return sorted(found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.range_nats))
+  return sorted(
+    found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.range_nats)
+  )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -130,7 +147,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
   tested = np.flatnonzero(~np.isnan(p_values))
   order = tested[np.argsort(p_values[tested], kind='stable')]
   out = np.full(len(p_values), math.nan)
-  out[order] = np.minimum(1, np.maximum.accumulate((len(order) - np.arange(len(order))) * p_values[order]))
+  out[order] = np.minimum(
+    1, np.maximum.accumulate((len(order) - np.arange(len(order))) * p_values[order])
+  )
   return out.tolist()
 
 
@@ -142,7 +161,9 @@ def with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray]:
   points, losses = merged(runs.for_response()[0])
   has = np.ones(len(points), bool)
   for name in names:
-    has &= np.array([v is not None and v == v for v in points.values[name].tolist()], bool)  # NaN is not itself
+    has &= np.array(
+      [v is not None and v == v for v in points.values[name].tolist()], bool
+    )  # NaN is not itself
   return points.where(has), losses[has]
 
 
@@ -155,7 +176,9 @@ def normal_scores(losses: np.ndarray) -> np.ndarray:
   return ndtri(ranks / (len(losses) + 1))
 
 
-def fit_near_best(design: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_near_best(
+  design: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Least squares in which a run counts the less the higher its fit is over the best.
 
   Errors grow with the height, both the noise's and those of a parabola that ought to be a wall. So the weight is
@@ -182,7 +205,9 @@ def fit_near_best(design: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, n
   return coefficients, weights
 
 
-def nuisance(points: Runs, names: Sequence[str], losses: np.ndarray, spare: int = 2) -> np.ndarray:
+def nuisance(
+  points: Runs, names: Sequence[str], losses: np.ndarray, spare: int = 2
+) -> np.ndarray:
   """(P, Q) orthonormal columns of a constant and of the axes not named, by parabolas.
 
   Where there are many axes for few points, those come first that explain the most, until a third of the points' degrees
@@ -212,7 +237,9 @@ def orthonormal(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
   return left[:, size > 1e-6 * max(1e-12, float(np.linalg.norm(columns)))]
 
 
-def _reason(points: Runs, losses: np.ndarray, columns: np.ndarray, rest: np.ndarray) -> str:
+def _reason(
+  points: Runs, losses: np.ndarray, columns: np.ndarray, rest: np.ndarray
+) -> str:
   if not columns.shape[1]:
     return 'it was not varied'
   if len(points) < max(FEWEST, rest.shape[1] + columns.shape[1] + 4):
@@ -228,7 +255,9 @@ def _reason(points: Runs, losses: np.ndarray, columns: np.ndarray, rest: np.ndar
 # --- whether and how much -------------------------------------------------------------------------------------------
 
 
-def _deal(scores: np.ndarray, columns: np.ndarray, rest: np.ndarray, rng: np.random.Generator) -> float:
+def _deal(
+  scores: np.ndarray, columns: np.ndarray, rest: np.ndarray, rng: np.random.Generator
+) -> float:
   """Share of deals of the axis's values in which they explain as much of the scores as they do."""
   n = len(scores)
   left = scores - rest @ (rest.T @ scores)
@@ -247,40 +276,74 @@ def _explained(left: np.ndarray, columns: np.ndarray, rest: np.ndarray) -> np.nd
   gram = np.swapaxes(columns, 1, 2) @ columns - np.swapaxes(along, 1, 2) @ along
   with_left = np.einsum('p,dpc->dc', left, columns)
   gram = gram + 1e-9 * columns.shape[1] * np.eye(columns.shape[2])
-  return np.einsum('dc,dc->d', with_left, np.linalg.solve(gram, with_left[..., None])[..., 0])
+  return np.einsum(
+    'dc,dc->d', with_left, np.linalg.solve(gram, with_left[..., None])[..., 0]
+  )
 
 
-def _worth(points: Runs, name: str, losses: np.ndarray, columns: np.ndarray, rest: np.ndarray,
-           confidence: float) -> dict[str, Any]:
+def _worth(
+  points: Runs,
+  name: str,
+  losses: np.ndarray,
+  columns: np.ndarray,
+  rest: np.ndarray,
+  confidence: float,
+) -> dict[str, Any]:
   """The best value and what it is worth."""
   design = np.column_stack([columns, rest])
   coefficients, weights = fit_near_best(design, losses)
   root = np.sqrt(weights)[:, None]
-  target = root[:, 0] * np.minimum(losses, losses.min() + CEILING * (float(np.median(losses - losses.min())) or np.inf))
+  target = root[:, 0] * np.minimum(
+    losses, losses.min() + CEILING * (float(np.median(losses - losses.min())) or np.inf)
+  )
   freedom = len(target) - design.shape[1]
   noise = float(np.sum((target - (root * design) @ coefficients) ** 2)) / freedom
-  basis = orthonormal(root * columns, orthonormal(root * rest, np.zeros((len(target), 0))))
+  basis = orthonormal(
+    root * columns, orthonormal(root * rest, np.zeros((len(target), 0)))
+  )
   count = basis.shape[1]
   ratio = float(np.sum((basis.T @ target) ** 2)) / count / max(noise, 1e-300)
   grid, curve = _curve(points, name, columns, coefficients)
   best = int(np.argmin(curve))
   typical = float(np.median(np.delete(curve, best))) - float(curve[best])
-  share = lambda p: math.sqrt(noncentrality(ratio, count, freedom, p) / max(count * ratio, 1e-300))
-  levels = {'range_nats': 0.5, 'range_low': (1 + confidence) / 2, 'range_high': (1 - confidence) / 2}
-  return {'best_value': grid[best], **{field: typical * share(p) for field, p in levels.items()}}
+  share = lambda p: math.sqrt(
+    noncentrality(ratio, count, freedom, p) / max(count * ratio, 1e-300)
+  )
+  levels = {
+    'range_nats': 0.5,
+    'range_low': (1 + confidence) / 2,
+    'range_high': (1 - confidence) / 2,
+  }
+  return {
+    'best_value': grid[best],
+    **{field: typical * share(p) for field, p in levels.items()},
+  }
 
 
-def _curve(points: Runs, name: str, columns: np.ndarray, coefficients: np.ndarray) -> tuple[list, np.ndarray]:
+def _curve(
+  points: Runs, name: str, columns: np.ndarray, coefficients: np.ndarray
+) -> tuple[list, np.ndarray]:
   """Values of an axis, 101 over what was tried or all choices that were, and the fitted curve there."""
   axis, values = axis_of(points, name), points.values[name]
   if axis.kind == 'choice':
     grid = list(dict.fromkeys(values.tolist()))
-    return grid, np.array([columns[values.tolist().index(v)] @ coefficients[:columns.shape[1]] for v in grid])
+    return grid, np.array(
+      [
+        columns[values.tolist().index(v)] @ coefficients[: columns.shape[1]]
+        for v in grid
+      ]
+    )
   units = axis.unit(values)
-  shares = np.unique(units) if len(np.unique(units)) <= 2 else np.linspace(units.min(), units.max(), 101)
-  powers = np.column_stack([shares - 0.5, (shares - 0.5) ** 2])[:, :columns.shape[1]]
+  shares = (
+    np.unique(units)
+    if len(np.unique(units)) <= 2
+    else np.linspace(units.min(), units.max(), 101)
+  )
+  powers = np.column_stack([shares - 0.5, (shares - 0.5) ** 2])[:, : columns.shape[1]]
   grid = axis.from_unit(shares)
-  return (np.round(grid) if axis.whole else grid).tolist(), powers @ coefficients[:columns.shape[1]]
+  return (np.round(grid) if axis.whole else grid).tolist(), powers @ coefficients[
+    : columns.shape[1]
+  ]
 
 
 def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
@@ -294,5 +357,7 @@ def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
     return 0.0
   for _ in range(60):
     middle = (low + high) / 2
-    low, high = (middle, high) if ncfdtr(columns, freedom, middle, ratio) > p else (low, middle)
+    low, high = (
+      (middle, high) if ncfdtr(columns, freedom, middle, ratio) > p else (low, middle)
+    )
   return low

@@ -76,8 +76,15 @@ class Extrapolation:
   refused: str = ''
 
 
-def extrapolate(steps: np.ndarray, losses: np.ndarray, to_step: float, learning_rate: np.ndarray | None = None,
-                confidence: float = 0.9, draws: int = 2000, seed: int = 0) -> Extrapolation:
+def extrapolate(
+  steps: np.ndarray,
+  losses: np.ndarray,
+  to_step: float,
+  learning_rate: np.ndarray | None = None,
+  confidence: float = 0.9,
+  draws: int = 2000,
+  seed: int = 0,
+) -> Extrapolation:
   """The loss of a run at a later step, had it gone on at its learning rate.
 
   Args:
@@ -97,7 +104,9 @@ def extrapolate(steps: np.ndarray, losses: np.ndarray, to_step: float, learning_
     ConfigError: for arrays of different lengths, or a confidence outside (0, 1).
 
   >>> steps = np.arange(10.0, 1001, 10)
-  >>> losses = 2 + 5 * steps**-0.5 + 0.01 * np.random.default_rng(0).standard_normal(100)
+  >>> losses = (
+  ...   2 + 5 * steps**-0.5 + 0.01 * np.random.default_rng(0).standard_normal(100)
+  ... )
   >>> found = extrapolate(steps, losses, 2000)
   >>> found.low < 2 + 5 * 2000**-0.5 < found.high, found.high - found.low < 0.1
   (True, True)
@@ -106,36 +115,55 @@ def extrapolate(steps: np.ndarray, losses: np.ndarray, to_step: float, learning_
   """
   steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
   if steps.shape != losses.shape or steps.ndim != 1:
-    raise ConfigError(f'losses: got shape {losses.shape}, expected as many as steps, {steps.shape}')
+    raise ConfigError(
+      f'losses: got shape {losses.shape}, expected as many as steps, {steps.shape}'
+    )
   if not 0 < confidence < 1:
-    raise ConfigError(f'confidence: got {confidence}, expected a number between 0 and 1')
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
   kept, refused = _constant_part(steps, learning_rate)
   kept = kept[np.isfinite(losses[kept]) & (steps[kept] > 0)]
   refused = refused or _why(steps[kept], losses[kept], to_step)
   if refused:
-    return Extrapolation(float(to_step), confidence=confidence, rows=len(kept), refused=refused)
+    return Extrapolation(
+      float(to_step), confidence=confidence, rows=len(kept), refused=refused
+    )
   steps, losses = steps[kept], losses[kept]
   late = steps >= steps[0] + SKIPPED * (steps[-1] - steps[0])
-  return _posterior(steps[late], losses[late], float(to_step), confidence, draws, np.random.default_rng(seed))
+  return _posterior(
+    steps[late],
+    losses[late],
+    float(to_step),
+    confidence,
+    draws,
+    np.random.default_rng(seed),
+  )
 
 
-def _constant_part(steps: np.ndarray, rates: np.ndarray | None) -> tuple[np.ndarray, str]:
+def _constant_part(
+  steps: np.ndarray, rates: np.ndarray | None
+) -> tuple[np.ndarray, str]:
   """Rows from the first at the peak of the learning rate to the last before it falls."""
   if rates is None:
     return np.arange(len(steps)), ''
   rates = np.asarray(rates, np.float64)
   if rates.shape != steps.shape:
-    raise ConfigError(f'learning_rate: got shape {rates.shape}, expected as many as steps, {steps.shape}')
+    raise ConfigError(
+      f'learning_rate: got shape {rates.shape}, expected as many as steps, {steps.shape}'
+    )
   known = np.flatnonzero(np.isfinite(rates))
   if not len(known):
     return np.arange(len(steps)), ''
   at_peak = rates[known] >= CONSTANT * rates[known].max()
   first = int(np.argmax(at_peak))
   after = np.flatnonzero(~at_peak[first:])
-  rows = known[first:first + int(after[0])] if len(after) else known[first:]
+  rows = known[first : first + int(after[0])] if len(after) else known[first:]
   span = (steps[rows[-1]] - steps[rows[0]]) / max(steps[known[-1]], 1e-300)
   if len(rows) < FEWEST_ROWS or span < 1 / 3:
-    short = f'the learning rate is constant for {len(rows)} of {len(known)} rows: too few'
+    short = (
+      f'the learning rate is constant for {len(rows)} of {len(known)} rows: too few'
+    )
     return rows, short if len(rows) < len(known) else ''
   return rows, ''
 
@@ -157,19 +185,36 @@ def _why(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
 # --- the fit --------------------------------------------------------------------------------------------------------
 
 
-def _posterior(steps: np.ndarray, losses: np.ndarray, to_step: float, confidence: float, draws: int,
-               rng: np.random.Generator) -> Extrapolation:
+def _posterior(
+  steps: np.ndarray,
+  losses: np.ndarray,
+  to_step: float,
+  confidence: float,
+  draws: int,
+  rng: np.random.Generator,
+) -> Extrapolation:
   """Of E, A, c and s0, and with it of the loss at a later step."""
-  exponents, shifts = (g.ravel() for g in np.meshgrid(_EXPONENTS, np.array(_SHIFTS) * steps[-1], indexing='ij'))
-  shape = lambda s: ((s + shifts[:, None]) / (steps[-1] + shifts[:, None])) ** -exponents[:, None]
+  exponents, shifts = (
+    g.ravel()
+    for g in np.meshgrid(_EXPONENTS, np.array(_SHIFTS) * steps[-1], indexing='ij')
+  )
+  shape = lambda s: (
+    ((s + shifts[:, None]) / (steps[-1] + shifts[:, None])) ** -exponents[:, None]
+  )
   columns, later = shape(steps), shape(np.array([to_step]))[:, 0]
   losses, residuals = _without_outliers(columns, losses)
   correlation = _correlation(residuals)
   whiten = lambda v: v[..., 1:] - correlation * v[..., :-1]
-  fit = _least_squares(whiten(columns), whiten(losses), np.full(len(losses) - 1, 1 - correlation))
+  fit = _least_squares(
+    whiten(columns), whiten(losses), np.full(len(losses) - 1, 1 - correlation)
+  )
   n = len(losses) - 1
-  log_weight = -(n - 2) / 2 * np.log(fit['squares'] / fit['squares'].min()) - 0.5 * np.log(fit['determinant'])
-  cells = rng.choice(len(exponents), size=4 * draws, p=_share(log_weight + _log_prior(exponents)))
+  log_weight = -(n - 2) / 2 * np.log(
+    fit['squares'] / fit['squares'].min()
+  ) - 0.5 * np.log(fit['determinant'])
+  cells = rng.choice(
+    len(exponents), size=4 * draws, p=_share(log_weight + _log_prior(exponents))
+  )
   sigma = np.sqrt(fit['squares'][cells] / rng.chisquare(n - 2, len(cells)))
   a, b = rng.standard_normal((2, len(cells)))
   amplitude = fit['amplitude'][cells] + sigma * a / np.sqrt(fit['spread'][cells])
@@ -177,17 +222,38 @@ def _posterior(steps: np.ndarray, losses: np.ndarray, to_step: float, confidence
   offset = middle - amplitude * fit['centre'][cells]
   possible = (amplitude > 0) & (offset > 0)
   if possible.sum() < 50:
-    return Extrapolation(to_step, confidence=confidence, rows=n + 1, refused='no power law with an offset fits')
+    return Extrapolation(
+      to_step,
+      confidence=confidence,
+      rows=n + 1,
+      refused='no power law with an offset fits',
+    )
   predicted = (offset + amplitude * later[cells])[possible]
-  low, loss, high = np.quantile(predicted, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2])
+  low, loss, high = np.quantile(
+    predicted, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2]
+  )
   best = int(np.argmin(fit['squares']))
   return Extrapolation(
-      to_step, float(loss), float(low), float(high), confidence, float(fit['offset'][best]),
-      float(fit['amplitude'][best]), float(exponents[best]), float(shifts[best]), float(np.std(residuals)), correlation,
-      float(steps[0]), float(steps[-1]), n + 1)
+    to_step,
+    float(loss),
+    float(low),
+    float(high),
+    confidence,
+    float(fit['offset'][best]),
+    float(fit['amplitude'][best]),
+    float(exponents[best]),
+    float(shifts[best]),
+    float(np.std(residuals)),
+    correlation,
+    float(steps[0]),
+    float(steps[-1]),
+    n + 1,
+  )
 
 
-def _least_squares(columns: np.ndarray, losses: np.ndarray, ones: np.ndarray) -> dict[str, np.ndarray]:
+def _least_squares(
+  columns: np.ndarray, losses: np.ndarray, ones: np.ndarray
+) -> dict[str, np.ndarray]:
   """Of losses on a constant (as `ones`, all alike) and each of K columns (K, S); with what errors come from."""
   unit, n = ones[0], len(losses)
   mean_x, mean_y = columns.mean(axis=1), losses.mean()
@@ -196,11 +262,21 @@ def _least_squares(columns: np.ndarray, losses: np.ndarray, ones: np.ndarray) ->
   amplitude = centred @ (losses - mean_y) / spread
   squares = ((losses - mean_y - amplitude[:, None] * centred) ** 2).sum(axis=1)
   middle, centre = np.full(len(columns), mean_y / unit), mean_x / unit
-  return {'amplitude': amplitude, 'offset': middle - amplitude * centre, 'spread': spread, 'middle': middle,
-          'centre': centre, 'squares': np.maximum(squares, 1e-300), 'weight': n * unit**2, 'determinant': spread}
+  return {
+    'amplitude': amplitude,
+    'offset': middle - amplitude * centre,
+    'spread': spread,
+    'middle': middle,
+    'centre': centre,
+    'squares': np.maximum(squares, 1e-300),
+    'weight': n * unit**2,
+    'determinant': spread,
+  }
 
 
-def _without_outliers(columns: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _without_outliers(
+  columns: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Rows far from the law that fits best brought to 3.5 standard deviations from it (winsorized), and residuals (S,)."""
   for _ in range(3):
     fit = _least_squares(columns, losses, np.ones(len(losses)))
@@ -214,7 +290,9 @@ def _without_outliers(columns: np.ndarray, losses: np.ndarray) -> tuple[np.ndarr
 def _correlation(residuals: np.ndarray) -> float:
   """Of neighbours, not below 0; with the part that a fit of four parameters takes away (Kendall's correction)."""
   r = float(np.sum(residuals[1:] * residuals[:-1]) / max(np.sum(residuals**2), 1e-300))
-  return float(np.clip(r + (1 + 4 * max(r, 0.0)) / len(residuals), 0.0, _MOST_CORRELATED))
+  return float(
+    np.clip(r + (1 + 4 * max(r, 0.0)) / len(residuals), 0.0, _MOST_CORRELATED)
+  )
 
 
 def _log_prior(exponents: np.ndarray) -> np.ndarray:

@@ -18,7 +18,9 @@ _UNITS = {'steps': 'steps', 'tokens': 'tokens', 'flops': 'FLOPs', 'seconds': 'se
 def held_equal(runs: Runs) -> dict[str, tuple[float, float]]:
   """Of each amount that is known, its smallest and its largest over the runs that came to their end.
 
-  >>> runs = Runs('x', {}, {}, np.array([1.0, 2.0]), measured={'steps': np.array([10.0, 10.0])})
+  >>> runs = Runs(
+  ...   'x', {}, {}, np.array([1.0, 2.0]), measured={'steps': np.array([10.0, 10.0])}
+  ... )
   >>> held_equal(runs)
   {'steps': (10.0, 10.0)}
   """
@@ -40,15 +42,28 @@ def equal(span: tuple[float, float], name: str) -> bool:
 def in_words(runs: Runs) -> str:
   """One sentence; it says so where nothing is known.
 
-  >>> runs = Runs('x', {}, {}, np.array([1.0, 2.0]), measured={'steps': np.array([10.0, 10.0]),
-  ...                                                          'tokens': np.array([80.0, 160.0])})
+  >>> runs = Runs(
+  ...   'x',
+  ...   {},
+  ...   {},
+  ...   np.array([1.0, 2.0]),
+  ...   measured={'steps': np.array([10.0, 10.0]), 'tokens': np.array([80.0, 160.0])},
+  ... )
   >>> in_words(runs)
   'Runs are compared at equal steps (10); their tokens differ (80 to 160).'
   """
   spans, declared = held_equal(runs), runs.about.get('held_equal')
-  spans = {name: span for name, span in spans.items() if name != 'seconds' or declared == 'seconds'}
+  spans = {
+    name: span
+    for name, span in spans.items()
+    if name != 'seconds' or declared == 'seconds'
+  }
   same = [f'{_UNITS[n]} ({_amount(s[0])})' for n, s in spans.items() if equal(s, n)]
-  other = [f'{_UNITS[n]} differ ({_amount(s[0])} to {_amount(s[1])})' for n, s in spans.items() if not equal(s, n)]
+  other = [
+    f'{_UNITS[n]} differ ({_amount(s[0])} to {_amount(s[1])})'
+    for n, s in spans.items()
+    if not equal(s, n)
+  ]
   if not spans:
     return 'What the runs had the same amount of (steps, tokens, FLOPs, time) is not recorded.'
   if not same:

@@ -75,8 +75,14 @@ class Importance:
   notes: tuple[str, ...] = ()
 
 
-def importance(runs: Runs, method: str = 'ped_anova', bootstrap: int | None = None, permutations: int | None = None,
-               seed: int = 0, confidence: float = 0.9) -> Importance:
+def importance(
+  runs: Runs,
+  method: str = 'ped_anova',
+  bootstrap: int | None = None,
+  permutations: int | None = None,
+  seed: int = 0,
+  confidence: float = 0.9,
+) -> Importance:
   """Importance of each axis that was varied, with its interval, or the reason why none can be said.
 
   Args:
@@ -109,26 +115,44 @@ def importance(runs: Runs, method: str = 'ped_anova', bootstrap: int | None = No
   ended, _ = runs.for_response()
   axes = ended.varied()
   losses, clip, clipped, first = _points(ended)
-  columns = {name: _column(axis, ended.values[name][first]) for name, axis in axes.items()}
-  known = {'points': len(losses), 'clipped_at': runs.shown(clip), 'clipped': clipped, 'confidence': confidence}
+  columns = {
+    name: _column(axis, ended.values[name][first]) for name, axis in axes.items()
+  }
+  known = {
+    'points': len(losses),
+    'clipped_at': runs.shown(clip),
+    'clipped': clipped,
+    'confidence': confidence,
+  }
   refused = _reason_to_refuse(losses, clip, axes)
   if refused:
     nothing = np.full(len(axes), math.nan)
-    return Importance(method, tuple(axes), nothing, nothing, nothing, nothing, refused=refused, **known)
+    return Importance(
+      method, tuple(axes), nothing, nothing, nothing, nothing, refused=refused, **known
+    )
   with _quiet():
-    return _assess(method, columns, losses, _counts(method, bootstrap, permutations), seed, known)
+    return _assess(
+      method, columns, losses, _counts(method, bootstrap, permutations), seed, known
+    )
 
 
-def _counts(method: str, bootstrap: int | None, permutations: int | None) -> tuple[int, int]:
+def _counts(
+  method: str, bootstrap: int | None, permutations: int | None
+) -> tuple[int, int]:
   defaults = (100, 99) if method == 'ped_anova' else (20, 19)
-  return tuple(default if n is None else n for n, default in zip((bootstrap, permutations), defaults))
+  return tuple(
+    default if n is None else n
+    for n, default in zip((bootstrap, permutations), defaults)
+  )
 
 
 def _require_scikit_learn() -> None:
   try:
     import sklearn.ensemble  # noqa: F401
   except ImportError:
-    raise ConfigError('fanova: needs scikit-learn, which comes with: pip install "lmhp[fanova]"') from None
+    raise ConfigError(
+      'fanova: needs scikit-learn, which comes with: pip install "lmhp[fanova]"'
+    ) from None
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------
@@ -142,7 +166,12 @@ def _points(ended: Runs) -> tuple[np.ndarray, float, int, np.ndarray]:
   losses = np.where(bad, clip, ended.losses)
   rows = list(ended.points().values())
   means = np.array([losses[r].mean() for r in rows])
-  return means, clip, sum(bool(bad[r].any()) for r in rows), np.array([r[0] for r in rows], int)
+  return (
+    means,
+    clip,
+    sum(bool(bad[r].any()) for r in rows),
+    np.array([r[0] for r in rows], int),
+  )
 
 
 def _reason_to_refuse(losses: np.ndarray, clip: float, axes: dict[str, Axis]) -> str:
@@ -150,13 +179,17 @@ def _reason_to_refuse(losses: np.ndarray, clip: float, axes: dict[str, Axis]) ->
   if not axes:
     return 'no hyperparameter was varied'
   if n < MINIMUM_TRIALS:
-    return f'{n} points are too few: below {MINIMUM_TRIALS}, importance is found in noise'
+    return (
+      f'{n} points are too few: below {MINIMUM_TRIALS}, importance is found in noise'
+    )
   if np.ptp(losses) == 0:
     return 'all points have the same objective'
   good = int(np.sum(losses < clip))
   if good < math.ceil(TARGET_QUANTILE * n):
-    return (f'{good} of {n} points are complete and below the clip: fewer than the {TARGET_QUANTILE:.0%} that are '
-            'compared')
+    return (
+      f'{good} of {n} points are complete and below the clip: fewer than the {TARGET_QUANTILE:.0%} that are '
+      'compared'
+    )
   return ''
 
 
@@ -166,7 +199,11 @@ def _column(axis: Axis, values: np.ndarray) -> tuple[Any, list]:
   Numbers are places on the axis's own scale (a log axis is uniform in the log, which fANOVA alone would not know), and
   the numbers of a grid are its levels 0, 1, 2, ...
   """
-  from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+  from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+  )
 
   if axis.kind == 'choice':
     words = [None if v is None else repr(v) for v in values.tolist()]
@@ -181,36 +218,79 @@ def _column(axis: Axis, values: np.ndarray) -> tuple[Any, list]:
   scaled = places if ladder else (values[known] - levels[0]) / (levels[-1] - levels[0])
   for i, value in zip(np.flatnonzero(known), scaled.tolist()):
     column[i] = value
-  return (IntDistribution(0, max(len(levels) - 1, 0)) if ladder else FloatDistribution(0, 1)), column
+  return (
+    IntDistribution(0, max(len(levels) - 1, 0)) if ladder else FloatDistribution(0, 1)
+  ), column
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def _assess(method: str, columns: dict[str, tuple[Any, list]], losses: np.ndarray, counts: tuple[int, int], seed: int,
-            known: dict[str, Any]) -> Importance:
+def _assess(
+  method: str,
+  columns: dict[str, tuple[Any, list]],
+  losses: np.ndarray,
+  counts: tuple[int, int],
+  seed: int,
+  known: dict[str, Any],
+) -> Importance:
   names, rng = list(columns), np.random.default_rng(seed)
   trials, evaluate = _trials(columns, losses), _evaluator(method, names)
   raw = evaluate(trials, True)
   if not np.nansum(raw) > 0:
     nothing = np.full(len(names), math.nan)
-    return Importance(method, tuple(names), nothing, nothing, nothing, nothing, **known,
-                      refused='the best points are spread as all are: no axis has any importance')
-  drawn = np.array([evaluate([trials[i] for i in rng.integers(0, len(trials), len(trials))], False)
-                    for _ in range(counts[0])]).reshape(-1, len(names))
-  dealt = np.array([np.nanmax(evaluate(_with_values(trials, rng.permutation(losses)), False))
-                    for _ in range(counts[1])])
+    return Importance(
+      method,
+      tuple(names),
+      nothing,
+      nothing,
+      nothing,
+      nothing,
+      **known,
+      refused='the best points are spread as all are: no axis has any importance',
+    )
+  drawn = np.array(
+    [
+      evaluate([trials[i] for i in rng.integers(0, len(trials), len(trials))], False)
+      for _ in range(counts[0])
+    ]
+  ).reshape(-1, len(names))
+  dealt = np.array(
+    [
+      np.nanmax(evaluate(_with_values(trials, rng.permutation(losses)), False))
+      for _ in range(counts[1])
+    ]
+  )
   again = evaluate(trials, False)  # as precisely as the permutations are
-  p_values = np.where(np.isnan(raw), math.nan, (1 + np.sum(dealt[:, None] >= again, axis=0)) / (1 + len(dealt)))
+  p_values = np.where(
+    np.isnan(raw),
+    math.nan,
+    (1 + np.sum(dealt[:, None] >= again, axis=0)) / (1 + len(dealt)),
+  )
   low, high = _interval(drawn, raw / np.nansum(raw), known['confidence'])
   order = sorted(range(len(names)), key=lambda i: -np.nan_to_num(raw[i], nan=-1))
   skipped = [name for name, value in zip(names, raw) if np.isnan(value)]
-  notes = (f'fANOVA leaves out what not all points have: {", ".join(skipped)}',) if skipped else ()
-  return Importance(method, tuple(names[i] for i in order), (raw / np.nansum(raw))[order], low[order], high[order],
-                    p_values[order], tuple(names[i] for i in order if p_values[i] <= LEVEL), notes=notes, **known)
+  notes = (
+    (f'fANOVA leaves out what not all points have: {", ".join(skipped)}',)
+    if skipped
+    else ()
+  )
+  return Importance(
+    method,
+    tuple(names[i] for i in order),
+    (raw / np.nansum(raw))[order],
+    low[order],
+    high[order],
+    p_values[order],
+    tuple(names[i] for i in order if p_values[i] <= LEVEL),
+    notes=notes,
+    **known,
+  )
 
 
-def _interval(drawn: np.ndarray, own: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+def _interval(
+  drawn: np.ndarray, own: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
   """Percentiles of the shares (replicates, A), moved to the study's own (A,); NaN where there are none.
 
   Points that were drawn twice change the shares as a whole, so that percentiles may leave out the study's own. Moved,
@@ -220,7 +300,9 @@ def _interval(drawn: np.ndarray, own: np.ndarray, confidence: float) -> tuple[np
   if not (totals > 0).any():
     return (np.full(drawn.shape[-1], math.nan),) * 2
   shares = drawn[totals[:, 0] > 0] / totals[totals[:, 0] > 0]
-  low, middle, high = np.quantile(shares, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0)
+  low, middle, high = np.quantile(
+    shares, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0
+  )
   return np.clip(own + low - middle, 0, 1), np.clip(own + high - middle, 0, 1)
 
 
@@ -230,9 +312,14 @@ def _trials(columns: dict[str, tuple[Any, list]], losses: np.ndarray) -> list:
 
   study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
   for i, loss in enumerate(losses.tolist()):
-    own = {name: column[i] for name, (_, column) in columns.items() if column[i] is not None}
-    study.add_trial(optuna.trial.create_trial(
-        params=own, distributions={name: columns[name][0] for name in own}, value=loss))
+    own = {
+      name: column[i] for name, (_, column) in columns.items() if column[i] is not None
+    }
+    study.add_trial(
+      optuna.trial.create_trial(
+        params=own, distributions={name: columns[name][0] for name in own}, value=loss
+      )
+    )
   return study.get_trials(deepcopy=False)
 
 
@@ -244,7 +331,9 @@ def _with_values(trials: Sequence, values: np.ndarray) -> list:
   return copies
 
 
-def _evaluator(method: str, names: Sequence[str]) -> Callable[[Sequence, bool], np.ndarray]:
+def _evaluator(
+  method: str, names: Sequence[str]
+) -> Callable[[Sequence, bool], np.ndarray]:
   """A function of trials, and of whether to be precise, that gives (A,) importances, NaN where not assessed."""
   import optuna
 
@@ -262,10 +351,13 @@ def _evaluator(method: str, names: Sequence[str]) -> Callable[[Sequence, bool], 
   def evaluate(trials: Sequence, precisely: bool) -> np.ndarray:
     sample.trials_drawn = trials
     if method == 'ped_anova':
-      found = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE).evaluate(sample)
+      found = optuna.importance.PedAnovaImportanceEvaluator(
+        target_quantile=TARGET_QUANTILE
+      ).evaluate(sample)
     else:
-      found = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES if precisely else TREES // 4, max_depth=DEPTH,
-                                                          seed=0).evaluate(sample)
+      found = optuna.importance.FanovaImportanceEvaluator(
+        n_trees=TREES if precisely else TREES // 4, max_depth=DEPTH, seed=0
+      ).evaluate(sample)
     return np.array([found.get(name, math.nan) for name in names], np.float64)
 
   return evaluate
@@ -280,8 +372,14 @@ def _quiet() -> Iterator[None]:
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   try:
     with warnings.catch_warnings():
-      warnings.filterwarnings('ignore', message='Some regimes for parameter', category=UserWarning)
-      warnings.filterwarnings('ignore', message='Target and region quantiles select the same', category=UserWarning)
+      warnings.filterwarnings(
+        'ignore', message='Some regimes for parameter', category=UserWarning
+      )
+      warnings.filterwarnings(
+        'ignore',
+        message='Target and region quantiles select the same',
+        category=UserWarning,
+      )
       yield
   finally:
     optuna.logging.set_verbosity(verbosity)

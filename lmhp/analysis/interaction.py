@@ -18,8 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from lmhp.analysis.effect import (DEALS, Effect, effects, fit_near_best, holm, normal_scores, nuisance, orthonormal,
-                                  with_axes)
+from lmhp.analysis.effect import (
+  DEALS,
+  Effect,
+  effects,
+  fit_near_best,
+  holm,
+  normal_scores,
+  nuisance,
+  orthonormal,
+  with_axes,
+)
 from lmhp.analysis.runs import Axis, Runs
 from lmhp.analysis.surface import axis_of, columns_of, units_of
 from lmhp.errors import ConfigError, suggest
@@ -83,30 +92,48 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
   >>> rng = np.random.default_rng(0)
   >>> x, y = rng.random((2, 60))
   >>> losses = 3 + (x - 0.7 + 0.4 * y) ** 2 + 0.01 * rng.standard_normal(60)
-  >>> runs = Runs('s', {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)}, {'x': x, 'y': y}, losses)
+  >>> runs = Runs(
+  ...   's',
+  ...   {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)},
+  ...   {'x': x, 'y': y},
+  ...   losses,
+  ... )
   >>> found = interaction(runs, 'x', 'y')
-  >>> found.shown(), found.axes, found.best_values[0] > found.best_values[1], 'falls' in found.direction
+  >>> (
+  ...   found.shown(),
+  ...   found.axes,
+  ...   found.best_values[0] > found.best_values[1],
+  ...   'falls' in found.direction,
+  ... )
   (True, ('x', 'y'), True, True)
   """
   for name in (a, b):
     if name not in runs.axes:
-      raise ConfigError(f'axes: got {name!r}, expected two of {sorted(runs.axes)}{suggest(name, runs.axes)}')
+      raise ConfigError(
+        f'axes: got {name!r}, expected two of {sorted(runs.axes)}{suggest(name, runs.axes)}'
+      )
   if a == b:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
   points, losses = with_axes(runs, (a, b))
   blank = Interaction((a, b), points=len(points))
   own = [columns_of(points, name) for name in (a, b)]
   products = _products(points, a, b)
-  rest = nuisance(points, (a, b), losses, sum(c.shape[1] for c in own) + products.shape[1])
+  rest = nuisance(
+    points, (a, b), losses, sum(c.shape[1] for c in own) + products.shape[1]
+  )
   reduced = np.column_stack([rest, orthonormal(np.column_stack(own), rest)])
   reason = _reason(points, losses, own, products, reduced)
   if reason:
     return dataclasses.replace(blank, reason=reason)
   p_value = _deal(normal_scores(losses), products, reduced, np.random.default_rng(seed))
-  return dataclasses.replace(blank, p_value=p_value, p_holm=p_value, **_direction(points, losses, (a, b), rest))
+  return dataclasses.replace(
+    blank, p_value=p_value, p_holm=p_value, **_direction(points, losses, (a, b), rest)
+  )
 
 
-def interactions(runs: Runs, seed: int = 0, found: list[Effect] | None = None) -> list[Interaction]:
+def interactions(
+  runs: Runs, seed: int = 0, found: list[Effect] | None = None
+) -> list[Interaction]:
   """Of all pairs of the axes of largest effect, at most `MOST_AXES`, p-values adjusted for all pairs; the surest first.
 
   Args:
@@ -119,8 +146,13 @@ def interactions(runs: Runs, seed: int = 0, found: list[Effect] | None = None) -
   found = effects(runs, seed) if found is None else found
   names = [one.axis for one in found if not one.reason][:MOST_AXES]
   found = [interaction(runs, a, b, seed) for a, b in itertools.combinations(names, 2)]
-  found = [dataclasses.replace(one, p_holm=p) for one, p in zip(found, holm([one.p_value for one in found]))]
-  return sorted(found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size_nats))
+  found = [
+    dataclasses.replace(one, p_holm=p)
+    for one, p in zip(found, holm([one.p_value for one in found]))
+  ]
+  return sorted(
+    found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size_nats)
+  )
 
 
 # --- whether --------------------------------------------------------------------------------------------------------
@@ -137,7 +169,13 @@ def _products(points: Runs, a: str, b: str) -> np.ndarray:
   return (one[:, :, None] * other[:, None, :]).reshape(len(points), -1)
 
 
-def _reason(points: Runs, losses: np.ndarray, own: list[np.ndarray], products: np.ndarray, reduced: np.ndarray) -> str:
+def _reason(
+  points: Runs,
+  losses: np.ndarray,
+  own: list[np.ndarray],
+  products: np.ndarray,
+  reduced: np.ndarray,
+) -> str:
   if not own[0].shape[1] or not own[1].shape[1]:
     return 'one of them was not varied'
   needs = reduced.shape[1] + products.shape[1] + 6
@@ -150,7 +188,12 @@ def _reason(points: Runs, losses: np.ndarray, own: list[np.ndarray], products: n
   return ''
 
 
-def _deal(scores: np.ndarray, products: np.ndarray, reduced: np.ndarray, rng: np.random.Generator) -> float:
+def _deal(
+  scores: np.ndarray,
+  products: np.ndarray,
+  reduced: np.ndarray,
+  rng: np.random.Generator,
+) -> float:
   """Share of deals of the residuals in which the products explain as much of them as they do."""
   n = len(scores)
   fitted = reduced @ (reduced.T @ scores)
@@ -159,8 +202,10 @@ def _deal(scores: np.ndarray, products: np.ndarray, reduced: np.ndarray, rng: np
   if not added.shape[1]:
     return 1.0
   left = scores - reduced @ (reduced.T @ scores)
-  share = lambda y: np.sum((y @ added) ** 2, -1) / np.maximum(
-      np.sum(y**2, -1) - np.sum((y @ reduced) ** 2, -1), 1e-12 * n)
+  share = lambda y: (
+    np.sum((y @ added) ** 2, -1)
+    / np.maximum(np.sum(y**2, -1) - np.sum((y @ reduced) ** 2, -1), 1e-12 * n)
+  )
   own, deals, at_least = share(left), min(DEALS, max(999, 800_000 // n)), 1
   for start in range(0, deals, 1000):
     dealt = rng.permuted(np.tile(left, (min(1000, deals - start), 1)), axis=1)
@@ -171,58 +216,99 @@ def _deal(scores: np.ndarray, products: np.ndarray, reduced: np.ndarray, rng: np
 # --- which way, and how much ----------------------------------------------------------------------------------------
 
 
-def _direction(points: Runs, losses: np.ndarray, names: tuple[str, str], rest: np.ndarray) -> dict[str, Any]:
+def _direction(
+  points: Runs, losses: np.ndarray, names: tuple[str, str], rest: np.ndarray
+) -> dict[str, Any]:
   """The fitted loss over both axes, and what it says of the first; of the second where only its best value moves."""
   bases = [_basis(points, name) for name in names]
   rows = [places for _, places, _, _ in bases]
-  both = lambda one, other: np.column_stack([one[0], other[0], (one[1][:, :, None] * other[1][:, None, :]).reshape(
-      len(one[0]), -1)])
+  both = lambda one, other: np.column_stack(
+    [
+      one[0],
+      other[0],
+      (one[1][:, :, None] * other[1][:, None, :]).reshape(len(one[0]), -1),
+    ]
+  )
   design = np.column_stack([both(*rows), rest])
   coefficients, _ = fit_near_best(design, losses)
   grids = [grid for _, _, _, grid in bases]
   i, j = (index.ravel() for index in np.indices([len(g[0]) for g in grids]))
   at = both([g[i] for g in grids[0]], [g[j] for g in grids[1]])
-  fitted = (at @ coefficients[:at.shape[1]]).reshape(len(grids[0][0]), len(grids[1][0]))
-  found = [_told(fitted, bases[0], bases[1], names), _told(fitted.T, bases[1], bases[0], names[::-1])]
-  return found[0] if len(set(found[0]['best_values'])) > 1 or len(set(found[1]['best_values'])) == 1 else found[1]
+  fitted = (at @ coefficients[: at.shape[1]]).reshape(
+    len(grids[0][0]), len(grids[1][0])
+  )
+  found = [
+    _told(fitted, bases[0], bases[1], names),
+    _told(fitted.T, bases[1], bases[0], names[::-1]),
+  ]
+  return (
+    found[0]
+    if len(set(found[0]['best_values'])) > 1 or len(set(found[1]['best_values'])) == 1
+    else found[1]
+  )
 
 
 def _basis(points: Runs, name: str) -> tuple[Axis, tuple, list, tuple]:
   """An axis; its columns, for main effects and for products, of each point; the values of a grid; the columns there."""
-  axis, main, linear = axis_of(points, name), columns_of(points, name), columns_of(points, name, square=False)
+  axis, main, linear = (
+    axis_of(points, name),
+    columns_of(points, name),
+    columns_of(points, name, square=False),
+  )
   if axis.kind == 'choice':
     values = list(dict.fromkeys(points.values[name].tolist()))
     first = [points.values[name].tolist().index(v) for v in values]
     return axis, (main, linear), values, (main[first], linear[first])
   units = units_of(points, name)
   shares = np.linspace(units.min(), units.max(), GRID)
-  powers = np.column_stack([shares - 0.5, (shares - 0.5) ** 2])[:, :main.shape[1]]
+  powers = np.column_stack([shares - 0.5, (shares - 0.5) ** 2])[:, : main.shape[1]]
   return axis, (main, linear), axis.from_unit(shares).tolist(), (powers, powers[:, :1])
 
 
-def _told(fitted: np.ndarray, one: tuple, other: tuple, names: tuple[str, str]) -> dict[str, Any]:
+def _told(
+  fitted: np.ndarray, one: tuple, other: tuple, names: tuple[str, str]
+) -> dict[str, Any]:
   """What a surface (G of one, G of the other) says of the best value of the one."""
   axis, values = one[0], one[2]
   best = np.argmin(fitted, 0)
   held = int(np.argmin(fitted.mean(1)))
   size = float(np.mean(fitted[held] - fitted.min(0)))
   ends = [0, -1] if other[0].kind == 'number' else range(len(other[2]))
-  best_values, at_values = tuple(values[best[k]] for k in ends), tuple(other[2][k] for k in ends)
-  return {'axes': names, 'direction': _words(axis, best_values, other[0], at_values, fitted[:, list(ends)], values),
-          'best_values': best_values, 'at_values': at_values, 'size_nats': size}
+  best_values, at_values = (
+    tuple(values[best[k]] for k in ends),
+    tuple(other[2][k] for k in ends),
+  )
+  return {
+    'axes': names,
+    'direction': _words(
+      axis, best_values, other[0], at_values, fitted[:, list(ends)], values
+    ),
+    'best_values': best_values,
+    'at_values': at_values,
+    'size_nats': size,
+  }
 
 
-def _words(axis: Axis, best: tuple, other: Axis, at: tuple, ends: np.ndarray, values: list) -> str:
+def _words(
+  axis: Axis, best: tuple, other: Axis, at: tuple, ends: np.ndarray, values: list
+) -> str:
   """One sentence without its stop; `ends` (G, K) is the loss of each value of the one at those of the other."""
   if len(set(best)) == 1:
     gains = np.ptp(ends, axis=0)
     k, m = int(np.argmax(gains)), int(np.argmin(gains))
-    return (f'{axis.name} matters more at {other.name}={_shown(at[k])} than at {_shown(at[m])} '
-            f'({gains[k]:.3g} against {gains[m]:.3g}); {_shown(best[0])} is best at both')
+    return (
+      f'{axis.name} matters more at {other.name}={_shown(at[k])} than at {_shown(at[m])} '
+      f'({gains[k]:.3g} against {gains[m]:.3g}); {_shown(best[0])} is best at both'
+    )
   if other.kind == 'choice' or axis.kind == 'choice':
-    return f'the best {axis.name} is ' + ', '.join(f'{_shown(v)} at {other.name}={_shown(w)}' for v, w in zip(best, at))
-  verb, step = ('rises', best[1] / best[0] if axis.log else best[1] - best[0]) if best[1] > best[0] else (
-      'falls', best[0] / best[1] if axis.log else best[0] - best[1])
+    return f'the best {axis.name} is ' + ', '.join(
+      f'{_shown(v)} at {other.name}={_shown(w)}' for v, w in zip(best, at)
+    )
+  verb, step = (
+    ('rises', best[1] / best[0] if axis.log else best[1] - best[0])
+    if best[1] > best[0]
+    else ('falls', best[0] / best[1] if axis.log else best[0] - best[1])
+  )
   amount = f'by a factor of {step:.2g}' if axis.log else f'by {step:.2g}'
   return f'the best {axis.name} {verb} {amount} as {other.name} goes from {_shown(at[0])} to {_shown(at[1])}'
 

@@ -56,8 +56,13 @@ class Isolation:
   confidence: float
 
 
-def isolation(runs: Runs, axis: str, surface: Surface | None = None, confidence: float = 0.9,
-              seed: int = 0) -> Isolation:
+def isolation(
+  runs: Runs,
+  axis: str,
+  surface: Surface | None = None,
+  confidence: float = 0.9,
+  seed: int = 0,
+) -> Isolation:
   """The best over all other axes, by the value of one: what a scientific hyperparameter is judged by.
 
   Args:
@@ -72,7 +77,12 @@ def isolation(runs: Runs, axis: str, surface: Surface | None = None, confidence:
 
   Source: google-research/tuning_playbook, 'isolation plots'; `lmhp.analysis.best` for the intervals.
 
-  >>> runs = Runs('s', {'d': Axis('d')}, {'d': np.array([1.0, 1, 2, 2])}, np.array([3.0, 3.2, 2.9, 3.5]))
+  >>> runs = Runs(
+  ...   's',
+  ...   {'d': Axis('d')},
+  ...   {'d': np.array([1.0, 1, 2, 2])},
+  ...   np.array([3.0, 3.2, 2.9, 3.5]),
+  ... )
   >>> found = isolation(runs, 'd')
   >>> found.values.tolist(), found.best.tolist(), found.points.tolist()
   ([1.0, 2.0], [3.0, 2.9], [2, 2])
@@ -85,25 +95,62 @@ def isolation(runs: Runs, axis: str, surface: Surface | None = None, confidence:
   rows = []
   for value, edges, members in _bins(own, used.values[axis], used.point):
     if not np.isfinite(losses[members]).any():
-      rows.append((value, edges, *(math.nan,) * 4, len(np.unique(used.point[members])), -1))
+      rows.append(
+        (value, edges, *(math.nan,) * 4, len(np.unique(used.point[members])), -1)
+      )
       continue
-    several = noise_from == SEEDS and _share_seeds(used.point[members], used.seed[members])
+    several = noise_from == SEEDS and _share_seeds(
+      used.point[members], used.seed[members]
+    )
     won = expected_loss_of_best(  # noise that points have in common with their seeds is seen where they share several
-        losses[members], used.point[members], None if several or math.isnan(noise) else noise, confidence=confidence,
-        noise_freedom=freedom, seeds=used.seed[members] if several else None)
+      losses[members],
+      used.point[members],
+      None if several or math.isnan(noise) else noise,
+      confidence=confidence,
+      noise_freedom=freedom,
+      seeds=used.seed[members] if several else None,
+    )
     first = np.flatnonzero(members & (used.point == won.point))[0]
-    rows.append((value, edges, won.mean, won.expected, won.low, won.high, won.n_points, int(used.number[first])))
+    rows.append(
+      (
+        value,
+        edges,
+        won.mean,
+        won.expected,
+        won.low,
+        won.high,
+        won.n_points,
+        int(used.number[first]),
+      )
+    )
   columns = [[row[i] for row in rows] for i in range(8)]
-  values = np.array([*columns[0], None], object)[:-1] if own.kind == 'choice' else np.array(columns[0], np.float64)
-  return Isolation(axis, values, np.array(columns[1], np.float64).reshape(-1, 2),
-                   *(np.array(column, np.float64) for column in columns[2:6]), np.array(columns[6], int),
-                   np.array(columns[7], int), noise, noise_from, confidence)
+  values = (
+    np.array([*columns[0], None], object)[:-1]
+    if own.kind == 'choice'
+    else np.array(columns[0], np.float64)
+  )
+  return Isolation(
+    axis,
+    values,
+    np.array(columns[1], np.float64).reshape(-1, 2),
+    *(np.array(column, np.float64) for column in columns[2:6]),
+    np.array(columns[6], int),
+    np.array(columns[7], int),
+    noise,
+    noise_from,
+    confidence,
+  )
 
 
 def _share_seeds(points: np.ndarray, seeds: np.ndarray) -> bool:
   """Whether points have several seeds, each its own, and have them in common."""
   pairs = np.unique(np.stack([points, seeds]), axis=1)
-  return pairs.shape[1] == len(points) > max(len(np.unique(points)), len(np.unique(seeds))) > 1
+  return (
+    pairs.shape[1]
+    == len(points)
+    > max(len(np.unique(points)), len(np.unique(seeds)))
+    > 1
+  )
 
 
 def _noise(runs: Runs, surface: Surface | None, seed: int) -> tuple[float, float, str]:
@@ -117,14 +164,24 @@ def _noise(runs: Runs, surface: Surface | None, seed: int) -> tuple[float, float
     surface = surface or fit_surface(runs, seed=seed)
   except ConfigError:
     return math.nan, math.inf, ''
-  return surface.residual_sd, max(surface.used - 2.0 * len(surface.axes) - 1, 1.0), 'fit of the surface'
+  return (
+    surface.residual_sd,
+    max(surface.used - 2.0 * len(surface.axes) - 1, 1.0),
+    'fit of the surface',
+  )
 
 
-def _bins(axis: Axis, values: np.ndarray, points: np.ndarray) -> Iterator[tuple[Any, tuple[float, float], np.ndarray]]:
+def _bins(
+  axis: Axis, values: np.ndarray, points: np.ndarray
+) -> Iterator[tuple[Any, tuple[float, float], np.ndarray]]:
   """A value to name each bin by, its ends, and its runs (T,), as a mask; of a number about as many points in each."""
   if axis.kind == 'choice':
     for value in dict.fromkeys(values.tolist()):
-      yield value, (math.nan, math.nan), np.array([v == value for v in values.tolist()], bool)
+      yield (
+        value,
+        (math.nan, math.nan),
+        np.array([v == value for v in values.tolist()], bool),
+      )
     return
   levels = np.unique(values)
   if len(levels) <= BINS:

@@ -71,7 +71,9 @@ class Kinds:
     return tuple(kind for kind, p in zip(self.kinds, self.p_value) if p <= LEVEL)
 
 
-def loss_by_kind(runs: Runs, covariates: Sequence[str] | None = None, confidence: float = 0.9) -> Kinds:
+def loss_by_kind(
+  runs: Runs, covariates: Sequence[str] | None = None, confidence: float = 0.9
+) -> Kinds:
   """What moving parameters between kinds did to the loss, at equal totals.
 
   Args:
@@ -92,9 +94,17 @@ def loss_by_kind(runs: Runs, covariates: Sequence[str] | None = None, confidence
   >>> kinds = ('embedding', 'attention', 'feed_forward')
   >>> counts = {f'parameters_{kind}': 1e6 * rng.uniform(1, 3, 30) for kind in kinds}
   >>> total = sum(counts.values())
-  >>> losses = 5 - 0.1 * np.log(total) - 0.5 * counts['parameters_feed_forward'] / total + 0.001 * rng.normal(size=30)
+  >>> losses = (
+  ...   5
+  ...   - 0.1 * np.log(total)
+  ...   - 0.5 * counts['parameters_feed_forward'] / total
+  ...   + 0.001 * rng.normal(size=30)
+  ... )
   >>> found = loss_by_kind(Runs('models', {}, {}, losses, measured=counts))
-  >>> round(float(found.nats_per_percent[found.kinds.index('feed_forward')]), 4), 'feed_forward' in found.shown
+  >>> (
+  ...   round(float(found.nats_per_percent[found.kinds.index('feed_forward')]), 4),
+  ...   'feed_forward' in found.shown,
+  ... )
   (-0.005, True)
   """
   names, runs, counts, losses = _models(runs)
@@ -104,13 +114,24 @@ def loss_by_kind(runs: Runs, covariates: Sequence[str] | None = None, confidence
   kept = [i for i in np.argsort(-spread, kind='stable') if spread[i] >= FEWEST_SHARE]
   held, others = _held(runs, covariates)
   about = {'points': len(losses), 'held': held, 'confidence': confidence}
-  needs = 1 + len(kept) + others.shape[1] + FEWEST_SPARE  # intercept, size, shares that add up to one, and the rest
+  needs = (
+    1 + len(kept) + others.shape[1] + FEWEST_SPARE
+  )  # intercept, size, shares that add up to one, and the rest
   if len(kept) < 2 or len(losses) < needs:
-    return _nothing(names, shares, spread, about, _why(names, len(losses), len(kept), needs))
+    return _nothing(
+      names, shares, spread, about, _why(names, len(losses), len(kept), needs)
+    )
   of_kept = shares[:, kept] / shares[:, kept].sum(axis=1, keepdims=True)
   found = _fit(losses, np.log2(total), of_kept, others, confidence)
-  return Kinds(tuple(names[i] for i in kept), *found[0], shares[:, kept].mean(axis=0), spread[kept],
-               nats_per_doubling=found[1], noise=found[2], **about)
+  return Kinds(
+    tuple(names[i] for i in kept),
+    *found[0],
+    shares[:, kept].mean(axis=0),
+    spread[kept],
+    nats_per_doubling=found[1],
+    noise=found[2],
+    **about,
+  )
 
 
 # --- what goes in -----------------------------------------------------------------------------------------------------
@@ -119,26 +140,47 @@ def loss_by_kind(runs: Runs, covariates: Sequence[str] | None = None, confidence
 def _models(runs: Runs) -> tuple[list[str], Runs, np.ndarray, np.ndarray]:
   """Kinds that have parameters, a run of each point whose counts are known, its counts (P, K), its mean loss (P,)."""
   complete = runs.complete()
-  columns = {name.removeprefix(PREFIX): np.nan_to_num(column) for name, column in complete.measured.items()
-             if name.startswith(PREFIX) and np.nansum(column) > 0}
-  counts = np.column_stack(list(columns.values())) if columns else np.zeros((len(complete), 0))
+  columns = {
+    name.removeprefix(PREFIX): np.nan_to_num(column)
+    for name, column in complete.measured.items()
+    if name.startswith(PREFIX) and np.nansum(column) > 0
+  }
+  counts = (
+    np.column_stack(list(columns.values())) if columns else np.zeros((len(complete), 0))
+  )
   known = complete.where(counts.sum(axis=1) > 0)
   rows = list(known.points().values())
   first = np.array([r[0] for r in rows], int)
   losses = np.array([known.losses[r].mean() for r in rows], np.float64)
-  return list(columns), known.where(first), counts[counts.sum(axis=1) > 0][first], losses
+  return (
+    list(columns),
+    known.where(first),
+    counts[counts.sum(axis=1) > 0][first],
+    losses,
+  )
 
 
-def _held(runs: Runs, covariates: Sequence[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+def _held(
+  runs: Runs, covariates: Sequence[str] | None
+) -> tuple[tuple[str, ...], np.ndarray]:
   """Names and columns (P, C) of what is held equal."""
   if covariates is None:
-    covariates = [name for name in runs.varied() if '.' in name and not name.startswith('model.')]
+    covariates = [
+      name for name in runs.varied() if '.' in name and not name.startswith('model.')
+    ]
   for name in covariates:
     if name not in runs.axes:
-      raise ConfigError(f'covariates: got {name!r}, expected some of {sorted(runs.axes)}{suggest(name, runs.axes)}')
+      raise ConfigError(
+        f'covariates: got {name!r}, expected some of {sorted(runs.axes)}{suggest(name, runs.axes)}'
+      )
   names, columns = list(covariates), [columns_of(runs, name) for name in covariates]
   tokens = runs.measured.get('tokens')
-  if tokens is not None and len(tokens) and (np.nan_to_num(tokens) > 0).all() and np.ptp(np.log(tokens)) > 0.01:
+  if (
+    tokens is not None
+    and len(tokens)
+    and (np.nan_to_num(tokens) > 0).all()
+    and np.ptp(np.log(tokens)) > 0.01
+  ):
     names, columns = [*names, 'tokens'], [*columns, np.log(tokens)[:, None]]
   return tuple(names), np.column_stack(columns) if columns else np.zeros((len(runs), 0))
 
@@ -151,17 +193,33 @@ def _why(names: Sequence[str], points: int, kept: int, needs: int) -> str:
   return f'{points} models are too few: needs {needs}'
 
 
-def _nothing(names: Sequence[str], shares: np.ndarray, spread: np.ndarray, about: dict, reason: str) -> Kinds:
+def _nothing(
+  names: Sequence[str], shares: np.ndarray, spread: np.ndarray, about: dict, reason: str
+) -> Kinds:
   nan = np.full(len(names), math.nan)
-  return Kinds(tuple(names), nan, nan, nan, nan, shares.mean(axis=0) if len(shares) else nan, spread, refused=reason,
-               **about)
+  return Kinds(
+    tuple(names),
+    nan,
+    nan,
+    nan,
+    nan,
+    shares.mean(axis=0) if len(shares) else nan,
+    spread,
+    refused=reason,
+    **about,
+  )
 
 
 # --- least squares ----------------------------------------------------------------------------------------------------
 
 
-def _fit(losses: np.ndarray, doublings: np.ndarray, shares: np.ndarray, others: np.ndarray,
-         confidence: float) -> tuple[tuple[np.ndarray, ...], tuple[float, float, float], float]:
+def _fit(
+  losses: np.ndarray,
+  doublings: np.ndarray,
+  shares: np.ndarray,
+  others: np.ndarray,
+  confidence: float,
+) -> tuple[tuple[np.ndarray, ...], tuple[float, float, float], float]:
   """Effects of moves between shares (estimate, low, high, p), of a doubling, and the noise.
 
   Shares add up to one, so that their columns and the constant are one too many; a move's effect does not depend on
@@ -169,7 +227,10 @@ def _fit(losses: np.ndarray, doublings: np.ndarray, shares: np.ndarray, others: 
   """
   from scipy.special import stdtr, stdtrit  # slow to import, and only here
 
-  unit, of_share = max(float(np.std(doublings)), 1e-9), max(float(np.std(shares, axis=0).min()), 1e-3)
+  unit, of_share = (
+    max(float(np.std(doublings)), 1e-9),
+    max(float(np.std(shares, axis=0).min()), 1e-3),
+  )
   scaled = others / np.maximum(np.std(others, axis=0), 1e-9)
   design = np.column_stack([doublings / unit, shares / of_share, scaled])
   u, singular, vt = np.linalg.svd(design - design.mean(axis=0), full_matrices=False)
@@ -177,18 +238,28 @@ def _fit(losses: np.ndarray, doublings: np.ndarray, shares: np.ndarray, others: 
   u, singular, vt = u[:, :rank], singular[:rank], vt[:rank]
   fitted = u.T @ (losses - losses.mean())
   freedom = len(losses) - 1 - rank
-  noise = math.sqrt(max(np.sum((losses - losses.mean()) ** 2) - np.sum(fitted**2), 0.0) / freedom)
+  noise = math.sqrt(
+    max(np.sum((losses - losses.mean()) ** 2) - np.sum(fitted**2), 0.0) / freedom
+  )
   moves = np.zeros((shares.shape[1] + 1, design.shape[1]))
   moves[0, 0] = 1 / unit
-  moves[1:, 1:1 + shares.shape[1]] = 0.01 * _moves(shares.mean(axis=0)) / of_share
-  told = np.linalg.norm(moves - moves @ vt.T @ vt, axis=1) < 0.05 * np.linalg.norm(moves, axis=1)
+  moves[1:, 1 : 1 + shares.shape[1]] = 0.01 * _moves(shares.mean(axis=0)) / of_share
+  told = np.linalg.norm(moves - moves @ vt.T @ vt, axis=1) < 0.05 * np.linalg.norm(
+    moves, axis=1
+  )
   effects = np.where(told, moves @ vt.T @ (fitted / singular), math.nan)
   errors = noise * np.linalg.norm((moves @ vt.T) / singular, axis=1)
   half = stdtrit(freedom, (1 + confidence) / 2) * errors
   with np.errstate(divide='ignore', invalid='ignore'):
-    p_values = np.minimum(2 * stdtr(freedom, -np.abs(effects / errors)) * max(int(told[1:].sum()), 1), 1)
+    p_values = np.minimum(
+      2 * stdtr(freedom, -np.abs(effects / errors)) * max(int(told[1:].sum()), 1), 1
+    )
   table = (effects, effects - half, effects + half)
-  return (*(column[1:] for column in table), p_values[1:]), tuple(float(column[0]) for column in table), noise
+  return (
+    (*(column[1:] for column in table), p_values[1:]),
+    tuple(float(column[0]) for column in table),
+    noise,
+  )
 
 
 def _moves(shares: np.ndarray) -> np.ndarray:

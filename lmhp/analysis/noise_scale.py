@@ -46,9 +46,16 @@ class NoiseScale:
   reason: str = ''
 
 
-def noise_scale_from_norms(small_batch: float, big_batch: float, small_norm_sq: np.ndarray, big_norm_sq: np.ndarray,
-                           confidence: float = 0.9, draws: int = 1000, block: int | None = None,
-                           seed: int = 0) -> NoiseScale:
+def noise_scale_from_norms(
+  small_batch: float,
+  big_batch: float,
+  small_norm_sq: np.ndarray,
+  big_norm_sq: np.ndarray,
+  confidence: float = 0.9,
+  draws: int = 1000,
+  block: int | None = None,
+  seed: int = 0,
+) -> NoiseScale:
   """The gradient noise scale, from squared norms of gradients at two batch sizes.
 
   Of a batch of B examples E|g|^2 = |G|^2 + tr(covariance) / B, so two batch sizes give both terms without bias. One
@@ -78,16 +85,24 @@ def noise_scale_from_norms(small_batch: float, big_batch: float, small_norm_sq: 
   >>> found.gradient_norm_sq, found.noise, found.batch_size
   (1.0, 16.0, 16.0)
   """
-  small, big = _checked_norms(small_batch, big_batch, small_norm_sq, big_norm_sq, confidence)
+  small, big = _checked_norms(
+    small_batch, big_batch, small_norm_sq, big_norm_sq, confidence
+  )
   n = len(small)
   if n < FEWEST_STEPS:
-    return NoiseScale(steps=n, confidence=confidence, reason=f'{n} steps with both norms; needs {FEWEST_STEPS}')
+    return NoiseScale(
+      steps=n,
+      confidence=confidence,
+      reason=f'{n} steps with both norms; needs {FEWEST_STEPS}',
+    )
   signal = (big_batch * big - small_batch * small) / (big_batch - small_batch)
   noise = (small - big) / (1 / small_batch - 1 / big_batch)
   length = min(n, block or round(n ** (1 / 3)) + 1)
   starts = np.random.default_rng(seed).integers(0, n, (draws, -(-n // length)))
   signals, noises = (_block_means(v, starts, length) for v in (signal, noise))
-  ratios = np.where(signals > 0, np.maximum(noises, 0) / np.where(signals > 0, signals, 1), math.inf)
+  ratios = np.where(
+    signals > 0, np.maximum(noises, 0) / np.where(signals > 0, signals, 1), math.inf
+  )
   tail = _tail(confidence, n / length)
   low, high = np.quantile(ratios, [tail, 1 - tail], method='nearest')
   mean, trace = float(signal.mean()), float(noise.mean())
@@ -96,18 +111,38 @@ def noise_scale_from_norms(small_batch: float, big_batch: float, small_norm_sq: 
     reason = 'the gradient is lost in the noise: more steps, or larger batches'
   elif trace <= 0:
     reason = 'the noise is too small to be seen: more steps, or smaller batches'
-  return NoiseScale(math.nan if reason else trace / mean, float(low), float(high), mean, trace, n, confidence, reason)
+  return NoiseScale(
+    math.nan if reason else trace / mean,
+    float(low),
+    float(high),
+    mean,
+    trace,
+    n,
+    confidence,
+    reason,
+  )
 
 
-def _checked_norms(small_batch, big_batch, small_norm_sq, big_norm_sq, confidence) -> tuple[np.ndarray, np.ndarray]:
+def _checked_norms(
+  small_batch, big_batch, small_norm_sq, big_norm_sq, confidence
+) -> tuple[np.ndarray, np.ndarray]:
   if not 0 < small_batch < big_batch < math.inf:
-    raise ConfigError(f'big_batch: got {big_batch} beside small_batch={small_batch}, expected more, and both above 0')
+    raise ConfigError(
+      f'big_batch: got {big_batch} beside small_batch={small_batch}, expected more, and both above 0'
+    )
   if not 0 < confidence < 1:
-    raise ConfigError(f'confidence: got {confidence}, expected more than 0 and less than 1')
-  small, big = np.asarray(small_norm_sq, np.float64), np.asarray(big_norm_sq, np.float64)
+    raise ConfigError(
+      f'confidence: got {confidence}, expected more than 0 and less than 1'
+    )
+  small, big = (
+    np.asarray(small_norm_sq, np.float64),
+    np.asarray(big_norm_sq, np.float64),
+  )
   if small.ndim != 1 or small.shape != big.shape:
-    raise ConfigError(f'big_norm_sq: got shape {big.shape} and small norms of shape {small.shape}, expected one of '
-                      'each for each step')
+    raise ConfigError(
+      f'big_norm_sq: got shape {big.shape} and small norms of shape {small.shape}, expected one of '
+      'each for each step'
+    )
   finite = np.isfinite(small) & np.isfinite(big)
   return small[finite], big[finite]
 
@@ -120,20 +155,29 @@ def _tail(confidence: float, blocks: float) -> float:
   from scipy.special import ndtr, stdtrit  # slow to import, and only here
 
   freedom = max(blocks - 1, 1.0)
-  return float(ndtr(stdtrit(freedom, (1 - confidence) / 2) * math.sqrt((freedom + 1) / freedom)))
+  return float(
+    ndtr(stdtrit(freedom, (1 - confidence) / 2) * math.sqrt((freedom + 1) / freedom))
+  )
 
 
 def _block_means(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
   """Means of (S,) values over resampled blocks that begin at starts (draws, blocks), in a circle."""
   n, blocks = len(values), starts.shape[1]
   total = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values]))])
-  last = n - (blocks - 1) * length  # the last block is cut so that a resample has as many steps
+  last = (
+    n - (blocks - 1) * length
+  )  # the last block is cut so that a resample has as many steps
   sums = total[starts[:, :-1] + length] - total[starts[:, :-1]]
   return (sums.sum(axis=1) + total[starts[:, -1] + last] - total[starts[:, -1]]) / n
 
 
-def noise_scale_of_run(curves: Mapping[str, np.ndarray], parts: int, batch_tokens: float, last_fraction: float = 0.5,
-                       **options: float) -> NoiseScale:
+def noise_scale_of_run(
+  curves: Mapping[str, np.ndarray],
+  parts: int,
+  batch_tokens: float,
+  last_fraction: float = 0.5,
+  **options: float,
+) -> NoiseScale:
   """The gradient noise scale of a run of lmhp's that was trained with `train.noise_scale`, in tokens.
 
   Its small batches are the parts of each batch, of which `part_grad_norm` is the root of the mean squared norm; its
@@ -150,18 +194,33 @@ def noise_scale_of_run(curves: Mapping[str, np.ndarray], parts: int, batch_token
   Raises:
     ConfigError: the norms of parts were not logged, or a number is out of its range.
 
-  >>> norms = {'step': np.arange(50), 'grad_norm': np.full(50, 1.0), 'part_grad_norm': np.full(50, 1.25**0.5)}
+  >>> norms = {
+  ...   'step': np.arange(50),
+  ...   'grad_norm': np.full(50, 1.0),
+  ...   'part_grad_norm': np.full(50, 1.25**0.5),
+  ... }
   >>> noise_scale_of_run(norms, parts=2, batch_tokens=1024).batch_size.__round__()
   341
   """
-  missing = [name for name in ('step', 'grad_norm', 'part_grad_norm') if name not in curves]
+  missing = [
+    name for name in ('step', 'grad_norm', 'part_grad_norm') if name not in curves
+  ]
   if missing:
-    raise ConfigError(f'{missing[0]}: is not in the curves, expected a run with train.noise_scale=True')
+    raise ConfigError(
+      f'{missing[0]}: is not in the curves, expected a run with train.noise_scale=True'
+    )
   if parts < 2:
     raise ConfigError(f'parts: got {parts}, expected 2 or more')
   if not 0 < last_fraction <= 1:
-    raise ConfigError(f'last_fraction: got {last_fraction}, expected more than 0 and at most 1')
-  steps, whole, part = (np.asarray(curves[name], np.float64) for name in ('step', 'grad_norm', 'part_grad_norm'))
+    raise ConfigError(
+      f'last_fraction: got {last_fraction}, expected more than 0 and at most 1'
+    )
+  steps, whole, part = (
+    np.asarray(curves[name], np.float64)
+    for name in ('step', 'grad_norm', 'part_grad_norm')
+  )
   logged = np.flatnonzero(np.isfinite(whole) & np.isfinite(part) & np.isfinite(steps))
-  late = logged[len(logged) - math.ceil(last_fraction * len(logged)):]
-  return noise_scale_from_norms(batch_tokens / parts, batch_tokens, part[late] ** 2, whole[late] ** 2, **options)
+  late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]
+  return noise_scale_from_norms(
+    batch_tokens / parts, batch_tokens, part[late] ** 2, whole[late] ** 2, **options
+  )

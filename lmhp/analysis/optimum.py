@@ -67,8 +67,16 @@ class Optimum:
   reason: str = ''
 
 
-def fit_optimum(values: np.ndarray, losses: np.ndarray, *, log: bool = True, confidence: float = 0.9,
-                covariates: np.ndarray | None = None, share: float = 0.01, seed: int = 0) -> Optimum:
+def fit_optimum(
+  values: np.ndarray,
+  losses: np.ndarray,
+  *,
+  log: bool = True,
+  confidence: float = 0.9,
+  covariates: np.ndarray | None = None,
+  share: float = 0.01,
+  seed: int = 0,
+) -> Optimum:
   """The optimum of one axis, with an interval, and the width of its basin.
 
   Args:
@@ -91,7 +99,11 @@ def fit_optimum(values: np.ndarray, losses: np.ndarray, *, log: bool = True, con
   Source: the skewed valley is Varian's linex loss (1975); weights by marginal likelihood, O'Hagan, Bayesian Inference.
 
   >>> rates = 10.0 ** np.linspace(-4, -2, 9)
-  >>> losses = 3 + 0.1 * np.log(rates / 1e-3) ** 2 + 0.01 * np.array([1, -1, 0, 1, 0, -1, 1, 0, -1])
+  >>> losses = (
+  ...   3
+  ...   + 0.1 * np.log(rates / 1e-3) ** 2
+  ...   + 0.01 * np.array([1, -1, 0, 1, 0, -1, 1, 0, -1])
+  ... )
   >>> found = fit_optimum(rates, losses)
   >>> bool(found.low < 1e-3 < found.high), found.at_bound, found.minimum_p < 0.01
   (True, '', True)
@@ -101,8 +113,11 @@ def fit_optimum(values: np.ndarray, losses: np.ndarray, *, log: bool = True, con
   fixed = np.column_stack([np.ones(len(y)), others, others**2])
   fixed = fixed[:, _independent(fixed)]
   if len(np.unique(x)) < 5 or len(y) < fixed.shape[1] + 5:
-    return dataclasses.replace(blank, reason=f'{len(y)} usable runs at {len(np.unique(x))} values; needs 5 values and '
-                                             f'{fixed.shape[1] + 5} runs')
+    return dataclasses.replace(
+      blank,
+      reason=f'{len(y)} usable runs at {len(np.unique(x))} values; needs 5 values and '
+      f'{fixed.shape[1] + 5} runs',
+    )
   if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
     return dataclasses.replace(blank, reason='all losses are equal')
   middle, half = (x.max() + x.min()) / 2, np.ptp(x) / 2
@@ -111,27 +126,53 @@ def fit_optimum(values: np.ndarray, losses: np.ndarray, *, log: bool = True, con
   rng = np.random.default_rng(seed)
   valleys = weigh_valleys(z, y, fixed, rng)
   place, ends, at_bound = _interval(valleys, confidence)
-  back = (lambda u: float(np.exp(middle + half * u))) if log else (lambda u: float(middle + half * u))
+  back = (
+    (lambda u: float(np.exp(middle + half * u)))
+    if log
+    else (lambda u: float(middle + half * u))
+  )
   return dataclasses.replace(
-      blank, value=back(place), low=back(ends[0]), high=back(ends[1]), at_bound=at_bound, curvature_p=curvature_p,
-      minimum_p=minimum_p, noise_sd=valleys.noise_sd, loss=valleys.bottom,
-      **_basin(valleys, share, confidence, half, log, rng))
+    blank,
+    value=back(place),
+    low=back(ends[0]),
+    high=back(ends[1]),
+    at_bound=at_bound,
+    curvature_p=curvature_p,
+    minimum_p=minimum_p,
+    noise_sd=valleys.noise_sd,
+    loss=valleys.bottom,
+    **_basin(valleys, share, confidence, half, log, rng),
+  )
 
 
 def _checked(values, losses, covariates, log, confidence, share):
   """The usable rows, the axis on its own scale: (n,), (n,), (n, C)."""
   x, y = np.asarray(values, np.float64), np.asarray(losses, np.float64)
-  others = np.zeros((len(y), 0)) if covariates is None else np.asarray(covariates, np.float64).reshape(len(y), -1)
+  others = (
+    np.zeros((len(y), 0))
+    if covariates is None
+    else np.asarray(covariates, np.float64).reshape(len(y), -1)
+  )
   if x.shape != y.shape or x.ndim != 1:
-    raise ConfigError(f'values: got shape {x.shape}, expected that of the losses, {y.shape}')
+    raise ConfigError(
+      f'values: got shape {x.shape}, expected that of the losses, {y.shape}'
+    )
   if not (0 < share < 1 and 0 < confidence < 1):
-    raise ConfigError(f'share, confidence: got {share}, {confidence}, expected numbers between 0 and 1')
+    raise ConfigError(
+      f'share, confidence: got {share}, {confidence}, expected numbers between 0 and 1'
+    )
   if log and (x <= 0).any():
-    raise ConfigError(f'values: got {np.nanmin(x):g} on a log axis, expected positive numbers')
+    raise ConfigError(
+      f'values: got {np.nanmin(x):g} on a log axis, expected positive numbers'
+    )
   rows = np.isfinite(x) & np.isfinite(y) & np.isfinite(others).all(1)
   x, y, others = (np.log(x[rows]) if log else x[rows]), y[rows], others[rows]
   height = y - y.min() if len(y) else y
-  near = height <= CEILING * np.median(height) if len(y) and np.median(height) > 0 else np.ones(len(y), bool)
+  near = (
+    height <= CEILING * np.median(height)
+    if len(y) and np.median(height) > 0
+    else np.ones(len(y), bool)
+  )
   return x[near], y[near], others[near]
 
 
@@ -144,7 +185,9 @@ def _independent(matrix: np.ndarray) -> list[int]:
   return kept
 
 
-def _minimum_test(z: np.ndarray, y: np.ndarray, fixed: np.ndarray) -> tuple[float, float]:
+def _minimum_test(
+  z: np.ndarray, y: np.ndarray, fixed: np.ndarray
+) -> tuple[float, float]:
   """Of a parabola fitted by least squares: p of its curvature, and of a minimum within -1 to 1."""
   from scipy.special import stdtr
 
@@ -153,11 +196,15 @@ def _minimum_test(z: np.ndarray, y: np.ndarray, fixed: np.ndarray) -> tuple[floa
   coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
   variance = np.sum((y - design @ coefficients) ** 2) / freedom
   covariance = variance * np.linalg.inv(design.T @ design)[:2, :2]
-  p = lambda c: float(stdtr(freedom, -(c @ coefficients[:2]) / max(math.sqrt(c @ covariance @ c), 1e-300)))
+  p = lambda c: float(
+    stdtr(freedom, -(c @ coefficients[:2]) / max(math.sqrt(c @ covariance @ c), 1e-300))
+  )
   return p(np.array([0.0, 1.0])), max(p(np.array([-1.0, 2.0])), p(np.array([1.0, 2.0])))
 
 
-def _interval(valleys: Valleys, confidence: float) -> tuple[float, tuple[float, float], str]:
+def _interval(
+  valleys: Valleys, confidence: float
+) -> tuple[float, tuple[float, float], str]:
   """The optimum on -1 to 1, its interval (infinite past what was tried), and the bound it lies beyond."""
   order = np.argsort(valleys.place)
   below = np.cumsum(valleys.weight[order]) - valleys.weight[order] / 2
@@ -165,20 +212,34 @@ def _interval(valleys: Valleys, confidence: float) -> tuple[float, tuple[float, 
   place = quantile(0.5)
   at_bound = 'low' if place < -1 else 'high' if place > 1 else ''
   if at_bound:
-    ends = (-math.inf, quantile(confidence)) if at_bound == 'low' else (quantile(1 - confidence), math.inf)
+    ends = (
+      (-math.inf, quantile(confidence))
+      if at_bound == 'low'
+      else (quantile(1 - confidence), math.inf)
+    )
   else:
     ends = (quantile((1 - confidence) / 2), quantile((1 + confidence) / 2))
-  low, high = (-math.inf if ends[0] < -1 else ends[0]), (math.inf if ends[1] > 1 else ends[1])
+  low, high = (
+    (-math.inf if ends[0] < -1 else ends[0]),
+    (math.inf if ends[1] > 1 else ends[1]),
+  )
   return float(np.clip(place, -1, 1)), (low, high), at_bound
 
 
-def _basin(valleys: Valleys, share: float, confidence: float, half: float, log: bool, rng) -> dict[str, Any]:
+def _basin(
+  valleys: Valleys, share: float, confidence: float, half: float, log: bool, rng
+) -> dict[str, Any]:
   """Width and curvature over draws of the valleys: a valley by its weight, its depth normal above 0."""
   draws = 1000
   pick = rng.choice(len(valleys.weight), draws, p=valleys.weight)
   kind, skew, tail = (getattr(valleys, name)[pick] for name in ('kind', 'skew', 'tail'))
-  depth = np.abs(valleys.depth[pick] + valleys.depth_sd[pick] * rng.standard_normal(draws))
-  rise = lambda d: np.select([kind == i for i in range(len(KINDS))], [rise_of(d, name, skew, tail) for name in KINDS])
+  depth = np.abs(
+    valleys.depth[pick] + valleys.depth_sd[pick] * rng.standard_normal(draws)
+  )
+  rise = lambda d: np.select(
+    [kind == i for i in range(len(KINDS))],
+    [rise_of(d, name, skew, tail) for name in KINDS],
+  )
   levels = [(1 - confidence) / 2, (1 + confidence) / 2]
   out: dict[str, Any] = {}
   for name, side in (('basin_low', -1), ('basin_high', 1)):
@@ -189,7 +250,13 @@ def _basin(valleys: Valleys, share: float, confidence: float, half: float, log: 
       over = depth * rise(side * middle) >= share * abs(valleys.bottom)
       near, far = np.where(over, near, middle), np.where(over, middle, far)
     width = np.where(inside, np.exp(half * far) if log else half * far, math.inf)
-    out[name] = tuple(float(np.quantile(width, q, method='nearest')) for q in (0.5, *levels))
-  bend = depth * (rise(np.full(draws, 0.1)) + rise(np.full(draws, -0.1))) / (0.1 * half) ** 2
-  out['curvature'], out['curvature_low'], out['curvature_high'] = map(float, np.quantile(bend, [0.5, *levels]))
+    out[name] = tuple(
+      float(np.quantile(width, q, method='nearest')) for q in (0.5, *levels)
+    )
+  bend = (
+    depth * (rise(np.full(draws, 0.1)) + rise(np.full(draws, -0.1))) / (0.1 * half) ** 2
+  )
+  out['curvature'], out['curvature_low'], out['curvature_high'] = map(
+    float, np.quantile(bend, [0.5, *levels])
+  )
   return out

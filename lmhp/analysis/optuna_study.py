@@ -12,7 +12,13 @@ from lmhp.analysis.reading import columns_of, looks_logarithmic
 from lmhp.analysis.runs import Axis, Runs
 from lmhp.hypers import ConfigError
 
-_STATES = {'COMPLETE': 'complete', 'PRUNED': 'pruned', 'FAIL': 'failed', 'RUNNING': 'running', 'WAITING': 'waiting'}
+_STATES = {
+  'COMPLETE': 'complete',
+  'PRUNED': 'pruned',
+  'FAIL': 'failed',
+  'RUNNING': 'running',
+  'WAITING': 'waiting',
+}
 
 
 def read_optuna(where: str, study: str | None = None) -> Runs:
@@ -30,9 +36,13 @@ def read_optuna(where: str, study: str | None = None) -> Runs:
   storage = _storage(optuna, where)
   names = optuna.get_all_study_names(storage)
   if study is None and len(names) != 1:
-    raise ConfigError(f'--study: got none, expected one of {", ".join(names) or "none, since there are none"} in {where}')
+    raise ConfigError(
+      f'--study: got none, expected one of {", ".join(names) or "none, since there are none"} in {where}'
+    )
   if study is not None and study not in names:
-    raise ConfigError(f'--study: got {study!r}, expected one of {", ".join(names)} in {where}')
+    raise ConfigError(
+      f'--study: got {study!r}, expected one of {", ".join(names)} in {where}'
+    )
   found = optuna.load_study(study_name=study or names[0], storage=storage)
   return runs_of(found, where)
 
@@ -52,21 +62,50 @@ def runs_of(study: Any, where: str = '') -> Runs:
     else:
       values[name] = np.empty(len(given), object)
       values[name][:] = given
-  rows = [{**{k: v for k, v in t.user_attrs.items() if isinstance(v, (int, float)) and not isinstance(v, bool)},
-           'seconds': t.duration.total_seconds() if t.duration else math.nan} for t in trials]
+  rows = [
+    {
+      **{
+        k: v
+        for k, v in t.user_attrs.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool)
+      },
+      'seconds': t.duration.total_seconds() if t.duration else math.nan,
+    }
+    for t in trials
+  ]
   first = study.directions[0].name == 'MAXIMIZE'
-  names = study.metric_names or [f'objective_{i}' if i else 'objective' for i in range(len(study.directions))]
+  names = study.metric_names or [
+    f'objective_{i}' if i else 'objective' for i in range(len(study.directions))
+  ]
   measured = columns_of(rows)
   for i, name in enumerate(names[1:], start=1):
     measured[name] = np.array([t.values[i] if t.values else math.nan for t in trials])
   return Runs(
-      name=study.study_name, axes=axes, values=values, objective_name=names[0], maximize=first,
-      objective=np.array([t.values[0] if t.values and t.state.name == 'COMPLETE' else math.nan for t in trials]),
-      status=np.array([_STATES[t.state.name] for t in trials]) if trials else np.array([], str),
-      number=np.array([t.number for t in trials], int), scores=tuple(dict(t.intermediate_values) for t in trials),
-      measured=measured, configs={t.number: {**t.params, **t.user_attrs} for t in trials},
-      about={'source': where, 'kind': 'optuna', 'objectives': list(names),
-             'directions': [d.name.lower() for d in study.directions]})
+    name=study.study_name,
+    axes=axes,
+    values=values,
+    objective_name=names[0],
+    maximize=first,
+    objective=np.array(
+      [
+        t.values[0] if t.values and t.state.name == 'COMPLETE' else math.nan
+        for t in trials
+      ]
+    ),
+    status=np.array([_STATES[t.state.name] for t in trials])
+    if trials
+    else np.array([], str),
+    number=np.array([t.number for t in trials], int),
+    scores=tuple(dict(t.intermediate_values) for t in trials),
+    measured=measured,
+    configs={t.number: {**t.params, **t.user_attrs} for t in trials},
+    about={
+      'source': where,
+      'kind': 'optuna',
+      'objectives': list(names),
+      'directions': [d.name.lower() for d in study.directions],
+    },
+  )
 
 
 def _storage(optuna: Any, where: str) -> Any:
@@ -84,17 +123,34 @@ def _storage(optuna: Any, where: str) -> Any:
     return JournalStorage(Reading(where))
   except ConfigError:
     raise
-  except Exception as error:  # Optuna, SQLAlchemy and the drivers have no exception in common
-    raise ConfigError(f'{where}: cannot be read as an Optuna storage ({str(error).splitlines()[0]})') from None
+  except (
+    Exception
+  ) as error:  # Optuna, SQLAlchemy and the drivers have no exception in common
+    raise ConfigError(
+      f'{where}: cannot be read as an Optuna storage ({str(error).splitlines()[0]})'
+    ) from None
 
 
 def _axis(name: str, distribution: Any) -> Axis:
   if hasattr(distribution, 'choices'):
     choices = tuple(distribution.choices)
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in choices) and len(set(choices)) > 2
+    numeric = (
+      all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in choices)
+      and len(set(choices)) > 2
+    )
     if numeric:
-      return Axis(name, low=float(min(choices)), high=float(max(choices)), log=looks_logarithmic(choices),
-                  choices=choices)
+      return Axis(
+        name,
+        low=float(min(choices)),
+        high=float(max(choices)),
+        log=looks_logarithmic(choices),
+        choices=choices,
+      )
     return Axis(name, kind='choice', choices=choices)
-  return Axis(name, low=float(distribution.low), high=float(distribution.high), log=bool(distribution.log),
-              whole=isinstance(distribution.low, int))
+  return Axis(
+    name,
+    low=float(distribution.low),
+    high=float(distribution.high),
+    log=bool(distribution.log),
+    whole=isinstance(distribution.low, int),
+  )

@@ -22,8 +22,20 @@ FAR = 4.0
 """Standard deviations of an evaluation by which a smoothed curve must have risen; of single ones, `FAR_OF_ONE`."""
 FAR_OF_ONE = 5.5
 LEAST_NATS = 0.01
-RELATED = ('train.batch_size', 'batch_size', 'train.epochs', 'epochs', 'data.fraction', 'model.d_model',
-           'model.n_layers', 'model.d_ff', 'd_model', 'n_layers', 'parameters', 'optimizer.weight_decay')
+RELATED = (
+  'train.batch_size',
+  'batch_size',
+  'train.epochs',
+  'epochs',
+  'data.fraction',
+  'model.d_model',
+  'model.n_layers',
+  'model.d_ff',
+  'd_model',
+  'n_layers',
+  'parameters',
+  'optimizer.weight_decay',
+)
 """Axes and measures that a gap between training and validation is compared with, where they vary."""
 RELATED_LEVEL = 0.01
 
@@ -57,7 +69,9 @@ class Evaluations:
   @property
   def overfits(self) -> bool:
     """Whether evaluations rose while training went on falling."""
-    return self.rise > max(FAR * self.noise, LEAST_NATS) and self.fall > 2 * self.fall_noise
+    return (
+      self.rise > max(FAR * self.noise, LEAST_NATS) and self.fall > 2 * self.fall_noise
+    )
 
   @property
   def best_before_last(self) -> float:
@@ -73,18 +87,26 @@ def evaluations(runs: Runs) -> list[Evaluations]:
     steps, losses = evaluations_of(curve)
     if len(losses) >= FEWEST_EVALS and np.isfinite(losses).all():
       known[number] = (curve, steps, losses)
-  own = {number: noise(losses[len(losses) // 3:]) for number, (_, _, losses) in known.items()}
+  own = {
+    number: noise(losses[len(losses) // 3 :])
+    for number, (_, _, losses) in known.items()
+  }
   if not own:
     return []
   common = float(np.nanmedian(list(own.values())))
-  return [_looked_at(number, *known[number], max(own[number], common)) for number in known]
+  return [
+    _looked_at(number, *known[number], max(own[number], common)) for number in known
+  ]
 
 
 def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
   """Steps and losses of a curve's evaluations on one set of sequences: the last one is often on more, and left out."""
   if EVAL not in curve:
     return np.zeros(0), np.zeros(0)
-  losses, steps = np.asarray(curve[EVAL], np.float64), np.asarray(curve['step'], np.float64)
+  losses, steps = (
+    np.asarray(curve[EVAL], np.float64),
+    np.asarray(curve['step'], np.float64),
+  )
   there = ~np.isnan(losses)
   if 'eval_sequences' in curve and there.any():
     count = np.asarray(curve['eval_sequences'], np.float64)
@@ -92,12 +114,17 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
   return steps[there], losses[there]
 
 
-def _looked_at(number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, sd: float) -> Evaluations:
+def _looked_at(
+  number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, sd: float
+) -> Evaluations:
   smoothed = smooth(losses, max(5, len(losses) // 4), steps)
   least = int(np.argmin(smoothed))
   fall, fall_noise, gap = math.nan, math.nan, math.nan
   if 'loss_nats' in curve:
-    at, train = np.asarray(curve['step'], np.float64), np.asarray(curve['loss_nats'], np.float64)
+    at, train = (
+      np.asarray(curve['step'], np.float64),
+      np.asarray(curve['loss_nats'], np.float64),
+    )
     late = np.isfinite(train) & (at >= steps[least])
     if late.sum() >= 8:
       at, train = at[late], train[late]
@@ -106,8 +133,12 @@ def _looked_at(number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray,
       fall_noise = noise(train) * math.sqrt(2 / window)
       near = steps >= min(at[-window], steps[-1])
       gap = float(np.mean(losses[near]) - np.mean(train[-window:]))
-  risen = min(smoothed[-1], float(np.median(losses[-3:]))) - smoothed[least]  # the last alone is no rise
-  return Evaluations(number, steps, losses, sd, float(risen), float(steps[least]), fall, fall_noise, gap)
+  risen = (
+    min(smoothed[-1], float(np.median(losses[-3:]))) - smoothed[least]
+  )  # the last alone is no rise
+  return Evaluations(
+    number, steps, losses, sd, float(risen), float(steps[least]), fall, fall_noise, gap
+  )
 
 
 # --- as findings ----------------------------------------------------------------------------------------------------
@@ -120,50 +151,87 @@ def overfitting(runs: Runs, found: Sequence[Evaluations]) -> list[Finding]:
     return []
   worst = over[0]
   related = _related(runs, found)
-  words = '; '.join(f'the gap goes with {name} (rank correlation {rho:.2f}, {p_words(p)})'
-                    for name, (rho, p) in related.items())
-  return [Finding(
-      'overfitting', 'warning',
+  words = '; '.join(
+    f'the gap goes with {name} (rank correlation {rho:.2f}, {p_words(p)})'
+    for name, (rho, p) in related.items()
+  )
+  return [
+    Finding(
+      'overfitting',
+      'warning',
       f'{_of(over, found)}: validation loss rose by up to {nats(worst.rise)} from its least while training loss fell.',
       f'Run {worst.number}: least at step {amount(worst.least_step)} of {amount(worst.steps[-1])}, training loss fell by '
       f'{nats(worst.fall)} after it; at the end validation is {nats(worst.gap)} above training. A rise counts from '
-      f'{FAR:g} standard deviations of an evaluation ({nats(worst.noise)}) on.' + (f' Of all runs {words}.' if words else ''),
-      {'rise_nats': worst.rise, 'gap_nats': worst.gap, 'train_fall_nats': worst.fall, 'runs': len(over),
-       'runs_evaluated': len(found), 'least_step': worst.least_step, 'noise_nats': worst.noise,
-       'gap_rank_correlation': {name: rho for name, (rho, _) in related.items()}},
-      axes=[name for name in related if name in runs.axes], runs=[e.number for e in over], worth=worst.rise)]
+      f'{FAR:g} standard deviations of an evaluation ({nats(worst.noise)}) on.'
+      + (f' Of all runs {words}.' if words else ''),
+      {
+        'rise_nats': worst.rise,
+        'gap_nats': worst.gap,
+        'train_fall_nats': worst.fall,
+        'runs': len(over),
+        'runs_evaluated': len(found),
+        'least_step': worst.least_step,
+        'noise_nats': worst.noise,
+        'gap_rank_correlation': {name: rho for name, (rho, _) in related.items()},
+      },
+      axes=[name for name in related if name in runs.axes],
+      runs=[e.number for e in over],
+      worth=worst.rise,
+    )
+  ]
 
 
 def best_before_last(found: Sequence[Evaluations]) -> list[Finding]:
   """Runs whose best checkpoint was better than the last, by more than an evaluation's noise."""
-  late = sorted((e for e in found if e.best_before_last), key=lambda e: -e.best_before_last)
+  late = sorted(
+    (e for e in found if e.best_before_last), key=lambda e: -e.best_before_last
+  )
   if not late:
     return []
   worst = late[0]
   step = worst.steps[int(np.argmin(worst.losses))]
-  return [Finding(
-      'best_before_last', 'advice',
+  return [
+    Finding(
+      'best_before_last',
+      'advice',
       f'{_of(late, found, "had a checkpoint better than the last", "had checkpoints better than the last")}: by up to '
       f'{nats(worst.best_before_last)}.',
       f'Run {worst.number} was best at step {amount(step)} of {amount(worst.steps[-1])}; an evaluation has a noise of '
       f'{nats(worst.noise)}, and {FAR_OF_ONE:g} times as much counts. Keep the best checkpoint, and train shorter or with '
       'a decay to the end.',
-      {'above_best_nats': worst.best_before_last, 'best_step': float(step), 'last_step': float(worst.steps[-1]),
-       'noise_nats': worst.noise, 'runs': len(late), 'runs_evaluated': len(found)},
-      runs=[e.number for e in late], worth=worst.best_before_last)]
+      {
+        'above_best_nats': worst.best_before_last,
+        'best_step': float(step),
+        'last_step': float(worst.steps[-1]),
+        'noise_nats': worst.noise,
+        'runs': len(late),
+        'runs_evaluated': len(found),
+      },
+      runs=[e.number for e in late],
+      worth=worst.best_before_last,
+    )
+  ]
 
 
-def _of(some: Sequence, every: Sequence, one: str = 'overfits', more: str = 'overfit') -> str:
+def _of(
+  some: Sequence, every: Sequence, one: str = 'overfits', more: str = 'overfit'
+) -> str:
   n = len(some)
   return f'{n} of {len(every)} runs {one if n == 1 else more}'
 
 
-def _related(runs: Runs, found: Sequence[Evaluations]) -> dict[str, tuple[float, float]]:
+def _related(
+  runs: Runs, found: Sequence[Evaluations]
+) -> dict[str, tuple[float, float]]:
   """Axes and measures that the gap goes with: rank correlation and its p-value, Bonferroni over those looked at."""
   from scipy.stats import spearmanr  # slow to import, and only here
 
   row_of = {number: row for row, number in enumerate(runs.number.tolist())}
-  gaps = {row_of[e.number]: e.gap for e in found if math.isfinite(e.gap) and e.number in row_of}
+  gaps = {
+    row_of[e.number]: e.gap
+    for e in found
+    if math.isfinite(e.gap) and e.number in row_of
+  }
   rows, looked = np.array(list(gaps), int), {}
   for name in RELATED:
     column = runs.values.get(name, runs.measured.get(name))
@@ -174,10 +242,21 @@ def _related(runs: Runs, found: Sequence[Evaluations]) -> dict[str, tuple[float,
     if there.sum() >= 5 and len(np.unique(values[there])) > 1:
       rho, p = spearmanr(values[there], np.array(list(gaps.values()))[there])
       looked[name] = (float(rho), float(p))
-  return {name: (rho, min(1.0, p * len(looked))) for name, (rho, p) in looked.items() if p * len(looked) < RELATED_LEVEL}
+  return {
+    name: (rho, min(1.0, p * len(looked)))
+    for name, (rho, p) in looked.items()
+    if p * len(looked) < RELATED_LEVEL
+  }
 
 
 def _numbers(column: np.ndarray) -> np.ndarray:
   """A column as numbers; NaN of what is none."""
-  return np.array([float(v) if isinstance(v, (int, float, np.number)) and not isinstance(v, bool) else math.nan
-                   for v in column.tolist()], np.float64)
+  return np.array(
+    [
+      float(v)
+      if isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
+      else math.nan
+      for v in column.tolist()
+    ],
+    np.float64,
+  )

@@ -30,13 +30,17 @@ def pareto_front(losses, costs) -> np.ndarray:
   losses, costs = np.asarray(losses, np.float64), np.asarray(costs, np.float64)
   costs = costs[:, None] if costs.ndim == 1 else costs
   if losses.ndim != 1 or costs.ndim != 2 or len(costs) != len(losses):
-    raise ConfigError(f'losses, costs: got shapes {losses.shape}, {costs.shape}; accepted are (n,) and (n, c)')
+    raise ConfigError(
+      f'losses, costs: got shapes {losses.shape}, {costs.shape}; accepted are (n,) and (n, c)'
+    )
   table = np.column_stack([losses, costs])
   front = np.isfinite(table).all(axis=1)
-  rows, places = np.unique(table[front], axis=0, return_inverse=True)  # sorted: who dominates comes first
+  rows, places = np.unique(
+    table[front], axis=0, return_inverse=True
+  )  # sorted: who dominates comes first
   kept = np.ones(len(rows), bool)
   for i, row in enumerate(rows):
     if kept[i]:  # what a dominated row dominates, its dominator does too
-      kept[i + 1:] &= ~(rows[i + 1:] >= row).all(axis=1)
+      kept[i + 1 :] &= ~(rows[i + 1 :] >= row).all(axis=1)
   front[front] = kept[places.ravel()]
   return front

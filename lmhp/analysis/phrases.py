@@ -59,9 +59,17 @@ def setting(value: Any) -> str:
   >>> setting(0.0003), setting('cosine'), setting((1, 2))
   ('0.0003', 'cosine', '(1, 2)')
   """
-  return amount(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+  return (
+    amount(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool)
+    else str(value)
+  )
 
 
 def at_rung(rung: int | None) -> str:
   """A sentence where responses are not read at the end."""
-  return '' if rung is None else f' Read at step {rung:,}, since most trials were stopped early; later it may differ.'
+  return (
+    ''
+    if rung is None
+    else f' Read at step {rung:,}, since most trials were stopped early; later it may differ.'
+  )

@@ -37,31 +37,52 @@ WIDE = 0.4
 DECAYS = ('b1', 'b2', 'b3', 'beta1', 'beta2', 'momentum')
 SHARES = ('fraction', 'dropout', 'probability')
 RATES = ('learning_rate', 'lr')
-_STRUCTURE = ('model.', 'optimizer.name', 'optimizer.b', 'train.batch_size', 'train.tokens', 'train.steps', 'schedule.')
+_STRUCTURE = (
+  'model.',
+  'optimizer.name',
+  'optimizer.b',
+  'train.batch_size',
+  'train.tokens',
+  'train.steps',
+  'schedule.',
+)
 
 
 # --- the space ------------------------------------------------------------------------------------------------------
 
 
-def optimum_at_bound(runs: Runs, effects: Sequence[Effect], optima: Mapping[str, Optimum],
-                     rung: int | None) -> list[Finding]:
+def optimum_at_bound(
+  runs: Runs, effects: Sequence[Effect], optima: Mapping[str, Optimum], rung: int | None
+) -> list[Finding]:
   """Axes that matter, and whose best value is more likely beyond a bound than within."""
   found = []
   for e in shown(effects):
     axis, optimum = axis_of(runs, e.axis), optima.get(e.axis)
-    if optimum is None or not optimum.at_bound or not _best_are_near(runs, axis, optimum.at_bound):
+    if (
+      optimum is None
+      or not optimum.at_bound
+      or not _best_are_near(runs, axis, optimum.at_bound)
+    ):
       continue
     bound = axis.low if optimum.at_bound == 'low' else axis.high
     proposal = moved(axis, optimum.at_bound)
     if proposal is None:
       continue
     end = optimum.high if optimum.at_bound == 'low' else optimum.low
-    found.append(Finding(
-        'optimum_at_bound', 'advice', f'{e.axis}: the best value is at or beyond the {_end(optimum.at_bound)} bound, '
-        f'{amount(bound)}.', f'The fitted optimum of {optimum.used} runs is more likely outside than inside; inside, '
+    found.append(
+      Finding(
+        'optimum_at_bound',
+        'advice',
+        f'{e.axis}: the best value is at or beyond the {_end(optimum.at_bound)} bound, '
+        f'{amount(bound)}.',
+        f'The fitted optimum of {optimum.used} runs is more likely outside than inside; inside, '
         f'its {optimum.confidence:.0%} interval ends at {amount(end)}.{at_rung(rung)}',
-        {'bound': bound, 'interval_end': end, 'runs': optimum.used}, (e.axis,),
-        proposal={e.axis: proposal}, worth=float(np.nan_to_num(e.range_nats))))
+        {'bound': bound, 'interval_end': end, 'runs': optimum.used},
+        (e.axis,),
+        proposal={e.axis: proposal},
+        worth=float(np.nan_to_num(e.range_nats)),
+      )
+    )
   return found
 
 
@@ -70,19 +91,22 @@ def _best_are_near(runs: Runs, axis: Axis, side: str) -> bool:
   used, _ = runs.for_response()
   places = axis.unit(used.values[axis.name])
   order = np.argsort(used.losses, kind='stable')
-  best = places[order[np.isfinite(places[order])]][:max(3, math.ceil(BEST_SHARE * len(used)))]
+  best = places[order[np.isfinite(places[order])]][
+    : max(3, math.ceil(BEST_SHARE * len(used)))
+  ]
   middle = float(np.median(best)) if len(best) else 0.5
   return middle <= END if side == 'low' else middle >= 1 - END
 
 
 def moved(axis: Axis, side: str) -> dict[str, Any] | None:
-  """A range as wide as the axis's, its old bound in the middle, within what the config takes; None if that is no more.
-  """
+  """A range as wide as the axis's, its old bound in the middle, within what the config takes; None if that is no more."""
   shift = -0.5 if side == 'low' else 0.5
   low, high = (float(v) for v in axis.from_unit([shift, 1 + shift]))
   least, most = limits(axis)
   low, high = max(low, least), min(high, most)
-  low, high = (round(low), round(high)) if axis.whole else (_rounded(low), _rounded(high))
+  low, high = (
+    (round(low), round(high)) if axis.whole else (_rounded(low), _rounded(high))
+  )
   if (low >= axis.low) if side == 'low' else (high <= axis.high):
     return None
   return {'low': low, 'high': high, 'log': axis.log}
@@ -91,7 +115,10 @@ def moved(axis: Axis, side: str) -> dict[str, Any] | None:
 def limits(axis: Axis) -> tuple[float, float]:
   """What a hyperparameter of such a name can be at all: shares and decays 0 to 1, and nothing changes its sign.
 
-  >>> limits(Axis('schedule.warmup_fraction', low=0.01, high=0.5)), limits(Axis('optimizer.b2', low=0.9, high=0.99))
+  >>> (
+  ...   limits(Axis('schedule.warmup_fraction', low=0.01, high=0.5)),
+  ...   limits(Axis('optimizer.b2', low=0.9, high=0.99)),
+  ... )
   ((0.0, 1.0), (0.0, 0.9999))
   """
   last = axis.name.rpartition('.')[2]
@@ -99,11 +126,18 @@ def limits(axis: Axis) -> tuple[float, float]:
     return 0.0, 0.9999
   if last.endswith(SHARES):
     return 0.0, 1.0
-  return (1.0 if axis.whole and axis.low >= 1 else 0.0 if axis.low >= 0 else -math.inf), math.inf
+  return (
+    1.0 if axis.whole and axis.low >= 1 else 0.0 if axis.low >= 0 else -math.inf
+  ), math.inf
 
 
-def space_too_wide(runs: Runs, effects: Sequence[Effect], optima: Mapping[str, Optimum], rung: int | None,
-                   won: Winner | None) -> list[Finding]:
+def space_too_wide(
+  runs: Runs,
+  effects: Sequence[Effect],
+  optima: Mapping[str, Optimum],
+  rung: int | None,
+  won: Winner | None,
+) -> list[Finding]:
   """The best cube: of axes that matter, the part in which the optimum lies and a basin around it, and the winner.
 
   Not where responses are read at a rung: the best learning rate of a short run is not that of a long one.
@@ -113,25 +147,53 @@ def space_too_wide(runs: Runs, effects: Sequence[Effect], optima: Mapping[str, O
   cube, shares = {}, {}
   for e in shown(effects):
     axis, optimum = axis_of(runs, e.axis), optima.get(e.axis)
-    if axis.kind != 'number' or optimum is None or optimum.at_bound or not math.isfinite(optimum.value):
+    if (
+      axis.kind != 'number'
+      or optimum is None
+      or optimum.at_bound
+      or not math.isfinite(optimum.value)
+    ):
       continue
     low, high = _worthwhile(axis, optimum)
     best = float(runs.values[e.axis][np.flatnonzero(runs.point == won.point)[0]])
-    low, high = (min(low, best), max(high, best)) if math.isfinite(best) else (low, high)
+    low, high = (
+      (min(low, best), max(high, best)) if math.isfinite(best) else (low, high)
+    )
     share = float(np.diff(axis.unit([low, high]))[0])
-    if 0 < share <= WIDE and math.isfinite(optimum.low + optimum.high) and optimum.low > 0 * axis.log:
-      low, high = (math.floor(low), math.ceil(high)) if axis.whole else (_rounded(low), _rounded(high))
+    if (
+      0 < share <= WIDE
+      and math.isfinite(optimum.low + optimum.high)
+      and optimum.low > 0 * axis.log
+    ):
+      low, high = (
+        (math.floor(low), math.ceil(high))
+        if axis.whole
+        else (_rounded(low), _rounded(high))
+      )
       cube[e.axis], shares[e.axis] = {'low': low, 'high': high, 'log': axis.log}, share
   if not cube:
     return []
   volume = float(np.prod(list(shares.values())))
   worth = max(float(np.nan_to_num(e.range_nats)) for e in effects if e.axis in cube)
-  words = listed([f'{name} {amount(c["low"])} to {amount(c["high"])} ({shares[name]:.0%} of its range)'
-                  for name, c in cube.items()])
-  return [Finding('space_too_wide', 'advice', f'The space is wider than it need be: {words}.',
-                  f'Optimum and the basin where the loss rises by less than {next(iter(optima.values())).share:.0%} lie '
-                  f'in {volume:.0%} of what was searched, so {1 - volume:.0%} of trials fell where none could win.',
-                  {'volume': volume, 'shares': shares}, tuple(cube), proposal=cube, worth=worth)]
+  words = listed(
+    [
+      f'{name} {amount(c["low"])} to {amount(c["high"])} ({shares[name]:.0%} of its range)'
+      for name, c in cube.items()
+    ]
+  )
+  return [
+    Finding(
+      'space_too_wide',
+      'advice',
+      f'The space is wider than it need be: {words}.',
+      f'Optimum and the basin where the loss rises by less than {next(iter(optima.values())).share:.0%} lie '
+      f'in {volume:.0%} of what was searched, so {1 - volume:.0%} of trials fell where none could win.',
+      {'volume': volume, 'shares': shares},
+      tuple(cube),
+      proposal=cube,
+      worth=worth,
+    )
+  ]
 
 
 def _worthwhile(axis: Axis, optimum: Optimum) -> tuple[float, float]:
@@ -150,19 +212,43 @@ def infeasible(runs: Runs, stable: Stability) -> list[Finding]:
   where, proposal = '', {}
   if cut is not None:
     here = {'above': 'at or above', 'below': 'at or below'}.get(cut.side, cut.side)
-    value = amount(cut.threshold) if isinstance(cut.threshold, (int, float)) else str(cut.threshold)
-    where = (f' Of those with {cut.axis} {here} {value}, {cut.diverged} of {cut.runs} diverged; of the others '
-             f'{cut.other_diverged} of {cut.other_runs} ({p_words(cut.p_value)}).')
+    value = (
+      amount(cut.threshold)
+      if isinstance(cut.threshold, (int, float))
+      else str(cut.threshold)
+    )
+    where = (
+      f' Of those with {cut.axis} {here} {value}, {cut.diverged} of {cut.runs} diverged; of the others '
+      f'{cut.other_diverged} of {cut.other_runs} ({p_words(cut.p_value)}).'
+    )
     axis = axis_of(runs, cut.axis)
     if axis.kind == 'number' and cut.side in ('above', 'below'):
       own = {'low': axis.low, 'high': axis.high, 'log': axis.log}
-      proposal = {cut.axis: own | ({'high': _rounded(cut.threshold)} if cut.side == 'above'
-                                   else {'low': _rounded(cut.threshold)})}
-  return [Finding('infeasible_share', 'warning', f'{stable.diverged} of {stable.runs} trials diverged '
-                  f'({stable.share:.0%}, {stable.confidence:.0%} interval {stable.low:.0%} to {stable.high:.0%}).',
-                  'A space of which more than a tenth diverges wastes trials.' + where,
-                  {'diverged': stable.diverged, 'trials': stable.runs, 'low': stable.low, 'high': stable.high},
-                  (cut.axis,) if cut else (), proposal=proposal)]
+      proposal = {
+        cut.axis: own
+        | (
+          {'high': _rounded(cut.threshold)}
+          if cut.side == 'above'
+          else {'low': _rounded(cut.threshold)}
+        )
+      }
+  return [
+    Finding(
+      'infeasible_share',
+      'warning',
+      f'{stable.diverged} of {stable.runs} trials diverged '
+      f'({stable.share:.0%}, {stable.confidence:.0%} interval {stable.low:.0%} to {stable.high:.0%}).',
+      'A space of which more than a tenth diverges wastes trials.' + where,
+      {
+        'diverged': stable.diverged,
+        'trials': stable.runs,
+        'low': stable.low,
+        'high': stable.high,
+      },
+      (cut.axis,) if cut else (),
+      proposal=proposal,
+    )
+  ]
 
 
 # --- the design -----------------------------------------------------------------------------------------------------
@@ -171,20 +257,43 @@ def infeasible(runs: Runs, stable: Stability) -> list[Finding]:
 def nuisance_fixed(runs: Runs) -> list[Finding]:
   """Structure was compared at one learning rate, which each structure should have had its own of."""
   varied = runs.varied()
-  if any(name.rpartition('.')[2] in RATES for name in varied) or not runs.about.get('base'):
+  if any(name.rpartition('.')[2] in RATES for name in varied) or not runs.about.get(
+    'base'
+  ):
     return []
-  asked = [name for name, axis in varied.items() if name.startswith(_STRUCTURE) and axis.role != 'nuisance']
+  asked = [
+    name
+    for name, axis in varied.items()
+    if name.startswith(_STRUCTURE) and axis.role != 'nuisance'
+  ]
   if not asked:
     return []
   rate = runs.about['base'].get('optimizer.learning_rate', math.nan)
-  return [Finding('nuisance_fixed', 'warning', f'The learning rate was the same for every {listed(asked)}.',
-                  'The best learning rate moves with these, so the comparison favours whatever suits '
-                  f'{amount(rate)}. Vary it too, as a nuisance.', {'learning_rate': rate}, tuple(asked),
-                  proposal={'optimizer.learning_rate': {'low': _rounded(rate / 10), 'high': _rounded(rate * 10),
-                                                        'log': True}} if rate > 0 else {})]
+  return [
+    Finding(
+      'nuisance_fixed',
+      'warning',
+      f'The learning rate was the same for every {listed(asked)}.',
+      'The best learning rate moves with these, so the comparison favours whatever suits '
+      f'{amount(rate)}. Vary it too, as a nuisance.',
+      {'learning_rate': rate},
+      tuple(asked),
+      proposal={
+        'optimizer.learning_rate': {
+          'low': _rounded(rate / 10),
+          'high': _rounded(rate * 10),
+          'log': True,
+        }
+      }
+      if rate > 0
+      else {},
+    )
+  ]
 
 
-def too_few_trials(runs: Runs, expected_gain: tuple[float, float] | None = None) -> list[Finding]:
+def too_few_trials(
+  runs: Runs, expected_gain: tuple[float, float] | None = None
+) -> list[Finding]:
   """Fewer points than ten for each dimension."""
   varied, points = runs.varied(), len(np.unique(runs.point[runs.cohort == SEARCH]))
   wants = POINTS_PER_DIMENSION * len(varied)
@@ -193,10 +302,17 @@ def too_few_trials(runs: Runs, expected_gain: tuple[float, float] | None = None)
   gain = ''
   if expected_gain is not None and math.isfinite(expected_gain[0]):
     gain = f' Twice as many are expected to find {nats(expected_gain[0], unit_of(runs))} less.'
-  return [Finding('too_few_trials', 'advice', f'{points} points for {len(varied)} hyperparameters are few: '
-                  f'{wants} would be {POINTS_PER_DIMENSION} a dimension.',
-                  'With fewer, effects and optima are seldom told from chance.' + gain,
-                  {'points': points, 'dimensions': len(varied), 'wanted': wants}, tuple(varied))]
+  return [
+    Finding(
+      'too_few_trials',
+      'advice',
+      f'{points} points for {len(varied)} hyperparameters are few: '
+      f'{wants} would be {POINTS_PER_DIMENSION} a dimension.',
+      'With fewer, effects and optima are seldom told from chance.' + gain,
+      {'points': points, 'dimensions': len(varied), 'wanted': wants},
+      tuple(varied),
+    )
+  ]
 
 
 def within_noise(runs: Runs, won: Winner | None) -> list[Finding]:
@@ -205,35 +321,66 @@ def within_noise(runs: Runs, won: Winner | None) -> list[Finding]:
     return []
   error = won.noise * math.sqrt(2 / won.n_seeds)
   done = runs.complete()
-  means = {p: float(done.losses[rows].mean()) for p, rows in done.points().items() if p != BASE}
-  near = sorted((p for p, m in means.items() if p != won.point and m - won.mean < 2 * error), key=means.get)
+  means = {
+    p: float(done.losses[rows].mean()) for p, rows in done.points().items() if p != BASE
+  }
+  near = sorted(
+    (p for p, m in means.items() if p != won.point and m - won.mean < 2 * error),
+    key=means.get,
+  )
   if not near:
     return []
   numbers = [run_of(runs, p) for p in near[:5]]
   more = [f'{len(near) - 5} more'] if len(near) > 5 else []
-  return [Finding('winner_within_noise', 'note', f'{len(near)} other {"point is" if len(near) == 1 else "points are"} '
-                  f'within the noise of the winner.', f'Two points of {won.n_seeds} seed{"s" * (won.n_seeds > 1)} each '
-                  f'differ by {nats(2 * error, unit_of(runs))} by chance alone; nearer are trials '
-                  f'{listed([str(n) for n in numbers] + more)}. Choose among them by cost.',
-                  {'noise': won.noise, 'points': len(near)}, runs=(run_of(runs, won.point), *numbers))]
+  return [
+    Finding(
+      'winner_within_noise',
+      'note',
+      f'{len(near)} other {"point is" if len(near) == 1 else "points are"} '
+      f'within the noise of the winner.',
+      f'Two points of {won.n_seeds} seed{"s" * (won.n_seeds > 1)} each '
+      f'differ by {nats(2 * error, unit_of(runs))} by chance alone; nearer are trials '
+      f'{listed([str(n) for n in numbers] + more)}. Choose among them by cost.',
+      {'noise': won.noise, 'points': len(near)},
+      runs=(run_of(runs, won.point), *numbers),
+    )
+  ]
 
 
 def not_confirmed(runs: Runs, won: Winner | None) -> list[Finding]:
   """The winner's loss has no interval, or none that a fresh seed has checked."""
   if won is None or won.n_points < 2 or won.method == 'fresh seeds':
     return []
-  return [Finding('not_confirmed', 'warning', 'The winner was not run again on fresh seeds.',
-                  'The best of many is partly the luckiest, and on a fresh seed worse than the study shows. '
-                  + won.reason[:1].upper() + won.reason[1:] + '.', {'points': won.n_points},
-                  runs=(run_of(runs, won.point),))]
+  return [
+    Finding(
+      'not_confirmed',
+      'warning',
+      'The winner was not run again on fresh seeds.',
+      'The best of many is partly the luckiest, and on a fresh seed worse than the study shows. '
+      + won.reason[:1].upper()
+      + won.reason[1:]
+      + '.',
+      {'points': won.n_points},
+      runs=(run_of(runs, won.point),),
+    )
+  ]
 
 
-def unequal_amounts(runs: Runs, words: str, spans: Mapping[str, tuple[float, float]], same: bool) -> list[Finding]:
+def unequal_amounts(
+  runs: Runs, words: str, spans: Mapping[str, tuple[float, float]], same: bool
+) -> list[Finding]:
   """Runs were compared although nothing was equal between them, and nobody said so on purpose."""
   if not spans or same or runs.about.get('held_equal') is not None:
     return []
-  return [Finding('nothing_held_equal', 'warning', 'Runs had different amounts of everything that is recorded.', words,
-                  {name: list(span) for name, span in spans.items()})]
+  return [
+    Finding(
+      'nothing_held_equal',
+      'warning',
+      'Runs had different amounts of everything that is recorded.',
+      words,
+      {name: list(span) for name, span in spans.items()},
+    )
+  ]
 
 
 # --- words ---------------------------------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ class PowerLaw:
   def exponent(self) -> float:
     """Of the one variable."""
     if len(self.exponents) != 1:
-      raise ConfigError(f'exponent: got {len(self.exponents)} variables; accepted is one: see exponents')
+      raise ConfigError(
+        f'exponent: got {len(self.exponents)} variables; accepted is one: see exponents'
+      )
     return float(self.exponents[0])
 
   def predict(self, x) -> np.ndarray:
@@ -75,7 +77,9 @@ class PowerLaw:
       nothing = np.full(logs.shape[:-1], np.nan)
       return nothing, nothing
     design = np.concatenate([np.ones((*logs.shape[:-1], 1)), logs], axis=-1)
-    variance = self.scatter**2 * (1 + np.einsum('...i,ij,...j->...', design, self._covariance, design))
+    variance = self.scatter**2 * (
+      1 + np.einsum('...i,ij,...j->...', design, self._covariance, design)
+    )
     reach = stats.t.ppf((1 + self.confidence) / 2, freedom) * np.sqrt(variance)
     centre = self._at_middle + logs @ self.exponents
     return np.exp(centre - reach), np.exp(centre + reach)
@@ -84,7 +88,9 @@ class PowerLaw:
     x = np.asarray(x, np.float64)
     x = x[..., None] if len(self.names) == 1 else x
     if x.shape[-1:] != (len(self.names),) or not np.all(x > 0):
-      raise ConfigError(f'x: got {np.shape(x)}; accepted are values above 0 of {", ".join(self.names)}')
+      raise ConfigError(
+        f'x: got {np.shape(x)}; accepted are values above 0 of {", ".join(self.names)}'
+      )
     return np.log(x) - self._middle
 
 
@@ -106,44 +112,77 @@ def fit_power_law(sizes, values, *, confidence: float = 0.9, names=None) -> Powe
   Source: Seber and Lee, Linear Regression Analysis (2003), sections 3.5 and 5.3. The form with N and D is that of
   Step Law (arXiv 2503.04715): learning rate = c N^k1 D^k2.
 
-  >>> law = fit_power_law([[1, 1], [10, 1], [1, 10], [10, 10]], [3, 30, 0.3, 3], names=('N', 'D'))
+  >>> law = fit_power_law(
+  ...   [[1, 1], [10, 1], [1, 10], [10, 10]], [3, 30, 0.3, 3], names=('N', 'D')
+  ... )
   >>> law.exponents.round(6).tolist(), round(law.coefficient, 6)
   ([1.0, -1.0], 3.0)
   """
   x, y = np.asarray(sizes, np.float64), np.asarray(values, np.float64)
   x = x[:, None] if x.ndim == 1 else x
   if x.ndim != 2 or y.shape != x.shape[:1] or not x.shape[1]:
-    raise ConfigError(f'sizes, values: got shapes {np.shape(sizes)}, {y.shape}; accepted are (n,) or (n, p), and (n,)')
-  names = tuple(names or (('exponent',) if x.shape[1] == 1 else [f'x{j}' for j in range(x.shape[1])]))
+    raise ConfigError(
+      f'sizes, values: got shapes {np.shape(sizes)}, {y.shape}; accepted are (n,) or (n, p), and (n,)'
+    )
+  names = tuple(
+    names
+    or (('exponent',) if x.shape[1] == 1 else [f'x{j}' for j in range(x.shape[1])])
+  )
   if len(names) != x.shape[1] or not 0 < confidence < 1:
-    raise ConfigError(f'names, confidence: got {names}, {confidence}; accepted are {x.shape[1]}, and a share below 1')
+    raise ConfigError(
+      f'names, confidence: got {names}, {confidence}; accepted are {x.shape[1]}, and a share below 1'
+    )
   with np.errstate(invalid='ignore'):
     good = np.all(np.isfinite(x) & (x > 0), axis=1) & np.isfinite(y) & (y > 0)
-  return _fitted(np.log(x[good]), np.log(y[good]), names, confidence, int(np.sum(~good)))
+  return _fitted(
+    np.log(x[good]), np.log(y[good]), names, confidence, int(np.sum(~good))
+  )
 
 
 def _fitted(log_x, log_y, names, confidence, left_out) -> PowerLaw:
   n, p = log_x.shape
   if n < p + 1:
-    raise ConfigError(f'values: got {n} usable ones; accepted are {p + 1} or more, for {p} exponents')
+    raise ConfigError(
+      f'values: got {n} usable ones; accepted are {p + 1} or more, for {p} exponents'
+    )
   middle = log_x.mean(axis=0)
   design = np.column_stack([np.ones(n), log_x - middle])
   size = np.linalg.norm(design, axis=0)
   if not size.all() or np.linalg.cond(design / np.where(size > 0, size, 1)) > 1e8:
-    raise ConfigError(f'sizes: {", ".join(names)} do not vary apart; accepted are values that do')
+    raise ConfigError(
+      f'sizes: {", ".join(names)} do not vary apart; accepted are values that do'
+    )
   covariance = np.linalg.inv(design.T @ design)
   solved = covariance @ design.T @ log_y
   freedom, residuals = n - p - 1, log_y - design @ solved
   scatter = float(np.sqrt(residuals @ residuals / freedom)) if freedom else float('nan')
   origin = np.r_[1.0, -middle]  # log c is the law at log x = 0
   log_c = float(origin @ solved)
-  errors = scatter * np.sqrt(np.r_[origin @ covariance @ origin, np.diag(covariance)[1:]])
+  errors = scatter * np.sqrt(
+    np.r_[origin @ covariance @ origin, np.diag(covariance)[1:]]
+  )
   intervals = _student(np.r_[log_c, solved[1:]], errors, confidence, freedom)
   intervals[0] = np.exp(intervals[0])
   said = dict(zip(('coefficient', *names), map(tuple, intervals.tolist())))
-  reason = '' if freedom else f'{n} values: no more than the law has parameters, so that it fits them exactly'
-  return PowerLaw(names, float(np.exp(log_c)), solved[1:], said, confidence, n, left_out, scatter, reason, middle,
-                  covariance, float(solved[0]))
+  reason = (
+    ''
+    if freedom
+    else f'{n} values: no more than the law has parameters, so that it fits them exactly'
+  )
+  return PowerLaw(
+    names,
+    float(np.exp(log_c)),
+    solved[1:],
+    said,
+    confidence,
+    n,
+    left_out,
+    scatter,
+    reason,
+    middle,
+    covariance,
+    float(solved[0]),
+  )
 
 
 def _student(centre, errors, confidence, freedom) -> np.ndarray:

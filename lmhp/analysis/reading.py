@@ -45,7 +45,9 @@ def read(path: Any, **options: Any) -> Runs:
   if path.is_dir():
     return _directory(path, asked)
   if not path.exists():
-    raise ConfigError(f'{text}: no such file or directory, expected a study, a run, or a table of runs')
+    raise ConfigError(
+      f'{text}: no such file or directory, expected a study, a run, or a table of runs'
+    )
   suffix = path.suffix.lower()
   if suffix in TABLES:
     from lmhp.analysis.tables import read_table
@@ -53,8 +55,10 @@ def read(path: Any, **options: Any) -> Runs:
     return read_table(path, **asked)
   if suffix in ('.journal', '.log', '.db', '.sqlite', '.sqlite3'):
     return _optuna(text, asked)
-  raise ConfigError(f'{text}: got a {suffix or "file without suffix"}, expected a directory, an Optuna journal, or one '
-                    f'of {", ".join(TABLES)}')
+  raise ConfigError(
+    f'{text}: got a {suffix or "file without suffix"}, expected a directory, an Optuna journal, or one '
+    f'of {", ".join(TABLES)}'
+  )
 
 
 def _optuna(where: str, options: Mapping[str, Any]) -> Runs:
@@ -65,7 +69,9 @@ def _optuna(where: str, options: Mapping[str, Any]) -> Runs:
 
 def _directory(path: Any, options: Mapping[str, Any]) -> Runs:
   if options:
-    raise ConfigError(f'--{next(iter(options))}: is for a file of runs or an Optuna storage, and {path} is a directory')
+    raise ConfigError(
+      f'--{next(iter(options))}: is for a file of runs or an Optuna storage, and {path} is a directory'
+    )
   from lmhp.analysis.runs_of_train import read_runs
 
   return read_runs(path)
@@ -81,7 +87,12 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     ConfigError: where there is none, or it is damaged.
   """
   with Study.read(workdir, storage=storage) as study:
-    trials, card, directions, name = study.trials, study.card, study.directions, study.name
+    trials, card, directions, name = (
+      study.trials,
+      study.card,
+      study.directions,
+      study.name,
+    )
   space = combinators.from_json(card['space'])
   base = base_values(card.get('task', {}))
   parameters = Plan(space).parameters
@@ -90,44 +101,91 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
   objectives = sweep.get('objective', ['objective'])
   measured = _measured(trials)
   for i, objective in enumerate(objectives[1:], start=1):
-    measured.setdefault(objective, np.array([t.values[i] if t.values else math.nan for t in trials]))
+    measured.setdefault(
+      objective, np.array([t.values[i] if t.values else math.nan for t in trials])
+    )
   about = {key: card[key] for key in _ABOUT if key in card}
-  about |= {'source': str(workdir), 'kind': 'study', 'sweep': sweep, 'objectives': objectives, 'base': base,
-            'directions': list(directions), 'held_equal': sweep.get('held_equal'),
-            'rungs': card.get('ladder', {}).get('rungs', []), 'task': card.get('task', {})}
+  about |= {
+    'source': str(workdir),
+    'kind': 'study',
+    'sweep': sweep,
+    'objectives': objectives,
+    'base': base,
+    'directions': list(directions),
+    'held_equal': sweep.get('held_equal'),
+    'rungs': card.get('ladder', {}).get('rungs', []),
+    'task': card.get('task', {}),
+  }
   return Runs(
-      name=name, axes=axes, values={p.name: _column(axes[p.name], p, trials) for p in parameters},
-      objective=np.array([t.values[0] if t.values and t.status in ('complete', 'diverged') else math.nan
-                          for t in trials], np.float64),
-      objective_name=objectives[0], maximize=directions[0] == 'maximize',
-      status=np.array([t.status for t in trials], str),
-      number=np.array([t.number for t in trials], int), point=np.array([t.point for t in trials], int),
-      seed=np.array([t.seed for t in trials], int),
-      cohort=np.array([CONFIRM if t.cohort.startswith('confirm') else SEARCH for t in trials], dtype='<U8'),
-      scores=tuple(dict(t.scores) for t in trials), measured=measured, curves=_curves(workdir, trials),
-      configs={t.number: {**base, **t.overrides} for t in trials}, about=about)
+    name=name,
+    axes=axes,
+    values={p.name: _column(axes[p.name], p, trials) for p in parameters},
+    objective=np.array(
+      [
+        t.values[0] if t.values and t.status in ('complete', 'diverged') else math.nan
+        for t in trials
+      ],
+      np.float64,
+    ),
+    objective_name=objectives[0],
+    maximize=directions[0] == 'maximize',
+    status=np.array([t.status for t in trials], str),
+    number=np.array([t.number for t in trials], int),
+    point=np.array([t.point for t in trials], int),
+    seed=np.array([t.seed for t in trials], int),
+    cohort=np.array(
+      [CONFIRM if t.cohort.startswith('confirm') else SEARCH for t in trials],
+      dtype='<U8',
+    ),
+    scores=tuple(dict(t.scores) for t in trials),
+    measured=measured,
+    curves=_curves(workdir, trials),
+    configs={t.number: {**base, **t.overrides} for t in trials},
+    about=about,
+  )
 
 
 def base_values(task: Mapping[str, Any]) -> dict[str, Any]:
   """What the base config had by dotted path, of a study's card; of one's own functions their numbers by name."""
   if 'hypers' in task:
     return dict(numbers(task['hypers']))
-  return {f'{section}.{key}': value for section, keys in numbers(task).items() if isinstance(keys, Mapping)
-          for key, value in keys.items()}
+  return {
+    f'{section}.{key}': value
+    for section, keys in numbers(task).items()
+    if isinstance(keys, Mapping)
+    for key, value in keys.items()
+  }
 
 
 def axis_of(parameter: Parameter, base: Mapping[str, Any]) -> Axis:
   """A space's parameter as an axis; a choice between three numbers or more is a number."""
-  domain, own = parameter.domain, base.get(parameter.paths[0]) if len(parameter.paths) == 1 else None
+  domain, own = (
+    parameter.domain,
+    base.get(parameter.paths[0]) if len(parameter.paths) == 1 else None,
+  )
   common = {'name': parameter.name, 'role': parameter.role, 'base': own}
   if not isinstance(domain, Choice):
-    return Axis(**common, low=float(domain.low), high=float(domain.high), log=domain.log,
-                whole=not isinstance(domain, Float))
+    return Axis(
+      **common,
+      low=float(domain.low),
+      high=float(domain.high),
+      log=domain.log,
+      whole=not isinstance(domain, Float),
+    )
   values = tuple(domain.values)
-  numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+  numeric = all(
+    isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    for v in values
+  )
   if numeric and len(parameter.paths) == 1 and len(set(values)) >= FEWEST_OF_A_NUMBER:
-    return Axis(**common, low=float(min(values)), high=float(max(values)), log=looks_logarithmic(values),
-                choices=values, whole=all(isinstance(v, int) for v in values))
+    return Axis(
+      **common,
+      low=float(min(values)),
+      high=float(max(values)),
+      log=looks_logarithmic(values),
+      choices=values,
+      whole=all(isinstance(v, int) for v in values),
+    )
   return Axis(**common, kind='choice', choices=values)
 
 
@@ -147,7 +205,9 @@ def looks_logarithmic(values: Sequence[float]) -> bool:
 def _column(axis: Axis, parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
   """A column of values; what changed while a trial trained (population-based training) by its last."""
   last = [t.about.get('lineage', [{}])[-1] for t in trials]
-  given = [one.get(axis.name, t.parameters.get(axis.name)) for one, t in zip(last, trials)]
+  given = [
+    one.get(axis.name, t.parameters.get(axis.name)) for one, t in zip(last, trials)
+  ]
   if axis.kind == 'number':
     return np.array([math.nan if v is None else float(v) for v in given], np.float64)
   column = np.empty(len(given), object)
@@ -162,18 +222,38 @@ def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
     about = t.about
     steps, forked = about.get('steps', math.nan), about.get('cooldown_steps', 0)
     own = steps / (steps + forked) if steps and steps == steps else math.nan
-    row = {'steps': steps, 'tokens': about.get('tokens', math.nan) * own, 'flops': about.get('flops', math.nan) * own,
-           'tokens_spent': about.get('tokens', math.nan), 'seconds': about.get('seconds', math.nan),
-           'diverged_at': about.get('diverged_at', math.nan), 'parameters': about.get('n_parameters', math.nan)}
-    row |= {f'parameters_{kind}': n for kind, n in about.get('parameters_by_kind', {}).items()}
-    rows.append({**row, **{k: v for k, v in about.get('metrics', {}).items() if isinstance(v, (int, float))}})
+    row = {
+      'steps': steps,
+      'tokens': about.get('tokens', math.nan) * own,
+      'flops': about.get('flops', math.nan) * own,
+      'tokens_spent': about.get('tokens', math.nan),
+      'seconds': about.get('seconds', math.nan),
+      'diverged_at': about.get('diverged_at', math.nan),
+      'parameters': about.get('n_parameters', math.nan),
+    }
+    row |= {
+      f'parameters_{kind}': n for kind, n in about.get('parameters_by_kind', {}).items()
+    }
+    rows.append(
+      {
+        **row,
+        **{
+          k: v
+          for k, v in about.get('metrics', {}).items()
+          if isinstance(v, (int, float))
+        },
+      }
+    )
   return columns_of(rows)
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
   """Rows of numbers as columns; NaN where a row has none."""
   names = dict.fromkeys(name for row in rows for name in row)
-  return {name: np.array([_number(row.get(name)) for row in rows], np.float64) for name in names}
+  return {
+    name: np.array([_number(row.get(name)) for row in rows], np.float64)
+    for name in names
+  }
 
 
 def _number(value: Any) -> float:
@@ -199,17 +279,26 @@ def _curves(workdir: Any, trials: Sequence[Trial]) -> dict[int, dict[str, np.nda
 
 
 def _by_trial(table: Any) -> dict[int, dict[str, np.ndarray]]:
-  columns = {name: np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64) for name in table.column_names}
+  columns = {
+    name: np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64)
+    for name in table.column_names
+  }
   trials = columns.pop('trial')
-  return {int(number): {name: column[trials == number] for name, column in columns.items()}
-          for number in np.unique(trials)}
+  return {
+    int(number): {name: column[trials == number] for name, column in columns.items()}
+    for number in np.unique(trials)
+  }
 
 
 def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
   """Curves one after the other, rows in the order of their steps."""
   names = dict.fromkeys(name for part in parts for name in part)
-  whole = {name: np.concatenate([part.get(name, np.full(len(part['step']), math.nan)) for part in parts])
-           for name in names}
+  whole = {
+    name: np.concatenate(
+      [part.get(name, np.full(len(part['step']), math.nan)) for part in parts]
+    )
+    for name in names
+  }
   order = np.argsort(whole['step'], kind='stable')
   return {name: column[order] for name, column in whole.items()}
 
@@ -217,7 +306,11 @@ def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def history_of(path: Any) -> dict[str, np.ndarray]:
   """The curve of a training run from its `metrics.jsonl`."""
   rows = read_history(path)
-  return {name: np.asarray(column, np.float64) for name, column in rows.items() if column.dtype != object}
+  return {
+    name: np.asarray(column, np.float64)
+    for name, column in rows.items()
+    if column.dtype != object
+  }
 
 
 def json_of(path: Any) -> dict[str, Any] | None:

@@ -14,7 +14,14 @@ import numpy as np
 
 from lmhp.analysis.optimum import Optimum, fit_optimum
 from lmhp.analysis.runs import Axis, Runs
-from lmhp.analysis.surface import Surface, axis_of, columns_of, fit_surface, merged, units_of
+from lmhp.analysis.surface import (
+  Surface,
+  axis_of,
+  columns_of,
+  fit_surface,
+  merged,
+  units_of,
+)
 from lmhp.errors import ConfigError
 
 PLACES = 101
@@ -68,7 +75,13 @@ class Response:
   disagree: bool = False
 
 
-def response(runs: Runs, axis: str, surface: Surface | None = None, confidence: float = 0.9, seed: int = 0) -> Response:
+def response(
+  runs: Runs,
+  axis: str,
+  surface: Surface | None = None,
+  confidence: float = 0.9,
+  seed: int = 0,
+) -> Response:
   """The loss against one axis, of the runs that have a value of it.
 
   Args:
@@ -83,9 +96,18 @@ def response(runs: Runs, axis: str, surface: Surface | None = None, confidence: 
 
   >>> rng = np.random.default_rng(1)
   >>> x = rng.random(30)
-  >>> runs = Runs('s', {'x': Axis('x', low=0, high=1)}, {'x': x}, 3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(30))
+  >>> runs = Runs(
+  ...   's',
+  ...   {'x': Axis('x', low=0, high=1)},
+  ...   {'x': x},
+  ...   3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(30),
+  ... )
   >>> found = response(runs, 'x')
-  >>> bool(found.optimum.low < 0.3 < found.optimum.high), bool(found.basin[0] < 0.3 < found.basin[1]), len(found.curve)
+  >>> (
+  ...   bool(found.optimum.low < 0.3 < found.optimum.high),
+  ...   bool(found.basin[0] < 0.3 < found.basin[1]),
+  ...   len(found.curve),
+  ... )
   (True, True, 101)
   """
   own = axis_of(runs, axis)
@@ -94,16 +116,37 @@ def response(runs: Runs, axis: str, surface: Surface | None = None, confidence: 
   surface, reason = _surface(used, surface, axis, seed)
   optimum = _optimum(used, own, confidence, seed)
   values = used.values[axis]
-  envelope = _best_of_each(values, used.losses) if own.kind == 'choice' else lower_hull(values, used.losses, own.log)
+  envelope = (
+    _best_of_each(values, used.losses)
+    if own.kind == 'choice'
+    else lower_hull(values, used.losses, own.log)
+  )
   blank = np.zeros(0)
-  curve = (blank,) * 4 if surface is None else _slice(surface, axis, used, confidence, seed)
+  curve = (
+    (blank,) * 4 if surface is None else _slice(surface, axis, used, confidence, seed)
+  )
   basin = _basin(optimum, own)
   agreed, basin = _with_surface(optimum, basin, own, *curve[:2])
-  return Response(own, used.number, values, used.losses, used.status, *envelope, *curve, confidence, agreed, basin, rung,
-                  reason, agreed is not optimum)
+  return Response(
+    own,
+    used.number,
+    values,
+    used.losses,
+    used.status,
+    *envelope,
+    *curve,
+    confidence,
+    agreed,
+    basin,
+    rung,
+    reason,
+    agreed is not optimum,
+  )
 
 
-def lower_hull(values: np.ndarray, losses: np.ndarray, log: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def lower_hull(
+  values: np.ndarray, losses: np.ndarray, log: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
   """The lower convex hull of points: the envelope of the best, by value.
 
   Args:
@@ -137,13 +180,19 @@ def _turn(x: np.ndarray, y: np.ndarray, i: int, j: int, k: int) -> float:
   return (x[j] - x[i]) * (y[k] - y[i]) - (y[j] - y[i]) * (x[k] - x[i])
 
 
-def _best_of_each(values: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_of_each(
+  values: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   seen = list(dict.fromkeys(values.tolist()))
   place = np.array([seen.index(v) for v in values.tolist()], int)
-  return np.array([*seen, None], object)[:-1], np.array([losses[place == i].min() for i in range(len(seen))])
+  return np.array([*seen, None], object)[:-1], np.array(
+    [losses[place == i].min() for i in range(len(seen))]
+  )
 
 
-def _surface(runs: Runs, surface: Surface | None, axis: str, seed: int) -> tuple[Surface | None, str]:
+def _surface(
+  runs: Runs, surface: Surface | None, axis: str, seed: int
+) -> tuple[Surface | None, str]:
   if surface is None:
     try:
       surface = fit_surface(runs, seed=seed)
@@ -159,12 +208,25 @@ def _optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimum:
   if not len(points):
     return Optimum(confidence=confidence, reason='no runs')
   losses = np.where(points.status == 'diverged', math.nan, losses)
-  others = [columns_of(points, name, square=False) for name in points.varied() if name != axis.name]
+  others = [
+    columns_of(points, name, square=False)
+    for name in points.varied()
+    if name != axis.name
+  ]
   others = np.column_stack([np.zeros((len(points), 0)), *others])
-  found = fit_optimum(points.values[axis.name], losses, log=axis.log, confidence=confidence, covariates=others,
-                      seed=seed)
+  found = fit_optimum(
+    points.values[axis.name],
+    losses,
+    log=axis.log,
+    confidence=confidence,
+    covariates=others,
+    seed=seed,
+  )
   if found.reason and others.shape[1]:
-    return dataclasses.replace(found, reason=f'{found.reason}, as {others.shape[1]} columns of other axes are fitted')
+    return dataclasses.replace(
+      found,
+      reason=f'{found.reason}, as {others.shape[1]} columns of other axes are fitted',
+    )
   return found
 
 
@@ -172,13 +234,21 @@ def _basin(optimum: Optimum, axis: Axis) -> tuple[float, float]:
   below, above = optimum.basin_low[0], optimum.basin_high[0]
   if not math.isfinite(optimum.value) or math.isnan(below):
     return math.nan, math.nan
-  low, high = (optimum.value / below, optimum.value * above) if axis.log else (
-      optimum.value - below, optimum.value + above)
+  low, high = (
+    (optimum.value / below, optimum.value * above)
+    if axis.log
+    else (optimum.value - below, optimum.value + above)
+  )
   return max(low, axis.low), min(high, axis.high)
 
 
-def _with_surface(optimum: Optimum, basin: tuple[float, float], axis: Axis, places: np.ndarray,
-                  curve: np.ndarray) -> tuple[Optimum, tuple[float, float]]:
+def _with_surface(
+  optimum: Optimum,
+  basin: tuple[float, float],
+  axis: Axis,
+  places: np.ndarray,
+  curve: np.ndarray,
+) -> tuple[Optimum, tuple[float, float]]:
   """The optimum whose interval, and the basin that, holds the surface's lowest place too; the same where it does."""
   if axis.kind == 'choice' or not len(curve) or not math.isfinite(optimum.value):
     return optimum, basin
@@ -192,9 +262,17 @@ def _with_surface(optimum: Optimum, basin: tuple[float, float], axis: Axis, plac
     return dataclasses.replace(optimum, low=low, high=high, at_bound=at_bound), basin
   # The surface is what is drawn, and it fits each side as it is.
   near = curve <= curve[i] + optimum.share * abs(curve[i])
-  below = axis.low if near[:i + 1].all() else float(places[i - int(np.argmin(near[i::-1])) + 1])
-  above = axis.high if near[i:].all() else float(places[i + int(np.argmin(near[i:])) - 1])
-  return dataclasses.replace(optimum, value=best, low=low, high=high, at_bound=at_bound), (below, above)
+  below = (
+    axis.low
+    if near[: i + 1].all()
+    else float(places[i - int(np.argmin(near[i::-1])) + 1])
+  )
+  above = (
+    axis.high if near[i:].all() else float(places[i + int(np.argmin(near[i:])) - 1])
+  )
+  return dataclasses.replace(
+    optimum, value=best, low=low, high=high, at_bound=at_bound
+  ), (below, above)
 
 
 def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int):
@@ -208,10 +286,14 @@ def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int
   return values, median, median - half, median + half
 
 
-def places_on(axis: Axis, units: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def places_on(
+  axis: Axis, units: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
   """Shares of the range between what was tried, or indices of choices; and the values there."""
   if axis.kind == 'choice':
-    return np.arange(len(axis.choices), dtype=float), np.array([*axis.choices, None], object)[:-1]
+    return np.arange(len(axis.choices), dtype=float), np.array(
+      [*axis.choices, None], object
+    )[:-1]
   places = np.linspace(np.nanmin(units), np.nanmax(units), most)
   return places, axis.from_unit(places)
 

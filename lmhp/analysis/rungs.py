@@ -47,7 +47,9 @@ class RungAgreement:
   rank_of_best: int
 
 
-def rung_agreement(runs: Runs, confidence: float = 0.9, draws: int = 500, seed: int = 0) -> list[RungAgreement]:
+def rung_agreement(
+  runs: Runs, confidence: float = 0.9, draws: int = 500, seed: int = 0
+) -> list[RungAgreement]:
   """Was early stopping fair: did the order at each rung, short of the end, hold until the end?
 
   Only what came to its end can say so. Where early stopping took the others, those left are alike in their scores, and
@@ -65,7 +67,9 @@ def rung_agreement(runs: Runs, confidence: float = 0.9, draws: int = 500, seed: 
     (restriction of range); Kendall 1945, Biometrika 33(3).
 
   >>> ends = np.arange(10.0)
-  >>> found = rung_agreement(Runs('a study', {}, {}, ends, scores=[{100: 2 * end + 5} for end in ends]))
+  >>> found = rung_agreement(
+  ...   Runs('a study', {}, {}, ends, scores=[{100: 2 * end + 5} for end in ends])
+  ... )
   >>> found[0].step, found[0].spearman, found[0].rank_of_best
   (100, 1.0, 1)
   """
@@ -75,11 +79,17 @@ def rung_agreement(runs: Runs, confidence: float = 0.9, draws: int = 500, seed: 
   complete, pruned = searched.complete(), searched.where(searched.status == 'pruned')
   found = []
   for step in steps:
-    scores, ends, others = _scores(complete, step) * sign, complete.losses, _scores(pruned, step) * sign
+    scores, ends, others = (
+      _scores(complete, step) * sign,
+      complete.losses,
+      _scores(pruned, step) * sign,
+    )
     there, others = np.isfinite(scores), others[np.isfinite(others)]
     is_end = _last(complete, step) or np.allclose(scores[there], ends[there], rtol=1e-9)
     if there.sum() >= 3 and not is_end:
-      found.append(_agreement(step, scores[there], ends[there], others, confidence, draws, seed))
+      found.append(
+        _agreement(step, scores[there], ends[there], others, confidence, draws, seed)
+      )
   return found
 
 
@@ -90,25 +100,51 @@ def _last(complete: Runs, step: int) -> bool:
 
 
 def _scores(runs: Runs, step: int) -> np.ndarray:
-  return np.array([float(scores.get(step, math.nan)) for scores in runs.scores], np.float64)
+  return np.array(
+    [float(scores.get(step, math.nan)) for scores in runs.scores], np.float64
+  )
 
 
-def _agreement(step: int, scores: np.ndarray, ends: np.ndarray, others: np.ndarray, confidence: float, draws: int,
-               seed: int) -> RungAgreement:
+def _agreement(
+  step: int,
+  scores: np.ndarray,
+  ends: np.ndarray,
+  others: np.ndarray,
+  confidence: float,
+  draws: int,
+  seed: int,
+) -> RungAgreement:
   rng, n = np.random.default_rng(seed), len(ends)
   rho, tau = (float(c[0]) for c in _correlations(scores[None], ends[None]))
   spans = np.full((2, 2), math.nan)
   if n >= FEWEST_TO_RANK:
     drawn = rng.integers(0, n, (draws, n))
     share = [(1 - confidence) / 2, (1 + confidence) / 2]
-    spans = np.array([np.nanquantile(c, share) if np.isfinite(c).any() else (math.nan,) * 2
-                      for c in _correlations(scores[drawn], ends[drawn])])
-  spread, all_of_them = float(np.std(scores)), float(np.std(np.concatenate([scores, others])))
+    spans = np.array(
+      [
+        np.nanquantile(c, share) if np.isfinite(c).any() else (math.nan,) * 2
+        for c in _correlations(scores[drawn], ends[drawn])
+      ]
+    )
+  spread, all_of_them = (
+    float(np.std(scores)),
+    float(np.std(np.concatenate([scores, others]))),
+  )
   ratio = max(1.0, all_of_them / spread) if len(others) and spread > 0 else 1.0
   widen = lambda r: r * ratio / math.sqrt(1 + r**2 * (ratio**2 - 1))
   best = int(np.argmin(ends))
-  return RungAgreement(step, n, len(others), rho, *map(float, spans[0]), tau, *map(float, spans[1]), widen(rho),
-                       widen(float(spans[0, 1])), 1 + int(np.sum(scores < scores[best])))
+  return RungAgreement(
+    step,
+    n,
+    len(others),
+    rho,
+    *map(float, spans[0]),
+    tau,
+    *map(float, spans[1]),
+    widen(rho),
+    widen(float(spans[0, 1])),
+    1 + int(np.sum(scores < scores[best])),
+  )
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,4 +155,7 @@ def _correlations(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
   centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
   signs = [np.sign(r[:, :, None] - r[:, None, :]).reshape(len(r), -1) for r in ranks]
   with np.errstate(invalid='ignore'):
-    return tuple((x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1)) for x, y in (centred, signs))
+    return tuple(
+      (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+      for x, y in (centred, signs)
+    )

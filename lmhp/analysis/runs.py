@@ -60,7 +60,9 @@ class Axis:
     """The inverse of :meth:`unit`."""
     shares = np.asarray(shares, np.float64)
     if self.log:
-      return np.exp(math.log(self.low) + shares * (math.log(self.high) - math.log(self.low)))
+      return np.exp(
+        math.log(self.low) + shares * (math.log(self.high) - math.log(self.low))
+      )
     return self.low + shares * (self.high - self.low)
 
 
@@ -104,18 +106,30 @@ class Runs:
   cohort: np.ndarray = None
   scores: Sequence[Mapping[int, float]] = ()
   measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-  curves: Mapping[int, Mapping[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+  curves: Mapping[int, Mapping[str, np.ndarray]] = dataclasses.field(
+    default_factory=dict
+  )
   configs: Mapping[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
   about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     n = len(self.objective)
-    defaults = {'status': np.where(np.isfinite(self.objective), 'complete', 'failed'), 'number': np.arange(n),
-                'point': np.arange(n), 'seed': np.zeros(n, int), 'cohort': np.full(n, SEARCH), 'scores': ({},) * n}
+    defaults = {
+      'status': np.where(np.isfinite(self.objective), 'complete', 'failed'),
+      'number': np.arange(n),
+      'point': np.arange(n),
+      'seed': np.zeros(n, int),
+      'cohort': np.full(n, SEARCH),
+      'scores': ({},) * n,
+    }
     for name, default in defaults.items():
       if getattr(self, name) is None or (name == 'scores' and not len(self.scores)):
         object.__setattr__(self, name, default)
-    columns = {**self.values, **self.measured, **{k: getattr(self, k) for k in defaults}}
+    columns = {
+      **self.values,
+      **self.measured,
+      **{k: getattr(self, k) for k in defaults},
+    }
     for name, column in columns.items():
       if len(column) != n:
         raise ValueError(f'{name}: got {len(column)} rows, and {n} objectives')
@@ -134,11 +148,21 @@ class Runs:
 
   def where(self, rows: Any) -> Runs:
     """The table of some rows, by a mask (T,) or by places."""
-    rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, int)
+    rows = (
+      np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, int)
+    )
     pick = lambda columns: {name: column[rows] for name, column in columns.items()}
-    own = {name: getattr(self, name)[rows] for name in ('objective', 'status', 'number', 'point', 'seed', 'cohort')}
-    return dataclasses.replace(self, values=pick(self.values), measured=pick(self.measured),
-                               scores=tuple(self.scores[i] for i in rows), **own)
+    own = {
+      name: getattr(self, name)[rows]
+      for name in ('objective', 'status', 'number', 'point', 'seed', 'cohort')
+    }
+    return dataclasses.replace(
+      self,
+      values=pick(self.values),
+      measured=pick(self.measured),
+      scores=tuple(self.scores[i] for i in rows),
+      **own,
+    )
 
   def searched(self) -> Runs:
     """Of the search alone: what was run to choose, and not to confirm."""
@@ -146,22 +170,39 @@ class Runs:
 
   def ended(self) -> Runs:
     """Those of the search that came to their end or diverged: what a response is read from."""
-    return self.where((self.cohort == SEARCH) & np.isin(self.status, ('complete', 'diverged'))
-                      & np.isfinite(self.objective))
+    return self.where(
+      (self.cohort == SEARCH)
+      & np.isin(self.status, ('complete', 'diverged'))
+      & np.isfinite(self.objective)
+    )
 
   def complete(self) -> Runs:
     """Those of the search that came to their end."""
-    return self.where((self.cohort == SEARCH) & (self.status == 'complete') & np.isfinite(self.objective))
+    return self.where(
+      (self.cohort == SEARCH)
+      & (self.status == 'complete')
+      & np.isfinite(self.objective)
+    )
 
   def at_rung(self, step: int) -> Runs:
-    """Those of the search that were scored at a rung, judged by that score; those that diverged before it by their end.
-    """
-    rows = [i for i in range(len(self)) if self.cohort[i] == SEARCH and (
-        math.isfinite(self.scores[i].get(step, math.nan)) or self.status[i] == 'diverged')]
+    """Those of the search that were scored at a rung, judged by that score; those that diverged before it by their end."""
+    rows = [
+      i
+      for i in range(len(self))
+      if self.cohort[i] == SEARCH
+      and (
+        math.isfinite(self.scores[i].get(step, math.nan))
+        or self.status[i] == 'diverged'
+      )
+    ]
     found = self.where(np.array(rows, int))
-    scored = [float(scores.get(step, end)) for scores, end in zip(found.scores, found.objective)]
+    scored = [
+      float(scores.get(step, end)) for scores, end in zip(found.scores, found.objective)
+    ]
     status = np.where(found.status == 'diverged', 'diverged', 'complete')
-    return dataclasses.replace(found, objective=np.array(scored, np.float64), status=status)
+    return dataclasses.replace(
+      found, objective=np.array(scored, np.float64), status=status
+    )
 
   def for_response(self) -> tuple[Runs, int | None]:
     """What a response is read from: runs that ended; where most were stopped early, all that reached a rung.
@@ -174,7 +215,14 @@ class Runs:
     n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
     if n_pruned <= len(ended):
       return ended, None
-    steps = sorted({step for row, scores in enumerate(self.scores) if self.cohort[row] == SEARCH for step in scores})
+    steps = sorted(
+      {
+        step
+        for row, scores in enumerate(self.scores)
+        if self.cohort[row] == SEARCH
+        for step in scores
+      }
+    )
     for step in reversed(steps):
       there = self.at_rung(step)
       if 2 * len(there) >= len(ended) + n_pruned:
@@ -190,4 +238,8 @@ class Runs:
 
   def varied(self) -> dict[str, Axis]:
     """The axes that take more than one value."""
-    return {name: axis for name, axis in self.axes.items() if len({repr(v) for v in self.values[name].tolist()}) > 1}
+    return {
+      name: axis
+      for name, axis in self.axes.items()
+      if len({repr(v) for v in self.values[name].tolist()}) > 1
+    }

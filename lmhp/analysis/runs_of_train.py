@@ -7,7 +7,13 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.reading import base_values, columns_of, history_of, json_of, looks_logarithmic
+from lmhp.analysis.reading import (
+  base_values,
+  columns_of,
+  history_of,
+  json_of,
+  looks_logarithmic,
+)
 from lmhp.analysis.runs import Axis, Runs
 from lmhp.hypers import ConfigError
 from lmhp.training.history import FILE, local_or_remote
@@ -23,29 +29,61 @@ def read_runs(path: Any) -> Runs:
     ConfigError: where there is none.
   """
   path = local_or_remote(path)
-  found = [path] if is_run(path) else sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
+  found = (
+    [path]
+    if is_run(path)
+    else sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
+  )
   if not found:
-    raise ConfigError(f'{path}: neither a study nor a run, nor a directory of runs, expected a study.json or a '
-                      'config.json there')
+    raise ConfigError(
+      f'{path}: neither a study nor a run, nor a directory of runs, expected a study.json or a '
+      'config.json there'
+    )
   cards = [json_of(p / 'config.json') for p in found]
   results = [json_of(p / 'result.json') or {} for p in found]
   curves = {i: history_of(p) for i, p in enumerate(found) if (p / FILE).exists()}
   configs = [base_values(card.get('config', {})) for card in cards]
-  objective = np.array([_end(result, curves.get(i, {})) for i, result in enumerate(results)], np.float64)
+  objective = np.array(
+    [_end(result, curves.get(i, {})) for i, result in enumerate(results)], np.float64
+  )
   axes, values = _axes(configs)
   diverged = [result.get('diverged_at') is not None for result in results]
-  status = np.where(diverged, 'diverged', np.where([bool(r) for r in results], 'complete', 'running'))
-  about = {'source': str(path), 'kind': 'run' if len(found) == 1 else 'runs', 'objectives': [OBJECTIVE],
-           'result': results[0] if len(found) == 1 else {}, 'names': [p.name for p in found],
-           **{key: cards[0][key] for key in ('data_sha256', 'versions', 'git', 'device', 'command') if key in cards[0]}}
-  return Runs(name=path.name, axes=axes, values=values, objective=objective, objective_name=OBJECTIVE, status=status,
-              point=points_of(values, len(found)), seed=np.array([c.get('train.seed', 0) for c in configs], int),
-              measured=_measured(results), curves=curves, configs=dict(enumerate(configs)), about=about)
+  status = np.where(
+    diverged, 'diverged', np.where([bool(r) for r in results], 'complete', 'running')
+  )
+  about = {
+    'source': str(path),
+    'kind': 'run' if len(found) == 1 else 'runs',
+    'objectives': [OBJECTIVE],
+    'result': results[0] if len(found) == 1 else {},
+    'names': [p.name for p in found],
+    **{
+      key: cards[0][key]
+      for key in ('data_sha256', 'versions', 'git', 'device', 'command')
+      if key in cards[0]
+    },
+  }
+  return Runs(
+    name=path.name,
+    axes=axes,
+    values=values,
+    objective=objective,
+    objective_name=OBJECTIVE,
+    status=status,
+    point=points_of(values, len(found)),
+    seed=np.array([c.get('train.seed', 0) for c in configs], int),
+    measured=_measured(results),
+    curves=curves,
+    configs=dict(enumerate(configs)),
+    about=about,
+  )
 
 
 def is_run(path: Any) -> bool:
   """Whether a directory is a training run's."""
-  return (path / 'config.json').exists() and ((path / FILE).exists() or (path / 'result.json').exists())
+  return (path / 'config.json').exists() and (
+    (path / FILE).exists() or (path / 'result.json').exists()
+  )
 
 
 def _end(result: Mapping[str, Any], curve: Mapping[str, np.ndarray]) -> float:
@@ -57,7 +95,9 @@ def _end(result: Mapping[str, Any], curve: Mapping[str, np.ndarray]) -> float:
   return float(scores[-1]) if len(scores) else math.nan
 
 
-def _axes(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Axis], dict[str, np.ndarray]]:
+def _axes(
+  configs: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Axis], dict[str, np.ndarray]]:
   """The keys that differ."""
   axes, values = {}, {}
   for name in dict.fromkeys(key for config in configs for key in config):
@@ -71,11 +111,20 @@ def _axes(configs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Axis], dict[s
 def axis_of_values(name: str, column: Sequence[Any]) -> tuple[Axis, np.ndarray]:
   """The axis and the column of given values: numbers where all are, else a choice."""
   known = [v for v in column if v is not None]
-  if known and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known) and len(set(known)) > 2:
+  if (
+    known
+    and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
+    and len(set(known)) > 2
+  ):
     numbers = np.array([math.nan if v is None else float(v) for v in column])
     finite = numbers[np.isfinite(numbers)]
-    return Axis(name, low=float(finite.min()), high=float(finite.max()), log=looks_logarithmic(finite),
-                whole=all(isinstance(v, int) for v in known)), numbers
+    return Axis(
+      name,
+      low=float(finite.min()),
+      high=float(finite.max()),
+      log=looks_logarithmic(finite),
+      whole=all(isinstance(v, int) for v in known),
+    ), numbers
   column = [tuple(v) if isinstance(v, list) else v for v in column]
   array = np.empty(len(column), object)
   array[:] = column
@@ -93,8 +142,19 @@ def points_of(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
 def _measured(results: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
   rows = []
   for result in results:
-    row = {k: v for k, v in result.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-    row |= {f'parameters_{kind}': n for kind, n in result.get('parameters_by_kind', {}).items()}
-    row |= {name.removeprefix('final_'): v for name, v in row.items() if name.startswith('final_')}
+    row = {
+      k: v
+      for k, v in result.items()
+      if isinstance(v, (int, float)) and not isinstance(v, bool)
+    }
+    row |= {
+      f'parameters_{kind}': n
+      for kind, n in result.get('parameters_by_kind', {}).items()
+    }
+    row |= {
+      name.removeprefix('final_'): v
+      for name, v in row.items()
+      if name.startswith('final_')
+    }
     rows.append(row)
   return columns_of(rows)

@@ -31,15 +31,22 @@ EXPONENT_BOUNDS = (1e-3, 10.0)
 _EXPANSIONS, _BISECTIONS = 14, 10
 
 
-def log_law(theta: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def log_law(
+  theta: np.ndarray, x: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """(R, n) of log L, and the (3, R, n) shares of E, A/N^alpha and B/D^beta in L.
 
   Args:
     theta: (R, 5).
     x, z: (n,) or (R, n), centred log N and log D.
   """
-  terms = np.stack(np.broadcast_arrays(theta[:, :1] + 0 * x, theta[:, 1:2] - theta[:, 3:4] * x,
-                                       theta[:, 2:3] - theta[:, 4:5] * z))
+  terms = np.stack(
+    np.broadcast_arrays(
+      theta[:, :1] + 0 * x,
+      theta[:, 1:2] - theta[:, 3:4] * x,
+      theta[:, 2:3] - theta[:, 4:5] * z,
+    )
+  )
   top = terms.max(axis=0)
   shares = np.exp(terms - top)
   total = shares.sum(axis=0)
@@ -48,17 +55,30 @@ def log_law(theta: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray
 
 def slopes(shares: np.ndarray, x: np.ndarray, z: np.ndarray) -> np.ndarray:
   """(R, 5, n): derivative of log L by theta."""
-  return np.stack([shares[0], shares[1], shares[2], -shares[1] * x, -shares[2] * z], axis=1)
+  return np.stack(
+    [shares[0], shares[1], shares[2], -shares[1] * x, -shares[2] * z], axis=1
+  )
 
 
-def huber(residuals: np.ndarray, delta: float, tilt: np.ndarray | float = 0.0) -> np.ndarray:
+def huber(
+  residuals: np.ndarray, delta: float, tilt: np.ndarray | float = 0.0
+) -> np.ndarray:
   """(R,): sum over runs of the Huber loss, quadratic below delta, less tilt * residual."""
   size = np.abs(residuals)
-  return np.sum(np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta)) - tilt * residuals, axis=-1)
+  return np.sum(
+    np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
+    - tilt * residuals,
+    axis=-1,
+  )
 
 
-def linear_part(losses: np.ndarray, parameters: np.ndarray, tokens: np.ndarray, alpha: np.ndarray,
-                beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def linear_part(
+  losses: np.ndarray,
+  parameters: np.ndarray,
+  tokens: np.ndarray,
+  alpha: np.ndarray,
+  beta: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
   """For fixed exponents E, A and B >= 0 of least squared relative error, and that error.
 
   Nonnegative least squares in three unknowns: of the eight subsets of positive unknowns the best feasible one.
@@ -70,13 +90,26 @@ def linear_part(losses: np.ndarray, parameters: np.ndarray, tokens: np.ndarray, 
   Returns:
     (R, 3) of E, A / N0^alpha, B / D0^beta with N0, D0 the geometric means, and (R,) sums of squares.
   """
-  x, z = np.log(parameters) - np.log(parameters).mean(), np.log(tokens) - np.log(tokens).mean()
-  columns = np.stack(np.broadcast_arrays(np.ones_like(x), np.exp(-alpha[:, None] * x), np.exp(-beta[:, None] * z)), 1)
-  columns = columns / losses  # (R, 3, n): relative errors, so that high losses do not rule
+  x, z = (
+    np.log(parameters) - np.log(parameters).mean(),
+    np.log(tokens) - np.log(tokens).mean(),
+  )
+  columns = np.stack(
+    np.broadcast_arrays(
+      np.ones_like(x), np.exp(-alpha[:, None] * x), np.exp(-beta[:, None] * z)
+    ),
+    1,
+  )
+  columns = (
+    columns / losses
+  )  # (R, 3, n): relative errors, so that high losses do not rule
   gram, right = columns @ columns.transpose(0, 2, 1), columns.sum(axis=2)
   best, error = np.zeros((len(alpha), 3)), np.full(len(alpha), float(len(losses)))
   for subset in ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
-    part = gram[:, subset][:, :, subset] + 1e-13 * np.eye(len(subset)) * gram[:, subset, subset].max(1)[:, None, None]
+    part = (
+      gram[:, subset][:, :, subset]
+      + 1e-13 * np.eye(len(subset)) * gram[:, subset, subset].max(1)[:, None, None]
+    )
     solved = np.zeros_like(best)
     solved[:, subset] = np.linalg.solve(part, right[:, subset, None])[..., 0]
     squares = np.sum((1 - np.einsum('rk,rkn->rn', solved, columns)) ** 2, axis=1)
@@ -85,8 +118,18 @@ def linear_part(losses: np.ndarray, parameters: np.ndarray, tokens: np.ndarray, 
   return best, error
 
 
-def fit(theta: np.ndarray, x: np.ndarray, z: np.ndarray, y: np.ndarray, delta: float, *, tilt=0.0,
-        basis: np.ndarray | None = None, iterations: int = 150, tolerance: float = 1e-3):
+def fit(
+  theta: np.ndarray,
+  x: np.ndarray,
+  z: np.ndarray,
+  y: np.ndarray,
+  delta: float,
+  *,
+  tilt=0.0,
+  basis: np.ndarray | None = None,
+  iterations: int = 150,
+  tolerance: float = 1e-3,
+):
   """R Huber fits, by iteratively reweighted least squares with damping.
 
   Args:
@@ -106,10 +149,22 @@ def fit(theta: np.ndarray, x: np.ndarray, z: np.ndarray, y: np.ndarray, delta: f
   y, tilt = np.broadcast_to(y, (n_fits, n)), np.broadcast_to(tilt, (n_fits, n))
   expected, shares = log_law(theta, x, z)
   residuals = y - expected
-  value, damping, active = huber(residuals, delta, tilt), np.full(n_fits, 1e-6), np.arange(n_fits)
+  value, damping, active = (
+    huber(residuals, delta, tilt),
+    np.full(n_fits, 1e-6),
+    np.arange(n_fits),
+  )
   for _ in range(iterations):
-    step, gain = _step(residuals[active], shares[:, active], x, z, delta, tilt[active], damping[active],
-                       None if basis is None else basis[active])
+    step, gain = _step(
+      residuals[active],
+      shares[:, active],
+      x,
+      z,
+      delta,
+      tilt[active],
+      damping[active],
+      None if basis is None else basis[active],
+    )
     trial = theta[active] + step
     if basis is None:
       trial[:, ALPHA:] = np.clip(trial[:, ALPHA:], *EXPONENT_BOUNDS)
@@ -118,11 +173,23 @@ def fit(theta: np.ndarray, x: np.ndarray, z: np.ndarray, y: np.ndarray, delta: f
     trial_value = huber(trial_residuals, delta, tilt[active])
     better = trial_value <= value[active] * (1 + 1e-15) + 1e-18 * delta**2
     moved = active[better]
-    theta[moved], residuals[moved], value[moved] = trial[better], trial_residuals[better], trial_value[better]
+    theta[moved], residuals[moved], value[moved] = (
+      trial[better],
+      trial_residuals[better],
+      trial_value[better],
+    )
     shares[:, moved] = trial_shares[:, better]
-    damping[active] = np.where(better, np.maximum(damping[active] / 10, 1e-9), np.maximum(damping[active] * 10, 1e-4))
+    damping[active] = np.where(
+      better,
+      np.maximum(damping[active] / 10, 1e-9),
+      np.maximum(damping[active] * 10, 1e-4),
+    )
     scale = np.minimum(delta**2, np.mean(residuals[active] ** 2, axis=1))
-    done = (better & (gain < tolerance * scale)) | (damping[active] > 1e8) | (np.abs(step).max(axis=1) < 1e-12)
+    done = (
+      (better & (gain < tolerance * scale))
+      | (damping[active] > 1e8)
+      | (np.abs(step).max(axis=1) < 1e-12)
+    )
     active = active[~done]
     if not len(active):
       break
@@ -138,19 +205,27 @@ def _step(residuals, shares, x, z, delta, tilt, damping, basis):
   gradient = (jacobian @ (residuals * weights - tilt)[..., None])[..., 0]
   hessian = (jacobian * weights[:, None]) @ jacobian.transpose(0, 2, 1)
   diagonal = np.einsum('rkk->rk', hessian)
-  extra = damping[:, None] * diagonal + 1e-13 * diagonal.max(axis=1, keepdims=True) + 1e-300
-  step = np.linalg.solve(hessian + extra[:, :, None] * np.eye(hessian.shape[1]), gradient[..., None])[..., 0]
+  extra = (
+    damping[:, None] * diagonal + 1e-13 * diagonal.max(axis=1, keepdims=True) + 1e-300
+  )
+  step = np.linalg.solve(
+    hessian + extra[:, :, None] * np.eye(hessian.shape[1]), gradient[..., None]
+  )[..., 0]
   gain = np.sum(step * gradient, axis=1)
   if basis is not None:
     step = (basis @ step[..., None])[..., 0]
   step *= np.minimum(1, 2 / np.maximum(np.abs(step).max(axis=1), 1e-300))[:, None]
-  return step * (1 + (RELAXATION - 1) * np.mean(weights < 1, axis=1))[:, None], gain  # 1 where all is quadratic
+  return step * (1 + (RELAXATION - 1) * np.mean(weights < 1, axis=1))[
+    :, None
+  ], gain  # 1 where all is quadratic
 
 
 # --- intervals ------------------------------------------------------------------------------------------------------
 
 
-def score_correlation(residuals: np.ndarray, shares: np.ndarray, x, z, delta: float, normal: np.ndarray) -> np.ndarray:
+def score_correlation(
+  residuals: np.ndarray, shares: np.ndarray, x, z, delta: float, normal: np.ndarray
+) -> np.ndarray:
   """(R,): partial correlation of the scores with the direction that was held, of a fit with normal . theta held.
 
   Args:
@@ -182,7 +257,9 @@ def critical_correlation(n: int, confidence: float) -> float:
   return float(t / np.sqrt(t**2 + n - 5))
 
 
-def quantity(which: np.ndarray, theta: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+def quantity(
+  which: np.ndarray, theta: np.ndarray, centre: tuple[float, float]
+) -> np.ndarray:
   """(R,): the quantity `QUANTITIES[which]` of each theta; of E, A and B the logarithm.
 
   Args:
@@ -191,11 +268,22 @@ def quantity(which: np.ndarray, theta: np.ndarray, centre: tuple[float, float]) 
     centre: what was subtracted of log N and log D.
   """
   log_e, log_a, log_b, alpha, beta = theta.T
-  values = np.stack([log_e, log_a + alpha * centre[0], log_b + beta * centre[1], alpha, beta, beta / (alpha + beta)])
+  values = np.stack(
+    [
+      log_e,
+      log_a + alpha * centre[0],
+      log_b + beta * centre[1],
+      alpha,
+      beta,
+      beta / (alpha + beta),
+    ]
+  )
   return values[which, np.arange(len(theta))]
 
 
-def held_at(which: np.ndarray, value: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def held_at(
+  which: np.ndarray, value: np.ndarray, centre: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
   """normal (R, 5) and level (R,), where normal . theta = level holds the quantity at a value."""
   normals = np.zeros((len(QUANTITIES), len(value), 5))
   normals[[0, 1, 2, 3, 4], :, [0, 1, 2, 3, 4]] = 1
@@ -204,8 +292,17 @@ def held_at(which: np.ndarray, value: np.ndarray, centre: tuple[float, float]) -
   return normals[which, np.arange(len(value))], np.where(which == 5, 0.0, value)
 
 
-def score_bounds(theta: np.ndarray, x, z, y: np.ndarray, delta: float, confidence: float, which: np.ndarray,
-                 side: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+def score_bounds(
+  theta: np.ndarray,
+  x,
+  z,
+  y: np.ndarray,
+  delta: float,
+  confidence: float,
+  which: np.ndarray,
+  side: np.ndarray,
+  centre: tuple[float, float],
+) -> np.ndarray:
   """(R,) ends of confidence intervals: the value that is only just not rejected.
 
   Args:
@@ -218,22 +315,42 @@ def score_bounds(theta: np.ndarray, x, z, y: np.ndarray, delta: float, confidenc
   Returns:
     The ends, of the logarithm of E, A and B; infinite where nothing is rejected, however far.
   """
-  critical, middle = critical_correlation(len(x), confidence), quantity(which, theta, centre)
+  critical, middle = (
+    critical_correlation(len(x), confidence),
+    quantity(which, theta, centre),
+  )
   unit = _standard_errors(theta, x, z, y, which, centre)
-  inside, outside, reached = np.zeros(len(theta)), np.full(len(theta), np.inf), theta.copy()
+  inside, outside, reached = (
+    np.zeros(len(theta)),
+    np.full(len(theta), np.inf),
+    theta.copy(),
+  )
   for turn in range(_EXPANSIONS + _BISECTIONS):
     open_ = np.isinf(outside)
     todo = np.flatnonzero(open_ if turn < _EXPANSIONS else ~open_)
     if not len(todo):
       continue
-    distance = np.where(open_, np.maximum(1.6, 1.6 * inside), 0.5 * (inside + outside))[todo]
-    normal, level = held_at(which[todo], middle[todo] + (side * unit)[todo] * distance, centre)
+    distance = np.where(open_, np.maximum(1.6, 1.6 * inside), 0.5 * (inside + outside))[
+      todo
+    ]
+    normal, level = held_at(
+      which[todo], middle[todo] + (side * unit)[todo] * distance, centre
+    )
     start = _moved(reached[todo], x, z, normal, level)
-    fitted, residuals, shares, _ = fit(start, x, z, y[todo], delta, basis=complement(normal))
-    rejected = np.abs(score_correlation(residuals, shares, x, z, delta, normal)) > critical
+    fitted, residuals, shares, _ = fit(
+      start, x, z, y[todo], delta, basis=complement(normal)
+    )
+    rejected = (
+      np.abs(score_correlation(residuals, shares, x, z, delta, normal)) > critical
+    )
     outside[todo[rejected]] = distance[rejected]
-    inside[todo[~rejected]], reached[todo[~rejected]] = distance[~rejected], fitted[~rejected]
-  return middle + side * unit * np.where(np.isinf(outside), np.inf, 0.5 * (inside + outside))
+    inside[todo[~rejected]], reached[todo[~rejected]] = (
+      distance[~rejected],
+      fitted[~rejected],
+    )
+  return middle + side * unit * np.where(
+    np.isinf(outside), np.inf, 0.5 * (inside + outside)
+  )
 
 
 def _standard_errors(theta, x, z, y, which, centre) -> np.ndarray:

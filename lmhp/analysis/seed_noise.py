@@ -34,7 +34,9 @@ class SeedNoise:
   correlation: float
 
 
-def seed_noise(losses: np.ndarray, points: np.ndarray, seeds: np.ndarray | None = None) -> SeedNoise:
+def seed_noise(
+  losses: np.ndarray, points: np.ndarray, seeds: np.ndarray | None = None
+) -> SeedNoise:
   """Noise, its degrees of freedom and the correlation between points, by the analysis of variance of points by seeds.
 
   Args:
@@ -49,14 +51,19 @@ def seed_noise(losses: np.ndarray, points: np.ndarray, seeds: np.ndarray | None 
     degrees of freedom are Satterthwaite's, (n - 1) (P V)^2 / (S^2 + (P - 1) R^2): n - 1 where seeds are everything,
     P (n - 1) where they are nothing. Source: Satterthwaite, Biometrics Bulletin 2 (1946).
 
-  >>> found = seed_noise([1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1], [0, 1, 0, 1])  # both points are worse on the second seed
+  >>> found = seed_noise(
+  ...   [1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1], [0, 1, 0, 1]
+  ... )  # both points are worse on the second seed
   >>> round(found.noise, 4), round(found.freedom, 4), round(found.correlation, 4)
   (0.1414, 1.0, 1.0)
   >>> seed_noise([1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1]).freedom
   2.0
   """
   losses, rows = np.asarray(losses, np.float64), rows_of(points)
-  noise, freedom = trial_noise([losses[own] for own in rows.values()]), float(len(losses) - len(rows))
+  noise, freedom = (
+    trial_noise([losses[own] for own in rows.values()]),
+    float(len(losses) - len(rows)),
+  )
   table = None if seeds is None else _table(losses, rows, np.asarray(seeds))
   if table is None:
     return SeedNoise(noise, freedom, 0.0)
@@ -82,10 +89,16 @@ def rows_of(points: np.ndarray) -> dict[Any, np.ndarray]:
   return {point: np.array(rows) for point, rows in found.items()}
 
 
-def _table(losses: np.ndarray, rows: dict[Any, np.ndarray], seeds: np.ndarray) -> np.ndarray | None:
+def _table(
+  losses: np.ndarray, rows: dict[Any, np.ndarray], seeds: np.ndarray
+) -> np.ndarray | None:
   """(P, n) losses of the seeds that every point ran once; None below two points or two such seeds."""
-  by_seed = [dict(zip(seeds[own].tolist(), losses[own].tolist())) for own in rows.values()]
-  if any(len(one) < len(own) for one, own in zip(by_seed, rows.values())):  # a seed twice: numbers that mean nothing
+  by_seed = [
+    dict(zip(seeds[own].tolist(), losses[own].tolist())) for own in rows.values()
+  ]
+  if any(
+    len(one) < len(own) for one, own in zip(by_seed, rows.values())
+  ):  # a seed twice: numbers that mean nothing
     return None
   common = [seed for seed in by_seed[0] if all(seed in one for one in by_seed)]
   if len(by_seed) < 2 or len(common) < 2:

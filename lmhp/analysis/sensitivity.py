@@ -17,14 +17,23 @@ from lmhp.errors import ConfigError, suggest
 
 _PLAIN, _SUM, _SUM_NESTEROV, _MEAN, _MEAN_NESTEROV = range(5)
 _FAMILIES = {
-    'sgd': _PLAIN, 'rmsprop': _PLAIN, 'adagrad': _PLAIN,
-    'momentum': _SUM, 'nesterov': _SUM_NESTEROV,
-    'adam': _MEAN, 'adamw': _MEAN, 'amsgrad': _MEAN, 'nadam': _MEAN_NESTEROV, 'nadamw': _MEAN_NESTEROV,
+  'sgd': _PLAIN,
+  'rmsprop': _PLAIN,
+  'adagrad': _PLAIN,
+  'momentum': _SUM,
+  'nesterov': _SUM_NESTEROV,
+  'adam': _MEAN,
+  'adamw': _MEAN,
+  'amsgrad': _MEAN,
+  'nadam': _MEAN_NESTEROV,
+  'nadamw': _MEAN_NESTEROV,
 }
 """What each optimizer does with past gradients: nothing, a sum, a sum and Nesterov's look ahead, both with means."""
 
 
-def learning_rate_sensitivity(learning_rates: np.ndarray, losses: np.ndarray, initial_loss: float) -> float:
+def learning_rate_sensitivity(
+  learning_rates: np.ndarray, losses: np.ndarray, initial_loss: float
+) -> float:
   """Mean loss over a range of learning rates, less that of the best: what a rate drawn from the range costs.
 
   Args:
@@ -41,15 +50,24 @@ def learning_rate_sensitivity(learning_rates: np.ndarray, losses: np.ndarray, in
 
   Source: Wortsman et al. 2023, arXiv 2309.14322, section 2.2.
 
-  >>> round(learning_rate_sensitivity([1e-3, 1e-2, 1e-1], [4.5, 4.0, 9.0], initial_loss=7.0), 4)
+  >>> round(
+  ...   learning_rate_sensitivity(
+  ...     [1e-3, 1e-2, 1e-1], [4.5, 4.0, 9.0], initial_loss=7.0
+  ...   ),
+  ...   4,
+  ... )
   1.1667
   """
   rates, losses = np.asarray(learning_rates, np.float64), np.asarray(losses, np.float64)
   if rates.ndim != 1 or rates.shape != losses.shape or not rates.size:
-    raise ConfigError(f'losses: got shape {losses.shape} and learning rates of shape {rates.shape}, expected one loss '
-                      'for each of some rates')
+    raise ConfigError(
+      f'losses: got shape {losses.shape} and learning rates of shape {rates.shape}, expected one loss '
+      'for each of some rates'
+    )
   if not (np.isfinite(rates).all() and (rates > 0).all()):
-    raise ConfigError(f'learning_rates: got {rates[~(np.isfinite(rates) & (rates > 0))][0]}, expected numbers above 0')
+    raise ConfigError(
+      f'learning_rates: got {rates[~(np.isfinite(rates) & (rates > 0))][0]}, expected numbers above 0'
+    )
   if not math.isfinite(initial_loss):
     raise ConfigError(f'initial_loss: got {initial_loss}, expected a number')
   capped = np.minimum(np.where(np.isfinite(losses), losses, initial_loss), initial_loss)
@@ -58,7 +76,9 @@ def learning_rate_sensitivity(learning_rates: np.ndarray, losses: np.ndarray, in
   return float(np.mean(means) - np.min(means))
 
 
-def edge_of_stability(optimizer: str, learning_rate: float | np.ndarray, momentum: float = 0.9) -> float | np.ndarray:
+def edge_of_stability(
+  optimizer: str, learning_rate: float | np.ndarray, momentum: float = 0.9
+) -> float | np.ndarray:
   """The largest sharpness at which an optimizer's steps do not grow on a quadratic.
 
   The sharpness is the largest eigenvalue of the loss's Hessian; of Adam and its like, of the Hessian preconditioned by
@@ -80,12 +100,18 @@ def edge_of_stability(optimizer: str, learning_rate: float | np.ndarray, momentu
   Source: Cohen et al. 2021, arXiv 2103.00065 (heavy ball, Nesterov); Cohen et al. 2022, arXiv 2207.14484
   (Adam: 38 / r at beta1 = 0.9); NAdam's follows in the same way. Weight decay is left out.
 
-  >>> edge_of_stability('sgd', 0.1), edge_of_stability('momentum', 0.1, 0.5), round(edge_of_stability('adamw', 0.01))
+  >>> (
+  ...   edge_of_stability('sgd', 0.1),
+  ...   edge_of_stability('momentum', 0.1, 0.5),
+  ...   round(edge_of_stability('adamw', 0.01)),
+  ... )
   (20.0, 30.0, 3800)
   """
   if optimizer not in _FAMILIES:
-    raise ConfigError(f'optimizer: got {optimizer!r}, expected one of {", ".join(_FAMILIES)}'
-                      f'{suggest(optimizer, _FAMILIES)}')
+    raise ConfigError(
+      f'optimizer: got {optimizer!r}, expected one of {", ".join(_FAMILIES)}'
+      f'{suggest(optimizer, _FAMILIES)}'
+    )
   rate, family = np.asarray(learning_rate, np.float64), _FAMILIES[optimizer]
   if not (rate > 0).all():
     raise ConfigError(f'learning_rate: got {learning_rate}, expected numbers above 0')

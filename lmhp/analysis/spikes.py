@@ -40,7 +40,12 @@ class Spikes:
     return len(self.rows)
 
 
-def spikes(values: np.ndarray, least: float = LEAST_NATS, far: float = FAR, skipped: float = SKIPPED) -> Spikes:
+def spikes(
+  values: np.ndarray,
+  least: float = LEAST_NATS,
+  far: float = FAR,
+  skipped: float = SKIPPED,
+) -> Spikes:
   """Rows that stand above the smoothed curve by `far` standard deviations of its noise, and by `least`.
 
   Neighbouring rows are one spike. Noise and smoothing hardly count outliers, so that a spike does not hide itself.
@@ -58,7 +63,7 @@ def spikes(values: np.ndarray, least: float = LEAST_NATS, far: float = FAR, skip
   """
   values = np.asarray(values, np.float64)
   there = np.flatnonzero(np.isfinite(values))
-  there = there[int(skipped * len(there)):]
+  there = there[int(skipped * len(there)) :]
   if len(there) < FEWEST:
     return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
   kept = values[there]
@@ -66,8 +71,11 @@ def spikes(values: np.ndarray, least: float = LEAST_NATS, far: float = FAR, skip
   above, scale = kept - smoothed, noise(kept, smoothed=smoothed)
   high = above > np.maximum(far * scale, least)
   group = np.cumsum(np.diff(high.astype(int), prepend=0) == 1)
-  tops = [rows[np.argmax(above[rows])] for g in range(1, group.max(initial=0) + 1)
-          if len(rows := np.flatnonzero(high & (group == g)))]
+  tops = [
+    rows[np.argmax(above[rows])]
+    for g in range(1, group.max(initial=0) + 1)
+    if len(rows := np.flatnonzero(high & (group == g)))
+  ]
   tops = np.array(tops, int)
   return Spikes(there[tops], above[tops], scale)
 

@@ -85,8 +85,13 @@ class Stability:
   smallest_diverged: float = math.nan
 
 
-def stability(runs: Runs, axis: str | None = None, confidence: float = 0.9, permutations: int = 999,
-              seed: int = 0) -> Stability:
+def stability(
+  runs: Runs,
+  axis: str | None = None,
+  confidence: float = 0.9,
+  permutations: int = 999,
+  seed: int = 0,
+) -> Stability:
   """Which share of runs diverged, and where.
 
   Args:
@@ -105,23 +110,48 @@ def stability(runs: Runs, axis: str | None = None, confidence: float = 0.9, perm
 
   >>> rates = 10.0 ** np.linspace(-4, -1, 16)
   >>> status = np.where(rates > 0.02, 'diverged', 'complete')
-  >>> found = stability(Runs('a study', {'lr': Axis('lr', log=True)}, {'lr': rates}, np.ones(16), status=status))
-  >>> found.diverged, round(found.largest_stable, 4), round(found.smallest_diverged, 4), found.cuts[0].shown
+  >>> found = stability(
+  ...   Runs(
+  ...     'a study',
+  ...     {'lr': Axis('lr', log=True)},
+  ...     {'lr': rates},
+  ...     np.ones(16),
+  ...     status=status,
+  ...   )
+  ... )
+  >>> (
+  ...   found.diverged,
+  ...   round(found.largest_stable, 4),
+  ...   round(found.smallest_diverged, 4),
+  ...   found.cuts[0].shown,
+  ... )
   (4, 0.0158, 0.0251, True)
   """
   rate = _rate_axis(runs, axis)
-  judged = runs.where((runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged')))
+  judged = runs.where(
+    (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged'))
+  )
   bad = judged.status == 'diverged'
   low, high = share_interval(int(bad.sum()), len(judged), confidence)
   stable, unstable = _limits(judged.values[rate], bad) if rate else (math.nan, math.nan)
   return Stability(
-      runs=len(judged), diverged=int(bad.sum()), stopped=int(np.sum(judged.status == 'pruned')),
-      share=float(bad.mean()) if len(bad) else math.nan, low=low, high=high, confidence=confidence,
-      cuts=_cuts(judged, bad, permutations, seed) if 0 < bad.sum() < len(bad) else (), rate=rate,
-      largest_stable=stable, smallest_diverged=unstable)
+    runs=len(judged),
+    diverged=int(bad.sum()),
+    stopped=int(np.sum(judged.status == 'pruned')),
+    share=float(bad.mean()) if len(bad) else math.nan,
+    low=low,
+    high=high,
+    confidence=confidence,
+    cuts=_cuts(judged, bad, permutations, seed) if 0 < bad.sum() < len(bad) else (),
+    rate=rate,
+    largest_stable=stable,
+    smallest_diverged=unstable,
+  )
 
 
-def share_interval(count: int, total: int, confidence: float = 0.9) -> tuple[float, float]:
+def share_interval(
+  count: int, total: int, confidence: float = 0.9
+) -> tuple[float, float]:
   """Wilson's interval of a share; NaN of nothing.
 
   Args:
@@ -140,16 +170,26 @@ def share_interval(count: int, total: int, confidence: float = 0.9) -> tuple[flo
 
   z, share = float(ndtri((1 + confidence) / 2)), count / total
   middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-  half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+  half = (
+    z
+    / (1 + z**2 / total)
+    * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+  )
   return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _rate_axis(runs: Runs, name: str | None) -> str:
   if name is None:
-    named = [n for n, axis in runs.axes.items() if axis.kind == 'number' and n.rsplit('.', 1)[-1] in RATE_NAMES]
+    named = [
+      n
+      for n, axis in runs.axes.items()
+      if axis.kind == 'number' and n.rsplit('.', 1)[-1] in RATE_NAMES
+    ]
     return named[0] if len(named) == 1 else ''
   if name not in runs.axes:
-    raise ConfigError(f'axis: got {name!r}, expected one of {sorted(runs.axes)}{suggest(name, runs.axes)}')
+    raise ConfigError(
+      f'axis: got {name!r}, expected one of {sorted(runs.axes)}{suggest(name, runs.axes)}'
+    )
   if runs.axes[name].kind != 'number':
     raise ConfigError(f'axis: got {name!r}, which is a choice, expected a number')
   return name
@@ -166,13 +206,17 @@ def _limits(rates: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
   levels, place, count = np.unique(rates, return_inverse=True, return_counts=True)
   shares = isotonic_regression(np.bincount(place, weights=bad) / count, weights=count).x
   stable = levels[shares < STABLE_SHARE]
-  return float(stable[-1]) if stable.size else math.nan, float(rates[bad].min()) if bad.any() else math.nan
+  return float(stable[-1]) if stable.size else math.nan, float(
+    rates[bad].min()
+  ) if bad.any() else math.nan
 
 
 # --- which axis parts them --------------------------------------------------------------------------------------------
 
 
-def _cuts(judged: Runs, bad: np.ndarray, permutations: int, seed: int) -> tuple[Cut, ...]:
+def _cuts(
+  judged: Runs, bad: np.ndarray, permutations: int, seed: int
+) -> tuple[Cut, ...]:
   """The best cut of each axis. Points are dealt whole: seeds of one point diverge together."""
   rows = list(judged.points().values())
   counts = np.array([[len(r), bad[r].sum()] for r in rows], np.float64)
@@ -188,23 +232,36 @@ def _cuts(judged: Runs, bad: np.ndarray, permutations: int, seed: int) -> tuple[
     known = sides[0][3]
     gain = _gains(members, known.astype(np.float64), dealt)
     inside = members @ counts
-    best = int(np.argmax(gain[0] + 1e-9 * inside[:, 1] / inside[:, 0]))  # of equally good ones, where more diverge
+    best = int(
+      np.argmax(gain[0] + 1e-9 * inside[:, 1] / inside[:, 0])
+    )  # of equally good ones, where more diverge
     found.append((name, sides[best], gain[0, best]))
     gains.append(gain.max(axis=1))
   if not found:
     return ()
   largest = np.max(gains, axis=0)[1:]
-  return tuple(_cut(name, side, counts, (1 + np.sum(largest >= gain * (1 - 1e-9))) / (1 + permutations))
-               for name, side, gain in sorted(found, key=lambda one: -one[2]))
+  return tuple(
+    _cut(
+      name,
+      side,
+      counts,
+      (1 + np.sum(largest >= gain * (1 - 1e-9))) / (1 + permutations),
+    )
+    for name, side, gain in sorted(found, key=lambda one: -one[2])
+  )
 
 
-def _sides(axis: Axis, values: np.ndarray) -> list[tuple[str, Any, np.ndarray, np.ndarray]]:
+def _sides(
+  axis: Axis, values: np.ndarray
+) -> list[tuple[str, Any, np.ndarray, np.ndarray]]:
   """The ways to cut an axis: (side, threshold, (P,) who is on that side, (P,) who has a value at all)."""
   if axis.kind == 'choice':
     known = np.array([v is not None for v in values.tolist()])
     words = np.array([repr(v) for v in values.tolist()])
     kept = {w: v for w, v, k in zip(words.tolist(), values.tolist(), known) if k}
-    return [('at', v, words == w, known) for w, v in kept.items()] if len(kept) > 1 else []
+    return (
+      [('at', v, words == w, known) for w, v in kept.items()] if len(kept) > 1 else []
+    )
   known = np.isfinite(values)
   levels = np.unique(values[known])
   log = axis.log and bool((levels > 0).all())
@@ -235,9 +292,25 @@ def _fit(counts: np.ndarray) -> np.ndarray:
   return term(bad, share) + term(n - bad, 1 - share)
 
 
-def _cut(name: str, side: tuple[str, Any, np.ndarray, np.ndarray], counts: np.ndarray, p_value: float) -> Cut:
+def _cut(
+  name: str,
+  side: tuple[str, Any, np.ndarray, np.ndarray],
+  counts: np.ndarray,
+  p_value: float,
+) -> Cut:
   word, threshold, members, known = side
-  (runs, bad), (others, other_bad) = (counts[rows].sum(axis=0).astype(int) for rows in (members, known & ~members))
+  (runs, bad), (others, other_bad) = (
+    counts[rows].sum(axis=0).astype(int) for rows in (members, known & ~members)
+  )
   if bad * others < other_bad * runs and word == 'above':
     word, (runs, bad), (others, other_bad) = 'below', (others, other_bad), (runs, bad)
-  return Cut(name, word, threshold, int(runs), int(bad), int(others), int(other_bad), float(p_value))
+  return Cut(
+    name,
+    word,
+    threshold,
+    int(runs),
+    int(bad),
+    int(others),
+    int(other_bad),
+    float(p_value),
+  )

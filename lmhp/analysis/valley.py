@@ -69,7 +69,9 @@ class Valleys:
   bottom: float
 
 
-def weigh_valleys(z: np.ndarray, y: np.ndarray, fixed: np.ndarray, rng: np.random.Generator) -> Valleys:
+def weigh_valleys(
+  z: np.ndarray, y: np.ndarray, fixed: np.ndarray, rng: np.random.Generator
+) -> Valleys:
   """Weighs valleys on a coarse grid, and then draws from ever better proposals.
 
   Args:
@@ -84,43 +86,78 @@ def weigh_valleys(z: np.ndarray, y: np.ndarray, fixed: np.ndarray, rng: np.rando
   valleys, proposal = [grid] * len(KINDS), [np.zeros(len(grid))] * len(KINDS)
   noises, height = np.ptp(y) * np.logspace(-3, 0, 7), np.zeros(len(y))
   for stage in range(STAGES + 1):
-    rises = np.concatenate([rise_of(z - v[:, :1], kind, v[:, 1:2], v[:, 2:]) for v, kind in zip(valleys, KINDS)])
+    rises = np.concatenate(
+      [
+        rise_of(z - v[:, :1], kind, v[:, 1:2], v[:, 2:])
+        for v, kind in zip(valleys, KINDS)
+      ]
+    )
     every = np.concatenate(valleys)
     prior = -0.5 * np.sum((every[:, 1:] / (SKEW_SD, TAIL_SD)) ** 2, 1)
     prior[np.any(np.abs(every) > [g[-1] for g in STARTS], 1)] = -np.inf
     log_weight, depth, depth_sd = _weigh(rises, y, fixed, height, noises)
     log_weight = log_weight + (prior - np.concatenate(proposal))[:, None]
     weight = np.exp(log_weight - log_weight.max())
-    own, of_noise = weight.sum(1), weight.reshape(len(every), len(LACKS), -1).sum((0, 1))
-    best = int(np.argmax(own * np.exp(np.concatenate(proposal) - np.max(np.concatenate(proposal)))))
+    own, of_noise = (
+      weight.sum(1),
+      weight.reshape(len(every), len(LACKS), -1).sum((0, 1)),
+    )
+    best = int(
+      np.argmax(
+        own * np.exp(np.concatenate(proposal) - np.max(np.concatenate(proposal)))
+      )
+    )
     at = np.argmax(weight, 1)
     height = np.maximum(depth[best, at[best]], 0) * rises[best]
     if stage < STAGES:
-      drawn = [_draw(v, w, STEPS / 2**stage, rng) for v, w in zip(valleys, np.split(own, len(KINDS)))]
+      drawn = [
+        _draw(v, w, STEPS / 2**stage, rng)
+        for v, w in zip(valleys, np.split(own, len(KINDS)))
+      ]
       valleys, proposal = [d[0] for d in drawn], [d[1] for d in drawn]
       near = np.log(noises)[of_noise > 1e-3 * of_noise.max()]
       step = np.log(noises[1] / noises[0])
       noises = np.exp(np.linspace(near.min() - step, near.max() + step, 7))
   level = fixed @ np.linalg.lstsq(fixed, y - height, rcond=None)[0]
   rows = np.arange(len(every))
-  return Valleys(np.repeat(np.arange(len(KINDS)), len(valleys[0])), *every.T, own / own.sum(), depth[rows, at],
-                 depth_sd[rows, at], float(np.exp(np.sum(of_noise * np.log(noises)) / of_noise.sum())),
-                 float(level[np.argmin(level + height)]))
+  return Valleys(
+    np.repeat(np.arange(len(KINDS)), len(valleys[0])),
+    *every.T,
+    own / own.sum(),
+    depth[rows, at],
+    depth_sd[rows, at],
+    float(np.exp(np.sum(of_noise * np.log(noises)) / of_noise.sum())),
+    float(level[np.argmin(level + height)]),
+  )
 
 
-def _draw(valleys: np.ndarray, weight: np.ndarray, step: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+  valleys: np.ndarray, weight: np.ndarray, step: np.ndarray, rng
+) -> tuple[np.ndarray, np.ndarray]:
   """(DRAWS, 3) valleys and their log density (DRAWS,), from t with 4 degrees of freedom around the weighted ones."""
-  weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(weight), 1 / len(weight))
+  weight = (
+    weight / weight.sum() if weight.sum() > 0 else np.full(len(weight), 1 / len(weight))
+  )
   mean = weight @ valleys
-  spread = 1.3 * (valleys - mean).T @ ((valleys - mean) * weight[:, None]) + np.diag((0.3 * step) ** 2)
+  spread = 1.3 * (valleys - mean).T @ ((valleys - mean) * weight[:, None]) + np.diag(
+    (0.3 * step) ** 2
+  )
   factor = np.linalg.cholesky(spread)
   normal = rng.standard_normal((DRAWS, 3))
   standard = normal / np.sqrt(rng.chisquare(4, (DRAWS, 1)) / 4)
-  return (mean + standard @ factor.T,
-          -3.5 * np.log1p(np.sum(standard**2, 1) / 4) - np.sum(np.log(np.diag(factor))))
+  return (
+    mean + standard @ factor.T,
+    -3.5 * np.log1p(np.sum(standard**2, 1) / 4) - np.sum(np.log(np.diag(factor))),
+  )
 
 
-def _weigh(rises: np.ndarray, y: np.ndarray, fixed: np.ndarray, height: np.ndarray, noises: np.ndarray):
+def _weigh(
+  rises: np.ndarray,
+  y: np.ndarray,
+  fixed: np.ndarray,
+  height: np.ndarray,
+  noises: np.ndarray,
+):
   """Log evidence (K, J) of each valley under J variances of the runs, its depth and the depth's error.
 
   A variance is that of the noise plus a lack of fit in proportion to the run's height. The level, the covariates and
@@ -128,7 +165,9 @@ def _weigh(rises: np.ndarray, y: np.ndarray, fixed: np.ndarray, height: np.ndarr
   """
   from scipy.special import log_ndtr
 
-  variance = np.concatenate([noises[:, None] ** 2 + (lack * height) ** 2 for lack, _ in LACKS])
+  variance = np.concatenate(
+    [noises[:, None] ** 2 + (lack * height) ** 2 for lack, _ in LACKS]
+  )
   chance = np.repeat(np.log([chance for _, chance in LACKS]), len(noises))
   y = y - y.mean()
   product, square = np.empty((2, len(rises), len(variance)))
@@ -140,10 +179,19 @@ def _weigh(rises: np.ndarray, y: np.ndarray, fixed: np.ndarray, height: np.ndarr
     along, target = rises @ basis.T, basis @ y
     square[:, j] = whole[:, j] - np.sum(along**2, 1)
     product[:, j] = rises @ (y / own) - along @ target
-    constant[j] = (-0.5 * np.sum(np.log(own)) - np.sum(np.log(np.diag(factor)))
-                   - 0.5 * (np.sum(y**2 / own) - target @ target) + chance[j])
+    constant[j] = (
+      -0.5 * np.sum(np.log(own))
+      - np.sum(np.log(np.diag(factor)))
+      - 0.5 * (np.sum(y**2 / own) - target @ target)
+      + chance[j]
+    )
   square = np.maximum(square, 1e-9 * whole)
   depth = product / square
-  log_weight = (constant + 0.5 * depth * product - 0.5 * np.log(square) + np.log(np.maximum(np.abs(depth), 1e-300))
-                + log_ndtr(depth * np.sqrt(square)))
+  log_weight = (
+    constant
+    + 0.5 * depth * product
+    - 0.5 * np.log(square)
+    + np.log(np.maximum(np.abs(depth), 1e-300))
+    + log_ndtr(depth * np.sqrt(square))
+  )
   return log_weight, depth, 1 / np.sqrt(square)

@@ -10,5 +10,12 @@ from typing import Callable
 from lmhp.commands import models, reading, running
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    'count': reading.count, 'train': running.train, 'sweep': running.sweep, 'report': reading.report,
-    'generate': models.generate, 'import': models.import_, 'export': models.export, 'dashboard': running.dashboard}
+  'count': reading.count,
+  'train': running.train,
+  'sweep': running.sweep,
+  'report': reading.report,
+  'generate': models.generate,
+  'import': models.import_,
+  'export': models.export,
+  'dashboard': running.dashboard,
+}

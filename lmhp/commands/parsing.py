@@ -8,7 +8,9 @@ if TYPE_CHECKING:
   from absl import flags
 
 
-def parse(values: flags.FlagValues, arguments: list[str], usage: str) -> list[str] | None:
+def parse(
+  values: flags.FlagValues, arguments: list[str], usage: str
+) -> list[str] | None:
   """The positional arguments; None where help was asked for, and given.
 
   Raises:
@@ -37,7 +39,9 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
     The other arguments, and {dotted path: text of the value, or a bool where none was given}; those of a sweep keep
     `sweep.` in front.
 
-  >>> config_overrides(['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated'])
+  >>> config_overrides(
+  ...   ['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated']
+  ... )
   (['--workdir=x'], {'train.steps': '5', 'model.gated': False})
   """
   rest, overrides = [], {}

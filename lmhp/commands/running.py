@@ -17,7 +17,9 @@ def train(arguments: list[str]) -> int:
   arguments, overrides = config_overrides(arguments)
   fv = flags.FlagValues()
   _define_run(fv, 'the run')
-  if not _ready(fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]'):
+  if not _ready(
+    fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]'
+  ):
     return 0
   if fv.help_config:
     from lmhp.help import help_text
@@ -31,11 +33,25 @@ def _define_run(fv: flags.FlagValues, what: str) -> None:
   """The flags that training and sweeping share."""
   from absl import flags
 
-  flags.DEFINE_string('config', None, 'experiment file with get_config(); all defaults where not given', flag_values=fv)
-  flags.DEFINE_string('workdir', None, f'directory of {what}; runs/NAME of the experiment file where not given',
-                      flag_values=fv)
-  flags.DEFINE_enum('display', 'auto', ['auto', 'terminal', 'plain', 'notebook', 'none'], 'how progress is shown',
-                    flag_values=fv)
+  flags.DEFINE_string(
+    'config',
+    None,
+    'experiment file with get_config(); all defaults where not given',
+    flag_values=fv,
+  )
+  flags.DEFINE_string(
+    'workdir',
+    None,
+    f'directory of {what}; runs/NAME of the experiment file where not given',
+    flag_values=fv,
+  )
+  flags.DEFINE_enum(
+    'display',
+    'auto',
+    ['auto', 'terminal', 'plain', 'notebook', 'none'],
+    'how progress is shown',
+    flag_values=fv,
+  )
   flags.DEFINE_bool('help_config', False, 'list every key', flag_values=fv)
 
 
@@ -47,7 +63,9 @@ def _ready(fv: flags.FlagValues, arguments: list[str], usage: str) -> bool:
   if rest is None:
     return False
   if rest:
-    raise ConfigError(f'{rest[0]}: got a word without a flag; an experiment file is given as --config={rest[0]}')
+    raise ConfigError(
+      f'{rest[0]}: got a word without a flag; an experiment file is given as --config={rest[0]}'
+    )
   for flag in ('config', 'workdir'):
     if fv[flag].value == '':
       raise ConfigError(f"--{flag}: got '', expected a path")
@@ -56,7 +74,11 @@ def _ready(fv: flags.FlagValues, arguments: list[str], usage: str) -> bool:
 
 def _workdir(fv: flags.FlagValues, suffix: str = '') -> str:
   """The directory that was given, or one of the experiment file's name."""
-  name = os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0] if fv.config else 'default'
+  name = (
+    os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0]
+    if fv.config
+    else 'default'
+  )
   return os.path.join('runs', name + suffix) if fv.workdir is None else fv.workdir
 
 
@@ -83,15 +105,41 @@ def sweep(arguments: list[str]) -> int:
   arguments, overrides = config_overrides(arguments)
   fv = flags.FlagValues()
   _define_run(fv, 'the study')
-  flags.DEFINE_enum('engine', 'local', ['local', 'ray'], 'who runs the packs: this process, or a Ray cluster',
-                    flag_values=fv)
-  flags.DEFINE_string('address', None, 'of the Ray cluster; one is started here where not given', flag_values=fv)
-  flags.DEFINE_string('storage', None, 'Optuna storage as a URL, as postgresql+psycopg://...; a journal in the workdir '
-                      'where not given', flag_values=fv)
-  flags.DEFINE_bool('report', True, 'write report.html in the workdir, at rungs and at the end', flag_values=fv)
-  flags.DEFINE_bool('dry_run', False, 'say what it would take, and spend nothing', flag_values=fv)
-  if not _ready(fv, arguments, 'lmhp sweep --config=FILE [--config.KEY=VALUE ...] [--sweep.KEY=VALUE ...] '
-                '[--workdir=DIR]'):
+  flags.DEFINE_enum(
+    'engine',
+    'local',
+    ['local', 'ray'],
+    'who runs the packs: this process, or a Ray cluster',
+    flag_values=fv,
+  )
+  flags.DEFINE_string(
+    'address',
+    None,
+    'of the Ray cluster; one is started here where not given',
+    flag_values=fv,
+  )
+  flags.DEFINE_string(
+    'storage',
+    None,
+    'Optuna storage as a URL, as postgresql+psycopg://...; a journal in the workdir '
+    'where not given',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'report',
+    True,
+    'write report.html in the workdir, at rungs and at the end',
+    flag_values=fv,
+  )
+  flags.DEFINE_bool(
+    'dry_run', False, 'say what it would take, and spend nothing', flag_values=fv
+  )
+  if not _ready(
+    fv,
+    arguments,
+    'lmhp sweep --config=FILE [--config.KEY=VALUE ...] [--sweep.KEY=VALUE ...] '
+    '[--workdir=DIR]',
+  ):
     return 0
   if fv.help_config:
     from lmhp.help import help_of
@@ -100,7 +148,9 @@ def sweep(arguments: list[str]) -> int:
     print('\n'.join(help_of('sweep', SweepConfig)))
     return 0
   if fv.config is None:
-    raise ConfigError('--config: got none, expected an experiment file with get_config() and get_sweep()')
+    raise ConfigError(
+      '--config: got none, expected an experiment file with get_config() and get_sweep()'
+    )
   return _sweep_with(fv, overrides)
 
 
@@ -112,8 +162,16 @@ def _sweep_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
     print(words.of_plan(api.plan_sweep(fv.config, overrides=overrides)))
     return 0
   workdir = _workdir(fv, '_sweep')
-  result = api.sweep(fv.config, workdir=workdir, overrides=overrides, engine=fv.engine, storage=fv.storage,
-                     address=fv.address, display=fv.display, report=fv.report)
+  result = api.sweep(
+    fv.config,
+    workdir=workdir,
+    overrides=overrides,
+    engine=fv.engine,
+    storage=fv.storage,
+    address=fv.address,
+    display=fv.display,
+    report=fv.report,
+  )
   if not result.complete:
     return 128 + result.signal
   if fv.display != 'none':
@@ -127,13 +185,22 @@ def dashboard(arguments: list[str]) -> int:
   from lmhp.hypers import ConfigError
 
   fv = flags.FlagValues()
-  flags.DEFINE_integer('port', 8080, 'where the browser finds it', 1, 65535, flag_values=fv)
-  flags.DEFINE_string('storage', None, 'Optuna storage as a URL, where the study is not a journal', flag_values=fv)
+  flags.DEFINE_integer(
+    'port', 8080, 'where the browser finds it', 1, 65535, flag_values=fv
+  )
+  flags.DEFINE_string(
+    'storage',
+    None,
+    'Optuna storage as a URL, where the study is not a journal',
+    flag_values=fv,
+  )
   workdirs = parse(fv, arguments, 'lmhp dashboard WORKDIR [--port=N]')
   if workdirs is None:
     return 0
   if len(workdirs) != 1:
-    raise ConfigError(f'dashboard: got {len(workdirs)} directories, expected one study\'s')
+    raise ConfigError(
+      f"dashboard: got {len(workdirs)} directories, expected one study's"
+    )
   from lmhp.sweeping.dashboard import open_dashboard
 
   open_dashboard(workdirs[0], port=fv.port, storage=fv.storage)

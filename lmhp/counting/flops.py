@@ -19,7 +19,15 @@ from typing import Any, Callable
 import jax
 
 from lmhp.counting.leaves import KINDS
-from lmhp.model import attention, embedding, experts, feed_forward, mixers, output, state_space
+from lmhp.model import (
+  attention,
+  embedding,
+  experts,
+  feed_forward,
+  mixers,
+  output,
+  state_space,
+)
 from lmhp.model.config import ModelConfig
 from lmhp.model.projection import matmul_flops
 
@@ -58,7 +66,11 @@ def _stack(cfg: ModelConfig) -> Counter:
   flops = Counter()
   for kind, n in Counter(cfg.kinds_of_layers).items():
     layer = mixers.weight_flops(cfg, kind.mixer)
-    flops += _times(layer + (experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)), n)
+    flops += _times(
+      layer
+      + (experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)),
+      n,
+    )
   return flops
 
 
@@ -76,19 +88,27 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
     seq_len: tokens in the sequence.
     causal: count the pairs that the mask keeps; else all, as a dense product multiplies them.
 
-  >>> flops_per_token(ModelConfig(vocab_size=65, d_model=128, n_layers=4), seq_len=64, causal=False).forward
+  >>> flops_per_token(
+  ...   ModelConfig(vocab_size=65, d_model=128, n_layers=4), seq_len=64, causal=False
+  ... ).forward
   1720576
   """
   weights = weight_flops(cfg)
   pairs = _pairs(cfg, seq_len, causal)
   if cfg.crosses:
     pairs += _pairs(cfg.encoder, seq_len, causal) + cfg.n_layers * seq_len**2
-  spaces = cfg.mixers.count('mamba2') * (state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0)
+  spaces = cfg.mixers.count('mamba2') * (
+    state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0
+  )
   attended = plain(Fraction(pairs * attention.pair_flops(cfg) + spaces, seq_len))
-  return Flops(sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended)
+  return Flops(
+    sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended
+  )
 
 
-def encoder_decoder_flops(cfg: ModelConfig, decoder_len: int, encoder_len: int, causal: bool) -> int:
+def encoder_decoder_flops(
+  cfg: ModelConfig, decoder_len: int, encoder_len: int, causal: bool
+) -> int:
   """Forward FLOPs of one sequence of an encoder-decoder, whose sides differ in length as span corruption makes them.
 
   Args:
@@ -97,26 +117,48 @@ def encoder_decoder_flops(cfg: ModelConfig, decoder_len: int, encoder_len: int, 
     encoder_len: tokens that the encoder reads.
     causal: as in `flops_per_token`.
 
-  >>> cfg = ModelConfig(architecture='encoder_decoder', vocab_size=65, d_model=128, n_layers=4)
-  >>> encoder_decoder_flops(cfg, 64, 64, False) == 64 * flops_per_token(cfg, 64, False).forward
+  >>> cfg = ModelConfig(
+  ...   architecture='encoder_decoder', vocab_size=65, d_model=128, n_layers=4
+  ... )
+  >>> encoder_decoder_flops(cfg, 64, 64, False) == 64 * flops_per_token(
+  ...   cfg, 64, False
+  ... ).forward
   True
   """
   heads = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
-  of_query, of_key = (4 * cfg.d_model * width for width in heads)  # with the output; with the value
+  of_query, of_key = (
+    4 * cfg.d_model * width for width in heads
+  )  # with the output; with the value
   side = cfg.factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
   total = lambda counter: sum(counter.values())
-  decoder = total(_stack(cfg)) + cfg.n_layers * of_query + total(output.weight_flops(cfg)) + (
-      side * (1 + (not cfg.head_transform)))
+  decoder = (
+    total(_stack(cfg))
+    + cfg.n_layers * of_query
+    + total(output.weight_flops(cfg))
+    + (side * (1 + (not cfg.head_transform)))
+  )
   encoder = total(_stack(cfg.encoder)) + cfg.n_layers * of_key + side
-  pairs = _pairs(cfg, decoder_len, causal) + _pairs(cfg.encoder, encoder_len, causal) + (
-      cfg.n_layers * decoder_len * encoder_len)
-  return decoder_len * decoder + encoder_len * encoder + pairs * attention.pair_flops(cfg)
+  pairs = (
+    _pairs(cfg, decoder_len, causal)
+    + _pairs(cfg.encoder, encoder_len, causal)
+    + (cfg.n_layers * decoder_len * encoder_len)
+  )
+  return (
+    decoder_len * decoder + encoder_len * encoder + pairs * attention.pair_flops(cfg)
+  )
 
 
 def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
   """Pairs of query and key of one stack, all layers together."""
-  attending = (window for window, kind in zip(cfg.windows, cfg.kinds_of_layers) if kind.mixer == 'attention')
-  return sum(attention.pairs(seq_len, window, causal, not cfg.causal, bool(cfg.attention_chunk)) for window in attending)
+  attending = (
+    window
+    for window, kind in zip(cfg.windows, cfg.kinds_of_layers)
+    if kind.mixer == 'attention'
+  )
+  return sum(
+    attention.pairs(seq_len, window, causal, not cfg.causal, bool(cfg.attention_chunk))
+    for window in attending
+  )
 
 
 def plain(x: Fraction) -> int | float:
@@ -151,12 +193,22 @@ def _of_equation(equation: Any) -> int:
     lhs, out = equation.invars[0].aval, equation.outvars[0].aval
     return 2 * math.prod(out.shape) * math.prod(lhs.shape[i] for i in contracted)
   if equation.primitive.name == 'ragged_dot_general':
-    rows, kernel, out = (equation.invars[0].aval, equation.invars[1].aval, equation.outvars[0].aval)
-    return 2 * math.prod(rows.shape) * (out.shape[-1] if kernel.ndim == 3 else kernel.shape[-1])
+    rows, kernel, out = (
+      equation.invars[0].aval,
+      equation.invars[1].aval,
+      equation.outvars[0].aval,
+    )
+    return (
+      2
+      * math.prod(rows.shape)
+      * (out.shape[-1] if kernel.ndim == 3 else kernel.shape[-1])
+    )
   inner = [_of_jaxpr(j) for j in _inner_jaxprs(equation.params)]
   if equation.primitive.name == 'cond':
     return max(inner)
-  return sum(inner) * (equation.params['length'] if equation.primitive.name == 'scan' else 1)
+  return sum(inner) * (
+    equation.params['length'] if equation.primitive.name == 'scan' else 1
+  )
 
 
 def _inner_jaxprs(params: dict) -> list:

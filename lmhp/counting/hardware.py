@@ -54,27 +54,61 @@ class Device:
     peaks = {'bfloat16': self.bfloat16_flops, 'float32': self.float32_flops}
     peaks['auto'] = max(peaks.values())
     if dtype not in peaks:
-      raise ConfigError(f'dtype: got {dtype!r}, expected one of {", ".join(peaks)}{suggest(dtype, peaks)}')
+      raise ConfigError(
+        f'dtype: got {dtype!r}, expected one of {", ".join(peaks)}{suggest(dtype, peaks)}'
+      )
     return peaks[dtype]
 
 
-def _tpu(name: str, flops: float, memory: float, bandwidth: float, usd: float, version: str) -> Device:
-  return Device(name, flops, flops / 6, memory, bandwidth, usd, f'cloud.google.com/tpu/docs/{version}, per chip')
+def _tpu(
+  name: str, flops: float, memory: float, bandwidth: float, usd: float, version: str
+) -> Device:
+  return Device(
+    name,
+    flops,
+    flops / 6,
+    memory,
+    bandwidth,
+    usd,
+    f'cloud.google.com/tpu/docs/{version}, per chip',
+  )
 
 
 _HOPPER = 'NVIDIA H100 datasheet (halved: it states peaks with sparsity)'
-DEVICES = {d.name: d for d in (
+DEVICES = {
+  d.name: d
+  for d in (
     Device('h100', 989.4e12, 494.7e12, 80e9, 3.35e12, 3.00, _HOPPER + ', SXM5'),
     Device('h100-pcie', 756e12, 378e12, 80e9, 2.0e12, 2.40, _HOPPER + ', PCIe'),
-    Device('h200', 989.4e12, 494.7e12, 141e9, 4.8e12, 3.60, 'NVIDIA H200 datasheet (halved likewise), SXM5'),
-    Device('a100', 312e12, 156e12, 80e9, 2.039e12, 1.80, 'NVIDIA A100 datasheet, 80GB SXM4'),
-    Device('a100-40gb', 312e12, 156e12, 40e9, 1.555e12, 1.30, 'NVIDIA A100 datasheet, 40GB'),
+    Device(
+      'h200',
+      989.4e12,
+      494.7e12,
+      141e9,
+      4.8e12,
+      3.60,
+      'NVIDIA H200 datasheet (halved likewise), SXM5',
+    ),
+    Device(
+      'a100', 312e12, 156e12, 80e9, 2.039e12, 1.80, 'NVIDIA A100 datasheet, 80GB SXM4'
+    ),
+    Device(
+      'a100-40gb', 312e12, 156e12, 40e9, 1.555e12, 1.30, 'NVIDIA A100 datasheet, 40GB'
+    ),
     _tpu('tpu-v5e', 197e12, 16e9, 819e9, 1.20, 'v5e'),
     _tpu('tpu-v5p', 459e12, 95e9, 2765e9, 4.20, 'v5p'),
     _tpu('tpu-v6e', 918e12, 32e9, 1638e9, 2.70, 'v6e'),
-)}
-ALIASES = {'h100-sxm': 'h100', 'h200-sxm': 'h200', 'a100-80gb': 'a100', 'v5e': 'tpu-v5e', 'v5p': 'tpu-v5p',
-           'v6e': 'tpu-v6e', 'trillium': 'tpu-v6e'}
+  )
+}
+ALIASES = {
+  'h100-sxm': 'h100',
+  'h200-sxm': 'h200',
+  'a100-80gb': 'a100',
+  'v5e': 'tpu-v5e',
+  'v5p': 'tpu-v5p',
+  'v6e': 'tpu-v6e',
+  'trillium': 'tpu-v6e',
+}
 
 
 def device(name: str) -> Device:
@@ -95,11 +129,20 @@ def device(name: str) -> Device:
     return measured_cpu()
   if key not in DEVICES:
     names = [*DEVICES, 'cpu']
-    raise ConfigError(f'device: got {name!r}, expected one of {", ".join(names)}{suggest(key, [*names, *ALIASES])}')
+    raise ConfigError(
+      f'device: got {name!r}, expected one of {", ".join(names)}{suggest(key, [*names, *ALIASES])}'
+    )
   return DEVICES[key]
 
 
-def time_seconds(flops: float, on: Device, utilization: float, *, n_devices: int = 1, dtype: str = 'bfloat16') -> float:
+def time_seconds(
+  flops: float,
+  on: Device,
+  utilization: float,
+  *,
+  n_devices: int = 1,
+  dtype: str = 'bfloat16',
+) -> float:
   """How long a number of FLOPs takes.
 
   Args:
@@ -112,17 +155,23 @@ def time_seconds(flops: float, on: Device, utilization: float, *, n_devices: int
   Raises:
     ConfigError: where utilization or n_devices is out of range.
 
-  >>> round(time_seconds(6 * 7e9 * 1e12, device('h100'), 0.4, n_devices=512) / 86_400, 2)  # days: 7B, 1T tokens
+  >>> round(
+  ...   time_seconds(6 * 7e9 * 1e12, device('h100'), 0.4, n_devices=512) / 86_400, 2
+  ... )  # days: 7B, 1T tokens
   2.4
   """
   if not 0 < utilization <= 1:
-    raise ConfigError(f'utilization: got {utilization!r}, expected above 0 and at most 1')
+    raise ConfigError(
+      f'utilization: got {utilization!r}, expected above 0 and at most 1'
+    )
   if n_devices < 1:
     raise ConfigError(f'n_devices: got {n_devices!r}, expected at least 1')
   return flops / (on.peak(dtype) * utilization * n_devices)
 
 
-def cost_usd(seconds: float, on: Device, *, n_devices: int = 1, usd_per_hour: float | None = None) -> float:
+def cost_usd(
+  seconds: float, on: Device, *, n_devices: int = 1, usd_per_hour: float | None = None
+) -> float:
   """What that time costs.
 
   Args:
@@ -162,10 +211,14 @@ def measured_cpu(*, again: bool = False) -> Device:
   measured = _measure(key)
   if known:
     figures = ('bfloat16_flops', 'float32_flops', 'bandwidth')
-    measured = dataclasses.replace(measured, **{f: max(getattr(known, f), getattr(measured, f)) for f in figures})
+    measured = dataclasses.replace(
+      measured, **{f: max(getattr(known, f), getattr(measured, f)) for f in figures}
+    )
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = epath.Path(f'{path}.{os.getpid()}')  # moved into place whole, so that no reader sees half of it
+    written = epath.Path(
+      f'{path}.{os.getpid()}'
+    )  # moved into place whole, so that no reader sees half of it
     written.write_text(json.dumps({key: dataclasses.asdict(measured)}))
     written.replace(path)
   except OSError:
@@ -184,7 +237,9 @@ def _processor() -> str:
     lines = epath.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:
     lines = []
-  names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+  names = [
+    line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')
+  ]
   return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -199,11 +254,28 @@ def _measure(key: str, size: int = 1024) -> Device:
     product = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
     for dtype in (jnp.bfloat16, jnp.float32):
       a = jnp.ones((size, size), dtype)
-      flops[dtype] = 2 * size**3 / _best_seconds(lambda: product(a, a).block_until_ready())
-  source, target = np.ones(2**24, np.float32), np.empty(2**24, np.float32)  # 64 MiB, beyond most caches
+      flops[dtype] = (
+        2 * size**3 / _best_seconds(lambda: product(a, a).block_until_ready())
+      )
+  source, target = (
+    np.ones(2**24, np.float32),
+    np.empty(2**24, np.float32),
+  )  # 64 MiB, beyond most caches
   bandwidth = 2 * source.nbytes / _best_seconds(lambda: np.copyto(target, source))
-  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') if hasattr(os, 'sysconf') else 0
-  return Device('cpu', flops[jnp.bfloat16], flops[jnp.float32], float(memory), bandwidth, 0.0, f'measured: {key}')
+  memory = (
+    os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if hasattr(os, 'sysconf')
+    else 0
+  )
+  return Device(
+    'cpu',
+    flops[jnp.bfloat16],
+    flops[jnp.float32],
+    float(memory),
+    bandwidth,
+    0.0,
+    f'measured: {key}',
+  )
 
 
 def _best_seconds(run: Callable[[], Any], budget: float = 0.7) -> float:

@@ -17,7 +17,15 @@ import math
 import re
 from typing import Any, Callable, Iterator
 
-KINDS = ('embedding', 'positional', 'attention', 'feed_forward', 'normalization', 'output', 'other')
+KINDS = (
+  'embedding',
+  'positional',
+  'attention',
+  'feed_forward',
+  'normalization',
+  'output',
+  'other',
+)
 ROLES = ('weight', 'bias', 'scale', 'table', 'state')
 
 
@@ -41,142 +49,158 @@ class Row:
   residual: bool = False
 
 
-def _rows(of: str, names: str, axes: str, bias: str, residual: bool = False) -> tuple[Row, ...]:
+def _rows(
+  of: str, names: str, axes: str, bias: str, residual: bool = False
+) -> tuple[Row, ...]:
   """Rows of a token mixer's linear maps: those named, each with its bias."""
-  return tuple(row for name in names.split() for row in (
-      Row(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual), Row(f'**/{of}/{name}/bias', 'other', 'bias', bias)))
+  return tuple(
+    row
+    for name in names.split()
+    for row in (
+      Row(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual),
+      Row(f'**/{of}/{name}/bias', 'other', 'bias', bias),
+    )
+  )
 
 
 MIXERS = (
-    *_rows('convolution', 'write gate input', 'D > I', 'I'),
-    *_rows('mingru', 'gate input', 'D > I', 'I'),
-    *_rows('rglru', 'gate input', 'D > I', 'I'),
-    *_rows('mamba2', 'gate input', 'D > I', 'I'),
-    *_rows('mamba2', 'write read', 'D > Y', 'Y'),
-    *_rows('mamba2', 'step', 'D > H', 'H'),
-    *_rows('lstm', 'input', 'D > Z I', 'Z I'),
-    *_rows('gru', 'input', 'D > Z I', 'Z I'),
-    *(row for of in ('convolution', 'mingru', 'rglru', 'mamba2', 'lstm', 'gru')
-      for row in _rows(of, 'output', 'I > D', 'D', residual=True)),
-    Row('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
-    Row('**/gru/candidate_bias', 'other', 'bias', 'I'),
-    *_rows('rglru', 'recurrence_gate input_gate', 'H | K > K', 'H | K'),
-    Row('**/rglru/decay', 'other', 'bias', 'I'),
-    Row('**/mamba2/step_bias', 'other', 'bias', 'H'),
-    Row('**/mamba2/log_decay', 'other', 'bias', 'H'),
-    Row('**/mamba2/skip', 'other', 'scale', 'H'),
-    Row('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
-    Row('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
-    Row('**/convolution/kernel', 'other', 'weight', 'C | W >'),
-    Row('**/convolution/bias', 'other', 'bias', 'C'),
+  *_rows('convolution', 'write gate input', 'D > I', 'I'),
+  *_rows('mingru', 'gate input', 'D > I', 'I'),
+  *_rows('rglru', 'gate input', 'D > I', 'I'),
+  *_rows('mamba2', 'gate input', 'D > I', 'I'),
+  *_rows('mamba2', 'write read', 'D > Y', 'Y'),
+  *_rows('mamba2', 'step', 'D > H', 'H'),
+  *_rows('lstm', 'input', 'D > Z I', 'Z I'),
+  *_rows('gru', 'input', 'D > Z I', 'Z I'),
+  *(
+    row
+    for of in ('convolution', 'mingru', 'rglru', 'mamba2', 'lstm', 'gru')
+    for row in _rows(of, 'output', 'I > D', 'D', residual=True)
+  ),
+  Row('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
+  Row('**/gru/candidate_bias', 'other', 'bias', 'I'),
+  *_rows('rglru', 'recurrence_gate input_gate', 'H | K > K', 'H | K'),
+  Row('**/rglru/decay', 'other', 'bias', 'I'),
+  Row('**/mamba2/step_bias', 'other', 'bias', 'H'),
+  Row('**/mamba2/log_decay', 'other', 'bias', 'H'),
+  Row('**/mamba2/skip', 'other', 'scale', 'H'),
+  Row('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
+  Row('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
+  Row('**/convolution/kernel', 'other', 'weight', 'C | W >'),
+  Row('**/convolution/bias', 'other', 'bias', 'C'),
 )
 
 TABLE = (
-    Row('embedding/table', 'embedding', 'table', 'V D'),
-    Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
-    Row('embedding/project/bias', 'embedding', 'bias', 'D'),
-    Row('token_types/table', 'embedding', 'table', 'T D'),
-    Row('positional/table', 'positional', 'table', 'L D'),
-    Row('*/relative_bias/table', 'positional', 'table', 'U H'),
-    Row('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
-    Row('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
-    Row('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
-    Row('**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True),
-    Row('**/attention/query/bias', 'attention', 'bias', 'H K'),
-    Row('**/attention/key/bias', 'attention', 'bias', 'G K'),
-    Row('**/attention/value/bias', 'attention', 'bias', 'G K'),
-    Row('**/attention/output/bias', 'attention', 'bias', 'D'),
-    Row('**/attention/sinks', 'attention', 'bias', 'H'),
-    Row('**/cross_attention/query/kernel', 'attention', 'weight', 'D > H K'),
-    Row('**/cross_attention/key/kernel', 'attention', 'weight', 'D > G K'),
-    Row('**/cross_attention/value/kernel', 'attention', 'weight', 'D > G K'),
-    Row('**/cross_attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True),
-    Row('**/cross_attention/query/bias', 'attention', 'bias', 'H K'),
-    Row('**/cross_attention/key/bias', 'attention', 'bias', 'G K'),
-    Row('**/cross_attention/value/bias', 'attention', 'bias', 'G K'),
-    Row('**/cross_attention/output/bias', 'attention', 'bias', 'D'),
-    Row('**/cross_attention/sinks', 'attention', 'bias', 'H'),
-    Row('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-    Row('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
-    Row('**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
-    Row('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
-    Row('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
-    Row('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
-    Row('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
-    Row('**/attention/query_down/bias', 'attention', 'bias', 'C'),
-    Row('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
-    Row('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
-    Row('**/attention/latent/bias', 'attention', 'bias', 'C'),
-    Row('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
-    Row('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
-    Row('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
-    Row('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
-    Row('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
-    Row('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
-    Row('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
-    Row('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
-    Row('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
-    Row('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
-    Row('**/experts/correction', 'feed_forward', 'state', 'E'),
-    Row('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
-    Row('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
-    Row('**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True),
-    Row('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
-    Row('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
-    Row('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
-    Row('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-    Row('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
-    Row('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
-    Row('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
-    Row('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
-    Row('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
-    Row('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-    Row('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-    Row('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-    Row('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-    Row('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/cross_attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-    Row('**/cross_attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-    Row('**/cross_attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-    Row('**/cross_attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-    Row('**/cross_attention_input_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/cross_attention_input_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/cross_attention_output_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/cross_attention_output_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/cross_attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/cross_attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
-    Row('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
-    Row('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
-    Row('embedding_norm/scale', 'normalization', 'scale', 'D'),
-    Row('embedding_norm/bias', 'normalization', 'bias', 'D'),
-    Row('final_norm/scale', 'normalization', 'scale', 'D'),
-    Row('final_norm/bias', 'normalization', 'bias', 'D'),
-    Row('encoder_final_norm/scale', 'normalization', 'scale', 'D'),
-    Row('encoder_final_norm/bias', 'normalization', 'bias', 'D'),
-    Row('output/project/kernel', 'embedding', 'weight', 'D > X'),
-    Row('output/transform/kernel', 'output', 'weight', 'D > X'),
-    Row('output/transform/bias', 'output', 'bias', 'X'),
-    Row('output/transform_norm/scale', 'normalization', 'scale', 'X'),
-    Row('output/transform_norm/bias', 'normalization', 'bias', 'X'),
-    Row('output/kernel', 'output', 'weight', 'D > V'),
-    Row('output/bias', 'output', 'bias', 'V'),
-    *MIXERS,
+  Row('embedding/table', 'embedding', 'table', 'V D'),
+  Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
+  Row('embedding/project/bias', 'embedding', 'bias', 'D'),
+  Row('token_types/table', 'embedding', 'table', 'T D'),
+  Row('positional/table', 'positional', 'table', 'L D'),
+  Row('*/relative_bias/table', 'positional', 'table', 'U H'),
+  Row('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
+  Row('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
+  Row('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
+  Row('**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True),
+  Row('**/attention/query/bias', 'attention', 'bias', 'H K'),
+  Row('**/attention/key/bias', 'attention', 'bias', 'G K'),
+  Row('**/attention/value/bias', 'attention', 'bias', 'G K'),
+  Row('**/attention/output/bias', 'attention', 'bias', 'D'),
+  Row('**/attention/sinks', 'attention', 'bias', 'H'),
+  Row('**/cross_attention/query/kernel', 'attention', 'weight', 'D > H K'),
+  Row('**/cross_attention/key/kernel', 'attention', 'weight', 'D > G K'),
+  Row('**/cross_attention/value/kernel', 'attention', 'weight', 'D > G K'),
+  Row(
+    '**/cross_attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True
+  ),
+  Row('**/cross_attention/query/bias', 'attention', 'bias', 'H K'),
+  Row('**/cross_attention/key/bias', 'attention', 'bias', 'G K'),
+  Row('**/cross_attention/value/bias', 'attention', 'bias', 'G K'),
+  Row('**/cross_attention/output/bias', 'attention', 'bias', 'D'),
+  Row('**/cross_attention/sinks', 'attention', 'bias', 'H'),
+  Row('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+  Row('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
+  Row('**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
+  Row('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
+  Row('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
+  Row('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
+  Row('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
+  Row('**/attention/query_down/bias', 'attention', 'bias', 'C'),
+  Row('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
+  Row('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
+  Row('**/attention/latent/bias', 'attention', 'bias', 'C'),
+  Row('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
+  Row('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
+  Row('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
+  Row('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
+  Row('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
+  Row('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
+  Row('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
+  Row('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
+  Row('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
+  Row('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
+  Row('**/experts/correction', 'feed_forward', 'state', 'E'),
+  Row('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
+  Row('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
+  Row('**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True),
+  Row('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
+  Row('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
+  Row('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
+  Row('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+  Row('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
+  Row('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
+  Row('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
+  Row('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
+  Row('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
+  Row('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
+  Row('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
+  Row('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
+  Row('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
+  Row('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/cross_attention/query_norm/scale', 'normalization', 'scale', 'Q'),
+  Row('**/cross_attention/query_norm/bias', 'normalization', 'bias', 'Q'),
+  Row('**/cross_attention/key_norm/scale', 'normalization', 'scale', 'Q'),
+  Row('**/cross_attention/key_norm/bias', 'normalization', 'bias', 'Q'),
+  Row('**/cross_attention_input_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/cross_attention_input_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/cross_attention_output_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/cross_attention_output_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/cross_attention_residual_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/cross_attention_residual_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
+  Row('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
+  Row('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
+  Row('embedding_norm/scale', 'normalization', 'scale', 'D'),
+  Row('embedding_norm/bias', 'normalization', 'bias', 'D'),
+  Row('final_norm/scale', 'normalization', 'scale', 'D'),
+  Row('final_norm/bias', 'normalization', 'bias', 'D'),
+  Row('encoder_final_norm/scale', 'normalization', 'scale', 'D'),
+  Row('encoder_final_norm/bias', 'normalization', 'bias', 'D'),
+  Row('output/project/kernel', 'embedding', 'weight', 'D > X'),
+  Row('output/transform/kernel', 'output', 'weight', 'D > X'),
+  Row('output/transform/bias', 'output', 'bias', 'X'),
+  Row('output/transform_norm/scale', 'normalization', 'scale', 'X'),
+  Row('output/transform_norm/bias', 'normalization', 'bias', 'X'),
+  Row('output/kernel', 'output', 'weight', 'D > V'),
+  Row('output/bias', 'output', 'bias', 'V'),
+  *MIXERS,
 )
 
 
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern:
   """The pattern as a regular expression over whole paths."""
-  parts = [r'.+' if p == '**' else r'[^/]+' if p == '*' else re.escape(p) for p in pattern.split('/')]
+  parts = [
+    r'.+' if p == '**' else r'[^/]+' if p == '*' else re.escape(p)
+    for p in pattern.split('/')
+  ]
   return re.compile('/'.join(parts))
 
 
@@ -202,7 +226,9 @@ def row_of(path: str) -> Row:
   rows = [row for row in TABLE if matches(row.pattern, path)]
   if len(rows) != 1:
     found = 'no row' if not rows else 'rows ' + ', '.join(row.pattern for row in rows)
-    raise KeyError(f'parameter {path!r} matches {found} of the leaf table (lmhp/counting/leaves.py)')
+    raise KeyError(
+      f'parameter {path!r} matches {found} of the leaf table (lmhp/counting/leaves.py)'
+    )
   return rows[0]
 
 
@@ -248,7 +274,9 @@ class Leaf:
   @property
   def axes(self) -> tuple[str, ...]:
     """One letter for each dimension of `shape`."""
-    return ('N',) * self.stacked + tuple(letter for part in self._letters for letter in part)
+    return ('N',) * self.stacked + tuple(
+      letter for part in self._letters for letter in part
+    )
 
   @property
   def copy_axes(self) -> tuple[int, ...]:
@@ -286,7 +314,11 @@ class Leaf:
   @property
   def is_hidden_matrix(self) -> bool:
     """A weight between activations inside a layer: what Muon orthogonalizes, and muP calls hidden."""
-    return self.role == 'weight' and self.kind not in ('embedding', 'output') and self.fan_out > 1
+    return (
+      self.role == 'weight'
+      and self.kind not in ('embedding', 'output')
+      and self.fan_out > 1
+    )
 
 
 def walk(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
@@ -306,7 +338,9 @@ def leaf_of(path: str, array: Any) -> Leaf:
   """
   leaf = Leaf(path, tuple(array.shape), row_of(path))
   if len(leaf.axes) != len(leaf.shape):
-    raise KeyError(f'parameter {path!r} has shape {leaf.shape}, its row has axes {leaf.row.axes!r}')
+    raise KeyError(
+      f'parameter {path!r} has shape {leaf.shape}, its row has axes {leaf.row.axes!r}'
+    )
   return leaf
 
 
@@ -315,7 +349,9 @@ def leaves(params: Any) -> list[Leaf]:
   return [leaf_of(path, array) for path, array in walk(params)]
 
 
-def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: str = '') -> Any:
+def map_leaves(
+  function: Callable[..., Any], params: Any, *others: Any, prefix: str = ''
+) -> Any:
   """`function(leaf, array, *other_arrays)` over a parameter tree, keeping its form.
 
   Args:
@@ -327,9 +363,13 @@ def map_leaves(function: Callable[..., Any], params: Any, *others: Any, prefix: 
   """
   if isinstance(params, dict):
     return {
-        name: map_leaves(function, params[name], *(other[name] for other in others),
-                         prefix=f'{prefix}/{name}' if prefix else name)
-        for name in params
+      name: map_leaves(
+        function,
+        params[name],
+        *(other[name] for other in others),
+        prefix=f'{prefix}/{name}' if prefix else name,
+      )
+      for name in params
     }
   if params is None or isinstance(params, tuple) and not params:
     return params

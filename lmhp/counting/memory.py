@@ -18,7 +18,17 @@ from lmhp.model.attention import cache_bytes
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
 from lmhp.model.transformer import Model, Tokens, build
 
-MOMENTS = {'sgd': 0, 'momentum': 1, 'nesterov': 1, 'lion': 1, 'rmsprop': 1, 'adagrad': 1, 'adam': 2, 'adamw': 2, 'lamb': 2}
+MOMENTS = {
+  'sgd': 0,
+  'momentum': 1,
+  'nesterov': 1,
+  'lion': 1,
+  'rmsprop': 1,
+  'adagrad': 1,
+  'adam': 2,
+  'adamw': 2,
+  'lamb': 2,
+}
 """Float32 numbers that an optimizer keeps for each parameter; of other families, measure the state itself."""
 
 
@@ -28,7 +38,9 @@ def tree_bytes(tree: Any) -> int:
   >>> tree_bytes({'w': jax.ShapeDtypeStruct((3, 5), 'float32')})
   60
   """
-  return sum(math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+  return sum(
+    math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree)
+  )
 
 
 def parameter_bytes(counts: Count, bytes_per_number: int = 4) -> int:
@@ -52,7 +64,9 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
     batch_size: sequences.
     seq_len: tokens in each.
   """
-  model = build(cfg if cfg.dtype != 'auto' else dataclasses.replace(cfg, dtype='bfloat16'))
+  model = build(
+    cfg if cfg.dtype != 'auto' else dataclasses.replace(cfg, dtype='bfloat16')
+  )
   tokens = jax.ShapeDtypeStruct((batch_size, seq_len), jnp.int32)
 
   def residuals(params, tokens_BL):
@@ -68,13 +82,21 @@ def _log_partition(model: Model, params: Any, tokens_BL: jax.Array) -> jax.Array
   return jax.nn.logsumexp(model.logits(params, {}, x_BLD), axis=-1)
 
 
-def activation_bytes_by_policy(cfg: ModelConfig, batch_size: int, seq_len: int) -> dict[str, int]:
+def activation_bytes_by_policy(
+  cfg: ModelConfig, batch_size: int, seq_len: int
+) -> dict[str, int]:
   """`activation_bytes` under each remat policy."""
-  return {policy: activation_bytes(dataclasses.replace(cfg, remat=policy), batch_size, seq_len)
-          for policy in REMAT_POLICIES}
+  return {
+    policy: activation_bytes(
+      dataclasses.replace(cfg, remat=policy), batch_size, seq_len
+    )
+    for policy in REMAT_POLICIES
+  }
 
 
-def cache_bytes_per_token(cfg: ModelConfig, seq_len: int, bytes_per_number: int = 2) -> int | float:
+def cache_bytes_per_token(
+  cfg: ModelConfig, seq_len: int, bytes_per_number: int = 2
+) -> int | float:
   """Mean bytes of keys and values for each token of one sequence; a windowed layer keeps its window alone."""
   total = cache_bytes(cfg, seq_len, bytes_per_number)
   return total // seq_len if total % seq_len == 0 else total / seq_len

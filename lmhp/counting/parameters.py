@@ -7,7 +7,16 @@ from collections import Counter
 from typing import Any
 
 from lmhp.counting.leaves import KINDS, leaves
-from lmhp.model import attention, embedding, experts, feed_forward, mixers, normalization, output, positional
+from lmhp.model import (
+  attention,
+  embedding,
+  experts,
+  feed_forward,
+  mixers,
+  normalization,
+  output,
+  positional,
+)
 from lmhp.model.config import ModelConfig
 
 
@@ -41,7 +50,12 @@ class Count:
   @property
   def non_embedding(self) -> int:
     """Without token embedding, positional table and an untied head's matrix (Kaplan et al., arXiv:2001.08361)."""
-    return self.total - self.by_kind['embedding'] - self.by_kind['positional'] - self.by_kind['output']
+    return (
+      self.total
+      - self.by_kind['embedding']
+      - self.by_kind['positional']
+      - self.by_kind['output']
+    )
 
 
 def count(cfg: ModelConfig) -> Count:
@@ -50,33 +64,49 @@ def count(cfg: ModelConfig) -> Count:
   Args:
     cfg: `vocab_size` must be set.
 
-  >>> count(ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')).total
+  >>> count(
+  ...   ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
+  ... ).total
   804096
   """
   counts = _stack(cfg)
   if cfg.crosses:
     counts += _stack(cfg.encoder)
     n = 1 if cfg.share_layers else cfg.n_layers
-    counts += Counter({kind: n * count for kind, count in attention.parameter_counts(cfg).items()})
+    counts += Counter(
+      {kind: n * count for kind, count in attention.parameter_counts(cfg).items()}
+    )
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
   stacks = (cfg, cfg.encoder)[: 1 + cfg.crosses]
-  inactive = experts.inactive(cfg) * sum(map(_layers_with_experts, stacks)) if cfg.n_experts else 0
+  inactive = (
+    experts.inactive(cfg) * sum(map(_layers_with_experts, stacks))
+    if cfg.n_experts
+    else 0
+  )
   return Count({kind: counts[kind] for kind in KINDS}, inactive)
 
 
 def _stack(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
   counts = Counter()
-  for kind, n in Counter(cfg.kinds_of_layers[: 1 if cfg.share_layers else None]).items():
+  for kind, n in Counter(
+    cfg.kinds_of_layers[: 1 if cfg.share_layers else None]
+  ).items():
     layer = mixers.parameter_counts(cfg, kind.mixer)
-    layer += experts.parameter_counts(cfg) if kind.experts else feed_forward.parameter_counts(cfg)
+    layer += (
+      experts.parameter_counts(cfg)
+      if kind.experts
+      else feed_forward.parameter_counts(cfg)
+    )
     counts += Counter({name: n * count for name, count in layer.items()})
   return counts
 
 
 def _layers_with_experts(cfg: ModelConfig) -> int:
-  return sum(kind.experts for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None])
+  return sum(
+    kind.experts for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None]
+  )
 
 
 def count_tree(params: Any) -> Count:

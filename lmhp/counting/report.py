@@ -7,7 +7,12 @@ from typing import Any
 from lmhp.counting.flops import flops_per_token
 from lmhp.counting.hardware import cost_usd, device as device_named, time_seconds
 from lmhp.counting.leaves import KINDS
-from lmhp.counting.memory import activation_bytes_by_policy, cache_bytes_per_token, optimizer_bytes, parameter_bytes
+from lmhp.counting.memory import (
+  activation_bytes_by_policy,
+  cache_bytes_per_token,
+  optimizer_bytes,
+  parameter_bytes,
+)
 from lmhp.counting.parameters import count
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
@@ -16,8 +21,16 @@ TOKENS_PER_PARAMETER = 20
 """Training tokens where none are said. Source: arXiv:2203.15556 (Chinchilla)."""
 
 
-def describe(name: str, cfg: ModelConfig, *, seq_len: int | None = None, batch_size: int | None = None,
-             device: str | None = None, utilization: float = 0.4, tokens: float | None = None) -> dict[str, Any]:
+def describe(
+  name: str,
+  cfg: ModelConfig,
+  *,
+  seq_len: int | None = None,
+  batch_size: int | None = None,
+  device: str | None = None,
+  utilization: float = 0.4,
+  tokens: float | None = None,
+) -> dict[str, Any]:
   """Counts one model.
 
   Args:
@@ -34,35 +47,53 @@ def describe(name: str, cfg: ModelConfig, *, seq_len: int | None = None, batch_s
   """
   seq_len = seq_len or cfg.max_seq_len
   if seq_len > cfg.max_seq_len and cfg.position == 'learned':
-    raise ConfigError(f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} positions of {name}')
+    raise ConfigError(
+      f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} positions of {name}'
+    )
   counts = count(cfg)
-  flops = {convention: flops_per_token(cfg, seq_len, convention == 'causal') for convention in ('causal', 'full')}
+  flops = {
+    convention: flops_per_token(cfg, seq_len, convention == 'causal')
+    for convention in ('causal', 'full')
+  }
   out = {
-      'name': name,
-      'total': counts.total,
-      'active': counts.active,
-      'active_excluding_embedding': counts.active_excluding_embedding,
-      'non_embedding': counts.non_embedding,
-      'by_kind': {kind: counts.by_kind[kind] for kind in KINDS},
-      'seq_len': seq_len,
-      'flops_per_token_forward': {c: f.forward for c, f in flops.items()},
-      'flops_per_token_train': {c: f.train for c, f in flops.items()},
-      'kv_cache_bytes_per_token': cache_bytes_per_token(cfg, seq_len),
-      'parameter_bytes': {'float32': 4 * counts.total, 'bfloat16': 2 * counts.total},
-      'gradient_bytes': parameter_bytes(counts),
-      'optimizer_bytes': optimizer_bytes(counts),
+    'name': name,
+    'total': counts.total,
+    'active': counts.active,
+    'active_excluding_embedding': counts.active_excluding_embedding,
+    'non_embedding': counts.non_embedding,
+    'by_kind': {kind: counts.by_kind[kind] for kind in KINDS},
+    'seq_len': seq_len,
+    'flops_per_token_forward': {c: f.forward for c, f in flops.items()},
+    'flops_per_token_train': {c: f.train for c, f in flops.items()},
+    'kv_cache_bytes_per_token': cache_bytes_per_token(cfg, seq_len),
+    'parameter_bytes': {'float32': 4 * counts.total, 'bfloat16': 2 * counts.total},
+    'gradient_bytes': parameter_bytes(counts),
+    'optimizer_bytes': optimizer_bytes(counts),
   }
   if batch_size is not None:
-    out |= {'batch_size': batch_size, 'activation_bytes': activation_bytes_by_policy(cfg, batch_size, seq_len)}
+    out |= {
+      'batch_size': batch_size,
+      'activation_bytes': activation_bytes_by_policy(cfg, batch_size, seq_len),
+    }
   if device is not None:
-    out['training'] = _training(flops['causal'].train, counts.total, device, utilization, tokens)
+    out['training'] = _training(
+      flops['causal'].train, counts.total, device, utilization, tokens
+    )
   return out
 
 
-def _training(flops: float, parameters: int, device: str, utilization: float, tokens: float | None) -> dict[str, Any]:
+def _training(
+  flops: float, parameters: int, device: str, utilization: float, tokens: float | None
+) -> dict[str, Any]:
   """Time and cost of a training run on one device."""
   tokens = TOKENS_PER_PARAMETER * parameters if tokens is None else tokens
   hardware = device_named(device)
   seconds = time_seconds(flops * tokens, hardware, utilization)
-  return {'device': hardware.name, 'utilization': utilization, 'tokens': tokens, 'flops': flops * tokens,
-          'device_seconds': seconds, 'cost_usd': cost_usd(seconds, hardware)}
+  return {
+    'device': hardware.name,
+    'utilization': utilization,
+    'tokens': tokens,
+    'flops': flops * tokens,
+    'device_seconds': seconds,
+    'cost_usd': cost_usd(seconds, hardware),
+  }

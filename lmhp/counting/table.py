@@ -36,27 +36,46 @@ def rows(reports: Sequence[dict[str, Any]]) -> Iterator[Row]:
   yield row('parameters', lambda r: f'{r["total"]:,}')
   for kind in reports[0]['by_kind']:
     if any(r['by_kind'][kind] for r in reports):
-      yield row(f'  {kind}', lambda r: f'{r["by_kind"][kind]:,}  {r["by_kind"][kind] / r["total"]:6.1%}')
+      yield row(
+        f'  {kind}',
+        lambda r: f'{r["by_kind"][kind]:,}  {r["by_kind"][kind] / r["total"]:6.1%}',
+      )
   if any(r['active'] != r['total'] for r in reports):
     yield row('active', lambda r: f'{r["active"]:,}')
-    yield row('active without embedding', lambda r: f'{r["active_excluding_embedding"]:,}')
+    yield row(
+      'active without embedding', lambda r: f'{r["active_excluding_embedding"]:,}'
+    )
   yield row('non-embedding', lambda r: f'{r["non_embedding"]:,}')
   yield row('sequence length', lambda r: f'{r["seq_len"]:,}')
-  for name, key in (('forward', 'flops_per_token_forward'), ('training', 'flops_per_token_train')):
+  for name, key in (
+    ('forward', 'flops_per_token_forward'),
+    ('training', 'flops_per_token_train'),
+  ):
     for convention in ('causal', 'full'):
-      yield row(f'{name} FLOPs/token, {convention}', lambda r: amount(r[key][convention], 1000, ('', 'k', 'M', 'G', 'T')))
+      yield row(
+        f'{name} FLOPs/token, {convention}',
+        lambda r: amount(r[key][convention], 1000, ('', 'k', 'M', 'G', 'T')),
+      )
   yield row('KV cache/token, bf16', lambda r: bytes_of(r['kv_cache_bytes_per_token']))
   yield row('parameters, float32', lambda r: bytes_of(r['parameter_bytes']['float32']))
   yield row('gradients, float32', lambda r: bytes_of(r['gradient_bytes']))
   yield row('AdamW state, float32', lambda r: bytes_of(r['optimizer_bytes']))
   if 'activation_bytes' in reports[0]:
     for policy in reports[0]['activation_bytes']:
-      yield row(f'activations, remat {policy}', lambda r: bytes_of(r['activation_bytes'][policy]))
+      yield row(
+        f'activations, remat {policy}',
+        lambda r: bytes_of(r['activation_bytes'][policy]),
+      )
   if 'training' in reports[0]:
-    yield row('training tokens', lambda r: amount(r['training']['tokens'], 1000, ('', 'k', 'M', 'G', 'T')))
+    yield row(
+      'training tokens',
+      lambda r: amount(r['training']['tokens'], 1000, ('', 'k', 'M', 'G', 'T')),
+    )
     yield row('training FLOPs', lambda r: f'{r["training"]["flops"]:.3g}')
-    yield row(f'on {reports[0]["training"]["device"]} at {reports[0]["training"]["utilization"]:.0%}',
-              lambda r: duration(r['training']['device_seconds']))
+    yield row(
+      f'on {reports[0]["training"]["device"]} at {reports[0]["training"]["utilization"]:.0%}',
+      lambda r: duration(r['training']['device_seconds']),
+    )
     yield row('cost', lambda r: f'${r["training"]["cost_usd"]:,.2f}')
 
 
@@ -87,7 +106,12 @@ def duration(seconds: float) -> str:
   >>> duration(7200)
   '2 hours'
   """
-  for size, unit in ((365.25 * 86400, 'years'), (86400, 'days'), (3600, 'hours'), (60, 'minutes')):
+  for size, unit in (
+    (365.25 * 86400, 'years'),
+    (86400, 'days'),
+    (3600, 'hours'),
+    (60, 'minutes'),
+  ):
     if seconds >= 2 * size or (unit == 'hours' and seconds >= size):
       return f'{seconds / size:,.3g} {unit}'
   return f'{seconds:,.3g} seconds'

@@ -58,7 +58,10 @@ def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
   """
   on_host = isinstance(windows, np.ndarray)
   xp = np if on_host else jnp
-  tokens, targets = windows[..., :-1].astype(np.int32), windows[..., 1:].astype(np.int32)
+  tokens, targets = (
+    windows[..., :-1].astype(np.int32),
+    windows[..., 1:].astype(np.int32),
+  )
   if end_of_text is None:
     return Batch(tokens, targets, xp.ones(tokens.shape, np.float32))
   ends = tokens == end_of_text
@@ -67,12 +70,23 @@ def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
   running_max = np.maximum.accumulate if on_host else jax.lax.cummax
   first = running_max(xp.where(begins, places, np.int32(0)), axis=tokens.ndim - 1)
   segments = xp.cumsum(begins, axis=-1, dtype=np.int32)
-  return Batch(tokens, targets, 1 - ends.astype(np.float32), positions=places - first, segments=segments)
+  return Batch(
+    tokens,
+    targets,
+    1 - ends.astype(np.float32),
+    positions=places - first,
+    segments=segments,
+  )
 
 
-def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len: int, batch_size: int,
-                       limit: int | None = None, end_of_text: int | None = None,
-                       change: Callable[[Batch, np.ndarray], Batch] | None = None) -> Iterator[Batch]:
+def evaluation_batches(
+  validation: Dataset | Tokens | Sequence[Tokens],
+  seq_len: int,
+  batch_size: int,
+  limit: int | None = None,
+  end_of_text: int | None = None,
+  change: Callable[[Batch, np.ndarray], Batch] | None = None,
+) -> Iterator[Batch]:
   """Walks held-out streams in consecutive windows, so that each of their tokens but the first is a target once.
 
   The last window of a stream is filled up with tokens of weight 0, the last batch with sequences of weight 0: every
@@ -96,28 +110,48 @@ def evaluation_batches(validation: Dataset | Tokens | Sequence[Tokens], seq_len:
   streams = (streams,) if isinstance(streams, Tokens) else tuple(streams)
   for tokens in streams:
     if len(tokens) < seq_len + 1:
-      raise ConfigError(f'data.validation_fraction: {len(tokens)} validation tokens, expected at least {seq_len + 1}: '
-                        'the sequence length and one')
-  starts = [(k, start) for k, tokens in enumerate(streams) for start in range(0, len(tokens) - 1, seq_len)]
+      raise ConfigError(
+        f'data.validation_fraction: {len(tokens)} validation tokens, expected at least {seq_len + 1}: '
+        'the sequence length and one'
+      )
+  starts = [
+    (k, start)
+    for k, tokens in enumerate(streams)
+    for start in range(0, len(tokens) - 1, seq_len)
+  ]
   if limit is not None and limit < len(starts):
     starts = [starts[i * len(starts) // limit] for i in range(limit)]
-  return (_evaluation_batch(streams, starts[i:i + batch_size], seq_len, batch_size, end_of_text, change)
-          for i in range(0, len(starts), batch_size))
+  return (
+    _evaluation_batch(
+      streams, starts[i : i + batch_size], seq_len, batch_size, end_of_text, change
+    )
+    for i in range(0, len(starts), batch_size)
+  )
 
 
-def _evaluation_batch(streams: Sequence[Tokens], starts: Sequence[tuple[int, int]], seq_len: int, batch_size: int,
-                      end_of_text: int | None, change: Callable[[Batch, np.ndarray], Batch] | None) -> Batch:
+def _evaluation_batch(
+  streams: Sequence[Tokens],
+  starts: Sequence[tuple[int, int]],
+  seq_len: int,
+  batch_size: int,
+  end_of_text: int | None,
+  change: Callable[[Batch, np.ndarray], Batch] | None,
+) -> Batch:
   """The windows that begin at (stream, token), padded."""
-  windows = np.zeros((batch_size, seq_len + 1), np.result_type(*(tokens.ids.dtype for tokens in streams)))
+  windows = np.zeros(
+    (batch_size, seq_len + 1), np.result_type(*(tokens.ids.dtype for tokens in streams))
+  )
   real = np.zeros((batch_size, seq_len), np.float32)
   for row, (k, start) in enumerate(starts):
-    ids = streams[k].ids[start:start + seq_len + 1]
-    windows[row, :len(ids)] = ids
-    real[row, :len(ids) - 1] = 1
+    ids = streams[k].ids[start : start + seq_len + 1]
+    windows[row, : len(ids)] = ids
+    real[row, : len(ids) - 1] = 1
   batch = make_batch(windows, end_of_text)
   if change is not None:
     numbers = [k * 2**24 + start // seq_len for k, start in starts]
     batch = change(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
-  if batch.weights.shape != real.shape:  # other targets than the text's next tokens: of whole windows alone
+  if (
+    batch.weights.shape != real.shape
+  ):  # other targets than the text's next tokens: of whole windows alone
     real = real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(batch.weights) * real)

@@ -25,14 +25,48 @@ from etils import epath
 VERSION = 1
 """Changes when the same packages would give another text."""
 
-PACKAGES = ('absl', 'etils', 'flax', 'jax', 'ml_collections', 'numpy', 'optax', 'orbax', 'pyarrow', 'rich', 'scipy',
-            'tokenizers')
-DISTRIBUTIONS = ('absl-py', 'etils', 'flax', 'jax', 'ml-collections', 'numpy', 'optax', 'orbax-checkpoint', 'pyarrow',
-                 'rich', 'scipy', 'tokenizers')
+PACKAGES = (
+  'absl',
+  'etils',
+  'flax',
+  'jax',
+  'ml_collections',
+  'numpy',
+  'optax',
+  'orbax',
+  'pyarrow',
+  'rich',
+  'scipy',
+  'tokenizers',
+)
+DISTRIBUTIONS = (
+  'absl-py',
+  'etils',
+  'flax',
+  'jax',
+  'ml-collections',
+  'numpy',
+  'optax',
+  'orbax-checkpoint',
+  'pyarrow',
+  'rich',
+  'scipy',
+  'tokenizers',
+)
 SHORTEST = 80
 """Documents of fewer characters say nothing that a language model could learn."""
 
-_SKIPPED = frozenset({'test', 'tests', 'testing', 'idle_test', 'site-packages', 'dist-packages', '__pycache__'})
+_SKIPPED = frozenset(
+  {
+    'test',
+    'tests',
+    'testing',
+    'idle_test',
+    'site-packages',
+    'dist-packages',
+    '__pycache__',
+  }
+)
 _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -44,7 +78,9 @@ def docstrings(cache_dir: epath.Path) -> epath.Path:
   """
   path = cache_dir / 'corpus' / f'docstrings-{_installed()}.jsonl'
   if not path.exists():
-    lines = ''.join(json.dumps({'text': text}, ensure_ascii=False) + '\n' for text in documents())
+    lines = ''.join(
+      json.dumps({'text': text}, ensure_ascii=False) + '\n' for text in documents()
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f'.{path.name}.{os.getpid()}'
     unfinished.write_bytes(lines.encode())
@@ -82,7 +118,13 @@ def _documents_under(root: pathlib.Path) -> Iterator[str]:
     folders[:] = sorted(name for name in folders if name not in _SKIPPED)
     for name in sorted(names):
       path = pathlib.Path(folder, name)
-      texts = _python(path) if path.suffix == '.py' else [_prose(path)] if path.suffix in ('.rst', '.md') else ()
+      texts = (
+        _python(path)
+        if path.suffix == '.py'
+        else [_prose(path)]
+        if path.suffix in ('.rst', '.md')
+        else ()
+      )
       yield from (text for text in texts if len(text) >= SHORTEST)
 
 
@@ -117,7 +159,12 @@ def _python(path: pathlib.Path) -> Iterator[str]:
 def _docstrings(node: ast.AST) -> Iterator[str]:
   """The docstrings below a node, in order. Statements are followed and expressions are not, which is most of them."""
   body = list(getattr(node, 'body', ()))
-  if isinstance(node, _SCOPES) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+  if (
+    isinstance(node, _SCOPES)
+    and body
+    and isinstance(body[0], ast.Expr)
+    and isinstance(body[0].value, ast.Constant)
+  ):
     text = body[0].value.value
     if isinstance(text, str) and _is_unicode(text):
       yield inspect.cleandoc(text)
@@ -132,7 +179,11 @@ def _topics(tree: ast.Module) -> Iterator[str]:
   """The texts of `pydoc_data.topics`, the language reference as `help()` shows it: one dict of strings."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
-      yield from (inspect.cleandoc(value.value) for value in node.values if isinstance(value, ast.Constant))
+      yield from (
+        inspect.cleandoc(value.value)
+        for value in node.values
+        if isinstance(value, ast.Constant)
+      )
 
 
 def _is_unicode(text: str) -> bool:

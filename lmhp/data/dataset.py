@@ -52,7 +52,10 @@ class Dataset:
   @property
   def vocab_size(self) -> int:
     """Token ids are below it."""
-    return max(self.tokenizer.vocab_size, 1 + max((self.mask_token or 0, self.start_token or 0, *self.sentinels)))
+    return max(
+      self.tokenizer.vocab_size,
+      1 + max((self.mask_token or 0, self.start_token or 0, *self.sentinels)),
+    )
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
     """(vocab_size,) int32, UTF-8 bytes of each token; all 0 where the tokenizer does not know its text."""
@@ -64,15 +67,15 @@ class Dataset:
   def describe(self) -> dict[str, Any]:
     """What a result file says of the data."""
     return dict(
-        sha256=self.sha256,
-        train_tokens=sum(map(len, self.train)),
-        validation_tokens=sum(map(len, self.validation)),
-        train_documents=sum(len(t.starts) for t in self.train),
-        validation_documents=sum(len(t.starts) for t in self.validation),
-        tokenizer=self.tokenizer.kind,
-        tokenizer_sha256=self.tokenizer.hash,
-        vocab_size=self.vocab_size,
-        sources=list(self.sources),
+      sha256=self.sha256,
+      train_tokens=sum(map(len, self.train)),
+      validation_tokens=sum(map(len, self.validation)),
+      train_documents=sum(len(t.starts) for t in self.train),
+      validation_documents=sum(len(t.starts) for t in self.validation),
+      tokenizer=self.tokenizer.kind,
+      tokenizer_sha256=self.tokenizer.hash,
+      vocab_size=self.vocab_size,
+      sources=list(self.sources),
     )
 
 
@@ -92,22 +95,36 @@ def load(cfg: DataConfig) -> Dataset:
     ConfigError: where a source is missing, unreadable or corrupt, or sources do not share a tokenizer.
   """
   cache = cache_dir(cfg)
-  is_tokens = {name: readers.is_shard(name) or bool(readers.bin_files(name)) for name in cfg.path}
-  texts = {name: readers.open_text(name, cfg.text_field, cache) for name in cfg.path if not is_tokens[name]}
+  is_tokens = {
+    name: readers.is_shard(name) or bool(readers.bin_files(name)) for name in cfg.path
+  }
+  texts = {
+    name: readers.open_text(name, cfg.text_field, cache)
+    for name in cfg.path
+    if not is_tokens[name]
+  }
   made = _tokenizer(cfg, list(texts.values()), cache)
   given = None if cfg.tokenizer in WORDS else made
-  sources = [_open_text(texts[name], made, cache) if name in texts else _open_tokens(name, given) for name in cfg.path]
+  sources = [
+    _open_text(texts[name], made, cache) if name in texts else _open_tokens(name, given)
+    for name in cfg.path
+  ]
   tokenizer = _shared_tokenizer(cfg, sources, given)
   pairs = [_split(cfg, source) for source in sources]
-  identity = [tokenizer.hash, cfg.split, cfg.validation_fraction, cfg.fraction,
-              [source.facts['tokens_sha256'] for source in sources]]
+  identity = [
+    tokenizer.hash,
+    cfg.split,
+    cfg.validation_fraction,
+    cfg.fraction,
+    [source.facts['tokens_sha256'] for source in sources],
+  ]
   return Dataset(
-      tokenizer=tokenizer,
-      train=tuple(train.part(0, int(len(train) * cfg.fraction)) for train, _ in pairs),
-      validation=tuple(validation for _, validation in pairs),
-      sources=tuple(source.facts for source in sources),
-      sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
-      **_more_tokens(tokenizer, cfg.objective),
+    tokenizer=tokenizer,
+    train=tuple(train.part(0, int(len(train) * cfg.fraction)) for train, _ in pairs),
+    validation=tuple(validation for _, validation in pairs),
+    sources=tuple(source.facts for source in sources),
+    sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+    **_more_tokens(tokenizer, cfg.objective),
   )
 
 
@@ -115,7 +132,9 @@ def _more_tokens(tokenizer: tokenizers.Tokenizer, objective: str) -> dict[str, A
   """The tokens that an objective needs beside the text's: the tokenizer's own, or more than it has."""
   more = tokenizer.vocab_size
   if objective == 'masked':
-    return {'mask_token': more if tokenizer.mask_token is None else tokenizer.mask_token}
+    return {
+      'mask_token': more if tokenizer.mask_token is None else tokenizer.mask_token
+    }
   if objective == 'span':
     sentinels = tokenizer.sentinels or tuple(range(more, more + SENTINELS))
     return {'sentinels': sentinels, 'start_token': start_token(tokenizer)}
@@ -131,10 +150,16 @@ def start_token(tokenizer: tokenizers.Tokenizer) -> int:
 
 def cache_dir(cfg: DataConfig) -> epath.Path:
   """Where shards are kept: data.cache_dir, else $LMHP_CACHE, else ~/.cache/lmhp."""
-  return epath.Path(cfg.cache_dir or os.environ.get('LMHP_CACHE') or '~/.cache/lmhp').expanduser()
+  return epath.Path(
+    cfg.cache_dir or os.environ.get('LMHP_CACHE') or '~/.cache/lmhp'
+  ).expanduser()
 
 
-def _cached(directory: epath.Path, write: Callable[[epath.Path], None], read: Callable[[epath.Path], T]) -> T:
+def _cached(
+  directory: epath.Path,
+  write: Callable[[epath.Path], None],
+  read: Callable[[epath.Path], T],
+) -> T:
   """Reads a directory of the cache; makes it first where it is absent, and again where it is corrupt."""
   if directory.exists():
     try:
@@ -153,11 +178,15 @@ def _key(*parts: Any) -> str:
 # --- the tokenizer --------------------------------------------------------------------------------------------------
 
 
-def _tokenizer(cfg: DataConfig, texts: Sequence[readers.Text], cache: epath.Path) -> tokenizers.Tokenizer | None:
+def _tokenizer(
+  cfg: DataConfig, texts: Sequence[readers.Text], cache: epath.Path
+) -> tokenizers.Tokenizer | None:
   """The tokenizer that `data.tokenizer` asks for; None where it would be made of text and there is none."""
   if cfg.tokenizer not in WORDS:
     if not epath.Path(cfg.tokenizer).expanduser().exists():
-      raise wrong(cfg, 'tokenizer', 'byte, char, bpe or the path of a tokenizer.json', WORDS)
+      raise wrong(
+        cfg, 'tokenizer', 'byte, char, bpe or the path of a tokenizer.json', WORDS
+      )
     return tokenizers.load(epath.Path(cfg.tokenizer).expanduser())
   if not texts:
     return None
@@ -168,7 +197,11 @@ def _tokenizer(cfg: DataConfig, texts: Sequence[readers.Text], cache: epath.Path
     key, make = _key('char 1', hashes), functools.partial(_char_tokenizer, texts)
   else:
     key = _key('bpe 1', hashes, cfg.tokenizer_vocab_size, cfg.validation_fraction)
-    pieces = (piece for text in texts for piece in _training_text(text, 1 - cfg.validation_fraction))
+    pieces = (
+      piece
+      for text in texts
+      for piece in _training_text(text, 1 - cfg.validation_fraction)
+    )
     make = functools.partial(tokenizers.train_bpe, pieces, cfg.tokenizer_vocab_size)
 
   def write(directory: epath.Path) -> None:
@@ -200,8 +233,9 @@ def _training_text(text: readers.Text, share: float) -> Iterator[str]:
       return
 
 
-def _shared_tokenizer(cfg: DataConfig, sources: Sequence[_Source], given: tokenizers.Tokenizer | None
-                      ) -> tokenizers.Tokenizer:
+def _shared_tokenizer(
+  cfg: DataConfig, sources: Sequence[_Source], given: tokenizers.Tokenizer | None
+) -> tokenizers.Tokenizer:
   """The one tokenizer of all sources, after checking that it is one and that every id is within its vocabulary.
 
   Args:
@@ -209,24 +243,40 @@ def _shared_tokenizer(cfg: DataConfig, sources: Sequence[_Source], given: tokeni
     sources: all of them.
     given: the tokenizer whose path `data.tokenizer` is, None where that is a word.
   """
-  largest = [max(int(stream.ids.max()) for stream in source.streams) for source in sources]
-  known = [tokenizer for tokenizer in (given, *(s.tokenizer for s in sources)) if tokenizer is not None]
+  largest = [
+    max(int(stream.ids.max()) for stream in source.streams) for source in sources
+  ]
+  known = [
+    tokenizer
+    for tokenizer in (given, *(s.tokenizer for s in sources))
+    if tokenizer is not None
+  ]
   tokenizer = known[0] if known else tokenizers.IdTokenizer(max(largest) + 1)
   for name, source, most in zip(cfg.path, sources, largest):
     if known and (source.tokenizer is None or source.tokenizer.hash != tokenizer.hash):
-      came = 'no tokenizer' if source.tokenizer is None else f'a {source.tokenizer.kind} tokenizer of its own'
-      raise ConfigError(f'data.path: {name!r} came with {came}, expected the {tokenizer.kind} tokenizer of '
-                        f'{"data.tokenizer" if given else "the other sources"}')
+      came = (
+        'no tokenizer'
+        if source.tokenizer is None
+        else f'a {source.tokenizer.kind} tokenizer of its own'
+      )
+      raise ConfigError(
+        f'data.path: {name!r} came with {came}, expected the {tokenizer.kind} tokenizer of '
+        f'{"data.tokenizer" if given else "the other sources"}'
+      )
     if most >= tokenizer.vocab_size:
-      raise ConfigError(f'data.path: {name!r} holds token {most}, beyond the {tokenizer.vocab_size} of its '
-                        f'{tokenizer.kind} tokenizer')
+      raise ConfigError(
+        f'data.path: {name!r} holds token {most}, beyond the {tokenizer.vocab_size} of its '
+        f'{tokenizer.kind} tokenizer'
+      )
   return tokenizer
 
 
 # --- opening and splitting one source -------------------------------------------------------------------------------
 
 
-def _open_text(text: readers.Text, tokenizer: tokenizers.Tokenizer, cache: epath.Path) -> _Source:
+def _open_text(
+  text: readers.Text, tokenizer: tokenizers.Tokenizer, cache: epath.Path
+) -> _Source:
   def write(directory: epath.Path) -> None:
     shards.write(directory, text.documents(), tokenizer, repr(text.name))
 
@@ -235,7 +285,10 @@ def _open_text(text: readers.Text, tokenizer: tokenizers.Tokenizer, cache: epath
 
 
 def _of_shard(name: str, shard: shards.Shard) -> _Source:
-  facts = {f: shard.index[f] for f in ('tokens', 'documents', 'text_bytes', 'text_sha256', 'tokens_sha256')}
+  facts = {
+    f: shard.index[f]
+    for f in ('tokens', 'documents', 'text_bytes', 'text_sha256', 'tokens_sha256')
+  }
   return _Source((shard.tokens,), shard.tokenizer, dict(path=name, **facts))
 
 
@@ -246,17 +299,29 @@ def _open_tokens(name: str, given: tokenizers.Tokenizer | None) -> _Source:
   files = readers.bin_files(name)
   beside = files[0].parent / tokenizers.FILE
   tokenizer = tokenizers.load(beside) if beside.exists() else given
-  streams = tuple(_stream(shards.read_ids(file, np.dtype(np.uint16)), tokenizer) for file in files)
+  streams = tuple(
+    _stream(shards.read_ids(file, np.dtype(np.uint16)), tokenizer) for file in files
+  )
   hashes = [hashlib.sha256(stream.ids).hexdigest() for stream in streams]
-  facts = dict(path=name, tokens=sum(map(len, streams)), documents=sum(len(s.starts) for s in streams),
-               tokens_sha256=' '.join(hashes))
+  facts = dict(
+    path=name,
+    tokens=sum(map(len, streams)),
+    documents=sum(len(s.starts) for s in streams),
+    tokens_sha256=' '.join(hashes),
+  )
   return _Source(streams, tokenizer, facts)
 
 
 def _stream(ids: np.ndarray, tokenizer: tokenizers.Tokenizer | None) -> Tokens:
   """Ids with the documents that end-of-text tokens mark."""
-  ends = [] if tokenizer is None or tokenizer.end_of_text is None else np.flatnonzero(ids[:-1] == tokenizer.end_of_text)
-  return Tokens(ids, np.concatenate([np.zeros(1, np.int64), np.asarray(ends, np.int64) + 1]))
+  ends = (
+    []
+    if tokenizer is None or tokenizer.end_of_text is None
+    else np.flatnonzero(ids[:-1] == tokenizer.end_of_text)
+  )
+  return Tokens(
+    ids, np.concatenate([np.zeros(1, np.int64), np.asarray(ends, np.int64) + 1])
+  )
 
 
 def _split(cfg: DataConfig, source: _Source) -> tuple[Tokens, Tokens]:

@@ -14,7 +14,11 @@ import jax.numpy as jnp
 
 from lmhp.data.batches import Batch
 
-EVALUATION = {'mask_fraction': 0.15, 'mask_random_fraction': 0.1, 'mask_keep_fraction': 0.1}
+EVALUATION = {
+  'mask_fraction': 0.15,
+  'mask_random_fraction': 0.1,
+  'mask_keep_fraction': 0.1,
+}
 """What evaluations hide, whatever training does: runs of different fractions are scored alike. Source: BERT."""
 
 
@@ -34,7 +38,9 @@ class Masking:
   end_of_text: int | None = None
   dynamic: bool = True
 
-  def apply(self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]) -> Batch:
+  def apply(
+    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
+  ) -> Batch:
     """Hides tokens of a batch; those are its targets then, and all others have weight 0.
 
     Each token is a target with probability `mask_fraction`. Random tokens stand for a share of the targets, a share stays
@@ -63,7 +69,14 @@ class Masking:
       is_target_BL &= tokens_BL != self.end_of_text
     at_random = numbers['mask_random_fraction']
     hidden_BL = jnp.where(kind_BL < at_random, random_BL, self.mask_token)
-    hidden_BL = jnp.where((kind_BL >= at_random) & (kind_BL < at_random + numbers['mask_keep_fraction']), tokens_BL,
-                          hidden_BL)
-    return dataclasses.replace(batch, tokens=jnp.where(is_target_BL, hidden_BL, tokens_BL), targets=tokens_BL,
-                               weights=is_target_BL.astype(jnp.float32))
+    hidden_BL = jnp.where(
+      (kind_BL >= at_random) & (kind_BL < at_random + numbers['mask_keep_fraction']),
+      tokens_BL,
+      hidden_BL,
+    )
+    return dataclasses.replace(
+      batch,
+      tokens=jnp.where(is_target_BL, hidden_BL, tokens_BL),
+      targets=tokens_BL,
+      weights=is_target_BL.astype(jnp.float32),
+    )

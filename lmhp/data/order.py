@@ -24,7 +24,9 @@ from lmhp.data.config import BLOCK
 MAX_SEQUENCES = 2**32
 _ROUNDS = 6
 _GOLDEN = np.uint32(0x9E3779B9)
-_STREAMS = {name: np.uint32(i) for i, name in enumerate(('source', 'window', 'offset', 'block'))}
+_STREAMS = {
+  name: np.uint32(i) for i, name in enumerate(('source', 'window', 'offset', 'block'))
+}
 
 
 class Place(NamedTuple):
@@ -48,7 +50,9 @@ class Order:
   seq_len: int
   windows: tuple[int, ...]
 
-  def places(self, seed: jax.Array, mixture_weights: jax.Array, sequence_numbers: jax.Array) -> Place:
+  def places(
+    self, seed: jax.Array, mixture_weights: jax.Array, sequence_numbers: jax.Array
+  ) -> Place:
     """Where sequences lie.
 
     Args:
@@ -59,14 +63,23 @@ class Order:
     root = _mix(jnp.asarray(seed, jnp.uint32) ^ _GOLDEN)
     index = jnp.asarray(sequence_numbers, jnp.uint32)
     if len(self.windows) == 1:
-      source, windows, sides = jnp.zeros_like(index), np.uint32(self.windows[0]), _sides(self.windows[0])
+      source, windows, sides = (
+        jnp.zeros_like(index),
+        np.uint32(self.windows[0]),
+        _sides(self.windows[0]),
+      )
     else:
       source, index = _mixed(root, quotas(mixture_weights), index)
       windows = jnp.asarray(self.windows, jnp.uint32)[source]
-      sides = tuple(jnp.asarray(side, jnp.uint32)[source] for side in zip(*map(_sides, self.windows)))
+      sides = tuple(
+        jnp.asarray(side, jnp.uint32)[source]
+        for side in zip(*map(_sides, self.windows))
+      )
     epoch = index // windows
     key = _fold(_fold(_fold(root, _STREAMS['source']), source), epoch)
-    window = permute(_fold(key, _STREAMS['window']), _rem(index, windows), windows, sides)
+    window = permute(
+      _fold(key, _STREAMS['window']), _rem(index, windows), windows, sides
+    )
     offset = _rem(_fold(key, _STREAMS['offset']), np.uint32(self.seq_len))
     return Place(source, epoch, window, offset)
 
@@ -81,15 +94,21 @@ def quotas(mixture_weights: jax.Array) -> jax.Array:
   shares = mixture_weights / mixture_weights.sum() * BLOCK
   whole = jnp.floor(shares)
   rest, place = shares - whole, jnp.arange(len(shares))
-  ahead = (rest[None] > rest[:, None]) | ((rest[None] == rest[:, None]) & (place[None] < place[:, None]))
+  ahead = (rest[None] > rest[:, None]) | (
+    (rest[None] == rest[:, None]) & (place[None] < place[:, None])
+  )
   rank = ahead.sum(axis=1)  # by hand: a sort costs more to compile than all the rest
   return (whole + (rank < BLOCK - whole.sum())).astype(jnp.uint32)
 
 
-def _mixed(root: jax.Array, quota: jax.Array, sequence_numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _mixed(
+  root: jax.Array, quota: jax.Array, sequence_numbers: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """The source of each sequence, and the sequence's number within that source. (B,) uint32 each."""
   block, slot = sequence_numbers // BLOCK, sequence_numbers % BLOCK
-  slot = permute(_fold(_fold(root, _STREAMS['block']), block), slot, np.uint32(BLOCK), _sides(BLOCK))
+  slot = permute(
+    _fold(_fold(root, _STREAMS['block']), block), slot, np.uint32(BLOCK), _sides(BLOCK)
+  )
   ends = jnp.cumsum(quota)
   source = (slot[:, None] >= ends[None]).sum(axis=1, dtype=jnp.uint32)
   return source, block * quota[source] + slot - (ends - quota)[source]
@@ -120,7 +139,9 @@ def permute(key: jax.Array, x: jax.Array, n, sides) -> jax.Array:
     y = jnp.where(inside, y, _feistel(key, y, *sides))
     return y, y < n
 
-  return lax.while_loop(lambda carry: ~carry[1].all(), walk, (x, jnp.zeros(x.shape, bool)))[0]
+  return lax.while_loop(
+    lambda carry: ~carry[1].all(), walk, (x, jnp.zeros(x.shape, bool))
+  )[0]
 
 
 def _sides(n: int) -> tuple[np.uint32, np.uint32]:
@@ -137,7 +158,9 @@ def _feistel(key: jax.Array, x: jax.Array, a, b) -> jax.Array:
     return key + _GOLDEN + _GOLDEN, left, right
 
   key = jnp.broadcast_to(key, x.shape)
-  _, left, right = lax.fori_loop(0, _ROUNDS, two_rounds, (key, _rem(x, a), x // a))  # compiles one round, not six
+  _, left, right = lax.fori_loop(
+    0, _ROUNDS, two_rounds, (key, _rem(x, a), x // a)
+  )  # compiles one round, not six
   return right * a + left
 
 

@@ -47,7 +47,11 @@ def bin_files(name: str) -> tuple[epath.Path, ...]:
   if name.startswith(HUGGING_FACE):
     return ()
   path = _path(name)
-  pair = (path / 'train.bin', path / 'val.bin') if path.is_dir() else (path, path.parent / 'val.bin')
+  pair = (
+    (path / 'train.bin', path / 'val.bin')
+    if path.is_dir()
+    else (path, path.parent / 'val.bin')
+  )
   if pair[0].name == 'train.bin' and pair[0].exists():
     return tuple(file for file in pair if file.exists())
   return (path,) if path.suffix == '.bin' and path.exists() else ()
@@ -73,12 +77,16 @@ def open_text(name: str, text_field: str, cache_dir: epath.Path) -> Text:
     raise ConfigError(f'data.path: no file or directory {name!r}{_nearest(path)}')
   if not path.is_dir():
     if path.suffix.lower() not in READERS:
-      raise ConfigError(f'data.path: no reader for {name!r}, expected one of {", ".join(READERS)}, .bin')
+      raise ConfigError(
+        f'data.path: no reader for {name!r}, expected one of {", ".join(READERS)}, .bin'
+      )
     return _files(name, [path], text_field)
   files = [file for file in _below(path) if file.suffix.lower() in READERS]
   if not files:
-    raise ConfigError(f'data.path: the directory {name!r} holds no {", ".join(READERS)}, no token shard ({INDEX}) and '
-                      'no train.bin')
+    raise ConfigError(
+      f'data.path: the directory {name!r} holds no {", ".join(READERS)}, no token shard ({INDEX}) and '
+      'no train.bin'
+    )
   return _files(name, files, text_field)
 
 
@@ -95,7 +103,9 @@ def _below(directory: epath.Path) -> Iterator[epath.Path]:
 
 def _nearest(path: epath.Path) -> str:
   """The name that was perhaps meant: a neighbour of the missing path, or a word."""
-  neighbours = [str(p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+  neighbours = (
+    [str(p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+  )
   return suggest(path.name, [EMBEDDED, *neighbours])
 
 
@@ -125,7 +135,9 @@ def txt(file: epath.Path, text_field: str) -> Iterator[str]:
     yield data.decode()
   except UnicodeDecodeError as e:
     line = data.count(b'\n', 0, e.start) + 1
-    raise ConfigError(f'data.path: {file}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x})') from e
+    raise ConfigError(
+      f'data.path: {file}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x})'
+    ) from e
 
 
 def jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
@@ -141,14 +153,20 @@ def _field_of(line: bytes, text_field: str, where: str) -> str:
   try:
     row = json.loads(line)
   except UnicodeDecodeError as e:
-    raise ConfigError(f'data.path: {where}: not UTF-8 text (byte 0x{line[e.start]:02x})') from e
+    raise ConfigError(
+      f'data.path: {where}: not UTF-8 text (byte 0x{line[e.start]:02x})'
+    ) from e
   except ValueError as e:
     raise ConfigError(f'data.path: {where}: not JSON: {e}') from e
   if not isinstance(row, dict):
-    raise ConfigError(f'data.path: {where}: got a {type(row).__name__}, expected an object with the field '
-                      f'{text_field!r} (data.text_field)')
+    raise ConfigError(
+      f'data.path: {where}: got a {type(row).__name__}, expected an object with the field '
+      f'{text_field!r} (data.text_field)'
+    )
   if text_field not in row:
-    raise ConfigError(f'data.text_field: {where} has no field {text_field!r}{suggest(text_field, row)}')
+    raise ConfigError(
+      f'data.text_field: {where} has no field {text_field!r}{suggest(text_field, row)}'
+    )
   return _checked(row[text_field], where)
 
 
@@ -161,14 +179,18 @@ def parquet(file: epath.Path, text_field: str) -> Iterator[str]:
     with file.open('rb') as f, pq.ParquetFile(f) as table:
       names = table.schema_arrow.names
       if text_field not in names:
-        raise ConfigError(f'data.text_field: {file} has no column {text_field!r}{suggest(text_field, names)}')
+        raise ConfigError(
+          f'data.text_field: {file} has no column {text_field!r}{suggest(text_field, names)}'
+        )
       row = 0
       for batch in table.iter_batches(columns=[text_field], batch_size=1024):
         for value in batch.column(0).to_pylist():
           row += 1
           yield _checked(value, f'{file} row {row}')
   except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
-    raise ConfigError(f'data.path: {file} is not a parquet file that can be read: {" ".join(str(e).split())}') from e
+    raise ConfigError(
+      f'data.path: {file} is not a parquet file that can be read: {" ".join(str(e).split())}'
+    ) from e
 
 
 READERS = {'.txt': txt, '.jsonl': jsonl, '.parquet': parquet}
@@ -179,11 +201,15 @@ def _checked(value: object, where: str) -> str:
   if value is None:
     return ''
   if not isinstance(value, str):
-    raise ConfigError(f'data.text_field: {where}: got {type(value).__name__}, expected text')
+    raise ConfigError(
+      f'data.text_field: {where}: got {type(value).__name__}, expected text'
+    )
   try:
     value.encode()
   except UnicodeEncodeError as e:
-    raise ConfigError(f'data.path: {where}: not UTF-8 text (lone surrogate {value[e.start]!r})') from e
+    raise ConfigError(
+      f'data.path: {where}: not UTF-8 text (lone surrogate {value[e.start]!r})'
+    ) from e
   return value
 
 
@@ -192,25 +218,35 @@ def _hugging_face(name: str, text_field: str) -> Text:
   try:
     import datasets
   except ImportError as e:
-    raise ConfigError(f'data.path: {name!r} needs the extra datasets (pip install "lmhp[datasets]")') from e
+    raise ConfigError(
+      f'data.path: {name!r} needs the extra datasets (pip install "lmhp[datasets]")'
+    ) from e
   target, _, subset = name.removeprefix(HUGGING_FACE).partition(':')
   local = epath.Path(target).expanduser().is_dir()
   if local and subset:
-    raise ConfigError(f'data.path: got {name!r}, expected hf:{target}: a directory has no subset')
+    raise ConfigError(
+      f'data.path: got {name!r}, expected hf:{target}: a directory has no subset'
+    )
   try:
     if local:
       table = datasets.load_from_disk(epath.Path(target).expanduser())
     else:
       table = datasets.load_dataset(target, subset or None)
   except Exception as e:  # its own errors have no common base
-    raise ConfigError(f'data.path: cannot load {name!r}: {" ".join(str(e).split())}') from e
+    raise ConfigError(
+      f'data.path: cannot load {name!r}: {" ".join(str(e).split())}'
+    ) from e
   if isinstance(table, dict):
     if 'train' not in table:
-      raise ConfigError(f'data.path: {name!r} has no split train, only {", ".join(table)}')
+      raise ConfigError(
+        f'data.path: {name!r} has no split train, only {", ".join(table)}'
+      )
     table = table['train']
   names = table.column_names
   if text_field not in names:
-    raise ConfigError(f'data.text_field: {name!r} has no column {text_field!r}{suggest(text_field, names)}')
+    raise ConfigError(
+      f'data.text_field: {name!r} has no column {text_field!r}{suggest(text_field, names)}'
+    )
 
   def documents() -> Iterator[str]:
     for number, row in enumerate(table.select_columns([text_field])):

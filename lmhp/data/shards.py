@@ -46,7 +46,10 @@ class Tokens:
   def part(self, start: int, stop: int) -> Tokens:
     """The tokens from `start` up to `stop`."""
     inside = self.starts[(self.starts > start) & (self.starts < stop)] - start
-    return Tokens(self.ids[start:stop], np.concatenate([np.zeros(min(1, stop - start), np.int64), inside]))
+    return Tokens(
+      self.ids[start:stop],
+      np.concatenate([np.zeros(min(1, stop - start), np.int64), inside]),
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,8 +85,12 @@ def appearing(directory: epath.Path) -> Iterator[epath.Path]:
     unfinished.rmtree(missing_ok=True)
 
 
-def write(directory: epath.PathLike, documents: Iterable[str], tokenizer: tokenizers.Tokenizer,
-          name: str = 'the text') -> None:
+def write(
+  directory: epath.PathLike,
+  documents: Iterable[str],
+  tokenizer: tokenizers.Tokenizer,
+  name: str = 'the text',
+) -> None:
   """Turns documents into a shard. Empty documents are dropped and counted.
 
   Args:
@@ -104,10 +111,14 @@ def write(directory: epath.PathLike, documents: Iterable[str], tokenizer: tokeni
     (unfinished / INDEX).write_text(json.dumps(index, indent=2))
 
 
-def _write_tokens(file: epath.Path, documents: Iterable[str], tokenizer) -> tuple[dict[str, Any], np.ndarray]:
+def _write_tokens(
+  file: epath.Path, documents: Iterable[str], tokenizer
+) -> tuple[dict[str, Any], np.ndarray]:
   """Writes tokens.bin; returns the index and where each document begins."""
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-  end = np.asarray([] if tokenizer.end_of_text is None else [tokenizer.end_of_text], dtype)
+  end = np.asarray(
+    [] if tokenizer.end_of_text is None else [tokenizer.end_of_text], dtype
+  )
   text_hash, token_hash = hashlib.sha256(), hashlib.sha256()
   starts, length, text_bytes, empty = [], 0, 0, 0
   with file.open('wb') as out:
@@ -122,10 +133,19 @@ def _write_tokens(file: epath.Path, documents: Iterable[str], tokenizer) -> tupl
         out.write(data)
         starts.append(length)
         length += len(ids) + len(end)
-  index = dict(format=FORMAT, dtype=dtype.name, tokens=length, documents=len(starts), empty_documents=empty,
-               text_bytes=text_bytes, text_sha256=text_hash.hexdigest(), tokens_sha256=token_hash.hexdigest(),
-               documents_sha256=hashlib.sha256(_npy(np.asarray(starts, np.int64))).hexdigest(),
-               tokenizer=tokenizer.kind, tokenizer_sha256=tokenizer.hash)
+  index = dict(
+    format=FORMAT,
+    dtype=dtype.name,
+    tokens=length,
+    documents=len(starts),
+    empty_documents=empty,
+    text_bytes=text_bytes,
+    text_sha256=text_hash.hexdigest(),
+    tokens_sha256=token_hash.hexdigest(),
+    documents_sha256=hashlib.sha256(_npy(np.asarray(starts, np.int64))).hexdigest(),
+    tokenizer=tokenizer.kind,
+    tokenizer_sha256=tokenizer.hash,
+  )
   return index, np.asarray(starts, np.int64)
 
 
@@ -172,24 +192,34 @@ def read(directory: epath.PathLike) -> Shard:
   except ConfigError:
     raise
   except (OSError, ValueError, KeyError, TypeError) as e:
-    raise ConfigError(f'data.path: {directory} is not a token shard that can be read: {e!r}') from e
+    raise ConfigError(
+      f'data.path: {directory} is not a token shard that can be read: {e!r}'
+    ) from e
 
 
 def _read(directory: epath.Path) -> Shard:
   index = json.loads((directory / INDEX).read_text())
   if index['format'] != FORMAT:
-    raise ConfigError(f'data.path: {directory / INDEX} has format {index["format"]!r}, expected {FORMAT!r}')
+    raise ConfigError(
+      f'data.path: {directory / INDEX} has format {index["format"]!r}, expected {FORMAT!r}'
+    )
   ids = read_ids(directory / 'tokens.bin', np.dtype(index['dtype']))
   starts = (directory / 'documents.npy').read_bytes()
   if len(ids) != index['tokens']:
-    raise ConfigError(f'data.path: {directory / "tokens.bin"} holds {len(ids)} tokens, its index says '
-                      f'{index["tokens"]}: it was cut short or changed')
+    raise ConfigError(
+      f'data.path: {directory / "tokens.bin"} holds {len(ids)} tokens, its index says '
+      f'{index["tokens"]}: it was cut short or changed'
+    )
   for name, data in (('tokens', ids), ('documents', starts)):
     if hashlib.sha256(data).hexdigest() != index[f'{name}_sha256']:
-      raise ConfigError(f'data.path: {directory} is corrupt: the sha256 of its {name} is not the one in its index')
+      raise ConfigError(
+        f'data.path: {directory} is corrupt: the sha256 of its {name} is not the one in its index'
+      )
   tokenizer = tokenizers.load(directory)
   if tokenizer.hash != index['tokenizer_sha256']:
-    raise ConfigError(f'data.path: {directory} is corrupt: its tokenizer is not the one in its index')
+    raise ConfigError(
+      f'data.path: {directory} is corrupt: its tokenizer is not the one in its index'
+    )
   return Shard(Tokens(ids, np.load(io.BytesIO(starts))), tokenizer, index)
 
 
@@ -201,9 +231,15 @@ def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
   """
   size = file.stat().length
   if not size or size % dtype.itemsize:
-    raise ConfigError(f'data.path: {file} has {size} bytes, expected a positive multiple of {dtype.itemsize} '
-                      f'({dtype.name} tokens): it was cut short, or holds something else')
-  return np.memmap(file, dtype, 'r') if _is_local(file) else np.frombuffer(file.read_bytes(), dtype)
+    raise ConfigError(
+      f'data.path: {file} has {size} bytes, expected a positive multiple of {dtype.itemsize} '
+      f'({dtype.name} tokens): it was cut short, or holds something else'
+    )
+  return (
+    np.memmap(file, dtype, 'r')
+    if _is_local(file)
+    else np.frombuffer(file.read_bytes(), dtype)
+  )
 
 
 def remove(directory: epath.Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lmhp.data.batches import Batch
 
+
 @dataclasses.dataclass(frozen=True)
 class SpanCorruption:
   """What an encoder-decoder learns: the encoder reads text with holes, the decoder writes what was in them.
@@ -49,7 +50,9 @@ class SpanCorruption:
   @property
   def n_spans(self) -> int:
     """Spans that they are taken out in."""
-    return min(max(round(self.n_noise / self.span_length), 1), self.seq_len - self.n_noise)
+    return min(
+      max(round(self.n_noise / self.span_length), 1), self.seq_len - self.n_noise
+    )
 
   @property
   def encoder_len(self) -> int:
@@ -61,7 +64,9 @@ class SpanCorruption:
     """T, what the decoder writes."""
     return self.n_noise + self.n_spans + (self.end_of_text is not None)
 
-  def apply(self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]) -> Batch:
+  def apply(
+    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
+  ) -> Batch:
     """The batch of an encoder-decoder.
 
     Args:
@@ -72,26 +77,45 @@ class SpanCorruption:
     """
     root = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b'spans'))
     text_BL = jnp.asarray(batch.tokens)
-    out = jax.vmap(lambda tokens_L, number: self._corrupt(tokens_L, jax.random.fold_in(root, number)))
+    out = jax.vmap(
+      lambda tokens_L, number: self._corrupt(tokens_L, jax.random.fold_in(root, number))
+    )
     encoder_BM, targets_BT = out(text_BL, numbers_B)
     start_B1 = jnp.full((len(text_BL), 1), self.start, jnp.int32)
     ones = jnp.ones(targets_BT.shape, jnp.float32)
-    return Batch(jnp.concatenate([start_B1, targets_BT[:, :-1]], axis=1), targets_BT, ones, encoder_tokens=encoder_BM)
+    return Batch(
+      jnp.concatenate([start_B1, targets_BT[:, :-1]], axis=1),
+      targets_BT,
+      ones,
+      encoder_tokens=encoder_BM,
+    )
 
-  def _corrupt(self, tokens_L: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def _corrupt(
+    self, tokens_L: jax.Array, key: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
     """What encoder and decoder have of one sequence, (M,) and (T,)."""
     noise_L, span_L, begins_L = self._spans(key)
     sentinels = np.asarray(self.sentinels[: self.n_spans], np.int32)
-    kept_L = jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)  # where a token that stays goes
-    taken_L = jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)  # where a token that goes goes, after its sentinel
+    kept_L = (
+      jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)
+    )  # where a token that stays goes
+    taken_L = (
+      jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)
+    )  # where a token that goes goes, after its sentinel
     size_M = self.seq_len - self.n_noise + self.n_spans
     nowhere = 2 * self.seq_len  # beyond both sides: dropped
     encoder = jnp.zeros(size_M, jnp.int32)
     encoder = encoder.at[jnp.where(noise_L, nowhere, kept_L)].set(tokens_L, mode='drop')
-    encoder = encoder.at[jnp.where(begins_L, kept_L, nowhere)].set(jnp.asarray(sentinels)[span_L], mode='drop')
+    encoder = encoder.at[jnp.where(begins_L, kept_L, nowhere)].set(
+      jnp.asarray(sentinels)[span_L], mode='drop'
+    )
     targets = jnp.zeros(self.n_noise + self.n_spans, jnp.int32)
-    targets = targets.at[jnp.where(noise_L, taken_L, nowhere)].set(tokens_L, mode='drop')
-    targets = targets.at[jnp.where(begins_L, taken_L - 1, nowhere)].set(jnp.asarray(sentinels)[span_L], mode='drop')
+    targets = targets.at[jnp.where(noise_L, taken_L, nowhere)].set(
+      tokens_L, mode='drop'
+    )
+    targets = targets.at[jnp.where(begins_L, taken_L - 1, nowhere)].set(
+      jnp.asarray(sentinels)[span_L], mode='drop'
+    )
     if self.end_of_text is None:
       return encoder, targets
     end = jnp.full(1, self.end_of_text, jnp.int32)
@@ -102,7 +126,9 @@ class SpanCorruption:
     k_noise, k_text = jax.random.split(key)
     text = _lengths(k_text, self.seq_len - self.n_noise, self.n_spans)
     noise = _lengths(k_noise, self.n_noise, self.n_spans)
-    begins = jnp.cumsum(text) + jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]])  # text comes first
+    begins = jnp.cumsum(text) + jnp.concatenate(
+      [jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]]
+    )  # text comes first
     places = jnp.arange(self.seq_len)
     begins_L = jnp.zeros(self.seq_len, bool).at[begins].set(True)
     span_L = jnp.maximum(jnp.cumsum(begins_L) - 1, 0)
@@ -112,7 +138,9 @@ class SpanCorruption:
 
 def _lengths(key: jax.Array, n: int, k: int) -> jax.Array:
   """(k,) int32: n cut into k parts of at least one, every way of cutting as likely."""
-  cuts = jax.random.permutation(key, jnp.arange(n - 1) < k - 1)  # after which of the first n - 1
+  cuts = jax.random.permutation(
+    key, jnp.arange(n - 1) < k - 1
+  )  # after which of the first n - 1
   part_n = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
   return jnp.zeros(k, jnp.int32).at[part_n].add(1)
 
@@ -126,11 +154,19 @@ class Prefix:
 
   dynamic: bool = True
 
-  def apply(self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]) -> Batch:
+  def apply(
+    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
+  ) -> Batch:
     """The batch with the length of each prefix, 1 to L - 1; targets within it have weight 0."""
     root = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b'prefix'))
     length = batch.tokens.shape[-1]
-    draw = lambda number: jax.random.randint(jax.random.fold_in(root, number), (), 1, max(length, 2), jnp.int32)
+    draw = lambda number: jax.random.randint(
+      jax.random.fold_in(root, number), (), 1, max(length, 2), jnp.int32
+    )
     prefix_B = jax.vmap(draw)(numbers_B)
-    after_BL = jnp.arange(length)[None] >= prefix_B[:, None] - 1  # the prefix's last token tells the first of the rest
-    return dataclasses.replace(batch, weights=jnp.asarray(batch.weights) * after_BL, prefix_lengths=prefix_B)
+    after_BL = (
+      jnp.arange(length)[None] >= prefix_B[:, None] - 1
+    )  # the prefix's last token tells the first of the rest
+    return dataclasses.replace(
+      batch, weights=jnp.asarray(batch.weights) * after_BL, prefix_lengths=prefix_B
+    )

@@ -22,7 +22,16 @@ from lmhp.hypers import ConfigError
 
 FILE = 'tokenizer.json'
 END_OF_TEXT = '<|endoftext|>'
-_ENDS = (END_OF_TEXT, '<|end_of_text|>', '</s>', '<eos>', '<|eos|>', '<end_of_text>', '[EOS]', '[SEP]')
+_ENDS = (
+  END_OF_TEXT,
+  '<|end_of_text|>',
+  '</s>',
+  '<eos>',
+  '<|eos|>',
+  '<end_of_text>',
+  '[EOS]',
+  '[SEP]',
+)
 _MASKS, _PADS = ('[MASK]', '<mask>'), ('<pad>', '[PAD]')
 _FORMAT = 'lmhp_tokenizer'
 
@@ -68,11 +77,15 @@ class Tokenizer(abc.ABC):
   @functools.cached_property
   def hash(self) -> str:
     """The sha256 of all that decides how a text becomes ids."""
-    return hashlib.sha256(json.dumps([self.spec(), self.end_of_text], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+      json.dumps([self.spec(), self.end_of_text], sort_keys=True).encode()
+    ).hexdigest()
 
   def save(self, directory: epath.PathLike) -> None:
     """Writes `tokenizer.json` into a directory."""
-    (epath.Path(directory) / FILE).write_text(json.dumps(self.spec(), ensure_ascii=False))
+    (epath.Path(directory) / FILE).write_text(
+      json.dumps(self.spec(), ensure_ascii=False)
+    )
 
 
 class ByteTokenizer(Tokenizer):
@@ -89,7 +102,9 @@ class ByteTokenizer(Tokenizer):
     return (np.frombuffer(text.encode(), np.uint8).astype(np.uint32) for text in texts)
 
   def decode(self, ids):
-    return bytes(i for i in np.asarray(ids).tolist() if i < 256).decode(errors='replace')
+    return bytes(i for i in np.asarray(ids).tolist() if i < 256).decode(
+      errors='replace'
+    )
 
   def spec(self):
     return {_FORMAT: self.kind}
@@ -121,15 +136,23 @@ class CharTokenizer(Tokenizer):
     ids = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
     unknown = codes[self._codes[ids] != codes]
     if unknown.size:
-      raise ConfigError(f'data.tokenizer: the character {chr(unknown[0])!r} is not one of the char tokenizer\'s '
-                        f'{len(self._characters)}')
+      raise ConfigError(
+        f"data.tokenizer: the character {chr(unknown[0])!r} is not one of the char tokenizer's "
+        f'{len(self._characters)}'
+      )
     return ids.astype(np.uint32)
 
   def decode(self, ids):
-    return ''.join(self._characters[i] for i in np.asarray(ids).tolist() if i != self.end_of_text)
+    return ''.join(
+      self._characters[i] for i in np.asarray(ids).tolist() if i != self.end_of_text
+    )
 
   def spec(self):
-    return {_FORMAT: self.kind, 'characters': self._characters, 'end_of_text': self.end_of_text is not None}
+    return {
+      _FORMAT: self.kind,
+      'characters': self._characters,
+      'end_of_text': self.end_of_text is not None,
+    }
 
 
 class IdTokenizer(Tokenizer):
@@ -143,8 +166,10 @@ class IdTokenizer(Tokenizer):
     self.vocab_size = vocab_size
 
   def encode_all(self, texts):
-    raise ConfigError('data.tokenizer: the tokens came without their tokenizer, so text cannot become tokens; give the '
-                      'path of its tokenizer.json')
+    raise ConfigError(
+      'data.tokenizer: the tokens came without their tokenizer, so text cannot become tokens; give the '
+      'path of its tokenizer.json'
+    )
 
   def decode(self, ids):
     return ' '.join(str(i) for i in np.asarray(ids).tolist())
@@ -167,17 +192,27 @@ class JsonTokenizer(Tokenizer):
     self._tokenizer = tokenizers.Tokenizer.from_str(text)
     self._tokenizer.no_truncation()
     self._tokenizer.no_padding()
-    self._tokenizer.encode_special_tokens = True  # '</s>' in a text is four characters, not the end of it
+    self._tokenizer.encode_special_tokens = (
+      True  # '</s>' in a text is four characters, not the end of it
+    )
     self._json = json.loads(text)
     self.kind = str(self._json['model'].get('type', 'bpe')).lower()
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
     names = _ENDS if end_of_text is None else (end_of_text,)
-    self.end_of_text = next((vocabulary[name] for name in names if name in vocabulary), None)
-    self.mask_token = next((vocabulary[name] for name in _MASKS if name in vocabulary), None)
-    self.pad_token = next((vocabulary[name] for name in _PADS if name in vocabulary), None)
+    self.end_of_text = next(
+      (vocabulary[name] for name in names if name in vocabulary), None
+    )
+    self.mask_token = next(
+      (vocabulary[name] for name in _MASKS if name in vocabulary), None
+    )
+    self.pad_token = next(
+      (vocabulary[name] for name in _PADS if name in vocabulary), None
+    )
     named = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
-    self.sentinels = tuple(vocabulary[n] for n in itertools.takewhile(vocabulary.__contains__, named))
+    self.sentinels = tuple(
+      vocabulary[n] for n in itertools.takewhile(vocabulary.__contains__, named)
+    )
     self.bytes_per_token = self._bytes_per_token(vocabulary)
 
   def encode_all(self, texts):
@@ -201,7 +236,11 @@ class JsonTokenizer(Tokenizer):
     width = _byte_level_width if 'ByteLevel' in _types(self._json) else _plain_width
     table = np.zeros(self.vocab_size, np.int32)
     for token, i in vocabulary.items():
-      table[i] = (0 if added[i].special else len(added[i].content.encode())) if i in added else width(token)
+      table[i] = (
+        (0 if added[i].special else len(added[i].content.encode()))
+        if i in added
+        else width(token)
+      )
     return table
 
 
@@ -209,7 +248,9 @@ def _types(node: Any) -> Iterator[str]:
   """The types of all parts of a tokenizer.json except its model."""
   if isinstance(node, dict):
     yield str(node.get('type'))
-    node = [value for name, value in node.items() if name not in ('model', 'added_tokens')]
+    node = [
+      value for name, value in node.items() if name not in ('model', 'added_tokens')
+    ]
   if isinstance(node, list):
     for value in node:
       yield from _types(value)
@@ -237,8 +278,11 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
   tokenizer.pre_tokenizer = parts.pre_tokenizers.ByteLevel(add_prefix_space=False)
   tokenizer.decoder = parts.decoders.ByteLevel()
   trainer = parts.trainers.BpeTrainer(
-      vocab_size=vocab_size, special_tokens=[END_OF_TEXT], show_progress=False,
-      initial_alphabet=sorted(parts.pre_tokenizers.ByteLevel.alphabet()))
+    vocab_size=vocab_size,
+    special_tokens=[END_OF_TEXT],
+    show_progress=False,
+    initial_alphabet=sorted(parts.pre_tokenizers.ByteLevel.alphabet()),
+  )
   tokenizer.train_from_iterator(texts, trainer)
   return JsonTokenizer(tokenizer.to_str())
 
@@ -260,15 +304,17 @@ def load(path: epath.PathLike) -> Tokenizer:
     if kind is None:
       return JsonTokenizer(text, _end_of_text_beside(file))
     return {
-        'byte': lambda: ByteTokenizer(),
-        'char': lambda: CharTokenizer(content['characters'], content['end_of_text']),
-        'ids': lambda: IdTokenizer(content['vocab_size']),
+      'byte': lambda: ByteTokenizer(),
+      'char': lambda: CharTokenizer(content['characters'], content['end_of_text']),
+      'ids': lambda: IdTokenizer(content['vocab_size']),
     }[kind]()
   except ConfigError:
     raise
   except Exception as e:  # tokenizers raises bare Exception
     reason = ' '.join(str(e).split()) or type(e).__name__
-    raise ConfigError(f'data.tokenizer: {file} is not a tokenizer.json that can be read: {reason}') from e
+    raise ConfigError(
+      f'data.tokenizer: {file} is not a tokenizer.json that can be read: {reason}'
+    ) from e
 
 
 def _end_of_text_beside(file: epath.Path) -> str | None:

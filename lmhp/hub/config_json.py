@@ -43,9 +43,13 @@ def read_json(path: epath.Path) -> dict[str, Any]:
   """
   try:
     if not path.is_file():
-      raise ConfigError(f'{path}: no such file, expected a config.json or a directory that holds one')
+      raise ConfigError(
+        f'{path}: no such file, expected a config.json or a directory that holds one'
+      )
     if path.stat().length > MAX_BYTES:
-      raise ConfigError(f'{path}: {path.stat().length} bytes, expected a config.json of at most {MAX_BYTES}')
+      raise ConfigError(
+        f'{path}: {path.stat().length} bytes, expected a config.json of at most {MAX_BYTES}'
+      )
     text = path.read_bytes()
   except (OSError, ValueError) as error:
     if isinstance(error, ConfigError):
@@ -78,16 +82,26 @@ def parse(text: str | bytes, source: str) -> dict[str, Any]:
     return dict(pairs)
 
   try:
-    config = json.loads(text, parse_int=whole, parse_float=number, parse_constant=number, object_pairs_hook=once)
+    config = json.loads(
+      text,
+      parse_int=whole,
+      parse_float=number,
+      parse_constant=number,
+      object_pairs_hook=once,
+    )
     deep = _depth(config) > MAX_DEPTH
   except RecursionError:
     deep = True
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ConfigError(f'{source}: not JSON: {error}') from None
   if deep:
-    raise ConfigError(f'{source}: nests deeper than {MAX_DEPTH} levels, too deep for a config.json')
+    raise ConfigError(
+      f'{source}: nests deeper than {MAX_DEPTH} levels, too deep for a config.json'
+    )
   if not isinstance(config, dict):
-    raise ConfigError(f'{source}: got a {type(config).__name__}, expected a JSON object')
+    raise ConfigError(
+      f'{source}: got a {type(config).__name__}, expected a JSON object'
+    )
   return config
 
 
@@ -96,8 +110,12 @@ def _depth(value: Any) -> int:
   depth, level = 0, [value]
   while level:
     depth += 1
-    level = [v for node in level if isinstance(node, (dict, list))
-             for v in (node.values() if isinstance(node, dict) else node)]
+    level = [
+      v
+      for node in level
+      if isinstance(node, (dict, list))
+      for v in (node.values() if isinstance(node, dict) else node)
+    ]
   return depth
 
 
@@ -119,10 +137,16 @@ def model_config(config: dict[str, Any], source: str = 'config.json') -> ModelCo
 
 def _read(entries: Entries, model_type: Any) -> ModelConfig:
   if not isinstance(model_type, str) or model_type not in FAMILIES:
-    raise entries.wrong('model_type', model_type, 'one of ' + ', '.join(FAMILIES) + suggest(model_type, FAMILIES))
+    raise entries.wrong(
+      'model_type',
+      model_type,
+      'one of ' + ', '.join(FAMILIES) + suggest(model_type, FAMILIES),
+    )
   family = FAMILIES[model_type]
   if family.inside:
-    inner = entries.inner(family.inside) or Entries({}, entries.source, f'{family.inside}.')
+    inner = entries.inner(family.inside) or Entries(
+      {}, entries.source, f'{family.inside}.'
+    )
     family.close(entries)
     return _read(inner, inner.take('model_type', f'{model_type}_text'))
   fields, origin = family.fields(entries)
@@ -141,11 +165,19 @@ def _sized(fields: dict[str, Any]) -> ModelConfig:
   if cfg.vocab_size is None:
     raise ConfigError('model.vocab_size: got None, expected a whole number')
   if cfg.n_layers > MAX_LAYERS:
-    raise ConfigError(f'model.n_layers: got {cfg.n_layers}, expected at most {MAX_LAYERS}')
+    raise ConfigError(
+      f'model.n_layers: got {cfg.n_layers}, expected at most {MAX_LAYERS}'
+    )
   return cfg
 
 
 def _in_its_words(message: str, entries: Entries, origin: dict[str, str]) -> str:
   """A message of `ModelConfig` with the file's keys in place of our fields."""
-  words = re.sub(r'model\.(\w+)', lambda m: entries.prefix + origin[m[1]] if m[1] in origin else m[0], message)
-  return words if words.startswith(f'{entries.source}: ') else f'{entries.source}: {words}'
+  words = re.sub(
+    r'model\.(\w+)',
+    lambda m: entries.prefix + origin[m[1]] if m[1] in origin else m[0],
+    message,
+  )
+  return (
+    words if words.startswith(f'{entries.source}: ') else f'{entries.source}: {words}'
+  )

@@ -10,14 +10,28 @@ from lmhp.hub.families import FAMILIES
 from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
-NOT_COMPUTED = ('init', 'init_scale', 'dtype', 'scan_layers', 'remat', 'embedding_dropout', 'attention_dropout',
-                'residual_dropout', 'load_balance_loss', 'router_z_loss', 'router_correction_rate', 'expert_backend')
+NOT_COMPUTED = (
+  'init',
+  'init_scale',
+  'dtype',
+  'scan_layers',
+  'remat',
+  'embedding_dropout',
+  'attention_dropout',
+  'residual_dropout',
+  'load_balance_loss',
+  'router_z_loss',
+  'router_correction_rate',
+  'expert_backend',
+)
 """Fields that say how a model was trained or is run, not what it computes."""
 FIRST = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Families that are tried before the others: the most widely read."""
 
 
-def config_of(cfg: ModelConfig, pretrained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def config_of(
+  cfg: ModelConfig, pretrained: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
   """A config.json that reads back as the model.
 
   Args:
@@ -41,7 +55,9 @@ def config_of(cfg: ModelConfig, pretrained: Mapping[str, Any] | None = None) -> 
       return written
   nearest = min(tried, key=lambda name: len(tried[name]))
   words = '; '.join(tried[nearest][:4])
-  raise ConfigError(f'export: no family of transformers computes this model; the nearest, {nearest}, differs: {words}')
+  raise ConfigError(
+    f'export: no family of transformers computes this model; the nearest, {nearest}, differs: {words}'
+  )
 
 
 def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> list[str]:
@@ -49,7 +65,12 @@ def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> list[str]:
   try:
     back = model_config(dict(config), 'config')
   except ConfigError as error:
-    return [str(error).removeprefix('config: ')] * 5  # it cannot be read at all: farther than any that can
+    return [
+      str(error).removeprefix('config: ')
+    ] * 5  # it cannot be read at all: farther than any that can
   names = (f.name for f in dataclasses.fields(cfg) if f.name not in NOT_COMPUTED)
-  return [f'model.{name} is {getattr(cfg, name)!r}, there {getattr(back, name)!r}' for name in names
-          if getattr(cfg, name) != getattr(back, name)]
+  return [
+    f'model.{name} is {getattr(cfg, name)!r}, there {getattr(back, name)!r}'
+    for name in names
+    if getattr(cfg, name) != getattr(back, name)
+  ]

@@ -40,9 +40,22 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
   """
   default = ModelConfig()
   skipped = ('dtype', 'scan_layers', 'remat', 'init', 'init_scale')
-  fields = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(cfg) if f.name not in skipped}
-  lines = [f'  config.model.{field} = {value!r}' for field, value in fields.items() if value != getattr(default, field)]
+  fields = {
+    f.name: getattr(cfg, f.name)
+    for f in dataclasses.fields(cfg)
+    if f.name not in skipped
+  }
+  lines = [
+    f'  config.model.{field} = {value!r}'
+    for field, value in fields.items()
+    if value != getattr(default, field)
+  ]
   tokenizer = f'{path}/tokenizer.json' if has_tokenizer else 'byte'
   word = name.replace('\\', '').replace('"', '')  # it stands in a docstring
-  return _TEXT.format(name=word, model='\n'.join(lines), path=path, tokenizer=tokenizer,
-                      seq_len=min(cfg.max_seq_len, START_LENGTH))
+  return _TEXT.format(
+    name=word,
+    model='\n'.join(lines),
+    path=path,
+    tokenizer=tokenizer,
+    seq_len=min(cfg.max_seq_len, START_LENGTH),
+  )

@@ -20,9 +20,19 @@ from lmhp.hub.config_json import parse
 from lmhp.hypers import ConfigError
 
 DTYPES = {
-    'F64': np.dtype('<f8'), 'F32': np.dtype('<f4'), 'F16': np.dtype('<f2'), 'BF16': np.dtype(ml_dtypes.bfloat16),
-    'I64': np.dtype('<i8'), 'I32': np.dtype('<i4'), 'I16': np.dtype('<i2'), 'I8': np.dtype('i1'), 'U8': np.dtype('u1'),
-    'U16': np.dtype('<u2'), 'U32': np.dtype('<u4'), 'U64': np.dtype('<u8'), 'BOOL': np.dtype('?'),
+  'F64': np.dtype('<f8'),
+  'F32': np.dtype('<f4'),
+  'F16': np.dtype('<f2'),
+  'BF16': np.dtype(ml_dtypes.bfloat16),
+  'I64': np.dtype('<i8'),
+  'I32': np.dtype('<i4'),
+  'I16': np.dtype('<i2'),
+  'I8': np.dtype('i1'),
+  'U8': np.dtype('u1'),
+  'U16': np.dtype('<u2'),
+  'U32': np.dtype('<u4'),
+  'U64': np.dtype('<u8'),
+  'BOOL': np.dtype('?'),
 }
 FLOATS = ('F64', 'F32', 'F16', 'BF16')
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
@@ -41,17 +51,24 @@ def read(path: Any) -> dict[str, np.ndarray]:
     raise ConfigError(f'{path}: {data.size} bytes, too short for a safetensors file')
   size = int(data[:8].view('<u8')[0])
   if size > MAX_HEADER:
-    raise ConfigError(f'{path}: says that its header has {size} bytes, expected at most {MAX_HEADER}; is it '
-                      'safetensors?')
+    raise ConfigError(
+      f'{path}: says that its header has {size} bytes, expected at most {MAX_HEADER}; is it '
+      'safetensors?'
+    )
   if 8 + size > data.size:
-    raise ConfigError(f'{path}: says that its header has {size} bytes, but the file ends after {data.size - 8}')
+    raise ConfigError(
+      f'{path}: says that its header has {size} bytes, but the file ends after {data.size - 8}'
+    )
   header = parse(data[8 : 8 + size].tobytes(), str(path))
   header.pop('__metadata__', None)
   buffer, entries = data[8 + size :], {}
   for name, entry in header.items():
     entries[name] = _checked(path, name, entry, buffer.size)
   _check_covered(path, entries, buffer.size)
-  return {name: buffer[start:end].view(dtype).reshape(shape) for name, (dtype, shape, start, end) in entries.items()}
+  return {
+    name: buffer[start:end].view(dtype).reshape(shape)
+    for name, (dtype, shape, start, end) in entries.items()
+  }
 
 
 def _bytes_of(path: epath.Path) -> np.ndarray:
@@ -63,10 +80,14 @@ def _bytes_of(path: epath.Path) -> np.ndarray:
       return np.zeros(0, np.uint8)
     return np.memmap(path, np.uint8, mode='r')
   except (OSError, ValueError) as error:
-    raise ConfigError(f'{path}: cannot be read: {getattr(error, "strerror", None) or error}') from None
+    raise ConfigError(
+      f'{path}: cannot be read: {getattr(error, "strerror", None) or error}'
+    ) from None
 
 
-def _checked(path: epath.Path, name: str, entry: Any, size: int) -> tuple[np.dtype, tuple[int, ...], int, int]:
+def _checked(
+  path: epath.Path, name: str, entry: Any, size: int
+) -> tuple[np.dtype, tuple[int, ...], int, int]:
   """A header entry as dtype, shape, start and end, all of them consistent."""
 
   def wrong(what: str) -> ConfigError:
@@ -75,19 +96,29 @@ def _checked(path: epath.Path, name: str, entry: Any, size: int) -> tuple[np.dty
   if not isinstance(entry, dict) or set(entry) != {'dtype', 'shape', 'data_offsets'}:
     raise wrong('expected dtype, shape and data_offsets in its header')
   if entry['dtype'] not in FLOATS and entry['dtype'] not in DTYPES:
-    raise wrong(f'got the dtype {str(entry["dtype"])[:40]!r}, expected one of {", ".join(DTYPES)}')
+    raise wrong(
+      f'got the dtype {str(entry["dtype"])[:40]!r}, expected one of {", ".join(DTYPES)}'
+    )
   shape, offsets = entry['shape'], entry['data_offsets']
-  whole = lambda values: isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+  whole = lambda values: (
+    isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+  )
   if not whole(shape) or len(shape) > MAX_DIMENSIONS:
-    raise wrong(f'got the shape {str(shape)[:80]}, expected at most {MAX_DIMENSIONS} whole numbers')
+    raise wrong(
+      f'got the shape {str(shape)[:80]}, expected at most {MAX_DIMENSIONS} whole numbers'
+    )
   if not whole(offsets) or len(offsets) != 2:
     raise wrong(f'got the offsets {str(offsets)[:80]}, expected two whole numbers')
   (start, end), dtype = offsets, DTYPES[entry['dtype']]
   if end > size or start > end:
-    raise wrong(f'stands at bytes {start} to {end} of {size}: the file is cut short, or its header is wrong')
+    raise wrong(
+      f'stands at bytes {start} to {end} of {size}: the file is cut short, or its header is wrong'
+    )
   size = math.prod(shape) * dtype.itemsize
   if end - start != size:
-    raise wrong(f'has {end - start} bytes, but {entry["dtype"]} of shape {shape} takes {size}')
+    raise wrong(
+      f'has {end - start} bytes, but {entry["dtype"]} of shape {shape} takes {size}'
+    )
   return dtype, tuple(shape), start, end
 
 
@@ -96,8 +127,10 @@ def _check_covered(path: epath.Path, entries: Mapping[str, tuple], size: int) ->
   at = 0
   for name, (_, _, start, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
     if start != at:
-      raise ConfigError(f'{path}: {name[:200]!r}: begins at byte {start} and not at {at}: tensors overlap or leave a '
-                        'gap')
+      raise ConfigError(
+        f'{path}: {name[:200]!r}: begins at byte {start} and not at {at}: tensors overlap or leave a '
+        'gap'
+      )
     at = end
   if at != size:
     raise ConfigError(f'{path}: {size - at} bytes after the last tensor belong to none')
@@ -113,7 +146,11 @@ def write(path: Any, tensors: Mapping[str, np.ndarray]) -> None:
   path, header, at = epath.Path(path), {'__metadata__': {'format': 'pt'}}, 0
   names = {dtype: name for name, dtype in DTYPES.items()}
   for name, tensor in tensors.items():
-    header[name] = {'dtype': names[tensor.dtype], 'shape': list(tensor.shape), 'data_offsets': [at, at + tensor.nbytes]}
+    header[name] = {
+      'dtype': names[tensor.dtype],
+      'shape': list(tensor.shape),
+      'data_offsets': [at, at + tensor.nbytes],
+    }
     at += tensor.nbytes
   text = json.dumps(header, separators=(',', ':')).encode()
   text += b' ' * (-len(text) % 8)  # tensors begin at a multiple of 8

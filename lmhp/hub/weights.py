@@ -19,9 +19,18 @@ from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
 LAYERS = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
-BUFFERS = re.compile(r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
-                     r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)')  # constants in older files
-_SUFFIXES = {'kernel': 'weight', 'scale': 'weight', 'table': 'weight', 'bias': 'bias', 'sinks': '', 'correction': ''}
+BUFFERS = re.compile(
+  r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
+  r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
+)  # constants in older files
+_SUFFIXES = {
+  'kernel': 'weight',
+  'scale': 'weight',
+  'table': 'weight',
+  'bias': 'bias',
+  'sinks': '',
+  'correction': '',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Piece:
   @property
   def shape(self) -> tuple[int, ...]:
     """As a checkpoint has it: (O, I) of a weight, as it is of a table and of all experts, flat of all else."""
-    one = self.leaf.shape[self.leaf.stacked + (self.expert is not None):]
+    one = self.leaf.shape[self.leaf.stacked + (self.expert is not None) :]
     if self.of_all:
       return one
     if self.leaf.role == 'weight':
@@ -73,8 +82,11 @@ class Piece:
       return place.reshape(self.heads, -1)[self.head]
     if self.of_all:
       return place
-    return place.reshape(self.shape[::-1]).T if self.leaf.role == 'weight' else place.reshape(self.shape)
-
+    return (
+      place.reshape(self.shape[::-1]).T
+      if self.leaf.role == 'weight'
+      else place.reshape(self.shape)
+    )
 
   def _place(self, array: np.ndarray) -> np.ndarray:
     """The part of the leaf's array that it is."""
@@ -116,22 +128,36 @@ class Tensor:
     """What belongs to each piece."""
     if self.pieces[0].of_all:
       n = len(self.pieces)
-      return [x[..., i::n] for i in range(n)] if self.interleaved else np.split(x, n, axis=-1)
+      return (
+        [x[..., i::n] for i in range(n)]
+        if self.interleaved
+        else np.split(x, n, axis=-1)
+      )
     x = x.reshape(-1) if self.by_head else x.T if self.transposed else x
     sizes = [piece.shape[0] for piece in self.pieces]
     if not self.groups:
       return np.split(x, np.cumsum(sizes)[:-1])
     grouped = x.reshape(self.groups, -1, *x.shape[1:])
-    parts = np.split(grouped, np.cumsum([size // self.groups for size in sizes])[:-1], axis=1)
+    parts = np.split(
+      grouped, np.cumsum([size // self.groups for size in sizes])[:-1], axis=1
+    )
     return [part.reshape(-1, *x.shape[1:]) for part in parts]
 
   def join(self, parts: list[np.ndarray]) -> np.ndarray:
     """The inverse of `split`."""
     if self.pieces[0].of_all:
-      return (np.stack(parts, axis=-1).reshape(self.shape) if self.interleaved else np.concatenate(parts, axis=-1))
+      return (
+        np.stack(parts, axis=-1).reshape(self.shape)
+        if self.interleaved
+        else np.concatenate(parts, axis=-1)
+      )
     if self.groups:
       parts = [part.reshape(self.groups, -1, *part.shape[1:]) for part in parts]
-    x = np.concatenate(parts, axis=1 if self.groups else 0) if len(parts) > 1 else parts[0]
+    x = (
+      np.concatenate(parts, axis=1 if self.groups else 0)
+      if len(parts) > 1
+      else parts[0]
+    )
     x = x.reshape(-1, *x.shape[2:]) if self.groups else x
     return x.reshape(self.shape) if self.by_head else x.T if self.transposed else x
 
@@ -149,25 +175,37 @@ def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
   """
   names = _names(family, cfg)
   if not names:
-    raise ConfigError(f'{family.model_type}: lmhp reads this config.json and not yet its weights')
+    raise ConfigError(
+      f'{family.model_type}: lmhp reads this config.json and not yet its weights'
+    )
   modules = _modules(shapes, cfg)
   out = []
   for ours, theirs in names.items():
     whole = ours.rpartition('/')  # perhaps one leaf with a name of its own
     if whole[2] in _SUFFIXES and whole[2] in modules.get((whole[0], OUTSIDE), {}):
-      out += _stacked(theirs, [modules[whole[0], OUTSIDE].pop(whole[2])], OUTSIDE, family, cfg)
+      out += _stacked(
+        theirs, [modules[whole[0], OUTSIDE].pop(whole[2])], OUTSIDE, family, cfg
+      )
       continue
     theirs = family.layers + theirs if theirs.startswith('.') else theirs
     for place in _places(cfg):
       mine = [module.removeprefix(f'{place.stack}/') for module in ours.split()]
-      found = [modules.pop((module, place)) for module in mine if (module, place) in modules]
+      found = [
+        modules.pop((module, place)) for module in mine if (module, place) in modules
+      ]
       for last in found[0] if found else ():
         name = theirs + ('.' if _SUFFIXES[last] else '') + _SUFFIXES[last]
-        if mine[0].startswith('experts/') and len(found[0][last].copy_axes) > found[0][last].stacked and '{e}' not in name:
+        if (
+          mine[0].startswith('experts/')
+          and len(found[0][last].copy_axes) > found[0][last].stacked
+          and '{e}' not in name
+        ):
           name = theirs + {'kernel': '', 'bias': '_bias'}[last]
         out += _stacked(name, [module[last] for module in found], place, family, cfg)
   for module, _ in (key for key, left in modules.items() if left):
-    raise ConfigError(f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one')
+    raise ConfigError(
+      f'{family.model_type}: no checkpoint of this family has {module}: lmhp cannot store it as one'
+    )
   return out
 
 
@@ -191,8 +229,13 @@ OUTSIDE = Place('', 0, 0)
 def _places(cfg: ModelConfig) -> list[Place]:
   """All that leaves can be of."""
   stacks = {'encoder_decoder': (('encoder', cfg.encoder), ('decoder', cfg))}.get(
-      cfg.architecture, ((cfg.architecture, cfg),))
-  return [OUTSIDE] + [Place(name, k, first) for name, of in stacks for k, (first, _) in enumerate(of.segments)]
+    cfg.architecture, ((cfg.architecture, cfg),)
+  )
+  return [OUTSIDE] + [
+    Place(name, k, first)
+    for name, of in stacks
+    for k, (first, _) in enumerate(of.segments)
+  ]
 
 
 def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str, Leaf]]:
@@ -201,7 +244,11 @@ def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str,
   modules: dict[tuple[str, Place], dict[str, Leaf]] = {}
   for leaf in leaves(shapes):
     of_layer = LAYERS.fullmatch(leaf.path)
-    place, path = (places[of_layer[1], int(of_layer[2])], of_layer[3]) if of_layer else (OUTSIDE, leaf.path)
+    place, path = (
+      (places[of_layer[1], int(of_layer[2])], of_layer[3])
+      if of_layer
+      else (OUTSIDE, leaf.path)
+    )
     module, _, last = path.rpartition('/')
     if last in ('sinks', 'correction'):
       module = f'{module}/{last}'
@@ -212,7 +259,11 @@ def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str,
 def copies(family: Family, cfg: ModelConfig) -> dict[str, str]:
   """Names under which a checkpoint may repeat a tensor, and the tensor's: the head's, where it is tied."""
   names = _names(family, cfg)
-  tied = {f'{names["output"]}.weight': f'{names["embedding"]}.weight'} if cfg.tie_embeddings else {}
+  tied = (
+    {f'{names["output"]}.weight': f'{names["embedding"]}.weight'}
+    if cfg.tie_embeddings
+    else {}
+  )
   return {**family.copies, **tied}
 
 
@@ -225,30 +276,53 @@ def _names(family: Family, cfg: ModelConfig) -> Mapping[str, str]:
   return family.names(cfg) if callable(family.names) else family.names
 
 
-def _stacked(name: str, found: list[Leaf], place: Place, family: Family, cfg: ModelConfig) -> Iterator[Tensor]:
+def _stacked(
+  name: str, found: list[Leaf], place: Place, family: Family, cfg: ModelConfig
+) -> Iterator[Tensor]:
   """The tensors of one name, for each layer and head that it counts."""
   first = found[0]
   transposed = family.transposed and first.role == 'weight' and first.kind != 'output'
-  groups = cfg.n_kv_heads if family.grouped and 'attention/query' in first.path and len(found) > 1 else 0
+  groups = (
+    cfg.n_kv_heads
+    if family.grouped and 'attention/query' in first.path and len(found) > 1
+    else 0
+  )
   groups = cfg.n_heads if 'attention/key_up' in first.path else groups
-  norm = cfg.qk_norm == 'each_head' and first.path.endswith(('query_norm/scale', 'key_norm/scale'))
+  norm = cfg.qk_norm == 'each_head' and first.path.endswith(
+    ('query_norm/scale', 'key_norm/scale')
+  )
   heads = (cfg.n_heads if 'query' in first.path else cfg.n_kv_heads) if norm else 1
   for layer in range(first.shape[0]) if first.stacked else (None,):
     here = name if layer is None else name.replace('{i}', str(place.first + layer))
     if '{e}' in here:
       for e in range(cfg.n_experts):
-        yield Tensor(here.replace('{e}', str(e)), tuple(Piece(leaf, layer, expert=e) for leaf in found))
+        yield Tensor(
+          here.replace('{e}', str(e)),
+          tuple(Piece(leaf, layer, expert=e) for leaf in found),
+        )
       continue
     if '{h}' not in here:
-      yield Tensor(here, tuple(Piece(leaf, layer) for leaf in found), groups, transposed, heads if norm else 0,
-                   family.interleaved)
+      yield Tensor(
+        here,
+        tuple(Piece(leaf, layer) for leaf in found),
+        groups,
+        transposed,
+        heads if norm else 0,
+        family.interleaved,
+      )
       continue
     for head in range(heads):
       yield Tensor(here.replace('{h}', str(head)), (Piece(first, layer, head, heads),))
 
 
-def to_params(wanted: list[Tensor], found: Mapping[str, np.ndarray], source: str, *,
-              copies: Mapping[str, str] = {}, passed: str = '') -> dict[str, Any]:
+def to_params(
+  wanted: list[Tensor],
+  found: Mapping[str, np.ndarray],
+  source: str,
+  *,
+  copies: Mapping[str, str] = {},
+  passed: str = '',
+) -> dict[str, Any]:
   """Our parameters from a checkpoint's tensors, in the precision that they have.
 
   Args:
@@ -265,55 +339,88 @@ def to_params(wanted: list[Tensor], found: Mapping[str, np.ndarray], source: str
   arrays: dict[str, np.ndarray] = {}
   for tensor in wanted:
     if tensor.name not in found:
-      raise ConfigError(f'{source}: no tensor {tensor.name}, which holds {tensor.pieces[0].leaf.path}')
+      raise ConfigError(
+        f'{source}: no tensor {tensor.name}, which holds {tensor.pieces[0].leaf.path}'
+      )
     x = found[tensor.name]
     if x.shape != tensor.shape:
-      raise ConfigError(f'{source}: {tensor.name}: got the shape {list(x.shape)}, expected {list(tensor.shape)} by '
-                        'config.json')
+      raise ConfigError(
+        f'{source}: {tensor.name}: got the shape {list(x.shape)}, expected {list(tensor.shape)} by '
+        'config.json'
+      )
     if x.dtype.kind not in 'fV' or x.dtype.itemsize < 2:
-      raise ConfigError(f'{source}: {tensor.name}: got {x.dtype} numbers, expected float32, float16 or bfloat16: a '
-                        'quantized checkpoint is not read')
+      raise ConfigError(
+        f'{source}: {tensor.name}: got {x.dtype} numbers, expected float32, float16 or bfloat16: a '
+        'quantized checkpoint is not read'
+      )
     for piece, part in zip(tensor.pieces, tensor.split(x)):
       if piece.leaf.path not in arrays:
         arrays[piece.leaf.path] = np.empty(piece.leaf.shape, x.dtype)
       if arrays[piece.leaf.path].dtype != x.dtype:
         arrays[piece.leaf.path] = arrays[piece.leaf.path].astype(np.float32)
       piece.put(arrays[piece.leaf.path], part)
-  left = {name: x for name, x in found.items() if not re.fullmatch(passed, name)} if passed else found
+  left = (
+    {name: x for name, x in found.items() if not re.fullmatch(passed, name)}
+    if passed
+    else found
+  )
   _check_left_over(wanted, copies, left, source)
   return nested(arrays)
 
 
-def _with_prefix(found: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+def _with_prefix(
+  found: Mapping[str, np.ndarray], names: list[str]
+) -> dict[str, np.ndarray]:
   """The tensors under whole names: some files leave the first word out (wte.weight for transformer.wte.weight).
 
   BERT's first files call the weight and the bias of a normalization gamma and beta.
   """
-  found = {re.sub(r'\.gamma$', '.weight', re.sub(r'\.beta$', '.bias', name)): x for name, x in found.items()}
-  known, prefixes = set(names), {name.split('.')[0] + '.' for name in names if name.count('.') > 1}
+  found = {
+    re.sub(r'\.gamma$', '.weight', re.sub(r'\.beta$', '.bias', name)): x
+    for name, x in found.items()
+  }
+  known, prefixes = (
+    set(names),
+    {name.split('.')[0] + '.' for name in names if name.count('.') > 1},
+  )
   if len(prefixes) != 1 or any(name.startswith(tuple(prefixes)) for name in found):
     return dict(found)
   prefix = prefixes.pop()
-  return {name if name in known or name == 'lm_head.weight' else prefix + name: x for name, x in found.items()}
+  return {
+    name if name in known or name == 'lm_head.weight' else prefix + name: x
+    for name, x in found.items()
+  }
 
 
-def _check_left_over(wanted: list[Tensor], copies: Mapping[str, str], found: Mapping[str, np.ndarray],
-                     source: str) -> None:
+def _check_left_over(
+  wanted: list[Tensor],
+  copies: Mapping[str, str],
+  found: Mapping[str, np.ndarray],
+  source: str,
+) -> None:
   known = {tensor.name for tensor in wanted}
   for name, x in found.items():
     if name in known or BUFFERS.fullmatch(name):
       continue
     if name not in copies:
-      raise ConfigError(f'{source}: {name}: a tensor that lmhp does not know for this model')
-    if x.shape != found[copies[name]].shape or not np.array_equal(x, found[copies[name]]):
-      raise ConfigError(f'{source}: {name}: is not {copies[name]}, to which config.json ties it')
+      raise ConfigError(
+        f'{source}: {name}: a tensor that lmhp does not know for this model'
+      )
+    if x.shape != found[copies[name]].shape or not np.array_equal(
+      x, found[copies[name]]
+    ):
+      raise ConfigError(
+        f'{source}: {name}: is not {copies[name]}, to which config.json ties it'
+      )
 
 
 def to_tensors(wanted: list[Tensor], params: Any) -> dict[str, np.ndarray]:
   """The inverse of `to_params`: a checkpoint's tensors by name."""
   arrays = {path: np.asarray(array) for path, array in walk(params)}
   parts = lambda tensor: [piece.get(arrays[piece.leaf.path]) for piece in tensor.pieces]
-  return {tensor.name: np.ascontiguousarray(tensor.join(parts(tensor))) for tensor in wanted}
+  return {
+    tensor.name: np.ascontiguousarray(tensor.join(parts(tensor))) for tensor in wanted
+  }
 
 
 def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:

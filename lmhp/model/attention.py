@@ -14,7 +14,15 @@ from lmhp.model.keys import dropout, named_key
 from lmhp.model.normalization import Normalization, norm_size, normalize
 from lmhp.model.output import cap
 from lmhp.model.positional import rotate
-from lmhp.model.projection import Projection, matmul_flops, parameter_count, product, project, row_major, softmax_product
+from lmhp.model.projection import (
+  Projection,
+  matmul_flops,
+  parameter_count,
+  product,
+  project,
+  row_major,
+  softmax_product,
+)
 
 MASKED = -1e30  # finite, so that a row that sees nothing is no NaN
 
@@ -66,7 +74,9 @@ class Layer(NamedTuple):
   positioned: jax.Array | bool | None
 
 
-def choose(flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array) -> jax.Array:
+def choose(
+  flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array
+) -> jax.Array:
   """One of two arrays by a flag that is known now, or only in the program."""
   if isinstance(flag, bool):
     return if_true if flag else if_false
@@ -75,7 +85,9 @@ def choose(flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array) -> j
 
 def write_at(start: jax.Array | int, old_BM: jax.Array, new_BL: jax.Array) -> jax.Array:
   """A cache with new tokens in it, in the cache's precision."""
-  return jax.lax.dynamic_update_slice_in_dim(old_BM, new_BL.astype(old_BM.dtype), start, axis=1)
+  return jax.lax.dynamic_update_slice_in_dim(
+    old_BM, new_BL.astype(old_BM.dtype), start, axis=1
+  )
 
 
 def heads_first(x_BLHK: jax.Array) -> jax.Array:
@@ -106,15 +118,31 @@ class Attention(nn.Module):
     """
     cfg = self.cfg
     heads = (('query', cfg.n_heads), ('key', cfg.n_kv_heads), ('value', cfg.n_kv_heads))
-    q_BLHK, k_BMGK, v_BMGK = project(x_BLD, [
-        Projection(cfg, (cfg.d_model,), (n, cfg.head_dim), cfg.qkv_bias, name=name) for name, n in heads])
+    q_BLHK, k_BMGK, v_BMGK = project(
+      x_BLD,
+      [
+        Projection(cfg, (cfg.d_model,), (n, cfg.head_dim), cfg.qkv_bias, name=name)
+        for name, n in heads
+      ],
+    )
     if cfg.clip_qkv is not None:
-      q_BLHK, k_BMGK, v_BMGK = (jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK))
+      q_BLHK, k_BMGK, v_BMGK = (
+        jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK)
+      )
     q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
     if cache is not None:
-      cache = k_BMGK, v_BMGK = write_at(scene.start, cache[0], k_BMGK), write_at(scene.start, cache[1], v_BMGK)
+      cache = k_BMGK, v_BMGK = (
+        write_at(scene.start, cache[0], k_BMGK),
+        write_at(scene.start, cache[1], v_BMGK),
+      )
     mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, scene)
-    out = Projection(cfg, (cfg.n_heads, cfg.head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
+    out = Projection(
+      cfg,
+      (cfg.n_heads, cfg.head_dim),
+      (cfg.d_model,),
+      cfg.attention_output_bias,
+      name='output',
+    )
     return out(mixed_BLHK), cache
 
   def _norm(self, q_BLHK, k_BMGK):
@@ -127,7 +155,9 @@ class Attention(nn.Module):
       shape = x.shape
       flat = x if cfg.qk_norm == 'head' else x.reshape(*shape[:2], -1)
       each = cfg.qk_norm == 'each_head'
-      return Normalization(cfg, flat.shape[-1], shape[2] if each else 1, not each, name=name)(flat).reshape(shape)
+      return Normalization(
+        cfg, flat.shape[-1], shape[2] if each else 1, not each, name=name
+      )(flat).reshape(shape)
 
     return norm(q_BLHK, 'query_norm'), norm(k_BMGK, 'key_norm')
 
@@ -135,36 +165,59 @@ class Attention(nn.Module):
     """Rotates queries and keys, and gives them unit size after that where qk_norm is l2 (Llama 4)."""
     cfg = self.cfg
     if scene.rotary_global is not None:
-      cos, sin = (choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global))
-      cos, sin = choose(layer.positioned, cos, jnp.ones_like(cos)), choose(layer.positioned, sin, jnp.zeros_like(sin))
+      cos, sin = (
+        choose(layer.local, a, b)
+        for a, b in zip(scene.rotary_local, scene.rotary_global)
+      )
+      cos, sin = (
+        choose(layer.positioned, cos, jnp.ones_like(cos)),
+        choose(layer.positioned, sin, jnp.zeros_like(sin)),
+      )
       q_BLHK = rotate(q_BLHK, cos, sin, cfg.rotary_interleaved)
       k_BMGK = rotate(k_BMGK, cos, sin, cfg.rotary_interleaved)
     if cfg.qk_norm == 'l2':  # Llama 4: where there are positions
       positioned = layer.positioned if cfg.no_position_every else True
-      q_BLHK, k_BMGK = (choose(positioned, normalize(x, 'rmsnorm', cfg.norm_eps), x) for x in (q_BLHK, k_BMGK))
+      q_BLHK, k_BMGK = (
+        choose(positioned, normalize(x, 'rmsnorm', cfg.norm_eps), x)
+        for x in (q_BLHK, k_BMGK)
+      )
     if scene.temperature_BL11 is not None:
-      q_BLHK = choose(layer.positioned, q_BLHK, q_BLHK * jnp.broadcast_to(scene.temperature_BL11, q_BLHK.shape))
+      q_BLHK = choose(
+        layer.positioned,
+        q_BLHK,
+        q_BLHK * jnp.broadcast_to(scene.temperature_BL11, q_BLHK.shape),
+      )
     return q_BLHK, k_BMGK
 
   def _mix(self, q_BLHK, k_BMGK, v_BMGK, layer, scene):
     """Attention proper: (B, L, H, K) weighted values, K that of the values."""
     cfg, n_kv_heads = self.cfg, k_BMGK.shape[2]
     batch, length, n_heads, _ = q_BLHK.shape
-    q, k, v = (heads_first(x).reshape(batch, n_kv_heads, -1, x.shape[-1])  # a group's heads below each other: one product
-               for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK))
+    q, k, v = (
+      heads_first(x).reshape(
+        batch, n_kv_heads, -1, x.shape[-1]
+      )  # a group's heads below each other: one product
+      for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK)
+    )
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
     logits_BHLM = cap(logits_BHLM, cfg.attention_logit_cap)
     if scene.bias_1HLM is not None:
       bias = jnp.broadcast_to(scene.bias_1HLM, logits_BHLM.shape)
       logits_BHLM = logits_BHLM + choose(layer.positioned, bias, jnp.zeros_like(bias))
     see = choose(layer.local, scene.see_local_BLM, scene.see_global_BLM)
-    logits_BHLM = jnp.where(jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED)
+    logits_BHLM = jnp.where(
+      jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED
+    )
     flat = (batch, n_kv_heads, -1, logits_BHLM.shape[-1])
     dropped = cfg.attention_dropout != 0 and scene.key is not None
     if not (dropped or cfg.attention_sinks):
       mixed = softmax_product(logits_BHLM.reshape(flat), v, cfg.dtype)
     else:
-      weights_BHLM = self._sink_softmax(logits_BHLM) if cfg.attention_sinks else jax.nn.softmax(logits_BHLM, axis=-1)
+      weights_BHLM = (
+        self._sink_softmax(logits_BHLM)
+        if cfg.attention_sinks
+        else jax.nn.softmax(logits_BHLM, axis=-1)
+      )
       if dropped:
         key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
         weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
@@ -175,7 +228,9 @@ class Attention(nn.Module):
     """Softmax over keys and over a learned logit per head that has no value."""
     sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
     sink = jnp.broadcast_to(sinks_H[None, :, None, None], (*logits_BHLM.shape[:3], 1))
-    return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[..., :-1]
+    return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[
+      ..., :-1
+    ]
 
 
 class CrossAttention(Attention):
@@ -189,30 +244,56 @@ class CrossAttention(Attention):
     """As `Attention`; `cache` holds keys and values of the encoder's tokens, made where `scene` has those."""
     cfg = self.cfg
     head = (cfg.head_dim,)
-    query = Projection(cfg, (cfg.d_model,), (cfg.n_heads, *head), cfg.qkv_bias, name='query')
+    query = Projection(
+      cfg, (cfg.d_model,), (cfg.n_heads, *head), cfg.qkv_bias, name='query'
+    )
     q_BLHK = query(x_BLD)
     if scene.memory_BMD is None:
       k_BMGK, v_BMGK = cache
       q_BLHK, _ = self._norm(q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads])
     else:
-      k_BMGK, v_BMGK = project(scene.memory_BMD, [
-          Projection(cfg, (cfg.d_model,), (cfg.n_kv_heads, *head), cfg.qkv_bias, name=name) for name in ('key', 'value')])
+      k_BMGK, v_BMGK = project(
+        scene.memory_BMD,
+        [
+          Projection(
+            cfg, (cfg.d_model,), (cfg.n_kv_heads, *head), cfg.qkv_bias, name=name
+          )
+          for name in ('key', 'value')
+        ],
+      )
       q_BLHK, k_BMGK = self._norm(q_BLHK, k_BMGK)
-      cache = None if cache is None else (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
+      cache = (
+        None
+        if cache is None
+        else (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
+      )
     key = None if scene.key is None else named_key(scene.key, 'cross_attention')
-    seen = scene._replace(see_global_BLM=scene.see_memory_BLM, see_local_BLM=scene.see_memory_BLM, bias_1HLM=None, key=key)
+    seen = scene._replace(
+      see_global_BLM=scene.see_memory_BLM,
+      see_local_BLM=scene.see_memory_BLM,
+      bias_1HLM=None,
+      key=key,
+    )
     mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, seen)
-    out = Projection(cfg, (cfg.n_heads, cfg.head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
+    out = Projection(
+      cfg,
+      (cfg.n_heads, cfg.head_dim),
+      (cfg.d_model,),
+      cfg.attention_output_bias,
+      name='output',
+    )
     return out(mixed_BLHK), cache
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of one layer's attention; norms of queries and keys count as normalization."""
   query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
-  counts = Counter(attention=parameter_count(cfg.d_model, query, cfg.qkv_bias)
-                   + 2 * parameter_count(cfg.d_model, kv, cfg.qkv_bias)
-                   + parameter_count(query, cfg.d_model, cfg.attention_output_bias)
-                   + cfg.attention_sinks * cfg.n_heads)
+  counts = Counter(
+    attention=parameter_count(cfg.d_model, query, cfg.qkv_bias)
+    + 2 * parameter_count(cfg.d_model, kv, cfg.qkv_bias)
+    + parameter_count(query, cfg.d_model, cfg.attention_output_bias)
+    + cfg.attention_sinks * cfg.n_heads
+  )
   if cfg.qk_norm == 'head':
     counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
   elif cfg.qk_norm in ('each_head', 'full'):
@@ -229,10 +310,20 @@ def weight_flops(cfg: ModelConfig) -> Counter:
 
 def pair_flops(cfg: ModelConfig) -> int:
   """Forward FLOPs of one layer for one pair of query and key: a logit and a weighted value in each head."""
-  return 2 * cfg.n_heads * (cfg.head_dim + (cfg.value_head_dim if cfg.latent else cfg.head_dim))
+  return (
+    2
+    * cfg.n_heads
+    * (cfg.head_dim + (cfg.value_head_dim if cfg.latent else cfg.head_dim))
+  )
 
 
-def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = False, chunked: bool = False) -> int:
+def pairs(
+  seq_len: int,
+  window: int | None,
+  causal: bool,
+  both_sides: bool = False,
+  chunked: bool = False,
+) -> int:
   """Pairs of query and key that one layer counts for one sequence.
 
   Args:
@@ -257,7 +348,11 @@ def pairs(seq_len: int, window: int | None, causal: bool, both_sides: bool = Fal
 
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
   """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
-  attending = [window for window, kind in zip(cfg.windows, cfg.kinds_of_layers) if kind.mixer == 'attention']
+  attending = [
+    window
+    for window, kind in zip(cfg.windows, cfg.kinds_of_layers)
+    if kind.mixer == 'attention'
+  ]
   kept = sum(min(length, window or length) for window in attending)
   if cfg.latent:
     return kept * (cfg.kv_latent_dim + cfg.rotary_head_dim) * bytes_per_number

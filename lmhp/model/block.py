@@ -33,11 +33,16 @@ class Block(nn.Module):
   kind: Kind = Kind(True, False, 'attention')
 
   @nn.compact
-  def __call__(self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene):
+  def __call__(
+    self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene
+  ):
     """The block's result (B, L, D) float32; the cache with the new tokens in it, and what its experts say of it."""
     layer, cache = layer_cache
-    layer = Layer(layer.index, self.local if layer.local is None else layer.local,
-                  self.positioned if layer.positioned is None else layer.positioned)
+    layer = Layer(
+      layer.index,
+      self.local if layer.local is None else layer.local,
+      self.positioned if layer.positioned is None else layer.positioned,
+    )
     mix = mixer(self.cfg, self.kind.mixer)
     if self.cfg.parallel_residual:
       h_BLD = self._input_norm(x_BLD)
@@ -53,9 +58,13 @@ class Block(nn.Module):
     x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
     if self.cfg.crosses:
-      x_BLD, of_encoder = self._cross(x_BLD, layer, scene, None if cache is None else of_encoder)
+      x_BLD, of_encoder = self._cross(
+        x_BLD, layer, scene, None if cache is None else of_encoder
+      )
       cache = None if cache is None else (*cache, *of_encoder)
-    fed, aux = self._feed_forward(self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich'))
+    fed, aux = self._feed_forward(
+      self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
+    )
     x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
     return self._norm('feed_forward_residual_norm', x_BLD, 'post'), (cache, aux)
 
@@ -68,13 +77,19 @@ class Block(nn.Module):
   def _cross(self, x_BLD: jax.Array, layer: Layer, scene: Scene, cache: tuple | None):
     """The residual stream after the decoder attended to the encoder, and the cache of that."""
     h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
-    mixed, cache = CrossAttention(self.cfg, name='cross_attention')(h_BLD, layer, scene, cache)
+    mixed, cache = CrossAttention(self.cfg, name='cross_attention')(
+      h_BLD, layer, scene, cache
+    )
     x_BLD = x_BLD + self._out('cross_attention', mixed, layer, scene)
     return self._norm('cross_attention_residual_norm', x_BLD, 'post'), cache
 
   def _input_norm(self, x_BLD: jax.Array) -> jax.Array:
     """What attention reads."""
-    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich') if self.kind.attention_norm else x_BLD
+    return (
+      self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
+      if self.kind.attention_norm
+      else x_BLD
+    )
 
   def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
     """A normalization, under the placements that have one here."""
@@ -87,6 +102,8 @@ class Block(nn.Module):
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
     if cfg.residual_dropout != 0 and scene.key is not None:
-      key = jax.random.fold_in(named_key(scene.key, f'residual_dropout/{part}'), layer.index)
+      key = jax.random.fold_in(
+        named_key(scene.key, f'residual_dropout/{part}'), layer.index
+      )
       x_BLD = dropout(x_BLD, scene.hypers['residual_dropout'], key)
     return x_BLD * cfg.residual_scale if cfg.residual_scale != 1.0 else x_BLD

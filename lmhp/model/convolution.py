@@ -29,15 +29,23 @@ class CausalConvolution(nn.Module):
   def __call__(self, x_BLC: jax.Array, scene: Scene, past=None):
     """(B, L, C) float32, and the last W - 1 inputs where `past`, those before, was given."""
     n_taps = self.cfg.conv_width
-    kernel_CW = self.param('kernel', nn.initializers.zeros_init(), (self.channels, n_taps))  # last tap: the token itself
-    before = jnp.zeros((x_BLC.shape[0], n_taps - 1, self.channels), x_BLC.dtype) if past is None else past
+    kernel_CW = self.param(
+      'kernel', nn.initializers.zeros_init(), (self.channels, n_taps)
+    )  # last tap: the token itself
+    before = (
+      jnp.zeros((x_BLC.shape[0], n_taps - 1, self.channels), x_BLC.dtype)
+      if past is None
+      else past
+    )
     x_BTC = jnp.concatenate([before.astype(x_BLC.dtype), x_BLC], axis=1)
     length, y_BLC = x_BLC.shape[1], 0.0
     for back in range(n_taps):
       shifted = x_BTC[:, n_taps - 1 - back : n_taps - 1 - back + length]
       if scene.restart_BL is not None and back:
         shifted = shifted * _same_text(scene.restart_BL, back)[..., None]
-      y_BLC = y_BLC + shifted * jnp.broadcast_to(kernel_CW[:, n_taps - 1 - back], shifted.shape)
+      y_BLC = y_BLC + shifted * jnp.broadcast_to(
+        kernel_CW[:, n_taps - 1 - back], shifted.shape
+      )
     if self.cfg.conv_bias:
       bias_C = self.param('bias', nn.initializers.zeros_init(), (self.channels,))
       y_BLC = y_BLC + jnp.broadcast_to(bias_C, y_BLC.shape)
@@ -47,7 +55,10 @@ class CausalConvolution(nn.Module):
 def _same_text(restart_BL: jax.Array, back: int) -> jax.Array:
   """Whether the token that many places back is of the same text, float32 (B, L)."""
   text_BL = jnp.cumsum(restart_BL, axis=1)
-  return (text_BL == jnp.pad(text_BL, ((0, 0), (back, 0)), constant_values=-1)[:, : text_BL.shape[1]]).astype(jnp.float32)
+  return (
+    text_BL
+    == jnp.pad(text_BL, ((0, 0), (back, 0)), constant_values=-1)[:, : text_BL.shape[1]]
+  ).astype(jnp.float32)
 
 
 class ShortConvolution(nn.Module):
@@ -62,9 +73,16 @@ class ShortConvolution(nn.Module):
   def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
     """(B, L, D) float32, and the cache: the last W - 1 inputs of the convolution."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
-    write, gate, x_BLI = project(x_BLD, [Projection(cfg, (cfg.d_model,), (inner,), cfg.mixer_bias, name=name)
-                                         for name in ('write', 'gate', 'input')])
-    y_BLI, past = CausalConvolution(cfg, inner, name='convolution')(write * x_BLI, scene, cache and cache[0])
+    write, gate, x_BLI = project(
+      x_BLD,
+      [
+        Projection(cfg, (cfg.d_model,), (inner,), cfg.mixer_bias, name=name)
+        for name in ('write', 'gate', 'input')
+      ],
+    )
+    y_BLI, past = CausalConvolution(cfg, inner, name='convolution')(
+      write * x_BLI, scene, cache and cache[0]
+    )
     out = Projection(cfg, (inner,), (cfg.d_model,), cfg.mixer_bias, name='output')
     return out(gate * y_BLI), None if cache is None else (past,)
 
@@ -77,8 +95,11 @@ def parameters_of_taps(cfg: ModelConfig, channels: int) -> int:
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of one layer's short convolution."""
   inner = cfg.mixer_dim
-  return Counter(other=3 * parameter_count(cfg.d_model, inner, cfg.mixer_bias) + parameters_of_taps(cfg, inner)
-                 + parameter_count(inner, cfg.d_model, cfg.mixer_bias))
+  return Counter(
+    other=3 * parameter_count(cfg.d_model, inner, cfg.mixer_bias)
+    + parameters_of_taps(cfg, inner)
+    + parameter_count(inner, cfg.d_model, cfg.mixer_bias)
+  )
 
 
 def weight_flops(cfg: ModelConfig) -> Counter:

@@ -12,19 +12,23 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.projection import Projection, matmul_flops, parameter_count, project
 
 ACTIVATIONS = {
-    'relu': jax.nn.relu,
-    'sigmoid': jax.nn.sigmoid,
-    'tanh': jnp.tanh,
-    'gelu': lambda x: 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5)),  # jax.nn's goes through erfc: three passes, not one
-    'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
-    'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
-    'silu': jax.nn.silu,
-    'relu_squared': lambda x: jnp.square(jax.nn.relu(x)),
-    'identity': lambda x: x,
+  'relu': jax.nn.relu,
+  'sigmoid': jax.nn.sigmoid,
+  'tanh': jnp.tanh,
+  'gelu': lambda x: (
+    0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
+  ),  # jax.nn's goes through erfc: three passes, not one
+  'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
+  'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
+  'silu': jax.nn.silu,
+  'relu_squared': lambda x: jnp.square(jax.nn.relu(x)),
+  'identity': lambda x: x,
 }
 
 
-def activated(into: list[jax.Array], activation: str, gated: bool, clip: float | None, offset: float) -> jax.Array:
+def activated(
+  into: list[jax.Array], activation: str, gated: bool, clip: float | None, offset: float
+) -> jax.Array:
   """What goes into `down`: `act(up)`, or `act(gate) * (up + offset)`, both clipped before that where `clip` is given.
 
   Args:
@@ -58,13 +62,17 @@ class FeedForward(nn.Module):
   @nn.compact
   def __call__(self, x_BLD: jax.Array) -> jax.Array:
     cfg, width = self.cfg, self.width or self.cfg.d_ff
-    into = [Projection(cfg, (cfg.d_model,), (width,), cfg.feed_forward_bias, name=name)
-            for name in (('gate', 'up') if cfg.gated else ('up',))]
+    into = [
+      Projection(cfg, (cfg.d_model,), (width,), cfg.feed_forward_bias, name=name)
+      for name in (('gate', 'up') if cfg.gated else ('up',))
+    ]
     down = Projection(cfg, (width,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
     down.matrix()  # its parameters exist before the checkpoint below
 
     def finish(into_BLF: list[jax.Array]) -> jax.Array:
-      return down(activated(into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset))
+      return down(
+        activated(into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset)
+      )
 
     # Only what goes into the nonlinearity is kept for the backward pass: what comes out is cheap to compute again.
     return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, into))
@@ -73,7 +81,9 @@ class FeedForward(nn.Module):
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of one layer's feed-forward part."""
   into = (1 + cfg.gated) * parameter_count(cfg.d_model, cfg.d_ff, cfg.feed_forward_bias)
-  return Counter(feed_forward=into + parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias))
+  return Counter(
+    feed_forward=into + parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias)
+  )
 
 
 def weight_flops(cfg: ModelConfig) -> Counter:

@@ -31,8 +31,14 @@ Weights = dict[str, Any]
 Activate = Callable[[list[jax.Array]], jax.Array]
 
 
-def by_expert(x_TD: jax.Array, experts_Tk: jax.Array, weights: Weights, activate: Activate, dtype: str,
-              backend: str = 'auto') -> jax.Array:
+def by_expert(
+  x_TD: jax.Array,
+  experts_Tk: jax.Array,
+  weights: Weights,
+  activate: Activate,
+  dtype: str,
+  backend: str = 'auto',
+) -> jax.Array:
   """`down_e(activate(into_e x))` for each of the k experts e of each row.
 
   Args:
@@ -47,7 +53,9 @@ def by_expert(x_TD: jax.Array, experts_Tk: jax.Array, weights: Weights, activate
     (T, k, D) float32.
   """
   backend = ('blocks' if on_cpu() else 'ragged') if backend == 'auto' else backend
-  return {'blocks': _blocks, 'ragged': _ragged, 'dense': _dense}[backend](x_TD, experts_Tk, weights, activate, dtype)
+  return {'blocks': _blocks, 'ragged': _ragged, 'dense': _dense}[backend](
+    x_TD, experts_Tk, weights, activate, dtype
+  )
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
@@ -74,17 +82,30 @@ def _blocks(x_TD, experts_Tk, weights, activate, dtype):
   before = jnp.cumsum(chosen, axis=0)  # rows of each expert up to and with each row
   blocks_E = -(-before[-1] // rows)
   ends_E = jnp.cumsum(blocks_E)
-  place = jnp.sum(chosen * ((ends_E - blocks_E)[None] * rows + before - 1), axis=1)  # of each row among all blocks' rows
-  row_at = jnp.full(n_blocks * rows, n_tokens * k, jnp.int32).at[place].set(jnp.arange(n_tokens * k, dtype=jnp.int32))
-  expert_n = jnp.minimum(jnp.searchsorted(ends_E, jnp.arange(n_blocks), side='right'), n_experts - 1)
-  x_nbD = x_TD.at[row_at // k].get(mode='fill', fill_value=0).reshape(n_blocks, rows, -1)
+  place = jnp.sum(
+    chosen * ((ends_E - blocks_E)[None] * rows + before - 1), axis=1
+  )  # of each row among all blocks' rows
+  row_at = (
+    jnp.full(n_blocks * rows, n_tokens * k, jnp.int32)
+    .at[place]
+    .set(jnp.arange(n_tokens * k, dtype=jnp.int32))
+  )
+  expert_n = jnp.minimum(
+    jnp.searchsorted(ends_E, jnp.arange(n_blocks), side='right'), n_experts - 1
+  )
+  x_nbD = (
+    x_TD.at[row_at // k].get(mode='fill', fill_value=0).reshape(n_blocks, rows, -1)
+  )
   y_nbD = _products(activate, dtype)(weights, x_nbD, expert_n.astype(jnp.int32))
   return y_nbD.reshape(n_blocks * rows, -1)[place].reshape(n_tokens, k, -1)
 
 
 def _of(weight, e):
   """One expert's matrix and bias."""
-  return tuple(None if w is None else jax.lax.dynamic_index_in_dim(w, e, 0, keepdims=False) for w in weight)
+  return tuple(
+    None if w is None else jax.lax.dynamic_index_in_dim(w, e, 0, keepdims=False)
+    for w in weight
+  )
 
 
 def _affine(x_bI, weight, dtype):
@@ -127,10 +148,14 @@ def _forward(activate: Activate, dtype: str) -> Callable:
 
   @forward.def_vmap
   def rule(size, batched, weights, x_nbD, expert_n):
-    x_RnbD, expert_Rn = (_all(x, b, size) for x, b in zip((x_nbD, expert_n), batched[1:]))
+    x_RnbD, expert_Rn = (
+      _all(x, b, size) for x, b in zip((x_nbD, expert_n), batched[1:])
+    )
     weights, expert_n = _fold_weights(size, batched[0], weights, expert_Rn)
     out = forward(weights, _flat(x_RnbD), expert_n)
-    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(lambda _: True, out)
+    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(
+      lambda _: True, out
+    )
 
   return forward
 
@@ -148,27 +173,41 @@ def _backward(activate: Activate, dtype: str, copies: int) -> Callable:
       x_bD, into, e, slot, g_bD = block
       h_bF, pull = jax.vjp(activate, into)
       down = _of(weights['down'], e)
-      (dinto,) = pull(matmul(g_bD.astype(dtype), down[0].astype(dtype), transpose_b=True))
+      (dinto,) = pull(
+        matmul(g_bD.astype(dtype), down[0].astype(dtype), transpose_b=True)
+      )
       add = lambda sum_, x, g: _add(sum_, slot, x.astype(dtype), g, dtype)
-      dx_bD = sum(matmul(g.astype(dtype), _of(w, e)[0].astype(dtype), transpose_b=True)
-                  for g, w in zip(dinto, weights['into']))
-      return {'into': tuple(add(s, x_bD, g) for s, g in zip(sums['into'], dinto)),
-              'down': add(sums['down'], h_bF, g_bD)}, dx_bD
+      dx_bD = sum(
+        matmul(g.astype(dtype), _of(w, e)[0].astype(dtype), transpose_b=True)
+        for g, w in zip(dinto, weights['into'])
+      )
+      return {
+        'into': tuple(add(s, x_bD, g) for s, g in zip(sums['into'], dinto)),
+        'down': add(sums['down'], h_bF, g_bD),
+      }, dx_bD
 
-    zeros = jax.tree.map(lambda w: jnp.zeros((copies * w.shape[0], *w.shape[1:]), jnp.float32), weights)
+    zeros = jax.tree.map(
+      lambda w: jnp.zeros((copies * w.shape[0], *w.shape[1:]), jnp.float32), weights
+    )
     return jax.lax.scan(one, zeros, (x_nbD, into, expert_n, slot_n, g_nbD))
 
   @backward.def_vmap
   def rule(size, batched, weights, *blocks):
-    x, into, expert_Rn, slot_Rn, g = (jax.tree.map(lambda x, b: _all(x, b, size), *pair)
-                                      for pair in zip(blocks, batched[1:]))
+    x, into, expert_Rn, slot_Rn, g = (
+      jax.tree.map(lambda x, b: _all(x, b, size), *pair)
+      for pair in zip(blocks, batched[1:])
+    )
     own = any(jax.tree.leaves(batched[0]))
     n_slots = copies * weights['down'][0].shape[1 if batched[0]['down'][0] else 0]
     weights, expert_n = _fold_weights(size, batched[0], weights, expert_Rn)
-    slot_n = (slot_Rn + n_slots * jnp.arange(size, dtype=jnp.int32)[:, None]).reshape(-1)
+    slot_n = (slot_Rn + n_slots * jnp.arange(size, dtype=jnp.int32)[:, None]).reshape(
+      -1
+    )
     inner = _backward(activate, dtype, copies if own else copies * size)
     out = inner(weights, _flat(x), [_flat(i) for i in into], expert_n, slot_n, _flat(g))
-    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(lambda _: True, out)
+    return jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), out), jax.tree.map(
+      lambda _: True, out
+    )
 
   return backward
 
@@ -195,7 +234,9 @@ def _fold_weights(size: int, batched: Any, weights: Weights, expert_Rn: jax.Arra
     return weights, expert_Rn.reshape(-1)
   weights = jax.tree.map(lambda w, b: _flat(_all(w, b, size)), weights, batched)
   n_experts = weights['down'][0].shape[0] // size
-  return weights, (expert_Rn + n_experts * jnp.arange(size, dtype=jnp.int32)[:, None]).reshape(-1)
+  return weights, (
+    expert_Rn + n_experts * jnp.arange(size, dtype=jnp.int32)[:, None]
+  ).reshape(-1)
 
 
 # --- the other two ----------------------------------------------------------------------------------------------------
@@ -205,19 +246,25 @@ def _ragged(x_TD, experts_Tk, weights, activate, dtype):
   n_tokens, k = experts_Tk.shape
   expert_of = experts_Tk.reshape(-1)
   order = jnp.argsort(expert_of)
-  sizes_E = jnp.sum(jax.nn.one_hot(expert_of, weights['down'][0].shape[0], dtype=jnp.int32), axis=0)
+  sizes_E = jnp.sum(
+    jax.nn.one_hot(expert_of, weights['down'][0].shape[0], dtype=jnp.int32), axis=0
+  )
 
   def affine(x, weight):
     kernel, bias = weight
     y = ragged(x, kernel, sizes_E, dtype)
     return y if bias is None else y + bias[expert_of[order]]
 
-  y = affine(activate([affine(x_TD[order // k], w) for w in weights['into']]), weights['down'])
+  y = affine(
+    activate([affine(x_TD[order // k], w) for w in weights['into']]), weights['down']
+  )
   return jnp.zeros_like(y).at[order].set(y).reshape(n_tokens, k, -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def ragged(x_TI: jax.Array, kernel_EIO: jax.Array, sizes_E: jax.Array, dtype: str) -> jax.Array:
+def ragged(
+  x_TI: jax.Array, kernel_EIO: jax.Array, sizes_E: jax.Array, dtype: str
+) -> jax.Array:
   """Rows sorted by expert, each times its expert's matrix: (T, O) float32."""
   return _ragged_product(dtype)(x_TI, kernel_EIO, sizes_E)
 
@@ -239,8 +286,12 @@ ragged.defvjp(_ragged_forward, _ragged_backward)
 def _ragged_product(dtype: str) -> Callable:
   @custom_vmap
   def product(x_TI, kernel_EIO, sizes_E):
-    return jax.lax.ragged_dot(x_TI.astype(dtype), kernel_EIO.astype(dtype), sizes_E,
-                              preferred_element_type=jnp.float32)
+    return jax.lax.ragged_dot(
+      x_TI.astype(dtype),
+      kernel_EIO.astype(dtype),
+      sizes_E,
+      preferred_element_type=jnp.float32,
+    )
 
   @product.def_vmap
   def rule(size, batched, x, kernel, sizes):
@@ -249,7 +300,9 @@ def _ragged_product(dtype: str) -> Callable:
       y = product(_flat(x), _flat(kernel), _flat(sizes))
     else:  # one matrix for all members' rows of an expert: sorted again, by expert before member
       ends_RE = jnp.cumsum(sizes, axis=1)
-      expert_RT = jax.vmap(lambda ends: jnp.searchsorted(ends, jnp.arange(x.shape[1]), side='right'))(ends_RE)
+      expert_RT = jax.vmap(
+        lambda ends: jnp.searchsorted(ends, jnp.arange(x.shape[1]), side='right')
+      )(ends_RE)
       order = jnp.argsort(expert_RT.reshape(-1))
       y = product(_flat(x)[order], kernel, jnp.sum(sizes, axis=0))
       y = jnp.zeros_like(y).at[order].set(y)
@@ -260,13 +313,19 @@ def _ragged_product(dtype: str) -> Callable:
 
 @functools.cache
 def _ragged_gradient(dtype: str) -> Callable:
-  numbers = jax.lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), lhs_ragged_dimensions=[0],
-                                              rhs_group_dimensions=[])
+  numbers = jax.lax.RaggedDotDimensionNumbers(
+    (((0,), (0,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[]
+  )
 
   @custom_vmap
   def gradient(x_TI, g_TO, sizes_E):
-    return jax.lax.ragged_dot_general(x_TI.astype(dtype), g_TO.astype(dtype), sizes_E, numbers,
-                                      preferred_element_type=jnp.float32)
+    return jax.lax.ragged_dot_general(
+      x_TI.astype(dtype),
+      g_TO.astype(dtype),
+      sizes_E,
+      numbers,
+      preferred_element_type=jnp.float32,
+    )
 
   @gradient.def_vmap
   def rule(size, batched, *arguments):
@@ -278,7 +337,9 @@ def _ragged_gradient(dtype: str) -> Callable:
 
 def _dense(x_TD, experts_Tk, weights, activate, dtype):
   def one(weight):
-    return _affine(activate([_affine(x_TD, w, dtype) for w in weight['into']]), weight['down'], dtype)
+    return _affine(
+      activate([_affine(x_TD, w, dtype) for w in weight['into']]), weight['down'], dtype
+    )
 
   y_TED = jnp.swapaxes(jax.lax.map(one, weights), 0, 1)
   return jnp.take_along_axis(y_TED, experts_Tk[..., None], axis=1)

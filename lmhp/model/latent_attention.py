@@ -26,25 +26,48 @@ class LatentAttention(Attention):
     """As `Attention`; `cache` is `(latent_BMC, key_rotary_BMP)`."""
     cfg = self.cfg
     still = cfg.head_dim - cfg.rotary_head_dim
-    rotated = lambda x: jnp.concatenate([x[..., :still], self._rotate(x[..., still:], layer, scene)], axis=-1)
+    rotated = lambda x: jnp.concatenate(
+      [x[..., :still], self._rotate(x[..., still:], layer, scene)], axis=-1
+    )
     q_BLHK = rotated(self._query(x_BLD))
-    latent_BMC, key_rotary_BMP = project(x_BLD, [
+    latent_BMC, key_rotary_BMP = project(
+      x_BLD,
+      [
         Projection(cfg, (cfg.d_model,), (n,), cfg.qkv_bias, name=name)
-        for name, n in (('latent', cfg.kv_latent_dim), ('key_rotary', cfg.rotary_head_dim))])
+        for name, n in (
+          ('latent', cfg.kv_latent_dim),
+          ('key_rotary', cfg.rotary_head_dim),
+        )
+      ],
+    )
     latent_BMC = self._latent_norm('latent_norm', latent_BMC)
     key_rotary_BMP = self._rotate(key_rotary_BMP[:, :, None], layer, scene)[:, :, 0]
     if cache is not None:
       cache = latent_BMC, key_rotary_BMP = tuple(
-          write_at(scene.start, old, new) for old, new in zip(cache, (latent_BMC, key_rotary_BMP)))
-    up = [Projection(cfg, (cfg.kv_latent_dim,), (cfg.n_heads, n), name=name)
-          for name, n in (('key_up', still), ('value_up', cfg.value_head_dim))]
+        write_at(scene.start, old, new)
+        for old, new in zip(cache, (latent_BMC, key_rotary_BMP))
+      )
+    up = [
+      Projection(cfg, (cfg.kv_latent_dim,), (cfg.n_heads, n), name=name)
+      for name, n in (('key_up', still), ('value_up', cfg.value_head_dim))
+    ]
     if cache is not None and x_BLD.shape[1] == 1:
       mixed_BLHW = self._absorbed(q_BLHK, latent_BMC, key_rotary_BMP, up, layer, scene)
     else:
       key_BMHK, value_BMHW = project(latent_BMC.astype(jnp.float32), up)
-      shared = jnp.broadcast_to(key_rotary_BMP[:, :, None], (*key_BMHK.shape[:3], cfg.rotary_head_dim))
-      mixed_BLHW = self._mix(q_BLHK, jnp.concatenate([key_BMHK, shared], axis=-1), value_BMHW, layer, scene)
-    out = Projection(cfg, (cfg.n_heads, cfg.value_head_dim), (cfg.d_model,), cfg.attention_output_bias, name='output')
+      shared = jnp.broadcast_to(
+        key_rotary_BMP[:, :, None], (*key_BMHK.shape[:3], cfg.rotary_head_dim)
+      )
+      mixed_BLHW = self._mix(
+        q_BLHK, jnp.concatenate([key_BMHK, shared], axis=-1), value_BMHW, layer, scene
+      )
+    out = Projection(
+      cfg,
+      (cfg.n_heads, cfg.value_head_dim),
+      (cfg.d_model,),
+      cfg.attention_output_bias,
+      name='output',
+    )
     return out(mixed_BLHW), cache
 
   def _query(self, x_BLD):
@@ -52,19 +75,27 @@ class LatentAttention(Attention):
     cfg, heads = self.cfg, (self.cfg.n_heads, self.cfg.head_dim)
     if cfg.query_latent_dim is None:
       return Projection(cfg, (cfg.d_model,), heads, name='query')(x_BLD)
-    down = Projection(cfg, (cfg.d_model,), (cfg.query_latent_dim,), cfg.qkv_bias, name='query_down')
+    down = Projection(
+      cfg, (cfg.d_model,), (cfg.query_latent_dim,), cfg.qkv_bias, name='query_down'
+    )
     latent_BLC = self._latent_norm('query_down_norm', down(x_BLD))
     return Projection(cfg, (cfg.query_latent_dim,), heads, name='query_up')(latent_BLC)
 
   def _latent_norm(self, name, x):
-    return Normalization(self.cfg, x.shape[-1], eps=self.cfg.latent_norm_eps, name=name)(x)
+    return Normalization(
+      self.cfg, x.shape[-1], eps=self.cfg.latent_norm_eps, name=name
+    )(x)
 
   def _rotate(self, x_BLHP, layer, scene):
     """Rotated by position, where this layer knows positions."""
     if scene.rotary_global is None:
       return x_BLHP
-    cos, sin = (choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global))
-    return choose(layer.positioned, rotate(x_BLHP, cos, sin, self.cfg.rotary_interleaved), x_BLHP)
+    cos, sin = (
+      choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global)
+    )
+    return choose(
+      layer.positioned, rotate(x_BLHP, cos, sin, self.cfg.rotary_interleaved), x_BLHP
+    )
 
   def _absorbed(self, q_BLHK, latent_BMC, key_rotary_BMP, up, layer, scene):
     """The same by other means, for one new token: queries go down to the latent instead of all keys up from it.
@@ -87,12 +118,20 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
   query = parameter_count(cfg.d_model, heads * cfg.head_dim, False)
   norms = norm_size(cfg, cfg.kv_latent_dim)
   if cfg.query_latent_dim is not None:
-    query = parameter_count(cfg.d_model, cfg.query_latent_dim, bias) + cfg.query_latent_dim * heads * cfg.head_dim
+    query = (
+      parameter_count(cfg.d_model, cfg.query_latent_dim, bias)
+      + cfg.query_latent_dim * heads * cfg.head_dim
+    )
     norms += norm_size(cfg, cfg.query_latent_dim)
-  return Counter(normalization=norms, attention=query
-                 + parameter_count(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, bias)
-                 + cfg.kv_latent_dim * heads * (still + cfg.value_head_dim)
-                 + parameter_count(heads * cfg.value_head_dim, cfg.d_model, cfg.attention_output_bias))
+  return Counter(
+    normalization=norms,
+    attention=query
+    + parameter_count(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, bias)
+    + cfg.kv_latent_dim * heads * (still + cfg.value_head_dim)
+    + parameter_count(
+      heads * cfg.value_head_dim, cfg.d_model, cfg.attention_output_bias
+    ),
+  )
 
 
 def weight_flops(cfg: ModelConfig) -> Counter:
@@ -101,6 +140,9 @@ def weight_flops(cfg: ModelConfig) -> Counter:
   query = matmul_flops(cfg.d_model, heads * cfg.head_dim)
   if cfg.query_latent_dim is not None:
     query = matmul_flops(cfg.query_latent_dim, cfg.d_model + heads * cfg.head_dim)
-  return Counter(attention=query + matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
-                 + matmul_flops(cfg.kv_latent_dim, heads * (still + cfg.value_head_dim))
-                 + matmul_flops(heads * cfg.value_head_dim, cfg.d_model))
+  return Counter(
+    attention=query
+    + matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
+    + matmul_flops(cfg.kv_latent_dim, heads * (still + cfg.value_head_dim))
+    + matmul_flops(heads * cfg.value_head_dim, cfg.d_model)
+  )

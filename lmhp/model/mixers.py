@@ -13,13 +13,13 @@ from lmhp.model import attention, convolution, latent_attention, recurrent, stat
 from lmhp.model.config import ModelConfig
 
 MODULES = {
-    'attention': attention.Attention,
-    'convolution': convolution.ShortConvolution,
-    'lstm': recurrent.LSTM,
-    'gru': recurrent.GRU,
-    'mingru': recurrent.MinGRU,
-    'rglru': recurrent.RGLRU,
-    'mamba2': state_space.Mamba2,
+  'attention': attention.Attention,
+  'convolution': convolution.ShortConvolution,
+  'lstm': recurrent.LSTM,
+  'gru': recurrent.GRU,
+  'mingru': recurrent.MinGRU,
+  'rglru': recurrent.RGLRU,
+  'mamba2': state_space.Mamba2,
 }
 
 
@@ -50,12 +50,20 @@ def _module(cfg: ModelConfig, name: str):
   return {'convolution': convolution, 'mamba2': state_space}[name]
 
 
-def empty(cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_length: int) -> tuple[jax.Array, ...]:
+def empty(
+  cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_length: int
+) -> tuple[jax.Array, ...]:
   """What n layers of a mixer remember of no token: keys and values (N, B, M, G, K), or a state without a length."""
   if name == 'attention' and cfg.latent:
-    shapes = tuple(((length, width), cfg.dtype) for width in (cfg.kv_latent_dim, cfg.rotary_head_dim))
+    shapes = tuple(
+      ((length, width), cfg.dtype) for width in (cfg.kv_latent_dim, cfg.rotary_head_dim)
+    )
   elif name == 'attention':
-    lengths = (length, length, encoder_length, encoder_length) if cfg.crosses else (length, length)
+    lengths = (
+      (length, length, encoder_length, encoder_length)
+      if cfg.crosses
+      else (length, length)
+    )
     shapes = tuple(((m, cfg.n_kv_heads, cfg.head_dim), cfg.dtype) for m in lengths)
   elif name in ('convolution', 'mamba2'):
     shapes = _module(cfg, name).empty_state(cfg)
@@ -65,14 +73,19 @@ def empty(cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_
 
 
 INITIAL = {
-    '**/lstm/input/bias': recurrent.initial_gates,
-    '**/mamba2/skip': lambda key, shape: jnp.ones(shape, jnp.float32),
-    '**/rglru/decay': recurrent.initial_decay,
-    '**/mamba2/log_decay': state_space.initial_log_decay,
-    '**/mamba2/step_bias': state_space.initial_step_bias,
+  '**/lstm/input/bias': recurrent.initial_gates,
+  '**/mamba2/skip': lambda key, shape: jnp.ones(shape, jnp.float32),
+  '**/rglru/decay': recurrent.initial_decay,
+  '**/mamba2/log_decay': state_space.initial_log_decay,
+  '**/mamba2/step_bias': state_space.initial_step_bias,
 }
 """Vectors that start by a law of their own: `(key, shape) -> array`."""
-BY_FAN_IN = ('**/convolution/kernel', '**/recurrent/kernel', '**/rglru/recurrence_gate/kernel', '**/rglru/input_gate/kernel')
+BY_FAN_IN = (
+  '**/convolution/kernel',
+  '**/recurrent/kernel',
+  '**/rglru/recurrence_gate/kernel',
+  '**/rglru/input_gate/kernel',
+)
 """Weights that start at fan_in ** -0.5 under every `init`: few inputs, or a state that feeds itself."""
 
 

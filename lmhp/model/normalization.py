@@ -39,9 +39,18 @@ def scaled(x: jax.Array, scale_D: jax.Array, kind: str, eps: float) -> jax.Array
 
 
 def _scaled_forward(x, scale_D, kind, eps):
-  mean = jnp.mean(x, axis=-1, keepdims=True) if kind == 'layernorm' else jnp.zeros((*x.shape[:-1], 1), x.dtype)
+  mean = (
+    jnp.mean(x, axis=-1, keepdims=True)
+    if kind == 'layernorm'
+    else jnp.zeros((*x.shape[:-1], 1), x.dtype)
+  )
   inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True) + eps)
-  return (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape), (x, mean, inverse, scale_D)
+  return (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape), (
+    x,
+    mean,
+    inverse,
+    scale_D,
+  )
 
 
 def _scaled_backward(kind, eps, saved, g):
@@ -79,12 +88,16 @@ class Normalization(nn.Module):
     cfg, eps = self.cfg, self.cfg.norm_eps if self.eps is None else self.eps
     scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
-      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,)) + float(cfg.norm_unit_offset)
+      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,)) + float(
+        cfg.norm_unit_offset
+      )
     if self.groups == 1:
       y = scaled(x, scale, cfg.norm, eps)
     else:
       parts = x.reshape(*x.shape[:-1], self.groups, -1)
-      y = normalize(parts, cfg.norm, eps).reshape(x.shape) * jnp.broadcast_to(scale, x.shape)
+      y = normalize(parts, cfg.norm, eps).reshape(x.shape) * jnp.broadcast_to(
+        scale, x.shape
+      )
     if cfg.norm_bias and self.bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)
@@ -106,9 +119,19 @@ def block_norms(cfg: ModelConfig) -> int:
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all normalizations over d_model (those of queries and keys are attention.py's)."""
   layers = lambda n: 1 if cfg.share_layers else n
-  norms = layers(cfg.n_layers) * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
+  norms = (
+    layers(cfg.n_layers) * block_norms(cfg)
+    + cfg.final_norm
+    - (not cfg.first_attention_norm)
+  )
   if cfg.crosses:
-    norms += layers(cfg.n_layers) * (2 if cfg.norm_placement == 'sandwich' else 1)  # of the attention to the encoder
-    norms += layers(cfg.n_encoder_layers) * block_norms(cfg) + cfg.final_norm - (not cfg.first_attention_norm)
+    norms += layers(cfg.n_layers) * (
+      2 if cfg.norm_placement == 'sandwich' else 1
+    )  # of the attention to the encoder
+    norms += (
+      layers(cfg.n_encoder_layers) * block_norms(cfg)
+      + cfg.final_norm
+      - (not cfg.first_attention_norm)
+    )
   embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)
   return Counter(normalization=norms * norm_size(cfg, cfg.d_model) + embedding)

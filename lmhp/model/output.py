@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from lmhp.model.config import ModelConfig
 from lmhp.model.feed_forward import ACTIVATIONS
 from lmhp.model.normalization import Normalization, norm_size
-from lmhp.model.projection import Projection, linear, matmul_flops, parameter_count, product
+from lmhp.model.projection import (
+  Projection,
+  linear,
+  matmul_flops,
+  parameter_count,
+  product,
+)
 
 
 def cap(x: jax.Array, limit: float | None) -> jax.Array:
@@ -35,8 +41,10 @@ class Output(nn.Module):
     if cfg.tie_embeddings:
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
     else:
-      kernel_XV = self.param('kernel', nn.initializers.zeros_init(), (cfg.embedding_dim, cfg.vocab_size))
-      logits_TV, = linear(x_TX, (kernel_XV,), cfg.dtype)
+      kernel_XV = self.param(
+        'kernel', nn.initializers.zeros_init(), (cfg.embedding_dim, cfg.vocab_size)
+      )
+      (logits_TV,) = linear(x_TX, (kernel_XV,), cfg.dtype)
     logits = logits_TV.reshape(*x_BLX.shape[:-1], cfg.vocab_size)
     if cfg.head_bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (cfg.vocab_size,))
@@ -45,14 +53,25 @@ class Output(nn.Module):
       logits = logits * cfg.logit_scale
     return cap(logits, cfg.logit_cap)
 
-
   def _narrow(self, x_BLD: jax.Array) -> jax.Array:
     """From features to the width of the table."""
     cfg = self.cfg
     if cfg.head_transform:
-      dense = Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), cfg.head_transform_bias, name='transform')
-      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(ACTIVATIONS[cfg.head_activation](dense(x_BLD)))
-    return Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD) if cfg.factorized else x_BLD
+      dense = Projection(
+        cfg,
+        (cfg.d_model,),
+        (cfg.embedding_dim,),
+        cfg.head_transform_bias,
+        name='transform',
+      )
+      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(
+        ACTIVATIONS[cfg.head_activation](dense(x_BLD))
+      )
+    return (
+      Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD)
+      if cfg.factorized
+      else x_BLD
+    )
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter:
@@ -60,7 +79,9 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
   kernel = 0 if cfg.tie_embeddings else cfg.embedding_dim * cfg.vocab_size
   counts = Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
   if cfg.head_transform:
-    counts['output'] += parameter_count(cfg.d_model, cfg.embedding_dim, cfg.head_transform_bias)
+    counts['output'] += parameter_count(
+      cfg.d_model, cfg.embedding_dim, cfg.head_transform_bias
+    )
     counts['normalization'] = norm_size(cfg, cfg.embedding_dim)
   return counts
 

@@ -29,7 +29,11 @@ def on_cpu() -> bool:
 
 def row_major(x: jax.Array) -> jax.Array:
   """x, lying in memory in the order of its axes: of a transposed array, a copy."""
-  return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim)))) if on_cpu() else x
+  return (
+    with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
+    if on_cpu()
+    else x
+  )
 
 
 def pack(x: jax.Array) -> jax.Array:
@@ -37,7 +41,11 @@ def pack(x: jax.Array) -> jax.Array:
 
   XLA on CPU writes a slice of a bfloat16 array by converting all of the array to float32 and back.
   """
-  return jax.lax.bitcast_convert_type(x, jnp.uint16) if on_cpu() and x.dtype == jnp.bfloat16 else x
+  return (
+    jax.lax.bitcast_convert_type(x, jnp.uint16)
+    if on_cpu() and x.dtype == jnp.bfloat16
+    else x
+  )
 
 
 def unpack(x: jax.Array) -> jax.Array:
@@ -49,7 +57,9 @@ def matmul(a: jax.Array, b: jax.Array, transpose_b: bool = False) -> jax.Array:
   """`a @ b`, or `a @ b^T`, over the last two axes, those before batched; the result float32."""
   batch = tuple(range(a.ndim - 2))
   contracted = ((a.ndim - 1,), (b.ndim - 1 if transpose_b else b.ndim - 2,))
-  return jax.lax.dot_general(a, b, (contracted, (batch, batch)), preferred_element_type=jnp.float32)
+  return jax.lax.dot_general(
+    a, b, (contracted, (batch, batch)), preferred_element_type=jnp.float32
+  )
 
 
 def _transpose(x: jax.Array) -> jax.Array:
@@ -107,7 +117,9 @@ def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Ar
 
 def _softmax_product_forward(logits_TI, b_IO, dtype):
   unnormalized_TI = jnp.exp(logits_TI - jnp.max(logits_TI, axis=-1, keepdims=True))
-  weights_TI = (unnormalized_TI * (1 / jnp.sum(unnormalized_TI, axis=-1, keepdims=True))).astype(dtype)
+  weights_TI = (
+    unnormalized_TI * (1 / jnp.sum(unnormalized_TI, axis=-1, keepdims=True))
+  ).astype(dtype)
   b_IO = b_IO.astype(dtype)
   return matmul(weights_TI, b_IO), (pack(weights_TI), pack(b_IO))
 
@@ -126,7 +138,9 @@ softmax_product.defvjp(_softmax_product_forward, _softmax_product_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def linear(x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str) -> tuple[jax.Array, ...]:
+def linear(
+  x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str
+) -> tuple[jax.Array, ...]:
   """Products of x with each kernel; x is rounded, kept and transposed once for all.
 
   Args:
@@ -137,18 +151,26 @@ def linear(x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str) -> tuple
   Returns:
     For each kernel (T, O) float32.
   """
-  return tuple(matmul(x_TI.astype(dtype), kernel_IO.astype(dtype)) for kernel_IO in kernels)
+  return tuple(
+    matmul(x_TI.astype(dtype), kernel_IO.astype(dtype)) for kernel_IO in kernels
+  )
 
 
 def _linear_forward(x_TI, kernels, dtype):
   x_TI = x_TI.astype(dtype)
-  return tuple(matmul(x_TI, kernel_IO.astype(dtype)) for kernel_IO in kernels), (pack(x_TI), kernels)
+  return tuple(matmul(x_TI, kernel_IO.astype(dtype)) for kernel_IO in kernels), (
+    pack(x_TI),
+    kernels,
+  )
 
 
 def _linear_backward(dtype, saved, gs):
   x_TI, kernels = unpack(saved[0]), saved[1]
   gs = [g_TO.astype(dtype) for g_TO in gs]
-  dx_TI = sum(matmul(g_TO, kernel_IO.astype(dtype), transpose_b=True) for g_TO, kernel_IO in zip(gs, kernels))
+  dx_TI = sum(
+    matmul(g_TO, kernel_IO.astype(dtype), transpose_b=True)
+    for g_TO, kernel_IO in zip(gs, kernels)
+  )
   return dx_TI, tuple(weight_gradient(x_TI, g_TO) for g_TO in gs)
 
 
@@ -182,7 +204,9 @@ class Projection(nn.Module):
   use_bias: bool = False
 
   def setup(self):
-    self.kernel = self.param('kernel', nn.initializers.zeros_init(), (*self.inputs, *self.outputs))
+    self.kernel = self.param(
+      'kernel', nn.initializers.zeros_init(), (*self.inputs, *self.outputs)
+    )
     if self.use_bias:
       self.bias = self.param('bias', nn.initializers.zeros_init(), self.outputs)
 

@@ -15,14 +15,23 @@ from lmhp.model.attention import Layer, Scene
 from lmhp.model.config import ModelConfig
 from lmhp.model.convolution import CausalConvolution, parameters_of_taps
 from lmhp.model.feed_forward import ACTIVATIONS
-from lmhp.model.projection import Projection, matmul_flops, parameter_count, product, project, row_major
+from lmhp.model.projection import (
+  Projection,
+  matmul_flops,
+  parameter_count,
+  product,
+  project,
+  row_major,
+)
 
 
 # --- h_t = a_t h_(t-1) + b_t ------------------------------------------------------------------------------------------
 
 
 @jax.custom_vjp
-def linear_recurrence(a_BLI: jax.Array, b_BLI: jax.Array, first_BI: jax.Array) -> jax.Array:
+def linear_recurrence(
+  a_BLI: jax.Array, b_BLI: jax.Array, first_BI: jax.Array
+) -> jax.Array:
   """All h_t = a_t h_(t-1) + b_t, h before the first token given: (B, L, I) float32.
 
   Work grows as L, depth as log L. The gradient is the same recurrence, run backwards, and keeps a and h alone.
@@ -58,12 +67,18 @@ linear_recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 def _state(cache, i: int, batch: int, width: int) -> jax.Array:
   """What was remembered, or nothing."""
-  return jnp.zeros((batch, width), jnp.float32) if cache is None else cache[i].astype(jnp.float32)
+  return (
+    jnp.zeros((batch, width), jnp.float32)
+    if cache is None
+    else cache[i].astype(jnp.float32)
+  )
 
 
 def _forget(scene: Scene, a_BLI: jax.Array) -> jax.Array:
   """Zero where another text begins."""
-  return a_BLI if scene.restart_BL is None else a_BLI * (1.0 - scene.restart_BL[..., None])
+  return (
+    a_BLI if scene.restart_BL is None else a_BLI * (1.0 - scene.restart_BL[..., None])
+  )
 
 
 class MinGRU(nn.Module):
@@ -78,8 +93,13 @@ class MinGRU(nn.Module):
   def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
     """(B, L, D) float32, and the cache: the last state."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
-    gate, x_BLI = project(x_BLD, [Projection(cfg, (cfg.d_model,), (inner,), bias, name=name)
-                                  for name, bias in (('gate', True), ('input', cfg.mixer_bias))])
+    gate, x_BLI = project(
+      x_BLD,
+      [
+        Projection(cfg, (cfg.d_model,), (inner,), bias, name=name)
+        for name, bias in (('gate', True), ('input', cfg.mixer_bias))
+      ],
+    )
     z_BLI = jax.nn.sigmoid(gate)
     first = _state(cache, 0, x_BLD.shape[0], inner)
     h_BLI = linear_recurrence(_forget(scene, 1.0 - z_BLI), z_BLI * x_BLI, first)
@@ -96,7 +116,9 @@ class HeadGate(nn.Module):
   def __call__(self, x_BLI: jax.Array) -> jax.Array:
     cfg, (batch, length, inner) = self.cfg, x_BLI.shape
     n_heads, size = cfg.mixer_heads, cfg.mixer_head_dim
-    kernel_HKK = self.param('kernel', nn.initializers.zeros_init(), (n_heads, size, size))
+    kernel_HKK = self.param(
+      'kernel', nn.initializers.zeros_init(), (n_heads, size, size)
+    )
     bias_HK = self.param('bias', nn.initializers.zeros_init(), (n_heads, size))
     heads = row_major(jnp.swapaxes(x_BLI.reshape(-1, n_heads, size), 0, 1))
     y = product(heads, kernel_HKK, False, cfg.dtype) + bias_HK[:, None]
@@ -118,22 +140,38 @@ class RGLRU(nn.Module):
   def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
     """(B, L, D) float32, and the cache: the last inputs of the convolution, and the last state."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
-    gate, x_BLI = project(x_BLD, [Projection(cfg, (cfg.d_model,), (inner,), cfg.mixer_bias, name=name)
-                                  for name in ('gate', 'input')])
-    x_BLI, past = CausalConvolution(cfg, inner, name='convolution')(x_BLI, scene, cache and cache[0])
+    gate, x_BLI = project(
+      x_BLD,
+      [
+        Projection(cfg, (cfg.d_model,), (inner,), cfg.mixer_bias, name=name)
+        for name in ('gate', 'input')
+      ],
+    )
+    x_BLI, past = CausalConvolution(cfg, inner, name='convolution')(
+      x_BLI, scene, cache and cache[0]
+    )
     decay_I = self.param('decay', nn.initializers.zeros_init(), (inner,))
-    r_BLI, i_BLI = (HeadGate(cfg, name=name)(x_BLI) for name in ('recurrence_gate', 'input_gate'))
+    r_BLI, i_BLI = (
+      HeadGate(cfg, name=name)(x_BLI) for name in ('recurrence_gate', 'input_gate')
+    )
     log_a_BLI = -8.0 * r_BLI * jnp.broadcast_to(jax.nn.softplus(decay_I), r_BLI.shape)
     begins_BL1 = ((scene.start + jnp.arange(x_BLD.shape[1])) == 0)[None, :, None]
     if scene.restart_BL is not None:
       begins_BL1 = begins_BL1 | scene.restart_BL[..., None]
     begins = jnp.broadcast_to(begins_BL1, log_a_BLI.shape)
-    kept = jnp.where(begins, 1.0, -jnp.expm1(jnp.where(begins, -1.0, 2.0 * log_a_BLI)))  # 1 - a^2, never exactly 0
+    kept = jnp.where(
+      begins, 1.0, -jnp.expm1(jnp.where(begins, -1.0, 2.0 * log_a_BLI))
+    )  # 1 - a^2, never exactly 0
     first = _state(cache, 1, x_BLD.shape[0], inner)
     a_BLI = jnp.where(begins, 0.0, jnp.exp(log_a_BLI))
-    h_BLI = linear_recurrence(a_BLI, jnp.sqrt(jnp.maximum(kept, 1e-12)) * i_BLI * x_BLI, first)
+    h_BLI = linear_recurrence(
+      a_BLI, jnp.sqrt(jnp.maximum(kept, 1e-12)) * i_BLI * x_BLI, first
+    )
     out = Projection(cfg, (inner,), (cfg.d_model,), cfg.mixer_bias, name='output')
-    return out(h_BLI * ACTIVATIONS['gelu_tanh'](gate)), None if cache is None else (past, h_BLI[:, -1])
+    return out(h_BLI * ACTIVATIONS['gelu_tanh'](gate)), None if cache is None else (
+      past,
+      h_BLI[:, -1],
+    )
 
 
 # --- step by step -----------------------------------------------------------------------------------------------------
@@ -147,7 +185,9 @@ class Gated(nn.Module):
   def gates(self, n_gates: int, x_BLD):
     """The gates' share of the input, (B, L, Z, I), and the matrix for the state's, (I, Z I)."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
-    of_input = Projection(cfg, (cfg.d_model,), (n_gates, inner), True, name='input')(x_BLD)
+    of_input = Projection(cfg, (cfg.d_model,), (n_gates, inner), True, name='input')(
+      x_BLD
+    )
     recurrent = Projection(cfg, (inner,), (n_gates, inner), name='recurrent')
     return of_input, recurrent.matrix()
 
@@ -162,12 +202,16 @@ class Gated(nn.Module):
       states = step(states, now[0])
       return states, states[0]
 
-    states, h_LBI = jax.lax.scan(body, states, (jnp.swapaxes(of_input_BLZI, 0, 1), *restart))
+    states, h_LBI = jax.lax.scan(
+      body, states, (jnp.swapaxes(of_input_BLZI, 0, 1), *restart)
+    )
     return states, jnp.swapaxes(h_LBI, 0, 1)
 
   def out(self, h_BLI):
     cfg = self.cfg
-    return Projection(cfg, (cfg.mixer_dim,), (cfg.d_model,), cfg.mixer_bias, name='output')(h_BLI)
+    return Projection(
+      cfg, (cfg.mixer_dim,), (cfg.d_model,), cfg.mixer_bias, name='output'
+    )(h_BLI)
 
 
 class LSTM(Gated):
@@ -184,7 +228,9 @@ class LSTM(Gated):
 
     def step(states, of_input_BZI):
       h_BI, c_BI = states
-      i, f, g, o = jnp.split(of_input_BZI.reshape(-1, 4 * inner) + _dot(h_BI, kernel, dtype), 4, axis=-1)
+      i, f, g, o = jnp.split(
+        of_input_BZI.reshape(-1, 4 * inner) + _dot(h_BI, kernel, dtype), 4, axis=-1
+      )
       c_BI = jax.nn.sigmoid(f) * c_BI + jax.nn.sigmoid(i) * jnp.tanh(g)
       return jax.nn.sigmoid(o) * jnp.tanh(c_BI), c_BI
 
@@ -214,7 +260,9 @@ class GRU(Gated):
       n = jnp.tanh(n_in + r * (n_h + jnp.broadcast_to(bias_I, n_h.shape)))
       return ((1.0 - z) * n + z * h_BI,)
 
-    states, h_BLI = self.run(step, (_state(cache, 0, x_BLD.shape[0], inner),), of_input_BLZI, scene)
+    states, h_BLI = self.run(
+      step, (_state(cache, 0, x_BLD.shape[0], inner),), of_input_BLZI, scene
+    )
     return self.out(h_BLI), None if cache is None else states
 
 
@@ -232,12 +280,25 @@ def parameter_counts(cfg: ModelConfig, mixer: str) -> Counter:
   d, inner, bias = cfg.d_model, cfg.mixer_dim, cfg.mixer_bias
   out = parameter_count(inner, d, bias)
   if mixer == 'mingru':
-    return Counter(other=parameter_count(d, inner, True) + parameter_count(d, inner, bias) + out)
+    return Counter(
+      other=parameter_count(d, inner, True) + parameter_count(d, inner, bias) + out
+    )
   if mixer == 'rglru':
     gates = 2 * (inner * cfg.mixer_head_dim + inner)
-    return Counter(other=2 * parameter_count(d, inner, bias) + parameters_of_taps(cfg, inner) + gates + inner + out)
+    return Counter(
+      other=2 * parameter_count(d, inner, bias)
+      + parameters_of_taps(cfg, inner)
+      + gates
+      + inner
+      + out
+    )
   n = GATES[mixer]
-  return Counter(other=parameter_count(d, n * inner, True) + n * inner**2 + (mixer == 'gru') * inner + out)
+  return Counter(
+    other=parameter_count(d, n * inner, True)
+    + n * inner**2
+    + (mixer == 'gru') * inner
+    + out
+  )
 
 
 def weight_flops(cfg: ModelConfig, mixer: str) -> Counter:
@@ -246,12 +307,20 @@ def weight_flops(cfg: ModelConfig, mixer: str) -> Counter:
   if mixer == 'mingru':
     return Counter(other=3 * matmul_flops(d, inner))
   if mixer == 'rglru':
-    return Counter(other=3 * matmul_flops(d, inner) + 2 * matmul_flops(inner, cfg.mixer_head_dim))
+    return Counter(
+      other=3 * matmul_flops(d, inner) + 2 * matmul_flops(inner, cfg.mixer_head_dim)
+    )
   n = GATES[mixer]
-  return Counter(other=matmul_flops(d, n * inner) + matmul_flops(inner, n * inner) + matmul_flops(inner, d))
+  return Counter(
+    other=matmul_flops(d, n * inner)
+    + matmul_flops(inner, n * inner)
+    + matmul_flops(inner, d)
+  )
 
 
-def empty_state(cfg: ModelConfig, mixer: str) -> tuple[tuple[tuple[int, ...], str], ...]:
+def empty_state(
+  cfg: ModelConfig, mixer: str
+) -> tuple[tuple[tuple[int, ...], str], ...]:
   """Shape (without the batch) and dtype of what one layer remembers."""
   state = ((cfg.mixer_dim,), 'float32')
   if mixer == 'rglru':

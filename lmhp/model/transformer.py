@@ -22,9 +22,9 @@ from lmhp.model.output import Output
 from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
 
 POLICIES = {
-    'full': None,
-    'dots': 'dots_saveable',
-    'dots_with_no_batch_dims': 'dots_with_no_batch_dims_saveable',
+  'full': None,
+  'dots': 'dots_saveable',
+  'dots_with_no_batch_dims': 'dots_with_no_batch_dims_saveable',
 }
 
 
@@ -45,12 +45,16 @@ class Stack(nn.Module):
   def __call__(self, x_BLD, scene: Scene, distance_LM, cache=None):
     cfg = self.cfg
     if cfg.position == 't5':
-      scene = scene._replace(bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM))
+      scene = scene._replace(
+        bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM)
+      )
     new_cache, aux = {}, {}
     for i, (first, n) in enumerate(cfg.segments):
       name = f'segment_{i}'
       of_segment = None if cache is None else cache[name]
-      x_BLD, (new_cache[name], said) = self._segment(name, first, n)(x_BLD, (self._layers(first, n), of_segment), scene)
+      x_BLD, (new_cache[name], said) = self._segment(name, first, n)(
+        x_BLD, (self._layers(first, n), of_segment), scene
+      )
       if said:
         aux[f'{self.name}/{name}'] = said
     return x_BLD, None if cache is None else new_cache, aux
@@ -60,29 +64,37 @@ class Stack(nn.Module):
     cfg = self.cfg
     block = Block
     if cfg.remat != 'none':
-      policy = POLICIES[cfg.remat] and getattr(jax.checkpoint_policies, POLICIES[cfg.remat])
+      policy = POLICIES[cfg.remat] and getattr(
+        jax.checkpoint_policies, POLICIES[cfg.remat]
+      )
       block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
     scan = nn.scan(
-        block,
-        variable_axes={} if cfg.share_layers else {'params': 0},
-        variable_broadcast='params' if cfg.share_layers else False,
-        split_rngs={'params': not cfg.share_layers},
-        in_axes=(0, nn.broadcast),
-        length=n,
-        unroll=1 if cfg.scan_layers else n,
-        check_constancy_invariants=not cfg.share_layers or self.is_initializing(),  # it makes loop constants twice
+      block,
+      variable_axes={} if cfg.share_layers else {'params': 0},
+      variable_broadcast='params' if cfg.share_layers else False,
+      split_rngs={'params': not cfg.share_layers},
+      in_axes=(0, nn.broadcast),
+      length=n,
+      unroll=1 if cfg.scan_layers else n,
+      check_constancy_invariants=not cfg.share_layers
+      or self.is_initializing(),  # it makes loop constants twice
     )
-    return scan(cfg, local=cfg.windows[first] is not None, positioned=cfg.positioned[first],
-                kind=cfg.kinds_of_layers[first], name=name)
+    return scan(
+      cfg,
+      local=cfg.windows[first] is not None,
+      positioned=cfg.positioned[first],
+      kind=cfg.kinds_of_layers[first],
+      name=name,
+    )
 
   def _layers(self, first: int, n: int) -> Layer:
     """What those layers are told of themselves."""
     local = tuple(window is not None for window in self.cfg.windows[first : first + n])
     positioned = self.cfg.positioned[first : first + n]
     return Layer(
-        index=first + jnp.arange(n),
-        local=jnp.array(local) if _varies(local) else None,
-        positioned=jnp.array(positioned) if _varies(positioned) else None,
+      index=first + jnp.arange(n),
+      local=jnp.array(local) if _varies(local) else None,
+      positioned=jnp.array(positioned) if _varies(positioned) else None,
     )
 
 
@@ -114,7 +126,11 @@ class Transformer(nn.Module):
     """Features (B, L, D) float32 before the head, what experts say of their routing, and the cache."""
     cfg, length = self.cfg, batch.tokens.shape[1]
     start = 0 if cache is None else cache['length']
-    attending = [f'segment_{i}' for i, (first, _) in enumerate(cfg.segments) if cfg.mixers[first] == 'attention']
+    attending = [
+      f'segment_{i}'
+      for i, (first, _) in enumerate(cfg.segments)
+      if cfg.mixers[first] == 'attention'
+    ]
     keys = length if cache is None or not attending else cache[attending[0]][0].shape[2]
     memory, said = None, {}
     if cfg.crosses and batch.encoder_tokens is not None:
@@ -122,7 +138,9 @@ class Transformer(nn.Module):
     x_BLD, scene, distance_LM = self._prepare(cfg, batch, start, keys, hypers, key)
     if cfg.crosses:
       see_memory = cache['see_memory'] if memory is None else memory[1]
-      scene = scene._replace(memory_BMD=memory and memory[0], see_memory_BLM=see_memory[:, None, None])
+      scene = scene._replace(
+        memory_BMD=memory and memory[0], see_memory_BLM=see_memory[:, None, None]
+      )
     stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
     x_BLD, segments, aux = stack(x_BLD, scene, distance_LM, cache)
     aux = said | aux
@@ -130,7 +148,12 @@ class Transformer(nn.Module):
       x_BLD = self.final_norm(x_BLD)
     if cache is None:
       return x_BLD, aux, None
-    return x_BLD, aux, {**segments, 'length': start + length} | ({'see_memory': see_memory} if cfg.crosses else {})
+    return (
+      x_BLD,
+      aux,
+      {**segments, 'length': start + length}
+      | ({'see_memory': see_memory} if cfg.crosses else {}),
+    )
 
   def _encode(self, batch, hypers, key):
     """What an encoder-decoder's encoder makes of its tokens, (B, M, D), and which of them are no padding, (B, M).
@@ -140,11 +163,21 @@ class Transformer(nn.Module):
     length = batch.encoder_tokens.shape[1]
     key = None if key is None else named_key(key, 'encoder')
     weights = batch.encoder_weights
-    see_BM = jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
-    tokens = Tokens(batch.encoder_tokens, segments=None if weights is None else see_BM.astype(jnp.int32))
-    x_BMD, scene, distance_MM = self._prepare(self.cfg.encoder, tokens, 0, length, hypers, key)
+    see_BM = (
+      jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
+    )
+    tokens = Tokens(
+      batch.encoder_tokens,
+      segments=None if weights is None else see_BM.astype(jnp.int32),
+    )
+    x_BMD, scene, distance_MM = self._prepare(
+      self.cfg.encoder, tokens, 0, length, hypers, key
+    )
     x_BMD, _, aux = self.encoder(x_BMD, scene, distance_MM)
-    return (self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD, see_BM), aux
+    return (
+      self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD,
+      see_BM,
+    ), aux
 
   def _prepare(self, cfg, batch, start, keys, hypers, key):
     """What the first block of a stack reads, what all its layers share, and how far each key lies behind each query."""
@@ -154,7 +187,11 @@ class Transformer(nn.Module):
       positions_BL = (start + jnp.arange(length))[None]
     distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
     x_BLD = self._embed(batch, positions_BL, hypers, key)
-    return x_BLD, self._scene(cfg, batch, positions_BL, distance_LM, hypers, key, start), distance_LM
+    return (
+      x_BLD,
+      self._scene(cfg, batch, positions_BL, distance_LM, hypers, key, start),
+      distance_LM,
+    )
 
   def _embed(self, batch, positions_BL, hypers, key):
     """What the first block reads: rows of tokens, positions and segments, added, normalized, dropped out."""
@@ -167,31 +204,50 @@ class Transformer(nn.Module):
     if cfg.embedding_norm:
       x_BLD = self.embedding_norm(x_BLD)
     if cfg.embedding_dropout != 0 and key is not None:
-      x_BLD = dropout(x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
+      x_BLD = dropout(
+        x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout')
+      )
     return self.embedding.widen(x_BLD) if cfg.embedding_projection == 'sum' else x_BLD
 
   def _scene(self, cfg, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
     """What all layers share: who sees whom, angles, biases."""
     keys = distance_LM.shape[1]
     see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
-    see_local = see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None] if cfg.sliding_window else see
+    see_local = (
+      see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None]
+      if cfg.sliding_window
+      else see
+    )
     if cfg.attention_chunk:
       chunk_BL = positions_BL // cfg.attention_chunk
-      chunk_BM = chunk_BL if keys == chunk_BL.shape[1] else jnp.arange(keys)[None] // cfg.attention_chunk  # in a cache
+      chunk_BM = (
+        chunk_BL
+        if keys == chunk_BL.shape[1]
+        else jnp.arange(keys)[None] // cfg.attention_chunk
+      )  # in a cache
       see_local = see & (chunk_BL[:, :, None] == chunk_BM[:, None, :])[:, None]
     if batch.prefix_lengths is not None:
-      given = jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
+      given = (
+        jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
+      )
       near = jnp.abs(distance_LM)[None, None] < (cfg.sliding_window or keys + 1)
       see, see_local = given | see, (given & near) | see_local
     if batch.segments is not None:
       same = (batch.segments[:, :, None] == batch.segments[:, None, :])[:, None]
-      see, see_local = same & jnp.broadcast_to(see, same.shape), same & jnp.broadcast_to(see_local, same.shape)
+      see, see_local = (
+        same & jnp.broadcast_to(see, same.shape),
+        same & jnp.broadcast_to(see_local, same.shape),
+      )
     rotary_global = rotary_local = None
     if cfg.position == 'rotary':
       rotary_global = rotary_local = rotary_table(cfg, False, positions_BL, keys)
       if cfg.rotary_base_local != cfg.rotary_base or not cfg.rotary_scaling_local:
         rotary_local = rotary_table(cfg, True, positions_BL, keys)
-    bias = alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale, not cfg.causal) if cfg.position == 'alibi' else None
+    bias = (
+      alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale, not cfg.causal)
+      if cfg.position == 'alibi'
+      else None
+    )
     scene = Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
     if cfg.attention_temperature:
       floors = jnp.floor((positions_BL + 1) / cfg.temperature_floor)
@@ -223,7 +279,9 @@ class Tokens:
   prefix_lengths: jax.Array | None = None
 
 
-jax.tree_util.register_dataclass(Tokens, [field.name for field in dataclasses.fields(Tokens)], [])
+jax.tree_util.register_dataclass(
+  Tokens, [field.name for field in dataclasses.fields(Tokens)], []
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -246,8 +304,14 @@ class Model:
   init_cache: Callable[..., Any]
   shapes: Any
 
-  def apply(self, params: Any, tokens_BL: jax.Array, hypers: dict | None = None, *,
-            encoder_tokens_BM: jax.Array | None = None) -> jax.Array:
+  def apply(
+    self,
+    params: Any,
+    tokens_BL: jax.Array,
+    hypers: dict | None = None,
+    *,
+    encoder_tokens_BM: jax.Array | None = None,
+  ) -> jax.Array:
     """Logits (B, L, V) float32 of tokens (B, L), nothing dropped; an encoder-decoder reads `encoder_tokens_BM` too."""
     hypers = {} if hypers is None else hypers
     batch = Tokens(tokens_BL, encoder_tokens=encoder_tokens_BM)
@@ -264,13 +328,17 @@ def build(cfg: ModelConfig) -> Model:
   module = Transformer(cfg)
   tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
   batch = lambda t: Tokens(t, encoder_tokens=t if cfg.crosses else None)
-  shapes = jax.eval_shape(lambda t: module.init(jax.random.key(0), batch(t), {}), tokens)['params']
+  shapes = jax.eval_shape(
+    lambda t: module.init(jax.random.key(0), batch(t), {}), tokens
+  )['params']
 
   def init(key, hypers):
     return map_leaves(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
 
   def features(params, hypers, batch, key=None, cache=None):
-    return module.apply({'params': params}, batch, hypers, key, cache, method='features')
+    return module.apply(
+      {'params': params}, batch, hypers, key, cache, method='features'
+    )
 
   def logits(params, hypers, x_BLD):
     return module.apply({'params': params}, x_BLD, method='logits')
@@ -296,20 +364,31 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
     return by_law
   if leaf.role in ('bias', 'state'):
     return jnp.zeros(leaf.shape, jnp.float32)
-  by_fan_in = starts_by_fan_in(leaf.path) or cfg.init == 'fan_in' and leaf.role == 'weight' and leaf.kind != 'output'  # the head's logits start small
+  by_fan_in = (
+    starts_by_fan_in(leaf.path)
+    or cfg.init == 'fan_in'
+    and leaf.role == 'weight'
+    and leaf.kind != 'output'
+  )  # the head's logits start small
   std = leaf.fan_in**-0.5 if by_fan_in else cfg.default_init_std
   std = std * (cfg.residual_init_factor if leaf.row.residual else 1.0)
   draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])
 
 
-def init_cache(cfg: ModelConfig, batch_size: int, length: int, encoder_length: int = 0) -> dict:
+def init_cache(
+  cfg: ModelConfig, batch_size: int, length: int, encoder_length: int = 0
+) -> dict:
   """What each segment remembers of no token, and how many tokens that are.
 
   Of attention keys and values, each (N, B, M, G, K) in the compute dtype (of an encoder-decoder also those of
   `encoder_length` tokens of the encoder); of latent attention its latents; of recurrent layers a state without a length.
   """
-  segments = {f'segment_{i}': empty(cfg, cfg.mixers[first], n, batch_size, length, encoder_length)
-              for i, (first, n) in enumerate(cfg.segments)}
-  see = {'see_memory': jnp.zeros((batch_size, encoder_length), bool)} if cfg.crosses else {}
+  segments = {
+    f'segment_{i}': empty(cfg, cfg.mixers[first], n, batch_size, length, encoder_length)
+    for i, (first, n) in enumerate(cfg.segments)
+  }
+  see = (
+    {'see_memory': jnp.zeros((batch_size, encoder_length), bool)} if cfg.crosses else {}
+  )
   return {**segments, **see, 'length': jnp.int32(0)}

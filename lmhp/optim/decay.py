@@ -17,7 +17,9 @@ from lmhp.hypers import ConfigError, suggest
 def leaf_tree(params: Any) -> Any:
   """The `Leaf` of each parameter, in its place.
 
-  >>> leaf_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})['final_norm']['scale'].role
+  >>> leaf_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})[
+  ...   'final_norm'
+  ... ]['scale'].role
   'scale'
   """
   return map_leaves(lambda leaf, _: leaf, params)
@@ -51,11 +53,20 @@ def frozen_mask(params: Any, cfg: Any) -> Any:
   for entry in cfg.freeze:
     if entry not in KINDS and not any(_matches(entry, leaf) for leaf in leaves):
       near = suggest(entry, [*KINDS, *(leaf.path for leaf in leaves)])
-      raise ConfigError(f'optimizer.freeze: got {entry!r}, which names no parameter; expected a kind '
-                        f'({", ".join(KINDS)}) or a path with * and **{near}')
-  mask = jax.tree.map(lambda leaf: leaf.role == 'state' or any(_matches(entry, leaf) for entry in cfg.freeze), table)
+      raise ConfigError(
+        f'optimizer.freeze: got {entry!r}, which names no parameter; expected a kind '
+        f'({", ".join(KINDS)}) or a path with * and **{near}'
+      )
+  mask = jax.tree.map(
+    lambda leaf: (
+      leaf.role == 'state' or any(_matches(entry, leaf) for entry in cfg.freeze)
+    ),
+    table,
+  )
   if cfg.freeze and all(jax.tree.leaves(mask)):
-    raise ConfigError(f'optimizer.freeze: got {cfg.freeze!r}, which leaves no parameter to train')
+    raise ConfigError(
+      f'optimizer.freeze: got {cfg.freeze!r}, which leaves no parameter to train'
+    )
   return mask
 
 

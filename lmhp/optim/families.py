@@ -52,15 +52,24 @@ def _lars(cfg: Any, h: Numbers) -> optax.GradientTransformation:
 
 
 def _adafactor(cfg: Any, h: Numbers) -> optax.GradientTransformation:
-  return per_layer(optax.chain(
-      optax.scale_by_factored_rms(decay_rate=h['adafactor_power'], min_dim_size_to_factor=cfg.adafactor_min_size),
+  return per_layer(
+    optax.chain(
+      optax.scale_by_factored_rms(
+        decay_rate=h['adafactor_power'], min_dim_size_to_factor=cfg.adafactor_min_size
+      ),
       optax.clip_by_block_rms(h['adafactor_clip_rms']),
-      optax.scale_by_param_block_rms() if cfg.adafactor_parameter_scale else optax.identity(),
-  ))
+      optax.scale_by_param_block_rms()
+      if cfg.adafactor_parameter_scale
+      else optax.identity(),
+    )
+  )
 
 
 def _muon(cfg: Any, h: Numbers) -> optax.GradientTransformation:
-  matrix = optax.chain(scale_by_muon(h['momentum'], cfg.muon_steps, cfg.muon_scaling), optax.scale(h['muon_rate']))
+  matrix = optax.chain(
+    scale_by_muon(h['momentum'], cfg.muon_steps, cfg.muon_scaling),
+    optax.scale(h['muon_rate']),
+  )
   return optax.partition({'matrix': matrix, 'rest': _adam()(cfg, h)}, muon_labels)
 
 
@@ -69,37 +78,106 @@ def _muon(cfg: Any, h: Numbers) -> optax.GradientTransformation:
 _ADAM = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8}
 
 FAMILIES: dict[str, Family] = {
-    'sgd': Family(lambda cfg, h: optax.identity(), {}, 'l2', 'Robbins and Monro, 1951'),
-    'momentum': Family(lambda cfg, h: optax.trace(h['momentum']), {'momentum': 0.9}, 'l2', 'Polyak, 1964; as in torch'),
-    'nesterov': Family(lambda cfg, h: optax.trace(h['momentum'], nesterov=True), {'momentum': 0.9}, 'l2',
-                       'Sutskever et al., 2013; as in torch'),
-    'signum': Family(lambda cfg, h: optax.chain(optax.trace(h['momentum']), optax.scale_by_sign()), {'momentum': 0.9},
-                     'decoupled', 'arXiv:1802.04434; momentum 0 is signSGD'),
-    'lion': Family(lambda cfg, h: optax.scale_by_lion(h['b1'], h['b2']), {'b1': 0.9, 'b2': 0.99}, 'decoupled',
-                   'arXiv:2302.06675'),
-    'adagrad': Family(lambda cfg, h: scale_by_rss(h['eps']), {'eps': 1e-10}, 'l2', 'Duchi et al., 2011; as in torch'),
-    'rmsprop': Family(_rmsprop, {'b2': 0.99, 'eps': 1e-8}, 'l2', 'Tieleman and Hinton, 2012; as in torch'),
-    'adam': Family(_adam(), _ADAM, 'l2', 'arXiv:1412.6980'),
-    'adamw': Family(_adam(), _ADAM, 'decoupled', 'arXiv:1711.05101'),
-    'nadam': Family(_adam(nesterov=True), _ADAM, 'l2', 'Dozat, 2016'),
-    'nadamw': Family(_adam(nesterov=True), _ADAM, 'decoupled', 'Dozat, 2016; arXiv:1711.05101'),
-    'amsgrad': Family(lambda cfg, h: optax.scale_by_amsgrad(h['b1'], h['b2'], h['eps']), _ADAM, 'l2',
-                      'arXiv:1904.09237'),
-    'adamax': Family(lambda cfg, h: optax.scale_by_adamax(h['b1'], h['b2'], h['eps']), _ADAM, 'l2', 'arXiv:1412.6980'),
-    'radam': Family(lambda cfg, h: optax.scale_by_radam(h['b1'], h['b2'], h['eps']), _ADAM, 'l2', 'arXiv:1908.03265'),
-    'adabelief': Family(lambda cfg, h: optax.scale_by_belief(h['b1'], h['b2'], h['eps']), {**_ADAM, 'eps': 1e-16},
-                        'decoupled', 'arXiv:2010.07468'),
-    'adopt': Family(lambda cfg, h: contrib.scale_by_adopt(h['b1'], h['b2'], h['eps']),
-                    {'b1': 0.9, 'b2': 0.9999, 'eps': 1e-6}, 'decoupled', 'arXiv:2411.02853'),
-    'adan': Family(lambda cfg, h: optax.scale_by_adan(h['b1'], h['b2'], h['b3'], h['eps']),
-                   {'b1': 0.98, 'b2': 0.92, 'b3': 0.99, 'eps': 1e-8}, 'decoupled', 'arXiv:2208.06677'),
-    'lars': Family(_lars, {'momentum': 0.9, 'trust_coefficient': 0.001}, 'l2', 'arXiv:1708.03888'),
-    'lamb': Family(_adam(), {**_ADAM, 'eps': 1e-6}, 'decoupled', 'arXiv:1904.00962',
-                   after_decay=lambda cfg, h: per_layer(optax.scale_by_trust_ratio())),
-    'adafactor': Family(_adafactor, {'adafactor_power': 0.8, 'adafactor_clip_rms': 1.0}, 'decoupled',
-                        'arXiv:1804.04235'),
-    'muon': Family(_muon, {'momentum': 0.95, 'muon_rate': 1.0, **_ADAM}, 'decoupled',
-                   'Jordan et al., 2024; arXiv:2502.16982'),
+  'sgd': Family(lambda cfg, h: optax.identity(), {}, 'l2', 'Robbins and Monro, 1951'),
+  'momentum': Family(
+    lambda cfg, h: optax.trace(h['momentum']),
+    {'momentum': 0.9},
+    'l2',
+    'Polyak, 1964; as in torch',
+  ),
+  'nesterov': Family(
+    lambda cfg, h: optax.trace(h['momentum'], nesterov=True),
+    {'momentum': 0.9},
+    'l2',
+    'Sutskever et al., 2013; as in torch',
+  ),
+  'signum': Family(
+    lambda cfg, h: optax.chain(optax.trace(h['momentum']), optax.scale_by_sign()),
+    {'momentum': 0.9},
+    'decoupled',
+    'arXiv:1802.04434; momentum 0 is signSGD',
+  ),
+  'lion': Family(
+    lambda cfg, h: optax.scale_by_lion(h['b1'], h['b2']),
+    {'b1': 0.9, 'b2': 0.99},
+    'decoupled',
+    'arXiv:2302.06675',
+  ),
+  'adagrad': Family(
+    lambda cfg, h: scale_by_rss(h['eps']),
+    {'eps': 1e-10},
+    'l2',
+    'Duchi et al., 2011; as in torch',
+  ),
+  'rmsprop': Family(
+    _rmsprop, {'b2': 0.99, 'eps': 1e-8}, 'l2', 'Tieleman and Hinton, 2012; as in torch'
+  ),
+  'adam': Family(_adam(), _ADAM, 'l2', 'arXiv:1412.6980'),
+  'adamw': Family(_adam(), _ADAM, 'decoupled', 'arXiv:1711.05101'),
+  'nadam': Family(_adam(nesterov=True), _ADAM, 'l2', 'Dozat, 2016'),
+  'nadamw': Family(
+    _adam(nesterov=True), _ADAM, 'decoupled', 'Dozat, 2016; arXiv:1711.05101'
+  ),
+  'amsgrad': Family(
+    lambda cfg, h: optax.scale_by_amsgrad(h['b1'], h['b2'], h['eps']),
+    _ADAM,
+    'l2',
+    'arXiv:1904.09237',
+  ),
+  'adamax': Family(
+    lambda cfg, h: optax.scale_by_adamax(h['b1'], h['b2'], h['eps']),
+    _ADAM,
+    'l2',
+    'arXiv:1412.6980',
+  ),
+  'radam': Family(
+    lambda cfg, h: optax.scale_by_radam(h['b1'], h['b2'], h['eps']),
+    _ADAM,
+    'l2',
+    'arXiv:1908.03265',
+  ),
+  'adabelief': Family(
+    lambda cfg, h: optax.scale_by_belief(h['b1'], h['b2'], h['eps']),
+    {**_ADAM, 'eps': 1e-16},
+    'decoupled',
+    'arXiv:2010.07468',
+  ),
+  'adopt': Family(
+    lambda cfg, h: contrib.scale_by_adopt(h['b1'], h['b2'], h['eps']),
+    {'b1': 0.9, 'b2': 0.9999, 'eps': 1e-6},
+    'decoupled',
+    'arXiv:2411.02853',
+  ),
+  'adan': Family(
+    lambda cfg, h: optax.scale_by_adan(h['b1'], h['b2'], h['b3'], h['eps']),
+    {'b1': 0.98, 'b2': 0.92, 'b3': 0.99, 'eps': 1e-8},
+    'decoupled',
+    'arXiv:2208.06677',
+  ),
+  'lars': Family(
+    _lars, {'momentum': 0.9, 'trust_coefficient': 0.001}, 'l2', 'arXiv:1708.03888'
+  ),
+  'lamb': Family(
+    _adam(),
+    {**_ADAM, 'eps': 1e-6},
+    'decoupled',
+    'arXiv:1904.00962',
+    after_decay=lambda cfg, h: per_layer(optax.scale_by_trust_ratio()),
+  ),
+  'adafactor': Family(
+    _adafactor,
+    {'adafactor_power': 0.8, 'adafactor_clip_rms': 1.0},
+    'decoupled',
+    'arXiv:1804.04235',
+  ),
+  'muon': Family(
+    _muon,
+    {'momentum': 0.95, 'muon_rate': 1.0, **_ADAM},
+    'decoupled',
+    'Jordan et al., 2024; arXiv:2502.16982',
+  ),
 }
 # What the numbers are where the family reads none of that name: they have no effect.
-NUMBERS = {name: value for family in FAMILIES.values() for name, value in family.numbers.items()}
+NUMBERS = {
+  name: value for family in FAMILIES.values() for name, value in family.numbers.items()
+}

@@ -22,7 +22,9 @@ def orthogonalize(matrix: jax.Array, steps: int = 5) -> jax.Array:
     steps: iterations.
 
   >>> with jax.debug_nans(True):
-  ...   s = jnp.linalg.svd(orthogonalize(jnp.array([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])), compute_uv=False)
+  ...   s = jnp.linalg.svd(
+  ...     orthogonalize(jnp.array([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]])), compute_uv=False
+  ...   )
   >>> bool(jnp.all((s > 0.65) & (s < 1.25)))
   True
   """
@@ -48,10 +50,16 @@ def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
   >>> shape_factor(16, 64, 'rms'), shape_factor(16, 64, 'width')
   (1.6, 2.0)
   """
-  return 0.2 * max(fan_in, fan_out) ** 0.5 if scaling == 'rms' else max(1.0, fan_out / fan_in) ** 0.5
+  return (
+    0.2 * max(fan_in, fan_out) ** 0.5
+    if scaling == 'rms'
+    else max(1.0, fan_out / fan_in) ** 0.5
+  )
 
 
-def scale_by_muon(momentum: jax.Array, steps: int, scaling: str) -> optax.GradientTransformation:
+def scale_by_muon(
+  momentum: jax.Array, steps: int, scaling: str
+) -> optax.GradientTransformation:
   """Nesterov momentum, orthogonalized per layer and scaled by the matrix's shape; for hidden matrices alone.
 
   Args:
@@ -66,8 +74,8 @@ def scale_by_muon(momentum: jax.Array, steps: int, scaling: str) -> optax.Gradie
     return shape_factor(*matrix.shape, scaling) * orthogonalize(matrix, steps)
 
   return optax.chain(
-      optax.trace(momentum, nesterov=True),
-      per_layer(optax.stateless(lambda updates, params: jax.tree.map(one, updates))),
+    optax.trace(momentum, nesterov=True),
+    per_layer(optax.stateless(lambda updates, params: jax.tree.map(one, updates))),
   )
 
 
@@ -77,4 +85,6 @@ def muon_labels(params) -> dict:
   >>> muon_labels({'output': {'kernel': jnp.ones((14, 31))}})
   {'output': {'kernel': 'rest'}}
   """
-  return jax.tree.map(lambda leaf: 'matrix' if leaf.is_hidden_matrix else 'rest', leaf_tree(params))
+  return jax.tree.map(
+    lambda leaf: 'matrix' if leaf.is_hidden_matrix else 'rest', leaf_tree(params)
+  )

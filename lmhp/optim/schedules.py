@@ -96,28 +96,62 @@ def _within_restarted_cycle(at: Clock, growth: jax.Array) -> jax.Array:
 
 # Each shape and the numbers that it reads beside the warmup's. Append only: a name travels as its position.
 SHAPES: dict[str, tuple[Shape, tuple[str, ...]]] = {
-    'constant': (lambda at, h: jnp.ones_like(at.t), ()),
-    'step': (lambda at, h: jnp.maximum(h['final_fraction'], h['decay_factor'] ** jnp.floor(at.c)),
-             ('cycle_fraction', 'decay_factor', 'final_fraction')),
-    'exponential': (lambda at, h: jnp.maximum(h['final_fraction'], h['decay_factor'] ** at.c),
-                    ('cycle_fraction', 'decay_factor', 'final_fraction')),
-    'triangular': (lambda at, h: _lift(h, _triangle(at)), ('cycle_fraction', 'final_fraction')),
-    'triangular2': (lambda at, h: _lift(h, _triangle(at) * 0.5 ** jnp.floor(at.c)),
-                    ('cycle_fraction', 'final_fraction')),
-    'exp_range': (lambda at, h: _lift(h, _triangle(at) * h['decay_factor'] ** at.c),
-                  ('cycle_fraction', 'decay_factor', 'final_fraction')),
-    'cosine': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
-    'cosine_restarts': (lambda at, h: _lift(h, _half_cosine(_within_restarted_cycle(at, h['cycle_growth']))),
-                        ('cycle_fraction', 'cycle_growth', 'final_fraction')),
-    'linear': (lambda at, h: _lift(h, 1 - at.t), ('final_fraction',)),
-    'polynomial': (lambda at, h: _lift(h, (1 - at.t) ** h['power']), ('power', 'final_fraction')),
-    'inverse_sqrt': (lambda at, h: jnp.maximum(h['final_fraction'], jax.lax.rsqrt(1 + at.c)),
-                     ('cycle_fraction', 'final_fraction')),
-    'one_cycle': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
-    'wsd_linear': (lambda at, h: _lift(h, 1 - at.v), ('decay_fraction', 'final_fraction')),
-    'wsd_sqrt': (lambda at, h: _lift(h, 1 - jnp.sqrt(at.v)), ('decay_fraction', 'final_fraction')),
-    'wsd_cosine': (lambda at, h: _lift(h, _half_cosine(at.v)), ('decay_fraction', 'final_fraction')),
-    'rex': (lambda at, h: _lift(h, (1 - at.t) / (1 - (1 - h['rex_beta']) * at.t)), ('rex_beta', 'final_fraction')),
+  'constant': (lambda at, h: jnp.ones_like(at.t), ()),
+  'step': (
+    lambda at, h: jnp.maximum(
+      h['final_fraction'], h['decay_factor'] ** jnp.floor(at.c)
+    ),
+    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+  ),
+  'exponential': (
+    lambda at, h: jnp.maximum(h['final_fraction'], h['decay_factor'] ** at.c),
+    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+  ),
+  'triangular': (
+    lambda at, h: _lift(h, _triangle(at)),
+    ('cycle_fraction', 'final_fraction'),
+  ),
+  'triangular2': (
+    lambda at, h: _lift(h, _triangle(at) * 0.5 ** jnp.floor(at.c)),
+    ('cycle_fraction', 'final_fraction'),
+  ),
+  'exp_range': (
+    lambda at, h: _lift(h, _triangle(at) * h['decay_factor'] ** at.c),
+    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+  ),
+  'cosine': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
+  'cosine_restarts': (
+    lambda at, h: _lift(
+      h, _half_cosine(_within_restarted_cycle(at, h['cycle_growth']))
+    ),
+    ('cycle_fraction', 'cycle_growth', 'final_fraction'),
+  ),
+  'linear': (lambda at, h: _lift(h, 1 - at.t), ('final_fraction',)),
+  'polynomial': (
+    lambda at, h: _lift(h, (1 - at.t) ** h['power']),
+    ('power', 'final_fraction'),
+  ),
+  'inverse_sqrt': (
+    lambda at, h: jnp.maximum(h['final_fraction'], jax.lax.rsqrt(1 + at.c)),
+    ('cycle_fraction', 'final_fraction'),
+  ),
+  'one_cycle': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
+  'wsd_linear': (
+    lambda at, h: _lift(h, 1 - at.v),
+    ('decay_fraction', 'final_fraction'),
+  ),
+  'wsd_sqrt': (
+    lambda at, h: _lift(h, 1 - jnp.sqrt(at.v)),
+    ('decay_fraction', 'final_fraction'),
+  ),
+  'wsd_cosine': (
+    lambda at, h: _lift(h, _half_cosine(at.v)),
+    ('decay_fraction', 'final_fraction'),
+  ),
+  'rex': (
+    lambda at, h: _lift(h, (1 - at.t) / (1 - (1 - h['rex_beta']) * at.t)),
+    ('rex_beta', 'final_fraction'),
+  ),
 }
 ONE_CYCLE = list(SHAPES).index('one_cycle')
 INTERVALS = ('warmup', 'decay', 'cycle')
@@ -132,43 +166,122 @@ class ScheduleConfig:
   :func:`in_fractions` turns into the fraction once the length of training is known.
   """
 
-  name: str = traced('cosine', 'the shape after the warmup', choices=tuple(SHAPES), aliases=('lr_scheduler_type',))
-  warmup_fraction: float = traced(0.05, 'length of the warmup', unit='share of training', low=0.0, high=1.0,
-                                  aliases=('warmup_ratio', 'pct_start'),
-                                  source='google-research/tuning_playbook: at most 10% of training')
-  initial_fraction: float = traced(0.0, 'where the warmup starts from', unit='share of the peak', low=0.0, high=1.0,
-                                   aliases=('1 / div_factor',), source='arXiv:1708.07120: 1/25 for one_cycle is usual')
-  final_fraction: float = traced(0.1, 'the floor: where decays end', unit='share of the peak', low=0.0, high=1.0,
-                                 aliases=('min_lr', 'base_lr', 'eta_min'), source='arXiv:2203.15556 (Chinchilla)')
-  decay_fraction: float = traced(0.2, 'length of the cooldown of wsd_*', unit='share of training', low=0.0, high=1.0,
-                                 aliases=('cooldown', 'warmdown_ratio'), source='arXiv:2405.18392')
-  cycle_fraction: float = traced(0.25, 'length of one cycle (cyclical shapes, up and down), of one interval (step), of '
-                                 'one decay by decay_factor (exponential), or the timescale (inverse_sqrt)',
-                                 unit='share of training', low=0.0, open_low=True, high=1.0,
-                                 aliases=('step_size', 'T_0', 'timescale'), source='arXiv:1506.01186')
-  cycle_growth: float = traced(1.0, 'each restarted cycle is this many times the one before', low=1.0, neutral=1.0,
-                               aliases=('T_mult', 't_mult'), source='arXiv:1608.03983')
-  decay_factor: float = traced(0.5, 'factor on the rate for every cycle passed (step, exponential, exp_range)',
-                               low=0.0, open_low=True, high=1.0, neutral=1.0, aliases=('gamma',))
+  name: str = traced(
+    'cosine',
+    'the shape after the warmup',
+    choices=tuple(SHAPES),
+    aliases=('lr_scheduler_type',),
+  )
+  warmup_fraction: float = traced(
+    0.05,
+    'length of the warmup',
+    unit='share of training',
+    low=0.0,
+    high=1.0,
+    aliases=('warmup_ratio', 'pct_start'),
+    source='google-research/tuning_playbook: at most 10% of training',
+  )
+  initial_fraction: float = traced(
+    0.0,
+    'where the warmup starts from',
+    unit='share of the peak',
+    low=0.0,
+    high=1.0,
+    aliases=('1 / div_factor',),
+    source='arXiv:1708.07120: 1/25 for one_cycle is usual',
+  )
+  final_fraction: float = traced(
+    0.1,
+    'the floor: where decays end',
+    unit='share of the peak',
+    low=0.0,
+    high=1.0,
+    aliases=('min_lr', 'base_lr', 'eta_min'),
+    source='arXiv:2203.15556 (Chinchilla)',
+  )
+  decay_fraction: float = traced(
+    0.2,
+    'length of the cooldown of wsd_*',
+    unit='share of training',
+    low=0.0,
+    high=1.0,
+    aliases=('cooldown', 'warmdown_ratio'),
+    source='arXiv:2405.18392',
+  )
+  cycle_fraction: float = traced(
+    0.25,
+    'length of one cycle (cyclical shapes, up and down), of one interval (step), of '
+    'one decay by decay_factor (exponential), or the timescale (inverse_sqrt)',
+    unit='share of training',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    aliases=('step_size', 'T_0', 'timescale'),
+    source='arXiv:1506.01186',
+  )
+  cycle_growth: float = traced(
+    1.0,
+    'each restarted cycle is this many times the one before',
+    low=1.0,
+    neutral=1.0,
+    aliases=('T_mult', 't_mult'),
+    source='arXiv:1608.03983',
+  )
+  decay_factor: float = traced(
+    0.5,
+    'factor on the rate for every cycle passed (step, exponential, exp_range)',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    neutral=1.0,
+    aliases=('gamma',),
+  )
   power: float = traced(2.0, 'exponent of the polynomial decay', low=0.0, open_low=True)
-  rex_beta: float = traced(0.5, 'how long rex stays high: 1 is linear, towards 0 is constant', low=0.0, open_low=True,
-                           high=1.0, source='arXiv:2107.04197, 1/2')
+  rex_beta: float = traced(
+    0.5,
+    'how long rex stays high: 1 is linear, towards 0 is constant',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    source='arXiv:2107.04197, 1/2',
+  )
 
-  warmup_steps: float | None = static(None, 'instead of warmup_fraction', unit='steps', low=0)
-  warmup_tokens: float | None = static(None, 'instead of warmup_fraction', unit='tokens', low=0)
-  warmup_epochs: float | None = static(None, 'instead of warmup_fraction', unit='epochs', low=0)
-  warmup_tokens_per_parameter: float | None = static(None, 'instead of warmup_fraction', unit='tokens per parameter',
-                                                low=0)
-  decay_steps: float | None = static(None, 'instead of decay_fraction', unit='steps', low=0)
-  decay_tokens: float | None = static(None, 'instead of decay_fraction', unit='tokens', low=0)
-  decay_epochs: float | None = static(None, 'instead of decay_fraction', unit='epochs', low=0)
-  decay_tokens_per_parameter: float | None = static(None, 'instead of decay_fraction', unit='tokens per parameter',
-                                               low=0)
-  cycle_steps: float | None = static(None, 'instead of cycle_fraction', unit='steps', low=0, open_low=True)
-  cycle_tokens: float | None = static(None, 'instead of cycle_fraction', unit='tokens', low=0, open_low=True)
-  cycle_epochs: float | None = static(None, 'instead of cycle_fraction', unit='epochs', low=0, open_low=True)
-  cycle_tokens_per_parameter: float | None = static(None, 'instead of cycle_fraction', unit='tokens per parameter',
-                                               low=0, open_low=True)
+  warmup_steps: float | None = static(
+    None, 'instead of warmup_fraction', unit='steps', low=0
+  )
+  warmup_tokens: float | None = static(
+    None, 'instead of warmup_fraction', unit='tokens', low=0
+  )
+  warmup_epochs: float | None = static(
+    None, 'instead of warmup_fraction', unit='epochs', low=0
+  )
+  warmup_tokens_per_parameter: float | None = static(
+    None, 'instead of warmup_fraction', unit='tokens per parameter', low=0
+  )
+  decay_steps: float | None = static(
+    None, 'instead of decay_fraction', unit='steps', low=0
+  )
+  decay_tokens: float | None = static(
+    None, 'instead of decay_fraction', unit='tokens', low=0
+  )
+  decay_epochs: float | None = static(
+    None, 'instead of decay_fraction', unit='epochs', low=0
+  )
+  decay_tokens_per_parameter: float | None = static(
+    None, 'instead of decay_fraction', unit='tokens per parameter', low=0
+  )
+  cycle_steps: float | None = static(
+    None, 'instead of cycle_fraction', unit='steps', low=0, open_low=True
+  )
+  cycle_tokens: float | None = static(
+    None, 'instead of cycle_fraction', unit='tokens', low=0, open_low=True
+  )
+  cycle_epochs: float | None = static(
+    None, 'instead of cycle_fraction', unit='epochs', low=0, open_low=True
+  )
+  cycle_tokens_per_parameter: float | None = static(
+    None, 'instead of cycle_fraction', unit='tokens per parameter', low=0, open_low=True
+  )
 
   def resolve(self) -> None:
     """Checks that each interval is given once."""
@@ -178,10 +291,18 @@ class ScheduleConfig:
       if len(given) == 1 and getattr(self, fraction) != _default(fraction):
         given.append(fraction)
       if len(given) > 1:
-        raise wrong(self, given[0], f'None, since {path_of(self, given[1])} gives the same interval')
+        raise wrong(
+          self,
+          given[0],
+          f'None, since {path_of(self, given[1])} gives the same interval',
+        )
     if self.name.startswith('wsd') and self.warmup_fraction + self.decay_fraction > 1:
       if not (_given(self, 'warmup') or _given(self, 'decay')):
-        raise wrong(self, 'decay_fraction', f'at most 1 - schedule.warmup_fraction = {1 - self.warmup_fraction:g}')
+        raise wrong(
+          self,
+          'decay_fraction',
+          f'at most 1 - schedule.warmup_fraction = {1 - self.warmup_fraction:g}',
+        )
 
 
 def _default(field: str) -> float:
@@ -190,11 +311,19 @@ def _default(field: str) -> float:
 
 def _given(cfg: ScheduleConfig, interval: str) -> list[str]:
   """The fields that give an interval otherwise than as a fraction."""
-  return [f'{interval}_{unit}' for unit in UNITS if getattr(cfg, f'{interval}_{unit}') is not None]
+  return [
+    f'{interval}_{unit}'
+    for unit in UNITS
+    if getattr(cfg, f'{interval}_{unit}') is not None
+  ]
 
 
 def in_fractions(
-    cfg: ScheduleConfig, total_steps: int, tokens_per_step: float, steps_per_epoch: float, parameters: int
+  cfg: ScheduleConfig,
+  total_steps: int,
+  tokens_per_step: float,
+  steps_per_epoch: float,
+  parameters: int,
 ) -> ScheduleConfig:
   """The same schedule with every interval as a fraction of training.
 
@@ -211,14 +340,16 @@ def in_fractions(
   Raises:
     ConfigError: where an interval is longer than training.
 
-  >>> in_fractions(ScheduleConfig(warmup_tokens=5_000), 200, 100, 50, 10_000).warmup_fraction
+  >>> in_fractions(
+  ...   ScheduleConfig(warmup_tokens=5_000), 200, 100, 50, 10_000
+  ... ).warmup_fraction
   0.25
   """
   steps_in = {
-      'steps': 1.0,
-      'tokens': 1 / tokens_per_step,
-      'epochs': steps_per_epoch,
-      'tokens_per_parameter': parameters / tokens_per_step,
+    'steps': 1.0,
+    'tokens': 1 / tokens_per_step,
+    'epochs': steps_per_epoch,
+    'tokens_per_parameter': parameters / tokens_per_step,
   }
   values = {}
   for interval in INTERVALS:
@@ -227,7 +358,9 @@ def in_fractions(
       fraction = getattr(cfg, field) * steps_in[unit] / total_steps
       if fraction > 1 + 1e-9:
         most = f'{total_steps / steps_in[unit]:g} {declared(cfg)[field].unit}'
-        raise wrong(cfg, field, f'at most {most}, the length of training ({total_steps} steps)')
+        raise wrong(
+          cfg, field, f'at most {most}, the length of training ({total_steps} steps)'
+        )
       values |= {f'{interval}_fraction': min(fraction, 1.0), field: None}
   return dataclasses.replace(cfg, **values)
 
@@ -241,7 +374,9 @@ def hyperparameter_names(name: str) -> tuple[str, ...]:
   return ('warmup_fraction', 'initial_fraction', *SHAPES[name][1])
 
 
-def unit_schedule(hypers_schedule: Numbers, step: jax.typing.ArrayLike, total_steps: int) -> jax.Array:
+def unit_schedule(
+  hypers_schedule: Numbers, step: jax.typing.ArrayLike, total_steps: int
+) -> jax.Array:
   """The learning rate at a step as a share of its peak; see the table at the top of this file.
 
   Pure `jax.numpy`: the numbers, the step and the shape itself may all be traced, so that schedules vmap.
@@ -255,20 +390,24 @@ def unit_schedule(hypers_schedule: Numbers, step: jax.typing.ArrayLike, total_st
     A float32 scalar between 0 and 1.
 
   >>> from lmhp.hypers import split
-  >>> _, numbers = split(ScheduleConfig(name='linear', warmup_fraction=0.04, final_fraction=0.5))
+  >>> _, numbers = split(
+  ...   ScheduleConfig(name='linear', warmup_fraction=0.04, final_fraction=0.5)
+  ... )
   >>> [round(float(unit_schedule(numbers, step, 100)), 3) for step in (0, 3, 4, 52, 99)]
   [0.2, 0.8, 1.0, 0.75, 0.505]
   """
   h = hypers_schedule
   step, total = jnp.asarray(step, jnp.float32), jnp.asarray(total_steps, jnp.float32)
   # Whole steps: given as a number of steps, an interval comes back exact from float32.
-  warmup, decay, cycle = (jnp.round(h[f'{interval}_fraction'] * total) for interval in INTERVALS)
+  warmup, decay, cycle = (
+    jnp.round(h[f'{interval}_fraction'] * total) for interval in INTERVALS
+  )
   since, cycle = jnp.maximum(step - warmup, 0), jnp.maximum(cycle, 1)
   clock = Clock(
-      t=jnp.minimum(since / jnp.maximum(total - warmup, 1), 1),
-      c=since / cycle,
-      half=0.5 / cycle,
-      v=jnp.clip((step - (total - decay)) / jnp.maximum(decay, 1), 0, 1),
+    t=jnp.minimum(since / jnp.maximum(total - warmup, 1), 1),
+    c=since / cycle,
+    half=0.5 / cycle,
+    v=jnp.clip((step - (total - decay)) / jnp.maximum(decay, 1), 0, 1),
   )
   shapes = [shape(clock, h) for shape, _ in SHAPES.values()]
   rise = jnp.minimum((step + 1) / (warmup + 1), 1)

@@ -19,10 +19,14 @@ def global_norm(tree: Any) -> jax.Array:
   >>> float(global_norm({'a': jnp.array([3.0]), 'b': jnp.array([[4.0]])}))
   5.0
   """
-  return jnp.sqrt(sum(jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(tree)))
+  return jnp.sqrt(
+    sum(jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(tree))
+  )
 
 
-def clip_by_norm(max_norm: jax.Array, norm: jax.Array | None = None) -> optax.GradientTransformation:
+def clip_by_norm(
+  max_norm: jax.Array, norm: jax.Array | None = None
+) -> optax.GradientTransformation:
   """Multiplies the gradient by min(1, max_norm / norm).
 
   Args:
@@ -32,7 +36,9 @@ def clip_by_norm(max_norm: jax.Array, norm: jax.Array | None = None) -> optax.Gr
 
   def clip(updates, params):
     del params
-    factor = jnp.minimum(1.0, max_norm / (global_norm(updates) if norm is None else norm))
+    factor = jnp.minimum(
+      1.0, max_norm / (global_norm(updates) if norm is None else norm)
+    )
     return jax.tree.map(lambda g: factor * g, updates)
 
   return optax.stateless(clip)
@@ -44,7 +50,11 @@ def scale_by_rates(rates: Callable[[Any], Any]) -> optax.GradientTransformation:
   Args:
     rates: takes a tree of the parameters' form and returns a tree of scalars.
   """
-  return optax.stateless(lambda updates, params: jax.tree.map(lambda rate, u: rate * u, rates(updates), updates))
+  return optax.stateless(
+    lambda updates, params: jax.tree.map(
+      lambda rate, u: rate * u, rates(updates), updates
+    )
+  )
 
 
 class ScaleByRssState(NamedTuple):
@@ -64,9 +74,13 @@ def scale_by_rss(eps: jax.Array) -> optax.GradientTransformation:
   def update(updates, state, params=None):
     del params
     sums = jax.tree.map(lambda s, g: s + g * g, state.sum_of_squares, updates)
-    return jax.tree.map(lambda g, s: g / (jnp.sqrt(s) + eps), updates, sums), ScaleByRssState(sums)
+    return jax.tree.map(
+      lambda g, s: g / (jnp.sqrt(s) + eps), updates, sums
+    ), ScaleByRssState(sums)
 
-  return optax.GradientTransformation(lambda params: ScaleByRssState(jax.tree.map(jnp.zeros_like, params)), update)
+  return optax.GradientTransformation(
+    lambda params: ScaleByRssState(jax.tree.map(jnp.zeros_like, params)), update
+  )
 
 
 def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
@@ -76,11 +90,13 @@ def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
 
   >>> from lmhp.counting.leaves import leaf_of
   >>> kernel = jnp.ones((2, 14, 8, 6))  # N D H K
-  >>> as_matrices(leaf_of('decoder/segment_0/attention/query/kernel', kernel), kernel).shape
+  >>> as_matrices(
+  ...   leaf_of('decoder/segment_0/attention/query/kernel', kernel), kernel
+  ... ).shape
   (2, 14, 48)
   """
   copies = (math.prod(leaf.shape[i] for i in leaf.copy_axes),) if leaf.copy_axes else ()
-  shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.stacked:]}
+  shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.stacked :]}
   return array.reshape(*copies, *shapes.get(leaf.role, (-1,)))
 
 
@@ -105,7 +121,9 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
       return u.reshape(g.shape), s
 
     table, form = jax.tree.flatten(leaf_tree(updates))
-    pairs = map(one, table, *(form.flatten_up_to(tree) for tree in (updates, state, params)))
+    pairs = map(
+      one, table, *(form.flatten_up_to(tree) for tree in (updates, state, params))
+    )
     return tuple(form.unflatten(column) for column in zip(*pairs))
 
   return optax.GradientTransformation(init, update)

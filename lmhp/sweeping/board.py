@@ -52,15 +52,31 @@ class Running:
 
   def lines(self) -> dict[str, list[tuple[int, float]]]:
     """Best, median and worst loss by step, over the members whose loss is finite."""
-    found = [(step, np.sort(losses[np.isfinite(losses)])) for step, losses in self.curve]
-    places = {'best': lambda n: 0, 'median': lambda n: (n - 1) // 2, 'worst': lambda n: n - 1}
-    return {name: [(step, float(x[place(len(x))])) for step, x in found if len(x)] for name, place in places.items()}
+    found = [
+      (step, np.sort(losses[np.isfinite(losses)])) for step, losses in self.curve
+    ]
+    places = {
+      'best': lambda n: 0,
+      'median': lambda n: (n - 1) // 2,
+      'worst': lambda n: n - 1,
+    }
+    return {
+      name: [(step, float(x[place(len(x))])) for step, x in found if len(x)]
+      for name, place in places.items()
+    }
 
   def words(self) -> str:
     """Where it is."""
-    pack, where = self.pack, 'starting, compiling where need be' if self.compiles else 'starting'
+    pack, where = (
+      self.pack,
+      'starting, compiling where need be' if self.compiles else 'starting',
+    )
     if self.curve:
-      where = 'scoring' if self.step >= pack.last_step else f'step {self.step:,} of {pack.last_step:,}'
+      where = (
+        'scoring'
+        if self.step >= pack.last_step
+        else f'step {self.step:,} of {pack.last_step:,}'
+      )
     return f'{pack.name}: {len(pack.trials)} trials by {pack.method}, {where}'
 
 
@@ -78,7 +94,9 @@ class View(NamedTuple):
   fraction: float  # of the planned updates
   words: str
   now: tuple[str, ...]  # what goes on, a line for each
-  columns: tuple[str, ...]  # the trial, its parameters, its status, step, training loss and score
+  columns: tuple[
+    str, ...
+  ]  # the trial, its parameters, its status, step, training loss and score
   rows: tuple[Row, ...]  # the best first
   hidden: int  # trials that are not among them
   shown: Running | None  # whose curve is drawn
@@ -91,10 +109,15 @@ class Board:
     self.sweep, self.name, self.lock = sweep, name, threading.Lock()
     self._plan, self._compiling = None, ''
     self._trials, self._sums = {}, None  # by number; what they come to, once asked for
-    self._parameters: dict[str, None] = {}  # names of all trials' parameters, in their order
+    self._parameters: dict[
+      str, None
+    ] = {}  # names of all trials' parameters, in their order
     self._running, self._shown = {}, None  # packs by name; whose curve is drawn
     self._kinds: set[tuple] = set()  # of packs whose programs are compiled
-    self._steps, self._seconds = 0, 0.0  # members' updates that were timed, and what they took
+    self._steps, self._seconds = (
+      0,
+      0.0,
+    )  # members' updates that were timed, and what they took
 
   def plan(self, plan: Any, trials: Iterable[Trial]) -> None:
     """The search's size, and the trials that are there."""
@@ -111,10 +134,18 @@ class Board:
     """A pack begins."""
     first = self._trials.get(pack.trials[0])
     structure = first.about.get('structure') if first else None
-    kind = (structure, pack.method, pack.method != 'loop' and pack.width, pack.own_data, pack.final)
+    kind = (
+      structure,
+      pack.method,
+      pack.method != 'loop' and pack.width,
+      pack.own_data,
+      pack.final,
+    )
     new = kind not in self._kinds
     self._kinds.add(kind)
-    self._running[pack.name] = Running(pack, new, pack.first_step, time.monotonic(), counted=not new)
+    self._running[pack.name] = Running(
+      pack, new, pack.first_step, time.monotonic(), counted=not new
+    )
 
   def step(self, pack: Any, step: int, metrics: Mapping[str, Any]) -> None:
     """A pack has come to a step."""
@@ -122,7 +153,11 @@ class Board:
       self.pack(pack)
     running = self._running[pack.name]
     self._time(running, step - running.step)
-    running.step, running.counted, running.tokens_per_second = step, True, float(metrics.get('tokens_per_second', 0))
+    running.step, running.counted, running.tokens_per_second = (
+      step,
+      True,
+      float(metrics.get('tokens_per_second', 0)),
+    )
     for name, values in metrics.items():
       if np.ndim(values) == 1:
         running.loss = name
@@ -132,7 +167,9 @@ class Board:
   def trials(self, trials: Iterable[Trial]) -> list[Any]:
     """The study's trials; returns the packs that ended by it, less those whose results the study had already."""
     before, self._trials, self._sums = self._trials, {t.number: t for t in trials}, None
-    for trial in itertools.islice(self._trials.values(), len(before), None):  # what is new
+    for trial in itertools.islice(
+      self._trials.values(), len(before), None
+    ):  # what is new
       self._parameters |= dict.fromkeys(trial.parameters)
     ended = []
     for name, running in list(self._running.items()):
@@ -154,7 +191,11 @@ class Board:
 
   def steps_per_second(self) -> float:
     """Members' updates per second by all packs that run together; 0 until some were timed."""
-    return self._steps / self._seconds * max(1, len(self._running)) if self._seconds > 0 else 0.0
+    return (
+      self._steps / self._seconds * max(1, len(self._running))
+      if self._seconds > 0
+      else 0.0
+    )
 
   def tokens_per_second(self) -> float:
     """Training tokens per second over all trials; 0 where that is not known yet, or there are none."""
@@ -166,7 +207,9 @@ class Board:
     if self._plan is None:
       return 0.0
     sweep, sums = self.sweep, self._summed()
-    points = sweep.confirm_best + 1 if sweep.confirm_best and sweep.search != 'pbt' else 0
+    points = (
+      sweep.confirm_best + 1 if sweep.confirm_best and sweep.search != 'pbt' else 0
+    )
     confirm = points * sweep.confirm_seeds * self._plan.rungs[-1]
     left = [self._plan.steps - sums.search_steps, confirm - sums.confirm_steps]
     for running in self._running.values():
@@ -183,19 +226,29 @@ class Board:
       plan, each = self._plan, None
       planned = plan.n_points * self.sweep.seeds if plan else 0
       ended = [t.status in ENDED for t in self._trials.values() if not _confirms(t)]
-      if plan and (len(plan.rungs) == 1 or all(ended) and len(ended) >= planned):  # else rungs say how far a trial goes
+      if plan and (
+        len(plan.rungs) == 1 or all(ended) and len(ended) >= planned
+      ):  # else rungs say how far a trial goes
         each = plan.steps / planned
-      self._sums = _sums(self._trials.values(), each, -1.0 if self.sweep.directions[0] == 'maximize' else 1.0)
+      self._sums = _sums(
+        self._trials.values(),
+        each,
+        -1.0 if self.sweep.directions[0] == 'maximize' else 1.0,
+      )
     return self._sums
 
   def words(self) -> str:
     """How many trials are done, the best so far, the speed, the time left, in one line."""
     sums, left, speed = self._summed(), self.seconds_left(), self.steps_per_second()
     planned = self._plan.n_points * self.sweep.seeds if self._plan else 0
-    parts = [f'{sums.done:,}/{max(planned - sums.searching, 0) + len(self._trials):,} trials']
+    parts = [
+      f'{sums.done:,}/{max(planned - sums.searching, 0) + len(self._trials):,} trials'
+    ]
     if sums.best is not None:
       best = self._trials[sums.best]
-      parts.append(f'best {self._score(best)} (trial {best.number}, step {best.about.get("steps", 0):,})')
+      parts.append(
+        f'best {self._score(best)} (trial {best.number}, step {best.about.get("steps", 0):,})'
+      )
     if speed:
       tokens = self.tokens_per_second()
       parts.append(f'{tokens:,.0f} tokens/s' if tokens else f'{speed:,.0f} steps/s')
@@ -203,30 +256,73 @@ class Board:
 
   def view(self, n_rows: int) -> View:
     """The board as it is now, with at most so many trials: the best, and in up to half of the rows those that run."""
-    place = {n: (r, i) for r in self._running.values() for i, n in enumerate(r.pack.trials)}
+    place = {
+      n: (r, i) for r in self._running.values() for i, n in enumerate(r.pack.trials)
+    }
     sums, names = self._summed(), columns(self._parameters)
     chosen = set(itertools.islice((n for n in sums.order if n in place), n_rows // 2))
-    chosen.update(itertools.islice((n for n in sums.order if n not in chosen), n_rows - len(chosen)))
-    rows = tuple(self._row(self._trials[n], names, *place.get(n, (None, 0))) for n in sums.order if n in chosen)
-    now = ([f'compiling {self._compiling}'] if self._compiling else []) + [r.words() for r in self._running.values()]
-    made = sums.search_steps + sums.confirm_steps + sum(r.live_steps() for r in self._running.values())
-    scores = ', '.join(run_display.SHORT.get(name, (name,))[0] for name in self.sweep.objective)
+    chosen.update(
+      itertools.islice((n for n in sums.order if n not in chosen), n_rows - len(chosen))
+    )
+    rows = tuple(
+      self._row(self._trials[n], names, *place.get(n, (None, 0)))
+      for n in sums.order
+      if n in chosen
+    )
+    now = ([f'compiling {self._compiling}'] if self._compiling else []) + [
+      r.words() for r in self._running.values()
+    ]
+    made = (
+      sums.search_steps
+      + sums.confirm_steps
+      + sum(r.live_steps() for r in self._running.values())
+    )
+    scores = ', '.join(
+      run_display.SHORT.get(name, (name,))[0] for name in self.sweep.objective
+    )
     headings = ('trial', *names, 'status', 'step', 'training', scores)
-    return View(made / max(made + self.steps_left(), 1), self.words(), tuple(now), headings, rows,
-                len(sums.order) - len(rows), self._shown)
+    return View(
+      made / max(made + self.steps_left(), 1),
+      self.words(),
+      tuple(now),
+      headings,
+      rows,
+      len(sums.order) - len(rows),
+      self._shown,
+    )
 
-  def _row(self, trial: Trial, names: Mapping[str, list[str]], running: Running | None, member: int) -> Row:
-    status = trial.status if trial.status in ENDED else 'running' if running else 'waiting'
+  def _row(
+    self,
+    trial: Trial,
+    names: Mapping[str, list[str]],
+    running: Running | None,
+    member: int,
+  ) -> Row:
+    status = (
+      trial.status if trial.status in ENDED else 'running' if running else 'waiting'
+    )
     status += ', confirming' if _confirms(trial) else ''
     step = running.step if running else trial.about.get('steps', 0)
-    values = (next((_value(trial, name) for name in found if name in trial.parameters), '') for found in names.values())
+    values = (
+      next((_value(trial, name) for name in found if name in trial.parameters), '')
+      for found in names.values()
+    )
     loss = f'{running.curve[-1][1][member]:.4f}' if running and running.curve else ''
-    cells = ('▸ ' * bool(running) + str(trial.number), *values, status, f'{step:,}', loss, self._score(trial))
+    cells = (
+      '▸ ' * bool(running) + str(trial.number),
+      *values,
+      status,
+      f'{step:,}',
+      loss,
+      self._score(trial),
+    )
     return Row(cells, running is not None, trial.number == self._summed().best)
 
   def _score(self, trial: Trial) -> str:
     values = () if trial.status in ('diverged', 'failed') else _scores(trial)
-    forms = [run_display.SHORT.get(name, (name, '{:.4g}'))[1] for name in self.sweep.objective]
+    forms = [
+      run_display.SHORT.get(name, (name, '{:.4g}'))[1] for name in self.sweep.objective
+    ]
     return ', '.join(form.format(value) for form, value in zip(forms, values))
 
 
@@ -246,14 +342,22 @@ def _sums(trials: Iterable[Trial], each: float | None, sign: float) -> _Sums:
   """Sums; of `each` planned updates a trial that has ended has none left, whatever it made before it diverged."""
   trials = list(trials)
   made = [t.about.get('steps', 0) + t.about.get('cooldown_steps', 0) for t in trials]
-  search = [each if each and t.status in ENDED else n for t, n in zip(trials, made) if not _confirms(t)]
+  search = [
+    each if each and t.status in ENDED else n
+    for t, n in zip(trials, made)
+    if not _confirms(t)
+  ]
   keys = {t.number: _key(t, sign) for t in trials}
   order = tuple(sorted(keys, key=keys.__getitem__))
   return _Sums(
-      done=sum(t.status in ENDED for t in trials), searching=len(search), search_steps=sum(search),
-      confirm_steps=sum(n for t, n in zip(trials, made) if _confirms(t)),
-      tokens_per_step=sum(t.about.get('tokens', 0) for t in trials) / max(sum(made), 1), order=order,
-      best=order[0] if order and keys[order[0]][:2] == (False, 0) else None)
+    done=sum(t.status in ENDED for t in trials),
+    searching=len(search),
+    search_steps=sum(search),
+    confirm_steps=sum(n for t, n in zip(trials, made) if _confirms(t)),
+    tokens_per_step=sum(t.about.get('tokens', 0) for t in trials) / max(sum(made), 1),
+    order=order,
+    best=order[0] if order and keys[order[0]][:2] == (False, 0) else None,
+  )
 
 
 def _key(trial: Trial, sign: float) -> tuple[bool, int, float, int]:
@@ -275,7 +379,10 @@ def _confirms(trial: Trial | None) -> bool:
 
 def _ended(pack: Any, trials: Mapping[int, Trial]) -> bool:
   """Whether all members of a pack tell of it, or are done without."""
-  tells = lambda t: t is not None and (pack.name in t.about.get('packs', (t.about.get('pack'),)) or t.status in ENDED)
+  tells = lambda t: (
+    t is not None
+    and (pack.name in t.about.get('packs', (t.about.get('pack'),)) or t.status in ENDED)
+  )
   return all(tells(trials.get(number)) for number in pack.trials)
 
 
@@ -288,12 +395,22 @@ def columns(names: Iterable[str]) -> dict[str, list[str]]:
   paths: dict[str, list[str]] = {}
   for name in names:
     paths.setdefault(name.partition('[')[0], []).append(name)
-  words = ['+'.join(part.removesuffix('.name').rpartition('.')[2] for part in path.split('+')) for path in paths]
-  return {word if words.count(word) == 1 else path: found for (path, found), word in zip(paths.items(), words)}
+  words = [
+    '+'.join(part.removesuffix('.name').rpartition('.')[2] for part in path.split('+'))
+    for path in paths
+  ]
+  return {
+    word if words.count(word) == 1 else path: found
+    for (path, found), word in zip(paths.items(), words)
+  }
 
 
 def _value(trial: Trial, name: str) -> str:
   """A parameter's value; of a Zip those of its paths, since its own is the number of a row."""
   paths = name.partition('[')[0].split('+')
-  values = [trial.overrides.get(path) for path in paths] if len(paths) > 1 else [trial.parameters[name]]
+  values = (
+    [trial.overrides.get(path) for path in paths]
+    if len(paths) > 1
+    else [trial.parameters[name]]
+  )
   return ' '.join(f'{v:.3g}' if isinstance(v, float) else str(v) for v in values)

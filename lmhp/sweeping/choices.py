@@ -53,8 +53,15 @@ class Choices:
     max_width: most members that are asked for, None what the memory holds.
   """
 
-  def __init__(self, workdir: Any, task: Task, pack: str = 'auto', max_width: int | None = None):
-    self.path, self.task, self.pack, self.asked_width = workdir / 'choices.json', task, pack, max_width
+  def __init__(
+    self, workdir: Any, task: Task, pack: str = 'auto', max_width: int | None = None
+  ):
+    self.path, self.task, self.pack, self.asked_width = (
+      workdir / 'choices.json',
+      task,
+      pack,
+      max_width,
+    )
     stored = json.loads(self.path.read_text()) if self.path.exists() else {}
     self._choices = {name: Choice(**c) for name, c in stored.get('choices', {}).items()}
     self.measured: dict[str, float] = stored.get('measured', {})
@@ -77,7 +84,11 @@ class Choices:
   def _as_asked(self, stored: Choice) -> int:
     """A choice's width, or a narrower one where a study that goes on asks for that."""
     most = min(stored.max_width, self.asked_width or stored.max_width)
-    allowed = range(1, most + 1) if stored.method == 'loop' else allowed_widths(len(devices_for(stored.method)))
+    allowed = (
+      range(1, most + 1)
+      if stored.method == 'loop'
+      else allowed_widths(len(devices_for(stored.method)))
+    )
     return max((w for w in allowed if w <= most), default=allowed[0])
 
   def value(self, name: str, job: Job) -> float:
@@ -102,10 +113,16 @@ class Choices:
     if self.pack != 'auto':
       trial = _Trial(self.task, jobs, own, self.pack, most)
       seconds = {self.pack: trial.seconds}
-      return Choice(self.pack, trial.most, seconds, trial.bytes_per_member, 'as the config says')
+      return Choice(
+        self.pack, trial.most, seconds, trial.bytes_per_member, 'as the config says'
+      )
     seconds, trials = {}, {}
     for method in _candidates():
-      if seconds and _left(steps, seconds) < WORTH_MEASURING * next(iter(trials.values())).compile_seconds:
+      if (
+        seconds
+        and _left(steps, seconds)
+        < WORTH_MEASURING * next(iter(trials.values())).compile_seconds
+      ):
         reason = 'the study is too short to measure another'
         break
       trials[method] = _Trial(self.task, jobs, own, method, most)
@@ -113,14 +130,20 @@ class Choices:
     else:
       reason = 'the quickest that was measured'
     best = min(seconds, key=seconds.get)
-    return Choice(best, trials[best].most, seconds, trials[best].bytes_per_member, reason)
+    return Choice(
+      best, trials[best].most, seconds, trials[best].bytes_per_member, reason
+    )
 
 
 def _candidates() -> tuple[str, ...]:
   """The methods, likeliest first: on a processor the solo program, a few at once, on an accelerator all at once."""
   if len(jax.devices()) > 1:
     return ('vmap', 'map')
-  return ('loop', 'vmap', 'map') if jax.devices()[0].platform == 'cpu' else ('vmap', 'map', 'loop')
+  return (
+    ('loop', 'vmap', 'map')
+    if jax.devices()[0].platform == 'cpu'
+    else ('vmap', 'map', 'loop')
+  )
 
 
 def _left(steps: float, seconds: dict[str, float]) -> float:
@@ -143,14 +166,18 @@ class _Trial:
     self.task, self.jobs, self.own, self.method = task, jobs, own, method
     compiled = task.member(jobs[0]).compiled().seconds
     self.width = self._largest(self._widths(most, len(jobs)))
-    self.most = max(w for w in self._widths(most, most) if w <= max(self.width, self._fitting()))
+    self.most = max(
+      w for w in self._widths(most, most) if w <= max(self.width, self._fitting())
+    )
     self.population = self._population(self.width)
     self.seconds = self._member_step_seconds()
     self.compile_seconds = task.member(jobs[0]).compiled().seconds - compiled
 
   def _fitting(self) -> int:
     """Members that fit the memory, by the bytes that each takes."""
-    return int(memory_limit(len(devices_for(self.method)) or 1) // max(self.bytes_per_member, 1))
+    return int(
+      memory_limit(len(devices_for(self.method)) or 1) // max(self.bytes_per_member, 1)
+    )
 
   def _widths(self, most: int, n: int) -> list[int]:
     """Widths that may be tried: up to the first that holds n trials, none above what was asked for."""
@@ -169,19 +196,31 @@ class _Trial:
       self.population.compile_ahead(self._data())  # too large a one is never run
       measured = 1 if self.method == 'loop' else width
       self.bytes_per_member = self.population.bytes_needed() / measured
-      fits = [w for w in widths if w <= width and w * self.bytes_per_member <= limit] or widths[:1]
+      fits = [
+        w for w in widths if w <= width and w * self.bytes_per_member <= limit
+      ] or widths[:1]
       if fits[-1] == width or self.method == 'loop':
         return fits[-1]
       width = fits[-1]
 
   def _population(self, width: int) -> Population:
-    jobs = (self.jobs * math.ceil(width / len(self.jobs)))[: min(width, 8) if self.method == 'loop' else width]
-    return Population(self.task.member(jobs[0]), [job.hypers for job in jobs], self.method, self.own,
-                      self.task.data_axis(jobs[0], self.own), devices_for(self.method))
+    jobs = (self.jobs * math.ceil(width / len(self.jobs)))[
+      : min(width, 8) if self.method == 'loop' else width
+    ]
+    return Population(
+      self.task.member(jobs[0]),
+      [job.hypers for job in jobs],
+      self.method,
+      self.own,
+      self.task.data_axis(jobs[0], self.own),
+      devices_for(self.method),
+    )
 
   def _data(self) -> Any:
     n = self._n_steps()
-    return next(self.task.feed(self.jobs[0], self.population.hypers, self.own, 0, iter([n, n])))[1]
+    return next(
+      self.task.feed(self.jobs[0], self.population.hypers, self.own, 0, iter([n, n]))
+    )[1]
 
   def _n_steps(self) -> int:
     return min(MEASURED_STEPS, self.jobs[0].steps)
@@ -204,10 +243,14 @@ def devices_for(method: str) -> tuple[Any, ...]:
 
 def memory_limit(n_devices: int = 1, share: float = 0.8) -> float:
   """Bytes that packs may take on so many devices together: a share of what is free."""
-  stats = jax.devices()[0].memory_stats() if jax.devices()[0].platform != 'cpu' else None
+  stats = (
+    jax.devices()[0].memory_stats() if jax.devices()[0].platform != 'cpu' else None
+  )
   if stats and 'bytes_limit' in stats:
     return share * n_devices * (stats['bytes_limit'] - stats.get('bytes_in_use', 0))
-  pages = os.sysconf('SC_AVPHYS_PAGES') if 'SC_AVPHYS_PAGES' in os.sysconf_names else 2**20
+  pages = (
+    os.sysconf('SC_AVPHYS_PAGES') if 'SC_AVPHYS_PAGES' in os.sysconf_names else 2**20
+  )
   return share * pages * os.sysconf('SC_PAGE_SIZE')
 
 
@@ -232,6 +275,10 @@ def widths(n: int, choice: Choice, n_devices: int = 1) -> list[tuple[int, int]]:
   full, left = divmod(n, choice.max_width)
   packs = [(choice.max_width, choice.max_width)] * full
   if left:
-    padded = left if choice.method == 'loop' else next((w for w in allowed_widths(n_devices) if w >= left), math.inf)
+    padded = (
+      left
+      if choice.method == 'loop'
+      else next((w for w in allowed_widths(n_devices) if w >= left), math.inf)
+    )
     packs.append((left, min(padded, choice.max_width)))
   return packs

@@ -32,7 +32,9 @@ class Product(Space):
     parts = []
     for space in spaces:
       if isinstance(space, Mapping):
-        parts += [(_path(path), _under(path, _content(value))) for path, value in space.items()]
+        parts += [
+          (_path(path), _under(path, _content(value))) for path, value in space.items()
+        ]
       else:
         space = as_space(space)
         parts += space.parts if isinstance(space, Product) else (space,)
@@ -63,7 +65,9 @@ class Zip(Space):
   role: str = 'scientific'
 
   def __post_init__(self):
-    columns = self.columns.items() if isinstance(self.columns, Mapping) else self.columns
+    columns = (
+      self.columns.items() if isinstance(self.columns, Mapping) else self.columns
+    )
     columns = tuple((_path(path), plain(tuple(values))) for path, values in columns)
     object.__setattr__(self, 'columns', columns)
 
@@ -108,7 +112,9 @@ class When(Space):
   def __post_init__(self):
     values = plain(self.values)
     object.__setattr__(self, 'path', _path(self.path))
-    object.__setattr__(self, 'values', values if isinstance(values, tuple) else (values,))
+    object.__setattr__(
+      self, 'values', values if isinstance(values, tuple) else (values,)
+    )
     object.__setattr__(self, 'content', _content(self.content))
 
   def __repr__(self) -> str:
@@ -146,22 +152,30 @@ def as_space(value: Any) -> Space:
   Raises:
     ConfigError: for anything else.
 
-  >>> as_space({'optimizer.learning_rate': Float(1e-4, 1e-1, log=True), 'optimizer.b2': 0.95})
+  >>> as_space(
+  ...   {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True), 'optimizer.b2': 0.95}
+  ... )
   Product({'optimizer.learning_rate': Float(0.0001, 0.1, log=True), 'optimizer.b2': Fixed(0.95)})
   """
   if isinstance(value, Mapping):
     return Product(value)
   if isinstance(value, When) and isinstance(_innermost(value), Domain):
-    raise ConfigError(f'space: got {value!r} without a path of its own, expected it under one, as in '
-                      "{'some.path': When(...)}, or a dict of paths inside it")
+    raise ConfigError(
+      f'space: got {value!r} without a path of its own, expected it under one, as in '
+      "{'some.path': When(...)}, or a dict of paths inside it"
+    )
   if not isinstance(value, Space):
-    raise ConfigError(f'space: got {value!r}, expected a dict of dotted paths, Product, Zip, Chain, When or Subsample')
+    raise ConfigError(
+      f'space: got {value!r}, expected a dict of dotted paths, Product, Zip, Chain, When or Subsample'
+    )
   return value
 
 
 def _path(path: Any) -> str:
   if not isinstance(path, str):
-    raise ConfigError(f'space: got the key {path!r}, expected a dotted path such as optimizer.learning_rate')
+    raise ConfigError(
+      f'space: got the key {path!r}, expected a dotted path such as optimizer.learning_rate'
+    )
   return path
 
 
@@ -179,14 +193,19 @@ def _innermost(content: Any) -> Any:
 
 def _under(path: str, content: Domain | Space) -> Domain | Space:
   if not isinstance(_innermost(content), Domain):
-    raise ConfigError(f'{path}: got {content!r}, expected a value, Float, Int, Choice, Fixed, or a When of one of '
-                      'these')
+    raise ConfigError(
+      f'{path}: got {content!r}, expected a value, Float, Int, Choice, Fixed, or a When of one of '
+      'these'
+    )
   return content
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
-_TYPES = {cls.__name__: cls for cls in (Float, Int, Choice, Fixed, Product, Zip, Chain, When, Subsample)}
+_TYPES = {
+  cls.__name__: cls
+  for cls in (Float, Int, Choice, Fixed, Product, Zip, Chain, When, Subsample)
+}
 
 
 def to_json(space: Any) -> dict[str, Any]:
@@ -210,12 +229,16 @@ def from_json(obj: Mapping[str, Any]) -> Space:
   try:
     return as_space(_decode(obj))
   except (KeyError, TypeError, AttributeError) as error:
-    raise ConfigError(f'space: got JSON that to_json did not write ({error!r})') from None
+    raise ConfigError(
+      f'space: got JSON that to_json did not write ({error!r})'
+    ) from None
 
 
 def _encode(value: Any) -> Any:
   if isinstance(value, (Domain, Space)):
-    fields = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    fields = {
+      f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)
+    }
     return {'type': type(value).__name__, **fields}
   if isinstance(value, tuple):
     return [_encode(v) for v in value]

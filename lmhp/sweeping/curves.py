@@ -23,13 +23,26 @@ class Rows:
     loss: the metric whose first value that is not finite ends a member's rows.
   """
 
-  def __init__(self, trials: Sequence[int], tokens_per_step: int, every: int, forced: Sequence[int],
-               loss: str = 'loss_nats'):
-    self.trials, self.tokens_per_step, self.every, self.loss = trials, tokens_per_step, every, loss
+  def __init__(
+    self,
+    trials: Sequence[int],
+    tokens_per_step: int,
+    every: int,
+    forced: Sequence[int],
+    loss: str = 'loss_nats',
+  ):
+    self.trials, self.tokens_per_step, self.every, self.loss = (
+      trials,
+      tokens_per_step,
+      every,
+      loss,
+    )
     self.forced = [1, *forced]
     self._parts: list[pa.Table] = []
 
-  def add(self, first: int, columns: Mapping[str, np.ndarray], broken: Sequence[int | None]) -> None:
+  def add(
+    self, first: int, columns: Mapping[str, np.ndarray], broken: Sequence[int | None]
+  ) -> None:
     """Adds a chunk.
 
     Args:
@@ -43,18 +56,38 @@ class Rows:
     for i, trial in enumerate(self.trials):
       end = broken[i] or np.inf
       keep_S = (logged_S & (steps_S <= end)) | (steps_S == end)
-      self._append(trial, steps_S[keep_S], {name: values[i][keep_S] for name, values in columns.items()})
+      self._append(
+        trial,
+        steps_S[keep_S],
+        {name: values[i][keep_S] for name, values in columns.items()},
+      )
 
-  def add_scores(self, step: int, scores: Sequence[Mapping[str, float]], broken: Sequence[int | None]) -> None:
+  def add_scores(
+    self, step: int, scores: Sequence[Mapping[str, float]], broken: Sequence[int | None]
+  ) -> None:
     """Adds an evaluation of every member whose rows go on."""
     for trial, metrics, end in zip(self.trials, scores, broken):
       if end is None:
-        self._append(trial, np.array([step]), {name: np.array([float(x)]) for name, x in metrics.items()})
+        self._append(
+          trial,
+          np.array([step]),
+          {name: np.array([float(x)]) for name, x in metrics.items()},
+        )
 
-  def _append(self, trial: int, steps: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+  def _append(
+    self, trial: int, steps: np.ndarray, columns: Mapping[str, np.ndarray]
+  ) -> None:
     if len(steps):
-      self._parts.append(pa.table({'trial': np.full(len(steps), trial), 'step': steps,
-                                   'tokens': steps * self.tokens_per_step, **columns}))
+      self._parts.append(
+        pa.table(
+          {
+            'trial': np.full(len(steps), trial),
+            'step': steps,
+            'tokens': steps * self.tokens_per_step,
+            **columns,
+          }
+        )
+      )
 
   def last(self) -> list[dict[str, float]]:
     """Each member's training metrics at its last row; {} where it has none."""
@@ -63,15 +96,26 @@ class Rows:
     logged = np.flatnonzero(~np.isnan(losses))
     logged = logged[np.argsort(steps[logged], kind='stable')]
     newest = dict(zip(np.asarray(table['trial'])[logged].tolist(), logged.tolist()))
-    row = lambda i: {n: x for n, x in table.slice(i, 1).to_pylist()[0].items() if x is not None}
+    row = lambda i: {
+      n: x for n, x in table.slice(i, 1).to_pylist()[0].items() if x is not None
+    }
     own = ('trial', 'step', 'tokens')
-    return [{n: x for n, x in row(newest[t]).items() if n not in own} if t in newest else {} for t in self.trials]
+    return [
+      {n: x for n, x in row(newest[t]).items() if n not in own} if t in newest else {}
+      for t in self.trials
+    ]
 
   def table(self) -> pa.Table:
     """All rows; what a row does not have is null."""
     if not self._parts:
-      return pa.table({'trial': pa.array([], pa.int64()), 'step': pa.array([], pa.int64()),
-                       'tokens': pa.array([], pa.int64()), self.loss: pa.array([], pa.float32())})
+      return pa.table(
+        {
+          'trial': pa.array([], pa.int64()),
+          'step': pa.array([], pa.int64()),
+          'tokens': pa.array([], pa.int64()),
+          self.loss: pa.array([], pa.float32()),
+        }
+      )
     return pa.concat_tables(self._parts, promote_options='default')
 
   def write(self, path: Any) -> None:

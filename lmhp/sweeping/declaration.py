@@ -16,8 +16,12 @@ from lmhp.training import provenance
 from lmhp.training.history import local_or_remote
 
 
-def declared(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any] | None,
-              workdir: Any = None) -> tuple[Any, SweepConfig, dict]:
+def declared(
+  config: Any,
+  sweep: SweepConfig | None,
+  overrides: Mapping[str, Any] | None,
+  workdir: Any = None,
+) -> tuple[Any, SweepConfig, dict]:
   """The task, the sweep and the card of what `lmhp.sweep` was given; a stored study keeps its precision.
 
   Args:
@@ -30,8 +34,16 @@ def declared(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any
     ConfigError: one line that names what is wrong.
   """
   overrides = dict(overrides or {})
-  own = {path.removeprefix('sweep.'): overrides.pop(path) for path in list(overrides) if path.startswith('sweep.')}
-  about = {name: x for name, x in provenance.describe(os.curdir).items() if name != 'started_utc'}
+  own = {
+    path.removeprefix('sweep.'): overrides.pop(path)
+    for path in list(overrides)
+    if path.startswith('sweep.')
+  }
+  about = {
+    name: x
+    for name, x in provenance.describe(os.curdir).items()
+    if name != 'started_utc'
+  }
   if isinstance(config, FunctionTask):
     if sweep is None:
       raise ConfigError('sweep: got None, expected a SweepConfig')
@@ -48,6 +60,18 @@ def declared(config: Any, sweep: SweepConfig | None, overrides: Mapping[str, Any
   sweep = sweep_config.override(sweep, own)
   config = config_lib.override(config, overrides)
   stored = None if workdir is None else storages.header_of(local_or_remote(workdir))
-  dtype = stored['card']['task']['model']['dtype'] if stored and 'model' in stored['card'].get('task', {}) else None
+  dtype = (
+    stored['card']['task']['model']['dtype']
+    if stored and 'model' in stored['card'].get('task', {})
+    else None
+  )
   task = language_model(config, sweep, dtype)
-  return task, sweep, {'task': config_lib.to_json(task.base), 'data_sha256': task.dataset(task.base).sha256, **about}
+  return (
+    task,
+    sweep,
+    {
+      'task': config_lib.to_json(task.base),
+      'data_sha256': task.dataset(task.base).sha256,
+      **about,
+    },
+  )

@@ -52,7 +52,9 @@ class Design:
       a part of the space, and as `parameters.Plan` says.
 
   >>> from lmhp.sweeping.space import Float
-  >>> design = Design({'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}, 'sobol', seed=0)
+  >>> design = Design(
+  ...   {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}, 'sobol', seed=0
+  ... )
   >>> design.dimensions, design.point(7) == design.points(0, 10)[7]
   ({'optimizer.learning_rate': 0}, True)
   """
@@ -64,12 +66,18 @@ class Design:
 
   def __post_init__(self):
     if self.kind not in KINDS:
-      raise ConfigError(f'kind: got {self.kind!r}, expected {", ".join(KINDS)}{suggest(self.kind, KINDS)}')
+      raise ConfigError(
+        f'kind: got {self.kind!r}, expected {", ".join(KINDS)}{suggest(self.kind, KINDS)}'
+      )
     space = as_space(self.space)
     object.__setattr__(self, 'space', space)
     object.__setattr__(self, 'most_points', most_points(space))
     object.__setattr__(self, '_plan', Plan(space))
-    dimensions = {} if self.kind == 'random' else _extended(self.dimensions or {}, self._plan.parameters)
+    dimensions = (
+      {}
+      if self.kind == 'random'
+      else _extended(self.dimensions or {}, self._plan.parameters)
+    )
     object.__setattr__(self, 'dimensions', dimensions)
 
   def point(self, i: int) -> Point:
@@ -88,10 +96,16 @@ class Design:
     limits = [self.most_points, None if self.kind == 'random' else streams.MOST_POINTS]
     for limit, of in zip(limits, ('the Subsample', f'a {self.kind} sequence')):
       if limit is not None and stop > limit:
-        raise ConfigError(f'points: got {stop}, expected at most {limit}, the points of {of}')
+        raise ConfigError(
+          f'points: got {stop}, expected at most {limit}, the points of {of}'
+        )
     units = {p.name: self.units(p, start, stop).tolist() for p in self._plan.parameters}
-    return [self._plan.walk(lambda parameter, i=i: from_unit(parameter.domain, units[parameter.name][i]))
-            for i in range(max(stop - start, 0))]
+    return [
+      self._plan.walk(
+        lambda parameter, i=i: from_unit(parameter.domain, units[parameter.name][i])
+      )
+      for i in range(max(stop - start, 0))
+    ]
 
   def units(self, parameter: Parameter, start: int, stop: int) -> np.ndarray:
     """A parameter's stream, (stop - start,) float64 in [0, 1): also where the parameter does not exist."""
@@ -100,7 +114,9 @@ class Design:
     key = streams.key_of(self.seed, self.kind, parameter.name)
     if self.kind == 'random':
       return streams.random(key, start, stop)
-    return getattr(streams, self.kind)(key, self.dimensions[parameter.name], start, stop)
+    return getattr(streams, self.kind)(
+      key, self.dimensions[parameter.name], start, stop
+    )
 
 
 def most_points(space: Any) -> int | None:
@@ -114,23 +130,31 @@ def most_points(space: Any) -> int | None:
     most, space = min(space.n, most or space.n), space.space
   for leaf in leaves(space):
     if leaf.samples:
-      raise ConfigError(f'{leaf.label}: got a Subsample of a part of the space, expected one of the whole, or a grid '
-                        'search')
+      raise ConfigError(
+        f'{leaf.label}: got a Subsample of a part of the space, expected one of the whole, or a grid '
+        'search'
+      )
   return most
 
 
-def _extended(dimensions: Mapping[str, int], parameters: tuple[Parameter, ...]) -> dict[str, int]:
+def _extended(
+  dimensions: Mapping[str, int], parameters: tuple[Parameter, ...]
+) -> dict[str, int]:
   """The recorded dimensions, and new ones for the parameters that have none."""
   out: dict[str, int] = {}
   for name, dimension in dimensions.items():
     if not isinstance(dimension, int) or dimension < 0 or dimension in out.values():
-      raise ConfigError(f'{name}: got dimension {dimension!r}, expected a whole number of its own, 0 and up')
+      raise ConfigError(
+        f'{name}: got dimension {dimension!r}, expected a whole number of its own, 0 and up'
+      )
     out[name] = dimension
   for parameter in parameters:
     if parameter.name not in out:
       out[parameter.name] = 1 + max(out.values(), default=-1)
   for name, dimension in out.items():
     if dimension >= streams.MOST_DIMENSIONS:
-      raise ConfigError(f'{name}: got dimension {dimension}, expected one of the {streams.MOST_DIMENSIONS} that a '
-                        'quasi-random sequence has; use random')
+      raise ConfigError(
+        f'{name}: got dimension {dimension}, expected one of the {streams.MOST_DIMENSIONS} that a '
+        'quasi-random sequence has; use random'
+      )
   return out

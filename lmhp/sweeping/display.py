@@ -39,9 +39,17 @@ def progress(sweep: Any, name: str, mode: str = 'auto') -> Progress:
   """
   modes = run_display.MODES
   if mode not in modes:
-    raise ConfigError(f'mode: got {mode!r}, expected one of {", ".join(modes)}{suggest(mode, modes)}')
+    raise ConfigError(
+      f'mode: got {mode!r}, expected one of {", ".join(modes)}{suggest(mode, modes)}'
+    )
   if mode == 'auto':
-    mode = 'notebook' if notebook.running() else 'terminal' if sys.stdout.isatty() else 'plain'
+    mode = (
+      'notebook'
+      if notebook.running()
+      else 'terminal'
+      if sys.stdout.isatty()
+      else 'plain'
+    )
   looks = {'terminal': _Terminal, 'plain': _Lines, 'notebook': _Notebook}
   return Progress() if mode == 'none' else _Shown(Board(sweep, name), looks[mode])
 
@@ -112,7 +120,9 @@ class _Shown(Progress):
 
   def _tell(self, event: Callable[[], Any], soon: bool = False) -> None:
     def told() -> Any:
-      with self._board.lock:  # and not around what closes a picture: its thread may be waiting for the lock
+      with (
+        self._board.lock
+      ):  # and not around what closes a picture: its thread may be waiting for the lock
         return event()
 
     ended = self._safely(told)
@@ -148,7 +158,9 @@ class _Lines:
   def draw(self, ended: Sequence[Any], soon: bool) -> None:
     """The board has changed: packs have ended, or something begins that may take a while, and is to be seen soon."""
     for pack in ended:
-      self.message(f'{pack.name}: {len(pack.trials)} trials to step {pack.last_step:,}  {self.board.words()}')
+      self.message(
+        f'{pack.name}: {len(pack.trials)} trials to step {pack.last_step:,}  {self.board.words()}'
+      )
 
   def message(self, text: str) -> None:
     """Says something in words."""
@@ -164,7 +176,9 @@ class _Terminal(_Lines):
     from rich import console, live
 
     self._console = console.Console()
-    self._live = live.Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
+    self._live = live.Live(
+      console=self._console, get_renderable=self._render, refresh_per_second=4
+    )
     self._live.start()
 
   def close(self) -> None:
@@ -196,9 +210,16 @@ def screen(board: Board, width: int, height: int) -> Any:
   curves = 4 if height >= 16 else 0
   view = board.view(max(1, height - curves - 9))
   line = lambda text, style='': Text(text, style, no_wrap=True, overflow='ellipsis')
-  parts = [line(board.name, 'bold'), line(view.words), *(line(text, 'cyan') for text in view.now[:2]), line('')]
+  parts = [
+    line(board.name, 'bold'),
+    line(view.words),
+    *(line(text, 'cyan') for text in view.now[:2]),
+    line(''),
+  ]
   table, unseen = _table(view, width)
-  hidden = [f'{view.hidden:,} more trials'] * (view.hidden > 0) + [f'columns {", ".join(unseen)}'] * bool(unseen)
+  hidden = [f'{view.hidden:,} more trials'] * (view.hidden > 0) + [
+    f'columns {", ".join(unseen)}'
+  ] * bool(unseen)
   parts += [table] if view.rows else []
   parts += [line(f'not shown: {"; ".join(hidden)}', 'dim')] * bool(hidden)
   if view.shown is not None and curves:
@@ -211,7 +232,10 @@ def _table(view: View, width: int) -> tuple[Any, list[str]]:
   from rich.table import Table
   from rich.text import Text
 
-  widths = [max(map(len, cells)) + 2 for cells in zip(view.columns, *(row.cells for row in view.rows))]
+  widths = [
+    max(map(len, cells)) + 2
+    for cells in zip(view.columns, *(row.cells for row in view.rows))
+  ]
   n, shown, free = len(widths), [], width
   for i in (0, n - 1, n - 4, n - 3, *range(1, n - 4), n - 2):  # what matters most
     if widths[i] <= free:
@@ -219,7 +243,11 @@ def _table(view: View, width: int) -> tuple[Any, list[str]]:
   shown.sort()
   table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style='bold')
   for i in shown:
-    table.add_column(Text(view.columns[i]), justify='left' if view.columns[i] == 'status' else 'right', no_wrap=True)
+    table.add_column(
+      Text(view.columns[i]),
+      justify='left' if view.columns[i] == 'status' else 'right',
+      no_wrap=True,
+    )
   for row in view.rows:
     style = 'green' if row.best else '' if row.running else 'dim'
     table.add_row(*(Text(row.cells[i]) for i in shown), style=style)
@@ -233,14 +261,20 @@ def sparklines(running: Running, width: int) -> list[str]:
   """
   lines = running.lines()
   if not lines['best']:
-    return [f'{running.loss} of {running.pack.name}: no member\'s is finite']
+    return [f"{running.loss} of {running.pack.name}: no member's is finite"]
   low, high = min(y for _, y in lines['best']), max(y for _, y in lines['median'])
-  texts = [f'{running.loss} of {running.pack.name} to step {running.step:,}, from {low:.4g} to {high:.4g}']
+  texts = [
+    f'{running.loss} of {running.pack.name} to step {running.step:,}, from {low:.4g} to {high:.4g}'
+  ]
   xs = np.linspace(running.pack.first_step, running.step, max(10, min(60, width - 24)))
   for name, points in lines.items():
     steps, losses = np.array(points).T
-    heights = np.clip((np.interp(xs, steps, losses) - low) / ((high - low) or 1.0), 0, 1)
-    texts.append(f'{name:<8}{"".join(BLOCKS[round(7 * h)] for h in heights)}  {losses[-1]:.4f}')
+    heights = np.clip(
+      (np.interp(xs, steps, losses) - low) / ((high - low) or 1.0), 0, 1
+    )
+    texts.append(
+      f'{name:<8}{"".join(BLOCKS[round(7 * h)] for h in heights)}  {losses[-1]:.4f}'
+    )
   return texts
 
 
@@ -268,15 +302,26 @@ class _Notebook(_Lines):
 def page(board: Board) -> str:
   """The board as HTML: how far it is, the curves of the pack that runs, the best trials."""
   view = board.view(ROWS)
-  head = notebook.html(board.name, view.fraction, '\n'.join((view.words, *view.now)), {}, 1)
+  head = notebook.html(
+    board.name, view.fraction, '\n'.join((view.words, *view.now)), {}, 1
+  )
   curves = _svg(view.shown) if view.shown else ''
   left = lambda name: 'left' if name == 'status' else 'right'
-  cell = lambda tag, name, text: f'<{tag} style="text-align:{left(name)};padding:1px 8px">{escape(text)}</{tag}>'
+  cell = lambda tag, name, text: (
+    f'<{tag} style="text-align:{left(name)};padding:1px 8px">{escape(text)}</{tag}>'
+  )
   rows = [''.join(cell('th', name, name) for name in view.columns)]
-  rows += [''.join(cell('th' if r.best else 'td', *pair) for pair in zip(view.columns, r.cells)) for r in view.rows]
+  rows += [
+    ''.join(
+      cell('th' if r.best else 'td', *pair) for pair in zip(view.columns, r.cells)
+    )
+    for r in view.rows
+  ]
   table = ''.join(f'<tr>{row}</tr>' for row in rows) if view.rows else ''
   hidden = f'<i>not shown: {view.hidden:,} more trials</i>' if view.hidden else ''
-  return f'<div>{head}{curves}<table style="font-size:12px">{table}</table>{hidden}</div>'
+  return (
+    f'<div>{head}{curves}<table style="font-size:12px">{table}</table>{hidden}</div>'
+  )
 
 
 def _svg(running: Running) -> str:
@@ -285,15 +330,31 @@ def _svg(running: Running) -> str:
   if not lines['best']:
     return ''
   low, high = min(y for _, y in lines['best']), max(y for _, y in lines['median'])
-  first, last = running.pack.first_step, max(running.pack.last_step, running.pack.first_step + 1)
-  x_of = lambda x: notebook.LEFT + (width - notebook.LEFT) * (x - first) / (last - first)
-  y_of = lambda y: 4 + (height - notebook.BOTTOM - 8) * (1 - min((y - low) / ((high - low) or 1.0), 1.0))
+  first, last = (
+    running.pack.first_step,
+    max(running.pack.last_step, running.pack.first_step + 1),
+  )
+  x_of = lambda x: (
+    notebook.LEFT + (width - notebook.LEFT) * (x - first) / (last - first)
+  )
+  y_of = lambda y: (
+    4
+    + (height - notebook.BOTTOM - 8) * (1 - min((y - low) / ((high - low) or 1.0), 1.0))
+  )
   label = notebook._label
-  parts = [label(0, y_of(high) + 4, f'{high:.4g}'), label(0, y_of(low) + 4, f'{low:.4g}'),
-           label(notebook.LEFT, height - 4, f'{first:,}'), label(width, height - 4, f'{last:,}', 'end'),
-           label(width / 2, height - 4, f'{running.loss} of {running.pack.name}', 'middle')]
+  parts = [
+    label(0, y_of(high) + 4, f'{high:.4g}'),
+    label(0, y_of(low) + 4, f'{low:.4g}'),
+    label(notebook.LEFT, height - 4, f'{first:,}'),
+    label(width, height - 4, f'{last:,}', 'end'),
+    label(width / 2, height - 4, f'{running.loss} of {running.pack.name}', 'middle'),
+  ]
   for i, (name, points) in reversed(list(enumerate(lines.items()))):
     path = ' '.join(f'{x_of(x):.1f},{y_of(y):.1f}' for x, y in points)
-    parts.append(f'<polyline fill="none" stroke="{COLORS[name]}" stroke-width="1.5" points="{path}"/>')
-    parts.append(label(width, 12 + 14 * i, f'{name} {points[-1][1]:.4f}', 'end', COLORS[name]))
+    parts.append(
+      f'<polyline fill="none" stroke="{COLORS[name]}" stroke-width="1.5" points="{path}"/>'
+    )
+    parts.append(
+      label(width, 12 + 14 * i, f'{name} {points[-1][1]:.4f}', 'end', COLORS[name])
+    )
   return f'<svg width="{width}" height="{height}" font-family="sans-serif" font-size="11">{"".join(parts)}</svg>'

@@ -57,7 +57,9 @@ class Float(Domain):
   def __post_init__(self):
     for name in ('low', 'high'):
       value = plain(getattr(self, name))
-      object.__setattr__(self, name, float(value) if is_number(value) and abs(value) <= MOST else value)
+      object.__setattr__(
+        self, name, float(value) if is_number(value) and abs(value) <= MOST else value
+      )
 
   def __repr__(self) -> str:
     return f'Float({self.low!r}, {self.high!r}{_log(self)}{keyword_role(self)})'
@@ -92,7 +94,11 @@ class Int(Domain):
     return f'Int({self.low!r}, {self.high!r}{_log(self)}{keyword_role(self)})'
 
   def __contains__(self, value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+    return (
+      isinstance(value, int)
+      and not isinstance(value, bool)
+      and self.low <= value <= self.high
+    )
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
@@ -167,10 +173,14 @@ def unit(domain: Domain, value: Any) -> float:
   low, high = domain.low, domain.high
   if isinstance(domain, Int):
     if domain.log:  # the bin of k is [k, k + 1)
-      return (0.5 * (math.log(value) + math.log(value + 1)) - math.log(low)) / math.log((high + 1) / low)
+      return (0.5 * (math.log(value) + math.log(value + 1)) - math.log(low)) / math.log(
+        (high + 1) / low
+      )
     return (value - low + 0.5) / (high - low + 1)
   if domain.log:
-    return min((math.log(value) - math.log(low)) / (math.log(high) - math.log(low)), 1.0)
+    return min(
+      (math.log(value) - math.log(low)) / (math.log(high) - math.log(low)), 1.0
+    )
   return (value - low) / (high - low)
 
 
@@ -184,14 +194,22 @@ def from_unit(domain: Domain, u: float) -> Any:
       wide as their logarithms say).
     u: from 0 to 1.
 
-  >>> from_unit(Float(1e-4, 1e-2, log=True), 0.5), from_unit(Int(2, 5), 0.99), from_unit(Choice('a', 'b'), 0.5)
+  >>> (
+  ...   from_unit(Float(1e-4, 1e-2, log=True), 0.5),
+  ...   from_unit(Int(2, 5), 0.99),
+  ...   from_unit(Choice('a', 'b'), 0.5),
+  ... )
   (0.001, 5, 'b')
   """
   if isinstance(domain, Choice):
     return domain.values[min(int(u * len(domain.values)), len(domain.values) - 1)]
   low, high = domain.low, domain.high
   if isinstance(domain, Int):
-    whole = int(low * math.exp(u * math.log((high + 1) / low))) if domain.log else low + int(u * (high - low + 1))
+    whole = (
+      int(low * math.exp(u * math.log((high + 1) / low)))
+      if domain.log
+      else low + int(u * (high - low + 1))
+    )
     return min(max(whole, low), high)
   if not domain.log:
     return min(low + u * (high - low), high)

@@ -31,43 +31,84 @@ def describe(task: Any, sweep: SweepConfig) -> dict[str, Any]:
     base = task.job({})
     seconds = None
     if sweep.seconds is not None:
-      seconds = min(choices.of([base] * 8, False, float('inf')).member_step_seconds.values())
+      seconds = min(
+        choices.of([base] * 8, False, float('inf')).member_step_seconds.values()
+      )
     plan = plans.measure(task, sweep, space, seconds)
-    jobs = [task.job(task.sized(point.overrides)) for point in _preview(sweep, space, plan.n_points)]
+    jobs = [
+      task.job(task.sized(point.overrides))
+      for point in _preview(sweep, space, plan.n_points)
+    ]
     share = plan.steps / (sweep.seeds * plan.n_points * base.steps)
     groups = collections.defaultdict(list)
     for job in jobs:
       groups[job.structure].append(job)
-    structures = [_structure(choices, group, sweep, share, plan.n_points / len(jobs)) for group in groups.values()]
+    structures = [
+      _structure(choices, group, sweep, share, plan.n_points / len(jobs))
+      for group in groups.values()
+    ]
   total = lambda key: float(sum(s[key] for s in structures))
   points = sweep.confirm_best + (1 if sweep.confirm_best else 0)
   confirm_steps = points * sweep.confirm_seeds * base.steps
   rate = total('seconds') / max(total('steps'), 1)
   return {
-      'trials': plan.n_points * sweep.seeds, 'stopped_early': plan.halving is not None, 'rungs': list(plan.rungs),
-      'structures': structures, 'compiles': sum(len(s['widths']) for s in structures), 'steps': total('steps'),
-      'tokens': total('tokens'), 'flops': total('flops'), 'hours': total('seconds') / 3600,
-      'confirm': {'trials': points * sweep.confirm_seeds, 'steps': confirm_steps,
-                  'tokens': confirm_steps * base.tokens_per_step, 'flops': confirm_steps * base.flops_per_step,
-                  'hours': confirm_steps * rate / 3600},
+    'trials': plan.n_points * sweep.seeds,
+    'stopped_early': plan.halving is not None,
+    'rungs': list(plan.rungs),
+    'structures': structures,
+    'compiles': sum(len(s['widths']) for s in structures),
+    'steps': total('steps'),
+    'tokens': total('tokens'),
+    'flops': total('flops'),
+    'hours': total('seconds') / 3600,
+    'confirm': {
+      'trials': points * sweep.confirm_seeds,
+      'steps': confirm_steps,
+      'tokens': confirm_steps * base.tokens_per_step,
+      'flops': confirm_steps * base.flops_per_step,
+      'hours': confirm_steps * rate / 3600,
+    },
   }
 
 
-def _preview(sweep: SweepConfig, space: spaces.Space, n_points: int) -> list[spaces.Point]:
+def _preview(
+  sweep: SweepConfig, space: spaces.Space, n_points: int
+) -> list[spaces.Point]:
   if sweep.search == 'grid':
     return spaces.grid(space, sweep.levels)[:PREVIEWED]
-  kind = sweep.search if sweep.search in KINDS else 'random' if sweep.search == 'pbt' else 'halton'
+  kind = (
+    sweep.search
+    if sweep.search in KINDS
+    else 'random'
+    if sweep.search == 'pbt'
+    else 'halton'
+  )
   return Design(space, kind, sweep.seed).points(0, min(n_points, PREVIEWED))
 
 
-def _structure(choices: Choices, jobs: list[Any], sweep: SweepConfig, share: float, scale: float) -> dict[str, Any]:
+def _structure(
+  choices: Choices, jobs: list[Any], sweep: SweepConfig, share: float, scale: float
+) -> dict[str, Any]:
   """One structure's part: `share` of its trials' steps are made, and each job stands for `scale` points."""
   n = max(1, round(len(jobs) * scale)) * sweep.seeds
   steps = share * n * jobs[0].steps
   choice = choices.of((jobs * n)[:n], sweep.data_order == 'own', steps)
   seconds = min(choice.member_step_seconds.values(), default=float('nan'))
-  cut = sorted({width for _, width in widths(n, choice)}) if choice.method != 'loop' else [1]
-  return {'trials': n, 'parameters': jobs[0].facts.get('parameters', 0), 'method': choice.method, 'widths': cut,
-          'reason': choice.reason, 'bytes': choice.bytes_per_member * max(cut), 'member_step_seconds': seconds,
-          'steps': steps, 'tokens': steps * jobs[0].tokens_per_step, 'flops': steps * jobs[0].flops_per_step,
-          'seconds': steps * seconds}
+  cut = (
+    sorted({width for _, width in widths(n, choice)})
+    if choice.method != 'loop'
+    else [1]
+  )
+  return {
+    'trials': n,
+    'parameters': jobs[0].facts.get('parameters', 0),
+    'method': choice.method,
+    'widths': cut,
+    'reason': choice.reason,
+    'bytes': choice.bytes_per_member * max(cut),
+    'member_step_seconds': seconds,
+    'steps': steps,
+    'tokens': steps * jobs[0].tokens_per_step,
+    'flops': steps * jobs[0].flops_per_step,
+    'seconds': steps * seconds,
+  }

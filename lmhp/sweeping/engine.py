@@ -43,19 +43,38 @@ class Engine:
     at_rung: called when trials have been brought somewhere, and not only read from an earlier process.
   """
 
-  def __init__(self, task: Task, sweep: SweepConfig, study: Study, workdir: Any, choices: Choices,
-               runner: Callable[..., Iterable[tuple[Pack, PackResult]]], stop: Callable[[], bool], show: Any,
-               at_rung: Callable[[], None] = lambda: None):
+  def __init__(
+    self,
+    task: Task,
+    sweep: SweepConfig,
+    study: Study,
+    workdir: Any,
+    choices: Choices,
+    runner: Callable[..., Iterable[tuple[Pack, PackResult]]],
+    stop: Callable[[], bool],
+    show: Any,
+    at_rung: Callable[[], None] = lambda: None,
+  ):
     self.task, self.sweep, self.study, self.workdir = task, sweep, study, workdir
-    self.choices, self.runner, self.stop, self.show, self.at_rung = choices, runner, stop, show, at_rung
+    self.choices, self.runner, self.stop, self.show, self.at_rung = (
+      choices,
+      runner,
+      stop,
+      show,
+      at_rung,
+    )
     self.states = States(task, workdir)
     self.trials: dict[int, Trial] = {t.number: t for t in study.trials}
     self.place: dict[int, tuple[str, int]] = {}  # of each trial's newest state
     self.step: dict[int, int] = collections.defaultdict(int)  # of that state
-    self.seen: dict[int, dict[int, tuple[float, ...]]] = collections.defaultdict(dict)  # scores of replayed stages
+    self.seen: dict[int, dict[int, tuple[float, ...]]] = collections.defaultdict(
+      dict
+    )  # scores of replayed stages
     self.gone: set[int] = set()  # trials that diverged in them
     self._jobs: dict[int, Job] = {}
-    self._curves_of = functools.lru_cache(maxsize=16)(self._read_curves)  # of a pack, for each of its members
+    self._curves_of = functools.lru_cache(maxsize=16)(
+      self._read_curves
+    )  # of a pack, for each of its members
 
   # --- trials ---------------------------------------------------------------------------------------------------------
 
@@ -81,7 +100,11 @@ class Engine:
 
   def cohorts(self, kind: str) -> list[str]:
     """The cohorts of a kind ('search', 'seeds', 'confirm'), in order."""
-    return list(dict.fromkeys(t.cohort for t in self.trials.values() if t.cohort.startswith(f'{kind}-')))
+    return list(
+      dict.fromkeys(
+        t.cohort for t in self.trials.values() if t.cohort.startswith(f'{kind}-')
+      )
+    )
 
   def update(self, trials: Sequence[Trial]) -> None:
     """Tells the study the new condition of trials."""
@@ -90,10 +113,20 @@ class Engine:
 
   # --- stages ---------------------------------------------------------------------------------------------------------
 
-  def bring(self, stage: str, numbers: Sequence[int], share: float, *, cooldown: bool, planned_steps: float,
-            own: bool = False, sources: Mapping[int, tuple[str, int]] | None = None,
-            hypers: Mapping[int, Mapping[str, Any]] | None = None, keep: bool | None = None,
-            recovers: bool = False) -> None:
+  def bring(
+    self,
+    stage: str,
+    numbers: Sequence[int],
+    share: float,
+    *,
+    cooldown: bool,
+    planned_steps: float,
+    own: bool = False,
+    sources: Mapping[int, tuple[str, int]] | None = None,
+    hypers: Mapping[int, Mapping[str, Any]] | None = None,
+    keep: bool | None = None,
+    recovers: bool = False,
+  ) -> None:
     """Brings trials to a share of their length, scores them there and tells the study.
 
     Args:
@@ -114,7 +147,17 @@ class Engine:
         groups[self.job(number).structure, self.step[number]].append(number)
     packs = []
     for index, members in enumerate(groups.values()):
-      packs += self._packs(f'{stage}-{index}', members, share, cooldown, planned_steps, own, sources, hypers, keep)
+      packs += self._packs(
+        f'{stage}-{index}',
+        members,
+        share,
+        cooldown,
+        planned_steps,
+        own,
+        sources,
+        hypers,
+        keep,
+      )
     news = False
     for pack, result in self.runner(self, packs):
       news |= self._tell(stage, pack, result, recovers)
@@ -124,22 +167,47 @@ class Engine:
     if news:
       self.at_rung()
 
-  def _packs(self, name: str, members: list[int], share: float, cooldown: bool, planned_steps: float, own: bool,
-             sources: Mapping | None, hypers: Mapping | None, keep: bool | None) -> list[Pack]:
+  def _packs(
+    self,
+    name: str,
+    members: list[int],
+    share: float,
+    cooldown: bool,
+    planned_steps: float,
+    own: bool,
+    sources: Mapping | None,
+    hypers: Mapping | None,
+    keep: bool | None,
+  ) -> list[Pack]:
     jobs = [self.job(n) for n in members]
     choice = self.choices.of(jobs, own, planned_steps)
     n_devices = len(devices_for(choice.method)) or 1
     last = max(1, round(share * jobs[0].steps))
-    fork = max(1, round(self.sweep.cooldown_fraction * last)) if cooldown and share < 1 else 0
+    fork = (
+      max(1, round(self.sweep.cooldown_fraction * last))
+      if cooldown and share < 1
+      else 0
+    )
     packs, start = [], 0
     for index, (n, width) in enumerate(widths(len(members), choice, n_devices)):
-      trials = tuple(members[start: start + n])
+      trials = tuple(members[start : start + n])
       start += n
       pack = Pack(
-          name=f'{name}-{index}', trials=trials, width=width, method=choice.method, own_data=own,
-          sources=tuple((sources or self.place).get(t) for t in trials), first_step=self.step[trials[0]],
-          last_step=last, cooldown_steps=fork, final=share >= 1, keep=share < 1 if keep is None else keep)
-      overrides = [{**self.trials[t].overrides, **(hypers or {}).get(t, {})} for t in trials]
+        name=f'{name}-{index}',
+        trials=trials,
+        width=width,
+        method=choice.method,
+        own_data=own,
+        sources=tuple((sources or self.place).get(t) for t in trials),
+        first_step=self.step[trials[0]],
+        last_step=last,
+        cooldown_steps=fork,
+        final=share >= 1,
+        keep=share < 1 if keep is None else keep,
+      )
+      overrides = [
+        {**self.trials[t].overrides, **(hypers or {}).get(t, {})} for t in trials
+      ]
       packs.append(self.states.describe(pack, overrides))
     return packs
 
@@ -159,12 +227,16 @@ class Engine:
       values = tuple(trial.about['values'][stage])
       if stage in trial.about.get('diverged_in', ()):
         self.gone.add(number)
-        values = (math.inf,) * len(values)  # its stored value is finite, for samplers; here it is worse than any
+        values = (math.inf,) * len(
+          values
+        )  # its stored value is finite, for samplers; here it is worse than any
       self.seen[number][pack.last_step] = values
     self.show.trials(self.trials.values())
     return bool(updated)
 
-  def _told(self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool) -> Trial:
+  def _told(
+    self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool
+  ) -> Trial:
     """A member's trial after a pack."""
     trial, job = self.trials[pack.trials[i]], self.job(pack.trials[i])
     metrics, broken_at = result.metrics[i], result.broken_at[i]
@@ -173,34 +245,69 @@ class Engine:
     values = self.objectives(metrics, job)
     diverged = broken_at is not None or not all(math.isfinite(v) for v in values)
     if diverged:
-      values = tuple(self.task.bad(name, job, name in self.sweep.maximize) for name in self.sweep.objective)
+      values = tuple(
+        self.task.bad(name, job, name in self.sweep.maximize)
+        for name in self.sweep.objective
+      )
     trained = min(pack.last_step, broken_at or pack.last_step)
-    about = {**trial.about, **self._about(stage, pack, result, trial, job, trained), 'metrics': metrics}
+    about = {
+      **trial.about,
+      **self._about(stage, pack, result, trial, job, trained),
+      'metrics': metrics,
+    }
     about['values'] = {**trial.about.get('values', {}), stage: list(values)}
     if diverged:
       about['diverged_in'] = [*trial.about.get('diverged_in', ()), stage]
     if diverged and not recovers:
       about['diverged_at'] = broken_at or trained
-    status = 'diverged' if diverged and not recovers else 'complete' if pack.final else 'running'
+    status = (
+      'diverged'
+      if diverged and not recovers
+      else 'complete'
+      if pack.final
+      else 'running'
+    )
     ended = status != 'running'
-    return dataclasses.replace(trial, status=status, scores={**trial.scores, pack.last_step: values[0]},
-                               values=values if ended else None, about=about)
+    return dataclasses.replace(
+      trial,
+      status=status,
+      scores={**trial.scores, pack.last_step: values[0]},
+      values=values if ended else None,
+      about=about,
+    )
 
-  def _about(self, stage: str, pack: Pack, result: PackResult, trial: Trial, job: Job, trained: int) -> dict[str, Any]:
+  def _about(
+    self,
+    stage: str,
+    pack: Pack,
+    result: PackResult,
+    trial: Trial,
+    job: Job,
+    trained: int,
+  ) -> dict[str, Any]:
     """What a trial has cost so far, and where."""
     before = trial.about
     forked = before.get('cooldown_steps', 0) + pack.cooldown_steps
     return {
-        'stages': [*before.get('stages', ()), stage], 'packs': [*before.get('packs', ()), pack.name], 'pack': pack.name,
-        'steps': trained, 'cooldown_steps': forked, 'tokens': (trained + forked) * job.tokens_per_step,
-        'flops': (trained + forked) * job.flops_per_step,
-        'seconds': round(before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3), 'device': result.device,
+      'stages': [*before.get('stages', ()), stage],
+      'packs': [*before.get('packs', ()), pack.name],
+      'pack': pack.name,
+      'steps': trained,
+      'cooldown_steps': forked,
+      'tokens': (trained + forked) * job.tokens_per_step,
+      'flops': (trained + forked) * job.flops_per_step,
+      'seconds': round(
+        before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3
+      ),
+      'device': result.device,
     }
 
   def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
     """The objectives' values of a member."""
     known = {**job.facts, **metrics}
-    value = lambda n: known.get(n, math.nan) if n not in MEASURED else self.choices.value(n, job)
+    value = lambda n: (
+      known.get(n, math.nan) if n not in MEASURED else self.choices.value(n, job)
+    )
     return tuple(float(value(n)) for n in self.sweep.objective)
 
   def _diverged_softly(self, pack: Pack, trial: Trial) -> int | None:
@@ -211,7 +318,9 @@ class Engine:
     at = diverged_at(losses, half_life=max(20 / self.task.log_every, 1))
     return None if at is None else int(steps[at])
 
-  def curve(self, trial: Trial, newest: Pack | None = None) -> tuple[np.ndarray, np.ndarray]:
+  def curve(
+    self, trial: Trial, newest: Pack | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
     """A trial's logged steps and training losses, from the curves of its packs."""
     packs = [*trial.about.get('packs', ()), *([newest.name] if newest else [])]
     steps, losses = [], []
@@ -220,9 +329,17 @@ class Engine:
       mine = (trials_P == trial.number) & ~np.isnan(losses_P)
       steps.append(steps_P[mine])
       losses.append(losses_P[mine])
-    return (np.concatenate(steps), np.concatenate(losses)) if steps else (np.array([]), np.array([]))
+    return (
+      (np.concatenate(steps), np.concatenate(losses))
+      if steps
+      else (np.array([]), np.array([]))
+    )
 
   def _read_curves(self, pack: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Trial, step and training loss of each row of a pack that is done."""
     table = curves.read(self.workdir / 'curves' / f'{pack}.parquet')
-    return np.asarray(table['trial']), np.asarray(table['step']), table[self.task.loss].to_numpy(zero_copy_only=False)
+    return (
+      np.asarray(table['trial']),
+      np.asarray(table['step']),
+      table[self.task.loss].to_numpy(zero_copy_only=False),
+    )

@@ -1,15 +1,15 @@
 """A researcher's own model in a sweep: any pure `init` and `step` over a dict of numbers.
 
-  def init(hypers):
-    return jax.random.normal(jax.random.key(hypers['seed']), (8,))
+def init(hypers):
+  return jax.random.normal(jax.random.key(hypers['seed']), (8,))
 
-  def step(w, hypers, i):
-    loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
-    return w - hypers['learning_rate'] * grad, {'loss': loss}
+def step(w, hypers, i):
+  loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
+  return w - hypers['learning_rate'] * grad, {'loss': loss}
 
-  task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=100)
-  space = {'learning_rate': lmhp.Float(1e-3, 1.0, log=True)}
-  found = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
+task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=100)
+space = {'learning_rate': lmhp.Float(1e-3, 1.0, log=True)}
+found = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
 """
 
 from __future__ import annotations
@@ -62,18 +62,34 @@ class FunctionTask:
   checkpoint_seconds = 60.0
   log_every = 1
 
-  def __init__(self, init: Callable, step: Callable, hypers: Mapping[str, float], *, steps: int,
-               evaluate: Callable | None = None, loss: str = 'loss'):
+  def __init__(
+    self,
+    init: Callable,
+    step: Callable,
+    hypers: Mapping[str, float],
+    *,
+    steps: int,
+    evaluate: Callable | None = None,
+    loss: str = 'loss',
+  ):
     self._functions = (init, step, evaluate)
-    self.base = {name: x.item() if hasattr(x, 'dtype') else x for name, x in hypers.items()}
+    self.base = {
+      name: x.item() if hasattr(x, 'dtype') else x for name, x in hypers.items()
+    }
     self.steps, self.loss = steps, loss
     self.seed_paths = ('seed',) if 'seed' in self.base else ()
     if 'data' in self.base:
-      raise ConfigError("hypers: got one named 'data', expected another name: lmhp keeps that for batches")
-    metrics = jax.eval_shape(lambda h: step(init(h), h, np.int32(0))[1], self._numbers(self.base))
+      raise ConfigError(
+        "hypers: got one named 'data', expected another name: lmhp keeps that for batches"
+      )
+    metrics = jax.eval_shape(
+      lambda h: step(init(h), h, np.int32(0))[1], self._numbers(self.base)
+    )
     if loss not in metrics:
-      raise ConfigError(f'loss: got {loss!r}, expected one of the metrics of step: {", ".join(metrics)}'
-                        f'{suggest(loss, metrics)}')
+      raise ConfigError(
+        f'loss: got {loss!r}, expected one of the metrics of step: {", ".join(metrics)}'
+        f'{suggest(loss, metrics)}'
+      )
     self._member = _Member(init, step, evaluate, tuple(metrics), loss)
 
   # --- trials ---------------------------------------------------------------------------------------------------------
@@ -85,22 +101,36 @@ class FunctionTask:
       ConfigError: for a name that is not among them, and as `lmhp.sweeping.space.check` says; for seeds where no number
         is named `seed`; for a cooldown, which these functions have no schedule for.
     """
-    spaces.check(sweep.space, {name: Declaration(traced=True) for name in self.base}, self.base)
+    spaces.check(
+      sweep.space, {name: Declaration(traced=True) for name in self.base}, self.base
+    )
     hypers = self._numbers(self.base)
-    scores = jax.eval_shape(lambda h: self._member.member_score(self._member.first(h), h, ()), hypers)
+    scores = jax.eval_shape(
+      lambda h: self._member.member_score(self._member.first(h), h, ()), hypers
+    )
     sweep.check_objective((*scores, *self._member.names, *self.job({}).facts))
     if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds > 1:
       raise wrong(sweep, 'seeds', '1, since the space varies seed itself')
     if not self.seed_paths and sweep.seeds > 1:
       raise wrong(sweep, 'seeds', "1, since none of the task's numbers is named seed")
     if sweep.rung_score == 'cooldown':
-      raise wrong(sweep, 'rung_score', 'prefix: this task has no learning rate to cool down')
+      raise wrong(
+        sweep, 'rung_score', 'prefix: this task has no learning rate to cool down'
+      )
 
   def job(self, overrides: Mapping[str, Any]) -> Job:
     """One trial."""
     values = {**self.base, **overrides}
-    return Job(structure='function', hypers=self._numbers(values), steps=self.steps, tokens_per_step=0,
-               flops_per_step=0.0, facts={'steps': float(self.steps)}, about={'structure': 'function'}, cfg=values)
+    return Job(
+      structure='function',
+      hypers=self._numbers(values),
+      steps=self.steps,
+      tokens_per_step=0,
+      flops_per_step=0.0,
+      facts={'steps': float(self.steps)},
+      about={'structure': 'function'},
+      cfg=values,
+    )
 
   def _numbers(self, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: self._number(name, values[name]) for name in self.base}
@@ -111,11 +141,15 @@ class FunctionTask:
     if not _is_count(base):
       return np.float32(value)
     if not _is_count(value):
-      raise ConfigError(f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value {base} is '
-                        f'({float(base)} there takes any number)')
+      raise ConfigError(
+        f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value {base} is '
+        f'({float(base)} there takes any number)'
+      )
     return np.uint32(value)
 
-  def seeded(self, overrides: Mapping[str, Any], replicate: int, own: bool) -> tuple[dict[str, Any], int]:
+  def seeded(
+    self, overrides: Mapping[str, Any], replicate: int, own: bool
+  ) -> tuple[dict[str, Any], int]:
     """A point's values with the seed of one of its trials, and that seed."""
     del own
     if 'seed' not in self.base:
@@ -146,34 +180,51 @@ class FunctionTask:
 
   def card(self) -> dict[str, Any]:
     """What tells this task from another: its numbers, its length and the text of its functions."""
-    text = ''.join(_source(function) for function in self._functions if function is not None)
-    return {'hypers': self.base, 'steps': self.steps, 'functions_sha256': hashlib.sha256(text.encode()).hexdigest()}
+    text = ''.join(
+      _source(function) for function in self._functions if function is not None
+    )
+    return {
+      'hypers': self.base,
+      'steps': self.steps,
+      'functions_sha256': hashlib.sha256(text.encode()).hexdigest(),
+    }
 
   # --- running --------------------------------------------------------------------------------------------------------
 
   def member(self, job: Job) -> _Member:
     return self._member
 
-  def feed(self, job: Job, hypers: Sequence[dict], own: bool, step: int,
-           lengths: Iterator[int]) -> Iterator[tuple[int, Any]]:
+  def feed(
+    self, job: Job, hypers: Sequence[dict], own: bool, step: int, lengths: Iterator[int]
+  ) -> Iterator[tuple[int, Any]]:
     for n in lengths:
       yield n, ()
 
   def data_axis(self, job: Job, own: bool) -> None:
     return None
 
-  def evaluate(self, population: Population, state: Any, job: Job, final: bool) -> list[dict[str, float]]:
-    scores = {name: np.asarray(x, np.float64) for name, x in population.score(state, ()).items()}
-    return [{name: float(x[i]) for name, x in scores.items()} for i in range(population.width)]
+  def evaluate(
+    self, population: Population, state: Any, job: Job, final: bool
+  ) -> list[dict[str, float]]:
+    scores = {
+      name: np.asarray(x, np.float64) for name, x in population.score(state, ()).items()
+    }
+    return [
+      {name: float(x[i]) for name, x in scores.items()} for i in range(population.width)
+    ]
 
   def measure(self, metric: str, job: Job) -> float:
-    raise ConfigError(f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions '
-                      'give')
+    raise ConfigError(
+      f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions '
+      'give'
+    )
 
   def bad(self, metric: str, job: Job, maximized: bool) -> float:
     """A large number of the size of the metric's first value, where that is finite; negative where more is better."""
     member = self._member
-    first = float(member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf))
+    first = float(
+      member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf)
+    )
     worst = 10 * abs(first) + 1 if math.isfinite(first) else 1e30
     return -worst if maximized else worst
 
@@ -183,18 +234,40 @@ class _Member:
 
   capacity = CAPACITY
 
-  def __init__(self, init: Callable, step: Callable, evaluate: Callable | None, names: tuple[str, ...], loss: str):
-    self._init, self._step, self._evaluate, self.names, self._loss = init, step, evaluate, names, loss
+  def __init__(
+    self,
+    init: Callable,
+    step: Callable,
+    evaluate: Callable | None,
+    names: tuple[str, ...],
+    loss: str,
+  ):
+    self._init, self._step, self._evaluate, self.names, self._loss = (
+      init,
+      step,
+      evaluate,
+      names,
+      loss,
+    )
     self._kept = Compiled()
     self.first = jax.jit(lambda hypers: Counted(jnp.int32(0), init(hypers)))
     self.score = jax.jit(self.member_score)
 
   def solo(self, name: str) -> Callable[..., Any]:
-    return {'init': self.first, 'chunk': lambda *a: self._compile(*a)(*a), 'score': self.score,
-            'compile': self._compile}[name]
+    return {
+      'init': self.first,
+      'chunk': lambda *a: self._compile(*a)(*a),
+      'score': self.score,
+      'compile': self._compile,
+    }[name]
 
   def _compile(self, *arguments: Any) -> Callable[..., Any]:
-    return self._kept.get('chunk', lambda: executable(jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)))
+    return self._kept.get(
+      'chunk',
+      lambda: executable(
+        jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)
+      ),
+    )
 
   def compiled(self) -> Compiled:
     return self._kept
@@ -212,7 +285,12 @@ class _Member:
           new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, old)
         return new, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
-      return jax.lax.fori_loop(0, n_steps, body, (counted, {n: jnp.zeros(CAPACITY, jnp.float32) for n in self.names}))
+      return jax.lax.fori_loop(
+        0,
+        n_steps,
+        body,
+        (counted, {n: jnp.zeros(CAPACITY, jnp.float32) for n in self.names}),
+      )
 
     return chunk
 

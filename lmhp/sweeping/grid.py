@@ -35,7 +35,10 @@ def grid(space: Any, levels: int | Mapping[str, int] = 5) -> list[Point]:
     ConfigError: for a level that is not at least 1, the name of no parameter, more than 500,000 points before any is
       thinned, and as `parameters.Plan` says.
 
-  >>> space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True), 'optimizer.b2': Choice(0.95, 0.99)}
+  >>> space = {
+  ...   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
+  ...   'optimizer.b2': Choice(0.95, 0.99),
+  ... }
   >>> [tuple(point.overrides.values()) for point in grid(space, levels=3)]
   [(0.001, 0.95), (0.001, 0.99), (0.01, 0.95), (0.01, 0.99), (0.1, 0.95), (0.1, 0.99)]
   """
@@ -46,22 +49,39 @@ def grid(space: Any, levels: int | Mapping[str, int] = 5) -> list[Point]:
     lives = [holds(parameter.condition or (), point) for point in points]
     n = len(points) + sum(lives) * (len(values) - 1)
     if n > MOST_POINTS:
-      raise ConfigError(f'levels: got a grid of {n} points, and more, expected at most {MOST_POINTS}')
-    points = [one for point, alive in zip(points, lives)
-              for one in ([{**point, parameter.name: value} for value in values] if alive else [point])]
+      raise ConfigError(
+        f'levels: got a grid of {n} points, and more, expected at most {MOST_POINTS}'
+      )
+    points = [
+      one
+      for point, alive in zip(points, lives)
+      for one in (
+        [{**point, parameter.name: value} for value in values] if alive else [point]
+      )
+    ]
   points = _thinned(points, plan, space)
-  return [plan.walk(lambda parameter, point=point: point[parameter.name]) for point in points]
+  return [
+    plan.walk(lambda parameter, point=point: point[parameter.name]) for point in points
+  ]
 
 
-def _all_levels(parameters: Iterable[Parameter], levels: int | Mapping[str, int]) -> list[tuple]:
+def _all_levels(
+  parameters: Iterable[Parameter], levels: int | Mapping[str, int]
+) -> list[tuple]:
   names = [p.name for p in parameters]
   given = levels if isinstance(levels, Mapping) else dict.fromkeys(names, levels)
   for name, n in given.items():
     if name not in names:
-      raise ConfigError(f'levels: got {name!r}, expected the name of a parameter{suggest(name, names)}')
+      raise ConfigError(
+        f'levels: got {name!r}, expected the name of a parameter{suggest(name, names)}'
+      )
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-      raise ConfigError(f'levels: got {n!r} for {name}, expected a whole number, at least 1')
-  return [levels_of(p.domain, given[p.name] if p.name in given else 5) for p in parameters]
+      raise ConfigError(
+        f'levels: got {n!r} for {name}, expected a whole number, at least 1'
+      )
+  return [
+    levels_of(p.domain, given[p.name] if p.name in given else 5) for p in parameters
+  ]
 
 
 def levels_of(domain: Float | Int | Choice, n: int) -> tuple:
@@ -77,7 +97,9 @@ def levels_of(domain: Float | Int | Choice, n: int) -> tuple:
     return tuple(range(low, high + 1))
   shares = [k / (n - 1) for k in range(n)] if n > 1 else [0.5]
   if domain.log:
-    values = [significant(low * math.exp(share * math.log(high / low))) for share in shares]
+    values = [
+      significant(low * math.exp(share * math.log(high / low))) for share in shares
+    ]
   else:
     digits = 12 - math.ceil(math.log10(high - low))
     values = [round(low + share * (high - low), digits) for share in shares]
@@ -99,12 +121,25 @@ def _thinned(points: list[Drawn], plan: Plan, space: Any) -> list[Drawn]:
       names.setdefault(sample, [])
       if node.parameter is not None:
         names[sample].append(node.parameter.name)
-  depth = {s: node.leaf.samples.index(s) for node in plan.nodes for s in node.leaf.samples}
+  depth = {
+    s: node.leaf.samples.index(s) for node in plan.nodes for s in node.leaf.samples
+  }
   for sample in sorted(names, key=depth.get, reverse=True):
-    parts = [tuple((name, point[name]) for name in names[sample] if name in point) for point in points]
-    chosen = evenly(list(dict.fromkeys(part for part in parts if part)), sample.subsample.n, sample.subsample.seed)
+    parts = [
+      tuple((name, point[name]) for name in names[sample] if name in point)
+      for point in points
+    ]
+    chosen = evenly(
+      list(dict.fromkeys(part for part in parts if part)),
+      sample.subsample.n,
+      sample.subsample.seed,
+    )
     rank = {part: i for i, part in enumerate(chosen)}
-    kept = [(rank.get(part, -1), point) for part, point in zip(parts, points) if not part or part in rank]
+    kept = [
+      (rank.get(part, -1), point)
+      for part, point in zip(parts, points)
+      if not part or part in rank
+    ]
     if sample.subsample is space:
       kept.sort(key=lambda pair: pair[0])
     points = [point for _, point in kept]
@@ -131,7 +166,9 @@ def evenly(points: list[tuple], n: int, seed: int) -> list[tuple]:
   columns, drawn = [], [dict(point) for point in points]
   for name in names:
     found: dict[Any, int] = {}
-    codes = np.array([found.setdefault(point.get(name, ...), len(found)) for point in drawn])
+    codes = np.array(
+      [found.setdefault(point.get(name, ...), len(found)) for point in drawn]
+    )
     columns.append((codes, len(points) / np.bincount(codes)))
   used, free, chosen = np.zeros(len(points)), np.zeros(len(points)), []
   for _ in range(min(n, len(points))):

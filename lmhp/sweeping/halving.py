@@ -49,7 +49,10 @@ class HalvingPlan:
   @classmethod
   def from_json(cls, obj: Mapping[str, Any]) -> HalvingPlan:
     """The plan that `dataclasses.asdict` and JSON made this of."""
-    own = {'rungs': tuple(obj['rungs']), 'brackets': tuple(Bracket(*bracket) for bracket in obj['brackets'])}
+    own = {
+      'rungs': tuple(obj['rungs']),
+      'brackets': tuple(Bracket(*bracket) for bracket in obj['brackets']),
+    }
     return cls(**{**obj, **own})
 
 
@@ -67,11 +70,19 @@ def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
   >>> pareto_order([(1, 5), (2, 2), (3, 3), (5, 1)])
   [0, 1, 3, 2]
   """
-  lowest, fronts = [], {}  # second number of the last pair of each front: they increase from front to front
+  lowest, fronts = (
+    [],
+    {},
+  )  # second number of the last pair of each front: they increase from front to front
   for pair in sorted(set(values)):
-    fronts[pair] = bisect.bisect_right(lowest, pair[1])  # a pair before it with no higher second number dominates it
-    lowest[fronts[pair]:fronts[pair] + 1] = [pair[1]]
-  rank = {pair: i for i, pair in enumerate(sorted(fronts, key=lambda pair: (fronts[pair], pair[0])))}
+    fronts[pair] = bisect.bisect_right(
+      lowest, pair[1]
+    )  # a pair before it with no higher second number dominates it
+    lowest[fronts[pair] : fronts[pair] + 1] = [pair[1]]
+  rank = {
+    pair: i
+    for i, pair in enumerate(sorted(fronts, key=lambda pair: (fronts[pair], pair[0])))
+  }
   return [rank[pair] for pair in values]
 
 
@@ -100,11 +111,15 @@ def calibration(scores: Mapping[int, Score], m: int) -> tuple[int, ...]:
   (0, 1)
   """
   order = _order(scores)
-  ranked = sorted((p for p in scores if order[p] < math.inf), key=lambda p: (order[p], p))
+  ranked = sorted(
+    (p for p in scores if order[p] < math.inf), key=lambda p: (order[p], p)
+  )
   return tuple(sorted(ranked[rank] for rank in spread(len(ranked), m)))
 
 
-def correlations(scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]) -> dict[int, float]:
+def correlations(
+  scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]
+) -> dict[int, float]:
   """How well the ranks at each rung but the last agree with those at the last: {step: Spearman's correlation}.
 
   Args:
@@ -117,7 +132,10 @@ def correlations(scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]
   measured = {}
   for step in rungs[:-1]:
     both = [p for p in scores if step in scores[p] and rungs[-1] in scores[p]]
-    here, end = (list(_order({p: scores[p][at] for p in both}).values()) for at in (step, rungs[-1]))
+    here, end = (
+      list(_order({p: scores[p][at] for p in both}).values())
+      for at in (step, rungs[-1])
+    )
     measured[step] = spearman(here, end) if len(both) >= FEWEST else math.nan
   return measured
 
@@ -143,7 +161,9 @@ class PointState:
   diverged: bool = False
 
   @classmethod
-  def of_seeds(cls, scores: Sequence[Mapping[int, Score]], diverged: Sequence[bool]) -> PointState:
+  def of_seeds(
+    cls, scores: Sequence[Mapping[int, Score]], diverged: Sequence[bool]
+  ) -> PointState:
     """A point with several seeds: their mean, where each has a score or has diverged; one that diverged is enough."""
     mean = {}
     for step in sorted(set().union(*scores)):
@@ -190,7 +210,11 @@ def progress(points: Mapping[int, PointState], plan: HalvingPlan) -> Progress:
     raise ValueError(f'{len(points)} points, and {plan.brackets}')
   found = Progress()
   for step, members, reason in _stages(points, plan, found):
-    left = tuple(sorted(p for p in members if not points[p].diverged and step not in points[p].scores))
+    left = tuple(
+      sorted(
+        p for p in members if not points[p].diverged and step not in points[p].scores
+      )
+    )
     if left:
       found.stage = Stage(step, left, reason)
       break
@@ -205,11 +229,19 @@ def next_stage(points: Mapping[int, PointState], plan: HalvingPlan) -> Stage | N
 def verdicts(points: Mapping[int, PointState], plan: HalvingPlan) -> dict[int, str]:
   """Of each point: 'finished' (at the end, or diverged), 'pruned' (for good), or 'active'."""
   pruned = progress(points, plan).pruned
-  word = lambda p, s: 'finished' if s.diverged or plan.rungs[-1] in s.scores else 'pruned' if p in pruned else 'active'
+  word = lambda p, s: (
+    'finished'
+    if s.diverged or plan.rungs[-1] in s.scores
+    else 'pruned'
+    if p in pruned
+    else 'active'
+  )
   return {p: word(p, state) for p, state in points.items()}
 
 
-def _stages(points: Mapping[int, PointState], plan: HalvingPlan, found: Progress) -> Iterator[Stage]:
+def _stages(
+  points: Mapping[int, PointState], plan: HalvingPlan, found: Progress
+) -> Iterator[Stage]:
   """All stages in order, whether done or not; what follows one may be asked for only when it is done.
 
   Args:
@@ -224,18 +256,28 @@ def _stages(points: Mapping[int, PointState], plan: HalvingPlan, found: Progress
     calibrating = ()
     if len(steps) > 1 and not found.calibration:
       calibrating = calibration(_at(points, members, steps[0]), plan.calibration_points)
-      if len(calibrating) >= min(plan.calibration_points, FEWEST):  # else a later bracket's
+      if len(calibrating) >= min(
+        plan.calibration_points, FEWEST
+      ):  # else a later bracket's
         found.calibration = calibrating
         yield from (Stage(step, calibrating, 'calibration') for step in steps[1:])
-        seen = {p: {step: _at(points, [p], step)[p] for step in steps} for p in calibrating}
+        seen = {
+          p: {step: _at(points, [p], step)[p] for step in steps} for p in calibrating
+        }
         found.correlations = correlations(seen, steps)
       else:
         calibrating = ()
     yield from _halvings(points, plan, found, steps, members, calibrating)
 
 
-def _halvings(points: Mapping[int, PointState], plan: HalvingPlan, found: Progress, steps: Sequence[int],
-              members: Sequence[int], calibrating: Sequence[int]) -> Iterator[Stage]:
+def _halvings(
+  points: Mapping[int, PointState],
+  plan: HalvingPlan,
+  found: Progress,
+  steps: Sequence[int],
+  members: Sequence[int],
+  calibrating: Sequence[int],
+) -> Iterator[Stage]:
   """The stages of a bracket after its first rung and its calibration.
 
   One in eta of those that came by their scores goes on, and calibration points compete for the places, too: the search
@@ -255,4 +297,6 @@ def _halvings(points: Mapping[int, PointState], plan: HalvingPlan, found: Progre
 
 def _at(points: Mapping[int, PointState], members: Any, step: int) -> dict[int, Score]:
   """Scores of points that were all brought to a step; of one that diverged on the way, infinity."""
-  return {p: points[p].scores[step] if step in points[p].scores else math.inf for p in members}
+  return {
+    p: points[p].scores[step] if step in points[p].scores else math.inf for p in members
+  }

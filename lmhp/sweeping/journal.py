@@ -66,10 +66,12 @@ class Journal(BaseJournalBackend):
   def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
     """The records from a number on: those of the file, then those of the batch."""
     if self._batch is None or log_number_from < self._in_file:
-      for number, record in enumerate(self._file.read_logs(log_number_from), start=log_number_from + 1):
+      for number, record in enumerate(
+        self._file.read_logs(log_number_from), start=log_number_from + 1
+      ):
         self._in_file = max(self._in_file, number)
         yield record
-    for line in (self._batch or [])[max(0, log_number_from - self._in_file):]:
+    for line in (self._batch or [])[max(0, log_number_from - self._in_file) :]:
       yield json.loads(line)
 
   def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -93,7 +95,9 @@ class Journal(BaseJournalBackend):
       yield
       return
     with self._locked():
-      for _ in self._file.read_logs(self._in_file):  # what others have appended meanwhile comes first
+      for _ in self._file.read_logs(
+        self._in_file
+      ):  # what others have appended meanwhile comes first
         self._in_file += 1
       self._batch = []
       try:
@@ -119,7 +123,9 @@ class Reading(BaseJournalBackend):
   """A journal as it stands, for one who only reads: torn records are left out, and the file is left alone."""
 
   def __init__(self, path: str | os.PathLike):
-    self._records = [json.loads(line) for line in whole_records(pathlib.Path(path).read_bytes())]
+    self._records = [
+      json.loads(line) for line in whole_records(pathlib.Path(path).read_bytes())
+    ]
 
   def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
     """The records from a number on."""
@@ -154,7 +160,11 @@ class WriterLock:
             os.unlink(self._link)
             continue
         if time.monotonic() > patience:
-          _log.warning('%s was not released for %.0f seconds: taken as left behind', self._link, FOREIGN_LOCK_SECONDS)
+          _log.warning(
+            '%s was not released for %.0f seconds: taken as left behind',
+            self._link,
+            FOREIGN_LOCK_SECONDS,
+          )
           self.release()
         time.sleep(pause)
         pause = min(2 * pause, 0.1)
@@ -199,8 +209,14 @@ def whole_records(text: bytes) -> list[bytes]:
   *lines, _ = text.split(b'\n')
   found = []
   for number, line in enumerate(lines, start=1):
-    looks_whole = line.startswith(_START) and line.endswith(b'}') and line.find(_START, 1) < 0
-    whole = line if (looks_whole and number < len(lines)) or _is_record(line) else _second_record(line)
+    looks_whole = (
+      line.startswith(_START) and line.endswith(b'}') and line.find(_START, 1) < 0
+    )
+    whole = (
+      line
+      if (looks_whole and number < len(lines)) or _is_record(line)
+      else _second_record(line)
+    )
     if whole is not None:
       found.append(whole + b'\n')
     elif number < len(lines):

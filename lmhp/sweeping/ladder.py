@@ -22,7 +22,9 @@ class Bracket(NamedTuple):
   n_points: int
 
 
-def rungs(total_steps: int, eta: int, first_fraction: float, n_rungs: int | None = None) -> tuple[int, ...]:
+def rungs(
+  total_steps: int, eta: int, first_fraction: float, n_rungs: int | None = None
+) -> tuple[int, ...]:
   """Where points are scored: from a share of training to its end, each about as many times the one before.
 
   Args:
@@ -35,9 +37,14 @@ def rungs(total_steps: int, eta: int, first_fraction: float, n_rungs: int | None
   ((100, 300, 900, 2700), (10, 32, 100), (1, 10, 100))
   """
   if n_rungs is None:
-    n_rungs = 1 + max(1, round(-math.log(first_fraction, eta))) if first_fraction < 1 else 1
+    n_rungs = (
+      1 + max(1, round(-math.log(first_fraction, eta))) if first_fraction < 1 else 1
+    )
   # Rounded twice, so that a logarithm's last digit cannot move a rung.
-  exact = (round(total_steps * first_fraction ** (k / (n_rungs - 1)), 6) for k in range(1, n_rungs))
+  exact = (
+    round(total_steps * first_fraction ** (k / (n_rungs - 1)), 6)
+    for k in range(1, n_rungs)
+  )
   return tuple(sorted({total_steps, *(max(1, math.floor(x + 0.5)) for x in exact)}))
 
 
@@ -54,7 +61,9 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
     return (Bracket(0, n_points),)
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
   all_weights, sure = sum(weights), max(n_points - n_rungs, 0)
-  held = [(2 * w * sure + all_weights) // (2 * all_weights) for w in weights]  # what the rule gives before the last few
+  held = [
+    (2 * w * sure + all_weights) // (2 * all_weights) for w in weights
+  ]  # what the rule gives before the last few
   while sum(held) < n_points:
     held[max(range(n_rungs), key=lambda i: Fraction(weights[i], 2 * held[i] + 1))] += 1
   return tuple(Bracket(i, n) for i, n in enumerate(held) if n)
@@ -77,8 +86,14 @@ def cooldown_steps(step: int, cooldown_fraction: float) -> int:
   return max(1, round(cooldown_fraction * step)) if cooldown_fraction else 0
 
 
-def cost_in_steps(n_points: int, rungs: Sequence[int], eta: int, calibration_points: int, cooldown_fraction: float,
-                  kind: str) -> int:
+def cost_in_steps(
+  n_points: int,
+  rungs: Sequence[int],
+  eta: int,
+  calibration_points: int,
+  cooldown_fraction: float,
+  kind: str,
+) -> int:
   """Steps that a search trains at most, where every rung may prune and forks of its cooldowns are counted.
 
   At most, because whether the calibration points are among those that go on is not known before. Where rungs may not
@@ -100,8 +115,14 @@ def cost_in_steps(n_points: int, rungs: Sequence[int], eta: int, calibration_poi
     steps = rungs[first:]
     chosen = calibrating if len(steps) > 1 and n >= min(calibrating, FEWEST) else 0
     calibrating -= chosen
-    for n_here, before, step in zip(_reaching(n, len(steps), eta, chosen), (0, *steps), steps):
-      total += n_here * (step - before + (cooldown_steps(step, cooldown_fraction) if step < steps[-1] else 0))
+    for n_here, before, step in zip(
+      _reaching(n, len(steps), eta, chosen), (0, *steps), steps
+    ):
+      total += n_here * (
+        step
+        - before
+        + (cooldown_steps(step, cooldown_fraction) if step < steps[-1] else 0)
+      )
   return total
 
 
@@ -115,17 +136,29 @@ def _reaching(n: int, n_rungs: int, eta: int, calibration_points: int) -> list[i
   apart, quota, counts = spread(n, calibration_points), n, [n]
   for k in range(1, n_rungs):
     quota = keep(quota, eta)
-    missed = sum(rank >= quota for rank in apart) if k == 1 else len(apart)  # later their ranks may be any
+    missed = (
+      sum(rank >= quota for rank in apart) if k == 1 else len(apart)
+    )  # later their ranks may be any
     counts.append(min(counts[-1], quota + missed))
   return counts
 
 
-def points_for(budget_steps: float, rungs: Sequence[int], eta: int, calibration_points: int, cooldown_fraction: float,
-               kind: str) -> int:
+def points_for(
+  budget_steps: float,
+  rungs: Sequence[int],
+  eta: int,
+  calibration_points: int,
+  cooldown_fraction: float,
+  kind: str,
+) -> int:
   """The most points whose :func:`cost_in_steps` is within a budget; 0 where not even one's is.
 
   >>> points_for(81, (1, 3, 9, 27), 3, 0, 0.0, 'successive')
   27
   """
-  cost = lambda n: cost_in_steps(n, rungs, eta, calibration_points, cooldown_fraction, kind)
-  return bisect.bisect_right(range(1, int(budget_steps // rungs[0]) + 1), budget_steps, key=cost)
+  cost = lambda n: cost_in_steps(
+    n, rungs, eta, calibration_points, cooldown_fraction, kind
+  )
+  return bisect.bisect_right(
+    range(1, int(budget_steps // rungs[0]) + 1), budget_steps, key=cost
+  )

@@ -106,18 +106,47 @@ class PackRun:
     worth_saving_seconds: final states that took less are not saved; 0 where another process will start from them.
   """
 
-  def __init__(self, task: Task, pack: Pack, jobs: Sequence[Job], workdir: Any, start: Callable[[Population], Any],
-               stop: Callable[[], bool] = lambda: False, show: Callable[[int, dict], None] = lambda step, metrics: None,
-               devices: Sequence[Any] = (), worth_saving_seconds: float = WORTH_SAVING_SECONDS):
-    self.task, self.pack, self.jobs, self.start, self.stop, self.show = task, pack, list(jobs), start, stop, show
+  def __init__(
+    self,
+    task: Task,
+    pack: Pack,
+    jobs: Sequence[Job],
+    workdir: Any,
+    start: Callable[[Population], Any],
+    stop: Callable[[], bool] = lambda: False,
+    show: Callable[[int, dict], None] = lambda step, metrics: None,
+    devices: Sequence[Any] = (),
+    worth_saving_seconds: float = WORTH_SAVING_SECONDS,
+  ):
+    self.task, self.pack, self.jobs, self.start, self.stop, self.show = (
+      task,
+      pack,
+      list(jobs),
+      start,
+      stop,
+      show,
+    )
     self.workdir, self.directory = workdir, workdir / 'packs' / pack.name
     self.worth_saving_seconds = worth_saving_seconds
     self.padded = self.jobs + [self.jobs[-1]] * (pack.width - len(self.jobs))
-    self.population = Population(task.member(jobs[0]), [job.hypers for job in self.padded], pack.method, pack.own_data,
-                                 task.data_axis(jobs[0], pack.own_data), devices)
-    self.rows = curves.Rows(pack.trials, jobs[0].tokens_per_step, task.log_every,
-                            (pack.last_step, jobs[0].steps), task.loss)
-    self.broken = [None] * len(self.jobs) + [0] * (pack.width - len(self.jobs))  # padding never lives
+    self.population = Population(
+      task.member(jobs[0]),
+      [job.hypers for job in self.padded],
+      pack.method,
+      pack.own_data,
+      task.data_axis(jobs[0], pack.own_data),
+      devices,
+    )
+    self.rows = curves.Rows(
+      pack.trials,
+      jobs[0].tokens_per_step,
+      task.log_every,
+      (pack.last_step, jobs[0].steps),
+      task.loss,
+    )
+    self.broken = [None] * len(self.jobs) + [0] * (
+      pack.width - len(self.jobs)
+    )  # padding never lives
     self.seconds_before, self.began = 0.0, 0.0
     self.steps_per_second = 0.0
 
@@ -134,26 +163,47 @@ class PackRun:
     if done is not None:
       return done
     self.began, compiled = time.perf_counter(), self.population.compile_seconds
-    config = CheckpointConfig(every_seconds=min(self.task.checkpoint_seconds, 1e9), keep_last=1, keep_best=0)
+    config = CheckpointConfig(
+      every_seconds=min(self.task.checkpoint_seconds, 1e9), keep_last=1, keep_best=0
+    )
     with Checkpoints(self.directory / 'checkpoints', config) as self.checkpoints:
       state, step = self._first_state()
       state = self._train(state, step)
       if self.pack.keep and self._seconds() >= self.worth_saving_seconds:
         self._save(state, self.pack.last_step)
       metrics = self._score(state)
-      states = tuple(self.population.members(state)[: len(self.jobs)]) if self.pack.keep else None
-    result = PackResult(tuple(metrics), tuple(self.broken[: len(self.jobs)]), round(self._seconds(), 3),
-                        round(self.population.compile_seconds - compiled, 3),
-                        self.population.devices[0].device_kind, states)
+      states = (
+        tuple(self.population.members(state)[: len(self.jobs)])
+        if self.pack.keep
+        else None
+      )
+    result = PackResult(
+      tuple(metrics),
+      tuple(self.broken[: len(self.jobs)]),
+      round(self._seconds(), 3),
+      round(self.population.compile_seconds - compiled, 3),
+      self.population.devices[0].device_kind,
+      states,
+    )
     if self.read() is None:
       self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
-      write_json(self.directory / 'result.json', dataclasses.asdict(dataclasses.replace(result, states=None)))
+      write_json(
+        self.directory / 'result.json',
+        dataclasses.asdict(dataclasses.replace(result, states=None)),
+      )
     return result
 
   def compile_ahead(self) -> None:
     """Compiles what `run` will need, where nobody has; for a thread, while another pack trains."""
-    _, data = next(self.task.feed(self.jobs[0], self.population.hypers, self.pack.own_data, self.pack.first_step,
-                                  iter([1, 1])))
+    _, data = next(
+      self.task.feed(
+        self.jobs[0],
+        self.population.hypers,
+        self.pack.own_data,
+        self.pack.first_step,
+        iter([1, 1]),
+      )
+    )
     self.population.compile_ahead(data)
 
   def read(self) -> PackResult | None:
@@ -172,7 +222,9 @@ class PackRun:
     self.rows.read(self.directory / f'curves-{extra["step"]}.parquet')
     return self.population.join(rows), extra['step']
 
-  def restore(self, checkpoints: Checkpoints, step: int) -> tuple[list[Any], dict[str, Any]]:
+  def restore(
+    self, checkpoints: Checkpoints, step: int
+  ) -> tuple[list[Any], dict[str, Any]]:
     """The states of all members in numpy from a saved step, and what was saved beside them."""
     stacked, extra = checkpoints.restore(step, self.population.abstract_state())
     host = jax.device_get(stacked)
@@ -181,19 +233,25 @@ class PackRun:
   def _train(self, state: Any, step: int) -> Any:
     """Chunk after chunk to the last step; saves by time, and when a signal comes."""
     lengths = self._lengths(step)
-    for n, data in self.task.feed(self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths):
+    for n, data in self.task.feed(
+      self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths
+    ):
       if self.stop():
         self._save(state, step, wait=True)
         raise Stopped
       began, compiled = time.perf_counter(), self.population.compile_seconds
-      state, metrics = self.population.run(state, data, n, step, alive=[b is None for b in self.broken])
+      state, metrics = self.population.run(
+        state, data, n, step, alive=[b is None for b in self.broken]
+      )
       columns = {name: np.asarray(values)[:, :n] for name, values in metrics.items()}
       took = time.perf_counter() - began - (self.population.compile_seconds - compiled)
       self.steps_per_second = n / max(took, 1e-9)
       self._record(step, columns)
       step += n
       if self._evaluates(step):
-        self.rows.add_scores(step, self._evaluate(state, self.broken, final=False), self.broken)
+        self.rows.add_scores(
+          step, self._evaluate(state, self.broken, final=False), self.broken
+        )
       if self.checkpoints.due(step) and step < self.pack.last_step:
         self._save(state, step)
       if None not in self.broken:  # nobody is left to train
@@ -208,9 +266,17 @@ class PackRun:
     """Steps of each chunk: about `CHUNK_SECONDS` long over all members, none across an evaluation."""
     every = self.task.evaluate_every
     while step < self.pack.last_step:
-      wish = max(1, int(self.steps_per_second * CHUNK_SECONDS)) if self.steps_per_second else 4
+      wish = (
+        max(1, int(self.steps_per_second * CHUNK_SECONDS))
+        if self.steps_per_second
+        else 4
+      )
       wish = min(self.population.member.capacity, wish)
-      end = min(self.pack.last_step, step + every - step % every) if every else self.pack.last_step
+      end = (
+        min(self.pack.last_step, step + every - step % every)
+        if every
+        else self.pack.last_step
+      )
       n = min(wish, end - step)
       yield n
       step += n
@@ -220,13 +286,20 @@ class PackRun:
     self.broken = self._broken(self.broken, first, columns[self.rows.loss])
     self.rows.add(first, columns, self.broken)
     n = len(self.jobs)
-    self.show(first + columns[self.rows.loss].shape[1],
-              {self.rows.loss: columns[self.rows.loss][:n, -1], 'seconds': self._seconds()})
+    self.show(
+      first + columns[self.rows.loss].shape[1],
+      {self.rows.loss: columns[self.rows.loss][:n, -1], 'seconds': self._seconds()},
+    )
 
-  def _broken(self, before: list[int | None], first: int, losses_RS: np.ndarray) -> list[int | None]:
+  def _broken(
+    self, before: list[int | None], first: int, losses_RS: np.ndarray
+  ) -> list[int | None]:
     """Of each member the first step whose loss was not finite, once the chunk from `first` on is looked at too."""
     bad_RS = ~np.isfinite(losses_RS)
-    return [first + int(np.argmax(bad)) + 1 if at is None and bad.any() else at for at, bad in zip(before, bad_RS)]
+    return [
+      first + int(np.argmax(bad)) + 1 if at is None and bad.any() else at
+      for at, bad in zip(before, bad_RS)
+    ]
 
   def _save(self, state: Any, step: int, wait: bool = False) -> None:
     """Starts to save the states; the curves up to there are on the disk first."""
@@ -245,21 +318,31 @@ class PackRun:
     scores = self._evaluate(state, broken, self.pack.final)
     return [{**trained, **scored} for trained, scored in zip(self.rows.last(), scores)]
 
-  def _evaluate(self, state: Any, broken: list[int | None], final: bool) -> list[dict[str, float]]:
+  def _evaluate(
+    self, state: Any, broken: list[int | None], final: bool
+  ) -> list[dict[str, float]]:
     """Metrics of each member; NaN of a broken one, of which each method leaves another state."""
     scores = self.task.evaluate(self.population, state, self.jobs[0], final)
-    return [s if at is None else dict.fromkeys(s, math.nan) for s, at in zip(scores, broken)]
+    return [
+      s if at is None else dict.fromkeys(s, math.nan) for s, at in zip(scores, broken)
+    ]
 
   def _cooled(self, state: Any) -> tuple[Any, list[int | None]]:
     """The fork's state at its end, and which members broke on the way there or before."""
     step, broken = self.pack.last_step, self.broken
     cooldown = Cooldown(step, self.pack.cooldown_steps)
     capacity, left = self.population.member.capacity, self.pack.cooldown_steps
-    lengths = iter([capacity] * (left // capacity) + ([left % capacity] if left % capacity else []))
-    for n, data in self.task.feed(self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths):
+    lengths = iter(
+      [capacity] * (left // capacity) + ([left % capacity] if left % capacity else [])
+    )
+    for n, data in self.task.feed(
+      self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths
+    ):
       if None not in broken:
         break
-      state, metrics = self.population.run(state, data, n, step, cooldown, [b is None for b in broken])
+      state, metrics = self.population.run(
+        state, data, n, step, cooldown, [b is None for b in broken]
+      )
       broken = self._broken(broken, step, np.asarray(metrics[self.rows.loss])[:, :n])
       step += n
     return state, broken
@@ -274,4 +357,10 @@ def read_result(directory: Any) -> PackResult | None:
   if not path.exists():
     return None
   found = json.loads(path.read_text())
-  return PackResult(**{**found, 'metrics': tuple(numbers(found['metrics'])), 'broken_at': tuple(found['broken_at'])})
+  return PackResult(
+    **{
+      **found,
+      'metrics': tuple(numbers(found['metrics'])),
+      'broken_at': tuple(found['broken_at']),
+    }
+  )

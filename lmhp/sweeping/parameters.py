@@ -82,7 +82,11 @@ def _closure(condition: tuple[tuple[Node, tuple], ...]) -> dict[Node, tuple] | N
   out: dict[Node, tuple] = {}
   for node, values in condition:
     for ancestor, accepted in ((node, values), *node.closure.items()):
-      out[ancestor] = tuple(v for v in out[ancestor] if v in accepted) if ancestor in out else accepted
+      out[ancestor] = (
+        tuple(v for v in out[ancestor] if v in accepted)
+        if ancestor in out
+        else accepted
+      )
   return out if all(out.values()) else None
 
 
@@ -100,15 +104,28 @@ class Resolver:
   def of(self, leaf: Leaf) -> list[Node]:
     """The nodes of a leaf."""
     if leaf in self._active:
-      circle = ' -> '.join(one.label for one in [*self._active[self._active.index(leaf):], leaf])
-      raise ConfigError(f'{leaf.label}: got conditions that go in a circle ({circle}), expected a first one')
+      circle = ' -> '.join(
+        one.label for one in [*self._active[self._active.index(leaf) :], leaf]
+      )
+      raise ConfigError(
+        f'{leaf.label}: got conditions that go in a circle ({circle}), expected a first one'
+      )
     if leaf not in self._found:
       self._active.append(leaf)
-      conditions = [sum(parts, ()) for parts in itertools.product(*(self._parents(leaf, *g) for g in leaf.guards))]
+      conditions = [
+        sum(parts, ())
+        for parts in itertools.product(*(self._parents(leaf, *g) for g in leaf.guards))
+      ]
       self._active.pop()
-      nodes = [Node(leaf, c, closure) for c in conditions if (closure := _closure(c)) is not None]
+      nodes = [
+        Node(leaf, c, closure)
+        for c in conditions
+        if (closure := _closure(c)) is not None
+      ]
       if not nodes:
-        raise ConfigError(f'{leaf.label}: got conditions that exclude each other, expected some that hold together')
+        raise ConfigError(
+          f'{leaf.label}: got conditions that exclude each other, expected some that hold together'
+        )
       self._found[leaf] = nodes
       self.nodes += nodes
     return self._found[leaf]
@@ -117,11 +134,15 @@ class Resolver:
     """The ways to meet one guard, each a condition."""
     if isinstance(parent, Leaf):
       return [((node, values),) for node in self.of(parent)]
-    candidates = [one for one in self.leaves if parent in one.paths and not _apart(one, leaf)]
+    candidates = [
+      one for one in self.leaves if parent in one.paths and not _apart(one, leaf)
+    ]
     if not candidates:
       known = dict.fromkeys(path for one in self.leaves for path in one.paths)
-      raise ConfigError(f'{leaf.label}: got a condition on {parent}, expected a path of the space'
-                        f'{nearest(parent, known)}')
+      raise ConfigError(
+        f'{leaf.label}: got a condition on {parent}, expected a path of the space'
+        f'{nearest(parent, known)}'
+      )
     for value in values:
       if not any(taken(one, parent, (value,)) for one in candidates):
         raise _never(leaf, parent, value, candidates)
@@ -129,23 +150,37 @@ class Resolver:
     for one in candidates:
       if accepted := taken(one, parent, values):
         fixed = isinstance(one.domain, Fixed)  # always takes the value where it exists
-        ways += [node.condition if fixed else ((node, accepted),) for node in self.of(one)]
+        ways += [
+          node.condition if fixed else ((node, accepted),) for node in self.of(one)
+        ]
     return ways
 
 
 def _apart(a: Leaf, b: Leaf) -> bool:
   """Whether the guards of two leaves exclude each other as they are written."""
-  return any(p is q or (isinstance(p, str) and p == q) for p, v in a.guards for q, w in b.guards
-             if not any(x in w for x in v))
+  return any(
+    p is q or (isinstance(p, str) and p == q)
+    for p, v in a.guards
+    for q, w in b.guards
+    if not any(x in w for x in v)
+  )
 
 
 def _never(leaf: Leaf, parent: str, value: Any, candidates: list[Leaf]) -> ConfigError:
-  domains = [one.domain if one.rows is None else Choice(*(row[one.paths.index(parent)] for row in one.rows))
-             for one in candidates]
-  words = [str(v) for domain in domains if isinstance(domain, Choice) for v in domain.values]
+  domains = [
+    one.domain
+    if one.rows is None
+    else Choice(*(row[one.paths.index(parent)] for row in one.rows))
+    for one in candidates
+  ]
+  words = [
+    str(v) for domain in domains if isinstance(domain, Choice) for v in domain.values
+  ]
   accepted = ' or '.join(map(repr, dict.fromkeys(domains)))
-  return ConfigError(f'{leaf.label}: got a condition on {parent}={value!r}, expected a value that it takes, of '
-                     f'{accepted}{nearest(str(value), words)}')
+  return ConfigError(
+    f'{leaf.label}: got a condition on {parent}={value!r}, expected a value that it takes, of '
+    f'{accepted}{nearest(str(value), words)}'
+  )
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
@@ -166,11 +201,15 @@ class Plan:
   def __init__(self, space: Any):
     self.nodes = Resolver(leaves(space)).nodes
     self._refuse_overlaps()
-    count = collections.Counter(node.leaf.label for node in self.nodes if not isinstance(node.leaf.domain, Fixed))
+    count = collections.Counter(
+      node.leaf.label for node in self.nodes if not isinstance(node.leaf.domain, Fixed)
+    )
     for node in self.nodes:
       if not isinstance(node.leaf.domain, Fixed):
         node.parameter = _parameter(node, count[node.leaf.label] > 1)
-    self.parameters = tuple(node.parameter for node in self.nodes if node.parameter is not None)
+    self.parameters = tuple(
+      node.parameter for node in self.nodes if node.parameter is not None
+    )
     self._steps = [(node, _by_name(node.condition)) for node in self.nodes]
 
   def _refuse_overlaps(self) -> None:
@@ -179,8 +218,10 @@ class Plan:
       for path in node.leaf.paths:
         for other in setters[path]:
           if _closure((*node.closure.items(), *other.closure.items())) is not None:
-            raise ConfigError(f'{path}: got {other.leaf.domain!r} and {node.leaf.domain!r} at the same time, expected '
-                              'one of them, or conditions that exclude each other')
+            raise ConfigError(
+              f'{path}: got {other.leaf.domain!r} and {node.leaf.domain!r} at the same time, expected '
+              'one of them, or conditions that exclude each other'
+            )
         setters[path].append(node)
 
   def walk(self, suggest: Callable[[Parameter], Any]) -> Point:
@@ -194,7 +235,9 @@ class Plan:
       else:
         drawn[parameter.name] = value = suggest(parameter)
         if value not in parameter.domain:
-          raise ValueError(f'{parameter.name}: {value!r} is not in {parameter.domain!r}')
+          raise ValueError(
+            f'{parameter.name}: {value!r} is not in {parameter.domain!r}'
+          )
       overrides.update(node.settings(value))
     return Point(drawn, overrides)
 
@@ -212,7 +255,9 @@ def _parameter(node: Node, several: bool) -> Parameter:
   condition = _by_name(node.condition)
   text = ','.join(f'{name}={"|".join(map(str, values))}' for name, values in condition)
   name = f'{node.leaf.label}[{text}]' if several else node.leaf.label
-  return Parameter(name, node.leaf.paths, node.leaf.domain, node.leaf.role, condition or None)
+  return Parameter(
+    name, node.leaf.paths, node.leaf.domain, node.leaf.role, condition or None
+  )
 
 
 def parameters(space: Any) -> tuple[Parameter, ...]:
@@ -222,8 +267,12 @@ def parameters(space: Any) -> tuple[Parameter, ...]:
     ConfigError: as :class:`Plan` says.
 
   >>> from lmhp.sweeping.space import Choice, Float, Int, When
-  >>> space = {'schedule.decay_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
-  ...          'schedule.name': Choice('cosine', 'wsd_linear')}
+  >>> space = {
+  ...   'schedule.decay_fraction': When(
+  ...     'schedule.name', 'wsd_linear', Float(0.05, 0.5)
+  ...   ),
+  ...   'schedule.name': Choice('cosine', 'wsd_linear'),
+  ... }
   >>> [(p.name, p.condition) for p in parameters(space)]
   [('schedule.name', None), ('schedule.decay_fraction', (('schedule.name', ('wsd_linear',)),))]
   """
@@ -242,7 +291,10 @@ def walk(space: Any, suggest: Callable[[Parameter], Any]) -> Point:
     ValueError: for a value outside the domain.
 
   >>> from lmhp.sweeping.space import Int
-  >>> walk({'model.n_layers': Int(2, 8), 'optimizer.b2': 0.95}, lambda parameter: parameter.domain.low)
+  >>> walk(
+  ...   {'model.n_layers': Int(2, 8), 'optimizer.b2': 0.95},
+  ...   lambda parameter: parameter.domain.low,
+  ... )
   Point(parameters={'model.n_layers': 2}, overrides={'model.n_layers': 2, 'optimizer.b2': 0.95})
   """
   return Plan(space).walk(suggest)

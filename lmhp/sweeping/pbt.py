@@ -12,12 +12,21 @@ from __future__ import annotations
 import math
 from typing import Any, Iterable, Mapping, Sequence
 
-from lmhp.sweeping.domains import Choice, Domain, Float, from_unit, is_number, significant
+from lmhp.sweeping.domains import (
+  Choice,
+  Domain,
+  Float,
+  from_unit,
+  is_number,
+  significant,
+)
 from lmhp.sweeping.parameters import Parameter, holds
 from lmhp.sweeping.streams import key_of, random
 
 
-def exploit(scores: Sequence[float], fraction: float, seed: int, round: int) -> tuple[int, ...]:
+def exploit(
+  scores: Sequence[float], fraction: float, seed: int, round: int
+) -> tuple[int, ...]:
   """The slot that each slot goes on from: itself, or for those that are replaced one of the best.
 
   The worst `fraction` of all slots copy one of the best `fraction`, at least one slot and at most half of them. What is
@@ -33,16 +42,32 @@ def exploit(scores: Sequence[float], fraction: float, seed: int, round: int) -> 
   (0, 1, 2, 3, 1)
   """
   finite = [math.isfinite(score) for score in scores]
-  ranked = sorted(range(len(scores)), key=lambda i: (not finite[i], scores[i] if finite[i] else 0.0, i))
+  ranked = sorted(
+    range(len(scores)),
+    key=lambda i: (not finite[i], scores[i] if finite[i] else 0.0, i),
+  )
   n = min(max(1, math.floor(fraction * len(scores) + 0.5)), len(scores) // 2)
-  best = ranked[:max(1, min(n, sum(finite)))]
-  replaced = {*ranked[len(ranked) - n:], *(i for i, good in enumerate(finite) if not good)} if any(finite) else set()
-  drawn = lambda slot: best[int(_uniform(seed, 'pbt exploit', round, slot)[0] * len(best))]
+  best = ranked[: max(1, min(n, sum(finite)))]
+  replaced = (
+    {*ranked[len(ranked) - n :], *(i for i, good in enumerate(finite) if not good)}
+    if any(finite)
+    else set()
+  )
+  drawn = lambda slot: best[
+    int(_uniform(seed, 'pbt exploit', round, slot)[0] * len(best))
+  ]
   return tuple(drawn(slot) if slot in replaced else slot for slot in range(len(scores)))
 
 
-def explore(values: Mapping[str, Any], parameters: Iterable[Parameter], seed: int, round: int, slot: int,
-            factors: tuple[float, float] = (0.8, 1.25), resample_probability: float = 0.25) -> dict[str, Any]:
+def explore(
+  values: Mapping[str, Any],
+  parameters: Iterable[Parameter],
+  seed: int,
+  round: int,
+  slot: int,
+  factors: tuple[float, float] = (0.8, 1.25),
+  resample_probability: float = 0.25,
+) -> dict[str, Any]:
   """The values that a replaced member goes on with.
 
   Each value is drawn anew from its domain with `resample_probability`. Otherwise a Float is multiplied by one of the

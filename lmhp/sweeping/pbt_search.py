@@ -39,12 +39,19 @@ class PopulationBasedTraining:
     self.parameters = spaces.parameters(space)
     for path in sorted(spaces.varied_paths(space)):
       if not engine.task.is_traced(path):
-        raise ConfigError(f'{path}: got structure in the space of population-based training, expected numbers that may '
-                          'change while a member runs')
+        raise ConfigError(
+          f'{path}: got structure in the space of population-based training, expected numbers that may '
+          'change while a member runs'
+        )
     if not all(len(p.paths) == 1 and p.condition is None for p in self.parameters):
-      raise ConfigError('sweep.space: got conditions or a Zip, expected single paths with search=pbt')
-    self.fixed = {path: value for path, value in Design(space, 'random', 0).point(0).overrides.items()
-                  if path not in {p.paths[0] for p in self.parameters}}
+      raise ConfigError(
+        'sweep.space: got conditions or a Zip, expected single paths with search=pbt'
+      )
+    self.fixed = {
+      path: value
+      for path, value in Design(space, 'random', 0).point(0).overrides.items()
+      if path not in {p.paths[0] for p in self.parameters}
+    }
 
   def go(self) -> None:
     """Trains the population to its end."""
@@ -58,34 +65,60 @@ class PopulationBasedTraining:
     own = self.sweep.data_order == 'own' or self.engine.task.own_data(self.space)
     for exchange, end in enumerate(ends):
       for slot, parent in enumerate(parents):
-        lineage[slot].append({'until_step': end, 'from': numbers[parent], **values[slot]})
+        lineage[slot].append(
+          {'until_step': end, 'from': numbers[parent], **values[slot]}
+        )
       if end == steps:
         self._note(numbers, lineage)
       place = [self.engine.place.get(numbers[parent]) for parent in parents]
       self.engine.gone.clear()  # whoever diverged has been replaced
       self.engine.bring(
-          f'{COHORT}-{exchange}', numbers, end / steps, cooldown=False, planned_steps=len(numbers) * steps, own=own,
-          keep=end < steps, recovers=end < steps,
-          sources={n: p for n, p in zip(numbers, place) if p is not None},
-          hypers={n: self._overrides(v) for n, v in zip(numbers, values)})
+        f'{COHORT}-{exchange}',
+        numbers,
+        end / steps,
+        cooldown=False,
+        planned_steps=len(numbers) * steps,
+        own=own,
+        keep=end < steps,
+        recovers=end < steps,
+        sources={n: p for n, p in zip(numbers, place) if p is not None},
+        hypers={n: self._overrides(v) for n, v in zip(numbers, values)},
+      )
       if end < steps:
         parents, values = self._exchange(numbers, end, exchange, values)
 
   def _note(self, numbers: list[int], lineage: list[list[dict[str, Any]]]) -> None:
     """Puts each member's way into its trial, before it ends."""
     trials = [(self.engine.trials[n], way) for n, way in zip(numbers, lineage)]
-    self.engine.update([dataclasses.replace(t, about={**t.about, 'lineage': way}) for t, way in trials
-                        if 'lineage' not in t.about])
+    self.engine.update(
+      [
+        dataclasses.replace(t, about={**t.about, 'lineage': way})
+        for t, way in trials
+        if 'lineage' not in t.about
+      ]
+    )
 
   def _members(self) -> list[Trial]:
     """The population's trials; added to the study where they are not there yet."""
     if not self.engine.of_cohort(COHORT):
-      points = Design(self.space, 'random', self.sweep.seed).points(0, self.sweep.population)
+      points = Design(self.space, 'random', self.sweep.seed).points(
+        0, self.sweep.population
+      )
       new = []
       for number, point in enumerate(points):
-        overrides, seed = self.engine.task.seeded(point.overrides, number, self.sweep.data_order == 'own')
-        new.append(Trial(number=number, point=number, seed=seed, parameters=point.parameters, overrides=overrides,
-                         cohort=COHORT))
+        overrides, seed = self.engine.task.seeded(
+          point.overrides, number, self.sweep.data_order == 'own'
+        )
+        new.append(
+          Trial(
+            number=number,
+            point=number,
+            seed=seed,
+            parameters=point.parameters,
+            overrides=overrides,
+            cohort=COHORT,
+          )
+        )
       self.engine.add(new)
     return self.engine.of_cohort(COHORT)
 
@@ -93,12 +126,22 @@ class PopulationBasedTraining:
     """{dotted path: value} of a member's parameters."""
     return {**self.fixed, **{p.paths[0]: values[p.name] for p in self.parameters}}
 
-  def _exchange(self, numbers: list[int], end: int, exchange: int, values: list[dict]) -> tuple[list[int], list[dict]]:
+  def _exchange(
+    self, numbers: list[int], end: int, exchange: int, values: list[dict]
+  ) -> tuple[list[int], list[dict]]:
     """Who goes on from whom, and with which values."""
     sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
-    scores = [float('inf') if n in self.engine.gone else sign * self.engine.seen[n][end][0] for n in numbers]
-    parents = list(pbt.exploit(scores, self.sweep.pbt_replaced, self.sweep.seed, exchange))
-    new = [values[parent] if parent == slot else
-           pbt.explore(values[parent], self.parameters, self.sweep.seed, exchange, slot)
-           for slot, parent in enumerate(parents)]
+    scores = [
+      float('inf') if n in self.engine.gone else sign * self.engine.seen[n][end][0]
+      for n in numbers
+    ]
+    parents = list(
+      pbt.exploit(scores, self.sweep.pbt_replaced, self.sweep.seed, exchange)
+    )
+    new = [
+      values[parent]
+      if parent == slot
+      else pbt.explore(values[parent], self.parameters, self.sweep.seed, exchange, slot)
+      for slot, parent in enumerate(parents)
+    ]
     return parents, new

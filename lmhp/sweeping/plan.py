@@ -38,7 +38,9 @@ class Plan:
   steps: float
 
 
-def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) -> LanguageModel:
+def language_model(
+  config: Any, sweep: SweepConfig, dtype: str | None = None
+) -> LanguageModel:
   """The task of a sweep of lmhp's trainer, once everything that can be checked is.
 
   Raises:
@@ -54,12 +56,24 @@ def language_model(config: Any, sweep: SweepConfig, dtype: str | None = None) ->
   _check_length(sweep, paths)
   _check_seeds(sweep, paths)
   _check_objective(sweep, space, paths)
-  rates = [p for p, d in config_lib.KEYS.items() if d.static_when_neutral and p in paths]
-  present = [p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))]
-  task = LanguageModel(config, present=present, held_equal=sweep.held_equal, dtype=dtype)
+  rates = [
+    p for p, d in config_lib.KEYS.items() if d.static_when_neutral and p in paths
+  ]
+  present = [
+    p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))
+  ]
+  task = LanguageModel(
+    config, present=present, held_equal=sweep.held_equal, dtype=dtype
+  )
   _check_held_equal(task, sweep, space, paths)
-  sweep.check_objective((*(f'eval_{name}' for name in SCORES), *metric_names(task.base.train), *task.job({}).facts,
-                         'latency_seconds'))
+  sweep.check_objective(
+    (
+      *(f'eval_{name}' for name in SCORES),
+      *metric_names(task.base.train),
+      *task.job({}).facts,
+      'latency_seconds',
+    )
+  )
   return task
 
 
@@ -76,26 +90,40 @@ def _check_seeds(sweep: SweepConfig, paths: set[str]) -> None:
 def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
   lengths = [f'train.{name}' for name in LENGTHS if f'train.{name}' in paths]
   if lengths and sweep.held_equal != 'nothing':
-    raise ConfigError(f'sweep.held_equal: got {sweep.held_equal!r}, expected \'nothing\', since the space varies the '
-                      f'length of training itself ({lengths[0]})')
+    raise ConfigError(
+      f"sweep.held_equal: got {sweep.held_equal!r}, expected 'nothing', since the space varies the "
+      f'length of training itself ({lengths[0]})'
+    )
 
 
 def _check_objective(sweep: SweepConfig, space: Any, paths: set[str]) -> None:
   """Losses per token of different tokenizers do not compare."""
   tokenizers = {'data.tokenizer', 'data.path', 'data.vocab_size'} & paths
-  per_token = [name for name in sweep.objective if name in ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')]
+  per_token = [
+    name
+    for name in sweep.objective
+    if name in ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
+  ]
   if tokenizers and per_token:
-    raise ConfigError(f'sweep.objective: got {per_token[0]!r}, expected \'eval_bits_per_byte\', since the space varies '
-                      f'{min(tokenizers)}, and losses per token of different tokens do not compare')
+    raise ConfigError(
+      f"sweep.objective: got {per_token[0]!r}, expected 'eval_bits_per_byte', since the space varies "
+      f'{min(tokenizers)}, and losses per token of different tokens do not compare'
+    )
 
 
-def _check_held_equal(task: LanguageModel, sweep: SweepConfig, space: Any, paths: set[str]) -> None:
+def _check_held_equal(
+  task: LanguageModel, sweep: SweepConfig, space: Any, paths: set[str]
+) -> None:
   """Asks what is held equal, where trials differ in length or cost and nobody has said it."""
   if sweep.held_equal is not None:
     return
   base = task.job({}).facts
   for path in sorted(paths):
-    if config_lib.KEYS[path].traced or path.partition('.')[0] not in ('model', 'train', 'data'):
+    if config_lib.KEYS[path].traced or path.partition('.')[0] not in (
+      'model',
+      'train',
+      'data',
+    ):
       continue
     for value in _values(space, path):
       try:
@@ -104,13 +132,20 @@ def _check_held_equal(task: LanguageModel, sweep: SweepConfig, space: Any, paths
         continue
       unlike = [name for name in ('tokens', 'flops') if facts[name] != base[name]]
       if unlike:
-        raise ConfigError('sweep.held_equal: got None, expected steps, tokens, flops or seconds, since '
-                          f'{path}={value!r} makes trials of {facts[unlike[0]]:.3g} {unlike[0]} beside the base config\'s '
-                          f'{base[unlike[0]]:.3g}')
+        raise ConfigError(
+          'sweep.held_equal: got None, expected steps, tokens, flops or seconds, since '
+          f"{path}={value!r} makes trials of {facts[unlike[0]]:.3g} {unlike[0]} beside the base config's "
+          f'{base[unlike[0]]:.3g}'
+        )
 
 
-def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float | None = None,
-            begun: Mapping[str, Any] | None = None) -> Plan:
+def measure(
+  task: Any,
+  sweep: SweepConfig,
+  space: Any,
+  base_step_seconds: float | None = None,
+  begun: Mapping[str, Any] | None = None,
+) -> Plan:
   """The size of the search that a budget buys.
 
   Args:
@@ -126,13 +161,24 @@ def measure(task: Any, sweep: SweepConfig, space: Any, base_step_seconds: float 
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
   fraction = sweep.cooldown_fraction if cooldown else 0.0
   how = (rungs, sweep.eta, sweep.calibration, fraction, kind)
-  n = _n_points(task, sweep, space, base, lambda steps: ladder.points_for(steps / sweep.seeds, *how), base_step_seconds)
+  n = _n_points(
+    task,
+    sweep,
+    space,
+    base,
+    lambda steps: ladder.points_for(steps / sweep.seeds, *how),
+    base_step_seconds,
+  )
   plan = None
   if sweep.halving != 'none':
-    plan = halving.HalvingPlan(rungs=rungs, eta=sweep.eta, kind=sweep.halving,
-                               brackets=ladder.brackets(n, sweep.eta, len(rungs), sweep.halving),
-                               calibration_points=sweep.calibration,
-                               min_rank_correlation=sweep.min_rank_correlation)
+    plan = halving.HalvingPlan(
+      rungs=rungs,
+      eta=sweep.eta,
+      kind=sweep.halving,
+      brackets=ladder.brackets(n, sweep.eta, len(rungs), sweep.halving),
+      calibration_points=sweep.calibration,
+      min_rank_correlation=sweep.min_rank_correlation,
+    )
   return Plan(n, rungs, plan, cooldown, sweep.seeds * ladder.cost_in_steps(n, *how))
 
 
@@ -157,14 +203,23 @@ def _cools_down(task: Any, sweep: SweepConfig, space: Any) -> bool:
   return any(p.startswith('schedule.') for p in paths) or task.decays()
 
 
-def _n_points(task: Any, sweep: SweepConfig, space: Any, base: Any, points: Any, step_seconds: float | None) -> int:
+def _n_points(
+  task: Any,
+  sweep: SweepConfig,
+  space: Any,
+  base: Any,
+  points: Any,
+  step_seconds: float | None,
+) -> int:
   """Points that the budget buys, at least one."""
   if sweep.search == 'pbt':
     return sweep.population
   if sweep.search == 'grid':
     n = len(spaces.grid(space, sweep.levels))
     if sweep.trials is not None and sweep.trials < n:
-      raise wrong(sweep, 'trials', f'at least the {n} points of the grid, or a Subsample of it')
+      raise wrong(
+        sweep, 'trials', f'at least the {n} points of the grid, or a Subsample of it'
+      )
     return n
   if sweep.trials is not None:
     return sweep.trials
@@ -175,7 +230,9 @@ def _n_points(task: Any, sweep: SweepConfig, space: Any, base: Any, points: Any,
     budget = base.steps * getattr(sweep, name) / _mean_cost(task, sweep, space, name)
   n = points(budget)
   if not n:
-    raise ConfigError(f'sweep: the budget buys not even one trial of {base.steps} steps')
+    raise ConfigError(
+      f'sweep: the budget buys not even one trial of {base.steps} steps'
+    )
   return n
 
 
@@ -183,8 +240,14 @@ def _mean_cost(task: Any, sweep: SweepConfig, space: Any, name: str) -> float:
   """Tokens or FLOPs of a whole trial, the mean over the first points of a design."""
   kind = sweep.search if sweep.search in designs.KINDS else 'halton'
   most = designs.most_points(space) or MEAN_OVER_POINTS
-  points = designs.Design(space, kind, sweep.seed).points(0, min(most, MEAN_OVER_POINTS))
-  costs = [task.job(task.sized(point.overrides)).facts.get(name, 0.0) for point in points]
+  points = designs.Design(space, kind, sweep.seed).points(
+    0, min(most, MEAN_OVER_POINTS)
+  )
+  costs = [
+    task.job(task.sized(point.overrides)).facts.get(name, 0.0) for point in points
+  ]
   if not math.fsum(costs):
-    raise ConfigError(f'sweep.{name}: trials of this task have no {name}, expected a budget in trials')
+    raise ConfigError(
+      f'sweep.{name}: trials of this task have no {name}, expected a budget in trials'
+    )
   return math.fsum(costs) / len(costs)

@@ -56,22 +56,31 @@ class RayRunner:
     ConfigError: where Ray is not installed, no cluster answers, or none of its nodes has what a pack takes.
   """
 
-  def __init__(self, address: str | None = None, resources: Mapping[str, Any] | None = None):
+  def __init__(
+    self, address: str | None = None, resources: Mapping[str, Any] | None = None
+  ):
     try:
       with _undisturbed():
         import ray
+
         self.ray, self._joined = ray, _join(ray, address)
     except ImportError as missing:
-      raise ConfigError(f'--engine: ray needs the extra ray (pip install "lmhp[ray]"): {missing}') from None
+      raise ConfigError(
+        f'--engine: ray needs the extra ray (pip install "lmhp[ray]"): {missing}'
+      ) from None
     nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
     self.resources = dict(resources) if resources is not None else pack_resources(nodes)
     self.slots = sum(_packs_at_once(node, self.resources) for node in nodes)
     if not self.slots:
-      raise ConfigError(f'resources: got {self.resources}, but no node of the cluster has that much')
+      raise ConfigError(
+        f'resources: got {self.resources}, but no node of the cluster has that much'
+      )
     self._sent: tuple[Any, Any] = (None, None)
     board = ray.remote(num_cpus=0)(_Board)
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    self._board = board.options(scheduling_strategy=here(ray.get_runtime_context().get_node_id(), soft=True)).remote()
+    self._board = board.options(
+      scheduling_strategy=here(ray.get_runtime_context().get_node_id(), soft=True)
+    ).remote()
     self._told = self._board.take.remote()
 
   def __enter__(self) -> RayRunner:
@@ -81,11 +90,15 @@ class RayRunner:
     if self._joined:
       self.ray.shutdown()
 
-  def choices(self, workdir: Any, task: Task, pack: str, max_width: int | None) -> Choices:
+  def choices(
+    self, workdir: Any, task: Task, pack: str, max_width: int | None
+  ) -> Choices:
     """The choices of a study, measured on a worker."""
     return _RayChoices(self, workdir, task, pack, max_width)
 
-  def __call__(self, engine: Any, packs: Sequence[Pack]) -> Iterator[tuple[Pack, PackResult]]:
+  def __call__(
+    self, engine: Any, packs: Sequence[Pack]
+  ) -> Iterator[tuple[Pack, PackResult]]:
     """Runs packs, and gives each result as it comes, in no order.
 
     Raises:
@@ -105,15 +118,23 @@ class RayRunner:
   def _make_again(self, engine: Any, packs: Sequence[Pack]) -> None:
     """Runs once more those packs whose states are needed and were kept in a process's memory alone."""
     names = sorted({source[0] for pack in packs for source in pack.sources if source})
-    unsaved = [engine.states.run(name).pack for name in names if not _is_saved(engine.workdir, name)]
+    unsaved = [
+      engine.states.run(name).pack
+      for name in names
+      if not _is_saved(engine.workdir, name)
+    ]
     if unsaved:
       self._make_again(engine, unsaved)
       for _ in self._run(engine, unsaved):
         pass
 
-  def _run(self, engine: Any, packs: Sequence[Pack]) -> Iterator[tuple[Pack, PackResult]]:
+  def _run(
+    self, engine: Any, packs: Sequence[Pack]
+  ) -> Iterator[tuple[Pack, PackResult]]:
     by_name = {pack.name: pack for pack in packs}
-    workdir = str(engine.workdir if is_remote(engine.workdir) else engine.workdir.absolute())
+    workdir = str(
+      engine.workdir if is_remote(engine.workdir) else engine.workdir.absolute()
+    )
     running = {}
     for pack in packs:
       engine.show.pack(pack)
@@ -136,9 +157,15 @@ class RayRunner:
     """Hands a function of a task to the cluster; a reference to its answer."""
     if self._sent[0] is not task:
       self._sent = task, self.ray.put(self.ray.cloudpickle.dumps(describe(task)))
-    accelerated = bool(self.resources.get('num_gpus') or self.resources.get('resources'))
-    remote = self.ray.remote(max_retries=RETRIES, retry_exceptions=False, max_calls=1 if accelerated else 0,
-                             **self.resources)(function)
+    accelerated = bool(
+      self.resources.get('num_gpus') or self.resources.get('resources')
+    )
+    remote = self.ray.remote(
+      max_retries=RETRIES,
+      retry_exceptions=False,
+      max_calls=1 if accelerated else 0,
+      **self.resources,
+    )(function)
     return remote.remote(self._sent[1], getattr(task, 'step_seconds', {}), *arguments)
 
   def answer(self, ref: Any, what: str) -> Any:
@@ -158,7 +185,11 @@ class RayRunner:
     """Interrupts tasks, and waits while they save their states."""
     for ref in refs:
       self.ray.cancel(ref, recursive=False)
-    _, left = self.ray.wait(refs, num_returns=len(refs), timeout=GRACE_SECONDS) if refs else ([], [])
+    _, left = (
+      self.ray.wait(refs, num_returns=len(refs), timeout=GRACE_SECONDS)
+      if refs
+      else ([], [])
+    )
     for ref in left:
       self.ray.cancel(ref, force=True, recursive=False)
 
@@ -167,7 +198,9 @@ class RayRunner:
     if not self.ray.wait([self._told], timeout=0)[0]:
       return
     told, self._told = self._told, self._board.take.remote()
-    with contextlib.suppress(self.ray.exceptions.RayError):  # a sweep without a display is still a sweep
+    with contextlib.suppress(
+      self.ray.exceptions.RayError
+    ):  # a sweep without a display is still a sweep
       for name, (step, metrics) in self.ray.get(told).items():
         if name in packs:
           engine.show.step(packs[name], step, metrics)
@@ -190,14 +223,18 @@ class _Board:
 class _RayChoices(Choices):
   """Choices that a worker measures, for the driver may have no such device; each node shall have a pack."""
 
-  def __init__(self, runner: RayRunner, workdir: Any, task: Task, pack: str, max_width: int | None):
+  def __init__(
+    self, runner: RayRunner, workdir: Any, task: Task, pack: str, max_width: int | None
+  ):
     super().__init__(workdir, task, pack, max_width)
     self._runner = runner
 
   def _choose(self, jobs: list[Job], own: bool, steps: float) -> Choice:
     share = math.ceil(len(jobs) / self._runner.slots)
     width = min(share, self.asked_width or share)
-    ref = self._runner.submit(choose, self.task, jobs[: WIDTHS[-1]], own, steps, self.pack, width)
+    ref = self._runner.submit(
+      choose, self.task, jobs[: WIDTHS[-1]], own, steps, self.pack, width
+    )
     return self._runner.answer(ref, 'choosing a method')
 
   def _measure(self, name: str, job: Job) -> float:
@@ -219,12 +256,20 @@ def pack_resources(nodes: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return {'num_cpus': 1, 'num_gpus': 1}
   if any(node.get('TPU', 0) >= 1 for node in nodes):
     return {'num_cpus': 1, 'resources': {'TPU': 1}}
-  return {'num_cpus': int(min((node['CPU'] for node in nodes if node.get('CPU', 0) >= 1), default=1))}
+  return {
+    'num_cpus': int(
+      min((node['CPU'] for node in nodes if node.get('CPU', 0) >= 1), default=1)
+    )
+  }
 
 
 def _packs_at_once(node: Mapping[str, float], resources: Mapping[str, Any]) -> int:
   """How many packs a node holds."""
-  needs = {'CPU': resources.get('num_cpus', 0), 'GPU': resources.get('num_gpus', 0), **resources.get('resources', {})}
+  needs = {
+    'CPU': resources.get('num_cpus', 0),
+    'GPU': resources.get('num_gpus', 0),
+    **resources.get('resources', {}),
+  }
   return int(min((node.get(name, 0) // n for name, n in needs.items() if n), default=1))
 
 
@@ -237,13 +282,19 @@ def _join(ray: Any, address: str | None) -> bool:
   if ray.is_initialized():
     joined = ray.get_runtime_context().gcs_address
     if address not in (None, 'auto', joined):
-      raise ConfigError(f'--address: got {address!r}, but this process has joined the Ray cluster at {joined}')
+      raise ConfigError(
+        f'--address: got {address!r}, but this process has joined the Ray cluster at {joined}'
+      )
     return False
   try:
-    ray.init(address, log_to_driver=False, logging_level='error', include_dashboard=False)
+    ray.init(
+      address, log_to_driver=False, logging_level='error', include_dashboard=False
+    )
   except (ConnectionError, ValueError, RuntimeError) as error:
-    raise ConfigError(f'--address: got {address!r}, but no Ray cluster answers there '
-                      f'({str(error).strip().splitlines()[0]})') from None
+    raise ConfigError(
+      f'--address: got {address!r}, but no Ray cluster answers there '
+      f'({str(error).strip().splitlines()[0]})'
+    ) from None
   return True
 
 
@@ -253,18 +304,24 @@ def _undisturbed() -> Iterator[None]:
 
   Python warns of a fork beside jax's threads. What Ray forks does no more than become another program.
   """
-  kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  kept = {
+    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+  }
   try:
     with warnings.catch_warnings():
       warnings.filterwarnings('ignore', message='os.fork', category=RuntimeWarning)
       yield
   finally:
     for number, handler in kept.items():
-      with contextlib.suppress(ValueError, TypeError):  # not the main thread; a handler that is not Python's
+      with contextlib.suppress(
+        ValueError, TypeError
+      ):  # not the main thread; a handler that is not Python's
         signal.signal(number, handler)
 
 
 def _is_saved(workdir: Any, name: str) -> bool:
   """Whether the states that a pack left are on the disk."""
-  last = json.loads((workdir / 'packs' / name / 'pack.json').read_text())['pack']['last_step']
+  last = json.loads((workdir / 'packs' / name / 'pack.json').read_text())['pack'][
+    'last_step'
+  ]
   return Checkpoints(workdir / 'packs' / name / 'checkpoints').latest() == last

@@ -33,9 +33,15 @@ from lmhp.sweeping.task import Job, Task
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.history import local_or_remote
 
-SAME_JAX = ('jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable',
-            'jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs',
-            'jax_persistent_cache_min_entry_size_bytes')
+SAME_JAX = (
+  'jax_enable_x64',
+  'jax_default_matmul_precision',
+  'jax_default_prng_impl',
+  'jax_threefry_partitionable',
+  'jax_compilation_cache_dir',
+  'jax_persistent_cache_min_compile_time_secs',
+  'jax_persistent_cache_min_entry_size_bytes',
+)
 """Options of jax that a worker takes from the driver: those that results depend on, and where programs are kept."""
 
 
@@ -48,11 +54,23 @@ class Superseded(Exception):
 
 def describe(task: Task) -> dict[str, Any]:
   """What a worker makes the same task from."""
-  about = {'cwd': os.getcwd(), 'jax': {name: getattr(jax.config, name) for name in SAME_JAX}}
+  about = {
+    'cwd': os.getcwd(),
+    'jax': {name: getattr(jax.config, name) for name in SAME_JAX},
+  }
   if isinstance(task, LanguageModel):
-    options = {'present': task.present, 'held_equal': task.held_equal, 'dtype': task.dtype}
-    return {**about, 'config': task.config_tree({}), 'options': options, 'base': config_lib.to_json(task.base),
-            'data_sha256': task.dataset(task.base).sha256}
+    options = {
+      'present': task.present,
+      'held_equal': task.held_equal,
+      'dtype': task.dtype,
+    }
+    return {
+      **about,
+      'config': task.config_tree({}),
+      'options': options,
+      'base': config_lib.to_json(task.base),
+      'data_sha256': task.dataset(task.base).sha256,
+    }
   if isinstance(task, FunctionTask):
     init, step, evaluate = task._functions
     options = {'steps': task.steps, 'evaluate': evaluate, 'loss': task.loss}
@@ -62,14 +80,20 @@ def describe(task: Task) -> dict[str, Any]:
 
 def publish(workdir: Any, pack: Pack, attempt: str) -> None:
   """Moves what an attempt left to where the study has it, the result last; what is there already stays."""
-  source, directory, curves = workdir / 'attempts' / attempt, workdir / 'packs' / pack.name, f'{pack.name}.parquet'
+  source, directory, curves = (
+    workdir / 'attempts' / attempt,
+    workdir / 'packs' / pack.name,
+    f'{pack.name}.parquet',
+  )
   left = source / 'packs' / pack.name
   if pack.keep and (left / 'checkpoints').exists():
     (directory / 'checkpoints').rmtree(missing_ok=True)
     (left / 'checkpoints').rename(directory / 'checkpoints')
   if not (directory / 'result.json').exists():
     (workdir / 'curves').mkdir(parents=True, exist_ok=True)
-    if (source / 'curves' / curves).exists():  # else a driver was killed between these two moves
+    if (
+      source / 'curves' / curves
+    ).exists():  # else a driver was killed between these two moves
       (source / 'curves' / curves).replace(workdir / 'curves' / curves)
     (left / 'result.json').replace(directory / 'result.json')
 
@@ -77,8 +101,13 @@ def publish(workdir: Any, pack: Pack, attempt: str) -> None:
 # --- on a worker ------------------------------------------------------------------------------------------------------
 
 
-def run_pack(described: bytes, step_seconds: Mapping[str, float], workdir: str, pack: Pack,
-             board: Any) -> tuple[PackResult, str]:
+def run_pack(
+  described: bytes,
+  step_seconds: Mapping[str, float],
+  workdir: str,
+  pack: Pack,
+  board: Any,
+) -> tuple[PackResult, str]:
   """Trains a pack; its result and the name of the attempt's directory.
 
   Raises:
@@ -96,23 +125,39 @@ def run_pack(described: bytes, step_seconds: Mapping[str, float], workdir: str, 
       return bool(interrupted)
 
     devices = devices_for(pack.method)
-    run = PackRun(task, pack, [task.job(o) for o in overrides], attempt,
-                  lambda population: states.start(pack, population), stop=stop,
-                  show=lambda step, metrics: board.note.remote(pack.name, step, metrics),
-                  devices=devices[: math.gcd(pack.width, len(devices))], worth_saving_seconds=0.0)
+    run = PackRun(
+      task,
+      pack,
+      [task.job(o) for o in overrides],
+      attempt,
+      lambda population: states.start(pack, population),
+      stop=stop,
+      show=lambda step, metrics: board.note.remote(pack.name, step, metrics),
+      devices=devices[: math.gcd(pack.width, len(devices))],
+      worth_saving_seconds=0.0,
+    )
     result = run.run()
   return dataclasses.replace(result, states=None), attempt.name
 
 
-def choose(described: bytes, step_seconds: Mapping[str, float], jobs: Sequence[Job], own: bool, steps: float,
-           pack: str, max_width: int) -> Choice:
+def choose(
+  described: bytes,
+  step_seconds: Mapping[str, float],
+  jobs: Sequence[Job],
+  own: bool,
+  steps: float,
+  pack: str,
+  max_width: int,
+) -> Choice:
   """How packs of a structure run best here."""
   task = _task(described, step_seconds)
   with tempfile.TemporaryDirectory() as folder:
     return Choices(epath.Path(folder), task, pack, max_width).of(jobs, own, steps)
 
 
-def measure(described: bytes, step_seconds: Mapping[str, float], name: str, job: Job) -> float:
+def measure(
+  described: bytes, step_seconds: Mapping[str, float], name: str, job: Job
+) -> float:
   """A metric that is measured once for a structure."""
   return _task(described, step_seconds).measure(name, job)
 
@@ -122,8 +167,10 @@ def claim(workdir: Any, name: str) -> Any:
   attempts = workdir / 'attempts'
   attempts.mkdir(parents=True, exist_ok=True)
   mine = attempts / f'{name}.{uuid.uuid4().hex}'
-  before = sorted((path for path in attempts.iterdir() if path.name.rpartition('.')[0] == name),
-                  key=lambda path: _saved_step(path, name))
+  before = sorted(
+    (path for path in attempts.iterdir() if path.name.rpartition('.')[0] == name),
+    key=lambda path: _saved_step(path, name),
+  )
   for path in reversed(before):
     with contextlib.suppress(OSError):  # taken by another
       if not mine.exists():
@@ -146,8 +193,10 @@ def _overrides(workdir: Any, name: str) -> list[dict[str, Any]]:
   """What a pack's members set, as the driver wrote it down."""
   path = workdir / 'packs' / name / 'pack.json'
   if not path.exists():
-    raise ConfigError(f'workdir: got {str(workdir)!r}, but {socket.gethostname()} sees no {path.name} of {name} there, '
-                      'expected a directory that all nodes of the cluster share, or gs://')
+    raise ConfigError(
+      f'workdir: got {str(workdir)!r}, but {socket.gethostname()} sees no {path.name} of {name} there, '
+      'expected a directory that all nodes of the cluster share, or gs://'
+    )
   return json.loads(path.read_text())['overrides']
 
 
@@ -177,11 +226,17 @@ def _made(described: bytes) -> Task:
 
 def _check_same(task: LanguageModel, about: Mapping[str, Any]) -> None:
   """Refuses a node on which the same description means another task."""
-  for path, (then, now) in config_lib.differences(config_lib.from_json(about['base']), task.base).items():
-    raise ConfigError(f'{path}: got {now!r} on {socket.gethostname()}, expected {then!r} as on the driver: the same '
-                      'version of lmhp, and the same data')
+  for path, (then, now) in config_lib.differences(
+    config_lib.from_json(about['base']), task.base
+  ).items():
+    raise ConfigError(
+      f'{path}: got {now!r} on {socket.gethostname()}, expected {then!r} as on the driver: the same '
+      'version of lmhp, and the same data'
+    )
   if task.dataset(task.base).sha256 != about['data_sha256']:
-    raise ConfigError(f'data.path: another text on {socket.gethostname()} than on the driver')
+    raise ConfigError(
+      f'data.path: another text on {socket.gethostname()} than on the driver'
+    )
 
 
 @contextlib.contextmanager

@@ -23,8 +23,13 @@ import math
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import optuna
-from optuna.distributions import (BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution,
-                                  check_distribution_compatibility)
+from optuna.distributions import (
+  BaseDistribution,
+  CategoricalDistribution,
+  FloatDistribution,
+  IntDistribution,
+  check_distribution_compatibility,
+)
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -69,7 +74,11 @@ def only(value: Any) -> BaseDistribution:
 
 def shown(value: Any) -> Any:
   """A value as Optuna can hold and show it: tuples, NaN and infinity as their JSON text."""
-  if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+  if (
+    value is None
+    or isinstance(value, (str, bool, int))
+    or (isinstance(value, float) and math.isfinite(value))
+  ):
     return value
   text = plain(value)
   return text if isinstance(text, str) else json.dumps(text)
@@ -77,8 +86,14 @@ def shown(value: Any) -> Any:
 
 # --- trials as Optuna's records -------------------------------------------------------------------------------------
 
-_STATES = {'waiting': TrialState.WAITING, 'running': TrialState.RUNNING, 'complete': TrialState.COMPLETE,
-           'diverged': TrialState.COMPLETE, 'pruned': TrialState.PRUNED, 'failed': TrialState.FAIL}
+_STATES = {
+  'waiting': TrialState.WAITING,
+  'running': TrialState.RUNNING,
+  'complete': TrialState.COMPLETE,
+  'diverged': TrialState.COMPLETE,
+  'pruned': TrialState.PRUNED,
+  'failed': TrialState.FAIL,
+}
 Line = Mapping[str, Any]  # a trial as `trials.jsonl` has it
 _OWN = ('point', 'seed', 'cohort', 'overrides')
 
@@ -93,11 +108,25 @@ class Records:
     together: what joins many writes to one.
   """
 
-  def __init__(self, storage: BaseStorage, study_id: int, space: Mapping[str, Parameter],
-               together: Callable[[], Any] = contextlib.nullcontext):
-    self.storage, self.study_id, self.together, self._space = storage, study_id, together, space
-    self._of_space = {name: distribution(parameter) for name, parameter in space.items()}
-    self._known: dict[str, BaseDistribution] = {}  # by name, the first that Optuna was told
+  def __init__(
+    self,
+    storage: BaseStorage,
+    study_id: int,
+    space: Mapping[str, Parameter],
+    together: Callable[[], Any] = contextlib.nullcontext,
+  ):
+    self.storage, self.study_id, self.together, self._space = (
+      storage,
+      study_id,
+      together,
+      space,
+    )
+    self._of_space = {
+      name: distribution(parameter) for name, parameter in space.items()
+    }
+    self._known: dict[
+      str, BaseDistribution
+    ] = {}  # by name, the first that Optuna was told
     self._ids: list[int] = []  # by number
 
   def card(self) -> dict[str, Any]:
@@ -130,8 +159,15 @@ class Records:
         self._ids.append(frozen._trial_id)
         self._known = {**frozen.distributions, **self._known}
         if mend:
-          self._align(lines[-1], frozen.state, frozen.intermediate_values, 'diverged' in frozen.user_attrs)
-      if mend and (added := self.storage.get_study_user_attrs(self.study_id).get('adding')):
+          self._align(
+            lines[-1],
+            frozen.state,
+            frozen.intermediate_values,
+            'diverged' in frozen.user_attrs,
+          )
+      if mend and (
+        added := self.storage.get_study_user_attrs(self.study_id).get('adding')
+      ):
         lines += self._create([line for line in added if line['number'] >= len(lines)])
         self.storage.set_study_user_attr(self.study_id, 'adding', None)
     return lines
@@ -150,7 +186,9 @@ class Records:
         self.storage.set_trial_user_attr(self._ids[old.number], 'about', _about(new))
         self._align(new, _STATES[old.status], old.scores, old.status == 'diverged')
 
-  def _align(self, line: Line, state: TrialState, scores: Mapping[int, float], diverged: bool) -> None:
+  def _align(
+    self, line: Line, state: TrialState, scores: Mapping[int, float], diverged: bool
+  ) -> None:
     """Writes what Optuna does not show yet of a trial's condition; its state last, for that closes the trial."""
     if state.is_finished():
       return
@@ -167,12 +205,18 @@ class Records:
 
   def _create(self, lines: Sequence[Line]) -> Sequence[Line]:
     for line in lines:
-      self._ids.append(self.storage.create_new_trial(self.study_id, template_trial=self._frozen(line)))
+      self._ids.append(
+        self.storage.create_new_trial(self.study_id, template_trial=self._frozen(line))
+      )
     return lines
 
   def _frozen(self, line: Line) -> FrozenTrial:
     """A trial as Optuna shall show it."""
-    parameters, state, now = from_line(line).parameters, _STATES[line['status']], datetime.datetime.now()
+    parameters, state, now = (
+      from_line(line).parameters,
+      _STATES[line['status']],
+      datetime.datetime.now(),
+    )
     params, distributions = {}, {}
     for name, value in parameters.items():
       key, distribution = self._distribution(name, value)
@@ -183,10 +227,19 @@ class Records:
     if line['status'] == 'diverged':
       attrs['diverged'] = True
     return FrozenTrial(
-        number=line['number'], trial_id=-1, state=state, value=None, values=_values(line), params=params,
-        distributions=distributions, user_attrs=attrs, system_attrs={}, intermediate_values=_scores(line),
-        datetime_start=None if state == TrialState.WAITING else now,
-        datetime_complete=now if state.is_finished() else None)
+      number=line['number'],
+      trial_id=-1,
+      state=state,
+      value=None,
+      values=_values(line),
+      params=params,
+      distributions=distributions,
+      user_attrs=attrs,
+      system_attrs={},
+      intermediate_values=_scores(line),
+      datetime_start=None if state == TrialState.WAITING else now,
+      datetime_complete=now if state.is_finished() else None,
+    )
 
   def _distribution(self, name: str, value: Any) -> tuple[str, BaseDistribution]:
     """The name and the distribution under which Optuna shall know a value.
@@ -222,18 +275,31 @@ def _values(line: Line) -> list[float] | None:
   values = line['objective']
   if values is None:
     values = [score for _, score in sorted(_scores(line).items())][-1:]
-  values = [float(value) for value in (values if isinstance(values, list) else [values])]
+  values = [
+    float(value) for value in (values if isinstance(values, list) else [values])
+  ]
   return values if values and all(map(math.isfinite, values)) else None
 
 
 def _about(line: Line) -> dict[str, Any]:
   """The record that a trial's condition is in."""
-  return {key: value for key, value in line.items() if key not in (*_OWN, 'number', 'parameters')}
+  return {
+    key: value
+    for key, value in line.items()
+    if key not in (*_OWN, 'number', 'parameters')
+  }
 
 
 def _line_of(frozen: FrozenTrial) -> Line:
   attrs = frozen.user_attrs
   if not {*_OWN, 'about'} <= set(attrs):
-    raise ConfigError(f'study: trial {frozen.number} is not of lmhp, expected none that another program has added')
-  found = {'number': frozen.number, 'parameters': frozen.params, **attrs, **attrs['about']}
+    raise ConfigError(
+      f'study: trial {frozen.number} is not of lmhp, expected none that another program has added'
+    )
+  found = {
+    'number': frozen.number,
+    'parameters': frozen.params,
+    **attrs,
+    **attrs['about'],
+  }
   return {**{name: found[name] for name in FIRST}, **attrs['about']}

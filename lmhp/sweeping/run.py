@@ -8,7 +8,14 @@ import time
 from typing import Any, Callable, Mapping
 
 from lmhp.hypers import ConfigError
-from lmhp.sweeping import display, outcome, pbt_search, plan as plans, space as spaces, words
+from lmhp.sweeping import (
+  display,
+  outcome,
+  pbt_search,
+  plan as plans,
+  space as spaces,
+  words,
+)
 from lmhp.sweeping.choices import Choices
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirm import confirm
@@ -21,8 +28,20 @@ from lmhp.training.history import local_or_remote, plain
 from lmhp.training.signals import stop_on_signals
 
 # What may change when a study is run again; the rest would make its trials incomparable.
-EXTENDS = ('space', 'levels', 'trials', 'tokens', 'flops', 'seconds', 'seeds', 'batch', 'confirm_best',
-           'confirm_seeds', 'pack', 'max_width')
+EXTENDS = (
+  'space',
+  'levels',
+  'trials',
+  'tokens',
+  'flops',
+  'seconds',
+  'seeds',
+  'batch',
+  'confirm_best',
+  'confirm_seeds',
+  'pack',
+  'max_width',
+)
 
 REPORT_SHARE = 20
 """A report is written again once this many times as long has passed as writing it took."""
@@ -44,45 +63,97 @@ class StudyRun:
       the end. None writes none.
   """
 
-  def __init__(self, task: Any, sweep: SweepConfig, workdir: Any, card: Mapping[str, Any], engine: str = 'local',
-               storage: str | None = None, mode: str = 'auto', address: str | None = None,
-               report: Callable[[], None] | None = None):
+  def __init__(
+    self,
+    task: Any,
+    sweep: SweepConfig,
+    workdir: Any,
+    card: Mapping[str, Any],
+    engine: str = 'local',
+    storage: str | None = None,
+    mode: str = 'auto',
+    address: str | None = None,
+    report: Callable[[], None] | None = None,
+  ):
     if engine not in RUNNERS:
-      raise ConfigError(f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}')
-    self.task, self.sweep, self.workdir, self.storage, self.mode = task, sweep, local_or_remote(workdir), storage, mode
+      raise ConfigError(
+        f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}'
+      )
+    self.task, self.sweep, self.workdir, self.storage, self.mode = (
+      task,
+      sweep,
+      local_or_remote(workdir),
+      storage,
+      mode,
+    )
     self.space = spaces.as_space(sweep.space)
-    self.card = plain({**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)})
+    self.card = plain(
+      {**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)}
+    )
     self.runner, self.address = RUNNERS[engine], address
     self.reports = Reports(report)
 
   def go(self) -> outcome.StudyResult:
     """Runs the study to its end, or until a signal."""
     began = time.perf_counter()
-    with (Study.open(self.workdir, storage=self.storage, space=self.space, directions=self.sweep.directions,
-                     card=self.card) as study,
-          stop_on_signals() as stop, display.progress(self.sweep, self.workdir.name, self.mode) as show,
-          self.runner(self.address) as runner):
+    with (
+      Study.open(
+        self.workdir,
+        storage=self.storage,
+        space=self.space,
+        directions=self.sweep.directions,
+        card=self.card,
+      ) as study,
+      stop_on_signals() as stop,
+      display.progress(self.sweep, self.workdir.name, self.mode) as show,
+      self.runner(self.address) as runner,
+    ):
       changes = self._extend(study)
       for change in changes:
         show.message(change)
-      choices = runner.choices(self.workdir, self.task, self.sweep.pack, self.sweep.max_width)
+      choices = runner.choices(
+        self.workdir, self.task, self.sweep.pack, self.sweep.max_width
+      )
       plan = self._plan(study, choices)
       at_rung = lambda: self.reports.write(study, show)
-      engine = Engine(self.task, self.sweep, study, self.workdir, choices, runner, lambda: bool(stop), show, at_rung)
+      engine = Engine(
+        self.task,
+        self.sweep,
+        study,
+        self.workdir,
+        choices,
+        runner,
+        lambda: bool(stop),
+        show,
+        at_rung,
+      )
       show.plan(plan, engine.trials.values())
       confirmed, correlations = [], {}
       try:
         correlations = self._search(engine, plan)
-        confirmed = confirm(engine, self.sweep, plan.steps) if self.sweep.search != 'pbt' else []
+        confirmed = (
+          confirm(engine, self.sweep, plan.steps) if self.sweep.search != 'pbt' else []
+        )
       except Stopped:
-        study.set_card({**study.card, 'seconds': study.card.get('seconds', 0.0) + time.perf_counter() - began})
+        study.set_card(
+          {
+            **study.card,
+            'seconds': study.card.get('seconds', 0.0) + time.perf_counter() - began,
+          }
+        )
         study.flush()
         show.message('stopped; the same command goes on from there')
         return self._outcome(study, {}, [], stop.signal)
       engine.states.clear()
       seconds = study.card.get('seconds', 0.0) + time.perf_counter() - began
-      found = outcome.result(study.trials, self.sweep, confirmed, held_equal_words(self.sweep, self.task), correlations,
-                             round(seconds, 1))
+      found = outcome.result(
+        study.trials,
+        self.sweep,
+        confirmed,
+        held_equal_words(self.sweep, self.task),
+        correlations,
+        round(seconds, 1),
+      )
       study.set_card({**study.card, 'seconds': seconds})
       self._write(found)
       self.reports.write(study, show, last=True)
@@ -90,9 +161,17 @@ class StudyRun:
 
   def _plan(self, study: Study, choices: Choices) -> plans.Plan:
     """The size of the search; its rungs stay those that the study was begun with."""
-    plan = plans.measure(self.task, self.sweep, self.space, self._step_seconds(choices), study.card.get('ladder'))
+    plan = plans.measure(
+      self.task,
+      self.sweep,
+      self.space,
+      self._step_seconds(choices),
+      study.card.get('ladder'),
+    )
     if 'ladder' not in study.card:
-      study.set_card({**study.card, 'ladder': {'rungs': list(plan.rungs), 'cooldown': plan.cooldown}})
+      study.set_card(
+        {**study.card, 'ladder': {'rungs': list(plan.rungs), 'cooldown': plan.cooldown}}
+      )
     return plan
 
   def _search(self, engine: Engine, plan: plans.Plan) -> dict[int, float]:
@@ -109,7 +188,9 @@ class StudyRun:
     if self.sweep.seconds is None:
       return None
     job = self.task.job({})
-    choice = choices.of([job] * (self.sweep.max_width or 8), self.sweep.data_order == 'own', float('inf'))
+    choice = choices.of(
+      [job] * (self.sweep.max_width or 8), self.sweep.data_order == 'own', float('inf')
+    )
     return min(choice.member_step_seconds.values())
 
   def _extend(self, study: Study) -> list[str]:
@@ -120,18 +201,28 @@ class StudyRun:
     """
     then, now, changed = study.card, self.card, []
     for key, value in now['sweep'].items():
-      first_said = key == 'held_equal' and then['sweep'].get(key) is None  # nothing differed before
+      first_said = (
+        key == 'held_equal' and then['sweep'].get(key) is None
+      )  # nothing differed before
       if then['sweep'].get(key) != value and key not in EXTENDS and not first_said:
-        raise ConfigError(f'sweep.{key}: got {value!r}, but the study in {self.workdir} has '
-                          f'{then["sweep"].get(key)!r}; use its sweep, or another workdir')
+        raise ConfigError(
+          f'sweep.{key}: got {value!r}, but the study in {self.workdir} has '
+          f'{then["sweep"].get(key)!r}; use its sweep, or another workdir'
+        )
     if then.get('task') != now.get('task'):
-      raise ConfigError(f'{_first_difference(then.get("task"), now.get("task"))}, but the study in {self.workdir} has '
-                        'another base config; use that, or another workdir')
+      raise ConfigError(
+        f'{_first_difference(then.get("task"), now.get("task"))}, but the study in {self.workdir} has '
+        'another base config; use that, or another workdir'
+      )
     if then.get('data_sha256') != now.get('data_sha256'):
-      raise ConfigError(f'data.path: its text changed since the study in {self.workdir} began; use another workdir')
+      raise ConfigError(
+        f'data.path: its text changed since the study in {self.workdir} began; use another workdir'
+      )
     for key in ('git', 'versions', 'device'):
       if then.get(key) != now.get(key):
-        changed.append(f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}')
+        changed.append(
+          f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}'
+        )
     if then['sweep'] != now['sweep'] or then['space'] != now['space']:
       changed.append('this study is extended: its old trials stay as they are')
     changes = [*then.get('changes', []), *changed]
@@ -140,15 +231,37 @@ class StudyRun:
 
   def _write(self, found: Mapping[str, Any]) -> None:
     outcome.save(self.workdir, found)
-    if found['best_trial'] is not None and hasattr(self.task, 'config_tree') and self.sweep.search != 'pbt':
-      text = '\n'.join(words.of_study(found, self.task.base_values(), self.sweep.objective[0]))
-      outcome.best_file(self.workdir, self.task.config_tree(found['best_overrides']),
-                        f'The winner of the study in {self.workdir}.\n\n{text}')
+    if (
+      found['best_trial'] is not None
+      and hasattr(self.task, 'config_tree')
+      and self.sweep.search != 'pbt'
+    ):
+      text = '\n'.join(
+        words.of_study(found, self.task.base_values(), self.sweep.objective[0])
+      )
+      outcome.best_file(
+        self.workdir,
+        self.task.config_tree(found['best_overrides']),
+        f'The winner of the study in {self.workdir}.\n\n{text}',
+      )
 
-  def _outcome(self, study: Study, found: Mapping[str, Any], confirmed: Any, signal: int | None = None) -> Any:
+  def _outcome(
+    self,
+    study: Study,
+    found: Mapping[str, Any],
+    confirmed: Any,
+    signal: int | None = None,
+  ) -> Any:
     best = found.get('best_overrides', {})
-    return outcome.StudyResult(str(self.workdir), tuple(study.trials), best, found, tuple(confirmed), signal,
-                               self.task.base_values())
+    return outcome.StudyResult(
+      str(self.workdir),
+      tuple(study.trials),
+      best,
+      found,
+      tuple(confirmed),
+      signal,
+      self.task.base_values(),
+    )
 
 
 class Reports:
@@ -169,7 +282,9 @@ class Reports:
     study.flush()
     try:
       self._write()
-    except Exception as error:  # what was measured is safe, and `lmhp report` says again what is wrong
+    except (
+      Exception
+    ) as error:  # what was measured is safe, and `lmhp report` says again what is wrong
       show.message(f'no report was written: {type(error).__name__}: {error}')
     ended = time.monotonic()
     self._due = ended + REPORT_SHARE * (ended - began)
@@ -177,7 +292,11 @@ class Reports:
 
 def sweep_json(sweep: SweepConfig) -> dict[str, Any]:
   """The sweep's keys, the space apart, as JSON has them."""
-  fields = {f.name: getattr(sweep, f.name) for f in dataclasses.fields(sweep) if f.name != 'space'}
+  fields = {
+    f.name: getattr(sweep, f.name)
+    for f in dataclasses.fields(sweep)
+    if f.name != 'space'
+  }
   return json.loads(json.dumps(fields))
 
 
@@ -189,8 +308,12 @@ def held_equal_words(sweep: SweepConfig, task: Any) -> str:
   tokens = job.steps * job.tokens_per_step
   if sweep.held_equal is None:
     return f'steps, tokens and FLOPs equal: {job.steps:,} steps of {job.tokens_per_step:,} tokens each'
-  amount = {'steps': f'{job.steps:,}', 'tokens': f'{tokens:,}', 'flops': f'{job.flops_per_step * job.steps:.3g}',
-            'seconds': 'as the base config takes'}[sweep.held_equal]
+  amount = {
+    'steps': f'{job.steps:,}',
+    'tokens': f'{tokens:,}',
+    'flops': f'{job.flops_per_step * job.steps:.3g}',
+    'seconds': 'as the base config takes',
+  }[sweep.held_equal]
   return f'{sweep.held_equal} equal: {amount}'
 
 
@@ -199,5 +322,7 @@ def _first_difference(then: Any, now: Any, path: str = '') -> str:
   if isinstance(then, dict) and isinstance(now, dict):
     for key in {**then, **now}:
       if then.get(key) != now.get(key):
-        return _first_difference(then.get(key), now.get(key), f'{path}.{key}' if path else key)
+        return _first_difference(
+          then.get(key), now.get(key), f'{path}.{key}' if path else key
+        )
   return f'{path or "value"}: {now!r} now, {then!r} then'

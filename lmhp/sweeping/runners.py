@@ -17,10 +17,14 @@ from lmhp.sweeping.task import Task
 class Runner(Protocol):
   """What an engine has its packs run by. Use it in a `with`."""
 
-  def choices(self, workdir: Any, task: Task, pack: str, max_width: int | None) -> Choices:
+  def choices(
+    self, workdir: Any, task: Task, pack: str, max_width: int | None
+  ) -> Choices:
     """The choices of a study, measured where its packs will run."""
 
-  def __call__(self, engine: Engine, packs: Sequence[Pack]) -> Iterable[tuple[Pack, PackResult]]:
+  def __call__(
+    self, engine: Engine, packs: Sequence[Pack]
+  ) -> Iterable[tuple[Pack, PackResult]]:
     """Runs packs; each with its result as it is done."""
 
 
@@ -34,15 +38,22 @@ class Local:
   def __exit__(self, *exception) -> None:
     self._thread.shutdown(cancel_futures=True)
 
-  def choices(self, workdir: Any, task: Task, pack: str, max_width: int | None) -> Choices:
+  def choices(
+    self, workdir: Any, task: Task, pack: str, max_width: int | None
+  ) -> Choices:
     return Choices(workdir, task, pack, max_width)
 
-  def __call__(self, engine: Engine, packs: Sequence[Pack]) -> Iterator[tuple[Pack, PackResult]]:
+  def __call__(
+    self, engine: Engine, packs: Sequence[Pack]
+  ) -> Iterator[tuple[Pack, PackResult]]:
     following = self._prepared(engine, packs[0]) if packs else None
     for i, pack in enumerate(packs):
       if engine.stop():
         raise Stopped
-      current, following = following, self._prepared(engine, packs[i + 1]) if i + 1 < len(packs) else None
+      current, following = (
+        following,
+        self._prepared(engine, packs[i + 1]) if i + 1 < len(packs) else None,
+      )
       if following is not None and following.read() is None:
         self._thread.submit(following.compile_ahead)
       engine.show.pack(pack)
@@ -59,12 +70,16 @@ class Local:
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
-      raise ConfigError(f'sweep.max_width: a pack of {run.pack.width} does not fit the memory; what is done is kept, go '
-                        f'on with --sweep.max_width={max(1, run.pack.width // 2)}') from error
+      raise ConfigError(
+        f'sweep.max_width: a pack of {run.pack.width} does not fit the memory; what is done is kept, go '
+        f'on with --sweep.max_width={max(1, run.pack.width // 2)}'
+      ) from error
 
   def _prepared(self, engine: Engine, pack: Pack) -> PackRun:
     shown = lambda step, metrics: engine.show.step(pack, step, metrics)
-    return engine.states.run(pack.name, stop=engine.stop, devices=devices_for(pack.method), show=shown)
+    return engine.states.run(
+      pack.name, stop=engine.stop, devices=devices_for(pack.method), show=shown
+    )
 
 
 def local(address: str | None = None) -> Runner:
@@ -75,7 +90,9 @@ def local(address: str | None = None) -> Runner:
 
 def ray(address: str | None = None) -> Runner:
   """The Ray cluster at an address; None finds the one of this machine, or starts one."""
-  from lmhp.sweeping.ray_runner import RayRunner  # Ray is an extra, and takes a second to import
+  from lmhp.sweeping.ray_runner import (
+    RayRunner,
+  )  # Ray is an extra, and takes a second to import
 
   return RayRunner(address)
 

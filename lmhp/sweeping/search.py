@@ -31,7 +31,9 @@ class Search:
     plan: the size of the search.
   """
 
-  def __init__(self, engine: Engine, sweep: SweepConfig, space: spaces.Space, plan: Plan):
+  def __init__(
+    self, engine: Engine, sweep: SweepConfig, space: spaces.Space, plan: Plan
+  ):
     self.engine, self.sweep, self.space, self.plan = engine, sweep, space, plan
     self.correlations: dict[int, float] = {}
 
@@ -45,7 +47,15 @@ class Search:
       self.engine.add(extra)
     for name in self.engine.cohorts('seeds'):
       numbers = [t.number for t in self.engine.of_cohort(name)]
-      self.engine.bring(name, numbers, 1.0, cooldown=False, planned_steps=self.plan.steps, own=self._own(), keep=False)
+      self.engine.bring(
+        name,
+        numbers,
+        1.0,
+        cooldown=False,
+        planned_steps=self.plan.steps,
+        own=self._own(),
+        keep=False,
+      )
 
   # --- cohorts --------------------------------------------------------------------------------------------------------
 
@@ -58,7 +68,11 @@ class Search:
 
   def _missing(self) -> int:
     """Points that were asked for and are in no cohort."""
-    return len(self._new_of_grid()) if self.sweep.search == 'grid' else self.plan.n_points - self._n_points()
+    return (
+      len(self._new_of_grid())
+      if self.sweep.search == 'grid'
+      else self.plan.n_points - self._n_points()
+    )
 
   def _new_cohort(self) -> dict[str, Any]:
     """Notes the next cohort in the study's card, once all of its points are known to be possible."""
@@ -70,15 +84,29 @@ class Search:
         kind, n = 'halton', min(left, quasi)
       else:
         kind, n = 'tpe' if kind == 'auto' else kind, min(left, self.sweep.batch)
-    cohort = {'name': f'search-{len(cohorts)}', 'first_point': done, 'n_points': n, 'kind': kind,
-              'seeds': self.sweep.seeds, 'space': spaces.to_json(self.space), 'own': self._own(),
-              'levels': self.sweep.levels}
+    cohort = {
+      'name': f'search-{len(cohorts)}',
+      'first_point': done,
+      'n_points': n,
+      'kind': kind,
+      'seeds': self.sweep.seeds,
+      'space': spaces.to_json(self.space),
+      'own': self._own(),
+      'levels': self.sweep.levels,
+    }
     card = self.engine.study.card
     if kind in KINDS:
-      design = Design(self.space, kind, self.sweep.seed, card.get('dimensions', {}).get(kind))
+      design = Design(
+        self.space, kind, self.sweep.seed, card.get('dimensions', {}).get(kind)
+      )
       cohort['dimensions'] = design.dimensions
-      card = {**card, 'dimensions': {**card.get('dimensions', {}), kind: design.dimensions}}
-    if kind not in BAYESIAN:  # what a Bayesian search proposes and cannot be is a failed trial
+      card = {
+        **card,
+        'dimensions': {**card.get('dimensions', {}), kind: design.dimensions},
+      }
+    if (
+      kind not in BAYESIAN
+    ):  # what a Bayesian search proposes and cannot be is a failed trial
       for point in self._points(cohort):
         self.engine.task.job(point.overrides)
     self.engine.study.set_card({**card, 'cohorts': [*cohorts, cohort]})
@@ -91,29 +119,52 @@ class Search:
     if kind == 'grid':
       return self._new_of_grid(cohort)
     if kind in KINDS:
-      return Design(space, kind, self.sweep.seed, cohort['dimensions']).points(first, first + n)
-    before = [self._filled(t, space) for t in self.engine.trials.values() if t.point < first and t.values is not None]
-    return bayes.ask(before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first)
+      return Design(space, kind, self.sweep.seed, cohort['dimensions']).points(
+        first, first + n
+      )
+    before = [
+      self._filled(t, space)
+      for t in self.engine.trials.values()
+      if t.point < first and t.values is not None
+    ]
+    return bayes.ask(
+      before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first
+    )
 
   def _new_of_grid(self, cohort: Mapping[str, Any] | None = None) -> list[spaces.Point]:
     """The points of a cohort's grid, or of the one that is asked for, that no cohort before it has."""
     space = self.space if cohort is None else spaces.from_json(cohort['space'])
     levels = self.sweep.levels if cohort is None else cohort['levels']
     first = math.inf if cohort is None else cohort['first_point']
-    there = [self._filled(t, space).parameters for t in self.engine.trials.values()
-             if t.cohort.startswith('search-') and t.point < first]
+    there = [
+      self._filled(t, space).parameters
+      for t in self.engine.trials.values()
+      if t.cohort.startswith('search-') and t.point < first
+    ]
     known = {repr(sorted(parameters.items())) for parameters in there}
-    return [p for p in spaces.grid(space, levels) if repr(sorted(p.parameters.items())) not in known]
+    return [
+      p
+      for p in spaces.grid(space, levels)
+      if repr(sorted(p.parameters.items())) not in known
+    ]
 
   def _filled(self, trial: Trial, space: spaces.Space) -> Trial:
     """A trial with the base config's values for parameters that its space did not have yet."""
     missing = {}
     for parameter in spaces.parameters(space):
-      if parameter.name not in trial.parameters and parameter.condition is None and len(parameter.paths) == 1:
+      if (
+        parameter.name not in trial.parameters
+        and parameter.condition is None
+        and len(parameter.paths) == 1
+      ):
         value = self.engine.task.base_value(parameter.paths[0])
         if value in parameter.domain:
           missing[parameter.name] = value
-    return dataclasses.replace(trial, parameters={**missing, **trial.parameters}) if missing else trial
+    return (
+      dataclasses.replace(trial, parameters={**missing, **trial.parameters})
+      if missing
+      else trial
+    )
 
   def _trials_of(self, cohort: Mapping[str, Any]) -> list[Trial]:
     """A cohort's trials; added to the study where they are not there yet."""
@@ -123,10 +174,21 @@ class Search:
       for i, point in enumerate(self._points(cohort)):
         overrides, error = self._sized(point.overrides)
         for replicate in range(cohort['seeds']):
-          seeded, seed = task.seeded(overrides, replicate, self.sweep.data_order == 'own')
-          new.append(Trial(number=number + len(new), point=cohort['first_point'] + i, seed=seed,
-                           parameters=point.parameters, overrides=seeded, cohort=name,
-                           status='failed' if error else 'waiting', about={'error': error} if error else {}))
+          seeded, seed = task.seeded(
+            overrides, replicate, self.sweep.data_order == 'own'
+          )
+          new.append(
+            Trial(
+              number=number + len(new),
+              point=cohort['first_point'] + i,
+              seed=seed,
+              parameters=point.parameters,
+              overrides=seeded,
+              cohort=name,
+              status='failed' if error else 'waiting',
+              about={'error': error} if error else {},
+            )
+          )
       self.engine.add(new)
     return self.engine.of_cohort(name)
 
@@ -143,10 +205,20 @@ class Search:
 
   def _run(self, cohort: Mapping[str, Any]) -> None:
     """Brings a cohort's trials as far as they go."""
-    trials, name = [t for t in self._trials_of(cohort) if t.status != 'failed'], cohort['name']
+    trials, name = (
+      [t for t in self._trials_of(cohort) if t.status != 'failed'],
+      cohort['name'],
+    )
     if self.plan.halving is None:
-      self.engine.bring(name, [t.number for t in trials], 1.0, cooldown=False, planned_steps=self.plan.steps,
-                        own=cohort['own'], keep=False)
+      self.engine.bring(
+        name,
+        [t.number for t in trials],
+        1.0,
+        cooldown=False,
+        planned_steps=self.plan.steps,
+        own=cohort['own'],
+        keep=False,
+      )
       return
     plan = self._halving_up_to(cohort)
     for number in itertools.count():
@@ -155,12 +227,27 @@ class Search:
       if found.stage is None:
         break
       stage = f'{name}-rung{plan.rungs.index(found.stage.step)}-{number}'
-      self.engine.show.message(f'step {found.stage.step:,} of {plan.rungs[-1]:,}: {found.stage.reason}')
+      self.engine.show.message(
+        f'step {found.stage.step:,} of {plan.rungs[-1]:,}: {found.stage.reason}'
+      )
       members = [t.number for t in trials if t.point in found.stage.points]
-      self.engine.bring(stage, members, found.stage.step / plan.rungs[-1], cooldown=self.plan.cooldown,
-                        planned_steps=self.plan.steps, own=cohort['own'])
-    stopped = [t for t in self.engine.of_cohort(name) if t.status in ('waiting', 'running')]
-    self.engine.update([dataclasses.replace(t, status='pruned', values=self._last_values(t)) for t in stopped])
+      self.engine.bring(
+        stage,
+        members,
+        found.stage.step / plan.rungs[-1],
+        cooldown=self.plan.cooldown,
+        planned_steps=self.plan.steps,
+        own=cohort['own'],
+      )
+    stopped = [
+      t for t in self.engine.of_cohort(name) if t.status in ('waiting', 'running')
+    ]
+    self.engine.update(
+      [
+        dataclasses.replace(t, status='pruned', values=self._last_values(t))
+        for t in stopped
+      ]
+    )
 
   def _own(self) -> bool:
     """Whether each trial reads batches of its own."""
@@ -170,8 +257,15 @@ class Search:
     """The plan over all points so far, each cohort its own brackets; the first of them calibrates for all."""
     names = [c['name'] for c in self.cohorts()]
     cohorts = self.cohorts()[: names.index(cohort['name']) + 1]
-    each = [ladder.brackets(c['n_points'], self.sweep.eta, len(self.plan.rungs), self.sweep.halving) for c in cohorts]
-    return dataclasses.replace(self.plan.halving, brackets=tuple(itertools.chain(*each)))
+    each = [
+      ladder.brackets(
+        c['n_points'], self.sweep.eta, len(self.plan.rungs), self.sweep.halving
+      )
+      for c in cohorts
+    ]
+    return dataclasses.replace(
+      self.plan.halving, brackets=tuple(itertools.chain(*each))
+    )
 
   def _point_states(self, cohort: Mapping[str, Any]) -> dict[int, halving.PointState]:
     """What is known of every point up to a cohort's; smaller scores are better."""
@@ -180,16 +274,24 @@ class Search:
     for trial in self.engine.trials.values():
       if trial.cohort.startswith('search-') and trial.point < last:
         by_point.setdefault(trial.point, []).append(trial)
-    return {point: halving.PointState.of_seeds([self._scores(t) for t in trials],
-                                               [t.number in self.engine.gone or t.status == 'failed' for t in trials])
-            for point, trials in by_point.items()}
+    return {
+      point: halving.PointState.of_seeds(
+        [self._scores(t) for t in trials],
+        [t.number in self.engine.gone or t.status == 'failed' for t in trials],
+      )
+      for point, trials in by_point.items()
+    }
 
   def _scores(self, trial: Trial) -> dict[int, halving.Score]:
     """A trial's scores by rung of the base config, whose length its own may differ from."""
     steps, scores = self.engine.job(trial.number).steps, {}
-    signs = [-1.0 if direction == 'maximize' else 1.0 for direction in self.sweep.directions]
+    signs = [
+      -1.0 if direction == 'maximize' else 1.0 for direction in self.sweep.directions
+    ]
     for rung in self.plan.rungs:
-      found = self.engine.seen[trial.number].get(max(1, round(rung / self.plan.rungs[-1] * steps)))
+      found = self.engine.seen[trial.number].get(
+        max(1, round(rung / self.plan.rungs[-1] * steps))
+      )
       if found is not None:
         signed = tuple(sign * value for sign, value in zip(signs, found))
         scores[rung] = signed[0] if len(signed) == 1 else signed
@@ -212,9 +314,24 @@ class Search:
     for point, trials in sorted(points.items()):
       if all(t.status == 'complete' for t in trials):
         for replicate in range(len(trials), self.sweep.seeds):
-          own = {p for p in self.engine.task.seed_paths if p not in trials[0].parameters}
+          own = {
+            p for p in self.engine.task.seed_paths if p not in trials[0].parameters
+          }
           plain = {p: v for p, v in trials[0].overrides.items() if p not in own}
-          overrides, seed = self.engine.task.seeded(plain, replicate, self.sweep.data_order == 'own')
-          new.append(dataclasses.replace(trials[0], number=number + len(new), seed=seed, overrides=overrides,
-                                         cohort=cohort, status='waiting', scores={}, values=None, about={}))
+          overrides, seed = self.engine.task.seeded(
+            plain, replicate, self.sweep.data_order == 'own'
+          )
+          new.append(
+            dataclasses.replace(
+              trials[0],
+              number=number + len(new),
+              seed=seed,
+              overrides=overrides,
+              cohort=cohort,
+              status='waiting',
+              scores={},
+              values=None,
+              about={},
+            )
+          )
     return new

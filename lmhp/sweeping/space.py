@@ -23,12 +23,57 @@ This is the page to import from. What is behind it, from the ground: `domains`, 
 """
 
 from lmhp.sweeping.checking import check
-from lmhp.sweeping.combinators import (Chain, Product, Space, Subsample, When, Zip, as_space, from_json, to_json)
-from lmhp.sweeping.domains import ROLES, Choice, Domain, Fixed, Float, Int, from_unit, unit
+from lmhp.sweeping.combinators import (
+  Chain,
+  Product,
+  Space,
+  Subsample,
+  When,
+  Zip,
+  as_space,
+  from_json,
+  to_json,
+)
+from lmhp.sweeping.domains import (
+  ROLES,
+  Choice,
+  Domain,
+  Fixed,
+  Float,
+  Int,
+  from_unit,
+  unit,
+)
 from lmhp.sweeping.grid import grid
 from lmhp.sweeping.parameters import Parameter, Plan, Point, parameters, walk
 from lmhp.sweeping.tree import Range, values_of, varied_paths
 
-__all__ = ['Chain', 'Choice', 'Domain', 'Fixed', 'Float', 'Int', 'Parameter', 'Plan', 'Point', 'Product', 'ROLES',
-           'Range', 'Space', 'Subsample', 'When', 'Zip', 'as_space', 'check', 'from_json', 'from_unit', 'grid',
-           'parameters', 'to_json', 'unit', 'values_of', 'varied_paths', 'walk']
+__all__ = [
+  'Chain',
+  'Choice',
+  'Domain',
+  'Fixed',
+  'Float',
+  'Int',
+  'Parameter',
+  'Plan',
+  'Point',
+  'Product',
+  'ROLES',
+  'Range',
+  'Space',
+  'Subsample',
+  'When',
+  'Zip',
+  'as_space',
+  'check',
+  'from_json',
+  'from_unit',
+  'grid',
+  'parameters',
+  'to_json',
+  'unit',
+  'values_of',
+  'varied_paths',
+  'walk',
+]

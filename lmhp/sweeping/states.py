@@ -31,7 +31,9 @@ class States:
 
   def __init__(self, task: Task, workdir: Any):
     self.task, self.workdir = task, workdir
-    self._kept: collections.OrderedDict[str, tuple[Any, ...]] = collections.OrderedDict()
+    self._kept: collections.OrderedDict[str, tuple[Any, ...]] = (
+      collections.OrderedDict()
+    )
 
   def describe(self, pack: Pack, overrides: Sequence[Mapping[str, Any]]) -> Pack:
     """Writes down what a pack is, so that any process can run it, now or again.
@@ -40,7 +42,9 @@ class States:
       The pack, its name ending in a digest of all that it is: whatever changes makes another pack.
     """
     about = {'pack': dataclasses.asdict(pack), 'overrides': list(overrides)}
-    digest = hashlib.sha256(json.dumps(plain(about), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(
+      json.dumps(plain(about), sort_keys=True).encode()
+    ).hexdigest()[:8]
     pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
     path = self.workdir / 'packs' / pack.name / 'pack.json'
     if not path.exists():
@@ -54,12 +58,22 @@ class States:
     fields['sources'] = tuple(tuple(s) if s else None for s in fields['sources'])
     pack = Pack(**{**fields, 'trials': tuple(fields['trials'])})
     jobs = [self.task.job(overrides) for overrides in numbers(found['overrides'])]
-    return PackRun(self.task, pack, jobs, self.workdir, lambda population: self.start(pack, population), **options)
+    return PackRun(
+      self.task,
+      pack,
+      jobs,
+      self.workdir,
+      lambda population: self.start(pack, population),
+      **options,
+    )
 
   def start(self, pack: Pack, population: Population) -> Any:
     """The first state of a pack's members."""
     init = population.member.solo('init')
-    members = [init(h) if source is None else self.of(source) for h, source in zip(population.hypers, pack.sources)]
+    members = [
+      init(h) if source is None else self.of(source)
+      for h, source in zip(population.hypers, pack.sources)
+    ]
     return population.join(members + [members[-1]] * (pack.width - len(members)))
 
   def put(self, name: str, states: tuple[Any, ...] | None) -> None:
@@ -85,7 +99,9 @@ class States:
       if checkpoints.latest() != run.pack.last_step:
         return None
       rows, extra = run.restore(checkpoints, run.pack.last_step)
-    if extra['step'] != run.pack.last_step:  # the last is damaged, and the one before it was read
+    if (
+      extra['step'] != run.pack.last_step
+    ):  # the last is damaged, and the one before it was read
       return None
     return tuple(rows[: len(run.pack.trials)])
 
@@ -101,6 +117,9 @@ class States:
 
 
 def _bytes(states: tuple[Any, ...]) -> int:
-  return sum(x.nbytes for state in states for x in jax.tree.leaves(state) if isinstance(x, np.ndarray))
-
-
+  return sum(
+    x.nbytes
+    for state in states
+    for x in jax.tree.leaves(state)
+    if isinstance(x, np.ndarray)
+  )

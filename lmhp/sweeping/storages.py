@@ -34,7 +34,13 @@ FILE = 'study.journal'
 ATTEMPTS = 5
 """To make the tables of a database."""
 
-_HEADER = {'name': str, 'directions': list, 'storage': (str, type(None)), 'id': str, 'card': dict}
+_HEADER = {
+  'name': str,
+  'directions': list,
+  'storage': (str, type(None)),
+  'id': str,
+  'card': dict,
+}
 _log = logging.getLogger(__name__)
 
 # --- the directory --------------------------------------------------------------------------------------------------
@@ -47,7 +53,9 @@ def local(workdir: Any) -> pathlib.Path:
     ConfigError: where it is not of this machine.
   """
   if is_remote(workdir):
-    raise ConfigError(f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study')
+    raise ConfigError(
+      f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study'
+    )
   return pathlib.Path(workdir).expanduser()
 
 
@@ -82,13 +90,22 @@ def header_of(workdir: pathlib.Path) -> dict[str, Any] | None:
     header = json.loads(path.read_text())
   except ValueError as error:
     raise ConfigError(f'{path}: is damaged: {error}') from None
-  if not isinstance(header, dict) or not all(isinstance(header.get(key, ...), kind) for key, kind in _HEADER.items()):
-    raise ConfigError(f'{path}: is damaged, expected a JSON object with {", ".join(_HEADER)}')
+  if not isinstance(header, dict) or not all(
+    isinstance(header.get(key, ...), kind) for key, kind in _HEADER.items()
+  ):
+    raise ConfigError(
+      f'{path}: is damaged, expected a JSON object with {", ".join(_HEADER)}'
+    )
   return header
 
 
-def agree(workdir: pathlib.Path, header: Mapping[str, Any], name: str | None, directions: Sequence[str] | None,
-          storage: str | None) -> None:
+def agree(
+  workdir: pathlib.Path,
+  header: Mapping[str, Any],
+  name: str | None,
+  directions: Sequence[str] | None,
+  storage: str | None,
+) -> None:
   """Checks that a study is asked for as what it is; None asks for nothing.
 
   Raises:
@@ -96,11 +113,15 @@ def agree(workdir: pathlib.Path, header: Mapping[str, Any], name: str | None, di
   """
   if (storage is None) != (header['storage'] is None):
     known = header['storage'] or 'its journal'
-    raise ConfigError(f'--storage: got {shown_url(storage)}, but the study in {workdir} is in {known}')
+    raise ConfigError(
+      f'--storage: got {shown_url(storage)}, but the study in {workdir} is in {known}'
+    )
   asked = {'name': name, 'directions': None if directions is None else list(directions)}
   for key, value in asked.items():
     if value is not None and value != header[key]:
-      raise ConfigError(f'{key}: got {value!r}, but the study in {workdir} has {header[key]!r}')
+      raise ConfigError(
+        f'{key}: got {value!r}, but the study in {workdir} has {header[key]!r}'
+      )
 
 
 def shown_url(url: str | None) -> str | None:
@@ -125,17 +146,26 @@ def rebuild(workdir: Any, space: Any = None) -> int:
   with locked(workdir):
     header = header_of(workdir)
     if header is None or header['storage'] is not None:
-      raise ConfigError(f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal')
+      raise ConfigError(
+        f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal'
+      )
     lines = mirrored(workdir)
-    _made_again(workdir, header, {} if space is None else {p.name: p for p in parameters(space)})
+    _made_again(
+      workdir, header, {} if space is None else {p.name: p for p in parameters(space)}
+    )
   return len(lines)
 
 
 # --- the storage ----------------------------------------------------------------------------------------------------
 
 
-def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, space: Any,
-            write: bool = True) -> Records:
+def records(
+  workdir: pathlib.Path,
+  header: Mapping[str, Any],
+  url: str | None,
+  space: Any,
+  write: bool = True,
+) -> Records:
   """A study's trials in its storage: begun where it is not there yet, mended or made again where it is damaged.
 
   Args:
@@ -150,7 +180,9 @@ def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, s
   """
   known = {} if space is None else {p.name: p for p in parameters(space)}
   path = workdir / FILE
-  begin = write and (url is None or not mirrored(workdir))  # a database without a study that has trials is another
+  begin = write and (
+    url is None or not mirrored(workdir)
+  )  # a database without a study that has trials is another
   with quiet():
     if url is not None:
       storage, together = _database(url), contextlib.nullcontext
@@ -158,27 +190,37 @@ def records(workdir: pathlib.Path, header: Mapping[str, Any], url: str | None, s
       storage, together = _journal(workdir, header, known)
     else:
       storage, together = _reading(path), contextlib.nullcontext
-    return Records(storage, _study(storage, header, url, together, begin), known, together)
+    return Records(
+      storage, _study(storage, header, url, together, begin), known, together
+    )
 
 
-def _journal(workdir: pathlib.Path, header: Mapping[str, Any], space: Any) -> tuple[BaseStorage, Any]:
+def _journal(
+  workdir: pathlib.Path, header: Mapping[str, Any], space: Any
+) -> tuple[BaseStorage, Any]:
   path, lines = workdir / FILE, mirrored(workdir)
   try:
     backend = Journal(path, workdir / LOCK)
     storage = JournalStorage(backend)
-    n = sum(storage.get_n_trials(study._study_id) for study in storage.get_all_studies())
+    n = sum(
+      storage.get_n_trials(study._study_id) for study in storage.get_all_studies()
+    )
     reason = f'it holds {n} trials, not {len(lines)}' if n < len(lines) else None
   except ValueError as error:  # Damaged, or JSON that only Optuna's reading finds wrong
     reason = str(error)
   if reason is None:
     return storage, backend.together
   if not lines:
-    raise ConfigError(f'{path}: {reason}, and there is no {MIRROR} to make it again from')
+    raise ConfigError(
+      f'{path}: {reason}, and there is no {MIRROR} to make it again from'
+    )
   _log.warning('%s: %s; made again from %s', path, reason, MIRROR)
   return _made_again(workdir, header, space)
 
 
-def _made_again(workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str, Any]) -> tuple[BaseStorage, Any]:
+def _made_again(
+  workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str, Any]
+) -> tuple[BaseStorage, Any]:
   """Makes the journal again from `trials.jsonl`; the old one stays as `study.journal.damaged`."""
   path, new = workdir / FILE, workdir / f'{FILE}.new'
   new.unlink(missing_ok=True)
@@ -186,7 +228,9 @@ def _made_again(workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping
   storage = JournalStorage(backend)
   with backend.together():
     study = _study(storage, header, None, backend.together, begin=True)
-    Records(storage, study, space, backend.together).add([json.loads(line) for line in mirrored(workdir)])
+    Records(storage, study, space, backend.together).add(
+      [json.loads(line) for line in mirrored(workdir)]
+    )
   if path.exists() and path.stat().st_size:
     os.replace(path, f'{path}.damaged')
   os.replace(new, path)
@@ -198,27 +242,46 @@ def _reading(path: pathlib.Path) -> BaseStorage:
   try:
     return JournalStorage(Reading(path))
   except (ValueError, FileNotFoundError) as error:
-    raise ConfigError(f'{path}: {error}; running the sweep again makes it anew from {MIRROR}') from None
+    raise ConfigError(
+      f'{path}: {error}; running the sweep again makes it anew from {MIRROR}'
+    ) from None
 
 
 def _database(url: str) -> BaseStorage:
   known = shown_url(url)
   for scheme in ('postgresql://', 'postgres://'):
-    if url.startswith(scheme) and importlib.util.find_spec('psycopg'):  # SQLAlchemy 2.0 would look for psycopg2
+    if url.startswith(scheme) and importlib.util.find_spec(
+      'psycopg'
+    ):  # SQLAlchemy 2.0 would look for psycopg2
       url = f'postgresql+psycopg://{url.removeprefix(scheme)}'
   for attempt in itertools.count(1):
     try:
       return RDBStorage(url)
     except ImportError as error:
-      raise ConfigError(f'--storage: {known} needs a driver ({error}); pip install "lmhp[postgres]"') from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+      raise ConfigError(
+        f'--storage: {known} needs a driver ({error}); pip install "lmhp[postgres]"'
+      ) from None
+    except (
+      sqlalchemy.exc.SQLAlchemyError,
+      optuna.exceptions.StorageInternalError,
+    ) as error:
       if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
         words = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(f'--storage: got {known}, which cannot be opened: {words}') from None
-      time.sleep(0.1 * attempt)  # two drivers that make the tables of a new database get in each other's way
+        raise ConfigError(
+          f'--storage: got {known}, which cannot be opened: {words}'
+        ) from None
+      time.sleep(
+        0.1 * attempt
+      )  # two drivers that make the tables of a new database get in each other's way
 
 
-def _study(storage: BaseStorage, header: Mapping[str, Any], url: str | None, together: Any, begin: bool) -> int:
+def _study(
+  storage: BaseStorage,
+  header: Mapping[str, Any],
+  url: str | None,
+  together: Any,
+  begin: bool,
+) -> int:
   """The study's number in its storage."""
   name, where = header['name'], shown_url(url) or FILE
   try:
@@ -227,14 +290,20 @@ def _study(storage: BaseStorage, header: Mapping[str, Any], url: str | None, tog
     if not begin:
       raise ConfigError(f'{where}: has no study {name!r}') from None
     with together():
-      study = storage.create_new_study([StudyDirection[d.upper()] for d in header['directions']], name)
+      study = storage.create_new_study(
+        [StudyDirection[d.upper()] for d in header['directions']], name
+      )
       storage.set_study_user_attr(study, 'lmhp_id', header['id'])
       storage.set_study_user_attr(study, 'lmhp', header['card'])
     return study
   attrs = storage.get_study_user_attrs(study)
-  if begin and 'lmhp_id' not in attrs and not storage.get_n_trials(study):  # killed between the first two writes
+  if (
+    begin and 'lmhp_id' not in attrs and not storage.get_n_trials(study)
+  ):  # killed between the first two writes
     storage.set_study_user_attr(study, 'lmhp_id', header['id'])
     storage.set_study_user_attr(study, 'lmhp', header['card'])
   elif url is not None and attrs.get('lmhp_id') != header['id']:
-    raise ConfigError(f'name: got {name!r}, but {where} has a study of another workdir by that name; choose another')
+    raise ConfigError(
+      f'name: got {name!r}, but {where} has a study of another workdir by that name; choose another'
+    )
   return study

@@ -20,7 +20,9 @@ BITS = 53  # of a float64 below 1
 
 def key_of(seed: int, *names: str) -> int:
   """128 bits that are the same on every machine, for a seed and the names of what it is for."""
-  return int.from_bytes(hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()[:16], 'little')
+  return int.from_bytes(
+    hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()[:16], 'little'
+  )
 
 
 def random_words(key: int, start: int, stop: int) -> np.ndarray:
@@ -29,8 +31,10 @@ def random_words(key: int, start: int, stop: int) -> np.ndarray:
   Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x64-10): block n is the counter n,
   enciphered, so that no word needs those before it.
   """
-  words = np.random.Philox(key=key, counter=start // 4).random_raw(stop - start + start % 4)
-  return words[start % 4:]
+  words = np.random.Philox(key=key, counter=start // 4).random_raw(
+    stop - start + start % 4
+  )
+  return words[start % 4 :]
 
 
 def random(key: int, start: int, stop: int) -> np.ndarray:
@@ -98,7 +102,7 @@ def primes(n: int) -> tuple[int, ...]:
   sieve = np.ones(most + 1, bool)
   sieve[:2] = False
   for i in range(2, math.isqrt(most) + 1):
-    sieve[i * i::i] &= not sieve[i]
+    sieve[i * i :: i] &= not sieve[i]
   return tuple(np.flatnonzero(sieve)[:n].tolist())
 
 
@@ -144,7 +148,9 @@ def _scrambled(key: int, dimension: int, bits: int) -> tuple[np.ndarray, np.uint
   for row in range(BITS):  # row 0 is the leading bit
     place = BITS - 1 - row
     mask = (int(words[row]) >> (place + 1) << (place + 1)) | (1 << place)
-    out |= (np.bitwise_count(directions & np.uint64(mask)) & np.uint64(1)) << np.uint64(place)
+    out |= (np.bitwise_count(directions & np.uint64(mask)) & np.uint64(1)) << np.uint64(
+      place
+    )
   return out, words[BITS]
 
 
@@ -156,10 +162,14 @@ def _directions(dimensions: int, bits: int) -> np.ndarray:
   """
   from scipy.stats import qmc
 
-  engine = qmc.Sobol(dimensions, scramble=False, bits=32)  # its fast_forward takes no more
+  engine = qmc.Sobol(
+    dimensions, scramble=False, bits=32
+  )  # its fast_forward takes no more
   points, at = [], 0
   for k in range(bits):
     engine.fast_forward(2**k - at)
     points.append(engine.random(1)[0])
     at = 2**k + 1
-  return np.bitwise_xor.accumulate((np.array(points) * 2.0**BITS).astype(np.uint64), axis=0)
+  return np.bitwise_xor.accumulate(
+    (np.array(points) * 2.0**BITS).astype(np.uint64), axis=0
+  )

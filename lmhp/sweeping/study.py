@@ -26,7 +26,18 @@ ENDED = STATUSES[2:]
 MIRROR_SHARE = 20
 """The mirror is written again once this many times as long has passed as writing it took."""
 
-FIRST = ('number', 'point', 'seed', 'status', 'cohort', 'overrides', 'parameters', 'objective', 'rung', 'scores')
+FIRST = (
+  'number',
+  'point',
+  'seed',
+  'status',
+  'cohort',
+  'overrides',
+  'parameters',
+  'objective',
+  'rung',
+  'scores',
+)
 _THEN = ('steps', 'tokens', 'seconds', 'pack')
 _FIXED = ('number', 'point', 'seed', 'cohort', 'overrides', 'parameters')
 
@@ -70,11 +81,24 @@ def to_line(trial: Trial) -> dict[str, Any]:
     ValueError: where `about` uses a name that a line has for something else, or the status is none.
   """
   if taken := set(trial.about) & set(FIRST):
-    raise ValueError(f'trial {trial.number}: about has {sorted(taken)}, which a line has for something else')
+    raise ValueError(
+      f'trial {trial.number}: about has {sorted(taken)}, which a line has for something else'
+    )
   if trial.status not in STATUSES:
-    raise ValueError(f'trial {trial.number}: status {trial.status!r} is none of {", ".join(STATUSES)}')
-  values, scores = trial.values, {int(step): float(trial.scores[step]) for step in sorted(trial.scores)}
-  objective = None if values is None else float(values[0]) if len(values) == 1 else [float(v) for v in values]
+    raise ValueError(
+      f'trial {trial.number}: status {trial.status!r} is none of {", ".join(STATUSES)}'
+    )
+  values, scores = (
+    trial.values,
+    {int(step): float(trial.scores[step]) for step in sorted(trial.scores)},
+  )
+  objective = (
+    None
+    if values is None
+    else float(values[0])
+    if len(values) == 1
+    else [float(v) for v in values]
+  )
   line = {name: getattr(trial, name, None) for name in FIRST}
   line |= {'objective': objective, 'rung': max(scores, default=None), 'scores': scores}
   line |= {name: trial.about[name] for name in _THEN if name in trial.about}
@@ -89,13 +113,29 @@ def to_line(trial: Trial) -> dict[str, Any]:
 def from_line(line: Mapping[str, Any]) -> Trial:
   """The trial of a line."""
   objective = numbers(line['objective'])
-  values = None if objective is None else tuple(objective) if isinstance(objective, list) else (objective,)
+  values = (
+    None
+    if objective is None
+    else tuple(objective)
+    if isinstance(objective, list)
+    else (objective,)
+  )
   return Trial(
-      number=line['number'], point=line['point'], seed=line['seed'], cohort=line['cohort'], status=line['status'],
-      overrides={path: tuples(numbers(value)) for path, value in line['overrides'].items()},
-      parameters={name: tuples(numbers(value)) for name, value in line['parameters'].items()},
-      scores={int(step): float(score) for step, score in line['scores'].items()}, values=values,
-      about={key: numbers(value) for key, value in line.items() if key not in FIRST})
+    number=line['number'],
+    point=line['point'],
+    seed=line['seed'],
+    cohort=line['cohort'],
+    status=line['status'],
+    overrides={
+      path: tuples(numbers(value)) for path, value in line['overrides'].items()
+    },
+    parameters={
+      name: tuples(numbers(value)) for name, value in line['parameters'].items()
+    },
+    scores={int(step): float(score) for step, score in line['scores'].items()},
+    values=values,
+    about={key: numbers(value) for key, value in line.items() if key not in FIRST},
+  )
 
 
 # --- the study ------------------------------------------------------------------------------------------------------
@@ -110,9 +150,23 @@ class Study:
     directions: `minimize` or `maximize`, one for each objective.
   """
 
-  def __init__(self, workdir: pathlib.Path, header: Mapping[str, Any], records: Any, lock: Any = None):
-    self.workdir, self.name, self.directions = workdir, header['name'], tuple(header['directions'])
-    self._header, self._records, self._lock = {**header, 'card': records.card()}, records, lock
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    header: Mapping[str, Any],
+    records: Any,
+    lock: Any = None,
+  ):
+    self.workdir, self.name, self.directions = (
+      workdir,
+      header['name'],
+      tuple(header['directions']),
+    )
+    self._header, self._records, self._lock = (
+      {**header, 'card': records.card()},
+      records,
+      lock,
+    )
     lines = records.load(mend=lock is not None)
     self._trials = [from_line(line) for line in lines]
     self._lines = [json.dumps(line) for line in lines]
@@ -120,8 +174,16 @@ class Study:
     self._mirror_due = -math.inf
 
   @classmethod
-  def open(cls, workdir: Any, *, storage: str | None = None, name: str | None = None, space: Any,
-           directions: Sequence[str] = ('minimize',), card: Mapping[str, Any]) -> Study:
+  def open(
+    cls,
+    workdir: Any,
+    *,
+    storage: str | None = None,
+    name: str | None = None,
+    space: Any,
+    directions: Sequence[str] = ('minimize',),
+    card: Mapping[str, Any],
+  ) -> Study:
     """Opens a study for writing, or begins it; mends what a kill has left.
 
     Args:
@@ -135,7 +197,9 @@ class Study:
     Raises:
       ConfigError: where another process is writing it, or what is there is another study.
     """
-    from lmhp.sweeping import storages  # Optuna's imports take half a second; who reads a Trial needs none of them
+    from lmhp.sweeping import (
+      storages,
+    )  # Optuna's imports take half a second; who reads a Trial needs none of them
 
     workdir = storages.local(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -143,12 +207,19 @@ class Study:
     try:
       known = storages.header_of(workdir)
       new = known is None
-      header = known or {'name': name or workdir.resolve().name, 'directions': list(directions),
-                         'storage': storages.shown_url(storage), 'id': uuid.uuid4().hex, 'card': plain(card)}
+      header = known or {
+        'name': name or workdir.resolve().name,
+        'directions': list(directions),
+        'storage': storages.shown_url(storage),
+        'id': uuid.uuid4().hex,
+        'card': plain(card),
+      }
       storages.agree(workdir, header, name, directions, storage)
       if new:  # before the storage, which shall know whose study it has
         write_json(workdir / HEADER, header)
-      study = cls(workdir, header, storages.records(workdir, header, storage, space), lock)
+      study = cls(
+        workdir, header, storages.records(workdir, header, storage, space), lock
+      )
       if study._header != header:  # killed between the two writes of a card
         write_json(workdir / HEADER, study._header)
       return study
@@ -170,9 +241,13 @@ class Study:
     workdir = storages.local(workdir)
     header = storages.header_of(workdir)
     if header is None:
-      raise ConfigError(f'{workdir}: no study there, expected a directory with a {HEADER}')
+      raise ConfigError(
+        f'{workdir}: no study there, expected a directory with a {HEADER}'
+      )
     storages.agree(workdir, header, None, None, storage)
-    return cls(workdir, header, storages.records(workdir, header, storage, None, write=False))
+    return cls(
+      workdir, header, storages.records(workdir, header, storage, None, write=False)
+    )
 
   def __enter__(self) -> Study:
     return self
@@ -223,12 +298,16 @@ class Study:
     """
     self._for_writing()
     if len({trial.number for trial in trials}) < len(trials):
-      raise ValueError(f'trials {sorted(trial.number for trial in trials)}: expected each of them once')
+      raise ValueError(
+        f'trials {sorted(trial.number for trial in trials)}: expected each of them once'
+      )
     changes = []
     for trial in trials:
       self._check(trial, trial.number if 0 <= trial.number < len(self._trials) else -1)
       line = to_line(trial)
-      if json.dumps(line) != self._lines[trial.number] and line != json.loads(self._lines[trial.number]):
+      if json.dumps(line) != self._lines[trial.number] and line != json.loads(
+        self._lines[trial.number]
+      ):
         old, new = self._trials[trial.number], from_line(line)
         self._check_change(old, new)
         changes.append((old, new, line))
@@ -242,7 +321,9 @@ class Study:
     """Writes the mirror where it is behind."""
     if self._stale and self._lock is not None:
       began = time.monotonic()
-      write_whole(self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode())
+      write_whole(
+        self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode()
+      )
       self._stale, ended = False, time.monotonic()
       self._mirror_due = ended + MIRROR_SHARE * (ended - began)
 
@@ -266,14 +347,22 @@ class Study:
 
   def _check(self, trial: Trial, number: int) -> None:
     if trial.number != number:
-      raise ValueError(f'trial {trial.number}: expected one of {len(self._trials)} known, or the next')
+      raise ValueError(
+        f'trial {trial.number}: expected one of {len(self._trials)} known, or the next'
+      )
     if trial.status in ('complete', 'diverged'):
-      if len(trial.values or ()) != len(self.directions) or not all(map(math.isfinite, trial.values)):
-        raise ValueError(f'trial {number}: got values {trial.values}, expected {len(self.directions)} finite')
+      if len(trial.values or ()) != len(self.directions) or not all(
+        map(math.isfinite, trial.values)
+      ):
+        raise ValueError(
+          f'trial {number}: got values {trial.values}, expected {len(self.directions)} finite'
+        )
 
   def _check_change(self, old: Trial, new: Trial) -> None:
     if old.status in ENDED:
-      raise ValueError(f'trial {old.number}: it has ended ({old.status}) and cannot change')
+      raise ValueError(
+        f'trial {old.number}: it has ended ({old.status}) and cannot change'
+      )
     if changed := [name for name in _FIXED if getattr(old, name) != getattr(new, name)]:
       raise ValueError(f'trial {old.number}: {changed[0]} cannot change')
 

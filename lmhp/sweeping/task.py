@@ -55,7 +55,9 @@ class Task(Protocol):
   log_every: int
   seed_paths: tuple[str, ...]
 
-  def seeded(self, overrides: Mapping[str, Any], replicate: int, own: bool) -> tuple[dict[str, Any], int]:
+  def seeded(
+    self, overrides: Mapping[str, Any], replicate: int, own: bool
+  ) -> tuple[dict[str, Any], int]:
     """A point's values with the seed of one of its trials, and that seed."""
 
   def own_data(self, space: Any) -> bool:
@@ -82,14 +84,17 @@ class Task(Protocol):
   def member(self, job: Job) -> Member:
     """The programs of its structure."""
 
-  def feed(self, job: Job, hypers: Sequence[dict], own: bool, step: int,
-           lengths: Iterator[int]) -> Iterator[tuple[int, Any]]:
+  def feed(
+    self, job: Job, hypers: Sequence[dict], own: bool, step: int, lengths: Iterator[int]
+  ) -> Iterator[tuple[int, Any]]:
     """For each chunk from `step` on its length and its data, for all members or, if `own`, for each."""
 
   def data_axis(self, job: Job, own: bool) -> int | None:
     """The axis of that data that counts members."""
 
-  def evaluate(self, population: Population, state: Any, job: Job, final: bool) -> list[dict[str, float]]:
+  def evaluate(
+    self, population: Population, state: Any, job: Job, final: bool
+  ) -> list[dict[str, float]]:
     """Metrics of each member."""
 
   def measure(self, metric: str, job: Job) -> float:

@@ -10,7 +10,15 @@ import itertools
 from typing import Any, Iterator, NamedTuple
 
 from lmhp.hypers import ConfigError
-from lmhp.sweeping.combinators import Chain, Product, Space, Subsample, When, Zip, as_space
+from lmhp.sweeping.combinators import (
+  Chain,
+  Product,
+  Space,
+  Subsample,
+  When,
+  Zip,
+  as_space,
+)
 from lmhp.sweeping.domains import Choice, Domain, Fixed, Float
 
 MOST_LISTED = 10_000
@@ -74,7 +82,15 @@ def leaves(space: Space) -> list[Leaf]:
         raise ConfigError('chain: got no spaces, expected at least one')
       number = next(chains)
       links = Choice(*range(len(part.spaces)), role=part.role)
-      leaf = Leaf(f'chain{number if number > 1 else ""}', (), links, part.role, None, guards, samples)
+      leaf = Leaf(
+        f'chain{number if number > 1 else ""}',
+        (),
+        links,
+        part.role,
+        None,
+        guards,
+        samples,
+      )
       yield leaf
       for i, link in enumerate(part.spaces):
         yield from walk(link, (*guards, (leaf, (i,))), samples)
@@ -86,12 +102,24 @@ def _zipped(part: Zip, guards: tuple, samples: tuple) -> Leaf:
   paths = tuple(path for path, _ in part.columns)
   lengths = [len(values) for _, values in part.columns]
   if not any(lengths):
-    raise ConfigError(f'{"+".join(paths) or "zip"}: got a Zip of nothing, expected at least one value of each path')
+    raise ConfigError(
+      f'{"+".join(paths) or "zip"}: got a Zip of nothing, expected at least one value of each path'
+    )
   for path, length in zip(paths, lengths):
     if length != lengths[0]:
-      raise ConfigError(f'{path}: got {length} values zipped with {lengths[0]} of {paths[0]}, expected as many')
+      raise ConfigError(
+        f'{path}: got {length} values zipped with {lengths[0]} of {paths[0]}, expected as many'
+      )
   rows = tuple(zip(*(values for _, values in part.columns)))
-  return Leaf('+'.join(paths), paths, Choice(*range(len(rows)), role=part.role), part.role, rows, guards, samples)
+  return Leaf(
+    '+'.join(paths),
+    paths,
+    Choice(*range(len(rows)), role=part.role),
+    part.role,
+    rows,
+    guards,
+    samples,
+  )
 
 
 def taken(leaf: Leaf, path: str, values: tuple) -> tuple:
@@ -101,7 +129,11 @@ def taken(leaf: Leaf, path: str, values: tuple) -> tuple:
     return tuple(i for i, row in enumerate(leaf.rows) if row[column] in values)
   if isinstance(leaf.domain, Choice):
     return tuple(v for v in leaf.domain.values if v in values)
-  return () if isinstance(leaf.domain, Float) else tuple(v for v in values if v in leaf.domain)
+  return (
+    ()
+    if isinstance(leaf.domain, Float)
+    else tuple(v for v in values if v in leaf.domain)
+  )
 
 
 # --- what a path may take -------------------------------------------------------------------------------------------
@@ -117,7 +149,11 @@ class Range(NamedTuple):
 def varied_paths(space: Any) -> set[str]:
   """All dotted paths that a point may set, Fixed ones included.
 
-  >>> sorted(varied_paths(Zip({'train.batch_size': (8, 16), 'optimizer.learning_rate': (1e-3, 2e-3)})))
+  >>> sorted(
+  ...   varied_paths(
+  ...     Zip({'train.batch_size': (8, 16), 'optimizer.learning_rate': (1e-3, 2e-3)})
+  ...   )
+  ... )
   ['optimizer.learning_rate', 'train.batch_size']
   """
   return {path for leaf in leaves(space) for path in leaf.paths}
@@ -139,7 +175,11 @@ def values_of(space: Any, path: str, default: Any = ...) -> tuple:
   >>> from lmhp.sweeping.space import Float, Int, When
   >>> values_of({'model.dropout': Float(0, 0.3)}, 'model.dropout')
   Range(low=0.0, high=0.3)
-  >>> values_of({'model.dropout': When('model.n_layers', 2, 0.1), 'model.n_layers': Int(2, 4)}, 'model.dropout', 0.0)
+  >>> values_of(
+  ...   {'model.dropout': When('model.n_layers', 2, 0.1), 'model.n_layers': Int(2, 4)},
+  ...   'model.dropout',
+  ...   0.0,
+  ... )
   (0.1, 0.0)
   """
   values, ranges, always = [], [], False
@@ -147,7 +187,9 @@ def values_of(space: Any, path: str, default: Any = ...) -> tuple:
     if path in leaf.paths:
       always |= not leaf.guards
       found = _listed(leaf, path)
-      (ranges if isinstance(found, Range) else values).extend([found] if isinstance(found, Range) else found)
+      (ranges if isinstance(found, Range) else values).extend(
+        [found] if isinstance(found, Range) else found
+      )
   if default is not ... and not always:
     values.append(default)
   if ranges:
@@ -168,4 +210,8 @@ def _listed(leaf: Leaf, path: str) -> tuple | Range:
   if isinstance(domain, Choice):
     return domain.values
   many = isinstance(domain, Float) or domain.high - domain.low >= MOST_LISTED
-  return Range(domain.low, domain.high) if many else tuple(range(domain.low, domain.high + 1))
+  return (
+    Range(domain.low, domain.high)
+    if many
+    else tuple(range(domain.low, domain.high + 1))
+  )

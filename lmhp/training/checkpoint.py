@@ -28,7 +28,9 @@ from lmhp.hypers import ConfigError
 from lmhp.training.config import CheckpointConfig
 from lmhp.training.history import is_remote, local_or_remote
 
-MARK = 'commit_success.txt'  # orbax's own; the suffix of what it has not finished follows
+MARK = (
+  'commit_success.txt'  # orbax's own; the suffix of what it has not finished follows
+)
 UNFINISHED = '.orbax-checkpoint-tmp'
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ class Checkpoints:
 
   def __init__(self, directory: Any, cfg: CheckpointConfig = CheckpointConfig()):
     path = local_or_remote(directory)
-    self.directory = path if is_remote(path) else path.resolve()  # orbax refuses relative paths
+    self.directory = (
+      path if is_remote(path) else path.resolve()
+    )  # orbax refuses relative paths
     self.cfg = cfg
     self._saving = None  # orbax's answer to the save in flight
     self._about: dict[int, dict] = {}  # what each step says of itself, once read
@@ -73,7 +77,9 @@ class Checkpoints:
       return []
     names = [p.name for p in self.directory.iterdir()]
     steps = sorted(int(name) for name in names if name.isdecimal())
-    return [s for s in steps if s not in self._damaged and (self._path(s) / MARK).exists()]
+    return [
+      s for s in steps if s not in self._damaged and (self._path(s) / MARK).exists()
+    ]
 
   def latest(self) -> int | None:
     """The newest complete step, None where there is none."""
@@ -83,19 +89,25 @@ class Checkpoints:
     """Whether `cfg` asks for a save at `step`: enough steps or enough time since the last one (or since opening)."""
     if not self.cfg.enabled or step == self._saved_step:
       return False
-    by_steps = self.cfg.every_steps and step // self.cfg.every_steps > self._saved_step // self.cfg.every_steps
-    by_time = self.cfg.every_seconds and time.monotonic() - self._saved_at >= self.cfg.every_seconds
+    by_steps = (
+      self.cfg.every_steps
+      and step // self.cfg.every_steps > self._saved_step // self.cfg.every_steps
+    )
+    by_time = (
+      self.cfg.every_seconds
+      and time.monotonic() - self._saved_at >= self.cfg.every_seconds
+    )
     return bool(by_steps or by_time)
 
   # --- writing --------------------------------------------------------------------------------------------------
 
   def save(
-      self,
-      step: int,
-      state: Any,
-      extra: Mapping[str, Any] | None = None,
-      metrics: Mapping[str, float] | None = None,
-      wait: bool = False,
+    self,
+    step: int,
+    state: Any,
+    extra: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    wait: bool = False,
   ) -> None:
     """Starts to save a state, once the save before it is complete; its buffers may be donated as soon as this returns.
 
@@ -115,9 +127,18 @@ class Checkpoints:
       return
     self._remove(step)
     metrics = {name: float(value) for name, value in (metrics or {}).items()}
-    about = {'leaves': describe(state), 'crc32': checksum(state), 'extra': extra or {}, 'metrics': metrics}
-    about = json.loads(json.dumps(about))  # raises here and now, not in orbax's thread, at what JSON cannot hold
-    self._saving = ocp.save_checkpointables_async(self._path(step), {'state': state}, custom_metadata=about)
+    about = {
+      'leaves': describe(state),
+      'crc32': checksum(state),
+      'extra': extra or {},
+      'metrics': metrics,
+    }
+    about = json.loads(
+      json.dumps(about)
+    )  # raises here and now, not in orbax's thread, at what JSON cannot hold
+    self._saving = ocp.save_checkpointables_async(
+      self._path(step), {'state': state}, custom_metadata=about
+    )
     self._about[step] = about
     self._damaged.discard(step)
     if wait:
@@ -134,16 +155,22 @@ class Checkpoints:
     saving, self._saving = self._saving, None
     try:
       saving.result()
-    except Exception as error:  # a full disk, most often, by whatever name tensorstore gives it
+    except (
+      Exception
+    ) as error:  # a full disk, most often, by whatever name tensorstore gives it
       reason = str(error).splitlines()[0]
-      raise ConfigError(f'{self.directory}: step {self._saved_step} could not be saved: {reason}') from error
+      raise ConfigError(
+        f'{self.directory}: step {self._saved_step} could not be saved: {reason}'
+      ) from error
     for step in set(self.steps()) - self._kept():
       self._remove(step)
 
   def _kept(self) -> set[int]:
     steps = self.steps()
     by_loss = sorted((self._loss(s), -s) for s in steps)
-    best = [-negated for loss, negated in by_loss if loss < math.inf][: self.cfg.keep_best]
+    best = [-negated for loss, negated in by_loss if loss < math.inf][
+      : self.cfg.keep_best
+    ]
     return {*steps[-self.cfg.keep_last :], *best}
 
   def _loss(self, step: int) -> float:
@@ -191,7 +218,9 @@ class Checkpoints:
     self.wait()
     candidates = [s for s in reversed(self.steps()) if s <= step]
     if step not in candidates:
-      raise ConfigError(f'{self._path(step)}: no complete checkpoint; complete steps: {self.steps() or "none"}')
+      raise ConfigError(
+        f'{self._path(step)}: no complete checkpoint; complete steps: {self.steps() or "none"}'
+      )
     abstract = jax.tree.map(_placed, abstract)
     reason = ''
     for candidate in candidates:
@@ -204,9 +233,15 @@ class Checkpoints:
       except Exception as error:  # what a damaged file raises in orbax, tensorstore and json is no one type
         self._damaged.add(candidate)
         reason = type(error).__name__  # not its message: orbax's blames a handler
-        _log.warning('%s: damaged (%s); the checkpoint before it is taken', self._path(candidate), reason)
+        _log.warning(
+          '%s: damaged (%s); the checkpoint before it is taken',
+          self._path(candidate),
+          reason,
+        )
         _log.debug('%s', error, exc_info=True)
-    raise ConfigError(f'{self.directory}: no checkpoint up to step {step} can be read ({reason})')
+    raise ConfigError(
+      f'{self.directory}: no checkpoint up to step {step} can be read ({reason})'
+    )
 
   def _read(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
     about = self._read_about(step)
@@ -221,15 +256,23 @@ class Checkpoints:
       self._about[step] = ocp.checkpointables_metadata(self._path(step)).custom_metadata
     return self._about[step]
 
-  def _check_leaves(self, step: int, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+  def _check_leaves(
+    self, step: int, saved: Mapping[str, str], wanted: Mapping[str, str]
+  ) -> None:
     """Names what differs between two states; orbax's own message says 'incompatible handler' to all of it."""
     here = f'{self._path(step)}: holds another state than this config makes'
-    differ = [f'{n} is {saved[n]} there and {wanted[n]} here' for n in saved if n in wanted and saved[n] != wanted[n]]
+    differ = [
+      f'{n} is {saved[n]} there and {wanted[n]} here'
+      for n in saved
+      if n in wanted and saved[n] != wanted[n]
+    ]
     differ += [f'{n} is only there' for n in saved if n not in wanted]
     differ += [f'{n} is only here' for n in wanted if n not in saved]
     if differ:
       more = f'; and {len(differ) - 4} more' if len(differ) > 4 else ''
-      raise ConfigError(f'{here}: {"; ".join(differ[:4])}{more}. Use the config of that run, or another workdir')
+      raise ConfigError(
+        f'{here}: {"; ".join(differ[:4])}{more}. Use the config of that run, or another workdir'
+      )
 
   def _path(self, step: int) -> epath.Path:
     return self.directory / str(step)
@@ -237,8 +280,13 @@ class Checkpoints:
 
 def describe(state: Any) -> dict[str, str]:
   """Type and shape of each leaf by path: `{'params/output/kernel': 'float32[14,31]'}`."""
-  leaves = {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in jax.tree.leaves_with_path(state)}
-  return {path: f'{x.dtype}[{",".join(map(str, x.shape))}]' for path, x in leaves.items()}
+  leaves = {
+    jax.tree_util.keystr(path, simple=True, separator='/'): x
+    for path, x in jax.tree.leaves_with_path(state)
+  }
+  return {
+    path: f'{x.dtype}[{",".join(map(str, x.shape))}]' for path, x in leaves.items()
+  }
 
 
 def checksum(state: Any) -> int | None:
@@ -247,7 +295,11 @@ def checksum(state: Any) -> int | None:
   for x in jax.tree.leaves(state):
     if not x.is_fully_addressable:
       return None
-    x = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    x = (
+      jax.random.key_data(x)
+      if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+      else x
+    )
     crc = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), crc)
   return crc
 

@@ -39,7 +39,9 @@ class Compiled:
         future.set_result(compile_it())
       except BaseException as error:
         with self._lock:
-          del self._programs[name]  # another try may fare better, say at a smaller width
+          del self._programs[
+            name
+          ]  # another try may fare better, say at a smaller width
         future.set_exception(error)
       self.seconds += time.perf_counter() - start
     return future.result()
@@ -55,12 +57,18 @@ class Compiled:
 
 def executable(lowered: jax.stages.Lowered) -> Program:
   """A traced program compiled so that it gives the same bits whenever it runs on this hardware."""
-  return lowered.compile(compiler_options=SAME_BITS if jax.default_backend() in ('gpu', 'cuda', 'rocm') else None)
+  return lowered.compile(
+    compiler_options=SAME_BITS
+    if jax.default_backend() in ('gpu', 'cuda', 'rocm')
+    else None
+  )
 
 
 def use_compile_cache() -> None:
   """Keeps compiled programs on disk, unless the user has said where, or LMHP_COMPILE_CACHE is `off`."""
-  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser('~/.cache/lmhp/compiled')
+  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser(
+    '~/.cache/lmhp/compiled'
+  )
   if path == 'off' or jax.config.jax_compilation_cache_dir:
     return
   jax.config.update('jax_compilation_cache_dir', path)

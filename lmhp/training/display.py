@@ -19,14 +19,16 @@ from lmhp.training import notebook
 MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
 # How a metric is shown: its short name and its format. Others are shown under their own names.
 SHORT = {
-    'loss_nats': ('loss', '{:.4f}'),
-    'eval_loss_nats': ('eval loss', '{:.4f}'),
-    'tokens_per_second': ('tokens/s', '{:,.0f}'),
-    'learning_rate': ('learning rate', '{:.2e}'),
+  'loss_nats': ('loss', '{:.4f}'),
+  'eval_loss_nats': ('eval loss', '{:.4f}'),
+  'tokens_per_second': ('tokens/s', '{:,.0f}'),
+  'learning_rate': ('learning rate', '{:.2e}'),
 }
 
 
-def progress(total_steps: int, description: str, mode: str = 'auto', first_step: int = 0) -> Progress:
+def progress(
+  total_steps: int, description: str, mode: str = 'auto', first_step: int = 0
+) -> Progress:
   """Shows a run's progress. Use it in a `with`, and call `update` once a chunk.
 
   Args:
@@ -39,10 +41,23 @@ def progress(total_steps: int, description: str, mode: str = 'auto', first_step:
     ConfigError: for another mode.
   """
   if mode not in MODES:
-    raise ConfigError(f'mode: got {mode!r}, expected one of {", ".join(MODES)}{suggest(mode, MODES)}')
+    raise ConfigError(
+      f'mode: got {mode!r}, expected one of {", ".join(MODES)}{suggest(mode, MODES)}'
+    )
   if mode == 'auto':
-    mode = 'notebook' if notebook.running() else 'terminal' if sys.stdout.isatty() else 'plain'
-  shows = {'terminal': _Terminal, 'plain': _Plain, 'notebook': _Notebook, 'none': Progress}
+    mode = (
+      'notebook'
+      if notebook.running()
+      else 'terminal'
+      if sys.stdout.isatty()
+      else 'plain'
+    )
+  shows = {
+    'terminal': _Terminal,
+    'plain': _Plain,
+    'notebook': _Notebook,
+    'none': Progress,
+  }
   return shows[mode](total_steps, description, first_step)
 
 
@@ -72,7 +87,11 @@ class Progress:
   def seconds_left(self) -> float | None:
     """Seconds to the end at the speed since the first update, None before the second."""
     done = self.step - self._first[0] if self._first else 0
-    return (time.monotonic() - self._first[1]) / done * (self.total_steps - self.step) if done > 0 else None
+    return (
+      (time.monotonic() - self._first[1]) / done * (self.total_steps - self.step)
+      if done > 0
+      else None
+    )
 
   def numbers(self) -> str:
     """The metrics in one line."""
@@ -85,7 +104,10 @@ class _Speaking(Progress):
   def __enter__(self) -> Progress:
     self._handler = _Handler(self)
     logging.getLogger('lmhp').addHandler(self._handler)
-    self._propagated, logging.getLogger('lmhp').propagate = logging.getLogger('lmhp').propagate, False
+    self._propagated, logging.getLogger('lmhp').propagate = (
+      logging.getLogger('lmhp').propagate,
+      False,
+    )
     return self
 
   def __exit__(self, *exception) -> None:
@@ -112,14 +134,18 @@ class _Plain(_Speaking):
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     super().update(step, metrics)
-    if time.monotonic() - self._said_at >= self.every_seconds or step >= self.total_steps:
+    if (
+      time.monotonic() - self._said_at >= self.every_seconds or step >= self.total_steps
+    ):
       self._say()
 
   def _say(self) -> None:
     self._said_step, self._said_at = self.step, time.monotonic()
     left = self.seconds_left()
     left = '' if not left else f'  {_clock(left)} left'
-    self.message(f'{self.description}  step {self.step:,} of {self.total_steps:,}  {self.numbers()}{left}')
+    self.message(
+      f'{self.description}  step {self.step:,} of {self.total_steps:,}  {self.numbers()}{left}'
+    )
 
   def message(self, text: str) -> None:
     print(f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {text}', flush=True)
@@ -138,10 +164,20 @@ class _Terminal(_Speaking):
 
     column = rich.TextColumn
     self._bar = rich.Progress(
-        column('{task.description}'), rich.BarColumn(bar_width=24), column('{task.completed:,.0f}/{task.total:,.0f}'),
-        column('{task.fields[numbers]}', style='cyan'), column('{task.fields[left]}'), refresh_per_second=4)
+      column('{task.description}'),
+      rich.BarColumn(bar_width=24),
+      column('{task.completed:,.0f}/{task.total:,.0f}'),
+      column('{task.fields[numbers]}', style='cyan'),
+      column('{task.fields[left]}'),
+      refresh_per_second=4,
+    )
     self._task = self._bar.add_task(
-        self.description, total=self.total_steps, completed=self.step, numbers='compiling', left='')
+      self.description,
+      total=self.total_steps,
+      completed=self.step,
+      numbers='compiling',
+      left='',
+    )
     self._bar.start()
     return super().__enter__()
 
@@ -166,7 +202,10 @@ class _Notebook(_Speaking):
   _drawn_at = -math.inf
 
   def __enter__(self) -> Progress:
-    self._curves: dict[str, list[tuple[int, float]]] = {'loss_nats': [], 'eval_loss_nats': []}
+    self._curves: dict[str, list[tuple[int, float]]] = {
+      'loss_nats': [],
+      'eval_loss_nats': [],
+    }
     self._picture = notebook.Picture(self._html())
     return super().__enter__()
 
@@ -175,7 +214,10 @@ class _Notebook(_Speaking):
     for key, points in self._curves.items():
       if math.isfinite(float(metrics.get(key, math.nan))):
         points.append((step, float(metrics[key])))
-    if time.monotonic() - self._drawn_at >= self.every_seconds or step >= self.total_steps:
+    if (
+      time.monotonic() - self._drawn_at >= self.every_seconds
+      or step >= self.total_steps
+    ):
       self._drawn_at = time.monotonic()
       self._picture.redraw(self._html())
 
@@ -184,9 +226,17 @@ class _Notebook(_Speaking):
 
   def _html(self) -> str:
     left = self.seconds_left()
-    words = f'step {self.step:,} of {self.total_steps:,}  {self.numbers()}' + (f'  {_clock(left)} left' if left else '')
+    words = f'step {self.step:,} of {self.total_steps:,}  {self.numbers()}' + (
+      f'  {_clock(left)} left' if left else ''
+    )
     curves = {SHORT[key][0]: points for key, points in self._curves.items()}
-    return notebook.html(self.description, self.step / max(self.total_steps, 1), words, curves, self.total_steps)
+    return notebook.html(
+      self.description,
+      self.step / max(self.total_steps, 1),
+      words,
+      curves,
+      self.total_steps,
+    )
 
   def __exit__(self, *exception) -> None:
     self._picture.redraw(self._html())
@@ -201,17 +251,28 @@ def summary(result: Mapping[str, Any], counts: Mapping[str, int], workdir: Any) 
     counts: parameters by kind, without the total.
     workdir: the run's directory.
   """
-  loss, error = result['final_eval_loss_nats'], result['final_eval_loss_nats_standard_error']
+  loss, error = (
+    result['final_eval_loss_nats'],
+    result['final_eval_loss_nats_standard_error'],
+  )
   total = max(sum(counts.values()), 1)
   seconds = f'{_clock(result["seconds"])}, of which {_clock(result["compile_seconds"])} to compile'
-  rows = [('eval loss', f'{loss:.4f} ± {error:.4f} nats per token (standard error over sequences)')]
+  rows = [
+    (
+      'eval loss',
+      f'{loss:.4f} ± {error:.4f} nats per token (standard error over sequences)',
+    )
+  ]
   if result['diverged_at'] is not None:
     rows.append(('diverged', f'at step {result["diverged_at"]:,}'))
   rows += [
-      ('trained', f'{result["steps"]:,} steps, {result["tokens"]:,} tokens, in {seconds}'),
-      ('parameters', f'{sum(counts.values()):>15,}'),
-      *[(f'  {kind}', f'{n:>15,}  {n / total:6.1%}') for kind, n in counts.items() if n],
-      ('results', f'{workdir} (result.json, metrics.jsonl, config.json, checkpoints/)'),
+    (
+      'trained',
+      f'{result["steps"]:,} steps, {result["tokens"]:,} tokens, in {seconds}',
+    ),
+    ('parameters', f'{sum(counts.values()):>15,}'),
+    *[(f'  {kind}', f'{n:>15,}  {n / total:6.1%}') for kind, n in counts.items() if n],
+    ('results', f'{workdir} (result.json, metrics.jsonl, config.json, checkpoints/)'),
   ]
   return '\n'.join(f'{name:<16}{text}' for name, text in rows)
 

@@ -14,7 +14,15 @@ from lmhp.statistics import standard_error
 from lmhp.training.loss import token_losses
 
 
-SCORES = ('loss_nats', 'loss_nats_standard_error', 'bits_per_byte', 'perplexity', 'accuracy', 'tokens', 'sequences')
+SCORES = (
+  'loss_nats',
+  'loss_nats_standard_error',
+  'bits_per_byte',
+  'perplexity',
+  'accuracy',
+  'tokens',
+  'sequences',
+)
 """What an evaluation gives."""
 
 
@@ -27,22 +35,30 @@ def make_score(model: Model) -> Callable[..., dict]:
   def score(params: Any, hypers: dict, batch: Any, bytes_V: jax.Array) -> dict:
     shape = batch.targets.shape
     x_BLD, _, _ = model.features(params, hypers['model'], batch)
-    logits_TV = model.logits(params, hypers['model'], x_BLD.reshape(-1, x_BLD.shape[-1]))
+    logits_TV = model.logits(
+      params, hypers['model'], x_BLD.reshape(-1, x_BLD.shape[-1])
+    )
     targets_T, weights_BL = batch.targets.reshape(-1), batch.weights
     nll_BL = token_losses(logits_TV, targets_T).nll.reshape(shape)
     correct_BL = (jnp.argmax(logits_TV, axis=-1) == targets_T).reshape(shape)
     total = lambda x_BL: jnp.sum(x_BL * weights_BL, axis=-1)
     return {
-        'nll': total(nll_BL),
-        'tokens': jnp.sum(weights_BL, axis=-1),
-        'correct': total(correct_BL.astype(jnp.float32)),
-        'bytes': total(bytes_V[batch.targets].astype(jnp.float32)),
+      'nll': total(nll_BL),
+      'tokens': jnp.sum(weights_BL, axis=-1),
+      'correct': total(correct_BL.astype(jnp.float32)),
+      'bytes': total(bytes_V[batch.targets].astype(jnp.float32)),
     }
 
   return score
 
 
-def evaluate(score: Callable[..., dict], params: Any, hypers: dict, batches: Iterable[Any], bytes_V: jax.Array) -> dict:
+def evaluate(
+  score: Callable[..., dict],
+  params: Any,
+  hypers: dict,
+  batches: Iterable[Any],
+  bytes_V: jax.Array,
+) -> dict:
   """Scores batches and sums up.
 
   Args:
@@ -57,7 +73,12 @@ def evaluate(score: Callable[..., dict], params: Any, hypers: dict, batches: Ite
     `tokens`, `sequences`.
   """
   sums = [score(params, hypers, batch, bytes_V) for batch in batches]
-  return summarize({name: np.concatenate([np.asarray(s[name], np.float64) for s in sums]) for name in sums[0]})
+  return summarize(
+    {
+      name: np.concatenate([np.asarray(s[name], np.float64) for s in sums])
+      for name in sums[0]
+    }
+  )
 
 
 def summarize(sums: dict[str, np.ndarray]) -> dict:
@@ -66,11 +87,13 @@ def summarize(sums: dict[str, np.ndarray]) -> dict:
   loss = float(sums['nll'].sum() / tokens)
   per_sequence = sums['nll'] / np.maximum(sums['tokens'], 1.0)
   return {
-      'loss_nats': loss,
-      'loss_nats_standard_error': standard_error(per_sequence, sums['tokens']),
-      'bits_per_byte': float(sums['nll'].sum() / math.log(2) / (sums['bytes'].sum() or math.nan)),
-      'perplexity': math.exp(min(loss, 700.0)),
-      'accuracy': float(sums['correct'].sum() / tokens),
-      'tokens': int(tokens),
-      'sequences': int(np.count_nonzero(sums['tokens'])),
+    'loss_nats': loss,
+    'loss_nats_standard_error': standard_error(per_sequence, sums['tokens']),
+    'bits_per_byte': float(
+      sums['nll'].sum() / math.log(2) / (sums['bytes'].sum() or math.nan)
+    ),
+    'perplexity': math.exp(min(loss, 700.0)),
+    'accuracy': float(sums['correct'].sum() / tokens),
+    'tokens': int(tokens),
+    'sequences': int(np.count_nonzero(sums['tokens'])),
   }

@@ -39,10 +39,17 @@ Row = Mapping[str, Any]
 class LogConfig:
   """What is written while a run goes on (by `writers.py`); `metrics.jsonl` always is."""
 
-  every_steps: int = static(10, 'steps from one row of metrics.jsonl to the next', low=1, unit='steps',
-                            aliases=('log_interval', 'logging_steps'))
+  every_steps: int = static(
+    10,
+    'steps from one row of metrics.jsonl to the next',
+    low=1,
+    unit='steps',
+    aliases=('log_interval', 'logging_steps'),
+  )
   tensorboard: bool = static(True, 'write TensorBoard events too')
-  wandb_project: str | None = static(None, 'log to this Weights & Biases project too (needs the extra wandb)')
+  wandb_project: str | None = static(
+    None, 'log to this Weights & Biases project too (needs the extra wandb)'
+  )
 
 
 class History:
@@ -59,7 +66,10 @@ class History:
 
   def __init__(self, directory: Any):
     self.path = local_or_remote(directory) / FILE
-    self._text, self._file = b'', None  # an object store cannot append: there the whole text is kept, and written anew
+    self._text, self._file = (
+      b'',
+      None,
+    )  # an object store cannot append: there the whole text is kept, and written anew
     if is_remote(self.path):
       self._text = self.path.read_bytes() if self.path.exists() else b''
       return
@@ -80,13 +90,17 @@ class History:
       fcntl and fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       self._file.close()
-      raise ConfigError(f'{self.path.parent}: another run is writing there; use another workdir') from None
+      raise ConfigError(
+        f'{self.path.parent}: another run is writing there; use another workdir'
+      ) from None
     except OSError:  # a file system without locks
       pass
 
   def append(self, rows: Iterable[Row]) -> None:
     """Adds rows, in the order of their steps, with one write."""
-    text = ''.join(json.dumps(plain(row), allow_nan=False) + '\n' for row in rows).encode()
+    text = ''.join(
+      json.dumps(plain(row), allow_nan=False) + '\n' for row in rows
+    ).encode()
     if self._file is None:
       self._text += text
       self.path.write_bytes(self._text)
@@ -128,7 +142,9 @@ def _rows(path: epath.Path, text: bytes) -> list[dict[str, Any]]:
       row = json.loads(line)
       row['step'] + 0
     except (ValueError, TypeError, KeyError):
-      raise ConfigError(f'{path}: line {number} is not a JSON object with a step: {line[:60]!r}') from None
+      raise ConfigError(
+        f'{path}: line {number} is not a JSON object with a step: {line[:60]!r}'
+      ) from None
     rows.append(row)
   return rows
 
@@ -151,14 +167,20 @@ def read(path: Any, having: str | None = None) -> dict[str, np.ndarray]:
   path = path / FILE if path.is_dir() else path
   if not path.exists():
     raise ConfigError(f'{path}: no such file')
-  rows = [row for row in _rows(path, path.read_bytes()) if having is None or having in row]
+  rows = [
+    row for row in _rows(path, path.read_bytes()) if having is None or having in row
+  ]
   keys = dict.fromkeys(key for row in rows for key in row)
   return {key: _column([row.get(key, 'nan') for row in rows]) for key in keys}
 
 
 def _column(values: list) -> np.ndarray:
-  values = [float(v) if v in _NOT_FINITE else math.nan if v is None else v for v in values]
-  return np.array(values, object if any(isinstance(v, (str, list)) for v in values) else None)
+  values = [
+    float(v) if v in _NOT_FINITE else math.nan if v is None else v for v in values
+  ]
+  return np.array(
+    values, object if any(isinstance(v, (str, list)) for v in values) else None
+  )
 
 
 # --- writing whole files --------------------------------------------------------------------------------------------
@@ -166,7 +188,9 @@ def _column(values: list) -> np.ndarray:
 
 def write_json(path: Any, value: Any) -> None:
   """Writes JSON, as :func:`write_whole` does."""
-  write_whole(path, (json.dumps(plain(value), indent=2, allow_nan=False) + '\n').encode())
+  write_whole(
+    path, (json.dumps(plain(value), indent=2, allow_nan=False) + '\n').encode()
+  )
 
 
 def write_whole(path: Any, content: bytes) -> None:
@@ -191,7 +215,9 @@ def write_whole(path: Any, content: bytes) -> None:
 def plain(value: Any) -> Any:
   """A value as JSON can hold it: numpy's numbers as Python's (float32 by its shortest digits), NaN as "nan"."""
   kind = type(value)
-  if kind in _PLAIN:  # exact types first: most values are of these, and to ask whether one is a Mapping takes long
+  if (
+    kind in _PLAIN
+  ):  # exact types first: most values are of these, and to ask whether one is a Mapping takes long
     return value
   if kind is float:
     return value if math.isfinite(value) else str(value)

@@ -50,8 +50,22 @@ class Run:
     ConfigError: where the data is too short, the run too long, or nothing is left to train.
   """
 
-  def __init__(self, cfg: RunConfig, dataset: Dataset, workdir: Any, display: str, about: dict, card: dict):
-    self.cfg, self.dataset, self.display, self.about, self.card = cfg, dataset, display, about, card
+  def __init__(
+    self,
+    cfg: RunConfig,
+    dataset: Dataset,
+    workdir: Any,
+    display: str,
+    about: dict,
+    card: dict,
+  ):
+    self.cfg, self.dataset, self.display, self.about, self.card = (
+      cfg,
+      dataset,
+      display,
+      about,
+      card,
+    )
     self.workdir = local_or_remote(workdir)
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     self.stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
@@ -71,17 +85,26 @@ class Run:
 
   def go(self) -> RunResult:
     """Trains to the end, or until a signal; a run that is complete already is only read."""
-    with Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints, stop_on_signals() as stop:
+    with (
+      Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints,
+      stop_on_signals() as stop,
+    ):
       written, latest = read_result(self.workdir), checkpoints.latest()
       if written is not None and latest is None:  # its state was not kept
         return self._already(None)
       state, resumed = self._first_state(checkpoints, latest)
       if written is not None and self._done(resumed):
         return self._already(state)
-      with (Writers(self.workdir, self.cfg.log, resumed, flatten(self.cfg)) as writers,
-            progress(self.cfg.train.steps, self.workdir.name, self.display, resumed or 0) as show):
+      with (
+        Writers(self.workdir, self.cfg.log, resumed, flatten(self.cfg)) as writers,
+        progress(
+          self.cfg.train.steps, self.workdir.name, self.display, resumed or 0
+        ) as show,
+      ):
         self.checkpoints, self.writers, self.show = checkpoints, writers, show
-        if not (self.workdir / 'config.json').exists():  # now that the directory is locked
+        if not (
+          self.workdir / 'config.json'
+        ).exists():  # now that the directory is locked
           write_json(self.workdir / 'config.json', self.card)
         if resumed is not None:
           show.message(f'resumed at step {resumed:,}')
@@ -91,7 +114,11 @@ class Run:
             self._evaluate(state, self.broken_at or step, final=True)
           self._save(state, step, wait=True)
         if not self._done(step):
-          kept = 'the same command goes on from there' if checkpoints.steps() else 'nothing is saved yet'
+          kept = (
+            'the same command goes on from there'
+            if checkpoints.steps()
+            else 'nothing is saved yet'
+          )
           show.message(f'stopped at step {step:,}; {kept}')
     if not self._done(step):
       return self._outcome(state, stop.signal)
@@ -102,12 +129,18 @@ class Run:
     """Whether a state of this step is the run's last."""
     return self.broken_at is not None or step == self.cfg.train.steps
 
-  def _first_state(self, checkpoints: Checkpoints, latest: int | None) -> tuple[TrainState, int | None]:
+  def _first_state(
+    self, checkpoints: Checkpoints, latest: int | None
+  ) -> tuple[TrainState, int | None]:
     """A new state, or the newest saved one and its step."""
     if latest is None:
       return self.programs.init(self.programs.hypers), None
     state, extra = checkpoints.restore(latest, self.abstract_state)
-    self.seconds_before, self.scores, self.scored = extra['seconds'], extra['scores'], extra['scored']
+    self.seconds_before, self.scores, self.scored = (
+      extra['seconds'],
+      extra['scores'],
+      extra['scored'],
+    )
     self.broken_at = extra['broken_at']
     return state, extra['step']
 
@@ -118,14 +151,21 @@ class Run:
 
     The metrics of one chunk are read while the next runs.
     """
-    if not stop and self.scored != step and step % self.evaluate_every == 0 and step < self.cfg.train.steps:
+    if (
+      not stop
+      and self.scored != step
+      and step % self.evaluate_every == 0
+      and step < self.cfg.train.steps
+    ):
       self._evaluate(state, step)
     pending = None
     for n, data in self.programs.feed(step, self._lengths(step)):
       if stop or self.broken_at is not None:
         break
       state, metrics = self.programs.chunk(state, data, n, step)
-      self.marked = self.marked or time.perf_counter()  # the first chunk is timed without its compilation
+      self.marked = (
+        self.marked or time.perf_counter()
+      )  # the first chunk is timed without its compilation
       if pending is not None:
         self._record(*pending)
       pending, step = (step, n, metrics), step + n
@@ -140,7 +180,11 @@ class Run:
 
   def _must_look(self, step: int) -> bool:
     """Whether a chunk's metrics are read before the next is started."""
-    return self.steps_per_second == 0.0 or step % self.evaluate_every == 0 or self.checkpoints.due(step)
+    return (
+      self.steps_per_second == 0.0
+      or step % self.evaluate_every == 0
+      or self.checkpoints.due(step)
+    )
 
   def _between(self, state: TrainState, step: int) -> None:
     """Evaluates and saves, where it is time; the end has its own."""
@@ -158,7 +202,10 @@ class Run:
     while step < self.cfg.train.steps:
       wish = self.programs.capacity
       if self.stream.resident:
-        wish = min(wish, int(self.steps_per_second * CHUNK_SECONDS) if self.steps_per_second else 4)
+        wish = min(
+          wish,
+          int(self.steps_per_second * CHUNK_SECONDS) if self.steps_per_second else 4,
+        )
       ends = [self.cfg.train.steps, *(step + n - step % n for n in every)]
       n = max(1, min(wish, min(ends) - step))
       yield n
@@ -176,13 +223,26 @@ class Run:
     if bad.size:
       last = self.broken_at = first + int(bad[0]) + 1
     every, forced = self.cfg.log.every_steps, {1, self.cfg.train.steps, self.broken_at}
-    steps = [step for step in range(first + 1, last + 1) if step % every == 0 or step in forced]
+    steps = [
+      step for step in range(first + 1, last + 1) if step % every == 0 or step in forced
+    ]
     self.writers.append(
-        {'step': step, 'tokens': step * self.tokens_per_step,
-         **{name: values[step - first - 1] for name, values in columns.items()}, 'seconds': self._seconds()}
-        for step in steps)
-    self.show.update(last, {'loss_nats': columns['loss_nats'][last - first - 1], **self._shown(),
-                            'tokens_per_second': self.steps_per_second * self.tokens_per_step})
+      {
+        'step': step,
+        'tokens': step * self.tokens_per_step,
+        **{name: values[step - first - 1] for name, values in columns.items()},
+        'seconds': self._seconds(),
+      }
+      for step in steps
+    )
+    self.show.update(
+      last,
+      {
+        'loss_nats': columns['loss_nats'][last - first - 1],
+        **self._shown(),
+        'tokens_per_second': self.steps_per_second * self.tokens_per_step,
+      },
+    )
 
   def _shown(self) -> dict[str, float]:
     return {'eval_loss_nats': self.scores['eval_loss_nats']}
@@ -196,18 +256,32 @@ class Run:
     """The batches of an evaluation."""
     cfg = self.cfg.evaluate
     return evaluation_batches(
-        self.dataset, self.cfg.train.seq_len, cfg.batch_size or max(32, self.cfg.train.batch_size),
-        limit=cfg.final_sequences if final else cfg.sequences, end_of_text=self.stream.end_of_text,
-        change=self.stream.for_evaluation)
+      self.dataset,
+      self.cfg.train.seq_len,
+      cfg.batch_size or max(32, self.cfg.train.batch_size),
+      limit=cfg.final_sequences if final else cfg.sequences,
+      end_of_text=self.stream.end_of_text,
+      change=self.stream.for_evaluation,
+    )
 
   def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
     """Scores the validation split and writes the row."""
     scores = evaluate(
-        self.programs.score, state.params, self.programs.hypers, self._evaluation(final), self.bytes_V)
+      self.programs.score,
+      state.params,
+      self.programs.hypers,
+      self._evaluation(final),
+      self.bytes_V,
+    )
     if self.dataset.tokenizer.bytes_per_token is None:  # tokens without their text
       del scores['bits_per_byte']
-    self.scores, self.scored = {f'eval_{name}': value for name, value in scores.items()}, step
-    self.writers.append([{'step': step, **self.scores, 'final': int(final), 'seconds': self._seconds()}])
+    self.scores, self.scored = (
+      {f'eval_{name}': value for name, value in scores.items()},
+      step,
+    )
+    self.writers.append(
+      [{'step': step, **self.scores, 'final': int(final), 'seconds': self._seconds()}]
+    )
     self.show.update(step, self._shown())
 
   def _save(self, state: TrainState, step: int, wait: bool = False) -> None:
@@ -215,8 +289,15 @@ class Run:
     if not self.cfg.checkpoint.enabled:
       return
     self.writers.sync()
-    extra = {'seconds': self._seconds(), 'scores': self.scores, 'scored': self.scored, 'broken_at': self.broken_at}
-    measured = {'eval_loss_nats': self.scores['eval_loss_nats']} if self.scored == step else {}
+    extra = {
+      'seconds': self._seconds(),
+      'scores': self.scores,
+      'scored': self.scored,
+      'broken_at': self.broken_at,
+    }
+    measured = (
+      {'eval_loss_nats': self.scores['eval_loss_nats']} if self.scored == step else {}
+    )
     self.checkpoints.save(step, state, extra, measured, wait)
 
   # --- the end ----------------------------------------------------------------------------------------------------
@@ -230,32 +311,52 @@ class Run:
 
   def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
     """What the files and the last state say."""
-    history, evaluations = read(self.workdir, having='loss_nats'), read(self.workdir, having='eval_loss_nats')
+    history, evaluations = (
+      read(self.workdir, having='loss_nats'),
+      read(self.workdir, having='eval_loss_nats'),
+    )
     params, result = state and state.params, {} if signal else read_result(self.workdir)
-    return RunResult(str(self.workdir), params, result, history, evaluations, self.programs.model, signal)
+    return RunResult(
+      str(self.workdir),
+      params,
+      result,
+      history,
+      evaluations,
+      self.programs.model,
+      signal,
+    )
 
   def _result(self, step: int) -> dict:
     """What `result.json` says of a run that was complete at a step."""
-    history, evaluations = read(self.workdir, having='loss_nats'), read(self.workdir, having='eval_loss_nats')
+    history, evaluations = (
+      read(self.workdir, having='loss_nats'),
+      read(self.workdir, having='eval_loss_nats'),
+    )
     counts = count(self.cfg.model)
-    losses = np.where(np.isfinite(evaluations['eval_loss_nats']), evaluations['eval_loss_nats'], np.inf)
+    losses = np.where(
+      np.isfinite(evaluations['eval_loss_nats']), evaluations['eval_loss_nats'], np.inf
+    )
     best = int(np.argmin(losses))
-    diverged = diverged_at(history['loss_nats'], half_life=max(20 / self.cfg.log.every_steps, 1))
+    diverged = diverged_at(
+      history['loss_nats'], half_life=max(20 / self.cfg.log.every_steps, 1)
+    )
     return {
-        **{f'final_{name}': value for name, value in self.scores.items()},
-        'best_eval_loss_nats': losses[best],
-        'best_eval_step': int(evaluations['step'][best]),
-        'initial_loss_nats': history['loss_nats'][0],
-        'diverged_at': None if diverged is None else int(history['step'][diverged]),
-        'steps': step,
-        'tokens': step * self.tokens_per_step,
-        'epochs': self.stream.epochs(step * self.cfg.train.batch_size, self.cfg.data.mixture_weights),
-        'seconds': self._seconds(),
-        'compile_seconds': self.programs.compile_seconds,
-        'parameters': counts.total,
-        'parameters_by_kind': counts.by_kind,
-        'dtype': self.cfg.model.dtype,
-        'data_sha256': self.dataset.sha256,
-        'data': self.dataset.describe(),
-        **self.about,
+      **{f'final_{name}': value for name, value in self.scores.items()},
+      'best_eval_loss_nats': losses[best],
+      'best_eval_step': int(evaluations['step'][best]),
+      'initial_loss_nats': history['loss_nats'][0],
+      'diverged_at': None if diverged is None else int(history['step'][diverged]),
+      'steps': step,
+      'tokens': step * self.tokens_per_step,
+      'epochs': self.stream.epochs(
+        step * self.cfg.train.batch_size, self.cfg.data.mixture_weights
+      ),
+      'seconds': self._seconds(),
+      'compile_seconds': self.programs.compile_seconds,
+      'parameters': counts.total,
+      'parameters_by_kind': counts.by_kind,
+      'dtype': self.cfg.model.dtype,
+      'data_sha256': self.dataset.sha256,
+      'data': self.dataset.describe(),
+      **self.about,
     }

@@ -31,11 +31,17 @@ def token_losses(logits_TV: jax.Array, targets_T: jax.Array) -> TokenLosses:
   """
   log_z_T = jax.nn.logsumexp(logits_TV, axis=-1)
   is_target_TV = targets_T[:, None] == jnp.arange(logits_TV.shape[-1])[None]
-  target_T = jnp.sum(jnp.where(is_target_TV, logits_TV, 0.0), axis=-1)  # its gradient needs no scatter
-  return TokenLosses(log_z_T - target_T, log_z_T - jnp.mean(logits_TV, axis=-1), log_z_T)
+  target_T = jnp.sum(
+    jnp.where(is_target_TV, logits_TV, 0.0), axis=-1
+  )  # its gradient needs no scatter
+  return TokenLosses(
+    log_z_T - target_T, log_z_T - jnp.mean(logits_TV, axis=-1), log_z_T
+  )
 
 
-def objective(terms: TokenLosses, label_smoothing: jax.Array, z_loss: jax.Array) -> jax.Array:
+def objective(
+  terms: TokenLosses, label_smoothing: jax.Array, z_loss: jax.Array
+) -> jax.Array:
   """What is minimized for each token: `(1 - s) nll + s uniform + z log_z^2`.
 
   Args:

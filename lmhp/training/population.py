@@ -80,14 +80,25 @@ class Population:
     self._compiled_before = self.member.compiled().seconds
     self.devices = tuple(self.devices) or (jax.devices()[0],)
     if 'data' in self.hypers[0] and not self.own_data:
-      self.hypers = [{**hypers, 'data': self.hypers[0]['data']} for hypers in self.hypers]
+      self.hypers = [
+        {**hypers, 'data': self.hypers[0]['data']} for hypers in self.hypers
+      ]
     if self.method == 'loop':
       return
     if self.width % len(self.devices):
-      raise ValueError(f'{self.width} members on {len(self.devices)} devices: expected a multiple')
-    self._axes = {section: None if section == 'data' and not self.own_data else 0 for section in self.hypers[0]}
-    self.stacked = {section: self.hypers[0][section] if axis is None else stack([h[section] for h in self.hypers])
-                    for section, axis in self._axes.items()}
+      raise ValueError(
+        f'{self.width} members on {len(self.devices)} devices: expected a multiple'
+      )
+    self._axes = {
+      section: None if section == 'data' and not self.own_data else 0
+      for section in self.hypers[0]
+    }
+    self.stacked = {
+      section: self.hypers[0][section]
+      if axis is None
+      else stack([h[section] for h in self.hypers])
+      for section, axis in self._axes.items()
+    }
 
   # --- states -------------------------------------------------------------------------------------------------------
 
@@ -105,7 +116,12 @@ class Population:
   def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> Tree:
     """The shapes of the members' states, stacked on R whatever the method."""
     one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding), one)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(
+        (self.width, *x.shape), x.dtype, sharding=sharding
+      ),
+      one,
+    )
 
   def members(self, state: Tree) -> list[Tree]:
     """The members' states, each in numpy."""
@@ -120,8 +136,15 @@ class Population:
 
   # --- what they do together ------------------------------------------------------------------------------------------
 
-  def run(self, state: Tree, data: Any, n_steps: int, first_step: int, cooldown: Cooldown = Cooldown(),
-          alive: Sequence[bool] | None = None) -> tuple[Tree, dict]:
+  def run(
+    self,
+    state: Tree,
+    data: Any,
+    n_steps: int,
+    first_step: int,
+    cooldown: Cooldown = Cooldown(),
+    alive: Sequence[bool] | None = None,
+  ) -> tuple[Tree, dict]:
     """Makes `n_steps` updates of every member; `state` is used up.
 
     Args:
@@ -136,14 +159,26 @@ class Population:
     Returns:
       The new state, and metrics {name: (R, S) float32}.
     """
-    numbers = (np.int32(n_steps), np.int32(first_step), Cooldown(*map(np.int32, cooldown)))
+    numbers = (
+      np.int32(n_steps),
+      np.int32(first_step),
+      Cooldown(*map(np.int32, cooldown)),
+    )
     alive = np.ones(self.width, bool) if alive is None else np.asarray(alive)
     if self.method == 'loop':
       return self._run_loop(state, data, numbers, alive)
-    steps_R = np.where(alive, n_steps, 0).astype(np.int32) if self.method == 'map' else np.int32(n_steps)
-    return self._program('chunk', state, data, steps_R, *numbers[1:])(state, self.stacked, data, steps_R, *numbers[1:])
+    steps_R = (
+      np.where(alive, n_steps, 0).astype(np.int32)
+      if self.method == 'map'
+      else np.int32(n_steps)
+    )
+    return self._program('chunk', state, data, steps_R, *numbers[1:])(
+      state, self.stacked, data, steps_R, *numbers[1:]
+    )
 
-  def _run_loop(self, state: Tree, data: Any, numbers: tuple, alive: np.ndarray) -> tuple[Tree, dict]:
+  def _run_loop(
+    self, state: Tree, data: Any, numbers: tuple, alive: np.ndarray
+  ) -> tuple[Tree, dict]:
     """One call a member, `n_at_once()` in flight: a small model alone does not keep a processor's cores busy."""
     solo, living = self.member.solo('chunk'), np.flatnonzero(alive)
     out = {}
@@ -152,7 +187,9 @@ class Population:
       mine = data if self.data_axis is None else jax.tree.map(lambda x: x[i], data)
       state[i], metrics = solo(state[i], self.hypers[i], mine, *numbers)
       for name, values in metrics.items():
-        out.setdefault(name, np.zeros((self.width, self.member.capacity), np.float32))[i] = values
+        out.setdefault(name, np.zeros((self.width, self.member.capacity), np.float32))[
+          i
+        ] = values
 
     for i in living[:1]:  # compiles, where it is not yet
       call(i)
@@ -184,7 +221,9 @@ class Population:
     numbers = (np.int32(0), np.int32(0), Cooldown())
     if self.method == 'loop':
       one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
-      self.member.solo('compile')(one, self.hypers[0], data if self.data_axis is None else _first(data), *numbers)
+      self.member.solo('compile')(
+        one, self.hypers[0], data if self.data_axis is None else _first(data), *numbers
+      )
       return
     state = self.abstract_state(self._sharding(POPULATION))
     steps = np.zeros(self.width, np.int32) if self.method == 'map' else numbers[0]
@@ -193,7 +232,15 @@ class Population:
   def _key(self, name: str, *arguments: Any) -> Hashable:
     """What the program of this width is kept under; the batches that are scored may have several shapes."""
     shapes = str(jax.tree.map(jnp.shape, arguments)) if name == 'score' else ''
-    return (name, self.method, self.width, len(self.devices), self.own_data, self.data_axis, shapes)
+    return (
+      name,
+      self.method,
+      self.width,
+      len(self.devices),
+      self.own_data,
+      self.data_axis,
+      shapes,
+    )
 
   @property
   def compile_seconds(self) -> float:
@@ -208,7 +255,9 @@ class Population:
     """
     key = 'chunk' if self.method == 'loop' else self._key('chunk')
     analysis = self.member.compiled()[key].memory_analysis()
-    return (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) * len(self.devices)
+    return (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) * len(
+      self.devices
+    )
 
   def lower(self, name: str, state: Tree, *arguments: Any) -> Any:
     """'chunk' or 'score', traced for these arguments or their shapes."""
@@ -230,7 +279,9 @@ class Population:
     if len(self.devices) == 1:
       return each
     specs = tuple(self._specs(axis) for axis in axes)
-    return jax.shard_map(each, mesh=self._mesh(), in_specs=specs, out_specs=POPULATION, check_vma=False)
+    return jax.shard_map(
+      each, mesh=self._mesh(), in_specs=specs, out_specs=POPULATION, check_vma=False
+    )
 
   def _specs(self, axis: Any) -> Any:
     if isinstance(axis, Mapping):
@@ -256,14 +307,19 @@ def map_members(function: Callable[..., Any], axes: tuple, *arguments: Any) -> A
   """
   split = [_split(argument, axis) for argument, axis in zip(arguments, axes)]
   own, common = [s[0] for s in split], [s[1] for s in split]
-  whole = lambda mine, ours: {**mine, **ours} if isinstance(mine, dict) else mine if ours is None else ours
+  whole = lambda mine, ours: (
+    {**mine, **ours} if isinstance(mine, dict) else mine if ours is None else ours
+  )
   return jax.lax.map(lambda mine: function(*map(whole, mine, common)), own)
 
 
 def _split(argument: Any, axis: Any) -> tuple[Any, Any]:
   """What of an argument counts members, and what is for all."""
   if isinstance(axis, Mapping):
-    return ({n: argument[n] for n, a in axis.items() if a == 0}, {n: argument[n] for n, a in axis.items() if a is None})
+    return (
+      {n: argument[n] for n, a in axis.items() if a == 0},
+      {n: argument[n] for n, a in axis.items() if a is None},
+    )
   return (argument, None) if axis == 0 else (None, argument)
 
 
@@ -274,5 +330,11 @@ def _first(data: Any) -> Any:
 
 def stack(trees: Sequence[Tree]) -> Tree:
   """Trees of the same form as one, with the axis R in front."""
-  return jax.tree.map(lambda *leaves: np.stack(leaves) if isinstance(leaves[0], (np.ndarray, np.generic))
-                      else jnp.stack(leaves), *trees)
+  return jax.tree.map(
+    lambda *leaves: (
+      np.stack(leaves)
+      if isinstance(leaves[0], (np.ndarray, np.generic))
+      else jnp.stack(leaves)
+    ),
+    *trees,
+  )

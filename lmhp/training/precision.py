@@ -18,8 +18,14 @@ def fastest_dtype() -> str:
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
-    return 'bfloat16' if any(feature in processor_features() for feature in FAST_BFLOAT16) else 'float32'
-  major = str(getattr(device, 'compute_capability', '')).partition('.')[0]  # of NVIDIA: '7.5' is Turing, which has none
+    return (
+      'bfloat16'
+      if any(feature in processor_features() for feature in FAST_BFLOAT16)
+      else 'float32'
+    )
+  major = str(getattr(device, 'compute_capability', '')).partition('.')[
+    0
+  ]  # of NVIDIA: '7.5' is Turing, which has none
   return 'float32' if major.isdecimal() and int(major) < 8 else 'bfloat16'
 
 

@@ -42,6 +42,8 @@ def pretrained(path: str, model: Model) -> Any:
   came = {name: shape.shape for name, shape in walk(theirs.shapes)}
   for name in sorted(wanted.keys() | came.keys()):
     if wanted.get(name) != came.get(name):
-      raise ConfigError(f'train.init_from: {path}: {name}: got {came.get(name, "none")}, but the config\'s model has '
-                        f'{wanted.get(name, "none")}')
+      raise ConfigError(
+        f"train.init_from: {path}: {name}: got {came.get(name, 'none')}, but the config's model has "
+        f'{wanted.get(name, "none")}'
+      )
   return params

@@ -54,6 +54,8 @@ def read_result(workdir: Any) -> dict[str, Any] | None:
     result = json.loads(path.read_text())
     result['steps'] + result['parameters']
   except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ConfigError(f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
-                      'command writes it anew') from None
+    raise ConfigError(
+      f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
+      'command writes it anew'
+    ) from None
   return numbers(result)

@@ -35,8 +35,14 @@ def stop_on_signals() -> Iterator[Stop]:
       raise KeyboardInterrupt
     stop.signal = number
 
-  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-  taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]  # None: not Python's
+  before = {
+    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+  }
+  taken = [
+    number
+    for number, handler in before.items()
+    if handler not in (signal.SIG_IGN, None)
+  ]  # None: not Python's
   try:
     for number in taken:
       signal.signal(number, note)

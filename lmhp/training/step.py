@@ -51,7 +51,9 @@ class TrainState:
   extras: Any
 
 
-jax.tree_util.register_dataclass(TrainState, ['step', 'params', 'opt_state', 'extras'], [])
+jax.tree_util.register_dataclass(
+  TrainState, ['step', 'params', 'opt_state', 'extras'], []
+)
 
 
 class Cooldown(NamedTuple):
@@ -84,7 +86,9 @@ def partition(params: Any, mask: Any) -> tuple[Any, Any]:
 
 def combine(trainable: Any, frozen: Any) -> Any:
   """The full tree again."""
-  return jax.tree.map(lambda a, b: b if a is None else a, trainable, frozen, is_leaf=lambda x: x is None)
+  return jax.tree.map(
+    lambda a, b: b if a is None else a, trainable, frozen, is_leaf=lambda x: x is None
+  )
 
 
 def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
@@ -113,12 +117,18 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
     A function whose `schedule` is `unit_schedule` at the state's step.
   """
 
-  def update(state: TrainState, hypers: dict, batch: Any, schedule: jax.Array) -> tuple[TrainState, dict]:
+  def update(
+    state: TrainState, hypers: dict, batch: Any, schedule: jax.Array
+  ) -> tuple[TrainState, dict]:
     trainable, frozen = partition(state.params, frozen_mask(state.params, optimizer))
     key = None
     if dropped_out(model):
-      key = jax.random.fold_in(named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step)
-    total, losses, grads, part_norm, aux = _gradients(model, train, trainable, frozen, hypers, batch, key)
+      key = jax.random.fold_in(
+        named_key(jax.random.key(hypers['train']['seed']), 'dropout'), state.step
+      )
+    total, losses, grads, part_norm, aux = _gradients(
+      model, train, trainable, frozen, hypers, batch, key
+    )
     grad_norm = global_norm(grads)
     tx = make_optimizer(optimizer, hypers['optimizer'], schedule, grad_norm=grad_norm)
     updates, opt_state = tx.update(grads, state.opt_state, trainable)
@@ -126,7 +136,9 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
     if model.cfg.router_correction:
       params = experts.corrected(params, aux, hypers['model'])
     rate = hypers['optimizer']['learning_rate'] * schedule
-    metrics = dict(zip(metric_names(train), (losses, total, grad_norm, rate, part_norm)))
+    metrics = dict(
+      zip(metric_names(train), (losses, total, grad_norm, rate, part_norm))
+    )
     return TrainState(state.step + 1, params, opt_state, state.extras), metrics
 
   return update
@@ -135,7 +147,10 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
 def dropped_out(model: Model) -> bool:
   """Whether the structure has dropout at all."""
   cfg = model.cfg
-  return any(rate != 0 for rate in (cfg.embedding_dropout, cfg.attention_dropout, cfg.residual_dropout))
+  return any(
+    rate != 0
+    for rate in (cfg.embedding_dropout, cfg.attention_dropout, cfg.residual_dropout)
+  )
 
 
 def _gradients(model, train, trainable, frozen, hypers, batch, key):
@@ -143,7 +158,9 @@ def _gradients(model, train, trainable, frozen, hypers, batch, key):
   weight = jnp.maximum(jnp.sum(batch.weights), 1.0)
 
   def loss(trainable, part, key):
-    objective_sum, nll_sum, aux = batch_loss(model, train, combine(trainable, frozen), hypers, part, key)
+    objective_sum, nll_sum, aux = batch_loss(
+      model, train, combine(trainable, frozen), hypers, part, key
+    )
     return objective_sum / weight, (nll_sum / weight, aux)
 
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
@@ -153,15 +170,34 @@ def _gradients(model, train, trainable, frozen, hypers, batch, key):
 
   def add(sums, numbered):
     i, part = numbered
-    (total, (nll, aux)), grads = value_and_grad(trainable, part, None if key is None else jax.random.fold_in(key, i))
-    norm = global_norm(grads) * weight / jnp.maximum(jnp.sum(part.weights), 1.0) if train.noise_scale else 0.0
-    return jax.tree.map(jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)), aux
+    (total, (nll, aux)), grads = value_and_grad(
+      trainable, part, None if key is None else jax.random.fold_in(key, i)
+    )
+    norm = (
+      global_norm(grads) * weight / jnp.maximum(jnp.sum(part.weights), 1.0)
+      if train.noise_scale
+      else 0.0
+    )
+    return jax.tree.map(
+      jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)
+    ), aux
 
   n = train.parts
   parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
-  zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable), jnp.float32(0))
+  zeros = (
+    jnp.float32(0),
+    jnp.float32(0),
+    jax.tree.map(jnp.zeros_like, trainable),
+    jnp.float32(0),
+  )
   (total, nll, grads, squared), aux = jax.lax.scan(add, zeros, (jnp.arange(n), parts))
-  return total, nll, grads, jnp.sqrt(squared), jax.tree.map(lambda x: jnp.mean(x, axis=0), aux)
+  return (
+    total,
+    nll,
+    grads,
+    jnp.sqrt(squared),
+    jax.tree.map(lambda x: jnp.mean(x, axis=0), aux),
+  )
 
 
 def batch_loss(model, train, params, hypers, batch, key=None):
@@ -181,11 +217,19 @@ def batch_loss(model, train, params, hypers, batch, key=None):
 
   def part(x_TD, targets_T, weights_T):
     terms = token_losses(model.logits(params, hypers['model'], x_TD), targets_T)
-    losses_T = objective(terms, hypers['train']['label_smoothing'], hypers['train']['z_loss'])
+    losses_T = objective(
+      terms, hypers['train']['label_smoothing'], hypers['train']['z_loss']
+    )
     return jnp.sum(losses_T * weights_T), jnp.sum(terms.nll * weights_T)
 
-  tokens = (x_BLD.reshape(-1, x_BLD.shape[-1]), batch.targets.reshape(-1), batch.weights.reshape(-1))
-  of_routing = jnp.sum(batch.weights) * experts.objective(aux, hypers['model']) if aux else 0.0
+  tokens = (
+    x_BLD.reshape(-1, x_BLD.shape[-1]),
+    batch.targets.reshape(-1),
+    batch.weights.reshape(-1),
+  )
+  of_routing = (
+    jnp.sum(batch.weights) * experts.objective(aux, hypers['model']) if aux else 0.0
+  )
   if train.loss_chunks == 1:
     objective_sum, nll_sum = part(*tokens)
     return objective_sum + of_routing, nll_sum, aux
@@ -195,8 +239,14 @@ def batch_loss(model, train, params, hypers, batch, key=None):
   return objective_sum + of_routing, nll_sum, aux
 
 
-def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capacity: int,
-               freeze: bool = False, names: tuple[str, ...] = METRICS) -> Callable[..., Any]:
+def make_chunk(
+  update: Update,
+  take: Callable[..., Any],
+  total_steps: int,
+  capacity: int,
+  freeze: bool = False,
+  names: tuple[str, ...] = METRICS,
+) -> Callable[..., Any]:
   """`chunk(state, hypers, data, n_steps, first_step, cooldown) -> (state, metrics)`: up to `capacity` updates.
 
   How many is an argument and not part of the program, so that one compile serves every chunk length. The schedule of
@@ -218,13 +268,19 @@ def make_chunk(update: Update, take: Callable[..., Any], total_steps: int, capac
 
   def chunk(state, hypers, data, n_steps, first_step, cooldown):
     steps_S = first_step + jnp.arange(capacity)
-    schedule_S = jax.vmap(lambda step: unit_schedule(hypers['schedule'], step, total_steps))(steps_S)
+    schedule_S = jax.vmap(
+      lambda step: unit_schedule(hypers['schedule'], step, total_steps)
+    )(steps_S)
     peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
-    schedule_S = jnp.where(cooldown.n_steps > 0, peak * cooldown.falling(steps_S), schedule_S)
+    schedule_S = jnp.where(
+      cooldown.n_steps > 0, peak * cooldown.falling(steps_S), schedule_S
+    )
 
     def body(i, carry):
       state, metrics = carry
-      new, now = update(state, hypers, take(data, hypers, first_step + i, i), schedule_S[i])
+      new, now = update(
+        state, hypers, take(data, hypers, first_step + i, i), schedule_S[i]
+      )
       if freeze:
         lives = jnp.isfinite(now['loss_nats']) & (state.step == first_step + i)
         new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, state)

@@ -26,7 +26,13 @@ class Writers:
     ConfigError: if another run is writing there, or Weights & Biases is asked for and not installed.
   """
 
-  def __init__(self, directory: Any, cfg: LogConfig, step: int | None = None, config: Row | None = None):
+  def __init__(
+    self,
+    directory: Any,
+    cfg: LogConfig,
+    step: int | None = None,
+    config: Row | None = None,
+  ):
     directory = local_or_remote(directory)
     with contextlib.ExitStack() as opened:
       self.history = opened.enter_context(History(directory))
@@ -36,7 +42,11 @@ class Writers:
         self._beside.append(_TensorBoard(directory, 0 if step is None else step + 1))
         opened.callback(self._beside[-1].close)
       if cfg.wandb_project is not None:
-        self._beside.append(_WeightsAndBiases(directory, cfg.wandb_project, step is not None, config or {}))
+        self._beside.append(
+          _WeightsAndBiases(
+            directory, cfg.wandb_project, step is not None, config or {}
+          )
+        )
         opened.callback(self._beside[-1].close)
       self._opened = opened.pop_all()
 
@@ -53,7 +63,10 @@ class Writers:
     for writer in self._beside:
       for row in rows:
         # NaN and infinity are words by now: their curves have a gap
-        writer.write(row['step'], {k: v for k, v in row.items() if k != 'step' and isinstance(v, (int, float))})
+        writer.write(
+          row['step'],
+          {k: v for k, v in row.items() if k != 'step' and isinstance(v, (int, float))},
+        )
 
   def sync(self) -> None:
     """Puts `metrics.jsonl` on the disk; due before a checkpoint promises the rows up to its step."""
@@ -73,7 +86,8 @@ class _TensorBoard:
     # Named by the first step besides the second of the clock, or a run resumed at once would overwrite its own file.
     suffix = f'.{first_step:09d}'
     self._writer = tensorboardX.SummaryWriter(
-        str(directory), purge_step=first_step, flush_secs=10, filename_suffix=suffix)
+      str(directory), purge_step=first_step, flush_secs=10, filename_suffix=suffix
+    )
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
     for key, number in numbers.items():
@@ -90,16 +104,25 @@ class _WeightsAndBiases:
     try:
       import wandb
     except ImportError:
-      raise ConfigError(f'log.wandb_project: got {project!r}, which needs: pip install "lmhp[wandb]"') from None
+      raise ConfigError(
+        f'log.wandb_project: got {project!r}, which needs: pip install "lmhp[wandb]"'
+      ) from None
     known = directory / 'wandb_id.txt'
     if not (resumed and known.exists()):
       known.write_text(uuid.uuid4().hex[:8])
-    about = {'id': known.read_text(), 'name': directory.name, 'dir': str(directory), 'config': {**config}}
+    about = {
+      'id': known.read_text(),
+      'name': directory.name,
+      'dir': str(directory),
+      'config': {**config},
+    }
     try:
       self._run = wandb.init(project=project, resume='allow', **about)
     except wandb.errors.Error as error:
       reason = str(error).splitlines()[0]
-      raise ConfigError(f'log.wandb_project: {reason} (WANDB_MODE=offline needs no account)') from None
+      raise ConfigError(
+        f'log.wandb_project: {reason} (WANDB_MODE=offline needs no account)'
+      ) from None
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
     self._run.log({**numbers}, step=step)

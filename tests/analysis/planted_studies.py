@@ -16,10 +16,16 @@ POINTS = 48
 INITIAL = 6.0
 
 AXES = {
-    'optimizer.learning_rate': Axis('optimizer.learning_rate', low=1e-4, high=1e-2, log=True),
-    'optimizer.weight_decay': Axis('optimizer.weight_decay', low=1e-3, high=1.0, log=True, role='nuisance'),
-    'model.n_layers': Axis('model.n_layers', low=2, high=8, whole=True),
-    'schedule.name': Axis('schedule.name', kind='choice', choices=('cosine', 'wsd_linear', 'constant')),
+  'optimizer.learning_rate': Axis(
+    'optimizer.learning_rate', low=1e-4, high=1e-2, log=True
+  ),
+  'optimizer.weight_decay': Axis(
+    'optimizer.weight_decay', low=1e-3, high=1.0, log=True, role='nuisance'
+  ),
+  'model.n_layers': Axis('model.n_layers', low=2, high=8, whole=True),
+  'schedule.name': Axis(
+    'schedule.name', kind='choice', choices=('cosine', 'wsd_linear', 'constant')
+  ),
 }
 
 
@@ -60,19 +66,37 @@ def study(law, seed, points=POINTS, noise='normal', search='random'):
   """A study of `points` points whose expected losses are `law(places, rng)`; NaN of what diverges."""
   rng = np.random.default_rng(seed)
   places = {name: rng.random(points) for name in AXES}
-  values = {name: axis.from_unit(places[name]) for name, axis in AXES.items() if axis.kind == 'number'}
+  values = {
+    name: axis.from_unit(places[name])
+    for name, axis in AXES.items()
+    if axis.kind == 'number'
+  }
   values['model.n_layers'] = np.round(values['model.n_layers'])
   places['model.n_layers'] = AXES['model.n_layers'].unit(values['model.n_layers'])
   choices = np.empty(points, object)
-  choices[:] = [AXES['schedule.name'].choices[int(3 * u)] for u in places['schedule.name']]
+  choices[:] = [
+    AXES['schedule.name'].choices[int(3 * u)] for u in places['schedule.name']
+  ]
   values['schedule.name'] = choices
   expected = law(places, rng)
-  losses = np.where(np.isnan(expected), INITIAL, expected + NOISE * draw(rng, noise, points))
+  losses = np.where(
+    np.isnan(expected), INITIAL, expected + NOISE * draw(rng, noise, points)
+  )
   status = np.where(np.isnan(expected), 'diverged', 'complete')
   scores = _scores(law, expected, losses, rng)
   won = int(np.argmin(np.where(status == 'complete', losses, np.inf)))
   base = float(np.nanmedian(expected))
-  return _with_confirmation(values, losses, status, scores, won, (float(expected[won]), base), rng, noise, search)
+  return _with_confirmation(
+    values,
+    losses,
+    status,
+    scores,
+    won,
+    (float(expected[won]), base),
+    rng,
+    noise,
+    search,
+  )
 
 
 def _scores(law, expected, losses, rng):
@@ -83,22 +107,40 @@ def _scores(law, expected, losses, rng):
   return [{100: float(a), 1000: float(b)} for a, b in zip(early, losses)]
 
 
-def _with_confirmation(values, losses, status, scores, won, means, rng, noise, search, seeds=8):
+def _with_confirmation(
+  values, losses, status, scores, won, means, rng, noise, search, seeds=8
+):
   n = len(losses)
   shared = NOISE / 2 * draw(rng, noise, seeds)  # what a seed does to both
   fresh = [mean + shared + NOISE * draw(rng, noise, seeds) for mean in means]
-  pad = {name: np.concatenate([column, np.repeat(column[won:won + 1], seeds), _missing(column, seeds)])
-         for name, column in values.items()}
+  pad = {
+    name: np.concatenate(
+      [column, np.repeat(column[won : won + 1], seeds), _missing(column, seeds)]
+    )
+    for name, column in values.items()
+  }
   m = n + 2 * seeds
   return Runs(
-      'planted', AXES, pad, np.concatenate([losses, *fresh]), objective_name='eval_loss_nats',
-      status=np.concatenate([status, np.full(2 * seeds, 'complete')]), number=np.arange(m),
-      point=np.concatenate([np.arange(n), np.full(seeds, won), np.full(seeds, -1)]),
-      seed=np.concatenate([np.zeros(n, int), np.tile(1000 + np.arange(seeds), 2)]),
-      cohort=np.concatenate([np.full(n, SEARCH), np.full(2 * seeds, CONFIRM)]),
-      scores=(*scores, *({1000: float(v)} for v in np.concatenate(fresh))),
-      measured={name: np.full(m, amount) for name, amount in (('steps', 1000.0), ('tokens', 1e6))},
-      about={'sweep': {'search': search}, 'base': {'optimizer.learning_rate': 1e-3}, 'rungs': [100, 1000]})
+    'planted',
+    AXES,
+    pad,
+    np.concatenate([losses, *fresh]),
+    objective_name='eval_loss_nats',
+    status=np.concatenate([status, np.full(2 * seeds, 'complete')]),
+    number=np.arange(m),
+    point=np.concatenate([np.arange(n), np.full(seeds, won), np.full(seeds, -1)]),
+    seed=np.concatenate([np.zeros(n, int), np.tile(1000 + np.arange(seeds), 2)]),
+    cohort=np.concatenate([np.full(n, SEARCH), np.full(2 * seeds, CONFIRM)]),
+    scores=(*scores, *({1000: float(v)} for v in np.concatenate(fresh))),
+    measured={
+      name: np.full(m, amount) for name, amount in (('steps', 1000.0), ('tokens', 1e6))
+    },
+    about={
+      'sweep': {'search': search},
+      'base': {'optimizer.learning_rate': 1e-3},
+      'rungs': [100, 1000],
+    },
+  )
 
 
 def _missing(column, n):
@@ -109,4 +151,6 @@ def _missing(column, n):
 
 def draw(rng, noise, n):
   """Noise of unit variance: normal, or heavy-tailed."""
-  return rng.standard_normal(n) if noise == 'normal' else rng.standard_t(4, n) / math.sqrt(2)
+  return (
+    rng.standard_normal(n) if noise == 'normal' else rng.standard_t(4, n) / math.sqrt(2)
+  )

@@ -12,12 +12,12 @@ import numpy as np
 from lmhp.analysis.runs import CONFIRM, SEARCH, Axis, Runs
 
 PLANTED = {
-    'overfitting': 'validation loss rises by 0.15 nats from half of training on; noise of an evaluation up to 0.01',
-    'spiking': 'three spikes of 0.5 nats and up to 1; noise of a row up to 0.05',
-    'best_before_last': 'the last evaluation 0.15 nats above the best; noise of an evaluation up to 0.01',
-    'unfair_early_stop': 'ends differ by 0.1 nats (standard deviation), seeds by 0.01; 48 runs, 8 seeds of the best, no order at the rung',
-    'warmup_indicated': 'no warmup: in the upper third of learning rates a bump of 2.5 nats at 6% of training',
-    'clipping_indicated': 'no clip: five gradient norms of 10 times their median',
+  'overfitting': 'validation loss rises by 0.15 nats from half of training on; noise of an evaluation up to 0.01',
+  'spiking': 'three spikes of 0.5 nats and up to 1; noise of a row up to 0.05',
+  'best_before_last': 'the last evaluation 0.15 nats above the best; noise of an evaluation up to 0.01',
+  'unfair_early_stop': 'ends differ by 0.1 nats (standard deviation), seeds by 0.01; 48 runs, 8 seeds of the best, no order at the rung',
+  'warmup_indicated': 'no warmup: in the upper third of learning rates a bump of 2.5 nats at 6% of training',
+  'clipping_indicated': 'no clip: five gradient norms of 10 times their median',
 }
 ROWS_EVERY = 10
 SEED_NOISE = 0.01
@@ -25,11 +25,15 @@ SEED_NOISE = 0.01
 
 def ar1(rng, shape, correlation, tails=False):
   """Autoregressive noise of unit variance along the last axis."""
-  fresh = rng.standard_t(5, shape) / math.sqrt(5 / 3) if tails else rng.standard_normal(shape)
+  fresh = (
+    rng.standard_t(5, shape) / math.sqrt(5 / 3) if tails else rng.standard_normal(shape)
+  )
   fresh = np.moveaxis(fresh, -1, 0)
   out, last = np.empty_like(fresh), fresh[0]
   for i, value in enumerate(fresh):
-    last = value if i == 0 else correlation * last + math.sqrt(1 - correlation**2) * value
+    last = (
+      value if i == 0 else correlation * last + math.sqrt(1 - correlation**2) * value
+    )
     out[i] = last
   return np.moveaxis(out, 0, -1)
 
@@ -54,7 +58,13 @@ def curves_of(rng, runs, rows, schedule, warmup, noisiest, tails=False):
   progress = steps / steps[-1]
   rate = rates(schedule, progress, warmup)
   exponent, shift = rng.uniform(0.2, 1.5), ROWS_EVERY * rng.uniform(1, 5)
-  law = power_law(steps, rng.uniform(1.5, 2.5), rng.uniform(2.5, 3.5) * shift**exponent, exponent, shift)
+  law = power_law(
+    steps,
+    rng.uniform(1.5, 2.5),
+    rng.uniform(2.5, 3.5) * shift**exponent,
+    exponent,
+    shift,
+  )
   decayed = np.where(progress > warmup, 1 - rate, 0.0)
   law = law - rng.uniform(0.02, 0.12) * decayed
   seeds = SEED_NOISE * rng.standard_normal((runs, 1)) * progress
@@ -66,9 +76,16 @@ def curves_of(rng, runs, rows, schedule, warmup, noisiest, tails=False):
   drawn = of_eval * ar1(rng, (runs, len(places)), rng.uniform(0, 0.7), tails)
   evals[:, places] = (law + seeds)[:, places] + 0.03 + drawn
   norm = (0.3 + 1.5 * np.exp(-progress / 0.02)) * np.exp(
-      rng.uniform(0.05, 0.25) * ar1(rng, (runs, rows), rng.uniform(0, 0.7), tails))
-  return {'step': np.tile(steps, (runs, 1)), 'tokens': np.tile(512 * steps, (runs, 1)),
-          'learning_rate': np.tile(rate, (runs, 1)), 'loss_nats': train, 'eval_loss_nats': evals, 'grad_norm': norm}
+    rng.uniform(0.05, 0.25) * ar1(rng, (runs, rows), rng.uniform(0, 0.7), tails)
+  )
+  return {
+    'step': np.tile(steps, (runs, 1)),
+    'tokens': np.tile(512 * steps, (runs, 1)),
+    'learning_rate': np.tile(rate, (runs, 1)),
+    'loss_nats': train,
+    'eval_loss_nats': evals,
+    'grad_norm': norm,
+  }
 
 
 # --- situations -----------------------------------------------------------------------------------------------------
@@ -76,7 +93,9 @@ def curves_of(rng, runs, rows, schedule, warmup, noisiest, tails=False):
 
 def _overfitting(rng, columns, chosen):
   progress = columns['step'][0] / columns['step'][0, -1]
-  columns['eval_loss_nats'][chosen] += _to_rise(columns['eval_loss_nats'][chosen], progress, 0.15)
+  columns['eval_loss_nats'][chosen] += _to_rise(
+    columns['eval_loss_nats'][chosen], progress, 0.15
+  )
 
 
 def _to_rise(evals, progress, nats):
@@ -104,7 +123,7 @@ def _best_before_last(rng, columns, chosen):
 
 def _warmup(rng, columns, chosen):
   progress = columns['step'][0] / columns['step'][0, -1]
-  columns['loss_nats'][chosen] += 2.5 * np.exp(-((progress - 0.06) / 0.03) ** 2)
+  columns['loss_nats'][chosen] += 2.5 * np.exp(-(((progress - 0.06) / 0.03) ** 2))
 
 
 def _clipping(rng, columns, chosen):
@@ -121,16 +140,25 @@ def study(situation='nothing', seed=0, tails=False):
   rng = np.random.default_rng([seed, sum(map(ord, situation))])
   n = 48 if situation == 'unfair_early_stop' else int(rng.integers(8, 33))
   rows = int(np.exp(rng.uniform(np.log(50), np.log(500))))
-  schedule = ('cosine', 'wsd_linear', 'constant')[int(rng.integers(3 if situation != 'nothing' else 2))]
+  schedule = ('cosine', 'wsd_linear', 'constant')[
+    int(rng.integers(3 if situation != 'nothing' else 2))
+  ]
   warmup = 0.0 if situation == 'warmup_indicated' or rng.random() < 0.5 else 0.05
   clip = math.inf if situation == 'clipping_indicated' or rng.random() < 0.5 else 1.0
-  columns = curves_of(rng, n, rows, schedule, warmup, 0.2 if situation == 'nothing' else 0.05, tails)
+  columns = curves_of(
+    rng, n, rows, schedule, warmup, 0.2 if situation == 'nothing' else 0.05, tails
+  )
   rate = 10.0 ** rng.uniform(-4, -2, n)
-  third = rng.permutation(n)[:max(2, n // 3)]
+  third = rng.permutation(n)[: max(2, n // 3)]
   if situation == 'warmup_indicated':
-    third = np.argsort(-rate)[:max(3, n // 3)]
-  plant = {'overfitting': _overfitting, 'spiking': _spiking, 'best_before_last': _best_before_last,
-           'warmup_indicated': _warmup, 'clipping_indicated': _clipping}.get(situation)
+    third = np.argsort(-rate)[: max(3, n // 3)]
+  plant = {
+    'overfitting': _overfitting,
+    'spiking': _spiking,
+    'best_before_last': _best_before_last,
+    'warmup_indicated': _warmup,
+    'clipping_indicated': _clipping,
+  }.get(situation)
   if plant is not None:
     plant(rng, columns, third)
   return _runs(rng, situation, columns, rate, schedule, warmup, clip)
@@ -145,28 +173,65 @@ def _runs(rng, situation, columns, rate, schedule, warmup, clip):
   status, ends = np.full(n, 'complete'), np.full(n, len(steps))
   if situation == 'unfair_early_stop':
     objective = objective + 0.1 * rng.standard_normal(n)
-  seeds = 8 if situation == 'unfair_early_stop' else int(rng.integers(4, 9)) if rng.random() < 0.5 else 0
+  seeds = (
+    8
+    if situation == 'unfair_early_stop'
+    else int(rng.integers(4, 9))
+    if rng.random() < 0.5
+    else 0
+  )
   if situation != 'unfair_early_stop' and rng.random() < 1 / 3:
     stopped = scores[:, 0] > np.median(scores[:, 0])
-    status[stopped], ends[stopped], objective[stopped] = 'pruned', rungs[0] + 1, math.nan
+    status[stopped], ends[stopped], objective[stopped] = (
+      'pruned',
+      rungs[0] + 1,
+      math.nan,
+    )
     scores[stopped, 1] = math.nan
-  fresh = objective[np.nanargmin(objective)] + SEED_NOISE * math.sqrt(2) * rng.standard_normal(seeds)
+  fresh = objective[np.nanargmin(objective)] + SEED_NOISE * math.sqrt(
+    2
+  ) * rng.standard_normal(seeds)
   point = np.concatenate([np.arange(n), np.full(seeds, int(np.nanargmin(objective)))])
-  curves = {i: {name: column[i, :ends[i]] for name, column in columns.items()} for i in range(n)}
-  config = {'schedule.name': schedule, 'schedule.warmup_fraction': warmup, 'optimizer.clip_norm': clip,
-            'train.batch_size': 8}
+  curves = {
+    i: {name: column[i, : ends[i]] for name, column in columns.items()}
+    for i in range(n)
+  }
+  config = {
+    'schedule.name': schedule,
+    'schedule.warmup_fraction': warmup,
+    'optimizer.clip_norm': clip,
+    'train.batch_size': 8,
+  }
   m = n + seeds
   return Runs(
-      'curves', {'optimizer.learning_rate': Axis('optimizer.learning_rate', low=1e-4, high=1e-2, log=True)},
-      {'optimizer.learning_rate': rate[point]}, np.concatenate([objective, fresh]), 'eval_loss_nats',
-      status=np.concatenate([status, np.full(seeds, 'complete')]), number=np.arange(m), point=point,
-      seed=np.concatenate([np.zeros(n, int), 1000 + np.arange(seeds)]),
-      cohort=np.concatenate([np.full(n, SEARCH), np.full(seeds, CONFIRM)]).astype('<U8'),
-      scores=(*({int(steps[r]): float(s) for r, s in zip(rungs, own) if np.isfinite(s)} for own in scores),
-              *({} for _ in range(seeds))),
-      measured={'steps': np.concatenate([steps[ends - 1], np.full(seeds, steps[-1])])}, curves=curves,
-      configs={i: {**config, 'optimizer.learning_rate': float(rate[point[i]])} for i in range(m)},
-      about={'rungs': [int(steps[r]) for r in rungs]})
+    'curves',
+    {
+      'optimizer.learning_rate': Axis(
+        'optimizer.learning_rate', low=1e-4, high=1e-2, log=True
+      )
+    },
+    {'optimizer.learning_rate': rate[point]},
+    np.concatenate([objective, fresh]),
+    'eval_loss_nats',
+    status=np.concatenate([status, np.full(seeds, 'complete')]),
+    number=np.arange(m),
+    point=point,
+    seed=np.concatenate([np.zeros(n, int), 1000 + np.arange(seeds)]),
+    cohort=np.concatenate([np.full(n, SEARCH), np.full(seeds, CONFIRM)]).astype('<U8'),
+    scores=(
+      *(
+        {int(steps[r]): float(s) for r, s in zip(rungs, own) if np.isfinite(s)}
+        for own in scores
+      ),
+      *({} for _ in range(seeds)),
+    ),
+    measured={'steps': np.concatenate([steps[ends - 1], np.full(seeds, steps[-1])])},
+    curves=curves,
+    configs={
+      i: {**config, 'optimizer.learning_rate': float(rate[point[i]])} for i in range(m)
+    },
+    about={'rungs': [int(steps[r]) for r in rungs]},
+  )
 
 
 def curve_with_a_later_loss(seed):
@@ -175,7 +240,12 @@ def curve_with_a_later_loss(seed):
   rows = int(np.exp(rng.uniform(np.log(60), np.log(500))))
   steps = ROWS_EVERY * np.arange(1, rows + 1.0)
   exponent, shift = rng.uniform(0.15, 1.0), ROWS_EVERY * rng.uniform(0, 5)
-  law = (rng.uniform(1.5, 2.5), rng.uniform(2.5, 3.5) * (ROWS_EVERY + shift) ** exponent, exponent, shift)
+  law = (
+    rng.uniform(1.5, 2.5),
+    rng.uniform(2.5, 3.5) * (ROWS_EVERY + shift) ** exponent,
+    exponent,
+    shift,
+  )
   noise = np.exp(rng.uniform(np.log(0.005), np.log(0.1)))
   losses = power_law(steps, *law) + noise * ar1(rng, rows, rng.uniform(0, 0.7))
   later = steps[-1] * rng.uniform(1.25, 4)

@@ -11,10 +11,16 @@ from lmhp.hypers import ConfigError
 # --- coverage -------------------------------------------------------------------------------------------------------
 
 RESPONSES = {
-    'all equal': lambda rng, shape: np.zeros(shape),
-    'one good': lambda rng, shape: np.where(np.arange(shape[1]) == 0, 0.0, 3.0) + np.zeros(shape),
-    'quadratic': lambda rng, shape: 2 * np.sum((rng.random((*shape, 3)) * 4 - 2) ** 2, axis=-1),
-    'cliff': lambda rng, shape: np.where(rng.random(shape) < 0.4, rng.random(shape), 30.0),
+  'all equal': lambda rng, shape: np.zeros(shape),
+  'one good': lambda rng, shape: (
+    np.where(np.arange(shape[1]) == 0, 0.0, 3.0) + np.zeros(shape)
+  ),
+  'quadratic': lambda rng, shape: (
+    2 * np.sum((rng.random((*shape, 3)) * 4 - 2) ** 2, axis=-1)
+  ),
+  'cliff': lambda rng, shape: np.where(
+    rng.random(shape) < 0.4, rng.random(shape), 30.0
+  ),
 }
 
 
@@ -30,12 +36,21 @@ def test_the_interval_holds_the_winners_true_loss(response, n_points, seeds):
   if seeds == 1:
     freedom, error = np.inf, np.ones(studies)
   else:
-    freedom, error = n_points * (seeds - 1), np.sqrt(losses.var(axis=2, ddof=1).mean(axis=1) / seeds)
-  first, median, last = hybrid_quantiles((ordered[:, 1] - ordered[:, 0]) / error, freedom, n_points, 0.9)
+    freedom, error = (
+      n_points * (seeds - 1),
+      np.sqrt(losses.var(axis=2, ddof=1).mean(axis=1) / seeds),
+    )
+  first, median, last = hybrid_quantiles(
+    (ordered[:, 1] - ordered[:, 0]) / error, freedom, n_points, 0.9
+  )
   low, high = ordered[:, 0] - first * error, ordered[:, 0] - last * error
   held = np.mean((low <= truth) & (truth <= high))
-  assert 0.9 - 0.01 < held < 0.9 / 0.99 + 0.01  # Andrews et al., proposition: 0.9 to 0.9 / (1 - 0.01)
-  assert abs(np.mean(ordered[:, 0] - median * error > truth) - 0.5) < 0.025  # and the estimate is median-unbiased
+  assert (
+    0.9 - 0.01 < held < 0.9 / 0.99 + 0.01
+  )  # Andrews et al., proposition: 0.9 to 0.9 / (1 - 0.01)
+  assert (
+    abs(np.mean(ordered[:, 0] - median * error > truth) - 0.5) < 0.025
+  )  # and the estimate is median-unbiased
 
 
 def test_through_the_front_door_it_holds_too_and_student_does_not():
@@ -68,10 +83,14 @@ def test_points_of_unequal_seeds_hold_the_truth():
 def test_a_known_noise_gives_the_truncated_normal():
   error, gap = np.linspace(-3, 3, 13), 0.7
   expected = [stats.truncnorm.cdf(e, -3.5, min(e + gap, 3.5)) for e in error]
-  np.testing.assert_allclose(hybrid_pivot(error, gap, np.inf, 3.5), expected, rtol=1e-10)
+  np.testing.assert_allclose(
+    hybrid_pivot(error, gap, np.inf, 3.5), expected, rtol=1e-10
+  )
 
 
-@pytest.mark.parametrize('freedom, error, gap', [(1, -0.4, 0.3), (3, 0.8, 0.5), (8, -1.5, 2.0), (30, 1.0, 0.2)])
+@pytest.mark.parametrize(
+  'freedom, error, gap', [(1, -0.4, 0.3), (3, 0.8, 0.5), (8, -1.5, 2.0), (30, 1.0, 0.2)]
+)
 def test_an_estimated_noise_gives_the_share_of_the_sphere(freedom, error, gap):
   # Winner's error and residuals lie on a sphere of dimension freedom + 1; its first coordinate u has the density
   # (1 - u^2)^(freedom / 2 - 1). The runner-up's place, and the outer bound, are two values of u.
@@ -79,8 +98,12 @@ def test_an_estimated_noise_gives_the_share_of_the_sphere(freedom, error, gap):
   u_of = lambda t: t / np.hypot(t, np.sqrt(freedom))
   density = lambda u: (1 - u * u) ** (freedom / 2 - 1)
   top = min((error + gap) / radius, u_of(bound))
-  part, whole = (integrate.quad(density, -u_of(bound), end)[0] for end in (error / radius, top))
-  assert hybrid_pivot(error, gap, freedom, bound) == pytest.approx(part / whole, rel=1e-6)
+  part, whole = (
+    integrate.quad(density, -u_of(bound), end)[0] for end in (error / radius, top)
+  )
+  assert hybrid_pivot(error, gap, freedom, bound) == pytest.approx(
+    part / whole, rel=1e-6
+  )
 
 
 @pytest.mark.parametrize('freedom', [2, 2.5, 5, 40, np.inf])
@@ -94,15 +117,23 @@ def test_the_pivot_rises_so_that_its_ends_make_one_interval(freedom, gap):
 def test_a_clear_winner_needs_no_correction():
   first, median, last = hybrid_quantiles(np.inf, np.inf, 10)
   assert abs(median) < 1e-9 and first == pytest.approx(-last)
-  assert stats.norm.ppf(0.95) < first < 1.04 * stats.norm.ppf(0.95)  # what the outer bound costs
-  np.testing.assert_allclose(hybrid_quantiles(np.inf, 4, 1)[[0, 2]], stats.t.ppf([0.95, 0.05], 4))
+  assert (
+    stats.norm.ppf(0.95) < first < 1.04 * stats.norm.ppf(0.95)
+  )  # what the outer bound costs
+  np.testing.assert_allclose(
+    hybrid_quantiles(np.inf, 4, 1)[[0, 2]], stats.t.ppf([0.95, 0.05], 4)
+  )
 
 
 def test_the_closer_the_runner_up_the_worse_the_winner():
   gaps = np.geomspace(1e-3, 10, 30)
   for freedom in (3, np.inf):
     errors = hybrid_quantiles(gaps, freedom, 12)
-    assert np.all(np.diff(errors, axis=1) >= -1e-9) and np.all(errors[0] > errors[1]) and np.all(errors[1] > errors[2])
+    assert (
+      np.all(np.diff(errors, axis=1) >= -1e-9)
+      and np.all(errors[0] > errors[1])
+      and np.all(errors[1] > errors[2])
+    )
 
 
 # --- fresh seeds ----------------------------------------------------------------------------------------------------
@@ -113,7 +144,11 @@ def test_three_fresh_seeds_stand_alone():
   won = expected_loss_of_best([3.0, 3.2, 3.1], confirm=confirm, noise=9.0)
   expected = stats.ttest_1samp(confirm, 0).confidence_interval(0.9)
   assert (won.low, won.high) == pytest.approx((expected.low, expected.high))
-  assert won.method == 'fresh seeds' and won.n_fresh == 3 and won.curse == pytest.approx(np.mean(confirm) - 3.0)
+  assert (
+    won.method == 'fresh seeds'
+    and won.n_fresh == 3
+    and won.curse == pytest.approx(np.mean(confirm) - 3.0)
+  )
 
 
 def test_one_or_two_fresh_seeds_take_the_noise_of_the_search():
@@ -124,16 +159,28 @@ def test_one_or_two_fresh_seeds_take_the_noise_of_the_search():
   pooled = np.sqrt((np.var(search[:2]) + np.var(search[2:]) + np.var(confirm)) * 2 / 3)
   won = expected_loss_of_best(search, [5, 5, 6, 6], confirm=confirm)
   assert won.noise == pytest.approx(pooled) and won.freedom == 3
-  assert won.high - won.low == pytest.approx(2 * stats.t.ppf(0.95, 3) * pooled / np.sqrt(2))
+  assert won.high - won.low == pytest.approx(
+    2 * stats.t.ppf(0.95, 3) * pooled / np.sqrt(2)
+  )
   own = stats.ttest_1samp(confirm, 0).confidence_interval(0.9)
-  assert expected_loss_of_best([3.0, 3.2], confirm=confirm).low == pytest.approx(own.low)  # nothing to borrow
+  assert expected_loss_of_best([3.0, 3.2], confirm=confirm).low == pytest.approx(
+    own.low
+  )  # nothing to borrow
 
 
-@pytest.mark.parametrize('confirm, words', [
-    ([3.1], 'one fresh seed'), ([3.1, 3.1, 3.1], 'do not differ'), ([3.1, np.nan, 3.2], '1 of 3 fresh seeds diverged')])
+@pytest.mark.parametrize(
+  'confirm, words',
+  [
+    ([3.1], 'one fresh seed'),
+    ([3.1, 3.1, 3.1], 'do not differ'),
+    ([3.1, np.nan, 3.2], '1 of 3 fresh seeds diverged'),
+  ],
+)
 def test_fresh_seeds_that_say_too_little(confirm, words):
   won = expected_loss_of_best([3.0, 3.2], confirm=confirm)
-  assert np.isnan([won.low, won.high]).all() and won.method == 'none' and words in won.reason
+  assert (
+    np.isnan([won.low, won.high]).all() and won.method == 'none' and words in won.reason
+  )
 
 
 # --- edges ----------------------------------------------------------------------------------------------------------
@@ -141,49 +188,84 @@ def test_fresh_seeds_that_say_too_little(confirm, words):
 
 def test_where_nobody_knows_the_noise_there_is_no_interval():
   won = expected_loss_of_best([3.3, 3.1, 3.2])
-  assert won.point == 1 and won.mean == 3.1 and won.method == 'none' and 'one seed for each' in won.reason
+  assert (
+    won.point == 1
+    and won.mean == 3.1
+    and won.method == 'none'
+    and 'one seed for each' in won.reason
+  )
   assert np.isnan([won.low, won.expected, won.high, won.noise, won.curse]).all()
   copies = expected_loss_of_best([3.3, 3.3, 3.1, 3.1, 3.1], [0, 0, 1, 1, 1])
   assert copies.method == 'none' and 'copies' in copies.reason
 
 
 def test_a_point_with_a_diverged_seed_neither_wins_nor_counts():
-  won = expected_loss_of_best([1.0, np.nan, 3.0, 3.2, 3.4, 3.5, np.inf], [0, 0, 1, 1, 2, 2, 3])
+  won = expected_loss_of_best(
+    [1.0, np.nan, 3.0, 3.2, 3.4, 3.5, np.inf], [0, 0, 1, 1, 2, 2, 3]
+  )
   assert won.point == 1 and won.n_points == 2 and won.freedom == 2
   assert won.noise == pytest.approx(np.sqrt((0.02 + 0.005) / 2))
 
 
 def test_one_point_was_not_chosen():
-  won, expected = expected_loss_of_best([3.0, 3.2, 3.3], [7, 7, 7]), stats.ttest_1samp([3.0, 3.2, 3.3], 0)
+  won, expected = (
+    expected_loss_of_best([3.0, 3.2, 3.3], [7, 7, 7]),
+    stats.ttest_1samp([3.0, 3.2, 3.3], 0),
+  )
   interval = expected.confidence_interval(0.9)
-  assert (won.low, won.high) == pytest.approx((interval.low, interval.high)) and won.runner_up == np.inf
+  assert (won.low, won.high) == pytest.approx(
+    (interval.low, interval.high)
+  ) and won.runner_up == np.inf
 
 
 def test_ties_go_to_the_first_and_are_told():
   won = expected_loss_of_best([3.2, 3.1, 3.1], points=['a', 'b', 'c'], noise=0.1)
-  assert won.point == 'b' and 'nearly tied' in won.reason and np.isfinite([won.low, won.high]).all()
+  assert (
+    won.point == 'b'
+    and 'nearly tied' in won.reason
+    and np.isfinite([won.low, won.high]).all()
+  )
   assert won.mean < won.expected <= won.high <= won.mean + 5 * 0.1
   assert 'tied' not in expected_loss_of_best([3.2, 3.1, 3.15], noise=0.1).reason
 
 
 def test_units_and_zero_do_not_matter():
   losses, points = np.random.default_rng(0).random(24), np.repeat(np.arange(8), 3)
-  a, b = expected_loss_of_best(losses, points), expected_loss_of_best(7 * losses - 50, points)
-  np.testing.assert_allclose([b.low, b.expected, b.high], 7 * np.array([a.low, a.expected, a.high]) - 50)
+  a, b = (
+    expected_loss_of_best(losses, points),
+    expected_loss_of_best(7 * losses - 50, points),
+  )
+  np.testing.assert_allclose(
+    [b.low, b.expected, b.high], 7 * np.array([a.low, a.expected, a.high]) - 50
+  )
 
 
 def test_fewer_degrees_of_freedom_and_more_confidence_widen_it():
-  length = lambda **more: np.ptp([getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise=0.05, **more), end)
-                                  for end in ('low', 'high')])
-  assert length(noise_freedom=2) > length(noise_freedom=5) > length() and length(confidence=0.99) > length()
+  length = lambda **more: np.ptp(
+    [
+      getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise=0.05, **more), end)
+      for end in ('low', 'high')
+    ]
+  )
+  assert (
+    length(noise_freedom=2) > length(noise_freedom=5) > length()
+    and length(confidence=0.99) > length()
+  )
   assert length(noise_freedom=1e6) == pytest.approx(length(), rel=1e-4)
 
 
-@pytest.mark.parametrize('arguments, words', [
-    ({'losses': []}, 'no point whose runs are all finite'), ({'losses': [np.nan]}, 'no point'),
-    ({'losses': [1.0, 2.0], 'points': [1]}, 'of one length'), ({'losses': [1.0], 'noise': 0.0}, 'noise: got 0.0'),
-    ({'losses': [1.0], 'noise': np.nan}, 'noise: got nan'), ({'losses': [1.0], 'confidence': 90}, 'below 1'),
-    ({'losses': [1.0], 'noise_freedom': 0}, 'noise_freedom')])
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    ({'losses': []}, 'no point whose runs are all finite'),
+    ({'losses': [np.nan]}, 'no point'),
+    ({'losses': [1.0, 2.0], 'points': [1]}, 'of one length'),
+    ({'losses': [1.0], 'noise': 0.0}, 'noise: got 0.0'),
+    ({'losses': [1.0], 'noise': np.nan}, 'noise: got nan'),
+    ({'losses': [1.0], 'confidence': 90}, 'below 1'),
+    ({'losses': [1.0], 'noise_freedom': 0}, 'noise_freedom'),
+  ],
+)
 def test_mistakes_are_named(arguments, words):
   with pytest.raises(ConfigError, match=words):
     expected_loss_of_best(**arguments)

@@ -62,7 +62,10 @@ def test_noise_of_a_falling_curve(correlation, low, high):
 
   rng = np.random.default_rng(1)
   law = 2 + 3 * np.arange(1.0, 301) ** -0.5
-  ratios = [curves.noise((law + 0.05 * ar1(rng, 300, correlation))[50:]) / 0.05 for _ in range(20)]
+  ratios = [
+    curves.noise((law + 0.05 * ar1(rng, 300, correlation))[50:]) / 0.05
+    for _ in range(20)
+  ]
   assert low < np.mean(ratios) < high
   assert math.isnan(curves.noise([1.0, math.nan, 2.0, 3.0]))
 
@@ -72,8 +75,12 @@ def test_step_variance_is_von_neumanns_without_the_trend():
   white = 0.3 * rng.standard_normal(4000)
   oracle = np.sum(np.diff(white) ** 2) / (2 * 3999)
   assert curves.step_variance(white) == pytest.approx(oracle, rel=1e-3)
-  assert curves.step_variance(white + np.linspace(50, 0, 4000)) == pytest.approx(0.09, rel=0.06)
-  assert curves.step_variance([1.0, math.nan, 1.0, 1.0]) == 0 and math.isnan(curves.step_variance([1.0, 2.0]))
+  assert curves.step_variance(white + np.linspace(50, 0, 4000)) == pytest.approx(
+    0.09, rel=0.06
+  )
+  assert curves.step_variance([1.0, math.nan, 1.0, 1.0]) == 0 and math.isnan(
+    curves.step_variance([1.0, 2.0])
+  )
 
 
 @pytest.mark.parametrize('points', [4, 7, 50])
@@ -82,7 +89,12 @@ def test_decimate_keeps_ends_and_extremes(points):
   x, y = np.arange(1000), rng.standard_normal(1000)
   y[300] = math.nan
   own_x, own_y = curves.decimate(x, y, points)
-  assert len(own_x) <= points and (np.diff(own_x) > 0).all() and own_x[0] == 0 and own_x[-1] == 999
+  assert (
+    len(own_x) <= points
+    and (np.diff(own_x) > 0).all()
+    and own_x[0] == 0
+    and own_x[-1] == 999
+  )
   np.testing.assert_array_equal(own_y, y[own_x])
   assert own_y.max() == np.nanmax(y) and own_y.min() == np.nanmin(y)
 
@@ -100,15 +112,19 @@ def test_decimate_of_few_and_none():
 def two():
   """Run 7 has the lower loss a step, run 3 a token: its batches are a quarter."""
   steps = np.arange(1.0, 401)
-  return {7: {'step': steps, 'tokens': 400 * steps, 'loss_nats': 2 + 3 * steps**-0.5},
-          3: {'step': steps, 'tokens': 100 * steps, 'loss_nats': 2 + 4 * steps**-0.5}}
+  return {
+    7: {'step': steps, 'tokens': 400 * steps, 'loss_nats': 2 + 3 * steps**-0.5},
+    3: {'step': steps, 'tokens': 100 * steps, 'loss_nats': 2 + 4 * steps**-0.5},
+  }
 
 
 def test_the_order_depends_on_what_is_equal():
   by_step, by_tokens = curves.at_equal(two(), 'step'), curves.at_equal(two(), 'tokens')
   assert by_step.numbers == (7, 3)
   assert (by_step.ranks[:, 10:].T == [1, 2]).all()
-  there = np.isfinite(by_tokens.losses).all(axis=0) & (by_tokens.grid > 2000)  # a line through the steep start is no curve
+  there = np.isfinite(by_tokens.losses).all(axis=0) & (
+    by_tokens.grid > 2000
+  )  # a line through the steep start is no curve
   assert (by_tokens.ranks[:, there].T == [2, 1]).all() and there.sum() > 10
   expected = 2 + 3 * (by_tokens.grid / 400) ** -0.5
   inner = by_tokens.grid > 12_000
@@ -117,7 +133,11 @@ def test_the_order_depends_on_what_is_equal():
 
 def test_a_run_that_ended_has_no_rank():
   found = curves.at_equal(two(), 'tokens')
-  assert found.grid[-1] == 160_000 and np.isnan(found.losses[1, -1]) and np.isnan(found.ranks[1, -1])
+  assert (
+    found.grid[-1] == 160_000
+    and np.isnan(found.losses[1, -1])
+    and np.isnan(found.ranks[1, -1])
+  )
   assert found.ranks[0, -1] == 1
 
 
@@ -133,13 +153,25 @@ def test_repeated_rows_missing_columns_and_wrong_amounts():
 
 
 def test_flops_and_seconds_from_totals():
-  runs = Runs('a', {}, {}, np.ones(2), number=np.array([7, 3]), curves=two(),
-              measured={'tokens': np.array([160_000.0, 40_000]), 'flops': np.array([1.6e9, 8e8]),
-                        'seconds': np.array([40.0, math.nan])})
+  runs = Runs(
+    'a',
+    {},
+    {},
+    np.ones(2),
+    number=np.array([7, 3]),
+    curves=two(),
+    measured={
+      'tokens': np.array([160_000.0, 40_000]),
+      'flops': np.array([1.6e9, 8e8]),
+      'seconds': np.array([40.0, math.nan]),
+    },
+  )
   own = curves.with_amounts(runs)
   np.testing.assert_allclose(own[7]['flops'], 1e4 * own[7]['tokens'])
   np.testing.assert_allclose(own[3]['flops'][-1], 8e8)
-  assert own[7]['seconds'][-1] == pytest.approx(40) and np.isnan(own[3]['seconds']).all()
+  assert (
+    own[7]['seconds'][-1] == pytest.approx(40) and np.isnan(own[3]['seconds']).all()
+  )
   assert curves.at_equal(own, 'flops').numbers == (7, 3)
   assert 'flops' not in runs.curves[7]
 
@@ -148,7 +180,14 @@ def test_flops_and_seconds_from_totals():
 
 
 def scored(scores, ends, **columns):
-  return Runs('a study', {}, {}, np.asarray(ends, float), scores=[{10: float(s)} for s in scores], **columns)
+  return Runs(
+    'a study',
+    {},
+    {},
+    np.asarray(ends, float),
+    scores=[{10: float(s)} for s in scores],
+    **columns,
+  )
 
 
 def test_correlations_are_scipys():
@@ -158,7 +197,10 @@ def test_correlations_are_scipys():
   found = rung_agreement(scored(scores, ends))[0]
   assert found.spearman == pytest.approx(stats.spearmanr(scores, ends).statistic)
   assert found.kendall == pytest.approx(stats.kendalltau(scores, ends).statistic)
-  assert found.low < found.spearman < found.high and found.kendall_low < found.kendall < found.kendall_high
+  assert (
+    found.low < found.spearman < found.high
+    and found.kendall_low < found.kendall < found.kendall_high
+  )
   assert found.widened == found.spearman and found.stopped == 0
 
 
@@ -167,7 +209,9 @@ def test_the_interval_covers():
   for seed in range(200):
     rng = np.random.default_rng(seed)
     a, b = rng.standard_normal((2, 40))
-    found = rung_agreement(scored(a, 0.7 * a + math.sqrt(0.51) * b), draws=200, seed=seed)[0]
+    found = rung_agreement(
+      scored(a, 0.7 * a + math.sqrt(0.51) * b), draws=200, seed=seed
+    )[0]
     inside += found.low <= truth <= found.high
   assert 0.83 * 200 <= inside <= 0.96 * 200
 
@@ -179,8 +223,14 @@ def test_what_early_stopping_hid_is_given_back():
     a, b = rng.standard_normal((2, 120))
     ends = 0.8 * a + 0.6 * b
     stopped = a > np.quantile(a, 1 / 3)
-    found = rung_agreement(scored(a, np.where(stopped, math.nan, ends), status=np.where(
-        stopped, 'pruned', 'complete')), draws=20)[0]
+    found = rung_agreement(
+      scored(
+        a,
+        np.where(stopped, math.nan, ends),
+        status=np.where(stopped, 'pruned', 'complete'),
+      ),
+      draws=20,
+    )[0]
     wide.append(found.widened)
     narrow.append(found.spearman)
     whole.append(stats.spearmanr(a, ends).statistic)

@@ -13,7 +13,9 @@ STEPS = np.arange(10.0, 2001, 10)
 
 
 def curve(noise=0.02, seed=0, steps=STEPS):
-  return power_law(steps, 2.0, 8.0, 0.5, 20.0) + noise * np.random.default_rng(seed).standard_normal(len(steps))
+  return power_law(steps, 2.0, 8.0, 0.5, 20.0) + noise * np.random.default_rng(
+    seed
+  ).standard_normal(len(steps))
 
 
 def test_intervals_cover():
@@ -25,7 +27,9 @@ def test_intervals_cover():
       said += 1
       inside += found.low <= truth <= found.high
   assert said > 220
-  assert 0.84 <= inside / said <= 0.95  # 2.5 standard errors; the full run is bench/calibration_curves.py
+  assert (
+    0.84 <= inside / said <= 0.95
+  )  # 2.5 standard errors; the full run is bench/calibration_curves.py
 
 
 def test_without_noise_the_law_is_found():
@@ -57,21 +61,28 @@ def test_a_cooldown_is_left_out():
   truth, held, misled = power_law(3000.0, 2.0, 8.0, 0.5, 20.0), 0, 0
   for seed in range(40):
     bent = curve(seed=seed) - 0.3 * np.where(STEPS > 1600, (STEPS - 1600) / 400, 0)
-    whole, constant = extrapolate(STEPS, bent, 3000), extrapolate(STEPS, bent, 3000, rates)
+    whole, constant = (
+      extrapolate(STEPS, bent, 3000),
+      extrapolate(STEPS, bent, 3000, rates),
+    )
     assert constant.last_step == 1600 and constant.rows < 160
     held += constant.low <= truth <= constant.high
     misled += not whole.low <= truth <= whole.high
   assert held >= 31 and misled == 40  # of 40 intervals of 90%: fewer in one of 300
 
 
-@pytest.mark.parametrize('why, losses, rates, to_step', [
+@pytest.mark.parametrize(
+  'why, losses, rates, to_step',
+  [
     ('too few', curve(), 0.5 + 0.5 * np.cos(np.pi * STEPS / 2000), 3000),
     ('spikes', curve() + 2 * (np.arange(200) % 30 == 29), None, 3000),
     ('fall', 2 + 0.001 * STEPS, None, 3000),
     ('later', curve(), None, 2000),
     ('times', curve(), None, 50_000),
     ('rows', np.where(STEPS < 1800, math.nan, curve()), None, 3000),
-    ('rows', np.full(200, math.nan), None, 3000)])
+    ('rows', np.full(200, math.nan), None, 3000),
+  ],
+)
 def test_refused(why, losses, rates, to_step):
   found = extrapolate(STEPS, losses, to_step, rates)
   assert why in found.refused and math.isnan(found.loss) and math.isnan(found.low)
@@ -79,7 +90,10 @@ def test_refused(why, losses, rates, to_step):
 
 def test_nothing_at_all_is_refused_and_mistakes_are_errors():
   assert extrapolate([], [], 10).refused
-  for wrong in (lambda: extrapolate(STEPS, STEPS[1:], 3000), lambda: extrapolate(STEPS, curve(), 3000, confidence=1.5),
-                lambda: extrapolate(STEPS, curve(), 3000, STEPS[1:])):
+  for wrong in (
+    lambda: extrapolate(STEPS, STEPS[1:], 3000),
+    lambda: extrapolate(STEPS, curve(), 3000, confidence=1.5),
+    lambda: extrapolate(STEPS, curve(), 3000, STEPS[1:]),
+  ):
     with pytest.raises(ConfigError):
       wrong()

@@ -18,11 +18,17 @@ TEXT = ''.join(f'Line {i} of the text, é.\n' for i in range(40))
 @pytest.fixture
 def load(tmp_path):
   (tmp_path / 'a.txt').write_text(TEXT)
-  (tmp_path / 'b.jsonl').write_text(''.join(json.dumps({'text': f'document {i} ' * 3}) + '\n' for i in range(20)))
+  (tmp_path / 'b.jsonl').write_text(
+    ''.join(json.dumps({'text': f'document {i} ' * 3}) + '\n' for i in range(20))
+  )
 
   def load(*names, **values):
-    paths = tuple(n if n.startswith('/') or n == 'docstrings' else str(tmp_path / n) for n in names)
-    return dataset.load(DataConfig(path=paths, cache_dir=str(tmp_path / 'cache'), **values))
+    paths = tuple(
+      n if n.startswith('/') or n == 'docstrings' else str(tmp_path / n) for n in names
+    )
+    return dataset.load(
+      DataConfig(path=paths, cache_dir=str(tmp_path / 'cache'), **values)
+    )
 
   load.folder = tmp_path
   return load
@@ -44,17 +50,26 @@ def test_the_split_by_document_cuts_between_documents(load):
   (train,), (validation,) = data.train, data.validation
   assert train.ids[-1] == validation.ids[-1] == 256
   assert data.tokenizer.decode(validation.ids).startswith('document 14 ')
-  assert data.describe()['train_documents'] == 14 and data.describe()['validation_documents'] == 6
+  assert (
+    data.describe()['train_documents'] == 14
+    and data.describe()['validation_documents'] == 6
+  )
 
 
 def test_one_document_cannot_be_split_by_document(load):
-  with pytest.raises(ConfigError, match=r"data\.split: got 'document', expected fraction: .*a\.txt' has one document"):
+  with pytest.raises(
+    ConfigError,
+    match=r"data\.split: got 'document', expected fraction: .*a\.txt' has one document",
+  ):
     load('a.txt', split='document')
 
 
 def test_a_fraction_of_the_training_tokens_leaves_validation_alone(load):
   whole, half = load('a.txt'), load('a.txt', fraction=0.5)
-  assert half.train[0].ids.tolist() == whole.train[0].ids.tolist()[: len(whole.train[0]) // 2]
+  assert (
+    half.train[0].ids.tolist()
+    == whole.train[0].ids.tolist()[: len(whole.train[0]) // 2]
+  )
   assert ids_of(half.validation) == ids_of(whole.validation)
 
 
@@ -69,7 +84,11 @@ def test_nanogpt_s_characters_and_cut(load):
 
 def test_characters_have_an_end_where_there_are_documents(load):
   data = load('a.txt', 'b.jsonl', tokenizer='char')
-  assert data.tokenizer.end_of_text == data.vocab_size - 1 == data.train[1].ids[len('document 0 ' * 3)]
+  assert (
+    data.tokenizer.end_of_text
+    == data.vocab_size - 1
+    == data.train[1].ids[len('document 0 ' * 3)]
+  )
 
 
 def test_bpe_is_made_from_the_training_text_alone(load):
@@ -77,7 +96,9 @@ def test_bpe_is_made_from_the_training_text_alone(load):
   tokenizer = load('c.txt', tokenizer='bpe', tokenizer_vocab_size=300).tokenizer
   longest = lambda text: tokenizer.bytes_per_token[tokenizer.encode(text)].max()
   assert longest('abab') > 1 and longest('xyxy') == 1
-  wider = load('c.txt', tokenizer='bpe', tokenizer_vocab_size=300, validation_fraction=0.01)
+  wider = load(
+    'c.txt', tokenizer='bpe', tokenizer_vocab_size=300, validation_fraction=0.01
+  )
   assert wider.tokenizer.encode('xy').size == 1
 
 
@@ -86,7 +107,9 @@ def test_the_second_load_makes_nothing(load, monkeypatch):
   monkeypatch.setattr(shards, 'write', lambda *_: 1 / 0)
   monkeypatch.setattr(tk, 'train_bpe', lambda *_: 1 / 0)
   again = load('a.txt', 'b.jsonl', tokenizer='bpe', tokenizer_vocab_size=280)
-  assert again.describe() == first.describe() and ids_of(again.train) == ids_of(first.train)
+  assert again.describe() == first.describe() and ids_of(again.train) == ids_of(
+    first.train
+  )
 
 
 def test_a_changed_file_is_other_data(load):
@@ -107,21 +130,35 @@ def test_a_corrupt_shard_of_the_cache_is_said_and_made_again(load, caplog):
 
 def test_the_sha256_follows_everything_that_changes_the_data_and_nothing_else(load):
   base = load('a.txt')
-  others = [load('b.jsonl'), load('a.txt', 'b.jsonl'), load('a.txt', tokenizer='char'), load('a.txt', fraction=0.5),
-            load('a.txt', validation_fraction=0.2)]
+  others = [
+    load('b.jsonl'),
+    load('a.txt', 'b.jsonl'),
+    load('a.txt', tokenizer='char'),
+    load('a.txt', fraction=0.5),
+    load('a.txt', validation_fraction=0.2),
+  ]
   assert len({base.sha256, *(d.sha256 for d in others)}) == 6
   assert load('a.txt', seed=7, residence='host').sha256 == base.sha256
 
 
 def test_load_reads_no_traced_field(load):
-  structure, _ = split(DataConfig(path=(str(load.folder / 'a.txt'),), cache_dir=str(load.folder / 'cache'), seed=3))
+  structure, _ = split(
+    DataConfig(
+      path=(str(load.folder / 'a.txt'),), cache_dir=str(load.folder / 'cache'), seed=3
+    )
+  )
   assert dataset.load(structure).sha256 == load('a.txt').sha256
 
 
 def test_describe(load):
   facts = json.loads(json.dumps(load('a.txt', 'b.jsonl').describe()))
-  assert facts['train_tokens'] + facts['validation_tokens'] == sum(s['tokens'] for s in facts['sources'])
-  assert facts['sources'][0]['text_bytes'] == len(TEXT.encode()) and facts['sources'][1]['documents'] == 20
+  assert facts['train_tokens'] + facts['validation_tokens'] == sum(
+    s['tokens'] for s in facts['sources']
+  )
+  assert (
+    facts['sources'][0]['text_bytes'] == len(TEXT.encode())
+    and facts['sources'][1]['documents'] == 20
+  )
   assert (facts['tokenizer'], facts['vocab_size']) == ('byte', 257)
 
 
@@ -129,7 +166,10 @@ def test_a_directory_of_shards_is_used_as_it_is_with_its_tokenizer(load):
   made = load('a.txt', tokenizer='char')
   (tokens,) = (load.folder / 'cache' / 'tokens').iterdir()
   again = load(str(tokens))
-  assert ids_of(again.train) == ids_of(made.train) and again.tokenizer.hash == made.tokenizer.hash
+  assert (
+    ids_of(again.train) == ids_of(made.train)
+    and again.tokenizer.hash == made.tokenizer.hash
+  )
   (tokens / 'tokens.bin').write_bytes(b'\0\0')
   with pytest.raises(ConfigError, match='cut short'):
     load(str(tokens))
@@ -152,16 +192,23 @@ def test_a_lone_bin_is_split_and_its_documents_found_by_the_tokenizer_beside_it(
   save_bin(load.folder / 'x.bin', [97, 98, 256, 99, 100, 256, 101, 102, 103, 256])
   tk.ByteTokenizer().save(load.folder)
   data = load('x.bin', split='document', validation_fraction=0.4)
-  assert ids_of(data.train) == [[97, 98, 256, 99, 100, 256]] and data.train[0].starts.tolist() == [0, 3]
+  assert ids_of(data.train) == [[97, 98, 256, 99, 100, 256]] and data.train[
+    0
+  ].starts.tolist() == [0, 3]
   os.rename(load.folder / 'tokenizer.json', load.folder / 'mine.json')
-  assert load('x.bin', tokenizer=str(load.folder / 'mine.json')).tokenizer.kind == 'byte'
+  assert (
+    load('x.bin', tokenizer=str(load.folder / 'mine.json')).tokenizer.kind == 'byte'
+  )
 
 
-@pytest.mark.parametrize('data, message', [
+@pytest.mark.parametrize(
+  'data, message',
+  [
     (b'\1\0\2', r'x\.bin has 3 bytes, expected a positive multiple of 2'),
     (b'', r'x\.bin has 0 bytes'),
     (b'\1\0\1\1', r"x\.bin' holds token 257, beyond the 257 of its byte tokenizer"),
-])
+  ],
+)
 def test_a_bad_bin(load, data, message):
   tk.ByteTokenizer().save(load.folder)
   (load.folder / 'x.bin').write_bytes(data)
@@ -173,18 +220,28 @@ def test_sources_must_share_a_tokenizer(load):
   load('a.txt', tokenizer='char')
   (chars,) = (load.folder / 'cache' / 'tokens').iterdir()
   save_bin(load.folder / 'x.bin', [1, 2, 3])
-  with pytest.raises(ConfigError, match=r"x\.bin' came with no tokenizer, expected the byte tokenizer of the other"):
+  with pytest.raises(
+    ConfigError,
+    match=r"x\.bin' came with no tokenizer, expected the byte tokenizer of the other",
+  ):
     load('a.txt', 'x.bin')
-  with pytest.raises(ConfigError, match='came with a char tokenizer of its own, expected the byte'):
+  with pytest.raises(
+    ConfigError, match='came with a char tokenizer of its own, expected the byte'
+  ):
     load('a.txt', str(chars))
   (load.folder / 'own').mkdir()
   tk.ByteTokenizer().save(load.folder / 'own')
-  with pytest.raises(ConfigError, match='expected the byte tokenizer of data.tokenizer'):
+  with pytest.raises(
+    ConfigError, match='expected the byte tokenizer of data.tokenizer'
+  ):
     load(str(chars), tokenizer=str(load.folder / 'own'))
 
 
 def test_an_unknown_tokenizer_names_the_nearest(load):
-  with pytest.raises(ConfigError, match=r"data\.tokenizer: got 'bite', expected byte, char, bpe or .* mean 'byte'"):
+  with pytest.raises(
+    ConfigError,
+    match=r"data\.tokenizer: got 'bite', expected byte, char, bpe or .* mean 'byte'",
+  ):
     load('a.txt', tokenizer='bite')
 
 
@@ -195,7 +252,9 @@ def test_an_empty_text(load):
 
 
 def test_the_embedded_corpus(load, monkeypatch):
-  monkeypatch.setattr(corpus, 'documents', lambda: [f'docstring {i} ' * 9 for i in range(30)])
+  monkeypatch.setattr(
+    corpus, 'documents', lambda: [f'docstring {i} ' * 9 for i in range(30)]
+  )
   data = load('docstrings', text_field='body')
   assert data.tokenizer.decode(data.train[0].ids).startswith('docstring 0 ')
   assert data.describe()['sources'][0]['documents'] == 30
@@ -213,5 +272,6 @@ def test_the_cache_is_where_it_is_said_to_be(monkeypatch, tmp_path):
 def test_loading_data_needs_no_jax():
   import subprocess
   import sys
+
   code = 'import sys, lmhp.data.dataset; sys.exit("jax" in sys.modules or "pyarrow" in sys.modules)'
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

@@ -29,7 +29,9 @@ def batch():
 
 def masked(batch, seed=0, **numbers):
   names = np.arange(len(batch.tokens)).astype(np.uint32)
-  return jax.device_get(Masking(MASK, 256, END).apply(batch, names, seed, NUMBERS | numbers))
+  return jax.device_get(
+    Masking(MASK, 256, END).apply(batch, names, seed, NUMBERS | numbers)
+  )
 
 
 def test_shares_are_those_asked_for(batch):
@@ -42,29 +44,50 @@ def test_shares_are_those_asked_for(batch):
   near = lambda x, p, n: abs(x / n - p) < 4 * np.sqrt(p * (1 - p) / n)
   assert near(target.sum(), 0.2, text)
   hidden, kept = target & (out.tokens == MASK), target & (out.tokens == batch.tokens)
-  assert near(hidden.sum(), 0.45, target.sum()) and near(kept.sum(), 0.25 + 0.3 / 256, target.sum())
+  assert near(hidden.sum(), 0.45, target.sum()) and near(
+    kept.sum(), 0.25 + 0.3 / 256, target.sum()
+  )
   at_random = out.tokens[target & ~hidden & ~kept]
   assert len(np.unique(at_random)) > 200 and at_random.max() < 256
 
 
 def test_bounds(batch):
-  all_hidden = masked(batch, mask_fraction=1.0, mask_random_fraction=0.0, mask_keep_fraction=0.0)
+  all_hidden = masked(
+    batch, mask_fraction=1.0, mask_random_fraction=0.0, mask_keep_fraction=0.0
+  )
   assert (all_hidden.tokens == np.where(batch.tokens == END, END, MASK)).all()
-  shown = masked(batch, mask_fraction=1.0, mask_random_fraction=0.0, mask_keep_fraction=1.0)
-  assert (shown.tokens == batch.tokens).all() and shown.weights.sum() == (batch.tokens != END).sum()
+  shown = masked(
+    batch, mask_fraction=1.0, mask_random_fraction=0.0, mask_keep_fraction=1.0
+  )
+  assert (shown.tokens == batch.tokens).all() and shown.weights.sum() == (
+    batch.tokens != END
+  ).sum()
 
 
 def test_a_larger_fraction_hides_more_of_the_same_and_another_seed_others(batch):
-  few, many, others = masked(batch), masked(batch, mask_fraction=0.4), masked(batch, seed=1)
-  assert (many.weights >= few.weights).all() and many.weights.sum() > 1.5 * few.weights.sum()
+  few, many, others = (
+    masked(batch),
+    masked(batch, mask_fraction=0.4),
+    masked(batch, seed=1),
+  )
+  assert (
+    many.weights >= few.weights
+  ).all() and many.weights.sum() > 1.5 * few.weights.sum()
   assert 0.1 < (few.weights * others.weights).sum() / few.weights.sum() < 0.3
 
 
 def stream(**values):
   cfg = DataConfig(objective='masked', **values)
-  tokens = Tokens(np.random.default_rng(0).integers(0, 256, 2000).astype(np.uint16), np.zeros(1, np.int64))
+  tokens = Tokens(
+    np.random.default_rng(0).integers(0, 256, 2000).astype(np.uint16),
+    np.zeros(1, np.int64),
+  )
   structure, numbers = hypers.split(cfg)
-  return TrainStream(Dataset(ByteTokenizer(), (tokens,), (tokens,), (), '', mask_token=MASK), L, structure), numbers
+  return TrainStream(
+    Dataset(ByteTokenizer(), (tokens,), (tokens,), (), '', mask_token=MASK),
+    L,
+    structure,
+  ), numbers
 
 
 def gather(stream, numbers, first, count):
@@ -76,7 +99,9 @@ def gather(stream, numbers, first, count):
 def test_host_and_device_hide_the_same(dynamic):
   made, numbers = stream(dynamic_masking=dynamic)
   device = gather(made, numbers, 12, 6)
-  host = jax.tree.map(lambda x: x.reshape(6, *x.shape[2:]), made.host_batches(numbers, 12, 3, 2))
+  host = jax.tree.map(
+    lambda x: x.reshape(6, *x.shape[2:]), made.host_batches(numbers, 12, 3, 2)
+  )
   jax.tree.map(np.testing.assert_array_equal, host, device)
 
 
@@ -105,12 +130,18 @@ def test_evaluations_hide_the_same_tokens_whatever_training_hides():
 
 
 def test_shares_above_one_are_said():
-  with pytest.raises(ConfigError, match='data.mask_keep_fraction: got 0.6, expected at most 1 together with'):
+  with pytest.raises(
+    ConfigError,
+    match='data.mask_keep_fraction: got 0.6, expected at most 1 together with',
+  ):
     DataConfig(mask_random_fraction=0.5, mask_keep_fraction=0.6)
 
 
 def test_the_vocabulary_has_a_row_for_the_mask():
   tokens = Tokens(np.arange(10).astype(np.uint16), np.zeros(1, np.int64))
   made = Dataset(ByteTokenizer(), (tokens,), (tokens,), (), '')
-  assert made.vocab_size == 257 and dataclasses.replace(made, mask_token=MASK).vocab_size == 258
+  assert (
+    made.vocab_size == 257
+    and dataclasses.replace(made, mask_token=MASK).vocab_size == 258
+  )
   assert len(dataclasses.replace(made, mask_token=MASK).token_bytes(258)) == 258

@@ -16,7 +16,9 @@ TEXTS = ['one\r\ntwo\n', 'a café 😀\x00\x1f\u2028', 'третий']
 
 
 def documents(path, text_field='text'):
-  return list(readers.open_text(str(path), text_field, epath.Path('/nowhere')).documents())
+  return list(
+    readers.open_text(str(path), text_field, epath.Path('/nowhere')).documents()
+  )
 
 
 def lines(*rows) -> bytes:
@@ -34,9 +36,13 @@ def test_jsonl_reads_the_field_of_each_line(tmp_path):
   assert documents(tmp_path / 'a.jsonl', 'body') == [*TEXTS[:2], '']
 
 
-@pytest.mark.parametrize('kind', [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+  'kind', [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_parquet_reads_the_column(tmp_path, kind):
-  table = pa.table({'n': [1, 2, 3, 4], 'body': pa.array([*TEXTS, None], pa.string()).cast(kind)})
+  table = pa.table(
+    {'n': [1, 2, 3, 4], 'body': pa.array([*TEXTS, None], pa.string()).cast(kind)}
+  )
   pq.write_table(table, tmp_path / 'a.parquet', row_group_size=2)
   assert documents(tmp_path / 'a.parquet', 'body') == [*TEXTS, '']
 
@@ -56,23 +62,35 @@ def test_the_hash_follows_the_bytes_the_field_and_the_order_but_not_the_name(tmp
     return readers.open_text(str(tmp_path / name), field, epath.Path('/nowhere')).sha256
 
   same = hash_of('a.txt', b'x')
-  assert same == hash_of('b.txt', b'x') == hash_of('a.txt', b'x', 'body') != hash_of('c.txt', b'y')
+  assert (
+    same
+    == hash_of('b.txt', b'x')
+    == hash_of('a.txt', b'x', 'body')
+    != hash_of('c.txt', b'y')
+  )
   row = lines({'text': 'x', 'body': 'y'})
   assert hash_of('a.jsonl', row) != hash_of('a.jsonl', row, 'body')
 
 
-@pytest.mark.parametrize('name, data, message', [
+@pytest.mark.parametrize(
+  'name, data, message',
+  [
     ('a.txt', b'one\ntwo \xff', r'a\.txt:2: not UTF-8 text \(byte 0xff\)'),
     ('a.jsonl', lines({'text': 'x'}) + b'{"text": \n', r'a\.jsonl:2: not JSON'),
     ('a.jsonl', lines({'text': 'x'}) + b'{"text": "\xff"}\n', r'a\.jsonl:2: not UTF-8'),
     ('a.jsonl', b'[1]\n', r'a\.jsonl:1: got a list, expected an object'),
-    ('a.jsonl', lines({'texts': 'x'}), r"data\.text_field: .*a\.jsonl:1 has no field 'text'; did you mean 'texts'"),
+    (
+      'a.jsonl',
+      lines({'texts': 'x'}),
+      r"data\.text_field: .*a\.jsonl:1 has no field 'text'; did you mean 'texts'",
+    ),
     ('a.jsonl', lines({'text': 3}), r'a\.jsonl:1: got int, expected text'),
     ('a.jsonl', b'{"text": "\\ud800"}\n', r'a\.jsonl:1: not UTF-8 text'),
     ('a.parquet', b'PAR1 nonsense', r'a\.parquet is not a parquet file'),
     ('a.parquet', b'', r'a\.parquet is not a parquet file'),
     ('a.csv', b'x', r'no reader for .*a\.csv'),
-])
+  ],
+)
 def test_a_bad_file_is_one_line_that_says_where(tmp_path, name, data, message):
   (tmp_path / name).write_bytes(data)
   with pytest.raises(ConfigError, match=message) as e:
@@ -80,10 +98,13 @@ def test_a_bad_file_is_one_line_that_says_where(tmp_path, name, data, message):
   assert '\n' not in str(e.value) and str(e.value).startswith('data.')
 
 
-@pytest.mark.parametrize('column, values, message', [
+@pytest.mark.parametrize(
+  'column, values, message',
+  [
     ('texts', ['x'], r"has no column 'text'; did you mean 'texts'"),
     ('text', [1], r'row 1: got int, expected text'),
-])
+  ],
+)
 def test_a_bad_parquet_column(tmp_path, column, values, message):
   pq.write_table(pa.table({column: values}), tmp_path / 'a.parquet')
   with pytest.raises(ConfigError, match=message):
@@ -91,16 +112,22 @@ def test_a_bad_parquet_column(tmp_path, column, values, message):
 
 
 def test_a_parquet_file_cut_short(tmp_path):
-  pq.write_table(pa.table({'text': [str(i) * 9 for i in range(10_000)]}), tmp_path / 'a.parquet')
+  pq.write_table(
+    pa.table({'text': [str(i) * 9 for i in range(10_000)]}), tmp_path / 'a.parquet'
+  )
   data = (tmp_path / 'a.parquet').read_bytes()
   (tmp_path / 'a.parquet').write_bytes(data[: len(data) // 2])
-  with pytest.raises(ConfigError, match='a.parquet is not a parquet file that can be read'):
+  with pytest.raises(
+    ConfigError, match='a.parquet is not a parquet file that can be read'
+  ):
     documents(tmp_path / 'a.parquet')
 
 
 def test_a_missing_path_names_its_neighbour(tmp_path):
   (tmp_path / 'shakespeare.txt').write_text('x')
-  with pytest.raises(ConfigError, match=r"no file or directory .*; did you mean 'shakespeare\.txt'"):
+  with pytest.raises(
+    ConfigError, match=r"no file or directory .*; did you mean 'shakespeare\.txt'"
+  ):
     documents(tmp_path / 'shakespear.txt')
   with pytest.raises(ConfigError, match="did you mean 'docstrings'"):
     documents('docstring')
@@ -119,7 +146,9 @@ def test_bin_files_are_one_or_nanogpt_s_pair(tmp_path):
   assert names(tmp_path) == ['train.bin']
   (tmp_path / 'val.bin').write_bytes(b'\0\0')
   assert names(tmp_path) == names(tmp_path / 'train.bin') == ['train.bin', 'val.bin']
-  assert names(tmp_path / 'val.bin') == ['val.bin'] and names(tmp_path / 'absent.bin') == []
+  assert (
+    names(tmp_path / 'val.bin') == ['val.bin'] and names(tmp_path / 'absent.bin') == []
+  )
 
 
 class Table:
@@ -129,16 +158,22 @@ class Table:
     self.columns, self.column_names = columns, list(columns)
 
   def select_columns(self, names):
-    return [dict(zip(names, row)) for row in zip(*(self.columns[name] for name in names))]
+    return [
+      dict(zip(names, row)) for row in zip(*(self.columns[name] for name in names))
+    ]
 
 
 def test_hugging_face_takes_the_train_split(tmp_path, monkeypatch):
   asked = []
   fake = types.ModuleType('datasets')
-  fake.load_dataset = lambda *args: asked.append(args) or {'train': Table(text=['a', None], n=[1, 2]), 'test': None}
+  fake.load_dataset = lambda *args: (
+    asked.append(args) or {'train': Table(text=['a', None], n=[1, 2]), 'test': None}
+  )
   fake.load_from_disk = lambda path: asked.append(path) or Table(text=['b'])
   monkeypatch.setitem(sys.modules, 'datasets', fake)
-  assert documents('hf:owner/name') == ['a', ''] and documents('hf:owner/name:subset') == ['a', '']
+  assert documents('hf:owner/name') == ['a', ''] and documents(
+    'hf:owner/name:subset'
+  ) == ['a', '']
   assert documents(f'hf:{tmp_path}') == ['b']
   assert asked == [('owner/name', None), ('owner/name', 'subset'), epath.Path(tmp_path)]
   with pytest.raises(ConfigError, match="no column 'txt'; did you mean 'text'"):

@@ -22,7 +22,10 @@ L = 7
 def make(lengths=(200,), dtype=np.uint16, tokenizer=None, **values):
   """A stream over made-up sources whose tokens tell source and place: 0, 1, 2, ... and 1000, 1001, ..."""
   cfg = DataConfig(path=tuple(f'source {k}' for k in range(len(lengths))), **values)
-  train = tuple(Tokens((1000 * k + np.arange(n)).astype(dtype), np.zeros(1, np.int64)) for k, n in enumerate(lengths))
+  train = tuple(
+    Tokens((1000 * k + np.arange(n)).astype(dtype), np.zeros(1, np.int64))
+    for k, n in enumerate(lengths)
+  )
   dataset = Dataset(tokenizer or ByteTokenizer(), train, train, (), '')
   structure, data_hypers = hypers.split(cfg)
   return TrainStream(dataset, L, structure), data_hypers
@@ -41,7 +44,10 @@ def gather(stream, data_hypers, first, count):
 def same(a, b):
   left, right = jax.tree.leaves(a), jax.tree.leaves(b)
   assert jax.tree.structure(a) == jax.tree.structure(b)
-  assert all(x.dtype == y.dtype and x.shape == y.shape and (x == y).all() for x, y in zip(left, right, strict=True))
+  assert all(
+    x.dtype == y.dtype and x.shape == y.shape and (x == y).all()
+    for x, y in zip(left, right, strict=True)
+  )
 
 
 def test_an_epoch_covers_a_contiguous_stretch_once():
@@ -51,7 +57,9 @@ def test_an_epoch_covers_a_contiguous_stretch_once():
   for epoch in range(3):
     batch = gather(stream, h, epoch * n, n)
     covered = np.sort(batch.tokens.ravel())
-    assert (np.diff(covered) == 1).all() and covered[0] < L and batch.targets.max() < 200
+    assert (
+      (np.diff(covered) == 1).all() and covered[0] < L and batch.targets.max() < 200
+    )
     assert (batch.targets == batch.tokens + 1).all()
 
 
@@ -70,8 +78,14 @@ def test_a_resumed_run_needs_only_its_step():
   same(again.host_batches(h, 24, 4, 4), jax.tree.map(lambda x: x[6:], whole))
 
 
-@pytest.mark.parametrize('values', [dict(lengths=(200,)), dict(lengths=(200, 90, 33), mixture_weights=(1, 0.3, 0)),
-                                    dict(lengths=(200, 300), dtype=np.uint32, mask_documents=True)])
+@pytest.mark.parametrize(
+  'values',
+  [
+    dict(lengths=(200,)),
+    dict(lengths=(200, 90, 33), mixture_weights=(1, 0.3, 0)),
+    dict(lengths=(200, 300), dtype=np.uint32, mask_documents=True),
+  ],
+)
 def test_streamed_equals_resident_bit_for_bit(values):
   resident, h = make(residence='device', seed=4, **values)
   streamed, _ = make(residence='host', seed=4, **values)
@@ -84,22 +98,37 @@ def test_streamed_equals_resident_bit_for_bit(values):
 
 def test_members_with_other_seeds_and_weights_vmap():
   stream, _ = make((200, 90))
-  members = {'seed': np.uint32([1, 2, 1]), 'mixture_weights': np.float32([[1, 1], [1, 1], [0, 1]])}
+  members = {
+    'seed': np.uint32([1, 2, 1]),
+    'mixture_weights': np.float32([[1, 1], [1, 1], [0, 1]]),
+  }
   numbers = np.arange(40, 46, dtype=np.uint32)
-  together = jax.device_get(jax.jit(jax.vmap(stream.gather, in_axes=(None, 0, None)))(stream.arrays, members, numbers))
+  together = jax.device_get(
+    jax.jit(jax.vmap(stream.gather, in_axes=(None, 0, None)))(
+      stream.arrays, members, numbers
+    )
+  )
   for i in range(3):
     alone = gather(stream, jax.tree.map(lambda x: x[i], members), 40, 6)
     same(jax.tree.map(lambda x: x[i], together), alone)
-  assert (together.tokens[0] != together.tokens[1]).any() and (together.tokens[2] >= 1000).all()
+  assert (together.tokens[0] != together.tokens[1]).any() and (
+    together.tokens[2] >= 1000
+  ).all()
 
 
 def test_seed_and_weights_are_numbers_of_one_program():
   stream, h = make((200, 90))
   for seed, weights in ((1, (1, 1)), (2, (3, 1)), (3, (0, 1))):
-    gather(stream, {'seed': np.uint32(seed), 'mixture_weights': np.float32(weights)}, 0, 4)
+    gather(
+      stream, {'seed': np.uint32(seed), 'mixture_weights': np.float32(weights)}, 0, 4
+    )
   assert program(stream)._cache_size() == 1
-  closed_over = jax.make_jaxpr(stream.gather)(stream.arrays, h, jnp.arange(4, dtype=jnp.uint32)).consts
-  assert all(x.size <= 2 for x in closed_over)  # a figure for each source, and no tokens
+  closed_over = jax.make_jaxpr(stream.gather)(
+    stream.arrays, h, jnp.arange(4, dtype=jnp.uint32)
+  ).consts
+  assert all(
+    x.size <= 2 for x in closed_over
+  )  # a figure for each source, and no tokens
 
 
 def test_it_gathers_inside_a_scan():
@@ -128,26 +157,45 @@ def test_tokens_beyond_31_bits_are_addressed_on_the_host():
 
   stream, h = make((200,), residence='host')
   long = Long()
-  stream._sources, stream._order = [long], order.Order(L, (order.windows_of(len(long), L),))
+  stream._sources, stream._order = (
+    [long],
+    order.Order(L, (order.windows_of(len(long), L),)),
+  )
   batch = stream.host_batches(h, 0, 64, 1)
-  assert long.asked.dtype == np.int64 and long.asked.min() >= 0 and 2**32 < long.asked.max() < 2**33
+  assert (
+    long.asked.dtype == np.int64
+    and long.asked.min() >= 0
+    and 2**32 < long.asked.max() < 2**33
+  )
   assert ((batch.targets - batch.tokens) % 65_521 == 1).all()
 
 
 def test_prefetched_chunks_are_those_asked_for():
   stream, h = make((200,), residence='host')
   chunks = list(stream.prefetch(h, 8, 4, [3, 3, 0, 1]))
-  assert [c.tokens.shape for c in chunks] == [(3, 4, L), (3, 4, L), (0, 4, L), (1, 4, L)]
-  same(jax.tree.map(lambda *x: np.concatenate(x), *chunks), stream.host_batches(h, 8, 4, 7))
+  assert [c.tokens.shape for c in chunks] == [
+    (3, 4, L),
+    (3, 4, L),
+    (0, 4, L),
+    (1, 4, L),
+  ]
+  same(
+    jax.tree.map(lambda *x: np.concatenate(x), *chunks), stream.host_batches(h, 8, 4, 7)
+  )
   assert list(stream.prefetch(h, 0, 4, [])) == []
 
 
 def test_the_next_chunk_is_made_while_the_first_is_used(monkeypatch):
   import threading
+
   stream, h = make((200,), residence='host')
   begun = [threading.Event() for _ in range(3)]
   made = stream.host_batches
-  monkeypatch.setattr(stream, 'host_batches', lambda h, first, b, s: (begun[first // 4].set(), made(h, first, b, s))[1])
+  monkeypatch.setattr(
+    stream,
+    'host_batches',
+    lambda h, first, b, s: (begun[first // 4].set(), made(h, first, b, s))[1],
+  )
   chunks = stream.prefetch(h, 0, 4, [1, 1, 1])
   next(chunks)
   assert begun[1].wait(10) and not begun[2].is_set()
@@ -178,12 +226,18 @@ def test_residence(monkeypatch):
 
 def test_too_little_text_is_said():
   make((14,))
-  with pytest.raises(ConfigError, match=r"data\.path: 'source 1' has 13 training tokens, expected at least 14"):
+  with pytest.raises(
+    ConfigError,
+    match=r"data\.path: 'source 1' has 13 training tokens, expected at least 14",
+  ):
     make((200, 13))
 
 
 def test_documents_cannot_be_masked_without_an_end():
-  with pytest.raises(ConfigError, match=r'data\.mask_documents: got True, expected False: the char tokenizer'):
+  with pytest.raises(
+    ConfigError,
+    match=r'data\.mask_documents: got True, expected False: the char tokenizer',
+  ):
     make((200,), tokenizer=CharTokenizer('ab', end_of_text=False), mask_documents=True)
 
 

@@ -10,8 +10,10 @@ from lmhp.data import tokenizer as tk
 from lmhp.hypers import ConfigError
 
 PROSE = 'The quick brown fox jumps over the lazy dog, and then it sleeps.\n' * 20
-HARD = ('naïve café — 日本語, עברית; 😀👩‍👩‍👧🏽 e\u0301 \u200b\ufeff\x00\x01\x7f\r\n\t  tail \u2028 \U0010ffff '
-        '<|endoftext|> </s> <0x0A> ▁x ##y')
+HARD = (
+  'naïve café — 日本語, עברית; 😀👩‍👩‍👧🏽 e\u0301 \u200b\ufeff\x00\x01\x7f\r\n\t  tail \u2028 \U0010ffff '
+  '<|endoftext|> </s> <0x0A> ▁x ##y'
+)
 
 
 def make(kind):
@@ -34,13 +36,20 @@ def test_round_trip_and_width(tokenizer, text):
   assert tokenizer.decode(ids) == text
   assert tokenizer.bytes_per_token[ids].sum() == len(text.encode())
   assert tokenizer.end_of_text not in ids.tolist()
-  assert not len(ids) or ids.max() < tokenizer.vocab_size == len(tokenizer.bytes_per_token)
+  assert not len(ids) or ids.max() < tokenizer.vocab_size == len(
+    tokenizer.bytes_per_token
+  )
 
 
 def test_end_of_text_is_nothing_to_read(tokenizer):
   if tokenizer.end_of_text is not None:
     assert tokenizer.bytes_per_token[tokenizer.end_of_text] == 0
-    assert tokenizer.decode([*tokenizer.encode('ab'), tokenizer.end_of_text, *tokenizer.encode('o')]) == 'abo'
+    assert (
+      tokenizer.decode(
+        [*tokenizer.encode('ab'), tokenizer.end_of_text, *tokenizer.encode('o')]
+      )
+      == 'abo'
+    )
 
 
 def test_many_at_once_are_the_same_as_one_by_one(tokenizer):
@@ -54,13 +63,19 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
   for path in (tmp_path, tmp_path / 'tokenizer.json'):
     again = tk.load(path)
     assert again.hash == tokenizer.hash and again.kind == tokenizer.kind
-    assert again.end_of_text == tokenizer.end_of_text and again.vocab_size == tokenizer.vocab_size
+    assert (
+      again.end_of_text == tokenizer.end_of_text
+      and again.vocab_size == tokenizer.vocab_size
+    )
     assert again.encode(HARD).tolist() == tokenizer.encode(HARD).tolist()
 
 
 def test_sizes():
   assert (tk.ByteTokenizer().vocab_size, tk.ByteTokenizer().end_of_text) == (257, 256)
-  assert (make('char').vocab_size, make('char').end_of_text) == (len(set(PROSE + HARD)), None)
+  assert (make('char').vocab_size, make('char').end_of_text) == (
+    len(set(PROSE + HARD)),
+    None,
+  )
   assert make('char and end').end_of_text == len(set(PROSE + HARD))
   assert make('bpe').vocab_size == 300 and make('bpe').end_of_text == 0
 
@@ -73,7 +88,11 @@ def test_char_ids_are_ranks_among_code_points():
 
 
 def test_hashes_tell_tokenizers_apart():
-  made = [*map(make, ('byte', 'char', 'char and end', 'bpe')), tk.train_bpe([PROSE], 300), tk.IdTokenizer(300)]
+  made = [
+    *map(make, ('byte', 'char', 'char and end', 'bpe')),
+    tk.train_bpe([PROSE], 300),
+    tk.IdTokenizer(300),
+  ]
   assert len({t.hash for t in made}) == len(made)
   assert make('bpe').hash == make('bpe').hash
 
@@ -94,9 +113,15 @@ def sentencepiece_like():
   byte_tokens = [f'<0x{b:02X}>' for b in range(256)]
   tokens = ['<unk>', '<s>', '</s>', *byte_tokens, '▁', 'a', 'b', 'é', '▁a', '▁ab']
   vocabulary = {token: i for i, token in enumerate(tokens)}
-  out = hf.Tokenizer(hf.models.BPE(vocabulary, [('▁', 'a'), ('▁a', 'b')], byte_fallback=True, unk_token='<unk>'))
+  out = hf.Tokenizer(
+    hf.models.BPE(
+      vocabulary, [('▁', 'a'), ('▁a', 'b')], byte_fallback=True, unk_token='<unk>'
+    )
+  )
   out.normalizer = hf.normalizers.Replace(' ', '▁')
-  out.decoder = hf.decoders.Sequence([hf.decoders.Replace('▁', ' '), hf.decoders.ByteFallback(), hf.decoders.Fuse()])
+  out.decoder = hf.decoders.Sequence(
+    [hf.decoders.Replace('▁', ' '), hf.decoders.ByteFallback(), hf.decoders.Fuse()]
+  )
   out.add_special_tokens(['<s>', '</s>'])
   return out
 
@@ -105,7 +130,9 @@ def test_a_sentencepiece_like_file_from_elsewhere(tmp_path):
   source = sentencepiece_like()
   source.enable_truncation(4)
   source.enable_padding(length=50)
-  source.post_processor = hf.processors.TemplateProcessing(single='<s> $A', special_tokens=[('<s>', 1)])
+  source.post_processor = hf.processors.TemplateProcessing(
+    single='<s> $A', special_tokens=[('<s>', 1)]
+  )
   source.save(str(tmp_path / 'mine.json'))
   tokenizer = tk.load(tmp_path / 'mine.json')
   text = 'b ab 😀é a\n ab'
@@ -126,7 +153,9 @@ def test_the_end_of_text_is_the_one_that_the_config_beside_it_names(tmp_path):
 
 
 def test_vocabulary_with_a_gap_and_a_lossy_one(tmp_path):
-  source = hf.Tokenizer(hf.models.WordPiece({'[UNK]': 0, 'play': 1, '##ing': 2, 'é': 9}, unk_token='[UNK]'))
+  source = hf.Tokenizer(
+    hf.models.WordPiece({'[UNK]': 0, 'play': 1, '##ing': 2, 'é': 9}, unk_token='[UNK]')
+  )
   source.pre_tokenizer = hf.pre_tokenizers.Whitespace()
   source.decoder = hf.decoders.WordPiece()
   source.save(str(tmp_path / 'tokenizer.json'))
@@ -135,11 +164,22 @@ def test_vocabulary_with_a_gap_and_a_lossy_one(tmp_path):
   assert tokenizer.bytes_per_token[tokenizer.encode('playing é')].tolist() == [4, 3, 2]
 
 
-@pytest.mark.parametrize('text', [
-    '', '{', '[]', '{"model": 3}', '{"lmhp_tokenizer": "word"}', '{"lmhp_tokenizer": "char"}'])
+@pytest.mark.parametrize(
+  'text',
+  [
+    '',
+    '{',
+    '[]',
+    '{"model": 3}',
+    '{"lmhp_tokenizer": "word"}',
+    '{"lmhp_tokenizer": "char"}',
+  ],
+)
 def test_a_corrupt_file_is_one_line(tmp_path, text):
   (tmp_path / 'tokenizer.json').write_text(text)
-  with pytest.raises(ConfigError, match=r'data\.tokenizer: .*tokenizer\.json is not') as e:
+  with pytest.raises(
+    ConfigError, match=r'data\.tokenizer: .*tokenizer\.json is not'
+  ) as e:
     tk.load(tmp_path)
   assert '\n' not in str(e.value)
 
@@ -154,7 +194,11 @@ def test_against_transformers(tmp_path):
   import transformers
 
   make('bpe').save(tmp_path)
-  oracle = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / 'tokenizer.json'))
+  oracle = transformers.PreTrainedTokenizerFast(
+    tokenizer_file=str(tmp_path / 'tokenizer.json')
+  )
   text = HARD.replace(tk.END_OF_TEXT, '')
   assert make('bpe').encode(text).tolist() == oracle.encode(text)
-  assert oracle.decode(make('bpe').encode(text), clean_up_tokenization_spaces=False) == text
+  assert (
+    oracle.decode(make('bpe').encode(text), clean_up_tokenization_spaces=False) == text
+  )

@@ -22,7 +22,9 @@ from lmhp.hypers import ConfigError
 L = 9
 # Eager attention of transformers 5.24 adds Falcon's ALiBi twice: to the mask, and to the logits. Its default does not.
 ATTENTION = {('falcon', 1): 'sdpa'}
-CASES = [(family, i) for family, configs in CONFIGS.items() for i in range(len(configs))]
+CASES = [
+  (family, i) for family, configs in CONFIGS.items() for i in range(len(configs))
+]
 
 
 def theirs(model_type, entries, attention='eager'):
@@ -32,18 +34,30 @@ def theirs(model_type, entries, attention='eager'):
 
   transformers.logging.set_verbosity_error()
   config = transformers.AutoConfig.for_model(model_type, **entries)
-  model = language_model(model_type).from_config(config, attn_implementation=attention, dtype=torch.float32).eval()
-  model.set_experts_implementation('eager')  # else a product that wants sizes divisible by 4
+  model = (
+    language_model(model_type)
+    .from_config(config, attn_implementation=attention, dtype=torch.float32)
+    .eval()
+  )
+  model.set_experts_implementation(
+    'eager'
+  )  # else a product that wants sizes divisible by 4
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
     for parameter in model.parameters():
-      gain = 1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0  # norms that start at one
+      gain = (
+        1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0
+      )  # norms that start at one
       parameter.copy_(gain + 0.2 * torch.randn(parameter.shape, generator=generator))
   for name, buffer in model.named_buffers():
     if name.endswith('e_score_correction_bias'):
       buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-  if model_type == 't5' and not entries.get('tie_word_embeddings', True):  # transformers 5 ties v1.1's head, which is not
-    model.lm_head.weight = torch.nn.Parameter(0.2 * torch.randn(model.lm_head.weight.shape, generator=generator))
+  if model_type == 't5' and not entries.get(
+    'tie_word_embeddings', True
+  ):  # transformers 5 ties v1.1's head, which is not
+    model.lm_head.weight = torch.nn.Parameter(
+      0.2 * torch.randn(model.lm_head.weight.shape, generator=generator)
+    )
   return model
 
 
@@ -52,8 +66,11 @@ def reads(model, tokens):
   import torch
 
   tokens = torch.as_tensor(np.ascontiguousarray(tokens))
-  return dict(input_ids=tokens.flip(-1), decoder_input_ids=tokens) if model.config.is_encoder_decoder else dict(
-      input_ids=tokens)
+  return (
+    dict(input_ids=tokens.flip(-1), decoder_input_ids=tokens)
+    if model.config.is_encoder_decoder
+    else dict(input_ids=tokens)
+  )
 
 
 def loss_and_gradients(model, tokens):
@@ -62,9 +79,13 @@ def loss_and_gradients(model, tokens):
 
   logits = model(**reads(model, tokens)).logits
   tokens = torch.as_tensor(tokens)
-  loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+  loss = torch.nn.functional.cross_entropy(
+    logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
+  )
   loss.backward()
-  gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
+  gradients = {
+    name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None
+  }
   if any('experts.' in name for name in gradients):
     gradients = as_saved(model, gradients)
   return logits.detach().numpy(), float(loss.detach()), gradients
@@ -81,17 +102,23 @@ def as_saved(model, gradients):
   with tempfile.TemporaryDirectory() as directory:
     with torch.no_grad():
       for name, p in model.named_parameters():
-        p.copy_(torch.as_tensor(gradients[name]) if name in gradients else torch.zeros_like(p))
+        p.copy_(
+          torch.as_tensor(gradients[name]) if name in gradients else torch.zeros_like(p)
+        )
       model.save_pretrained(directory)
       for name, p in model.named_parameters():
         p.copy_(values[name])
     saved = load_file(f'{directory}/model.safetensors')
-  return {name: x for name, x in saved.items() if not name.endswith('e_score_correction_bias')}
+  return {
+    name: x for name, x in saved.items() if not name.endswith('e_score_correction_bias')
+  }
 
 
 @pytest.mark.oracle
 def test_every_family_is_here():
-  assert set(CONFIGS) == set(FAMILIES) - {'gemma3'}  # whose vision tower no text model has
+  assert set(CONFIGS) == set(FAMILIES) - {
+    'gemma3'
+  }  # whose vision tower no text model has
 
 
 @pytest.mark.oracle
@@ -112,9 +139,14 @@ def test_logits_gradients_and_export(family, i, tmp_path):
   def value_and_grad(params):
     def cross_entropy(params):
       backwards = jnp.asarray(tokens[:, ::-1], jnp.int32) if ours.cfg.crosses else None
-      logits = ours.apply(params, jnp.asarray(tokens, jnp.int32), encoder_tokens_BM=backwards)
+      logits = ours.apply(
+        params, jnp.asarray(tokens, jnp.int32), encoder_tokens_BM=backwards
+      )
       log_p = jax.nn.log_softmax(logits[:, :-1])
-      return -jnp.mean(jnp.take_along_axis(log_p, jnp.asarray(tokens[:, 1:, None], jnp.int32), axis=-1)), logits
+      return -jnp.mean(
+        jnp.take_along_axis(log_p, jnp.asarray(tokens[:, 1:, None], jnp.int32), axis=-1)
+      ), logits
+
     return jax.value_and_grad(cross_entropy, has_aux=True)(params)
 
   (our_loss, our_logits), our_gradients = value_and_grad(params)
@@ -129,10 +161,16 @@ def test_logits_gradients_and_export(family, i, tmp_path):
     error = np.linalg.norm(named[name] - gradient) / max(np.linalg.norm(gradient), 1e-3)
     assert error < 1e-4, name
 
-  save_pretrained(tmp_path / 'out', json.loads((tmp_path / 'in' / 'config.json').read_text()), params)
-  again = language_model(family).from_pretrained(tmp_path / 'out', attn_implementation=attention)
+  save_pretrained(
+    tmp_path / 'out', json.loads((tmp_path / 'in' / 'config.json').read_text()), params
+  )
+  again = language_model(family).from_pretrained(
+    tmp_path / 'out', attn_implementation=attention
+  )
   again.set_experts_implementation('eager')
-  for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+  for (name, a), b in zip(
+    model.state_dict().items(), again.state_dict().values(), strict=True
+  ):
     assert torch.equal(a, b), name
   assert torch.equal(*(each(**reads(model, tokens)).logits for each in (again, model)))
 
@@ -153,12 +191,26 @@ def test_flops_are_those_torch_counts(family, length):
   cfg = model_config(json.loads(model.config.to_json_string(use_diff=False)))
   # Rotary angles are a product too in most classes (inverse frequencies times positions), which is no model's FLOP.
   counted = counter.get_total_flops()
-  if family == 'llama4_text':  # whose class sends every token through every expert, most times zero
+  if (
+    family == 'llama4_text'
+  ):  # whose class sends every token through every expert, most times zero
     layers = sum(kind.experts for kind in cfg.kinds_of_layers)
-    counted -= length * layers * (cfg.n_experts - cfg.experts_per_token) * 3 * 2 * cfg.d_model * cfg.d_ff_expert
+    counted -= (
+      length
+      * layers
+      * (cfg.n_experts - cfg.experts_per_token)
+      * 3
+      * 2
+      * cfg.d_model
+      * cfg.d_ff_expert
+    )
   rotary = counted - round(length * flops_per_token(cfg, length, causal=False).forward)
   tables = 2 if family in ('gemma3_text', 'olmo3', 'modernbert') else 1
-  assert rotary in ([length * cfg.rotary_dim * n for n in (0, tables)] if cfg.position == 'rotary' else [0])
+  assert rotary in (
+    [length * cfg.rotary_dim * n for n in (0, tables)]
+    if cfg.position == 'rotary'
+    else [0]
+  )
 
 
 # --- precision, shards, tokenizers ------------------------------------------------------------------------------------
@@ -215,8 +267,13 @@ def test_transformers_reads_our_shards(saved, tmp_path):
 
   path, config, params = saved
   save_pretrained(tmp_path / 'cut', config, params, shard_bytes=4000)
-  one, many = (transformers.AutoModelForCausalLM.from_pretrained(p) for p in (path, tmp_path / 'cut'))
-  assert all((a == b).all() for a, b in zip(one.parameters(), many.parameters(), strict=True))
+  one, many = (
+    transformers.AutoModelForCausalLM.from_pretrained(p)
+    for p in (path, tmp_path / 'cut')
+  )
+  assert all(
+    (a == b).all() for a, b in zip(one.parameters(), many.parameters(), strict=True)
+  )
 
 
 def test_the_tokenizer_goes_along(saved, tmp_path):
@@ -227,7 +284,10 @@ def test_the_tokenizer_goes_along(saved, tmp_path):
   save_pretrained(tmp_path / 't', config, params, tokenizer)
   again = load_pretrained(tmp_path / 't')[2]
   text = 'the naïve cat\n'
-  assert again.encode(text).tolist() == tokenizer.encode(text).tolist() and again.decode(again.encode(text)) == text
+  assert (
+    again.encode(text).tolist() == tokenizer.encode(text).tolist()
+    and again.decode(again.encode(text)) == text
+  )
   assert again.end_of_text == tokenizer.end_of_text
 
 
@@ -244,7 +304,9 @@ def test_a_tied_head_may_be_repeated_and_buffers_may_be_there(saved, tmp_path):
   safetensors.write(file, tensors)
   same(load_pretrained(tmp_path / 't')[1], tied)
   safetensors.write(file, tensors | {'lm_head.weight': tensors['lm_head.weight'] + 1})
-  with pytest.raises(ConfigError, match=r'lm_head\.weight: is not model\.embed_tokens\.weight'):
+  with pytest.raises(
+    ConfigError, match=r'lm_head\.weight: is not model\.embed_tokens\.weight'
+  ):
     load_pretrained(tmp_path / 't')
 
 
@@ -254,7 +316,13 @@ def test_names_without_their_first_word(saved):
 
   path, _, params = saved
   file = path / 'model.safetensors'
-  safetensors.write(file, {name.removeprefix('model.'): np.array(x) for name, x in safetensors.read(file).items()})
+  safetensors.write(
+    file,
+    {
+      name.removeprefix('model.'): np.array(x)
+      for name, x in safetensors.read(file).items()
+    },
+  )
   same(load_pretrained(path)[1], params)
 
 
@@ -272,26 +340,33 @@ def edited(path, edit):
 
 
 def change(name, **entry):
-  return lambda path: edited(path / 'model.safetensors', lambda header, rest: header[name].update(entry))
+  return lambda path: edited(
+    path / 'model.safetensors', lambda header, rest: header[name].update(entry)
+  )
 
 
 def bytes_(function):
   def edit(path):
     file = path / 'model.safetensors'
     file.write_bytes(function(file.read_bytes()))
+
   return edit
 
 
 def drop(path):
   def edit(header, rest):
     del header['model.norm.weight']
+
   edited(path / 'model.safetensors', edit)
 
 
 def index(**shards):
   def edit(path):
     (path / 'model.safetensors').rename(path / 'a.safetensors')
-    (path / 'model.safetensors.index.json').write_text(json.dumps({'weight_map': shards}))
+    (path / 'model.safetensors.index.json').write_text(
+      json.dumps({'weight_map': shards})
+    )
+
   return edit
 
 
@@ -299,6 +374,7 @@ def config(**entries):
   def edit(path):
     file = path / 'config.json'
     file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+
   return edit
 
 
@@ -309,40 +385,84 @@ def renamed(path):
 def other_tensor(path):
   from lmhp.hub import safetensors
 
-  tensors = {n: np.array(x) for n, x in safetensors.read(path / 'model.safetensors').items()}
-  safetensors.write(path / 'model.safetensors', tensors | {'model.layers.0.mlp.extra.weight': np.ones(3, np.float32)})
+  tensors = {
+    n: np.array(x) for n, x in safetensors.read(path / 'model.safetensors').items()
+  }
+  safetensors.write(
+    path / 'model.safetensors',
+    tensors | {'model.layers.0.mlp.extra.weight': np.ones(3, np.float32)},
+  )
 
 
 NORM = 'model.norm.weight'
 WRONG = {
-    'empty': (bytes_(lambda b: b''), 'too short for a safetensors file'),
-    'cut header': (bytes_(lambda b: b[:100]), 'but the file ends after 92'),
-    'cut numbers': (bytes_(lambda b: b[:-20]), 'cut short, or its header is wrong'),
-    'added bytes': (bytes_(lambda b: b + b'1234'), '4 bytes after the last tensor belong to none'),
-    'huge header': (bytes_(lambda b: (2**62).to_bytes(8, 'little') + b[8:]), 'expected at most 100000000'),
-    'no json': (bytes_(lambda b: b[:8] + b'\x80' + b[9:]), 'not JSON'),
-    'a pickle by another name': (bytes_(lambda b: b'\x80\x04\x95' + b), 'is it safetensors'),
-    'odd type': (change(NORM, dtype='F8_E4M3'), "got the dtype 'F8_E4M3'"),
-    'whole numbers': (change(NORM, dtype='I32'), 'got int32 numbers, expected float32'),
-    'another type': (change(NORM, dtype='F16'), 'takes 48'),
-    'another shape': (change(NORM, shape=[4, 6]), r'model\.norm\.weight: got the shape \[4, 6\], expected \[24\]'),
-    'negative shape': (change(NORM, shape=[-1, -24]), 'expected at most 8 whole numbers'),
-    'offsets elsewhere': (change(NORM, data_offsets=[0, 96]), 'overlap or leave a gap'),
-    'offsets backwards': (change(NORM, data_offsets=[96, 0]), 'cut short, or its header is wrong'),
-    'words for offsets': (change(NORM, data_offsets='all'), 'expected two whole numbers'),
-    'a tensor less': (drop, 'overlap or leave a gap|belong to none'),
-    'a tensor more': (other_tensor, r'model\.layers\.0\.mlp\.extra\.weight: a tensor that lmhp does not know'),
-    'missing shard': (index(**{NORM: 'b.safetensors'}), 'b.safetensors: no such file'),
-    'shard elsewhere': (index(**{NORM: '../../etc/passwd'}), 'expected the name of a safetensors file beside it'),
-    'index without tensors': (index(**{NORM: 'a.safetensors'}), 'says that it is nowhere'),
-    'pickle': (renamed, 'is a pickle, which may run any code and is not read'),
-    'another width': (config(intermediate_size=21), r'got the shape \[20, 24\], expected \[21, 24\]|\[24, 21\]'),
-    'another depth': (config(num_hidden_layers=4), r'no tensor model\.layers\.3\.'),
-    'a head that is not there': (config(tie_word_embeddings=True), r'lm_head\.weight: is not'),
-    'biases that are not there': (config(attention_bias=True), r'no tensor model\.layers\.0\.self_attn\.\w_proj\.bias'),
-    'another family': (config(model_type='gpt2'), 'config.json: '),
-    'unknown field': (config(new_attention='x'), 'new_attention: a key that lmhp does not know'),
-    'remote code': (config(auto_map={'AutoModel': 'evil.py'}, model_type='evil'), 'model_type: got "evil"'),
+  'empty': (bytes_(lambda b: b''), 'too short for a safetensors file'),
+  'cut header': (bytes_(lambda b: b[:100]), 'but the file ends after 92'),
+  'cut numbers': (bytes_(lambda b: b[:-20]), 'cut short, or its header is wrong'),
+  'added bytes': (
+    bytes_(lambda b: b + b'1234'),
+    '4 bytes after the last tensor belong to none',
+  ),
+  'huge header': (
+    bytes_(lambda b: (2**62).to_bytes(8, 'little') + b[8:]),
+    'expected at most 100000000',
+  ),
+  'no json': (bytes_(lambda b: b[:8] + b'\x80' + b[9:]), 'not JSON'),
+  'a pickle by another name': (
+    bytes_(lambda b: b'\x80\x04\x95' + b),
+    'is it safetensors',
+  ),
+  'odd type': (change(NORM, dtype='F8_E4M3'), "got the dtype 'F8_E4M3'"),
+  'whole numbers': (change(NORM, dtype='I32'), 'got int32 numbers, expected float32'),
+  'another type': (change(NORM, dtype='F16'), 'takes 48'),
+  'another shape': (
+    change(NORM, shape=[4, 6]),
+    r'model\.norm\.weight: got the shape \[4, 6\], expected \[24\]',
+  ),
+  'negative shape': (change(NORM, shape=[-1, -24]), 'expected at most 8 whole numbers'),
+  'offsets elsewhere': (change(NORM, data_offsets=[0, 96]), 'overlap or leave a gap'),
+  'offsets backwards': (
+    change(NORM, data_offsets=[96, 0]),
+    'cut short, or its header is wrong',
+  ),
+  'words for offsets': (change(NORM, data_offsets='all'), 'expected two whole numbers'),
+  'a tensor less': (drop, 'overlap or leave a gap|belong to none'),
+  'a tensor more': (
+    other_tensor,
+    r'model\.layers\.0\.mlp\.extra\.weight: a tensor that lmhp does not know',
+  ),
+  'missing shard': (index(**{NORM: 'b.safetensors'}), 'b.safetensors: no such file'),
+  'shard elsewhere': (
+    index(**{NORM: '../../etc/passwd'}),
+    'expected the name of a safetensors file beside it',
+  ),
+  'index without tensors': (
+    index(**{NORM: 'a.safetensors'}),
+    'says that it is nowhere',
+  ),
+  'pickle': (renamed, 'is a pickle, which may run any code and is not read'),
+  'another width': (
+    config(intermediate_size=21),
+    r'got the shape \[20, 24\], expected \[21, 24\]|\[24, 21\]',
+  ),
+  'another depth': (config(num_hidden_layers=4), r'no tensor model\.layers\.3\.'),
+  'a head that is not there': (
+    config(tie_word_embeddings=True),
+    r'lm_head\.weight: is not',
+  ),
+  'biases that are not there': (
+    config(attention_bias=True),
+    r'no tensor model\.layers\.0\.self_attn\.\w_proj\.bias',
+  ),
+  'another family': (config(model_type='gpt2'), 'config.json: '),
+  'unknown field': (
+    config(new_attention='x'),
+    'new_attention: a key that lmhp does not know',
+  ),
+  'remote code': (
+    config(auto_map={'AutoModel': 'evil.py'}, model_type='evil'),
+    'model_type: got "evil"',
+  ),
 }
 
 
@@ -365,11 +485,25 @@ def test_nothing_is_left_half_written(saved, tmp_path, monkeypatch):
   path, config, params = saved
   with pytest.raises(ConfigError, match='exists, expected the name of a new directory'):
     save_pretrained(path, config, params)
-  with pytest.raises(ConfigError, match=r'params: final_norm/scale: got \(25,\), expected \(24,\)'):
-    save_pretrained(tmp_path / 'x', config, params | {'final_norm': {'scale': np.ones(25, np.float32)}})
+  with pytest.raises(
+    ConfigError, match=r'params: final_norm/scale: got \(25,\), expected \(24,\)'
+  ):
+    save_pretrained(
+      tmp_path / 'x',
+      config,
+      params | {'final_norm': {'scale': np.ones(25, np.float32)}},
+    )
   with pytest.raises(ConfigError, match='params: output/kernel: got none'):
-    save_pretrained(tmp_path / 'x', config, {name: x for name, x in params.items() if name != 'output'})
-  monkeypatch.setattr(os, 'fsync', lambda fd: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
+    save_pretrained(
+      tmp_path / 'x',
+      config,
+      {name: x for name, x in params.items() if name != 'output'},
+    )
+  monkeypatch.setattr(
+    os,
+    'fsync',
+    lambda fd: (_ for _ in ()).throw(OSError(28, 'No space left on device')),
+  )
   with pytest.raises(OSError, match='No space'):
     save_pretrained(tmp_path / 'x', config, params)
   assert sorted(os.listdir(tmp_path)) == ['m']
@@ -387,7 +521,9 @@ def test_flipped_bytes_read_or_give_one_line(saved):
     file.write_bytes(data[:at] + bytes([int(draw.integers(0, 256))]) + data[at + 1 :])
     try:
       read = load_pretrained(path)[1]
-      assert [(p, x.shape) for p, x in walk(read)] == [(p, x.shape) for p, x in walk(params)]
+      assert [(p, x.shape) for p, x in walk(read)] == [
+        (p, x.shape) for p, x in walk(params)
+      ]
     except ConfigError as error:
       errors += 1
       assert '\n' not in str(error)
@@ -400,10 +536,16 @@ def test_a_pretrained_model_generates(saved, tmp_path, capsys):
 
   path, config, params = saved
   with_words = dict(config, vocab_size=300)
-  wide = params | {'embedding': {'table': np.resize(params['embedding']['table'], (300, 24))},
-                   'output': {'kernel': np.resize(params['output']['kernel'], (24, 300))}}
-  save_pretrained(tmp_path / 't', with_words, wide, train_bpe(['the cat sat on the mat'] * 3, 300))
-  assert cli.main(['generate', str(tmp_path / 't'), '--prompt=the', '--n_tokens=5']) == 0
+  wide = params | {
+    'embedding': {'table': np.resize(params['embedding']['table'], (300, 24))},
+    'output': {'kernel': np.resize(params['output']['kernel'], (24, 300))},
+  }
+  save_pretrained(
+    tmp_path / 't', with_words, wide, train_bpe(['the cat sat on the mat'] * 3, 300)
+  )
+  assert (
+    cli.main(['generate', str(tmp_path / 't'), '--prompt=the', '--n_tokens=5']) == 0
+  )
   assert capsys.readouterr().out.startswith('the')
   assert cli.main(['generate', str(path), '--prompt=the']) == 2
   assert 'no tokenizer.json' in capsys.readouterr().err
@@ -415,7 +557,9 @@ def test_a_head_that_the_weights_tie_comes_back_tied(tmp_path):
   from lmhp.model.transformer import build
 
   config = dict(CONFIGS['t5'][0], model_type='t5', tie_word_embeddings=False)
-  tied = build(dataclasses.replace(model_config(config), dtype='float32', tie_embeddings=True))
+  tied = build(
+    dataclasses.replace(model_config(config), dtype='float32', tie_embeddings=True)
+  )
   params = jax.tree.map(np.asarray, tied.init(jax.random.key(0), {'init_scale': 1.0}))
   save_pretrained(tmp_path / 'm', config, params)
   model, again, _ = load_pretrained(tmp_path / 'm')

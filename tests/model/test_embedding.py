@@ -11,7 +11,10 @@ TOKENS = np.array([[0, 30, 7, 7, 1], [2, 2, 2, 2, 2], [29, 3, 0, 30, 7]])
 
 
 @pytest.mark.parametrize(
-    'fields', [dict(), dict(embedding_scale=14**0.5), dict(embedding_dim=10, embedding_scale=3.0)], ids=str)
+  'fields',
+  [dict(), dict(embedding_scale=14**0.5), dict(embedding_dim=10, embedding_scale=3.0)],
+  ids=str,
+)
 def test_rows_and_their_gradient(jit, tiny, fields):
   cfg, rng = tiny(**fields), np.random.default_rng(0)
   table = rng.standard_normal((31, cfg.embedding_dim)).astype(np.float32)
@@ -19,7 +22,9 @@ def test_rows_and_their_gradient(jit, tiny, fields):
   cotangent = rng.standard_normal((3, 5, 14)).astype(np.float32)
   params = {'table': table} | ({'project': {'kernel': wide}} if cfg.factorized else {})
   embed = lambda p: Embedding(cfg).apply({'params': p}, jnp.asarray(TOKENS))
-  x, gradient = jit(lambda p, g: (lambda y, pull: (y, pull(g)[0]))(*jax.vjp(embed, p)))(params, cotangent)
+  x, gradient = jit(lambda p, g: (lambda y, pull: (y, pull(g)[0]))(*jax.vjp(embed, p)))(
+    params, cotangent
+  )
   onehot, through = np.eye(31)[TOKENS], wide if cfg.factorized else np.eye(14)
   scale = cfg.embedding_scale
   np.testing.assert_allclose(x, onehot @ table @ through * scale, rtol=0, atol=2e-5)
@@ -29,5 +34,9 @@ def test_rows_and_their_gradient(jit, tiny, fields):
 
 def test_no_product_is_spent_on_looking_up(tiny):
   params = {'table': jnp.zeros((31, 14))}
-  text = str(jax.make_jaxpr(lambda p: Embedding(tiny()).apply({'params': p}, jnp.asarray(TOKENS)))(params))
+  text = str(
+    jax.make_jaxpr(
+      lambda p: Embedding(tiny()).apply({'params': p}, jnp.asarray(TOKENS))
+    )(params)
+  )
   assert 'dot_general' not in text

@@ -6,15 +6,17 @@ import pytest
 
 # N=2 D=14 H=8 K=6 F=20 V=31 L=5
 SHAPES = {
-    'embedding': {'table': (31, 14)},
-    'positional': {'table': (5, 14)},
-    'decoder': {'segment_0': {
-        'attention': {'query': {'kernel': (2, 14, 8, 6), 'bias': (2, 8, 6)}},
-        'attention_input_norm': {'scale': (2, 14)},
-        'feed_forward': {'down': {'kernel': (2, 20, 14)}},
-    }},
-    'final_norm': {'scale': (14,)},
-    'output': {'kernel': (14, 31)},
+  'embedding': {'table': (31, 14)},
+  'positional': {'table': (5, 14)},
+  'decoder': {
+    'segment_0': {
+      'attention': {'query': {'kernel': (2, 14, 8, 6), 'bias': (2, 8, 6)}},
+      'attention_input_norm': {'scale': (2, 14)},
+      'feed_forward': {'down': {'kernel': (2, 20, 14)}},
+    }
+  },
+  'final_norm': {'scale': (14,)},
+  'output': {'kernel': (14, 31)},
 }
 
 

@@ -7,7 +7,13 @@ import pytest
 from optax import contrib
 
 from lmhp.counting.leaves import walk
-from lmhp.optim.muon import COEFFICIENTS, muon_labels, orthogonalize, scale_by_muon, shape_factor
+from lmhp.optim.muon import (
+  COEFFICIENTS,
+  muon_labels,
+  orthogonalize,
+  scale_by_muon,
+  shape_factor,
+)
 
 
 @pytest.mark.parametrize('shape', [(14, 48), (48, 14), (20, 20)])
@@ -24,7 +30,9 @@ def test_orthogonalize_is_the_polynomial_of_the_singular_values(shape):
 
 
 def test_orthogonal_update_is_optaxs():
-  params = {'x': jnp.asarray(np.random.default_rng(0).standard_normal((14, 48)), jnp.float32)}
+  params = {
+    'x': jnp.asarray(np.random.default_rng(0).standard_normal((14, 48)), jnp.float32)
+  }
   theirs = contrib.muon(-1.0, nesterov=False, beta=0.0)
   want, _ = theirs.update(params, theirs.init(params), params)
   got = shape_factor(14, 48, 'width') * orthogonalize(params['x'])
@@ -37,7 +45,9 @@ def test_zeros_stay_zeros():
 
 def test_hidden_matrices_alone_are_muons(tree):
   assert {path for path, label in walk(muon_labels(tree())) if label == 'matrix'} == {
-      'decoder/segment_0/attention/query/kernel', 'decoder/segment_0/feed_forward/down/kernel'}
+    'decoder/segment_0/attention/query/kernel',
+    'decoder/segment_0/feed_forward/down/kernel',
+  }
 
 
 def test_each_layer_is_orthogonalized_by_itself(tree):
@@ -46,8 +56,12 @@ def test_each_layer_is_orthogonalized_by_itself(tree):
   tx = scale_by_muon(0.0, 5, 'rms')
   got, _ = tx.update(params, tx.init(params), params)
   for layer in range(2):
-    np.testing.assert_allclose(jax.tree.leaves(got)[0][layer], 0.2 * 20**0.5 * orthogonalize(down[layer]), rtol=1e-4,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+      jax.tree.leaves(got)[0][layer],
+      0.2 * 20**0.5 * orthogonalize(down[layer]),
+      rtol=1e-4,
+      atol=1e-5,
+    )
 
 
 def test_rms_scaling_gives_updates_the_size_of_adamws():

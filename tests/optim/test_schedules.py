@@ -9,7 +9,13 @@ import optax
 import pytest
 
 from lmhp.hypers import ConfigError, split
-from lmhp.optim.schedules import SHAPES, ScheduleConfig, hyperparameter_names, in_fractions, unit_schedule
+from lmhp.optim.schedules import (
+  SHAPES,
+  ScheduleConfig,
+  hyperparameter_names,
+  in_fractions,
+  unit_schedule,
+)
 
 T = 200
 
@@ -36,7 +42,15 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
   triangle = 1 - abs((s % cycle) / cycle * 2 - 1)
   if name.startswith('wsd'):
     v = max(0, (s + w - (T - cooldown)) / cooldown)
-    return f + (1 - f) * {'linear': 1 - v, 'sqrt': 1 - v**0.5, 'cosine': (1 + math.cos(math.pi * v)) / 2}[name[4:]]
+    return (
+      f
+      + (1 - f)
+      * {
+        'linear': 1 - v,
+        'sqrt': 1 - v**0.5,
+        'cosine': (1 + math.cos(math.pi * v)) / 2,
+      }[name[4:]]
+    )
   if name == 'cosine_restarts':
     length, left = cycle, s
     while left >= length:
@@ -44,18 +58,18 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
       length *= growth
     return f + (1 - f) * (1 + math.cos(math.pi * left / length)) / 2
   return {
-      'constant': 1.0,
-      'step': max(f, factor ** (s // cycle)),
-      'exponential': max(f, factor ** (s / cycle)),
-      'triangular': f + (1 - f) * triangle,
-      'triangular2': f + (1 - f) * triangle / 2 ** (s // cycle),
-      'exp_range': f + (1 - f) * triangle * factor ** (s / cycle),
-      'cosine': f + (1 - f) * (1 + math.cos(math.pi * t)) / 2,
-      'one_cycle': f + (1 - f) * (1 + math.cos(math.pi * t)) / 2,
-      'linear': f + (1 - f) * (1 - t),
-      'polynomial': f + (1 - f) * (1 - t) ** power,
-      'inverse_sqrt': max(f, math.sqrt(cycle / (cycle + s))),
-      'rex': f + (1 - f) * (1 - t) / (beta + (1 - beta) * (1 - t)),
+    'constant': 1.0,
+    'step': max(f, factor ** (s // cycle)),
+    'exponential': max(f, factor ** (s / cycle)),
+    'triangular': f + (1 - f) * triangle,
+    'triangular2': f + (1 - f) * triangle / 2 ** (s // cycle),
+    'exp_range': f + (1 - f) * triangle * factor ** (s / cycle),
+    'cosine': f + (1 - f) * (1 + math.cos(math.pi * t)) / 2,
+    'one_cycle': f + (1 - f) * (1 + math.cos(math.pi * t)) / 2,
+    'linear': f + (1 - f) * (1 - t),
+    'polynomial': f + (1 - f) * (1 - t) ** power,
+    'inverse_sqrt': max(f, math.sqrt(cycle / (cycle + s))),
+    'rex': f + (1 - f) * (1 - t) / (beta + (1 - beta) * (1 - t)),
   }[name]
 
 
@@ -63,9 +77,22 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
 @pytest.mark.parametrize('growth', [1.0, 2.0])
 def test_shape_after_the_warmup_is_the_papers(name, growth):
   w, f, cycle, cooldown, factor, power, beta = 10, 0.1, 30, 40, 0.7, 1.5, 0.4
-  got = curve(name=name, warmup_steps=None, warmup_fraction=w / T, final_fraction=f, cycle_fraction=cycle / T,
-              decay_fraction=cooldown / T, decay_factor=factor, power=power, cycle_growth=growth, rex_beta=beta)
-  want = [paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta) for s in range(T - w)]
+  got = curve(
+    name=name,
+    warmup_steps=None,
+    warmup_fraction=w / T,
+    final_fraction=f,
+    cycle_fraction=cycle / T,
+    decay_fraction=cooldown / T,
+    decay_factor=factor,
+    power=power,
+    cycle_growth=growth,
+    rex_beta=beta,
+  )
+  want = [
+    paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta)
+    for s in range(T - w)
+  ]
   np.testing.assert_allclose(got[w:], want, rtol=2e-5, atol=2e-6)
   start = want[0]
   rise = [(i + 1) / (w + 1) for i in range(w)]
@@ -105,18 +132,35 @@ def test_against_optax():
   w = 20
   steps = np.arange(T - w)
   ours = lambda **values: curve(warmup_fraction=w / T, **values)[w:]
-  compare = lambda got, schedule: np.testing.assert_allclose(got, [schedule(i) for i in steps], rtol=2e-5, atol=1e-6)
-  compare(ours(name='cosine', final_fraction=0.1), optax.cosine_decay_schedule(1.0, T - w, alpha=0.1))
-  compare(ours(name='linear', final_fraction=0.1), optax.linear_schedule(1.0, 0.1, T - w))
-  compare(ours(name='polynomial', power=3.0, final_fraction=0.1), optax.polynomial_schedule(1.0, 0.1, 3.0, T - w))
-  compare(ours(name='exponential', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.2),
-          optax.exponential_decay(1.0, 50, 0.3, end_value=0.2))
-  compare(ours(name='step', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.01),
-          optax.exponential_decay(1.0, 50, 0.3, staircase=True))
+  compare = lambda got, schedule: np.testing.assert_allclose(
+    got, [schedule(i) for i in steps], rtol=2e-5, atol=1e-6
+  )
+  compare(
+    ours(name='cosine', final_fraction=0.1),
+    optax.cosine_decay_schedule(1.0, T - w, alpha=0.1),
+  )
+  compare(
+    ours(name='linear', final_fraction=0.1), optax.linear_schedule(1.0, 0.1, T - w)
+  )
+  compare(
+    ours(name='polynomial', power=3.0, final_fraction=0.1),
+    optax.polynomial_schedule(1.0, 0.1, 3.0, T - w),
+  )
+  compare(
+    ours(
+      name='exponential', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.2
+    ),
+    optax.exponential_decay(1.0, 50, 0.3, end_value=0.2),
+  )
+  compare(
+    ours(name='step', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.01),
+    optax.exponential_decay(1.0, 50, 0.3, staircase=True),
+  )
 
 
 def torch_curve(scheduler, total, **values):
   import torch
+
   optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
   schedule = getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **values)
   rates = []
@@ -128,59 +172,154 @@ def torch_curve(scheduler, total, **values):
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize('ours,scheduler,theirs', [
-    (dict(name='triangular', cycle_fraction=40 / T, final_fraction=0.1), 'CyclicLR',
-     dict(base_lr=0.1, max_lr=1.0, step_size_up=20, mode='triangular', cycle_momentum=False)),
-    (dict(name='triangular2', cycle_fraction=40 / T, final_fraction=0.1), 'CyclicLR',
-     dict(base_lr=0.1, max_lr=1.0, step_size_up=20, mode='triangular2', cycle_momentum=False)),
-    (dict(name='exp_range', cycle_fraction=40 / T, final_fraction=0.1, decay_factor=0.99**40), 'CyclicLR',
-     dict(base_lr=0.1, max_lr=1.0, step_size_up=20, mode='exp_range', gamma=0.99, cycle_momentum=False)),
-    (dict(name='cosine_restarts', cycle_fraction=25 / T, cycle_growth=2.0), 'CosineAnnealingWarmRestarts',
-     dict(T_0=25, T_mult=2, eta_min=0.1)),
-    (dict(name='cosine_restarts', cycle_fraction=25 / T), 'CosineAnnealingWarmRestarts', dict(T_0=25, eta_min=0.1)),
-    (dict(name='step', cycle_fraction=30 / T, decay_factor=0.5, final_fraction=0.0), 'StepLR',
-     dict(step_size=30, gamma=0.5)),
-    (dict(name='exponential', cycle_fraction=1 / T, decay_factor=0.97, final_fraction=0.0), 'ExponentialLR',
-     dict(gamma=0.97)),
-    (dict(name='cosine', final_fraction=0.1), 'CosineAnnealingLR', dict(T_max=T, eta_min=0.1)),
-])
+@pytest.mark.parametrize(
+  'ours,scheduler,theirs',
+  [
+    (
+      dict(name='triangular', cycle_fraction=40 / T, final_fraction=0.1),
+      'CyclicLR',
+      dict(
+        base_lr=0.1,
+        max_lr=1.0,
+        step_size_up=20,
+        mode='triangular',
+        cycle_momentum=False,
+      ),
+    ),
+    (
+      dict(name='triangular2', cycle_fraction=40 / T, final_fraction=0.1),
+      'CyclicLR',
+      dict(
+        base_lr=0.1,
+        max_lr=1.0,
+        step_size_up=20,
+        mode='triangular2',
+        cycle_momentum=False,
+      ),
+    ),
+    (
+      dict(
+        name='exp_range',
+        cycle_fraction=40 / T,
+        final_fraction=0.1,
+        decay_factor=0.99**40,
+      ),
+      'CyclicLR',
+      dict(
+        base_lr=0.1,
+        max_lr=1.0,
+        step_size_up=20,
+        mode='exp_range',
+        gamma=0.99,
+        cycle_momentum=False,
+      ),
+    ),
+    (
+      dict(name='cosine_restarts', cycle_fraction=25 / T, cycle_growth=2.0),
+      'CosineAnnealingWarmRestarts',
+      dict(T_0=25, T_mult=2, eta_min=0.1),
+    ),
+    (
+      dict(name='cosine_restarts', cycle_fraction=25 / T),
+      'CosineAnnealingWarmRestarts',
+      dict(T_0=25, eta_min=0.1),
+    ),
+    (
+      dict(name='step', cycle_fraction=30 / T, decay_factor=0.5, final_fraction=0.0),
+      'StepLR',
+      dict(step_size=30, gamma=0.5),
+    ),
+    (
+      dict(
+        name='exponential', cycle_fraction=1 / T, decay_factor=0.97, final_fraction=0.0
+      ),
+      'ExponentialLR',
+      dict(gamma=0.97),
+    ),
+    (
+      dict(name='cosine', final_fraction=0.1),
+      'CosineAnnealingLR',
+      dict(T_max=T, eta_min=0.1),
+    ),
+  ],
+)
 def test_against_torch(ours, scheduler, theirs):
   got = curve(warmup_fraction=0.0, **ours)
-  np.testing.assert_allclose(got, torch_curve(scheduler, T, **theirs), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+    got, torch_curve(scheduler, T, **theirs), rtol=1e-4, atol=1e-6
+  )
 
 
 @pytest.mark.oracle
 def test_one_cycle_against_torch():
   # Torch spends its first step on the initial rate and its last on the floor; ours begin and end one step further in.
   w = 60
-  theirs = torch_curve('OneCycleLR', T + 1, max_lr=1.0, total_steps=T + 2, pct_start=(w + 2) / (T + 2), div_factor=25,
-                       final_div_factor=4, cycle_momentum=False)
-  got = curve(name='one_cycle', warmup_fraction=w / T, initial_fraction=1 / 25, final_fraction=1 / 100)
+  theirs = torch_curve(
+    'OneCycleLR',
+    T + 1,
+    max_lr=1.0,
+    total_steps=T + 2,
+    pct_start=(w + 2) / (T + 2),
+    div_factor=25,
+    final_div_factor=4,
+    cycle_momentum=False,
+  )
+  got = curve(
+    name='one_cycle',
+    warmup_fraction=w / T,
+    initial_fraction=1 / 25,
+    final_fraction=1 / 100,
+  )
   np.testing.assert_allclose(got, theirs[1:], rtol=1e-4, atol=1e-6)
 
 
 def test_inverse_sqrt_with_its_warmup_as_timescale_is_the_transformers():
   w = 20
-  got = curve(name='inverse_sqrt', warmup_fraction=w / T, cycle_fraction=w / T, final_fraction=0.0)
+  got = curve(
+    name='inverse_sqrt', warmup_fraction=w / T, cycle_fraction=w / T, final_fraction=0.0
+  )
   steps = np.arange(w, T, dtype=np.float64)
-  np.testing.assert_allclose(got[w:], (steps / w) ** -0.5, rtol=1e-5)  # arXiv:1706.03762 eq. 3, over its peak
+  np.testing.assert_allclose(
+    got[w:], (steps / w) ** -0.5, rtol=1e-5
+  )  # arXiv:1706.03762 eq. 3, over its peak
 
 
 def test_intervals_given_in_steps_are_exact_at_any_length():
   for total in (997, 20_001, 1_000_003):
-    cfg = in_fractions(ScheduleConfig(name='step', warmup_steps=7, cycle_steps=331, decay_factor=0.5,
-                                      final_fraction=0.0), total, 1, 1, 1)
+    cfg = in_fractions(
+      ScheduleConfig(
+        name='step',
+        warmup_steps=7,
+        cycle_steps=331,
+        decay_factor=0.5,
+        final_fraction=0.0,
+      ),
+      total,
+      1,
+      1,
+      1,
+    )
     h = split(cfg)[1]
     at = lambda step: float(unit_schedule(h, step, total))
-    assert [at(7 + k * 331 + d) for k in (1, 2) for d in (-1, 0)] == [1.0, 0.5, 0.5, 0.25]
+    assert [at(7 + k * 331 + d) for k in (1, 2) for d in (-1, 0)] == [
+      1.0,
+      0.5,
+      0.5,
+      0.25,
+    ]
 
 
 def test_restarts_begin_on_time_whatever_the_growth():
   total, first = 100_000, 1_000
   value = jax.jit(lambda h, step: unit_schedule(h, step, total))
   for growth in (1.0, 1.5, 2.0, 3.0):
-    h = numbers(name='cosine_restarts', warmup_fraction=0.0, cycle_fraction=first / total, cycle_growth=growth,
-                final_fraction=0.0)
+    h = numbers(
+      name='cosine_restarts',
+      warmup_fraction=0.0,
+      cycle_fraction=first / total,
+      cycle_growth=growth,
+      final_fraction=0.0,
+    )
     start, length = 0, first
     while start + length < total:
       start, length = start + length, length * growth
@@ -197,13 +336,19 @@ def test_shapes_pack_into_one_program():
     traces.append(1)
     return unit_schedule(h, step, T)
 
-  members = [numbers(name=name, warmup_fraction=0.02 * i, final_fraction=0.05 * i, power=1.0 + i)
-             for i, name in enumerate(SHAPES)]
+  members = [
+    numbers(name=name, warmup_fraction=0.02 * i, final_fraction=0.05 * i, power=1.0 + i)
+    for i, name in enumerate(SHAPES)
+  ]
   alone = [float(value(h, 77)) for h in members]
   assert len(traces) == 1
   stacked = jax.tree.map(lambda *x: np.stack(x), *members)
-  np.testing.assert_array_equal(jax.vmap(lambda h: unit_schedule(h, 77, T))(stacked).dtype, jnp.float32)
-  np.testing.assert_allclose(jax.vmap(lambda h: unit_schedule(h, 77, T))(stacked), alone, rtol=1e-6)
+  np.testing.assert_array_equal(
+    jax.vmap(lambda h: unit_schedule(h, 77, T))(stacked).dtype, jnp.float32
+  )
+  np.testing.assert_allclose(
+    jax.vmap(lambda h: unit_schedule(h, 77, T))(stacked), alone, rtol=1e-6
+  )
 
 
 @pytest.mark.parametrize('name', SHAPES)
@@ -211,27 +356,54 @@ def test_shape_reads_the_numbers_it_says(name):
   base = dict(name=name, warmup_fraction=0.1, final_fraction=0.01)
   start = numbers(**base)
   plain = np.asarray(_curve(start))
-  changed = {field: np.float32(0.9 if field == 'final_fraction' else 1.5 * value + 0.1)
-             for field, value in start.items() if field != 'name'}
-  read = {field for field, value in changed.items()
-          if not np.array_equal(plain, np.asarray(_curve({**start, field: value})))}
+  changed = {
+    field: np.float32(0.9 if field == 'final_fraction' else 1.5 * value + 0.1)
+    for field, value in start.items()
+    if field != 'name'
+  }
+  read = {
+    field
+    for field, value in changed.items()
+    if not np.array_equal(plain, np.asarray(_curve({**start, field: value})))
+  }
   assert read == set(hyperparameter_names(name))
 
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_shape_stays_between_zero_and_the_peak(name):
-  for values in (dict(), dict(warmup_fraction=0.0, final_fraction=0.0), dict(cycle_fraction=1e-6, cycle_growth=1.3)):
+  for values in (
+    dict(),
+    dict(warmup_fraction=0.0, final_fraction=0.0),
+    dict(cycle_fraction=1e-6, cycle_growth=1.3),
+  ):
     got = curve(name=name, **values)
     assert np.isfinite(got).all() and got.min() >= 0 and got.max() <= 1
 
 
 def test_names_keep_their_positions():
-  assert list(SHAPES) == ['constant', 'step', 'exponential', 'triangular', 'triangular2', 'exp_range', 'cosine',
-                          'cosine_restarts', 'linear', 'polynomial', 'inverse_sqrt', 'one_cycle', 'wsd_linear',
-                          'wsd_sqrt', 'wsd_cosine', 'rex']
+  assert list(SHAPES) == [
+    'constant',
+    'step',
+    'exponential',
+    'triangular',
+    'triangular2',
+    'exp_range',
+    'cosine',
+    'cosine_restarts',
+    'linear',
+    'polynomial',
+    'inverse_sqrt',
+    'one_cycle',
+    'wsd_linear',
+    'wsd_sqrt',
+    'wsd_cosine',
+    'rex',
+  ]
 
 
-@pytest.mark.parametrize('field,value,fraction', [
+@pytest.mark.parametrize(
+  'field,value,fraction',
+  [
     ('warmup_steps', 50, 0.25),
     ('warmup_tokens', 64_000, 0.5),
     ('warmup_epochs', 0.5, 0.2),
@@ -244,7 +416,8 @@ def test_names_keep_their_positions():
     ('cycle_tokens', 64, 0.0005),
     ('cycle_epochs', 1, 0.4),
     ('cycle_tokens_per_parameter', 1, 0.03125),
-])
+  ],
+)
 def test_intervals_in_other_units(field, value, fraction):
   # 200 steps of 640 tokens; 80 steps an epoch; 4,000 parameters
   cfg = in_fractions(ScheduleConfig(**{field: value}), 200, 640, 80, 4_000)
@@ -252,7 +425,9 @@ def test_intervals_in_other_units(field, value, fraction):
   assert getattr(cfg, f'{interval}_fraction') == pytest.approx(fraction)
   assert getattr(cfg, field) is None
   for other in {'warmup', 'decay', 'cycle'} - {interval}:
-    assert getattr(cfg, f'{other}_fraction') == getattr(ScheduleConfig(), f'{other}_fraction')
+    assert getattr(cfg, f'{other}_fraction') == getattr(
+      ScheduleConfig(), f'{other}_fraction'
+    )
 
 
 def test_structure_is_the_same_whatever_unit_the_interval_had():
@@ -260,26 +435,41 @@ def test_structure_is_the_same_whatever_unit_the_interval_had():
   assert split(one)[0] == split(ScheduleConfig(warmup_fraction=0.3))[0]
 
 
-@pytest.mark.parametrize('values,message', [
-    (dict(warmup_steps=5, warmup_tokens=9), 'schedule.warmup_steps: got 5.0, .*schedule.warmup_tokens'),
-    (dict(cycle_epochs=1, cycle_fraction=0.5), 'schedule.cycle_epochs: .*schedule.cycle_fraction'),
-    (dict(name='wsd_sqrt', warmup_fraction=0.5, decay_fraction=0.6), 'schedule.decay_fraction: got 0.6, .*0.5'),
+@pytest.mark.parametrize(
+  'values,message',
+  [
+    (
+      dict(warmup_steps=5, warmup_tokens=9),
+      'schedule.warmup_steps: got 5.0, .*schedule.warmup_tokens',
+    ),
+    (
+      dict(cycle_epochs=1, cycle_fraction=0.5),
+      'schedule.cycle_epochs: .*schedule.cycle_fraction',
+    ),
+    (
+      dict(name='wsd_sqrt', warmup_fraction=0.5, decay_fraction=0.6),
+      'schedule.decay_fraction: got 0.6, .*0.5',
+    ),
     (dict(name='cosin'), "schedule.name: .*did you mean 'cosine'"),
     (dict(warmup_fraction=1.1), 'schedule.warmup_fraction: got 1.1'),
     (dict(cycle_fraction=0), 'schedule.cycle_fraction: got 0.0'),
     (dict(warmup_steps=-1), 'schedule.warmup_steps: got -1'),
-])
+  ],
+)
 def test_mistakes_are_named(values, message):
   with pytest.raises(ConfigError, match=message):
     ScheduleConfig(**values)
 
 
-@pytest.mark.parametrize('field,value,most', [
+@pytest.mark.parametrize(
+  'field,value,most',
+  [
     ('warmup_steps', 201, '200 steps'),
     ('decay_tokens', 128_001, '128000 tokens'),
     ('cycle_epochs', 3, '2.5 epochs'),
     ('warmup_tokens_per_parameter', 33, '32 tokens per parameter'),
-])
+  ],
+)
 def test_interval_longer_than_training_is_an_error(field, value, most):
   with pytest.raises(ConfigError, match=f'schedule.{field}: got .*at most {most}'):
     in_fractions(ScheduleConfig(**{field: value}), 200, 640, 80, 4_000)
@@ -287,4 +477,10 @@ def test_interval_longer_than_training_is_an_error(field, value, most):
 
 def test_cooldown_in_steps_that_meets_the_warmup_is_an_error():
   with pytest.raises(ConfigError, match='decay_fraction'):
-    in_fractions(ScheduleConfig(name='wsd_linear', warmup_steps=150, decay_steps=60), 200, 640, 80, 4_000)
+    in_fractions(
+      ScheduleConfig(name='wsd_linear', warmup_steps=150, decay_steps=60),
+      200,
+      640,
+      80,
+      4_000,
+    )

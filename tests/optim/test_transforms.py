@@ -6,7 +6,14 @@ import numpy as np
 import optax
 
 from lmhp.counting.leaves import leaves, walk
-from lmhp.optim.transforms import as_matrices, clip_by_norm, global_norm, per_layer, scale_by_rates, scale_by_rss
+from lmhp.optim.transforms import (
+  as_matrices,
+  clip_by_norm,
+  global_norm,
+  per_layer,
+  scale_by_rates,
+  scale_by_rss,
+)
 
 
 def test_global_norm_is_over_everything(tree):
@@ -31,7 +38,9 @@ def test_clip_at_infinity_and_at_zero_gradient_changes_nothing(tree):
 
 
 def test_a_given_norm_is_not_computed_again(tree):
-  squares = lambda norm: str(jax.make_jaxpr(lambda g: clip_by_norm(1.0, norm).update(g, ())[0])(tree())).count('square')
+  squares = lambda norm: str(
+    jax.make_jaxpr(lambda g: clip_by_norm(1.0, norm).update(g, ())[0])(tree())
+  ).count('square')
   assert squares(None) == 8
   assert squares(2.0) == 0
 
@@ -43,12 +52,18 @@ def test_scale_by_rates_multiplies_each_leaf_by_its_own(tree):
 
 
 def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):
-  shapes = {leaf.path.split('/', 2)[-1]: as_matrices(leaf, jnp.zeros(leaf.shape)).shape for leaf in leaves(tree())}
+  shapes = {
+    leaf.path.split('/', 2)[-1]: as_matrices(leaf, jnp.zeros(leaf.shape)).shape
+    for leaf in leaves(tree())
+  }
   assert shapes['attention/query/kernel'] == (2, 14, 48)
   assert shapes['attention/query/bias'] == (2, 48)
   assert shapes['feed_forward/down/kernel'] == (2, 20, 14)
   assert shapes['attention_input_norm/scale'] == (2, 14)
-  assert as_matrices(leaves(tree())[4], jnp.zeros((31, 14))).shape == (31, 14)  # the embedding's table
+  assert as_matrices(leaves(tree())[4], jnp.zeros((31, 14))).shape == (
+    31,
+    14,
+  )  # the embedding's table
 
 
 def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
@@ -56,7 +71,11 @@ def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
   kernel = tree()['decoder']['segment_0']['attention']['query']['kernel']
   x = jnp.arange(14.0)
   heads = jnp.einsum('d,ndhk->nhk', x, kernel)
-  np.testing.assert_allclose(jnp.einsum('d,ndj->nj', x, as_matrices(leaf, kernel)).reshape(2, 8, 6), heads, rtol=1e-5)
+  np.testing.assert_allclose(
+    jnp.einsum('d,ndj->nj', x, as_matrices(leaf, kernel)).reshape(2, 8, 6),
+    heads,
+    rtol=1e-5,
+  )
 
 
 def test_per_layer_shows_one_matrix_at_a_time(tree):
@@ -69,9 +88,14 @@ def test_per_layer_shows_one_matrix_at_a_time(tree):
   params = tree()
   tx = per_layer(optax.stateless(look))
   got, _ = tx.update(tree(1), tx.init(params), params)
-  assert sorted(seen) == sorted((s, s) for s in [(31, 14), (5, 14), (14, 48), (48,), (14,), (20, 14), (14,), (14, 31)])
+  assert sorted(seen) == sorted(
+    (s, s)
+    for s in [(31, 14), (5, 14), (14, 48), (48,), (14,), (20, 14), (14,), (14, 31)]
+  )
   kernel = lambda t: t['decoder']['segment_0']['attention']['query']['kernel']
-  norm = np.linalg.norm(np.asarray(kernel(params)).reshape(2, -1), axis=1).reshape(2, 1, 1, 1)
+  norm = np.linalg.norm(np.asarray(kernel(params)).reshape(2, -1), axis=1).reshape(
+    2, 1, 1, 1
+  )
   np.testing.assert_allclose(kernel(got), kernel(tree(1)) / norm, rtol=1e-5)
 
 
@@ -80,8 +104,12 @@ def test_per_layer_keeps_one_state_for_each_layer(tree):
   tx = per_layer(optax.scale_by_factored_rms(min_dim_size_to_factor=1))
   state = jax.eval_shape(tx.init, params)['decoder']['segment_0']
   assert state['attention']['query']['kernel'].count.shape == (2,)
-  assert sorted([state['attention']['query']['kernel'].v_row.shape, state['attention']['query']['kernel'].v_col.shape]
-                ) == [(2, 14), (2, 48)]
+  assert sorted(
+    [
+      state['attention']['query']['kernel'].v_row.shape,
+      state['attention']['query']['kernel'].v_col.shape,
+    ]
+  ) == [(2, 14), (2, 48)]
   before = jax.eval_shape(tx.init, params)
   assert jax.eval_shape(tx.update, params, before, params)[1] == before
 
@@ -92,4 +120,6 @@ def test_scale_by_rss_divides_by_the_root_of_the_sum(tree):
   for seed in (1, 2):
     got, state = tx.update(tree(seed), state)
   g1, g2 = (np.asarray(tree(seed)['output']['kernel'], np.float64) for seed in (1, 2))
-  np.testing.assert_allclose(got['output']['kernel'], g2 / (np.sqrt(g1**2 + g2**2) + 1e-3), rtol=1e-5)
+  np.testing.assert_allclose(
+    got['output']['kernel'], g2 / (np.sqrt(g1**2 + g2**2) + 1e-3), rtol=1e-5
+  )

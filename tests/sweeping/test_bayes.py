@@ -12,22 +12,45 @@ from lmhp.sweeping.designs import Design
 from lmhp.sweeping.space import Choice, Float, Int, When
 from lmhp.sweeping.study import Trial
 
-FLAT = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True), 'optimizer.weight_decay': Float(1e-4, 1.0, log=True),
-        'model.n_layers': Int(2, 8), 'optimizer.b2': 0.95}
-CONDITIONAL = {**FLAT, 'schedule.name': Choice('cosine', (1, 2), None),
-               'schedule.decay_fraction': When('schedule.name', 'cosine', Float(0.05, 0.5))}
+FLAT = {
+  'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
+  'optimizer.weight_decay': Float(1e-4, 1.0, log=True),
+  'model.n_layers': Int(2, 8),
+  'optimizer.b2': 0.95,
+}
+CONDITIONAL = {
+  **FLAT,
+  'schedule.name': Choice('cosine', (1, 2), None),
+  'schedule.decay_fraction': When('schedule.name', 'cosine', Float(0.05, 0.5)),
+}
 DOWN = ('minimize',)
 
 
 def loss(p):
   """A bowl; its bottom is 0."""
-  bowl = (math.log10(p['optimizer.learning_rate']) + 2) ** 2 + (math.log10(p['optimizer.weight_decay']) + 1) ** 2
-  return bowl + 0.05 * (p['model.n_layers'] - 5) ** 2 + 0.3 * (p.get('schedule.name', 'cosine') != 'cosine')
+  bowl = (math.log10(p['optimizer.learning_rate']) + 2) ** 2 + (
+    math.log10(p['optimizer.weight_decay']) + 1
+  ) ** 2
+  return (
+    bowl
+    + 0.05 * (p['model.n_layers'] - 5) ** 2
+    + 0.3 * (p.get('schedule.name', 'cosine') != 'cosine')
+  )
 
 
 def trials_of(points, first=0, status='complete'):
-  return [Trial(number=first + i, point=first + i, seed=0, parameters=p.parameters, overrides=p.overrides,
-                status=status, values=None if status == 'running' else (loss(p.parameters),)) for i, p in enumerate(points)]
+  return [
+    Trial(
+      number=first + i,
+      point=first + i,
+      seed=0,
+      parameters=p.parameters,
+      overrides=p.overrides,
+      status=status,
+      values=None if status == 'running' else (loss(p.parameters),),
+    )
+    for i, p in enumerate(points)
+  ]
 
 
 def designed(space, n, seed=0):
@@ -66,8 +89,13 @@ def test_it_finds_the_bottom_sooner_than_random_search(search):
     for _ in range(5):
       trials += trials_of(bayes.ask(trials, space, kind, seed, 6, DOWN), len(trials))
     found.append(min(t.values[0] for t in trials))
-    by_chance.append(min(t.values[0] for t in designed(space, 10, seed)
-                         + trials_of(Design(space, 'random', seed).points(0, 30))))
+    by_chance.append(
+      min(
+        t.values[0]
+        for t in designed(space, 10, seed)
+        + trials_of(Design(space, 'random', seed).points(0, 30))
+      )
+    )
   assert np.median(found) < 0.6 * np.median(by_chance)
 
 
@@ -82,8 +110,15 @@ def test_a_batch_is_spread(search):
 def test_maximize_is_minimize_of_the_negative(search):
   kind, space = search
   known = designed(space, 30)
-  negative = [Trial(t.number, t.point, 0, t.parameters, {}, status='complete', values=(-t.values[0],)) for t in known]
-  assert bayes.ask(known, space, kind, 0, 3, DOWN) == bayes.ask(negative, space, kind, 0, 3, ('maximize',))
+  negative = [
+    Trial(
+      t.number, t.point, 0, t.parameters, {}, status='complete', values=(-t.values[0],)
+    )
+    for t in known
+  ]
+  assert bayes.ask(known, space, kind, 0, 3, DOWN) == bayes.ask(
+    negative, space, kind, 0, 3, ('maximize',)
+  )
 
 
 def test_seeds_of_a_point_enter_as_their_mean(search):
@@ -93,10 +128,30 @@ def test_seeds_of_a_point_enter_as_their_mean(search):
   for t in one:
     noise = rng.choice((0.5, 8.0))  # exact in binary, so that the mean is
     value = round(t.values[0], 3)
-    two += [Trial(2 * t.number + i, t.point, i, t.parameters, {}, status='complete', values=(value + sign * noise,))
-            for i, sign in enumerate((1, -1))]
-  one = [Trial(t.number, t.point, 0, t.parameters, {}, status='complete', values=(
-      math.fsum(u.values[0] for u in two if u.point == t.point) / 2,)) for t in one]
+    two += [
+      Trial(
+        2 * t.number + i,
+        t.point,
+        i,
+        t.parameters,
+        {},
+        status='complete',
+        values=(value + sign * noise,),
+      )
+      for i, sign in enumerate((1, -1))
+    ]
+  one = [
+    Trial(
+      t.number,
+      t.point,
+      0,
+      t.parameters,
+      {},
+      status='complete',
+      values=(math.fsum(u.values[0] for u in two if u.point == t.point) / 2,),
+    )
+    for t in one
+  ]
   ask = lambda trials: bayes.ask(trials, space, kind, 0, 4, DOWN, first_number=99)
   assert ask(two) == ask(one) != ask(two[::2])
 
@@ -104,62 +159,136 @@ def test_seeds_of_a_point_enter_as_their_mean(search):
 def test_diverged_points_are_avoided_and_failed_ones_ignored():
   rng = np.random.default_rng(0)
   trials = designed(FLAT, 40)
-  bad = [Trial(t.number, t.point, 0, t.parameters, {}, status='diverged', values=(50.0,))
-         if t.parameters['optimizer.learning_rate'] > 3e-3 else
-         Trial(t.number, t.point, 0, t.parameters, {}, status='complete', values=(rng.uniform(),)) for t in trials]
+  bad = [
+    Trial(t.number, t.point, 0, t.parameters, {}, status='diverged', values=(50.0,))
+    if t.parameters['optimizer.learning_rate'] > 3e-3
+    else Trial(
+      t.number, t.point, 0, t.parameters, {}, status='complete', values=(rng.uniform(),)
+    )
+    for t in trials
+  ]
   points = bayes.ask(bad, FLAT, 'tpe', 0, 20, DOWN)
   assert sum(p.parameters['optimizer.learning_rate'] > 3e-3 for p in points) <= 4
   failed = [Trial(40, 40, 0, trials[0].parameters, {}, status='failed')]
-  assert bayes.ask(bad + failed, FLAT, 'tpe', 0, 3, DOWN, 50) == bayes.ask(bad, FLAT, 'tpe', 0, 3, DOWN, 50)
+  assert bayes.ask(bad + failed, FLAT, 'tpe', 0, 3, DOWN, 50) == bayes.ask(
+    bad, FLAT, 'tpe', 0, 3, DOWN, 50
+  )
 
 
 def test_pruned_points_teach():
   """A point that was stopped is worse than those that went on, and better the lower its last score."""
   trials = designed(FLAT, 40)
   best = sorted(trials, key=lambda t: t.values[0])[:4]
-  pruned = [t if t in best else Trial(t.number, t.point, 0, t.parameters, {}, status='pruned', values=t.values,
-                                      scores={10: t.values[0]}) for t in trials]
+  pruned = [
+    t
+    if t in best
+    else Trial(
+      t.number,
+      t.point,
+      0,
+      t.parameters,
+      {},
+      status='pruned',
+      values=t.values,
+      scores={10: t.values[0]},
+    )
+    for t in trials
+  ]
   points = bayes.ask(pruned, FLAT, 'tpe', 0, 20, DOWN)
-  assert np.median([loss(p.parameters) for p in points]) < 0.6 * np.median([t.values[0] for t in trials])
+  assert np.median([loss(p.parameters) for p in points]) < 0.6 * np.median(
+    [t.values[0] for t in trials]
+  )
 
 
 def test_points_of_another_space_are_left_out(search):
   kind, space = search
   known = designed(space, 20)
-  others = [Trial(20, 20, 0, {'optimizer.learning_rate': 0.5, 'optimizer.weight_decay': 0.1, 'model.n_layers': 3,
-                              'schedule.name': None}, {}, status='complete', values=(0.0,)),
-            Trial(21, -1, 0, {}, {}, status='complete', values=(0.0,))]
-  assert bayes.ask(known + others, space, kind, 0, 3, DOWN, 30) == bayes.ask(known, space, kind, 0, 3, DOWN, 30)
+  others = [
+    Trial(
+      20,
+      20,
+      0,
+      {
+        'optimizer.learning_rate': 0.5,
+        'optimizer.weight_decay': 0.1,
+        'model.n_layers': 3,
+        'schedule.name': None,
+      },
+      {},
+      status='complete',
+      values=(0.0,),
+    ),
+    Trial(21, -1, 0, {}, {}, status='complete', values=(0.0,)),
+  ]
+  assert bayes.ask(known + others, space, kind, 0, 3, DOWN, 30) == bayes.ask(
+    known, space, kind, 0, 3, DOWN, 30
+  )
 
 
 def test_two_objectives():
-  trials = [Trial(t.number, t.point, 0, t.parameters, {}, status='complete',
-                  values=(t.values[0], float(t.parameters['model.n_layers']))) for t in designed(CONDITIONAL, 30)]
+  trials = [
+    Trial(
+      t.number,
+      t.point,
+      0,
+      t.parameters,
+      {},
+      status='complete',
+      values=(t.values[0], float(t.parameters['model.n_layers'])),
+    )
+    for t in designed(CONDITIONAL, 30)
+  ]
   points = bayes.ask(trials, CONDITIONAL, 'tpe', 0, 16, ('minimize', 'minimize'))
-  assert np.median([loss(p.parameters) for p in points]) < np.median([t.values[0] for t in trials])
+  assert np.median([loss(p.parameters) for p in points]) < np.median(
+    [t.values[0] for t in trials]
+  )
 
 
 def test_gp():
   pytest.importorskip('torch')
   space = {'optimizer.learning_rate': FLAT['optimizer.learning_rate']}
-  trials = [Trial(i, i, 0, {'optimizer.learning_rate': rate}, {}, status='complete',
-                  values=((math.log10(rate) + 2) ** 2,))
-            for i, rate in enumerate(np.geomspace(1e-4, 1e-1, 10).tolist())]
+  trials = [
+    Trial(
+      i,
+      i,
+      0,
+      {'optimizer.learning_rate': rate},
+      {},
+      status='complete',
+      values=((math.log10(rate) + 2) ** 2,),
+    )
+    for i, rate in enumerate(np.geomspace(1e-4, 1e-1, 10).tolist())
+  ]
   points = bayes.ask(trials, space, 'gp', 0, 2, DOWN)
-  assert points[0] != points[1] and all(0.003 < p.parameters['optimizer.learning_rate'] < 0.03 for p in points[:1])
-  assert bayes.ask(trials + trials_running(points[:1]), space, 'gp', 0, 1, DOWN) == points[1:]
+  assert points[0] != points[1] and all(
+    0.003 < p.parameters['optimizer.learning_rate'] < 0.03 for p in points[:1]
+  )
+  assert (
+    bayes.ask(trials + trials_running(points[:1]), space, 'gp', 0, 1, DOWN)
+    == points[1:]
+  )
 
 
 def trials_running(points):
-  return [Trial(10 + i, 10 + i, 0, p.parameters, {}, status='running') for i, p in enumerate(points)]
+  return [
+    Trial(10 + i, 10 + i, 0, p.parameters, {}, status='running')
+    for i, p in enumerate(points)
+  ]
 
 
 def test_what_is_missing_is_said_in_one_line(monkeypatch):
   found = bayes.importlib.util.find_spec
   missing = ('torch', 'cmaes')
-  monkeypatch.setattr(bayes.importlib.util, 'find_spec', lambda name: None if name in missing else found(name))
+  monkeypatch.setattr(
+    bayes.importlib.util,
+    'find_spec',
+    lambda name: None if name in missing else found(name),
+  )
   for kind, package in (('gp', 'torch'), ('cmaes', 'cmaes')):
-    with pytest.raises(ConfigError, match=rf"sweep.search: got '{kind}', which needs {package}; pip install"):
+    with pytest.raises(
+      ConfigError,
+      match=rf"sweep.search: got '{kind}', which needs {package}; pip install",
+    ):
       bayes.ask([], FLAT, kind, 0, 1, DOWN)
 
 

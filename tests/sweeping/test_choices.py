@@ -64,14 +64,18 @@ def choose(task, tmp_path):
 def ran(monkeypatch):
   """The widths that were run."""
   seen, run = set(), Population.run
-  monkeypatch.setattr(Population, 'run', lambda self, *a, **k: seen.add(self.width) or run(self, *a, **k))
+  monkeypatch.setattr(
+    Population, 'run', lambda self, *a, **k: seen.add(self.width) or run(self, *a, **k)
+  )
   return seen
 
 
 def bytes_of(task, method, width, devices=()):
   """What the compiled chunk of so many members takes by its own analysis, temporaries and results."""
   jobs = [task.job({'seed': i}) for i in range(width)]
-  population = Population(task.member(jobs[0]), [job.hypers for job in jobs], method, devices=devices)
+  population = Population(
+    task.member(jobs[0]), [job.hypers for job in jobs], method, devices=devices
+  )
   population.compile_ahead(())
   return population.bytes_needed()
 
@@ -81,17 +85,25 @@ def bytes_of(task, method, width, devices=()):
 
 def test_a_short_study_measures_one_method(choose, one_device):
   choice = choose(steps=0.0)
-  assert list(choice.member_step_seconds) == ['loop'] == [choice.method] and 'short' in choice.reason
+  assert (
+    list(choice.member_step_seconds) == ['loop'] == [choice.method]
+    and 'short' in choice.reason
+  )
 
 
 def test_a_long_study_takes_the_quickest_of_all(choose, one_device):
   choice = choose(steps=1e15)
   assert set(choice.member_step_seconds) == set(METHODS)
-  assert choice.method == min(METHODS, key=choice.member_step_seconds.get) and 'quickest' in choice.reason
+  assert (
+    choice.method == min(METHODS, key=choice.member_step_seconds.get)
+    and 'quickest' in choice.reason
+  )
   assert all(0 < s < 1 for s in choice.member_step_seconds.values())
 
 
-def test_a_study_is_short_by_what_another_compile_costs(choose, one_device, monkeypatch):
+def test_a_study_is_short_by_what_another_compile_costs(
+  choose, one_device, monkeypatch
+):
   """By a clock of its own: a step takes a second, the first compile 5 seconds; 60 times that is 300 steps."""
 
   class Tried:
@@ -101,14 +113,22 @@ def test_a_study_is_short_by_what_another_compile_costs(choose, one_device, monk
 
   monkeypatch.setattr(choices, '_Trial', Tried)
   assert list(choose(steps=299.0).member_step_seconds) == ['loop']
-  choice = choose(steps=301.0, own=True)  # vmap's half a second leaves 151 seconds: too few for a third
-  assert list(choice.member_step_seconds) == ['loop', 'vmap'] and choice.method == 'vmap'
+  choice = choose(
+    steps=301.0, own=True
+  )  # vmap's half a second leaves 151 seconds: too few for a third
+  assert (
+    list(choice.member_step_seconds) == ['loop', 'vmap'] and choice.method == 'vmap'
+  )
 
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_method_that_is_asked_for_is_taken(choose, one_device, method):
   choice = choose(steps=1e15, pack=method)
-  assert (choice.method, list(choice.member_step_seconds), choice.max_width) == (method, [method], 256)
+  assert (choice.method, list(choice.member_step_seconds), choice.max_width) == (
+    method,
+    [method],
+    256,
+  )
 
 
 def test_several_devices_take_no_loop(choose):
@@ -118,18 +138,24 @@ def test_several_devices_take_no_loop(choose):
 # --- written down -----------------------------------------------------------------------------------------------------
 
 
-def test_a_choice_is_on_the_disk_before_it_is_used_and_kept(choose, one_device, tmp_path, monkeypatch):
+def test_a_choice_is_on_the_disk_before_it_is_used_and_kept(
+  choose, one_device, tmp_path, monkeypatch
+):
   first = choose(n=8)
   stored = json.loads((tmp_path / 'choices.json').read_text())['choices']
   assert [Choice(**c) for c in stored.values()] == [first]
   monkeypatch.setattr(choices, '_Trial', None)  # measuring again would fail
   assert choose(n=200, steps=1e15, pack='map') == first
-  assert choose(max_width=2) == dataclasses.replace(first, max_width=2)  # less may be asked for later
+  assert choose(max_width=2) == dataclasses.replace(
+    first, max_width=2
+  )  # less may be asked for later
   with pytest.raises(TypeError):
     choose(own=True)  # another program
 
 
-def test_nothing_is_chosen_where_measuring_died(choose, one_device, tmp_path, monkeypatch):
+def test_nothing_is_chosen_where_measuring_died(
+  choose, one_device, tmp_path, monkeypatch
+):
   with monkeypatch.context() as patch:
     patch.setattr(choices, '_Trial', None)
     with pytest.raises(TypeError):
@@ -139,35 +165,60 @@ def test_nothing_is_chosen_where_measuring_died(choose, one_device, tmp_path, mo
 
 def test_a_metric_of_a_structure_is_measured_once(task, tmp_path, monkeypatch):
   measured = []
-  monkeypatch.setattr(task, 'measure', lambda name, job: measured.append(name) or 0.25, raising=False)
+  monkeypatch.setattr(
+    task, 'measure', lambda name, job: measured.append(name) or 0.25, raising=False
+  )
   for _ in range(2):
-    assert Choices(epath.Path(tmp_path), task).value('latency_seconds', task.job({})) == 0.25
+    assert (
+      Choices(epath.Path(tmp_path), task).value('latency_seconds', task.job({})) == 0.25
+    )
   assert measured == ['latency_seconds']
 
 
 # --- the width --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('n, asked, measured, most', [(1, None, 1, 256), (9, None, 16, 256), (300, None, 256, 256),
-                                                      (9, 5, 4, 4), (3, 100, 4, 64), (64, 1, 1, 1)])
-def test_packs_are_no_wider_than_asked_and_measured_as_wide_as_the_trials(choose, one_device, ran, n, asked, measured,
-                                                                          most):
+@pytest.mark.parametrize(
+  'n, asked, measured, most',
+  [
+    (1, None, 1, 256),
+    (9, None, 16, 256),
+    (300, None, 256, 256),
+    (9, 5, 4, 4),
+    (3, 100, 4, 64),
+    (64, 1, 1, 1),
+  ],
+)
+def test_packs_are_no_wider_than_asked_and_measured_as_wide_as_the_trials(
+  choose, one_device, ran, n, asked, measured, most
+):
   """Widths are of the list, whatever is asked for; a study that grows may come to fill what fits."""
-  assert choose(n=n, pack='vmap', max_width=asked).max_width == most and ran == {measured}
+  assert choose(n=n, pack='vmap', max_width=asked).max_width == most and ran == {
+    measured
+  }
 
 
 def test_the_loop_has_no_list_of_widths(choose, one_device):
-  assert choose(n=11, pack='loop').max_width == 256 and choose(n=11, pack='loop', own=True, max_width=7).max_width == 7
+  assert (
+    choose(n=11, pack='loop').max_width == 256
+    and choose(n=11, pack='loop', own=True, max_width=7).max_width == 7
+  )
 
 
 @pytest.mark.parametrize('method', ['vmap', 'map'])
 @pytest.mark.parametrize('fits', [1, 8, 32])
-def test_the_largest_width_whose_program_fits_the_memory(choose, task, one_device, ran, monkeypatch, method, fits):
+def test_the_largest_width_whose_program_fits_the_memory(
+  choose, task, one_device, ran, monkeypatch, method, fits
+):
   needed = {w: bytes_of(task, method, w) for w in (fits, 2 * fits)}
   assert needed[fits] >= fits * SIZE and needed[2 * fits] > needed[fits]
-  monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: needed[fits] + SIZE // 2)
+  monkeypatch.setattr(
+    choices, 'memory_limit', lambda n_devices: needed[fits] + SIZE // 2
+  )
   choice = choose(n=64, pack=method)
-  assert choice.max_width == fits and ran == {fits}  # a program that does not fit is never run
+  assert choice.max_width == fits and ran == {
+    fits
+  }  # a program that does not fit is never run
   assert choice.bytes_per_member == needed[fits] / fits
 
 
@@ -179,7 +230,10 @@ def test_a_loop_has_as_many_members_as_fit(choose, task, one_device, monkeypatch
 
 def test_without_memory_there_is_still_one(choose, one_device, monkeypatch):
   monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: 0.0)
-  assert choose(n=64, pack='vmap').max_width == 1 and choose(n=64, pack='loop', own=True).max_width == 1
+  assert (
+    choose(n=64, pack='vmap').max_width == 1
+    and choose(n=64, pack='loop', own=True).max_width == 1
+  )
 
 
 def test_memory_is_counted_on_all_devices(task):
@@ -196,7 +250,10 @@ def test_a_share_of_what_the_devices_have_free(monkeypatch):
   fake = SomeDevices(1)
   fake.devices = lambda: [Device()] * 4
   monkeypatch.setattr(choices, 'jax', fake)
-  assert choices.memory_limit(1, share=0.5) == 400 and choices.memory_limit(4, share=0.5) == 1600
+  assert (
+    choices.memory_limit(1, share=0.5) == 400
+    and choices.memory_limit(4, share=0.5) == 1600
+  )
 
 
 @pytest.mark.parametrize('n_devices', [3, 4])
@@ -204,8 +261,14 @@ def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
   monkeypatch.setattr(choices, 'jax', SomeDevices(n_devices))
   for n, asked in ((5, None), (5, 2), (1, 17)):
     choice = choose(n=n, pack='vmap', max_width=asked)
-    assert choice.max_width == {None: max(allowed_widths(n_devices)), 2: n_devices, 17: max(
-        w for w in (3, 4, 6, 8, 12, 16) if w % n_devices == 0)}[asked]
+    assert (
+      choice.max_width
+      == {
+        None: max(allowed_widths(n_devices)),
+        2: n_devices,
+        17: max(w for w in (3, 4, 6, 8, 12, 16) if w % n_devices == 0),
+      }[asked]
+    )
     assert all(width % n_devices == 0 for _, width in widths(23, choice, n_devices))
 
 
@@ -213,7 +276,9 @@ def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
 def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
   widest = allowed_widths(n_devices)[: place + 1][-1]
   packs = widths(n, Choice('vmap', widest, {}, 0.0, ''), n_devices)
-  assert sum(trials for trials, _ in packs) == n and all(0 < trials <= width for trials, width in packs)
+  assert sum(trials for trials, _ in packs) == n and all(
+    0 < trials <= width for trials, width in packs
+  )
   assert all(pack == (widest, widest) for pack in packs[:-1])
   last, width = packs[-1]
   assert width % n_devices == 0 and width <= widest and width // n_devices in WIDTHS
@@ -223,7 +288,10 @@ def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
 @given(st.integers(1, 2000), st.integers(1, 300))
 def test_a_loop_is_cut_without_padding(n, widest):
   packs = widths(n, Choice('loop', widest, {}, 0.0, ''))
-  assert all(trials == width <= widest for trials, width in packs) and sum(t for t, _ in packs) == n
+  assert (
+    all(trials == width <= widest for trials, width in packs)
+    and sum(t for t, _ in packs) == n
+  )
   assert len(packs) == math.ceil(n / widest)
 
 

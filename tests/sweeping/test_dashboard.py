@@ -17,21 +17,36 @@ SPACE = as_space({'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)})
 
 
 def make_study(workdir, storage=None):
-  trials = [Trial(i, i, 0, {'optimizer.learning_rate': 10.0**-(i + 1)}, {'optimizer.learning_rate': 10.0**-(i + 1)},
-                  status='complete', scores={9: 2.0 + i}, values=(2.0 + i,)) for i in range(3)]
+  trials = [
+    Trial(
+      i,
+      i,
+      0,
+      {'optimizer.learning_rate': 10.0 ** -(i + 1)},
+      {'optimizer.learning_rate': 10.0 ** -(i + 1)},
+      status='complete',
+      scores={9: 2.0 + i},
+      values=(2.0 + i,),
+    )
+    for i in range(3)
+  ]
   with Study.open(workdir, storage=storage, space=SPACE, card={}) as study:
     study.add(trials)
 
 
 def ask(http, path):
-  with urllib.request.urlopen(f'http://localhost:{http.server_port}{path}', timeout=20) as reply:
+  with urllib.request.urlopen(
+    f'http://localhost:{http.server_port}{path}', timeout=20
+  ) as reply:
     return reply.status, reply.read().decode()
 
 
 @pytest.fixture
 def serve():
   """Starts servers in threads, and stops them."""
-  pytest.importorskip('optuna_dashboard', reason='optuna-dashboard is not installed (extra: dashboard)')
+  pytest.importorskip(
+    'optuna_dashboard', reason='optuna-dashboard is not installed (extra: dashboard)'
+  )
   started = []
 
   def start(workdir, storage=None):
@@ -71,22 +86,32 @@ def test_looking_changes_nothing_and_the_study_stays_open_for_writing(tmp_path, 
 
 
 def test_no_study(tmp_path):
-  with pytest.raises(ConfigError, match='no study there, expected a directory with a study.journal'):
+  with pytest.raises(
+    ConfigError, match='no study there, expected a directory with a study.journal'
+  ):
     dashboard.open_dashboard(tmp_path)
   assert list(tmp_path.iterdir()) == []
-  with pytest.raises(ConfigError, match="got 'gs://x', expected a directory of this machine"):
+  with pytest.raises(
+    ConfigError, match="got 'gs://x', expected a directory of this machine"
+  ):
     dashboard.open_dashboard('gs://x')
 
 
 def test_a_password_is_not_kept_and_so_asked_for(tmp_path):
-  (tmp_path / 'study.json').write_text(json.dumps({'storage': 'postgresql://me:***@host/db'}))
-  with pytest.raises(ConfigError, match='--storage: got none, expected the URL with its password'):
+  (tmp_path / 'study.json').write_text(
+    json.dumps({'storage': 'postgresql://me:***@host/db'})
+  )
+  with pytest.raises(
+    ConfigError, match='--storage: got none, expected the URL with its password'
+  ):
     dashboard.open_dashboard(tmp_path)
 
 
 def test_a_database_for_a_study_in_its_journal(tmp_path):
   make_study(tmp_path)
-  with pytest.raises(ConfigError, match='--storage: got one, but the study in .* is in its study.journal'):
+  with pytest.raises(
+    ConfigError, match='--storage: got one, but the study in .* is in its study.journal'
+  ):
     dashboard.server(tmp_path, 0, 'sqlite:///other.db')
 
 

@@ -15,12 +15,30 @@ from scipy.stats import qmc
 from lmhp.hypers import ConfigError
 from lmhp.sweeping import streams
 from lmhp.sweeping.designs import KINDS, Design, most_points
-from lmhp.sweeping.space import Chain, Choice, Fixed, Float, Int, Product, Subsample, When, Zip
+from lmhp.sweeping.space import (
+  Chain,
+  Choice,
+  Fixed,
+  Float,
+  Int,
+  Product,
+  Subsample,
+  When,
+  Zip,
+)
 
 LR, WD, N = 'optimizer.learning_rate', 'optimizer.weight_decay', 'model.n_layers'
-SPACE = {LR: Float(1e-4, 1e-1, log=True), WD: Float(0, 1), N: Int(2, 8), 'schedule.name': Choice('cosine', 'linear')}
-MORE = {'optimizer.b2': Float(0.9, 0.99), 'schedule.final_fraction': When('schedule.name', 'linear', Float(0, 0.5)),
-        'train.z_loss': Fixed(1e-4)}
+SPACE = {
+  LR: Float(1e-4, 1e-1, log=True),
+  WD: Float(0, 1),
+  N: Int(2, 8),
+  'schedule.name': Choice('cosine', 'linear'),
+}
+MORE = {
+  'optimizer.b2': Float(0.9, 0.99),
+  'schedule.final_fraction': When('schedule.name', 'linear', Float(0, 0.5)),
+  'train.z_loss': Fixed(1e-4),
+}
 
 
 def units(kind, n, dimension=0, name='x', seed=0, start=0):
@@ -30,7 +48,9 @@ def units(kind, n, dimension=0, name='x', seed=0, start=0):
 
 def table(kind, n, d, seed=0):
   space = {f'p.{i}': Float(0, 1) for i in range(d)}
-  return np.array([list(p.parameters.values()) for p in Design(space, kind, seed).points(0, n)])
+  return np.array(
+    [list(p.parameters.values()) for p in Design(space, kind, seed).points(0, n)]
+  )
 
 
 # --- a pure function of (seed, name, i) -----------------------------------------------------------------------------
@@ -38,11 +58,22 @@ def table(kind, n, d, seed=0):
 
 @pytest.mark.parametrize('kind', KINDS)
 @settings(deadline=None, max_examples=25)
-@given(order=st.permutations([*SPACE, *MORE]), n=st.integers(1, 7), seed=st.integers(0, 2**40), i=st.integers(0, 10**6))
-def test_adding_removing_and_reordering_leave_the_other_parameters_as_they_were(kind, order, n, seed, i):
+@given(
+  order=st.permutations([*SPACE, *MORE]),
+  n=st.integers(1, 7),
+  seed=st.integers(0, 2**40),
+  i=st.integers(0, 10**6),
+)
+def test_adding_removing_and_reordering_leave_the_other_parameters_as_they_were(
+  kind, order, n, seed, i
+):
   first = Design(SPACE, kind, seed)
   every = SPACE | MORE
-  kept = [path for path in order[:n] if path != 'schedule.final_fraction' or 'schedule.name' in order[:n]]
+  kept = [
+    path
+    for path in order[:n]
+    if path != 'schedule.final_fraction' or 'schedule.name' in order[:n]
+  ]
   second = Design({path: every[path] for path in kept}, kind, seed, first.dimensions)
   before, after = first.point(i).parameters, second.point(i).parameters
   for name in set(before) & set(kept):
@@ -65,20 +96,28 @@ def test_point_i_needs_no_history(kind):
 
 def test_points_are_the_same_in_any_process_and_for_good():
   """Studies on disk rely on these values."""
-  code = ('from lmhp.sweeping.designs import Design; from lmhp.sweeping.space import Float, Int\n'
-          'for kind in ("random", "halton", "sobol"):\n'
-          '  d = Design({"a": Float(1e-4, 1, log=True), "b": Int(1, 99)}, kind, 7, {"b": 3})\n'
-          '  print(kind, *[x for i in (0, 5, 1000) for x in d.point(i).parameters.values()])')
+  code = (
+    'from lmhp.sweeping.designs import Design; from lmhp.sweeping.space import Float, Int\n'
+    'for kind in ("random", "halton", "sobol"):\n'
+    '  d = Design({"a": Float(1e-4, 1, log=True), "b": Int(1, 99)}, kind, 7, {"b": 3})\n'
+    '  print(kind, *[x for i in (0, 5, 1000) for x in d.point(i).parameters.values()])'
+  )
   root = pathlib.Path(streams.__file__).parents[2]
   environment = {**os.environ, 'PYTHONPATH': str(root), 'PYTHONHASHSEED': '123'}
-  done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True)
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
   assert done.stdout.splitlines() == GOLDEN
 
 
 GOLDEN = [
-    'random 0.000526802558736 9 0.255001558649 13 0.0928411739404 79',
-    'halton 0.00157023623002 31 0.00837987848158 74 0.633176405591 58',
-    'sobol 0.00711387685491 38 0.024851852163 12 0.000940069509632 69',
+  'random 0.000526802558736 9 0.255001558649 13 0.0928411739404 79',
+  'halton 0.00157023623002 31 0.00837987848158 74 0.633176405591 58',
+  'sobol 0.00711387685491 38 0.024851852163 12 0.000940069509632 69',
 ]
 
 
@@ -107,7 +146,10 @@ def test_units_are_uniform(kind, dimension):
 def test_the_first_point_is_uniform_over_seeds(kind):
   """A scramble that left the first point at 0, as the plain sequences have it, would not be."""
   for i in (0, 1, 6):
-    first = [Design({'x': Float(0, 1)}, kind, seed).point(i).parameters['x'] for seed in range(1000)]
+    first = [
+      Design({'x': Float(0, 1)}, kind, seed).point(i).parameters['x']
+      for seed in range(1000)
+    ]
     assert stats.kstest(first, 'uniform').pvalue > 1e-3
 
 
@@ -129,13 +171,17 @@ def test_each_sobol_dimension_alone_is_a_01_sequence(dimension, k):
     assert sorted((u * 2**k).astype(int)) == list(range(2**k))
 
 
-@pytest.mark.parametrize('dimension, base', [(0, 2), (1, 3), (2, 5), (4, 11), (46, 211)])
+@pytest.mark.parametrize(
+  'dimension, base', [(0, 2), (1, 3), (2, 5), (4, 11), (46, 211)]
+)
 def test_each_halton_dimension_alone_is_a_01_sequence_in_its_prime(dimension, base):
   for power in (1, 2):
     n = base**power
     for block in (0, 1, 4):
       if n < 3000:
-        assert sorted((units('halton', n, dimension, start=block * n) * n).astype(int)) == list(range(n))
+        assert sorted(
+          (units('halton', n, dimension, start=block * n) * n).astype(int)
+        ) == list(range(n))
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -143,21 +189,33 @@ def test_the_first_two_sobol_dimensions_have_a_point_in_every_elementary_box(see
   """Their net has t = 0, and each dimension's own scramble keeps it."""
   u = table('sobol', 256, 2, seed)
   for a in range(9):
-    boxes = {(int(x * 2**a), int(y * 2**(8 - a))) for x, y in u}
+    boxes = {(int(x * 2**a), int(y * 2 ** (8 - a))) for x, y in u}
     assert len(boxes) == 256
 
 
 @pytest.mark.parametrize('kind', ['sobol', 'halton'])
 def test_pairs_and_more_are_spread_better_than_at_random(kind):
   for d in (2, 5, 8):
-    due = np.mean([qmc.discrepancy(np.random.default_rng(i).random((256, d))) for i in range(5)])
-    scipy_s = np.mean([qmc.discrepancy((qmc.Sobol if kind == 'sobol' else qmc.Halton)(d, rng=i).random(256))
-                       for i in range(5)])
+    due = np.mean(
+      [qmc.discrepancy(np.random.default_rng(i).random((256, d))) for i in range(5)]
+    )
+    scipy_s = np.mean(
+      [
+        qmc.discrepancy(
+          (qmc.Sobol if kind == 'sobol' else qmc.Halton)(d, rng=i).random(256)
+        )
+        for i in range(5)
+      ]
+    )
     ours = np.mean([qmc.discrepancy(table(kind, 256, d, seed)) for seed in range(5)])
     assert ours < 0.4 * due and ours < 1.5 * scipy_s
   u = table(kind, 256, 12)
-  worst = max(qmc.discrepancy(u[:, pair]) for pair in itertools.combinations(range(12), 2))
-  at_random = np.mean([qmc.discrepancy(np.random.default_rng(i).random((256, 2))) for i in range(20)])
+  worst = max(
+    qmc.discrepancy(u[:, pair]) for pair in itertools.combinations(range(12), 2)
+  )
+  at_random = np.mean(
+    [qmc.discrepancy(np.random.default_rng(i).random((256, 2))) for i in range(20)]
+  )
   assert worst < at_random
 
 
@@ -166,7 +224,9 @@ def test_direction_numbers_are_scipy_s():
   plain = qmc.Sobol(16, scramble=False).random(2**11)
   for i in (0, 1, 2, 3, 100, 1023, 1024, 2047):
     gray = i ^ (i >> 1)
-    x = np.bitwise_xor.reduce([directions[k] for k in range(11) if gray >> k & 1] or [np.zeros(16, np.uint64)])
+    x = np.bitwise_xor.reduce(
+      [directions[k] for k in range(11) if gray >> k & 1] or [np.zeros(16, np.uint64)]
+    )
     assert (x * 2.0**-streams.BITS == plain[i]).all()
 
 
@@ -175,8 +235,12 @@ def test_digits_are_mirrored_as_scipy_does(dimension):
   base = streams.primes(dimension + 1)[-1]
   identity = np.tile(np.arange(base), (streams.places(base), 1))
   plain = qmc.Halton(dimension + 1, scramble=False).random(500)[:, dimension]
-  np.testing.assert_allclose(streams._mirrored(identity, 0, 500), plain, rtol=0, atol=1e-14)
-  np.testing.assert_allclose(streams._mirrored(identity, 321, 500), plain[321:], rtol=0, atol=1e-14)
+  np.testing.assert_allclose(
+    streams._mirrored(identity, 0, 500), plain, rtol=0, atol=1e-14
+  )
+  np.testing.assert_allclose(
+    streams._mirrored(identity, 321, 500), plain[321:], rtol=0, atol=1e-14
+  )
 
 
 def test_primes():
@@ -200,9 +264,14 @@ def test_no_digits_overflow():
 def test_dimensions_go_to_parameters_in_order_and_are_never_given_twice(kind):
   design = Design(SPACE, kind, 0)
   assert design.dimensions == {LR: 0, WD: 1, N: 2, 'schedule.name': 3}
-  later = Design({'optimizer.b2': Float(0.9, 0.99), LR: SPACE[LR]}, kind, 0, design.dimensions)
+  later = Design(
+    {'optimizer.b2': Float(0.9, 0.99), LR: SPACE[LR]}, kind, 0, design.dimensions
+  )
   assert later.dimensions == design.dimensions | {'optimizer.b2': 4}
-  assert Design({'a': Float(0, 1), 'b': Float(0, 1)}, kind, 0, {'b': 7}).dimensions == {'b': 7, 'a': 8}
+  assert Design({'a': Float(0, 1), 'b': Float(0, 1)}, kind, 0, {'b': 7}).dimensions == {
+    'b': 7,
+    'a': 8,
+  }
   assert Design(SPACE, 'random', 0, design.dimensions).dimensions == {}
 
 
@@ -217,28 +286,60 @@ def test_a_conditional_parameter_is_read_only_where_it_exists(kind):
     assert point.overrides['train.z_loss'] == 1e-4
     if exists:
       seen += 1
-      assert point.parameters['schedule.final_fraction'] == other.parameters['schedule.final_fraction']
+      assert (
+        point.parameters['schedule.final_fraction']
+        == other.parameters['schedule.final_fraction']
+      )
   assert 20 < seen < 44
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_zips_and_chains_are_drawn_too(kind):
-  space = Product(Chain({'a': Int(0, 3)}, {'a': Int(4, 7)}), Zip({'b': (1, 2), 'c': (3, 4)}))
+  space = Product(
+    Chain({'a': Int(0, 3)}, {'a': Int(4, 7)}), Zip({'b': (1, 2), 'c': (3, 4)})
+  )
   points = Design(space, kind, 0).points(0, 256)
   assert {p.overrides['a'] for p in points} == set(range(8))
   assert {(p.overrides['b'], p.overrides['c']) for p in points} == {(1, 3), (2, 4)}
 
 
-@pytest.mark.parametrize('make, message', [
-    (lambda: Design(SPACE, 'sobel', 0), "kind: got 'sobel', expected random, halton, sobol; did you mean 'sobol'?"),
-    (lambda: Design(SPACE, 'sobol', 0, {LR: 1, WD: 1}), f'{WD}: got dimension 1, expected a whole number of its own'),
-    (lambda: Design(SPACE, 'halton', 0, {LR: -1}), f'{LR}: got dimension -1, expected a whole number of its own'),
-    (lambda: Design(SPACE, 'sobol', 0, {LR: 21_200}), f'{WD}: got dimension 21201, expected one of the 21201'),
-    (lambda: Design(SPACE, 'halton', 0, {LR: 21_201}), f'{LR}: got dimension 21201, expected one of the 21201'),
-    (lambda: Design(Product(Subsample(SPACE, 4), MORE), 'random', 0), f'{LR}: got a Subsample of a part of the space'),
-    (lambda: Design(Subsample(SPACE, 4), 'random', 0).points(0, 5), 'points: got 5, expected at most 4, the points of'),
-    (lambda: Design(SPACE, 'halton', 0).point(2**32), 'points: got 4294967297, expected at most 4294967296, the '),
-])
+@pytest.mark.parametrize(
+  'make, message',
+  [
+    (
+      lambda: Design(SPACE, 'sobel', 0),
+      "kind: got 'sobel', expected random, halton, sobol; did you mean 'sobol'?",
+    ),
+    (
+      lambda: Design(SPACE, 'sobol', 0, {LR: 1, WD: 1}),
+      f'{WD}: got dimension 1, expected a whole number of its own',
+    ),
+    (
+      lambda: Design(SPACE, 'halton', 0, {LR: -1}),
+      f'{LR}: got dimension -1, expected a whole number of its own',
+    ),
+    (
+      lambda: Design(SPACE, 'sobol', 0, {LR: 21_200}),
+      f'{WD}: got dimension 21201, expected one of the 21201',
+    ),
+    (
+      lambda: Design(SPACE, 'halton', 0, {LR: 21_201}),
+      f'{LR}: got dimension 21201, expected one of the 21201',
+    ),
+    (
+      lambda: Design(Product(Subsample(SPACE, 4), MORE), 'random', 0),
+      f'{LR}: got a Subsample of a part of the space',
+    ),
+    (
+      lambda: Design(Subsample(SPACE, 4), 'random', 0).points(0, 5),
+      'points: got 5, expected at most 4, the points of',
+    ),
+    (
+      lambda: Design(SPACE, 'halton', 0).point(2**32),
+      'points: got 4294967297, expected at most 4294967296, the ',
+    ),
+  ],
+)
 def test_mistakes(make, message):
   with pytest.raises(ConfigError) as error:
     make()
@@ -251,11 +352,16 @@ def test_numbers_start_at_0():
 
 
 def test_a_subsample_around_the_whole_is_a_cap():
-  assert most_points(SPACE) is None and most_points(Subsample(Subsample(SPACE, 9), 12)) == 9
+  assert (
+    most_points(SPACE) is None and most_points(Subsample(Subsample(SPACE, 9), 12)) == 9
+  )
   capped = Design(Subsample(SPACE, 9), 'sobol', 0)
   assert capped.points(0, 9) == Design(SPACE, 'sobol', 0).points(0, 9)
 
 
 def test_far_random_points_and_the_last_dimension():
-  assert Design(SPACE, 'random', 0).point(10**15) == Design(SPACE, 'random', 0).points(10**15 - 1, 10**15 + 1)[1]
+  assert (
+    Design(SPACE, 'random', 0).point(10**15)
+    == Design(SPACE, 'random', 0).points(10**15 - 1, 10**15 + 1)[1]
+  )
   assert len(set(units('halton', 500, 21_200))) == 500

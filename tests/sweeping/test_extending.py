@@ -19,6 +19,7 @@ RATE = {'rate': Float(1e-3, 0.5, log=True)}
 
 def task(steps=27, **hypers):
   """Gradient descent on a bowl: the loss is a known function of the rate."""
+
   def init(h):
     return jnp.full(3, 2.0) + 0.1 * jax.random.normal(jax.random.key(h['seed']), (3,))
 
@@ -34,18 +35,33 @@ def run(tmp_path):
   """`run(space, workdir=..., **fields)`: a study of functions."""
 
   def sweep(space=RATE, workdir='study', of=None, **fields):
-    fields = {'search': 'random', 'trials': 4, 'confirm_best': 0, 'pack': 'loop', 'objective': 'loss', **fields}
+    fields = {
+      'search': 'random',
+      'trials': 4,
+      'confirm_best': 0,
+      'pack': 'loop',
+      'objective': 'loss',
+      **fields,
+    }
     if fields['search'] == 'grid':
       fields.pop('trials')
-    return lmhp.sweep(of or task(), lmhp.SweepConfig(space=space, **fields), workdir=tmp_path / workdir, display='none',
-                      report=False)
+    return lmhp.sweep(
+      of or task(),
+      lmhp.SweepConfig(space=space, **fields),
+      workdir=tmp_path / workdir,
+      display='none',
+      report=False,
+    )
 
   return sweep
 
 
 def truth(trial, steps=27):
   """A trial's loss one step after its last, in numpy."""
-  w = np.asarray(jnp.full(3, 2.0) + 0.1 * jax.random.normal(jax.random.key(trial.seed), (3,)), np.float64)
+  w = np.asarray(
+    jnp.full(3, 2.0) + 0.1 * jax.random.normal(jax.random.key(trial.seed), (3,)),
+    np.float64,
+  )
   return float(np.sum((w * (1 - 2 * trial.overrides.get('rate', 0.01)) ** steps) ** 2))
 
 
@@ -76,11 +92,16 @@ HALVING = dict(halving='successive', first_rung=1 / 9, min_rank_correlation=None
 
 
 @pytest.mark.parametrize('after', [1, 2, 3])
-def test_a_study_killed_in_its_halving_and_extended_mixes_nothing_up(run, monkeypatch, after):
+def test_a_study_killed_in_its_halving_and_extended_mixes_nothing_up(
+  run, monkeypatch, after
+):
   killed(monkeypatch, after, lambda: run(trials=4, max_width=2, **HALVING))
   found = run(trials=9, max_width=4, **HALVING)
   check(found)
-  assert len(found.trials) == 9 and {t.status for t in found.trials} == {'complete', 'pruned'}
+  assert len(found.trials) == 9 and {t.status for t in found.trials} == {
+    'complete',
+    'pruned',
+  }
   assert len({t.parameters['rate'] for t in found.trials}) == 9
 
 
@@ -88,18 +109,35 @@ def test_extended_twice_after_halving_and_confirmation(run):
   for trials in (5, 7, 11):
     found = run(trials=trials, confirm_best=1, confirm_seeds=3, **HALVING)
     check(found)
-    assert sum(t.cohort.startswith('search-') for t in found.trials) == trials and len(found.confirmed) == 2
+    assert (
+      sum(t.cohort.startswith('search-') for t in found.trials) == trials
+      and len(found.confirmed) == 2
+    )
 
 
 def test_a_wider_warmup_does_not_move_the_rungs(small, tmp_path):
   rates = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
-  sweep = lambda space, trials: lmhp.sweep(small(), lmhp.SweepConfig(
-      space=space, search='halton', trials=trials, halving='successive', min_rank_correlation=None, pack='loop',
-      confirm_best=0), workdir=tmp_path / 'study', display='none', report=False)
+  sweep = lambda space, trials: lmhp.sweep(
+    small(),
+    lmhp.SweepConfig(
+      space=space,
+      search='halton',
+      trials=trials,
+      halving='successive',
+      min_rank_correlation=None,
+      pack='loop',
+      confirm_best=0,
+    ),
+    workdir=tmp_path / 'study',
+    display='none',
+    report=False,
+  )
   first = sweep(rates, 4)
   found = sweep({**rates, 'schedule.warmup_fraction': Float(0.0, 0.4)}, 6)
   rungs = {step for t in first.trials for step in t.scores}
-  assert {step for t in found.trials for step in t.scores} == rungs and len(found.trials) == 6
+  assert {step for t in found.trials for step in t.scores} == rungs and len(
+    found.trials
+  ) == 6
 
 
 def test_a_grid_is_extended_by_what_it_lacks(run):
@@ -114,23 +152,45 @@ def test_a_grid_is_extended_by_what_it_lacks(run):
 def test_more_seeds_keep_a_point_that_sets_its_own_seed(run):
   found = run({'seed': Choice(3, 8)}, search='grid')
   assert [t.seed for t in found.trials] == [3, 8]
-  with pytest.raises(ConfigError, match='^sweep.seeds: got 2, expected 1, since the space varies seed itself'):
+  with pytest.raises(
+    ConfigError,
+    match='^sweep.seeds: got 2, expected 1, since the space varies seed itself',
+  ):
     run({'seed': Choice(3, 8)}, search='grid', seeds=2)
 
 
 def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path):
   rates = {'optimizer.learning_rate': Choice(1e-3, 1e-2)}
-  sweep = lambda space, **fields: lmhp.sweep(small(), lmhp.SweepConfig(
-      space=space, search='halton', pack='loop', confirm_best=0, **fields), workdir=tmp_path / 'study', display='none', report=False)
+  sweep = lambda space, **fields: lmhp.sweep(
+    small(),
+    lmhp.SweepConfig(
+      space=space, search='halton', pack='loop', confirm_best=0, **fields
+    ),
+    workdir=tmp_path / 'study',
+    display='none',
+    report=False,
+  )
   sweep(rates, trials=2)
-  found = sweep({**rates, 'train.batch_size': Choice(2, 6)}, trials=4, held_equal='tokens')
+  found = sweep(
+    {**rates, 'train.batch_size': Choice(2, 6)}, trials=4, held_equal='tokens'
+  )
   assert {t.about['tokens'] for t in found.trials} == {24 * 3 * 8}
 
 
 def test_an_impossible_point_is_said_before_anything_is_written(small, tmp_path):
-  sweep = lambda sizes: lmhp.sweep(small(), lmhp.SweepConfig(
-      space={'model.d_model': Choice(*sizes)}, search='grid', held_equal='steps', pack='loop', confirm_best=0),
-      workdir=tmp_path / 'study', display='none', report=False)
+  sweep = lambda sizes: lmhp.sweep(
+    small(),
+    lmhp.SweepConfig(
+      space={'model.d_model': Choice(*sizes)},
+      search='grid',
+      held_equal='steps',
+      pack='loop',
+      confirm_best=0,
+    ),
+    workdir=tmp_path / 'study',
+    display='none',
+    report=False,
+  )
   with pytest.raises(ConfigError, match='^model'):
     sweep((12, 13))
   assert [t.overrides['model.d_model'] for t in sweep((12, 16)).trials] == [12, 16]
@@ -143,19 +203,37 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
   config = small()
   config.model.d_ff = config.model.get_ref('d_model') * 3
   config.train.steps, config.train.tokens_per_parameter = None, 0.5
-  found = lmhp.sweep(config, lmhp.SweepConfig(
-      space={'model.d_model': Choice(16, 20), 'train.batch_size': 2}, search='grid', held_equal='tokens', pack='loop',
-      confirm_best=0), workdir=tmp_path / 'study', display='none', report=False)
+  found = lmhp.sweep(
+    config,
+    lmhp.SweepConfig(
+      space={'model.d_model': Choice(16, 20), 'train.batch_size': 2},
+      search='grid',
+      held_equal='tokens',
+      pack='loop',
+      confirm_best=0,
+    ),
+    workdir=tmp_path / 'study',
+    display='none',
+    report=False,
+  )
   best = found.trials[found.result['best_trial']]
-  alone = lmhp.train(tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none')
-  assert alone.result['final_eval_loss_nats'] == best.values[0] and alone.result['steps'] == best.about['steps']
+  alone = lmhp.train(
+    tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none'
+  )
+  assert (
+    alone.result['final_eval_loss_nats'] == best.values[0]
+    and alone.result['steps'] == best.about['steps']
+  )
   assert alone.result['parameters'] == best.about['n_parameters']
 
 
 def test_the_values_that_a_member_of_a_population_ended_with_are_its_best(run):
   found = run(search='pbt', trials=None, population=5, pbt_fraction=0.2)
   way = found.trials[found.result['best_trial']].about['lineage']
-  assert found.best['rate'] == way[-1]['rate'] and not pathlib.Path(found.workdir, 'best.py').exists()
+  assert (
+    found.best['rate'] == way[-1]['rate']
+    and not pathlib.Path(found.workdir, 'best.py').exists()
+  )
 
 
 # --- directions, divergence -----------------------------------------------------------------------------------------
@@ -164,10 +242,20 @@ def test_the_values_that_a_member_of_a_population_ended_with_are_its_best(run):
 def test_maximizing_turns_every_comparison_round(run):
   from lmhp.sweeping import words
 
-  found = run({'rate': Choice(0.001, 0.1, 30.0)}, search='grid', objective='reward', maximize='reward', confirm_best=1,
-              confirm_seeds=3)
+  found = run(
+    {'rate': Choice(0.001, 0.1, 30.0)},
+    search='grid',
+    objective='reward',
+    maximize='reward',
+    confirm_best=1,
+    confirm_seeds=3,
+  )
   slow, good, bad = found.trials[:3]
-  assert bad.status == 'diverged' and math.isfinite(bad.values[0]) and bad.values[0] < slow.values[0] < good.values[0]
+  assert (
+    bad.status == 'diverged'
+    and math.isfinite(bad.values[0])
+    and bad.values[0] < slow.values[0] < good.values[0]
+  )
   assert found.result['best_trial'] == good.number
   assert found.confirmed[0].difference > 0 and 'better' in words.of_result(found)
 
@@ -184,21 +272,34 @@ def test_a_point_of_which_a_seed_diverges_does_not_win(run, monkeypatch):
 
   monkeypatch.setattr(packs.PackRun, '_train', breaks)
   found = run({'rate': Choice(0.1, 0.2)}, search='grid', seeds=2)
-  assert [t.status for t in found.trials] == ['complete', 'complete', 'complete', 'diverged']
+  assert [t.status for t in found.trials] == [
+    'complete',
+    'complete',
+    'complete',
+    'diverged',
+  ]
   assert found.result['best_overrides']['rate'] == 0.1
 
 
 def test_a_base_config_that_diverges_is_said_so(run):
   from lmhp.sweeping import words
 
-  found = run({'rate': Choice(0.1, 0.2)}, search='grid', of=task(rate=40.0), confirm_best=1, confirm_seeds=3)
+  found = run(
+    {'rate': Choice(0.1, 0.2)},
+    search='grid',
+    of=task(rate=40.0),
+    confirm_best=1,
+    confirm_seeds=3,
+  )
   assert found.confirmed[0].diverged == 3 and math.isnan(found.confirmed[0].difference)
   assert 'of 3 seeds it or the base config diverged' in words.of_result(found)
 
 
 def test_all_trials_diverge(run):
   found = run({'rate': Choice(30.0, 40.0)}, search='grid', confirm_best=1)
-  assert found.best == {} and found.result['trials']['diverged'] == 2 and not found.confirmed
+  assert (
+    found.best == {} and found.result['trials']['diverged'] == 2 and not found.confirmed
+  )
 
 
 # --- running again --------------------------------------------------------------------------------------------------
@@ -210,32 +311,63 @@ def test_running_again_neither_nags_nor_forgets(run, monkeypatch):
   of = task(clip=math.inf)
   run(of=of)
   describe = provenance.describe
-  monkeypatch.setattr(provenance, 'describe', lambda d: {**describe(d), 'git': {'commit': 'another', 'dirty': False}})
+  monkeypatch.setattr(
+    provenance,
+    'describe',
+    lambda d: {**describe(d), 'git': {'commit': 'another', 'dirty': False}},
+  )
   for _ in range(3):
     found = run(of=of)
   card = json.loads(pathlib.Path(found.workdir, 'study.json').read_text())['card']
-  assert len(card['changes']) == 1 and 'git changed since this study began' in card['changes'][0]
+  assert (
+    len(card['changes']) == 1
+    and 'git changed since this study began' in card['changes'][0]
+  )
   assert card['seconds'] > 0
 
 
 def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeypatch):
   config = small()
   config.model.dtype = 'auto'
-  sweep = lambda: lmhp.sweep(config, lmhp.SweepConfig(space={'optimizer.learning_rate': Choice(1e-3, 1e-2)}, pack='loop',
-                                                      search='grid', confirm_best=0), workdir=tmp_path / 's', display='none', report=False)
+  sweep = lambda: lmhp.sweep(
+    config,
+    lmhp.SweepConfig(
+      space={'optimizer.learning_rate': Choice(1e-3, 1e-2)},
+      pack='loop',
+      search='grid',
+      confirm_best=0,
+    ),
+    workdir=tmp_path / 's',
+    display='none',
+    report=False,
+  )
   monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'float32')
   first = sweep()
   monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'bfloat16')
   assert [t.values for t in sweep().trials] == [t.values for t in first.trials]
 
 
-@pytest.mark.parametrize(('fields', 'message'), [
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
     (dict(search='grid', tokens=600), '^sweep.tokens: a grid is as long as its points'),
-    (dict(trials=None, tokens=600), '^sweep.tokens: trials of this task have no tokens'),
-    (dict(objective='los'), r"^sweep.objective: got .'los',., expected metrics, of loss, reward"),
-    (dict(rung_score='cooldown', halving='successive'), '^sweep.rung_score: got .cooldown., expected prefix'),
-])
-def test_what_cannot_be_is_refused_before_anything_runs(run, monkeypatch, fields, message):
+    (
+      dict(trials=None, tokens=600),
+      '^sweep.tokens: trials of this task have no tokens',
+    ),
+    (
+      dict(objective='los'),
+      r"^sweep.objective: got .'los',., expected metrics, of loss, reward",
+    ),
+    (
+      dict(rung_score='cooldown', halving='successive'),
+      '^sweep.rung_score: got .cooldown., expected prefix',
+    ),
+  ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+  run, monkeypatch, fields, message
+):
   monkeypatch.setattr(packs.PackRun, '_train', None)
   with pytest.raises(ConfigError, match=message):
     run(**fields)
@@ -243,18 +375,30 @@ def test_what_cannot_be_is_refused_before_anything_runs(run, monkeypatch, fields
 
 def test_a_pack_that_does_not_fit_says_what_would(run, monkeypatch):
   def full(self, again=False):
-    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes')
+    raise jax.errors.JaxRuntimeError(
+      'RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes'
+    )
 
   with monkeypatch.context() as patch:
     patch.setattr(packs.PackRun, 'run', full)
-    with pytest.raises(ConfigError, match='^sweep.max_width: a pack of 4 does not fit .* go on with --sweep.max_width=2'):
+    with pytest.raises(
+      ConfigError,
+      match='^sweep.max_width: a pack of 4 does not fit .* go on with --sweep.max_width=2',
+    ):
       run(pack='vmap')
   assert len(run(pack='vmap', max_width=4).trials) == 4
 
 
 def test_without_a_seed_nothing_is_confirmed(run):
-  of = lmhp.FunctionTask(lambda h: jnp.ones(2), lambda w, h, i: (w * h['rate'], {'loss': jnp.sum(w**2)}), {'rate': 0.5},
-                         steps=3)
+  of = lmhp.FunctionTask(
+    lambda h: jnp.ones(2),
+    lambda w, h, i: (w * h['rate'], {'loss': jnp.sum(w**2)}),
+    {'rate': 0.5},
+    steps=3,
+  )
   assert run(of=of, confirm_best=1).confirmed == ()
-  with pytest.raises(ConfigError, match="^sweep.seeds: got 2, expected 1, since none of the task's numbers is named seed"):
+  with pytest.raises(
+    ConfigError,
+    match="^sweep.seeds: got 2, expected 1, since none of the task's numbers is named seed",
+  ):
     run(of=of, seeds=2, workdir='other')

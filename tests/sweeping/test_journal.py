@@ -14,8 +14,15 @@ from lmhp.sweeping import journal
 from lmhp.sweeping.journal import Damaged, Journal, Reading, whole_records
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-RECORDS = [{'op_code': 0, 'worker_id': 'w', 'study_name': 'é', 'directions': [1]},
-           {'op_code': 2, 'worker_id': 'w', 'study_id': 0, 'user_attr': {'x': [1, None, '{"op_code":']}}]
+RECORDS = [
+  {'op_code': 0, 'worker_id': 'w', 'study_name': 'é', 'directions': [1]},
+  {
+    'op_code': 2,
+    'worker_id': 'w',
+    'study_id': 0,
+    'user_attr': {'x': [1, None, '{"op_code":']},
+  },
+]
 
 
 @pytest.fixture
@@ -42,7 +49,9 @@ def test_the_file_is_optunas_byte_for_byte(path, tmp_path):
     backend.append_logs(RECORDS)
   other.append_logs(RECORDS)
   assert path.read_bytes() == (tmp_path / 'other').read_bytes()
-  assert list(backend.read_logs(0)) == RECORDS + RECORDS == list(Reading(path).read_logs(0))
+  assert (
+    list(backend.read_logs(0)) == RECORDS + RECORDS == list(Reading(path).read_logs(0))
+  )
   assert list(backend.read_logs(3)) == RECORDS[1:]
 
 
@@ -54,7 +63,10 @@ def test_a_batch_is_one_write_that_reads_inside_see(path, monkeypatch):
   with backend.together():
     for n in range(1, 4):
       backend.append_logs(RECORDS[1:])
-      assert len(list(backend.read_logs(0))) == n + 1 and len(list(backend.read_logs(n))) == 1
+      assert (
+        len(list(backend.read_logs(0))) == n + 1
+        and len(list(backend.read_logs(n))) == 1
+      )
       assert len(read_by_optuna(path)) == 1
   assert len(synced) == 2 and len(read_by_optuna(path)) == 4
 
@@ -89,12 +101,16 @@ def test_others_may_append_between_batches(path):
     assert set(storage.get_study_user_attrs(study)) == attrs
 
 
-@pytest.mark.parametrize('tail', [b'\n', b'', b'\0\0\0', b'garbage\n', b'{"op_code": 1'])
+@pytest.mark.parametrize(
+  'tail', [b'\n', b'', b'\0\0\0', b'garbage\n', b'{"op_code": 1']
+)
 def test_a_torn_tail_is_cut_off(path, tail):
   opened(path).append_logs(RECORDS)
   whole = path.read_bytes()
   path.write_bytes(whole + tail)
-  assert list(Reading(path).read_logs(0)) == RECORDS and path.read_bytes() == whole + tail
+  assert (
+    list(Reading(path).read_logs(0)) == RECORDS and path.read_bytes() == whole + tail
+  )
   opened(path)
   assert path.read_bytes() == whole
 
@@ -116,7 +132,9 @@ def test_wherever_a_record_is_torn_what_is_appended_behind_it_stays(path):
     assert read_by_optuna(path) == 3 * RECORDS[:1]
 
 
-@pytest.mark.parametrize('text', [b'garbage\n%s', b'%sgarbage\n%s', b'%s{}\n%s', b'%s[]\n%s', b'1\n%s'])
+@pytest.mark.parametrize(
+  'text', [b'garbage\n%s', b'%sgarbage\n%s', b'%s{}\n%s', b'%s[]\n%s', b'1\n%s']
+)
 def test_what_no_torn_record_explains_is_damage(text):
   record = b'{"op_code":0}\n'
   text = text.replace(b'%s', record)
@@ -129,7 +147,10 @@ def test_mending_is_idempotent_and_leaves_whole_files_alone(path):
   before = path.stat()
   assert b''.join(whole_records(path.read_bytes())) == path.read_bytes()
   opened(path)
-  assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+  assert (path.stat().st_mtime_ns, path.stat().st_ino) == (
+    before.st_mtime_ns,
+    before.st_ino,
+  )
 
 
 KILLED = """
@@ -142,7 +163,9 @@ with backend.together():
 
 
 def test_a_killed_writer_leaves_no_lock_to_wait_for(path):
-  done = subprocess.run([sys.executable, '-c', KILLED, str(path), str(path.with_name('study.lock'))])
+  done = subprocess.run(
+    [sys.executable, '-c', KILLED, str(path), str(path.with_name('study.lock'))]
+  )
   assert done.returncode == -9 and os.path.lexists(f'{path}.lock')
   began = time.monotonic()
   opened(path).append_logs(RECORDS)
@@ -164,6 +187,9 @@ def test_optuna_waits_for_our_lock(path):
   ours = opened(path)
   with ours.together():
     from optuna.storages.journal import JournalFileSymlinkLock
-    assert os.stat(f'{path}.lock')  # what it points to is there: Optuna would spin for ever if not
+
+    assert os.stat(
+      f'{path}.lock'
+    )  # what it points to is there: Optuna would spin for ever if not
     with pytest.raises(FileExistsError):
       os.symlink('x', JournalFileSymlinkLock(str(path))._lock_file)

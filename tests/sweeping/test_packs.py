@@ -20,8 +20,12 @@ from lmhp.training import population
 from lmhp.training.population import METHODS
 
 PRESENT = ('model.residual_dropout',)
-OVERRIDES = ({'optimizer.learning_rate': 1e-3, 'train.seed': 4}, {'model.residual_dropout': 0.2},
-             {'schedule.name': 'wsd_linear', 'optimizer.weight_decay': 0.3}, {'optimizer.learning_rate': 1e-2})
+OVERRIDES = (
+  {'optimizer.learning_rate': 1e-3, 'train.seed': 4},
+  {'model.residual_dropout': 0.2},
+  {'schedule.name': 'wsd_linear', 'optimizer.weight_decay': 0.3},
+  {'optimizer.learning_rate': 1e-2},
+)
 WILD = {'optimizer.learning_rate': 1e6}
 
 
@@ -30,7 +34,9 @@ def task(small, monkeypatch, jit):
   """`task(**values)`: lmhp's trainer as a sweep has it; chunks are of four steps and then of one."""
   monkeypatch.setattr(population, 'jax', QuickJax(jit))
   monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e-9)
-  return lambda **values: LanguageModel(small(**{'evaluate.final_sequences': 5} | values), present=PRESENT)
+  return lambda **values: LanguageModel(
+    small(**{'evaluate.final_sequences': 5} | values), present=PRESENT
+  )
 
 
 @pytest.fixture
@@ -40,8 +46,16 @@ def prepare(task, tmp_path):
   def make(study='study', overrides=OVERRIDES, values=(), options=(), **fields):
     mine, workdir = task(**dict(values)), epath.Path(tmp_path / study)
     n = len(overrides)
-    given = {'name': 'a', 'trials': tuple(range(10, 10 + n)), 'sources': (None,) * n, 'first_step': 0, 'last_step': 9,
-             'width': n, 'keep': True, 'method': 'map'}
+    given = {
+      'name': 'a',
+      'trials': tuple(range(10, 10 + n)),
+      'sources': (None,) * n,
+      'first_step': 0,
+      'last_step': 9,
+      'width': n,
+      'keep': True,
+      'method': 'map',
+    }
     pack = Pack(**given | fields)
     states = States(mine, workdir)
     return states.run(states.describe(pack, overrides).name, **dict(options))
@@ -58,7 +72,9 @@ def rows_of(run):
 
 def found(run, result):
   """All that a pack found but times: its result in memory and on the disk, its curves and its states."""
-  known = lambda result: {n: getattr(result, n) for n in ('metrics', 'broken_at', 'device')}
+  known = lambda result: {
+    n: getattr(result, n) for n in ('metrics', 'broken_at', 'device')
+  }
   text = json.dumps(known(result), sort_keys=True)  # NaN is like NaN there
   assert json.dumps(known(read_result(run.directory)), sort_keys=True) == text
   return text, json.dumps(rows_of(run)), [bits(state) for state in result.states]
@@ -78,26 +94,51 @@ def alone(task, values):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_trial_of_a_pack_is_the_run_that_train_makes(prepare, small, method, tmp_path):
+def test_a_trial_of_a_pack_is_the_run_that_train_makes(
+  prepare, small, method, tmp_path
+):
   """Losses, last scores and parameters, dropout and all; the pack has a place too many."""
-  some = [{**values, 'model.residual_dropout': 0.1 + 0.1 * i} for i, values in enumerate(OVERRIDES[:3])]
-  run = prepare(overrides=some, width=3 if method == 'loop' else 4, last_step=24, final=True, method=method)
+  some = [
+    {**values, 'model.residual_dropout': 0.1 + 0.1 * i}
+    for i, values in enumerate(OVERRIDES[:3])
+  ]
+  run = prepare(
+    overrides=some,
+    width=3 if method == 'loop' else 4,
+    last_step=24,
+    final=True,
+    method=method,
+  )
   result = run.run()
   loss, share = (0, 0) if method != 'vmap' else (5e-6, 1e-4)
   for i, values in enumerate(some):
-    solo = lmhp.train(small(**values, **{'evaluate.final_sequences': 5}), workdir=tmp_path / str(i), display='none')
+    solo = lmhp.train(
+      small(**values, **{'evaluate.final_sequences': 5}),
+      workdir=tmp_path / str(i),
+      display='none',
+    )
     mine = [row['loss_nats'] for row in rows_of(run)[10 + i]]
-    np.testing.assert_allclose(mine, np.float32(solo.history['loss_nats']), rtol=0, atol=loss)
+    np.testing.assert_allclose(
+      mine, np.float32(solo.history['loss_nats']), rtol=0, atol=loss
+    )
     for name, value in result.metrics[i].items():
       if name.startswith('eval_'):
-        np.testing.assert_allclose(value, solo.result[f'final_{name}'], rtol=max(loss, 1e-6), err_msg=name)
-    for mine, other in zip(jax.tree.leaves(result.states[i].params), jax.tree.leaves(solo.params), strict=True):
+        np.testing.assert_allclose(
+          value, solo.result[f'final_{name}'], rtol=max(loss, 1e-6), err_msg=name
+        )
+    for mine, other in zip(
+      jax.tree.leaves(result.states[i].params),
+      jax.tree.leaves(solo.params),
+      strict=True,
+    ):
       assert np.linalg.norm(mine - other) <= share * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize('residence', ['device', 'host'])
 @pytest.mark.parametrize('method', METHODS)
-def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(prepare, residence, method):
+def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(
+  prepare, residence, method
+):
   """Members alike but for data.seed: under shared data they are one and the same run, else each is its solo run."""
   seeds = [{'data.seed': seed} for seed in (3, 0)]
   values = {'data.residence': residence, 'train.steps': 9}
@@ -106,8 +147,12 @@ def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(prepare, reside
     result = run.run()
     for i, read in enumerate(seeds if own else [seeds[0]] * 2):
       state, losses = alone(run.task, read)
-      np.testing.assert_allclose([row['loss_nats'] for row in rows_of(run)[10 + i]], losses, rtol=0,
-                                 atol=0 if method != 'vmap' else 2e-6)
+      np.testing.assert_allclose(
+        [row['loss_nats'] for row in rows_of(run)[10 + i]],
+        losses,
+        rtol=0,
+        atol=0 if method != 'vmap' else 2e-6,
+      )
       if method != 'vmap':
         assert bits(result.states[i]) == bits(state)
   assert abs(np.subtract(alone(run.task, seeds[0])[1], losses)).max() > 0.01
@@ -118,19 +163,31 @@ def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(prepare, reside
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_trial_that_diverges_leaves_the_others_their_bits(prepare, method):
-  sane, wild = [*OVERRIDES[:3], {'optimizer.learning_rate': 1e-3}], [*OVERRIDES[:3], WILD]
+  sane, wild = (
+    [*OVERRIDES[:3], {'optimizer.learning_rate': 1e-3}],
+    [*OVERRIDES[:3], WILD],
+  )
   width = 4 if method == 'loop' else 8  # whatever repeats the diverging one
-  calm, torn = (prepare(s, o, width=width, method=method, cooldown_steps=3) for s, o in (('c', sane), ('t', wild)))
+  calm, torn = (
+    prepare(s, o, width=width, method=method, cooldown_steps=3)
+    for s, o in (('c', sane), ('t', wild))
+  )
   want, got = calm.run(), torn.run()
   assert want.broken_at == (None,) * 4 and got.broken_at[:3] == (None,) * 3
   assert got.metrics[:3] == want.metrics[:3]
-  assert [bits(state) for state in got.states[:3]] == [bits(state) for state in want.states[:3]]
-  assert {t: rows_of(torn)[t] for t in (10, 11, 12)} == {t: rows_of(calm)[t] for t in (10, 11, 12)}
+  assert [bits(state) for state in got.states[:3]] == [
+    bits(state) for state in want.states[:3]
+  ]
+  assert {t: rows_of(torn)[t] for t in (10, 11, 12)} == {
+    t: rows_of(calm)[t] for t in (10, 11, 12)
+  }
   ended = [row['step'] for row in rows_of(torn)[13]]
   losses = [row['loss_nats'] for row in rows_of(torn)[13]]
   assert ended == list(range(1, got.broken_at[3] + 1)) and 1 < got.broken_at[3] < 9
   assert np.isfinite(losses[:-1]).all() and not np.isfinite(losses[-1])
-  assert all(math.isnan(x) for name, x in got.metrics[3].items() if name.startswith('eval_'))
+  assert all(
+    math.isnan(x) for name, x in got.metrics[3].items() if name.startswith('eval_')
+  )
   if method == 'vmap':
     assert got.states[3].step == got.broken_at[3] - 1
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(got.states[3].params))
@@ -138,7 +195,12 @@ def test_a_trial_that_diverges_leaves_the_others_their_bits(prepare, method):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_pack_whose_trials_all_diverge_ends(prepare, method):
-  run = prepare(overrides=[WILD, {**WILD, 'train.seed': 1}], method=method, cooldown_steps=3, last_step=24)
+  run = prepare(
+    overrides=[WILD, {**WILD, 'train.seed': 1}],
+    method=method,
+    cooldown_steps=3,
+    last_step=24,
+  )
   trained = []
   run.show = lambda step, metrics: trained.append(step)
   result = run.run()
@@ -151,17 +213,31 @@ def test_a_fork_that_diverges_scores_nothing_and_the_trial_goes_on(prepare, meth
   """Stopped a step before it breaks, the wild one is whole; its cooldown is what breaks."""
   overrides = [OVERRIDES[0], WILD]
   at = prepare('whole', overrides, method=method).run().broken_at[1]
-  result = prepare('fork', overrides, method=method, last_step=at - 1, cooldown_steps=4).run()
+  result = prepare(
+    'fork', overrides, method=method, last_step=at - 1, cooldown_steps=4
+  ).run()
   assert result.broken_at == (None, None)
-  assert math.isfinite(result.metrics[0]['eval_loss_nats']) and math.isnan(result.metrics[1]['eval_loss_nats'])
+  assert math.isfinite(result.metrics[0]['eval_loss_nats']) and math.isnan(
+    result.metrics[1]['eval_loss_nats']
+  )
 
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_fork_leaves_the_state_that_goes_on_untouched(prepare, method):
-  plain, forked = prepare('plain', method=method).run(), prepare('forked', method=method, cooldown_steps=5).run()
-  assert [bits(state) for state in plain.states] == [bits(state) for state in forked.states]
-  assert all(a['eval_loss_nats'] != b['eval_loss_nats'] for a, b in zip(plain.metrics, forked.metrics))
-  assert [a['loss_nats'] for a in plain.metrics] == [b['loss_nats'] for b in forked.metrics]
+  plain, forked = (
+    prepare('plain', method=method).run(),
+    prepare('forked', method=method, cooldown_steps=5).run(),
+  )
+  assert [bits(state) for state in plain.states] == [
+    bits(state) for state in forked.states
+  ]
+  assert all(
+    a['eval_loss_nats'] != b['eval_loss_nats']
+    for a, b in zip(plain.metrics, forked.metrics)
+  )
+  assert [a['loss_nats'] for a in plain.metrics] == [
+    b['loss_nats'] for b in forked.metrics
+  ]
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -170,29 +246,60 @@ def test_64_trials_compile_their_step_once_and_another_64_nothing(prepare, metho
 
   def trials(seed):
     rng = np.random.default_rng(seed)
-    families = ('cosine', 'linear', 'constant', 'wsd_linear', 'inverse_sqrt', 'one_cycle', 'step', 'rex')
-    return [{'optimizer.learning_rate': 10 ** rng.uniform(-4, -1), 'optimizer.weight_decay': rng.uniform(0, 1),
-             'optimizer.b2': rng.uniform(0.9, 0.999), 'optimizer.clip_norm': (0.3, math.inf)[i % 2],
-             'schedule.warmup_fraction': rng.uniform(0, 0.5), 'schedule.name': families[i % 8],
-             'model.residual_dropout': (0.0, 0.1, 0.3)[i % 3], 'train.seed': int(rng.integers(2**32))}
-            for i in range(64)]
+    families = (
+      'cosine',
+      'linear',
+      'constant',
+      'wsd_linear',
+      'inverse_sqrt',
+      'one_cycle',
+      'step',
+      'rex',
+    )
+    return [
+      {
+        'optimizer.learning_rate': 10 ** rng.uniform(-4, -1),
+        'optimizer.weight_decay': rng.uniform(0, 1),
+        'optimizer.b2': rng.uniform(0.9, 0.999),
+        'optimizer.clip_norm': (0.3, math.inf)[i % 2],
+        'schedule.warmup_fraction': rng.uniform(0, 0.5),
+        'schedule.name': families[i % 8],
+        'model.residual_dropout': (0.0, 0.1, 0.3)[i % 3],
+        'train.seed': int(rng.integers(2**32)),
+      }
+      for i in range(64)
+    ]
 
-  values = {'model.d_ff': 21 + METHODS.index(method), 'train.steps': 6}  # a structure that nobody has compiled
-  first, second = (prepare(str(i), trials(i), values, method=method, last_step=6, name=str(i)) for i in range(2))
+  values = {
+    'model.d_ff': 21 + METHODS.index(method),
+    'train.steps': 6,
+  }  # a structure that nobody has compiled
+  first, second = (
+    prepare(str(i), trials(i), values, method=method, last_step=6, name=str(i))
+    for i in range(2)
+  )
   second.task = first.task
   assert len({job.structure for job in first.jobs + second.jobs}) == 1
   traced, compiled = [], []
   programs = first.population.member
   update = programs._update
   programs._update = lambda *a: traced.append(1) or update(*a)
-  listen = lambda name, seconds, **about: compiled.append(name) if name.endswith('backend_compile_duration') else None
+  listen = lambda name, seconds, **about: (
+    compiled.append(name) if name.endswith('backend_compile_duration') else None
+  )
   stepped = first.population.run
-  first.population.run = lambda *a, **k: (compiled.clear(), stepped(*a, **k), calls.append(len(compiled)))[1]
+  first.population.run = lambda *a, **k: (
+    compiled.clear(),
+    stepped(*a, **k),
+    calls.append(len(compiled)),
+  )[1]
   calls = []
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     one = first.run()
-    assert calls == [1] + [0] * (len(calls) - 1) and len(calls) > 1 and len(traced) <= 2  # a loop's body: twice
+    assert (
+      calls == [1] + [0] * (len(calls) - 1) and len(calls) > 1 and len(traced) <= 2
+    )  # a loop's body: twice
     programs_of_second, traced[:], compiled[:] = second.population.member, [], []
     programs_of_second._update = programs._update
     two = second.run()
@@ -205,7 +312,9 @@ def test_64_trials_compile_their_step_once_and_another_64_nothing(prepare, metho
 # --- whenever it is stopped -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('method, residence', [*((m, 'device') for m in METHODS), ('map', 'host')])
+@pytest.mark.parametrize(
+  'method, residence', [*((m, 'device') for m in METHODS), ('map', 'host')]
+)
 def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, residence):
   """A trial breaks on the way, another evaluation lies between, a fork is scored at the end."""
   overrides = [*OVERRIDES[:2], WILD]
@@ -222,9 +331,15 @@ def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, reside
     except Stopped:
       assert run.read() is None and not (run.workdir / 'curves').exists()
   got = found(run, result)
-  alike = 3 if method == 'vmap' else 2  # elsewhere a broken one is left wherever its chunk ended
+  alike = (
+    3 if method == 'vmap' else 2
+  )  # elsewhere a broken one is left wherever its chunk ended
   assert got[:2] == want[:2] and got[2][:alike] == want[2][:alike]
-  assert len(boundaries) >= 3 and boundaries == sorted(set(boundaries)) and boundaries[-1] == 9
+  assert (
+    len(boundaries) >= 3
+    and boundaries == sorted(set(boundaries))
+    and boundaries[-1] == 9
+  )
 
 
 def test_stopped_before_the_first_step(prepare):
@@ -240,7 +355,9 @@ def test_the_result_is_written_last_and_once(prepare, monkeypatch):
   written, write = [], packs.write_json
 
   def watch(path, value):
-    written.append((path.name, (run.workdir / 'curves' / f'{run.pack.name}.parquet').exists()))
+    written.append(
+      (path.name, (run.workdir / 'curves' / f'{run.pack.name}.parquet').exists())
+    )
     write(path, value)
 
   monkeypatch.setattr(packs, 'write_json', watch)
@@ -249,9 +366,13 @@ def test_the_result_is_written_last_and_once(prepare, monkeypatch):
   assert written == [('result.json', True)]
   at = (run.directory / 'result.json').stat().mtime
   again = prepare().run()
-  assert again == dataclasses.replace(first, states=None) and len(written) == 1  # read, not trained
+  assert (
+    again == dataclasses.replace(first, states=None) and len(written) == 1
+  )  # read, not trained
   remade = prepare().run(again=True)
-  assert [bits(s) for s in remade.states] == [bits(s) for s in first.states] and remade.metrics == first.metrics
+  assert [bits(s) for s in remade.states] == [
+    bits(s) for s in first.states
+  ] and remade.metrics == first.metrics
   assert len(written) == 1 and (run.directory / 'result.json').stat().mtime == at
 
 
@@ -274,7 +395,9 @@ def test_results_that_are_not_numbers_come_back(prepare):
   run = prepare(overrides=[OVERRIDES[0], WILD])
   result = run.run()
   read = run.read()
-  assert math.isnan(read.metrics[1]['eval_loss_nats']) and read.broken_at == result.broken_at
+  assert (
+    math.isnan(read.metrics[1]['eval_loss_nats']) and read.broken_at == result.broken_at
+  )
   assert read.metrics[0] == result.metrics[0] and read.states is None
 
 
@@ -292,7 +415,9 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
   memory, disk, again = (States(first.task, first.workdir) for _ in range(3))
   name = first.pack.name
   memory.put(name, result.states)
-  second = Pack('b', (12, 10), ((name, 2), (name, 0)), 9, 15, method=method, width=2, keep=True)
+  second = Pack(
+    'b', (12, 10), ((name, 2), (name, 0)), 9, 15, method=method, width=2, keep=True
+  )
   got = []
   for states in (memory, disk, again):
     if states is again:
@@ -302,7 +427,9 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
     described = states.describe(second, [OVERRIDES[2], OVERRIDES[0]])
     after = states.run(described.name).run(again=True)
     if method != 'vmap':  # of another width, other bits
-      assert [bits(state) for state in after.states] == [bits(whole.states[i]) for i in (2, 0)]
+      assert [bits(state) for state in after.states] == [
+        bits(whole.states[i]) for i in (2, 0)
+      ]
     assert [state.step for state in after.states] == [15, 15]
   assert got[0] == got[1] == got[2] == [bits(state) for state in result.states]
 
@@ -324,6 +451,6 @@ def test_compiled_ahead_it_compiles_no_more(prepare):
   run.compile_ahead()
   before = run.population.compile_seconds
   state = run.start(run.population)
-  (_, data), = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
+  ((_, data),) = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
   run.population.run(state, data, 4, 0)
   assert run.population.compile_seconds == before > 0

@@ -31,17 +31,26 @@ from lmhp.training.checkpoint import Checkpoints
 
 STEPS = 3000
 # Ray's own: forks beside jax's threads, sockets and files that its shutdown leaves to the collector
-WARNINGS = pytest.mark.filterwarnings('ignore:os.fork', 'ignore::ResourceWarning', 'ignore::DeprecationWarning')
+WARNINGS = pytest.mark.filterwarnings(
+  'ignore:os.fork', 'ignore::ResourceWarning', 'ignore::DeprecationWarning'
+)
 
 
 @pytest.fixture(scope='module')
 def cluster():
   """Two nodes of one processor each; the driver is not on the second."""
-  ray = pytest.importorskip('ray', reason='needs the extra ray (pip install "lmhp[ray]")')
+  ray = pytest.importorskip(
+    'ray', reason='needs the extra ray (pip install "lmhp[ray]")'
+  )
   from ray.cluster_utils import Cluster
+
   kept = os.environ.get('PYTHONPATH')
-  os.environ['PYTHONPATH'] = os.pathsep.join([str(pathlib.Path(lmhp.__file__).parents[1]), *([kept] if kept else [])])
-  cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False})
+  os.environ['PYTHONPATH'] = os.pathsep.join(
+    [str(pathlib.Path(lmhp.__file__).parents[1]), *([kept] if kept else [])]
+  )
+  cluster = Cluster(
+    initialize_head=True, head_node_args={'num_cpus': 1, 'include_dashboard': False}
+  )
   cluster.second = cluster.add_node(num_cpus=1)
   cluster.wait_for_nodes()
   yield cluster
@@ -57,8 +66,17 @@ def config(text, tmp_path_factory):
 
   def make():
     config = lmhp.default_config()
-    config.data.path, config.data.tokenizer, config.data.cache_dir = (str(text),), 'char', str(cache)
-    config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 2, 8
+    config.data.path, config.data.tokenizer, config.data.cache_dir = (
+      (str(text),),
+      'char',
+      str(cache),
+    )
+    (
+      config.model.d_model,
+      config.model.n_heads,
+      config.model.n_layers,
+      config.model.max_seq_len,
+    ) = 12, 2, 2, 8
     config.model.dtype = 'float32'
     config.train.steps, config.train.batch_size, config.evaluate.sequences = STEPS, 3, 5
     config.checkpoint.every_seconds, config.log.every_steps = 0.1, 100
@@ -69,20 +87,41 @@ def config(text, tmp_path_factory):
 
 def sweep():
   space = {'optimizer.learning_rate': lmhp.Float(1e-4, 1e-1, log=True)}
-  return lmhp.SweepConfig(space=space, search='halton', trials=4, halving='successive', calibration=2,
-                          min_rank_correlation=None, pack='loop', max_width=1, confirm_best=0)
+  return lmhp.SweepConfig(
+    space=space,
+    search='halton',
+    trials=4,
+    halving='successive',
+    calibration=2,
+    min_rank_correlation=None,
+    pack='loop',
+    max_width=1,
+    confirm_best=0,
+  )
 
 
 def condition(found):
   """What must not depend on the engine."""
-  return [(t.number, t.status, t.overrides, t.values, dict(t.scores), t.about['packs'], t.about['tokens'])
-          for t in found.trials]
+  return [
+    (
+      t.number,
+      t.status,
+      t.overrides,
+      t.values,
+      dict(t.scores),
+      t.about['packs'],
+      t.about['tokens'],
+    )
+    for t in found.trials
+  ]
 
 
 @pytest.fixture(scope='module')
 def compiled(tmp_path_factory):
   """Programs are kept on the disk, so that workers need not compile what another has; they are told where."""
-  kept = {name: getattr(jax.config, name) for name in ray_worker.SAME_JAX if 'cache' in name}
+  kept = {
+    name: getattr(jax.config, name) for name in ray_worker.SAME_JAX if 'cache' in name
+  }
   for name, value in zip(kept, (str(tmp_path_factory.mktemp('compiled')), 0.0, 0)):
     jax.config.update(name, value)
   reset_cache()
@@ -95,16 +134,27 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope='module')
 def local(config, compiled, tmp_path_factory):
   """The sweep in this process."""
-  return lmhp.sweep(config(), sweep(), workdir=tmp_path_factory.mktemp('local') / 'w', display='none', report=False)
+  return lmhp.sweep(
+    config(),
+    sweep(),
+    workdir=tmp_path_factory.mktemp('local') / 'w',
+    display='none',
+    report=False,
+  )
 
 
 def attempts(workdir):
   """The attempts at packs that are not done, of those that have saved a state: {directory's name: step}."""
   found, workdir = {}, epath.Path(workdir)
   for path in workdir.glob('attempts/*/packs/*/checkpoints'):
-    done = (path.parent / 'result.json', workdir / 'packs' / path.parent.name / 'result.json')
+    done = (
+      path.parent / 'result.json',
+      workdir / 'packs' / path.parent.name / 'result.json',
+    )
     with contextlib.suppress(OSError):  # it may be renamed meanwhile
-      found[path.parents[2].name] = 0 if any(p.exists() for p in done) else Checkpoints(path).latest()
+      found[path.parents[2].name] = (
+        0 if any(p.exists() for p in done) else Checkpoints(path).latest()
+      )
   return {name: step for name, step in found.items() if step}
 
 
@@ -125,7 +175,12 @@ def eventually(condition, seconds=120):
 def processes(node):
   """Of a node: its raylet, and after it the workers."""
   raylet = node.all_processes['raylet'][0].process.pid
-  return [raylet, *map(int, pathlib.Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split())]
+  return [
+    raylet,
+    *map(
+      int, pathlib.Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split()
+    ),
+  ]
 
 
 def tell(pids, number):
@@ -160,7 +215,10 @@ def test_a_node_with_another_text_says_so(config):
   described = ray_worker.describe(language_model(config(), sweep()))
   with pytest.raises(ConfigError, match='^data.path: another text'):
     ray_worker._made(pickle.dumps({**described, 'data_sha256': 'of another'}))
-  described['base'] = {**described['base'], 'train': {**described['base']['train'], 'batch_size': 7}}
+  described['base'] = {
+    **described['base'],
+    'train': {**described['base']['train'], 'batch_size': 7},
+  }
   with pytest.raises(ConfigError, match='^train.batch_size: got 3 on .*expected 7'):
     ray_worker._made(pickle.dumps(described))
 
@@ -168,7 +226,9 @@ def test_a_node_with_another_text_says_so(config):
 @pytest.mark.ray
 @pytest.mark.slow
 @WARNINGS
-def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tmp_path, aside):
+def test_a_node_that_dies_costs_work_and_nothing_else(
+  cluster, config, local, tmp_path, aside
+):
   before, after = {}, {}
 
   def halted():
@@ -188,44 +248,72 @@ def test_a_node_that_dies_costs_work_and_nothing_else(cluster, config, local, tm
     cluster.remove_node(cluster.second, allow_graceful=False)
     tell(workers, signal.SIGKILL)  # they would live on for a while, and end the pack
     packs = [pack_of(name) for name in before]
-    again = lambda: {n: at for n, at in attempts(tmp_path / 'w').items() if n not in before and pack_of(n) in packs}
+    again = lambda: {
+      n: at
+      for n, at in attempts(tmp_path / 'w').items()
+      if n not in before and pack_of(n) in packs
+    }
     after.update(eventually(again))
 
   aside(kill)
-  found = lmhp.sweep(config(), sweep(), workdir=tmp_path / 'w', engine='ray', address=cluster.address, display='none', report=False)
+  found = lmhp.sweep(
+    config(),
+    sweep(),
+    workdir=tmp_path / 'w',
+    engine='ray',
+    address=cluster.address,
+    display='none',
+    report=False,
+  )
   cluster.second = cluster.add_node(num_cpus=1)
   assert condition(found) == condition(local)
-  (name, at), = after.items()
+  ((name, at),) = after.items()
   (step,) = (step for other, step in before.items() if pack_of(other) == pack_of(name))
   assert at >= step  # it went on from there
   assert not list((tmp_path / 'w').glob('attempts/*'))
 
 
-DRIVER = '''
+DRIVER = """
 import pickle, sys, lmhp
 config, sweep, workdir, address = pickle.load(open(sys.argv[1], 'rb'))
 lmhp.sweep(config, sweep, workdir=workdir, engine='ray', address=address, display='none', report=False)
-'''
+"""
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @WARNINGS
-def test_a_driver_that_is_killed_finds_what_workers_did(cluster, config, local, tmp_path):
+def test_a_driver_that_is_killed_finds_what_workers_did(
+  cluster, config, local, tmp_path
+):
   workdir, order = tmp_path / 'w', tmp_path / 'order'
-  order.write_bytes(pickle.dumps((config().to_dict(), sweep(), str(workdir), cluster.address)))
-  driver = subprocess.Popen([sys.executable, '-c', DRIVER, str(order)], env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
+  order.write_bytes(
+    pickle.dumps((config().to_dict(), sweep(), str(workdir), cluster.address))
+  )
+  driver = subprocess.Popen(
+    [sys.executable, '-c', DRIVER, str(order)],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+  )
   eventually(lambda: attempts(workdir) and list(workdir.glob('packs/*/result.json')))
   driver.send_signal(signal.SIGKILL)
   driver.wait()
   kept = {path: path.read_text() for path in workdir.glob('packs/*/result.json')}
-  found = lmhp.sweep(config(), sweep(), workdir=workdir, engine='ray', address=cluster.address, display='none', report=False)
+  found = lmhp.sweep(
+    config(),
+    sweep(),
+    workdir=workdir,
+    engine='ray',
+    address=cluster.address,
+    display='none',
+    report=False,
+  )
   assert condition(found) == condition(local)
   assert kept and all(path.read_text() == written for path, written in kept.items())
 
 
 def slow_task(n):
   """A function's trials of `n` updates, each of about a millisecond; made here, so that a worker gets them by value."""
+
   def init(hypers):
     return jnp.eye(32) * hypers['scale']
 
@@ -240,23 +328,41 @@ def slow_task(n):
 @WARNINGS
 def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
   task, workdir, shown = slow_task(6000), epath.Path(tmp_path / 'w'), []
-  plain = [Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep=True) for i in range(3)]
+  plain = [
+    Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep=True) for i in range(3)
+  ]
   for where in (tmp_path / 'local', workdir):
-    packs = [States(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}]) for i, pack in enumerate(plain)]
-  show = types.SimpleNamespace(pack=lambda pack: None, step=lambda pack, step, metrics: shown.append(pack.name))
-  engine = types.SimpleNamespace(task=task, workdir=workdir, states=States(task, workdir), show=show,
-                                 stop=lambda: bool(shown))
+    packs = [
+      States(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}])
+      for i, pack in enumerate(plain)
+    ]
+  show = types.SimpleNamespace(
+    pack=lambda pack: None, step=lambda pack, step, metrics: shown.append(pack.name)
+  )
+  engine = types.SimpleNamespace(
+    task=task,
+    workdir=workdir,
+    states=States(task, workdir),
+    show=show,
+    stop=lambda: bool(shown),
+  )
   handler = signal.getsignal(signal.SIGTERM)
   with RUNNERS['ray'](cluster.address) as runner:
     assert signal.getsignal(signal.SIGTERM) is handler
     with pytest.raises(Stopped):
       list(runner(engine, packs))
     saved = attempts(workdir)  # their task saves once a minute: they were told
-    assert saved and max(saved.values()) < 6000 and not list(workdir.glob('packs/p-2-*/result.json'))
+    assert (
+      saved
+      and max(saved.values()) < 6000
+      and not list(workdir.glob('packs/p-2-*/result.json'))
+    )
     engine.stop = lambda: False
     found = {pack.name: result for pack, result in runner(engine, packs)}
   local = States(task, epath.Path(tmp_path / 'local'))
-  assert {n: r.metrics for n, r in found.items()} == {p.name: local.run(p.name).run().metrics for p in packs}
+  assert {n: r.metrics for n, r in found.items()} == {
+    p.name: local.run(p.name).run().metrics for p in packs
+  }
 
 
 @pytest.mark.ray
@@ -267,8 +373,12 @@ def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
     patch.setattr(choices, '_Trial', None)  # nothing is measured here
     found = runner.choices(epath.Path(tmp_path), task, 'auto', None)
     choice = found.of([task.job({})] * 6, False, 1e3)
-    assert choice.max_width >= 3 and choice.member_step_seconds  # six trials on two nodes
-    with pytest.raises(ConfigError, match='^sweep.objective: .bogus. is no metric of this task'):
+    assert (
+      choice.max_width >= 3 and choice.member_step_seconds
+    )  # six trials on two nodes
+    with pytest.raises(
+      ConfigError, match='^sweep.objective: .bogus. is no metric of this task'
+    ):
       found.value('bogus', task.job({}))
   stored = json.loads((tmp_path / 'choices.json').read_text())
   assert list(stored['choices'].values())[0]['method'] == choice.method

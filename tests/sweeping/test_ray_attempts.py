@@ -34,7 +34,11 @@ class Board:
   """Where a worker reports; calls `then` once, at the first report."""
 
   def __init__(self, then=lambda: None):
-    self._then, self.steps, self.note = [then], [], types.SimpleNamespace(remote=self._note)
+    self._then, self.steps, self.note = (
+      [then],
+      [],
+      types.SimpleNamespace(remote=self._note),
+    )
 
   def _note(self, name, step, metrics):
     self.steps.append(step)
@@ -48,7 +52,9 @@ def packed(tmp_path):
   task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'scale': 1.0}, steps=900)
   pack = Pack('p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep=True)
   workdir = epath.Path(tmp_path)
-  pack = States(task, workdir).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
+  pack = States(task, workdir).describe(
+    pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
+  )
   return workdir, pack, pickle.dumps(ray_worker.describe(task)), task
 
 
@@ -60,12 +66,21 @@ def work(packed, board):
 def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_path):
   workdir, pack, _, task = packed
   result, attempt = work(packed, Board())
-  assert result.states is None and not (workdir / 'packs' / pack.name / 'result.json').exists()
+  assert (
+    result.states is None
+    and not (workdir / 'packs' / pack.name / 'result.json').exists()
+  )
   ray_worker.publish(workdir, pack, attempt)
   local = epath.Path(tmp_path / 'local')
-  same = States(task, local).describe(pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}])
+  same = States(task, local).describe(
+    pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
+  )
   there = States(task, local).run(same.name).run()
-  assert read_result(workdir / 'packs' / pack.name).metrics == result.metrics == there.metrics
+  assert (
+    read_result(workdir / 'packs' / pack.name).metrics
+    == result.metrics
+    == there.metrics
+  )
   assert (workdir / 'curves' / f'{pack.name}.parquet').exists()
   saved = States(task, workdir)
   for i in range(2):  # a later pack, anywhere, starts from these
@@ -78,7 +93,9 @@ def test_who_lost_its_pack_ends_before_its_next_chunk(packed):
   board = Board(lambda: ray_worker.claim(workdir, packed[1].name))
   with pytest.raises(ray_worker.Superseded):
     work(packed, board)
-  assert len(board.steps) == 1 and not list(workdir.glob(f'attempts/*/packs/{packed[1].name}/result.json'))
+  assert len(board.steps) == 1 and not list(
+    workdir.glob(f'attempts/*/packs/{packed[1].name}/result.json')
+  )
 
 
 def test_an_attempt_goes_on_from_the_newest_checkpoint(packed):
@@ -99,7 +116,9 @@ def test_an_attempt_goes_on_from_the_newest_checkpoint(packed):
 def test_a_finished_attempt_is_not_trained_again(packed):
   done, _ = work(packed, Board())
   again, _ = work(packed, board := Board())
-  assert again.metrics == done.metrics and again.seconds == done.seconds and not board.steps
+  assert (
+    again.metrics == done.metrics and again.seconds == done.seconds and not board.steps
+  )
 
 
 def test_publishing_goes_on_where_a_driver_was_killed(packed):
@@ -107,8 +126,12 @@ def test_publishing_goes_on_where_a_driver_was_killed(packed):
   result, attempt = work(packed, Board())
   (workdir / 'curves').mkdir()
   source = workdir / 'attempts' / attempt
-  (source / 'curves' / f'{pack.name}.parquet').replace(workdir / 'curves' / f'{pack.name}.parquet')
-  (source / 'packs' / pack.name / 'checkpoints').rename(workdir / 'packs' / pack.name / 'checkpoints')
+  (source / 'curves' / f'{pack.name}.parquet').replace(
+    workdir / 'curves' / f'{pack.name}.parquet'
+  )
+  (source / 'packs' / pack.name / 'checkpoints').rename(
+    workdir / 'packs' / pack.name / 'checkpoints'
+  )
   ray_worker.publish(workdir, pack, work(packed, Board())[1])
   assert read_result(workdir / 'packs' / pack.name).metrics == result.metrics
   assert Checkpoints(workdir / 'packs' / pack.name / 'checkpoints').latest() == 900
@@ -116,17 +139,28 @@ def test_publishing_goes_on_where_a_driver_was_killed(packed):
 
 def test_a_node_that_sees_another_workdir_says_so(packed, tmp_path):
   _, pack, described, _ = packed
-  with pytest.raises(ConfigError, match="workdir: got .*elsewhere.*all nodes of the cluster share"):
+  with pytest.raises(
+    ConfigError, match='workdir: got .*elsewhere.*all nodes of the cluster share'
+  ):
     ray_worker.run_pack(described, {}, str(tmp_path / 'elsewhere'), pack, Board())
 
 
 def test_what_a_pack_takes():
-  assert pack_resources([{'CPU': 96.0, 'TPU': 4.0}]) == {'num_cpus': 1, 'resources': {'TPU': 1}}
-  assert pack_resources([{'CPU': 96.0}, {'CPU': 8.0, 'GPU': 2.0}]) == {'num_cpus': 1, 'num_gpus': 1}
+  assert pack_resources([{'CPU': 96.0, 'TPU': 4.0}]) == {
+    'num_cpus': 1,
+    'resources': {'TPU': 1},
+  }
+  assert pack_resources([{'CPU': 96.0}, {'CPU': 8.0, 'GPU': 2.0}]) == {
+    'num_cpus': 1,
+    'num_gpus': 1,
+  }
   assert pack_resources([{'CPU': 0.0}, {'CPU': 16.0}, {'CPU': 4.0}]) == {'num_cpus': 4}
 
 
 def test_ray_is_an_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, 'ray', None)
-  with pytest.raises(ConfigError, match=r'--engine: ray needs the extra ray \(pip install "lmhp\[ray\]"\)'):
+  with pytest.raises(
+    ConfigError,
+    match=r'--engine: ray needs the extra ray \(pip install "lmhp\[ray\]"\)',
+  ):
     RUNNERS['ray'](None)

@@ -12,13 +12,26 @@ SPACE = {'rate': lmhp.Float(1e-3, 0.4, log=True)}
 
 
 def task():
-  step = lambda w, hypers, i: (w - hypers['rate'] * 2 * (w - 1), {'loss': jnp.sum((w - 1) ** 2)})
-  return lmhp.FunctionTask(lambda hypers: jnp.zeros(3), step, {'rate': 0.1, 'seed': 0}, steps=30)
+  step = lambda w, hypers, i: (
+    w - hypers['rate'] * 2 * (w - 1),
+    {'loss': jnp.sum((w - 1) ** 2)},
+  )
+  return lmhp.FunctionTask(
+    lambda hypers: jnp.zeros(3), step, {'rate': 0.1, 'seed': 0}, steps=30
+  )
 
 
 def sweep(workdir, **options):
-  asked = lmhp.SweepConfig(space=SPACE, search='halton', trials=9, objective=('loss',), halving='successive',
-                           first_rung=0.2, pack='loop', confirm_best=0)
+  asked = lmhp.SweepConfig(
+    space=SPACE,
+    search='halton',
+    trials=9,
+    objective=('loss',),
+    halving='successive',
+    first_rung=0.2,
+    pack='loop',
+    confirm_best=0,
+  )
   return lmhp.sweep(task(), asked, workdir=workdir, **{'display': 'none', **options})
 
 
@@ -28,7 +41,9 @@ def test_the_report_is_there_at_the_end_and_says_the_winner(tmp_path):
   assert page.startswith('<!doctype html>')
   again = lmhp.report(found)
   assert f'rial {found.result["best_trial"]}' in again.answer[1]
-  assert json.loads(again.text('json'))['answer'][1].replace("'", '') in page.replace('&#x27;', '').replace('&#39;', '')
+  assert json.loads(again.text('json'))['answer'][1].replace("'", '') in page.replace(
+    '&#x27;', ''
+  ).replace('&#39;', '')
 
 
 def test_none_is_written_where_none_is_wanted(tmp_path):
@@ -44,7 +59,10 @@ def test_rungs_write_it_too(tmp_path, monkeypatch):
 
   def written(workdir, storage):
     write(workdir, storage)
-    statuses = {t['status'] for t in map(json.loads, (tmp_path / 'trials.jsonl').read_text().splitlines())}
+    statuses = {
+      t['status']
+      for t in map(json.loads, (tmp_path / 'trials.jsonl').read_text().splitlines())
+    }
     seen.append((statuses, (tmp_path / 'report.html').stat().st_mtime_ns))
 
   monkeypatch.setattr(api, '_write_report', written)

@@ -92,12 +92,23 @@ LANGUAGE_MODEL = """
 
 def in_a_process(code, *arguments):
   """What a script prints as JSON, with eight devices."""
-  env = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'LMHP_COMPILE_CACHE': 'off',
-         'XLA_FLAGS': f'--xla_force_host_platform_device_count=8 {QUICK}',
-         'PYTHONPATH': os.pathsep.join([os.getcwd(), os.path.dirname(os.path.dirname(__file__)), *sys.path])}
+  env = {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'LMHP_COMPILE_CACHE': 'off',
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count=8 {QUICK}',
+    'PYTHONPATH': os.pathsep.join(
+      [os.getcwd(), os.path.dirname(os.path.dirname(__file__)), *sys.path]
+    ),
+  }
   script = textwrap.dedent(COMMON) + textwrap.dedent(code)
-  done = subprocess.run([sys.executable, '-c', script, *map(str, arguments)], env=env, capture_output=True, text=True,
-                        timeout=300)
+  done = subprocess.run(
+    [sys.executable, '-c', script, *map(str, arguments)],
+    env=env,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   return json.loads(done.stdout.splitlines()[-1])
 
@@ -109,7 +120,9 @@ def assert_alike(found, width):
   for method, (one, eight) in ((m, (f['one'], f['eight'])) for m, f in found.items()):
     assert all(lies == spread for lies in eight['lies']) and len(eight['lies']) > 1
     assert all([place[:2] for place in lies] == [[0, width]] for lies in one['lies'])
-    assert len({json.dumps(losses) for losses in one['losses']}) == width  # members differ
+    assert (
+      len({json.dumps(losses) for losses in one['losses']}) == width
+    )  # members differ
     for key in ('losses', 'norms'):
       for mine, other in zip(eight[key], one[key], strict=True):
         assert mine == pytest.approx(other, rel=2e-5, abs=1e-9, nan_ok=True)
@@ -121,7 +134,9 @@ def test_functions_over_eight_devices():
   """Sixteen members, two on each device; the fourth diverges."""
   found = in_a_process(FUNCTIONS)
   assert_alike(found, 16)
-  assert found['map']['eight']['bits'] == found['map']['one']['bits']  # no member's number divides
+  assert (
+    found['map']['eight']['bits'] == found['map']['one']['bits']
+  )  # no member's number divides
   assert not all(abs(x) < 1e30 for x in found['vmap']['eight']['losses'][3])
 
 

@@ -27,8 +27,11 @@ with Study.open(sys.argv[1], space={}, card={}):
 
 
 def test_one_writer_at_a_time_and_readers_at_any(tmp_path):
-  holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(tmp_path / 'run')], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE)
+  holder = subprocess.Popen(
+    [sys.executable, '-c', HOLDER, str(tmp_path / 'run')],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
   try:
     assert holder.stdout.readline() == b'open\n'
     with pytest.raises(ConfigError, match='another process is writing this study'):
@@ -45,9 +48,11 @@ def test_a_study_is_opened_as_what_it_is(tmp_path):
     Study.read(workdir)
   opened(workdir, name='mine').close()
   opened(workdir).close()
-  for options, words in ((dict(name='other'), "name: got 'other'.*has 'mine'"),
-                         (dict(storage=url), 'is in its journal'),
-                         (dict(directions=('maximize',)), r"directions: got \['maximize'\]")):
+  for options, words in (
+    (dict(name='other'), "name: got 'other'.*has 'mine'"),
+    (dict(storage=url), 'is in its journal'),
+    (dict(directions=('maximize',)), r"directions: got \['maximize'\]"),
+  ):
     with pytest.raises(ConfigError, match=words):
       opened(workdir, **options)
   opened(tmp_path / 'a/run', storage=url).close()
@@ -61,7 +66,9 @@ def test_a_study_is_opened_as_what_it_is(tmp_path):
     opened(tmp_path / 'a/run', storage=f'sqlite:///{tmp_path}/other.db')
   with pytest.raises(ConfigError, match='expected a directory of this machine'):
     opened('gs://bucket/run')
-  with pytest.raises(ConfigError, match='--storage: got nonsense, which cannot be opened'):
+  with pytest.raises(
+    ConfigError, match='--storage: got nonsense, which cannot be opened'
+  ):
     opened(tmp_path / 'c', storage='nonsense')
   opened(tmp_path / 'c').close()  # what could not be opened left nothing behind
 
@@ -74,9 +81,23 @@ def test_a_trial_of_another_program_is_refused(tmp_path):
     opened(tmp_path / 'run')
 
 
-WHOLE = {'name': 'run', 'directions': ['minimize'], 'storage': None, 'id': 'x', 'card': {}}
-DAMAGED = [b'', b'{"name": "run",\n', b'\xff\xfe', b'{}\n{}', b'[]', b'null', b'{}',
-           *(json.dumps({**WHOLE, key: 1}).encode() for key in WHOLE)]
+WHOLE = {
+  'name': 'run',
+  'directions': ['minimize'],
+  'storage': None,
+  'id': 'x',
+  'card': {},
+}
+DAMAGED = [
+  b'',
+  b'{"name": "run",\n',
+  b'\xff\xfe',
+  b'{}\n{}',
+  b'[]',
+  b'null',
+  b'{}',
+  *(json.dumps({**WHOLE, key: 1}).encode() for key in WHOLE),
+]
 
 
 @pytest.mark.parametrize('text', DAMAGED)
@@ -102,7 +123,10 @@ def test_a_damaged_header_is_one_line_and_is_left_alone(tmp_path, text):
 def test_the_journal_is_made_again_from_the_mirror(tmp_path, caplog, damage):
   workdir = tmp_path / 'run'
   before = run_a_study(workdir)
-  shown = [(t.state, t.values, t.params, t.intermediate_values, t.user_attrs) for t in by_optuna(workdir).trials]
+  shown = [
+    (t.state, t.values, t.params, t.intermediate_values, t.user_attrs)
+    for t in by_optuna(workdir).trials
+  ]
   path = workdir / 'study.journal'
   text = path.read_bytes()
   if damage == 'missing':
@@ -120,7 +144,10 @@ def test_the_journal_is_made_again_from_the_mirror(tmp_path, caplog, damage):
     study.add([trial(len(before))])
   assert len(caplog.records) == (damage != 'asked')
   again = by_optuna(workdir).trials
-  assert [(t.state, t.values, t.params, t.intermediate_values, t.user_attrs) for t in again[:-1]] == shown
+  assert [
+    (t.state, t.values, t.params, t.intermediate_values, t.user_attrs)
+    for t in again[:-1]
+  ] == shown
   assert (workdir / 'study.journal.damaged').exists() == (damage != 'missing')
 
 
@@ -129,5 +156,7 @@ def test_nothing_is_made_up(tmp_path):
   (tmp_path / 'run/trials.jsonl').unlink()
   path = tmp_path / 'run/study.journal'
   path.write_bytes(b'?\n' + path.read_bytes())
-  with pytest.raises(ConfigError, match='there is no trials.jsonl to make it again from'):
+  with pytest.raises(
+    ConfigError, match='there is no trials.jsonl to make it again from'
+  ):
     opened(tmp_path / 'run')

@@ -12,7 +12,10 @@ from lmhp import Choice, ConfigError, Float, Int, When
 from lmhp.sweeping import curves, packs, runners
 from small_runs import small, text  # noqa: F401: fixtures
 
-RATES = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True), 'schedule.name': Choice('cosine', 'constant')}
+RATES = {
+  'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
+  'schedule.name': Choice('cosine', 'constant'),
+}
 
 
 @pytest.fixture
@@ -20,12 +23,23 @@ def sweep(small, tmp_path):
   """`sweep(space, config={...}, workdir=..., **fields)`: a study of seconds."""
 
   def run(space=None, config=None, workdir='study', task=None, **fields):
-    fields = {'search': 'halton', 'trials': 4, 'confirm_best': 0, 'pack': 'loop', **fields}
+    fields = {
+      'search': 'halton',
+      'trials': 4,
+      'confirm_best': 0,
+      'pack': 'loop',
+      **fields,
+    }
     if fields['search'] in ('grid', 'pbt'):
       fields.pop('trials')
     asked = lmhp.SweepConfig(space=RATES if space is None else space, **fields)
-    return lmhp.sweep(small(**(config or {})) if task is None else task, asked, workdir=tmp_path / workdir,
-                      display='none', report=False)
+    return lmhp.sweep(
+      small(**(config or {})) if task is None else task,
+      asked,
+      workdir=tmp_path / workdir,
+      display='none',
+      report=False,
+    )
 
   return run
 
@@ -33,7 +47,10 @@ def sweep(small, tmp_path):
 def lines(result):
   """The mirror, without what differs between two runs of the same."""
   with open(f'{result.workdir}/trials.jsonl') as file:
-    return [{k: v for k, v in json.loads(line).items() if k not in ('seconds', 'device')} for line in file]
+    return [
+      {k: v for k, v in json.loads(line).items() if k not in ('seconds', 'device')}
+      for line in file
+    ]
 
 
 def statuses(result):
@@ -48,20 +65,32 @@ def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
   assert statuses(found) == ['complete'] * 4
   for trial in found.trials:
     steps = {2: 36, 3: 24}[trial.overrides['train.batch_size']]
-    alone = lmhp.train(small(), workdir=tmp_path / f'run{trial.number}', display='none',
-                       overrides={**trial.overrides, 'train.steps': steps})
+    alone = lmhp.train(
+      small(),
+      workdir=tmp_path / f'run{trial.number}',
+      display='none',
+      overrides={**trial.overrides, 'train.steps': steps},
+    )
     assert trial.values[0] == alone.result['final_eval_loss_nats']
-    table = curves.read(f'{found.workdir}/curves/{trial.about["pack"]}.parquet').to_pydict()
-    mine = [loss for loss, n in zip(table['loss_nats'], table['trial']) if n == trial.number]
+    table = curves.read(
+      f'{found.workdir}/curves/{trial.about["pack"]}.parquet'
+    ).to_pydict()
+    mine = [
+      loss for loss, n in zip(table['loss_nats'], table['trial']) if n == trial.number
+    ]
     assert mine == alone.history['loss_nats'].astype(np.float32).tolist()
-    assert trial.about['tokens'] == alone.result['tokens'] and trial.about['steps'] == steps
+    assert (
+      trial.about['tokens'] == alone.result['tokens'] and trial.about['steps'] == steps
+    )
 
 
 def test_the_winner_is_an_experiment_file(sweep, tmp_path):
   found = sweep()
   best = min(found.trials, key=lambda t: t.values[0])
   assert found.best == best.overrides and found.result['best_value'] == best.values[0]
-  again = lmhp.train(f'{found.workdir}/best.py', workdir=tmp_path / 'again', display='none')
+  again = lmhp.train(
+    f'{found.workdir}/best.py', workdir=tmp_path / 'again', display='none'
+  )
   assert again.result['final_eval_loss_nats'] == best.values[0]
 
 
@@ -69,14 +98,22 @@ def test_the_winner_is_an_experiment_file(sweep, tmp_path):
 def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
   serial, packed = sweep(), sweep(pack=pack, workdir=pack)
   values = [[t.values[0] for t in found.trials] for found in (serial, packed)]
-  np.testing.assert_allclose(values[0], values[1], rtol=2e-5 if pack == 'vmap' else 1e-6)
+  np.testing.assert_allclose(
+    values[0], values[1], rtol=2e-5 if pack == 'vmap' else 1e-6
+  )
 
 
 def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
   found = sweep(pack='auto')
-  (choice,) = json.loads(pathlib.Path(found.workdir, 'choices.json').read_text())['choices'].values()
-  assert choice['method'] in ('vmap', 'map') and choice['member_step_seconds']  # four devices: no loop
-  monkeypatch.setattr('lmhp.sweeping.choices._Trial', None)  # measuring again would fail
+  (choice,) = json.loads(pathlib.Path(found.workdir, 'choices.json').read_text())[
+    'choices'
+  ].values()
+  assert (
+    choice['method'] in ('vmap', 'map') and choice['member_step_seconds']
+  )  # four devices: no loop
+  monkeypatch.setattr(
+    'lmhp.sweeping.choices._Trial', None
+  )  # measuring again would fail
   assert len(sweep(pack='auto', trials=6).trials) == 6
 
 
@@ -84,9 +121,19 @@ def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
 
 
 def test_halving_stops_trials_and_counts_its_forks(sweep):
-  found = sweep(trials=9, halving='successive', first_rung=1 / 9, calibration=3, min_rank_correlation=None)
+  found = sweep(
+    trials=9,
+    halving='successive',
+    first_rung=1 / 9,
+    calibration=3,
+    min_rank_correlation=None,
+  )
   ended = statuses(found)
-  assert ended.count('pruned') >= 4 and ended.count('complete') >= 3 and set(ended) == {'complete', 'pruned'}
+  assert (
+    ended.count('pruned') >= 4
+    and ended.count('complete') >= 3
+    and set(ended) == {'complete', 'pruned'}
+  )
   assert set(found.result['rank_correlations']) == {'3', '8'}
   for trial in found.trials:
     reached = sorted(trial.scores)
@@ -98,16 +145,25 @@ def test_halving_stops_trials_and_counts_its_forks(sweep):
 
 
 def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
-  whole, halved = sweep(trials=3), sweep(trials=3, halving='successive', first_rung=1 / 3, calibration=3, workdir='h')
+  whole, halved = (
+    sweep(trials=3),
+    sweep(trials=3, halving='successive', first_rung=1 / 3, calibration=3, workdir='h'),
+  )
   assert [t.values for t in whole.trials] == [t.values for t in halved.trials]
-  assert all(h.about['tokens'] > w.about['tokens'] for w, h in zip(whole.trials, halved.trials))
+  assert all(
+    h.about['tokens'] > w.about['tokens'] for w, h in zip(whole.trials, halved.trials)
+  )
 
 
 def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
   monkeypatch.setattr('lmhp.sweeping.halving.spearman', lambda a, b: 0.4)
-  assert 'pruned' not in statuses(sweep(trials=6, halving='successive', first_rung=1 / 3))
+  assert 'pruned' not in statuses(
+    sweep(trials=6, halving='successive', first_rung=1 / 3)
+  )
   monkeypatch.setattr('lmhp.sweeping.halving.spearman', lambda a, b: 0.6)
-  assert 'pruned' in statuses(sweep(trials=6, halving='successive', first_rung=1 / 3, workdir='other'))
+  assert 'pruned' in statuses(
+    sweep(trials=6, halving='successive', first_rung=1 / 3, workdir='other')
+  )
 
 
 def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
@@ -122,9 +178,19 @@ def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
 
 def test_seeds_are_averaged(sweep):
   found = sweep(trials=2, seeds=3)
-  assert [(t.point, t.seed) for t in found.trials] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+  assert [(t.point, t.seed) for t in found.trials] == [
+    (0, 0),
+    (0, 1),
+    (0, 2),
+    (1, 0),
+    (1, 1),
+    (1, 2),
+  ]
   means = [np.mean([t.values[0] for t in found.trials if t.point == p]) for p in (0, 1)]
-  assert found.result['best_value'] == pytest.approx(min(means), abs=1e-12) and found.result['noise'] > 0
+  assert (
+    found.result['best_value'] == pytest.approx(min(means), abs=1e-12)
+    and found.result['noise'] > 0
+  )
 
 
 def test_a_diverged_trial_is_a_result(sweep):
@@ -134,8 +200,15 @@ def test_a_diverged_trial_is_a_result(sweep):
   assert (good.status, bad.status) == ('complete', 'diverged')
   vocabulary = 9  # what the words of small_runs are spelt with, and the unknown
   assert math.isfinite(bad.values[0]) and bad.values[0] > 2 * math.log(vocabulary)
-  assert bad.about['diverged_at'] < 24 and bad.about['steps'] == bad.about['diverged_at']
-  assert found.result['trials'] == {'complete': 1, 'pruned': 0, 'diverged': 1, 'failed': 0}
+  assert (
+    bad.about['diverged_at'] < 24 and bad.about['steps'] == bad.about['diverged_at']
+  )
+  assert found.result['trials'] == {
+    'complete': 1,
+    'pruned': 0,
+    'diverged': 1,
+    'failed': 0,
+  }
 
 
 # --- stopped, killed, extended --------------------------------------------------------------------------------------
@@ -143,7 +216,13 @@ def test_a_diverged_trial_is_a_result(sweep):
 
 @pytest.mark.parametrize('stop_at', [1, 3, 6])
 def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, stop_at):
-  rungs = dict(trials=5, halving='successive', first_rung=1 / 9, max_width=2, min_rank_correlation=None)
+  rungs = dict(
+    trials=5,
+    halving='successive',
+    first_rung=1 / 9,
+    max_width=2,
+    min_rank_correlation=None,
+  )
   whole = sweep(workdir='whole', **rungs)
   ran = []
   run = packs.PackRun.run
@@ -165,27 +244,46 @@ def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
   first = sweep(confirm_best=1, confirm_seeds=2)
   monkeypatch.setattr(packs.PackRun, '_train', None)
   again = sweep(confirm_best=1, confirm_seeds=2)
-  assert lines(first) == lines(again) and again.result['best_trial'] == first.result['best_trial']
+  assert (
+    lines(first) == lines(again)
+    and again.result['best_trial'] == first.result['best_trial']
+  )
 
 
 def test_a_study_is_extended(sweep):
   first = lines(sweep(trials=3))
   more = sweep(trials=5)
   assert lines(more)[:3] == first and len(more.trials) == 5
-  assert [t.parameters for t in more.trials] == [t.parameters for t in sweep(trials=5, workdir='at once').trials]
+  assert [t.parameters for t in more.trials] == [
+    t.parameters for t in sweep(trials=5, workdir='at once').trials
+  ]
   more, seeds = lines(more), sweep(trials=5, seeds=2)
-  assert lines(seeds)[:5] == more and sorted(t.point for t in seeds.trials[5:]) == [0, 1, 2, 3, 4]
+  assert lines(seeds)[:5] == more and sorted(t.point for t in seeds.trials[5:]) == [
+    0,
+    1,
+    2,
+    3,
+    4,
+  ]
   assert {t.seed for t in seeds.trials[5:]} == {1}
   wider, seeds = {**RATES, 'optimizer.b2': Float(0.9, 0.99)}, lines(seeds)
   parameter = sweep(wider, trials=7, seeds=2)
-  assert lines(parameter)[:10] == seeds and 'optimizer.b2' in parameter.trials[10].parameters
+  assert (
+    lines(parameter)[:10] == seeds and 'optimizer.b2' in parameter.trials[10].parameters
+  )
 
 
 def test_what_would_not_compare_is_refused(sweep):
   sweep(trials=2)
-  with pytest.raises(ConfigError, match=r"^sweep.objective: got \['eval_accuracy'\], but the study in .* has"):
+  with pytest.raises(
+    ConfigError,
+    match=r"^sweep.objective: got \['eval_accuracy'\], but the study in .* has",
+  ):
     sweep(trials=2, objective='eval_accuracy')
-  with pytest.raises(ConfigError, match='train.batch_size: 4 now, 3 then, but the study in .* has another base config'):
+  with pytest.raises(
+    ConfigError,
+    match='train.batch_size: 4 now, 3 then, but the study in .* has another base config',
+  ):
     sweep(trials=2, config={'train.batch_size': 4})
 
 
@@ -195,10 +293,16 @@ def test_what_would_not_compare_is_refused(sweep):
 def test_the_winner_is_confirmed_on_new_seeds(sweep):
   found = sweep(confirm_best=2, confirm_seeds=3)
   best, second, base = found.confirmed
-  assert base.point is None and base.difference == 0 and len({best.point, second.point}) == 2
+  assert (
+    base.point is None and base.difference == 0 and len({best.point, second.point}) == 2
+  )
   new = [t for t in found.trials if t.cohort.startswith('confirm')]
-  assert len(new) == 9 and {t.seed for t in new}.isdisjoint({t.seed for t in found.trials if t not in new})
-  assert all(t.overrides['data.seed'] == t.overrides['train.seed'] == t.seed for t in new)
+  assert len(new) == 9 and {t.seed for t in new}.isdisjoint(
+    {t.seed for t in found.trials if t not in new}
+  )
+  assert all(
+    t.overrides['data.seed'] == t.overrides['train.seed'] == t.seed for t in new
+  )
   mine = [t.values[0] for t in new if t.point == best.point]
   theirs = [t.values[0] for t in new if t.point == -1]
   assert best.difference == pytest.approx(np.mean(np.subtract(mine, theirs)), abs=1e-12)
@@ -211,23 +315,43 @@ def test_the_winner_is_confirmed_on_new_seeds(sweep):
 
 def test_quasi_random_first_and_bayesian_after(sweep):
   found = sweep(search='auto', trials=7, batch=2)
-  assert [t.cohort for t in found.trials] == ['search-0'] * 4 + ['search-1'] * 2 + ['search-2']
+  assert [t.cohort for t in found.trials] == ['search-0'] * 4 + ['search-1'] * 2 + [
+    'search-2'
+  ]
   assert lines(found) == lines(sweep(search='auto', trials=7, batch=2, workdir='again'))
 
 
 def test_hyperband_with_batches(sweep):
-  found = sweep(search='auto', trials=8, batch=4, halving='hyperband', first_rung=1 / 9, min_rank_correlation=None)
+  found = sweep(
+    search='auto',
+    trials=8,
+    batch=4,
+    halving='hyperband',
+    first_rung=1 / 9,
+    min_rank_correlation=None,
+  )
   assert len(found.trials) == 8 and set(statuses(found)) <= {'complete', 'pruned'}
 
 
 def test_two_objectives_give_a_front(sweep):
-  space = {'model.n_layers': Choice(1, 2), 'optimizer.learning_rate': Choice(1e-3, 3e-2)}
-  found = sweep(space, search='grid', objective=('eval_loss_nats', 'parameters'), held_equal='steps')
+  space = {
+    'model.n_layers': Choice(1, 2),
+    'optimizer.learning_rate': Choice(1e-3, 3e-2),
+  }
+  found = sweep(
+    space, search='grid', objective=('eval_loss_nats', 'parameters'), held_equal='steps'
+  )
   front = [found.trials[n] for n in found.result['pareto_front']]
   for one in front:
-    assert not any(t.values[0] <= one.values[0] and t.values[1] <= one.values[1] and t.values != one.values
-                   for t in found.trials)
-  assert len(front) >= 1 and {t.values[1] for t in found.trials} == {t.about['n_parameters'] for t in found.trials}
+    assert not any(
+      t.values[0] <= one.values[0]
+      and t.values[1] <= one.values[1]
+      and t.values != one.values
+      for t in found.trials
+    )
+  assert len(front) >= 1 and {t.values[1] for t in found.trials} == {
+    t.about['n_parameters'] for t in found.trials
+  }
 
 
 def test_maximizing(sweep):
@@ -242,12 +366,29 @@ def test_population_based_training(sweep):
   ways = [t.about['lineage'] for t in found.trials]
   assert all([stage['until_step'] for stage in way] == [6, 12, 18, 24] for way in ways)
   copied = [stage for n, way in enumerate(ways) for stage in way if stage['from'] != n]
-  assert copied and {t.number for t in found.trials} >= {stage['from'] for stage in copied}
+  assert copied and {t.number for t in found.trials} >= {
+    stage['from'] for stage in copied
+  }
   rates = lambda way: [stage['optimizer.learning_rate'] for stage in way]
-  assert all(len(set(rates(way))) == 1 for n, way in enumerate(ways) if all(s['from'] == n for s in way))
-  assert lines(found) == lines(sweep(space, search='pbt', population=5, pbt_fraction=0.25, workdir='again'))
-  with pytest.raises(ConfigError, match='model.n_layers: got structure in the space of population-based training'):
-    sweep({'model.n_layers': Int(1, 2)}, search='pbt', population=5, held_equal='steps', workdir='no')
+  assert all(
+    len(set(rates(way))) == 1
+    for n, way in enumerate(ways)
+    if all(s['from'] == n for s in way)
+  )
+  assert lines(found) == lines(
+    sweep(space, search='pbt', population=5, pbt_fraction=0.25, workdir='again')
+  )
+  with pytest.raises(
+    ConfigError,
+    match='model.n_layers: got structure in the space of population-based training',
+  ):
+    sweep(
+      {'model.n_layers': Int(1, 2)},
+      search='pbt',
+      population=5,
+      held_equal='steps',
+      workdir='no',
+    )
 
 
 # --- budgets, and what is refused -----------------------------------------------------------------------------------
@@ -257,38 +398,85 @@ def test_population_based_training(sweep):
 def test_a_budget_buys_trials(sweep, small, budget):
   one = sweep(trials=1, workdir='one').trials[0].about[budget]
   found = sweep(trials=None, **{budget: 3.5 * one})
-  assert len(found.trials) == 3 and sum(t.about[budget] for t in found.trials) <= 3.5 * one
+  assert (
+    len(found.trials) == 3 and sum(t.about[budget] for t in found.trials) <= 3.5 * one
+  )
   with pytest.raises(ConfigError, match='the budget buys not even one trial'):
     sweep(trials=None, workdir='none', **{budget: 0.5 * one})
 
 
 def test_a_budget_of_seconds_is_measured_once(sweep):
   found = sweep(trials=None, seconds=0.05, pack='auto', max_width=4)
-  assert len(sweep(trials=None, seconds=0.05, pack='auto', max_width=4).trials) == len(found.trials) >= 1
+  assert (
+    len(sweep(trials=None, seconds=0.05, pack='auto', max_width=4).trials)
+    == len(found.trials)
+    >= 1
+  )
 
 
 def test_halving_stays_within_a_budget_of_tokens(sweep):
   full = 24 * 3 * 8
-  found = sweep(trials=None, tokens=6 * full, halving='successive', first_rung=1 / 9, min_rank_correlation=None)
-  assert len(found.trials) > 6 and sum(t.about['tokens'] for t in found.trials) <= 6 * full
+  found = sweep(
+    trials=None,
+    tokens=6 * full,
+    halving='successive',
+    first_rung=1 / 9,
+    min_rank_correlation=None,
+  )
+  assert (
+    len(found.trials) > 6 and sum(t.about['tokens'] for t in found.trials) <= 6 * full
+  )
 
 
-@pytest.mark.parametrize(('fields', 'message'), [
-    (dict(space={'optimizer.lr': Float(1e-3, 1)}), r"^optimizer.lr: no such key; did you mean 'optimizer.learning_rate'"),
-    (dict(space={'optimizer.learning_rate': Float(1, 1e-3)}), 'expected the lower bound below the upper'),
-    (dict(space={'train.batch_size': Choice(2, 4)}),
-     r'^sweep.held_equal: got None, expected steps, tokens, flops or seconds, since train.batch_size=2 makes trials of'),
-    (dict(space={'model.d_model': Choice(12, 24)}), 'since model.d_model=24 makes trials of'),
-    (dict(space={'train.steps': Choice(5, 9)}, held_equal='tokens'), 'the space varies the length of training itself'),
-    (dict(space={'data.tokenizer': Choice('byte', 'char')}, held_equal='steps'),
-     r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer"),
-    (dict(objective='eval_los'), r"^sweep.objective: got .'eval_los',., expected metrics, of eval_loss_nats"),
-    (dict(trials=None), '^sweep.trials: got None, expected a budget: one of trials, tokens, flops, seconds'),
-    (dict(tokens=5), '^sweep.tokens: got 5.0, expected None, since sweep.trials already is the budget'),
-    (dict(halving='successive', calibration=2), '^sweep.calibration: got 2, expected at least 3, or'),
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    (
+      dict(space={'optimizer.lr': Float(1e-3, 1)}),
+      r"^optimizer.lr: no such key; did you mean 'optimizer.learning_rate'",
+    ),
+    (
+      dict(space={'optimizer.learning_rate': Float(1, 1e-3)}),
+      'expected the lower bound below the upper',
+    ),
+    (
+      dict(space={'train.batch_size': Choice(2, 4)}),
+      r'^sweep.held_equal: got None, expected steps, tokens, flops or seconds, since train.batch_size=2 makes trials of',
+    ),
+    (
+      dict(space={'model.d_model': Choice(12, 24)}),
+      'since model.d_model=24 makes trials of',
+    ),
+    (
+      dict(space={'train.steps': Choice(5, 9)}, held_equal='tokens'),
+      'the space varies the length of training itself',
+    ),
+    (
+      dict(space={'data.tokenizer': Choice('byte', 'char')}, held_equal='steps'),
+      r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer",
+    ),
+    (
+      dict(objective='eval_los'),
+      r"^sweep.objective: got .'eval_los',., expected metrics, of eval_loss_nats",
+    ),
+    (
+      dict(trials=None),
+      '^sweep.trials: got None, expected a budget: one of trials, tokens, flops, seconds',
+    ),
+    (
+      dict(tokens=5),
+      '^sweep.tokens: got 5.0, expected None, since sweep.trials already is the budget',
+    ),
+    (
+      dict(halving='successive', calibration=2),
+      '^sweep.calibration: got 2, expected at least 3, or',
+    ),
     (dict(search='bogus'), r'^sweep.search: got .bogus., expected one of auto, grid'),
-])
-def test_mistakes_are_one_line_before_anything_runs(sweep, monkeypatch, fields, message):
+  ],
+)
+def test_mistakes_are_one_line_before_anything_runs(
+  sweep, monkeypatch, fields, message
+):
   monkeypatch.setattr(packs.PackRun, '_train', None)
   with pytest.raises(ConfigError, match=message) as error:
     sweep(**fields)
@@ -301,27 +489,45 @@ def test_a_length_that_is_the_question_itself(sweep):
 
 
 def test_conditional_parameters_and_optimizers(sweep):
-  space = {'optimizer.name': Choice('adamw', 'sgd'),
-           'optimizer.b2': When('optimizer.name', 'adamw', Float(0.9, 0.99)),
-           'optimizer.momentum': When('optimizer.name', 'sgd', Float(0.5, 0.99))}
+  space = {
+    'optimizer.name': Choice('adamw', 'sgd'),
+    'optimizer.b2': When('optimizer.name', 'adamw', Float(0.9, 0.99)),
+    'optimizer.momentum': When('optimizer.name', 'sgd', Float(0.5, 0.99)),
+  }
   found = sweep(space, trials=6)
   for trial in found.trials:
-    assert ('optimizer.b2' in trial.overrides) == (trial.overrides['optimizer.name'] == 'adamw')
+    assert ('optimizer.b2' in trial.overrides) == (
+      trial.overrides['optimizer.name'] == 'adamw'
+    )
   assert len({t.about['structure'] for t in found.trials}) == 2
 
 
 def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  asked = lmhp.SweepConfig(space={**RATES, 'model.n_layers': Choice(1, 2)}, search='grid', levels=3, held_equal='flops')
+  asked = lmhp.SweepConfig(
+    space={**RATES, 'model.n_layers': Choice(1, 2)},
+    search='grid',
+    levels=3,
+    held_equal='flops',
+  )
   plan = lmhp.plan_sweep(small(), asked)
-  assert plan['trials'] == 12 and len(plan['structures']) == 2 and plan['tokens'] > 0 and plan['hours'] > 0
+  assert (
+    plan['trials'] == 12
+    and len(plan['structures']) == 2
+    and plan['tokens'] > 0
+    and plan['hours'] > 0
+  )
   assert not list(tmp_path.glob('**/*.jsonl'))
 
 
 def test_the_runner_compiles_the_next_structure_meanwhile(sweep, monkeypatch):
   ahead = []
   compile_ahead = packs.PackRun.compile_ahead
-  monkeypatch.setattr(packs.PackRun, 'compile_ahead', lambda self: (ahead.append(self.pack.name), compile_ahead(self)))
+  monkeypatch.setattr(
+    packs.PackRun,
+    'compile_ahead',
+    lambda self: (ahead.append(self.pack.name), compile_ahead(self)),
+  )
   sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', held_equal='steps')
   assert len(ahead) == 2
   assert set(runners.RUNNERS) >= {'local'}

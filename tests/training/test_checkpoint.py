@@ -30,24 +30,28 @@ def make_state(step):
   """A state that every step has another of, with each type of leaf a run has."""
   rng = np.random.default_rng(step)
   return {
-      'step': jnp.int32(step),
-      'params': {
-          'kernel': jnp.asarray(rng.standard_normal((56, 310)), jnp.float32),
-          'half': jnp.asarray(rng.standard_normal((8, 20)), jnp.bfloat16),
-          'empty': {},
-      },
-      'optimizer': (jnp.uint32(step * 7919), None, ()),
-      'key': jax.random.key(step),
+    'step': jnp.int32(step),
+    'params': {
+      'kernel': jnp.asarray(rng.standard_normal((56, 310)), jnp.float32),
+      'half': jnp.asarray(rng.standard_normal((8, 20)), jnp.bfloat16),
+      'empty': {},
+    },
+    'optimizer': (jnp.uint32(step * 7919), None, ()),
+    'key': jax.random.key(step),
   }
 
 
 def abstract_of(state, sharding=None):
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+  )
 
 
 def bits_of(state):
   """Each leaf's bytes, type and shape; nothing in common with the checksum that the code keeps."""
-  data = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+  data = lambda x: (
+    jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+  )
   leaves, tree = jax.tree.flatten(state)
   return [(str(x.dtype), x.shape, np.asarray(data(x)).tobytes()) for x in leaves], tree
 
@@ -59,7 +63,12 @@ def names(directory):
 def save_all(directory, steps, cfg=CheckpointConfig(), losses=None):
   with Checkpoints(directory, cfg) as checkpoints:
     for step in steps:
-      checkpoints.save(step, make_state(step), {'seen': step}, {'eval_loss_nats': losses[step]} if losses else None)
+      checkpoints.save(
+        step,
+        make_state(step),
+        {'seen': step},
+        {'eval_loss_nats': losses[step]} if losses else None,
+      )
 
 
 def test_bits_come_back_with_what_came_along(tmp_path):
@@ -81,7 +90,9 @@ def test_buffers_may_be_donated_at_once(tmp_path):
       for _ in range(20):
         x = twice(x)
       x.block_until_ready()
-      state, _ = checkpoints.restore(step, {'x': jax.ShapeDtypeStruct((512, 601), jnp.float32)})
+      state, _ = checkpoints.restore(
+        step, {'x': jax.ShapeDtypeStruct((512, 601), jnp.float32)}
+      )
       np.testing.assert_array_equal(state['x'], step)
 
 
@@ -89,10 +100,17 @@ def test_keeps_the_last_and_the_best(tmp_path):
   losses = {1: 3.0, 2: 1.0, 3: float('nan'), 4: 2.0, 5: 2.5, 6: 2.4}
   save_all(tmp_path, losses, CheckpointConfig(keep_last=2, keep_best=1), losses)
   assert names(tmp_path) == ['2', '5', '6']
-  save_all(tmp_path, [7, 8], CheckpointConfig(keep_last=1, keep_best=2), {7: 1.5, 8: 9.0})
+  save_all(
+    tmp_path, [7, 8], CheckpointConfig(keep_last=1, keep_best=2), {7: 1.5, 8: 9.0}
+  )
   assert names(tmp_path) == ['2', '7', '8']
   nan = float('nan')
-  save_all(tmp_path / 'diverged', [1, 2, 3], CheckpointConfig(keep_last=1, keep_best=2), {1: nan, 2: 1.0, 3: nan})
+  save_all(
+    tmp_path / 'diverged',
+    [1, 2, 3],
+    CheckpointConfig(keep_last=1, keep_best=2),
+    {1: nan, 2: 1.0, 3: nan},
+  )
   assert names(tmp_path / 'diverged') == ['2', '3']
 
 
@@ -115,7 +133,9 @@ def test_paths(tmp_path, monkeypatch):
 @pytest.mark.parametrize('count', [1, 2])
 def test_other_devices(tmp_path, count):
   def sharding(n):
-    mesh = jax.make_mesh((n,), ('x',), devices=jax.devices()[:n], axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = jax.make_mesh(
+      (n,), ('x',), devices=jax.devices()[:n], axis_types=(jax.sharding.AxisType.Auto,)
+    )
     return NamedSharding(mesh, PartitionSpec('x'))
 
   x = jnp.arange(8 * 3, dtype=jnp.bfloat16).reshape(8, 3)
@@ -138,18 +158,25 @@ def test_another_state_is_named_leaf_by_leaf(tmp_path):
   message = str(error.value)
   assert '\n' not in message and str(tmp_path / '1') in message
   assert 'params/kernel is float32[56,310] there and float32[56,311] here' in message
-  assert 'params/half is bfloat16[8,20] there and float32[8,20] here' in message  # orbax would cast, silently
+  assert (
+    'params/half is bfloat16[8,20] there and float32[8,20] here' in message
+  )  # orbax would cast, silently
   assert 'momentum is only here' in message and 'key is only there' in message
 
 
 def test_no_such_step(tmp_path):
   save_all(tmp_path, [1, 2])
-  with pytest.raises(ConfigError, match=r'no complete checkpoint; complete steps: \[1, 2\]'):
+  with pytest.raises(
+    ConfigError, match=r'no complete checkpoint; complete steps: \[1, 2\]'
+  ):
     Checkpoints(tmp_path).restore(3, abstract_of(make_state(0)))
 
 
 def largest_file(step):
-  return max((p for p in (step / 'state').rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
+  return max(
+    (p for p in (step / 'state').rglob('*') if p.is_file()),
+    key=lambda p: p.stat().st_size,
+  )
 
 
 def flip(step):
@@ -160,16 +187,18 @@ def flip(step):
 
 
 DAMAGES = {
-    'flipped bit': flip,
-    'cut short': lambda step: os.truncate(largest_file(step), 100),
-    'file gone': lambda step: largest_file(step).unlink(),
-    'metadata gone': lambda step: (step / '_CHECKPOINT_METADATA').unlink(),
-    'metadata garbled': lambda step: (step / '_CHECKPOINT_METADATA').write_text('{"a'),
+  'flipped bit': flip,
+  'cut short': lambda step: os.truncate(largest_file(step), 100),
+  'file gone': lambda step: largest_file(step).unlink(),
+  'metadata gone': lambda step: (step / '_CHECKPOINT_METADATA').unlink(),
+  'metadata garbled': lambda step: (step / '_CHECKPOINT_METADATA').write_text('{"a'),
 }
 
 
 # When a read fails, orbax abandons its other reads, and Python says so of whichever it collects first.
-abandoned_reads = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+abandoned_reads = pytest.mark.filterwarnings(
+  'ignore::pytest.PytestUnraisableExceptionWarning'
+)
 
 
 @abandoned_reads
@@ -182,7 +211,9 @@ def test_a_damaged_step_gives_way_to_the_one_before(tmp_path, damage, caplog):
     assert extra['step'] == 1 and bits_of(state) == bits_of(make_state(1))
     records = [r for r in caplog.records if r.name.startswith('lmhp')]
     assert len(records) == 1 and f'{tmp_path}/2: damaged' in records[0].getMessage()
-    assert checkpoints.steps() == [1] and (tmp_path / '2').exists()  # it is never for us to delete what may be of use
+    assert (
+      checkpoints.steps() == [1] and (tmp_path / '2').exists()
+    )  # it is never for us to delete what may be of use
     checkpoints.save(2, make_state(2), {}, wait=True)
     state, extra = checkpoints.restore(2, abstract_of(make_state(0)))
     assert extra['step'] == 2 and bits_of(state) == bits_of(make_state(2))
@@ -219,7 +250,9 @@ def test_due(tmp_path, monkeypatch):
   assert not by_time.due(5)
   now[0] = 160.0
   assert by_time.due(5)
-  assert not Checkpoints(tmp_path, CheckpointConfig(enabled=False, every_steps=1)).due(5)
+  assert not Checkpoints(tmp_path, CheckpointConfig(enabled=False, every_steps=1)).due(
+    5
+  )
 
 
 def test_extra_must_be_json(tmp_path):
@@ -232,13 +265,17 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_saved(tmp_path, monkeypatch
   save_all(tmp_path, [1])
 
   class Full:
-
     def result(self):
       raise ValueError('RESOURCE_EXHAUSTED: No space left on device\nmore')
 
   with Checkpoints(tmp_path) as checkpoints:
-    monkeypatch.setattr(checkpoint.ocp, 'save_checkpointables_async', lambda *_, **__: Full())
-    with pytest.raises(ConfigError, match='step 2 could not be saved: RESOURCE_EXHAUSTED: No space left on device$'):
+    monkeypatch.setattr(
+      checkpoint.ocp, 'save_checkpointables_async', lambda *_, **__: Full()
+    )
+    with pytest.raises(
+      ConfigError,
+      match='step 2 could not be saved: RESOURCE_EXHAUSTED: No space left on device$',
+    ):
       checkpoints.save(2, make_state(2), wait=True)
     assert checkpoints.steps() == [1]
 
@@ -248,12 +285,19 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_saved(tmp_path, monkeypatch
 
 def test_any_kill_leaves_a_whole_step(tmp_path):
   root = str(pathlib.Path(lmhp.__file__).parents[1])
-  done = subprocess.run([sys.executable, __file__, str(tmp_path / 'c')], env={**os.environ, 'PYTHONPATH': root},
-                        capture_output=True, text=True, timeout=120)
+  done = subprocess.run(
+    [sys.executable, __file__, str(tmp_path / 'c')],
+    env={**os.environ, 'PYTHONPATH': root},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
   assert done.returncode == 0, done.stdout + done.stderr
   # The kills did land inside: some left a step half written, some left one half deleted.
   counts = dict(word.split('=') for word in done.stdout.splitlines()[-1].split())
-  assert int(counts['half_written']) >= 2 and int(counts['half_deleted']) >= 3, done.stdout
+  assert int(counts['half_written']) >= 2 and int(counts['half_deleted']) >= 3, (
+    done.stdout
+  )
   assert all(name.isdecimal() for name in names(tmp_path / 'c'))
 
 
@@ -273,13 +317,19 @@ def victim(directory, kill, pipe):
         os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-  with Checkpoints(directory, CheckpointConfig(keep_last=2, keep_best=1)) as checkpoints:
+  with Checkpoints(
+    directory, CheckpointConfig(keep_last=2, keep_best=1)
+  ) as checkpoints:
     for step in checkpoints.steps():
       state, extra = checkpoints.restore(step, abstract_of(make_state(0)))
-      assert extra == {'seen': step, 'step': step} and bits_of(state) == bits_of(make_state(step))
+      assert extra == {'seen': step, 'step': step} and bits_of(state) == bits_of(
+        make_state(step)
+      )
     first = (checkpoints.latest() or 0) + 1
     for step in range(first, first + 4):
-      checkpoints.save(step, make_state(step), {'seen': step}, {'eval_loss_nats': random.random()})
+      checkpoints.save(
+        step, make_state(step), {'seen': step}, {'eval_loss_nats': random.random()}
+      )
       os.write(pipe, b'saving')
 
 

@@ -17,7 +17,9 @@ def test_one_compile_whoever_asks():
     calls.append(1)
     return len
 
-  threads = [threading.Thread(target=lambda: kept.get('a', compile_it)) for _ in range(3)]
+  threads = [
+    threading.Thread(target=lambda: kept.get('a', compile_it)) for _ in range(3)
+  ]
   for thread in threads:
     thread.start()
   gate.set()

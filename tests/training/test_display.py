@@ -28,10 +28,18 @@ def test_plain_lines_every_few_seconds_and_the_last(clock, capsys):
     for step in range(30, 100, 10):
       clock.seconds += 2.0
       evaluated = {'eval_loss_nats': 2} if step == 40 else {}
-      show.update(step, {'loss_nats': step / 100, 'tokens_per_second': 12345.6, **evaluated})
+      show.update(
+        step, {'loss_nats': step / 100, 'tokens_per_second': 12345.6, **evaluated}
+      )
   said = capsys.readouterr().out.splitlines()
-  assert all(re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  train  step ', line) for line in said)
-  assert [int(re.search(r'step (\d+) of 100', line)[1]) for line in said] == [30, 60, 90]
+  assert all(
+    re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  train  step ', line) for line in said
+  )
+  assert [int(re.search(r'step (\d+) of 100', line)[1]) for line in said] == [
+    30,
+    60,
+    90,
+  ]
   assert said[1].endswith('loss 0.6000  tokens/s 12,346  eval loss 2.0000  0:08 left')
   assert not any(ord(c) < 32 for c in ''.join(said))
 
@@ -49,12 +57,14 @@ def test_log_records_go_through_the_display(capsys, caplog):
     LOG.warning('damaged %d', 3)
   LOG.warning('after')
   said = capsys.readouterr().out.splitlines()
-  assert [line.split('  ', 1)[1] for line in said] == ['two words', 'warning: damaged 3']
+  assert [line.split('  ', 1)[1] for line in said] == [
+    'two words',
+    'warning: damaged 3',
+  ]
   assert [r.getMessage() for r in caplog.records] == ['after']
 
 
 class FakeTerminal(io.StringIO):
-
   def isatty(self):
     return True
 
@@ -86,7 +96,10 @@ def test_auto_is_plain_in_a_pipe(capsys):
 
 
 def test_unknown_mode():
-  with pytest.raises(ConfigError, match="mode: got 'plane', expected one of auto, .*; did you mean 'plain'"):
+  with pytest.raises(
+    ConfigError,
+    match="mode: got 'plane', expected one of auto, .*; did you mean 'plain'",
+  ):
     display.progress(10, 'x', mode='plane')
 
 
@@ -114,19 +127,31 @@ def test_notebook_redraws_one_picture_in_place(page, clock, capsys):
   with display.progress(100, 'a < b') as show:
     for step in range(1, 101):
       clock.seconds += 0.1
-      show.update(step, {'loss_nats': 5 - step / 25} | ({'eval_loss_nats': 3.0} if step % 50 == 0 else {}))
+      show.update(
+        step,
+        {'loss_nats': 5 - step / 25}
+        | ({'eval_loss_nats': 3.0} if step % 50 == 0 else {}),
+      )
     show.update(100, {'loss_nats': float('nan')})
     show.message('done')
   assert capsys.readouterr().out == 'done\n'
   assert len(page) == 1 and 10 <= len(page[0]) <= 16  # a second apart at least
   root = ElementTree.fromstring(page[0][-1].replace('<br>', ''))
   assert root.find('b').text == 'a < b'
-  curves = {line.get('stroke'): line.get('points').split() for line in root.iter('polyline')}
+  curves = {
+    line.get('stroke'): line.get('points').split() for line in root.iter('polyline')
+  }
   loss, evaluation = (curves[c] for c in notebook.COLORS)
   assert len(loss) == 100 and len(evaluation) == 2
   y = [float(p.split(',')[1]) for p in loss]
-  assert y == sorted(y) and 0 <= y[0] < y[-1] <= notebook.HEIGHT  # a loss that falls, in pixels from the top
-  assert float(loss[-1].split(',')[0]) == float(evaluation[-1].split(',')[0]) == notebook.WIDTH
+  assert (
+    y == sorted(y) and 0 <= y[0] < y[-1] <= notebook.HEIGHT
+  )  # a loss that falls, in pixels from the top
+  assert (
+    float(loss[-1].split(',')[0])
+    == float(evaluation[-1].split(',')[0])
+    == notebook.WIDTH
+  )
 
 
 def test_a_long_curve_is_thinned_but_keeps_its_end():
@@ -141,7 +166,9 @@ def test_a_long_curve_is_thinned_but_keeps_its_end():
 
 def test_ipython_in_a_terminal_is_no_notebook(page, monkeypatch):
   assert notebook.running()
-  monkeypatch.setattr(sys.modules['IPython'], 'get_ipython', lambda: types.SimpleNamespace(config={}))
+  monkeypatch.setattr(
+    sys.modules['IPython'], 'get_ipython', lambda: types.SimpleNamespace(config={})
+  )
   assert not notebook.running()
   monkeypatch.setattr(sys.modules['IPython'], 'get_ipython', lambda: None)
   assert not notebook.running()
@@ -149,8 +176,15 @@ def test_ipython_in_a_terminal_is_no_notebook(page, monkeypatch):
 
 # --- summary --------------------------------------------------------------------------------------------------------
 
-RESULT = {'final_eval_loss_nats': 1.89734, 'final_eval_loss_nats_standard_error': 0.0123, 'steps': 2000,
-          'tokens': 1_536_000, 'seconds': 3671.3, 'compile_seconds': 3.2, 'diverged_at': None}
+RESULT = {
+  'final_eval_loss_nats': 1.89734,
+  'final_eval_loss_nats_standard_error': 0.0123,
+  'steps': 2000,
+  'tokens': 1_536_000,
+  'seconds': 3671.3,
+  'compile_seconds': 3.2,
+  'diverged_at': None,
+}
 COUNTS = {'embedding': 250, 'attention': 750, 'output': 0}
 
 
@@ -158,6 +192,12 @@ def test_summary():
   text = display.summary(RESULT, COUNTS, 'runs/x')
   assert '1.8973 ± 0.0123 nats per token' in text and 'diverged' not in text
   assert '2,000 steps, 1,536,000 tokens, in 1:01:11, of which 0:03 to compile' in text
-  assert re.search(r'parameters +1,000\n  embedding +250 +25.0%\n  attention +750 +75.0%\nresults +runs/x ', text)
+  assert re.search(
+    r'parameters +1,000\n  embedding +250 +25.0%\n  attention +750 +75.0%\nresults +runs/x ',
+    text,
+  )
   assert 'output' not in text
-  assert re.search(r'diverged +at step 1,234\n', display.summary(RESULT | {'diverged_at': 1234}, COUNTS, 'x'))
+  assert re.search(
+    r'diverged +at step 1,234\n',
+    display.summary(RESULT | {'diverged_at': 1234}, COUNTS, 'x'),
+  )

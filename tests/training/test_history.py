@@ -45,7 +45,10 @@ def test_rows_come_back_as_columns(tmp_path):
   np.testing.assert_array_equal(columns['eval_loss_nats'], [np.nan, np.nan, 2.25])
   training = read(tmp_path / 'deep' / 'run' / FILE, having='loss_nats')
   assert training['tokens'].tolist() == [7, 8] and training['tokens'].dtype == np.int64
-  assert training['loss_nats'].astype(np.float32).tolist() == [np.float32(3.3154), np.float32(2.5)]
+  assert training['loss_nats'].astype(np.float32).tolist() == [
+    np.float32(3.3154),
+    np.float32(2.5),
+  ]
   assert 'eval_loss_nats' not in training
 
 
@@ -59,11 +62,27 @@ def test_float32_keeps_its_bits_in_its_shortest_digits(tmp_path):
 
 def test_not_finite_numbers_are_words_a_strict_parser_reads(tmp_path):
   with History(tmp_path) as history:
-    row = {'step': 1, 'a': float('nan'), 'b': np.float32('inf'), 'c': -np.inf, 'd': None, 'e': np.bool_(True)}
+    row = {
+      'step': 1,
+      'a': float('nan'),
+      'b': np.float32('inf'),
+      'c': -np.inf,
+      'd': None,
+      'e': np.bool_(True),
+    }
     history.append([row])
-  assert strict(lines(tmp_path)[0]) == {'step': 1, 'a': 'nan', 'b': 'inf', 'c': '-inf', 'd': None, 'e': True}
+  assert strict(lines(tmp_path)[0]) == {
+    'step': 1,
+    'a': 'nan',
+    'b': 'inf',
+    'c': '-inf',
+    'd': None,
+    'e': True,
+  }
   columns = read(tmp_path)
-  np.testing.assert_array_equal([columns[k][0] for k in 'abcd'], [np.nan, np.inf, -np.inf, np.nan])
+  np.testing.assert_array_equal(
+    [columns[k][0] for k in 'abcd'], [np.nan, np.inf, -np.inf, np.nan]
+  )
 
 
 @pytest.mark.parametrize('torn', ['{"step": 3, "loss', '\x00\x00\x00', '{"step": 3}'])
@@ -78,7 +97,10 @@ def test_a_torn_last_line_is_dropped(tmp_path, torn):
 
 
 def test_resumed_equals_uninterrupted(tmp_path):
-  pair = lambda s: ({'step': s, 'loss_nats': s / 7}, {'step': s, 'eval_loss_nats': s / 3})
+  pair = lambda s: (
+    {'step': s, 'loss_nats': s / 7},
+    {'step': s, 'eval_loss_nats': s / 3},
+  )
   rows = [row for s in range(0, 60, 10) for row in pair(s)]
   with History(tmp_path / 'a') as history:
     history.append(rows)
@@ -129,10 +151,21 @@ def test_on_an_object_store_the_file_is_written_whole(tmp_path, monkeypatch):
 
 def test_write_json_replaces_whole_files(tmp_path):
   path = tmp_path / 'new' / 'result.json'
-  value = {'loss': np.float32(0.1), 'nan': float('nan'), 'counts': (1, np.int32(2)), 'at': tmp_path, 'v': np.eye(2)}
+  value = {
+    'loss': np.float32(0.1),
+    'nan': float('nan'),
+    'counts': (1, np.int32(2)),
+    'at': tmp_path,
+    'v': np.eye(2),
+  }
   write_json(path, value)
   assert strict(path.read_text()) == {
-      'loss': 0.1, 'nan': 'nan', 'counts': [1, 2], 'at': str(tmp_path), 'v': [[1.0, 0.0], [0.0, 1.0]]}
+    'loss': 0.1,
+    'nan': 'nan',
+    'counts': [1, 2],
+    'at': str(tmp_path),
+    'v': [[1.0, 0.0], [0.0, 1.0]],
+  }
   with pytest.raises(TypeError):
     write_json(path, {'x': object()})
   assert strict(path.read_text())['counts'] == [1, 2]
@@ -144,10 +177,19 @@ def test_what_extends_a_type_is_written_as_that_type(tmp_path):
     pass
 
   pair = collections.namedtuple('Pair', 'low high')(1, float('inf'))
-  ordered = collections.OrderedDict(b=np.float64('nan'), a=types.MappingProxyType({1: (np.int8(2),)}))
-  write_json(tmp_path / 'x', {'pair': pair, 'ordered': ordered, 'words': Words('w'), 'signal': signal.SIGKILL})
+  ordered = collections.OrderedDict(
+    b=np.float64('nan'), a=types.MappingProxyType({1: (np.int8(2),)})
+  )
+  write_json(
+    tmp_path / 'x',
+    {'pair': pair, 'ordered': ordered, 'words': Words('w'), 'signal': signal.SIGKILL},
+  )
   assert strict((tmp_path / 'x').read_text()) == {
-      'pair': [1, 'inf'], 'ordered': {'b': 'nan', 'a': {'1': [2]}}, 'words': 'w', 'signal': 9}
+    'pair': [1, 'inf'],
+    'ordered': {'b': 'nan', 'a': {'1': [2]}},
+    'words': 'w',
+    'signal': 9,
+  }
 
 
 KILLED = """
@@ -162,8 +204,11 @@ with History(sys.argv[1]) as history:
 
 
 def test_kill_loses_nothing_that_was_appended(tmp_path):
-  process = subprocess.Popen([sys.executable, '-c', KILLED, str(tmp_path)], env={**os.environ, 'PYTHONPATH': ROOT},
-                             stdout=subprocess.PIPE)
+  process = subprocess.Popen(
+    [sys.executable, '-c', KILLED, str(tmp_path)],
+    env={**os.environ, 'PYTHONPATH': ROOT},
+    stdout=subprocess.PIPE,
+  )
   assert process.stdout.readline() == b'ready\n'
   process.send_signal(signal.SIGKILL)
   process.wait()
@@ -177,8 +222,12 @@ def test_kill_loses_nothing_that_was_appended(tmp_path):
 
 
 def test_these_rooms_load_no_jax():
-  code = ('import sys; from lmhp.training import display, history, provenance, writers; '
-          'print([m for m in ("jax", "orbax", "rich", "tensorboardX", "IPython", "wandb") if m in sys.modules])')
+  code = (
+    'import sys; from lmhp.training import display, history, provenance, writers; '
+    'print([m for m in ("jax", "orbax", "rich", "tensorboardX", "IPython", "wandb") if m in sys.modules])'
+  )
   environment = {**os.environ, 'PYTHONPATH': ROOT}
-  done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
+  done = subprocess.run(
+    [sys.executable, '-c', code], env=environment, capture_output=True, text=True
+  )
   assert done.stdout == '[]\n', done.stdout + done.stderr

@@ -18,26 +18,38 @@ def log_softmax(x):
 def test_terms_against_float64(jit):
   terms = jit(token_losses)(LOGITS, TARGETS)
   log_p = log_softmax(LOGITS)
-  np.testing.assert_allclose(terms.nll, -log_p[np.arange(T), TARGETS], rtol=2e-6, atol=2e-6)
+  np.testing.assert_allclose(
+    terms.nll, -log_p[np.arange(T), TARGETS], rtol=2e-6, atol=2e-6
+  )
   np.testing.assert_allclose(terms.uniform, -log_p.mean(axis=-1), rtol=2e-6)
-  np.testing.assert_allclose(terms.log_z, np.log(np.exp(LOGITS.astype(np.float64)).sum(axis=-1)), rtol=2e-6)
+  np.testing.assert_allclose(
+    terms.log_z, np.log(np.exp(LOGITS.astype(np.float64)).sum(axis=-1)), rtol=2e-6
+  )
 
 
 def test_large_logits_do_not_overflow(jit):
   terms = jit(token_losses)(LOGITS * 1e4, TARGETS)
   assert all(np.all(np.isfinite(x)) for x in terms)
-  np.testing.assert_allclose(terms.nll, np.max(LOGITS, axis=-1) * 1e4 - LOGITS[np.arange(T), TARGETS] * 1e4, rtol=1e-5)
+  np.testing.assert_allclose(
+    terms.nll,
+    np.max(LOGITS, axis=-1) * 1e4 - LOGITS[np.arange(T), TARGETS] * 1e4,
+    rtol=1e-5,
+  )
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize('smoothing, z', [(0.0, 0.0), (0.1, 0.0), (0.9, 0.0), (0.0, 0.3), (0.2, 1e-2)])
+@pytest.mark.parametrize(
+  'smoothing, z', [(0.0, 0.0), (0.1, 0.0), (0.9, 0.0), (0.0, 0.3), (0.2, 1e-2)]
+)
 def test_objective_and_its_gradient_against_torch(jit, smoothing, z):
   """torch spreads `label_smoothing` over the vocabulary, the target included; PaLM adds z times log Z squared."""
   import jax
   import torch
 
   logits = torch.tensor(LOGITS, requires_grad=True)
-  theirs = torch.nn.functional.cross_entropy(logits, torch.as_tensor(TARGETS), label_smoothing=smoothing)
+  theirs = torch.nn.functional.cross_entropy(
+    logits, torch.as_tensor(TARGETS), label_smoothing=smoothing
+  )
   theirs = theirs + z * torch.logsumexp(logits, -1).square().mean()
   theirs.backward()
   ours = lambda x: objective(token_losses(x, TARGETS), smoothing, z).mean()

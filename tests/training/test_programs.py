@@ -24,7 +24,9 @@ def make(small):
   def programs(shared=True, **values):
     cfg = config_lib.resolve(small(**values))
     dataset = datasets.load(cfg.data)
-    cfg = config_lib.complete(cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=5000, dtype='float32')
+    cfg = config_lib.complete(
+      cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=5000, dtype='float32'
+    )
     stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     return Programs(cfg, stream, dataset.sha256 if shared else None), stream, cfg
 
@@ -57,25 +59,47 @@ def test_chunks_of_any_length_make_the_same_updates(make, residence):
 
 def test_each_step_has_the_sequences_of_its_numbers(make):
   programs, stream, cfg = make(**{'data.residence': 'host'})
-  taken = [jax.tree.map(lambda x: x[:n], data) for n, data in programs.feed(4, iter([3, 2]))]
-  expected = stream.host_batches(programs.hypers['data'], 4 * cfg.train.batch_size, cfg.train.batch_size, 5)
+  taken = [
+    jax.tree.map(lambda x: x[:n], data) for n, data in programs.feed(4, iter([3, 2]))
+  ]
+  expected = stream.host_batches(
+    programs.hypers['data'], 4 * cfg.train.batch_size, cfg.train.batch_size, 5
+  )
   for i, name in itertools.product(range(2), ('tokens', 'targets', 'weights')):
-    assert (getattr(taken[i], name) == getattr(expected, name)[3 * i:3 * i + 3 - i]).all()
+    assert (
+      getattr(taken[i], name) == getattr(expected, name)[3 * i : 3 * i + 3 - i]
+    ).all()
 
 
 def test_streamed_chunks_are_bounded(make):
-  programs, _, _ = make(**{'data.residence': 'host', 'train.batch_size': 2**18, 'train.steps': 2})
+  programs, _, _ = make(
+    **{'data.residence': 'host', 'train.batch_size': 2**18, 'train.steps': 2}
+  )
   assert programs.capacity == STREAMED_BYTES // (12 * 2**18 * 8) == 2
 
 
 def test_another_run_of_the_structure_finds_it_compiled(make):
   first, _, _ = make(**{'model.d_ff': 28})
   run(first, [2])
-  second, _, _ = make(**{'model.d_ff': 28, 'optimizer.learning_rate': 1.0, 'train.seed': 2, 'data.seed': 5})
+  second, _, _ = make(
+    **{
+      'model.d_ff': 28,
+      'optimizer.learning_rate': 1.0,
+      'train.seed': 2,
+      'data.seed': 5,
+    }
+  )
   run(second, [2])
   assert first.compile_seconds > 0 == second.compile_seconds
-  for other in ({'model.d_ff': 29}, {'optimizer.name': 'lion'}, {'train.batch_size': 4}, {'train.steps': 25},
-                {'data.residence': 'host'}, {'data.fraction': 0.5}, {'model.residual_dropout': 0.1}):
+  for other in (
+    {'model.d_ff': 29},
+    {'optimizer.name': 'lion'},
+    {'train.batch_size': 4},
+    {'train.steps': 25},
+    {'data.residence': 'host'},
+    {'data.fraction': 0.5},
+    {'model.residual_dropout': 0.1},
+  ):
     programs, _, _ = make(**{'model.d_ff': 28} | other)
     assert 'chunk' not in programs._kept, other
   alone, _, _ = make(shared=False, **{'model.d_ff': 28})
@@ -96,7 +120,10 @@ def test_the_state_before_it_exists(make):
   state = programs.init(programs.hypers)
   shapes = programs.abstract_state()
   assert jax.tree.structure(state) == jax.tree.structure(shapes)
-  assert all((x.shape, x.dtype) == (s.shape, s.dtype) for x, s in zip(jax.tree.leaves(state), jax.tree.leaves(shapes)))
+  assert all(
+    (x.shape, x.dtype) == (s.shape, s.dtype)
+    for x, s in zip(jax.tree.leaves(state), jax.tree.leaves(shapes))
+  )
   assert dataclasses.asdict(state)['step'] == 0
 
 

@@ -14,19 +14,32 @@ from lmhp.training import provenance
 
 
 def git(directory, *words):
-  subprocess.run(['git', '-C', str(directory), '-c', 'user.name=x', '-c', 'user.email=x@x', *words], check=True,
-                 capture_output=True)
+  subprocess.run(
+    ['git', '-C', str(directory), '-c', 'user.name=x', '-c', 'user.email=x@x', *words],
+    check=True,
+    capture_output=True,
+  )
 
 
 def test_names_versions_device_command_and_time():
   about = provenance.describe()
   json.dumps(about, allow_nan=False)
-  assert about['versions']['jax'] == jax.__version__ and about['versions']['numpy'] == np.__version__
+  assert (
+    about['versions']['jax'] == jax.__version__
+    and about['versions']['numpy'] == np.__version__
+  )
   assert about['versions']['python'] == sys.version.split()[0]
-  assert about['device']['platform'] == 'cpu' and about['device']['count'] == 4 and about['device']['processor']
+  assert (
+    about['device']['platform'] == 'cpu'
+    and about['device']['count'] == 4
+    and about['device']['processor']
+  )
   assert about['command'] == sys.argv
   started = datetime.datetime.fromisoformat(about['started_utc'])
-  assert started.utcoffset() == datetime.timedelta(0) and abs(started.timestamp() - time.time()) < 10
+  assert (
+    started.utcoffset() == datetime.timedelta(0)
+    and abs(started.timestamp() - time.time()) < 10
+  )
 
 
 def test_git_commit_and_whether_it_is_dirty(tmp_path):
@@ -35,7 +48,11 @@ def test_git_commit_and_whether_it_is_dirty(tmp_path):
   (tmp_path / 'a').write_text('1')
   git(tmp_path, 'add', 'a')
   git(tmp_path, 'commit', '-qm', 'a')
-  commit = (tmp_path / '.git' / (tmp_path / '.git' / 'HEAD').read_text().split()[1]).read_text().strip()
+  commit = (
+    (tmp_path / '.git' / (tmp_path / '.git' / 'HEAD').read_text().split()[1])
+    .read_text()
+    .strip()
+  )
   (tmp_path / 'untracked').write_text('2')
   assert provenance.describe(tmp_path)['git'] == {'commit': commit, 'dirty': False}
   (tmp_path / 'a').write_text('3')

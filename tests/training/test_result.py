@@ -14,7 +14,9 @@ def test_results_are_read_as_they_were_written(tmp_path):
   written = {'steps': 3, 'parameters': 5, 'loss': 'nan', 'best': 'inf', 'of': 'a'}
   (tmp_path / 'result.json').write_text(json.dumps(written))
   result = read_result(tmp_path)
-  assert np.isnan(result['loss']) and result['best'] == float('inf') and result['of'] == 'a'
+  assert (
+    np.isnan(result['loss']) and result['best'] == float('inf') and result['of'] == 'a'
+  )
   for rubbish in ('', '{', '[]', '3', '{}', '{"steps": "3", "parameters": 5}'):
     (tmp_path / 'result.json').write_text(rubbish)
     with pytest.raises(ConfigError, match='result.json: not the result of a run'):

@@ -31,17 +31,29 @@ def events(directory):
 
 
 def row(step, factor=1.0):
-  return {'step': step, 'loss_nats': factor * step, 'word': 'x', 'none': None, 'list': [1]}
+  return {
+    'step': step,
+    'loss_nats': factor * step,
+    'word': 'x',
+    'none': None,
+    'list': [1],
+  }
 
 
 def test_tensorboard_holds_the_numbers_once(tmp_path):
   with Writers(tmp_path, LogConfig()) as writers:
-    writers.append([row(0), row(10), {'step': 10, 'eval_loss_nats': 2.5}, row(20), row(30)])
+    writers.append(
+      [row(0), row(10), {'step': 10, 'eval_loss_nats': 2.5}, row(20), row(30)]
+    )
     writers.sync()
   with Writers(tmp_path, LogConfig(), step=10) as writers:
     writers.append([row(20, 2.0), {'step': 25, 'loss_nats': float('nan')}])
-  assert events(tmp_path) == {('loss_nats', 0): 0.0, ('loss_nats', 10): 10.0, ('eval_loss_nats', 10): 2.5,
-                              ('loss_nats', 20): 40.0}
+  assert events(tmp_path) == {
+    ('loss_nats', 0): 0.0,
+    ('loss_nats', 10): 10.0,
+    ('eval_loss_nats', 10): 2.5,
+    ('loss_nats', 20): 40.0,
+  }
   assert read(tmp_path)['step'].tolist() == [0, 10, 10, 20, 25]
 
 
@@ -72,7 +84,6 @@ def test_a_module_is_hidden_from_one_import_alone(tmp_path, monkeypatch):
 
 
 class FakeRun:
-
   def __init__(self, **about):
     self.about, self.logged, self.finished = about, [], False
 
@@ -87,9 +98,10 @@ class FakeRun:
 def wandb(monkeypatch):
   runs = []
   fake = types.SimpleNamespace(
-      init=lambda **about: runs.append(FakeRun(**about)) or runs[-1],
-      errors=types.SimpleNamespace(Error=type('Error', (Exception,), {})),
-      runs=runs)
+    init=lambda **about: runs.append(FakeRun(**about)) or runs[-1],
+    errors=types.SimpleNamespace(Error=type('Error', (Exception,), {})),
+    runs=runs,
+  )
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   return fake
 
@@ -97,10 +109,14 @@ def wandb(monkeypatch):
 def test_wandb_resumes_the_same_run(tmp_path, wandb):
   cfg = LogConfig(tensorboard=False, wandb_project='lab')
   for step in (None, 10, None):
-    with Writers(tmp_path, cfg, step=step, config={'optimizer.learning_rate': 3e-3}) as writers:
+    with Writers(
+      tmp_path, cfg, step=step, config={'optimizer.learning_rate': 3e-3}
+    ) as writers:
       writers.append([row(20)])
   first, resumed, anew = wandb.runs
-  assert first.about['project'] == 'lab' and first.about['config'] == {'optimizer.learning_rate': 3e-3}
+  assert first.about['project'] == 'lab' and first.about['config'] == {
+    'optimizer.learning_rate': 3e-3
+  }
   assert first.about['id'] == resumed.about['id'] != anew.about['id']
   assert first.logged == [(20, {'loss_nats': 20.0})] and first.finished
 
@@ -112,9 +128,16 @@ def test_wandb_absent_or_unwilling_is_one_line(tmp_path, wandb, monkeypatch):
     raise wandb.errors.Error('api_key not configured\nmore')
 
   monkeypatch.setattr(wandb, 'init', refuse)
-  with pytest.raises(ConfigError, match='log.wandb_project: api_key not configured .WANDB_MODE=offline'):
+  with pytest.raises(
+    ConfigError, match='log.wandb_project: api_key not configured .WANDB_MODE=offline'
+  ):
     Writers(tmp_path, cfg)
   monkeypatch.setitem(sys.modules, 'wandb', None)
-  with pytest.raises(ConfigError, match=r'log.wandb_project: got .lab., which needs: pip install "lmhp\[wandb\]"'):
+  with pytest.raises(
+    ConfigError,
+    match=r'log.wandb_project: got .lab., which needs: pip install "lmhp\[wandb\]"',
+  ):
     Writers(tmp_path, cfg)
-  Writers(tmp_path, LogConfig(tensorboard=False)).close()  # the failures left no lock behind
+  Writers(
+    tmp_path, LogConfig(tensorboard=False)
+  ).close()  # the failures left no lock behind

@@ -18,8 +18,24 @@ def to_json(report: Report) -> str:
   >>> json.loads(to_json(Report('A study', ['Nothing was found.'])))['answer']
   ['Nothing was found.']
   """
-  tables = [{'id': t.id, 'title': t.title, 'caption': t.caption, 'columns': t.columns, 'rows': t.rows}
-            for t in report.tables()]
-  whole = {'title': report.title, 'answer': report.answer, 'findings': ranked(report.findings), 'tables': tables,
-           'configs': report.configs, 'method': report.method, 'caveats': report.caveats, 'about': report.about}
+  tables = [
+    {
+      'id': t.id,
+      'title': t.title,
+      'caption': t.caption,
+      'columns': t.columns,
+      'rows': t.rows,
+    }
+    for t in report.tables()
+  ]
+  whole = {
+    'title': report.title,
+    'answer': report.answer,
+    'findings': ranked(report.findings),
+    'tables': tables,
+    'configs': report.configs,
+    'method': report.method,
+    'caveats': report.caveats,
+    'about': report.about,
+  }
   return json.dumps(plain(whole), allow_nan=False, indent=1) + '\n'

@@ -16,7 +16,9 @@ import numpy as np
 from lmhp.analysis.findings import Finding
 
 COLUMN_KINDS = ('number', 'text', 'run')
-PACKED_FROM = 256  # values in an array from which base64 is shorter and quicker than digits
+PACKED_FROM = (
+  256  # values in an array from which base64 is shorter and quicker than digits
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +42,18 @@ class Column:
 
   def __post_init__(self):
     if self.kind not in COLUMN_KINDS:
-      raise ValueError(f'column {self.name!r}: got kind {self.kind!r}, expected one of {", ".join(COLUMN_KINDS)}')
+      raise ValueError(
+        f'column {self.name!r}: got kind {self.kind!r}, expected one of {", ".join(COLUMN_KINDS)}'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
   """Rows of as many values as there are columns; a column may be written as (name, unit, kind).
 
-  >>> Table('best', 'The best', [('trial', '', 'run'), ('loss', 'nats')], [(3, 1.8)]).columns[1].unit
+  >>> Table(
+  ...   'best', 'The best', [('trial', '', 'run'), ('loss', 'nats')], [(3, 1.8)]
+  ... ).columns[1].unit
   'nats'
   """
 
@@ -58,12 +64,16 @@ class Table:
   caption: str = ''
 
   def __post_init__(self):
-    columns = tuple(c if isinstance(c, Column) else Column(c) if isinstance(c, str) else Column(*c)
-                    for c in self.columns)
+    columns = tuple(
+      c if isinstance(c, Column) else Column(c) if isinstance(c, str) else Column(*c)
+      for c in self.columns
+    )
     object.__setattr__(self, 'columns', columns)
     for row in self.rows:
       if len(row) != len(columns):
-        raise ValueError(f'table {self.id!r}: got a row of {len(row)} values, expected {len(columns)}')
+        raise ValueError(
+          f'table {self.id!r}: got a row of {len(row)} values, expected {len(columns)}'
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +145,21 @@ class Report:
 
   def figures(self) -> list[Figure]:
     """All figures, in the order to read."""
-    return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+    return [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Figure)
+    ]
 
   def tables(self) -> list[Table]:
     """All tables, in the order to read; the trials are the last."""
-    found = [block for section in self.sections for block in section.blocks if isinstance(block, Table)]
+    found = [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Table)
+    ]
     return found + ([self.trials] if self.trials is not None else [])
 
 
@@ -155,7 +175,12 @@ def plain(value: Any, packed: bool = False) -> Any:
   {'loss': [1.5, None], 'n': 3}
   """
   if isinstance(value, np.ndarray):
-    if packed and value.ndim == 1 and value.size >= PACKED_FROM and value.dtype.kind in 'fiu':
+    if (
+      packed
+      and value.ndim == 1
+      and value.size >= PACKED_FROM
+      and value.dtype.kind in 'fiu'
+    ):
       return _packed(value)
     return [plain(v, packed) for v in value.tolist()]
   if isinstance(value, np.generic):
@@ -165,16 +190,35 @@ def plain(value: Any, packed: bool = False) -> Any:
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    return {f.name: plain(getattr(value, f.name), packed) for f in dataclasses.fields(value)}
+    return {
+      f.name: plain(getattr(value, f.name), packed) for f in dataclasses.fields(value)
+    }
   if isinstance(value, Mapping):
     return {str(k): plain(v, packed) for k, v in value.items()}
   if isinstance(value, (list, tuple, set, frozenset)):
-    return [plain(v, packed) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)]
+    return [
+      plain(v, packed)
+      for v in (
+        sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+      )
+    ]
   return str(value)
 
 
 def _packed(values: np.ndarray) -> dict[str, str]:
-  dtype = 'f4' if values.dtype.kind == 'f' else next(
-      d for d in ('i1', 'i2', 'i4', 'f8') if d == 'f8' or abs(values).max() <= np.iinfo(d).max)
-  with np.errstate(over='ignore'):  # past float32's largest is infinity, which no figure draws
-    return {'dtype': dtype, 'bdata': base64.b64encode(values.astype(f'<{dtype}').tobytes()).decode()}
+  dtype = (
+    'f4'
+    if values.dtype.kind == 'f'
+    else next(
+      d
+      for d in ('i1', 'i2', 'i4', 'f8')
+      if d == 'f8' or abs(values).max() <= np.iinfo(d).max
+    )
+  )
+  with np.errstate(
+    over='ignore'
+  ):  # past float32's largest is infinity, which no figure draws
+    return {
+      'dtype': dtype,
+      'bdata': base64.b64encode(values.astype(f'<{dtype}').tobytes()).decode(),
+    }

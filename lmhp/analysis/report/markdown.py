@@ -25,15 +25,25 @@ def markdown(report: Report) -> str:
   """
   blocks = [f'# {inline(report.title)}', paragraph(' '.join(report.answer))]
   if report.findings:
-    blocks += ['## Findings', *(_finding(place, f) for place, f in enumerate(ranked(report.findings), 1))]
+    blocks += [
+      '## Findings',
+      *(_finding(place, f) for place, f in enumerate(ranked(report.findings), 1)),
+    ]
   for section in report.sections:
     blocks += _section(section)
   if report.trials is not None:
     blocks += _table(report.trials, '##')
   for title, texts in (('Method', report.method), ('Caveats', report.caveats)):
-    blocks += [f'## {title}', *map(paragraph, [texts] if isinstance(texts, str) else texts)] if texts else []
+    blocks += (
+      [f'## {title}', *map(paragraph, [texts] if isinstance(texts, str) else texts)]
+      if texts
+      else []
+    )
   if report.about:
-    about = [f'- {inline(name)}: {inline(numbers.text(value))}' for name, value in report.about.items()]
+    about = [
+      f'- {inline(name)}: {inline(numbers.text(value))}'
+      for name, value in report.about.items()
+    ]
     blocks += ['## About', '\n'.join(about)]
   return '\n\n'.join(blocks) + '\n'
 
@@ -46,7 +56,9 @@ def inline(text: Any) -> str:
   """
   text = ' '.join(str(text).encode('utf-8', 'replace').decode().split())
   text = re.sub(r'([\\`*\[\]|~$])', r'\\\1', text)
-  text = re.sub(r'(?<!\w)_|_(?!\w)', r'\\_', text)  # within a word it is a letter, as in eval_loss_nats
+  text = re.sub(
+    r'(?<!\w)_|_(?!\w)', r'\\_', text
+  )  # within a word it is a letter, as in eval_loss_nats
   return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
 
 
@@ -65,7 +77,10 @@ def _finding(place: int, item: Finding) -> str:
   if item.proposal:
     code = space(item.proposal)
     fence = '`' * max(3, 1 + max(map(len, re.findall('`+', code)), default=0))
-    lines += ['', *(f'   {line}' for line in (f'{fence}python', *code.splitlines(), fence))]
+    lines += [
+      '',
+      *(f'   {line}' for line in (f'{fence}python', *code.splitlines(), fence)),
+    ]
   return '\n'.join(lines)
 
 
@@ -84,11 +99,19 @@ def _section(section: Section) -> list[str]:
 def _table(table: Table, heading: str) -> list[str]:
   heads = [inline(f'{c.name} ({c.unit})' if c.unit else c.name) for c in table.columns]
   rules = ['---' if c.kind == 'text' else '---:' for c in table.columns]
-  rows = [[inline(_cut(text)) for text in row] for row in list(zip(*shown_cells(table)))[:ROWS]]
+  rows = [
+    [inline(_cut(text)) for text in row]
+    for row in list(zip(*shown_cells(table)))[:ROWS]
+  ]
   lines = '\n'.join(_row(cells) for cells in (heads, rules, *rows))
   left = len(table.rows) - len(rows)
   more = [f'{left:,} more rows are in the page and in the JSON.'] if left > 0 else []
-  return [f'{heading} {inline(table.title)}', *([paragraph(table.caption)] if table.caption else []), lines, *more]
+  return [
+    f'{heading} {inline(table.title)}',
+    *([paragraph(table.caption)] if table.caption else []),
+    lines,
+    *more,
+  ]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -96,4 +119,4 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cut(text: str) -> str:
-  return text if len(text) <= CELL_LENGTH else text[:CELL_LENGTH - 1] + '…'
+  return text if len(text) <= CELL_LENGTH else text[: CELL_LENGTH - 1] + '…'

@@ -22,22 +22,56 @@ LETTER, ROW = 6.4, 16
 """Pixels that a letter is wide, and a row of labels high."""
 
 
-def points(x: Any, y: Any, numbers: Any, color: str = '$blue', symbol: str = 'circle', hover: str = '',
-           **more: Any) -> dict[str, Any]:
+def points(
+  x: Any,
+  y: Any,
+  numbers: Any,
+  color: str = '$blue',
+  symbol: str = 'circle',
+  hover: str = '',
+  **more: Any,
+) -> dict[str, Any]:
   """Markers, each of which is a run; those without a place are left out."""
-  x, y, numbers = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(numbers, int)
+  x, y, numbers = (
+    np.asarray(x, np.float64),
+    np.asarray(y, np.float64),
+    np.asarray(numbers, int),
+  )
   known = np.isfinite(x) & np.isfinite(y)
   hollow = {'line': {'color': color, 'width': 1.5}} if symbol.endswith('open') else {}
-  marker = {'color': color, 'symbol': symbol, 'size': 8, **hollow} | more.pop('marker', {})
-  return {'type': 'scatter', 'mode': 'markers', 'x': x[known], 'y': y[known], 'meta': 'run',
-          'customdata': numbers[known], 'marker': marker, 'cliponaxis': False,
-          'hovertemplate': f'run %{{customdata}}{hover}<extra></extra>'} | more
+  marker = {'color': color, 'symbol': symbol, 'size': 8, **hollow} | more.pop(
+    'marker', {}
+  )
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': x[known],
+    'y': y[known],
+    'meta': 'run',
+    'customdata': numbers[known],
+    'marker': marker,
+    'cliponaxis': False,
+    'hovertemplate': f'run %{{customdata}}{hover}<extra></extra>',
+  } | more
 
 
-def line(x: Any, y: Any, color: str = '$blue', width: float = 2.0, dash: str = 'solid', **more: Any) -> dict[str, Any]:
+def line(
+  x: Any,
+  y: Any,
+  color: str = '$blue',
+  width: float = 2.0,
+  dash: str = 'solid',
+  **more: Any,
+) -> dict[str, Any]:
   """A line that nothing is asked of."""
-  return {'type': 'scatter', 'mode': 'lines', 'x': np.asarray(x), 'y': np.asarray(y, np.float64),
-          'line': {'color': color, 'width': width, 'dash': dash}, 'hoverinfo': 'skip'} | more
+  return {
+    'type': 'scatter',
+    'mode': 'lines',
+    'x': np.asarray(x),
+    'y': np.asarray(y, np.float64),
+    'line': {'color': color, 'width': width, 'dash': dash},
+    'hoverinfo': 'skip',
+  } | more
 
 
 def hover_of(x: str, y: str) -> str:
@@ -45,8 +79,15 @@ def hover_of(x: str, y: str) -> str:
   return f'<br>{label(x)} %{{x:.4~g}}<br>{label(y)} %{{y:.5~g}}'
 
 
-def by_status(x: Any, losses: Any, status: Any, numbers: Any, span: tuple[float, float], runs: Runs,
-              hover: str) -> list[dict[str, Any]]:
+def by_status(
+  x: Any,
+  losses: Any,
+  status: Any,
+  numbers: Any,
+  span: tuple[float, float],
+  runs: Runs,
+  hover: str,
+) -> list[dict[str, Any]]:
   """Runs by what became of them: filled where complete, hollow where pruned, a cross at the bad edge where diverged.
 
   Args:
@@ -66,16 +107,26 @@ def by_status(x: Any, losses: Any, status: Any, numbers: Any, span: tuple[float,
   edge = runs.shown(np.full(len(losses), span[1]))
   up = 'triangle-down' if runs.maximize else 'triangle-up'
   groups = [
-      (near & (status == 'pruned'), runs.shown(losses), '$blue', 'circle-open', hover + '<br>pruned'),
-      (near & (status != 'pruned'), runs.shown(losses), '$blue', 'circle', hover),
-      (over, edge, '$blue', f'{up}-open', f'<br>{beyond(runs)} the picture'),
-      (diverged, edge, '$vermillion', 'x', '<br>diverged'),
+    (
+      near & (status == 'pruned'),
+      runs.shown(losses),
+      '$blue',
+      'circle-open',
+      hover + '<br>pruned',
+    ),
+    (near & (status != 'pruned'), runs.shown(losses), '$blue', 'circle', hover),
+    (over, edge, '$blue', f'{up}-open', f'<br>{beyond(runs)} the picture'),
+    (diverged, edge, '$vermillion', 'x', '<br>diverged'),
   ]
   out = []
   for rows, y, color, symbol, text in groups:
     if rows.any():
-      marker = {'size': 8 if len(losses) <= 200 else 5} | ({'opacity': 0.75} if len(losses) > 200 else {})
-      out.append(points(x[rows], y[rows], numbers[rows], color, symbol, text, marker=marker))
+      marker = {'size': 8 if len(losses) <= 200 else 5} | (
+        {'opacity': 0.75} if len(losses) > 200 else {}
+      )
+      out.append(
+        points(x[rows], y[rows], numbers[rows], color, symbol, text, marker=marker)
+      )
   return out
 
 
@@ -84,15 +135,24 @@ def beyond(runs: Runs) -> str:
   return 'below' if runs.maximize else 'above'
 
 
-def edge_label(losses: Any, status: Any, span: tuple[float, float], runs: Runs) -> list[tuple[str, float, str]]:
+def edge_label(
+  losses: Any, status: Any, span: tuple[float, float], runs: Runs
+) -> list[tuple[str, float, str]]:
   """A label for `over_lines`, at the right, that counts what lies at the bad edge."""
   losses, status = np.asarray(losses, np.float64), np.asarray(status)
   diverged = (status == 'diverged') | (np.isinf(losses) & (losses > 0))
   over, pruned = ~diverged & (losses > span[1]), status == 'pruned'
-  counted = ((diverged, '✕ {} diverged'), (over & pruned, f'{{}} pruned {beyond(runs)}'),
-             (over & ~pruned, f'{{}} {beyond(runs)}'))
+  counted = (
+    (diverged, '✕ {} diverged'),
+    (over & pruned, f'{{}} pruned {beyond(runs)}'),
+    (over & ~pruned, f'{{}} {beyond(runs)}'),
+  )
   words = [text.format(rows.sum()) for rows, text in counted if rows.any()]
-  return [(', '.join(words), math.inf, '$vermillion' if diverged.any() else '$muted')] if words else []
+  return (
+    [(', '.join(words), math.inf, '$vermillion' if diverged.any() else '$muted')]
+    if words
+    else []
+  )
 
 
 def objective_axis(runs: Runs, span: tuple[float, float]) -> list[float]:
@@ -100,18 +160,35 @@ def objective_axis(runs: Runs, span: tuple[float, float]) -> list[float]:
   return sorted(float(runs.shown(v)) for v in span)
 
 
-def ring(x: float, y: float, text: str, axis: Mapping[str, Any],
-         below: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+def ring(
+  x: float, y: float, text: str, axis: Mapping[str, Any], below: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
   """A ring around one point, and its label under or over it, within the axis of `ranged`."""
   color = '$vermillion'
-  trace = {'type': 'scatter', 'mode': 'markers', 'x': [x], 'y': [y], 'hoverinfo': 'skip', 'cliponaxis': False,
-           'marker': {'symbol': 'circle-open', 'size': 15, 'color': color, 'line': {'color': color, 'width': 2}}}
-  where = {'yanchor': 'top', 'yshift': -9} if below else {'yanchor': 'bottom', 'yshift': 9}
+  trace = {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [x],
+    'y': [y],
+    'hoverinfo': 'skip',
+    'cliponaxis': False,
+    'marker': {
+      'symbol': 'circle-open',
+      'size': 15,
+      'color': color,
+      'line': {'color': color, 'width': 2},
+    },
+  }
+  where = (
+    {'yanchor': 'top', 'yshift': -9} if below else {'yanchor': 'bottom', 'yshift': 9}
+  )
   at, anchor, _ = _within(text, x, axis, NARROW)
   return trace, note(text, at, y, color, xanchor=anchor, **where)
 
 
-def _within(text: str, x: float, axis: Mapping[str, Any], width: float) -> tuple[float, str, float]:
+def _within(
+  text: str, x: float, axis: Mapping[str, Any], width: float
+) -> tuple[float, str, float]:
   """Where a label begins that must lie between the ends of an axis: place, anchor, and left end in pixels."""
   low, high = axis['range']
   at = math.log10(x) if axis.get('type') == 'log' and x > 0 else float(x)
@@ -137,13 +214,18 @@ def ranged(axis: Mapping[str, Any], values: Any, pad: float = 0.05) -> dict[str,
   low, high = float(values.min()), float(values.max())
   room = pad * (high - low) or 0.1 * abs(high) or 0.5
   out = {**axis, 'range': [low - room, high + room]}
-  if out.get('type') == 'log' and not isinstance(out.get('dtick'), str):  # Plotly draws powers larger than all else
+  if out.get('type') == 'log' and not isinstance(
+    out.get('dtick'), str
+  ):  # Plotly draws powers larger than all else
     out.setdefault('tickfont', {'size': 10.5})
   return out
 
 
-def over_lines(labels: Sequence[tuple[str, float, str]], axis: Mapping[str, Any],
-               width: float = NARROW) -> tuple[list[dict[str, Any]], int]:
+def over_lines(
+  labels: Sequence[tuple[str, float, str]],
+  axis: Mapping[str, Any],
+  width: float = NARROW,
+) -> tuple[list[dict[str, Any]], int]:
   """Labels over vertical lines, in rows where they would run into another.
 
   Args:
@@ -154,7 +236,9 @@ def over_lines(labels: Sequence[tuple[str, float, str]], axis: Mapping[str, Any]
   Returns:
     Annotations, and pixels that the top margin must have for them.
 
-  >>> found, top = over_lines([('first', 1.0, '$ink'), ('second', 1.1, '$ink')], {'range': [0, 10]})
+  >>> found, top = over_lines(
+  ...   [('first', 1.0, '$ink'), ('second', 1.1, '$ink')], {'range': [0, 10]}
+  ... )
   >>> [one['yshift'] for one in found]
   [5, 21]
   """
@@ -164,17 +248,35 @@ def over_lines(labels: Sequence[tuple[str, float, str]], axis: Mapping[str, Any]
     at, anchor, start = _within(text, value, axis, width)
     wide = LETTER * len(text)
     own = (start - 5, start + wide + 5)
-    row = next((i for i, used in enumerate(taken) if all(own[1] <= a or own[0] >= b for a, b in used)), len(taken))
+    row = next(
+      (
+        i
+        for i, used in enumerate(taken)
+        if all(own[1] <= a or own[0] >= b for a, b in used)
+      ),
+      len(taken),
+    )
     if row == len(taken):
       taken.append([])
     taken[row].append(own)
-    out.append(note(text, at, 1.0, color, yref='paper', yanchor='bottom', xanchor=anchor,
-                    yshift=5 + ROW * row))
+    out.append(
+      note(
+        text,
+        at,
+        1.0,
+        color,
+        yref='paper',
+        yanchor='bottom',
+        xanchor=anchor,
+        yshift=5 + ROW * row,
+      )
+    )
   return out, 14 + ROW * max(len(taken), 1)
 
 
-def winner_place(runs: Runs, x: np.ndarray, losses: np.ndarray,
-                 numbers: np.ndarray) -> tuple[float, float, int] | None:
+def winner_place(
+  runs: Runs, x: np.ndarray, losses: np.ndarray, numbers: np.ndarray
+) -> tuple[float, float, int] | None:
   """Where the study's winner is drawn, of runs at (T,) places: place, loss and number; None where it is not."""
   chosen = winner(runs)
   if chosen is None:
@@ -199,8 +301,9 @@ Row = tuple[str, float, float, float, bool]
 """Name, value, low, high, and whether it is shown to be more than noise."""
 
 
-def rows_of_intervals(rows: Sequence[Row], xaxis: Mapping[str, Any],
-                      high: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+def rows_of_intervals(
+  rows: Sequence[Row], xaxis: Mapping[str, Any], high: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
   """Dots with intervals, one under the other, each under its own name: long names fit a telephone.
 
   What is not a number has no dot.
@@ -213,28 +316,70 @@ def rows_of_intervals(rows: Sequence[Row], xaxis: Mapping[str, Any],
   Returns:
     Traces, annotations, and the figure's height in pixels.
   """
-  names = [note(name, 0, i, '$ink' if shown else '$muted', xref='paper', xanchor='left', yanchor='bottom', yshift=6)
-           for i, (name, _, _, _, shown) in enumerate(rows)]
+  names = [
+    note(
+      name,
+      0,
+      i,
+      '$ink' if shown else '$muted',
+      xref='paper',
+      xanchor='left',
+      yanchor='bottom',
+      yshift=6,
+    )
+    for i, (name, _, _, _, shown) in enumerate(rows)
+  ]
   traces, span = [], (xaxis['range'][0], high)
-  for wanted, color, symbol in ((True, '$blue', 'circle'), (False, '$grey', 'circle-open')):
-    own = [(i, *row[1:4]) for i, row in enumerate(rows) if row[4] == wanted and math.isfinite(row[1])]
+  for wanted, color, symbol in (
+    (True, '$blue', 'circle'),
+    (False, '$grey', 'circle-open'),
+  ):
+    own = [
+      (i, *row[1:4])
+      for i, row in enumerate(rows)
+      if row[4] == wanted and math.isfinite(row[1])
+    ]
     if not own:
       continue
     y, middle, low, up = (np.array(column, np.float64) for column in zip(*own))
     ends = [np.clip(np.where(np.isnan(end), middle, end), *span) for end in (low, up)]
     gaps = np.full(len(y), np.nan)
-    traces.append(line(np.c_[ends[0], ends[1], gaps].ravel(), np.c_[y, y, gaps].ravel(), color, 3))
-    words = [f'{number(a, 3)} ({number(b, 3)} to {"no bound" if math.isinf(c) else number(c, 3)})'
-             for a, b, c in zip(middle, low, up)]
-    traces.append({'type': 'scatter', 'mode': 'markers', 'x': np.clip(middle, *span), 'y': y, 'text': words,
-                   'hovertemplate': '%{text}<extra></extra>',
-                   'marker': {'color': color, 'symbol': symbol, 'size': 10, 'line': {'color': color, 'width': 2}}})
+    traces.append(
+      line(np.c_[ends[0], ends[1], gaps].ravel(), np.c_[y, y, gaps].ravel(), color, 3)
+    )
+    words = [
+      f'{number(a, 3)} ({number(b, 3)} to {"no bound" if math.isinf(c) else number(c, 3)})'
+      for a, b, c in zip(middle, low, up)
+    ]
+    traces.append(
+      {
+        'type': 'scatter',
+        'mode': 'markers',
+        'x': np.clip(middle, *span),
+        'y': y,
+        'text': words,
+        'hovertemplate': '%{text}<extra></extra>',
+        'marker': {
+          'color': color,
+          'symbol': symbol,
+          'size': 10,
+          'line': {'color': color, 'width': 2},
+        },
+      }
+    )
   return traces, names, 84 + 40 * len(rows)
 
 
-def rows_figure(id: str, title: str, caption: str, rows: Sequence[Row], xaxis: Mapping[str, Any]) -> Figure:
+def rows_figure(
+  id: str, title: str, caption: str, rows: Sequence[Row], xaxis: Mapping[str, Any]
+) -> Figure:
   """A figure of `rows_of_intervals`, with a line at 0."""
   traces, names, height = rows_of_intervals(rows, xaxis, xaxis['range'][1])
-  shape = layout(xaxis, {'visible': False, 'range': [len(rows) - 0.6, -0.9], 'fixedrange': True}, annotations=names,
-                 shapes=[vertical(0, '$axis', 'solid')], margin={'l': 16, 'r': 16, 't': 4, 'b': 48})
+  shape = layout(
+    xaxis,
+    {'visible': False, 'range': [len(rows) - 0.6, -0.9], 'fixedrange': True},
+    annotations=names,
+    shapes=[vertical(0, '$axis', 'solid')],
+    margin={'l': 16, 'r': 16, 't': 4, 'b': 48},
+  )
   return Figure(id, title, caption, traces, shape, height=height)

@@ -17,5 +17,7 @@ def inline(report: Report, height: int = HEIGHT) -> str:
     height: of the frame, pixels; a reader may drag it.
   """
   source = page.html(report).replace('&', '&amp;').replace('"', '&#34;')
-  return (f'<iframe title="{escape(report.title)}" sandbox="allow-scripts allow-downloads" srcdoc="{source}" '
-          f'style="width:100%;height:{int(height)}px;border:0;resize:vertical;overflow:auto" loading="lazy"></iframe>')
+  return (
+    f'<iframe title="{escape(report.title)}" sandbox="allow-scripts allow-downloads" srcdoc="{source}" '
+    f'style="width:100%;height:{int(height)}px;border:0;resize:vertical;overflow:auto" loading="lazy"></iframe>'
+  )

@@ -13,7 +13,11 @@ MISSING = '–'
 
 def is_number(value: Any) -> bool:
   """Whether a value is a finite number."""
-  return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and math.isfinite(value)
+  return (
+    isinstance(value, (int, float, np.integer, np.floating))
+    and not isinstance(value, bool)
+    and math.isfinite(value)
+  )
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -63,4 +67,8 @@ def text(value: Any) -> str:
     return 'yes' if value else 'no'
   if is_number(value):
     return number(value)
-  return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+  return (
+    value
+    if isinstance(value, str)
+    else json.dumps(value, default=str, ensure_ascii=False)
+  )

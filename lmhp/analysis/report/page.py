@@ -23,8 +23,10 @@ from lmhp.analysis.report.drawing import PALETTES
 from lmhp.analysis.report.parts import escape
 
 # Plotly places what it draws by style attributes, and its toImage paints a blob.
-POLICY = ("default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
-          "base-uri 'none'; form-action 'none'")
+POLICY = (
+  "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:; "
+  "base-uri 'none'; form-action 'none'"
+)
 
 
 def html(report: Report) -> str:
@@ -66,12 +68,15 @@ fill-rule="evenodd"/></svg></button>
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>The figures need JavaScript; findings and tables are here without it.</p></noscript>
-{parts.findings(ranked(report.findings), known)}{''.join(parts.section(s, known) for s in report.sections)}{
-  _trials(report, known)}</main>
+{parts.findings(ranked(report.findings), known)}{
+    ''.join(parts.section(s, known) for s in report.sections)
+  }{_trials(report, known)}</main>
 {_last(report)}
 </div>
 <dialog id="run" aria-labelledby="run-title"></dialog>
-<script type="application/json" id="data-configs">{embedded(configs(report.configs))}</script>
+<script type="application/json" id="data-configs">{
+    embedded(configs(report.configs))
+  }</script>
 <script>{scripts[0]}</script>
 <script>{scripts[1]}</script>
 <script type="application/json" id="data-figures">{embedded(_figures(report))}</script>
@@ -91,13 +96,22 @@ def plotly() -> str:
   from plotly.offline import get_plotlyjs
 
   # A parser of HTML ends a script at '</script' wherever that stands, and makes one newline of each kind.
-  return get_plotlyjs().replace('\r\n', '\n').replace('\r', '\n').replace('</script', '<\\/script')
+  return (
+    get_plotlyjs()
+    .replace('\r\n', '\n')
+    .replace('\r', '\n')
+    .replace('</script', '<\\/script')
+  )
 
 
 @functools.cache
 def asset(name: str) -> str:
   """A file of `assets`."""
-  return importlib.resources.files('lmhp.analysis.report').joinpath('assets', name).read_text('utf-8')
+  return (
+    importlib.resources.files('lmhp.analysis.report')
+    .joinpath('assets', name)
+    .read_text('utf-8')
+  )
 
 
 @functools.cache
@@ -123,7 +137,11 @@ def embedded(value: Any) -> str:
 def colours() -> str:
   """The palettes of `drawing` as CSS, so that words and pictures have the same."""
   light, dark = PALETTES['light'], PALETTES['dark']
-  return ':root {' + ' '.join(f'--{name}: light-dark({light[name]}, {dark[name]});' for name in light) + '}'
+  return (
+    ':root {'
+    + ' '.join(f'--{name}: light-dark({light[name]}, {dark[name]});' for name in light)
+    + '}'
+  )
 
 
 def configs(of_runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -144,8 +162,13 @@ def configs(of_runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     for path, text in config.items():
       counts.setdefault(path, collections.Counter())[text] += 1
   most = {path: counted.most_common(1)[0][0] for path, counted in counts.items()}
-  runs = {run: [{path: text for path, text in config.items() if most[path] != text},
-                [path for path in most if path not in config]] for run, config in flat.items()}
+  runs = {
+    run: [
+      {path: text for path, text in config.items() if most[path] != text},
+      [path for path in most if path not in config],
+    ]
+    for run, config in flat.items()
+  }
   return {'most': most, 'runs': runs}
 
 
@@ -163,14 +186,29 @@ def _exact(value: Any) -> str:
   value = value.item() if isinstance(value, np.generic) else value
   if isinstance(value, (str, float)):
     return str(value)
-  return json.dumps(value, default=lambda v: plain(v) if isinstance(v, np.ndarray) else str(v), ensure_ascii=False)
+  return json.dumps(
+    value,
+    default=lambda v: plain(v) if isinstance(v, np.ndarray) else str(v),
+    ensure_ascii=False,
+  )
 
 
 def _figures(report: Report) -> dict[str, Any]:
-  figures = [{'id': f.id, 'title': f.title, 'caption': f.caption, 'height': f.height, 'data': plain(list(f.data), True),
-              'layout': plain(f.layout, True),
-              'views': [{'data': plain(list(v.data), True), 'layout': plain(v.layout, True)} for v in f.views]}
-             for f in report.figures()]
+  figures = [
+    {
+      'id': f.id,
+      'title': f.title,
+      'caption': f.caption,
+      'height': f.height,
+      'data': plain(list(f.data), True),
+      'layout': plain(f.layout, True),
+      'views': [
+        {'data': plain(list(v.data), True), 'layout': plain(v.layout, True)}
+        for v in f.views
+      ],
+    }
+    for f in report.figures()
+  ]
   return {'figures': figures, 'palettes': PALETTES}
 
 
@@ -178,19 +216,39 @@ def _contents(report: Report) -> str:
   links = [('findings', 'Findings')] if report.findings else []
   links += [(f'section-{section.id}', section.title) for section in report.sections]
   links += [('trials', 'Trials')] if report.trials is not None else []
-  links += [(name, name.capitalize()) for name in ('method', 'caveats', 'about') if getattr(report, name)]
-  items = ''.join(f'<li><a href="#{escape(to)}">{escape(title)}</a></li>' for to, title in links)
+  links += [
+    (name, name.capitalize())
+    for name in ('method', 'caveats', 'about')
+    if getattr(report, name)
+  ]
+  items = ''.join(
+    f'<li><a href="#{escape(to)}">{escape(title)}</a></li>' for to, title in links
+  )
   return f'<nav aria-label="Contents"><ul>{items}</ul></nav>' if items else ''
 
 
 def _trials(report: Report, known: Any) -> str:
-  return '' if report.trials is None else (
-      f'<section id="trials">\n{parts.table(report.trials, known, level=2)}</section>\n')
+  return (
+    ''
+    if report.trials is None
+    else (
+      f'<section id="trials">\n{parts.table(report.trials, known, level=2)}</section>\n'
+    )
+  )
 
 
 def _last(report: Report) -> str:
-  bodies = {'method': parts.paragraphs(report.method), 'caveats': parts.paragraphs(report.caveats),
-            'about': f'<dl class="numbers">{parts.pairs(report.about)}</dl>' if report.about else ''}
-  folds = ''.join(f'<details id="{name}"{" open" if name == "caveats" else ""}><summary><h2>{name.capitalize()}</h2>'
-                  f'</summary>{body}</details>\n' for name, body in bodies.items() if body)
+  bodies = {
+    'method': parts.paragraphs(report.method),
+    'caveats': parts.paragraphs(report.caveats),
+    'about': f'<dl class="numbers">{parts.pairs(report.about)}</dl>'
+    if report.about
+    else '',
+  }
+  folds = ''.join(
+    f'<details id="{name}"{" open" if name == "caveats" else ""}><summary><h2>{name.capitalize()}</h2>'
+    f'</summary>{body}</details>\n'
+    for name, body in bodies.items()
+    if body
+  )
   return f'<footer>\n{folds}</footer>'

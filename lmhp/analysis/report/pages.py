@@ -75,7 +75,9 @@ class Page:
     try:
       write_whole(local_or_remote(path), content)
     except OSError as error:
-      raise ConfigError(f'output: {os.fspath(path)!r} cannot be written ({error.strerror or error})') from None
+      raise ConfigError(
+        f'output: {os.fspath(path)!r} cannot be written ({error.strerror or error})'
+      ) from None
     return os.fspath(path)
 
   @functools.cached_property
@@ -104,7 +106,9 @@ def page_of(sources: Sequence[Any], **options: Any) -> Page:
   from lmhp.analysis.reading import read
 
   if not sources:
-    raise ConfigError('report: got nothing, expected a directory of a sweep or a run, or a file of runs')
+    raise ConfigError(
+      'report: got nothing, expected a directory of a sweep or a run, or a file of runs'
+    )
   tables = [one if isinstance(one, Runs) else read(one, **options) for one in sources]
   for runs, source in zip(tables, sources):
     if not len(runs):

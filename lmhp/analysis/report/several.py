@@ -21,18 +21,44 @@ def studies(names: Sequence[str], found: Sequence[Analysis]) -> Figure | None:
   done = [(name, one) for name, one in zip(names, found) if one.won is not None]
   if not done or len({one.runs.objective_name for _, one in done}) > 1:
     return None
-  shown = [(name, *(float(one.runs.shown(v)) for v in (_expected(one), one.won.low, one.won.high))) for name, one in done]
+  shown = [
+    (
+      name,
+      *(float(one.runs.shown(v)) for v in (_expected(one), one.won.low, one.won.high)),
+    )
+    for name, one in done
+  ]
   finite = np.array([v for _, *values in shown for v in values if math.isfinite(v)])
   pad = 0.08 * float(np.ptp(finite)) or 0.05 * abs(float(finite[0])) or 1.0
-  xaxis = axis(with_unit(done[0][1].runs.objective_name), range=[float(finite.min()) - pad, float(finite.max()) + pad])
-  rows = [(label(name, 40), value, *sorted((low, high)), math.isfinite(low)) for name, value, low, high in shown]
-  traces, notes, height = marks.rows_of_intervals(rows, xaxis, float(finite.max()) + pad)
+  xaxis = axis(
+    with_unit(done[0][1].runs.objective_name),
+    range=[float(finite.min()) - pad, float(finite.max()) + pad],
+  )
+  rows = [
+    (label(name, 40), value, *sorted((low, high)), math.isfinite(low))
+    for name, value, low, high in shown
+  ]
+  traces, notes, height = marks.rows_of_intervals(
+    rows, xaxis, float(finite.max()) + pad
+  )
   best = min(done, key=lambda pair: _expected(pair[1]))
-  caption = (f'{best[0]} is expected to give the best, {number(float(best[1].runs.shown(_expected(best[1]))))}; hollow where '
-             'no interval can be said.')
-  return Figure('studies', 'Best of each study, on a fresh seed', caption, traces, layout(
-      xaxis, {'visible': False, 'range': [len(rows) - 0.6, -0.8], 'fixedrange': True}, annotations=notes,
-      margin={'l': 16, 'r': 16, 't': 8, 'b': 48}), height=height)
+  caption = (
+    f'{best[0]} is expected to give the best, {number(float(best[1].runs.shown(_expected(best[1]))))}; hollow where '
+    'no interval can be said.'
+  )
+  return Figure(
+    'studies',
+    'Best of each study, on a fresh seed',
+    caption,
+    traces,
+    layout(
+      xaxis,
+      {'visible': False, 'range': [len(rows) - 0.6, -0.8], 'fixedrange': True},
+      annotations=notes,
+      margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
+    ),
+    height=height,
+  )
 
 
 def _expected(one: Analysis) -> float:
@@ -46,11 +72,25 @@ def trials_of_several(named: Sequence[tuple[str, Runs, Mapping[int, int]]]) -> T
     named: of each study its name, its runs, and the report's number of each of its own.
   """
   tables = [(name, trials_table(runs), numbers) for name, runs, numbers in named]
-  columns = list(dict.fromkeys(column for _, table, _ in tables for column in table.columns[1:]))
+  columns = list(
+    dict.fromkeys(column for _, table, _ in tables for column in table.columns[1:])
+  )
   rows = []
   for name, table, numbers in tables:
     for row in table.rows:
       own = dict(zip(table.columns, row))
-      rows.append((numbers[row[0]], name, row[0], *(own.get(column) for column in columns)))
-  return Table('trials', 'All runs', [Column('run', '', 'run'), Column('study', '', 'text'), Column('its number'), *columns],
-               rows, f'{len(rows)} runs of {len(tables)} studies.')
+      rows.append(
+        (numbers[row[0]], name, row[0], *(own.get(column) for column in columns))
+      )
+  return Table(
+    'trials',
+    'All runs',
+    [
+      Column('run', '', 'run'),
+      Column('study', '', 'text'),
+      Column('its number'),
+      *columns,
+    ],
+    rows,
+    f'{len(rows)} runs of {len(tables)} studies.',
+  )

@@ -16,17 +16,36 @@ from lmhp.hypers import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 
 ACTIVATIONS = {
-    'relu': 'relu', 'sigmoid': 'sigmoid', 'tanh': 'tanh', 'quick_gelu': 'quick_gelu', 'relu2': 'relu_squared',
-    'silu': 'silu', 'swish': 'silu', 'linear': 'identity', 'gelu': 'gelu', 'gelu_python': 'gelu',
-    'gelu_new': 'gelu_tanh', 'gelu_fast': 'gelu_tanh', 'gelu_accurate': 'gelu_tanh', 'gelu_pytorch_tanh': 'gelu_tanh',
-    'gelu_python_tanh': 'gelu_tanh',
+  'relu': 'relu',
+  'sigmoid': 'sigmoid',
+  'tanh': 'tanh',
+  'quick_gelu': 'quick_gelu',
+  'relu2': 'relu_squared',
+  'silu': 'silu',
+  'swish': 'silu',
+  'linear': 'identity',
+  'gelu': 'gelu',
+  'gelu_python': 'gelu',
+  'gelu_new': 'gelu_tanh',
+  'gelu_fast': 'gelu_tanh',
+  'gelu_accurate': 'gelu_tanh',
+  'gelu_pytorch_tanh': 'gelu_tanh',
+  'gelu_python_tanh': 'gelu_tanh',
 }  # transformers' names to ours; each pair is one function, gelu_tanh's five differ in how they are written
 
-_KINDS = {int: 'a whole number', float: 'a number', bool: 'true or false', str: 'a word', list: 'a list',
-          dict: 'an object', None: 'null'}
+_KINDS = {
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'true or false',
+  str: 'a word',
+  list: 'a list',
+  dict: 'an object',
+  None: 'null',
+}
 
 # Keys of any file that say how a checkpoint is stored, labelled, tokenized or sampled, not what it computes.
-UNUSED = frozenset("""
+UNUSED = frozenset(
+  """
   model_type architectures auto_map transformers_version _name_or_path name_or_path _commit_hash torch_dtype dtype
   use_cache bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id mask_token_id decoder_start_token_id
   forced_bos_token_id forced_eos_token_id begin_suppress_tokens suppress_tokens bad_words_ids prefix tokenizer_class
@@ -39,8 +58,13 @@ UNUSED = frozenset("""
   attn_implementation _attn_implementation _attn_implementation_autoset _attn_implementation_internal
   _experts_implementation_internal _flash_attn_2_enabled pretraining_tp tie_last_hidden_states unsloth_fixed
   unsloth_version
-""".split())
-NEUTRAL = {'is_encoder_decoder': (False,), 'add_cross_attention': (False,), 'pruned_heads': ({}, None)}  # in any file
+""".split()
+)
+NEUTRAL = {
+  'is_encoder_decoder': (False,),
+  'add_cross_attention': (False,),
+  'pruned_heads': ({}, None),
+}  # in any file
 
 REQUIRED = object()  # stands as the default of a key that has none
 
@@ -72,7 +96,9 @@ class Entries:
     self._known.append(key)
     value = self._left.pop(key, default)
     if value is REQUIRED:
-      raise ConfigError(f'{self.source}: {self.prefix}{key}: missing, expected {_KINDS[kinds[0]]}')
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: missing, expected {_KINDS[kinds[0]]}'
+      )
     if kinds and not any(_is_a(value, kind) for kind in kinds):
       raise self.wrong(key, value, ' or '.join(_KINDS[kind] for kind in kinds))
     return value
@@ -95,7 +121,9 @@ class Entries:
     if alias in self._left:
       value = self._left.pop(alias)
       if key in self._left and self._left[key] != value:
-        raise self.wrong(alias, value, f'the same as {self.prefix}{key}={self._left[key]!r}')
+        raise self.wrong(
+          alias, value, f'the same as {self.prefix}{key}={self._left[key]!r}'
+        )
       self._left[key] = value
 
   def drop(self, keys: Any) -> None:
@@ -106,14 +134,22 @@ class Entries:
   def close(self) -> None:
     """Raises on the first key that nothing read: it may change the computation."""
     for key in self._left:
-      raise ConfigError(f'{self.source}: {self.prefix}{key}: a key that lmhp does not know for this model, so it '
-                        f'cannot tell what it changes{suggest(key, self._known)}')
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: a key that lmhp does not know for this model, so it '
+        f'cannot tell what it changes{suggest(key, self._known)}'
+      )
 
   def wrong(self, key: str, value: Any, expected: str) -> ConfigError:
     """The error for a value: file, dotted key, what came, what is accepted."""
-    got = reprlib.repr(value) if isinstance(value, (list, dict, tuple)) else json.dumps(value, default=repr)
+    got = (
+      reprlib.repr(value)
+      if isinstance(value, (list, dict, tuple))
+      else json.dumps(value, default=repr)
+    )
     got = got if len(got) <= 80 else got[:77] + '...'
-    return ConfigError(f'{self.source}: {self.prefix}{key}: got {got}, expected {expected}')
+    return ConfigError(
+      f'{self.source}: {self.prefix}{key}: got {got}, expected {expected}'
+    )
 
 
 def _is_a(value: Any, kind: type | None) -> bool:
@@ -177,7 +213,9 @@ class Family:
   parts: tuple[Part, ...] = ()
   inside: str = ''
   layers: str = ''
-  names: Mapping[str, str] | Callable[[ModelConfig], Mapping[str, str]] = dataclasses.field(default_factory=dict)
+  names: Mapping[str, str] | Callable[[ModelConfig], Mapping[str, str]] = (
+    dataclasses.field(default_factory=dict)
+  )
   copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
   passed: str = ''
   head_by_weights: bool = False
@@ -185,8 +223,14 @@ class Family:
   transposed: bool = False
   interleaved: bool = False
 
-  def but(self, model_type: str, *, defaults: Mapping[str, Any] | None = None, without: tuple[str, ...] = (),
-          **changes) -> Family:
+  def but(
+    self,
+    model_type: str,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    without: tuple[str, ...] = (),
+    **changes,
+  ) -> Family:
     """A family like this one: tables are merged (new names stand first), `parts` replaced.
 
     Args:
@@ -198,10 +242,14 @@ class Family:
     keys = {key: row for key, row in self.keys.items() if key not in without}
     keys |= {key: (keys[key][0], default) for key, default in (defaults or {}).items()}
     changes['keys'] = keys | changes.get('keys', {})
-    changes['only'] = {k: v for k, v in self.only.items() if k not in without} | changes.get('only', {})
+    changes['only'] = {
+      k: v for k, v in self.only.items() if k not in without
+    } | changes.get('only', {})
     changes['always'] = self.always | changes.get('always', {})
     if isinstance(changes.get('names'), dict):
-      changes['names'] = changes['names'] | {ours: n for ours, n in self.names.items() if ours not in changes['names']}
+      changes['names'] = changes['names'] | {
+        ours: n for ours, n in self.names.items() if ours not in changes['names']
+      }
     return dataclasses.replace(self, model_type=model_type, **changes)
 
   def fields(self, entries: Entries) -> tuple[dict[str, Any], dict[str, str]]:
@@ -231,9 +279,13 @@ class Family:
     """Passes over what does not change the computation; whatever is left is an error."""
     for key, accepted in (NEUTRAL | self.only).items():
       value = entries.take(key, accepted[0])
-      if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in accepted):
+      if not any(
+        value == a and isinstance(value, bool) == isinstance(a, bool) for a in accepted
+      ):
         words = ' or '.join(json.dumps(a) for a in accepted)
-        raise entries.wrong(key, value, f'{words}: lmhp has no such variant of {self.model_type}')
+        raise entries.wrong(
+          key, value, f'{words}: lmhp has no such variant of {self.model_type}'
+        )
     entries.drop(UNUSED.union(self.unused))
     entries.close()
 
@@ -244,7 +296,11 @@ def _converted(entries: Entries, key: str, field: str, value: Any) -> Any:
     raise entries.wrong(key, value, 'a single value')
   if field in ('activation', 'head_activation'):
     if not isinstance(value, str) or value not in ACTIVATIONS:
-      raise entries.wrong(key, value, 'one of ' + ', '.join(ACTIVATIONS) + suggest(str(value), ACTIVATIONS))
+      raise entries.wrong(
+        key,
+        value,
+        'one of ' + ', '.join(ACTIVATIONS) + suggest(str(value), ACTIVATIONS),
+      )
     return ACTIVATIONS[value]
   if field == 'init_scale':
     if not _is_a(value, float) or value < 0:
@@ -256,7 +312,11 @@ def _converted(entries: Entries, key: str, field: str, value: Any) -> Any:
 def _written(field: str, value: Any, default: Any) -> Any:
   """The inverse of `_converted`; of several words for one activation the family's own, where it is that."""
   if field in ('activation', 'head_activation'):
-    return default if ACTIVATIONS.get(default) == value else next(w for w, ours in ACTIVATIONS.items() if ours == value)
+    return (
+      default
+      if ACTIVATIONS.get(default) == value
+      else next(w for w, ours in ACTIVATIONS.items() if ours == value)
+    )
   if field == 'init_scale':
     return float(value) * 0.02
   return list(value) if isinstance(value, tuple) else value

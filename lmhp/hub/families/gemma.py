@@ -32,50 +32,89 @@ def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
 
 
 GEMMA = LLAMA.but(
-    'gemma',
-    defaults={'vocab_size': 256_000, 'hidden_size': 3072, 'intermediate_size': 24_576, 'num_hidden_layers': 28,
-              'num_attention_heads': 16, 'num_key_value_heads': 16, 'head_dim': 256, 'hidden_act': 'gelu_pytorch_tanh',
-              'max_position_embeddings': 8192, 'tie_word_embeddings': True},
-    without=('mlp_bias',),
-    always=dict(norm_unit_offset=True),
-    only={'hidden_activation': (None, 'gelu_pytorch_tanh'), 'use_bidirectional_attention': (None, False)},
-    parts=(_embedding_scale, _tanh_gelu, Rotary()),
+  'gemma',
+  defaults={
+    'vocab_size': 256_000,
+    'hidden_size': 3072,
+    'intermediate_size': 24_576,
+    'num_hidden_layers': 28,
+    'num_attention_heads': 16,
+    'num_key_value_heads': 16,
+    'head_dim': 256,
+    'hidden_act': 'gelu_pytorch_tanh',
+    'max_position_embeddings': 8192,
+    'tie_word_embeddings': True,
+  },
+  without=('mlp_bias',),
+  always=dict(norm_unit_offset=True),
+  only={
+    'hidden_activation': (None, 'gelu_pytorch_tanh'),
+    'use_bidirectional_attention': (None, False),
+  },
+  parts=(_embedding_scale, _tanh_gelu, Rotary()),
 )
 
 GEMMA2 = GEMMA.but(
-    'gemma2',
-    defaults={'hidden_size': 2304, 'intermediate_size': 9216, 'num_hidden_layers': 26, 'num_attention_heads': 8,
-              'num_key_value_heads': 4},
-    without=('hidden_act', 'hidden_activation'),
-    always=dict(norm_placement='sandwich'),
-    names={
-        'attention_output_norm': '.post_attention_layernorm',
-        'feed_forward_input_norm': '.pre_feedforward_layernorm',
-        'feed_forward_output_norm': '.post_feedforward_layernorm',
-    },
-    keys={
-        'hidden_activation': ('activation', 'gelu_pytorch_tanh'),
-        'attn_logit_softcapping': ('attention_logit_cap', 50.0),
-        'final_logit_softcapping': ('logit_cap', 30.0),
-    },
-    only={'hidden_act': ('gelu_pytorch_tanh',)},
-    parts=(_embedding_scale, TwoWay(_attention_scale, _write_scale), WindowByLayer(2), Rotary()),
+  'gemma2',
+  defaults={
+    'hidden_size': 2304,
+    'intermediate_size': 9216,
+    'num_hidden_layers': 26,
+    'num_attention_heads': 8,
+    'num_key_value_heads': 4,
+  },
+  without=('hidden_act', 'hidden_activation'),
+  always=dict(norm_placement='sandwich'),
+  names={
+    'attention_output_norm': '.post_attention_layernorm',
+    'feed_forward_input_norm': '.pre_feedforward_layernorm',
+    'feed_forward_output_norm': '.post_feedforward_layernorm',
+  },
+  keys={
+    'hidden_activation': ('activation', 'gelu_pytorch_tanh'),
+    'attn_logit_softcapping': ('attention_logit_cap', 50.0),
+    'final_logit_softcapping': ('logit_cap', 30.0),
+  },
+  only={'hidden_act': ('gelu_pytorch_tanh',)},
+  parts=(
+    _embedding_scale,
+    TwoWay(_attention_scale, _write_scale),
+    WindowByLayer(2),
+    Rotary(),
+  ),
 )
 
 GEMMA3_TEXT = GEMMA2.but(
-    'gemma3_text',
-    defaults={'vocab_size': 262_208, 'max_position_embeddings': 131_072, 'attn_logit_softcapping': None,
-              'final_logit_softcapping': None},
-    always=dict(qk_norm='head'),
-    parts=(_embedding_scale, TwoWay(_attention_scale, _write_scale), WindowByLayer(6),
-           Rotary(1e6, base_local=10_000.0, scales_global_alone=True)),
+  'gemma3_text',
+  defaults={
+    'vocab_size': 262_208,
+    'max_position_embeddings': 131_072,
+    'attn_logit_softcapping': None,
+    'final_logit_softcapping': None,
+  },
+  always=dict(qk_norm='head'),
+  parts=(
+    _embedding_scale,
+    TwoWay(_attention_scale, _write_scale),
+    WindowByLayer(6),
+    Rotary(1e6, base_local=10_000.0, scales_global_alone=True),
+  ),
 )
 
 # The vision tower of the larger models is no part of the language model: its sizes are passed over.
 GEMMA3 = Family(
-    model_type='gemma3',
-    inside='text_config',
-    only={'tie_word_embeddings': (True,)},
-    unused=('vision_config', 'mm_tokens_per_image', 'boi_token_index', 'eoi_token_index', 'image_token_index',
-            'boi_token_id', 'eoi_token_id', 'image_token_id', 'initializer_range'),
+  model_type='gemma3',
+  inside='text_config',
+  only={'tie_word_embeddings': (True,)},
+  unused=(
+    'vision_config',
+    'mm_tokens_per_image',
+    'boi_token_index',
+    'eoi_token_index',
+    'image_token_index',
+    'boi_token_id',
+    'eoi_token_id',
+    'image_token_id',
+    'initializer_range',
+  ),
 )

@@ -17,11 +17,14 @@ def _logit_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
 
 
 GRANITE = LLAMA.but(
-    'granite',
-    keys={
-        'embedding_multiplier': ('embedding_scale', 1.0),
-        'attention_multiplier': ('attention_scale', 1.0),
-        'residual_multiplier': ('residual_scale', 1.0),
-    },
-    parts=(TwoWay(_logit_scale, lambda cfg: {'logits_scaling': 1 / cfg.logit_scale}), Rotary()),
+  'granite',
+  keys={
+    'embedding_multiplier': ('embedding_scale', 1.0),
+    'attention_multiplier': ('attention_scale', 1.0),
+    'residual_multiplier': ('residual_scale', 1.0),
+  },
+  parts=(
+    TwoWay(_logit_scale, lambda cfg: {'logits_scaling': 1 / cfg.logit_scale}),
+    Rotary(),
+  ),
 )

@@ -5,9 +5,13 @@ from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowEverywhere
 
 MISTRAL = LLAMA.but(
-    'mistral',
-    defaults={'intermediate_size': 14_336, 'num_key_value_heads': 8, 'max_position_embeddings': 131_072},
-    without=('attention_bias', 'mlp_bias'),
-    only={'attention_bias': (False,), 'mlp_bias': (False,)},
-    parts=(WindowEverywhere(4096), Rotary()),
+  'mistral',
+  defaults={
+    'intermediate_size': 14_336,
+    'num_key_value_heads': 8,
+    'max_position_embeddings': 131_072,
+  },
+  without=('attention_bias', 'mlp_bias'),
+  only={'attention_bias': (False,), 'mlp_bias': (False,)},
+  parts=(WindowEverywhere(4096), Rotary()),
 )

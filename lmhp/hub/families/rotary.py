@@ -48,17 +48,25 @@ class Rotary:
 
   def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
     beside = {
-        'base': entries.take(self.base_key, self.base, float),
-        'fraction': entries.take(self.fraction_key, self.fraction, float, None),
-        'original': entries.take('original_max_position_embeddings', self.original, int, None),
+      'base': entries.take(self.base_key, self.base, float),
+      'fraction': entries.take(self.fraction_key, self.fraction, float, None),
+      'original': entries.take(
+        'original_max_position_embeddings', self.original, int, None
+      ),
     }
     local = dict(beside)
     if self.base_local is not None:
       local['base'] = entries.take(self.base_local_key, self.base_local, float)
     by_layer = self._by_layer(entries)
-    read = {_LAYERS[layer]: self._read(entries, part, local if layer == 'sliding_attention' else beside, cfg)
-            for layer, part in by_layer.items()}
-    read = {layer: fields for layer, fields in read.items() if layer in cfg.attention_pattern}
+    read = {
+      _LAYERS[layer]: self._read(
+        entries, part, local if layer == 'sliding_attention' else beside, cfg
+      )
+      for layer, part in by_layer.items()
+    }
+    read = {
+      layer: fields for layer, fields in read.items() if layer in cfg.attention_pattern
+    }
     fields = next(iter(read.values()))
     if len(read) == 2:
       fields |= self._merge(entries, read['global'], read['local'])
@@ -73,9 +81,13 @@ class Rotary:
       keys[self.fraction_key] = cfg.rotary_fraction
     if self.base_local is not None:
       keys[self.base_local_key] = cfg.rotary_base_local
-    scaling = _scaling(cfg) or ({'rope_type': 'default'} if self.default_scaling else {})
+    scaling = _scaling(cfg) or (
+      {'rope_type': 'default'} if self.default_scaling else {}
+    )
     if self.original is not None and 'original_max_position_embeddings' in scaling:
-      keys['original_max_position_embeddings'] = scaling.pop('original_max_position_embeddings')
+      keys['original_max_position_embeddings'] = scaling.pop(
+        'original_max_position_embeddings'
+      )
     return keys | ({'rope_scaling': scaling} if scaling else {})
 
   def _by_layer(self, entries: Entries) -> dict[str, Entries]:
@@ -83,26 +95,38 @@ class Rotary:
     older, newer = entries.inner('rope_scaling'), entries.inner('rope_parameters')
     empty = Entries(dict(self.default_scaling), entries.source, 'rope_parameters.')
     if older and newer:
-      raise ConfigError(f'{entries.source}: rope_scaling: stands beside rope_parameters, expected one of the two')
+      raise ConfigError(
+        f'{entries.source}: rope_scaling: stands beside rope_parameters, expected one of the two'
+      )
     if newer and newer.holds(*_LAYERS):
       layers = {layer: newer.inner(layer) or empty for layer in _LAYERS}
       newer.close()
       return layers
     if newer and self.base_local is not None:
-      raise ConfigError(f'{entries.source}: rope_parameters: expected an object for each of ' + ', '.join(_LAYERS))
+      raise ConfigError(
+        f'{entries.source}: rope_parameters: expected an object for each of '
+        + ', '.join(_LAYERS)
+      )
     both = older or newer or empty
-    return {'full_attention': both, 'sliding_attention': empty if self.scales_global_alone and older else both.copy()}
+    return {
+      'full_attention': both,
+      'sliding_attention': empty if self.scales_global_alone and older else both.copy(),
+    }
 
-  def _read(self, entries: Entries, part: Entries, beside: dict[str, Any], cfg: ModelConfig) -> dict[str, Any]:
+  def _read(
+    self, entries: Entries, part: Entries, beside: dict[str, Any], cfg: ModelConfig
+  ) -> dict[str, Any]:
     """The fields that one object gives, with what stands beside it."""
     kind = self._kind(part)
     fraction = part.take('partial_rotary_factor', beside['fraction'], float, None)
     if self.fraction is None and fraction not in (None, 1.0):
-      raise entries.wrong(self.fraction_key, fraction, '1.0: models of this type rotate whole heads')
+      raise entries.wrong(
+        self.fraction_key, fraction, '1.0: models of this type rotate whole heads'
+      )
     fields = {
-        'rotary_base': part.take('rope_theta', beside['base'], float),
-        'rotary_fraction': 1.0 if fraction is None else fraction,
-        'rotary_scaling': 'none' if kind == 'default' else kind,
+      'rotary_base': part.take('rope_theta', beside['base'], float),
+      'rotary_fraction': 1.0 if fraction is None else fraction,
+      'rotary_scaling': 'none' if kind == 'default' else kind,
     }
     if kind != 'default':
       fields |= _SCALINGS[kind](part, beside['original'], cfg)
@@ -111,7 +135,10 @@ class Rotary:
     return fields
 
   def _kind(self, part: Entries) -> str:
-    old, new = part.take('type', None, str, None), part.take('rope_type', None, str, None)
+    old, new = (
+      part.take('type', None, str, None),
+      part.take('rope_type', None, str, None),
+    )
     if old and new and old != new:
       raise part.wrong('type', old, f'the same as rope_type={new!r}')
     kind = new or old or 'default'
@@ -120,15 +147,22 @@ class Rotary:
       raise part.wrong('rope_type', kind, 'one of ' + ', '.join(_TYPES))
     return kind
 
-  def _merge(self, entries: Entries, everywhere: dict[str, Any], local: dict[str, Any]) -> dict[str, Any]:
+  def _merge(
+    self, entries: Entries, everywhere: dict[str, Any], local: dict[str, Any]
+  ) -> dict[str, Any]:
     """Windowed layers may have a base of their own and may be left unscaled; all else must agree."""
     if local['rotary_scaling'] == 'none' != everywhere['rotary_scaling']:
       if everywhere['rotary_fraction'] == local['rotary_fraction']:
-        return {'rotary_base_local': local['rotary_base'], 'rotary_scaling_local': False}
+        return {
+          'rotary_base_local': local['rotary_base'],
+          'rotary_scaling_local': False,
+        }
     for name in sorted(everywhere | local):
       if name != 'rotary_base' and everywhere.get(name) != local.get(name):
-        raise ConfigError(f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '
-                          f'{local.get(name)} in sliding_attention, expected the same in both')
+        raise ConfigError(
+          f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '
+          f'{local.get(name)} in sliding_attention, expected the same in both'
+        )
     return {'rotary_base_local': local['rotary_base']}
 
 
@@ -141,13 +175,18 @@ def _scaling(cfg: ModelConfig) -> dict[str, Any]:
   if kind in ('llama3', 'yarn', 'longrope'):
     scaling['original_max_position_embeddings'] = cfg.rotary_original_max_seq_len
   if kind == 'llama3':
-    scaling |= {'low_freq_factor': cfg.rotary_low_frequency_factor,
-                'high_freq_factor': cfg.rotary_high_frequency_factor}
+    scaling |= {
+      'low_freq_factor': cfg.rotary_low_frequency_factor,
+      'high_freq_factor': cfg.rotary_high_frequency_factor,
+    }
   if kind == 'yarn':
     scaling |= {'beta_fast': cfg.rotary_beta_fast, 'beta_slow': cfg.rotary_beta_slow}
     scaling |= {} if cfg.rotary_truncate else {'truncate': False}
   if kind == 'longrope':
-    scaling |= {'short_factor': list(cfg.rotary_short_factor), 'long_factor': list(cfg.rotary_long_factor)}
+    scaling |= {
+      'short_factor': list(cfg.rotary_short_factor),
+      'long_factor': list(cfg.rotary_long_factor),
+    }
   if kind in ('yarn', 'longrope') and cfg.rotary_attention_factor is not None:
     scaling['attention_factor'] = cfg.rotary_attention_factor
   return scaling
@@ -165,7 +204,9 @@ def _original(part: Entries, beside: int | None, cfg: ModelConfig) -> int:
   inside = part.take('original_max_position_embeddings', None, int, None)
   original = inside or cfg.max_seq_len if beside is None else beside
   if original < 1:
-    raise part.wrong('original_max_position_embeddings', original, 'a whole number of at least 1')
+    raise part.wrong(
+      'original_max_position_embeddings', original, 'a whole number of at least 1'
+    )
   return original
 
 
@@ -175,10 +216,10 @@ def _plain(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any
 
 def _llama3(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
   return {
-      'rotary_scaling_factor': _factor(part, cfg, None),
-      'rotary_original_max_seq_len': _original(part, beside, cfg),
-      'rotary_low_frequency_factor': part.take('low_freq_factor', REQUIRED, float),
-      'rotary_high_frequency_factor': part.take('high_freq_factor', REQUIRED, float),
+    'rotary_scaling_factor': _factor(part, cfg, None),
+    'rotary_original_max_seq_len': _original(part, beside, cfg),
+    'rotary_low_frequency_factor': part.take('low_freq_factor', REQUIRED, float),
+    'rotary_high_frequency_factor': part.take('high_freq_factor', REQUIRED, float),
   }
 
 
@@ -186,16 +227,19 @@ def _yarn(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]
   original = _original(part, beside, cfg)
   factor = _factor(part, cfg, original)
   own = part.take('attention_factor', None, float, None)
-  above, below = part.take('mscale', None, float, None), part.take('mscale_all_dim', None, float, None)
+  above, below = (
+    part.take('mscale', None, float, None),
+    part.take('mscale_all_dim', None, float, None),
+  )
   if own is None and above and below:
     own = magnitude(factor, above) / magnitude(factor, below)
   return {
-      'rotary_scaling_factor': factor,
-      'rotary_original_max_seq_len': original,
-      'rotary_beta_fast': part.take('beta_fast', None, float, None) or 32.0,
-      'rotary_beta_slow': part.take('beta_slow', None, float, None) or 1.0,
-      'rotary_attention_factor': own,
-      'rotary_truncate': part.take('truncate', True, bool),
+    'rotary_scaling_factor': factor,
+    'rotary_original_max_seq_len': original,
+    'rotary_beta_fast': part.take('beta_fast', None, float, None) or 32.0,
+    'rotary_beta_slow': part.take('beta_slow', None, float, None) or 1.0,
+    'rotary_attention_factor': own,
+    'rotary_truncate': part.take('truncate', True, bool),
   }
 
 
@@ -209,14 +253,24 @@ def _longrope(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, 
   factor = max(_factor(part, cfg, original), 1.0)
   own = part.take('attention_factor', None, float, None)
   if own is None:
-    own = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 and original > 1 else 1.0
+    own = (
+      math.sqrt(1 + math.log(factor) / math.log(original))
+      if factor > 1 and original > 1
+      else 1.0
+    )
   return {
-      'rotary_scaling_factor': factor,
-      'rotary_original_max_seq_len': original,
-      'rotary_attention_factor': own,
-      'rotary_short_factor': tuple(part.take('short_factor', [], list)),
-      'rotary_long_factor': tuple(part.take('long_factor', [], list)),
+    'rotary_scaling_factor': factor,
+    'rotary_original_max_seq_len': original,
+    'rotary_attention_factor': own,
+    'rotary_short_factor': tuple(part.take('short_factor', [], list)),
+    'rotary_long_factor': tuple(part.take('long_factor', [], list)),
   }
 
 
-_SCALINGS = {'linear': _plain, 'dynamic': _plain, 'llama3': _llama3, 'yarn': _yarn, 'longrope': _longrope}
+_SCALINGS = {
+  'linear': _plain,
+  'dynamic': _plain,
+  'llama3': _llama3,
+  'yarn': _yarn,
+  'longrope': _longrope,
+}

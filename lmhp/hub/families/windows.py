@@ -23,12 +23,18 @@ def shortest(layers: list[str]) -> tuple[str, ...]:
   return tuple(layers[:period])
 
 
-def fields_of(entries: Entries, layers: list[str], window: int | None) -> dict[str, Any]:
+def fields_of(
+  entries: Entries, layers: list[str], window: int | None
+) -> dict[str, Any]:
   """The pattern of these layers, and their window."""
   if 'local' not in layers:
     return {'attention_pattern': ('global',)}
   if window is None or window < 1:
-    raise entries.wrong('sliding_window', window, 'a whole number of at least 1, as some layers have a window')
+    raise entries.wrong(
+      'sliding_window',
+      window,
+      'a whole number of at least 1, as some layers have a window',
+    )
   return {'attention_pattern': shortest(layers), 'sliding_window': window}
 
 
@@ -39,15 +45,22 @@ def listed_layers(entries: Entries, cfg: ModelConfig) -> list[str] | None:
     return None
   for one in listed:
     if not isinstance(one, str) or one not in _LAYERS:
-      raise entries.wrong('layer_types', one, 'full_attention or sliding_attention in each place')
+      raise entries.wrong(
+        'layer_types', one, 'full_attention or sliding_attention in each place'
+      )
   if len(listed) != cfg.n_layers:
-    raise entries.wrong('layer_types', listed, f'a word for each of the {cfg.n_layers} layers')
+    raise entries.wrong(
+      'layer_types', listed, f'a word for each of the {cfg.n_layers} layers'
+    )
   return [_LAYERS[one] for one in listed]
 
 
 def words_of_layers(cfg: ModelConfig) -> list[str]:
   """The key layer_types of a model."""
-  return ['full_attention' if window is None else 'sliding_attention' for window in cfg.windows]
+  return [
+    'full_attention' if window is None else 'sliding_attention'
+    for window in cfg.windows
+  ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,20 +84,30 @@ class WindowEverywhere:
 def _window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   """With use_sliding_window, the layers from max_window_layers on, or those of layer_types (Qwen 2 and 3)."""
   used = entries.take('use_sliding_window', False, bool)
-  window, above = entries.take('sliding_window', 4096, int, None), entries.take('max_window_layers', 28, int)
+  window, above = (
+    entries.take('sliding_window', 4096, int, None),
+    entries.take('max_window_layers', 28, int),
+  )
   layers = listed_layers(entries, cfg)
   if layers is None:
     local = used and window is not None
-    layers = ['local' if local and i >= above else 'global' for i in range(cfg.n_layers)]
+    layers = [
+      'local' if local and i >= above else 'global' for i in range(cfg.n_layers)
+    ]
   elif 'local' in layers and not used:
-    raise entries.wrong('layer_types', 'sliding_attention', 'full_attention alone, since use_sliding_window is false')
+    raise entries.wrong(
+      'layer_types',
+      'sliding_attention',
+      'full_attention alone, since use_sliding_window is false',
+    )
   return fields_of(entries, layers, window)
 
 
 def _write_above(cfg: ModelConfig) -> dict[str, Any]:
   used = any(cfg.windows)
   return {'use_sliding_window': used, 'layer_types': words_of_layers(cfg)} | (
-      {'sliding_window': cfg.sliding_window} if used else {})
+    {'sliding_window': cfg.sliding_window} if used else {}
+  )
 
 
 window_above = TwoWay(_window_above, _write_above)
@@ -117,4 +140,6 @@ class WindowByLayer:
     return fields_of(entries, layers, window)
 
   def write(self, cfg: ModelConfig) -> dict[str, Any]:
-    return {'layer_types': words_of_layers(cfg)} | ({'sliding_window': cfg.sliding_window} if any(cfg.windows) else {})
+    return {'layer_types': words_of_layers(cfg)} | (
+      {'sliding_window': cfg.sliding_window} if any(cfg.windows) else {}
+    )

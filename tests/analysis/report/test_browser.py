@@ -16,13 +16,19 @@ DRAWN = "[...document.querySelectorAll('.plot')].every(p => p.dataset.drawn && p
 
 @pytest.fixture(scope='module')
 def browser():
-  api = pytest.importorskip('playwright.sync_api', reason='needs playwright (pip install playwright)')
+  api = pytest.importorskip(
+    'playwright.sync_api', reason='needs playwright (pip install playwright)'
+  )
   path = os.environ.get('LMHP_CHROMIUM') or shutil.which('chromium')
   with api.sync_playwright() as playwright:
     try:
-      started = playwright.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu'])
+      started = playwright.chromium.launch(
+        executable_path=path, args=['--no-sandbox', '--disable-gpu']
+      )
     except api.Error as error:
-      pytest.skip(f'needs a Chromium (LMHP_CHROMIUM, or playwright install chromium): {error.message.splitlines()[0]}')
+      pytest.skip(
+        f'needs a Chromium (LMHP_CHROMIUM, or playwright install chromium): {error.message.splitlines()[0]}'
+      )
     yield started
     started.close()
 
@@ -30,11 +36,19 @@ def browser():
 def open_page(browser, path, source, seen, viewport=(1280, 900), **more):
   """A tab with the page, all figures drawn; what it asks for and complains of is added to `seen`."""
   path.write_text(source, encoding='utf-8')
-  context = browser.new_context(viewport={'width': viewport[0], 'height': viewport[1]}, **more)
+  context = browser.new_context(
+    viewport={'width': viewport[0], 'height': viewport[1]}, **more
+  )
   context.grant_permissions(['clipboard-read', 'clipboard-write'])
   tab = context.new_page()
-  tab.on('request', lambda r: seen.append(r.url) if r.url != path.as_uri() and r.url[:5] not in (
-      'blob:', 'data:') else None)
+  tab.on(
+    'request',
+    lambda r: (
+      seen.append(r.url)
+      if r.url != path.as_uri() and r.url[:5] not in ('blob:', 'data:')
+      else None
+    ),
+  )
   tab.on('console', lambda message: seen.append(f'{message.type}: {message.text}'))
   tab.on('pageerror', lambda error: seen.append(str(error)))
   tab.goto(path.as_uri())
@@ -48,7 +62,9 @@ def opened(browser, tmp_path):
   tabs, seen = [], []
 
   def start(source, viewport=(1280, 900), **more):
-    tabs.append(open_page(browser, tmp_path / 'report.html', source, seen, viewport, **more))
+    tabs.append(
+      open_page(browser, tmp_path / 'report.html', source, seen, viewport, **more)
+    )
     return tabs[-1]
 
   yield start
@@ -60,7 +76,12 @@ def opened(browser, tmp_path):
 @pytest.fixture(scope='module')
 def shared(browser, tmp_path_factory, report_of):
   seen = []
-  tab = open_page(browser, tmp_path_factory.mktemp('report') / 'report.html', page.html(report_of()), seen)
+  tab = open_page(
+    browser,
+    tmp_path_factory.mktemp('report') / 'report.html',
+    page.html(report_of()),
+    seen,
+  )
   yield tab, seen
   tab.context.close()
 
@@ -82,7 +103,9 @@ def until(tab, condition, seconds=10):
 
 
 def column(tab, table, place):
-  return tab.locator(f'#table-{table} tbody tr td:nth-child({place})').all_text_contents()
+  return tab.locator(
+    f'#table-{table} tbody tr td:nth-child({place})'
+  ).all_text_contents()
 
 
 def test_every_figure_is_drawn_in_the_theme_of_the_reader(opened, report_of):
@@ -90,12 +113,17 @@ def test_every_figure_is_drawn_in_the_theme_of_the_reader(opened, report_of):
   assert tab.evaluate(DRAWN)
   fill = "getComputedStyle(document.querySelector('#figure-response .point')).fill"
   ground = 'getComputedStyle(document.documentElement).backgroundColor'
-  assert tab.evaluate(fill) == 'rgb(99, 179, 237)' and tab.evaluate(ground) == 'rgb(22, 24, 28)'
+  assert (
+    tab.evaluate(fill) == 'rgb(99, 179, 237)'
+    and tab.evaluate(ground) == 'rgb(22, 24, 28)'
+  )
   tab.locator('#theme').click()
   until(tab, f"{fill} === 'rgb(0, 114, 178)'")
   assert tab.evaluate(ground) == 'rgb(253, 252, 249)'
   tab.reload()
-  assert tab.evaluate('window.lmhpReady') and tab.evaluate(ground) == 'rgb(253, 252, 249)'  # the choice is kept
+  assert (
+    tab.evaluate('window.lmhpReady') and tab.evaluate(ground) == 'rgb(253, 252, 249)'
+  )  # the choice is kept
   tab.emulate_media(color_scheme='light')
   assert tab.evaluate(fill) == 'rgb(0, 114, 178)'
 
@@ -104,7 +132,11 @@ def test_a_table_sorts_by_click_and_by_key_with_the_missing_last(small):
   tab = small
   loss = tab.locator('#table-rates th button').nth(1)
   loss.click()
-  assert column(tab, 'rates', 2) == ['3.50', '12.25', '–']  # as numbers: as text 12.25 would be first
+  assert column(tab, 'rates', 2) == [
+    '3.50',
+    '12.25',
+    '–',
+  ]  # as numbers: as text 12.25 would be first
   assert tab.locator('#table-rates th').nth(1).get_attribute('aria-sort') == 'ascending'
   tab.keyboard.press('Enter')
   assert column(tab, 'rates', 2) == ['12.25', '3.50', '–']
@@ -125,7 +157,9 @@ def test_a_long_table_shows_a_page_and_filters(opened, report_of):
   tab.locator('#trials input').fill('999 COMPLETE')
   assert column(tab, 'trials', 1)[-1] == '999' and 0 < rows.count() < 50
   tab.locator('#trials input').fill('no such run')
-  assert rows.count() == 0 and status.text_content() == '0 of 0 rows that match, of 1,000'
+  assert (
+    rows.count() == 0 and status.text_content() == '0 of 0 rows that match, of 1,000'
+  )
 
 
 def test_a_run_opens_by_key_and_gives_the_focus_back(small):
@@ -134,8 +168,13 @@ def test_a_run_opens_by_key_and_gives_the_focus_back(small):
   tab.keyboard.press('Enter')
   dialog = tab.locator('dialog')
   assert dialog.locator('h2').text_content() == 'Run 3'
-  assert 'optimizer.learning_rate' in dialog.locator('section').nth(0).text_content()  # what makes it unlike the others
-  assert 'optimizer.clip_norminf' in dialog.text_content() and 'model.field_9999' in dialog.text_content()
+  assert (
+    'optimizer.learning_rate' in dialog.locator('section').nth(0).text_content()
+  )  # what makes it unlike the others
+  assert (
+    'optimizer.clip_norminf' in dialog.text_content()
+    and 'model.field_9999' in dialog.text_content()
+  )
   tab.keyboard.type('FIELD_42')
   assert dialog.locator('dt:visible').all_text_contents() == ['model.field_42']
   tab.keyboard.press('Escape')
@@ -165,7 +204,9 @@ def test_a_view_changes_its_figure(small):
   tab.locator('#figure-response [data-view="1"]').focus()
   tab.keyboard.press('Enter')
   until(tab, f"{axis} === 'linear'")
-  assert tab.locator('#figure-response [data-view]').evaluate_all("b => b.map(x => x.ariaPressed)") == ['false', 'true']
+  assert tab.locator('#figure-response [data-view]').evaluate_all(
+    'b => b.map(x => x.ariaPressed)'
+  ) == ['false', 'true']
   tab.locator('#figure-response [data-view="0"]').click()
   until(tab, f"{axis} === 'log'")
 
@@ -178,12 +219,18 @@ def test_a_figure_downloads(small, report_of):
     assert waiting.value.suggested_filename == f'curves.{kind}'
     with open(waiting.value.path(), 'rb') as file:
       got[kind] = file.read()
-  assert got['png'][:8] == b'\x89PNG\r\n\x1a\n' and b'<svg' in got['svg'] and b'$' not in got['svg']
+  assert (
+    got['png'][:8] == b'\x89PNG\r\n\x1a\n'
+    and b'<svg' in got['svg']
+    and b'$' not in got['svg']
+  )
   trace = report.figures()[1].data[0]
   saved = json.loads(got['json'])['data'][0]
   np.testing.assert_allclose(np.array(saved['y'], float), trace['y'], rtol=1e-6)
   lines = got['csv'].decode().split('\r\n')
-  assert lines[0] == '"trace","x","y","z","run","text"' and len(lines) == 1 + len(trace['x'])
+  assert lines[0] == '"trace","x","y","z","run","text"' and len(lines) == 1 + len(
+    trace['x']
+  )
   assert lines[1].startswith('"runs",0,') and lines[62].split(',')[4] == '1'
 
 
@@ -210,16 +257,23 @@ def test_nothing_is_wider_than_a_phone(opened, report_of):
   assert tab.locator('dialog').bounding_box()['width'] <= 390
 
 
-def test_the_keyboard_reaches_the_content_first_and_a_figure_follows_its_window(opened, report_of):
+def test_the_keyboard_reaches_the_content_first_and_a_figure_follows_its_window(
+  opened, report_of
+):
   tab = opened(page.html(report_of()))
   tab.keyboard.press('Tab')
   assert tab.evaluate('document.activeElement.className') == 'skip'
   tab.keyboard.press('Enter')
   assert tab.evaluate('document.activeElement.id') == 'content'
   tab.keyboard.press('Tab')
-  assert tab.evaluate('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
+  assert (
+    tab.evaluate('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
+  )
   tab.set_viewport_size({'width': 700, 'height': 900})
-  until(tab, "document.querySelector('#figure-curves .main-svg').getBoundingClientRect().width < 700")
+  until(
+    tab,
+    "document.querySelector('#figure-curves .main-svg').getBoundingClientRect().width < 700",
+  )
 
 
 def test_on_paper_all_is_unfolded_and_light(opened, report_of):
@@ -234,7 +288,9 @@ def test_on_paper_all_is_unfolded_and_light(opened, report_of):
 
 
 def test_the_same_page_in_a_notebook(opened, report_of):
-  outside = '<!doctype html><script>window.lmhpReady = true</script>' + notebook.inline(report_of())
+  outside = '<!doctype html><script>window.lmhpReady = true</script>' + notebook.inline(
+    report_of()
+  )
   tab = opened(outside)
   frame = tab.frames[1]
   assert frame.evaluate('window.lmhpReady') and frame.evaluate(DRAWN)
@@ -249,7 +305,15 @@ def test_a_thousand_runs_are_drawn_soon(opened, report_of, record_property):
   session.send('Performance.enable', {'timeDomain': 'threadTicks'})
   tab.reload()
   assert tab.evaluate('window.lmhpReady')
-  measured = {m['name']: m['value'] for m in session.send('Performance.getMetrics')['metrics']}
-  marks = dict(tab.evaluate("performance.getEntriesByType('mark').map(m => [m.name, m.startTime / 1000])"))
+  measured = {
+    m['name']: m['value'] for m in session.send('Performance.getMetrics')['metrics']
+  }
+  marks = dict(
+    tab.evaluate(
+      "performance.getEntriesByType('mark').map(m => [m.name, m.startTime / 1000])"
+    )
+  )
   record_property('wall_seconds', max(marks.values()))
-  assert set(marks) == {'drawn response', 'drawn curves'} and 0 < measured['ThreadTime'] < 3
+  assert (
+    set(marks) == {'drawn response', 'drawn curves'} and 0 < measured['ThreadTime'] < 3
+  )

@@ -12,16 +12,41 @@ from lmhp.analysis.report.document import PACKED_FROM, Column, Table, plain
 
 
 def test_plain_is_strict_json():
-  value = {'a': np.float32(1.5), 3: [np.nan, np.inf, -np.inf], 'b': np.bool_(True), 'c': {2, 1}, 'd': object,
-           'e': np.arange(4).reshape(2, 2), 'f': Finding('k', 'note', 't'), 'g': None, 'h': np.array(['x'])}
+  value = {
+    'a': np.float32(1.5),
+    3: [np.nan, np.inf, -np.inf],
+    'b': np.bool_(True),
+    'c': {2, 1},
+    'd': object,
+    'e': np.arange(4).reshape(2, 2),
+    'f': Finding('k', 'note', 't'),
+    'g': None,
+    'h': np.array(['x']),
+  }
   found = json.loads(json.dumps(plain(value), allow_nan=False))
-  assert found['a'] == 1.5 and found['3'] == [None] * 3 and found['b'] is True and found['c'] == [1, 2]
-  assert found['e'] == [[0, 1], [2, 3]] and found['f']['level'] == 'note' and found['h'] == ['x']
+  assert (
+    found['a'] == 1.5
+    and found['3'] == [None] * 3
+    and found['b'] is True
+    and found['c'] == [1, 2]
+  )
+  assert (
+    found['e'] == [[0, 1], [2, 3]]
+    and found['f']['level'] == 'note'
+    and found['h'] == ['x']
+  )
 
 
-@pytest.mark.parametrize('values, dtype', [
-    (np.linspace(0, 1, PACKED_FROM), '<f4'), (np.arange(PACKED_FROM) % 100, '<i1'), (np.arange(PACKED_FROM), '<i2'),
-    (np.arange(PACKED_FROM) * 1000, '<i4'), (np.arange(PACKED_FROM) * 2 ** 33, '<f8')])
+@pytest.mark.parametrize(
+  'values, dtype',
+  [
+    (np.linspace(0, 1, PACKED_FROM), '<f4'),
+    (np.arange(PACKED_FROM) % 100, '<i1'),
+    (np.arange(PACKED_FROM), '<i2'),
+    (np.arange(PACKED_FROM) * 1000, '<i4'),
+    (np.arange(PACKED_FROM) * 2**33, '<f8'),
+  ],
+)
 def test_long_arrays_are_packed_as_plotly_reads_them(values, dtype):
   packed = plain(values, packed=True)
   read = np.frombuffer(base64.b64decode(packed['bdata']), dtype)
@@ -43,9 +68,20 @@ def test_a_table_says_which_row_does_not_fit():
     Column('a', kind='date')
 
 
-@pytest.mark.parametrize('value, text', [
-    (0, '0'), (1234.5, '1,234'), (0.00012345, '1.234e-4'), (-2.5, '-2.500'), (1e12, '1e12'), (np.float32(3), '3'),
-    (np.nan, '–'), (None, '–'), (np.inf, '–')])
+@pytest.mark.parametrize(
+  'value, text',
+  [
+    (0, '0'),
+    (1234.5, '1,234'),
+    (0.00012345, '1.234e-4'),
+    (-2.5, '-2.500'),
+    (1e12, '1e12'),
+    (np.float32(3), '3'),
+    (np.nan, '–'),
+    (None, '–'),
+    (np.inf, '–'),
+  ],
+)
 def test_number(value, text):
   assert numbers.number(value) == text
 

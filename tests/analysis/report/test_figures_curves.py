@@ -25,7 +25,9 @@ def test_training_curves_hold_every_run_and_mark_the_winner():
   assert set(traces['others, train']['customdata']) == set(range(40)) - {best}
   own = runs.curves[best]
   known = np.isfinite(own['eval_loss_nats'])
-  np.testing.assert_allclose(traces['winner, evaluation']['y'][:-1], own['eval_loss_nats'][known])
+  np.testing.assert_allclose(
+    traces['winner, evaluation']['y'][:-1], own['eval_loss_nats'][known]
+  )
   assert np.isnan(traces['winner, evaluation']['y'][-1])
   assert f'the winner ends at {own["eval_loss_nats"][known][-1]:.3f}' in figure.caption
 
@@ -34,26 +36,39 @@ def test_views_are_those_clocks_that_differ():
   assert figures_curves.training_curves(study(sizes=False)).views == ()
   runs = study()
   figure = figures_curves.training_curves(runs)
-  assert [v.label for v in figure.views] == ['equal steps', 'equal training FLOPs', 'equal seconds']
+  assert [v.label for v in figure.views] == [
+    'equal steps',
+    'equal training FLOPs',
+    'equal seconds',
+  ]
   trace, change = by_name(figure)['winner, train'], figure.views[2].data[1]
   best = int(np.argmin(runs.losses))
-  np.testing.assert_allclose(change['x'], trace['x'] * runs.measured['seconds'][best] / 100)
+  np.testing.assert_allclose(
+    change['x'], trace['x'] * runs.measured['seconds'][best] / 100
+  )
 
 
 def test_base_of_the_confirmation_is_marked():
   runs = confirmed([-0.3, -0.3])
   rng = np.random.default_rng(0)
-  runs = dataclasses.replace(runs, curves={i: curve(runs.objective[i], 60, rng) for i in range(len(runs))})
+  runs = dataclasses.replace(
+    runs, curves={i: curve(runs.objective[i], 60, rng) for i in range(len(runs))}
+  )
   figure = figures_curves.training_curves(runs)
   check(figure, runs)
   traces = by_name(figure)
-  assert set(traces['base, train']['customdata']) == {4} and set(traces['winner, train']['customdata']) == {1}
+  assert set(traces['base, train']['customdata']) == {4} and set(
+    traces['winner, train']['customdata']
+  ) == {1}
   assert {a['text'] for a in figure.layout['annotations']} == {'winner', 'base'}
 
 
 def test_scores_at_rungs_stand_in_for_evaluations():
   runs = study()
-  curves = {n: {k: v for k, v in c.items() if k != 'eval_loss_nats'} for n, c in runs.curves.items()}
+  curves = {
+    n: {k: v for k, v in c.items() if k != 'eval_loss_nats'}
+    for n, c in runs.curves.items()
+  }
   figure = figures_curves.training_curves(dataclasses.replace(runs, curves=curves))
   assert by_name(figure)['winner, evaluation']['x'].tolist()[:2] == [50, 100]
 
@@ -63,12 +78,21 @@ def test_smoothing_has_no_lag_and_takes_the_noise_out():
   true = 3 + 2 * np.exp(-step / 1500)
   at, found = curve_lines.smoothed(step, true + 0.1 * rng.standard_normal(5000))
   error = found - (3 + 2 * np.exp(-at / 1500))
-  assert len(at) == curve_lines.BLOCKS and np.sqrt(np.mean(error**2)) < 0.015 and abs(error.mean()) < 0.004
+  assert (
+    len(at) == curve_lines.BLOCKS
+    and np.sqrt(np.mean(error**2)) < 0.015
+    and abs(error.mean()) < 0.004
+  )
 
 
 def test_nothing_is_drawn_of_runs_without_curves():
   runs = dataclasses.replace(study(), curves={}, scores=())
-  for made in (figures_curves.training_curves, figures_curves.gap, figures_curves.grad_norm, figures_curves.one_run):
+  for made in (
+    figures_curves.training_curves,
+    figures_curves.gap,
+    figures_curves.grad_norm,
+    figures_curves.one_run,
+  ):
     assert made(runs) is None
 
 
@@ -78,14 +102,19 @@ def test_gap_is_evaluation_less_train():
   check(figure, runs)
   y = np.concatenate([t['y'] for t in figure.data])
   assert abs(np.nanmedian(y) - 0.1) < 0.02
-  assert 'the 40 runs have a median gap of 0.1' in figure.caption or 'median gap of 0.09' in figure.caption
+  assert (
+    'the 40 runs have a median gap of 0.1' in figure.caption
+    or 'median gap of 0.09' in figure.caption
+  )
 
 
 def test_grad_norm_is_logarithmic():
   runs = study()
   figure = figures_curves.grad_norm(runs)
   check(figure, runs)
-  assert figure.layout['yaxis']['type'] == 'log' and 'over the 40 runs' in figure.caption
+  assert (
+    figure.layout['yaxis']['type'] == 'log' and 'over the 40 runs' in figure.caption
+  )
 
 
 def test_one_run_has_a_panel_for_each_column():
@@ -97,7 +126,9 @@ def test_one_run_has_a_panel_for_each_column():
   check(figure, runs)
   titles = [a['text'] for a in figure.layout['annotations']]
   assert titles == ['loss (nats)', 'learning rate', 'gradient norm', 'tokens a second']
-  domains = [figure.layout[key]['domain'] for key in ('yaxis4', 'yaxis3', 'yaxis2', 'yaxis')]
+  domains = [
+    figure.layout[key]['domain'] for key in ('yaxis4', 'yaxis3', 'yaxis2', 'yaxis')
+  ]
   flat = [end for domain in domains for end in domain]
   assert flat == sorted(flat) and -1e-9 <= flat[0] and flat[-1] <= 1
   speed = next(t for t in figure.data if t.get('yaxis') == 'y4')
@@ -108,13 +139,21 @@ def test_one_run_has_a_panel_for_each_column():
 
 
 def test_one_run_without_evaluations():
-  own = {k: v for k, v in curve(3.0, 50, np.random.default_rng(0)).items() if k in ('step', 'loss_nats')}
-  figure = figures_curves.one_run(dataclasses.replace(study(1, n_diverged=0), curves={0: own}, scores=()))
+  own = {
+    k: v
+    for k, v in curve(3.0, 50, np.random.default_rng(0)).items()
+    if k in ('step', 'loss_nats')
+  }
+  figure = figures_curves.one_run(
+    dataclasses.replace(study(1, n_diverged=0), curves={0: own}, scores=())
+  )
   check(figure)
   assert figure.caption.startswith('The smoothed train loss')
 
 
-@pytest.mark.parametrize('n, most', [(40, curve_lines.MOST_POINTS), (300, curve_lines.FEW_POINTS)])
+@pytest.mark.parametrize(
+  'n, most', [(40, curve_lines.MOST_POINTS), (300, curve_lines.FEW_POINTS)]
+)
 def test_curves_are_thinned(n, most):
   found = curve_lines.curves_of(study(n, n_steps=500), 'loss_nats', smoothly=True)
   assert {len(c.y) for c in found} == {most} and len(found) == n
@@ -122,14 +161,30 @@ def test_curves_are_thinned(n, most):
 
 def test_a_thousand_runs_stay_small():
   runs = study(1000, n_steps=200, sizes=False)
-  size = sum(len(repr(plain(made(runs), packed=True)))
-             for made in (figures_curves.training_curves, figures_curves.gap, figures_curves.grad_norm))
+  size = sum(
+    len(repr(plain(made(runs), packed=True)))
+    for made in (
+      figures_curves.training_curves,
+      figures_curves.gap,
+      figures_curves.grad_norm,
+    )
+  )
   assert size < 1_700_000
 
 
 def test_speed_does_not_take_the_rows_of_one_chunk_for_a_burst():
   steps = np.arange(1.0, 201)
-  chunk = np.ceil(steps / 10)  # ten rows are read at once, and stamped within a millisecond
-  curve = {'step': steps, 'tokens': 100 * steps, 'seconds': 2 * chunk + 1e-4 * (steps % 10)}
+  chunk = np.ceil(
+    steps / 10
+  )  # ten rows are read at once, and stamped within a millisecond
+  curve = {
+    'step': steps,
+    'tokens': 100 * steps,
+    'seconds': 2 * chunk + 1e-4 * (steps % 10),
+  }
   at, speed = figures_curves._speed(steps, curve)
-  assert len(at) >= 15 and np.median(speed) == pytest.approx(500, rel=0.2) and speed.max() < 1100
+  assert (
+    len(at) >= 15
+    and np.median(speed) == pytest.approx(500, rel=0.2)
+    and speed.max() < 1100
+  )

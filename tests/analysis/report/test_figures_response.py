@@ -26,7 +26,9 @@ def responses(runs):
 
 
 def drawn(figure, symbol):
-  return [t for t in figure.data if t.get('meta') == 'run' and t['marker']['symbol'] == symbol]
+  return [
+    t for t in figure.data if t.get('meta') == 'run' and t['marker']['symbol'] == symbol
+  ]
 
 
 def test_responses_are_one_for_each_axis_and_valid(runs, responses):
@@ -39,14 +41,19 @@ def test_diverged_runs_are_crosses_at_the_bad_edge(runs, responses):
   for figure in responses:
     (crosses,) = drawn(figure, 'x')
     edge = figure.layout['yaxis']['range'][0 if runs.maximize else 1]
-    assert sorted(crosses['customdata']) == np.flatnonzero(runs.status == 'diverged').tolist()
+    assert (
+      sorted(crosses['customdata'])
+      == np.flatnonzero(runs.status == 'diverged').tolist()
+    )
     np.testing.assert_allclose(crosses['y'], edge)
     assert any('3 diverged' in a['text'] for a in figure.layout['annotations'])
 
 
 def test_every_run_is_drawn_once(runs, responses):
   for figure in responses:
-    numbers = np.concatenate([t['customdata'] for t in figure.data if t.get('meta') == 'run'])
+    numbers = np.concatenate(
+      [t['customdata'] for t in figure.data if t.get('meta') == 'run']
+    )
     assert sorted(numbers) == list(range(len(runs)))
 
 
@@ -57,9 +64,14 @@ def test_winner_base_and_optimum_are_marked(runs, responses):
   assert ring['x'] == [runs.values['optimizer.lr'][best]]
   assert ring['y'] == [runs.objective[best]]
   texts = [a['text'] for a in figure.layout['annotations']]
-  assert f'winner: run {best}' in texts and 'base 0.0010' in texts and 'within 1%' in texts
+  assert (
+    f'winner: run {best}' in texts and 'base 0.0010' in texts and 'within 1%' in texts
+  )
   found = response(runs, 'optimizer.lr')
-  assert any(s['x0'] == pytest.approx(found.optimum.value) and s['type'] == 'line' for s in figure.layout['shapes'])
+  assert any(
+    s['x0'] == pytest.approx(found.optimum.value) and s['type'] == 'line'
+    for s in figure.layout['shapes']
+  )
   (basin,) = [s for s in figure.layout['shapes'] if s['type'] == 'rect']
   assert (basin['x0'], basin['x1']) == pytest.approx(found.basin)
   assert f'{found.optimum.confidence:.0%} interval' in figure.caption
@@ -71,7 +83,11 @@ def test_pruned_runs_are_hollow_at_their_last_score():
   status[:5], objective[:5] = 'pruned', np.nan
   runs = dataclasses.replace(runs, status=status, objective=objective)
   figure = figures_response.responses(runs)[0]
-  hollow = [t for t in figure.data if t.get('meta') == 'run' and t['marker']['symbol'].endswith('open')]
+  hollow = [
+    t
+    for t in figure.data
+    if t.get('meta') == 'run' and t['marker']['symbol'].endswith('open')
+  ]
   assert sorted(np.concatenate([t['customdata'] for t in hollow])) == [0, 1, 2, 3, 4]
   assert '5 pruned runs (hollow)' in figure.caption
   check(figure, runs)
@@ -84,9 +100,18 @@ def test_most_pruned_are_compared_at_a_rung():
   scores = tuple({50: s[50]} if i < 20 else s for i, s in enumerate(runs.scores))
   runs = dataclasses.replace(runs, status=status, objective=objective, scores=scores)
   figure = figures_response.responses(runs)[0]
-  assert 'at step 50' in figure.caption and 'at step 50' in figure.layout['yaxis']['title']['text']
-  numbers = {t['marker']['symbol']: sorted(t['customdata']) for t in figure.data if t.get('meta') == 'run'}
-  assert numbers['circle-open'] == list(range(20)) and numbers['circle'] == list(range(20, 30))
+  assert (
+    'at step 50' in figure.caption
+    and 'at step 50' in figure.layout['yaxis']['title']['text']
+  )
+  numbers = {
+    t['marker']['symbol']: sorted(t['customdata'])
+    for t in figure.data
+    if t.get('meta') == 'run'
+  }
+  assert numbers['circle-open'] == list(range(20)) and numbers['circle'] == list(
+    range(20, 30)
+  )
 
 
 def test_choice_has_no_optimum_and_escaped_ticks(responses):
@@ -96,7 +121,12 @@ def test_choice_has_no_optimum_and_escaped_ticks(responses):
 
 
 def test_too_few_runs_say_so():
-  runs = Runs('s', {'x': Axis('x', low=0, high=1)}, {'x': np.array([0.1, 0.9])}, np.array([3.0, 2.5]))
+  runs = Runs(
+    's',
+    {'x': Axis('x', low=0, high=1)},
+    {'x': np.array([0.1, 0.9])},
+    np.array([3.0, 2.5]),
+  )
   (figure,) = figures_response.responses(runs)
   check(figure, runs)
   assert figure.caption.startswith('No optimum of x can be said')
@@ -111,12 +141,17 @@ def test_thousand_runs_are_packed(runs):
 
 def test_labels_over_lines_do_not_overlap_and_stay_inside():
   rng = np.random.default_rng(0)
-  labels = [(f'label {"m" * rng.integers(1, 12)}', v, '$ink') for v in rng.uniform(0, 1, 12)]
+  labels = [
+    (f'label {"m" * rng.integers(1, 12)}', v, '$ink') for v in rng.uniform(0, 1, 12)
+  ]
   notes, top = marks.over_lines(labels, {'range': [0, 1]})
   boxes = []
   for text, one in zip((t for t, _, _ in labels), notes):
     wide = marks.LETTER * len(text)
-    left = one['x'] * marks.NARROW - {'center': wide / 2, 'left': 0, 'right': wide}[one['xanchor']]
+    left = (
+      one['x'] * marks.NARROW
+      - {'center': wide / 2, 'left': 0, 'right': wide}[one['xanchor']]
+    )
     assert -1e-9 <= left and left + wide <= marks.NARROW + 1e-9
     boxes.append((one['yshift'], left, left + wide))
   for i, (row, left, right) in enumerate(boxes):
@@ -130,7 +165,9 @@ def test_isolation_draws_best_and_its_interval(runs):
     figure = figures_response.isolation(runs, found)
     check(figure, runs)
     (dots,) = drawn(figure, 'circle')
-    np.testing.assert_allclose(dots['y'], runs.shown(found.best)[np.isfinite(found.best)])
+    np.testing.assert_allclose(
+      dots['y'], runs.shown(found.best)[np.isfinite(found.best)]
+    )
     bars = figure.data[0]
     np.testing.assert_allclose(bars['y'][0::3], runs.shown(found.low))
     np.testing.assert_allclose(bars['y'][1::3], runs.shown(found.high))
@@ -147,29 +184,54 @@ def test_contour_takes_two_numbers_or_a_choice(runs):
 
 
 def test_effects_say_the_largest_and_draw_their_intervals():
-  found = [Effect('b', 0.2, 0.4, 1.0, 0.05, 0.0, 0.2), Effect('<b>a', 0.001, 0.003, 1.0, 0.5, 0.4, np.inf),
-           Effect('c', reason='it was not varied')]
+  found = [
+    Effect('b', 0.2, 0.4, 1.0, 0.05, 0.0, 0.2),
+    Effect('<b>a', 0.001, 0.003, 1.0, 0.5, 0.4, np.inf),
+    Effect('c', reason='it was not varied'),
+  ]
   figure = figures_effects.effects(found, 'nats')
   check(figure)
-  assert figure.caption == ('<b>a is worth the most, 0.50 nats (90% interval 0.40 to no bound); 1 of 3 is shown to '
-                            'matter (filled).')
-  assert [a['text'] for a in figure.layout['annotations']] == ['&lt;b&gt;a, p = 0.003', 'b, p = 0.4',
-                                                               'c: it was not varied']
+  assert figure.caption == (
+    '<b>a is worth the most, 0.50 nats (90% interval 0.40 to no bound); 1 of 3 is shown to '
+    'matter (filled).'
+  )
+  assert [a['text'] for a in figure.layout['annotations']] == [
+    '&lt;b&gt;a, p = 0.003',
+    'b, p = 0.4',
+    'c: it was not varied',
+  ]
   dots = [t for t in figure.data if t.get('mode') == 'markers']
-  assert [(t['x'].tolist(), t['y'].tolist()) for t in dots] == [([0.5], [0.0]), ([0.05], [1.0])]
+  assert [(t['x'].tolist(), t['y'].tolist()) for t in dots] == [
+    ([0.5], [0.0]),
+    ([0.05], [1.0]),
+  ]
   check(figures_effects.effects([]))
   check(figures_effects.effects([found[2]]))
 
 
 def test_importance_says_the_first():
-  found = Importance('ped_anova', ('a', 'b'), np.array([0.7, 0.3]), np.array([0.5, 0.1]), np.array([0.9, 0.5]),
-                     np.array([0.01, 0.6]), ('a',), 40)
+  found = Importance(
+    'ped_anova',
+    ('a', 'b'),
+    np.array([0.7, 0.3]),
+    np.array([0.5, 0.1]),
+    np.array([0.9, 0.5]),
+    np.array([0.01, 0.6]),
+    ('a',),
+    40,
+  )
   figure = figures_effects.importance(found)
   check(figure)
-  assert 'a has 70% of the importance (90% interval 50% to 90%) by ped_anova of 40 points; 1 of 2' in figure.caption
+  assert (
+    'a has 70% of the importance (90% interval 50% to 90%) by ped_anova of 40 points; 1 of 2'
+    in figure.caption
+  )
   nan = np.full(2, np.nan)
-  refused = figures_effects.importance(dataclasses.replace(found, share=nan, low=nan, high=nan, p_value=nan,
-                                                            refused='12 points are too few'))
+  refused = figures_effects.importance(
+    dataclasses.replace(
+      found, share=nan, low=nan, high=nan, p_value=nan, refused='12 points are too few'
+    )
+  )
   check(refused)
   assert refused.caption == 'Nothing is said: 12 points are too few.'
 
@@ -177,5 +239,7 @@ def test_importance_says_the_first():
 def test_confirmed_study_has_responses_of_its_search_alone():
   runs = confirmed([-0.5, -0.4])
   (figure,) = figures_response.responses(runs)
-  numbers = np.concatenate([t['customdata'] for t in figure.data if t.get('meta') == 'run'])
+  numbers = np.concatenate(
+    [t['customdata'] for t in figure.data if t.get('meta') == 'run']
+  )
   assert sorted(numbers) == [0, 1]
