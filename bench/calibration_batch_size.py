@@ -13,11 +13,11 @@ import argparse
 
 import numpy as np
 
-from lmhp.analysis.batch_size import critical_batch_size
-from lmhp.analysis.kinds import loss_by_kind
-from lmhp.analysis.noise_scale import noise_scale_from_norms
-from lmhp.analysis.runs import Axis, Runs
-from lmhp.analysis.stability import stability
+from lmhp.analysis.curves.divergence import stability
+from lmhp.analysis.hyperparameters.parameter_kinds import loss_by_kind
+from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.scaling.critical_batch_size import critical_batch_size
+from lmhp.analysis.scaling.gradient_noise import noise_scale_from_norms
 
 KINDS = ('embedding', 'attention', 'feed_forward')
 

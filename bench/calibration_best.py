@@ -18,7 +18,8 @@ import time
 
 import numpy as np
 
-from lmhp.analysis import best, best_of_n
+from lmhp.analysis.winner import trial_count as best_of_n
+from lmhp.analysis.winner import winner as best
 
 POINTS, DIMENSIONS, NOISES, SEEDS = (8, 24, 64), (2, 4), (0.1, 0.5, 2.0), (1, 2, 5)
 

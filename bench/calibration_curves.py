@@ -10,9 +10,9 @@ them with seeds of one point. A false finding is any but a note. Extrapolation: 
 
 import argparse
 import collections
+from concurrent import futures
 import os
 import sys
-from concurrent import futures
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analysis'))
@@ -22,21 +22,21 @@ import synthetic_curves as synthetic
 
 def kinds(situation, seed, tails=False):
   """Kinds of what is found in one study."""
-  from lmhp.analysis.curve_findings import curve_findings
+  from lmhp.analysis.advice.curves import curve_findings
 
   return [one.kind for one in curve_findings(synthetic.study(situation, seed, tails))]
 
 
 def false_findings(seed, tails=False):
   """Kinds of the false findings of one healthy study."""
-  from lmhp.analysis.curve_findings import NOTES
+  from lmhp.analysis.advice.curves import NOTES
 
   return [kind for kind in kinds('nothing', 10**6 + seed, tails) if kind not in NOTES]
 
 
 def covered(seed):
   """Whether a 90% interval held the truth, its width in nats, and how far the prediction was off; None if refused."""
-  from lmhp.analysis.extrapolation import extrapolate
+  from lmhp.analysis.curves.extrapolation import extrapolate
 
   steps, losses, to_step, truth = synthetic.curve_with_a_later_loss(seed)
   found = extrapolate(steps, losses, to_step)

@@ -16,9 +16,9 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.effect import effect, holm
-from lmhp.analysis.interaction import interaction
-from lmhp.analysis.runs import Axis, Runs
+from lmhp.analysis.hyperparameters.effects import effect, holm
+from lmhp.analysis.hyperparameters.interactions import interaction
+from lmhp.analysis.runs.table import Axis, Runs
 
 DESIGNS = ('random', 'qmc', 'grid')
 

@@ -41,7 +41,7 @@ ABOUT = {
 
 def kinds(law, seed, noise='normal', search='random'):
   """Kinds of what is found in one study, with the axes each is about."""
-  from lmhp.analysis.analyze import analyze
+  from lmhp.analysis.analysis import analyze
 
   study = planted.study(getattr(planted, law), seed, noise=noise, search=search)
   return [

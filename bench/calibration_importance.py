@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from lmhp.analysis import importance as module
-from lmhp.analysis.runs import Axis, Runs
+from lmhp.analysis.hyperparameters import importances as module
+from lmhp.analysis.runs.table import Axis, Runs
 
 TRIALS = (8, 12, 16, 20, 25, 30, 40, 60, 100)
 

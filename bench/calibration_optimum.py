@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.optimum import fit_optimum
+from lmhp.analysis.hyperparameters.optimum import fit_optimum
 
 SHAPES = {
   'parabola': lambda d: d**2,

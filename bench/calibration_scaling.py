@@ -16,9 +16,9 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.compute_optimal import fit_isoflops, variable_projection
-from lmhp.analysis.power_laws import fit_power_law
-from lmhp.analysis.scaling_laws import fit_scaling_law
+from lmhp.analysis.scaling.isoflops import fit_isoflops, variable_projection
+from lmhp.analysis.scaling.laws import fit_scaling_law
+from lmhp.analysis.scaling.power_laws import fit_power_law
 
 NAMES = ('E', 'A', 'B', 'alpha', 'beta', 'a')
 SPREADS = {'normal': 0.005, 'laplace': 0.002, 't3': 0.01}

@@ -9,9 +9,9 @@ exist, and both programs are the same.
 import argparse
 
 import numpy as np
-
 import pack_gain
-from lmhp.training import compiled
+
+from lmhp.training import compile_cache as compiled
 
 OPTION, ROUNDS = 'xla_gpu_deterministic_ops', 5
 

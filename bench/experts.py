@@ -17,10 +17,10 @@ import numpy as np
 from lmhp.counting.flops import flops_per_token
 from lmhp.counting.parameters import count
 from lmhp.data.batches import Batch
+from lmhp.hypers import split
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
-from lmhp.optim.optimizers import OptimizerConfig
-from lmhp.hypers import split
+from lmhp.optim.chain import OptimizerConfig
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import make_init, make_update
 

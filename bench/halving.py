@@ -22,7 +22,7 @@ import time
 import numpy as np
 
 import lmhp
-from lmhp.statistics import spearman
+from lmhp.statistics.ranks import spearman
 
 FAMILIES = ('cosine', 'wsd_linear', 'constant')
 NOISE_SEED = 1000

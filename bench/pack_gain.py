@@ -17,7 +17,6 @@ import sys
 import time
 
 import numpy as np
-
 from step_time import random_dataset
 
 EXPERIMENT = os.path.join(
@@ -217,7 +216,8 @@ def alone(name: str, seconds: float) -> float:
 
 def programs_of(name: str):
   """lmhp's programs of a model, over random characters."""
-  from lmhp import config as config_lib, experiment
+  from lmhp import config as config_lib
+  from lmhp import experiment
   from lmhp.data.stream import TrainStream
   from lmhp.training.precision import fastest_dtype
   from lmhp.training.programs import Programs

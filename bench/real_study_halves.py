@@ -25,8 +25,8 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.best import Winner, expected_loss_of_best, hybrid_quantiles
-from lmhp.analysis.seed_noise import seed_noise
+from lmhp.analysis.winner.winner import Winner, expected_loss_of_best, hybrid_quantiles
+from lmhp.statistics.seed_noise import seed_noise
 
 RATES = (0.006, 0.007, 0.0082, 0.0096, 0.0112, 0.0131, 0.0153, 0.018)
 
@@ -54,7 +54,7 @@ def run_study(workdir: str, n_seeds: int, steps: int) -> None:
 
 def read_table(workdir: str) -> np.ndarray:
   """(P, N) losses: points that came to their end on every seed; the study's own order of seeds."""
-  from lmhp.analysis.reading import read
+  from lmhp.analysis.runs.sources import read
 
   runs = read(workdir).complete()
   by_point = [

@@ -162,8 +162,8 @@ def torch_stepper(batch: int, dtype: str, nanogpt: str):
   import io
 
   sys.path.insert(0, nanogpt)
-  import torch
   from model import GPT, GPTConfig
+  import torch
 
   with contextlib.redirect_stdout(io.StringIO()):
     model = GPT(
@@ -218,7 +218,8 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   """lmhp's own chunk program, as `lmhp train` runs it."""
   import jax
 
-  from lmhp import config as config_lib, experiment
+  from lmhp import config as config_lib
+  from lmhp import experiment
   from lmhp.data.stream import TrainStream
   from lmhp.training.programs import Programs
 

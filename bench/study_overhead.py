@@ -17,10 +17,11 @@ import tempfile
 import time
 from typing import Iterator
 
-from lmhp.sweeping import bayes
-from lmhp.sweeping.designs import Design
+from lmhp.sweeping.search import bayesian as bayes
+from lmhp.sweeping.search.designs import Design
 from lmhp.sweeping.space import Choice, Float, Int
-from lmhp.sweeping.study import Study, Trial
+from lmhp.sweeping.store.study import Study
+from lmhp.sweeping.store.trial import Trial
 
 SPACE = {
   'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),

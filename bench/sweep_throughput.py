@@ -29,7 +29,6 @@ import tempfile
 import time
 
 import numpy as np
-
 import pack_gain
 from shakespeare import ROOT, prepare_peer
 from step_time import IDLER

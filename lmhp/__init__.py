@@ -20,18 +20,18 @@ _HOMES = {
   'load_run': 'lmhp.api',
   'import_pretrained': 'lmhp.api',
   'export': 'lmhp.api',
-  'load_pretrained': 'lmhp.hub.checkpoint',
-  'save_pretrained': 'lmhp.hub.checkpoint',
+  'load_pretrained': 'lmhp.hub.pretrained',
+  'save_pretrained': 'lmhp.hub.pretrained',
   'default_config': 'lmhp.config',
   'RunConfig': 'lmhp.training.config',
   'ModelConfig': 'lmhp.model.config',
   'SweepConfig': 'lmhp.sweeping.config',
-  'FunctionTask': 'lmhp.sweeping.functions',
+  'FunctionTask': 'lmhp.sweeping.tasks.function_task',
   **dict.fromkeys(
     ('Float', 'Int', 'Choice', 'Fixed', 'Product', 'Zip', 'Chain', 'When', 'Subsample'),
     'lmhp.sweeping.space',
   ),
-  'ConfigError': 'lmhp.hypers',
+  'ConfigError': 'lmhp.errors',
 }
 
 __all__ = ['__version__', *_HOMES]

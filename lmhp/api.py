@@ -13,33 +13,33 @@ from etils import epath
 
 from lmhp import config as config_lib
 from lmhp import experiment
-from lmhp.counting.report import describe
+from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, is_remote
 from lmhp.generation import sampling
-from lmhp.hub.checkpoint import load_pretrained, save_pretrained
+from lmhp.hub.config_export import config_of
 from lmhp.hub.config_json import read_config
-from lmhp.hub.exporting import config_of
-from lmhp.hub.importing import experiment_text
-from lmhp.hypers import ConfigError
+from lmhp.hub.experiment_file import experiment_text
+from lmhp.hub.pretrained import load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.compiled import use_compile_cache
+from lmhp.training.compile_cache import use_compile_cache
 from lmhp.training.config import RunConfig
-from lmhp.training.history import is_remote, local_or_remote
-from lmhp.training.pretrained import config_of_pretrained
 from lmhp.training.precision import fastest_dtype
+from lmhp.training.pretrained import config_of_pretrained
 from lmhp.training.programs import Programs
 from lmhp.training.result import RunResult
 
 if (
   TYPE_CHECKING
 ):  # sweeping brings Optuna and pyarrow, which counting and training do without
-  from lmhp.analysis.report.pages import Page
+  from lmhp.analysis.report.page import Page
   from lmhp.sweeping.config import SweepConfig
-  from lmhp.sweeping.outcome import StudyResult
+  from lmhp.sweeping.result import StudyResult
 
 # --- count ----------------------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ def count(target: Any, **options) -> dict[str, Any]:
   Args:
     target: a preset's name, an experiment file, a Hugging Face `config.json` or its directory, a `ModelConfig`, or a
       config.
-    **options: `seq_len`, `batch_size`, `device`, `utilization`, `tokens`, as in `lmhp.counting.report.describe`.
+    **options: `seq_len`, `batch_size`, `device`, `utilization`, `tokens`, as in `lmhp.counting.description.describe`.
 
   Returns:
     A dict, as `lmhp count --json` prints it.
@@ -110,9 +110,9 @@ def train(
   is_file = isinstance(config, (str, os.PathLike))
   config = experiment.load(config)[0] if is_file else config_lib.to_config_dict(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
-  stored = None if workdir is None else _stored(local_or_remote(workdir))
+  stored = None if workdir is None else _stored(as_path(workdir))
   if stored is None and workdir is not None:
-    _check_free(local_or_remote(workdir))
+    _check_free(as_path(workdir))
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
   about = provenance.describe(os.curdir)
@@ -243,8 +243,8 @@ def sweep(
   Raises:
     ConfigError: one line that names what is wrong, before anything is trained.
   """
-  from lmhp.sweeping.declaration import declared
-  from lmhp.sweeping.run import StudyRun
+  from lmhp.sweeping.request import declared
+  from lmhp.sweeping.study_run import StudyRun
 
   use_compile_cache()
   task, sweep, card = declared(config, sweep, overrides, workdir)
@@ -256,7 +256,7 @@ def sweep(
 
 
 def _write_report(workdir: Any, storage: str | None) -> None:
-  report(workdir, storage=storage).save(local_or_remote(workdir) / 'report.html')
+  report(workdir, storage=storage).save(as_path(workdir) / 'report.html')
 
 
 def plan_sweep(
@@ -276,7 +276,7 @@ def plan_sweep(
     A dict, as `lmhp sweep --dry_run` shows it.
   """
   from lmhp.sweeping import dry_run
-  from lmhp.sweeping.declaration import declared
+  from lmhp.sweeping.request import declared
 
   use_compile_cache()
   task, sweep, _ = declared(config, sweep, overrides)
@@ -290,9 +290,9 @@ def report(*sources: Any, **options: Any) -> Page:
   """What runs say: one page, the answer first.
 
   Args:
-    *sources: directories of sweeps and runs, Optuna storages, files of runs; tables (`lmhp.analysis.runs.Runs`); or
+    *sources: directories of sweeps and runs, Optuna storages, files of runs; tables (`lmhp.analysis.runs.table.Runs`); or
       what `lmhp.sweep` and `lmhp.train` returned. Several are compared.
-    **options: `objective`, `maximize`, `parameters`, `study` and `storage`, as in `lmhp.analysis.reading.read`.
+    **options: `objective`, `maximize`, `parameters`, `study` and `storage`, as in `lmhp.analysis.runs.sources.read`.
 
   Returns:
     A page: `answer`, three sentences; `text(format)`; `save(path)`. A notebook shows it.
@@ -300,7 +300,7 @@ def report(*sources: Any, **options: Any) -> Page:
   Raises:
     ConfigError: where there is nothing to report of.
   """
-  from lmhp.analysis.report.pages import page_of
+  from lmhp.analysis.report.page import page_of
 
   return page_of([getattr(source, 'workdir', source) for source in sources], **options)
 
@@ -314,7 +314,7 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
   Raises:
     ConfigError: where there is no run, or nothing was saved.
   """
-  workdir = local_or_remote(workdir)
+  workdir = as_path(workdir)
   stored = _stored(workdir)
   if stored is None:
     raise ConfigError(
@@ -390,7 +390,7 @@ def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
     ConfigError: where no family of transformers expresses the model, or the directory is taken.
   """
   _, params, tokenizer = load_run(workdir)
-  stored = _stored(local_or_remote(workdir))
+  stored = _stored(as_path(workdir))
   config = config_of(
     config_lib.from_json(stored['config']).model, stored.get('pretrained_config')
   )
@@ -399,7 +399,7 @@ def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
 
 def _is_pretrained(directory: str | os.PathLike) -> bool:
   """Whether a directory holds safetensors beside a config.json, and no run's checkpoints."""
-  directory = local_or_remote(directory)
+  directory = as_path(directory)
   return (
     any(True for _ in directory.glob('*.safetensors*'))
     and not (directory / 'checkpoints').exists()

@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import NoReturn, Sequence
 
-from lmhp.commands import VERBS
+from lmhp.commands import COMMANDS
 
 USAGE = """lmhp: a laboratory for language-model hyperparameters
 
@@ -66,15 +66,15 @@ def main(arguments: Sequence[str]) -> int:
 
     print(__version__)
     return 0
-  from lmhp.hypers import ConfigError, suggest
+  from lmhp.errors import ConfigError, suggest
 
   verb, rest = arguments[0], list(arguments[1:])
   try:
-    if verb not in VERBS:
+    if verb not in COMMANDS:
       raise ConfigError(
-        f'{verb}: no such verb, expected one of {", ".join(VERBS)}{suggest(verb, VERBS)}'
+        f'{verb}: no such verb, expected one of {", ".join(COMMANDS)}{suggest(verb, COMMANDS)}'
       )
-    return VERBS[verb](rest)
+    return COMMANDS[verb](rest)
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
   except OSError as error:  # a full disk, a directory taken away

@@ -19,7 +19,8 @@ from ml_collections import ConfigDict, config_dict
 import numpy as np
 
 from lmhp.counting.parameters import count
-from lmhp.hypers import ConfigError, declared, flatten, suggest, wrong
+from lmhp.errors import ConfigError, suggest, wrong
+from lmhp.hypers import declared, flatten
 from lmhp.optim.schedules import in_fractions
 from lmhp.training.config import RunConfig
 

@@ -8,7 +8,7 @@ import types
 from typing import Any, Mapping
 
 from lmhp.config import ConfigDict, nearest_key, to_config_dict
-from lmhp.hypers import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest
 
 
 def load(path: str | os.PathLike) -> tuple[ConfigDict, types.ModuleType]:

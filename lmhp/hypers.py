@@ -20,7 +20,7 @@ from typing import Any, Iterable, Mapping
 
 import numpy as np
 
-from lmhp.errors import ConfigError, path_of, suggest, wrong  # noqa: F401 (the rooms above take them from here)
+from lmhp.errors import path_of, wrong
 
 _KEY = 'lmhp'
 Number = int | float

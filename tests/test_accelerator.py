@@ -11,7 +11,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-
 from small_runs import bits, text  # noqa: F401
 
 import lmhp

@@ -8,12 +8,11 @@ import jax
 from ml_collections import FrozenConfigDict
 import numpy as np
 import pytest
-
 from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp
 from lmhp import config as config_lib
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.training.checkpoint import Checkpoints
 
 METRICS = {

@@ -9,12 +9,11 @@ import sys
 import time
 
 import pytest
-
 from small_runs import rows, small, text, words  # noqa: F401
 
 import lmhp
 from lmhp import cli
-from lmhp.commands import parsing
+from lmhp.commands import flags as parsing
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXPERIMENT = """

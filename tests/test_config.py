@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import lmhp
-from lmhp import config as config_lib, help as help_lib
+from lmhp import config as config_lib
+from lmhp import config_help as help_lib
 from lmhp.config import (
   HINTS,
   KEYS,
@@ -26,8 +27,9 @@ from lmhp.config import (
   to_config_dict,
   to_json,
 )
+from lmhp.errors import ConfigError
 from lmhp.experiment import load
-from lmhp.hypers import ConfigError, flatten
+from lmhp.hypers import flatten
 
 # What a key needs beside it to be allowed, where its own value is not enough.
 COMPANIONS = {

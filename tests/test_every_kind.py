@@ -1,16 +1,13 @@
 """A tiny model of each kind through the same verbs: counted, trained on text, gone on with, packed in a sweep, sampled."""
 
-import json
 import shutil
 
-import jax
 import pytest
-
 from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp
-from lmhp.counting.leaves import leaves
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
+from lmhp.params import leaves
 
 EXPERTS = {'model.n_experts': 5, 'model.gated': True, 'model.d_ff': 10}
 KINDS = {

@@ -13,15 +13,15 @@ import re
 import jax
 import numpy as np
 import pytest
-
 from small_runs import small, text  # noqa: F401
 
 import lmhp
 from lmhp import config as config_lib
 from lmhp.counting.parameters import count, count_tree
-from lmhp.hypers import ConfigError, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import split
 from lmhp.model.transformer import build
-from lmhp.optim.decay import frozen_mask
+from lmhp.optim.masks import frozen_mask
 from lmhp.training.step import make_init
 
 ONE_LINE = re.compile(r'[a-z]+(\.[a-z0-9_]+)?: \S.*')

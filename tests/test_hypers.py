@@ -10,18 +10,16 @@ import numpy as np
 import pytest
 
 from lmhp import hypers
+from lmhp.errors import ConfigError, suggest, wrong
 from lmhp.hypers import (
   TRACED,
-  ConfigError,
   assign,
   declared,
   flatten,
   section,
   split,
   static,
-  suggest,
   traced,
-  wrong,
 )
 
 

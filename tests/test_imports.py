@@ -1,103 +1,79 @@
-"""Imports point down only, walls hold, and what is imported lazily stays so: read from the source, and in processes."""
+"""Imports point down, libraries stay behind their walls, and heavy imports stay lazy."""
 
 import ast
+import importlib
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / 'lmhp'
 
-# What a sweep's spaces and designs are made of.
-SPACES = tuple(
-  f'lmhp.sweeping.{name}'
-  for name in (
-    'domains',
-    'combinators',
-    'tree',
-    'parameters',
-    'checking',
-    'grid',
-    'streams',
-    'space',
-    'designs',
-    'ladder',
-    'halving',
-    'pbt',
-  )
+# Folders and files of the package from the top down. Each may import what stands below it.
+LAYERS = (
+  '__main__',
+  'cli',
+  'commands',
+  'api',
+  'analysis',
+  'sweeping',
+  'experiment',
+  'config_help',
+  'config',
+  'training',
+  'generation',
+  'hub',
+  'counting',
+  'optim',
+  'data',
+  'model',
+  'params',
+  'hypers',
+  'files',
+  'statistics',
+  'errors',
 )
 
-# From the ground up. A module is of the first floor whose names it starts with; of one floor's rooms none imports
-# another.
-FLOORS = (
-  (
-    'lmhp.errors',
-    'lmhp.hypers',
-    'lmhp.statistics',
-    'lmhp.counting.leaves',
-    'lmhp.optim.schedules',
-    'lmhp.training.loss',
-    'lmhp.training.history',
-    *SPACES,
-  ),
-  ('lmhp.model', 'lmhp.data'),
-  ('lmhp.counting', 'lmhp.hub'),
-  ('lmhp.optim',),
-  ('lmhp.training', 'lmhp.adapters', 'lmhp.generation'),
-  ('lmhp.config',),
-  ('lmhp.experiment', 'lmhp.help'),
-  ('lmhp.sweeping',),
-  ('lmhp.analysis',),
-  ('lmhp.api',),
-  ('lmhp.commands',),
-  ('lmhp.cli',),
-  ('lmhp.__main__',),
-)
-GROUND = {
-  'lmhp.errors',
-  'lmhp.hypers',
-  'lmhp.statistics',
-  *SPACES,
-}  # what the ground floor may import of itself
-
-# Who may import a library; all others may not.
+# Folders and files that may import a library. No other module may.
 WALLS = {
   'flax': ('lmhp.model',),
   'ml_collections': ('lmhp.config',),
   'orbax': ('lmhp.training.checkpoint',),
-  'optuna': ('lmhp.sweeping', 'lmhp.analysis'),
-  'ray': ('lmhp.sweeping.ray_runner',),
+  'optuna': ('lmhp.sweeping', 'lmhp.analysis.runs', 'lmhp.analysis.hyperparameters'),
+  'ray': ('lmhp.sweeping.execution.ray_runner',),
   'torch': (),
   'transformers': (),
   'tensorboardX': ('lmhp.training.writers',),
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
-  'pyarrow': ('lmhp.data.readers', 'lmhp.sweeping.curves'),
+  'pyarrow': ('lmhp.data', 'lmhp.sweeping', 'lmhp.analysis.runs'),
   'tokenizers': ('lmhp.data.tokenizer',),
   'rich': (
-    'lmhp.training.display',
-    'lmhp.counting.table',
-    'lmhp.sweeping.display',
-    'lmhp.sweeping.board',
+    'lmhp.commands',
+    'lmhp.counting.console',
+    'lmhp.training.progress',
+    'lmhp.sweeping.progress',
   ),
 }
 NO_JAX = (
-  'lmhp',
   'lmhp.__main__',
   'lmhp.cli',
   'lmhp.commands',
-  'lmhp.errors',
-  'lmhp.hypers',
-  'lmhp.statistics',
-  'lmhp.training.history',
-  *SPACES,
+  'lmhp.analysis',
+  'lmhp.sweeping.space',
+  'lmhp.sweeping.store',
   'lmhp.model.config',
   'lmhp.data.config',
   'lmhp.hub.config_json',
-  'lmhp.counting.leaves',
+  'lmhp.params',
+  'lmhp.hypers',
+  'lmhp.files',
+  'lmhp.statistics',
+  'lmhp.errors',
 )
 
 
@@ -125,35 +101,66 @@ def within(name, prefixes):
   return any(name == prefix or name.startswith(f'{prefix}.') for prefix in prefixes)
 
 
-def floor(name):
-  """Number of the floor and the room on it."""
-  for number, rooms in enumerate(FLOORS):
-    for room in rooms:
-      if within(name, [room]):
-        return number, room
-  raise AssertionError(f'{name} is on no floor')
+def layer(name):
+  """The number of a module's layer, 0 at the top."""
+  return LAYERS.index(name.split('.')[1])
 
 
-def test_there_are_modules_and_each_has_a_floor():
-  assert len(MODULES) > 40
-  for name in MODULES:
-    assert name == 'lmhp' or floor(name)
+def test_every_folder_and_root_file_is_a_layer():
+  found = {
+    p.stem
+    for p in PACKAGE.iterdir()
+    if p.suffix == '.py' or (p / '__init__.py').exists()
+  }
+  assert found - {'__init__'} == set(LAYERS)
 
 
-@pytest.mark.parametrize('name', MODULES)
+@pytest.mark.parametrize('name', [name for name in MODULES if name != 'lmhp'])
 def test_imports_point_down(name):
   for other in imports(name):
-    if not within(other, ['lmhp']) or other == name or name == 'lmhp':
+    if not within(other, ['lmhp']):
       continue
     if other == 'lmhp':
-      assert name in ('lmhp.cli', 'lmhp.commands'), f'{name} imports the package itself'
+      assert within(name, ['lmhp.cli', 'lmhp.commands']), (
+        f'{name} imports the package itself'
+      )
       continue
-    (mine, my_room), (its, its_room) = floor(name), floor(other)
-    same_room = my_room == its_room and mine > 0
-    ground = mine == its == 0 and other in GROUND
-    assert its < mine or same_room or ground, (
-      f'{name} (floor {mine}) imports {other} (floor {its})'
-    )
+    assert layer(name) <= layer(other), f'{name} imports {other}, which stands above it'
+
+
+def test_no_import_circles():
+  graph = {
+    name: {other for other in imports(name) if other in MODULES} - {name}
+    for name in MODULES
+  }
+  # Remove modules that import nothing that is left. What remains imports each other.
+  while leaves := [name for name, others in graph.items() if not others & set(graph)]:
+    for name in leaves:
+      del graph[name]
+  assert not graph
+
+
+def test_no_folder_has_more_than_16_files():
+  for folder in {path.parent for path in MODULES.values()}:
+    n_files = len([path for path in folder.glob('*.py') if path.name != '__init__.py'])
+    assert n_files <= 16 or folder.name == 'families', f'{folder} has {n_files} files'
+
+
+@pytest.mark.parametrize(
+  'package', [name for name, path in MODULES.items() if path.name == '__init__.py']
+)
+def test_no_module_shares_its_name_with_an_export(package):
+  """`package.name` is a function before the module is imported, and the module after that."""
+  if package == 'lmhp.commands':
+    return
+  module = importlib.import_module(package)
+  exported = {
+    name
+    for name in dir(module)
+    if not isinstance(getattr(module, name), types.ModuleType)
+  }
+  folder = MODULES[package].parent
+  assert not exported & {path.stem for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize('library', WALLS)
@@ -220,14 +227,14 @@ def test_help_loads_nothing():
 
 
 @pytest.mark.parametrize(
-  'names', [['lmhp.hypers', 'lmhp.statistics'], ['lmhp.training.history']]
+  'names', [['lmhp.hypers', 'lmhp.statistics.smoothing'], ['lmhp.training.history']]
 )
 def test_what_is_read_on_a_laptop_loads_no_jax(names):
   assert loaded(f'import {", ".join(names)}') == []
 
 
 def test_analysis_loads_no_jax():
-  code = 'import lmhp.analysis.report.pages, lmhp.analysis.reading, lmhp.analysis.report.page'
+  code = 'import lmhp.analysis.report.page, lmhp.analysis.runs.sources, lmhp.analysis.report.render.html'
   assert (
     loaded(
       code,

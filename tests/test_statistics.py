@@ -1,19 +1,16 @@
 """Smoothing, divergence, errors, ranks and intervals, against direct sums, resampling and scipy in float64."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.statistics import (
-  diverged_at,
-  mean_interval,
-  paired_difference,
-  smooth,
-  spearman,
-  standard_error,
-  trial_noise,
-)
+from lmhp.statistics.divergence import diverged_at
+from lmhp.statistics.intervals import mean_interval, paired_difference, standard_error
+from lmhp.statistics.ranks import spearman
+from lmhp.statistics.seed_noise import trial_noise
+from lmhp.statistics.smoothing import smooth
 
 
 @pytest.mark.parametrize('half_life', [0.5, 1.0, 20.0])

@@ -1,21 +1,22 @@
-"""The verbs of the command line, each from its words to its exit status.
+"""The commands of the command line: one file per group of commands.
 
-Nothing but Python's own is imported before a verb needs it.
+Each command is a function from its arguments to an exit status. Only the standard
+library is imported before a command needs more, so that `--help` is fast.
 """
 
 from __future__ import annotations
 
 from typing import Callable
 
-from lmhp.commands import models, reading, running
+from lmhp.commands import checkpoints, counting, reports, runs, studies
 
-VERBS: dict[str, Callable[[list[str]], int]] = {
-  'count': reading.count,
-  'train': running.train,
-  'sweep': running.sweep,
-  'report': reading.report,
-  'generate': models.generate,
-  'import': models.import_,
-  'export': models.export,
-  'dashboard': running.dashboard,
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+  'count': counting.count,
+  'train': runs.train,
+  'sweep': studies.sweep,
+  'report': reports.report,
+  'generate': checkpoints.generate,
+  'import': checkpoints.import_,
+  'export': checkpoints.export,
+  'dashboard': studies.dashboard,
 }

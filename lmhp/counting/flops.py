@@ -10,26 +10,21 @@ Conventions, each named where it is used:
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import Counter
+import dataclasses
 from fractions import Fraction
+import math
 from typing import Any, Callable
 
 import jax
 
-from lmhp.counting.leaves import KINDS
-from lmhp.model import (
-  attention,
-  embedding,
-  experts,
-  feed_forward,
-  mixers,
-  output,
-  state_space,
-)
+from lmhp.model import embedding, experts, feed_forward, output
+from lmhp.model.attention import multi_head as attention
 from lmhp.model.config import ModelConfig
+from lmhp.model.mixers import registry as mixers
+from lmhp.model.mixers import state_space
 from lmhp.model.projection import matmul_flops
+from lmhp.params import KINDS
 
 
 @dataclasses.dataclass(frozen=True)

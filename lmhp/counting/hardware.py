@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from etils import epath
 
-from lmhp.hypers import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest
 
 PRICES_AS_OF = '2025-12'
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.counting.parameters import Count
-from lmhp.model.attention import cache_bytes
+from lmhp.model.attention.multi_head import cache_bytes
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
 from lmhp.model.transformer import Model, Tokens, build
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
+import dataclasses
 from typing import Any
 
-from lmhp.counting.leaves import KINDS, leaves
 from lmhp.model import (
-  attention,
   embedding,
   experts,
   feed_forward,
-  mixers,
   normalization,
   output,
   positional,
 )
+from lmhp.model.attention import multi_head as attention
 from lmhp.model.config import ModelConfig
+from lmhp.model.mixers import registry as mixers
+from lmhp.params import KINDS, leaves
 
 
 @dataclasses.dataclass(frozen=True)

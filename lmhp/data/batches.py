@@ -14,7 +14,7 @@ import numpy as np
 
 from lmhp.data.dataset import Dataset
 from lmhp.data.shards import Tokens
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 
 @jax.tree_util.register_dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lmhp.hypers import assign, section, static, traced, wrong
+from lmhp.errors import wrong
+from lmhp.hypers import assign, section, static, traced
 
 BLOCK = 1024
 """Sequences in a mixture block: the finest share a source can have is one in this many."""

@@ -17,8 +17,8 @@ import os
 import pathlib
 import platform
 import sysconfig
-import warnings
 from typing import Iterator
+import warnings
 
 from etils import epath
 

@@ -17,7 +17,7 @@ from lmhp.data import readers, shards
 from lmhp.data import tokenizer as tokenizers
 from lmhp.data.config import DataConfig
 from lmhp.data.shards import Tokens
-from lmhp.hypers import ConfigError, wrong
+from lmhp.errors import ConfigError, wrong
 
 WORDS = ('byte', 'char', 'bpe')
 T = TypeVar('T')

@@ -15,7 +15,7 @@ from etils import epath
 
 from lmhp.data import corpus
 from lmhp.data.shards import INDEX
-from lmhp.hypers import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest
 
 EMBEDDED = 'docstrings'
 HUGGING_FACE = 'hf:'

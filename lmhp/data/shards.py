@@ -20,7 +20,7 @@ from etils import epath
 import numpy as np
 
 from lmhp.data import tokenizer as tokenizers
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 INDEX = 'index.json'
 FORMAT = 'lmhp tokens 1'

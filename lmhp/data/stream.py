@@ -16,10 +16,10 @@ import numpy as np
 from lmhp.data.batches import Batch, make_batch
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
-from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
 from lmhp.data.masking import EVALUATION, Masking
+from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
 from lmhp.data.spans import Prefix, SpanCorruption
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 RESIDENT_BYTES = 1 << 30
 """Tokens up to this size live on the device where data.residence is auto."""

@@ -18,7 +18,7 @@ from etils import epath
 import numpy as np
 import tokenizers
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 FILE = 'tokenizer.json'
 END_OF_TEXT = '<|endoftext|>'

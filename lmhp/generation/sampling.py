@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.data.dataset import start_token
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.model.transformer import Model, Tokens
 
 

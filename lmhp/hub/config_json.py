@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import json
 import math
 import re
-from collections import Counter
 from typing import Any
 
 from etils import epath
 
+from lmhp.errors import ConfigError, suggest
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.family import Entries
-from lmhp.hypers import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 
 MAX_BYTES = 4_000_000  # the largest config.json of the hub, with thousands of labels, stay far below

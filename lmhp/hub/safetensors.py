@@ -16,8 +16,8 @@ from etils import epath
 import ml_dtypes
 import numpy as np
 
+from lmhp.errors import ConfigError
 from lmhp.hub.config_json import parse
-from lmhp.hypers import ConfigError
 
 DTYPES = {
   'F64': np.dtype('<f8'),

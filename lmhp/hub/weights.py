@@ -13,10 +13,10 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 import numpy as np
 
-from lmhp.counting.leaves import Leaf, leaves, walk
+from lmhp.errors import ConfigError
 from lmhp.hub.families.family import Family
-from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
+from lmhp.params import Leaf, leaves, walk
 
 LAYERS = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
 BUFFERS = re.compile(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention import CrossAttention, Layer, Scene
+from lmhp.model.attention.multi_head import CrossAttention, Layer, Scene
 from lmhp.model.config import Kind, ModelConfig
 from lmhp.model.experts import Experts
 from lmhp.model.feed_forward import FeedForward
-from lmhp.model.keys import dropout, named_key
-from lmhp.model.mixers import mixer
+from lmhp.model.mixers.registry import mixer
 from lmhp.model.normalization import Normalization
+from lmhp.model.rng import dropout, named_key
 
 
 class Block(nn.Module):

@@ -10,7 +10,8 @@ import copy
 import math
 from typing import NamedTuple
 
-from lmhp.hypers import assign, section, static, traced, wrong
+from lmhp.errors import wrong
+from lmhp.hypers import assign, section, static, traced
 
 ACTIVATIONS = (
   'relu',

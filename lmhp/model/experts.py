@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.feed_forward import FeedForward, activated
-from lmhp.model.grouped import by_expert
+from lmhp.model.grouped_product import by_expert
 from lmhp.model.projection import Projection, linear, matmul_flops, parameter_count
 
 

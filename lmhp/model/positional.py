@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+import math
 
 import flax.linen as nn
 import jax

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lmhp.hypers import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 
 

@@ -10,16 +10,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.counting.leaves import Leaf, map_leaves
-from lmhp.model.attention import Layer, Scene
+from lmhp.model.attention.multi_head import Layer, Scene
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
-from lmhp.model.keys import dropout, named_key
-from lmhp.model.mixers import empty, initial as initial_of_mixer, starts_by_fan_in
+from lmhp.model.mixers.registry import empty, starts_by_fan_in
+from lmhp.model.mixers.registry import initial as initial_of_mixer
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
 from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
+from lmhp.model.rng import dropout, named_key
+from lmhp.params import Leaf, map_leaves
 
 POLICIES = {
   'full': None,

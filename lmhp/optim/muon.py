@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lmhp.optim.decay import leaf_tree
+from lmhp.optim.masks import leaf_tree
 from lmhp.optim.transforms import per_layer
 
 # Of x -> a x + b (x x^T) x + c (x x^T)^2 x: the steepest at 0 that stays near 1, from

@@ -44,7 +44,8 @@ from typing import Callable, Mapping, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmhp.hypers import declared, path_of, section, static, traced, wrong
+from lmhp.errors import path_of, wrong
+from lmhp.hypers import declared, section, static, traced
 
 
 class Clock(NamedTuple):

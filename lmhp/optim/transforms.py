@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lmhp.counting.leaves import Leaf
-from lmhp.optim.decay import leaf_tree
+from lmhp.optim.masks import leaf_tree
+from lmhp.params import Leaf
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -88,7 +88,7 @@ def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
 
   A weight is fan_in x fan_out, a table as it is, anything else a vector. No axes are swapped, so this is free.
 
-  >>> from lmhp.counting.leaves import leaf_of
+  >>> from lmhp.params import leaf_of
   >>> kernel = jnp.ones((2, 14, 8, 6))  # N D H K
   >>> as_matrices(
   ...   leaf_of('decoder/segment_0/attention/query/kernel', kernel), kernel

@@ -7,7 +7,8 @@ import typing
 from typing import Any, Iterable, Mapping
 
 from lmhp.config import parse
-from lmhp.hypers import ConfigError, declared, section, static, suggest, wrong
+from lmhp.errors import ConfigError, suggest, wrong
+from lmhp.hypers import declared, section, static
 
 SEARCHES = ('auto', 'grid', 'random', 'halton', 'sobol', 'tpe', 'gp', 'cmaes', 'pbt')
 BAYESIAN = ('tpe', 'gp', 'cmaes')

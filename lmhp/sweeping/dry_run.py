@@ -8,10 +8,11 @@ from typing import Any
 
 from etils import epath
 
-from lmhp.sweeping import plan as plans, space as spaces
-from lmhp.sweeping.choices import Choices, widths
+from lmhp.sweeping import budget as plans
+from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.designs import KINDS, Design
+from lmhp.sweeping.execution.autotuning import Choices, widths
+from lmhp.sweeping.search.designs import KINDS, Design
 
 PREVIEWED = 256
 """Points whose structures are looked at; of those that a Bayesian search will choose the first design stands in."""

@@ -15,14 +15,15 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.statistics import diverged_at
-from lmhp.sweeping import curves
-from lmhp.sweeping.choices import Choices, devices_for, widths
+from lmhp.statistics.divergence import diverged_at
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.packs import Pack, PackResult
-from lmhp.sweeping.states import States
-from lmhp.sweeping.study import Study, Trial
-from lmhp.sweeping.task import Job, Task
+from lmhp.sweeping.execution import curves
+from lmhp.sweeping.execution.autotuning import Choices, devices_for, widths
+from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.store.study import Study
+from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.tasks.task import Job, Task
 
 MEASURED = ('latency_seconds',)
 """Metrics that are measured once for a structure, and not logged."""
@@ -39,7 +40,7 @@ class Engine:
     choices: how packs run.
     runner: runs packs: `runner(engine, packs)` yields `(pack, result)` as they are done.
     stop: true when a signal has come.
-    show: how progress is shown (`lmhp.sweeping.display`).
+    show: how progress is shown (`lmhp.sweeping.progress.display`).
     at_rung: called when trials have been brought somewhere, and not only read from an earlier process.
   """
 

@@ -24,9 +24,9 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, is_remote
 from lmhp.training.config import CheckpointConfig
-from lmhp.training.history import is_remote, local_or_remote
 
 MARK = (
   'commit_success.txt'  # orbax's own; the suffix of what it has not finished follows
@@ -48,7 +48,7 @@ class Checkpoints:
   """
 
   def __init__(self, directory: Any, cfg: CheckpointConfig = CheckpointConfig()):
-    path = local_or_remote(directory)
+    path = as_path(directory)
     self.directory = (
       path if is_remote(path) else path.resolve()
     )  # orbax refuses relative paths

@@ -9,9 +9,10 @@ import dataclasses
 import math
 
 from lmhp.data.config import DataConfig
-from lmhp.hypers import ConfigError, section, static, traced, wrong
+from lmhp.errors import ConfigError, wrong
+from lmhp.hypers import section, static, traced
 from lmhp.model.config import ModelConfig
-from lmhp.optim.optimizers import OptimizerConfig
+from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
 from lmhp.training.history import LogConfig
 

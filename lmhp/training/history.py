@@ -13,7 +13,6 @@ imports no jax.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -22,7 +21,9 @@ from typing import Any, Iterable, Mapping
 from etils import epath
 import numpy as np
 
-from lmhp.hypers import ConfigError, section, static
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, is_remote, to_jsonable
+from lmhp.hypers import section, static
 
 try:
   import fcntl
@@ -30,8 +31,6 @@ except ImportError:  # Windows: two runs in one directory go unnoticed
   fcntl = None
 
 FILE = 'metrics.jsonl'
-_NOT_FINITE = ('nan', 'inf', '-inf')
-_PLAIN = {str, int, bool, type(None)}
 Row = Mapping[str, Any]
 
 
@@ -65,7 +64,7 @@ class History:
   """
 
   def __init__(self, directory: Any):
-    self.path = local_or_remote(directory) / FILE
+    self.path = as_path(directory) / FILE
     self._text, self._file = (
       b'',
       None,
@@ -99,7 +98,7 @@ class History:
   def append(self, rows: Iterable[Row]) -> None:
     """Adds rows, in the order of their steps, with one write."""
     text = ''.join(
-      json.dumps(plain(row), allow_nan=False) + '\n' for row in rows
+      json.dumps(to_jsonable(row), allow_nan=False) + '\n' for row in rows
     ).encode()
     if self._file is None:
       self._text += text
@@ -163,7 +162,7 @@ def read(path: Any, having: str | None = None) -> dict[str, np.ndarray]:
   Raises:
     ConfigError: if the file is missing, or damaged at the line that is named.
   """
-  path = local_or_remote(path)
+  path = as_path(path)
   path = path / FILE if path.is_dir() else path
   if not path.exists():
     raise ConfigError(f'{path}: no such file')
@@ -181,74 +180,3 @@ def _column(values: list) -> np.ndarray:
   return np.array(
     values, object if any(isinstance(v, (str, list)) for v in values) else None
   )
-
-
-# --- writing whole files --------------------------------------------------------------------------------------------
-
-
-def write_json(path: Any, value: Any) -> None:
-  """Writes JSON, as :func:`write_whole` does."""
-  write_whole(
-    path, (json.dumps(plain(value), indent=2, allow_nan=False) + '\n').encode()
-  )
-
-
-def write_whole(path: Any, content: bytes) -> None:
-  """Writes a file so that a reader finds the old one or the new one, whole, even if the machine dies meanwhile."""
-  path = local_or_remote(path)
-  if is_remote(path):  # object stores replace as one change
-    path.write_bytes(content)
-    return
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  with open(temporary, 'wb') as file:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
-  with contextlib.suppress(PermissionError):  # Windows opens no directories
-    directory = os.open(path.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
-
-
-def plain(value: Any) -> Any:
-  """A value as JSON can hold it: numpy's numbers as Python's (float32 by its shortest digits), NaN as "nan"."""
-  kind = type(value)
-  if (
-    kind in _PLAIN
-  ):  # exact types first: most values are of these, and to ask whether one is a Mapping takes long
-    return value
-  if kind is float:
-    return value if math.isfinite(value) else str(value)
-  if isinstance(value, (list, tuple)):
-    return [plain(v) for v in value]
-  if isinstance(value, (dict, Mapping)):
-    return {str(k): plain(v) for k, v in value.items()}
-  if hasattr(value, 'dtype'):
-    value = np.asarray(value)
-    if value.ndim:
-      return [plain(v) for v in value]
-    value = float(str(value)) if value.dtype == np.float32 else value.item()
-  if isinstance(value, float) and not math.isfinite(value):
-    return str(value)
-  return str(value) if isinstance(value, os.PathLike) else value
-
-
-def numbers(value: Any) -> Any:
-  """The inverse of `plain` on what JSON read: the words for NaN and infinity as numbers again, however deep."""
-  if isinstance(value, dict):
-    return {key: numbers(v) for key, v in value.items()}
-  if isinstance(value, list):
-    return [numbers(v) for v in value]
-  return float(value) if isinstance(value, str) and value in _NOT_FINITE else value
-
-
-def local_or_remote(path: Any) -> epath.Path:
-  """A path with `~` expanded; `gs://...` as it stands."""
-  return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
-
-
-def is_remote(path: Any) -> bool:
-  """Whether a path names an object store, which replaces whole files and appends to none."""
-  return '://' in str(path)

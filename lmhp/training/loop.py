@@ -16,14 +16,15 @@ from lmhp.counting.parameters import count
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
+from lmhp.files import as_path, write_json
 from lmhp.hypers import flatten
-from lmhp.statistics import diverged_at
+from lmhp.statistics.divergence import diverged_at
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
-from lmhp.training.display import progress
-from lmhp.training.evaluate import evaluate
-from lmhp.training.history import local_or_remote, read, write_json
+from lmhp.training.evaluation import evaluate
+from lmhp.training.history import read
 from lmhp.training.programs import Programs
+from lmhp.training.progress.display import progress
 from lmhp.training.result import RunResult, read_result
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
@@ -42,7 +43,7 @@ class Run:
     cfg: completed config.
     dataset: loaded for `cfg.data`.
     workdir: the run's directory.
-    display: how progress is shown (`lmhp.training.display.MODES`).
+    display: how progress is shown (`lmhp.training.progress.display.MODES`).
     about: provenance, for `result.json`.
     card: what `config.json` shall hold.
 
@@ -66,7 +67,7 @@ class Run:
       about,
       card,
     )
-    self.workdir = local_or_remote(workdir)
+    self.workdir = as_path(workdir)
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     self.stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
     self.programs = Programs(cfg, self.stream, dataset.sha256)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.compiled import Compiled, executable
+from lmhp.training.compile_cache import Compiled, executable
 from lmhp.training.step import Cooldown
 
 METHODS = ('vmap', 'map', 'loop')

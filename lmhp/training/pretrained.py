@@ -6,11 +6,11 @@ from typing import Any
 
 from etils import epath
 
-from lmhp.counting.leaves import walk
-from lmhp.hub.checkpoint import load_pretrained
+from lmhp.errors import ConfigError
 from lmhp.hub.config_json import read_json
-from lmhp.hypers import ConfigError
+from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.transformer import Model
+from lmhp.params import walk
 
 
 def config_of_pretrained(path: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import numpy as np
 from lmhp.data.stream import TrainStream
 from lmhp.hypers import split
 from lmhp.model.transformer import build
-from lmhp.training.compiled import Compiled, executable
+from lmhp.training.compile_cache import Compiled, executable
 from lmhp.training.config import RunConfig
-from lmhp.training.evaluate import make_score
+from lmhp.training.evaluation import make_score
 from lmhp.training.pretrained import pretrained
 from lmhp.training.step import (
   Cooldown,

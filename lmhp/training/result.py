@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, from_jsonable
 from lmhp.model.transformer import Model
-from lmhp.training.history import local_or_remote, numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_result(workdir: Any) -> dict[str, Any] | None:
   Raises:
     ConfigError: where it is damaged.
   """
-  path = local_or_remote(workdir) / 'result.json'
+  path = as_path(workdir) / 'result.json'
   if not path.exists():
     return None
   try:
@@ -58,4 +58,4 @@ def read_result(workdir: Any) -> dict[str, Any] | None:
       f'{path}: not the result of a run ({type(error).__name__}); take the file away, and the same '
       'command writes it anew'
     ) from None
-  return numbers(result)
+  return from_jsonable(result)

@@ -15,10 +15,10 @@ import numpy as np
 import optax
 
 from lmhp.model import experts
-from lmhp.model.keys import named_key
+from lmhp.model.rng import named_key
 from lmhp.model.transformer import Model
-from lmhp.optim.optimizers import OptimizerConfig, make_optimizer
-from lmhp.optim.decay import frozen_mask
+from lmhp.optim.chain import OptimizerConfig, make_optimizer
+from lmhp.optim.masks import frozen_mask
 from lmhp.optim.schedules import unit_schedule
 from lmhp.optim.transforms import global_norm
 from lmhp.training.config import TrainConfig

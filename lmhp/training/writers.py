@@ -9,8 +9,9 @@ import uuid
 
 from etils import epath
 
-from lmhp.hypers import ConfigError
-from lmhp.training.history import History, LogConfig, Row, local_or_remote, plain
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, to_jsonable
+from lmhp.training.history import History, LogConfig, Row
 
 
 class Writers:
@@ -33,7 +34,7 @@ class Writers:
     step: int | None = None,
     config: Row | None = None,
   ):
-    directory = local_or_remote(directory)
+    directory = as_path(directory)
     with contextlib.ExitStack() as opened:
       self.history = opened.enter_context(History(directory))
       self.history.truncate_after(-1 if step is None else step)
@@ -58,7 +59,7 @@ class Writers:
 
   def append(self, rows: Iterable[Row]) -> None:
     """Adds rows, in the order of their steps: once a chunk, not once a step."""
-    rows = [plain(row) for row in rows]
+    rows = [to_jsonable(row) for row in rows]
     self.history.append(rows)
     for writer in self._beside:
       for row in rows:

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 
-from lmhp.analysis.report import drawing
 from lmhp.analysis.report.document import Figure
-from lmhp.analysis.runs import Axis, Runs
+from lmhp.analysis.report.figures import style as drawing
+from lmhp.analysis.runs.table import Axis, Runs
 
 CHOICES = ('cosine', 'wsd', '<b>const')
 

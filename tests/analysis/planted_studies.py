@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.runs import CONFIRM, SEARCH, Axis, Runs
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
 
 NOISE = 0.01
 POINTS = 48

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.runs import CONFIRM, SEARCH, Axis, Runs
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
 
 PLANTED = {
   'overfitting': 'validation loss rises by 0.15 nats from half of training on; noise of an evaluation up to 0.01',

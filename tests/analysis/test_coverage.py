@@ -5,7 +5,7 @@ points that ran on the same seeds. The large versions are `bench/calibration_bes
 import numpy as np
 import pytest
 
-from lmhp.analysis.best import expected_loss_of_best, hybrid_quantiles
+from lmhp.analysis.winner.winner import expected_loss_of_best, hybrid_quantiles
 
 STUDIES = 4000
 FRONT = 5  # of them through the front door too: that it says what is computed here for all at once

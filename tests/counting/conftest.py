@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(scope='session')
 def draw():
   """`draw(seed)`: a small random model; what does not fit together is drawn again."""
-  from lmhp.hypers import ConfigError
+  from lmhp.errors import ConfigError
   from lmhp.model.config import ACTIVATIONS, PLACEMENTS, POSITIONS, ModelConfig
 
   def fields(rng):

@@ -16,7 +16,7 @@ from lmhp.counting.hardware import (
   measured_cpu,
   time_seconds,
 )
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 
 def test_doctests():

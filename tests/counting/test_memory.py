@@ -16,10 +16,10 @@ from lmhp.counting.memory import (
 )
 from lmhp.counting.parameters import count
 from lmhp.hypers import split
-from lmhp.model.attention import cache_bytes
+from lmhp.model.attention.multi_head import cache_bytes
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
-from lmhp.optim.optimizers import OptimizerConfig, make_optimizer
+from lmhp.optim.chain import OptimizerConfig, make_optimizer
 
 
 def test_tree_bytes():

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from lmhp.counting.leaves import KINDS, walk
 from lmhp.counting.parameters import Count, count, count_tree
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
+from lmhp.params import KINDS, walk
 
 FIRST_NAMES = {
   'embedding': 'embedding',

@@ -7,7 +7,7 @@ import pytest
 
 from lmhp.data.batches import Batch, evaluation_batches, make_batch
 from lmhp.data.shards import Tokens
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 END = 9
 

@@ -10,7 +10,8 @@ import pytest
 from lmhp.data import corpus, dataset, shards
 from lmhp.data import tokenizer as tk
 from lmhp.data.config import DataConfig
-from lmhp.hypers import ConfigError, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import split
 
 TEXT = ''.join(f'Line {i} of the text, é.\n' for i in range(40))
 

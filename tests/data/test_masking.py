@@ -14,7 +14,7 @@ from lmhp.data.masking import Masking
 from lmhp.data.shards import Tokens
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 L, MASK, END = 64, 257, 256
 NUMBERS = dict(mask_fraction=0.2, mask_random_fraction=0.3, mask_keep_fraction=0.25)

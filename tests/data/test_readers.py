@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lmhp.data import readers
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 TEXTS = ['one\r\ntwo\n', 'a café 😀\x00\x1f\u2028', 'третий']
 

@@ -9,7 +9,7 @@ import pytest
 
 from lmhp.data import shards
 from lmhp.data import tokenizer as tk
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 TEXTS = ['one', '', 'two é', 'x' * 5]
 

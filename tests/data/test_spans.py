@@ -12,7 +12,7 @@ from lmhp.data.shards import Tokens
 from lmhp.data.spans import Prefix, SpanCorruption
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 SENTINELS = tuple(range(257, 357))
 START, END = 357, 256

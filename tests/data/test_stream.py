@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from lmhp import hypers
-from lmhp.data import order, stream as streams
+from lmhp.data import order
+from lmhp.data import stream as streams
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
 from lmhp.data.shards import Tokens
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 L = 7
 

@@ -7,7 +7,7 @@ import pytest
 import tokenizers as hf
 
 from lmhp.data import tokenizer as tk
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 
 PROSE = 'The quick brown fox jumps over the lazy dog, and then it sleeps.\n' * 20
 HARD = (

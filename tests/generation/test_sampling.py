@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
+from lmhp.errors import ConfigError
 from lmhp.generation import sampling
 from lmhp.generation.sampling import generate
-from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
 

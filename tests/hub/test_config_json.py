@@ -4,17 +4,16 @@ import copy
 import json
 import random
 
+from counts_oracle import transformers_config, transformers_counts
 import numpy as np
+from published_configs import PUBLISHED, TOTALS
 import pytest
 
-from counts_oracle import transformers_config, transformers_counts
-from published_configs import PUBLISHED, TOTALS
-
 from lmhp.counting.parameters import count
+from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, parse, read_config
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.family import ACTIVATIONS
-from lmhp.hypers import ConfigError
 
 TINY = dict(
   model_type='llama',

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.model.transformer import Tokens, build
 
 TOKENS = np.array([[3], [30], [0]])

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from lmhp.hypers import TRACED, ConfigError, declared, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import TRACED, declared, split
 from lmhp.model.config import ModelConfig
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import lmhp
-from lmhp.counting.leaves import walk
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import Tokens, build
+from lmhp.params import walk
 
 B, L = 3, 5
 TOKENS = jnp.arange(B * L).reshape(B, L)

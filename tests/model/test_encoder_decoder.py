@@ -9,7 +9,7 @@ import pytest
 
 from lmhp.counting.flops import encoder_decoder_flops, traced_flops
 from lmhp.counting.parameters import count, count_tree
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.model.transformer import Tokens, build
 
 B, L, M = 3, 5, 7

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.counting.leaves import leaves, walk
 from lmhp.counting.parameters import count, count_tree
 from lmhp.data.batches import Batch
-from lmhp.hypers import ConfigError, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import split
 from lmhp.model import experts
 from lmhp.model.transformer import Tokens, build
-from lmhp.optim.decay import decay_mask, frozen_mask
-from lmhp.optim.optimizers import OptimizerConfig
+from lmhp.optim.chain import OptimizerConfig
+from lmhp.optim.masks import decay_mask, frozen_mask
 from lmhp.optim.transforms import per_layer
+from lmhp.params import leaves, walk
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import batch_loss, make_init, make_update
 

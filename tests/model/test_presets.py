@@ -2,13 +2,12 @@
 
 import dataclasses
 
+from published_configs import PUBLISHED, TOTALS
 import pytest
 
-from published_configs import PUBLISHED, TOTALS
-
 from lmhp.counting.parameters import count
+from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
-from lmhp.hypers import ConfigError
 from lmhp.model.presets import PRESETS, preset
 
 HUB_TOTALS = {  # the sums over the checkpoints' tensors that their pages show, a tied head once

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.counting.leaves import leaves, walk
 from lmhp.model.config import POSITIONS, REMAT_POLICIES, ModelConfig
 from lmhp.model.transformer import Tokens, build
+from lmhp.params import leaves, walk
 
 B, L, D = 3, 5, 14
 WINDOWS = {

@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from optax import contrib
+import pytest
 
-from lmhp.counting.leaves import walk
 from lmhp.optim.muon import (
   COEFFICIENTS,
   muon_labels,
@@ -14,6 +13,7 @@ from lmhp.optim.muon import (
   scale_by_muon,
   shape_factor,
 )
+from lmhp.params import walk
 
 
 @pytest.mark.parametrize('shape', [(14, 48), (48, 14), (20, 20)])

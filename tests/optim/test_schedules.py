@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from lmhp.hypers import ConfigError, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import split
 from lmhp.optim.schedules import (
   SHAPES,
   ScheduleConfig,

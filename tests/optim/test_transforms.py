@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lmhp.counting.leaves import leaves, walk
 from lmhp.optim.transforms import (
   as_matrices,
   clip_by_norm,
@@ -14,6 +13,7 @@ from lmhp.optim.transforms import (
   scale_by_rates,
   scale_by_rss,
 )
+from lmhp.params import leaves, walk
 
 
 def test_global_norm_is_over_everything(tree):

@@ -11,8 +11,7 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float
-from lmhp.sweeping import packs
-from small_runs import small, text  # noqa: F401: fixtures
+from lmhp.sweeping.execution import packs
 
 RATE = {'rate': Float(1e-3, 0.5, log=True)}
 
@@ -240,7 +239,7 @@ def test_the_values_that_a_member_of_a_population_ended_with_are_its_best(run):
 
 
 def test_maximizing_turns_every_comparison_round(run):
-  from lmhp.sweeping import words
+  from lmhp.sweeping import summary as words
 
   found = run(
     {'rate': Choice(0.001, 0.1, 30.0)},
@@ -282,7 +281,7 @@ def test_a_point_of_which_a_seed_diverges_does_not_win(run, monkeypatch):
 
 
 def test_a_base_config_that_diverges_is_said_so(run):
-  from lmhp.sweeping import words
+  from lmhp.sweeping import summary as words
 
   found = run(
     {'rate': Choice(0.1, 0.2)},
@@ -341,9 +340,13 @@ def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeyp
     display='none',
     report=False,
   )
-  monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'float32')
+  monkeypatch.setattr(
+    'lmhp.sweeping.tasks.language_model.fastest_dtype', lambda: 'float32'
+  )
   first = sweep()
-  monkeypatch.setattr('lmhp.sweeping.language_model.fastest_dtype', lambda: 'bfloat16')
+  monkeypatch.setattr(
+    'lmhp.sweeping.tasks.language_model.fastest_dtype', lambda: 'bfloat16'
+  )
   assert [t.values for t in sweep().trials] == [t.values for t in first.trials]
 
 

@@ -2,12 +2,13 @@
 
 import math
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.sweeping import halving as h
+from lmhp.sweeping.search import halving as h
 
 INF, NAN = math.inf, math.nan
 

@@ -13,8 +13,8 @@ import tempfile
 import optuna
 import pytest
 
-from lmhp.hypers import ConfigError
-from lmhp.sweeping.study import Study
+from lmhp.errors import ConfigError
+from lmhp.sweeping.store.study import Study
 
 pytestmark = pytest.mark.postgres
 HERE = os.path.dirname(__file__)

@@ -20,13 +20,14 @@ import pytest
 from small_runs import text  # noqa: F401
 
 import lmhp
-from lmhp.hypers import ConfigError
-from lmhp.sweeping import choices, ray_worker
-from lmhp.sweeping.packs import Pack, Stopped
-from lmhp.sweeping.plan import language_model
-from lmhp.sweeping.ray_runner import RayRunner
-from lmhp.sweeping.runners import RUNNERS
-from lmhp.sweeping.states import States
+from lmhp.errors import ConfigError
+from lmhp.sweeping.budget import language_model
+from lmhp.sweeping.execution import autotuning as choices
+from lmhp.sweeping.execution import ray_worker
+from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.packs import Pack, Stopped
+from lmhp.sweeping.execution.ray_runner import RayRunner
+from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.training.checkpoint import Checkpoints
 
 STEPS = 3000

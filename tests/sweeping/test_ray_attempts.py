@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import pytest
 
 import lmhp
-from lmhp.hypers import ConfigError
-from lmhp.sweeping import ray_worker
-from lmhp.sweeping.packs import Pack, Stopped, read_result
-from lmhp.sweeping.ray_runner import pack_resources
-from lmhp.sweeping.runners import RUNNERS
-from lmhp.sweeping.states import States
+from lmhp.errors import ConfigError
+from lmhp.sweeping.execution import ray_worker
+from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
+from lmhp.sweeping.execution.ray_runner import pack_resources
+from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.training.checkpoint import Checkpoints
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 import lmhp
-from lmhp.sweeping.run import REPORT_SHARE, Reports
+from lmhp.sweeping.study_run import REPORT_SHARE, Reports
 
 SPACE = {'rate': lmhp.Float(1e-3, 0.4, log=True)}
 
@@ -66,7 +66,7 @@ def test_rungs_write_it_too(tmp_path, monkeypatch):
     seen.append((statuses, (tmp_path / 'report.html').stat().st_mtime_ns))
 
   monkeypatch.setattr(api, '_write_report', written)
-  monkeypatch.setattr('lmhp.sweeping.run.REPORT_SHARE', 0)
+  monkeypatch.setattr('lmhp.sweeping.study_run.REPORT_SHARE', 0)
   sweep(tmp_path)
   assert len(seen) >= 2 and len({time for _, time in seen}) == len(seen)
   assert 'running' not in seen[-1][0] and seen[0][0] != seen[-1][0]
@@ -94,7 +94,7 @@ def test_reports_take_a_small_share_of_the_time(monkeypatch, seconds):
     clock[0] += seconds
     written.append(clock[0])
 
-  monkeypatch.setattr('lmhp.sweeping.run.time.monotonic', lambda: clock[0])
+  monkeypatch.setattr('lmhp.sweeping.study_run.time.monotonic', lambda: clock[0])
   reports = Reports(write)
   for _ in range(100):
     reports.write(Study(), None)

@@ -5,12 +5,12 @@ import json
 import math
 import pathlib
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from lmhp.hypers import ConfigError
-from lmhp.sweeping import combinators, domains
+from lmhp.errors import ConfigError
 from lmhp.sweeping.space import (
   Chain,
   Choice,
@@ -26,6 +26,8 @@ from lmhp.sweeping.space import (
   When,
   Zip,
   as_space,
+  combinators,
+  domains,
   from_json,
   grid,
   parameters,

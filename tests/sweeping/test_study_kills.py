@@ -12,7 +12,7 @@ import time
 
 from optuna.trial import TrialState
 
-from lmhp.sweeping.study import from_line
+from lmhp.sweeping.store.trial import from_line
 
 HERE = os.path.dirname(__file__)
 sys.path.insert(0, HERE)

@@ -9,8 +9,7 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float, Int, When
-from lmhp.sweeping import curves, packs, runners
-from small_runs import small, text  # noqa: F401: fixtures
+from lmhp.sweeping.execution import curves, packs, runners
 
 RATES = {
   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
@@ -112,7 +111,7 @@ def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
     choice['method'] in ('vmap', 'map') and choice['member_step_seconds']
   )  # four devices: no loop
   monkeypatch.setattr(
-    'lmhp.sweeping.choices._Trial', None
+    'lmhp.sweeping.execution.autotuning._Trial', None
   )  # measuring again would fail
   assert len(sweep(pack='auto', trials=6).trials) == 6
 
@@ -156,11 +155,11 @@ def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
 
 
 def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
-  monkeypatch.setattr('lmhp.sweeping.halving.spearman', lambda a, b: 0.4)
+  monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.4)
   assert 'pruned' not in statuses(
     sweep(trials=6, halving='successive', first_rung=1 / 3)
   )
-  monkeypatch.setattr('lmhp.sweeping.halving.spearman', lambda a, b: 0.6)
+  monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.6)
   assert 'pruned' in statuses(
     sweep(trials=6, halving='successive', first_rung=1 / 3, workdir='other')
   )

@@ -14,13 +14,13 @@ import time
 import traceback
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 import pytest
 
 import lmhp
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.training import checkpoint
 from lmhp.training.checkpoint import MARK, UNFINISHED, Checkpoints
 from lmhp.training.config import CheckpointConfig

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import lmhp
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
+from lmhp.files import write_json
 from lmhp.training import history as history_file
-from lmhp.training.history import FILE, History, read, write_json
+from lmhp.training.history import FILE, History, read
 
 ROOT = str(pathlib.Path(lmhp.__file__).parents[1])
 

@@ -6,11 +6,10 @@ import signal
 
 import numpy as np
 import pytest
-
 from small_runs import bits, rows, small, text  # noqa: F401
 
 import lmhp
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.training import loop
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.loop import Run

@@ -6,14 +6,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-
 from small_runs import QuickJax, bits, rows, small, text  # noqa: F401
 
 import lmhp
 from lmhp import config as config_lib
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
-from lmhp.hypers import split
 from lmhp.optim.schedules import unit_schedule
 from lmhp.training import population, programs
 from lmhp.training.population import METHODS, Population

@@ -8,7 +8,6 @@ import weakref
 import jax
 import numpy as np
 import pytest
-
 from small_runs import bits, small, text  # noqa: F401
 
 from lmhp import config as config_lib

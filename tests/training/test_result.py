@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.training.result import read_result
 
 

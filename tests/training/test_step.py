@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.counting.leaves import walk
 from lmhp.data.batches import Batch
-from lmhp.hypers import ConfigError, declared, split
+from lmhp.errors import ConfigError
+from lmhp.hypers import declared, split
 from lmhp.model.config import ModelConfig
-from lmhp.model.keys import named_key
+from lmhp.model.rng import named_key
 from lmhp.model.transformer import build
-from lmhp.optim.optimizers import OptimizerConfig
+from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
+from lmhp.params import walk
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import (
   METRICS,

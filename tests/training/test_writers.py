@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from lmhp.hypers import ConfigError
+from lmhp.errors import ConfigError
 from lmhp.training.history import LogConfig, read
 from lmhp.training.writers import Writers, _absent
 

@@ -6,11 +6,11 @@ from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.interaction import LEVEL as INTERACTION_LEVEL
-from lmhp.analysis.analyze import Analysis
-from lmhp.analysis.answer import CLAIM
-from lmhp.analysis.effect import LEVEL as EFFECT_LEVEL
-from lmhp.analysis.runs import SEARCH
+from lmhp.analysis.analysis import Analysis
+from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
+from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
+from lmhp.analysis.runs.table import SEARCH
+from lmhp.analysis.winner.answer import CLAIM
 
 
 def paragraphs(found: Analysis) -> list[str]:

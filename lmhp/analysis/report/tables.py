@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lmhp.analysis.report.document import Column, Table
-from lmhp.analysis.report.drawing import UNITS
+from lmhp.analysis.report.figures.style import UNITS
 from lmhp.analysis.report.numbers import number
-from lmhp.analysis.runs import SEARCH, Runs
-from lmhp.statistics import mean_interval
+from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.statistics.intervals import mean_interval
 
 MEASURED = ('steps', 'tokens', 'parameters', 'flops', 'seconds', 'diverged_at')
 """Of what was measured, what the table of all runs shows, where it is known."""
@@ -32,7 +32,7 @@ def named(name: str) -> Column:
 def trials_table(runs: Runs) -> Table:
   """Every run: its values, its objective, what became of it, and what it cost.
 
-  >>> from lmhp.analysis.runs import Axis
+  >>> from lmhp.analysis.runs.table import Axis
   >>> trials_table(
   ...   Runs('s', {'x': Axis('x')}, {'x': np.array([1.0, 2.0])}, np.array([3.0, 2.5]))
   ... ).rows[1]

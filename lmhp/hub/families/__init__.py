@@ -11,8 +11,8 @@ from lmhp.hub.families.glm import GLM, GLM4
 from lmhp.hub.families.gpt2 import GPT2, GPT_BIGCODE, OPENAI_GPT
 from lmhp.hub.families.gpt_neo import GPT_NEO
 from lmhp.hub.families.gpt_neox import GPT_NEOX
-from lmhp.hub.families.gptj import GPTJ
 from lmhp.hub.families.gpt_oss import GPT_OSS
+from lmhp.hub.families.gptj import GPTJ
 from lmhp.hub.families.granite import GRANITE
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.llama4 import LLAMA4_TEXT

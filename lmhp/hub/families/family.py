@@ -12,7 +12,7 @@ import json
 import reprlib
 from typing import Any, Callable, Mapping
 
-from lmhp.hypers import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 
 ACTIVATIONS = {

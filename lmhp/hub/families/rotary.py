@@ -10,8 +10,8 @@ import dataclasses
 import math
 from typing import Any
 
+from lmhp.errors import ConfigError
 from lmhp.hub.families.family import REQUIRED, Entries
-from lmhp.hypers import ConfigError
 from lmhp.model.config import ModelConfig
 
 _LAYERS = {'full_attention': 'global', 'sliding_attention': 'local'}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.report import drawing
 from lmhp.analysis.report.document import Figure, Report, Section, Table, Text, View
+from lmhp.analysis.report.figures import style as drawing
 
 # '</script x' ends a script without '>', and '<!--<script' hides the end of the one it stands in.
 ATTACK = (

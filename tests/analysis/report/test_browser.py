@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from lmhp.analysis.report import notebook, page
+from lmhp.analysis.report.render import html as page
+from lmhp.analysis.report.render import notebook
 
 pytestmark = pytest.mark.browser
 DRAWN = "[...document.querySelectorAll('.plot')].every(p => p.dataset.drawn && p.querySelector('.main-svg'))"

@@ -1,291 +1,274 @@
-"""The page without a browser: what it holds, in which order, and that no string of a study can leave its place."""
+"""Whole pages: of a study, of one run, of several; of studies that have hardly begun; what is refused."""
 
-import base64
-import hashlib
-import html.parser
+import dataclasses
 import json
-import re
+import math
+import os
 
 import numpy as np
+import planted_studies as planted
 import pytest
 
-from lmhp.analysis.findings import LEVELS, Finding
-from lmhp.analysis.report import notebook, page, parts
-from lmhp.analysis.report.document import Report, Table
+from lmhp.analysis.report.page import Page, page_of
+from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.errors import ConfigError
 
-
-class Tree(html.parser.HTMLParser):
-  """What a browser's parser meets: tags, scripts and text, in order."""
-
-  def __init__(self, source):
-    super().__init__()
-    self.tags, self.scripts, self.texts, self.ids = [], [], [], []
-    self.feed(source)
-    self.close()
-
-  def handle_starttag(self, tag, attrs):
-    attrs = dict(attrs)
-    if tag == 'wbr':  # where a long name may break: no word ends there
-      return
-    self.tags.append((tag, attrs))
-    self.texts.append(' ')
-    self.ids += [attrs['id']] if 'id' in attrs else []
-    if tag == 'script':
-      self.scripts.append([attrs.get('type', ''), ''])
-
-  def handle_data(self, data):
-    if self.cdata_elem == 'script':
-      self.scripts[-1][1] += data
-    elif self.cdata_elem is None:
-      self.texts.append(data)
-
-  @property
-  def text(self):
-    return ' '.join(''.join(self.texts).split())
-
-  def named(self, tag):
-    return [attrs for name, attrs in self.tags if name == tag]
+RATE = 'optimizer.learning_rate'
 
 
 @pytest.fixture(scope='module')
-def tree(report_of):
-  return Tree(page.html(report_of()))
+def study():
+  return planted.study(planted.at_bound, 0)
 
 
 @pytest.fixture(scope='module')
-def attacked(report_of, attack):
-  return Tree(page.html(report_of(word=attack)))
+def page(study):
+  return page_of([study])
 
 
-def test_the_order_is_answer_findings_figures_trials_about(tree):
-  places = [
-    tree.ids.index(name)
-    for name in (
-      'findings',
-      'section-rate',
-      'section-curves',
-      'trials',
-      'method',
-      'caveats',
-      'about',
-    )
-  ]
-  assert places == sorted(places) and len(set(tree.ids)) == len(tree.ids)
-  assert tree.text.index('The best is 3.1 nats. It holds. Try more.') < tree.text.index(
-    'The best rate is 0.003.'
-  )
-  assert tree.text.index('The best rate is 0.003.') < tree.text.index(
-    'A note.'
-  )  # ranked, though given last
+def curves(n, rows=20, number=0):
+  steps = np.linspace(1, 1000, rows)
+  loss = 3 + 3 * np.exp(-steps / 200) + 0.001 * number
+  return {
+    'step': steps,
+    'tokens': steps * 64,
+    'loss_nats': loss,
+    'eval_loss_nats': np.where(np.arange(rows) % 5 == 4, loss + 0.01, np.nan),
+    'grad_norm': np.full(rows, 0.5),
+  }
 
 
-def test_every_link_within_the_page_has_its_place_and_none_leads_out(tree):
-  links = [attrs['href'] for attrs in tree.named('a')]
-  assert links and all(link[0] == '#' and link[1:] in tree.ids for link in links)
-  assert not [
-    name
-    for name, attrs in tree.tags
-    if 'src' in attrs or name in ('link', 'object', 'embed', 'iframe')
-  ]
-  assert not [name for _, attrs in tree.tags for name in attrs if name.startswith('on')]
-
-
-def policy_of(tree):
-  text = next(
-    a['content']
-    for a in tree.named('meta')
-    if a.get('http-equiv') == 'Content-Security-Policy'
-  )
-  return {part.split()[0]: part.split()[1:] for part in text.split(';')}
-
-
-def test_only_the_scripts_of_lmhp_run(tree):
-  policy = policy_of(tree)
-  code = [text for kind, text in tree.scripts if kind == '']
-  hashes = [
-    f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-    for text in code
-  ]
-  assert len(code) == 3 and policy['script-src'] == hashes
-  assert policy['default-src'] == ["'none'"] and policy['form-action'] == policy[
-    'base-uri'
-  ] == ["'none'"]
-  assert policy['img-src'] == ['data:', 'blob:'] and 'connect-src' not in policy
-  assert not any(
-    '\r' in text for text in code
-  )  # a parser would change it, and with it the hash
-
-
-def data_of(tree):
-  return [
-    json.loads(text, parse_constant=pytest.fail)
-    for kind, text in tree.scripts
-    if kind == 'application/json'
-  ]
-
-
-def test_the_data_is_strict_json_of_all_figures_and_configs(tree):
-  configs, figures = data_of(tree)
-  assert [figure['id'] for figure in figures['figures']] == ['response', 'curves']
+def test_a_study_has_its_answer_findings_and_pictures(page, study):
+  report = page.report
+  assert len(page.answer) == 3 and 'equal steps (1,000)' in page.answer[0]
   assert (
-    len(tree.named('figure')) == 2
-    and figures['figures'][1]['data'][0]['x']['dtype'] == 'f4'
+    'better than the base config' in page.answer[1]
+    and 'from 0.001 to 0.1' in page.answer[2]
   )
+  assert page.findings[0].level == 'answer'
+  ids = [figure.id for figure in report.figures()]
   assert (
-    figures['figures'][0]['data'][0]['marker']['color'] == '$blue'
-    and figures['palettes']['dark']['blue']
+    len(ids) == len(set(ids)) and len([i for i in ids if i.startswith('response')]) == 4
   )
-  assert (
-    configs['most']['optimizer.name'] == 'adamw'
-    and configs['most']['optimizer.clip_norm'] == 'inf'
+  assert {'confirmation', 'history', 'effects', 'contour-0', 'best-of-n'} <= set(ids), (
+    ids
   )
-  assert set(configs['runs']) == set('012345')
+  assert len(report.trials.rows) == len(study)
+  assert len({table.id for table in report.tables()}) == len(report.tables())
+  assert any('90% intervals' in text for text in report.method) and report.caveats
 
 
-def test_an_attack_stays_text_in_every_string(tree, attacked, attack):
-  assert [name for name, _ in attacked.tags] == [name for name, _ in tree.tags]
-  assert [kind for kind, _ in attacked.scripts] == [kind for kind, _ in tree.scripts]
-  assert policy_of(attacked) == policy_of(tree)
-  # Browsers end a script at more than Python's parser does: nothing may even begin.
-  assert all(
-    '<' not in text for kind, text in attacked.scripts if kind == 'application/json'
+def test_the_page_is_the_same_again(page, study):
+  assert page.text('html') == page_of([study]).text('html')
+
+
+def test_json_has_the_numbers_of_the_answer(page, study):
+  found = json.loads(page.text('json'))
+  own = (
+    study.losses[(study.cohort == 'confirm') & (study.point >= 0)]
+    - study.losses[study.point == -1]
   )
-  shown = ' '.join(attack.split())
-  for said in (
-    'A study',
-    'Try more.',
-    'The best rate is 0.003.',
-    'Of 6 runs.',
-    'loss_nats',
-    'What the rate does.',
-    'Loss against learning rate',
-    'Each point is a run.',
-    'by run',
-    'Rates',
-    'Three of them.',
-    'Trials',
-    'complete',
-    'Halton points.',
-    'One seed.',
-    'lmhp sweep',
-    'optimizer.learning_rate',
+  numbers = next(f for f in found['findings'] if f['kind'] == 'better_than_base')[
+    'numbers'
+  ]
+  assert numbers['difference'] == pytest.approx(float(np.mean(own)))
+  assert found['answer'] == list(page.answer)
+
+
+def test_markdown_says_the_answer_and_every_finding(page):
+  text = page.text('md')
+  assert text.startswith('# planted')
+  for finding in page.findings:
+    assert finding.title.split(':')[0].replace('_', '') in text.replace(
+      '\\', ''
+    ).replace('_', '').replace('`', '')
+
+
+def test_saved_by_suffix_whole_and_nothing_beside(page, tmp_path):
+  for name, start in (
+    ('a.html', '<!doctype html>'),
+    ('a.md', '# planted'),
+    ('a.json', '{'),
   ):
-    assert f'{said}{shown}' in attacked.text, said
-  configs, figures = data_of(attacked)
-  assert configs['most']['data.path'] == f'text.txt{attack}'
-  assert figures['figures'][0]['title'].endswith(attack)
+    assert page.save(tmp_path / name) == str(tmp_path / name)
+    assert (tmp_path / name).read_text().startswith(start)
+  assert sorted(os.listdir(tmp_path)) == ['a.html', 'a.json', 'a.md']
+  with pytest.raises(
+    ConfigError, match="format: got 'txt', expected one of html, md, json"
+  ):
+    page.save(tmp_path / 'a.txt')
+  with pytest.raises(ConfigError, match='cannot be written'):
+    (tmp_path / 'file').write_text('')
+    page.save(tmp_path / 'file' / 'a.html')
 
 
-def test_a_name_that_utf8_does_not_know(report_of):
-  source = page.html(report_of(word='\udcff\0'))
-  assert source.encode() and '\0' not in source
-
-
-def test_configs_come_back_whole():
-  rng = np.random.default_rng(0)
-  of_runs = {
-    run: {
-      'a': {f'k{k}': int(rng.integers(2)) for k in range(5) if rng.random() < 0.8},
-      'b.c': f'v{run % 2}',
-      'n': 2**60 + 1,
-      'list': [1, 'x'],
-      'none': None,
-      'empty': {},
-    }
-    for run in range(9)
-  }
-  found = json.loads(json.dumps(page.configs(of_runs)))
-  for run, config in of_runs.items():
-    differs, absent = found['runs'][str(run)]
-    back = {**found['most'], **differs}
-    back = {path: text for path, text in back.items() if path not in absent}
-    flat = {f'a.{k}': str(v) for k, v in config['a'].items()} | {
-      'b.c': config['b.c'],
-      'n': '1152921504606846977',
-      'list': '[1, "x"]',
-      'none': 'null',
-      'empty': '{}',
-    }
-    if not config['a']:
-      flat['a'] = '{}'
-    assert back == flat
-
-
-def test_a_finding_is_told_by_word_and_shape():
-  drawn = [parts.finding(Finding('k', level, 'T.'), ()) for level in LEVELS]
-  shapes = [re.search(r'<path d="(.*?)"', text)[1] for text in drawn]
-  words = [Tree(text).text.split(' T.')[0] for text in drawn]
-  assert len(set(shapes)) == len(set(words)) == len(LEVELS) and all(words)
-
-
-def test_a_proposal_is_a_space_that_lmhp_reads():
-  from lmhp.sweeping import space
-
-  text = parts.space(
-    {
-      'optimizer.learning_rate': {'low': 1e-4, 'high': 0.1, 'log': True},
-      'model.n_layers': {'low': np.int64(2), 'high': 8},
-      "a'b": {'choices': ['x', 1.5]},
-      'optimizer.b1': {'value': 0.9},
-    }
-  )
-  names = {}
-  exec(text, {'Float': space.Float, 'Int': space.Int, 'Choice': space.Choice}, names)
-  assert names['space'] == {
-    'optimizer.learning_rate': space.Float(1e-4, 0.1, log=True),
-    'model.n_layers': space.Int(2, 8),
-    "a'b": space.Choice('x', 1.5),
-    'optimizer.b1': 0.9,
-  }
-
-
-def test_a_table_sorts_by_values_and_shows_a_page():
-  rows = [(i, 0.1 * i if i else None, 'x' * 300) for i in range(120)]
-  table = Tree(
-    parts.table(
-      Table(
-        't', 'T', [('trial', '', 'run'), ('loss', 'nats'), ('s', '', 'text')], rows
-      ),
-      {3},
-    )
-  )
-  cells = table.named('td')
-  assert [float(c['data-v']) for c in cells[1::3] if 'data-v' in c] == [
-    0.1 * i for i in range(1, 120)
-  ]
-  assert 'data-v' not in cells[1] and len(cells[2]['title']) == 300
-  assert sum('hidden' in attrs for attrs in table.named('tr')) == 120 - parts.ROWS_SHOWN
-  assert [a['data-run'] for a in table.named('button') if 'data-run' in a] == [
-    '3'
-  ]  # whose config is known
-  assert [a['aria-sort'] for a in table.named('th')] == ['none'] * 3
-
-
-def test_number_columns_may_hold_words():
-  assert parts.shown_cells(
-    Table('t', '', ['n'], [(1.5,), ('auto',), (True,), (np.inf,)])
-  )[0][1:3] == ['auto', 'yes']
-
-
-def test_a_report_of_nothing_is_a_page():
-  tree = Tree(page.html(Report('Empty', ['No run ended.'])))
+def test_a_notebook_shows_it(page):
+  shown = page._repr_html_()
   assert (
-    'No run ended.' in tree.text
-    and 'findings' not in tree.ids
-    and 'trials' not in tree.ids
+    'iframe' in shown and 'sandbox' in shown and repr(page) == '\n'.join(page.answer)
   )
-  assert data_of(tree)[1]['figures'] == []
 
 
-def test_a_thousand_runs_fit(report_of):
-  assert len(page.html(report_of(1000, 60)).encode()) < 8e6
+def test_studies_that_have_hardly_begun_have_a_page(study):
+  waiting = study.searched()
+  n = len(waiting)
+  for status in ('waiting', 'running', 'failed'):
+    one = dataclasses.replace(
+      waiting, objective=np.full(n, np.nan), status=np.full(n, status), scores=({},) * n
+    )
+    page = page_of([one])
+    assert page.answer[1] == 'No trial came to its end yet.'
+    assert page.text('html') and page.text('md') and page.text('json')
+  for k in (2, 3, 5, 9):
+    page = page_of([waiting.where(np.arange(k))])
+    assert len(page.answer) == 3 and page.text('html')
 
 
-def test_a_notebook_shows_the_same_page_in_a_sandbox(report_of, attack):
-  report = report_of(word=attack)
-  (frame,) = Tree(notebook.inline(report)).tags
-  assert frame[0] == 'iframe' and frame[1]['srcdoc'] == page.html(report)
-  assert set(frame[1]['sandbox'].split()) == {
-    'allow-scripts',
-    'allow-downloads',
-  }  # no origin: no cookies, no parent
+def test_all_diverged_has_a_page(study):
+  waiting = study.searched()
+  one = dataclasses.replace(waiting, status=np.full(len(waiting), 'diverged'))
+  page = page_of([one])
+  assert any(f.kind == 'infeasible_share' for f in page.findings) and page.text('html')
+
+
+@pytest.mark.parametrize('maximize', [False, True])
+def test_a_bare_table_has_a_page(maximize):
+  rng = np.random.default_rng(0)
+  x = rng.random(30)
+  runs = Runs(
+    'table',
+    {'x': Axis('x', low=0, high=1)},
+    {'x': x},
+    (x - 0.5) ** 2 * (-1 if maximize else 1) + 3,
+    objective_name='score',
+    maximize=maximize,
+  )
+  page = page_of([runs])
+  assert 'not recorded' in page.answer[0] and page.text('html')
+  best = np.argmax(runs.objective) if maximize else np.argmin(runs.objective)
+  assert f'Trial {best} ' in page.answer[1]
+  (not_confirmed,) = [f for f in page.findings if f.kind == 'not_confirmed']
+  assert not_confirmed.runs == (best,)
+
+
+def test_nothing_varied_has_a_page():
+  page = page_of(
+    [
+      Runs(
+        'seeds',
+        {},
+        {},
+        np.array([3.0, 3.1, 3.05]),
+        point=np.zeros(3, int),
+        seed=np.arange(3),
+      )
+    ]
+  )
+  assert len(page.answer) == 3 and page.text('html')
+
+
+def one_run(status='complete', **more):
+  return Runs(
+    'a run',
+    {},
+    {},
+    np.array([3.1]),
+    objective_name='eval_loss_nats',
+    status=np.array([status]),
+    measured={
+      'steps': np.array([1000.0]),
+      'tokens': np.array([64000.0]),
+      'parameters': np.array([1e5]),
+    },
+    curves={0: curves(1)},
+    configs={0: {'optimizer.learning_rate': 1e-3, 'data.path': ['a<b>']}},
+    **more,
+  )
+
+
+def test_one_run_has_a_page():
+  page = page_of([one_run()])
+  assert '100,000 parameters' in page.answer[0] and '3.100' in page.answer[1]
+  assert [f.id for f in page.report.figures()] == ['run'] or len(
+    page.report.figures()
+  ) == 1
+  html = page.text('html')
+  assert 'a<b>' not in html
+  assert 'is not at its end' in page_of([one_run('running')]).answer[0]
+
+
+def test_one_run_says_what_further_steps_would_bring():
+  steps = np.arange(10.0, 2001, 10)
+  loss = 2 + 5 * steps**-0.5 + 0.01 * np.random.default_rng(0).standard_normal(200)
+  runs = dataclasses.replace(one_run(), curves={0: {'step': steps, 'loss_nats': loss}})
+  texts = [
+    t
+    for s in page_of([runs]).report.sections
+    for b in s.blocks
+    for t in getattr(b, 'paragraphs', ())
+  ]
+  assert any('at step 4,000 would be 2.0' in text for text in texts), texts
+  decayed = dataclasses.replace(
+    runs, curves={0: {**runs.curves[0], 'learning_rate': 1 - steps / 2001}}
+  )
+  texts = [
+    t
+    for s in page_of([decayed]).report.sections
+    for b in s.blocks
+    for t in getattr(b, 'paragraphs', ())
+  ]
+  assert any(
+    'is not said: the learning rate is constant for' in text for text in texts
+  ), texts
+
+
+def test_several_studies_are_compared(study):
+  other = dataclasses.replace(planted.study(planted.nothing, 1), name='other')
+  page = page_of([study, other])
+  assert (
+    page.report.title == 'planted and other'
+    and 'at equal steps and tokens' in page.answer[0]
+  )
+  expected = {'planted': 3.02, 'other': 3.0}
+  assert f'Best is {min(expected, key=expected.get)}' in page.answer[1]
+  table = page.report.trials
+  runs = [row[0] for row in table.rows]
+  assert runs == list(range(len(study) + len(other)))
+  assert {row[1] for row in table.rows} == {'planted', 'other'}
+  assert all(f.title.startswith(('planted: ', 'other: ')) for f in page.findings)
+  assert page.text('html') and page.text('md') and json.loads(page.text('json'))
+
+
+def test_studies_of_different_objectives_have_no_common_best(study):
+  other = dataclasses.replace(study, name='other', objective_name='accuracy')
+  assert 'no common best' in page_of([study, other]).answer[0]
+
+
+def test_studies_of_one_name_are_told_apart(study):
+  assert page_of([study, study]).report.title == 'planted (1) and planted (2)'
+
+
+def test_curves_are_in_the_page(study):
+  with_curves = dataclasses.replace(
+    study, curves={int(n): curves(1, number=int(n)) for n in study.number}
+  )
+  ids = [figure.id for figure in page_of([with_curves]).report.figures()]
+  assert any('curve' in i for i in ids) and any('grad' in i for i in ids)
+
+
+def test_nothing_is_refused():
+  with pytest.raises(ConfigError, match='got nothing'):
+    page_of([])
+  with pytest.raises(ConfigError, match='no such file'):
+    page_of(['/nowhere/at/all'])
+  with pytest.raises(ConfigError, match='has no runs yet'):
+    page_of([Runs('empty', {}, {}, np.array([]))])
+
+
+def test_a_finding_that_is_not_finite_is_null_in_json(study):
+  page = page_of([study])
+  report = dataclasses.replace(
+    page.report,
+    findings=[dataclasses.replace(page.findings[0], numbers={'x': math.inf})],
+  )
+  assert json.loads(Page(report).text('json'))['findings'][0]['numbers'] == {'x': None}

@@ -1,0 +1,115 @@
+"""Local and remote paths, atomic writes, and values as JSON can hold them.
+
+JSON has no NaN and no infinity. They are stored as the strings "nan", "inf" and "-inf":
+a strict parser reads the file, and `float` reads the value. This file imports no jax.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from typing import Any, Mapping
+
+from etils import epath
+import numpy as np
+
+NONFINITE_WORDS = ('nan', 'inf', '-inf')
+_JSON_TYPES = {str, int, bool, type(None)}
+
+
+# --- paths --------------------------------------------------------------------------
+
+
+def is_remote(path: Any) -> bool:
+  """Returns True for a path in an object store, such as `gs://bucket/run`.
+
+  An object store replaces whole files and cannot append to one.
+  """
+  return '://' in str(path)
+
+
+def as_path(path: Any) -> epath.Path:
+  """Returns a path object. A local path has `~` expanded, a remote one is unchanged."""
+  return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
+
+
+# --- atomic writes ------------------------------------------------------------------
+
+
+def write_json(path: Any, value: Any) -> None:
+  """Writes a value as JSON, atomically (see `write_atomic`)."""
+  text = json.dumps(to_jsonable(value), indent=2, allow_nan=False) + '\n'
+  write_atomic(path, text.encode())
+
+
+def write_atomic(path: Any, content: bytes) -> None:
+  """Writes a file so that a reader finds the whole old file or the whole new one.
+
+  This holds even if the machine stops during the write.
+
+  Args:
+    path: Path of the file, local or remote. Missing directories are made.
+    content: New content of the file.
+  """
+  path = as_path(path)
+  if is_remote(path):
+    # An object store replaces a file in one operation.
+    path.write_bytes(content)
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+
+  # Write a temporary file beside the target, and bring it to the disk.
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  with open(temporary, 'wb') as file:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+  # Rename it, and bring the directory entry to the disk. Windows cannot open directories.
+  os.replace(temporary, path)
+  with contextlib.suppress(PermissionError):
+    directory = os.open(path.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+# --- JSON values --------------------------------------------------------------------
+
+
+def to_jsonable(value: Any) -> Any:
+  """Returns a value in the types that JSON has.
+
+  NumPy numbers become Python numbers (float32 by its shortest digits), tuples become
+  lists, paths become strings, and NaN and infinity become words.
+  """
+  kind = type(value)
+  # Most values have one of these types, and an `isinstance` check for Mapping is slow.
+  if kind in _JSON_TYPES:
+    return value
+  if kind is float:
+    return value if math.isfinite(value) else str(value)
+  if isinstance(value, (list, tuple)):
+    return [to_jsonable(item) for item in value]
+  if isinstance(value, (dict, Mapping)):
+    return {str(key): to_jsonable(item) for key, item in value.items()}
+  if hasattr(value, 'dtype'):
+    array = np.asarray(value)
+    if array.ndim:
+      return [to_jsonable(item) for item in array]
+    value = float(str(array)) if array.dtype == np.float32 else array.item()
+  if isinstance(value, float) and not math.isfinite(value):
+    return str(value)
+  return str(value) if isinstance(value, os.PathLike) else value
+
+
+def from_jsonable(value: Any) -> Any:
+  """Returns a parsed JSON value with the words for NaN and infinity as numbers again."""
+  if isinstance(value, dict):
+    return {key: from_jsonable(item) for key, item in value.items()}
+  if isinstance(value, list):
+    return [from_jsonable(item) for item in value]
+  if isinstance(value, str) and value in NONFINITE_WORDS:
+    return float(value)
+  return value

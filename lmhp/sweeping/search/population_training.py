@@ -1,0 +1,148 @@
+"""Population-based training over the pack engine: train, score, copy from the best, perturb, and so on to the end.
+
+The one search whose members depend on each other. A member is a trial; what it trained with, and whom it copied, is in
+`about['lineage']`. Each exchange is a pure function of the scores before it (`lmhp.sweeping.search.population_exchange`), so a study that was
+killed replays them.
+
+Source: Jaderberg et al., arXiv:1711.09846.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from lmhp.errors import ConfigError
+from lmhp.sweeping import space as spaces
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.search import population_exchange as pbt
+from lmhp.sweeping.search.designs import Design
+from lmhp.sweeping.store.trial import Trial
+
+COHORT = 'pbt'
+
+
+class PopulationBasedTraining:
+  """One population, from its first step to its last.
+
+  Args:
+    engine: brings trials to their rungs.
+    sweep: what is asked for.
+    space: of what members may change while they train: traced numbers alone.
+
+  Raises:
+    ConfigError: where the space changes the structure, or has conditions.
+  """
+
+  def __init__(self, engine: Engine, sweep: SweepConfig, space: spaces.Space):
+    self.engine, self.sweep, self.space = engine, sweep, space
+    self.parameters = spaces.parameters(space)
+    for path in sorted(spaces.varied_paths(space)):
+      if not engine.task.is_traced(path):
+        raise ConfigError(
+          f'{path}: got structure in the space of population-based training, expected numbers that may '
+          'change while a member runs'
+        )
+    if not all(len(p.paths) == 1 and p.condition is None for p in self.parameters):
+      raise ConfigError(
+        'sweep.space: got conditions or a Zip, expected single paths with search=pbt'
+      )
+    self.fixed = {
+      path: value
+      for path, value in Design(space, 'random', 0).point(0).overrides.items()
+      if path not in {p.paths[0] for p in self.parameters}
+    }
+
+  def go(self) -> None:
+    """Trains the population to its end."""
+    numbers = [t.number for t in self._members()]
+    steps = self.engine.job(numbers[0]).steps
+    every = max(1, round(self.sweep.pbt_fraction * steps))
+    ends = [*range(every, steps, every), steps]
+    values = [dict(self.engine.trials[n].parameters) for n in numbers]
+    parents = list(range(len(numbers)))
+    lineage: list[list[dict[str, Any]]] = [[] for _ in numbers]
+    own = self.sweep.data_order == 'own' or self.engine.task.own_data(self.space)
+    for exchange, end in enumerate(ends):
+      for slot, parent in enumerate(parents):
+        lineage[slot].append(
+          {'until_step': end, 'from': numbers[parent], **values[slot]}
+        )
+      if end == steps:
+        self._note(numbers, lineage)
+      place = [self.engine.place.get(numbers[parent]) for parent in parents]
+      self.engine.gone.clear()  # whoever diverged has been replaced
+      self.engine.bring(
+        f'{COHORT}-{exchange}',
+        numbers,
+        end / steps,
+        cooldown=False,
+        planned_steps=len(numbers) * steps,
+        own=own,
+        keep=end < steps,
+        recovers=end < steps,
+        sources={n: p for n, p in zip(numbers, place) if p is not None},
+        hypers={n: self._overrides(v) for n, v in zip(numbers, values)},
+      )
+      if end < steps:
+        parents, values = self._exchange(numbers, end, exchange, values)
+
+  def _note(self, numbers: list[int], lineage: list[list[dict[str, Any]]]) -> None:
+    """Puts each member's way into its trial, before it ends."""
+    trials = [(self.engine.trials[n], way) for n, way in zip(numbers, lineage)]
+    self.engine.update(
+      [
+        dataclasses.replace(t, about={**t.about, 'lineage': way})
+        for t, way in trials
+        if 'lineage' not in t.about
+      ]
+    )
+
+  def _members(self) -> list[Trial]:
+    """The population's trials; added to the study where they are not there yet."""
+    if not self.engine.of_cohort(COHORT):
+      points = Design(self.space, 'random', self.sweep.seed).points(
+        0, self.sweep.population
+      )
+      new = []
+      for number, point in enumerate(points):
+        overrides, seed = self.engine.task.seeded(
+          point.overrides, number, self.sweep.data_order == 'own'
+        )
+        new.append(
+          Trial(
+            number=number,
+            point=number,
+            seed=seed,
+            parameters=point.parameters,
+            overrides=overrides,
+            cohort=COHORT,
+          )
+        )
+      self.engine.add(new)
+    return self.engine.of_cohort(COHORT)
+
+  def _overrides(self, values: dict[str, Any]) -> dict[str, Any]:
+    """{dotted path: value} of a member's parameters."""
+    return {**self.fixed, **{p.paths[0]: values[p.name] for p in self.parameters}}
+
+  def _exchange(
+    self, numbers: list[int], end: int, exchange: int, values: list[dict]
+  ) -> tuple[list[int], list[dict]]:
+    """Who goes on from whom, and with which values."""
+    sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
+    scores = [
+      float('inf') if n in self.engine.gone else sign * self.engine.seen[n][end][0]
+      for n in numbers
+    ]
+    parents = list(
+      pbt.exploit(scores, self.sweep.pbt_replaced, self.sweep.seed, exchange)
+    )
+    new = [
+      values[parent]
+      if parent == slot
+      else pbt.explore(values[parent], self.parameters, self.sweep.seed, exchange, slot)
+      for slot, parent in enumerate(parents)
+    ]
+    return parents, new

@@ -1,0 +1,340 @@
+"""The search: which points there are, cohort after cohort, and which of them go on.
+
+A cohort is the points that are chosen at one moment: a whole design, or a batch that a Bayesian search asks for once
+the cohorts before it are done. The study's card lists them, so that a study that is run again, or extended, knows which
+points it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from typing import Any, Mapping
+
+from lmhp.errors import ConfigError
+from lmhp.sweeping import space as spaces
+from lmhp.sweeping.budget import Plan
+from lmhp.sweeping.config import BAYESIAN, SweepConfig
+from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.search import bayesian as bayes
+from lmhp.sweeping.search import halving
+from lmhp.sweeping.search import rungs as ladder
+from lmhp.sweeping.search.designs import KINDS, Design
+from lmhp.sweeping.store.trial import Trial
+
+
+class Search:
+  """Chooses points, and stops trials at rungs.
+
+  Args:
+    engine: brings trials to their rungs.
+    sweep: what is asked for.
+    space: the space.
+    plan: the size of the search.
+  """
+
+  def __init__(
+    self, engine: Engine, sweep: SweepConfig, space: spaces.Space, plan: Plan
+  ):
+    self.engine, self.sweep, self.space, self.plan = engine, sweep, space, plan
+    self.correlations: dict[int, float] = {}
+
+  def go(self) -> None:
+    """Runs every cohort to its end."""
+    for cohort in self.cohorts():
+      self._run(cohort)
+    while self._missing():
+      self._run(self._new_cohort())
+    if extra := self._missing_seeds():
+      self.engine.add(extra)
+    for name in self.engine.cohorts('seeds'):
+      numbers = [t.number for t in self.engine.of_cohort(name)]
+      self.engine.bring(
+        name,
+        numbers,
+        1.0,
+        cooldown=False,
+        planned_steps=self.plan.steps,
+        own=self._own(),
+        keep=False,
+      )
+
+  # --- cohorts --------------------------------------------------------------------------------------------------------
+
+  def cohorts(self) -> list[dict[str, Any]]:
+    """The search's cohorts so far: name, first_point, n_points, kind, seeds, space, and what it was planned with."""
+    return self.engine.study.card.get('cohorts', [])
+
+  def _n_points(self) -> int:
+    return sum(c['n_points'] for c in self.cohorts())
+
+  def _missing(self) -> int:
+    """Points that were asked for and are in no cohort."""
+    return (
+      len(self._new_of_grid())
+      if self.sweep.search == 'grid'
+      else self.plan.n_points - self._n_points()
+    )
+
+  def _new_cohort(self) -> dict[str, Any]:
+    """Notes the next cohort in the study's card, once all of its points are known to be possible."""
+    cohorts, done, left = self.cohorts(), self._n_points(), self._missing()
+    kind, n = self.sweep.search, left
+    if kind == 'auto' or kind in BAYESIAN:
+      quasi = math.ceil(self.sweep.quasi_random_fraction * self.plan.n_points)
+      if not cohorts and quasi:
+        kind, n = 'halton', min(left, quasi)
+      else:
+        kind, n = 'tpe' if kind == 'auto' else kind, min(left, self.sweep.batch)
+    cohort = {
+      'name': f'search-{len(cohorts)}',
+      'first_point': done,
+      'n_points': n,
+      'kind': kind,
+      'seeds': self.sweep.seeds,
+      'space': spaces.to_json(self.space),
+      'own': self._own(),
+      'levels': self.sweep.levels,
+    }
+    card = self.engine.study.card
+    if kind in KINDS:
+      design = Design(
+        self.space, kind, self.sweep.seed, card.get('dimensions', {}).get(kind)
+      )
+      cohort['dimensions'] = design.dimensions
+      card = {
+        **card,
+        'dimensions': {**card.get('dimensions', {}), kind: design.dimensions},
+      }
+    if (
+      kind not in BAYESIAN
+    ):  # what a Bayesian search proposes and cannot be is a failed trial
+      for point in self._points(cohort):
+        self.engine.task.job(point.overrides)
+    self.engine.study.set_card({**card, 'cohorts': [*cohorts, cohort]})
+    return cohort
+
+  def _points(self, cohort: Mapping[str, Any]) -> list[spaces.Point]:
+    """The points of a cohort: a pure function of its entry in the card and of the cohorts before it."""
+    space, kind = spaces.from_json(cohort['space']), cohort['kind']
+    first, n = cohort['first_point'], cohort['n_points']
+    if kind == 'grid':
+      return self._new_of_grid(cohort)
+    if kind in KINDS:
+      return Design(space, kind, self.sweep.seed, cohort['dimensions']).points(
+        first, first + n
+      )
+    before = [
+      self._filled(t, space)
+      for t in self.engine.trials.values()
+      if t.point < first and t.values is not None
+    ]
+    return bayes.ask(
+      before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first
+    )
+
+  def _new_of_grid(self, cohort: Mapping[str, Any] | None = None) -> list[spaces.Point]:
+    """The points of a cohort's grid, or of the one that is asked for, that no cohort before it has."""
+    space = self.space if cohort is None else spaces.from_json(cohort['space'])
+    levels = self.sweep.levels if cohort is None else cohort['levels']
+    first = math.inf if cohort is None else cohort['first_point']
+    there = [
+      self._filled(t, space).parameters
+      for t in self.engine.trials.values()
+      if t.cohort.startswith('search-') and t.point < first
+    ]
+    known = {repr(sorted(parameters.items())) for parameters in there}
+    return [
+      p
+      for p in spaces.grid(space, levels)
+      if repr(sorted(p.parameters.items())) not in known
+    ]
+
+  def _filled(self, trial: Trial, space: spaces.Space) -> Trial:
+    """A trial with the base config's values for parameters that its space did not have yet."""
+    missing = {}
+    for parameter in spaces.parameters(space):
+      if (
+        parameter.name not in trial.parameters
+        and parameter.condition is None
+        and len(parameter.paths) == 1
+      ):
+        value = self.engine.task.base_value(parameter.paths[0])
+        if value in parameter.domain:
+          missing[parameter.name] = value
+    return (
+      dataclasses.replace(trial, parameters={**missing, **trial.parameters})
+      if missing
+      else trial
+    )
+
+  def _trials_of(self, cohort: Mapping[str, Any]) -> list[Trial]:
+    """A cohort's trials; added to the study where they are not there yet."""
+    name, task = cohort['name'], self.engine.task
+    if not self.engine.of_cohort(name):
+      number, new = len(self.engine.trials), []
+      for i, point in enumerate(self._points(cohort)):
+        overrides, error = self._sized(point.overrides)
+        for replicate in range(cohort['seeds']):
+          seeded, seed = task.seeded(
+            overrides, replicate, self.sweep.data_order == 'own'
+          )
+          new.append(
+            Trial(
+              number=number + len(new),
+              point=cohort['first_point'] + i,
+              seed=seed,
+              parameters=point.parameters,
+              overrides=seeded,
+              cohort=name,
+              status='failed' if error else 'waiting',
+              about={'error': error} if error else {},
+            )
+          )
+      self.engine.add(new)
+    return self.engine.of_cohort(name)
+
+  def _sized(self, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """A point's values with its length, where that is not the base's; and why it cannot be, if it cannot."""
+    try:
+      sized = self.engine.task.sized(overrides)
+      self.engine.task.job(sized)
+      return sized, None
+    except ConfigError as error:
+      return dict(overrides), str(error)
+
+  # --- rungs ----------------------------------------------------------------------------------------------------------
+
+  def _run(self, cohort: Mapping[str, Any]) -> None:
+    """Brings a cohort's trials as far as they go."""
+    trials, name = (
+      [t for t in self._trials_of(cohort) if t.status != 'failed'],
+      cohort['name'],
+    )
+    if self.plan.halving is None:
+      self.engine.bring(
+        name,
+        [t.number for t in trials],
+        1.0,
+        cooldown=False,
+        planned_steps=self.plan.steps,
+        own=cohort['own'],
+        keep=False,
+      )
+      return
+    plan = self._halving_up_to(cohort)
+    for number in itertools.count():
+      found = halving.progress(self._point_states(cohort), plan)
+      self.correlations = found.correlations
+      if found.stage is None:
+        break
+      stage = f'{name}-rung{plan.rungs.index(found.stage.step)}-{number}'
+      self.engine.show.message(
+        f'step {found.stage.step:,} of {plan.rungs[-1]:,}: {found.stage.reason}'
+      )
+      members = [t.number for t in trials if t.point in found.stage.points]
+      self.engine.bring(
+        stage,
+        members,
+        found.stage.step / plan.rungs[-1],
+        cooldown=self.plan.cooldown,
+        planned_steps=self.plan.steps,
+        own=cohort['own'],
+      )
+    stopped = [
+      t for t in self.engine.of_cohort(name) if t.status in ('waiting', 'running')
+    ]
+    self.engine.update(
+      [
+        dataclasses.replace(t, status='pruned', values=self._last_values(t))
+        for t in stopped
+      ]
+    )
+
+  def _own(self) -> bool:
+    """Whether each trial reads batches of its own."""
+    return self.sweep.data_order == 'own' or self.engine.task.own_data(self.space)
+
+  def _halving_up_to(self, cohort: Mapping[str, Any]) -> halving.HalvingPlan:
+    """The plan over all points so far, each cohort its own brackets; the first of them calibrates for all."""
+    names = [c['name'] for c in self.cohorts()]
+    cohorts = self.cohorts()[: names.index(cohort['name']) + 1]
+    each = [
+      ladder.brackets(
+        c['n_points'], self.sweep.eta, len(self.plan.rungs), self.sweep.halving
+      )
+      for c in cohorts
+    ]
+    return dataclasses.replace(
+      self.plan.halving, brackets=tuple(itertools.chain(*each))
+    )
+
+  def _point_states(self, cohort: Mapping[str, Any]) -> dict[int, halving.PointState]:
+    """What is known of every point up to a cohort's; smaller scores are better."""
+    last = cohort['first_point'] + cohort['n_points']
+    by_point: dict[int, list[Trial]] = {}
+    for trial in self.engine.trials.values():
+      if trial.cohort.startswith('search-') and trial.point < last:
+        by_point.setdefault(trial.point, []).append(trial)
+    return {
+      point: halving.PointState.of_seeds(
+        [self._scores(t) for t in trials],
+        [t.number in self.engine.gone or t.status == 'failed' for t in trials],
+      )
+      for point, trials in by_point.items()
+    }
+
+  def _scores(self, trial: Trial) -> dict[int, halving.Score]:
+    """A trial's scores by rung of the base config, whose length its own may differ from."""
+    steps, scores = self.engine.job(trial.number).steps, {}
+    signs = [
+      -1.0 if direction == 'maximize' else 1.0 for direction in self.sweep.directions
+    ]
+    for rung in self.plan.rungs:
+      found = self.engine.seen[trial.number].get(
+        max(1, round(rung / self.plan.rungs[-1] * steps))
+      )
+      if found is not None:
+        signed = tuple(sign * value for sign, value in zip(signs, found))
+        scores[rung] = signed[0] if len(signed) == 1 else signed
+    return scores
+
+  def _last_values(self, trial: Trial) -> tuple[float, ...]:
+    """The objectives of a trial where it was stopped."""
+    return self.engine.objectives(trial.about['metrics'], self.engine.job(trial.number))
+
+  # --- more seeds of points that are there ----------------------------------------------------------------------------
+
+  def _missing_seeds(self) -> list[Trial]:
+    """Trials of the seeds that were asked for after a point had ended."""
+    points: dict[int, list[Trial]] = {}
+    for trial in self.engine.trials.values():
+      if trial.cohort.startswith(('search-', 'seeds-')):
+        points.setdefault(trial.point, []).append(trial)
+    number, new = len(self.engine.trials), []
+    cohort = f'seeds-{len(self.engine.cohorts("seeds"))}'
+    for point, trials in sorted(points.items()):
+      if all(t.status == 'complete' for t in trials):
+        for replicate in range(len(trials), self.sweep.seeds):
+          own = {
+            p for p in self.engine.task.seed_paths if p not in trials[0].parameters
+          }
+          plain = {p: v for p, v in trials[0].overrides.items() if p not in own}
+          overrides, seed = self.engine.task.seeded(
+            plain, replicate, self.sweep.data_order == 'own'
+          )
+          new.append(
+            dataclasses.replace(
+              trials[0],
+              number=number + len(new),
+              seed=seed,
+              overrides=overrides,
+              cohort=cohort,
+              status='waiting',
+              scores={},
+              values=None,
+              about={},
+            )
+          )
+    return new

@@ -1,0 +1,368 @@
+"""Importance: Optuna's evaluators called directly on studies built here, what noise says, and what is refused."""
+
+import importlib.util
+import sys
+import time
+
+import numpy as np
+import optuna
+import pytest
+
+from lmhp.analysis.hyperparameters.importances import (
+  CLIP_QUANTILE,
+  DEPTH,
+  MINIMUM_TRIALS,
+  TARGET_QUANTILE,
+  TREES,
+  importance,
+)
+from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.errors import ConfigError
+
+SKLEARN = pytest.mark.skipif(
+  importlib.util.find_spec('sklearn') is None, reason='needs scikit-learn'
+)
+
+
+def study(seed, n=40, axes=4, effect=0.0, **columns):
+  """Runs of which axis_0 matters by a parabola whose deviation is `effect` times the noise."""
+  rng = np.random.default_rng(seed)
+  values = {f'axis_{i}': rng.uniform(size=n) for i in range(axes)}
+  losses = rng.standard_normal(n) + effect * (values['axis_0'] - 0.4) ** 2 / 0.1012
+  return Runs(
+    'a study',
+    {name: Axis(name, low=0, high=1) for name in values},
+    values,
+    losses,
+    **columns,
+  )
+
+
+def quick(runs, method='ped_anova', **options):
+  return importance(runs, method, **{'bootstrap': 0, 'permutations': 0, **options})
+
+
+def optunas(distributions, trials, losses, evaluator):
+  """Shares that Optuna says of a study built with its own functions."""
+  optuna.logging.set_verbosity(optuna.logging.ERROR)
+  own = optuna.create_study()
+  for params, loss in zip(trials, losses):
+    own.add_trial(
+      optuna.create_trial(
+        params=params, value=loss, distributions={k: distributions[k] for k in params}
+      )
+    )
+  found = evaluator.evaluate(own)
+  total = sum(found.values())
+  return {name: value / total for name, value in found.items()}
+
+
+def oracle(runs, method):
+  losses = np.minimum(runs.losses, np.quantile(runs.losses, CLIP_QUANTILE))
+  scaled = {
+    name: (column - column.min()) / np.ptp(column)
+    for name, column in runs.values.items()
+  }
+  evaluator = (
+    optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
+    if method == 'ped_anova'
+    else optuna.importance.FanovaImportanceEvaluator(
+      n_trees=TREES, max_depth=DEPTH, seed=0
+    )
+  )
+  trials = [
+    {name: float(column[i]) for name, column in scaled.items()}
+    for i in range(len(runs))
+  ]
+  return optunas(
+    {name: optuna.distributions.FloatDistribution(0, 1) for name in scaled},
+    trials,
+    losses,
+    evaluator,
+  )
+
+
+@pytest.mark.parametrize('method', ['ped_anova', pytest.param('fanova', marks=SKLEARN)])
+def test_shares_are_optunas(method):
+  runs = study(0, effect=2)
+  found, expected = quick(runs, method), oracle(runs, method)
+  assert dict(zip(found.names, found.share)) == pytest.approx(expected, rel=1e-9)
+  assert list(found.share) == sorted(
+    found.share, reverse=True
+  ) and found.share.sum() == pytest.approx(1)
+  assert found.points == 40 and found.refused == '' and np.isnan(found.low).all()
+
+
+def test_a_log_axis_is_read_in_logs_and_a_choice_as_a_choice():
+  rng, n = np.random.default_rng(1), 50
+  rates, words = (
+    10 ** rng.uniform(-4, -1, n),
+    np.array(rng.choice(['gelu', 'relu', 'silu'], n), object),
+  )
+  losses = (
+    (np.log10(rates) + 2.5) ** 2 + (words == 'relu') + 0.1 * rng.standard_normal(n)
+  )
+  axes = {
+    'lr': Axis('lr', low=1e-4, high=1e-1, log=True),
+    'act': Axis('act', 'choice', choices=('gelu', 'relu', 'silu')),
+  }
+  found = quick(Runs('a study', axes, {'lr': rates, 'act': words}, losses))
+  logs = (np.log(rates) - np.log(rates).min()) / np.ptp(np.log(rates))
+  expected = optunas(
+    {
+      'lr': optuna.distributions.FloatDistribution(0, 1),
+      'act': optuna.distributions.CategoricalDistribution(['gelu', 'relu', 'silu']),
+    },
+    [{'lr': float(x), 'act': str(w)} for x, w in zip(logs, words)],
+    np.minimum(losses, np.quantile(losses, CLIP_QUANTILE)),
+    optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE),
+  )
+  assert dict(zip(found.names, found.share)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_grid_is_a_ladder_of_levels():
+  rates = np.tile(10.0 ** np.arange(-5, 0), 8)
+  decays = np.repeat([0.0, 0.1, 0.2, 0.3], 10)
+  losses = (np.log10(rates) + 3) ** 2 + 0.01 * np.random.default_rng(0).standard_normal(
+    40
+  )
+  axes = {'lr': Axis('lr', log=True), 'wd': Axis('wd')}
+  found = importance(Runs('a grid', axes, {'lr': rates, 'wd': decays}, losses))
+  assert found.names == ('lr', 'wd') and found.shown == ('lr',) and found.share[0] > 0.9
+
+
+# --- what rules and what does not -----------------------------------------------------------------------------------
+
+
+def test_a_diverged_tail_does_not_rule():
+  """The loss explodes along axis_1, at whatever height; among the others axis_0 alone matters."""
+  heights = {}
+  for height in (20.0, 1e6):
+    runs = study(3, n=80, effect=4)
+    bad = runs.values['axis_1'] > 0.85
+    status = np.where(bad, 'diverged', 'complete')
+    heights[height] = importance(
+      Runs(
+        'a study',
+        runs.axes,
+        runs.values,
+        np.where(bad, height, runs.objective),
+        status=status,
+      ),
+      permutations=39,
+      bootstrap=20,
+    )
+  small, large = heights.values()
+  assert small.names[0] == 'axis_0' and 'axis_0' in small.shown
+  np.testing.assert_array_equal(small.share, large.share)
+  assert small.clipped_at == large.clipped_at < 20 and small.clipped >= np.sum(bad)
+
+
+def test_the_clip_is_of_complete_trials_and_in_the_objectives_own_sign():
+  runs = study(0, n=40)
+  turned = Runs('a study', runs.axes, runs.values, -runs.objective, maximize=True)
+  one, two = quick(runs), quick(turned)
+  assert (
+    one.clipped_at
+    == -two.clipped_at
+    == pytest.approx(np.quantile(runs.objective, CLIP_QUANTILE))
+  )
+  assert one.clipped == two.clipped == 8 and one.names == two.names
+  np.testing.assert_array_equal(one.share, two.share)
+
+
+def test_fresh_seeds_failures_and_stopped_runs_are_left_out_and_seeds_are_averaged():
+  runs = study(0, n=40, effect=2)
+  more = lambda column: np.concatenate([np.repeat(column, 2), column[:3]])
+  losses = np.concatenate([np.repeat(runs.objective, 2), [-99.0, -99, -99]])
+  status = np.array(['complete'] * 80 + ['complete', 'pruned', 'failed'])
+  cohort = np.array(['search'] * 80 + ['confirm', 'search', 'search'])
+  twice = Runs(
+    'a study',
+    runs.axes,
+    {k: more(v) for k, v in runs.values.items()},
+    losses,
+    status=status,
+    cohort=cohort,
+    point=np.concatenate([np.repeat(np.arange(40), 2), [0, 41, 42]]),
+  )
+  one, two = quick(runs), quick(twice)
+  assert two.points == 40 and one.names == two.names
+  np.testing.assert_allclose(
+    one.share, two.share, rtol=0.2
+  )  # the clip interpolates between other neighbours
+
+
+def test_a_planted_axis_is_found():
+  found = [
+    importance(study(seed, n=60, effect=4), bootstrap=0, permutations=19)
+    for seed in range(30)
+  ]
+  assert sum(f.names[0] == 'axis_0' and 'axis_0' in f.shown for f in found) >= 28
+  few = [quick(study(seed, n=MINIMUM_TRIALS, effect=4)).names[0] for seed in range(60)]
+  assert few.count('axis_0') >= 55
+
+
+def test_noise_is_called_noise():
+  found = [
+    importance(study(seed, n=MINIMUM_TRIALS), bootstrap=0, permutations=19)
+    for seed in range(40)
+  ]
+  assert sum(bool(f.shown) for f in found) <= 7  # 99.7% of binomial(40, 0.05)
+
+
+def test_intervals_hold_the_share_and_repeat():
+  runs = study(0, n=60, effect=2)
+  one, two = (importance(runs, bootstrap=30, permutations=9) for _ in range(2))
+  other = importance(runs, bootstrap=30, permutations=9, seed=1)
+  assert ((0 <= one.low) & (one.low <= one.high) & (one.high <= 1)).all()
+  np.testing.assert_array_equal(one.low, two.low)
+  assert (one.low != other.low).any() and (one.share == other.share).all()
+  assert one.low[0] <= one.share[0] <= one.high[0]
+
+
+def test_p_values_are_counts_of_permutations():
+  found = importance(study(2), bootstrap=0, permutations=9)
+  np.testing.assert_allclose(found.p_value * 10, np.round(found.p_value * 10))
+  assert (found.p_value >= 0.1).all() and (np.diff(found.p_value) >= 0).all()
+
+
+# --- conditional axes -----------------------------------------------------------------------------------------------
+
+
+def conditional(seed=0, n=60):
+  """Momentum matters, and only sgd has it."""
+  rng = np.random.default_rng(seed)
+  words = np.array(rng.choice(['sgd', 'adam'], n), object)
+  momentum = np.where(words == 'sgd', rng.uniform(size=n), np.nan)
+  losses = 4 * (
+    np.nan_to_num(momentum, nan=0.5) - 0.8
+  ) ** 2 + 0.05 * rng.standard_normal(n)
+  axes = {
+    'name': Axis('name', 'choice', choices=('sgd', 'adam')),
+    'momentum': Axis('momentum', low=0, high=1),
+    'useless': Axis('useless', low=0, high=1),
+  }
+  return Runs(
+    'a study',
+    axes,
+    {'name': words, 'momentum': momentum, 'useless': rng.uniform(size=n)},
+    losses,
+  )
+
+
+def test_ped_anova_reads_an_axis_that_not_all_have():
+  found = importance(conditional(), bootstrap=10, permutations=39)
+  assert (
+    set(found.names) == {'name', 'momentum', 'useless'}
+    and np.isfinite(found.share).all()
+  )
+  assert (
+    'momentum' in found.shown and 'useless' not in found.shown and found.notes == ()
+  )
+
+
+@SKLEARN
+def test_fanova_says_what_it_leaves_out():
+  found = importance(conditional(), 'fanova', bootstrap=2, permutations=2)
+  assert (
+    found.names[-1] == 'momentum'
+    and np.isnan([found.share[-1], found.p_value[-1]]).all()
+  )
+  assert 'momentum' in found.notes[0] and np.nansum(found.share) == pytest.approx(1)
+
+
+@SKLEARN
+def test_fanova_finds_what_matters_and_calls_noise_noise():
+  planted = importance(study(0, n=60, effect=4), 'fanova')
+  assert planted.names[0] == 'axis_0' and planted.shown == ('axis_0',)
+  assert importance(study(1, n=60), 'fanova').shown == ()
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'runs, reason',
+  [
+    (
+      study(0, n=MINIMUM_TRIALS - 1, effect=9),
+      f'{MINIMUM_TRIALS - 1} points are too few',
+    ),
+    (
+      Runs('fixed', {'lr': Axis('lr')}, {'lr': np.ones(40)}, np.arange(40.0)),
+      'no hyperparameter was varied',
+    ),
+    (
+      Runs('flat', {'lr': Axis('lr')}, {'lr': np.arange(40.0)}, np.ones(40)),
+      'all points have the same objective',
+    ),
+    (
+      Runs(
+        'all diverged',
+        {'lr': Axis('lr')},
+        {'lr': np.arange(40.0)},
+        np.ones(40),
+        status=np.full(40, 'diverged'),
+      ),
+      '0 of 40 points are complete',
+    ),
+    (
+      Runs(
+        'nearly all',
+        {'lr': Axis('lr')},
+        {'lr': np.arange(40.0)},
+        np.arange(40.0),
+        status=np.array(['complete'] * 9 + ['diverged'] * 31),
+      ),
+      'below the clip',
+    ),
+    (
+      Runs('nothing', {'lr': Axis('lr')}, {'lr': np.zeros(0)}, np.zeros(0)),
+      'no hyperparameter was varied',
+    ),
+  ],
+)
+def test_what_cannot_be_said_is_refused(runs, reason):
+  found = importance(runs)
+  assert found.refused and reason in found.refused
+  assert (
+    found.shown == ()
+    and np.isnan(found.share).all()
+    and len(found.names) == len(found.share)
+  )
+
+
+def test_seeds_do_not_count_as_points():
+  points = np.repeat(np.arange(20), 3)
+  runs = study(0, n=20, effect=9)
+  found = importance(
+    Runs(
+      'a study',
+      runs.axes,
+      {k: v[points] for k, v in runs.values.items()},
+      runs.objective[points],
+      point=points,
+    )
+  )
+  assert found.points == 20 and 'too few' in found.refused
+
+
+def test_an_unknown_method_and_a_missing_forest(monkeypatch):
+  with pytest.raises(ConfigError, match='expected one of ped_anova, fanova'):
+    importance(study(0), 'shap')
+  monkeypatch.setitem(sys.modules, 'sklearn.ensemble', None)
+  with pytest.raises(ConfigError, match='scikit-learn'):
+    importance(study(0), 'fanova')
+
+
+def test_optuna_is_left_as_talkative_as_it_was():
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  importance(study(0), bootstrap=1, permutations=1)
+  assert optuna.logging.get_verbosity() == optuna.logging.WARNING
+
+
+def test_sixty_four_points_take_seconds():
+  started = time.process_time()
+  importance(study(0, n=64))
+  assert time.process_time() - started < 3

@@ -1,0 +1,385 @@
+"""What each number multiplies, derived by hand; the config's defaults and mistakes."""
+
+import functools
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from lmhp.errors import ConfigError
+from lmhp.hypers import split
+from lmhp.optim.chain import OptimizerConfig, hyperparameter_names, make_optimizer
+from lmhp.optim.transforms import global_norm
+from lmhp.params import KINDS, leaves, walk
+
+SCHEDULE = np.float32(0.7)
+
+
+@functools.partial(
+  jax.jit, static_argnums=0, compiler_options={'xla_backend_optimization_level': '0'}
+)
+def _last_update(structure, numbers, schedule, grads, params):
+  tx = make_optimizer(structure, numbers, schedule)
+  state = tx.init(params)
+  for g in grads:
+    updates, state = tx.update(g, state, params)
+  return updates
+
+
+def update(grads, params, schedule=SCHEDULE, **values):
+  """{path: the update of the last of several gradients}, float64."""
+  grads = grads if isinstance(grads, list) else [grads]
+  values = {'clip_norm': math.inf, 'weight_decay': 0.0, **values}
+  structure, numbers = split(OptimizerConfig(**values))
+  updates = _last_update(structure, numbers, np.float32(schedule), grads, params)
+  return {path: np.asarray(u, np.float64) for path, u in walk(updates)}
+
+
+def numpy64(tree):
+  return {path: np.asarray(x, np.float64) for path, x in walk(tree)}
+
+
+def decayed(path):
+  return path.endswith(('kernel', 'table'))
+
+
+def close(got, want):
+  for path in want:
+    np.testing.assert_allclose(
+      got[path], want[path], rtol=2e-5, atol=2e-7, err_msg=path
+    )
+
+
+# --- weight decay ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'name,mode,factor',
+  [
+    ('adamw', 'decoupled', 0.01),
+    ('lion', 'decoupled', 0.01),
+    ('sgd', 'l2', 0.01),
+    ('adamw', 'independent', 1.0),
+    ('adafactor', 'independent', 1.0),
+    ('lamb', 'independent', 1.0),
+  ],
+)
+def test_decay_adds_minus_schedule_times_its_factor_times_the_parameter(
+  name, mode, factor, tree
+):
+  values = dict(name=name, weight_decay_mode=mode, learning_rate=0.01)
+  with_it = update(tree(1), tree(), weight_decay=0.3, **values)
+  without = update(tree(1), tree(), **values)
+  for path, w in numpy64(tree()).items():
+    if decayed(path):
+      np.testing.assert_allclose(
+        with_it[path] - without[path], -0.7 * factor * 0.3 * w, rtol=1e-3, atol=1e-6
+      )
+    else:
+      np.testing.assert_array_equal(with_it[path], without[path])
+
+
+def test_independent_decay_is_all_that_is_left_without_a_learning_rate(tree):
+  got = update(
+    tree(1),
+    tree(),
+    weight_decay_mode='independent',
+    weight_decay=0.3,
+    learning_rate=0.0,
+  )
+  close(
+    got,
+    {
+      path: -0.7 * 0.3 * w if decayed(path) else 0 * w
+      for path, w in numpy64(tree()).items()
+    },
+  )
+
+
+def test_independent_decay_is_not_multiplied_by_its_kinds_rate(tree):
+  values = dict(weight_decay_mode='independent', weight_decay=0.3, embedding_rate=0.0)
+  close(
+    {'embedding/table': update(tree(1), tree(), **values)['embedding/table']},
+    {'embedding/table': -0.7 * 0.3 * numpy64(tree())['embedding/table']},
+  )
+
+
+def test_decoupled_decay_is_multiplied_by_its_kinds_rate(tree):
+  values = dict(learning_rate=0.01, embedding_rate=3.0)
+  difference = (
+    update(tree(1), tree(), weight_decay=0.3, **values)['embedding/table']
+    - update(tree(1), tree(), **values)['embedding/table']
+  )
+  np.testing.assert_allclose(
+    difference,
+    -0.7 * 0.01 * 3 * 0.3 * numpy64(tree())['embedding/table'],
+    rtol=1e-3,
+    atol=1e-6,
+  )
+
+
+def test_l2_is_in_the_gradient_that_the_moments_see_and_is_not_clipped(tree):
+  grads, params = [tree(1), tree(2)], tree()
+  scaled = []
+  for g in grads:
+    factor = 2.0 / global_norm(g)
+    mask = {path: decayed(path) for path, _ in walk(params)}
+    flat = {
+      path: factor * x + 0.3 * mask[path] * w
+      for (path, x), (_, w) in zip(walk(g), walk(params))
+    }
+    scaled.append(jax.tree.unflatten(jax.tree.structure(g), list(flat.values())))
+  close(
+    update(grads, params, name='adam', weight_decay=0.3, clip_norm=2.0),
+    update(scaled, params, name='adam'),
+  )
+
+
+def test_lamb_has_the_decay_inside_the_trust_ratio(tree):
+  got = update(tree(1), tree(), name='lamb', weight_decay=0.3, learning_rate=0.01)
+  kernel, path = numpy64(tree()), 'decoder/segment_0/attention/query/kernel'
+  for layer in range(2):  # every layer moves by the rate times its own norm
+    np.testing.assert_allclose(
+      np.linalg.norm(got[path][layer]),
+      0.7 * 0.01 * np.linalg.norm(kernel[path][layer]),
+      rtol=1e-4,
+    )
+  assert not np.allclose(
+    got[path], update(tree(1), tree(), name='lamb', learning_rate=0.01)[path], rtol=1e-2
+  )
+
+
+# --- rates, schedule, clipping --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'lion', 'muon', 'lamb', 'adafactor'])
+def test_learning_rate_and_schedule_multiply_the_update(name, tree):
+  plain = update(
+    tree(1), tree(), name=name, weight_decay=0.1, weight_decay_mode='decoupled'
+  )
+  twice = {path: 2 * u for path, u in plain.items()}
+  close(
+    update(
+      tree(1),
+      tree(),
+      name=name,
+      weight_decay=0.1,
+      weight_decay_mode='decoupled',
+      learning_rate=2e-3,
+    ),
+    twice,
+  )
+  close(
+    update(
+      tree(1),
+      tree(),
+      2 * SCHEDULE,
+      name=name,
+      weight_decay=0.1,
+      weight_decay_mode='decoupled',
+    ),
+    twice,
+  )
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_kind_rate_multiplies_its_kind_alone(kind, tree):
+  plain = update(tree(1), tree(), weight_decay=0.1)
+  got = update(tree(1), tree(), weight_decay=0.1, **{f'{kind}_rate': 4.0})
+  for leaf in leaves(tree()):
+    np.testing.assert_array_equal(
+      got[leaf.path], plain[leaf.path] * (4 if leaf.kind == kind else 1)
+    )
+
+
+def test_clip_norm_shortens_the_whole_gradient(tree):
+  norm = np.linalg.norm(np.concatenate([g.ravel() for g in numpy64(tree(1)).values()]))
+  got = update(tree(1), tree(), name='sgd', learning_rate=0.1, clip_norm=3.0)
+  close(got, {path: -0.7 * 0.1 * 3 / norm * g for path, g in numpy64(tree(1)).items()})
+
+
+def test_a_given_grad_norm_is_believed(tree):
+  structure, numbers = split(
+    OptimizerConfig(name='sgd', clip_norm=3.0, weight_decay=0.0, learning_rate=1.0)
+  )
+  for norm, factor in ((6.0, 0.5), (2.0, 1.0)):
+    tx = make_optimizer(structure, numbers, 1.0, grad_norm=norm)
+    got, _ = tx.update(tree(1), tx.init(tree()), tree())
+    close(numpy64(got), {path: -factor * g for path, g in numpy64(tree(1)).items()})
+
+
+# --- the families' own numbers --------------------------------------------------------------------------------------
+
+
+def test_momentum_multiplies_the_gradient_before(tree):
+  first, second = numpy64(tree(1)), numpy64(tree(2))
+  got = update(
+    [tree(1), tree(2)], tree(), name='momentum', momentum=0.6, learning_rate=0.1
+  )
+  close(got, {path: -0.07 * (second[path] + 0.6 * first[path]) for path in first})
+
+
+def test_betas_and_eps_of_adam(tree):
+  g1, g2, b1, b2, eps = numpy64(tree(1)), numpy64(tree(2)), 0.8, 0.6, 0.05
+  want = {}
+  for path in g1:
+    mean = ((1 - b1) * b1 * g1[path] + (1 - b1) * g2[path]) / (1 - b1**2)
+    square = ((1 - b2) * b2 * g1[path] ** 2 + (1 - b2) * g2[path] ** 2) / (1 - b2**2)
+    want[path] = -0.07 * mean / (np.sqrt(square) + eps)
+  close(
+    update(
+      [tree(1), tree(2)], tree(), name='adamw', learning_rate=0.1, b1=b1, b2=b2, eps=eps
+    ),
+    want,
+  )
+
+
+def test_trust_coefficient_multiplies_lars(tree):
+  plain = update(tree(1), tree(), name='lars', trust_coefficient=0.01)
+  close(
+    update(tree(1), tree(), name='lars', trust_coefficient=0.03),
+    {path: 3 * u for path, u in plain.items()},
+  )
+
+
+def test_muon_rate_multiplies_hidden_matrices_alone(tree):
+  plain, got = (
+    update(tree(1), tree(), name='muon'),
+    update(tree(1), tree(), name='muon', muon_rate=3.0),
+  )
+  close(
+    got,
+    {
+      leaf.path: plain[leaf.path] * (3 if leaf.is_hidden_matrix else 1)
+      for leaf in leaves(tree())
+    },
+  )
+
+
+def test_muon_gives_the_rest_adamw(tree):
+  muon, adamw = (
+    update([tree(1), tree(2)], tree(), name=name, weight_decay=0.1)
+    for name in ('muon', 'adamw')
+  )
+  for leaf in leaves(tree()):
+    assert np.array_equal(muon[leaf.path], adamw[leaf.path]) != leaf.is_hidden_matrix
+
+
+def test_adafactor_clips_the_rms_of_each_layer(tree):
+  values = dict(
+    name='adafactor',
+    learning_rate=1.0,
+    adafactor_parameter_scale=False,
+    adafactor_min_size=4,
+  )
+  grads = [tree(1), jax.tree.map(lambda g: 5 * g, tree(2))]
+  rms = lambda u: np.sqrt(np.mean(u**2))
+  loose = update(grads, tree(), adafactor_clip_rms=math.inf, **values)
+  tight = update(grads, tree(), adafactor_clip_rms=0.9, **values)
+  path = 'decoder/segment_0/feed_forward/down/kernel'
+  for layer in range(2):
+    assert rms(loose[path][layer]) > 0.7 * 0.9
+    np.testing.assert_allclose(rms(tight[path][layer]), 0.7 * 0.9, rtol=1e-5)
+
+
+def test_adafactor_scales_by_the_rms_of_each_layers_parameter(tree):
+  values = dict(name='adafactor', adafactor_min_size=4)
+  plain = update(tree(1), tree(), adafactor_parameter_scale=False, **values)
+  path = 'decoder/segment_0/feed_forward/down/kernel'
+  rms = np.sqrt(np.mean(numpy64(tree())[path] ** 2, axis=(1, 2), keepdims=True))
+  close({path: update(tree(1), tree(), **values)[path]}, {path: plain[path] * rms})
+
+
+def test_adafactor_power_is_the_decay_of_its_second_step(tree):
+  g1, g2, decay = numpy64(tree(1)), numpy64(tree(2)), 1 - 2**-0.5
+  got = update(
+    [tree(1), tree(2)],
+    tree(),
+    name='adafactor',
+    adafactor_power=0.5,
+    adafactor_clip_rms=math.inf,
+    adafactor_parameter_scale=False,
+  )
+  close(
+    got,
+    {
+      path: -0.7
+      * 1e-3
+      * g2[path]
+      / np.sqrt(decay * g1[path] ** 2 + (1 - decay) * g2[path] ** 2)
+      for path in g1
+    },
+  )
+
+
+# --- the config -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'values,expected',
+  [
+    (
+      dict(),
+      dict(
+        name='adamw',
+        weight_decay_mode='decoupled',
+        weight_decay=0.1,
+        b1=0.9,
+        b2=0.95,
+        eps=1e-8,
+      ),
+    ),
+    (dict(name='adam'), dict(weight_decay_mode='l2', weight_decay=1e-4)),
+    (dict(name='adam', weight_decay_mode='decoupled'), dict(weight_decay=0.1)),
+    (dict(weight_decay_mode='independent'), dict(weight_decay=1e-4)),
+    (dict(weight_decay_mode='independent', weight_decay=0.5), dict(weight_decay=0.5)),
+    (dict(name='lion'), dict(b1=0.9, b2=0.99)),
+    (dict(name='muon'), dict(momentum=0.95, b2=0.95)),
+    (dict(name='momentum'), dict(momentum=0.9)),
+    (dict(name='momentum', momentum=0.0), dict(momentum=0.0)),
+  ],
+)
+def test_none_takes_the_familys_own(values, expected):
+  cfg = OptimizerConfig(**values)
+  assert {field: getattr(cfg, field) for field in expected} == expected
+
+
+@pytest.mark.parametrize(
+  'values,message',
+  [
+    (dict(name='addamw'), "optimizer.name: .*did you mean 'adamw'"),
+    (
+      dict(weight_decay_mode='l1'),
+      'optimizer.weight_decay_mode: .*l2, decoupled, independent',
+    ),
+    (dict(b1=1.0), 'optimizer.b1: got 1.0, expected at least 0.0 and below 1.0'),
+    (dict(clip_norm=0), 'optimizer.clip_norm: .*inf switches it off'),
+    (dict(learning_rate=math.inf), 'optimizer.learning_rate'),
+    (dict(learning_rate=-1e-3), 'optimizer.learning_rate'),
+    (dict(decay_kinds=('atention',)), "did you mean 'attention'"),
+    (dict(muon_steps=0), 'optimizer.muon_steps'),
+  ],
+)
+def test_mistakes_are_named(values, message):
+  with pytest.raises(ConfigError, match=message):
+    OptimizerConfig(**values)
+
+
+def test_numbers_are_no_part_of_the_structure():
+  one, other = (
+    OptimizerConfig(),
+    OptimizerConfig(learning_rate=0.5, b2=0.1, clip_norm=math.inf, output_rate=2.0),
+  )
+  assert split(one)[0] == split(other)[0] and hash(split(one)[0]) == hash(
+    split(other)[0]
+  )
+
+
+def test_every_number_is_read_by_some_family():
+  from lmhp.optim.registry import FAMILIES
+
+  _, numbers = split(OptimizerConfig())
+  assert set(numbers) == {
+    field for name in FAMILIES for field in hyperparameter_names(name)
+  }
