@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from lmhp.analysis.curves.divergence import stability
+from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.hyperparameters.parameter_kinds import loss_by_kind
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.analysis.scaling.critical_batch_size import critical_batch_size
@@ -73,7 +73,9 @@ def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool
     np.ones(runs),
     status=status,
   )
-  return any(cut.shown for cut in stability(study, permutations=199, seed=seed).cuts)
+  return any(
+    cut.shown for cut in find_divergence(study, permutations=199, seed=seed).cuts
+  )
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ class Studies:
     """The result of a study and its seconds.
 
     Args:
-      kind: studies of one kind share `choices.json`.
+      kind: studies of one kind share `autotune.json`.
       config: what `lmhp.sweep` takes.
       sweep: what is asked for.
       overrides: of the config.
@@ -81,13 +81,13 @@ class Studies:
     self.n += 1
     workdir.mkdir()
     if choices.exists():
-      shutil.copy(choices, workdir / 'choices.json')
+      shutil.copy(choices, workdir / 'autotune.json')
     start = time.perf_counter()
     found = lmhp.sweep(
       config, sweep, workdir=os.fspath(workdir), overrides=overrides, display='none'
     )
     seconds = time.perf_counter() - start
-    shutil.copy(workdir / 'choices.json', choices)
+    shutil.copy(workdir / 'autotune.json', choices)
     shutil.rmtree(workdir)
     return found, seconds
 
@@ -132,7 +132,12 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
     overrides = {'train.seed': seed, 'data.seed': seed}
     for name, keys in searches.items():
       sweep = lmhp.SweepConfig(
-        space=space, search='grid', seed=seed, confirm_best=0, pack='loop', **keys
+        space=space,
+        search='grid',
+        search_seed=seed,
+        confirm_points=0,
+        execution='loop',
+        **keys,
       )
       found, seconds = studies.run('model', config, sweep, overrides)
       if name == 'full grid':
@@ -204,7 +209,11 @@ def tell_noise(studies: Studies, config, found, n: int) -> None:
     path: lmhp.Choice(value) for path, value in best_of(found).parameters.items()
   }
   sweep = lmhp.SweepConfig(
-    space=space, search='grid', seeds=n, data_order='own', confirm_best=0
+    space=space,
+    search='grid',
+    seeds_per_point=n,
+    data_order='per_trial',
+    confirm_points=0,
   )
   seeds = {'train.seed': NOISE_SEED, 'data.seed': NOISE_SEED}
   values = [t.values[0] for t in studies.run('model', config, sweep, seeds)[0].trials]
@@ -226,7 +235,9 @@ def compare_searches(studies: Studies, options: argparse.Namespace) -> None:
   ):
     needed, randoms, autos = [], [], []
     for seed in range(options.seeds or 10):
-      sweep = dict(space=space, objective=(objective,), seed=seed, confirm_best=0)
+      sweep = dict(
+        space=space, objective=(objective,), search_seed=seed, confirm_points=0
+      )
       random, _ = studies.run(
         name, task, lmhp.SweepConfig(search='random', trials=RANDOM_TRIALS, **sweep)
       )

@@ -229,7 +229,7 @@ def programs_of(name: str):
     {
       'train.steps': 1_000_000,
       'data.path': 'random',
-      'data.residence': 'device',
+      'data.placement': 'device',
       **sizes,
     },
   )

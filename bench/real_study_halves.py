@@ -47,7 +47,11 @@ def run_study(workdir: str, n_seeds: int, steps: int) -> None:
   config.evaluate.sequences = config.evaluate.final_sequences = 256
   space = {'optimizer.learning_rate': lmhp.Choice(*RATES)}
   sweep = lmhp.SweepConfig(
-    space=space, search='grid', seeds=n_seeds, data_order='own', confirm_best=0
+    space=space,
+    search='grid',
+    seeds_per_point=n_seeds,
+    data_order='per_trial',
+    confirm_points=0,
   )
   lmhp.sweep(config, sweep, workdir=workdir, display='none', report=False)
 

@@ -228,7 +228,7 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   )[0]
   config_lib.override(
     config,
-    {'train.batch_size': batch, 'data.path': 'random', 'data.residence': 'device'},
+    {'train.batch_size': batch, 'data.path': 'random', 'data.placement': 'device'},
   )
   cfg = config_lib.complete(
     config_lib.resolve(config),
@@ -254,9 +254,9 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
 def random_dataset():
   from lmhp.data import tokenizer
   from lmhp.data.dataset import Dataset
-  from lmhp.data.shards import Tokens
+  from lmhp.data.shards import TokenShards
 
-  tokens = Tokens(text_tokens(), np.zeros(1, np.int64))
+  tokens = TokenShards(text_tokens(), np.zeros(1, np.int64))
   return Dataset(tokenizer.IdTokenizer(VOCABULARY), (tokens,), (tokens,), (), '')
 
 

@@ -5,7 +5,7 @@ again and again in fresh directories, each time killed at one moment, uniform ov
 run again to its end. More kills wait from such a moment on for the first sight of a save, or of an append to the
 journal; and after some the record that was being appended is cut short, as a kill in the middle of the write would.
 Each study must then have the first one's trials, curves and result, times and device aside; Optuna must read its
-journal and find each number once and nothing running. All take the same packs: `choices.json` is the first study's.
+journal and find each number once and nothing running. All take the same packs: `autotune.json` is the first study's.
 
   python bench/sweep_kills.py [--kills=20] [--in_save=4] [--in_append=3] [--torn=3]
 """
@@ -43,7 +43,7 @@ def get_sweep():
     'optimizer.learning_rate': lmhp.Float(1e-4, 1.0, log=True),
     'schedule.name': lmhp.Choice('cosine', 'wsd_linear', 'constant'),
   }
-  return lmhp.SweepConfig(space=space, search='auto', trials=%d, batch=3, halving='successive', calibration=3,
+  return lmhp.SweepConfig(space=space, search='auto', trials=%d, ask_batch_size=3, halving='successive', n_calibration_trials=3,
                           confirm_seeds=2)
 """
 TIMES = {'seconds', 'compile_seconds', 'device'}
@@ -93,7 +93,7 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
   finish(
     experiment, directory / 'warm'
   )  # fills the compile cache, and chooses the packs
-  choices = directory / 'warm' / 'choices.json'
+  choices = directory / 'warm' / 'autotune.json'
   began = time.perf_counter()
   finish(experiment, begun(directory / 'reference', choices))
   seconds, expected = time.perf_counter() - began, outcome(directory / 'reference')

@@ -226,7 +226,7 @@ def sweep(
   cfg = lmhp.SweepConfig(
     space={'optimizer.learning_rate': lmhp.Choice(*rates)},
     search='grid',
-    confirm_best=0,
+    confirm_points=0,
   )
   overrides = {
     'data.path': text,
@@ -237,7 +237,7 @@ def sweep(
     EXPERIMENT, cfg, workdir=f'{workdir}/study', overrides=overrides, display='none'
   )
   losses = {t.overrides['optimizer.learning_rate']: t.values[0] for t in found.trials}
-  choices = json.loads(pathlib.Path(workdir, 'study', 'choices.json').read_text())[
+  choices = json.loads(pathlib.Path(workdir, 'study', 'autotune.json').read_text())[
     'choices'
   ]
   methods = ', '.join(choice['method'] for choice in choices.values())

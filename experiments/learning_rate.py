@@ -44,6 +44,6 @@ def get_sweep():
     search='halton',
     trials=27,
     halving='successive',
-    first_rung=1 / 9,
+    first_rung_fraction=1 / 9,
     confirm_seeds=8,
   )

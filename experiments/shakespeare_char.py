@@ -37,7 +37,7 @@ def get_config():
 
   config.schedule.name = 'cosine'
   config.schedule.warmup_steps = 100
-  config.schedule.final_fraction = 0.1
+  config.schedule.final_lr_ratio = 0.1
 
   config.evaluate.every_steps = 500
   return config

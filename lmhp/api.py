@@ -127,7 +127,7 @@ def train(
   if stored is not None:
     _check_same(workdir, stored, cfg, dataset)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
-  return loop.Run(cfg, dataset, workdir, display, about, card).go()
+  return loop.Run(cfg, dataset, workdir, display, about, card).run()
 
 
 def _check_same(
@@ -243,16 +243,16 @@ def sweep(
   Raises:
     ConfigError: one line that names what is wrong, before anything is trained.
   """
-  from lmhp.sweeping.request import declared
+  from lmhp.sweeping.request import task_and_sweep
   from lmhp.sweeping.study_run import StudyRun
 
   use_compile_cache()
-  task, sweep, card = declared(config, sweep, overrides, workdir)
+  task, sweep, card = task_and_sweep(config, sweep, overrides, workdir)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
   write = functools.partial(_write_report, workdir, storage) if report else None
   return StudyRun(
     task, sweep, workdir, card, engine, storage, display, address, write
-  ).go()
+  ).run()
 
 
 def _write_report(workdir: Any, storage: str | None) -> None:
@@ -276,10 +276,10 @@ def plan_sweep(
     A dict, as `lmhp sweep --dry_run` shows it.
   """
   from lmhp.sweeping import dry_run
-  from lmhp.sweeping.request import declared
+  from lmhp.sweeping.request import task_and_sweep
 
   use_compile_cache()
-  task, sweep, _ = declared(config, sweep, overrides)
+  task, sweep, _ = task_and_sweep(config, sweep, overrides)
   return dry_run.describe(task, sweep)
 
 

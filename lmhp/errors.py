@@ -1,36 +1,46 @@
-"""The error that a user's mistake raises, and its one line: where, what came, what is accepted, the nearest name.
+"""The error for a mistake of the user, and its one-line message.
 
-This file imports nothing of the rest; who declares or reads a config takes these names from `lmhp.hypers`.
+A message names the place (a dotted path or a flag), what came, what is accepted, and the
+nearest valid name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import difflib
-from typing import Any, Iterable
 
 
 class ConfigError(ValueError):
-  """A user's mistake in a config, a flag or a file: one line that names where, what came and what is accepted."""
+  """A mistake of the user in a config, a flag or a file, described in one line."""
 
 
-def path_of(cfg: Any, field: str) -> str:
-  """The dotted path of a section's field, as the user writes it."""
-  return f'{cfg.SECTION}.{field}' if getattr(cfg, 'SECTION', '') else field
+def suggest(name: object, names: Iterable[object]) -> str:
+  """Returns `; did you mean X?` for the nearest of `names`, or an empty string.
 
-
-def suggest(name: str, names: Iterable[str]) -> str:
-  """'; did you mean X?' for the nearest of `names`, or '' where none is near."""
-  near = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.6)
+  >>> suggest('adamm', ('sgd', 'adamw'))
+  "; did you mean 'adamw'?"
+  """
+  candidates = [str(candidate) for candidate in names]
+  near = difflib.get_close_matches(str(name), candidates, n=1, cutoff=0.6)
   return f'; did you mean {near[0]!r}?' if near else ''
 
 
-def wrong(
-  cfg: Any, field: str, accepted: str, names: Iterable[str] = ()
+def wrong_value(
+  path: str, value: object, accepted: str, names: Iterable[object] = ()
 ) -> ConfigError:
-  """The error for a field's value: its dotted path, what came, what is accepted, the nearest valid name."""
-  value = getattr(cfg, field)
+  """Builds the error for a value that is not accepted.
+
+  Args:
+    path: Dotted path of the key, or name of the flag.
+    value: Value that came.
+    accepted: Description of the accepted values, such as "at least 1".
+    names: Valid names. The nearest one is suggested.
+  """
   try:
-    got, near = repr(value), suggest(value, names)
-  except ValueError:  # Python writes out no int of more than 4300 digits
-    got, near = 'a number too long to write out', ''
-  return ConfigError(f'{path_of(cfg, field)}: got {got}, expected {accepted}{near}')
+    shown = repr(value)
+    near = suggest(value, names)
+  except ValueError:
+    # Python refuses to print an int of more than 4300 digits.
+    shown = 'a number too long to print'
+    near = ''
+  return ConfigError(f'{path}: got {shown}, expected {accepted}{near}')

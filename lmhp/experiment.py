@@ -7,7 +7,8 @@ import sys
 import types
 from typing import Any, Mapping
 
-from lmhp.config import ConfigDict, nearest_key, to_config_dict
+from lmhp.config import ConfigDict, to_config_dict
+from lmhp.config_keys import suggest_key
 from lmhp.errors import ConfigError, suggest
 
 
@@ -102,7 +103,7 @@ def _reason(error: BaseException) -> str:
   if isinstance(error, ConfigError):
     return first
   if isinstance(error, (AttributeError, KeyError)) and (key := _missing_key(error)):
-    return f'{key}: no such key{nearest_key(key)}'
+    return f'{key}: no such key{suggest_key(key)}'
   return f'{type(error).__name__}: {first}'
 
 

@@ -30,7 +30,7 @@ ROLES = ('weight', 'bias', 'scale', 'table', 'state')
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ParamSpec:
   """One rule of the table.
 
   Attributes:
@@ -51,14 +51,14 @@ class Row:
 
 def _rows(
   of: str, names: str, axes: str, bias: str, residual: bool = False
-) -> tuple[Row, ...]:
+) -> tuple[ParamSpec, ...]:
   """Rows of a token mixer's linear maps: those named, each with its bias."""
   return tuple(
     row
     for name in names.split()
     for row in (
-      Row(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual),
-      Row(f'**/{of}/{name}/bias', 'other', 'bias', bias),
+      ParamSpec(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual),
+      ParamSpec(f'**/{of}/{name}/bias', 'other', 'bias', bias),
     )
   )
 
@@ -77,119 +77,125 @@ MIXERS = (
     for of in ('convolution', 'mingru', 'rglru', 'mamba2', 'lstm', 'gru')
     for row in _rows(of, 'output', 'I > D', 'D', residual=True)
   ),
-  Row('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
-  Row('**/gru/candidate_bias', 'other', 'bias', 'I'),
+  ParamSpec('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
+  ParamSpec('**/gru/candidate_bias', 'other', 'bias', 'I'),
   *_rows('rglru', 'recurrence_gate input_gate', 'H | K > K', 'H | K'),
-  Row('**/rglru/decay', 'other', 'bias', 'I'),
-  Row('**/mamba2/step_bias', 'other', 'bias', 'H'),
-  Row('**/mamba2/log_decay', 'other', 'bias', 'H'),
-  Row('**/mamba2/skip', 'other', 'scale', 'H'),
-  Row('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
-  Row('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
-  Row('**/convolution/kernel', 'other', 'weight', 'C | W >'),
-  Row('**/convolution/bias', 'other', 'bias', 'C'),
+  ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
+  ParamSpec('**/mamba2/step_bias', 'other', 'bias', 'H'),
+  ParamSpec('**/mamba2/log_decay', 'other', 'bias', 'H'),
+  ParamSpec('**/mamba2/skip', 'other', 'scale', 'H'),
+  ParamSpec('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
+  ParamSpec('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
+  ParamSpec('**/convolution/kernel', 'other', 'weight', 'C | W >'),
+  ParamSpec('**/convolution/bias', 'other', 'bias', 'C'),
 )
 
-TABLE = (
-  Row('embedding/table', 'embedding', 'table', 'V D'),
-  Row('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
-  Row('embedding/project/bias', 'embedding', 'bias', 'D'),
-  Row('token_types/table', 'embedding', 'table', 'T D'),
-  Row('positional/table', 'positional', 'table', 'L D'),
-  Row('*/relative_bias/table', 'positional', 'table', 'U H'),
-  Row('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
-  Row('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
-  Row('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
-  Row('**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True),
-  Row('**/attention/query/bias', 'attention', 'bias', 'H K'),
-  Row('**/attention/key/bias', 'attention', 'bias', 'G K'),
-  Row('**/attention/value/bias', 'attention', 'bias', 'G K'),
-  Row('**/attention/output/bias', 'attention', 'bias', 'D'),
-  Row('**/attention/sinks', 'attention', 'bias', 'H'),
-  Row('**/cross_attention/query/kernel', 'attention', 'weight', 'D > H K'),
-  Row('**/cross_attention/key/kernel', 'attention', 'weight', 'D > G K'),
-  Row('**/cross_attention/value/kernel', 'attention', 'weight', 'D > G K'),
-  Row(
+PARAM_TABLE = (
+  ParamSpec('embedding/table', 'embedding', 'table', 'V D'),
+  ParamSpec('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
+  ParamSpec('embedding/project/bias', 'embedding', 'bias', 'D'),
+  ParamSpec('token_types/table', 'embedding', 'table', 'T D'),
+  ParamSpec('positional/table', 'positional', 'table', 'L D'),
+  ParamSpec('*/relative_bias/table', 'positional', 'table', 'U H'),
+  ParamSpec('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
+  ParamSpec('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
+  ParamSpec('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
+  ParamSpec(
+    '**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True
+  ),
+  ParamSpec('**/attention/query/bias', 'attention', 'bias', 'H K'),
+  ParamSpec('**/attention/key/bias', 'attention', 'bias', 'G K'),
+  ParamSpec('**/attention/value/bias', 'attention', 'bias', 'G K'),
+  ParamSpec('**/attention/output/bias', 'attention', 'bias', 'D'),
+  ParamSpec('**/attention/sinks', 'attention', 'bias', 'H'),
+  ParamSpec('**/cross_attention/query/kernel', 'attention', 'weight', 'D > H K'),
+  ParamSpec('**/cross_attention/key/kernel', 'attention', 'weight', 'D > G K'),
+  ParamSpec('**/cross_attention/value/kernel', 'attention', 'weight', 'D > G K'),
+  ParamSpec(
     '**/cross_attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True
   ),
-  Row('**/cross_attention/query/bias', 'attention', 'bias', 'H K'),
-  Row('**/cross_attention/key/bias', 'attention', 'bias', 'G K'),
-  Row('**/cross_attention/value/bias', 'attention', 'bias', 'G K'),
-  Row('**/cross_attention/output/bias', 'attention', 'bias', 'D'),
-  Row('**/cross_attention/sinks', 'attention', 'bias', 'H'),
-  Row('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-  Row('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
-  Row('**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
-  Row('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
-  Row('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
-  Row('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
-  Row('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
-  Row('**/attention/query_down/bias', 'attention', 'bias', 'C'),
-  Row('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
-  Row('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
-  Row('**/attention/latent/bias', 'attention', 'bias', 'C'),
-  Row('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
-  Row('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
-  Row('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
-  Row('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
-  Row('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
-  Row('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
-  Row('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
-  Row('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
-  Row('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
-  Row('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
-  Row('**/experts/correction', 'feed_forward', 'state', 'E'),
-  Row('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
-  Row('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
-  Row('**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True),
-  Row('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
-  Row('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
-  Row('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
-  Row('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-  Row('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
-  Row('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
-  Row('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
-  Row('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
-  Row('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
-  Row('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-  Row('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-  Row('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-  Row('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-  Row('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/cross_attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-  Row('**/cross_attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-  Row('**/cross_attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-  Row('**/cross_attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-  Row('**/cross_attention_input_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/cross_attention_input_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/cross_attention_output_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/cross_attention_output_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/cross_attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/cross_attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
-  Row('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
-  Row('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
-  Row('embedding_norm/scale', 'normalization', 'scale', 'D'),
-  Row('embedding_norm/bias', 'normalization', 'bias', 'D'),
-  Row('final_norm/scale', 'normalization', 'scale', 'D'),
-  Row('final_norm/bias', 'normalization', 'bias', 'D'),
-  Row('encoder_final_norm/scale', 'normalization', 'scale', 'D'),
-  Row('encoder_final_norm/bias', 'normalization', 'bias', 'D'),
-  Row('output/project/kernel', 'embedding', 'weight', 'D > X'),
-  Row('output/transform/kernel', 'output', 'weight', 'D > X'),
-  Row('output/transform/bias', 'output', 'bias', 'X'),
-  Row('output/transform_norm/scale', 'normalization', 'scale', 'X'),
-  Row('output/transform_norm/bias', 'normalization', 'bias', 'X'),
-  Row('output/kernel', 'output', 'weight', 'D > V'),
-  Row('output/bias', 'output', 'bias', 'V'),
+  ParamSpec('**/cross_attention/query/bias', 'attention', 'bias', 'H K'),
+  ParamSpec('**/cross_attention/key/bias', 'attention', 'bias', 'G K'),
+  ParamSpec('**/cross_attention/value/bias', 'attention', 'bias', 'G K'),
+  ParamSpec('**/cross_attention/output/bias', 'attention', 'bias', 'D'),
+  ParamSpec('**/cross_attention/sinks', 'attention', 'bias', 'H'),
+  ParamSpec('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+  ParamSpec('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
+  ParamSpec(
+    '**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True
+  ),
+  ParamSpec('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
+  ParamSpec('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
+  ParamSpec('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
+  ParamSpec('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
+  ParamSpec('**/attention/query_down/bias', 'attention', 'bias', 'C'),
+  ParamSpec('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
+  ParamSpec('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
+  ParamSpec('**/attention/latent/bias', 'attention', 'bias', 'C'),
+  ParamSpec('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
+  ParamSpec('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
+  ParamSpec('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
+  ParamSpec('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
+  ParamSpec('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
+  ParamSpec('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
+  ParamSpec('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
+  ParamSpec('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
+  ParamSpec('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
+  ParamSpec('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
+  ParamSpec('**/experts/correction', 'feed_forward', 'state', 'E'),
+  ParamSpec('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
+  ParamSpec('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
+  ParamSpec(
+    '**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True
+  ),
+  ParamSpec('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
+  ParamSpec('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
+  ParamSpec('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
+  ParamSpec('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
+  ParamSpec('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
+  ParamSpec('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
+  ParamSpec('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
+  ParamSpec('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
+  ParamSpec('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
+  ParamSpec('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
+  ParamSpec('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
+  ParamSpec('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
+  ParamSpec('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
+  ParamSpec('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/cross_attention/query_norm/scale', 'normalization', 'scale', 'Q'),
+  ParamSpec('**/cross_attention/query_norm/bias', 'normalization', 'bias', 'Q'),
+  ParamSpec('**/cross_attention/key_norm/scale', 'normalization', 'scale', 'Q'),
+  ParamSpec('**/cross_attention/key_norm/bias', 'normalization', 'bias', 'Q'),
+  ParamSpec('**/cross_attention_input_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/cross_attention_input_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/cross_attention_output_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/cross_attention_output_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/cross_attention_residual_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/cross_attention_residual_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('embedding_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('embedding_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('final_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('final_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('encoder_final_norm/scale', 'normalization', 'scale', 'D'),
+  ParamSpec('encoder_final_norm/bias', 'normalization', 'bias', 'D'),
+  ParamSpec('output/project/kernel', 'embedding', 'weight', 'D > X'),
+  ParamSpec('output/transform/kernel', 'output', 'weight', 'D > X'),
+  ParamSpec('output/transform/bias', 'output', 'bias', 'X'),
+  ParamSpec('output/transform_norm/scale', 'normalization', 'scale', 'X'),
+  ParamSpec('output/transform_norm/bias', 'normalization', 'bias', 'X'),
+  ParamSpec('output/kernel', 'output', 'weight', 'D > V'),
+  ParamSpec('output/bias', 'output', 'bias', 'V'),
   *MIXERS,
 )
 
@@ -214,7 +220,7 @@ def matches(pattern: str, path: str) -> bool:
 
 
 @functools.cache
-def row_of(path: str) -> Row:
+def param_spec_of(path: str) -> ParamSpec:
   """The one row that a path matches.
 
   Args:
@@ -223,7 +229,7 @@ def row_of(path: str) -> Row:
   Raises:
     KeyError: where no row matches, or more than one.
   """
-  rows = [row for row in TABLE if matches(row.pattern, path)]
+  rows = [row for row in PARAM_TABLE if matches(row.pattern, path)]
   if len(rows) != 1:
     found = 'no row' if not rows else 'rows ' + ', '.join(row.pattern for row in rows)
     raise KeyError(
@@ -233,7 +239,7 @@ def row_of(path: str) -> Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Leaf:
+class Param:
   """One parameter: its path, its shape and its row.
 
   Attributes:
@@ -244,7 +250,7 @@ class Leaf:
 
   path: str
   shape: tuple[int, ...]
-  row: Row
+  row: ParamSpec
 
   @property
   def kind(self) -> str:
@@ -321,22 +327,22 @@ class Leaf:
     )
 
 
-def walk(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+def walk_arrays(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
   """The leaves of a nested dict with their paths, in sorted order (jax's own)."""
   if isinstance(tree, dict):
     for name in sorted(tree):
-      yield from walk(tree[name], f'{prefix}/{name}' if prefix else name)
+      yield from walk_arrays(tree[name], f'{prefix}/{name}' if prefix else name)
   elif tree is not None:
     yield prefix, tree
 
 
-def leaf_of(path: str, array: Any) -> Leaf:
+def param_of(path: str, array: Any) -> Param:
   """The `Leaf` of a path and anything with a `shape`.
 
   Raises:
     KeyError: where the path matches no row or two, or the shape has another number of axes than the row.
   """
-  leaf = Leaf(path, tuple(array.shape), row_of(path))
+  leaf = Param(path, tuple(array.shape), param_spec_of(path))
   if len(leaf.axes) != len(leaf.shape):
     raise KeyError(
       f'parameter {path!r} has shape {leaf.shape}, its row has axes {leaf.row.axes!r}'
@@ -344,12 +350,12 @@ def leaf_of(path: str, array: Any) -> Leaf:
   return leaf
 
 
-def leaves(params: Any) -> list[Leaf]:
+def list_params(params: Any) -> list[Param]:
   """All leaves of a parameter tree (arrays or shapes), in jax's order."""
-  return [leaf_of(path, array) for path, array in walk(params)]
+  return [param_of(path, array) for path, array in walk_arrays(params)]
 
 
-def map_leaves(
+def map_params(
   function: Callable[..., Any], params: Any, *others: Any, prefix: str = ''
 ) -> Any:
   """`function(leaf, array, *other_arrays)` over a parameter tree, keeping its form.
@@ -363,7 +369,7 @@ def map_leaves(
   """
   if isinstance(params, dict):
     return {
-      name: map_leaves(
+      name: map_params(
         function,
         params[name],
         *(other[name] for other in others),
@@ -373,4 +379,4 @@ def map_leaves(
     }
   if params is None or isinstance(params, tuple) and not params:
     return params
-  return function(leaf_of(prefix, params), params, *others)
+  return function(param_of(prefix, params), params, *others)

@@ -11,7 +11,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from small_runs import bits, text  # noqa: F401
+from small_runs import bits
 
 import lmhp
 
@@ -102,8 +102,8 @@ def test_a_sweep_s_trials_are_the_solo_runs(text, tmp_path):
     sweep = lmhp.SweepConfig(
       space={'optimizer.learning_rate': lmhp.Choice(*values, last)},
       search='grid',
-      confirm_best=0,
-      pack='vmap',
+      confirm_points=0,
+      execution='vmap',
     )
     found = lmhp.sweep(
       config_of(text), sweep, workdir=tmp_path / f'{last}', display='none'

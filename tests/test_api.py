@@ -8,7 +8,7 @@ import jax
 from ml_collections import FrozenConfigDict
 import numpy as np
 import pytest
-from small_runs import bits, rows, small, text  # noqa: F401
+from small_runs import bits, rows
 
 import lmhp
 from lmhp import config as config_lib
@@ -31,11 +31,13 @@ def train(config, workdir=None, **options):
 
 def test_the_noise_scale_is_logged_where_it_is_asked_for(small, tmp_path):
   run = train(
-    small(**{'train.steps': 5, 'train.noise_scale': True, 'train.batch_size': 4}),
+    small(
+      **{'train.steps': 5, 'train.measure_noise_scale': True, 'train.batch_size': 4}
+    ),
     tmp_path / 'run',
   )
-  assert set(rows(run.workdir)[1]) == {*METRICS, 'part_grad_norm'}
-  assert (run.history['part_grad_norm'] > run.history['grad_norm']).all()
+  assert set(rows(run.workdir)[1]) == {*METRICS, 'microbatch_grad_norm'}
+  assert (run.history['microbatch_grad_norm'] > run.history['grad_norm']).all()
 
 
 def test_what_a_run_leaves(small, tmp_path):
@@ -158,8 +160,8 @@ def test_evaluations_are_limited_and_the_last_takes_all(small):
 
 
 def test_streaming_changes_no_bit(small, tmp_path):
-  resident = train(small(**{'data.residence': 'device'}), tmp_path / 'resident')
-  streamed = train(small(**{'data.residence': 'host'}), tmp_path / 'streamed')
+  resident = train(small(**{'data.placement': 'device'}), tmp_path / 'resident')
+  streamed = train(small(**{'data.placement': 'host'}), tmp_path / 'streamed')
   assert bits(resident.params) == bits(streamed.params)
   assert rows(resident.workdir) == rows(streamed.workdir)
 
@@ -269,7 +271,7 @@ def test_a_second_run_of_a_structure_compiles_nothing(small):
       {
         'model.init_scale': 2.0,
         'optimizer.clip_norm': math.inf,
-        'optimizer.attention_rate': 0.5,
+        'optimizer.attention_lr_multiplier': 0.5,
       },
     ):
       run = train(small(**values))

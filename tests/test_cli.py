@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from small_runs import rows, small, text, words  # noqa: F401
+from small_runs import rows, words
 
 import lmhp
 from lmhp import cli
@@ -149,11 +149,11 @@ def test_help_of_all_and_of_each(capsys):
 
 
 def test_help_config_says_all_of_every_key(capsys):
-  from lmhp.config import KEYS
+  from lmhp.config_keys import keys
 
   assert cli.main(['train', '--help_config']) == 0
   out = capsys.readouterr().out
-  assert all(f'  {path}: ' in out for path in KEYS)
+  assert all(f'  {path}: ' in out for path in keys())
   entry = out.partition('  optimizer.clip_norm: ')[2].split('\n')[:2]
   assert entry[0] and entry[1].strip().split('; ')[:2] == ['traced', 'default 1.0']
   assert 'above 0.0' in entry[1] and 'grad_clip' in entry[1] and 'arXiv' in entry[1]

@@ -15,21 +15,13 @@ import pytest
 import lmhp
 from lmhp import config as config_lib
 from lmhp import config_help as help_lib
-from lmhp.config import (
-  HINTS,
-  KEYS,
-  SECTIONS,
-  complete,
-  from_json,
-  override,
-  parse,
-  resolve,
-  to_config_dict,
-  to_json,
-)
+from lmhp import config_keys
+from lmhp.config import complete, from_json, override, resolve, to_config_dict, to_json
+from lmhp.config_keys import SECTIONS, parse
 from lmhp.errors import ConfigError
 from lmhp.experiment import load
 from lmhp.hypers import flatten
+from lmhp.sections import types_of
 
 # What a key needs beside it to be allowed, where its own value is not enough.
 COMPANIONS = {
@@ -42,8 +34,11 @@ COMPANIONS = {
   'model.n_kv_heads': {'model.n_heads': 4},
   'model.rotary_low_frequency_factor': {},
   'data.mixture_weights': {'data.path': ('a', 'b')},
-  'train.accumulation': {'train.batch_size': 16},
+  'train.grad_accumulation_steps': {'train.batch_size': 16},
 }
+
+KEYS = config_keys.keys()
+HINTS = {name: types_of(cls) for name, cls in config_keys.SECTIONS.items()}
 
 
 def another(path):
@@ -369,7 +364,7 @@ def test_intervals_in_every_unit():
     ('epochs', 0.25),
     ('tokens_per_parameter', 25 * 32 / parameters),
   ):
-    for interval in ('warmup', 'decay', 'cycle'):
+    for interval in ('warmup', 'cooldown', 'cycle'):
       cfg = finished(train__steps=100, **{f'schedule__{interval}_{unit}': value})
       assert getattr(cfg.schedule, f'{interval}_fraction') == pytest.approx(
         0.25, abs=1e-12
@@ -453,7 +448,7 @@ def test_the_experiments_resolve(file):
 
 
 def test_help_names_every_key_once():
-  lines = help_lib.help_text().splitlines()
+  lines = help_lib.format_config_help().splitlines()
   keys = [
     line.split(':')[0].strip()
     for line in lines

@@ -3,16 +3,16 @@
 import shutil
 
 import pytest
-from small_runs import bits, rows, small, text  # noqa: F401
+from small_runs import bits, rows
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.params import leaves
+from lmhp.params import list_params
 
 EXPERTS = {'model.n_experts': 5, 'model.gated': True, 'model.d_ff': 10}
 KINDS = {
   'decoder': {},
-  'prefix': {'model.prefix': True, 'data.objective': 'prefix'},
+  'prefix': {'model.prefix_lm': True, 'data.objective': 'prefix'},
   'encoder': {'model.architecture': 'encoder', 'data.objective': 'masked'},
   'encoder_decoder': {
     'model.architecture': 'encoder_decoder',
@@ -60,7 +60,7 @@ def test_count_train_resume_sweep_generate(kind, small, tmp_path):
     | KINDS[kind]
   )
   run = lmhp.train(config, workdir=tmp_path / 'run', display='none')
-  parameters = [leaf for leaf in leaves(run.params) if leaf.role != 'state']
+  parameters = [leaf for leaf in list_params(run.params) if leaf.role != 'state']
   assert run.result['parameters'] == sum(leaf.size for leaf in parameters)
   assert lmhp.count(config)['total'] == run.result['parameters']
   fall = 0.1 if kind == 'encoder' else 0.3  # it is told of one token in seven
@@ -79,7 +79,7 @@ def test_count_train_resume_sweep_generate(kind, small, tmp_path):
   space = {'optimizer.learning_rate': lmhp.Choice(3e-3, 1e-2)}
   study = lmhp.sweep(
     config,
-    lmhp.SweepConfig(space=space, search='grid', confirm_best=0),
+    lmhp.SweepConfig(space=space, search='grid', confirm_points=0),
     workdir=tmp_path / 'study',
     display='none',
     report=False,

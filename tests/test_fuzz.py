@@ -13,10 +13,10 @@ import re
 import jax
 import numpy as np
 import pytest
-from small_runs import small, text  # noqa: F401
 
 import lmhp
 from lmhp import config as config_lib
+from lmhp import config_keys
 from lmhp.counting.parameters import count, count_tree
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
@@ -75,8 +75,8 @@ ABSURD = (
 def plausible(rng, path, default):
   """A value of the key's own kind: another choice, a small size, a number within or at its bounds."""
   declaration, hint = (
-    config_lib.KEYS[path],
-    str(config_lib.HINTS[path.partition('.')[0]][path.partition('.')[2]]),
+    config_keys.keys()[path],
+    str(config_keys.type_of(path)),
   )
   if declaration.choices:
     pick = [
@@ -103,7 +103,9 @@ def plausible(rng, path, default):
 def mutations(seed):
   """{dotted path: value} of one to six keys."""
   rng = np.random.default_rng(seed)
-  paths = rng.choice(list(config_lib.KEYS), size=int(rng.integers(1, 7)), replace=False)
+  paths = rng.choice(
+    list(config_keys.keys()), size=int(rng.integers(1, 7)), replace=False
+  )
   if rng.random() < 0.02:
     paths[0] = 'model.n_layer'
   defaults = {

@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 
 from lmhp import hypers
-from lmhp.errors import ConfigError, suggest, wrong
-from lmhp.hypers import (
-  TRACED,
-  assign,
-  declared,
-  flatten,
-  section,
-  split,
-  static,
-  traced,
-)
+from lmhp.declarations import declared, static, traced
+from lmhp.errors import ConfigError, suggest
+from lmhp.hypers import TRACED, flatten, split
+from lmhp.sections import Section, assign, section, wrong
 
 
 @section('soup')
-class Soup:
+class Soup(Section):
   """A section with a field of each sort."""
 
   name: str = static('leek', 'which', choices=('leek', 'tomato', 'miso'))

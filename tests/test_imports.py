@@ -24,6 +24,7 @@ LAYERS = (
   'experiment',
   'config_help',
   'config',
+  'config_keys',
   'training',
   'generation',
   'hub',
@@ -33,9 +34,14 @@ LAYERS = (
   'model',
   'params',
   'hypers',
+  'sections',
+  'declarations',
+  'registry',
+  'renamed_keys',
   'files',
   'statistics',
   'errors',
+  'typing',
 )
 
 # Folders and files that may import a library. No other module may.

@@ -8,7 +8,16 @@ import pytest
 
 from lmhp.model.config import MIXERS
 from lmhp.model.transformer import build
-from lmhp.params import KINDS, ROLES, TABLE, leaf_of, leaves, map_leaves, row_of, walk
+from lmhp.params import (
+  KINDS,
+  PARAM_TABLE,
+  ROLES,
+  list_params,
+  map_params,
+  param_of,
+  param_spec_of,
+  walk_arrays,
+)
 
 
 class Shape:
@@ -19,8 +28,8 @@ class Shape:
 
 
 def test_rows_are_well_formed():
-  assert len({row.pattern for row in TABLE}) == len(TABLE)
-  for row in TABLE:
+  assert len({row.pattern for row in PARAM_TABLE}) == len(PARAM_TABLE)
+  for row in PARAM_TABLE:
     assert row.kind in KINDS and row.role in ROLES
     assert ('>' in row.axes) == (row.role == 'weight'), row
     assert all(len(axis) == 1 for axis in row.axes.split())
@@ -28,9 +37,9 @@ def test_rows_are_well_formed():
 
 def test_every_pattern_is_matched_by_its_own_example_alone():
   """Disjoint: what one row's pattern produces, no other row matches."""
-  for row in TABLE:
+  for row in PARAM_TABLE:
     path = row.pattern.replace('**', 'decoder/segment_0').replace('*', 'decoder')
-    assert row_of(path) is row
+    assert param_spec_of(path) is row
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_every_pattern_is_matched_by_its_own_example_alone():
 )
 def test_an_unknown_leaf_is_an_error(path):
   with pytest.raises(KeyError, match='matches no row'):
-    row_of(path)
+    param_spec_of(path)
 
 
 def test_a_leaf_of_two_rows_is_an_error(monkeypatch):
@@ -54,20 +63,20 @@ def test_a_leaf_of_two_rows_is_an_error(monkeypatch):
 
   monkeypatch.setattr(
     module,
-    'TABLE',
-    TABLE + (TABLE[0].__class__('embedding/*', 'other', 'table', 'V D'),),
+    'PARAM_TABLE',
+    PARAM_TABLE + (PARAM_TABLE[0].__class__('embedding/*', 'other', 'table', 'V D'),),
   )
-  row_of.cache_clear()
+  param_spec_of.cache_clear()
   with pytest.raises(KeyError, match='matches rows embedding/table, embedding'):
-    row_of('embedding/table')
-  row_of.cache_clear()
+    param_spec_of('embedding/table')
+  param_spec_of.cache_clear()
 
 
 def test_a_leaf_of_another_shape_is_an_error():
   with pytest.raises(KeyError, match='has shape'):
-    leaf_of('final_norm/scale', Shape(2, 3, 4))
+    param_of('final_norm/scale', Shape(2, 3, 4))
   with pytest.raises(KeyError, match='has shape'):
-    leaf_of('embedding/table', Shape(31))
+    param_of('embedding/table', Shape(31))
 
 
 def test_axes_have_the_sizes_of_the_config(tiny):
@@ -107,7 +116,7 @@ def test_axes_have_the_sizes_of_the_config(tiny):
       token_types=3,
       head_transform=transform,
     )
-    for leaf in leaves(build(cfg).shapes):
+    for leaf in list_params(build(cfg).shapes):
       seen.add(leaf.row.pattern)
       for axis, size in zip(leaf.axes, leaf.shape):
         narrow = ('embedding/table', 'output/kernel')
@@ -129,10 +138,10 @@ def test_axes_have_the_sizes_of_the_config(tiny):
       assert leaf.stacked == ('/segment_0/' in leaf.path)
       assert leaf.size == np.prod(leaf.shape)
   for cfg, size_of in others(tiny):
-    for leaf in leaves(build(cfg).shapes):
+    for leaf in list_params(build(cfg).shapes):
       seen.add(leaf.row.pattern)
       assert leaf.shape == tuple(size_of(leaf, axis) for axis in leaf.axes), leaf
-  assert seen == {row.pattern for row in TABLE}
+  assert seen == {row.pattern for row in PARAM_TABLE}
 
 
 def others(tiny):
@@ -220,7 +229,7 @@ def others(tiny):
   ],
 )
 def test_fans(path, shape, inputs, outputs, fan_in, fan_out):
-  leaf = leaf_of(path, Shape(*shape))
+  leaf = param_of(path, Shape(*shape))
   assert (leaf.input_axes, leaf.output_axes, leaf.fan_in, leaf.fan_out) == (
     inputs,
     outputs,
@@ -232,7 +241,7 @@ def test_fans(path, shape, inputs, outputs, fan_in, fan_out):
 
 def test_what_muon_and_gpt2_ask(tiny):
   shapes = build(tiny(tie_embeddings=False, embedding_dim=10, qkv_bias=True)).shapes
-  by_path = {leaf.path: leaf for leaf in leaves(shapes)}
+  by_path = {leaf.path: leaf for leaf in list_params(shapes)}
   hidden = {
     path.removeprefix('decoder/segment_0/')
     for path, leaf in by_path.items()
@@ -257,11 +266,11 @@ def test_what_muon_and_gpt2_ask(tiny):
 def test_walk_is_in_jaxs_order_and_leaves_out_none(tiny):
   shapes = build(tiny()).shapes
   flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-  assert [path for path, _ in walk(shapes)] == [
+  assert [path for path, _ in walk_arrays(shapes)] == [
     jax.tree_util.keystr(p, simple=True, separator='/') for p, _ in flat
   ]
   holed = {'final_norm': {'scale': None}, 'embedding': {'table': Shape(31, 14)}}
-  assert [path for path, _ in walk(holed)] == ['embedding/table']
+  assert [path for path, _ in walk_arrays(holed)] == ['embedding/table']
 
 
 def test_map_leaves_keeps_the_form():
@@ -270,14 +279,14 @@ def test_map_leaves_keeps_the_form():
     'embedding': {'table': Shape(31, 14)},
   }
   other = {'final_norm': {'scale': 1, 'bias': 2}, 'embedding': {'table': 3}}
-  got = map_leaves(
+  got = map_params(
     lambda leaf, array, number: (leaf.kind, array.shape, number), tree, other
   )
   assert got == {
     'final_norm': {'scale': ('normalization', (14,), 1), 'bias': None},
     'embedding': {'table': ('embedding', (31, 14), 3)},
   }
-  part = map_leaves(
+  part = map_params(
     lambda leaf, array: leaf.path, {'scale': Shape(14)}, prefix='final_norm'
   )
   assert part == {'scale': 'final_norm/scale'}

@@ -13,7 +13,7 @@ from lmhp.analysis.advice import playbook
 from lmhp.analysis.advice.batch_size import Batches, batch_findings, batches
 from lmhp.analysis.advice.curves import curve_findings
 from lmhp.analysis.advice.learning_rate import rate_findings
-from lmhp.analysis.curves.divergence import Stability, stability
+from lmhp.analysis.curves.divergence import Divergence, find_divergence
 from lmhp.analysis.findings import Finding, ranked
 from lmhp.analysis.hyperparameters.contours import Contour, contour
 from lmhp.analysis.hyperparameters.effects import Effect, effects
@@ -27,7 +27,7 @@ from lmhp.analysis.phrases import amount, listed, nats, p_words, setting
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import ScalingLaw, fit_scaling_law
 from lmhp.analysis.winner import answer
-from lmhp.analysis.winner import matched_budget as held_equal
+from lmhp.analysis.winner import matched_budget as match_budget
 from lmhp.analysis.winner.answer import Confirmation
 from lmhp.analysis.winner.trial_count import (
   BestOfN,
@@ -50,7 +50,7 @@ class Analysis:
 
   Attributes:
     runs: the table.
-    held_equal: one sentence: what the runs had the same amount of.
+    match_budget: one sentence: what the runs had the same amount of.
     rung: the step at which responses are read where most runs were stopped early; None is their end.
     won: the best point.
     confirmed: the winner and the base config, seed by seed.
@@ -70,7 +70,7 @@ class Analysis:
   """
 
   runs: Runs
-  held_equal: str
+  match_budget: str
   rung: int | None
   won: Winner | None
   confirmed: Confirmation | None
@@ -82,7 +82,7 @@ class Analysis:
   importances: Sequence[Importance]
   curve: BestOfN | None
   enough: EnoughTrials | None
-  stability: Stability
+  stability: Divergence
   batches: Batches
   kinds: Kinds | None
   law: ScalingLaw | None
@@ -129,11 +129,11 @@ def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
     for name in names
     if pictures or next(e for e in found if e.axis == name).shown()
   ]
-  stable = stability(runs, seed=seed)
+  stable = find_divergence(runs, seed=seed)
   curve, enough = _best_of_n(runs)
   parts = dict(
     runs=runs,
-    held_equal=held_equal.in_words(runs),
+    match_budget=match_budget.in_words(runs),
     rung=rung,
     won=won,
     confirmed=confirmed,
@@ -168,13 +168,13 @@ def _findings(parts: Mapping[str, Any]) -> list[Finding]:
     parts['effects'],
     parts['enough'],
   )
-  spans = held_equal.held_equal(runs)
-  same = any(held_equal.equal(span, name) for name, span in spans.items())
+  spans = match_budget.describe_matched_budget(runs)
+  same = any(match_budget.equal(span, name) for name, span in spans.items())
   optima = {one.axis.name: one.optimum for one in parts['responses']}
   gain = None if enough is None else (enough.gain, enough.high)
   return [
     answer.finding(runs, won, parts['confirmed'], found),
-    *playbook.unequal_amounts(runs, parts['held_equal'], spans, same),
+    *playbook.unequal_amounts(runs, parts['match_budget'], spans, same),
     *playbook.not_confirmed(runs, won),
     *playbook.nuisance_fixed(runs),
     *playbook.infeasible(runs, parts['stability']),
@@ -300,7 +300,7 @@ def sentences(found: Analysis) -> list[str]:
       + ', '.join(axes[:4])
       + (f' and {len(axes) - 4} more' if len(axes) > 4 else '')
     )
-  first = f'{found.held_equal[:-1]}: {compared}, judged by {runs.objective_name}.'
+  first = f'{found.match_budget[:-1]}: {compared}, judged by {runs.objective_name}.'
   return [first, _second(found), _third(found)]
 
 

@@ -26,9 +26,9 @@ def train(arguments: list[str]) -> int:
   ):
     return 0
   if fv.help_config:
-    from lmhp.config_help import help_text
+    from lmhp.config_help import format_config_help
 
-    print(help_text())
+    print(format_config_help())
     return 0
   return _train_with(fv, overrides)
 

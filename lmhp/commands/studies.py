@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmhp.commands.flags import (
   config_overrides,
@@ -11,6 +11,9 @@ from lmhp.commands.flags import (
   parse,
   parse_run_flags,
 )
+
+if TYPE_CHECKING:
+  from absl import flags
 
 
 def sweep(arguments: list[str]) -> int:
@@ -58,10 +61,10 @@ def sweep(arguments: list[str]) -> int:
   ):
     return 0
   if fv.help_config:
-    from lmhp.config_help import help_of
+    from lmhp.config_help import format_section_help
     from lmhp.sweeping.config import SweepConfig
 
-    print('\n'.join(help_of('sweep', SweepConfig)))
+    print('\n'.join(format_section_help('sweep', SweepConfig)))
     return 0
   if fv.config is None:
     raise ConfigError(
@@ -75,7 +78,7 @@ def _sweep_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   from lmhp.sweeping import summary as words
 
   if fv.dry_run:
-    print(words.of_plan(api.plan_sweep(fv.config, overrides=overrides)))
+    print(words.format_plan(api.plan_sweep(fv.config, overrides=overrides)))
     return 0
   workdir = default_workdir(fv, '_sweep')
   result = api.sweep(
@@ -91,7 +94,7 @@ def _sweep_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   if not result.complete:
     return 128 + result.signal
   if fv.display != 'none':
-    print(words.of_result(result))
+    print(words.format_result(result))
   return 0
 
 

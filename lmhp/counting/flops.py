@@ -51,7 +51,7 @@ class Flops:
 def weight_flops(cfg: ModelConfig) -> Counter:
   """Forward FLOPs by kind of the products with weights, for one token; of an encoder-decoder, one of each side."""
   flops = _stack(cfg)
-  if cfg.crosses:
+  if cfg.is_encoder_decoder:
     flops += _stack(cfg.encoder) + _times(attention.weight_flops(cfg), cfg.n_layers)
   return flops + embedding.weight_flops(cfg) + output.weight_flops(cfg)
 
@@ -59,7 +59,7 @@ def weight_flops(cfg: ModelConfig) -> Counter:
 def _stack(cfg: ModelConfig) -> Counter:
   """Of all layers of one stack."""
   flops = Counter()
-  for kind, n in Counter(cfg.kinds_of_layers).items():
+  for kind, n in Counter(cfg.layer_specs).items():
     layer = mixers.weight_flops(cfg, kind.mixer)
     flops += _times(
       layer
@@ -90,7 +90,7 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   """
   weights = weight_flops(cfg)
   pairs = _pairs(cfg, seq_len, causal)
-  if cfg.crosses:
+  if cfg.is_encoder_decoder:
     pairs += _pairs(cfg.encoder, seq_len, causal) + cfg.n_layers * seq_len**2
   spaces = cfg.mixers.count('mamba2') * (
     state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0
@@ -147,7 +147,7 @@ def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
   """Pairs of query and key of one stack, all layers together."""
   attending = (
     window
-    for window, kind in zip(cfg.windows, cfg.kinds_of_layers)
+    for window, kind in zip(cfg.windows, cfg.layer_specs)
     if kind.mixer == 'attention'
   )
   return sum(

@@ -77,7 +77,9 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
 
 
 def _log_partition(model: Model, params: Any, tokens_BL: jax.Array) -> jax.Array:
-  batch = Tokens(tokens_BL, encoder_tokens=tokens_BL if model.cfg.crosses else None)
+  batch = Tokens(
+    tokens_BL, encoder_tokens=tokens_BL if model.cfg.is_encoder_decoder else None
+  )
   x_BLD, _, _ = model.features(params, {}, batch)
   return jax.nn.logsumexp(model.logits(params, {}, x_BLD), axis=-1)
 

@@ -17,7 +17,7 @@ from lmhp.model import (
 from lmhp.model.attention import multi_head as attention
 from lmhp.model.config import ModelConfig
 from lmhp.model.mixers import registry as mixers
-from lmhp.params import KINDS, leaves
+from lmhp.params import KINDS, list_params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def count(cfg: ModelConfig) -> Count:
   804096
   """
   counts = _stack(cfg)
-  if cfg.crosses:
+  if cfg.is_encoder_decoder:
     counts += _stack(cfg.encoder)
     n = 1 if cfg.share_layers else cfg.n_layers
     counts += Counter(
@@ -78,7 +78,7 @@ def count(cfg: ModelConfig) -> Count:
     )
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
-  stacks = (cfg, cfg.encoder)[: 1 + cfg.crosses]
+  stacks = (cfg, cfg.encoder)[: 1 + cfg.is_encoder_decoder]
   inactive = (
     experts.inactive(cfg) * sum(map(_layers_with_experts, stacks))
     if cfg.n_experts
@@ -90,9 +90,7 @@ def count(cfg: ModelConfig) -> Count:
 def _stack(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
   counts = Counter()
-  for kind, n in Counter(
-    cfg.kinds_of_layers[: 1 if cfg.share_layers else None]
-  ).items():
+  for kind, n in Counter(cfg.layer_specs[: 1 if cfg.share_layers else None]).items():
     layer = mixers.parameter_counts(cfg, kind.mixer)
     layer += (
       experts.parameter_counts(cfg)
@@ -105,7 +103,7 @@ def _stack(cfg: ModelConfig) -> Counter:
 
 def _layers_with_experts(cfg: ModelConfig) -> int:
   return sum(
-    kind.experts for kind in cfg.kinds_of_layers[: 1 if cfg.share_layers else None]
+    kind.experts for kind in cfg.layer_specs[: 1 if cfg.share_layers else None]
   )
 
 
@@ -117,6 +115,6 @@ def count_tree(params: Any) -> Count:
   14
   """
   counts = Counter()
-  for leaf in leaves(params):
+  for leaf in list_params(params):
     counts[leaf.kind] += leaf.size if leaf.role != 'state' else 0
   return Count({kind: counts[kind] for kind in KINDS})

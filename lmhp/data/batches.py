@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmhp.data.dataset import Dataset
-from lmhp.data.shards import Tokens
+from lmhp.data.shards import TokenShards
 from lmhp.errors import ConfigError
 
 
@@ -80,7 +80,7 @@ def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
 
 
 def evaluation_batches(
-  validation: Dataset | Tokens | Sequence[Tokens],
+  validation: Dataset | TokenShards | Sequence[TokenShards],
   seq_len: int,
   batch_size: int,
   limit: int | None = None,
@@ -107,7 +107,7 @@ def evaluation_batches(
     ConfigError: where a stream is shorter than a window and its target.
   """
   streams = validation.validation if isinstance(validation, Dataset) else validation
-  streams = (streams,) if isinstance(streams, Tokens) else tuple(streams)
+  streams = (streams,) if isinstance(streams, TokenShards) else tuple(streams)
   for tokens in streams:
     if len(tokens) < seq_len + 1:
       raise ConfigError(
@@ -130,7 +130,7 @@ def evaluation_batches(
 
 
 def _evaluation_batch(
-  streams: Sequence[Tokens],
+  streams: Sequence[TokenShards],
   starts: Sequence[tuple[int, int]],
   seq_len: int,
   batch_size: int,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from lmhp.errors import wrong
-from lmhp.hypers import assign, section, static, traced
+from lmhp.declarations import static, traced
+from lmhp.sections import Section, assign, section, wrong
 
 BLOCK = 1024
 """Sequences in a mixture block: the finest share a source can have is one in this many."""
 
 
 @section('data')
-class DataConfig:
+class DataConfig(Section):
   """The data. All fields are structure but the seed and the mixture weights."""
 
   path: tuple[str, ...] = static(
@@ -59,7 +59,7 @@ class DataConfig:
     'causal',
     'what is learnt: the next token; tokens that are hidden (for encoders); spans '
     'that are taken out (for encoder-decoders); or what follows a given beginning (for '
-    'model.prefix)',
+    'model.prefix_lm)',
     choices=('causal', 'masked', 'span', 'prefix'),
   )
   dynamic_masking: bool = static(
@@ -99,13 +99,13 @@ class DataConfig:
     low=0,
     high=2**32 - 1,
   )
-  residence: str = static(
+  placement: str = static(
     'auto',
     'tokens live on the device and batches are gathered inside the program, or they '
     'stream from the host; auto is device up to one GiB',
     choices=('auto', 'device', 'host'),
   )
-  mask_documents: bool = static(
+  intra_document_attention: bool = static(
     False, 'attention, positions and targets stay within a document'
   )
   cache_dir: str | None = static(

@@ -16,8 +16,9 @@ import numpy as np
 from lmhp.data import readers, shards
 from lmhp.data import tokenizer as tokenizers
 from lmhp.data.config import DataConfig
-from lmhp.data.shards import Tokens
-from lmhp.errors import ConfigError, wrong
+from lmhp.data.shards import TokenShards
+from lmhp.errors import ConfigError
+from lmhp.sections import wrong
 
 WORDS = ('byte', 'char', 'bpe')
 T = TypeVar('T')
@@ -41,8 +42,8 @@ class Dataset:
   """
 
   tokenizer: tokenizers.Tokenizer
-  train: tuple[Tokens, ...]
-  validation: tuple[Tokens, ...]
+  train: tuple[TokenShards, ...]
+  validation: tuple[TokenShards, ...]
   sources: tuple[dict[str, Any], ...]
   sha256: str
   mask_token: int | None = None
@@ -83,7 +84,7 @@ class Dataset:
 class _Source:
   """One word of `data.path`, opened: its stream, or its train and validation streams, and what is known of it."""
 
-  streams: tuple[Tokens, ...]
+  streams: tuple[TokenShards, ...]
   tokenizer: tokenizers.Tokenizer | None
   facts: dict[str, Any]
 
@@ -312,19 +313,19 @@ def _open_tokens(name: str, given: tokenizers.Tokenizer | None) -> _Source:
   return _Source(streams, tokenizer, facts)
 
 
-def _stream(ids: np.ndarray, tokenizer: tokenizers.Tokenizer | None) -> Tokens:
+def _stream(ids: np.ndarray, tokenizer: tokenizers.Tokenizer | None) -> TokenShards:
   """Ids with the documents that end-of-text tokens mark."""
   ends = (
     []
     if tokenizer is None or tokenizer.end_of_text is None
     else np.flatnonzero(ids[:-1] == tokenizer.end_of_text)
   )
-  return Tokens(
+  return TokenShards(
     ids, np.concatenate([np.zeros(1, np.int64), np.asarray(ends, np.int64) + 1])
   )
 
 
-def _split(cfg: DataConfig, source: _Source) -> tuple[Tokens, Tokens]:
+def _split(cfg: DataConfig, source: _Source) -> tuple[TokenShards, TokenShards]:
   """Train and validation; a pair of files is split already."""
   if len(source.streams) == 2:
     return source.streams

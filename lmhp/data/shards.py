@@ -28,7 +28,7 @@ _BATCH_CHARACTERS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tokens:
+class TokenShards:
   """A stretch of a token stream.
 
   Attributes:
@@ -43,10 +43,10 @@ class Tokens:
   def __len__(self) -> int:
     return len(self.ids)
 
-  def part(self, start: int, stop: int) -> Tokens:
+  def part(self, start: int, stop: int) -> TokenShards:
     """The tokens from `start` up to `stop`."""
     inside = self.starts[(self.starts > start) & (self.starts < stop)] - start
-    return Tokens(
+    return TokenShards(
       self.ids[start:stop],
       np.concatenate([np.zeros(min(1, stop - start), np.int64), inside]),
     )
@@ -56,7 +56,7 @@ class Tokens:
 class Shard:
   """A shard on disk: its tokens, its tokenizer and its index (the contents of index.json)."""
 
-  tokens: Tokens
+  tokens: TokenShards
   tokenizer: tokenizers.Tokenizer
   index: dict[str, Any]
 
@@ -220,7 +220,7 @@ def _read(directory: epath.Path) -> Shard:
     raise ConfigError(
       f'data.path: {directory} is corrupt: its tokenizer is not the one in its index'
     )
-  return Shard(Tokens(ids, np.load(io.BytesIO(starts))), tokenizer, index)
+  return Shard(TokenShards(ids, np.load(io.BytesIO(starts))), tokenizer, index)
 
 
 def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:

@@ -22,7 +22,7 @@ from lmhp.data.spans import Prefix, SpanCorruption
 from lmhp.errors import ConfigError
 
 RESIDENT_BYTES = 1 << 30
-"""Tokens up to this size live on the device where data.residence is auto."""
+"""Tokens up to this size live on the device where data.placement is auto."""
 
 
 class TrainStream:
@@ -62,14 +62,14 @@ class TrainStream:
     self.resident = self._decide_residence(cfg)
 
   def _decide_residence(self, cfg: DataConfig) -> bool:
-    if cfg.residence == 'auto':
+    if cfg.placement == 'auto':
       return sum(ids.nbytes for ids in self._sources) <= RESIDENT_BYTES
-    if cfg.residence == 'device' and self._bases[-1] >= 2**31:
+    if cfg.placement == 'device' and self._bases[-1] >= 2**31:
       raise ConfigError(
-        f"data.residence: got 'device' for {self._bases[-1]} training tokens, expected 'host' from "
+        f"data.placement: got 'device' for {self._bases[-1]} training tokens, expected 'host' from "
         f'{2**31}'
       )
-    return cfg.residence == 'device'
+    return cfg.placement == 'device'
 
   def epochs(
     self, n_sequences: int, mixture_weights: Sequence[float] = (1.0,)
@@ -272,11 +272,11 @@ def objective_of(
 
 def _end_of_text(dataset: Dataset, cfg: DataConfig) -> int | None:
   """What tells documents apart, None where nothing shall."""
-  if not cfg.mask_documents:
+  if not cfg.intra_document_attention:
     return None
   if dataset.tokenizer.end_of_text is None:
     raise ConfigError(
-      f'data.mask_documents: got True, expected False: the {dataset.tokenizer.kind} tokenizer has no '
+      f'data.intra_document_attention: got True, expected False: the {dataset.tokenizer.kind} tokenizer has no '
       'end-of-text to tell documents apart'
     )
   return dataset.tokenizer.end_of_text

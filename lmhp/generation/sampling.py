@@ -42,7 +42,7 @@ def sample(
     (B, n_tokens) int32.
   """
   n_prompts, length = prompt_BL.shape
-  if model.cfg.crosses:
+  if model.cfg.is_encoder_decoder:
     cache = model.init_cache(n_prompts, 1 + n_tokens, length)
     batch = Tokens(
       jnp.full((n_prompts, 1), start_token, jnp.int32), encoder_tokens=prompt_BL
@@ -51,7 +51,7 @@ def sample(
     cache = model.init_cache(n_prompts, length + n_tokens)
     batch = Tokens(
       prompt_BL,
-      prefix_lengths=jnp.full(n_prompts, length) if model.cfg.prefix else None,
+      prefix_lengths=jnp.full(n_prompts, length) if model.cfg.prefix_lm else None,
     )
   x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
 
@@ -140,8 +140,10 @@ def generate(
     n_tokens,
     top_k,
     tokenizer.vocab_size,
-    start_token(tokenizer) if model.cfg.crosses else 0,
+    start_token(tokenizer) if model.cfg.is_encoder_decoder else 0,
   )
   return (
-    tokenizer.decode(new[0]) if model.cfg.crosses else prompt + tokenizer.decode(new[0])
+    tokenizer.decode(new[0])
+    if model.cfg.is_encoder_decoder
+    else prompt + tokenizer.decode(new[0])
   )

@@ -21,10 +21,10 @@ from lmhp.errors import ConfigError
 from lmhp.hub import safetensors, weights
 from lmhp.hub.config_json import model_config, parse, read_json
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.family import Family
+from lmhp.hub.families.family import CheckpointFamily
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import Model, build
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
@@ -168,7 +168,7 @@ def save_pretrained(
   if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
     raise ConfigError(f'{path}: exists, expected the name of a new directory')
   cfg = model_config(dict(config), 'config')
-  family: Family = FAMILIES[config['model_type']]
+  family: CheckpointFamily = FAMILIES[config['model_type']]
   if family.head_by_weights and 'kernel' not in params.get('output', {}):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
   model = _built(cfg, 'float32')
@@ -189,8 +189,8 @@ def save_pretrained(
 
 
 def _check_shapes(model: Model, params: Any) -> None:
-  wanted = {path: shape.shape for path, shape in walk(model.shapes)}
-  came = {path: np.shape(x) for path, x in walk(params)}
+  wanted = {path: shape.shape for path, shape in walk_arrays(model.shapes)}
+  came = {path: np.shape(x) for path, x in walk_arrays(params)}
   for name in sorted(wanted.keys() | came.keys()):
     if wanted.get(name) != came.get(name):
       raise ConfigError(

@@ -14,9 +14,9 @@ from typing import Any, Iterator, Mapping, NamedTuple
 import numpy as np
 
 from lmhp.errors import ConfigError
-from lmhp.hub.families.family import Family
+from lmhp.hub.families.family import CheckpointFamily
 from lmhp.model.config import ModelConfig
-from lmhp.params import Leaf, leaves, walk
+from lmhp.params import Param, list_params, walk_arrays
 
 LAYERS = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
 BUFFERS = re.compile(
@@ -45,7 +45,7 @@ class Piece:
     expert: its place on E; None where all experts stand together, or there are none.
   """
 
-  leaf: Leaf
+  leaf: Param
   layer: int | None
   head: int | None = None
   heads: int = 1
@@ -162,7 +162,7 @@ class Tensor:
     return x.reshape(self.shape) if self.by_head else x.T if self.transposed else x
 
 
-def tensors(family: Family, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
+def tensors(family: CheckpointFamily, cfg: ModelConfig, shapes: Any) -> list[Tensor]:
   """All tensors of a model's checkpoint; every one of our leaves is in one of them.
 
   Args:
@@ -238,11 +238,13 @@ def _places(cfg: ModelConfig) -> list[Place]:
   ]
 
 
-def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str, Leaf]]:
+def _modules(
+  shapes: Any, cfg: ModelConfig
+) -> dict[tuple[str, Place], dict[str, Param]]:
   """Our leaves by module and place, and by the last name of their path."""
   places = {(place.stack, place.segment): place for place in _places(cfg)}
-  modules: dict[tuple[str, Place], dict[str, Leaf]] = {}
-  for leaf in leaves(shapes):
+  modules: dict[tuple[str, Place], dict[str, Param]] = {}
+  for leaf in list_params(shapes):
     of_layer = LAYERS.fullmatch(leaf.path)
     place, path = (
       (places[of_layer[1], int(of_layer[2])], of_layer[3])
@@ -256,7 +258,7 @@ def _modules(shapes: Any, cfg: ModelConfig) -> dict[tuple[str, Place], dict[str,
   return modules
 
 
-def copies(family: Family, cfg: ModelConfig) -> dict[str, str]:
+def copies(family: CheckpointFamily, cfg: ModelConfig) -> dict[str, str]:
   """Names under which a checkpoint may repeat a tensor, and the tensor's: the head's, where it is tied."""
   names = _names(family, cfg)
   tied = (
@@ -267,17 +269,23 @@ def copies(family: Family, cfg: ModelConfig) -> dict[str, str]:
   return {**family.copies, **tied}
 
 
-def head_in(family: Family, cfg: ModelConfig, found: Mapping[str, np.ndarray]) -> bool:
+def head_in(
+  family: CheckpointFamily, cfg: ModelConfig, found: Mapping[str, np.ndarray]
+) -> bool:
   """Whether a checkpoint has a matrix for the head."""
   return f'{_names(family, cfg)["output"]}.weight' in found
 
 
-def _names(family: Family, cfg: ModelConfig) -> Mapping[str, str]:
+def _names(family: CheckpointFamily, cfg: ModelConfig) -> Mapping[str, str]:
   return family.names(cfg) if callable(family.names) else family.names
 
 
 def _stacked(
-  name: str, found: list[Leaf], place: Place, family: Family, cfg: ModelConfig
+  name: str,
+  found: list[Param],
+  place: Place,
+  family: CheckpointFamily,
+  cfg: ModelConfig,
 ) -> Iterator[Tensor]:
   """The tensors of one name, for each layer and head that it counts."""
   first = found[0]
@@ -416,7 +424,7 @@ def _check_left_over(
 
 def to_tensors(wanted: list[Tensor], params: Any) -> dict[str, np.ndarray]:
   """The inverse of `to_params`: a checkpoint's tensors by name."""
-  arrays = {path: np.asarray(array) for path, array in walk(params)}
+  arrays = {path: np.asarray(array) for path, array in walk_arrays(params)}
   parts = lambda tensor: [piece.get(arrays[piece.leaf.path]) for piece in tensor.pieces]
   return {
     tensor.name: np.ascontiguousarray(tensor.join(parts(tensor))) for tensor in wanted

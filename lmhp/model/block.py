@@ -5,8 +5,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention.multi_head import CrossAttention, Layer, Scene
-from lmhp.model.config import Kind, ModelConfig
+from lmhp.model.attention.multi_head import CrossAttention, LayerFlags, LayerInputs
+from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts import Experts
 from lmhp.model.feed_forward import FeedForward
 from lmhp.model.mixers.registry import mixer
@@ -23,25 +23,28 @@ class Block(nn.Module):
   Attributes:
     cfg: the model's structure.
     local: whether this layer is windowed, where all layers agree.
-    positioned: whether this layer knows positions, where all layers agree.
+    uses_positions: whether this layer knows positions, where all layers agree.
     kind: what its parameters hang on.
   """
 
   cfg: ModelConfig
   local: bool = False
-  positioned: bool = True
-  kind: Kind = Kind(True, False, 'attention')
+  uses_positions: bool = True
+  kind: LayerSpec = LayerSpec(True, False, 'attention')
 
   @nn.compact
   def __call__(
-    self, x_BLD: jax.Array, layer_cache: tuple[Layer, tuple | None], scene: Scene
+    self,
+    x_BLD: jax.Array,
+    layer_cache: tuple[LayerFlags, tuple | None],
+    scene: LayerInputs,
   ):
     """The block's result (B, L, D) float32; the cache with the new tokens in it, and what its experts say of it."""
     layer, cache = layer_cache
-    layer = Layer(
+    layer = LayerFlags(
       layer.index,
       self.local if layer.local is None else layer.local,
-      self.positioned if layer.positioned is None else layer.positioned,
+      self.uses_positions if layer.uses_positions is None else layer.uses_positions,
     )
     mix = mixer(self.cfg, self.kind.mixer)
     if self.cfg.parallel_residual:
@@ -52,12 +55,12 @@ class Block(nn.Module):
       x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
       fed, aux = self._feed_forward(h_BLD)
       return x_BLD + self._out('feed_forward', fed, layer, scene), (cache, aux)
-    if self.cfg.crosses and cache is not None:
+    if self.cfg.is_encoder_decoder and cache is not None:
       cache, of_encoder = cache[:2], cache[2:]
     mixed, cache = mix(self._input_norm(x_BLD), layer, scene, cache)
     x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
-    if self.cfg.crosses:
+    if self.cfg.is_encoder_decoder:
       x_BLD, of_encoder = self._cross(
         x_BLD, layer, scene, None if cache is None else of_encoder
       )
@@ -74,7 +77,9 @@ class Block(nn.Module):
       return Experts(self.cfg, name='experts')(h_BLD)
     return FeedForward(self.cfg, name='feed_forward')(h_BLD), {}
 
-  def _cross(self, x_BLD: jax.Array, layer: Layer, scene: Scene, cache: tuple | None):
+  def _cross(
+    self, x_BLD: jax.Array, layer: LayerFlags, scene: LayerInputs, cache: tuple | None
+  ):
     """The residual stream after the decoder attended to the encoder, and the cache of that."""
     h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
     mixed, cache = CrossAttention(self.cfg, name='cross_attention')(
@@ -97,7 +102,9 @@ class Block(nn.Module):
       return x_BLD
     return Normalization(self.cfg, self.cfg.d_model, name=name)(x_BLD)
 
-  def _out(self, part: str, x_BLD: jax.Array, layer: Layer, scene: Scene) -> jax.Array:
+  def _out(
+    self, part: str, x_BLD: jax.Array, layer: LayerFlags, scene: LayerInputs
+  ) -> jax.Array:
     """What a part adds: normalized where the placement says so, dropped out, scaled."""
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')

@@ -10,8 +10,8 @@ import copy
 import math
 from typing import NamedTuple
 
-from lmhp.errors import wrong
-from lmhp.hypers import assign, section, static, traced
+from lmhp.declarations import static, traced
+from lmhp.sections import Section, assign, section, wrong
 
 ACTIVATIONS = (
   'relu',
@@ -31,7 +31,7 @@ MIXERS = ('attention', 'convolution', 'lstm', 'gru', 'mingru', 'rglru', 'mamba2'
 REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
 
 
-class Kind(NamedTuple):
+class LayerSpec(NamedTuple):
   """What a layer's parameters hang on.
 
   Attributes:
@@ -46,7 +46,7 @@ class Kind(NamedTuple):
 
 
 @section('model')
-class ModelConfig:
+class ModelConfig(Section):
   """The network. All fields are structure but the dropout rates and the init scale."""
 
   # sizes
@@ -56,8 +56,12 @@ class ModelConfig:
     'with both, the decoder attends to what the encoder read',
     choices=('decoder', 'encoder', 'encoder_decoder'),
   )
-  vocab_size: int | None = static(
-    None, "rows of the embedding; None takes the tokenizer's", unit='tokens', low=1
+  vocab_size: int = static(
+    None,
+    "rows of the embedding; None takes the tokenizer's",
+    unit='tokens',
+    low=1,
+    derived=True,
   )
   max_seq_len: int = static(
     256,
@@ -72,33 +76,39 @@ class ModelConfig:
   n_layers: int = static(
     4, 'blocks', low=1, aliases=('n_layer', 'num_hidden_layers', 'depth')
   )
-  n_encoder_layers: int | None = static(
-    None, "blocks of an encoder-decoder's encoder; None is n_layers", low=1
+  n_encoder_layers: int = static(
+    None,
+    "blocks of an encoder-decoder's encoder; None is n_layers",
+    low=1,
+    derived=True,
   )
   n_heads: int = static(
     4, 'query heads', low=1, aliases=('n_head', 'num_attention_heads')
   )
-  n_kv_heads: int | None = static(
+  n_kv_heads: int = static(
     None,
     'key and value heads; None is n_heads (MHA), 1 is MQA, between is GQA',
     low=1,
     aliases=('num_key_value_heads',),
     source='arXiv:2305.13245',
+    derived=True,
   )
-  head_dim: int | None = static(
-    None, 'size of a head; None is d_model / n_heads', low=1
+  head_dim: int = static(
+    None, 'size of a head; None is d_model / n_heads', low=1, derived=True
   )
-  d_ff: int | None = static(
+  d_ff: int = static(
     None,
     'hidden size of the feed-forward part; None is 4 d_model',
     low=1,
     aliases=('intermediate_size', 'n_inner'),
+    derived=True,
   )
-  embedding_dim: int | None = static(
+  embedding_dim: int = static(
     None,
     'width of the embedding table where factorized; None is d_model',
     low=1,
     source='arXiv:1909.11942 (ALBERT)',
+    derived=True,
   )
   embedding_projection: str = static(
     'tokens',
@@ -159,11 +169,12 @@ class ModelConfig:
     low=1,
     aliases=('num_experts_per_tok', 'moe_topk'),
   )
-  d_ff_expert: int | None = static(
+  d_ff_expert: int = static(
     None,
     'hidden size of an expert; None is d_ff',
     low=1,
     aliases=('moe_intermediate_size',),
+    derived=True,
   )
   n_shared_experts: int = static(
     0, 'experts that all tokens go through besides', low=0, source='arXiv:2401.06066'
@@ -243,8 +254,10 @@ class ModelConfig:
     choices=PLACEMENTS,
   )
   embedding_norm: bool = static(False, 'a normalization after the embedding (BLOOM)')
-  final_norm: bool | None = static(
-    None, 'a normalization before the head; None is True unless placement is post'
+  final_norm: bool = static(
+    None,
+    'a normalization before the head; None is True unless placement is post',
+    derived=True,
   )
   first_attention_norm: bool = static(
     True, 'the first layer has a normalization before its attention (ModernBERT: no)'
@@ -274,10 +287,11 @@ class ModelConfig:
     "a dense layer, the activation and a normalization before the head: BERT's "
     'masked-language-model head',
   )
-  head_activation: str | None = static(
+  head_activation: str = static(
     None,
     'the activation of that transform; None is model.activation',
     choices=(None, *ACTIVATIONS),
+    derived=True,
   )
   head_transform_bias: bool = static(True, 'bias of that dense layer')
 
@@ -302,12 +316,13 @@ class ModelConfig:
     aliases=('rope_theta',),
     source='arXiv:2104.09864',
   )
-  rotary_base_local: float | None = static(
+  rotary_base_local: float = static(
     None,
     'base in windowed layers; None is rotary_base (Gemma 3)',
     low=1.0,
     open_low=True,
     aliases=('rope_local_base_freq',),
+    derived=True,
   )
   rotary_interleaved: bool = static(
     False, 'rotate neighbours (GPT-J) instead of halves'
@@ -321,8 +336,12 @@ class ModelConfig:
   rotary_scaling_local: bool = static(
     True, 'windowed layers are scaled too (Gemma 3: no)'
   )
-  rotary_original_max_seq_len: int | None = static(
-    None, 'context before the stretch; None is max_seq_len', low=1, unit='tokens'
+  rotary_original_max_seq_len: int = static(
+    None,
+    'context before the stretch; None is max_seq_len',
+    low=1,
+    unit='tokens',
+    derived=True,
   )
   rotary_low_frequency_factor: float = static(
     1.0, 'llama3 scaling', low=0.0, open_low=True
@@ -370,7 +389,7 @@ class ModelConfig:
   )
 
   # attention
-  prefix: bool = static(
+  prefix_lm: bool = static(
     False,
     'the beginning that is given is seen from both sides (prefix-LM)',
     source='arXiv:1910.10683 section 3.2.1',
@@ -412,21 +431,23 @@ class ModelConfig:
     low=1,
     aliases=('q_lora_rank',),
   )
-  rotary_head_dim: int | None = static(
+  rotary_head_dim: int = static(
     None,
     'with a latent: coordinates of a head that rotate, their keys shared by '
     'all heads; None is half of head_dim',
     low=2,
     aliases=('qk_rope_head_dim',),
+    derived=True,
   )
   latent_norm_eps: float | None = static(
     None, 'added to the variance of latents; None is norm_eps', low=0.0
   )
-  value_head_dim: int | None = static(
+  value_head_dim: int = static(
     None,
     "with a latent: size of a head's value; None is head_dim",
     low=1,
     aliases=('v_head_dim',),
+    derived=True,
   )
   sliding_window: int | None = static(
     None,
@@ -434,8 +455,12 @@ class ModelConfig:
     low=1,
     unit='tokens',
   )
-  attention_scale: float | None = static(
-    None, 'factor on q.k; None is head_dim ** -0.5', low=0.0, open_low=True
+  attention_scale: float = static(
+    None,
+    'factor on q.k; None is head_dim ** -0.5',
+    low=0.0,
+    open_low=True,
+    derived=True,
   )
   clip_qkv: float | None = static(
     None,
@@ -461,14 +486,18 @@ class ModelConfig:
     choices=MIXERS,
     aliases=('layers_block_type',),
   )
-  mixer_dim: int | None = static(
+  mixer_dim: int = static(
     None,
     'inner width of mixers other than attention; None is d_model',
     low=1,
     aliases=('lru_width', 'd_inner'),
+    derived=True,
   )
-  mixer_head_dim: int | None = static(
-    None, "size of a head of RG-LRU's gates and of Mamba-2; None is head_dim", low=1
+  mixer_head_dim: int = static(
+    None,
+    "size of a head of RG-LRU's gates and of Mamba-2; None is head_dim",
+    low=1,
+    derived=True,
   )
   mixer_bias: bool = static(
     False, 'bias of what goes into those mixers and out of them'
@@ -503,11 +532,12 @@ class ModelConfig:
   )
 
   # scales
-  embedding_scale: float | None = static(
+  embedding_scale: float = static(
     None,
     'factor on the embedding; None is 1 (Gemma: d_model ** 0.5)',
     low=0.0,
     open_low=True,
+    derived=True,
   )
   residual_scale: float = static(
     1.0,
@@ -611,7 +641,7 @@ class ModelConfig:
       d_ff=self.d_ff or 4 * self.d_model,
       embedding_dim=self.embedding_dim or self.d_model,
       n_encoder_layers=self.n_encoder_layers
-      or (self.n_layers if self.crosses else None),
+      or (self.n_layers if self.is_encoder_decoder else None),
       final_norm=self.norm_placement != 'post'
       if self.final_norm is None
       else self.final_norm,
@@ -682,13 +712,13 @@ class ModelConfig:
       raise wrong(self, 'norm_bias', 'False where model.norm_affine is False')
     if self.embedding_dim > self.d_model:
       raise wrong(self, 'embedding_dim', f'at most model.d_model={self.d_model}')
-    if self.prefix and self.architecture != 'decoder':
-      raise wrong(self, 'prefix', 'False unless model.architecture is decoder')
-    if self.n_encoder_layers and not self.crosses:
+    if self.prefix_lm and self.architecture != 'decoder':
+      raise wrong(self, 'prefix_lm', 'False unless model.architecture is decoder')
+    if self.n_encoder_layers and not self.is_encoder_decoder:
       raise wrong(
         self, 'n_encoder_layers', 'None unless model.architecture is encoder_decoder'
       )
-    if self.parallel_residual and self.crosses:
+    if self.parallel_residual and self.is_encoder_decoder:
       raise wrong(
         self, 'parallel_residual', 'False where model.architecture is encoder_decoder'
       )
@@ -699,7 +729,7 @@ class ModelConfig:
         'tokens where model.embedding_dim is model.d_model',
       )
     if self.share_layers and not (
-      self.uniform and (not self.crosses or self.encoder.uniform)
+      self.uniform and (not self.is_encoder_decoder or self.encoder.uniform)
     ):
       raise wrong(self, 'share_layers', 'False where layers differ in their parameters')
     if not self.first_attention_norm and (
@@ -764,11 +794,11 @@ class ModelConfig:
       )
 
   def _check_mixers(self) -> None:
-    if self.architecture != 'decoder' or self.prefix:
+    if self.architecture != 'decoder' or self.prefix_lm:
       raise wrong(
         self,
         'mixer_pattern',
-        "('attention',) unless model.architecture is decoder, without model.prefix",
+        "('attention',) unless model.architecture is decoder, without model.prefix_lm",
       )
     if {'rglru', 'mamba2'} & set(
       self.mixer_pattern
@@ -876,7 +906,7 @@ class ModelConfig:
     )
 
   @property
-  def positioned(self) -> tuple[bool, ...]:
+  def uses_positions(self) -> tuple[bool, ...]:
     """For each layer, whether it knows positions."""
     every = self.no_position_every
     return tuple(
@@ -890,7 +920,7 @@ class ModelConfig:
     return self.architecture != 'encoder'
 
   @property
-  def crosses(self) -> bool:
+  def is_encoder_decoder(self) -> bool:
     """Whether the decoder attends to an encoder."""
     return self.architecture == 'encoder_decoder'
 
@@ -919,22 +949,22 @@ class ModelConfig:
     return self.mixer_dim // self.mixer_head_dim
 
   @property
-  def kinds_of_layers(self) -> tuple[Kind, ...]:
+  def layer_specs(self) -> tuple[LayerSpec, ...]:
     """For each layer, what its parameters hang on: alike ones next to each other are stacked."""
     return tuple(
-      Kind(self.first_attention_norm or i > 0, self.has_experts([i]), name)
+      LayerSpec(self.first_attention_norm or i > 0, self.has_experts([i]), name)
       for i, name in enumerate(self.mixers)
     )
 
   @property
   def uniform(self) -> bool:
     """Whether all layers have the same parameters."""
-    return len(set(self.kinds_of_layers)) == 1
+    return len(set(self.layer_specs)) == 1
 
   @property
   def segments(self) -> tuple[tuple[int, int], ...]:
     """Runs of alike layers: the first of each, and how many."""
-    kinds = self.kinds_of_layers
+    kinds = self.layer_specs
     starts = [i for i in range(self.n_layers) if i == 0 or kinds[i] != kinds[i - 1]]
     return tuple((a, b - a) for a, b in zip(starts, [*starts[1:], self.n_layers]))
 

@@ -80,7 +80,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
 
 def weight_flops(cfg: ModelConfig) -> Counter:
   """Forward matrix-product FLOPs by kind for one token: looking up a row is none."""
-  times = 1 + cfg.crosses + (not cfg.head_transform)
+  times = 1 + cfg.is_encoder_decoder + (not cfg.head_transform)
   return Counter(
     embedding=cfg.factorized * times * matmul_flops(cfg.embedding_dim, cfg.d_model)
   )

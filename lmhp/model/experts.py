@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.feed_forward import FeedForward, activated
+from lmhp.model.feed_forward import FeedForward, apply_activation
 from lmhp.model.grouped_product import by_expert
 from lmhp.model.projection import Projection, linear, matmul_flops, parameter_count
 
@@ -105,7 +105,7 @@ class Experts(nn.Module):
 @functools.cache
 def _activation(activation: str, gated: bool, clip: float | None, offset: float):
   """One function for each structure, so that programs of equal structure are one."""
-  return lambda into: activated(into, activation, gated, clip, offset)
+  return lambda into: apply_activation(into, activation, gated, clip, offset)
 
 
 def route(cfg: ModelConfig, logits_TE: jax.Array, correction_E: jax.Array | None):

@@ -26,7 +26,7 @@ ACTIVATIONS = {
 }
 
 
-def activated(
+def apply_activation(
   into: list[jax.Array], activation: str, gated: bool, clip: float | None, offset: float
 ) -> jax.Array:
   """What goes into `down`: `act(up)`, or `act(gate) * (up + offset)`, both clipped before that where `clip` is given.
@@ -71,7 +71,9 @@ class FeedForward(nn.Module):
 
     def finish(into_BLF: list[jax.Array]) -> jax.Array:
       return down(
-        activated(into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset)
+        apply_activation(
+          into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset
+        )
       )
 
     # Only what goes into the nonlinearity is kept for the backward pass: what comes out is cheap to compute again.

@@ -124,7 +124,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
     + cfg.final_norm
     - (not cfg.first_attention_norm)
   )
-  if cfg.crosses:
+  if cfg.is_encoder_decoder:
     norms += layers(cfg.n_layers) * (
       2 if cfg.norm_placement == 'sandwich' else 1
     )  # of the attention to the encoder

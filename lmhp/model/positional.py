@@ -228,7 +228,7 @@ def alibi_bias(
 def parameter_counts(cfg: ModelConfig) -> Counter:
   """Parameters by kind: rows of the learned table, or T5's buckets."""
   t5 = (
-    cfg.relative_buckets * cfg.n_heads * (1 + cfg.crosses)
+    cfg.relative_buckets * cfg.n_heads * (1 + cfg.is_encoder_decoder)
     if cfg.position == 't5'
     else 0
   )  # one for each stack

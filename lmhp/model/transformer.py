@@ -10,17 +10,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import Layer, Scene
+from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
-from lmhp.model.mixers.registry import empty, starts_by_fan_in
-from lmhp.model.mixers.registry import initial as initial_of_mixer
+from lmhp.model.mixers.registry import custom_init, init_mixer_cache, uses_fan_in_init
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
 from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
 from lmhp.model.rng import dropout, named_key
-from lmhp.params import Leaf, map_leaves
+from lmhp.params import Param, map_params
 
 POLICIES = {
   'full': None,
@@ -43,7 +42,7 @@ class Stack(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, scene: Scene, distance_LM, cache=None):
+  def __call__(self, x_BLD, scene: LayerInputs, distance_LM, cache=None):
     cfg = self.cfg
     if cfg.position == 't5':
       scene = scene._replace(
@@ -83,19 +82,19 @@ class Stack(nn.Module):
     return scan(
       cfg,
       local=cfg.windows[first] is not None,
-      positioned=cfg.positioned[first],
-      kind=cfg.kinds_of_layers[first],
+      uses_positions=cfg.uses_positions[first],
+      kind=cfg.layer_specs[first],
       name=name,
     )
 
-  def _layers(self, first: int, n: int) -> Layer:
+  def _layers(self, first: int, n: int) -> LayerFlags:
     """What those layers are told of themselves."""
     local = tuple(window is not None for window in self.cfg.windows[first : first + n])
-    positioned = self.cfg.positioned[first : first + n]
-    return Layer(
+    positioned = self.cfg.uses_positions[first : first + n]
+    return LayerFlags(
       index=first + jnp.arange(n),
       local=jnp.array(local) if _varies(local) else None,
-      positioned=jnp.array(positioned) if _varies(positioned) else None,
+      uses_positions=jnp.array(positioned) if _varies(positioned) else None,
     )
 
 
@@ -114,12 +113,12 @@ class Transformer(nn.Module):
     if cfg.embedding_norm:
       self.embedding_norm = Normalization(cfg, cfg.table_width)
     if cfg.architecture != 'decoder':
-      self.encoder = Stack(cfg.encoder if cfg.crosses else cfg)
+      self.encoder = Stack(cfg.encoder if cfg.is_encoder_decoder else cfg)
     if cfg.architecture != 'encoder':
       self.decoder = Stack(cfg)
     if cfg.final_norm:
       self.final_norm = Normalization(cfg, cfg.d_model)
-      if cfg.crosses:
+      if cfg.is_encoder_decoder:
         self.encoder_final_norm = Normalization(cfg, cfg.d_model)
     self.output = Output(cfg)
 
@@ -134,13 +133,14 @@ class Transformer(nn.Module):
     ]
     keys = length if cache is None or not attending else cache[attending[0]][0].shape[2]
     memory, said = None, {}
-    if cfg.crosses and batch.encoder_tokens is not None:
+    if cfg.is_encoder_decoder and batch.encoder_tokens is not None:
       memory, said = self._encode(batch, hypers, key)
     x_BLD, scene, distance_LM = self._prepare(cfg, batch, start, keys, hypers, key)
-    if cfg.crosses:
-      see_memory = cache['see_memory'] if memory is None else memory[1]
+    if cfg.is_encoder_decoder:
+      encoder_mask = cache['encoder_mask'] if memory is None else memory[1]
       scene = scene._replace(
-        memory_BMD=memory and memory[0], see_memory_BLM=see_memory[:, None, None]
+        encoder_features_BMD=memory and memory[0],
+        encoder_mask_BLM=encoder_mask[:, None, None],
       )
     stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
     x_BLD, segments, aux = stack(x_BLD, scene, distance_LM, cache)
@@ -153,7 +153,7 @@ class Transformer(nn.Module):
       x_BLD,
       aux,
       {**segments, 'length': start + length}
-      | ({'see_memory': see_memory} if cfg.crosses else {}),
+      | ({'encoder_mask': encoder_mask} if cfg.is_encoder_decoder else {}),
     )
 
   def _encode(self, batch, hypers, key):
@@ -210,7 +210,9 @@ class Transformer(nn.Module):
       )
     return self.embedding.widen(x_BLD) if cfg.embedding_projection == 'sum' else x_BLD
 
-  def _scene(self, cfg, batch, positions_BL, distance_LM, hypers, key, start) -> Scene:
+  def _scene(
+    self, cfg, batch, positions_BL, distance_LM, hypers, key, start
+  ) -> LayerInputs:
     """What all layers share: who sees whom, angles, biases."""
     keys = distance_LM.shape[1]
     see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
@@ -249,14 +251,16 @@ class Transformer(nn.Module):
       if cfg.position == 'alibi'
       else None
     )
-    scene = Scene(see, see_local, rotary_global, rotary_local, bias, hypers, key, start)
+    scene = LayerInputs(
+      see, see_local, rotary_global, rotary_local, bias, hypers, key, start
+    )
     if cfg.attention_temperature:
       floors = jnp.floor((positions_BL + 1) / cfg.temperature_floor)
       temperature = 1 + cfg.attention_temperature * jnp.log1p(floors)
       scene = scene._replace(temperature_BL11=temperature[..., None, None])
     if cfg.other_mixers and batch.segments is not None:
       before = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
-      scene = scene._replace(restart_BL=batch.segments != before)
+      scene = scene._replace(document_start_BL=batch.segments != before)
     return scene
 
   def logits(self, x_BLD):
@@ -328,13 +332,13 @@ def build(cfg: ModelConfig) -> Model:
   """
   module = Transformer(cfg)
   tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
-  batch = lambda t: Tokens(t, encoder_tokens=t if cfg.crosses else None)
+  batch = lambda t: Tokens(t, encoder_tokens=t if cfg.is_encoder_decoder else None)
   shapes = jax.eval_shape(
     lambda t: module.init(jax.random.key(0), batch(t), {}), tokens
   )['params']
 
   def init(key, hypers):
-    return map_leaves(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
+    return map_params(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
 
   def features(params, hypers, batch, key=None, cache=None):
     return module.apply(
@@ -347,7 +351,7 @@ def build(cfg: ModelConfig) -> Model:
   return Model(cfg, init, features, logits, functools.partial(init_cache, cfg), shapes)
 
 
-def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.Array:
+def initial(leaf: Param, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.Array:
   """One parameter at step 0: normal for weights and tables, the identity for scales, zero for biases.
 
   Args:
@@ -360,13 +364,13 @@ def initial(leaf: Leaf, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.A
   """
   if leaf.role == 'scale' and leaf.kind == 'normalization':
     return jnp.full(leaf.shape, 0.0 if cfg.norm_unit_offset else 1.0, jnp.float32)
-  by_law = initial_of_mixer(leaf.path, named_key(key, f'init/{leaf.path}'), leaf.shape)
+  by_law = custom_init(leaf.path, named_key(key, f'init/{leaf.path}'), leaf.shape)
   if by_law is not None:
     return by_law
   if leaf.role in ('bias', 'state'):
     return jnp.zeros(leaf.shape, jnp.float32)
   by_fan_in = (
-    starts_by_fan_in(leaf.path)
+    uses_fan_in_init(leaf.path)
     or cfg.init == 'fan_in'
     and leaf.role == 'weight'
     and leaf.kind != 'output'
@@ -386,10 +390,14 @@ def init_cache(
   `encoder_length` tokens of the encoder); of latent attention its latents; of recurrent layers a state without a length.
   """
   segments = {
-    f'segment_{i}': empty(cfg, cfg.mixers[first], n, batch_size, length, encoder_length)
+    f'segment_{i}': init_mixer_cache(
+      cfg, cfg.mixers[first], n, batch_size, length, encoder_length
+    )
     for i, (first, n) in enumerate(cfg.segments)
   }
   see = (
-    {'see_memory': jnp.zeros((batch_size, encoder_length), bool)} if cfg.crosses else {}
+    {'encoder_mask': jnp.zeros((batch_size, encoder_length), bool)}
+    if cfg.is_encoder_decoder
+    else {}
   )
   return {**segments, **see, 'length': jnp.int32(0)}

@@ -26,20 +26,23 @@ from typing import Mapping
 import jax
 import optax
 
-from lmhp.hypers import assign, section, static, traced
-from lmhp.optim.masks import decay_mask, kind_rates
-from lmhp.optim.registry import FAMILIES, NUMBERS
-from lmhp.optim.transforms import clip_by_norm, scale_by_rates
+from lmhp.declarations import static, traced
+from lmhp.optim.masks import decay_mask, lr_multipliers
+from lmhp.optim.registry import OPTIMIZERS, UNUSED_DEFAULTS
+from lmhp.optim.transforms import clip_by_global_norm, scale_by_learning_rates
 from lmhp.params import KINDS, ROLES
+from lmhp.sections import Section, assign, section
 
 DECAYS = ('l2', 'decoupled', 'independent')
 
 
 @section('optimizer')
-class OptimizerConfig:
+class OptimizerConfig(Section):
   """How a gradient becomes an update. Fields that are None take the family's own value (`lmhp.optim.registry`)."""
 
-  name: str = static('adamw', 'the family', choices=tuple(FAMILIES), aliases=('optim',))
+  name: str = static(
+    'adamw', 'the family', choices=tuple(OPTIMIZERS), aliases=('optim',)
+  )
   learning_rate: float = traced(
     1e-3,
     'factor on every update: the peak of the schedule',
@@ -47,7 +50,7 @@ class OptimizerConfig:
     aliases=('lr',),
     source='nanoGPT: 1e-3 for small networks',
   )
-  weight_decay: float | None = traced(
+  weight_decay: float = traced(
     None,
     'factor on the parameter in what is subtracted from it; None is 0.1 where '
     'decoupled, else 1e-4',
@@ -55,21 +58,23 @@ class OptimizerConfig:
     neutral=0.0,
     aliases=('wd', 'lambda'),
     source='arXiv:2005.14165 app. B: 0.1; arXiv:2309.14322: 1e-4 independent',
+    derived=True,
   )
-  weight_decay_mode: str | None = static(
+  weight_decay_mode: str = static(
     None,
     'l2: in the gradient; decoupled: times the learning rate; independent: '
     "times the schedule alone; None is as the family's paper or torch has it",
     choices=DECAYS,
     source='arXiv:1711.05101; arXiv:2309.14322 sec. 3.2',
+    derived=True,
   )
-  decay_roles: tuple[str, ...] = static(
+  weight_decay_roles: tuple[str, ...] = static(
     ('weight', 'table'),
     'roles that decay',
     choices=ROLES,
     source='nanoGPT: what has two dimensions or more',
   )
-  decay_kinds: tuple[str, ...] = static(KINDS, 'kinds that decay', choices=KINDS)
+  weight_decay_kinds: tuple[str, ...] = static(KINDS, 'kinds that decay', choices=KINDS)
   clip_norm: float = traced(
     1.0,
     'largest global norm of the gradient that is let through',
@@ -80,15 +85,16 @@ class OptimizerConfig:
     source='arXiv:2005.14165 app. B',
   )
 
-  b1: float | None = traced(
+  b1: float = traced(
     None,
     'decay of the mean gradient',
     low=0.0,
     high=1.0,
     open_high=True,
     aliases=('beta1', 'adam_beta1'),
+    derived=True,
   )
-  b2: float | None = traced(
+  b2: float = traced(
     None,
     'decay of the mean squared gradient (of the mean gradient: lion; of gradient '
     'differences: adan)',
@@ -96,39 +102,49 @@ class OptimizerConfig:
     high=1.0,
     open_high=True,
     aliases=('beta2', 'adam_beta2', 'alpha', 'decay'),
+    derived=True,
   )
-  b3: float | None = traced(
+  b3: float = traced(
     None,
     'decay of the mean squared gradient in adan',
     low=0.0,
     high=1.0,
     open_high=True,
+    derived=True,
   )
-  eps: float | None = traced(
+  eps: float = traced(
     None,
     'added to the root of the mean squared gradient',
     low=0.0,
     aliases=('epsilon', 'adam_epsilon'),
+    derived=True,
   )
-  momentum: float | None = traced(
-    None, 'decay of the sum of past gradients', low=0.0, high=1.0, open_high=True
+  momentum: float = traced(
+    None,
+    'decay of the sum of past gradients',
+    low=0.0,
+    high=1.0,
+    open_high=True,
+    derived=True,
   )
-  trust_coefficient: float | None = traced(
-    None, 'factor on the trust ratio of lars', low=0.0, aliases=('eta',)
+  trust_coefficient: float = traced(
+    None, 'factor on the trust ratio of lars', low=0.0, aliases=('eta',), derived=True
   )
-  adafactor_power: float | None = traced(
+  adafactor_power: float = traced(
     None,
     'the mean squared gradient decays by 1 - step ** -power',
     low=0.0,
     aliases=('decay_rate',),
+    derived=True,
   )
-  adafactor_clip_rms: float | None = traced(
+  adafactor_clip_rms: float = traced(
     None,
     "largest root mean square of one matrix's update",
     low=0.0,
     open_low=True,
     neutral=float('inf'),
     aliases=('clip_threshold',),
+    derived=True,
   )
   adafactor_min_size: int = static(
     128,
@@ -141,13 +157,16 @@ class OptimizerConfig:
     'updates are multiplied by the root mean square of their parameter',
     aliases=('multiply_by_parameter_scale',),
   )
-  muon_rate: float | None = traced(
+  muon_lr_multiplier: float = traced(
     None,
     'factor on the learning rate of the matrices that muon orthogonalizes; the '
     'rest has AdamW',
     low=0.0,
+    derived=True,
   )
-  muon_steps: int = static(5, 'Newton-Schulz iterations', low=1, aliases=('ns_steps',))
+  muon_newton_schulz_steps: int = static(
+    5, 'Newton-Schulz iterations', low=1, aliases=('ns_steps',)
+  )
   muon_scaling: str = static(
     'rms',
     "rms: updates as large as AdamW's; width: sqrt(max(1, fan_out / fan_in))",
@@ -155,23 +174,25 @@ class OptimizerConfig:
     source='arXiv:2502.16982',
   )
 
-  embedding_rate: float = traced(
+  embedding_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of embeddings', low=0.0
   )
-  positional_rate: float = traced(
+  positional_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of positional tables', low=0.0
   )
-  attention_rate: float = traced(
+  attention_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of attention', low=0.0
   )
-  feed_forward_rate: float = traced(
+  feed_forward_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of feed-forward parts', low=0.0
   )
-  normalization_rate: float = traced(
+  normalization_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of normalizations', low=0.0
   )
-  output_rate: float = traced(1.0, 'factor on the learning rate of the head', low=0.0)
-  other_rate: float = traced(
+  output_lr_multiplier: float = traced(
+    1.0, 'factor on the learning rate of the head', low=0.0
+  )
+  other_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of everything else', low=0.0
   )
   freeze: tuple[str, ...] = static(
@@ -180,10 +201,10 @@ class OptimizerConfig:
 
   def resolve(self) -> None:
     """Fills in the family's own numbers."""
-    family = FAMILIES[self.name]
+    family = OPTIMIZERS[self.name]
     mode = self.weight_decay_mode or family.decay
     defaults = {
-      **NUMBERS,
+      **UNUSED_DEFAULTS,
       **family.numbers,
       'weight_decay': 0.1 if mode == 'decoupled' else 1e-4,
     }
@@ -196,17 +217,25 @@ class OptimizerConfig:
     )
 
 
-def hyperparameter_names(name: str) -> tuple[str, ...]:
+def numbers_read_by_optimizer(name: str) -> tuple[str, ...]:
   """The numbers of `OptimizerConfig` that a family reads; the others have no effect on it.
 
-  >>> set(hyperparameter_names('lion')) - set(hyperparameter_names('sgd')) == {
+  >>> set(numbers_read_by_optimizer('lion')) - set(
+  ...   numbers_read_by_optimizer('sgd')
+  ... ) == {
   ...   'b1',
   ...   'b2',
   ... }
   True
   """
-  rates = (f'{kind}_rate' for kind in KINDS)
-  return ('learning_rate', 'weight_decay', 'clip_norm', *FAMILIES[name].numbers, *rates)
+  rates = (f'{kind}_lr_multiplier' for kind in KINDS)
+  return (
+    'learning_rate',
+    'weight_decay',
+    'clip_norm',
+    *OPTIMIZERS[name].numbers,
+    *rates,
+  )
 
 
 def make_optimizer(
@@ -241,21 +270,21 @@ def make_optimizer(
   >>> [round(float(u), 4) for u in updates['final_norm']['scale']]
   [-0.015, -0.02]
   """
-  h, family = hypers_optimizer, FAMILIES[structure.name]
+  h, family = hypers_optimizer, OPTIMIZERS[structure.name]
   decay = optax.add_decayed_weights(
     h['weight_decay'], mask=lambda tree: decay_mask(tree, structure)
   )
   decay_where = lambda mode: [decay] * (structure.weight_decay_mode == mode)
   rates = lambda tree: jax.tree.map(
-    lambda rate: h['learning_rate'] * rate, kind_rates(tree, h)
+    lambda rate: h['learning_rate'] * rate, lr_multipliers(tree, h)
   )
   return optax.chain(
-    clip_by_norm(h['clip_norm'], grad_norm),
+    clip_by_global_norm(h['clip_norm'], grad_norm),
     *decay_where('l2'),
     family.scale(structure, h),
     *decay_where('decoupled'),
     *([family.after_decay(structure, h)] if family.after_decay else []),
-    scale_by_rates(rates),
+    scale_by_learning_rates(rates),
     *decay_where('independent'),
     optax.scale(-schedule_value),
   )

@@ -11,29 +11,31 @@ from typing import Any, Mapping
 import jax
 
 from lmhp.errors import ConfigError, suggest
-from lmhp.params import KINDS, Leaf, map_leaves, matches
+from lmhp.params import KINDS, Param, map_params, matches
 
 
-def leaf_tree(params: Any) -> Any:
+def param_tree(params: Any) -> Any:
   """The `Leaf` of each parameter, in its place.
 
-  >>> leaf_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})[
+  >>> param_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})[
   ...   'final_norm'
   ... ]['scale'].role
   'scale'
   """
-  return map_leaves(lambda leaf, _: leaf, params)
+  return map_params(lambda leaf, _: leaf, params)
 
 
 def decay_mask(params: Any, cfg: Any) -> Any:
-  """True where a parameter decays: its kind is in `decay_kinds` and its role in `decay_roles`.
+  """True where a parameter decays: its kind is in `weight_decay_kinds` and its role in `weight_decay_roles`.
 
   Args:
     params: nested dict of arrays or shapes.
     cfg: an `OptimizerConfig`, or its structure.
   """
-  decays = lambda leaf: leaf.kind in cfg.decay_kinds and leaf.role in cfg.decay_roles
-  return jax.tree.map(decays, leaf_tree(params))
+  decays = lambda leaf: (
+    leaf.kind in cfg.weight_decay_kinds and leaf.role in cfg.weight_decay_roles
+  )
+  return jax.tree.map(decays, param_tree(params))
 
 
 def frozen_mask(params: Any, cfg: Any) -> Any:
@@ -48,7 +50,7 @@ def frozen_mask(params: Any, cfg: Any) -> Any:
   Raises:
     ConfigError: where an entry names no parameter, or nothing is left to train.
   """
-  table = leaf_tree(params)
+  table = param_tree(params)
   leaves = jax.tree.leaves(table)
   for entry in cfg.freeze:
     if entry not in KINDS and not any(_matches(entry, leaf) for leaf in leaves):
@@ -70,11 +72,13 @@ def frozen_mask(params: Any, cfg: Any) -> Any:
   return mask
 
 
-def _matches(entry: str, leaf: Leaf) -> bool:
+def _matches(entry: str, leaf: Param) -> bool:
   """Whether a kind or a path pattern names a leaf."""
   return entry == leaf.kind or matches(entry, leaf.path)
 
 
-def kind_rates(params: Any, hypers: Mapping[str, jax.Array]) -> Any:
+def lr_multipliers(params: Any, hypers: Mapping[str, jax.Array]) -> Any:
   """The factor on each parameter's learning rate: its kind's `*_rate`."""
-  return jax.tree.map(lambda leaf: hypers[f'{leaf.kind}_rate'], leaf_tree(params))
+  return jax.tree.map(
+    lambda leaf: hypers[f'{leaf.kind}_lr_multiplier'], param_tree(params)
+  )

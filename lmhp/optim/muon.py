@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lmhp.optim.masks import leaf_tree
+from lmhp.optim.masks import param_tree
 from lmhp.optim.transforms import per_layer
 
 # Of x -> a x + b (x x^T) x + c (x x^T)^2 x: the steepest at 0 that stays near 1, from
@@ -86,5 +86,5 @@ def muon_labels(params) -> dict:
   {'output': {'kernel': 'rest'}}
   """
   return jax.tree.map(
-    lambda leaf: 'matrix' if leaf.is_hidden_matrix else 'rest', leaf_tree(params)
+    lambda leaf: 'matrix' if leaf.is_hidden_matrix else 'rest', param_tree(params)
   )

@@ -20,7 +20,7 @@ Numbers = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Family:
+class OptimizerSpec:
   """One optimizer.
 
   Attributes:
@@ -67,8 +67,8 @@ def _adafactor(cfg: Any, h: Numbers) -> optax.GradientTransformation:
 
 def _muon(cfg: Any, h: Numbers) -> optax.GradientTransformation:
   matrix = optax.chain(
-    scale_by_muon(h['momentum'], cfg.muon_steps, cfg.muon_scaling),
-    optax.scale(h['muon_rate']),
+    scale_by_muon(h['momentum'], cfg.muon_newton_schulz_steps, cfg.muon_scaling),
+    optax.scale(h['muon_lr_multiplier']),
   )
   return optax.partition({'matrix': matrix, 'rest': _adam()(cfg, h)}, muon_labels)
 
@@ -77,107 +77,111 @@ def _muon(cfg: Any, h: Numbers) -> optax.GradientTransformation:
 # so that two of them differ in one thing.
 _ADAM = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8}
 
-FAMILIES: dict[str, Family] = {
-  'sgd': Family(lambda cfg, h: optax.identity(), {}, 'l2', 'Robbins and Monro, 1951'),
-  'momentum': Family(
+OPTIMIZERS: dict[str, OptimizerSpec] = {
+  'sgd': OptimizerSpec(
+    lambda cfg, h: optax.identity(), {}, 'l2', 'Robbins and Monro, 1951'
+  ),
+  'momentum': OptimizerSpec(
     lambda cfg, h: optax.trace(h['momentum']),
     {'momentum': 0.9},
     'l2',
     'Polyak, 1964; as in torch',
   ),
-  'nesterov': Family(
+  'nesterov': OptimizerSpec(
     lambda cfg, h: optax.trace(h['momentum'], nesterov=True),
     {'momentum': 0.9},
     'l2',
     'Sutskever et al., 2013; as in torch',
   ),
-  'signum': Family(
+  'signum': OptimizerSpec(
     lambda cfg, h: optax.chain(optax.trace(h['momentum']), optax.scale_by_sign()),
     {'momentum': 0.9},
     'decoupled',
     'arXiv:1802.04434; momentum 0 is signSGD',
   ),
-  'lion': Family(
+  'lion': OptimizerSpec(
     lambda cfg, h: optax.scale_by_lion(h['b1'], h['b2']),
     {'b1': 0.9, 'b2': 0.99},
     'decoupled',
     'arXiv:2302.06675',
   ),
-  'adagrad': Family(
+  'adagrad': OptimizerSpec(
     lambda cfg, h: scale_by_rss(h['eps']),
     {'eps': 1e-10},
     'l2',
     'Duchi et al., 2011; as in torch',
   ),
-  'rmsprop': Family(
+  'rmsprop': OptimizerSpec(
     _rmsprop, {'b2': 0.99, 'eps': 1e-8}, 'l2', 'Tieleman and Hinton, 2012; as in torch'
   ),
-  'adam': Family(_adam(), _ADAM, 'l2', 'arXiv:1412.6980'),
-  'adamw': Family(_adam(), _ADAM, 'decoupled', 'arXiv:1711.05101'),
-  'nadam': Family(_adam(nesterov=True), _ADAM, 'l2', 'Dozat, 2016'),
-  'nadamw': Family(
+  'adam': OptimizerSpec(_adam(), _ADAM, 'l2', 'arXiv:1412.6980'),
+  'adamw': OptimizerSpec(_adam(), _ADAM, 'decoupled', 'arXiv:1711.05101'),
+  'nadam': OptimizerSpec(_adam(nesterov=True), _ADAM, 'l2', 'Dozat, 2016'),
+  'nadamw': OptimizerSpec(
     _adam(nesterov=True), _ADAM, 'decoupled', 'Dozat, 2016; arXiv:1711.05101'
   ),
-  'amsgrad': Family(
+  'amsgrad': OptimizerSpec(
     lambda cfg, h: optax.scale_by_amsgrad(h['b1'], h['b2'], h['eps']),
     _ADAM,
     'l2',
     'arXiv:1904.09237',
   ),
-  'adamax': Family(
+  'adamax': OptimizerSpec(
     lambda cfg, h: optax.scale_by_adamax(h['b1'], h['b2'], h['eps']),
     _ADAM,
     'l2',
     'arXiv:1412.6980',
   ),
-  'radam': Family(
+  'radam': OptimizerSpec(
     lambda cfg, h: optax.scale_by_radam(h['b1'], h['b2'], h['eps']),
     _ADAM,
     'l2',
     'arXiv:1908.03265',
   ),
-  'adabelief': Family(
+  'adabelief': OptimizerSpec(
     lambda cfg, h: optax.scale_by_belief(h['b1'], h['b2'], h['eps']),
     {**_ADAM, 'eps': 1e-16},
     'decoupled',
     'arXiv:2010.07468',
   ),
-  'adopt': Family(
+  'adopt': OptimizerSpec(
     lambda cfg, h: contrib.scale_by_adopt(h['b1'], h['b2'], h['eps']),
     {'b1': 0.9, 'b2': 0.9999, 'eps': 1e-6},
     'decoupled',
     'arXiv:2411.02853',
   ),
-  'adan': Family(
+  'adan': OptimizerSpec(
     lambda cfg, h: optax.scale_by_adan(h['b1'], h['b2'], h['b3'], h['eps']),
     {'b1': 0.98, 'b2': 0.92, 'b3': 0.99, 'eps': 1e-8},
     'decoupled',
     'arXiv:2208.06677',
   ),
-  'lars': Family(
+  'lars': OptimizerSpec(
     _lars, {'momentum': 0.9, 'trust_coefficient': 0.001}, 'l2', 'arXiv:1708.03888'
   ),
-  'lamb': Family(
+  'lamb': OptimizerSpec(
     _adam(),
     {**_ADAM, 'eps': 1e-6},
     'decoupled',
     'arXiv:1904.00962',
     after_decay=lambda cfg, h: per_layer(optax.scale_by_trust_ratio()),
   ),
-  'adafactor': Family(
+  'adafactor': OptimizerSpec(
     _adafactor,
     {'adafactor_power': 0.8, 'adafactor_clip_rms': 1.0},
     'decoupled',
     'arXiv:1804.04235',
   ),
-  'muon': Family(
+  'muon': OptimizerSpec(
     _muon,
-    {'momentum': 0.95, 'muon_rate': 1.0, **_ADAM},
+    {'momentum': 0.95, 'muon_lr_multiplier': 1.0, **_ADAM},
     'decoupled',
     'Jordan et al., 2024; arXiv:2502.16982',
   ),
 }
 # What the numbers are where the family reads none of that name: they have no effect.
-NUMBERS = {
-  name: value for family in FAMILIES.values() for name, value in family.numbers.items()
+UNUSED_DEFAULTS = {
+  name: value
+  for family in OPTIMIZERS.values()
+  for name, value in family.numbers.items()
 }

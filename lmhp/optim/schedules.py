@@ -3,14 +3,14 @@
 Of `T` steps, numbered 0 to T - 1, the first `w` warm up. Each interval is a fraction of T, rounded to whole steps::
 
   unit(step) = ramp(step) * shape(max(step - w, 0))
-  ramp(step) = i + (1 - i) min(1, (step + 1) / (w + 1)),    i = initial_fraction
+  ramp(step) = i + (1 - i) min(1, (step + 1) / (w + 1)),    i = initial_lr_ratio
 
 Step 0 gets 1 / (w + 1) of the way, never nothing; step w is the first at the peak; without warmup that is step 0.
 Decays reach their floor *at* T, one step after the last, so that every update counts: step T - 1 gets the shape at
 (T - 1 - w) / (T - w). This is nanoGPT's `get_lr` to the digit, with lr_decay_iters = T. (Optax and transformers
 divide by w, and spend step 0 on a rate of 0.) What follows the warmup, with t the share of the steps after it that
 have passed, c the number of cycles that have passed, v the share of the cooldown that has passed, and `[x]` for
-f + (1 - f) x, where f = final_fraction:
+f + (1 - f) x, where f = final_lr_ratio:
 
 =================  ==============================================================
 `schedule.name`    shape
@@ -27,7 +27,7 @@ linear             [1 - t]
 polynomial         [(1 - t) ** power]
 inverse_sqrt       max(f, (1 + c) ** -1/2)
 one_cycle          cosine, and its ramp is a cosine too
-wsd_linear         1, then [1 - v] over the last decay_fraction of training
+wsd_linear         1, then [1 - v] over the last cooldown_fraction of training
 wsd_sqrt           1, then [1 - sqrt v]
 wsd_cosine         1, then [(1 + cos pi v) / 2]
 rex                [(1 - t) / (1 - (1 - rex_beta) t)]
@@ -44,11 +44,11 @@ from typing import Callable, Mapping, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lmhp.errors import path_of, wrong
-from lmhp.hypers import declared, section, static, traced
+from lmhp.declarations import declared, static, traced
+from lmhp.sections import Section, path_of, section, wrong
 
 
-class Clock(NamedTuple):
+class ScheduleProgress(NamedTuple):
   """Where a step stands, as a shape reads it; float32 scalars.
 
   Attributes:
@@ -65,23 +65,23 @@ class Clock(NamedTuple):
 
 
 Numbers = Mapping[str, jax.Array]
-Shape = Callable[[Clock, Numbers], jax.Array]
+Shape = Callable[[ScheduleProgress, Numbers], jax.Array]
 
 
 def _lift(h: Numbers, x: jax.Array) -> jax.Array:
   """`[x]`: from 0..1 to floor..1."""
-  return h['final_fraction'] + (1 - h['final_fraction']) * x
+  return h['final_lr_ratio'] + (1 - h['final_lr_ratio']) * x
 
 
 def _half_cosine(x: jax.Array) -> jax.Array:
   return 0.5 * (1 + jnp.cos(jnp.pi * x))
 
 
-def _triangle(at: Clock) -> jax.Array:
+def _triangle(at: ScheduleProgress) -> jax.Array:
   return 1 - jnp.abs(2 * (at.c - jnp.floor(at.c)) - 1)
 
 
-def _within_restarted_cycle(at: Clock, growth: jax.Array) -> jax.Array:
+def _within_restarted_cycle(at: ScheduleProgress, growth: jax.Array) -> jax.Array:
   """Share of the running cycle that has passed, where each cycle is `growth` times the one before.
 
   Cycle n starts after (g^n - 1) / (g - 1) first cycles and is g^n of them long; at g = 1 that is its limit, n.
@@ -100,67 +100,67 @@ SHAPES: dict[str, tuple[Shape, tuple[str, ...]]] = {
   'constant': (lambda at, h: jnp.ones_like(at.t), ()),
   'step': (
     lambda at, h: jnp.maximum(
-      h['final_fraction'], h['decay_factor'] ** jnp.floor(at.c)
+      h['final_lr_ratio'], h['decay_factor'] ** jnp.floor(at.c)
     ),
-    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+    ('cycle_fraction', 'decay_factor', 'final_lr_ratio'),
   ),
   'exponential': (
-    lambda at, h: jnp.maximum(h['final_fraction'], h['decay_factor'] ** at.c),
-    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+    lambda at, h: jnp.maximum(h['final_lr_ratio'], h['decay_factor'] ** at.c),
+    ('cycle_fraction', 'decay_factor', 'final_lr_ratio'),
   ),
   'triangular': (
     lambda at, h: _lift(h, _triangle(at)),
-    ('cycle_fraction', 'final_fraction'),
+    ('cycle_fraction', 'final_lr_ratio'),
   ),
   'triangular2': (
     lambda at, h: _lift(h, _triangle(at) * 0.5 ** jnp.floor(at.c)),
-    ('cycle_fraction', 'final_fraction'),
+    ('cycle_fraction', 'final_lr_ratio'),
   ),
   'exp_range': (
     lambda at, h: _lift(h, _triangle(at) * h['decay_factor'] ** at.c),
-    ('cycle_fraction', 'decay_factor', 'final_fraction'),
+    ('cycle_fraction', 'decay_factor', 'final_lr_ratio'),
   ),
-  'cosine': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
+  'cosine': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_lr_ratio',)),
   'cosine_restarts': (
     lambda at, h: _lift(
       h, _half_cosine(_within_restarted_cycle(at, h['cycle_growth']))
     ),
-    ('cycle_fraction', 'cycle_growth', 'final_fraction'),
+    ('cycle_fraction', 'cycle_growth', 'final_lr_ratio'),
   ),
-  'linear': (lambda at, h: _lift(h, 1 - at.t), ('final_fraction',)),
+  'linear': (lambda at, h: _lift(h, 1 - at.t), ('final_lr_ratio',)),
   'polynomial': (
     lambda at, h: _lift(h, (1 - at.t) ** h['power']),
-    ('power', 'final_fraction'),
+    ('power', 'final_lr_ratio'),
   ),
   'inverse_sqrt': (
-    lambda at, h: jnp.maximum(h['final_fraction'], jax.lax.rsqrt(1 + at.c)),
-    ('cycle_fraction', 'final_fraction'),
+    lambda at, h: jnp.maximum(h['final_lr_ratio'], jax.lax.rsqrt(1 + at.c)),
+    ('cycle_fraction', 'final_lr_ratio'),
   ),
-  'one_cycle': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_fraction',)),
+  'one_cycle': (lambda at, h: _lift(h, _half_cosine(at.t)), ('final_lr_ratio',)),
   'wsd_linear': (
     lambda at, h: _lift(h, 1 - at.v),
-    ('decay_fraction', 'final_fraction'),
+    ('cooldown_fraction', 'final_lr_ratio'),
   ),
   'wsd_sqrt': (
     lambda at, h: _lift(h, 1 - jnp.sqrt(at.v)),
-    ('decay_fraction', 'final_fraction'),
+    ('cooldown_fraction', 'final_lr_ratio'),
   ),
   'wsd_cosine': (
     lambda at, h: _lift(h, _half_cosine(at.v)),
-    ('decay_fraction', 'final_fraction'),
+    ('cooldown_fraction', 'final_lr_ratio'),
   ),
   'rex': (
     lambda at, h: _lift(h, (1 - at.t) / (1 - (1 - h['rex_beta']) * at.t)),
-    ('rex_beta', 'final_fraction'),
+    ('rex_beta', 'final_lr_ratio'),
   ),
 }
 ONE_CYCLE = list(SHAPES).index('one_cycle')
-INTERVALS = ('warmup', 'decay', 'cycle')
+INTERVALS = ('warmup', 'cooldown', 'cycle')
 UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
 
 
 @section('schedule')
-class ScheduleConfig:
+class ScheduleConfig(Section):
   """The learning rate over training, as a share of its peak.
 
   An interval is a fraction of training; or, instead, a number of steps, tokens, epochs or tokens per parameter, which
@@ -182,7 +182,7 @@ class ScheduleConfig:
     aliases=('warmup_ratio', 'pct_start'),
     source='google-research/tuning_playbook: at most 10% of training',
   )
-  initial_fraction: float = traced(
+  initial_lr_ratio: float = traced(
     0.0,
     'where the warmup starts from',
     unit='share of the peak',
@@ -191,16 +191,20 @@ class ScheduleConfig:
     aliases=('1 / div_factor',),
     source='arXiv:1708.07120: 1/25 for one_cycle is usual',
   )
-  final_fraction: float = traced(
+  final_lr_ratio: float = traced(
     0.1,
     'the floor: where decays end',
     unit='share of the peak',
     low=0.0,
     high=1.0,
-    aliases=('min_lr', 'base_lr', 'eta_min'),
+    converted_aliases={
+      'min_lr': 'min_lr / optimizer.learning_rate',
+      'eta_min': 'eta_min / optimizer.learning_rate',
+      'base_lr': 'base_lr / optimizer.learning_rate',
+    },
     source='arXiv:2203.15556 (Chinchilla)',
   )
-  decay_fraction: float = traced(
+  cooldown_fraction: float = traced(
     0.2,
     'length of the cooldown of wsd_*',
     unit='share of training',
@@ -259,17 +263,17 @@ class ScheduleConfig:
   warmup_tokens_per_parameter: float | None = static(
     None, 'instead of warmup_fraction', unit='tokens per parameter', low=0
   )
-  decay_steps: float | None = static(
-    None, 'instead of decay_fraction', unit='steps', low=0
+  cooldown_steps: float | None = static(
+    None, 'instead of cooldown_fraction', unit='steps', low=0
   )
-  decay_tokens: float | None = static(
-    None, 'instead of decay_fraction', unit='tokens', low=0
+  cooldown_tokens: float | None = static(
+    None, 'instead of cooldown_fraction', unit='tokens', low=0
   )
-  decay_epochs: float | None = static(
-    None, 'instead of decay_fraction', unit='epochs', low=0
+  cooldown_epochs: float | None = static(
+    None, 'instead of cooldown_fraction', unit='epochs', low=0
   )
-  decay_tokens_per_parameter: float | None = static(
-    None, 'instead of decay_fraction', unit='tokens per parameter', low=0
+  cooldown_tokens_per_parameter: float | None = static(
+    None, 'instead of cooldown_fraction', unit='tokens per parameter', low=0
   )
   cycle_steps: float | None = static(
     None, 'instead of cycle_fraction', unit='steps', low=0, open_low=True
@@ -297,11 +301,13 @@ class ScheduleConfig:
           given[0],
           f'None, since {path_of(self, given[1])} gives the same interval',
         )
-    if self.name.startswith('wsd') and self.warmup_fraction + self.decay_fraction > 1:
-      if not (_given(self, 'warmup') or _given(self, 'decay')):
+    if (
+      self.name.startswith('wsd') and self.warmup_fraction + self.cooldown_fraction > 1
+    ):
+      if not (_given(self, 'warmup') or _given(self, 'cooldown')):
         raise wrong(
           self,
-          'decay_fraction',
+          'cooldown_fraction',
           f'at most 1 - schedule.warmup_fraction = {1 - self.warmup_fraction:g}',
         )
 
@@ -366,13 +372,13 @@ def in_fractions(
   return dataclasses.replace(cfg, **values)
 
 
-def hyperparameter_names(name: str) -> tuple[str, ...]:
+def numbers_read_by_schedule(name: str) -> tuple[str, ...]:
   """The numbers of `ScheduleConfig` that a shape reads; the others have no effect on it.
 
-  >>> hyperparameter_names('polynomial')
-  ('warmup_fraction', 'initial_fraction', 'power', 'final_fraction')
+  >>> numbers_read_by_schedule('polynomial')
+  ('warmup_fraction', 'initial_lr_ratio', 'power', 'final_lr_ratio')
   """
-  return ('warmup_fraction', 'initial_fraction', *SHAPES[name][1])
+  return ('warmup_fraction', 'initial_lr_ratio', *SHAPES[name][1])
 
 
 def unit_schedule(
@@ -392,7 +398,7 @@ def unit_schedule(
 
   >>> from lmhp.hypers import split
   >>> _, numbers = split(
-  ...   ScheduleConfig(name='linear', warmup_fraction=0.04, final_fraction=0.5)
+  ...   ScheduleConfig(name='linear', warmup_fraction=0.04, final_lr_ratio=0.5)
   ... )
   >>> [round(float(unit_schedule(numbers, step, 100)), 3) for step in (0, 3, 4, 52, 99)]
   [0.2, 0.8, 1.0, 0.75, 0.505]
@@ -404,7 +410,7 @@ def unit_schedule(
     jnp.round(h[f'{interval}_fraction'] * total) for interval in INTERVALS
   )
   since, cycle = jnp.maximum(step - warmup, 0), jnp.maximum(cycle, 1)
-  clock = Clock(
+  clock = ScheduleProgress(
     t=jnp.minimum(since / jnp.maximum(total - warmup, 1), 1),
     c=since / cycle,
     half=0.5 / cycle,
@@ -413,5 +419,5 @@ def unit_schedule(
   shapes = [shape(clock, h) for shape, _ in SHAPES.values()]
   rise = jnp.minimum((step + 1) / (warmup + 1), 1)
   rise = jnp.where(h['name'] == ONE_CYCLE, 1 - _half_cosine(rise), rise)
-  ramp = h['initial_fraction'] + (1 - h['initial_fraction']) * rise
+  ramp = h['initial_lr_ratio'] + (1 - h['initial_lr_ratio']) * rise
   return ramp * jax.lax.select_n(jnp.asarray(h['name']), *shapes)

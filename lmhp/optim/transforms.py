@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lmhp.optim.masks import leaf_tree
-from lmhp.params import Leaf
+from lmhp.optim.masks import param_tree
+from lmhp.params import Param
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -24,7 +24,7 @@ def global_norm(tree: Any) -> jax.Array:
   )
 
 
-def clip_by_norm(
+def clip_by_global_norm(
   max_norm: jax.Array, norm: jax.Array | None = None
 ) -> optax.GradientTransformation:
   """Multiplies the gradient by min(1, max_norm / norm).
@@ -44,7 +44,9 @@ def clip_by_norm(
   return optax.stateless(clip)
 
 
-def scale_by_rates(rates: Callable[[Any], Any]) -> optax.GradientTransformation:
+def scale_by_learning_rates(
+  rates: Callable[[Any], Any],
+) -> optax.GradientTransformation:
   """Multiplies each update by its own number.
 
   Args:
@@ -83,15 +85,15 @@ def scale_by_rss(eps: jax.Array) -> optax.GradientTransformation:
   )
 
 
-def as_matrices(leaf: Leaf, array: jax.Array) -> jax.Array:
+def as_matrices(leaf: Param, array: jax.Array) -> jax.Array:
   """A parameter as it is stored, seen as one array for each layer and expert: these together first, where there are any.
 
   A weight is fan_in x fan_out, a table as it is, anything else a vector. No axes are swapped, so this is free.
 
-  >>> from lmhp.params import leaf_of
+  >>> from lmhp.params import param_of
   >>> kernel = jnp.ones((2, 14, 8, 6))  # N D H K
   >>> as_matrices(
-  ...   leaf_of('decoder/segment_0/attention/query/kernel', kernel), kernel
+  ...   param_of('decoder/segment_0/attention/query/kernel', kernel), kernel
   ... ).shape
   (2, 14, 48)
   """
@@ -112,7 +114,7 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     def one(leaf, p):
       return (jax.vmap(tx.init) if leaf.copy_axes else tx.init)(as_matrices(leaf, p))
 
-    return jax.tree.map(one, leaf_tree(params), params)
+    return jax.tree.map(one, param_tree(params), params)
 
   def update(updates, state, params):
     def one(leaf, g, s, p):
@@ -120,7 +122,7 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
       u, s = layer(as_matrices(leaf, g), s, as_matrices(leaf, p))
       return u.reshape(g.shape), s
 
-    table, form = jax.tree.flatten(leaf_tree(updates))
+    table, form = jax.tree.flatten(param_tree(updates))
     pairs = map(
       one, table, *(form.flatten_up_to(tree) for tree in (updates, state, params))
     )

@@ -7,8 +7,10 @@ import math
 from typing import Any, Mapping
 
 from lmhp import config as config_lib
-from lmhp.errors import ConfigError, wrong
+from lmhp import config_keys
+from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
+from lmhp.sections import wrong
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.search import designs, halving
@@ -23,7 +25,7 @@ MEAN_OVER_POINTS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SearchPlan:
   """The size of a search.
 
   Attributes:
@@ -41,7 +43,7 @@ class Plan:
   steps: float
 
 
-def language_model(
+def checked_language_model(
   config: Any, sweep: SweepConfig, dtype: str | None = None
 ) -> LanguageModel:
   """The task of a sweep of lmhp's trainer, once everything that can be checked is.
@@ -53,20 +55,22 @@ def language_model(
   space = spaces.as_space(sweep.space)
   base = flatten(config_lib.resolve(config_lib.to_config_dict(config)))
   paths = spaces.varied_paths(space)
-  if unknown := sorted(paths - {*config_lib.KEYS}):
-    raise ConfigError(f'{unknown[0]}: no such key{config_lib.nearest_key(unknown[0])}')
-  spaces.check(space, config_lib.KEYS, base)
+  if unknown := sorted(paths - {*config_keys.keys()}):
+    raise ConfigError(f'{unknown[0]}: no such key{config_keys.suggest_key(unknown[0])}')
+  spaces.check(space, config_keys.keys(), base)
   _check_length(sweep, paths)
   _check_seeds(sweep, paths)
   _check_objective(sweep, space, paths)
   rates = [
-    p for p, d in config_lib.KEYS.items() if d.static_when_neutral and p in paths
+    p for p, d in config_keys.keys().items() if d.static_when_neutral and p in paths
   ]
   present = [
-    p for p in rates if any(v != config_lib.KEYS[p].neutral for v in _values(space, p))
+    p
+    for p in rates
+    if any(v != config_keys.keys()[p].neutral for v in _values(space, p))
   ]
   task = LanguageModel(
-    config, present=present, held_equal=sweep.held_equal, dtype=dtype
+    config, present=present, match_budget=sweep.match_budget, dtype=dtype
   )
   _check_held_equal(task, sweep, space, paths)
   sweep.check_objective(
@@ -86,15 +90,15 @@ def _values(space: Any, path: str) -> tuple:
 
 def _check_seeds(sweep: SweepConfig, paths: set[str]) -> None:
   """A seed that is a question of its own is not drawn anew."""
-  if 'train.seed' in paths and sweep.seeds > 1:
-    raise wrong(sweep, 'seeds', '1, since the space varies train.seed itself')
+  if 'train.seed' in paths and sweep.seeds_per_point > 1:
+    raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed itself')
 
 
 def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
   lengths = [f'train.{name}' for name in LENGTHS if f'train.{name}' in paths]
-  if lengths and sweep.held_equal != 'nothing':
+  if lengths and sweep.match_budget != 'none':
     raise ConfigError(
-      f"sweep.held_equal: got {sweep.held_equal!r}, expected 'nothing', since the space varies the "
+      f"sweep.match_budget: got {sweep.match_budget!r}, expected 'none', since the space varies the "
       f'length of training itself ({lengths[0]})'
     )
 
@@ -118,11 +122,11 @@ def _check_held_equal(
   task: LanguageModel, sweep: SweepConfig, space: Any, paths: set[str]
 ) -> None:
   """Asks what is held equal, where trials differ in length or cost and nobody has said it."""
-  if sweep.held_equal is not None:
+  if sweep.match_budget is not None:
     return
   base = task.job({}).facts
   for path in sorted(paths):
-    if config_lib.KEYS[path].traced or path.partition('.')[0] not in (
+    if config_keys.keys()[path].traced or path.partition('.')[0] not in (
       'model',
       'train',
       'data',
@@ -136,19 +140,19 @@ def _check_held_equal(
       unlike = [name for name in ('tokens', 'flops') if facts[name] != base[name]]
       if unlike:
         raise ConfigError(
-          'sweep.held_equal: got None, expected steps, tokens, flops or seconds, since '
+          'sweep.match_budget: got None, expected steps, tokens, flops or seconds, since '
           f"{path}={value!r} makes trials of {facts[unlike[0]]:.3g} {unlike[0]} beside the base config's "
           f'{base[unlike[0]]:.3g}'
         )
 
 
-def measure(
+def plan_search(
   task: Any,
   sweep: SweepConfig,
   space: Any,
   base_step_seconds: float | None = None,
   begun: Mapping[str, Any] | None = None,
-) -> Plan:
+) -> SearchPlan:
   """The size of the search that a budget buys.
 
   Args:
@@ -162,14 +166,14 @@ def measure(
   begun = begun or ladder_of(task, sweep, space, base.steps)
   cooldown, rungs = begun['cooldown'], tuple(begun['rungs'])
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
-  fraction = sweep.cooldown_fraction if cooldown else 0.0
-  how = (rungs, sweep.eta, sweep.calibration, fraction, kind)
+  fraction = sweep.rung_cooldown_fraction if cooldown else 0.0
+  how = (rungs, sweep.eta, sweep.n_calibration_trials, fraction, kind)
   n = _n_points(
     task,
     sweep,
     space,
     base,
-    lambda steps: ladder.points_for(steps / sweep.seeds, *how),
+    lambda steps: ladder.points_for(steps / sweep.seeds_per_point, *how),
     base_step_seconds,
   )
   plan = None
@@ -179,17 +183,21 @@ def measure(
       eta=sweep.eta,
       kind=sweep.halving,
       brackets=ladder.brackets(n, sweep.eta, len(rungs), sweep.halving),
-      calibration_points=sweep.calibration,
+      calibration_points=sweep.n_calibration_trials,
       min_rank_correlation=sweep.min_rank_correlation,
     )
-  return Plan(n, rungs, plan, cooldown, sweep.seeds * ladder.cost_in_steps(n, *how))
+  return SearchPlan(
+    n, rungs, plan, cooldown, sweep.seeds_per_point * ladder.cost_in_steps(n, *how)
+  )
 
 
 def ladder_of(task: Any, sweep: SweepConfig, space: Any, steps: int) -> dict[str, Any]:
   """The rungs of a study and whether they score forks, as JSON."""
   if sweep.halving == 'none':
     return {'rungs': [steps], 'cooldown': False}
-  rungs = ladder.rungs(steps, sweep.eta, sweep.first_rung or _first_rung(task, space))
+  rungs = ladder.rungs(
+    steps, sweep.eta, sweep.first_rung_fraction or _first_rung(task, space)
+  )
   return {'rungs': list(rungs), 'cooldown': _cools_down(task, sweep, space)}
 
 
@@ -216,9 +224,9 @@ def _n_points(
 ) -> int:
   """Points that the budget buys, at least one."""
   if sweep.search == 'pbt':
-    return sweep.population
+    return sweep.population_size
   if sweep.search == 'grid':
-    n = len(spaces.grid(space, sweep.levels))
+    n = len(spaces.grid(space, sweep.grid_levels))
     if sweep.trials is not None and sweep.trials < n:
       raise wrong(
         sweep, 'trials', f'at least the {n} points of the grid, or a Subsample of it'
@@ -243,7 +251,7 @@ def _mean_cost(task: Any, sweep: SweepConfig, space: Any, name: str) -> float:
   """Tokens or FLOPs of a whole trial, the mean over the first points of a design."""
   kind = sweep.search if sweep.search in designs.KINDS else 'halton'
   most = designs.most_points(space) or MEAN_OVER_POINTS
-  points = designs.Design(space, kind, sweep.seed).points(
+  points = designs.Design(space, kind, sweep.search_seed).points(
     0, min(most, MEAN_OVER_POINTS)
   )
   costs = [

@@ -6,19 +6,20 @@ import dataclasses
 import typing
 from typing import Any, Iterable, Mapping
 
-from lmhp.config import parse
-from lmhp.errors import ConfigError, suggest, wrong
-from lmhp.hypers import declared, section, static
+from lmhp.config_keys import parse
+from lmhp.declarations import declared, static
+from lmhp.errors import ConfigError, suggest
+from lmhp.sections import Section, section, wrong
 
 SEARCHES = ('auto', 'grid', 'random', 'halton', 'sobol', 'tpe', 'gp', 'cmaes', 'pbt')
 BAYESIAN = ('tpe', 'gp', 'cmaes')
 QUASI_RANDOM = ('halton', 'sobol')
 BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
-EQUALS = ('steps', 'tokens', 'flops', 'seconds', 'nothing')
+MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 
 
 @section('sweep')
-class SweepConfig:
+class SweepConfig(Section):
   """A study: what is varied, how it is searched, for how long, and what is compared.
 
   Attributes:
@@ -47,20 +48,22 @@ class SweepConfig:
     low=0,
     open_low=True,
   )
-  levels: int = static(
+  grid_levels: int = static(
     5, 'points of a grid along a Float, or along an Int of more values', low=2
   )
-  seed: int = static(
+  search_seed: int = static(
     0,
     'of the search: what it draws and nothing else',
     unit='seed',
     low=0,
     high=2**32 - 1,
   )
-  seeds: int = static(
+  seeds_per_point: int = static(
     1, 'training seeds of each point, whose objectives are averaged', low=1
   )
-  batch: int = static(8, 'points that a Bayesian search asks for at a time', low=1)
+  ask_batch_size: int = static(
+    8, 'points that a Bayesian search asks for at a time', low=1
+  )
   quasi_random_fraction: float = static(
     0.5,
     'share of the points of a Bayesian search that are quasi-random and come first',
@@ -77,18 +80,18 @@ class SweepConfig:
   maximize: tuple[str, ...] = static(
     (), 'those of the objectives that are maximized, as eval_accuracy'
   )
-  held_equal: str | None = static(
+  match_budget: str | None = static(
     None,
     'what all trials have the same amount of, as much as the base config; must be '
     "said where the space changes the batch, the model's size or the length",
-    choices=EQUALS,
+    choices=MATCHED_BUDGETS,
     source='arXiv:1811.03600: equal steps compare token budgets',
   )
   data_order: str = static(
     'shared',
     'shared: all trials of a seed see the same batches, for paired comparisons; own: '
     'each trial draws its own order',
-    choices=('shared', 'own'),
+    choices=('shared', 'per_trial'),
   )
 
   halving: str = static(
@@ -103,7 +106,7 @@ class SweepConfig:
     low=2,
     source='arXiv:1603.06560 section 3',
   )
-  first_rung: float | None = static(
+  first_rung_fraction: float | None = static(
     None,
     'the first rung; None is 1/27, or twice the longest warmup, during which '
     'rates have not met',
@@ -118,7 +121,7 @@ class SweepConfig:
     'learning rate falls to zero; auto: cooldown where schedules decay',
     choices=('auto', 'prefix', 'cooldown'),
   )
-  cooldown_fraction: float = static(
+  rung_cooldown_fraction: float = static(
     0.2,
     'length of that fork',
     unit='share of the rung',
@@ -126,7 +129,7 @@ class SweepConfig:
     open_low=True,
     high=1.0,
   )
-  calibration: int = static(
+  n_calibration_trials: int = static(
     3,
     'trials that are trained in full, whatever their rungs say, to measure how well rungs '
     'predict the end',
@@ -140,8 +143,8 @@ class SweepConfig:
     high=1.0,
   )
 
-  population: int = static(16, 'members of population-based training', low=2)
-  pbt_fraction: float = static(
+  population_size: int = static(16, 'members of population-based training', low=2)
+  pbt_interval_fraction: float = static(
     0.05,
     'steps between exchanges of population-based training',
     unit='share of training',
@@ -149,7 +152,7 @@ class SweepConfig:
     open_low=True,
     high=1.0,
   )
-  pbt_replaced: float = static(
+  pbt_replaced_fraction: float = static(
     0.2,
     'share of the members that an exchange replaces',
     low=0.0,
@@ -158,15 +161,15 @@ class SweepConfig:
     source='arXiv:1711.09846 appendix A',
   )
 
-  pack: str = static(
+  execution: str = static(
     'auto',
     'how trials of one structure run together; auto measures',
     choices=('auto', 'vmap', 'map', 'loop'),
   )
-  max_width: int | None = static(
+  max_pack_width: int | None = static(
     None, 'most trials in one pack; None is what the memory holds', low=1
   )
-  confirm_best: int = static(
+  confirm_points: int = static(
     1,
     'best points that are trained again, beside the base config, on new seeds; 0 is none',
     low=0,
@@ -193,7 +196,7 @@ class SweepConfig:
     if said and said != ['trials'] and self.search == 'pbt':
       raise ConfigError(
         f'sweep.{said[0]}: population-based training is as long as its members, expected '
-        'sweep.population'
+        'sweep.population_size'
       )
     if not 1 <= len(self.objective) <= 2:
       raise wrong(self, 'objective', 'one metric, or two for a Pareto front')
@@ -208,16 +211,16 @@ class SweepConfig:
     if (
       self.halving != 'none'
       and self.min_rank_correlation is not None
-      and self.calibration < 3
+      and self.n_calibration_trials < 3
     ):
       raise wrong(
         self,
-        'calibration',
+        'n_calibration_trials',
         'at least 3, or sweep.min_rank_correlation=None: of fewer there is no rank '
         'correlation',
       )
-    if self.search == 'pbt' and (self.halving != 'none' or self.seeds > 1):
-      field = 'halving' if self.halving != 'none' else 'seeds'
+    if self.search == 'pbt' and (self.halving != 'none' or self.seeds_per_point > 1):
+      field = 'halving' if self.halving != 'none' else 'seeds_per_point'
       raise wrong(
         self,
         field,

@@ -67,7 +67,9 @@ def confirm(
   Returns:
     The points, the best of the search first, and last the base config; empty where nothing was asked for or found.
   """
-  best = ranked(list(engine.trials.values()), sweep.directions[0])[: sweep.confirm_best]
+  best = ranked(list(engine.trials.values()), sweep.directions[0])[
+    : sweep.confirm_points
+  ]
   if (
     not best or not engine.task.seed_paths
   ):  # without a seed it would be the same trial again

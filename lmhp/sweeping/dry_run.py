@@ -11,7 +11,7 @@ from etils import epath
 from lmhp.sweeping import budget as plans
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.execution.autotuning import Choices, widths
+from lmhp.sweeping.execution.autotuning import Autotuner, widths
 from lmhp.sweeping.search.designs import KINDS, Design
 
 PREVIEWED = 256
@@ -28,19 +28,19 @@ def describe(task: Any, sweep: SweepConfig) -> dict[str, Any]:
   """
   space = spaces.as_space(sweep.space)
   with tempfile.TemporaryDirectory() as folder:
-    choices = Choices(epath.Path(folder), task, sweep.pack, sweep.max_width)
+    choices = Autotuner(epath.Path(folder), task, sweep.execution, sweep.max_pack_width)
     base = task.job({})
     seconds = None
     if sweep.seconds is not None:
       seconds = min(
         choices.of([base] * 8, False, float('inf')).member_step_seconds.values()
       )
-    plan = plans.measure(task, sweep, space, seconds)
+    plan = plans.plan_search(task, sweep, space, seconds)
     jobs = [
       task.job(task.sized(point.overrides))
       for point in _preview(sweep, space, plan.n_points)
     ]
-    share = plan.steps / (sweep.seeds * plan.n_points * base.steps)
+    share = plan.steps / (sweep.seeds_per_point * plan.n_points * base.steps)
     groups = collections.defaultdict(list)
     for job in jobs:
       groups[job.structure].append(job)
@@ -49,11 +49,11 @@ def describe(task: Any, sweep: SweepConfig) -> dict[str, Any]:
       for group in groups.values()
     ]
   total = lambda key: float(sum(s[key] for s in structures))
-  points = sweep.confirm_best + (1 if sweep.confirm_best else 0)
+  points = sweep.confirm_points + (1 if sweep.confirm_points else 0)
   confirm_steps = points * sweep.confirm_seeds * base.steps
   rate = total('seconds') / max(total('steps'), 1)
   return {
-    'trials': plan.n_points * sweep.seeds,
+    'trials': plan.n_points * sweep.seeds_per_point,
     'stopped_early': plan.halving is not None,
     'rungs': list(plan.rungs),
     'structures': structures,
@@ -76,7 +76,7 @@ def _preview(
   sweep: SweepConfig, space: spaces.Space, n_points: int
 ) -> list[spaces.Point]:
   if sweep.search == 'grid':
-    return spaces.grid(space, sweep.levels)[:PREVIEWED]
+    return spaces.grid(space, sweep.grid_levels)[:PREVIEWED]
   kind = (
     sweep.search
     if sweep.search in KINDS
@@ -84,16 +84,16 @@ def _preview(
     if sweep.search == 'pbt'
     else 'halton'
   )
-  return Design(space, kind, sweep.seed).points(0, min(n_points, PREVIEWED))
+  return Design(space, kind, sweep.search_seed).points(0, min(n_points, PREVIEWED))
 
 
 def _structure(
-  choices: Choices, jobs: list[Any], sweep: SweepConfig, share: float, scale: float
+  choices: Autotuner, jobs: list[Any], sweep: SweepConfig, share: float, scale: float
 ) -> dict[str, Any]:
   """One structure's part: `share` of its trials' steps are made, and each job stands for `scale` points."""
-  n = max(1, round(len(jobs) * scale)) * sweep.seeds
+  n = max(1, round(len(jobs) * scale)) * sweep.seeds_per_point
   steps = share * n * jobs[0].steps
-  choice = choices.of((jobs * n)[:n], sweep.data_order == 'own', steps)
+  choice = choices.of((jobs * n)[:n], sweep.data_order == 'per_trial', steps)
   seconds = min(choice.member_step_seconds.values(), default=float('nan'))
   cut = (
     sorted({width for _, width in widths(n, choice)})

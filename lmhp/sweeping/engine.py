@@ -18,8 +18,8 @@ import numpy as np
 from lmhp.statistics.divergence import diverged_at
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution import curves
-from lmhp.sweeping.execution.autotuning import Choices, devices_for, widths
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.autotuning import Autotuner, devices_for, widths
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, PackResult
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
@@ -50,7 +50,7 @@ class Engine:
     sweep: SweepConfig,
     study: Study,
     workdir: Any,
-    choices: Choices,
+    choices: Autotuner,
     runner: Callable[..., Iterable[tuple[Pack, PackResult]]],
     stop: Callable[[], bool],
     show: Any,
@@ -64,7 +64,7 @@ class Engine:
       show,
       at_rung,
     )
-    self.states = States(task, workdir)
+    self.states = PackStateStore(task, workdir)
     self.trials: dict[int, Trial] = {t.number: t for t in study.trials}
     self.place: dict[int, tuple[str, int]] = {}  # of each trial's newest state
     self.step: dict[int, int] = collections.defaultdict(int)  # of that state
@@ -185,7 +185,7 @@ class Engine:
     n_devices = len(devices_for(choice.method)) or 1
     last = max(1, round(share * jobs[0].steps))
     fork = (
-      max(1, round(self.sweep.cooldown_fraction * last))
+      max(1, round(self.sweep.rung_cooldown_fraction * last))
       if cooldown and share < 1
       else 0
     )

@@ -10,14 +10,14 @@ from lmhp import experiment
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.sweeping import config as sweep_config
-from lmhp.sweeping.budget import language_model
+from lmhp.sweeping.budget import checked_language_model
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.store import storages
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.training import provenance
 
 
-def declared(
+def task_and_sweep(
   config: Any,
   sweep: SweepConfig | None,
   overrides: Mapping[str, Any] | None,
@@ -66,7 +66,7 @@ def declared(
     if stored and 'model' in stored['card'].get('task', {})
     else None
   )
-  task = language_model(config, sweep, dtype)
+  task = checked_language_model(config, sweep, dtype)
   return (
     task,
     sweep,

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.config import KEYS, SECTIONS
+from lmhp.config_keys import SECTIONS, keys
 from lmhp.files import as_path, write_atomic, write_json
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import Confirmed, noise, ranked
@@ -63,7 +63,7 @@ def result(
   trials: Sequence[Trial],
   sweep: SweepConfig,
   confirmed: Sequence[Confirmed],
-  held_equal: str,
+  match_budget: str,
   correlations: Mapping[int, float],
   seconds: float,
 ) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def result(
   return {
     'objective': list(sweep.objective),
     'directions': list(sweep.directions),
-    'held_equal': held_equal,
+    'match_budget': match_budget,
     'best_trial': best[0].number if best else None,
     'best_overrides': _overrides(best[0]) if best else {},
     'best_value': float(np.mean([t.values[0] for t in best])) if best else math.nan,
@@ -123,7 +123,7 @@ def best_file(workdir: Any, config: Mapping[str, Any], words: str) -> None:
     for f in dataclasses.fields(cls)
   }
   values = {
-    path: v for path, v in values.items() if path in KEYS and v != defaults[path]
+    path: v for path, v in values.items() if path in keys() and v != defaults[path]
   }
   lines = [f'  config.{path} = {_literal(value)}' for path, value in values.items()]
   text = (

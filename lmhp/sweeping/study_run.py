@@ -16,7 +16,7 @@ from lmhp.sweeping import summary as words
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import confirm
 from lmhp.sweeping.engine import Engine
-from lmhp.sweeping.execution.autotuning import Choices
+from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.packs import Stopped
 from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.sweeping.progress import display
@@ -28,17 +28,17 @@ from lmhp.training.signals import stop_on_signals
 # What may change when a study is run again; the rest would make its trials incomparable.
 EXTENDS = (
   'space',
-  'levels',
+  'grid_levels',
   'trials',
   'tokens',
   'flops',
   'seconds',
-  'seeds',
-  'batch',
-  'confirm_best',
+  'seeds_per_point',
+  'ask_batch_size',
+  'confirm_points',
   'confirm_seeds',
-  'pack',
-  'max_width',
+  'execution',
+  'max_pack_width',
 )
 
 REPORT_SHARE = 20
@@ -91,7 +91,7 @@ class StudyRun:
     self.runner, self.address = RUNNERS[engine], address
     self.reports = Reports(report)
 
-  def go(self) -> outcome.StudyResult:
+  def run(self) -> outcome.StudyResult:
     """Runs the study to its end, or until a signal."""
     began = time.perf_counter()
     with (
@@ -110,7 +110,7 @@ class StudyRun:
       for change in changes:
         show.message(change)
       choices = runner.choices(
-        self.workdir, self.task, self.sweep.pack, self.sweep.max_width
+        self.workdir, self.task, self.sweep.execution, self.sweep.max_pack_width
       )
       plan = self._plan(study, choices)
       at_rung = lambda: self.reports.write(study, show)
@@ -157,9 +157,9 @@ class StudyRun:
       self.reports.write(study, show, last=True)
     return self._outcome(study, found, confirmed)
 
-  def _plan(self, study: Study, choices: Choices) -> plans.Plan:
+  def _plan(self, study: Study, choices: Autotuner) -> plans.SearchPlan:
     """The size of the search; its rungs stay those that the study was begun with."""
-    plan = plans.measure(
+    plan = plans.plan_search(
       self.task,
       self.sweep,
       self.space,
@@ -172,22 +172,24 @@ class StudyRun:
       )
     return plan
 
-  def _search(self, engine: Engine, plan: plans.Plan) -> dict[int, float]:
+  def _search(self, engine: Engine, plan: plans.SearchPlan) -> dict[int, float]:
     """Every trial of the search; the rank correlations of its rungs with the end."""
     if self.sweep.search == 'pbt':
-      pbt_search.PopulationBasedTraining(engine, self.sweep, self.space).go()
+      pbt_search.PopulationBasedTraining(engine, self.sweep, self.space).run()
       return {}
     search = Search(engine, self.sweep, self.space, plan)
-    search.go()
+    search.run()
     return search.correlations
 
-  def _step_seconds(self, choices: Choices) -> float | None:
+  def _step_seconds(self, choices: Autotuner) -> float | None:
     """Seconds of a member's update, measured and written down, where the budget is wall time."""
     if self.sweep.seconds is None:
       return None
     job = self.task.job({})
     choice = choices.of(
-      [job] * (self.sweep.max_width or 8), self.sweep.data_order == 'own', float('inf')
+      [job] * (self.sweep.max_pack_width or 8),
+      self.sweep.data_order == 'per_trial',
+      float('inf'),
     )
     return min(choice.member_step_seconds.values())
 
@@ -200,7 +202,7 @@ class StudyRun:
     then, now, changed = study.card, self.card, []
     for key, value in now['sweep'].items():
       first_said = (
-        key == 'held_equal' and then['sweep'].get(key) is None
+        key == 'match_budget' and then['sweep'].get(key) is None
       )  # nothing differed before
       if then['sweep'].get(key) != value and key not in EXTENDS and not first_said:
         raise ConfigError(
@@ -235,7 +237,7 @@ class StudyRun:
       and self.sweep.search != 'pbt'
     ):
       text = '\n'.join(
-        words.of_study(found, self.task.base_values(), self.sweep.objective[0])
+        words.format_study(found, self.task.base_values(), self.sweep.objective[0])
       )
       outcome.best_file(
         self.workdir,
@@ -300,19 +302,19 @@ def sweep_json(sweep: SweepConfig) -> dict[str, Any]:
 
 def held_equal_words(sweep: SweepConfig, task: Any) -> str:
   """What all trials had the same amount of, in words."""
-  if sweep.held_equal == 'nothing':
+  if sweep.match_budget == 'none':
     return 'trials differ in length'
   job = task.job({})
   tokens = job.steps * job.tokens_per_step
-  if sweep.held_equal is None:
+  if sweep.match_budget is None:
     return f'steps, tokens and FLOPs equal: {job.steps:,} steps of {job.tokens_per_step:,} tokens each'
   amount = {
     'steps': f'{job.steps:,}',
     'tokens': f'{tokens:,}',
     'flops': f'{job.flops_per_step * job.steps:.3g}',
     'seconds': 'as the base config takes',
-  }[sweep.held_equal]
-  return f'{sweep.held_equal} equal: {amount}'
+  }[sweep.match_budget]
+  return f'{sweep.match_budget} equal: {amount}'
 
 
 def _first_difference(then: Any, now: Any, path: str = '') -> str:

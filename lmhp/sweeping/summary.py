@@ -8,10 +8,10 @@ from typing import Any, Mapping
 from lmhp.files import as_path
 
 
-def of_result(result: Any) -> str:
+def format_result(result: Any) -> str:
   """What a `StudyResult` says at the end: the winner, how sure it is, and the files to open."""
   found, workdir = result.result, as_path(result.workdir)
-  lines = ['', *of_study(found, result.base, found['objective'][0])]
+  lines = ['', *format_study(found, result.base, found['objective'][0])]
   ended = ', '.join(f'{n} {status}' for status, n in found['trials'].items() if n)
   lines.append(
     f'trials: {ended}; {found["tokens"]:,} tokens and {found["confirm_tokens"]:,} to confirm; '
@@ -36,7 +36,7 @@ def of_result(result: Any) -> str:
   return '\n'.join(lines)
 
 
-def of_plan(plan: Mapping[str, Any]) -> str:
+def format_plan(plan: Mapping[str, Any]) -> str:
   """What `lmhp sweep --dry_run` prints."""
   rungs = ', '.join(map(str, plan['rungs']))
   lines = [
@@ -59,7 +59,7 @@ def of_plan(plan: Mapping[str, Any]) -> str:
 
 def _duration(hours: float) -> str:
   if math.isnan(hours):
-    return 'an unknown time: no method was measured, since sweep.pack says which'
+    return 'an unknown time: no method was measured, since sweep.execution says which'
   return (
     f'{hours:.1f} h'
     if hours >= 1
@@ -69,7 +69,9 @@ def _duration(hours: float) -> str:
   )
 
 
-def of_study(found: Mapping[str, Any], base: Mapping[str, Any], name: str) -> list[str]:
+def format_study(
+  found: Mapping[str, Any], base: Mapping[str, Any], name: str
+) -> list[str]:
   """What was found, in a few lines.
 
   Args:
@@ -86,7 +88,7 @@ def of_study(found: Mapping[str, Any], base: Mapping[str, Any], name: str) -> li
   width = max(map(len, changed), default=0)
   lines.append(
     f'best of {sum(found["trials"].values())} trials: {name} {found["best_value"]:.4f} '
-    f'(trial {found["best_trial"]}); {found["held_equal"]}'
+    f'(trial {found["best_trial"]}); {found["match_budget"]}'
   )
   lines += [
     f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})'

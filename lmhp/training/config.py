@@ -9,11 +9,12 @@ import dataclasses
 import math
 
 from lmhp.data.config import DataConfig
-from lmhp.errors import ConfigError, wrong
-from lmhp.hypers import section, static, traced
+from lmhp.declarations import static, traced
+from lmhp.errors import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
+from lmhp.sections import Section, section, wrong
 from lmhp.training.history import LogConfig
 
 MOST_STEPS = 2**31 - 1
@@ -21,16 +22,17 @@ LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 
 
 @section('train')
-class TrainConfig:
+class TrainConfig(Section):
   """How long, on how much at a time, and towards which loss; one of `LENGTHS` says how long."""
 
-  steps: int | None = static(
+  steps: int = static(
     None,
     'updates',
     unit='steps',
     low=1,
     high=MOST_STEPS,
     aliases=('max_iters', 'num_train_steps', 'max_steps'),
+    derived=True,
   )
   tokens: float | None = static(None, 'length by tokens seen', unit='tokens', low=1)
   tokens_per_parameter: float | None = static(
@@ -44,10 +46,14 @@ class TrainConfig:
     None, 'length by passes over the training data', low=0.0, open_low=True
   )
   batch_size: int = static(16, 'sequences in an update', unit='sequences', low=1)
-  seq_len: int | None = static(
-    None, 'tokens in a sequence; None is model.max_seq_len', unit='tokens', low=1
+  seq_len: int = static(
+    None,
+    'tokens in a sequence; None is model.max_seq_len',
+    unit='tokens',
+    low=1,
+    derived=True,
   )
-  accumulation: int = static(
+  grad_accumulation_steps: int = static(
     1,
     'parts a batch is cut into, one after the other, to save memory',
     low=1,
@@ -59,7 +65,7 @@ class TrainConfig:
     'at once',
     low=1,
   )
-  noise_scale: bool = static(
+  measure_noise_scale: bool = static(
     False,
     'measure the gradient noise scale: cut batches in two parts at least, and log the '
     'norm of their gradients',
@@ -100,20 +106,22 @@ class TrainConfig:
         f'train.{said[1]}: got {getattr(self, said[1])!r}, expected None, since train.{said[0]} '
         'already says how long'
       )
-    if self.batch_size % self.accumulation:
+    if self.batch_size % self.grad_accumulation_steps:
       raise wrong(
-        self, 'accumulation', f'a divisor of train.batch_size={self.batch_size}'
+        self,
+        'grad_accumulation_steps',
+        f'a divisor of train.batch_size={self.batch_size}',
       )
-    if self.batch_size % self.parts:
+    if self.batch_size % self.n_microbatches:
       raise ConfigError(
-        f'train.noise_scale: got True, which needs two parts of a batch, expected an even '
+        f'train.measure_noise_scale: got True, which needs two parts of a batch, expected an even '
         f'train.batch_size and not {self.batch_size}'
       )
 
   @property
-  def parts(self) -> int:
+  def n_microbatches(self) -> int:
     """How many parts of a batch have a gradient of their own."""
-    return max(self.accumulation, 2 if self.noise_scale else 1)
+    return max(self.grad_accumulation_steps, 2 if self.measure_noise_scale else 1)
 
   def in_steps(self, tokens_per_epoch: int, parameters: int) -> TrainConfig:
     """The same length in steps, rounded up; 1,000 where none is said.
@@ -148,7 +156,7 @@ class TrainConfig:
 
 
 @section('evaluate')
-class EvaluateConfig:
+class EvaluateConfig(Section):
   """When the validation split is scored, and how much of it. The last evaluation always takes all of it."""
 
   every_steps: int | None = static(
@@ -179,7 +187,7 @@ class EvaluateConfig:
 
 
 @section('checkpoint')
-class CheckpointConfig:
+class CheckpointConfig(Section):
   """When a run's state is saved, and how many states are kept.
 
   Whatever is said here, a state is also saved at the last step and on SIGTERM.

@@ -21,9 +21,10 @@ from typing import Any, Iterable, Mapping
 from etils import epath
 import numpy as np
 
+from lmhp.declarations import static
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote, to_jsonable
-from lmhp.hypers import section, static
+from lmhp.files import NONFINITE_WORDS, as_path, is_remote, to_jsonable
+from lmhp.sections import Section, section
 
 try:
   import fcntl
@@ -35,7 +36,7 @@ Row = Mapping[str, Any]
 
 
 @section('log')
-class LogConfig:
+class LogConfig(Section):
   """What is written while a run goes on (by `writers.py`); `metrics.jsonl` always is."""
 
   every_steps: int = static(
@@ -175,7 +176,7 @@ def read(path: Any, having: str | None = None) -> dict[str, np.ndarray]:
 
 def _column(values: list) -> np.ndarray:
   values = [
-    float(v) if v in _NOT_FINITE else math.nan if v is None else v for v in values
+    float(v) if v in NONFINITE_WORDS else math.nan if v is None else v for v in values
   ]
   return np.array(
     values, object if any(isinstance(v, (str, list)) for v in values) else None

@@ -84,7 +84,7 @@ class Run:
     self.steps_per_second = 0.0  # of the last chunk; 0 is not yet known
     self.marked = 0.0  # when the last chunk was done
 
-  def go(self) -> RunResult:
+  def run(self) -> RunResult:
     """Trains to the end, or until a signal; a run that is complete already is only read."""
     with (
       Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints,

@@ -10,7 +10,7 @@ from lmhp.errors import ConfigError
 from lmhp.hub.config_json import read_json
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.transformer import Model
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 
 def config_of_pretrained(path: str) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def pretrained(path: str, model: Model) -> Any:
     theirs, params, _ = load_pretrained(path)
   except ConfigError as error:
     raise ConfigError(f'train.init_from: {error}') from None
-  wanted = {name: shape.shape for name, shape in walk(model.shapes)}
-  came = {name: shape.shape for name, shape in walk(theirs.shapes)}
+  wanted = {name: shape.shape for name, shape in walk_arrays(model.shapes)}
+  came = {name: shape.shape for name, shape in walk_arrays(theirs.shapes)}
   for name in sorted(wanted.keys() | came.keys()):
     if wanted.get(name) != came.get(name):
       raise ConfigError(

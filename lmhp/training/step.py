@@ -25,13 +25,13 @@ from lmhp.training.config import TrainConfig
 from lmhp.training.loss import objective, token_losses
 
 METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
-PART_GRAD_NORM = 'part_grad_norm'
-"""With `train.noise_scale`: root of the mean squared norm of the gradients of a batch's parts, each of its own mean."""
+MICROBATCH_GRAD_NORM = 'microbatch_grad_norm'
+"""With `train.measure_noise_scale`: root of the mean squared norm of the gradients of a batch's parts, each of its own mean."""
 
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
   """The metrics of an update."""
-  return (*METRICS, PART_GRAD_NORM) if train.noise_scale else METRICS
+  return (*METRICS, MICROBATCH_GRAD_NORM) if train.measure_noise_scale else METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def dropped_out(model: Model) -> bool:
 
 
 def _gradients(model, train, trainable, frozen, hypers, batch, key):
-  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.parts`, the parts' norm, and `aux`."""
+  """Mean objective, mean cross-entropy and gradients over a batch, cut into `train.n_microbatches`, the parts' norm, and `aux`."""
   weight = jnp.maximum(jnp.sum(batch.weights), 1.0)
 
   def loss(trainable, part, key):
@@ -164,7 +164,7 @@ def _gradients(model, train, trainable, frozen, hypers, batch, key):
     return objective_sum / weight, (nll_sum / weight, aux)
 
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
-  if train.parts == 1:
+  if train.n_microbatches == 1:
     (total, (nll, aux)), grads = value_and_grad(trainable, batch, key)
     return total, nll, grads, jnp.float32(0), aux
 
@@ -175,14 +175,14 @@ def _gradients(model, train, trainable, frozen, hypers, batch, key):
     )
     norm = (
       global_norm(grads) * weight / jnp.maximum(jnp.sum(part.weights), 1.0)
-      if train.noise_scale
+      if train.measure_noise_scale
       else 0.0
     )
     return jax.tree.map(
-      jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.parts)
+      jnp.add, sums, (total, nll, grads, jnp.square(norm) / train.n_microbatches)
     ), aux
 
-  n = train.parts
+  n = train.n_microbatches
   parts = jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
   zeros = (
     jnp.float32(0),

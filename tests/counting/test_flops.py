@@ -20,7 +20,7 @@ def test_the_program_multiplies_what_the_closed_form_says(draw, block):
   for seed in range(1000 + 8 * block, 1008 + 8 * block):
     cfg = draw(seed)
     model, tokens = build(cfg), jax.ShapeDtypeStruct((B, cfg.max_seq_len), jnp.int32)
-    other = lambda tokens: tokens if cfg.crosses else None
+    other = lambda tokens: tokens if cfg.is_encoder_decoder else None
     loss = lambda p, tokens: jnp.sum(
       jnp.square(model.apply(p, tokens, encoder_tokens_BM=other(tokens)))
     )
@@ -30,7 +30,7 @@ def test_the_program_multiplies_what_the_closed_form_says(draw, block):
     assert traced_flops(loss, model.shapes, tokens) == forward, (seed, cfg)
     gradient = traced_flops(jax.grad(loss), model.shapes, tokens)
     if (
-      cfg.share_layers and cfg.crosses
+      cfg.share_layers and cfg.is_encoder_decoder
     ):  # jax takes the encoder's keys and values, the same for all, out of the loop
       assert 2 * forward < gradient <= 3 * forward, (seed, cfg)
     else:

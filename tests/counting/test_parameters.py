@@ -8,7 +8,7 @@ from lmhp.counting.parameters import Count, count, count_tree
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
-from lmhp.params import KINDS, walk
+from lmhp.params import KINDS, walk_arrays
 
 FIRST_NAMES = {
   'embedding': 'embedding',
@@ -41,7 +41,7 @@ def test_closed_form_tree_and_shapes_agree(draw, block):
     cfg = draw(seed)
     shapes = build(cfg).shapes
     by_name = dict.fromkeys(KINDS, 0)
-    for path, array in walk(shapes):
+    for path, array in walk_arrays(shapes):
       by_name[kind_by_name(path)] += int(np.prod(array.shape))
     assert count(cfg) == count_tree(shapes), (seed, cfg)
     assert count(cfg).by_kind == by_name, (seed, cfg)

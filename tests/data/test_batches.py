@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from lmhp.data.batches import Batch, evaluation_batches, make_batch
-from lmhp.data.shards import Tokens
+from lmhp.data.shards import TokenShards
 from lmhp.errors import ConfigError
 
 END = 9
 
 
 def stream(n, dtype=np.uint16):
-  return Tokens(np.arange(n, dtype=dtype), np.zeros(1, np.int64))
+  return TokenShards(np.arange(n, dtype=dtype), np.zeros(1, np.int64))
 
 
 def test_the_target_is_the_next_token():
@@ -101,7 +101,7 @@ def test_windows_are_consecutive():
 def test_several_streams_are_read_one_after_the_other_and_never_across():
   streams = (
     stream(12),
-    Tokens(np.arange(100, 120, dtype=np.uint32) * 1000, np.zeros(1, np.int64)),
+    TokenShards(np.arange(100, 120, dtype=np.uint32) * 1000, np.zeros(1, np.int64)),
   )
   got = scored(evaluation_batches(streams, 8, 3))
   assert got == [(i, i + 1) for i in range(11)] + [
@@ -125,7 +125,7 @@ def test_a_limit_takes_windows_spread_over_the_stream():
 
 
 def test_masked_documents_do_not_score_the_first_token_of_another():
-  tokens = Tokens(
+  tokens = TokenShards(
     np.asarray([1, 2, END, 3, 4, END, 5, 6], np.uint16), np.asarray([0, 3, 6])
   )
   (batch,) = evaluation_batches(tokens, 7, 1, end_of_text=END)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmhp import hypers
+from lmhp import errors, hypers
 from lmhp.data.config import DataConfig
 
 
@@ -51,7 +51,7 @@ def test_a_word_is_a_tuple_of_one():
   ],
 )
 def test_a_mistake_is_one_line_with_the_dotted_path(values, message):
-  with pytest.raises(hypers.ConfigError, match=message) as e:
+  with pytest.raises(errors.ConfigError, match=message) as e:
     DataConfig(**values)
   assert '\n' not in str(e.value)
 

@@ -139,7 +139,7 @@ def test_the_sha256_follows_everything_that_changes_the_data_and_nothing_else(lo
     load('a.txt', validation_fraction=0.2),
   ]
   assert len({base.sha256, *(d.sha256 for d in others)}) == 6
-  assert load('a.txt', seed=7, residence='host').sha256 == base.sha256
+  assert load('a.txt', seed=7, placement='host').sha256 == base.sha256
 
 
 def test_load_reads_no_traced_field(load):

@@ -11,7 +11,7 @@ from lmhp.data.batches import evaluation_batches, make_batch
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
 from lmhp.data.masking import Masking
-from lmhp.data.shards import Tokens
+from lmhp.data.shards import TokenShards
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer
 from lmhp.errors import ConfigError
@@ -78,7 +78,7 @@ def test_a_larger_fraction_hides_more_of_the_same_and_another_seed_others(batch)
 
 def stream(**values):
   cfg = DataConfig(objective='masked', **values)
-  tokens = Tokens(
+  tokens = TokenShards(
     np.random.default_rng(0).integers(0, 256, 2000).astype(np.uint16),
     np.zeros(1, np.int64),
   )
@@ -121,7 +121,7 @@ def test_evaluations_hide_the_same_tokens_whatever_training_hides():
   scored = []
   for fraction, seed in ((0.15, 0), (0.5, 3)):
     made, _ = stream(mask_fraction=fraction, seed=seed)
-    tokens = Tokens(np.arange(1000).astype(np.uint16) % 256, np.zeros(1, np.int64))
+    tokens = TokenShards(np.arange(1000).astype(np.uint16) % 256, np.zeros(1, np.int64))
     scored.append(list(evaluation_batches(tokens, L, 5, change=made.for_evaluation)))
   jax.tree.map(np.testing.assert_array_equal, *scored)
   weights = np.concatenate([b.weights for b in scored[0]])
@@ -138,7 +138,7 @@ def test_shares_above_one_are_said():
 
 
 def test_the_vocabulary_has_a_row_for_the_mask():
-  tokens = Tokens(np.arange(10).astype(np.uint16), np.zeros(1, np.int64))
+  tokens = TokenShards(np.arange(10).astype(np.uint16), np.zeros(1, np.int64))
   made = Dataset(ByteTokenizer(), (tokens,), (tokens,), (), '')
   assert (
     made.vocab_size == 257

@@ -191,7 +191,7 @@ def test_damage_is_found_and_said_in_one_line(tmp_path, damage, message):
 
 
 def test_a_part_keeps_the_documents_that_begin_in_it():
-  tokens = shards.Tokens(np.arange(10, dtype=np.uint16), np.asarray([0, 4, 7]))
+  tokens = shards.TokenShards(np.arange(10, dtype=np.uint16), np.asarray([0, 4, 7]))
   assert tokens.part(4, 8).starts.tolist() == [0, 3] and tokens.part(
     4, 8
   ).ids.tolist() == [4, 5, 6, 7]

@@ -8,7 +8,7 @@ from lmhp import hypers
 from lmhp.data.batches import evaluation_batches, make_batch
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset, start_token
-from lmhp.data.shards import Tokens
+from lmhp.data.shards import TokenShards
 from lmhp.data.spans import Prefix, SpanCorruption
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer
@@ -110,7 +110,7 @@ def test_a_prefix_has_no_targets_but_the_first_after_it():
 
 def stream(objective, **values):
   cfg = DataConfig(objective=objective, **values)
-  tokens = Tokens(
+  tokens = TokenShards(
     np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint16),
     np.zeros(1, np.int64),
   )
@@ -150,7 +150,7 @@ def test_more_spans_than_tokens_for_them_are_said():
     ConfigError, match='data.span_length: .* expected at most the 100 that have a token'
   ):
     cfg = hypers.split(DataConfig(objective='span', span_length=1.0))[0]
-    tokens = Tokens(np.zeros(5000, np.uint16), np.zeros(1, np.int64))
+    tokens = TokenShards(np.zeros(5000, np.uint16), np.zeros(1, np.int64))
     TrainStream(
       Dataset(ByteTokenizer(), (tokens,), (tokens,), (), '', None, SENTINELS, START),
       2000,
@@ -159,7 +159,7 @@ def test_more_spans_than_tokens_for_them_are_said():
 
 
 def test_the_vocabulary_has_rows_for_sentinels_and_start():
-  tokens = Tokens(np.arange(10).astype(np.uint16), np.zeros(1, np.int64))
+  tokens = TokenShards(np.arange(10).astype(np.uint16), np.zeros(1, np.int64))
   made = Dataset(
     ByteTokenizer(),
     (tokens,),

@@ -12,7 +12,7 @@ from lmhp.data import order
 from lmhp.data import stream as streams
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
-from lmhp.data.shards import Tokens
+from lmhp.data.shards import TokenShards
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
 from lmhp.errors import ConfigError
@@ -24,7 +24,7 @@ def make(lengths=(200,), dtype=np.uint16, tokenizer=None, **values):
   """A stream over made-up sources whose tokens tell source and place: 0, 1, 2, ... and 1000, 1001, ..."""
   cfg = DataConfig(path=tuple(f'source {k}' for k in range(len(lengths))), **values)
   train = tuple(
-    Tokens((1000 * k + np.arange(n)).astype(dtype), np.zeros(1, np.int64))
+    TokenShards((1000 * k + np.arange(n)).astype(dtype), np.zeros(1, np.int64))
     for k, n in enumerate(lengths)
   )
   dataset = Dataset(tokenizer or ByteTokenizer(), train, train, (), '')
@@ -84,12 +84,12 @@ def test_a_resumed_run_needs_only_its_step():
   [
     dict(lengths=(200,)),
     dict(lengths=(200, 90, 33), mixture_weights=(1, 0.3, 0)),
-    dict(lengths=(200, 300), dtype=np.uint32, mask_documents=True),
+    dict(lengths=(200, 300), dtype=np.uint32, intra_document_attention=True),
   ],
 )
 def test_streamed_equals_resident_bit_for_bit(values):
-  resident, h = make(residence='device', seed=4, **values)
-  streamed, _ = make(residence='host', seed=4, **values)
+  resident, h = make(placement='device', seed=4, **values)
+  streamed, _ = make(placement='host', seed=4, **values)
   assert resident.resident and not streamed.resident and streamed.arrays == {}
   chunk = streamed.host_batches(h, 30, 5, 3)
   assert chunk.tokens.shape == (3, 5, L) and isinstance(chunk.tokens, np.ndarray)
@@ -156,7 +156,7 @@ def test_tokens_beyond_31_bits_are_addressed_on_the_host():
       self.asked = where
       return (where % 65_521).astype(np.uint16)
 
-  stream, h = make((200,), residence='host')
+  stream, h = make((200,), placement='host')
   long = Long()
   stream._sources, stream._order = (
     [long],
@@ -172,7 +172,7 @@ def test_tokens_beyond_31_bits_are_addressed_on_the_host():
 
 
 def test_prefetched_chunks_are_those_asked_for():
-  stream, h = make((200,), residence='host')
+  stream, h = make((200,), placement='host')
   chunks = list(stream.prefetch(h, 8, 4, [3, 3, 0, 1]))
   assert [c.tokens.shape for c in chunks] == [
     (3, 4, L),
@@ -189,7 +189,7 @@ def test_prefetched_chunks_are_those_asked_for():
 def test_the_next_chunk_is_made_while_the_first_is_used(monkeypatch):
   import threading
 
-  stream, h = make((200,), residence='host')
+  stream, h = make((200,), placement='host')
   begun = [threading.Event() for _ in range(3)]
   made = stream.host_batches
   monkeypatch.setattr(
@@ -222,7 +222,7 @@ def test_repeats_are_counted():
 def test_residence(monkeypatch):
   assert make((200,))[0].resident
   monkeypatch.setattr(streams, 'RESIDENT_BYTES', 399)
-  assert not make((200,))[0].resident and make((200,), residence='device')[0].resident
+  assert not make((200,))[0].resident and make((200,), placement='device')[0].resident
 
 
 def test_too_little_text_is_said():
@@ -237,13 +237,17 @@ def test_too_little_text_is_said():
 def test_documents_cannot_be_masked_without_an_end():
   with pytest.raises(
     ConfigError,
-    match=r'data\.mask_documents: got True, expected False: the char tokenizer',
+    match=r'data\.intra_document_attention: got True, expected False: the char tokenizer',
   ):
-    make((200,), tokenizer=CharTokenizer('ab', end_of_text=False), mask_documents=True)
+    make(
+      (200,),
+      tokenizer=CharTokenizer('ab', end_of_text=False),
+      intra_document_attention=True,
+    )
 
 
 def test_masked_documents_count_and_restart():
-  stream, h = make((600,), mask_documents=True, residence='device')
+  stream, h = make((600,), intra_document_attention=True, placement='device')
   batch = gather(stream, h, 0, 200)
   row = next(i for i, tokens in enumerate(batch.tokens) if 256 in tokens[:-1])
   at = batch.tokens[row].tolist().index(256)

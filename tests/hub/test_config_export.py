@@ -153,7 +153,7 @@ def test_members_of_a_sweep_start_from_it(pretrained):
   space = {'optimizer.learning_rate': lmhp.Choice(0.0, 1e-3, 1e-2)}
   found = lmhp.sweep(
     'tiny.py',
-    lmhp.SweepConfig(space=space, search='grid', confirm_best=0),
+    lmhp.SweepConfig(space=space, search='grid', confirm_points=0),
     workdir='study',
     display='none',
     overrides=short,

@@ -16,7 +16,7 @@ from lmhp.errors import ConfigError
 from lmhp.hub import weights
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.pretrained import load_pretrained, save_pretrained
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 L = 9
 # Eager attention of transformers 5.24 adds Falcon's ALiBi twice: to the mask, and to the logits. Its default does not.
@@ -137,7 +137,9 @@ def test_logits_gradients_and_export(family, i, tmp_path):
   @jax.jit
   def value_and_grad(params):
     def cross_entropy(params):
-      backwards = jnp.asarray(tokens[:, ::-1], jnp.int32) if ours.cfg.crosses else None
+      backwards = (
+        jnp.asarray(tokens[:, ::-1], jnp.int32) if ours.cfg.is_encoder_decoder else None
+      )
       logits = ours.apply(
         params, jnp.asarray(tokens, jnp.int32), encoder_tokens_BM=backwards
       )
@@ -193,7 +195,7 @@ def test_flops_are_those_torch_counts(family, length):
   if (
     family == 'llama4_text'
   ):  # whose class sends every token through every expert, most times zero
-    layers = sum(kind.experts for kind in cfg.kinds_of_layers)
+    layers = sum(kind.experts for kind in cfg.layer_specs)
     counted -= (
       length
       * layers
@@ -520,8 +522,8 @@ def test_flipped_bytes_read_or_give_one_line(saved):
     file.write_bytes(data[:at] + bytes([int(draw.integers(0, 256))]) + data[at + 1 :])
     try:
       read = load_pretrained(path)[1]
-      assert [(p, x.shape) for p, x in walk(read)] == [
-        (p, x.shape) for p, x in walk(params)
+      assert [(p, x.shape) for p, x in walk_arrays(read)] == [
+        (p, x.shape) for p, x in walk_arrays(params)
       ]
     except ConfigError as error:
       errors += 1
@@ -563,5 +565,5 @@ def test_a_head_that_the_weights_tie_comes_back_tied(tmp_path):
   save_pretrained(tmp_path / 'm', config, params)
   model, again, _ = load_pretrained(tmp_path / 'm')
   assert model.cfg.tie_embeddings and 'output' not in again
-  for (path, a), (_, b) in zip(walk(params), walk(again), strict=True):
+  for (path, a), (_, b) in zip(walk_arrays(params), walk_arrays(again), strict=True):
     np.testing.assert_array_equal(a, b, err_msg=path)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from lmhp.declarations import declared
 from lmhp.errors import ConfigError
-from lmhp.hypers import TRACED, declared, split
+from lmhp.hypers import TRACED, split
 from lmhp.model.config import ModelConfig
 
 
@@ -67,8 +68,8 @@ def test_what_each_layer_is():
     no_position_every=2,
   )
   assert cfg.windows == (9, 9, None, 9, 9)
-  assert cfg.positioned == (True, False, True, False, True)
-  assert ModelConfig(n_layers=2, position='none').positioned == (False, False)
+  assert cfg.uses_positions == (True, False, True, False, True)
+  assert ModelConfig(n_layers=2, position='none').uses_positions == (False, False)
   assert ModelConfig(n_layers=2, sliding_window=3).windows == (
     None,
     None,

@@ -8,7 +8,7 @@ import pytest
 import lmhp
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import Tokens, build
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 B, L = 3, 5
 TOKENS = jnp.arange(B * L).reshape(B, L)
@@ -68,8 +68,8 @@ def test_shared_layers_are_one_layer_many_times(jit, tiny, fill, scan):
   shared, apart = make(True), make(False)
   params = fill(shared.shapes)
   assert all(
-    leaf.ndim == dict(walk(apart.shapes))[path].ndim - 1
-    for path, leaf in walk(params)
+    leaf.ndim == dict(walk_arrays(apart.shapes))[path].ndim - 1
+    for path, leaf in walk_arrays(params)
     if path.startswith('encoder/')
   )
   stacked = {
@@ -86,7 +86,7 @@ def test_a_first_layer_without_norm_is_a_segment_of_its_own(jit, tiny, fill):
   cfg = tiny(n_layers=4, first_attention_norm=False)
   model = build(cfg)
   assert cfg.segments == ((0, 1), (1, 3))
-  names = {path: array.shape for path, array in walk(model.shapes)}
+  names = {path: array.shape for path, array in walk_arrays(model.shapes)}
   assert names['decoder/segment_1/attention_input_norm/scale'] == (3, 14)
   assert 'decoder/segment_0/attention_input_norm/scale' not in names
   params = fill(model.shapes)
@@ -165,7 +165,7 @@ def test_an_encoder_trains_packs_resumes_and_counts(tmp_path):
   }
   found = lmhp.sweep(
     bert(),
-    lmhp.SweepConfig(space=space, search='grid', confirm_best=0),
+    lmhp.SweepConfig(space=space, search='grid', confirm_points=0),
     workdir=tmp_path / 'sweep',
     display='none',
     report=False,
@@ -196,6 +196,6 @@ def test_an_encoder_does_not_generate_and_needs_the_masked_objective(tmp_path):
   ):
     with pytest.raises(
       lmhp.ConfigError,
-      match=f'data.objective: got .*, expected {word} where model.architecture',
+      match=f'data.objective: got .*, expected {word} if model.architecture',
     ):
       lmhp.train(bert(), display='none', overrides=overrides)

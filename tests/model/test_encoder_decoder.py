@@ -119,7 +119,7 @@ def test_unrolled_recomputed_and_counted(jit, tiny, fill, fields):
 @pytest.mark.parametrize('position', ['t5', 'rotary', 'learned', 'alibi', 'none'])
 def test_a_prefix_is_seen_from_both_sides(jit, tiny, fill, position):
   model = build(
-    tiny(prefix=True, position=position, relative_buckets=8, relative_max_distance=9)
+    tiny(prefix_lm=True, position=position, relative_buckets=8, relative_max_distance=9)
   )
   params = fill(model.shapes)
   i, j = np.indices((L, L))
@@ -139,7 +139,7 @@ def test_a_prefix_is_seen_from_both_sides(jit, tiny, fill, position):
 
 def test_a_prefix_in_a_cache(jit, tiny, fill):
   """The beginning is read at once and from both sides; what follows comes token by token."""
-  model = build(tiny(prefix=True))
+  model = build(tiny(prefix_lm=True))
   params = fill(model.shapes)
   whole, _, _ = model.features(
     params, {}, Tokens(TOKENS, prefix_lengths=jnp.full(B, 3))
@@ -163,8 +163,8 @@ def test_a_prefix_in_a_cache(jit, tiny, fill):
   [
     (dict(T5, parallel_residual=True), 'model.parallel_residual'),
     (
-      dict(T5, prefix=True),
-      'model.prefix: got True, expected False unless model.architecture is decoder',
+      dict(T5, prefix_lm=True),
+      'model.prefix_lm: got True, expected False unless model.architecture is decoder',
     ),
     (dict(n_encoder_layers=2), 'model.n_encoder_layers: got 2, expected None unless'),
     (

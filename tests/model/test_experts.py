@@ -16,7 +16,7 @@ from lmhp.model.transformer import Tokens, build
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.masks import decay_mask, frozen_mask
 from lmhp.optim.transforms import per_layer
-from lmhp.params import leaves, walk
+from lmhp.params import list_params, walk_arrays
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import batch_loss, make_init, make_update
 
@@ -137,17 +137,17 @@ def test_the_balance_of_even_and_of_lopsided_routing():
 )
 def test_layers_counts_and_what_a_token_passes_through(tiny, fields, layers):
   cfg = tiny(n_layers=5, n_shared_experts=1, **EXPERTS | fields)
-  assert [kind.experts for kind in cfg.kinds_of_layers] == [bool(x) for x in layers]
+  assert [kind.experts for kind in cfg.layer_specs] == [bool(x) for x in layers]
   shapes = build(cfg).shapes
   assert count(cfg).by_kind == count_tree(shapes).by_kind
   segments = [
     leaf.path.split('/')[1]
-    for leaf in leaves(shapes)
+    for leaf in list_params(shapes)
     if leaf.path.endswith('experts/router/kernel')
   ]
   one = sum(
     leaf.size // leaf.shape[0] // E
-    for leaf in leaves(shapes)
+    for leaf in list_params(shapes)
     if f'/{segments[0]}/experts/' in leaf.path and leaf.row.axes.startswith('E |')
   )
   assert one == 3 * 14 * 10
@@ -272,9 +272,9 @@ def test_routing_losses_add_their_gradients(tiny, jit):
     mean = lambda p: jnp.mean(
       model.features(p, hypers['model'], batch)[1]['decoder/segment_0'][said]
     )
-    gradient = dict(walk(jit(jax.grad(mean))(state.params)))
-    base = dict(walk(off))
-    for path, x in walk(on):
+    gradient = dict(walk_arrays(jit(jax.grad(mean))(state.params)))
+    base = dict(walk_arrays(off))
+    for path, x in walk_arrays(on):
       np.testing.assert_allclose(
         x - base[path], -0.1 * 0.7 * gradient[path], rtol=1e-3, atol=1e-6, err_msg=path
       )
@@ -285,14 +285,14 @@ def test_a_correction_moves_against_the_load_and_is_no_parameter(tiny, jit):
   model, structures, hypers, state, batch = prepared(tiny(**DEEPSEEK))
   update = jit(make_update(model, structures['optimizer'], structures['train']))
   at = lambda params: params['decoder']['segment_0']['experts']['correction']
-  corrections = [leaf for leaf in leaves(state.params) if leaf.role == 'state']
+  corrections = [leaf for leaf in list_params(state.params) if leaf.role == 'state']
   assert len(corrections) == 1 and (at(state.params) == 0).all()
   assert at(frozen_mask(state.params, structures['optimizer'])) and not at(
     decay_mask(state.params, OptimizerConfig())
   )
   assert (
     count(model.cfg).total
-    == sum(leaf.size for leaf in leaves(state.params)) - corrections[0].size
+    == sum(leaf.size for leaf in list_params(state.params)) - corrections[0].size
   )
   for _ in range(3):
     load = model.features(state.params, hypers['model'], batch)[1]['decoder/segment_0'][
@@ -325,7 +325,9 @@ def test_a_correction_moves_against_the_load_and_is_no_parameter(tiny, jit):
 
 def test_parts_of_a_batch_weigh_their_routing_by_their_tokens(tiny, jit):
   """Two halves, each with its own loads: the objective is the mean of both."""
-  model, structures, hypers, state, batch = prepared(tiny(**EXPERTS), accumulation=2)
+  model, structures, hypers, state, batch = prepared(
+    tiny(**EXPERTS), grad_accumulation_steps=2
+  )
   metrics = jit(make_update(model, structures['optimizer'], structures['train']))(
     state, hypers, batch, jnp.float32(1.0)
   )[1]
@@ -346,8 +348,10 @@ def test_members_with_their_own_coefficients_train_as_alone(tiny, jit):
     jax.vmap(lambda c: update(state, with_(c), batch, jnp.float32(1.0))[0].params)
   )(coefficients)
   for i, c in enumerate(coefficients):
-    alone = dict(walk(jit(update)(state, with_(c), batch, jnp.float32(1.0))[0].params))
-    for path, x in walk(together):
+    alone = dict(
+      walk_arrays(jit(update)(state, with_(c), batch, jnp.float32(1.0))[0].params)
+    )
+    for path, x in walk_arrays(together):
       np.testing.assert_allclose(x[i], alone[path], rtol=1e-4, atol=1e-6, err_msg=path)
 
 

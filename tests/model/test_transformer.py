@@ -9,7 +9,7 @@ import pytest
 
 from lmhp.model.config import POSITIONS, REMAT_POLICIES, ModelConfig
 from lmhp.model.transformer import Tokens, build
-from lmhp.params import leaves, walk
+from lmhp.params import list_params, walk_arrays
 
 B, L, D = 3, 5, 14
 WINDOWS = {
@@ -266,7 +266,7 @@ def test_no_parameter_is_without_effect(jit, tiny, fill):
   ]
   for cfg in configs:
     _, gradients = loss_and_gradients(jit, cfg, fill(build(cfg).shapes))
-    for path, gradient in walk(gradients):
+    for path, gradient in walk_arrays(gradients):
       rows = gradient[: B * L] if path == 'embedding/table' else gradient
       if path.endswith('key/bias') and cfg.qk_norm == 'none':
         continue  # adds the same to all logits of a query
@@ -347,7 +347,7 @@ def test_initial_parameters(jit, init):
     'down': 200,
   }
   for leaf, (path, array), (_, twice), (_, else_) in zip(
-    leaves(params), walk(params), walk(doubled), walk(other)
+    list_params(params), walk_arrays(params), walk_arrays(doubled), walk_arrays(other)
   ):
     if leaf.role in ('bias', 'scale'):
       constant = 1.0 if leaf.role == 'scale' and init != 'normal' else 0.0
@@ -384,7 +384,7 @@ def test_initial_parameters(jit, init):
 def test_a_parameter_is_drawn_by_its_name(jit, tiny):
   """What else a model has changes no draw: two models share the parameters that they both have."""
   a, b = (
-    dict(walk(jit(build(cfg).init)(jax.random.key(7), {'init_scale': 1.0})))
+    dict(walk_arrays(jit(build(cfg).init)(jax.random.key(7), {'init_scale': 1.0})))
     for cfg in (
       tiny(),
       tiny(qkv_bias=True, position='learned', tie_embeddings=False, gated=True),
@@ -492,7 +492,7 @@ PATHS = {
 def test_paths_are_public(tiny, name):
   """Checkpoints, masks and adapters name parameters by path: a path that changes breaks its users."""
   fields, expected = PATHS[name]
-  shapes = dict(walk(build(tiny(**fields)).shapes))
+  shapes = dict(walk_arrays(build(tiny(**fields)).shapes))
   assert {path: s.shape for path, s in shapes.items()} == expected
   assert {s.dtype for s in shapes.values()} == {jnp.dtype('float32')}
 

@@ -9,9 +9,9 @@ import pytest
 
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
-from lmhp.optim.chain import OptimizerConfig, hyperparameter_names, make_optimizer
+from lmhp.optim.chain import OptimizerConfig, make_optimizer, numbers_read_by_optimizer
 from lmhp.optim.transforms import global_norm
-from lmhp.params import KINDS, leaves, walk
+from lmhp.params import KINDS, list_params, walk_arrays
 
 SCHEDULE = np.float32(0.7)
 
@@ -33,11 +33,11 @@ def update(grads, params, schedule=SCHEDULE, **values):
   values = {'clip_norm': math.inf, 'weight_decay': 0.0, **values}
   structure, numbers = split(OptimizerConfig(**values))
   updates = _last_update(structure, numbers, np.float32(schedule), grads, params)
-  return {path: np.asarray(u, np.float64) for path, u in walk(updates)}
+  return {path: np.asarray(u, np.float64) for path, u in walk_arrays(updates)}
 
 
 def numpy64(tree):
-  return {path: np.asarray(x, np.float64) for path, x in walk(tree)}
+  return {path: np.asarray(x, np.float64) for path, x in walk_arrays(tree)}
 
 
 def decayed(path):
@@ -98,7 +98,9 @@ def test_independent_decay_is_all_that_is_left_without_a_learning_rate(tree):
 
 
 def test_independent_decay_is_not_multiplied_by_its_kinds_rate(tree):
-  values = dict(weight_decay_mode='independent', weight_decay=0.3, embedding_rate=0.0)
+  values = dict(
+    weight_decay_mode='independent', weight_decay=0.3, embedding_lr_multiplier=0.0
+  )
   close(
     {'embedding/table': update(tree(1), tree(), **values)['embedding/table']},
     {'embedding/table': -0.7 * 0.3 * numpy64(tree())['embedding/table']},
@@ -106,7 +108,7 @@ def test_independent_decay_is_not_multiplied_by_its_kinds_rate(tree):
 
 
 def test_decoupled_decay_is_multiplied_by_its_kinds_rate(tree):
-  values = dict(learning_rate=0.01, embedding_rate=3.0)
+  values = dict(learning_rate=0.01, embedding_lr_multiplier=3.0)
   difference = (
     update(tree(1), tree(), weight_decay=0.3, **values)['embedding/table']
     - update(tree(1), tree(), **values)['embedding/table']
@@ -124,10 +126,10 @@ def test_l2_is_in_the_gradient_that_the_moments_see_and_is_not_clipped(tree):
   scaled = []
   for g in grads:
     factor = 2.0 / global_norm(g)
-    mask = {path: decayed(path) for path, _ in walk(params)}
+    mask = {path: decayed(path) for path, _ in walk_arrays(params)}
     flat = {
       path: factor * x + 0.3 * mask[path] * w
-      for (path, x), (_, w) in zip(walk(g), walk(params))
+      for (path, x), (_, w) in zip(walk_arrays(g), walk_arrays(params))
     }
     scaled.append(jax.tree.unflatten(jax.tree.structure(g), list(flat.values())))
   close(
@@ -186,8 +188,8 @@ def test_learning_rate_and_schedule_multiply_the_update(name, tree):
 @pytest.mark.parametrize('kind', KINDS)
 def test_kind_rate_multiplies_its_kind_alone(kind, tree):
   plain = update(tree(1), tree(), weight_decay=0.1)
-  got = update(tree(1), tree(), weight_decay=0.1, **{f'{kind}_rate': 4.0})
-  for leaf in leaves(tree()):
+  got = update(tree(1), tree(), weight_decay=0.1, **{f'{kind}_lr_multiplier': 4.0})
+  for leaf in list_params(tree()):
     np.testing.assert_array_equal(
       got[leaf.path], plain[leaf.path] * (4 if leaf.kind == kind else 1)
     )
@@ -246,13 +248,13 @@ def test_trust_coefficient_multiplies_lars(tree):
 def test_muon_rate_multiplies_hidden_matrices_alone(tree):
   plain, got = (
     update(tree(1), tree(), name='muon'),
-    update(tree(1), tree(), name='muon', muon_rate=3.0),
+    update(tree(1), tree(), name='muon', muon_lr_multiplier=3.0),
   )
   close(
     got,
     {
       leaf.path: plain[leaf.path] * (3 if leaf.is_hidden_matrix else 1)
-      for leaf in leaves(tree())
+      for leaf in list_params(tree())
     },
   )
 
@@ -262,7 +264,7 @@ def test_muon_gives_the_rest_adamw(tree):
     update([tree(1), tree(2)], tree(), name=name, weight_decay=0.1)
     for name in ('muon', 'adamw')
   )
-  for leaf in leaves(tree()):
+  for leaf in list_params(tree()):
     assert np.array_equal(muon[leaf.path], adamw[leaf.path]) != leaf.is_hidden_matrix
 
 
@@ -357,8 +359,8 @@ def test_none_takes_the_familys_own(values, expected):
     (dict(clip_norm=0), 'optimizer.clip_norm: .*inf switches it off'),
     (dict(learning_rate=math.inf), 'optimizer.learning_rate'),
     (dict(learning_rate=-1e-3), 'optimizer.learning_rate'),
-    (dict(decay_kinds=('atention',)), "did you mean 'attention'"),
-    (dict(muon_steps=0), 'optimizer.muon_steps'),
+    (dict(weight_decay_kinds=('atention',)), "did you mean 'attention'"),
+    (dict(muon_newton_schulz_steps=0), 'optimizer.muon_newton_schulz_steps'),
   ],
 )
 def test_mistakes_are_named(values, message):
@@ -369,7 +371,9 @@ def test_mistakes_are_named(values, message):
 def test_numbers_are_no_part_of_the_structure():
   one, other = (
     OptimizerConfig(),
-    OptimizerConfig(learning_rate=0.5, b2=0.1, clip_norm=math.inf, output_rate=2.0),
+    OptimizerConfig(
+      learning_rate=0.5, b2=0.1, clip_norm=math.inf, output_lr_multiplier=2.0
+    ),
   )
   assert split(one)[0] == split(other)[0] and hash(split(one)[0]) == hash(
     split(other)[0]
@@ -377,9 +381,9 @@ def test_numbers_are_no_part_of_the_structure():
 
 
 def test_every_number_is_read_by_some_family():
-  from lmhp.optim.registry import FAMILIES
+  from lmhp.optim.registry import OPTIMIZERS
 
   _, numbers = split(OptimizerConfig())
   assert set(numbers) == {
-    field for name in FAMILIES for field in hyperparameter_names(name)
+    field for name in OPTIMIZERS for field in numbers_read_by_optimizer(name)
   }

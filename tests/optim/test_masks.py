@@ -6,8 +6,8 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.optim.chain import OptimizerConfig
-from lmhp.optim.masks import decay_mask, frozen_mask, kind_rates, leaf_tree
-from lmhp.params import walk
+from lmhp.optim.masks import decay_mask, frozen_mask, lr_multipliers, param_tree
+from lmhp.params import walk_arrays
 
 QUERY, BIAS = (
   'decoder/segment_0/attention/query/kernel',
@@ -20,7 +20,7 @@ NORM, DOWN = (
 
 
 def chosen(mask):
-  return {path for path, value in walk(mask) if value}
+  return {path for path, value in walk_arrays(mask) if value}
 
 
 def test_default_decays_what_nanogpt_decays(tree):
@@ -37,11 +37,14 @@ def test_default_decays_what_nanogpt_decays(tree):
 @pytest.mark.parametrize(
   'values,expected',
   [
-    (dict(decay_kinds=('attention', 'feed_forward')), {QUERY, DOWN}),
-    (dict(decay_kinds=('attention',), decay_roles=('weight', 'bias')), {QUERY, BIAS}),
-    (dict(decay_roles=('scale',)), {NORM, 'final_norm/scale'}),
-    (dict(decay_roles='table'), {'embedding/table', 'positional/table'}),
-    (dict(decay_kinds=()), set()),
+    (dict(weight_decay_kinds=('attention', 'feed_forward')), {QUERY, DOWN}),
+    (
+      dict(weight_decay_kinds=('attention',), weight_decay_roles=('weight', 'bias')),
+      {QUERY, BIAS},
+    ),
+    (dict(weight_decay_roles=('scale',)), {NORM, 'final_norm/scale'}),
+    (dict(weight_decay_roles='table'), {'embedding/table', 'positional/table'}),
+    (dict(weight_decay_kinds=()), set()),
   ],
 )
 def test_decay_is_by_kind_and_role(tree, values, expected):
@@ -82,15 +85,15 @@ def test_freeze_that_names_nothing_or_all_is_an_error(tree, freeze, message):
 def test_rates_are_by_kind(tree):
   _, numbers = split(
     OptimizerConfig(
-      embedding_rate=2,
-      positional_rate=3,
-      attention_rate=4,
-      feed_forward_rate=5,
-      normalization_rate=6,
-      output_rate=7,
+      embedding_lr_multiplier=2,
+      positional_lr_multiplier=3,
+      attention_lr_multiplier=4,
+      feed_forward_lr_multiplier=5,
+      normalization_lr_multiplier=6,
+      output_lr_multiplier=7,
     )
   )
-  assert dict(walk(kind_rates(tree(), numbers))) == {
+  assert dict(walk_arrays(lr_multipliers(tree(), numbers))) == {
     'embedding/table': 2,
     'positional/table': 3,
     QUERY: 4,
@@ -105,5 +108,5 @@ def test_rates_are_by_kind(tree):
 def test_what_is_taken_out_stays_out(tree):
   params = tree()
   params['embedding']['table'] = None
-  assert len(jax.tree.leaves(leaf_tree(params))) == 7
+  assert len(jax.tree.leaves(param_tree(params))) == 7
   assert decay_mask(params, OptimizerConfig())['embedding']['table'] is None

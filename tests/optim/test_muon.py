@@ -13,7 +13,7 @@ from lmhp.optim.muon import (
   scale_by_muon,
   shape_factor,
 )
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 
 @pytest.mark.parametrize('shape', [(14, 48), (48, 14), (20, 20)])
@@ -44,7 +44,9 @@ def test_zeros_stay_zeros():
 
 
 def test_hidden_matrices_alone_are_muons(tree):
-  assert {path for path, label in walk(muon_labels(tree())) if label == 'matrix'} == {
+  assert {
+    path for path, label in walk_arrays(muon_labels(tree())) if label == 'matrix'
+  } == {
     'decoder/segment_0/attention/query/kernel',
     'decoder/segment_0/feed_forward/down/kernel',
   }

@@ -14,10 +14,10 @@ from optax import contrib
 import pytest
 
 from lmhp.hypers import split
-from lmhp.optim.chain import OptimizerConfig, hyperparameter_names, make_optimizer
-from lmhp.optim.registry import FAMILIES
+from lmhp.optim.chain import OptimizerConfig, make_optimizer, numbers_read_by_optimizer
+from lmhp.optim.registry import OPTIMIZERS
 from lmhp.optim.transforms import global_norm
-from lmhp.params import KINDS, walk
+from lmhp.params import KINDS, walk_arrays
 
 # Every number away from its default, every clip biting, eps large enough to be seen.
 NUMBERS = dict(
@@ -94,7 +94,7 @@ MATRICES = {'attention/query/kernel': (14, 48), 'attention_input_norm/scale': (1
 def unstack(tree):
   """{name: array} with each layer's parameter by itself, as the matrix it is."""
   flat = {}
-  for path, array in walk(tree):
+  for path, array in walk_arrays(tree):
     inner = path.removeprefix('decoder/segment_0/')
     for i in range(2 if inner in MATRICES else 0):
       flat[f'{i}/{inner}'] = np.asarray(array[i]).reshape(MATRICES[inner])
@@ -227,7 +227,7 @@ def assert_close(ours, theirs, start, tolerance):
     assert error < tolerance, (name, error)
 
 
-@pytest.mark.parametrize('name', sorted(set(FAMILIES) - {'muon', 'adagrad'}))
+@pytest.mark.parametrize('name', sorted(set(OPTIMIZERS) - {'muon', 'adagrad'}))
 def test_moves_as_optax_does_layer_by_layer(name, params):
   ours = descend(*config(name), params)
   assert_close(ours, optax_descends(name, params), params, 2e-5)
@@ -291,7 +291,7 @@ def test_muon_moves_as_torch_does(scaling, theirs, params):
 
     return [Transposed(), adamw]
 
-  ours = descend(*config('muon', muon_rate=2.0, muon_scaling=scaling), params)
+  ours = descend(*config('muon', muon_lr_multiplier=2.0, muon_scaling=scaling), params)
   expected = torch_descends(params, make)
   assert_close(ours, expected, params, 2e-2)
   exact = {k: v for k, v in expected.items() if not is_hidden(k)}
@@ -308,7 +308,7 @@ def moved(structure, numbers, params, **changed):
   return descend(structure, numbers, params, steps=12)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', OPTIMIZERS)
 def test_reads_the_numbers_it_says_and_compiles_once(name, params):
   structure, numbers = config(name, learning_rate=0.2)
   TRACES.clear()
@@ -327,13 +327,14 @@ def test_reads_the_numbers_it_says_and_compiles_once(name, params):
     )
   }
   absent = {
-    f'{kind}_rate' for kind in set(KINDS) - {'embedding', 'attention', 'normalization'}
+    f'{kind}_lr_multiplier'
+    for kind in set(KINDS) - {'embedding', 'attention', 'normalization'}
   }
-  assert read == set(hyperparameter_names(name)) - absent
+  assert read == set(numbers_read_by_optimizer(name)) - absent
   assert len(TRACES) <= 1
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', OPTIMIZERS)
 def test_four_members_packed_are_four_runs(name, params):
   structure, numbers = config(name)
   clips = (1.0, 5.0, 9.0, math.inf)
@@ -372,7 +373,7 @@ RATES = {
 }
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', OPTIMIZERS)
 def test_descends_a_quadratic(name, params):
   structure, numbers = config(
     name, learning_rate=RATES.get(name, 0.05), weight_decay=0.0
@@ -381,7 +382,7 @@ def test_descends_a_quadratic(name, params):
   assert global_norm(end) < 0.05 * global_norm(params)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', OPTIMIZERS)
 def test_state_holds_no_number(name, params):
   one, other = (
     make_optimizer(*config(name, **values), 1.0).init(params)
@@ -402,7 +403,7 @@ def test_state_holds_no_number(name, params):
   assert jax.tree.structure(one) == jax.tree.structure(other)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', OPTIMIZERS)
 def test_what_is_frozen_holds_no_state(name, params):
   whole = sum(
     x.size

@@ -13,8 +13,8 @@ from lmhp.hypers import split
 from lmhp.optim.schedules import (
   SHAPES,
   ScheduleConfig,
-  hyperparameter_names,
   in_fractions,
+  numbers_read_by_schedule,
   unit_schedule,
 )
 
@@ -82,9 +82,9 @@ def test_shape_after_the_warmup_is_the_papers(name, growth):
     name=name,
     warmup_steps=None,
     warmup_fraction=w / T,
-    final_fraction=f,
+    final_lr_ratio=f,
     cycle_fraction=cycle / T,
-    decay_fraction=cooldown / T,
+    cooldown_fraction=cooldown / T,
     decay_factor=factor,
     power=power,
     cycle_growth=growth,
@@ -111,21 +111,21 @@ def test_is_nanogpts_get_lr():
     ratio = (it - warmup_iters) / (lr_decay_iters - warmup_iters)
     return min_lr + 0.5 * (1.0 + math.cos(math.pi * ratio)) * (learning_rate - min_lr)
 
-  got = 1e-3 * curve(name='cosine', warmup_fraction=13 / T, final_fraction=0.1)
+  got = 1e-3 * curve(name='cosine', warmup_fraction=13 / T, final_lr_ratio=0.1)
   np.testing.assert_allclose(got, [get_lr(i) for i in range(T)], rtol=1e-5)
 
 
 def test_first_and_last_step():
-  no_warmup = curve(name='linear', warmup_fraction=0.0, final_fraction=0.0)
+  no_warmup = curve(name='linear', warmup_fraction=0.0, final_lr_ratio=0.0)
   assert no_warmup[0] == 1.0
   np.testing.assert_allclose(no_warmup[-1], 1 / T, rtol=1e-4)
-  assert float(unit_schedule(numbers(name='linear', final_fraction=0.25), T, T)) == 0.25
+  assert float(unit_schedule(numbers(name='linear', final_lr_ratio=0.25), T, T)) == 0.25
   all_warmup = curve(name='cosine', warmup_fraction=1.0)
   np.testing.assert_allclose(all_warmup, np.arange(1, T + 1) / (T + 1), rtol=1e-5)
 
 
 def test_initial_fraction_is_where_the_ramp_starts():
-  got = curve(name='constant', warmup_fraction=9 / T, initial_fraction=0.2)
+  got = curve(name='constant', warmup_fraction=9 / T, initial_lr_ratio=0.2)
   np.testing.assert_allclose(got[:10], 0.2 + 0.8 * np.arange(1, 11) / 10, rtol=1e-5)
 
 
@@ -137,24 +137,24 @@ def test_against_optax():
     got, [schedule(i) for i in steps], rtol=2e-5, atol=1e-6
   )
   compare(
-    ours(name='cosine', final_fraction=0.1),
+    ours(name='cosine', final_lr_ratio=0.1),
     optax.cosine_decay_schedule(1.0, T - w, alpha=0.1),
   )
   compare(
-    ours(name='linear', final_fraction=0.1), optax.linear_schedule(1.0, 0.1, T - w)
+    ours(name='linear', final_lr_ratio=0.1), optax.linear_schedule(1.0, 0.1, T - w)
   )
   compare(
-    ours(name='polynomial', power=3.0, final_fraction=0.1),
+    ours(name='polynomial', power=3.0, final_lr_ratio=0.1),
     optax.polynomial_schedule(1.0, 0.1, 3.0, T - w),
   )
   compare(
     ours(
-      name='exponential', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.2
+      name='exponential', cycle_fraction=50 / T, decay_factor=0.3, final_lr_ratio=0.2
     ),
     optax.exponential_decay(1.0, 50, 0.3, end_value=0.2),
   )
   compare(
-    ours(name='step', cycle_fraction=50 / T, decay_factor=0.3, final_fraction=0.01),
+    ours(name='step', cycle_fraction=50 / T, decay_factor=0.3, final_lr_ratio=0.01),
     optax.exponential_decay(1.0, 50, 0.3, staircase=True),
   )
 
@@ -177,7 +177,7 @@ def torch_curve(scheduler, total, **values):
   'ours,scheduler,theirs',
   [
     (
-      dict(name='triangular', cycle_fraction=40 / T, final_fraction=0.1),
+      dict(name='triangular', cycle_fraction=40 / T, final_lr_ratio=0.1),
       'CyclicLR',
       dict(
         base_lr=0.1,
@@ -188,7 +188,7 @@ def torch_curve(scheduler, total, **values):
       ),
     ),
     (
-      dict(name='triangular2', cycle_fraction=40 / T, final_fraction=0.1),
+      dict(name='triangular2', cycle_fraction=40 / T, final_lr_ratio=0.1),
       'CyclicLR',
       dict(
         base_lr=0.1,
@@ -202,7 +202,7 @@ def torch_curve(scheduler, total, **values):
       dict(
         name='exp_range',
         cycle_fraction=40 / T,
-        final_fraction=0.1,
+        final_lr_ratio=0.1,
         decay_factor=0.99**40,
       ),
       'CyclicLR',
@@ -226,19 +226,19 @@ def torch_curve(scheduler, total, **values):
       dict(T_0=25, eta_min=0.1),
     ),
     (
-      dict(name='step', cycle_fraction=30 / T, decay_factor=0.5, final_fraction=0.0),
+      dict(name='step', cycle_fraction=30 / T, decay_factor=0.5, final_lr_ratio=0.0),
       'StepLR',
       dict(step_size=30, gamma=0.5),
     ),
     (
       dict(
-        name='exponential', cycle_fraction=1 / T, decay_factor=0.97, final_fraction=0.0
+        name='exponential', cycle_fraction=1 / T, decay_factor=0.97, final_lr_ratio=0.0
       ),
       'ExponentialLR',
       dict(gamma=0.97),
     ),
     (
-      dict(name='cosine', final_fraction=0.1),
+      dict(name='cosine', final_lr_ratio=0.1),
       'CosineAnnealingLR',
       dict(T_max=T, eta_min=0.1),
     ),
@@ -268,8 +268,8 @@ def test_one_cycle_against_torch():
   got = curve(
     name='one_cycle',
     warmup_fraction=w / T,
-    initial_fraction=1 / 25,
-    final_fraction=1 / 100,
+    initial_lr_ratio=1 / 25,
+    final_lr_ratio=1 / 100,
   )
   np.testing.assert_allclose(got, theirs[1:], rtol=1e-4, atol=1e-6)
 
@@ -277,7 +277,7 @@ def test_one_cycle_against_torch():
 def test_inverse_sqrt_with_its_warmup_as_timescale_is_the_transformers():
   w = 20
   got = curve(
-    name='inverse_sqrt', warmup_fraction=w / T, cycle_fraction=w / T, final_fraction=0.0
+    name='inverse_sqrt', warmup_fraction=w / T, cycle_fraction=w / T, final_lr_ratio=0.0
   )
   steps = np.arange(w, T, dtype=np.float64)
   np.testing.assert_allclose(
@@ -293,7 +293,7 @@ def test_intervals_given_in_steps_are_exact_at_any_length():
         warmup_steps=7,
         cycle_steps=331,
         decay_factor=0.5,
-        final_fraction=0.0,
+        final_lr_ratio=0.0,
       ),
       total,
       1,
@@ -319,7 +319,7 @@ def test_restarts_begin_on_time_whatever_the_growth():
       warmup_fraction=0.0,
       cycle_fraction=first / total,
       cycle_growth=growth,
-      final_fraction=0.0,
+      final_lr_ratio=0.0,
     )
     start, length = 0, first
     while start + length < total:
@@ -338,7 +338,7 @@ def test_shapes_pack_into_one_program():
     return unit_schedule(h, step, T)
 
   members = [
-    numbers(name=name, warmup_fraction=0.02 * i, final_fraction=0.05 * i, power=1.0 + i)
+    numbers(name=name, warmup_fraction=0.02 * i, final_lr_ratio=0.05 * i, power=1.0 + i)
     for i, name in enumerate(SHAPES)
   ]
   alone = [float(value(h, 77)) for h in members]
@@ -354,11 +354,11 @@ def test_shapes_pack_into_one_program():
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_shape_reads_the_numbers_it_says(name):
-  base = dict(name=name, warmup_fraction=0.1, final_fraction=0.01)
+  base = dict(name=name, warmup_fraction=0.1, final_lr_ratio=0.01)
   start = numbers(**base)
   plain = np.asarray(_curve(start))
   changed = {
-    field: np.float32(0.9 if field == 'final_fraction' else 1.5 * value + 0.1)
+    field: np.float32(0.9 if field == 'final_lr_ratio' else 1.5 * value + 0.1)
     for field, value in start.items()
     if field != 'name'
   }
@@ -367,14 +367,14 @@ def test_shape_reads_the_numbers_it_says(name):
     for field, value in changed.items()
     if not np.array_equal(plain, np.asarray(_curve({**start, field: value})))
   }
-  assert read == set(hyperparameter_names(name))
+  assert read == set(numbers_read_by_schedule(name))
 
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_shape_stays_between_zero_and_the_peak(name):
   for values in (
     dict(),
-    dict(warmup_fraction=0.0, final_fraction=0.0),
+    dict(warmup_fraction=0.0, final_lr_ratio=0.0),
     dict(cycle_fraction=1e-6, cycle_growth=1.3),
   ):
     got = curve(name=name, **values)
@@ -409,10 +409,10 @@ def test_names_keep_their_positions():
     ('warmup_tokens', 64_000, 0.5),
     ('warmup_epochs', 0.5, 0.2),
     ('warmup_tokens_per_parameter', 4, 0.125),
-    ('decay_steps', 200, 1.0),
-    ('decay_tokens', 64_000, 0.5),
-    ('decay_epochs', 2, 0.8),
-    ('decay_tokens_per_parameter', 8, 0.25),
+    ('cooldown_steps', 200, 1.0),
+    ('cooldown_tokens', 64_000, 0.5),
+    ('cooldown_epochs', 2, 0.8),
+    ('cooldown_tokens_per_parameter', 8, 0.25),
     ('cycle_steps', 30, 0.15),
     ('cycle_tokens', 64, 0.0005),
     ('cycle_epochs', 1, 0.4),
@@ -425,7 +425,7 @@ def test_intervals_in_other_units(field, value, fraction):
   interval = field.split('_')[0]
   assert getattr(cfg, f'{interval}_fraction') == pytest.approx(fraction)
   assert getattr(cfg, field) is None
-  for other in {'warmup', 'decay', 'cycle'} - {interval}:
+  for other in {'warmup', 'cooldown', 'cycle'} - {interval}:
     assert getattr(cfg, f'{other}_fraction') == getattr(
       ScheduleConfig(), f'{other}_fraction'
     )
@@ -448,8 +448,8 @@ def test_structure_is_the_same_whatever_unit_the_interval_had():
       'schedule.cycle_epochs: .*schedule.cycle_fraction',
     ),
     (
-      dict(name='wsd_sqrt', warmup_fraction=0.5, decay_fraction=0.6),
-      'schedule.decay_fraction: got 0.6, .*0.5',
+      dict(name='wsd_sqrt', warmup_fraction=0.5, cooldown_fraction=0.6),
+      'schedule.cooldown_fraction: got 0.6, .*0.5',
     ),
     (dict(name='cosin'), "schedule.name: .*did you mean 'cosine'"),
     (dict(warmup_fraction=1.1), 'schedule.warmup_fraction: got 1.1'),
@@ -466,7 +466,7 @@ def test_mistakes_are_named(values, message):
   'field,value,most',
   [
     ('warmup_steps', 201, '200 steps'),
-    ('decay_tokens', 128_001, '128000 tokens'),
+    ('cooldown_tokens', 128_001, '128000 tokens'),
     ('cycle_epochs', 3, '2.5 epochs'),
     ('warmup_tokens_per_parameter', 33, '32 tokens per parameter'),
   ],
@@ -477,9 +477,9 @@ def test_interval_longer_than_training_is_an_error(field, value, most):
 
 
 def test_cooldown_in_steps_that_meets_the_warmup_is_an_error():
-  with pytest.raises(ConfigError, match='decay_fraction'):
+  with pytest.raises(ConfigError, match='cooldown_fraction'):
     in_fractions(
-      ScheduleConfig(name='wsd_linear', warmup_steps=150, decay_steps=60),
+      ScheduleConfig(name='wsd_linear', warmup_steps=150, cooldown_steps=60),
       200,
       640,
       80,

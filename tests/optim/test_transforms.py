@@ -7,17 +7,19 @@ import optax
 
 from lmhp.optim.transforms import (
   as_matrices,
-  clip_by_norm,
+  clip_by_global_norm,
   global_norm,
   per_layer,
-  scale_by_rates,
+  scale_by_learning_rates,
   scale_by_rss,
 )
-from lmhp.params import leaves, walk
+from lmhp.params import list_params, walk_arrays
 
 
 def test_global_norm_is_over_everything(tree):
-  flat = np.concatenate([np.asarray(x, np.float64).ravel() for _, x in walk(tree())])
+  flat = np.concatenate(
+    [np.asarray(x, np.float64).ravel() for _, x in walk_arrays(tree())]
+  )
   np.testing.assert_allclose(global_norm(tree()), np.linalg.norm(flat), rtol=1e-6)
 
 
@@ -26,20 +28,20 @@ def test_clip_is_optaxs_and_may_be_given_the_norm(tree):
   for limit in (0.5, 1e3):
     want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
     for norm in (None, global_norm(grads)):
-      got, _ = clip_by_norm(limit, norm).update(grads, optax.EmptyState())
+      got, _ = clip_by_global_norm(limit, norm).update(grads, optax.EmptyState())
       jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, want)
 
 
 def test_clip_at_infinity_and_at_zero_gradient_changes_nothing(tree):
   zeros = jax.tree.map(jnp.zeros_like, tree())
   for grads, limit in ((tree(), jnp.inf), (zeros, jnp.inf), (zeros, 1.0)):
-    got, _ = clip_by_norm(limit).update(grads, optax.EmptyState())
+    got, _ = clip_by_global_norm(limit).update(grads, optax.EmptyState())
     jax.tree.map(np.testing.assert_array_equal, got, grads)
 
 
 def test_a_given_norm_is_not_computed_again(tree):
   squares = lambda norm: str(
-    jax.make_jaxpr(lambda g: clip_by_norm(1.0, norm).update(g, ())[0])(tree())
+    jax.make_jaxpr(lambda g: clip_by_global_norm(1.0, norm).update(g, ())[0])(tree())
   ).count('square')
   assert squares(None) == 8
   assert squares(2.0) == 0
@@ -47,27 +49,29 @@ def test_a_given_norm_is_not_computed_again(tree):
 
 def test_scale_by_rates_multiplies_each_leaf_by_its_own(tree):
   rates = lambda updates: jax.tree.map(lambda u: float(u.ndim), updates)
-  got, _ = scale_by_rates(rates).update(tree(), optax.EmptyState())
+  got, _ = scale_by_learning_rates(rates).update(tree(), optax.EmptyState())
   jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, g.ndim * g), got, tree())
 
 
 def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):
   shapes = {
     leaf.path.split('/', 2)[-1]: as_matrices(leaf, jnp.zeros(leaf.shape)).shape
-    for leaf in leaves(tree())
+    for leaf in list_params(tree())
   }
   assert shapes['attention/query/kernel'] == (2, 14, 48)
   assert shapes['attention/query/bias'] == (2, 48)
   assert shapes['feed_forward/down/kernel'] == (2, 20, 14)
   assert shapes['attention_input_norm/scale'] == (2, 14)
-  assert as_matrices(leaves(tree())[4], jnp.zeros((31, 14))).shape == (
+  assert as_matrices(list_params(tree())[4], jnp.zeros((31, 14))).shape == (
     31,
     14,
   )  # the embedding's table
 
 
 def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
-  leaf = next(leaf for leaf in leaves(tree()) if leaf.path.endswith('query/kernel'))
+  leaf = next(
+    leaf for leaf in list_params(tree()) if leaf.path.endswith('query/kernel')
+  )
   kernel = tree()['decoder']['segment_0']['attention']['query']['kernel']
   x = jnp.arange(14.0)
   heads = jnp.einsum('d,ndhk->nhk', x, kernel)

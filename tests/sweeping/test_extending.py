@@ -37,8 +37,8 @@ def run(tmp_path):
     fields = {
       'search': 'random',
       'trials': 4,
-      'confirm_best': 0,
-      'pack': 'loop',
+      'confirm_points': 0,
+      'execution': 'loop',
       'objective': 'loss',
       **fields,
     }
@@ -87,15 +87,17 @@ def killed(monkeypatch, after, call):
       call()
 
 
-HALVING = dict(halving='successive', first_rung=1 / 9, min_rank_correlation=None)
+HALVING = dict(
+  halving='successive', first_rung_fraction=1 / 9, min_rank_correlation=None
+)
 
 
 @pytest.mark.parametrize('after', [1, 2, 3])
 def test_a_study_killed_in_its_halving_and_extended_mixes_nothing_up(
   run, monkeypatch, after
 ):
-  killed(monkeypatch, after, lambda: run(trials=4, max_width=2, **HALVING))
-  found = run(trials=9, max_width=4, **HALVING)
+  killed(monkeypatch, after, lambda: run(trials=4, max_pack_width=2, **HALVING))
+  found = run(trials=9, max_pack_width=4, **HALVING)
   check(found)
   assert len(found.trials) == 9 and {t.status for t in found.trials} == {
     'complete',
@@ -106,7 +108,7 @@ def test_a_study_killed_in_its_halving_and_extended_mixes_nothing_up(
 
 def test_extended_twice_after_halving_and_confirmation(run):
   for trials in (5, 7, 11):
-    found = run(trials=trials, confirm_best=1, confirm_seeds=3, **HALVING)
+    found = run(trials=trials, confirm_points=1, confirm_seeds=3, **HALVING)
     check(found)
     assert (
       sum(t.cohort.startswith('search-') for t in found.trials) == trials
@@ -124,8 +126,8 @@ def test_a_wider_warmup_does_not_move_the_rungs(small, tmp_path):
       trials=trials,
       halving='successive',
       min_rank_correlation=None,
-      pack='loop',
-      confirm_best=0,
+      execution='loop',
+      confirm_points=0,
     ),
     workdir=tmp_path / 'study',
     display='none',
@@ -143,7 +145,7 @@ def test_a_grid_is_extended_by_what_it_lacks(run):
   run({'rate': Choice(0.1, 0.2, 0.3)}, search='grid')
   found = run({'rate': Choice(0.05, 0.1, 0.2, 0.3)}, search='grid')
   assert [t.parameters['rate'] for t in found.trials] == [0.1, 0.2, 0.3, 0.05]
-  wider = run({'rate': Float(0.05, 0.45)}, search='grid', levels=3)
+  wider = run({'rate': Float(0.05, 0.45)}, search='grid', grid_levels=3)
   assert [t.parameters['rate'] for t in wider.trials[4:]] == [0.25, 0.45]
   check(wider)
 
@@ -153,9 +155,9 @@ def test_more_seeds_keep_a_point_that_sets_its_own_seed(run):
   assert [t.seed for t in found.trials] == [3, 8]
   with pytest.raises(
     ConfigError,
-    match='^sweep.seeds: got 2, expected 1, since the space varies seed itself',
+    match='^sweep.seeds_per_point: got 2, expected 1, since the space varies seed itself',
   ):
-    run({'seed': Choice(3, 8)}, search='grid', seeds=2)
+    run({'seed': Choice(3, 8)}, search='grid', seeds_per_point=2)
 
 
 def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path):
@@ -163,7 +165,7 @@ def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path)
   sweep = lambda space, **fields: lmhp.sweep(
     small(),
     lmhp.SweepConfig(
-      space=space, search='halton', pack='loop', confirm_best=0, **fields
+      space=space, search='halton', execution='loop', confirm_points=0, **fields
     ),
     workdir=tmp_path / 'study',
     display='none',
@@ -171,7 +173,7 @@ def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path)
   )
   sweep(rates, trials=2)
   found = sweep(
-    {**rates, 'train.batch_size': Choice(2, 6)}, trials=4, held_equal='tokens'
+    {**rates, 'train.batch_size': Choice(2, 6)}, trials=4, match_budget='tokens'
   )
   assert {t.about['tokens'] for t in found.trials} == {24 * 3 * 8}
 
@@ -182,9 +184,9 @@ def test_an_impossible_point_is_said_before_anything_is_written(small, tmp_path)
     lmhp.SweepConfig(
       space={'model.d_model': Choice(*sizes)},
       search='grid',
-      held_equal='steps',
-      pack='loop',
-      confirm_best=0,
+      match_budget='steps',
+      execution='loop',
+      confirm_points=0,
     ),
     workdir=tmp_path / 'study',
     display='none',
@@ -207,9 +209,9 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
     lmhp.SweepConfig(
       space={'model.d_model': Choice(16, 20), 'train.batch_size': 2},
       search='grid',
-      held_equal='tokens',
-      pack='loop',
-      confirm_best=0,
+      match_budget='tokens',
+      execution='loop',
+      confirm_points=0,
     ),
     workdir=tmp_path / 'study',
     display='none',
@@ -227,7 +229,7 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
 
 
 def test_the_values_that_a_member_of_a_population_ended_with_are_its_best(run):
-  found = run(search='pbt', trials=None, population=5, pbt_fraction=0.2)
+  found = run(search='pbt', trials=None, population_size=5, pbt_interval_fraction=0.2)
   way = found.trials[found.result['best_trial']].about['lineage']
   assert (
     found.best['rate'] == way[-1]['rate']
@@ -246,7 +248,7 @@ def test_maximizing_turns_every_comparison_round(run):
     search='grid',
     objective='reward',
     maximize='reward',
-    confirm_best=1,
+    confirm_points=1,
     confirm_seeds=3,
   )
   slow, good, bad = found.trials[:3]
@@ -256,7 +258,7 @@ def test_maximizing_turns_every_comparison_round(run):
     and bad.values[0] < slow.values[0] < good.values[0]
   )
   assert found.result['best_trial'] == good.number
-  assert found.confirmed[0].difference > 0 and 'better' in words.of_result(found)
+  assert found.confirmed[0].difference > 0 and 'better' in words.format_result(found)
 
 
 def test_a_point_of_which_a_seed_diverges_does_not_win(run, monkeypatch):
@@ -270,7 +272,7 @@ def test_a_point_of_which_a_seed_diverges_does_not_win(run, monkeypatch):
     return state
 
   monkeypatch.setattr(packs.PackRun, '_train', breaks)
-  found = run({'rate': Choice(0.1, 0.2)}, search='grid', seeds=2)
+  found = run({'rate': Choice(0.1, 0.2)}, search='grid', seeds_per_point=2)
   assert [t.status for t in found.trials] == [
     'complete',
     'complete',
@@ -287,15 +289,15 @@ def test_a_base_config_that_diverges_is_said_so(run):
     {'rate': Choice(0.1, 0.2)},
     search='grid',
     of=task(rate=40.0),
-    confirm_best=1,
+    confirm_points=1,
     confirm_seeds=3,
   )
   assert found.confirmed[0].diverged == 3 and math.isnan(found.confirmed[0].difference)
-  assert 'of 3 seeds it or the base config diverged' in words.of_result(found)
+  assert 'of 3 seeds it or the base config diverged' in words.format_result(found)
 
 
 def test_all_trials_diverge(run):
-  found = run({'rate': Choice(30.0, 40.0)}, search='grid', confirm_best=1)
+  found = run({'rate': Choice(30.0, 40.0)}, search='grid', confirm_points=1)
   assert (
     found.best == {} and found.result['trials']['diverged'] == 2 and not found.confirmed
   )
@@ -332,9 +334,9 @@ def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeyp
     config,
     lmhp.SweepConfig(
       space={'optimizer.learning_rate': Choice(1e-3, 1e-2)},
-      pack='loop',
+      execution='loop',
       search='grid',
-      confirm_best=0,
+      confirm_points=0,
     ),
     workdir=tmp_path / 's',
     display='none',
@@ -386,10 +388,10 @@ def test_a_pack_that_does_not_fit_says_what_would(run, monkeypatch):
     patch.setattr(packs.PackRun, 'run', full)
     with pytest.raises(
       ConfigError,
-      match='^sweep.max_width: a pack of 4 does not fit .* go on with --sweep.max_width=2',
+      match='^sweep.max_pack_width: a pack of 4 does not fit .* go on with --sweep.max_pack_width=2',
     ):
-      run(pack='vmap')
-  assert len(run(pack='vmap', max_width=4).trials) == 4
+      run(execution='vmap')
+  assert len(run(execution='vmap', max_pack_width=4).trials) == 4
 
 
 def test_without_a_seed_nothing_is_confirmed(run):
@@ -399,9 +401,9 @@ def test_without_a_seed_nothing_is_confirmed(run):
     {'rate': 0.5},
     steps=3,
   )
-  assert run(of=of, confirm_best=1).confirmed == ()
+  assert run(of=of, confirm_points=1).confirmed == ()
   with pytest.raises(
     ConfigError,
-    match="^sweep.seeds: got 2, expected 1, since none of the task's numbers is named seed",
+    match="^sweep.seeds_per_point: got 2, expected 1, since none of the task's numbers is named seed",
   ):
-    run(of=of, seeds=2, workdir='other')
+    run(of=of, seeds_per_point=2, workdir='other')

@@ -17,14 +17,13 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 import jax.numpy as jnp
 import pytest
-from small_runs import text  # noqa: F401
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.sweeping.budget import language_model
+from lmhp.sweeping.budget import checked_language_model
 from lmhp.sweeping.execution import autotuning as choices
 from lmhp.sweeping.execution import ray_worker
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.execution.ray_runner import RayRunner
 from lmhp.sweeping.execution.runners import RUNNERS
@@ -93,11 +92,11 @@ def sweep():
     search='halton',
     trials=4,
     halving='successive',
-    calibration=2,
+    n_calibration_trials=2,
     min_rank_correlation=None,
-    pack='loop',
-    max_width=1,
-    confirm_best=0,
+    execution='loop',
+    max_pack_width=1,
+    confirm_points=0,
   )
 
 
@@ -213,7 +212,7 @@ def aside():
 
 
 def test_a_node_with_another_text_says_so(config):
-  described = ray_worker.describe(language_model(config(), sweep()))
+  described = ray_worker.describe(checked_language_model(config(), sweep()))
   with pytest.raises(ConfigError, match='^data.path: another text'):
     ray_worker._made(pickle.dumps({**described, 'data_sha256': 'of another'}))
   described['base'] = {
@@ -334,7 +333,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
   ]
   for where in (tmp_path / 'local', workdir):
     packs = [
-      States(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}])
+      PackStateStore(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}])
       for i, pack in enumerate(plain)
     ]
   show = types.SimpleNamespace(
@@ -343,7 +342,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
   engine = types.SimpleNamespace(
     task=task,
     workdir=workdir,
-    states=States(task, workdir),
+    states=PackStateStore(task, workdir),
     show=show,
     stop=lambda: bool(shown),
   )
@@ -360,7 +359,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
     )
     engine.stop = lambda: False
     found = {pack.name: result for pack, result in runner(engine, packs)}
-  local = States(task, epath.Path(tmp_path / 'local'))
+  local = PackStateStore(task, epath.Path(tmp_path / 'local'))
   assert {n: r.metrics for n, r in found.items()} == {
     p.name: local.run(p.name).run().metrics for p in packs
   }
@@ -375,13 +374,13 @@ def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
     found = runner.choices(epath.Path(tmp_path), task, 'auto', None)
     choice = found.of([task.job({})] * 6, False, 1e3)
     assert (
-      choice.max_width >= 3 and choice.member_step_seconds
+      choice.max_pack_width >= 3 and choice.member_step_seconds
     )  # six trials on two nodes
     with pytest.raises(
       ConfigError, match='^sweep.objective: .bogus. is no metric of this task'
     ):
       found.value('bogus', task.job({}))
-  stored = json.loads((tmp_path / 'choices.json').read_text())
+  stored = json.loads((tmp_path / 'autotune.json').read_text())
   assert list(stored['choices'].values())[0]['method'] == choice.method
 
 

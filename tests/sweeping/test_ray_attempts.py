@@ -14,7 +14,7 @@ import pytest
 import lmhp
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution import ray_worker
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
 from lmhp.sweeping.execution.ray_runner import pack_resources
 from lmhp.sweeping.execution.runners import RUNNERS
@@ -52,7 +52,7 @@ def packed(tmp_path):
   task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'scale': 1.0}, steps=900)
   pack = Pack('p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep=True)
   workdir = epath.Path(tmp_path)
-  pack = States(task, workdir).describe(
+  pack = PackStateStore(task, workdir).describe(
     pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
   )
   return workdir, pack, pickle.dumps(ray_worker.describe(task)), task
@@ -72,17 +72,17 @@ def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_p
   )
   ray_worker.publish(workdir, pack, attempt)
   local = epath.Path(tmp_path / 'local')
-  same = States(task, local).describe(
+  same = PackStateStore(task, local).describe(
     pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
   )
-  there = States(task, local).run(same.name).run()
+  there = PackStateStore(task, local).run(same.name).run()
   assert (
     read_result(workdir / 'packs' / pack.name).metrics
     == result.metrics
     == there.metrics
   )
   assert (workdir / 'curves' / f'{pack.name}.parquet').exists()
-  saved = States(task, workdir)
+  saved = PackStateStore(task, workdir)
   for i in range(2):  # a later pack, anywhere, starts from these
     same = lambda a, b: a.tobytes() == b.tobytes()
     assert jax.tree.all(jax.tree.map(same, saved.of((pack.name, i)), there.states[i]))

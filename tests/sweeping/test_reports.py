@@ -28,9 +28,9 @@ def sweep(workdir, **options):
     trials=9,
     objective=('loss',),
     halving='successive',
-    first_rung=0.2,
-    pack='loop',
-    confirm_best=0,
+    first_rung_fraction=0.2,
+    execution='loop',
+    confirm_points=0,
   )
   return lmhp.sweep(task(), asked, workdir=workdir, **{'display': 'none', **options})
 

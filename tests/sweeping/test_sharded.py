@@ -51,7 +51,7 @@ COMMON = """
 """
 
 FUNCTIONS = """
-    from lmhp.sweeping.functions import FunctionTask
+    from lmhp.sweeping.tasks.function_task import FunctionTask
 
     def step(w, hypers, i):
       loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
@@ -67,7 +67,7 @@ FUNCTIONS = """
 LANGUAGE_MODEL = """
     import lmhp
     from small_runs import words
-    from lmhp.sweeping.language_model import LanguageModel
+    from lmhp.sweeping.tasks.language_model import LanguageModel
 
     here = pathlib.Path(sys.argv[1])
     (here / 'words.txt').write_text(words(1500))
@@ -75,7 +75,7 @@ LANGUAGE_MODEL = """
     config.data.path, config.data.tokenizer = (str(here / 'words.txt'),), 'char'
     config.data.cache_dir = str(here / 'cache')
     config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 1, 8
-    config.model.dtype, config.data.residence = 'float32', sys.argv[2]
+    config.model.dtype, config.data.placement = 'float32', sys.argv[2]
     config.train.steps, config.train.batch_size, config.evaluate.final_sequences = 9, 3, 5
     task = LanguageModel(config, present=['model.residual_dropout'])
     own = sys.argv[2] == 'host'
@@ -83,7 +83,7 @@ LANGUAGE_MODEL = """
     jobs = [task.job({
         'optimizer.learning_rate': 1e-3 * (i + 1), 'optimizer.weight_decay': 0.1 * i, 'optimizer.b1': 0.8 + 0.01 * i,
         'optimizer.b2': 0.99 - 0.01 * i, 'optimizer.eps': 1e-8 * 3**i, 'optimizer.clip_norm': 0.3 * (i + 1),
-        'schedule.name': names[i], 'schedule.warmup_fraction': 0.1 * (i % 4), 'schedule.final_fraction': 0.1 * (i % 3),
+        'schedule.name': names[i], 'schedule.warmup_fraction': 0.1 * (i % 4), 'schedule.final_lr_ratio': 0.1 * (i % 3),
         'train.label_smoothing': 0.05 * (i % 2), 'train.z_loss': 1e-4 * (i % 3), 'model.init_scale': 1 + 0.1 * i,
         'model.residual_dropout': 0.1 * (i % 3), 'train.seed': i, 'data.seed': i * own}) for i in range(8)]
     print(json.dumps({method: compare(task, jobs, method, own=own) for method in ('vmap', 'map')}))
@@ -140,7 +140,7 @@ def test_functions_over_eight_devices():
   assert not all(abs(x) < 1e30 for x in found['vmap']['eight']['losses'][3])
 
 
-@pytest.mark.parametrize('residence', ['device', 'host'])
-def test_language_models_over_eight_devices(tmp_path, residence):
+@pytest.mark.parametrize('placement', ['device', 'host'])
+def test_language_models_over_eight_devices(tmp_path, placement):
   """All that a pack may vary is varied; resident data is for all, streamed data is each member's own."""
-  assert_alike(in_a_process(LANGUAGE_MODEL, tmp_path, residence), 8)
+  assert_alike(in_a_process(LANGUAGE_MODEL, tmp_path, placement), 8)

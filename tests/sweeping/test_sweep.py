@@ -25,8 +25,8 @@ def sweep(small, tmp_path):
     fields = {
       'search': 'halton',
       'trials': 4,
-      'confirm_best': 0,
-      'pack': 'loop',
+      'confirm_points': 0,
+      'execution': 'loop',
       **fields,
     }
     if fields['search'] in ('grid', 'pbt'):
@@ -60,7 +60,9 @@ def statuses(result):
 
 
 def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
-  found = sweep(space={**RATES, 'train.batch_size': Choice(2, 3)}, held_equal='tokens')
+  found = sweep(
+    space={**RATES, 'train.batch_size': Choice(2, 3)}, match_budget='tokens'
+  )
   assert statuses(found) == ['complete'] * 4
   for trial in found.trials:
     steps = {2: 36, 3: 24}[trial.overrides['train.batch_size']]
@@ -95,7 +97,7 @@ def test_the_winner_is_an_experiment_file(sweep, tmp_path):
 
 @pytest.mark.parametrize('pack', ['vmap', 'map'])
 def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
-  serial, packed = sweep(), sweep(pack=pack, workdir=pack)
+  serial, packed = sweep(), sweep(execution=pack, workdir=pack)
   values = [[t.values[0] for t in found.trials] for found in (serial, packed)]
   np.testing.assert_allclose(
     values[0], values[1], rtol=2e-5 if pack == 'vmap' else 1e-6
@@ -103,8 +105,8 @@ def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
 
 
 def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
-  found = sweep(pack='auto')
-  (choice,) = json.loads(pathlib.Path(found.workdir, 'choices.json').read_text())[
+  found = sweep(execution='auto')
+  (choice,) = json.loads(pathlib.Path(found.workdir, 'autotune.json').read_text())[
     'choices'
   ].values()
   assert (
@@ -113,7 +115,7 @@ def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
   monkeypatch.setattr(
     'lmhp.sweeping.execution.autotuning._Trial', None
   )  # measuring again would fail
-  assert len(sweep(pack='auto', trials=6).trials) == 6
+  assert len(sweep(execution='auto', trials=6).trials) == 6
 
 
 # --- rungs ----------------------------------------------------------------------------------------------------------
@@ -123,8 +125,8 @@ def test_halving_stops_trials_and_counts_its_forks(sweep):
   found = sweep(
     trials=9,
     halving='successive',
-    first_rung=1 / 9,
-    calibration=3,
+    first_rung_fraction=1 / 9,
+    n_calibration_trials=3,
     min_rank_correlation=None,
   )
   ended = statuses(found)
@@ -146,7 +148,13 @@ def test_halving_stops_trials_and_counts_its_forks(sweep):
 def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
   whole, halved = (
     sweep(trials=3),
-    sweep(trials=3, halving='successive', first_rung=1 / 3, calibration=3, workdir='h'),
+    sweep(
+      trials=3,
+      halving='successive',
+      first_rung_fraction=1 / 3,
+      n_calibration_trials=3,
+      workdir='h',
+    ),
   )
   assert [t.values for t in whole.trials] == [t.values for t in halved.trials]
   assert all(
@@ -157,18 +165,18 @@ def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
 def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
   monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.4)
   assert 'pruned' not in statuses(
-    sweep(trials=6, halving='successive', first_rung=1 / 3)
+    sweep(trials=6, halving='successive', first_rung_fraction=1 / 3)
   )
   monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.6)
   assert 'pruned' in statuses(
-    sweep(trials=6, halving='successive', first_rung=1 / 3, workdir='other')
+    sweep(trials=6, halving='successive', first_rung_fraction=1 / 3, workdir='other')
   )
 
 
 def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
   space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
   constant = {'schedule.name': 'constant'}
-  rungs = dict(trials=3, halving='successive', first_rung=1 / 3)
+  rungs = dict(trials=3, halving='successive', first_rung_fraction=1 / 3)
   forks = lambda found: {t.about['cooldown_steps'] for t in found.trials} != {0}
   assert not forks(sweep(space, constant, 'a', **rungs))
   assert forks(sweep(space, {}, 'b', **rungs))
@@ -176,7 +184,7 @@ def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
 
 
 def test_seeds_are_averaged(sweep):
-  found = sweep(trials=2, seeds=3)
+  found = sweep(trials=2, seeds_per_point=3)
   assert [(t.point, t.seed) for t in found.trials] == [
     (0, 0),
     (0, 1),
@@ -218,8 +226,8 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, s
   rungs = dict(
     trials=5,
     halving='successive',
-    first_rung=1 / 9,
-    max_width=2,
+    first_rung_fraction=1 / 9,
+    max_pack_width=2,
     min_rank_correlation=None,
   )
   whole = sweep(workdir='whole', **rungs)
@@ -240,9 +248,9 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, s
 
 
 def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
-  first = sweep(confirm_best=1, confirm_seeds=2)
+  first = sweep(confirm_points=1, confirm_seeds=2)
   monkeypatch.setattr(packs.PackRun, '_train', None)
-  again = sweep(confirm_best=1, confirm_seeds=2)
+  again = sweep(confirm_points=1, confirm_seeds=2)
   assert (
     lines(first) == lines(again)
     and again.result['best_trial'] == first.result['best_trial']
@@ -256,7 +264,7 @@ def test_a_study_is_extended(sweep):
   assert [t.parameters for t in more.trials] == [
     t.parameters for t in sweep(trials=5, workdir='at once').trials
   ]
-  more, seeds = lines(more), sweep(trials=5, seeds=2)
+  more, seeds = lines(more), sweep(trials=5, seeds_per_point=2)
   assert lines(seeds)[:5] == more and sorted(t.point for t in seeds.trials[5:]) == [
     0,
     1,
@@ -266,7 +274,7 @@ def test_a_study_is_extended(sweep):
   ]
   assert {t.seed for t in seeds.trials[5:]} == {1}
   wider, seeds = {**RATES, 'optimizer.b2': Float(0.9, 0.99)}, lines(seeds)
-  parameter = sweep(wider, trials=7, seeds=2)
+  parameter = sweep(wider, trials=7, seeds_per_point=2)
   assert (
     lines(parameter)[:10] == seeds and 'optimizer.b2' in parameter.trials[10].parameters
   )
@@ -290,7 +298,7 @@ def test_what_would_not_compare_is_refused(sweep):
 
 
 def test_the_winner_is_confirmed_on_new_seeds(sweep):
-  found = sweep(confirm_best=2, confirm_seeds=3)
+  found = sweep(confirm_points=2, confirm_seeds=3)
   best, second, base = found.confirmed
   assert (
     base.point is None and base.difference == 0 and len({best.point, second.point}) == 2
@@ -313,20 +321,22 @@ def test_the_winner_is_confirmed_on_new_seeds(sweep):
 
 
 def test_quasi_random_first_and_bayesian_after(sweep):
-  found = sweep(search='auto', trials=7, batch=2)
+  found = sweep(search='auto', trials=7, ask_batch_size=2)
   assert [t.cohort for t in found.trials] == ['search-0'] * 4 + ['search-1'] * 2 + [
     'search-2'
   ]
-  assert lines(found) == lines(sweep(search='auto', trials=7, batch=2, workdir='again'))
+  assert lines(found) == lines(
+    sweep(search='auto', trials=7, ask_batch_size=2, workdir='again')
+  )
 
 
 def test_hyperband_with_batches(sweep):
   found = sweep(
     search='auto',
     trials=8,
-    batch=4,
+    ask_batch_size=4,
     halving='hyperband',
-    first_rung=1 / 9,
+    first_rung_fraction=1 / 9,
     min_rank_correlation=None,
   )
   assert len(found.trials) == 8 and set(statuses(found)) <= {'complete', 'pruned'}
@@ -338,7 +348,10 @@ def test_two_objectives_give_a_front(sweep):
     'optimizer.learning_rate': Choice(1e-3, 3e-2),
   }
   found = sweep(
-    space, search='grid', objective=('eval_loss_nats', 'parameters'), held_equal='steps'
+    space,
+    search='grid',
+    objective=('eval_loss_nats', 'parameters'),
+    match_budget='steps',
   )
   front = [found.trials[n] for n in found.result['pareto_front']]
   for one in front:
@@ -360,7 +373,7 @@ def test_maximizing(sweep):
 
 def test_population_based_training(sweep):
   space = {'optimizer.learning_rate': Float(1e-5, 1e-1, log=True)}
-  found = sweep(space, search='pbt', population=5, pbt_fraction=0.25)
+  found = sweep(space, search='pbt', population_size=5, pbt_interval_fraction=0.25)
   assert statuses(found) == ['complete'] * 5
   ways = [t.about['lineage'] for t in found.trials]
   assert all([stage['until_step'] for stage in way] == [6, 12, 18, 24] for way in ways)
@@ -375,7 +388,13 @@ def test_population_based_training(sweep):
     if all(s['from'] == n for s in way)
   )
   assert lines(found) == lines(
-    sweep(space, search='pbt', population=5, pbt_fraction=0.25, workdir='again')
+    sweep(
+      space,
+      search='pbt',
+      population_size=5,
+      pbt_interval_fraction=0.25,
+      workdir='again',
+    )
   )
   with pytest.raises(
     ConfigError,
@@ -384,8 +403,8 @@ def test_population_based_training(sweep):
     sweep(
       {'model.n_layers': Int(1, 2)},
       search='pbt',
-      population=5,
-      held_equal='steps',
+      population_size=5,
+      match_budget='steps',
       workdir='no',
     )
 
@@ -405,9 +424,9 @@ def test_a_budget_buys_trials(sweep, small, budget):
 
 
 def test_a_budget_of_seconds_is_measured_once(sweep):
-  found = sweep(trials=None, seconds=0.05, pack='auto', max_width=4)
+  found = sweep(trials=None, seconds=0.05, execution='auto', max_pack_width=4)
   assert (
-    len(sweep(trials=None, seconds=0.05, pack='auto', max_width=4).trials)
+    len(sweep(trials=None, seconds=0.05, execution='auto', max_pack_width=4).trials)
     == len(found.trials)
     >= 1
   )
@@ -419,7 +438,7 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     trials=None,
     tokens=6 * full,
     halving='successive',
-    first_rung=1 / 9,
+    first_rung_fraction=1 / 9,
     min_rank_correlation=None,
   )
   assert (
@@ -440,18 +459,18 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     ),
     (
       dict(space={'train.batch_size': Choice(2, 4)}),
-      r'^sweep.held_equal: got None, expected steps, tokens, flops or seconds, since train.batch_size=2 makes trials of',
+      r'^sweep.match_budget: got None, expected steps, tokens, flops or seconds, since train.batch_size=2 makes trials of',
     ),
     (
       dict(space={'model.d_model': Choice(12, 24)}),
       'since model.d_model=24 makes trials of',
     ),
     (
-      dict(space={'train.steps': Choice(5, 9)}, held_equal='tokens'),
+      dict(space={'train.steps': Choice(5, 9)}, match_budget='tokens'),
       'the space varies the length of training itself',
     ),
     (
-      dict(space={'data.tokenizer': Choice('byte', 'char')}, held_equal='steps'),
+      dict(space={'data.tokenizer': Choice('byte', 'char')}, match_budget='steps'),
       r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer",
     ),
     (
@@ -467,8 +486,8 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
       '^sweep.tokens: got 5.0, expected None, since sweep.trials already is the budget',
     ),
     (
-      dict(halving='successive', calibration=2),
-      '^sweep.calibration: got 2, expected at least 3, or',
+      dict(halving='successive', n_calibration_trials=2),
+      '^sweep.n_calibration_trials: got 2, expected at least 3, or',
     ),
     (dict(search='bogus'), r'^sweep.search: got .bogus., expected one of auto, grid'),
   ],
@@ -483,7 +502,7 @@ def test_mistakes_are_one_line_before_anything_runs(
 
 
 def test_a_length_that_is_the_question_itself(sweep):
-  found = sweep({'train.steps': Choice(6, 12)}, search='grid', held_equal='nothing')
+  found = sweep({'train.steps': Choice(6, 12)}, search='grid', match_budget='none')
   assert [t.about['steps'] for t in found.trials] == [6, 12]
 
 
@@ -506,8 +525,8 @@ def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
   asked = lmhp.SweepConfig(
     space={**RATES, 'model.n_layers': Choice(1, 2)},
     search='grid',
-    levels=3,
-    held_equal='flops',
+    grid_levels=3,
+    match_budget='flops',
   )
   plan = lmhp.plan_sweep(small(), asked)
   assert (
@@ -527,6 +546,6 @@ def test_the_runner_compiles_the_next_structure_meanwhile(sweep, monkeypatch):
     'compile_ahead',
     lambda self: (ahead.append(self.pack.name), compile_ahead(self)),
   )
-  sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', held_equal='steps')
+  sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', match_budget='steps')
   assert len(ahead) == 2
   assert set(runners.RUNNERS) >= {'local'}

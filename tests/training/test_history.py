@@ -195,7 +195,8 @@ def test_what_extends_a_type_is_written_as_that_type(tmp_path):
 
 KILLED = """
 import sys
-from lmhp.training.history import History, write_json
+from lmhp.files import write_json
+from lmhp.training.history import History
 with History(sys.argv[1]) as history:
   for step in range(10**9):
     history.append([{'step': step, 'loss_nats': 1 / (step + 1)}] * 3)
@@ -224,7 +225,7 @@ def test_kill_loses_nothing_that_was_appended(tmp_path):
 
 def test_these_rooms_load_no_jax():
   code = (
-    'import sys; from lmhp.training import display, history, provenance, writers; '
+    'import sys; from lmhp.training import history, provenance, writers; from lmhp.training.progress import display; '
     'print([m for m in ("jax", "orbax", "rich", "tensorboardX", "IPython", "wandb") if m in sys.modules])'
   )
   environment = {**os.environ, 'PYTHONPATH': ROOT}

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from small_runs import bits, rows, small, text  # noqa: F401
+from small_runs import bits, rows
 
 import lmhp
 from lmhp.errors import ConfigError
@@ -22,7 +22,7 @@ def train(small, tmp_path, monkeypatch):
     loop, 'CHUNK_SECONDS', 1e-9
   )  # one step a chunk: every moment is a step
 
-  def go(name, **values):
+  def run(name, **values):
     values = {
       'evaluate.every_steps': 6,
       'checkpoint.every_steps': 8,
@@ -30,7 +30,7 @@ def train(small, tmp_path, monkeypatch):
     } | values
     return lmhp.train(small(**values), workdir=tmp_path / name, display='none')
 
-  return go
+  return run
 
 
 def at(monkeypatch, method, step, do):
@@ -134,11 +134,11 @@ def test_a_streamed_run_is_gone_on_with(train, monkeypatch):
   monkeypatch.setattr(
     'lmhp.training.programs.STREAMED_BYTES', 12 * 24 * 5
   )  # five steps a chunk
-  whole = train('whole', **{'data.residence': 'host'})
+  whole = train('whole', **{'data.placement': 'host'})
   with monkeypatch.context() as patch:
     at(patch, '_record', 10, terminate)
-    train('stopped', **{'data.residence': 'host'})
-  same(train('stopped', **{'data.residence': 'host'}), whole)
+    train('stopped', **{'data.placement': 'host'})
+  same(train('stopped', **{'data.placement': 'host'}), whole)
 
 
 def test_a_broken_run_says_the_same_whatever_the_chunks(train, monkeypatch):
@@ -201,7 +201,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_compiled(
   small, tmp_path, monkeypatch
 ):
   monkeypatch.setattr('lmhp.training.programs.Programs.chunk', None)
-  monkeypatch.setattr('lmhp.training.loop.Run.go', None)
+  monkeypatch.setattr('lmhp.training.loop.Run.run', None)
   for values, said in (
     ({'train.steps': 2**31 - 1, 'train.batch_size': 16}, 'train.steps: '),
     ({'optimizer.freeze': ('**',)}, 'optimizer.freeze: '),

@@ -6,7 +6,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from small_runs import QuickJax, bits, rows, small, text  # noqa: F401
+from small_runs import QuickJax, bits, rows
 
 import lmhp
 from lmhp import config as config_lib
@@ -40,7 +40,7 @@ VARIED = (  # everything that a pack may vary; the first has no dropout
   },
   {'optimizer.learning_rate': 2e-3, 'model.init_scale': 0.5, 'train.z_loss': 1e-3},
   {'schedule.name': 'constant', 'train.seed': 2**31},
-  {'optimizer.b1': 0.5, 'schedule.final_fraction': 0.0, 'model.residual_dropout': 0.1},
+  {'optimizer.b1': 0.5, 'schedule.final_lr_ratio': 0.0, 'model.residual_dropout': 0.1},
 )
 
 
@@ -153,10 +153,10 @@ def compiles():
 # --- members are solo runs --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('residence', ['device', 'host'])
+@pytest.mark.parametrize('placement', ['device', 'host'])
 @pytest.mark.parametrize('method', ['map', 'loop'])
-def test_a_member_has_the_solo_runs_bits(solo, method, residence):
-  members = [solo(**values, **{'data.residence': residence}) for values in VARIED[:5]]
+def test_a_member_has_the_solo_runs_bits(solo, method, placement):
+  members = [solo(**values, **{'data.placement': placement}) for values in VARIED[:5]]
   want = alone(members)
   assert len({x.tobytes() for x in want[1]['loss_nats']}) == 5
   assert_same(together(members, method), want)
@@ -212,9 +212,9 @@ def test_map_and_loop_have_the_solo_runs_bits_with_the_compiler_at_full_strength
 
 
 @pytest.mark.parametrize('method', METHODS)
-@pytest.mark.parametrize('residence', ['device', 'host'])
-def test_data_of_its_own_is_the_solo_runs(solo, residence, method):
-  base = {'data.residence': residence, 'model.residual_dropout': 0.0}
+@pytest.mark.parametrize('placement', ['device', 'host'])
+def test_data_of_its_own_is_the_solo_runs(solo, placement, method):
+  base = {'data.placement': placement, 'model.residual_dropout': 0.0}
   members = [solo(**base, **{'data.seed': seed}) for seed in (0, 5, 6)]
   want = alone(members)
   assert (

@@ -8,7 +8,7 @@ import weakref
 import jax
 import numpy as np
 import pytest
-from small_runs import bits, small, text  # noqa: F401
+from small_runs import bits
 
 from lmhp import config as config_lib
 from lmhp.data import dataset as datasets
@@ -43,9 +43,9 @@ def run(programs, lengths, step=0, state=None):
   return state, losses
 
 
-@pytest.mark.parametrize('residence', ['device', 'host'])
-def test_chunks_of_any_length_make_the_same_updates(make, residence):
-  programs, _, _ = make(**{'data.residence': residence})
+@pytest.mark.parametrize('placement', ['device', 'host'])
+def test_chunks_of_any_length_make_the_same_updates(make, placement):
+  programs, _, _ = make(**{'data.placement': placement})
   whole, losses = run(programs, [12])
   assert int(whole.step) == 12 and len(losses) == 12
   for lengths in ([1] * 12, [5, 7], [3, 1, 8]):
@@ -57,7 +57,7 @@ def test_chunks_of_any_length_make_the_same_updates(make, residence):
 
 
 def test_each_step_has_the_sequences_of_its_numbers(make):
-  programs, stream, cfg = make(**{'data.residence': 'host'})
+  programs, stream, cfg = make(**{'data.placement': 'host'})
   taken = [
     jax.tree.map(lambda x: x[:n], data) for n, data in programs.feed(4, iter([3, 2]))
   ]
@@ -72,7 +72,7 @@ def test_each_step_has_the_sequences_of_its_numbers(make):
 
 def test_streamed_chunks_are_bounded(make):
   programs, _, _ = make(
-    **{'data.residence': 'host', 'train.batch_size': 2**18, 'train.steps': 2}
+    **{'data.placement': 'host', 'train.batch_size': 2**18, 'train.steps': 2}
   )
   assert programs.capacity == STREAMED_BYTES // (12 * 2**18 * 8) == 2
 
@@ -95,7 +95,7 @@ def test_another_run_of_the_structure_finds_it_compiled(make):
     {'optimizer.name': 'lion'},
     {'train.batch_size': 4},
     {'train.steps': 25},
-    {'data.residence': 'host'},
+    {'data.placement': 'host'},
     {'data.fraction': 0.5},
     {'model.residual_dropout': 0.1},
   ):
@@ -127,7 +127,7 @@ def test_the_state_before_it_exists(make):
 
 
 def test_a_streamed_run_reads_one_chunk_ahead_at_most(make):
-  programs, _, _ = make(**{'data.residence': 'host'})
+  programs, _, _ = make(**{'data.placement': 'host'})
   asked = []
 
   def lengths():

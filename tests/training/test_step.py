@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from lmhp.data.batches import Batch
+from lmhp.declarations import declared
 from lmhp.errors import ConfigError
-from lmhp.hypers import declared, split
+from lmhp.hypers import split
 from lmhp.model.config import ModelConfig
 from lmhp.model.rng import named_key
 from lmhp.model.transformer import build
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import (
   METRICS,
@@ -279,7 +280,9 @@ def test_seed_and_init_scale_reach_the_parameters(jit, tiny):
   )
   direct = jit(setup.model.init)(jax.random.key(2**32 - 1), {'init_scale': 1.0})
   jax.tree.map(np.testing.assert_array_equal, other, direct)
-  for (path, a), (_, b), (_, c) in zip(walk(base), walk(other), walk(scaled)):
+  for (path, a), (_, b), (_, c) in zip(
+    walk_arrays(base), walk_arrays(other), walk_arrays(scaled)
+  ):
     drawn = path.endswith(('kernel', 'table'))
     np.testing.assert_allclose(c, 3 * a if drawn else a, rtol=1e-6)
     assert np.mean(a != b) == drawn
@@ -344,11 +347,11 @@ def test_tokens_of_weight_zero_do_not_count(jit, tiny, fill):
 @pytest.mark.parametrize('parts', [2, 3])
 def test_the_noise_scale_is_measured_beside_the_same_update(jit, tiny, fill, parts):
   """The parts' norm is that of gradients of their own, made here one by one; what is learnt is as without it."""
-  train = dict(accumulation=parts if parts > 2 else 1)
+  train = dict(grad_accumulation_steps=parts if parts > 2 else 1)
   batch = batch_of(rows=6)
   plain, measuring = (
     Setup(tiny(), train={**train, **more, 'batch_size': 6})
-    for more in ({}, {'noise_scale': True})
+    for more in ({}, {'measure_noise_scale': True})
   )
   params = fill(plain.model.shapes)
   step = lambda setup, batch: jit(setup.update)(
@@ -365,15 +368,19 @@ def test_the_noise_scale_is_measured_beside_the_same_update(jit, tiny, fill, par
     part = jax.tree.map(lambda x: x[i * 6 // parts : (i + 1) * 6 // parts], batch)
     moved = delta(params, step(alone, part)[0].params)  # minus the gradient, by PLAIN
     squares.append(sum(float(np.sum(x**2)) for x in jax.tree.leaves(moved)))
-  assert float(metrics['part_grad_norm']) == pytest.approx(
+  assert float(metrics['microbatch_grad_norm']) == pytest.approx(
     np.sqrt(np.mean(squares)), rel=1e-4
   )
-  assert float(metrics['part_grad_norm']) > float(metrics['grad_norm'])
+  assert float(metrics['microbatch_grad_norm']) > float(metrics['grad_norm'])
 
 
 @pytest.mark.parametrize(
   'train',
-  [dict(accumulation=3), dict(loss_chunks=5), dict(accumulation=3, loss_chunks=5)],
+  [
+    dict(grad_accumulation_steps=3),
+    dict(loss_chunks=5),
+    dict(grad_accumulation_steps=3, loss_chunks=5),
+  ],
   ids=str,
 )
 def test_accumulation_and_loss_chunks_equal_one_piece(jit, tiny, fill, train):
@@ -397,7 +404,7 @@ def test_accumulation_and_loss_chunks_equal_one_piece(jit, tiny, fill, train):
 
 def test_parts_of_an_accumulated_batch_draw_dropout_apart(jit, tiny, fill):
   """Three times the same sequence: drawn apart, the parts' gradients differ from three times one part's."""
-  setup = Setup(tiny(residual_dropout=0.5), train=dict(accumulation=3))
+  setup = Setup(tiny(residual_dropout=0.5), train=dict(grad_accumulation_steps=3))
   params, one = fill(setup.model.shapes), batch_of(rows=1)
   thrice = jax.tree.map(lambda x: jnp.tile(x, (3, 1)), one)
   alone = Setup(tiny(residual_dropout=0.5))
@@ -431,13 +438,13 @@ def test_frozen_leaves_keep_their_bits_and_have_no_state(jit, tiny):
   step = jit(frozen.update)
   before = jit(frozen.init)(frozen.hypers)
   after, metrics = step(before, frozen.hypers, batch_of(), jnp.float32(1.0))
-  for (path, a), (_, b) in zip(walk(before.params), walk(after.params)):
+  for (path, a), (_, b) in zip(walk_arrays(before.params), walk_arrays(after.params)):
     stays = path.startswith('embedding') or '/attention/' in path
     assert np.array_equal(a, b) == stays, path
   sizes = lambda state: sum(x.size for x in jax.tree.leaves(state.opt_state))
   of_frozen = sum(
     x.size
-    for path, x in walk(before.params)
+    for path, x in walk_arrays(before.params)
     if path.startswith('embedding') or '/attention/' in path
   )
   assert sizes(jax.eval_shape(free.init, free.hypers)) - sizes(before) == 2 * of_frozen
@@ -599,6 +606,6 @@ def test_training_lowers_the_loss(jit, tiny, data):
 def test_what_cannot_be_cut_in_two_is_refused():
   with pytest.raises(
     ConfigError,
-    match='train.noise_scale: got True, .* expected an even train.batch_size and not 3',
+    match='train.measure_noise_scale: got True, .* expected an even train.batch_size and not 3',
   ):
-    TrainConfig(batch_size=3, noise_scale=True).resolve()
+    TrainConfig(batch_size=3, measure_noise_scale=True).resolve()

@@ -68,16 +68,17 @@ def _scales(runs: Runs) -> Batches:
   for row in order:
     number = int(runs.number[row])
     curve, config = runs.curves.get(number, {}), runs.configs.get(number, {})
-    if not np.isfinite(curve.get('part_grad_norm', np.array([]))).any():
+    if not np.isfinite(curve.get('microbatch_grad_norm', np.array([]))).any():
       continue
     accumulation, batch, length = (
-      config.get(f'train.{key}') for key in ('accumulation', 'batch_size', 'seq_len')
+      config.get(f'train.{key}')
+      for key in ('grad_accumulation_steps', 'batch_size', 'seq_len')
     )
     if not (batch and length):
       continue
     tokens, parts = float(batch * length), max(accumulation or 1, 2)
     rows = np.flatnonzero(
-      np.isfinite(curve['part_grad_norm']) & np.isfinite(curve['grad_norm'])
+      np.isfinite(curve['microbatch_grad_norm']) & np.isfinite(curve['grad_norm'])
     )
     stretches = [part for part in np.array_split(rows, STRETCHES) if len(part)]
     one = lambda part: noise_scale_of_run(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.curves.divergence import Stability
+from lmhp.analysis.curves.divergence import Divergence
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.isolations import Isolation
 from lmhp.analysis.phrases import amount, nats
@@ -19,7 +19,7 @@ from lmhp.errors import ConfigError
 
 
 def rate_findings(
-  runs: Runs, best_of_rates: Isolation | None, stable: Stability
+  runs: Runs, best_of_rates: Isolation | None, stable: Divergence
 ) -> list[Finding]:
   """Sensitivity to the learning rate, and the largest stable one.
 

@@ -16,7 +16,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from lmhp.analysis.advice.effects import shown
-from lmhp.analysis.curves.divergence import Stability
+from lmhp.analysis.curves.divergence import Divergence
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.effects import Effect
@@ -205,7 +205,7 @@ def _worthwhile(axis: Axis, optimum: Optimum) -> tuple[float, float]:
   return max(min(low, optimum.low), axis.low), min(max(high, optimum.high), axis.high)
 
 
-def infeasible(runs: Runs, stable: Stability) -> list[Finding]:
+def infeasible(runs: Runs, stable: Divergence) -> list[Finding]:
   """More diverged trials than a space should have, and where."""
   if not stable.low > INFEASIBLE:
     return []
@@ -371,7 +371,7 @@ def unequal_amounts(
   runs: Runs, words: str, spans: Mapping[str, tuple[float, float]], same: bool
 ) -> list[Finding]:
   """Runs were compared although nothing was equal between them, and nobody said so on purpose."""
-  if not spans or same or runs.about.get('held_equal') is not None:
+  if not spans or same or runs.about.get('match_budget') is not None:
     return []
   return [
     Finding(

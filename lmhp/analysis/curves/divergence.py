@@ -54,7 +54,7 @@ class Cut:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stability:
+class Divergence:
   """What :func:`stability` found.
 
   Attributes:
@@ -85,13 +85,13 @@ class Stability:
   smallest_diverged: float = math.nan
 
 
-def stability(
+def find_divergence(
   runs: Runs,
   axis: str | None = None,
   confidence: float = 0.9,
   permutations: int = 999,
   seed: int = 0,
-) -> Stability:
+) -> Divergence:
   """Which share of runs diverged, and where.
 
   Args:
@@ -110,7 +110,7 @@ def stability(
 
   >>> rates = 10.0 ** np.linspace(-4, -1, 16)
   >>> status = np.where(rates > 0.02, 'diverged', 'complete')
-  >>> found = stability(
+  >>> found = find_divergence(
   ...   Runs(
   ...     'a study',
   ...     {'lr': Axis('lr', log=True)},
@@ -134,7 +134,7 @@ def stability(
   bad = judged.status == 'diverged'
   low, high = share_interval(int(bad.sum()), len(judged), confidence)
   stable, unstable = _limits(judged.values[rate], bad) if rate else (math.nan, math.nan)
-  return Stability(
+  return Divergence(
     runs=len(judged),
     diverged=int(bad.sum()),
     stopped=int(np.sum(judged.status == 'pruned')),

@@ -27,7 +27,7 @@ from lmhp.errors import ConfigError, suggest
 
 LEVEL = 0.01
 """At which an axis is said to matter, for all axes of a study together: what a report claims must seldom be wrong."""
-DEALS = 4999
+N_PERMUTATIONS = 4999
 CEILING = 6.0
 FEWEST = 8
 """Points that have a value of the axis, below which nothing is said."""
@@ -115,7 +115,9 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   reason = _reason(points, losses, columns, rest)
   if reason:
     return dataclasses.replace(blank, reason=reason)
-  p_value = _deal(normal_scores(losses), columns, rest, np.random.default_rng(seed))
+  p_value = _permutation_test(
+    normal_scores(losses), columns, rest, np.random.default_rng(seed)
+  )
   worth = _worth(points, axis, losses, columns, rest, confidence)
   if p_value > (1 - confidence) / 2:
     worth['range_low'] = 0.0
@@ -255,14 +257,14 @@ def _reason(
 # --- whether and how much -------------------------------------------------------------------------------------------
 
 
-def _deal(
+def _permutation_test(
   scores: np.ndarray, columns: np.ndarray, rest: np.ndarray, rng: np.random.Generator
 ) -> float:
   """Share of deals of the axis's values in which they explain as much of the scores as they do."""
   n = len(scores)
   left = scores - rest @ (rest.T @ scores)
   columns = (columns - columns.mean(0)) / columns.std(0)
-  deals, at_least = min(DEALS, max(999, 400_000 // n)), 1
+  deals, at_least = min(N_PERMUTATIONS, max(999, 400_000 // n)), 1
   own = _explained(left, columns[None], rest)[0]
   for start in range(0, deals, 500):
     order = rng.permuted(np.tile(np.arange(n), (min(500, deals - start), 1)), axis=1)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lmhp.analysis.hyperparameters.effects import (
-  DEALS,
+  N_PERMUTATIONS,
   Effect,
   effects,
   fit_near_best,
@@ -206,7 +206,7 @@ def _deal(
     np.sum((y @ added) ** 2, -1)
     / np.maximum(np.sum(y**2, -1) - np.sum((y @ reduced) ** 2, -1), 1e-12 * n)
   )
-  own, deals, at_least = share(left), min(DEALS, max(999, 800_000 // n)), 1
+  own, deals, at_least = share(left), min(N_PERMUTATIONS, max(999, 800_000 // n)), 1
   for start in range(0, deals, 1000):
     dealt = rng.permuted(np.tile(left, (min(1000, deals - start), 1)), axis=1)
     at_least += int(np.sum(share(dealt) >= own * (1 - 1e-9)))

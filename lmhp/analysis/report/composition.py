@@ -24,7 +24,7 @@ from lmhp.analysis.report.figures import scaling as figures_scaling
 from lmhp.analysis.report.figures import study as figures_study
 from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.scaling.transfer import power_laws
-from lmhp.analysis.winner import matched_budget as held_equal
+from lmhp.analysis.winner import matched_budget as match_budget
 from lmhp.analysis.winner.answer import unit_of
 
 COSTS = ('parameters', 'flops', 'seconds', 'tokens')
@@ -221,7 +221,7 @@ def _row(name: str, one: Analysis, numbers: Mapping[int, int]) -> tuple:
       math.nan,
       math.nan,
       runs.objective_name,
-      one.held_equal,
+      one.match_budget,
     )
   first = int(
     runs.number[np.flatnonzero((runs.point == won.point) & (runs.cohort == SEARCH))[0]]
@@ -236,7 +236,7 @@ def _row(name: str, one: Analysis, numbers: Mapping[int, int]) -> tuple:
     low,
     high,
     runs.objective_name,
-    one.held_equal,
+    one.match_budget,
   )
 
 
@@ -248,12 +248,12 @@ def _answer_of_several(names: Sequence[str], found: Sequence[Analysis]) -> list[
     return [
       f'{len(found)} studies are judged by different objectives ({listing}), so they have no common best.'
     ]
-  held = [held_equal.held_equal(one.runs) for one in found]
+  held = [match_budget.describe_matched_budget(one.runs) for one in found]
   common = [
     name
-    for name in held_equal.AMOUNTS
-    if all(name in h and held_equal.equal(h[name], name) for h in held)
-    and held_equal.equal(
+    for name in match_budget.AMOUNTS
+    if all(name in h and match_budget.equal(h[name], name) for h in held)
+    and match_budget.equal(
       (min(h[name][0] for h in held), max(h[name][1] for h in held)), name
     )
   ]

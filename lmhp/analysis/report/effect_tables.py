@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Sequence
 
-from lmhp.analysis.curves.divergence import Stability
+from lmhp.analysis.curves.divergence import Divergence
 from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.hyperparameters.parameter_kinds import Kinds
 from lmhp.analysis.report.document import Column, Table
@@ -110,7 +110,7 @@ def law_table(law: ScalingLaw) -> Table:
   )
 
 
-def stability_table(found: Stability) -> Table:
+def stability_table(found: Divergence) -> Table:
   """What diverged: how many, and on which side of what."""
   rows = [('all', found.runs, found.diverged, found.share, None)] if found.runs else []
   for cut in found.cuts:

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from lmhp.analysis.runs.table import Axis
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, from_jsonable
 from lmhp.training.history import read as read_history

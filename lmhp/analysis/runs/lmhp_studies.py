@@ -11,7 +11,7 @@ from lmhp.analysis.runs.columns import base_values, columns_of, looks_logarithmi
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
 from lmhp.files import as_path
 from lmhp.sweeping.space import combinators
-from lmhp.sweeping.space.compiled_space import Parameter, Plan
+from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter
 from lmhp.sweeping.space.domains import Choice, Float
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
@@ -38,7 +38,7 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     )
   space = combinators.from_json(card['space'])
   base = base_values(card.get('task', {}))
-  parameters = Plan(space).parameters
+  parameters = CompiledSpace(space).parameters
   axes = {p.name: axis_of(p, base) for p in parameters}
   sweep = card.get('sweep', {})
   objectives = sweep.get('objective', ['objective'])
@@ -55,7 +55,7 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     'objectives': objectives,
     'base': base,
     'directions': list(directions),
-    'held_equal': sweep.get('held_equal'),
+    'match_budget': sweep.get('match_budget'),
     'rungs': card.get('ladder', {}).get('rungs', []),
     'task': card.get('task', {}),
   }

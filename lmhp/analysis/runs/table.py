@@ -89,7 +89,7 @@ class Runs:
     curves: of some runs by number, {name: (S,) float64}: 'step', and such as 'tokens', 'loss_nats', 'eval_loss_nats',
       'grad_norm', NaN where a row has no such value.
     configs: of some runs by number, all that is known of their config, as JSON.
-    about: what is known of the whole: 'held_equal' (words, or None where nobody said), 'rungs', 'source' (where it was
+    about: what is known of the whole: 'match_budget' (words, or None where nobody said), 'rungs', 'source' (where it was
       read), 'command', 'data_sha256', 'versions', 'device', 'git', ...
   """
 

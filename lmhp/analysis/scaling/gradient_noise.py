@@ -178,15 +178,15 @@ def noise_scale_of_run(
   last_fraction: float = 0.5,
   **options: float,
 ) -> NoiseScale:
-  """The gradient noise scale of a run of lmhp's that was trained with `train.noise_scale`, in tokens.
+  """The gradient noise scale of a run of lmhp's that was trained with `train.measure_noise_scale`, in tokens.
 
-  Its small batches are the parts of each batch, of which `part_grad_norm` is the root of the mean squared norm; its
+  Its small batches are the parts of each batch, of which `microbatch_grad_norm` is the root of the mean squared norm; its
   large one is the whole batch, of which `grad_norm` is the norm (before clipping). Dropout differs between parts and
   counts as noise.
 
   Args:
-    curves: of the run, (S,) each, with 'step', 'grad_norm' and 'part_grad_norm'.
-    parts: `train.parts`: `train.accumulation`, 2 at least.
+    curves: of the run, (S,) each, with 'step', 'grad_norm' and 'microbatch_grad_norm'.
+    parts: `train.parts`: `train.grad_accumulation_steps`, 2 at least.
     batch_tokens: tokens of a whole batch.
     last_fraction: of the run, the part at its end that is averaged: the noise scale grows while the loss falls.
     **options: `confidence`, `draws`, `block`, `seed` of :func:`noise_scale_from_norms`.
@@ -197,17 +197,17 @@ def noise_scale_of_run(
   >>> norms = {
   ...   'step': np.arange(50),
   ...   'grad_norm': np.full(50, 1.0),
-  ...   'part_grad_norm': np.full(50, 1.25**0.5),
+  ...   'microbatch_grad_norm': np.full(50, 1.25**0.5),
   ... }
   >>> noise_scale_of_run(norms, parts=2, batch_tokens=1024).batch_size.__round__()
   341
   """
   missing = [
-    name for name in ('step', 'grad_norm', 'part_grad_norm') if name not in curves
+    name for name in ('step', 'grad_norm', 'microbatch_grad_norm') if name not in curves
   ]
   if missing:
     raise ConfigError(
-      f'{missing[0]}: is not in the curves, expected a run with train.noise_scale=True'
+      f'{missing[0]}: is not in the curves, expected a run with train.measure_noise_scale=True'
     )
   if parts < 2:
     raise ConfigError(f'parts: got {parts}, expected 2 or more')
@@ -217,7 +217,7 @@ def noise_scale_of_run(
     )
   steps, whole, part = (
     np.asarray(curves[name], np.float64)
-    for name in ('step', 'grad_norm', 'part_grad_norm')
+    for name in ('step', 'grad_norm', 'microbatch_grad_norm')
   )
   logged = np.flatnonzero(np.isfinite(whole) & np.isfinite(part) & np.isfinite(steps))
   late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]

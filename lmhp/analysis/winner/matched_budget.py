@@ -15,13 +15,13 @@ TOLERANCE = {'steps': 0.0, 'tokens': 0.0, 'flops': 1e-6, 'seconds': 0.1}
 _UNITS = {'steps': 'steps', 'tokens': 'tokens', 'flops': 'FLOPs', 'seconds': 'seconds'}
 
 
-def held_equal(runs: Runs) -> dict[str, tuple[float, float]]:
+def describe_matched_budget(runs: Runs) -> dict[str, tuple[float, float]]:
   """Of each amount that is known, its smallest and its largest over the runs that came to their end.
 
   >>> runs = Runs(
   ...   'x', {}, {}, np.array([1.0, 2.0]), measured={'steps': np.array([10.0, 10.0])}
   ... )
-  >>> held_equal(runs)
+  >>> describe_matched_budget(runs)
   {'steps': (10.0, 10.0)}
   """
   done, found = runs.complete(), {}
@@ -52,7 +52,7 @@ def in_words(runs: Runs) -> str:
   >>> in_words(runs)
   'Runs are compared at equal steps (10); their tokens differ (80 to 160).'
   """
-  spans, declared = held_equal(runs), runs.about.get('held_equal')
+  spans, declared = describe_matched_budget(runs), runs.about.get('match_budget')
   spans = {
     name: span
     for name, span in spans.items()

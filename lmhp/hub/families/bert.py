@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 
@@ -16,7 +16,7 @@ def _positions_after_padding(entries: Entries, cfg: ModelConfig) -> dict[str, An
   return {'position_offset': first, 'max_seq_len': cfg.max_seq_len - first}
 
 
-BERT = Family(
+BERT = CheckpointFamily(
   model_type='bert',
   always=dict(
     architecture='encoder',

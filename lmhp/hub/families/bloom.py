@@ -1,8 +1,8 @@
 """BLOOM: ALiBi, a normalization after the embedding, biases everywhere; the feed-forward part is always 4 d_model."""
 
-from lmhp.hub.families.family import Family
+from lmhp.hub.families.family import CheckpointFamily
 
-BLOOM = Family(
+BLOOM = CheckpointFamily(
   model_type='bloom',
   always=dict(
     position='alibi',

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmhp.hub.families.bloom import BLOOM
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
@@ -64,7 +64,7 @@ def _names(cfg: ModelConfig) -> dict[str, str]:
   return BLOOM.names
 
 
-FALCON = Family(
+FALCON = CheckpointFamily(
   model_type='falcon',
   always=dict(norm_bias=True, init='normal'),
   keys={

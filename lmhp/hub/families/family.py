@@ -178,7 +178,7 @@ class TwoWay:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Family:
+class CheckpointFamily:
   """How the config.json of one model_type is read.
 
   Attributes:
@@ -230,7 +230,7 @@ class Family:
     defaults: Mapping[str, Any] | None = None,
     without: tuple[str, ...] = (),
     **changes,
-  ) -> Family:
+  ) -> CheckpointFamily:
     """A family like this one: tables are merged (new names stand first), `parts` replaced.
 
     Args:

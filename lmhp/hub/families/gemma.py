@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
@@ -102,7 +102,7 @@ GEMMA3_TEXT = GEMMA2.but(
 )
 
 # The vision tower of the larger models is no part of the language model: its sizes are passed over.
-GEMMA3 = Family(
+GEMMA3 = CheckpointFamily(
   model_type='gemma3',
   inside='text_config',
   only={'tie_word_embeddings': (True,)},

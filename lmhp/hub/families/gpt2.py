@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 _SUMMARY = (
@@ -33,7 +33,7 @@ def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
   return {'scale_attn_weights': cfg.attention_scale != 1.0}
 
 
-GPT2 = Family(
+GPT2 = CheckpointFamily(
   model_type='gpt2',
   always=dict(
     position='learned',

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.hub.families.windows import shortest
 from lmhp.model.config import ModelConfig
 
@@ -46,7 +46,7 @@ def _write_windows(cfg: ModelConfig) -> dict[str, Any]:
   )
 
 
-GPT_NEO = Family(
+GPT_NEO = CheckpointFamily(
   model_type='gpt_neo',
   always=dict(
     position='learned',

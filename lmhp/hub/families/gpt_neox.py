@@ -1,9 +1,9 @@
 """GPT-NeoX and Pythia: parallel parts with a normalization each, a quarter of each head rotated, biases."""
 
-from lmhp.hub.families.family import Family
+from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.rotary import Rotary
 
-GPT_NEOX = Family(
+GPT_NEOX = CheckpointFamily(
   model_type='gpt_neox',
   always=dict(norm_bias=True, feed_forward_bias=True, init='normal'),
   keys={

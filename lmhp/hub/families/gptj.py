@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 
@@ -21,7 +21,7 @@ def _rotary(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   return {'position': 'rotary', 'rotary_fraction': fraction}
 
 
-GPTJ = Family(
+GPTJ = CheckpointFamily(
   model_type='gptj',
   always=dict(
     norm_bias=True,

@@ -1,9 +1,9 @@
 """Llama 1 to 3.2, and the many models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama)."""
 
-from lmhp.hub.families.family import Family
+from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.rotary import Rotary
 
-LLAMA = Family(
+LLAMA = CheckpointFamily(
   model_type='llama',
   always=dict(norm='rmsnorm', gated=True, init='normal'),
   keys={

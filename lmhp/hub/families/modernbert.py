@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import fields_of, listed_layers, words_of_layers
 from lmhp.model.config import ModelConfig
@@ -27,7 +27,7 @@ def _write_windows(cfg: ModelConfig) -> dict[str, Any]:
   return {'layer_types': words_of_layers(cfg)} | width
 
 
-MODERNBERT = Family(
+MODERNBERT = CheckpointFamily(
   model_type='modernbert',
   always=dict(
     architecture='encoder',

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
-_ATTENTION = Family(
+_ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={
     'softmax_scale': ('attention_scale', None),
@@ -36,7 +36,7 @@ def _write_attention(cfg: ModelConfig) -> dict[str, Any]:
   return {'attn_config': {'softmax_scale': scale, 'attn_pdrop': cfg.attention_dropout}}
 
 
-MPT = Family(
+MPT = CheckpointFamily(
   model_type='mpt',
   always=dict(position='alibi', activation='gelu', init='normal'),
   keys={

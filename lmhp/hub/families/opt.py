@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 
@@ -36,7 +36,7 @@ def _embedding_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   )
 
 
-OPT = Family(
+OPT = CheckpointFamily(
   model_type='opt',
   always=dict(position='learned', position_offset=2, init='normal'),
   keys={
@@ -77,7 +77,7 @@ OPT = Family(
   },
 )
 
-XGLM = Family(
+XGLM = CheckpointFamily(
   model_type='xglm',
   always=dict(
     position='sinusoidal',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import Entries, Family, TwoWay
+from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowEverywhere
@@ -13,7 +13,7 @@ def _qk_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
   return {'qk_norm': 'head' if entries.take('qk_layernorm', False, bool) else 'none'}
 
 
-PHI = Family(
+PHI = CheckpointFamily(
   model_type='phi',
   always=dict(
     norm='layernorm',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmhp.hub.families.family import ACTIVATIONS, Entries, Family, TwoWay
+from lmhp.hub.families.family import ACTIVATIONS, CheckpointFamily, Entries, TwoWay
 from lmhp.model.config import ModelConfig
 
 _GATED = 'gated-'
@@ -100,7 +100,7 @@ def _names(cfg: ModelConfig) -> dict[str, str]:
 
 _PROJECTIONS = {'query': 'q', 'key': 'k', 'value': 'v', 'output': 'o'}
 
-T5 = Family(
+T5 = CheckpointFamily(
   model_type='t5',
   always=dict(
     architecture='encoder_decoder',

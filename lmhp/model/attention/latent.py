@@ -11,7 +11,13 @@ from collections import Counter
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import Attention, Layer, Scene, choose, write_at
+from lmhp.model.attention.multi_head import (
+  Attention,
+  LayerFlags,
+  LayerInputs,
+  choose,
+  write_at,
+)
 from lmhp.model.config import ModelConfig
 from lmhp.model.normalization import Normalization, norm_size
 from lmhp.model.positional import rotate
@@ -22,7 +28,7 @@ class LatentAttention(Attention):
   """Attention whose keys are, in each head, a part made of the latent and a rotating part that all heads share."""
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """As `Attention`; `cache` is `(latent_BMC, key_rotary_BMP)`."""
     cfg = self.cfg
     still = cfg.head_dim - cfg.rotary_head_dim
@@ -94,7 +100,9 @@ class LatentAttention(Attention):
       choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global)
     )
     return choose(
-      layer.positioned, rotate(x_BLHP, cos, sin, self.cfg.rotary_interleaved), x_BLHP
+      layer.uses_positions,
+      rotate(x_BLHP, cos, sin, self.cfg.rotary_interleaved),
+      x_BLHP,
     )
 
   def _absorbed(self, q_BLHK, latent_BMC, key_rotary_BMP, up, layer, scene):

@@ -27,51 +27,51 @@ from lmhp.model.rng import dropout, named_key
 MASKED = -1e30  # finite, so that a row that sees nothing is no NaN
 
 
-class Scene(NamedTuple):
+class LayerInputs(NamedTuple):
   """What every layer is shown: computed once for a batch, the same for all layers.
 
   Attributes:
-    see_global_BLM: (B, 1, L, M) bool, which keys a query of a global layer sees; B may be 1.
-    see_local_BLM: the same for a windowed layer.
+    mask_global_BLM: (B, 1, L, M) bool, which keys a query of a global layer sees; B may be 1.
+    mask_local_BLM: the same for a windowed layer.
     rotary_global: cosines and sines, each (B, L, 1, P), or None.
     rotary_local: the same for windowed layers.
     bias_1HLM: added to the attention logits (ALiBi, T5), or None.
-    memory_BMD: what the encoder made of its tokens, for a decoder that attends to it; None where keys and values of it
+    encoder_features_BMD: what the encoder made of its tokens, for a decoder that attends to it; None where keys and values of it
       are in the cache, or there is no encoder.
     temperature_BL11: (B, L, 1, 1), factor on queries of layers without positions, or None.
-    see_memory_BLM: (B, 1, 1, M) bool, which of those tokens are no padding; None where there is no encoder.
-    restart_BL: (B, L) bool, where a text begins that knows nothing of what came before; None where there is one text.
+    encoder_mask_BLM: (B, 1, 1, M) bool, which of those tokens are no padding; None where there is no encoder.
+    document_start_BL: (B, L) bool, where a text begins that knows nothing of what came before; None where there is one text.
     hypers: `Hypers['model']`, the traced numbers.
     key: PRNG key of this step, or None where nothing is random.
     start: int32, where the new tokens begin in the cache; 0 without one.
   """
 
-  see_global_BLM: jax.Array
-  see_local_BLM: jax.Array
+  mask_global_BLM: jax.Array
+  mask_local_BLM: jax.Array
   rotary_global: tuple[jax.Array, jax.Array] | None
   rotary_local: tuple[jax.Array, jax.Array] | None
   bias_1HLM: jax.Array | None
   hypers: dict
   key: jax.Array | None
   start: jax.Array | int
-  memory_BMD: jax.Array | None = None
-  see_memory_BLM: jax.Array | None = None
+  encoder_features_BMD: jax.Array | None = None
+  encoder_mask_BLM: jax.Array | None = None
   temperature_BL11: jax.Array | None = None
-  restart_BL: jax.Array | None = None
+  document_start_BL: jax.Array | None = None
 
 
-class Layer(NamedTuple):
+class LayerFlags(NamedTuple):
   """What one layer is told of itself; arrays, stacked on N under the scan, None where all layers agree.
 
   Attributes:
     index: int32, counted from 0; names its dropout draws.
     local: bool, whether it is windowed.
-    positioned: bool, whether it knows positions.
+    uses_positions: bool, whether it knows positions.
   """
 
   index: jax.Array
   local: jax.Array | bool | None
-  positioned: jax.Array | bool | None
+  uses_positions: jax.Array | bool | None
 
 
 def choose(
@@ -104,7 +104,7 @@ class Attention(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """Mixes tokens.
 
     Args:
@@ -170,20 +170,20 @@ class Attention(nn.Module):
         for a, b in zip(scene.rotary_local, scene.rotary_global)
       )
       cos, sin = (
-        choose(layer.positioned, cos, jnp.ones_like(cos)),
-        choose(layer.positioned, sin, jnp.zeros_like(sin)),
+        choose(layer.uses_positions, cos, jnp.ones_like(cos)),
+        choose(layer.uses_positions, sin, jnp.zeros_like(sin)),
       )
       q_BLHK = rotate(q_BLHK, cos, sin, cfg.rotary_interleaved)
       k_BMGK = rotate(k_BMGK, cos, sin, cfg.rotary_interleaved)
     if cfg.qk_norm == 'l2':  # Llama 4: where there are positions
-      positioned = layer.positioned if cfg.no_position_every else True
+      positioned = layer.uses_positions if cfg.no_position_every else True
       q_BLHK, k_BMGK = (
         choose(positioned, normalize(x, 'rmsnorm', cfg.norm_eps), x)
         for x in (q_BLHK, k_BMGK)
       )
     if scene.temperature_BL11 is not None:
       q_BLHK = choose(
-        layer.positioned,
+        layer.uses_positions,
         q_BLHK,
         q_BLHK * jnp.broadcast_to(scene.temperature_BL11, q_BLHK.shape),
       )
@@ -203,8 +203,10 @@ class Attention(nn.Module):
     logits_BHLM = cap(logits_BHLM, cfg.attention_logit_cap)
     if scene.bias_1HLM is not None:
       bias = jnp.broadcast_to(scene.bias_1HLM, logits_BHLM.shape)
-      logits_BHLM = logits_BHLM + choose(layer.positioned, bias, jnp.zeros_like(bias))
-    see = choose(layer.local, scene.see_local_BLM, scene.see_global_BLM)
+      logits_BHLM = logits_BHLM + choose(
+        layer.uses_positions, bias, jnp.zeros_like(bias)
+      )
+    see = choose(layer.local, scene.mask_local_BLM, scene.mask_global_BLM)
     logits_BHLM = jnp.where(
       jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED
     )
@@ -240,7 +242,7 @@ class CrossAttention(Attention):
   """
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """As `Attention`; `cache` holds keys and values of the encoder's tokens, made where `scene` has those."""
     cfg = self.cfg
     head = (cfg.head_dim,)
@@ -248,12 +250,12 @@ class CrossAttention(Attention):
       cfg, (cfg.d_model,), (cfg.n_heads, *head), cfg.qkv_bias, name='query'
     )
     q_BLHK = query(x_BLD)
-    if scene.memory_BMD is None:
+    if scene.encoder_features_BMD is None:
       k_BMGK, v_BMGK = cache
       q_BLHK, _ = self._norm(q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads])
     else:
       k_BMGK, v_BMGK = project(
-        scene.memory_BMD,
+        scene.encoder_features_BMD,
         [
           Projection(
             cfg, (cfg.d_model,), (cfg.n_kv_heads, *head), cfg.qkv_bias, name=name
@@ -269,8 +271,8 @@ class CrossAttention(Attention):
       )
     key = None if scene.key is None else named_key(scene.key, 'cross_attention')
     seen = scene._replace(
-      see_global_BLM=scene.see_memory_BLM,
-      see_local_BLM=scene.see_memory_BLM,
+      mask_global_BLM=scene.encoder_mask_BLM,
+      mask_local_BLM=scene.encoder_mask_BLM,
       bias_1HLM=None,
       key=key,
     )
@@ -350,11 +352,13 @@ def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int
   """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
   attending = [
     window
-    for window, kind in zip(cfg.windows, cfg.kinds_of_layers)
+    for window, kind in zip(cfg.windows, cfg.layer_specs)
     if kind.mixer == 'attention'
   ]
   kept = sum(min(length, window or length) for window in attending)
   if cfg.latent:
     return kept * (cfg.kv_latent_dim + cfg.rotary_head_dim) * bytes_per_number
-  kept += cfg.crosses * length * cfg.n_layers  # of as many of the encoder's tokens
+  kept += (
+    cfg.is_encoder_decoder * length * cfg.n_layers
+  )  # of as many of the encoder's tokens
   return 2 * kept * cfg.n_kv_heads * cfg.head_dim * bytes_per_number

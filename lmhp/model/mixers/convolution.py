@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import Layer, Scene
+from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
 from lmhp.model.projection import Projection, matmul_flops, parameter_count, project
 
@@ -26,7 +26,7 @@ class CausalConvolution(nn.Module):
   channels: int
 
   @nn.compact
-  def __call__(self, x_BLC: jax.Array, scene: Scene, past=None):
+  def __call__(self, x_BLC: jax.Array, scene: LayerInputs, past=None):
     """(B, L, C) float32, and the last W - 1 inputs where `past`, those before, was given."""
     n_taps = self.cfg.conv_width
     kernel_CW = self.param(
@@ -41,8 +41,8 @@ class CausalConvolution(nn.Module):
     length, y_BLC = x_BLC.shape[1], 0.0
     for back in range(n_taps):
       shifted = x_BTC[:, n_taps - 1 - back : n_taps - 1 - back + length]
-      if scene.restart_BL is not None and back:
-        shifted = shifted * _same_text(scene.restart_BL, back)[..., None]
+      if scene.document_start_BL is not None and back:
+        shifted = shifted * _same_text(scene.document_start_BL, back)[..., None]
       y_BLC = y_BLC + shifted * jnp.broadcast_to(
         kernel_CW[:, n_taps - 1 - back], shifted.shape
       )
@@ -52,9 +52,9 @@ class CausalConvolution(nn.Module):
     return y_BLC, None if past is None else x_BTC[:, length:].astype(past.dtype)
 
 
-def _same_text(restart_BL: jax.Array, back: int) -> jax.Array:
+def _same_text(document_start_BL: jax.Array, back: int) -> jax.Array:
   """Whether the token that many places back is of the same text, float32 (B, L)."""
-  text_BL = jnp.cumsum(restart_BL, axis=1)
+  text_BL = jnp.cumsum(document_start_BL, axis=1)
   return (
     text_BL
     == jnp.pad(text_BL, ((0, 0), (back, 0)), constant_values=-1)[:, : text_BL.shape[1]]
@@ -70,7 +70,7 @@ class ShortConvolution(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: the last W - 1 inputs of the convolution."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
     write, gate, x_BLI = project(

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import Layer, Scene
+from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
 from lmhp.model.feed_forward import ACTIVATIONS
 from lmhp.model.mixers.convolution import CausalConvolution, parameters_of_taps
@@ -73,10 +73,12 @@ def _state(cache, i: int, batch: int, width: int) -> jax.Array:
   )
 
 
-def _forget(scene: Scene, a_BLI: jax.Array) -> jax.Array:
+def _forget(scene: LayerInputs, a_BLI: jax.Array) -> jax.Array:
   """Zero where another text begins."""
   return (
-    a_BLI if scene.restart_BL is None else a_BLI * (1.0 - scene.restart_BL[..., None])
+    a_BLI
+    if scene.document_start_BL is None
+    else a_BLI * (1.0 - scene.document_start_BL[..., None])
   )
 
 
@@ -89,7 +91,7 @@ class MinGRU(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: the last state."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
     gate, x_BLI = project(
@@ -136,7 +138,7 @@ class RGLRU(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: the last inputs of the convolution, and the last state."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
     gate, x_BLI = project(
@@ -155,8 +157,8 @@ class RGLRU(nn.Module):
     )
     log_a_BLI = -8.0 * r_BLI * jnp.broadcast_to(jax.nn.softplus(decay_I), r_BLI.shape)
     begins_BL1 = ((scene.start + jnp.arange(x_BLD.shape[1])) == 0)[None, :, None]
-    if scene.restart_BL is not None:
-      begins_BL1 = begins_BL1 | scene.restart_BL[..., None]
+    if scene.document_start_BL is not None:
+      begins_BL1 = begins_BL1 | scene.document_start_BL[..., None]
     begins = jnp.broadcast_to(begins_BL1, log_a_BLI.shape)
     kept = jnp.where(
       begins, 1.0, -jnp.expm1(jnp.where(begins, -1.0, 2.0 * log_a_BLI))
@@ -190,10 +192,10 @@ class Gated(nn.Module):
     recurrent = Projection(cfg, (inner,), (n_gates, inner), name='recurrent')
     return of_input, recurrent.matrix()
 
-  def run(self, step, states: tuple, of_input_BLZI, scene: Scene):
+  def run(self, step, states: tuple, of_input_BLZI, scene: LayerInputs):
     """States after the last token, and the first of them after each, (B, L, I)."""
-    restart_BL = scene.restart_BL
-    restart = () if restart_BL is None else (restart_BL.T[..., None],)
+    document_start_BL = scene.document_start_BL
+    restart = () if document_start_BL is None else (document_start_BL.T[..., None],)
 
     def body(states, now):
       if len(now) == 2:
@@ -220,7 +222,7 @@ class LSTM(Gated):
   """
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: hidden and cell state."""
     of_input_BLZI, kernel = self.gates(4, x_BLD)
     inner, dtype = self.cfg.mixer_dim, self.cfg.dtype
@@ -245,7 +247,7 @@ class GRU(Gated):
   """
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: the hidden state."""
     of_input_BLZI, kernel = self.gates(3, x_BLD)
     inner, dtype = self.cfg.mixer_dim, self.cfg.dtype

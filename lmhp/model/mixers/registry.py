@@ -52,7 +52,7 @@ def _module(cfg: ModelConfig, name: str):
   return {'convolution': convolution, 'mamba2': state_space}[name]
 
 
-def empty(
+def init_mixer_cache(
   cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_length: int
 ) -> tuple[jax.Array, ...]:
   """What n layers of a mixer remember of no token: keys and values (N, B, M, G, K), or a state without a length."""
@@ -63,7 +63,7 @@ def empty(
   elif name == 'attention':
     lengths = (
       (length, length, encoder_length, encoder_length)
-      if cfg.crosses
+      if cfg.is_encoder_decoder
       else (length, length)
     )
     shapes = tuple(((m, cfg.n_kv_heads, cfg.head_dim), cfg.dtype) for m in lengths)
@@ -74,7 +74,7 @@ def empty(
   return tuple(jnp.zeros((n, batch, *shape), dtype) for shape, dtype in shapes)
 
 
-INITIAL = {
+CUSTOM_INITS = {
   '**/lstm/input/bias': recurrent.initial_gates,
   '**/mamba2/skip': lambda key, shape: jnp.ones(shape, jnp.float32),
   '**/rglru/decay': recurrent.initial_decay,
@@ -91,12 +91,14 @@ BY_FAN_IN = (
 """Weights that start at fan_in ** -0.5 under every `init`: few inputs, or a state that feeds itself."""
 
 
-def initial(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
+def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
   """Such a leaf at step 0; None of any other."""
-  law = next((law for pattern, law in INITIAL.items() if matches(pattern, path)), None)
+  law = next(
+    (law for pattern, law in CUSTOM_INITS.items() if matches(pattern, path)), None
+  )
   return None if law is None else law(key, shape)
 
 
-def starts_by_fan_in(path: str) -> bool:
+def uses_fan_in_init(path: str) -> bool:
   """Whether a weight is one of `BY_FAN_IN`."""
   return any(matches(pattern, path) for pattern in BY_FAN_IN)

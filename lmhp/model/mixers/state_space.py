@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import Layer, Scene
+from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
 from lmhp.model.mixers.convolution import CausalConvolution, parameters_of_taps
 from lmhp.model.mixers.recurrent import linear_recurrence
@@ -32,7 +32,7 @@ class Mamba2(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: Layer, scene: Scene, cache=None):
+  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
     """(B, L, D) float32, and the cache: the last inputs of the convolution, and the state (B, H, P, S)."""
     cfg, inner = self.cfg, self.cfg.mixer_dim
     batch, length, _ = x_BLD.shape
@@ -73,7 +73,7 @@ class Mamba2(nn.Module):
       grouped(write),
       grouped(read),
       first,
-      scene.restart_BL,
+      scene.document_start_BL,
       cfg.state_chunk,
       cfg.dtype,
     )
@@ -91,7 +91,7 @@ def state_space(
   write_BLGS,
   read_BLGS,
   first_BHPS,
-  restart_BL,
+  document_start_BL,
   chunk: int,
   dtype: str,
 ):
@@ -103,7 +103,7 @@ def state_space(
     write_BLGS: one for each group of heads.
     read_BLGS: the same.
     first_BHPS: the state before the first token.
-    restart_BL: bool, or None.
+    document_start_BL: bool, or None.
     chunk: tokens that are computed as attention; cost grows with it, and with L / chunk the length of the scan.
     dtype: of the operands of products.
 
@@ -123,8 +123,8 @@ def state_space(
     jnp.moveaxis(padded(log_a_BLH).reshape(batch, -1, n, n_heads), 3, 2), axis=-1
   )
   text_BcQ = jnp.zeros((1, decay_BcHQ.shape[1], n), jnp.int32)
-  if restart_BL is not None:
-    text_BcQ = jnp.cumsum(padded(restart_BL.astype(jnp.int32)), axis=1).reshape(
+  if document_start_BL is not None:
+    text_BcQ = jnp.cumsum(padded(document_start_BL.astype(jnp.int32)), axis=1).reshape(
       batch, -1, n
     )
   of_heads = lambda x: jnp.repeat(x, n_heads // n_groups, axis=2)

@@ -25,48 +25,54 @@ WORTH_MEASURING = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class PackMethod:
   """How the packs of one structure run.
 
   Attributes:
     method: 'vmap', 'map' or 'loop'.
-    max_width: most members in a pack.
+    max_pack_width: most members in a pack.
     member_step_seconds: of an update of one member, by each method that was measured.
     bytes_per_member: device memory that a member takes, from the compiled program's own analysis.
     reason: why this method, in words.
   """
 
   method: str
-  max_width: int
+  max_pack_width: int
   member_step_seconds: dict[str, float]
   bytes_per_member: float
   reason: str
 
 
-class Choices:
-  """The choices of a study, in `choices.json`.
+class Autotuner:
+  """The choices of a study, in `autotune.json`.
 
   Args:
     workdir: the study's directory.
     task: what is run.
     pack: the method that is asked for, or 'auto'.
-    max_width: most members that are asked for, None what the memory holds.
+    max_pack_width: most members that are asked for, None what the memory holds.
   """
 
   def __init__(
-    self, workdir: Any, task: Task, pack: str = 'auto', max_width: int | None = None
+    self,
+    workdir: Any,
+    task: Task,
+    pack: str = 'auto',
+    max_pack_width: int | None = None,
   ):
     self.path, self.task, self.pack, self.asked_width = (
-      workdir / 'choices.json',
+      workdir / 'autotune.json',
       task,
       pack,
-      max_width,
+      max_pack_width,
     )
     stored = json.loads(self.path.read_text()) if self.path.exists() else {}
-    self._choices = {name: Choice(**c) for name, c in stored.get('choices', {}).items()}
+    self._choices = {
+      name: PackMethod(**c) for name, c in stored.get('choices', {}).items()
+    }
     self.measured: dict[str, float] = stored.get('measured', {})
 
-  def of(self, jobs: Sequence[Job], own: bool, steps: float) -> Choice:
+  def of(self, jobs: Sequence[Job], own: bool, steps: float) -> PackMethod:
     """The choice for a structure; measured and written down where it is not yet.
 
     Args:
@@ -79,11 +85,11 @@ class Choices:
       self._choices[key] = self._choose(list(jobs), own, steps)
       self._write()
     stored = self._choices[key]
-    return dataclasses.replace(stored, max_width=self._as_asked(stored))
+    return dataclasses.replace(stored, max_pack_width=self._as_asked(stored))
 
-  def _as_asked(self, stored: Choice) -> int:
+  def _as_asked(self, stored: PackMethod) -> int:
     """A choice's width, or a narrower one where a study that goes on asks for that."""
-    most = min(stored.max_width, self.asked_width or stored.max_width)
+    most = min(stored.max_pack_width, self.asked_width or stored.max_pack_width)
     allowed = (
       range(1, most + 1)
       if stored.method == 'loop'
@@ -108,12 +114,12 @@ class Choices:
   def _measure(self, name: str, job: Job) -> float:
     return self.task.measure(name, job)
 
-  def _choose(self, jobs: list[Job], own: bool, steps: float) -> Choice:
+  def _choose(self, jobs: list[Job], own: bool, steps: float) -> PackMethod:
     most = min(self.asked_width or WIDTHS[-1], WIDTHS[-1])
     if self.pack != 'auto':
       trial = _Trial(self.task, jobs, own, self.pack, most)
       seconds = {self.pack: trial.seconds}
-      return Choice(
+      return PackMethod(
         self.pack, trial.most, seconds, trial.bytes_per_member, 'as the config says'
       )
     seconds, trials = {}, {}
@@ -130,7 +136,7 @@ class Choices:
     else:
       reason = 'the quickest that was measured'
     best = min(seconds, key=seconds.get)
-    return Choice(
+    return PackMethod(
       best, trials[best].most, seconds, trials[best].bytes_per_member, reason
     )
 
@@ -264,21 +270,21 @@ def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
   return tuple(w * n for w in WIDTHS if w * n <= max(n, WIDTHS[-1]))
 
 
-def widths(n: int, choice: Choice, n_devices: int = 1) -> list[tuple[int, int]]:
+def widths(n: int, choice: PackMethod, n_devices: int = 1) -> list[tuple[int, int]]:
   """How n trials are cut into packs: (trials, width) of each.
 
   Full packs first; what is left takes the smallest width that holds it. `loop` needs no padding.
 
-  >>> widths(11, Choice('vmap', 8, {}, 0.0, ''))
+  >>> widths(11, PackMethod('vmap', 8, {}, 0.0, ''))
   [(8, 8), (3, 4)]
   """
-  full, left = divmod(n, choice.max_width)
-  packs = [(choice.max_width, choice.max_width)] * full
+  full, left = divmod(n, choice.max_pack_width)
+  packs = [(choice.max_pack_width, choice.max_pack_width)] * full
   if left:
     padded = (
       left
       if choice.method == 'loop'
       else next((w for w in allowed_widths(n_devices) if w >= left), math.inf)
     )
-    packs.append((left, min(padded, choice.max_width)))
+    packs.append((left, min(padded, choice.max_pack_width)))
   return packs

@@ -21,7 +21,7 @@ KEPT_BYTES = 2 << 30
 """States up to this size stay in memory."""
 
 
-class States:
+class PackStateStore:
   """Where packs find the states that they start from.
 
   Args:

@@ -29,7 +29,7 @@ import warnings
 
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
-from lmhp.sweeping.execution.autotuning import WIDTHS, Choice, Choices
+from lmhp.sweeping.execution.autotuning import WIDTHS, Autotuner, PackMethod
 from lmhp.sweeping.execution.packs import Pack, PackResult, Stopped, read_result
 from lmhp.sweeping.execution.ray_worker import (
   choose,
@@ -97,10 +97,10 @@ class RayRunner:
       self.ray.shutdown()
 
   def choices(
-    self, workdir: Any, task: Task, pack: str, max_width: int | None
-  ) -> Choices:
+    self, workdir: Any, task: Task, pack: str, max_pack_width: int | None
+  ) -> Autotuner:
     """The choices of a study, measured on a worker."""
-    return _RayChoices(self, workdir, task, pack, max_width)
+    return _RayChoices(self, workdir, task, pack, max_pack_width)
 
   def __call__(
     self, engine: Any, packs: Sequence[Pack]
@@ -226,16 +226,21 @@ class _Board:
     return notes
 
 
-class _RayChoices(Choices):
+class _RayChoices(Autotuner):
   """Choices that a worker measures, for the driver may have no such device; each node shall have a pack."""
 
   def __init__(
-    self, runner: RayRunner, workdir: Any, task: Task, pack: str, max_width: int | None
+    self,
+    runner: RayRunner,
+    workdir: Any,
+    task: Task,
+    pack: str,
+    max_pack_width: int | None,
   ):
-    super().__init__(workdir, task, pack, max_width)
+    super().__init__(workdir, task, pack, max_pack_width)
     self._runner = runner
 
-  def _choose(self, jobs: list[Job], own: bool, steps: float) -> Choice:
+  def _choose(self, jobs: list[Job], own: bool, steps: float) -> PackMethod:
     share = math.ceil(len(jobs) / self._runner.slots)
     width = min(share, self.asked_width or share)
     ref = self._runner.submit(

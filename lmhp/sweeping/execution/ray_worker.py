@@ -25,8 +25,8 @@ import jax
 from lmhp import config as config_lib
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
-from lmhp.sweeping.execution.autotuning import Choice, Choices, devices_for
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.autotuning import Autotuner, PackMethod, devices_for
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, PackResult, PackRun
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.sweeping.tasks.language_model import LanguageModel
@@ -61,7 +61,7 @@ def describe(task: Task) -> dict[str, Any]:
   if isinstance(task, LanguageModel):
     options = {
       'present': task.present,
-      'held_equal': task.held_equal,
+      'match_budget': task.match_budget,
       'dtype': task.dtype,
     }
     return {
@@ -116,7 +116,7 @@ def run_pack(
   """
   workdir = as_path(workdir)
   task, overrides = _task(described, step_seconds), _overrides(workdir, pack.name)
-  attempt, states = claim(workdir, pack.name), States(task, workdir)
+  attempt, states = claim(workdir, pack.name), PackStateStore(task, workdir)
   with _interrupts() as interrupted:
 
     def stop() -> bool:
@@ -147,12 +147,14 @@ def choose(
   own: bool,
   steps: float,
   pack: str,
-  max_width: int,
-) -> Choice:
+  max_pack_width: int,
+) -> PackMethod:
   """How packs of a structure run best here."""
   task = _task(described, step_seconds)
   with tempfile.TemporaryDirectory() as folder:
-    return Choices(epath.Path(folder), task, pack, max_width).of(jobs, own, steps)
+    return Autotuner(epath.Path(folder), task, pack, max_pack_width).of(
+      jobs, own, steps
+    )
 
 
 def measure(

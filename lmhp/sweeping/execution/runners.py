@@ -9,7 +9,7 @@ import jax
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.engine import Engine
-from lmhp.sweeping.execution.autotuning import Choices, devices_for
+from lmhp.sweeping.execution.autotuning import Autotuner, devices_for
 from lmhp.sweeping.execution.packs import Pack, PackResult, PackRun, Stopped
 from lmhp.sweeping.tasks.task import Task
 
@@ -18,8 +18,8 @@ class Runner(Protocol):
   """What an engine has its packs run by. Use it in a `with`."""
 
   def choices(
-    self, workdir: Any, task: Task, pack: str, max_width: int | None
-  ) -> Choices:
+    self, workdir: Any, task: Task, pack: str, max_pack_width: int | None
+  ) -> Autotuner:
     """The choices of a study, measured where its packs will run."""
 
   def __call__(
@@ -39,9 +39,9 @@ class Local:
     self._thread.shutdown(cancel_futures=True)
 
   def choices(
-    self, workdir: Any, task: Task, pack: str, max_width: int | None
-  ) -> Choices:
-    return Choices(workdir, task, pack, max_width)
+    self, workdir: Any, task: Task, pack: str, max_pack_width: int | None
+  ) -> Autotuner:
+    return Autotuner(workdir, task, pack, max_pack_width)
 
   def __call__(
     self, engine: Engine, packs: Sequence[Pack]
@@ -71,8 +71,8 @@ class Local:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
       raise ConfigError(
-        f'sweep.max_width: a pack of {run.pack.width} does not fit the memory; what is done is kept, go '
-        f'on with --sweep.max_width={max(1, run.pack.width // 2)}'
+        f'sweep.max_pack_width: a pack of {run.pack.width} does not fit the memory; what is done is kept, go '
+        f'on with --sweep.max_pack_width={max(1, run.pack.width // 2)}'
       ) from error
 
   def _prepared(self, engine: Engine, pack: Pack) -> PackRun:

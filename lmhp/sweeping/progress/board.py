@@ -208,7 +208,7 @@ class Board:
       return 0.0
     sweep, sums = self.sweep, self._summed()
     points = (
-      sweep.confirm_best + 1 if sweep.confirm_best and sweep.search != 'pbt' else 0
+      sweep.confirm_points + 1 if sweep.confirm_points and sweep.search != 'pbt' else 0
     )
     confirm = points * sweep.confirm_seeds * self._plan.rungs[-1]
     left = [self._plan.steps - sums.search_steps, confirm - sums.confirm_steps]
@@ -224,7 +224,7 @@ class Board:
   def _summed(self) -> _Sums:
     if self._sums is None:
       plan, each = self._plan, None
-      planned = plan.n_points * self.sweep.seeds if plan else 0
+      planned = plan.n_points * self.sweep.seeds_per_point if plan else 0
       ended = [t.status in ENDED for t in self._trials.values() if not _confirms(t)]
       if plan and (
         len(plan.rungs) == 1 or all(ended) and len(ended) >= planned
@@ -240,7 +240,7 @@ class Board:
   def words(self) -> str:
     """How many trials are done, the best so far, the speed, the time left, in one line."""
     sums, left, speed = self._summed(), self.seconds_left(), self.steps_per_second()
-    planned = self._plan.n_points * self.sweep.seeds if self._plan else 0
+    planned = self._plan.n_points * self.sweep.seeds_per_point if self._plan else 0
     parts = [
       f'{sums.done:,}/{max(planned - sums.searching, 0) + len(self._trials):,} trials'
     ]

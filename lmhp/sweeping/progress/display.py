@@ -27,7 +27,7 @@ COLORS = {'best': '#2ca02c', 'median': '#1f77b4', 'worst': '#aaaaaa'}
 ROWS = 20  # of a notebook's table, at most
 
 
-def progress(sweep: Any, name: str, mode: str = 'auto') -> Progress:
+def progress(sweep: Any, name: str, mode: str = 'auto') -> StudyProgress:
   """Shows a sweep's progress; use it in a `with`.
 
   Args:
@@ -52,13 +52,13 @@ def progress(sweep: Any, name: str, mode: str = 'auto') -> Progress:
       else 'plain'
     )
   looks = {'terminal': _Terminal, 'plain': _Lines, 'notebook': _Notebook}
-  return Progress() if mode == 'none' else _Shown(Board(sweep, name), looks[mode])
+  return StudyProgress() if mode == 'none' else _Shown(Board(sweep, name), looks[mode])
 
 
-class Progress:
+class StudyProgress:
   """The interface, and what shows nothing."""
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> StudyProgress:
     return self
 
   def __exit__(self, *exception) -> None:
@@ -83,13 +83,13 @@ class Progress:
     """Says something in words."""
 
 
-class _Shown(Progress):
+class _Shown(StudyProgress):
   """Keeps a board and its look; lets neither's mistakes out; takes lmhp's log records while it is open."""
 
   def __init__(self, board: Board, look: type[_Lines]):
     self._board, self._look, self._failed = board, look(board), False
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> StudyProgress:
     log, self._handler = logging.getLogger('lmhp'), run_display._Handler(self)
     log.addHandler(self._handler)
     self._propagated, log.propagate = log.propagate, False

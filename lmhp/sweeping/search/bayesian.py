@@ -15,8 +15,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from lmhp.errors import ConfigError
+from lmhp.renamed_keys import stream_name
 from lmhp.sweeping.search.quasi_random import key_of
-from lmhp.sweeping.space.compiled_space import Parameter, Plan, Point
+from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point
 from lmhp.sweeping.space.domains import Choice, Float, from_unit, unit
 from lmhp.sweeping.store.optuna_records import distribution, quiet
 from lmhp.sweeping.store.trial import Trial
@@ -63,7 +64,7 @@ def ask(
     key_of(seed, 'ask', kind, str(number)) % 2**32
     for number in range(first_number, first_number + n)
   ]
-  plan = Plan(space)
+  plan = CompiledSpace(space)
   known = _known_points(trials, plan, len(directions) == 1 and kind == 'tpe')
   if kind == 'cmaes':
     return _ask_cmaes(plan, known, seeds, directions)
@@ -80,7 +81,9 @@ class _Known:
   scores: Mapping[int, float]  # of one that was pruned
 
 
-def _known_points(trials: Sequence[Trial], plan: Plan, prunes: bool) -> list[_Known]:
+def _known_points(
+  trials: Sequence[Trial], plan: CompiledSpace, prunes: bool
+) -> list[_Known]:
   groups: dict[int, list[Trial]] = {}
   for trial in sorted(trials, key=lambda t: t.number):
     groups.setdefault(trial.point, []).append(trial)
@@ -113,7 +116,7 @@ def _mean(
 
 
 def _ask_optuna(
-  plan: Plan,
+  plan: CompiledSpace,
   known: Sequence[_Known],
   seeds: Sequence[int],
   directions: Sequence[str],
@@ -149,7 +152,8 @@ def _sampler(kind: str, seed: int, conditional: bool) -> optuna.samplers.BaseSam
 def _as_tried(one: _Known, of_name: Mapping[str, Parameter]) -> FrozenTrial:
   """A point as a trial of the samplers' study, where a Choice goes by the number of its value."""
   params = {
-    name: _number_of(value, of_name[name]) for name, value in one.parameters.items()
+    stream_name(name): _number_of(value, of_name[name])
+    for name, value in one.parameters.items()
   }
   state = (
     TrialState.RUNNING
@@ -163,7 +167,9 @@ def _as_tried(one: _Known, of_name: Mapping[str, Parameter]) -> FrozenTrial:
     values=one.values,
     params=params,
     intermediate_values=dict(one.scores),
-    distributions={name: _numbered(of_name[name]) for name in params},
+    distributions={
+      stream_name(name): _numbered(of_name[name]) for name in one.parameters
+    },
   )
 
 
@@ -185,7 +191,7 @@ def _number_of(value: Any, parameter: Parameter) -> Any:
 
 
 def _suggested(trial: optuna.Trial, parameter: Parameter) -> Any:
-  name, domain = parameter.name, parameter.domain
+  name, domain = stream_name(parameter.name), parameter.domain
   if isinstance(domain, Choice):
     return domain.values[trial.suggest_categorical(name, range(len(domain.values)))]
   suggest = trial.suggest_float if isinstance(domain, Float) else trial.suggest_int
@@ -193,7 +199,10 @@ def _suggested(trial: optuna.Trial, parameter: Parameter) -> Any:
 
 
 def _ask_cmaes(
-  plan: Plan, known: Sequence[_Known], seeds: Sequence[int], directions: Sequence[str]
+  plan: CompiledSpace,
+  known: Sequence[_Known],
+  seeds: Sequence[int],
+  directions: Sequence[str],
 ) -> list[Point]:
   """CMA-ES over the unit cube, told all points so far in their order, a generation at a time.
 

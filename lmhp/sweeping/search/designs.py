@@ -26,9 +26,10 @@ from typing import Any, Mapping
 import numpy as np
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.renamed_keys import stream_name
 from lmhp.sweeping.search import quasi_random as streams
 from lmhp.sweeping.space.combinators import Space, Subsample, as_space
-from lmhp.sweeping.space.compiled_space import Parameter, Plan, Point
+from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point
 from lmhp.sweeping.space.domains import from_unit
 from lmhp.sweeping.space.flattening import leaves
 
@@ -72,7 +73,7 @@ class Design:
     space = as_space(self.space)
     object.__setattr__(self, 'space', space)
     object.__setattr__(self, 'most_points', most_points(space))
-    object.__setattr__(self, '_plan', Plan(space))
+    object.__setattr__(self, '_plan', CompiledSpace(space))
     dimensions = (
       {}
       if self.kind == 'random'
@@ -111,7 +112,7 @@ class Design:
     """A parameter's stream, (stop - start,) float64 in [0, 1): also where the parameter does not exist."""
     if stop <= start:
       return np.zeros(0)
-    key = streams.key_of(self.seed, self.kind, parameter.name)
+    key = streams.key_of(self.seed, self.kind, stream_name(parameter.name))
     if self.kind == 'random':
       return streams.random(key, start, stop)
     return getattr(streams, self.kind)(

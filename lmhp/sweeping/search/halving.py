@@ -21,7 +21,12 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from lmhp.statistics.ranks import spearman
-from lmhp.sweeping.search.rungs import FEWEST, Bracket, keep, spread
+from lmhp.sweeping.search.rungs import (
+  MIN_CORRELATION_POINTS,
+  Bracket,
+  evenly_spaced_ranks,
+  n_promoted,
+)
 
 Score = float | tuple[float, float]
 
@@ -114,7 +119,7 @@ def calibration(scores: Mapping[int, Score], m: int) -> tuple[int, ...]:
   ranked = sorted(
     (p for p in scores if order[p] < math.inf), key=lambda p: (order[p], p)
   )
-  return tuple(sorted(ranked[rank] for rank in spread(len(ranked), m)))
+  return tuple(sorted(ranked[rank] for rank in evenly_spaced_ranks(len(ranked), m)))
 
 
 def correlations(
@@ -136,7 +141,9 @@ def correlations(
       list(_order({p: scores[p][at] for p in both}).values())
       for at in (step, rungs[-1])
     )
-    measured[step] = spearman(here, end) if len(both) >= FEWEST else math.nan
+    measured[step] = (
+      spearman(here, end) if len(both) >= MIN_CORRELATION_POINTS else math.nan
+    )
   return measured
 
 
@@ -184,7 +191,7 @@ class Stage(NamedTuple):
 
 
 @dataclasses.dataclass
-class Progress:
+class HalvingState:
   """Where a search stands.
 
   Attributes:
@@ -200,7 +207,7 @@ class Progress:
   pruned: set[int] = dataclasses.field(default_factory=set)
 
 
-def progress(points: Mapping[int, PointState], plan: HalvingPlan) -> Progress:
+def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> HalvingState:
   """Where a search stands, given all of its points.
 
   Raises:
@@ -208,7 +215,7 @@ def progress(points: Mapping[int, PointState], plan: HalvingPlan) -> Progress:
   """
   if len(points) != sum(bracket.n_points for bracket in plan.brackets):
     raise ValueError(f'{len(points)} points, and {plan.brackets}')
-  found = Progress()
+  found = HalvingState()
   for step, members, reason in _stages(points, plan, found):
     left = tuple(
       sorted(
@@ -223,12 +230,12 @@ def progress(points: Mapping[int, PointState], plan: HalvingPlan) -> Progress:
 
 def next_stage(points: Mapping[int, PointState], plan: HalvingPlan) -> Stage | None:
   """What to do next: a pure function of the scores so far; None when all is done. Raises as :func:`progress`."""
-  return progress(points, plan).stage
+  return halving_state(points, plan).stage
 
 
 def verdicts(points: Mapping[int, PointState], plan: HalvingPlan) -> dict[int, str]:
   """Of each point: 'finished' (at the end, or diverged), 'pruned' (for good), or 'active'."""
-  pruned = progress(points, plan).pruned
+  pruned = halving_state(points, plan).pruned
   word = lambda p, s: (
     'finished'
     if s.diverged or plan.rungs[-1] in s.scores
@@ -240,7 +247,7 @@ def verdicts(points: Mapping[int, PointState], plan: HalvingPlan) -> dict[int, s
 
 
 def _stages(
-  points: Mapping[int, PointState], plan: HalvingPlan, found: Progress
+  points: Mapping[int, PointState], plan: HalvingPlan, found: HalvingState
 ) -> Iterator[Stage]:
   """All stages in order, whether done or not; what follows one may be asked for only when it is done.
 
@@ -257,7 +264,7 @@ def _stages(
     if len(steps) > 1 and not found.calibration:
       calibrating = calibration(_at(points, members, steps[0]), plan.calibration_points)
       if len(calibrating) >= min(
-        plan.calibration_points, FEWEST
+        plan.calibration_points, MIN_CORRELATION_POINTS
       ):  # else a later bracket's
         found.calibration = calibrating
         yield from (Stage(step, calibrating, 'calibration') for step in steps[1:])
@@ -273,7 +280,7 @@ def _stages(
 def _halvings(
   points: Mapping[int, PointState],
   plan: HalvingPlan,
-  found: Progress,
+  found: HalvingState,
   steps: Sequence[int],
   members: Sequence[int],
   calibrating: Sequence[int],
@@ -287,7 +294,7 @@ def _halvings(
     correlation = found.correlations[step] if step in found.correlations else math.nan
     rivals = _at(points, {*members, *calibrating}, step)
     if may_prune(correlation, plan.min_rank_correlation):
-      members = promote(rivals, keep(len(members), plan.eta))
+      members = promote(rivals, n_promoted(len(members), plan.eta))
       found.pruned |= {*rivals} - {*members} - {*calibrating}
       reason = f'best {len(members)} of {len(rivals)} at step {step}'
     else:

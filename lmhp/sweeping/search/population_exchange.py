@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any, Iterable, Mapping, Sequence
 
+from lmhp.renamed_keys import stream_name
 from lmhp.sweeping.search.quasi_random import key_of, random
 from lmhp.sweeping.space.compiled_space import Parameter, holds
 from lmhp.sweeping.space.domains import (
@@ -20,7 +21,7 @@ from lmhp.sweeping.space.domains import (
   Float,
   from_unit,
   is_number,
-  significant,
+  round_to_significant,
 )
 
 
@@ -93,7 +94,7 @@ def explore(
     if not holds(parameter.condition or (), new):
       continue
     name, domain = parameter.name, parameter.domain
-    anew, where, which = _uniform(seed, 'pbt', round, slot, name)
+    anew, where, which = _uniform(seed, 'pbt', round, slot, stream_name(name))
     if name not in values or anew < resample_probability:
       new[name] = from_unit(domain, where)
     else:
@@ -109,7 +110,7 @@ def _perturbed(domain: Domain, value: Any, factor: float) -> Any:
     ordered = sorted(domain.values)
     place = ordered.index(value) + (1 if factor > 1 else -1)
     return ordered[min(max(place, 0), len(ordered) - 1)]
-  moved = significant(value * factor)
+  moved = round_to_significant(value * factor)
   if not isinstance(domain, Float):
     moved = math.floor(moved + 0.5)
     if moved == value:

@@ -54,16 +54,16 @@ class PopulationBasedTraining:
       if path not in {p.paths[0] for p in self.parameters}
     }
 
-  def go(self) -> None:
+  def run(self) -> None:
     """Trains the population to its end."""
     numbers = [t.number for t in self._members()]
     steps = self.engine.job(numbers[0]).steps
-    every = max(1, round(self.sweep.pbt_fraction * steps))
+    every = max(1, round(self.sweep.pbt_interval_fraction * steps))
     ends = [*range(every, steps, every), steps]
     values = [dict(self.engine.trials[n].parameters) for n in numbers]
     parents = list(range(len(numbers)))
     lineage: list[list[dict[str, Any]]] = [[] for _ in numbers]
-    own = self.sweep.data_order == 'own' or self.engine.task.own_data(self.space)
+    own = self.sweep.data_order == 'per_trial' or self.engine.task.own_data(self.space)
     for exchange, end in enumerate(ends):
       for slot, parent in enumerate(parents):
         lineage[slot].append(
@@ -102,13 +102,13 @@ class PopulationBasedTraining:
   def _members(self) -> list[Trial]:
     """The population's trials; added to the study where they are not there yet."""
     if not self.engine.of_cohort(COHORT):
-      points = Design(self.space, 'random', self.sweep.seed).points(
-        0, self.sweep.population
+      points = Design(self.space, 'random', self.sweep.search_seed).points(
+        0, self.sweep.population_size
       )
       new = []
       for number, point in enumerate(points):
         overrides, seed = self.engine.task.seeded(
-          point.overrides, number, self.sweep.data_order == 'own'
+          point.overrides, number, self.sweep.data_order == 'per_trial'
         )
         new.append(
           Trial(
@@ -137,12 +137,16 @@ class PopulationBasedTraining:
       for n in numbers
     ]
     parents = list(
-      pbt.exploit(scores, self.sweep.pbt_replaced, self.sweep.seed, exchange)
+      pbt.exploit(
+        scores, self.sweep.pbt_replaced_fraction, self.sweep.search_seed, exchange
+      )
     )
     new = [
       values[parent]
       if parent == slot
-      else pbt.explore(values[parent], self.parameters, self.sweep.seed, exchange, slot)
+      else pbt.explore(
+        values[parent], self.parameters, self.sweep.search_seed, exchange, slot
+      )
       for slot, parent in enumerate(parents)
     ]
     return parents, new

@@ -12,7 +12,7 @@ from fractions import Fraction
 import math
 from typing import NamedTuple, Sequence
 
-FEWEST = 3  # points that a rank correlation needs
+MIN_CORRELATION_POINTS = 3  # points that a rank correlation needs
 
 
 class Bracket(NamedTuple):
@@ -69,21 +69,21 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
   return tuple(Bracket(i, n) for i, n in enumerate(held) if n)
 
 
-def keep(n: int, eta: int) -> int:
+def n_promoted(n: int, eta: int) -> int:
   """How many of n go on: n / eta, rounded up.
 
   The classical floor leaves nobody below eta points (8 with eta 3: 2, then 0), and so no trial that was trained in
   full; rounded up, no rung ever prunes more than it should.
 
-  >>> [keep(n, 3) for n in (27, 8, 3, 2, 1)]
+  >>> [n_promoted(n, 3) for n in (27, 8, 3, 2, 1)]
   [9, 3, 1, 1, 1]
   """
   return -(-n // eta)
 
 
-def cooldown_steps(step: int, cooldown_fraction: float) -> int:
+def cooldown_steps(step: int, rung_cooldown_fraction: float) -> int:
   """Length of the fork that scores a rung, in steps: at least one, unless there is none."""
-  return max(1, round(cooldown_fraction * step)) if cooldown_fraction else 0
+  return max(1, round(rung_cooldown_fraction * step)) if rung_cooldown_fraction else 0
 
 
 def cost_in_steps(
@@ -91,7 +91,7 @@ def cost_in_steps(
   rungs: Sequence[int],
   eta: int,
   calibration_points: int,
-  cooldown_fraction: float,
+  rung_cooldown_fraction: float,
   kind: str,
 ) -> int:
   """Steps that a search trains at most, where every rung may prune and forks of its cooldowns are counted.
@@ -104,7 +104,7 @@ def cost_in_steps(
     rungs: as of :func:`rungs`, steps.
     eta: as of :func:`keep`.
     calibration_points: trained in full.
-    cooldown_fraction: length of a fork as a share of its rung, at each rung but the last; 0 is none.
+    rung_cooldown_fraction: length of a fork as a share of its rung, at each rung but the last; 0 is none.
     kind: successive or hyperband.
 
   >>> cost_in_steps(27, (1, 3, 9, 27), 3, 0, 0.0, 'successive'), 27 * 27
@@ -113,7 +113,11 @@ def cost_in_steps(
   total, calibrating = 0, calibration_points
   for first, n in brackets(n_points, eta, len(rungs), kind):
     steps = rungs[first:]
-    chosen = calibrating if len(steps) > 1 and n >= min(calibrating, FEWEST) else 0
+    chosen = (
+      calibrating
+      if len(steps) > 1 and n >= min(calibrating, MIN_CORRELATION_POINTS)
+      else 0
+    )
     calibrating -= chosen
     for n_here, before, step in zip(
       _reaching(n, len(steps), eta, chosen), (0, *steps), steps
@@ -121,21 +125,21 @@ def cost_in_steps(
       total += n_here * (
         step
         - before
-        + (cooldown_steps(step, cooldown_fraction) if step < steps[-1] else 0)
+        + (cooldown_steps(step, rung_cooldown_fraction) if step < steps[-1] else 0)
       )
   return total
 
 
-def spread(n: int, m: int) -> list[int]:
+def evenly_spaced_ranks(n: int, m: int) -> list[int]:
   """The first rank of each of m even parts of n ranks."""
   return [i * n // min(m, n) for i in range(min(m, n))]
 
 
 def _reaching(n: int, n_rungs: int, eta: int, calibration_points: int) -> list[int]:
   """At most how many points of a bracket reach each of its rungs."""
-  apart, quota, counts = spread(n, calibration_points), n, [n]
+  apart, quota, counts = evenly_spaced_ranks(n, calibration_points), n, [n]
   for k in range(1, n_rungs):
-    quota = keep(quota, eta)
+    quota = n_promoted(quota, eta)
     missed = (
       sum(rank >= quota for rank in apart) if k == 1 else len(apart)
     )  # later their ranks may be any
@@ -148,7 +152,7 @@ def points_for(
   rungs: Sequence[int],
   eta: int,
   calibration_points: int,
-  cooldown_fraction: float,
+  rung_cooldown_fraction: float,
   kind: str,
 ) -> int:
   """The most points whose :func:`cost_in_steps` is within a budget; 0 where not even one's is.
@@ -157,7 +161,7 @@ def points_for(
   27
   """
   cost = lambda n: cost_in_steps(
-    n, rungs, eta, calibration_points, cooldown_fraction, kind
+    n, rungs, eta, calibration_points, rung_cooldown_fraction, kind
   )
   return bisect.bisect_right(
     range(1, int(budget_steps // rungs[0]) + 1), budget_steps, key=cost

@@ -14,7 +14,7 @@ from typing import Any, Mapping
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping import space as spaces
-from lmhp.sweeping.budget import Plan
+from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.config import BAYESIAN, SweepConfig
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.search import bayesian as bayes
@@ -35,12 +35,12 @@ class Search:
   """
 
   def __init__(
-    self, engine: Engine, sweep: SweepConfig, space: spaces.Space, plan: Plan
+    self, engine: Engine, sweep: SweepConfig, space: spaces.Space, plan: SearchPlan
   ):
     self.engine, self.sweep, self.space, self.plan = engine, sweep, space, plan
     self.correlations: dict[int, float] = {}
 
-  def go(self) -> None:
+  def run(self) -> None:
     """Runs every cohort to its end."""
     for cohort in self.cohorts():
       self._run(cohort)
@@ -86,21 +86,24 @@ class Search:
       if not cohorts and quasi:
         kind, n = 'halton', min(left, quasi)
       else:
-        kind, n = 'tpe' if kind == 'auto' else kind, min(left, self.sweep.batch)
+        kind, n = (
+          'tpe' if kind == 'auto' else kind,
+          min(left, self.sweep.ask_batch_size),
+        )
     cohort = {
       'name': f'search-{len(cohorts)}',
       'first_point': done,
       'n_points': n,
       'kind': kind,
-      'seeds': self.sweep.seeds,
+      'seeds': self.sweep.seeds_per_point,
       'space': spaces.to_json(self.space),
       'own': self._own(),
-      'levels': self.sweep.levels,
+      'levels': self.sweep.grid_levels,
     }
     card = self.engine.study.card
     if kind in KINDS:
       design = Design(
-        self.space, kind, self.sweep.seed, card.get('dimensions', {}).get(kind)
+        self.space, kind, self.sweep.search_seed, card.get('dimensions', {}).get(kind)
       )
       cohort['dimensions'] = design.dimensions
       card = {
@@ -122,7 +125,7 @@ class Search:
     if kind == 'grid':
       return self._new_of_grid(cohort)
     if kind in KINDS:
-      return Design(space, kind, self.sweep.seed, cohort['dimensions']).points(
+      return Design(space, kind, self.sweep.search_seed, cohort['dimensions']).points(
         first, first + n
       )
     before = [
@@ -131,13 +134,19 @@ class Search:
       if t.point < first and t.values is not None
     ]
     return bayes.ask(
-      before, space, kind, self.sweep.seed, n, self.sweep.directions, first_number=first
+      before,
+      space,
+      kind,
+      self.sweep.search_seed,
+      n,
+      self.sweep.directions,
+      first_number=first,
     )
 
   def _new_of_grid(self, cohort: Mapping[str, Any] | None = None) -> list[spaces.Point]:
     """The points of a cohort's grid, or of the one that is asked for, that no cohort before it has."""
     space = self.space if cohort is None else spaces.from_json(cohort['space'])
-    levels = self.sweep.levels if cohort is None else cohort['levels']
+    levels = self.sweep.grid_levels if cohort is None else cohort['levels']
     first = math.inf if cohort is None else cohort['first_point']
     there = [
       self._filled(t, space).parameters
@@ -178,7 +187,7 @@ class Search:
         overrides, error = self._sized(point.overrides)
         for replicate in range(cohort['seeds']):
           seeded, seed = task.seeded(
-            overrides, replicate, self.sweep.data_order == 'own'
+            overrides, replicate, self.sweep.data_order == 'per_trial'
           )
           new.append(
             Trial(
@@ -225,7 +234,7 @@ class Search:
       return
     plan = self._halving_up_to(cohort)
     for number in itertools.count():
-      found = halving.progress(self._point_states(cohort), plan)
+      found = halving.halving_state(self._point_states(cohort), plan)
       self.correlations = found.correlations
       if found.stage is None:
         break
@@ -254,7 +263,7 @@ class Search:
 
   def _own(self) -> bool:
     """Whether each trial reads batches of its own."""
-    return self.sweep.data_order == 'own' or self.engine.task.own_data(self.space)
+    return self.sweep.data_order == 'per_trial' or self.engine.task.own_data(self.space)
 
   def _halving_up_to(self, cohort: Mapping[str, Any]) -> halving.HalvingPlan:
     """The plan over all points so far, each cohort its own brackets; the first of them calibrates for all."""
@@ -316,13 +325,13 @@ class Search:
     cohort = f'seeds-{len(self.engine.cohorts("seeds"))}'
     for point, trials in sorted(points.items()):
       if all(t.status == 'complete' for t in trials):
-        for replicate in range(len(trials), self.sweep.seeds):
+        for replicate in range(len(trials), self.sweep.seeds_per_point):
           own = {
             p for p in self.engine.task.seed_paths if p not in trials[0].parameters
           }
           plain = {p: v for p, v in trials[0].overrides.items() if p not in own}
           overrides, seed = self.engine.task.seeded(
-            plain, replicate, self.sweep.data_order == 'own'
+            plain, replicate, self.sweep.data_order == 'per_trial'
           )
           new.append(
             dataclasses.replace(

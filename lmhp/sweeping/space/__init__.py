@@ -6,7 +6,7 @@
     'model.n_layers': Int(2, 8),
     'schedule.name': Choice('cosine', 'wsd_linear', 'constant'),
     'optimizer.b2': 0.95,
-    'schedule.decay_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
+    'schedule.cooldown_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
   }
 
 =========================  ================================================================
@@ -33,7 +33,13 @@ from lmhp.sweeping.space.combinators import (
   from_json,
   to_json,
 )
-from lmhp.sweeping.space.compiled_space import Parameter, Plan, Point, parameters, walk
+from lmhp.sweeping.space.compiled_space import (
+  CompiledSpace,
+  Parameter,
+  Point,
+  parameters,
+  walk,
+)
 from lmhp.sweeping.space.domains import (
   ROLES,
   Choice,

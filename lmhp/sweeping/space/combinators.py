@@ -18,7 +18,7 @@ from lmhp.sweeping.space.domains import (
   Float,
   Int,
   keyword_role,
-  plain,
+  to_tuples,
 )
 
 
@@ -76,7 +76,7 @@ class Zip(Space):
     columns = (
       self.columns.items() if isinstance(self.columns, Mapping) else self.columns
     )
-    columns = tuple((_path(path), plain(tuple(values))) for path, values in columns)
+    columns = tuple((_path(path), to_tuples(tuple(values))) for path, values in columns)
     object.__setattr__(self, 'columns', columns)
 
   def __repr__(self) -> str:
@@ -118,7 +118,7 @@ class When(Space):
   content: Any
 
   def __post_init__(self):
-    values = plain(self.values)
+    values = to_tuples(self.values)
     object.__setattr__(self, 'path', _path(self.path))
     object.__setattr__(
       self, 'values', values if isinstance(values, tuple) else (values,)
@@ -148,7 +148,7 @@ class Subsample(Space):
 
   def __post_init__(self):
     object.__setattr__(self, 'space', as_space(self.space))
-    object.__setattr__(self, 'n', plain(self.n))
+    object.__setattr__(self, 'n', to_tuples(self.n))
 
   def __repr__(self) -> str:
     return f'Subsample({self.space!r}, {self.n!r}{f", seed={self.seed}" if self.seed else ""})'

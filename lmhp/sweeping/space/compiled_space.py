@@ -187,7 +187,7 @@ def _never(leaf: Leaf, parent: str, value: Any, candidates: list[Leaf]) -> Confi
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
-class Plan:
+class CompiledSpace:
   """A space worked out once, for many points.
 
   Attributes:
@@ -269,15 +269,15 @@ def parameters(space: Any) -> tuple[Parameter, ...]:
 
   >>> from lmhp.sweeping.space import Choice, Float, Int, When
   >>> space = {
-  ...   'schedule.decay_fraction': When(
+  ...   'schedule.cooldown_fraction': When(
   ...     'schedule.name', 'wsd_linear', Float(0.05, 0.5)
   ...   ),
   ...   'schedule.name': Choice('cosine', 'wsd_linear'),
   ... }
   >>> [(p.name, p.condition) for p in parameters(space)]
-  [('schedule.name', None), ('schedule.decay_fraction', (('schedule.name', ('wsd_linear',)),))]
+  [('schedule.name', None), ('schedule.cooldown_fraction', (('schedule.name', ('wsd_linear',)),))]
   """
-  return Plan(space).parameters
+  return CompiledSpace(space).parameters
 
 
 def walk(space: Any, suggest: Callable[[Parameter], Any]) -> Point:
@@ -298,4 +298,4 @@ def walk(space: Any, suggest: Callable[[Parameter], Any]) -> Point:
   ... )
   Point(parameters={'model.n_layers': 2}, overrides={'model.n_layers': 2, 'optimizer.b2': 0.95})
   """
-  return Plan(space).walk(suggest)
+  return CompiledSpace(space).walk(suggest)

@@ -20,11 +20,13 @@ MOST = sys.float_info.max
 _DIGITS = 12
 
 
-def plain(value: Any) -> Any:
+def to_tuples(value: Any) -> Any:
   """A value as Python has it: numpy's scalars as its own, lists and arrays as tuples."""
   if isinstance(value, (np.ndarray, np.generic)):
     value = value.tolist()
-  return tuple(plain(v) for v in value) if isinstance(value, (list, tuple)) else value
+  return (
+    tuple(to_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+  )
 
 
 def is_number(value: Any) -> bool:
@@ -56,7 +58,7 @@ class Float(Domain):
 
   def __post_init__(self):
     for name in ('low', 'high'):
-      value = plain(getattr(self, name))
+      value = to_tuples(getattr(self, name))
       object.__setattr__(
         self, name, float(value) if is_number(value) and abs(value) <= MOST else value
       )
@@ -86,7 +88,7 @@ class Int(Domain):
 
   def __post_init__(self):
     for name in ('low', 'high'):
-      value = plain(getattr(self, name))
+      value = to_tuples(getattr(self, name))
       whole = isinstance(value, float) and value.is_integer()
       object.__setattr__(self, name, int(value) if whole else value)
 
@@ -114,7 +116,7 @@ class Choice(Domain):
   role: str
 
   def __init__(self, *values: Any, role: str = 'scientific'):
-    object.__setattr__(self, 'values', plain(values))
+    object.__setattr__(self, 'values', to_tuples(values))
     object.__setattr__(self, 'role', role)
 
   def __repr__(self) -> str:
@@ -132,7 +134,7 @@ class Fixed(Domain):
   role = 'fixed'
 
   def __post_init__(self):
-    object.__setattr__(self, 'value', plain(self.value))
+    object.__setattr__(self, 'value', to_tuples(self.value))
 
   def __repr__(self) -> str:
     return f'Fixed({self.value!r})'
@@ -214,9 +216,9 @@ def from_unit(domain: Domain, u: float) -> Any:
   if not domain.log:
     return min(low + u * (high - low), high)
   start, end = math.log(low), math.log(high)
-  return min(max(significant(math.exp(start + u * (end - start))), low), high)
+  return min(max(round_to_significant(math.exp(start + u * (end - start))), low), high)
 
 
-def significant(x: float) -> float:
+def round_to_significant(x: float) -> float:
   """A number rounded to 12 digits."""
   return float(f'{x:.{_DIGITS}g}')

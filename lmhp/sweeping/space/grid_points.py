@@ -8,10 +8,11 @@ from typing import Any, Iterable, Mapping
 import numpy as np
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.renamed_keys import stream_name
 from lmhp.sweeping.search.quasi_random import key_of, random_words
 from lmhp.sweeping.space.combinators import as_space
-from lmhp.sweeping.space.compiled_space import Parameter, Plan, Point, holds
-from lmhp.sweeping.space.domains import Choice, Float, Int, significant
+from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point, holds
+from lmhp.sweeping.space.domains import Choice, Float, Int, round_to_significant
 from lmhp.sweeping.space.flattening import Sample
 
 MOST_POINTS = 500_000
@@ -43,7 +44,7 @@ def grid(space: Any, levels: int | Mapping[str, int] = 5) -> list[Point]:
   [(0.001, 0.95), (0.001, 0.99), (0.01, 0.95), (0.01, 0.99), (0.1, 0.95), (0.1, 0.99)]
   """
   space = as_space(space)
-  plan = Plan(space)
+  plan = CompiledSpace(space)
   points: list[Drawn] = [{}]
   for parameter, values in zip(plan.parameters, _all_levels(plan.parameters, levels)):
     lives = [holds(parameter.condition or (), point) for point in points]
@@ -98,7 +99,8 @@ def levels_of(domain: Float | Int | Choice, n: int) -> tuple:
   shares = [k / (n - 1) for k in range(n)] if n > 1 else [0.5]
   if domain.log:
     values = [
-      significant(low * math.exp(share * math.log(high / low))) for share in shares
+      round_to_significant(low * math.exp(share * math.log(high / low)))
+      for share in shares
     ]
   else:
     digits = 12 - math.ceil(math.log10(high - low))
@@ -113,7 +115,7 @@ def levels_of(domain: Float | Int | Choice, n: int) -> tuple:
 # --- thinning -------------------------------------------------------------------------------------------------------
 
 
-def _thinned(points: list[Drawn], plan: Plan, space: Any) -> list[Drawn]:
+def _thinned(points: list[Drawn], plan: CompiledSpace, space: Any) -> list[Drawn]:
   """The points that every Subsample keeps, the inner ones asked first; where nothing of one exists, it keeps all."""
   names: dict[Sample, list[str]] = {}
   for node in plan.nodes:
@@ -161,7 +163,9 @@ def evenly(points: list[tuple], n: int, seed: int) -> list[tuple]:
     The points in the order in which they were chosen: fewer are the beginning of more.
   """
   names = list(dict.fromkeys(name for point in points for name, _ in point))
-  ranks = random_words(key_of(seed, 'subsample', *sorted(names)), 0, len(points))
+  ranks = random_words(
+    key_of(seed, 'subsample', *sorted(map(stream_name, names))), 0, len(points)
+  )
   points = [points[i] for i in np.argsort(ranks, kind='stable')]
   columns, drawn = [], [dict(point) for point in points]
   for name in names:

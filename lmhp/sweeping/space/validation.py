@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Mapping
 
+from lmhp.declarations import Declaration
 from lmhp.errors import ConfigError, suggest
-from lmhp.hypers import Declaration, bounds_in_words
-from lmhp.sweeping.space.compiled_space import Plan
+from lmhp.sweeping.space.compiled_space import CompiledSpace
 from lmhp.sweeping.space.domains import (
   MOST,
   ROLES,
@@ -61,7 +61,7 @@ def check(
     for path, domain in _columns(leaf):
       _check_domain(path, domain)
       _check_path(path, domain, declarations[path], defaults[path])
-  Plan(space)
+  CompiledSpace(space)
 
 
 def _columns(leaf: Leaf) -> list[tuple[str, Domain]]:
@@ -181,7 +181,7 @@ def _check_value(
   if like is not None and not _alike(value, like):
     raise ConfigError(f'{got}{_KINDS[type(like)]}')
   if is_number(value) and not _within(value, declaration):
-    raise ConfigError(f'{got}{bounds_in_words(declaration) or "a finite number"}')
+    raise ConfigError(f'{got}{declaration.bounds or "a finite number"}')
 
 
 def _alike(value: Any, base: Any) -> bool:

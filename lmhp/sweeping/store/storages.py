@@ -23,7 +23,7 @@ from lmhp.files import is_remote
 from lmhp.sweeping.space.compiled_space import parameters
 from lmhp.sweeping.store.journal import Journal, Reading
 from lmhp.sweeping.store.optuna_records import Records, quiet
-from lmhp.sweeping.store.trial import HEADER, LOCK, MIRROR, mirrored
+from lmhp.sweeping.store.trial import HEADER, LOCK, MIRROR, read_mirror
 
 try:
   import fcntl
@@ -99,7 +99,7 @@ def header_of(workdir: pathlib.Path) -> dict[str, Any] | None:
   return header
 
 
-def agree(
+def check_matches(
   workdir: pathlib.Path,
   header: Mapping[str, Any],
   name: str | None,
@@ -114,7 +114,7 @@ def agree(
   if (storage is None) != (header['storage'] is None):
     known = header['storage'] or 'its journal'
     raise ConfigError(
-      f'--storage: got {shown_url(storage)}, but the study in {workdir} is in {known}'
+      f'--storage: got {redact_url(storage)}, but the study in {workdir} is in {known}'
     )
   asked = {'name': name, 'directions': None if directions is None else list(directions)}
   for key, value in asked.items():
@@ -124,7 +124,7 @@ def agree(
       )
 
 
-def shown_url(url: str | None) -> str | None:
+def redact_url(url: str | None) -> str | None:
   """A storage's URL without its password."""
   return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
 
@@ -149,8 +149,8 @@ def rebuild(workdir: Any, space: Any = None) -> int:
       raise ConfigError(
         f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal'
       )
-    lines = mirrored(workdir)
-    _made_again(
+    lines = read_mirror(workdir)
+    _rebuild_journal(
       workdir, header, {} if space is None else {p.name: p for p in parameters(space)}
     )
   return len(lines)
@@ -181,7 +181,7 @@ def records(
   known = {} if space is None else {p.name: p for p in parameters(space)}
   path = workdir / FILE
   begin = write and (
-    url is None or not mirrored(workdir)
+    url is None or not read_mirror(workdir)
   )  # a database without a study that has trials is another
   with quiet():
     if url is not None:
@@ -198,7 +198,7 @@ def records(
 def _journal(
   workdir: pathlib.Path, header: Mapping[str, Any], space: Any
 ) -> tuple[BaseStorage, Any]:
-  path, lines = workdir / FILE, mirrored(workdir)
+  path, lines = workdir / FILE, read_mirror(workdir)
   try:
     backend = Journal(path, workdir / LOCK)
     storage = JournalStorage(backend)
@@ -215,10 +215,10 @@ def _journal(
       f'{path}: {reason}, and there is no {MIRROR} to make it again from'
     )
   _log.warning('%s: %s; made again from %s', path, reason, MIRROR)
-  return _made_again(workdir, header, space)
+  return _rebuild_journal(workdir, header, space)
 
 
-def _made_again(
+def _rebuild_journal(
   workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str, Any]
 ) -> tuple[BaseStorage, Any]:
   """Makes the journal again from `trials.jsonl`; the old one stays as `study.journal.damaged`."""
@@ -229,7 +229,7 @@ def _made_again(
   with backend.together():
     study = _study(storage, header, None, backend.together, begin=True)
     Records(storage, study, space, backend.together).add(
-      [json.loads(line) for line in mirrored(workdir)]
+      [json.loads(line) for line in read_mirror(workdir)]
     )
   if path.exists() and path.stat().st_size:
     os.replace(path, f'{path}.damaged')
@@ -248,7 +248,7 @@ def _reading(path: pathlib.Path) -> BaseStorage:
 
 
 def _database(url: str) -> BaseStorage:
-  known = shown_url(url)
+  known = redact_url(url)
   for scheme in ('postgresql://', 'postgres://'):
     if url.startswith(scheme) and importlib.util.find_spec(
       'psycopg'
@@ -283,7 +283,7 @@ def _study(
   begin: bool,
 ) -> int:
   """The study's number in its storage."""
-  name, where = header['name'], shown_url(url) or FILE
+  name, where = header['name'], redact_url(url) or FILE
   try:
     study = storage.get_study_id_from_name(name)
   except KeyError:

@@ -25,7 +25,7 @@ from lmhp.sweeping.store.trial import (
   MIRROR,
   Trial,
   from_line,
-  mirrored,
+  read_mirror,
   to_line,
 )
 
@@ -68,7 +68,7 @@ class Study:
     lines = records.load(mend=lock is not None)
     self._trials = [from_line(line) for line in lines]
     self._lines = [json.dumps(line) for line in lines]
-    self._stale = mirrored(workdir) != self._lines
+    self._stale = read_mirror(workdir) != self._lines
     self._mirror_due = -math.inf
 
   @classmethod
@@ -105,11 +105,11 @@ class Study:
       header = known or {
         'name': name or workdir.resolve().name,
         'directions': list(directions),
-        'storage': storages.shown_url(storage),
+        'storage': storages.redact_url(storage),
         'id': uuid.uuid4().hex,
         'card': to_jsonable(card),
       }
-      storages.agree(workdir, header, name, directions, storage)
+      storages.check_matches(workdir, header, name, directions, storage)
       if new:  # before the storage, which shall know whose study it has
         write_json(workdir / HEADER, header)
       study = cls(
@@ -138,7 +138,7 @@ class Study:
       raise ConfigError(
         f'{workdir}: no study there, expected a directory with a {HEADER}'
       )
-    storages.agree(workdir, header, None, None, storage)
+    storages.check_matches(workdir, header, None, None, storage)
     return cls(
       workdir, header, storages.records(workdir, header, storage, None, write=False)
     )

@@ -8,7 +8,7 @@ import pathlib
 from typing import Any, Mapping
 
 from lmhp.files import from_jsonable, to_jsonable
-from lmhp.sweeping.space.domains import plain as tuples
+from lmhp.sweeping.space.domains import to_tuples
 
 HEADER, MIRROR, LOCK = 'study.json', 'trials.jsonl', 'study.lock'
 
@@ -121,10 +121,11 @@ def from_line(line: Mapping[str, Any]) -> Trial:
     cohort=line['cohort'],
     status=line['status'],
     overrides={
-      path: tuples(from_jsonable(value)) for path, value in line['overrides'].items()
+      path: to_tuples(from_jsonable(value)) for path, value in line['overrides'].items()
     },
     parameters={
-      name: tuples(from_jsonable(value)) for name, value in line['parameters'].items()
+      name: to_tuples(from_jsonable(value))
+      for name, value in line['parameters'].items()
     },
     scores={int(step): float(score) for step, score in line['scores'].items()},
     values=values,
@@ -134,7 +135,7 @@ def from_line(line: Mapping[str, Any]) -> Trial:
   )
 
 
-def mirrored(workdir: pathlib.Path) -> list[str]:
+def read_mirror(workdir: pathlib.Path) -> list[str]:
   """The lines of `trials.jsonl`; none where there is no such file."""
   path = workdir / MIRROR
   return path.read_text().split('\n')[:-1] if path.exists() else []

@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.errors import ConfigError, suggest, wrong
-from lmhp.hypers import Declaration
+from lmhp.declarations import Declaration
+from lmhp.errors import ConfigError, suggest
+from lmhp.sections import wrong
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.tasks.task import Job
@@ -110,10 +111,12 @@ class FunctionTask:
       lambda h: self._member.member_score(self._member.first(h), h, ()), hypers
     )
     sweep.check_objective((*scores, *self._member.names, *self.job({}).facts))
-    if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds > 1:
-      raise wrong(sweep, 'seeds', '1, since the space varies seed itself')
-    if not self.seed_paths and sweep.seeds > 1:
-      raise wrong(sweep, 'seeds', "1, since none of the task's numbers is named seed")
+    if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds_per_point > 1:
+      raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
+    if not self.seed_paths and sweep.seeds_per_point > 1:
+      raise wrong(
+        sweep, 'seeds_per_point', "1, since none of the task's numbers is named seed"
+      )
     if sweep.rung_score == 'cooldown':
       raise wrong(
         sweep, 'rung_score', 'prefix: this task has no learning rate to cool down'

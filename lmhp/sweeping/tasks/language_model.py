@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from lmhp import config as config_lib
+from lmhp import config_keys
 from lmhp.counting.flops import encoder_decoder_flops, flops_per_token
 from lmhp.counting.memory import cache_bytes_per_token
 from lmhp.counting.parameters import count
@@ -20,8 +21,9 @@ from lmhp.data import dataset as datasets
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream, objective_of
+from lmhp.declarations import declared
 from lmhp.errors import ConfigError
-from lmhp.hypers import declared, flatten, split
+from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.tasks.task import Job
 from lmhp.training.config import LENGTHS, RunConfig
@@ -37,7 +39,7 @@ class LanguageModel:
   Args:
     config: the base config, not yet resolved: what an optimizer's name decides is decided for each trial.
     present: dropout rates that some trial has above 0.
-    held_equal: what all trials have the same amount of, as much as the base config; None where no trial differs.
+    match_budget: what all trials have the same amount of, as much as the base config; None where no trial differs.
     dtype: what 'auto' stands for; None asks this machine.
   """
 
@@ -49,10 +51,14 @@ class LanguageModel:
     config: Any,
     *,
     present: Iterable[str] = (),
-    held_equal: str | None = None,
+    match_budget: str | None = None,
     dtype: str | None = None,
   ):
-    self.config, self.present, self.held_equal = config, frozenset(present), held_equal
+    self.config, self.present, self.match_budget = (
+      config,
+      frozenset(present),
+      match_budget,
+    )
     self.dtype = dtype or fastest_dtype()
     self._datasets: dict[Any, datasets.Dataset] = {}
     self._programs: dict[str, Programs] = {}
@@ -145,7 +151,7 @@ class LanguageModel:
 
   def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A point's values with its length in steps, where holding something equal makes it another than the base's."""
-    if self.held_equal in (None, 'nothing'):
+    if self.match_budget in (None, 'none'):
       return dict(overrides)
     kind = tuple(
       (path, repr(value)) for path, value in overrides.items() if not _traced(path)
@@ -176,12 +182,12 @@ class LanguageModel:
       'seconds': lambda: (
         base.train.steps * self._step_seconds(base) / self._step_seconds(cfg)
       ),
-    }[self.held_equal]()
+    }[self.match_budget]()
     return max(1, round(float(steps)))
 
   def _flops_per_token(self, cfg: RunConfig) -> float:
     """Training FLOPs for each token of the text: of an encoder-decoder, what both sides make of it."""
-    if not cfg.model.crosses:
+    if not cfg.model.is_encoder_decoder:
       return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
     spans = objective_of(self.dataset(cfg), cfg.train.seq_len, cfg.data)
     return (
@@ -325,7 +331,7 @@ class LanguageModel:
     programs = self.member(job)
     tokens_BL = np.zeros((1, job.cfg.train.seq_len), np.int32)
     params = programs.init(job.hypers).params
-    other = tokens_BL if programs.model.cfg.crosses else None
+    other = tokens_BL if programs.model.cfg.is_encoder_decoder else None
     forward = jax.jit(programs.model.apply)
     return _median_seconds(lambda: forward(params, tokens_BL, encoder_tokens_BM=other))
 
@@ -359,7 +365,7 @@ class LanguageModel:
 
 def _traced(path: str) -> bool:
   """Whether a path is a number of the compiled program."""
-  return path in config_lib.KEYS and config_lib.KEYS[path].traced
+  return path in config_keys.keys() and config_keys.keys()[path].traced
 
 
 def _digest(value: Any) -> str:

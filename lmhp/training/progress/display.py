@@ -28,7 +28,7 @@ SHORT = {
 
 def progress(
   total_steps: int, description: str, mode: str = 'auto', first_step: int = 0
-) -> Progress:
+) -> TrainingProgress:
   """Shows a run's progress. Use it in a `with`, and call `update` once a chunk.
 
   Args:
@@ -56,12 +56,12 @@ def progress(
     'terminal': _Terminal,
     'plain': _Plain,
     'notebook': _Notebook,
-    'none': Progress,
+    'none': TrainingProgress,
   }
   return shows[mode](total_steps, description, first_step)
 
 
-class Progress:
+class TrainingProgress:
   """The interface, and what shows nothing."""
 
   def __init__(self, total_steps: int, description: str, first_step: int = 0):
@@ -69,7 +69,7 @@ class Progress:
     self.step, self.metrics = first_step, {}
     self._first = None  # the first update: the time before it is compilation, which says nothing of the speed
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> TrainingProgress:
     return self
 
   def __exit__(self, *exception) -> None:
@@ -98,10 +98,10 @@ class Progress:
     return '  '.join(_number(key, value) for key, value in self.metrics.items())
 
 
-class _Speaking(Progress):
+class _Speaking(TrainingProgress):
   """A progress that can print; takes lmhp's log records while it is open."""
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> TrainingProgress:
     self._handler = _Handler(self)
     logging.getLogger('lmhp').addHandler(self._handler)
     self._propagated, logging.getLogger('lmhp').propagate = (
@@ -118,7 +118,7 @@ class _Speaking(Progress):
 class _Handler(logging.Handler):
   """Hands log records to a progress."""
 
-  def __init__(self, show: Progress):
+  def __init__(self, show: TrainingProgress):
     super().__init__(logging.INFO)
     self._show = show
 
@@ -159,7 +159,7 @@ class _Plain(_Speaking):
 class _Terminal(_Speaking):
   """A bar with live numbers."""
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> TrainingProgress:
     from rich import progress as rich
 
     column = rich.TextColumn
@@ -201,7 +201,7 @@ class _Notebook(_Speaking):
   every_seconds = 1.0
   _drawn_at = -math.inf
 
-  def __enter__(self) -> Progress:
+  def __enter__(self) -> TrainingProgress:
     self._curves: dict[str, list[tuple[int, float]]] = {
       'loss_nats': [],
       'eval_loss_nats': [],

@@ -9,7 +9,7 @@ import pytest
 
 from lmhp.analysis.advice.batch_size import batch_findings, batches
 from lmhp.analysis.advice.learning_rate import initial_loss, rate_findings
-from lmhp.analysis.curves.divergence import stability
+from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.hyperparameters.isolations import isolation
 from lmhp.analysis.runs.table import Axis, Runs
 
@@ -67,9 +67,13 @@ def with_norms(scale_tokens=4096.0, batch=16, length=64, rows=200):
     'step': np.arange(1.0, rows + 1),
     'loss_nats': np.linspace(5, 3, rows),
     'grad_norm': np.sqrt((1 + scale_tokens / tokens) * jitter[0]),
-    'part_grad_norm': np.sqrt((1 + scale_tokens / (tokens / 2)) * jitter[1]),
+    'microbatch_grad_norm': np.sqrt((1 + scale_tokens / (tokens / 2)) * jitter[1]),
   }
-  config = {'train.batch_size': batch, 'train.seq_len': length, 'train.accumulation': 1}
+  config = {
+    'train.batch_size': batch,
+    'train.seq_len': length,
+    'train.grad_accumulation_steps': 1,
+  }
   return Runs(
     's',
     {},
@@ -98,7 +102,10 @@ def test_the_noise_scale_is_beside_the_batch(batch, words):
 def test_runs_without_norms_say_nothing():
   runs = with_norms()
   bare = dataclasses.replace(
-    runs, curves={0: {k: v for k, v in runs.curves[0].items() if k != 'part_grad_norm'}}
+    runs,
+    curves={
+      0: {k: v for k, v in runs.curves[0].items() if k != 'microbatch_grad_norm'}
+    },
   )
   assert batches(bare).run == -1 and batch_findings(batches(bare)) == []
 
@@ -120,7 +127,7 @@ def test_the_sensitivity_of_the_paper():
   )
   runs = with_curves(runs, 7.0)
   assert initial_loss(runs) == 7.0
-  (one,) = rate_findings(runs, isolation(runs, 'lr'), stability(runs))
+  (one,) = rate_findings(runs, isolation(runs, 'lr'), find_divergence(runs))
   assert one.numbers['nats'] == pytest.approx(3.5 / 3)
 
 
@@ -128,7 +135,7 @@ def test_the_largest_stable_rate_is_said_with_the_edge():
   runs = planted.study(planted.diverging, 0)
   base = {'optimizer.name': 'adamw', 'optimizer.b1': 0.9}
   runs = dataclasses.replace(runs, about={**runs.about, 'base': base})
-  (one,) = rate_findings(runs, None, stability(runs))
+  (one,) = rate_findings(runs, None, find_divergence(runs))
   rates = runs.values[RATE]
   assert one.numbers['smallest_diverged'] == rates[runs.status == 'diverged'].min()
   assert (
@@ -144,7 +151,7 @@ def test_the_largest_stable_rate_is_said_with_the_edge():
     'optimizer.momentum': 0.5,
   }
   runs = dataclasses.replace(runs, about={**runs.about, 'base': momentum})
-  (one,) = rate_findings(runs, None, stability(runs))
+  (one,) = rate_findings(runs, None, find_divergence(runs))
   assert f'{3 / one.numbers["largest_stable"]:,.0f}'[:3] in one.evidence
 
 
@@ -152,5 +159,5 @@ def test_nothing_is_said_without_curves_or_divergence():
   runs = planted.study(planted.useless, 0)
   assert (
     math.isnan(initial_loss(runs))
-    and rate_findings(runs, isolation(runs, RATE), stability(runs)) == []
+    and rate_findings(runs, isolation(runs, RATE), find_divergence(runs)) == []
   )

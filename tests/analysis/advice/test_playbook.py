@@ -10,7 +10,7 @@ import pytest
 from lmhp.analysis.advice import effects as effect_findings
 from lmhp.analysis.advice import playbook
 from lmhp.analysis.analysis import analyze, sentences
-from lmhp.analysis.curves.divergence import stability
+from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.hyperparameters.optimum import Optimum
@@ -198,7 +198,7 @@ def test_what_the_noise_does_not_tell_apart_is_counted():
 def test_few_divergences_are_no_finding():
   status = np.where(np.arange(48) < 3, 'diverged', 'complete')
   runs = Runs('s', {}, {}, np.ones(48), status=status)
-  assert playbook.infeasible(runs, stability(runs)) == []
+  assert playbook.infeasible(runs, find_divergence(runs)) == []
 
 
 def test_amounts_that_differ_are_warned_of_unless_meant():
@@ -206,7 +206,7 @@ def test_amounts_that_differ_are_warned_of_unless_meant():
   spans = {'steps': (10.0, 20.0)}
   assert playbook.unequal_amounts(runs, '', spans, False)
   assert not playbook.unequal_amounts(runs, '', spans, True)
-  meant = dataclasses.replace(runs, about={**runs.about, 'held_equal': 'flops'})
+  meant = dataclasses.replace(runs, about={**runs.about, 'match_budget': 'flops'})
   assert not playbook.unequal_amounts(meant, '', spans, False)
 
 

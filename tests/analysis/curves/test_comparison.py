@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves import comparison as curves
+from lmhp.analysis.curves.comparison import comparison as curves
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
 from lmhp.analysis.winner.rung_agreement import rung_agreement
 from lmhp.errors import ConfigError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves.divergence import share_interval, stability
+from lmhp.analysis.curves.divergence import find_divergence, share_interval
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError
 
@@ -33,7 +33,7 @@ def test_wilsons_interval(count, total):
 
 
 def test_nothing_has_no_share():
-  found = stability(runs_of({'lr': np.zeros(0)}, np.zeros(0, bool)))
+  found = find_divergence(runs_of({'lr': np.zeros(0)}, np.zeros(0, bool)))
   assert (
     found.runs == 0
     and np.isnan([found.share, found.low, found.high, found.largest_stable]).all()
@@ -44,7 +44,7 @@ def test_nothing_has_no_share():
 def test_none_and_all_diverged():
   rates = 10.0 ** np.arange(-5.0, 0)
   calm, wild = (
-    stability(runs_of({'lr': rates}, np.full(5, bad))) for bad in (False, True)
+    find_divergence(runs_of({'lr': rates}, np.full(5, bad))) for bad in (False, True)
   )
   assert (
     calm.share == 0
@@ -66,7 +66,7 @@ def test_limits_of_the_learning_rate():
   bad[[25, 60, 61, 62, 63, 64, 65]] = (
     True  # 1 of 20 at 1e-4, 6 of 20 at 1e-2, none at 1e-1
   )
-  found = stability(
+  found = find_divergence(
     runs_of({'optimizer.learning_rate': rates}, bad, log=('optimizer.learning_rate',))
   )
   assert found.rate == 'optimizer.learning_rate'
@@ -79,14 +79,14 @@ def test_lucky_runs_far_up_make_no_rate_stable():
   rates = np.linspace(1, 100, 100)
   bad = rates > 70
   bad[-1] = False
-  found = stability(runs_of({'lr': rates}, bad))
+  found = find_divergence(runs_of({'lr': rates}, bad))
   assert found.largest_stable == 70 and found.smallest_diverged == 71
 
 
 def test_what_was_confirmed_failed_or_waits_is_left_out_and_stopped_ones_did_not_diverge():
   status = np.array(['complete', 'pruned', 'diverged', 'failed', 'waiting', 'diverged'])
   cohort = np.array(['search'] * 5 + ['confirm'])
-  found = stability(
+  found = find_divergence(
     runs_of({'lr': np.arange(1.0, 7)}, np.zeros(6, bool), status=status, cohort=cohort)
   )
   assert (found.runs, found.diverged, found.stopped) == (3, 1, 1)
@@ -99,7 +99,7 @@ def test_the_planted_threshold_is_found(side):
     rng = np.random.default_rng(seed)
     values = space(rng, 32)
     chance = np.where((values['axis_1'] > 0.6) == (side == 'above'), 0.9, 0.05)
-    found = stability(runs_of(values, rng.random(32) < chance), permutations=199)
+    found = find_divergence(runs_of(values, rng.random(32) < chance), permutations=199)
     cut = found.cuts[0]
     missed += not (
       cut.axis == 'axis_1'
@@ -113,7 +113,7 @@ def test_the_planted_threshold_is_found(side):
 
 def test_the_threshold_lies_halfway_on_the_axiss_scale_and_counts_are_right():
   rates = np.repeat([1e-4, 1e-3, 1e-2, 1e-1], 5)
-  found = stability(runs_of({'lr': rates}, rates > 5e-3, log=('lr',))).cuts[0]
+  found = find_divergence(runs_of({'lr': rates}, rates > 5e-3, log=('lr',))).cuts[0]
   assert found.threshold == pytest.approx(10**-2.5) and found.side == 'above'
   assert (found.runs, found.diverged, found.other_runs, found.other_diverged) == (
     10,
@@ -125,7 +125,7 @@ def test_the_threshold_lies_halfway_on_the_axiss_scale_and_counts_are_right():
 
 def test_a_choice_that_diverges_is_named():
   words = np.array(['sgd', 'adam'] * 10, object)
-  cut = stability(runs_of({'optimizer.name': words}, words == 'sgd')).cuts[0]
+  cut = find_divergence(runs_of({'optimizer.name': words}, words == 'sgd')).cuts[0]
   assert (cut.side, cut.threshold, cut.runs, cut.diverged, cut.shown) == (
     'at',
     'sgd',
@@ -143,7 +143,7 @@ def test_chance_is_called_chance(share):
     values = space(rng, 24, axes=4) | {
       'word': np.array(rng.choice(['a', 'b', 'c'], 24), object)
     }
-    found = stability(
+    found = find_divergence(
       runs_of(values, rng.random(24) < share), permutations=99, seed=seed
     )
     false += any(cut.shown for cut in found.cuts)
@@ -158,7 +158,7 @@ def test_seeds_of_one_point_are_dealt_together():
     bad = (rng.random(10) < 0.4)[points]  # all seeds of a point, or none
     false += any(
       c.shown
-      for c in stability(
+      for c in find_divergence(
         runs_of(values, bad, point=points), permutations=99, seed=seed
       ).cuts
     )
@@ -190,7 +190,9 @@ def test_the_p_value_is_the_exact_one_where_all_deals_can_be_listed():
     np.isin(np.arange(8), chosen) for chosen in itertools.combinations(range(8), 4)
   ]
   exact = np.mean([best(labels) >= best(bad) - 1e-9 for labels in deals])
-  found = stability(runs_of({'x': values}, bad), permutations=20_000).cuts[0].p_value
+  found = (
+    find_divergence(runs_of({'x': values}, bad), permutations=20_000).cuts[0].p_value
+  )
   assert found == pytest.approx(exact, abs=0.015)
 
 
@@ -200,10 +202,10 @@ def test_conditional_axes_and_repeats():
   study = runs_of(
     {'momentum': momentum, 'same': np.ones(40)}, np.nan_to_num(momentum) > 0.5
   )
-  found = stability(study)
+  found = find_divergence(study)
   assert [cut.axis for cut in found.cuts] == ['momentum'] and found.cuts[0].shown
   assert found.cuts[0].runs + found.cuts[0].other_runs == 20
-  assert found == stability(study)
+  assert found == find_divergence(study)
 
 
 def test_the_axis_must_be_there_and_a_number():
@@ -212,5 +214,5 @@ def test_the_axis_must_be_there_and_a_number():
   )
   for name in ('rate', 'word'):
     with pytest.raises(ConfigError):
-      stability(study, name)
-  assert stability(study, 'lr').rate == 'lr'
+      find_divergence(study, name)
+  assert find_divergence(study, 'lr').rate == 'lr'

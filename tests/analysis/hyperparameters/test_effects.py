@@ -42,7 +42,7 @@ def bowl(seed, n=40, size=1.0, noise=0.1, axes='ab'):
 
 @pytest.mark.parametrize('design', ['random', 'grid'])
 def test_the_level_holds_with_heavy_tails_and_divergence(design, monkeypatch):
-  monkeypatch.setattr(module, 'DEALS', 199)
+  monkeypatch.setattr(module, 'N_PERMUTATIONS', 199)
   p = []
   for seed in range(300):
     rng = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def test_what_a_planted_bowl_is_worth(seed):
 
 
 def test_an_interval_holds_what_an_axis_is_worth(monkeypatch):
-  monkeypatch.setattr(module, 'DEALS', 99)
+  monkeypatch.setattr(module, 'N_PERMUTATIONS', 99)
   truth = 0.4 * np.median((np.linspace(0, 1, 1001) - 0.3) ** 2)
   held = [
     found.range_low <= truth <= found.range_high

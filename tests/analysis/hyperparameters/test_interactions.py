@@ -39,7 +39,7 @@ def study(seed, shift=0.6, n=60, noise=0.02, names=('lr', 'depth'), size=1.0):
 
 @pytest.mark.parametrize('others', [0.0, 3.0])
 def test_the_level_holds_without_interaction(others, monkeypatch):
-  monkeypatch.setattr(module, 'DEALS', 199)
+  monkeypatch.setattr(module, 'N_PERMUTATIONS', 199)
   p = []
   for seed in range(300):
     rng = np.random.default_rng(seed)

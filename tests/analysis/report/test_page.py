@@ -9,7 +9,7 @@ import numpy as np
 import planted_studies as planted
 import pytest
 
-from lmhp.analysis.report.page import Page, page_of
+from lmhp.analysis.report.render.html import Page, page_of
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError
 

@@ -91,4 +91,4 @@ def test_units_are_apart():
     'eval loss',
     'nats',
   )
-  assert named('optimizer.decay_steps').name == 'optimizer.decay_steps'
+  assert named('optimizer.cooldown_steps').name == 'optimizer.cooldown_steps'

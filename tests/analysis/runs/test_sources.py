@@ -23,13 +23,13 @@ SPACE = {
   'model.n_layers': Int(2, 8),
   'train.batch_size': Choice(8, 16, 64, role='nuisance'),
   'schedule.name': Choice('cosine', 'constant'),
-  'schedule.decay_fraction': When('schedule.name', 'cosine', Float(0.1, 0.5)),
+  'schedule.cooldown_fraction': When('schedule.name', 'cosine', Float(0.1, 0.5)),
 }
 BASE = {
   'optimizer': {'learning_rate': 1e-3, 'clip_norm': 'inf'},
   'model': {'n_layers': 4},
   'train': {'batch_size': 16},
-  'schedule': {'name': 'cosine', 'decay_fraction': 0.2},
+  'schedule': {'name': 'cosine', 'cooldown_fraction': 0.2},
 }
 
 
@@ -41,7 +41,7 @@ def study(tmp_path):
     'space': combinators.to_json(SPACE),
     'data_sha256': 'abc',
     'ladder': {'rungs': [5, 10]},
-    'sweep': {'objective': ['eval_loss_nats', 'flops'], 'held_equal': 'steps'},
+    'sweep': {'objective': ['eval_loss_nats', 'flops'], 'match_budget': 'steps'},
   }
   ends = [
     ('complete', (2.0, 7.0)),
@@ -59,7 +59,7 @@ def study(tmp_path):
         'model.n_layers': 2 + i,
         'train.batch_size': 8,
         'schedule.name': 'constant' if i else 'cosine',
-      } | ({} if i else {'schedule.decay_fraction': 0.3})
+      } | ({} if i else {'schedule.cooldown_fraction': 0.3})
       about = {
         'steps': 8,
         'cooldown_steps': 2,
@@ -144,7 +144,7 @@ def test_a_study(study):
     and runs.axes['schedule.name'].base == 'cosine'
   )
   np.testing.assert_equal(
-    runs.values['schedule.decay_fraction'], [0.3] + [math.nan] * 4
+    runs.values['schedule.cooldown_fraction'], [0.3] + [math.nan] * 4
   )
   assert runs.values['schedule.name'].tolist() == [
     'cosine',

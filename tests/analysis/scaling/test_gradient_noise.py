@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from small_runs import small, text  # noqa: F401
 
 import lmhp
 from lmhp.analysis.scaling.gradient_noise import (
@@ -140,7 +139,7 @@ def test_the_end_of_a_run_counts():
     norms(rng, 1000, parts=4, noise=1.0),
     norms(rng, 1000, parts=4, noise=4.0),
   )
-  curves['part_grad_norm'], curves['grad_norm'] = (
+  curves['microbatch_grad_norm'], curves['grad_norm'] = (
     np.sqrt(np.concatenate(pair)) for pair in zip(early, late)
   )
   found = noise_scale_of_run(curves, 4, 64 * 16)
@@ -155,12 +154,20 @@ def test_the_end_of_a_run_counts():
   [
     ({'step': np.arange(3), 'grad_norm': np.ones(3)}, 2, 0.5),
     (
-      {'step': np.arange(3), 'grad_norm': np.ones(3), 'part_grad_norm': np.ones(3)},
+      {
+        'step': np.arange(3),
+        'grad_norm': np.ones(3),
+        'microbatch_grad_norm': np.ones(3),
+      },
       1,
       0.5,
     ),
     (
-      {'step': np.arange(3), 'grad_norm': np.ones(3), 'part_grad_norm': np.ones(3)},
+      {
+        'step': np.arange(3),
+        'grad_norm': np.ones(3),
+        'microbatch_grad_norm': np.ones(3),
+      },
       2,
       0.0,
     ),
@@ -175,7 +182,7 @@ def test_a_real_run_says_its_noise_scale_in_tokens(small, tmp_path):
   from lmhp.analysis.runs.training_runs import read_runs
 
   config = small(
-    **{'train.steps': 60, 'train.noise_scale': True, 'train.batch_size': 8}
+    **{'train.steps': 60, 'train.measure_noise_scale': True, 'train.batch_size': 8}
   )
   lmhp.train(config, workdir=tmp_path / 'run', display='none')
   runs = read_runs(tmp_path / 'run')
@@ -183,7 +190,8 @@ def test_a_real_run_says_its_noise_scale_in_tokens(small, tmp_path):
   assert found.steps == 30 and 0 < found.low < found.high and found.noise > 0
   logged = np.isfinite(runs.curves[0]['grad_norm'])  # and not of rows of evaluations
   whole, part = (
-    runs.curves[0][name][logged][-30:] ** 2 for name in ('grad_norm', 'part_grad_norm')
+    runs.curves[0][name][logged][-30:] ** 2
+    for name in ('grad_norm', 'microbatch_grad_norm')
   )
   assert found.noise == pytest.approx(64 * np.mean(part - whole))  # 1 / (2/64 - 1/64)
   assert found.gradient_norm_sq == pytest.approx(np.mean(2 * whole - part))

@@ -99,10 +99,10 @@ def test_the_edge_is_that_of_the_optimizers_that_train(name):
   import jax
   import jax.numpy as jnp
 
-  from lmhp.optim.registry import FAMILIES
+  from lmhp.optim.registry import OPTIMIZERS
 
   def end(sharpness):
-    tx = FAMILIES[name].scale(None, {'momentum': jnp.float32(0.8)})
+    tx = OPTIMIZERS[name].scale(None, {'momentum': jnp.float32(0.8)})
 
     def step(carry, _):
       w, state = carry

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.matched_budget import held_equal, in_words
+from lmhp.analysis.winner.matched_budget import describe_matched_budget, in_words
 
 
 def runs_of(about=None, status=None, **measured):
@@ -36,7 +36,9 @@ def runs_of(about=None, status=None, **measured):
       'Runs are compared at equal tokens (9,600); their steps differ (300 to 600).',
     ),
     (
-      runs_of(about={'held_equal': 'seconds'}, steps=[600, 300], seconds=[10.0, 10.5]),
+      runs_of(
+        about={'match_budget': 'seconds'}, steps=[600, 300], seconds=[10.0, 10.5]
+      ),
       'Runs are compared at equal seconds (10); their steps differ (300 to 600).',
     ),
     (
@@ -51,4 +53,4 @@ def test_in_words(runs, words):
 
 def test_only_runs_that_came_to_their_end_count():
   runs = runs_of(status=['complete', 'pruned', 'complete'], steps=[9, 3, 9])
-  assert held_equal(runs) == {'steps': (9.0, 9.0)}
+  assert describe_matched_budget(runs) == {'steps': (9.0, 9.0)}

@@ -10,12 +10,12 @@ import pytest
 from lmhp.counting.flops import flops_per_token, traced_flops
 from lmhp.counting.parameters import count, count_tree
 from lmhp.errors import ConfigError
-from lmhp.model.attention.multi_head import Layer, Scene
+from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.mixers import registry as mixers
 from lmhp.model.mixers.recurrent import linear_recurrence
 from lmhp.model.mixers.state_space import state_space
 from lmhp.model.transformer import Tokens, build
-from lmhp.params import walk
+from lmhp.params import walk_arrays
 
 B, L = 3, 11
 OTHERS = tuple(name for name in mixers.MODULES if name != 'attention')
@@ -48,9 +48,9 @@ def model(tiny):
 
 def layer_of(cfg, name, params, x_BLD):
   """One mixer by itself."""
-  scene = Scene(None, None, None, None, None, {}, None, 0)
+  scene = LayerInputs(None, None, None, None, None, {}, None, 0)
   return mixers.mixer(cfg, name).apply(
-    {'params': params}, x_BLD, Layer(0, False, True), scene
+    {'params': params}, x_BLD, LayerFlags(0, False, True), scene
   )[0]
 
 
@@ -77,8 +77,10 @@ def matches_theirs(cfg, name, theirs, params_of, call):
     layer_of(cfg, name, params, jnp.asarray(x)), out.detach().numpy(), rtol=0, atol=2e-5
   )
   ours = jax.jit(jax.grad(loss, (0, 1)))(params, jnp.asarray(x))
-  expected = dict(walk({'params': gradients, 'x': jnp.asarray(their_x.grad.numpy())}))
-  for path, gradient in walk({'params': ours[0], 'x': ours[1]}):
+  expected = dict(
+    walk_arrays({'params': gradients, 'x': jnp.asarray(their_x.grad.numpy())})
+  )
+  for path, gradient in walk_arrays({'params': ours[0], 'x': ours[1]}):
     error = jnp.linalg.norm(gradient - expected[path]) / jnp.linalg.norm(expected[path])
     assert error < 1e-4, (path, error)
 
@@ -402,18 +404,18 @@ def test_cache_packing_unrolling_remat(model, jit, fill, pattern):
   gradient = lambda m: jit(
     jax.grad(lambda p: jnp.mean(jnp.square(m.apply(p, TOKENS))))
   )(params)
-  base = dict(walk(gradient(ours)))
+  base = dict(walk_arrays(gradient(ours)))
   for other in (dict(scan_layers=False), dict(remat='full')):
     again = build(dataclasses.replace(ours.cfg, **other))
     close(jit(again.apply)(params, TOKENS), whole)
-    for path, g in walk(gradient(again)):
+    for path, g in walk_arrays(gradient(again)):
       np.testing.assert_allclose(g, base[path], rtol=2e-3, atol=2e-5, err_msg=path)
 
 
 def test_starts(model):
   """RG-LRU keeps 0.9 to 0.999 with open gates, Mamba-2 steps by 0.001 to 0.1, an LSTM remembers; taps see W inputs."""
   at = lambda pattern: dict(
-    walk(
+    walk_arrays(
       model(pattern, mixer_dim=600, n_layers=1).init(
         jax.random.key(0), {'init_scale': 1.0}
       )

@@ -14,8 +14,8 @@ import pytest
 from lmhp.sweeping.execution import autotuning as choices
 from lmhp.sweeping.execution.autotuning import (
   WIDTHS,
-  Choice,
-  Choices,
+  Autotuner,
+  PackMethod,
   allowed_widths,
   widths,
 )
@@ -62,7 +62,7 @@ def choose(task, tmp_path):
 
   def make(n=8, steps=1.0, own=False, **options):
     jobs = [task.job({'seed': i}) for i in range(n)]
-    return Choices(epath.Path(tmp_path), task, **options).of(jobs, own, steps)
+    return Autotuner(epath.Path(tmp_path), task, **options).of(jobs, own, steps)
 
   return make
 
@@ -131,7 +131,7 @@ def test_a_study_is_short_by_what_another_compile_costs(
 @pytest.mark.parametrize('method', METHODS)
 def test_a_method_that_is_asked_for_is_taken(choose, one_device, method):
   choice = choose(steps=1e15, pack=method)
-  assert (choice.method, list(choice.member_step_seconds), choice.max_width) == (
+  assert (choice.method, list(choice.member_step_seconds), choice.max_pack_width) == (
     method,
     [method],
     256,
@@ -149,12 +149,12 @@ def test_a_choice_is_on_the_disk_before_it_is_used_and_kept(
   choose, one_device, tmp_path, monkeypatch
 ):
   first = choose(n=8)
-  stored = json.loads((tmp_path / 'choices.json').read_text())['choices']
-  assert [Choice(**c) for c in stored.values()] == [first]
+  stored = json.loads((tmp_path / 'autotune.json').read_text())['choices']
+  assert [PackMethod(**c) for c in stored.values()] == [first]
   monkeypatch.setattr(choices, '_Trial', None)  # measuring again would fail
   assert choose(n=200, steps=1e15, pack='map') == first
-  assert choose(max_width=2) == dataclasses.replace(
-    first, max_width=2
+  assert choose(max_pack_width=2) == dataclasses.replace(
+    first, max_pack_width=2
   )  # less may be asked for later
   with pytest.raises(TypeError):
     choose(own=True)  # another program
@@ -167,7 +167,7 @@ def test_nothing_is_chosen_where_measuring_died(
     patch.setattr(choices, '_Trial', None)
     with pytest.raises(TypeError):
       choose()
-  assert not (tmp_path / 'choices.json').exists()
+  assert not (tmp_path / 'autotune.json').exists()
 
 
 def test_a_metric_of_a_structure_is_measured_once(task, tmp_path, monkeypatch):
@@ -177,7 +177,8 @@ def test_a_metric_of_a_structure_is_measured_once(task, tmp_path, monkeypatch):
   )
   for _ in range(2):
     assert (
-      Choices(epath.Path(tmp_path), task).value('latency_seconds', task.job({})) == 0.25
+      Autotuner(epath.Path(tmp_path), task).value('latency_seconds', task.job({}))
+      == 0.25
     )
   assert measured == ['latency_seconds']
 
@@ -200,15 +201,15 @@ def test_packs_are_no_wider_than_asked_and_measured_as_wide_as_the_trials(
   choose, one_device, ran, n, asked, measured, most
 ):
   """Widths are of the list, whatever is asked for; a study that grows may come to fill what fits."""
-  assert choose(n=n, pack='vmap', max_width=asked).max_width == most and ran == {
-    measured
-  }
+  assert choose(
+    n=n, pack='vmap', max_pack_width=asked
+  ).max_pack_width == most and ran == {measured}
 
 
 def test_the_loop_has_no_list_of_widths(choose, one_device):
   assert (
-    choose(n=11, pack='loop').max_width == 256
-    and choose(n=11, pack='loop', own=True, max_width=7).max_width == 7
+    choose(n=11, pack='loop').max_pack_width == 256
+    and choose(n=11, pack='loop', own=True, max_pack_width=7).max_pack_width == 7
   )
 
 
@@ -223,7 +224,7 @@ def test_the_largest_width_whose_program_fits_the_memory(
     choices, 'memory_limit', lambda n_devices: needed[fits] + SIZE // 2
   )
   choice = choose(n=64, pack=method)
-  assert choice.max_width == fits and ran == {
+  assert choice.max_pack_width == fits and ran == {
     fits
   }  # a program that does not fit is never run
   assert choice.bytes_per_member == needed[fits] / fits
@@ -232,14 +233,14 @@ def test_the_largest_width_whose_program_fits_the_memory(
 def test_a_loop_has_as_many_members_as_fit(choose, task, one_device, monkeypatch):
   one = bytes_of(task, 'loop', 1)
   monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: 3.5 * one)
-  assert choose(n=64, pack='loop').max_width == 3
+  assert choose(n=64, pack='loop').max_pack_width == 3
 
 
 def test_without_memory_there_is_still_one(choose, one_device, monkeypatch):
   monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: 0.0)
   assert (
-    choose(n=64, pack='vmap').max_width == 1
-    and choose(n=64, pack='loop', own=True).max_width == 1
+    choose(n=64, pack='vmap').max_pack_width == 1
+    and choose(n=64, pack='loop', own=True).max_pack_width == 1
   )
 
 
@@ -267,9 +268,9 @@ def test_a_share_of_what_the_devices_have_free(monkeypatch):
 def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
   monkeypatch.setattr(choices, 'jax', SomeDevices(n_devices))
   for n, asked in ((5, None), (5, 2), (1, 17)):
-    choice = choose(n=n, pack='vmap', max_width=asked)
+    choice = choose(n=n, pack='vmap', max_pack_width=asked)
     assert (
-      choice.max_width
+      choice.max_pack_width
       == {
         None: max(allowed_widths(n_devices)),
         2: n_devices,
@@ -282,7 +283,7 @@ def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
 @given(st.integers(1, 2000), st.integers(0, 8), st.integers(1, 9))
 def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
   widest = allowed_widths(n_devices)[: place + 1][-1]
-  packs = widths(n, Choice('vmap', widest, {}, 0.0, ''), n_devices)
+  packs = widths(n, PackMethod('vmap', widest, {}, 0.0, ''), n_devices)
   assert sum(trials for trials, _ in packs) == n and all(
     0 < trials <= width for trials, width in packs
   )
@@ -294,7 +295,7 @@ def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
 
 @given(st.integers(1, 2000), st.integers(1, 300))
 def test_a_loop_is_cut_without_padding(n, widest):
-  packs = widths(n, Choice('loop', widest, {}, 0.0, ''))
+  packs = widths(n, PackMethod('loop', widest, {}, 0.0, ''))
   assert (
     all(trials == width <= widest for trials, width in packs)
     and sum(t for t, _ in packs) == n

@@ -8,11 +8,11 @@ from etils import epath
 import jax
 import numpy as np
 import pytest
-from small_runs import QuickJax, bits, small, text  # noqa: F401
+from small_runs import QuickJax, bits
 
 import lmhp
 from lmhp.sweeping.execution import curves, packs
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
 from lmhp.sweeping.tasks.language_model import LanguageModel
 from lmhp.training import population
@@ -56,7 +56,7 @@ def prepare(task, tmp_path):
       'method': 'map',
     }
     pack = Pack(**given | fields)
-    states = States(mine, workdir)
+    states = PackStateStore(mine, workdir)
     return states.run(states.describe(pack, overrides).name, **dict(options))
 
   return make
@@ -133,14 +133,14 @@ def test_a_trial_of_a_pack_is_the_run_that_train_makes(
       assert np.linalg.norm(mine - other) <= share * np.linalg.norm(other)
 
 
-@pytest.mark.parametrize('residence', ['device', 'host'])
+@pytest.mark.parametrize('placement', ['device', 'host'])
 @pytest.mark.parametrize('method', METHODS)
 def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(
-  prepare, residence, method
+  prepare, placement, method
 ):
   """Members alike but for data.seed: under shared data they are one and the same run, else each is its solo run."""
   seeds = [{'data.seed': seed} for seed in (3, 0)]
-  values = {'data.residence': residence, 'train.steps': 9}
+  values = {'data.placement': placement, 'train.steps': 9}
   for own in (False, True):
     run = prepare(str(own), seeds, values, method=method, own_data=own)
     result = run.run()
@@ -312,12 +312,12 @@ def test_64_trials_compile_their_step_once_and_another_64_nothing(prepare, metho
 
 
 @pytest.mark.parametrize(
-  'method, residence', [*((m, 'device') for m in METHODS), ('map', 'host')]
+  'method, placement', [*((m, 'device') for m in METHODS), ('map', 'host')]
 )
-def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, residence):
+def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, placement):
   """A trial breaks on the way, another evaluation lies between, a fork is scored at the end."""
   overrides = [*OVERRIDES[:2], WILD]
-  values = {'data.residence': residence, 'evaluate.every_steps': 7}
+  values = {'data.placement': placement, 'evaluate.every_steps': 7}
   same = dict(overrides=overrides, values=values, method=method, cooldown_steps=3)
   whole = prepare('whole', **same)
   want, boundaries = found(whole, whole.run()), []
@@ -411,7 +411,7 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
   first = prepare(method=method, width=width, options={'worth_saving_seconds': 0})
   result = first.run()
   assert (first.directory / 'checkpoints' / '9').exists()
-  memory, disk, again = (States(first.task, first.workdir) for _ in range(3))
+  memory, disk, again = (PackStateStore(first.task, first.workdir) for _ in range(3))
   name = first.pack.name
   memory.put(name, result.states)
   second = Pack(
@@ -435,7 +435,7 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
 
 def test_the_states_that_were_used_last_are_kept(task, tmp_path, monkeypatch):
   monkeypatch.setattr('lmhp.sweeping.execution.pack_states.KEPT_BYTES', 100)
-  states = States(task(), epath.Path(tmp_path))
+  states = PackStateStore(task(), epath.Path(tmp_path))
   for name in 'abc':
     states.put(name, (np.zeros(10, np.float32),))
   assert list(states._kept) == ['b', 'c']

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.sweeping.budget import Plan
+from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.packs import Pack
 from lmhp.sweeping.progress import board as boards
@@ -41,7 +41,7 @@ def sweep_of(n=6, **fields):
     space={RATE: Float(1e-4, 1e-1, log=True)},
     search='halton',
     trials=n,
-    confirm_best=0,
+    confirm_points=0,
     **fields,
   )
 
@@ -99,7 +99,7 @@ def losses(*values):
 
 def test_speed_and_time_left_by_hand_with_compiling_not_counted(clock):
   board, trials = boards.Board(sweep_of(), 's'), trials_of(6)
-  board.plan(Plan(6, (20,), None, False, 120), trials)
+  board.plan(SearchPlan(6, (20,), None, False, 120), trials)
   first, second = pack_of(range(3)), pack_of(range(3, 6), name='search-0-rung0-0-1')
   board.pack(first)
   clock.seconds += 100  # compiles
@@ -133,7 +133,7 @@ def test_speed_and_time_left_by_hand_with_compiling_not_counted(clock):
 
 def test_what_the_pack_says_of_its_tokens_counts(clock):
   board = boards.Board(sweep_of(), 's')
-  board.plan(Plan(6, (20,), None, False, 120), trials_of(6))
+  board.plan(SearchPlan(6, (20,), None, False, 120), trials_of(6))
   for name, members in (('a', (0, 1)), ('b', (2, 3))):  # two at once, as on a cluster
     board.pack(pack_of(members, name=name))
   clock.seconds += 1
@@ -160,7 +160,7 @@ def test_a_diverged_trial_has_no_steps_left_and_a_pruned_search_none_either(cloc
       trials_of(6),
       pack_of([0], last=5),
     )
-    board.plan(Plan(6, rungs, None, False, 120), trials)
+    board.plan(SearchPlan(6, rungs, None, False, 120), trials)
     board.pack(pack)
     trials = ended(trials, pack, [9.0], status='diverged')
     board.trials(trials)
@@ -172,9 +172,9 @@ def test_a_diverged_trial_has_no_steps_left_and_a_pruned_search_none_either(cloc
 
 
 def test_the_confirmation_is_part_of_the_time_left(clock):
-  sweep = dataclasses.replace(sweep_of(2), confirm_best=1, confirm_seeds=4)
+  sweep = dataclasses.replace(sweep_of(2), confirm_points=1, confirm_seeds=4)
   board, trials = boards.Board(sweep, 's'), trials_of(2)
-  board.plan(Plan(2, (20,), None, False, 40), trials)
+  board.plan(SearchPlan(2, (20,), None, False, 40), trials)
   assert board.steps_left() == 40 + 2 * 4 * 20
   trials = ended(trials, pack_of(range(2)), (2, 3)) + trials_of(8, 'confirm-0', first=2)
   board.trials(trials)
@@ -212,7 +212,7 @@ def test_the_best_come_first_and_what_diverged_last(maximize):
 
 def test_rows_are_the_best_and_up_to_half_of_them_run(clock):
   board, trials = boards.Board(sweep_of(40), 's'), trials_of(40)
-  board.plan(Plan(40, (20,), None, False, 800), trials)
+  board.plan(SearchPlan(40, (20,), None, False, 800), trials)
   board.trials(ended(trials, pack_of(range(30)), range(30)))
   pack = pack_of(range(30, 40), name='next')
   board.pack(pack)
@@ -293,7 +293,7 @@ def said(capsys):
 def test_plain_says_each_packs_end_and_each_message_once(clock, capsys, caplog):
   trials, pack = trials_of(6), pack_of(range(3))
   with display.progress(sweep_of(), 'study', 'plain') as show:
-    show.plan(Plan(6, (20,), None, False, 120), trials)
+    show.plan(SearchPlan(6, (20,), None, False, 120), trials)
     show.message('a word')
     show.compiling('vmap, 8 wide')
     show.pack(pack)
@@ -318,7 +318,7 @@ def test_what_an_earlier_process_did_is_not_said_again(capsys):
   pack = pack_of(range(3))
   trials = ended(trials_of(6), pack, (1, 2, 3))
   with display.progress(sweep_of(), 'study') as show:  # auto: a pipe
-    show.plan(Plan(6, (20,), None, False, 120), trials)
+    show.plan(SearchPlan(6, (20,), None, False, 120), trials)
     show.pack(pack)
     show.trials(trials)
     show.pack(pack_of(range(3, 6), name='next'))
@@ -353,9 +353,9 @@ def test_a_real_sweep_says_a_line_for_each_pack(tmp_path, capsys):
     trials=6,
     objective=('loss',),
     halving='successive',
-    first_rung=0.2,
-    pack='loop',
-    max_width=4,
+    first_rung_fraction=0.2,
+    execution='loop',
+    max_pack_width=4,
     confirm_seeds=2,
   )
   for resumed in (False, True):
@@ -384,7 +384,7 @@ def test_a_real_sweep_says_a_line_for_each_pack(tmp_path, capsys):
 
 def busy_board(n=40):
   board, trials = boards.Board(sweep_of(n), 'study'), trials_of(n)
-  board.plan(Plan(n, (20,), None, False, 20 * n), trials)
+  board.plan(SearchPlan(n, (20,), None, False, 20 * n), trials)
   board.trials(ended(trials, pack_of(range(n // 2)), np.linspace(2, 3, n // 2)))
   pack = pack_of(range(n // 2, n), name='next')
   board.pack(pack)
@@ -482,7 +482,7 @@ def test_terminal_with_messages_above_the_picture(monkeypatch):
   monkeypatch.setenv('LINES', '24')
   monkeypatch.setattr(sys, 'stdout', FakeTerminal())
   with display.progress(sweep_of(), 'study') as show:
-    show.plan(Plan(6, (20,), None, False, 120), trials_of(6))
+    show.plan(SearchPlan(6, (20,), None, False, 120), trials_of(6))
     show.message('a [bold]word[/bold]')
     LOG.warning('careful')
   text = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', sys.stdout.getvalue())
@@ -517,7 +517,7 @@ def test_notebook_redraws_one_picture_in_place(notebook_page, clock, capsys):
   trials, pack = trials_of(30), pack_of(range(3), last=100)
   trials[1] = dataclasses.replace(trials[1], parameters={RATE: 0.002, SCHEDULE: '<b>&'})
   with display.progress(sweep_of(30), 'a < b') as show:
-    show.plan(Plan(30, (100,), None, False, 3000), trials)
+    show.plan(SearchPlan(30, (100,), None, False, 3000), trials)
     show.pack(pack)
     for step in range(1, 101):
       clock.seconds += 0.1
@@ -565,7 +565,7 @@ def test_notebook_redraws_one_picture_in_place(notebook_page, clock, capsys):
 
 def all_events(show):
   trials, pack = trials_of(6), pack_of(range(3))
-  show.plan(Plan(6, (20,), None, False, 120), trials)
+  show.plan(SearchPlan(6, (20,), None, False, 120), trials)
   show.compiling('x')
   show.pack(pack)
   show.step(pack, 20, losses(3, 3, 3))

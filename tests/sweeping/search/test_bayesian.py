@@ -21,7 +21,7 @@ FLAT = {
 CONDITIONAL = {
   **FLAT,
   'schedule.name': Choice('cosine', (1, 2), None),
-  'schedule.decay_fraction': When('schedule.name', 'cosine', Float(0.05, 0.5)),
+  'schedule.cooldown_fraction': When('schedule.name', 'cosine', Float(0.05, 0.5)),
 }
 DOWN = ('minimize',)
 

@@ -37,7 +37,7 @@ SPACE = {
 }
 MORE = {
   'optimizer.b2': Float(0.9, 0.99),
-  'schedule.final_fraction': When('schedule.name', 'linear', Float(0, 0.5)),
+  'schedule.final_lr_ratio': When('schedule.name', 'linear', Float(0, 0.5)),
   'train.z_loss': Fixed(1e-4),
 }
 
@@ -73,7 +73,7 @@ def test_adding_removing_and_reordering_leave_the_other_parameters_as_they_were(
   kept = [
     path
     for path in order[:n]
-    if path != 'schedule.final_fraction' or 'schedule.name' in order[:n]
+    if path != 'schedule.final_lr_ratio' or 'schedule.name' in order[:n]
   ]
   second = Design({path: every[path] for path in kept}, kind, seed, first.dimensions)
   before, after = first.point(i).parameters, second.point(i).parameters
@@ -103,7 +103,7 @@ def test_points_are_the_same_in_any_process_and_for_good():
     '  d = Design({"a": Float(1e-4, 1, log=True), "b": Int(1, 99)}, kind, 7, {"b": 3})\n'
     '  print(kind, *[x for i in (0, 5, 1000) for x in d.point(i).parameters.values()])'
   )
-  root = pathlib.Path(streams.__file__).parents[2]
+  root = pathlib.Path(streams.__file__).parents[3]
   environment = {**os.environ, 'PYTHONPATH': str(root), 'PYTHONHASHSEED': '123'}
   done = subprocess.run(
     [sys.executable, '-c', code],
@@ -279,17 +279,17 @@ def test_dimensions_go_to_parameters_in_order_and_are_never_given_twice(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_conditional_parameter_is_read_only_where_it_exists(kind):
   design = Design(SPACE | MORE, kind, 0)
-  alone = Design({'schedule.final_fraction': Float(0, 0.5)}, kind, 0, design.dimensions)
+  alone = Design({'schedule.final_lr_ratio': Float(0, 0.5)}, kind, 0, design.dimensions)
   seen = 0
   for point, other in zip(design.points(0, 64), alone.points(0, 64)):
     exists = point.parameters['schedule.name'] == 'linear'
-    assert ('schedule.final_fraction' in point.overrides) == exists
+    assert ('schedule.final_lr_ratio' in point.overrides) == exists
     assert point.overrides['train.z_loss'] == 1e-4
     if exists:
       seen += 1
       assert (
-        point.parameters['schedule.final_fraction']
-        == other.parameters['schedule.final_fraction']
+        point.parameters['schedule.final_lr_ratio']
+        == other.parameters['schedule.final_lr_ratio']
       )
   assert 20 < seen < 44
 

@@ -245,7 +245,9 @@ def test_verdicts_are_final_and_come_to_an_end(search):
     p for p, state in end.items() if state.diverged or plan.rungs[-1] in state.scores
   }
   assert seen[-1] == {p: 'finished' if p in finished else 'pruned' for p in end}
-  assert h.progress(end, plan).pruned.isdisjoint(h.progress(end, plan).calibration)
+  assert h.halving_state(end, plan).pruned.isdisjoint(
+    h.halving_state(end, plan).calibration
+  )
 
 
 def power_laws(floors, rates, rungs):
@@ -259,7 +261,7 @@ def test_where_curves_do_not_cross_the_best_is_found_for_a_fraction(kind):
   plan = make_plan(81, (10, 30, 90, 270), 3, kind)
   floors = np.random.default_rng(0).permutation(81) / 40
   states, steps = simulate(plan, power_laws(floors, np.full(81, 0.4), plan.rungs))
-  found = h.progress(states, plan)
+  found = h.halving_state(states, plan)
   assert found.stage is None and found.correlations == {10: 1.0, 30: 1.0, 90: 1.0}
   best_of_first = min(range(plan.brackets[0].n_points), key=lambda p: floors[p])
   assert h.verdicts(states, plan)[best_of_first] == 'finished'
@@ -278,7 +280,7 @@ def test_where_ranks_are_reversed_nobody_is_pruned_unless_told_to():
   ranks = stats.rankdata(curves, axis=0)
   assert (ranks[:, 0] == 10 - ranks[:, 2]).all()
   states, steps = simulate(make_plan(9, rungs), curves)
-  found = h.progress(states, make_plan(9, rungs))
+  found = h.halving_state(states, make_plan(9, rungs))
   assert steps == 9 * 1000 and not found.pruned and found.correlations[10] == -1.0
   blind, _ = simulate(make_plan(9, rungs, calibration=0, threshold=None), curves)
   assert [p for p, s in blind.items() if 1000 in s.scores] != [
@@ -348,7 +350,7 @@ def test_one_calibration_serves_all_brackets_and_later_ones():
     plan, curves, on_stage=lambda s: reasons.append(h.next_stage(s, plan))
   )
   assert sum(s is not None and s.reason == 'calibration' for s in reasons) == 3
-  assert set(h.progress(states, plan).calibration) < set(range(27))
+  assert set(h.halving_state(states, plan).calibration) < set(range(27))
   assert sum(27 in s.scores for p, s in states.items() if p >= 49) == 1
 
 
@@ -356,7 +358,7 @@ def test_where_the_first_bracket_diverges_the_next_calibrates():
   plan = make_plan(49, kind='hyperband', threshold=0.5)
   curves = [[INF] * 4] * 27 + [[float(p)] * 4 for p in range(27, 49)]
   states, _ = simulate(plan, curves)
-  found = h.progress(states, plan)
+  found = h.halving_state(states, plan)
   assert set(found.calibration) < set(range(27, 39)) and found.correlations == {
     3: 1.0,
     9: 1.0,
@@ -384,7 +386,7 @@ def test_pairs_go_through_a_search():
     [(float(p), float(8 - p))] * 3 if p % 2 else [(p + 9.0, 20.0)] * 3 for p in range(9)
   ]
   states, _ = simulate(plan, curves)
-  assert 9 in states[1].scores and h.progress(states, plan).correlations == {
+  assert 9 in states[1].scores and h.halving_state(states, plan).correlations == {
     1: 1.0,
     3: 1.0,
   }

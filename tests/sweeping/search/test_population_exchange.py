@@ -16,7 +16,7 @@ SPACE = {
   'model.n_layers': Int(1, 40),
   'train.batch_size': Choice(32, 8, 16),
   'schedule.name': Choice('cosine', 'wsd_linear'),
-  'schedule.decay_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
+  'schedule.cooldown_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
 }
 VALUES = {
   'optimizer.learning_rate': 1e-2,
@@ -24,7 +24,7 @@ VALUES = {
   'model.n_layers': 10,
   'train.batch_size': 16,
   'schedule.name': 'wsd_linear',
-  'schedule.decay_fraction': 0.1,
+  'schedule.cooldown_fraction': 0.1,
 }
 LOST = [math.nan, math.inf, -math.inf]
 
@@ -119,7 +119,7 @@ def test_perturbed_by_a_factor_up_and_down_alike():
     'model.n_layers': {8, 13},
     'train.batch_size': {8, 32},
     'schedule.name': {'wsd_linear'},
-    'schedule.decay_fraction': {0.08, 0.125},
+    'schedule.cooldown_fraction': {0.08, 0.125},
   }
   assert {name: set(values) for name, values in seen.items()} == expected
   for name in (
@@ -183,16 +183,18 @@ def test_it_stays_in_the_domain(domain, value, moved):
 def test_conditions_hold_after_a_choice_changed():
   space, names = parameters(SPACE), set()
   bare = {
-    name: value for name, value in VALUES.items() if name != 'schedule.decay_fraction'
+    name: value
+    for name, value in VALUES.items()
+    if name != 'schedule.cooldown_fraction'
   } | {'schedule.name': 'cosine'}
   for values in (VALUES, bare):
     for slot in range(60):
       new = explore(values, space, 0, 0, slot, resample_probability=0.6)
       names.add((values['schedule.name'], new['schedule.name']))
-      assert ('schedule.decay_fraction' in new) == (
+      assert ('schedule.cooldown_fraction' in new) == (
         new['schedule.name'] == 'wsd_linear'
       )
-      assert new.get('schedule.decay_fraction', 0.1) in Float(0.05, 0.5)
+      assert new.get('schedule.cooldown_fraction', 0.1) in Float(0.05, 0.5)
   assert len(names) == 4
 
 

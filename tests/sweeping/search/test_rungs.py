@@ -77,7 +77,10 @@ def test_brackets_hold_all_points_in_proportion_and_grow(n, eta, n_rungs):
 
 @given(st.integers(1, 1000), st.integers(2, 9))
 def test_keep_never_prunes_more_than_its_share_nor_all(n, eta):
-  assert 1 <= ladder.keep(n, eta) <= n and n / eta <= ladder.keep(n, eta) < n / eta + 1
+  assert (
+    1 <= ladder.n_promoted(n, eta) <= n
+    and n / eta <= ladder.n_promoted(n, eta) < n / eta + 1
+  )
 
 
 def test_costs_by_hand():

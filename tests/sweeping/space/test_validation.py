@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from lmhp.declarations import declared
 from lmhp.errors import ConfigError
-from lmhp.hypers import declared, flatten
+from lmhp.hypers import flatten
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
 from lmhp.sweeping.space import (
@@ -43,10 +44,12 @@ def test_a_sound_space_passes():
         'optimizer.weight_decay': Choice(None, 0.0, 0.1),
         B2: Fixed(0.95),
         'optimizer.clip_norm': Choice(1, 0.5, math.inf),
-        'optimizer.decay_roles': Choice(('weight',), ('weight', 'table'), 'weight'),
+        'optimizer.weight_decay_roles': Choice(
+          ('weight',), ('weight', 'table'), 'weight'
+        ),
         'optimizer.adafactor_parameter_scale': Choice(True, False),
         NAME: Choice('cosine', 'wsd_linear'),
-        'schedule.decay_fraction': When(NAME, 'wsd_linear', Float(0.05, 1)),
+        'schedule.cooldown_fraction': When(NAME, 'wsd_linear', Float(0.05, 1)),
         'schedule.power': Int(1, 3),
         'train.seed': Int(0, 9),
       },
@@ -163,8 +166,8 @@ MISTAKES = [
     'optimizer.adafactor_parameter_scale: got 0 in Int(0, 1), expected True or False',
   ),
   (
-    {'optimizer.decay_roles': Choice(('weight', 'tables'))},
-    "optimizer.decay_roles: got 'tables' in Choice(('weight', ",
+    {'optimizer.weight_decay_roles': Choice(('weight', 'tables'))},
+    "optimizer.weight_decay_roles: got 'tables' in Choice(('weight', ",
   ),
   ({LR: np.random.default_rng(0)}, f'{LR}: got Generator(PCG64)'),
   ({LR: Choice()}, f'{LR}: got Choice(), expected at least one value'),

@@ -155,7 +155,7 @@ def test_mending_is_idempotent_and_leaves_whole_files_alone(path):
 
 KILLED = """
 import os, signal, sys
-from lmhp.sweeping.journal import Journal
+from lmhp.sweeping.store.journal import Journal
 backend = Journal(sys.argv[1], sys.argv[2])
 with backend.together():
   os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,7 @@ from test_study import CARD, SPACE, by_optuna, lines, opened, run_a_study, trial
 
 HOLDER = """
 import sys
-from lmhp.sweeping.study import Study
+from lmhp.sweeping.store.study import Study
 with Study.open(sys.argv[1], space={}, card={}):
   print('open', flush=True)
   sys.stdin.read()

@@ -12,7 +12,7 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution import curves, packs
-from lmhp.sweeping.execution.pack_states import States
+from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.space import Float
 from lmhp.sweeping.tasks.function_task import CAPACITY, FunctionTask
@@ -154,7 +154,7 @@ def prepare(task, workdir, method, overrides=OVERRIDES, width=None, **fields):
     width=width or n,
     keep=True,
   )
-  pack, states = Pack(**given | fields), States(task, epath.Path(workdir))
+  pack, states = Pack(**given | fields), PackStateStore(task, epath.Path(workdir))
   return states.run(states.describe(pack, overrides).name)
 
 

@@ -1,0 +1,160 @@
+"""Keys of a config: their declarations and types, values from text, and unknown names."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import types
+import typing
+from typing import Any
+
+from lmhp import sections
+from lmhp.declarations import Declaration, declared
+from lmhp.errors import ConfigError, suggest
+from lmhp.registry import load_installed_plugins
+from lmhp.renamed_keys import RENAMED_KEYS
+from lmhp.sections import Section
+from lmhp.training.config import RunConfig
+
+SECTIONS: dict[str, type[Section]] = typing.get_type_hints(RunConfig)
+"""{name of a section: its class}."""
+
+
+def keys() -> dict[str, Declaration]:
+  """Returns the declarations of all keys by dotted path, those of plugins included."""
+  load_installed_plugins()
+  return _keys(sections.keys_version())
+
+
+@functools.lru_cache(maxsize=1)
+def _keys(version: int) -> dict[str, Declaration]:
+  """`version` is part of the cache key."""
+  del version
+  found = {}
+  for name, cls in SECTIONS.items():
+    for key, declaration in declared(cls).items():
+      found[f'{name}.{key}'] = declaration
+  return found
+
+
+def type_of(path: str) -> Any:
+  """Returns the type annotation of a key.
+
+  Args:
+    path: Dotted path of a key that exists.
+  """
+  section, _, name = path.partition('.')
+  return sections.types_of(SECTIONS[section])[name]
+
+
+def keys_of_section(section: str) -> list[str]:
+  """Returns the dotted paths of the keys of a section."""
+  return [path for path in keys() if path.startswith(f'{section}.')]
+
+
+# --- unknown names --------------------------------------------------------------------
+
+
+def unknown_key(path: str) -> ConfigError:
+  """Builds the error for a key that does not exist. It names the key that is meant."""
+  return ConfigError(f'{path}: no such key{suggest_key(path)}')
+
+
+def suggest_key(path: str) -> str:
+  """Returns `; did you mean X?` for a key that does not exist, or an empty string.
+
+  The key is, in this order: the new name of a renamed key; a key that another library
+  calls so; a key of this name in another section; the nearest key of the section; the
+  nearest key of all.
+
+  Args:
+    path: Dotted path, or the name of a key without its section.
+
+  >>> suggest_key('schedule.min_lr')
+  "; did you mean 'schedule.final_lr_ratio' (min_lr / optimizer.learning_rate)?"
+  """
+  section, _, name = path.rpartition('.')
+  for new, old in RENAMED_KEYS.items():
+    if path == old or not section and name == old.rpartition('.')[2]:
+      return f'; did you mean {new!r}?'
+  meant = _keys_called(name)
+  if meant:
+    return f'; did you mean {" or ".join(meant)}?'
+  for candidates in (keys_of_section(section), _all_names(section)):
+    names = {candidate.rpartition('.')[2]: candidate for candidate in candidates}
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+      return f'; did you mean {names[near[0]]!r}?'
+  return suggest(path, SECTIONS)
+
+
+def _keys_called(name: str) -> list[str]:
+  """Returns the keys that have a name, here or in another library, with conversions."""
+  called = []
+  for key, declaration in keys().items():
+    if key.rpartition('.')[2] == name or name in declaration.aliases:
+      called.append(repr(key))
+    elif name in declaration.converted_aliases:
+      called.append(f'{key!r} ({declaration.converted_aliases[name]})')
+  return called
+
+
+def _all_names(section: str) -> list[str]:
+  return [*keys()] if section else [*keys(), *SECTIONS]
+
+
+# --- values from text -----------------------------------------------------------------
+
+_BOOLS = {'true': True, 'false': False, '1': True, '0': False}
+_NONFINITE = ('inf', '+inf', '-inf', 'nan')
+
+
+def parse(text: str, hint: Any) -> Any:
+  """Returns the value that a text on the command line stands for.
+
+  Words and paths are taken literally. Numbers, tuples, True and None are written as in
+  Python (`3e-3`, `inf`, `('local', 'global')`). A tuple may also be written with commas
+  alone, and a bool as 0 or 1. Any other text is returned unchanged, and `resolve` refuses
+  it.
+
+  Args:
+    text: Text that the user typed.
+    hint: Type of the key.
+
+  >>> parse('none', str), parse('none', str | None), parse('1e-3', float)
+  ('none', None, 0.001)
+  >>> parse('a,b', tuple[str, ...])
+  ('a', 'b')
+  """
+  options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  word = text.strip().lower()
+  if word == 'none' and type(None) in options:
+    return None
+  for option in options:
+    if typing.get_origin(option) is tuple:
+      return _parse_tuple(text, typing.get_args(option)[0])
+  if bool in options and word in _BOOLS:
+    return _BOOLS[word]
+  if str in options:
+    value = _literal(text)
+    return value if isinstance(value, str) else text
+  if word in _NONFINITE:
+    return float(word)
+  return _literal(text)
+
+
+def _parse_tuple(text: str, item_type: Any) -> Any:
+  value = _literal(text)
+  if isinstance(value, (tuple, list)):
+    return value
+  parts = [part.strip() for part in text.split(',')]
+  return tuple(parse(part, item_type) for part in parts if part)
+
+
+def _literal(text: str) -> Any:
+  """Returns the value of a Python literal, or the text itself if it is none."""
+  try:
+    return ast.literal_eval(text.strip())
+  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+    return text

@@ -1,0 +1,272 @@
+"""Law 1: a hyperparameter is either static or traced.
+
+Each key of the config is declared once, with `static` (structure, part of the compile key)
+or `traced` (a number that reaches the program as an array). What a sweep can pack, what
+`--help_config` prints and what the docs list are derived from this declaration. A value is
+checked against it by `check_value`.
+
+This file imports no jax, so that a study can be planned and read on a laptop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+import dataclasses
+import math
+import sys
+import types
+import typing
+from typing import Any
+
+import numpy as np
+
+from lmhp.errors import ConfigError, wrong_value
+from lmhp.typing import Number
+
+_METADATA_KEY = 'lmhp'
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+  """Facts about one config key, stated once.
+
+  Attributes:
+    doc: One line on what the number multiplies or what the word chooses.
+    traced: True if the value reaches the program as an array. False if it is part of the
+      compile key.
+    unit: Unit of the number. Empty if it has none.
+    low: Smallest allowed value.
+    high: Largest allowed value.
+    open_low: If True, `low` itself is not allowed.
+    open_high: If True, `high` itself is not allowed.
+    choices: Allowed values. A traced choice travels as its position, so entries are only
+      ever appended.
+    derived: If True, None stands for a value that follows from other keys, the data or the
+      machine. It is filled in before a program reads the key, so the annotation of the key
+      leaves None out.
+    neutral: Value that switches the hyperparameter off, such as infinity for a clip norm.
+    static_when_neutral: If True, the program leaves the part out if the value is neutral
+      in every member (dropout alone).
+    aliases: Names of the same thing in other libraries.
+    converted_aliases: {name in another library: conversion}, for names whose meaning
+      differs.
+    value_aliases: {value in another library: how to get it here}.
+    source: Paper or code that the definition or the default comes from.
+  """
+
+  doc: str = ''
+  traced: bool = False
+  unit: str = ''
+  low: Number | None = None
+  high: Number | None = None
+  open_low: bool = False
+  open_high: bool = False
+  choices: Collection[object] | None = None
+  derived: bool = False
+  neutral: object = None
+  static_when_neutral: bool = False
+  aliases: tuple[str, ...] = ()
+  converted_aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  value_aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  source: str = ''
+
+  @property
+  def bounds(self) -> str:
+    """Bounds in words, such as "above 0 and at most 1". Empty if there are none."""
+    parts = []
+    if self.low is not None:
+      parts.append(f'above {self.low}' if self.open_low else f'at least {self.low}')
+    if self.high is not None:
+      parts.append(f'below {self.high}' if self.open_high else f'at most {self.high}')
+    return ' and '.join(parts)
+
+
+def static(default: Any, doc: str, **declaration: Any) -> Any:
+  """Declares a key that is structure. Another value compiles another program.
+
+  Args:
+    default: Default value of the key.
+    doc: One line for `--help_config`.
+    **declaration: Other fields of `Declaration`.
+  """
+  return _field(default, Declaration(doc=doc, traced=False, **declaration))
+
+
+def traced(default: Any, doc: str, **declaration: Any) -> Any:
+  """Declares a key that is a number of `Hypers`. Another value reuses the program.
+
+  Args:
+    default: Default value of the key.
+    doc: One line for `--help_config`.
+    **declaration: Other fields of `Declaration`.
+  """
+  return _field(default, Declaration(doc=doc, traced=True, **declaration))
+
+
+def _field(default: Any, declaration: Declaration) -> Any:
+  return dataclasses.field(default=default, metadata={_METADATA_KEY: declaration})
+
+
+def declared(cls: Any) -> dict[str, Declaration]:
+  """Returns the declarations of the keys of a section or keys class, by name, in order."""
+  return {
+    field.name: field.metadata[_METADATA_KEY]
+    for field in dataclasses.fields(cls)
+    if _METADATA_KEY in field.metadata
+  }
+
+
+# --- checks -------------------------------------------------------------------------
+
+_TYPE_WORDS = {
+  int: 'a whole number',
+  float: 'a number',
+  str: 'a word',
+  bool: 'True or False',
+  type(None): 'None',
+}
+
+
+def check_value(
+  path: str, value: object, value_type: Any, declaration: Declaration
+) -> Any:
+  """Checks a value against its declaration, and converts it to the declared type.
+
+  A float without a fraction is accepted for an int, an int for a float, a list for a tuple,
+  and a single value for a tuple.
+
+  Args:
+    path: Dotted path of the key, for the error message.
+    value: Value that came.
+    value_type: Type of the key, which includes None for a derived key.
+    declaration: Declaration of the key.
+
+  Returns:
+    The converted value.
+
+  Raises:
+    ConfigError: If the type, the choices or the bounds do not allow the value.
+  """
+  try:
+    converted = _convert(value, value_type)
+    if not _matches(converted, value_type):
+      raise wrong_value(path, converted, _describe_type(value_type))
+    items = converted if isinstance(converted, tuple) else (converted,)
+    for item in items:
+      _check_item(path, converted, item, declaration)
+  except OverflowError:
+    # The value is an int that no float can hold.
+    accepted = f'a number of size at most {sys.float_info.max:.2g}'
+    raise wrong_value(path, value, accepted) from None
+  return converted
+
+
+def _check_item(
+  path: str, value: object, item: object, declaration: Declaration
+) -> None:
+  """Checks one number or word of a value against choices and bounds."""
+  if item is None:
+    return
+  if declaration.choices is not None and item not in declaration.choices:
+    raise _wrong_choice(path, value, item, declaration)
+  if isinstance(item, (int, float)) and not isinstance(item, bool):
+    if not _is_within_bounds(item, declaration):
+      raise wrong_value(path, value, _describe_bounds(declaration))
+
+
+def _wrong_choice(
+  path: str, value: object, item: object, declaration: Declaration
+) -> ConfigError:
+  choices = [str(choice) for choice in declaration.choices or ()]
+  accepted = 'one of ' + ', '.join(choices)
+  word = str(item).lower()
+  if word in declaration.value_aliases:
+    error = wrong_value(path, value, accepted)
+    return ConfigError(f'{error}; {item!r} is {declaration.value_aliases[word]} here')
+  return wrong_value(path, value, accepted, choices)
+
+
+def _is_within_bounds(number: float, declaration: Declaration) -> bool:
+  low = declaration.low
+  high = declaration.high
+  if math.isnan(number):
+    return False
+  if math.isinf(number) and declaration.neutral != number:
+    return False
+  if low is not None and (number < low or declaration.open_low and number == low):
+    return False
+  if high is not None and (number > high or declaration.open_high and number == high):
+    return False
+  return True
+
+
+def _describe_bounds(declaration: Declaration) -> str:
+  bounds = declaration.bounds or 'a finite number'
+  if declaration.neutral is None:
+    return bounds
+  return f'{bounds} ({declaration.neutral} switches it off)'
+
+
+# --- types --------------------------------------------------------------------------
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+  """Returns the members of a union, or the type alone."""
+  return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+  """Converts a value to the nearest form that the type allows, without loss."""
+  options = _options(hint)
+  if isinstance(value, np.generic):
+    value = value.item()
+  if isinstance(value, list):
+    value = tuple(value)
+
+  # A single value is accepted for a tuple.
+  tuple_types = [option for option in options if typing.get_origin(option) is tuple]
+  if tuple_types and not isinstance(value, tuple) and value is not None:
+    if not _matches(value, hint):
+      value = (value,)
+  if tuple_types and isinstance(value, tuple):
+    item_type = typing.get_args(tuple_types[0])[0]
+    return tuple(_convert(item, item_type) for item in value)
+
+  if isinstance(value, bool):
+    return value
+  if isinstance(value, int) and float in options and int not in options:
+    return float(value)
+  if isinstance(value, float) and value.is_integer():
+    if int in options and float not in options:
+      return int(value)
+  return value
+
+
+def _matches(value: object, hint: Any) -> bool:
+  """Returns True if a value has one of the types of a union."""
+  return any(_matches_one(value, option) for option in _options(hint))
+
+
+def _matches_one(value: object, option: Any) -> bool:
+  if option is type(None):
+    return value is None
+  if typing.get_origin(option) is tuple:
+    item_type = typing.get_args(option)[0]
+    return isinstance(value, tuple) and all(_matches(item, item_type) for item in value)
+  if option is bool:
+    return isinstance(value, bool)
+  if option in (int, float, str):
+    return isinstance(value, option) and not isinstance(value, bool)
+  return False
+
+
+def _describe_type(hint: Any) -> str:
+  """Returns a type in words, such as "a number or None"."""
+  words = []
+  for option in _options(hint):
+    if typing.get_origin(option) is tuple:
+      item = _describe_type(typing.get_args(option)[0]).replace('a ', '', 1)
+      words.append(f'a tuple of {item}s')
+    else:
+      words.append(_TYPE_WORDS.get(option, str(option)))
+  return ' or '.join(words)

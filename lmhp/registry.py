@@ -1,0 +1,159 @@
+"""Registries: named entries, from lmhp itself and from outside.
+
+A registry is a read-only mapping from name to entry. lmhp registers its own entries when the
+registry's module is imported. A plugin or an experiment file registers more, in the same way.
+
+An installed package lists a plugin module under the entry-point group `lmhp.plugins`. The
+module registers its entries when it is imported. An experiment file may also import such a
+module, or register entries itself. A study stores the import names of the modules, so that
+a resumed sweep, a Ray worker and a report import them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+import importlib
+import importlib.metadata
+import sys
+from typing import Generic, TypeVar
+
+from lmhp.errors import ConfigError, suggest
+
+GROUP = 'lmhp.plugins'
+EXPERIMENT_MODULE = 'lmhp_experiment'
+"""Name of the module that an experiment file becomes. It cannot be imported by name."""
+
+T = TypeVar('T')
+_PACKAGE = 'lmhp'
+_all: list[Registry] = []
+
+
+class Registry(Mapping[str, T], Generic[T]):
+  """Entries of one kind by name, in the order in which they were registered.
+
+  Args:
+    kind: Name of one entry, for error messages, such as "optimizer".
+  """
+
+  def __init__(self, kind: str):
+    self.kind = kind
+    self._entries: dict[str, T] = {}
+    self._modules: dict[str, str] = {}
+    _all.append(self)
+
+  def register(self, name: str, entry: T) -> T:
+    """Adds an entry. The module that calls may register the same name again.
+
+    Args:
+      name: Name of the entry, the value of a config key.
+      entry: The entry.
+
+    Returns:
+      The entry.
+
+    Raises:
+      ConfigError: If another module has registered this name.
+    """
+    module = sys._getframe(1).f_globals['__name__']
+    if self._modules.get(name, module) != module:
+      raise ConfigError(
+        f'{self.kind} {name!r}: {module} registers it, but {self._modules[name]} did '
+        'before, expected another name'
+      )
+    self._entries[name] = entry
+    self._modules[name] = module
+    return entry
+
+  def module_of(self, name: str) -> str:
+    """Returns the name of the module that registered an entry."""
+    return self._modules[name]
+
+  def __getitem__(self, name: str) -> T:
+    return self._entries[name]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._entries)
+
+  def __len__(self) -> int:
+    return len(self._entries)
+
+  def get_or_raise(self, path: str, name: str) -> T:
+    """Returns an entry.
+
+    Args:
+      path: Dotted path of the key that names the entry, for the error message.
+      name: Name of the entry.
+
+    Raises:
+      ConfigError: If there is no entry of this name.
+    """
+    if name not in self._entries:
+      raise ConfigError(
+        f'{path}: got {name!r}, expected one of {", ".join(self._entries)}'
+        f'{suggest(name, self._entries)}'
+      )
+    return self._entries[name]
+
+
+def outside_modules() -> tuple[str, ...]:
+  """Returns the names of the modules outside lmhp that registered an entry, in order."""
+  modules = {}
+  for registry in _all:
+    for name in registry:
+      module = registry.module_of(name)
+      if module.split('.')[0] != _PACKAGE:
+        modules[module] = None
+  return tuple(modules)
+
+
+# --- plugins ------------------------------------------------------------------------
+
+_installed_are_loaded = False
+
+
+def load_installed_plugins() -> None:
+  """Imports the modules that installed packages list under `lmhp.plugins`, once.
+
+  Raises:
+    ConfigError: If an import fails.
+  """
+  global _installed_are_loaded
+  if _installed_are_loaded:
+    return
+  _installed_are_loaded = True
+  for entry_point in importlib.metadata.entry_points(group=GROUP):
+    try:
+      entry_point.load()
+    except Exception as error:
+      raise ConfigError(
+        f'plugin {entry_point.name!r} ({entry_point.value}) cannot be imported: '
+        f'{type(error).__name__}: {error}'
+      ) from error
+
+
+def importable_plugin_modules() -> tuple[str, ...]:
+  """Returns the import names of the modules outside lmhp that registered an entry.
+
+  An experiment file is left out. It has a path and no import name.
+  """
+  return tuple(name for name in outside_modules() if name != EXPERIMENT_MODULE)
+
+
+def load_plugin_modules(names: Iterable[str], source: str) -> None:
+  """Imports modules that register entries.
+
+  Args:
+    names: Import names.
+    source: Study or run that names the modules, for the error message.
+
+  Raises:
+    ConfigError: If a module cannot be imported.
+  """
+  for name in names:
+    try:
+      importlib.import_module(name)
+    except Exception as error:
+      raise ConfigError(
+        f'plugins: {source} uses the module {name!r}, which cannot be imported here '
+        f'({type(error).__name__}: {error})'
+      ) from error

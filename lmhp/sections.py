@@ -1,0 +1,202 @@
+"""Sections of the config: frozen dataclasses whose keys are declared and checked.
+
+An entry of a registry (an optimizer, a schedule, a mixer, a search method) declares keys of
+its own in a class made by `keys`, and `add_keys` adds them to a section.
+
+This file imports no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import dataclasses
+import functools
+import typing
+from typing import Any, ClassVar, TypeVar
+
+from lmhp.declarations import check_value, declared, static, traced
+from lmhp.errors import ConfigError, wrong_value
+
+T = TypeVar('T')
+
+_version = 0
+"""Number of calls of `add_keys`, so that caches of all keys can be dropped."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+  """Base class of the sections of a config.
+
+  Attributes:
+    SECTION: Name of the section, the first part of the dotted paths of its keys.
+  """
+
+  SECTION: ClassVar[str] = ''
+
+  def resolve(self) -> None:
+    """Fills in derived values with `assign`, and checks what involves several keys.
+
+    It runs after each key was checked against its declaration.
+    """
+
+
+@typing.dataclass_transform(
+  kw_only_default=True, frozen_default=True, field_specifiers=(static, traced)
+)
+def section(name: str):
+  """Returns a class decorator that makes a section of the config.
+
+  The class becomes a frozen dataclass with keyword arguments only. Each of its keys is
+  checked against its declaration.
+
+  Args:
+    name: Name of the section, the first part of the dotted paths of its keys.
+  """
+
+  def decorate(cls: type[T]) -> type[T]:
+    def __post_init__(self: Any) -> None:
+      _check_keys(self)
+      self.resolve()
+
+    setattr(cls, '__post_init__', __post_init__)
+    setattr(cls, 'SECTION', name)
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+  return decorate
+
+
+def _check_keys(cfg: Section) -> None:
+  """Checks each key of a section, and sets its converted value."""
+  types_by_name = types_of(type(cfg))
+  for name, declaration in declared(cfg).items():
+    value = getattr(cfg, name)
+    value = check_value(path_of(cfg, name), value, types_by_name[name], declaration)
+    object.__setattr__(cfg, name, value)
+
+
+def types_of(cls: type) -> dict[str, Any]:
+  """Returns the types of the keys of a section or keys class, by name.
+
+  The type of a derived key includes None.
+  """
+  return _types_of(cls, _version)
+
+
+@functools.cache
+def _types_of(cls: type, version: int) -> dict[str, Any]:
+  """`version` is part of the cache key: `add_keys` changes classes."""
+  del version
+  types = typing.get_type_hints(cls)
+  for name, declaration in declared(cls).items():
+    if declaration.derived:
+      types[name] = types[name] | None
+  return types
+
+
+def assign(cfg: Section, **values: object) -> None:
+  """Sets derived values on a frozen section. Only for use inside `resolve`."""
+  for name, value in values.items():
+    object.__setattr__(cfg, name, value)
+
+
+def path_of(cfg: Section, field: str) -> str:
+  """Returns the dotted path of a key, as the user writes it."""
+  return f'{cfg.SECTION}.{field}'
+
+
+def wrong(
+  cfg: Section, field: str, accepted: str, names: Iterable[object] = ()
+) -> ConfigError:
+  """Builds the error for the value of a key.
+
+  Args:
+    cfg: Section with the value.
+    field: Name of the key.
+    accepted: Description of the accepted values.
+    names: Valid names. The nearest one is suggested.
+  """
+  return wrong_value(path_of(cfg, field), getattr(cfg, field), accepted, names)
+
+
+# --- keys of registry entries --------------------------------------------------------
+
+
+@typing.dataclass_transform(
+  kw_only_default=True, frozen_default=True, field_specifiers=(static, traced)
+)
+def keys(cls: type[T]) -> type[T]:
+  """Class decorator: the keys that an entry of a registry adds to a section."""
+  return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+def keys_of(cfg: Section, keys_class: type[T]) -> T:
+  """Returns a section as an instance of a keys class that was added to it.
+
+  It is the same object. Only a type checker sees the difference.
+  """
+  return typing.cast(T, cfg)
+
+
+def keys_version() -> int:
+  """Returns a number that changes if `add_keys` adds a key to a section."""
+  return _version
+
+
+_GENERATED = (
+  '__init__',
+  '__repr__',
+  '__eq__',
+  '__hash__',
+  '__setattr__',
+  '__delattr__',
+  '__replace__',
+  '__match_args__',
+  '__dataclass_params__',
+)
+"""Attributes that `dataclasses.dataclass` writes into a class."""
+
+
+def add_keys(section_class: type[Section], keys_class: type) -> None:
+  """Adds the keys of a registry entry to a section.
+
+  The section's class object stays the same, so that names imported earlier see the new
+  keys. Two entries may share a key if both declare it alike.
+
+  Args:
+    section_class: Class made by `section`.
+    keys_class: Class made by `keys`.
+
+  Raises:
+    ConfigError: If the section has a key of that name with another declaration.
+  """
+  global _version
+  fields = {field.name: field for field in dataclasses.fields(section_class)}
+  hints = typing.get_type_hints(keys_class)
+  new = {}
+  for field in dataclasses.fields(keys_class):
+    if field.name not in fields:
+      new[field.name] = field
+    elif fields[field.name].metadata != field.metadata:
+      raise ConfigError(
+        f'{section_class.SECTION}.{field.name}: {keys_class.__name__} declares this key, '
+        'which exists with another declaration; expected another name'
+      )
+  if not new:
+    return
+
+  # Restore the field objects that `dataclass` replaced by default values, take out what it
+  # generated, and let it generate the class again with the new fields.
+  for name, field in {**fields, **new}.items():
+    copy = dataclasses.field(
+      default=field.default,
+      default_factory=field.default_factory,
+      metadata=field.metadata,
+    )
+    setattr(section_class, name, copy)
+    if name in new:
+      section_class.__annotations__[name] = hints[name]
+  for name in _GENERATED:
+    if name in section_class.__dict__:
+      delattr(section_class, name)
+  dataclasses.dataclass(frozen=True, kw_only=True)(section_class)
+  _version += 1
