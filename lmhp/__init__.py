@@ -1,16 +1,29 @@
-"""lmhp: a laboratory for language-model hyperparameters, in JAX.
+"""lmhp: choose language-model hyperparameters, in JAX.
 
-Four verbs carry everything: count, train, sweep, report. Importing this package imports no jax; each name is fetched
-when it is first used.
+Four commands carry the package: count, train, sweep and report. Importing the package
+imports no jax. Each name is imported when it is first used.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
-_HOMES = {
+_SPACE_NAMES = (
+  'Float',
+  'Int',
+  'Choice',
+  'Fixed',
+  'Product',
+  'Zip',
+  'Chain',
+  'When',
+  'Subsample',
+)
+
+_MODULES = {
   'count': 'lmhp.api',
   'train': 'lmhp.api',
   'sweep': 'lmhp.api',
@@ -20,6 +33,7 @@ _HOMES = {
   'load_run': 'lmhp.api',
   'import_pretrained': 'lmhp.api',
   'export': 'lmhp.api',
+  'doctor': 'lmhp.api',
   'load_pretrained': 'lmhp.hub.pretrained',
   'save_pretrained': 'lmhp.hub.pretrained',
   'default_config': 'lmhp.config',
@@ -27,25 +41,53 @@ _HOMES = {
   'ModelConfig': 'lmhp.model.config',
   'SweepConfig': 'lmhp.sweeping.config',
   'FunctionTask': 'lmhp.sweeping.tasks.function_task',
-  **dict.fromkeys(
-    ('Float', 'Int', 'Choice', 'Fixed', 'Product', 'Zip', 'Chain', 'When', 'Subsample'),
-    'lmhp.sweeping.space',
-  ),
   'ConfigError': 'lmhp.errors',
+  **dict.fromkeys(_SPACE_NAMES, 'lmhp.sweeping.space'),
 }
+"""{public name: module that defines it}."""
 
-__all__ = ['__version__', *_HOMES]
+__all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]  (names are imported lazily)
+
+if TYPE_CHECKING:
+  from lmhp import analysis as analysis
+  from lmhp.api import count as count
+  from lmhp.api import doctor as doctor
+  from lmhp.api import export as export
+  from lmhp.api import generate as generate
+  from lmhp.api import import_pretrained as import_pretrained
+  from lmhp.api import load_run as load_run
+  from lmhp.api import plan_sweep as plan_sweep
+  from lmhp.api import report as report
+  from lmhp.api import sweep as sweep
+  from lmhp.api import train as train
+  from lmhp.config import default_config as default_config
+  from lmhp.errors import ConfigError as ConfigError
+  from lmhp.hub.pretrained import load_pretrained as load_pretrained
+  from lmhp.hub.pretrained import save_pretrained as save_pretrained
+  from lmhp.model.config import ModelConfig as ModelConfig
+  from lmhp.sweeping.config import SweepConfig as SweepConfig
+  from lmhp.sweeping.space import Chain as Chain
+  from lmhp.sweeping.space import Choice as Choice
+  from lmhp.sweeping.space import Fixed as Fixed
+  from lmhp.sweeping.space import Float as Float
+  from lmhp.sweeping.space import Int as Int
+  from lmhp.sweeping.space import Product as Product
+  from lmhp.sweeping.space import Subsample as Subsample
+  from lmhp.sweeping.space import When as When
+  from lmhp.sweeping.space import Zip as Zip
+  from lmhp.sweeping.tasks.function_task import FunctionTask as FunctionTask
+  from lmhp.training.config import RunConfig as RunConfig
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
   if name == 'analysis':
     return importlib.import_module('lmhp.analysis')
-  if name not in _HOMES:
+  if name not in _MODULES:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  value = getattr(importlib.import_module(_HOMES[name]), name)
+  value = getattr(importlib.import_module(_MODULES[name]), name)
   globals()[name] = value
   return value
 
 
 def __dir__() -> list[str]:
-  return sorted({*globals(), *_HOMES})
+  return sorted({*globals(), *_MODULES})

@@ -7,14 +7,18 @@ import functools
 import json
 import os
 import tempfile
+import time
 from typing import TYPE_CHECKING, Any, Mapping
 
 from etils import epath
+import jax
+import numpy as np
 
 from lmhp import config as config_lib
 from lmhp import experiment
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
+from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, is_remote
@@ -27,7 +31,7 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.training import loop, provenance
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.compile_cache import use_compile_cache
+from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
 from lmhp.training.config import RunConfig
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.pretrained import config_of_pretrained
@@ -219,7 +223,7 @@ def sweep(
   overrides: Mapping[str, Any] | None = None,
   engine: str = 'local',
   storage: str | None = None,
-  address: str | None = None,
+  ray_address: str | None = None,
   display: str = 'auto',
   report: bool = True,
 ) -> StudyResult:
@@ -233,7 +237,7 @@ def sweep(
     overrides: {dotted path: value} of the base config, and of the sweep under `sweep.`.
     engine: 'local', or 'ray' (extra `ray`): each pack a task on a Ray cluster.
     storage: an Optuna storage as a URL, as `postgresql://...`; None is a journal in the workdir.
-    address: of the Ray cluster; None is one that is started here.
+    ray_address: Address of the Ray cluster. None finds one here, or starts one.
     display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
     report: whether `report.html` is written in the workdir, at rungs and at the end, as `lmhp.report` makes it.
 
@@ -251,7 +255,7 @@ def sweep(
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
   write = functools.partial(_write_report, workdir, storage) if report else None
   return StudyRun(
-    task, sweep, workdir, card, engine, storage, display, address, write
+    task, sweep, workdir, card, engine, storage, display, ray_address, write
   ).run()
 
 
@@ -404,3 +408,72 @@ def _is_pretrained(directory: str | os.PathLike) -> bool:
     any(True for _ in directory.glob('*.safetensors*'))
     and not (directory / 'checkpoints').exists()
   )
+
+
+# --- the installation ---------------------------------------------------------------
+
+SELF_TEST_STEPS = 40
+
+
+def doctor() -> dict[str, Any]:
+  """Describes the installation, and trains a small model twice as a self-test.
+
+  Returns:
+    `versions` by package; `device`, as in `lmhp.training.provenance.describe`; `dtype`, the
+    precision of matrix products that 'auto' stands for; `caches`, the `path` (None if off)
+    and `bytes` of each; and `self_test`: `passed`, `seconds`, `steps`, `first_loss_nats`,
+    `last_loss_nats`, and `repeatable`, True if both runs gave the same bits.
+  """
+  use_compile_cache()
+  description = provenance.describe(os.curdir)
+  return {
+    'versions': description['versions'],
+    'device': description['device'],
+    'dtype': fastest_dtype(),
+    'caches': {
+      'compiled programs': _describe_cache(compile_cache_directory()),
+      'data': _describe_cache(os.fspath(datasets.cache_dir(DataConfig()))),
+    },
+    'self_test': _self_test(),
+  }
+
+
+def _describe_cache(path: str | None) -> dict[str, Any]:
+  n_bytes = 0
+  if path is not None:
+    for directory, _, names in os.walk(path):
+      n_bytes += sum(os.path.getsize(os.path.join(directory, name)) for name in names)
+  return {'path': path, 'bytes': n_bytes}
+
+
+def _self_test() -> dict[str, Any]:
+  """Trains the same small model twice, and compares losses and parameters."""
+  overrides = {
+    'model.n_layers': 2,
+    'model.d_model': 64,
+    'model.max_seq_len': 64,
+    'train.steps': SELF_TEST_STEPS,
+    'evaluate.final_sequences': 32,
+    'log.tensorboard': False,
+    'log.every_steps': 1,
+  }
+  config = config_lib.override(config_lib.default_config(), overrides)
+
+  start = time.perf_counter()
+  runs = []
+  for _ in range(2):
+    with tempfile.TemporaryDirectory() as workdir:
+      runs.append(train(config, workdir=workdir, display='none'))
+  losses = runs[0].history['loss_nats']
+  pairs = zip(jax.tree.leaves(runs[0].params), jax.tree.leaves(runs[1].params))
+  repeatable = all(np.array_equal(a, b) for a, b in pairs)
+  first_loss = float(losses[0])
+  last_loss = float(losses[-1])
+  return {
+    'passed': repeatable and last_loss < first_loss - 0.5,
+    'seconds': time.perf_counter() - start,
+    'steps': SELF_TEST_STEPS,
+    'first_loss_nats': first_loss,
+    'last_loss_nats': last_loss,
+    'repeatable': repeatable,
+  }

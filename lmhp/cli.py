@@ -1,63 +1,77 @@
-"""The verbs on the command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp report` and four more.
+"""The command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp report` and others.
 
-A mistake of the user's is one line on stderr and exit status 2. Nothing but Python's own is imported before a verb
-needs it, so that help comes at once, and Ctrl-C too.
+A mistake of the user is one line on stderr and exit status 2. Only the standard library is
+imported before a command needs more, so that help and Ctrl-C are immediate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import io
 import logging
 import os
 import signal
 import sys
-from typing import NoReturn, Sequence
+from typing import NoReturn
 
 from lmhp.commands import COMMANDS
 
-USAGE = """lmhp: a laboratory for language-model hyperparameters
+USAGE = """lmhp: choose language-model hyperparameters, in JAX
 
-  lmhp count TARGET...      parameters by kind, FLOPs, memory, time and cost, before the model exists
-  lmhp train --config=FILE  train one model from an experiment file, or go on where it was stopped
-  lmhp sweep --config=FILE  search its hyperparameters, many trials in one program, or go on where it was stopped
-  lmhp report WORKDIR...    one page that says what was found, how sure it is, and what to try next
+  lmhp count TARGET...      parameters by kind, FLOPs, memory, time and cost, before training
+  lmhp train --config=FILE  train one model from an experiment file, or continue a run
+  lmhp sweep --config=FILE  search its hyperparameters, or continue a study
+  lmhp report WORKDIR...    one page: what was found, how sure it is, what to try next
   lmhp generate WORKDIR     continue a text with a trained model
-  lmhp import PATH          a pretrained model from a Hugging Face directory, ready to fine-tune
-  lmhp export WORKDIR PATH  a trained model as a Hugging Face directory
-  lmhp dashboard WORKDIR    look at a sweep in a browser
+  lmhp import PATH          write an experiment file that fine-tunes a Hugging Face model
+  lmhp export WORKDIR PATH  write a trained model as a Hugging Face directory
+  lmhp dashboard WORKDIR    open optuna-dashboard on a study
+  lmhp doctor               devices, versions, caches, and a self-test
 
-`lmhp VERB --help` says more of a verb; `lmhp train --help_config` lists every key of a config, `lmhp sweep
---help_config` those of a sweep."""
+`lmhp COMMAND --help` describes a command. `lmhp train --help_config` lists every key of a
+config, `lmhp sweep --help_config` every key of a sweep. `lmhp --version` prints the version."""
 
-MISTAKE = 2
-"""Exit status after a mistake of the user's."""
+EXIT_MISTAKE = 2
+"""Exit status after a mistake of the user."""
 
 
 def run() -> NoReturn:
-  """The entry point of the `lmhp` command. What a signal stops exits as the shell has it: with 128 and its number.
+  """Runs the `lmhp` command, and exits.
 
-  Until a run holds the signals they end the process at once: an exception raised by a handler may be lost, or worse,
-  in a module that is being imported.
+  A signal that stops a command gives the exit status that a shell expects: 128 plus the
+  number of the signal. Until a run takes over the signals, Ctrl-C ends the process at once:
+  an exception raised by a signal handler during an import could be lost.
   """
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-  sys.stdout.reconfigure(errors='replace')  # a terminal without ± shows ?
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # A terminal that cannot print ± prints ? instead.
+    sys.stdout.reconfigure(errors='replace')
   logging.basicConfig(format='lmhp: %(message)s')
-  logging.root.handlers[0].addFilter(
-    lambda record: record.name != 'absl'
-  )  # orbax's: what matters, lmhp says itself
+  # Orbax logs through absl. lmhp prints what matters of that itself.
+  logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')
+
   try:
     status = main(sys.argv[1:])
     sys.stdout.flush()
   except KeyboardInterrupt:
     status = 128 + signal.SIGINT
-  except BrokenPipeError:  # the reader of our output has gone
+  except BrokenPipeError:
+    # The reader of the output has gone.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Runs one command; returns its exit status."""
+  """Runs one command.
+
+  Args:
+    arguments: Words of the command line, without the name of the program.
+
+  Returns:
+    The exit status.
+  """
   if not arguments or arguments[0] in ('help', '--help', '-h', '-help'):
     print(USAGE)
     return 0
@@ -66,19 +80,24 @@ def main(arguments: Sequence[str]) -> int:
 
     print(__version__)
     return 0
+
   from lmhp.errors import ConfigError, suggest
 
-  verb, rest = arguments[0], list(arguments[1:])
+  command = arguments[0]
   try:
-    if verb not in COMMANDS:
+    if command not in COMMANDS:
       raise ConfigError(
-        f'{verb}: no such verb, expected one of {", ".join(COMMANDS)}{suggest(verb, COMMANDS)}'
+        f'{command}: unknown command, expected one of {", ".join(COMMANDS)}'
+        f'{suggest(command, COMMANDS)}'
       )
-    return COMMANDS[verb](rest)
+    return COMMANDS[command](list(arguments[1:]))
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
-  except OSError as error:  # a full disk, a directory taken away
-    if isinstance(error, BrokenPipeError):
-      raise
-    print(f'lmhp: {error.filename or verb}: {error.strerror or error}', file=sys.stderr)
-  return MISTAKE
+  except BrokenPipeError:
+    raise
+  except OSError as error:
+    # For instance a full disk, or a directory that was removed.
+    print(
+      f'lmhp: {error.filename or command}: {error.strerror or error}', file=sys.stderr
+    )
+  return EXIT_MISTAKE

@@ -1,123 +1,156 @@
-"""Experiment files: a Python file whose `get_config()` is the question that a run answers."""
+"""Experiment files: Python files whose `get_config()` returns the config of a run.
+
+An experiment file is executed. Its `get_sweep()`, if it has one, returns the sweep.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import os
 import sys
 import types
-from typing import Any, Mapping
+from typing import Any
 
 from lmhp.config import ConfigDict, to_config_dict
 from lmhp.config_keys import suggest_key
 from lmhp.errors import ConfigError, suggest
+from lmhp.registry import EXPERIMENT_MODULE
+from lmhp.typing import PathLike
 
 
-def load(path: str | os.PathLike) -> tuple[ConfigDict, types.ModuleType]:
-  """Runs an experiment file and returns its config and the module.
+def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
+  """Executes an experiment file.
 
   Args:
-    path: of a Python file with `get_config()`; what follows a colon is handed to it as a string.
+    path: Path of a Python file with `get_config()`. Text after a colon is passed to
+      `get_config` as a string.
+
+  Returns:
+    The config, and the module that the file defines.
 
   Raises:
-    ConfigError: where there is no such file, or it fails, or defines no `get_config`.
+    ConfigError: If there is no such file, it fails, or it has no `get_config`.
   """
-  path, _, argument = os.fspath(path).partition(':')
-  if not os.path.isfile(path):
-    came = 'is a directory' if os.path.isdir(path) else 'does not exist'
+  file_path, _, argument = os.fspath(path).partition(':')
+  if not os.path.isfile(file_path):
+    problem = 'is a directory' if os.path.isdir(file_path) else 'does not exist'
     raise ConfigError(
-      f'--config: {path!r} {came}, expected a Python file with get_config(){_nearest_file(path)}'
+      f'--config: {file_path!r} {problem}, expected a Python file with get_config()'
+      f'{_suggest_file(file_path)}'
     )
   try:
-    module = _run(path)
-    if not callable(getattr(module, 'get_config', None)):
+    module = _execute(file_path)
+    get_config = module.__dict__.get('get_config')
+    if not callable(get_config):
       raise ConfigError('defines no get_config()')
-    config = module.get_config(argument) if argument else module.get_config()
+    config = get_config(argument) if argument else get_config()
     if not isinstance(config, (ConfigDict, Mapping)):
       raise ConfigError(
         f'get_config() returned {type(config).__name__}, expected a ConfigDict'
       )
     return to_config_dict(config), module
-  except (
-    Exception,
-    SystemExit,
-  ) as error:  # whatever the user's file raises, its line is what helps
-    raise ConfigError(
-      f'--config: {path!r}{_line_in(path, error)}: {_reason(error)}'
-    ) from error
+  except (Exception, SystemExit) as error:
+    # Any error of the user's file becomes one line with the line number in that file.
+    raise _file_error(file_path, file_path, error) from error
 
 
-def sweep_of(module: types.ModuleType) -> Any:
-  """What an experiment file's `get_sweep()` returns.
+def sweep_of(module: types.ModuleType) -> object:
+  """Returns what `get_sweep()` of an experiment file returns.
+
+  Args:
+    module: Module that `load` returned.
 
   Raises:
-    ConfigError: where it defines none, or it fails.
+    ConfigError: If the file has no `get_sweep`, or it fails.
   """
-  path = os.path.relpath(module.__file__)
-  if not callable(getattr(module, 'get_sweep', None)):
+  file_path = str(module.__file__)
+  relative_path = os.path.relpath(file_path)
+  get_sweep = module.__dict__.get('get_sweep')
+  if not callable(get_sweep):
     raise ConfigError(
-      f'--config: {path!r} defines no get_sweep(), expected one that returns a lmhp.SweepConfig'
+      f'--config: {relative_path!r} defines no get_sweep(), expected one that returns an '
+      'lmhp.SweepConfig'
     )
   try:
-    return module.get_sweep()
+    return get_sweep()
   except (Exception, SystemExit) as error:
-    raise ConfigError(
-      f'--config: {path!r}{_line_in(module.__file__, error)}: {_reason(error)}'
-    ) from error
+    raise _file_error(relative_path, file_path, error) from error
 
 
-def _run(path: str) -> types.ModuleType:
-  """The module that a file defines, without the import system, whose .pyc may be of another text of the same second."""
-  module = types.ModuleType('lmhp_experiment')
+def _execute(path: str) -> types.ModuleType:
+  """Returns the module that a file defines.
+
+  The import system is not used. A .pyc file that it caches may belong to another version of
+  the file that was written in the same second.
+  """
+  module = types.ModuleType(EXPERIMENT_MODULE)
   module.__file__ = os.path.abspath(path)
-  sys.modules[module.__name__] = module  # a dataclass in the file looks its module up
+  sys.modules[module.__name__] = module  # a dataclass in the file looks up its module
   with open(path, 'rb') as file:
-    exec(compile(file.read(), path, 'exec', dont_inherit=True), module.__dict__)
+    code = compile(file.read(), path, 'exec', dont_inherit=True)
+  exec(code, module.__dict__)
   return module
 
 
-def _nearest_file(path: str) -> str:
-  """The experiment file that was perhaps meant: one beside it, or one in the directory that was given."""
+# --- error messages -------------------------------------------------------------------
+
+
+def _file_error(shown_path: str, file_path: str, error: BaseException) -> ConfigError:
+  """Builds the one-line error for an experiment file that failed."""
+  line = _line_number(file_path, error)
+  place = '' if line is None else f', line {line}'
+  return ConfigError(f'--config: {shown_path!r}{place}: {_reason(error)}')
+
+
+def _suggest_file(path: str) -> str:
+  """Returns a suggestion of a nearby experiment file, or an empty string."""
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   names = os.listdir(folder or '.') if os.path.isdir(folder or '.') else []
-  found = [os.path.join(folder, name) for name in sorted(names) if name.endswith('.py')]
+  files = [os.path.join(folder, name) for name in sorted(names) if name.endswith('.py')]
   if folder and path == folder:
-    return f'; did you mean {found[0]!r}?' if found else ''
-  return suggest(path, found)
+    return f'; did you mean {files[0]!r}?' if files else ''
+  return suggest(path, files)
 
 
-def _line_in(path: str, error: BaseException) -> str:
-  """The line of the file where an error arose, as far as it has one."""
+def _line_number(path: str, error: BaseException) -> int | None:
+  """Returns the line of a file in which an error arose, or None if there is none."""
   if isinstance(error, SyntaxError) and error.filename == path:
-    return f', line {error.lineno}'
-  lines, trace = [], error.__traceback__
+    return error.lineno
+  line = None
+  trace = error.__traceback__
   while trace:
     if trace.tb_frame.f_code.co_filename == path:
-      lines.append(trace.tb_lineno)
+      line = trace.tb_lineno
     trace = trace.tb_next
-  return f', line {lines[-1]}' if lines else ''
+  return line
 
 
 def _reason(error: BaseException) -> str:
-  """Why an experiment file failed, in one line; of a key that a config does not have, the nearest that it has."""
-  first = (str(error).strip() or 'no message').splitlines()[0]
+  """Returns why an experiment file failed, in one line."""
+  first_line = (str(error).strip() or 'no message').splitlines()[0]
   if isinstance(error, ConfigError):
-    return first
-  if isinstance(error, (AttributeError, KeyError)) and (key := _missing_key(error)):
-    return f'{key}: no such key{suggest_key(key)}'
-  return f'{type(error).__name__}: {first}'
+    return first_line
+  if isinstance(error, (AttributeError, KeyError)):
+    key = _missing_key(error)
+    if key:
+      return f'{key}: no such key{suggest_key(key)}'
+  return f'{type(error).__name__}: {first_line}'
 
 
 def _missing_key(error: Exception) -> str | None:
-  """The key that a ConfigDict has not, if that is what the error says: Key "x" does not exist ..., or just 'x'."""
-  cause = (
-    error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
-  )  # as an attribute, or in []
+  """Returns the key that a ConfigDict does not have, if the error is about one.
+
+  ml_collections raises a KeyError inside an AttributeError for an attribute, and a
+  KeyError for a subscript. Its message is `Key "x" does not exist ...` or `'x'`.
+  """
+  cause: Any = error
+  if error.args and isinstance(error.args[0], KeyError):
+    cause = error.args[0]
   message = str(cause.args[0]) if cause.args else ''
-  if (
-    cause is error
-    and 'config is locked' not in message
-    and 'Did you mean' not in message
-  ):
+  is_about_key = 'config is locked' in message or 'Did you mean' in message
+  if cause is error and not is_about_key:
     return None
-  words = message.removeprefix('Key ').replace('"', "'").split("'")
-  return next((word for word in words if word.isidentifier()), None)
+  for word in message.removeprefix('Key ').replace('"', "'").split("'"):
+    if word.isidentifier():
+      return word
+  return None

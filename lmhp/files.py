@@ -6,11 +6,12 @@ a strict parser reads the file, and `float` reads the value. This file imports n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import contextlib
 import json
 import math
 import os
-from typing import Any, Mapping
+from typing import Any
 
 from etils import epath
 import numpy as np

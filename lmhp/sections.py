@@ -18,6 +18,7 @@ from lmhp.declarations import check_value, declared, static, traced
 from lmhp.errors import ConfigError, wrong_value
 
 T = TypeVar('T')
+S = TypeVar('S', bound='Section')
 
 _version = 0
 """Number of calls of `add_keys`, so that caches of all keys can be dropped."""
@@ -32,6 +33,10 @@ class Section:
   """
 
   SECTION: ClassVar[str] = ''
+
+  def __post_init__(self) -> None:
+    _check_keys(self)
+    self.resolve()
 
   def resolve(self) -> None:
     """Fills in derived values with `assign`, and checks what involves several keys.
@@ -53,13 +58,8 @@ def section(name: str):
     name: Name of the section, the first part of the dotted paths of its keys.
   """
 
-  def decorate(cls: type[T]) -> type[T]:
-    def __post_init__(self: Any) -> None:
-      _check_keys(self)
-      self.resolve()
-
-    setattr(cls, '__post_init__', __post_init__)
-    setattr(cls, 'SECTION', name)
+  def decorate(cls: type[S]) -> type[S]:
+    cls.SECTION = name
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
   return decorate

@@ -96,15 +96,15 @@ def fails(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   'arguments, said',
   [
-    (['tran'], ['tran: no such verb', "did you mean 'train'?"]),
+    (['tran'], ['tran: unknown command', "did you mean 'train'?"]),
     (
       ['--config=x'],
       [
-        '--config=x: no such verb',
-        'count, train, sweep, report, generate, import, export, dashboard',
+        '--config=x: unknown command',
+        'count, train, sweep, report, generate, import, export, dashboard, doctor',
       ],
     ),
-    (['train', '--confg=x'], ["'confg'"]),
+    (['train', '--confg=x'], ["'--config'"]),
     (['train', '--config'], ['--config']),
     (['train', '--config='], ["--config: got ''"]),
     (['train', '--workdir='], ["--workdir: got ''"]),

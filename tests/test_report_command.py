@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lmhp.cli import MISTAKE, main
+from lmhp.cli import EXIT_MISTAKE, main
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_json_goes_to_the_terminal_for_a_program(table, capsys):
 def test_a_mistake_is_one_line(table, capsys, arguments, words):
   status = main([str(table) if a == 'TABLE' else a for a in arguments])
   captured = capsys.readouterr()
-  assert status == MISTAKE and captured.out == ''
+  assert status == EXIT_MISTAKE and captured.out == ''
   assert words in captured.err and len(captured.err.strip().splitlines()) == 1, (
     captured.err
   )

@@ -1,4 +1,4 @@
-"""The commands of the command line: one file per group of commands.
+"""The commands of the command line, one file per group of commands.
 
 Each command is a function from its arguments to an exit status. Only the standard
 library is imported before a command needs more, so that `--help` is fast.
@@ -6,9 +6,9 @@ library is imported before a command needs more, so that `--help` is fast.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
-from lmhp.commands import checkpoints, counting, reports, runs, studies
+from lmhp.commands import checkpoints, counting, installation, reports, runs, studies
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'count': counting.count,
@@ -19,4 +19,5 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
   'import': checkpoints.import_,
   'export': checkpoints.export,
   'dashboard': studies.dashboard,
+  'doctor': installation.doctor,
 }

@@ -1,113 +1,110 @@
-"""The verbs of finished models: generate, and import and export of Hugging Face directories."""
+"""The commands `lmhp generate`, `lmhp import` and `lmhp export`."""
 
 from __future__ import annotations
 
-from lmhp.commands.flags import parse
+from lmhp.commands.flags import CommandParser, number, whole_number
+from lmhp.errors import ConfigError
 
 
 def generate(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  fv = flags.FlagValues()
-  flags.DEFINE_string('prompt', '\n', 'the text to continue', flag_values=fv)
-  flags.DEFINE_integer(
-    'n_tokens',
-    None,
-    'tokens to add; 200, or what the context holds, where not given',
-    1,
-    flag_values=fv,
+  """Continues a text with a trained or pretrained model."""
+  parser = CommandParser('generate', 'Continue a text with a trained model.')
+  parser.add_argument(
+    'workdir', nargs='*', help='directory of a run, or a Hugging Face directory'
   )
-  flags.DEFINE_float(
-    'temperature',
-    0.8,
-    'logits are divided by it; 0 takes the likeliest token',
-    0.0,
-    flag_values=fv,
+  parser.add_argument('--prompt', default='\n', help='text to continue')
+  parser.add_argument(
+    '--n_tokens',
+    type=whole_number(1),
+    help='tokens to add; by default 200, or as many as the context holds',
   )
-  flags.DEFINE_integer(
-    'top_k', None, 'only the likeliest k are drawn from', 1, flag_values=fv
+  parser.add_argument(
+    '--temperature',
+    type=number(0.0),
+    default=0.8,
+    help='divisor of the logits (default 0.8); 0 takes the most likely token',
   )
-  flags.DEFINE_integer('seed', 0, 'of the draws', flag_values=fv)
-  workdirs = parse(
-    fv,
-    arguments,
-    'lmhp generate WORKDIR [--prompt=TEXT]: of a run, or a Hugging Face directory',
+  parser.add_argument(
+    '--top_k', type=whole_number(1), help='draw from the k most likely tokens only'
   )
-  if workdirs is None:
+  parser.add_argument('--seed', type=int, default=0, help='seed of the draws')
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if len(workdirs) != 1:
-    raise ConfigError(f"generate: got {len(workdirs)} directories, expected one run's")
+  if len(values.workdir) != 1:
+    raise ConfigError(
+      f'generate: got {len(values.workdir)} directories, expected one of a run'
+    )
+
   from lmhp import api
 
-  print(
-    api.generate(
-      workdirs[0],
-      fv.prompt,
-      n_tokens=fv.n_tokens,
-      temperature=fv.temperature,
-      top_k=fv.top_k,
-      seed=fv.seed,
-    )
+  text = api.generate(
+    values.workdir[0],
+    values.prompt,
+    n_tokens=values.n_tokens,
+    temperature=values.temperature,
+    top_k=values.top_k,
+    seed=values.seed,
   )
+  print(text)
   return 0
 
 
 def import_(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  fv = flags.FlagValues()
-  flags.DEFINE_string(
-    'output',
-    None,
-    "the experiment file to write; the directory's name with .py where not given",
-    flag_values=fv,
+  """Writes an experiment file that fine-tunes a pretrained model."""
+  parser = CommandParser(
+    'import',
+    'Read a Hugging Face directory, every tensor of it, and write an experiment file that '
+    'fine-tunes the model.',
   )
-  paths = parse(
-    fv,
-    arguments,
-    'lmhp import PATH [--output=FILE]: a Hugging Face directory, read to its last number; '
-    'writes an experiment file that fine-tunes it',
+  parser.add_argument(
+    'path', nargs='*', help='directory with config.json and safetensors'
   )
-  if paths is None:
+  parser.add_argument(
+    '--output',
+    help='experiment file to write; by default the name of the directory with .py',
+  )
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if len(paths) != 1:
+  if len(values.path) != 1:
     raise ConfigError(
-      f'import: got {len(paths)} directories, expected one with config.json and safetensors'
+      f'import: got {len(values.path)} directories, expected one with config.json and '
+      'safetensors'
     )
+
   from lmhp import api
 
-  output = api.import_pretrained(paths[0], fv.output)
-  print(
-    f'{output}: fine-tunes {paths[0]}; set config.data.path in it, then\n  lmhp train --config={output}'
-  )
+  output = api.import_pretrained(values.path[0], values.output)
+  print(f'{output}: fine-tunes {values.path[0]}; set config.data.path in it, then')
+  print(f'  lmhp train --config={output}')
   return 0
 
 
 def export(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  paths = parse(
-    flags.FlagValues(),
-    arguments,
-    "lmhp export WORKDIR PATH: a run's newest parameters as a Hugging Face "
-    'directory that transformers loads',
+  """Writes a trained model as a Hugging Face directory."""
+  parser = CommandParser(
+    'export',
+    'Write the newest parameters of a run as a Hugging Face directory that transformers '
+    'loads.',
   )
-  if paths is None:
+  parser.add_argument(
+    'path', nargs='*', help='directory of the run, and directory to write'
+  )
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if len(paths) != 2:
+  if len(values.path) != 2:
     raise ConfigError(
-      f"export: got {len(paths)} directories, expected a run's and the one to write"
+      f'export: got {len(values.path)} directories, expected one of a run and one to write'
     )
+  workdir, output = values.path
+
   from lmhp import api
 
-  api.export(*paths)
+  api.export(workdir, output)
   print(
-    f'{paths[1]}: config.json, safetensors and tokenizer; transformers loads it with from_pretrained'
+    f'{output}: config.json, safetensors and tokenizer; load it with from_pretrained of '
+    'transformers'
   )
   return 0

@@ -4,69 +4,64 @@ from __future__ import annotations
 
 import json
 
-from lmhp.commands.flags import parse
+from lmhp.commands.flags import CommandParser, number, whole_number
+from lmhp.errors import ConfigError
 
 
 def count(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  fv = flags.FlagValues()
-  flags.DEFINE_bool('json', False, 'print a list of JSON objects', flag_values=fv)
-  flags.DEFINE_integer(
-    'seq_len',
-    None,
-    'tokens in a sequence; the context of each model where not given',
-    1,
-    flag_values=fv,
+  """Prints parameters by kind, FLOPs, memory, time and cost of models."""
+  parser = CommandParser('count', 'Count a model before it exists.')
+  parser.add_argument(
+    'target',
+    nargs='*',
+    help='a preset, an experiment file, a Hugging Face config.json or its directory',
   )
-  flags.DEFINE_integer(
-    'batch_size', None, 'sequences in a step: adds the activations', 1, flag_values=fv
+  parser.add_switch('json', False, 'print a list of JSON objects')
+  parser.add_argument(
+    '--seq_len',
+    type=whole_number(1),
+    help="tokens in a sequence; by default each model's context",
   )
-  flags.DEFINE_string(
-    'device', None, 'hardware: adds time and cost of training', flag_values=fv
+  parser.add_argument(
+    '--batch_size',
+    type=whole_number(1),
+    help='sequences in a step; adds the activations',
   )
-  flags.DEFINE_float(
-    'utilization',
-    0.4,
-    "share of the device's peak that training reaches",
-    0.0,
-    flag_values=fv,
+  parser.add_argument('--device', help='hardware; adds time and cost of training')
+  parser.add_argument(
+    '--utilization',
+    type=number(0.0),
+    default=0.4,
+    help="fraction of the device's peak that training reaches (default 0.4)",
   )
-  flags.DEFINE_float(
-    'tokens',
-    None,
-    'training tokens; 20 for each parameter where not given',
-    1,
-    flag_values=fv,
+  parser.add_argument(
+    '--tokens',
+    type=number(1),
+    help='training tokens; by default 20 for each parameter',
   )
-  targets = parse(
-    fv,
-    arguments,
-    'lmhp count TARGET...: a preset, an experiment file, or a Hugging Face config.json',
-  )
-  if targets is None:
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if not targets:
+  if not values.target:
     raise ConfigError(
       'count: got no target, expected a preset, an experiment file or a config.json'
     )
+
   from lmhp import api
   from lmhp.counting.console import table
 
-  reports = [
-    api.count(
-      t,
-      seq_len=fv.seq_len,
-      batch_size=fv.batch_size,
-      device=fv.device,
-      utilization=fv.utilization,
-      tokens=fv.tokens,
+  reports = []
+  for target in values.target:
+    report = api.count(
+      target,
+      seq_len=values.seq_len,
+      batch_size=values.batch_size,
+      device=values.device,
+      utilization=values.utilization,
+      tokens=values.tokens,
     )
-    for t in targets
-  ]
-  if fv.json:
+    reports.append(report)
+  if values.json:
     print(json.dumps(reports, indent=2))
   else:
     table(reports)

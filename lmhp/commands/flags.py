@@ -1,114 +1,198 @@
-"""The words of a command line: flags of its own, and the config's."""
+"""Parsing of a command line: the flags of a command, and overrides of a config.
+
+Overrides are written as `--config.train.steps=5` or `--sweep.trials=40`, in the syntax of
+ml_collections' config flags.
+"""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
+import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import NoReturn
 
-if TYPE_CHECKING:
-  from absl import flags
+from lmhp.errors import ConfigError, suggest
+
+HELP_FLAGS = ('--help', '-help', '-h')
+DISPLAYS = ('auto', 'terminal', 'plain', 'notebook', 'none')
 
 
-def parse(
-  values: flags.FlagValues, arguments: list[str], usage: str
-) -> list[str] | None:
-  """The positional arguments; None where help was asked for, and given.
+class CommandParser(argparse.ArgumentParser):
+  """A parser whose errors are `ConfigError`s of one line.
 
-  Raises:
-    ConfigError: for a flag that does not exist or does not parse.
+  Args:
+    command: Name of the command, such as "count".
+    summary: One sentence on what the command does.
   """
-  from absl import flags
 
-  from lmhp.errors import ConfigError
+  def __init__(self, command: str, summary: str):
+    super().__init__(
+      prog=f'lmhp {command}', description=summary, add_help=False, allow_abbrev=False
+    )
+    self.add_argument('--help', action='store_true', help='show this help')
 
-  if any(a in ('--help', '-h', '-help') for a in arguments):
-    print(f'{usage}\n')
-    for name in sorted(values):
-      flag = values[name]
-      print(f'  --{name}: {flag.help} (default {flag.default!r})')
-    return None
-  try:
-    return values(['lmhp', *arguments])[1:]
-  except flags.Error as error:
-    raise ConfigError(str(error).split('\n')[0]) from None
+  def error(self, message: str) -> NoReturn:
+    raise ConfigError(message.removeprefix('argument '))
+
+  def add_switch(self, name: str, default: bool | None, help_text: str) -> None:
+    """Adds a flag that is written `--name` or `--noname`."""
+    self.add_argument(
+      f'--{name}', action='store_true', dest=name, default=default, help=help_text
+    )
+    self.add_argument(
+      f'--no{name}', action='store_false', dest=name, help=argparse.SUPPRESS
+    )
+
+  def parse(self, arguments: list[str]) -> argparse.Namespace | None:
+    """Parses the arguments of the command.
+
+    Returns:
+      The values of the flags. None if `--help` was printed.
+
+    Raises:
+      ConfigError: For a flag that does not exist, or a value that does not parse.
+    """
+    if any(argument in HELP_FLAGS for argument in arguments):
+      self.print_help()
+      return None
+    self._check_names(arguments)
+    return self.parse_intermixed_args(arguments)
+
+  def _check_names(self, arguments: list[str]) -> None:
+    known = self._option_string_actions
+    for argument in arguments:
+      name = argument.partition('=')[0]
+      if name.startswith('--') and len(name) > 2 and name not in known:
+        raise ConfigError(f'{name}: no such flag{suggest(name, known)}')
 
 
-def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
-  """Takes `--config.a.b=value`, `--config.a.b value` and `--noconfig.a.b` out of a command line, and `--sweep.a=value`.
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+  """Returns a parser of whole numbers within bounds, for `type=` of a flag."""
+
+  def parse(text: str) -> int:
+    try:
+      value = int(text)
+    except ValueError:
+      value = low - 1
+    if value < low or high is not None and value > high:
+      bounds = f'of at least {low}' if high is None else f'from {low} to {high}'
+      raise argparse.ArgumentTypeError(
+        f'got {text!r}, expected a whole number {bounds}'
+      )
+    return value
+
+  return parse
+
+
+def number(low: float) -> Callable[[str], float]:
+  """Returns a parser of numbers with a lower bound, for `type=` of a flag."""
+
+  def parse(text: str) -> float:
+    try:
+      value = float(text)
+    except ValueError:
+      value = math.nan
+    if not value >= low:
+      raise argparse.ArgumentTypeError(
+        f'got {text!r}, expected a number of at least {low:g}'
+      )
+    return value
+
+  return parse
+
+
+def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]]:
+  """Takes the overrides of a config and of a sweep out of a command line.
+
+  An override is written `--config.a.b=value`, `--config.a.b value`, `--noconfig.a.b` or
+  `--sweep.a=value`.
 
   Returns:
-    The other arguments, and {dotted path: text of the value, or a bool where none was given}; those of a sweep keep
-    `sweep.` in front.
+    The other arguments. And the overrides, {dotted path: text of the value}; the value is
+    True or False for a flag without a value, and the paths of a sweep start with `sweep.`.
 
   >>> config_overrides(
   ...   ['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated']
   ... )
   (['--workdir=x'], {'train.steps': '5', 'model.gated': False})
   """
-  rest, overrides = [], {}
+  others: list[str] = []
+  overrides: dict[str, object] = {}
   waiting = list(arguments)
   while waiting:
-    word = waiting.pop(0)
-    name, equals, value = word.lstrip('-').partition('=')
-    if word.startswith('-') and name.startswith('noconfig.') and not equals:
+    argument = waiting.pop(0)
+    name, equals, value = argument.lstrip('-').partition('=')
+    is_flag = argument.startswith('-')
+    if is_flag and name.startswith('noconfig.') and not equals:
       overrides[name.removeprefix('noconfig.')] = False
-    elif word.startswith('-') and name.startswith(('config.', 'sweep.')):
-      if not equals and waiting and not waiting[0].startswith('--'):
-        value, equals = waiting.pop(0), '='
-      overrides[name.removeprefix('config.')] = value if equals else True
+    elif is_flag and name.startswith(('config.', 'sweep.')):
+      path = name.removeprefix('config.')
+      if equals:
+        overrides[path] = value
+      elif waiting and not waiting[0].startswith('--'):
+        overrides[path] = waiting.pop(0)
+      else:
+        overrides[path] = True
     else:
-      rest.append(word)
-  return rest, overrides
+      others.append(argument)
+  return others, overrides
 
 
-def define_run_flags(fv: flags.FlagValues, what: str) -> None:
-  """The flags that training and sweeping share."""
-  from absl import flags
+# --- flags that training and sweeping share -------------------------------------------
 
-  flags.DEFINE_string(
-    'config',
-    None,
-    'experiment file with get_config(); all defaults where not given',
-    flag_values=fv,
+
+def add_run_flags(parser: CommandParser, subject: str) -> None:
+  """Adds the flags that `lmhp train` and `lmhp sweep` share.
+
+  Args:
+    parser: Parser of the command.
+    subject: "run" or "study".
+  """
+  parser.add_argument(
+    '--config', help='experiment file with get_config(); without it, all defaults'
   )
-  flags.DEFINE_string(
-    'workdir',
-    None,
-    f'directory of {what}; runs/NAME of the experiment file where not given',
-    flag_values=fv,
+  parser.add_argument(
+    '--workdir',
+    help=f'directory of the {subject}; by default runs/NAME of the experiment file',
   )
-  flags.DEFINE_enum(
-    'display',
-    'auto',
-    ['auto', 'terminal', 'plain', 'notebook', 'none'],
-    'how progress is shown',
-    flag_values=fv,
+  parser.add_argument(
+    '--display', default='auto', choices=DISPLAYS, help='how to show progress'
   )
-  flags.DEFINE_bool('help_config', False, 'list every key', flag_values=fv)
+  parser.add_switch('help_config', False, 'list every key of the config')
 
 
-def parse_run_flags(fv: flags.FlagValues, arguments: list[str], usage: str) -> bool:
-  """Parses the flags of a run; False where help was asked for, and given."""
-  from lmhp.errors import ConfigError
+def parse_run_flags(
+  parser: CommandParser, arguments: list[str]
+) -> argparse.Namespace | None:
+  """Parses a command line of `lmhp train` or `lmhp sweep`.
 
-  rest = parse(fv, arguments, usage)
-  if rest is None:
-    return False
-  if rest:
+  Returns:
+    The values of the flags. None if `--help` was printed.
+
+  Raises:
+    ConfigError: For a word without a flag, or an empty path.
+  """
+  parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)
+  values = parser.parse(arguments)
+  if values is None:
+    return None
+  if values.words:
+    word = values.words[0]
     raise ConfigError(
-      f'{rest[0]}: got a word without a flag; an experiment file is given as --config={rest[0]}'
+      f'{word}: got a word without a flag; an experiment file is given as --config={word}'
     )
   for flag in ('config', 'workdir'):
-    if fv[flag].value == '':
+    if getattr(values, flag) == '':
       raise ConfigError(f"--{flag}: got '', expected a path")
-  return True
+  return values
 
 
-def default_workdir(fv: flags.FlagValues, suffix: str = '') -> str:
-  """The directory that was given, or one of the experiment file's name."""
-  name = (
-    os.path.splitext(os.path.basename(fv.config.partition(':')[0]))[0]
-    if fv.config
-    else 'default'
-  )
-  return os.path.join('runs', name + suffix) if fv.workdir is None else fv.workdir
+def workdir_or_default(values: argparse.Namespace, suffix: str = '') -> str:
+  """Returns the directory that was given, or one named after the experiment file."""
+  if values.workdir is not None:
+    return values.workdir
+  if values.config is None:
+    return os.path.join('runs', 'default' + suffix)
+  file_name = os.path.basename(values.config.partition(':')[0])
+  return os.path.join('runs', os.path.splitext(file_name)[0] + suffix)

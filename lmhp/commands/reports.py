@@ -1,99 +1,98 @@
-"""The verbs that look: count, before a model exists, and report, after runs do."""
+"""The command `lmhp report`."""
 
 from __future__ import annotations
 
+import argparse
 import os
-from typing import TYPE_CHECKING
 
-from lmhp.commands.flags import parse
-
-if TYPE_CHECKING:
-  from absl import flags
-
+from lmhp.commands.flags import CommandParser
+from lmhp.errors import ConfigError
 
 FORMATS = {'html': '.html', 'md': '.md', 'json': '.json'}
+"""{format of a report: ending of its file}."""
 
 
 def report(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  fv = flags.FlagValues()
-  flags.DEFINE_string(
-    'output',
-    None,
-    'the file to write; `-` is the terminal; report.html (.md, .json) in the first '
-    'directory where not given',
-    flag_values=fv,
+  """Writes a report of sweeps, runs, Optuna studies or tables of runs."""
+  parser = CommandParser('report', 'Write one page on what was found.')
+  parser.add_argument(
+    'path',
+    nargs='*',
+    help='directory of a sweep or a run (or several), an Optuna storage, or a table of runs '
+    '(.csv, .tsv, .jsonl, .parquet)',
   )
-  flags.DEFINE_enum(
-    'format',
-    None,
-    list(FORMATS),
-    'html, md for a paper or a pull request, json for a program; by the '
-    "output's name where not given",
-    flag_values=fv,
+  parser.add_argument(
+    '--output',
+    help='file to write, or `-` for the terminal; by default report.html (.md, .json) in '
+    'the first directory',
   )
-  flags.DEFINE_string(
-    'objective', None, 'of a file of runs: the column to judge them by', flag_values=fv
+  parser.add_argument(
+    '--format',
+    choices=tuple(FORMATS),
+    help='html; md for a paper or a pull request; json for a program; by default as the '
+    'name of the output ends',
   )
-  flags.DEFINE_bool(
-    'maximize', None, 'of a file of runs: whether more is better', flag_values=fv
+  parser.add_argument('--objective', help='column that a table of runs is judged by')
+  parser.add_switch(
+    'maximize', None, 'larger values of the objective are better in a table of runs'
   )
-  flags.DEFINE_list(
-    'parameters',
-    None,
-    'of a file of runs: the columns that are hyperparameters',
-    flag_values=fv,
+  parser.add_argument(
+    '--parameters',
+    type=lambda text: text.split(','),
+    help='columns of a table of runs that are hyperparameters, separated by commas',
   )
-  flags.DEFINE_string(
-    'study', None, 'of an Optuna storage with several: which', flag_values=fv
+  parser.add_argument(
+    '--study', help='name of the study, if an Optuna storage has several'
   )
-  flags.DEFINE_string(
-    'storage',
-    None,
-    "of an lmhp study that is not in its directory's journal: the storage's URL",
-    flag_values=fv,
+  parser.add_argument(
+    '--storage', help='URL of the storage of an lmhp study that has no journal'
   )
-  paths = parse(
-    fv,
-    arguments,
-    'lmhp report WORKDIR|FILE... [--output=report.html]: of a sweep, a run, several of '
-    'them, an Optuna study, or a table of runs (.csv, .tsv, .jsonl, .parquet)',
-  )
-  if paths is None:
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if not paths:
+  if not values.path:
     raise ConfigError(
-      'report: got nothing, expected a directory of a sweep or a run, or a file of runs'
+      'report: got nothing, expected a directory of a sweep or a run, or a table of runs'
     )
-  return _report_with(fv, paths)
+  format_name = _format_of(values)
 
-
-def _report_with(fv: flags.FlagValues, paths: list[str]) -> int:
   from lmhp import api
-  from lmhp.errors import ConfigError
 
-  ending = os.path.splitext(fv.output or '')[1]
-  by_name = next((name for name, suffix in FORMATS.items() if suffix == ending), None)
-  if fv.output not in (None, '-') and by_name is None and fv.format is None:
-    raise ConfigError(
-      f'--output: got {fv.output!r}, expected a name that ends in {", ".join(FORMATS.values())}, or '
-      '--format'
-    )
-  form = fv.format or by_name or ('md' if fv.output == '-' else 'html')
-  options = {
-    name: fv[name].value
-    for name in ('objective', 'maximize', 'parameters', 'study', 'storage')
-  }
-  found = api.report(*paths, **options)
-  if fv.output == '-':
-    print(found.text(form))
-    return 0
-  where = fv.output or os.path.join(
-    paths[0] if os.path.isdir(paths[0]) else '.', f'report{FORMATS[form]}'
+  page = api.report(
+    *values.path,
+    objective=values.objective,
+    maximize=values.maximize,
+    parameters=values.parameters,
+    study=values.study,
+    storage=values.storage,
   )
-  found.save(where, form)
-  print('\n'.join([*found.answer, '', f'  {where}']))
+  if values.output == '-':
+    print(page.text(format_name))
+    return 0
+  path = values.output or _default_path(values.path[0], format_name)
+  page.save(path, format_name)
+  print('\n'.join([*page.answer, '', f'  {path}']))
   return 0
+
+
+def _format_of(values: argparse.Namespace) -> str:
+  """Returns the format that was given, or the one that the output's name ends in."""
+  if values.format is not None:
+    return values.format
+  if values.output is None:
+    return 'html'
+  if values.output == '-':
+    return 'md'
+  ending = os.path.splitext(values.output)[1]
+  for name, suffix in FORMATS.items():
+    if ending == suffix:
+      return name
+  raise ConfigError(
+    f'--output: got {values.output!r}, expected a name that ends in '
+    f'{", ".join(FORMATS.values())}, or --format'
+  )
+
+
+def _default_path(source: str, format_name: str) -> str:
+  directory = source if os.path.isdir(source) else '.'
+  return os.path.join(directory, f'report{FORMATS[format_name]}')

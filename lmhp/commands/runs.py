@@ -1,48 +1,45 @@
-"""The verbs that spend compute: train, sweep, and the dashboard of a sweep."""
+"""The command `lmhp train`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from lmhp.commands.flags import (
+  CommandParser,
+  add_run_flags,
   config_overrides,
-  default_workdir,
-  define_run_flags,
   parse_run_flags,
+  workdir_or_default,
 )
-
-if TYPE_CHECKING:
-  from absl import flags
 
 
 def train(arguments: list[str]) -> int:
-  from absl import flags
-
+  """Trains one model, or continues a run that was stopped."""
   arguments, overrides = config_overrides(arguments)
-  fv = flags.FlagValues()
-  define_run_flags(fv, 'the run')
-  if not parse_run_flags(
-    fv, arguments, 'lmhp train --config=FILE [--config.KEY=VALUE ...] [--workdir=DIR]'
-  ):
+  parser = CommandParser(
+    'train',
+    'Train one model from an experiment file, or continue a run that was stopped. Set any '
+    'key of the config with --config.KEY=VALUE. The experiment file is executed.',
+  )
+  add_run_flags(parser, 'run')
+  values = parse_run_flags(parser, arguments)
+  if values is None:
     return 0
-  if fv.help_config:
+  if values.help_config:
     from lmhp.config_help import format_config_help
 
     print(format_config_help())
     return 0
-  return _train_with(fv, overrides)
 
-
-def _train_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   from lmhp import api
   from lmhp.config import default_config
   from lmhp.training.progress.display import summary
 
-  workdir = default_workdir(fv)
-  config = default_config() if fv.config is None else fv.config
-  result = api.train(config, workdir=workdir, overrides=overrides, display=fv.display)
+  workdir = workdir_or_default(values)
+  config = default_config() if values.config is None else values.config
+  result = api.train(
+    config, workdir=workdir, overrides=overrides, display=values.display
+  )
   if not result.complete:
     return 128 + result.signal
-  if fv.display != 'none':
+  if values.display != 'none':
     print(summary(result.result, result.result['parameters_by_kind'], workdir))
   return 0

@@ -2,125 +2,108 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from lmhp.commands.flags import (
+  CommandParser,
+  add_run_flags,
   config_overrides,
-  default_workdir,
-  define_run_flags,
-  parse,
   parse_run_flags,
+  whole_number,
+  workdir_or_default,
 )
-
-if TYPE_CHECKING:
-  from absl import flags
+from lmhp.errors import ConfigError
 
 
 def sweep(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
+  """Searches hyperparameters, or continues a study that was stopped."""
   arguments, overrides = config_overrides(arguments)
-  fv = flags.FlagValues()
-  define_run_flags(fv, 'the study')
-  flags.DEFINE_enum(
-    'engine',
-    'local',
-    ['local', 'ray'],
-    'who runs the packs: this process, or a Ray cluster',
-    flag_values=fv,
+  parser = CommandParser(
+    'sweep',
+    'Search hyperparameters, many trials in one compiled program, or continue a study that '
+    'was stopped. Set any key with --config.KEY=VALUE or --sweep.KEY=VALUE. The experiment '
+    'file is executed.',
   )
-  flags.DEFINE_string(
-    'address',
-    None,
-    'of the Ray cluster; one is started here where not given',
-    flag_values=fv,
+  add_run_flags(parser, 'study')
+  parser.add_argument(
+    '--engine',
+    default='local',
+    choices=('local', 'ray'),
+    help='where packs of trials run: in this process, or on a Ray cluster',
   )
-  flags.DEFINE_string(
-    'storage',
-    None,
-    'Optuna storage as a URL, as postgresql+psycopg://...; a journal in the workdir '
-    'where not given',
-    flag_values=fv,
+  parser.add_argument(
+    '--ray_address',
+    help='address of the Ray cluster; by default, find one here or start one',
   )
-  flags.DEFINE_bool(
+  parser.add_argument(
+    '--storage',
+    help='URL of an Optuna storage, such as postgresql+psycopg://...; by default, a journal '
+    'in the workdir',
+  )
+  parser.add_switch(
     'report',
     True,
-    'write report.html in the workdir, at rungs and at the end',
-    flag_values=fv,
+    'write report.html in the workdir, at rungs and at the end (default)',
   )
-  flags.DEFINE_bool(
-    'dry_run', False, 'say what it would take, and spend nothing', flag_values=fv
-  )
-  if not parse_run_flags(
-    fv,
-    arguments,
-    'lmhp sweep --config=FILE [--config.KEY=VALUE ...] [--sweep.KEY=VALUE ...] '
-    '[--workdir=DIR]',
-  ):
+  parser.add_switch('dry_run', False, 'print what the sweep would take, and stop')
+  values = parse_run_flags(parser, arguments)
+  if values is None:
     return 0
-  if fv.help_config:
+  if values.help_config:
     from lmhp.config_help import format_section_help
     from lmhp.sweeping.config import SweepConfig
 
     print('\n'.join(format_section_help('sweep', SweepConfig)))
     return 0
-  if fv.config is None:
+  if values.config is None:
     raise ConfigError(
       '--config: got none, expected an experiment file with get_config() and get_sweep()'
     )
-  return _sweep_with(fv, overrides)
 
-
-def _sweep_with(fv: flags.FlagValues, overrides: dict[str, Any]) -> int:
   from lmhp import api
-  from lmhp.sweeping import summary as words
+  from lmhp.sweeping import summary
 
-  if fv.dry_run:
-    print(words.format_plan(api.plan_sweep(fv.config, overrides=overrides)))
+  if values.dry_run:
+    plan = api.plan_sweep(values.config, overrides=overrides)
+    print(summary.format_plan(plan))
     return 0
-  workdir = default_workdir(fv, '_sweep')
   result = api.sweep(
-    fv.config,
-    workdir=workdir,
+    values.config,
+    workdir=workdir_or_default(values, '_sweep'),
     overrides=overrides,
-    engine=fv.engine,
-    storage=fv.storage,
-    address=fv.address,
-    display=fv.display,
-    report=fv.report,
+    engine=values.engine,
+    storage=values.storage,
+    ray_address=values.ray_address,
+    display=values.display,
+    report=values.report,
   )
   if not result.complete:
     return 128 + result.signal
-  if fv.display != 'none':
-    print(words.format_result(result))
+  if values.display != 'none':
+    print(summary.format_result(result))
   return 0
 
 
 def dashboard(arguments: list[str]) -> int:
-  from absl import flags
-
-  from lmhp.errors import ConfigError
-
-  fv = flags.FlagValues()
-  flags.DEFINE_integer(
-    'port', 8080, 'where the browser finds it', 1, 65535, flag_values=fv
+  """Opens optuna-dashboard on a study."""
+  parser = CommandParser('dashboard', 'Open optuna-dashboard on a study.')
+  parser.add_argument('workdir', nargs='*', help='directory of the study')
+  parser.add_argument(
+    '--port',
+    type=whole_number(1, 65535),
+    default=8080,
+    help='port for the browser (default 8080)',
   )
-  flags.DEFINE_string(
-    'storage',
-    None,
-    'Optuna storage as a URL, where the study is not a journal',
-    flag_values=fv,
+  parser.add_argument(
+    '--storage', help='URL of the Optuna storage, if the study has no journal'
   )
-  workdirs = parse(fv, arguments, 'lmhp dashboard WORKDIR [--port=N]')
-  if workdirs is None:
+  values = parser.parse(arguments)
+  if values is None:
     return 0
-  if len(workdirs) != 1:
+  if len(values.workdir) != 1:
     raise ConfigError(
-      f"dashboard: got {len(workdirs)} directories, expected one study's"
+      f'dashboard: got {len(values.workdir)} directories, expected one of a study'
     )
+
   from lmhp.sweeping.progress.dashboard import open_dashboard
 
-  open_dashboard(workdirs[0], port=fv.port, storage=fv.storage)
+  open_dashboard(values.workdir[0], port=values.port, storage=values.storage)
   return 0

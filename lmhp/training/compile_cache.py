@@ -64,12 +64,26 @@ def executable(lowered: jax.stages.Lowered) -> Program:
   )
 
 
-def use_compile_cache() -> None:
-  """Keeps compiled programs on disk, unless the user has said where, or LMHP_COMPILE_CACHE is `off`."""
-  path = os.environ.get('LMHP_COMPILE_CACHE') or os.path.expanduser(
-    '~/.cache/lmhp/compiled'
+def compile_cache_directory() -> str | None:
+  """Returns the directory of the cache of compiled programs, or None if it is off.
+
+  It is what the user gave to JAX, else $LMHP_COMPILE_CACHE, else ~/.cache/lmhp/compiled.
+  """
+  path = (
+    jax.config.jax_compilation_cache_dir
+    or os.environ.get('LMHP_COMPILE_CACHE')
+    or os.path.expanduser('~/.cache/lmhp/compiled')
   )
-  if path == 'off' or jax.config.jax_compilation_cache_dir:
+  return None if path == 'off' else path
+
+
+def use_compile_cache() -> None:
+  """Keeps compiled programs on disk, unless $LMHP_COMPILE_CACHE is `off`.
+
+  A directory that the user has given to JAX stays.
+  """
+  path = compile_cache_directory()
+  if path is None or jax.config.jax_compilation_cache_dir:
     return
   jax.config.update('jax_compilation_cache_dir', path)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

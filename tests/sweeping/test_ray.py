@@ -261,7 +261,7 @@ def test_a_node_that_dies_costs_work_and_nothing_else(
     sweep(),
     workdir=tmp_path / 'w',
     engine='ray',
-    address=cluster.address,
+    ray_address=cluster.address,
     display='none',
     report=False,
   )
@@ -276,7 +276,7 @@ def test_a_node_that_dies_costs_work_and_nothing_else(
 DRIVER = """
 import pickle, sys, lmhp
 config, sweep, workdir, address = pickle.load(open(sys.argv[1], 'rb'))
-lmhp.sweep(config, sweep, workdir=workdir, engine='ray', address=address, display='none', report=False)
+lmhp.sweep(config, sweep, workdir=workdir, engine='ray', ray_address=address, display='none', report=False)
 """
 
 
@@ -303,7 +303,7 @@ def test_a_driver_that_is_killed_finds_what_workers_did(
     sweep(),
     workdir=workdir,
     engine='ray',
-    address=cluster.address,
+    ray_address=cluster.address,
     display='none',
     report=False,
   )
