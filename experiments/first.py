@@ -1,8 +1,9 @@
-"""The first run: a small language model on the embedded corpus, in a few minutes on two CPU cores.
+"""A small language model on text that is already on the machine, in a few minutes.
 
-Question: does everything work here, and what does a run leave behind?
-Data: the docstrings of Python and of lmhp's own dependencies, read as bytes; nothing is downloaded.
-Expected: 1.44 nats per byte after 1,500 steps (a model that has learnt nothing: ln 257 = 5.55).
+Question: Does everything work on this machine, and which files does a run write?
+Data: The docstrings of Python and of installed packages, read as bytes. Nothing is downloaded.
+Expected: 1.44 nats per byte after 1,500 steps. An untrained model has ln 257 = 5.55 nats.
+Time: Two to three minutes on two CPU cores (AMD EPYC, Zen 4).
 
   lmhp train --config=experiments/first.py
 """

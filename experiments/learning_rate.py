@@ -1,12 +1,14 @@
 """Which learning rate, weight decay and schedule suit a small language model?
 
-Question: what is the best of 27 settings, is it better than the usual ones, and by how much?
-Data: the docstrings of Python and of lmhp's own dependencies, read as bytes; nothing is downloaded.
-Held equal: steps, tokens and FLOPs, 600 updates of 2,048 tokens.
-How: 27 quasi-random points; rungs at 1/9 and 1/3 of training stop two in three, judged by forks that cool down;
-three trials are trained in full whatever their rungs say, to see whether rungs can be trusted. The winner and the base
-config are then trained on eight new seeds.
-Expected: 1.846 nats per byte on new seeds, 0.51 below the base config; three to five minutes on two CPU cores.
+Question: What is the best of 27 settings? Is it better than the usual one, and by how much?
+Data: The docstrings of Python and of installed packages, read as bytes. Nothing is downloaded.
+Budget: All trials have the same steps, tokens and FLOPs: 600 updates of 2,048 tokens.
+Method: 27 quasi-random points. Rungs at 1/9 and 1/3 of training stop two of three trials. They
+  compare cooldown forks. Three trials are trained to the end whatever their rungs show, to
+  measure how well the rungs predict the end. The winner and the base config are then trained
+  on eight new seeds.
+Expected: 1.846 nats per byte on new seeds, 0.51 below the base config.
+Time: Three to five minutes on two CPU cores (AMD EPYC, Zen 4).
 
   lmhp sweep --config=experiments/learning_rate.py
 """

@@ -1,9 +1,10 @@
-"""nanoGPT's CPU recipe: a small character-level GPT on tiny Shakespeare.
+"""The CPU recipe of nanoGPT: a small character-level GPT on tiny Shakespeare.
 
-Question: does lmhp train as well, and as fast, as the best-known small trainer?
-Source: github.com/karpathy/nanoGPT, README, "I only have a macbook" (validation loss 1.88 on 20 random batches there;
-  1.90 over the whole validation split).
-Expected: at most 1.915 nats over the whole validation split, mean of five seeds; about a minute on two CPU cores.
+Question: Does lmhp train as well and as fast as the best-known small trainer?
+Source: github.com/karpathy/nanoGPT, README, "I only have a macbook". Its validation loss is
+  1.88 on 20 random batches, and 1.90 over the whole validation split.
+Expected: At most 1.915 nats over the whole validation split, mean of five seeds.
+Time: About a minute on two CPU cores (AMD EPYC, Zen 4).
 
   lmhp train --config=experiments/shakespeare_char.py --config.data.path=tinyshakespeare.txt
 """
