@@ -8,7 +8,13 @@ import pytest
 NOTEBOOK = (
   pathlib.Path(__file__).parents[1] / 'docs' / 'notebooks' / 'first_study.ipynb'
 )
-SMALL = 'CHECKOUT, RESULTS = {root!r}, {results!r}\nSTEPS, TRIALS, SEEDS = 24, 4, 2\nD_MODEL, N_LAYERS = 16, 1'
+SMALL = '''CHECKOUT = {root!r}
+RESULTS = {results!r}
+STEPS = 24
+TRIALS = 4
+SEEDS = 2
+D_MODEL = 16
+N_LAYERS = 1'''
 
 
 def test_it_is_short_clean_and_has_its_parameters():
