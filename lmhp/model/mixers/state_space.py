@@ -112,6 +112,10 @@ def state_space(
   """
   batch, length, n_heads, width = x_BLHP.shape
   n_groups, size = write_BLGS.shape[2:]
+  # Without the barrier, XLA folds an initial state of zeros into a product of a constant.
+  # For a single chunk, XLA on CPU (jax 0.10.2) then reads memory that it never wrote, and
+  # the gradients of `read_BLGS` are arbitrary numbers.
+  first_BHPS = jax.lax.optimization_barrier(first_BHPS)
   n = chunk_length(length, chunk)
   pad = -length % n
   padded = lambda x: jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2))
