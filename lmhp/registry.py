@@ -54,7 +54,7 @@ class Registry(Mapping[str, T], Generic[T]):
     Raises:
       ConfigError: If another module has registered this name.
     """
-    module = sys._getframe(1).f_globals['__name__']
+    module = _calling_module()
     if self._modules.get(name, module) != module:
       raise ConfigError(
         f'{self.kind} {name!r}: {module} registers it, but {self._modules[name]} did '
@@ -93,6 +93,18 @@ class Registry(Mapping[str, T], Generic[T]):
         f'{suggest(name, self._entries)}'
       )
     return self._entries[name]
+
+
+def _calling_module() -> str:
+  """Returns the name of the module that registers an entry.
+
+  It is the nearest caller that is not a function called `register_...`, since lmhp offers such
+  a function for each registry.
+  """
+  frame = sys._getframe(2)
+  while frame.f_code.co_name.startswith('register_') and frame.f_back is not None:
+    frame = frame.f_back
+  return frame.f_globals['__name__']
 
 
 def outside_modules() -> tuple[str, ...]:
