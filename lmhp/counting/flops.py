@@ -11,19 +11,20 @@ Conventions, each named where it is used:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 import dataclasses
 from fractions import Fraction
 import math
-from typing import Any, Callable
+from typing import Any
 
 import jax
 
 from lmhp.model import embedding, experts, feed_forward, output
 from lmhp.model.attention import multi_head as attention
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops
 from lmhp.model.mixers import registry as mixers
 from lmhp.model.mixers import state_space
-from lmhp.model.projection import matmul_flops
 from lmhp.params import KINDS
 
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.projection import Projection, matmul_flops
+from lmhp.model.counts import matmul_flops
+from lmhp.model.projection import Projection
 
 
 class Embedding(nn.Module):

@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
 from lmhp.model.feed_forward import FeedForward, apply_activation
 from lmhp.model.grouped_product import by_expert
-from lmhp.model.projection import Projection, linear, matmul_flops, parameter_count
+from lmhp.model.projection import Projection, linear
 
 
 class ExpertProjection(nn.Module):

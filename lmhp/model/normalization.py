@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import norm_size
 
 
 def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
@@ -102,11 +103,6 @@ class Normalization(nn.Module):
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)
     return y
-
-
-def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
-  """Parameters of one normalization over `width` numbers."""
-  return width * (cfg.norm_affine + (cfg.norm_bias and bias))
 
 
 def block_norms(cfg: ModelConfig) -> int:

@@ -9,15 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 from lmhp.model.feed_forward import ACTIVATIONS
-from lmhp.model.normalization import Normalization, norm_size
-from lmhp.model.projection import (
-  Projection,
-  linear,
-  matmul_flops,
-  parameter_count,
-  product,
-)
+from lmhp.model.normalization import Normalization
+from lmhp.model.projection import Projection, linear, product
 
 
 def cap(x: jax.Array, limit: float | None) -> jax.Array:

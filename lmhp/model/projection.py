@@ -10,9 +10,9 @@ contracted over its last axis. A weight's gradient x^T g is no such product unti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import functools
 import math
-from typing import Sequence
 
 import flax.linen as nn
 import jax
@@ -235,13 +235,3 @@ def project(x: jax.Array, projections: Sequence[Projection]) -> list[jax.Array]:
   matrices = tuple(p.matrix() for p in projections)
   ys = linear(x.reshape(-1, math.prod(first.inputs)), matrices, first.cfg.dtype)
   return [p.finish(y, lead) for p, y in zip(projections, ys)]
-
-
-def parameter_count(inputs: int, outputs: int, bias: bool) -> int:
-  """Parameters of a projection."""
-  return inputs * outputs + bias * outputs
-
-
-def matmul_flops(inputs: int, outputs: int) -> int:
-  """Forward FLOPs of a projection for one token; a multiply-add is two, biases are not counted."""
-  return 2 * inputs * outputs

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.normalization import Normalization, block_norms, norm_size, normalize
+from lmhp.model.counts import norm_size
+from lmhp.model.normalization import Normalization, block_norms, normalize
 from lmhp.model.transformer import build
 
 X = np.random.default_rng(0).standard_normal((3, 5, 14)).astype(np.float32) * 3 + 1

@@ -5,13 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.projection import (
-  Projection,
-  linear,
-  matmul_flops,
-  parameter_count,
-  product,
-)
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.projection import Projection, linear, product
 
 
 def draw(*shapes, seed=0):

@@ -19,9 +19,10 @@ from lmhp.model.attention.multi_head import (
   write_at,
 )
 from lmhp.model.config import ModelConfig
-from lmhp.model.normalization import Normalization, norm_size
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
+from lmhp.model.normalization import Normalization
 from lmhp.model.positional import rotate
-from lmhp.model.projection import Projection, matmul_flops, parameter_count, project
+from lmhp.model.projection import Projection, project
 
 
 class LatentAttention(Attention):

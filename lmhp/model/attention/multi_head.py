@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.normalization import Normalization, norm_size, normalize
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
+from lmhp.model.normalization import Normalization, normalize
 from lmhp.model.output import cap
 from lmhp.model.positional import rotate
 from lmhp.model.projection import (
   Projection,
-  matmul_flops,
-  parameter_count,
   product,
   project,
   row_major,

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
-from lmhp.model.projection import Projection, matmul_flops, parameter_count, project
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.projection import Projection, project
 
 
 class CausalConvolution(nn.Module):

@@ -13,16 +13,10 @@ import jax.numpy as jnp
 
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
 from lmhp.model.feed_forward import ACTIVATIONS
 from lmhp.model.mixers.convolution import CausalConvolution, parameters_of_taps
-from lmhp.model.projection import (
-  Projection,
-  matmul_flops,
-  parameter_count,
-  product,
-  project,
-  row_major,
-)
+from lmhp.model.projection import Projection, product, project, row_major
 
 # --- h_t = a_t h_(t-1) + b_t ------------------------------------------------------------------------------------------
 

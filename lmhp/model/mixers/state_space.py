@@ -14,16 +14,11 @@ import jax.numpy as jnp
 
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 from lmhp.model.mixers.convolution import CausalConvolution, parameters_of_taps
 from lmhp.model.mixers.recurrent import linear_recurrence
-from lmhp.model.normalization import Normalization, norm_size
-from lmhp.model.projection import (
-  Projection,
-  matmul_flops,
-  parameter_count,
-  product,
-  project,
-)
+from lmhp.model.normalization import Normalization
+from lmhp.model.projection import Projection, product, project
 
 
 class Mamba2(nn.Module):
