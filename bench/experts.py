@@ -16,8 +16,8 @@ import numpy as np
 
 from lmhp.counting.flops import flops_per_token
 from lmhp.counting.parameters import count
-from lmhp.data.batches import Batch
 from lmhp.hypers import split
+from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
 from lmhp.optim.chain import OptimizerConfig

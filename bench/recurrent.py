@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmhp.model.batch import Batch
 from lmhp.model.config import MIXERS, ModelConfig
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def gradient(mixer: str, length: int, width: int):
   model = build(cfg)
   params = model.init(jax.random.key(0), {'init_scale': 1.0})
   tokens = jnp.zeros((1, length), jnp.int32)
-  loss = lambda p: jnp.mean(jnp.square(model.features(p, {}, Tokens(tokens))[0]))
+  loss = lambda p: jnp.mean(jnp.square(model.features(p, {}, Batch(tokens))[0]))
   program = jax.jit(jax.grad(loss))
   jax.block_until_ready(program(params))
 

@@ -1,21 +1,30 @@
-"""Law 2: every parameter leaf has one row, and everything that treats leaves differently reads it here.
+"""Law 2: every parameter has exactly one specification.
 
-A row gives a leaf's *kind* (what the count calls it), its *role* (what the optimizer may do to it) and its *axes*.
-Counts, decay masks, per-kind rates, freezing, initialization, parametrization, Muon's matrices, per-layer norms and
-sharding read this table and nothing else. It is total and disjoint: a leaf that matches no row, or two, is an error.
+A specification (`ParamSpec`) is one row of a table. It gives the *kind* of a parameter (the
+line of the count that it belongs to), its *role* (what the optimizer may do to it) and its
+*axes*. Counts, decay masks, learning-rate multipliers by kind, freezing, initialization,
+Muon's choice of matrices, per-layer norms and sharding read this table and nothing else. A
+parameter that matches no row, or more than one, is an error.
 
-Axes are single letters of the dimension key (`lmhp.model`); of a matrix, those left of `>` are contracted with the
-input, and those left of `|` count copies, each a matrix of its own (experts). A leaf with one axis more than its row
-says is stacked over layers, N first.
+An axis is a letter of the dimension key (`lmhp.model`). A weight's axes are written
+`copies | contracted > produced`. Axes on the left of `>` are contracted with the input. Axes
+on the left of `|` count copies, each of which is a matrix by itself (experts). A parameter
+with one axis more than its row is stacked over layers, and that axis, N, comes first.
+
+A part of the network that brings parameters adds its rows with `register_params`. This file
+imports no jax.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
 import math
 import re
-from typing import Any, Callable, Iterator
+from typing import Protocol
+
+from lmhp.typing import PyTree
 
 KINDS = (
   'embedding',
@@ -31,15 +40,21 @@ ROLES = ('weight', 'bias', 'scale', 'table', 'state')
 
 @dataclasses.dataclass(frozen=True)
 class ParamSpec:
-  """One rule of the table.
+  """Specification of the parameters whose paths match a pattern.
 
   Attributes:
-    pattern: the leaf's path; `*` stands for any one name, `**` for any names.
-    kind: one of `KINDS`.
-    role: one of `ROLES`: a matrix that multiplies, an additive bias, a normalization gain, a table of rows looked up, or
-      a state, which training sets by itself: no gradient, no optimizer, and no parameter in any count.
-    axes: letters; of a weight, `copies | contracted > produced`.
-    residual: the weight writes into the residual stream (GPT-2 scales its initialization by depth).
+    pattern: Path with wildcards. `*` matches any one name, `**` any number of names.
+    kind: One of `KINDS`.
+    role: One of `ROLES`: a matrix that multiplies its input ('weight'), an additive vector
+      ('bias'), a factor such as the gain of a normalization ('scale'), rows that are looked
+      up ('table'), or a number that training sets by a rule ('state'). A state has no
+      gradient and no optimizer state, and no count includes it.
+    axes: Letters separated by spaces. Those of a weight are `copies | contracted > produced`.
+    residual: True if the weight writes into the residual stream. GPT-2's initialization
+      divides its standard deviation by the square root of the depth.
+
+  Raises:
+    ValueError: If the kind, the role or the axes are malformed.
   """
 
   pattern: str
@@ -48,170 +63,102 @@ class ParamSpec:
   axes: str
   residual: bool = False
 
+  def __post_init__(self) -> None:
+    if self.kind not in KINDS:
+      raise ValueError(
+        f'{self.pattern}: got kind {self.kind!r}, expected one of {KINDS}'
+      )
+    if self.role not in ROLES:
+      raise ValueError(
+        f'{self.pattern}: got role {self.role!r}, expected one of {ROLES}'
+      )
+    letters = self.axes.replace('|', ' ').replace('>', ' ').split()
+    is_matrix = '>' in self.axes
+    if is_matrix != (self.role == 'weight') or any(len(axis) > 1 for axis in letters):
+      raise ValueError(
+        f'{self.pattern}: got axes {self.axes!r}, expected single letters, with one > if '
+        'the role is weight'
+      )
 
-def _rows(
-  of: str, names: str, axes: str, bias: str, residual: bool = False
-) -> tuple[ParamSpec, ...]:
-  """Rows of a token mixer's linear maps: those named, each with its bias."""
-  return tuple(
-    row
-    for name in names.split()
-    for row in (
-      ParamSpec(f'**/{of}/{name}/kernel', 'other', 'weight', axes, residual),
-      ParamSpec(f'**/{of}/{name}/bias', 'other', 'bias', bias),
-    )
+
+def linear_specs(
+  module: str, kind: str, axes: str, residual: bool = False
+) -> tuple[ParamSpec, ParamSpec]:
+  """Returns the specifications of a linear map: its kernel and its bias.
+
+  The bias has the copied and the produced axes of the kernel.
+
+  Args:
+    module: Pattern of the path that holds `kernel` and `bias`.
+    kind: Kind of both.
+    axes: Axes of the kernel.
+    residual: True if the map writes into the residual stream.
+
+  >>> [spec.axes for spec in linear_specs('**/experts/up', 'feed_forward', 'E | D > F')]
+  ['E | D > F', 'E | F']
+  """
+  copies, bar, matrix = axes.rpartition('|')
+  produced = matrix.rpartition('>')[2].strip()
+  bias_axes = f'{copies.strip()} | {produced}' if bar else produced
+  return (
+    ParamSpec(f'{module}/kernel', kind, 'weight', axes, residual),
+    ParamSpec(f'{module}/bias', kind, 'bias', bias_axes),
   )
 
 
-MIXERS = (
-  *_rows('convolution', 'write gate input', 'D > I', 'I'),
-  *_rows('mingru', 'gate input', 'D > I', 'I'),
-  *_rows('rglru', 'gate input', 'D > I', 'I'),
-  *_rows('mamba2', 'gate input', 'D > I', 'I'),
-  *_rows('mamba2', 'write read', 'D > Y', 'Y'),
-  *_rows('mamba2', 'step', 'D > H', 'H'),
-  *_rows('lstm', 'input', 'D > Z I', 'Z I'),
-  *_rows('gru', 'input', 'D > Z I', 'Z I'),
-  *(
-    row
-    for of in ('convolution', 'mingru', 'rglru', 'mamba2', 'lstm', 'gru')
-    for row in _rows(of, 'output', 'I > D', 'D', residual=True)
-  ),
-  ParamSpec('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
-  ParamSpec('**/gru/candidate_bias', 'other', 'bias', 'I'),
-  *_rows('rglru', 'recurrence_gate input_gate', 'H | K > K', 'H | K'),
-  ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
-  ParamSpec('**/mamba2/step_bias', 'other', 'bias', 'H'),
-  ParamSpec('**/mamba2/log_decay', 'other', 'bias', 'H'),
-  ParamSpec('**/mamba2/skip', 'other', 'scale', 'H'),
-  ParamSpec('**/mamba2/norm/scale', 'normalization', 'scale', 'I'),
-  ParamSpec('**/mamba2/norm/bias', 'normalization', 'bias', 'I'),
-  ParamSpec('**/convolution/kernel', 'other', 'weight', 'C | W >'),
-  ParamSpec('**/convolution/bias', 'other', 'bias', 'C'),
-)
+def norm_specs(module: str, axes: str) -> tuple[ParamSpec, ParamSpec]:
+  """Returns the specifications of a normalization: its scale and its bias.
 
-PARAM_TABLE = (
-  ParamSpec('embedding/table', 'embedding', 'table', 'V D'),
-  ParamSpec('embedding/project/kernel', 'embedding', 'weight', 'X > D'),
-  ParamSpec('embedding/project/bias', 'embedding', 'bias', 'D'),
-  ParamSpec('token_types/table', 'embedding', 'table', 'T D'),
-  ParamSpec('positional/table', 'positional', 'table', 'L D'),
-  ParamSpec('*/relative_bias/table', 'positional', 'table', 'U H'),
-  ParamSpec('**/attention/query/kernel', 'attention', 'weight', 'D > H K'),
-  ParamSpec('**/attention/key/kernel', 'attention', 'weight', 'D > G K'),
-  ParamSpec('**/attention/value/kernel', 'attention', 'weight', 'D > G K'),
-  ParamSpec(
-    '**/attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True
-  ),
-  ParamSpec('**/attention/query/bias', 'attention', 'bias', 'H K'),
-  ParamSpec('**/attention/key/bias', 'attention', 'bias', 'G K'),
-  ParamSpec('**/attention/value/bias', 'attention', 'bias', 'G K'),
-  ParamSpec('**/attention/output/bias', 'attention', 'bias', 'D'),
-  ParamSpec('**/attention/sinks', 'attention', 'bias', 'H'),
-  ParamSpec('**/cross_attention/query/kernel', 'attention', 'weight', 'D > H K'),
-  ParamSpec('**/cross_attention/key/kernel', 'attention', 'weight', 'D > G K'),
-  ParamSpec('**/cross_attention/value/kernel', 'attention', 'weight', 'D > G K'),
-  ParamSpec(
-    '**/cross_attention/output/kernel', 'attention', 'weight', 'H K > D', residual=True
-  ),
-  ParamSpec('**/cross_attention/query/bias', 'attention', 'bias', 'H K'),
-  ParamSpec('**/cross_attention/key/bias', 'attention', 'bias', 'G K'),
-  ParamSpec('**/cross_attention/value/bias', 'attention', 'bias', 'G K'),
-  ParamSpec('**/cross_attention/output/bias', 'attention', 'bias', 'D'),
-  ParamSpec('**/cross_attention/sinks', 'attention', 'bias', 'H'),
-  ParamSpec('**/feed_forward/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-  ParamSpec('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F'),
-  ParamSpec(
-    '**/feed_forward/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True
-  ),
-  ParamSpec('**/feed_forward/gate/bias', 'feed_forward', 'bias', 'F'),
-  ParamSpec('**/feed_forward/up/bias', 'feed_forward', 'bias', 'F'),
-  ParamSpec('**/feed_forward/down/bias', 'feed_forward', 'bias', 'D'),
-  ParamSpec('**/attention/query_down/kernel', 'attention', 'weight', 'D > C'),
-  ParamSpec('**/attention/query_down/bias', 'attention', 'bias', 'C'),
-  ParamSpec('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
-  ParamSpec('**/attention/latent/kernel', 'attention', 'weight', 'D > C'),
-  ParamSpec('**/attention/latent/bias', 'attention', 'bias', 'C'),
-  ParamSpec('**/attention/key_rotary/kernel', 'attention', 'weight', 'D > P'),
-  ParamSpec('**/attention/key_rotary/bias', 'attention', 'bias', 'P'),
-  ParamSpec('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
-  ParamSpec('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
-  ParamSpec('**/attention/query_down_norm/scale', 'normalization', 'scale', 'C'),
-  ParamSpec('**/attention/query_down_norm/bias', 'normalization', 'bias', 'C'),
-  ParamSpec('**/attention/latent_norm/scale', 'normalization', 'scale', 'C'),
-  ParamSpec('**/attention/latent_norm/bias', 'normalization', 'bias', 'C'),
-  ParamSpec('**/experts/router/kernel', 'feed_forward', 'weight', 'D > E'),
-  ParamSpec('**/experts/router/bias', 'feed_forward', 'bias', 'E'),
-  ParamSpec('**/experts/correction', 'feed_forward', 'state', 'E'),
-  ParamSpec('**/experts/gate/kernel', 'feed_forward', 'weight', 'E | D > F'),
-  ParamSpec('**/experts/up/kernel', 'feed_forward', 'weight', 'E | D > F'),
-  ParamSpec(
-    '**/experts/down/kernel', 'feed_forward', 'weight', 'E | F > D', residual=True
-  ),
-  ParamSpec('**/experts/gate/bias', 'feed_forward', 'bias', 'E | F'),
-  ParamSpec('**/experts/up/bias', 'feed_forward', 'bias', 'E | F'),
-  ParamSpec('**/experts/down/bias', 'feed_forward', 'bias', 'E | D'),
-  ParamSpec('**/shared/gate/kernel', 'feed_forward', 'weight', 'D > F'),
-  ParamSpec('**/shared/up/kernel', 'feed_forward', 'weight', 'D > F'),
-  ParamSpec('**/shared/down/kernel', 'feed_forward', 'weight', 'F > D', residual=True),
-  ParamSpec('**/shared/gate/bias', 'feed_forward', 'bias', 'F'),
-  ParamSpec('**/shared/up/bias', 'feed_forward', 'bias', 'F'),
-  ParamSpec('**/shared/down/bias', 'feed_forward', 'bias', 'D'),
-  ParamSpec('**/attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-  ParamSpec('**/attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-  ParamSpec('**/attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-  ParamSpec('**/attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-  ParamSpec('**/attention_input_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/attention_input_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/attention_output_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/attention_output_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/cross_attention/query_norm/scale', 'normalization', 'scale', 'Q'),
-  ParamSpec('**/cross_attention/query_norm/bias', 'normalization', 'bias', 'Q'),
-  ParamSpec('**/cross_attention/key_norm/scale', 'normalization', 'scale', 'Q'),
-  ParamSpec('**/cross_attention/key_norm/bias', 'normalization', 'bias', 'Q'),
-  ParamSpec('**/cross_attention_input_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/cross_attention_input_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/cross_attention_output_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/cross_attention_output_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/cross_attention_residual_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/cross_attention_residual_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/feed_forward_input_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/feed_forward_input_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/feed_forward_output_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/feed_forward_output_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('**/feed_forward_residual_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('**/feed_forward_residual_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('embedding_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('embedding_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('final_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('final_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('encoder_final_norm/scale', 'normalization', 'scale', 'D'),
-  ParamSpec('encoder_final_norm/bias', 'normalization', 'bias', 'D'),
-  ParamSpec('output/project/kernel', 'embedding', 'weight', 'D > X'),
-  ParamSpec('output/transform/kernel', 'output', 'weight', 'D > X'),
-  ParamSpec('output/transform/bias', 'output', 'bias', 'X'),
-  ParamSpec('output/transform_norm/scale', 'normalization', 'scale', 'X'),
-  ParamSpec('output/transform_norm/bias', 'normalization', 'bias', 'X'),
-  ParamSpec('output/kernel', 'output', 'weight', 'D > V'),
-  ParamSpec('output/bias', 'output', 'bias', 'V'),
-  *MIXERS,
-)
+  Args:
+    module: Pattern of the path that holds `scale` and `bias`.
+    axes: Axes of both.
+  """
+  return (
+    ParamSpec(f'{module}/scale', 'normalization', 'scale', axes),
+    ParamSpec(f'{module}/bias', 'normalization', 'bias', axes),
+  )
+
+
+# --- the table ----------------------------------------------------------------------
+
+PARAM_TABLE: list[ParamSpec] = []
+"""All specifications. `register_params` adds to it."""
+
+
+def register_params(specs: Iterable[ParamSpec]) -> None:
+  """Adds specifications to the table. The same specification may be added again.
+
+  Args:
+    specs: Specifications of the parameters that one part of the network brings.
+
+  Raises:
+    ValueError: If the table has another specification with the same pattern.
+  """
+  for spec in specs:
+    others = [other for other in PARAM_TABLE if other.pattern == spec.pattern]
+    if not others:
+      PARAM_TABLE.append(spec)
+    elif others != [spec]:
+      raise ValueError(
+        f'parameter {spec.pattern!r}: got {spec}, expected {others[0]}, as registered before'
+      )
+  param_spec_of.cache_clear()
 
 
 @functools.cache
-def _compiled(pattern: str) -> re.Pattern:
-  """The pattern as a regular expression over whole paths."""
-  parts = [
-    r'.+' if p == '**' else r'[^/]+' if p == '*' else re.escape(p)
-    for p in pattern.split('/')
-  ]
+def _compiled(pattern: str) -> re.Pattern[str]:
+  """Returns a pattern as a regular expression for paths."""
+  wildcards = {'*': r'[^/]+', '**': r'.+'}
+  parts = [wildcards.get(part, re.escape(part)) for part in pattern.split('/')]
   return re.compile('/'.join(parts))
 
 
 def matches(pattern: str, path: str) -> bool:
-  """Whether a path is one that a pattern names: `*` stands for any one name, `**` for any names.
+  """Returns True if a path matches a pattern.
+
+  Args:
+    pattern: Path in which `*` matches any one name, and `**` any number of names.
+    path: Names joined by `/`.
 
   >>> matches('**/attention/*/kernel', 'decoder/segment_0/attention/query/kernel')
   True
@@ -221,105 +168,117 @@ def matches(pattern: str, path: str) -> bool:
 
 @functools.cache
 def param_spec_of(path: str) -> ParamSpec:
-  """The one row that a path matches.
+  """Returns the specification of a parameter.
 
   Args:
-    path: names joined by `/`, as `decoder/segment_0/attention/query/kernel`.
+    path: Names joined by `/`, such as `decoder/segment_0/attention/query/kernel`.
 
   Raises:
-    KeyError: where no row matches, or more than one.
+    KeyError: If no row of the table matches, or more than one.
   """
-  rows = [row for row in PARAM_TABLE if matches(row.pattern, path)]
-  if len(rows) != 1:
-    found = 'no row' if not rows else 'rows ' + ', '.join(row.pattern for row in rows)
+  specs = [spec for spec in PARAM_TABLE if matches(spec.pattern, path)]
+  if len(specs) != 1:
+    patterns = ', '.join(spec.pattern for spec in specs) or 'none'
     raise KeyError(
-      f'parameter {path!r} matches {found} of the leaf table (lmhp/params.py)'
+      f'parameter {path!r}: matches {len(specs)} specifications ({patterns}), expected 1 '
+      '(see lmhp.params.register_params)'
     )
-  return rows[0]
+  return specs[0]
+
+
+# --- parameters ---------------------------------------------------------------------
+
+
+class HasShape(Protocol):
+  """An array, or a description of one such as `jax.ShapeDtypeStruct`."""
+
+  @property
+  def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Param:
-  """One parameter: its path, its shape and its row.
+  """One parameter of a model: its path, its shape and its specification.
 
   Attributes:
-    path: names joined by `/`.
-    shape: sizes of its axes, layers first where stacked.
-    row: its row of the table.
+    path: Names joined by `/`.
+    shape: Sizes of the axes. Layers come first if it is stacked.
+    spec: Specification from the table.
   """
 
   path: str
   shape: tuple[int, ...]
-  row: ParamSpec
+  spec: ParamSpec
 
   @property
   def kind(self) -> str:
-    return self.row.kind
+    """Kind of the parameter, one of `KINDS`."""
+    return self.spec.kind
 
   @property
   def role(self) -> str:
-    return self.row.role
+    """Role of the parameter, one of `ROLES`."""
+    return self.spec.role
 
   @property
   def size(self) -> int:
-    """How many numbers it holds, all layers together."""
+    """Number of elements, all layers together."""
     return math.prod(self.shape)
 
   @property
   def _letters(self) -> tuple[list[str], list[str], list[str]]:
-    """Letters of the row: copies, contracted, and the others."""
-    copies, _, rest = self.row.axes.rpartition('|')
-    contracted, _, others = rest.rpartition('>')
+    """Letters of the axes that count copies, of the contracted axes, and of the others."""
+    copies, _, matrix = self.spec.axes.rpartition('|')
+    contracted, _, others = matrix.rpartition('>')
     return copies.split(), contracted.split(), others.split()
 
   @property
-  def stacked(self) -> bool:
-    """Whether its first axis is the layers'."""
+  def is_stacked(self) -> bool:
+    """True if the first axis is N, the layers."""
     return len(self.shape) == sum(map(len, self._letters)) + 1
 
   @property
   def axes(self) -> tuple[str, ...]:
-    """One letter for each dimension of `shape`."""
-    return ('N',) * self.stacked + tuple(
-      letter for part in self._letters for letter in part
-    )
+    """Letters of the dimensions of `shape`."""
+    copies, contracted, others = self._letters
+    layers = ['N'] if self.is_stacked else []
+    return (*layers, *copies, *contracted, *others)
 
   @property
   def copy_axes(self) -> tuple[int, ...]:
-    """Positions in `shape` that count parameters of their own: layers, experts."""
-    return tuple(range(self.stacked + len(self._letters[0])))
+    """Positions in `shape` of the axes that count separate matrices: layers, experts."""
+    return tuple(range(self.is_stacked + len(self._letters[0])))
 
   @property
   def input_axes(self) -> tuple[int, ...]:
-    """Positions in `shape` that are contracted with the input; of a weight alone."""
+    """Positions in `shape` of the contracted axes of a weight."""
     first = len(self.copy_axes)
     return tuple(range(first, first + len(self._letters[1])))
 
   @property
   def output_axes(self) -> tuple[int, ...]:
-    """Positions in `shape` that are produced; of a weight alone."""
-    if '>' not in self.row.axes:
+    """Positions in `shape` of the produced axes of a weight."""
+    if '>' not in self.spec.axes:
       return ()
-    return tuple(range(len(self.copy_axes) + len(self.input_axes), len(self.shape)))
+    first = len(self.copy_axes) + len(self.input_axes)
+    return tuple(range(first, len(self.shape)))
 
   @property
   def fan_in(self) -> int:
-    """Product of the contracted axes; of a table or a vector 1."""
-    return math.prod(self.shape[i] for i in self.input_axes)
+    """Product of the contracted axes. 1 if the parameter is not a weight."""
+    return math.prod(self.shape[axis] for axis in self.input_axes)
 
   @property
   def fan_out(self) -> int:
-    """Product of the produced axes; of a table or a vector 1."""
-    return math.prod(self.shape[i] for i in self.output_axes)
-
-  @property
-  def layer_axes(self) -> tuple[int, ...]:
-    """Positions that belong to one layer's parameter: all but N."""
-    return tuple(range(self.stacked, len(self.shape)))
+    """Product of the produced axes. 1 if the parameter is not a weight."""
+    return math.prod(self.shape[axis] for axis in self.output_axes)
 
   @property
   def is_hidden_matrix(self) -> bool:
-    """A weight between activations inside a layer: what Muon orthogonalizes, and muP calls hidden."""
+    """True for a weight between two activations of a layer.
+
+    These are the matrices that Muon orthogonalizes and that muP calls hidden.
+    """
     return (
       self.role == 'weight'
       and self.kind not in ('embedding', 'output')
@@ -327,8 +286,13 @@ class Param:
     )
 
 
-def walk_arrays(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """The leaves of a nested dict with their paths, in sorted order (jax's own)."""
+def walk_arrays(tree: PyTree, prefix: str = '') -> Iterator[tuple[str, PyTree]]:
+  """Yields the paths and the leaves of a nested dict, sorted as `jax.tree` sorts them.
+
+  Args:
+    tree: Nested dict of arrays. A leaf None is left out.
+    prefix: Path of `tree` itself.
+  """
   if isinstance(tree, dict):
     for name in sorted(tree):
       yield from walk_arrays(tree[name], f'{prefix}/{name}' if prefix else name)
@@ -336,47 +300,158 @@ def walk_arrays(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
     yield prefix, tree
 
 
-def param_of(path: str, array: Any) -> Param:
-  """The `Leaf` of a path and anything with a `shape`.
+def param_of(path: str, array: HasShape) -> Param:
+  """Returns the `Param` of an array.
+
+  Args:
+    path: Names joined by `/`.
+    array: Array, or anything else with a shape.
 
   Raises:
-    KeyError: where the path matches no row or two, or the shape has another number of axes than the row.
+    KeyError: If the path has no specification, or the shape has another number of axes.
   """
-  leaf = Param(path, tuple(array.shape), param_spec_of(path))
-  if len(leaf.axes) != len(leaf.shape):
+  param = Param(path, tuple(array.shape), param_spec_of(path))
+  if len(param.axes) != len(param.shape):
     raise KeyError(
-      f'parameter {path!r} has shape {leaf.shape}, its row has axes {leaf.row.axes!r}'
+      f'parameter {path!r}: has shape {param.shape}, expected the axes '
+      f'{param.spec.axes!r}'
     )
-  return leaf
+  return param
 
 
-def list_params(params: Any) -> list[Param]:
-  """All leaves of a parameter tree (arrays or shapes), in jax's order."""
+def list_params(params: PyTree) -> list[Param]:
+  """Returns all parameters of a nested dict of arrays or shapes, in the order of jax."""
   return [param_of(path, array) for path, array in walk_arrays(params)]
 
 
 def map_params(
-  function: Callable[..., Any], params: Any, *others: Any, prefix: str = ''
-) -> Any:
-  """`function(leaf, array, *other_arrays)` over a parameter tree, keeping its form.
+  function: Callable[..., PyTree], params: PyTree, *others: PyTree, prefix: str = ''
+) -> PyTree:
+  """Returns `function(param, array, *other_arrays)` for each parameter, as a nested dict.
 
   Args:
-    function: takes the `Leaf`, the array, and the array at the same path of each of `others`.
-    params: nested dict of arrays or shapes; None, or an empty tuple (`optax.MaskedNode`), stands for a leaf left out,
-      and stays.
-    *others: trees of the same form.
-    prefix: path of `params` itself.
+    function: Takes the `Param`, its array, and the array at the same path of each of
+      `others`.
+    params: Nested dict of arrays or shapes. None and an empty tuple (`optax.MaskedNode`)
+      mark a parameter that is left out, and are returned unchanged.
+    *others: Trees of the same structure.
+    prefix: Path of `params` itself.
   """
   if isinstance(params, dict):
-    return {
-      name: map_params(
-        function,
-        params[name],
-        *(other[name] for other in others),
-        prefix=f'{prefix}/{name}' if prefix else name,
-      )
-      for name in params
-    }
-  if params is None or isinstance(params, tuple) and not params:
+    mapped = {}
+    for name, branch in params.items():
+      other_branches = [other[name] for other in others]
+      path = f'{prefix}/{name}' if prefix else name
+      mapped[name] = map_params(function, branch, *other_branches, prefix=path)
+    return mapped
+  is_left_out = params is None or (isinstance(params, tuple) and not params)
+  if is_left_out:
     return params
   return function(param_of(prefix, params), params, *others)
+
+
+# --- specifications of the parts that every model has -------------------------------
+
+register_params(
+  (
+    # Embedding and positions.
+    ParamSpec('embedding/table', 'embedding', 'table', 'V D'),
+    *linear_specs('embedding/project', 'embedding', 'X > D'),
+    ParamSpec('token_types/table', 'embedding', 'table', 'T D'),
+    ParamSpec('positional/table', 'positional', 'table', 'L D'),
+    ParamSpec('*/relative_bias/table', 'positional', 'table', 'U H'),
+    # Attention.
+    *linear_specs('**/attention/query', 'attention', 'D > H K'),
+    *linear_specs('**/attention/key', 'attention', 'D > G K'),
+    *linear_specs('**/attention/value', 'attention', 'D > G K'),
+    *linear_specs('**/attention/output', 'attention', 'H K > D', residual=True),
+    *norm_specs('**/attention/query_norm', 'Q'),
+    *norm_specs('**/attention/key_norm', 'Q'),
+    ParamSpec('**/attention/sinks', 'attention', 'bias', 'H'),
+    # Attention of a decoder to an encoder.
+    *linear_specs('**/cross_attention/query', 'attention', 'D > H K'),
+    *linear_specs('**/cross_attention/key', 'attention', 'D > G K'),
+    *linear_specs('**/cross_attention/value', 'attention', 'D > G K'),
+    *linear_specs('**/cross_attention/output', 'attention', 'H K > D', residual=True),
+    *norm_specs('**/cross_attention/query_norm', 'Q'),
+    *norm_specs('**/cross_attention/key_norm', 'Q'),
+    ParamSpec('**/cross_attention/sinks', 'attention', 'bias', 'H'),
+    # Multi-head latent attention.
+    *linear_specs('**/attention/query_down', 'attention', 'D > C'),
+    *norm_specs('**/attention/query_down_norm', 'C'),
+    ParamSpec('**/attention/query_up/kernel', 'attention', 'weight', 'C > H K'),
+    *linear_specs('**/attention/latent', 'attention', 'D > C'),
+    *norm_specs('**/attention/latent_norm', 'C'),
+    *linear_specs('**/attention/key_rotary', 'attention', 'D > P'),
+    ParamSpec('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
+    ParamSpec('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
+    # Feed-forward, and experts with their router.
+    *linear_specs('**/feed_forward/gate', 'feed_forward', 'D > F'),
+    *linear_specs('**/feed_forward/up', 'feed_forward', 'D > F'),
+    *linear_specs('**/feed_forward/down', 'feed_forward', 'F > D', residual=True),
+    *linear_specs('**/experts/router', 'feed_forward', 'D > E'),
+    ParamSpec('**/experts/correction', 'feed_forward', 'state', 'E'),
+    *linear_specs('**/experts/gate', 'feed_forward', 'E | D > F'),
+    *linear_specs('**/experts/up', 'feed_forward', 'E | D > F'),
+    *linear_specs('**/experts/down', 'feed_forward', 'E | F > D', residual=True),
+    *linear_specs('**/shared/gate', 'feed_forward', 'D > F'),
+    *linear_specs('**/shared/up', 'feed_forward', 'D > F'),
+    *linear_specs('**/shared/down', 'feed_forward', 'F > D', residual=True),
+    # Normalizations of the residual stream.
+    *norm_specs('**/attention_input_norm', 'D'),
+    *norm_specs('**/attention_output_norm', 'D'),
+    *norm_specs('**/attention_residual_norm', 'D'),
+    *norm_specs('**/cross_attention_input_norm', 'D'),
+    *norm_specs('**/cross_attention_output_norm', 'D'),
+    *norm_specs('**/cross_attention_residual_norm', 'D'),
+    *norm_specs('**/feed_forward_input_norm', 'D'),
+    *norm_specs('**/feed_forward_output_norm', 'D'),
+    *norm_specs('**/feed_forward_residual_norm', 'D'),
+    *norm_specs('embedding_norm', 'D'),
+    *norm_specs('final_norm', 'D'),
+    *norm_specs('encoder_final_norm', 'D'),
+    # Head.
+    ParamSpec('output/project/kernel', 'embedding', 'weight', 'D > X'),
+    *linear_specs('output/transform', 'output', 'D > X'),
+    *norm_specs('output/transform_norm', 'X'),
+    *linear_specs('output', 'output', 'D > V'),
+  )
+)
+
+# --- specifications of token mixers -------------------------------------------------
+
+register_params(
+  (
+    *linear_specs('**/convolution/write', 'other', 'D > I'),
+    *linear_specs('**/convolution/gate', 'other', 'D > I'),
+    *linear_specs('**/convolution/input', 'other', 'D > I'),
+    *linear_specs('**/convolution/output', 'other', 'I > D', residual=True),
+    ParamSpec('**/convolution/kernel', 'other', 'weight', 'C | W >'),
+    ParamSpec('**/convolution/bias', 'other', 'bias', 'C'),
+    *linear_specs('**/lstm/input', 'other', 'D > Z I'),
+    *linear_specs('**/lstm/output', 'other', 'I > D', residual=True),
+    *linear_specs('**/gru/input', 'other', 'D > Z I'),
+    *linear_specs('**/gru/output', 'other', 'I > D', residual=True),
+    ParamSpec('**/gru/candidate_bias', 'other', 'bias', 'I'),
+    ParamSpec('**/recurrent/kernel', 'other', 'weight', 'I > Z I'),
+    *linear_specs('**/mingru/gate', 'other', 'D > I'),
+    *linear_specs('**/mingru/input', 'other', 'D > I'),
+    *linear_specs('**/mingru/output', 'other', 'I > D', residual=True),
+    *linear_specs('**/rglru/gate', 'other', 'D > I'),
+    *linear_specs('**/rglru/input', 'other', 'D > I'),
+    *linear_specs('**/rglru/recurrence_gate', 'other', 'H | K > K'),
+    *linear_specs('**/rglru/input_gate', 'other', 'H | K > K'),
+    *linear_specs('**/rglru/output', 'other', 'I > D', residual=True),
+    ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
+    *linear_specs('**/mamba2/gate', 'other', 'D > I'),
+    *linear_specs('**/mamba2/input', 'other', 'D > I'),
+    *linear_specs('**/mamba2/write', 'other', 'D > Y'),
+    *linear_specs('**/mamba2/read', 'other', 'D > Y'),
+    *linear_specs('**/mamba2/step', 'other', 'D > H'),
+    *linear_specs('**/mamba2/output', 'other', 'I > D', residual=True),
+    *norm_specs('**/mamba2/norm', 'I'),
+    ParamSpec('**/mamba2/step_bias', 'other', 'bias', 'H'),
+    ParamSpec('**/mamba2/log_decay', 'other', 'bias', 'H'),
+    ParamSpec('**/mamba2/skip', 'other', 'scale', 'H'),
+  )
+)

@@ -1,45 +1,103 @@
-"""The leaf table: total, disjoint, and right about each leaf's axes."""
+"""The table of parameter specifications: total, disjoint, and right about the axes."""
 
+from collections.abc import Callable
+import dataclasses
 import itertools
 
 import jax
 import numpy as np
 import pytest
 
-from lmhp.model.config import MIXERS
+from lmhp import params as params_module
+from lmhp.model.config import MIXERS, ModelConfig
 from lmhp.model.transformer import build
 from lmhp.params import (
-  KINDS,
   PARAM_TABLE,
-  ROLES,
+  Param,
+  ParamSpec,
+  linear_specs,
   list_params,
   map_params,
+  norm_specs,
   param_of,
   param_spec_of,
+  register_params,
   walk_arrays,
 )
 
 
 class Shape:
-  """All that a leaf asks of an array."""
+  """The part of an array's interface that a parameter reads."""
 
-  def __init__(self, *shape):
+  def __init__(self, *shape: int):
     self.shape = shape
 
 
-def test_rows_are_well_formed():
-  assert len({row.pattern for row in PARAM_TABLE}) == len(PARAM_TABLE)
-  for row in PARAM_TABLE:
-    assert row.kind in KINDS and row.role in ROLES
-    assert ('>' in row.axes) == (row.role == 'weight'), row
-    assert all(len(axis) == 1 for axis in row.axes.split())
+@pytest.fixture
+def table(monkeypatch):
+  """The table as a copy that a test may change."""
+  copy = list(PARAM_TABLE)
+  monkeypatch.setattr(params_module, 'PARAM_TABLE', copy)
+  param_spec_of.cache_clear()
+  yield copy
+  param_spec_of.cache_clear()
 
 
-def test_every_pattern_is_matched_by_its_own_example_alone():
-  """Disjoint: what one row's pattern produces, no other row matches."""
-  for row in PARAM_TABLE:
-    path = row.pattern.replace('**', 'decoder/segment_0').replace('*', 'decoder')
-    assert param_spec_of(path) is row
+# --- specifications -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'kind': 'convolution'},
+    {'role': 'gain'},
+    {'axes': 'D F'},
+    {'axes': 'DD > F'},
+    {'role': 'bias'},
+  ],
+  ids=[
+    'kind',
+    'role',
+    'no contracted axes',
+    'two letters',
+    'contracted axes of a bias',
+  ],
+)
+def test_a_malformed_specification_is_an_error(change):
+  spec = ParamSpec('**/feed_forward/up/kernel', 'feed_forward', 'weight', 'D > F')
+  with pytest.raises(ValueError, match='expected'):
+    dataclasses.replace(spec, **change)
+
+
+@pytest.mark.parametrize(
+  'axes, bias_axes',
+  [
+    ('D > H K', 'H K'),
+    ('H K > D', 'D'),
+    ('E | D > F', 'E | F'),
+    ('H | K > K', 'H | K'),
+  ],
+)
+def test_a_linear_map_has_a_bias_for_each_copied_and_produced_axis(axes, bias_axes):
+  kernel, bias = linear_specs('**/part/map', 'other', axes, residual=True)
+  assert kernel == ParamSpec('**/part/map/kernel', 'other', 'weight', axes, True)
+  assert bias == ParamSpec('**/part/map/bias', 'other', 'bias', bias_axes)
+
+
+def test_a_normalization_has_a_scale_and_a_bias():
+  scale, bias = norm_specs('**/part/norm', 'D')
+  assert scale == ParamSpec('**/part/norm/scale', 'normalization', 'scale', 'D')
+  assert bias == ParamSpec('**/part/norm/bias', 'normalization', 'bias', 'D')
+
+
+# --- the table ----------------------------------------------------------------------
+
+
+def test_patterns_are_disjoint():
+  """The path that a pattern produces is matched by no other row."""
+  for spec in PARAM_TABLE:
+    path = spec.pattern.replace('**', 'decoder/segment_0').replace('*', 'decoder')
+    assert param_spec_of(path) is spec
 
 
 @pytest.mark.parametrize(
@@ -53,200 +111,231 @@ def test_every_pattern_is_matched_by_its_own_example_alone():
     'attention/query/kernel',
   ],
 )
-def test_an_unknown_leaf_is_an_error(path):
-  with pytest.raises(KeyError, match='matches no row'):
+def test_an_unknown_parameter_is_an_error(path):
+  with pytest.raises(KeyError, match='matches 0 specifications'):
     param_spec_of(path)
 
 
-def test_a_leaf_of_two_rows_is_an_error(monkeypatch):
-  import lmhp.params as module
-
-  monkeypatch.setattr(
-    module,
-    'PARAM_TABLE',
-    PARAM_TABLE + (PARAM_TABLE[0].__class__('embedding/*', 'other', 'table', 'V D'),),
-  )
-  param_spec_of.cache_clear()
-  with pytest.raises(KeyError, match='matches rows embedding/table, embedding'):
+def test_a_parameter_that_two_rows_match_is_an_error(table):
+  register_params([ParamSpec('embedding/*', 'other', 'table', 'V D')])
+  with pytest.raises(
+    KeyError, match=r'2 specifications \(embedding/table, embedding/\*'
+  ):
     param_spec_of('embedding/table')
-  param_spec_of.cache_clear()
 
 
-def test_a_leaf_of_another_shape_is_an_error():
+def test_registered_parameters_are_found(table):
+  path = 'decoder/segment_0/toy/gain'
+  with pytest.raises(KeyError):
+    param_spec_of(path)
+  spec = ParamSpec('**/toy/gain', 'other', 'scale', 'D')
+  register_params([spec])
+  assert param_spec_of(path) is spec
+
+
+def test_a_specification_can_be_registered_twice_but_not_changed(table):
+  spec = ParamSpec('**/toy/gain', 'other', 'scale', 'D')
+  register_params([spec])
+  register_params([spec])
+  assert table.count(spec) == 1
+  with pytest.raises(ValueError, match='toy/gain'):
+    register_params([dataclasses.replace(spec, axes='F')])
+
+
+@pytest.mark.parametrize(
+  'path, shape',
+  [('final_norm/scale', (2, 3, 4)), ('embedding/table', (31,))],
+)
+def test_a_parameter_with_another_number_of_axes_is_an_error(path, shape):
   with pytest.raises(KeyError, match='has shape'):
-    param_of('final_norm/scale', Shape(2, 3, 4))
-  with pytest.raises(KeyError, match='has shape'):
-    param_of('embedding/table', Shape(31))
+    param_of(path, Shape(*shape))
 
 
-def test_axes_have_the_sizes_of_the_config(tiny):
-  """Every size differs, so each axis of each leaf can be told by its size, in all kinds of blocks."""
-  sizes = dict(N=2, D=14, H=8, G=4, K=6, F=20, V=31, X=10, U=8, L=5 + 2, T=3)
-  seen = set()
-  for position, placement, qk_norm, (width, projection), (
-    architecture,
-    transform,
-  ) in itertools.product(
-    ('learned', 't5'),
-    ('sandwich', 'post'),
-    ('head', 'full'),
-    ((None, 'tokens'), (10, 'tokens'), (10, 'sum')),
-    (('decoder', False), ('encoder_decoder', True)),
+# --- axes of all models -------------------------------------------------------------
+
+BIASES = {
+  'norm_bias': True,
+  'qkv_bias': True,
+  'attention_output_bias': True,
+  'feed_forward_bias': True,
+}
+
+AxisSize = Callable[[Param, str], int]
+"""Returns the expected size of one axis of a parameter."""
+
+
+def models_with_attention(tiny) -> list[tuple[ModelConfig, AxisSize]]:
+  """Decoders and encoder-decoders in which each size is used once."""
+  positions = ('learned', 't5')
+  placements = ('sandwich', 'post')
+  qk_norms = ('head', 'full')
+  embeddings = ((None, 'tokens'), (10, 'tokens'), (10, 'sum'))
+  architectures = (('decoder', False), ('encoder_decoder', True))
+  models = []
+  for position, placement, qk_norm, embedding, architecture in itertools.product(
+    positions, placements, qk_norms, embeddings, architectures
   ):
     cfg = tiny(
-      architecture=architecture,
+      architecture=architecture[0],
+      head_transform=architecture[1],
       position=position,
       norm_placement=placement,
       qk_norm=qk_norm,
+      embedding_dim=embedding[0],
+      embedding_projection=embedding[1],
       position_offset=2,
       gated=True,
-      norm_bias=True,
-      qkv_bias=True,
-      attention_output_bias=True,
-      feed_forward_bias=True,
       head_bias=True,
       attention_sinks=True,
       embedding_norm=True,
       final_norm=True,
       tie_embeddings=False,
-      embedding_dim=width,
       relative_buckets=8,
       relative_max_distance=9,
-      embedding_projection=projection,
       token_types=3,
-      head_transform=transform,
+      **BIASES,
     )
-    for leaf in list_params(build(cfg).shapes):
-      seen.add(leaf.row.pattern)
-      for axis, size in zip(leaf.axes, leaf.shape):
-        narrow = ('embedding/table', 'output/kernel')
-        if (
-          projection == 'sum'
-        ):  # what is added before the projection is as narrow as the table
-          narrow += (
-            'positional/table',
-            'token_types/table',
-            'embedding_norm/scale',
-            'embedding_norm/bias',
-          )
-        expected = {
-          'Q': 6 if qk_norm == 'head' else 48 if 'query' in leaf.path else 24,
-          'X': width or 14,
-        }
-        expected['D'] = 10 if width and leaf.path in narrow else 14
-        assert size == (sizes | expected)[axis], leaf
-      assert leaf.stacked == ('/segment_0/' in leaf.path)
-      assert leaf.size == np.prod(leaf.shape)
-  for cfg, size_of in others(tiny):
-    for leaf in list_params(build(cfg).shapes):
-      seen.add(leaf.row.pattern)
-      assert leaf.shape == tuple(size_of(leaf, axis) for axis in leaf.axes), leaf
-  assert seen == {row.pattern for row in PARAM_TABLE}
+    models.append((cfg, axis_size_with_attention(cfg)))
+  return models
 
 
-def others(tiny):
-  """Models with experts, latent attention and every mixer, and what size an axis of a leaf of theirs has."""
-  biases = dict(
-    norm_bias=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    mixer_bias=True,
-  )
-  latent = tiny(
-    kv_latent_dim=11,
+def axis_size_with_attention(cfg: ModelConfig) -> AxisSize:
+  # Tables, and what is added before the projection, are as narrow as the embedding.
+  narrow = {'embedding/table', 'output/kernel'}
+  if cfg.embedding_projection == 'sum':
+    narrow |= {
+      'positional/table',
+      'token_types/table',
+      'embedding_norm/scale',
+      'embedding_norm/bias',
+    }
+
+  def axis_size(param: Param, axis: str) -> int:
+    if axis == 'D' and param.path in narrow:
+      return cfg.embedding_dim
+    if axis == 'Q':
+      width = 48 if 'query' in param.path else 24
+      return 6 if cfg.qk_norm == 'head' else width
+    if axis == 'X':
+      return cfg.embedding_dim
+    sizes = {'N': 2, 'D': 14, 'H': 8, 'G': 4, 'K': 6, 'F': 20, 'V': 31}
+    return {**sizes, 'U': 8, 'L': 5 + 2, 'T': 3}[axis]
+
+  return axis_size
+
+
+def models_with_latent_attention(tiny) -> list[tuple[ModelConfig, AxisSize]]:
+  """Latent attention with and without a latent of the queries, the former with experts."""
+  sizes = {
+    'kv_latent_dim': 11,
+    'rotary_head_dim': 2,
+    'value_head_dim': 5,
+    'n_kv_heads': None,
+  }
+  with_experts = tiny(
     query_latent_dim=9,
-    rotary_head_dim=2,
-    value_head_dim=5,
-    n_kv_heads=None,
     n_experts=7,
     d_ff_expert=13,
     n_shared_experts=3,
     gated=True,
     router_bias=True,
     router_correction=True,
-    **biases,
+    **sizes,
+    **BIASES,
   )
-  plain_query = tiny(
-    kv_latent_dim=11, rotary_head_dim=2, value_head_dim=5, n_kv_heads=None
-  )
-  heads = {
-    'key_up': 4,
-    'value_up': 5,
-    'output': 5,
-  }  # a key's part that does not rotate, a value
+  # Size of a key's part that does not rotate, and of a value.
+  head_sizes = {'key_up': 4, 'value_up': 5, 'output': 5}
 
-  def of_latent(leaf, axis):
-    module = leaf.path.split('/')[-2]
-    special = {
-      'C': 9 if 'query' in leaf.path else 11,
-      'K': heads.get(module, 6),
-      'P': 2,
-      'E': 7,
-      'F': 39 if 'shared' in leaf.path else 13 if 'experts' in leaf.path else 20,
-    }
-    return (dict(N=2, D=14, H=8, V=31) | special)[axis]
+  def axis_size(param: Param, axis: str) -> int:
+    module = param.path.split('/')[-2]
+    if axis == 'C':
+      return 9 if 'query' in param.path else 11
+    if axis == 'K':
+      return head_sizes.get(module, 6)
+    if axis == 'F':
+      widths = {'shared': 3 * 13, 'experts': 13, 'feed_forward': 20}
+      return next(n for name, n in widths.items() if f'/{name}/' in param.path)
+    return {'N': 2, 'D': 14, 'H': 8, 'V': 31, 'P': 2, 'E': 7}[axis]
 
-  yield latent, of_latent
-  yield plain_query, of_latent
-  for name in MIXERS[1:]:
-    gates, channels = (
-      {'lstm': 4, 'gru': 3}.get(name),
-      12 + 2 * 2 * 9 if name == 'mamba2' else 12,
+  return [(with_experts, axis_size), (tiny(**sizes), axis_size)]
+
+
+def models_with_other_mixers(tiny) -> list[tuple[ModelConfig, AxisSize]]:
+  """A model for each mixer of lmhp other than attention."""
+  models = []
+  for mixer in MIXERS:
+    if mixer == 'attention':
+      continue
+    cfg = tiny(
+      mixer_pattern=(mixer,),
+      mixer_dim=12,
+      mixer_head_dim=3,
+      state_dim=9,
+      state_groups=2,
+      conv_width=5,
+      mixer_bias=True,
+      **BIASES,
     )
-    sizes = dict(N=2, D=14, I=12, Z=gates, H=4, K=3, Y=18, C=channels, W=5, F=20, V=31)
-    yield (
-      tiny(
-        mixer_pattern=(name,),
-        mixer_dim=12,
-        mixer_head_dim=3,
-        state_dim=9,
-        state_groups=2,
-        conv_width=5,
-        **biases,
-      ),
-      lambda leaf, axis, sizes=sizes: sizes[axis],
-    )
+    models.append((cfg, axis_size_of_mixer(mixer)))
+  return models
+
+
+def axis_size_of_mixer(mixer: str) -> AxisSize:
+  sizes = {'N': 2, 'D': 14, 'I': 12, 'H': 4, 'K': 3, 'Y': 18, 'W': 5, 'F': 20, 'V': 31}
+  sizes['C'] = 12 + 2 * 2 * 9 if mixer == 'mamba2' else 12
+  if mixer in ('lstm', 'gru'):
+    sizes['Z'] = {'lstm': 4, 'gru': 3}[mixer]
+  return lambda param, axis: sizes[axis]
+
+
+def test_axes_have_the_sizes_of_the_config(tiny):
+  """Together the models use each row of the table. Sizes differ, so they identify an axis."""
+  models = [
+    *models_with_attention(tiny),
+    *models_with_latent_attention(tiny),
+    *models_with_other_mixers(tiny),
+  ]
+  patterns = set()
+  for cfg, axis_size in models:
+    for param in list_params(build(cfg).shapes):
+      patterns.add(param.spec.pattern)
+      assert param.shape == tuple(axis_size(param, axis) for axis in param.axes), param
+      assert param.is_stacked == ('/segment_0/' in param.path)
+      assert param.size == np.prod(param.shape)
+  assert patterns == {spec.pattern for spec in PARAM_TABLE}
 
 
 @pytest.mark.parametrize(
-  'path, shape, inputs, outputs, fan_in, fan_out',
+  'path, shape, input_axes, output_axes, fan_in, fan_out',
   [
     ('decoder/segment_0/attention/query/kernel', (2, 14, 8, 6), (1,), (2, 3), 14, 48),
     ('decoder/segment_0/attention/output/kernel', (2, 8, 6, 14), (1, 2), (3,), 48, 14),
-    (
-      'decoder/attention/output/kernel',
-      (8, 6, 14),
-      (0, 1),
-      (2,),
-      48,
-      14,
-    ),  # a layer that is not stacked
+    # A layer that is not stacked.
+    ('decoder/attention/output/kernel', (8, 6, 14), (0, 1), (2,), 48, 14),
     ('output/kernel', (14, 31), (0,), (1,), 14, 31),
     ('embedding/table', (31, 14), (), (), 1, 1),
     ('final_norm/scale', (14,), (), (), 1, 1),
     ('decoder/segment_0/feed_forward/up/bias', (2, 20), (), (), 1, 1),
   ],
 )
-def test_fans(path, shape, inputs, outputs, fan_in, fan_out):
-  leaf = param_of(path, Shape(*shape))
-  assert (leaf.input_axes, leaf.output_axes, leaf.fan_in, leaf.fan_out) == (
-    inputs,
-    outputs,
-    fan_in,
-    fan_out,
-  )
-  assert leaf.layer_axes == tuple(range(len(shape)))[leaf.stacked :]
+def test_fans(path, shape, input_axes, output_axes, fan_in, fan_out):
+  param = param_of(path, Shape(*shape))
+  assert param.input_axes == input_axes
+  assert param.output_axes == output_axes
+  assert (param.fan_in, param.fan_out) == (fan_in, fan_out)
 
 
-def test_what_muon_and_gpt2_ask(tiny):
-  shapes = build(tiny(tie_embeddings=False, embedding_dim=10, qkv_bias=True)).shapes
-  by_path = {leaf.path: leaf for leaf in list_params(shapes)}
-  hidden = {
-    path.removeprefix('decoder/segment_0/')
-    for path, leaf in by_path.items()
-    if leaf.is_hidden_matrix
-  }
+def test_hidden_matrices_and_residual_outputs(tiny):
+  """Muon orthogonalizes the former. GPT-2's initialization scales the latter."""
+  model = build(tiny(tie_embeddings=False, embedding_dim=10, qkv_bias=True))
+  hidden = set()
+  residual = set()
+  for param in list_params(model.shapes):
+    name = param.path.removeprefix('decoder/segment_0/')
+    if param.is_hidden_matrix:
+      hidden.add(name)
+    if param.spec.residual:
+      residual.add(name)
   assert hidden == {
     'attention/query/kernel',
     'attention/key/kernel',
@@ -255,38 +344,42 @@ def test_what_muon_and_gpt2_ask(tiny):
     'feed_forward/up/kernel',
     'feed_forward/down/kernel',
   }
-  residual = {
-    path.removeprefix('decoder/segment_0/')
-    for path, leaf in by_path.items()
-    if leaf.row.residual
-  }
   assert residual == {'attention/output/kernel', 'feed_forward/down/kernel'}
 
 
-def test_walk_is_in_jaxs_order_and_leaves_out_none(tiny):
+# --- trees --------------------------------------------------------------------------
+
+
+def test_arrays_are_walked_in_the_order_of_jax(tiny):
   shapes = build(tiny()).shapes
-  flat = jax.tree_util.tree_flatten_with_path(shapes)[0]
-  assert [path for path, _ in walk_arrays(shapes)] == [
-    jax.tree_util.keystr(p, simple=True, separator='/') for p, _ in flat
+  expected = [
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, _ in jax.tree_util.tree_flatten_with_path(shapes)[0]
   ]
-  holed = {'final_norm': {'scale': None}, 'embedding': {'table': Shape(31, 14)}}
-  assert [path for path, _ in walk_arrays(holed)] == ['embedding/table']
+  assert [path for path, _ in walk_arrays(shapes)] == expected
 
 
-def test_map_leaves_keeps_the_form():
+def test_walk_leaves_out_none():
+  tree = {'final_norm': {'scale': None}, 'embedding': {'table': Shape(31, 14)}}
+  assert [path for path, _ in walk_arrays(tree)] == ['embedding/table']
+
+
+def test_map_params_keeps_the_structure():
   tree = {
     'final_norm': {'scale': Shape(14), 'bias': None},
     'embedding': {'table': Shape(31, 14)},
   }
   other = {'final_norm': {'scale': 1, 'bias': 2}, 'embedding': {'table': 3}}
-  got = map_params(
-    lambda leaf, array, number: (leaf.kind, array.shape, number), tree, other
+  mapped = map_params(
+    lambda param, array, number: (param.kind, array.shape, number), tree, other
   )
-  assert got == {
+  assert mapped == {
     'final_norm': {'scale': ('normalization', (14,), 1), 'bias': None},
     'embedding': {'table': ('embedding', (31, 14), 3)},
   }
-  part = map_params(
-    lambda leaf, array: leaf.path, {'scale': Shape(14)}, prefix='final_norm'
-  )
-  assert part == {'scale': 'final_norm/scale'}
+
+
+def test_map_params_of_a_part_of_the_tree():
+  part = {'scale': Shape(14)}
+  mapped = map_params(lambda param, array: param.path, part, prefix='final_norm')
+  assert mapped == {'scale': 'final_norm/scale'}

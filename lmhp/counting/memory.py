@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from lmhp.counting.parameters import Count
 from lmhp.model.attention.multi_head import cache_bytes
+from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
-from lmhp.model.transformer import Model, Tokens, build
+from lmhp.model.transformer import Model, build
 
 MOMENTS = {
   'sgd': 0,
@@ -77,7 +78,7 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
 
 
 def _log_partition(model: Model, params: Any, tokens_BL: jax.Array) -> jax.Array:
-  batch = Tokens(
+  batch = Batch(
     tokens_BL, encoder_tokens=tokens_BL if model.cfg.is_encoder_decoder else None
   )
   x_BLD, _, _ = model.features(params, {}, batch)

@@ -1,12 +1,13 @@
-"""`Batch`: what the model is given; and evaluation, which walks the held-out streams from end to end.
+"""Batches of windows of tokens, and of held-out streams for evaluation.
 
 Dimension key: B batch, L sequence, M encoder sequence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,35 +16,7 @@ import numpy as np
 from lmhp.data.dataset import Dataset
 from lmhp.data.shards import TokenShards
 from lmhp.errors import ConfigError
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batch:
-  """One batch for any architecture.
-
-  Attributes:
-    tokens: (B, L) int32, what the model reads.
-    targets: (B, L) int32, the token that follows each.
-    weights: (B, L) float32, how much each target counts in the loss: 0 for padding, and for what lies beyond the end of
-      a document where documents are masked.
-    positions: (B, L) int32, place within the document; None is 0, 1, ... L-1.
-    segments: (B, L) int32, number of the document within the sequence, from 1; None is one document.
-    token_types: (B, L) int32, sentence A or B, for encoders.
-    encoder_tokens: (B, M) int32, what an encoder-decoder's encoder reads.
-    encoder_weights: (B, M) float32, 0 for padding of `encoder_tokens`.
-    prefix_lengths: (B,) int32, tokens at the beginning that are seen from both sides.
-  """
-
-  tokens: Any
-  targets: Any
-  weights: Any
-  positions: Any = None
-  segments: Any = None
-  token_types: Any = None
-  encoder_tokens: Any = None
-  encoder_weights: Any = None
-  prefix_lengths: Any = None
+from lmhp.model.batch import Batch
 
 
 def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:

@@ -5,14 +5,15 @@ Dimension key: B batch, L sequence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Any, Mapping
+from typing import Any
 import zlib
 
 import jax
 import jax.numpy as jnp
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Batch
 
 EVALUATION = {
   'mask_fraction': 0.15,

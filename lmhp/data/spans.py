@@ -5,15 +5,16 @@ Pure, so that host and device draw the same. Dimension key: B batch, L tokens of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Any, Mapping
+from typing import Any
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,21 +5,23 @@ Dimension key: B batch, L sequence, S steps of a chunk.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 import functools
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.data.batches import Batch, make_batch
+from lmhp.data.batches import make_batch
 from lmhp.data.config import DataConfig
 from lmhp.data.dataset import Dataset
 from lmhp.data.masking import EVALUATION, Masking
 from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
 from lmhp.data.spans import Prefix, SpanCorruption
 from lmhp.errors import ConfigError
+from lmhp.model.batch import Batch
 
 RESIDENT_BYTES = 1 << 30
 """Tokens up to this size live on the device where data.placement is auto."""

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from lmhp.data.dataset import start_token
 from lmhp.errors import ConfigError
-from lmhp.model.transformer import Model, Tokens
+from lmhp.model.batch import Batch
+from lmhp.model.transformer import Model
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'n_tokens', 'top_k', 'n_words'))
@@ -44,12 +45,12 @@ def sample(
   n_prompts, length = prompt_BL.shape
   if model.cfg.is_encoder_decoder:
     cache = model.init_cache(n_prompts, 1 + n_tokens, length)
-    batch = Tokens(
+    batch = Batch(
       jnp.full((n_prompts, 1), start_token, jnp.int32), encoder_tokens=prompt_BL
     )
   else:
     cache = model.init_cache(n_prompts, length + n_tokens)
-    batch = Tokens(
+    batch = Batch(
       prompt_BL,
       prefix_lengths=jnp.full(n_prompts, length) if model.cfg.prefix_lm else None,
     )
@@ -67,7 +68,7 @@ def sample(
 
   def body(carry, i):
     token_B, cache = carry
-    x_BLD, _, cache = model.features(params, {}, Tokens(token_B[:, None]), cache=cache)
+    x_BLD, _, cache = model.features(params, {}, Batch(token_B[:, None]), cache=cache)
     following_B = next_token(x_BLD[:, 0], jax.random.fold_in(key, i))
     return (following_B, cache), token_B
 

@@ -54,12 +54,12 @@ class Piece:
   @property
   def of_all(self) -> bool:
     """Whether it is of all experts together, (E, I, O) as a checkpoint has them too."""
-    return self.expert is None and len(self.leaf.copy_axes) > self.leaf.stacked
+    return self.expert is None and len(self.leaf.copy_axes) > self.leaf.is_stacked
 
   @property
   def shape(self) -> tuple[int, ...]:
     """As a checkpoint has it: (O, I) of a weight, as it is of a table and of all experts, flat of all else."""
-    one = self.leaf.shape[self.leaf.stacked + (self.expert is not None) :]
+    one = self.leaf.shape[self.leaf.is_stacked + (self.expert is not None) :]
     if self.of_all:
       return one
     if self.leaf.role == 'weight':

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any, Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
+from lmhp.model.batch import Batch
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
@@ -167,7 +169,7 @@ class Transformer(nn.Module):
     see_BM = (
       jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
     )
-    tokens = Tokens(
+    tokens = Batch(
       batch.encoder_tokens,
       segments=None if weights is None else see_BM.astype(jnp.int32),
     )
@@ -271,24 +273,6 @@ class Transformer(nn.Module):
     return self.logits(self.features(batch, hypers)[0])
 
 
-@dataclasses.dataclass(frozen=True)
-class Tokens:
-  """The least that a model reads: tokens (B, L) int32, and what else a batch may say of them."""
-
-  tokens: jax.Array
-  positions: jax.Array | None = None
-  segments: jax.Array | None = None
-  token_types: jax.Array | None = None
-  encoder_tokens: jax.Array | None = None
-  encoder_weights: jax.Array | None = None
-  prefix_lengths: jax.Array | None = None
-
-
-jax.tree_util.register_dataclass(
-  Tokens, [field.name for field in dataclasses.fields(Tokens)], []
-)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
   """A network as pure functions over a nested dict of parameters.
@@ -319,7 +303,7 @@ class Model:
   ) -> jax.Array:
     """Logits (B, L, V) float32 of tokens (B, L), nothing dropped; an encoder-decoder reads `encoder_tokens_BM` too."""
     hypers = {} if hypers is None else hypers
-    batch = Tokens(tokens_BL, encoder_tokens=encoder_tokens_BM)
+    batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self.logits(params, hypers, self.features(params, hypers, batch)[0])
 
 
@@ -332,7 +316,7 @@ def build(cfg: ModelConfig) -> Model:
   """
   module = Transformer(cfg)
   tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
-  batch = lambda t: Tokens(t, encoder_tokens=t if cfg.is_encoder_decoder else None)
+  batch = lambda t: Batch(t, encoder_tokens=t if cfg.is_encoder_decoder else None)
   shapes = jax.eval_shape(
     lambda t: module.init(jax.random.key(0), batch(t), {}), tokens
   )['params']
@@ -376,7 +360,7 @@ def initial(leaf: Param, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.
     and leaf.kind != 'output'
   )  # the head's logits start small
   std = leaf.fan_in**-0.5 if by_fan_in else cfg.default_init_std
-  std = std * (cfg.residual_init_factor if leaf.row.residual else 1.0)
+  std = std * (cfg.residual_init_factor if leaf.spec.residual else 1.0)
   draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])
 

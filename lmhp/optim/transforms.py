@@ -98,7 +98,7 @@ def as_matrices(leaf: Param, array: jax.Array) -> jax.Array:
   (2, 14, 48)
   """
   copies = (math.prod(leaf.shape[i] for i in leaf.copy_axes),) if leaf.copy_axes else ()
-  shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.stacked :]}
+  shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.is_stacked :]}
   return array.reshape(*copies, *shapes.get(leaf.role, (-1,)))
 
 

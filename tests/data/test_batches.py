@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.data.batches import Batch, evaluation_batches, make_batch
+from lmhp.data.batches import evaluation_batches, make_batch
 from lmhp.data.shards import TokenShards
 from lmhp.errors import ConfigError
+from lmhp.model.batch import Batch
 
 END = 9
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.batch import Batch
+from lmhp.model.transformer import build
 
 TOKENS = np.array([[3], [30], [0]])
 
@@ -86,7 +87,7 @@ def test_block_against_float64(jit, tiny, fill, fields):
     return
   model = build(cfg)
   params = fill(model.shapes)
-  got = jit(lambda p: model.features(p, {}, Tokens(TOKENS))[0])(params)
+  got = jit(lambda p: model.features(p, {}, Batch(TOKENS))[0])(params)
   x = np.asarray(params['embedding']['table'], np.float64)[TOKENS[:, 0]]
   for i in range(2):
     x = block(
@@ -108,7 +109,7 @@ def test_embedding_norm_and_final_norm_stand_at_the_ends(jit, tiny, fill):
   for part, name in (('attention', 'output'), ('feed_forward', 'down')):
     layer[part][name] = {'kernel': 0 * layer[part][name]['kernel']}
   tokens = np.arange(5)[None]
-  got = jit(lambda p: model.features(p, {}, Tokens(tokens))[0])(params)
+  got = jit(lambda p: model.features(p, {}, Batch(tokens))[0])(params)
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   x = p['embedding']['table'][:5] + p['positional']['table'][2:7]
   np.testing.assert_allclose(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import lmhp
+from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 from lmhp.params import walk_arrays
 
 B, L = 3, 5
@@ -32,7 +33,7 @@ def test_a_token_sees_both_sides_as_far_as_its_window(
 
   def features(table):
     x_BLD = model.features(
-      {**params, 'embedding': {'table': table}}, {}, Tokens(TOKENS)
+      {**params, 'embedding': {'table': table}}, {}, Batch(TOKENS)
     )[0]
     return jnp.sum(x_BLD, axis=-1).reshape(-1)
 
@@ -51,11 +52,11 @@ def test_token_types_add_their_row_and_the_first_by_default(jit, tiny, fill):
   model = build(cfg)
   params = fill(model.shapes)
   features = jit(
-    lambda types: model.features(params, {}, Tokens(TOKENS, token_types=types))[0]
+    lambda types: model.features(params, {}, Batch(TOKENS, token_types=types))[0]
   )
   zeros = jnp.zeros((B, L), jnp.int32)
   np.testing.assert_array_equal(
-    features(zeros), jit(lambda: model.features(params, {}, Tokens(TOKENS))[0])()
+    features(zeros), jit(lambda: model.features(params, {}, Batch(TOKENS))[0])()
   )
   assert np.abs(features(zeros) - features(zeros + 2)).max() > 1e-2
 
@@ -90,9 +91,9 @@ def test_a_first_layer_without_norm_is_a_segment_of_its_own(jit, tiny, fill):
   assert names['decoder/segment_1/attention_input_norm/scale'] == (3, 14)
   assert 'decoder/segment_0/attention_input_norm/scale' not in names
   params = fill(model.shapes)
-  full = jit(lambda: model.features(params, {}, Tokens(TOKENS))[0])()
+  full = jit(lambda: model.features(params, {}, Batch(TOKENS))[0])()
   cached = jit(
-    lambda: model.features(params, {}, Tokens(TOKENS), cache=model.init_cache(B, L))[0]
+    lambda: model.features(params, {}, Batch(TOKENS), cache=model.init_cache(B, L))[0]
   )()
   np.testing.assert_allclose(cached, full, rtol=0, atol=1e-5)
 

@@ -10,7 +10,8 @@ import pytest
 from lmhp.counting.flops import encoder_decoder_flops, traced_flops
 from lmhp.counting.parameters import count, count_tree
 from lmhp.errors import ConfigError
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.batch import Batch
+from lmhp.model.transformer import build
 
 B, L, M = 3, 5, 7
 TOKENS, SOURCE = (
@@ -44,12 +45,12 @@ def test_a_token_sees_all_of_the_source_and_what_was_written(jit, tiny, fill, po
   model = build(tiny(**T5 | dict(position=position, vocab_size=40)))
   params = fill(model.shapes)
   tokens, source = jnp.arange(L)[None], 20 + jnp.arange(M)[None]
-  seen = reach(jit, model, params, Tokens(tokens, encoder_tokens=source), np.arange(L))
+  seen = reach(jit, model, params, Batch(tokens, encoder_tokens=source), np.arange(L))
   np.testing.assert_array_equal(seen, np.tri(L, dtype=bool))
   assert reach(
-    jit, model, params, Tokens(tokens, encoder_tokens=source), 20 + np.arange(M)
+    jit, model, params, Batch(tokens, encoder_tokens=source), 20 + np.arange(M)
   ).all()
-  padded = Tokens(
+  padded = Batch(
     tokens, encoder_tokens=source, encoder_weights=jnp.asarray([[1.0] * 4 + [0.0] * 3])
   )
   np.testing.assert_array_equal(
@@ -73,18 +74,18 @@ def test_token_by_token_as_all_at_once(jit, tiny, fill, position, fields):
   params = fill(model.shapes)
   weights = jnp.asarray(np.arange(M)[None] < np.array([[7], [5], [2]]), jnp.float32)
   whole, _, _ = model.features(
-    params, {}, Tokens(TOKENS, encoder_tokens=SOURCE, encoder_weights=weights)
+    params, {}, Batch(TOKENS, encoder_tokens=SOURCE, encoder_weights=weights)
   )
   cache = model.init_cache(B, L, M)
   x_BLD, _, cache = model.features(
     params,
     {},
-    Tokens(TOKENS[:, :2], encoder_tokens=SOURCE, encoder_weights=weights),
+    Batch(TOKENS[:, :2], encoder_tokens=SOURCE, encoder_weights=weights),
     cache=cache,
   )
   np.testing.assert_allclose(x_BLD, whole[:, :2], atol=2e-5)
   step = jit(
-    lambda cache, token: model.features(params, {}, Tokens(token), cache=cache)[::2]
+    lambda cache, token: model.features(params, {}, Batch(token), cache=cache)[::2]
   )
   for t in range(2, L):
     x_BLD, cache = step(cache, TOKENS[:, t : t + 1])
@@ -128,12 +129,12 @@ def test_a_prefix_is_seen_from_both_sides(jit, tiny, fill, position):
       jit,
       model,
       params,
-      Tokens(jnp.arange(L)[None], prefix_lengths=jnp.asarray([length])),
+      Batch(jnp.arange(L)[None], prefix_lengths=jnp.asarray([length])),
       np.arange(L),
     )
     np.testing.assert_array_equal(seen, (j <= i) | (j < length))
   np.testing.assert_array_equal(
-    reach(jit, model, params, Tokens(jnp.arange(L)[None]), np.arange(L)), j <= i
+    reach(jit, model, params, Batch(jnp.arange(L)[None]), np.arange(L)), j <= i
   )
 
 
@@ -141,19 +142,17 @@ def test_a_prefix_in_a_cache(jit, tiny, fill):
   """The beginning is read at once and from both sides; what follows comes token by token."""
   model = build(tiny(prefix_lm=True))
   params = fill(model.shapes)
-  whole, _, _ = model.features(
-    params, {}, Tokens(TOKENS, prefix_lengths=jnp.full(B, 3))
-  )
+  whole, _, _ = model.features(params, {}, Batch(TOKENS, prefix_lengths=jnp.full(B, 3)))
   x_BLD, _, cache = model.features(
     params,
     {},
-    Tokens(TOKENS[:, :3], prefix_lengths=jnp.full(B, 3)),
+    Batch(TOKENS[:, :3], prefix_lengths=jnp.full(B, 3)),
     cache=model.init_cache(B, L),
   )
   np.testing.assert_allclose(x_BLD, whole[:, :3], atol=2e-5)
   for t in range(3, L):
     x_BLD, _, cache = model.features(
-      params, {}, Tokens(TOKENS[:, t : t + 1]), cache=cache
+      params, {}, Batch(TOKENS[:, t : t + 1]), cache=cache
     )
     np.testing.assert_allclose(x_BLD[:, 0], whole[:, t], atol=2e-5)
 

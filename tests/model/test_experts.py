@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lmhp.counting.parameters import count, count_tree
-from lmhp.data.batches import Batch
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.model import experts
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.batch import Batch
+from lmhp.model.transformer import build
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.masks import decay_mask, frozen_mask
 from lmhp.optim.transforms import per_layer
@@ -148,7 +148,7 @@ def test_layers_counts_and_what_a_token_passes_through(tiny, fields, layers):
   one = sum(
     leaf.size // leaf.shape[0] // E
     for leaf in list_params(shapes)
-    if f'/{segments[0]}/experts/' in leaf.path and leaf.row.axes.startswith('E |')
+    if f'/{segments[0]}/experts/' in leaf.path and leaf.spec.axes.startswith('E |')
   )
   assert one == 3 * 14 * 10
   assert (
@@ -383,7 +383,7 @@ def test_causality_and_a_cache(tiny, jit, fill):
   cache = model.init_cache(3, 5)
   for t in range(5):
     x_BLD, _, cache = model.features(
-      params, {}, Tokens(tokens[:, t : t + 1]), cache=cache
+      params, {}, Batch(tokens[:, t : t + 1]), cache=cache
     )
     np.testing.assert_allclose(
       model.logits(params, {}, x_BLD)[:, 0], whole[:, t], atol=2e-5

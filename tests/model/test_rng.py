@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmhp.model.batch import Batch
 from lmhp.model.rng import dropout, named_key
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 
 
 def test_a_name_is_folded_in_by_its_crc32():
@@ -75,7 +76,7 @@ def test_each_layer_and_each_part_draws_for_itself(jit, tiny):
     powers[:, 0],
     powers[:, 1],
   )
-  tokens = Tokens(jnp.zeros((8, 5), jnp.int32))
+  tokens = Batch(jnp.zeros((8, 5), jnp.int32))
   run = jit(
     lambda rate, key: model.features(params, {'residual_dropout': rate}, tokens, key)[0]
   )
@@ -99,7 +100,7 @@ def test_without_a_key_nothing_is_dropped(jit, tiny, fill, name):
   dropped, plain, tokens = (
     build(tiny(**{name: 0.5})),
     build(tiny()),
-    Tokens(jnp.arange(15).reshape(3, 5)),
+    Batch(jnp.arange(15).reshape(3, 5)),
   )
   params, rates = fill(plain.shapes), {name: np.float32(0.5)}
   a, b, c, d = jit(

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lmhp.model.batch import Batch
 from lmhp.model.config import POSITIONS, REMAT_POLICIES, ModelConfig
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 from lmhp.params import list_params, walk_arrays
 
 B, L, D = 3, 5, 14
@@ -62,8 +63,8 @@ def test_causality_by_gradient(jit, tiny, fill, position, windows):
     return jnp.max(jnp.abs(jacobian[:, : B * L]), axis=-1)
 
   batches = [
-    Tokens(TOKENS),
-    Tokens(TOKENS, jnp.asarray(PLACES), jnp.asarray(DOCUMENTS)),
+    Batch(TOKENS),
+    Batch(TOKENS, positions=jnp.asarray(PLACES), segments=jnp.asarray(DOCUMENTS)),
   ]
   alone, packed = jit(lambda table: [influence(table, batch) for batch in batches])(
     params['embedding']['table']
@@ -103,15 +104,13 @@ def test_decoding_with_a_cache_equals_the_full_pass(jit, tiny, fill, name):
 
   @jit
   def both(params):
-    full = model.features(params, {}, Tokens(TOKENS))[0]
+    full = model.features(params, {}, Batch(TOKENS))[0]
     start, _, cache = model.features(
-      params, {}, Tokens(TOKENS[:, :2]), cache=model.init_cache(B, L + 2)
+      params, {}, Batch(TOKENS[:, :2]), cache=model.init_cache(B, L + 2)
     )
 
     def step(cache, token_B):
-      x_B1D, _, cache = model.features(
-        params, {}, Tokens(token_B[:, None]), cache=cache
-      )
+      x_B1D, _, cache = model.features(params, {}, Batch(token_B[:, None]), cache=cache)
       return cache, x_B1D[:, 0]
 
     cache, rest = jax.lax.scan(step, cache, TOKENS[:, 2:].T)
@@ -139,10 +138,12 @@ def test_packed_documents_are_as_documents_alone(jit, tiny, fill, position):
   @jit
   def both(params):
     packed = model.features(
-      params, {}, Tokens(TOKENS, jnp.asarray(PLACES), jnp.asarray(DOCUMENTS))
+      params,
+      {},
+      Batch(TOKENS, positions=jnp.asarray(PLACES), segments=jnp.asarray(DOCUMENTS)),
     )[0][row]
     return packed, jnp.concatenate(
-      [model.features(params, {}, Tokens(piece))[0][0] for piece in pieces]
+      [model.features(params, {}, Batch(piece))[0][0] for piece in pieces]
     )
 
   packed, alone = both(params)
@@ -503,7 +504,7 @@ def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(jit, tiny, fi
   params = fill(half.shapes)
   assert half.shapes == full.shapes
   x, _, cache = jax.eval_shape(
-    lambda p: half.features(p, {}, Tokens(TOKENS), cache=half.init_cache(B, L)), params
+    lambda p: half.features(p, {}, Batch(TOKENS), cache=half.init_cache(B, L)), params
   )
   assert x.dtype == jnp.float32 and cache['segment_0'][0].dtype == jnp.bfloat16
   rounded, exact = (jit(model.apply)(params, TOKENS) for model in (half, full))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lmhp.model.attention.multi_head import cache_bytes, pair_flops, pairs
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.batch import Batch
+from lmhp.model.transformer import build
 
 B, L, D, H, G, K = 3, 5, 14, 8, 4, 6
 TOKENS = jnp.arange(B * L).reshape(B, L)
@@ -118,7 +119,7 @@ def test_against_loops(jit, tiny, fill, fields):
     layer['feed_forward']['down']['kernel']
   )
   got = np.asarray(
-    jit(lambda p: model.features(p, {}, Tokens(TOKENS))[0])(params), np.float64
+    jit(lambda p: model.features(p, {}, Batch(TOKENS))[0])(params), np.float64
   )
   p = jax.tree.map(lambda x: np.asarray(x[0], np.float64), layer)
   if cfg.position == 't5':
@@ -203,8 +204,8 @@ def test_large_logits_and_padding_stay_finite(jit, tiny, fill):
   """A token that sees itself alone, logits of thousands: no NaN, forward or backward."""
   model = build(tiny(position='alibi'))
   params = jax.tree.map(lambda x: 30 * x, fill(model.shapes))
-  batch = Tokens(
-    TOKENS, None, jnp.broadcast_to(jnp.arange(L)[None], (B, L))
+  batch = Batch(
+    TOKENS, segments=jnp.broadcast_to(jnp.arange(L)[None], (B, L))
   )  # every token a document
   value, gradients = jit(
     jax.value_and_grad(lambda p: jnp.sum(model.features(p, {}, batch)[0]))

@@ -11,10 +11,11 @@ from lmhp.counting.flops import flops_per_token, traced_flops
 from lmhp.counting.parameters import count, count_tree
 from lmhp.errors import ConfigError
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
+from lmhp.model.batch import Batch
 from lmhp.model.mixers import registry as mixers
 from lmhp.model.mixers.recurrent import linear_recurrence
 from lmhp.model.mixers.state_space import state_space
-from lmhp.model.transformer import Tokens, build
+from lmhp.model.transformer import build
 from lmhp.params import walk_arrays
 
 B, L = 3, 11
@@ -381,7 +382,7 @@ def test_a_token_sees_what_came_before_and_nothing_after(model, jit, fill, patte
   def features(table):
     return jnp.sum(
       ours.features(
-        {**params, 'embedding': {'table': table}}, {}, Tokens(jnp.arange(L)[None])
+        {**params, 'embedding': {'table': table}}, {}, Batch(jnp.arange(L)[None])
       )[0][0],
       -1,
     )
@@ -409,10 +410,10 @@ def test_cache_packing_unrolling_remat(model, jit, fill, pattern):
   close = lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=2e-5)
 
   x_BLD, _, cache = ours.features(
-    params, {}, Tokens(TOKENS[:, :4]), cache=ours.init_cache(B, L)
+    params, {}, Batch(TOKENS[:, :4]), cache=ours.init_cache(B, L)
   )
   step = jit(
-    lambda cache, token: ours.features(params, {}, Tokens(token), cache=cache)[::2]
+    lambda cache, token: ours.features(params, {}, Batch(token), cache=cache)[::2]
   )
   close(ours.logits(params, {}, x_BLD), whole[:, :4])
   for t in range(4, L):
@@ -422,7 +423,9 @@ def test_cache_packing_unrolling_remat(model, jit, fill, pattern):
   segments = jnp.broadcast_to((jnp.arange(L) >= 6).astype(jnp.int32)[None], (B, L))
   positions = jnp.concatenate([jnp.arange(6), jnp.arange(L - 6)])[None]
   packed = ours.logits(
-    params, {}, ours.features(params, {}, Tokens(TOKENS, positions, segments))[0]
+    params,
+    {},
+    ours.features(params, {}, Batch(TOKENS, positions=positions, segments=segments))[0],
   )
   close(packed[:, :6], whole[:, :6])
   close(packed[:, 6:], ours.apply(params, TOKENS[:, 6:]))
@@ -471,10 +474,10 @@ def test_cost_is_linear_in_length(model, pattern):
   def work(length):
     tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
     program = jax.jit(
-      jax.grad(lambda p, t: jnp.sum(ours.features(p, {}, Tokens(t))[0]))
+      jax.grad(lambda p, t: jnp.sum(ours.features(p, {}, Batch(t))[0]))
     ).lower(ours.shapes, tokens)
     return traced_flops(
-      lambda p, t: ours.features(p, {}, Tokens(t))[0], ours.shapes, tokens
+      lambda p, t: ours.features(p, {}, Batch(t))[0], ours.shapes, tokens
     ), (program.compile().memory_analysis().temp_size_in_bytes)
 
   (flops, memory), (flops_2, memory_2) = work(512), work(1024)
