@@ -28,7 +28,7 @@ def main() -> None:
     for width in options.widths:
       members = {}
       for asked in (True, False):
-        compiled.SAME_BITS[OPTION] = asked
+        compiled.DETERMINISTIC_SCATTERS[OPTION] = asked
         members[asked] = pack_gain.Members(
           pack_gain.programs_of(name), width, 'vmap' if width > 1 else 'loop'
         )

@@ -144,7 +144,11 @@ class Members:
   def run(self, n: int) -> None:
     import jax
 
-    self.state, metrics = self.population.run(self.state, self.data, n, self.step)
+    from lmhp.training.chunks import ChunkSteps
+
+    self.state, metrics = self.population.run(
+      self.state, self.data, ChunkSteps(n, self.step)
+    )
     jax.block_until_ready((self.state, metrics))
     self.step += n
 

@@ -221,6 +221,7 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   from lmhp import config as config_lib
   from lmhp import experiment
   from lmhp.data.stream import TrainStream
+  from lmhp.training.chunks import ChunkSteps
   from lmhp.training.programs import Programs
 
   config = experiment.load(
@@ -244,7 +245,9 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
     nonlocal state, step
     while n > 0:
       now = min(n, programs.capacity)
-      state, metrics = programs.chunk(state, stream.arrays, now, step)
+      state, metrics = programs.chunk(
+        state, programs.hypers, stream.arrays, ChunkSteps(now, step)
+      )
       step, n = step + now, n - now
     jax.block_until_ready(metrics)
 

@@ -333,7 +333,7 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
     latest = checkpoints.latest()
     if latest is None:
       raise ConfigError(f'{workdir}: the run has saved no state yet')
-    state, _ = checkpoints.restore(latest, programs.abstract_state())
+    state, _ = checkpoints.restore(latest, programs.abstract_state(programs.hypers))
   return programs.model, state.params, dataset.tokenizer
 
 

@@ -169,7 +169,7 @@ def test_streaming_changes_no_bit(small, tmp_path):
 def test_chunks_change_no_bit(small, tmp_path, monkeypatch):
   whole = train(small(), tmp_path / 'whole')
   for seconds in (1e-9, 1e-3):
-    monkeypatch.setattr('lmhp.training.loop.CHUNK_SECONDS', seconds)
+    monkeypatch.setattr('lmhp.training.chunks.CHUNK_SECONDS', seconds)
     assert bits(train(small(), tmp_path / str(seconds)).params) == bits(whole.params)
     assert rows(tmp_path / str(seconds)) == rows(whole.workdir)
   monkeypatch.undo()

@@ -31,7 +31,7 @@ def train(arguments: list[str]) -> int:
 
   from lmhp import api
   from lmhp.config import default_config
-  from lmhp.training.progress.display import summary
+  from lmhp.training.progress.summary import format_summary
 
   workdir = workdir_or_default(values)
   config = default_config() if values.config is None else values.config
@@ -41,5 +41,5 @@ def train(arguments: list[str]) -> int:
   if not result.complete:
     return 128 + result.signal
   if values.display != 'none':
-    print(summary(result.result, result.result['parameters_by_kind'], workdir))
+    print(format_summary(result.result, result.result['parameters_by_kind'], workdir))
   return 0

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lmhp.model import experts
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.batch import Batch
 from lmhp.model.block import Block
@@ -284,6 +285,10 @@ class Model:
     logits: `(params, hypers, x_BLD) -> logits_BLV`.
     init_cache: `(batch_size, length, encoder_length=0) -> cache` of empty keys and values.
     shapes: nested dict of `jax.ShapeDtypeStruct`, the parameters before they exist.
+    auxiliary_loss: `(aux, hypers) -> loss`: mean loss per token in nats that layers add to
+      the objective, from the auxiliary outputs of `features`. Called only if there are any.
+    update_state: `(params, aux, hypers) -> params`: parameters after an update, with new
+      values of the `state` leaves, which have no gradient.
   """
 
   cfg: ModelConfig
@@ -292,6 +297,8 @@ class Model:
   logits: Callable[..., jax.Array]
   init_cache: Callable[..., Any]
   shapes: Any
+  auxiliary_loss: Callable[..., jax.Array]
+  update_state: Callable[..., Any]
 
   def apply(
     self,
@@ -332,7 +339,19 @@ def build(cfg: ModelConfig) -> Model:
   def logits(params, hypers, x_BLD):
     return module.apply({'params': params}, x_BLD, method='logits')
 
-  return Model(cfg, init, features, logits, functools.partial(init_cache, cfg), shapes)
+  def update_state(params, aux, hypers):
+    return experts.corrected(params, aux, hypers) if cfg.router_correction else params
+
+  return Model(
+    cfg,
+    init,
+    features,
+    logits,
+    functools.partial(init_cache, cfg),
+    shapes,
+    experts.objective,
+    update_state,
+  )
 
 
 def initial(leaf: Param, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.Array:

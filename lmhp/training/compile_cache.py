@@ -1,67 +1,69 @@
-"""Compiled programs by name, each compiled once in a process, whichever thread asks for it first."""
+"""Compiled programs: each is compiled once in a process, and may be kept on the disk."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from concurrent import futures
 import os
 import threading
 import time
-from typing import Any, Callable, Hashable
+from typing import Any, TypeVar
 
 import jax
 
-SAME_BITS = {'xla_gpu_deterministic_ops': True}
-"""On a GPU, added to a program's options: a scatter, which a table's gradient is, adds in one order every time."""
+DETERMINISTIC_SCATTERS = {'xla_gpu_deterministic_ops': True}
+"""Compiler options on a GPU. A scatter, such as the gradient of an embedding table, then
+adds its terms in the same order every time."""
 
-Program = Callable[..., Any]
+Program = TypeVar('Program')
 
 
-class Compiled:
-  """The programs of one structure.
+class ProgramCache:
+  """Compiled programs of one structure, by key. Several threads may use it at once.
 
   Attributes:
-    seconds: spent on compiling, by whichever thread.
+    compile_seconds: Time spent on compiling, over all threads.
   """
 
-  def __init__(self):
-    self._programs: dict[Hashable, futures.Future] = {}
+  def __init__(self) -> None:
+    # The programs have several types. `get` returns the type that its caller builds.
+    self._programs: dict[Hashable, futures.Future[Any]] = {}
     self._lock = threading.Lock()
-    self.seconds = 0.0
+    self.compile_seconds = 0.0
 
-  def get(self, name: Hashable, compile_it: Callable[[], Program]) -> Program:
-    """The program; compiled here where nobody has, waited for where another thread is at it."""
+  def get(self, key: Hashable, build: Callable[[], Program]) -> Program:
+    """Returns a program, and builds it if it does not exist.
+
+    A second thread waits for the first. If `build` fails, the next call tries again, for
+    instance with less memory in use.
+
+    Args:
+      key: Key of the program.
+      build: Function that compiles the program.
+    """
     with self._lock:
-      mine = name not in self._programs
-      future = self._programs.setdefault(name, futures.Future())
-    if mine:
+      is_new = key not in self._programs
+      future = self._programs.setdefault(key, futures.Future())
+    if is_new:
       start = time.perf_counter()
       try:
-        future.set_result(compile_it())
+        future.set_result(build())
       except BaseException as error:
         with self._lock:
-          del self._programs[
-            name
-          ]  # another try may fare better, say at a smaller width
+          del self._programs[key]
         future.set_exception(error)
-      self.seconds += time.perf_counter() - start
+      self.compile_seconds += time.perf_counter() - start
     return future.result()
 
-  def __getitem__(self, name: Hashable) -> Program:
-    """A program that is there."""
-    return self._programs[name].result()
-
-  def __contains__(self, name: Hashable) -> bool:
-    """Whether a program is there, or being compiled."""
-    return name in self._programs
+  def __contains__(self, key: Hashable) -> bool:
+    """Returns True if a program exists or is being built."""
+    return key in self._programs
 
 
-def executable(lowered: jax.stages.Lowered) -> Program:
-  """A traced program compiled so that it gives the same bits whenever it runs on this hardware."""
-  return lowered.compile(
-    compiler_options=SAME_BITS
-    if jax.default_backend() in ('gpu', 'cuda', 'rocm')
-    else None
-  )
+def compile_deterministic(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+  """Compiles a traced program that gives the same bits each time on this hardware."""
+  is_gpu = jax.default_backend() in ('gpu', 'cuda', 'rocm')
+  return lowered.compile(compiler_options=DETERMINISTIC_SCATTERS if is_gpu else None)
 
 
 def compile_cache_directory() -> str | None:
@@ -78,7 +80,7 @@ def compile_cache_directory() -> str | None:
 
 
 def use_compile_cache() -> None:
-  """Keeps compiled programs on disk, unless $LMHP_COMPILE_CACHE is `off`.
+  """Keeps compiled programs on the disk, unless $LMHP_COMPILE_CACHE is `off`.
 
   A directory that the user has given to JAX stays.
   """

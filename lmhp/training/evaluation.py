@@ -1,17 +1,25 @@
-"""Scores of the validation split: nats per token, bits per byte, perplexity, accuracy, with a standard error."""
+"""Evaluation: the scores of a model on the validation split.
+
+Dimension key: B sequences of a batch, L tokens, T tokens of a batch, V vocabulary.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
 import math
-from typing import Any, Callable, Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
+from lmhp.data.batches import Batch
 from lmhp.model.transformer import Model
 from lmhp.statistics.intervals import standard_error
+from lmhp.training.chunks import Hypers
 from lmhp.training.loss import token_losses
+from lmhp.typing import PyTree
 
 SCORES = (
   'loss_nats',
@@ -22,56 +30,78 @@ SCORES = (
   'tokens',
   'sequences',
 )
-"""What an evaluation gives."""
+"""Names of the scores of an evaluation."""
+
+LARGEST_LOG_PERPLEXITY = 700.0
+"""Loss at which the perplexity stops to grow. JSON and float64 have no larger numbers."""
 
 
-def make_score(model: Model) -> Callable[..., dict]:
-  """`score(params, hypers, batch, bytes_V) -> dict` of sums for each sequence, each (B,) float32.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ScoreInputs:
+  """Data that a score is computed from.
 
-  The sums: `nll` nats, `tokens`, `correct` next tokens whose logit is the largest, `bytes` of the targets.
+  Attributes:
+    batch: Batch of the validation split.
+    bytes_V: UTF-8 bytes of each token, (V,) int32. All 0 if they are not known.
   """
 
-  def score(params: Any, hypers: dict, batch: Any, bytes_V: jax.Array) -> dict:
-    shape = batch.targets.shape
+  batch: Batch
+  bytes_V: PyTree
+
+
+def make_score(model: Model) -> Callable[[PyTree, Hypers, ScoreInputs], dict]:
+  """Returns the function that scores a batch.
+
+  Args:
+    model: Network.
+
+  Returns:
+    `score(params, hypers, inputs)`, a dict of sums over each sequence, each (B,) float32:
+    `nll` in nats, `tokens`, `correct` (tokens whose logit is the largest) and `bytes` of
+    the targets.
+  """
+
+  def score(
+    params: PyTree, hypers: Hypers, inputs: ScoreInputs
+  ) -> dict[str, jax.Array]:
+    batch = inputs.batch
     x_BLD, _, _ = model.features(params, hypers['model'], batch)
-    logits_TV = model.logits(
-      params, hypers['model'], x_BLD.reshape(-1, x_BLD.shape[-1])
-    )
-    targets_T, weights_BL = batch.targets.reshape(-1), batch.weights
-    nll_BL = token_losses(logits_TV, targets_T).nll.reshape(shape)
-    correct_BL = (jnp.argmax(logits_TV, axis=-1) == targets_T).reshape(shape)
-    total = lambda x_BL: jnp.sum(x_BL * weights_BL, axis=-1)
+    x_TD = x_BLD.reshape(-1, x_BLD.shape[-1])
+    logits_TV = model.logits(params, hypers['model'], x_TD)
+
+    targets_T = batch.targets.reshape(-1)
+    nll_T = token_losses(logits_TV, targets_T).nll
+    is_correct_T = jnp.argmax(logits_TV, axis=-1) == targets_T
+
+    def sum_per_sequence(x: jax.Array) -> jax.Array:
+      x_BL = x.reshape(batch.targets.shape)
+      return jnp.sum(x_BL * batch.weights, axis=-1)
+
     return {
-      'nll': total(nll_BL),
-      'tokens': jnp.sum(weights_BL, axis=-1),
-      'correct': total(correct_BL.astype(jnp.float32)),
-      'bytes': total(bytes_V[batch.targets].astype(jnp.float32)),
+      'nll': sum_per_sequence(nll_T),
+      'tokens': jnp.sum(batch.weights, axis=-1),
+      'correct': sum_per_sequence(is_correct_T.astype(jnp.float32)),
+      'bytes': sum_per_sequence(inputs.bytes_V[batch.targets].astype(jnp.float32)),
     }
 
   return score
 
 
 def evaluate(
-  score: Callable[..., dict],
-  params: Any,
-  hypers: dict,
-  batches: Iterable[Any],
-  bytes_V: jax.Array,
-) -> dict:
+  score: Callable[[Batch], Mapping[str, jax.typing.ArrayLike]],
+  batches: Iterable[Batch],
+) -> dict[str, float]:
   """Scores batches and sums up.
 
   Args:
-    score: what `make_score` made, compiled.
-    params: parameters.
-    hypers: traced numbers.
-    batches: of the validation split; a sequence of weight 0 is padding.
-    bytes_V: (V,) int32, UTF-8 bytes of each token; all 0 where that is not known, and bits per byte are NaN.
+    score: Function that returns the sums of `make_score` for a batch.
+    batches: Batches of the validation split. A sequence of weight 0 is padding.
 
   Returns:
-    `loss_nats` per token and its `loss_nats_standard_error` over sequences, `bits_per_byte`, `perplexity`, `accuracy`,
-    `tokens`, `sequences`.
+    Scores, as `summarize` returns them.
   """
-  sums = [score(params, hypers, batch, bytes_V) for batch in batches]
+  sums = [score(batch) for batch in batches]
   return summarize(
     {
       name: np.concatenate([np.asarray(s[name], np.float64) for s in sums])
@@ -80,18 +110,30 @@ def evaluate(
   )
 
 
-def summarize(sums: dict[str, np.ndarray]) -> dict:
-  """The scores that `evaluate` gives, from sums for each sequence, {name: (sequences,) float64}."""
+def summarize(sums: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
+  """Returns the scores of a split from the sums over its sequences.
+
+  Args:
+    sums: Sums of `make_score`, {name: (sequences,) float64}.
+
+  Returns:
+    `loss_nats`: Mean cross-entropy per token.
+    `loss_nats_standard_error`: Standard error of the loss, over sequences.
+    `bits_per_byte`: Cross-entropy per byte of text. NaN if the bytes are not known.
+    `perplexity`: Exponential of the loss.
+    `accuracy`: Fraction of the tokens that the model ranks first.
+    `tokens` and `sequences`: Numbers of tokens and of sequences that were scored.
+  """
   tokens = float(sums['tokens'].sum())
-  loss = float(sums['nll'].sum() / tokens)
+  nll = sums['nll'].sum()
+  loss = float(nll / tokens)
   per_sequence = sums['nll'] / np.maximum(sums['tokens'], 1.0)
+  n_bytes = sums['bytes'].sum() or math.nan
   return {
     'loss_nats': loss,
     'loss_nats_standard_error': standard_error(per_sequence, sums['tokens']),
-    'bits_per_byte': float(
-      sums['nll'].sum() / math.log(2) / (sums['bytes'].sum() or math.nan)
-    ),
-    'perplexity': math.exp(min(loss, 700.0)),
+    'bits_per_byte': float(nll / math.log(2) / n_bytes),
+    'perplexity': math.exp(min(loss, LARGEST_LOG_PERPLEXITY)),
     'accuracy': float(sums['correct'].sum() / tokens),
     'tokens': int(tokens),
     'sequences': int(np.count_nonzero(sums['tokens'])),

@@ -20,18 +20,16 @@ from lmhp.files import as_path, write_json
 from lmhp.hypers import flatten
 from lmhp.statistics.divergence import diverged_at
 from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.chunks import ChunkSteps, chunk_lengths
 from lmhp.training.config import RunConfig
-from lmhp.training.evaluation import evaluate
+from lmhp.training.evaluation import ScoreInputs, evaluate
 from lmhp.training.history import read
 from lmhp.training.programs import Programs
-from lmhp.training.progress.display import progress
+from lmhp.training.progress.display import training_progress
 from lmhp.training.result import RunResult, read_result
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
-
-CHUNK_SECONDS = 1.0
-"""What a chunk should last: often enough to look at, seldom enough not to be felt."""
 
 
 class Run:
@@ -43,7 +41,7 @@ class Run:
     cfg: completed config.
     dataset: loaded for `cfg.data`.
     workdir: the run's directory.
-    display: how progress is shown (`lmhp.training.progress.display.MODES`).
+    display: how progress is shown (`lmhp.training.progress.live.MODES`).
     about: provenance, for `result.json`.
     card: what `config.json` shall hold.
 
@@ -71,7 +69,7 @@ class Run:
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     self.stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
     self.programs = Programs(cfg, self.stream, dataset.sha256)
-    self.abstract_state = self.programs.abstract_state()
+    self.abstract_state = self.programs.abstract_state(self.programs.hypers)
     self._evaluation(final=True)
     self.tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     self.evaluate_every = cfg.evaluate.every_steps or math.ceil(cfg.train.steps / 10)
@@ -98,7 +96,7 @@ class Run:
         return self._already(state)
       with (
         Writers(self.workdir, self.cfg.log, resumed, flatten(self.cfg)) as writers,
-        progress(
+        training_progress(
           self.cfg.train.steps, self.workdir.name, self.display, resumed or 0
         ) as show,
       ):
@@ -163,7 +161,9 @@ class Run:
     for n, data in self.programs.feed(step, self._lengths(step)):
       if stop or self.broken_at is not None:
         break
-      state, metrics = self.programs.chunk(state, data, n, step)
+      state, metrics = self.programs.chunk(
+        state, self.programs.hypers, data, ChunkSteps(n, step)
+      )
       self.marked = (
         self.marked or time.perf_counter()
       )  # the first chunk is timed without its compilation
@@ -199,18 +199,15 @@ class Run:
 
   def _lengths(self, step: int) -> Iterator[int]:
     """Steps of each chunk: about `CHUNK_SECONDS` long, none across an evaluation or a save that is due by its step."""
-    every = [n for n in (self.evaluate_every, self.cfg.checkpoint.every_steps) if n]
-    while step < self.cfg.train.steps:
-      wish = self.programs.capacity
-      if self.stream.resident:
-        wish = min(
-          wish,
-          int(self.steps_per_second * CHUNK_SECONDS) if self.steps_per_second else 4,
-        )
-      ends = [self.cfg.train.steps, *(step + n - step % n for n in every)]
-      n = max(1, min(wish, min(ends) - step))
-      yield n
-      step += n
+    return chunk_lengths(
+      step,
+      self.cfg.train.steps,
+      self.programs.capacity,
+      every_steps=(self.evaluate_every, self.cfg.checkpoint.every_steps),
+      steps_per_second=(lambda: self.steps_per_second)
+      if self.stream.resident
+      else None,
+    )
 
   def _record(self, first: int, n: int, metrics: dict) -> None:
     """Writes a chunk's rows once it is done, up to the first loss that is not finite; after that, nothing."""
@@ -268,11 +265,10 @@ class Run:
   def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
     """Scores the validation split and writes the row."""
     scores = evaluate(
-      self.programs.score,
-      state.params,
-      self.programs.hypers,
+      lambda batch: self.programs.score(
+        state, self.programs.hypers, ScoreInputs(batch, self.bytes_V)
+      ),
       self._evaluation(final),
-      self.bytes_V,
     )
     if self.dataset.tokenizer.bytes_per_token is None:  # tokens without their text
       del scores['bits_per_byte']
@@ -306,7 +302,7 @@ class Run:
   def _already(self, state: TrainState | None) -> RunResult:
     """What a run left that was complete before."""
     mode = 'none' if self.display == 'none' else 'plain'
-    with progress(self.cfg.train.steps, self.workdir.name, mode) as show:
+    with training_progress(self.cfg.train.steps, self.workdir.name, mode) as show:
       show.message(f'{self.workdir}: this run is complete; nothing is trained again')
     return self._outcome(state)
 

@@ -1,20 +1,31 @@
-"""Cross-entropy over logits, with label smoothing and z-loss."""
+"""Losses: cross-entropy with label smoothing and z-loss, for tokens and for batches.
+
+Dimension key: T tokens of a batch or of a part of it; the others as in `lmhp.model`.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
+from lmhp.data.batches import Batch
+from lmhp.model.transformer import Model
+from lmhp.training.chunks import Hypers
+from lmhp.training.config import TrainConfig
+from lmhp.typing import PyTree
 
-class TokenLosses(NamedTuple):
-  """What each token's logits cost; each (T,) float32, in nats.
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenLosses:
+  """Terms of the loss of each token, in nats.
 
   Attributes:
-    nll: minus the log probability of the target.
-    uniform: minus the mean log probability over the vocabulary.
-    log_z: log of the softmax denominator.
+    nll: Minus the log probability of the target, (T,) float32.
+    uniform: Minus the mean log probability over the vocabulary, (T,) float32.
+    log_z: Log of the softmax denominator, (T,) float32.
   """
 
   nll: jax.Array
@@ -23,36 +34,113 @@ class TokenLosses(NamedTuple):
 
 
 def token_losses(logits_TV: jax.Array, targets_T: jax.Array) -> TokenLosses:
-  """Per-token terms of the loss.
+  """Returns the terms of the loss of each token.
 
   Args:
-    logits_TV: (T, V) float32.
-    targets_T: (T,) int32.
+    logits_TV: Logits, (T, V) float32.
+    targets_T: Target tokens, (T,) int32.
   """
   log_z_T = jax.nn.logsumexp(logits_TV, axis=-1)
+
+  # A masked sum selects the logit of the target. Its gradient needs no scatter.
   is_target_TV = targets_T[:, None] == jnp.arange(logits_TV.shape[-1])[None]
-  target_T = jnp.sum(
-    jnp.where(is_target_TV, logits_TV, 0.0), axis=-1
-  )  # its gradient needs no scatter
+  target_logit_T = jnp.sum(jnp.where(is_target_TV, logits_TV, 0.0), axis=-1)
+
   return TokenLosses(
-    log_z_T - target_T, log_z_T - jnp.mean(logits_TV, axis=-1), log_z_T
+    nll=log_z_T - target_logit_T,
+    uniform=log_z_T - jnp.mean(logits_TV, axis=-1),
+    log_z=log_z_T,
   )
 
 
 def objective(
   terms: TokenLosses, label_smoothing: jax.Array, z_loss: jax.Array
 ) -> jax.Array:
-  """What is minimized for each token: `(1 - s) nll + s uniform + z log_z^2`.
+  """Returns the value that training minimizes for each token.
+
+      (1 - s) nll + s uniform + z log_z^2
 
   Args:
-    terms: each (T,).
-    label_smoothing: s, share of the target spread over the vocabulary.
-    z_loss: z, factor on the squared log of the softmax denominator.
+    terms: Terms of the loss, each (T,).
+    label_smoothing: s, the fraction of each target spread over the vocabulary.
+    z_loss: z, the factor on the squared log of the softmax denominator.
 
   Returns:
-    (T,) float32, nats.
+    (T,) float32, in nats.
 
   Source: arXiv:1512.00567 section 7; arXiv:2204.02311 section 5.
   """
   smoothed = (1 - label_smoothing) * terms.nll + label_smoothing * terms.uniform
   return smoothed + z_loss * jnp.square(terms.log_z)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BatchLoss:
+  """Loss of a batch.
+
+  Attributes:
+    objective: Sum of the objective over the tokens, float32, in nats.
+    nll: Sum of the cross-entropy over the tokens, float32, in nats.
+    aux: Auxiliary outputs of the layers by segment, such as the loads of experts. Empty if
+      the layers have none.
+  """
+
+  objective: jax.Array
+  nll: jax.Array
+  aux: PyTree
+
+
+def batch_loss(
+  model: Model,
+  train: TrainConfig,
+  params: PyTree,
+  hypers: Hypers,
+  batch: Batch,
+  key: jax.Array | None = None,
+) -> BatchLoss:
+  """Returns the loss of a batch.
+
+  The auxiliary loss of the network is a mean over tokens. It enters the objective as if
+  each token of weight 1 had this mean.
+
+  Args:
+    model: Network.
+    train: Structure of the run. If `loss_chunks` is above 1, the tokens go through the
+      head in that many parts, one after the other.
+    params: All parameters.
+    hypers: Traced numbers of all sections.
+    batch: Batch of (B, L) tokens, targets and weights.
+    key: PRNG key of dropout. None is no dropout.
+  """
+  x_BLD, aux, _ = model.features(params, hypers['model'], batch, key)
+
+  def head_loss(
+    x_TD: jax.Array, targets_T: jax.Array, weights_T: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    logits_TV = model.logits(params, hypers['model'], x_TD)
+    terms = token_losses(logits_TV, targets_T)
+    numbers = hypers['train']
+    objective_T = objective(terms, numbers['label_smoothing'], numbers['z_loss'])
+    return jnp.sum(objective_T * weights_T), jnp.sum(terms.nll * weights_T)
+
+  tokens = (
+    x_BLD.reshape(-1, x_BLD.shape[-1]),
+    batch.targets.reshape(-1),
+    batch.weights.reshape(-1),
+  )
+  auxiliary = 0.0
+  if aux:
+    mean_loss = model.auxiliary_loss(aux, hypers['model'])
+    auxiliary = jnp.sum(batch.weights) * mean_loss
+
+  if train.loss_chunks == 1:
+    objective_sum, nll_sum = head_loss(*tokens)
+  else:
+    # The backward pass computes the logits of each part again and keeps none of them.
+    parts = jax.tree.map(
+      lambda x: x.reshape(train.loss_chunks, -1, *x.shape[1:]), tokens
+    )
+    sums = jax.lax.map(lambda part: jax.checkpoint(head_loss)(*part), parts)
+    objective_sum, nll_sum = (jnp.sum(x) for x in sums)
+  return BatchLoss(objective=objective_sum + auxiliary, nll=nll_sum, aux=aux)

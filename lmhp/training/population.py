@@ -1,292 +1,330 @@
-"""Many runs of one structure, trained together: a population of R members.
+"""Populations: R runs of one structure that are trained together.
 
-A member is a pair of pure functions over its own numbers, `init` and `chunk`; here they are run for R members at once,
-in one of three ways. `vmap` is one program in which every operation carries the population's axis; `map` is one program
-that takes the members one after the other; `loop` calls the solo run's own program for each. All see the same batches,
-unless each has a data seed of its own. Over several devices the population's axis is cut, and each device runs its
-members alone. `map` on one device and `loop` give a member the solo run's bits; `vmap`, and programs for several
-devices, in which XLA divides by a member's numbers otherwise, give the same numbers to within rounding.
+Each member of a population is a set of pure functions over its own traced numbers. A
+population runs them for R members in one of three ways.
+
+- `vmap`: one program in which each operation carries the axis of the population.
+- `map`: one program that takes the members one after the other.
+- `loop`: the program of a single run, called for each member.
+
+All members read the same batches, unless each has data of its own. Over several devices,
+the axis of the population is split, and each device runs its members alone.
+
+`loop`, and `map` on one device, give a member the bits of a single run. `vmap` agrees with
+it to rounding, and so do programs for several devices, in which XLA divides by the numbers
+of a member in another way.
 
 Dimension key: R members, S steps of a chunk, B sequences.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
 import functools
 import os
-from typing import Any, Callable, Hashable, Mapping, Protocol, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.compile_cache import Compiled, executable
-from lmhp.training.step import Cooldown
+from lmhp.training.chunks import ChunkSteps, Hypers, Member
+from lmhp.training.compile_cache import compile_deterministic
+from lmhp.typing import PyTree
 
 METHODS = ('vmap', 'map', 'loop')
-POPULATION = jax.sharding.PartitionSpec('population')
-WHOLE = jax.sharding.PartitionSpec()
-Tree = Any
+
+MemberFunction: TypeAlias = Callable[..., PyTree]
+"""A pure function of one member, over pytrees of arrays."""
+
+_MEMBERS = jax.sharding.PartitionSpec('population')
+_REPLICATED = jax.sharding.PartitionSpec()
 
 
-class Member(Protocol):
-  """What a population has R of.
-
-  Attributes:
-    capacity: most steps of a chunk: the length of its metrics.
-  """
-
-  capacity: int
-
-  def solo(self, name: str) -> Callable[..., Any]:
-    """What is compiled for one member alone: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step,
-    cooldown)` or `score(state, hypers, batch)`; 'compile' takes the arguments of 'chunk' or their shapes, and only
-    compiles it."""
-
-  def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
-    """The function that `solo('chunk')` compiles, as `lmhp.training.step.make_chunk` makes it."""
-
-  def member_score(self, state: Tree, hypers: dict, batch: Any) -> dict:
-    """The function that `solo('score')` compiles: sums over a batch for each of its B sequences, {name: (B,)}."""
-
-  def compiled(self) -> Compiled:
-    """What has been compiled for this structure so far, for all populations of it."""
-
-
-@dataclasses.dataclass
 class Population:
   """R members of one structure on the device.
 
   Args:
-    member: what there are R of.
-    hypers: each member's traced numbers, all with the same sections.
-    method: one of `METHODS`.
-    own_data: whether each reads batches of its own, by its `data` section; else all read the first's.
-    data_axis: the axis of what `run` is given as data that counts members; None is data for all.
-    devices: over which the members are spread, `map` and `vmap` alone; R must be a multiple of their number.
+    member: Functions of the structure.
+    hypers: Traced numbers of each member, all with the same sections.
+    method: One of `METHODS`.
+    data_per_member: If True, each member reads batches of its own, by its section `data`.
+      If False, all read the batches of the first.
+    data_axis: Axis of the data of a chunk that counts members. None is data for all.
+    devices: Devices that `map` and `vmap` spread the members over. R must be a multiple of
+      their number. Empty is the first device.
+
+  Attributes:
+    width: Number of members, R.
+    hypers: Traced numbers of each member.
   """
 
-  member: Member
-  hypers: Sequence[dict]
-  method: str = 'vmap'
-  own_data: bool = False
-  data_axis: int | None = None
-  devices: Sequence[jax.Device] = ()
-
-  def __post_init__(self):
-    self.width = len(self.hypers)
-    self._compiled_before = self.member.compiled().seconds
-    self.devices = tuple(self.devices) or (jax.devices()[0],)
-    if 'data' in self.hypers[0] and not self.own_data:
-      self.hypers = [
-        {**hypers, 'data': self.hypers[0]['data']} for hypers in self.hypers
-      ]
-    if self.method == 'loop':
-      return
-    if self.width % len(self.devices):
+  def __init__(
+    self,
+    member: Member,
+    hypers: Sequence[Hypers],
+    method: str = 'vmap',
+    data_per_member: bool = False,
+    data_axis: int | None = None,
+    devices: Sequence[jax.Device] = (),  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
+  ) -> None:
+    self.member = member
+    self.method = method
+    self.data_per_member = data_per_member
+    self.data_axis = data_axis
+    self.devices = tuple(devices) or (jax.devices()[0],)
+    self.width = len(hypers)
+    self.hypers: list[Hypers] = list(hypers)
+    if 'data' in hypers[0] and not data_per_member:
+      self.hypers = [{**h, 'data': hypers[0]['data']} for h in hypers]
+    self._seconds_before = member.programs.compile_seconds
+    if method != 'loop' and self.width % len(self.devices):
       raise ValueError(
         f'{self.width} members on {len(self.devices)} devices: expected a multiple'
       )
-    self._axes = {
-      section: None if section == 'data' and not self.own_data else 0
-      for section in self.hypers[0]
-    }
-    self.stacked = {
-      section: self.hypers[0][section]
-      if axis is None
-      else stack([h[section] for h in self.hypers])
-      for section, axis in self._axes.items()
+
+  @functools.cached_property
+  def _hyper_axes(self) -> dict[str, int | None]:
+    """Axis of the members in each section of the stacked numbers. None is one for all."""
+    is_shared = {'data': not self.data_per_member}
+    return {
+      section: None if is_shared.get(section) else 0 for section in self.hypers[0]
     }
 
-  # --- states -------------------------------------------------------------------------------------------------------
+  @functools.cached_property
+  def _stacked_hypers(self) -> dict[str, PyTree]:
+    """Traced numbers of all members, stacked on R."""
+    stacked = {}
+    for section, axis in self._hyper_axes.items():
+      sections = [hypers[section] for hypers in self.hypers]
+      stacked[section] = sections[0] if axis is None else stack(sections)
+    return stacked
 
-  def init(self) -> Tree:
-    """First states of all members, by the solo program, so that a member starts with the solo run's bits."""
-    init = self.member.solo('init')
-    return self.join([init(hypers) for hypers in self.hypers])
+  # --- states -----------------------------------------------------------------------
 
-  def join(self, states: Sequence[Tree]) -> Tree:
-    """A population's state from its members' states: for `loop` a list, else stacked on R."""
+  def init(self) -> PyTree:
+    """Returns the first states of all members.
+
+    The program of a single run makes them, so that a member starts with its bits.
+    """
+    return self.join([self.member.init(hypers) for hypers in self.hypers])
+
+  def join(self, states: Sequence[PyTree]) -> PyTree:
+    """Returns the state of the population: a list for `loop`, else stacked on R.
+
+    Args:
+      states: State of each member.
+    """
     if self.method == 'loop':
       return [jax.device_put(state, self.devices[0]) for state in states]
-    return jax.device_put(stack(states), self._sharding(POPULATION))
+    return jax.device_put(stack(states), self._sharding(_MEMBERS))
 
-  def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> Tree:
-    """The shapes of the members' states, stacked on R whatever the method."""
-    one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(
-        (self.width, *x.shape), x.dtype, sharding=sharding
-      ),
-      one,
-    )
-
-  def members(self, state: Tree) -> list[Tree]:
-    """The members' states, each in numpy."""
+  def split(self, state: PyTree) -> list[PyTree]:
+    """Returns the state of each member, in numpy."""
     if self.method == 'loop':
-      return [jax.device_get(s) for s in state]
-    host = jax.device_get(state)
-    return [jax.tree.map(lambda x: x[i], host) for i in range(self.width)]
+      return [jax.device_get(member_state) for member_state in state]
+    host_state = jax.device_get(state)
+    return [jax.tree.map(lambda x: x[i], host_state) for i in range(self.width)]
 
-  def copy(self, state: Tree) -> Tree:
-    """A state that may be used up while this one is kept."""
+  def copy(self, state: PyTree) -> PyTree:
+    """Returns a copy of a state, whose buffers can be donated."""
     return jax.tree.map(jnp.copy, state)
 
-  # --- what they do together ------------------------------------------------------------------------------------------
+  def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> PyTree:
+    """Returns the shapes of the members' states, stacked on R with every method."""
+
+    def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding)
+
+    one = self.member.abstract_state(self.hypers[0])
+    return jax.tree.map(add_axis, one)
+
+  # --- training and scoring ---------------------------------------------------------
 
   def run(
     self,
-    state: Tree,
-    data: Any,
-    n_steps: int,
-    first_step: int,
-    cooldown: Cooldown = Cooldown(),
-    alive: Sequence[bool] | None = None,
-  ) -> tuple[Tree, dict]:
-    """Makes `n_steps` updates of every member; `state` is used up.
+    state: PyTree,
+    data: PyTree,
+    steps: ChunkSteps,
+    is_training: Sequence[bool] | None = None,
+  ) -> tuple[PyTree, Mapping[str, jax.typing.ArrayLike]]:
+    """Makes the updates of a chunk for each member. The buffers of `state` are donated.
 
     Args:
-      state: of the population, at `first_step`.
-      data: as the member's chunk reads it.
-      n_steps: at most the member's `capacity`.
-      first_step: updates made before.
-      cooldown: a schedule of its own, for a fork.
-      alive: which members still train, one at least; the others are left as they are where that saves time. None is
-        all.
+      state: State of the population at `steps.first_step`.
+      data: Data of the chunk.
+      steps: Numbers of the updates, at most the capacity of a member.
+      is_training: (R,) mask of the members that still train, at least one. `map` and `loop`
+        leave out the others. None is all.
 
     Returns:
       The new state, and metrics {name: (R, S) float32}.
     """
-    numbers = (
-      np.int32(n_steps),
-      np.int32(first_step),
-      Cooldown(*map(np.int32, cooldown)),
-    )
-    alive = np.ones(self.width, bool) if alive is None else np.asarray(alive)
+    steps = steps.as_int32()
+    mask_R = np.ones(self.width, bool)
+    if is_training is not None:
+      mask_R = np.asarray(is_training)
     if self.method == 'loop':
-      return self._run_loop(state, data, numbers, alive)
-    steps_R = (
-      np.where(alive, n_steps, 0).astype(np.int32)
-      if self.method == 'map'
-      else np.int32(n_steps)
-    )
-    return self._program('chunk', state, data, steps_R, *numbers[1:])(
-      state, self.stacked, data, steps_R, *numbers[1:]
-    )
+      return self._run_loop(state, data, steps, mask_R)
+    if self.method == 'map':
+      steps_R = np.where(mask_R, steps.n_steps, 0).astype(np.int32)
+      steps = dataclasses.replace(steps, n_steps=steps_R)
+    program = self._chunk_program(state, data, steps)
+    return program(state, self._stacked_hypers, data, steps)
 
   def _run_loop(
-    self, state: Tree, data: Any, numbers: tuple, alive: np.ndarray
-  ) -> tuple[Tree, dict]:
-    """One call a member, `n_at_once()` in flight: a small model alone does not keep a processor's cores busy."""
-    solo, living = self.member.solo('chunk'), np.flatnonzero(alive)
-    out = {}
+    self, state: PyTree, data: PyTree, steps: ChunkSteps, mask_R: np.ndarray
+  ) -> tuple[PyTree, dict[str, np.ndarray]]:
+    """Calls the program of a single run for each member, several at once."""
+    metrics: dict[str, np.ndarray] = {}
 
-    def call(i: int) -> None:
-      mine = data if self.data_axis is None else jax.tree.map(lambda x: x[i], data)
-      state[i], metrics = solo(state[i], self.hypers[i], mine, *numbers)
-      for name, values in metrics.items():
-        out.setdefault(name, np.zeros((self.width, self.member.capacity), np.float32))[
-          i
-        ] = values
-
-    for i in living[:1]:  # compiles, where it is not yet
-      call(i)
-    with futures.ThreadPoolExecutor(self.n_at_once(), 'lmhp-member') as threads:
-      list(threads.map(call, living[1:]))
-    return state, out
-
-  def n_at_once(self) -> int:
-    """How many members `loop` has in flight: as many as a processor has cores, one on other devices."""
-    return (os.cpu_count() or 1) if self.devices[0].platform == 'cpu' else 1
-
-  def score(self, state: Tree, batch: Any) -> dict:
-    """Each member's sums over the sequences of a batch, {name: (R, B)}."""
-    if self.method == 'loop':
-      solo = self.member.solo('score')
-      sums = [solo(s, h, batch) for s, h in zip(state, self.hypers)]
-      return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
-    return self._program('score', state, batch)(state, self.stacked, batch)
-
-  # --- programs -------------------------------------------------------------------------------------------------------
-
-  def _program(self, name: str, state: Tree, *arguments: Any) -> Callable[..., Any]:
-    """The compiled program of this width, compiled where it is not yet."""
-    kept, key = self.member.compiled(), self._key(name, *arguments)
-    return kept.get(key, lambda: executable(self.lower(name, state, *arguments)))
-
-  def compile_ahead(self, data: Any) -> None:
-    """Compiles the chunk without running it, for instance in a thread while another population trains."""
-    numbers = (np.int32(0), np.int32(0), Cooldown())
-    if self.method == 'loop':
-      one = jax.eval_shape(self.member.solo('init'), self.hypers[0])
-      self.member.solo('compile')(
-        one, self.hypers[0], data if self.data_axis is None else _first(data), *numbers
+    def run_member(i: int) -> None:
+      member_data = data
+      if self.data_axis is not None:
+        member_data = jax.tree.map(lambda x: x[i], data)
+      state[i], member_metrics = self.member.chunk(
+        state[i], self.hypers[i], member_data, steps
       )
-      return
-    state = self.abstract_state(self._sharding(POPULATION))
-    steps = np.zeros(self.width, np.int32) if self.method == 'map' else numbers[0]
-    self._program('chunk', state, data, steps, *numbers[1:])
+      for name, values_S in member_metrics.items():
+        shape = (self.width, self.member.capacity)
+        values_RS = metrics.setdefault(name, np.zeros(shape, np.float32))
+        values_RS[i] = values_S
 
-  def _key(self, name: str, *arguments: Any) -> Hashable:
-    """What the program of this width is kept under; the batches that are scored may have several shapes."""
-    shapes = str(jax.tree.map(jnp.shape, arguments)) if name == 'score' else ''
+    # The first member runs alone, because its call may compile the program.
+    members = np.flatnonzero(mask_R)
+    for i in members[:1]:
+      run_member(i)
+    with futures.ThreadPoolExecutor(self.n_in_flight(), 'lmhp-member') as threads:
+      list(threads.map(run_member, members[1:]))
+    return state, metrics
+
+  def n_in_flight(self) -> int:
+    """Returns how many members `loop` runs at once.
+
+    One small model does not keep all cores of a processor busy. Another device runs one
+    program at a time.
+    """
+    if self.devices[0].platform == 'cpu':
+      return os.cpu_count() or 1
+    return 1
+
+  def score(self, state: PyTree, batch: PyTree) -> Mapping[str, jax.typing.ArrayLike]:
+    """Returns sums over the sequences of a batch, for each member: {name: (R, B)}."""
+    if self.method == 'loop':
+      sums = [self.member.score(s, h, batch) for s, h in zip(state, self.hypers)]
+      return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
+
+    def build() -> jax.stages.Compiled:
+      axes = (0, self._hyper_axes, None)
+      function = self._for_all_members(self.member.score_function(), axes)
+      lowered = jax.jit(function).lower(state, self._stacked_hypers, batch)
+      return compile_deterministic(lowered)
+
+    shapes = str(jax.tree.map(jnp.shape, batch))
+    program = self.member.programs.get(self._key('score', shapes), build)
+    return program(state, self._stacked_hypers, batch)
+
+  # --- programs ---------------------------------------------------------------------
+
+  def compile_chunk(self, data: PyTree) -> jax.stages.Compiled:
+    """Returns the program of a chunk, and compiles it if it does not exist.
+
+    It does not run it. A thread may call this while another population trains.
+
+    Args:
+      data: Data of a chunk, or its shapes.
+    """
+    steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
+    if self.method == 'loop':
+      member_state = self.member.abstract_state(self.hypers[0])
+      member_data = data
+      if self.data_axis is not None:
+        member_data = jax.tree.map(lambda x: x[0], data)
+      return self.member.compile_chunk(member_state, self.hypers[0], member_data)
+    if self.method == 'map':
+      steps = dataclasses.replace(steps, n_steps=np.zeros(self.width, np.int32))
+    state = self.abstract_state(self._sharding(_MEMBERS))
+    return self._chunk_program(state, data, steps)
+
+  @property
+  def compile_seconds(self) -> float:
+    """Time spent on compiling programs of the structure since the population was made."""
+    return self.member.programs.compile_seconds - self._seconds_before
+
+  def chunk_bytes(self, data: PyTree) -> int:
+    """Returns the device memory of a chunk in bytes, without the data.
+
+    It is XLA's own analysis of the compiled program, summed over the devices. For `loop` it
+    is the memory of one member.
+
+    Args:
+      data: Data of a chunk, or its shapes.
+    """
+    analysis = self.compile_chunk(data).memory_analysis()
+    assert analysis is not None, 'XLA has no memory analysis for this device'
+    per_device = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    return per_device * len(self.devices)
+
+  def _key(self, name: str, *details: str) -> tuple[str | int | None, ...]:
+    """Returns the key of a program of this population in the cache of the structure."""
     return (
       name,
       self.method,
       self.width,
       len(self.devices),
-      self.own_data,
+      self.data_per_member,
       self.data_axis,
-      shapes,
+      *details,
     )
 
-  @property
-  def compile_seconds(self) -> float:
-    """Spent on compiling programs of this structure since the population was made."""
-    return self.member.compiled().seconds - self._compiled_before
+  def _chunk_program(
+    self, state: PyTree, data: PyTree, steps: ChunkSteps
+  ) -> jax.stages.Compiled:
+    def build() -> jax.stages.Compiled:
+      return compile_deterministic(self.lower_chunk(state, data, steps))
 
-  def bytes_needed(self) -> int:
-    """Device memory of the compiled chunk by its own analysis, on all devices together, data not counted; of `loop`,
-    one member's.
+    return self.member.programs.get(self._key('chunk'), build)
 
-    Call it once the chunk is compiled.
+  def lower_chunk(
+    self, state: PyTree, data: PyTree, steps: ChunkSteps
+  ) -> jax.stages.Lowered:
+    """Traces a chunk of `map` or `vmap` for these arguments, or for their shapes.
+
+    In `map`, a member that has stopped makes 0 updates. Under `vmap` all members make the
+    same number of updates, so a member must hold its state instead.
     """
-    key = 'chunk' if self.method == 'loop' else self._key('chunk')
-    analysis = self.member.compiled()[key].memory_analysis()
-    return (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) * len(
-      self.devices
-    )
+    function = self.member.chunk_function(hold_after_nonfinite=self.method == 'vmap')
+    n_steps_axis = 0 if self.method == 'map' else None
+    steps_axes = ChunkSteps(n_steps_axis, None, None)  # pyright: ignore[reportArgumentType]  (a tree of axes)
+    axes = (0, self._hyper_axes, self.data_axis, steps_axes)
+    jitted = jax.jit(self._for_all_members(function, axes), donate_argnums=0)
+    return jitted.lower(state, self._stacked_hypers, data, steps)
 
-  def lower(self, name: str, state: Tree, *arguments: Any) -> Any:
-    """'chunk' or 'score', traced for these arguments or their shapes."""
-    if name == 'chunk':
-      own_steps = self.method == 'map'
-      function = self.member.member_chunk(freeze=self.method == 'vmap')
-      axes = (0, self._axes, self.data_axis, 0 if own_steps else None, None, None)
-      together = self._together(lambda *a: function(*a), axes)
-      return jax.jit(together, donate_argnums=0).lower(state, self.stacked, *arguments)
-    together = self._together(self.member.member_score, (0, self._axes, None))
-    return jax.jit(together).lower(state, self.stacked, *arguments)
+  def _for_all_members(
+    self, function: MemberFunction, axes: tuple[PyTree, ...]
+  ) -> MemberFunction:
+    """Returns the function of all members: on each device `vmap` or `map` over its own.
 
-  def _together(self, function: Callable[..., Any], axes: tuple) -> Callable[..., Any]:
-    """A member's function for all members: over the devices, and on each device by the method."""
+    Args:
+      function: Function of one member.
+      axes: For each argument a tree prefix of 0 (an axis of members) and None (shared).
+    """
     if self.method == 'vmap':
-      each = jax.vmap(function, in_axes=axes)
+      function = jax.vmap(function, in_axes=axes)
     else:
-      each = functools.partial(map_members, function, axes)
+      function = functools.partial(map_members, function, axes)
     if len(self.devices) == 1:
-      return each
-    specs = tuple(self._specs(axis) for axis in axes)
-    return jax.shard_map(
-      each, mesh=self._mesh(), in_specs=specs, out_specs=POPULATION, check_vma=False
+      return function
+    specs = jax.tree.map(
+      lambda axis: _REPLICATED if axis is None else _MEMBERS,
+      axes,
+      is_leaf=lambda axis: axis is None,
     )
-
-  def _specs(self, axis: Any) -> Any:
-    if isinstance(axis, Mapping):
-      return {name: self._specs(a) for name, a in axis.items()}
-    return WHOLE if axis is None else POPULATION
+    return jax.shard_map(
+      function, mesh=self._mesh(), in_specs=specs, out_specs=_MEMBERS, check_vma=False
+    )
 
   def _mesh(self) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.asarray(self.devices), ('population',))
@@ -297,44 +335,47 @@ class Population:
     return jax.sharding.NamedSharding(self._mesh(), spec)
 
 
-def map_members(function: Callable[..., Any], axes: tuple, *arguments: Any) -> Any:
-  """`vmap` by hand: the members one after the other, in one program, each by the solo run's operations.
+def map_members(
+  function: MemberFunction, axes: tuple[PyTree, ...], *arguments: PyTree
+) -> PyTree:
+  """Runs a function for one member after the other, in one program.
+
+  It takes `in_axes` as `jax.vmap` does, but each member has the operations of a single run.
 
   Args:
-    function: of one member.
-    axes: for each argument 0 (its leaves count members), None (for all), or a mapping of sections to these.
-    *arguments: of all members.
+    function: Function of one member.
+    axes: For each argument a tree prefix of 0 (an axis of members) and None (shared).
+    *arguments: Arguments of all members.
+
+  >>> map_members(jnp.add, (0, None), jnp.arange(3), 10).tolist()
+  [10, 11, 12]
   """
-  split = [_split(argument, axis) for argument, axis in zip(arguments, axes)]
-  own, common = [s[0] for s in split], [s[1] for s in split]
-  whole = lambda mine, ours: (
-    {**mine, **ours} if isinstance(mine, dict) else mine if ours is None else ours
+  # One axis for each leaf of the arguments.
+  axis_trees = jax.tree.map(
+    lambda axis, subtree: jax.tree.map(lambda _: axis is not None, subtree),
+    axes,
+    arguments,
+    is_leaf=lambda axis: axis is None,
   )
-  return jax.lax.map(lambda mine: function(*map(whole, mine, common)), own)
+  leaves, structure = jax.tree.flatten(arguments)
+  is_mapped = jax.tree.leaves(axis_trees)
+  mapped = [leaf for leaf, has_axis in zip(leaves, is_mapped) if has_axis]
+
+  def run_member(member_leaves: list[jax.Array]) -> PyTree:
+    remaining = iter(member_leaves)
+    member_arguments = [
+      next(remaining) if has_axis else leaf for leaf, has_axis in zip(leaves, is_mapped)
+    ]
+    return function(*jax.tree.unflatten(structure, member_arguments))
+
+  return jax.lax.map(run_member, mapped)
 
 
-def _split(argument: Any, axis: Any) -> tuple[Any, Any]:
-  """What of an argument counts members, and what is for all."""
-  if isinstance(axis, Mapping):
-    return (
-      {n: argument[n] for n, a in axis.items() if a == 0},
-      {n: argument[n] for n, a in axis.items() if a is None},
-    )
-  return (argument, None) if axis == 0 else (None, argument)
+def stack(trees: Sequence[PyTree]) -> PyTree:
+  """Stacks trees of one structure on a new first axis R. Numpy leaves stay in numpy."""
 
+  def stack_leaves(*leaves: PyTree) -> PyTree:
+    is_numpy = isinstance(leaves[0], (np.ndarray, np.generic))
+    return np.stack(leaves) if is_numpy else jnp.stack(leaves)
 
-def _first(data: Any) -> Any:
-  """The first member's data."""
-  return jax.tree.map(lambda x: x[0], data)
-
-
-def stack(trees: Sequence[Tree]) -> Tree:
-  """Trees of the same form as one, with the axis R in front."""
-  return jax.tree.map(
-    lambda *leaves: (
-      np.stack(leaves)
-      if isinstance(leaves[0], (np.ndarray, np.generic))
-      else jnp.stack(leaves)
-    ),
-    *trees,
-  )
+  return jax.tree.map(stack_leaves, *trees)

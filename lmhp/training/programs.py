@@ -1,57 +1,76 @@
-"""The compiled programs of one structure, and the data that goes through them."""
+"""The compiled programs of one structure, and the data that they read."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator
 import functools
-from typing import Any, Callable, Hashable, Iterable, Iterator
 
 import jax
 import numpy as np
 
+from lmhp.data.batches import Batch
 from lmhp.data.stream import TrainStream
+from lmhp.errors import ConfigError
+from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
-from lmhp.model.transformer import build
-from lmhp.training.compile_cache import Compiled, executable
+from lmhp.model.transformer import Model, build
+from lmhp.params import walk_arrays
+from lmhp.training.chunks import (
+  CAPACITY,
+  ChunkFunction,
+  ChunkSteps,
+  Hypers,
+  Metrics,
+  ScoreFunction,
+)
+from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 from lmhp.training.config import RunConfig
-from lmhp.training.evaluation import make_score
-from lmhp.training.pretrained import pretrained
+from lmhp.training.evaluation import ScoreInputs, make_score
 from lmhp.training.step import (
-  Cooldown,
   TrainState,
   make_chunk,
   make_init,
   make_update,
   metric_names,
 )
-
-CAPACITY = 256
-"""Most steps in a chunk: the length of its metrics."""
+from lmhp.typing import PyTree
 
 STREAMED_BYTES = 1 << 26
-"""Most bytes of batches that a streamed chunk holds."""
+"""Largest size of the batches of a streamed chunk."""
+
+BYTES_PER_TOKEN = 12
+"""Bytes of a token in a streamed batch: token, target and weight."""
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(key: Hashable) -> Compiled:
-  """What this process has compiled of a structure, by name; of the last eight structures."""
+def _program_cache(key: Hashable) -> ProgramCache:
+  """Returns the programs that this process has compiled for a structure.
+
+  The last eight structures are kept.
+  """
   del key
-  return Compiled()
+  return ProgramCache()
 
 
 class Programs:
-  """Init, chunk of updates, and score, of one structure: compiled once in a process, whatever the numbers.
+  """Init, chunk and score of one structure. It implements `lmhp.training.chunks.Member`.
 
-  Attributes:
-    model: the network.
-    hypers: the traced numbers of the config.
-    capacity: most steps in a chunk.
-    stream: where batches come from.
+  Each program is compiled once in a process, whatever the traced numbers are.
 
   Args:
-    cfg: a completed config; only its structure is compiled in.
-    stream: of batches.
-    data_sha256: of the stream's tokens, which its places depend on; None shares nothing with other runs.
-    present: dotted paths of dropout rates that are traced although 0 here, as `lmhp.hypers.split` takes them.
+    cfg: Completed config. Only its structure is compiled in.
+    stream: Stream of the training batches.
+    data_sha256: Digest of the tokens of the stream. Programs depend on their number, so
+      runs share programs only if the digest is the same. None shares none.
+    present: Dotted paths of dropout rates that are traced although they are 0 here, as in
+      `lmhp.hypers.split`.
+
+  Attributes:
+    model: Network.
+    hypers: Traced numbers of the config.
+    stream: Stream of the training batches.
+    capacity: Largest number of steps of a chunk.
+    programs: Compiled programs of the structure.
   """
 
   def __init__(
@@ -60,152 +79,196 @@ class Programs:
     stream: TrainStream,
     data_sha256: str | None = None,
     present: Iterable[str] = (),
-  ):
-    structure, self.hypers = split(cfg, present)
+  ) -> None:
+    structure, numbers = split(cfg, present)
+    self.hypers: Hypers = numbers
     self.model = build(structure.model)
-    self.stream, self._batch_size, self._steps = (
-      stream,
-      cfg.train.batch_size,
-      cfg.train.steps,
-    )
-    key = (
-      structure.model,
-      structure.optimizer,
-      structure.train,
-      structure.data,
-      data_sha256,
-    )
-    self._kept = _kept(key) if data_sha256 is not None else Compiled()
-    self.init = self._kept.get(
-      'init', lambda: jax.jit(make_init(self.model, structure.optimizer))
-    )
-    if cfg.train.init_from is not None:
-      self.init = functools.partial(
-        self.init, params=pretrained(cfg.train.init_from, self.model)
+    self.stream = stream
+    self._batch_size = cfg.train.batch_size
+    self._total_steps = cfg.train.steps
+
+    self.programs = ProgramCache()
+    if data_sha256 is not None:
+      self.programs = _program_cache(
+        (
+          structure.model,
+          structure.optimizer,
+          structure.train,
+          structure.data,
+          data_sha256,
+        )
       )
-    self.score = self._kept.get('score', lambda: jax.jit(make_score(self.model)))
-    self._update = make_update(self.model, structure.optimizer, structure.train)
-    self._names = metric_names(structure.train)
-    bytes_per_step = 12 * cfg.train.batch_size * cfg.train.seq_len
-    self.capacity = (
-      CAPACITY
-      if stream.resident
-      else max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
-    )
-    self._compiled_before = self._kept.seconds
+    self._seconds_before = self.programs.compile_seconds
 
-  def abstract_state(self) -> TrainState:
-    """The state's shapes."""
-    return jax.eval_shape(self.init, self.hypers)
+    optimizer = structure.optimizer
+    self._init_function = make_init(self.model, optimizer)
+    self._init = self.programs.get('init', lambda: jax.jit(self._init_function))
+    self._score = self.programs.get('score', lambda: jax.jit(make_score(self.model)))
+    self._update = make_update(self.model, optimizer, structure.train)
+    self._metric_names = metric_names(structure.train)
+    self._pretrained = None
+    if cfg.train.init_from is not None:
+      self._pretrained = pretrained_params(cfg.train.init_from, self.model)
 
-  def chunk(
-    self,
-    state: TrainState,
-    data: Any,
-    n_steps: int,
-    first_step: int,
-    hypers: dict | None = None,
-    cooldown: Cooldown = Cooldown(),
-  ) -> tuple[TrainState, dict]:
-    """Makes `n_steps` updates; returns at once, with arrays that are still being computed. `state` is used up.
-
-    Args:
-      state: at `first_step`.
-      data: what `feed` gave.
-      n_steps: at most `capacity`.
-      first_step: updates made before.
-      hypers: the traced numbers, where they are not the config's own.
-      cooldown: a schedule of its own, for a fork.
-    """
-    steps = (
-      np.int32(n_steps),
-      np.int32(first_step),
-      Cooldown(*map(np.int32, cooldown)),
-    )
-    arguments = (state, self.hypers if hypers is None else hypers, data, *steps)
-    return self.compile(*arguments)(*arguments)
-
-  def compile(self, *arguments: Any) -> Callable[..., Any]:
-    """The chunk compiled for these arguments or their shapes; here and now where it is not yet."""
-    # The executable is kept and not the jitted function, which would hold the stream and its tokens.
-    return self._kept.get(
-      'chunk',
-      lambda: executable(
-        jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)
-      ),
-    )
+    self.capacity = CAPACITY
+    if not stream.resident:
+      bytes_per_step = BYTES_PER_TOKEN * cfg.train.batch_size * cfg.train.seq_len
+      self.capacity = max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
 
   @property
   def compile_seconds(self) -> float:
-    """Spent on compiling programs of this structure since these were made."""
-    return self._kept.seconds - self._compiled_before
+    """Time spent on compiling programs of the structure since this object was made."""
+    return self.programs.compile_seconds - self._seconds_before
 
-  def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
-    """The chunk of one member as `make_chunk` makes it, to be compiled alone or in a population."""
+  # --- programs of a single run -----------------------------------------------------
+
+  def init(self, hypers: Hypers) -> TrainState:
+    """Returns the first state of a run. See `Member.init`."""
+    return self._init(hypers, params=self._pretrained)
+
+  def abstract_state(self, hypers: Hypers) -> TrainState:
+    """Returns the shapes of a state. See `Member.abstract_state`."""
+    return jax.eval_shape(self._init_function, hypers, params=self._pretrained)
+
+  def chunk(
+    self, state: TrainState, hypers: Hypers, data: PyTree, steps: ChunkSteps
+  ) -> tuple[TrainState, Metrics]:
+    """Makes the updates of a chunk. See `Member.chunk`.
+
+    It returns at once, with arrays that the device still computes.
+    """
+    program = self.compile_chunk(state, hypers, data)
+    return program(state, hypers, data, steps.as_int32())
+
+  def compile_chunk(
+    self, state: PyTree, hypers: Hypers, data: PyTree
+  ) -> jax.stages.Compiled:
+    """Returns the compiled program of a chunk. See `Member.compile_chunk`."""
+
+    # The cache keeps the executable and not the jitted function, which would keep the
+    # stream and its tokens alive.
+    def compile_now() -> jax.stages.Compiled:
+      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
+      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
+      return compile_deterministic(jitted.lower(state, hypers, data, steps))
+
+    return self.programs.get('chunk', compile_now)
+
+  def score(
+    self, state: TrainState, hypers: Hypers, batch: ScoreInputs
+  ) -> dict[str, jax.Array]:
+    """Returns sums over each sequence of a batch. See `make_score`."""
+    return self._score(state.params, hypers, batch)
+
+  # --- functions to trace -----------------------------------------------------------
+
+  def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
+    """Returns the function of a chunk. See `Member.chunk_function`."""
     return make_chunk(
-      self._update, self._take, self._steps, self.capacity, freeze, self._names
+      self._update,
+      self._take_batch,
+      self._total_steps,
+      metric_names=self._metric_names,
+      capacity=self.capacity,
+      hold_after_nonfinite=hold_after_nonfinite,
     )
 
-  def solo(self, name: str) -> Callable[..., Any]:
-    """What one run uses: `init(hypers)`, `chunk(state, hypers, data, n_steps, first_step, cooldown)` or
-    `score(state, hypers, (batch, bytes_V))`; 'compile' takes what 'chunk' does, and only compiles it."""
-    return {
-      'init': self.init,
-      'chunk': lambda state, hypers, data, n_steps, *rest: self.chunk(
-        state, data, n_steps, rest[0], hypers, rest[1]
-      ),
-      'score': lambda state, hypers, scored: self.score(state.params, hypers, *scored),
-      'compile': self.compile,
-    }[name]
+  def score_function(self) -> ScoreFunction:
+    """Returns the function of a score. See `Member.score_function`."""
+    score_params = make_score(self.model)
 
-  def member_score(self, state: TrainState, hypers: dict, scored: tuple) -> dict:
-    """Sums over `(batch, bytes_V)` for each sequence, to be compiled in a population."""
-    return make_score(self.model)(state.params, hypers, *scored)
+    def score(
+      state: TrainState, hypers: Hypers, batch: ScoreInputs
+    ) -> dict[str, jax.Array]:
+      return score_params(state.params, hypers, batch)
 
-  def compiled(self) -> Compiled:
-    """What this process has compiled of the structure."""
-    return self._kept
+    return score
 
-  def _take(self, data: Any, hypers: dict, step: jax.Array, i: jax.Array) -> Any:
-    """The batch of a step: gathered from resident tokens, or the chunk's i-th.
+  def _take_batch(
+    self, data: PyTree, hypers: Hypers, step: jax.Array, i: jax.Array
+  ) -> Batch:
+    """Returns the batch of a step: gathered from resident tokens, or streamed batch i.
 
-    Behind a barrier, or XLA folds weights that it knows to be 1 into the loss: another rounding than of a streamed one.
+    It lies behind a barrier. Without it XLA folds weights that are always 1 into the loss,
+    which rounds in another way than the loss of a streamed batch.
     """
     if not self.stream.resident:
       return jax.lax.optimization_barrier(jax.tree.map(lambda x: x[i], data))
     first = step.astype(np.uint32) * np.uint32(self._batch_size)
-    numbers = first + np.arange(self._batch_size, dtype=np.uint32)
-    return jax.lax.optimization_barrier(
-      self.stream.gather(data, hypers['data'], numbers)
-    )
+    sequence_numbers = first + np.arange(self._batch_size, dtype=np.uint32)
+    batch = self.stream.gather(data, hypers['data'], sequence_numbers)
+    return jax.lax.optimization_barrier(batch)
+
+  # --- data -------------------------------------------------------------------------
 
   def feed(
-    self, step: int, lengths: Iterator[int], hypers: dict | None = None
-  ) -> Iterator[tuple[int, Any]]:
-    """For each chunk from `step` on, its length and its data.
+    self, first_step: int, lengths: Iterator[int], hypers: Hypers | None = None
+  ) -> Iterator[tuple[int, PyTree]]:
+    """Yields the length and the data of each chunk.
 
     Args:
-      step: updates made so far.
-      lengths: steps of each chunk; of resident data asked for one at a time, of streamed data one ahead.
-      hypers: the traced numbers, where they are not the config's own.
+      first_step: Number of updates made so far.
+      lengths: Number of steps of each chunk. For streamed data, the next length is taken
+        before a chunk is used, because a thread prepares the batches ahead.
+      hypers: Traced numbers of the run. None is those of the config.
     """
     if self.stream.resident:
-      for n in lengths:
-        yield n, self.stream.arrays
+      for n_steps in lengths:
+        yield n_steps, self.stream.arrays
       return
-    asked = []
-    noted = (asked.append(n) or n for n in lengths)
-    batches = self.stream.prefetch(
-      (hypers or self.hypers)['data'], step * self._batch_size, self._batch_size, noted
+
+    taken: list[int] = []
+
+    def noted_lengths() -> Iterator[int]:
+      for n_steps in lengths:
+        taken.append(n_steps)
+        yield n_steps
+
+    numbers = self.hypers if hypers is None else hypers
+    chunks = self.stream.prefetch(
+      numbers['data'],
+      first_step * self._batch_size,
+      self._batch_size,
+      noted_lengths(),
     )
-    for batch in batches:
-      n = asked.pop(0)
-      yield (
-        n,
-        jax.tree.map(
-          lambda x: np.concatenate(
-            [x, np.zeros((self.capacity - n, *x.shape[1:]), x.dtype)]
-          ),
-          batch,
-        ),
+    for batches in chunks:
+      n_steps = taken.pop(0)
+      yield n_steps, self._pad(batches, n_steps)
+
+  def _pad(self, batches: Batch, n_steps: int) -> Batch:
+    """Pads the batches of a chunk to the capacity, so that all chunks share a program."""
+
+    def pad(x: np.ndarray) -> np.ndarray:
+      padding = np.zeros((self.capacity - n_steps, *x.shape[1:]), x.dtype)
+      return np.concatenate([x, padding])
+
+    return jax.tree.map(pad, batches)
+
+
+def pretrained_params(path: str, model: Model) -> PyTree:
+  """Returns the parameters of a Hugging Face directory, for the network of a run.
+
+  Args:
+    path: Path of the directory.
+    model: Network of the run. It may differ from the pretrained one in properties that no
+      parameter depends on, such as dropout, context length and precision.
+
+  Returns:
+    A nested dict of numpy arrays, in the precision in which they are stored.
+
+  Raises:
+    ConfigError: If the directory cannot be read, or if a parameter has another shape.
+  """
+  try:
+    pretrained_model, params, _ = load_pretrained(path)
+  except ConfigError as error:
+    raise ConfigError(f'train.init_from: {error}') from None
+  expected = {name: x.shape for name, x in walk_arrays(model.shapes)}
+  stored = {name: x.shape for name, x in walk_arrays(pretrained_model.shapes)}
+  for name in sorted(expected.keys() | stored.keys()):
+    if expected.get(name) != stored.get(name):
+      raise ConfigError(
+        f'train.init_from: {path}: {name}: got {stored.get(name, "none")}, expected '
+        f'{expected.get(name, "none")}, the shape in the model of the config'
       )
+  return params

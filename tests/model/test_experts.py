@@ -18,7 +18,8 @@ from lmhp.optim.masks import decay_mask, frozen_mask
 from lmhp.optim.transforms import per_layer
 from lmhp.params import list_params, walk_arrays
 from lmhp.training.config import TrainConfig
-from lmhp.training.step import batch_loss, make_init, make_update
+from lmhp.training.loss import batch_loss
+from lmhp.training.step import make_init, make_update
 
 T, E = 23, 6
 EXPERTS = dict(
@@ -333,7 +334,7 @@ def test_parts_of_a_batch_weigh_their_routing_by_their_tokens(tiny, jit):
   )[1]
   halves = [jax.tree.map(lambda x: x[i : i + 2], batch) for i in (0, 2)]
   sums = [
-    batch_loss(model, structures['train'], state.params, hypers, half)[0]
+    batch_loss(model, structures['train'], state.params, hypers, half).objective
     for half in halves
   ]
   np.testing.assert_allclose(metrics['objective_nats'], sum(sums) / 20, rtol=1e-5)

@@ -15,6 +15,7 @@ COMMON = """
     import jax
     import jax.numpy as jnp
     import numpy as np
+    from lmhp.training.chunks import ChunkSteps
     from lmhp.training.population import Population
 
     EIGHT = tuple(jax.devices())
@@ -35,12 +36,12 @@ COMMON = """
       state, step, losses = population.init(), 0, []
       first = [spread(x) for x in jax.tree.leaves(state)]
       for n, data in task.feed(job, population.hypers, own, 0, iter(lengths)):
-        state, metrics = population.run(state, data, n, step)
+        state, metrics = population.run(state, data, ChunkSteps(n, step))
         losses.append(np.asarray(metrics[task.loss])[:, :n])
         step += n
       lies = [spread(x) for x in jax.tree.leaves(state)]
       scores = task.evaluate(population, state, job, True)
-      members = population.members(state)
+      members = population.split(state)
       norms = [[float(np.linalg.norm(x)) for x in jax.tree.leaves(m)] for m in members]
       return {'bits': digest(members) + digest(losses), 'losses': np.concatenate(losses, 1).tolist(), 'norms': norms,
               'scores': scores, 'lies': lies + first}

@@ -8,7 +8,7 @@ import pytest
 
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import build
-from lmhp.training.evaluation import evaluate, make_score
+from lmhp.training.evaluation import ScoreInputs, evaluate, make_score, summarize
 
 V, L = 31, 5
 BYTES = np.arange(V, dtype=np.int32) % 4
@@ -35,9 +35,16 @@ def scored(jit, tiny, fill):
   return params, batches, logits, jit(make_score(model))
 
 
+def scores_of(score, params, batches):
+  """The scores of batches, as the loop computes them."""
+  return evaluate(
+    lambda batch: score(params, HYPERS, ScoreInputs(batch, BYTES)), batches
+  )
+
+
 def test_scores_against_float64(scored):
   params, batches, logits, score = scored
-  got = evaluate(score, params, HYPERS, batches, BYTES)
+  got = scores_of(score, params, batches)
   nll = correct = tokens = size = 0.0
   per_sequence = []
   for batch, x in zip(batches, logits):
@@ -72,10 +79,8 @@ def test_how_sequences_are_batched_does_not_matter(scored):
   ]
   padded = [np.concatenate([x, np.zeros((4, L), x.dtype)]) for x in whole]
   pairs = [Batch(*(x[i : i + 5] for x in padded)) for i in range(0, 25, 5)]
-  a, b = (
-    evaluate(score, params, HYPERS, batches, BYTES),
-    evaluate(score, params, HYPERS, pairs, BYTES),
-  )
+  a = scores_of(score, params, batches)
+  b = scores_of(score, params, pairs)
   assert {k: pytest.approx(v, rel=1e-6) for k, v in a.items()} == b
 
 
@@ -94,20 +99,20 @@ def test_dropout_is_off(jit, tiny, fill):
   }
   jax.tree.map(
     np.testing.assert_array_equal,
-    jit(make_score(dropped))(params, rates, batch, BYTES),
-    jit(make_score(plain))(params, HYPERS, batch, BYTES),
+    jit(make_score(dropped))(params, rates, ScoreInputs(batch, BYTES)),
+    jit(make_score(plain))(params, HYPERS, ScoreInputs(batch, BYTES)),
   )
 
 
 def test_a_lost_model_has_a_finite_perplexity():
   """Perplexity stops at e^700: what follows is as bad, and json has no infinity."""
-  score = lambda params, hypers, batch, bytes_V: {
+  sums = {
     'nll': np.array([1e6, 1e6]),
     'tokens': np.ones(2),
     'correct': np.zeros(2),
     'bytes': np.ones(2),
   }
-  got = evaluate(score, None, None, [None], None)
+  got = summarize(sums)
   assert (
     got['loss_nats'] == 1e6
     and got['perplexity'] == math.exp(700)

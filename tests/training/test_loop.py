@@ -10,7 +10,7 @@ from small_runs import bits, rows
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.training import loop
+from lmhp.training import chunks
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.loop import Run
 
@@ -19,7 +19,7 @@ from lmhp.training.loop import Run
 def train(small, tmp_path, monkeypatch):
   """`train(name, **values)`: a run of 24 steps in chunks of a few, evaluated every 6 and saved every 8."""
   monkeypatch.setattr(
-    loop, 'CHUNK_SECONDS', 1e-9
+    chunks, 'CHUNK_SECONDS', 1e-9
   )  # one step a chunk: every moment is a step
 
   def run(name, **values):
@@ -148,7 +148,7 @@ def test_a_broken_run_says_the_same_whatever_the_chunks(train, monkeypatch):
     'evaluate.every_steps': 60,
   }
   slow = train('slow', **values)
-  monkeypatch.setattr(loop, 'CHUNK_SECONDS', 10.0)
+  monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 10.0)
   fast = train('fast', **values)
   # Not within the first chunk, which is waited for: here another one runs when the loss is read.
   assert (

@@ -14,9 +14,11 @@ from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
 from lmhp.optim.schedules import unit_schedule
 from lmhp.training import population, programs
+from lmhp.training.chunks import ChunkSteps, Cooldown
+from lmhp.training.evaluation import ScoreInputs
 from lmhp.training.population import METHODS, Population
 from lmhp.training.programs import Programs
-from lmhp.training.step import METRICS, Cooldown
+from lmhp.training.step import METRICS
 
 N = 12
 LOSS = 2e-6  # nats: ten units in the last place of losses of about 3, after N steps
@@ -66,7 +68,7 @@ def train(programs, n=N, state=None, step=0):
   """The state after n steps, and their metrics {name: (n,)}."""
   state = programs.init(programs.hypers) if state is None else state
   ((_, data),) = programs.feed(step, iter([n]))
-  state, metrics = programs.chunk(state, data, n, step)
+  state, metrics = programs.chunk(state, programs.hypers, data, ChunkSteps(n, step))
   return state, {name: np.asarray(x)[:n] for name, x in metrics.items()}
 
 
@@ -92,11 +94,11 @@ def together(
   for fed in zip(*feeds):
     n, data = fed[0][0], [d for _, d in fed]
     data = jax.tree.map(lambda *x: np.stack(x), *data) if streamed else data[0]
-    state, metrics = population.run(state, data, n, step, cooldown)
+    state, metrics = population.run(state, data, ChunkSteps(n, step, cooldown))
     chunks.append({name: np.asarray(x)[:, :n] for name, x in metrics.items()})
     step += n
   return (
-    population.members(state),
+    population.split(state),
     {n: np.concatenate([c[n] for c in chunks], 1) for n in chunks[0]},
     state,
   )
@@ -282,12 +284,12 @@ def test_a_frozen_member_stays_so_though_its_loss_is_finite_again(solo):
 def test_members_that_are_out_are_left_as_they_are(solo, method):
   members = [solo(**values) for values in VARIED[:3]]
   population = Population(members[0], [m.hypers for m in members], method)
-  start = population.members(population.init())
+  start = population.split(population.init())
   ((_, data),) = members[0].feed(0, iter([N]))
   state, metrics = population.run(
-    population.init(), data, N, 0, alive=[True, False, True]
+    population.init(), data, ChunkSteps(N, 0), is_training=[True, False, True]
   )
-  after, want = population.members(state), together(members, method)[0]
+  after, want = population.split(state), together(members, method)[0]
   assert (
     bits(after[1]) == bits(start[1]) and not np.asarray(metrics['loss_nats'])[1].any()
   )
@@ -331,13 +333,13 @@ def test_without_a_cooldown_the_schedule_is_the_plain_one(solo, jit):
 
   def plain(state, hypers, data):
     schedule_S = jax.vmap(
-      lambda step: unit_schedule(hypers['schedule'], step, programs._steps)
+      lambda step: unit_schedule(hypers['schedule'], step, programs._total_steps)
     )(np.arange(programs.capacity))
 
     def body(i, carry):
       state, metrics = carry
       state, now = programs._update(
-        state, hypers, programs._take(data, hypers, i, i), schedule_S[i]
+        state, hypers, programs._take_batch(data, hypers, i, i), schedule_S[i]
       )
       return state, {name: metrics[name].at[i].set(now[name]) for name in metrics}
 
@@ -360,14 +362,17 @@ def test_one_compile_for_a_width(solo, method):
   ((_, data),) = members[0].feed(0, iter([N]))
   state = population.init()
   with compiles() as seen:
-    state, metrics = population.run(state, data, 5, 0)
+    state, metrics = population.run(state, data, ChunkSteps(5, 0))
   assert len(seen) == 1 and population.compile_seconds > 0
   other = Population(members[0], [m.hypers for m in members[4:]], method)
   with compiles() as seen:
     state, _ = population.run(
-      state, data, 3, 5, Cooldown(5, 3), alive=[True, False, True, True]
+      state,
+      data,
+      ChunkSteps(3, 5, Cooldown(5, 3)),
+      is_training=[True, False, True, True],
     )
-    other.run(other.init(), data, 7, 0)
+    other.run(other.init(), data, ChunkSteps(7, 0))
   assert not seen and other.compile_seconds == 0
 
 
@@ -377,10 +382,10 @@ def test_what_was_compiled_ahead_is_what_runs(solo):
   for method in METHODS:
     population = Population(members[0], [m.hypers for m in members], method)
     with compiles() as ahead:
-      population.compile_ahead(data)
+      population.compile_chunk(data)
     state = population.init()
     with compiles() as seen:
-      population.run(state, data, N, 0)
+      population.run(state, data, ChunkSteps(N, 0))
     assert len(ahead) == 1 and not seen, method
 
 
@@ -402,11 +407,10 @@ def test_scores_are_the_solo_runs(solo, method):
     lambda x: x[0], stream.host_batches(members[0].hypers['data'], 99, 4, 1)
   )
   bytes_V = np.arange(members[0].model.cfg.vocab_size, dtype=np.int32) % 3
-  got = population.score(state, (batch, bytes_V))
+  inputs = ScoreInputs(batch, bytes_V)
+  got = population.score(state, inputs)
   for i, member in enumerate(members):
-    for name, sums in member.score(
-      states[i].params, member.hypers, batch, bytes_V
-    ).items():
+    for name, sums in member.score(states[i], member.hypers, inputs).items():
       np.testing.assert_allclose(
         got[name][i], sums, rtol=0 if method != 'vmap' else 1e-6
       )

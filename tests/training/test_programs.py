@@ -13,6 +13,7 @@ from small_runs import bits
 from lmhp import config as config_lib
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
+from lmhp.training.chunks import ChunkSteps
 from lmhp.training.programs import STREAMED_BYTES, Programs
 
 
@@ -36,7 +37,7 @@ def run(programs, lengths, step=0, state=None):
   """The state and the losses after chunks of these lengths."""
   state, losses = programs.init(programs.hypers) if state is None else state, []
   for n, data in programs.feed(step, iter(lengths)):
-    state, metrics = programs.chunk(state, data, n, step)
+    state, metrics = programs.chunk(state, programs.hypers, data, ChunkSteps(n, step))
     step += n
     losses += np.asarray(metrics['loss_nats'])[:n].tolist()
     assert not np.asarray(metrics['loss_nats'])[n:].any()
@@ -100,12 +101,12 @@ def test_another_run_of_the_structure_finds_it_compiled(make):
     {'model.residual_dropout': 0.1},
   ):
     programs, _, _ = make(**{'model.d_ff': 28} | other)
-    assert 'chunk' not in programs._kept, other
+    assert 'chunk' not in programs.programs, other
   alone, _, _ = make(shared=False, **{'model.d_ff': 28})
-  assert 'chunk' not in alone._kept
+  assert 'chunk' not in alone.programs
 
 
-def test_what_is_kept_holds_no_tokens(make):
+def test_what_isprograms_holds_no_tokens(make):
   programs, stream, _ = make(**{'model.d_ff': 30})
   run(programs, [2])
   tokens, gone = weakref.ref(stream.arrays['tokens']), weakref.ref(stream)
@@ -117,7 +118,7 @@ def test_what_is_kept_holds_no_tokens(make):
 def test_the_state_before_it_exists(make):
   programs, _, _ = make()
   state = programs.init(programs.hypers)
-  shapes = programs.abstract_state()
+  shapes = programs.abstract_state(programs.hypers)
   assert jax.tree.structure(state) == jax.tree.structure(shapes)
   assert all(
     (x.shape, x.dtype) == (s.shape, s.dtype)

@@ -18,10 +18,10 @@ from lmhp.model.transformer import build
 from lmhp.optim.chain import OptimizerConfig
 from lmhp.optim.schedules import ScheduleConfig
 from lmhp.params import walk_arrays
+from lmhp.training.chunks import ChunkSteps
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import (
   METRICS,
-  Cooldown,
   combine,
   make_chunk,
   make_init,
@@ -485,9 +485,9 @@ def chunk_of(setup, capacity=STEPS):
     traces.append(1)
     return jax.tree.map(lambda x: x[step], data)
 
-  chunk = make_chunk(setup.update, take, STEPS, capacity)
+  chunk = make_chunk(setup.update, take, STEPS, capacity=capacity)
   return lambda state, hypers, data, n: chunk(
-    state, hypers, data, n, state.step, Cooldown()
+    state, hypers, data, ChunkSteps(n, state.step)
   ), traces
 
 

@@ -13,6 +13,7 @@ import jax
 
 from lmhp.files import write_json
 from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.training.chunks import ChunkSteps
 from lmhp.training.population import Population
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -170,14 +171,14 @@ class _Trial:
 
   def __init__(self, task: Task, jobs: list[Job], own: bool, method: str, most: int):
     self.task, self.jobs, self.own, self.method = task, jobs, own, method
-    compiled = task.member(jobs[0]).compiled().seconds
+    compiled = task.member(jobs[0]).programs.compile_seconds
     self.width = self._largest(self._widths(most, len(jobs)))
     self.most = max(
       w for w in self._widths(most, most) if w <= max(self.width, self._fitting())
     )
     self.population = self._population(self.width)
     self.seconds = self._member_step_seconds()
-    self.compile_seconds = task.member(jobs[0]).compiled().seconds - compiled
+    self.compile_seconds = task.member(jobs[0]).programs.compile_seconds - compiled
 
   def _fitting(self) -> int:
     """Members that fit the memory, by the bytes that each takes."""
@@ -199,9 +200,9 @@ class _Trial:
     width = widths[-1]
     while True:
       self.population = self._population(width)
-      self.population.compile_ahead(self._data())  # too large a one is never run
+      # The program is compiled and not run: it may be too large.
       measured = 1 if self.method == 'loop' else width
-      self.bytes_per_member = self.population.bytes_needed() / measured
+      self.bytes_per_member = self.population.chunk_bytes(self._data()) / measured
       fits = [
         w for w in widths if w <= width and w * self.bytes_per_member <= limit
       ] or widths[:1]
@@ -236,7 +237,7 @@ class _Trial:
     state, data, n, turns = self.population.init(), self._data(), self._n_steps(), []
     while len(turns) < 2 or sum(turns) < MEASURED_SECONDS:
       start = time.perf_counter()
-      state, metrics = self.population.run(state, data, n, 0)
+      state, metrics = self.population.run(state, data, ChunkSteps(n, 0))
       jax.block_until_ready(metrics)
       turns.append(time.perf_counter() - start)
     return min(turns) / n / self.population.width

@@ -69,9 +69,8 @@ class PackStateStore:
 
   def start(self, pack: Pack, population: Population) -> Any:
     """The first state of a pack's members."""
-    init = population.member.solo('init')
     members = [
-      init(h) if source is None else self.of(source)
+      population.member.init(h) if source is None else self.of(source)
       for h, source in zip(population.hypers, pack.sources)
     ]
     return population.join(members + [members[-1]] * (pack.width - len(members)))

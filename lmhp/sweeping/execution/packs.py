@@ -26,11 +26,15 @@ from lmhp.files import from_jsonable, write_json
 from lmhp.sweeping.execution import curves
 from lmhp.sweeping.tasks.task import Job, Task
 from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.chunks import (
+  ChunkSteps,
+  Cooldown,
+  chunk_lengths,
+  first_nonfinite_step,
+)
 from lmhp.training.config import CheckpointConfig
 from lmhp.training.population import Population, stack
-from lmhp.training.step import Cooldown
 
-CHUNK_SECONDS = 1.0
 WORTH_SAVING_SECONDS = 2.0
 """States that took less to make are not saved when a pack is done, but made again if ever they are needed."""
 
@@ -173,7 +177,7 @@ class PackRun:
         self._save(state, self.pack.last_step)
       metrics = self._score(state)
       states = (
-        tuple(self.population.members(state)[: len(self.jobs)])
+        tuple(self.population.split(state)[: len(self.jobs)])
         if self.pack.keep
         else None
       )
@@ -204,7 +208,7 @@ class PackRun:
         iter([1, 1]),
       )
     )
-    self.population.compile_ahead(data)
+    self.population.compile_chunk(data)
 
   def read(self) -> PackResult | None:
     """What an earlier process found, None where it did not come to its end."""
@@ -241,7 +245,10 @@ class PackRun:
         raise Stopped
       began, compiled = time.perf_counter(), self.population.compile_seconds
       state, metrics = self.population.run(
-        state, data, n, step, alive=[b is None for b in self.broken]
+        state,
+        data,
+        ChunkSteps(n, step),
+        is_training=[b is None for b in self.broken],
       )
       columns = {name: np.asarray(values)[:, :n] for name, values in metrics.items()}
       took = time.perf_counter() - began - (self.population.compile_seconds - compiled)
@@ -263,23 +270,14 @@ class PackRun:
     return bool(every) and step % every == 0 and step < self.pack.last_step
 
   def _lengths(self, step: int) -> Iterator[int]:
-    """Steps of each chunk: about `CHUNK_SECONDS` long over all members, none across an evaluation."""
-    every = self.task.evaluate_every
-    while step < self.pack.last_step:
-      wish = (
-        max(1, int(self.steps_per_second * CHUNK_SECONDS))
-        if self.steps_per_second
-        else 4
-      )
-      wish = min(self.population.member.capacity, wish)
-      end = (
-        min(self.pack.last_step, step + every - step % every)
-        if every
-        else self.pack.last_step
-      )
-      n = min(wish, end - step)
-      yield n
-      step += n
+    """Yields the number of steps of each chunk. No chunk crosses an evaluation."""
+    return chunk_lengths(
+      step,
+      self.pack.last_step,
+      self.population.member.capacity,
+      every_steps=(self.task.evaluate_every,),
+      steps_per_second=lambda: self.steps_per_second,
+    )
 
   def _record(self, first: int, columns: dict[str, np.ndarray]) -> None:
     """Notes a chunk's metrics, each member's up to its first loss that is not finite."""
@@ -295,10 +293,9 @@ class PackRun:
     self, before: list[int | None], first: int, losses_RS: np.ndarray
   ) -> list[int | None]:
     """Of each member the first step whose loss was not finite, once the chunk from `first` on is looked at too."""
-    bad_RS = ~np.isfinite(losses_RS)
     return [
-      first + int(np.argmax(bad)) + 1 if at is None and bad.any() else at
-      for at, bad in zip(before, bad_RS)
+      first_nonfinite_step(first, losses_S) if step is None else step
+      for step, losses_S in zip(before, losses_RS)
     ]
 
   def _save(self, state: Any, step: int, wait: bool = False) -> None:
@@ -331,9 +328,8 @@ class PackRun:
     """The fork's state at its end, and which members broke on the way there or before."""
     step, broken = self.pack.last_step, self.broken
     cooldown = Cooldown(step, self.pack.cooldown_steps)
-    capacity, left = self.population.member.capacity, self.pack.cooldown_steps
-    lengths = iter(
-      [capacity] * (left // capacity) + ([left % capacity] if left % capacity else [])
+    lengths = chunk_lengths(
+      step, step + self.pack.cooldown_steps, self.population.member.capacity
     )
     for n, data in self.task.feed(
       self.jobs[0], self.population.hypers, self.pack.own_data, step, lengths
@@ -341,7 +337,10 @@ class PackRun:
       if None not in broken:
         break
       state, metrics = self.population.run(
-        state, data, n, step, cooldown, [b is None for b in broken]
+        state,
+        data,
+        ChunkSteps(n, step, cooldown),
+        is_training=[b is None for b in broken],
       )
       broken = self._broken(broken, step, np.asarray(metrics[self.rows.loss])[:, :n])
       step += n

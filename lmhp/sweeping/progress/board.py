@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping, NamedTuple
 import numpy as np
 
 from lmhp.sweeping.store.trial import ENDED, Trial
-from lmhp.training.progress import display as run_display
+from lmhp.training.progress.formats import format_duration, format_of
 
 MAX_POINTS = 400  # of a pack's curve: beyond, every second is dropped
 
@@ -252,7 +252,7 @@ class Board:
     if speed:
       tokens = self.tokens_per_second()
       parts.append(f'{tokens:,.0f} tokens/s' if tokens else f'{speed:,.0f} steps/s')
-    return '  '.join(parts + ([f'{run_display._clock(left)} left'] if left else []))
+    return '  '.join(parts + ([f'{format_duration(left)} left'] if left else []))
 
   def view(self, n_rows: int) -> View:
     """The board as it is now, with at most so many trials: the best, and in up to half of the rows those that run."""
@@ -277,9 +277,7 @@ class Board:
       + sums.confirm_steps
       + sum(r.live_steps() for r in self._running.values())
     )
-    scores = ', '.join(
-      run_display.SHORT.get(name, (name,))[0] for name in self.sweep.objective
-    )
+    scores = ', '.join(format_of(name).label for name in self.sweep.objective)
     headings = ('trial', *names, 'status', 'step', 'training', scores)
     return View(
       made / max(made + self.steps_left(), 1),
@@ -320,9 +318,7 @@ class Board:
 
   def _score(self, trial: Trial) -> str:
     values = () if trial.status in ('diverged', 'failed') else _scores(trial)
-    forms = [
-      run_display.SHORT.get(name, (name, '{:.4g}'))[1] for name in self.sweep.objective
-    ]
+    forms = [format_of(name).value_format for name in self.sweep.objective]
     return ', '.join(form.format(value) for form, value in zip(forms, values))
 
 

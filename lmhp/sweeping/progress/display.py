@@ -9,18 +9,15 @@ from __future__ import annotations
 import contextlib
 import datetime
 from html import escape
-import logging
 import math
-import sys
 import time
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.errors import ConfigError, suggest
 from lmhp.sweeping.progress.board import Board, Running, View
-from lmhp.training.progress import display as run_display
 from lmhp.training.progress import notebook
+from lmhp.training.progress.live import log_records_to, resolve_mode
 
 BLOCKS = '▁▂▃▄▅▆▇█'
 COLORS = {'best': '#2ca02c', 'median': '#1f77b4', 'worst': '#aaaaaa'}
@@ -33,24 +30,12 @@ def progress(sweep: Any, name: str, mode: str = 'auto') -> StudyProgress:
   Args:
     sweep: what was asked for, a `SweepConfig`.
     name: of the study.
-    mode: `auto` looks where it runs; the other `lmhp.training.progress.display.MODES` insist.
+    mode: `auto` looks where it runs; the other `lmhp.training.progress.live.MODES` insist.
 
   Raises:
     ConfigError: for another mode.
   """
-  modes = run_display.MODES
-  if mode not in modes:
-    raise ConfigError(
-      f'mode: got {mode!r}, expected one of {", ".join(modes)}{suggest(mode, modes)}'
-    )
-  if mode == 'auto':
-    mode = (
-      'notebook'
-      if notebook.running()
-      else 'terminal'
-      if sys.stdout.isatty()
-      else 'plain'
-    )
+  mode = resolve_mode(mode)
   looks = {'terminal': _Terminal, 'plain': _Lines, 'notebook': _Notebook}
   return StudyProgress() if mode == 'none' else _Shown(Board(sweep, name), looks[mode])
 
@@ -90,16 +75,14 @@ class _Shown(StudyProgress):
     self._board, self._look, self._failed = board, look(board), False
 
   def __enter__(self) -> StudyProgress:
-    log, self._handler = logging.getLogger('lmhp'), run_display._Handler(self)
-    log.addHandler(self._handler)
-    self._propagated, log.propagate = log.propagate, False
+    self._logs = log_records_to(self.message)
+    self._logs.__enter__()
     self._safely(lambda: self._look.open())
     return self
 
   def __exit__(self, *exception) -> None:
     self._safely(lambda: self._look.close())
-    logging.getLogger('lmhp').propagate = self._propagated
-    logging.getLogger('lmhp').removeHandler(self._handler)
+    self._logs.__exit__(None, None, None)
 
   def plan(self, plan: Any, trials: Iterable[Any]) -> None:
     self._tell(lambda: self._board.plan(plan, trials))

@@ -30,10 +30,18 @@ from lmhp.sections import wrong
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.tasks.task import Job
-from lmhp.training.compile_cache import Compiled, executable
+from lmhp.training.chunks import (
+  CAPACITY,
+  ChunkFunction,
+  ChunkSteps,
+  Hypers,
+  Metrics,
+  ScoreFunction,
+  repeat_update,
+)
+from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 from lmhp.training.population import Population
-
-CAPACITY = 256
+from lmhp.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +116,7 @@ class FunctionTask:
     )
     hypers = self._numbers(self.base)
     scores = jax.eval_shape(
-      lambda h: self._member.member_score(self._member.first(h), h, ()), hypers
+      lambda h: self._member.score(self._member.init(h), h, ()), hypers
     )
     sweep.check_objective((*scores, *self._member.names, *self.job({}).facts))
     if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds_per_point > 1:
@@ -227,14 +235,14 @@ class FunctionTask:
     """A large number of the size of the metric's first value, where that is finite; negative where more is better."""
     member = self._member
     first = float(
-      member.score(member.first(job.hypers), job.hypers, ()).get(metric, math.inf)
+      member.score(member.init(job.hypers), job.hypers, ()).get(metric, math.inf)
     )
     worst = 10 * abs(first) + 1 if math.isfinite(first) else 1e30
     return -worst if maximized else worst
 
 
 class _Member:
-  """The functions as `lmhp.training.population.Member` has them."""
+  """Functions of a task. It implements `lmhp.training.chunks.Member`."""
 
   capacity = CAPACITY
 
@@ -245,63 +253,76 @@ class _Member:
     evaluate: Callable | None,
     names: tuple[str, ...],
     loss: str,
-  ):
-    self._init, self._step, self._evaluate, self.names, self._loss = (
-      init,
-      step,
-      evaluate,
-      names,
-      loss,
-    )
-    self._kept = Compiled()
-    self.first = jax.jit(lambda hypers: Counted(jnp.int32(0), init(hypers)))
-    self.score = jax.jit(self.member_score)
+  ) -> None:
+    self.programs = ProgramCache()
+    self.names = names
+    self._first_state = init
+    self._init = jax.jit(self._init_counted)
+    self._step = step
+    self._evaluate = evaluate
+    self._loss = loss
+    self._score = jax.jit(self.score_function())
 
-  def solo(self, name: str) -> Callable[..., Any]:
-    return {
-      'init': self.first,
-      'chunk': lambda *a: self._compile(*a)(*a),
-      'score': self.score,
-      'compile': self._compile,
-    }[name]
+  def init(self, hypers: Hypers) -> Counted:
+    return self._init(hypers)
 
-  def _compile(self, *arguments: Any) -> Callable[..., Any]:
-    return self._kept.get(
-      'chunk',
-      lambda: executable(
-        jax.jit(self.member_chunk(), donate_argnums=0).lower(*arguments)
-      ),
-    )
+  def abstract_state(self, hypers: Hypers) -> Counted:
+    return jax.eval_shape(self._init_counted, hypers)
 
-  def compiled(self) -> Compiled:
-    return self._kept
+  def _init_counted(self, hypers: Hypers) -> Counted:
+    return Counted(jnp.int32(0), self._first_state(hypers))
 
-  def member_chunk(self, freeze: bool = False) -> Callable[..., Any]:
-    def chunk(counted, hypers, data, n_steps, first_step, cooldown):
-      del data, cooldown
+  def chunk(
+    self, state: Counted, hypers: Hypers, data: PyTree, steps: ChunkSteps
+  ) -> tuple[Counted, Metrics]:
+    program = self.compile_chunk(state, hypers, data)
+    return program(state, hypers, data, steps.as_int32())
 
-      def body(i, carry):
-        old, metrics = carry
-        state, now = self._step(old.state, hypers, first_step + i)
-        new = Counted(old.step + 1, state)
-        if freeze:
-          lives = jnp.isfinite(now[self._loss]) & (old.step == first_step + i)
-          new = jax.tree.map(lambda a, b: jnp.where(lives, a, b), new, old)
-        return new, {name: metrics[name].at[i].set(now[name]) for name in metrics}
+  def compile_chunk(
+    self, state: PyTree, hypers: Hypers, data: PyTree
+  ) -> jax.stages.Compiled:
+    def compile_now() -> jax.stages.Compiled:
+      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
+      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
+      return compile_deterministic(jitted.lower(state, hypers, data, steps))
 
-      return jax.lax.fori_loop(
-        0,
-        n_steps,
-        body,
-        (counted, {n: jnp.zeros(CAPACITY, jnp.float32) for n in self.names}),
+    return self.programs.get('chunk', compile_now)
+
+  def score(
+    self, state: Counted, hypers: Hypers, batch: PyTree
+  ) -> dict[str, jax.Array]:
+    return self._score(state, hypers, batch)
+
+  def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
+    def chunk(
+      state: Counted, hypers: Hypers, data: PyTree, steps: ChunkSteps
+    ) -> tuple[Counted, Metrics]:
+      del data  # the functions make their own
+
+      def update(
+        counted: Counted, i: jax.Array
+      ) -> tuple[Counted, dict[str, jax.Array]]:
+        new_state, metrics = self._step(counted.state, hypers, steps.first_step + i)
+        return Counted(counted.step + 1, new_state), metrics
+
+      return repeat_update(
+        update,
+        state,
+        steps,
+        self.names,
+        hold_after_nonfinite=self._loss if hold_after_nonfinite else None,
       )
 
     return chunk
 
-  def member_score(self, counted: Counted, hypers: dict, batch: Any) -> dict:
-    if self._evaluate is not None:
-      return self._evaluate(counted.state, hypers)
-    return self._step(counted.state, hypers, counted.step)[1]
+  def score_function(self) -> ScoreFunction:
+    def score(state: Counted, hypers: Hypers, batch: PyTree) -> dict[str, jax.Array]:
+      del batch
+      if self._evaluate is not None:
+        return self._evaluate(state.state, hypers)
+      return self._step(state.state, hypers, state.step)[1]
+
+    return score
 
 
 def _is_count(x: Any) -> bool:

@@ -27,7 +27,8 @@ from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.tasks.task import Job
 from lmhp.training.config import LENGTHS, RunConfig
-from lmhp.training.evaluation import summarize
+from lmhp.training.chunks import ChunkSteps
+from lmhp.training.evaluation import ScoreInputs, summarize
 from lmhp.training.population import Population
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
@@ -310,7 +311,7 @@ class LanguageModel:
       change=stream.for_evaluation,
     )
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
-    sums = [population.score(state, (batch, bytes_V)) for batch in batches]
+    sums = [population.score(state, ScoreInputs(batch, bytes_V)) for batch in batches]
     sums = {
       name: np.concatenate([np.asarray(s[name], np.float64) for s in sums], axis=1)
       for name in sums[0]
@@ -345,7 +346,8 @@ class LanguageModel:
 
       def four():
         nonlocal state
-        state, metrics = programs.chunk(state, data, min(4, cfg.train.steps), 0)
+        steps = ChunkSteps(n_steps=min(4, cfg.train.steps), first_step=0)
+        state, metrics = programs.chunk(state, programs.hypers, data, steps)
         return metrics
 
       self.step_seconds[key] = _median_seconds(four) / min(4, cfg.train.steps)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterator, Mapping, Protocol, Sequence
 
-from lmhp.training.population import Member, Population
+from lmhp.training.chunks import Member
+from lmhp.training.population import Population
 
 
 @dataclasses.dataclass(frozen=True)

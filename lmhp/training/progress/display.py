@@ -1,288 +1,214 @@
-"""How a run shows itself while it goes on, and what it says at its end.
+"""Progress of a run: a bar in a terminal or a notebook, lines with the time elsewhere.
 
-A bar in a terminal, a curve in a notebook, plain lines with the time anywhere else, behind one interface. Whatever lmhp
-prints while a run goes on, its log records included, goes through it, so that bar and lines never mix.
+Everything that lmhp prints during a run goes through its progress, log records included, so
+that bar and lines never mix.
 """
 
 from __future__ import annotations
 
-import datetime
-import logging
+from collections.abc import Mapping
+import contextlib
 import math
-import sys
 import time
-from typing import Any, Mapping
+from typing import Protocol, Self
 
-from lmhp.errors import ConfigError, suggest
-from lmhp.training.progress import notebook
+from rich.progress import BarColumn, Progress, TextColumn
 
-MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
-# How a metric is shown: its short name and its format. Others are shown under their own names.
-SHORT = {
-  'loss_nats': ('loss', '{:.4f}'),
-  'eval_loss_nats': ('eval loss', '{:.4f}'),
-  'tokens_per_second': ('tokens/s', '{:,.0f}'),
-  'learning_rate': ('learning rate', '{:.2e}'),
-}
+from lmhp.training.progress.formats import format_metric, format_time_left, timestamped
+from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
+
+LINE_SECONDS = 5.0
+"""Least time between two lines of the plain progress."""
 
 
-def progress(
-  total_steps: int, description: str, mode: str = 'auto', first_step: int = 0
+class TrainingProgress(Protocol):
+  """The progress of a run. Use it in a `with`."""
+
+  def __enter__(self) -> Self: ...
+
+  def __exit__(self, *exception: object) -> None: ...
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Shows the state of the run.
+
+    Args:
+      step: Number of updates made.
+      metrics: Latest values of metrics. A metric that is absent keeps its last value.
+    """
+    ...
+
+  def message(self, text: str) -> None:
+    """Prints a line."""
+    ...
+
+
+def training_progress(
+  total_steps: int, title: str, mode: str = 'auto', first_step: int = 0
 ) -> TrainingProgress:
-  """Shows a run's progress. Use it in a `with`, and call `update` once a chunk.
+  """Returns the progress of a run.
 
   Args:
-    total_steps: updates of the whole run.
-    description: a few words in front.
-    mode: `auto` looks where it runs; the other `MODES` insist.
-    first_step: the step the run resumes from.
+    total_steps: Number of updates of the whole run.
+    title: Short text in front, such as the name of the run.
+    mode: One of `lmhp.training.progress.live.MODES`.
+    first_step: Step at which the run starts or resumes.
 
   Raises:
-    ConfigError: for another mode.
+    ConfigError: If the mode is another word.
   """
-  if mode not in MODES:
-    raise ConfigError(
-      f'mode: got {mode!r}, expected one of {", ".join(MODES)}{suggest(mode, MODES)}'
-    )
-  if mode == 'auto':
-    mode = (
-      'notebook'
-      if notebook.running()
-      else 'terminal'
-      if sys.stdout.isatty()
-      else 'plain'
-    )
-  shows = {
-    'terminal': _Terminal,
-    'plain': _Plain,
-    'notebook': _Notebook,
-    'none': TrainingProgress,
-  }
-  return shows[mode](total_steps, description, first_step)
+  mode = resolve_mode(mode)
+  if mode == 'none':
+    return NoProgress()
+  state = _RunState(total_steps, title, first_step)
+  return PlainProgress(state) if mode == 'plain' else LiveProgress(state, mode)
 
 
-class TrainingProgress:
-  """The interface, and what shows nothing."""
+class _RunState:
+  """The latest step and metrics of a run, and the time that it needs.
 
-  def __init__(self, total_steps: int, description: str, first_step: int = 0):
-    self.total_steps, self.description = total_steps, description
-    self.step, self.metrics = first_step, {}
-    self._first = None  # the first update: the time before it is compilation, which says nothing of the speed
+  Args:
+    total_steps: Number of updates of the whole run.
+    title: Short text in front.
+    first_step: Step at which the run starts or resumes.
+  """
 
-  def __enter__(self) -> TrainingProgress:
+  def __init__(self, total_steps: int, title: str, first_step: int) -> None:
+    self.total_steps = total_steps
+    self.title = title
+    self.step = first_step
+    self.metrics: dict[str, float] = {}
+    self._timed_step: int | None = None
+    self._timed_at = 0.0
+
+  @property
+  def is_updated(self) -> bool:
+    """True after the first update."""
+    return self._timed_step is not None
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    self.step = step
+    self.metrics |= {name: float(value) for name, value in metrics.items()}
+    # The time before the first update is compilation, so the speed counts from there.
+    if self._timed_step is None:
+      self._timed_step = step
+      self._timed_at = time.monotonic()
+
+  def seconds_left(self) -> float | None:
+    """Returns the time to the last step at the speed so far, or None if not known."""
+    if self._timed_step is None or self.step <= self._timed_step:
+      return None
+    seconds = time.monotonic() - self._timed_at
+    return seconds / (self.step - self._timed_step) * (self.total_steps - self.step)
+
+  def metrics_text(self) -> str:
+    return '  '.join(format_metric(name, x) for name, x in self.metrics.items())
+
+
+class NoProgress:
+  """A progress that prints nothing."""
+
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     pass
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Says how far the run is, and what it measures; a metric not given keeps its last value."""
-    self.step = step
-    self.metrics |= {k: float(v) for k, v in metrics.items()}
-    self._first = self._first or (step, time.monotonic())
+    pass
 
   def message(self, text: str) -> None:
-    """Says something in words."""
-
-  def seconds_left(self) -> float | None:
-    """Seconds to the end at the speed since the first update, None before the second."""
-    done = self.step - self._first[0] if self._first else 0
-    return (
-      (time.monotonic() - self._first[1]) / done * (self.total_steps - self.step)
-      if done > 0
-      else None
-    )
-
-  def numbers(self) -> str:
-    """The metrics in one line."""
-    return '  '.join(_number(key, value) for key, value in self.metrics.items())
+    pass
 
 
-class _Speaking(TrainingProgress):
-  """A progress that can print; takes lmhp's log records while it is open."""
-
-  def __enter__(self) -> TrainingProgress:
-    self._handler = _Handler(self)
-    logging.getLogger('lmhp').addHandler(self._handler)
-    self._propagated, logging.getLogger('lmhp').propagate = (
-      logging.getLogger('lmhp').propagate,
-      False,
-    )
-    return self
-
-  def __exit__(self, *exception) -> None:
-    logging.getLogger('lmhp').propagate = self._propagated
-    logging.getLogger('lmhp').removeHandler(self._handler)
-
-
-class _Handler(logging.Handler):
-  """Hands log records to a progress."""
-
-  def __init__(self, show: TrainingProgress):
-    super().__init__(logging.INFO)
-    self._show = show
-
-  def emit(self, record: logging.LogRecord) -> None:
-    self._show.message(f'{record.levelname.lower()}: {record.getMessage()}')
-
-
-class _Plain(_Speaking):
-  """A line every few seconds, without control characters: for a pipe, a file, a batch system's log."""
-
-  every_seconds = 5.0
-  _said_step, _said_at = None, -math.inf
-
-  def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    super().update(step, metrics)
-    if (
-      time.monotonic() - self._said_at >= self.every_seconds or step >= self.total_steps
-    ):
-      self._say()
-
-  def _say(self) -> None:
-    self._said_step, self._said_at = self.step, time.monotonic()
-    left = self.seconds_left()
-    left = '' if not left else f'  {_clock(left)} left'
-    self.message(
-      f'{self.description}  step {self.step:,} of {self.total_steps:,}  {self.numbers()}{left}'
-    )
-
-  def message(self, text: str) -> None:
-    print(f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {text}', flush=True)
-
-  def __exit__(self, *exception) -> None:
-    if self._first and self._said_step != self.step:
-      self._say()
-    super().__exit__(*exception)
-
-
-class _Terminal(_Speaking):
-  """A bar with live numbers."""
-
-  def __enter__(self) -> TrainingProgress:
-    from rich import progress as rich
-
-    column = rich.TextColumn
-    self._bar = rich.Progress(
-      column('{task.description}'),
-      rich.BarColumn(bar_width=24),
-      column('{task.completed:,.0f}/{task.total:,.0f}'),
-      column('{task.fields[numbers]}', style='cyan'),
-      column('{task.fields[left]}'),
-      refresh_per_second=4,
-    )
-    self._task = self._bar.add_task(
-      self.description,
-      total=self.total_steps,
-      completed=self.step,
-      numbers='compiling',
-      left='',
-    )
-    self._bar.start()
-    return super().__enter__()
-
-  def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    super().update(step, metrics)
-    left = self.seconds_left()
-    left = '' if not left else f'{_clock(left)} left'
-    self._bar.update(self._task, completed=step, numbers=self.numbers(), left=left)
-
-  def message(self, text: str) -> None:
-    self._bar.console.print(text, markup=False, highlight=False)
-
-  def __exit__(self, *exception) -> None:
-    self._bar.stop()
-    super().__exit__(*exception)
-
-
-class _Notebook(_Speaking):
-  """A bar, the numbers and the loss curves, redrawn in place."""
-
-  every_seconds = 1.0
-  _drawn_at = -math.inf
-
-  def __enter__(self) -> TrainingProgress:
-    self._curves: dict[str, list[tuple[int, float]]] = {
-      'loss_nats': [],
-      'eval_loss_nats': [],
-    }
-    self._picture = notebook.Picture(self._html())
-    return super().__enter__()
-
-  def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    super().update(step, metrics)
-    for key, points in self._curves.items():
-      if math.isfinite(float(metrics.get(key, math.nan))):
-        points.append((step, float(metrics[key])))
-    if (
-      time.monotonic() - self._drawn_at >= self.every_seconds
-      or step >= self.total_steps
-    ):
-      self._drawn_at = time.monotonic()
-      self._picture.redraw(self._html())
-
-  def message(self, text: str) -> None:
-    print(text, flush=True)
-
-  def _html(self) -> str:
-    left = self.seconds_left()
-    words = f'step {self.step:,} of {self.total_steps:,}  {self.numbers()}' + (
-      f'  {_clock(left)} left' if left else ''
-    )
-    curves = {SHORT[key][0]: points for key, points in self._curves.items()}
-    return notebook.html(
-      self.description,
-      self.step / max(self.total_steps, 1),
-      words,
-      curves,
-      self.total_steps,
-    )
-
-  def __exit__(self, *exception) -> None:
-    self._picture.redraw(self._html())
-    super().__exit__(*exception)
-
-
-def summary(result: Mapping[str, Any], counts: Mapping[str, int], workdir: Any) -> str:
-  """What a run says at its end: the loss with its standard error, the parameters by kind, where the results are.
+class PlainProgress:
+  """A line every few seconds without control characters, for a pipe, a file or a log.
 
   Args:
-    result: what `result.json` holds.
-    counts: parameters by kind, without the total.
-    workdir: the run's directory.
+    state: State of the run.
   """
-  loss, error = (
-    result['final_eval_loss_nats'],
-    result['final_eval_loss_nats_standard_error'],
-  )
-  total = max(sum(counts.values()), 1)
-  seconds = f'{_clock(result["seconds"])}, of which {_clock(result["compile_seconds"])} to compile'
-  rows = [
-    (
-      'eval loss',
-      f'{loss:.4f} ± {error:.4f} nats per token (standard error over sequences)',
+
+  def __init__(self, state: _RunState) -> None:
+    self._state = state
+    self._printed_step: int | None = None
+    self._printed_at = -math.inf
+    self._open = contextlib.ExitStack()
+
+  def __enter__(self) -> Self:
+    self._open.enter_context(log_records_to(self.message))
+    return self
+
+  def __exit__(self, *exception: object) -> None:
+    if self._state.is_updated and self._printed_step != self._state.step:
+      self._print()
+    self._open.close()
+
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    self._state.update(step, metrics)
+    is_due = time.monotonic() - self._printed_at >= LINE_SECONDS
+    if is_due or step >= self._state.total_steps:
+      self._print()
+
+  def message(self, text: str) -> None:
+    print(timestamped(text), flush=True)
+
+  def _print(self) -> None:
+    state = self._state
+    self._printed_step = state.step
+    self._printed_at = time.monotonic()
+    parts = [
+      state.title,
+      f'step {state.step:,} of {state.total_steps:,}',
+      state.metrics_text(),
+      format_time_left(state.seconds_left()),
+    ]
+    self.message('  '.join(part for part in parts if part))
+
+
+class LiveProgress:
+  """A bar with the latest metrics, drawn in place.
+
+  Args:
+    state: State of the run.
+    mode: 'terminal' or 'notebook'.
+  """
+
+  def __init__(self, state: _RunState, mode: str) -> None:
+    self._state = state
+    self._bar = Progress(
+      TextColumn('{task.description}', markup=False),
+      BarColumn(bar_width=24),
+      TextColumn('{task.completed:,.0f}/{task.total:,.0f}'),
+      TextColumn('{task.fields[metrics]}', style='metric'),
+      TextColumn('{task.fields[time_left]}'),
     )
-  ]
-  if result['diverged_at'] is not None:
-    rows.append(('diverged', f'at step {result["diverged_at"]:,}'))
-  rows += [
-    (
-      'trained',
-      f'{result["steps"]:,} steps, {result["tokens"]:,} tokens, in {seconds}',
-    ),
-    ('parameters', f'{sum(counts.values()):>15,}'),
-    *[(f'  {kind}', f'{n:>15,}  {n / total:6.1%}') for kind, n in counts.items() if n],
-    ('results', f'{workdir} (result.json, metrics.jsonl, config.json, checkpoints/)'),
-  ]
-  return '\n'.join(f'{name:<16}{text}' for name, text in rows)
+    self._task = self._bar.add_task(
+      state.title,
+      total=state.total_steps,
+      completed=state.step,
+      metrics='compiling',
+      time_left='',
+    )
+    self._view = live_view(mode, self._bar.get_renderable)
+    self._open = contextlib.ExitStack()
 
+  def __enter__(self) -> Self:
+    self._view.open()
+    self._open.callback(self._view.close)
+    self._open.enter_context(log_records_to(self.message))
+    return self
 
-def _number(key: str, value: float) -> str:
-  name, form = SHORT.get(key, (key, '{:.4g}'))
-  return f'{name} {form.format(value)}'
+  def __exit__(self, *exception: object) -> None:
+    self._open.close()
 
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    self._state.update(step, metrics)
+    self._bar.update(
+      self._task,
+      completed=step,
+      metrics=self._state.metrics_text(),
+      time_left=format_time_left(self._state.seconds_left()),
+    )
+    self._view.refresh()
 
-def _clock(seconds: float) -> str:
-  seconds = round(seconds)
-  hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
-  return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'
+  def message(self, text: str) -> None:
+    self._view.print(text)

@@ -83,8 +83,7 @@ def bytes_of(task, method, width, devices=()):
   population = Population(
     task.member(jobs[0]), [job.hypers for job in jobs], method, devices=devices
   )
-  population.compile_ahead(())
-  return population.bytes_needed()
+  return population.chunk_bytes(())
 
 
 # --- the method -------------------------------------------------------------------------------------------------------

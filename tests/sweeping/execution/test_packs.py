@@ -15,7 +15,8 @@ from lmhp.sweeping.execution import curves, packs
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
 from lmhp.sweeping.tasks.language_model import LanguageModel
-from lmhp.training import population
+from lmhp.training import chunks, population
+from lmhp.training.chunks import ChunkSteps
 from lmhp.training.population import METHODS
 
 PRESENT = ('model.residual_dropout',)
@@ -32,7 +33,7 @@ WILD = {'optimizer.learning_rate': 1e6}
 def task(small, monkeypatch, jit):
   """`task(**values)`: lmhp's trainer as a sweep has it; chunks are of four steps and then of one."""
   monkeypatch.setattr(population, 'jax', QuickJax(jit))
-  monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e-9)
+  monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e-9)
   return lambda **values: LanguageModel(
     small(**{'evaluate.final_sequences': 5} | values), present=PRESENT
   )
@@ -84,7 +85,7 @@ def alone(task, values):
   job = task.job(values)
   programs, state, losses = task.member(job), task.member(job).init(job.hypers), []
   for n, data in programs.feed(0, iter([job.steps]), job.hypers):
-    state, metrics = programs.chunk(state, data, n, 0, job.hypers)
+    state, metrics = programs.chunk(state, job.hypers, data, ChunkSteps(n, 0))
     losses += np.asarray(metrics['loss_nats'])[:n].tolist()
   return state, losses
 
@@ -451,5 +452,5 @@ def test_compiled_ahead_it_compiles_no_more(prepare):
   before = run.population.compile_seconds
   state = run.start(run.population)
   ((_, data),) = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
-  run.population.run(state, data, 4, 0)
+  run.population.run(state, data, ChunkSteps(4, 0))
   assert run.population.compile_seconds == before > 0

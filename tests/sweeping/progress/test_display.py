@@ -334,7 +334,7 @@ def test_none_is_silent_and_an_unknown_mode_is_an_error(capsys):
   assert capsys.readouterr().out == ''
   with pytest.raises(
     ConfigError,
-    match="mode: got 'plane', expected one of auto, .*; did you mean 'plain'",
+    match="display: got 'plane', expected one of auto, .*; did you mean 'plain'",
   ):
     display.progress(sweep_of(), 's', 'plane')
 

@@ -15,7 +15,9 @@ from lmhp.sweeping.execution import curves, packs
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.space import Float
-from lmhp.sweeping.tasks.function_task import CAPACITY, FunctionTask
+from lmhp.sweeping.tasks.function_task import FunctionTask
+from lmhp.training import chunks
+from lmhp.training.chunks import CAPACITY, ChunkSteps
 from lmhp.training.population import METHODS, Population
 
 STEPS = 20
@@ -55,11 +57,11 @@ def run(task, overrides, method, lengths=(STEPS,)):
   )
   state = population.init()
   for n, data in task.feed(jobs[0], population.hypers, False, 0, iter(lengths)):
-    state, metrics = population.run(state, data, n, step)
+    state, metrics = population.run(state, data, ChunkSteps(n, step))
     losses.append(np.asarray(metrics['loss'])[:, :n])
     step += n
   return (
-    population.members(state),
+    population.split(state),
     np.concatenate(losses, 1),
     population.score(state, ()),
   )
@@ -215,16 +217,20 @@ def test_one_that_breaks_in_a_fork_alone_scores_nothing_there(tmp_path, method):
 @pytest.mark.parametrize('method', ['vmap', 'map'])
 def test_places_without_a_trial_are_not_trained(tmp_path, method):
   run = prepare(make(), tmp_path, method, width=8)
-  asked, train = [], run.population.run
-  run.population.run = lambda *a, alive, **k: (
-    asked.append(alive) or train(*a, alive=alive, **k)
-  )
+  train = run.population.run
+  masks = []
+
+  def run_and_note_mask(*arguments, is_training):
+    masks.append(is_training)
+    return train(*arguments, is_training=is_training)
+
+  run.population.run = run_and_note_mask
   run.run()
-  assert asked and all(alive == [True] * 4 + [False] * 4 for alive in asked)
+  assert masks and all(mask == [True] * 4 + [False] * 4 for mask in masks)
 
 
 def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
-  monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e-9)
+  monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e-9)
   whole = prepare(make(), tmp_path / 'whole', 'map').run()
   result, processes = None, 0
   while result is None:
@@ -242,7 +248,7 @@ def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
 
 
 def test_trials_longer_than_a_chunk_may_be(tmp_path, monkeypatch):
-  monkeypatch.setattr(packs, 'CHUNK_SECONDS', 1e9)
+  monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e9)
   task = make(steps=CAPACITY + 9)
   run = prepare(task, tmp_path, 'map', OVERRIDES[2:3])
   result = run.run()

@@ -1,0 +1,281 @@
+"""Chunks: several updates of a run in one call of a compiled program.
+
+The number of updates is an argument of the program, so that one compiled program serves
+every chunk length. `Member` is the interface of the programs of one structure, which a
+single run and a population call.
+
+Dimension key: R members, S steps of a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from typing import Protocol, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmhp.training.compile_cache import ProgramCache
+from lmhp.typing import PyTree
+
+CHUNK_SECONDS = 1.0
+"""Duration that a chunk aims at: short enough to react soon, long enough to be cheap."""
+
+FIRST_CHUNK_STEPS = 4
+"""Length of the chunks before the first speed is measured."""
+
+CAPACITY = 256
+"""Largest number of steps of a chunk, and the length of its metrics."""
+
+Hypers: TypeAlias = Mapping[str, PyTree]
+"""Traced numbers of one run: {section: {key: array}}."""
+
+Metrics: TypeAlias = dict[str, jax.Array]
+"""Metrics of a chunk by name: (S,) float32, or (R, S) for a population."""
+
+
+class CountedState(Protocol):
+  """A state that counts its updates. It is a pytree of arrays."""
+
+  @property
+  def step(self) -> jax.Array:
+    """Number of updates made, int32."""
+    ...
+
+
+State = TypeVar('State', bound=CountedState)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cooldown:
+  """A linear decay of the learning rate to zero that replaces the schedule of a run.
+
+  A rung of a sweep uses it to score a fork of a run whose schedule has not ended yet.
+
+  Attributes:
+    first_step: Step at which the decay starts, int32.
+    n_steps: Length of the decay, int32. 0 keeps the schedule of the run.
+  """
+
+  first_step: int | np.int32 | jax.Array = 0
+  n_steps: int | np.int32 | jax.Array = 0
+
+  def multiplier(self, steps_S: jax.Array) -> jax.Array:
+    """Returns the share of the learning rate at `first_step` that is left at each step.
+
+    It is 1 at the first step. It reaches 0 one step after the last.
+    """
+    elapsed_S = (steps_S - self.first_step) / jnp.maximum(self.n_steps, 1)
+    return 1 - jnp.clip(elapsed_S.astype(jnp.float32), 0, 1)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ChunkSteps:
+  """Numbers of the updates of one chunk.
+
+  Attributes:
+    n_steps: Number of updates, int32. The method `map` of a population has one number per
+      member, (R,).
+    first_step: Number of updates made before the chunk, int32.
+    cooldown: Decay that replaces the schedule.
+  """
+
+  n_steps: int | np.int32 | np.ndarray | jax.Array
+  first_step: int | np.int32 | jax.Array
+  cooldown: Cooldown = Cooldown()
+
+  def as_int32(self) -> ChunkSteps:
+    """Returns the same numbers as int32, the type that a program is compiled for."""
+    return jax.tree.map(np.int32, self)
+
+
+ChunkFunction: TypeAlias = Callable[
+  [PyTree, Hypers, PyTree, ChunkSteps], tuple[PyTree, Metrics]
+]
+"""`chunk(state, hypers, data, steps) -> (state, metrics)`, for one member."""
+
+ScoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyTree], dict[str, jax.Array]]
+"""`score(state, hypers, batch) -> sums`, for one member."""
+
+
+class Member(Protocol):
+  """The interface that the members of a population share: the functions of one structure.
+
+  `init`, `chunk` and `score` run the compiled programs of a single run. A population traces
+  `chunk_function` and `score_function` in programs of its own.
+  """
+
+  @property
+  def capacity(self) -> int:
+    """Largest number of steps of a chunk, the length of its metrics."""
+    ...
+
+  @property
+  def programs(self) -> ProgramCache:
+    """Compiled programs of this structure, shared by all of its populations."""
+    ...
+
+  def init(self, hypers: Hypers) -> PyTree:
+    """Returns the first state of a run.
+
+    Args:
+      hypers: Traced numbers of the run.
+    """
+    ...
+
+  def abstract_state(self, hypers: Hypers) -> PyTree:
+    """Returns the shapes of the state that `init` returns.
+
+    Args:
+      hypers: Traced numbers of a run.
+    """
+    ...
+
+  def chunk(
+    self, state: PyTree, hypers: Hypers, data: PyTree, steps: ChunkSteps
+  ) -> tuple[PyTree, Metrics]:
+    """Makes the updates of a chunk. The buffers of `state` are donated.
+
+    Args:
+      state: State at `steps.first_step`.
+      hypers: Traced numbers of the run.
+      data: Data of the chunk.
+      steps: Numbers of the updates.
+
+    Returns:
+      The new state, and metrics {name: (capacity,) float32}.
+    """
+    ...
+
+  def compile_chunk(
+    self, state: PyTree, hypers: Hypers, data: PyTree
+  ) -> jax.stages.Compiled:
+    """Returns the program that `chunk` runs, and compiles it if it does not exist.
+
+    Args:
+      state: State, or its shapes.
+      hypers: Traced numbers of the run.
+      data: Data of a chunk, or its shapes.
+    """
+    ...
+
+  def score(self, state: PyTree, hypers: Hypers, batch: PyTree) -> dict[str, jax.Array]:
+    """Returns sums over each of the B sequences of a batch, {name: (B,)}.
+
+    Args:
+      state: State.
+      hypers: Traced numbers of the run.
+      batch: Batch to score.
+    """
+    ...
+
+  def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
+    """Returns the function that `chunk` compiles.
+
+    Args:
+      hold_after_nonfinite: If True, the state stays as it was before the first loss that
+        is not finite.
+    """
+    ...
+
+  def score_function(self) -> ScoreFunction:
+    """Returns the function that `score` compiles."""
+    ...
+
+
+def repeat_update(
+  update: Callable[[State, jax.Array], tuple[State, Mapping[str, jax.Array]]],
+  state: State,
+  steps: ChunkSteps,
+  metric_names: Sequence[str],
+  hold_after_nonfinite: str | None = None,
+  capacity: int = CAPACITY,
+) -> tuple[State, Metrics]:
+  """Makes the updates of a chunk in one loop, inside a compiled program.
+
+  Args:
+    update: `update(state, i) -> (state, metrics)`, the update number i of the chunk.
+    state: State at `steps.first_step`.
+    steps: Numbers of the updates.
+    metric_names: Names of the metrics that are kept.
+    hold_after_nonfinite: Name of the loss metric. After its first value that is not finite,
+      the state stays as it was before that update, and its step stays behind. A member of a
+      population needs this, because it cannot stop alone. None never holds.
+    capacity: Largest number of updates, the length of the metrics.
+
+  Returns:
+    The new state, and metrics {name: (capacity,) float32} that are 0 beyond `n_steps`.
+  """
+
+  def body(i: jax.Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
+    old_state, metrics = carry
+    new_state, values = update(old_state, i)
+    if hold_after_nonfinite is not None:
+      is_finite = jnp.isfinite(values[hold_after_nonfinite])
+      was_never_held = old_state.step == steps.first_step + i
+      is_training = is_finite & was_never_held
+      new_state = jax.tree.map(
+        lambda new, old: jnp.where(is_training, new, old), new_state, old_state
+      )
+    return new_state, {name: metrics[name].at[i].set(values[name]) for name in metrics}
+
+  metrics = {name: jnp.zeros(capacity, jnp.float32) for name in metric_names}
+  return jax.lax.fori_loop(0, steps.n_steps, body, (state, metrics))
+
+
+def chunk_lengths(
+  first_step: int,
+  last_step: int,
+  capacity: int,
+  *,
+  every_steps: Sequence[int | None] = (),
+  steps_per_second: Callable[[], float] | None = None,
+) -> Iterator[int]:
+  """Yields the number of steps of each chunk of a run.
+
+  No chunk crosses a multiple of an interval, such as that of the evaluations.
+
+  Args:
+    first_step: Step at which the first chunk starts.
+    last_step: Step at which the last chunk ends.
+    capacity: Largest number of steps of a chunk.
+    every_steps: Intervals whose multiples end a chunk. None is no interval.
+    steps_per_second: Function that returns the latest speed, or 0 if none was measured. A
+      chunk then aims at `CHUNK_SECONDS`. None makes chunks as long as possible.
+
+  >>> list(chunk_lengths(0, 12, capacity=5, every_steps=(8, None)))
+  [5, 3, 4]
+  """
+  step = first_step
+  while step < last_step:
+    n_steps = capacity
+    if steps_per_second is not None:
+      speed = steps_per_second()
+      aim = int(speed * CHUNK_SECONDS) if speed else FIRST_CHUNK_STEPS
+      n_steps = min(capacity, aim)
+
+    end = last_step
+    for interval in every_steps:
+      if interval:
+        end = min(end, step + interval - step % interval)
+    n_steps = max(1, min(n_steps, end - step))
+    yield n_steps
+    step += n_steps
+
+
+def first_nonfinite_step(first_step: int, losses_S: np.ndarray) -> int | None:
+  """Returns the step whose loss is the first that is not finite, or None.
+
+  Args:
+    first_step: Number of updates made before the chunk.
+    losses_S: (S,) losses of the updates of the chunk.
+
+  >>> first_nonfinite_step(10, np.array([3.0, np.nan, np.inf]))
+  12
+  """
+  positions = np.flatnonzero(~np.isfinite(losses_S))
+  return first_step + int(positions[0]) + 1 if positions.size else None

@@ -1,0 +1,211 @@
+"""Live views: text that rich draws in place, in a terminal or in a notebook.
+
+The progress of a run and the progress of a sweep both use this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import io
+import logging
+import math
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.theme import Theme
+
+from lmhp.errors import ConfigError, suggest
+
+MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
+"""Ways to show progress. 'auto' looks at the place where the process runs."""
+
+THEME = Theme(
+  {'title': 'bold', 'metric': 'cyan', 'best': 'green', 'muted': 'dim'},
+)
+"""Styles of all live views, by name."""
+
+REFRESHES_PER_SECOND = 4
+NOTEBOOK_SECONDS = 1.0
+"""Least time between two drawings in a notebook."""
+
+NOTEBOOK_COLUMNS = 110
+_PAGE = '<pre style="font-family:monospace;line-height:normal">{code}</pre>'
+
+
+def resolve_mode(mode: str) -> str:
+  """Returns the mode that a user's mode stands for.
+
+  Args:
+    mode: One of `MODES`. 'auto' is 'notebook' in a notebook, 'terminal' in a terminal, and
+      'plain' elsewhere.
+
+  Raises:
+    ConfigError: If it is another word.
+  """
+  if mode not in MODES:
+    raise ConfigError(
+      f'display: got {mode!r}, expected one of {", ".join(MODES)}{suggest(mode, MODES)}'
+    )
+  if mode != 'auto':
+    return mode
+  if in_notebook():
+    return 'notebook'
+  return 'terminal' if sys.stdout.isatty() else 'plain'
+
+
+def in_notebook() -> bool:
+  """Returns True in the kernel of a notebook, and False in IPython in a terminal."""
+  if 'IPython' not in sys.modules:
+    return False
+  shell = sys.modules['IPython'].get_ipython()
+  return shell is not None and 'IPKernelApp' in shell.config
+
+
+class LiveView(Protocol):
+  """Text that is drawn again in place while it changes."""
+
+  def open(self) -> None:
+    """Draws the text for the first time."""
+    ...
+
+  def refresh(self) -> None:
+    """Draws the text again, unless it was drawn a moment ago."""
+    ...
+
+  def print(self, text: str) -> None:
+    """Prints a line above the text. Markup in it has no effect."""
+    ...
+
+  def close(self) -> None:
+    """Draws the text for the last time, and leaves it there."""
+    ...
+
+
+def live_view(mode: str, render: Callable[[], RenderableType]) -> LiveView:
+  """Returns a live view.
+
+  Args:
+    mode: 'terminal' or 'notebook'.
+    render: Function that returns what to draw now. A thread of a terminal's view calls it
+      too.
+  """
+  return NotebookView(render) if mode == 'notebook' else TerminalView(render)
+
+
+class TerminalView:
+  """A live view in a terminal. A thread draws it several times a second.
+
+  Args:
+    render: Function that returns what to draw now.
+
+  Attributes:
+    console: Console of the terminal.
+  """
+
+  def __init__(self, render: Callable[[], RenderableType]) -> None:
+    self.console = Console(theme=THEME)
+    self._live = Live(
+      console=self.console,
+      get_renderable=render,
+      refresh_per_second=REFRESHES_PER_SECOND,
+    )
+
+  def open(self) -> None:
+    self._live.start()
+
+  def refresh(self) -> None:
+    """Does nothing: the thread draws."""
+
+  def print(self, text: str) -> None:
+    self.console.print(text, markup=False, highlight=False)
+
+  def close(self) -> None:
+    self._live.stop()
+
+
+class NotebookView:
+  """A live view in the output of a notebook's cell.
+
+  IPython replaces one piece of HTML in place. This works wherever `IPython.display` does
+  (Jupyter, Colab, VS Code), needs no widgets, and stays in a saved notebook. IPython is not
+  a dependency of lmhp, but it is installed wherever a notebook runs.
+
+  Args:
+    render: Function that returns what to draw now.
+  """
+
+  def __init__(self, render: Callable[[], RenderableType]) -> None:
+    self._render = render
+    self._drawn_at = -math.inf
+
+  def open(self) -> None:
+    from IPython import display
+
+    self._html = display.HTML
+    self._handle = display.display(self._html(self._page()), display_id=True)
+
+  def refresh(self) -> None:
+    if time.monotonic() - self._drawn_at >= NOTEBOOK_SECONDS:
+      self._draw()
+
+  def print(self, text: str) -> None:
+    print(text, flush=True)
+
+  def close(self) -> None:
+    self._draw()
+
+  def _draw(self) -> None:
+    self._drawn_at = time.monotonic()
+    if self._handle is not None:
+      self._handle.update(self._html(self._page()))
+
+  def _page(self) -> str:
+    """Returns the text as HTML."""
+    console = Console(
+      file=io.StringIO(),
+      record=True,
+      width=NOTEBOOK_COLUMNS,
+      theme=THEME,
+      force_jupyter=False,
+    )
+    console.print(self._render())
+    return console.export_html(inline_styles=True, code_format=_PAGE)
+
+
+# --- log records --------------------------------------------------------------------
+
+
+class _MessageHandler(logging.Handler):
+  """A log handler that turns each record into a message."""
+
+  def __init__(self, message: Callable[[str], None]) -> None:
+    super().__init__(logging.INFO)
+    self._message = message
+
+  def emit(self, record: logging.LogRecord) -> None:
+    self._message(f'{record.levelname.lower()}: {record.getMessage()}')
+
+
+@contextlib.contextmanager
+def log_records_to(message: Callable[[str], None]) -> Iterator[None]:
+  """Sends the log records of lmhp to a function, and to no other handler, for a while.
+
+  Log lines and a live view then do not mix.
+
+  Args:
+    message: Function that prints a line.
+  """
+  logger = logging.getLogger('lmhp')
+  handler = _MessageHandler(message)
+  propagated = logger.propagate
+  logger.addHandler(handler)
+  logger.propagate = False
+  try:
+    yield
+  finally:
+    logger.propagate = propagated
+    logger.removeHandler(handler)
