@@ -1,7 +1,8 @@
-"""Seconds of a recurrent layer's forward and backward pass as the sequence grows: linear mixers should double with L.
+"""Time of one layer's forward and backward pass by the length of the sequence.
 
-One layer of each mixer alone, the same number of tokens in all, so that what is linear in L takes the same time at every
-length; attention stands beside them. The machine alone; medians over turns.
+One layer of each token mixer is timed on one sequence, attention included. The time of a
+mixer that is linear in L doubles if L doubles. The script prints medians over rounds. Run it
+on an idle machine.
 
   python bench/recurrent.py
 """
@@ -16,13 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmhp.model.batch import Batch
-from lmhp.model.config import MIXERS, ModelConfig
+from lmhp.model.config import ModelConfig
+from lmhp.model.mixers.registry import MIXERS
 from lmhp.model.transformer import build
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--mixers', nargs='*', default=[m for m in MIXERS])
+  parser.add_argument('--mixers', nargs='*', default=list(MIXERS))
   parser.add_argument(
     '--lengths', type=int, nargs='*', default=[512, 1024, 2048, 4096, 8192]
   )
@@ -30,7 +32,8 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=5)
   options = parser.parse_args()
   print(
-    f'{jax.devices()[0].device_kind}: one layer, d_model {options.d_model}, one sequence, forward and backward'
+    f'{jax.devices()[0].device_kind}: one layer, d_model {options.d_model}, one sequence, '
+    'forward and backward'
   )
   print(
     f'{"mixer":<12}'
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 def gradient(mixer: str, length: int, width: int):
-  """A function that returns the seconds of one forward and backward pass of one layer."""
+  """Returns a function that returns the seconds of a forward and backward pass."""
   cfg = ModelConfig(
     vocab_size=64,
     max_seq_len=length,
@@ -66,7 +69,10 @@ def gradient(mixer: str, length: int, width: int):
   model = build(cfg)
   params = model.init(jax.random.key(0), {'init_scale': 1.0})
   tokens = jnp.zeros((1, length), jnp.int32)
-  loss = lambda p: jnp.mean(jnp.square(model.features(p, {}, Batch(tokens))[0]))
+
+  def loss(params):
+    return jnp.mean(jnp.square(model.features(params, {}, Batch(tokens))[0]))
+
   program = jax.jit(jax.grad(loss))
   jax.block_until_ready(program(params))
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lmhp import params as params_module
-from lmhp.model.config import MIXERS, ModelConfig
+from lmhp.model.config import ModelConfig
+from lmhp.model.mixers.registry import MIXERS
 from lmhp.model.transformer import build
 from lmhp.params import (
   PARAM_TABLE,
@@ -264,7 +265,8 @@ def models_with_other_mixers(tiny) -> list[tuple[ModelConfig, AxisSize]]:
   """A model for each mixer of lmhp other than attention."""
   models = []
   for mixer in MIXERS:
-    if mixer == 'attention':
+    is_built_in = MIXERS.module_of(mixer).startswith('lmhp.')
+    if mixer == 'attention' or not is_built_in:
       continue
     cfg = tiny(
       mixer_pattern=(mixer,),
@@ -302,7 +304,8 @@ def test_axes_have_the_sizes_of_the_config(tiny):
       assert param.shape == tuple(axis_size(param, axis) for axis in param.axes), param
       assert param.is_stacked == ('/segment_0/' in param.path)
       assert param.size == np.prod(param.shape)
-  assert patterns == {spec.pattern for spec in PARAM_TABLE}
+  # Other tests register rows of their own, for a mixer called toy.
+  assert patterns == {spec.pattern for spec in PARAM_TABLE if 'toy' not in spec.pattern}
 
 
 @pytest.mark.parametrize(

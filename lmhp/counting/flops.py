@@ -20,11 +20,10 @@ from typing import Any
 import jax
 
 from lmhp.model import embedding, experts, feed_forward, output
-from lmhp.model.attention import multi_head as attention
+from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops
-from lmhp.model.mixers import registry as mixers
-from lmhp.model.mixers import state_space
+from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
 
 
@@ -61,7 +60,7 @@ def _stack(cfg: ModelConfig) -> Counter:
   """Of all layers of one stack."""
   flops = Counter()
   for kind, n in Counter(cfg.layer_specs).items():
-    layer = mixers.weight_flops(cfg, kind.mixer)
+    layer = mixer_spec(cfg, kind.mixer).weight_flops(cfg)
     flops += _times(
       layer
       + (experts.weight_flops(cfg) if kind.experts else feed_forward.weight_flops(cfg)),
@@ -90,13 +89,11 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   1720576
   """
   weights = weight_flops(cfg)
-  pairs = _pairs(cfg, seq_len, causal)
+  products = _sequence_flops(cfg, seq_len, causal)
   if cfg.is_encoder_decoder:
-    pairs += _pairs(cfg.encoder, seq_len, causal) + cfg.n_layers * seq_len**2
-  spaces = cfg.mixers.count('mamba2') * (
-    state_space.sequence_flops(cfg, seq_len) if 'mamba2' in cfg.mixers else 0
-  )
-  attended = plain(Fraction(pairs * attention.pair_flops(cfg) + spaces, seq_len))
+    products += _sequence_flops(cfg.encoder, seq_len, causal)
+    products += cfg.n_layers * seq_len**2 * attention.pair_flops(cfg)
+  attended = plain(Fraction(products, seq_len))
   return Flops(
     sum(weights.values()) + attended, {kind: weights[kind] for kind in KINDS}, attended
   )
@@ -134,27 +131,20 @@ def encoder_decoder_flops(
     + (side * (1 + (not cfg.head_transform)))
   )
   encoder = total(_stack(cfg.encoder)) + cfg.n_layers * of_key + side
-  pairs = (
-    _pairs(cfg, decoder_len, causal)
-    + _pairs(cfg.encoder, encoder_len, causal)
-    + (cfg.n_layers * decoder_len * encoder_len)
+  products = (
+    _sequence_flops(cfg, decoder_len, causal)
+    + _sequence_flops(cfg.encoder, encoder_len, causal)
+    + cfg.n_layers * decoder_len * encoder_len * attention.pair_flops(cfg)
   )
-  return (
-    decoder_len * decoder + encoder_len * encoder + pairs * attention.pair_flops(cfg)
-  )
+  return decoder_len * decoder + encoder_len * encoder + products
 
 
-def _pairs(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
-  """Pairs of query and key of one stack, all layers together."""
-  attending = (
-    window
-    for window, kind in zip(cfg.windows, cfg.layer_specs)
-    if kind.mixer == 'attention'
-  )
-  return sum(
-    attention.pairs(seq_len, window, causal, not cfg.causal, bool(cfg.attention_chunk))
-    for window in attending
-  )
+def _sequence_flops(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
+  """Returns the FLOPs of all products without weights of one stack, for one sequence."""
+  flops = 0
+  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
+    flops += n * mixer_spec(cfg, mixer).sequence_flops(cfg, seq_len, window, causal)
+  return flops
 
 
 def plain(x: Fraction) -> int | float:

@@ -6,6 +6,7 @@ runs, whatever the structure; nothing is allocated.
 
 from __future__ import annotations
 
+from collections import Counter
 import dataclasses
 import math
 from typing import Any
@@ -14,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.counting.parameters import Count
-from lmhp.model.attention.multi_head import cache_bytes
 from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
+from lmhp.model.mixers.registry import mixer_spec
 from lmhp.model.transformer import Model, build
 
 MOMENTS = {
@@ -103,3 +104,21 @@ def cache_bytes_per_token(
   """Mean bytes of keys and values for each token of one sequence; a windowed layer keeps its window alone."""
   total = cache_bytes(cfg, seq_len, bytes_per_number)
   return total // seq_len if total % seq_len == 0 else total / seq_len
+
+
+def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
+  """Returns the bytes of the keys and values that are cached for one sequence.
+
+  A windowed layer keeps only its window. A state of fixed size is not counted.
+
+  Args:
+    cfg: Config of the model.
+    length: Number of tokens, and of tokens of the encoder if there is one.
+    bytes_per_number: Bytes of one element.
+  """
+  n_elements = 0
+  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
+    kept = min(length, window or length)
+    arrays = mixer_spec(cfg, mixer).cache_arrays(cfg, kept, length)
+    n_elements += n * sum(array.size for array in arrays if array.per_token)
+  return n_elements * bytes_per_number

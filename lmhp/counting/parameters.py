@@ -14,9 +14,9 @@ from lmhp.model import (
   output,
   positional,
 )
-from lmhp.model.attention import multi_head as attention
+from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
-from lmhp.model.mixers import registry as mixers
+from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS, list_params
 
 
@@ -91,7 +91,7 @@ def _stack(cfg: ModelConfig) -> Counter:
   """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
   counts = Counter()
   for kind, n in Counter(cfg.layer_specs[: 1 if cfg.share_layers else None]).items():
-    layer = mixers.parameter_counts(cfg, kind.mixer)
+    layer = mixer_spec(cfg, kind.mixer).parameter_counts(cfg)
     layer += (
       experts.parameter_counts(cfg)
       if kind.experts

@@ -9,7 +9,7 @@ from lmhp.model.attention.multi_head import CrossAttention, LayerFlags, LayerInp
 from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts import Experts
 from lmhp.model.feed_forward import FeedForward
-from lmhp.model.mixers.registry import mixer
+from lmhp.model.mixers.construction import mixer_layer
 from lmhp.model.normalization import Normalization
 from lmhp.model.rng import dropout, named_key
 
@@ -46,7 +46,7 @@ class Block(nn.Module):
       self.local if layer.local is None else layer.local,
       self.uses_positions if layer.uses_positions is None else layer.uses_positions,
     )
-    mix = mixer(self.cfg, self.kind.mixer)
+    mix = mixer_layer(self.cfg, self.kind.mixer)
     if self.cfg.parallel_residual:
       h_BLD = self._input_norm(x_BLD)
       mixed, cache = mix(h_BLD, layer, scene, cache)

@@ -6,6 +6,7 @@ add fields and rename none. Derived values (`None` below) are filled in by `reso
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import copy
 import math
 from typing import NamedTuple
@@ -27,8 +28,13 @@ ACTIVATIONS = (
 POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
 PLACEMENTS = ('pre', 'post', 'sandwich', 'output')
 ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
-MIXERS = ('attention', 'convolution', 'lstm', 'gru', 'mingru', 'rglru', 'mamba2')
 REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
+
+MIXER_NAMES: list[str] = []
+"""Names of the token mixers. `lmhp.model.mixers.registry.register_mixer` adds to it."""
+
+PART_RESOLVERS: list[Callable[[ModelConfig], None]] = []
+"""Functions that fill in and check the keys of registered parts, such as mixers."""
 
 
 class LayerSpec(NamedTuple):
@@ -482,53 +488,14 @@ class ModelConfig(Section):
   # token mixers
   mixer_pattern: tuple[str, ...] = static(
     ('attention',),
-    'what mixes tokens, repeated over the layers',
-    choices=MIXERS,
-    aliases=('layers_block_type',),
-  )
-  mixer_dim: int = static(
-    None,
-    'inner width of mixers other than attention; None is d_model',
-    low=1,
-    aliases=('lru_width', 'd_inner'),
-    derived=True,
-  )
-  mixer_head_dim: int = static(
-    None,
-    "size of a head of RG-LRU's gates and of Mamba-2; None is head_dim",
-    low=1,
-    derived=True,
-  )
-  mixer_bias: bool = static(
-    False, 'bias of what goes into those mixers and out of them'
-  )
-  conv_width: int = static(
-    4,
-    'tokens that a causal convolution sees, itself included',
-    low=1,
-    unit='tokens',
-    aliases=('conv_kernel', 'conv1d_width', 'd_conv'),
-  )
-  conv_bias: bool = static(True, 'bias of causal convolutions')
-  state_dim: int = static(
-    64,
-    "size of Mamba-2's state for each channel",
-    low=1,
-    aliases=('state_size', 'd_state'),
-    source='arXiv:2405.21060',
-  )
-  state_groups: int = static(
-    1,
-    "groups of Mamba-2's heads that share what writes and reads",
-    low=1,
-    aliases=('n_groups',),
-  )
-  state_chunk: int = static(
-    64,
-    'tokens that Mamba-2 computes as attention',
-    low=1,
-    unit='tokens',
-    aliases=('chunk_size',),
+    'token mixers of the layers, a pattern that is repeated',
+    choices=MIXER_NAMES,
+    aliases=('layers_block_type', 'block_types'),
+    value_aliases={
+      'conv': "'convolution'",
+      'recurrent': "'rglru'",
+      'full_attention': "'attention'",
+    },
   )
 
   # scales
@@ -653,12 +620,6 @@ class ModelConfig(Section):
     )
     if self.n_experts:
       assign(self, d_ff_expert=self.d_ff_expert or self.d_ff)
-    if self.other_mixers:
-      assign(
-        self,
-        mixer_dim=self.mixer_dim or self.d_model,
-        mixer_head_dim=self.mixer_head_dim or self.head_dim,
-      )
     if self.latent:
       assign(
         self,
@@ -666,6 +627,8 @@ class ModelConfig(Section):
         value_head_dim=self.value_head_dim or self.head_dim,
       )
     self._check()
+    for resolve_part in PART_RESOLVERS:
+      resolve_part(self)
 
   def _check(self) -> None:
     if self.n_heads % self.n_kv_heads:
@@ -693,9 +656,7 @@ class ModelConfig(Section):
     if self.latent:
       self._check_latent()
     if not self.mixer_pattern:
-      raise wrong(self, 'mixer_pattern', 'at least one of ' + ', '.join(MIXERS))
-    if self.other_mixers:
-      self._check_mixers()
+      raise wrong(self, 'mixer_pattern', f'at least one of {", ".join(MIXER_NAMES)}')
     if self.shared_norm and not self.parallel_residual:
       raise wrong(self, 'shared_norm', 'False unless model.parallel_residual is True')
     if self.shared_norm and self.norm_placement == 'output':
@@ -791,24 +752,6 @@ class ModelConfig(Section):
         self,
         'n_experts',
         '0 where no layer has experts (n_dense_layers, dense_layers, experts_every)',
-      )
-
-  def _check_mixers(self) -> None:
-    if self.architecture != 'decoder' or self.prefix_lm:
-      raise wrong(
-        self,
-        'mixer_pattern',
-        "('attention',) unless model.architecture is decoder, without model.prefix_lm",
-      )
-    if {'rglru', 'mamba2'} & set(
-      self.mixer_pattern
-    ) and self.mixer_dim % self.mixer_head_dim:
-      raise wrong(
-        self, 'mixer_dim', f'a multiple of model.mixer_head_dim={self.mixer_head_dim}'
-      )
-    if 'mamba2' in self.mixer_pattern and self.mixer_heads % self.state_groups:
-      raise wrong(
-        self, 'state_groups', f'a divisor of the {self.mixer_heads} heads of Mamba-2'
       )
 
   def _check_latent(self) -> None:
@@ -942,11 +885,6 @@ class ModelConfig(Section):
   def other_mixers(self) -> bool:
     """Whether any layer mixes tokens by something else than attention."""
     return any(name != 'attention' for name in self.mixer_pattern)
-
-  @property
-  def mixer_heads(self) -> int:
-    """Heads of RG-LRU's gates and of Mamba-2."""
-    return self.mixer_dim // self.mixer_head_dim
 
   @property
   def layer_specs(self) -> tuple[LayerSpec, ...]:

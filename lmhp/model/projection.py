@@ -1,18 +1,23 @@
-"""The products that all parts use: their precision, their accumulation, their gradients, and the linear map over them.
+"""Matrix products with hand-written gradients, and `Projection`, the linear map.
 
-Products take operands in the compute dtype and accumulate in float32, forward and backward; what flows between parts
-stays float32. Gradients are written out for two reasons. Autodiff would multiply a float32 cotangent with a bfloat16
-operand, which no processor has a fast product for. And XLA on CPU has two routines for a product: the fast one (which
-alone multiplies bfloat16 as such) takes only a left operand that lies in memory in the order of its axes and is
-contracted over its last axis. A weight's gradient x^T g is no such product until x^T has been copied, which
-:func:`row_major` brings about; written as `x.T @ g`, XLA folds the transpose back into the slow one.
+The operands of a product have the compute dtype, forward and backward. Sums are in float32,
+and so are all arrays that flow between the parts of the network.
+
+Gradients are written by hand for two reasons. First, autodiff would multiply a float32
+gradient with a bfloat16 operand, and no processor has a fast product for that. Second, XLA on
+CPU has a fast and a slow routine for products. The fast one (the only one that multiplies
+bfloat16 directly) needs a left operand that is row-major in memory and is contracted over
+its last axis. The gradient of a weight, x^T g, becomes such a product only if x^T is copied
+first. `row_major` forces this copy. Without it, XLA rewrites `x.T @ g` as a product that is
+contracted over the first axis of x, which takes the slow routine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import math
+from typing import TypeAlias, TypeVar
 
 import flax.linen as nn
 import jax
@@ -21,63 +26,99 @@ import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 
+T = TypeVar('T')
+Pair: TypeAlias = tuple[jax.Array, jax.Array]
+
+
+def custom_gradient(
+  *static: int,
+) -> Callable[[Callable[..., T]], jax.custom_vjp[T]]:
+  """Returns `jax.custom_vjp` as a decorator that keeps the type of the result.
+
+  Args:
+    *static: Positions of the arguments that are no arrays.
+  """
+
+  def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:
+    # jax declares a second type of result, for a mode that is off by default.
+    return jax.custom_vjp(function, nondiff_argnums=static)  # pyright: ignore[reportReturnType]
+
+  return decorate
+
+
+# --- layouts and data types ---------------------------------------------------------
+
 
 def on_cpu() -> bool:
-  """Whether programs are compiled for the processor; what is said above holds there alone."""
+  """Returns True if programs are compiled for CPU, where layouts are fixed by hand."""
   return jax.default_backend() == 'cpu'
 
 
 def row_major(x: jax.Array) -> jax.Array:
-  """x, lying in memory in the order of its axes: of a transposed array, a copy."""
-  return (
-    with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
-    if on_cpu()
-    else x
-  )
+  """Returns x in row-major memory order. A transposed array is copied.
+
+  It does nothing on other devices than CPU.
+  """
+  if not on_cpu():
+    return x
+  return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
 
 
 def pack(x: jax.Array) -> jax.Array:
-  """bfloat16 as the same bits of uint16, for what a scan over layers keeps for its backward pass.
+  """Returns the bits of a bfloat16 array as uint16, for arrays saved for the backward pass.
 
-  XLA on CPU writes a slice of a bfloat16 array by converting all of the array to float32 and back.
+  In a scan over layers, XLA on CPU writes a slice of a bfloat16 array by converting the
+  whole array to float32 and back. It writes a slice of a uint16 array directly. An array of
+  another type, or on another device, is returned unchanged.
   """
-  return (
-    jax.lax.bitcast_convert_type(x, jnp.uint16)
-    if on_cpu() and x.dtype == jnp.bfloat16
-    else x
-  )
+  if on_cpu() and x.dtype == jnp.bfloat16:
+    return jax.lax.bitcast_convert_type(x, jnp.uint16)
+  return x
 
 
 def unpack(x: jax.Array) -> jax.Array:
-  """The inverse of `pack`."""
-  return jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
+  """Returns the array that `pack` was called with."""
+  if x.dtype == jnp.uint16:
+    return jax.lax.bitcast_convert_type(x, jnp.bfloat16)
+  return x
 
 
 def matmul(a: jax.Array, b: jax.Array, transpose_b: bool = False) -> jax.Array:
-  """`a @ b`, or `a @ b^T`, over the last two axes, those before batched; the result float32."""
+  """Returns `a @ b`, or `a @ b^T`, in float32.
+
+  Args:
+    a: (..., T, I).
+    b: (..., I, O), or (..., O, I) if transposed. It has the leading axes of `a`.
+    transpose_b: True if b is transposed.
+
+  Returns:
+    (..., T, O) float32.
+  """
   batch = tuple(range(a.ndim - 2))
-  contracted = ((a.ndim - 1,), (b.ndim - 1 if transpose_b else b.ndim - 2,))
+  b_axis = b.ndim - 1 if transpose_b else b.ndim - 2
+  contracted = ((a.ndim - 1,), (b_axis,))
   return jax.lax.dot_general(
     a, b, (contracted, (batch, batch)), preferred_element_type=jnp.float32
   )
 
 
 def _transpose(x: jax.Array) -> jax.Array:
+  """Swaps the last two axes, with a copy on CPU."""
   return row_major(jnp.swapaxes(x, -1, -2))
 
 
-# --- a product of two activations -----------------------------------------------------------------------------------
+# --- product of two activations -----------------------------------------------------
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@custom_gradient(2, 3)
 def product(a: jax.Array, b: jax.Array, transpose_b: bool, dtype: str) -> jax.Array:
-  """Batched product of two arrays.
+  """Returns the batched product of two arrays.
 
   Args:
     a: (..., T, I) float32.
-    b: (..., I, O) float32, or (..., O, I) where transposed.
-    transpose_b: whether b is.
-    dtype: of the operands, 'float32' or 'bfloat16'.
+    b: (..., I, O) float32, or (..., O, I) if transposed.
+    transpose_b: True if b is transposed.
+    dtype: Data type of the operands, 'float32' or 'bfloat16'.
 
   Returns:
     (..., T, O) float32.
@@ -85,13 +126,19 @@ def product(a: jax.Array, b: jax.Array, transpose_b: bool, dtype: str) -> jax.Ar
   return matmul(a.astype(dtype), b.astype(dtype), transpose_b)
 
 
-def _product_forward(a, b, transpose_b, dtype):
-  a, b = a.astype(dtype), b.astype(dtype)
+def _product_forward(
+  a: jax.Array, b: jax.Array, transpose_b: bool, dtype: str
+) -> tuple[jax.Array, Pair]:
+  a = a.astype(dtype)
+  b = b.astype(dtype)
   return matmul(a, b, transpose_b), (pack(a), pack(b))
 
 
-def _product_backward(transpose_b, dtype, saved, g):
-  a, b, g = unpack(saved[0]), unpack(saved[1]), g.astype(dtype)
+def _product_backward(transpose_b: bool, dtype: str, saved: Pair, g: jax.Array) -> Pair:
+  """da = g b^T and db = a^T g, or da = g b and db = g^T a if b is transposed."""
+  a = unpack(saved[0])
+  b = unpack(saved[1])
+  g = g.astype(dtype)
   if transpose_b:
     return matmul(g, b), matmul(_transpose(g), a)
   return matmul(g, b, transpose_b=True), matmul(_transpose(a), g)
@@ -100,14 +147,16 @@ def _product_backward(transpose_b, dtype, saved, g):
 product.defvjp(_product_forward, _product_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@custom_gradient(2)
 def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Array:
-  """`softmax(logits) @ b`, batched; keeps the weights once, in the compute dtype, and no logits.
+  """Returns `softmax(logits) @ b`, batched.
+
+  For the backward pass it saves the weights in the compute dtype, and no logits.
 
   Args:
     logits_TI: (..., T, I) float32.
     b_IO: (..., I, O) float32.
-    dtype: of the operands, 'float32' or 'bfloat16'.
+    dtype: Data type of the operands, 'float32' or 'bfloat16'.
 
   Returns:
     (..., T, O) float32.
@@ -115,70 +164,92 @@ def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Ar
   return _softmax_product_forward(logits_TI, b_IO, dtype)[0]
 
 
-def _softmax_product_forward(logits_TI, b_IO, dtype):
+def _softmax_product_forward(
+  logits_TI: jax.Array, b_IO: jax.Array, dtype: str
+) -> tuple[jax.Array, Pair]:
   unnormalized_TI = jnp.exp(logits_TI - jnp.max(logits_TI, axis=-1, keepdims=True))
-  weights_TI = (
-    unnormalized_TI * (1 / jnp.sum(unnormalized_TI, axis=-1, keepdims=True))
-  ).astype(dtype)
+  inverse_sum_T1 = 1 / jnp.sum(unnormalized_TI, axis=-1, keepdims=True)
+  weights_TI = (unnormalized_TI * inverse_sum_T1).astype(dtype)
   b_IO = b_IO.astype(dtype)
   return matmul(weights_TI, b_IO), (pack(weights_TI), pack(b_IO))
 
 
-def _softmax_product_backward(dtype, saved, g_TO):
-  weights_TI, b_IO, g_TO = unpack(saved[0]), unpack(saved[1]), g_TO.astype(dtype)
-  g_TI, p_TI = matmul(g_TO, b_IO, transpose_b=True), weights_TI.astype(jnp.float32)
-  dlogits_TI = p_TI * (g_TI - jnp.sum(p_TI * g_TI, axis=-1, keepdims=True))
+def _softmax_product_backward(dtype: str, saved: Pair, g_TO: jax.Array) -> Pair:
+  """With p the weights: dp = g b^T, dlogits = p (dp - sum(p dp)) and db = p^T g."""
+  weights_TI = unpack(saved[0])
+  b_IO = unpack(saved[1])
+  g_TO = g_TO.astype(dtype)
+  dweights_TI = matmul(g_TO, b_IO, transpose_b=True)
+  p_TI = weights_TI.astype(jnp.float32)
+  mean_T1 = jnp.sum(p_TI * dweights_TI, axis=-1, keepdims=True)
+  dlogits_TI = p_TI * (dweights_TI - mean_T1)
   return dlogits_TI, matmul(_transpose(weights_TI), g_TO)
 
 
 softmax_product.defvjp(_softmax_product_forward, _softmax_product_backward)
 
 
-# --- products of one activation with several weights ----------------------------------------------------------------
+# --- products of one activation with several weights --------------------------------
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@custom_gradient(2)
 def linear(
   x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str
 ) -> tuple[jax.Array, ...]:
-  """Products of x with each kernel; x is rounded, kept and transposed once for all.
+  """Returns the products of x with each of several kernels.
+
+  x is converted, saved and transposed once for all of them.
 
   Args:
     x_TI: (T, I) float32.
-    kernels: each (I, O) float32, O its own.
-    dtype: of the operands, 'float32' or 'bfloat16'.
+    kernels: Kernels, each (I, O) float32. O may differ.
+    dtype: Data type of the operands, 'float32' or 'bfloat16'.
 
   Returns:
-    For each kernel (T, O) float32.
+    (T, O) float32 for each kernel.
   """
   return tuple(
     matmul(x_TI.astype(dtype), kernel_IO.astype(dtype)) for kernel_IO in kernels
   )
 
 
-def _linear_forward(x_TI, kernels, dtype):
+def _linear_forward(
+  x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, tuple[jax.Array, ...]]]:
   x_TI = x_TI.astype(dtype)
-  return tuple(matmul(x_TI, kernel_IO.astype(dtype)) for kernel_IO in kernels), (
-    pack(x_TI),
-    kernels,
-  )
+  ys = tuple(matmul(x_TI, kernel_IO.astype(dtype)) for kernel_IO in kernels)
+  return ys, (pack(x_TI), kernels)
 
 
-def _linear_backward(dtype, saved, gs):
-  x_TI, kernels = unpack(saved[0]), saved[1]
-  gs = [g_TO.astype(dtype) for g_TO in gs]
-  dx_TI = sum(
+def _linear_backward(
+  dtype: str,
+  saved: tuple[jax.Array, tuple[jax.Array, ...]],
+  gs: tuple[jax.Array, ...],
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  """dx = sum_i g_i W_i^T and dW_i = x^T g_i."""
+  x_TI = unpack(saved[0])
+  kernels = saved[1]
+  gs = tuple(g_TO.astype(dtype) for g_TO in gs)
+  dx_parts = [
     matmul(g_TO, kernel_IO.astype(dtype), transpose_b=True)
-    for g_TO, kernel_IO in zip(gs, kernels)
-  )
+    for g_TO, kernel_IO in zip(gs, kernels, strict=True)
+  ]
+  dx_TI = functools.reduce(jnp.add, dx_parts)
   return dx_TI, tuple(weight_gradient(x_TI, g_TO) for g_TO in gs)
 
 
 def weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
-  """x^T g, the narrower of the two copied; pinned, lest a transpose that follows be folded into the product.
+  """Returns x^T g, the gradient of a weight, (I, O) float32.
 
-  Pinned again after the transpose: where it is a program's result, XLA on CPU (jax 0.10.2) may otherwise leave it in the
-  product's layout and read it in the result's. The oracles in tests/model/test_mixers.py see it.
+  The narrower of the two operands is transposed and copied. `row_major` around the product
+  keeps XLA from merging a transpose that follows into the product. If g is the one that is
+  transposed, the result is fixed once more after its own transpose: as an output of the
+  program, XLA on CPU (jax 0.10.2) may otherwise store it in the layout of the product and
+  read it in the layout of the output. The oracle tests in tests/model/mixers detect this.
+
+  Args:
+    x_TI: (T, I), input of the linear map.
+    g_TO: (T, O), gradient of its output.
   """
   if x_TI.shape[1] <= g_TO.shape[1]:
     return row_major(matmul(_transpose(x_TI), g_TO))
@@ -188,14 +259,17 @@ def weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
 linear.defvjp(_linear_forward, _linear_backward)
 
 
+# --- the linear map -----------------------------------------------------------------
+
+
 class Projection(nn.Module):
   """A linear map over the last axes of its input.
 
   Attributes:
-    cfg: the model's structure.
-    inputs: sizes of the contracted axes, the last of the input.
-    outputs: sizes of the produced axes.
-    use_bias: whether a bias is added.
+    cfg: Config of the model.
+    inputs: Sizes of the contracted axes, which are the last axes of the input.
+    outputs: Sizes of the axes of the output that replace them.
+    use_bias: True if a bias is added.
   """
 
   cfg: ModelConfig
@@ -203,7 +277,7 @@ class Projection(nn.Module):
   outputs: tuple[int, ...]
   use_bias: bool = False
 
-  def setup(self):
+  def setup(self) -> None:
     self.kernel = self.param(
       'kernel', nn.initializers.zeros_init(), (*self.inputs, *self.outputs)
     )
@@ -211,27 +285,37 @@ class Projection(nn.Module):
       self.bias = self.param('bias', nn.initializers.zeros_init(), self.outputs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
+    """Returns the output, (..., *outputs) float32, of an input (..., *inputs) float32."""
     return project(x, [self])[0]
 
   def matrix(self) -> jax.Array:
-    """The kernel as (inputs, outputs)."""
+    """Returns the kernel as a matrix (inputs, outputs)."""
     return self.kernel.reshape(math.prod(self.inputs), math.prod(self.outputs))
 
   def finish(self, y_TO: jax.Array, lead: tuple[int, ...]) -> jax.Array:
-    """The product in its axes, with the bias."""
+    """Restores the axes of a product, and adds the bias.
+
+    Args:
+      y_TO: Product of the flattened input and `matrix()`.
+      lead: Sizes of the leading axes.
+    """
     y = y_TO.reshape(*lead, *self.outputs)
-    return y + jnp.broadcast_to(self.bias, y.shape) if self.use_bias else y
+    if not self.use_bias:
+      return y
+    return y + jnp.broadcast_to(self.bias, y.shape)
 
 
 def project(x: jax.Array, projections: Sequence[Projection]) -> list[jax.Array]:
-  """Several projections of the same input at once.
+  """Returns the outputs of several projections of the same input, computed together.
 
   Args:
-    x: (..., *inputs) float32, inputs the same for all.
-    projections: modules of the caller.
+    x: (..., *inputs) float32.
+    projections: Modules of the caller, which all have the same `inputs`.
   """
   first = projections[0]
   lead = x.shape[: x.ndim - len(first.inputs)]
-  matrices = tuple(p.matrix() for p in projections)
+  matrices = tuple(projection.matrix() for projection in projections)
   ys = linear(x.reshape(-1, math.prod(first.inputs)), matrices, first.cfg.dtype)
-  return [p.finish(y, lead) for p, y in zip(projections, ys)]
+  return [
+    projection.finish(y, lead) for projection, y in zip(projections, ys, strict=True)
+  ]

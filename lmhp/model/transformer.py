@@ -17,7 +17,8 @@ from lmhp.model.batch import Batch
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
-from lmhp.model.mixers.registry import custom_init, init_mixer_cache, uses_fan_in_init
+from lmhp.model.mixers.construction import custom_init, init_mixer_cache
+from lmhp.model.mixers.registry import uses_fan_in_init
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
 from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table

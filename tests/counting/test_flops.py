@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lmhp.counting.flops import flops_per_token, traced_flops
-from lmhp.model.attention.multi_head import pairs
+from lmhp.model.attention.counts import pairs
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build

@@ -9,6 +9,7 @@ from lmhp.counting.memory import (
   MOMENTS,
   activation_bytes,
   activation_bytes_by_policy,
+  cache_bytes,
   cache_bytes_per_token,
   optimizer_bytes,
   parameter_bytes,
@@ -16,7 +17,6 @@ from lmhp.counting.memory import (
 )
 from lmhp.counting.parameters import count
 from lmhp.hypers import split
-from lmhp.model.attention.multi_head import cache_bytes
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
 from lmhp.optim.chain import OptimizerConfig, make_optimizer

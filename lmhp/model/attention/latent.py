@@ -6,8 +6,6 @@ coordinates of a head, W size of a head's value.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -18,8 +16,6 @@ from lmhp.model.attention.multi_head import (
   choose,
   write_at,
 )
-from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 from lmhp.model.normalization import Normalization
 from lmhp.model.positional import rotate
 from lmhp.model.projection import Projection, project
@@ -119,39 +115,3 @@ class LatentAttention(Attention):
     key_BM1C = jnp.concatenate([latent_BM1C, key_rotary_BMP[:, :, None]], axis=-1)
     mixed_BLHC = self._mix(q_BLHC, key_BM1C, latent_BM1C, layer, scene)
     return jnp.einsum('BLHC,CHW->BLHW', mixed_BLHC, value_up_CHW)
-
-
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of one layer's attention; norms of latents count as normalization."""
-  heads, still, bias = cfg.n_heads, cfg.head_dim - cfg.rotary_head_dim, cfg.qkv_bias
-  query = parameter_count(cfg.d_model, heads * cfg.head_dim, False)
-  norms = norm_size(cfg, cfg.kv_latent_dim)
-  if cfg.query_latent_dim is not None:
-    query = (
-      parameter_count(cfg.d_model, cfg.query_latent_dim, bias)
-      + cfg.query_latent_dim * heads * cfg.head_dim
-    )
-    norms += norm_size(cfg, cfg.query_latent_dim)
-  return Counter(
-    normalization=norms,
-    attention=query
-    + parameter_count(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, bias)
-    + cfg.kv_latent_dim * heads * (still + cfg.value_head_dim)
-    + parameter_count(
-      heads * cfg.value_head_dim, cfg.d_model, cfg.attention_output_bias
-    ),
-  )
-
-
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind of one layer's projections, for one token."""
-  heads, still = cfg.n_heads, cfg.head_dim - cfg.rotary_head_dim
-  query = matmul_flops(cfg.d_model, heads * cfg.head_dim)
-  if cfg.query_latent_dim is not None:
-    query = matmul_flops(cfg.query_latent_dim, cfg.d_model + heads * cfg.head_dim)
-  return Counter(
-    attention=query
-    + matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
-    + matmul_flops(cfg.kv_latent_dim, heads * (still + cfg.value_head_dim))
-    + matmul_flops(heads * cfg.value_head_dim, cfg.d_model)
-  )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 from lmhp.model.normalization import Normalization, normalize
 from lmhp.model.output import cap
 from lmhp.model.positional import rotate
@@ -284,80 +282,3 @@ class CrossAttention(Attention):
       name='output',
     )
     return out(mixed_BLHK), cache
-
-
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of one layer's attention; norms of queries and keys count as normalization."""
-  query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
-  counts = Counter(
-    attention=parameter_count(cfg.d_model, query, cfg.qkv_bias)
-    + 2 * parameter_count(cfg.d_model, kv, cfg.qkv_bias)
-    + parameter_count(query, cfg.d_model, cfg.attention_output_bias)
-    + cfg.attention_sinks * cfg.n_heads
-  )
-  if cfg.qk_norm == 'head':
-    counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
-  elif cfg.qk_norm in ('each_head', 'full'):
-    bias = cfg.qk_norm == 'full'
-    counts['normalization'] = norm_size(cfg, query, bias) + norm_size(cfg, kv, bias)
-  return counts
-
-
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind of one layer's projections, for one token."""
-  query, kv = cfg.n_heads * cfg.head_dim, cfg.n_kv_heads * cfg.head_dim
-  return Counter(attention=matmul_flops(cfg.d_model, 2 * query + 2 * kv))
-
-
-def pair_flops(cfg: ModelConfig) -> int:
-  """Forward FLOPs of one layer for one pair of query and key: a logit and a weighted value in each head."""
-  return (
-    2
-    * cfg.n_heads
-    * (cfg.head_dim + (cfg.value_head_dim if cfg.latent else cfg.head_dim))
-  )
-
-
-def pairs(
-  seq_len: int,
-  window: int | None,
-  causal: bool,
-  both_sides: bool = False,
-  chunked: bool = False,
-) -> int:
-  """Pairs of query and key that one layer counts for one sequence.
-
-  Args:
-    seq_len: tokens, T.
-    window: tokens seen at most, itself included, of an encoder on each side; None is all.
-    causal: whether only the pairs that the mask keeps count; else all do, as a dense product multiplies them.
-    both_sides: whether the mask keeps what comes after too, as an encoder's does.
-    chunked: whether the window is a chunk, of which a token sees what came before it.
-
-  Returns:
-    T^2 (full), T (T + 1) / 2 (causal), or T w - w (w - 1) / 2 (causal, window w < T); an encoder's window has its
-    second half too.
-  """
-  if not causal:
-    return seq_len**2
-  w = min(window or seq_len, seq_len)
-  if chunked and window:
-    return seq_len // w * (w * (w + 1) // 2) + (seq_len % w) * (seq_len % w + 1) // 2
-  behind = seq_len * w - w * (w - 1) // 2
-  return 2 * behind - seq_len if both_sides else behind
-
-
-def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
-  """Bytes of keys and values for one sequence of `length` tokens; a windowed layer keeps its window alone."""
-  attending = [
-    window
-    for window, kind in zip(cfg.windows, cfg.layer_specs)
-    if kind.mixer == 'attention'
-  ]
-  kept = sum(min(length, window or length) for window in attending)
-  if cfg.latent:
-    return kept * (cfg.kv_latent_dim + cfg.rotary_head_dim) * bytes_per_number
-  kept += (
-    cfg.is_encoder_decoder * length * cfg.n_layers
-  )  # of as many of the encoder's tokens
-  return 2 * kept * cfg.n_kv_heads * cfg.head_dim * bytes_per_number

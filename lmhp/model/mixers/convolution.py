@@ -1,113 +1,68 @@
-"""Causal depthwise convolution: by itself between two gates, as a token mixer, and as a part of recurrent ones.
+"""Entry of the mixer `convolution`: a short causal convolution between two gates (LFM2).
 
-Dimension key besides the model's: I inner width, C channels, W taps.
+This file imports no jax.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, parameter_count
-from lmhp.model.projection import Projection, project
+from lmhp.model.mixers.causal_convolution import (
+  CONVOLUTION_KERNEL,
+  CONVOLUTION_PARAMS,
+  ConvolutionKeys,
+  convolution_cache,
+  convolution_parameters,
+)
+from lmhp.model.mixers.keys import resolve_mixer_keys
+from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.params import linear_specs
+from lmhp.sections import keys_of
 
 
-class CausalConvolution(nn.Module):
-  """Each channel's last W inputs, weighted: y_t = sum_j kernel_j x_(t - j) + bias, nothing before a text's beginning.
+def parameter_counts(cfg: ModelConfig) -> Counts:
+  """Returns the parameters of one layer by kind."""
+  keys = keys_of(cfg, ConvolutionKeys)
+  inputs = 3 * parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)
+  output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
+  return Counter(other=inputs + convolution_parameters(cfg, keys.mixer_dim) + output)
 
-  W shifted products instead of a convolution of XLA, which on CPU is many times slower where channels stand alone.
+
+def weight_flops(cfg: ModelConfig) -> Counts:
+  """Returns the forward FLOPs of one layer's projections by kind, for one token.
+
+  The convolution is no matrix product, so it is not counted.
   """
-
-  cfg: ModelConfig
-  channels: int
-
-  @nn.compact
-  def __call__(self, x_BLC: jax.Array, scene: LayerInputs, past=None):
-    """(B, L, C) float32, and the last W - 1 inputs where `past`, those before, was given."""
-    n_taps = self.cfg.conv_width
-    kernel_CW = self.param(
-      'kernel', nn.initializers.zeros_init(), (self.channels, n_taps)
-    )  # last tap: the token itself
-    before = (
-      jnp.zeros((x_BLC.shape[0], n_taps - 1, self.channels), x_BLC.dtype)
-      if past is None
-      else past
-    )
-    x_BTC = jnp.concatenate([before.astype(x_BLC.dtype), x_BLC], axis=1)
-    length, y_BLC = x_BLC.shape[1], 0.0
-    for back in range(n_taps):
-      shifted = x_BTC[:, n_taps - 1 - back : n_taps - 1 - back + length]
-      if scene.document_start_BL is not None and back:
-        shifted = shifted * _same_text(scene.document_start_BL, back)[..., None]
-      y_BLC = y_BLC + shifted * jnp.broadcast_to(
-        kernel_CW[:, n_taps - 1 - back], shifted.shape
-      )
-    if self.cfg.conv_bias:
-      bias_C = self.param('bias', nn.initializers.zeros_init(), (self.channels,))
-      y_BLC = y_BLC + jnp.broadcast_to(bias_C, y_BLC.shape)
-    return y_BLC, None if past is None else x_BTC[:, length:].astype(past.dtype)
+  width = keys_of(cfg, ConvolutionKeys).mixer_dim
+  return Counter(other=4 * matmul_flops(cfg.d_model, width))
 
 
-def _same_text(document_start_BL: jax.Array, back: int) -> jax.Array:
-  """Whether the token that many places back is of the same text, float32 (B, L)."""
-  text_BL = jnp.cumsum(document_start_BL, axis=1)
-  return (
-    text_BL
-    == jnp.pad(text_BL, ((0, 0), (back, 0)), constant_values=-1)[:, : text_BL.shape[1]]
-  ).astype(jnp.float32)
+def cache_arrays(
+  cfg: ModelConfig, length: int, encoder_length: int
+) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer."""
+  del length, encoder_length
+  return (convolution_cache(cfg, keys_of(cfg, ConvolutionKeys).mixer_dim),)
 
 
-class ShortConvolution(nn.Module):
-  """`output(gate x * convolution(write x * input x))`.
-
-  Source: arXiv:2302.10866 for gates around a convolution; LFM2 (https://huggingface.co/LiquidAI) for short taps alone.
-  """
-
-  cfg: ModelConfig
-
-  @nn.compact
-  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
-    """(B, L, D) float32, and the cache: the last W - 1 inputs of the convolution."""
-    cfg, inner = self.cfg, self.cfg.mixer_dim
-    write, gate, x_BLI = project(
-      x_BLD,
-      [
-        Projection(cfg, (cfg.d_model,), (inner,), cfg.mixer_bias, name=name)
-        for name in ('write', 'gate', 'input')
-      ],
-    )
-    y_BLI, past = CausalConvolution(cfg, inner, name='convolution')(
-      write * x_BLI, scene, cache and cache[0]
-    )
-    out = Projection(cfg, (inner,), (cfg.d_model,), cfg.mixer_bias, name='output')
-    return out(gate * y_BLI), None if cache is None else (past,)
-
-
-def parameters_of_taps(cfg: ModelConfig, channels: int) -> int:
-  """Parameters of a causal convolution."""
-  return channels * (cfg.conv_width + cfg.conv_bias)
-
-
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of one layer's short convolution."""
-  inner = cfg.mixer_dim
-  return Counter(
-    other=3 * parameter_count(cfg.d_model, inner, cfg.mixer_bias)
-    + parameters_of_taps(cfg, inner)
-    + parameter_count(inner, cfg.d_model, cfg.mixer_bias)
-  )
-
-
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind of one layer, for one token; taps are no matrix product."""
-  return Counter(other=4 * matmul_flops(cfg.d_model, cfg.mixer_dim))
-
-
-def empty_state(cfg: ModelConfig) -> tuple[tuple[tuple[int, ...], str], ...]:
-  """Shape (without the batch) and dtype of what one layer remembers."""
-  return (((cfg.conv_width - 1, cfg.mixer_dim), cfg.dtype),)
+register_mixer(
+  'convolution',
+  MixerSpec(
+    layer='lmhp.model.mixers.layers.convolution:ShortConvolution',
+    parameter_counts=parameter_counts,
+    weight_flops=weight_flops,
+    cache_arrays=cache_arrays,
+    params=(
+      *linear_specs('**/convolution/write', 'other', 'D > I'),
+      *linear_specs('**/convolution/gate', 'other', 'D > I'),
+      *linear_specs('**/convolution/input', 'other', 'D > I'),
+      *linear_specs('**/convolution/output', 'other', 'I > D', residual=True),
+      *CONVOLUTION_PARAMS,
+    ),
+    keys=ConvolutionKeys,
+    resolve=resolve_mixer_keys,
+    fan_in_weights=(CONVOLUTION_KERNEL,),
+  ),
+)

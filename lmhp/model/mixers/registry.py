@@ -1,104 +1,178 @@
-"""Token mixers by name: what mixes tokens in a layer, what it counts, what it remembers between tokens."""
+"""Registry of token mixers.
+
+A token mixer is the part of a layer that moves information between tokens: attention, a
+convolution or a recurrence. Config, counting, initialization, training and decoding read
+everything about a mixer from its entry, a `MixerSpec`.
+
+A mixer of lmhp is two files. `mixers/NAME.py` holds its keys, the rows of its parameters, its
+counts and its checks. `mixers/layers/NAME.py` holds its flax module. A mixer from outside
+calls `register_mixer` in the same way.
+
+This file imports no jax, and neither does a file with an entry.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+import dataclasses
+import math
+from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
+from lmhp.model.config import MIXER_NAMES, PART_RESOLVERS, ModelConfig
+from lmhp.params import ParamSpec, matches, register_params
+from lmhp.registry import Registry
+from lmhp.sections import add_keys, wrong
+from lmhp.typing import PyTree
 
-from lmhp.model.attention import latent as latent_attention
-from lmhp.model.attention import multi_head as attention
-from lmhp.model.config import ModelConfig
-from lmhp.model.mixers import convolution, recurrent, state_space
-from lmhp.params import matches
+Counts: TypeAlias = Counter[str]
+"""Numbers of parameters or of FLOPs by kind (`lmhp.params.KINDS`)."""
 
-MODULES = {
-  'attention': attention.Attention,
-  'convolution': convolution.ShortConvolution,
-  'lstm': recurrent.LSTM,
-  'gru': recurrent.GRU,
-  'mingru': recurrent.MinGRU,
-  'rglru': recurrent.RGLRU,
-  'mamba2': state_space.Mamba2,
-}
+Initializer: TypeAlias = Callable[..., PyTree]
+"""`(key, shape) -> array`, the initial value of a parameter."""
 
 
-def mixer(cfg: ModelConfig, name: str) -> Callable[..., Any]:
-  """The module of a mixer; its parameters stand under the mixer's name."""
-  if name == 'attention' and cfg.latent:
-    return latent_attention.LatentAttention(cfg, name=name)
-  return MODULES[name](cfg, name=name)
+@dataclasses.dataclass(frozen=True)
+class CacheArray:
+  """One array that a layer keeps between tokens while it decodes.
+
+  Attributes:
+    shape: Sizes of the axes, without layers and batch.
+    dtype: Data type.
+    per_token: True if the first axis counts tokens, as for keys and values. False for a
+      state of fixed size.
+  """
+
+  shape: tuple[int, ...]
+  dtype: str
+  per_token: bool = False
+
+  @property
+  def size(self) -> int:
+    """Number of elements."""
+    return math.prod(self.shape)
 
 
-def parameter_counts(cfg: ModelConfig, name: str) -> Counter:
-  """Parameters by kind of one layer's mixer."""
-  if name in ('lstm', 'gru', 'mingru', 'rglru'):
-    return recurrent.parameter_counts(cfg, name)
-  return _module(cfg, name).parameter_counts(cfg)
+def _no_flops(cfg: ModelConfig, seq_len: int, window: int | None, causal: bool) -> int:
+  del cfg, seq_len, window, causal
+  return 0
 
 
-def weight_flops(cfg: ModelConfig, name: str) -> Counter:
-  """Forward FLOPs by kind of the products of one layer's mixer with weights, for one token."""
-  if name in ('lstm', 'gru', 'mingru', 'rglru'):
-    return recurrent.weight_flops(cfg, name)
-  return _module(cfg, name).weight_flops(cfg)
+def _nothing_to_resolve(cfg: ModelConfig) -> None:
+  pass
 
 
-def _module(cfg: ModelConfig, name: str):
-  if name == 'attention':
-    return latent_attention if cfg.latent else attention
-  return {'convolution': convolution, 'mamba2': state_space}[name]
+@dataclasses.dataclass(frozen=True)
+class MixerSpec:
+  """Entry of a token mixer.
 
+  Attributes:
+    layer: The flax module, which follows `lmhp.model.mixers.construction.MixerLayer`. A
+      class, or its import path `package.module:Class`, so that the entry needs no flax.
+    parameter_counts: `(cfg) -> counts`, parameters of one layer by kind.
+    weight_flops: `(cfg) -> counts`, forward FLOPs by kind of the matrix products of one layer
+      with its weights, for one token.
+    cache_arrays: `(cfg, length, encoder_length) -> arrays`, cache of one layer for `length`
+      tokens, and for `encoder_length` tokens of an encoder.
+    params: Specifications of the parameters.
+    keys: Class made by `lmhp.sections.keys` with the keys that the mixer reads. They are
+      added to the section `model`. None if there are none.
+    resolve: `(cfg) -> None`, fills in derived keys with `lmhp.sections.assign`, and checks
+      the keys. It runs if `model.mixer_pattern` names the mixer.
+    sequence_flops: `(cfg, seq_len, window, causal) -> FLOPs`, forward FLOPs of the matrix
+      products of one layer that have no weight as an operand, for one sequence. `window` is
+      the attention window of the layer, or None. If `causal`, only what the mask keeps is
+      counted.
+    custom_inits: {pattern of a parameter's path: function or its import path}, for
+      parameters with an initial value of another law. The function is
+      `(key, shape) -> array`.
+    fan_in_weights: Patterns of the weights that start with a standard deviation of
+      fan_in ** -0.5, whatever `model.init` says.
+    needs_decoder: True if the mixer cannot attend to later tokens, so that it needs
+      `model.architecture='decoder'` without `model.prefix_lm`.
+    variant: `(cfg) -> spec`, chooses another form of the mixer by the config. None if there
+      is one form.
+  """
 
-def init_mixer_cache(
-  cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_length: int
-) -> tuple[jax.Array, ...]:
-  """What n layers of a mixer remember of no token: keys and values (N, B, M, G, K), or a state without a length."""
-  if name == 'attention' and cfg.latent:
-    shapes = tuple(
-      ((length, width), cfg.dtype) for width in (cfg.kv_latent_dim, cfg.rotary_head_dim)
-    )
-  elif name == 'attention':
-    lengths = (
-      (length, length, encoder_length, encoder_length)
-      if cfg.is_encoder_decoder
-      else (length, length)
-    )
-    shapes = tuple(((m, cfg.n_kv_heads, cfg.head_dim), cfg.dtype) for m in lengths)
-  elif name in ('convolution', 'mamba2'):
-    shapes = _module(cfg, name).empty_state(cfg)
-  else:
-    shapes = recurrent.empty_state(cfg, name)
-  return tuple(jnp.zeros((n, batch, *shape), dtype) for shape, dtype in shapes)
-
-
-CUSTOM_INITS = {
-  '**/lstm/input/bias': recurrent.initial_gates,
-  '**/mamba2/skip': lambda key, shape: jnp.ones(shape, jnp.float32),
-  '**/rglru/decay': recurrent.initial_decay,
-  '**/mamba2/log_decay': state_space.initial_log_decay,
-  '**/mamba2/step_bias': state_space.initial_step_bias,
-}
-"""Vectors that start by a law of their own: `(key, shape) -> array`."""
-BY_FAN_IN = (
-  '**/convolution/kernel',
-  '**/recurrent/kernel',
-  '**/rglru/recurrence_gate/kernel',
-  '**/rglru/input_gate/kernel',
-)
-"""Weights that start at fan_in ** -0.5 under every `init`: few inputs, or a state that feeds itself."""
-
-
-def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
-  """Such a leaf at step 0; None of any other."""
-  law = next(
-    (law for pattern, law in CUSTOM_INITS.items() if matches(pattern, path)), None
+  layer: str | type
+  parameter_counts: Callable[[ModelConfig], Counts]
+  weight_flops: Callable[[ModelConfig], Counts]
+  cache_arrays: Callable[[ModelConfig, int, int], tuple[CacheArray, ...]]
+  params: tuple[ParamSpec, ...] = ()
+  keys: type | None = None
+  resolve: Callable[[ModelConfig], None] = _nothing_to_resolve
+  sequence_flops: Callable[[ModelConfig, int, int | None, bool], int] = _no_flops
+  custom_inits: Mapping[str, str | Initializer] = dataclasses.field(
+    default_factory=dict
   )
-  return None if law is None else law(key, shape)
+  fan_in_weights: tuple[str, ...] = ()
+  needs_decoder: bool = True
+  variant: Callable[[ModelConfig], MixerSpec] | None = None
+
+
+MIXERS: Registry[MixerSpec] = Registry('mixer')
+"""All token mixers by name, a value of `model.mixer_pattern`."""
+
+
+def register_mixer(name: str, spec: MixerSpec) -> None:
+  """Adds a token mixer.
+
+  Its name becomes a value of `model.mixer_pattern`, its keys become keys of the section
+  `model`, and its parameters become rows of the parameter table. In the tree of parameters
+  the mixer has the path `decoder/segment_I/NAME`.
+
+  Args:
+    name: Name of the mixer.
+    spec: Entry of the mixer.
+
+  Raises:
+    ConfigError: If another module has registered this name, or if the section `model` has a
+      key of the mixer with another declaration.
+  """
+  MIXERS.register(name, spec)
+  if name not in MIXER_NAMES:
+    MIXER_NAMES.append(name)
+  if spec.keys is not None:
+    add_keys(ModelConfig, spec.keys)
+  register_params(spec.params)
+
+
+def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:
+  """Returns the entry of a mixer, in the variant that the config chooses.
+
+  Args:
+    cfg: Config of the model.
+    name: Name of the mixer.
+  """
+  spec = MIXERS[name]
+  if spec.variant is None:
+    return spec
+  return spec.variant(cfg)
 
 
 def uses_fan_in_init(path: str) -> bool:
-  """Whether a weight is one of `BY_FAN_IN`."""
-  return any(matches(pattern, path) for pattern in BY_FAN_IN)
+  """Returns True if a weight always starts with a standard deviation of fan_in ** -0.5.
+
+  Args:
+    path: Path of the parameter.
+  """
+  for spec in MIXERS.values():
+    if any(matches(pattern, path) for pattern in spec.fan_in_weights):
+      return True
+  return False
+
+
+def _resolve_mixers(cfg: ModelConfig) -> None:
+  """Fills in and checks the keys of all mixers of a model."""
+  for name in dict.fromkeys(cfg.mixer_pattern):
+    spec = mixer_spec(cfg, name)
+    if spec.needs_decoder and (cfg.architecture != 'decoder' or cfg.prefix_lm):
+      raise wrong(
+        cfg,
+        'mixer_pattern',
+        "('attention',) unless model.architecture is decoder and model.prefix_lm is False",
+      )
+    spec.resolve(cfg)
+
+
+PART_RESOLVERS.append(_resolve_mixers)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.attention.multi_head import cache_bytes, pair_flops, pairs
+from lmhp.counting.memory import cache_bytes
+from lmhp.model.attention.counts import pair_flops, pairs
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import build
 

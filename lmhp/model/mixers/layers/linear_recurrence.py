@@ -1,0 +1,93 @@
+"""The linear recurrence h_t = a_t h_(t-1) + b_t as an associative scan, with its gradient."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.attention.multi_head import LayerInputs
+from lmhp.typing import PyTree
+
+
+@jax.custom_vjp
+def linear_recurrence(
+  a_BLI: jax.Array, b_BLI: jax.Array, first_BI: jax.Array
+) -> jax.Array:
+  """Returns all states of h_t = a_t h_(t-1) + b_t.
+
+  Work grows in proportion to L, and depth to log L. The gradient is the same recurrence in
+  reverse, so that the backward pass needs only a and h.
+
+  Args:
+    a_BLI: (B, L, I) float32.
+    b_BLI: (B, L, I) float32.
+    first_BI: (B, I) float32, the state before the first token.
+
+  Returns:
+    (B, L, I) float32.
+
+  Source: Blelloch 1990, "Prefix sums and their applications"; arXiv:1709.04057.
+  """
+  b_BLI = b_BLI.at[:, 0].add(a_BLI[:, 0] * first_BI)
+  return _scan(a_BLI, b_BLI)
+
+
+def _scan(a_BLI: jax.Array, b_BLI: jax.Array, reverse: bool = False) -> jax.Array:
+  """Returns the states of the recurrence that starts at zero."""
+
+  def combine(left: PyTree, right: PyTree) -> PyTree:
+    # (a2, b2) after (a1, b1) maps h to a2 (a1 h + b1) + b2.
+    return right[0] * left[0], right[0] * left[1] + right[1]
+
+  _, h_BLI = jax.lax.associative_scan(combine, (a_BLI, b_BLI), axis=1, reverse=reverse)
+  return h_BLI
+
+
+def _recurrence_forward(
+  a_BLI: jax.Array, b_BLI: jax.Array, first_BI: jax.Array
+) -> tuple[jax.Array, PyTree]:
+  h_BLI = linear_recurrence(a_BLI, b_BLI, first_BI)
+  return h_BLI, (a_BLI, h_BLI, first_BI)
+
+
+def _recurrence_backward(
+  saved: PyTree, g_BLI: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Returns the gradients of a, b and the first state.
+
+  With g_t the gradient of the output h_t:
+
+    dh_t = g_t + a_(t+1) dh_(t+1)
+    db_t = dh_t
+    da_t = dh_t h_(t-1)
+    dh_0 = a_1 dh_1
+  """
+  a_BLI, h_BLI, first_BI = saved
+  next_a_BLI = jnp.concatenate([a_BLI[:, 1:], jnp.zeros_like(a_BLI[:, :1])], axis=1)
+  dh_BLI = _scan(next_a_BLI, g_BLI, reverse=True)
+  previous_h_BLI = jnp.concatenate([first_BI[:, None], h_BLI[:, :-1]], axis=1)
+  return dh_BLI * previous_h_BLI, dh_BLI, dh_BLI[:, 0] * a_BLI[:, 0]
+
+
+linear_recurrence.defvjp(_recurrence_forward, _recurrence_backward)
+
+
+def cached_state(cache: PyTree, index: int, batch: int, width: int) -> jax.Array:
+  """Returns the state of a recurrent layer before the new tokens, (B, I) float32.
+
+  Args:
+    cache: Cache of the layer. None stands for a state of zeros.
+    index: Position of the state in the cache.
+    batch: Number of sequences, B.
+    width: Inner width, I.
+  """
+  if cache is None:
+    return jnp.zeros((batch, width), jnp.float32)
+  return cache[index].astype(jnp.float32)
+
+
+def reset_at_document_starts(inputs: LayerInputs, a_BLI: jax.Array) -> jax.Array:
+  """Returns a_t, set to zero at the first token of a document, which resets the state."""
+  if inputs.document_start_BL is None:
+    return a_BLI
+  return a_BLI * (1.0 - inputs.document_start_BL[..., None])

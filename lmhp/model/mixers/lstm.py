@@ -1,0 +1,61 @@
+"""Entry of the mixer `lstm`. This file imports no jax."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.mixers.keys import MixerKeys, resolve_mixer_keys
+from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.params import ParamSpec, linear_specs
+from lmhp.sections import keys_of
+
+N_GATES = 4
+RECURRENT_KERNEL = '**/lstm/recurrent/kernel'
+
+
+def parameter_counts(cfg: ModelConfig) -> Counts:
+  """Returns the parameters of one layer by kind."""
+  keys = keys_of(cfg, MixerKeys)
+  inputs = parameter_count(cfg.d_model, N_GATES * keys.mixer_dim, bias=True)
+  recurrent = N_GATES * keys.mixer_dim**2
+  output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
+  return Counter(other=inputs + recurrent + output)
+
+
+def weight_flops(cfg: ModelConfig) -> Counts:
+  """Returns the forward FLOPs of one layer's matrices by kind, for one token."""
+  width = keys_of(cfg, MixerKeys).mixer_dim
+  inputs = matmul_flops(cfg.d_model, N_GATES * width)
+  recurrent = matmul_flops(width, N_GATES * width)
+  return Counter(other=inputs + recurrent + matmul_flops(width, cfg.d_model))
+
+
+def cache_arrays(
+  cfg: ModelConfig, length: int, encoder_length: int
+) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer: the hidden state and the cell state."""
+  del length, encoder_length
+  state = CacheArray((keys_of(cfg, MixerKeys).mixer_dim,), 'float32')
+  return (state, state)
+
+
+register_mixer(
+  'lstm',
+  MixerSpec(
+    layer='lmhp.model.mixers.layers.lstm:LSTM',
+    parameter_counts=parameter_counts,
+    weight_flops=weight_flops,
+    cache_arrays=cache_arrays,
+    params=(
+      *linear_specs('**/lstm/input', 'other', 'D > Z I'),
+      *linear_specs('**/lstm/output', 'other', 'I > D', residual=True),
+      ParamSpec(RECURRENT_KERNEL, 'other', 'weight', 'I > Z I'),
+    ),
+    keys=MixerKeys,
+    resolve=resolve_mixer_keys,
+    custom_inits={'**/lstm/input/bias': 'lmhp.model.mixers.layers.lstm:init_gate_bias'},
+    fan_in_weights=(RECURRENT_KERNEL,),
+  ),
+)

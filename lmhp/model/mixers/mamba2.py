@@ -1,0 +1,156 @@
+"""Entry of the mixer `mamba2`. This file imports no jax."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lmhp.declarations import static
+from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
+from lmhp.model.mixers.causal_convolution import (
+  CONVOLUTION_KERNEL,
+  CONVOLUTION_PARAMS,
+  ConvolutionKeys,
+  convolution_cache,
+  convolution_parameters,
+)
+from lmhp.model.mixers.keys import mixer_heads, resolve_mixer_heads
+from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.params import ParamSpec, linear_specs, norm_specs
+from lmhp.sections import keys, keys_of, wrong
+
+
+@keys
+class Mamba2Keys(ConvolutionKeys):
+  """Keys of Mamba-2."""
+
+  state_dim: int = static(
+    64,
+    "size of Mamba-2's state for each channel",
+    low=1,
+    aliases=('state_size', 'd_state', 'mamba_d_state', 'ssm_state_size'),
+    source='arXiv:2405.21060',
+  )
+  state_groups: int = static(
+    1,
+    'groups of heads that share write and read vectors (B and C of Mamba-2)',
+    low=1,
+    aliases=('n_groups', 'mamba_n_groups', 'mamba_ngroups'),
+  )
+  state_chunk: int = static(
+    64,
+    'length of the chunks within which Mamba-2 is computed as attention',
+    low=1,
+    unit='tokens',
+    aliases=('chunk_size', 'mamba_chunk_size'),
+  )
+
+
+def resolve(cfg: ModelConfig) -> None:
+  """Fills in and checks the keys of Mamba-2."""
+  resolve_mixer_heads(cfg)
+  n_heads = mixer_heads(cfg)
+  if n_heads % keys_of(cfg, Mamba2Keys).state_groups:
+    raise wrong(cfg, 'state_groups', f'a divisor of the {n_heads} heads of Mamba-2')
+
+
+def group_width(cfg: ModelConfig) -> int:
+  """Returns the width of the write vectors of all groups, which is that of the read vectors."""
+  sizes = keys_of(cfg, Mamba2Keys)
+  return sizes.state_groups * sizes.state_dim
+
+
+def chunk_length(seq_len: int, state_chunk: int) -> int:
+  """Returns the number of tokens of a chunk, which is at most the length of the sequence."""
+  return min(seq_len, state_chunk)
+
+
+def parameter_counts(cfg: ModelConfig) -> Counts:
+  """Returns the parameters of one layer by kind."""
+  sizes = keys_of(cfg, Mamba2Keys)
+  width = sizes.mixer_dim
+  convolved = width + 2 * group_width(cfg)
+  n_heads = mixer_heads(cfg)
+  inputs = parameter_count(cfg.d_model, width + convolved + n_heads, sizes.mixer_bias)
+  convolution = convolution_parameters(cfg, convolved)
+  head_vectors = 3 * n_heads  # step_bias, log_decay and skip
+  output = parameter_count(width, cfg.d_model, sizes.mixer_bias)
+  return Counter(
+    other=inputs + convolution + head_vectors + output,
+    normalization=norm_size(cfg, width),
+  )
+
+
+def weight_flops(cfg: ModelConfig) -> Counts:
+  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  width = keys_of(cfg, Mamba2Keys).mixer_dim
+  inputs = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
+  return Counter(
+    other=matmul_flops(cfg.d_model, inputs) + matmul_flops(width, cfg.d_model)
+  )
+
+
+def sequence_flops(
+  cfg: ModelConfig, seq_len: int, window: int | None, causal: bool
+) -> int:
+  """Returns the forward FLOPs of one layer's state space for one sequence.
+
+  The last chunk is padded to full length, and all pairs of tokens of a chunk are multiplied.
+  """
+  del window, causal
+  sizes = keys_of(cfg, Mamba2Keys)
+  length = chunk_length(seq_len, sizes.state_chunk)
+  n_chunks = -(-seq_len // length)
+
+  logits = 2 * length * group_width(cfg)
+  weighted_inputs = 2 * length * sizes.mixer_dim
+  state_write_and_read = 4 * sizes.state_dim * sizes.mixer_dim
+  return n_chunks * length * (logits + weighted_inputs + state_write_and_read)
+
+
+def cache_arrays(
+  cfg: ModelConfig, length: int, encoder_length: int
+) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer: inputs of the convolution, and the state."""
+  del length, encoder_length
+  sizes = keys_of(cfg, Mamba2Keys)
+  state = (mixer_heads(cfg), sizes.mixer_head_dim, sizes.state_dim)
+  return (
+    convolution_cache(cfg, sizes.mixer_dim + 2 * group_width(cfg)),
+    CacheArray(state, 'float32'),
+  )
+
+
+_LAYER = 'lmhp.model.mixers.layers.mamba2'
+
+register_mixer(
+  'mamba2',
+  MixerSpec(
+    layer=f'{_LAYER}:Mamba2',
+    parameter_counts=parameter_counts,
+    weight_flops=weight_flops,
+    cache_arrays=cache_arrays,
+    params=(
+      *linear_specs('**/mamba2/gate', 'other', 'D > I'),
+      *linear_specs('**/mamba2/input', 'other', 'D > I'),
+      *linear_specs('**/mamba2/write', 'other', 'D > Y'),
+      *linear_specs('**/mamba2/read', 'other', 'D > Y'),
+      *linear_specs('**/mamba2/step', 'other', 'D > H'),
+      *linear_specs('**/mamba2/output', 'other', 'I > D', residual=True),
+      ParamSpec('**/mamba2/step_bias', 'other', 'bias', 'H'),
+      ParamSpec('**/mamba2/log_decay', 'other', 'bias', 'H'),
+      ParamSpec('**/mamba2/skip', 'other', 'scale', 'H'),
+      *norm_specs('**/mamba2/norm', 'I'),
+      *CONVOLUTION_PARAMS,
+    ),
+    keys=Mamba2Keys,
+    resolve=resolve,
+    sequence_flops=sequence_flops,
+    custom_inits={
+      '**/mamba2/log_decay': f'{_LAYER}:init_log_decay',
+      '**/mamba2/step_bias': f'{_LAYER}:init_step_bias',
+      '**/mamba2/skip': f'{_LAYER}:init_skip',
+    },
+    fan_in_weights=(CONVOLUTION_KERNEL,),
+  ),
+)

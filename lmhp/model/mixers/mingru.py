@@ -1,0 +1,56 @@
+"""Entry of the mixer `mingru`. This file imports no jax."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.mixers.keys import MixerKeys, resolve_mixer_keys
+from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.params import linear_specs
+from lmhp.sections import keys_of
+
+
+def parameter_counts(cfg: ModelConfig) -> Counts:
+  """Returns the parameters of one layer by kind."""
+  keys = keys_of(cfg, MixerKeys)
+  gate = parameter_count(cfg.d_model, keys.mixer_dim, bias=True)
+  candidate = parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)
+  output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
+  return Counter(other=gate + candidate + output)
+
+
+def weight_flops(cfg: ModelConfig) -> Counts:
+  """Returns the forward FLOPs of one layer's matrices by kind, for one token.
+
+  The scan is no matrix product, so it is not counted.
+  """
+  width = keys_of(cfg, MixerKeys).mixer_dim
+  return Counter(other=3 * matmul_flops(cfg.d_model, width))
+
+
+def cache_arrays(
+  cfg: ModelConfig, length: int, encoder_length: int
+) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer: the hidden state."""
+  del length, encoder_length
+  return (CacheArray((keys_of(cfg, MixerKeys).mixer_dim,), 'float32'),)
+
+
+register_mixer(
+  'mingru',
+  MixerSpec(
+    layer='lmhp.model.mixers.layers.mingru:MinGRU',
+    parameter_counts=parameter_counts,
+    weight_flops=weight_flops,
+    cache_arrays=cache_arrays,
+    params=(
+      *linear_specs('**/mingru/gate', 'other', 'D > I'),
+      *linear_specs('**/mingru/input', 'other', 'D > I'),
+      *linear_specs('**/mingru/output', 'other', 'I > D', residual=True),
+    ),
+    keys=MixerKeys,
+    resolve=resolve_mixer_keys,
+  ),
+)

@@ -1,0 +1,79 @@
+"""Entry of the mixer `rglru`: Griffin's recurrent block. This file imports no jax."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.mixers.causal_convolution import (
+  CONVOLUTION_KERNEL,
+  CONVOLUTION_PARAMS,
+  ConvolutionKeys,
+  convolution_cache,
+  convolution_parameters,
+)
+from lmhp.model.mixers.keys import resolve_mixer_heads
+from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.params import ParamSpec, linear_specs
+from lmhp.sections import keys_of
+
+
+def parameter_counts(cfg: ModelConfig) -> Counts:
+  """Returns the parameters of one layer by kind."""
+  keys = keys_of(cfg, ConvolutionKeys)
+  width = keys.mixer_dim
+  inputs = 2 * parameter_count(cfg.d_model, width, keys.mixer_bias)
+  convolution = convolution_parameters(cfg, width)
+  head_gates = 2 * (width * keys.mixer_head_dim + width)
+  decay = width
+  output = parameter_count(width, cfg.d_model, keys.mixer_bias)
+  return Counter(other=inputs + convolution + head_gates + decay + output)
+
+
+def weight_flops(cfg: ModelConfig) -> Counts:
+  """Returns the forward FLOPs of one layer's matrices by kind, for one token.
+
+  The convolution and the scan are no matrix products, so they are not counted.
+  """
+  keys = keys_of(cfg, ConvolutionKeys)
+  projections = 3 * matmul_flops(cfg.d_model, keys.mixer_dim)
+  head_gates = 2 * matmul_flops(keys.mixer_dim, keys.mixer_head_dim)
+  return Counter(other=projections + head_gates)
+
+
+def cache_arrays(
+  cfg: ModelConfig, length: int, encoder_length: int
+) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer: inputs of the convolution, and the hidden state."""
+  del length, encoder_length
+  width = keys_of(cfg, ConvolutionKeys).mixer_dim
+  return convolution_cache(cfg, width), CacheArray((width,), 'float32')
+
+
+register_mixer(
+  'rglru',
+  MixerSpec(
+    layer='lmhp.model.mixers.layers.rglru:RGLRU',
+    parameter_counts=parameter_counts,
+    weight_flops=weight_flops,
+    cache_arrays=cache_arrays,
+    params=(
+      *linear_specs('**/rglru/gate', 'other', 'D > I'),
+      *linear_specs('**/rglru/input', 'other', 'D > I'),
+      *linear_specs('**/rglru/output', 'other', 'I > D', residual=True),
+      *linear_specs('**/rglru/recurrence_gate', 'other', 'H | K > K'),
+      *linear_specs('**/rglru/input_gate', 'other', 'H | K > K'),
+      ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
+      *CONVOLUTION_PARAMS,
+    ),
+    keys=ConvolutionKeys,
+    resolve=resolve_mixer_heads,
+    custom_inits={'**/rglru/decay': 'lmhp.model.mixers.layers.rglru:init_decay'},
+    fan_in_weights=(
+      CONVOLUTION_KERNEL,
+      '**/rglru/recurrence_gate/kernel',
+      '**/rglru/input_gate/kernel',
+    ),
+  ),
+)
