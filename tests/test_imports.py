@@ -73,6 +73,19 @@ NO_JAX = (
   'lmhp.sweeping.space',
   'lmhp.sweeping.store',
   'lmhp.model.config',
+  'lmhp.model.counts',
+  'lmhp.model.attention.counts',
+  'lmhp.model.mixers',
+  'lmhp.model.mixers.registry',
+  'lmhp.model.mixers.keys',
+  'lmhp.model.mixers.attention',
+  'lmhp.model.mixers.causal_convolution',
+  'lmhp.model.mixers.convolution',
+  'lmhp.model.mixers.lstm',
+  'lmhp.model.mixers.gru',
+  'lmhp.model.mixers.mingru',
+  'lmhp.model.mixers.rglru',
+  'lmhp.model.mixers.mamba2',
   'lmhp.data.config',
   'lmhp.hub.config_json',
   'lmhp.params',
@@ -233,7 +246,12 @@ def test_help_loads_nothing():
 
 
 @pytest.mark.parametrize(
-  'names', [['lmhp.hypers', 'lmhp.statistics.smoothing'], ['lmhp.training.history']]
+  'names',
+  [
+    ['lmhp.hypers', 'lmhp.statistics.smoothing'],
+    ['lmhp.training.history'],
+    ['lmhp.model.config'],
+  ],
 )
 def test_what_is_read_on_a_laptop_loads_no_jax(names):
   assert loaded(f'import {", ".join(names)}') == []
