@@ -20,7 +20,7 @@ from lmhp.hypers import split
 from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
-from lmhp.optim.chain import OptimizerConfig
+from lmhp.optim.config import OptimizerConfig
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import make_init, make_update
 

@@ -29,7 +29,7 @@ from lmhp.config_keys import (
 from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError, suggest
 from lmhp.hypers import flatten
-from lmhp.optim.schedules import in_fractions
+from lmhp.optim.schedules.intervals import in_fractions
 from lmhp.sections import wrong
 from lmhp.training.config import RunConfig
 

@@ -1,1 +1,12 @@
-"""Optimizers, schedules and what they do differently to each parameter: Optax chains built inside the trace."""
+"""Optimizers and learning-rate schedules, as Optax chains that are built inside the trace.
+
+A chain is built inside the trace so that each number in it may be an array.
+
+A new optimizer is one file in `optimizers/` and one line in its `__init__.py`. A new schedule
+is one file in `schedules/shapes/` and one line in its `__init__.py`. Code outside lmhp calls
+`register_optimizer` and `register_schedule`, and needs no line here.
+"""
+
+from lmhp.optim import optimizers, schedules
+
+__all__ = ['optimizers', 'schedules']

@@ -1,84 +1,117 @@
-"""Which parameters decay, which are frozen, and at what rate each kind learns: three readings of the leaf table.
+"""Masks over the parameters: weight decay, freezing, and learning-rate multipliers by kind.
 
-Each function takes a parameter tree, or any tree of its form (gradients, shapes, one where what is frozen or masked has
-been taken out), and returns a tree of the same form.
+Each function takes a tree of parameters, or any tree of the same form (gradients, shapes, a
+tree without the frozen or masked leaves). It returns a tree of the same form, from the
+table of specifications in `lmhp.params`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Mapping
-
 import jax
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.spec import Numbers
 from lmhp.params import KINDS, Param, map_params, matches
+from lmhp.typing import PyTree
 
 
-def param_tree(params: Any) -> Any:
-  """The `Leaf` of each parameter, in its place.
-
-  >>> param_tree({'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}})[
-  ...   'final_norm'
-  ... ]['scale'].role
-  'scale'
-  """
-  return map_params(lambda leaf, _: leaf, params)
-
-
-def decay_mask(params: Any, cfg: Any) -> Any:
-  """True where a parameter decays: its kind is in `weight_decay_kinds` and its role in `weight_decay_roles`.
+def param_tree(params: PyTree) -> PyTree:
+  """Returns the `Param` of each parameter.
 
   Args:
-    params: nested dict of arrays or shapes.
-    cfg: an `OptimizerConfig`, or its structure.
+    params: Nested dict of arrays or shapes.
+
+  >>> shapes = {'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}}
+  >>> param_tree(shapes)['final_norm']['scale'].role
+  'scale'
   """
-  decays = lambda leaf: (
-    leaf.kind in cfg.weight_decay_kinds and leaf.role in cfg.weight_decay_roles
-  )
+  return map_params(lambda param, _: param, params)
+
+
+def decay_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
+  """Returns True for each parameter that decays.
+
+  A parameter decays if its kind is in `weight_decay_kinds` and its role is in
+  `weight_decay_roles`.
+
+  Args:
+    params: Nested dict of arrays or shapes.
+    cfg: The section, or its structure.
+
+  >>> shapes = {'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}}
+  >>> decay_mask(shapes, OptimizerConfig())
+  {'final_norm': {'scale': False}}
+  """
+
+  def decays(param: Param) -> bool:
+    return param.kind in cfg.weight_decay_kinds and param.role in cfg.weight_decay_roles
+
   return jax.tree.map(decays, param_tree(params))
 
 
-def frozen_mask(params: Any, cfg: Any) -> Any:
-  """True where the optimizer has no part: the kind, or a pattern the path matches, is in `freeze`, or it is a state.
+def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
+  """Returns True for each parameter that the optimizer leaves unchanged.
 
-  The training step takes these out before `init` and `update`, so that they hold no optimizer state.
+  These are the parameters whose kind is in `freeze`, those whose path matches a pattern in
+  `freeze`, and all states. The training step takes them out before `init` and `update`, so
+  that they have no optimizer state.
 
   Args:
-    params: nested dict of arrays or shapes.
-    cfg: an `OptimizerConfig`, or its structure.
+    params: Nested dict of arrays or shapes.
+    cfg: The section, or its structure.
 
   Raises:
-    ConfigError: where an entry names no parameter, or nothing is left to train.
+    ConfigError: If an entry of `freeze` matches no parameter, or all parameters are frozen.
+
+  >>> shapes = {'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}}
+  >>> frozen_mask(shapes, OptimizerConfig())
+  {'final_norm': {'scale': False}}
   """
-  table = param_tree(params)
-  leaves = jax.tree.leaves(table)
-  for entry in cfg.freeze:
-    if entry not in KINDS and not any(_matches(entry, leaf) for leaf in leaves):
-      near = suggest(entry, [*KINDS, *(leaf.path for leaf in leaves)])
-      raise ConfigError(
-        f'optimizer.freeze: got {entry!r}, which names no parameter; expected a kind '
-        f'({", ".join(KINDS)}) or a path with * and **{near}'
-      )
-  mask = jax.tree.map(
-    lambda leaf: (
-      leaf.role == 'state' or any(_matches(entry, leaf) for entry in cfg.freeze)
-    ),
-    table,
-  )
+  tree = param_tree(params)
+  _check_freeze(cfg, jax.tree.leaves(tree))
+
+  def is_frozen(param: Param) -> bool:
+    if param.role == 'state':
+      return True
+    return any(_is_selected(param, entry) for entry in cfg.freeze)
+
+  mask = jax.tree.map(is_frozen, tree)
   if cfg.freeze and all(jax.tree.leaves(mask)):
     raise ConfigError(
-      f'optimizer.freeze: got {cfg.freeze!r}, which leaves no parameter to train'
+      f'optimizer.freeze: got {cfg.freeze!r}, which freezes all parameters; expected some '
+      'to train'
     )
   return mask
 
 
-def _matches(entry: str, leaf: Param) -> bool:
-  """Whether a kind or a path pattern names a leaf."""
-  return entry == leaf.kind or matches(entry, leaf.path)
+def _check_freeze(cfg: OptimizerConfig, params: list[Param]) -> None:
+  """Checks that each entry of `freeze` is a kind or matches a path."""
+  for entry in cfg.freeze:
+    if entry in KINDS or any(_is_selected(param, entry) for param in params):
+      continue
+    near = suggest(entry, [*KINDS, *(param.path for param in params)])
+    raise ConfigError(
+      f'optimizer.freeze: got {entry!r}, which matches no parameter; expected a kind '
+      f'({", ".join(KINDS)}) or a path with * and **{near}'
+    )
 
 
-def lr_multipliers(params: Any, hypers: Mapping[str, jax.Array]) -> Any:
-  """The factor on each parameter's learning rate: its kind's `*_rate`."""
+def _is_selected(param: Param, entry: str) -> bool:
+  return entry == param.kind or matches(entry, param.path)
+
+
+def lr_multipliers(params: PyTree, numbers: Numbers) -> PyTree:
+  """Returns the learning-rate multiplier of each parameter, that of its kind.
+
+  Args:
+    params: Nested dict of arrays or shapes.
+    numbers: Traced numbers of the section `optimizer`.
+
+  >>> shapes = {'output': {'kernel': jax.ShapeDtypeStruct((14, 31), 'float32')}}
+  >>> lr_multipliers(shapes, {'output_lr_multiplier': 0.5})
+  {'output': {'kernel': 0.5}}
+  """
   return jax.tree.map(
-    lambda leaf: hypers[f'{leaf.kind}_lr_multiplier'], param_tree(params)
+    lambda param: numbers[f'{param.kind}_lr_multiplier'], param_tree(params)
   )

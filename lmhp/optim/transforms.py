@@ -1,9 +1,9 @@
-"""The small transformations that Optax lacks, or cannot do per layer or with traced numbers."""
+"""Gradient transformations that Optax lacks, or lacks per layer or with traced numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import math
-from typing import Any, Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +11,23 @@ import optax
 
 from lmhp.optim.masks import param_tree
 from lmhp.params import Param
+from lmhp.typing import PyTree
 
 
-def global_norm(tree: Any) -> jax.Array:
-  """Euclidean norm of all numbers of a tree together, float32.
+def global_norm(tree: PyTree) -> jax.Array:
+  """Returns the Euclidean norm of all numbers of a tree together, as a float32 scalar.
+
+  Args:
+    tree: Tree of arrays.
 
   >>> float(global_norm({'a': jnp.array([3.0]), 'b': jnp.array([[4.0]])}))
   5.0
   """
-  return jnp.sqrt(
-    sum(jnp.sum(jnp.square(x.astype(jnp.float32))) for x in jax.tree.leaves(tree))
-  )
+
+  def sum_of_squares(array: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.square(array.astype(jnp.float32)))
+
+  return jnp.sqrt(sum(sum_of_squares(array) for array in jax.tree.leaves(tree)))
 
 
 def clip_by_global_norm(
@@ -30,102 +36,138 @@ def clip_by_global_norm(
   """Multiplies the gradient by min(1, max_norm / norm).
 
   Args:
-    max_norm: largest norm let through; infinity lets all through.
-    norm: the gradient's global norm where it is known already; None computes it.
+    max_norm: Largest norm. Infinity switches clipping off. Scalar.
+    norm: Global norm of the gradient, if it is computed already. None computes it.
+
+  >>> tx = clip_by_global_norm(jnp.float32(1.0))
+  >>> clipped, _ = tx.update({'a': jnp.array([3.0, 4.0])}, tx.init({}))
+  >>> [round(float(g), 4) for g in clipped['a']]
+  [0.6, 0.8]
   """
 
-  def clip(updates, params):
+  def clip(updates: PyTree, params: PyTree) -> PyTree:
     del params
-    factor = jnp.minimum(
-      1.0, max_norm / (global_norm(updates) if norm is None else norm)
-    )
+    grad_norm = global_norm(updates) if norm is None else norm
+    factor = jnp.minimum(1.0, max_norm / grad_norm)
     return jax.tree.map(lambda g: factor * g, updates)
 
   return optax.stateless(clip)
 
 
 def scale_by_learning_rates(
-  rates: Callable[[Any], Any],
+  learning_rates: Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
   """Multiplies each update by its own number.
 
   Args:
-    rates: takes a tree of the parameters' form and returns a tree of scalars.
-  """
-  return optax.stateless(
-    lambda updates, params: jax.tree.map(
-      lambda rate, u: rate * u, rates(updates), updates
-    )
-  )
+    learning_rates: Takes a tree of the form of the parameters, and returns a tree of
+      scalars.
 
-
-class ScaleByRssState(NamedTuple):
-  """Sum of the squared gradients so far."""
-
-  sum_of_squares: Any
-
-
-def scale_by_rss(eps: jax.Array) -> optax.GradientTransformation:
-  """Divides by the root of the sum of squared gradients: g / (sqrt(sum g^2) + eps).
-
-  (Optax's starts the sum at a number and adds `eps` under the root; this one starts at 0 and is torch's Adagrad.)
-
-  Source: Duchi et al., 2011, https://jmlr.org/papers/v12/duchi11a.html.
+  >>> tx = scale_by_learning_rates(lambda updates: {'a': 0.5, 'b': 2.0})
+  >>> tx.update({'a': 3.0, 'b': 3.0}, tx.init({}))[0]
+  {'a': 1.5, 'b': 6.0}
   """
 
-  def update(updates, state, params=None):
+  def scale(updates: PyTree, params: PyTree) -> PyTree:
     del params
-    sums = jax.tree.map(lambda s, g: s + g * g, state.sum_of_squares, updates)
-    return jax.tree.map(
-      lambda g, s: g / (jnp.sqrt(s) + eps), updates, sums
-    ), ScaleByRssState(sums)
+    return jax.tree.map(lambda lr, u: lr * u, learning_rates(updates), updates)
 
-  return optax.GradientTransformation(
-    lambda params: ScaleByRssState(jax.tree.map(jnp.zeros_like, params)), update
-  )
+  return optax.stateless(scale)
 
 
-def as_matrices(leaf: Param, array: jax.Array) -> jax.Array:
-  """A parameter as it is stored, seen as one array for each layer and expert: these together first, where there are any.
+# --- one matrix of one layer at a time ------------------------------------------------
 
-  A weight is fan_in x fan_out, a table as it is, anything else a vector. No axes are swapped, so this is free.
+
+def as_matrices(param: Param, array: jax.Array) -> jax.Array:
+  """Reshapes a parameter to one array for each layer and expert.
+
+  A weight becomes fan_in x fan_out, a table keeps its shape, and everything else becomes a
+  vector. If there are layers or experts, one first axis counts them all. No axes are
+  swapped, so the reshape costs nothing.
+
+  Args:
+    param: The parameter.
+    array: Its values, or an array of the same shape.
 
   >>> from lmhp.params import param_of
   >>> kernel = jnp.ones((2, 14, 8, 6))  # N D H K
-  >>> as_matrices(
-  ...   param_of('decoder/segment_0/attention/query/kernel', kernel), kernel
-  ... ).shape
+  >>> param = param_of('decoder/segment_0/attention/query/kernel', kernel)
+  >>> as_matrices(param, kernel).shape
   (2, 14, 48)
   """
-  copies = (math.prod(leaf.shape[i] for i in leaf.copy_axes),) if leaf.copy_axes else ()
-  shapes = {'weight': (leaf.fan_in, leaf.fan_out), 'table': leaf.shape[leaf.is_stacked :]}
-  return array.reshape(*copies, *shapes.get(leaf.role, (-1,)))
+  if param.role == 'weight':
+    shape = (param.fan_in, param.fan_out)
+  elif param.role == 'table':
+    shape = param.shape[param.is_stacked :]
+  else:
+    shape = (-1,)
+
+  if param.copy_axes:
+    n_copies = math.prod(param.shape[axis] for axis in param.copy_axes)
+    shape = (n_copies, *shape)
+  return array.reshape(shape)
 
 
 def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-  """Applies `tx` to each parameter of each layer by itself, as the matrix it is.
+  """Applies a transformation to each parameter of each layer by itself, as a matrix.
 
-  Parameters are stored with heads apart and alike layers stacked. What takes a norm of a parameter, factors it or
-  orthogonalizes it must see neither: this wrapper shows `tx` one matrix at a time (stacked layers and experts through `jax.vmap`).
-  The state is, at each parameter's place, the state of `tx` for that parameter alone, N first where stacked.
+  Parameters are stored with separate heads and stacked layers. A transformation that takes
+  a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. Here
+  `tx` receives one matrix at a time. Stacked layers and experts go through `jax.vmap`.
+
+  Args:
+    tx: Transformation of one matrix or vector.
+
+  Returns:
+    A transformation of the whole tree. Its state has, in the place of each parameter, the
+    state of `tx` for this parameter. An axis for layers and experts comes first, if there
+    are any.
+
+  >>> params = {'final_norm': {'scale': jnp.array([3.0, 4.0])}}
+  >>> tx = per_layer(optax.scale_by_trust_ratio())
+  >>> tx.update(params, tx.init(params), params)[0]['final_norm']['scale'].tolist()
+  [3.0, 4.0]
   """
 
-  def init(params):
-    def one(leaf, p):
-      return (jax.vmap(tx.init) if leaf.copy_axes else tx.init)(as_matrices(leaf, p))
+  def init(params: PyTree) -> PyTree:
+    def init_one(param: Param, array: jax.Array) -> PyTree:
+      return _over_copies(tx.init, param)(as_matrices(param, array))
 
-    return jax.tree.map(one, param_tree(params), params)
+    return jax.tree.map(init_one, param_tree(params), params)
 
-  def update(updates, state, params):
-    def one(leaf, g, s, p):
-      layer = jax.vmap(tx.update) if leaf.copy_axes else tx.update
-      u, s = layer(as_matrices(leaf, g), s, as_matrices(leaf, p))
-      return u.reshape(g.shape), s
-
-    table, form = jax.tree.flatten(param_tree(updates))
-    pairs = map(
-      one, table, *(form.flatten_up_to(tree) for tree in (updates, state, params))
+  def update_one(
+    param: Param, grad: jax.Array, state: PyTree, array: jax.Array
+  ) -> tuple[jax.Array, PyTree]:
+    direction, state = _over_copies(tx.update, param)(
+      as_matrices(param, grad), state, as_matrices(param, array)
     )
-    return tuple(form.unflatten(column) for column in zip(*pairs))
+    return direction.reshape(grad.shape), state
+
+  def update(
+    updates: PyTree, state: PyTree, params: PyTree = None
+  ) -> tuple[PyTree, PyTree]:
+    # `tx` has a state of any form in the place of each parameter, so the trees are
+    # flattened only down to the parameters.
+    params_flat, treedef = jax.tree.flatten(param_tree(updates))
+    directions = []
+    new_states = []
+    for param, grad, state_of_param, array in zip(
+      params_flat,
+      treedef.flatten_up_to(updates),
+      treedef.flatten_up_to(state),
+      treedef.flatten_up_to(params),
+      strict=True,
+    ):
+      direction, new_state = update_one(param, grad, state_of_param, array)
+      directions.append(direction)
+      new_states.append(new_state)
+    return treedef.unflatten(directions), treedef.unflatten(new_states)
 
   return optax.GradientTransformation(init, update)
+
+
+def _over_copies(
+  function: Callable[..., PyTree], param: Param
+) -> Callable[..., PyTree]:
+  """Returns a function of one matrix as a function of all layers and experts."""
+  return jax.vmap(function) if param.copy_axes else function

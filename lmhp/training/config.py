@@ -12,8 +12,8 @@ from lmhp.data.config import DataConfig
 from lmhp.declarations import static, traced
 from lmhp.errors import ConfigError
 from lmhp.model.config import ModelConfig
-from lmhp.optim.chain import OptimizerConfig
-from lmhp.optim.schedules import ScheduleConfig
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.sections import Section, section, wrong
 from lmhp.training.history import LogConfig
 

@@ -14,6 +14,8 @@ from lmhp.errors import ConfigError
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
 from lmhp.model.transformer import Model, build
+from lmhp.optim.schedules.spec import SCHEDULES
+from lmhp.optim.spec import OPTIMIZERS
 from lmhp.params import walk_arrays
 from lmhp.training.chunks import (
   CAPACITY,
@@ -96,6 +98,9 @@ class Programs:
           structure.train,
           structure.data,
           data_sha256,
+          # A registration replaces an optimizer, or adds a schedule to the program.
+          OPTIMIZERS[structure.optimizer.name],
+          tuple(SCHEDULES.values()),
         )
       )
     self._seconds_before = self.programs.compile_seconds

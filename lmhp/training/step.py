@@ -18,9 +18,10 @@ import optax
 from lmhp.data.batches import Batch
 from lmhp.model.rng import named_key
 from lmhp.model.transformer import Model
-from lmhp.optim.chain import OptimizerConfig, make_optimizer
+from lmhp.optim.chain import make_optimizer
+from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.masks import frozen_mask
-from lmhp.optim.schedules import unit_schedule
+from lmhp.optim.schedules.evaluation import unit_schedule
 from lmhp.optim.transforms import global_norm
 from lmhp.training.chunks import (
   CAPACITY,

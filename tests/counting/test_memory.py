@@ -19,7 +19,8 @@ from lmhp.counting.parameters import count
 from lmhp.hypers import split
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
-from lmhp.optim.chain import OptimizerConfig, make_optimizer
+from lmhp.optim.chain import make_optimizer
+from lmhp.optim.config import OptimizerConfig
 
 
 def test_tree_bytes():

@@ -22,7 +22,7 @@ SHAPES = {
 
 @pytest.fixture
 def tree():
-  """`tree(seed)`: the parameters' form filled with standard normal numbers."""
+  """Returns `tree(seed)`, which makes parameters of standard normal numbers."""
 
   def make(seed=0):
     rng = np.random.default_rng(seed)

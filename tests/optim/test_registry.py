@@ -1,421 +1,207 @@
-"""One body over every optimizer: oracle, tracing, packing, which numbers matter; then what each number multiplies.
+"""Optimizers and schedules from outside the package."""
 
-The oracle never sees a stacked tree: it gets each layer's parameter by itself, a weight as one matrix.
-"""
+import os
+import pathlib
+import subprocess
+import sys
 
-import functools
-import math
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from optax import contrib
 import pytest
 
-from lmhp.hypers import split
-from lmhp.optim.chain import OptimizerConfig, make_optimizer, numbers_read_by_optimizer
-from lmhp.optim.registry import OPTIMIZERS
-from lmhp.optim.transforms import global_norm
-from lmhp.params import KINDS, walk_arrays
+from lmhp.errors import ConfigError
+from lmhp.optim.optimizers.adam import scale_by_adam
+from lmhp.optim.registry import register_optimizer
+from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.spec import SCHEDULES, ScheduleSpec
+from lmhp.optim.spec import OPTIMIZERS, OptimizerSpec
 
-# Every number away from its default, every clip biting, eps large enough to be seen.
-NUMBERS = dict(
-  learning_rate=0.02,
-  weight_decay=0.3,
-  clip_norm=7.0,
-  b1=0.85,
-  b2=0.93,
-  b3=0.97,
-  eps=1e-2,
-  momentum=0.8,
-  trust_coefficient=0.05,
-  adafactor_power=0.7,
-  adafactor_clip_rms=0.6,
-  adafactor_min_size=12,
+ROOT = pathlib.Path(__file__).parents[2]
+
+PLUGIN = """
+import jax
+import optax
+
+from lmhp.declarations import static, traced
+from lmhp.optim.registry import register_optimizer
+from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.spec import ScheduleSpec
+from lmhp.optim.spec import OptimizerSpec
+from lmhp.sections import keys, keys_of
+
+
+@keys
+class ScaledKeys:
+  scaled_factor: float = traced(0.5, 'factor on the gradient', low=0.0)
+  scaled_twice: bool = static(False, 'apply the factor twice')
+
+
+def scaled(cfg, numbers):
+  factor = numbers['scaled_factor']
+  if keys_of(cfg, ScaledKeys).scaled_twice:
+    factor = factor * factor
+  return optax.chain(optax.trace(numbers['momentum']), optax.scale(factor))
+
+
+@keys
+class LevelKeys:
+  level: float = traced(1.0, 'height of the schedule', low=0.0, high=1.0)
+
+
+def level(progress, numbers):
+  return numbers['level'] + 0 * progress.decay
+
+
+register_optimizer(
+  'scaled',
+  OptimizerSpec(
+    scaled, 'l2', source='test', defaults={'momentum': 0.25}, keys=ScaledKeys
+  ),
 )
-SCHEDULE = 0.7
-LR = NUMBERS['learning_rate'] * SCHEDULE
-STEPS = 5
-TRACES = []
-# These programs run for microseconds and compile for a second: leave LLVM's optimizations out.
-quick_jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': '0'}
+register_schedule('level', ScheduleSpec(level, keys=LevelKeys))
+"""
+
+SETUP = """
+import pathlib, sys
+import lmhp
+
+def config(*settings):
+  config = lmhp.default_config()
+  text = pathlib.Path(sys.argv[1], 'words.txt')
+  text.write_text('a tree grows where none was sown before ' * 100)
+  config.data.path = (str(text),)
+  config.data.tokenizer = 'char'
+  config.data.cache_dir = str(text.parent / 'cache')
+  config.model.d_model = 4
+  config.model.n_heads = 1
+  config.model.n_layers = 1
+  config.model.max_seq_len = 8
+  config.model.dtype = 'float32'
+  config.train.steps = 3
+  config.train.batch_size = 2
+  config.evaluate.sequences = 2
+  config.log.tensorboard = False
+  config.log.every_steps = 1
+  config.optimizer.weight_decay = 0.0
+  config.schedule.warmup_fraction = 0.0
+  for path, value in {k: v for values in settings for k, v in values.items()}.items():
+    section, _, key = path.partition('.')
+    config[section][key] = value
+  return config
+
+def train(*settings):
+  return lmhp.train(config(*settings), display='none')
+"""
+
+
+def run(tmp_path, code):
+  """Runs code in a process that can import the plugin as `outside`."""
+  (tmp_path / 'outside.py').write_text(PLUGIN)
+  paths = f'{tmp_path}{os.pathsep}{ROOT}'
+  environment = {**os.environ, 'PYTHONPATH': paths, 'TMPDIR': str(tmp_path)}
+  environment['XLA_FLAGS'] = '--xla_backend_optimization_level=0'  # compiles faster
+  command = [sys.executable, '-c', SETUP + code, str(tmp_path)]
+  done = subprocess.run(
+    command, env=environment, capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_an_outside_optimizer_and_schedule_train_and_are_swept(tmp_path):
+  code = """
+import numpy as np
+import jax
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.space import Choice
+
+# A program that was compiled before the registration does not serve the new schedule.
+momentum = {'optimizer.name': 'momentum', 'optimizer.momentum': 0.25}
+half = train(momentum, {'schedule.name': 'constant', 'optimizer.learning_rate': 0.005})
+
+import outside
+
+scaled = {'optimizer.name': 'scaled', 'optimizer.learning_rate': 0.01}
+by_default = train(scaled, {'schedule.name': 'constant'})
+jax.tree.map(np.testing.assert_array_equal, by_default.params, half.params)
+
+by_level = train(
+  momentum,
+  {'schedule.name': 'level', 'schedule.level': 0.5, 'optimizer.learning_rate': 0.01},
 )
+jax.tree.map(np.testing.assert_array_equal, by_level.params, half.params)
 
-
-def curvature(params):
-  return jax.tree.map(lambda p: jnp.linspace(0.5, 2.0, p.size).reshape(p.shape), params)
-
-
-def descend(structure, numbers, params, start=SCHEDULE, end=SCHEDULE, steps=STEPS):
-  """Parameters after `steps` updates on sum(curvature * params^2) / 2, the schedule going from `start` to `end`."""
-  return _descend(
-    structure, numbers, params, np.float32(start), np.float32(end), np.int32(steps)
-  )
-
-
-@functools.partial(quick_jit, static_argnums=0)
-def _descend(structure, numbers, params, start, end, steps):
-  TRACES.append(structure.name)
-  bend = curvature(params)
-
-  def body(i, carry):
-    params, state = carry
-    grads = jax.tree.map(lambda c, p: c * p, bend, params)
-    tx = make_optimizer(structure, numbers, start + (end - start) * i / steps)
-    updates, state = tx.update(grads, state, params)
-    return optax.apply_updates(params, updates), state
-
-  state = make_optimizer(structure, numbers, start).init(params)
-  return jax.lax.fori_loop(0, steps, body, (params, state))[0]
-
-
-def config(name, **values):
-  return split(OptimizerConfig(name=name, **{**NUMBERS, **values}))
-
-
-@pytest.fixture
-def params(tree):
-  """A table, the matrices of two layers, and their scales: few leaves, since every optimizer is compiled for them."""
-  layers = tree()['decoder']['segment_0']
-  kept = {
-    'attention': {'query': {'kernel': layers['attention']['query']['kernel']}},
-    'attention_input_norm': layers['attention_input_norm'],
-  }
-  return {'embedding': tree()['embedding'], 'decoder': {'segment_0': kept}}
-
-
-# --- the oracle -----------------------------------------------------------------------------------------------------
-
-MATRICES = {'attention/query/kernel': (14, 48), 'attention_input_norm/scale': (14,)}
-
-
-def unstack(tree):
-  """{name: array} with each layer's parameter by itself, as the matrix it is."""
-  flat = {}
-  for path, array in walk_arrays(tree):
-    inner = path.removeprefix('decoder/segment_0/')
-    for i in range(2 if inner in MATRICES else 0):
-      flat[f'{i}/{inner}'] = np.asarray(array[i]).reshape(MATRICES[inner])
-    if inner not in MATRICES:
-      flat[path] = np.asarray(array)
-  return flat
-
-
-def decays(name):
-  return name.endswith(('kernel', 'table'))
-
-
-def is_hidden(name):
-  return name.endswith('kernel')
-
-
-def optax_chain(name):
-  """The same optimizer from Optax's own aliases, with Python floats."""
-  h = NUMBERS
-  mask = lambda params: {name: decays(name) for name in params}
-  betas = dict(b1=h['b1'], b2=h['b2'], eps=h['eps'])
-  decay = dict(weight_decay=h['weight_decay'], mask=mask)
-  l2 = optax.add_decayed_weights(**decay)
-  decoupled = lambda tx: optax.chain(
-    tx, optax.add_decayed_weights(h['weight_decay'], mask), optax.scale(-LR)
-  )
-  return optax.chain(
-    optax.clip_by_global_norm(h['clip_norm']),
-    {
-      'sgd': lambda: optax.chain(l2, optax.sgd(LR)),
-      'momentum': lambda: optax.chain(l2, optax.sgd(LR, h['momentum'])),
-      'nesterov': lambda: optax.chain(l2, optax.sgd(LR, h['momentum'], nesterov=True)),
-      'signum': lambda: decoupled(
-        optax.chain(optax.trace(h['momentum']), optax.scale_by_sign())
-      ),
-      'lion': lambda: optax.lion(LR, h['b1'], h['b2'], **decay),
-      'rmsprop': lambda: optax.chain(
-        l2, optax.rmsprop(LR, h['b2'], h['eps'], eps_in_sqrt=False)
-      ),
-      'adam': lambda: optax.chain(l2, optax.adam(LR, **betas)),
-      'adamw': lambda: optax.adamw(LR, **betas, **decay),
-      'nadam': lambda: optax.chain(l2, optax.nadam(LR, **betas)),
-      'nadamw': lambda: optax.nadamw(LR, **betas, **decay),
-      'amsgrad': lambda: optax.chain(l2, optax.amsgrad(LR, **betas)),
-      'adamax': lambda: optax.chain(l2, optax.adamax(LR, **betas)),
-      'radam': lambda: optax.chain(l2, optax.radam(LR, **betas)),
-      'adabelief': lambda: decoupled(optax.adabelief(-1.0, **betas)),
-      'adopt': lambda: decoupled(contrib.adopt(-1.0, **betas)),
-      'adan': lambda: decoupled(optax.adan(-1.0, h['b1'], h['b2'], h['b3'], h['eps'])),
-      'lars': lambda: optax.lars(
-        LR, h['weight_decay'], mask, h['trust_coefficient'], momentum=h['momentum']
-      ),
-      'lamb': lambda: optax.lamb(LR, **betas, **decay),
-      'adafactor': lambda: optax.adafactor(
-        LR,
-        min_dim_size_to_factor=12,
-        decay_rate=h['adafactor_power'],
-        clipping_threshold=h['adafactor_clip_rms'],
-        weight_decay_rate=LR * h['weight_decay'],
-        weight_decay_mask=mask,
-      ),
-    }[name](),
-  )
-
-
-def optax_descends(name, params):
-  tx, flat, bend = optax_chain(name), unstack(params), unstack(curvature(params))
-
-  @quick_jit
-  def run(flat):
-    def body(_, carry):
-      flat, state = carry
-      updates, state = tx.update({k: bend[k] * p for k, p in flat.items()}, state, flat)
-      return optax.apply_updates(flat, updates), state
-
-    return jax.lax.fori_loop(0, STEPS, body, (flat, tx.init(flat)))[0]
-
-  return run(flat)
-
-
-def torch_optimizer(torch, name, decayed, rest):
-  h = NUMBERS
-  groups = [
-    dict(params=decayed, weight_decay=h['weight_decay']),
-    dict(params=rest, weight_decay=0.0),
-  ]
-  betas = dict(betas=(h['b1'], h['b2']), eps=h['eps'])
-  return {
-    'sgd': lambda: torch.optim.SGD(groups, LR),
-    'momentum': lambda: torch.optim.SGD(groups, LR, momentum=h['momentum']),
-    'nesterov': lambda: torch.optim.SGD(
-      groups, LR, momentum=h['momentum'], nesterov=True
-    ),
-    'adagrad': lambda: torch.optim.Adagrad(groups, LR, eps=h['eps']),
-    'rmsprop': lambda: torch.optim.RMSprop(groups, LR, alpha=h['b2'], eps=h['eps']),
-    'adam': lambda: torch.optim.Adam(groups, LR, **betas),
-    'adamw': lambda: torch.optim.AdamW(groups, LR, **betas),
-    'adamax': lambda: torch.optim.Adamax(groups, LR, **betas),
-  }[name]()
-
-
-def torch_descends(params, make):
-  """Five updates by torch in float64; `make(torch, tensors)` gives the optimizers."""
-  import torch
-
-  tensors = {
-    k: torch.tensor(v, dtype=torch.float64, requires_grad=True)
-    for k, v in unstack(params).items()
-  }
-  bend = {
-    k: torch.tensor(v, dtype=torch.float64)
-    for k, v in unstack(curvature(params)).items()
-  }
-  optimizers = make(torch, tensors)
-  for _ in range(STEPS):
-    for k, p in tensors.items():
-      p.grad = bend[k] * p.detach()
-    torch.nn.utils.clip_grad_norm_(tensors.values(), NUMBERS['clip_norm'])
-    for optimizer in optimizers:
-      optimizer.step()
-  return {k: p.detach().numpy() for k, p in tensors.items()}
-
-
-def assert_close(ours, theirs, start, tolerance):
-  """Compares how far each parameter moved, relative to its own movement."""
-  start = unstack(start)
-  for name, value in unstack(ours).items():
-    moved, expected = value - start[name], np.asarray(theirs[name]) - start[name]
-    error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)
-    assert error < tolerance, (name, error)
-
-
-@pytest.mark.parametrize('name', sorted(set(OPTIMIZERS) - {'muon', 'adagrad'}))
-def test_moves_as_optax_does_layer_by_layer(name, params):
-  ours = descend(*config(name), params)
-  assert_close(ours, optax_descends(name, params), params, 2e-5)
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize(
-  'name',
-  ['sgd', 'momentum', 'nesterov', 'adagrad', 'rmsprop', 'adam', 'adamw', 'adamax'],
+result = lmhp.sweep(
+  config(scaled, {'schedule.name': 'level'}),
+  SweepConfig(
+    space={
+      'optimizer.scaled_factor': Choice(0.25, 0.5),
+      'schedule.level': Choice(0.5, 1.0),
+    },
+    search='grid',
+    trials=4,
+    confirm_points=0,
+  ),
+  display='none',
+  report=False,
 )
-def test_moves_as_torch_does(name, params):
-  def make(torch, tensors):
-    decayed = [p for k, p in tensors.items() if decays(k)]
-    return [
-      torch_optimizer(
-        torch, name, decayed, [p for k, p in tensors.items() if not decays(k)]
-      )
-    ]
-
-  ours = descend(*config(name), params)
-  assert_close(ours, torch_descends(params, make), params, 2e-5)
+losses = {}
+for trial in result.trials:
+  factor = trial.parameters['optimizer.scaled_factor']
+  losses[factor, trial.parameters['schedule.level']] = trial.values[0]
+assert len(losses) == 4
+assert losses[0.25, 1.0] == losses[0.5, 0.5]
+assert len(set(losses.values())) == 3
+"""
+  run(tmp_path, code)
 
 
-@pytest.mark.oracle
-@pytest.mark.parametrize(
-  'scaling,theirs', [('rms', 'match_rms_adamw'), ('width', 'original')]
-)
-def test_muon_moves_as_torch_does(scaling, theirs, params):
-  h = NUMBERS
+def test_an_outside_optimizer_reads_its_static_key(tmp_path):
+  code = """
+import jax.numpy as jnp
+import outside
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.spec import OPTIMIZERS
 
-  def make(torch, tensors):
-    # Torch stores a linear layer's weight output first. It orthogonalizes in bfloat16, hence the loose tolerance.
-    matrices = [
-      (p, torch.nn.Parameter(p.detach().T.contiguous()))
-      for k, p in tensors.items()
-      if is_hidden(k)
-    ]
-    rest = {k: p for k, p in tensors.items() if not is_hidden(k)}
-    muon = torch.optim.Muon(
-      [q for _, q in matrices],
-      2 * LR,
-      weight_decay=h['weight_decay'] / 2,
-      momentum=h['momentum'],
-      adjust_lr_fn=theirs,
-    )
-    groups = [
-      dict(
-        params=[p for k, p in rest.items() if decays(k)], weight_decay=h['weight_decay']
-      ),
-      dict(params=[p for k, p in rest.items() if not decays(k)], weight_decay=0.0),
-    ]
-    adamw = torch.optim.AdamW(groups, LR, betas=(h['b1'], h['b2']), eps=h['eps'])
-
-    class Transposed:
-      def step(self):
-        for p, q in matrices:
-          q.grad = p.grad.T
-        muon.step()
-        for p, q in matrices:
-          p.data = q.data.T
-
-    return [Transposed(), adamw]
-
-  ours = descend(*config('muon', muon_lr_multiplier=2.0, muon_scaling=scaling), params)
-  expected = torch_descends(params, make)
-  assert_close(ours, expected, params, 2e-2)
-  exact = {k: v for k, v in expected.items() if not is_hidden(k)}
-  for name, value in unstack(ours).items():
-    if name in exact:
-      np.testing.assert_allclose(value, exact[name], rtol=1e-4, atol=1e-5)
+for twice, factor in ((False, 0.25), (True, 0.0625)):
+  cfg = OptimizerConfig(name='scaled', scaled_twice=twice)
+  tx = OPTIMIZERS['scaled'].scale(cfg, {'momentum': 0.0, 'scaled_factor': 0.25})
+  assert tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0][0] == factor
+"""
+  run(tmp_path, code)
 
 
-# --- every optimizer ------------------------------------------------------------------------------------------------
+def test_keys_of_an_outside_entry_are_read_by_it_alone(tmp_path):
+  code = """
+import outside
+from lmhp.config_help import format_config_help
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import ScheduleConfig
+from lmhp.optim.unread_keys import unread_keys
+
+cfg = OptimizerConfig(name='scaled', scaled_factor=0.1, scaled_twice=True)
+assert unread_keys(cfg) == ()
+assert unread_keys(OptimizerConfig(name='scaled', b1=0.1)) == ('optimizer.b1',)
+assert unread_keys(OptimizerConfig(scaled_factor=0.1)) == ('optimizer.scaled_factor',)
+assert unread_keys(ScheduleConfig(level=0.1)) == ('schedule.level',)
+assert unread_keys(ScheduleConfig(name='level', level=0.1)) == ()
+assert 'optimizer.scaled_factor' in format_config_help()
+"""
+  run(tmp_path, code)
 
 
-def moved(structure, numbers, params, **changed):
-  numbers = {**numbers, **{k: np.float32(v) for k, v in changed.items()}}
-  return descend(structure, numbers, params, steps=12)
+def test_a_registered_name_belongs_to_the_module_that_registered_it():
+  with pytest.raises(ConfigError, match="optimizer 'adamw': .*optimizers.adam"):
+    register_optimizer('adamw', OPTIMIZERS['lion'])
+  with pytest.raises(ConfigError, match="schedule 'cosine': .*schedules.shapes.cosine"):
+    register_schedule('cosine', SCHEDULES['rex'])
 
 
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_reads_the_numbers_it_says_and_compiles_once(name, params):
-  structure, numbers = config(name, learning_rate=0.2)
-  TRACES.clear()
-  plain = moved(structure, numbers, params)
-  changed = {
-    field: math.inf if field == 'clip_norm' else 0.9 * value
-    for field, value in numbers.items()
-  }
-  read = {
-    field
-    for field, value in changed.items()
-    if not jax.tree.all(
-      jax.tree.map(
-        jnp.array_equal, plain, moved(structure, numbers, params, **{field: value})
-      )
-    )
-  }
-  absent = {
-    f'{kind}_lr_multiplier'
-    for kind in set(KINDS) - {'embedding', 'attention', 'normalization'}
-  }
-  assert read == set(numbers_read_by_optimizer(name)) - absent
-  assert len(TRACES) <= 1
+def test_a_default_or_number_that_is_no_key_is_an_error():
+  spec = OptimizerSpec(scale_by_adam, 'l2', source='test', defaults={'bb1': 0.9})
+  with pytest.raises(ConfigError, match="optimizer 'toy': .*'bb1'.*'b1'"):
+    register_optimizer('toy', spec)
+  assert 'toy' not in OPTIMIZERS
 
-
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_four_members_packed_are_four_runs(name, params):
-  structure, numbers = config(name)
-  clips = (1.0, 5.0, 9.0, math.inf)
-  values = [
-    dict(
-      learning_rate=0.01 * i,
-      clip_norm=clips[i],
-      weight_decay=0.1 * i,
-      b2=0.9 + 0.02 * i,
-    )
-    for i in range(4)
-  ]
-  members = [
-    {**numbers, **{field: np.float32(v) for field, v in value.items()}}
-    for value in values
-  ]
-  stacked = jax.tree.map(lambda *x: np.stack(x), *members)
-  packed = jax.vmap(lambda numbers: descend(structure, numbers, params))(stacked)
-  for i, member in enumerate(members):
-    alone = descend(structure, member, params)
-    jax.tree.map(
-      lambda p, a: np.testing.assert_allclose(p[i], a, rtol=2e-4, atol=2e-5),
-      packed,
-      alone,
-    )
-
-
-RATES = {
-  'sgd': 0.5,
-  'momentum': 0.1,
-  'nesterov': 0.1,
-  'adagrad': 1.0,
-  'lars': 2.0,
-  'lamb': 0.1,
-  'adafactor': 0.2,
-}
-
-
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_descends_a_quadratic(name, params):
-  structure, numbers = config(
-    name, learning_rate=RATES.get(name, 0.05), weight_decay=0.0
-  )
-  end = descend(structure, numbers, params, 1.0, 0.0, 300)
-  assert global_norm(end) < 0.05 * global_norm(params)
-
-
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_state_holds_no_number(name, params):
-  one, other = (
-    make_optimizer(*config(name, **values), 1.0).init(params)
-    for values in (
-      {},
-      dict(
-        b1=0.1,
-        b2=0.2,
-        b3=0.3,
-        eps=0.5,
-        momentum=0.1,
-        adafactor_power=0.3,
-        weight_decay=0.0,
-      ),
-    )
-  )
-  jax.tree.map(np.testing.assert_array_equal, one, other)
-  assert jax.tree.structure(one) == jax.tree.structure(other)
-
-
-@pytest.mark.parametrize('name', OPTIMIZERS)
-def test_what_is_frozen_holds_no_state(name, params):
-  whole = sum(
-    x.size
-    for x in jax.tree.leaves(
-      jax.eval_shape(make_optimizer(*config(name), 1.0).init, params)
-    )
-  )
-  params['embedding']['table'] = params['decoder']['segment_0']['attention_input_norm'][
-    'scale'
-  ] = None
-  tx = make_optimizer(*config(name), 1.0)
-  state = jax.eval_shape(tx.init, params)
-  updates, _ = jax.eval_shape(tx.update, params, state, params)
-  assert jax.tree.structure(updates) == jax.tree.structure(params)
-  assert sum(x.size for x in jax.tree.leaves(state)) < whole or name == 'sgd'
+  spec = ScheduleSpec(SCHEDULES['linear'].shape, numbers=('final_ratio',))
+  with pytest.raises(ConfigError, match="schedule 'toy': .*'final_ratio'"):
+    register_schedule('toy', spec)
+  assert 'toy' not in SCHEDULES

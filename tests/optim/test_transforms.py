@@ -1,4 +1,4 @@
-"""Norms, clipping, and one matrix at a time although layers are stacked."""
+"""Norms, clipping, and transformations of single matrices of stacked layers."""
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +11,18 @@ from lmhp.optim.transforms import (
   global_norm,
   per_layer,
   scale_by_learning_rates,
-  scale_by_rss,
 )
 from lmhp.params import list_params, walk_arrays
 
 
-def test_global_norm_is_over_everything(tree):
+def test_global_norm_is_over_all_parameters(tree):
   flat = np.concatenate(
     [np.asarray(x, np.float64).ravel() for _, x in walk_arrays(tree())]
   )
   np.testing.assert_allclose(global_norm(tree()), np.linalg.norm(flat), rtol=1e-6)
 
 
-def test_clip_is_optaxs_and_may_be_given_the_norm(tree):
+def test_clipping_equals_that_of_optax_with_and_without_a_given_norm(tree):
   grads = tree()
   for limit in (0.5, 1e3):
     want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
@@ -40,15 +39,19 @@ def test_clip_at_infinity_and_at_zero_gradient_changes_nothing(tree):
 
 
 def test_a_given_norm_is_not_computed_again(tree):
-  squares = lambda norm: str(
-    jax.make_jaxpr(lambda g: clip_by_global_norm(1.0, norm).update(g, ())[0])(tree())
-  ).count('square')
+  def squares(norm):
+    return str(
+      jax.make_jaxpr(lambda g: clip_by_global_norm(1.0, norm).update(g, ())[0])(tree())
+    ).count('square')
+
   assert squares(None) == 8
   assert squares(2.0) == 0
 
 
-def test_scale_by_rates_multiplies_each_leaf_by_its_own(tree):
-  rates = lambda updates: jax.tree.map(lambda u: float(u.ndim), updates)
+def test_scale_by_learning_rates_multiplies_each_leaf_by_its_number(tree):
+  def rates(updates):
+    return jax.tree.map(lambda u: float(u.ndim), updates)
+
   got, _ = scale_by_learning_rates(rates).update(tree(), optax.EmptyState())
   jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, g.ndim * g), got, tree())
 
@@ -82,21 +85,24 @@ def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
   )
 
 
-def test_per_layer_shows_one_matrix_at_a_time(tree):
-  seen = []
+def test_per_layer_passes_one_matrix_at_a_time(tree):
+  shapes = []
 
-  def look(updates, params):
-    seen.append((updates.shape, params.shape))
+  def divide_by_norm(updates, params):
+    shapes.append((updates.shape, params.shape))
     return updates / jnp.linalg.norm(params)
 
   params = tree()
-  tx = per_layer(optax.stateless(look))
+  tx = per_layer(optax.stateless(divide_by_norm))
   got, _ = tx.update(tree(1), tx.init(params), params)
-  assert sorted(seen) == sorted(
+  assert sorted(shapes) == sorted(
     (s, s)
     for s in [(31, 14), (5, 14), (14, 48), (48,), (14,), (20, 14), (14,), (14, 31)]
   )
-  kernel = lambda t: t['decoder']['segment_0']['attention']['query']['kernel']
+
+  def kernel(t):
+    return t['decoder']['segment_0']['attention']['query']['kernel']
+
   norm = np.linalg.norm(np.asarray(kernel(params)).reshape(2, -1), axis=1).reshape(
     2, 1, 1, 1
   )
@@ -116,14 +122,3 @@ def test_per_layer_keeps_one_state_for_each_layer(tree):
   ) == [(2, 14), (2, 48)]
   before = jax.eval_shape(tx.init, params)
   assert jax.eval_shape(tx.update, params, before, params)[1] == before
-
-
-def test_scale_by_rss_divides_by_the_root_of_the_sum(tree):
-  tx = scale_by_rss(1e-3)
-  state = tx.init(tree())
-  for seed in (1, 2):
-    got, state = tx.update(tree(seed), state)
-  g1, g2 = (np.asarray(tree(seed)['output']['kernel'], np.float64) for seed in (1, 2))
-  np.testing.assert_allclose(
-    got['output']['kernel'], g2 / (np.sqrt(g1**2 + g2**2) + 1e-3), rtol=1e-5
-  )

@@ -15,8 +15,8 @@ from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
 from lmhp.model.rng import named_key
 from lmhp.model.transformer import build
-from lmhp.optim.chain import OptimizerConfig
-from lmhp.optim.schedules import ScheduleConfig
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.params import walk_arrays
 from lmhp.training.chunks import ChunkSteps
 from lmhp.training.config import TrainConfig
@@ -520,7 +520,7 @@ def test_how_steps_are_cut_into_chunks_changes_no_bit(jit, tiny, data):
 
 def test_a_chunk_is_its_single_updates(jit, tiny, data):
   """Update by update in another program, with the schedule at each step: the same to rounding."""
-  from lmhp.optim.schedules import unit_schedule
+  from lmhp.optim.schedules.evaluation import unit_schedule
 
   setup = Setup(tiny(), **RUN)
   start = jit(setup.init)(setup.hypers)

@@ -10,8 +10,8 @@ import pytest
 from lmhp.declarations import declared
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
-from lmhp.optim.chain import OptimizerConfig
-from lmhp.optim.schedules import ScheduleConfig
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.sweeping.space import (
   Chain,
   Choice,

@@ -1,4 +1,4 @@
-"""Every shape against formulas in float64, Optax and torch; tracing; intervals in other units."""
+"""Every schedule against formulas in float64, Optax and torch, and under tracing."""
 
 import math
 
@@ -8,15 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from lmhp.errors import ConfigError
 from lmhp.hypers import split
-from lmhp.optim.schedules import (
-  SHAPES,
-  ScheduleConfig,
-  in_fractions,
-  numbers_read_by_schedule,
-  unit_schedule,
-)
+from lmhp.optim.schedules.config import ScheduleConfig
+from lmhp.optim.schedules.evaluation import unit_schedule
+from lmhp.optim.schedules.spec import SCHEDULES
 
 T = 200
 
@@ -34,7 +29,7 @@ def curve(**values):
   return np.asarray(_curve(numbers(**values)))
 
 
-# Written out step by step in float64, from the papers: peak 1, floor f, s steps after the warmup of w out of T.
+# The formulas of the papers in float64: peak 1, final ratio f, s steps after a warmup of w of T.
 
 
 def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
@@ -74,9 +69,9 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
   }[name]
 
 
-@pytest.mark.parametrize('name', SHAPES)
+@pytest.mark.parametrize('name', SCHEDULES)
 @pytest.mark.parametrize('growth', [1.0, 2.0])
-def test_shape_after_the_warmup_is_the_papers(name, growth):
+def test_shape_after_the_warmup_follows_the_paper(name, growth):
   w, f, cycle, cooldown, factor, power, beta = 10, 0.1, 30, 40, 0.7, 1.5, 0.4
   got = curve(
     name=name,
@@ -102,7 +97,7 @@ def test_shape_after_the_warmup_is_the_papers(name, growth):
   np.testing.assert_allclose(got[:w], np.array(rise) * start, rtol=1e-5, atol=1e-6)
 
 
-def test_is_nanogpts_get_lr():
+def test_cosine_equals_get_lr_of_nanogpt():
   learning_rate, min_lr, warmup_iters, lr_decay_iters = 1e-3, 1e-4, 13, T
 
   def get_lr(it):  # as its README's CPU recipe runs it
@@ -124,18 +119,23 @@ def test_first_and_last_step():
   np.testing.assert_allclose(all_warmup, np.arange(1, T + 1) / (T + 1), rtol=1e-5)
 
 
-def test_initial_fraction_is_where_the_ramp_starts():
+def test_warmup_rises_from_initial_lr_ratio():
   got = curve(name='constant', warmup_fraction=9 / T, initial_lr_ratio=0.2)
   np.testing.assert_allclose(got[:10], 0.2 + 0.8 * np.arange(1, 11) / 10, rtol=1e-5)
 
 
-def test_against_optax():
+def test_shapes_equal_those_of_optax():
   w = 20
   steps = np.arange(T - w)
-  ours = lambda **values: curve(warmup_fraction=w / T, **values)[w:]
-  compare = lambda got, schedule: np.testing.assert_allclose(
-    got, [schedule(i) for i in steps], rtol=2e-5, atol=1e-6
-  )
+
+  def ours(**values):
+    return curve(warmup_fraction=w / T, **values)[w:]
+
+  def compare(got, schedule):
+    return np.testing.assert_allclose(
+      got, [schedule(i) for i in steps], rtol=2e-5, atol=1e-6
+    )
+
   compare(
     ours(name='cosine', final_lr_ratio=0.1),
     optax.cosine_decay_schedule(1.0, T - w, alpha=0.1),
@@ -177,74 +177,82 @@ def torch_curve(scheduler, total, **values):
   'ours,scheduler,theirs',
   [
     (
-      dict(name='triangular', cycle_fraction=40 / T, final_lr_ratio=0.1),
+      {'name': 'triangular', 'cycle_fraction': 40 / T, 'final_lr_ratio': 0.1},
       'CyclicLR',
-      dict(
-        base_lr=0.1,
-        max_lr=1.0,
-        step_size_up=20,
-        mode='triangular',
-        cycle_momentum=False,
-      ),
+      {
+        'base_lr': 0.1,
+        'max_lr': 1.0,
+        'step_size_up': 20,
+        'mode': 'triangular',
+        'cycle_momentum': False,
+      },
     ),
     (
-      dict(name='triangular2', cycle_fraction=40 / T, final_lr_ratio=0.1),
+      {'name': 'triangular2', 'cycle_fraction': 40 / T, 'final_lr_ratio': 0.1},
       'CyclicLR',
-      dict(
-        base_lr=0.1,
-        max_lr=1.0,
-        step_size_up=20,
-        mode='triangular2',
-        cycle_momentum=False,
-      ),
+      {
+        'base_lr': 0.1,
+        'max_lr': 1.0,
+        'step_size_up': 20,
+        'mode': 'triangular2',
+        'cycle_momentum': False,
+      },
     ),
     (
-      dict(
-        name='exp_range',
-        cycle_fraction=40 / T,
-        final_lr_ratio=0.1,
-        decay_factor=0.99**40,
-      ),
+      {
+        'name': 'exp_range',
+        'cycle_fraction': 40 / T,
+        'final_lr_ratio': 0.1,
+        'decay_factor': 0.99**40,
+      },
       'CyclicLR',
-      dict(
-        base_lr=0.1,
-        max_lr=1.0,
-        step_size_up=20,
-        mode='exp_range',
-        gamma=0.99,
-        cycle_momentum=False,
-      ),
+      {
+        'base_lr': 0.1,
+        'max_lr': 1.0,
+        'step_size_up': 20,
+        'mode': 'exp_range',
+        'gamma': 0.99,
+        'cycle_momentum': False,
+      },
     ),
     (
-      dict(name='cosine_restarts', cycle_fraction=25 / T, cycle_growth=2.0),
+      {'name': 'cosine_restarts', 'cycle_fraction': 25 / T, 'cycle_growth': 2.0},
       'CosineAnnealingWarmRestarts',
-      dict(T_0=25, T_mult=2, eta_min=0.1),
+      {'T_0': 25, 'T_mult': 2, 'eta_min': 0.1},
     ),
     (
-      dict(name='cosine_restarts', cycle_fraction=25 / T),
+      {'name': 'cosine_restarts', 'cycle_fraction': 25 / T},
       'CosineAnnealingWarmRestarts',
-      dict(T_0=25, eta_min=0.1),
+      {'T_0': 25, 'eta_min': 0.1},
     ),
     (
-      dict(name='step', cycle_fraction=30 / T, decay_factor=0.5, final_lr_ratio=0.0),
+      {
+        'name': 'step',
+        'cycle_fraction': 30 / T,
+        'decay_factor': 0.5,
+        'final_lr_ratio': 0.0,
+      },
       'StepLR',
-      dict(step_size=30, gamma=0.5),
+      {'step_size': 30, 'gamma': 0.5},
     ),
     (
-      dict(
-        name='exponential', cycle_fraction=1 / T, decay_factor=0.97, final_lr_ratio=0.0
-      ),
+      {
+        'name': 'exponential',
+        'cycle_fraction': 1 / T,
+        'decay_factor': 0.97,
+        'final_lr_ratio': 0.0,
+      },
       'ExponentialLR',
-      dict(gamma=0.97),
+      {'gamma': 0.97},
     ),
     (
-      dict(name='cosine', final_lr_ratio=0.1),
+      {'name': 'cosine', 'final_lr_ratio': 0.1},
       'CosineAnnealingLR',
-      dict(T_max=T, eta_min=0.1),
+      {'T_max': T, 'eta_min': 0.1},
     ),
   ],
 )
-def test_against_torch(ours, scheduler, theirs):
+def test_shapes_equal_those_of_torch(ours, scheduler, theirs):
   got = curve(warmup_fraction=0.0, **ours)
   np.testing.assert_allclose(
     got, torch_curve(scheduler, T, **theirs), rtol=1e-4, atol=1e-6
@@ -252,8 +260,9 @@ def test_against_torch(ours, scheduler, theirs):
 
 
 @pytest.mark.oracle
-def test_one_cycle_against_torch():
-  # Torch spends its first step on the initial rate and its last on the floor; ours begin and end one step further in.
+def test_one_cycle_equals_that_of_torch():
+  # Torch spends its first step on the initial learning rate and its last on the final one. Here
+  # both are one step outside training.
   w = 60
   theirs = torch_curve(
     'OneCycleLR',
@@ -274,7 +283,7 @@ def test_one_cycle_against_torch():
   np.testing.assert_allclose(got, theirs[1:], rtol=1e-4, atol=1e-6)
 
 
-def test_inverse_sqrt_with_its_warmup_as_timescale_is_the_transformers():
+def test_inverse_sqrt_with_the_warmup_as_timescale_follows_the_transformer_paper():
   w = 20
   got = curve(
     name='inverse_sqrt', warmup_fraction=w / T, cycle_fraction=w / T, final_lr_ratio=0.0
@@ -285,32 +294,7 @@ def test_inverse_sqrt_with_its_warmup_as_timescale_is_the_transformers():
   )  # arXiv:1706.03762 eq. 3, over its peak
 
 
-def test_intervals_given_in_steps_are_exact_at_any_length():
-  for total in (997, 20_001, 1_000_003):
-    cfg = in_fractions(
-      ScheduleConfig(
-        name='step',
-        warmup_steps=7,
-        cycle_steps=331,
-        decay_factor=0.5,
-        final_lr_ratio=0.0,
-      ),
-      total,
-      1,
-      1,
-      1,
-    )
-    h = split(cfg)[1]
-    at = lambda step: float(unit_schedule(h, step, total))
-    assert [at(7 + k * 331 + d) for k in (1, 2) for d in (-1, 0)] == [
-      1.0,
-      0.5,
-      0.5,
-      0.25,
-    ]
-
-
-def test_restarts_begin_on_time_whatever_the_growth():
+def test_restarts_begin_at_the_nearest_step_for_every_growth():
   total, first = 100_000, 1_000
   value = jax.jit(lambda h, step: unit_schedule(h, step, total))
   for growth in (1.0, 1.5, 2.0, 3.0):
@@ -329,7 +313,7 @@ def test_restarts_begin_on_time_whatever_the_growth():
       assert value(h, begin - 1) < 0.01, (growth, start)
 
 
-def test_shapes_pack_into_one_program():
+def test_all_schedules_share_one_program():
   traces = []
 
   @jax.jit
@@ -339,7 +323,7 @@ def test_shapes_pack_into_one_program():
 
   members = [
     numbers(name=name, warmup_fraction=0.02 * i, final_lr_ratio=0.05 * i, power=1.0 + i)
-    for i, name in enumerate(SHAPES)
+    for i, name in enumerate(SCHEDULES)
   ]
   alone = [float(value(h, 77)) for h in members]
   assert len(traces) == 1
@@ -352,9 +336,9 @@ def test_shapes_pack_into_one_program():
   )
 
 
-@pytest.mark.parametrize('name', SHAPES)
-def test_shape_reads_the_numbers_it_says(name):
-  base = dict(name=name, warmup_fraction=0.1, final_lr_ratio=0.01)
+@pytest.mark.parametrize('name', SCHEDULES)
+def test_shape_reads_the_declared_numbers(name):
+  base = {'name': name, 'warmup_fraction': 0.1, 'final_lr_ratio': 0.01}
   start = numbers(**base)
   plain = np.asarray(_curve(start))
   changed = {
@@ -367,22 +351,22 @@ def test_shape_reads_the_numbers_it_says(name):
     for field, value in changed.items()
     if not np.array_equal(plain, np.asarray(_curve({**start, field: value})))
   }
-  assert read == set(numbers_read_by_schedule(name))
+  assert read == ScheduleConfig(name=name).keys_read() & set(changed)
 
 
-@pytest.mark.parametrize('name', SHAPES)
+@pytest.mark.parametrize('name', SCHEDULES)
 def test_shape_stays_between_zero_and_the_peak(name):
   for values in (
-    dict(),
-    dict(warmup_fraction=0.0, final_lr_ratio=0.0),
-    dict(cycle_fraction=1e-6, cycle_growth=1.3),
+    {},
+    {'warmup_fraction': 0.0, 'final_lr_ratio': 0.0},
+    {'cycle_fraction': 1e-6, 'cycle_growth': 1.3},
   ):
     got = curve(name=name, **values)
     assert np.isfinite(got).all() and got.min() >= 0 and got.max() <= 1
 
 
-def test_names_keep_their_positions():
-  assert list(SHAPES) == [
+def test_names_of_built_in_schedules_keep_their_positions():
+  assert list(SCHEDULES) == [
     'constant',
     'step',
     'exponential',
@@ -400,88 +384,3 @@ def test_names_keep_their_positions():
     'wsd_cosine',
     'rex',
   ]
-
-
-@pytest.mark.parametrize(
-  'field,value,fraction',
-  [
-    ('warmup_steps', 50, 0.25),
-    ('warmup_tokens', 64_000, 0.5),
-    ('warmup_epochs', 0.5, 0.2),
-    ('warmup_tokens_per_parameter', 4, 0.125),
-    ('cooldown_steps', 200, 1.0),
-    ('cooldown_tokens', 64_000, 0.5),
-    ('cooldown_epochs', 2, 0.8),
-    ('cooldown_tokens_per_parameter', 8, 0.25),
-    ('cycle_steps', 30, 0.15),
-    ('cycle_tokens', 64, 0.0005),
-    ('cycle_epochs', 1, 0.4),
-    ('cycle_tokens_per_parameter', 1, 0.03125),
-  ],
-)
-def test_intervals_in_other_units(field, value, fraction):
-  # 200 steps of 640 tokens; 80 steps an epoch; 4,000 parameters
-  cfg = in_fractions(ScheduleConfig(**{field: value}), 200, 640, 80, 4_000)
-  interval = field.split('_')[0]
-  assert getattr(cfg, f'{interval}_fraction') == pytest.approx(fraction)
-  assert getattr(cfg, field) is None
-  for other in {'warmup', 'cooldown', 'cycle'} - {interval}:
-    assert getattr(cfg, f'{other}_fraction') == getattr(
-      ScheduleConfig(), f'{other}_fraction'
-    )
-
-
-def test_structure_is_the_same_whatever_unit_the_interval_had():
-  one = in_fractions(ScheduleConfig(warmup_steps=50), 200, 640, 80, 4_000)
-  assert split(one)[0] == split(ScheduleConfig(warmup_fraction=0.3))[0]
-
-
-@pytest.mark.parametrize(
-  'values,message',
-  [
-    (
-      dict(warmup_steps=5, warmup_tokens=9),
-      'schedule.warmup_steps: got 5.0, .*schedule.warmup_tokens',
-    ),
-    (
-      dict(cycle_epochs=1, cycle_fraction=0.5),
-      'schedule.cycle_epochs: .*schedule.cycle_fraction',
-    ),
-    (
-      dict(name='wsd_sqrt', warmup_fraction=0.5, cooldown_fraction=0.6),
-      'schedule.cooldown_fraction: got 0.6, .*0.5',
-    ),
-    (dict(name='cosin'), "schedule.name: .*did you mean 'cosine'"),
-    (dict(warmup_fraction=1.1), 'schedule.warmup_fraction: got 1.1'),
-    (dict(cycle_fraction=0), 'schedule.cycle_fraction: got 0.0'),
-    (dict(warmup_steps=-1), 'schedule.warmup_steps: got -1'),
-  ],
-)
-def test_mistakes_are_named(values, message):
-  with pytest.raises(ConfigError, match=message):
-    ScheduleConfig(**values)
-
-
-@pytest.mark.parametrize(
-  'field,value,most',
-  [
-    ('warmup_steps', 201, '200 steps'),
-    ('cooldown_tokens', 128_001, '128000 tokens'),
-    ('cycle_epochs', 3, '2.5 epochs'),
-    ('warmup_tokens_per_parameter', 33, '32 tokens per parameter'),
-  ],
-)
-def test_interval_longer_than_training_is_an_error(field, value, most):
-  with pytest.raises(ConfigError, match=f'schedule.{field}: got .*at most {most}'):
-    in_fractions(ScheduleConfig(**{field: value}), 200, 640, 80, 4_000)
-
-
-def test_cooldown_in_steps_that_meets_the_warmup_is_an_error():
-  with pytest.raises(ConfigError, match='cooldown_fraction'):
-    in_fractions(
-      ScheduleConfig(name='wsd_linear', warmup_steps=150, cooldown_steps=60),
-      200,
-      640,
-      80,
-      4_000,
-    )

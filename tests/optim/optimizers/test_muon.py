@@ -1,4 +1,4 @@
-"""Orthogonal updates, one for each matrix of each layer."""
+"""Orthogonal updates of each matrix of each layer."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 from optax import contrib
 import pytest
 
-from lmhp.optim.muon import (
+from lmhp.optim.optimizers.muon import (
   COEFFICIENTS,
   muon_labels,
   orthogonalize,
@@ -29,7 +29,7 @@ def test_orthogonalize_is_the_polynomial_of_the_singular_values(shape):
   assert 0.6 < s.min() and s.max() < 1.25
 
 
-def test_orthogonal_update_is_optaxs():
+def test_orthogonal_update_equals_that_of_optax():
   params = {
     'x': jnp.asarray(np.random.default_rng(0).standard_normal((14, 48)), jnp.float32)
   }
@@ -43,7 +43,7 @@ def test_zeros_stay_zeros():
   assert not np.any(orthogonalize(jnp.zeros((3, 5))))
 
 
-def test_hidden_matrices_alone_are_muons(tree):
+def test_only_hidden_matrices_are_orthogonalized(tree):
   assert {
     path for path, label in walk_arrays(muon_labels(tree())) if label == 'matrix'
   } == {
@@ -66,7 +66,7 @@ def test_each_layer_is_orthogonalized_by_itself(tree):
     )
 
 
-def test_rms_scaling_gives_updates_the_size_of_adamws():
+def test_rms_scaling_gives_updates_the_size_of_adamw():
   matrix = jnp.asarray(np.random.default_rng(0).standard_normal((96, 384)), jnp.float32)
   rms = jnp.sqrt(jnp.mean((shape_factor(96, 384, 'rms') * orthogonalize(matrix)) ** 2))
   assert 0.16 < rms < 0.24

@@ -1,0 +1,24 @@
+"""The optimizers of lmhp: one file for each, or for close relatives.
+
+Each file registers its optimizers when it is imported. To add one, write a file and append
+its name to the tuple below.
+"""
+
+import importlib
+
+_FILES = (
+  'sgd',
+  'lion',
+  'adagrad',
+  'rmsprop',
+  'adam',
+  'adopt',
+  'adan',
+  'lars',
+  'lamb',
+  'adafactor',
+  'muon',
+)
+
+for _file in _FILES:
+  importlib.import_module(f'{__name__}.{_file}')

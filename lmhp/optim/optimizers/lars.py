@@ -1,0 +1,37 @@
+"""LARS: momentum of gradients that are scaled by a trust ratio for each layer."""
+
+from __future__ import annotations
+
+import optax
+
+from lmhp.declarations import traced
+from lmhp.optim.registry import register_optimizer
+from lmhp.optim.spec import Numbers, OptimizerSpec
+from lmhp.optim.transforms import per_layer
+from lmhp.sections import Section, keys
+
+
+@keys
+class LarsKeys:
+  """Keys that lars adds to the section `optimizer`."""
+
+  trust_coefficient: float = traced(
+    0.001, 'factor on the trust ratio of lars', low=0.0, aliases=('eta',)
+  )
+
+
+def _lars(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
+  trust = optax.scale_by_trust_ratio(trust_coefficient=numbers['trust_coefficient'])
+  return optax.chain(per_layer(trust), optax.trace(numbers['momentum']))
+
+
+register_optimizer(
+  'lars',
+  OptimizerSpec(
+    _lars,
+    'l2',
+    source='arXiv:1708.03888',
+    defaults={'momentum': 0.9},
+    keys=LarsKeys,
+  ),
+)

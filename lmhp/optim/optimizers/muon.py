@@ -1,0 +1,171 @@
+"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones, per layer."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lmhp.declarations import static, traced
+from lmhp.optim.masks import param_tree
+from lmhp.optim.optimizers.adam import ADAM_DEFAULTS, scale_by_adam
+from lmhp.optim.registry import register_optimizer
+from lmhp.optim.spec import Numbers, OptimizerSpec
+from lmhp.optim.transforms import per_layer
+from lmhp.params import Param
+from lmhp.sections import Section, keys, keys_of
+from lmhp.typing import PyTree
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Coefficients (a, b, c) of x -> a x + b (x x^T) x + c (x x^T)^2 x.
+
+Of all such maps that keep singular values near 1, this one is steepest at 0. Five steps bring
+singular values into about 0.7 to 1.2, which is enough. Source:
+https://kellerjordan.github.io/posts/muon.
+"""
+
+
+@keys
+class MuonKeys:
+  """Keys that muon adds to the section `optimizer`."""
+
+  muon_lr_multiplier: float = traced(
+    1.0,
+    'factor on the learning rate of the matrices that muon orthogonalizes; AdamW trains '
+    'all other parameters',
+    low=0.0,
+  )
+  muon_newton_schulz_steps: int = static(
+    5, 'Newton-Schulz iterations', low=1, aliases=('ns_steps',)
+  )
+  muon_scaling: str = static(
+    'rms',
+    "rms gives updates the size of AdamW's; width multiplies orthogonal updates by "
+    'sqrt(max(1, fan_out / fan_in))',
+    choices=('rms', 'width'),
+    aliases=('adjust_lr_fn',),
+    value_aliases={'match_rms_adamw': "'rms'", 'original': "'width'"},
+    source='arXiv:2502.16982',
+  )
+
+
+def orthogonalize(matrix: jax.Array, steps: int = 5) -> jax.Array:
+  """Returns a matrix with the same singular vectors, and singular values near 1.
+
+  Args:
+    matrix: One matrix (rows, columns). Zeros stay zeros.
+    steps: Newton-Schulz iterations.
+
+  >>> with jax.debug_nans(True):
+  ...   matrix = orthogonalize(jnp.array([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]]))
+  >>> singular_values = jnp.linalg.svd(matrix, compute_uv=False)
+  >>> bool(jnp.all((singular_values > 0.65) & (singular_values < 1.25)))
+  True
+  """
+  a, b, c = COEFFICIENTS
+  # Transpose a tall matrix, so that x x^T is the smaller of the two Gram matrices.
+  is_wide = matrix.shape[0] <= matrix.shape[1]
+  x = matrix if is_wide else matrix.T
+
+  # The iteration needs singular values of at most 1.
+  x = x / (jnp.linalg.norm(x) + 1e-7)
+  for _ in range(steps):
+    gram = x @ x.T
+    x = a * x + (b * gram + c * gram @ gram) @ x
+  return x if is_wide else x.T
+
+
+def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
+  """Returns the factor on the orthogonal update of a matrix.
+
+  Args:
+    fan_in: Rows of the matrix, which are contracted with the input.
+    fan_out: Columns of the matrix.
+    scaling: 'rms' gives updates the root mean square 0.2 of AdamW's, so that one learning
+      rate and one weight decay suit both (Moonlight, arXiv:2502.16982). 'width' gives
+      sqrt(max(1, fan_out / fan_in)), as the first implementation of Muon does.
+
+  >>> shape_factor(16, 64, 'rms'), shape_factor(16, 64, 'width')
+  (1.6, 2.0)
+  """
+  if scaling == 'rms':
+    return 0.2 * max(fan_in, fan_out) ** 0.5
+  return max(1.0, fan_out / fan_in) ** 0.5
+
+
+def scale_by_muon(
+  momentum: jax.typing.ArrayLike, steps: int, scaling: str
+) -> optax.GradientTransformation:
+  """Orthogonalizes Nesterov momentum per layer, and scales it by the matrix's shape.
+
+  It is for hidden matrices alone.
+
+  Args:
+    momentum: Decay of the sum of past gradients.
+    steps: Newton-Schulz iterations.
+    scaling: 'rms' or 'width' (see `shape_factor`).
+
+  Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
+
+  >>> path = ('decoder', 'segment_0', 'feed_forward', 'down', 'kernel')
+  >>> params = jnp.eye(2, 3)[None]  # N F D
+  >>> for name in reversed(path):
+  ...   params = {name: params}
+  >>> tx = scale_by_muon(momentum=0.0, steps=5, scaling='width')
+  >>> jax.tree.leaves(tx.update(params, tx.init(params), params)[0])[0].shape
+  (1, 2, 3)
+  """
+
+  def update_matrix(matrix: jax.Array) -> jax.Array:
+    fan_in, fan_out = matrix.shape
+    return shape_factor(fan_in, fan_out, scaling) * orthogonalize(matrix, steps)
+
+  def update(updates: PyTree, params: PyTree) -> PyTree:
+    del params
+    return jax.tree.map(update_matrix, updates)
+
+  return optax.chain(
+    optax.trace(momentum, nesterov=True), per_layer(optax.stateless(update))
+  )
+
+
+def muon_labels(params: PyTree) -> PyTree:
+  """Returns 'matrix' for each parameter that Muon orthogonalizes, and 'rest' for others.
+
+  The rest are embeddings, the output layer, biases and scales.
+
+  Args:
+    params: Nested dict of arrays or shapes.
+
+  >>> muon_labels({'output': {'kernel': jnp.ones((14, 31))}})
+  {'output': {'kernel': 'rest'}}
+  """
+
+  def label(param: Param) -> str:
+    return 'matrix' if param.is_hidden_matrix else 'rest'
+
+  return jax.tree.map(label, param_tree(params))
+
+
+def _muon(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
+  muon = keys_of(cfg, MuonKeys)
+  matrix = optax.chain(
+    scale_by_muon(
+      numbers['momentum'], muon.muon_newton_schulz_steps, muon.muon_scaling
+    ),
+    optax.scale(numbers['muon_lr_multiplier']),
+  )
+  rest = scale_by_adam(cfg, numbers)
+  return optax.partition({'matrix': matrix, 'rest': rest}, muon_labels)
+
+
+register_optimizer(
+  'muon',
+  OptimizerSpec(
+    _muon,
+    'decoupled',
+    source='Jordan et al., 2024; arXiv:2502.16982',
+    defaults={'momentum': 0.95, **ADAM_DEFAULTS},
+    keys=MuonKeys,
+  ),
+)

@@ -1,0 +1,212 @@
+"""The section `schedule` of the config. Each schedule adds its own keys to it."""
+
+from __future__ import annotations
+
+from lmhp.declarations import declared, static, traced
+from lmhp.optim.schedules.spec import SCHEDULES
+from lmhp.sections import Section, path_of, section, wrong
+
+INTERVALS = ('warmup', 'cooldown', 'cycle')
+INTERVAL_UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
+
+_SCHEDULE_ALIASES = {
+  'constant_with_warmup': "'constant'",
+  'constantlr': "'constant'",
+  'cosine_with_min_lr': "'cosine' with schedule.final_lr_ratio",
+  'cosine_with_restarts': "'cosine_restarts'",
+  'cosineannealinglr': "'cosine'",
+  'cosineannealingwarmrestarts': "'cosine_restarts'",
+  'cycliclr': "'triangular', 'triangular2' or 'exp_range'",
+  'exponentiallr': "'exponential'",
+  'linearlr': "'linear'",
+  'onecyclelr': "'one_cycle'",
+  'polynomiallr': "'polynomial'",
+  'sgdr': "'cosine_restarts'",
+  'steplr': "'step'",
+  'warmup_stable_decay': "'wsd_linear', 'wsd_sqrt' or 'wsd_cosine'",
+  'wsd': "'wsd_linear', 'wsd_sqrt' or 'wsd_cosine'",
+}
+
+
+@section('schedule')
+class ScheduleConfig(Section):
+  """Learning rate over training, as a ratio to its peak.
+
+  An interval is a fraction of training. Instead, it may be given as a number of steps, tokens,
+  epochs, or tokens per parameter. `lmhp.optim.schedules.intervals.in_fractions` converts it
+  once the length of training is known.
+  """
+
+  name: str = traced(
+    'cosine',
+    'shape of the schedule after the warmup',
+    choices=SCHEDULES,
+    aliases=('lr_scheduler_type', 'lr_scheduler'),
+    value_aliases=_SCHEDULE_ALIASES,
+  )
+  warmup_fraction: float = traced(
+    0.05,
+    'length of the warmup',
+    unit='fraction of training',
+    low=0.0,
+    high=1.0,
+    aliases=('warmup_ratio', 'pct_start'),
+    source='google-research/tuning_playbook: at most 10% of training',
+  )
+  initial_lr_ratio: float = traced(
+    0.0,
+    'learning rate from which the warmup rises',
+    unit='ratio to the peak',
+    low=0.0,
+    high=1.0,
+    aliases=('start_factor',),
+    converted_aliases={
+      'div_factor': '1 / div_factor',
+      'init_value': 'init_value / optimizer.learning_rate',
+    },
+    source='arXiv:1708.07120: 1/25 for one_cycle is usual',
+  )
+  final_lr_ratio: float = traced(
+    0.1,
+    'learning rate at which decays end',
+    unit='ratio to the peak',
+    low=0.0,
+    high=1.0,
+    aliases=('end_factor', 'min_lr_rate', 'min_lr_ratio'),
+    converted_aliases={
+      'min_lr': 'min_lr / optimizer.learning_rate',
+      'eta_min': 'eta_min / optimizer.learning_rate',
+      'base_lr': 'base_lr / optimizer.learning_rate',
+      'end_value': 'end_value / optimizer.learning_rate',
+      'lr_end': 'lr_end / optimizer.learning_rate',
+      'final_div_factor': '1 / (div_factor * final_div_factor)',
+    },
+    source='arXiv:2203.15556 (Chinchilla)',
+  )
+  cooldown_fraction: float = traced(
+    0.2,
+    'length of the cooldown of wsd_*',
+    unit='fraction of training',
+    low=0.0,
+    high=1.0,
+    aliases=('cooldown', 'warmdown_ratio'),
+    source='arXiv:2405.18392',
+  )
+  cycle_fraction: float = traced(
+    0.25,
+    'length of one cycle (triangular*, exp_range, cosine_restarts), of one interval (step), '
+    'of one decay by decay_factor (exponential), or of the timescale (inverse_sqrt)',
+    unit='fraction of training',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    converted_aliases={
+      'num_cycles': '(1 - schedule.warmup_fraction) / num_cycles',
+      'step_size_up': '2 * step_size_up / train.steps',
+    },
+    source='arXiv:1506.01186',
+  )
+  decay_factor: float = traced(
+    0.5,
+    'factor on the learning rate for each cycle that has passed (step, exponential, '
+    'exp_range)',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    neutral=1.0,
+    aliases=('gamma',),
+  )
+
+  warmup_steps: float | None = static(
+    None,
+    'instead of warmup_fraction',
+    unit='steps',
+    low=0,
+    aliases=('num_warmup_steps', 'warmup_iters'),
+  )
+  warmup_tokens: float | None = static(
+    None, 'instead of warmup_fraction', unit='tokens', low=0
+  )
+  warmup_epochs: float | None = static(
+    None, 'instead of warmup_fraction', unit='epochs', low=0
+  )
+  warmup_tokens_per_parameter: float | None = static(
+    None, 'instead of warmup_fraction', unit='tokens per parameter', low=0
+  )
+  cooldown_steps: float | None = static(
+    None,
+    'instead of cooldown_fraction',
+    unit='steps',
+    low=0,
+    aliases=('num_decay_steps',),
+  )
+  cooldown_tokens: float | None = static(
+    None, 'instead of cooldown_fraction', unit='tokens', low=0
+  )
+  cooldown_epochs: float | None = static(
+    None, 'instead of cooldown_fraction', unit='epochs', low=0
+  )
+  cooldown_tokens_per_parameter: float | None = static(
+    None, 'instead of cooldown_fraction', unit='tokens per parameter', low=0
+  )
+  cycle_steps: float | None = static(
+    None,
+    'instead of cycle_fraction',
+    unit='steps',
+    low=0,
+    open_low=True,
+    aliases=('step_size', 'T_0', 'timescale', 'transition_steps'),
+  )
+  cycle_tokens: float | None = static(
+    None, 'instead of cycle_fraction', unit='tokens', low=0, open_low=True
+  )
+  cycle_epochs: float | None = static(
+    None, 'instead of cycle_fraction', unit='epochs', low=0, open_low=True
+  )
+  cycle_tokens_per_parameter: float | None = static(
+    None, 'instead of cycle_fraction', unit='tokens per parameter', low=0, open_low=True
+  )
+
+  def resolve(self) -> None:
+    """Checks that each interval is given once, and that a cooldown follows the warmup."""
+    for interval in INTERVALS:
+      self._check_given_once(interval)
+    if 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
+      self._check_cooldown()
+
+  def _check_given_once(self, interval: str) -> None:
+    given = self.interval_keys(interval)
+    fraction = f'{interval}_fraction'
+    default = type(self).__dataclass_fields__[fraction].default
+    if len(given) == 1 and getattr(self, fraction) != default:
+      given.append(fraction)
+    if len(given) > 1:
+      other = path_of(self, given[1])
+      raise wrong(self, given[0], f'None, since {other} gives the same interval')
+
+  def _check_cooldown(self) -> None:
+    if self.interval_keys('warmup') or self.interval_keys('cooldown'):
+      # `in_fractions` makes a section with fractions alone, which is checked again.
+      return
+    if self.warmup_fraction + self.cooldown_fraction > 1:
+      most = 1 - self.warmup_fraction
+      accepted = f'at most 1 - schedule.warmup_fraction = {most:g}'
+      raise wrong(self, 'cooldown_fraction', accepted)
+
+  def interval_keys(self, interval: str) -> list[str]:
+    """Returns the names of the set keys that give an interval, its fraction left out.
+
+    Args:
+      interval: One of `INTERVALS`.
+    """
+    names = [f'{interval}_{unit}' for unit in INTERVAL_UNITS]
+    return [name for name in names if getattr(self, name) is not None]
+
+  def keys_read(self) -> frozenset[str]:
+    """Returns the names of the keys that have an effect with this schedule."""
+    read_by_some = frozenset().union(*(spec.keys_read for spec in SCHEDULES.values()))
+    unread = read_by_some - SCHEDULES[self.name].keys_read
+    for interval in INTERVALS:
+      if f'{interval}_fraction' in unread:
+        unread |= {f'{interval}_{unit}' for unit in INTERVAL_UNITS}
+    return frozenset(declared(type(self))) - unread

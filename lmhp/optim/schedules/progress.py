@@ -1,0 +1,52 @@
+"""Progress of training as the shapes read it, and the functions that several shapes share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.optim.spec import Numbers
+
+
+class ScheduleProgress(NamedTuple):
+  """Progress of training at one step. Float32 scalars.
+
+  Attributes:
+    decay: Fraction of the steps after the warmup that have passed, 0 to 1.
+    cycles: Number of cycles that have passed since the warmup, from 0. A whole number at the
+      first step of each cycle.
+    half_step: Half a step, in cycles.
+    cooldown: Fraction of the cooldown that has passed, 0 to 1.
+  """
+
+  decay: jax.Array
+  cycles: jax.Array
+  half_step: jax.Array
+  cooldown: jax.Array
+
+
+def from_final_ratio(numbers: Numbers, x: jax.Array) -> jax.Array:
+  """Maps 0 to 1 linearly to `final_lr_ratio` to 1.
+
+  Args:
+    numbers: Traced numbers of the section `schedule`.
+    x: Values from 0 to 1.
+
+  >>> float(from_final_ratio({'final_lr_ratio': 0.5}, 0.5))
+  0.75
+  """
+  return numbers['final_lr_ratio'] + (1 - numbers['final_lr_ratio']) * x
+
+
+def half_cosine(x: jax.Array) -> jax.Array:
+  """Returns (1 + cos(pi x)) / 2, which falls from 1 at x = 0 to 0 at x = 1.
+
+  Args:
+    x: Values from 0 to 1.
+
+  >>> [round(float(half_cosine(x)), 3) for x in (0.0, 0.5, 1.0)]
+  [1.0, 0.5, 0.0]
+  """
+  return 0.5 * (1 + jnp.cos(jnp.pi * x))

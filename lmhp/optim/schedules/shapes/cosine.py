@@ -1,0 +1,72 @@
+"""Half a cosine, once or with restarts (arXiv:1608.03983)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.declarations import traced
+from lmhp.optim.schedules.progress import (
+  ScheduleProgress,
+  from_final_ratio,
+  half_cosine,
+)
+from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.spec import ScheduleSpec
+from lmhp.optim.spec import Numbers
+from lmhp.sections import keys
+
+
+@keys
+class CosineRestartsKeys:
+  """Keys that cosine_restarts adds to the section `schedule`."""
+
+  cycle_growth: float = traced(
+    1.0,
+    'length of each restarted cycle, as a ratio to the length of the cycle before',
+    low=1.0,
+    neutral=1.0,
+    aliases=('T_mult', 't_mult'),
+    source='arXiv:1608.03983',
+  )
+
+
+def _cosine(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  return from_final_ratio(numbers, half_cosine(progress.decay))
+
+
+def _cosine_restarts(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  x = _fraction_of_restarted_cycle(progress, numbers['cycle_growth'])
+  return from_final_ratio(numbers, half_cosine(x))
+
+
+def _fraction_of_restarted_cycle(
+  progress: ScheduleProgress, growth: jax.Array
+) -> jax.Array:
+  """Returns the fraction of the running cycle that has passed.
+
+  With growth g, cycle n is g^n first cycles long, and starts after (g^n - 1) / (g - 1) first
+  cycles. At g = 1 this start is n, its limit.
+  """
+  is_even = growth == 1
+  g = jnp.where(is_even, 2.0, growth)
+
+  # Number of the running cycle, found half a step ahead, so that rounding cannot put the first
+  # step of a cycle into the cycle before.
+  ahead = progress.cycles + progress.half_step
+  grown_n = jnp.log1p(ahead * (g - 1)) / jnp.log(g)
+  n = jnp.floor(jnp.where(is_even, ahead, grown_n))
+
+  start = jnp.where(is_even, n, (g**n - 1) / (g - 1))
+  return jnp.clip((progress.cycles - start) / growth**n, 0, 1)
+
+
+register_schedule('cosine', ScheduleSpec(_cosine, numbers=('final_lr_ratio',)))
+register_schedule(
+  'cosine_restarts',
+  ScheduleSpec(
+    _cosine_restarts,
+    numbers=('cycle_fraction', 'final_lr_ratio'),
+    keys=CosineRestartsKeys,
+  ),
+)

@@ -1,0 +1,27 @@
+"""Decay by a factor for each cycle: in steps, and exponential."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.optim.schedules.progress import ScheduleProgress
+from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.spec import ScheduleSpec
+from lmhp.optim.spec import Numbers
+
+_NUMBERS = ('cycle_fraction', 'decay_factor', 'final_lr_ratio')
+
+
+def _step(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  decay = numbers['decay_factor'] ** jnp.floor(progress.cycles)
+  return jnp.maximum(numbers['final_lr_ratio'], decay)
+
+
+def _exponential(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  decay = numbers['decay_factor'] ** progress.cycles
+  return jnp.maximum(numbers['final_lr_ratio'], decay)
+
+
+register_schedule('step', ScheduleSpec(_step, numbers=_NUMBERS))
+register_schedule('exponential', ScheduleSpec(_exponential, numbers=_NUMBERS))

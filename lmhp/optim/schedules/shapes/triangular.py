@@ -1,0 +1,48 @@
+"""Cyclical learning rates: triangles of constant or falling height (arXiv:1506.01186)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.optim.schedules.progress import ScheduleProgress, from_final_ratio
+from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.spec import ScheduleSpec
+from lmhp.optim.spec import Numbers
+
+
+def _triangle(progress: ScheduleProgress) -> jax.Array:
+  """Rises from 0 to 1 in the first half of a cycle, and falls in the second."""
+  return 1 - jnp.abs(2 * (progress.cycles - jnp.floor(progress.cycles)) - 1)
+
+
+def _triangular(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  return from_final_ratio(numbers, _triangle(progress))
+
+
+def _triangular2(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  triangle = _triangle(progress)
+  height = 0.5 ** jnp.floor(progress.cycles)
+  return from_final_ratio(numbers, triangle * height)
+
+
+def _exp_range(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  triangle = _triangle(progress)
+  height = numbers['decay_factor'] ** progress.cycles
+  return from_final_ratio(numbers, triangle * height)
+
+
+register_schedule(
+  'triangular',
+  ScheduleSpec(_triangular, numbers=('cycle_fraction', 'final_lr_ratio')),
+)
+register_schedule(
+  'triangular2',
+  ScheduleSpec(_triangular2, numbers=('cycle_fraction', 'final_lr_ratio')),
+)
+register_schedule(
+  'exp_range',
+  ScheduleSpec(
+    _exp_range, numbers=('cycle_fraction', 'decay_factor', 'final_lr_ratio')
+  ),
+)
