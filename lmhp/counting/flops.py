@@ -19,10 +19,11 @@ from typing import Any
 
 import jax
 
-from lmhp.model import embedding, experts, feed_forward, output
+from lmhp.model import embedding, feed_forward, output
 from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops
+from lmhp.model.experts import counts as experts
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lmhp.model import (
   embedding,
-  experts,
   feed_forward,
   normalization,
   output,
@@ -16,6 +15,7 @@ from lmhp.model import (
 )
 from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
+from lmhp.model.experts import counts as experts
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS, list_params
 
@@ -80,7 +80,7 @@ def count(cfg: ModelConfig) -> Count:
     counts += part.parameter_counts(cfg)
   stacks = (cfg, cfg.encoder)[: 1 + cfg.is_encoder_decoder]
   inactive = (
-    experts.inactive(cfg) * sum(map(_layers_with_experts, stacks))
+    experts.inactive_parameters(cfg) * sum(map(_layers_with_experts, stacks))
     if cfg.n_experts
     else 0
   )

@@ -7,7 +7,7 @@ import jax
 
 from lmhp.model.attention.multi_head import CrossAttention, LayerFlags, LayerInputs
 from lmhp.model.config import LayerSpec, ModelConfig
-from lmhp.model.experts import Experts
+from lmhp.model.experts.layer import Experts
 from lmhp.model.feed_forward import FeedForward
 from lmhp.model.mixers.construction import mixer_layer
 from lmhp.model.normalization import Normalization

@@ -11,12 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model import experts
 from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.batch import Batch
 from lmhp.model.block import Block
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
+from lmhp.model.experts.routing import routing_loss, update_corrections
 from lmhp.model.mixers.construction import custom_init, init_mixer_cache
 from lmhp.model.mixers.registry import uses_fan_in_init
 from lmhp.model.normalization import Normalization
@@ -341,7 +341,7 @@ def build(cfg: ModelConfig) -> Model:
     return module.apply({'params': params}, x_BLD, method='logits')
 
   def update_state(params, aux, hypers):
-    return experts.corrected(params, aux, hypers) if cfg.router_correction else params
+    return update_corrections(params, aux, hypers) if cfg.router_correction else params
 
   return Model(
     cfg,
@@ -350,7 +350,7 @@ def build(cfg: ModelConfig) -> Model:
     logits,
     functools.partial(init_cache, cfg),
     shapes,
-    experts.objective,
+    routing_loss,
     update_state,
   )
 

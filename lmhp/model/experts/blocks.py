@@ -1,0 +1,315 @@
+"""The backend `blocks`: a loop over blocks of rows, each of one expert.
+
+The gradient is written by hand, because autodiff of the loop would save the matrices of each
+block. The backward loop adds the weight gradient of each block to that of its expert.
+
+`jax.vmap` over members of a population has a rule of its own. If members have their own
+weights, their experts become R E experts. If they share the weights, the weights stay one
+copy, and the blocks of all members form one loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple, TypeAlias
+
+import jax
+from jax.custom_batching import custom_vmap
+import jax.numpy as jnp
+
+from lmhp.model.experts.expert_weights import (
+  Activate,
+  ExpertMap,
+  ExpertWeights,
+  all_batched,
+  any_batched,
+  apply_map,
+  merge_member_axis,
+  merge_member_experts,
+  select_expert,
+  split_member_axis,
+  with_member_axis,
+)
+from lmhp.model.projection import custom_gradient, matmul, weight_gradient
+from lmhp.typing import PyTree
+
+LARGEST_BLOCK = 128
+"""Largest number of rows of a block."""
+
+ForwardResult: TypeAlias = tuple[jax.Array, list[jax.Array]]
+"""Outputs (n, b, D) of all blocks, and the inputs of their activations, each (n, b, F)."""
+
+
+def apply_in_blocks(
+  x_TD: jax.Array,
+  experts_Tk: jax.Array,
+  weights: ExpertWeights,
+  activate: Activate,
+  dtype: str,
+) -> jax.Array:
+  """Returns the outputs of the k experts of each row, (T, k, D) float32.
+
+  See `lmhp.model.experts.grouped_product.apply_experts`.
+  """
+  n_tokens, k = experts_Tk.shape
+  n_experts = weights.down.kernel.shape[0]
+  n_rows = block_rows(n_tokens * k, n_experts)
+  layout = _arrange(experts_Tk, n_experts, n_rows)
+
+  # Gather the rows of all blocks. Padding has a token number beyond the last, and is zero.
+  tokens = layout.assignment // k
+  x_nbD = x_TD.at[tokens].get(mode='fill', fill_value=0)
+  x_nbD = x_nbD.reshape(-1, n_rows, x_TD.shape[-1])
+
+  y_nbD = _block_products(activate, dtype)(weights, x_nbD, layout.expert_n)
+
+  # Return each output to its token.
+  y_AD = y_nbD.reshape(layout.assignment.shape[0], -1)[layout.slot_A]
+  return y_AD.reshape(n_tokens, k, -1)
+
+
+# --- arrangement of rows in blocks --------------------------------------------------
+
+
+class _Layout(NamedTuple):
+  """Positions of rows in blocks. A slot is the place of a row among the rows of all blocks.
+
+  Attributes:
+    slot_A: (A,) int32, slot of each assignment.
+    assignment: (n b,) int32, assignment of each slot. A for padding.
+    expert_n: (n,) int32, expert of each block.
+  """
+
+  slot_A: jax.Array
+  assignment: jax.Array
+  expert_n: jax.Array
+
+
+def block_rows(n_assignments: int, n_experts: int) -> int:
+  """Returns the number of rows of a block.
+
+  It is a power of two, at least 8, at most `LARGEST_BLOCK`, and otherwise at most half of the
+  mean number of rows of an expert.
+  """
+  mean = max(n_assignments // (2 * n_experts), 8)
+  return min(1 << (mean.bit_length() - 1), LARGEST_BLOCK)
+
+
+def block_count(n_assignments: int, n_experts: int, n_rows: int) -> int:
+  """Returns the largest number of blocks that any choice of experts needs.
+
+  Args:
+    n_assignments: Number of rows, A.
+    n_experts: Number of experts.
+    n_rows: Number of rows of a block.
+  """
+  used = min(n_assignments, n_experts)  # experts with one row, in a block each
+  return used + (n_assignments - used) // n_rows
+
+
+def _arrange(experts_Tk: jax.Array, n_experts: int, n_rows: int) -> _Layout:
+  """Sorts assignments by expert into blocks of `n_rows` rows of one expert."""
+  n_assignments = experts_Tk.size
+  n_blocks = block_count(n_assignments, n_experts, n_rows)
+
+  # Count the rows of each expert, up to and including each assignment.
+  chosen_AE = jax.nn.one_hot(experts_Tk.reshape(-1), n_experts, dtype=jnp.int32)
+  count_AE = jnp.cumsum(chosen_AE, axis=0)
+
+  # Give each expert as many blocks as its rows need.
+  n_blocks_E = -(-count_AE[-1] // n_rows)
+  end_E = jnp.cumsum(n_blocks_E)
+  first_slot_E = (end_E - n_blocks_E) * n_rows
+
+  # Place each assignment after the earlier ones of its expert, and invert this map.
+  slot_A = jnp.sum(chosen_AE * (first_slot_E[None] + count_AE - 1), axis=1)
+  assignment = jnp.full(n_blocks * n_rows, n_assignments, jnp.int32)
+  assignment = assignment.at[slot_A].set(jnp.arange(n_assignments, dtype=jnp.int32))
+
+  # Blocks after the last one in use are empty, and belong to the last expert.
+  expert_n = jnp.searchsorted(end_E, jnp.arange(n_blocks), side='right')
+  expert_n = jnp.minimum(expert_n, n_experts - 1).astype(jnp.int32)
+  return _Layout(slot_A, assignment, expert_n)
+
+
+# --- products of blocks -------------------------------------------------------------
+
+
+@functools.cache
+def _block_products(activate: Activate, dtype: str) -> Callable[..., jax.Array]:
+  """Returns `(weights, x_nbD, expert_n) -> y_nbD`, with gradients to the first two."""
+
+  @custom_gradient()
+  def products(
+    weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
+  ) -> jax.Array:
+    y_nbD, _ = _forward(activate, dtype)(weights, x_nbD, expert_n)
+    return y_nbD
+
+  def forward(
+    weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
+  ) -> tuple[jax.Array, PyTree]:
+    y_nbD, inputs = _forward(activate, dtype)(weights, x_nbD, expert_n)
+    return y_nbD, (weights, x_nbD, inputs, expert_n)
+
+  def backward(
+    saved: PyTree, g_nbD: jax.Array
+  ) -> tuple[ExpertWeights, jax.Array, None]:
+    weights, x_nbD, inputs, expert_n = saved
+    dweights, dx_nbD = _backward(activate, dtype, n_copies=1)(
+      weights, x_nbD, inputs, expert_n, expert_n, g_nbD
+    )
+    return dweights, dx_nbD, None
+
+  products.defvjp(forward, backward)
+  return products
+
+
+@functools.cache
+def _forward(activate: Activate, dtype: str) -> Callable[..., ForwardResult]:
+  """Returns `(weights, x_nbD, expert_n) -> (y_nbD, inputs of the activation)`."""
+
+  @custom_vmap
+  def forward(
+    weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
+  ) -> ForwardResult:
+    def one_block(block: tuple[jax.Array, jax.Array]) -> ForwardResult:
+      x_bD, expert = block
+      inputs = [
+        apply_map(x_bD, select_expert(map_, expert), dtype) for map_ in weights.inputs
+      ]
+      hidden_bF = activate(inputs)
+      y_bD = apply_map(hidden_bF, select_expert(weights.down, expert), dtype)
+      return y_bD, inputs
+
+    return jax.lax.map(one_block, (x_nbD, expert_n))
+
+  @forward.def_vmap
+  def rule(
+    size: int,
+    batched: PyTree,
+    weights: ExpertWeights,
+    x_nbD: jax.Array,
+    expert_n: jax.Array,
+  ) -> tuple[ForwardResult, PyTree]:
+    x_RnbD = with_member_axis(x_nbD, batched[1], size)
+    expert_Rn = with_member_axis(expert_n, batched[2], size)
+    weights, expert_n = merge_member_experts(weights, batched[0], expert_Rn)
+    out = forward(weights, merge_member_axis(x_RnbD), expert_n)
+    return split_member_axis(out, size), all_batched(out)
+
+  return forward
+
+
+@functools.cache
+def _backward(
+  activate: Activate, dtype: str, n_copies: int
+) -> Callable[..., tuple[ExpertWeights, jax.Array]]:
+  """Returns the function that computes the gradients of weights and rows.
+
+  It is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
+  `expert_n` is the expert whose weights a block reads. `target_n` is the expert whose
+  gradient the block adds to. They differ if members of a population share their weights,
+  because each member has its own gradient.
+
+  Args:
+    activate: Activation.
+    dtype: Data type of the operands of products.
+    n_copies: Number of gradients for each weight. The gradient of E experts has `n_copies` E
+      experts.
+  """
+
+  @custom_vmap
+  def backward(
+    weights: ExpertWeights,
+    x_nbD: jax.Array,
+    inputs: list[jax.Array],
+    expert_n: jax.Array,
+    target_n: jax.Array,
+    g_nbD: jax.Array,
+  ) -> tuple[ExpertWeights, jax.Array]:
+    def one_block(
+      sums: ExpertWeights, block: PyTree
+    ) -> tuple[ExpertWeights, jax.Array]:
+      x_bD, inputs, expert, target, g_bD = block
+
+      # Through `down` and the activation.
+      hidden_bF, pull_back = jax.vjp(activate, inputs)
+      down = select_expert(weights.down, expert)
+      dhidden_bF = matmul(
+        g_bD.astype(dtype), down.kernel.astype(dtype), transpose_b=True
+      )
+      (dinputs,) = pull_back(dhidden_bF)
+
+      # Through the input maps, to the rows.
+      dx_parts = []
+      for dinput_bF, map_ in zip(dinputs, weights.inputs, strict=True):
+        kernel = select_expert(map_, expert).kernel.astype(dtype)
+        dx_parts.append(matmul(dinput_bF.astype(dtype), kernel, transpose_b=True))
+      dx_bD = functools.reduce(jnp.add, dx_parts)
+
+      # Add the gradients of the weights to those of the target expert.
+      input_sums = tuple(
+        _add_gradient(map_sum, target, x_bD, dinput_bF, dtype)
+        for map_sum, dinput_bF in zip(sums.inputs, dinputs, strict=True)
+      )
+      down_sum = _add_gradient(sums.down, target, hidden_bF, g_bD, dtype)
+      return ExpertWeights(input_sums, down_sum), dx_bD
+
+    zeros = jax.tree.map(
+      lambda w: jnp.zeros((n_copies * w.shape[0], *w.shape[1:]), jnp.float32), weights
+    )
+    return jax.lax.scan(one_block, zeros, (x_nbD, inputs, expert_n, target_n, g_nbD))
+
+  @backward.def_vmap
+  def rule(
+    size: int, batched: PyTree, weights: ExpertWeights, *blocks: PyTree
+  ) -> tuple[tuple[ExpertWeights, jax.Array], PyTree]:
+    x, inputs, expert_Rn, target_Rn, g = (
+      with_member_axis(array, is_batched, size)
+      for array, is_batched in zip(blocks, batched[1:], strict=True)
+    )
+
+    # Members with their own weights have R E experts. Members that share E experts have R
+    # copies of their gradients.
+    has_own_weights = any_batched(batched[0])
+    expert_axis = 1 if batched[0].down.kernel else 0
+    n_targets = n_copies * weights.down.kernel.shape[expert_axis]
+    weights, expert_n = merge_member_experts(weights, batched[0], expert_Rn)
+    first_target_R1 = n_targets * jnp.arange(size, dtype=jnp.int32)[:, None]
+    target_n = (target_Rn + first_target_R1).reshape(-1)
+
+    merged = _backward(
+      activate, dtype, n_copies=n_copies if has_own_weights else n_copies * size
+    )
+    out = merged(
+      weights,
+      merge_member_axis(x),
+      merge_member_axis(inputs),
+      expert_n,
+      target_n,
+      merge_member_axis(g),
+    )
+    return split_member_axis(out, size), all_batched(out)
+
+  return backward
+
+
+def _add_gradient(
+  sums: ExpertMap, target: jax.Array, x_bI: jax.Array, g_bO: jax.Array, dtype: str
+) -> ExpertMap:
+  """Adds a block's gradient of a map to the sums of all experts.
+
+  Args:
+    sums: Sums so far.
+    target: () int32, the expert whose sums are changed.
+    x_bI: (b, I) float32, input of the map.
+    g_bO: (b, O) float32, gradient of its output.
+    dtype: Data type of the operands of the product.
+  """
+  dkernel_IO = weight_gradient(x_bI.astype(dtype), g_bO.astype(dtype))
+  kernel = sums.kernel.at[target].add(dkernel_IO)
+  if sums.bias is None:
+    return ExpertMap(kernel, None)
+  return ExpertMap(kernel, sums.bias.at[target].add(jnp.sum(g_bO, axis=0)))

@@ -1,0 +1,133 @@
+"""The flax modules of a mixture of experts.
+
+A router sends each token to k of E feed-forward parts (experts), and to shared experts that
+all tokens use. No token is dropped.
+
+Source: arXiv:1701.06538; arXiv:2401.04088 (Mixtral); arXiv:2401.06066, 2405.04434 and
+2412.19437 (DeepSeek: shared experts, groups, balance without a loss).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.config import ModelConfig
+from lmhp.model.experts.expert_weights import Activate, ExpertMap, ExpertWeights
+from lmhp.model.experts.grouped_product import apply_experts
+from lmhp.model.experts.routing import Routing, route, routing_metrics
+from lmhp.model.feed_forward import FeedForward, apply_activation
+from lmhp.model.projection import Projection, linear
+
+
+class ExpertProjection(nn.Module):
+  """The linear maps of all experts: one matrix each, and a bias.
+
+  Attributes:
+    shape: (E, I, O): number of experts, size of the input and size of the output.
+    use_bias: True if biases are added.
+  """
+
+  shape: tuple[int, int, int]
+  use_bias: bool
+
+  @nn.compact
+  def __call__(self) -> ExpertMap:
+    """Returns the parameters."""
+    n_experts, _, outputs = self.shape
+    kernel = self.param('kernel', nn.initializers.zeros_init(), self.shape)
+    if not self.use_bias:
+      return ExpertMap(kernel, None)
+    bias = self.param('bias', nn.initializers.zeros_init(), (n_experts, outputs))
+    return ExpertMap(kernel, bias)
+
+
+class Experts(nn.Module):
+  """The weighted sum of a token's k experts, plus the shared experts."""
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BLD: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the output, (B, L, D) float32, and the `routing_metrics` of this layer."""
+    cfg = self.cfg
+    x_TD = x_BLD.reshape(-1, cfg.d_model)
+    logits_TE, routing = self._route(x_TD)
+    weights = self._expert_weights()
+    activate = _activation(cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset)
+
+    if cfg.expert_input_scaled:
+      # Each assignment has a row of its own, multiplied by its weight before the expert.
+      rows_TkD = x_TD[:, None] * routing.weights_Tk[..., None]
+      y_AD = apply_experts(
+        rows_TkD.reshape(-1, cfg.d_model),
+        routing.experts_Tk.reshape(-1, 1),
+        weights,
+        activate,
+        cfg.dtype,
+        cfg.expert_backend,
+      )
+      y_TD = jnp.sum(y_AD.reshape(-1, cfg.experts_per_token, cfg.d_model), axis=1)
+    else:
+      y_TkD = apply_experts(
+        x_TD,
+        routing.experts_Tk,
+        weights,
+        activate,
+        cfg.dtype,
+        cfg.expert_backend,
+      )
+      y_TD = jnp.sum(y_TkD * routing.weights_Tk[..., None], axis=1)
+
+    y_BLD = y_TD.reshape(x_BLD.shape)
+    if cfg.n_shared_experts:
+      width = cfg.n_shared_experts * cfg.d_ff_expert
+      y_BLD = y_BLD + FeedForward(cfg, width, name='shared')(x_BLD)
+    return y_BLD, routing_metrics(logits_TE, routing)
+
+  def _route(self, x_TD: jax.Array) -> tuple[jax.Array, Routing]:
+    """Returns the logits of the router, (T, E), and the experts of each token."""
+    cfg = self.cfg
+    router = Projection(
+      cfg, (cfg.d_model,), (cfg.n_experts,), cfg.router_bias, name='router'
+    )
+    # The router is small, and the choice depends on the last bits, so it is in float32.
+    (logits_TE,) = linear(x_TD, (router.matrix(),), 'float32')
+    logits_TE = router.finish(logits_TE, logits_TE.shape[:1])
+
+    correction_E = None
+    if cfg.router_correction:
+      correction_E = self.param(
+        'correction', nn.initializers.zeros_init(), (cfg.n_experts,)
+      )
+    return logits_TE, route(cfg, logits_TE, correction_E)
+
+  def _expert_weights(self) -> ExpertWeights:
+    cfg = self.cfg
+    input_shape = (cfg.n_experts, cfg.d_model, cfg.d_ff_expert)
+    output_shape = (cfg.n_experts, cfg.d_ff_expert, cfg.d_model)
+    names = ('gate', 'up') if cfg.gated else ('up',)
+    inputs = tuple(
+      ExpertProjection(input_shape, cfg.feed_forward_bias, name=name)()
+      for name in names
+    )
+    down = ExpertProjection(output_shape, cfg.feed_forward_bias, name='down')()
+    return ExpertWeights(inputs, down)
+
+
+@functools.cache
+def _activation(
+  activation: str, gated: bool, clip: float | None, offset: float
+) -> Activate:
+  """Returns the activation, the same function object for equal arguments.
+
+  Programs of equal structure are then compiled once.
+  """
+
+  def activate(inputs: list[jax.Array]) -> jax.Array:
+    return apply_activation(inputs, activation, gated, clip, offset)
+
+  return activate
