@@ -301,7 +301,7 @@ def test_every_number_of_the_two_sections_is_covered_above():
     'model.load_balance_loss',
     'model.router_z_loss',
     'model.router_correction_rate',
-  }  # model/test_experts.py
+  }  # model/experts/test_routing.py
   assert traced == {
     *DROPOUTS,
     *of_routing,
