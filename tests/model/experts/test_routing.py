@@ -13,7 +13,7 @@ from lmhp.hypers import split
 from lmhp.model.batch import Batch
 from lmhp.model.experts.routing import Routing, route, routing_metrics
 from lmhp.model.transformer import build
-from lmhp.optim.chain import OptimizerConfig
+from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.masks import decay_mask, frozen_mask
 from lmhp.params import list_params, walk_arrays
 from lmhp.training.config import TrainConfig
