@@ -1,9 +1,12 @@
-"""Layer and root-mean-square normalization, in float32 whatever the compute dtype."""
+"""Layer normalization and root-mean-square normalization.
+
+They are computed in float32, whatever the compute dtype.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-import functools
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax
@@ -11,71 +14,94 @@ import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import norm_size
+from lmhp.model.projection import custom_gradient
+
+Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+"""Input (..., D), its mean (..., 1), the inverse of its deviation (..., 1), scale (D,)."""
 
 
 def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   """Normalizes the last axis.
 
+    layernorm: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps)
+    rmsnorm: x / sqrt(mean(x^2) + eps)
+
   Args:
     x: (..., D) float32.
-    kind: 'layernorm' subtracts the mean and divides by the standard deviation; 'rmsnorm' divides by the root mean square.
-    eps: added to the variance or the mean square.
+    kind: 'layernorm' or 'rmsnorm'.
+    eps: Number added to the variance or to the mean square.
 
-  Source: arXiv:1607.06450 eq. 3; arXiv:1910.07467 eq. 4.
+  Source: arXiv:1607.06450 equation 3; arXiv:1910.07467 equation 4.
   """
-  return scaled(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
+  return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def scaled(x: jax.Array, scale_D: jax.Array, kind: str, eps: float) -> jax.Array:
-  """`normalize`, times a scale; its gradient keeps x and two numbers for each row, and no result.
+@custom_gradient(2, 3)
+def scaled_normalize(
+  x: jax.Array, scale_D: jax.Array, kind: str, eps: float
+) -> jax.Array:
+  """Returns `normalize(x, kind, eps) * scale_D`.
+
+  For the backward pass it saves the input and two numbers for each row, and no output.
 
   Args:
     x: (..., D) float32.
     scale_D: (D,) float32.
-    kind: as `normalize` has it.
-    eps: as `normalize` has it.
+    kind: 'layernorm' or 'rmsnorm'.
+    eps: Number added to the variance or to the mean square.
   """
   return _scaled_forward(x, scale_D, kind, eps)[0]
 
 
-def _scaled_forward(x, scale_D, kind, eps):
-  mean = (
-    jnp.mean(x, axis=-1, keepdims=True)
-    if kind == 'layernorm'
-    else jnp.zeros((*x.shape[:-1], 1), x.dtype)
-  )
-  inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True) + eps)
-  return (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape), (
-    x,
-    mean,
-    inverse,
-    scale_D,
-  )
+def _scaled_forward(
+  x: jax.Array, scale_D: jax.Array, kind: str, eps: float
+) -> tuple[jax.Array, Saved]:
+  if kind == 'layernorm':
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+  else:
+    mean = jnp.zeros((*x.shape[:-1], 1), x.dtype)
+  # The mean of squares minus the square of the mean would lose digits of a large mean.
+  variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+  inverse = jax.lax.rsqrt(variance + eps)
+  y = (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape)
+  return y, (x, mean, inverse, scale_D)
 
 
-def _scaled_backward(kind, eps, saved, g):
+def _scaled_backward(
+  kind: str, eps: float, saved: Saved, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the gradients of the input and of the scale.
+
+  With y the normalized input and h = g * scale:
+
+    dx = (h - y mean(h y) - mean(h)) / sqrt(variance + eps)
+    dscale = sum(g y)
+
+  mean(h) is absent for rmsnorm.
+  """
+  del eps
   x, mean, inverse, scale_D = saved
   y = (x - mean) * inverse
-  gy = g * jnp.broadcast_to(scale_D, g.shape)
-  dx = gy - y * jnp.mean(gy * y, axis=-1, keepdims=True)
+  h = g * jnp.broadcast_to(scale_D, g.shape)
+  dx = h - y * jnp.mean(h * y, axis=-1, keepdims=True)
   if kind == 'layernorm':
-    dx = dx - jnp.mean(gy, axis=-1, keepdims=True)
-  return dx * inverse, jnp.sum((g * y).reshape(-1, scale_D.shape[0]), axis=0)
+    dx = dx - jnp.mean(h, axis=-1, keepdims=True)
+  dscale_D = jnp.sum((g * y).reshape(-1, scale_D.shape[0]), axis=0)
+  return dx * inverse, dscale_D
 
 
-scaled.defvjp(_scaled_forward, _scaled_backward)
+scaled_normalize.defvjp(_scaled_forward, _scaled_backward)
 
 
 class Normalization(nn.Module):
-  """`normalize`, then a learned scale and bias where the config has them.
+  """A normalization with a learned scale and bias, as far as the config has them.
 
   Attributes:
-    cfg: the model's structure.
-    width: size of the last axis.
-    groups: parts of the last axis that are normalized each by itself.
-    bias: whether it has a bias where the config's normalizations do.
-    eps: added to the variance; None is the config's.
+    cfg: Config of the model.
+    width: Size of the last axis.
+    groups: Number of equal parts of the last axis, each of which is normalized by itself.
+    bias: If False, there is no bias, whatever the config says.
+    eps: Number added to the variance. None stands for `cfg.norm_eps`.
   """
 
   cfg: ModelConfig
@@ -86,48 +112,57 @@ class Normalization(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    cfg, eps = self.cfg, self.cfg.norm_eps if self.eps is None else self.eps
+    """Returns the normalized array, (..., width) float32."""
+    cfg = self.cfg
+    eps = cfg.norm_eps if self.eps is None else self.eps
     scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
-      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,)) + float(
-        cfg.norm_unit_offset
-      )
+      scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
+      scale = scale + float(cfg.norm_unit_offset)
+
     if self.groups == 1:
-      y = scaled(x, scale, cfg.norm, eps)
+      y = scaled_normalize(x, scale, cfg.norm, eps)
     else:
       parts = x.reshape(*x.shape[:-1], self.groups, -1)
-      y = normalize(parts, cfg.norm, eps).reshape(x.shape) * jnp.broadcast_to(
-        scale, x.shape
-      )
+      y = normalize(parts, cfg.norm, eps).reshape(x.shape)
+      y = y * jnp.broadcast_to(scale, x.shape)
+
     if cfg.norm_bias and self.bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (self.width,))
       y = y + jnp.broadcast_to(bias, y.shape)
     return y
 
 
+# --- counts -------------------------------------------------------------------------
+
+
 def block_norms(cfg: ModelConfig) -> int:
-  """How many normalizations of width d_model one block has."""
+  """Returns the number of normalizations of width d_model in one block.
+
+  A normalization before the attention to an encoder is not included.
+  """
   if cfg.norm_placement == 'sandwich':
     return 3 if cfg.shared_norm else 4
   return 1 if cfg.shared_norm else 2
 
 
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of all normalizations over d_model (those of queries and keys are attention.py's)."""
-  layers = lambda n: 1 if cfg.share_layers else n
-  norms = (
-    layers(cfg.n_layers) * block_norms(cfg)
-    + cfg.final_norm
-    - (not cfg.first_attention_norm)
-  )
+def parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the parameters of all normalizations of the residual stream by kind.
+
+  Those of queries, keys and mixers are counted with their parts.
+  """
+  n_norms = _stack_norms(cfg, cfg.n_layers)
   if cfg.is_encoder_decoder:
-    norms += layers(cfg.n_layers) * (
-      2 if cfg.norm_placement == 'sandwich' else 1
-    )  # of the attention to the encoder
-    norms += (
-      layers(cfg.n_encoder_layers) * block_norms(cfg)
-      + cfg.final_norm
-      - (not cfg.first_attention_norm)
-    )
+    n_norms += _stack_norms(cfg, cfg.n_encoder_layers)
+    # Each layer of the decoder also has the norms of its attention to the encoder.
+    n_cross = 2 if cfg.norm_placement == 'sandwich' else 1
+    n_norms += n_cross * (1 if cfg.share_layers else cfg.n_layers)
   embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)
-  return Counter(normalization=norms * norm_size(cfg, cfg.d_model) + embedding)
+  return Counter(normalization=n_norms * norm_size(cfg, cfg.d_model) + embedding)
+
+
+def _stack_norms(cfg: ModelConfig, n_layers: int) -> int:
+  """Returns the number of normalizations of one stack, with the one at its end."""
+  n_distinct = 1 if cfg.share_layers else n_layers
+  n_absent = 0 if cfg.first_attention_norm else 1
+  return n_distinct * block_norms(cfg) + cfg.final_norm - n_absent

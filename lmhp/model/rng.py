@@ -1,4 +1,4 @@
-"""Randomness by name: every draw's key is folded from a root, a stable hash of its name, and a number."""
+"""Randomness by name: each draw has a PRNG key that is folded from a hash of its name."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ import jax.numpy as jnp
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
-  """The key for one named use; the hash (CRC-32) is the same in every process and release.
+  """Returns the PRNG key of one named draw.
+
+  The hash of the name is CRC-32, which is the same in each process and release.
 
   Args:
-    key: a typed PRNG key.
-    name: such as `init/decoder/segment_0/attention/query/kernel` or `dropout`.
+    key: Typed PRNG key.
+    name: Name of the draw, such as `init/decoder/segment_0/attention/query/kernel`.
   """
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def dropout(x: jax.Array, rate: jax.Array | float, key: jax.Array) -> jax.Array:
-  """Sets each number to zero with probability `rate` and divides the rest by `1 - rate`; the rate may be traced.
+  """Sets each element to zero with probability `rate`, and divides the others by 1 - rate.
 
   Args:
-    x: any shape.
-    rate: in [0, 1).
-    key: a typed PRNG key.
+    x: Array of any shape.
+    rate: Probability in [0, 1). It may be traced.
+    key: Typed PRNG key.
   """
   keep = jax.random.bernoulli(key, 1 - rate, x.shape)
   return jnp.where(keep, x / (1 - rate), 0.0)
