@@ -352,7 +352,8 @@ def generate(workdir: str | os.PathLike, prompt: str, **options) -> str:
     raise ConfigError(
       f'{workdir}: no tokenizer.json, without which no text can be read'
     )
-  return sampling.generate(model, params, tokenizer, prompt, **options)
+  text_model = sampling.TextModel(model, params, tokenizer)
+  return sampling.generate(text_model, prompt, **options)
 
 
 def import_pretrained(

@@ -90,7 +90,7 @@ def test_count_train_resume_sweep_generate(kind, small, tmp_path):
   assert packed[3e-3] != packed[1e-2]
 
   if kind == 'encoder':
-    with pytest.raises(ConfigError, match='encoder fills in'):
+    with pytest.raises(ConfigError, match='model.architecture=encoder'):
       lmhp.generate(tmp_path / 'run', 'tree')
   else:
     written = lmhp.generate(tmp_path / 'run', 'tree', n_tokens=3, temperature=0.0)

@@ -1,86 +1,148 @@
-"""Sampling: one token after another, with the keys and values of those before kept."""
+"""Sampling: one token after another, with a cache of the earlier ones."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from lmhp.data.dataset import start_token
+from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import Model
+from lmhp.typing import PyTree
+
+DEFAULT_N_TOKENS = 200
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'n_tokens', 'top_k', 'n_words'))
+@dataclasses.dataclass(frozen=True)
+class TextModel:
+  """A trained model that reads and writes text.
+
+  Attributes:
+    model: Network.
+    params: Parameters of the network.
+    tokenizer: Tokenizer that the model was trained with.
+  """
+
+  model: Model
+  params: PyTree
+  tokenizer: Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSettings:
+  """Settings of sampling that another program is compiled for.
+
+  Attributes:
+    n_tokens: Number of tokens to add.
+    top_k: Number of the most likely tokens that are sampled from. None stands for all.
+    n_ids: Only token numbers below it are sampled. A vocabulary may have more rows than its
+      tokenizer has tokens. None stands for all.
+  """
+
+  n_tokens: int
+  top_k: int | None = None
+  n_ids: int | None = None
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'settings'))
 def sample(
   model: Model,
-  params: Any,
+  params: PyTree,
   prompt_BL: jax.Array,
   key: jax.Array,
   temperature: jax.Array,
-  n_tokens: int,
-  top_k: int | None = None,
-  n_words: int | None = None,
-  start_token: int = 0,
+  settings: SampleSettings,
+  start_id: int = 0,
 ) -> jax.Array:
-  """Continues prompts, all in one program; an encoder-decoder reads them and writes an answer.
+  """Continues prompts in one compiled program.
+
+  An encoder-decoder reads the prompt with its encoder, and its decoder writes the answer.
 
   Args:
-    model: the network.
-    params: its parameters.
-    prompt_BL: (B, L) int32, L at least 1.
+    model: Network.
+    params: Parameters of the network.
+    prompt_BL: (B, L) int32. L is at least 1.
     key: PRNG key.
-    temperature: logits are divided by it; 0 takes the likeliest token.
-    n_tokens: how many to add.
-    top_k: only the likeliest k are drawn from; None is all.
-    n_words: only ids below it are drawn: a vocabulary may have more rows than its tokenizer has tokens. None is all.
-    start_token: what an encoder-decoder's decoder reads first.
+    temperature: () float32, logits are divided by it. 0 selects the most likely token.
+    settings: Number of tokens, and the tokens that are sampled from.
+    start_id: First token that the decoder of an encoder-decoder reads.
 
   Returns:
     (B, n_tokens) int32.
   """
-  n_prompts, length = prompt_BL.shape
-  if model.cfg.is_encoder_decoder:
-    cache = model.init_cache(n_prompts, 1 + n_tokens, length)
-    batch = Batch(
-      jnp.full((n_prompts, 1), start_token, jnp.int32), encoder_tokens=prompt_BL
-    )
-  else:
-    cache = model.init_cache(n_prompts, length + n_tokens)
-    batch = Batch(
-      prompt_BL,
-      prefix_lengths=jnp.full(n_prompts, length) if model.cfg.prefix_lm else None,
-    )
-  x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
 
-  def next_token(x_BD, key):
-    logits_BV = model.logits(params, {}, x_BD)[:, :n_words]
-    if top_k is not None and top_k < logits_BV.shape[-1]:
-      least = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
-      logits_BV = jnp.where(logits_BV < least, -jnp.inf, logits_BV)
-    drawn = jax.random.categorical(key, logits_BV / jnp.maximum(temperature, 1e-6))
-    return jnp.where(temperature > 0, drawn, jnp.argmax(logits_BV, axis=-1)).astype(
-      jnp.int32
-    )
+  def next_token(x_BD: jax.Array, key: jax.Array) -> jax.Array:
+    logits_BV = model.logits(params, {}, x_BD)
+    return _sample_token(logits_BV, key, temperature, settings)
 
-  def body(carry, i):
+  def step(
+    carry: tuple[jax.Array, PyTree], i: jax.Array
+  ) -> tuple[tuple[jax.Array, PyTree], jax.Array]:
+    """Reads token i - 1, and returns it. The carry has token i."""
     token_B, cache = carry
-    x_BLD, _, cache = model.features(params, {}, Batch(token_B[:, None]), cache=cache)
+    batch = Batch(token_B[:, None])
+    x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
     following_B = next_token(x_BLD[:, 0], jax.random.fold_in(key, i))
     return (following_B, cache), token_B
 
+  # Read the prompt, and sample the first token.
+  x_BLD, cache = _read_prompt(model, params, prompt_BL, settings.n_tokens, start_id)
   first_B = next_token(x_BLD[:, -1], jax.random.fold_in(key, 0))
-  (last_B, _), tokens_TB = jax.lax.scan(body, (first_B, cache), jnp.arange(1, n_tokens))
+
+  # Sample the others one after another.
+  steps = jnp.arange(1, settings.n_tokens)
+  (last_B, _), tokens_TB = jax.lax.scan(step, (first_B, cache), steps)
   return jnp.concatenate([tokens_TB.T, last_B[:, None]], axis=1)
 
 
+def _read_prompt(
+  model: Model, params: PyTree, prompt_BL: jax.Array, n_tokens: int, start_id: int
+) -> tuple[jax.Array, PyTree]:
+  """Returns the features of the prompt, (B, L, D), and a cache with room for the answer.
+
+  For an encoder-decoder they are the features of the start token.
+  """
+  n_prompts, length = prompt_BL.shape
+  if model.cfg.is_encoder_decoder:
+    cache = model.init_cache(n_prompts, 1 + n_tokens, length)
+    start_B1 = jnp.full((n_prompts, 1), start_id, jnp.int32)
+    batch = Batch(start_B1, encoder_tokens=prompt_BL)
+  else:
+    cache = model.init_cache(n_prompts, length + n_tokens)
+    prefix_lengths = jnp.full(n_prompts, length) if model.cfg.prefix_lm else None
+    batch = Batch(prompt_BL, prefix_lengths=prefix_lengths)
+  x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
+  return x_BLD, cache
+
+
+def _sample_token(
+  logits_BV: jax.Array,
+  key: jax.Array,
+  temperature: jax.Array,
+  settings: SampleSettings,
+) -> jax.Array:
+  """Samples one token for each row of logits, (B,) int32."""
+  logits_BV = logits_BV[:, : settings.n_ids]
+  top_k = settings.top_k
+  if top_k is not None and top_k < logits_BV.shape[-1]:
+    smallest_B1 = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
+    logits_BV = jnp.where(logits_BV < smallest_B1, -jnp.inf, logits_BV)
+  # Both cases are computed, because the temperature is traced.
+  sampled_B = jax.random.categorical(key, logits_BV / jnp.maximum(temperature, 1e-6))
+  most_likely_B = jnp.argmax(logits_BV, axis=-1)
+  return jnp.where(temperature > 0, sampled_B, most_likely_B).astype(jnp.int32)
+
+
+# --- text ---------------------------------------------------------------------------
+
+
 def generate(
-  model: Model,
-  params: Any,
-  tokenizer: Any,
+  text_model: TextModel,
   prompt: str,
   *,
   n_tokens: int | None = None,
@@ -88,63 +150,91 @@ def generate(
   top_k: int | None = None,
   seed: int = 0,
 ) -> str:
-  """Continues a text; an encoder-decoder reads it and writes an answer, which alone is returned.
+  """Continues a text, or answers it with an encoder-decoder.
 
   Args:
-    model: the network.
-    params: its parameters.
-    tokenizer: what it was trained with.
-    prompt: at least one token long.
-    n_tokens: tokens to add; with the prompt at most the model's context. None is 200, or what the context holds.
-    temperature: logits are divided by it; 0 takes the likeliest token.
-    top_k: only the likeliest k are drawn from; None is all.
-    seed: of the draws.
+    text_model: Trained model.
+    prompt: Text of at least one token.
+    n_tokens: Number of tokens to add. With the prompt they must fit into the model's
+      context. None stands for 200, or for what the context holds.
+    temperature: Logits are divided by it. 0 selects the most likely token.
+    top_k: Number of the most likely tokens that are sampled from. None stands for all.
+    seed: Seed of the samples.
+
+  Returns:
+    The prompt and its continuation. For an encoder-decoder, the answer alone.
 
   Raises:
-    ConfigError: for an empty prompt, a text longer than the context, or a number out of bounds.
+    ConfigError: If the model is an encoder, if the prompt is empty or the text longer than
+      the context, or if a number is out of bounds.
   """
+  model = text_model.model
+  tokenizer = text_model.tokenizer
   if not model.cfg.causal:
     raise ConfigError(
-      'generate: an encoder fills in and does not continue, expected a model whose model.architecture is '
-      'decoder'
+      'generate: got a model with model.architecture=encoder, which fills in masked tokens, '
+      'expected decoder or encoder_decoder'
     )
+  ids_L = _encode_prompt(tokenizer, prompt, model.cfg.max_seq_len)
+  room = model.cfg.max_seq_len - ids_L.size
+  if n_tokens is None:
+    n_tokens = min(DEFAULT_N_TOKENS, room)
+  _check_numbers(ids_L.size, room, n_tokens, temperature, top_k)
+
+  new_BT = sample(
+    model,
+    text_model.params,
+    ids_L[None],
+    jax.random.key(seed),
+    jnp.float32(temperature),
+    SampleSettings(n_tokens, top_k, n_ids=tokenizer.vocab_size),
+    start_token(tokenizer) if model.cfg.is_encoder_decoder else 0,
+  )
+  text = tokenizer.decode(new_BT[0])
+  return text if model.cfg.is_encoder_decoder else prompt + text
+
+
+def _encode_prompt(tokenizer: Tokenizer, prompt: str, context: int) -> jax.Array:
+  """Returns the token numbers of a prompt, (L,) int32.
+
+  Raises:
+    ConfigError: If the text is not Unicode, empty, or as long as the context.
+  """
   try:
-    ids, context = (
-      jnp.asarray(tokenizer.encode(prompt), jnp.int32),
-      model.cfg.max_seq_len,
-    )
+    ids_L = jnp.asarray(tokenizer.encode(prompt), jnp.int32)
   except UnicodeEncodeError as error:
     raise ConfigError(
-      f'prompt: not Unicode text (lone surrogate {prompt[error.start]!r})'
+      f'prompt: got the lone surrogate {prompt[error.start]!r}, expected Unicode text'
     ) from None
-  if not 0 < ids.size < context:
+  if not 0 < ids_L.size < context:
     raise ConfigError(
-      f'prompt: got {ids.size} tokens, expected at least 1 and fewer than model.max_seq_len={context}'
+      f'prompt: got {ids_L.size} tokens, expected at least 1 and fewer than '
+      f'model.max_seq_len={context}'
     )
-  n_tokens = min(200, context - ids.size) if n_tokens is None else n_tokens
-  if not 1 <= n_tokens <= context - ids.size:
+  return ids_L
+
+
+def _check_numbers(
+  n_prompt: int, room: int, n_tokens: int, temperature: float, top_k: int | None
+) -> None:
+  """Checks the options of `generate`.
+
+  Args:
+    n_prompt: Number of tokens of the prompt.
+    room: Number of tokens that fit into the context after the prompt.
+    n_tokens: Number of tokens to add.
+    temperature: Divisor of the logits.
+    top_k: Number of the most likely tokens.
+
+  Raises:
+    ConfigError: If a number is out of bounds.
+  """
+  if not 1 <= n_tokens <= room:
     raise ConfigError(
-      f'n_tokens: got {n_tokens} after a prompt of {ids.size}, expected at least 1 and together at '
-      f'most model.max_seq_len={context}'
+      f'n_tokens: got {n_tokens} after a prompt of {n_prompt} tokens, expected at least 1 '
+      f'and at most {room}, so that both fit into model.max_seq_len={n_prompt + room}'
     )
   if not 0 <= temperature < float('inf'):
     raise ConfigError(f'temperature: got {temperature!r}, expected at least 0')
   if top_k is not None and top_k < 1:
     raise ConfigError(f'top_k: got {top_k!r}, expected at least 1')
-  key = jax.random.key(seed)
-  new = sample(
-    model,
-    params,
-    ids[None],
-    key,
-    jnp.float32(temperature),
-    n_tokens,
-    top_k,
-    tokenizer.vocab_size,
-    start_token(tokenizer) if model.cfg.is_encoder_decoder else 0,
-  )
-  return (
-    tokenizer.decode(new[0])
-    if model.cfg.is_encoder_decoder
-    else prompt + tokenizer.decode(new[0])
-  )

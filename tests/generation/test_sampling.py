@@ -1,4 +1,4 @@
-"""Sampling: the likeliest token is the full pass's, draws follow the logits, a text stays within its context."""
+"""Sampling against full passes without a cache, and the checks of `generate`."""
 
 import types
 
@@ -10,17 +10,20 @@ import pytest
 from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
 from lmhp.errors import ConfigError
 from lmhp.generation import sampling
-from lmhp.generation.sampling import generate
+from lmhp.generation.sampling import SampleSettings, TextModel, generate
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
+
+V = 31
+CONTEXT = 24
 
 
 @pytest.fixture(scope='module')
 def model():
   return build(
     ModelConfig(
-      vocab_size=31,
-      max_seq_len=24,
+      vocab_size=V,
+      max_seq_len=CONTEXT,
       d_model=14,
       n_layers=2,
       n_heads=4,
@@ -34,148 +37,211 @@ def model():
 
 @pytest.fixture(scope='module')
 def params(model, jit):
-  return jit(model.init)(
-    jax.random.key(0), {'init_scale': jnp.float32(20.0)}
-  )  # far from uniform
+  """Parameters whose distribution over tokens is far from uniform."""
+  return jit(model.init)(jax.random.key(0), {'init_scale': jnp.float32(20.0)})
 
 
 @pytest.fixture(scope='module')
-def logits(model, params, jit):
-  """`logits(tokens_BL)`: the last token's, (B, V), of a full pass without any cache, padded to one length."""
-  last = jit(lambda tokens, n: model.apply(params, tokens)[:, n - 1])
-  return lambda tokens: np.asarray(
-    last(np.pad(tokens, ((0, 0), (0, 16 - tokens.shape[1]))), tokens.shape[1])
-  )
+def last_logits(model, params, jit):
+  """`last_logits(tokens_BL)` returns (B, V) of a full pass without a cache."""
+  length = 16
+
+  @jit
+  def padded(tokens, n):
+    return model.apply(params, tokens)[:, n - 1]
+
+  def last(tokens):
+    padding = ((0, 0), (0, length - tokens.shape[1]))
+    return np.asarray(padded(np.pad(tokens, padding), tokens.shape[1]))
+
+  return last
 
 
 @pytest.fixture(autouse=True, scope='module')
-def quick(jit):
-  """The sampler, compiled quickly."""
+def quick_compilation(jit):
+  """Compiles the sampler quickly."""
   with pytest.MonkeyPatch.context() as patch:
-    names = ('model', 'n_tokens', 'top_k', 'n_words')
-    patch.setattr(
-      sampling, 'sample', jit(sampling.sample.__wrapped__, static_argnames=names)
-    )
+    quick = jit(sampling.sample.__wrapped__, static_argnames=('model', 'settings'))
+    patch.setattr(sampling, 'sample', quick)
     yield
 
 
-def draw(model, params, prompt, key=0, temperature=1.0, n_tokens=5, **options):
-  prompt, key = jnp.asarray(prompt, jnp.int32), jax.random.key(key)
+def draw(model, params, prompt, key=0, temperature=1.0, n_tokens=5, **settings):
   return np.asarray(
     sampling.sample(
-      model, params, prompt, key, jnp.float32(temperature), n_tokens, **options
+      model,
+      params,
+      jnp.asarray(prompt, jnp.int32),
+      jax.random.key(key),
+      jnp.float32(temperature),
+      SampleSettings(n_tokens, **settings),
     )
   )
 
 
-def test_the_likeliest_tokens_are_the_full_pass_s(model, params, logits):
-  prompt = np.random.default_rng(0).integers(31, size=(3, 6))
+# --- samples ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def prompt():
+  return np.random.default_rng(0).integers(V, size=(3, 6))
+
+
+def test_temperature_0_selects_the_most_likely_tokens(
+  model, params, last_logits, prompt
+):
   new = draw(model, params, prompt, temperature=0.0, n_tokens=9)
-  assert new.shape == (3, 9) and new.dtype == np.int32
-  texts = prompt
-  for i in range(9):  # without any cache
-    likeliest = logits(texts).argmax(-1)
-    assert (new[:, i] == likeliest).all()
-    texts = np.concatenate([texts, likeliest[:, None]], axis=1)
-  assert (draw(model, params, prompt, key=7, temperature=0.0, n_tokens=9) == new).all()
-  assert (draw(model, params, prompt, temperature=0.0, n_tokens=1) == new[:, :1]).all()
+  assert new.shape == (3, 9)
+  assert new.dtype == np.int32
+  text = prompt
+  for i in range(9):
+    most_likely = last_logits(text).argmax(-1)
+    np.testing.assert_array_equal(new[:, i], most_likely)
+    text = np.concatenate([text, most_likely[:, None]], axis=1)
 
 
-def test_draws_follow_the_logits(model, params, logits):
-  """Chi-square of 4,000 first tokens against the softmax of the full pass, numpy float64."""
+def test_temperature_0_does_not_depend_on_the_key(model, params, prompt):
+  new = draw(model, params, prompt, temperature=0.0)
+  np.testing.assert_array_equal(
+    draw(model, params, prompt, key=7, temperature=0.0), new
+  )
+
+
+def test_a_single_token_is_the_first_of_more(model, params, prompt):
+  new = draw(model, params, prompt, temperature=0.0)
+  one = draw(model, params, prompt, temperature=0.0, n_tokens=1)
+  np.testing.assert_array_equal(one, new[:, :1])
+
+
+@pytest.mark.parametrize('temperature, top_k', [(1.0, None), (2.0, None), (1.5, 4)])
+def test_samples_follow_the_softmax(model, params, last_logits, temperature, top_k):
+  """Chi-square test of 4,000 first tokens against float64."""
   prompt = np.tile([[3, 1, 4]], (4000, 1))
-  logits = logits(prompt[:1])[0].astype(np.float64)
-  for temperature, top_k in ((1.0, None), (2.0, None), (1.5, 4)):
-    kept = logits >= np.sort(logits)[-top_k] if top_k else np.full(31, True)
-    p = np.where(kept, np.exp((logits - logits.max()) / temperature), 0)
-    p /= p.sum()
-    drawn = draw(
-      model, params, prompt, temperature=temperature, n_tokens=1, top_k=top_k
-    )
-    counts = np.bincount(drawn[:, 0], minlength=31)
-    assert (counts[~kept] == 0).all()
-    enough = p * 4000 > 5
-    chi_square = ((counts - p * 4000)[enough] ** 2 / (p * 4000)[enough]).sum()
-    assert chi_square < enough.sum() + 5 * np.sqrt(2 * enough.sum())
+  logits = last_logits(prompt[:1])[0].astype(np.float64)
+  kept = np.full(V, True)
+  if top_k:
+    kept = logits >= np.sort(logits)[-top_k]
+  p = np.where(kept, np.exp((logits - logits.max()) / temperature), 0)
+  p /= p.sum()
+
+  new = draw(model, params, prompt, temperature=temperature, n_tokens=1, top_k=top_k)
+  counts = np.bincount(new[:, 0], minlength=V)
+  assert (counts[~kept] == 0).all()
+  tested = p * 4000 > 5
+  expected = (p * 4000)[tested]
+  chi_square = ((counts[tested] - expected) ** 2 / expected).sum()
+  n = tested.sum()
+  assert chi_square < n + 5 * np.sqrt(2 * n)
 
 
-def test_another_key_draws_another_text_and_the_same_key_the_same(model, params):
-  prompt = [[1, 2, 3]]
-  texts = [
-    draw(model, params, prompt, key, temperature=5.0, n_tokens=12).tolist()
+def test_the_key_determines_the_text(model, params):
+  first, other, again = (
+    draw(model, params, [[1, 2, 3]], key, temperature=5.0, n_tokens=12).tolist()
     for key in (0, 1, 0)
-  ]
-  assert texts[0] == texts[2] != texts[1]
-  assert (
-    len(
-      {
-        tuple(row)
-        for row in draw(
-          model, params, prompt * 3, temperature=5.0, n_tokens=12
-        ).tolist()
-      }
-    )
-    == 3
+  )
+  assert first == again
+  assert first != other
+
+
+def test_prompts_of_a_batch_have_different_samples(model, params):
+  new = draw(model, params, [[1, 2, 3]] * 3, temperature=5.0, n_tokens=12)
+  assert len(np.unique(new, axis=0)) == 3
+
+
+def test_tokens_of_a_text_have_different_samples(model, params):
+  """The distribution over tokens is uniform."""
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  for row in draw(model, zeros, [[1]] * 3, n_tokens=12):
+    assert len(set(row.tolist())) > 5
+
+
+def test_only_ids_below_the_limit_are_sampled(model, params):
+  def largest(**settings):
+    return draw(
+      model, params, [[1]] * 200, temperature=50.0, n_tokens=3, **settings
+    ).max()
+
+  assert largest(n_ids=7) < 7
+  assert largest() >= 7
+
+
+def test_a_top_k_above_the_vocabulary_changes_nothing(model, params):
+  prompt = [[1, 2, 3]]
+  np.testing.assert_array_equal(
+    draw(model, params, prompt, top_k=99), draw(model, params, prompt)
   )
 
 
-def test_each_token_has_a_draw_of_its_own(model, params):
-  nothing_known = jax.tree.map(jnp.zeros_like, params)
-  assert all(
-    len(set(row)) > 5
-    for row in draw(model, nothing_known, [[1]] * 3, n_tokens=12).tolist()
+def test_top_1_is_the_most_likely_token(model, params):
+  prompt = [[1, 2, 3]]
+  np.testing.assert_array_equal(
+    draw(model, params, prompt, top_k=1), draw(model, params, prompt, temperature=0.0)
   )
 
 
-def test_only_words_of_the_tokenizer_are_drawn(model, params):
-  assert (
-    draw(model, params, [[1]] * 200, temperature=50.0, n_words=7, n_tokens=3).max() < 7
-  )
-  assert draw(model, params, [[1]] * 200, temperature=50.0, n_tokens=3).max() >= 7
-  few = types.SimpleNamespace(
+# --- text ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def text_model(model, params):
+  letters = 'abcdefghijklmnopqrstuvwxyz '
+  return TextModel(model, params, CharTokenizer(letters, end_of_text=False))
+
+
+def test_a_text_fills_the_context_by_default(text_model):
+  assert len(generate(text_model, 'abc')) == CONTEXT
+
+
+def test_a_text_has_as_many_tokens_as_requested(text_model):
+  text = generate(text_model, 'abc', n_tokens=4)
+  assert len(text) == 7
+  assert text.startswith('abc')
+
+
+def test_the_seed_determines_the_text(text_model):
+  assert generate(text_model, 'abc', seed=1) == generate(text_model, 'abc', seed=1)
+  assert generate(text_model, 'abc', seed=1) != generate(text_model, 'abc', seed=2)
+
+
+def test_only_tokens_of_the_tokenizer_are_generated(model, params):
+  decoded = []
+  tokenizer = types.SimpleNamespace(
     encode=lambda text: np.ones(1),
     vocab_size=5,
-    decode=lambda ids: repr(bool(np.asarray(ids).max() < 5)),
+    decode=lambda ids: decoded.append(np.asarray(ids)) or '',
   )
-  assert generate(model, params, few, '', temperature=50.0) == 'True'
-
-
-def test_more_of_the_likeliest_than_there_are_is_all(model, params):
-  prompt = [[1, 2, 3]]
-  assert (draw(model, params, prompt, top_k=99) == draw(model, params, prompt)).all()
-  assert (
-    draw(model, params, prompt, top_k=1) == draw(model, params, prompt, temperature=0.0)
-  ).all()
-
-
-def test_a_text_fills_the_context(model, params):
-  tokenizer = CharTokenizer('abcdefghijklmnopqrstuvwxyz ', end_of_text=False)
-  assert len(generate(model, params, tokenizer, 'abc')) == 24
-  assert len(generate(model, params, tokenizer, 'abc', n_tokens=4)) == 7
-  assert generate(model, params, tokenizer, 'abc', seed=1) == generate(
-    model, params, tokenizer, 'abc', seed=1
-  )
+  generate(TextModel(model, params, tokenizer), '', temperature=50.0)
+  assert decoded[0].max() < 5
 
 
 @pytest.mark.parametrize(
-  'options, said',
+  'options, option, came',
   [
-    (dict(prompt=''), 'prompt: got 0 tokens'),
-    (dict(prompt='a' * 24), 'prompt: got 24 tokens'),
-    (dict(prompt='A'), "the character 'A'"),
-    (dict(n_tokens=0), 'n_tokens: got 0 after a prompt of 1'),
-    (dict(n_tokens=24), 'n_tokens: got 24'),
-    (dict(temperature=-1.0), 'temperature: got -1.0'),
-    (dict(temperature=float('nan')), 'temperature: got nan'),
-    (dict(top_k=0), 'top_k: got 0'),
+    ({'prompt': ''}, 'prompt', '0 tokens'),
+    ({'prompt': 'a' * CONTEXT}, 'prompt', f'{CONTEXT} tokens'),
+    ({'n_tokens': 0}, 'n_tokens', '0'),
+    ({'n_tokens': CONTEXT}, 'n_tokens', f'{CONTEXT}'),
+    ({'temperature': -1.0}, 'temperature', '-1.0'),
+    ({'temperature': float('nan')}, 'temperature', 'nan'),
+    ({'top_k': 0}, 'top_k', '0'),
   ],
 )
-def test_mistakes(model, params, options, said):
-  tokenizer = CharTokenizer('abc', end_of_text=False)
-  with pytest.raises(ConfigError, match=said):
-    generate(model, params, tokenizer, **{'prompt': 'a'} | options)
+def test_an_option_out_of_bounds_is_refused(text_model, options, option, came):
+  with pytest.raises(ConfigError, match=f'^{option}: got {came}'):
+    generate(text_model, **{'prompt': 'a'} | options)
 
 
-def test_a_prompt_that_is_no_unicode(model, params):
-  with pytest.raises(ConfigError, match='prompt: not Unicode text'):
-    generate(model, params, ByteTokenizer(), 'a\udc80')
+def test_a_character_outside_the_vocabulary_is_refused(text_model):
+  with pytest.raises(ConfigError, match="'A'"):
+    generate(text_model, 'A')
+
+
+def test_a_prompt_that_is_not_unicode_is_refused(model, params):
+  with pytest.raises(ConfigError, match='^prompt: got'):
+    generate(TextModel(model, params, ByteTokenizer()), 'a\udc80')
+
+
+def test_an_encoder_is_refused(tiny, params):
+  encoder = build(tiny(architecture='encoder'))
+  with pytest.raises(ConfigError, match='model.architecture=encoder'):
+    generate(TextModel(encoder, params, ByteTokenizer()), 'a')
