@@ -20,8 +20,9 @@ from typing import Iterator
 from lmhp.sweeping.search import bayesian as bayes
 from lmhp.sweeping.search.designs import Design
 from lmhp.sweeping.space import Choice, Float, Int
+from lmhp.sweeping.store.manifest import StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import ModelSummary, StageResult, Trial, TrialCost
 
 SPACE = {
   'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
@@ -31,6 +32,7 @@ SPACE = {
   'model.n_layers': Int(2, 8),
 }
 RUNGS = (50, 100, 200)
+MANIFEST = StudyManifest(TaskDescription('stub', {}), {'search_seed': 0}, {})
 
 
 def main() -> None:
@@ -63,14 +65,21 @@ def store(workdir: pathlib.Path, options: argparse.Namespace) -> dict[str, list[
     seconds[words] = [time.perf_counter() - wall, time.process_time() - processor]
 
   opened = lambda: Study.open(
-    workdir, storage=options.storage, space=SPACE, card={'sweep': {'seed': 0}}
+    workdir, storage=options.storage, space=SPACE, manifest=MANIFEST
   )
   with timed('begin'):
     study = opened()
   with timed('design'):
     points = Design(SPACE, 'sobol', 0).points(0, options.trials)
     trials = [
-      Trial(i, i, i, p.parameters, {**p.overrides, 'train.seed': i})
+      Trial(
+        i,
+        i,
+        i,
+        p.parameters,
+        {**p.overrides, 'train.seed': i},
+        model=ModelSummary('s', f'{i:064x}'),
+      )
       for i, p in enumerate(points)
     ]
   with timed('add'):
@@ -99,31 +108,26 @@ def at_rung(trial: Trial, rung: int, start: int) -> Trial:
     3.0 + 1 / RUNGS[rung] + trial.number * 1e-6,
   )
   pack = f'{stage}-0-{start}'
-  about = {
-    'config_sha256': f'{trial.number:064x}',
-    'device': 'stub',
-    'stages': [*trial.about.get('stages', ()), stage],
-    'packs': [*trial.about.get('packs', ()), pack],
-    'pack': pack,
-    'steps': step,
-    'cooldown_steps': 10,
-    'tokens': step * 4096,
-    'flops': step * 1.5e9,
-    'seconds': step * 0.01,
-    'metrics': {
-      'loss_nats': score,
-      'bits_per_byte': score / 3,
-      'eval_loss_nats': score,
-    },
-    'values': {**trial.about.get('values', {}), stage: [score]},
-  }
   ended = rung == len(RUNGS) - 1
   return dataclasses.replace(
     trial,
     status='complete' if ended else 'running',
     scores={**trial.scores, step: score},
     values=(score,) if ended else None,
-    about=about,
+    stages=(*trial.stages, StageResult(stage, pack, (score,))),
+    cost=TrialCost(
+      steps=step,
+      cooldown_steps=10,
+      tokens=step * 4096,
+      flops=step * 1.5e9,
+      seconds=step * 0.01,
+      device='stub',
+    ),
+    metrics={
+      'loss_nats': score,
+      'bits_per_byte': score / 3,
+      'eval_loss_nats': score,
+    },
   )
 
 

@@ -247,16 +247,21 @@ def sweep(
   Raises:
     ConfigError: one line that names what is wrong, before anything is trained.
   """
-  from lmhp.sweeping.request import task_and_sweep
-  from lmhp.sweeping.study_run import StudyRun
+  from lmhp.sweeping.request import build_request
+  from lmhp.sweeping.study_run import StudyOptions, StudyRun
 
   use_compile_cache()
-  task, sweep, card = task_and_sweep(config, sweep, overrides, workdir)
+  request = build_request(config, sweep, overrides, workdir, storage)
   workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
-  write = functools.partial(_write_report, workdir, storage) if report else None
-  return StudyRun(
-    task, sweep, workdir, card, engine, storage, display, ray_address, write
-  ).run()
+  write_report = functools.partial(_write_report, workdir, storage) if report else None
+  options = StudyOptions(
+    engine=engine,
+    storage=storage,
+    display=display,
+    ray_address=ray_address,
+    write_report=write_report,
+  )
+  return StudyRun(request, workdir, options).run()
 
 
 def _write_report(workdir: Any, storage: str | None) -> None:
@@ -280,11 +285,11 @@ def plan_sweep(
     A dict, as `lmhp sweep --dry_run` shows it.
   """
   from lmhp.sweeping import dry_run
-  from lmhp.sweeping.request import task_and_sweep
+  from lmhp.sweeping.request import build_request
 
   use_compile_cache()
-  task, sweep, _ = task_and_sweep(config, sweep, overrides)
-  return dry_run.describe(task, sweep)
+  request = build_request(config, sweep, overrides)
+  return dry_run.describe(request.task, request.sweep)
 
 
 # --- report ---------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ WALLS = {
   'ml_collections': ('lmhp.config',),
   'orbax': ('lmhp.training.checkpoint',),
   'optuna': ('lmhp.sweeping', 'lmhp.analysis.runs', 'lmhp.analysis.hyperparameters'),
-  'ray': ('lmhp.sweeping.execution.ray_runner',),
+  'ray': ('lmhp.sweeping.execution.ray_cluster',),
   'torch': (),
   'transformers': (),
   'tensorboardX': ('lmhp.training.writers',),

@@ -15,10 +15,9 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.search import designs, halving
 from lmhp.sweeping.search import rungs as ladder
+from lmhp.sweeping.store.manifest import RungSchedule
 from lmhp.sweeping.tasks.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
-from lmhp.training.evaluation import SCORES
-from lmhp.training.step import metric_names
 
 MEAN_OVER_POINTS = 16
 """Points of the design over which the cost of a trial is averaged, where trials differ in cost."""
@@ -41,6 +40,11 @@ class SearchPlan:
   halving: halving.HalvingPlan | None
   cooldown: bool
   steps: float
+
+  @property
+  def schedule(self) -> RungSchedule:
+    """The rungs, as the study stores them."""
+    return RungSchedule(self.rungs, self.cooldown)
 
 
 def checked_language_model(
@@ -73,14 +77,7 @@ def checked_language_model(
     config, present=present, match_budget=sweep.match_budget, dtype=dtype
   )
   _check_held_equal(task, sweep, space, paths)
-  sweep.check_objective(
-    (
-      *(f'eval_{name}' for name in SCORES),
-      *metric_names(task.base.train),
-      *task.job({}).facts,
-      'latency_seconds',
-    )
-  )
+  task.check(sweep)
   return task
 
 
@@ -124,7 +121,7 @@ def _check_held_equal(
   """Asks what is held equal, where trials differ in length or cost and nobody has said it."""
   if sweep.match_budget is not None:
     return
-  base = task.job({}).facts
+  base = task.job({}).known_metrics
   for path in sorted(paths):
     if config_keys.keys()[path].traced or path.partition('.')[0] not in (
       'model',
@@ -134,7 +131,7 @@ def _check_held_equal(
       continue
     for value in _values(space, path):
       try:
-        facts = task.job({path: value}).facts
+        facts = task.job({path: value}).known_metrics
       except ConfigError:  # alone it is not possible, or not a length
         continue
       unlike = [name for name in ('tokens', 'flops') if facts[name] != base[name]]
@@ -151,7 +148,7 @@ def plan_search(
   sweep: SweepConfig,
   space: Any,
   base_step_seconds: float | None = None,
-  begun: Mapping[str, Any] | None = None,
+  begun: RungSchedule | None = None,
 ) -> SearchPlan:
   """The size of the search that a budget buys.
 
@@ -160,11 +157,11 @@ def plan_search(
     sweep: what is asked for.
     space: the space.
     base_step_seconds: of a member's update, as measured; needed for a budget in seconds alone.
-    begun: what the study was begun with, as `ladder_of` gave it: a wider space does not move its rungs.
+    begun: rungs that the study was begun with; a wider space does not move them.
   """
   base = task.job({})
   begun = begun or ladder_of(task, sweep, space, base.steps)
-  cooldown, rungs = begun['cooldown'], tuple(begun['rungs'])
+  cooldown, rungs = begun.cooldown, begun.steps
   kind = sweep.halving if sweep.halving != 'none' else 'successive'
   fraction = sweep.rung_cooldown_fraction if cooldown else 0.0
   how = (rungs, sweep.eta, sweep.n_calibration_trials, fraction, kind)
@@ -191,19 +188,19 @@ def plan_search(
   )
 
 
-def ladder_of(task: Any, sweep: SweepConfig, space: Any, steps: int) -> dict[str, Any]:
+def ladder_of(task: Any, sweep: SweepConfig, space: Any, steps: int) -> RungSchedule:
   """The rungs of a study and whether they score forks, as JSON."""
   if sweep.halving == 'none':
-    return {'rungs': [steps], 'cooldown': False}
+    return RungSchedule((steps,))
   rungs = ladder.rungs(
     steps, sweep.eta, sweep.first_rung_fraction or _first_rung(task, space)
   )
-  return {'rungs': list(rungs), 'cooldown': _cools_down(task, sweep, space)}
+  return RungSchedule(tuple(rungs), _cools_down(task, sweep, space))
 
 
 def _first_rung(task: Any, space: Any) -> float:
   """Where the first rung is, as a share of training, unless somebody says so: after every trial's warmup."""
-  return min(1.0, max(1 / 27, 2 * task.longest_warmup(space)))
+  return min(1.0, max(1 / 27, 2 * task.longest_warmup_fraction(space)))
 
 
 def _cools_down(task: Any, sweep: SweepConfig, space: Any) -> bool:
@@ -255,7 +252,8 @@ def _mean_cost(task: Any, sweep: SweepConfig, space: Any, name: str) -> float:
     0, min(most, MEAN_OVER_POINTS)
   )
   costs = [
-    task.job(task.sized(point.overrides)).facts.get(name, 0.0) for point in points
+    task.job(task.with_matched_length(point.overrides)).known_metrics.get(name, 0.0)
+    for point in points
   ]
   if not math.fsum(costs):
     raise ConfigError(

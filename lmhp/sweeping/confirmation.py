@@ -12,6 +12,7 @@ from lmhp.statistics.intervals import mean_interval, paired_difference
 from lmhp.statistics.seed_noise import trial_noise
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.store.trial import Trial
 
 FIRST_REPLICATE = 1000
@@ -83,14 +84,14 @@ def confirm(
   if new := _new_trials(engine, sweep, points, like):
     engine.add(new)
   for name in engine.cohorts('confirm'):
-    engine.bring(
-      name,
-      [t.number for t in engine.of_cohort(name)],
-      1.0,
-      cooldown=False,
-      planned_steps=planned_steps,
-      own=True,
-      keep=False,
+    trials = engine.trials_of_cohort(name)
+    engine.train_to(
+      Stage(
+        name=name,
+        trials=tuple(t.number for t in trials),
+        data_per_trial=True,
+        planned_steps=planned_steps,
+      )
     )
   found = {
     point: list(_confirming(engine, point).values())[: sweep.confirm_seeds]
@@ -126,14 +127,14 @@ def _new_trials(
     }
     known = _confirming(engine, point)
     for replicate in range(FIRST_REPLICATE, FIRST_REPLICATE + sweep.confirm_seeds):
-      seeded, seed = engine.task.seeded(plain, replicate, own=True)
-      if seed not in known:
+      seeded = engine.task.with_seed(plain, replicate, reseed_data=True)
+      if seeded.seed not in known:
         new.append(
           Trial(
             number=number + len(new),
             point=point,
-            seed=seed,
-            overrides=seeded,
+            seed=seeded.seed,
+            overrides=seeded.overrides,
             parameters=parameters,
             cohort=cohort,
           )

@@ -11,7 +11,8 @@ from etils import epath
 from lmhp.sweeping import budget as plans
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.execution.autotuning import Autotuner, widths
+from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.pack_widths import cut_into_packs
 from lmhp.sweeping.search.designs import KINDS, Design
 
 PREVIEWED = 256
@@ -28,16 +29,16 @@ def describe(task: Any, sweep: SweepConfig) -> dict[str, Any]:
   """
   space = spaces.as_space(sweep.space)
   with tempfile.TemporaryDirectory() as folder:
-    choices = Autotuner(epath.Path(folder), task, sweep.execution, sweep.max_pack_width)
+    choices = Autotuner(task, epath.Path(folder), sweep.execution, sweep.max_pack_width)
     base = task.job({})
     seconds = None
     if sweep.seconds is not None:
       seconds = min(
-        choices.of([base] * 8, False, float('inf')).member_step_seconds.values()
+        choices.method_of([base] * 8, False, float('inf')).member_step_seconds.values()
       )
     plan = plans.plan_search(task, sweep, space, seconds)
     jobs = [
-      task.job(task.sized(point.overrides))
+      task.job(task.with_matched_length(point.overrides))
       for point in _preview(sweep, space, plan.n_points)
     ]
     share = plan.steps / (sweep.seeds_per_point * plan.n_points * base.steps)
@@ -93,16 +94,18 @@ def _structure(
   """One structure's part: `share` of its trials' steps are made, and each job stands for `scale` points."""
   n = max(1, round(len(jobs) * scale)) * sweep.seeds_per_point
   steps = share * n * jobs[0].steps
-  choice = choices.of((jobs * n)[:n], sweep.data_order == 'per_trial', steps)
+  choice = choices.method_of((jobs * n)[:n], sweep.data_order == 'per_trial', steps)
   seconds = min(choice.member_step_seconds.values(), default=float('nan'))
   cut = (
-    sorted({width for _, width in widths(n, choice)})
+    sorted(
+      {width for _, width in cut_into_packs(n, choice.method, choice.max_pack_width)}
+    )
     if choice.method != 'loop'
     else [1]
   )
   return {
     'trials': n,
-    'parameters': jobs[0].facts.get('parameters', 0),
+    'parameters': jobs[0].known_metrics.get('parameters', 0),
     'method': choice.method,
     'widths': cut,
     'reason': choice.reason,

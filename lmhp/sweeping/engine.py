@@ -1,346 +1,369 @@
-"""The sweep: points become trials, trials of one structure become packs, packs are run, and the study is told.
+"""The engine: brings trials through stages, in packs, and stores their results.
 
-The engine decides nothing by itself. Which points there are, which of them go on at a rung and who runs with whom are
-pure functions of what the study holds (`designs`, `bayes`, `halving`, `choices`); so a study that is killed and run
-again replays the stages that are done from their results and goes on where it was.
+The engine makes no decisions. The points of a study, the trials that are promoted at a rung
+and the members of a pack are pure functions of what the study holds. So a study that was
+killed replays the finished stages from their results, and continues.
 """
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import math
-from typing import Any, Callable, Iterable, Mapping, Sequence
 
+from etils import epath
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.statistics.divergence import diverged_at
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution import curves
-from lmhp.sweeping.execution.autotuning import Autotuner, devices_for, widths
+from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
+from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
 from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.execution.runner import Runner, RunnerContext
+from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
+from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.store.study import Study
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import StageResult, Trial, TrialCost
 from lmhp.sweeping.tasks.task import Job, Task
 
-MEASURED = ('latency_seconds',)
-"""Metrics that are measured once for a structure, and not logged."""
+MEASURED_METRICS = ('latency_seconds',)
+"""Metrics that are measured once for a structure, and are not logged."""
+
+SMOOTHING_STEPS = 20
+"""Half-life, in steps, of the smoothed loss that shows divergence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineParts:
+  """The parts of a sweep that an engine uses.
+
+  Attributes:
+    task: Task of the study.
+    sweep: Config of the sweep.
+    study: The study, open for writing.
+    workdir: Directory of the study.
+    autotuner: Chooses the methods of packs.
+    runner: Runs packs.
+    should_stop: Returns True after a signal.
+    progress: Display of the study's progress.
+    after_stage: Called after a stage that was run, and not only replayed.
+  """
+
+  task: Task
+  sweep: SweepConfig
+  study: Study
+  workdir: epath.Path
+  autotuner: Autotuner
+  runner: Runner
+  should_stop: Callable[[], bool]
+  progress: StudyProgress
+  after_stage: Callable[[], None]
 
 
 class Engine:
-  """Brings trials of one study to their rungs.
+  """Brings the trials of one study through stages.
 
   Args:
-    task: what is run.
-    sweep: what is asked for.
-    study: open for writing.
-    workdir: the study's directory.
-    choices: how packs run.
-    runner: runs packs: `runner(engine, packs)` yields `(pack, result)` as they are done.
-    stop: true when a signal has come.
-    show: how progress is shown (`lmhp.sweeping.progress.display`).
-    at_rung: called when trials have been brought somewhere, and not only read from an earlier process.
+    parts: The parts of the sweep.
+
+  Attributes:
+    task: Task of the study.
+    study: The study.
+    progress: Display of the study's progress.
+    trials: All trials, by number.
+    states: States of the members of packs.
   """
 
-  def __init__(
-    self,
-    task: Task,
-    sweep: SweepConfig,
-    study: Study,
-    workdir: Any,
-    choices: Autotuner,
-    runner: Callable[..., Iterable[tuple[Pack, PackResult]]],
-    stop: Callable[[], bool],
-    show: Any,
-    at_rung: Callable[[], None] = lambda: None,
-  ):
-    self.task, self.sweep, self.study, self.workdir = task, sweep, study, workdir
-    self.choices, self.runner, self.stop, self.show, self.at_rung = (
-      choices,
-      runner,
-      stop,
-      show,
-      at_rung,
-    )
-    self.states = PackStateStore(task, workdir)
-    self.trials: dict[int, Trial] = {t.number: t for t in study.trials}
-    self.place: dict[int, tuple[str, int]] = {}  # of each trial's newest state
-    self.step: dict[int, int] = collections.defaultdict(int)  # of that state
-    self.seen: dict[int, dict[int, tuple[float, ...]]] = collections.defaultdict(
-      dict
-    )  # scores of replayed stages
-    self.gone: set[int] = set()  # trials that diverged in them
-    self._jobs: dict[int, Job] = {}
-    self._curves_of = functools.lru_cache(maxsize=16)(
-      self._read_curves
-    )  # of a pack, for each of its members
+  def __init__(self, parts: EngineParts):
+    self._parts = parts
+    self.task = parts.task
+    self.study = parts.study
+    self.progress = parts.progress
+    self.trials: dict[int, Trial] = {t.number: t for t in parts.study.trials}
+    self._jobs = JobTable(parts.task, lambda number: self.trials[number].overrides)
+    self.states = PackStateStore(self._jobs, parts.workdir)
+    self._progress: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
+    # A curve file holds all members of a pack, and is read for each of them.
+    self._curves_of_pack = functools.lru_cache(maxsize=16)(self._read_curves)
 
-  # --- trials ---------------------------------------------------------------------------------------------------------
+  # --- trials -------------------------------------------------------------------------
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds new trials to the study."""
+    """Adds new trials to the study, with the facts about their models."""
     for trial in trials:
       self.trials[trial.number] = trial
-    known = lambda t: {} if t.status == 'failed' else self.job(t.number).about
-    described = [dataclasses.replace(t, about={**known(t), **t.about}) for t in trials]
-    self.trials.update({t.number: t for t in described})
+    described = []
+    for trial in trials:
+      if trial.status != 'failed':
+        trial = dataclasses.replace(trial, model=self.job(trial.number).model)
+      self.trials[trial.number] = trial
+      described.append(trial)
     self.study.add(described)
-    self.show.trials(self.trials.values())
-
-  def job(self, number: int) -> Job:
-    """What a trial is to a pack."""
-    if number not in self._jobs:
-      self._jobs[number] = self.task.job(self.trials[number].overrides)
-    return self._jobs[number]
-
-  def of_cohort(self, cohort: str) -> list[Trial]:
-    """A cohort's trials by number."""
-    return [t for t in self.trials.values() if t.cohort == cohort]
-
-  def cohorts(self, kind: str) -> list[str]:
-    """The cohorts of a kind ('search', 'seeds', 'confirm'), in order."""
-    return list(
-      dict.fromkeys(
-        t.cohort for t in self.trials.values() if t.cohort.startswith(f'{kind}-')
-      )
-    )
+    self.progress.trials(self.trials.values())
 
   def update(self, trials: Sequence[Trial]) -> None:
-    """Tells the study the new condition of trials."""
-    self.trials.update({t.number: t for t in trials})
+    """Stores the new state of trials."""
+    for trial in trials:
+      self.trials[trial.number] = trial
     self.study.update(trials)
 
-  # --- stages ---------------------------------------------------------------------------------------------------------
+  def job(self, number: int) -> Job:
+    """Returns the job of a trial."""
+    return self._jobs[number]
 
-  def bring(
-    self,
-    stage: str,
-    numbers: Sequence[int],
-    share: float,
-    *,
-    cooldown: bool,
-    planned_steps: float,
-    own: bool = False,
-    sources: Mapping[int, tuple[str, int]] | None = None,
-    hypers: Mapping[int, Mapping[str, Any]] | None = None,
-    keep: bool | None = None,
-    recovers: bool = False,
-  ) -> None:
-    """Brings trials to a share of their length, scores them there and tells the study.
+  def progress_of(self, number: int) -> TrialProgress:
+    """Returns the progress of a trial through the stages."""
+    return self._progress[number]
 
-    Args:
-      stage: its name, the first part of its packs' names.
-      numbers: the trials; those that have diverged before are left where they are.
-      share: of a trial's length, 1 is its end.
-      cooldown: whether a fork that cools down is scored, below the end.
-      planned_steps: updates that the rest of the study will make, for the choice of a method.
-      own: whether each trial reads batches of its own.
-      sources: states to start from, where not each trial's newest (population-based training).
-      hypers: values in place of a trial's own (population-based training).
-      keep: whether the states may be needed again; None is below the end alone.
-      recovers: whether a trial that diverges will go on all the same, from another's state.
-    """
+  def trials_of_cohort(self, cohort: str) -> list[Trial]:
+    """Returns the trials of a cohort, by number."""
+    return [trial for trial in self.trials.values() if trial.cohort == cohort]
+
+  def cohorts(self, kind: str) -> list[str]:
+    """Returns the names of the cohorts of a kind: "search", "seeds" or "confirm"."""
+    names = {}
+    for trial in self.trials.values():
+      if trial.cohort.startswith(f'{kind}-'):
+        names[trial.cohort] = None
+    return list(names)
+
+  # --- stages -------------------------------------------------------------------------
+
+  def train_to(self, stage: Stage) -> None:
+    """Brings trials to the end of a stage, scores them there and stores the results."""
+    packs = self._packs_of_stage(stage)
+    context = RunnerContext(
+      task=self.task,
+      workdir=self._parts.workdir,
+      states=self.states,
+      progress=self.progress,
+      should_stop=self._parts.should_stop,
+    )
+    is_new = False
+    for pack, result in self._parts.runner.run(context, packs):
+      is_new |= self._store(stage, pack, result)
+
+    # The runner may finish packs in any order.
+    for pack in packs:
+      for index, number in enumerate(pack.trials):
+        progress = self._progress[number]
+        progress.state = StateRef(pack.name, index)
+        progress.step = pack.last_step
+    if is_new:
+      self._parts.after_stage()
+
+  def _packs_of_stage(self, stage: Stage) -> list[Pack]:
+    """Groups trials by structure and step, and cuts each group into packs."""
     groups = collections.defaultdict(list)
-    for number in sorted(numbers):
-      if number not in self.gone:
-        groups[self.job(number).structure, self.step[number]].append(number)
+    for number in sorted(stage.trials):
+      progress = self._progress[number]
+      if not progress.diverged:
+        groups[self.job(number).structure, progress.step].append(number)
     packs = []
     for index, members in enumerate(groups.values()):
-      packs += self._packs(
-        f'{stage}-{index}',
-        members,
-        share,
-        cooldown,
-        planned_steps,
-        own,
-        sources,
-        hypers,
-        keep,
-      )
-    news = False
-    for pack, result in self.runner(self, packs):
-      news |= self._tell(stage, pack, result, recovers)
-    for pack in packs:  # in order, whatever the order they were done in
-      for i, number in enumerate(pack.trials):
-        self.place[number], self.step[number] = (pack.name, i), pack.last_step
-    if news:
-      self.at_rung()
+      packs += self._packs_of_group(stage, f'{stage.name}-{index}', members)
+    return packs
 
-  def _packs(
-    self,
-    name: str,
-    members: list[int],
-    share: float,
-    cooldown: bool,
-    planned_steps: float,
-    own: bool,
-    sources: Mapping | None,
-    hypers: Mapping | None,
-    keep: bool | None,
-  ) -> list[Pack]:
-    jobs = [self.job(n) for n in members]
-    choice = self.choices.of(jobs, own, planned_steps)
-    n_devices = len(devices_for(choice.method)) or 1
-    last = max(1, round(share * jobs[0].steps))
-    fork = (
-      max(1, round(self.sweep.rung_cooldown_fraction * last))
-      if cooldown and share < 1
-      else 0
+  def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
+    jobs = [self.job(number) for number in members]
+    method = self._parts.autotuner.method_of(
+      jobs, stage.data_per_trial, stage.planned_steps
     )
-    packs, start = [], 0
-    for index, (n, width) in enumerate(widths(len(members), choice, n_devices)):
-      trials = tuple(members[start : start + n])
-      start += n
+    n_devices = len(devices_for(method.method)) or 1
+    last_step = max(1, round(stage.fraction * jobs[0].steps))
+    cooldown_steps = 0
+    if stage.cooldown and stage.fraction < 1:
+      fraction = self._parts.sweep.rung_cooldown_fraction
+      cooldown_steps = max(1, round(fraction * last_step))
+
+    packs = []
+    start = 0
+    cuts = cut_into_packs(len(members), method.method, method.max_pack_width, n_devices)
+    for index, (n_trials, width) in enumerate(cuts):
+      trials = tuple(members[start : start + n_trials])
+      start += n_trials
       pack = Pack(
         name=f'{name}-{index}',
         trials=trials,
+        sources=tuple(self._start_state(stage, number) for number in trials),
+        first_step=self._progress[trials[0]].step,
+        last_step=last_step,
+        cooldown_steps=cooldown_steps,
+        final=stage.fraction >= 1,
+        method=method.method,
         width=width,
-        method=choice.method,
-        own_data=own,
-        sources=tuple((sources or self.place).get(t) for t in trials),
-        first_step=self.step[trials[0]],
-        last_step=last,
-        cooldown_steps=fork,
-        final=share >= 1,
-        keep=share < 1 if keep is None else keep,
+        data_per_trial=stage.data_per_trial,
+        keep_states=stage.keep_states,
+        changes=self._changes(stage, trials),
       )
-      overrides = [
-        {**self.trials[t].overrides, **(hypers or {}).get(t, {})} for t in trials
-      ]
-      packs.append(self.states.describe(pack, overrides))
+      packs.append(self.states.write_spec(pack))
     return packs
 
-  # --- what a pack found ----------------------------------------------------------------------------------------------
+  def _start_state(self, stage: Stage, number: int) -> StateRef | None:
+    if number in stage.starts:
+      return stage.starts[number].state
+    return self._progress[number].state
 
-  def _tell(self, stage: str, pack: Pack, result: PackResult, recovers: bool) -> bool:
-    """Tells the study what a pack found of its members; whether it did not know it from an earlier process."""
-    self.states.put(pack.name, result.states)
-    updated = []
-    for i, number in enumerate(pack.trials):
-      if stage not in self.trials[number].about.get('stages', ()):
-        updated.append(self._told(stage, pack, result, i, recovers))
+  def _changes(
+    self, stage: Stage, trials: Sequence[int]
+  ) -> dict[int, dict[str, object]]:
+    """Returns the values that members have in a stage and not in their trials."""
+    changes = {}
+    for number in trials:
+      if number in stage.starts:
+        own = self.trials[number].overrides
+        new = stage.starts[number].overrides
+        changes[number] = {
+          path: value
+          for path, value in new.items()
+          if path not in own or own[path] != value
+        }
+    return {number: values for number, values in changes.items() if values}
+
+  # --- results ------------------------------------------------------------------------
+
+  def _store(self, stage: Stage, pack: Pack, result: PackResult) -> bool:
+    """Stores the results of a pack. Returns False if the study has them already."""
+    self.states.save(pack.name, result.states)
+    updated = [
+      self._trial_after(stage, pack, result, index)
+      for index, number in enumerate(pack.trials)
+      if self.trials[number].result_of(stage.name) is None
+    ]
     if updated:
       self.update(updated)
     for number in pack.trials:
-      trial = self.trials[number]
-      values = tuple(trial.about['values'][stage])
-      if stage in trial.about.get('diverged_in', ()):
-        self.gone.add(number)
-        values = (math.inf,) * len(
-          values
-        )  # its stored value is finite, for samplers; here it is worse than any
-      self.seen[number][pack.last_step] = values
-    self.show.trials(self.trials.values())
+      stored = self.trials[number].result_of(stage.name)
+      assert stored is not None
+      progress = self._progress[number]
+      values = stored.values
+      if stored.diverged:
+        progress.diverged = True
+        # The stored value is finite for the samplers. Here it is worse than any other.
+        values = (math.inf,) * len(values)
+      progress.values[pack.last_step] = values
+    self.progress.trials(self.trials.values())
     return bool(updated)
 
-  def _told(
-    self, stage: str, pack: Pack, result: PackResult, i: int, recovers: bool
+  def _trial_after(
+    self, stage: Stage, pack: Pack, result: PackResult, index: int
   ) -> Trial:
-    """A member's trial after a pack."""
-    trial, job = self.trials[pack.trials[i]], self.job(pack.trials[i])
-    metrics, broken_at = result.metrics[i], result.broken_at[i]
-    if broken_at is None and pack.final:
-      broken_at = self._diverged_softly(pack, trial)
+    """Returns a member's trial with the results of a pack."""
+    trial = self.trials[pack.trials[index]]
+    job = self.job(trial.number)
+    metrics = result.metrics[index]
+    nonfinite_step = result.nonfinite_steps[index]
+    if nonfinite_step is None and pack.final:
+      nonfinite_step = self._step_of_soft_divergence(pack, trial)
     values = self.objectives(metrics, job)
-    diverged = broken_at is not None or not all(math.isfinite(v) for v in values)
+    diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
     if diverged:
-      values = tuple(
-        self.task.bad(name, job, name in self.sweep.maximize)
-        for name in self.sweep.objective
-      )
-    trained = min(pack.last_step, broken_at or pack.last_step)
-    about = {
-      **trial.about,
-      **self._about(stage, pack, result, trial, job, trained),
-      'metrics': metrics,
-    }
-    about['values'] = {**trial.about.get('values', {}), stage: list(values)}
-    if diverged:
-      about['diverged_in'] = [*trial.about.get('diverged_in', ()), stage]
-    if diverged and not recovers:
-      about['diverged_at'] = broken_at or trained
-    status = (
-      'diverged'
-      if diverged and not recovers
-      else 'complete'
-      if pack.final
-      else 'running'
-    )
-    ended = status != 'running'
+      values = self._penalty_values(job)
+
+    trained_steps = pack.last_step
+    if nonfinite_step:
+      trained_steps = min(pack.last_step, nonfinite_step)
+    status = 'complete' if pack.final else 'running'
+    changes_at_end = {}
+    if diverged and stage.divergence_ends:
+      status = 'diverged'
+      changes_at_end['diverged_at'] = nonfinite_step or trained_steps
+    if status != 'running':
+      changes_at_end['values'] = values
+    stage_result = StageResult(stage.name, pack.name, values, diverged)
     return dataclasses.replace(
       trial,
       status=status,
       scores={**trial.scores, pack.last_step: values[0]},
-      values=values if ended else None,
-      about=about,
+      stages=(*trial.stages, stage_result),
+      cost=_cost_after(trial.cost, pack, result, job, trained_steps),
+      metrics=metrics,
+      **changes_at_end,
     )
 
-  def _about(
-    self,
-    stage: str,
-    pack: Pack,
-    result: PackResult,
-    trial: Trial,
-    job: Job,
-    trained: int,
-  ) -> dict[str, Any]:
-    """What a trial has cost so far, and where."""
-    before = trial.about
-    forked = before.get('cooldown_steps', 0) + pack.cooldown_steps
-    return {
-      'stages': [*before.get('stages', ()), stage],
-      'packs': [*before.get('packs', ()), pack.name],
-      'pack': pack.name,
-      'steps': trained,
-      'cooldown_steps': forked,
-      'tokens': (trained + forked) * job.tokens_per_step,
-      'flops': (trained + forked) * job.flops_per_step,
-      'seconds': round(
-        before.get('seconds', 0.0) + result.seconds / len(pack.trials), 3
-      ),
-      'device': result.device,
-    }
+  def _penalty_values(self, job: Job) -> tuple[float, ...]:
+    """Returns the objectives of a diverged trial."""
+    sweep = self._parts.sweep
+    return tuple(
+      self.task.penalty_value(name, job, name in sweep.maximize)
+      for name in sweep.objective
+    )
 
   def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
-    """The objectives' values of a member."""
-    known = {**job.facts, **metrics}
-    value = lambda n: (
-      known.get(n, math.nan) if n not in MEASURED else self.choices.value(n, job)
-    )
-    return tuple(float(value(n)) for n in self.sweep.objective)
+    """Returns the values of the objectives. A metric that is missing is NaN.
 
-  def _diverged_softly(self, pack: Pack, trial: Trial) -> int | None:
-    """The step from which a whole run's smoothed loss stayed above its first, or None."""
-    steps, losses = self.curve(trial, pack)
+    Args:
+      metrics: Metrics of the trial.
+      job: Job of the trial.
+    """
+    all_metrics = {**job.known_metrics, **metrics}
+    values = []
+    for name in self._parts.sweep.objective:
+      if name in MEASURED_METRICS:
+        value = self._parts.autotuner.measured(name, job)
+      else:
+        value = all_metrics.get(name, math.nan)
+      values.append(float(value))
+    return tuple(values)
+
+  # --- divergence of finite losses ----------------------------------------------------
+
+  def _step_of_soft_divergence(self, pack: Pack, trial: Trial) -> int | None:
+    """Returns the step from which the smoothed loss stayed above the first, or None."""
+    steps, losses = self._curve(trial, pack)
     if not len(losses):
       return None
-    at = diverged_at(losses, half_life=max(20 / self.task.log_every, 1))
-    return None if at is None else int(steps[at])
+    half_life_rows = max(SMOOTHING_STEPS / self.task.log_every_steps, 1)
+    row = diverged_at(losses, half_life=half_life_rows)
+    return None if row is None else int(steps[row])
 
-  def curve(
-    self, trial: Trial, newest: Pack | None = None
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """A trial's logged steps and training losses, from the curves of its packs."""
-    packs = [*trial.about.get('packs', ()), *([newest.name] if newest else [])]
-    steps, losses = [], []
-    for name in dict.fromkeys(packs):
-      trials_P, steps_P, losses_P = self._curves_of(name)
-      mine = (trials_P == trial.number) & ~np.isnan(losses_P)
-      steps.append(steps_P[mine])
-      losses.append(losses_P[mine])
-    return (
-      (np.concatenate(steps), np.concatenate(losses))
-      if steps
-      else (np.array([]), np.array([]))
-    )
+  def _curve(
+    self, trial: Trial, newest: Pack
+  ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Returns the logged steps and training losses of a trial over its packs."""
+    steps = []
+    losses = []
+    for name in dict.fromkeys((*trial.packs, newest.name)):
+      trials_P, steps_P, losses_P = self._curves_of_pack(name)
+      is_logged_P = (trials_P == trial.number) & ~np.isnan(losses_P)
+      steps.append(steps_P[is_logged_P])
+      losses.append(losses_P[is_logged_P])
+    return np.concatenate(steps), np.concatenate(losses)
 
-  def _read_curves(self, pack: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Trial, step and training loss of each row of a pack that is done."""
-    table = curves.read(self.workdir / 'curves' / f'{pack}.parquet')
-    return (
-      np.asarray(table['trial']),
-      np.asarray(table['step']),
-      table[self.task.loss].to_numpy(zero_copy_only=False),
-    )
+  def _read_curves(
+    self, pack: str
+  ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Returns trial, step and training loss of each row of a pack that is done."""
+    table = curves.read(self._parts.workdir / 'curves' / f'{pack}.parquet')
+    losses_P = table[self.task.loss].to_numpy(zero_copy_only=False)
+    return np.asarray(table['trial']), np.asarray(table['step']), losses_P
+
+
+def _cost_after(
+  before: TrialCost, pack: Pack, result: PackResult, job: Job, trained_steps: int
+) -> TrialCost:
+  """Returns the cost of a trial after a pack.
+
+  Args:
+    before: Its cost before the pack.
+    pack: The pack.
+    result: Its result.
+    job: Job of the trial.
+    trained_steps: Updates of the trial itself since its beginning.
+  """
+  cooldown_steps = before.cooldown_steps + pack.cooldown_steps
+  n_updates = trained_steps + cooldown_steps
+  return TrialCost(
+    steps=trained_steps,
+    cooldown_steps=cooldown_steps,
+    tokens=n_updates * job.tokens_per_step,
+    flops=n_updates * job.flops_per_step,
+    seconds=round(before.seconds + result.seconds / len(pack.trials), 3),
+    device=result.device,
+  )

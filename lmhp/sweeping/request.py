@@ -1,78 +1,134 @@
-"""What a sweep is asked for: its task and its search, from an experiment file or from objects, overrides applied."""
+"""The task and the sweep that a user requests, with overrides applied and checked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import dataclasses
+import json
 import os
-from typing import Any, Mapping
+from typing import TypeAlias
 
 from lmhp import config as config_lib
 from lmhp import experiment
+from lmhp.config import ConfigDict
 from lmhp.errors import ConfigError
-from lmhp.files import as_path
+from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sweeping import config as sweep_config
+from lmhp.sweeping import space as spaces
 from lmhp.sweeping.budget import checked_language_model
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.store import storages
-from lmhp.sweeping.tasks.function_task import FunctionTask
+from lmhp.sweeping.store.manifest import Origin, StudyManifest
+from lmhp.sweeping.store.study import read_manifest
+from lmhp.sweeping.tasks.task import Task
 from lmhp.training import provenance
+from lmhp.training.config import RunConfig
+from lmhp.typing import JSON, PathLike
 
 
-def task_and_sweep(
-  config: Any,
+@dataclasses.dataclass(frozen=True)
+class SweepRequest:
+  """A checked task and sweep.
+
+  Attributes:
+    task: The task.
+    sweep: Config of the sweep.
+    manifest: Manifest of the study that the request begins or continues.
+    experiment_file: Experiment file that was run, or None.
+  """
+
+  task: Task
+  sweep: SweepConfig
+  manifest: StudyManifest
+  experiment_file: str | None = None
+
+
+BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object]'
+"""A base config, or the path of an experiment file."""
+
+
+def build_request(
+  config: BaseConfig | Task,
   sweep: SweepConfig | None,
-  overrides: Mapping[str, Any] | None,
-  workdir: Any = None,
-) -> tuple[Any, SweepConfig, dict]:
-  """The task, the sweep and the card of what `lmhp.sweep` was given; a stored study keeps its precision.
+  overrides: Mapping[str, object] | None,
+  workdir: PathLike | None = None,
+  storage: str | None = None,
+) -> SweepRequest:
+  """Builds the request of `lmhp.sweep`, and checks it.
 
   Args:
-    config: a ConfigDict, the path of an experiment file, or a `FunctionTask`.
-    sweep: None asks the experiment file's `get_sweep()`.
-    overrides: {dotted path: value}, of the sweep under `sweep.`.
-    workdir: of a study that may be there already.
+    config: Base config, path of an experiment file, or another task than lmhp's trainer.
+    sweep: Config of the sweep. None uses `get_sweep()` of the experiment file.
+    overrides: Values by dotted path. Those of the sweep begin with "sweep.".
+    workdir: Directory of a study that may exist, or None. A study that exists keeps its
+      precision on another machine, and its plugins are imported.
+    storage: URL of the study's database, or None for its journal.
 
   Raises:
-    ConfigError: one line that names what is wrong.
+    ConfigError: In one line, with the path of the wrong value.
   """
-  overrides = dict(overrides or {})
-  own = {
-    path.removeprefix('sweep.'): overrides.pop(path)
-    for path in list(overrides)
-    if path.startswith('sweep.')
-  }
-  about = {
-    name: x
-    for name, x in provenance.describe(os.curdir).items()
-    if name != 'started_utc'
-  }
-  if isinstance(config, FunctionTask):
-    if sweep is None:
-      raise ConfigError('sweep: got None, expected a SweepConfig')
-    sweep = sweep_config.override(sweep, own)
-    config.check(sweep)
-    return config, sweep, {'task': config.card(), **about}
+  config_overrides = {}
+  sweep_overrides = {}
+  for path, value in (overrides or {}).items():
+    if path.startswith('sweep.'):
+      sweep_overrides[path.removeprefix('sweep.')] = value
+    else:
+      config_overrides[path] = value
+
+  stored = None if workdir is None else read_manifest(workdir, storage)
+  if stored is not None:
+    load_plugin_modules(stored.plugins, f'the study in {workdir}')
+
+  experiment_file = None
   if isinstance(config, (str, os.PathLike)):
-    config, module = experiment.load(config)
-    sweep = experiment.sweep_of(module) if sweep is None else sweep
+    experiment_file = os.fspath(config)
+    config, module = experiment.load(experiment_file)
+    if sweep is None:
+      sweep = experiment.sweep_of(module)
+  if not isinstance(sweep, SweepConfig):
+    raise ConfigError(
+      f'sweep: got {type(sweep).__name__}, expected an lmhp.SweepConfig'
+    )
+  sweep = sweep_config.override(sweep, sweep_overrides)
+
+  is_builtin = type(config).__module__ == 'builtins'
+  if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
+    # `to_config_dict` refuses a number or a list.
+    base = config_lib.override(config_lib.to_config_dict(config), config_overrides)
+    dtype = None if stored is None else stored.task.base_values['model.dtype']
+    task = checked_language_model(base, sweep, dtype)
   else:
-    config = config_lib.to_config_dict(config)
-  if sweep is None:
-    raise ConfigError('sweep: got None, expected a SweepConfig')
-  sweep = sweep_config.override(sweep, own)
-  config = config_lib.override(config, overrides)
-  stored = None if workdir is None else storages.header_of(as_path(workdir))
-  dtype = (
-    stored['card']['task']['model']['dtype']
-    if stored and 'model' in stored['card'].get('task', {})
-    else None
+    task = config
+    if config_overrides:
+      path = min(config_overrides)
+      raise ConfigError(
+        f'{path}: got an override, expected none, since this task has its own base values'
+      )
+    task.check(sweep)
+  return SweepRequest(task, sweep, _manifest(task, sweep), experiment_file)
+
+
+def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
+  """Returns the manifest of a new study."""
+  origin = provenance.describe(os.curdir)
+  return StudyManifest(
+    task=task.describe(),
+    sweep=sweep_json(sweep),
+    space=spaces.to_json(spaces.as_space(sweep.space)),
+    origin=Origin(
+      versions=origin['versions'],
+      git=origin['git'],
+      device=origin['device'],
+      command=tuple(origin['command']),
+    ),
+    plugins=importable_plugin_modules(),
   )
-  task = checked_language_model(config, sweep, dtype)
-  return (
-    task,
-    sweep,
-    {
-      'task': config_lib.to_json(task.base),
-      'data_sha256': task.dataset(task.base).sha256,
-      **about,
-    },
-  )
+
+
+def sweep_json(sweep: SweepConfig) -> dict[str, JSON]:
+  """Returns the keys of a sweep as JSON, without the space."""
+  values = {
+    field.name: getattr(sweep, field.name)
+    for field in dataclasses.fields(sweep)
+    if field.name != 'space'
+  }
+  return json.loads(json.dumps(values))

@@ -88,16 +88,18 @@ def result(
       status: count(status) for status in ('complete', 'pruned', 'diverged', 'failed')
     },
     'rank_correlations': {str(step): c for step, c in correlations.items()},
-    'tokens': sum(t.about.get('tokens', 0) for t in search),
-    'confirm_tokens': sum(t.about.get('tokens', 0) for t in trials)
-    - sum(t.about.get('tokens', 0) for t in search),
+    'tokens': sum(t.cost.tokens for t in search),
+    'confirm_tokens': sum(t.cost.tokens for t in trials)
+    - sum(t.cost.tokens for t in search),
     'seconds': seconds,
   }
 
 
 def _overrides(trial: Trial) -> dict[str, Any]:
   """A trial's values; of one whose values changed while it trained, the last."""
-  last = trial.about.get('lineage', [{}])[-1]
+  if not trial.lineage:
+    return dict(trial.overrides)
+  last = trial.lineage[-1].values
   return {
     **trial.overrides,
     **{path: value for path, value in last.items() if path in trial.overrides},

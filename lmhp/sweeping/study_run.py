@@ -1,328 +1,287 @@
-"""A study from its first trial to its result, or from where an earlier process left it."""
+"""The run of a study: from its first trial, or from where an earlier process stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import json
 import time
-from typing import Any, Callable, Mapping
+from typing import Any
 
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, to_jsonable
-from lmhp.sweeping import budget as plans
-from lmhp.sweeping import result as outcome
+from lmhp.files import as_path
+from lmhp.sweeping import budget, summary
+from lmhp.sweeping import result as results
 from lmhp.sweeping import space as spaces
-from lmhp.sweeping import summary as words
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.confirmation import confirm
-from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.confirmation import Confirmed, confirm
+from lmhp.sweeping.engine import Engine, EngineParts
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.packs import Stopped
+from lmhp.sweeping.execution.runner import RunnerOptions
 from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.sweeping.progress import display
-from lmhp.sweeping.search import population_training as pbt_search
+from lmhp.sweeping.progress.study_progress import StudyProgress
+from lmhp.sweeping.request import SweepRequest
+from lmhp.sweeping.search.population_training import PopulationBasedTraining
 from lmhp.sweeping.search.search import Search
+from lmhp.sweeping.store.extension import extended_manifest
 from lmhp.sweeping.store.study import Study
+from lmhp.sweeping.tasks.task import Task
 from lmhp.training.signals import stop_on_signals
+from lmhp.typing import PathLike
 
-# What may change when a study is run again; the rest would make its trials incomparable.
-EXTENDS = (
-  'space',
-  'grid_levels',
-  'trials',
-  'tokens',
-  'flops',
-  'seconds',
-  'seeds_per_point',
-  'ask_batch_size',
-  'confirm_points',
-  'confirm_seeds',
-  'execution',
-  'max_pack_width',
-)
+REPORT_INTERVAL = 20
+"""A report is written again after this many times the seconds that writing it took."""
 
-REPORT_SHARE = 20
-"""A report is written again once this many times as long has passed as writing it took."""
+
+@dataclasses.dataclass(frozen=True)
+class StudyOptions:
+  """Options of a study's run that do not change its trials.
+
+  Attributes:
+    engine: "local" or "ray".
+    storage: URL of a database, or None for a journal in the directory of the study.
+    display: Kind of display of the progress.
+    ray_address: Address of the Ray cluster. None finds one here, or starts one.
+    write_report: Writes a report of the study as it is now, or None for no reports.
+  """
+
+  engine: str = 'local'
+  storage: str | None = None
+  display: str = 'auto'
+  ray_address: str | None = None
+  write_report: Callable[[], None] | None = None
 
 
 class StudyRun:
   """A sweep in its directory.
 
   Args:
-    task: what is run.
-    sweep: what is asked for.
-    workdir: the study's directory.
-    card: what the study shall know of where it comes from: `task`, `data_sha256`, `git`, `versions`, ...
-    engine: 'local' or 'ray'.
-    storage: Optuna storage as a URL; None is a journal in the directory.
-    mode: how progress is shown.
-    address: of the Ray cluster; None starts or finds one here.
-    report: writes a report of the study as it stands; called when a stage is done, seldom enough to cost little, and at
-      the end. None writes none.
+    request: The task and the sweep.
+    workdir: Directory of the study.
+    options: Options that do not change the trials.
+
+  Raises:
+    ConfigError: If there is no such engine.
   """
 
   def __init__(
     self,
-    task: Any,
-    sweep: SweepConfig,
-    workdir: Any,
-    card: Mapping[str, Any],
-    engine: str = 'local',
-    storage: str | None = None,
-    mode: str = 'auto',
-    address: str | None = None,
-    report: Callable[[], None] | None = None,
+    request: SweepRequest,
+    workdir: PathLike,
+    options: StudyOptions = StudyOptions(),
   ):
-    if engine not in RUNNERS:
+    if options.engine not in RUNNERS:
       raise ConfigError(
-        f'--engine: got {engine!r}, expected one of {", ".join(RUNNERS)}'
+        f'--engine: got {options.engine!r}, expected one of {", ".join(RUNNERS)}'
       )
-    self.task, self.sweep, self.workdir, self.storage, self.mode = (
-      task,
-      sweep,
-      as_path(workdir),
-      storage,
-      mode,
-    )
-    self.space = spaces.as_space(sweep.space)
-    self.card = to_jsonable(
-      {**card, 'sweep': sweep_json(sweep), 'space': spaces.to_json(self.space)}
-    )
-    self.runner, self.address = RUNNERS[engine], address
-    self.reports = Reports(report)
+    self.task = request.task
+    self.sweep = request.sweep
+    self.manifest = request.manifest
+    self.space = spaces.as_space(request.sweep.space)
+    self.workdir = as_path(workdir)
+    self.options = options
+    self._runner_options = RunnerOptions(options.ray_address, request.experiment_file)
+    self._reports = Reports(options.write_report)
 
-  def run(self) -> outcome.StudyResult:
+  def run(self) -> results.StudyResult:
     """Runs the study to its end, or until a signal."""
-    began = time.perf_counter()
+    start = time.perf_counter()
     with (
       Study.open(
         self.workdir,
-        storage=self.storage,
+        storage=self.options.storage,
         space=self.space,
         directions=self.sweep.directions,
-        card=self.card,
+        manifest=self.manifest,
       ) as study,
       stop_on_signals() as stop,
-      display.progress(self.sweep, self.workdir.name, self.mode) as show,
-      self.runner(self.address) as runner,
+      display.progress(self.sweep, self.workdir.name, self.options.display) as progress,
+      RUNNERS[self.options.engine](self._runner_options) as runner,
     ):
-      changes = self._extend(study)
-      for change in changes:
-        show.message(change)
-      choices = runner.choices(
-        self.workdir, self.task, self.sweep.execution, self.sweep.max_pack_width
+      self._extend(study, progress)
+      autotuner = runner.autotuner(
+        self.task, self.workdir, self.sweep.execution, self.sweep.max_pack_width
       )
-      plan = self._plan(study, choices)
-      at_rung = lambda: self.reports.write(study, show)
-      engine = Engine(
-        self.task,
-        self.sweep,
-        study,
-        self.workdir,
-        choices,
-        runner,
-        lambda: bool(stop),
-        show,
-        at_rung,
+      plan = self._plan(study, autotuner)
+      parts = EngineParts(
+        task=self.task,
+        sweep=self.sweep,
+        study=study,
+        workdir=self.workdir,
+        autotuner=autotuner,
+        runner=runner,
+        should_stop=lambda: bool(stop),
+        progress=progress,
+        after_stage=lambda: self._reports.write(study, progress),
       )
-      show.plan(plan, engine.trials.values())
-      confirmed, correlations = [], {}
+      engine = Engine(parts)
+      progress.plan(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)
-        confirmed = (
-          confirm(engine, self.sweep, plan.steps) if self.sweep.search != 'pbt' else []
-        )
+        confirmed = self._confirm(engine, plan)
       except Stopped:
-        study.set_card(
-          {
-            **study.card,
-            'seconds': study.card.get('seconds', 0.0) + time.perf_counter() - began,
-          }
-        )
+        _add_seconds(study, time.perf_counter() - start)
         study.flush()
-        show.message('stopped; the same command goes on from there')
-        return self._outcome(study, {}, [], stop.signal)
-      engine.states.clear()
-      seconds = study.card.get('seconds', 0.0) + time.perf_counter() - began
-      found = outcome.result(
-        study.trials,
-        self.sweep,
-        confirmed,
-        held_equal_words(self.sweep, self.task),
-        correlations,
-        round(seconds, 1),
-      )
-      study.set_card({**study.card, 'seconds': seconds})
-      self._write(found)
-      self.reports.write(study, show, last=True)
-    return self._outcome(study, found, confirmed)
+        progress.message('stopped; the same command continues the study')
+        return self._result(study, {}, (), stop.signal)
 
-  def _plan(self, study: Study, choices: Autotuner) -> plans.SearchPlan:
-    """The size of the search; its rungs stay those that the study was begun with."""
-    plan = plans.plan_search(
+      engine.states.clear()
+      _add_seconds(study, time.perf_counter() - start)
+      found = self._write_result(study, confirmed, correlations)
+      self._reports.write(study, progress, last=True)
+    return self._result(study, found, confirmed)
+
+  # --- the parts of a run -------------------------------------------------------------
+
+  def _extend(self, study: Study, progress: StudyProgress) -> None:
+    """Takes over the keys that may change, and reports the changes.
+
+    Raises:
+      ConfigError: If the new trials would not be comparable with those of the study.
+    """
+    stored = study.manifest
+    extended = extended_manifest(stored, self.manifest, self.workdir)
+    study.set_manifest(extended)
+    for change in extended.changes[len(stored.changes) :]:
+      progress.message(change)
+
+  def _plan(self, study: Study, autotuner: Autotuner) -> budget.SearchPlan:
+    """Returns the size of the search. Its rungs are those that the study began with."""
+    plan = budget.plan_search(
       self.task,
       self.sweep,
       self.space,
-      self._step_seconds(choices),
-      study.card.get('ladder'),
+      self._step_seconds(autotuner),
+      study.manifest.rungs,
     )
-    if 'ladder' not in study.card:
-      study.set_card(
-        {**study.card, 'ladder': {'rungs': list(plan.rungs), 'cooldown': plan.cooldown}}
-      )
+    if study.manifest.rungs is None:
+      study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
 
-  def _search(self, engine: Engine, plan: plans.SearchPlan) -> dict[int, float]:
-    """Every trial of the search; the rank correlations of its rungs with the end."""
+  def _step_seconds(self, autotuner: Autotuner) -> float | None:
+    """Returns the measured time of a member's update, or None if no budget needs it."""
+    if self.sweep.seconds is None:
+      return None
+    job = self.task.job({})
+    n_members = self.sweep.max_pack_width or 8
+    data_per_trial = self.sweep.data_order == 'per_trial'
+    method = autotuner.method_of([job] * n_members, data_per_trial, float('inf'))
+    return min(method.member_step_seconds.values())
+
+  def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
+    """Runs the search. Returns the rank correlation of each rung with the end."""
     if self.sweep.search == 'pbt':
-      pbt_search.PopulationBasedTraining(engine, self.sweep, self.space).run()
+      PopulationBasedTraining(engine, self.sweep, self.space).run()
       return {}
     search = Search(engine, self.sweep, self.space, plan)
     search.run()
     return search.correlations
 
-  def _step_seconds(self, choices: Autotuner) -> float | None:
-    """Seconds of a member's update, measured and written down, where the budget is wall time."""
-    if self.sweep.seconds is None:
-      return None
-    job = self.task.job({})
-    choice = choices.of(
-      [job] * (self.sweep.max_pack_width or 8),
-      self.sweep.data_order == 'per_trial',
-      float('inf'),
+  def _confirm(self, engine: Engine, plan: budget.SearchPlan) -> Sequence[Confirmed]:
+    if self.sweep.search == 'pbt':
+      return ()
+    return confirm(engine, self.sweep, plan.steps)
+
+  # --- the result ---------------------------------------------------------------------
+
+  def _write_result(
+    self,
+    study: Study,
+    confirmed: Sequence[Confirmed],
+    correlations: Mapping[int, float],
+  ) -> dict[str, Any]:
+    """Writes `result.json`, and `best.py` if the task has experiment files."""
+    found = results.result(
+      study.trials,
+      self.sweep,
+      confirmed,
+      describe_matched_budget(self.sweep, self.task),
+      correlations,
+      round(study.manifest.seconds, 1),
     )
-    return min(choice.member_step_seconds.values())
+    results.save(self.workdir, found)
+    # The members of a population have no config that trains them again.
+    if found['best_trial'] is not None and self.sweep.search != 'pbt':
+      self._write_best_file(found)
+    return found
 
-  def _extend(self, study: Study) -> list[str]:
-    """Compares with what the study was begun with; takes over what may change, and says what did.
+  def _write_best_file(self, found: Mapping[str, Any]) -> None:
+    config = self.task.experiment_config(found['best_overrides'])
+    if config is None:
+      return
+    objective = self.sweep.objective[0]
+    lines = summary.format_study(found, self.task.base_values(), objective)
+    text = '\n'.join(lines)
+    docstring = f'The winner of the study in {self.workdir}.\n\n{text}'
+    results.best_file(self.workdir, config, docstring)
 
-    Raises:
-      ConfigError: where trials would not compare with those that are there.
-    """
-    then, now, changed = study.card, self.card, []
-    for key, value in now['sweep'].items():
-      first_said = (
-        key == 'match_budget' and then['sweep'].get(key) is None
-      )  # nothing differed before
-      if then['sweep'].get(key) != value and key not in EXTENDS and not first_said:
-        raise ConfigError(
-          f'sweep.{key}: got {value!r}, but the study in {self.workdir} has '
-          f'{then["sweep"].get(key)!r}; use its sweep, or another workdir'
-        )
-    if then.get('task') != now.get('task'):
-      raise ConfigError(
-        f'{_first_difference(then.get("task"), now.get("task"))}, but the study in {self.workdir} has '
-        'another base config; use that, or another workdir'
-      )
-    if then.get('data_sha256') != now.get('data_sha256'):
-      raise ConfigError(
-        f'data.path: its text changed since the study in {self.workdir} began; use another workdir'
-      )
-    for key in ('git', 'versions', 'device'):
-      if then.get(key) != now.get(key):
-        changed.append(
-          f'{key} changed since this study began: {_first_difference(then.get(key), now.get(key))}'
-        )
-    if then['sweep'] != now['sweep'] or then['space'] != now['space']:
-      changed.append('this study is extended: its old trials stay as they are')
-    changes = [*then.get('changes', []), *changed]
-    study.set_card({**then, **now, 'changes': changes})
-    return changed
-
-  def _write(self, found: Mapping[str, Any]) -> None:
-    outcome.save(self.workdir, found)
-    if (
-      found['best_trial'] is not None
-      and hasattr(self.task, 'config_tree')
-      and self.sweep.search != 'pbt'
-    ):
-      text = '\n'.join(
-        words.format_study(found, self.task.base_values(), self.sweep.objective[0])
-      )
-      outcome.best_file(
-        self.workdir,
-        self.task.config_tree(found['best_overrides']),
-        f'The winner of the study in {self.workdir}.\n\n{text}',
-      )
-
-  def _outcome(
+  def _result(
     self,
     study: Study,
     found: Mapping[str, Any],
-    confirmed: Any,
+    confirmed: Sequence[Confirmed],
     signal: int | None = None,
-  ) -> Any:
-    best = found.get('best_overrides', {})
-    return outcome.StudyResult(
-      str(self.workdir),
-      tuple(study.trials),
-      best,
-      found,
-      tuple(confirmed),
-      signal,
-      self.task.base_values(),
+  ) -> results.StudyResult:
+    return results.StudyResult(
+      workdir=str(self.workdir),
+      trials=tuple(study.trials),
+      best=found.get('best_overrides', {}),
+      result=found,
+      confirmed=tuple(confirmed),
+      signal=signal,
+      base=self.task.base_values(),
     )
 
 
 class Reports:
-  """Writes reports while a study runs: a share of its time at most, and never at its cost.
+  """Writes reports while a study runs. They take a small share of its time.
+
+  An error in a report does not end the study.
 
   Args:
-    write: writes one; None writes none.
+    write_report: Writes a report, or None for no reports.
   """
 
-  def __init__(self, write: Callable[[], None] | None):
-    self._write, self._due = write, 0.0
+  def __init__(self, write_report: Callable[[], None] | None):
+    self._write_report = write_report
+    self._due = 0.0
 
-  def write(self, study: Study, show: Any, last: bool = False) -> None:
-    """Writes one of the study as it stands, where one is due."""
-    began = time.monotonic()
-    if self._write is None or (began < self._due and not last):
+  def write(self, study: Study, progress: StudyProgress, last: bool = False) -> None:
+    """Writes a report of the study as it is now, if one is due or it is the last."""
+    start = time.monotonic()
+    if self._write_report is None or (start < self._due and not last):
       return
     study.flush()
     try:
-      self._write()
-    except (
-      Exception
-    ) as error:  # what was measured is safe, and `lmhp report` says again what is wrong
-      show.message(f'no report was written: {type(error).__name__}: {error}')
-    ended = time.monotonic()
-    self._due = ended + REPORT_SHARE * (ended - began)
+      self._write_report()
+    except Exception as error:
+      # The trials are stored, and `lmhp report` repeats the error.
+      progress.message(f'no report was written: {type(error).__name__}: {error}')
+    end = time.monotonic()
+    self._due = end + REPORT_INTERVAL * (end - start)
 
 
-def sweep_json(sweep: SweepConfig) -> dict[str, Any]:
-  """The sweep's keys, the space apart, as JSON has them."""
-  fields = {
-    f.name: getattr(sweep, f.name)
-    for f in dataclasses.fields(sweep)
-    if f.name != 'space'
-  }
-  return json.loads(json.dumps(fields))
+def _add_seconds(study: Study, seconds: float) -> None:
+  """Adds the time of this process to the study."""
+  manifest = study.manifest
+  study.set_manifest(dataclasses.replace(manifest, seconds=manifest.seconds + seconds))
 
 
-def held_equal_words(sweep: SweepConfig, task: Any) -> str:
-  """What all trials had the same amount of, in words."""
+def describe_matched_budget(sweep: SweepConfig, task: Task) -> str:
+  """Returns the budget that all trials share, in words."""
   if sweep.match_budget == 'none':
     return 'trials differ in length'
   job = task.job({})
-  tokens = job.steps * job.tokens_per_step
   if sweep.match_budget is None:
-    return f'steps, tokens and FLOPs equal: {job.steps:,} steps of {job.tokens_per_step:,} tokens each'
-  amount = {
+    return (
+      f'steps, tokens and FLOPs equal: {job.steps:,} steps of '
+      f'{job.tokens_per_step:,} tokens each'
+    )
+  amounts = {
     'steps': f'{job.steps:,}',
-    'tokens': f'{tokens:,}',
+    'tokens': f'{job.steps * job.tokens_per_step:,}',
     'flops': f'{job.flops_per_step * job.steps:.3g}',
     'seconds': 'as the base config takes',
-  }[sweep.match_budget]
-  return f'{sweep.match_budget} equal: {amount}'
-
-
-def _first_difference(then: Any, now: Any, path: str = '') -> str:
-  """Where two nested dicts differ first, in words."""
-  if isinstance(then, dict) and isinstance(now, dict):
-    for key in {**then, **now}:
-      if then.get(key) != now.get(key):
-        return _first_difference(
-          then.get(key), now.get(key), f'{path}.{key}' if path else key
-        )
-  return f'{path or "value"}: {now!r} now, {then!r} then'
+  }
+  return f'{sweep.match_budget} equal: {amounts[sweep.match_budget]}'

@@ -11,7 +11,8 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float
-from lmhp.sweeping.execution import packs
+from lmhp.sweeping.execution import pack_run
+from lmhp.sweeping.store.study import read_manifest
 
 RATE = {'rate': Float(1e-3, 0.5, log=True)}
 
@@ -73,7 +74,7 @@ def check(found):
 
 def killed(monkeypatch, after, call):
   """Makes a call that dies before its pack number `after`."""
-  ran, whole = [], packs.PackRun.run
+  ran, whole = [], pack_run.PackRun.run
 
   def few(self, again=False):
     ran.append(self.pack.name)
@@ -82,7 +83,7 @@ def killed(monkeypatch, after, call):
     return whole(self, again)
 
   with monkeypatch.context() as patch:
-    patch.setattr(packs.PackRun, 'run', few)
+    patch.setattr(pack_run.PackRun, 'run', few)
     with pytest.raises(KeyboardInterrupt):
       call()
 
@@ -175,7 +176,7 @@ def test_what_is_held_equal_may_be_said_when_it_comes_to_matter(small, tmp_path)
   found = sweep(
     {**rates, 'train.batch_size': Choice(2, 6)}, trials=4, match_budget='tokens'
   )
-  assert {t.about['tokens'] for t in found.trials} == {24 * 3 * 8}
+  assert {t.cost.tokens for t in found.trials} == {24 * 3 * 8}
 
 
 def test_an_impossible_point_is_said_before_anything_is_written(small, tmp_path):
@@ -223,16 +224,16 @@ def test_best_py_has_the_length_and_the_references_of_the_winner(small, tmp_path
   )
   assert (
     alone.result['final_eval_loss_nats'] == best.values[0]
-    and alone.result['steps'] == best.about['steps']
+    and alone.result['steps'] == best.cost.steps
   )
-  assert alone.result['parameters'] == best.about['n_parameters']
+  assert alone.result['parameters'] == best.model.n_parameters
 
 
 def test_the_values_that_a_member_of_a_population_ended_with_are_its_best(run):
   found = run(search='pbt', trials=None, population_size=5, pbt_interval_fraction=0.2)
-  way = found.trials[found.result['best_trial']].about['lineage']
+  way = found.trials[found.result['best_trial']].lineage
   assert (
-    found.best['rate'] == way[-1]['rate']
+    found.best['rate'] == way[-1].values['rate']
     and not pathlib.Path(found.workdir, 'best.py').exists()
   )
 
@@ -262,16 +263,16 @@ def test_maximizing_turns_every_comparison_round(run):
 
 
 def test_a_point_of_which_a_seed_diverges_does_not_win(run, monkeypatch):
-  broken = packs.PackRun._train
+  broken = pack_run.PackRun._train
 
-  def breaks(self, state, step):
-    state = broken(self, state, step)
+  def breaks(self, state, step, checkpoints):
+    state = broken(self, state, step, checkpoints)
     for i, job in enumerate(self.jobs):
       if int(job.hypers['seed']) == 1 and float(job.hypers['rate']) > 0.15:
-        self.broken[i] = 5
+        self.nonfinite_steps[i] = 5
     return state
 
-  monkeypatch.setattr(packs.PackRun, '_train', breaks)
+  monkeypatch.setattr(pack_run.PackRun, '_train', breaks)
   found = run({'rate': Choice(0.1, 0.2)}, search='grid', seeds_per_point=2)
   assert [t.status for t in found.trials] == [
     'complete',
@@ -319,12 +320,10 @@ def test_running_again_neither_nags_nor_forgets(run, monkeypatch):
   )
   for _ in range(3):
     found = run(of=of)
-  card = json.loads(pathlib.Path(found.workdir, 'study.json').read_text())['card']
-  assert (
-    len(card['changes']) == 1
-    and 'git changed since this study began' in card['changes'][0]
-  )
-  assert card['seconds'] > 0
+  manifest = read_manifest(found.workdir)
+  (change,) = manifest.changes
+  assert change.startswith('git changed')
+  assert manifest.seconds > 0
 
 
 def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeypatch):
@@ -373,7 +372,7 @@ def test_a_study_keeps_its_precision_on_another_machine(small, tmp_path, monkeyp
 def test_what_cannot_be_is_refused_before_anything_runs(
   run, monkeypatch, fields, message
 ):
-  monkeypatch.setattr(packs.PackRun, '_train', None)
+  monkeypatch.setattr(pack_run.PackRun, '_train', None)
   with pytest.raises(ConfigError, match=message):
     run(**fields)
 
@@ -385,10 +384,10 @@ def test_a_pack_that_does_not_fit_says_what_would(run, monkeypatch):
     )
 
   with monkeypatch.context() as patch:
-    patch.setattr(packs.PackRun, 'run', full)
+    patch.setattr(pack_run.PackRun, 'run', full)
     with pytest.raises(
       ConfigError,
-      match='^sweep.max_pack_width: a pack of 4 does not fit .* go on with --sweep.max_pack_width=2',
+      match='^sweep.max_pack_width: a pack of 4 does not fit .*--sweep.max_pack_width=2',
     ):
       run(execution='vmap')
   assert len(run(execution='vmap', max_pack_width=4).trials) == 4

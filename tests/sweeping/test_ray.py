@@ -1,6 +1,7 @@
 """Packs on a Ray cluster: the trials of a local sweep, bit for bit, whoever dies meanwhile."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,9 +24,11 @@ from lmhp.errors import ConfigError
 from lmhp.sweeping.budget import checked_language_model
 from lmhp.sweeping.execution import autotuning as choices
 from lmhp.sweeping.execution import ray_worker
+from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.execution.ray_runner import RayRunner
+from lmhp.sweeping.execution.runner import RunnerContext, RunnerOptions
 from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.training.checkpoint import Checkpoints
 
@@ -109,8 +112,8 @@ def condition(found):
       t.overrides,
       t.values,
       dict(t.scores),
-      t.about['packs'],
-      t.about['tokens'],
+      t.packs,
+      t.cost.tokens,
     )
     for t in found.trials
   ]
@@ -120,7 +123,9 @@ def condition(found):
 def compiled(tmp_path_factory):
   """Programs are kept on the disk, so that workers need not compile what another has; they are told where."""
   kept = {
-    name: getattr(jax.config, name) for name in ray_worker.SAME_JAX if 'cache' in name
+    name: getattr(jax.config, name)
+    for name in ray_worker.JAX_OPTIONS
+    if 'cache' in name
   }
   for name, value in zip(kept, (str(tmp_path_factory.mktemp('compiled')), 0.0, 0)):
     jax.config.update(name, value)
@@ -212,15 +217,12 @@ def aside():
 
 
 def test_a_node_with_another_text_says_so(config):
-  described = ray_worker.describe(checked_language_model(config(), sweep()))
-  with pytest.raises(ConfigError, match='^data.path: another text'):
-    ray_worker._made(pickle.dumps({**described, 'data_sha256': 'of another'}))
-  described['base'] = {
-    **described['base'],
-    'train': {**described['base']['train'], 'batch_size': 7},
-  }
+  recipe = checked_language_model(config(), sweep()).recipe()
+  with pytest.raises(ConfigError, match='^data.path: '):
+    dataclasses.replace(recipe, data_sha256='another').make_task()
+  values = {**recipe.base_values, 'train.batch_size': 7}
   with pytest.raises(ConfigError, match='^train.batch_size: got 3 on .*expected 7'):
-    ray_worker._made(pickle.dumps(described))
+    dataclasses.replace(recipe, base_values=values).make_task()
 
 
 @pytest.mark.ray
@@ -328,38 +330,41 @@ def slow_task(n):
 @WARNINGS
 def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
   task, workdir, shown = slow_task(6000), epath.Path(tmp_path / 'w'), []
+  values = {i: {'scale': 0.1 * (i + 1)} for i in range(3)}
+
+  def store(directory):
+    return PackStateStore(JobTable(task, values.__getitem__), directory)
+
   plain = [
-    Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep=True) for i in range(3)
+    Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep_states=True)
+    for i in range(3)
   ]
   for where in (tmp_path / 'local', workdir):
-    packs = [
-      PackStateStore(task, epath.Path(where)).describe(pack, [{'scale': 0.1 * (i + 1)}])
-      for i, pack in enumerate(plain)
-    ]
+    packs = [store(epath.Path(where)).write_spec(pack) for pack in plain]
   show = types.SimpleNamespace(
     pack=lambda pack: None, step=lambda pack, step, metrics: shown.append(pack.name)
   )
-  engine = types.SimpleNamespace(
+  context = RunnerContext(
     task=task,
     workdir=workdir,
-    states=PackStateStore(task, workdir),
-    show=show,
-    stop=lambda: bool(shown),
+    states=store(workdir),
+    progress=show,
+    should_stop=lambda: bool(shown),
   )
   handler = signal.getsignal(signal.SIGTERM)
-  with RUNNERS['ray'](cluster.address) as runner:
+  with RUNNERS['ray'](RunnerOptions(cluster.address)) as runner:
     assert signal.getsignal(signal.SIGTERM) is handler
     with pytest.raises(Stopped):
-      list(runner(engine, packs))
+      list(runner.run(context, packs))
     saved = attempts(workdir)  # their task saves once a minute: they were told
     assert (
       saved
       and max(saved.values()) < 6000
       and not list(workdir.glob('packs/p-2-*/result.json'))
     )
-    engine.stop = lambda: False
-    found = {pack.name: result for pack, result in runner(engine, packs)}
-  local = PackStateStore(task, epath.Path(tmp_path / 'local'))
+    context = dataclasses.replace(context, should_stop=lambda: False)
+    found = {pack.name: result for pack, result in runner.run(context, packs)}
+  local = store(epath.Path(tmp_path / 'local'))
   assert {n: r.metrics for n, r in found.items()} == {
     p.name: local.run(p.name).run().metrics for p in packs
   }
@@ -369,23 +374,24 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
 @WARNINGS
 def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
   task = slow_task(8)
-  with RUNNERS['ray'](cluster.address) as runner, monkeypatch.context() as patch:
-    patch.setattr(choices, '_Trial', None)  # nothing is measured here
-    found = runner.choices(epath.Path(tmp_path), task, 'auto', None)
-    choice = found.of([task.job({})] * 6, False, 1e3)
+  with (
+    RUNNERS['ray'](RunnerOptions(cluster.address)) as runner,
+    monkeypatch.context() as patch,
+  ):
+    patch.setattr(choices, 'MethodTrial', None)  # nothing is measured here
+    found = runner.autotuner(task, epath.Path(tmp_path), 'auto', None)
+    choice = found.method_of([task.job({})] * 6, False, 1e3)
     assert (
       choice.max_pack_width >= 3 and choice.member_step_seconds
     )  # six trials on two nodes
-    with pytest.raises(
-      ConfigError, match='^sweep.objective: .bogus. is no metric of this task'
-    ):
-      found.value('bogus', task.job({}))
+    with pytest.raises(ConfigError, match='^sweep.objective: got .bogus.'):
+      found.measured('bogus', task.job({}))
   stored = json.loads((tmp_path / 'autotune.json').read_text())
-  assert list(stored['choices'].values())[0]['method'] == choice.method
+  assert list(stored['methods'].values())[0]['method'] == choice.method
 
 
 @pytest.mark.ray
 @WARNINGS
 def test_a_cluster_that_does_not_have_what_a_pack_takes(cluster):
   with pytest.raises(ConfigError, match="^resources: got {'num_gpus': 1}"):
-    RayRunner(cluster.address, {'num_gpus': 1})
+    RayRunner(RunnerOptions(cluster.address), {'num_gpus': 1})

@@ -13,11 +13,14 @@ import pytest
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.sweeping.execution import ray_worker
+from lmhp.sweeping.execution import ray_attempts, ray_worker
+from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
-from lmhp.sweeping.execution.ray_runner import pack_resources
+from lmhp.sweeping.execution.ray_cluster import pack_resources
+from lmhp.sweeping.execution.runner import RunnerOptions
 from lmhp.sweeping.execution.runners import RUNNERS
+from lmhp.sweeping.execution.stages import StateRef
 from lmhp.training.checkpoint import Checkpoints
 
 
@@ -34,7 +37,7 @@ class Board:
   """Where a worker reports; calls `then` once, at the first report."""
 
   def __init__(self, then=lambda: None):
-    self._then, self.steps, self.note = (
+    self._then, self.steps, self.report = (
       [then],
       [],
       types.SimpleNamespace(remote=self._note),
@@ -46,21 +49,28 @@ class Board:
       self._then.pop()()
 
 
+OVERRIDES = {0: {'learning_rate': 1e-3}, 1: {'learning_rate': 2e-3}}
+
+
+def store(task, workdir):
+  return PackStateStore(JobTable(task, OVERRIDES.__getitem__), workdir)
+
+
 @pytest.fixture
 def packed(tmp_path):
   """A study's directory with one pack that is written down, and what a worker is sent of its task."""
   task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'scale': 1.0}, steps=900)
-  pack = Pack('p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep=True)
-  workdir = epath.Path(tmp_path)
-  pack = PackStateStore(task, workdir).describe(
-    pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
+  pack = Pack(
+    'p-0', (0, 1), (None, None), 0, 900, method='loop', width=2, keep_states=True
   )
-  return workdir, pack, pickle.dumps(ray_worker.describe(task)), task
+  workdir = epath.Path(tmp_path)
+  pack = store(task, workdir).write_spec(pack)
+  return workdir, pack, pickle.dumps(ray_worker.WorkerSetup.of(task)), task
 
 
 def work(packed, board):
   workdir, pack, described, _ = packed
-  return ray_worker.run_pack(described, {}, str(workdir), pack, board)
+  return ray_worker.run_pack(described, str(workdir), pack, OVERRIDES, board)
 
 
 def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_path):
@@ -70,27 +80,27 @@ def test_an_attempt_that_is_published_is_what_a_local_sweep_leaves(packed, tmp_p
     result.states is None
     and not (workdir / 'packs' / pack.name / 'result.json').exists()
   )
-  ray_worker.publish(workdir, pack, attempt)
+  ray_attempts.publish(workdir, pack, attempt)
   local = epath.Path(tmp_path / 'local')
-  same = PackStateStore(task, local).describe(
-    pack, [{'learning_rate': 1e-3}, {'learning_rate': 2e-3}]
-  )
-  there = PackStateStore(task, local).run(same.name).run()
+  same = store(task, local).write_spec(pack)
+  there = store(task, local).run(same.name).run()
   assert (
     read_result(workdir / 'packs' / pack.name).metrics
     == result.metrics
     == there.metrics
   )
   assert (workdir / 'curves' / f'{pack.name}.parquet').exists()
-  saved = PackStateStore(task, workdir)
+  saved = store(task, workdir)
   for i in range(2):  # a later pack, anywhere, starts from these
     same = lambda a, b: a.tobytes() == b.tobytes()
-    assert jax.tree.all(jax.tree.map(same, saved.of((pack.name, i)), there.states[i]))
+    assert jax.tree.all(
+      jax.tree.map(same, saved.load(StateRef(pack.name, i)), there.states[i])
+    )
 
 
 def test_who_lost_its_pack_ends_before_its_next_chunk(packed):
   workdir = packed[0]
-  board = Board(lambda: ray_worker.claim(workdir, packed[1].name))
+  board = Board(lambda: ray_attempts.claim(workdir, packed[1].name))
   with pytest.raises(ray_worker.Superseded):
     work(packed, board)
   assert len(board.steps) == 1 and not list(
@@ -132,7 +142,7 @@ def test_publishing_goes_on_where_a_driver_was_killed(packed):
   (source / 'packs' / pack.name / 'checkpoints').rename(
     workdir / 'packs' / pack.name / 'checkpoints'
   )
-  ray_worker.publish(workdir, pack, work(packed, Board())[1])
+  ray_attempts.publish(workdir, pack, work(packed, Board())[1])
   assert read_result(workdir / 'packs' / pack.name).metrics == result.metrics
   assert Checkpoints(workdir / 'packs' / pack.name / 'checkpoints').latest() == 900
 
@@ -142,7 +152,9 @@ def test_a_node_that_sees_another_workdir_says_so(packed, tmp_path):
   with pytest.raises(
     ConfigError, match='workdir: got .*elsewhere.*all nodes of the cluster share'
   ):
-    ray_worker.run_pack(described, {}, str(tmp_path / 'elsewhere'), pack, Board())
+    ray_worker.run_pack(
+      described, str(tmp_path / 'elsewhere'), pack, OVERRIDES, Board()
+    )
 
 
 def test_what_a_pack_takes():
@@ -163,4 +175,4 @@ def test_ray_is_an_extra(monkeypatch):
     ConfigError,
     match=r'--engine: ray needs the extra ray \(pip install "lmhp\[ray\]"\)',
   ):
-    RUNNERS['ray'](None)
+    RUNNERS['ray'](RunnerOptions())

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 import lmhp
-from lmhp.sweeping.study_run import REPORT_SHARE, Reports
+from lmhp.sweeping.study_run import REPORT_INTERVAL, Reports
 
 SPACE = {'rate': lmhp.Float(1e-3, 0.4, log=True)}
 
@@ -66,7 +66,7 @@ def test_rungs_write_it_too(tmp_path, monkeypatch):
     seen.append((statuses, (tmp_path / 'report.html').stat().st_mtime_ns))
 
   monkeypatch.setattr(api, '_write_report', written)
-  monkeypatch.setattr('lmhp.sweeping.study_run.REPORT_SHARE', 0)
+  monkeypatch.setattr('lmhp.sweeping.study_run.REPORT_INTERVAL', 0)
   sweep(tmp_path)
   assert len(seen) >= 2 and len({time for _, time in seen}) == len(seen)
   assert 'running' not in seen[-1][0] and seen[0][0] != seen[-1][0]
@@ -99,6 +99,6 @@ def test_reports_take_a_small_share_of_the_time(monkeypatch, seconds):
   for _ in range(100):
     reports.write(Study(), None)
     clock[0] += 1.0
-  assert len(written) == (100 if not seconds else 1 + int(100 / (REPORT_SHARE + 1)))
+  assert len(written) == (100 if not seconds else 1 + int(100 / (REPORT_INTERVAL + 1)))
   reports.write(Study(), None, last=True)
-  assert len(written) == (101 if not seconds else 2 + int(100 / (REPORT_SHARE + 1)))
+  assert len(written) == (101 if not seconds else 2 + int(100 / (REPORT_INTERVAL + 1)))

@@ -9,7 +9,7 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float, Int, When
-from lmhp.sweeping.execution import curves, packs, runners
+from lmhp.sweeping.execution import curves, pack_run, runners
 
 RATES = {
   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
@@ -73,16 +73,12 @@ def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
       overrides={**trial.overrides, 'train.steps': steps},
     )
     assert trial.values[0] == alone.result['final_eval_loss_nats']
-    table = curves.read(
-      f'{found.workdir}/curves/{trial.about["pack"]}.parquet'
-    ).to_pydict()
+    table = curves.read(f'{found.workdir}/curves/{trial.packs[-1]}.parquet').to_pydict()
     mine = [
       loss for loss, n in zip(table['loss_nats'], table['trial']) if n == trial.number
     ]
     assert mine == alone.history['loss_nats'].astype(np.float32).tolist()
-    assert (
-      trial.about['tokens'] == alone.result['tokens'] and trial.about['steps'] == steps
-    )
+    assert trial.cost.tokens == alone.result['tokens'] and trial.cost.steps == steps
 
 
 def test_the_winner_is_an_experiment_file(sweep, tmp_path):
@@ -107,13 +103,13 @@ def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
 def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
   found = sweep(execution='auto')
   (choice,) = json.loads(pathlib.Path(found.workdir, 'autotune.json').read_text())[
-    'choices'
+    'methods'
   ].values()
   assert (
     choice['method'] in ('vmap', 'map') and choice['member_step_seconds']
   )  # four devices: no loop
   monkeypatch.setattr(
-    'lmhp.sweeping.execution.autotuning._Trial', None
+    'lmhp.sweeping.execution.autotuning.MethodTrial', None
   )  # measuring again would fail
   assert len(sweep(execution='auto', trials=6).trials) == 6
 
@@ -138,10 +134,10 @@ def test_halving_stops_trials_and_counts_its_forks(sweep):
   assert set(found.result['rank_correlations']) == {'3', '8'}
   for trial in found.trials:
     reached = sorted(trial.scores)
-    assert reached == [3, 8, 24][: len(reached)] and trial.about['steps'] == reached[-1]
+    assert reached == [3, 8, 24][: len(reached)] and trial.cost.steps == reached[-1]
     forks = sum(max(1, round(0.2 * step)) for step in reached if step < 24)
-    assert trial.about['cooldown_steps'] == forks
-    assert trial.about['tokens'] == (reached[-1] + forks) * 3 * 8
+    assert trial.cost.cooldown_steps == forks
+    assert trial.cost.tokens == (reached[-1] + forks) * 3 * 8
     assert trial.values is not None and (trial.status == 'complete') == (24 in reached)
 
 
@@ -157,9 +153,7 @@ def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
     ),
   )
   assert [t.values for t in whole.trials] == [t.values for t in halved.trials]
-  assert all(
-    h.about['tokens'] > w.about['tokens'] for w, h in zip(whole.trials, halved.trials)
-  )
+  assert all(h.cost.tokens > w.cost.tokens for w, h in zip(whole.trials, halved.trials))
 
 
 def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
@@ -177,7 +171,7 @@ def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
   space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
   constant = {'schedule.name': 'constant'}
   rungs = dict(trials=3, halving='successive', first_rung_fraction=1 / 3)
-  forks = lambda found: {t.about['cooldown_steps'] for t in found.trials} != {0}
+  forks = lambda found: {t.cost.cooldown_steps for t in found.trials} != {0}
   assert not forks(sweep(space, constant, 'a', **rungs))
   assert forks(sweep(space, {}, 'b', **rungs))
   assert not forks(sweep(space, {}, 'c', rung_score='prefix', **rungs))
@@ -207,9 +201,7 @@ def test_a_diverged_trial_is_a_result(sweep):
   assert (good.status, bad.status) == ('complete', 'diverged')
   vocabulary = 9  # what the words of small_runs are spelt with, and the unknown
   assert math.isfinite(bad.values[0]) and bad.values[0] > 2 * math.log(vocabulary)
-  assert (
-    bad.about['diverged_at'] < 24 and bad.about['steps'] == bad.about['diverged_at']
-  )
+  assert bad.diverged_at < 24 and bad.cost.steps == bad.diverged_at
   assert found.result['trials'] == {
     'complete': 1,
     'pruned': 0,
@@ -232,7 +224,7 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, s
   )
   whole = sweep(workdir='whole', **rungs)
   ran = []
-  run = packs.PackRun.run
+  run = pack_run.PackRun.run
 
   def few(self, again=False):
     ran.append(self.pack.name)
@@ -240,16 +232,16 @@ def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, s
       raise KeyboardInterrupt
     return run(self, again)
 
-  monkeypatch.setattr(packs.PackRun, 'run', few)
+  monkeypatch.setattr(pack_run.PackRun, 'run', few)
   with pytest.raises(KeyboardInterrupt):
     sweep(**rungs)
-  monkeypatch.setattr(packs.PackRun, 'run', run)
+  monkeypatch.setattr(pack_run.PackRun, 'run', run)
   assert lines(sweep(**rungs)) == lines(whole)
 
 
 def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
   first = sweep(confirm_points=1, confirm_seeds=2)
-  monkeypatch.setattr(packs.PackRun, '_train', None)
+  monkeypatch.setattr(pack_run.PackRun, '_train', None)
   again = sweep(confirm_points=1, confirm_seeds=2)
   assert (
     lines(first) == lines(again)
@@ -289,7 +281,7 @@ def test_what_would_not_compare_is_refused(sweep):
     sweep(trials=2, objective='eval_accuracy')
   with pytest.raises(
     ConfigError,
-    match='train.batch_size: 4 now, 3 then, but the study in .* has another base config',
+    match='^train.batch_size: got 4, expected 3, but the study in',
   ):
     sweep(trials=2, config={'train.batch_size': 4})
 
@@ -362,7 +354,7 @@ def test_two_objectives_give_a_front(sweep):
       for t in found.trials
     )
   assert len(front) >= 1 and {t.values[1] for t in found.trials} == {
-    t.about['n_parameters'] for t in found.trials
+    t.model.n_parameters for t in found.trials
   }
 
 
@@ -375,17 +367,17 @@ def test_population_based_training(sweep):
   space = {'optimizer.learning_rate': Float(1e-5, 1e-1, log=True)}
   found = sweep(space, search='pbt', population_size=5, pbt_interval_fraction=0.25)
   assert statuses(found) == ['complete'] * 5
-  ways = [t.about['lineage'] for t in found.trials]
-  assert all([stage['until_step'] for stage in way] == [6, 12, 18, 24] for way in ways)
-  copied = [stage for n, way in enumerate(ways) for stage in way if stage['from'] != n]
+  ways = [t.lineage for t in found.trials]
+  assert all([stage.until_step for stage in way] == [6, 12, 18, 24] for way in ways)
+  copied = [stage for n, way in enumerate(ways) for stage in way if stage.parent != n]
   assert copied and {t.number for t in found.trials} >= {
-    stage['from'] for stage in copied
+    stage.parent for stage in copied
   }
-  rates = lambda way: [stage['optimizer.learning_rate'] for stage in way]
+  rates = lambda way: [stage.values['optimizer.learning_rate'] for stage in way]
   assert all(
     len(set(rates(way))) == 1
     for n, way in enumerate(ways)
-    if all(s['from'] == n for s in way)
+    if all(s.parent == n for s in way)
   )
   assert lines(found) == lines(
     sweep(
@@ -414,10 +406,11 @@ def test_population_based_training(sweep):
 
 @pytest.mark.parametrize('budget', ['tokens', 'flops'])
 def test_a_budget_buys_trials(sweep, small, budget):
-  one = sweep(trials=1, workdir='one').trials[0].about[budget]
+  one = sweep(trials=1, workdir='one').trials[0].cost.__dict__[budget]
   found = sweep(trials=None, **{budget: 3.5 * one})
   assert (
-    len(found.trials) == 3 and sum(t.about[budget] for t in found.trials) <= 3.5 * one
+    len(found.trials) == 3
+    and sum(t.cost.__dict__[budget] for t in found.trials) <= 3.5 * one
   )
   with pytest.raises(ConfigError, match='the budget buys not even one trial'):
     sweep(trials=None, workdir='none', **{budget: 0.5 * one})
@@ -441,9 +434,7 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     first_rung_fraction=1 / 9,
     min_rank_correlation=None,
   )
-  assert (
-    len(found.trials) > 6 and sum(t.about['tokens'] for t in found.trials) <= 6 * full
-  )
+  assert len(found.trials) > 6 and sum(t.cost.tokens for t in found.trials) <= 6 * full
 
 
 @pytest.mark.parametrize(
@@ -495,7 +486,7 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
 def test_mistakes_are_one_line_before_anything_runs(
   sweep, monkeypatch, fields, message
 ):
-  monkeypatch.setattr(packs.PackRun, '_train', None)
+  monkeypatch.setattr(pack_run.PackRun, '_train', None)
   with pytest.raises(ConfigError, match=message) as error:
     sweep(**fields)
   assert '\n' not in str(error.value)
@@ -503,7 +494,7 @@ def test_mistakes_are_one_line_before_anything_runs(
 
 def test_a_length_that_is_the_question_itself(sweep):
   found = sweep({'train.steps': Choice(6, 12)}, search='grid', match_budget='none')
-  assert [t.about['steps'] for t in found.trials] == [6, 12]
+  assert [t.cost.steps for t in found.trials] == [6, 12]
 
 
 def test_conditional_parameters_and_optimizers(sweep):
@@ -517,7 +508,7 @@ def test_conditional_parameters_and_optimizers(sweep):
     assert ('optimizer.b2' in trial.overrides) == (
       trial.overrides['optimizer.name'] == 'adamw'
     )
-  assert len({t.about['structure'] for t in found.trials}) == 2
+  assert len({t.model.structure for t in found.trials}) == 2
 
 
 def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
@@ -540,9 +531,9 @@ def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
 
 def test_the_runner_compiles_the_next_structure_meanwhile(sweep, monkeypatch):
   ahead = []
-  compile_ahead = packs.PackRun.compile_ahead
+  compile_ahead = pack_run.PackRun.compile_ahead
   monkeypatch.setattr(
-    packs.PackRun,
+    pack_run.PackRun,
     'compile_ahead',
     lambda self: (ahead.append(self.pack.name), compile_ahead(self)),
   )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.runs.columns import base_values, columns_of, looks_logarithmic
+from lmhp.analysis.runs.columns import columns_of, looks_logarithmic
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
 from lmhp.files import as_path
+from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import combinators
 from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter
 from lmhp.sweeping.space.domains import Choice, Float
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
-
-_ABOUT = ('data_sha256', 'versions', 'git', 'device', 'command', 'changes')
-
 
 FEWEST_OF_A_NUMBER = 3
 """A choice between this many numbers, or more, is a number that was varied."""
@@ -30,25 +29,26 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     ConfigError: where there is none, or it is damaged.
   """
   with Study.read(workdir, storage=storage) as study:
-    trials, card, directions, name = (
-      study.trials,
-      study.card,
-      study.directions,
-      study.name,
-    )
-  space = combinators.from_json(card['space'])
-  base = base_values(card.get('task', {}))
+    trials = study.trials
+    manifest = study.manifest
+    directions = study.directions
+    name = study.name
+  load_plugin_modules(manifest.plugins, f'the study in {workdir}')
+  space = combinators.from_json(manifest.space)
+  base = dict(manifest.task.base_values)
   parameters = CompiledSpace(space).parameters
   axes = {p.name: axis_of(p, base) for p in parameters}
-  sweep = card.get('sweep', {})
+  sweep = manifest.sweep
   objectives = sweep.get('objective', ['objective'])
   measured = _measured(trials)
   for i, objective in enumerate(objectives[1:], start=1):
     measured.setdefault(
       objective, np.array([t.values[i] if t.values else math.nan for t in trials])
     )
-  about = {key: card[key] for key in _ABOUT if key in card}
-  about |= {
+  about = {
+    'data_sha256': manifest.task.data_sha256,
+    **dataclasses.asdict(manifest.origin),
+    'changes': list(manifest.changes),
     'source': str(workdir),
     'kind': 'study',
     'sweep': sweep,
@@ -56,8 +56,7 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     'base': base,
     'directions': list(directions),
     'match_budget': sweep.get('match_budget'),
-    'rungs': card.get('ladder', {}).get('rungs', []),
-    'task': card.get('task', {}),
+    'rungs': list(manifest.rungs.steps) if manifest.rungs else [],
   }
   return Runs(
     name=name,
@@ -122,7 +121,7 @@ def axis_of(parameter: Parameter, base: Mapping[str, Any]) -> Axis:
 
 def _column(axis: Axis, parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
   """A column of values; what changed while a trial trained (population-based training) by its last."""
-  last = [t.about.get('lineage', [{}])[-1] for t in trials]
+  last = [t.lineage[-1].values if t.lineage else {} for t in trials]
   given = [
     one.get(axis.name, t.parameters.get(axis.name)) for one, t in zip(last, trials)
   ]
@@ -137,29 +136,23 @@ def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
   """What was measured of each trial: its length without its forks', its metrics and its counts."""
   rows = []
   for t in trials:
-    about = t.about
-    steps, forked = about.get('steps', math.nan), about.get('cooldown_steps', 0)
-    own = steps / (steps + forked) if steps and steps == steps else math.nan
-    row = {
-      'steps': steps,
-      'tokens': about.get('tokens', math.nan) * own,
-      'flops': about.get('flops', math.nan) * own,
-      'tokens_spent': about.get('tokens', math.nan),
-      'seconds': about.get('seconds', math.nan),
-      'diverged_at': about.get('diverged_at', math.nan),
-      'parameters': about.get('n_parameters', math.nan),
-    }
-    row |= {
-      f'parameters_{kind}': n for kind, n in about.get('parameters_by_kind', {}).items()
-    }
+    cost = t.cost
+    row = dict.fromkeys(('steps', 'tokens', 'flops', 'tokens_spent', 'seconds'))
+    if cost.steps:
+      own = cost.steps / (cost.steps + cost.cooldown_steps)
+      row['steps'] = cost.steps
+      row['tokens'] = cost.tokens * own
+      row['flops'] = cost.flops * own
+      row['tokens_spent'] = cost.tokens
+      row['seconds'] = cost.seconds
+    row['diverged_at'] = t.diverged_at
+    row['parameters'] = t.model.n_parameters
+    for kind, n in t.model.parameters_by_kind.items():
+      row[f'parameters_{kind}'] = n
     rows.append(
       {
         **row,
-        **{
-          k: v
-          for k, v in about.get('metrics', {}).items()
-          if isinstance(v, (int, float))
-        },
+        **{k: v for k, v in t.metrics.items() if isinstance(v, (int, float))},
       }
     )
   return columns_of(rows)
@@ -173,7 +166,7 @@ def _curves(workdir: Any, trials: Sequence[Trial]) -> dict[int, dict[str, np.nda
   directory, found = as_path(workdir) / 'curves', {}
   for t in trials:
     parts = []
-    for name in dict.fromkeys(t.about.get('packs', ())):
+    for name in dict.fromkeys(t.packs):
       if name not in packs:
         path = directory / f'{name}.parquet'
         packs[name] = _by_trial(curves.read(path)) if path.exists() else {}

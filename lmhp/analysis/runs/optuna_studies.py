@@ -111,7 +111,7 @@ def runs_of(study: Any, where: str = '') -> Runs:
 def _storage(optuna: Any, where: str) -> Any:
   from optuna.storages import JournalStorage, RDBStorage
 
-  from lmhp.sweeping.store.journal import Reading
+  from lmhp.sweeping.store.journal import JournalSnapshot
 
   try:
     if '://' in where:
@@ -120,7 +120,7 @@ def _storage(optuna: Any, where: str) -> Any:
       raise ConfigError(f'{where}: no such file')
     if where.endswith(('.db', '.sqlite', '.sqlite3')):
       return RDBStorage(f'sqlite:///{os.path.abspath(where)}')
-    return JournalStorage(Reading(where))
+    return JournalStorage(JournalSnapshot(where))
   except ConfigError:
     raise
   except (

@@ -9,7 +9,7 @@ from lmhp.analysis.runs.lmhp_studies import read_study
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
-from lmhp.sweeping.store.trial import HEADER
+from lmhp.sweeping.store.study_header import HEADER
 
 TABLES = ('.csv', '.tsv', '.jsonl', '.parquet')
 

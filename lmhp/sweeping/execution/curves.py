@@ -1,139 +1,157 @@
-"""Curves of a pack's members, as parquet: one row for each member and logged step."""
+"""Curves of a pack's members as a parquet file: one row per member and logged step."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import io
-from typing import Any, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lmhp.files import as_path, write_atomic
+from lmhp.typing import PathLike
+
+KEYS = ('trial', 'step', 'tokens')
+"""Columns that every row has. The other columns are metrics."""
 
 
-class Rows:
-  """The rows of a pack so far.
+class CurveRows:
+  """Collects the rows of a pack.
 
   Args:
-    trials: numbers of the members.
-    tokens_per_step: in an update.
-    every: steps from one row to the next; the first step and those of `forced` have one always.
-    forced: steps.
-    loss: the metric whose first value that is not finite ends a member's rows.
+    trials: Numbers of the members.
+    tokens_per_step: Tokens of one update.
+    every_steps: Steps between two rows.
+    forced_steps: Further steps that have a row. The first step always has one.
+    loss: Metric whose first value that is not finite ends the rows of a member.
   """
 
   def __init__(
     self,
     trials: Sequence[int],
+    *,
     tokens_per_step: int,
-    every: int,
-    forced: Sequence[int],
+    every_steps: int,
+    forced_steps: Sequence[int],
     loss: str = 'loss_nats',
   ):
-    self.trials, self.tokens_per_step, self.every, self.loss = (
-      trials,
-      tokens_per_step,
-      every,
-      loss,
-    )
-    self.forced = [1, *forced]
+    self.trials = trials
+    self.tokens_per_step = tokens_per_step
+    self.every_steps = every_steps
+    self.forced_steps = [1, *forced_steps]
+    self.loss = loss
     self._parts: list[pa.Table] = []
 
   def add(
-    self, first: int, columns: Mapping[str, np.ndarray], broken: Sequence[int | None]
+    self,
+    first_step: int,
+    columns: Mapping[str, npt.NDArray[np.float32]],
+    nonfinite_steps: Sequence[int | None],
   ) -> None:
-    """Adds a chunk.
+    """Adds the rows of a chunk.
 
     Args:
-      first: updates made before it.
-      columns: {name: (R, S) float32}.
-      broken: the step at which each member's rows end, None for those that go on.
+      first_step: Updates that were made before the chunk.
+      columns: Training metrics {name: (R, S)}.
+      nonfinite_steps: Step that ends the rows of each member, or None.
     """
-    n = columns[self.loss].shape[1]
-    steps_S = np.arange(first + 1, first + n + 1)
-    logged_S = (steps_S % self.every == 0) | np.isin(steps_S, self.forced)
+    n_steps = columns[self.loss].shape[1]
+    steps_S = np.arange(first_step + 1, first_step + n_steps + 1)
+    is_regular_S = steps_S % self.every_steps == 0
+    is_logged_S = is_regular_S | np.isin(steps_S, self.forced_steps)
     for i, trial in enumerate(self.trials):
-      end = broken[i] or np.inf
-      keep_S = (logged_S & (steps_S <= end)) | (steps_S == end)
-      self._append(
-        trial,
-        steps_S[keep_S],
-        {name: values[i][keep_S] for name, values in columns.items()},
-      )
+      end = nonfinite_steps[i] or np.inf
+      is_kept_S = (is_logged_S & (steps_S <= end)) | (steps_S == end)
+      kept = {name: values[i][is_kept_S] for name, values in columns.items()}
+      self._append(trial, steps_S[is_kept_S], kept)
 
   def add_scores(
-    self, step: int, scores: Sequence[Mapping[str, float]], broken: Sequence[int | None]
+    self,
+    step: int,
+    scores: Sequence[Mapping[str, float]],
+    nonfinite_steps: Sequence[int | None],
   ) -> None:
-    """Adds an evaluation of every member whose rows go on."""
-    for trial, metrics, end in zip(self.trials, scores, broken):
+    """Adds an evaluation of each member that has not diverged.
+
+    Args:
+      step: Step of the evaluation.
+      scores: Metrics of each member.
+      nonfinite_steps: Step at which each member diverged, or None.
+    """
+    for trial, metrics, end in zip(self.trials, scores, nonfinite_steps):
       if end is None:
-        self._append(
-          trial,
-          np.array([step]),
-          {name: np.array([float(x)]) for name, x in metrics.items()},
-        )
+        columns = {name: np.array([float(value)]) for name, value in metrics.items()}
+        self._append(trial, np.array([step]), columns)
 
   def _append(
-    self, trial: int, steps: np.ndarray, columns: Mapping[str, np.ndarray]
+    self,
+    trial: int,
+    steps: npt.NDArray[np.int64],
+    columns: Mapping[str, npt.NDArray[np.floating]],
   ) -> None:
     if len(steps):
-      self._parts.append(
-        pa.table(
-          {
-            'trial': np.full(len(steps), trial),
-            'step': steps,
-            'tokens': steps * self.tokens_per_step,
-            **columns,
-          }
-        )
-      )
+      table = {
+        'trial': np.full(len(steps), trial),
+        'step': steps,
+        'tokens': steps * self.tokens_per_step,
+        **columns,
+      }
+      self._parts.append(pa.table(table))
 
   def last(self) -> list[dict[str, float]]:
-    """Each member's training metrics at its last row; {} where it has none."""
+    """Returns the training metrics of each member at its last row, or {} without a row."""
     table = self.table()
-    steps, losses = np.asarray(table['step']), table[self.loss].to_numpy()
-    logged = np.flatnonzero(~np.isnan(losses))
-    logged = logged[np.argsort(steps[logged], kind='stable')]
-    newest = dict(zip(np.asarray(table['trial'])[logged].tolist(), logged.tolist()))
-    row = lambda i: {
-      n: x for n, x in table.slice(i, 1).to_pylist()[0].items() if x is not None
-    }
-    own = ('trial', 'step', 'tokens')
-    return [
-      {n: x for n, x in row(newest[t]).items() if n not in own} if t in newest else {}
-      for t in self.trials
-    ]
+    steps = np.asarray(table['step'])
+    losses = table[self.loss].to_numpy()
+
+    # Rows of evaluations have no training loss.
+    rows = np.flatnonzero(~np.isnan(losses))
+    rows = rows[np.argsort(steps[rows], kind='stable')]
+    trials = np.asarray(table['trial'])[rows]
+    last_row_by_trial = dict(zip(trials.tolist(), rows.tolist()))
+
+    metrics = []
+    for trial in self.trials:
+      if trial in last_row_by_trial:
+        metrics.append(_metrics_of_row(table, last_row_by_trial[trial]))
+      else:
+        metrics.append({})
+    return metrics
 
   def table(self) -> pa.Table:
-    """All rows; what a row does not have is null."""
+    """Returns all rows. A metric that a row does not have is null."""
     if not self._parts:
-      return pa.table(
-        {
-          'trial': pa.array([], pa.int64()),
-          'step': pa.array([], pa.int64()),
-          'tokens': pa.array([], pa.int64()),
-          self.loss: pa.array([], pa.float32()),
-        }
-      )
+      columns = {name: pa.array([], pa.int64()) for name in KEYS}
+      return pa.table({**columns, self.loss: pa.array([], pa.float32())})
     return pa.concat_tables(self._parts, promote_options='default')
 
-  def write(self, path: Any) -> None:
-    """Writes them, whole or not at all."""
+  def write(self, path: PathLike) -> None:
+    """Writes all rows, atomically."""
     write(path, self.table())
 
-  def read(self, path: Any) -> None:
-    """Takes the rows of a file in place of what there is."""
+  def read(self, path: PathLike) -> None:
+    """Replaces all rows by those of a file."""
     self._parts = [read(path)]
 
 
-def write(path: Any, table: pa.Table) -> None:
-  """Writes a table so that a reader finds it whole or not at all."""
+def _metrics_of_row(table: pa.Table, row: int) -> dict[str, float]:
+  (values,) = table.slice(row, 1).to_pylist()
+  return {
+    name: value
+    for name, value in values.items()
+    if value is not None and name not in KEYS
+  }
+
+
+def write(path: PathLike, table: pa.Table) -> None:
+  """Writes a table so that a reader finds all of it or nothing."""
   buffer = io.BytesIO()
   pq.write_table(table, buffer)
   write_atomic(path, buffer.getvalue())
 
 
-def read(path: Any) -> pa.Table:
-  """A table that `write` wrote."""
+def read(path: PathLike) -> pa.Table:
+  """Returns a table that `write` wrote."""
   return pq.read_table(io.BytesIO(as_path(path).read_bytes()))

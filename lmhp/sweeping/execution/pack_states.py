@@ -1,4 +1,8 @@
-"""Members' states between packs: in memory, else from a pack's checkpoint, else made again by running the pack."""
+"""States of the members of packs, for the packs that continue from them.
+
+A state is kept in memory. Otherwise it is read from the checkpoint of its pack, or made
+again by running the pack again.
+"""
 
 from __future__ import annotations
 
@@ -6,119 +10,162 @@ import collections
 import dataclasses
 import hashlib
 import json
-from typing import Any, Mapping, Sequence
 
+from etils import epath
 import jax
 import numpy as np
 
-from lmhp.files import from_jsonable, to_jsonable, write_json
-from lmhp.sweeping.execution.packs import Pack, PackRun
-from lmhp.sweeping.tasks.task import Task
+from lmhp.files import to_jsonable
+from lmhp.sweeping.execution.job_table import JobTable
+from lmhp.sweeping.execution.pack_run import (
+  DEFAULT_OPTIONS,
+  PackRun,
+  PackRunOptions,
+)
+from lmhp.sweeping.execution.packs import (
+  RESULT,
+  Pack,
+  directory_of,
+  read_spec,
+  write_spec,
+)
+from lmhp.sweeping.execution.stages import StateRef
+from lmhp.sweeping.store.json_records import to_json
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.population import Population
+from lmhp.typing import PyTree
 
 KEPT_BYTES = 2 << 30
-"""States up to this size stay in memory."""
+"""States up to this size in total stay in memory."""
 
 
 class PackStateStore:
-  """Where packs find the states that they start from.
+  """Stores the final states of packs.
 
   Args:
-    task: what is run.
-    workdir: the study's directory.
+    jobs: Jobs of the study's trials.
+    workdir: Directory of the study.
   """
 
-  def __init__(self, task: Task, workdir: Any):
-    self.task, self.workdir = task, workdir
-    self._kept: collections.OrderedDict[str, tuple[Any, ...]] = (
+  def __init__(self, jobs: JobTable, workdir: epath.Path):
+    self.jobs = jobs
+    self.workdir = workdir
+    self._in_memory: collections.OrderedDict[str, tuple[PyTree, ...]] = (
       collections.OrderedDict()
     )
 
-  def describe(self, pack: Pack, overrides: Sequence[Mapping[str, Any]]) -> Pack:
-    """Writes down what a pack is, so that any process can run it, now or again.
+  # --- packs --------------------------------------------------------------------------
+
+  def write_spec(self, pack: Pack) -> Pack:
+    """Writes the description of a pack, so that any process can run it.
 
     Returns:
-      The pack, its name ending in a digest of all that it is: whatever changes makes another pack.
+      The pack. Its name ends in a digest of everything that it computes, so a pack that
+      differs in anything has another directory.
     """
-    about = {'pack': dataclasses.asdict(pack), 'overrides': list(overrides)}
-    digest = hashlib.sha256(
-      json.dumps(to_jsonable(about), sort_keys=True).encode()
-    ).hexdigest()[:8]
+    overrides = [self.jobs.overrides_in(pack, number) for number in pack.trials]
+    content = to_jsonable({'pack': to_json(pack), 'overrides': overrides})
+    text = json.dumps(content, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
-    path = self.workdir / 'packs' / pack.name / 'pack.json'
-    if not path.exists():
-      write_json(path, {**about, 'pack': dataclasses.asdict(pack)})
+    write_spec(self.workdir, pack)
     return pack
 
-  def run(self, name: str, **options: Any) -> PackRun:
-    """A pack by its name, ready to run; `options` are those of `PackRun`."""
-    found = json.loads((self.workdir / 'packs' / name / 'pack.json').read_text())
-    fields = found['pack']
-    fields['sources'] = tuple(tuple(s) if s else None for s in fields['sources'])
-    pack = Pack(**{**fields, 'trials': tuple(fields['trials'])})
-    jobs = [self.task.job(overrides) for overrides in from_jsonable(found['overrides'])]
-    return PackRun(
-      self.task,
-      pack,
-      jobs,
-      self.workdir,
-      lambda population: self.start(pack, population),
-      **options,
-    )
+  def pack(self, name: str) -> Pack:
+    """Returns a pack by its name."""
+    return read_spec(self.workdir, name)
 
-  def start(self, pack: Pack, population: Population) -> Any:
-    """The first state of a pack's members."""
-    members = [
-      population.member.init(h) if source is None else self.of(source)
-      for h, source in zip(population.hypers, pack.sources)
-    ]
-    return population.join(members + [members[-1]] * (pack.width - len(members)))
+  def run(self, name: str, options: PackRunOptions = DEFAULT_OPTIONS) -> PackRun:
+    """Returns the run of a pack, ready to start."""
+    return self.run_of(self.pack(name), self.workdir, options)
 
-  def put(self, name: str, states: tuple[Any, ...] | None) -> None:
-    """Keeps the states that a pack left."""
+  def run_of(self, pack: Pack, workdir: epath.Path, options: PackRunOptions) -> PackRun:
+    """Returns the run of a pack that writes its files below another directory."""
+
+    def start(population: Population) -> PyTree:
+      return self._first_states(pack, population)
+
+    jobs = self.jobs.of_pack(pack)
+    return PackRun(self.jobs.task, pack, jobs, workdir, start, options)
+
+  def trials_needed_by(self, pack: Pack) -> set[int]:
+    """Returns the numbers of all trials from which the states of a pack can be made."""
+    needed = set(pack.trials)
+    names = {source.pack for source in pack.sources if source is not None}
+    for name in names:
+      needed |= self.trials_needed_by(self.pack(name))
+    return needed
+
+  # --- states -------------------------------------------------------------------------
+
+  def _first_states(self, pack: Pack, population: Population) -> PyTree:
+    """Returns the state of the population that a pack starts with."""
+    init = population.member.init
+    states = []
+    for hypers, source in zip(population.hypers, pack.sources):
+      states.append(init(hypers) if source is None else self.load(source))
+    n_padding = pack.width - len(states)
+    return population.join(states + [states[-1]] * n_padding)
+
+  def save(self, name: str, states: tuple[PyTree, ...] | None) -> None:
+    """Keeps the final states of a pack in memory, as long as there is room.
+
+    Args:
+      name: Name of the pack.
+      states: States of its members in numpy, or None if they are not in memory.
+    """
     if states is None:
       return
-    self._kept[name] = states
-    self._kept.move_to_end(name)
-    while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
-      self._kept.popitem(last=False)
+    self._in_memory[name] = states
+    self._in_memory.move_to_end(name)
+    while len(self._in_memory) > 1 and self._n_bytes() > KEPT_BYTES:
+      self._in_memory.popitem(last=False)
 
-  def of(self, source: tuple[str, int]) -> Any:
-    """A member's state at the end of a pack: of the pack's name, the member's place."""
-    name, place = source
-    if name not in self._kept:
-      self.put(name, self._saved(name) or self.run(name).run(again=True).states)
-    return self._kept[name][place]
+  def _n_bytes(self) -> int:
+    return sum(_bytes_of(states) for states in self._in_memory.values())
 
-  def _saved(self, name: str) -> tuple[Any, ...] | None:
-    """The states of a pack from its last checkpoint, None where that was not saved."""
+  def load(self, source: StateRef) -> PyTree:
+    """Returns the final state of a member of a pack."""
+    name = source.pack
+    if name not in self._in_memory:
+      states = self._from_checkpoint(name)
+      if states is None:
+        states = self.run(name).run(again=True).states
+      self.save(name, states)
+    return self._in_memory[name][source.index]
+
+  def _from_checkpoint(self, name: str) -> tuple[PyTree, ...] | None:
+    """Returns the final states of a pack from the disk, or None if they are not there."""
     run = self.run(name)
+    last_step = run.pack.last_step
     with Checkpoints(run.directory / 'checkpoints') as checkpoints:
-      if checkpoints.latest() != run.pack.last_step:
+      if checkpoints.latest() != last_step:
         return None
-      rows, extra = run.restore(checkpoints, run.pack.last_step)
-    if (
-      extra['step'] != run.pack.last_step
-    ):  # the last is damaged, and the one before it was read
+      members, extra = run.restore(checkpoints, last_step)
+    if extra['step'] != last_step:
+      # The newest checkpoint is damaged, and the one before it was read.
       return None
-    return tuple(rows[: len(run.pack.trials)])
+    return tuple(members[: len(run.pack.trials)])
+
+  def is_on_disk(self, name: str) -> bool:
+    """Returns True if the final states of a pack are on the disk."""
+    checkpoints = Checkpoints(directory_of(self.workdir, name) / 'checkpoints')
+    return checkpoints.latest() == self.pack(name).last_step
 
   def clear(self) -> None:
-    """Forgets all states, on the disk too, once no pack will start from any: they can be made again."""
-    self._kept.clear()
+    """Deletes all states, in memory and on the disk. They can be made again."""
+    self._in_memory.clear()
     packs = self.workdir / 'packs'
-    for pack in packs.iterdir() if packs.exists() else ():
-      if (pack / 'result.json').exists():
-        (pack / 'checkpoints').rmtree(missing_ok=True)
-        for path in pack.glob('curves-*.parquet'):
+    if not packs.exists():
+      return
+    for directory in packs.iterdir():
+      if (directory / RESULT).exists():
+        (directory / 'checkpoints').rmtree(missing_ok=True)
+        for path in directory.glob('curves-*.parquet'):
           path.unlink(missing_ok=True)
 
 
-def _bytes(states: tuple[Any, ...]) -> int:
-  return sum(
-    x.nbytes
-    for state in states
-    for x in jax.tree.leaves(state)
-    if isinstance(x, np.ndarray)
-  )
+def _bytes_of(states: tuple[PyTree, ...]) -> int:
+  """Returns the size of the numpy arrays of states."""
+  leaves = jax.tree.leaves(states)
+  return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, np.ndarray))

@@ -133,12 +133,12 @@ class Board:
   def pack(self, pack: Any) -> None:
     """A pack begins."""
     first = self._trials.get(pack.trials[0])
-    structure = first.about.get('structure') if first else None
+    structure = first.model.structure if first else None
     kind = (
       structure,
       pack.method,
       pack.method != 'loop' and pack.width,
-      pack.own_data,
+      pack.data_per_trial,
       pack.final,
     )
     new = kind not in self._kinds
@@ -247,7 +247,7 @@ class Board:
     if sums.best is not None:
       best = self._trials[sums.best]
       parts.append(
-        f'best {self._score(best)} (trial {best.number}, step {best.about.get("steps", 0):,})'
+        f'best {self._score(best)} (trial {best.number}, step {best.cost.steps:,})'
       )
     if speed:
       tokens = self.tokens_per_second()
@@ -300,7 +300,7 @@ class Board:
       trial.status if trial.status in ENDED else 'running' if running else 'waiting'
     )
     status += ', confirming' if _confirms(trial) else ''
-    step = running.step if running else trial.about.get('steps', 0)
+    step = running.step if running else trial.cost.steps
     values = (
       next((_value(trial, name) for name in found if name in trial.parameters), '')
       for found in names.values()
@@ -337,7 +337,7 @@ class _Sums(NamedTuple):
 def _sums(trials: Iterable[Trial], each: float | None, sign: float) -> _Sums:
   """Sums; of `each` planned updates a trial that has ended has none left, whatever it made before it diverged."""
   trials = list(trials)
-  made = [t.about.get('steps', 0) + t.about.get('cooldown_steps', 0) for t in trials]
+  made = [t.cost.steps + t.cost.cooldown_steps for t in trials]
   search = [
     each if each and t.status in ENDED else n
     for t, n in zip(trials, made)
@@ -350,7 +350,7 @@ def _sums(trials: Iterable[Trial], each: float | None, sign: float) -> _Sums:
     searching=len(search),
     search_steps=sum(search),
     confirm_steps=sum(n for t, n in zip(trials, made) if _confirms(t)),
-    tokens_per_step=sum(t.about.get('tokens', 0) for t in trials) / max(sum(made), 1),
+    tokens_per_step=sum(t.cost.tokens for t in trials) / max(sum(made), 1),
     order=order,
     best=order[0] if order and keys[order[0]][:2] == (False, 0) else None,
   )
@@ -375,10 +375,7 @@ def _confirms(trial: Trial | None) -> bool:
 
 def _ended(pack: Any, trials: Mapping[int, Trial]) -> bool:
   """Whether all members of a pack tell of it, or are done without."""
-  tells = lambda t: (
-    t is not None
-    and (pack.name in t.about.get('packs', (t.about.get('pack'),)) or t.status in ENDED)
-  )
+  tells = lambda t: t is not None and (pack.name in t.packs or t.status in ENDED)
   return all(tells(trials.get(number)) for number in pack.trials)
 
 

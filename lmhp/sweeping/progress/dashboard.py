@@ -10,7 +10,7 @@ from wsgiref import simple_server
 
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
-from lmhp.sweeping.store.trial import HEADER
+from lmhp.sweeping.store.study_header import HEADER
 
 JOURNAL = 'study.journal'
 
@@ -67,7 +67,7 @@ def _storage(workdir: Any, storage: str | None) -> Any:
     )
   directory = pathlib.Path(workdir).expanduser()
   header, journal = directory / HEADER, directory / JOURNAL
-  url = json.loads(header.read_text())['storage'] if header.exists() else None
+  url = json.loads(header.read_text()).get('storage') if header.exists() else None
   if url is None and not journal.exists():  # Optuna would make one
     raise ConfigError(
       f'{directory}: no study there, expected a directory with a {JOURNAL}, as lmhp sweep makes it'

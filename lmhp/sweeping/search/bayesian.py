@@ -19,7 +19,7 @@ from lmhp.renamed_keys import stream_name
 from lmhp.sweeping.search.quasi_random import key_of
 from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point
 from lmhp.sweeping.space.domains import Choice, Float, from_unit, unit
-from lmhp.sweeping.store.optuna_records import distribution, quiet
+from lmhp.sweeping.store.optuna_distributions import distribution_of, quiet_optuna
 from lmhp.sweeping.store.trial import Trial
 
 _EXTRAS = {'gp': 'torch', 'cmaes': 'cmaes'}
@@ -68,7 +68,7 @@ def ask(
   known = _known_points(trials, plan, len(directions) == 1 and kind == 'tpe')
   if kind == 'cmaes':
     return _ask_cmaes(plan, known, seeds, directions)
-  with quiet():
+  with quiet_optuna():
     return _ask_optuna(plan, known, seeds, directions, kind)
 
 
@@ -178,7 +178,7 @@ def _numbered(parameter: Parameter) -> BaseDistribution:
   return (
     CategoricalDistribution(range(len(parameter.domain.values)))
     if choice
-    else distribution(parameter)
+    else distribution_of(parameter)
   )
 
 

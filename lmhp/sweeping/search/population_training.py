@@ -1,7 +1,7 @@
 """Population-based training over the pack engine: train, score, copy from the best, perturb, and so on to the end.
 
 The one search whose members depend on each other. A member is a trial; what it trained with, and whom it copied, is in
-`about['lineage']`. Each exchange is a pure function of the scores before it (`lmhp.sweeping.search.population_exchange`), so a study that was
+its `lineage`. Each exchange is a pure function of the scores before it (`lmhp.sweeping.search.population_exchange`), so a study that was
 killed replays them.
 
 Source: Jaderberg et al., arXiv:1711.09846.
@@ -16,9 +16,10 @@ from lmhp.errors import ConfigError
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.execution.stages import MemberStart, Stage
 from lmhp.sweeping.search import population_exchange as pbt
 from lmhp.sweeping.search.designs import Design
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import LineageStep, Trial
 
 COHORT = 'pbt'
 
@@ -62,66 +63,67 @@ class PopulationBasedTraining:
     ends = [*range(every, steps, every), steps]
     values = [dict(self.engine.trials[n].parameters) for n in numbers]
     parents = list(range(len(numbers)))
-    lineage: list[list[dict[str, Any]]] = [[] for _ in numbers]
-    own = self.sweep.data_order == 'per_trial' or self.engine.task.own_data(self.space)
+    lineage: list[list[LineageStep]] = [[] for _ in numbers]
+    own = (
+      self.sweep.data_order == 'per_trial'
+      or self.engine.task.varies_data_per_trial(self.space)
+    )
     for exchange, end in enumerate(ends):
       for slot, parent in enumerate(parents):
-        lineage[slot].append(
-          {'until_step': end, 'from': numbers[parent], **values[slot]}
-        )
+        lineage[slot].append(LineageStep(end, numbers[parent], values[slot]))
       if end == steps:
         self._note(numbers, lineage)
-      place = [self.engine.place.get(numbers[parent]) for parent in parents]
-      self.engine.gone.clear()  # whoever diverged has been replaced
-      self.engine.bring(
-        f'{COHORT}-{exchange}',
-        numbers,
-        end / steps,
-        cooldown=False,
-        planned_steps=len(numbers) * steps,
-        own=own,
-        keep=end < steps,
-        recovers=end < steps,
-        sources={n: p for n, p in zip(numbers, place) if p is not None},
-        hypers={n: self._overrides(v) for n, v in zip(numbers, values)},
+      states = [self.engine.progress_of(numbers[parent]).state for parent in parents]
+      starts = {}
+      for number, state, member_values in zip(numbers, states, values):
+        starts[number] = MemberStart(state, self._overrides(member_values))
+        # A member that diverged has been replaced.
+        self.engine.progress_of(number).diverged = False
+      self.engine.train_to(
+        Stage(
+          name=f'{COHORT}-{exchange}',
+          trials=tuple(numbers),
+          fraction=end / steps,
+          data_per_trial=own,
+          keep_states=end < steps,
+          planned_steps=len(numbers) * steps,
+          starts=starts,
+          divergence_ends=end == steps,
+        )
       )
       if end < steps:
         parents, values = self._exchange(numbers, end, exchange, values)
 
-  def _note(self, numbers: list[int], lineage: list[list[dict[str, Any]]]) -> None:
+  def _note(self, numbers: list[int], lineage: list[list[LineageStep]]) -> None:
     """Puts each member's way into its trial, before it ends."""
     trials = [(self.engine.trials[n], way) for n, way in zip(numbers, lineage)]
     self.engine.update(
-      [
-        dataclasses.replace(t, about={**t.about, 'lineage': way})
-        for t, way in trials
-        if 'lineage' not in t.about
-      ]
+      [dataclasses.replace(t, lineage=tuple(way)) for t, way in trials if not t.lineage]
     )
 
   def _members(self) -> list[Trial]:
     """The population's trials; added to the study where they are not there yet."""
-    if not self.engine.of_cohort(COHORT):
+    if not self.engine.trials_of_cohort(COHORT):
       points = Design(self.space, 'random', self.sweep.search_seed).points(
         0, self.sweep.population_size
       )
       new = []
       for number, point in enumerate(points):
-        overrides, seed = self.engine.task.seeded(
-          point.overrides, number, self.sweep.data_order == 'per_trial'
+        seeded = self.engine.task.with_seed(
+          point.overrides, number, reseed_data=self.sweep.data_order == 'per_trial'
         )
         new.append(
           Trial(
             number=number,
             point=number,
-            seed=seed,
+            seed=seeded.seed,
             parameters=point.parameters,
-            overrides=overrides,
+            overrides=seeded.overrides,
             cohort=COHORT,
           )
         )
       self.engine.add(new)
-    return self.engine.of_cohort(COHORT)
+    return self.engine.trials_of_cohort(COHORT)
 
   def _overrides(self, values: dict[str, Any]) -> dict[str, Any]:
     """{dotted path: value} of a member's parameters."""
@@ -133,7 +135,9 @@ class PopulationBasedTraining:
     """Who goes on from whom, and with which values."""
     sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
     scores = [
-      float('inf') if n in self.engine.gone else sign * self.engine.seen[n][end][0]
+      float('inf')
+      if self.engine.progress_of(n).diverged
+      else sign * self.engine.progress_of(n).values[end][0]
       for n in numbers
     ]
     parents = list(

@@ -17,10 +17,12 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.config import BAYESIAN, SweepConfig
 from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.search import bayesian as bayes
 from lmhp.sweeping.search import halving
 from lmhp.sweeping.search import rungs as ladder
 from lmhp.sweeping.search.designs import KINDS, Design
+from lmhp.sweeping.store.manifest import Cohort
 from lmhp.sweeping.store.trial import Trial
 
 
@@ -49,25 +51,24 @@ class Search:
     if extra := self._missing_seeds():
       self.engine.add(extra)
     for name in self.engine.cohorts('seeds'):
-      numbers = [t.number for t in self.engine.of_cohort(name)]
-      self.engine.bring(
-        name,
-        numbers,
-        1.0,
-        cooldown=False,
-        planned_steps=self.plan.steps,
-        own=self._own(),
-        keep=False,
+      numbers = [t.number for t in self.engine.trials_of_cohort(name)]
+      self.engine.train_to(
+        Stage(
+          name=name,
+          trials=tuple(numbers),
+          data_per_trial=self._data_per_trial(),
+          planned_steps=self.plan.steps,
+        )
       )
 
   # --- cohorts --------------------------------------------------------------------------------------------------------
 
-  def cohorts(self) -> list[dict[str, Any]]:
-    """The search's cohorts so far: name, first_point, n_points, kind, seeds, space, and what it was planned with."""
-    return self.engine.study.card.get('cohorts', [])
+  def cohorts(self) -> list[Cohort]:
+    """Returns the cohorts of the search so far."""
+    return list(self.engine.study.manifest.cohorts)
 
   def _n_points(self) -> int:
-    return sum(c['n_points'] for c in self.cohorts())
+    return sum(c.n_points for c in self.cohorts())
 
   def _missing(self) -> int:
     """Points that were asked for and are in no cohort."""
@@ -90,44 +91,44 @@ class Search:
           'tpe' if kind == 'auto' else kind,
           min(left, self.sweep.ask_batch_size),
         )
-    cohort = {
-      'name': f'search-{len(cohorts)}',
-      'first_point': done,
-      'n_points': n,
-      'kind': kind,
-      'seeds': self.sweep.seeds_per_point,
-      'space': spaces.to_json(self.space),
-      'own': self._own(),
-      'levels': self.sweep.grid_levels,
-    }
-    card = self.engine.study.card
+    manifest = self.engine.study.manifest
+    cohort = Cohort(
+      name=f'search-{len(cohorts)}',
+      first_point=done,
+      n_points=n,
+      method=kind,
+      seeds_per_point=self.sweep.seeds_per_point,
+      data_per_trial=self._data_per_trial(),
+      space=spaces.to_json(self.space),
+      grid_levels=self.sweep.grid_levels,
+    )
+    dimensions = dict(manifest.dimensions)
     if kind in KINDS:
       design = Design(
-        self.space, kind, self.sweep.search_seed, card.get('dimensions', {}).get(kind)
+        self.space, kind, self.sweep.search_seed, dict(dimensions.get(kind, {}))
       )
-      cohort['dimensions'] = design.dimensions
-      card = {
-        **card,
-        'dimensions': {**card.get('dimensions', {}), kind: design.dimensions},
-      }
+      cohort = dataclasses.replace(cohort, dimensions=design.dimensions)
+      dimensions[kind] = design.dimensions
     if (
       kind not in BAYESIAN
     ):  # what a Bayesian search proposes and cannot be is a failed trial
       for point in self._points(cohort):
         self.engine.task.job(point.overrides)
-    self.engine.study.set_card({**card, 'cohorts': [*cohorts, cohort]})
+    self.engine.study.set_manifest(
+      dataclasses.replace(manifest, cohorts=(*cohorts, cohort), dimensions=dimensions)
+    )
     return cohort
 
-  def _points(self, cohort: Mapping[str, Any]) -> list[spaces.Point]:
+  def _points(self, cohort: Cohort) -> list[spaces.Point]:
     """The points of a cohort: a pure function of its entry in the card and of the cohorts before it."""
-    space, kind = spaces.from_json(cohort['space']), cohort['kind']
-    first, n = cohort['first_point'], cohort['n_points']
+    space, kind = spaces.from_json(cohort.space), cohort.method
+    first, n = cohort.first_point, cohort.n_points
     if kind == 'grid':
       return self._new_of_grid(cohort)
     if kind in KINDS:
-      return Design(space, kind, self.sweep.search_seed, cohort['dimensions']).points(
-        first, first + n
-      )
+      return Design(
+        space, kind, self.sweep.search_seed, dict(cohort.dimensions)
+      ).points(first, first + n)
     before = [
       self._filled(t, space)
       for t in self.engine.trials.values()
@@ -143,11 +144,11 @@ class Search:
       first_number=first,
     )
 
-  def _new_of_grid(self, cohort: Mapping[str, Any] | None = None) -> list[spaces.Point]:
+  def _new_of_grid(self, cohort: Cohort | None = None) -> list[spaces.Point]:
     """The points of a cohort's grid, or of the one that is asked for, that no cohort before it has."""
-    space = self.space if cohort is None else spaces.from_json(cohort['space'])
-    levels = self.sweep.grid_levels if cohort is None else cohort['levels']
-    first = math.inf if cohort is None else cohort['first_point']
+    space = self.space if cohort is None else spaces.from_json(cohort.space)
+    levels = self.sweep.grid_levels if cohort is None else cohort.grid_levels
+    first = math.inf if cohort is None else cohort.first_point
     there = [
       self._filled(t, space).parameters
       for t in self.engine.trials.values()
@@ -178,36 +179,36 @@ class Search:
       else trial
     )
 
-  def _trials_of(self, cohort: Mapping[str, Any]) -> list[Trial]:
+  def _trials_of(self, cohort: Cohort) -> list[Trial]:
     """A cohort's trials; added to the study where they are not there yet."""
-    name, task = cohort['name'], self.engine.task
-    if not self.engine.of_cohort(name):
+    name, task = cohort.name, self.engine.task
+    if not self.engine.trials_of_cohort(name):
       number, new = len(self.engine.trials), []
       for i, point in enumerate(self._points(cohort)):
         overrides, error = self._sized(point.overrides)
-        for replicate in range(cohort['seeds']):
-          seeded, seed = task.seeded(
-            overrides, replicate, self.sweep.data_order == 'per_trial'
+        for replicate in range(cohort.seeds_per_point):
+          seeded = task.with_seed(
+            overrides, replicate, reseed_data=self.sweep.data_order == 'per_trial'
           )
           new.append(
             Trial(
               number=number + len(new),
-              point=cohort['first_point'] + i,
-              seed=seed,
+              point=cohort.first_point + i,
+              seed=seeded.seed,
               parameters=point.parameters,
-              overrides=seeded,
+              overrides=seeded.overrides,
               cohort=name,
               status='failed' if error else 'waiting',
-              about={'error': error} if error else {},
+              error=error,
             )
           )
       self.engine.add(new)
-    return self.engine.of_cohort(name)
+    return self.engine.trials_of_cohort(name)
 
   def _sized(self, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     """A point's values with its length, where that is not the base's; and why it cannot be, if it cannot."""
     try:
-      sized = self.engine.task.sized(overrides)
+      sized = self.engine.task.with_matched_length(overrides)
       self.engine.task.job(sized)
       return sized, None
     except ConfigError as error:
@@ -215,21 +216,20 @@ class Search:
 
   # --- rungs ----------------------------------------------------------------------------------------------------------
 
-  def _run(self, cohort: Mapping[str, Any]) -> None:
+  def _run(self, cohort: Cohort) -> None:
     """Brings a cohort's trials as far as they go."""
     trials, name = (
       [t for t in self._trials_of(cohort) if t.status != 'failed'],
-      cohort['name'],
+      cohort.name,
     )
     if self.plan.halving is None:
-      self.engine.bring(
-        name,
-        [t.number for t in trials],
-        1.0,
-        cooldown=False,
-        planned_steps=self.plan.steps,
-        own=cohort['own'],
-        keep=False,
+      self.engine.train_to(
+        Stage(
+          name=name,
+          trials=tuple(t.number for t in trials),
+          data_per_trial=cohort.data_per_trial,
+          planned_steps=self.plan.steps,
+        )
       )
       return
     plan = self._halving_up_to(cohort)
@@ -239,20 +239,26 @@ class Search:
       if found.stage is None:
         break
       stage = f'{name}-rung{plan.rungs.index(found.stage.step)}-{number}'
-      self.engine.show.message(
+      self.engine.progress.message(
         f'step {found.stage.step:,} of {plan.rungs[-1]:,}: {found.stage.reason}'
       )
       members = [t.number for t in trials if t.point in found.stage.points]
-      self.engine.bring(
-        stage,
-        members,
-        found.stage.step / plan.rungs[-1],
-        cooldown=self.plan.cooldown,
-        planned_steps=self.plan.steps,
-        own=cohort['own'],
+      fraction = found.stage.step / plan.rungs[-1]
+      self.engine.train_to(
+        Stage(
+          name=stage,
+          trials=tuple(members),
+          fraction=fraction,
+          cooldown=self.plan.cooldown,
+          data_per_trial=cohort.data_per_trial,
+          keep_states=fraction < 1,
+          planned_steps=self.plan.steps,
+        )
       )
     stopped = [
-      t for t in self.engine.of_cohort(name) if t.status in ('waiting', 'running')
+      t
+      for t in self.engine.trials_of_cohort(name)
+      if t.status in ('waiting', 'running')
     ]
     self.engine.update(
       [
@@ -261,17 +267,20 @@ class Search:
       ]
     )
 
-  def _own(self) -> bool:
+  def _data_per_trial(self) -> bool:
     """Whether each trial reads batches of its own."""
-    return self.sweep.data_order == 'per_trial' or self.engine.task.own_data(self.space)
+    return (
+      self.sweep.data_order == 'per_trial'
+      or self.engine.task.varies_data_per_trial(self.space)
+    )
 
-  def _halving_up_to(self, cohort: Mapping[str, Any]) -> halving.HalvingPlan:
+  def _halving_up_to(self, cohort: Cohort) -> halving.HalvingPlan:
     """The plan over all points so far, each cohort its own brackets; the first of them calibrates for all."""
-    names = [c['name'] for c in self.cohorts()]
-    cohorts = self.cohorts()[: names.index(cohort['name']) + 1]
+    names = [c.name for c in self.cohorts()]
+    cohorts = self.cohorts()[: names.index(cohort.name) + 1]
     each = [
       ladder.brackets(
-        c['n_points'], self.sweep.eta, len(self.plan.rungs), self.sweep.halving
+        c.n_points, self.sweep.eta, len(self.plan.rungs), self.sweep.halving
       )
       for c in cohorts
     ]
@@ -279,9 +288,9 @@ class Search:
       self.plan.halving, brackets=tuple(itertools.chain(*each))
     )
 
-  def _point_states(self, cohort: Mapping[str, Any]) -> dict[int, halving.PointState]:
+  def _point_states(self, cohort: Cohort) -> dict[int, halving.PointState]:
     """What is known of every point up to a cohort's; smaller scores are better."""
-    last = cohort['first_point'] + cohort['n_points']
+    last = cohort.first_point + cohort.n_points
     by_point: dict[int, list[Trial]] = {}
     for trial in self.engine.trials.values():
       if trial.cohort.startswith('search-') and trial.point < last:
@@ -289,7 +298,10 @@ class Search:
     return {
       point: halving.PointState.of_seeds(
         [self._scores(t) for t in trials],
-        [t.number in self.engine.gone or t.status == 'failed' for t in trials],
+        [
+          self.engine.progress_of(t.number).diverged or t.status == 'failed'
+          for t in trials
+        ],
       )
       for point, trials in by_point.items()
     }
@@ -301,7 +313,7 @@ class Search:
       -1.0 if direction == 'maximize' else 1.0 for direction in self.sweep.directions
     ]
     for rung in self.plan.rungs:
-      found = self.engine.seen[trial.number].get(
+      found = self.engine.progress_of(trial.number).values.get(
         max(1, round(rung / self.plan.rungs[-1] * steps))
       )
       if found is not None:
@@ -311,7 +323,7 @@ class Search:
 
   def _last_values(self, trial: Trial) -> tuple[float, ...]:
     """The objectives of a trial where it was stopped."""
-    return self.engine.objectives(trial.about['metrics'], self.engine.job(trial.number))
+    return self.engine.objectives(trial.metrics, self.engine.job(trial.number))
 
   # --- more seeds of points that are there ----------------------------------------------------------------------------
 
@@ -330,20 +342,17 @@ class Search:
             p for p in self.engine.task.seed_paths if p not in trials[0].parameters
           }
           plain = {p: v for p, v in trials[0].overrides.items() if p not in own}
-          overrides, seed = self.engine.task.seeded(
-            plain, replicate, self.sweep.data_order == 'per_trial'
+          seeded = self.engine.task.with_seed(
+            plain, replicate, reseed_data=self.sweep.data_order == 'per_trial'
           )
           new.append(
-            dataclasses.replace(
-              trials[0],
+            Trial(
               number=number + len(new),
-              seed=seed,
-              overrides=overrides,
+              point=point,
+              seed=seeded.seed,
+              parameters=trials[0].parameters,
+              overrides=seeded.overrides,
               cohort=cohort,
-              status='waiting',
-              scores={},
-              values=None,
-              about={},
             )
           )
     return new

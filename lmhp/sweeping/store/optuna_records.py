@@ -1,90 +1,57 @@
-"""Trials as Optuna's records, in any storage of Optuna's.
+"""Trials of a study as Optuna's trials, in a storage of Optuna.
 
-Of a trial Optuna holds::
+Optuna holds of each trial::
 
-  params                   what the search chose; a value that Optuna cannot hold, as a tuple, is its JSON text there
-  intermediate values      the scores by step
-  state and values         complete and diverged are COMPLETE, pruned PRUNED, failed FAIL
-  user attributes          point, seed, cohort, overrides; `about`: status, scores, objective and all the rest;
-                           `diverged`; `parameters`, where params alone would not give them back
+  params               the values that the search chose; a value that Optuna cannot store,
+                       such as a tuple, is its JSON text
+  intermediate values  scores by step
+  state and values     complete and diverged are COMPLETE, pruned is PRUNED, failed is FAIL
+  user attributes      lmhp_number, point, seed, cohort, overrides, model; `record` with all
+                       that changes; `parameters` if params alone do not give them back;
+                       `diverged`
 
-`about` is what counts. It is one record, so a trial has its old condition or its new one whatever is killed when; what
-else Optuna shows is brought into line with it at open. Trials that are added together are noted in the study's
-attribute `adding` first, so that they are all there after a kill, or none.
+The attribute `record` is the truth. It is one write, so after a kill a trial has its old
+state or its new one. The rest of what Optuna shows is brought into line with it when the
+study is opened. Trials that are added together are listed in the study's attribute
+`lmhp_adding` first, so after a kill either all of them exist or none.
+
+A trial without these attributes was added by another program. It is ignored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import dataclasses
 import datetime
 import itertools
-import json
 import math
-from typing import Any, Callable, Iterator, Mapping, Sequence
 
-import optuna
-from optuna.distributions import (
-  BaseDistribution,
-  CategoricalDistribution,
-  FloatDistribution,
-  IntDistribution,
-  check_distribution_compatibility,
-)
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lmhp.errors import ConfigError
 from lmhp.files import to_jsonable
 from lmhp.sweeping.space.compiled_space import Parameter
-from lmhp.sweeping.space.domains import Choice, Float
-from lmhp.sweeping.store.trial import ENDED, FIRST, Trial, from_line
+from lmhp.sweeping.store.journal_records import ATTRIBUTE_PREFIX
+from lmhp.sweeping.store.manifest import StudyManifest
+from lmhp.sweeping.store.optuna_distributions import (
+  are_compatible,
+  distribution_of,
+  optuna_value,
+  single_value_distribution,
+)
+from lmhp.sweeping.store.trial import FIXED, Trial
+from lmhp.typing import JSON
 
+ID = f'{ATTRIBUTE_PREFIX}_id'
+MANIFEST = f'{ATTRIBUTE_PREFIX}_manifest'
+ADDING = f'{ATTRIBUTE_PREFIX}_adding'
+NUMBER = f'{ATTRIBUTE_PREFIX}_number'
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-  """Without Optuna's lines about studies that it creates."""
-  verbosity = optuna.logging.get_verbosity()
-  optuna.logging.set_verbosity(optuna.logging.ERROR)
-  try:
-    yield
-  finally:
-    optuna.logging.set_verbosity(verbosity)
-
-
-# --- parameters as Optuna has them ----------------------------------------------------------------------------------
-
-
-def distribution(parameter: Parameter) -> BaseDistribution:
-  """A parameter's domain as Optuna has it; of a Choice each value as it is `shown`."""
-  domain = parameter.domain
-  if isinstance(domain, Choice):
-    return CategoricalDistribution([shown(value) for value in domain.values])
-  kind = FloatDistribution if isinstance(domain, Float) else IntDistribution
-  return kind(domain.low, domain.high, log=domain.log)
-
-
-def only(value: Any) -> BaseDistribution:
-  """The distribution of a value of which no domain is known."""
-  if isinstance(value, float) and math.isfinite(value):
-    return FloatDistribution(value, value)
-  if isinstance(value, int) and not isinstance(value, bool):
-    return IntDistribution(value, value)
-  return CategoricalDistribution([shown(value)])
-
-
-def shown(value: Any) -> Any:
-  """A value as Optuna can hold and show it: tuples, NaN and infinity as their JSON text."""
-  if (
-    value is None
-    or isinstance(value, (str, bool, int))
-    or (isinstance(value, float) and math.isfinite(value))
-  ):
-    return value
-  text = to_jsonable(value)
-  return text if isinstance(text, str) else json.dumps(text)
-
-
-# --- trials as Optuna's records -------------------------------------------------------------------------------------
+Transaction = Callable[[], contextlib.AbstractContextManager[object]]
+"""Returns a context that joins the writes within it to one."""
 
 _STATES = {
   'waiting': TrialState.WAITING,
@@ -94,18 +61,26 @@ _STATES = {
   'pruned': TrialState.PRUNED,
   'failed': TrialState.FAIL,
 }
-Line = Mapping[str, Any]  # a trial as `trials.jsonl` has it
-_OWN = ('point', 'seed', 'cohort', 'overrides')
+_REQUIRED = (NUMBER, 'point', 'seed', 'cohort', 'overrides', 'record')
 
 
-class Records:
-  """The trials of one study in an Optuna storage.
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+  """What Optuna shows of a trial and what changes in its life."""
+
+  state: TrialState
+  scores: Mapping[int, float]
+  diverged: bool
+
+
+class OptunaRecords:
+  """The trials and the manifest of one study in an Optuna storage.
 
   Args:
-    storage: any of Optuna's.
-    study_id: of the study in it.
-    space: of new trials, {name: parameter}.
-    together: what joins many writes to one.
+    storage: The storage.
+    study_id: Optuna's number of the study in it.
+    space: Parameters of the trials that will be added, by name.
+    transaction: Joins many writes to one.
   """
 
   def __init__(
@@ -113,193 +88,212 @@ class Records:
     storage: BaseStorage,
     study_id: int,
     space: Mapping[str, Parameter],
-    together: Callable[[], Any] = contextlib.nullcontext,
+    transaction: Transaction = contextlib.nullcontext,
   ):
-    self.storage, self.study_id, self.together, self._space = (
-      storage,
-      study_id,
-      together,
-      space,
-    )
-    self._of_space = {
-      name: distribution(parameter) for name, parameter in space.items()
+    self.storage = storage
+    self.study_id = study_id
+    self.transaction = transaction
+    self._space = space
+    self._distributions_of_space = {
+      name: distribution_of(parameter) for name, parameter in space.items()
     }
-    self._known: dict[
-      str, BaseDistribution
-    ] = {}  # by name, the first that Optuna was told
-    self._ids: list[int] = []  # by number
+    # The first distribution of each parameter that Optuna has stored, by name.
+    self._stored_distributions: dict[str, BaseDistribution] = {}
+    # Optuna's ids of the trials, by number.
+    self._ids: list[int] = []
 
-  def card(self) -> dict[str, Any]:
-    """What the study knows of itself."""
-    return self.storage.get_study_user_attrs(self.study_id).get('lmhp', {})
+  def manifest(self) -> StudyManifest:
+    """Returns the study's manifest."""
+    attributes = self.storage.get_study_user_attrs(self.study_id)
+    return StudyManifest.from_json(attributes[MANIFEST])
 
-  def set_card(self, card: Mapping[str, Any]) -> None:
-    """Replaces it."""
-    self.storage.set_study_user_attr(self.study_id, 'lmhp', dict(card))
+  def set_manifest(self, manifest: StudyManifest) -> None:
+    """Replaces the study's manifest."""
+    self.storage.set_study_user_attr(self.study_id, MANIFEST, manifest.to_json())
 
-  def close(self) -> None:
-    """Leaves the storage."""
-    self.storage.remove_session()
-    if hasattr(self.storage, 'engine'):  # of a database
-      self.storage.engine.dispose()
+  # --- reading ------------------------------------------------------------------------
 
-  def load(self, mend: bool) -> list[Line]:
-    """The trials by number.
+  def load(self, repair: bool) -> list[Trial]:
+    """Returns the trials of lmhp, by number.
 
     Args:
-      mend: whether to finish what a kill has left half done.
+      repair: If True, finishes the changes that a kill has interrupted.
 
     Raises:
-      ConfigError: where another program has added trials.
+      ConfigError: If a trial is missing, or a record cannot be read.
     """
-    lines = []
-    with self.together() if mend else contextlib.nullcontext():
-      for frozen in self.storage.get_all_trials(self.study_id, deepcopy=False):
-        lines.append(_line_of(frozen))
-        self._ids.append(frozen._trial_id)
-        self._known = {**frozen.distributions, **self._known}
-        if mend:
-          self._align(
-            lines[-1],
-            frozen.state,
-            frozen.intermediate_values,
-            'diverged' in frozen.user_attrs,
-          )
-      if mend and (
-        added := self.storage.get_study_user_attrs(self.study_id).get('adding')
-      ):
-        lines += self._create([line for line in added if line['number'] >= len(lines)])
-        self.storage.set_study_user_attr(self.study_id, 'adding', None)
-    return lines
+    with self.transaction() if repair else contextlib.nullcontext():
+      trials = self._load_trials(repair)
+      if repair:
+        trials += self._add_interrupted(len(trials))
+    return trials
 
-  def add(self, lines: Sequence[Line]) -> None:
-    """Creates trials: all of them, whatever is killed when, or none."""
-    with self.together():
-      self.storage.set_study_user_attr(self.study_id, 'adding', list(lines))
-      self._create(lines)
-      self.storage.set_study_user_attr(self.study_id, 'adding', None)
+  def _load_trials(self, repair: bool) -> list[Trial]:
+    frozen_by_number: dict[int, FrozenTrial] = {}
+    for frozen in self.storage.get_all_trials(self.study_id, deepcopy=False):
+      for name, distribution in frozen.distributions.items():
+        self._stored_distributions.setdefault(name, distribution)
+      if all(name in frozen.user_attrs for name in _REQUIRED):
+        # A copy of a trial, which another program has added, comes after it.
+        frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
-  def change(self, changes: Sequence[tuple[Trial, Line]]) -> None:
-    """Brings trials from an old condition to a new one."""
-    with self.together():
+    trials = []
+    for number in range(len(frozen_by_number)):
+      if number not in frozen_by_number:
+        raise ConfigError(f'study: trial {number} is missing in its storage')
+      frozen = frozen_by_number[number]
+      trial = _trial_of(frozen)
+      trials.append(trial)
+      self._ids.append(frozen._trial_id)
+      if repair:
+        diverged = 'diverged' in frozen.user_attrs
+        shown = _Shown(frozen.state, frozen.intermediate_values, diverged)
+        self._bring_into_line(trial, shown)
+    return trials
+
+  def _add_interrupted(self, n_trials: int) -> list[Trial]:
+    """Adds the rest of the trials whose addition a kill has interrupted."""
+    adding = self.storage.get_study_user_attrs(self.study_id).get(ADDING)
+    if not adding:
+      return []
+    trials = [Trial.from_json(item) for item in adding]
+    missing = [trial for trial in trials if trial.number >= n_trials]
+    self._create(missing)
+    self.storage.set_study_user_attr(self.study_id, ADDING, None)
+    return missing
+
+  # --- writing ------------------------------------------------------------------------
+
+  def add(self, trials: Sequence[Trial]) -> None:
+    """Creates trials. After a kill either all of them exist or none."""
+    with self.transaction():
+      adding = [trial.to_json() for trial in trials]
+      self.storage.set_study_user_attr(self.study_id, ADDING, adding)
+      self._create(trials)
+      self.storage.set_study_user_attr(self.study_id, ADDING, None)
+
+  def change(self, changes: Sequence[tuple[Trial, Trial]]) -> None:
+    """Stores changes of trials, given as (old, new)."""
+    with self.transaction():
       for old, new in changes:
-        self.storage.set_trial_user_attr(self._ids[old.number], 'about', _about(new))
-        self._align(new, _STATES[old.status], old.scores, old.status == 'diverged')
+        trial_id = self._ids[old.number]
+        self.storage.set_trial_user_attr(trial_id, 'record', _record_of(new))
+        shown = _Shown(_STATES[old.status], old.scores, old.status == 'diverged')
+        self._bring_into_line(new, shown)
 
-  def _align(
-    self, line: Line, state: TrialState, scores: Mapping[int, float], diverged: bool
-  ) -> None:
-    """Writes what Optuna does not show yet of a trial's condition; its state last, for that closes the trial."""
-    if state.is_finished():
+  def _bring_into_line(self, trial: Trial, shown: _Shown) -> None:
+    """Writes the differences between a trial and what Optuna shows of it."""
+    if shown.state.is_finished():
       return
-    trial, new = self._ids[line['number']], _STATES[line['status']]
-    for step, score in _scores(line).items():
-      if str(scores.get(step)) != str(score):
-        self.storage.set_trial_intermediate_value(trial, step, score)
-    if line['status'] == 'diverged' and not diverged:
-      self.storage.set_trial_user_attr(trial, 'diverged', True)
-    if state == TrialState.WAITING and new != state:
-      self.storage.set_trial_state_values(trial, TrialState.RUNNING)
-    if new.is_finished():
-      self.storage.set_trial_state_values(trial, new, _values(line))
+    trial_id = self._ids[trial.number]
+    state = _STATES[trial.status]
+    for step, score in sorted(trial.scores.items()):
+      # The comparison of text makes NaN equal to NaN.
+      if str(shown.scores.get(step)) != str(score):
+        self.storage.set_trial_intermediate_value(trial_id, step, score)
+    if trial.status == 'diverged' and not shown.diverged:
+      self.storage.set_trial_user_attr(trial_id, 'diverged', True)
 
-  def _create(self, lines: Sequence[Line]) -> Sequence[Line]:
-    for line in lines:
-      self._ids.append(
-        self.storage.create_new_trial(self.study_id, template_trial=self._frozen(line))
-      )
-    return lines
+    # A finished trial cannot be changed, so its state is written last.
+    if shown.state == TrialState.WAITING and state != shown.state:
+      self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    if state.is_finished():
+      self.storage.set_trial_state_values(trial_id, state, _shown_values(trial))
 
-  def _frozen(self, line: Line) -> FrozenTrial:
-    """A trial as Optuna shall show it."""
-    parameters, state, now = (
-      from_line(line).parameters,
-      _STATES[line['status']],
-      datetime.datetime.now(),
-    )
-    params, distributions = {}, {}
-    for name, value in parameters.items():
-      key, distribution = self._distribution(name, value)
-      params[key], distributions[key] = shown(value), distribution
-    attrs = {**{key: line[key] for key in _OWN}, 'about': _about(line)}
-    if params != parameters:
-      attrs['parameters'] = line['parameters']
-    if line['status'] == 'diverged':
-      attrs['diverged'] = True
+  def _create(self, trials: Sequence[Trial]) -> None:
+    for trial in trials:
+      template = self._template(trial)
+      trial_id = self.storage.create_new_trial(self.study_id, template)
+      self._ids.append(trial_id)
+
+  def _template(self, trial: Trial) -> FrozenTrial:
+    """Returns the trial that Optuna shall create."""
+    now = datetime.datetime.now()
+    state = _STATES[trial.status]
+    params = {}
+    distributions = {}
+    for name, value in trial.parameters.items():
+      key, distribution = self._key_and_distribution(name, value)
+      params[key] = optuna_value(value)
+      distributions[key] = distribution
+
+    stored = trial.to_json()
+    attributes = {
+      NUMBER: trial.number,
+      'point': trial.point,
+      'seed': trial.seed,
+      'cohort': trial.cohort,
+      'overrides': stored['overrides'],
+      'record': _record_of(trial),
+    }
+    if 'model' in stored:
+      attributes['model'] = stored['model']
+    if params != trial.parameters:
+      attributes['parameters'] = stored['parameters']
+    if trial.status == 'diverged':
+      attributes['diverged'] = True
     return FrozenTrial(
-      number=line['number'],
+      number=trial.number,
       trial_id=-1,
       state=state,
       value=None,
-      values=_values(line),
+      values=_shown_values(trial),
       params=params,
       distributions=distributions,
-      user_attrs=attrs,
+      user_attrs=attributes,
       system_attrs={},
-      intermediate_values=_scores(line),
+      intermediate_values=dict(trial.scores),
       datetime_start=None if state == TrialState.WAITING else now,
       datetime_complete=now if state.is_finished() else None,
     )
 
-  def _distribution(self, name: str, value: Any) -> tuple[str, BaseDistribution]:
-    """The name and the distribution under which Optuna shall know a value.
+  def _key_and_distribution(
+    self, name: str, value: object
+  ) -> tuple[str, BaseDistribution]:
+    """Returns the name and the distribution that Optuna stores a value under.
 
-    Optuna refuses a parameter whose choices changed, and plots skip it: with others it is a parameter of its own.
+    Optuna refuses a parameter whose choices change, and its plots leave it out. With other
+    choices it becomes a parameter with another name.
     """
     if name in self._space and value in self._space[name].domain:
-      wanted = self._of_space[name]
+      distribution = self._distributions_of_space[name]
     else:
-      wanted = only(value)
-    for number in itertools.count(1):
-      key = name if number == 1 else f'{name} ({number})'
-      if _compatible(self._known.setdefault(key, wanted), wanted):
-        return key, wanted
+      distribution = single_value_distribution(value)
+    for count in itertools.count(1):
+      key = name if count == 1 else f'{name} ({count})'
+      stored = self._stored_distributions.setdefault(key, distribution)
+      if are_compatible(stored, distribution):
+        return key, distribution
+    raise AssertionError('unreachable')
 
 
-def _compatible(known: BaseDistribution, wanted: BaseDistribution) -> bool:
-  try:
-    known is wanted or check_distribution_compatibility(known, wanted)
-  except ValueError:
-    return False
-  return True
+def _record_of(trial: Trial) -> dict[str, JSON]:
+  """Returns the part of a trial that changes, as JSON."""
+  return {name: value for name, value in trial.to_json().items() if name not in FIXED}
 
 
-def _scores(line: Line) -> dict[int, float]:
-  return {int(step): float(score) for step, score in line['scores'].items()}
+def _trial_of(frozen: FrozenTrial) -> Trial:
+  """Returns the trial that Optuna holds."""
+  attributes = frozen.user_attrs
+  stored = {
+    'number': attributes[NUMBER],
+    'parameters': to_jsonable(frozen.params),
+    **{name: attributes[name] for name in FIXED if name in attributes},
+    **attributes['record'],
+  }
+  return Trial.from_json(stored)
 
 
-def _values(line: Line) -> list[float] | None:
-  """What Optuna shall show as a trial's values: of one that was pruned without any, its last score."""
-  if line['status'] == 'failed' or line['status'] not in ENDED:
+def _shown_values(trial: Trial) -> list[float] | None:
+  """Returns the values that Optuna shows for a trial that has ended.
+
+  A pruned trial without values has its last score.
+  """
+  if trial.status == 'failed' or not trial.ended:
     return None
-  values = line['objective']
-  if values is None:
-    values = [score for _, score in sorted(_scores(line).items())][-1:]
-  values = [
-    float(value) for value in (values if isinstance(values, list) else [values])
-  ]
-  return values if values and all(map(math.isfinite, values)) else None
-
-
-def _about(line: Line) -> dict[str, Any]:
-  """The record that a trial's condition is in."""
-  return {
-    key: value
-    for key, value in line.items()
-    if key not in (*_OWN, 'number', 'parameters')
-  }
-
-
-def _line_of(frozen: FrozenTrial) -> Line:
-  attrs = frozen.user_attrs
-  if not {*_OWN, 'about'} <= set(attrs):
-    raise ConfigError(
-      f'study: trial {frozen.number} is not of lmhp, expected none that another program has added'
-    )
-  found = {
-    'number': frozen.number,
-    'parameters': frozen.params,
-    **attrs,
-    **attrs['about'],
-  }
-  return {**{name: found[name] for name in FIRST}, **attrs['about']}
+  values = list(trial.values or ())
+  if trial.values is None and trial.scores:
+    values = [trial.scores[max(trial.scores)]]
+  if not values or not all(map(math.isfinite, values)):
+    return None
+  return values

@@ -1,309 +1,195 @@
-"""Where a study is kept: its directory, with lock and header, and its Optuna storage, a journal or a database."""
+"""The storage of a study: the journal in its directory, or a database."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
 import importlib.util
-import itertools
-import json
-import logging
-import os
 import pathlib
-import re
 import time
-from typing import Any, Mapping, Sequence
 
-import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 import sqlalchemy.exc
 
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote
-from lmhp.sweeping.space.compiled_space import parameters
-from lmhp.sweeping.store.journal import Journal, Reading
-from lmhp.sweeping.store.optuna_records import Records, quiet
-from lmhp.sweeping.store.trial import HEADER, LOCK, MIRROR, read_mirror
+from lmhp.sweeping.store.journal import Journal, JournalSnapshot
+from lmhp.sweeping.store.manifest import StudyManifest
+from lmhp.sweeping.store.optuna_records import ID, MANIFEST, Transaction
+from lmhp.sweeping.store.study_header import LOCK, StudyHeader, redact_url
 
-try:
-  import fcntl
-except ImportError:  # Windows: two drivers of one study go unnoticed
-  fcntl = None
-
-FILE = 'study.journal'
+JOURNAL = 'study.journal'
 ATTEMPTS = 5
-"""To make the tables of a database."""
-
-_HEADER = {
-  'name': str,
-  'directions': list,
-  'storage': (str, type(None)),
-  'id': str,
-  'card': dict,
-}
-_log = logging.getLogger(__name__)
-
-# --- the directory --------------------------------------------------------------------------------------------------
+"""Attempts to create the tables of a new database. Two processes may collide there."""
 
 
-def local(workdir: Any) -> pathlib.Path:
-  """A study's directory.
+@dataclasses.dataclass(frozen=True)
+class OpenStorage:
+  """An open storage.
 
-  Raises:
-    ConfigError: where it is not of this machine.
+  Attributes:
+    storage: The storage.
+    place: Path of the journal, or URL of the database without its password.
+    transaction: Joins many writes to one.
+    close: Closes the storage.
   """
-  if is_remote(workdir):
-    raise ConfigError(
-      f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study'
-    )
-  return pathlib.Path(workdir).expanduser()
+
+  storage: BaseStorage
+  place: str
+  transaction: Transaction
+  close: Callable[[], None]
 
 
-def locked(workdir: pathlib.Path) -> Any:
-  """The open lock file; closing it lets another process write the study, as the death of this one does.
-
-  Raises:
-    ConfigError: where another process is writing it.
-  """
-  file = open(workdir / LOCK, 'a')
+@contextlib.contextmanager
+def closed_on_error(opened: OpenStorage) -> Iterator[None]:
+  """Closes a storage if an exception is raised."""
   try:
-    fcntl and fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    file.close()
-    words = 'another process is writing this study; wait for it, or use another workdir'
-    raise ConfigError(f'{workdir}: {words}') from None
-  except OSError:  # a file system without locks
-    pass
-  return file
+    yield
+  except BaseException:
+    opened.close()
+    raise
 
 
-def header_of(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """What `study.json` has; None where there is no such file.
-
-  Raises:
-    ConfigError: where it is damaged.
-  """
-  path = workdir / HEADER
-  if not path.exists():
-    return None
-  try:
-    header = json.loads(path.read_text())
-  except ValueError as error:
-    raise ConfigError(f'{path}: is damaged: {error}') from None
-  if not isinstance(header, dict) or not all(
-    isinstance(header.get(key, ...), kind) for key, kind in _HEADER.items()
-  ):
-    raise ConfigError(
-      f'{path}: is damaged, expected a JSON object with {", ".join(_HEADER)}'
-    )
-  return header
-
-
-def check_matches(
-  workdir: pathlib.Path,
-  header: Mapping[str, Any],
-  name: str | None,
-  directions: Sequence[str] | None,
-  storage: str | None,
-) -> None:
-  """Checks that a study is asked for as what it is; None asks for nothing.
-
-  Raises:
-    ConfigError: where it is another.
-  """
-  if (storage is None) != (header['storage'] is None):
-    known = header['storage'] or 'its journal'
-    raise ConfigError(
-      f'--storage: got {redact_url(storage)}, but the study in {workdir} is in {known}'
-    )
-  asked = {'name': name, 'directions': None if directions is None else list(directions)}
-  for key, value in asked.items():
-    if value is not None and value != header[key]:
-      raise ConfigError(
-        f'{key}: got {value!r}, but the study in {workdir} has {header[key]!r}'
-      )
-
-
-def redact_url(url: str | None) -> str | None:
-  """A storage's URL without its password."""
-  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
-
-
-def rebuild(workdir: Any, space: Any = None) -> int:
-  """Makes a study's journal again from its `trials.jsonl`; the old one stays as `study.journal.damaged`.
+def open_for_writing(workdir: pathlib.Path, url: str | None) -> OpenStorage:
+  """Opens the storage of a study whose lock this process holds.
 
   Args:
-    workdir: of a study that no process writes.
-    space: the domains that Optuna shall know of its parameters; without it, their values alone.
-
-  Returns:
-    How many trials it has.
+    workdir: Directory of the study.
+    url: URL of the database, or None for the journal.
 
   Raises:
-    ConfigError: where another process is writing it, or it has no journal.
+    ConfigError: If the storage cannot be opened, or the journal is damaged.
   """
-  workdir = local(workdir)
-  with locked(workdir):
-    header = header_of(workdir)
-    if header is None or header['storage'] is not None:
-      raise ConfigError(
-        f'{workdir}: no journal belongs there, expected a {HEADER} of a study with a journal'
-      )
-    lines = read_mirror(workdir)
-    _rebuild_journal(
-      workdir, header, {} if space is None else {p.name: p for p in parameters(space)}
-    )
-  return len(lines)
-
-
-# --- the storage ----------------------------------------------------------------------------------------------------
-
-
-def records(
-  workdir: pathlib.Path,
-  header: Mapping[str, Any],
-  url: str | None,
-  space: Any,
-  write: bool = True,
-) -> Records:
-  """A study's trials in its storage: begun where it is not there yet, mended or made again where it is damaged.
-
-  Args:
-    workdir: its directory, whose lock this process holds if it writes.
-    header: what `study.json` has.
-    url: of the database; None is the journal.
-    space: of new trials.
-    write: or only read.
-
-  Raises:
-    ConfigError: where that cannot be.
-  """
-  known = {} if space is None else {p.name: p for p in parameters(space)}
-  path = workdir / FILE
-  begin = write and (
-    url is None or not read_mirror(workdir)
-  )  # a database without a study that has trials is another
-  with quiet():
-    if url is not None:
-      storage, together = _database(url), contextlib.nullcontext
-    elif write:
-      storage, together = _journal(workdir, header, known)
-    else:
-      storage, together = _reading(path), contextlib.nullcontext
-    return Records(
-      storage, _study(storage, header, url, together, begin), known, together
-    )
-
-
-def _journal(
-  workdir: pathlib.Path, header: Mapping[str, Any], space: Any
-) -> tuple[BaseStorage, Any]:
-  path, lines = workdir / FILE, read_mirror(workdir)
-  try:
-    backend = Journal(path, workdir / LOCK)
-    storage = JournalStorage(backend)
-    n = sum(
-      storage.get_n_trials(study._study_id) for study in storage.get_all_studies()
-    )
-    reason = f'it holds {n} trials, not {len(lines)}' if n < len(lines) else None
-  except ValueError as error:  # Damaged, or JSON that only Optuna's reading finds wrong
-    reason = str(error)
-  if reason is None:
-    return storage, backend.together
-  if not lines:
-    raise ConfigError(
-      f'{path}: {reason}, and there is no {MIRROR} to make it again from'
-    )
-  _log.warning('%s: %s; made again from %s', path, reason, MIRROR)
-  return _rebuild_journal(workdir, header, space)
-
-
-def _rebuild_journal(
-  workdir: pathlib.Path, header: Mapping[str, Any], space: Mapping[str, Any]
-) -> tuple[BaseStorage, Any]:
-  """Makes the journal again from `trials.jsonl`; the old one stays as `study.journal.damaged`."""
-  path, new = workdir / FILE, workdir / f'{FILE}.new'
-  new.unlink(missing_ok=True)
-  backend = Journal(new, workdir / LOCK)
-  storage = JournalStorage(backend)
-  with backend.together():
-    study = _study(storage, header, None, backend.together, begin=True)
-    Records(storage, study, space, backend.together).add(
-      [json.loads(line) for line in read_mirror(workdir)]
-    )
-  if path.exists() and path.stat().st_size:
-    os.replace(path, f'{path}.damaged')
-  os.replace(new, path)
+  if url is not None:
+    return open_database(url)
+  path = workdir / JOURNAL
   backend = Journal(path, workdir / LOCK)
-  return JournalStorage(backend), backend.together
+  return _journal_storage(backend, path, backend.transaction)
 
 
-def _reading(path: pathlib.Path) -> BaseStorage:
+def open_for_reading(workdir: pathlib.Path, url: str | None) -> OpenStorage:
+  """Opens the storage of a study for reading. A journal is read as it is now.
+
+  Args:
+    workdir: Directory of the study.
+    url: URL of the database, or None for the journal.
+
+  Raises:
+    ConfigError: If the storage cannot be opened, or the journal is damaged.
+  """
+  if url is not None:
+    return open_database(url)
+  path = workdir / JOURNAL
   try:
-    return JournalStorage(Reading(path))
-  except (ValueError, FileNotFoundError) as error:
+    backend = JournalSnapshot(path)
+  except FileNotFoundError:
     raise ConfigError(
-      f'{path}: {error}; running the sweep again makes it anew from {MIRROR}'
+      f'{path}: no such file, expected the study of {workdir}'
     ) from None
+  return _journal_storage(backend, path, contextlib.nullcontext)
 
 
-def _database(url: str) -> BaseStorage:
-  known = redact_url(url)
-  for scheme in ('postgresql://', 'postgres://'):
-    if url.startswith(scheme) and importlib.util.find_spec(
-      'psycopg'
-    ):  # SQLAlchemy 2.0 would look for psycopg2
-      url = f'postgresql+psycopg://{url.removeprefix(scheme)}'
-  for attempt in itertools.count(1):
+def _journal_storage(
+  backend: Journal | JournalSnapshot, path: pathlib.Path, transaction: Transaction
+) -> OpenStorage:
+  try:
+    storage = JournalStorage(backend)
+  except ConfigError:
+    raise
+  except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+    # Optuna fails so on a record of another program with a missing or wrong field.
+    raise ConfigError(
+      f'{path}: Optuna cannot read a record of it ({type(error).__name__}: {error}), '
+      'expected a journal that only lmhp and Optuna have written'
+    ) from None
+  return OpenStorage(storage, str(path), transaction, storage.remove_session)
+
+
+def open_database(url: str) -> OpenStorage:
+  """Opens a database.
+
+  Args:
+    url: Its URL, as SQLAlchemy reads it. PostgreSQL uses the driver psycopg 3 if it is
+      installed.
+
+  Raises:
+    ConfigError: If it cannot be opened, or its driver is not installed.
+  """
+  place = redact_url(url) or ''
+  for attempt in range(1, ATTEMPTS + 1):
     try:
-      return RDBStorage(url)
+      storage = RDBStorage(_with_driver(url))
+      break
     except ImportError as error:
       raise ConfigError(
-        f'--storage: {known} needs a driver ({error}); pip install "lmhp[postgres]"'
+        f'--storage: {place} needs a driver ({error}); pip install "lmhp[postgres]"'
       ) from None
-    except (
-      sqlalchemy.exc.SQLAlchemyError,
-      optuna.exceptions.StorageInternalError,
-    ) as error:
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
       if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
-        words = str(error.__cause__ or error).splitlines()[0]
+        reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
-          f'--storage: got {known}, which cannot be opened: {words}'
+          f'--storage: got {place}, which cannot be opened: {reason}'
         ) from None
-      time.sleep(
-        0.1 * attempt
-      )  # two drivers that make the tables of a new database get in each other's way
+    time.sleep(0.1 * attempt)
+  else:
+    raise AssertionError('unreachable')
+
+  def close() -> None:
+    storage.remove_session()
+    storage.engine.dispose()
+
+  return OpenStorage(storage, place, contextlib.nullcontext, close)
 
 
-def _study(
-  storage: BaseStorage,
-  header: Mapping[str, Any],
-  url: str | None,
-  together: Any,
-  begin: bool,
-) -> int:
-  """The study's number in its storage."""
-  name, where = header['name'], redact_url(url) or FILE
+def _with_driver(url: str) -> str:
+  """Returns a URL of PostgreSQL with the driver psycopg 3, if it is installed.
+
+  SQLAlchemy 2.0 uses psycopg2 without it.
+  """
+  for scheme in ('postgresql://', 'postgres://'):
+    if url.startswith(scheme) and importlib.util.find_spec('psycopg'):
+      return f'postgresql+psycopg://{url.removeprefix(scheme)}'
+  return url
+
+
+# --- the study in its storage ---------------------------------------------------------
+
+
+def find_study(opened: OpenStorage, header: StudyHeader) -> int | None:
+  """Returns Optuna's number of a study, or None if the storage does not have it.
+
+  Raises:
+    ConfigError: If the storage has the study of another directory by this name.
+  """
   try:
-    study = storage.get_study_id_from_name(name)
+    study = opened.storage.get_study_id_from_name(header.name)
   except KeyError:
-    if not begin:
-      raise ConfigError(f'{where}: has no study {name!r}') from None
-    with together():
-      study = storage.create_new_study(
-        [StudyDirection[d.upper()] for d in header['directions']], name
-      )
-      storage.set_study_user_attr(study, 'lmhp_id', header['id'])
-      storage.set_study_user_attr(study, 'lmhp', header['card'])
+    return None
+  attributes = opened.storage.get_study_user_attrs(study)
+  if attributes.get(ID) == header.id:
     return study
-  attrs = storage.get_study_user_attrs(study)
-  if (
-    begin and 'lmhp_id' not in attrs and not storage.get_n_trials(study)
-  ):  # killed between the first two writes
-    storage.set_study_user_attr(study, 'lmhp_id', header['id'])
-    storage.set_study_user_attr(study, 'lmhp', header['card'])
-  elif url is not None and attrs.get('lmhp_id') != header['id']:
-    raise ConfigError(
-      f'name: got {name!r}, but {where} has a study of another workdir by that name; choose another'
-    )
+  if ID not in attributes and not opened.storage.get_n_trials(study):
+    # The process was killed before it wrote the id, which `create_study` writes last.
+    return None
+  raise ConfigError(
+    f'name: got {header.name!r}, but {opened.place} has a study of another workdir by '
+    'that name; choose another'
+  )
+
+
+def create_study(
+  opened: OpenStorage, header: StudyHeader, manifest: StudyManifest
+) -> int:
+  """Creates a study that `find_study` does not find. Returns Optuna's number of it."""
+  directions = [StudyDirection[name.upper()] for name in header.directions]
+  storage = opened.storage
+  with opened.transaction():
+    try:
+      study = storage.get_study_id_from_name(header.name)
+    except KeyError:
+      study = storage.create_new_study(directions, header.name)
+    storage.set_study_user_attr(study, MANIFEST, manifest.to_json())
+    storage.set_study_user_attr(study, ID, header.id)
   return study

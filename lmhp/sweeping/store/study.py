@@ -1,261 +1,363 @@
-"""One durable study: what was tried, what came of it. An Optuna storage, with `trials.jsonl` as its mirror.
+"""A durable study: its trials and its manifest, in an Optuna storage.
 
-The storage is `study.journal` in the study's directory, or a database by its URL; optuna-dashboard and every Optuna
-plot work on it (`records.py` says what it holds of a trial, `storages.py` where it is).
-
-JSON has no NaN or infinity: they are the words "nan", "inf" and "-inf" in what is stored, and numbers again when read.
+The storage is the truth: `study.journal` in the directory of the study, or a database.
+`trials.jsonl` is written from it, for people and other tools, and is never read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+import contextlib
 import json
 import math
 import pathlib
 import time
-from typing import Any, Mapping, Sequence
+from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
-from lmhp.files import to_jsonable, write_atomic, write_json
-from lmhp.sweeping.store import storages
-from lmhp.sweeping.store.trial import (
-  _FIXED,
-  ENDED,
-  HEADER,
-  MIRROR,
-  Trial,
-  from_line,
-  read_mirror,
-  to_line,
+from lmhp.files import write_atomic
+from lmhp.sweeping.space.combinators import Space
+from lmhp.sweeping.space.compiled_space import parameters
+from lmhp.sweeping.store.manifest import StudyManifest
+from lmhp.sweeping.store.optuna_distributions import quiet_optuna
+from lmhp.sweeping.store.optuna_records import OptunaRecords
+from lmhp.sweeping.store.storages import (
+  JOURNAL,
+  OpenStorage,
+  closed_on_error,
+  create_study,
+  find_study,
+  open_for_reading,
+  open_for_writing,
 )
+from lmhp.sweeping.store.study_header import (
+  HEADER,
+  StudyHeader,
+  local_directory,
+  lock_for_writing,
+  redact_url,
+)
+from lmhp.sweeping.store.trial import FIXED, STATUSES, Trial, line_of
+from lmhp.typing import PathLike
 
-MIRROR_SHARE = 20
-"""The mirror is written again once this many times as long has passed as writing it took."""
-
-
-# --- a trial as a line of JSON --------------------------------------------------------------------------------------
-
-
-# --- the study ------------------------------------------------------------------------------------------------------
+TRIALS = 'trials.jsonl'
+EXPORT_INTERVAL = 20
+"""`trials.jsonl` is written again after this many times the seconds that writing it took."""
 
 
 class Study:
-  """The trials of one study, from :meth:`open` or :meth:`read`. Use it in a `with`.
+  """The trials of one study, from `open` or `read`. A context manager that closes it.
 
   Attributes:
-    workdir: its directory.
-    name: in the storage.
-    directions: `minimize` or `maximize`, one for each objective.
+    workdir: Directory of the study.
+    name: Name of the study in its storage.
+    directions: "minimize" or "maximize" for each objective.
   """
 
   def __init__(
     self,
     workdir: pathlib.Path,
-    header: Mapping[str, Any],
-    records: Any,
-    lock: Any = None,
+    header: StudyHeader,
+    opened: OpenStorage,
+    records: OptunaRecords,
+    lock: IO[str] | None = None,
   ):
-    self.workdir, self.name, self.directions = (
-      workdir,
-      header['name'],
-      tuple(header['directions']),
-    )
-    self._header, self._records, self._lock = (
-      {**header, 'card': records.card()},
-      records,
-      lock,
-    )
-    lines = records.load(mend=lock is not None)
-    self._trials = [from_line(line) for line in lines]
-    self._lines = [json.dumps(line) for line in lines]
-    self._stale = read_mirror(workdir) != self._lines
-    self._mirror_due = -math.inf
+    """Loads a study. Use `open` or `read`.
+
+    Args:
+      workdir: Directory of the study.
+      header: Content of its `study.json`.
+      opened: Its storage.
+      records: Its trials in the storage.
+      lock: The open lock file, or None if the study is open for reading.
+    """
+    self.workdir = workdir
+    self.name = header.name
+    self.directions = header.directions
+    self._opened = opened
+    self._records = records
+    self._lock = lock
+    self._closed = False
+    self._manifest = records.manifest()
+    self._trials = records.load(repair=lock is not None)
+    self._lines = [_line(trial) for trial in self._trials]
+    self._export_is_stale = True
+    self._export_due = -math.inf
 
   @classmethod
   def open(
     cls,
-    workdir: Any,
+    workdir: PathLike,
     *,
+    space: Space | Mapping[str, object],
+    manifest: StudyManifest,
     storage: str | None = None,
     name: str | None = None,
-    space: Any,
     directions: Sequence[str] = ('minimize',),
-    card: Mapping[str, Any],
   ) -> Study:
-    """Opens a study for writing, or begins it; mends what a kill has left.
+    """Opens a study for writing, or begins it. Repairs the effects of a kill.
 
     Args:
-      workdir: its directory, on this machine; made if absent.
-      storage: an Optuna storage as a URL, as `postgresql://...` or `sqlite:///...`; None is a journal in the workdir.
-      name: in the storage; None is the directory's.
-      space: of the trials that will be added.
-      directions: `minimize` or `maximize`, one for each objective.
-      card: what the study shall know of itself, as JSON can hold it; kept from the first time on.
+      workdir: Directory of the study, on this machine. It is made if it does not exist.
+      space: Space of the trials that will be added.
+      manifest: Manifest of a study that begins here. A study that exists keeps its own.
+      storage: URL of a database, such as `postgresql://...`, or None for a journal in the
+        directory.
+      name: Name in the storage, or None for the name of the directory.
+      directions: "minimize" or "maximize" for each objective.
 
     Raises:
-      ConfigError: where another process is writing it, or what is there is another study.
+      ConfigError: If another process writes the study, the directory holds another study,
+        or the storage cannot be opened or is damaged.
     """
-
-    workdir = storages.local(workdir)
+    workdir = local_directory(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    lock, new = storages.locked(workdir), False
+    lock = lock_for_writing(workdir)
+    is_new = False
     try:
-      known = storages.header_of(workdir)
-      new = known is None
-      header = known or {
-        'name': name or workdir.resolve().name,
-        'directions': list(directions),
-        'storage': storages.redact_url(storage),
-        'id': uuid.uuid4().hex,
-        'card': to_jsonable(card),
-      }
-      storages.check_matches(workdir, header, name, directions, storage)
-      if new:  # before the storage, which shall know whose study it has
-        write_json(workdir / HEADER, header)
-      study = cls(
-        workdir, header, storages.records(workdir, header, storage, space), lock
-      )
-      if study._header != header:  # killed between the two writes of a card
-        write_json(workdir / HEADER, study._header)
+      header = StudyHeader.read(workdir)
+      if header is None:
+        is_new = True
+        header = StudyHeader(
+          name=name or workdir.resolve().name,
+          directions=tuple(directions),
+          id=uuid.uuid4().hex,
+          storage=redact_url(storage),
+        )
+      header.check(workdir, name=name, directions=directions, storage=storage)
+      if is_new:
+        # The storage holds the id of the header, so the header comes first.
+        header.write(workdir)
+
+      with quiet_optuna():
+        opened = open_for_writing(workdir, storage)
+      with closed_on_error(opened), quiet_optuna():
+        study_id = find_study(opened, header)
+        if study_id is None:
+          if (workdir / TRIALS).exists():
+            raise _not_in_storage(workdir, header, opened)
+          study_id = create_study(opened, header, manifest)
+        by_name = {parameter.name: parameter for parameter in parameters(space)}
+        records = OptunaRecords(opened.storage, study_id, by_name, opened.transaction)
+        study = cls(workdir, header, opened, records, lock)
+      study.flush()
       return study
     except BaseException as error:
-      if isinstance(error, ConfigError) and new:  # nothing was begun
+      if is_new and isinstance(error, ConfigError):
+        # Nothing has begun.
         (workdir / HEADER).unlink(missing_ok=True)
       lock.close()
       raise
 
   @classmethod
-  def read(cls, workdir: Any, *, storage: str | None = None) -> Study:
-    """A study as it stands, for reading: no lock is taken, nothing is written.
+  def read(cls, workdir: PathLike, *, storage: str | None = None) -> Study:
+    """Opens a study for reading, as it is now. Takes no lock and writes nothing.
+
+    Args:
+      workdir: Directory of the study.
+      storage: URL of its database, or None for its journal.
 
     Raises:
-      ConfigError: where there is none, or it is damaged.
+      ConfigError: If there is no study, or it is damaged.
     """
-
-    workdir = storages.local(workdir)
-    header = storages.header_of(workdir)
+    workdir = local_directory(workdir)
+    header = StudyHeader.read(workdir)
     if header is None:
       raise ConfigError(
         f'{workdir}: no study there, expected a directory with a {HEADER}'
       )
-    storages.check_matches(workdir, header, None, None, storage)
-    return cls(
-      workdir, header, storages.records(workdir, header, storage, None, write=False)
-    )
+    header.check(workdir, name=None, directions=None, storage=storage)
+    opened = open_for_reading(workdir, storage)
+    with closed_on_error(opened):
+      study_id = find_study(opened, header)
+      if study_id is None:
+        raise _not_in_storage(workdir, header, opened)
+      records = OptunaRecords(opened.storage, study_id, {})
+      return cls(workdir, header, opened, records)
 
   def __enter__(self) -> Study:
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self.close()
+
+  # --- trials and manifest ------------------------------------------------------------
 
   @property
   def trials(self) -> list[Trial]:
-    """All trials by number."""
+    """All trials, by number."""
     return list(self._trials)
 
   @property
-  def card(self) -> dict[str, Any]:
-    """What the study knows of itself, as JSON has it."""
-    return dict(self._header['card'])
+  def manifest(self) -> StudyManifest:
+    """The manifest of the study."""
+    return self._manifest
 
-  def set_card(self, card: Mapping[str, Any]) -> None:
-    """Replaces what the study knows of itself."""
-    self._for_writing()
-    card = to_jsonable(card)
-    if card != self._header['card']:
-      self._records.set_card(card)
-      self._header['card'] = card
-      write_json(self.workdir / HEADER, self._header)
+  def set_manifest(self, manifest: StudyManifest) -> None:
+    """Replaces the manifest. An equal one costs nothing."""
+    self._check_writable()
+    # What JSON gives back is compared: tuples instead of lists, Python's numbers.
+    manifest = StudyManifest.from_json(manifest.to_json())
+    if manifest != self._manifest:
+      self._records.set_manifest(manifest)
+      self._manifest = manifest
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds trials, all of them or, where a kill comes first, none.
+    """Adds trials. After a kill either all of them exist or none.
 
     Raises:
-      ValueError: where their numbers do not follow on.
+      ValueError: If their numbers are not the next ones.
     """
-    self._for_writing()
+    self._check_writable()
     for number, trial in enumerate(trials, start=len(self._trials)):
       self._check(trial, number)
-    lines = [to_line(trial) for trial in trials]
-    if lines:
-      self._records.add(lines)
-      self._trials += [from_line(line) for line in lines]
-      self._lines += [json.dumps(line) for line in lines]
-      self._mirror()
+    if not trials:
+      return
+    added = [_as_stored(trial) for trial in trials]
+    self._records.add(added)
+    self._trials += added
+    self._lines += [_line(trial) for trial in added]
+    self._export()
 
   def update(self, trials: Sequence[Trial]) -> None:
-    """Stores the new condition of trials; one that it has already costs nothing.
+    """Stores the new state of trials. A trial that did not change costs nothing.
 
     Raises:
-      ValueError: where a trial is unknown, named twice or has ended, or something of it changed that does not change.
+      ValueError: If a trial is unknown, is given twice or has ended, or if a fixed field
+        of it changed.
     """
-    self._for_writing()
-    if len({trial.number for trial in trials}) < len(trials):
-      raise ValueError(
-        f'trials {sorted(trial.number for trial in trials)}: expected each of them once'
-      )
+    self._check_writable()
+    numbers = sorted(trial.number for trial in trials)
+    if len(set(numbers)) < len(numbers):
+      raise ValueError(f'trials {numbers}: expected each of them once')
     changes = []
+    lines = {}
     for trial in trials:
-      self._check(trial, trial.number if 0 <= trial.number < len(self._trials) else -1)
-      line = to_line(trial)
-      if json.dumps(line) != self._lines[trial.number] and line != json.loads(
-        self._lines[trial.number]
-      ):
-        old, new = self._trials[trial.number], from_line(line)
-        self._check_change(old, new)
-        changes.append((old, new, line))
-    if changes:
-      self._records.change([(old, line) for old, _, line in changes])
-      for _, new, line in changes:
-        self._trials[new.number], self._lines[new.number] = new, json.dumps(line)
-      self._mirror()
+      exists = 0 <= trial.number < len(self._trials)
+      self._check(trial, trial.number if exists else -1)
+      new = _as_stored(trial)
+      line = _line(new)
+      if line != self._lines[trial.number]:
+        old = self._trials[trial.number]
+        _check_change(old, new)
+        changes.append((old, new))
+        lines[trial.number] = line
+    if not changes:
+      return
+    self._records.change(changes)
+    for _, trial in changes:
+      self._trials[trial.number] = trial
+      self._lines[trial.number] = lines[trial.number]
+    self._export()
+
+  # --- trials.jsonl -------------------------------------------------------------------
 
   def flush(self) -> None:
-    """Writes the mirror where it is behind."""
-    if self._stale and self._lock is not None:
-      began = time.monotonic()
-      write_atomic(
-        self.workdir / MIRROR, ''.join(line + '\n' for line in self._lines).encode()
-      )
-      self._stale, ended = False, time.monotonic()
-      self._mirror_due = ended + MIRROR_SHARE * (ended - began)
+    """Writes `trials.jsonl` if trials have changed since it was written last."""
+    if not self._export_is_stale or self._lock is None:
+      return
+    start = time.monotonic()
+    text = ''.join(line + '\n' for line in self._lines)
+    write_atomic(self.workdir / TRIALS, text.encode())
+    self._export_is_stale = False
+    end = time.monotonic()
+    self._export_due = end + EXPORT_INTERVAL * (end - start)
+
+  def _export(self) -> None:
+    """Writes `trials.jsonl` if that takes a small share of the time."""
+    self._export_is_stale = True
+    if time.monotonic() >= self._export_due:
+      self.flush()
+
+  # --- the end ------------------------------------------------------------------------
 
   def close(self) -> None:
-    """Writes the mirror, and lets another process write the study."""
-    if self._records is not None:
-      self.flush()
-      self._records.close()
-      self._records = None
-      if self._lock is not None:
-        self._lock.close()
+    """Writes `trials.jsonl`, and lets another process write the study."""
+    if self._closed:
+      return
+    self.flush()
+    self._opened.close()
+    self._closed = True
+    if self._lock is not None:
+      self._lock.close()
 
-  def _mirror(self) -> None:
-    self._stale = True
-    if time.monotonic() >= self._mirror_due:
-      self.flush()
+  # --- checks -------------------------------------------------------------------------
 
-  def _for_writing(self) -> None:
-    if self._lock is None or self._records is None:
+  def _check_writable(self) -> None:
+    if self._lock is None or self._closed:
       raise ValueError(f'{self.workdir}: the study is closed, or open for reading')
 
   def _check(self, trial: Trial, number: int) -> None:
+    """Checks the number, the status and the values of a trial."""
     if trial.number != number:
       raise ValueError(
         f'trial {trial.number}: expected one of {len(self._trials)} known, or the next'
       )
+    if trial.status not in STATUSES:
+      raise ValueError(
+        f'trial {number}: got status {trial.status!r}, expected one of '
+        f'{", ".join(STATUSES)}'
+      )
     if trial.status in ('complete', 'diverged'):
-      if len(trial.values or ()) != len(self.directions) or not all(
-        map(math.isfinite, trial.values)
-      ):
+      values = trial.values or ()
+      n_objectives = len(self.directions)
+      if len(values) != n_objectives or not all(map(math.isfinite, values)):
         raise ValueError(
-          f'trial {number}: got values {trial.values}, expected {len(self.directions)} finite'
+          f'trial {number}: got values {trial.values}, expected {n_objectives} finite'
         )
 
-  def _check_change(self, old: Trial, new: Trial) -> None:
-    if old.status in ENDED:
-      raise ValueError(
-        f'trial {old.number}: it has ended ({old.status}) and cannot change'
-      )
-    if changed := [name for name in _FIXED if getattr(old, name) != getattr(new, name)]:
-      raise ValueError(f'trial {old.number}: {changed[0]} cannot change')
+
+def _as_stored(trial: Trial) -> Trial:
+  """Returns a trial as the storage gives it back, with tuples and Python's numbers."""
+  return Trial.from_json(trial.to_json())
+
+
+def _line(trial: Trial) -> str:
+  return json.dumps(line_of(trial), allow_nan=False)
+
+
+def _check_change(old: Trial, new: Trial) -> None:
+  """Checks that a trial may change so."""
+  if old.ended:
+    raise ValueError(
+      f'trial {old.number}: it has ended ({old.status}) and cannot change'
+    )
+  for name in FIXED:
+    if getattr(old, name) != getattr(new, name):
+      raise ValueError(f'trial {old.number}: {name} cannot change')
+
+
+def _not_in_storage(
+  workdir: pathlib.Path, header: StudyHeader, opened: OpenStorage
+) -> ConfigError:
+  return ConfigError(
+    f'{opened.place}: has no study {header.name!r}, expected the storage that the study '
+    f'in {workdir} began in; to begin anew, delete that directory'
+  )
+
+
+def read_manifest(
+  workdir: PathLike, storage: str | None = None
+) -> StudyManifest | None:
+  """Returns the manifest of a study, or None if the study has not begun.
+
+  Args:
+    workdir: Directory of the study.
+    storage: URL of its database, or None for its journal.
+
+  Raises:
+    ConfigError: If the study is damaged.
+  """
+  workdir = local_directory(workdir)
+  header = StudyHeader.read(workdir)
+  if header is None:
+    return None
+  header.check(workdir, name=None, directions=None, storage=storage)
+  if storage is None and not (workdir / JOURNAL).exists():
+    return None
+  with contextlib.closing(open_for_reading(workdir, storage)) as opened:
+    study_id = find_study(opened, header)
+    if study_id is None:
+      return None
+    return OptunaRecords(opened.storage, study_id, {}).manifest()

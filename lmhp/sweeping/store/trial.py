@@ -1,141 +1,199 @@
-"""One trial of a study, and its line in `trials.jsonl`."""
+"""Trials of a study: one training run each, with its scores and its cost.
+
+`Trial` is what the storage holds. `line_of` makes the line of `trials.jsonl`, which is for
+people and other tools. No part of lmhp reads that file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-import json
-import pathlib
-from typing import Any, Mapping
+from typing import Any
 
-from lmhp.files import from_jsonable, to_jsonable
-from lmhp.sweeping.space.domains import to_tuples
-
-HEADER, MIRROR, LOCK = 'study.json', 'trials.jsonl', 'study.lock'
-
+from lmhp.files import to_jsonable
+from lmhp.sweeping.store.json_records import from_json, to_json
+from lmhp.typing import JSON
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
-
-
 ENDED = STATUSES[2:]
+"""Statuses of trials that do not change any more."""
 
-
-FIRST = (
+FIXED = (
   'number',
   'point',
   'seed',
-  'status',
   'cohort',
   'overrides',
   'parameters',
-  'objective',
-  'rung',
-  'scores',
+  'model',
 )
+"""Fields of a trial that do not change after the trial was added."""
 
 
-_THEN = ('steps', 'tokens', 'seconds', 'pack')
+@dataclasses.dataclass(frozen=True)
+class ModelSummary:
+  """Facts about the model of a trial that are known before it is trained.
+
+  Attributes:
+    structure: Name of the compiled programs. Trials of one structure share them.
+    config_sha256: Digest of the complete config, or None for a task without one.
+    n_parameters: Number of trained parameters, or None if it is not known.
+    parameters_by_kind: Number of parameters of each kind.
+  """
+
+  structure: str = ''
+  config_sha256: str | None = None
+  n_parameters: int | None = None
+  parameters_by_kind: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-_FIXED = ('number', 'point', 'seed', 'cohort', 'overrides', 'parameters')
+@dataclasses.dataclass(frozen=True)
+class TrialCost:
+  """What a trial has cost so far.
+
+  Attributes:
+    steps: Updates of the trial itself.
+    cooldown_steps: Updates of the forks that were scored at rungs.
+    tokens: Training tokens, including those of the forks.
+    flops: Training FLOPs, including those of the forks.
+    seconds: Share of its packs' time. A pack's time is divided by its number of members.
+    device: Kind of the device that the newest pack ran on.
+  """
+
+  steps: int = 0
+  cooldown_steps: int = 0
+  tokens: int = 0
+  flops: float = 0.0
+  seconds: float = 0.0
+  device: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class StageResult:
+  """Result of one stage of a trial: training up to a rung, and scoring there.
+
+  Attributes:
+    stage: Name of the stage.
+    pack: Name of the pack that the trial was a member of.
+    values: Objectives at the end of the stage. A diverged trial has finite penalty values.
+    diverged: True if the trial diverged in this stage.
+  """
+
+  stage: str
+  pack: str
+  values: tuple[float, ...]
+  diverged: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LineageStep:
+  """A part of a trial's training in population-based training.
+
+  Attributes:
+    until_step: Step at which the part ends.
+    parent: Number of the trial whose state the part starts from.
+    values: Values of the parameters in this part.
+  """
+
+  until_step: int
+  parent: int
+  values: Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """One training run: one point with one seed.
+  """One training run: a point of the space, trained with one seed.
 
   Attributes:
-    number: 0, 1, 2, ...; Optuna's trial number.
-    point: trials of one point differ in their seed alone.
-    seed: what was drawn anew for it.
-    parameters: what the search chose, {parameter name: value}.
-    overrides: all that differs from the base config, the seed included, {dotted path: value}.
-    cohort: what it was made for.
-    status: waiting, running, complete, pruned, diverged or failed.
-    scores: objective at each rung, {step: value}.
-    values: final objectives; of a diverged one a finite bad value; None until it ends, or where it has none.
-    about: anything else, as JSON can hold it: metrics, steps, tokens, flops, seconds, pack, device, ...
+    number: Number of the trial in its study: 0, 1, 2, ...
+    point: Number of the point. Trials of one point differ only in their seed.
+    seed: Training seed.
+    parameters: Values that the search chose, by parameter name.
+    overrides: All values that differ from the base config, the seed included, by path.
+    cohort: Name of the cohort that the trial belongs to, such as "search-0".
+    model: Facts about the model.
+    status: One of `STATUSES`.
+    scores: First objective at each rung, by step.
+    values: Final objectives. A diverged trial has finite penalty values. None before the
+      end, or if there are none.
+    cost: Steps, tokens, FLOPs and seconds so far.
+    stages: Results of the stages, in order.
+    metrics: All metrics at the end of the newest stage.
+    diverged_at: Step of the divergence, or None.
+    lineage: Parts of the training, in population-based training.
+    error: Reason of a failed trial, or None.
   """
 
   number: int
   point: int
   seed: int
-  parameters: Mapping[str, Any]
-  overrides: Mapping[str, Any]
+  parameters: Mapping[str, object]
+  overrides: Mapping[str, object]
   cohort: str = 'search'
+  model: ModelSummary = ModelSummary()
   status: str = 'waiting'
   scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
   values: tuple[float, ...] | None = None
-  about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  cost: TrialCost = TrialCost()
+  stages: tuple[StageResult, ...] = ()
+  metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  diverged_at: int | None = None
+  lineage: tuple[LineageStep, ...] = ()
+  error: str | None = None
+
+  @property
+  def ended(self) -> bool:
+    """True if the trial does not change any more."""
+    return self.status in ENDED
+
+  @property
+  def packs(self) -> tuple[str, ...]:
+    """Names of the packs that the trial was a member of, in order."""
+    return tuple(stage.pack for stage in self.stages)
+
+  def result_of(self, stage: str) -> StageResult | None:
+    """Returns the result of a stage, or None if the trial has none."""
+    return next((result for result in self.stages if result.stage == stage), None)
+
+  def to_json(self) -> dict[str, JSON]:
+    """Returns the trial as a JSON object."""
+    return to_json(self)
+
+  @classmethod
+  def from_json(cls, value: JSON) -> Trial:
+    """Returns the trial that `to_json` made a JSON object of."""
+    return from_json(cls, value, 'trial')
 
 
-def to_line(trial: Trial) -> dict[str, Any]:
-  """A trial as `trials.jsonl` has it: JSON, and nothing that JSON does not hold.
+def line_of(trial: Trial) -> dict[str, Any]:
+  """Returns a trial as a line of `trials.jsonl`, with flat columns for tables.
 
-  Raises:
-    ValueError: where `about` uses a name that a line has for something else, or the status is none.
+  The objective is a number, or a list if there are several. `rung` is the last scored
+  step, and `pack` the newest pack.
   """
-  if taken := set(trial.about) & set(FIRST):
-    raise ValueError(
-      f'trial {trial.number}: about has {sorted(taken)}, which a line has for something else'
-    )
-  if trial.status not in STATUSES:
-    raise ValueError(
-      f'trial {trial.number}: status {trial.status!r} is none of {", ".join(STATUSES)}'
-    )
-  values, scores = (
-    trial.values,
-    {int(step): float(trial.scores[step]) for step in sorted(trial.scores)},
-  )
-  objective = (
-    None
-    if values is None
-    else float(values[0])
-    if len(values) == 1
-    else [float(v) for v in values]
-  )
-  line = {name: getattr(trial, name, None) for name in FIRST}
-  line |= {'objective': objective, 'rung': max(scores, default=None), 'scores': scores}
-  line |= {name: trial.about[name] for name in _THEN if name in trial.about}
-  line |= trial.about
-  try:
-    text = json.dumps(line, allow_nan=False)  # most lines, in a tenth of the time
-  except (TypeError, ValueError):
-    text = json.dumps(to_jsonable(line), allow_nan=False)
-  return json.loads(text)
-
-
-def from_line(line: Mapping[str, Any]) -> Trial:
-  """The trial of a line."""
-  objective = from_jsonable(line['objective'])
-  values = (
-    None
-    if objective is None
-    else tuple(objective)
-    if isinstance(objective, list)
-    else (objective,)
-  )
-  return Trial(
-    number=line['number'],
-    point=line['point'],
-    seed=line['seed'],
-    cohort=line['cohort'],
-    status=line['status'],
-    overrides={
-      path: to_tuples(from_jsonable(value)) for path, value in line['overrides'].items()
-    },
-    parameters={
-      name: to_tuples(from_jsonable(value))
-      for name, value in line['parameters'].items()
-    },
-    scores={int(step): float(score) for step, score in line['scores'].items()},
-    values=values,
-    about={
-      key: from_jsonable(value) for key, value in line.items() if key not in FIRST
-    },
-  )
-
-
-def read_mirror(workdir: pathlib.Path) -> list[str]:
-  """The lines of `trials.jsonl`; none where there is no such file."""
-  path = workdir / MIRROR
-  return path.read_text().split('\n')[:-1] if path.exists() else []
+  objective = trial.values
+  if objective is not None and len(objective) == 1:
+    objective = objective[0]
+  scores = {step: trial.scores[step] for step in sorted(trial.scores)}
+  line = {
+    'number': trial.number,
+    'point': trial.point,
+    'seed': trial.seed,
+    'status': trial.status,
+    'cohort': trial.cohort,
+    'overrides': trial.overrides,
+    'parameters': trial.parameters,
+    'objective': objective,
+    'rung': max(scores, default=None),
+    'scores': scores,
+    **dataclasses.asdict(trial.cost),
+    **dataclasses.asdict(trial.model),
+    'metrics': trial.metrics,
+  }
+  stored = trial.to_json()
+  for name in ('stages', 'diverged_at', 'lineage', 'error'):
+    if name in stored:
+      line[name] = stored[name]
+  if trial.stages:
+    line['pack'] = trial.stages[-1].pack
+  return to_jsonable(line)

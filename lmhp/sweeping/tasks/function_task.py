@@ -1,4 +1,4 @@
-"""A researcher's own model in a sweep: any pure `init` and `step` over a dict of numbers.
+"""The task of a user's own functions: a pure `init` and `step` over a dict of numbers.
 
 def init(hypers):
   return jax.random.normal(jax.random.key(hypers['seed']), (8,))
@@ -9,19 +9,17 @@ def step(w, hypers, i):
 
 task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=100)
 space = {'learning_rate': lmhp.Float(1e-3, 1.0, log=True)}
-found = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
+result = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-import hashlib
-import inspect
 import math
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lmhp.declarations import Declaration
@@ -29,96 +27,133 @@ from lmhp.errors import ConfigError, suggest
 from lmhp.sections import wrong
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.tasks.task import Job
-from lmhp.training.chunks import (
-  CAPACITY,
-  ChunkFunction,
-  ChunkSteps,
-  Hypers,
-  Metrics,
-  ScoreFunction,
-  repeat_update,
+from lmhp.sweeping.store.manifest import TaskDescription
+from lmhp.sweeping.store.trial import ModelSummary
+from lmhp.sweeping.tasks.function_member import (
+  Evaluate,
+  FunctionMember,
+  Functions,
+  Init,
+  Step,
 )
-from lmhp.training.compile_cache import ProgramCache, compile_deterministic
+from lmhp.sweeping.tasks.task import (
+  Job,
+  Overrides,
+  SearchableTask,
+  SeededOverrides,
+)
 from lmhp.training.population import Population
-from lmhp.typing import PyTree
+from lmhp.typing import Number, PyTree
+
+STRUCTURE = 'function'
+"""Name of the only structure: a number cannot change the functions' programs."""
+
+FALLBACK_PENALTY = 1e30
+"""Penalty value of a metric whose first value is not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Counted:
-  """A state and the updates it has seen."""
+class FunctionRecipe:
+  """Makes a `FunctionTask` again in another process.
 
-  step: jax.Array
-  state: Any
-
-
-jax.tree_util.register_dataclass(Counted, ['step', 'state'], [])
-
-
-class FunctionTask:
-  """Pure functions as what a sweep runs.
-
-  Args:
-    init: `init(hypers) -> state`, any pytree of arrays.
-    step: `step(state, hypers, i) -> (state, metrics)`: update i, and a dict of scalars.
-    hypers: {name: number}, the base values; a sweep's space is over these names. A whole number of 0 or more is a
-      uint32, all others are float32. One named `seed` is drawn anew for each of a point's seeds.
-    steps: updates of a trial.
-    evaluate: `evaluate(state, hypers) -> metrics`, at rungs and at the end; None takes the metrics of one more step.
-    loss: the metric of `step` whose first value that is not finite is where a trial diverged.
+  Attributes:
+    functions: The functions. The pickler must be able to send them.
+    base: Base values.
+    steps: Length of a trial, in updates.
+    loss: Metric that shows divergence.
   """
 
-  evaluate_every = None
-  checkpoint_seconds = 60.0
-  log_every = 1
+  functions: Functions
+  base: Mapping[str, Number]
+  steps: int
+  loss: str
+
+  def make_task(self) -> FunctionTask:
+    """Returns the task."""
+    functions = self.functions
+    return FunctionTask(
+      functions.init,
+      functions.step,
+      self.base,
+      steps=self.steps,
+      evaluate=functions.evaluate,
+      loss=self.loss,
+    )
+
+
+class FunctionTask(SearchableTask):
+  """Pure functions as the task of a sweep.
+
+  Args:
+    init: `init(hypers) -> state`, a pytree of arrays.
+    step: `step(state, hypers, i) -> (state, metrics)`, update i and a dict of scalars.
+    hypers: Base values by name. The space of a sweep is over these names. A whole number of
+      0 or more becomes a uint32, any other number a float32. A number named "seed" is
+      different in each of a point's trials.
+    steps: Length of a trial, in updates.
+    evaluate: `evaluate(state, hypers) -> metrics`, called at rungs and at the end. None
+      takes the metrics of one more step.
+    loss: Metric of `step` whose first value that is not finite is a divergence.
+
+  Raises:
+    ConfigError: If a number is named "data", or `loss` is not a metric of `step`.
+  """
 
   def __init__(
     self,
-    init: Callable,
-    step: Callable,
-    hypers: Mapping[str, float],
+    init: Init,
+    step: Step,
+    hypers: Mapping[str, Number | np.generic],
     *,
     steps: int,
-    evaluate: Callable | None = None,
+    evaluate: Evaluate | None = None,
     loss: str = 'loss',
   ):
-    self._functions = (init, step, evaluate)
-    self.base = {
-      name: x.item() if hasattr(x, 'dtype') else x for name, x in hypers.items()
-    }
-    self.steps, self.loss = steps, loss
+    self.functions = Functions(init, step, evaluate)
+    self.base: dict[str, Number] = {}
+    for name, value in hypers.items():
+      is_numpy = isinstance(value, (np.generic, np.ndarray, jax.Array))
+      self.base[name] = value.item() if is_numpy else value
+    self.steps = steps
+    self.loss = loss
     self.seed_paths = ('seed',) if 'seed' in self.base else ()
     if 'data' in self.base:
       raise ConfigError(
-        "hypers: got one named 'data', expected another name: lmhp keeps that for batches"
+        "hypers: got a number named 'data', expected another name: lmhp uses this one for "
+        'batches'
       )
-    metrics = jax.eval_shape(
-      lambda h: step(init(h), h, np.int32(0))[1], self._numbers(self.base)
+    _, metrics = jax.eval_shape(
+      lambda h: step(init(h), h, np.int32(0)), self._traced(self.base)
     )
     if loss not in metrics:
       raise ConfigError(
         f'loss: got {loss!r}, expected one of the metrics of step: {", ".join(metrics)}'
         f'{suggest(loss, metrics)}'
       )
-    self._member = _Member(init, step, evaluate, tuple(metrics), loss)
+    self._member = FunctionMember(self.functions, tuple(metrics), loss)
 
-  # --- trials ---------------------------------------------------------------------------------------------------------
+  # --- the task as a whole ------------------------------------------------------------
+
+  def describe(self) -> TaskDescription:
+    """Returns the base values, the length and a digest of the functions' text."""
+    return TaskDescription(
+      kind='function',
+      base_values=self.base_values(),
+      identity={'steps': self.steps, 'functions_sha256': self.functions.sha256()},
+    )
 
   def check(self, sweep: SweepConfig) -> None:
-    """Checks a sweep against the base values and the functions' metrics.
+    """Checks a sweep against the base values and the metrics of the functions.
 
     Raises:
-      ConfigError: for a name that is not among them, and as `lmhp.sweeping.space.check` says; for seeds where no number
-        is named `seed`; for a cooldown, which these functions have no schedule for.
+      ConfigError: For a path or an objective that does not exist, for several seeds without
+        a number named "seed", and for rungs that score a cooldown.
     """
-    spaces.check(
-      sweep.space, {name: Declaration(traced=True) for name in self.base}, self.base
+    traced = {name: Declaration(traced=True) for name in self.base}
+    spaces.check(sweep.space, traced, self.base)
+    sweep.check_objective(
+      (*self._score_names(), *self._member.metric_names, *self.job({}).known_metrics)
     )
-    hypers = self._numbers(self.base)
-    scores = jax.eval_shape(
-      lambda h: self._member.score(self._member.init(h), h, ()), hypers
-    )
-    sweep.check_objective((*scores, *self._member.names, *self.job({}).facts))
     if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds_per_point > 1:
       raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
     if not self.seed_paths and sweep.seeds_per_point > 1:
@@ -130,207 +165,115 @@ class FunctionTask:
         sweep, 'rung_score', 'prefix: this task has no learning rate to cool down'
       )
 
-  def job(self, overrides: Mapping[str, Any]) -> Job:
-    """One trial."""
+  def _score_names(self) -> list[str]:
+    member = self._member
+    scores = jax.eval_shape(
+      lambda h: member.score(member.init(h), h, ()), self._traced(self.base)
+    )
+    return list(scores)
+
+  def base_values(self) -> dict[str, object]:
+    """Returns the base values, by name."""
+    return dict(self.base)
+
+  def recipe(self) -> FunctionRecipe:
+    """Returns a recipe that makes the task again in another process."""
+    return FunctionRecipe(self.functions, self.base, self.steps, self.loss)
+
+  def is_traced(self, path: str) -> bool:
+    """Returns True for every base value but the seed."""
+    return path in self.base and path != 'seed'
+
+  # --- trials -------------------------------------------------------------------------
+
+  def with_seed(
+    self, overrides: Overrides, replicate: int, *, reseed_data: bool
+  ) -> SeededOverrides:
+    """Adds the seed: the base value plus the number of the replicate.
+
+    Args:
+      overrides: Values of the point. A seed among them is kept.
+      replicate: Number of the trial among those of its point, 0 and up.
+      reseed_data: Not used: the task has no data.
+    """
+    if 'seed' not in self.base:
+      return super().with_seed(overrides, replicate, reseed_data=reseed_data)
+    seed = int(self.base['seed']) + replicate
+    seeded = {'seed': seed, **overrides}
+    return SeededOverrides(seeded, cast(int, seeded['seed']))  # `job` checks its type
+
+  def job(self, overrides: Overrides) -> Job:
+    """Returns the job of a trial with these values.
+
+    Raises:
+      ConfigError: If a base value is a whole number, and its new value is not.
+    """
     values = {**self.base, **overrides}
     return Job(
-      structure='function',
-      hypers=self._numbers(values),
+      structure=STRUCTURE,
+      hypers=self._traced(values),
       steps=self.steps,
       tokens_per_step=0,
       flops_per_step=0.0,
-      facts={'steps': float(self.steps)},
-      about={'structure': 'function'},
-      cfg=values,
+      known_metrics={'steps': float(self.steps)},
+      model=ModelSummary(structure=STRUCTURE),
+      config=values,
     )
 
-  def _numbers(self, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: self._number(name, values[name]) for name in self.base}
+  def _traced(self, values: Mapping[str, object]) -> dict[str, np.generic]:
+    return {name: self._traced_number(name, values[name]) for name in self.base}
 
-  def _number(self, name: str, value: Any) -> np.generic:
-    """A value in its base value's type, so that one program serves all."""
+  def _traced_number(self, name: str, value: object) -> np.generic:
+    """Returns a value in the type of its base value, so that one program serves all."""
     base = self.base[name]
-    if not _is_count(base):
+    if not _is_whole(base):
       return np.float32(value)
-    if not _is_count(value):
+    if not _is_whole(value):
       raise ConfigError(
-        f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value {base} is '
-        f'({float(base)} there takes any number)'
+        f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value '
+        f'{base} is ({float(base)} there takes any number)'
       )
     return np.uint32(value)
 
-  def seeded(
-    self, overrides: Mapping[str, Any], replicate: int, own: bool
-  ) -> tuple[dict[str, Any], int]:
-    """A point's values with the seed of one of its trials, and that seed."""
-    del own
-    if 'seed' not in self.base:
-      return dict(overrides), replicate
-    values = {'seed': int(self.base['seed']) + replicate, **overrides}
-    return values, values['seed']
+  # --- training and scores ------------------------------------------------------------
 
-  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(overrides)
-
-  def own_data(self, space: Any) -> bool:
-    return False
-
-  def base_value(self, path: str) -> Any:
-    return self.base[path]
-
-  def base_values(self) -> dict[str, Any]:
-    return dict(self.base)
-
-  def decays(self) -> bool:
-    return False
-
-  def longest_warmup(self, space: Any) -> float:
-    return 0.0
-
-  def is_traced(self, path: str) -> bool:
-    return path in self.base and path != 'seed'
-
-  def card(self) -> dict[str, Any]:
-    """What tells this task from another: its numbers, its length and the text of its functions."""
-    text = ''.join(
-      _source(function) for function in self._functions if function is not None
-    )
-    return {
-      'hypers': self.base,
-      'steps': self.steps,
-      'functions_sha256': hashlib.sha256(text.encode()).hexdigest(),
-    }
-
-  # --- running --------------------------------------------------------------------------------------------------------
-
-  def member(self, job: Job) -> _Member:
+  def member(self, job: Job) -> FunctionMember:
+    """Returns the programs of the functions."""
+    del job
     return self._member
 
-  def feed(
-    self, job: Job, hypers: Sequence[dict], own: bool, step: int, lengths: Iterator[int]
-  ) -> Iterator[tuple[int, Any]]:
-    for n in lengths:
-      yield n, ()
-
-  def data_axis(self, job: Job, own: bool) -> None:
-    return None
-
   def evaluate(
-    self, population: Population, state: Any, job: Job, final: bool
+    self, population: Population, state: PyTree, job: Job, final: bool
   ) -> list[dict[str, float]]:
-    scores = {
-      name: np.asarray(x, np.float64) for name, x in population.score(state, ()).items()
-    }
+    """Returns the metrics of each member.
+
+    Args:
+      population: Population that the members are in.
+      state: State of the population.
+      job: Not used: there is one structure.
+      final: Not used: rungs and the end are scored in one way.
+    """
+    del job, final
+    scores = {}
+    for name, values in population.score(state, ()).items():
+      scores[name] = np.asarray(values, np.float64)
     return [
-      {name: float(x[i]) for name, x in scores.items()} for i in range(population.width)
+      {name: float(values[i]) for name, values in scores.items()}
+      for i in range(population.width)
     ]
 
-  def measure(self, metric: str, job: Job) -> float:
-    raise ConfigError(
-      f'sweep.objective: {metric!r} is no metric of this task, expected one of those its functions '
-      'give'
-    )
-
-  def bad(self, metric: str, job: Job, maximized: bool) -> float:
-    """A large number of the size of the metric's first value, where that is finite; negative where more is better."""
+  def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
+    """Returns ten times the metric's first value plus one, or its negative if maximized."""
     member = self._member
-    first = float(
-      member.score(member.init(job.hypers), job.hypers, ()).get(metric, math.inf)
-    )
-    worst = 10 * abs(first) + 1 if math.isfinite(first) else 1e30
-    return -worst if maximized else worst
+    scores = member.score(member.init(job.hypers), job.hypers, ())
+    first_value = float(scores.get(metric, math.inf))
+    value = FALLBACK_PENALTY
+    if math.isfinite(first_value):
+      value = 10 * abs(first_value) + 1
+    return -value if maximized else value
 
 
-class _Member:
-  """Functions of a task. It implements `lmhp.training.chunks.Member`."""
-
-  capacity = CAPACITY
-
-  def __init__(
-    self,
-    init: Callable,
-    step: Callable,
-    evaluate: Callable | None,
-    names: tuple[str, ...],
-    loss: str,
-  ) -> None:
-    self.programs = ProgramCache()
-    self.names = names
-    self._first_state = init
-    self._init = jax.jit(self._init_counted)
-    self._step = step
-    self._evaluate = evaluate
-    self._loss = loss
-    self._score = jax.jit(self.score_function())
-
-  def init(self, hypers: Hypers) -> Counted:
-    return self._init(hypers)
-
-  def abstract_state(self, hypers: Hypers) -> Counted:
-    return jax.eval_shape(self._init_counted, hypers)
-
-  def _init_counted(self, hypers: Hypers) -> Counted:
-    return Counted(jnp.int32(0), self._first_state(hypers))
-
-  def chunk(
-    self, state: Counted, hypers: Hypers, data: PyTree, steps: ChunkSteps
-  ) -> tuple[Counted, Metrics]:
-    program = self.compile_chunk(state, hypers, data)
-    return program(state, hypers, data, steps.as_int32())
-
-  def compile_chunk(
-    self, state: PyTree, hypers: Hypers, data: PyTree
-  ) -> jax.stages.Compiled:
-    def compile_now() -> jax.stages.Compiled:
-      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
-      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
-      return compile_deterministic(jitted.lower(state, hypers, data, steps))
-
-    return self.programs.get('chunk', compile_now)
-
-  def score(
-    self, state: Counted, hypers: Hypers, batch: PyTree
-  ) -> dict[str, jax.Array]:
-    return self._score(state, hypers, batch)
-
-  def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
-    def chunk(
-      state: Counted, hypers: Hypers, data: PyTree, steps: ChunkSteps
-    ) -> tuple[Counted, Metrics]:
-      del data  # the functions make their own
-
-      def update(
-        counted: Counted, i: jax.Array
-      ) -> tuple[Counted, dict[str, jax.Array]]:
-        new_state, metrics = self._step(counted.state, hypers, steps.first_step + i)
-        return Counted(counted.step + 1, new_state), metrics
-
-      return repeat_update(
-        update,
-        state,
-        steps,
-        self.names,
-        hold_after_nonfinite=self._loss if hold_after_nonfinite else None,
-      )
-
-    return chunk
-
-  def score_function(self) -> ScoreFunction:
-    def score(state: Counted, hypers: Hypers, batch: PyTree) -> dict[str, jax.Array]:
-      del batch
-      if self._evaluate is not None:
-        return self._evaluate(state.state, hypers)
-      return self._step(state.state, hypers, state.step)[1]
-
-    return score
-
-
-def _is_count(x: Any) -> bool:
-  return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= 0
-
-
-def _source(function: Callable) -> str:
-  try:
-    return inspect.getsource(function)
-  except (OSError, TypeError):  # defined where no text is kept
-    return getattr(function, '__qualname__', repr(type(function)))
+def _is_whole(value: object) -> bool:
+  """Returns True for a whole number of 0 or more."""
+  is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+  return is_integer and value >= 0

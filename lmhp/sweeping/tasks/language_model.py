@@ -1,13 +1,15 @@
-"""lmhp's own trainer as what a sweep runs."""
+"""The task of lmhp's own trainer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
 import math
+import socket
 import time
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import jax
 import numpy as np
@@ -25,23 +27,83 @@ from lmhp.declarations import declared
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
-from lmhp.sweeping.tasks.task import Job
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.space import Space
+from lmhp.sweeping.store.manifest import TaskDescription
+from lmhp.sweeping.store.trial import ModelSummary
+from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides
+from lmhp.training.chunks import ChunkSteps, Hypers
 from lmhp.training.config import LENGTHS, RunConfig
-from lmhp.training.chunks import ChunkSteps
-from lmhp.training.evaluation import ScoreInputs, summarize
+from lmhp.training.evaluation import SCORES, ScoreInputs, summarize
 from lmhp.training.population import Population
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
+from lmhp.training.step import metric_names
+from lmhp.typing import PyTree
+
+LATENCY = 'latency_seconds'
+MEASUREMENTS = 5
+"""Times are medians of this many measurements."""
+
+MEASURED_STEPS = 4
+"""Updates that one measurement of the training speed makes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelRecipe:
+  """Makes a `LanguageModel` again in another process.
+
+  Attributes:
+    config: Base config, not resolved, as {section: {key: value}}.
+    present: Dropout rates that some trial has above 0.
+    match_budget: Budget that all trials share.
+    dtype: Precision that "auto" stands for.
+    base_values: Values of the completed base config, by dotted path.
+    data_sha256: Digest of the training data.
+  """
+
+  config: Mapping[str, Mapping[str, object]]
+  present: frozenset[str]
+  match_budget: str | None
+  dtype: str
+  base_values: Mapping[str, object]
+  data_sha256: str
+
+  def make_task(self) -> LanguageModel:
+    """Returns the task.
+
+    Raises:
+      ConfigError: If this machine reads other data, or completes the config differently.
+    """
+    task = LanguageModel(
+      self.config,
+      present=self.present,
+      match_budget=self.match_budget,
+      dtype=self.dtype,
+    )
+    host = socket.gethostname()
+    for path, value in task.base_values().items():
+      if value != self.base_values[path]:
+        raise ConfigError(
+          f'{path}: got {value!r} on {host}, expected {self.base_values[path]!r} as on '
+          'the driver: the same version of lmhp, and the same data'
+        )
+    if task.dataset(task.base).sha256 != self.data_sha256:
+      raise ConfigError(
+        f'data.path: got another text on {host}, expected that of the driver'
+      )
+    return task
 
 
 class LanguageModel:
   """lmhp's trainer as a task.
 
   Args:
-    config: the base config, not yet resolved: what an optimizer's name decides is decided for each trial.
-    present: dropout rates that some trial has above 0.
-    match_budget: what all trials have the same amount of, as much as the base config; None where no trial differs.
-    dtype: what 'auto' stands for; None asks this machine.
+    config: Base config, not resolved. A trial's optimizer decides its defaults.
+    present: Dropout rates that some trial has above 0.
+    match_budget: Budget that every trial matches to the base config, or None if no trial
+      differs in it.
+    dtype: Precision that "auto" stands for. None is the fastest of this machine.
   """
 
   loss = 'loss_nats'
@@ -49,226 +111,266 @@ class LanguageModel:
 
   def __init__(
     self,
-    config: Any,
+    config: object,
     *,
     present: Iterable[str] = (),
     match_budget: str | None = None,
     dtype: str | None = None,
   ):
-    self.config, self.present, self.match_budget = (
-      config,
-      frozenset(present),
-      match_budget,
-    )
+    self.config = config
+    self.present = frozenset(present)
+    self.match_budget = match_budget
     self.dtype = dtype or fastest_dtype()
-    self._datasets: dict[Any, datasets.Dataset] = {}
+    self._datasets: dict[DataConfig, datasets.Dataset] = {}
     self._programs: dict[str, Programs] = {}
-    self.step_seconds: dict[str, float] = {}
-    self._first: dict[Any, Job] = {}
-    self._steps: dict[Any, int] = {}
-    self.base = self._completed({})
-    self.evaluate_every = self.base.evaluate.every_steps
+    self._step_seconds_of: dict[str, float] = {}
+    # The first job, and the length, of the trials that differ only in traced numbers.
+    self._first_jobs: dict[tuple[object, ...], Job] = {}
+    self._lengths: dict[tuple[object, ...], int] = {}
+    self.base = self._complete({})
+    self.evaluate_every_steps = self.base.evaluate.every_steps
     self.checkpoint_seconds = self.base.checkpoint.every_seconds or math.inf
-    self.log_every = self.base.log.every_steps
+    self.log_every_steps = self.base.log.every_steps
 
-  # --- trials ---------------------------------------------------------------------------------------------------------
+  # --- the task as a whole ------------------------------------------------------------
 
-  def job(self, overrides: Mapping[str, Any]) -> Job:
-    """What a trial with these values is.
+  def describe(self) -> TaskDescription:
+    """Returns the base config and the digest of the training data."""
+    return TaskDescription(
+      kind='language_model',
+      base_values=self.base_values(),
+      data_sha256=self.dataset(self.base).sha256,
+    )
 
-    Resolving a config takes milliseconds, and a study has many trials: those that set the same paths, and what is
-    static of them alike, differ from the first of their kind in the sections of their numbers alone.
+  def check(self, sweep: SweepConfig) -> None:
+    """Checks the objectives of a sweep.
+
+    `lmhp.sweeping.budget.checked_language_model` checks the space before it makes the task.
+
+    Raises:
+      ConfigError: If an objective is not a metric.
     """
-    numbers = {
+    evaluated = [f'eval_{name}' for name in SCORES]
+    trained = metric_names(self.base.train)
+    known = self.job({}).known_metrics
+    sweep.check_objective((*evaluated, *trained, *known, LATENCY))
+
+  def base_values(self) -> dict[str, object]:
+    """Returns all values of the completed base config, by dotted path."""
+    return flatten(self.base)
+
+  def experiment_config(
+    self, overrides: Overrides
+  ) -> Mapping[str, Mapping[str, object]]:
+    """Returns the config of a trial as {section: {key: value}}, not completed."""
+    config = config_lib.to_config_dict(self.config)
+    return config_lib.override(config, overrides).to_dict()
+
+  def recipe(self) -> LanguageModelRecipe:
+    """Returns a recipe that makes the task again in another process."""
+    return LanguageModelRecipe(
+      config=self.experiment_config({}),
+      present=self.present,
+      match_budget=self.match_budget,
+      dtype=self.dtype,
+      base_values=self.base_values(),
+      data_sha256=self.dataset(self.base).sha256,
+    )
+
+  # --- the space ----------------------------------------------------------------------
+
+  def is_traced(self, path: str) -> bool:
+    """Returns True for a traced number that is not a seed."""
+    return _is_traced(path) and not path.endswith('.seed')
+
+  def decays(self) -> bool:
+    """Returns True if the learning rate of the base config falls towards the end."""
+    return self.base.schedule.name != 'constant'
+
+  def longest_warmup_fraction(self, space: Space) -> float:
+    """Returns the longest warmup of all trials, as a fraction of training."""
+    path = 'schedule.warmup_fraction'
+    base_fraction = self.base.schedule.warmup_fraction
+    if path not in spaces.varied_paths(space):
+      return base_fraction
+    return max(base_fraction, *spaces.values_of(space, path))
+
+  def varies_data_per_trial(self, space: Space) -> bool:
+    """Returns True if the space varies a traced number of the data section."""
+    traced = {
+      f'data.{name}'
+      for name, declaration in declared(DataConfig).items()
+      if declaration.traced
+    }
+    return bool(traced & spaces.varied_paths(space))
+
+  # --- trials -------------------------------------------------------------------------
+
+  def with_seed(
+    self, overrides: Overrides, replicate: int, *, reseed_data: bool
+  ) -> SeededOverrides:
+    """Adds `train.seed`: the seed of the base config plus the number of the replicate.
+
+    Args:
+      overrides: Values of the point. A seed among them is kept.
+      replicate: Number of the trial among those of its point, 0 and up.
+      reseed_data: If True, `data.seed` is added too.
+    """
+    seed = (self.base.train.seed + replicate) % 2**32
+    seeds: dict[str, object] = {'train.seed': seed}
+    if reseed_data:
+      seeds['data.seed'] = (self.base.data.seed + replicate) % 2**32
+    seeded = {**seeds, **overrides}
+    return SeededOverrides(seeded, cast(int, seeded['train.seed']))  # checked as a key
+
+  def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
+    """Adds `train.steps` if the matched budget gives a trial another length."""
+    if self.match_budget in (None, 'none'):
+      return dict(overrides)
+    static = tuple(
+      (path, repr(value)) for path, value in overrides.items() if not _is_traced(path)
+    )
+    if static not in self._lengths:
+      self._lengths[static] = self._matched_steps(self._complete(overrides))
+    steps = self._lengths[static]
+    if steps == self.base.train.steps:
+      return dict(overrides)
+    other_lengths = {f'train.{name}': None for name in LENGTHS}
+    return {**overrides, **other_lengths, 'train.steps': steps}
+
+  def _matched_steps(self, cfg: RunConfig) -> int:
+    """Returns the steps that give a config the budget of the base config."""
+    base = self.base
+    tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
+    base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
+    if self.match_budget == 'steps':
+      steps = base.train.steps
+    elif self.match_budget == 'tokens':
+      steps = base_tokens / tokens_per_step
+    elif self.match_budget == 'flops':
+      base_flops = base_tokens * self._flops_per_token(base)
+      steps = base_flops / (tokens_per_step * self._flops_per_token(cfg))
+    else:
+      base_seconds = base.train.steps * self._step_seconds(base)
+      steps = base_seconds / self._step_seconds(cfg)
+    return max(1, round(float(steps)))
+
+  def job(self, overrides: Overrides) -> Job:
+    """Returns the job of a trial with these values.
+
+    Completing a config takes milliseconds, and a study has many trials. So a trial that
+    differs from an earlier one only in traced numbers copies its job, and replaces the
+    sections of these numbers.
+
+    Raises:
+      ConfigError: If no config can have these values.
+    """
+    traced = {
       path: value
       for path, value in overrides.items()
-      if _traced(path) and value is not None
+      if _is_traced(path) and value is not None
     }
-    kind = (
-      tuple(overrides),
-      tuple(repr(v) for p, v in overrides.items() if p not in numbers),
-    )
-    if kind not in self._first:
-      self._first[kind] = self._job(self._completed(overrides))
-      return self._first[kind]
-    first, sections = self._first[kind], {}
-    for path, value in numbers.items():
-      section, _, name = path.partition('.')
-      sections.setdefault(section, {})[name] = value
-    new = {
-      name: dataclasses.replace(getattr(first.cfg, name), **values)
-      for name, values in sections.items()
-    }
-    cfg = dataclasses.replace(first.cfg, **new)
-    hypers = {
-      **first.hypers,
-      **{name: split(section, self.present)[1] for name, section in new.items()},
-    }
-    about = {**first.about, 'config_sha256': _digest(config_lib.to_json(cfg))}
-    return dataclasses.replace(first, hypers=hypers, about=about, cfg=cfg)
+    static = [repr(value) for path, value in overrides.items() if path not in traced]
+    key = (tuple(overrides), tuple(static))
+    if key not in self._first_jobs:
+      self._first_jobs[key] = self._new_job(self._complete(overrides))
+      return self._first_jobs[key]
+    return self._copy_with(self._first_jobs[key], traced)
 
-  def _job(self, cfg: RunConfig) -> Job:
+  def _copy_with(self, first: Job, traced: Overrides) -> Job:
+    """Returns a copy of a job with other traced numbers."""
+    values_by_section: dict[str, dict[str, object]] = {}
+    for path, value in traced.items():
+      section, _, name = path.partition('.')
+      values_by_section.setdefault(section, {})[name] = value
+
+    first_cfg = _config_of(first)
+    hypers = dict(first.hypers)
+    sections = {}
+    for section, values in values_by_section.items():
+      sections[section] = dataclasses.replace(getattr(first_cfg, section), **values)
+      hypers[section] = split(sections[section], self.present)[1]
+    cfg = dataclasses.replace(first_cfg, **sections)
+    model = dataclasses.replace(first.model, config_sha256=_config_digest(cfg))
+    return dataclasses.replace(first, hypers=hypers, model=model, config=cfg)
+
+  def _new_job(self, cfg: RunConfig) -> Job:
     structure, hypers = split(cfg, self.present)
     name = _digest(
-      (
-        structure.model,
-        structure.optimizer,
-        structure.train,
-        structure.data,
-        cfg.evaluate,
+      repr(
+        (
+          structure.model,
+          structure.optimizer,
+          structure.train,
+          structure.data,
+          cfg.evaluate,
+        )
       )
     )
     counts = count(cfg.model)
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     flops_per_step = float(self._flops_per_token(cfg) * tokens_per_step)
-    facts = {
-      'parameters': counts.total,
-      'non_embedding_parameters': counts.non_embedding,
-      'tokens': cfg.train.steps * tokens_per_step,
-      'flops': cfg.train.steps * flops_per_step,
-      'kv_cache_bytes_per_token': float(
-        cache_bytes_per_token(cfg.model, cfg.train.seq_len)
-      ),
-    }
-    about = {
-      'n_parameters': counts.total,
-      'parameters_by_kind': counts.by_kind,
-      'config_sha256': _digest(config_lib.to_json(cfg)),
-      'structure': name,
-    }
+    cache_bytes = float(cache_bytes_per_token(cfg.model, cfg.train.seq_len))
     return Job(
-      name, hypers, cfg.train.steps, tokens_per_step, flops_per_step, facts, about, cfg
+      structure=name,
+      hypers=hypers,
+      steps=cfg.train.steps,
+      tokens_per_step=tokens_per_step,
+      flops_per_step=flops_per_step,
+      known_metrics={
+        'parameters': counts.total,
+        'non_embedding_parameters': counts.non_embedding,
+        'tokens': cfg.train.steps * tokens_per_step,
+        'flops': cfg.train.steps * flops_per_step,
+        'kv_cache_bytes_per_token': cache_bytes,
+      },
+      model=ModelSummary(
+        structure=name,
+        config_sha256=_config_digest(cfg),
+        n_parameters=counts.total,
+        parameters_by_kind=counts.by_kind,
+      ),
+      config=cfg,
     )
 
-  def _completed(self, overrides: Mapping[str, Any]) -> RunConfig:
-    cfg = config_lib.resolve(
-      config_lib.override(config_lib.to_config_dict(self.config), overrides)
-    )
+  def _complete(self, overrides: Overrides) -> RunConfig:
+    """Returns the complete config of a trial."""
+    config = config_lib.to_config_dict(self.config)
+    cfg = config_lib.resolve(config_lib.override(config, overrides))
     dataset = self.dataset(cfg)
-    tokens = sum(len(tokens) for tokens in dataset.train)
     return config_lib.complete(
-      cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=self.dtype
+      cfg,
+      vocab_size=dataset.vocab_size,
+      tokens_per_epoch=sum(len(tokens) for tokens in dataset.train),
+      dtype=self.dtype,
     )
-
-  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A point's values with its length in steps, where holding something equal makes it another than the base's."""
-    if self.match_budget in (None, 'none'):
-      return dict(overrides)
-    kind = tuple(
-      (path, repr(value)) for path, value in overrides.items() if not _traced(path)
-    )
-    if kind not in self._steps:
-      self._steps[kind] = self._steps_of(self._completed(overrides))
-    if self._steps[kind] == self.base.train.steps:
-      return dict(overrides)
-    return {
-      **overrides,
-      **{f'train.{name}': None for name in LENGTHS},
-      'train.steps': self._steps[kind],
-    }
-
-  def _steps_of(self, cfg: RunConfig) -> int:
-    """Steps that make a config's tokens, FLOPs or seconds those of the base config."""
-    base = self.base
-    tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
-    base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
-    steps = {
-      'steps': lambda: base.train.steps,
-      'tokens': lambda: base_tokens / tokens_per_step,
-      'flops': lambda: (
-        base_tokens
-        * self._flops_per_token(base)
-        / (tokens_per_step * self._flops_per_token(cfg))
-      ),
-      'seconds': lambda: (
-        base.train.steps * self._step_seconds(base) / self._step_seconds(cfg)
-      ),
-    }[self.match_budget]()
-    return max(1, round(float(steps)))
 
   def _flops_per_token(self, cfg: RunConfig) -> float:
-    """Training FLOPs for each token of the text: of an encoder-decoder, what both sides make of it."""
+    """Returns the training FLOPs of one token of the text.
+
+    An encoder-decoder makes an encoder and a decoder sequence of each sequence of the text.
+    """
     if not cfg.model.is_encoder_decoder:
       return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
     spans = objective_of(self.dataset(cfg), cfg.train.seq_len, cfg.data)
-    return (
-      3.0
-      * encoder_decoder_flops(
-        cfg.model, spans.target_len, spans.encoder_len, causal=True
-      )
-      / cfg.train.seq_len
+    forward_flops = encoder_decoder_flops(
+      cfg.model, spans.target_len, spans.encoder_len, causal=True
     )
+    return 3.0 * forward_flops / cfg.train.seq_len
 
-  # --- what a search asks ---------------------------------------------------------------------------------------------
-
-  def seeded(
-    self, overrides: Mapping[str, Any], replicate: int, own: bool
-  ) -> tuple[dict[str, Any], int]:
-    """A point's values with the seed of one of its trials, and that seed: the base's and up.
-
-    Args:
-      overrides: of the point.
-      replicate: which of its trials, 0 and up.
-      own: whether the order of the data is drawn anew too.
-    """
-    seed = (self.base.train.seed + replicate) % 2**32
-    seeds = {
-      'train.seed': seed,
-      **({'data.seed': (self.base.data.seed + replicate) % 2**32} if own else {}),
-    }
-    return {**seeds, **overrides}, overrides.get('train.seed', seed)
-
-  def own_data(self, space: Any) -> bool:
-    """Whether trials differ in a number of their data: its order, its mixture, what is masked."""
-    numbers = {
-      f'data.{name}' for name, field in declared(DataConfig).items() if field.traced
-    }
-    return bool(numbers & spaces.varied_paths(space))
-
-  def base_value(self, path: str) -> Any:
-    """What the base config has at a path."""
-    return flatten(self.base)[path]
-
-  def base_values(self) -> dict[str, Any]:
-    """All values of the base config by dotted path."""
-    return flatten(self.base)
-
-  def config_tree(self, overrides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """A trial's config as it would be given, nothing filled in, as {section: {key: value}}."""
-    return config_lib.override(
-      config_lib.to_config_dict(self.config), overrides
-    ).to_dict()
-
-  def longest_warmup(self, space: Any) -> float:
-    """The longest warmup of any trial, as a share of training."""
-    mine = self.base.schedule.warmup_fraction
-    path = 'schedule.warmup_fraction'
-    return (
-      max(mine, *spaces.values_of(space, path))
-      if path in spaces.varied_paths(space)
-      else mine
-    )
-
-  def is_traced(self, path: str) -> bool:
-    """Whether a path is a number that may change without another program."""
-    return _traced(path) and not path.endswith('.seed')
-
-  def decays(self) -> bool:
-    """Whether the base config's schedule falls towards the end."""
-    return self.base.schedule.name != 'constant'
-
-  # --- data and programs ----------------------------------------------------------------------------------------------
+  # --- data and programs --------------------------------------------------------------
 
   def dataset(self, cfg: RunConfig) -> datasets.Dataset:
-    """The dataset of a config; loaded once for all that share it."""
+    """Returns the dataset of a config. Configs that share it load it once."""
     key = split(cfg.data)[0]
     if key not in self._datasets:
       self._datasets[key] = datasets.load(cfg.data)
     return self._datasets[key]
 
   def member(self, job: Job) -> Programs:
+    """Returns the programs of a job's structure."""
     if job.structure not in self._programs:
-      self._programs[job.structure] = self._new_programs(job.cfg)
+      self._programs[job.structure] = self._new_programs(_config_of(job))
     return self._programs[job.structure]
 
   def _new_programs(self, cfg: RunConfig) -> Programs:
@@ -278,108 +380,174 @@ class LanguageModel:
     return Programs(cfg, stream, dataset.sha256, self.present)
 
   def feed(
-    self, job: Job, hypers: Sequence[dict], own: bool, step: int, lengths: Iterator[int]
-  ) -> Iterator[tuple[int, Any]]:
+    self,
+    job: Job,
+    hypers: Sequence[Hypers],
+    data_per_trial: bool,
+    first_step: int,
+    lengths: Iterator[int],
+  ) -> Iterator[tuple[int, PyTree]]:
+    """Yields the length and the data of each chunk of a pack.
+
+    Args:
+      job: Job of one member.
+      hypers: Traced numbers of each member.
+      data_per_trial: If True, each member reads batches of its own. Streamed batches are
+        then stacked on the axis of the members.
+      first_step: Updates that were made before.
+      lengths: Number of steps of each chunk.
+    """
     programs = self.member(job)
-    if self.data_axis(job, own) is None:
-      yield from programs.feed(step, lengths, hypers[0])
+    if self.data_axis(job, data_per_trial) is None:
+      yield from programs.feed(first_step, lengths, hypers[0])
       return
-    lengths = list(lengths)
-    for chunks in zip(*(programs.feed(step, iter(lengths), h) for h in hypers)):
-      yield (
-        chunks[0][0],
-        jax.tree.map(lambda *x: np.stack(x), *(data for _, data in chunks)),
+    all_lengths = list(lengths)
+    feeds = [
+      programs.feed(first_step, iter(all_lengths), member_hypers)
+      for member_hypers in hypers
+    ]
+    for chunks in zip(*feeds):
+      n_steps, _ = chunks[0]
+      data = jax.tree.map(
+        lambda *leaves: np.stack(leaves), *(data for _, data in chunks)
       )
+      yield n_steps, data
 
-  def data_axis(self, job: Job, own: bool) -> int | None:
-    return 0 if own and not self.member(job).stream.resident else None
+  def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
+    """Returns 0 if each member streams batches of its own, else None."""
+    is_resident = self.member(job).stream.resident
+    return 0 if data_per_trial and not is_resident else None
 
-  # --- scores ---------------------------------------------------------------------------------------------------------
+  # --- scores -------------------------------------------------------------------------
 
   def evaluate(
-    self, population: Population, state: Any, job: Job, final: bool
+    self, population: Population, state: PyTree, job: Job, final: bool
   ) -> list[dict[str, float]]:
-    cfg, dataset = job.cfg, self.dataset(job.cfg)
-    limit = cfg.evaluate.final_sequences if final else cfg.evaluate.sequences
+    """Returns the scores of each member on the validation split.
+
+    Args:
+      population: Population that the members are in.
+      state: State of the population.
+      job: Job of one member.
+      final: If True, `evaluate.final_sequences` are scored, else `evaluate.sequences`.
+    """
+    cfg = _config_of(job)
+    dataset = self.dataset(cfg)
     stream = self.member(job).stream
+    n_sequences = cfg.evaluate.sequences
+    if final:
+      n_sequences = cfg.evaluate.final_sequences
     batches = evaluation_batches(
       dataset,
       cfg.train.seq_len,
       cfg.evaluate.batch_size or max(32, cfg.train.batch_size),
-      limit=limit,
+      limit=n_sequences,
       end_of_text=stream.end_of_text,
       change=stream.for_evaluation,
     )
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
-    sums = [population.score(state, ScoreInputs(batch, bytes_V)) for batch in batches]
-    sums = {
-      name: np.concatenate([np.asarray(s[name], np.float64) for s in sums], axis=1)
-      for name in sums[0]
-    }
-    metrics = [
-      summarize({name: x[i] for name, x in sums.items()})
-      for i in range(population.width)
+    sums_by_batch = [
+      population.score(state, ScoreInputs(batch, bytes_V)) for batch in batches
     ]
-    return [{f'eval_{name}': value for name, value in m.items()} for m in metrics]
+
+    # (R, B) of each batch become (R, all sequences).
+    sums = {}
+    for name in sums_by_batch[0]:
+      parts = [
+        np.asarray(sums_of_batch[name], np.float64) for sums_of_batch in sums_by_batch
+      ]
+      sums[name] = np.concatenate(parts, axis=1)
+    scores = []
+    for i in range(population.width):
+      metrics = summarize({name: values[i] for name, values in sums.items()})
+      scores.append({f'eval_{name}': value for name, value in metrics.items()})
+    return scores
 
   def measure(self, metric: str, job: Job) -> float:
-    """`latency_seconds`: the forward pass of one sequence, alone on the device, median of five."""
-    if metric != 'latency_seconds':
+    """Returns `latency_seconds`: the forward pass of one sequence, alone on the device.
+
+    Raises:
+      ConfigError: For another metric.
+    """
+    if metric != LATENCY:
       raise ConfigError(
-        f"sweep.objective: {metric!r} is no metric that is logged, expected one of the evaluation's "
-        f'(eval_loss_nats, eval_bits_per_byte, ...), latency_seconds or {", ".join(job.facts)}'
+        f'sweep.objective: got {metric!r}, expected a metric of the evaluation, such as '
+        f'eval_loss_nats, or one of {LATENCY}, {", ".join(job.known_metrics)}'
       )
     programs = self.member(job)
-    tokens_BL = np.zeros((1, job.cfg.train.seq_len), np.int32)
+    tokens_BL = np.zeros((1, _config_of(job).train.seq_len), np.int32)
     params = programs.init(job.hypers).params
-    other = tokens_BL if programs.model.cfg.is_encoder_decoder else None
+    encoder_tokens_BM = None
+    if programs.model.cfg.is_encoder_decoder:
+      encoder_tokens_BM = tokens_BL
     forward = jax.jit(programs.model.apply)
-    return _median_seconds(lambda: forward(params, tokens_BL, encoder_tokens_BM=other))
+    return _median_seconds(
+      lambda: forward(params, tokens_BL, encoder_tokens_BM=encoder_tokens_BM)
+    )
 
   def _step_seconds(self, cfg: RunConfig) -> float:
-    """Seconds of an update, measured alone, once for a structure of the base's length."""
-    key = _digest(split(cfg, self.present)[0])
-    if key not in self.step_seconds:
+    """Returns the time of an update of one trial alone, measured once for a structure."""
+    key = _digest(repr(split(cfg, self.present)[0]))
+    if key not in self._step_seconds_of:
       programs = self._new_programs(cfg)
       state = programs.init(programs.hypers)
-      _, data = next(programs.feed(0, iter([4] * 8)))
+      _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
+      n_steps = min(MEASURED_STEPS, cfg.train.steps)
+      steps = ChunkSteps(n_steps=n_steps, first_step=0)
 
-      def four():
+      def train() -> PyTree:
         nonlocal state
-        steps = ChunkSteps(n_steps=min(4, cfg.train.steps), first_step=0)
         state, metrics = programs.chunk(state, programs.hypers, data, steps)
         return metrics
 
-      self.step_seconds[key] = _median_seconds(four) / min(4, cfg.train.steps)
-    return self.step_seconds[key]
+      self._step_seconds_of[key] = _median_seconds(train) / n_steps
+    return self._step_seconds_of[key]
 
-  def bad(self, metric: str, job: Job, maximized: bool) -> float:
-    """Twice the loss of a uniform guess, in the metric's own unit; what was not learnt, where more is better."""
-    if metric in job.facts:
-      return float(job.facts[metric])
-    guess = 2 * math.log(job.cfg.model.vocab_size)
-    worst = {
-      'eval_perplexity': math.exp(guess),
-      'eval_bits_per_byte': guess / math.log(2),
-    }.get(metric, guess)
-    return 0.0 if metric == 'eval_accuracy' else -worst if maximized else worst
+  def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
+    """Returns twice the loss of a uniform guess, in the unit of the metric.
+
+    A maximized metric is its negative, and an accuracy is 0. A metric that is known before
+    the trial runs keeps its value.
+    """
+    if metric in job.known_metrics:
+      return float(job.known_metrics[metric])
+    if metric == 'eval_accuracy':
+      return 0.0
+    vocab_size = _config_of(job).model.vocab_size
+    assert vocab_size is not None  # set in a complete config
+    loss_nats = 2 * math.log(vocab_size)
+    value = loss_nats
+    if metric == 'eval_perplexity':
+      value = math.exp(loss_nats)
+    elif metric == 'eval_bits_per_byte':
+      value = loss_nats / math.log(2)
+    return -value if maximized else value
 
 
-def _traced(path: str) -> bool:
-  """Whether a path is a number of the compiled program."""
-  return path in config_keys.keys() and config_keys.keys()[path].traced
+def _config_of(job: Job) -> RunConfig:
+  return cast(RunConfig, job.config)  # `LanguageModel` makes its jobs with a RunConfig
 
 
-def _digest(value: Any) -> str:
-  """A short name for a value, the same in every process."""
-  text = json.dumps(value, sort_keys=True) if isinstance(value, dict) else repr(value)
+def _is_traced(path: str) -> bool:
+  """Returns True if a path is a traced number of the config."""
+  declarations = config_keys.keys()
+  return path in declarations and declarations[path].traced
+
+
+def _digest(text: str) -> str:
+  """Returns a short digest, which is the same in every process."""
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _median_seconds(call: Any, repeats: int = 5) -> float:
+def _config_digest(cfg: RunConfig) -> str:
+  return _digest(json.dumps(config_lib.to_json(cfg), sort_keys=True))
+
+
+def _median_seconds(call: Callable[[], PyTree]) -> float:
+  """Returns the median time of a call, without that of the first one."""
   jax.block_until_ready(call())
   seconds = []
-  for _ in range(repeats):
+  for _ in range(MEASUREMENTS):
     start = time.perf_counter()
     jax.block_until_ready(call())
     seconds.append(time.perf_counter() - start)

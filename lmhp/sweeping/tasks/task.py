@@ -1,105 +1,321 @@
-"""The wall between a sweep and what it runs.
+"""The interface between a sweep and what it trains.
 
-The engine knows nothing of language models. It asks a `Task` what a trial is (its structure, its numbers, its length),
-for the programs of a structure, for data and for scores. `lmhp.sweeping.tasks.language_model` is lmhp's trainer behind that
-wall, `lmhp.sweeping.tasks.function_task` a researcher's own model.
+A sweep knows nothing of language models. A `Task` describes a trial as a `Job`, and provides
+the programs, the data and the scores of a structure. `lmhp.sweeping.tasks.language_model` is
+the task of lmhp's own trainer, and `lmhp.sweeping.tasks.function_task` that of a user's
+functions. Another task implements `Task`. It may derive from `SearchableTask`, which has
+defaults for the methods that a simple task does not need.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any, Iterator, Mapping, Protocol, Sequence
+from typing import Protocol
 
-from lmhp.training.chunks import Member
+from lmhp.errors import ConfigError
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.space import Space
+from lmhp.sweeping.store.manifest import TaskDescription
+from lmhp.sweeping.store.trial import ModelSummary
+from lmhp.training.chunks import Hypers, Member
 from lmhp.training.population import Population
+from lmhp.typing import PyTree
+
+Overrides = Mapping[str, object]
+"""Values that differ from the base config, by dotted path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What one trial is to a pack.
+  """One trial, ready to be trained.
 
   Attributes:
-    structure: names its compiled programs; trials of equal structure may share a pack.
-    hypers: its traced numbers.
-    steps: its length, updates.
-    tokens_per_step: tokens in an update; 0 where there are none.
-    flops_per_step: training FLOPs of an update; 0 where not known.
-    facts: what is known before it runs, by metric: parameters, flops, tokens, ...
-    about: what else its record shall hold, as JSON.
-    cfg: what the task made of it.
+    structure: Name of its compiled programs. Trials of one structure may share a pack.
+    hypers: Traced numbers, by section or by name.
+    steps: Length of the trial, in updates.
+    tokens_per_step: Tokens of one update, or 0 for a task without tokens.
+    flops_per_step: Training FLOPs of one update, or 0 if they are not known.
+    known_metrics: Metrics that are known before the trial runs, such as `parameters`.
+    model: Facts about the model, for the record of the trial.
+    config: Config of the trial, for the task that made the job.
   """
 
   structure: str
-  hypers: dict
+  hypers: Hypers
   steps: int
   tokens_per_step: int
   flops_per_step: float
-  facts: Mapping[str, float]
-  about: Mapping[str, Any]
-  cfg: Any
+  known_metrics: Mapping[str, float]
+  model: ModelSummary
+  config: object
+
+
+@dataclasses.dataclass(frozen=True)
+class SeededOverrides:
+  """Overrides of a trial, with its seed.
+
+  Attributes:
+    overrides: Values of the point and of the seeds.
+    seed: Training seed.
+  """
+
+  overrides: dict[str, object]
+  seed: int
+
+
+class TaskRecipe(Protocol):
+  """A picklable object that makes a task again in another process."""
+
+  def make_task(self) -> Task:
+    """Returns a task that makes the same jobs as the original.
+
+    Raises:
+      ConfigError: If this process cannot make the same task, for example because it reads
+        other data.
+    """
+    ...
 
 
 class Task(Protocol):
-  """What the engine asks of what it runs.
+  """What a sweep trains.
 
   Attributes:
-    loss: the training metric whose first value that is not finite is where a member diverged.
-    evaluate_every: steps from one evaluation to the next besides those at rungs; None is none.
-    checkpoint_seconds: from one save of a pack's states to the next.
-    log_every: steps from one row of the curves to the next.
-    seed_paths: what `seeded` sets.
+    loss: Name of the training metric that shows divergence by a value that is not finite.
+    evaluate_every_steps: Steps between evaluations, besides those at rungs. None is none.
+    checkpoint_seconds: Seconds between two checkpoints of a pack.
+    log_every_steps: Steps between two rows of the curves.
+    seed_paths: Dotted paths that `with_seed` sets. Empty for a task without seeds.
   """
 
   loss: str
-  evaluate_every: int | None
+  evaluate_every_steps: int | None
   checkpoint_seconds: float
-  log_every: int
+  log_every_steps: int
   seed_paths: tuple[str, ...]
 
-  def seeded(
-    self, overrides: Mapping[str, Any], replicate: int, own: bool
-  ) -> tuple[dict[str, Any], int]:
-    """A point's values with the seed of one of its trials, and that seed."""
+  # --- the task as a whole ------------------------------------------------------------
 
-  def own_data(self, space: Any) -> bool:
-    """Whether the space makes trials differ in their batches."""
+  def describe(self) -> TaskDescription:
+    """Returns the facts that distinguish this task, for the manifest of the study."""
+    ...
 
-  def base_value(self, path: str) -> Any:
-    """What the base config has at a path."""
+  def check(self, sweep: SweepConfig) -> None:
+    """Checks the space, the objectives and the other keys of a sweep.
+
+    Raises:
+      ConfigError: If the task cannot run this sweep.
+    """
+    ...
+
+  def base_values(self) -> dict[str, object]:
+    """Returns all values of the base config, by dotted path."""
+    ...
+
+  def experiment_config(
+    self, overrides: Overrides
+  ) -> Mapping[str, Mapping[str, object]] | None:
+    """Returns the config of a trial as {section: {key: value}}, for `best.py`.
+
+    None if the task has no experiment files.
+    """
+    ...
+
+  def recipe(self) -> TaskRecipe:
+    """Returns a recipe that makes the task again in another process."""
+    ...
+
+  # --- the space ----------------------------------------------------------------------
 
   def is_traced(self, path: str) -> bool:
-    """Whether a path is a number that may change without another program."""
+    """Returns True if a value may change while a trial runs, without another program."""
+    ...
 
   def decays(self) -> bool:
-    """Whether the base config's learning rate falls towards the end."""
+    """Returns True if the learning rate of the base config falls towards the end."""
+    ...
 
-  def longest_warmup(self, space: Any) -> float:
-    """The longest warmup of any trial, as a share of training."""
+  def longest_warmup_fraction(self, space: Space) -> float:
+    """Returns the longest warmup of all trials, as a fraction of training."""
+    ...
 
-  def sized(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A point's values with its length, where that is another than the base's."""
+  def varies_data_per_trial(self, space: Space) -> bool:
+    """Returns True if the space varies the batches that trials read."""
+    ...
 
-  def job(self, overrides: Mapping[str, Any]) -> Job:
-    """What a trial with these values is; a ConfigError where it cannot be."""
+  # --- trials -------------------------------------------------------------------------
+
+  def with_seed(
+    self, overrides: Overrides, replicate: int, *, reseed_data: bool
+  ) -> SeededOverrides:
+    """Adds the seed of one of a point's trials.
+
+    Args:
+      overrides: Values of the point. A seed among them is kept.
+      replicate: Number of the trial among those of its point, 0 and up.
+      reseed_data: If True, the order of the data is drawn again too.
+    """
+    ...
+
+  def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
+    """Adds the length that gives a trial the budget of the base config.
+
+    Nothing is added if the trial has the length of the base config.
+    """
+    ...
+
+  def job(self, overrides: Overrides) -> Job:
+    """Returns the job of a trial with these values.
+
+    Raises:
+      ConfigError: If no trial can have these values.
+    """
+    ...
+
+  # --- training -----------------------------------------------------------------------
 
   def member(self, job: Job) -> Member:
-    """The programs of its structure."""
+    """Returns the programs of a job's structure."""
+    ...
 
   def feed(
-    self, job: Job, hypers: Sequence[dict], own: bool, step: int, lengths: Iterator[int]
-  ) -> Iterator[tuple[int, Any]]:
-    """For each chunk from `step` on its length and its data, for all members or, if `own`, for each."""
+    self,
+    job: Job,
+    hypers: Sequence[Hypers],
+    data_per_trial: bool,
+    first_step: int,
+    lengths: Iterator[int],
+  ) -> Iterator[tuple[int, PyTree]]:
+    """Yields the length and the data of each chunk of a pack.
 
-  def data_axis(self, job: Job, own: bool) -> int | None:
-    """The axis of that data that counts members."""
+    Args:
+      job: Job of one member.
+      hypers: Traced numbers of each member.
+      data_per_trial: If True, each member reads batches of its own.
+      first_step: Updates that were made before.
+      lengths: Number of steps of each chunk.
+    """
+    ...
+
+  def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
+    """Returns the axis of the data that counts members, or None if all share the data."""
+    ...
+
+  # --- scores -------------------------------------------------------------------------
 
   def evaluate(
-    self, population: Population, state: Any, job: Job, final: bool
+    self, population: Population, state: PyTree, job: Job, final: bool
   ) -> list[dict[str, float]]:
-    """Metrics of each member."""
+    """Returns the metrics of each member.
+
+    Args:
+      population: Population that the members are in.
+      state: State of the population.
+      job: Job of one member.
+      final: True at the end of training.
+    """
+    ...
 
   def measure(self, metric: str, job: Job) -> float:
-    """A metric that is measured once for a structure, as latency."""
+    """Returns a metric that is measured once for a structure, such as latency.
 
-  def bad(self, metric: str, job: Job, maximized: bool) -> float:
-    """A finite value for a diverged trial, worse than one that has learnt nothing."""
+    Raises:
+      ConfigError: If the task has no such metric.
+    """
+    ...
+
+  def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
+    """Returns the finite value of a metric that a diverged trial is given.
+
+    It is worse than that of a trial that has learned nothing.
+    """
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PickledTask:
+  """A recipe that sends a task itself.
+
+  Attributes:
+    task: The task, which must be picklable.
+  """
+
+  task: Task
+
+  def make_task(self) -> Task:
+    """Returns the task."""
+    return self.task
+
+
+class SearchableTask:
+  """Defaults for tasks without seeds, data, schedules or tokens.
+
+  A subclass adds the other methods of `Task`.
+  """
+
+  evaluate_every_steps: int | None = None
+  checkpoint_seconds: float = 60.0
+  log_every_steps: int = 1
+  seed_paths: tuple[str, ...] = ()
+
+  def experiment_config(
+    self, overrides: Overrides
+  ) -> Mapping[str, Mapping[str, object]] | None:
+    """Returns None: the task has no experiment files."""
+    del overrides
+    return None
+
+  def decays(self) -> bool:
+    """Returns False: the task has no schedule."""
+    return False
+
+  def longest_warmup_fraction(self, space: Space) -> float:
+    """Returns 0: the task has no schedule."""
+    del space
+    return 0.0
+
+  def varies_data_per_trial(self, space: Space) -> bool:
+    """Returns False: the task has no data."""
+    del space
+    return False
+
+  def with_seed(
+    self, overrides: Overrides, replicate: int, *, reseed_data: bool
+  ) -> SeededOverrides:
+    """Returns the values unchanged: the task has no seed."""
+    del reseed_data
+    return SeededOverrides(dict(overrides), replicate)
+
+  def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
+    """Returns the values unchanged: all trials have one length."""
+    return dict(overrides)
+
+  def feed(
+    self,
+    job: Job,
+    hypers: Sequence[Hypers],
+    data_per_trial: bool,
+    first_step: int,
+    lengths: Iterator[int],
+  ) -> Iterator[tuple[int, PyTree]]:
+    """Yields the length of each chunk, and no data."""
+    del job, hypers, data_per_trial, first_step
+    for n_steps in lengths:
+      yield n_steps, ()
+
+  def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
+    """Returns None: the task has no data."""
+    del job, data_per_trial
+    return None
+
+  def measure(self, metric: str, job: Job) -> float:
+    """Raises an error: the task measures nothing apart from its metrics."""
+    del job
+    raise ConfigError(
+      f'sweep.objective: got {metric!r}, expected one of the metrics of this task'
+    )
+
+  def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
+    """Returns a large number, negative if the metric is maximized."""
+    del metric, job
+    return -1e30 if maximized else 1e30

@@ -14,8 +14,15 @@ from lmhp.analysis.runs.sources import read
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution import curves
 from lmhp.sweeping.space import Choice, Float, Int, When, combinators
-from lmhp.sweeping.store.study import Study
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.manifest import RungSchedule, StudyManifest, TaskDescription
+from lmhp.sweeping.store.study import Study, read_manifest
+from lmhp.sweeping.store.trial import (
+  LineageStep,
+  ModelSummary,
+  StageResult,
+  Trial,
+  TrialCost,
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SPACE = {
@@ -32,17 +39,25 @@ BASE = {
   'schedule': {'name': 'cosine', 'cooldown_fraction': 0.2},
 }
 
+BASE_VALUES = {
+  'optimizer.learning_rate': 1e-3,
+  'optimizer.clip_norm': math.inf,
+  'model.n_layers': 4,
+  'train.batch_size': 16,
+  'schedule.name': 'cosine',
+  'schedule.cooldown_fraction': 0.2,
+}
+
 
 @pytest.fixture
 def study(tmp_path):
   """A study with trials of several fates, two curves, a confirmation."""
-  card = {
-    'task': BASE,
-    'space': combinators.to_json(SPACE),
-    'data_sha256': 'abc',
-    'ladder': {'rungs': [5, 10]},
-    'sweep': {'objective': ['eval_loss_nats', 'flops'], 'match_budget': 'steps'},
-  }
+  manifest = StudyManifest(
+    task=TaskDescription('language_model', BASE_VALUES, data_sha256='abc'),
+    sweep={'objective': ['eval_loss_nats', 'flops'], 'match_budget': 'steps'},
+    space=combinators.to_json(SPACE),
+    rungs=RungSchedule((5, 10)),
+  )
   ends = [
     ('complete', (2.0, 7.0)),
     ('pruned', None),
@@ -50,7 +65,10 @@ def study(tmp_path):
     ('running', None),
   ]
   with Study.open(
-    tmp_path / 'found', space=SPACE, card=card, directions=('minimize', 'minimize')
+    tmp_path / 'found',
+    space=SPACE,
+    manifest=manifest,
+    directions=('minimize', 'minimize'),
   ) as study:
     trials = []
     for i, (status, values) in enumerate(ends):
@@ -60,41 +78,35 @@ def study(tmp_path):
         'train.batch_size': 8,
         'schedule.name': 'constant' if i else 'cosine',
       } | ({} if i else {'schedule.cooldown_fraction': 0.3})
-      about = {
-        'steps': 8,
-        'cooldown_steps': 2,
-        'tokens': 100,
-        'flops': 1000.0,
-        'packs': ['one', 'two'][: 2 - i % 2],
-        'metrics': {'eval_loss_nats': 2.0, 'note': 'x'},
-        'n_parameters': 30,
-        'parameters_by_kind': {'attention': 12},
-      }
+      packs = ['one', 'two'][: 2 - i % 2]
       trials.append(
         Trial(
-          i,
-          i,
-          0,
-          parameters,
-          dict(parameters),
-          'search-0',
-          status,
-          {5: 3.0},
-          values,
-          about,
+          number=i,
+          point=i,
+          seed=0,
+          parameters=parameters,
+          overrides=dict(parameters),
+          cohort='search-0',
+          model=ModelSummary(n_parameters=30, parameters_by_kind={'attention': 12}),
+          status=status,
+          scores={5: 3.0},
+          values=values,
+          cost=TrialCost(steps=8, cooldown_steps=2, tokens=100, flops=1000.0),
+          stages=tuple(StageResult(pack, pack, (2.0,)) for pack in packs),
+          metrics={'eval_loss_nats': 2.0},
         )
       )
     trials.append(
       Trial(
-        4,
-        -1,
-        77,
-        {},
-        {'train.seed': 77},
-        'confirm-0',
-        'complete',
-        {10: 2.5},
-        (2.5, 7.0),
+        number=4,
+        point=-1,
+        seed=77,
+        parameters={},
+        overrides={'train.seed': 77},
+        cohort='confirm-0',
+        status='complete',
+        scores={10: 2.5},
+        values=(2.5, 7.0),
       )
     )
     study.add(trials)
@@ -184,7 +196,10 @@ def test_a_study(study):
 
 
 def test_a_study_is_read_while_it_is_written_and_without_jax(study):
-  with Study.open(study, space=SPACE, card={}, directions=('minimize', 'minimize')):
+  manifest = read_manifest(study)
+  with Study.open(
+    study, space=SPACE, manifest=manifest, directions=('minimize', 'minimize')
+  ):
     code = f'import sys; from lmhp.analysis.runs.sources import read; print(len(read({str(study)!r})), "jax" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
   assert done.stdout == '5 False\n', done.stderr
@@ -192,30 +207,27 @@ def test_a_study_is_read_while_it_is_written_and_without_jax(study):
 
 def test_population_based_training_counts_by_its_last_values(tmp_path):
   space = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}
-  card = {
-    'task': BASE,
-    'space': combinators.to_json(space),
-    'sweep': {'objective': ['loss']},
-  }
-  with Study.open(tmp_path / 'pbt', space=space, card=card) as study:
+  manifest = StudyManifest(
+    task=TaskDescription('language_model', BASE_VALUES),
+    sweep={'objective': ['loss']},
+    space=combinators.to_json(space),
+  )
+  with Study.open(tmp_path / 'pbt', space=space, manifest=manifest) as study:
     study.add(
       [
         Trial(
-          0,
-          0,
-          0,
-          {'optimizer.learning_rate': 1e-3},
-          {'optimizer.learning_rate': 1e-3},
-          'pbt',
-          'complete',
-          {},
-          (1.0,),
-          {
-            'lineage': [
-              {'optimizer.learning_rate': 1e-3},
-              {'optimizer.learning_rate': 5e-3},
-            ]
-          },
+          number=0,
+          point=0,
+          seed=0,
+          parameters={'optimizer.learning_rate': 1e-3},
+          overrides={'optimizer.learning_rate': 1e-3},
+          cohort='pbt',
+          status='complete',
+          values=(1.0,),
+          lineage=(
+            LineageStep(5, 0, {'optimizer.learning_rate': 1e-3}),
+            LineageStep(10, 0, {'optimizer.learning_rate': 5e-3}),
+          ),
         )
       ]
     )

@@ -12,13 +12,10 @@ import jax.numpy as jnp
 import pytest
 
 from lmhp.sweeping.execution import autotuning as choices
-from lmhp.sweeping.execution.autotuning import (
-  WIDTHS,
-  Autotuner,
-  PackMethod,
-  allowed_widths,
-  widths,
-)
+from lmhp.sweeping.execution import method_trial, pack_widths
+from lmhp.sweeping.execution.autotuning import Autotuner, Measurements
+from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, cut_into_packs
+from lmhp.sweeping.store.json_records import from_json
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.training.population import METHODS, Population
 
@@ -51,9 +48,14 @@ def task():
   return FunctionTask(init, step, {'rate': 0.1, 'seed': 0}, steps=10)
 
 
+def fake_devices(monkeypatch, fake):
+  for module in (choices, method_trial, pack_widths):
+    monkeypatch.setattr(module, 'jax', fake)
+
+
 @pytest.fixture
 def one_device(monkeypatch):
-  monkeypatch.setattr(choices, 'jax', SomeDevices(1))
+  fake_devices(monkeypatch, SomeDevices(1))
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def choose(task, tmp_path):
 
   def make(n=8, steps=1.0, own=False, **options):
     jobs = [task.job({'seed': i}) for i in range(n)]
-    return Autotuner(epath.Path(tmp_path), task, **options).of(jobs, own, steps)
+    return Autotuner(task, epath.Path(tmp_path), **options).method_of(jobs, own, steps)
 
   return make
 
@@ -102,7 +104,7 @@ def test_a_long_study_takes_the_quickest_of_all(choose, one_device):
   assert set(choice.member_step_seconds) == set(METHODS)
   assert (
     choice.method == min(METHODS, key=choice.member_step_seconds.get)
-    and 'quickest' in choice.reason
+    and 'fastest' in choice.reason
   )
   assert all(0 < s < 1 for s in choice.member_step_seconds.values())
 
@@ -113,11 +115,13 @@ def test_a_study_is_short_by_what_another_compile_costs(
   """By a clock of its own: a step takes a second, the first compile 5 seconds; 60 times that is 300 steps."""
 
   class Tried:
-    def __init__(self, task, jobs, own, method, most):
-      self.most, self.bytes_per_member, self.compile_seconds = most, 1.0, 5.0
-      self.seconds = {'loop': 1.0, 'vmap': 0.5, 'map': 2.0}[method]
+    def __init__(self, task, jobs, *, data_per_trial, method, max_width):
+      self.max_pack_width = max_width
+      self.bytes_per_member = 1.0
+      self.compile_seconds = 5.0
+      self.member_step_seconds = {'loop': 1.0, 'vmap': 0.5, 'map': 2.0}[method]
 
-  monkeypatch.setattr(choices, '_Trial', Tried)
+  monkeypatch.setattr(choices, 'MethodTrial', Tried)
   assert list(choose(steps=299.0).member_step_seconds) == ['loop']
   choice = choose(
     steps=301.0, own=True
@@ -129,7 +133,7 @@ def test_a_study_is_short_by_what_another_compile_costs(
 
 @pytest.mark.parametrize('method', METHODS)
 def test_a_method_that_is_asked_for_is_taken(choose, one_device, method):
-  choice = choose(steps=1e15, pack=method)
+  choice = choose(steps=1e15, method=method)
   assert (choice.method, list(choice.member_step_seconds), choice.max_pack_width) == (
     method,
     [method],
@@ -148,10 +152,11 @@ def test_a_choice_is_on_the_disk_before_it_is_used_and_kept(
   choose, one_device, tmp_path, monkeypatch
 ):
   first = choose(n=8)
-  stored = json.loads((tmp_path / 'autotune.json').read_text())['choices']
-  assert [PackMethod(**c) for c in stored.values()] == [first]
-  monkeypatch.setattr(choices, '_Trial', None)  # measuring again would fail
-  assert choose(n=200, steps=1e15, pack='map') == first
+  content = json.loads((tmp_path / 'autotune.json').read_text())
+  stored = from_json(Measurements, content, 'autotune.json')
+  assert list(stored.methods.values()) == [first]
+  monkeypatch.setattr(choices, 'MethodTrial', None)  # measuring again would fail
+  assert choose(n=200, steps=1e15, method='map') == first
   assert choose(max_pack_width=2) == dataclasses.replace(
     first, max_pack_width=2
   )  # less may be asked for later
@@ -163,7 +168,7 @@ def test_nothing_is_chosen_where_measuring_died(
   choose, one_device, tmp_path, monkeypatch
 ):
   with monkeypatch.context() as patch:
-    patch.setattr(choices, '_Trial', None)
+    patch.setattr(choices, 'MethodTrial', None)
     with pytest.raises(TypeError):
       choose()
   assert not (tmp_path / 'autotune.json').exists()
@@ -176,7 +181,7 @@ def test_a_metric_of_a_structure_is_measured_once(task, tmp_path, monkeypatch):
   )
   for _ in range(2):
     assert (
-      Autotuner(epath.Path(tmp_path), task).value('latency_seconds', task.job({}))
+      Autotuner(task, epath.Path(tmp_path)).measured('latency_seconds', task.job({}))
       == 0.25
     )
   assert measured == ['latency_seconds']
@@ -201,14 +206,14 @@ def test_packs_are_no_wider_than_asked_and_measured_as_wide_as_the_trials(
 ):
   """Widths are of the list, whatever is asked for; a study that grows may come to fill what fits."""
   assert choose(
-    n=n, pack='vmap', max_pack_width=asked
+    n=n, method='vmap', max_pack_width=asked
   ).max_pack_width == most and ran == {measured}
 
 
 def test_the_loop_has_no_list_of_widths(choose, one_device):
   assert (
-    choose(n=11, pack='loop').max_pack_width == 256
-    and choose(n=11, pack='loop', own=True, max_pack_width=7).max_pack_width == 7
+    choose(n=11, method='loop').max_pack_width == 256
+    and choose(n=11, method='loop', own=True, max_pack_width=7).max_pack_width == 7
   )
 
 
@@ -220,9 +225,9 @@ def test_the_largest_width_whose_program_fits_the_memory(
   needed = {w: bytes_of(task, method, w) for w in (fits, 2 * fits)}
   assert needed[fits] >= fits * SIZE and needed[2 * fits] > needed[fits]
   monkeypatch.setattr(
-    choices, 'memory_limit', lambda n_devices: needed[fits] + SIZE // 2
+    method_trial, 'memory_limit_bytes', lambda n_devices: needed[fits] + SIZE // 2
   )
-  choice = choose(n=64, pack=method)
+  choice = choose(n=64, method=method)
   assert choice.max_pack_width == fits and ran == {
     fits
   }  # a program that does not fit is never run
@@ -231,15 +236,15 @@ def test_the_largest_width_whose_program_fits_the_memory(
 
 def test_a_loop_has_as_many_members_as_fit(choose, task, one_device, monkeypatch):
   one = bytes_of(task, 'loop', 1)
-  monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: 3.5 * one)
-  assert choose(n=64, pack='loop').max_pack_width == 3
+  monkeypatch.setattr(method_trial, 'memory_limit_bytes', lambda n_devices: 3.5 * one)
+  assert choose(n=64, method='loop').max_pack_width == 3
 
 
 def test_without_memory_there_is_still_one(choose, one_device, monkeypatch):
-  monkeypatch.setattr(choices, 'memory_limit', lambda n_devices: 0.0)
+  monkeypatch.setattr(method_trial, 'memory_limit_bytes', lambda n_devices: 0.0)
   assert (
-    choose(n=64, pack='vmap').max_pack_width == 1
-    and choose(n=64, pack='loop', own=True).max_pack_width == 1
+    choose(n=64, method='vmap').max_pack_width == 1
+    and choose(n=64, method='loop', own=True).max_pack_width == 1
   )
 
 
@@ -256,18 +261,18 @@ def test_a_share_of_what_the_devices_have_free(monkeypatch):
 
   fake = SomeDevices(1)
   fake.devices = lambda: [Device()] * 4
-  monkeypatch.setattr(choices, 'jax', fake)
+  fake_devices(monkeypatch, fake)
   assert (
-    choices.memory_limit(1, share=0.5) == 400
-    and choices.memory_limit(4, share=0.5) == 1600
+    pack_widths.memory_limit_bytes(1, fraction=0.5) == 400
+    and pack_widths.memory_limit_bytes(4, fraction=0.5) == 1600
   )
 
 
 @pytest.mark.parametrize('n_devices', [3, 4])
 def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
-  monkeypatch.setattr(choices, 'jax', SomeDevices(n_devices))
+  fake_devices(monkeypatch, SomeDevices(n_devices))
   for n, asked in ((5, None), (5, 2), (1, 17)):
-    choice = choose(n=n, pack='vmap', max_pack_width=asked)
+    choice = choose(n=n, method='vmap', max_pack_width=asked)
     assert (
       choice.max_pack_width
       == {
@@ -276,13 +281,16 @@ def test_widths_that_all_devices_can_share(choose, monkeypatch, n_devices):
         17: max(w for w in (3, 4, 6, 8, 12, 16) if w % n_devices == 0),
       }[asked]
     )
-    assert all(width % n_devices == 0 for _, width in widths(23, choice, n_devices))
+    assert all(
+      width % n_devices == 0
+      for _, width in cut_into_packs(23, 'vmap', choice.max_pack_width, n_devices)
+    )
 
 
 @given(st.integers(1, 2000), st.integers(0, 8), st.integers(1, 9))
 def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
   widest = allowed_widths(n_devices)[: place + 1][-1]
-  packs = widths(n, PackMethod('vmap', widest, {}, 0.0, ''), n_devices)
+  packs = cut_into_packs(n, 'vmap', widest, n_devices)
   assert sum(trials for trials, _ in packs) == n and all(
     0 < trials <= width for trials, width in packs
   )
@@ -294,7 +302,7 @@ def test_trials_are_cut_into_packs_of_few_widths(n, place, n_devices):
 
 @given(st.integers(1, 2000), st.integers(1, 300))
 def test_a_loop_is_cut_without_padding(n, widest):
-  packs = widths(n, PackMethod('loop', widest, {}, 0.0, ''))
+  packs = cut_into_packs(n, 'loop', widest)
   assert (
     all(trials == width <= widest for trials, width in packs)
     and sum(t for t, _ in packs) == n

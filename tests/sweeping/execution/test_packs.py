@@ -11,9 +11,12 @@ import pytest
 from small_runs import QuickJax, bits
 
 import lmhp
-from lmhp.sweeping.execution import curves, packs
+from lmhp.sweeping.execution import curves, pack_run
+from lmhp.sweeping.execution.job_table import JobTable
+from lmhp.sweeping.execution.pack_run import PackRunOptions
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
+from lmhp.sweeping.execution.stages import StateRef
 from lmhp.sweeping.tasks.language_model import LanguageModel
 from lmhp.training import chunks, population
 from lmhp.training.chunks import ChunkSteps
@@ -53,12 +56,13 @@ def prepare(task, tmp_path):
       'first_step': 0,
       'last_step': 9,
       'width': n,
-      'keep': True,
+      'keep_states': True,
       'method': 'map',
     }
     pack = Pack(**given | fields)
-    states = PackStateStore(mine, workdir)
-    return states.run(states.describe(pack, overrides).name, **dict(options))
+    by_trial = dict(zip(pack.trials, overrides))
+    states = PackStateStore(JobTable(mine, by_trial.__getitem__), workdir)
+    return states.run(states.write_spec(pack).name, PackRunOptions(**dict(options)))
 
   return make
 
@@ -73,7 +77,7 @@ def rows_of(run):
 def found(run, result):
   """All that a pack found but times: its result in memory and on the disk, its curves and its states."""
   known = lambda result: {
-    n: getattr(result, n) for n in ('metrics', 'broken_at', 'device')
+    n: getattr(result, n) for n in ('metrics', 'nonfinite_steps', 'device')
   }
   text = json.dumps(known(result), sort_keys=True)  # NaN is like NaN there
   assert json.dumps(known(read_result(run.directory)), sort_keys=True) == text
@@ -143,7 +147,7 @@ def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(
   seeds = [{'data.seed': seed} for seed in (3, 0)]
   values = {'data.placement': placement, 'train.steps': 9}
   for own in (False, True):
-    run = prepare(str(own), seeds, values, method=method, own_data=own)
+    run = prepare(str(own), seeds, values, method=method, data_per_trial=own)
     result = run.run()
     for i, read in enumerate(seeds if own else [seeds[0]] * 2):
       state, losses = alone(run.task, read)
@@ -173,7 +177,7 @@ def test_a_trial_that_diverges_leaves_the_others_their_bits(prepare, method):
     for s, o in (('c', sane), ('t', wild))
   )
   want, got = calm.run(), torn.run()
-  assert want.broken_at == (None,) * 4 and got.broken_at[:3] == (None,) * 3
+  assert want.nonfinite_steps == (None,) * 4 and got.nonfinite_steps[:3] == (None,) * 3
   assert got.metrics[:3] == want.metrics[:3]
   assert [bits(state) for state in got.states[:3]] == [
     bits(state) for state in want.states[:3]
@@ -183,13 +187,16 @@ def test_a_trial_that_diverges_leaves_the_others_their_bits(prepare, method):
   }
   ended = [row['step'] for row in rows_of(torn)[13]]
   losses = [row['loss_nats'] for row in rows_of(torn)[13]]
-  assert ended == list(range(1, got.broken_at[3] + 1)) and 1 < got.broken_at[3] < 9
+  assert (
+    ended == list(range(1, got.nonfinite_steps[3] + 1))
+    and 1 < got.nonfinite_steps[3] < 9
+  )
   assert np.isfinite(losses[:-1]).all() and not np.isfinite(losses[-1])
   assert all(
     math.isnan(x) for name, x in got.metrics[3].items() if name.startswith('eval_')
   )
   if method == 'vmap':
-    assert got.states[3].step == got.broken_at[3] - 1
+    assert got.states[3].step == got.nonfinite_steps[3] - 1
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(got.states[3].params))
 
 
@@ -202,9 +209,11 @@ def test_a_pack_whose_trials_all_diverge_ends(prepare, method):
     last_step=24,
   )
   trained = []
-  run.show = lambda step, metrics: trained.append(step)
+  run.options = dataclasses.replace(
+    run.options, show=lambda step, metrics: trained.append(step)
+  )
   result = run.run()
-  assert all(1 < at < 9 for at in result.broken_at) and trained[-1] < 24
+  assert all(1 < at < 9 for at in result.nonfinite_steps) and trained[-1] < 24
   assert all(math.isnan(m['eval_loss_nats']) for m in result.metrics)
 
 
@@ -212,11 +221,11 @@ def test_a_pack_whose_trials_all_diverge_ends(prepare, method):
 def test_a_fork_that_diverges_scores_nothing_and_the_trial_goes_on(prepare, method):
   """Stopped a step before it breaks, the wild one is whole; its cooldown is what breaks."""
   overrides = [OVERRIDES[0], WILD]
-  at = prepare('whole', overrides, method=method).run().broken_at[1]
+  at = prepare('whole', overrides, method=method).run().nonfinite_steps[1]
   result = prepare(
     'fork', overrides, method=method, last_step=at - 1, cooldown_steps=4
   ).run()
-  assert result.broken_at == (None, None)
+  assert result.nonfinite_steps == (None, None)
   assert math.isfinite(result.metrics[0]['eval_loss_nats']) and math.isnan(
     result.metrics[1]['eval_loss_nats']
   )
@@ -324,8 +333,10 @@ def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, placem
   want, boundaries = found(whole, whole.run()), []
   result = None
   while result is None:  # each process trains one chunk and is stopped
-    run = prepare('often', **same, options={'stop': [True, False].pop})
-    run.show = lambda step, metrics: boundaries.append(step)
+    run = prepare('often', **same, options={'should_stop': [True, False].pop})
+    run.options = dataclasses.replace(
+      run.options, show=lambda step, metrics: boundaries.append(step)
+    )
     try:
       result = run.run()
     except Stopped:
@@ -346,24 +357,23 @@ def test_stopped_before_the_first_step(prepare):
   whole = prepare('whole')
   want = found(whole, whole.run())
   with pytest.raises(Stopped):
-    prepare('late', options={'stop': lambda: True}).run()
+    prepare('late', options={'should_stop': lambda: True}).run()
   run = prepare('late')
   assert found(run, run.run()) == want
 
 
 def test_the_result_is_written_last_and_once(prepare, monkeypatch):
-  written, write = [], packs.write_json
+  written, write = [], pack_run.write_result
 
-  def watch(path, value):
-    written.append(
-      (path.name, (run.workdir / 'curves' / f'{run.pack.name}.parquet').exists())
-    )
-    write(path, value)
+  def watch(directory, result):
+    curve = run.workdir / 'curves' / f'{run.pack.name}.parquet'
+    written.append(curve.exists())
+    write(directory, result)
 
-  monkeypatch.setattr(packs, 'write_json', watch)
+  monkeypatch.setattr(pack_run, 'write_result', watch)
   run = prepare()
   first = run.run()
-  assert written == [('result.json', True)]
+  assert written == [True]
   at = (run.directory / 'result.json').stat().mtime
   again = prepare().run()
   assert (
@@ -384,7 +394,7 @@ def test_a_pack_that_dies_as_it_writes_its_result_is_not_done(prepare, monkeypat
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(packs, 'write_json', dies)
+    patch.setattr(pack_run, 'write_result', dies)
     with pytest.raises(KeyboardInterrupt):
       prepare('dead').run()
   run = prepare('dead')
@@ -396,7 +406,8 @@ def test_results_that_are_not_numbers_come_back(prepare):
   result = run.run()
   read = run.read()
   assert (
-    math.isnan(read.metrics[1]['eval_loss_nats']) and read.broken_at == result.broken_at
+    math.isnan(read.metrics[1]['eval_loss_nats'])
+    and read.nonfinite_steps == result.nonfinite_steps
   )
   assert read.metrics[0] == result.metrics[0] and read.states is None
 
@@ -412,19 +423,30 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
   first = prepare(method=method, width=width, options={'worth_saving_seconds': 0})
   result = first.run()
   assert (first.directory / 'checkpoints' / '9').exists()
-  memory, disk, again = (PackStateStore(first.task, first.workdir) for _ in range(3))
+  values = {10 + i: values for i, values in enumerate(OVERRIDES)}
+  memory, disk, again = (
+    PackStateStore(JobTable(first.task, values.__getitem__), first.workdir)
+    for _ in range(3)
+  )
   name = first.pack.name
-  memory.put(name, result.states)
+  memory.save(name, result.states)
   second = Pack(
-    'b', (12, 10), ((name, 2), (name, 0)), 9, 15, method=method, width=2, keep=True
+    'b',
+    (12, 10),
+    (StateRef(name, 2), StateRef(name, 0)),
+    9,
+    15,
+    method=method,
+    width=2,
+    keep_states=True,
   )
   got = []
   for states in (memory, disk, again):
     if states is again:
       disk.clear()
       assert not (first.directory / 'checkpoints').exists()
-    got.append([bits(states.of((name, i))) for i in range(4)])
-    described = states.describe(second, [OVERRIDES[2], OVERRIDES[0]])
+    got.append([bits(states.load(StateRef(name, i))) for i in range(4)])
+    described = states.write_spec(second)
     after = states.run(described.name).run(again=True)
     if method != 'vmap':  # of another width, other bits
       assert [bits(state) for state in after.states] == [
@@ -436,14 +458,14 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
 
 def test_the_states_that_were_used_last_are_kept(task, tmp_path, monkeypatch):
   monkeypatch.setattr('lmhp.sweeping.execution.pack_states.KEPT_BYTES', 100)
-  states = PackStateStore(task(), epath.Path(tmp_path))
+  states = PackStateStore(JobTable(task(), {}.__getitem__), epath.Path(tmp_path))
   for name in 'abc':
-    states.put(name, (np.zeros(10, np.float32),))
-  assert list(states._kept) == ['b', 'c']
-  states.put('b', (np.zeros(11, np.float32),))
-  states.put('d', (np.zeros(400, np.float32),))
-  states.put('e', None)
-  assert list(states._kept) == ['d']
+    states.save(name, (np.zeros(10, np.float32),))
+  assert list(states._in_memory) == ['b', 'c']
+  states.save('b', (np.zeros(11, np.float32),))
+  states.save('d', (np.zeros(400, np.float32),))
+  states.save('e', None)
+  assert list(states._in_memory) == ['d']
 
 
 def test_compiled_ahead_it_compiles_no_more(prepare):

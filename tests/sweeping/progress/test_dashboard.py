@@ -11,9 +11,11 @@ from lmhp.errors import ConfigError
 from lmhp.sweeping.progress import dashboard
 from lmhp.sweeping.space import as_space
 from lmhp.sweeping.space.domains import Float
+from lmhp.sweeping.store.manifest import StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
 
+MANIFEST = StudyManifest(TaskDescription('test', {}), {}, {})
 SPACE = as_space({'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)})
 
 
@@ -31,7 +33,7 @@ def make_study(workdir, storage=None):
     )
     for i in range(3)
   ]
-  with Study.open(workdir, storage=storage, space=SPACE, card={}) as study:
+  with Study.open(workdir, storage=storage, space=SPACE, manifest=MANIFEST) as study:
     study.add(trials)
 
 
@@ -82,7 +84,7 @@ def test_looking_changes_nothing_and_the_study_stays_open_for_writing(tmp_path, 
   before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
   ask(serve(tmp_path), '/api/studies')
   assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-  with Study.open(tmp_path, space=SPACE, card={}) as study:
+  with Study.open(tmp_path, space=SPACE, manifest=MANIFEST) as study:
     study.add([Trial(3, 3, 0, {'optimizer.learning_rate': 1e-2}, {})])
 
 

@@ -22,7 +22,7 @@ from lmhp.sweeping.execution.packs import Pack
 from lmhp.sweeping.progress import board as boards
 from lmhp.sweeping.progress import display
 from lmhp.sweeping.space.domains import Float
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import ModelSummary, StageResult, Trial, TrialCost
 
 LOG = logging.getLogger('lmhp.sweeping.store.study')
 RATE, SCHEDULE = 'optimizer.learning_rate', 'schedule.name'
@@ -55,7 +55,7 @@ def trials_of(n, cohort='search-0', first=0):
       {RATE: 1e-3 * (i + 1), SCHEDULE: f'shape{i}'},
       {},
       cohort,
-      about={'structure': 's'},
+      ModelSummary(structure='s'),
     )
     for i in range(first, first + n)
   ]
@@ -71,20 +71,18 @@ def ended(trials, pack, losses, tokens_per_step=10, status='complete'):
   after = {t.number: t for t in trials}
   for number, loss in zip(pack.trials, losses):
     t = after[number]
-    about = {
-      **t.about,
-      'packs': [*t.about.get('packs', ()), pack.name],
-      'pack': pack.name,
-      'steps': pack.last_step,
-      'cooldown_steps': pack.cooldown_steps,
-      'seconds': 1.0,
-      'tokens': tokens_per_step * (pack.last_step + pack.cooldown_steps),
-    }
+    cost = TrialCost(
+      steps=pack.last_step,
+      cooldown_steps=pack.cooldown_steps,
+      tokens=tokens_per_step * (pack.last_step + pack.cooldown_steps),
+      seconds=1.0,
+    )
     after[number] = dataclasses.replace(
       t,
       status=status,
       scores={**t.scores, pack.last_step: loss},
-      about=about,
+      cost=cost,
+      stages=(*t.stages, StageResult(pack.name, pack.name, (loss,))),
       values=None if status == 'running' else (loss,),
     )
   return list(after.values())

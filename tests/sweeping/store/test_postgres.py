@@ -1,4 +1,4 @@
-"""PostgreSQL: two drivers with a study each on one server, and one of them killed; the server is this test's own."""
+"""PostgreSQL: two drivers with a study each on one server, one of them killed."""
 
 import glob
 import os
@@ -12,76 +12,81 @@ import tempfile
 
 import optuna
 import pytest
+import small_studies
+from small_studies import (
+  finish_study,
+  lines_of,
+  open_study,
+  write_study_of_all_statuses,
+)
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.store.study import Study
 
 pytestmark = pytest.mark.postgres
-HERE = os.path.dirname(__file__)
-sys.path.insert(0, HERE)
-import test_study  # noqa: E402 (the study that its kill test runs)
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-N = 60
+TESTS = os.path.dirname(small_studies.__file__)
+N_TRIALS = 60
 
 
-def program(name):
-  """A program of PostgreSQL; Debian keeps them off the path."""
-  found = [
-    shutil.which(name) or '',
-    *sorted(glob.glob(f'/usr/lib/postgresql/*/bin/{name}'), reverse=True),
-  ]
-  if not any(found):
+def find_program(name):
+  """Returns the path of a program of PostgreSQL. Debian does not put them on the path."""
+  on_path = shutil.which(name)
+  if on_path:
+    return on_path
+  installed = sorted(glob.glob(f'/usr/lib/postgresql/*/bin/{name}'))
+  if not installed:
     pytest.skip(f'needs PostgreSQL: no {name} here')
-  return next(path for path in found if path)
+  return installed[-1]
 
 
-def as_whom():
-  """The user that runs the server, which refuses to run as root."""
+def find_user():
+  """Returns the user that runs the server. PostgreSQL refuses to run as root."""
   if os.geteuid() != 0:
-    return {}
-  for user in ('postgres', 'nobody'):
+    return None
+  for name in ('postgres', 'nobody'):
     try:
-      return {'user': user, 'group': pwd.getpwnam(user).pw_gid, 'extra_groups': []}
+      return pwd.getpwnam(name)
     except KeyError:
       continue
   pytest.skip('needs a user other than root to run PostgreSQL')
 
 
-@pytest.fixture(scope='module')
-def url():
-  """The URL of an empty database."""
-  pytest.importorskip('psycopg')
-  initdb, pg_ctl, user = program('initdb'), program('pg_ctl'), as_whom()
-  directory = tempfile.mkdtemp(
-    prefix='lmhp-postgres-'
-  )  # not pytest's own, which others may not enter
+def free_port():
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
+    return free.getsockname()[1]
+
+
+@pytest.fixture(scope='module')
+def url():
+  """The URL of an empty database on a server of its own."""
+  pytest.importorskip('psycopg')
+  initdb = find_program('initdb')
+  pg_ctl = find_program('pg_ctl')
+  user = find_user()
+  port = free_port()
+  # Other users may not enter pytest's own directories.
+  directory = tempfile.mkdtemp(prefix='lmhp-postgres-')
+  data = f'{directory}/data'
+  as_user = {}
+  if user is not None:
+    as_user = {'user': user.pw_uid, 'group': user.pw_gid, 'extra_groups': []}
+    os.chown(directory, user.pw_uid, user.pw_gid)
+
+  def run(*command):
+    subprocess.run(
+      command, check=True, cwd=directory, stdout=subprocess.DEVNULL, **as_user
+    )
+
+  options = f'-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off'
+  log = f'{directory}/log'
   try:
-    if user:
-      os.chown(directory, pwd.getpwnam(user['user']).pw_uid, user['group'])
-    run = lambda *command: subprocess.run(
-      command, check=True, cwd=directory, stdout=subprocess.DEVNULL, **user
-    )
-    run(initdb, '-D', f'{directory}/data', '-A', 'trust', '-U', 'postgres', '--no-sync')
-    options = f'-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off'
-    run(
-      pg_ctl,
-      '-D',
-      f'{directory}/data',
-      '-o',
-      options,
-      '-l',
-      f'{directory}/log',
-      '-w',
-      'start',
-    )
+    run(initdb, '-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync')
+    run(pg_ctl, '-D', data, '-o', options, '-l', log, '-w', 'start')
     try:
       yield f'postgresql://postgres:secret@127.0.0.1:{port}/postgres'
     finally:
-      run(pg_ctl, '-D', f'{directory}/data', '-m', 'immediate', '-w', 'stop')
+      run(pg_ctl, '-D', data, '-m', 'immediate', '-w', 'stop')
   finally:
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -89,64 +94,63 @@ def url():
 DRIVER = """
 import sys
 sys.path.insert(0, sys.argv[3])
-import test_study
-with test_study.opened(sys.argv[1], storage=sys.argv[2]) as study:
+import small_studies
+with small_studies.open_study(sys.argv[1], storage=sys.argv[2]) as study:
   update = study.update
   study.update = lambda trials: (update(trials), print(trials[0].number, flush=True))
-  test_study.go_on(study, int(sys.argv[4]))
+  small_studies.finish_study(study, int(sys.argv[4]))
 """
 
 
-def driver(workdir, url):
+def start_driver(workdir, url):
+  arguments = [str(workdir), url, TESTS, str(N_TRIALS)]
   return subprocess.Popen(
-    [sys.executable, '-c', DRIVER, str(workdir), url, HERE, str(N)],
-    stdout=subprocess.PIPE,
+    [sys.executable, '-c', DRIVER, *arguments], stdout=subprocess.PIPE
   )
 
 
 def test_two_drivers_two_studies_one_server(url, tmp_path):
   """They find an empty database at the same moment, and one is killed twice."""
-  with test_study.opened(tmp_path / 'reference') as study:
-    test_study.go_on(study, N)
-    reference = test_study.lines(study.trials)
-  steady, killed = driver(tmp_path / 'steady', url), driver(tmp_path / 'killed', url)
-  for first in (
-    6,
-    30,
-  ):  # wherever it is by then, but most of the study is still to come
+  with open_study(tmp_path / 'reference') as study:
+    finish_study(study, N_TRIALS)
+    reference = lines_of(study.trials)
+  steady = start_driver(tmp_path / 'steady', url)
+  killed = start_driver(tmp_path / 'killed', url)
+  for first_number in (6, 30):
+    # Most of the study is still to come at these trials.
     for line in killed.stdout:
-      if int(line) >= first:
+      if int(line) >= first_number:
         break
     killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -9
+    assert killed.wait() == -signal.SIGKILL
     killed.stdout.close()
-    killed = driver(tmp_path / 'killed', url)
+    killed = start_driver(tmp_path / 'killed', url)
   for process in (steady, killed):
     process.communicate()
     assert process.returncode == 0
+
   storage = optuna.storages.RDBStorage(url.replace('://', '+psycopg://'))
   for name in ('steady', 'killed'):
     with Study.read(tmp_path / name, storage=url) as study:
-      assert test_study.lines(study.trials) == reference
+      assert lines_of(study.trials) == reference
     trials = optuna.load_study(study_name=name, storage=storage).trials
-    assert [(t.number, t.state.name, t.values) for t in trials] == [
-      (i, 'COMPLETE', [i + 0.5]) for i in range(N)
-    ]
-    assert all(t.intermediate_values == {10: 0.1, 20: 0.05} for t in trials)
+    shown = [(trial.number, trial.state.name, trial.values) for trial in trials]
+    assert shown == [(i, 'COMPLETE', [i + 0.5]) for i in range(N_TRIALS)]
+    assert all(trial.intermediate_values == {10: 0.1, 20: 0.05} for trial in trials)
     assert 'secret' not in (tmp_path / name / 'study.json').read_text()
   storage.engine.dispose()
 
 
-def test_every_fate_comes_back(url, tmp_path):
-  before = test_study.run_a_study(tmp_path / 'fates', storage=url)
-  with test_study.opened(tmp_path / 'fates', storage=url) as study:
-    assert test_study.lines(study.trials) == test_study.lines(before)
+def test_every_status_is_read_back(url, tmp_path):
+  before = write_study_of_all_statuses(tmp_path / 'statuses', storage=url)
+  with open_study(tmp_path / 'statuses', storage=url) as study:
+    assert lines_of(study.trials) == lines_of(before)
 
 
-def test_a_server_that_is_not_there_is_one_line(url, tmp_path):
-  words = r'--storage: got postgresql://postgres:\*\*\*@127.0.0.1:1/x, which cannot'
-  with pytest.raises(ConfigError, match=words) as error:
-    test_study.opened(
-      tmp_path / 'run', storage='postgresql://postgres:secret@127.0.0.1:1/x'
-    )
-  assert '\n' not in str(error.value) and 'secret' not in str(error.value)
+def test_a_server_that_does_not_answer_is_one_line_without_the_password(url, tmp_path):
+  with pytest.raises(ConfigError) as error:
+    open_study(tmp_path / 'run', storage='postgresql://postgres:secret@127.0.0.1:1/x')
+  message = str(error.value)
+  assert message.startswith('--storage: got postgresql://postgres:***@127.0.0.1:1/x,')
+  assert '\n' not in message
+  assert 'secret' not in message

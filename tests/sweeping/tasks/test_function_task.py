@@ -1,5 +1,6 @@
 """A researcher's own model: the ten lines of `functions`, alone, in populations and in packs."""
 
+import dataclasses
 import json
 import math
 
@@ -11,10 +12,12 @@ import pytest
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.execution import curves, packs
+from lmhp.sweeping.execution import curves, pack_run
+from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.space import Float
+from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.training import chunks
 from lmhp.training.chunks import CAPACITY, ChunkSteps
@@ -154,10 +157,12 @@ def prepare(task, workdir, method, overrides=OVERRIDES, width=None, **fields):
     final=True,
     method=method,
     width=width or n,
-    keep=True,
+    keep_states=True,
   )
-  pack, states = Pack(**given | fields), PackStateStore(task, epath.Path(workdir))
-  return states.run(states.describe(pack, overrides).name)
+  pack = Pack(**given | fields)
+  jobs = JobTable(task, dict(enumerate(overrides)).__getitem__)
+  states = PackStateStore(jobs, epath.Path(workdir))
+  return states.run(states.write_spec(pack).name)
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -177,9 +182,11 @@ def test_a_pack_of_them(tmp_path, method):
     np.testing.assert_allclose(
       result.metrics[i]['loss'], expected[STEPS], rtol=2e-3, atol=1e-11
     )
-  assert result.broken_at[:4] == (None,) * 4 and 1 < result.broken_at[4] < STEPS
+  assert (
+    result.nonfinite_steps[:4] == (None,) * 4 and 1 < result.nonfinite_steps[4] < STEPS
+  )
   assert [row['step'] for row in rows if row['trial'] == 4] == list(
-    range(1, result.broken_at[4] + 1)
+    range(1, result.nonfinite_steps[4] + 1)
   )
   assert math.isnan(result.metrics[4]['loss'])
 
@@ -207,7 +214,7 @@ def test_one_that_breaks_in_a_fork_alone_scores_nothing_there(tmp_path, method):
   result = prepare(
     task, tmp_path, method, overrides, last_step=5, cooldown_steps=4, final=False
   ).run()
-  assert result.broken_at == (None, None, None, 5)
+  assert result.nonfinite_steps == (None, None, None, 5)
   np.testing.assert_array_equal(
     [m['w'] for m in result.metrics], [math.nan, 9, math.nan, math.nan]
   )
@@ -235,8 +242,8 @@ def test_one_that_is_stopped_goes_on(tmp_path, monkeypatch):
   result, processes = None, 0
   while result is None:
     run, processes = prepare(make(), tmp_path / 'cut', 'map'), processes + 1
-    run.stop = [True] * 9 + [False] * 6
-    run.stop = run.stop.pop
+    answers = [True] * 9 + [False] * 6
+    run.options = dataclasses.replace(run.options, should_stop=answers.pop)
     try:
       result = run.run()
     except Stopped:
@@ -284,8 +291,9 @@ def test_scores_of_its_own(method):
 
 def test_numbers_of_a_trial_and_its_seeds():
   task = make()
-  values, seed = task.seeded({'learning_rate': 0.2}, 3, own=False)
-  assert (values, seed) == ({'learning_rate': 0.2, 'seed': 3}, 3)
+  seeded = task.with_seed({'learning_rate': 0.2}, 3, reseed_data=False)
+  values = seeded.overrides
+  assert (values, seeded.seed) == ({'learning_rate': 0.2, 'seed': 3}, 3)
   hypers = task.job(values).hypers
   assert (
     hypers['seed'] == 3
@@ -295,7 +303,7 @@ def test_numbers_of_a_trial_and_its_seeds():
   assert (
     task.job({'learning_rate': 1}).hypers['learning_rate'].dtype == np.float32
   )  # the base's is a float
-  assert task.seeded({'seed': 9}, 3, own=False)[1] == 9
+  assert task.with_seed({'seed': 9}, 3, reseed_data=False).seed == 9
 
 
 def test_numbers_keep_the_type_of_their_base():
@@ -327,12 +335,12 @@ def test_a_diverged_trial_is_told_something_finite_and_bad():
   task = make()
   job = task.job({})
   first = by_hand(0.1, 0, 1)[0][0]
-  assert first < task.bad('loss', job, maximized=False) < math.inf
-  assert -math.inf < task.bad('loss', job, maximized=True) < -first
+  assert first < task.penalty_value('loss', job, maximized=False) < math.inf
+  assert -math.inf < task.penalty_value('loss', job, maximized=True) < -first
   lost = FunctionTask(
     init, lambda w, h, i: (w, {'loss': jnp.float32(jnp.nan)}), {'seed': 0}, steps=3
   )
-  assert math.isfinite(lost.bad('loss', lost.job({}), maximized=False))
+  assert math.isfinite(lost.penalty_value('loss', lost.job({}), maximized=False))
 
 
 def test_what_it_refuses():
@@ -355,5 +363,7 @@ def test_its_card_tells_other_functions_numbers_and_lengths_apart():
     make(evaluate=lambda w, h: {'loss': 0.0}),
     FunctionTask(init, step, {'learning_rate': 0.2, 'seed': 0}, steps=STEPS),
   ]
-  texts = [json.dumps(task.card(), sort_keys=True) for task in cards]
-  assert len(set(texts)) == 4 and texts[0] == json.dumps(make().card(), sort_keys=True)
+  texts = [json.dumps(to_json(task.describe()), sort_keys=True) for task in cards]
+  assert len(set(texts)) == 4 and texts[0] == json.dumps(
+    to_json(make().describe()), sort_keys=True
+  )

@@ -1,0 +1,145 @@
+"""The measurement of one method of running packs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+import time
+
+import jax
+
+from lmhp.sweeping.execution.pack_widths import (
+  allowed_widths,
+  devices_for,
+  memory_limit_bytes,
+)
+from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.training.chunks import ChunkSteps
+from lmhp.training.population import Population
+from lmhp.typing import PyTree
+
+MEASURED_STEPS = 3
+MEASURED_SECONDS = 0.5
+LOOP_MEMBERS = 8
+"""Most members that `loop` is measured with."""
+
+
+class MethodTrial:
+  """Measures a method on the first trials of a structure, at the largest width that fits.
+
+  Args:
+    task: Task of the study.
+    jobs: Jobs of the trials that are known so far.
+    data_per_trial: If True, each member reads batches of its own.
+    method: The method.
+    max_width: Largest requested width.
+
+  Attributes:
+    width: Width that is measured. It fits the memory, and the known trials fill it.
+    max_pack_width: Largest width that fits the memory, for any number of trials.
+    member_step_seconds: Time of one member's update, without compiling.
+    bytes_per_member: Device memory of a member, without its data, by the analysis of the
+      compiled program.
+    compile_seconds: Time that compiling took.
+  """
+
+  def __init__(
+    self,
+    task: Task,
+    jobs: Sequence[Job],
+    *,
+    data_per_trial: bool,
+    method: str,
+    max_width: int,
+  ):
+    self._task = task
+    self._jobs = list(jobs)
+    self._data_per_trial = data_per_trial
+    self._method = method
+    self._n_devices = len(devices_for(method)) or 1
+    programs = task.member(self._jobs[0]).programs
+    compile_seconds_before = programs.compile_seconds
+
+    self.bytes_per_member = 0.0
+    self.width = self._largest_fitting(self._candidate_widths(max_width, len(jobs)))
+    limit_bytes = memory_limit_bytes(self._n_devices)
+    n_fitting = int(limit_bytes // max(self.bytes_per_member, 1))
+    self.max_pack_width = max(
+      w
+      for w in self._candidate_widths(max_width, max_width)
+      if w <= max(self.width, n_fitting)
+    )
+    self.member_step_seconds = self._measure_member_step_seconds()
+    self.compile_seconds = programs.compile_seconds - compile_seconds_before
+
+  def _candidate_widths(self, max_width: int, n_trials: int) -> list[int]:
+    """Returns widths up to the first that holds all trials, none above the largest."""
+    if self._method == 'loop':
+      return list(range(1, min(max_width, n_trials) + 1))
+    allowed = allowed_widths(len(devices_for(self._method)))
+    enough = next((w for w in allowed if w >= n_trials), allowed[-1])
+    return [w for w in allowed if w <= min(max_width, enough)] or [allowed[0]]
+
+  def _largest_fitting(self, widths: Sequence[int]) -> int:
+    """Returns the largest width whose program fits the memory. Programs are not run."""
+    limit_bytes = memory_limit_bytes(self._n_devices)
+    width = widths[-1]
+    while True:
+      population = self._population(width)
+      chunk_bytes = population.chunk_bytes(self._data(population))
+      self.bytes_per_member = chunk_bytes
+      if self._method != 'loop':
+        self.bytes_per_member /= width
+      fitting = [
+        w for w in widths if w <= width and w * self.bytes_per_member <= limit_bytes
+      ]
+      largest = fitting[-1] if fitting else widths[0]
+      if largest == width or self._method == 'loop':
+        return largest
+      width = largest
+
+  def _population(self, width: int) -> Population:
+    """Returns a population of a width. The trials are repeated to fill it."""
+    n_repeats = math.ceil(width / len(self._jobs))
+    n_members = width
+    if self._method == 'loop':
+      n_members = min(width, LOOP_MEMBERS)
+    jobs = (self._jobs * n_repeats)[:n_members]
+    return Population(
+      self._task.member(jobs[0]),
+      [job.hypers for job in jobs],
+      self._method,
+      self._data_per_trial,
+      self._task.data_axis(jobs[0], self._data_per_trial),
+      devices_for(self._method),
+    )
+
+  def _n_steps(self) -> int:
+    return min(MEASURED_STEPS, self._jobs[0].steps)
+
+  def _data(self, population: Population) -> PyTree:
+    """Returns the data of a first chunk."""
+    n_steps = self._n_steps()
+    chunks = self._task.feed(
+      self._jobs[0],
+      population.hypers,
+      self._data_per_trial,
+      0,
+      iter([n_steps, n_steps]),
+    )
+    _, data = next(chunks)
+    return data
+
+  def _measure_member_step_seconds(self) -> float:
+    """Returns the best of several measurements, at least two."""
+    population = self._population(self.width)
+    state = population.init()
+    data = self._data(population)
+    n_steps = self._n_steps()
+    measured: list[float] = []
+    while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:
+      start = time.perf_counter()
+      state, metrics = population.run(state, data, ChunkSteps(n_steps, 0))
+      jax.block_until_ready(metrics)
+      measured.append(time.perf_counter() - start)
+    return min(measured) / n_steps / population.width

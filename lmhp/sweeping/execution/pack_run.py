@@ -1,0 +1,376 @@
+"""The training of a pack from one rung to the next, and its scores there.
+
+A run is a pure function of the pack, the traced numbers of its trials and the states that
+it starts from. It leaves these files in the directory of the study::
+
+  packs/NAME/result.json          metrics of each member; written last, so that a pack with
+                                  this file is done
+  packs/NAME/checkpoints/STEP     stacked states of the members
+  packs/NAME/curves-STEP.parquet  rows of the curves up to a checkpoint
+  curves/NAME.parquet             rows of the curves of a pack that is done
+
+A final state that is not on the disk can be made again by running the pack again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import math
+import time
+
+from etils import epath
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.sweeping.execution.curves import CurveRows
+from lmhp.sweeping.execution.packs import (
+  Pack,
+  PackResult,
+  Stopped,
+  directory_of,
+  read_result,
+  write_result,
+)
+from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.chunks import (
+  ChunkSteps,
+  Cooldown,
+  chunk_lengths,
+  first_nonfinite_step,
+)
+from lmhp.training.config import CheckpointConfig
+from lmhp.training.population import Population, stack
+from lmhp.typing import PyTree
+
+WORTH_SAVING_SECONDS = 2.0
+"""Final states that took less time are not saved. They are made again if they are needed."""
+
+NonfiniteSteps = list[int | None]
+"""First step of each member whose loss was not finite, or None."""
+
+
+def _never() -> bool:
+  return False
+
+
+def _show_nothing(step: int, metrics: Mapping[str, object]) -> None:
+  del step, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class PackRunOptions:
+  """Options of a pack's run that do not change its result.
+
+  Attributes:
+    should_stop: Returns True after a signal.
+    show: Called with the step and {metric: values of the members} after each chunk.
+    devices: Devices to run on. Empty is the default device.
+    worth_saving_seconds: Final states that took less time are not saved. 0 if another
+      process starts from them.
+  """
+
+  should_stop: Callable[[], bool] = _never
+  show: Callable[[int, Mapping[str, object]], None] = _show_nothing
+  devices: Sequence[jax.Device] = ()
+  worth_saving_seconds: float = WORTH_SAVING_SECONDS
+
+
+DEFAULT_OPTIONS = PackRunOptions()
+
+
+class PackRun:
+  """One pack in its directory.
+
+  Args:
+    task: Task of the study.
+    pack: The pack.
+    jobs: Jobs of its members.
+    workdir: Directory of the study.
+    start: Returns the first state of the population. It is called only if there is no
+      checkpoint.
+    options: Options that do not change the result.
+  """
+
+  def __init__(
+    self,
+    task: Task,
+    pack: Pack,
+    jobs: Sequence[Job],
+    workdir: epath.Path,
+    start: Callable[[Population], PyTree],
+    options: PackRunOptions = DEFAULT_OPTIONS,
+  ):
+    self.task = task
+    self.pack = pack
+    self.jobs = list(jobs)
+    self.workdir = workdir
+    self.directory = directory_of(workdir, pack.name)
+    self.start = start
+    self.options = options
+
+    n_padding = pack.width - len(self.jobs)
+    padded_jobs = self.jobs + [self.jobs[-1]] * n_padding
+    self.population = Population(
+      task.member(self.jobs[0]),
+      [job.hypers for job in padded_jobs],
+      pack.method,
+      pack.data_per_trial,
+      task.data_axis(self.jobs[0], pack.data_per_trial),
+      options.devices,
+    )
+    self.rows = CurveRows(
+      pack.trials,
+      tokens_per_step=self.jobs[0].tokens_per_step,
+      every_steps=task.log_every_steps,
+      forced_steps=(pack.last_step, self.jobs[0].steps),
+      loss=task.loss,
+    )
+    # The members that only fill the program count as diverged from the beginning.
+    self.nonfinite_steps: NonfiniteSteps = [None] * len(self.jobs) + [0] * n_padding
+    self._seconds_before = 0.0
+    self._start_time = 0.0
+    self._steps_per_second = 0.0
+
+  def run(self, again: bool = False) -> PackResult:
+    """Trains and scores the members, or returns the result of an earlier process.
+
+    Args:
+      again: If True, trains although there is a result, to make the final states again. The
+        result is not written twice.
+
+    Raises:
+      Stopped: If `should_stop` returns True. The states are saved then.
+    """
+    if not again:
+      finished = self.read()
+      if finished is not None:
+        return finished
+
+    self._start_time = time.perf_counter()
+    compile_seconds_before = self.population.compile_seconds
+    # Checkpoints cannot express an infinite interval.
+    interval_seconds = min(self.task.checkpoint_seconds, 1e9)
+    config = CheckpointConfig(every_seconds=interval_seconds, keep_last=1, keep_best=0)
+    with Checkpoints(self.directory / 'checkpoints', config) as checkpoints:
+      state, step = self._first_state(checkpoints)
+      state = self._train(state, step, checkpoints)
+      is_worth_saving = self._seconds() >= self.options.worth_saving_seconds
+      if self.pack.keep_states and is_worth_saving:
+        self._save(checkpoints, state, self.pack.last_step)
+      metrics = self._score(state)
+
+    n_trials = len(self.jobs)
+    states = None
+    if self.pack.keep_states:
+      states = tuple(self.population.split(state)[:n_trials])
+    result = PackResult(
+      metrics=tuple(metrics[:n_trials]),
+      nonfinite_steps=tuple(self.nonfinite_steps[:n_trials]),
+      seconds=round(self._seconds(), 3),
+      compile_seconds=round(
+        self.population.compile_seconds - compile_seconds_before, 3
+      ),
+      device=self.population.devices[0].device_kind,
+      states=states,
+    )
+    if self.read() is None:
+      self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
+      write_result(self.directory, result)
+    return result
+
+  def compile_ahead(self) -> None:
+    """Compiles the programs of `run`. A thread calls this while another pack trains."""
+    chunks = self._feed(self.pack.first_step, iter([1, 1]))
+    _, data = next(chunks)
+    self.population.compile_chunk(data)
+
+  def read(self) -> PackResult | None:
+    """Returns the result of an earlier process, or None if the pack is not done."""
+    return read_result(self.directory)
+
+  # --- states -------------------------------------------------------------------------
+
+  def _first_state(self, checkpoints: Checkpoints) -> tuple[PyTree, int]:
+    """Returns the newest saved state and its step, or the first state of the members."""
+    latest = checkpoints.latest()
+    if latest is None:
+      return self.start(self.population), self.pack.first_step
+    members, extra = self.restore(checkpoints, latest)
+    step = extra['step']
+    self.nonfinite_steps = extra['nonfinite_steps']
+    self._seconds_before = extra['seconds']
+    self.rows.read(self.directory / f'curves-{step}.parquet')
+    return self.population.join(members), step
+
+  def restore(
+    self, checkpoints: Checkpoints, step: int
+  ) -> tuple[list[PyTree], dict[str, PyTree]]:
+    """Returns the saved states of all members in numpy, and what was saved with them."""
+    stacked, extra = checkpoints.restore(step, self.population.abstract_state())
+    on_host = jax.device_get(stacked)
+    members = [_member_of(on_host, i) for i in range(self.pack.width)]
+    return members, extra
+
+  def _save(
+    self, checkpoints: Checkpoints, state: PyTree, step: int, wait: bool = False
+  ) -> None:
+    """Starts to save the states, after the curves up to this step."""
+    self.rows.write(self.directory / f'curves-{step}.parquet')
+    stacked = stack(state) if isinstance(state, list) else state
+    extra = {'nonfinite_steps': self.nonfinite_steps, 'seconds': self._seconds()}
+    checkpoints.save(step, stacked, extra, wait=wait)
+
+  # --- training -----------------------------------------------------------------------
+
+  def _train(self, state: PyTree, step: int, checkpoints: Checkpoints) -> PyTree:
+    """Trains the members up to the last step, and returns their states."""
+    for n_steps, data in self._feed(step, self._chunk_lengths(step)):
+      if self.options.should_stop():
+        self._save(checkpoints, state, step, wait=True)
+        raise Stopped
+      state, columns = self._run_chunk(state, data, n_steps, step)
+      self._record(step, columns)
+      step += n_steps
+
+      if self._is_evaluated(step):
+        scores = self._evaluate(state, self.nonfinite_steps, final=False)
+        self.rows.add_scores(step, scores, self.nonfinite_steps)
+      if checkpoints.due(step) and step < self.pack.last_step:
+        self._save(checkpoints, state, step)
+      if None not in self.nonfinite_steps:
+        # All members have diverged.
+        break
+    return state
+
+  def _run_chunk(
+    self, state: PyTree, data: PyTree, n_steps: int, step: int
+  ) -> tuple[PyTree, dict[str, npt.NDArray[np.float32]]]:
+    """Makes the updates of one chunk, and measures their speed without compiling.
+
+    Returns:
+      The new state, and metrics {name: (R, S)}.
+    """
+    start = time.perf_counter()
+    compile_seconds_before = self.population.compile_seconds
+    state, metrics = self.population.run(
+      state,
+      data,
+      ChunkSteps(n_steps, step),
+      is_training=[nonfinite is None for nonfinite in self.nonfinite_steps],
+    )
+    columns = {
+      name: np.asarray(values)[:, :n_steps] for name, values in metrics.items()
+    }
+    compile_seconds = self.population.compile_seconds - compile_seconds_before
+    seconds = time.perf_counter() - start - compile_seconds
+    self._steps_per_second = n_steps / max(seconds, 1e-9)
+    return state, columns
+
+  def _feed(self, step: int, lengths: Iterator[int]) -> Iterator[tuple[int, PyTree]]:
+    return self.task.feed(
+      self.jobs[0], self.population.hypers, self.pack.data_per_trial, step, lengths
+    )
+
+  def _chunk_lengths(self, step: int) -> Iterator[int]:
+    """Yields the number of steps of each chunk. No chunk crosses an evaluation."""
+    return chunk_lengths(
+      step,
+      self.pack.last_step,
+      self.population.member.capacity,
+      every_steps=(self.task.evaluate_every_steps,),
+      steps_per_second=lambda: self._steps_per_second,
+    )
+
+  def _is_evaluated(self, step: int) -> bool:
+    every = self.task.evaluate_every_steps
+    return bool(every) and step % every == 0 and step < self.pack.last_step
+
+  def _record(
+    self, first_step: int, columns: Mapping[str, npt.NDArray[np.float32]]
+  ) -> None:
+    """Adds a chunk to the curves, each member's up to its first loss that is not finite."""
+    losses_RS = columns[self.task.loss]
+    self.nonfinite_steps = _first_nonfinite_steps(
+      self.nonfinite_steps, first_step, losses_RS
+    )
+    self.rows.add(first_step, columns, self.nonfinite_steps)
+    last_losses_R = losses_RS[: len(self.jobs), -1]
+    step = first_step + losses_RS.shape[1]
+    self.options.show(step, {self.task.loss: last_losses_R, 'seconds': self._seconds()})
+
+  def _seconds(self) -> float:
+    """Returns the time of all processes up to now."""
+    return self._seconds_before + time.perf_counter() - self._start_time
+
+  # --- scoring ------------------------------------------------------------------------
+
+  def _score(self, state: PyTree) -> list[dict[str, float]]:
+    """Returns the metrics of each member: of its state, or of a fork that cools down."""
+    nonfinite_steps = self.nonfinite_steps
+    if self.pack.cooldown_steps:
+      state, nonfinite_steps = self._cool_down(self.population.copy(state))
+    scores = self._evaluate(state, nonfinite_steps, self.pack.final)
+    training_metrics = self.rows.last()
+    return [{**trained, **scored} for trained, scored in zip(training_metrics, scores)]
+
+  def _evaluate(
+    self, state: PyTree, nonfinite_steps: NonfiniteSteps, final: bool
+  ) -> list[dict[str, float]]:
+    """Returns the metrics of each member. Those of a diverged member are NaN.
+
+    The state of a diverged member depends on the method, so its metrics would too.
+    """
+    scores = self.task.evaluate(self.population, state, self.jobs[0], final)
+    return [
+      metrics if nonfinite is None else dict.fromkeys(metrics, math.nan)
+      for metrics, nonfinite in zip(scores, nonfinite_steps)
+    ]
+
+  def _cool_down(self, state: PyTree) -> tuple[PyTree, NonfiniteSteps]:
+    """Trains a fork of the states to the end of its cooldown.
+
+    Returns:
+      Its states, and the members that diverged on the way or before.
+    """
+    step = self.pack.last_step
+    end = step + self.pack.cooldown_steps
+    cooldown = Cooldown(step, self.pack.cooldown_steps)
+    lengths = chunk_lengths(step, end, self.population.member.capacity)
+    nonfinite_steps = self.nonfinite_steps
+    for n_steps, data in self._feed(step, lengths):
+      if None not in nonfinite_steps:
+        break
+      state, metrics = self.population.run(
+        state,
+        data,
+        ChunkSteps(n_steps, step, cooldown),
+        is_training=[nonfinite is None for nonfinite in nonfinite_steps],
+      )
+      losses_RS = np.asarray(metrics[self.task.loss])[:, :n_steps]
+      nonfinite_steps = _first_nonfinite_steps(nonfinite_steps, step, losses_RS)
+      step += n_steps
+    return state, nonfinite_steps
+
+
+def _member_of(stacked: PyTree, index: int) -> PyTree:
+  """Returns the state of one member of states that are stacked on R."""
+  return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
+def _first_nonfinite_steps(
+  before: NonfiniteSteps, first_step: int, losses_RS: npt.NDArray[np.float32]
+) -> NonfiniteSteps:
+  """Returns the first step of each member whose loss was not finite.
+
+  Args:
+    before: The same, before the chunk.
+    first_step: Updates that were made before the chunk.
+    losses_RS: Training losses of the chunk.
+  """
+  return [
+    first_nonfinite_step(first_step, losses_S) if step is None else step
+    for step, losses_S in zip(before, losses_RS)
+  ]

@@ -1,0 +1,74 @@
+"""Widths of packs: the numbers of members that compiled programs have."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Members per device of a compiled pack. A few widths let few programs serve all packs."""
+
+
+def devices_for(method: str) -> tuple[jax.Device, ...]:
+  """Returns the devices of a method: all, or () for `loop`, which uses the first."""
+  return () if method == 'loop' else tuple(jax.devices())
+
+
+def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
+  """Returns the bytes that packs may take on several devices together.
+
+  Args:
+    n_devices: Number of devices.
+    fraction: Fraction of the free memory.
+  """
+  device = jax.devices()[0]
+  if device.platform != 'cpu':
+    stats = device.memory_stats()
+    if stats and 'bytes_limit' in stats:
+      free_bytes = stats['bytes_limit'] - stats.get('bytes_in_use', 0)
+      return fraction * n_devices * free_bytes
+  n_pages = 2**20
+  if 'SC_AVPHYS_PAGES' in os.sysconf_names:
+    n_pages = os.sysconf('SC_AVPHYS_PAGES')
+  return fraction * n_pages * os.sysconf('SC_PAGE_SIZE')
+
+
+def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
+  """Returns the widths that a pack may have: on each device one of `WIDTHS`.
+
+  >>> allowed_widths(6)
+  (6, 12, 24, 48, 96, 192)
+  """
+  n_devices = max(n_devices, 1)
+  largest = max(n_devices, WIDTHS[-1])
+  return tuple(w * n_devices for w in WIDTHS if w * n_devices <= largest)
+
+
+def cut_into_packs(
+  n_trials: int, method: str, max_pack_width: int, n_devices: int = 1
+) -> list[tuple[int, int]]:
+  """Returns the number of trials and the width of each pack.
+
+  The first packs are full. The remaining trials take the smallest width that holds them.
+  `loop` needs no padding.
+
+  Args:
+    n_trials: Number of trials.
+    method: Method of the packs.
+    max_pack_width: Width of a full pack.
+    n_devices: Number of devices.
+
+  >>> cut_into_packs(11, 'vmap', 8)
+  [(8, 8), (3, 4)]
+  """
+  n_full, n_left = divmod(n_trials, max_pack_width)
+  packs = [(max_pack_width, max_pack_width)] * n_full
+  if not n_left:
+    return packs
+  width = n_left
+  if method != 'loop':
+    fitting = [w for w in allowed_widths(n_devices) if w >= n_left]
+    width = min([*fitting, max_pack_width])
+  packs.append((n_left, width))
+  return packs

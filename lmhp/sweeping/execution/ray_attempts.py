@@ -1,0 +1,86 @@
+"""Attempts at packs, which workers make in directories of their own.
+
+Ray runs a pack again if its worker or node died. The old worker may still live, on a node
+that was cut off. Two workers never write to one place, because each attempt has a directory::
+
+  attempts/PACK.ID/...     the files of a pack, as in the directory of a study
+
+An attempt begins by renaming the directory of the attempt before it, with its checkpoints.
+If two try this at the same time, one succeeds. A worker that has lost its directory notices
+it before its next chunk and stops. Only the attempt whose result Ray returns is moved into
+the study. There is no lock that a dead node could hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import uuid
+
+from etils import epath
+
+from lmhp.sweeping.execution.packs import RESULT, Pack, directory_of
+from lmhp.training.checkpoint import Checkpoints
+
+ATTEMPTS = 'attempts'
+
+
+def claim(workdir: epath.Path, pack: str) -> epath.Path:
+  """Returns the directory of a new attempt, with what the attempt before it has saved.
+
+  The attempt before it loses its directory.
+
+  Args:
+    workdir: Directory of the study.
+    pack: Name of the pack.
+  """
+  attempts = workdir / ATTEMPTS
+  attempts.mkdir(parents=True, exist_ok=True)
+  own = attempts / f'{pack}.{uuid.uuid4().hex}'
+  earlier = [
+    path for path in attempts.iterdir() if path.name.rpartition('.')[0] == pack
+  ]
+  earlier.sort(key=lambda path: _saved_step(path, pack), reverse=True)
+  for path in earlier:
+    # Another worker may have taken this directory meanwhile.
+    with contextlib.suppress(OSError):
+      if own.exists():
+        path.rmtree()
+      else:
+        path.rename(own)
+  own.mkdir(exist_ok=True)
+  return own
+
+
+def _saved_step(attempt: epath.Path, pack: str) -> float:
+  """Returns the step of an attempt's newest checkpoint, or infinity if it is done."""
+  directory = directory_of(attempt, pack)
+  if (directory / RESULT).exists():
+    return math.inf
+  return Checkpoints(directory / 'checkpoints').latest() or 0
+
+
+def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
+  """Moves the files of an attempt into the study, the result last.
+
+  Files that the study has already stay. So a driver that was killed in between continues.
+
+  Args:
+    workdir: Directory of the study.
+    pack: The pack.
+    attempt: Name of the attempt's directory.
+  """
+  source = workdir / ATTEMPTS / attempt
+  source_directory = directory_of(source, pack.name)
+  directory = directory_of(workdir, pack.name)
+  if pack.keep_states and (source_directory / 'checkpoints').exists():
+    (directory / 'checkpoints').rmtree(missing_ok=True)
+    (source_directory / 'checkpoints').rename(directory / 'checkpoints')
+  if (directory / RESULT).exists():
+    return
+
+  (workdir / 'curves').mkdir(parents=True, exist_ok=True)
+  curves = f'curves/{pack.name}.parquet'
+  if (source / curves).exists():
+    (source / curves).replace(workdir / curves)
+  (source_directory / RESULT).replace(directory / RESULT)

@@ -1,0 +1,79 @@
+"""The interface of a runner, which runs packs for an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from typing import Protocol
+
+from etils import epath
+
+from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.pack_states import PackStateStore
+from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.progress.study_progress import StudyProgress
+from lmhp.sweeping.tasks.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class RunnerContext:
+  """The study for which a runner runs packs.
+
+  Attributes:
+    task: Task of the study.
+    workdir: Directory of the study.
+    states: States of the packs' members.
+    progress: Display of the study's progress.
+    should_stop: Returns True after a signal.
+  """
+
+  task: Task
+  workdir: epath.Path
+  states: PackStateStore
+  progress: StudyProgress
+  should_stop: Callable[[], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunnerOptions:
+  """Options of a runner.
+
+  Attributes:
+    address: Address of the Ray cluster, or None for one that is found or started here.
+    experiment_file: Experiment file that a worker runs first, because it may register
+      entries. None if there is none.
+  """
+
+  address: str | None = None
+  experiment_file: str | None = None
+
+
+class Runner(Protocol):
+  """Runs packs. It is a context manager."""
+
+  def __enter__(self) -> Runner: ...
+
+  def __exit__(self, *exception: object) -> None: ...
+
+  def autotuner(
+    self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
+  ) -> Autotuner:
+    """Returns the autotuner of a study, which measures where the packs will run.
+
+    Args:
+      task: Task of the study.
+      workdir: Directory of the study.
+      method: Requested method, or "auto".
+      max_pack_width: Largest requested number of members, or None.
+    """
+    ...
+
+  def run(
+    self, context: RunnerContext, packs: Sequence[Pack]
+  ) -> Iterator[tuple[Pack, PackResult]]:
+    """Runs packs. Yields each with its result when it is done, in any order.
+
+    Raises:
+      Stopped: If `context.should_stop` returns True. All states are saved then.
+    """
+    ...

@@ -1,0 +1,81 @@
+"""Stages of a study, and the progress of its trials through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class StateRef:
+  """The state of a member at the end of a pack.
+
+  Attributes:
+    pack: Name of the pack.
+    index: Index of the member in the pack.
+  """
+
+  pack: str
+  index: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberStart:
+  """The start of a member that does not continue its own training.
+
+  Population-based training uses it.
+
+  Attributes:
+    state: State to start from, or None for the first state.
+    overrides: Values that replace those of the trial, by dotted path.
+  """
+
+  state: StateRef | None
+  overrides: Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """Trials that are trained together up to one point of their length, and scored there.
+
+  Attributes:
+    name: Unique name in the study. The names of its packs begin with it.
+    trials: Numbers of the trials. Those that have diverged are left out.
+    fraction: Fraction of each trial's length at which the stage ends. 1 is the end.
+    cooldown: If True and the stage ends before the end, a fork that cools down is scored.
+    data_per_trial: If True, each trial reads batches of its own.
+    keep_states: If True, a later stage may continue from the states.
+    planned_steps: Updates that the rest of the study will make. A long study measures more
+      methods of execution.
+    starts: Starts of the trials that do not continue their own training, by number.
+    divergence_ends: If False, a trial that diverges is not ended by it, because it will
+      continue from the state of another one.
+  """
+
+  name: str
+  trials: tuple[int, ...]
+  fraction: float = 1.0
+  cooldown: bool = False
+  data_per_trial: bool = False
+  keep_states: bool = False
+  planned_steps: float = math.inf
+  starts: Mapping[int, MemberStart] = dataclasses.field(default_factory=dict)
+  divergence_ends: bool = True
+
+
+@dataclasses.dataclass
+class TrialProgress:
+  """Progress of a trial through the stages that this process has run or replayed.
+
+  Attributes:
+    state: Newest state, or None before the first stage.
+    step: Updates that were made for this state.
+    values: Objectives at the end of each stage, by step. Infinity if the trial diverged.
+    diverged: True if the trial diverged and does not continue.
+  """
+
+  state: StateRef | None = None
+  step: int = 0
+  values: dict[int, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+  diverged: bool = False

@@ -1,0 +1,222 @@
+"""Records of a journal: one JSON object a line, with a checksum in each record of lmhp.
+
+The format is that of Optuna's `JournalFileBackend`. A record that lmhp writes has one more
+field, which Optuna ignores::
+
+  {"op_code":8,"worker_id":"...",...,"checksum":"0f1e2d3c4b5a6978"}
+
+The checksum covers the record and the checksum before it, so a record that was changed,
+removed or moved is noticed. A record without a checksum was written by another program,
+such as optuna-dashboard. It may add studies, trials and notes. It may not change what lmhp
+has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+import hashlib
+import json
+import logging
+import pathlib
+import re
+
+from lmhp.errors import ConfigError
+from lmhp.typing import JSON
+
+ATTRIBUTE_PREFIX = 'lmhp'
+"""Names of lmhp's own study attributes begin with this."""
+
+# Operations of Optuna's journal.
+CREATE_STUDY = 0
+DELETE_STUDY = 1
+SET_STUDY_USER_ATTRIBUTE = 2
+CREATE_TRIAL = 4
+CHANGES_OF_A_TRIAL = (5, 6, 7, 8, 9)
+
+_START = b'{"op_code":'
+_CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{16})"\}$')
+_log = logging.getLogger(__name__)
+
+
+class DamagedJournal(ConfigError):
+  """A journal with a record that was changed, or with a line that is no record."""
+
+
+def encode(record: Mapping[str, JSON], previous: str) -> bytes:
+  """Returns a record of lmhp as a line.
+
+  Args:
+    record: The record, without a checksum.
+    previous: Checksum of the record of lmhp before it, or an empty string.
+  """
+  text = json.dumps(record, separators=(',', ':')).encode()
+  checksum = _digest(text, previous)
+  return text[:-1] + b',"checksum":"%s"}\n' % checksum.encode()
+
+
+def _digest(text: bytes, previous: str) -> str:
+  return hashlib.sha256(previous.encode() + text).hexdigest()[:16]
+
+
+class RecordReader:
+  """Checks the lines of one journal in their order.
+
+  Args:
+    path: Path of the journal, for messages.
+
+  Attributes:
+    previous: Checksum of the newest record of lmhp, or an empty string.
+  """
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+    self.previous = ''
+    self._guard = _Guard()
+    self._reported = False
+
+  def read(self, number: int, line: bytes) -> dict[str, JSON] | None:
+    """Returns a record, or None if another program changed something of lmhp with it.
+
+    Args:
+      number: Number of the line, 1 and up.
+      line: A whole line, without the newline.
+
+    Raises:
+      DamagedJournal: If the checksum does not fit, or the line is no record.
+    """
+    try:
+      record = json.loads(line)
+    except ValueError:
+      raise self._damaged(number, 'is no record') from None
+    if not isinstance(record, dict) or 'op_code' not in record:
+      raise self._damaged(number, 'is no record')
+
+    match = _CHECKSUM.search(line)
+    if match is not None:
+      text = line[: match.start()] + b'}'
+      checksum = match[1].decode()
+      if _digest(text, self.previous) != checksum:
+        reason = 'does not fit its checksum: it, or a record before it, was changed'
+        raise self._damaged(number, reason)
+      self.previous = checksum
+
+    if self._guard.accepts(record, own=match is not None):
+      return record
+    if not self._reported:
+      self._reported = True
+      _log.warning(
+        '%s line %d: ignored, because another program changed a trial or an attribute '
+        'of this sweep; later changes of this kind are ignored without a message',
+        self.path,
+        number,
+      )
+    return None
+
+  def _damaged(self, number: int, reason: str) -> DamagedJournal:
+    return DamagedJournal(
+      f'{self.path}: line {number} {reason}, expected a journal that only lmhp and '
+      'Optuna have written'
+    )
+
+
+class _Guard:
+  """Tracks the studies and trials of lmhp, and refuses changes of them by others.
+
+  Optuna numbers studies and trials in the order of the records that create them. The
+  methods here repeat its rules.
+  """
+
+  def __init__(self):
+    self._names: dict[int, str] = {}
+    self._n_studies = 0
+    self._n_trials = 0
+    self._own_studies: set[int] = set()
+    self._own_trials: set[int] = set()
+
+  def accepts(self, record: Mapping[str, JSON], own: bool) -> bool:
+    """Returns True if a record may be applied."""
+    operation = record['op_code']
+    study = record.get('study_id')
+    if isinstance(study, int) and own:
+      self._own_studies.add(study)
+
+    if operation == CREATE_STUDY:
+      self._create_study(str(record.get('study_name')))
+    elif operation == CREATE_TRIAL and study in self._names:
+      if own:
+        self._own_trials.add(self._n_trials)
+      self._n_trials += 1
+    elif operation == DELETE_STUDY and isinstance(study, int):
+      if study in self._own_studies and not own:
+        return False
+      self._names.pop(study, None)
+    elif operation == SET_STUDY_USER_ATTRIBUTE and not own:
+      return not (study in self._own_studies and _names_own_attribute(record))
+    elif operation in CHANGES_OF_A_TRIAL and not own:
+      return record.get('trial_id') not in self._own_trials
+    return True
+
+  def _create_study(self, name: str) -> None:
+    # Optuna ignores a second study of the same name.
+    if name not in self._names.values():
+      self._names[self._n_studies] = name
+      self._n_studies += 1
+
+
+def _names_own_attribute(record: Mapping[str, JSON]) -> bool:
+  attribute = record.get('user_attr')
+  if not isinstance(attribute, Mapping):
+    return False
+  return any(name.startswith(ATTRIBUTE_PREFIX) for name in attribute)
+
+
+# --- torn records ---------------------------------------------------------------------
+
+
+def whole_lines(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+  """Yields the number and the text of each line that holds a whole record.
+
+  A process that is killed while it writes leaves a torn record: the last line of the file,
+  or the beginning of a line whose rest is the next record. Torn records are left out.
+
+  Args:
+    text: Content of a journal.
+    path: Its path, for messages.
+
+  Raises:
+    DamagedJournal: If another line is no record.
+  """
+  *lines, _ = text.split(b'\n')
+  for number, line in enumerate(lines, start=1):
+    if line.startswith(_START) and line.endswith(b'}') and line.find(_START, 1) < 0:
+      # The line looks whole. `RecordReader` parses it.
+      if number < len(lines) or _is_record(line):
+        yield number, line
+        continue
+    whole = line if _is_record(line) else _record_at_end(line)
+    if whole is not None:
+      yield number, whole
+    elif number < len(lines):
+      raise DamagedJournal(
+        f'{path}: line {number} is no record, expected a journal that only lmhp and '
+        'Optuna have written'
+      )
+
+
+def _is_record(line: bytes) -> bool:
+  if not line.endswith(b'}'):
+    return False
+  try:
+    return 'op_code' in json.loads(line)
+  except (ValueError, TypeError):
+    return False
+
+
+def _record_at_end(line: bytes) -> bytes | None:
+  """Returns the whole record that was appended behind a torn one, or None."""
+  start = line.find(_START, 1)
+  while start > 0:
+    if _is_record(line[start:]):
+      return line[start:]
+    start = line.find(_START, start + 1)
+  return None

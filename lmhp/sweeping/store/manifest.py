@@ -1,0 +1,123 @@
+"""The manifest of a study: the facts that all of its trials share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+
+from lmhp.sweeping.store.json_records import from_json, raw_json, to_json
+from lmhp.typing import JSON
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskDescription:
+  """The facts that distinguish one task from another.
+
+  A study that is run again must have an equal description.
+
+  Attributes:
+    kind: Kind of the task, such as "language_model".
+    base_values: Values of the base config, by dotted path.
+    identity: Further facts, such as a digest of the functions that are trained.
+    data_sha256: Digest of the training data, or None for a task without data.
+  """
+
+  kind: str
+  base_values: Mapping[str, object]
+  identity: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  data_sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RungSchedule:
+  """The rungs of a study.
+
+  Attributes:
+    steps: Steps of the base config at which trials are scored. The last one is the end.
+    cooldown: True if a rung scores a fork of the state whose learning rate is cooled down.
+  """
+
+  steps: tuple[int, ...]
+  cooldown: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+  """Points that a search chose together.
+
+  Attributes:
+    name: Name, such as "search-0".
+    first_point: Number of the first point.
+    n_points: Number of points.
+    method: Name of the search method that chose the points.
+    seeds_per_point: Number of trials of each point.
+    data_per_trial: True if each trial reads batches of its own.
+    space: Space of the points, as JSON.
+    grid_levels: Levels of a Float in a grid.
+    dimensions: Dimension of each parameter in a quasi-random sequence.
+  """
+
+  name: str
+  first_point: int
+  n_points: int
+  method: str
+  seeds_per_point: int
+  data_per_trial: bool
+  space: Mapping[str, object] = raw_json()
+  grid_levels: int | None = None
+  dimensions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """The code, machine and command that a study was run with last.
+
+  Attributes:
+    versions: Version of each package, or None if it is not installed as a package.
+    git: Commit of the checkout, and True under "dirty" if tracked files differ from it.
+    device: Kind and number of the devices.
+    command: Words of the command.
+  """
+
+  versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  git: Mapping[str, object] | None = None
+  device: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  command: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyManifest:
+  """The facts that all trials of a study share, and the progress of its search.
+
+  Attributes:
+    task: Description of the task.
+    sweep: Keys of the sweep, without the space.
+    space: Space of the newest cohort, as JSON.
+    origin: Code, machine and command of the newest process.
+    plugins: Import names of the modules outside lmhp that registered an entry.
+    changes: Changes of the code, the machine or the space since the study began.
+    rungs: Rungs of the study, or None before the search is planned.
+    cohorts: Cohorts of the search, in order.
+    dimensions: Dimensions of the parameters in each quasi-random sequence, by method.
+    seconds: Wall time of all processes.
+  """
+
+  task: TaskDescription
+  sweep: Mapping[str, object] = raw_json()
+  space: Mapping[str, object] = raw_json()
+  origin: Origin = Origin()
+  plugins: tuple[str, ...] = ()
+  changes: tuple[str, ...] = ()
+  rungs: RungSchedule | None = None
+  cohorts: tuple[Cohort, ...] = ()
+  dimensions: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+  seconds: float = 0.0
+
+  def to_json(self) -> dict[str, JSON]:
+    """Returns the manifest as a JSON object."""
+    return to_json(self)
+
+  @classmethod
+  def from_json(cls, value: JSON) -> StudyManifest:
+    """Returns the manifest that `to_json` made a JSON object of."""
+    return from_json(cls, value, 'manifest')

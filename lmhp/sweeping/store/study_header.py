@@ -1,0 +1,140 @@
+"""The directory of a study: its `study.json`, and the lock of the one writing process.
+
+`study.json` holds only the facts that are needed to open the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+import re
+from typing import IO
+
+from lmhp.errors import ConfigError
+from lmhp.files import is_remote, write_json
+from lmhp.sweeping.store.json_records import from_json, to_json
+from lmhp.typing import PathLike
+
+try:
+  import fcntl
+except ImportError:
+  # Windows has no `flock`. Two processes that write one study go unnoticed there.
+  fcntl = None
+
+HEADER = 'study.json'
+LOCK = 'study.lock'
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyHeader:
+  """Content of `study.json`.
+
+  Attributes:
+    name: Name of the study in its storage.
+    directions: "minimize" or "maximize" for each objective.
+    id: Random text that the storage holds too. It tells studies of one name apart.
+    storage: URL of the database without its password, or None for the journal.
+  """
+
+  name: str
+  directions: tuple[str, ...]
+  id: str
+  storage: str | None = None
+
+  @classmethod
+  def read(cls, workdir: pathlib.Path) -> StudyHeader | None:
+    """Returns the header of a study, or None if the directory has none.
+
+    Raises:
+      ConfigError: If the file is damaged.
+    """
+    path = workdir / HEADER
+    if not path.exists():
+      return None
+    try:
+      return from_json(cls, json.loads(path.read_text()), str(path))
+    except ConfigError:
+      raise
+    except ValueError as error:
+      raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
+
+  def write(self, workdir: pathlib.Path) -> None:
+    """Writes `study.json`."""
+    write_json(workdir / HEADER, to_json(self))
+
+  def check(
+    self,
+    workdir: pathlib.Path,
+    *,
+    name: str | None,
+    directions: Sequence[str] | None,
+    storage: str | None,
+  ) -> None:
+    """Checks that a study is opened with its own name, directions and kind of storage.
+
+    Args:
+      workdir: Directory of the study.
+      name: Requested name, or None.
+      directions: Requested directions, or None.
+      storage: Requested URL of the storage, or None for the journal.
+
+    Raises:
+      ConfigError: If one of them differs.
+    """
+    if (storage is None) != (self.storage is None):
+      place = self.storage or 'its journal'
+      raise ConfigError(
+        f'--storage: got {redact_url(storage)}, but the study in {workdir} is in {place}'
+      )
+    if name is not None and name != self.name:
+      raise ConfigError(
+        f'name: got {name!r}, but the study in {workdir} has {self.name!r}'
+      )
+    if directions is not None and tuple(directions) != self.directions:
+      raise ConfigError(
+        f'directions: got {list(directions)}, but the study in {workdir} has '
+        f'{list(self.directions)}'
+      )
+
+
+def local_directory(workdir: PathLike) -> pathlib.Path:
+  """Returns the directory of a study as a path.
+
+  Raises:
+    ConfigError: If it is in an object store.
+  """
+  if is_remote(workdir):
+    raise ConfigError(
+      f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study'
+    )
+  return pathlib.Path(workdir).expanduser()
+
+
+def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
+  """Returns the open lock file. The lock ends when it is closed or the process ends.
+
+  Raises:
+    ConfigError: If another process writes the study.
+  """
+  file = open(workdir / LOCK, 'a')
+  if fcntl is None:
+    return file
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.close()
+    raise ConfigError(
+      f'{workdir}: another process is writing this study; wait for it, or use another '
+      'workdir'
+    ) from None
+  except OSError:
+    # Some file systems have no locks.
+    pass
+  return file
+
+
+def redact_url(url: str | None) -> str | None:
+  """Returns the URL of a storage without its password."""
+  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)

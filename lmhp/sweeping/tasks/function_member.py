@@ -1,0 +1,186 @@
+"""The functions of a `FunctionTask` as a member of a population."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import hashlib
+import inspect
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.training.chunks import (
+  CAPACITY,
+  ChunkFunction,
+  ChunkSteps,
+  Hypers,
+  Metrics,
+  ScoreFunction,
+  repeat_update,
+)
+from lmhp.training.compile_cache import ProgramCache, compile_deterministic
+from lmhp.typing import PyTree
+
+Init: TypeAlias = Callable[[Hypers], PyTree]
+"""`init(hypers) -> state`."""
+
+Step: TypeAlias = Callable[
+  [PyTree, Hypers, jax.Array], tuple[PyTree, dict[str, jax.Array]]
+]
+"""`step(state, hypers, i) -> (state, metrics)`."""
+
+Evaluate: TypeAlias = Callable[[PyTree, Hypers], dict[str, jax.Array]]
+"""`evaluate(state, hypers) -> metrics`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Functions:
+  """The functions of a task.
+
+  Attributes:
+    init: `init(hypers) -> state`, a pytree of arrays.
+    step: `step(state, hypers, i) -> (state, metrics)`, update i and a dict of scalars.
+    evaluate: `evaluate(state, hypers) -> metrics`, or None for the metrics of one more
+      step.
+  """
+
+  init: Init
+  step: Step
+  evaluate: Evaluate | None = None
+
+  def sha256(self) -> str:
+    """Returns a digest of the text of the functions."""
+    text = _source(self.init) + _source(self.step)
+    if self.evaluate is not None:
+      text += _source(self.evaluate)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _source(function: Callable[..., PyTree]) -> str:
+  """Returns the text of a function, or its name if Python does not keep the text."""
+  try:
+    return inspect.getsource(function)
+  except (OSError, TypeError):
+    pass
+  try:
+    return function.__qualname__
+  except AttributeError:
+    # An object with `__call__` has no name of its own.
+    return repr(type(function))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CountedState:
+  """The state of the functions with the number of its updates.
+
+  Attributes:
+    step: Number of updates, an int32 scalar.
+    state: State of the functions.
+  """
+
+  step: jax.Array
+  state: PyTree
+
+
+class FunctionMember:
+  """Programs of the functions. It implements `lmhp.training.chunks.Member`.
+
+  Args:
+    functions: The functions.
+    metric_names: Metrics of `step`.
+    loss: Metric whose first value that is not finite is a divergence.
+  """
+
+  capacity = CAPACITY
+
+  def __init__(self, functions: Functions, metric_names: tuple[str, ...], loss: str):
+    self.programs = ProgramCache()
+    self.metric_names = metric_names
+    self._functions = functions
+    self._loss = loss
+    self._init = jax.jit(self._first_state)
+    self._score = jax.jit(self.score_function())
+
+  def _first_state(self, hypers: Hypers) -> CountedState:
+    return CountedState(jnp.int32(0), self._functions.init(hypers))
+
+  def init(self, hypers: Hypers) -> CountedState:
+    """Returns the first state of a trial."""
+    return self._init(hypers)
+
+  def abstract_state(self, hypers: Hypers) -> CountedState:
+    """Returns the shapes of the state."""
+    return jax.eval_shape(self._first_state, hypers)
+
+  def chunk(
+    self, state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
+  ) -> tuple[CountedState, Metrics]:
+    """Makes the updates of a chunk. The buffers of `state` are donated."""
+    program = self.compile_chunk(state, hypers, data)
+    return program(state, hypers, data, steps.as_int32())
+
+  def compile_chunk(
+    self, state: PyTree, hypers: Hypers, data: PyTree
+  ) -> jax.stages.Compiled:
+    """Returns the program that `chunk` runs, and compiles it if it does not exist."""
+
+    def compile_now() -> jax.stages.Compiled:
+      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
+      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
+      return compile_deterministic(jitted.lower(state, hypers, data, steps))
+
+    return self.programs.get('chunk', compile_now)
+
+  def score(
+    self, state: CountedState, hypers: Hypers, batch: PyTree
+  ) -> dict[str, jax.Array]:
+    """Returns the metrics of `evaluate`, or those of one more step."""
+    return self._score(state, hypers, batch)
+
+  def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
+    """Returns the function that `chunk` compiles.
+
+    Args:
+      hold_after_nonfinite: If True, the state stays as it was before the first loss that is
+        not finite.
+    """
+
+    def chunk(
+      state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
+    ) -> tuple[CountedState, Metrics]:
+      del data  # the functions make their own
+
+      def update(
+        counted: CountedState, i: jax.Array
+      ) -> tuple[CountedState, dict[str, jax.Array]]:
+        new_state, metrics = self._functions.step(
+          counted.state, hypers, steps.first_step + i
+        )
+        return CountedState(counted.step + 1, new_state), metrics
+
+      return repeat_update(
+        update,
+        state,
+        steps,
+        self.metric_names,
+        hold_after_nonfinite=self._loss if hold_after_nonfinite else None,
+      )
+
+    return chunk
+
+  def score_function(self) -> ScoreFunction:
+    """Returns the function that `score` compiles."""
+
+    def score(
+      state: CountedState, hypers: Hypers, batch: PyTree
+    ) -> dict[str, jax.Array]:
+      del batch
+      if self._functions.evaluate is not None:
+        return self._functions.evaluate(state.state, hypers)
+      _, metrics = self._functions.step(state.state, hypers, state.step)
+      return metrics
+
+    return score
