@@ -16,9 +16,10 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.effects import effect, holm
+from lmhp.analysis.hyperparameters.effects import effect
 from lmhp.analysis.hyperparameters.interactions import interaction
 from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.statistics.hypothesis_tests import adjust_p_values
 
 DESIGNS = ('random', 'qmc', 'grid')
 
@@ -178,7 +179,9 @@ def of_families(studies: int) -> None:
   any_axis = np.zeros(studies)
   for s in range(studies):
     runs = study('random', 32, 4, 'heavy', 0.15, 0.0, s)
-    any_axis[s] = min(holm([effect(runs, name, s).p_value for name in runs.axes]))
+    any_axis[s] = min(
+      adjust_p_values([effect(runs, name, s).p_value for name in runs.axes])
+    )
   print(f'any of 4 axes, adjusted: {shares(any_axis)}')
 
 

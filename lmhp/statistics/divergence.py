@@ -1,36 +1,39 @@
-"""The step at which a loss curve diverged."""
+"""The step at which a training loss diverged."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from lmhp.statistics.smoothing import smooth
+from lmhp.statistics.smoothing import exponential_moving_average
 
 
 def diverged_at(
-  losses: np.ndarray, first_step: int = 0, half_life: float = 20.0
+  losses: npt.ArrayLike, first_step: int = 0, half_life: float = 20.0
 ) -> int | None:
-  """The step at which a run diverged, or None.
+  """Returns the step at which a run diverged, or None.
 
-  A run diverged at the first step whose loss is not finite, or at the step from which its smoothed loss stays above
-  its initial value until the end. The first `half_life` steps are the run's start and decide nothing.
+  A run diverged at the first step whose loss is not finite. Otherwise, it diverged at the
+  step from which its smoothed loss stays above its initial loss until the end. Runs of at
+  most two half-lives are too short for the second rule.
 
   Args:
-    losses: (S,) training loss of every step, nats.
-    first_step: number of the first of them.
-    half_life: of the smoothing, steps.
+    losses: (S,) training loss of every step, in nats.
+    first_step: Number of the first of these steps.
+    half_life: Half-life of the smoothing, in steps.
 
-  >>> diverged_at(np.array([4.0, 3.0, np.nan, 3.0]))
+  >>> diverged_at([4.0, 3.0, float('nan'), 3.0])
   2
   """
   losses = np.asarray(losses, np.float64)
-  bad = np.flatnonzero(~np.isfinite(losses))
-  if bad.size:
-    return first_step + int(bad[0])
+  nonfinite = np.flatnonzero(~np.isfinite(losses))
+  if nonfinite.size:
+    return first_step + int(nonfinite[0])
+
   if len(losses) <= 2 * half_life:
     return None
-  above = smooth(losses, half_life) > losses[0]
-  if not above[-1]:
+  is_above = exponential_moving_average(losses, half_life) > losses[0]
+  if not is_above[-1]:
     return None
-  below = np.flatnonzero(~above)
+  below = np.flatnonzero(~is_above)
   return first_step + (int(below[-1]) + 1 if below.size else 0)

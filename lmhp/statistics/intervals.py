@@ -1,70 +1,134 @@
-"""Standard errors and confidence intervals of means and differences."""
+"""Standard errors and confidence intervals."""
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
-from lmhp.statistics.ranks import paired_arrays
+from lmhp.statistics.ranks import check_paired
 
 
-def standard_error(values: np.ndarray, weights: np.ndarray) -> float:
-  """Standard error of a weighted mean of independent values.
+class MeanInterval(NamedTuple):
+  """A mean and its confidence interval.
+
+  Attributes:
+    mean: Estimate of the mean.
+    low: Lower end of the interval.
+    high: Upper end of the interval.
+  """
+
+  mean: float
+  low: float
+  high: float
+
+
+def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
+  """Returns the standard error of a weighted mean of independent values.
 
   Args:
-    values: (n,) one mean for each sequence.
-    weights: (n,) how much each counts (its tokens); those of weight 0 are left out.
+    values: (n,) mean of each sequence.
+    weights: (n,) weight of each sequence, such as its number of tokens. A sequence of
+      weight 0 is left out.
 
   Returns:
-    The ratio estimator's standard error, NaN below two values. Source: Cochran, Sampling Techniques, eq. 2.46.
+    Standard error of the ratio estimator. NaN for fewer than two values.
+
+  Source: Cochran, Sampling Techniques (1977), eq. 2.46.
+
+  >>> standard_error([1.0, 3.0], [1.0, 1.0])
+  1.0
   """
-  values, weights = np.asarray(values, np.float64), np.asarray(weights, np.float64)
+  values = np.asarray(values, np.float64)
+  weights = np.asarray(weights, np.float64)
   n = int(np.count_nonzero(weights))
   if n < 2:
-    return float('nan')
+    return math.nan
   mean = np.sum(weights * values) / np.sum(weights)
   residuals = weights * (values - mean) / np.mean(weights[weights > 0])
   return float(np.sqrt(np.sum(residuals**2) / (n * (n - 1))))
 
 
-def mean_interval(
-  values: np.ndarray, confidence: float = 0.95
-) -> tuple[float, float, float]:
-  """The mean of independent values and Student's interval around it.
+def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterval:
+  """Returns the mean of independent values, and Student's interval of it.
 
   Args:
-    values: (n,) float, n at least 1.
-    confidence: how often such intervals hold the true mean, if the values are normal.
+    values: (n,) float, with n at least 1.
+    confidence: Fraction of such intervals that contain the true mean, if the values are
+      normal.
 
   Returns:
-    Mean, low, high; the interval is NaN for one value, and where something is not finite. Source: Student 1908.
+    The mean and the interval. The interval is NaN for one value, and if a value is not
+    finite.
+
+  Source: Student, Biometrika 6 (1908).
+
+  >>> [round(end, 2) for end in mean_interval([1.0, 2.0, 3.0])]
+  [2.0, -0.48, 4.48]
   """
   values = np.asarray(values, np.float64)
   mean = float(np.mean(values))
   if len(values) < 2 or not np.isfinite(values).all():
-    return mean, float('nan'), float('nan')
-  from scipy.special import stdtrit  # slow to import, and only here
+    return MeanInterval(mean, math.nan, math.nan)
+  # The import takes long, and only a few callers need it.
+  from scipy import stats
 
-  half = float(
-    stdtrit(len(values) - 1, (1 + confidence) / 2)
-    * np.std(values, ddof=1)
-    / np.sqrt(len(values))
-  )
-  return mean, mean - half, mean + half
+  n = len(values)
+  quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
+  half = float(quantile * np.std(values, ddof=1) / np.sqrt(n))
+  return MeanInterval(mean, mean - half, mean + half)
 
 
 def paired_difference(
-  a: np.ndarray, b: np.ndarray, confidence: float = 0.95
-) -> tuple[float, float, float]:
-  """The mean of a - b, pair by pair, and its interval: what the pairs have in common (a seed) cancels.
+  a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95
+) -> MeanInterval:
+  """Returns the mean of the differences a - b of pairs, and its interval.
+
+  An effect that both values of a pair share, such as that of a seed, cancels.
 
   Args:
     a: (n,) float.
     b: (n,) float, in the same order.
-    confidence: as of :func:`mean_interval`.
+    confidence: As in `mean_interval`.
+
+  Raises:
+    ValueError: If the shapes differ.
+
+  >>> paired_difference([3.0, 5.0], [1.0, 3.0])
+  MeanInterval(mean=2.0, low=2.0, high=2.0)
+  """
+  a, b = check_paired(a, b)
+  # The difference of two infinities is NaN, which `mean_interval` handles.
+  with np.errstate(invalid='ignore'):
+    differences = a - b
+    return mean_interval(differences, confidence)
+
+
+def wilson_interval(
+  count: int, total: int, confidence: float = 0.9
+) -> tuple[float, float]:
+  """Returns Wilson's interval of a probability, from a count of successes.
+
+  Args:
+    count: Number of successes.
+    total: Number of trials.
+    confidence: Fraction of such intervals that contain the true probability,
+      approximately.
 
   Returns:
-    Mean, low, high, as :func:`mean_interval`.
+    The lower and the upper end. NaN if there are no trials.
+
+  Source: Wilson, JASA 22 (1927).
+
+  >>> [round(end, 3) for end in wilson_interval(3, 10, 0.95)]
+  [0.108, 0.603]
   """
-  a, b = paired_arrays(a, b)
-  with np.errstate(invalid='ignore'):  # infinity from infinity
-    return mean_interval(a - b, confidence)
+  if not total:
+    return math.nan, math.nan
+  # The import takes long, and only a few callers need it.
+  from scipy.stats import binomtest
+
+  interval = binomtest(count, total).proportion_ci(confidence, method='wilson')
+  return float(interval.low), float(interval.high)

@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-  """Spearman's rank correlation; ties share the mean of their ranks, infinities are the first and the last.
+def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+  """Returns Spearman's rank correlation of two lists of numbers.
+
+  Equal numbers share the mean of their ranks. Infinities have the first and last ranks.
 
   Args:
     a: (n,) float.
     b: (n,) float.
 
   Returns:
-    -1 to 1; NaN where one side is all equal, or something is NaN.
+    -1 to 1. NaN if all numbers of a list are equal, or if a number is NaN. Sums of ranks
+    have no rounding errors, so a correlation of one half is exactly 0.5.
+
+  Raises:
+    ValueError: If the shapes differ.
 
   >>> spearman([1.0, 2.0, 3.0], [10.0, 30.0, 20.0])
   0.5
   """
-  a, b = paired_arrays(a, b)
-  if np.isnan(a).any() or np.isnan(b).any():
+  # The import takes long, and only a few callers need it.
+  from scipy.stats import rankdata
+
+  a, b = check_paired(a, b)
+  if not a.size or np.isnan(a).any() or np.isnan(b).any():
     return float('nan')
-  a, b = (
-    (ranks - ranks.mean() for ranks in (_ranks(a), _ranks(b))) if a.size else (a, b)
-  )
-  scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
-  return float(np.clip(np.sum(a * b) / scale, -1, 1)) if scale else float('nan')
+  ranks_a = rankdata(a)
+  ranks_b = rankdata(b)
+
+  # Pearson's correlation of the ranks.
+  centered_a = ranks_a - ranks_a.mean()
+  centered_b = ranks_b - ranks_b.mean()
+  scale = np.sqrt(np.sum(centered_a**2) * np.sum(centered_b**2))
+  if not scale:
+    return float('nan')
+  return float(np.clip(np.sum(centered_a * centered_b) / scale, -1, 1))
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-  """From 1 up; of equal values, the mean of theirs."""
-  _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-  return (np.cumsum(count) - (count - 1) / 2)[place]
+def check_paired(
+  a: npt.ArrayLike, b: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+  """Returns two lists of numbers as arrays, and checks that they have the same length.
 
+  Raises:
+    ValueError: If the shapes differ, or if they are not lists.
 
-def paired_arrays(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  >>> check_paired([1, 2], [3, 4])[1].tolist()
+  [3.0, 4.0]
+  """
+  a = np.asarray(a, np.float64)
+  b = np.asarray(b, np.float64)
   if a.shape != b.shape or a.ndim != 1:
     raise ValueError(
-      f'expected two lists of one length, got shapes {a.shape} and {b.shape}'
+      f'got shapes {a.shape} and {b.shape}, expected two lists of the same length'
     )
   return a, b

@@ -1,122 +1,158 @@
-"""The noise from seed to seed, and how much of it all points of a seed have in common.
+"""Noise between seeds, and the part of it that all points of a seed share.
 
-A sweep gives its points the same seeds, and so the same initial parameters and batches: a lucky seed is lucky for many
-points at once. That part of the noise decides nothing between points, so that the winner is less lucky than it looks;
-and it was seen only as often as there are seeds, so that the noise is less well known than the number of runs says.
+A sweep gives the same seeds to all of its points, and so the same initial parameters and
+batches. A lucky seed is lucky for many points at once. The shared part of the noise does not
+affect comparisons between points, so the best point owes less to luck than the noise suggests.
+The shared part was observed only once per seed, so the noise is known less well than the
+number of runs suggests.
 
 Dimension key: T runs, P points, n seeds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 import dataclasses
-from typing import Any, Sequence
+import math
 
 import numpy as np
+import numpy.typing as npt
 
-_MOST = 1 - 1e-6
+Floats = npt.NDArray[np.float64]
+
+_LARGEST_CORRELATION = 1 - 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class SeedNoise:
-  """What the seeds of several points say of the noise.
+  """Noise between seeds, estimated from several points.
 
   Attributes:
-    noise: standard deviation from seed to seed, pooled over points; NaN where no point has two seeds.
-    freedom: degrees of freedom of its square.
-    correlation: between the noise of two points on one seed; 0 where there are no seeds in common to see it from.
+    noise: Standard deviation between seeds, pooled over points. NaN if no point has two
+      seeds.
+    degrees_of_freedom: Degrees of freedom of the square of the noise.
+    correlation: Correlation of the noise of two points with the same seed. 0 if the points
+      share no seeds.
   """
 
   noise: float
-  freedom: float
+  degrees_of_freedom: float
   correlation: float
 
 
 def seed_noise(
-  losses: np.ndarray, points: np.ndarray, seeds: np.ndarray | None = None
+  losses: npt.ArrayLike, points: npt.ArrayLike, seeds: npt.ArrayLike | None = None
 ) -> SeedNoise:
-  """Noise, its degrees of freedom and the correlation between points, by the analysis of variance of points by seeds.
+  """Estimates noise and correlation by an analysis of variance of points by seeds.
 
   Args:
-    losses: (T,) all finite.
-    points: (T,) which runs are one point.
-    seeds: (T,) which runs had one seed; None where points share no seeds. Those that every point ran once, two or more,
-      are looked at; without such, the correlation is taken for 0.
+    losses: (T,) losses, all finite.
+    points: (T,) point of each run.
+    seeds: (T,) seed of each run. None if points share no seeds. The correlation is estimated
+      from the seeds that every point ran once. If there are fewer than two of these, it is
+      taken to be 0.
 
   Returns:
-    The noise. With S the mean square between seeds and R that of the rest, (n - 1) and (P - 1)(n - 1) degrees of
-    freedom, the noise has the square V = (S + (P - 1) R) / P, the correlation is (S - R) / (P V), not below 0, and the
-    degrees of freedom are Satterthwaite's, (n - 1) (P V)^2 / (S^2 + (P - 1) R^2): n - 1 where seeds are everything,
-    P (n - 1) where they are nothing. Source: Satterthwaite, Biometrics Bulletin 2 (1946).
+    The noise. Let S be the mean square between seeds, with n - 1 degrees of freedom, and R
+    the mean square of the residuals, with (P - 1)(n - 1). Then the square of the noise is
+    V = (S + (P - 1) R) / P, the correlation is (S - R) / (P V), at least 0, and the degrees
+    of freedom are Satterthwaite's, (n - 1) (P V)^2 / (S^2 + (P - 1) R^2). These are n - 1 if
+    all noise is shared, and P (n - 1) if none is.
 
-  >>> found = seed_noise(
-  ...   [1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1], [0, 1, 0, 1]
-  ... )  # both points are worse on the second seed
-  >>> round(found.noise, 4), round(found.freedom, 4), round(found.correlation, 4)
-  (0.1414, 1.0, 1.0)
-  >>> seed_noise([1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1]).freedom
+  Source: Satterthwaite, Biometrics Bulletin 2 (1946).
+
+  >>> losses = [1.0, 1.2, 3.0, 3.2]  # both points have a higher loss on the second seed
+  >>> estimate = seed_noise(losses, points=[0, 0, 1, 1], seeds=[0, 1, 0, 1])
+  >>> round(estimate.noise, 4), round(estimate.degrees_of_freedom, 4)
+  (0.1414, 1.0)
+  >>> round(estimate.correlation, 4)
+  1.0
+  >>> seed_noise(losses, points=[0, 0, 1, 1]).degrees_of_freedom
   2.0
   """
-  losses, rows = np.asarray(losses, np.float64), rows_of(points)
-  noise, freedom = (
-    trial_noise([losses[own] for own in rows.values()]),
-    float(len(losses) - len(rows)),
-  )
-  table = None if seeds is None else _table(losses, rows, np.asarray(seeds))
-  if table is None:
+  losses = np.asarray(losses, np.float64)
+  rows = rows_by_point(points)
+  noise = pooled_standard_deviation([losses[row] for row in rows.values()])
+  freedom = float(len(losses) - len(rows))
+  table_Pn = None if seeds is None else _losses_by_seed(losses, rows, np.asarray(seeds))
+  if table_Pn is None:
     return SeedNoise(noise, freedom, 0.0)
-  n_points, variance = len(table), float(np.mean(np.var(table, axis=1, ddof=1)))
-  between = n_points * float(np.var(np.mean(table, axis=0), ddof=1))
-  rest = max(0.0, (n_points * variance - between) / (n_points - 1))
+
+  # Mean squares: V of all noise, S between seeds, R of the residuals.
+  n_points = len(table_Pn)
+  variance = float(np.mean(np.var(table_Pn, axis=1, ddof=1)))
+  between_seeds = n_points * float(np.var(np.mean(table_Pn, axis=0), ddof=1))
+  residual = max(0.0, (n_points * variance - between_seeds) / (n_points - 1))
   if not variance > 0:
     return SeedNoise(noise, freedom, 0.0)
-  correlation = float(np.clip((between - rest) / (n_points * variance), 0.0, _MOST))
-  kept = n_points * variance**2 / (between**2 + (n_points - 1) * rest**2)
-  return SeedNoise(noise, freedom * min(1.0, kept), correlation)
+
+  correlation = (between_seeds - residual) / (n_points * variance)
+  correlation = float(np.clip(correlation, 0.0, _LARGEST_CORRELATION))
+  # Ratio of Satterthwaite's degrees of freedom to P (n - 1).
+  ratio = n_points * variance**2 / (between_seeds**2 + (n_points - 1) * residual**2)
+  return SeedNoise(noise, freedom * min(1.0, ratio), correlation)
 
 
-def rows_of(points: np.ndarray) -> dict[Any, np.ndarray]:
-  """Places of the runs of each point, in the order of their first.
-
-  >>> rows_of(['b', 'a', 'b'])
-  {'b': array([0, 2]), 'a': array([1])}
-  """
-  found: dict[Any, list[int]] = {}
-  for row, point in enumerate(np.asarray(points).tolist()):
-    found.setdefault(point, []).append(row)
-  return {point: np.array(rows) for point, rows in found.items()}
-
-
-def _table(
-  losses: np.ndarray, rows: dict[Any, np.ndarray], seeds: np.ndarray
-) -> np.ndarray | None:
-  """(P, n) losses of the seeds that every point ran once; None below two points or two such seeds."""
-  by_seed = [
-    dict(zip(seeds[own].tolist(), losses[own].tolist())) for own in rows.values()
-  ]
-  if any(
-    len(one) < len(own) for one, own in zip(by_seed, rows.values())
-  ):  # a seed twice: numbers that mean nothing
-    return None
-  common = [seed for seed in by_seed[0] if all(seed in one for one in by_seed)]
-  if len(by_seed) < 2 or len(common) < 2:
-    return None
-  return np.array([[one[seed] for seed in common] for one in by_seed])
-
-
-def trial_noise(groups: Sequence[Sequence[float]]) -> float:
-  """The standard deviation from seed to seed, pooled over settings.
+def rows_by_point(points: npt.ArrayLike) -> dict[Hashable, npt.NDArray[np.int64]]:
+  """Returns the positions of the runs of each point, in the order of first runs.
 
   Args:
-    groups: of each setting, its seeds' values; those not finite are left out.
+    points: (T,) point of each run.
+
+  >>> rows_by_point(['b', 'a', 'b'])
+  {'b': array([0, 2]), 'a': array([1])}
+  """
+  rows: dict[Hashable, list[int]] = {}
+  for row, point in enumerate(np.asarray(points).tolist()):
+    rows.setdefault(point, []).append(row)
+  return {point: np.array(positions) for point, positions in rows.items()}
+
+
+def _losses_by_seed(
+  losses: Floats,
+  rows: Mapping[Hashable, npt.NDArray[np.int64]],
+  seeds: np.ndarray,
+) -> Floats | None:
+  """Returns the losses (P, n) of the seeds that every point ran once.
+
+  It returns None for fewer than two points, for fewer than two common seeds, and if a point
+  ran a seed twice, because then seeds are numbers without a meaning.
+  """
+  by_seed = []
+  for row in rows.values():
+    losses_of_point = dict(zip(seeds[row].tolist(), losses[row].tolist()))
+    if len(losses_of_point) < len(row):
+      return None
+    by_seed.append(losses_of_point)
+
+  common = []
+  for seed in by_seed[0]:
+    if all(seed in losses_of_point for losses_of_point in by_seed):
+      common.append(seed)
+  if len(by_seed) < 2 or len(common) < 2:
+    return None
+  table = [[losses_of_point[seed] for seed in common] for losses_of_point in by_seed]
+  return np.array(table)
+
+
+def pooled_standard_deviation(
+  groups: Sequence[Sequence[float]] | Sequence[Floats],
+) -> float:
+  """Returns the standard deviation within groups, pooled over groups.
+
+  Args:
+    groups: Values of each group, such as the losses of the seeds of a point. Values that
+      are not finite are left out.
 
   Returns:
-    The root of the mean variance, weighted by degrees of freedom; NaN where no group has two values.
+    Root of the mean variance, weighted by degrees of freedom. NaN if no group has two
+    values.
 
-  >>> round(trial_noise([[1.0, 3.0], [10.0], [5.0, 5.0]]), 6)
+  >>> round(pooled_standard_deviation([[1.0, 3.0], [10.0], [5.0, 5.0]]), 6)
   1.0
   """
   finite = [[value for value in group if np.isfinite(value)] for group in groups]
-  squares = sum(len(group) * float(np.var(group)) for group in finite if group)
-  freedom = sum(len(group) - 1 for group in finite if group)
-  return float(np.sqrt(squares / freedom)) if freedom else float('nan')
+  finite = [group for group in finite if group]
+  squares = sum(len(group) * float(np.var(group)) for group in finite)
+  freedom = sum(len(group) - 1 for group in finite)
+  return float(np.sqrt(squares / freedom)) if freedom else math.nan

@@ -3,24 +3,136 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+
+from lmhp.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
 
 
-def smooth(values: np.ndarray, half_life: float) -> np.ndarray:
-  """Exponential moving average along the first axis, without the bias of its start.
+def exponential_moving_average(values: npt.ArrayLike, half_life: float) -> Floats:
+  """Returns the exponential moving average of a series, without the bias of its start.
 
   Args:
     values: (S,) float.
-    half_life: after how many values a value's weight has halved.
+    half_life: Number of values after which the weight of a value has halved.
 
   Returns:
-    (S,) float64; where a value is not finite, so is all that follows.
+    (S,) float64. From the first value that is not finite, no result is finite.
 
-  >>> smooth(np.array([1.0, 3.0]), half_life=1.0).round(3).tolist()
+  >>> exponential_moving_average([1.0, 3.0], half_life=1.0).round(3).tolist()
   [1.0, 2.333]
   """
+  values = np.asarray(values, np.float64)
   decay = 0.5 ** (1 / half_life)
-  mean, weight, out = 0.0, 0.0, np.empty(len(values))
-  for i, value in enumerate(np.asarray(values, np.float64)):
-    mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
-    out[i] = mean / weight
-  return out
+  mean = 0.0
+  weight = 0.0
+  averages = np.empty(len(values))
+  for i, value in enumerate(values):
+    mean = decay * mean + (1 - decay) * value
+    weight = decay * weight + (1 - decay)
+    averages[i] = mean / weight
+  return averages
+
+
+def lowess(
+  values: npt.ArrayLike,
+  window: int,
+  steps: npt.ArrayLike | None = None,
+  rounds: int = 3,
+) -> Floats:
+  """Smooths a series by local linear regression (LOWESS).
+
+  Each result is the value of a line that is fitted to the nearest values. Near values weigh
+  more, and outliers weigh little. A moving average lags behind a falling curve, by more the
+  steeper the curve is, and one spike raises all averages after it. A local line does not lag,
+  at the ends neither.
+
+  Args:
+    values: (S,) float. Values that are not finite are left out.
+    window: Number of values to which a line is fitted, at least 3. If there are fewer
+      values, the line is fitted to all of them.
+    steps: (S,) increasing positions of the values. None stands for equal distances.
+    rounds: Number of fits in which outliers lose weight. 0 weighs by distance alone.
+
+  Returns:
+    (S,) float64. NaN for a value that is not finite.
+
+  Raises:
+    ConfigError: If `window` is below 3.
+
+  Source: Cleveland 1979, JASA 74(368): tricube weights by distance, bisquare weights by
+  residual.
+
+  >>> line_with_a_spike = [5.0, 4.0, 3.0, 9.0, 1.0, 0.0]
+  >>> lowess(line_with_a_spike, window=6).round(1).tolist()
+  [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+  """
+  if window < 3:
+    raise ConfigError(f'window: got {window}, expected at least 3')
+  values = np.asarray(values, np.float64)
+  smoothed = np.full(len(values), np.nan)
+  finite = np.flatnonzero(np.isfinite(values))
+  if len(finite) < 3:
+    smoothed[finite] = values[finite]
+    return smoothed
+
+  x = np.arange(len(values)) if steps is None else np.asarray(steps)
+  x = x[finite].astype(np.float64)
+  window = min(int(window), len(finite))
+  smoothed[finite] = _fit_local_lines(x, values[finite], window, rounds)
+  return smoothed
+
+
+def _fit_local_lines(x: Floats, y: Floats, window: int, rounds: int) -> Floats:
+  """Returns the values (S,) of local lines, from matrices of S rows and W neighbors."""
+  neighbors = _nearest(x, window)
+
+  # Tricube weights: (1 - (distance / largest distance)^3)^3.
+  offsets = x[neighbors] - x[:, None]
+  reach = np.maximum(np.abs(offsets).max(axis=1, keepdims=True) * (1 + 1e-3), 1e-300)
+  weights_by_distance = (1 - np.abs(offsets / reach) ** 3) ** 3
+
+  weights_by_residual = np.ones(len(y))
+  fitted = y
+  for _ in range(rounds + 1):
+    # If all neighbors of a value are outliers, all of them count again.
+    weights = weights_by_distance * weights_by_residual[neighbors]
+    has_weight = weights.sum(axis=1, keepdims=True) > 1e-6
+    weights = np.where(has_weight, weights, weights_by_distance)
+
+    # Weighted least squares for a line, at offset 0.
+    total = weights.sum(axis=1)
+    mean_x = (weights * offsets).sum(axis=1) / total
+    mean_y = (weights * y[neighbors]).sum(axis=1) / total
+    centered = offsets - mean_x[:, None]
+    variance = (weights * centered**2).sum(axis=1)
+    covariance = (weights * centered * y[neighbors]).sum(axis=1)
+    varies = variance > 1e-12 * total * reach[:, 0] ** 2
+    slope = np.where(varies, covariance / np.maximum(variance, 1e-300), 0.0)
+    fitted = mean_y - slope * mean_x
+
+    # Bisquare weights: (1 - (residual / (6 * median residual))^2)^2.
+    residuals = np.abs(y - fitted)
+    scale = 6 * np.median(residuals)
+    if not scale > 1e-12 * np.abs(y).max():
+      break
+    weights_by_residual = np.maximum(1 - (residuals / scale) ** 2, 0.0) ** 2
+  return fitted
+
+
+def _nearest(x: Floats, window: int) -> npt.NDArray[np.int64]:
+  """Returns the positions (S, W) of the W values nearest to each, of increasing x."""
+  n = len(x)
+  first = np.clip(np.arange(n) - window + 1, 0, n - window)
+  if n <= window:
+    return first[:, None] + np.arange(window)
+
+  # Move a window to the right while its next value is nearer than its first.
+  for _ in range(window):
+    following = np.minimum(first + window, n - 1)
+    moves = (first + window < n) & (x[following] - x < x - x[first])
+    if not moves.any():
+      break
+    first = first + moves
+  return first[:, None] + np.arange(window)

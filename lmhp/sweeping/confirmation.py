@@ -9,7 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from lmhp.statistics.intervals import mean_interval, paired_difference
-from lmhp.statistics.seed_noise import trial_noise
+from lmhp.statistics.seed_noise import pooled_standard_deviation
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.stages import Stage
@@ -164,4 +164,4 @@ def noise(trials: Sequence[Trial]) -> float:
       groups.setdefault(
         ('confirm' if t.cohort.startswith('confirm') else 'search', t.point), []
       ).append(t.values[0])
-  return trial_noise(list(groups.values())) if groups else math.nan
+  return pooled_standard_deviation(list(groups.values())) if groups else math.nan

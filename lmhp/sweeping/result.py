@@ -10,6 +10,7 @@ import numpy as np
 
 from lmhp.config_keys import SECTIONS, keys
 from lmhp.files import as_path, write_atomic, write_json
+from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import Confirmed, noise, ranked
 from lmhp.sweeping.store.trial import Trial
@@ -44,19 +45,20 @@ class StudyResult:
 
 
 def front(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
-  """The trials that no other beats in every objective, in order of the first; of one objective the best alone."""
-  done = [t for t in trials if t.status == 'complete']
+  """Returns the complete trials that no other dominates, in order of the first objective.
+
+  Args:
+    trials: Trials of a study.
+    directions: 'minimize' or 'maximize', one for each objective. With one objective, the
+      front is the best trial, and those that are equal to it.
+  """
+  done = [trial for trial in trials if trial.status == 'complete']
   signs = np.where(np.asarray(directions) == 'maximize', -1.0, 1.0)
-  values = (
-    np.array([t.values for t in done]).reshape(len(done), len(directions)) * signs
-  )
-  beaten = lambda i: bool(
-    (np.all(values <= values[i], axis=1) & np.any(values < values[i], axis=1)).any()
-  )
-  return sorted(
-    (t for i, t in enumerate(done) if not beaten(i)),
-    key=lambda t: signs[0] * t.values[0],
-  )
+  values = np.array([trial.values for trial in done])
+  values = values.reshape(len(done), len(directions)) * signs
+  on_front = np.flatnonzero(pareto_front(values[:, 0], values[:, 1:]))
+  order = on_front[np.argsort(values[on_front, 0], kind='stable')]
+  return [done[i] for i in order]
 
 
 def result(

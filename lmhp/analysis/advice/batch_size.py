@@ -19,6 +19,7 @@ from lmhp.analysis.scaling.critical_batch_size import (
 )
 from lmhp.analysis.scaling.gradient_noise import NoiseScale, noise_scale_of_run
 from lmhp.errors import ConfigError
+from lmhp.statistics.smoothing import exponential_moving_average
 
 AXES = ('train.batch_size', 'batch_size')
 STRETCHES = 4
@@ -117,7 +118,9 @@ def _critical(runs: Runs) -> dict:
     return {}
   target = max(float(np.min(losses)) for _, losses in curves.values())
   sizes = np.array(list(curves))
-  steps = np.array([steps_to_target(*curve, target, 0.0) for curve in curves.values()])
+  steps = np.array(
+    [steps_to_target(*curve, target, window=0) for curve in curves.values()]
+  )
   return {
     'critical': critical_batch_size(sizes, steps),
     'sizes': sizes,
@@ -129,16 +132,15 @@ def _critical(runs: Runs) -> dict:
 
 def _curve(runs: Runs, row: int) -> tuple[np.ndarray, np.ndarray] | None:
   """Steps and losses of a run: of its evaluations where there are five, else of training, smoothed."""
-  from lmhp.statistics.smoothing import smooth
-
   curve = runs.curves[int(runs.number[row])]
   for column, fewest in ((runs.objective_name, 5), ('loss_nats', 20)):
     losses = curve.get(column, np.array([]))
     known = np.isfinite(losses)
     if known.sum() >= fewest:
-      return curve['step'][known], losses[known] if fewest == 5 else smooth(
-        losses[known], max(2.0, known.sum() / 50)
-      )
+      losses = losses[known]
+      if fewest == 20:
+        losses = exponential_moving_average(losses, max(2.0, known.sum() / 50))
+      return curve['step'][known], losses
   return None
 
 

@@ -138,7 +138,9 @@ def _ends_differ(runs: Runs) -> bool:
   if len(np.unique(ended.point)) < len(ended) and len(complete) > 2:
     spread = seed_noise(ended.losses, ended.point, ended.seed)
     means = [complete.losses[rows][0] for rows in complete.points().values()]
-    if spread.noise > 0 and spread.freedom >= 3 and len(means) > 2:
+    if spread.noise > 0 and spread.degrees_of_freedom >= 3 and len(means) > 2:
       ratio = float(np.var(means, ddof=1)) / spread.noise**2
-      return bool(fdtrc(len(means) - 1, spread.freedom, ratio) < DIFFER_LEVEL)
+      return bool(
+        fdtrc(len(means) - 1, spread.degrees_of_freedom, ratio) < DIFFER_LEVEL
+      )
   return any(e.shown(EFFECT_LEVEL) for e in effects(complete))

@@ -17,6 +17,7 @@ import numpy as np
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.rung_agreement import RungAgreement, rung_agreement
 from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.smoothing import lowess
 
 __all__ = [
   'AtEqual',
@@ -25,7 +26,6 @@ __all__ = [
   'decimate',
   'noise',
   'rung_agreement',
-  'smooth',
   'step_variance',
   'with_amounts',
 ]
@@ -33,94 +33,6 @@ __all__ = [
 Curve = Mapping[str, np.ndarray]
 AMOUNTS = ('step', 'tokens', 'flops', 'seconds')
 _ROBUST_SD = 1.4826  # of a normal's median absolute deviation
-
-
-def smooth(
-  values: np.ndarray, window: int, steps: np.ndarray | None = None, rounds: int = 3
-) -> np.ndarray:
-  """LOWESS: of each place a line through its `window` nearest values, near ones first and outliers hardly counted.
-
-  Not a moving average: that lags behind a falling curve, by more the steeper it is, so that the faster run looks the
-  worse; and one spike lifts all that follows. A local line has no lag, and holds at both ends.
-
-  Args:
-    values: (S,) float; those not finite are left out.
-    window: how many values a line is fitted to, at least 3; all of them where there are fewer.
-    steps: (S,) increasing; equally spaced where None.
-    rounds: how often outliers are looked for.
-
-  Returns:
-    (S,) float64, NaN where the value is not finite.
-
-  Raises:
-    ConfigError: for a window below 3.
-
-  Source: Cleveland 1979, JASA 74(368): tricube weights, then bisquare weights on residuals.
-
-  >>> smooth([5.0, 4.0, 3.0, 9.0, 1.0, 0.0], window=6).round(
-  ...   1
-  ... ).tolist()  # a line with a spike in it
-  [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
-  """
-  if window < 3:
-    raise ConfigError(f'window: got {window}, expected 3 or more')
-  values, out = np.asarray(values, np.float64), np.full(len(values), math.nan)
-  there = np.flatnonzero(np.isfinite(values))
-  if len(there) < 3:
-    out[there] = values[there]
-    return out
-  x = (np.arange(len(values)) if steps is None else np.asarray(steps, np.float64))[
-    there
-  ].astype(np.float64)
-  out[there] = _lowess(x, values[there], min(int(window), len(there)), rounds)
-  return out
-
-
-def _lowess(x: np.ndarray, y: np.ndarray, window: int, rounds: int) -> np.ndarray:
-  """Local lines at each x, S by W at a time."""
-  places = _nearest(x, window)
-  away = x[places] - x[:, None]
-  reach = np.maximum(np.abs(away).max(axis=1, keepdims=True) * (1 + 1e-3), 1e-300)
-  near = (1 - np.abs(away / reach) ** 3) ** 3
-  trust, fitted = np.ones(len(y)), y
-  for _ in range(rounds + 1):
-    weights = near * trust[places]
-    weights = np.where(
-      weights.sum(axis=1, keepdims=True) > 1e-6, weights, near
-    )  # all distrusted: then all alike
-    total = weights.sum(axis=1)
-    mean_x, mean_y = (
-      (weights * away).sum(axis=1) / total,
-      (weights * y[places]).sum(axis=1) / total,
-    )
-    centred = away - mean_x[:, None]
-    spread = (weights * centred**2).sum(axis=1)
-    slope = np.where(
-      spread > 1e-12 * total * reach[:, 0] ** 2,
-      (weights * centred * y[places]).sum(axis=1) / np.maximum(spread, 1e-300),
-      0.0,
-    )
-    fitted = mean_y - slope * mean_x
-    residuals = np.abs(y - fitted)
-    scale = 6 * np.median(residuals)
-    if not scale > 1e-12 * np.abs(y).max():
-      break
-    trust = np.maximum(1 - (residuals / scale) ** 2, 0.0) ** 2
-  return fitted
-
-
-def _nearest(x: np.ndarray, window: int) -> np.ndarray:
-  """(S, W) places of the W nearest of each; neighbours in a row, as x is in order."""
-  first = np.clip(np.arange(len(x)) - window + 1, 0, len(x) - window)
-  for _ in range(
-    window if len(x) > window else 0
-  ):  # moves while the next on the right is nearer than the last on the left
-    right = np.minimum(first + window, len(x) - 1)
-    move = (first + window < len(x)) & (x[right] - x < x - x[first])
-    if not move.any():
-      break
-    first = first + move
-  return first[:, None] + np.arange(window)
 
 
 def noise(
@@ -140,7 +52,7 @@ def noise(
   if there.sum() < 4:
     return math.nan
   values, window = values[there], max(3, min(window, int(there.sum())))
-  smoothed = smooth(values, window, rounds=1) if smoothed is None else smoothed[there]
+  smoothed = lowess(values, window, rounds=1) if smoothed is None else smoothed[there]
   freedom = 1 - min(0.7, 2.0 / window)  # what a local line takes up itself
   around = _ROBUST_SD * float(np.median(np.abs(values - smoothed))) / math.sqrt(freedom)
   jumps = np.diff(values)
@@ -243,7 +155,7 @@ def at_equal(
     amount: 'tokens', 'flops', 'seconds' or 'step'.
     value: which column.
     points: G, in equal ratios from the first amount that all reached to the last that any did.
-    window: of :func:`smooth`; at most a third of a curve's rows.
+    window: Window of `lmhp.statistics.smoothing.lowess`; at most a third of a curve's rows.
 
   Raises:
     ConfigError: where no curve has the amount and the value.
@@ -297,7 +209,7 @@ def _pairs(
     np.concatenate([np.diff(x) > 0, [True]]) if len(x) else there[:0]
   )  # of two at one amount, the later
   x, y = x[fresh], y[fresh]
-  return (x, smooth(y, max(3, min(window, len(y) // 3)), x)) if len(x) > 1 else None
+  return (x, lowess(y, max(3, min(window, len(y) // 3)), x)) if len(x) > 1 else None
 
 
 def _ranks(losses: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Axis, Runs
 from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.intervals import wilson_interval
 
 RATE_NAMES = ('learning_rate', 'lr', 'base_lr', 'peak_lr', 'max_lr')
 STABLE_SHARE = 0.1
@@ -132,7 +133,7 @@ def find_divergence(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged'))
   )
   bad = judged.status == 'diverged'
-  low, high = share_interval(int(bad.sum()), len(judged), confidence)
+  low, high = wilson_interval(int(bad.sum()), len(judged), confidence)
   stable, unstable = _limits(judged.values[rate], bad) if rate else (math.nan, math.nan)
   return Divergence(
     runs=len(judged),
@@ -147,35 +148,6 @@ def find_divergence(
     largest_stable=stable,
     smallest_diverged=unstable,
   )
-
-
-def share_interval(
-  count: int, total: int, confidence: float = 0.9
-) -> tuple[float, float]:
-  """Wilson's interval of a share; NaN of nothing.
-
-  Args:
-    count: how many of them.
-    total: of how many.
-    confidence: how often, about, such intervals hold the true share.
-
-  Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
-
-  >>> tuple(round(end, 3) for end in share_interval(3, 10, 0.95))
-  (0.108, 0.603)
-  """
-  if not total:
-    return math.nan, math.nan
-  from scipy.special import ndtri  # slow to import, and only here
-
-  z, share = float(ndtri((1 + confidence) / 2)), count / total
-  middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-  half = (
-    z
-    / (1 + z**2 / total)
-    * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-  )
-  return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _rate_axis(runs: Runs, name: str | None) -> str:

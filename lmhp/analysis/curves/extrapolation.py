@@ -20,9 +20,9 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import smooth
 from lmhp.analysis.curves.spikes import spikes
 from lmhp.errors import ConfigError
+from lmhp.statistics.smoothing import lowess
 
 FEWEST_ROWS = 30
 SKIPPED = 0.1
@@ -178,7 +178,7 @@ def _why(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
   count = len(spikes(losses))
   if count > MOST_SPIKES:
     return f'the loss spikes {count} times'
-  half = smooth(losses, max(3, len(losses) // 3))
+  half = lowess(losses, max(3, len(losses) // 3))
   return '' if half[-1] < half[len(half) // 4] else 'the loss does not fall'
 
 

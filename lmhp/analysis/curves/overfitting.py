@@ -11,10 +11,11 @@ from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import Curve, noise, smooth
+from lmhp.analysis.curves.comparison import Curve, noise
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, nats, p_words
 from lmhp.analysis.runs.table import Runs
+from lmhp.statistics.smoothing import lowess
 
 EVAL = 'eval_loss_nats'
 FEWEST_EVALS = 6
@@ -117,7 +118,7 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 def _looked_at(
   number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, sd: float
 ) -> Evaluations:
-  smoothed = smooth(losses, max(5, len(losses) // 4), steps)
+  smoothed = lowess(losses, max(5, len(losses) // 4), steps)
   least = int(np.argmin(smoothed))
   fall, fall_noise, gap = math.nan, math.nan, math.nan
   if 'loss_nats' in curve:

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import noise, smooth
+from lmhp.analysis.curves.comparison import noise
+from lmhp.statistics.smoothing import lowess
 
 FAR = 8.0
 """Standard deviations of a curve's own noise, from its smoothed self, that make a spike: no normal noise has them."""
@@ -67,7 +68,7 @@ def spikes(
   if len(there) < FEWEST:
     return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
   kept = values[there]
-  smoothed = smooth(kept, 15, rounds=1)
+  smoothed = lowess(kept, 15, rounds=1)
   above, scale = kept - smoothed, noise(kept, smoothed=smoothed)
   high = above > np.maximum(far * scale, least)
   group = np.cumsum(np.diff(high.astype(int), prepend=0) == 1)

@@ -24,6 +24,7 @@ import numpy as np
 from lmhp.analysis.hyperparameters.surface import axis_of, columns_of, merged
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.hypothesis_tests import adjust_p_values, noncentrality
 
 LEVEL = 0.01
 """At which an axis is said to matter, for all axes of a study together: what a report claims must seldom be wrong."""
@@ -132,27 +133,11 @@ def effects(runs: Runs, seed: int = 0, confidence: float = 0.9) -> list[Effect]:
   found = [
     effect(runs, name, seed, confidence) for name in runs.for_response()[0].varied()
   ]
-  adjusted = holm([one.p_value for one in found])
+  adjusted = adjust_p_values([one.p_value for one in found])
   found = [dataclasses.replace(one, p_holm=p) for one, p in zip(found, adjusted)]
   return sorted(
     found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.range_nats)
   )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-  """Holm's adjusted p-values, in the order given; a NaN was not tested, does not count and stays.
-
-  >>> [round(p, 2) for p in holm([0.04, 0.01, 0.03])]
-  [0.06, 0.03, 0.06]
-  """
-  p_values = np.asarray(p_values, np.float64)
-  tested = np.flatnonzero(~np.isnan(p_values))
-  order = tested[np.argsort(p_values[tested], kind='stable')]
-  out = np.full(len(p_values), math.nan)
-  out[order] = np.minimum(
-    1, np.maximum.accumulate((len(order) - np.arange(len(order))) * p_values[order])
-  )
-  return out.tolist()
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------
@@ -172,10 +157,9 @@ def with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray]:
 def normal_scores(losses: np.ndarray) -> np.ndarray:
   """(P,) the normal quantiles of the losses' ranks, ties sharing theirs; van der Waerden's scores."""
   from scipy.special import ndtri
+  from scipy.stats import rankdata
 
-  _, place, count = np.unique(losses, return_inverse=True, return_counts=True)
-  ranks = (np.cumsum(count) - (count - 1) / 2)[place]
-  return ndtri(ranks / (len(losses) + 1))
+  return ndtri(rankdata(losses) / (len(losses) + 1))
 
 
 def fit_near_best(
@@ -346,20 +330,3 @@ def _curve(
   return (np.round(grid) if axis.whole else grid).tolist(), powers @ coefficients[
     : columns.shape[1]
   ]
-
-
-def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
-  """The noncentrality at which an F ratio lies at its quantile p; 0 where no noncentrality puts it so low."""
-  from scipy.special import ncfdtr
-
-  low, high = 0.0, 4 * columns * ratio + 100.0
-  if not np.isfinite(ratio) or ratio > 1e6:
-    return columns * ratio
-  if ncfdtr(columns, freedom, 0.0, ratio) <= p:
-    return 0.0
-  for _ in range(60):
-    middle = (low + high) / 2
-    low, high = (
-      (middle, high) if ncfdtr(columns, freedom, middle, ratio) > p else (low, middle)
-    )
-  return low

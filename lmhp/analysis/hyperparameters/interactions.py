@@ -23,7 +23,6 @@ from lmhp.analysis.hyperparameters.effects import (
   Effect,
   effects,
   fit_near_best,
-  holm,
   normal_scores,
   nuisance,
   orthonormal,
@@ -32,6 +31,7 @@ from lmhp.analysis.hyperparameters.effects import (
 from lmhp.analysis.hyperparameters.surface import axis_of, columns_of, units_of
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.hypothesis_tests import adjust_p_values
 
 LEVEL = 0.005
 """At which two axes are said to act together, for all pairs of a study."""
@@ -148,7 +148,7 @@ def interactions(
   found = [interaction(runs, a, b, seed) for a, b in itertools.combinations(names, 2)]
   found = [
     dataclasses.replace(one, p_holm=p)
-    for one, p in zip(found, holm([one.p_value for one in found]))
+    for one, p in zip(found, adjust_p_values([one.p_value for one in found]))
   ]
   return sorted(
     found, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size_nats)

@@ -20,7 +20,7 @@ from lmhp.analysis.hyperparameters.surface import (
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
-from lmhp.statistics.seed_noise import trial_noise
+from lmhp.statistics.seed_noise import pooled_standard_deviation
 
 BINS = 6
 FEWEST_FREEDOM = 3
@@ -163,8 +163,8 @@ def _noise(runs: Runs, surface: Surface | None, seed: int) -> tuple[float, float
   losses = np.where(runs.status == 'diverged', math.nan, runs.losses)
   groups = [losses[rows][np.isfinite(losses[rows])] for rows in runs.points().values()]
   freedom = sum(max(len(group) - 1, 0) for group in groups)
-  if freedom >= FEWEST_FREEDOM and trial_noise(groups) > 0:
-    return trial_noise(groups), float(freedom), SEEDS
+  if freedom >= FEWEST_FREEDOM and pooled_standard_deviation(groups) > 0:
+    return pooled_standard_deviation(groups), float(freedom), SEEDS
   try:
     surface = surface or fit_surface(runs, seed=seed)
   except ConfigError:

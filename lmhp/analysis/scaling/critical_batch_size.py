@@ -13,13 +13,15 @@ import math
 from typing import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+from lmhp.statistics.smoothing import lowess
 
 FEWEST_BATCHES = 3
 SPAN = 14.0
 """e-folds beyond the batch sizes that were tried at which a bound is called 0 or infinity: a factor of a million."""
-_HALVINGS, _PRECISION = 60, 1e-7
+_PRECISION = 1e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +214,7 @@ def _of_steps(x: np.ndarray, y: np.ndarray) -> Callable[[float], float]:
 def _least(
   function: Callable[[np.ndarray], np.ndarray], low: float, high: float
 ) -> float:
-  """Where a function of arrays is least: on a grid, then on ever finer grids around the best."""
+  """Returns the position of the minimum of a function of arrays, by ever finer grids."""
   while high - low > _PRECISION:
     grid = np.linspace(low, high, 65)
     i = int(np.argmin(function(grid)))
@@ -223,79 +225,84 @@ def _least(
 def _ends(
   function: Callable[[float], float], best: float, limit: float, low: float, high: float
 ) -> tuple[float, float]:
-  """exp of where a function passes a limit on either side of its least; 0 or infinity where it does not."""
-  found = []
+  """Returns exp of the positions at which a function passes a limit.
+
+  They are on both sides of its minimum. An end is 0 or infinity if the function does not
+  pass the limit on that side.
+  """
+  from scipy.optimize import root_scalar  # slow to import, and only here
+
+  def excess(x: float) -> float:
+    return function(x) - limit
+
+  ends = []
   for bound, open_end in ((low, 0.0), (high, math.inf)):
     if function(bound) <= limit:
-      found.append(open_end)
+      ends.append(open_end)
       continue
-    inside, outside = best, bound
-    for _ in range(_HALVINGS):
-      middle = (inside + outside) / 2
-      inside, outside = (
-        (middle, outside) if function(middle) <= limit else (inside, middle)
-      )
-      if abs(outside - inside) < _PRECISION:
-        break
-    found.append(math.exp(outside))
-  return found[0], found[1]
+    if function(best) >= limit:
+      ends.append(math.exp(best))
+      continue
+    bracket = (best, bound)
+    solution = root_scalar(excess, bracket=bracket, method='brentq', xtol=_PRECISION)
+    ends.append(math.exp(solution.root))
+  return ends[0], ends[1]
 
 
 # --- steps to a target ------------------------------------------------------------------------------------------------
 
 
 def steps_to_target(
-  steps: np.ndarray, losses: np.ndarray, target: float, bandwidth: float | None = None
+  steps: npt.ArrayLike,
+  losses: npt.ArrayLike,
+  target: float,
+  window: int | None = None,
 ) -> float:
-  """The step at which a curve first comes down to a loss, between the logged ones in proportion.
+  """Returns the step at which a loss curve first reaches a target.
+
+  Between two logged steps, the step is interpolated.
 
   Args:
-    steps: (S,) rising.
-    losses: (S,) nats; NaN where a row has none. From the first infinite one on the run is over.
-    target: nats.
-    bandwidth: standard deviation of the Gaussian window, in logged values, over which lines are fitted to smooth the
-      curve without lag; None for a fiftieth of them, below 0.5 not at all.
+    steps: (S,) increasing steps.
+    losses: (S,) losses in nats. NaN for a step without a loss. An infinite loss ends the
+      run.
+    target: Loss to reach, in nats.
+    window: Number of logged losses to which a local line is fitted, so that the curve is
+      smoothed without a lag. None stands for a tenth of them. Below 3, the curve is not
+      smoothed.
 
   Returns:
-    NaN where the target is never reached; the first step where it was from the start.
+    NaN if the target is never reached. The first step if the curve starts at or below it.
 
   Raises:
-    ConfigError: shapes differ.
-
-  Source: local linear regression, Fan and Gijbels 1996.
+    ConfigError: If the shapes differ.
 
   >>> steps_to_target([0, 100, 200], [4.0, 3.0, 2.5], target=3.25)
   75.0
   """
-  steps, losses = np.asarray(steps, np.float64), np.asarray(losses, np.float64)
+  steps = np.asarray(steps, np.float64)
+  losses = np.asarray(losses, np.float64)
   if steps.ndim != 1 or steps.shape != losses.shape:
     raise ConfigError(
-      f'losses: got shape {losses.shape} and steps of shape {steps.shape}, expected one for each step'
+      f'losses: got shape {losses.shape} and steps of shape {steps.shape}, expected one '
+      'for each step'
     )
-  over = np.flatnonzero(np.isinf(losses))
-  end = int(over[0]) if over.size else len(losses)
-  there = ~np.isnan(losses[:end])
-  steps, losses = steps[:end][there], losses[:end][there]
-  smoothed = _smoothed(losses, len(losses) / 50 if bandwidth is None else bandwidth)
-  below = np.flatnonzero(smoothed <= target)
-  if not below.size:
+
+  # Keep the losses before the first infinite one.
+  infinite = np.flatnonzero(np.isinf(losses))
+  end = int(infinite[0]) if infinite.size else len(losses)
+  known = ~np.isnan(losses[:end])
+  steps = steps[:end][known]
+  losses = losses[:end][known]
+
+  window = len(losses) // 10 if window is None else window
+  if window >= 3:
+    losses = lowess(losses, window, rounds=0)
+  reached = np.flatnonzero(losses <= target)
+  if not reached.size:
     return math.nan
-  i = int(below[0])
+  i = int(reached[0])
   if i == 0:
     return float(steps[0])
-  share = (smoothed[i - 1] - target) / (smoothed[i - 1] - smoothed[i])
-  return float(steps[i - 1] + share * (steps[i] - steps[i - 1]))
-
-
-def _smoothed(values: np.ndarray, bandwidth: float) -> np.ndarray:
-  """Values (S,) at the middle of lines fitted by weighted least squares around each."""
-  if bandwidth < 0.5 or len(values) < 3:
-    return values
-  reach = min(math.ceil(4 * bandwidth), len(values) - 1)
-  d = np.arange(-reach, reach + 1)
-  weights = np.exp(-0.5 * (d / bandwidth) ** 2)
-  around = lambda kernel, v: np.convolve(v, kernel[::-1])[reach : reach + len(v)]
-  ones = np.ones(len(values))
-  w0, w1, w2 = (around(weights * d**k, ones) for k in (0, 1, 2))
-  y0, y1 = around(weights, values), around(weights * d, values)
-  return (w2 * y0 - w1 * y1) / (w0 * w2 - w1**2)
+  fraction = (losses[i - 1] - target) / (losses[i - 1] - losses[i])
+  return float(steps[i - 1] + fraction * (steps[i] - steps[i - 1]))

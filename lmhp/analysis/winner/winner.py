@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from lmhp.errors import ConfigError
-from lmhp.statistics.seed_noise import rows_of, seed_noise
+from lmhp.statistics.seed_noise import rows_by_point, seed_noise
 
 _PROJECTION_SHARE = 0.1
 """Of the error rate, what the hybrid spends on its outer bound. Source: Andrews et al. 2024, who advise a tenth."""
@@ -139,11 +139,11 @@ def expected_loss_of_best(
   losses, points, confirm, seeds = _checked(
     losses, points, noise, confirm, confidence, noise_freedom, seeds
   )
-  rows = rows_of(points)
+  rows = rows_by_point(points)
   means = {point: float(np.mean(losses[own])) for point, own in rows.items()}
   point, seen = min(means, key=means.get), seed_noise(losses, points, seeds)
   noise, freedom = (
-    (seen.noise, seen.freedom)
+    (seen.noise, seen.degrees_of_freedom)
     if noise is None
     else (float(noise), float(noise_freedom))
   )

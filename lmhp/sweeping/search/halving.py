@@ -13,13 +13,13 @@ Source: Jamieson and Talwalkar, arXiv:1502.07943; Li et al., arXiv:1603.06560.
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import math
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
+from lmhp.statistics.pareto import front_numbers
 from lmhp.statistics.ranks import spearman
 from lmhp.sweeping.search.rungs import (
   MIN_CORRELATION_POINTS,
@@ -65,30 +65,21 @@ class HalvingPlan:
 
 
 def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
-  """The rank of each pair: by how many fronts dominate it, then by its first number; 0 is best, equal pairs share.
-
-  Source: non-dominated sorting, Deb et al. 2002 (NSGA-II), section III A; in O(n log n) for two objectives.
+  """Returns the rank of each pair: by the number of its Pareto front, then by its first number.
 
   Args:
-    values: finite pairs, lower is better.
+    values: Finite pairs. Lower is better.
+
+  Returns:
+    Ranks from 0. Equal pairs share a rank.
 
   >>> pareto_order([(1, 5), (2, 2), (3, 3), (5, 1)])
   [0, 1, 3, 2]
   """
-  lowest, fronts = (
-    [],
-    {},
-  )  # second number of the last pair of each front: they increase from front to front
-  for pair in sorted(set(values)):
-    fronts[pair] = bisect.bisect_right(
-      lowest, pair[1]
-    )  # a pair before it with no higher second number dominates it
-    lowest[fronts[pair] : fronts[pair] + 1] = [pair[1]]
-  rank = {
-    pair: i
-    for i, pair in enumerate(sorted(fronts, key=lambda pair: (fronts[pair], pair[0])))
-  }
-  return [rank[pair] for pair in values]
+  numbers = front_numbers(values).tolist()
+  keys = [(number, pair[0]) for number, pair in zip(numbers, values)]
+  rank = {key: i for i, key in enumerate(sorted(set(keys)))}
+  return [rank[key] for key in keys]
 
 
 def _order(scores: Mapping[int, Score]) -> dict[int, float]:

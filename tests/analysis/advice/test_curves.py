@@ -8,7 +8,7 @@ import pytest
 import synthetic_curves as synthetic
 
 from lmhp.analysis.advice.curves import KINDS, NOTES, curve_findings
-from lmhp.analysis.curves.comparison import instability
+from lmhp.analysis.curves import instability
 from lmhp.analysis.runs.table import Axis, Runs
 
 

@@ -6,54 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves.comparison import comparison as curves
+from lmhp.analysis.curves import comparison as curves
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
 from lmhp.analysis.winner.rung_agreement import rung_agreement
 from lmhp.errors import ConfigError
-
-
-def local_line(x, y, place, window, trust):
-  """Cleveland's fit at one place, by numpy's weighted polynomial."""
-  near = np.argsort(np.abs(x - x[place]), kind='stable')[:window]
-  reach = np.abs(x[near] - x[place]).max() * 1.001
-  weights = (1 - (np.abs(x[near] - x[place]) / reach) ** 3) ** 3 * trust[near]
-  slope, level = np.polyfit(x[near] - x[place], y[near], 1, w=np.sqrt(weights))
-  return level
-
-
-@pytest.mark.parametrize('rounds', [0, 2])
-def test_smooth_is_lowess(rounds):
-  rng = np.random.default_rng(0)
-  x = np.cumsum(rng.uniform(0.5, 2, 40))
-  y = 3 / np.sqrt(x) + 0.1 * rng.standard_normal(40)
-  y[20] = 5.0
-  trust, fitted = np.ones(40), None
-  for _ in range(rounds + 1):
-    fitted = np.array([local_line(x, y, i, 9, trust) for i in range(40)])
-    left = np.abs(y - fitted)
-    trust = np.maximum(1 - (left / (6 * np.median(left))) ** 2, 0) ** 2
-  np.testing.assert_allclose(curves.smooth(y, 9, x, rounds=rounds), fitted, atol=1e-8)
-
-
-def test_smooth_keeps_lines_and_where_nothing_is():
-  line = 5 - 0.25 * np.arange(30.0)
-  line[[0, 7, 29]] = math.nan
-  out = curves.smooth(line, 7)
-  np.testing.assert_allclose(out, line, atol=1e-10)
-  assert np.isnan(out[[0, 7, 29]]).all()
-  assert curves.smooth([2.0, math.nan], 5)[0] == 2.0 and len(curves.smooth([], 3)) == 0
-  np.testing.assert_array_equal(curves.smooth(np.full(9, 4.0), 5), 4.0)
-  with pytest.raises(ConfigError):
-    curves.smooth(line, 2)
-
-
-def test_smooth_does_not_lag_and_hardly_sees_a_spike():
-  steps = np.arange(1.0, 201)
-  law = 2 + 3 * steps**-0.5
-  spiked = law.copy()
-  spiked[100] += 5
-  found = curves.smooth(spiked, 15)
-  assert np.abs(found - law)[20:].max() < 0.01
 
 
 @pytest.mark.parametrize('correlation, low, high', [(0.0, 0.85, 1.15), (0.6, 0.7, 1.2)])

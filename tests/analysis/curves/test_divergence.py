@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves.divergence import find_divergence, share_interval
+from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError
 
@@ -22,14 +22,6 @@ def runs_of(values, bad, log=(), **columns):
 
 def space(rng, n, axes=3):
   return {f'axis_{i}': rng.uniform(size=n) for i in range(axes)}
-
-
-@pytest.mark.parametrize('count, total', [(0, 8), (3, 10), (10, 10), (40, 400)])
-def test_wilsons_interval(count, total):
-  oracle = stats.binomtest(count, total).proportion_ci(0.9, method='wilson')
-  np.testing.assert_allclose(
-    share_interval(count, total), (oracle.low, oracle.high), atol=1e-12
-  )
 
 
 def test_nothing_has_no_share():

@@ -169,8 +169,8 @@ def test_batches_that_make_no_sense_are_refused(arguments):
 
 def test_crossings_of_straight_lines_are_exact_smoothed_or_not():
   steps, losses = np.arange(0, 1000, 10.0), 4 - 0.001 * np.arange(0, 1000, 10.0)
-  for bandwidth in (None, 0, 1, 5, 40):
-    assert steps_to_target(steps, losses, 3.5037, bandwidth) == pytest.approx(496.3)
+  for window in (None, 0, 3, 5, 40):
+    assert steps_to_target(steps, losses, 3.5037, window) == pytest.approx(496.3)
 
 
 def test_noise_is_smoothed_without_lag():
@@ -180,23 +180,9 @@ def test_noise_is_smoothed_without_lag():
   for _ in range(200):
     losses = curve + 0.05 * rng.standard_normal(500)
     found.append(steps_to_target(steps, losses, 3.0))
-    rough.append(steps_to_target(steps, losses, 3.0, bandwidth=0))
+    rough.append(steps_to_target(steps, losses, 3.0, window=0))
   assert abs(np.mean(found) - truth) < 3 and np.std(found) < 5
   assert np.mean(rough) < truth - 10  # the first of many noisy values is early
-
-
-def test_smoothing_is_a_weighted_line_at_each_value():
-  from lmhp.analysis.scaling.critical_batch_size import _smoothed
-
-  values = np.random.default_rng(0).normal(size=30)
-  smoothed = _smoothed(values, 2.0)
-  for i in (0, 1, 13, 29):
-    weights = np.exp(
-      -0.25 * ((np.arange(30) - i) / 2.0) ** 2
-    )  # polyfit's are of the root of the squares
-    near = np.abs(np.arange(30) - i) <= 8
-    line = np.polyfit(np.arange(30)[near], values[near], 1, w=weights[near])
-    assert smoothed[i] == pytest.approx(np.polyval(line, i))
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,38 @@ def test_mistakes_are_named(arguments, words):
 
 def test_the_share_that_is_spent_is_a_tenth():
   assert best._PROJECTION_SHARE == 0.1  # the 0.99 of the coverage test
+
+
+# --- seeds that several points share ------------------------------------------------
+
+
+def test_noise_that_all_points_share_did_not_help_the_winner():
+  rng = np.random.default_rng(4)
+  points, seeds = np.indices((6, 8)).reshape(2, -1)
+  table = 3 + 0.01 * rng.standard_normal((6, 8)) + 0.2 * rng.standard_normal((1, 8))
+  with_seeds = expected_loss_of_best(table.ravel(), points, seeds=seeds)
+  without_seeds = expected_loss_of_best(table.ravel(), points)
+  assert with_seeds.point == without_seeds.point
+  assert with_seeds.correlation > 0.98
+  assert without_seeds.correlation == 0
+  assert abs(with_seeds.curse) < 0.02 < without_seeds.curse
+  np.testing.assert_allclose(with_seeds.noise, without_seeds.noise)
+
+
+def test_the_lead_of_the_winner_is_measured_against_the_noise_that_is_not_shared():
+  # Both points ran seeds 0 to 3, and the second four more. Half of its mean moves with the
+  # mean of the first.
+  rng = np.random.default_rng(5)
+  shared = rng.standard_normal(8)
+  first = shared[:4] + 0.3 * rng.standard_normal(4)
+  second = 2 + shared + 0.3 * rng.standard_normal(8)
+  losses = np.r_[first, second]
+  points = np.repeat([0, 1], [4, 8])
+  seeds = np.r_[np.arange(4), np.arange(8)]
+  won = expected_loss_of_best(losses, points, seeds=seeds)
+  error = won.noise / 2
+  gap = (second.mean() - first.mean()) / (1 - won.correlation / 2) / error
+  np.testing.assert_allclose(
+    (won.low, won.expected, won.high),
+    first.mean() - error * hybrid_quantiles(gap, won.freedom, 2),
+  )

@@ -17,11 +17,14 @@ from lmhp.analysis.report.figures.style import axis as new_axis
 from lmhp.analysis.report.figures.style import label, note
 from lmhp.analysis.runs.table import CONFIRM, Runs
 from lmhp.analysis.winner import answer
+from lmhp.statistics.smoothing import lowess
 
 MOST_POINTS, FEW_POINTS, FEWEST_POINTS, MANY_RUNS = 100, 60, 30, 200
 """Points of a run's curve that are drawn, and of more than so many runs; the fewest of what is only glanced at."""
-BLOCKS, BANDWIDTH = 250, 0.015
-"""Means that a curve is cut into before it is smoothed, and over which share of it."""
+BLOCKS = 250
+"""Number of block means of a curve before it is smoothed."""
+SMOOTHED_FRACTION = 0.08
+"""Fraction of a curve to which each line of the smoothing is fitted."""
 TRAIN, EVAL = 'loss_nats', 'eval_loss_nats'
 CLOCKS = (('tokens', 'tokens'), ('flops', 'training FLOPs'), ('seconds', 'seconds'))
 """What else than steps runs may be compared at: a curve's column, or a run's total in proportion to its steps."""
@@ -58,48 +61,32 @@ def thinned(n: int, most: int) -> np.ndarray:
 
 
 def smoothed(
-  step: np.ndarray, y: np.ndarray, bandwidth: float = BANDWIDTH
+  step: np.ndarray, y: np.ndarray, fraction: float = SMOOTHED_FRACTION
 ) -> tuple[np.ndarray, np.ndarray]:
-  """A curve without its noise, and without the lag that a moving average has: means of blocks, lines around each.
+  """Smooths a curve without a lag: means of blocks, and a local line around each.
 
   Args:
-    step: (S,) rising.
-    y: (S,) finite.
-    bandwidth: standard deviation of the Gaussian window, as a share of the curve.
+    step: (S,) increasing steps.
+    y: (S,) finite values.
+    fraction: Fraction of the curve to which each line is fitted.
 
   Returns:
-    (C,) and (C,), C at most `BLOCKS`.
+    Steps and values, (C,) each, with C at most `BLOCKS`.
 
-  Source: local linear regression, Fan and Gijbels 1996.
-
-  >>> step = np.arange(1000.0)
-  >>> at, found = smoothed(step, 5 - step / 500)
-  >>> len(at), bool(np.allclose(found, 5 - at / 500))
+  >>> steps = np.arange(1000.0)
+  >>> block_steps, values = smoothed(steps, 5 - steps / 500)
+  >>> len(block_steps), bool(np.allclose(values, 5 - block_steps / 500))
   (250, True)
   """
   if len(y) > BLOCKS:
     starts = np.linspace(0, len(y), BLOCKS + 1).astype(int)[:-1]
     sizes = np.diff(np.r_[starts, len(y)])
-    step, y = np.add.reduceat(step, starts) / sizes, np.add.reduceat(y, starts) / sizes
-  width = bandwidth * len(y)
-  if width < 0.5 or len(y) < 5:
+    step = np.add.reduceat(step, starts) / sizes
+    y = np.add.reduceat(y, starts) / sizes
+  window = round(fraction * len(y))
+  if window < 3:
     return step, y
-  reach = min(int(np.ceil(3 * width)), len(y) - 1)
-  d = np.arange(-reach, reach + 1)
-  kernel = np.exp(-0.5 * (d / width) ** 2)
-  ones = np.ones(len(y))
-
-  def around(power: int, values: np.ndarray) -> np.ndarray:
-    return np.convolve(values, (kernel * d**power)[::-1])[reach : reach + len(values)]
-
-  w0, w1, w2, y0, y1 = (
-    around(0, ones),
-    around(1, ones),
-    around(2, ones),
-    around(0, y),
-    around(1, y),
-  )
-  return step, (w2 * y0 - w1 * y1) / (w0 * w2 - w1**2)
+  return step, lowess(y, window, rounds=0)
 
 
 def curves_of(

@@ -1,0 +1,70 @@
+"""Adjustment of p-values, and the noncentrality behind an F ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+
+import numpy as np
+
+
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
+  """Returns Holm's adjusted p-values, in the order given.
+
+  Args:
+    p_values: One p-value for each test. NaN stands for a test that was not made. It stays
+      NaN, and does not count.
+
+  Source: Holm, Scandinavian Journal of Statistics 6(2) (1979).
+
+  >>> [round(p, 2) for p in adjust_p_values([0.04, 0.01, 0.03])]
+  [0.06, 0.03, 0.06]
+  """
+  values = np.asarray(p_values, np.float64)
+  tested = np.flatnonzero(~np.isnan(values))
+  order = tested[np.argsort(values[tested], kind='stable')]
+  n = len(order)
+
+  # The k-th smallest is multiplied by the number of tests that are left, n - k.
+  multiplied = (n - np.arange(n)) * values[order]
+  adjusted = np.full(len(values), math.nan)
+  adjusted[order] = np.minimum(1, np.maximum.accumulate(multiplied))
+  return adjusted.tolist()
+
+
+def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
+  """Returns the noncentrality of an F distribution that has a ratio as its quantile p.
+
+  `scipy.special.ncfdtrinc` computes the same, but only up to a noncentrality of 10,000, and
+  with relative errors of up to 1e-2.
+
+  Args:
+    ratio: Observed F ratio.
+    columns: Degrees of freedom of the numerator.
+    freedom: Degrees of freedom of the denominator.
+    p: Probability below the ratio.
+
+  Returns:
+    The noncentrality. 0 if the ratio is below the quantile even without noncentrality. If
+    the ratio is above 1e6, the limit `columns * ratio` for small noise.
+
+  >>> round(noncentrality(4.0, columns=2, freedom=30, p=0.5), 3)
+  6.831
+  """
+  # The imports take long, and only a few callers need them.
+  from scipy.optimize import root_scalar
+  from scipy.special import ncfdtr
+
+  if not np.isfinite(ratio) or ratio > 1e6:
+    return columns * ratio
+  if ncfdtr(columns, freedom, 0.0, ratio) <= p:
+    return 0.0
+
+  def excess(value: float) -> float:
+    return float(ncfdtr(columns, freedom, value, ratio)) - p
+
+  bracket = (0.0, 4 * columns * ratio + 100.0)
+  solution = root_scalar(
+    excess, bracket=bracket, method='brentq', xtol=1e-12, rtol=1e-14
+  )
+  return float(solution.root)
