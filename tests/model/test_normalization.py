@@ -1,4 +1,4 @@
-"""Normalizations against torch, forward and backward."""
+"""Normalizations against torch and numpy float64, forward and backward, and their counts."""
 
 import jax
 import jax.numpy as jnp
@@ -26,103 +26,108 @@ SCALE, BIAS, WEIGHT = (
     (True, False, False, 0.0),
   ],
 )
-def test_against_torch(jit, tiny, kind, affine, bias, offset, eps):
+def test_equals_torch(jit, tiny, kind, affine, bias, offset, eps):
   import torch
   from torch.nn import functional
 
   cfg = tiny(
     norm=kind, norm_affine=affine, norm_bias=bias, norm_unit_offset=offset, norm_eps=eps
   )
-  params = {'scale': SCALE} if affine else {}
-  params |= {'bias': BIAS} if bias else {}
-  ours = jit(
-    jax.value_and_grad(
-      lambda p, x: (lambda y: (jnp.sum(y * jnp.broadcast_to(WEIGHT, y.shape)), y))(
-        Normalization(cfg, 14).apply({'params': p}, x)
-      ),
-      argnums=(0, 1),
-      has_aux=True,
-    )
-  )
-  (_, y), (d_params, d_x) = ours(params, X)
+  params = {}
+  if affine:
+    params['scale'] = SCALE
+  if bias:
+    params['bias'] = BIAS
+
+  def loss(params, x):
+    y = Normalization(cfg, 14).apply({'params': params}, x)
+    return jnp.sum(y * jnp.broadcast_to(WEIGHT, y.shape)), y
+
+  program = jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+  (_, y), (params_gradient, x_gradient) = program(params, X)
+
   tensors = {
     name: torch.tensor(value, requires_grad=True)
-    for name, value in dict(x=X, **params).items()
+    for name, value in {'x': X, **params}.items()
   }
   scale = tensors['scale'] + float(offset) if affine else None
   if kind == 'layernorm':
-    z = functional.layer_norm(tensors['x'], (14,), scale, tensors.get('bias'), eps)
-  else:
-    z = functional.rms_norm(tensors['x'], (14,), scale, eps) + (
-      tensors['bias'] if bias else 0
+    expected = functional.layer_norm(
+      tensors['x'], (14,), scale, tensors.get('bias'), eps
     )
-  (z * torch.tensor(WEIGHT)).sum().backward()
-  np.testing.assert_allclose(y, z.detach().numpy(), rtol=0, atol=5e-6)
-  for name, gradient in dict(x=d_x, **d_params).items():
+  else:
+    expected = functional.rms_norm(tensors['x'], (14,), scale, eps)
+    expected = expected + (tensors['bias'] if bias else 0)
+  (expected * torch.tensor(WEIGHT)).sum().backward()
+
+  np.testing.assert_allclose(y, expected.detach().numpy(), rtol=0, atol=5e-6)
+  for name, gradient in {'x': x_gradient, **params_gradient}.items():
     np.testing.assert_allclose(
       gradient, tensors[name].grad.numpy(), rtol=0, atol=3e-5, err_msg=name
     )
 
 
-def test_normalize_against_float64(jit):
+def test_layernorm_equals_float64(jit):
+  y = jit(lambda x: normalize(x, 'layernorm', 1e-6))(X)
   x = X.astype(np.float64)
-  layer, rms = (
-    jit(lambda x, kind=kind: normalize(x, kind, 1e-6))(X)
-    for kind in ('layernorm', 'rmsnorm')
-  )
-  centred = x - x.mean(-1, keepdims=True)
-  np.testing.assert_allclose(
-    layer, centred / np.sqrt(x.var(-1, keepdims=True) + 1e-6), atol=3e-6
-  )
-  np.testing.assert_allclose(
-    rms, x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6), atol=3e-6
-  )
+  expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+  np.testing.assert_allclose(y, expected, atol=3e-6)
 
 
-def test_a_large_mean_does_not_spoil_the_variance(jit):
+def test_rmsnorm_equals_float64(jit):
+  y = jit(lambda x: normalize(x, 'rmsnorm', 1e-6))(X)
+  x = X.astype(np.float64)
+  expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+  np.testing.assert_allclose(y, expected, atol=3e-6)
+
+
+def test_a_large_mean_loses_no_digits_of_the_variance(jit):
   """A mean of squares minus a square of means would lose all digits."""
   x = (X - 1) / 3 + 3000
-  got = jit(lambda x: normalize(x, 'layernorm', 0.0))(x)
-  exact = x.astype(np.float64)
-  exact = (exact - exact.mean(-1, keepdims=True)) / exact.std(-1, keepdims=True)
-  np.testing.assert_allclose(got, exact, atol=2e-3)
+  y = jit(lambda x: normalize(x, 'layernorm', 0.0))(x)
+  x = x.astype(np.float64)
+  expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+  np.testing.assert_allclose(y, expected, atol=2e-3)
 
 
-def test_groups_are_normalized_each_by_itself(jit, tiny):
-  params = {'params': {'scale': SCALE}}
-  whole = jit(Normalization(tiny(), 14, groups=2, bias=False).apply)(params, X)
-  halves = [
-    jit(lambda x: normalize(x, 'layernorm', 1e-5))(X[..., part])
-    for part in (slice(7), slice(7, None))
-  ]
-  np.testing.assert_allclose(whole, np.concatenate(halves, -1) * SCALE, atol=3e-6)
+def test_groups_are_normalized_by_themselves(jit, tiny):
+  module = Normalization(tiny(), 14, groups=2, bias=False)
+  y = jit(module.apply)({'params': {'scale': SCALE}}, X)
+  halves = [normalize(X[..., part], 'layernorm', 1e-5) for part in np.s_[:7, 7:]]
+  np.testing.assert_allclose(y, np.concatenate(halves, -1) * SCALE, atol=3e-6)
 
 
-def test_zeros_stay_finite(jit):
-  value, gradient = jit(
-    jax.value_and_grad(lambda x: jnp.sum(normalize(x, 'layernorm', 1e-5)))
-  )(jnp.zeros((2, 14)))
-  assert value == 0 and np.all(np.isfinite(gradient))
+def test_zeros_have_a_finite_value_and_gradient(jit):
+  def loss(x):
+    return jnp.sum(normalize(x, 'layernorm', 1e-5))
+
+  value, gradient = jit(jax.value_and_grad(loss))(jnp.zeros((2, 14)))
+  assert value == 0
+  assert np.all(np.isfinite(gradient))
 
 
 @pytest.mark.parametrize(
-  'fields, norms, size',
+  'fields, n_norms, size',
   [
-    (dict(), 2, 14),
-    (dict(norm_placement='sandwich', norm_bias=True), 4, 28),
-    (dict(norm_placement='post'), 2, 14),
-    (dict(norm_placement='output'), 2, 14),
-    (dict(parallel_residual=True, shared_norm=True), 1, 14),
-    (dict(parallel_residual=True), 2, 14),
-    (dict(norm_placement='sandwich', parallel_residual=True, shared_norm=True), 3, 14),
-    (dict(norm_affine=False), 2, 0),
+    ({}, 2, 14),
+    ({'norm_placement': 'sandwich', 'norm_bias': True}, 4, 28),
+    ({'norm_placement': 'post'}, 2, 14),
+    ({'norm_placement': 'output'}, 2, 14),
+    ({'parallel_residual': True, 'shared_norm': True}, 1, 14),
+    ({'parallel_residual': True}, 2, 14),
+    (
+      {'norm_placement': 'sandwich', 'parallel_residual': True, 'shared_norm': True},
+      3,
+      14,
+    ),
+    ({'norm_affine': False}, 2, 0),
   ],
   ids=str,
 )
-def test_counts_of_a_block(tiny, fields, norms, size):
+def test_counts_of_a_block_equal_its_modules(tiny, fields, n_norms, size):
   cfg = tiny(**fields)
-  made = [
-    name for name in build(cfg).shapes['decoder']['segment_0'] if name.endswith('_norm')
-  ]
-  assert block_norms(cfg) == norms and norm_size(cfg, 14) == size
-  assert len(made) == (norms if size else 0)
+  modules = build(cfg).shapes['decoder']['segment_0']
+  names = [name for name in modules if name.endswith('_norm')]
+  assert block_norms(cfg) == n_norms
+  assert norm_size(cfg, 14) == size
+  assert len(names) == (n_norms if size else 0)
