@@ -23,7 +23,7 @@ from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, is_remote
 from lmhp.generation import sampling
-from lmhp.hub.config_export import config_of
+from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
 from lmhp.hub.experiment_file import experiment_text
 from lmhp.hub.pretrained import load_pretrained, save_pretrained
@@ -401,7 +401,7 @@ def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
   """
   _, params, tokenizer = load_run(workdir)
   stored = _stored(as_path(workdir))
-  config = config_of(
+  config = export_config(
     config_lib.from_json(stored['config']).model, stored.get('pretrained_config')
   )
   save_pretrained(path, config, params, tokenizer)

@@ -14,7 +14,7 @@ import functools
 import typing
 from typing import Any, ClassVar, TypeVar
 
-from lmhp.declarations import check_value, declared, static, traced
+from lmhp.declarations import check_value, declared
 from lmhp.errors import ConfigError, wrong_value
 
 T = TypeVar('T')
@@ -45,9 +45,7 @@ class Section:
     """
 
 
-@typing.dataclass_transform(
-  kw_only_default=True, frozen_default=True, field_specifiers=(static, traced)
-)
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def section(name: str):
   """Returns a class decorator that makes a section of the config.
 
@@ -121,9 +119,7 @@ def wrong(
 # --- keys of registry entries --------------------------------------------------------
 
 
-@typing.dataclass_transform(
-  kw_only_default=True, frozen_default=True, field_specifiers=(static, traced)
-)
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def keys(cls: type[T]) -> type[T]:
   """Class decorator: the keys that an entry of a registry adds to a section."""
   return dataclasses.dataclass(frozen=True, kw_only=True)(cls)

@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints: reads and writes config.json, safetensors and tokenizer.json."""

@@ -1,16 +1,19 @@
-"""Which config.json a model has: the one that it came with, or that of the first family that expresses it exactly."""
+"""Finds a config.json for a model that lmhp trained."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Any, Mapping
 
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
 from lmhp.hub.families import FAMILIES
+from lmhp.hub.families.converters import ConfigKeys
+from lmhp.hub.families.registry import model_types
 from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON
 
-NOT_COMPUTED = (
+FIELDS_WITHOUT_EFFECT = (
   'init',
   'init_scale',
   'dtype',
@@ -24,53 +27,79 @@ NOT_COMPUTED = (
   'router_correction_rate',
   'expert_backend',
 )
-"""Fields that say how a model was trained or is run, not what it computes."""
-FIRST = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
-"""Families that are tried before the others: the most widely read."""
+"""Fields about training or execution. They do not change what a trained model computes."""
+
+PREFERRED_TYPES = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
+"""Model types that are tried first, because most tools read them."""
+
+_MAX_LISTED = 4
+"""Most differences that an error message lists."""
 
 
-def config_of(
-  cfg: ModelConfig, pretrained: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-  """A config.json that reads back as the model.
+def export_config(
+  cfg: ModelConfig, pretrained: Mapping[str, JSON] | None = None
+) -> ConfigKeys:
+  """Returns a config.json that reads back as a model.
 
   Args:
-    cfg: the model.
-    pretrained: the config.json that its parameters came with.
+    cfg: The model.
+    pretrained: The config.json of the checkpoint from which the model was trained. It is
+      returned if it still describes the model. None if there was no checkpoint.
 
   Raises:
-    ConfigError: where no family of transformers expresses it; names the nearest and what that lacks.
+    ConfigError: If no family of transformers expresses the model. The message has the
+      nearest family and the differences.
   """
-  tried: dict[str, list[str]] = {}
+  differences_by_name: dict[str, list[str]] = {}
   if pretrained is not None:
-    tried['the config.json that it started from'] = found = differences(cfg, pretrained)
-    if not found:
+    differing = differences(cfg, pretrained)
+    if not differing:
       return dict(pretrained)
-  for name in (*FIRST, *(name for name in FAMILIES if name not in FIRST)):
-    written = FAMILIES[name].written(cfg)
+    differences_by_name['the config.json of the checkpoint'] = differing
+
+  for model_type in _ordered_types():
+    written = FAMILIES[model_type].write_config(cfg)
     if written is None:
       continue
-    tried[name] = found = differences(cfg, written)
-    if not found:
+    differing = differences(cfg, written)
+    if not differing:
       return written
-  nearest = min(tried, key=lambda name: len(tried[name]))
-  words = '; '.join(tried[nearest][:4])
+    differences_by_name[model_type] = differing
+
+  nearest = min(differences_by_name, key=lambda name: len(differences_by_name[name]))
+  listed = '; '.join(differences_by_name[nearest][:_MAX_LISTED])
   raise ConfigError(
-    f'export: no family of transformers computes this model; the nearest, {nearest}, differs: {words}'
+    f'export: no family of transformers computes this model, the nearest is {nearest}: '
+    f'{listed}'
   )
 
 
-def differences(cfg: ModelConfig, config: Mapping[str, Any]) -> list[str]:
-  """In what a config.json read back differs from a model, in words; empty where it computes the same."""
+def _ordered_types() -> list[str]:
+  """Returns all model types in the order in which they are tried."""
+  others = [name for name in model_types() if name not in PREFERRED_TYPES]
+  return [*PREFERRED_TYPES, *others]
+
+
+def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
+  """Compares a model with the model of a config.json.
+
+  Args:
+    cfg: The model.
+    config: JSON object.
+
+  Returns:
+    One text per field in which they differ. Empty if they compute the same.
+  """
   try:
-    back = model_config(dict(config), 'config')
+    other = model_config(config, 'config')
   except ConfigError as error:
-    return [
-      str(error).removeprefix('config: ')
-    ] * 5  # it cannot be read at all: farther than any that can
-  names = (f.name for f in dataclasses.fields(cfg) if f.name not in NOT_COMPUTED)
-  return [
-    f'model.{name} is {getattr(cfg, name)!r}, there {getattr(back, name)!r}'
-    for name in names
-    if getattr(cfg, name) != getattr(back, name)
-  ]
+    # A config.json that cannot be read counts as farther than most that can.
+    return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
+
+  differing = []
+  for field in dataclasses.fields(cfg):
+    value = getattr(cfg, field.name)
+    other_value = getattr(other, field.name)
+    if field.name not in FIELDS_WITHOUT_EFFECT and value != other_value:
+      differing.append(f'model.{field.name}: got {value!r}, expected {other_value!r}')
+  return differing

@@ -1,167 +1,218 @@
-"""A Hugging Face config.json as a `ModelConfig`: what is expressed exactly is read, what is not is an error."""
+"""Reads a Hugging Face config.json as a `ModelConfig`.
+
+A file that `ModelConfig` expresses exactly is read. Any other file is an error.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 import json
 import math
 import re
-from typing import Any
 
 from etils import epath
 
 from lmhp.errors import ConfigError, suggest
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.family import Entries
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ModelFields
+from lmhp.hub.families.registry import model_types
 from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON, PathLike
 
-MAX_BYTES = 4_000_000  # the largest config.json of the hub, with thousands of labels, stay far below
-MAX_NUMBER = 2**53  # larger whole numbers are no sizes, and no floats either
-MAX_DEPTH = 20  # levels of objects and lists
-MAX_LAYERS = 100_000  # so that a list for each layer stays small
+MAX_BYTES = 4_000_000
+"""Largest accepted file. The largest config.json of the hub, with thousands of labels, is
+much smaller."""
+
+MAX_NUMBER = 2**53
+"""Largest accepted whole number. A larger one is no size, and no float represents it."""
+
+MAX_DEPTH = 20
+"""Most accepted levels of objects and lists."""
+
+MAX_LAYERS = 100_000
+"""Most accepted layers, so that a list with one item per layer stays small."""
+
+_MAX_PRINTED = 80
+"""Longest part of a file that an error message repeats, in characters."""
 
 
-def read_config(path: Any) -> ModelConfig:
-  """Reads a config.json, or the one in a directory.
+# --- files and JSON -----------------------------------------------------------------
+
+
+def read_config(path: PathLike) -> ModelConfig:
+  """Reads a config.json.
 
   Args:
-    path: of the file or the directory, local or on any file system of `etils.epath`.
+    path: Path of the file, or of a directory that contains it, on any file system that
+      `etils.epath` supports.
 
   Raises:
-    ConfigError: where there is none, it is no JSON object, or it says something that `ModelConfig` cannot express.
+    ConfigError: If there is no file, if it is not a JSON object, or if `ModelConfig` cannot
+      express the model.
   """
-  path = epath.Path(path)
-  path = path / 'config.json' if path.is_dir() else path
-  return model_config(read_json(path), str(path))
+  file = epath.Path(path)
+  if file.is_dir():
+    file = file / 'config.json'
+  return model_config(read_json(file), str(file))
 
 
-def read_json(path: epath.Path) -> dict[str, Any]:
-  """A config.json as a dict.
+def read_json(path: epath.Path) -> dict[str, JSON]:
+  """Returns the JSON object of a file.
 
   Raises:
-    ConfigError: where there is none, it is too large, or `parse` refuses it.
+    ConfigError: If there is no file, if it is too large, or if `parse` refuses it.
   """
   try:
     if not path.is_file():
       raise ConfigError(
-        f'{path}: no such file, expected a config.json or a directory that holds one'
+        f'{path}: no such file, expected a config.json or a directory with a config.json'
       )
-    if path.stat().length > MAX_BYTES:
+    n_bytes = path.stat().length
+    if n_bytes > MAX_BYTES:
       raise ConfigError(
-        f'{path}: {path.stat().length} bytes, expected a config.json of at most {MAX_BYTES}'
+        f'{path}: got {n_bytes} bytes, expected a config.json of at most {MAX_BYTES}'
       )
     text = path.read_bytes()
+  except ConfigError:
+    raise
   except (OSError, ValueError) as error:
-    if isinstance(error, ConfigError):
-      raise
     raise ConfigError(f'{path}: cannot be read: {error}') from None
   return parse(text, str(path))
 
 
-def parse(text: str | bytes, source: str) -> dict[str, Any]:
-  """A config.json's text as a dict whose numbers are finite and of sane size.
+def parse(text: str | bytes, source: str) -> dict[str, JSON]:
+  """Returns the JSON object of a text.
+
+  Args:
+    text: Text of a file that is not trusted.
+    source: Name of the file, for error messages.
 
   Raises:
-    ConfigError: where it is no JSON object, names a key twice, nests too deep or holds such a number.
+    ConfigError: If the text is not a JSON object, if a key occurs twice, if objects are
+      nested too deeply, or if a number is not finite or too large.
   """
 
-  def whole(digits: str) -> int:
+  def parse_int(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > MAX_NUMBER:
-      raise ConfigError(f'{source}: the number {digits[:20]}... is too large')
+      raise ConfigError(
+        f'{source}: got the number {digits[:20]}..., expected at most {MAX_NUMBER}'
+      )
     return int(digits)
 
-  def number(digits: str) -> float:
-    if not math.isfinite(float(digits)):
-      raise ConfigError(f'{source}: the number {digits[:20]} is not finite')
-    return float(digits)
+  def parse_float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+      raise ConfigError(
+        f'{source}: got the number {digits[:20]}, expected a finite number'
+      )
+    return number
 
-  def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-      twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-      raise ConfigError(f'{source}: {twice[:80]}: stands there twice')
-    return dict(pairs)
+  def make_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+      names = Counter(name for name, _ in pairs)
+      repeated = names.most_common(1)[0][0]
+      raise ConfigError(
+        f'{source}: {repeated[:_MAX_PRINTED]}: got the key twice, expected it once'
+      )
+    return content
 
+  value: JSON = None
   try:
-    config = json.loads(
+    value = json.loads(
       text,
-      parse_int=whole,
-      parse_float=number,
-      parse_constant=number,
-      object_pairs_hook=once,
+      parse_int=parse_int,
+      parse_float=parse_float,
+      parse_constant=parse_float,
+      object_pairs_hook=make_object,
     )
-    deep = _depth(config) > MAX_DEPTH
+    is_too_deep = _depth(value) > MAX_DEPTH
   except RecursionError:
-    deep = True
+    is_too_deep = True
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ConfigError(f'{source}: not JSON: {error}') from None
-  if deep:
+  if is_too_deep:
     raise ConfigError(
-      f'{source}: nests deeper than {MAX_DEPTH} levels, too deep for a config.json'
+      f'{source}: nested too deeply, expected at most {MAX_DEPTH} levels of objects and lists'
     )
-  if not isinstance(config, dict):
-    raise ConfigError(
-      f'{source}: got a {type(config).__name__}, expected a JSON object'
-    )
-  return config
+  if not isinstance(value, dict):
+    raise ConfigError(f'{source}: got a {type(value).__name__}, expected a JSON object')
+  return value
 
 
-def _depth(value: Any) -> int:
-  """Levels of nesting, found level by level so that no depth is too much."""
-  depth, level = 0, [value]
+def _depth(value: object) -> int:
+  """Returns the levels of nesting. It does not recurse, so that any depth is safe."""
+  depth = 0
+  level = [value]
   while level:
     depth += 1
-    level = [
-      v
-      for node in level
-      if isinstance(node, (dict, list))
-      for v in (node.values() if isinstance(node, dict) else node)
-    ]
+    below = []
+    for node in level:
+      if isinstance(node, dict):
+        below += node.values()
+      elif isinstance(node, list):
+        below += node
+    level = below
   return depth
 
 
-def model_config(config: dict[str, Any], source: str = 'config.json') -> ModelConfig:
-  """The `ModelConfig` of a parsed config.json.
+# --- the model ----------------------------------------------------------------------
 
-  A key that is absent has transformers' own default. Each key is mapped to a field, or known not to change what the
-  model computes, or at the one value that `ModelConfig` expresses; else it is an error.
+
+def model_config(
+  config: Mapping[str, JSON], source: str = 'config.json'
+) -> ModelConfig:
+  """Returns the `ModelConfig` of a parsed config.json.
+
+  An absent key has the default of transformers. Each key either sets a field, or does not
+  change what the model computes, or has a value that `ModelConfig` can express. Any other
+  key is an error.
 
   Args:
-    config: a JSON object whose numbers are finite.
-    source: where it comes from, for errors.
+    config: JSON object whose numbers are finite.
+    source: Name of the file, for error messages.
 
   Raises:
-    ConfigError: one line with the source, the key, what came and what is accepted.
+    ConfigError: If the model cannot be expressed. The message is one line with the source,
+      the key, the value and the accepted values.
   """
-  return _read(Entries(config, source), config.get('model_type'))
+  reader = ConfigReader(config, source)
+  return _read_model(reader, config.get('model_type'))
 
 
-def _read(entries: Entries, model_type: Any) -> ModelConfig:
-  if not isinstance(model_type, str) or model_type not in FAMILIES:
-    raise entries.wrong(
-      'model_type',
-      model_type,
-      'one of ' + ', '.join(FAMILIES) + suggest(model_type, FAMILIES),
-    )
+def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
+  known_types = model_types()
+  if not isinstance(model_type, str) or model_type not in known_types:
+    accepted = 'one of ' + ', '.join(known_types) + suggest(model_type, known_types)
+    raise reader.error('model_type', model_type, accepted)
   family = FAMILIES[model_type]
-  if family.inside:
-    inner = entries.inner(family.inside) or Entries(
-      {}, entries.source, f'{family.inside}.'
-    )
-    family.close(entries)
-    return _read(inner, inner.take('model_type', f'{model_type}_text'))
-  fields, origin = family.fields(entries)
+
+  if family.text_config_key:
+    inner = reader.take_object(family.text_config_key)
+    if inner is None:
+      inner = ConfigReader({}, reader.source, f'{family.text_config_key}.')
+    family.check_other_keys(reader)
+    return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
+
+  table = family.read_table(reader)
+  fields = table.values
   try:
-    for part in family.parts:
-      fields |= part(entries, _sized({'position': 'none'} | fields))
-    family.close(entries)
-    return _sized(fields)
+    for converter in family.converters:
+      cfg = _build_config({'position': 'none', **fields})
+      fields |= converter.read(reader, cfg)
+    family.check_other_keys(reader)
+    return _build_config(fields)
   except ConfigError as error:
-    raise ConfigError(_in_its_words(str(error), entries, origin)) from None
+    message = _name_keys_of_file(str(error), reader, table.keys)
+    raise ConfigError(message) from None
 
 
-def _sized(fields: dict[str, Any]) -> ModelConfig:
-  """A `ModelConfig` whose vocabulary is known and whose depth is bounded."""
-  cfg = ModelConfig(**fields)
+def _build_config(fields: ModelFields) -> ModelConfig:
+  """Returns a `ModelConfig` with a vocabulary and at most `MAX_LAYERS` layers."""
+  # `ModelConfig` checks the type of each value, which comes from a file.
+  cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]
   if cfg.vocab_size is None:
     raise ConfigError('model.vocab_size: got None, expected a whole number')
   if cfg.n_layers > MAX_LAYERS:
@@ -171,13 +222,16 @@ def _sized(fields: dict[str, Any]) -> ModelConfig:
   return cfg
 
 
-def _in_its_words(message: str, entries: Entries, origin: dict[str, str]) -> str:
-  """A message of `ModelConfig` with the file's keys in place of our fields."""
-  words = re.sub(
-    r'model\.(\w+)',
-    lambda m: entries.prefix + origin[m[1]] if m[1] in origin else m[0],
-    message,
-  )
+def _name_keys_of_file(
+  message: str, reader: ConfigReader, key_of_field: Mapping[str, str]
+) -> str:
+  """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
+
+  def key_of(match: re.Match[str]) -> str:
+    field = match[1]
+    return reader.prefix + key_of_field[field] if field in key_of_field else match[0]
+
+  words = re.sub(r'model\.(\w+)', key_of, message)
   return (
-    words if words.startswith(f'{entries.source}: ') else f'{entries.source}: {words}'
+    words if words.startswith(f'{reader.source}: ') else f'{reader.source}: {words}'
   )

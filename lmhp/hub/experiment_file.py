@@ -1,4 +1,4 @@
-"""The experiment file of a pretrained model: the fields that its config.json gives, and where fine-tuning begins."""
+"""Text of an experiment file that fine-tunes a pretrained model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 
 from lmhp.model.config import ModelConfig
 
-_TEXT = '''"""{name}, fine-tuned: what learning rate, and for how long?
+_TEMPLATE = '''"""Fine-tunes {name}.
 
-Written by `lmhp import`. Data, steps and rate are where to begin; `lmhp train --help_config` lists every key.
+`lmhp import` wrote this file. Data, steps and learning rate are values to start from.
+`lmhp train --help_config` lists every key.
 """
 
 import lmhp
@@ -22,40 +23,42 @@ def get_config():
   config.train.seq_len = {seq_len}
   config.train.steps = 200
   config.train.batch_size = 8
-  config.optimizer.learning_rate = 2e-5  # pretrained parameters move less than drawn ones
+  # Pretrained parameters need a smaller learning rate than random ones.
+  config.optimizer.learning_rate = 2e-5
   return config
 '''
-START_LENGTH = 512
-"""Tokens in a sequence where fine-tuning begins: what a small machine holds of a context of thousands."""
+
+MAX_SEQ_LEN = 512
+"""Longest sequence of the written experiment, in tokens, so that it fits a small machine."""
+
+_SKIPPED_FIELDS = ('dtype', 'scan_layers', 'remat', 'init', 'init_scale')
+"""Fields about execution and initialization, which a pretrained model does not determine."""
 
 
 def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool) -> str:
-  """An experiment file that starts from a directory's parameters.
+  """Returns the text of an experiment file that starts from pretrained parameters.
 
   Args:
-    name: of the model, for the card.
-    path: of the directory.
-    cfg: as the directory's config.json has it.
-    has_tokenizer: whether it holds a tokenizer.json; else tokens are bytes, which the vocabulary may not mean.
+    name: Name of the model, for the docstring.
+    path: Directory of the pretrained model.
+    cfg: The model, from the config.json of the directory.
+    has_tokenizer: True if the directory has a tokenizer.json. Otherwise the experiment reads
+      bytes, whose ids may not be those of the model's vocabulary.
   """
   default = ModelConfig()
-  skipped = ('dtype', 'scan_layers', 'remat', 'init', 'init_scale')
-  fields = {
-    f.name: getattr(cfg, f.name)
-    for f in dataclasses.fields(cfg)
-    if f.name not in skipped
-  }
-  lines = [
-    f'  config.model.{field} = {value!r}'
-    for field, value in fields.items()
-    if value != getattr(default, field)
-  ]
-  tokenizer = f'{path}/tokenizer.json' if has_tokenizer else 'byte'
-  word = name.replace('\\', '').replace('"', '')  # it stands in a docstring
-  return _TEXT.format(
-    name=word,
+  lines = []
+  for field in dataclasses.fields(cfg):
+    value = getattr(cfg, field.name)
+    if field.name in _SKIPPED_FIELDS or value == getattr(default, field.name):
+      continue
+    lines.append(f'  config.model.{field.name} = {value!r}')
+
+  # The name becomes a part of a docstring.
+  printed_name = name.replace('\\', '').replace('"', '')
+  return _TEMPLATE.format(
+    name=printed_name,
     model='\n'.join(lines),
     path=path,
-    tokenizer=tokenizer,
-    seq_len=min(cfg.max_seq_len, START_LENGTH),
+    tokenizer=f'{path}/tokenizer.json' if has_tokenizer else 'byte',
+    seq_len=min(cfg.max_seq_len, MAX_SEQ_LEN),
   )

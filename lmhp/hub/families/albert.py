@@ -1,21 +1,21 @@
-"""ALBERT: BERT whose layers are one, over a table narrower than the model."""
+"""ALBERT: BERT whose layers share one set of parameters, with a factorized embedding."""
 
 from lmhp.hub.families.bert import BERT
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import FunctionConverter, ModelFields
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
-_LAYER = 'albert.encoder.albert_layer_groups.0.albert_layers.0'
 
-
-def _projection(entries: Entries, cfg: ModelConfig) -> dict[str, str]:
+def _read_projection(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Checks that the embedding is factorized. transformers always has the projection."""
   if not cfg.factorized:
-    raise entries.wrong(
-      'embedding_size', cfg.embedding_dim, f'below hidden_size={cfg.d_model}'
-    )
+    accepted = f'below hidden_size={cfg.d_model}'
+    raise reader.error('embedding_size', cfg.embedding_dim, accepted)
   return {'embedding_projection': 'sum'}
 
 
-ALBERT = BERT.but(
+ALBERT = BERT.derive(
   'albert',
   defaults={
     'vocab_size': 30_000,
@@ -26,20 +26,20 @@ ALBERT = BERT.but(
     'hidden_dropout_prob': 0.0,
     'attention_probs_dropout_prob': 0.0,
   },
-  always=dict(share_layers=True),
+  fixed_fields={'share_layers': True},
   keys={'embedding_size': ('embedding_dim', 128)},
-  only={'num_hidden_groups': (1,), 'inner_group_num': (1,)},
-  unused=BERT.unused
-  + (
+  accepted_values={'num_hidden_groups': (1,), 'inner_group_num': (1,)},
+  ignored_keys=(
+    *BERT.ignored_keys,
     'classifier_dropout_prob',
     'down_scale_factor',
     'gap_size',
     'net_structure_type',
     'num_memory_blocks',
   ),
-  parts=(TwoWay(_projection, lambda cfg: {}),),
-  layers=_LAYER,
-  names={
+  converters=(FunctionConverter(_read_projection),),
+  layer_name='albert.encoder.albert_layer_groups.0.albert_layers.0',
+  tensor_names={
     'embedding': 'albert.embeddings.word_embeddings',
     'positional': 'albert.embeddings.position_embeddings',
     'token_types': 'albert.embeddings.token_type_embeddings',
@@ -58,6 +58,8 @@ ALBERT = BERT.but(
     'output/bias': 'predictions.bias',
     'output': 'predictions.decoder',
   },
-  copies={'predictions.decoder.bias': 'predictions.bias'},
-  passed=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
+  tied_tensors={'predictions.decoder.bias': 'predictions.bias'},
+  ignored_tensors=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
 )
+
+register_family(ALBERT)

@@ -1,37 +1,76 @@
-"""BERT and RoBERTa (whose positions begin after the padding token's row): encoders with norms after the parts."""
+"""BERT and RoBERTa: encoders with a normalization after each residual addition."""
 
-from typing import Any
-
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
+_NAMES = {
+  'embedding': 'bert.embeddings.word_embeddings',
+  'positional': 'bert.embeddings.position_embeddings',
+  'token_types': 'bert.embeddings.token_type_embeddings',
+  'embedding_norm': 'bert.embeddings.LayerNorm',
+  'attention/query': '.attention.self.query',
+  'attention/key': '.attention.self.key',
+  'attention/value': '.attention.self.value',
+  'attention/output': '.attention.output.dense',
+  'attention_residual_norm': '.attention.output.LayerNorm',
+  'feed_forward/up': '.intermediate.dense',
+  'feed_forward/down': '.output.dense',
+  'feed_forward_residual_norm': '.output.LayerNorm',
+  'output/transform': 'cls.predictions.transform.dense',
+  'output/transform_norm': 'cls.predictions.transform.LayerNorm',
+  'output/bias': 'cls.predictions.bias',
+  'output': 'cls.predictions.decoder',
+}
 
-def _positions_after_padding(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """RoBERTa's first token has the position after pad_token_id, so the rows up to there serve no text."""
-  first = entries.take('pad_token_id', 1, int) + 1
-  if not 0 <= first < cfg.max_seq_len:
-    raise entries.wrong(
-      'pad_token_id', first - 1, 'a token, and a row of the table of positions'
-    )
-  return {'position_offset': first, 'max_seq_len': cfg.max_seq_len - first}
+
+def _read_position_offset(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of positions that begin after the row of the padding token.
+
+  The first token of a text has the position pad_token_id + 1. The rows up to pad_token_id
+  are not used, so the longest text is shorter than the table.
+  """
+  offset = reader.take('pad_token_id', 1, int) + 1
+  if not 0 <= offset < cfg.max_seq_len:
+    accepted = 'the index of a row in the table of positions'
+    raise reader.error('pad_token_id', offset - 1, accepted)
+  return {'position_offset': offset, 'max_seq_len': cfg.max_seq_len - offset}
+
+
+def _write_position_offset(cfg: ModelConfig) -> ConfigKeys:
+  return {
+    'pad_token_id': cfg.position_offset - 1,
+    'max_position_embeddings': cfg.max_seq_len + cfg.position_offset,
+  }
+
+
+def _roberta_names() -> dict[str, str]:
+  names = {ours: name.replace('bert.', 'roberta.') for ours, name in _NAMES.items()}
+  names['output/transform'] = 'lm_head.dense'
+  names['output/transform_norm'] = 'lm_head.layer_norm'
+  names['output/bias'] = 'lm_head.bias'
+  names['output'] = 'lm_head.decoder'
+  return names
 
 
 BERT = CheckpointFamily(
   model_type='bert',
-  always=dict(
-    architecture='encoder',
-    position='learned',
-    norm_placement='post',
-    embedding_norm=True,
-    final_norm=False,
-    norm_bias=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    head_transform=True,
-    head_bias=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'architecture': 'encoder',
+    'position': 'learned',
+    'norm_placement': 'post',
+    'embedding_norm': True,
+    'final_norm': False,
+    'norm_bias': True,
+    'qkv_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'head_transform': True,
+    'head_bias': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 30_522),
     'hidden_size': ('d_model', 768),
@@ -47,8 +86,8 @@ BERT = CheckpointFamily(
     'layer_norm_eps': ('norm_eps', 1e-12),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'position_embedding_type': ('absolute',), 'is_decoder': (False,)},
-  unused=(
+  accepted_values={'position_embedding_type': ('absolute',), 'is_decoder': (False,)},
+  ignored_keys=(
     'pooler_fc_size',
     'pooler_num_attention_heads',
     'pooler_num_fc_layers',
@@ -57,50 +96,22 @@ BERT = CheckpointFamily(
     'directionality',
     'classifier_dropout',
   ),
-  layers='bert.encoder.layer.{i}',
-  names={
-    'embedding': 'bert.embeddings.word_embeddings',
-    'positional': 'bert.embeddings.position_embeddings',
-    'token_types': 'bert.embeddings.token_type_embeddings',
-    'embedding_norm': 'bert.embeddings.LayerNorm',
-    'attention/query': '.attention.self.query',
-    'attention/key': '.attention.self.key',
-    'attention/value': '.attention.self.value',
-    'attention/output': '.attention.output.dense',
-    'attention_residual_norm': '.attention.output.LayerNorm',
-    'feed_forward/up': '.intermediate.dense',
-    'feed_forward/down': '.output.dense',
-    'feed_forward_residual_norm': '.output.LayerNorm',
-    'output/transform': 'cls.predictions.transform.dense',
-    'output/transform_norm': 'cls.predictions.transform.LayerNorm',
-    'output/bias': 'cls.predictions.bias',
-    'output': 'cls.predictions.decoder',
-  },
-  copies={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
-  passed=r'bert\.pooler\..*|cls\.seq_relationship\..*',
+  layer_name='bert.encoder.layer.{i}',
+  tensor_names=_NAMES,
+  tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
+  ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
 )
 
-ROBERTA = BERT.but(
+ROBERTA = BERT.derive(
   'roberta',
   defaults={'vocab_size': 50_265},
-  always=dict(head_activation='gelu'),
-  parts=(
-    TwoWay(
-      _positions_after_padding,
-      lambda cfg: {
-        'pad_token_id': cfg.position_offset - 1,
-        'max_position_embeddings': cfg.max_seq_len + cfg.position_offset,
-      },
-    ),
-  ),
-  layers='roberta.encoder.layer.{i}',
-  names={ours: name.replace('bert.', 'roberta.') for ours, name in BERT.names.items()}
-  | {
-    'output/transform': 'lm_head.dense',
-    'output/transform_norm': 'lm_head.layer_norm',
-    'output/bias': 'lm_head.bias',
-    'output': 'lm_head.decoder',
-  },
-  copies={'lm_head.decoder.bias': 'lm_head.bias'},
-  passed=r'roberta\.pooler\..*',
+  fixed_fields={'head_activation': 'gelu'},
+  converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
+  layer_name='roberta.encoder.layer.{i}',
+  tensor_names=_roberta_names(),
+  tied_tensors={'lm_head.decoder.bias': 'lm_head.bias'},
+  ignored_tensors=r'roberta\.pooler\..*',
 )
+
+register_family(BERT)
+register_family(ROBERTA)

@@ -1,19 +1,36 @@
-"""BLOOM: ALiBi, a normalization after the embedding, biases everywhere; the feed-forward part is always 4 d_model."""
+"""BLOOM: ALiBi, a normalization after the embedding, and a bias in every linear map.
+
+The hidden size of the feed-forward part is always 4 * d_model.
+"""
 
 from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
+
+BLOOM_NAMES = {
+  'embedding': 'transformer.word_embeddings',
+  'embedding_norm': 'transformer.word_embeddings_layernorm',
+  'attention_input_norm': '.input_layernorm',
+  'attention/query attention/key attention/value': '.self_attention.query_key_value',
+  'attention/output': '.self_attention.dense',
+  'feed_forward_input_norm': '.post_attention_layernorm',
+  'feed_forward/up': '.mlp.dense_h_to_4h',
+  'feed_forward/down': '.mlp.dense_4h_to_h',
+  'final_norm': 'transformer.ln_f',
+  'output': 'lm_head',
+}
 
 BLOOM = CheckpointFamily(
   model_type='bloom',
-  always=dict(
-    position='alibi',
-    activation='gelu_tanh',
-    embedding_norm=True,
-    norm_bias=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'position': 'alibi',
+    'activation': 'gelu_tanh',
+    'embedding_norm': True,
+    'norm_bias': True,
+    'qkv_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 250_880),
     'hidden_size': ('d_model', 64),
@@ -26,8 +43,11 @@ BLOOM = CheckpointFamily(
     'attention_dropout': ('attention_dropout', 0.0),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'apply_residual_connection_post_layernorm': (False,), 'n_inner': (None,)},
-  unused=(
+  accepted_values={
+    'apply_residual_connection_post_layernorm': (False,),
+    'n_inner': (None,),
+  },
+  ignored_keys=(
     'slow_but_exact',
     'attention_softmax_in_fp32',
     'bias_dropout_fusion',
@@ -41,18 +61,9 @@ BLOOM = CheckpointFamily(
     'num_hidden_layers': 'n_layer',
     'num_attention_heads': 'n_head',
   },
-  layers='transformer.h.{i}',
-  names={
-    'embedding': 'transformer.word_embeddings',
-    'embedding_norm': 'transformer.word_embeddings_layernorm',
-    'attention_input_norm': '.input_layernorm',
-    'attention/query attention/key attention/value': '.self_attention.query_key_value',
-    'attention/output': '.self_attention.dense',
-    'feed_forward_input_norm': '.post_attention_layernorm',
-    'feed_forward/up': '.mlp.dense_h_to_4h',
-    'feed_forward/down': '.mlp.dense_4h_to_h',
-    'final_norm': 'transformer.ln_f',
-    'output': 'lm_head',
-  },
-  grouped=True,
+  layer_name='transformer.h.{i}',
+  tensor_names=BLOOM_NAMES,
+  has_grouped_qkv=True,
 )
+
+register_family(BLOOM)

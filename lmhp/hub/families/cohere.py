@@ -1,35 +1,43 @@
-"""Command R and R+ (one normalization for two parallel parts), and Command R7B (windows, global layers unrotated)."""
+"""Command R and R+ (cohere), and Command R7B (cohere2).
 
-from typing import Any
+In both, one normalization feeds the parallel attention and feed-forward parts. Command R7B
+has windows, and its layers without a window have no positions.
+"""
 
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 from lmhp.model.config import ModelConfig
 
 
-def _global_layers_without_positions(
-  entries: Entries, cfg: ModelConfig
-) -> dict[str, Any]:
-  """Layers without a window have no positions; they must be every n-th."""
-  layers = [window is None for window in cfg.windows]
-  every = 1 + layers.index(True) if True in layers else 0
-  if layers != [bool(every) and (i + 1) % every == 0 for i in range(cfg.n_layers)]:
-    raise entries.wrong(
-      'layer_types', cfg.attention_pattern, 'full_attention at every n-th layer alone'
-    )
-  return {'no_position_every': every}
+def _read_layers_without_positions(
+  reader: ConfigReader, cfg: ModelConfig
+) -> ModelFields:
+  """Returns the period of the layers without a window, which have no positions."""
+  is_global = [window is None for window in cfg.windows]
+  period = 1 + is_global.index(True) if True in is_global else 0
+  for i in range(cfg.n_layers):
+    is_in_period = period > 0 and (i + 1) % period == 0
+    if is_global[i] != is_in_period:
+      accepted = 'full_attention at every n-th layer only'
+      raise reader.error('layer_types', cfg.attention_pattern, accepted)
+  return {'no_position_every': period}
 
 
-def _query_key_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Command R+ normalizes queries and keys, each head with weights of its own."""
-  return {
-    'qk_norm': 'each_head' if entries.take('use_qk_norm', False, bool, None) else 'none'
-  }
+def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the normalization of Command R+, which has a separate scale for each head."""
+  is_used = reader.take('use_qk_norm', False, bool, None)
+  return {'qk_norm': 'each_head' if is_used else 'none'}
 
 
-COHERE = LLAMA.but(
+def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
+  return {'use_qk_norm': cfg.qk_norm == 'each_head'}
+
+
+COHERE = LLAMA.derive(
   'cohere',
   defaults={
     'vocab_size': 256_000,
@@ -41,21 +49,24 @@ COHERE = LLAMA.but(
     'tie_word_embeddings': True,
   },
   without=('rms_norm_eps', 'mlp_bias'),
-  always=dict(
-    norm='layernorm', parallel_residual=True, shared_norm=True, rotary_interleaved=True
-  ),
+  fixed_fields={
+    'norm': 'layernorm',
+    'parallel_residual': True,
+    'shared_norm': True,
+    'rotary_interleaved': True,
+  },
   keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
-  unused=('model_max_length',),
-  parts=(
-    TwoWay(_query_key_norm, lambda cfg: {'use_qk_norm': cfg.qk_norm == 'each_head'}),
+  ignored_keys=('model_max_length',),
+  converters=(
+    FunctionConverter(_read_qk_norm, _write_qk_norm),
     Rotary(500_000.0),
   ),
 )
 
-COHERE2 = COHERE.but(
+COHERE2 = COHERE.derive(
   'cohere2',
   without=('use_qk_norm',),
-  only={
+  accepted_values={
     'use_gated_activation': (True,),
     'use_parallel_block': (True,),
     'use_parallel_embedding': (False,),
@@ -64,9 +75,12 @@ COHERE2 = COHERE.but(
     'rotary_pct': (1.0,),
     'order_of_interleaved_layers': ('local_attn_first',),
   },
-  parts=(
-    WindowByLayer(4, every_keys=('sliding_window_pattern', 'layer_switch')),
-    _global_layers_without_positions,
+  converters=(
+    WindowByLayer(4, period_keys=('sliding_window_pattern', 'layer_switch')),
+    FunctionConverter(_read_layers_without_positions),
     Rotary(),
   ),
 )
+
+register_family(COHERE)
+register_family(COHERE2)

@@ -1,57 +1,73 @@
-"""DeepSeek V2 and V3 (R1): latent attention, shared experts, groups of experts, dense first layers."""
+"""DeepSeek V2 and V3 (also R1).
+
+They have latent attention, shared experts, experts in groups, and first layers without
+experts.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.experts import EXPERT_NAMES
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.qwen_moe import EXPERTS
-from lmhp.hub.families.rotary import Rotary, magnitude
+from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.rotary import Rotary
+from lmhp.hub.families.rotary_scaling import write_scaling, yarn_magnitude
 from lmhp.model.config import ModelConfig
 
+_MAX_MSCALE = 1e6
+_MAX_FACTOR = 1e18
 
-def _latent(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Sizes of latents and heads; yarn's mscale_all_dim scales attention logits too."""
-  still, turning = (
-    entries.take('qk_nope_head_dim', 128, int),
-    entries.take('qk_rope_head_dim', 64, int),
-  )
-  if still < 1:
-    raise entries.wrong('qk_nope_head_dim', still, 'a whole number of at least 1')
-  fields = {
-    'kv_latent_dim': entries.take('kv_lora_rank', 512, int),
-    'query_latent_dim': entries.take('q_lora_rank', 1536, int, None),
-    'value_head_dim': entries.take('v_head_dim', 128, int),
-    'rotary_head_dim': turning,
-    'head_dim': still + turning,
-    'latent_norm_eps': 1e-6,  # whatever rms_norm_eps is
+# --- latent attention ---------------------------------------------------------------
+
+
+def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the sizes of the latents and of the heads, and the scale of the logits."""
+  plain_dim = reader.take('qk_nope_head_dim', 128, int)
+  rotary_dim = reader.take('qk_rope_head_dim', 64, int)
+  if plain_dim < 1:
+    raise reader.error('qk_nope_head_dim', plain_dim, 'a whole number of at least 1')
+  fields: ModelFields = {
+    'kv_latent_dim': reader.take('kv_lora_rank', 512, int),
+    'query_latent_dim': reader.take('q_lora_rank', 1536, int, None),
+    'value_head_dim': reader.take('v_head_dim', 128, int),
+    'rotary_head_dim': rotary_dim,
+    'head_dim': plain_dim + rotary_dim,
+    'latent_norm_eps': 1e-6,  # transformers does not use rms_norm_eps here.
   }
-  entries.take('head_dim', None, int, None)  # what turns, in newer files
-  beside = entries.copy()
-  for scaling in (beside.inner('rope_scaling'), beside.inner('rope_parameters')):
-    if (
-      scaling
-      and scaling.take('rope_type', scaling.take('type', 'default')) != 'default'
-    ):
-      factor, scale = (
-        scaling.take('factor', 1.0, float),
-        scaling.take('mscale_all_dim', 0, float),
-      )
-      if not 0 <= scale < 1e6 or not factor < 1e18:
-        raise scaling.wrong(
-          'mscale_all_dim',
-          scale,
-          'a number of at least 0 and below a million, of a factor below 1e18',
-        )
-      if scale:
-        fields['attention_scale'] = (still + turning) ** -0.5 * magnitude(
-          factor, scale
-        ) ** 2
+  # Newer files repeat qk_rope_head_dim under this name.
+  reader.take('head_dim', None, int, None)
+
+  # The rotary converter reads these objects again, so they are read from a copy.
+  copy = reader.copy()
+  for scaling in (
+    copy.take_object('rope_scaling'),
+    copy.take_object('rope_parameters'),
+  ):
+    if scaling is not None:
+      fields |= _logit_scale(scaling, plain_dim + rotary_dim)
   return fields
 
 
-def _write_latent(cfg: ModelConfig) -> dict[str, Any]:
+def _logit_scale(scaling: ConfigReader, head_dim: int) -> ModelFields:
+  """Returns the scale of the attention logits, which yarn's mscale_all_dim changes."""
+  scaling_type = scaling.take('rope_type', scaling.take('type', 'default'))
+  if scaling_type == 'default':
+    return {}
+  factor = scaling.take('factor', 1.0, float)
+  mscale = scaling.take('mscale_all_dim', 0, float)
+  if not 0 <= mscale < _MAX_MSCALE or not factor < _MAX_FACTOR:
+    accepted = (
+      f'at least 0 and below {_MAX_MSCALE:g}, with a factor below {_MAX_FACTOR:g}'
+    )
+    raise scaling.error('mscale_all_dim', mscale, accepted)
+  if not mscale:
+    return {}
+  # magnitude^2 / sqrt(head_dim). Source: transformers, `DeepseekV3Attention`.
+  return {'attention_scale': head_dim**-0.5 * yarn_magnitude(factor, mscale) ** 2}
+
+
+def _write_latent(cfg: ModelConfig) -> ConfigKeys:
   if not cfg.latent:
     return {}
   return {
@@ -64,40 +80,51 @@ def _write_latent(cfg: ModelConfig) -> dict[str, Any]:
 
 
 class RotaryOfLatent(Rotary):
-  """Rotary positions whose yarn scales logits by mscale_all_dim."""
+  """Converter for rotary positions with mscale_all_dim, which `_read_latent` reads."""
 
-  def write(self, cfg: ModelConfig) -> dict[str, Any]:
+  def write(self, cfg: ModelConfig) -> ConfigKeys:
+    """Returns the keys of `Rotary`, and mscale_all_dim if it is needed."""
     keys = super().write(cfg)
-    plain = cfg.head_dim**-0.5
-    if cfg.rotary_scaling == 'yarn' and cfg.attention_scale != plain:
-      scale = ((cfg.attention_scale / plain) ** 0.5 - 1) / (
-        magnitude(cfg.rotary_scaling_factor, 1.0) - 1
-      )
-      keys['rope_scaling'] |= {'mscale': scale, 'mscale_all_dim': scale}
+    usual_scale = cfg.head_dim**-0.5
+    magnitude = yarn_magnitude(cfg.rotary_scaling_factor, 1.0)
+    has_other_scale = cfg.attention_scale != usual_scale
+    if cfg.rotary_scaling == 'yarn' and has_other_scale and magnitude > 1:
+      # Invert scale = usual_scale * (1 + mscale * (magnitude - 1))^2.
+      ratio = cfg.attention_scale / usual_scale
+      mscale = (ratio**0.5 - 1) / (magnitude - 1)
+      scaling = write_scaling(cfg)
+      keys['rope_scaling'] = {**scaling, 'mscale': mscale, 'mscale_all_dim': mscale}
     return keys
 
 
-def _best_first(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """How V2 takes experts: the best of all, or of the best groups."""
-  method = entries.take('topk_method', 'greedy', str)
-  groups, taken = (
-    entries.take('n_group', None, int, None),
-    entries.take('topk_group', None, int, None),
-  )
+def _read_interleaved(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  return {'rotary_interleaved': reader.take('rope_interleave', True, bool)}
+
+
+def _write_interleaved(cfg: ModelConfig) -> ConfigKeys:
+  return {'rope_interleave': cfg.rotary_interleaved}
+
+
+# --- groups of experts --------------------------------------------------------------
+
+
+def _read_groups(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the groups of V2, whose router takes the best experts of all or of some groups."""
+  method = reader.take('topk_method', 'greedy', str)
+  n_groups = reader.take('n_group', None, int, None)
+  n_taken = reader.take('topk_group', None, int, None)
   if method == 'greedy':
     return {}
   if method != 'group_limited_greedy':
-    raise entries.wrong('topk_method', method, 'greedy or group_limited_greedy')
-  if not groups or not taken:
-    raise entries.wrong(
-      'n_group' if not groups else 'topk_group',
-      groups and taken,
-      'a whole number of at least 1',
-    )
-  return {'router_groups': groups, 'router_groups_per_token': taken}
+    raise reader.error('topk_method', method, 'greedy or group_limited_greedy')
+  if not n_groups:
+    raise reader.error('n_group', n_groups, 'a whole number of at least 1')
+  if not n_taken:
+    raise reader.error('topk_group', n_taken, 'a whole number of at least 1')
+  return {'router_groups': n_groups, 'router_groups_per_token': n_taken}
 
 
-def _write_best_first(cfg: ModelConfig) -> dict[str, Any]:
+def _write_groups(cfg: ModelConfig) -> ConfigKeys:
   if cfg.router_groups == 1:
     return {'topk_method': 'greedy'}
   return {
@@ -107,15 +134,13 @@ def _write_best_first(cfg: ModelConfig) -> dict[str, Any]:
   }
 
 
-def _rotates_neighbours(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  return {'rotary_interleaved': entries.take('rope_interleave', True, bool)}
+# --- families -----------------------------------------------------------------------
 
-
-DEEPSEEK_V2 = LLAMA.but(
+DEEPSEEK_V2 = LLAMA.derive(
   'deepseek_v2',
   defaults={'vocab_size': 102_400},
   without=('head_dim',),
-  always=dict(rotary_interleaved=True, router_normalize=False),
+  fixed_fields={'rotary_interleaved': True, 'router_normalize': False},
   keys={
     'n_routed_experts': ('n_experts', 64),
     'num_experts_per_tok': ('experts_per_token', None),
@@ -125,14 +150,15 @@ DEEPSEEK_V2 = LLAMA.but(
     'routed_scaling_factor': ('router_scale', 1.0),
   },
   aliases={'num_experts': 'n_routed_experts', 'num_local_experts': 'n_routed_experts'},
-  only={'scoring_func': ('softmax',), 'moe_layer_freq': (1,)},
-  parts=(
-    TwoWay(_latent, _write_latent),
+  accepted_values={'scoring_func': ('softmax',), 'moe_layer_freq': (1,)},
+  converters=(
+    FunctionConverter(_read_latent, _write_latent),
     RotaryOfLatent(),
-    TwoWay(_best_first, _write_best_first),
+    FunctionConverter(_read_groups, _write_groups),
   ),
-  # norm_topk_prob, which transformers' class has and does not read, and the balance losses of DeepSeek's own code
-  unused=(
+  # The class in transformers has norm_topk_prob and does not use it. The losses that balance
+  # the load belong to DeepSeek's training code.
+  ignored_keys=(
     'norm_topk_prob',
     'output_router_logits',
     'aux_loss_alpha',
@@ -140,7 +166,7 @@ DEEPSEEK_V2 = LLAMA.but(
     'ep_size',
     'qk_head_dim',
   ),
-  names={
+  tensor_names={
     'attention/query': '.self_attn.q_proj',
     'attention/query_down': '.self_attn.q_a_proj',
     'attention/query_down_norm': '.self_attn.q_a_layernorm',
@@ -148,14 +174,14 @@ DEEPSEEK_V2 = LLAMA.but(
     'attention/latent attention/key_rotary': '.self_attn.kv_a_proj_with_mqa',
     'attention/latent_norm': '.self_attn.kv_a_layernorm',
     'attention/key_up attention/value_up': '.self_attn.kv_b_proj',
-    **EXPERTS,
+    **EXPERT_NAMES,
     'experts/shared/gate': '.mlp.shared_experts.gate_proj',
     'experts/shared/up': '.mlp.shared_experts.up_proj',
     'experts/shared/down': '.mlp.shared_experts.down_proj',
   },
 )
 
-DEEPSEEK_V3 = DEEPSEEK_V2.but(
+DEEPSEEK_V3 = DEEPSEEK_V2.derive(
   'deepseek_v3',
   defaults={
     'vocab_size': 129_280,
@@ -173,24 +199,25 @@ DEEPSEEK_V3 = DEEPSEEK_V2.but(
     'routed_scaling_factor': 2.5,
   },
   without=('mlp_bias', 'scoring_func'),
-  always=dict(
-    router_score='sigmoid', router_correction=True, router_group_score='top2'
-  ),
+  fixed_fields={
+    'router_score': 'sigmoid',
+    'router_correction': True,
+    'router_group_score': 'top2',
+  },
   keys={
     'n_group': ('router_groups', 8),
     'topk_group': ('router_groups_per_token', 4),
     'norm_topk_prob': ('router_normalize', True),
   },
-  only={'scoring_func': ('sigmoid',), 'topk_method': ('noaux_tc',)},
-  parts=(
-    TwoWay(_latent, _write_latent),
+  accepted_values={'scoring_func': ('sigmoid',), 'topk_method': ('noaux_tc',)},
+  converters=(
+    FunctionConverter(_read_latent, _write_latent),
     RotaryOfLatent(),
-    TwoWay(
-      _rotates_neighbours, lambda cfg: {'rope_interleave': cfg.rotary_interleaved}
-    ),
+    FunctionConverter(_read_interleaved, _write_interleaved),
   ),
-  passed=r'model\.layers\.61\..*',  # predicts the token after the next; transformers passes it over too
-  unused=(
+  # Layer 61 predicts the token after the next one. transformers ignores it too.
+  ignored_tensors=r'model\.layers\.61\..*',
+  ignored_keys=(
     'output_router_logits',
     'aux_loss_alpha',
     'seq_aux',
@@ -200,5 +227,8 @@ DEEPSEEK_V3 = DEEPSEEK_V2.but(
     'qk_head_dim',
     'use_mtp',
   ),
-  names={'experts/correction': '.mlp.gate.e_score_correction_bias'},
+  tensor_names={'experts/correction': '.mlp.gate.e_score_correction_bias'},
 )
+
+register_family(DEEPSEEK_V2)
+register_family(DEEPSEEK_V3)

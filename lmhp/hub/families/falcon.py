@@ -1,72 +1,86 @@
-"""Falcon 7B (one key and value head, one normalization), 40B and 180B (new_decoder_architecture: several, two)."""
+"""Falcon 7B, 40B, 180B and RW.
 
-from typing import Any
+Falcon 7B has one key/value head and one normalization for its parallel parts. Falcon 40B and
+180B (new_decoder_architecture) have several key/value heads and two normalizations.
+"""
 
-from lmhp.hub.families.bloom import BLOOM
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.bloom import BLOOM, BLOOM_NAMES
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
 
-def _heads_and_norms(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """num_kv_heads counts only without multi_query or in the new architecture, whose parallel parts may share a norm."""
-  new = entries.take('new_decoder_architecture', False, bool, None)
-  multi_query = entries.take('multi_query', True, bool, None)
-  parallel = bool(entries.take('parallel_attn', True, bool, None))
-  norms = entries.take('num_ln_in_parallel_attn', None, int, None)
-  kv_heads = entries.take('num_kv_heads', None, int, None) or cfg.n_heads
-  if new and not parallel:
-    raise entries.wrong(
-      'parallel_attn', False, 'true where new_decoder_architecture is'
-    )
-  if norms not in ((None, 1, 2) if new else (None, 1)):
-    raise entries.wrong(
-      'num_ln_in_parallel_attn', norms, '1, or 2 where new_decoder_architecture is true'
-    )
+def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of key/value heads, of parallel parts and of their normalizations.
+
+  num_kv_heads has an effect only if multi_query is false or new_decoder_architecture is
+  true. Only the new architecture can have two normalizations.
+  """
+  is_new = reader.take('new_decoder_architecture', False, bool, None)
+  is_multi_query = reader.take('multi_query', True, bool, None)
+  is_parallel = bool(reader.take('parallel_attn', True, bool, None))
+  n_norms = reader.take('num_ln_in_parallel_attn', None, int, None)
+  n_kv_heads = reader.take('num_kv_heads', None, int, None) or cfg.n_heads
+
+  if is_new and not is_parallel:
+    accepted = 'true, since new_decoder_architecture is true'
+    raise reader.error('parallel_attn', False, accepted)
+  if n_norms not in ((None, 1, 2) if is_new else (None, 1)):
+    accepted = '1, or 2 if new_decoder_architecture is true'
+    raise reader.error('num_ln_in_parallel_attn', n_norms, accepted)
+
+  has_two_norms = is_new and n_norms in (None, 2)
   return {
-    'n_kv_heads': kv_heads if new or not multi_query else 1,
-    'parallel_residual': parallel,
-    'shared_norm': parallel and not (new and norms in (None, 2)),
+    'n_kv_heads': n_kv_heads if is_new or not is_multi_query else 1,
+    'parallel_residual': is_parallel,
+    'shared_norm': is_parallel and not has_two_norms,
   }
 
 
-def _positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Falcon-RW has ALiBi, which it divides by sqrt(K) with the logits; the others rotate."""
-  rotary = Rotary()(entries, cfg)
-  if not entries.take('alibi', False, bool, None):
-    return rotary
-  return {'position': 'alibi', 'alibi_scale': cfg.head_dim**-0.5}
-
-
-def _write_heads_and_norms(cfg: ModelConfig) -> dict[str, Any]:
-  two_norms = cfg.parallel_residual and not cfg.shared_norm
-  new = two_norms or cfg.n_kv_heads not in (1, cfg.n_heads)
-  norms = {'num_ln_in_parallel_attn': 2 if two_norms else 1} if new else {}
-  return {
-    'new_decoder_architecture': new,
+def _write_heads_and_norms(cfg: ModelConfig) -> ConfigKeys:
+  has_two_norms = cfg.parallel_residual and not cfg.shared_norm
+  is_new = has_two_norms or cfg.n_kv_heads not in (1, cfg.n_heads)
+  keys: ConfigKeys = {
+    'new_decoder_architecture': is_new,
     'multi_query': cfg.n_kv_heads == 1,
     'num_kv_heads': cfg.n_kv_heads,
     'parallel_attn': cfg.parallel_residual,
-  } | norms
+  }
+  if is_new:
+    keys['num_ln_in_parallel_attn'] = 2 if has_two_norms else 1
+  return keys
 
 
-def _write_positions(cfg: ModelConfig) -> dict[str, Any]:
-  return {'alibi': cfg.position == 'alibi'} | Rotary().write(cfg)
+def _read_positions(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns rotary positions, or the ALiBi of Falcon-RW.
+
+  Falcon divides the ALiBi bias by sqrt(head_dim), together with the logits.
+  """
+  rotary_fields = Rotary().read(reader, cfg)
+  if not reader.take('alibi', False, bool, None):
+    return rotary_fields
+  return {'position': 'alibi', 'alibi_scale': cfg.head_dim**-0.5}
+
+
+def _write_positions(cfg: ModelConfig) -> ConfigKeys:
+  return {'alibi': cfg.position == 'alibi', **Rotary().write(cfg)}
 
 
 def _names(cfg: ModelConfig) -> dict[str, str]:
-  """BLOOM's, but two parallel norms have names of their own."""
+  """Returns the names of BLOOM. Two parallel normalizations have other names."""
+  names = dict(BLOOM_NAMES)
   if cfg.parallel_residual and not cfg.shared_norm:
-    return BLOOM.names | {
-      'attention_input_norm': '.ln_attn',
-      'feed_forward_input_norm': '.ln_mlp',
-    }
-  return BLOOM.names
+    names['attention_input_norm'] = '.ln_attn'
+    names['feed_forward_input_norm'] = '.ln_mlp'
+  return names
 
 
 FALCON = CheckpointFamily(
   model_type='falcon',
-  always=dict(norm_bias=True, init='normal'),
+  fixed_fields={'norm_bias': True, 'init': 'normal'},
   keys={
     'vocab_size': ('vocab_size', 65_024),
     'hidden_size': ('d_model', 4544),
@@ -80,19 +94,21 @@ FALCON = CheckpointFamily(
     'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  # transformers' class uses its dropout rates at other places than ours
-  only={
+  # The class in transformers applies dropout at other places than lmhp.
+  accepted_values={
     'hidden_dropout': (0.0,),
     'attention_dropout': (0.0,),
     'apply_residual_connection_post_layernorm': (False,),
     'ff_factor': (4,),
   },
   aliases={'n_embed': 'hidden_size'},
-  parts=(
-    TwoWay(_heads_and_norms, _write_heads_and_norms),
-    TwoWay(_positions, _write_positions),
+  converters=(
+    FunctionConverter(_read_heads_and_norms, _write_heads_and_norms),
+    FunctionConverter(_read_positions, _write_positions),
   ),
-  layers=BLOOM.layers,
-  names=_names,
-  grouped=True,
+  layer_name=BLOOM.layer_name,
+  tensor_names=_names,
+  has_grouped_qkv=True,
 )
+
+register_family(FALCON)

@@ -1,37 +1,51 @@
-"""Gemma 1, 2 and 3 (the text model): large heads, tied embeddings times sqrt(d_model), norms that scale by 1 + w."""
+"""Gemma 1, 2 and 3 (the text model).
 
-from typing import Any
+Heads are large, embeddings are tied and multiplied by sqrt(d_model), and normalizations
+multiply by 1 + scale.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 from lmhp.model.config import ModelConfig
 
 
-def _embedding_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
+def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   return {'embedding_scale': cfg.d_model**0.5}
 
 
-def _tanh_gelu(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """The first files say gelu where the weights were trained with its tanh form, as transformers knows too."""
+def _read_activation(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the tanh form of GELU for the name gelu.
+
+  The first published files have the name gelu, although their weights were trained with the
+  tanh form. transformers makes the same exception.
+  """
   return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
 
 
-def _attention_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  scalar = entries.take('query_pre_attn_scalar', 256, float)
+def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  scalar = reader.take('query_pre_attn_scalar', 256, float)
   if scalar <= 0:
-    raise entries.wrong('query_pre_attn_scalar', scalar, 'a number above 0')
+    raise reader.error('query_pre_attn_scalar', scalar, 'a number above 0')
   return {'attention_scale': scalar**-0.5}
 
 
-def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
-  scalar = round(cfg.attention_scale**-2)  # a whole number where it was one
-  exact = scalar > 0 and scalar**-0.5 == cfg.attention_scale
-  return {'query_pre_attn_scalar': scalar if exact else cfg.attention_scale**-2}
+def _write_attention_scale(cfg: ModelConfig) -> ConfigKeys:
+  """Returns the scalar. It is a whole number if that gives exactly the same scale."""
+  scalar = cfg.attention_scale**-2
+  rounded = round(scalar)
+  is_exact = rounded > 0 and rounded**-0.5 == cfg.attention_scale
+  return {'query_pre_attn_scalar': rounded if is_exact else scalar}
 
 
-GEMMA = LLAMA.but(
+EMBEDDING_SCALE = FunctionConverter(_read_embedding_scale)
+ATTENTION_SCALE = FunctionConverter(_read_attention_scale, _write_attention_scale)
+
+GEMMA = LLAMA.derive(
   'gemma',
   defaults={
     'vocab_size': 256_000,
@@ -46,15 +60,15 @@ GEMMA = LLAMA.but(
     'tie_word_embeddings': True,
   },
   without=('mlp_bias',),
-  always=dict(norm_unit_offset=True),
-  only={
+  fixed_fields={'norm_unit_offset': True},
+  accepted_values={
     'hidden_activation': (None, 'gelu_pytorch_tanh'),
     'use_bidirectional_attention': (None, False),
   },
-  parts=(_embedding_scale, _tanh_gelu, Rotary()),
+  converters=(EMBEDDING_SCALE, FunctionConverter(_read_activation), Rotary()),
 )
 
-GEMMA2 = GEMMA.but(
+GEMMA2 = GEMMA.derive(
   'gemma2',
   defaults={
     'hidden_size': 2304,
@@ -64,8 +78,8 @@ GEMMA2 = GEMMA.but(
     'num_key_value_heads': 4,
   },
   without=('hidden_act', 'hidden_activation'),
-  always=dict(norm_placement='sandwich'),
-  names={
+  fixed_fields={'norm_placement': 'sandwich'},
+  tensor_names={
     'attention_output_norm': '.post_attention_layernorm',
     'feed_forward_input_norm': '.pre_feedforward_layernorm',
     'feed_forward_output_norm': '.post_feedforward_layernorm',
@@ -75,16 +89,16 @@ GEMMA2 = GEMMA.but(
     'attn_logit_softcapping': ('attention_logit_cap', 50.0),
     'final_logit_softcapping': ('logit_cap', 30.0),
   },
-  only={'hidden_act': ('gelu_pytorch_tanh',)},
-  parts=(
-    _embedding_scale,
-    TwoWay(_attention_scale, _write_scale),
+  accepted_values={'hidden_act': ('gelu_pytorch_tanh',)},
+  converters=(
+    EMBEDDING_SCALE,
+    ATTENTION_SCALE,
     WindowByLayer(2),
     Rotary(),
   ),
 )
 
-GEMMA3_TEXT = GEMMA2.but(
+GEMMA3_TEXT = GEMMA2.derive(
   'gemma3_text',
   defaults={
     'vocab_size': 262_208,
@@ -92,21 +106,21 @@ GEMMA3_TEXT = GEMMA2.but(
     'attn_logit_softcapping': None,
     'final_logit_softcapping': None,
   },
-  always=dict(qk_norm='head'),
-  parts=(
-    _embedding_scale,
-    TwoWay(_attention_scale, _write_scale),
+  fixed_fields={'qk_norm': 'head'},
+  converters=(
+    EMBEDDING_SCALE,
+    ATTENTION_SCALE,
     WindowByLayer(6),
-    Rotary(1e6, base_local=10_000.0, scales_global_alone=True),
+    Rotary(1e6, base_local=10_000.0, scales_only_global_layers=True),
   ),
 )
 
-# The vision tower of the larger models is no part of the language model: its sizes are passed over.
+# The vision tower of the larger models is not part of the language model.
 GEMMA3 = CheckpointFamily(
   model_type='gemma3',
-  inside='text_config',
-  only={'tie_word_embeddings': (True,)},
-  unused=(
+  text_config_key='text_config',
+  accepted_values={'tie_word_embeddings': (True,)},
+  ignored_keys=(
     'vision_config',
     'mm_tokens_per_image',
     'boi_token_index',
@@ -118,3 +132,8 @@ GEMMA3 = CheckpointFamily(
     'initializer_range',
   ),
 )
+
+register_family(GEMMA)
+register_family(GEMMA2)
+register_family(GEMMA3_TEXT)
+register_family(GEMMA3)

@@ -1,9 +1,14 @@
-"""GLM-4 9B and, with a norm on each side of each part, GLM-4-0414: half of each head rotates, neighbours in pairs."""
+"""GLM-4 9B (glm) and GLM-4-0414 (glm4).
+
+Half of each head rotates, in pairs of neighbours. GLM-4-0414 has a normalization before and
+after each part.
+"""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
-GLM = LLAMA.but(
+GLM = LLAMA.derive(
   'glm',
   defaults={
     'vocab_size': 151_552,
@@ -15,17 +20,20 @@ GLM = LLAMA.but(
     'rms_norm_eps': 1.5625e-07,
   },
   without=('attention_bias', 'mlp_bias'),
-  always=dict(rotary_interleaved=True),
+  fixed_fields={'rotary_interleaved': True},
   keys={'attention_bias': ('qkv_bias', True)},
-  parts=(Rotary(fraction=0.5),),
-  names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
+  converters=(Rotary(fraction=0.5),),
+  tensor_names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
 )
 
-GLM4 = GLM.but(
+GLM4 = GLM.derive(
   'glm4',
-  always=dict(norm_placement='sandwich'),
-  names={
+  fixed_fields={'norm_placement': 'sandwich'},
+  tensor_names={
     'attention_output_norm': '.post_self_attn_layernorm',
     'feed_forward_output_norm': '.post_mlp_layernorm',
   },
 )
+
+register_family(GLM)
+register_family(GLM4)

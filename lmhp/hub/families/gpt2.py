@@ -1,48 +1,52 @@
-"""GPT-2 and its kin: GPT-BigCode (SantaCoder, StarCoder: one key and value head) and GPT-1 (norms after the parts)."""
+"""GPT-2, GPT-BigCode and GPT-1.
 
-from typing import Any
+GPT-BigCode (SantaCoder, StarCoder) has one key/value head. GPT-1 has a normalization after
+each residual addition.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.common_keys import SUMMARY_KEYS
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
-_SUMMARY = (
-  'summary_type',
-  'summary_use_proj',
-  'summary_activation',
-  'summary_proj_to_labels',
-  'summary_first_dropout',
-)
+
+def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_scaled = reader.take('scale_attn_weights', True, bool)
+  return {} if is_scaled else {'attention_scale': 1.0}
 
 
-def _attention_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  return (
-    {} if entries.take('scale_attn_weights', True, bool) else {'attention_scale': 1.0}
-  )
-
-
-def _one_key_head(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  return {'n_kv_heads': 1 if entries.take('multi_query', True, bool) else cfg.n_heads}
-
-
-def _first_gelu(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """GPT-1's class calls the tanh form gelu."""
-  return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
-
-
-def _write_scale(cfg: ModelConfig) -> dict[str, Any]:
+def _write_attention_scale(cfg: ModelConfig) -> ConfigKeys:
   return {'scale_attn_weights': cfg.attention_scale != 1.0}
 
 
+def _read_kv_heads(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_multi_query = reader.take('multi_query', True, bool)
+  return {'n_kv_heads': 1 if is_multi_query else cfg.n_heads}
+
+
+def _write_kv_heads(cfg: ModelConfig) -> ConfigKeys:
+  return {'multi_query': cfg.n_kv_heads == 1}
+
+
+def _read_activation(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the tanh form of GELU for the name gelu, as the class of GPT-1 does."""
+  return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
+
+
+ATTENTION_SCALE = FunctionConverter(_read_attention_scale, _write_attention_scale)
+
 GPT2 = CheckpointFamily(
   model_type='gpt2',
-  always=dict(
-    position='learned',
-    norm_bias=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    init='gpt2',
-  ),
+  fixed_fields={
+    'position': 'learned',
+    'norm_bias': True,
+    'qkv_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'init': 'gpt2',
+  },
   keys={
     'vocab_size': ('vocab_size', 50_257),
     'n_positions': ('max_seq_len', 1024),
@@ -58,17 +62,17 @@ GPT2 = CheckpointFamily(
     'initializer_range': ('init_scale', 0.02),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'scale_attn_by_inverse_layer_idx': (False,)},
-  unused=('n_ctx', 'reorder_and_upcast_attn', *_SUMMARY),
+  accepted_values={'scale_attn_by_inverse_layer_idx': (False,)},
+  ignored_keys=('n_ctx', 'reorder_and_upcast_attn', *SUMMARY_KEYS),
   aliases={
     'hidden_size': 'n_embd',
     'max_position_embeddings': 'n_positions',
     'num_attention_heads': 'n_head',
     'num_hidden_layers': 'n_layer',
   },
-  parts=(TwoWay(_attention_scale, _write_scale),),
-  layers='transformer.h.{i}',
-  names={
+  converters=(ATTENTION_SCALE,),
+  layer_name='transformer.h.{i}',
+  tensor_names={
     'embedding': 'transformer.wte',
     'positional': 'transformer.wpe',
     'attention_input_norm': '.ln_1',
@@ -80,14 +84,14 @@ GPT2 = CheckpointFamily(
     'final_norm': 'transformer.ln_f',
     'output': 'lm_head',
   },
-  transposed=True,
+  has_transposed_weights=True,
 )
 
-GPT_BIGCODE = GPT2.but(
+GPT_BIGCODE = GPT2.derive(
   'gpt_bigcode',
   defaults={'activation_function': 'gelu_pytorch_tanh'},
-  unused=GPT2.unused
-  + (
+  ignored_keys=(
+    *GPT2.ignored_keys,
     'attention_softmax_in_fp32',
     'scale_attention_softmax_in_fp32',
     'inference_runner',
@@ -98,26 +102,30 @@ GPT_BIGCODE = GPT2.but(
     'validate_runner_input',
     'num_key_value_heads',
   ),
-  parts=(
-    TwoWay(_attention_scale, _write_scale),
-    TwoWay(_one_key_head, lambda cfg: {'multi_query': cfg.n_kv_heads == 1}),
+  converters=(
+    ATTENTION_SCALE,
+    FunctionConverter(_read_kv_heads, _write_kv_heads),
   ),
-  grouped=True,
-  transposed=False,
+  has_grouped_qkv=True,
+  has_transposed_weights=False,
 )
 
-OPENAI_GPT = GPT2.but(
+OPENAI_GPT = GPT2.derive(
   'openai-gpt',
   defaults={'vocab_size': 40_478, 'n_positions': 512},
   without=('activation_function', 'n_inner'),
-  always=dict(norm_placement='post', init='normal'),
+  fixed_fields={'norm_placement': 'post', 'init': 'normal'},
   keys={'afn': ('activation', 'gelu')},
-  unused=GPT2.unused + ('n_special', 'predict_special_tokens'),
-  parts=(_first_gelu,),
-  names={
+  ignored_keys=(*GPT2.ignored_keys, 'n_special', 'predict_special_tokens'),
+  converters=(FunctionConverter(_read_activation),),
+  tensor_names={
     'embedding': 'transformer.tokens_embed',
     'positional': 'transformer.positions_embed',
     'attention_residual_norm': '.ln_1',
     'feed_forward_residual_norm': '.ln_2',
   },
 )
+
+register_family(GPT2)
+register_family(GPT_BIGCODE)
+register_family(OPENAI_GPT)

@@ -1,61 +1,87 @@
-"""GPT-Neo: GPT-2 whose attention is not scaled, without query, key and value biases, every second layer windowed."""
+"""GPT-Neo: GPT-2 with windows in some layers.
 
+The attention is not scaled, and the projections of query, key and value have no bias.
+"""
+
+from collections.abc import Iterator, Sequence
 import itertools
-from typing import Any
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
-from lmhp.hub.families.windows import shortest
+from lmhp.hub.families.common_keys import SUMMARY_KEYS
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.windows import shortest_pattern
 from lmhp.model.config import ModelConfig
 
 
-def _windows(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """attention_types is a list of [[words], repetitions]; attention_layers, where given, is it written out."""
-  window = entries.take('window_size', 256, int)
-  types = entries.take('attention_types', [[['global', 'local'], 12]], list)
-  written = entries.take('attention_layers', None, list, None)
-  enough = cfg.n_layers + 1  # one too many shows that there are too many
-  try:
-    words = (
-      word
-      for some, times in types
-      if some
-      for _ in range(min(times, enough))
-      for word in some
-    )
-    layers = list(itertools.islice(words, enough))
-  except (TypeError, ValueError):
-    layers = []
+def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the windows.
+
+  attention_types is a list of [[words], repetitions]. attention_layers, if present, lists
+  the word of each layer.
+  """
+  window = reader.take('window_size', 256, int)
+  types = reader.take('attention_types', [[['global', 'local'], 12]], list)
+  listed = reader.take('attention_layers', None, list, None)
+
+  # One word more than there are layers is enough to detect a list that is too long.
+  layers = _expand(types, cfg.n_layers + 1)
   if len(layers) != cfg.n_layers or not set(map(str, layers)) <= {'global', 'local'}:
-    raise entries.wrong(
-      'attention_types',
-      types,
-      f'[[words], repetitions] for the {cfg.n_layers} layers, in words '
-      'global and local',
+    accepted = (
+      f'[[words], repetitions] for the {cfg.n_layers} layers, in words global and local'
     )
-  if written is not None and written != layers:
-    raise entries.wrong('attention_layers', written, 'what attention_types gives')
-  return {'attention_pattern': shortest(layers)} | (
-    {'sliding_window': window} if 'local' in layers else {}
-  )
+    raise reader.error('attention_types', types, accepted)
+  if listed is not None and listed != layers:
+    raise reader.error('attention_layers', listed, 'the same layers as attention_types')
+
+  fields: ModelFields = {'attention_pattern': shortest_pattern(layers)}
+  if 'local' in layers:
+    fields['sliding_window'] = window
+  return fields
 
 
-def _write_windows(cfg: ModelConfig) -> dict[str, Any]:
+def _expand(types: Sequence[tuple[Sequence[str], int]], limit: int) -> list[str]:
+  """Returns the word of each layer.
+
+  Args:
+    types: Pairs of words and repetitions, as a file has them.
+    limit: Largest length of the result.
+
+  Returns:
+    The words. Empty if `types` is malformed.
+  """
+
+  def words() -> Iterator[str]:
+    for group, repetitions in types:
+      if group:
+        for _ in range(min(repetitions, limit)):
+          yield from group
+
+  try:
+    return list(itertools.islice(words(), limit))
+  except (TypeError, ValueError):
+    return []
+
+
+def _write_windows(cfg: ModelConfig) -> ConfigKeys:
   layers = ['global' if window is None else 'local' for window in cfg.windows]
-  return {'attention_types': [[layers, 1]]} | (
-    {'window_size': cfg.sliding_window} if 'local' in layers else {}
-  )
+  keys: ConfigKeys = {'attention_types': [[layers, 1]]}
+  if 'local' in layers:
+    keys['window_size'] = cfg.sliding_window
+  return keys
 
 
 GPT_NEO = CheckpointFamily(
   model_type='gpt_neo',
-  always=dict(
-    position='learned',
-    norm_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    attention_scale=1.0,
-    init='normal',
-  ),
+  fixed_fields={
+    'position': 'learned',
+    'norm_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'attention_scale': 1.0,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 50_257),
     'max_position_embeddings': ('max_seq_len', 2048),
@@ -71,17 +97,11 @@ GPT_NEO = CheckpointFamily(
     'initializer_range': ('init_scale', 0.02),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  unused=(
-    'summary_type',
-    'summary_use_proj',
-    'summary_activation',
-    'summary_proj_to_labels',
-    'summary_first_dropout',
-  ),
+  ignored_keys=SUMMARY_KEYS,
   aliases={'num_attention_heads': 'num_heads', 'num_hidden_layers': 'num_layers'},
-  parts=(TwoWay(_windows, _write_windows),),
-  layers='transformer.h.{i}',
-  names={
+  converters=(FunctionConverter(_read_windows, _write_windows),),
+  layer_name='transformer.h.{i}',
+  tensor_names={
     'embedding': 'transformer.wte',
     'positional': 'transformer.wpe',
     'attention_input_norm': '.ln_1',
@@ -96,3 +116,5 @@ GPT_NEO = CheckpointFamily(
     'output': 'lm_head',
   },
 )
+
+register_family(GPT_NEO)

@@ -1,11 +1,16 @@
-"""GPT-NeoX and Pythia: parallel parts with a normalization each, a quarter of each head rotated, biases."""
+"""GPT-NeoX and Pythia.
+
+The attention and feed-forward parts are parallel, each with its own normalization. A quarter
+of each head rotates.
+"""
 
 from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
 GPT_NEOX = CheckpointFamily(
   model_type='gpt_neox',
-  always=dict(norm_bias=True, feed_forward_bias=True, init='normal'),
+  fixed_fields={'norm_bias': True, 'feed_forward_bias': True, 'init': 'normal'},
   keys={
     'vocab_size': ('vocab_size', 50_432),
     'hidden_size': ('d_model', 6144),
@@ -22,9 +27,12 @@ GPT_NEOX = CheckpointFamily(
     'use_parallel_residual': ('parallel_residual', True),
     'attention_bias': ('qkv_bias attention_output_bias', True),
   },
-  only={'attention_probs_dropout_prob': (0.0,), 'hidden_dropout_prob': (0.0,)},
-  layers='gpt_neox.layers.{i}',
-  names={
+  accepted_values={
+    'attention_probs_dropout_prob': (0.0,),
+    'hidden_dropout_prob': (0.0,),
+  },
+  layer_name='gpt_neox.layers.{i}',
+  tensor_names={
     'embedding': 'gpt_neox.embed_in',
     'attention_input_norm': '.input_layernorm',
     'attention/query attention/key attention/value': '.attention.query_key_value',
@@ -35,6 +43,10 @@ GPT_NEOX = CheckpointFamily(
     'final_norm': 'gpt_neox.final_layer_norm',
     'output': 'embed_out',
   },
-  grouped=True,
-  parts=(Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),),
+  has_grouped_qkv=True,
+  converters=(
+    Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),
+  ),
 )
+
+register_family(GPT_NEOX)

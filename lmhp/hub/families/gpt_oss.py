@@ -1,19 +1,25 @@
-"""gpt-oss 20B and 120B: experts with biases and a clipped gate, attention sinks, every other layer windowed."""
+"""gpt-oss 20B and 120B.
+
+Experts have biases and a clipped gate, the attention has sinks, and every second layer has a
+window.
+"""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 
-YARN = (
-  ('rope_type', 'yarn'),
-  ('factor', 32.0),
-  ('beta_fast', 32.0),
-  ('beta_slow', 1.0),
-  ('truncate', False),
-  ('original_max_position_embeddings', 4096),
-)
+YARN = {
+  'rope_type': 'yarn',
+  'factor': 32.0,
+  'beta_fast': 32.0,
+  'beta_slow': 1.0,
+  'truncate': False,
+  'original_max_position_embeddings': 4096,
+}
+"""Scaling of a file without rope_scaling and rope_parameters."""
 
-GPT_OSS = LLAMA.but(
+GPT_OSS = LLAMA.derive(
   'gpt_oss',
   defaults={
     'vocab_size': 201_088,
@@ -28,34 +34,37 @@ GPT_OSS = LLAMA.but(
     'attention_bias': True,
   },
   without=('mlp_bias', 'hidden_act'),
-  always=dict(
-    activation='quick_gelu',
-    gate_offset=1.0,
-    feed_forward_bias=True,
-    router_bias=True,
-    attention_sinks=True,
-    router_normalize=True,
-  ),
+  fixed_fields={
+    'activation': 'quick_gelu',
+    'gate_offset': 1.0,
+    'feed_forward_bias': True,
+    'router_bias': True,
+    'attention_sinks': True,
+    'router_normalize': True,
+  },
   keys={
     'num_local_experts': ('n_experts', 128),
     'num_experts_per_tok': ('experts_per_token', 4),
     'swiglu_limit': ('gate_clip', 7.0),
     'router_aux_loss_coef': ('load_balance_loss', 0.001),
   },
-  # hidden_act is not read: the gate is its own, and its 1.702 the quick GELU's
-  only={
+  # The class in transformers does not use hidden_act. Its gate is the quick GELU, with the
+  # factor 1.702.
+  accepted_values={
     'swiglu_alpha': (1.702,),
     'experts_per_token': (None, 4),
     'initial_context_length': (4096,),
   },
   aliases={'num_experts': 'num_local_experts'},
-  parts=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
-  unused=('output_router_logits', 'hidden_act'),
-  interleaved=True,
-  names={
+  converters=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
+  ignored_keys=('output_router_logits', 'hidden_act'),
+  has_interleaved_gates=True,
+  tensor_names={
     'experts/router': '.mlp.router',
     'experts/gate experts/up': '.mlp.experts.gate_up_proj',
     'experts/down': '.mlp.experts.down_proj',
     'attention/sinks': '.self_attn.sinks',
   },
 )
+
+register_family(GPT_OSS)

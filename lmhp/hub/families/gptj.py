@@ -1,37 +1,46 @@
-"""GPT-J: parallel parts under one normalization, a quarter of each head rotated in neighbouring pairs, a head bias."""
+"""GPT-J.
+
+One normalization feeds the parallel attention and feed-forward parts. A quarter of each head
+rotates, in pairs of neighbours. The head has a bias.
+"""
 
 import math
-from typing import Any
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.common_keys import SUMMARY_KEYS
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
 
-def _rotary(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  width = entries.take('rotary_dim', 64, int)
-  if not 0 < width <= cfg.head_dim:
-    raise entries.wrong(
-      'rotary_dim',
-      width,
-      f'a whole number from 2 to the size of a head, {cfg.head_dim}',
-    )
-  fraction = width / cfg.head_dim
-  if int(cfg.head_dim * fraction) < width:  # the quotient was rounded down
+def _read_rotary(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  rotary_dim = reader.take('rotary_dim', 64, int)
+  if not 0 < rotary_dim <= cfg.head_dim:
+    accepted = f'a whole number from 2 to the size of a head, {cfg.head_dim}'
+    raise reader.error('rotary_dim', rotary_dim, accepted)
+  fraction = rotary_dim / cfg.head_dim
+  # ModelConfig rounds head_dim * fraction down, so the fraction must not be too small.
+  if int(cfg.head_dim * fraction) < rotary_dim:
     fraction = math.nextafter(fraction, 1.0)
   return {'position': 'rotary', 'rotary_fraction': fraction}
 
 
+def _write_rotary(cfg: ModelConfig) -> ConfigKeys:
+  return {'rotary_dim': cfg.rotary_dim}
+
+
 GPTJ = CheckpointFamily(
   model_type='gptj',
-  always=dict(
-    norm_bias=True,
-    parallel_residual=True,
-    shared_norm=True,
-    feed_forward_bias=True,
-    head_bias=True,
-    rotary_interleaved=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'norm_bias': True,
+    'parallel_residual': True,
+    'shared_norm': True,
+    'feed_forward_bias': True,
+    'head_bias': True,
+    'rotary_interleaved': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 50_400),
     'n_positions': ('max_seq_len', 2048),
@@ -47,24 +56,17 @@ GPTJ = CheckpointFamily(
     'initializer_range': ('init_scale', 0.02),
     'tie_word_embeddings': ('tie_embeddings', False),
   },
-  only={'rotary': (True,), 'scale_attn_weights': (True,)},
-  unused=(
-    'n_ctx',
-    'summary_type',
-    'summary_use_proj',
-    'summary_activation',
-    'summary_proj_to_labels',
-    'summary_first_dropout',
-  ),
+  accepted_values={'rotary': (True,), 'scale_attn_weights': (True,)},
+  ignored_keys=('n_ctx', *SUMMARY_KEYS),
   aliases={
     'hidden_size': 'n_embd',
     'max_position_embeddings': 'n_positions',
     'num_attention_heads': 'n_head',
     'num_hidden_layers': 'n_layer',
   },
-  parts=(TwoWay(_rotary, lambda cfg: {'rotary_dim': cfg.rotary_dim}),),
-  layers='transformer.h.{i}',
-  names={
+  converters=(FunctionConverter(_read_rotary, _write_rotary),),
+  layer_name='transformer.h.{i}',
+  tensor_names={
     'embedding': 'transformer.wte',
     'attention_input_norm': '.ln_1',
     'attention/query': '.attn.q_proj',
@@ -77,3 +79,5 @@ GPTJ = CheckpointFamily(
     'output': 'lm_head',
   },
 )
+
+register_family(GPTJ)

@@ -1,30 +1,39 @@
-"""Granite 3: Llama with a factor on the embedding, the attention, the residual stream and the logits."""
+"""Granite 3: Llama with factors.
 
-from typing import Any
+They scale the embedding, the attention logits, the residual stream and the output logits.
+"""
 
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
 
-def _logit_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Logits are divided by logits_scaling."""
-  scaling = entries.take('logits_scaling', 1.0, float)
+def _read_logit_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the scale of the logits, which transformers divides by logits_scaling."""
+  scaling = reader.take('logits_scaling', 1.0, float)
   if scaling <= 0:
-    raise entries.wrong('logits_scaling', scaling, 'a number above 0')
+    raise reader.error('logits_scaling', scaling, 'a number above 0')
   return {'logit_scale': 1 / scaling}
 
 
-GRANITE = LLAMA.but(
+def _write_logit_scale(cfg: ModelConfig) -> ConfigKeys:
+  return {'logits_scaling': 1 / cfg.logit_scale}
+
+
+GRANITE = LLAMA.derive(
   'granite',
   keys={
     'embedding_multiplier': ('embedding_scale', 1.0),
     'attention_multiplier': ('attention_scale', 1.0),
     'residual_multiplier': ('residual_scale', 1.0),
   },
-  parts=(
-    TwoWay(_logit_scale, lambda cfg: {'logits_scaling': 1 / cfg.logit_scale}),
+  converters=(
+    FunctionConverter(_read_logit_scale, _write_logit_scale),
     Rotary(),
   ),
 )
+
+register_family(GRANITE)

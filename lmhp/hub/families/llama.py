@@ -1,11 +1,29 @@
-"""Llama 1 to 3.2, and the many models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama)."""
+"""Llama 1 to 3.2, and the models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama)."""
 
 from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
+
+LLAMA_NAMES = {
+  'embedding': 'model.embed_tokens',
+  'attention_input_norm': '.input_layernorm',
+  'attention/query': '.self_attn.q_proj',
+  'attention/key': '.self_attn.k_proj',
+  'attention/value': '.self_attn.v_proj',
+  'attention/output': '.self_attn.o_proj',
+  'attention/query_norm': '.self_attn.q_norm',
+  'attention/key_norm': '.self_attn.k_norm',
+  'feed_forward_input_norm': '.post_attention_layernorm',
+  'feed_forward/gate': '.mlp.gate_proj',
+  'feed_forward/up': '.mlp.up_proj',
+  'feed_forward/down': '.mlp.down_proj',
+  'final_norm': 'model.norm',
+  'output': 'lm_head',
+}
 
 LLAMA = CheckpointFamily(
   model_type='llama',
-  always=dict(norm='rmsnorm', gated=True, init='normal'),
+  fixed_fields={'norm': 'rmsnorm', 'gated': True, 'init': 'normal'},
   keys={
     'vocab_size': ('vocab_size', 32_000),
     'hidden_size': ('d_model', 4096),
@@ -23,23 +41,10 @@ LLAMA = CheckpointFamily(
     'attention_dropout': ('attention_dropout', 0.0),
     'mlp_bias': ('feed_forward_bias', False),
   },
-  parts=(Rotary(),),
-  layers='model.layers.{i}',
-  names={
-    'embedding': 'model.embed_tokens',
-    'attention_input_norm': '.input_layernorm',
-    'attention/query': '.self_attn.q_proj',
-    'attention/key': '.self_attn.k_proj',
-    'attention/value': '.self_attn.v_proj',
-    'attention/output': '.self_attn.o_proj',
-    'attention/query_norm': '.self_attn.q_norm',
-    'attention/key_norm': '.self_attn.k_norm',
-    'feed_forward_input_norm': '.post_attention_layernorm',
-    'feed_forward/gate': '.mlp.gate_proj',
-    'feed_forward/up': '.mlp.up_proj',
-    'feed_forward/down': '.mlp.down_proj',
-    'final_norm': 'model.norm',
-    'output': 'lm_head',
-  },
-  unused=('max_sequence_length',),
+  converters=(Rotary(),),
+  layer_name='model.layers.{i}',
+  tensor_names=LLAMA_NAMES,
+  ignored_keys=('max_sequence_length',),
 )
+
+register_family(LLAMA)

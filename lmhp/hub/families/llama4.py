@@ -1,103 +1,117 @@
-"""The language model of Llama 4: experts whose input is scaled, chunks of attention, some layers without positions."""
+"""The language model of Llama 4.
+
+The router scales the input of an expert. Some layers have no positions. The other layers
+attend within chunks.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.experts import dense_layer_fields, is_layer_list
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.qwen_moe import dense_fields
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.smollm3 import layers_without_positions
-from lmhp.hub.families.windows import shortest
+from lmhp.hub.families.smollm3 import LAYERS_WITHOUT_POSITIONS
+from lmhp.hub.families.windows import shortest_pattern
 from lmhp.model.config import ModelConfig
 
-_WORDS = {'full_attention': 'global', 'chunked_attention': 'local'}
+_LAYER_TYPES = {'full_attention': 'global', 'chunked_attention': 'local'}
 
 
-def _layers_of_experts(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Every n-th layer has experts, or those that moe_layers lists."""
-  every, listed = (
-    entries.take('interleave_moe_layer_step', 1, int),
-    entries.take('moe_layers', None, list, None),
-  )
-  if every < 1:
-    raise entries.wrong(
-      'interleave_moe_layer_step', every, 'a whole number of at least 1'
-    )
-  if listed is None or listed == list(range(every - 1, cfg.n_layers, every)):
-    return {'experts_every': every}
-  if not all(
-    isinstance(i, int) and not isinstance(i, bool) and 0 <= i < cfg.n_layers
-    for i in listed
-  ):
-    raise entries.wrong('moe_layers', listed, f'numbers of layers below {cfg.n_layers}')
-  return dense_fields([i for i in range(cfg.n_layers) if i not in listed])
+def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the layers with experts: every n-th, or those of moe_layers."""
+  period = reader.take('interleave_moe_layer_step', 1, int)
+  listed = reader.take('moe_layers', None, list, None)
+  if period < 1:
+    accepted = 'a whole number of at least 1'
+    raise reader.error('interleave_moe_layer_step', period, accepted)
+  if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
+    return {'experts_every': period}
+  if not is_layer_list(listed, cfg.n_layers):
+    accepted = f'indices of layers below {cfg.n_layers}'
+    raise reader.error('moe_layers', listed, accepted)
+  return dense_layer_fields([i for i in range(cfg.n_layers) if i not in listed])
 
 
-def _chunks(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Layers with positions see the tokens of their own chunk; the others see all, some with warmer queries."""
-  chunk, listed = (
-    entries.take('attention_chunk_size', 8192, int, None),
-    entries.take('layer_types', None, list, None),
-  )
-  layers = [
-    'local' if positioned and chunk else 'global' for positioned in _positioned(cfg)
-  ]
+def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
+  return {'moe_layers': [i for i in range(cfg.n_layers) if cfg.has_experts([i])]}
+
+
+def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of attention chunks and of the temperature of queries.
+
+  By default, a layer with positions attends within chunks, and a layer without positions
+  attends to all tokens. layer_types overrides this default.
+  """
+  chunk = reader.take('attention_chunk_size', 8192, int, None)
+  listed = reader.take('layer_types', None, list, None)
+  layers = _default_layers(cfg, bool(chunk))
   if listed is not None:
-    if len(listed) != cfg.n_layers or not all(
-      isinstance(one, str) and one in _WORDS for one in listed
-    ):
-      raise entries.wrong(
-        'layer_types',
-        listed,
-        f'full_attention or chunked_attention for each of {cfg.n_layers} layers',
-      )
-    layers = [_WORDS[one] for one in listed]
-  tuned, floor = (
-    entries.take('attn_temperature_tuning', True, bool, int),
-    entries.take('floor_scale', 8192, int),
-  )
-  scale = entries.take('attn_scale', 0.1, float)
-  fields = (
-    {'attention_temperature': float(scale), 'temperature_floor': floor} if tuned else {}
-  )
+    layers = _listed_layers(reader, listed, cfg.n_layers)
+
+  is_tempered = reader.take('attn_temperature_tuning', True, bool, int)
+  floor = reader.take('floor_scale', 8192, int)
+  scale = reader.take('attn_scale', 0.1, float)
+  fields: ModelFields = {}
+  if is_tempered:
+    fields['attention_temperature'] = float(scale)
+    fields['temperature_floor'] = floor
+
   if 'local' in layers:
     if not chunk:
-      raise entries.wrong(
-        'attention_chunk_size',
-        chunk,
-        'a whole number of at least 1, as some layers have chunks',
-      )
-    fields |= {'attention_pattern': shortest(layers), 'attention_chunk': chunk}
+      accepted = 'a whole number of at least 1, since some layers have chunks'
+      raise reader.error('attention_chunk_size', chunk, accepted)
+    fields['attention_pattern'] = shortest_pattern(layers)
+    fields['attention_chunk'] = chunk
   return fields
 
 
-def _positioned(cfg: ModelConfig) -> list[bool]:
-  return [
-    not (cfg.no_position_every and (i + 1) % cfg.no_position_every == 0)
-    for i in range(cfg.n_layers)
+def _default_layers(cfg: ModelConfig, has_chunks: bool) -> list[str]:
+  """Returns 'local' for each layer with chunks, 'global' for each one without."""
+  layers = []
+  period = cfg.no_position_every
+  for i in range(cfg.n_layers):
+    has_positions = not period or (i + 1) % period != 0
+    layers.append('local' if has_positions and has_chunks else 'global')
+  return layers
+
+
+def _listed_layers(reader: ConfigReader, listed: list[str], n_layers: int) -> list[str]:
+  """Returns the layers of layer_types, as 'local' and 'global'."""
+  is_valid = len(listed) == n_layers
+  for word in listed:
+    is_valid = is_valid and isinstance(word, str) and word in _LAYER_TYPES
+  if not is_valid:
+    accepted = f'full_attention or chunked_attention for each of {n_layers} layers'
+    raise reader.error('layer_types', listed, accepted)
+  return [_LAYER_TYPES[word] for word in listed]
+
+
+def _write_chunks(cfg: ModelConfig) -> ConfigKeys:
+  layer_types = [
+    'full_attention' if window is None else 'chunked_attention'
+    for window in cfg.windows
   ]
-
-
-def _write_chunks(cfg: ModelConfig) -> dict[str, Any]:
-  words = {ours: theirs for theirs, ours in _WORDS.items()}
   return {
     'attention_chunk_size': cfg.attention_chunk,
     'attn_temperature_tuning': cfg.attention_temperature > 0,
-    'layer_types': [
-      words['global' if window is None else 'local'] for window in cfg.windows
-    ],
+    'layer_types': layer_types,
     'floor_scale': cfg.temperature_floor,
     'attn_scale': cfg.attention_temperature or 0.1,
   }
 
 
-def _write_norm(cfg: ModelConfig) -> dict[str, Any]:
+def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_used = reader.take('use_qk_norm', True, bool)
+  return {'qk_norm': 'l2' if is_used else 'none'}
+
+
+def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
   return {'use_qk_norm': cfg.qk_norm == 'l2'}
 
 
-LLAMA4_TEXT = LLAMA.but(
+LLAMA4_TEXT = LLAMA.derive(
   'llama4_text',
   defaults={
     'vocab_size': 202_048,
@@ -110,13 +124,13 @@ LLAMA4_TEXT = LLAMA.but(
     'rms_norm_eps': 1e-5,
   },
   without=('mlp_bias', 'intermediate_size'),
-  always=dict(
-    rotary_interleaved=True,
-    router_score='sigmoid',
-    router_normalize=False,
-    expert_input_scaled=True,
-    n_shared_experts=1,
-  ),
+  fixed_fields={
+    'rotary_interleaved': True,
+    'router_score': 'sigmoid',
+    'router_normalize': False,
+    'expert_input_scaled': True,
+    'n_shared_experts': 1,
+  },
   keys={
     'intermediate_size': ('d_ff_expert', 8192),
     'intermediate_size_mlp': ('d_ff', 16_384),
@@ -124,29 +138,16 @@ LLAMA4_TEXT = LLAMA.but(
     'num_experts_per_tok': ('experts_per_token', 1),
     'router_aux_loss_coef': ('load_balance_loss', 0.001),
   },
-  only={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
-  parts=(
-    TwoWay(
-      _layers_of_experts,
-      lambda cfg: {
-        'moe_layers': [i for i in range(cfg.n_layers) if cfg.has_experts([i])]
-      },
-    ),
-    TwoWay(
-      layers_without_positions,
-      lambda cfg: {'no_rope_layer_interval': cfg.no_position_every},
-    ),
-    TwoWay(_chunks, _write_chunks),
-    TwoWay(
-      lambda entries, cfg: {
-        'qk_norm': 'l2' if entries.take('use_qk_norm', True, bool) else 'none'
-      },
-      _write_norm,
-    ),
+  accepted_values={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
+  converters=(
+    FunctionConverter(_read_expert_layers, _write_expert_layers),
+    LAYERS_WITHOUT_POSITIONS,
+    FunctionConverter(_read_chunks, _write_chunks),
+    FunctionConverter(_read_qk_norm, _write_qk_norm),
     Rotary(500_000.0),
   ),
-  unused=('output_router_logits',),
-  names={
+  ignored_keys=('output_router_logits',),
+  tensor_names={
     'feed_forward/gate': '.feed_forward.gate_proj',
     'feed_forward/up': '.feed_forward.up_proj',
     'feed_forward/down': '.feed_forward.down_proj',
@@ -158,3 +159,5 @@ LLAMA4_TEXT = LLAMA.but(
     'experts/shared/down': '.feed_forward.shared_expert.down_proj',
   },
 )
+
+register_family(LLAMA4_TEXT)

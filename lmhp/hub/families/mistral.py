@@ -1,10 +1,11 @@
-"""Mistral 7B, Nemo, Small: Llama with a window (7B v0.1) and no biases."""
+"""Mistral 7B, Nemo and Small: Llama without biases. Version 0.1 of 7B has a window."""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import WindowEverywhere
+from lmhp.hub.families.windows import WindowInAllLayers
 
-MISTRAL = LLAMA.but(
+MISTRAL = LLAMA.derive(
   'mistral',
   defaults={
     'intermediate_size': 14_336,
@@ -12,6 +13,8 @@ MISTRAL = LLAMA.but(
     'max_position_embeddings': 131_072,
   },
   without=('attention_bias', 'mlp_bias'),
-  only={'attention_bias': (False,), 'mlp_bias': (False,)},
-  parts=(WindowEverywhere(4096), Rotary()),
+  accepted_values={'attention_bias': (False,), 'mlp_bias': (False,)},
+  converters=(WindowInAllLayers(4096), Rotary()),
 )
+
+register_family(MISTRAL)

@@ -1,10 +1,11 @@
-"""Mixtral 8x7B and 8x22B: Mistral with eight experts, of which a token takes two."""
+"""Mixtral 8x7B and 8x22B: Mistral with eight experts, two of them for each token."""
 
 from lmhp.hub.families.mistral import MISTRAL
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import WindowEverywhere
+from lmhp.hub.families.windows import WindowInAllLayers
 
-MIXTRAL = MISTRAL.but(
+MIXTRAL = MISTRAL.derive(
   'mixtral',
   defaults={'rms_norm_eps': 1e-5},
   keys={
@@ -12,14 +13,16 @@ MIXTRAL = MISTRAL.but(
     'num_experts_per_tok': ('experts_per_token', 2),
     'router_aux_loss_coef': ('load_balance_loss', 0.001),
   },
-  only={'router_jitter_noise': (0.0,)},
+  accepted_values={'router_jitter_noise': (0.0,)},
   aliases={'num_experts': 'num_local_experts'},
-  parts=(WindowEverywhere(), Rotary(1e6)),
-  unused=('output_router_logits',),
-  names={
+  converters=(WindowInAllLayers(), Rotary(1e6)),
+  ignored_keys=('output_router_logits',),
+  tensor_names={
     'experts/router': '.block_sparse_moe.gate',
     'experts/gate': '.block_sparse_moe.experts.{e}.w1',
     'experts/down': '.block_sparse_moe.experts.{e}.w2',
     'experts/up': '.block_sparse_moe.experts.{e}.w3',
   },
 )
+
+register_family(MIXTRAL)

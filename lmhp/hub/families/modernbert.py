@@ -1,42 +1,55 @@
-"""ModernBERT: an encoder with rotary positions, gates, norms before the parts, and windows in two layers of three."""
+"""ModernBERT: an encoder with rotary positions, gates and a normalization before each part.
 
-from typing import Any
+Two of three layers have a window.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import fields_of, listed_layers, words_of_layers
+from lmhp.hub.families.windows import (
+  read_layer_types,
+  window_fields,
+  write_layer_types,
+)
 from lmhp.model.config import ModelConfig
 
 
-def _windows(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """local_attention is the width of the window, half of it on each side of the token itself."""
-  width = entries.take('local_attention', 128, int)
-  every = entries.take('global_attn_every_n_layers', 3, int)
-  if every < 1:
-    raise entries.wrong(
-      'global_attn_every_n_layers', every, 'a whole number of at least 1'
-    )
-  layers = listed_layers(entries, cfg) or [
-    'local' if i % every else 'global' for i in range(cfg.n_layers)
-  ]
-  return fields_of(entries, layers, width // 2 + 1)
+def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the windows.
+
+  local_attention is the full width of a window: half of it is on each side of the token.
+  `sliding_window` counts the token and one side.
+  """
+  width = reader.take('local_attention', 128, int)
+  period = reader.take('global_attn_every_n_layers', 3, int)
+  if period < 1:
+    accepted = 'a whole number of at least 1'
+    raise reader.error('global_attn_every_n_layers', period, accepted)
+  layers = read_layer_types(reader, cfg)
+  if not layers:
+    layers = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
+  return window_fields(reader, layers, width // 2 + 1)
 
 
-def _write_windows(cfg: ModelConfig) -> dict[str, Any]:
-  width = {'local_attention': 2 * (cfg.sliding_window - 1)} if any(cfg.windows) else {}
-  return {'layer_types': words_of_layers(cfg)} | width
+def _write_windows(cfg: ModelConfig) -> ConfigKeys:
+  keys: ConfigKeys = {'layer_types': write_layer_types(cfg)}
+  if cfg.sliding_window is not None and any(cfg.windows):
+    keys['local_attention'] = 2 * (cfg.sliding_window - 1)
+  return keys
 
 
 MODERNBERT = CheckpointFamily(
   model_type='modernbert',
-  always=dict(
-    architecture='encoder',
-    gated=True,
-    embedding_norm=True,
-    first_attention_norm=False,
-    head_transform=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'architecture': 'encoder',
+    'gated': True,
+    'embedding_norm': True,
+    'first_attention_norm': False,
+    'head_transform': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 50_368),
     'hidden_size': ('d_model', 768),
@@ -56,8 +69,8 @@ MODERNBERT = CheckpointFamily(
     'decoder_bias': ('head_bias', True),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'attention_dropout': (0.0,), 'mlp_dropout': (0.0,)},
-  unused=(
+  accepted_values={'attention_dropout': (0.0,), 'mlp_dropout': (0.0,)},
+  ignored_keys=(
     'cls_token_id',
     'classifier_pooling',
     'classifier_dropout',
@@ -70,8 +83,8 @@ MODERNBERT = CheckpointFamily(
     'repad_logits_with_grad',
     'position_embedding_type',
   ),
-  parts=(
-    TwoWay(_windows, _write_windows),
+  converters=(
+    FunctionConverter(_read_windows, _write_windows),
     Rotary(
       160_000.0,
       'global_rope_theta',
@@ -79,8 +92,8 @@ MODERNBERT = CheckpointFamily(
       base_local_key='local_rope_theta',
     ),
   ),
-  layers='model.layers.{i}',
-  names={
+  layer_name='model.layers.{i}',
+  tensor_names={
     'embedding': 'model.embeddings.tok_embeddings',
     'embedding_norm': 'model.embeddings.norm',
     'attention_input_norm': '.attn_norm',
@@ -95,3 +108,5 @@ MODERNBERT = CheckpointFamily(
     'output': 'decoder',
   },
 )
+
+register_family(MODERNBERT)

@@ -1,8 +1,12 @@
-"""MPT: ALiBi, layer normalization without bias, no biases; the attention's keys stand in an object of their own."""
+"""MPT: ALiBi, and no biases.
 
-from typing import Any
+The keys of the attention are in a nested object, attn_config.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
 _ATTENTION = CheckpointFamily(
@@ -11,7 +15,7 @@ _ATTENTION = CheckpointFamily(
     'softmax_scale': ('attention_scale', None),
     'attn_pdrop': ('attention_dropout residual_dropout', 0.0),
   },
-  only={
+  accepted_values={
     'attn_type': ('multihead_attention',),
     'alibi': (True,),
     'alibi_bias_max': (8,),
@@ -20,25 +24,29 @@ _ATTENTION = CheckpointFamily(
     'qk_ln': (False,),
     'attn_uses_sequence_id': (False,),
   },
-  unused=('attn_impl',),
+  ignored_keys=('attn_impl',),
 )
 
 
-def _attention(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  inner = entries.inner('attn_config') or Entries({}, entries.source)
-  fields, _ = _ATTENTION.fields(inner)
-  _ATTENTION.close(inner)
-  return fields
+def _read_attention(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  inner = reader.take_object('attn_config') or ConfigReader({}, reader.source)
+  table_fields = _ATTENTION.read_table(inner)
+  _ATTENTION.check_other_keys(inner)
+  return table_fields.values
 
 
-def _write_attention(cfg: ModelConfig) -> dict[str, Any]:
-  scale = None if cfg.attention_scale == cfg.head_dim**-0.5 else cfg.attention_scale
-  return {'attn_config': {'softmax_scale': scale, 'attn_pdrop': cfg.attention_dropout}}
+def _write_attention(cfg: ModelConfig) -> ConfigKeys:
+  is_usual_scale = cfg.attention_scale == cfg.head_dim**-0.5
+  attention_keys: ConfigKeys = {
+    'softmax_scale': None if is_usual_scale else cfg.attention_scale,
+    'attn_pdrop': cfg.attention_dropout,
+  }
+  return {'attn_config': attention_keys}
 
 
 MPT = CheckpointFamily(
   model_type='mpt',
-  always=dict(position='alibi', activation='gelu', init='normal'),
+  fixed_fields={'position': 'alibi', 'activation': 'gelu', 'init': 'normal'},
   keys={
     'vocab_size': ('vocab_size', 50_368),
     'd_model': ('d_model', 2048),
@@ -49,7 +57,7 @@ MPT = CheckpointFamily(
     'initializer_range': ('init_scale', 0.02),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={
+  accepted_values={
     'expansion_ratio': (4,),
     'no_bias': (True,),
     'logit_scale': (None,),
@@ -58,15 +66,15 @@ MPT = CheckpointFamily(
     'embedding_fraction': (1.0,),
     'norm_type': ('low_precision_layernorm', 'layernorm'),
   },
-  unused=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
+  ignored_keys=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
   aliases={
     'hidden_size': 'd_model',
     'num_attention_heads': 'n_heads',
     'num_hidden_layers': 'n_layers',
   },
-  parts=(TwoWay(_attention, _write_attention),),
-  layers='transformer.blocks.{i}',
-  names={
+  converters=(FunctionConverter(_read_attention, _write_attention),),
+  layer_name='transformer.blocks.{i}',
+  tensor_names={
     'embedding': 'transformer.wte',
     'attention_input_norm': '.norm_1',
     'attention/query attention/key attention/value': '.attn.Wqkv',
@@ -78,3 +86,5 @@ MPT = CheckpointFamily(
     'output': 'lm_head',
   },
 )
+
+register_family(MPT)

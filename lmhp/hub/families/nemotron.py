@@ -1,9 +1,14 @@
-"""Nemotron-4 and Minitron: squared relu without gate, layer normalization that scales by 1 + w, half a head rotated."""
+"""Nemotron-4 and Minitron.
+
+The activation is the squared ReLU without a gate, layer normalization multiplies by
+1 + scale, and half of each head rotates.
+"""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
-NEMOTRON = LLAMA.but(
+NEMOTRON = LLAMA.derive(
   'nemotron',
   defaults={
     'vocab_size': 256_000,
@@ -15,7 +20,14 @@ NEMOTRON = LLAMA.but(
     'initializer_range': 0.0134,
   },
   without=('rms_norm_eps',),
-  always=dict(norm='layernorm', norm_bias=True, norm_unit_offset=True, gated=False),
+  fixed_fields={
+    'norm': 'layernorm',
+    'norm_bias': True,
+    'norm_unit_offset': True,
+    'gated': False,
+  },
   keys={'norm_eps': ('norm_eps', 1e-5)},
-  parts=(Rotary(fraction=0.5),),
+  converters=(Rotary(fraction=0.5),),
 )
+
+register_family(NEMOTRON)

@@ -1,44 +1,72 @@
-"""OPT and Galactica (learned positions from row 2 on) and XGLM (sinusoidal ones)."""
+"""OPT and Galactica (opt), and XGLM.
 
-from typing import Any
+Positions begin at row 2 of the table. OPT learns the table, XGLM has a sinusoidal one.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
+_NAMES = {
+  'embedding': 'model.decoder.embed_tokens',
+  'embedding/project': 'model.decoder.project_in',
+  'positional': 'model.decoder.embed_positions',
+  'attention_input_norm': '.self_attn_layer_norm',
+  'attention_residual_norm': '.self_attn_layer_norm',
+  'attention/query': '.self_attn.q_proj',
+  'attention/key': '.self_attn.k_proj',
+  'attention/value': '.self_attn.v_proj',
+  'attention/output': '.self_attn.out_proj',
+  'feed_forward_input_norm': '.final_layer_norm',
+  'feed_forward_residual_norm': '.final_layer_norm',
+  'feed_forward/up': '.fc1',
+  'feed_forward/down': '.fc2',
+  'final_norm': 'model.decoder.final_layer_norm',
+  'output/project': 'model.decoder.project_out',
+  'output': 'lm_head',
+}
 
-def _norms(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """OPT-350M alone normalizes after the parts, and then has no final normalization."""
-  before = entries.take('do_layer_norm_before', True, bool)
-  removed = entries.take('_remove_final_layer_norm', False, bool)
-  affine = entries.take('layer_norm_elementwise_affine', True, bool)
+
+def _read_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the normalizations.
+
+  OPT-350M is the only published model with a normalization after each residual addition. It
+  has no final normalization.
+  """
+  is_before = reader.take('do_layer_norm_before', True, bool)
+  is_final_removed = reader.take('_remove_final_layer_norm', False, bool)
+  is_affine = reader.take('layer_norm_elementwise_affine', True, bool)
   return {
-    'norm_placement': 'pre' if before else 'post',
-    'final_norm': before and not removed,
-    'norm_affine': affine,
-    'norm_bias': affine,
+    'norm_placement': 'pre' if is_before else 'post',
+    'final_norm': is_before and not is_final_removed,
+    'norm_affine': is_affine,
+    'norm_bias': is_affine,
   }
 
 
-def _write_norms(cfg: ModelConfig) -> dict[str, Any]:
-  before = cfg.norm_placement == 'pre'
+def _write_norms(cfg: ModelConfig) -> ConfigKeys:
+  is_before = cfg.norm_placement == 'pre'
   return {
-    'do_layer_norm_before': before,
-    '_remove_final_layer_norm': before and not cfg.final_norm,
+    'do_layer_norm_before': is_before,
+    '_remove_final_layer_norm': is_before and not cfg.final_norm,
     'layer_norm_elementwise_affine': cfg.norm_affine,
   }
 
 
-def _embedding_scale(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  return (
-    {'embedding_scale': cfg.d_model**0.5}
-    if entries.take('scale_embedding', True, bool)
-    else {}
-  )
+def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_scaled = reader.take('scale_embedding', True, bool)
+  return {'embedding_scale': cfg.d_model**0.5} if is_scaled else {}
+
+
+def _write_embedding_scale(cfg: ModelConfig) -> ConfigKeys:
+  return {'scale_embedding': cfg.embedding_scale != 1.0}
 
 
 OPT = CheckpointFamily(
   model_type='opt',
-  always=dict(position='learned', position_offset=2, init='normal'),
+  fixed_fields={'position': 'learned', 'position_offset': 2, 'init': 'normal'},
   keys={
     'vocab_size': ('vocab_size', 50_272),
     'hidden_size': ('d_model', 768),
@@ -54,40 +82,23 @@ OPT = CheckpointFamily(
     'enable_bias': ('qkv_bias attention_output_bias feed_forward_bias', True),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
-  parts=(TwoWay(_norms, _write_norms),),
-  layers='model.decoder.layers.{i}',
-  names={
-    'embedding': 'model.decoder.embed_tokens',
-    'embedding/project': 'model.decoder.project_in',
-    'positional': 'model.decoder.embed_positions',
-    'attention_input_norm': '.self_attn_layer_norm',
-    'attention_residual_norm': '.self_attn_layer_norm',
-    'attention/query': '.self_attn.q_proj',
-    'attention/key': '.self_attn.k_proj',
-    'attention/value': '.self_attn.v_proj',
-    'attention/output': '.self_attn.out_proj',
-    'feed_forward_input_norm': '.final_layer_norm',
-    'feed_forward_residual_norm': '.final_layer_norm',
-    'feed_forward/up': '.fc1',
-    'feed_forward/down': '.fc2',
-    'final_norm': 'model.decoder.final_layer_norm',
-    'output/project': 'model.decoder.project_out',
-    'output': 'lm_head',
-  },
+  accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
+  converters=(FunctionConverter(_read_norms, _write_norms),),
+  layer_name='model.decoder.layers.{i}',
+  tensor_names=_NAMES,
 )
 
 XGLM = CheckpointFamily(
   model_type='xglm',
-  always=dict(
-    position='sinusoidal',
-    position_offset=2,
-    norm_bias=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'position': 'sinusoidal',
+    'position_offset': 2,
+    'norm_bias': True,
+    'qkv_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 256_008),
     'd_model': ('d_model', 1024),
@@ -101,18 +112,20 @@ XGLM = CheckpointFamily(
     'init_std': ('init_scale', 0.02),
     'tie_word_embeddings': ('tie_embeddings', True),
   },
-  only={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
+  accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
   aliases={
     'hidden_size': 'd_model',
     'num_attention_heads': 'attention_heads',
     'num_hidden_layers': 'num_layers',
   },
-  parts=(
-    TwoWay(
-      _embedding_scale, lambda cfg: {'scale_embedding': cfg.embedding_scale != 1.0}
-    ),
-  ),
-  layers='model.layers.{i}',
-  names=OPT.names
-  | {'embedding': 'model.embed_tokens', 'final_norm': 'model.layer_norm'},
+  converters=(FunctionConverter(_read_embedding_scale, _write_embedding_scale),),
+  layer_name='model.layers.{i}',
+  tensor_names={
+    **_NAMES,
+    'embedding': 'model.embed_tokens',
+    'final_norm': 'model.layer_norm',
+  },
 )
+
+register_family(OPT)
+register_family(XGLM)

@@ -1,31 +1,41 @@
-"""Phi 1, 1.5 and 2 (parallel parts, biases everywhere), and Phi 3 to 4 (Llama with dropout, windows, longrope)."""
+"""Phi 1, 1.5 and 2 (phi), and Phi 3 to 4 (phi3).
 
-from typing import Any
+The first ones have parallel parts and a bias in every linear map. The later ones are Llama
+with dropout, windows and longrope.
+"""
 
-from lmhp.hub.families.family import CheckpointFamily, Entries, TwoWay
-from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.llama import LLAMA, LLAMA_NAMES
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import WindowEverywhere
+from lmhp.hub.families.windows import WindowInAllLayers
 from lmhp.model.config import ModelConfig
 
 
-def _qk_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  return {'qk_norm': 'head' if entries.take('qk_layernorm', False, bool) else 'none'}
+def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_used = reader.take('qk_layernorm', False, bool)
+  return {'qk_norm': 'head' if is_used else 'none'}
+
+
+def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
+  return {'qk_layernorm': cfg.qk_norm == 'head'}
 
 
 PHI = CheckpointFamily(
   model_type='phi',
-  always=dict(
-    norm='layernorm',
-    norm_bias=True,
-    parallel_residual=True,
-    shared_norm=True,
-    qkv_bias=True,
-    attention_output_bias=True,
-    feed_forward_bias=True,
-    head_bias=True,
-    init='normal',
-  ),
+  fixed_fields={
+    'norm': 'layernorm',
+    'norm_bias': True,
+    'parallel_residual': True,
+    'shared_norm': True,
+    'qkv_bias': True,
+    'attention_output_bias': True,
+    'feed_forward_bias': True,
+    'head_bias': True,
+    'init': 'normal',
+  },
   keys={
     'vocab_size': ('vocab_size', 51_200),
     'hidden_size': ('d_model', 2048),
@@ -42,13 +52,13 @@ PHI = CheckpointFamily(
     'attention_dropout': ('attention_dropout', 0.0),
     'resid_pdrop': ('residual_dropout', 0.0),
   },
-  parts=(
-    TwoWay(_qk_norm, lambda cfg: {'qk_layernorm': cfg.qk_norm == 'head'}),
+  converters=(
+    FunctionConverter(_read_qk_norm, _write_qk_norm),
     Rotary(fraction=0.5),
   ),
-  layers=LLAMA.layers,
-  names=LLAMA.names
-  | {
+  layer_name=LLAMA.layer_name,
+  tensor_names={
+    **LLAMA_NAMES,
     'attention/output': '.self_attn.dense',
     'attention/query_norm': '.self_attn.q_layernorm',
     'attention/key_norm': '.self_attn.k_layernorm',
@@ -58,7 +68,7 @@ PHI = CheckpointFamily(
   },
 )
 
-PHI3 = LLAMA.but(
+PHI3 = LLAMA.derive(
   'phi3',
   defaults={
     'vocab_size': 32_064,
@@ -69,7 +79,7 @@ PHI3 = LLAMA.but(
   },
   without=('attention_bias', 'mlp_bias'),
   keys={'resid_pdrop': ('residual_dropout', 0.0)},
-  only={
+  accepted_values={
     'embd_pdrop': (0.0,),
     'attention_bias': (False,),
     'mlp_bias': (False,),
@@ -77,12 +87,17 @@ PHI3 = LLAMA.but(
     'full_attn_mod': (1,),
     'interpolate_factor': (1,),
   },
-  names={
+  tensor_names={
     'attention/query attention/key attention/value': '.self_attn.qkv_proj',
     'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj',
   },
-  parts=(
-    WindowEverywhere(),
-    Rotary(fraction=1.0, original=4096, longrope_names=('longrope', 'su', 'yarn')),
+  converters=(
+    WindowInAllLayers(),
+    Rotary(
+      fraction=1.0, original_length=4096, longrope_names=('longrope', 'su', 'yarn')
+    ),
   ),
 )
+
+register_family(PHI)
+register_family(PHI3)

@@ -1,10 +1,14 @@
-"""Qwen 1.5, 2, 2.5 (one class, biases on query, key and value) and the dense Qwen 3 (normalized queries and keys)."""
+"""Qwen 1.5, 2 and 2.5 (qwen2), and Qwen 3 without experts (qwen3).
+
+Qwen 2 has biases on query, key and value. Qwen 3 normalizes queries and keys.
+"""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import window_above
+from lmhp.hub.families.windows import WINDOW_IN_UPPER_LAYERS
 
-QWEN2 = LLAMA.but(
+QWEN2 = LLAMA.derive(
   'qwen2',
   defaults={
     'vocab_size': 151_936,
@@ -13,12 +17,12 @@ QWEN2 = LLAMA.but(
     'max_position_embeddings': 32_768,
   },
   without=('attention_bias', 'mlp_bias'),
-  always=dict(qkv_bias=True),
-  only={'use_mrope': (False,)},
-  parts=(window_above, Rotary()),
+  fixed_fields={'qkv_bias': True},
+  accepted_values={'use_mrope': (False,)},
+  converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
 )
 
-QWEN3 = LLAMA.but(
+QWEN3 = LLAMA.derive(
   'qwen3',
   defaults={
     'vocab_size': 151_936,
@@ -28,6 +32,9 @@ QWEN3 = LLAMA.but(
     'max_position_embeddings': 32_768,
   },
   without=('mlp_bias',),
-  always=dict(qk_norm='head'),
-  parts=(window_above, Rotary()),
+  fixed_fields={'qk_norm': 'head'},
+  converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
 )
+
+register_family(QWEN2)
+register_family(QWEN3)

@@ -1,72 +1,61 @@
-"""Qwen 3 with experts (30B-A3B, 235B-A22B), and OLMoE: a softmax over all experts before the best are taken."""
+"""Qwen 3 with experts (30B-A3B, 235B-A22B), and OLMoE.
+
+The router takes the softmax over all experts before it selects the best ones.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.experts import (
+  EXPERT_NAMES,
+  dense_layer_fields,
+  is_layer_list,
+)
 from lmhp.hub.families.olmo import OLMO2
 from lmhp.hub.families.qwen import QWEN3
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import fields_of
+from lmhp.hub.families.windows import window_fields
 from lmhp.model.config import ModelConfig
 
-EXPERTS = {
-  'experts/router': '.mlp.gate',
-  'experts/gate': '.mlp.experts.{e}.gate_proj',
-  'experts/up': '.mlp.experts.{e}.up_proj',
-  'experts/down': '.mlp.experts.{e}.down_proj',
-}
+
+def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the layers with experts: every n-th that mlp_only_layers omits."""
+  period = reader.take('decoder_sparse_step', 1, int)
+  dense = reader.take('mlp_only_layers', None, list, None) or []
+  if period < 1:
+    raise reader.error('decoder_sparse_step', period, 'a whole number of at least 1')
+  if not is_layer_list(dense, cfg.n_layers):
+    accepted = f'indices of layers below {cfg.n_layers}'
+    raise reader.error('mlp_only_layers', dense, accepted)
+  return {'experts_every': period, **dense_layer_fields(dense)}
 
 
-def _layers_of_experts(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Which layers have experts: every n-th, without those that mlp_only_layers lists."""
-  every = entries.take('decoder_sparse_step', 1, int)
-  dense = entries.take('mlp_only_layers', None, list, None) or []
-  if every < 1:
-    raise entries.wrong('decoder_sparse_step', every, 'a whole number of at least 1')
-  if not all(
-    isinstance(i, int) and not isinstance(i, bool) and 0 <= i < cfg.n_layers
-    for i in dense
-  ):
-    raise entries.wrong(
-      'mlp_only_layers', dense, f'numbers of layers below {cfg.n_layers}'
-    )
-  return {'experts_every': every} | dense_fields(dense)
-
-
-def dense_fields(layers: list[int]) -> dict[str, Any]:
-  """These layers without experts, the first few as a number."""
-  layers = sorted(set(layers))
-  n = next((i for i, layer in enumerate(layers) if layer != i), len(layers))
-  return {'n_dense_layers': n, 'dense_layers': tuple(layers[n:])}
-
-
-def _write_layers(cfg: ModelConfig) -> dict[str, Any]:
+def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
   return {
     'decoder_sparse_step': cfg.experts_every,
     'mlp_only_layers': [*range(cfg.n_dense_layers), *cfg.dense_layers],
   }
 
 
-def _window(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """With use_sliding_window all layers have one, whatever max_window_layers says."""
-  used, window = (
-    entries.take('use_sliding_window', False, bool),
-    entries.take('sliding_window', 4096, int, None),
-  )
-  return fields_of(
-    entries, ['local' if used and window is not None else 'global'], window
-  )
+def _read_window(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the window. All layers have it, whatever max_window_layers is."""
+  is_used = reader.take('use_sliding_window', False, bool)
+  window = reader.take('sliding_window', 4096, int, None)
+  layer = 'local' if is_used and window is not None else 'global'
+  return window_fields(reader, [layer], window)
 
 
-def _write_window(cfg: ModelConfig) -> dict[str, Any]:
-  return {'use_sliding_window': cfg.windows[0] is not None} | (
-    {'sliding_window': cfg.windows[0]} if cfg.windows[0] else {}
-  )
+def _write_window(cfg: ModelConfig) -> ConfigKeys:
+  window = cfg.windows[0]
+  keys: ConfigKeys = {'use_sliding_window': window is not None}
+  if window:
+    keys['sliding_window'] = window
+  return keys
 
 
-QWEN3_MOE = QWEN3.but(
+QWEN3_MOE = QWEN3.derive(
   'qwen3_moe',
   defaults={
     'hidden_size': 2048,
@@ -83,16 +72,16 @@ QWEN3_MOE = QWEN3.but(
     'router_aux_loss_coef': ('load_balance_loss', 0.001),
   },
   aliases={'num_local_experts': 'num_experts'},
-  parts=(
-    TwoWay(_layers_of_experts, _write_layers),
-    TwoWay(_window, _write_window),
+  converters=(
+    FunctionConverter(_read_expert_layers, _write_expert_layers),
+    FunctionConverter(_read_window, _write_window),
     Rotary(),
   ),
-  unused=('output_router_logits', 'max_window_layers'),
-  names=EXPERTS,
+  ignored_keys=('output_router_logits', 'max_window_layers'),
+  tensor_names=EXPERT_NAMES,
 )
 
-OLMOE = OLMO2.but(
+OLMOE = OLMO2.derive(
   'olmoe',
   defaults={
     'hidden_size': 2048,
@@ -101,7 +90,7 @@ OLMOE = OLMO2.but(
     'num_attention_heads': 16,
     'max_position_embeddings': 4096,
   },
-  always=dict(norm_placement='pre', qk_norm='full'),
+  fixed_fields={'norm_placement': 'pre', 'qk_norm': 'full'},
   keys={
     'num_experts': ('n_experts', 64),
     'num_experts_per_tok': ('experts_per_token', 8),
@@ -109,7 +98,10 @@ OLMOE = OLMO2.but(
     'router_aux_loss_coef': ('load_balance_loss', 0.01),
   },
   aliases={'num_local_experts': 'num_experts'},
-  only={'clip_qkv': (None,)},
-  unused=('output_router_logits',),
-  names=EXPERTS,
+  accepted_values={'clip_qkv': (None,)},
+  ignored_keys=('output_router_logits',),
+  tensor_names=EXPERT_NAMES,
 )
+
+register_family(QWEN3_MOE)
+register_family(OLMOE)

@@ -1,38 +1,62 @@
-"""Rotary positions as config.json has them: the older rope_theta and rope_scaling, the newer rope_parameters.
+"""Converter for rotary positions.
 
-Source: transformers 5, `modeling_rope_utils.py`, whose precedence is followed: what stands inside the object goes
-before what stands beside it, but for original_max_position_embeddings, where it is the other way round.
+Older files have the keys rope_theta and rope_scaling, newer ones the object rope_parameters.
+A key inside the object takes precedence over the same key beside it. The exception is
+original_max_position_embeddings, where the key beside the object takes precedence.
+
+Source: transformers 5, `modeling_rope_utils.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-import math
-from typing import Any
 
 from lmhp.errors import ConfigError
-from lmhp.hub.families.family import REQUIRED, Entries
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, ModelFields
+from lmhp.hub.families.rotary_scaling import SCALINGS, write_scaling
+from lmhp.hub.families.windows import LAYER_TYPES
 from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON
 
-_LAYERS = {'full_attention': 'global', 'sliding_attention': 'local'}
-_TYPES = ('default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+_ORIGINAL_LENGTH = 'original_max_position_embeddings'
+_SCALING_TYPES = ('default', *SCALINGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OuterKeys:
+  """Values of the keys beside the object. They are the defaults of the keys inside.
+
+  Attributes:
+    base: Base of the rotary frequencies.
+    fraction: Fraction of each head that rotates. None if the family has no such key.
+    original_length: Context before scaling, in tokens. None if it is absent.
+  """
+
+  base: float
+  fraction: float | None
+  original_length: int | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Rotary:
-  """The part that reads rotary positions.
+  """Converter for rotary positions.
 
   Attributes:
-    base: transformers' default base.
-    base_key: its key beside the object.
-    fraction: default share of a head that rotates; None where the family always rotates all.
-    fraction_key: its key beside the object.
-    base_local: default base of windowed layers, where it has a key of its own (Gemma 3).
-    base_local_key: that key.
-    scales_global_alone: rope_scaling concerns the layers without window alone (Gemma 3, OLMo 3).
-    original: default original_max_position_embeddings; None is max_position_embeddings.
-    longrope_names: names of the longrope scaling.
-    default_scaling: what the object holds where it is absent (gpt-oss).
+    base: Default base of transformers.
+    base_key: Key of the base beside the object.
+    fraction: Default fraction of each head that rotates. None if the family always rotates
+      whole heads.
+    fraction_key: Key of the fraction beside the object.
+    base_local: Default base of the layers with a window. None if they have no separate base.
+    base_local_key: Key of that base beside the object.
+    scales_only_global_layers: If True, rope_scaling applies only to the layers without a
+      window (Gemma 3, OLMo 3).
+    original_length: Default of original_max_position_embeddings. None stands for
+      max_position_embeddings.
+    longrope_names: Names of the scaling type longrope.
+    default_scaling: Content of the object if it is absent (gpt-oss).
   """
 
   base: float = 10_000.0
@@ -41,236 +65,150 @@ class Rotary:
   fraction_key: str = 'partial_rotary_factor'
   base_local: float | None = None
   base_local_key: str = 'rope_local_base_freq'
-  scales_global_alone: bool = False
-  original: int | None = None
+  scales_only_global_layers: bool = False
+  original_length: int | None = None
   longrope_names: tuple[str, ...] = ('longrope',)
-  default_scaling: tuple[tuple[str, Any], ...] = ()
+  default_scaling: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
-  def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-    beside = {
-      'base': entries.take(self.base_key, self.base, float),
-      'fraction': entries.take(self.fraction_key, self.fraction, float, None),
-      'original': entries.take(
-        'original_max_position_embeddings', self.original, int, None
-      ),
-    }
-    local = dict(beside)
+  def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+    """Returns the fields `position` and `rotary_...`."""
+    outer = _OuterKeys(
+      base=reader.take(self.base_key, self.base, float),
+      fraction=reader.take(self.fraction_key, self.fraction, float, None),
+      original_length=reader.take(_ORIGINAL_LENGTH, self.original_length, int, None),
+    )
+    outer_local = outer
     if self.base_local is not None:
-      local['base'] = entries.take(self.base_local_key, self.base_local, float)
-    by_layer = self._by_layer(entries)
-    read = {
-      _LAYERS[layer]: self._read(
-        entries, part, local if layer == 'sliding_attention' else beside, cfg
-      )
-      for layer, part in by_layer.items()
-    }
-    read = {
-      layer: fields for layer, fields in read.items() if layer in cfg.attention_pattern
-    }
-    fields = next(iter(read.values()))
-    if len(read) == 2:
-      fields |= self._merge(entries, read['global'], read['local'])
-    return {'position': 'rotary'} | fields
+      base_local = reader.take(self.base_local_key, self.base_local, float)
+      outer_local = dataclasses.replace(outer, base=base_local)
 
-  def write(self, cfg: ModelConfig) -> dict[str, Any]:
-    """The keys of the older form, which old and new readers know."""
+    # Read the object of each layer type, then drop the types that the model does not have.
+    fields_by_layer = {}
+    for layer_type, inner in self._readers_by_layer(reader).items():
+      layer = LAYER_TYPES[layer_type]
+      defaults = outer_local if layer == 'local' else outer
+      fields_by_layer[layer] = self._read_object(reader, inner, defaults, cfg)
+    present = [layer for layer in fields_by_layer if layer in cfg.attention_pattern]
+
+    fields = {'position': 'rotary'} | fields_by_layer[present[0]]
+    if len(present) == 2:
+      fields |= self._local_fields(
+        reader, fields_by_layer['global'], fields_by_layer['local']
+      )
+    return fields
+
+  def write(self, cfg: ModelConfig) -> ConfigKeys:
+    """Returns the keys in the older form, which old and new readers accept."""
     if cfg.position != 'rotary':
       return {}
-    keys = {self.base_key: cfg.rotary_base}
+    keys: ConfigKeys = {self.base_key: cfg.rotary_base}
     if self.fraction is not None:
       keys[self.fraction_key] = cfg.rotary_fraction
     if self.base_local is not None:
       keys[self.base_local_key] = cfg.rotary_base_local
-    scaling = _scaling(cfg) or (
-      {'rope_type': 'default'} if self.default_scaling else {}
-    )
-    if self.original is not None and 'original_max_position_embeddings' in scaling:
-      keys['original_max_position_embeddings'] = scaling.pop(
-        'original_max_position_embeddings'
-      )
-    return keys | ({'rope_scaling': scaling} if scaling else {})
 
-  def _by_layer(self, entries: Entries) -> dict[str, Entries]:
-    """The object that holds for each type of layer."""
-    older, newer = entries.inner('rope_scaling'), entries.inner('rope_parameters')
-    empty = Entries(dict(self.default_scaling), entries.source, 'rope_parameters.')
+    scaling = write_scaling(cfg)
+    if not scaling and self.default_scaling:
+      scaling = {'rope_type': 'default'}
+    if self.original_length is not None and _ORIGINAL_LENGTH in scaling:
+      keys[_ORIGINAL_LENGTH] = scaling.pop(_ORIGINAL_LENGTH)
+    if scaling:
+      keys['rope_scaling'] = scaling
+    return keys
+
+  def _readers_by_layer(self, reader: ConfigReader) -> dict[str, ConfigReader]:
+    """Returns a reader of the object that applies to each layer type."""
+    older = reader.take_object('rope_scaling')
+    newer = reader.take_object('rope_parameters')
+    absent = ConfigReader(self.default_scaling, reader.source, 'rope_parameters.')
     if older and newer:
       raise ConfigError(
-        f'{entries.source}: rope_scaling: stands beside rope_parameters, expected one of the two'
+        f'{reader.source}: rope_scaling: got rope_parameters too, expected one of the two'
       )
-    if newer and newer.holds(*_LAYERS):
-      layers = {layer: newer.inner(layer) or empty for layer in _LAYERS}
-      newer.close()
-      return layers
+
+    # The newer object may contain one object for each layer type.
+    if newer and newer.has_any(LAYER_TYPES):
+      readers = {}
+      for layer_type in LAYER_TYPES:
+        readers[layer_type] = newer.take_object(layer_type) or absent
+      newer.check_all_read()
+      return readers
     if newer and self.base_local is not None:
       raise ConfigError(
-        f'{entries.source}: rope_parameters: expected an object for each of '
-        + ', '.join(_LAYERS)
+        f'{reader.source}: rope_parameters: got one object for all layers, expected an '
+        f'object for each of {", ".join(LAYER_TYPES)}'
       )
-    both = older or newer or empty
+
+    common = older or newer or absent
+    is_local_unscaled = self.scales_only_global_layers and older is not None
     return {
-      'full_attention': both,
-      'sliding_attention': empty if self.scales_global_alone and older else both.copy(),
+      'full_attention': common,
+      'sliding_attention': absent if is_local_unscaled else common.copy(),
     }
 
-  def _read(
-    self, entries: Entries, part: Entries, beside: dict[str, Any], cfg: ModelConfig
-  ) -> dict[str, Any]:
-    """The fields that one object gives, with what stands beside it."""
-    kind = self._kind(part)
-    fraction = part.take('partial_rotary_factor', beside['fraction'], float, None)
+  def _read_object(
+    self,
+    reader: ConfigReader,
+    inner: ConfigReader,
+    outer: _OuterKeys,
+    cfg: ModelConfig,
+  ) -> ModelFields:
+    """Returns the fields of one layer type."""
+    scaling_type = self._scaling_type(inner)
+    fraction = inner.take('partial_rotary_factor', outer.fraction, float, None)
     if self.fraction is None and fraction not in (None, 1.0):
-      raise entries.wrong(
-        self.fraction_key, fraction, '1.0: models of this type rotate whole heads'
-      )
-    fields = {
-      'rotary_base': part.take('rope_theta', beside['base'], float),
+      accepted = '1.0, since models of this type rotate whole heads'
+      raise reader.error(self.fraction_key, fraction, accepted)
+    fields: ModelFields = {
+      'rotary_base': inner.take('rope_theta', outer.base, float),
       'rotary_fraction': 1.0 if fraction is None else fraction,
-      'rotary_scaling': 'none' if kind == 'default' else kind,
+      'rotary_scaling': 'none' if scaling_type == 'default' else scaling_type,
     }
-    if kind != 'default':
-      fields |= _SCALINGS[kind](part, beside['original'], cfg)
-    part.drop(['finetuned'])
-    part.close()
+    if scaling_type != 'default':
+      fields |= SCALINGS[scaling_type](inner, outer.original_length, cfg)
+    inner.ignore(['finetuned'])
+    inner.check_all_read()
     return fields
 
-  def _kind(self, part: Entries) -> str:
-    old, new = (
-      part.take('type', None, str, None),
-      part.take('rope_type', None, str, None),
-    )
-    if old and new and old != new:
-      raise part.wrong('type', old, f'the same as rope_type={new!r}')
-    kind = new or old or 'default'
-    kind = 'longrope' if kind in self.longrope_names else kind
-    if kind not in _TYPES:
-      raise part.wrong('rope_type', kind, 'one of ' + ', '.join(_TYPES))
-    return kind
+  def _scaling_type(self, inner: ConfigReader) -> str:
+    """Returns the scaling type of an object, which has an older and a newer key."""
+    older = inner.take('type', None, str, None)
+    newer = inner.take('rope_type', None, str, None)
+    if older and newer and older != newer:
+      raise inner.error('type', older, f'the same as rope_type={newer!r}')
+    scaling_type = newer or older or 'default'
+    if scaling_type in self.longrope_names:
+      scaling_type = 'longrope'
+    if scaling_type not in _SCALING_TYPES:
+      accepted = 'one of ' + ', '.join(_SCALING_TYPES)
+      raise inner.error('rope_type', scaling_type, accepted)
+    return scaling_type
 
-  def _merge(
-    self, entries: Entries, everywhere: dict[str, Any], local: dict[str, Any]
-  ) -> dict[str, Any]:
-    """Windowed layers may have a base of their own and may be left unscaled; all else must agree."""
-    if local['rotary_scaling'] == 'none' != everywhere['rotary_scaling']:
-      if everywhere['rotary_fraction'] == local['rotary_fraction']:
-        return {
-          'rotary_base_local': local['rotary_base'],
-          'rotary_scaling_local': False,
-        }
-    for name in sorted(everywhere | local):
-      if name != 'rotary_base' and everywhere.get(name) != local.get(name):
+  def _local_fields(
+    self, reader: ConfigReader, fields_global: ModelFields, fields_local: ModelFields
+  ) -> ModelFields:
+    """Returns the fields in which layers with a window differ from those without.
+
+    They may have another base, and they may be unscaled. Everything else has to agree.
+    """
+    is_only_global_scaled = (
+      fields_local['rotary_scaling'] == 'none'
+      and fields_global['rotary_scaling'] != 'none'
+    )
+    is_same_fraction = (
+      fields_global['rotary_fraction'] == fields_local['rotary_fraction']
+    )
+    if is_only_global_scaled and is_same_fraction:
+      return {
+        'rotary_base_local': fields_local['rotary_base'],
+        'rotary_scaling_local': False,
+      }
+    for name in sorted(fields_global | fields_local):
+      value = fields_global.get(name)
+      value_local = fields_local.get(name)
+      if name != 'rotary_base' and value != value_local:
         raise ConfigError(
-          f'{entries.source}: rope_parameters: {name} is {everywhere.get(name)} in full_attention and '
-          f'{local.get(name)} in sliding_attention, expected the same in both'
+          f'{reader.source}: rope_parameters: got {name}={value} in full_attention and '
+          f'{value_local} in sliding_attention, expected the same in both'
         )
-    return {'rotary_base_local': local['rotary_base']}
-
-
-def _scaling(cfg: ModelConfig) -> dict[str, Any]:
-  """The object rope_scaling of a model, empty where nothing stretches."""
-  kind = cfg.rotary_scaling
-  if kind == 'none':
-    return {}
-  scaling = {'rope_type': kind, 'factor': cfg.rotary_scaling_factor}
-  if kind in ('llama3', 'yarn', 'longrope'):
-    scaling['original_max_position_embeddings'] = cfg.rotary_original_max_seq_len
-  if kind == 'llama3':
-    scaling |= {
-      'low_freq_factor': cfg.rotary_low_frequency_factor,
-      'high_freq_factor': cfg.rotary_high_frequency_factor,
-    }
-  if kind == 'yarn':
-    scaling |= {'beta_fast': cfg.rotary_beta_fast, 'beta_slow': cfg.rotary_beta_slow}
-    scaling |= {} if cfg.rotary_truncate else {'truncate': False}
-  if kind == 'longrope':
-    scaling |= {
-      'short_factor': list(cfg.rotary_short_factor),
-      'long_factor': list(cfg.rotary_long_factor),
-    }
-  if kind in ('yarn', 'longrope') and cfg.rotary_attention_factor is not None:
-    scaling['attention_factor'] = cfg.rotary_attention_factor
-  return scaling
-
-
-def _factor(part: Entries, cfg: ModelConfig, original: int | None) -> float:
-  """The stretch; where it is absent, the ratio of the two contexts."""
-  factor = part.take('factor', None, float, None)
-  if factor is None and original is None:
-    raise part.wrong('factor', None, 'a number of at least 1')
-  return cfg.max_seq_len / original if factor is None else factor
-
-
-def _original(part: Entries, beside: int | None, cfg: ModelConfig) -> int:
-  inside = part.take('original_max_position_embeddings', None, int, None)
-  original = inside or cfg.max_seq_len if beside is None else beside
-  if original < 1:
-    raise part.wrong(
-      'original_max_position_embeddings', original, 'a whole number of at least 1'
-    )
-  return original
-
-
-def _plain(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
-  return {'rotary_scaling_factor': _factor(part, cfg, None)}
-
-
-def _llama3(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
-  return {
-    'rotary_scaling_factor': _factor(part, cfg, None),
-    'rotary_original_max_seq_len': _original(part, beside, cfg),
-    'rotary_low_frequency_factor': part.take('low_freq_factor', REQUIRED, float),
-    'rotary_high_frequency_factor': part.take('high_freq_factor', REQUIRED, float),
-  }
-
-
-def _yarn(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
-  original = _original(part, beside, cfg)
-  factor = _factor(part, cfg, original)
-  own = part.take('attention_factor', None, float, None)
-  above, below = (
-    part.take('mscale', None, float, None),
-    part.take('mscale_all_dim', None, float, None),
-  )
-  if own is None and above and below:
-    own = magnitude(factor, above) / magnitude(factor, below)
-  return {
-    'rotary_scaling_factor': factor,
-    'rotary_original_max_seq_len': original,
-    'rotary_beta_fast': part.take('beta_fast', None, float, None) or 32.0,
-    'rotary_beta_slow': part.take('beta_slow', None, float, None) or 1.0,
-    'rotary_attention_factor': own,
-    'rotary_truncate': part.take('truncate', True, bool),
-  }
-
-
-def magnitude(factor: float, scale: float) -> float:
-  """Yarn's factor on what is rotated, weighed by a scale."""
-  return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
-
-
-def _longrope(part: Entries, beside: int | None, cfg: ModelConfig) -> dict[str, Any]:
-  original = _original(part, beside, cfg)
-  factor = max(_factor(part, cfg, original), 1.0)
-  own = part.take('attention_factor', None, float, None)
-  if own is None:
-    own = (
-      math.sqrt(1 + math.log(factor) / math.log(original))
-      if factor > 1 and original > 1
-      else 1.0
-    )
-  return {
-    'rotary_scaling_factor': factor,
-    'rotary_original_max_seq_len': original,
-    'rotary_attention_factor': own,
-    'rotary_short_factor': tuple(part.take('short_factor', [], list)),
-    'rotary_long_factor': tuple(part.take('long_factor', [], list)),
-  }
-
-
-_SCALINGS = {
-  'linear': _plain,
-  'dynamic': _plain,
-  'llama3': _llama3,
-  'yarn': _yarn,
-  'longrope': _longrope,
-}
+    return {'rotary_base_local': fields_local['rotary_base']}

@@ -1,42 +1,51 @@
-"""SmolLM 3: Llama whose every fourth layer has no positions."""
+"""SmolLM 3: Llama in which every fourth layer has no positions."""
 
-from typing import Any
-
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import listed_layers
+from lmhp.hub.families.windows import only_full_attention, read_layer_types
 from lmhp.model.config import ModelConfig
 
 
-def layers_without_positions(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """The period of the layers that do not rotate; no_rope_layers lists 1 where a layer does."""
-  every = entries.take('no_rope_layer_interval', 4, int)
-  rotates = entries.take('no_rope_layers', None, list, None)
-  if rotates is not None:
-    every = 1 + rotates.index(0) if 0 in rotates else 0
-  if every < 0 or rotates not in (
-    None,
-    [int(not every or (i + 1) % every != 0) for i in range(cfg.n_layers)],
-  ):
-    expected = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
-    raise entries.wrong(
-      'no_rope_layers', every if rotates is None else rotates, expected
-    )
-  return {'no_position_every': every}
+def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the period of the layers without positions.
+
+  no_rope_layers, if present, has 0 for each layer without positions and 1 for each other.
+  """
+  period = reader.take('no_rope_layer_interval', 4, int)
+  listed = reader.take('no_rope_layers', None, list, None)
+  if listed is not None:
+    period = 1 + listed.index(0) if 0 in listed else 0
+
+  periodic = []
+  for i in range(cfg.n_layers):
+    has_positions = not period or (i + 1) % period != 0
+    periodic.append(int(has_positions))
+  if period < 0 or listed not in (None, periodic):
+    accepted = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
+    value = period if listed is None else listed
+    raise reader.error('no_rope_layers', value, accepted)
+  return {'no_position_every': period}
 
 
-def _no_windows(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  if 'local' in (listed_layers(entries, cfg) or ()):
-    raise entries.wrong(
-      'layer_types',
-      'sliding_attention',
-      'full_attention alone, since use_sliding_window is false',
-    )
+def _write_period(cfg: ModelConfig) -> ConfigKeys:
+  return {'no_rope_layer_interval': cfg.no_position_every}
+
+
+def _check_no_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Checks that no layer has a window, and returns no fields."""
+  layers = read_layer_types(reader, cfg)
+  if layers is not None and 'local' in layers:
+    raise only_full_attention(reader)
   return {}
 
 
-SMOLLM3 = LLAMA.but(
+LAYERS_WITHOUT_POSITIONS = FunctionConverter(_read_period, _write_period)
+"""Converter for the layers without rotary positions."""
+
+SMOLLM3 = LLAMA.derive(
   'smollm3',
   defaults={
     'vocab_size': 128_256,
@@ -47,14 +56,13 @@ SMOLLM3 = LLAMA.but(
     'max_position_embeddings': 32_768,
     'tie_word_embeddings': True,
   },
-  only={'use_sliding_window': (False,)},
-  unused=('sliding_window', 'max_window_layers'),
-  parts=(
-    TwoWay(
-      layers_without_positions,
-      lambda cfg: {'no_rope_layer_interval': cfg.no_position_every},
-    ),
-    _no_windows,
+  accepted_values={'use_sliding_window': (False,)},
+  ignored_keys=('sliding_window', 'max_window_layers'),
+  converters=(
+    LAYERS_WITHOUT_POSITIONS,
+    FunctionConverter(_check_no_windows),
     Rotary(2e6),
   ),
 )
+
+register_family(SMOLLM3)

@@ -1,27 +1,37 @@
-"""StableLM 3B and 2: Llama with layer normalization, a quarter of each head rotated, optional biases."""
+"""StableLM 3B and StableLM 2: Llama with layer normalization and optional biases.
 
-from typing import Any
+A quarter of each head rotates.
+"""
 
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
 
-def _parallel(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """Where the two parts are parallel, one normalization feeds both."""
-  parallel = entries.take('use_parallel_residual', False, bool)
-  return {'parallel_residual': parallel, 'shared_norm': parallel}
+def _read_parallel(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of parallel parts, which share one normalization."""
+  is_parallel = reader.take('use_parallel_residual', False, bool)
+  return {'parallel_residual': is_parallel, 'shared_norm': is_parallel}
 
 
-def _query_key_norm(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """StableLM 2 12B normalizes queries and keys, each head with a scale of its own and without bias."""
-  return {
-    'qk_norm': 'each_head' if entries.take('qk_layernorm', False, bool) else 'none'
-  }
+def _write_parallel(cfg: ModelConfig) -> ConfigKeys:
+  return {'use_parallel_residual': cfg.parallel_residual}
 
 
-STABLELM = LLAMA.but(
+def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the normalization of StableLM 2 12B, with a separate scale for each head."""
+  is_used = reader.take('qk_layernorm', False, bool)
+  return {'qk_norm': 'each_head' if is_used else 'none'}
+
+
+def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
+  return {'qk_layernorm': cfg.qk_norm == 'each_head'}
+
+
+STABLELM = LLAMA.derive(
   'stablelm',
   defaults={
     'vocab_size': 50_304,
@@ -31,16 +41,18 @@ STABLELM = LLAMA.but(
     'max_position_embeddings': 4096,
   },
   without=('rms_norm_eps', 'attention_bias', 'mlp_bias', 'head_dim'),
-  always=dict(norm='layernorm', norm_bias=True),
+  fixed_fields={'norm': 'layernorm', 'norm_bias': True},
   keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
-  only={'hidden_dropout': (0.0,)},
-  names={
+  accepted_values={'hidden_dropout': (0.0,)},
+  tensor_names={
     'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
     'attention/key_norm': '.self_attn.k_layernorm.norms.{h}',
   },
-  parts=(
-    TwoWay(_parallel, lambda cfg: {'use_parallel_residual': cfg.parallel_residual}),
-    TwoWay(_query_key_norm, lambda cfg: {'qk_layernorm': cfg.qk_norm == 'each_head'}),
+  converters=(
+    FunctionConverter(_read_parallel, _write_parallel),
+    FunctionConverter(_read_qk_norm, _write_qk_norm),
     Rotary(fraction=0.25),
   ),
 )
+
+register_family(STABLELM)

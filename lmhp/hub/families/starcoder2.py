@@ -1,10 +1,14 @@
-"""StarCoder 2: layer normalization, biases everywhere, tanh-gelu, a window in all layers."""
+"""StarCoder 2: layer normalization, a bias in every linear map, the tanh form of GELU.
+
+All layers have a window.
+"""
 
 from lmhp.hub.families.llama import LLAMA
+from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import WindowEverywhere
+from lmhp.hub.families.windows import WindowInAllLayers
 
-STARCODER2 = LLAMA.but(
+STARCODER2 = LLAMA.derive(
   'starcoder2',
   defaults={
     'vocab_size': 49_152,
@@ -19,15 +23,17 @@ STARCODER2 = LLAMA.but(
     'tie_word_embeddings': True,
   },
   without=('rms_norm_eps', 'attention_bias', 'mlp_bias'),
-  always=dict(norm='layernorm', norm_bias=True, gated=False),
+  fixed_fields={'norm': 'layernorm', 'norm_bias': True, 'gated': False},
   keys={
     'norm_epsilon': ('norm_eps', 1e-5),
     'use_bias': ('qkv_bias attention_output_bias feed_forward_bias', True),
     'embedding_dropout': ('embedding_dropout', 0.0),
     'residual_dropout': ('residual_dropout', 0.0),
   },
-  only={'mlp_type': ('default',), 'norm_type': ('layer_norm',)},
-  unused=('activation_function', 'layer_norm_epsilon'),
-  names={'feed_forward/up': '.mlp.c_fc', 'feed_forward/down': '.mlp.c_proj'},
-  parts=(WindowEverywhere(), Rotary()),
+  accepted_values={'mlp_type': ('default',), 'norm_type': ('layer_norm',)},
+  ignored_keys=('activation_function', 'layer_norm_epsilon'),
+  tensor_names={'feed_forward/up': '.mlp.c_fc', 'feed_forward/down': '.mlp.c_proj'},
+  converters=(WindowInAllLayers(), Rotary()),
 )
+
+register_family(STARCODER2)

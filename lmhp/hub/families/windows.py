@@ -1,145 +1,187 @@
-"""Which layers see a window of tokens alone: the parts that give `attention_pattern` and `sliding_window`."""
+"""Converters for attention windows: fields `attention_pattern` and `sliding_window`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
-from typing import Any
 
-from lmhp.hub.families.family import Entries, TwoWay
+from lmhp.errors import ConfigError
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
 from lmhp.model.config import ModelConfig
 
-_LAYERS = {'full_attention': 'global', 'sliding_attention': 'local'}
+LAYER_TYPES = {'full_attention': 'global', 'sliding_attention': 'local'}
+"""{word of layer_types: word of `attention_pattern`}."""
 
 
-def shortest(layers: list[str]) -> tuple[str, ...]:
-  """The shortest pattern that gives these layers when it is repeated over them.
+def shortest_pattern(layers: Sequence[str]) -> tuple[str, ...]:
+  """Returns the shortest pattern that gives these layers if it is repeated.
 
-  >>> shortest(['local', 'global', 'local', 'global', 'local'])
+  >>> shortest_pattern(['local', 'global', 'local', 'global', 'local'])
   ('local', 'global')
   """
-  for period in range(1, len(layers) + 1):
+  for period in range(1, len(layers)):
     if all(layer == layers[i % period] for i, layer in enumerate(layers)):
-      break
-  return tuple(layers[:period])
+      return tuple(layers[:period])
+  return tuple(layers)
 
 
-def fields_of(
-  entries: Entries, layers: list[str], window: int | None
-) -> dict[str, Any]:
-  """The pattern of these layers, and their window."""
+def window_fields(
+  reader: ConfigReader, layers: Sequence[str], window: int | None
+) -> ModelFields:
+  """Returns the fields of layers with and without a window.
+
+  Args:
+    reader: Reader of the config.json, for error messages.
+    layers: 'local' for each layer with a window, 'global' for each one without.
+    window: Size of the window in tokens.
+
+  Raises:
+    ConfigError: If a layer has a window and there is no valid size.
+  """
   if 'local' not in layers:
     return {'attention_pattern': ('global',)}
   if window is None or window < 1:
-    raise entries.wrong(
-      'sliding_window',
-      window,
-      'a whole number of at least 1, as some layers have a window',
-    )
-  return {'attention_pattern': shortest(layers), 'sliding_window': window}
+    accepted = 'a whole number of at least 1, since some layers have a window'
+    raise reader.error('sliding_window', window, accepted)
+  return {'attention_pattern': shortest_pattern(layers), 'sliding_window': window}
 
 
-def listed_layers(entries: Entries, cfg: ModelConfig) -> list[str] | None:
-  """The key layer_types in our words; None where it is absent."""
-  listed = entries.take('layer_types', None, list, None)
-  if listed is None:
+def read_layer_types(reader: ConfigReader, cfg: ModelConfig) -> list[str] | None:
+  """Returns 'local' or 'global' for each layer, as the key layer_types lists them.
+
+  Args:
+    reader: Reader of the config.json.
+    cfg: Model, for its number of layers.
+
+  Returns:
+    A list with one word per layer, or None if the key is absent.
+
+  Raises:
+    ConfigError: If a word is unknown, or if the list has the wrong length.
+  """
+  layer_types = reader.take('layer_types', None, list, None)
+  if layer_types is None:
     return None
-  for one in listed:
-    if not isinstance(one, str) or one not in _LAYERS:
-      raise entries.wrong(
-        'layer_types', one, 'full_attention or sliding_attention in each place'
-      )
-  if len(listed) != cfg.n_layers:
-    raise entries.wrong(
-      'layer_types', listed, f'a word for each of the {cfg.n_layers} layers'
-    )
-  return [_LAYERS[one] for one in listed]
+  for word in layer_types:
+    if not isinstance(word, str) or word not in LAYER_TYPES:
+      accepted = 'full_attention or sliding_attention for each layer'
+      raise reader.error('layer_types', word, accepted)
+  if len(layer_types) != cfg.n_layers:
+    accepted = f'a word for each of the {cfg.n_layers} layers'
+    raise reader.error('layer_types', layer_types, accepted)
+  return [LAYER_TYPES[word] for word in layer_types]
 
 
-def words_of_layers(cfg: ModelConfig) -> list[str]:
-  """The key layer_types of a model."""
+def write_layer_types(cfg: ModelConfig) -> list[str]:
+  """Returns the value of the key layer_types for a model."""
   return [
     'full_attention' if window is None else 'sliding_attention'
     for window in cfg.windows
   ]
 
 
+def only_full_attention(reader: ConfigReader) -> ConfigError:
+  """Builds the error for windows in a file that switches them off."""
+  return reader.error(
+    'layer_types',
+    'sliding_attention',
+    'only full_attention, since use_sliding_window is false',
+  )
+
+
+# --- converters ---------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True)
-class WindowEverywhere:
-  """All layers share the window `sliding_window`, null where there is none (Mistral, Phi-3, StarCoder2).
+class WindowInAllLayers:
+  """Converter: all layers have the window `sliding_window`, or none if it is null.
+
+  Mistral, Phi-3 and StarCoder 2 have this form.
 
   Attributes:
-    window: transformers' default.
+    window: Default of transformers.
   """
 
   window: int | None = None
 
-  def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-    window = entries.take('sliding_window', self.window, int, None)
-    return fields_of(entries, ['global' if window is None else 'local'], window)
+  def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+    """Returns the fields of the window."""
+    del cfg
+    window = reader.take('sliding_window', self.window, int, None)
+    return window_fields(reader, ['global' if window is None else 'local'], window)
 
-  def write(self, cfg: ModelConfig) -> dict[str, Any]:
+  def write(self, cfg: ModelConfig) -> ConfigKeys:
+    """Returns the window of the first layer."""
     return {'sliding_window': cfg.windows[0]}
-
-
-def _window_above(entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-  """With use_sliding_window, the layers from max_window_layers on, or those of layer_types (Qwen 2 and 3)."""
-  used = entries.take('use_sliding_window', False, bool)
-  window, above = (
-    entries.take('sliding_window', 4096, int, None),
-    entries.take('max_window_layers', 28, int),
-  )
-  layers = listed_layers(entries, cfg)
-  if layers is None:
-    local = used and window is not None
-    layers = [
-      'local' if local and i >= above else 'global' for i in range(cfg.n_layers)
-    ]
-  elif 'local' in layers and not used:
-    raise entries.wrong(
-      'layer_types',
-      'sliding_attention',
-      'full_attention alone, since use_sliding_window is false',
-    )
-  return fields_of(entries, layers, window)
-
-
-def _write_above(cfg: ModelConfig) -> dict[str, Any]:
-  used = any(cfg.windows)
-  return {'use_sliding_window': used, 'layer_types': words_of_layers(cfg)} | (
-    {'sliding_window': cfg.sliding_window} if used else {}
-  )
-
-
-window_above = TwoWay(_window_above, _write_above)
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowByLayer:
-  """The layers of layer_types, or all but every n-th (Gemma 2 and 3, OLMo 3, Command R7B).
+  """Converter: windows in the layers of layer_types, or in all but every n-th layer.
+
+  Gemma 2 and 3, OLMo 3 and Command R7B have this form.
 
   Attributes:
-    every: transformers' default n.
-    window: transformers' default window.
-    every_keys: names of n in older files.
+    period: Default n of transformers. Every n-th layer has no window.
+    window: Default window of transformers, in tokens.
+    period_keys: Names of n in older files. The last one that is present counts.
   """
 
-  every: int
+  period: int
   window: int = 4096
-  every_keys: tuple[str, ...] = ('sliding_window_pattern', '_sliding_window_pattern')
+  period_keys: tuple[str, ...] = ('sliding_window_pattern', '_sliding_window_pattern')
 
-  def __call__(self, entries: Entries, cfg: ModelConfig) -> dict[str, Any]:
-    every = self.every
-    for key in self.every_keys:
-      every = entries.take(key, every, int)
-      if every < 1:
-        raise entries.wrong(key, every, 'a whole number of at least 1')
-    window = entries.take('sliding_window', self.window, int, None)
-    layers = listed_layers(entries, cfg)
+  def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+    """Returns the fields of the windows."""
+    period = self.period
+    for key in self.period_keys:
+      period = reader.take(key, period, int)
+      if period < 1:
+        raise reader.error(key, period, 'a whole number of at least 1')
+
+    window = reader.take('sliding_window', self.window, int, None)
+    layers = read_layer_types(reader, cfg)
     if layers is None:
-      layers = ['local' if (i + 1) % every else 'global' for i in range(cfg.n_layers)]
-    return fields_of(entries, layers, window)
+      layers = ['local' if i % period else 'global' for i in range(1, cfg.n_layers + 1)]
+    return window_fields(reader, layers, window)
 
-  def write(self, cfg: ModelConfig) -> dict[str, Any]:
-    return {'layer_types': words_of_layers(cfg)} | (
-      {'sliding_window': cfg.sliding_window} if any(cfg.windows) else {}
-    )
+  def write(self, cfg: ModelConfig) -> ConfigKeys:
+    """Returns layer_types, and the window if there is one."""
+    keys: ConfigKeys = {'layer_types': write_layer_types(cfg)}
+    if any(cfg.windows):
+      keys['sliding_window'] = cfg.sliding_window
+    return keys
+
+
+def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  is_used = reader.take('use_sliding_window', False, bool)
+  window = reader.take('sliding_window', 4096, int, None)
+  first = reader.take('max_window_layers', 28, int)
+  layers = read_layer_types(reader, cfg)
+  if layers is None:
+    has_window = is_used and window is not None
+    layers = [
+      'local' if has_window and i >= first else 'global' for i in range(cfg.n_layers)
+    ]
+  elif 'local' in layers and not is_used:
+    raise only_full_attention(reader)
+  return window_fields(reader, layers, window)
+
+
+def _write_upper_windows(cfg: ModelConfig) -> ConfigKeys:
+  is_used = any(cfg.windows)
+  keys: ConfigKeys = {
+    'use_sliding_window': is_used,
+    'layer_types': write_layer_types(cfg),
+  }
+  if is_used:
+    keys['sliding_window'] = cfg.sliding_window
+  return keys
+
+
+WINDOW_IN_UPPER_LAYERS = FunctionConverter(_read_upper_windows, _write_upper_windows)
+"""Converter: with use_sliding_window, the layers from max_window_layers on have a window.
+
+If layer_types is present, it lists the layers. Qwen 2 and 3 have this form.
+"""

@@ -1,0 +1,191 @@
+"""Converts the tensors of a checkpoint to parameters, and parameters to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import re
+
+import numpy as np
+
+from lmhp.errors import ConfigError
+from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.tensor_layout import CheckpointTensor
+from lmhp.hub.tensor_names import tied_names
+from lmhp.model.config import ModelConfig
+from lmhp.params import walk_arrays
+from lmhp.typing import PyTree
+
+_BUFFERS = re.compile(
+  r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
+  r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
+)
+"""Names of constants in older files."""
+
+_MIN_FLOAT_BYTES = 2
+
+
+def params_from_tensors(
+  tensors: Sequence[CheckpointTensor],
+  arrays: Mapping[str, np.ndarray],
+  family: CheckpointFamily,
+  cfg: ModelConfig,
+  *,
+  source: str,
+) -> PyTree:
+  """Returns parameters in the precision that a checkpoint has.
+
+  Args:
+    tensors: Tensors that the checkpoint should have, from `checkpoint_tensors`.
+    arrays: {name: array of the checkpoint}.
+    family: Family of the checkpoint.
+    cfg: The model.
+    source: Name of the checkpoint, for error messages.
+
+  Returns:
+    Nested dict of arrays. A parameter whose tensors have several dtypes is float32.
+
+  Raises:
+    ConfigError: If a tensor is missing, unknown or quantized, or if it has another shape.
+  """
+  arrays = _with_full_names(arrays, [tensor.name for tensor in tensors])
+  params: dict[str, np.ndarray] = {}
+  for tensor in tensors:
+    values = _checked_values(tensor, arrays, source)
+    for param_slice, part in zip(tensor.slices, tensor.split(values), strict=True):
+      path = param_slice.param.path
+      if path not in params:
+        params[path] = np.empty(param_slice.param.shape, values.dtype)
+      elif params[path].dtype != values.dtype:
+        params[path] = params[path].astype(np.float32)
+      param_slice.write(params[path], part)
+
+  if family.ignored_tensors:
+    arrays = {
+      name: array
+      for name, array in arrays.items()
+      if not re.fullmatch(family.ignored_tensors, name)
+    }
+  expected = {tensor.name for tensor in tensors}
+  _check_other_tensors(expected, tied_names(family, cfg), arrays, source)
+  return nest(params)
+
+
+def _checked_values(
+  tensor: CheckpointTensor, arrays: Mapping[str, np.ndarray], source: str
+) -> np.ndarray:
+  """Returns the array of a tensor, after a check of its shape and its dtype."""
+  if tensor.name not in arrays:
+    path = tensor.slices[0].param.path
+    raise ConfigError(f'{source}: no tensor {tensor.name}, expected it for {path}')
+  values = arrays[tensor.name]
+  if values.shape != tensor.shape:
+    raise ConfigError(
+      f'{source}: {tensor.name}: got the shape {list(values.shape)}, expected '
+      f'{list(tensor.shape)} by config.json'
+    )
+  # numpy has kind V for bfloat16.
+  if values.dtype.kind not in 'fV' or values.dtype.itemsize < _MIN_FLOAT_BYTES:
+    raise ConfigError(
+      f'{source}: {tensor.name}: got {values.dtype} numbers, expected float32, float16 or '
+      'bfloat16, as quantized checkpoints are not read'
+    )
+  return values
+
+
+def _with_full_names(
+  arrays: Mapping[str, np.ndarray], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of a checkpoint under the names that the family has today.
+
+  The first files of BERT have gamma and beta for the weight and the bias of a normalization.
+  Some files leave out the first word of all names, such as wte.weight for
+  transformer.wte.weight.
+
+  Args:
+    arrays: {name: array of the checkpoint}.
+    names: Names that the family has.
+  """
+  renamed = {}
+  for name, array in arrays.items():
+    name = re.sub(r'\.beta$', '.bias', name)
+    name = re.sub(r'\.gamma$', '.weight', name)
+    renamed[name] = array
+
+  full_names = set(names)
+  prefixes = {name.split('.')[0] + '.' for name in full_names if name.count('.') > 1}
+  has_prefix = any(name.startswith(tuple(prefixes)) for name in renamed)
+  if len(prefixes) != 1 or has_prefix:
+    return renamed
+
+  prefix = prefixes.pop()
+  prefixed = {}
+  for name, array in renamed.items():
+    is_full = name in full_names or name == 'lm_head.weight'
+    prefixed[name if is_full else prefix + name] = array
+  return prefixed
+
+
+def _check_other_tensors(
+  expected: set[str],
+  tied: Mapping[str, str],
+  arrays: Mapping[str, np.ndarray],
+  source: str,
+) -> None:
+  """Checks the tensors that hold no parameter: constants, and copies of other tensors.
+
+  Args:
+    expected: Names of the tensors that hold parameters.
+    tied: {name of a copy: name of the tensor}.
+    arrays: {name: array of the checkpoint}.
+    source: Name of the checkpoint, for error messages.
+
+  Raises:
+    ConfigError: If a tensor is neither, or if a copy differs.
+  """
+  for name, array in arrays.items():
+    if name in expected or _BUFFERS.fullmatch(name):
+      continue
+    if name not in tied:
+      raise ConfigError(f'{source}: {name}: unknown tensor for this model')
+    original = arrays[tied[name]]
+    if array.shape != original.shape or not np.array_equal(array, original):
+      raise ConfigError(
+        f'{source}: {name}: got other numbers than {tied[name]}, expected the same ones, '
+        'since config.json ties them'
+      )
+
+
+def tensors_from_params(
+  tensors: Sequence[CheckpointTensor], params: PyTree
+) -> dict[str, np.ndarray]:
+  """Returns {name: array of the checkpoint}. It is the inverse of `params_from_tensors`.
+
+  Args:
+    tensors: Tensors of the checkpoint, from `checkpoint_tensors`.
+    params: Nested dict of arrays.
+  """
+  param_arrays = {path: np.asarray(array) for path, array in walk_arrays(params)}
+  arrays = {}
+  for tensor in tensors:
+    parts = [part.read(param_arrays[part.param.path]) for part in tensor.slices]
+    arrays[tensor.name] = np.ascontiguousarray(tensor.join(parts))
+  return arrays
+
+
+def nest(arrays: Mapping[str, np.ndarray]) -> PyTree:
+  """Returns a nested dict of arrays.
+
+  Args:
+    arrays: {path: array}. The names of a path are joined by `/`.
+
+  >>> nest({'a/b': 1, 'a/c': 2})
+  {'a': {'b': 1, 'c': 2}}
+  """
+  nested: PyTree = {}
+  for path, array in arrays.items():
+    *parents, last_name = path.split('/')
+    node = nested
+    for name in parents:
+      node = node.setdefault(name, {})
+    node[last_name] = array
+  return nested

@@ -1,0 +1,167 @@
+"""Reads the keys of one JSON object, and finds the keys that nothing has read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import json
+import reprlib
+from typing import TypeVar, overload
+
+from lmhp.errors import ConfigError, suggest
+
+T = TypeVar('T')
+U = TypeVar('U')
+
+REQUIRED = object()
+"""Stands for the default of a key that has none."""
+
+MAX_PRINTED = 80
+"""Longest value in an error message, in characters."""
+
+_TYPE_WORDS: dict[type | None, str] = {
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'true or false',
+  str: 'a word',
+  list: 'a list',
+  dict: 'an object',
+  None: 'null',
+}
+
+
+class ConfigReader:
+  """Reads the keys of a JSON object one by one.
+
+  Each key can be read once. A key that is never read might change what the model computes,
+  so `check_all_read` raises an error for it.
+
+  Attributes:
+    source: Name of the file, for error messages.
+    prefix: Dotted path of the object in the file. It ends in a dot, or is empty.
+  """
+
+  def __init__(self, config: Mapping[str, object], source: str, prefix: str = ''):
+    self.source = source
+    self.prefix = prefix
+    self._unread = dict(config)
+    self._names: list[str] = []
+
+  @overload
+  def take(self, key: str, default: object, /) -> object: ...
+  @overload
+  def take(self, key: str, default: object, kind: type[T], /) -> T: ...
+  @overload
+  def take(
+    self, key: str, default: object, kind: type[T], null: None, /
+  ) -> T | None: ...
+  @overload
+  def take(
+    self, key: str, default: object, kind: type[T], other: type[U], /
+  ) -> T | U: ...
+  def take(self, key: str, default: object, /, *kinds: type | None) -> object:
+    """Returns the value of a key, or the default of transformers if the key is absent.
+
+    Args:
+      key: Name of the key.
+      default: Value if the key is absent. `REQUIRED` if transformers has no default.
+      *kinds: Accepted types. None stands for null, and float accepts whole numbers too.
+        Without types the value is not checked here.
+
+    Raises:
+      ConfigError: If the value has another type, or if the key is absent and required.
+    """
+    self._names.append(key)
+    value = self._unread.pop(key, default)
+    if value is REQUIRED:
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: missing, expected {_TYPE_WORDS[kinds[0]]}'
+      )
+    if kinds and not any(has_type(value, kind) for kind in kinds):
+      accepted = ' or '.join(_TYPE_WORDS[kind] for kind in kinds)
+      raise self.error(key, value, accepted)
+    return value
+
+  def take_object(self, key: str) -> ConfigReader | None:
+    """Returns a reader of a nested object. None if it is absent, null or empty."""
+    value = self.take(key, None, dict, None)
+    if not value:
+      return None
+    return ConfigReader(value, self.source, f'{self.prefix}{key}.')
+
+  def has_any(self, keys: Iterable[str]) -> bool:
+    """Returns True if at least one of the keys is present and not yet read."""
+    return any(key in self._unread for key in keys)
+
+  def copy(self) -> ConfigReader:
+    """Returns a second reader of the keys that are not yet read."""
+    return ConfigReader(self._unread, self.source, self.prefix)
+
+  def rename(self, alias: str, key: str) -> None:
+    """Renames a key that transformers accepts under two names.
+
+    Args:
+      alias: Second name of the key.
+      key: Name under which the key is read.
+
+    Raises:
+      ConfigError: If both names are present with different values.
+    """
+    if alias not in self._unread:
+      return
+    value = self._unread.pop(alias)
+    if key in self._unread and self._unread[key] != value:
+      same = f'the same as {self.prefix}{key}={self._unread[key]!r}'
+      raise self.error(alias, value, same)
+    self._unread[key] = value
+
+  def ignore(self, keys: Iterable[str]) -> None:
+    """Removes keys that do not change what the model computes."""
+    for key in keys:
+      self._unread.pop(key, None)
+
+  def check_all_read(self) -> None:
+    """Checks that every key was read or ignored.
+
+    Raises:
+      ConfigError: If a key is left. It names the first one.
+    """
+    for key in self._unread:
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: unknown key for this model_type, it may change '
+        f'what the model computes{suggest(key, self._names)}'
+      )
+
+  def error(self, key: str, value: object, accepted: str) -> ConfigError:
+    """Builds the error for the value of a key.
+
+    Args:
+      key: Name of the key.
+      value: Value that came.
+      accepted: Description of the accepted values.
+    """
+    if isinstance(value, (list, dict, tuple)):
+      printed = reprlib.repr(value)
+    else:
+      printed = json.dumps(value, default=repr)
+    if len(printed) > MAX_PRINTED:
+      printed = printed[: MAX_PRINTED - 3] + '...'
+    return ConfigError(
+      f'{self.source}: {self.prefix}{key}: got {printed}, expected {accepted}'
+    )
+
+
+def has_type(value: object, kind: type | None) -> bool:
+  """Returns True if a JSON value has a type.
+
+  Args:
+    value: JSON value.
+    kind: Type, or None for null. float accepts whole numbers. int and float do not accept
+      true and false.
+  """
+  if value is None:
+    return kind is None
+  if isinstance(value, bool):
+    return kind is bool
+  if kind is float:
+    return isinstance(value, (int, float))
+  return kind is not None and isinstance(value, kind)

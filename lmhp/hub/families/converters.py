@@ -1,0 +1,57 @@
+"""Converters between several keys of a config.json and fields of `ModelConfig`.
+
+A family maps most keys one by one, in a table. A converter does what a table cannot express,
+such as rotary scaling, windows by layer, or a number of heads that depends on a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+from typing import Protocol, TypeAlias
+
+from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON
+
+ModelFields: TypeAlias = 'dict[str, object]'
+"""{field of `ModelConfig`: value}."""
+
+ConfigKeys: TypeAlias = 'dict[str, JSON]'
+"""{key of a config.json: value}."""
+
+
+class Converter(Protocol):
+  """Reads several keys of a config.json, and writes them back."""
+
+  def read(self, reader: ConfigReader, cfg: ModelConfig, /) -> ModelFields:
+    """Returns the fields that follow from the keys.
+
+    Args:
+      reader: Reader of the config.json.
+      cfg: Model with the fields that the table and the earlier converters gave.
+    """
+    ...
+
+  def write(self, cfg: ModelConfig, /) -> ConfigKeys:
+    """Returns keys from which `read` gives the fields of a model."""
+    ...
+
+
+def write_nothing(cfg: ModelConfig) -> ConfigKeys:
+  """Returns no keys, for fields that follow from other keys or are fixed."""
+  del cfg
+  return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionConverter:
+  """A converter that consists of two functions.
+
+  Attributes:
+    read: Returns fields, as `Converter.read` does.
+    write: Returns keys, as `Converter.write` does.
+  """
+
+  read: Callable[[ConfigReader, ModelConfig], ModelFields]
+  write: Callable[[ModelConfig], ConfigKeys] = write_nothing

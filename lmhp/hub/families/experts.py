@@ -1,0 +1,42 @@
+"""Fields and tensor names of experts that several families share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeGuard
+
+from lmhp.hub.families.converters import ModelFields
+
+EXPERT_NAMES = {
+  'experts/router': '.mlp.gate',
+  'experts/gate': '.mlp.experts.{e}.gate_proj',
+  'experts/up': '.mlp.experts.{e}.up_proj',
+  'experts/down': '.mlp.experts.{e}.down_proj',
+}
+"""Tensor names of Qwen 3, OLMoE and DeepSeek."""
+
+
+def is_layer_list(values: Sequence[object], n_layers: int) -> TypeGuard[Sequence[int]]:
+  """Returns True if each value is the index of a layer."""
+  for value in values:
+    if not isinstance(value, int) or isinstance(value, bool):
+      return False
+    if not 0 <= value < n_layers:
+      return False
+  return True
+
+
+def dense_layer_fields(layers: Sequence[int]) -> ModelFields:
+  """Returns the fields of the layers without experts.
+
+  Args:
+    layers: Indices of the layers, in any order.
+
+  >>> dense_layer_fields([0, 1, 5])
+  {'n_dense_layers': 2, 'dense_layers': (5,)}
+  """
+  ordered = sorted(set(layers))
+  n_first = 0
+  while n_first < len(ordered) and ordered[n_first] == n_first:
+    n_first += 1
+  return {'n_dense_layers': n_first, 'dense_layers': tuple(ordered[n_first:])}

@@ -1,0 +1,97 @@
+"""Values of single fields: conversion between a config.json and `ModelConfig`."""
+
+from __future__ import annotations
+
+from lmhp.errors import suggest
+from lmhp.hub.families.config_reader import ConfigReader, has_type
+from lmhp.typing import JSON
+
+ACTIVATIONS = {
+  'relu': 'relu',
+  'sigmoid': 'sigmoid',
+  'tanh': 'tanh',
+  'quick_gelu': 'quick_gelu',
+  'relu2': 'relu_squared',
+  'silu': 'silu',
+  'swish': 'silu',
+  'linear': 'identity',
+  'gelu': 'gelu',
+  'gelu_python': 'gelu',
+  'gelu_new': 'gelu_tanh',
+  'gelu_fast': 'gelu_tanh',
+  'gelu_accurate': 'gelu_tanh',
+  'gelu_pytorch_tanh': 'gelu_tanh',
+  'gelu_python_tanh': 'gelu_tanh',
+}
+"""{name in transformers: name in lmhp}. Names with the same right side are one function."""
+
+ACTIVATION_FIELDS = ('activation', 'head_activation')
+INIT_STD = 0.02
+"""Standard deviation of the initialization if `ModelConfig.init_scale` is 1."""
+
+_MAX_WORD = 80
+"""Longest accepted word, in characters."""
+
+
+def read_value(reader: ConfigReader, key: str, field: str, value: object) -> object:
+  """Converts the value of a key to the value of a field.
+
+  Most values are unchanged, and `ModelConfig` checks them.
+
+  Args:
+    reader: Reader of the config.json, for error messages.
+    key: Name of the key.
+    field: Field of `ModelConfig`.
+    value: Value of the key.
+
+  Raises:
+    ConfigError: If the value is a list, an object or a long text, or if an activation or
+      `init_scale` has a value that is not accepted.
+  """
+  is_long = isinstance(value, str) and len(value) > _MAX_WORD
+  if is_long or isinstance(value, (list, dict)):
+    raise reader.error(key, value, 'a single value')
+
+  if field in ACTIVATION_FIELDS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
+      names = ', '.join(ACTIVATIONS)
+      near = suggest(str(value), ACTIVATIONS)
+      raise reader.error(key, value, f'one of {names}{near}')
+    return ACTIVATIONS[value]
+
+  if field == 'init_scale':
+    if not isinstance(value, (int, float)) or not has_type(value, float) or value < 0:
+      raise reader.error(key, value, 'a number of at least 0')
+    return value / INIT_STD
+  return value
+
+
+def write_value(field: str, value: JSON, default: JSON) -> JSON:
+  """Converts the value of a field to the value of a key. It is the inverse of `read_value`.
+
+  Args:
+    field: Field of `ModelConfig`.
+    value: Value of the field.
+    default: Default of the key. If it is another name of the same activation, it is used.
+  """
+  if field in ACTIVATION_FIELDS:
+    if isinstance(default, str) and ACTIVATIONS.get(default) == value:
+      return default
+    return activation_name(str(value))
+  if field == 'init_scale' and isinstance(value, (int, float)):
+    return float(value) * INIT_STD
+  return list(value) if isinstance(value, tuple) else value
+
+
+def activation_name(activation: str) -> str:
+  """Returns the first name that transformers has for an activation of lmhp.
+
+  An activation that transformers lacks is returned unchanged.
+
+  >>> activation_name('gelu_tanh')
+  'gelu_new'
+  """
+  for name, ours in ACTIVATIONS.items():
+    if ours == activation:
+      return name
+  return activation

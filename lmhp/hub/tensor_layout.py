@@ -1,0 +1,192 @@
+"""Layout of parameters in the tensors of a checkpoint.
+
+Dimension key of this file: O produced, I contracted, H heads, G key/value heads, K head size,
+E experts, N layers. A weight of lmhp is (I, O), most checkpoints store it as (O, I).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+import numpy as np
+
+from lmhp.params import Param
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSlice:
+  """A parameter, or its part that belongs to one layer, one head or one expert.
+
+  Attributes:
+    param: The parameter, with all layers.
+    layer: Index on N. None if the parameter is not stacked over layers.
+    head: Index among `n_heads`. None for all heads together.
+    n_heads: Number of parts into which `head` divides the parameter.
+    expert: Index on E. None for all experts together, or if there are no experts.
+  """
+
+  param: Param
+  layer: int | None
+  head: int | None = None
+  n_heads: int = 1
+  expert: int | None = None
+
+  @property
+  def has_all_experts(self) -> bool:
+    """True for all experts together. Checkpoints store them as lmhp does, (E, I, O)."""
+    has_experts = len(self.param.copy_axes) > int(self.param.is_stacked)
+    return has_experts and self.expert is None
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape in a checkpoint.
+
+    A weight is (O, I). Tables, and tensors of all experts, have the shape that they have in
+    lmhp. Everything else is flat.
+    """
+    n_indexed = int(self.param.is_stacked) + int(self.expert is not None)
+    inner_shape = self.param.shape[n_indexed:]
+    if self.has_all_experts or self.param.role == 'table':
+      return inner_shape
+    if self.param.role == 'weight':
+      return self.param.fan_out, self.param.fan_in
+    return (math.prod(inner_shape) // self.n_heads,)
+
+  def write(self, array: np.ndarray, values: np.ndarray) -> None:
+    """Copies values into the array of the parameter.
+
+    Args:
+      array: Array of the parameter, with all layers.
+      values: Values of the slice, in the shape that a checkpoint has.
+    """
+    part = self._part_of(array)
+    if self.param.role == 'weight' and not self.has_all_experts:
+      values = values.T
+    if self.head is None:
+      part[...] = values.reshape(part.shape)
+    else:
+      part.reshape(self.n_heads, -1)[self.head] = values
+
+  def read(self, array: np.ndarray) -> np.ndarray:
+    """Returns the values of the slice. It is the inverse of `write`.
+
+    Args:
+      array: Array of the parameter, with all layers.
+    """
+    part = self._part_of(array)
+    if self.head is not None:
+      return part.reshape(self.n_heads, -1)[self.head]
+    if self.has_all_experts:
+      return part
+    if self.param.role == 'weight':
+      return part.reshape(self.shape[::-1]).T
+    return part.reshape(self.shape)
+
+  def _part_of(self, array: np.ndarray) -> np.ndarray:
+    """Returns the view of one layer and one expert."""
+    if self.layer is not None:
+      array = array[self.layer]
+    if self.expert is not None:
+      array = array[self.expert]
+    return array
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointTensor:
+  """One tensor of a checkpoint, and the parameters that it contains.
+
+  Attributes:
+    name: Name in the checkpoint.
+    slices: Slices of parameters, in the order in which the tensor contains them.
+    n_groups: Number of groups that each contain rows of every slice. 0 if all rows of the
+      first slice precede those of the second.
+    is_transposed: True if a weight is stored as (I, O), as GPT-2 does.
+    n_vector_heads: Number of heads if a vector is stored as (heads, K). 0 if it is flat.
+    is_interleaved: For all experts together: True if the columns of the slices alternate.
+      False if all columns of the first slice precede those of the second.
+  """
+
+  name: str
+  slices: tuple[ParamSlice, ...]
+  n_groups: int = 0
+  is_transposed: bool = False
+  n_vector_heads: int = 0
+  is_interleaved: bool = False
+
+  @property
+  def _has_all_experts(self) -> bool:
+    return self.slices[0].has_all_experts
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape in the checkpoint."""
+    first_shape = self.slices[0].shape
+    if self._has_all_experts:
+      n_columns = sum(part.shape[-1] for part in self.slices)
+      return *first_shape[:-1], n_columns
+    n_rows = sum(part.shape[0] for part in self.slices)
+    if self.n_vector_heads:
+      return self.n_vector_heads, n_rows // self.n_vector_heads
+    shape = (n_rows, *first_shape[1:])
+    return shape[::-1] if self.is_transposed else shape
+
+  def split(self, values: np.ndarray) -> list[np.ndarray]:
+    """Divides the values of the tensor among its slices.
+
+    Args:
+      values: Array of the tensor.
+
+    Returns:
+      One array for each slice, in the shape of the slice.
+    """
+    if self._has_all_experts:
+      return self._split_columns(values)
+
+    # Bring the rows of the slices to the first axis.
+    if self.n_vector_heads:
+      values = values.reshape(-1)
+    elif self.is_transposed:
+      values = values.T
+
+    n_rows = [part.shape[0] for part in self.slices]
+    if not self.n_groups:
+      return np.split(values, np.cumsum(n_rows)[:-1])
+    grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
+    n_rows_of_group = [n // self.n_groups for n in n_rows]
+    parts = np.split(grouped, np.cumsum(n_rows_of_group)[:-1], axis=1)
+    return [part.reshape(-1, *values.shape[1:]) for part in parts]
+
+  def _split_columns(self, values: np.ndarray) -> list[np.ndarray]:
+    n_slices = len(self.slices)
+    if self.is_interleaved:
+      return [values[..., i::n_slices] for i in range(n_slices)]
+    return np.split(values, n_slices, axis=-1)
+
+  def join(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the tensor from the values of its slices. It is the inverse of `split`.
+
+    Args:
+      parts: One array for each slice, in the shape of the slice.
+    """
+    if self._has_all_experts:
+      return self._join_columns(parts)
+
+    if self.n_groups:
+      grouped = [part.reshape(self.n_groups, -1, *part.shape[1:]) for part in parts]
+      values = np.concatenate(grouped, axis=1)
+      values = values.reshape(-1, *values.shape[2:])
+    elif len(parts) > 1:
+      values = np.concatenate(parts)
+    else:
+      values = parts[0]
+
+    if self.n_vector_heads:
+      return values.reshape(self.shape)
+    return values.T if self.is_transposed else values
+
+  def _join_columns(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+    if self.is_interleaved:
+      return np.stack(parts, axis=-1).reshape(self.shape)
+    return np.concatenate(parts, axis=-1)
