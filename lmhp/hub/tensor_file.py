@@ -148,7 +148,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     path: Path of the file. Its directory exists.
     tensors: {name: array}. bfloat16 stays bfloat16.
   """
-  contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+  contiguous = {name: np.asarray(array, order='C') for name, array in tensors.items()}
   # transformers requires the format in the metadata.
   safetensors.numpy.save_file(contiguous, path, metadata={'format': 'pt'})
   with open(path, 'rb') as file:

@@ -1,4 +1,4 @@
-"""Checkpoints in and out against transformers; and what is damaged, missing or hostile: one clear line each."""
+"""Pretrained models: loaded and saved, compared with transformers."""
 
 import dataclasses
 import json
@@ -10,560 +10,307 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_checkpoints import CONFIGS
+from transformers_models import inputs_of, loss_and_gradients, random_model
 
+from lmhp import cli
 from lmhp.counting.flops import flops_per_token
+from lmhp.data.tokenizer import train_bpe
 from lmhp.errors import ConfigError
-from lmhp.hub import weights
+from lmhp.hub.config_json import model_config
+from lmhp.hub.conversion import tensors_from_params
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.pretrained import load_pretrained, save_pretrained
+from lmhp.hub.tensor_names import checkpoint_tensors
+from lmhp.model.transformer import build
 from lmhp.params import walk_arrays
 
 L = 9
-# Eager attention of transformers 5.24 adds Falcon's ALiBi twice: to the mask, and to the logits. Its default does not.
+
+# Eager attention of transformers 5.24 adds the ALiBi bias of Falcon twice, to the mask and to
+# the logits. The other implementation adds it once.
 ATTENTION = {('falcon', 1): 'sdpa'}
 CASES = [
   (family, i) for family, configs in CONFIGS.items() for i in range(len(configs))
 ]
 
-
-def theirs(model_type, entries, attention='eager'):
-  """A model of transformers with random weights, odd ones for norms too."""
-  import torch
-  import transformers
-
-  transformers.logging.set_verbosity_error()
-  config = transformers.AutoConfig.for_model(model_type, **entries)
-  model = (
-    language_model(model_type)
-    .from_config(config, attn_implementation=attention, dtype=torch.float32)
-    .eval()
-  )
-  model.set_experts_implementation(
-    'eager'
-  )  # else a product that wants sizes divisible by 4
-  generator = torch.Generator().manual_seed(0)
-  with torch.no_grad():
-    for parameter in model.parameters():
-      gain = (
-        1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0
-      )  # norms that start at one
-      parameter.copy_(gain + 0.2 * torch.randn(parameter.shape, generator=generator))
-  for name, buffer in model.named_buffers():
-    if name.endswith('e_score_correction_bias'):
-      buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-  if model_type == 't5' and not entries.get(
-    'tie_word_embeddings', True
-  ):  # transformers 5 ties v1.1's head, which is not
-    model.lm_head.weight = torch.nn.Parameter(
-      0.2 * torch.randn(model.lm_head.weight.shape, generator=generator)
-    )
-  return model
+# The vision tower of gemma3 is not part of a text model.
+WITHOUT_WEIGHTS = {'gemma3'}
 
 
-def reads(model, tokens):
-  """What a model of transformers is given; the encoder of an encoder-decoder has the tokens backwards."""
-  import torch
-
-  tokens = torch.as_tensor(np.ascontiguousarray(tokens))
-  return (
-    dict(input_ids=tokens.flip(-1), decoder_input_ids=tokens)
-    if model.config.is_encoder_decoder
-    else dict(input_ids=tokens)
-  )
+def assert_same(tree, other):
+  jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
-def loss_and_gradients(model, tokens):
-  """Logits, loss, and the gradient of every tensor by name."""
-  import torch
-
-  logits = model(**reads(model, tokens)).logits
-  tokens = torch.as_tensor(tokens)
-  loss = torch.nn.functional.cross_entropy(
-    logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-  )
-  loss.backward()
-  gradients = {
-    name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None
-  }
-  if any('experts.' in name for name in gradients):
-    gradients = as_saved(model, gradients)
-  return logits.detach().numpy(), float(loss.detach()), gradients
+# --- compared with transformers -----------------------------------------------------
 
 
-def as_saved(model, gradients):
-  """Gradients under the names that a checkpoint has: transformers 5 holds all experts in one tensor, its files do not."""
-  import tempfile
-
-  from safetensors.numpy import load_file
-  import torch
-
-  values = {name: p.detach().clone() for name, p in model.named_parameters()}
-  with tempfile.TemporaryDirectory() as directory:
-    with torch.no_grad():
-      for name, p in model.named_parameters():
-        p.copy_(
-          torch.as_tensor(gradients[name]) if name in gradients else torch.zeros_like(p)
-        )
-      model.save_pretrained(directory)
-      for name, p in model.named_parameters():
-        p.copy_(values[name])
-    saved = load_file(f'{directory}/model.safetensors')
-  return {
-    name: x for name, x in saved.items() if not name.endswith('e_score_correction_bias')
-  }
+def test_every_family_is_compared():
+  assert set(CONFIGS) == set(FAMILIES) - WITHOUT_WEIGHTS
 
 
-@pytest.mark.oracle
-def test_every_family_is_here():
-  assert set(CONFIGS) == set(FAMILIES) - {
-    'gemma3'
-  }  # whose vision tower no text model has
+def value_and_gradients(model, params, tokens):
+  """Returns logits, the mean loss per token, and the gradients of a model of lmhp."""
+  reversed_tokens = jnp.asarray(tokens[:, ::-1], jnp.int32)
+  encoder_tokens = reversed_tokens if model.cfg.is_encoder_decoder else None
+  tokens = jnp.asarray(tokens, jnp.int32)
+
+  @jax.jit
+  def compute(params):
+    def loss(params):
+      logits = model.apply(params, tokens, encoder_tokens_BM=encoder_tokens)
+      log_probs = jax.nn.log_softmax(logits[:, :-1])
+      taken = jnp.take_along_axis(log_probs, tokens[:, 1:, None], axis=-1)
+      return -jnp.mean(taken), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+  (loss, logits), gradients = compute(params)
+  return logits, loss, gradients
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize('family, i', CASES)
 def test_logits_gradients_and_export(family, i, tmp_path):
-  """Logits within 2e-5, gradients within 1e-4 relative; exported again, transformers has every number back."""
+  """Logits agree within 2e-5, gradients within 1e-4 relative, exported numbers exactly."""
   import torch
 
   attention = ATTENTION.get((family, i), 'eager')
-  model = theirs(family, CONFIGS[family][i], attention)
-  model.save_pretrained(tmp_path / 'in')
-  ours, params, tokenizer = load_pretrained(tmp_path / 'in')
+  oracle = random_model(family, CONFIGS[family][i], attention)
+  oracle.save_pretrained(tmp_path / 'in')
+  model, params, tokenizer = load_pretrained(tmp_path / 'in')
   assert tokenizer is None
-  tokens = np.random.default_rng(1).integers(2, ours.cfg.vocab_size, (2, L))
-  logits, loss, gradients = loss_and_gradients(model, tokens)
 
-  @jax.jit
-  def value_and_grad(params):
-    def cross_entropy(params):
-      backwards = (
-        jnp.asarray(tokens[:, ::-1], jnp.int32) if ours.cfg.is_encoder_decoder else None
-      )
-      logits = ours.apply(
-        params, jnp.asarray(tokens, jnp.int32), encoder_tokens_BM=backwards
-      )
-      log_p = jax.nn.log_softmax(logits[:, :-1])
-      return -jnp.mean(
-        jnp.take_along_axis(log_p, jnp.asarray(tokens[:, 1:, None], jnp.int32), axis=-1)
-      ), logits
-
-    return jax.value_and_grad(cross_entropy, has_aux=True)(params)
-
-  (our_loss, our_logits), our_gradients = value_and_grad(params)
-  np.testing.assert_allclose(our_logits, logits, rtol=0, atol=2e-5)
-  np.testing.assert_allclose(our_loss, loss, rtol=1e-5)
-  wanted = weights.tensors(FAMILIES[family], ours.cfg, ours.shapes)
-  named = weights.to_tensors(wanted, our_gradients)
-  if 'embed_out.weight' in named:  # the name in GPT-NeoX's files; its class has another
-    named['lm_head.weight'] = named.pop('embed_out.weight')
-  assert set(named) >= set(gradients)
-  for name, gradient in gradients.items():
-    error = np.linalg.norm(named[name] - gradient) / max(np.linalg.norm(gradient), 1e-3)
-    assert error < 1e-4, name
-
-  save_pretrained(
-    tmp_path / 'out', json.loads((tmp_path / 'in' / 'config.json').read_text()), params
+  tokens = np.random.default_rng(1).integers(2, model.cfg.vocab_size, (2, L))
+  expected_logits, expected_loss, expected_gradients = loss_and_gradients(
+    oracle, tokens
   )
-  again = language_model(family).from_pretrained(
+  logits, loss, gradients = value_and_gradients(model, params, tokens)
+  np.testing.assert_allclose(logits, expected_logits, rtol=0, atol=2e-5)
+  np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+
+  tensors = checkpoint_tensors(FAMILIES[family], model.cfg, model.shapes)
+  named = tensors_from_params(tensors, gradients)
+  if 'embed_out.weight' in named:
+    # The files of GPT-NeoX have this name, the class in transformers has another.
+    named['lm_head.weight'] = named.pop('embed_out.weight')
+  assert set(named) >= set(expected_gradients)
+  for name, gradient in expected_gradients.items():
+    error = np.linalg.norm(named[name] - gradient)
+    assert error / max(np.linalg.norm(gradient), 1e-3) < 1e-4, name
+
+  config = json.loads((tmp_path / 'in' / 'config.json').read_text())
+  save_pretrained(tmp_path / 'out', config, params)
+  exported = language_model(family).from_pretrained(
     tmp_path / 'out', attn_implementation=attention
   )
-  again.set_experts_implementation('eager')
-  for (name, a), b in zip(
-    model.state_dict().items(), again.state_dict().values(), strict=True
-  ):
-    assert torch.equal(a, b), name
-  assert torch.equal(*(each(**reads(model, tokens)).logits for each in (again, model)))
+  exported.set_experts_implementation('eager')
+  states = zip(oracle.state_dict().items(), exported.state_dict().values(), strict=True)
+  for (name, array), exported_array in states:
+    assert torch.equal(array, exported_array), name
+  inputs = inputs_of(oracle, tokens)
+  assert torch.equal(oracle(**inputs).logits, exported(**inputs).logits)
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize('length', [5, 12])
 @pytest.mark.parametrize('family', CONFIGS)
-def test_flops_are_those_torch_counts(family, length):
-  """Eager attention multiplies all pairs; one token's mean times the tokens is the whole."""
+def test_flops_are_those_that_torch_counts(family, length):
+  """Eager attention multiplies all pairs of tokens, so the count is not causal."""
   import torch
   from torch.utils.flop_counter import FlopCounterMode
 
-  from lmhp.hub.config_json import model_config
-
-  model = theirs(family, CONFIGS[family][0])
+  oracle = random_model(family, CONFIGS[family][0])
   with FlopCounterMode(display=False) as counter, torch.no_grad():
-    model(**reads(model, np.full((1, length), 2)))
-  cfg = model_config(json.loads(model.config.to_json_string(use_diff=False)))
-  # Rotary angles are a product too in most classes (inverse frequencies times positions), which is no model's FLOP.
+    oracle(**inputs_of(oracle, np.full((1, length), 2)))
   counted = counter.get_total_flops()
-  if (
-    family == 'llama4_text'
-  ):  # whose class sends every token through every expert, most times zero
-    layers = sum(kind.experts for kind in cfg.layer_specs)
-    counted -= (
-      length
-      * layers
-      * (cfg.n_experts - cfg.experts_per_token)
-      * 3
-      * 2
-      * cfg.d_model
-      * cfg.d_ff_expert
-    )
-  rotary = counted - round(length * flops_per_token(cfg, length, causal=False).forward)
-  tables = 2 if family in ('gemma3_text', 'olmo3', 'modernbert') else 1
-  assert rotary in (
-    [length * cfg.rotary_dim * n for n in (0, tables)]
-    if cfg.position == 'rotary'
-    else [0]
-  )
 
+  cfg = model_config(json.loads(oracle.config.to_json_string(use_diff=False)))
+  if family == 'llama4_text':
+    # Its class sends every token through every expert, most of them with the weight zero.
+    n_layers = sum(spec.experts for spec in cfg.layer_specs)
+    n_unused = cfg.n_experts - cfg.experts_per_token
+    counted -= length * n_layers * n_unused * 3 * 2 * cfg.d_model * cfg.d_ff_expert
 
-# --- precision, shards, tokenizers ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def saved(tmp_path):
-  """A small llama, written by us: no oracle needed."""
-  from lmhp.hub.config_json import model_config
-  from lmhp.model.transformer import build
-
-  config = dict(CONFIGS['llama'][0], model_type='llama')
-  model = build(dataclasses.replace(model_config(config), dtype='float32'))
-  params = jax.tree.map(np.asarray, model.init(jax.random.key(0), {'init_scale': 1.0}))
-  save_pretrained(tmp_path / 'm', config, params)
-  return tmp_path / 'm', config, params
-
-
-def same(a, b):
-  jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-def test_a_round_trip_keeps_every_bit(saved):
-  path, _, params = saved
-  same(load_pretrained(path)[1], params)
-  assert sorted(os.listdir(path)) == ['config.json', 'model.safetensors']
-
-
-def test_bfloat16_stays_and_computes_as_its_float32(saved, tmp_path):
-  _, config, params = saved
-  half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-  save_pretrained(tmp_path / 'half', config, half)
-  model, read, _ = load_pretrained(tmp_path / 'half')
-  assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(read))
-  same(read, half)
-  tokens = jnp.arange(6)[None] % 31
-  whole = jax.tree.map(lambda x: x.astype(np.float32), half)
-  logits = model.apply(read, tokens)
-  assert logits.dtype == jnp.float32
-  np.testing.assert_allclose(logits, model.apply(whole, tokens), rtol=0, atol=1e-6)
-
-
-def test_shards(saved, tmp_path):
-  _, config, params = saved
-  save_pretrained(tmp_path / 'cut', config, params, shard_bytes=4000)
-  names = sorted(os.listdir(tmp_path / 'cut'))
-  assert len(names) > 3 and 'model.safetensors.index.json' in names
-  same(load_pretrained(tmp_path / 'cut')[1], params)
+  # Most classes compute rotary angles as a product, which is no FLOP of the model.
+  forward = flops_per_token(cfg, length, causal=False).forward
+  rotary_flops = counted - round(length * forward)
+  n_tables = 2 if family in ('gemma3_text', 'olmo3', 'modernbert') else 1
+  if cfg.position == 'rotary':
+    assert rotary_flops in (0, length * cfg.rotary_dim * n_tables)
+  else:
+    assert rotary_flops == 0
 
 
 @pytest.mark.oracle
-def test_transformers_reads_our_shards(saved, tmp_path):
+def test_transformers_reads_shards(saved, tmp_path):
   import transformers
 
-  path, config, params = saved
-  save_pretrained(tmp_path / 'cut', config, params, shard_bytes=4000)
-  one, many = (
-    transformers.AutoModelForCausalLM.from_pretrained(p)
-    for p in (path, tmp_path / 'cut')
-  )
-  assert all(
-    (a == b).all() for a, b in zip(one.parameters(), many.parameters(), strict=True)
-  )
+  save_pretrained(tmp_path / 'cut', saved.config, saved.params, shard_bytes=4000)
+  load = transformers.AutoModelForCausalLM.from_pretrained
+  whole = load(saved.path).parameters()
+  sharded = load(tmp_path / 'cut').parameters()
+  for array, sharded_array in zip(whole, sharded, strict=True):
+    assert (array == sharded_array).all()
 
 
-def test_the_tokenizer_goes_along(saved, tmp_path):
-  from lmhp.data.tokenizer import train_bpe
+# --- saved and loaded ---------------------------------------------------------------
 
-  _, config, params = saved
+
+def test_a_round_trip_keeps_every_bit(saved):
+  assert_same(load_pretrained(saved.path)[1], saved.params)
+  assert sorted(os.listdir(saved.path)) == ['config.json', 'model.safetensors']
+
+
+def test_a_round_trip_in_shards_keeps_every_bit(saved, tmp_path):
+  save_pretrained(tmp_path / 'cut', saved.config, saved.params, shard_bytes=4000)
+  names = os.listdir(tmp_path / 'cut')
+  assert len(names) > 3
+  assert 'model.safetensors.index.json' in names
+  assert_same(load_pretrained(tmp_path / 'cut')[1], saved.params)
+
+
+def test_bfloat16_stays_and_computes_as_its_float32(saved, tmp_path):
+  half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), saved.params)
+  save_pretrained(tmp_path / 'half', saved.config, half)
+  model, params, _ = load_pretrained(tmp_path / 'half')
+  assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(params))
+  assert_same(params, half)
+
+  tokens = jnp.arange(6)[None] % 31
+  logits = model.apply(params, tokens)
+  assert logits.dtype == jnp.float32
+  single = jax.tree.map(lambda x: x.astype(np.float32), half)
+  np.testing.assert_allclose(logits, model.apply(single, tokens), rtol=0, atol=1e-6)
+
+
+def test_the_tokenizer_is_saved_and_loaded(saved, tmp_path):
   tokenizer = train_bpe(['the cat sat on the mat, naïvely'] * 3, 300)
-  save_pretrained(tmp_path / 't', config, params, tokenizer)
-  again = load_pretrained(tmp_path / 't')[2]
+  save_pretrained(tmp_path / 't', saved.config, saved.params, tokenizer)
+  loaded = load_pretrained(tmp_path / 't')[2]
   text = 'the naïve cat\n'
-  assert (
-    again.encode(text).tolist() == tokenizer.encode(text).tolist()
-    and again.decode(again.encode(text)) == text
-  )
-  assert again.end_of_text == tokenizer.end_of_text
+  assert loaded.encode(text).tolist() == tokenizer.encode(text).tolist()
+  assert loaded.decode(loaded.encode(text)) == text
+  assert loaded.end_of_text == tokenizer.end_of_text
 
 
-def test_a_tied_head_may_be_repeated_and_buffers_may_be_there(saved, tmp_path):
-  from lmhp.hub import safetensors
+def test_embeddings_without_a_head_are_loaded_tied(tmp_path):
+  """transformers 5 saves T5 v1.1 without a head, although config.json has one."""
+  config = CONFIGS['t5'][0] | {'model_type': 't5', 'tie_word_embeddings': False}
+  cfg = dataclasses.replace(model_config(config), dtype='float32', tie_embeddings=True)
+  params = build(cfg).init(jax.random.key(0), {'init_scale': 1.0})
+  params = jax.tree.map(np.asarray, params)
+  save_pretrained(tmp_path / 'm', config, params)
 
-  _, config, params = saved
-  tied = {name: x for name, x in params.items() if name != 'output'}
-  save_pretrained(tmp_path / 't', dict(config, tie_word_embeddings=True), tied)
-  file = tmp_path / 't' / 'model.safetensors'
-  tensors = {name: np.array(x) for name, x in safetensors.read(file).items()}
-  tensors['model.layers.0.self_attn.rotary_emb.inv_freq'] = np.ones(3, np.float32)
-  tensors['lm_head.weight'] = tensors['model.embed_tokens.weight']
-  safetensors.write(file, tensors)
-  same(load_pretrained(tmp_path / 't')[1], tied)
-  safetensors.write(file, tensors | {'lm_head.weight': tensors['lm_head.weight'] + 1})
-  with pytest.raises(
-    ConfigError, match=r'lm_head\.weight: is not model\.embed_tokens\.weight'
-  ):
-    load_pretrained(tmp_path / 't')
+  model, loaded, _ = load_pretrained(tmp_path / 'm')
+  assert model.cfg.tie_embeddings
+  assert 'output' not in loaded
+  assert_same(loaded, params)
 
 
-def test_names_without_their_first_word(saved):
-  """GPT-2's own file says wte.weight where its class says transformer.wte.weight; so may any."""
-  from lmhp.hub import safetensors
-
-  path, _, params = saved
-  file = path / 'model.safetensors'
-  safetensors.write(
-    file,
-    {
-      name.removeprefix('model.'): np.array(x)
-      for name, x in safetensors.read(file).items()
-    },
-  )
-  same(load_pretrained(path)[1], params)
-
-
-# --- what is wrong ----------------------------------------------------------------------------------------------------
-
-
-def edited(path, edit):
-  """The file's header and numbers, changed."""
-  data = path.read_bytes()
-  size = int.from_bytes(data[:8], 'little')
-  header, rest = json.loads(data[8 : 8 + size]), data[8 + size :]
-  header, rest = edit(header, rest) or (header, rest)
-  text = json.dumps(header).encode()
-  path.write_bytes(len(text).to_bytes(8, 'little') + text + rest)
-
-
-def change(name, **entry):
-  return lambda path: edited(
-    path / 'model.safetensors', lambda header, rest: header[name].update(entry)
-  )
-
-
-def bytes_(function):
-  def edit(path):
-    file = path / 'model.safetensors'
-    file.write_bytes(function(file.read_bytes()))
-
-  return edit
-
-
-def drop(path):
-  def edit(header, rest):
-    del header['model.norm.weight']
-
-  edited(path / 'model.safetensors', edit)
-
-
-def index(**shards):
-  def edit(path):
-    (path / 'model.safetensors').rename(path / 'a.safetensors')
-    (path / 'model.safetensors.index.json').write_text(
-      json.dumps({'weight_map': shards})
-    )
-
-  return edit
-
-
-def config(**entries):
-  def edit(path):
-    file = path / 'config.json'
-    file.write_text(json.dumps(json.loads(file.read_text()) | entries))
-
-  return edit
-
-
-def renamed(path):
-  (path / 'model.safetensors').rename(path / 'pytorch_model.bin')
-
-
-def other_tensor(path):
-  from lmhp.hub import safetensors
-
-  tensors = {
-    n: np.array(x) for n, x in safetensors.read(path / 'model.safetensors').items()
+def test_a_pretrained_model_generates_text(saved, tmp_path, capsys):
+  params = saved.params | {
+    'embedding': {'table': np.resize(saved.params['embedding']['table'], (300, 24))},
+    'output': {'kernel': np.resize(saved.params['output']['kernel'], (24, 300))},
   }
-  safetensors.write(
-    path / 'model.safetensors',
-    tensors | {'model.layers.0.mlp.extra.weight': np.ones(3, np.float32)},
-  )
+  tokenizer = train_bpe(['the cat sat on the mat'] * 3, 300)
+  config = saved.config | {'vocab_size': 300}
+  save_pretrained(tmp_path / 't', config, params, tokenizer)
+  command = ['generate', str(tmp_path / 't'), '--prompt=the', '--n_tokens=5']
+  assert cli.main(command) == 0
+  assert capsys.readouterr().out.startswith('the')
 
 
-NORM = 'model.norm.weight'
-WRONG = {
-  'empty': (bytes_(lambda b: b''), 'too short for a safetensors file'),
-  'cut header': (bytes_(lambda b: b[:100]), 'but the file ends after 92'),
-  'cut numbers': (bytes_(lambda b: b[:-20]), 'cut short, or its header is wrong'),
-  'added bytes': (
-    bytes_(lambda b: b + b'1234'),
-    '4 bytes after the last tensor belong to none',
-  ),
-  'huge header': (
-    bytes_(lambda b: (2**62).to_bytes(8, 'little') + b[8:]),
-    'expected at most 100000000',
-  ),
-  'no json': (bytes_(lambda b: b[:8] + b'\x80' + b[9:]), 'not JSON'),
-  'a pickle by another name': (
-    bytes_(lambda b: b'\x80\x04\x95' + b),
-    'is it safetensors',
-  ),
-  'odd type': (change(NORM, dtype='F8_E4M3'), "got the dtype 'F8_E4M3'"),
-  'whole numbers': (change(NORM, dtype='I32'), 'got int32 numbers, expected float32'),
-  'another type': (change(NORM, dtype='F16'), 'takes 48'),
-  'another shape': (
-    change(NORM, shape=[4, 6]),
-    r'model\.norm\.weight: got the shape \[4, 6\], expected \[24\]',
-  ),
-  'negative shape': (change(NORM, shape=[-1, -24]), 'expected at most 8 whole numbers'),
-  'offsets elsewhere': (change(NORM, data_offsets=[0, 96]), 'overlap or leave a gap'),
-  'offsets backwards': (
-    change(NORM, data_offsets=[96, 0]),
-    'cut short, or its header is wrong',
-  ),
-  'words for offsets': (change(NORM, data_offsets='all'), 'expected two whole numbers'),
-  'a tensor less': (drop, 'overlap or leave a gap|belong to none'),
-  'a tensor more': (
-    other_tensor,
-    r'model\.layers\.0\.mlp\.extra\.weight: a tensor that lmhp does not know',
-  ),
-  'missing shard': (index(**{NORM: 'b.safetensors'}), 'b.safetensors: no such file'),
-  'shard elsewhere': (
-    index(**{NORM: '../../etc/passwd'}),
-    'expected the name of a safetensors file beside it',
-  ),
-  'index without tensors': (
-    index(**{NORM: 'a.safetensors'}),
-    'says that it is nowhere',
-  ),
-  'pickle': (renamed, 'is a pickle, which may run any code and is not read'),
-  'another width': (
-    config(intermediate_size=21),
-    r'got the shape \[20, 24\], expected \[21, 24\]|\[24, 21\]',
-  ),
-  'another depth': (config(num_hidden_layers=4), r'no tensor model\.layers\.3\.'),
-  'a head that is not there': (
-    config(tie_word_embeddings=True),
-    r'lm_head\.weight: is not',
-  ),
-  'biases that are not there': (
-    config(attention_bias=True),
-    r'no tensor model\.layers\.0\.self_attn\.\w_proj\.bias',
-  ),
-  'another family': (config(model_type='gpt2'), 'config.json: '),
-  'unknown field': (
-    config(new_attention='x'),
-    'new_attention: a key that lmhp does not know',
-  ),
-  'remote code': (
-    config(auto_map={'AutoModel': 'evil.py'}, model_type='evil'),
-    'model_type: got "evil"',
+def test_a_model_without_a_tokenizer_generates_nothing(saved, capsys):
+  assert cli.main(['generate', str(saved.path), '--prompt=the']) == 2
+  assert 'tokenizer.json' in capsys.readouterr().err
+
+
+# --- errors -------------------------------------------------------------------------
+
+
+def change_config(path, **changes):
+  config = json.loads((path / 'config.json').read_text())
+  (path / 'config.json').write_text(json.dumps(config | changes))
+
+
+WRONG_CONFIGS = {
+  'another width': ({'intermediate_size': 21}, r'_proj\.weight: .*\[2[01], 2[014]\]'),
+  'another depth': ({'num_hidden_layers': 4}, r'model\.layers\.3\.'),
+  'a tied head that is stored': ({'tie_word_embeddings': True}, r'lm_head\.weight: '),
+  'biases': ({'attention_bias': True}, r'model\.layers\.0\.self_attn\.\w_proj\.bias'),
+  'another family': ({'model_type': 'gpt2'}, r'config\.json: '),
+  'an unknown key': ({'new_attention': 'x'}, r'config\.json: new_attention: '),
+  'code of the repository': (
+    {'auto_map': {'AutoModel': 'evil.py'}, 'model_type': 'evil'},
+    r'config\.json: model_type: got "evil"',
   ),
 }
 
 
-@pytest.mark.parametrize('case', WRONG)
-def test_one_clear_line(saved, case):
-  path, _, _ = saved
-  edit, words = WRONG[case]
-  edit(path)
-  with pytest.raises(ConfigError, match=words) as caught:
-    load_pretrained(path)
-  assert '\n' not in str(caught.value) and str(path) in str(caught.value)
+@pytest.mark.parametrize('case', WRONG_CONFIGS)
+def test_a_wrong_config_is_an_error_of_one_line(saved, case):
+  changes, pattern = WRONG_CONFIGS[case]
+  change_config(saved.path, **changes)
+  with pytest.raises(ConfigError, match=pattern) as caught:
+    load_pretrained(saved.path)
+  assert '\n' not in str(caught.value)
+  assert str(saved.path) in str(caught.value)
 
 
-def test_no_directory(tmp_path):
-  with pytest.raises(ConfigError, match='no such directory'):
+def test_a_path_without_a_directory_is_an_error(tmp_path):
+  with pytest.raises(ConfigError, match=str(tmp_path / 'none')):
     load_pretrained(tmp_path / 'none')
 
 
-def test_nothing_is_left_half_written(saved, tmp_path, monkeypatch):
-  path, config, params = saved
-  with pytest.raises(ConfigError, match='exists, expected the name of a new directory'):
-    save_pretrained(path, config, params)
-  with pytest.raises(
-    ConfigError, match=r'params: final_norm/scale: got \(25,\), expected \(24,\)'
-  ):
-    save_pretrained(
-      tmp_path / 'x',
-      config,
-      params | {'final_norm': {'scale': np.ones(25, np.float32)}},
-    )
-  with pytest.raises(ConfigError, match='params: output/kernel: got none'):
-    save_pretrained(
-      tmp_path / 'x',
-      config,
-      {name: x for name, x in params.items() if name != 'output'},
-    )
-  monkeypatch.setattr(
-    os,
-    'fsync',
-    lambda fd: (_ for _ in ()).throw(OSError(28, 'No space left on device')),
-  )
-  with pytest.raises(OSError, match='No space'):
-    save_pretrained(tmp_path / 'x', config, params)
-  assert sorted(os.listdir(tmp_path)) == ['m']
-
-
-def test_flipped_bytes_read_or_give_one_line(saved):
-  """Any byte of the header changed: arrays of the right shapes, or one line."""
-  path, _, params = saved
-  file = path / 'model.safetensors'
-  data = file.read_bytes()
-  end, draw = 8 + int.from_bytes(data[:8], 'little'), np.random.default_rng(0)
-  errors = 0
+def test_damaged_headers_give_the_right_shapes_or_an_error(saved):
+  """Any byte of the header is changed."""
+  file = saved.path / 'model.safetensors'
+  content = file.read_bytes()
+  header_end = 8 + int.from_bytes(content[:8], 'little')
+  shapes = [(path, x.shape) for path, x in walk_arrays(saved.params)]
+  rng = np.random.default_rng(0)
+  n_errors = 0
   for _ in range(300):
-    at = int(draw.integers(0, end))
-    file.write_bytes(data[:at] + bytes([int(draw.integers(0, 256))]) + data[at + 1 :])
+    changed = bytearray(content)
+    changed[rng.integers(0, header_end)] = rng.integers(0, 256)
+    file.write_bytes(changed)
     try:
-      read = load_pretrained(path)[1]
-      assert [(p, x.shape) for p, x in walk_arrays(read)] == [
-        (p, x.shape) for p, x in walk_arrays(params)
-      ]
+      params = load_pretrained(saved.path)[1]
     except ConfigError as error:
-      errors += 1
+      n_errors += 1
       assert '\n' not in str(error)
-  assert errors > 200
+    else:
+      assert [(path, x.shape) for path, x in walk_arrays(params)] == shapes
+  assert n_errors > 200
 
 
-def test_a_pretrained_model_generates(saved, tmp_path, capsys):
-  from lmhp import cli
-  from lmhp.data.tokenizer import train_bpe
-
-  path, config, params = saved
-  with_words = dict(config, vocab_size=300)
-  wide = params | {
-    'embedding': {'table': np.resize(params['embedding']['table'], (300, 24))},
-    'output': {'kernel': np.resize(params['output']['kernel'], (24, 300))},
-  }
-  save_pretrained(
-    tmp_path / 't', with_words, wide, train_bpe(['the cat sat on the mat'] * 3, 300)
-  )
-  assert (
-    cli.main(['generate', str(tmp_path / 't'), '--prompt=the', '--n_tokens=5']) == 0
-  )
-  assert capsys.readouterr().out.startswith('the')
-  assert cli.main(['generate', str(path), '--prompt=the']) == 2
-  assert 'no tokenizer.json' in capsys.readouterr().err
+def test_a_directory_with_files_is_not_overwritten(saved):
+  with pytest.raises(ConfigError, match=str(saved.path)):
+    save_pretrained(saved.path, saved.config, saved.params)
+  assert_same(load_pretrained(saved.path)[1], saved.params)
 
 
-def test_a_head_that_the_weights_tie_comes_back_tied(tmp_path):
-  """T5 v1.1 as transformers 5 saves it: config.json tells of a head, the file has none."""
-  from lmhp.hub.config_json import model_config
-  from lmhp.model.transformer import build
+def test_an_empty_directory_is_filled(saved, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  save_pretrained(tmp_path / 'empty', saved.config, saved.params)
+  assert_same(load_pretrained(tmp_path / 'empty')[1], saved.params)
 
-  config = dict(CONFIGS['t5'][0], model_type='t5', tie_word_embeddings=False)
-  tied = build(
-    dataclasses.replace(model_config(config), dtype='float32', tie_embeddings=True)
-  )
-  params = jax.tree.map(np.asarray, tied.init(jax.random.key(0), {'init_scale': 1.0}))
-  save_pretrained(tmp_path / 'm', config, params)
-  model, again, _ = load_pretrained(tmp_path / 'm')
-  assert model.cfg.tie_embeddings and 'output' not in again
-  for (path, a), (_, b) in zip(walk_arrays(params), walk_arrays(again), strict=True):
-    np.testing.assert_array_equal(a, b, err_msg=path)
+
+def test_parameters_of_another_model_are_an_error(saved, tmp_path):
+  wide = saved.params | {'final_norm': {'scale': np.ones(25, np.float32)}}
+  with pytest.raises(ConfigError, match=r'final_norm/scale: got \(25,\).* \(24,\)'):
+    save_pretrained(tmp_path / 'x', saved.config, wide)
+  headless = {name: x for name, x in saved.params.items() if name != 'output'}
+  with pytest.raises(ConfigError, match='output/kernel: got none'):
+    save_pretrained(tmp_path / 'x', saved.config, headless)
+  assert not (tmp_path / 'x').exists()
+
+
+def test_a_failed_save_leaves_no_files(saved, tmp_path, monkeypatch):
+  def fail(descriptor):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', fail)
+  with pytest.raises(OSError):
+    save_pretrained(tmp_path / 'x', saved.config, saved.params)
+  assert os.listdir(tmp_path) == [saved.path.name]
