@@ -53,6 +53,7 @@ WALLS = {
   'ray': ('lmhp.sweeping.execution.ray_cluster',),
   'torch': (),
   'transformers': (),
+  'safetensors': ('lmhp.hub.tensor_file',),
   'tensorboardX': ('lmhp.training.writers',),
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
