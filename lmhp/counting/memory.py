@@ -119,6 +119,7 @@ def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int
   n_elements = 0
   for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
     kept = min(length, window or length)
-    arrays = mixer_spec(cfg, mixer).cache_arrays(cfg, kept, length)
-    n_elements += n * sum(array.size for array in arrays if array.per_token)
+    for array in mixer_spec(cfg, mixer).cache_arrays(cfg):
+      if array.tokens:
+        n_elements += n * math.prod(array.full_shape(kept, length))
   return n_elements * bytes_per_number

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import jax
 from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
+from lmhp.model.experts.block_layout import arrange_in_blocks, block_rows
 from lmhp.model.experts.expert_weights import (
   Activate,
   ExpertMap,
@@ -33,9 +34,6 @@ from lmhp.model.experts.expert_weights import (
 )
 from lmhp.model.projection import custom_gradient, matmul, weight_gradient
 from lmhp.typing import PyTree
-
-LARGEST_BLOCK = 128
-"""Largest number of rows of a block."""
 
 ForwardResult: TypeAlias = tuple[jax.Array, list[jax.Array]]
 """Outputs (n, b, D) of all blocks, and the inputs of their activations, each (n, b, F)."""
@@ -55,7 +53,7 @@ def apply_in_blocks(
   n_tokens, k = experts_Tk.shape
   n_experts = weights.down.kernel.shape[0]
   n_rows = block_rows(n_tokens * k, n_experts)
-  layout = _arrange(experts_Tk, n_experts, n_rows)
+  layout = arrange_in_blocks(experts_Tk, n_experts, n_rows)
 
   # Gather the rows of all blocks. Padding has a token number beyond the last, and is zero.
   tokens = layout.assignment // k
@@ -67,73 +65,6 @@ def apply_in_blocks(
   # Return each output to its token.
   y_AD = y_nbD.reshape(layout.assignment.shape[0], -1)[layout.slot_A]
   return y_AD.reshape(n_tokens, k, -1)
-
-
-# --- arrangement of rows in blocks --------------------------------------------------
-
-
-class _Layout(NamedTuple):
-  """Positions of rows in blocks. A slot is the place of a row among the rows of all blocks.
-
-  Attributes:
-    slot_A: (A,) int32, slot of each assignment.
-    assignment: (n b,) int32, assignment of each slot. A for padding.
-    expert_n: (n,) int32, expert of each block.
-  """
-
-  slot_A: jax.Array
-  assignment: jax.Array
-  expert_n: jax.Array
-
-
-def block_rows(n_assignments: int, n_experts: int) -> int:
-  """Returns the number of rows of a block.
-
-  It is a power of two, at least 8, at most `LARGEST_BLOCK`, and otherwise at most half of the
-  mean number of rows of an expert.
-  """
-  mean = max(n_assignments // (2 * n_experts), 8)
-  return min(1 << (mean.bit_length() - 1), LARGEST_BLOCK)
-
-
-def block_count(n_assignments: int, n_experts: int, n_rows: int) -> int:
-  """Returns the largest number of blocks that any choice of experts needs.
-
-  Args:
-    n_assignments: Number of rows, A.
-    n_experts: Number of experts.
-    n_rows: Number of rows of a block.
-  """
-  used = min(n_assignments, n_experts)  # experts with one row, in a block each
-  return used + (n_assignments - used) // n_rows
-
-
-def _arrange(experts_Tk: jax.Array, n_experts: int, n_rows: int) -> _Layout:
-  """Sorts assignments by expert into blocks of `n_rows` rows of one expert."""
-  n_assignments = experts_Tk.size
-  n_blocks = block_count(n_assignments, n_experts, n_rows)
-
-  # Count the rows of each expert, up to and including each assignment.
-  chosen_AE = jax.nn.one_hot(experts_Tk.reshape(-1), n_experts, dtype=jnp.int32)
-  count_AE = jnp.cumsum(chosen_AE, axis=0)
-
-  # Give each expert as many blocks as its rows need.
-  n_blocks_E = -(-count_AE[-1] // n_rows)
-  end_E = jnp.cumsum(n_blocks_E)
-  first_slot_E = (end_E - n_blocks_E) * n_rows
-
-  # Place each assignment after the earlier ones of its expert, and invert this map.
-  slot_A = jnp.sum(chosen_AE * (first_slot_E[None] + count_AE - 1), axis=1)
-  assignment = jnp.full(n_blocks * n_rows, n_assignments, jnp.int32)
-  assignment = assignment.at[slot_A].set(jnp.arange(n_assignments, dtype=jnp.int32))
-
-  # Blocks after the last one in use are empty, and belong to the last expert.
-  expert_n = jnp.searchsorted(end_E, jnp.arange(n_blocks), side='right')
-  expert_n = jnp.minimum(expert_n, n_experts - 1).astype(jnp.int32)
-  return _Layout(slot_A, assignment, expert_n)
-
-
-# --- products of blocks -------------------------------------------------------------
 
 
 @functools.cache

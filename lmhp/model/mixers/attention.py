@@ -31,27 +31,22 @@ def sequence_flops(
   return n_pairs * pair_flops(cfg)
 
 
-def cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: keys and values, and those of the encoder."""
-  lengths = [length, length]
+def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
+  """Returns the cache of one layer: keys and values, and those of an encoder's tokens."""
+  shape = (cfg.n_kv_heads, cfg.head_dim)
+  arrays = [CacheArray(shape, cfg.dtype, tokens='decoder')] * 2
   if cfg.is_encoder_decoder:
-    lengths += [encoder_length, encoder_length]
-  return tuple(
-    CacheArray((n, cfg.n_kv_heads, cfg.head_dim), cfg.dtype, per_token=True)
-    for n in lengths
-  )
+    arrays += [CacheArray(shape, cfg.dtype, tokens='encoder')] * 2
+  return tuple(arrays)
 
 
-def latent_cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
+def latent_cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: latents, and the rotated part of the keys."""
-  del encoder_length
   assert cfg.kv_latent_dim is not None
-  widths = (cfg.kv_latent_dim, cfg.rotary_head_dim)
-  return tuple(CacheArray((length, n), cfg.dtype, per_token=True) for n in widths)
+  return (
+    CacheArray((cfg.kv_latent_dim,), cfg.dtype, tokens='decoder'),
+    CacheArray((cfg.rotary_head_dim,), cfg.dtype, tokens='decoder'),
+  )
 
 
 LATENT_ATTENTION = MixerSpec(

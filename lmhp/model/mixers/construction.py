@@ -69,10 +69,13 @@ def init_mixer_cache(
     encoder_length: Number of tokens of the encoder, 0 if there is none.
 
   Returns:
-    Arrays of zeros with the axes N, B, and those of `CacheArray.shape`.
+    Arrays of zeros with the axes N, B, and those of `CacheArray.full_shape`.
   """
-  arrays = mixer_spec(cfg, name).cache_arrays(cfg, length, encoder_length)
-  return tuple(jnp.zeros((n, batch, *array.shape), array.dtype) for array in arrays)
+  arrays = []
+  for array in mixer_spec(cfg, name).cache_arrays(cfg):
+    shape = (n, batch, *array.full_shape(length, encoder_length))
+    arrays.append(jnp.zeros(shape, array.dtype))
+  return tuple(arrays)
 
 
 def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:

@@ -39,11 +39,8 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   return Counter(other=4 * matmul_flops(cfg.d_model, width))
 
 
-def cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
+def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer."""
-  del length, encoder_length
   return (convolution_cache(cfg, keys_of(cfg, ConvolutionKeys).mixer_dim),)
 
 

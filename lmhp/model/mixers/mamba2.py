@@ -108,11 +108,8 @@ def sequence_flops(
   return n_chunks * length * (logits + weighted_inputs + state_write_and_read)
 
 
-def cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
+def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: inputs of the convolution, and the state."""
-  del length, encoder_length
   sizes = keys_of(cfg, Mamba2Keys)
   state = (mixer_heads(cfg), sizes.mixer_head_dim, sizes.state_dim)
   return (

@@ -30,11 +30,8 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   return Counter(other=3 * matmul_flops(cfg.d_model, width))
 
 
-def cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
+def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: the hidden state."""
-  del length, encoder_length
   return (CacheArray((keys_of(cfg, MixerKeys).mixer_dim,), 'float32'),)
 
 

@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 import dataclasses
-import math
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from lmhp.model.config import MIXER_NAMES, PART_RESOLVERS, ModelConfig
 from lmhp.params import ParamSpec, matches, register_params
@@ -37,20 +36,28 @@ class CacheArray:
   """One array that a layer keeps between tokens while it decodes.
 
   Attributes:
-    shape: Sizes of the axes, without layers and batch.
+    shape: Sizes of the axes, without layers, batch and tokens.
     dtype: Data type.
-    per_token: True if the first axis counts tokens, as for keys and values. False for a
-      state of fixed size.
+    tokens: 'decoder' if there is such an array for each token, as of keys and values.
+      'encoder' if there is one for each token of an encoder. Empty for a state of fixed size.
   """
 
   shape: tuple[int, ...]
   dtype: str
-  per_token: bool = False
+  tokens: Literal['', 'decoder', 'encoder'] = ''
 
-  @property
-  def size(self) -> int:
-    """Number of elements."""
-    return math.prod(self.shape)
+  def full_shape(self, length: int, encoder_length: int) -> tuple[int, ...]:
+    """Returns the sizes of the axes with that of the tokens.
+
+    Args:
+      length: Number of tokens that are cached.
+      encoder_length: Number of tokens of the encoder.
+    """
+    if self.tokens == 'decoder':
+      return (length, *self.shape)
+    if self.tokens == 'encoder':
+      return (encoder_length, *self.shape)
+    return self.shape
 
 
 def _no_flops(cfg: ModelConfig, seq_len: int, window: int | None, causal: bool) -> int:
@@ -72,8 +79,7 @@ class MixerSpec:
     parameter_counts: `(cfg) -> counts`, parameters of one layer by kind.
     weight_flops: `(cfg) -> counts`, forward FLOPs by kind of the matrix products of one layer
       with its weights, for one token.
-    cache_arrays: `(cfg, length, encoder_length) -> arrays`, cache of one layer for `length`
-      tokens, and for `encoder_length` tokens of an encoder.
+    cache_arrays: `(cfg) -> arrays`, cache of one layer.
     params: Specifications of the parameters.
     keys: Class made by `lmhp.sections.keys` with the keys that the mixer reads. They are
       added to the section `model`. None if there are none.
@@ -97,7 +103,7 @@ class MixerSpec:
   layer: str | type
   parameter_counts: Callable[[ModelConfig], Counts]
   weight_flops: Callable[[ModelConfig], Counts]
-  cache_arrays: Callable[[ModelConfig, int, int], tuple[CacheArray, ...]]
+  cache_arrays: Callable[[ModelConfig], tuple[CacheArray, ...]]
   params: tuple[ParamSpec, ...] = ()
   keys: type | None = None
   resolve: Callable[[ModelConfig], None] = _nothing_to_resolve

@@ -42,11 +42,8 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   return Counter(other=projections + head_gates)
 
 
-def cache_arrays(
-  cfg: ModelConfig, length: int, encoder_length: int
-) -> tuple[CacheArray, ...]:
+def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: inputs of the convolution, and the hidden state."""
-  del length, encoder_length
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
   return convolution_cache(cfg, width), CacheArray((width,), 'float32')
 

@@ -79,7 +79,7 @@ def weight_flops(cfg):
   return Counter(other=2 * matmul_flops(cfg.d_model, width))
 
 
-def cache_arrays(cfg, length, encoder_length):
+def cache_arrays(cfg):
   return (CacheArray((keys_of(cfg, RunningMeanKeys).mean_dim,), 'float32'),)
 
 

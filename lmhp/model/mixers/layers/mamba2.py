@@ -51,20 +51,7 @@ class Mamba2(nn.Module):
     n_heads = mixer_heads(cfg)
     n_groups = keys.state_groups
     batch, length, _ = x_BLD.shape
-
-    # Input projections.
-    widths = {
-      'gate': width,
-      'input': width,
-      'write': group_width(cfg),
-      'read': group_width(cfg),
-      'step': n_heads,
-    }
-    projections = [
-      Projection(cfg, (cfg.d_model,), (n,), keys.mixer_bias, name=name)
-      for name, n in widths.items()
-    ]
-    gate_BLI, *convolved, step_BLH = project(x_BLD, projections)
+    gate_BLI, *convolved, step_BLH = self._project_input(x_BLD)
 
     # Convolution over x, write and read.
     channels = width + 2 * group_width(cfg)
@@ -106,6 +93,23 @@ class Mamba2(nn.Module):
     y_BLI = Normalization(cfg, width, n_groups, name='norm')(y_BLI)
     output = Projection(cfg, (width,), (cfg.d_model,), keys.mixer_bias, name='output')
     return output(y_BLI), None if cache is None else (past, last_BHPS)
+
+  def _project_input(self, x_BLD: jax.Array) -> list[jax.Array]:
+    """Returns the gate, x, the write and read vectors, and the step size of each head."""
+    cfg = self.cfg
+    keys = keys_of(cfg, Mamba2Keys)
+    widths = {
+      'gate': keys.mixer_dim,
+      'input': keys.mixer_dim,
+      'write': group_width(cfg),
+      'read': group_width(cfg),
+      'step': mixer_heads(cfg),
+    }
+    projections = [
+      Projection(cfg, (cfg.d_model,), (n,), keys.mixer_bias, name=name)
+      for name, n in widths.items()
+    ]
+    return project(x_BLD, projections)
 
   def _head_vector(self, name: str, n_heads: int) -> jax.Array:
     return self.param(name, nn.initializers.zeros_init(), (n_heads,))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lmhp.model.experts.blocks import block_count, block_rows
+from lmhp.model.experts.block_layout import block_count, block_rows
 
 
 def test_there_are_always_enough_blocks():
