@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from lmhp.model.counts import norm_size
-from lmhp.model.normalization import Normalization, block_norms, normalize
+from lmhp.model.normalization import (
+  Normalization,
+  block_norms,
+  normalize,
+  parameter_counts,
+)
 from lmhp.model.transformer import build
+from lmhp.params import list_params
 
 X = np.random.default_rng(0).standard_normal((3, 5, 14)).astype(np.float32) * 3 + 1
 SCALE, BIAS, WEIGHT = (
@@ -131,3 +137,24 @@ def test_counts_of_a_block_equal_its_modules(tiny, fields, n_norms, size):
   assert block_norms(cfg) == n_norms
   assert norm_size(cfg, 14) == size
   assert len(names) == (n_norms if size else 0)
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'norm_bias': True},
+    {'first_attention_norm': False},
+    {'final_norm': False},
+    {'embedding_norm': True},
+    {'share_layers': True},
+    {'architecture': 'encoder_decoder', 'n_encoder_layers': 3},
+    {'architecture': 'encoder_decoder', 'norm_placement': 'sandwich'},
+    {'architecture': 'encoder_decoder', 'share_layers': True},
+  ],
+  ids=str,
+)
+def test_counts_of_a_model_equal_its_parameters(tiny, fields):
+  cfg = tiny(**fields)
+  params = list_params(build(cfg).shapes)
+  expected = sum(param.size for param in params if param.kind == 'normalization')
+  assert parameter_counts(cfg)['normalization'] == expected
