@@ -38,8 +38,9 @@ class CacheArray:
   Attributes:
     shape: Sizes of the axes, without layers, batch and tokens.
     dtype: Data type.
-    tokens: 'decoder' if there is such an array for each token, as of keys and values.
-      'encoder' if there is one for each token of an encoder. Empty for a state of fixed size.
+    tokens: 'decoder' if the array has an axis of cached tokens (keys and values), 'encoder'
+      if it has an axis of the encoder's tokens, and empty if its size is fixed (a recurrent
+      state). This axis comes before the others.
   """
 
   shape: tuple[int, ...]
@@ -47,7 +48,7 @@ class CacheArray:
   tokens: Literal['', 'decoder', 'encoder'] = ''
 
   def full_shape(self, length: int, encoder_length: int) -> tuple[int, ...]:
-    """Returns the sizes of the axes with that of the tokens.
+    """Returns the sizes of the axes, that of the tokens included.
 
     Args:
       length: Number of tokens that are cached.
@@ -82,7 +83,7 @@ class MixerSpec:
     cache_arrays: `(cfg) -> arrays`, cache of one layer.
     params: Specifications of the parameters.
     keys: Class made by `lmhp.sections.keys` with the keys that the mixer reads. They are
-      added to the section `model`. None if there are none.
+      added to the section `model`. None if it has no keys.
     resolve: `(cfg) -> None`, fills in derived keys with `lmhp.sections.assign`, and checks
       the keys. It runs if `model.mixer_pattern` names the mixer.
     sequence_flops: `(cfg, seq_len, window, causal) -> FLOPs`, forward FLOPs of the matrix
@@ -90,7 +91,7 @@ class MixerSpec:
       the attention window of the layer, or None. If `causal`, only what the mask keeps is
       counted.
     custom_inits: {pattern of a parameter's path: function or its import path}, for
-      parameters with an initial value of another law. The function is
+      parameters that do not start as usual for their role. The function is
       `(key, shape) -> array`.
     fan_in_weights: Patterns of the weights that start with a standard deviation of
       fan_in ** -0.5, whatever `model.init` says.
@@ -135,12 +136,12 @@ def register_mixer(name: str, spec: MixerSpec) -> None:
     ConfigError: If another module has registered this name, or if the section `model` has a
       key of the mixer with another declaration.
   """
-  MIXERS.register(name, spec)
-  if name not in MIXER_NAMES:
-    MIXER_NAMES.append(name)
   if spec.keys is not None:
     add_keys(ModelConfig, spec.keys)
   register_params(spec.params)
+  MIXERS.register(name, spec)
+  if name not in MIXER_NAMES:
+    MIXER_NAMES.append(name)
 
 
 def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:

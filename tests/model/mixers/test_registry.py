@@ -174,5 +174,4 @@ def test_a_key_with_another_declaration_is_refused():
     RunningMean, parameter_counts, weight_flops, cache_arrays, keys=OtherKeys
   )
   with pytest.raises(ConfigError, match='model.mean_dim'):
-    register_mixer('toy_mean', spec)
-  register_mixer('toy_mean', RUNNING_MEAN)
+    register_mixer('toy_other', spec)
