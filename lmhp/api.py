@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import tempfile
 import time
@@ -21,7 +20,7 @@ from lmhp.data import dataset as datasets
 from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote
+from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
@@ -29,13 +28,19 @@ from lmhp.hub.experiment_file import experiment_text
 from lmhp.hub.pretrained import load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
-from lmhp.training import loop, provenance
+from lmhp.training import loop
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
 from lmhp.training.config import RunConfig
+from lmhp.training.manifest import (
+  RunManifest,
+  check_is_free,
+  collect_provenance,
+  not_a_manifest,
+  read_manifest,
+)
 from lmhp.training.precision import fastest_dtype
-from lmhp.training.pretrained import config_of_pretrained
-from lmhp.training.programs import Programs
+from lmhp.training.programs import Programs, pretrained_config
 from lmhp.training.result import RunResult
 
 if (
@@ -114,37 +119,61 @@ def train(
   is_file = isinstance(config, (str, os.PathLike))
   config = experiment.load(config)[0] if is_file else config_lib.to_config_dict(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
-  stored = None if workdir is None else _stored(as_path(workdir))
+  stored = None if workdir is None else _stored_run(workdir)
   if stored is None and workdir is not None:
-    _check_free(as_path(workdir))
+    check_is_free(workdir)
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
-  about = provenance.describe(os.curdir)
-  card = {
-    'config': config_lib.to_json(cfg),
-    'overrides': dict(overrides or {}),
-    'data_sha256': dataset.sha256,
-    **about,
-  }
-  if cfg.train.init_from is not None:
-    card['pretrained_config'] = config_of_pretrained(cfg.train.init_from)
-  if stored is not None:
+  init_from = cfg.train.init_from
+  manifest = RunManifest(
+    config=config_lib.to_json(cfg),
+    overrides=dict(overrides or {}),
+    data_sha256=dataset.sha256,
+    provenance=collect_provenance(os.curdir),
+    pretrained_config=None if init_from is None else pretrained_config(init_from),
+  )
+  if workdir is None:
+    workdir = tempfile.mkdtemp(prefix='lmhp-')
+  elif stored is not None:
     _check_same(workdir, stored, cfg, dataset)
-  workdir = tempfile.mkdtemp(prefix='lmhp-') if workdir is None else workdir
-  return loop.Run(cfg, dataset, workdir, display, about, card).run()
+  return loop.Run(cfg, dataset, workdir, display, manifest).run()
+
+
+@dataclasses.dataclass(frozen=True)
+class _StoredRun:
+  """The manifest of a run, and the config in it."""
+
+  manifest: RunManifest
+  cfg: RunConfig
+
+
+def _stored_run(workdir: str | os.PathLike) -> _StoredRun | None:
+  """Returns the run in a directory, or None if there is none.
+
+  Raises:
+    ConfigError: If its `config.json` is damaged, or is not the manifest of a run.
+  """
+  manifest = read_manifest(workdir)
+  if manifest is None:
+    return None
+  try:
+    return _StoredRun(manifest, config_lib.from_json(manifest.config))
+  except ConfigError as error:
+    raise not_a_manifest(workdir, str(error)) from None
 
 
 def _check_same(
-  workdir: Any, stored: dict, cfg: RunConfig, dataset: datasets.Dataset
+  workdir: str | os.PathLike,
+  stored: _StoredRun,
+  cfg: RunConfig,
+  dataset: datasets.Dataset,
 ) -> None:
   """Refuses to go on with another config, or with the same files holding another text."""
-  for path, (then, now) in config_lib.differences(
-    config_lib.from_json(stored['config']), cfg
-  ).items():
+  for path, (then, now) in config_lib.differences(stored.cfg, cfg).items():
     raise ConfigError(
       f'{path}: got {now!r}, but the run in {workdir} has {then!r}; use its config, or another workdir'
     )
-  if stored['data_sha256'] != dataset.sha256:
+  if stored.manifest.data_sha256 != dataset.sha256:
     raise ConfigError(
       f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use another '
       'workdir'
@@ -152,64 +181,14 @@ def _check_same(
 
 
 def _complete(
-  cfg: RunConfig, dataset: datasets.Dataset, stored: dict | None
+  cfg: RunConfig, dataset: datasets.Dataset, stored: _StoredRun | None
 ) -> RunConfig:
   """The config with its vocabulary, steps and precision; a stored run keeps its precision on another machine."""
-  dtype = stored['config']['model']['dtype'] if stored else fastest_dtype()
+  dtype = stored.cfg.model.dtype if stored else fastest_dtype()
   tokens = sum(len(tokens) for tokens in dataset.train)
   return config_lib.complete(
     cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=tokens, dtype=dtype
   )
-
-
-def _stored(workdir: epath.Path) -> dict[str, Any] | None:
-  """The `config.json` of a run that is already there.
-
-  Raises:
-    ConfigError: where it is damaged, or not a run's.
-  """
-  path = workdir / 'config.json'
-  if not path.exists():
-    return None
-  try:
-    stored = json.loads(path.read_text())
-    config_lib.from_json(stored['config'])
-    stored['data_sha256'] + ''
-    return stored
-  except (OSError, ValueError, LookupError, TypeError) as error:
-    reason = str(error) if isinstance(error, ConfigError) else type(error).__name__
-    raise ConfigError(
-      f'{path}: not the config of a run ({reason}); give this run another workdir'
-    ) from None
-
-
-def _check_free(workdir: epath.Path) -> None:
-  """Refuses what cannot be a new run's directory: a file, not writable, or with what a run would write over.
-
-  Raises:
-    ConfigError: which of these it is.
-  """
-  for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
-    path = workdir / name
-    if path.exists() and (
-      name != 'metrics.jsonl' or path.stat().length
-    ):  # an empty one: killed as it began
-      raise ConfigError(
-        f'workdir: {workdir} has a {name} and no config.json of a run, expected a new directory'
-      )
-  if is_remote(workdir):
-    return
-  there = next(
-    p for p in (workdir.absolute(), *workdir.absolute().parents) if os.path.lexists(p)
-  )
-  if not there.is_dir():
-    raise ConfigError(
-      f'workdir: got {str(workdir)!r}, but {str(there)!r} is a file, expected a directory'
-    )
-  if not os.access(there, os.W_OK | os.X_OK):
-    raise ConfigError(
-      f'workdir: got {str(workdir)!r}, but {str(there)!r} may not be written'
-    )
 
 
 # --- sweep ----------------------------------------------------------------------------------------------------------
@@ -324,12 +303,12 @@ def load_run(workdir: str | os.PathLike) -> tuple[Any, Any, Any]:
     ConfigError: where there is no run, or nothing was saved.
   """
   workdir = as_path(workdir)
-  stored = _stored(workdir)
+  stored = _stored_run(workdir)
   if stored is None:
     raise ConfigError(
       f'{workdir}: no run there, expected a directory with a config.json'
     )
-  cfg = config_lib.from_json(stored['config'])
+  cfg = stored.cfg
   dataset = datasets.load(cfg.data)
   programs = Programs(
     cfg, TrainStream(dataset, cfg.train.seq_len, cfg.data), dataset.sha256
@@ -400,10 +379,9 @@ def export(workdir: str | os.PathLike, path: str | os.PathLike) -> None:
     ConfigError: where no family of transformers expresses the model, or the directory is taken.
   """
   _, params, tokenizer = load_run(workdir)
-  stored = _stored(as_path(workdir))
-  config = export_config(
-    config_lib.from_json(stored['config']).model, stored.get('pretrained_config')
-  )
+  stored = _stored_run(workdir)
+  assert stored is not None, 'load_run has read it'
+  config = export_config(stored.cfg.model, stored.manifest.pretrained_config)
   save_pretrained(path, config, params, tokenizer)
 
 
@@ -425,16 +403,16 @@ def doctor() -> dict[str, Any]:
   """Describes the installation, and trains a small model twice as a self-test.
 
   Returns:
-    `versions` by package; `device`, as in `lmhp.training.provenance.describe`; `dtype`, the
+    `versions` by package; `device`, a `lmhp.training.manifest.DeviceDescription`; `dtype`, the
     precision of matrix products that 'auto' stands for; `caches`, the `path` (None if off)
     and `bytes` of each; and `self_test`: `passed`, `seconds`, `steps`, `first_loss_nats`,
     `last_loss_nats`, and `repeatable`, True if both runs gave the same bits.
   """
   use_compile_cache()
-  description = provenance.describe(os.curdir)
+  provenance = collect_provenance(os.curdir)
   return {
-    'versions': description['versions'],
-    'device': description['device'],
+    'versions': dict(provenance.versions),
+    'device': dataclasses.asdict(provenance.device),
     'dtype': fastest_dtype(),
     'caches': {
       'compiled programs': _describe_cache(compile_cache_directory()),

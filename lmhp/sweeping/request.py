@@ -20,8 +20,8 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.store.manifest import Origin, StudyManifest
 from lmhp.sweeping.store.study import read_manifest
 from lmhp.sweeping.tasks.task import Task
-from lmhp.training import provenance
 from lmhp.training.config import RunConfig
+from lmhp.training.manifest import collect_provenance
 from lmhp.typing import JSON, PathLike
 
 
@@ -109,16 +109,16 @@ def build_request(
 
 def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
   """Returns the manifest of a new study."""
-  origin = provenance.describe(os.curdir)
+  provenance = collect_provenance(os.curdir)
   return StudyManifest(
     task=task.describe(),
     sweep=sweep_json(sweep),
     space=spaces.to_json(spaces.as_space(sweep.space)),
     origin=Origin(
-      versions=origin['versions'],
-      git=origin['git'],
-      device=origin['device'],
-      command=tuple(origin['command']),
+      versions=provenance.versions,
+      git=None if provenance.git is None else dataclasses.asdict(provenance.git),
+      device=dataclasses.asdict(provenance.device),
+      command=provenance.command,
     ),
     plugins=importable_plugin_modules(),
   )

@@ -1,22 +1,27 @@
-"""Saved states of a run: each complete or absent, whatever kills the process, and whenever.
+"""Checkpoints: saved states of a run, each complete or absent after any kill.
 
-A step is a directory named by its number that holds `commit_success.txt`. Orbax writes it under a temporary name and
-renames it when complete (on object stores it writes the mark last). Deleting goes the other way round: first the mark,
-then the rest. So a step half written or half deleted is never taken for a whole one, and a later run sweeps it up. A
-checksum of the arrays' bits travels with them, since of bits that flip on the disk Orbax notices three in four.
+A step is a directory that is named by its number and holds `commit_success.txt`. Orbax
+writes it under a temporary name, and renames it when it is complete. (On an object store it
+writes this marker last.) Deletion removes the marker first, and then the rest. So a step
+that is half written or half deleted is never read, and a later run removes it. The metadata
+of a step holds a checksum of its arrays, because Orbax notices only three of four bits that
+flip on the disk.
 
-Orbax's functions write and read each step; which steps there are is kept here, because its `Checkpointer` deletes in
-directory order, lists half-deleted steps, and takes twice as long over a small state. This is the only file that
-imports orbax: its v1 interface still moves.
+Orbax's functions write and read each step. This file decides which steps exist, because
+Orbax's `Checkpointer` deletes in the order of the directory, lists half-deleted steps, and
+takes twice the time for a small state. No other file imports orbax, whose v1 interface still
+changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import dataclasses
 import json
 import logging
 import math
 import time
-from typing import Any, Mapping
+from typing import Any, Protocol, Self
 import zlib
 
 from etils import epath
@@ -27,201 +32,263 @@ from orbax.checkpoint import v1 as ocp
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, is_remote
 from lmhp.training.config import CheckpointConfig
+from lmhp.typing import JSON, PathLike, PyTree
 
-MARK = (
-  'commit_success.txt'  # orbax's own; the suffix of what it has not finished follows
-)
+COMMIT_MARKER = 'commit_success.txt'
+"""File that Orbax writes into a complete step."""
+
 UNFINISHED = '.orbax-checkpoint-tmp'
+"""Suffix of a directory that Orbax has not finished."""
+
+MAX_NAMED_LEAVES = 4
+"""Number of different leaves that an error message names."""
 
 _log = logging.getLogger(__name__)
 
 
-class Checkpoints:
-  """The saved states of one run, newest last. Use it in a `with`: leaving it waits for the save in flight.
+class _Saving(Protocol):
+  """A save that Orbax has started in a thread."""
 
-  Opening reads nothing and writes nothing, so that a finished or a running run can be looked into; what a killed
-  process left behind is swept up by the first save.
+  def result(self) -> object:
+    """Waits for the end of the save, and raises its error."""
+    ...
 
-  Args:
-    directory: where the steps lie; made by the first save. Relative, absolute or `gs://`.
-    cfg: when to save and what to keep.
+
+@dataclasses.dataclass(frozen=True)
+class _StepMetadata:
+  """Metadata of a saved step. It is stored beside the arrays.
+
+  Attributes:
+    leaves: {path: type and shape} of the state.
+    crc32: Checksum of the arrays. None if another process holds a part of them.
+    extra: JSON that the caller saved.
+    metrics: Metrics at the step.
   """
 
-  def __init__(self, directory: Any, cfg: CheckpointConfig = CheckpointConfig()):
-    path = as_path(directory)
-    self.directory = (
-      path if is_remote(path) else path.resolve()
-    )  # orbax refuses relative paths
-    self.cfg = cfg
-    self._saving = None  # orbax's answer to the save in flight
-    self._about: dict[int, dict] = {}  # what each step says of itself, once read
-    self._damaged: set[int] = set()  # complete by their mark, yet unreadable
-    self._swept = False
-    self._saved_step, self._saved_at = 0, time.monotonic()
+  leaves: Mapping[str, str]
+  crc32: int | None
+  extra: Mapping[str, Any]
+  metrics: Mapping[str, float]
 
-  def __enter__(self) -> Checkpoints:
+  @property
+  def loss(self) -> float:
+    """Evaluation loss in nats. Infinity if it was not measured or is not finite."""
+    loss = self.metrics.get('eval_loss_nats', math.inf)
+    return loss if math.isfinite(loss) else math.inf
+
+
+class Checkpoints:
+  """The saved states of one run. Use it in a `with`, which waits for the save in flight.
+
+  The constructor reads and writes nothing, so another process can inspect a run. The first
+  save removes what a killed process left behind.
+
+  Args:
+    directory: Directory of the steps. The first save makes it. It may be relative, absolute
+      or in an object store.
+    cfg: Times of the saves, and number of the states that are kept. None is the default.
+  """
+
+  def __init__(self, directory: PathLike, cfg: CheckpointConfig | None = None) -> None:
+    path = as_path(directory)
+    # Orbax does not accept a relative path.
+    self.directory = path if is_remote(path) else path.resolve()
+    self.cfg = CheckpointConfig() if cfg is None else cfg
+    self._saving: _Saving | None = None
+    self._metadata: dict[int, _StepMetadata] = {}
+    self._damaged: set[int] = set()  # complete by their marker, but unreadable
+    self._is_cleaned = False
+    self._saved_step = 0
+    self._saved_at = time.monotonic()
+
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self.close()
 
   def close(self) -> None:
-    """Waits for the save in flight. Without it that save is lost, and Python may hang as it exits."""
+    """Waits for the save in flight.
+
+    Without this call that save is lost, and Python may hang at its exit.
+    """
     self.wait()
 
-  # --- which steps there are ------------------------------------------------------------------------------------
+  # --- steps ------------------------------------------------------------------------
 
   def steps(self) -> list[int]:
-    """The complete steps, oldest first; a save in flight is not among them."""
+    """Returns the complete steps, oldest first. A save in flight is not among them."""
     if not self.directory.exists():
       return []
-    names = [p.name for p in self.directory.iterdir()]
-    steps = sorted(int(name) for name in names if name.isdecimal())
+    names = [path.name for path in self.directory.iterdir()]
+    numbers = sorted(int(name) for name in names if name.isdecimal())
     return [
-      s for s in steps if s not in self._damaged and (self._path(s) / MARK).exists()
+      step
+      for step in numbers
+      if step not in self._damaged and (self._path(step) / COMMIT_MARKER).exists()
     ]
 
   def latest(self) -> int | None:
-    """The newest complete step, None where there is none."""
+    """Returns the newest complete step, or None."""
     return max(self.steps(), default=None)
 
   def due(self, step: int) -> bool:
-    """Whether `cfg` asks for a save at `step`: enough steps or enough time since the last one (or since opening)."""
+    """Returns True if the config asks for a save at a step.
+
+    It does if enough steps or enough time have passed since the last save, or since this
+    object was made.
+    """
     if not self.cfg.enabled or step == self._saved_step:
       return False
-    by_steps = (
-      self.cfg.every_steps
-      and step // self.cfg.every_steps > self._saved_step // self.cfg.every_steps
-    )
-    by_time = (
-      self.cfg.every_seconds
-      and time.monotonic() - self._saved_at >= self.cfg.every_seconds
-    )
-    return bool(by_steps or by_time)
+    every_steps = self.cfg.every_steps
+    if every_steps and step // every_steps > self._saved_step // every_steps:
+      return True
+    every_seconds = self.cfg.every_seconds
+    elapsed = time.monotonic() - self._saved_at
+    return every_seconds is not None and elapsed >= every_seconds
 
-  # --- writing --------------------------------------------------------------------------------------------------
+  # --- writing ----------------------------------------------------------------------
 
   def save(
     self,
     step: int,
-    state: Any,
-    extra: Mapping[str, Any] | None = None,
+    state: PyTree,
+    extra: Mapping[str, JSON] | None = None,
     metrics: Mapping[str, float] | None = None,
     wait: bool = False,
   ) -> None:
-    """Starts to save a state, once the save before it is complete; its buffers may be donated as soon as this returns.
+    """Starts to save a state, after the save before it is complete.
 
-    A step that is already there is left as it is: a run is a pure function, so it holds the same bits.
+    The buffers of the state may be donated when this returns. A step that exists stays as
+    it is: a run is a pure function, so the step holds the same bits.
 
     Args:
-      step: updates done so far.
-      state: pytree of jax arrays (typed PRNG keys too), none of them empty.
-      extra: what else must come back, as JSON.
-      metrics: `eval_loss_nats` at this step, where it was measured; decides which states are best.
-      wait: return only when the step is complete.
+      step: Number of updates made.
+      state: Pytree of jax arrays, none of them empty. PRNG keys are allowed.
+      extra: JSON that `restore` returns.
+      metrics: `eval_loss_nats` at this step, if it was measured. It decides which states
+        are the best.
+      wait: If True, returns when the step is complete.
+
+    Raises:
+      TypeError: If `extra` is not JSON.
+      ConfigError: If the save before it failed.
     """
     self.wait()
-    self._sweep()
-    self._saved_step, self._saved_at = step, time.monotonic()
+    self._remove_unfinished()
+    self._saved_step = step
+    self._saved_at = time.monotonic()
     if step in self.steps():
       return
     self._remove(step)
-    metrics = {name: float(value) for name, value in (metrics or {}).items()}
-    about = {
+
+    metadata = {
       'leaves': describe(state),
       'crc32': checksum(state),
-      'extra': extra or {},
-      'metrics': metrics,
+      'extra': dict(extra or {}),
+      'metrics': {name: float(value) for name, value in (metrics or {}).items()},
     }
-    about = json.loads(
-      json.dumps(about)
-    )  # raises here and now, not in orbax's thread, at what JSON cannot hold
+    # What JSON cannot hold raises here, and not in Orbax's thread.
+    metadata = json.loads(json.dumps(metadata))
     self._saving = ocp.save_checkpointables_async(
-      self._path(step), {'state': state}, custom_metadata=about
+      self._path(step), {'state': state}, custom_metadata=metadata
     )
-    self._about[step] = about
+    self._metadata[step] = _StepMetadata(**metadata)
     self._damaged.discard(step)
     if wait:
       self.wait()
 
   def wait(self) -> None:
-    """Waits until the save in flight is complete, then deletes the steps that need not be kept.
+    """Waits for the save in flight, then deletes the steps that need not be kept.
 
     Raises:
-      ConfigError: if it could not be written; the steps before it are still there.
+      ConfigError: If the save failed, for instance because the disk is full. The steps
+        before it are still there.
     """
     if self._saving is None:
       return
-    saving, self._saving = self._saving, None
+    saving = self._saving
+    self._saving = None
     try:
       saving.result()
-    except (
-      Exception
-    ) as error:  # a full disk, most often, by whatever name tensorstore gives it
+    except Exception as error:
+      # A full disk has several types of error in tensorstore.
       reason = str(error).splitlines()[0]
       raise ConfigError(
         f'{self.directory}: step {self._saved_step} could not be saved: {reason}'
       ) from error
-    for step in set(self.steps()) - self._kept():
+    for step in set(self.steps()) - self._steps_to_keep():
       self._remove(step)
 
-  def _kept(self) -> set[int]:
+  def _steps_to_keep(self) -> set[int]:
+    """Returns the last steps and the steps with the lowest loss."""
     steps = self.steps()
-    by_loss = sorted((self._loss(s), -s) for s in steps)
-    best = [-negated for loss, negated in by_loss if loss < math.inf][
-      : self.cfg.keep_best
-    ]
-    return {*steps[-self.cfg.keep_last :], *best}
+    last = steps[-self.cfg.keep_last :]
+
+    # Of equal losses, the newer step comes first.
+    losses = {step: self._loss(step) for step in steps}
+    measured = [step for step in steps if losses[step] < math.inf]
+    best = sorted(measured, key=lambda step: (losses[step], -step))
+    return {*last, *best[: self.cfg.keep_best]}
 
   def _loss(self, step: int) -> float:
+    """Returns the evaluation loss of a step. A damaged step is never the best."""
     try:
-      loss = self._read_about(step)['metrics'].get('eval_loss_nats', math.inf)
-    except Exception:  # a damaged step is not the best one; orbax raises many kinds
-      loss = math.inf
-    return loss if math.isfinite(loss) else math.inf
+      return self._read_metadata(step).loss
+    except Exception:
+      # Orbax raises errors of many types.
+      return math.inf
 
   def _remove(self, step: int) -> None:
-    """Deletes a step, its mark first: from then on it does not count, even if the process dies before the rest."""
-    if jax.process_index() == 0 and self._path(step).exists():
-      (self._path(step) / MARK).unlink(missing_ok=True)
-      self._path(step).rmtree(missing_ok=True)
+    """Deletes a step, its marker first.
 
-  def _sweep(self) -> None:
+    Without the marker the step does not count, even if the process dies before the rest is
+    deleted.
+    """
+    path = self._path(step)
+    if jax.process_index() == 0 and path.exists():
+      (path / COMMIT_MARKER).unlink(missing_ok=True)
+      path.rmtree(missing_ok=True)
+
+  def _remove_unfinished(self) -> None:
     """Deletes, once, what earlier processes left half written or half deleted."""
-    if self._swept or jax.process_index() != 0 or not self.directory.exists():
+    if self._is_cleaned or jax.process_index() != 0 or not self.directory.exists():
       return
     for path in self.directory.iterdir():
-      half_deleted = path.name.isdecimal() and not (path / MARK).exists()
-      if half_deleted or path.name.endswith(UNFINISHED):
+      is_step = path.name.isdecimal()
+      is_half_deleted = is_step and not (path / COMMIT_MARKER).exists()
+      if is_half_deleted or path.name.endswith(UNFINISHED):
         path.rmtree(missing_ok=True)
-    self._swept = True
+    self._is_cleaned = True
 
-  # --- reading --------------------------------------------------------------------------------------------------
+  # --- reading ----------------------------------------------------------------------
 
-  def restore(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
-    """Reads a state back, on whatever devices `abstract` says.
+  def restore(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """Reads a state.
 
-    Where a step cannot be read, it says so in a warning and takes the one before; what was damaged stays on the disk
-    until the run saves that step again.
+    If a step cannot be read, a warning names it, and the step before it is read. The
+    damaged step stays on the disk until the run saves that step again.
 
     Args:
-      step: the step to read, most often `latest()`.
-      abstract: the state's pytree with a `jax.ShapeDtypeStruct` in place of each array; one without a sharding goes to
-        the first device.
+      step: Step to read, usually `latest()`.
+      abstract: State with a `jax.ShapeDtypeStruct` in place of each array. An array goes to
+        the devices of its sharding, or to the first device if it has none.
 
     Returns:
-      `(state, extra)`, where `extra['step']` is the step that was read.
+      `(state, extra)`. `extra['step']` is the step that was read.
 
     Raises:
-      ConfigError: if the step holds another state than `abstract`, or no step can be read.
+      ConfigError: If the step holds another state than `abstract`, or if no step can be
+        read.
     """
     self.wait()
     candidates = [s for s in reversed(self.steps()) if s <= step]
     if step not in candidates:
+      complete = self.steps() or 'none'
       raise ConfigError(
-        f'{self._path(step)}: no complete checkpoint; complete steps: {self.steps() or "none"}'
+        f'{self._path(step)}: no complete checkpoint; complete steps: {complete}'
       )
-    abstract = jax.tree.map(_placed, abstract)
+    abstract = jax.tree.map(_with_sharding, abstract)
     reason = ''
     for candidate in candidates:
       try:
@@ -230,11 +297,13 @@ class Checkpoints:
         return state, {**extra, 'step': candidate}
       except ConfigError:
         raise
-      except Exception as error:  # what a damaged file raises in orbax, tensorstore and json is no one type
+      except Exception as error:
+        # A damaged file raises errors of many types in orbax, tensorstore and json. The
+        # message of Orbax's error does not help, so only its type is shown.
+        reason = type(error).__name__
         self._damaged.add(candidate)
-        reason = type(error).__name__  # not its message: orbax's blames a handler
         _log.warning(
-          '%s: damaged (%s); the checkpoint before it is taken',
+          '%s: damaged (%s); reading the checkpoint before it',
           self._path(candidate),
           reason,
         )
@@ -243,67 +312,85 @@ class Checkpoints:
       f'{self.directory}: no checkpoint up to step {step} can be read ({reason})'
     )
 
-  def _read(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
-    about = self._read_about(step)
-    self._check_leaves(step, about['leaves'], describe(abstract))
+  def _read(self, step: int, abstract: PyTree) -> tuple[PyTree, Mapping[str, Any]]:
+    metadata = self._read_metadata(step)
+    self._check_leaves(step, metadata.leaves, describe(abstract))
     state = ocp.load_checkpointables(self._path(step), {'state': abstract})['state']
-    if about['crc32'] is not None and checksum(state) not in (about['crc32'], None):
+    if metadata.crc32 is not None and checksum(state) not in (metadata.crc32, None):
       raise ValueError('the arrays are not those that were saved')
-    return state, about['extra']
+    return state, metadata.extra
 
-  def _read_about(self, step: int) -> dict:
-    if step not in self._about:
-      self._about[step] = ocp.checkpointables_metadata(self._path(step)).custom_metadata
-    return self._about[step]
+  def _read_metadata(self, step: int) -> _StepMetadata:
+    if step not in self._metadata:
+      stored = ocp.checkpointables_metadata(self._path(step)).custom_metadata
+      self._metadata[step] = _StepMetadata(**stored)
+    return self._metadata[step]
 
   def _check_leaves(
-    self, step: int, saved: Mapping[str, str], wanted: Mapping[str, str]
+    self, step: int, saved: Mapping[str, str], expected: Mapping[str, str]
   ) -> None:
-    """Names what differs between two states; orbax's own message says 'incompatible handler' to all of it."""
-    here = f'{self._path(step)}: holds another state than this config makes'
-    differ = [
-      f'{n} is {saved[n]} there and {wanted[n]} here'
-      for n in saved
-      if n in wanted and saved[n] != wanted[n]
-    ]
-    differ += [f'{n} is only there' for n in saved if n not in wanted]
-    differ += [f'{n} is only here' for n in wanted if n not in saved]
-    if differ:
-      more = f'; and {len(differ) - 4} more' if len(differ) > 4 else ''
-      raise ConfigError(
-        f'{here}: {"; ".join(differ[:4])}{more}. Use the config of that run, or another workdir'
-      )
+    """Checks that a saved state has the leaves of this config.
+
+    The message names the leaves that differ. Orbax's own message does not.
+    """
+    differences = []
+    for name in saved:
+      if name in expected and saved[name] != expected[name]:
+        differences.append(f'{name} is {saved[name]}, expected {expected[name]}')
+    for name in saved:
+      if name not in expected:
+        differences.append(f'{name} is only in the checkpoint')
+    for name in expected:
+      if name not in saved:
+        differences.append(f'{name} is only in this config')
+    if not differences:
+      return
+
+    n_more = len(differences) - MAX_NAMED_LEAVES
+    more = f'; and {n_more} more' if n_more > 0 else ''
+    named = '; '.join(differences[:MAX_NAMED_LEAVES])
+    raise ConfigError(
+      f'{self._path(step)}: holds another state than this config makes: {named}{more}. '
+      'Use the config of that run, or another workdir'
+    )
 
   def _path(self, step: int) -> epath.Path:
     return self.directory / str(step)
 
 
-def describe(state: Any) -> dict[str, str]:
-  """Type and shape of each leaf by path: `{'params/output/kernel': 'float32[14,31]'}`."""
-  leaves = {
-    jax.tree_util.keystr(path, simple=True, separator='/'): x
-    for path, x in jax.tree.leaves_with_path(state)
-  }
-  return {
-    path: f'{x.dtype}[{",".join(map(str, x.shape))}]' for path, x in leaves.items()
-  }
+def describe(state: PyTree) -> dict[str, str]:
+  """Returns the type and the shape of each leaf of a state by path.
+
+  >>> import jax.numpy as jnp
+  >>> describe({'params': {'kernel': jnp.zeros((14, 31))}})
+  {'params/kernel': 'float32[14,31]'}
+  """
+  descriptions = {}
+  for path, leaf in jax.tree.leaves_with_path(state):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    shape = ','.join(str(size) for size in leaf.shape)
+    descriptions[name] = f'{leaf.dtype}[{shape}]'
+  return descriptions
 
 
-def checksum(state: Any) -> int | None:
-  """CRC-32 of the bits of all leaves in order; None where other processes hold part of them. About 4 GB a second."""
+def checksum(state: PyTree) -> int | None:
+  """Returns the CRC-32 of the bits of all leaves, in order.
+
+  It is None if another process holds a part of them. The speed is about 4 GB a second.
+  """
   crc = 0
-  for x in jax.tree.leaves(state):
-    if not x.is_fully_addressable:
+  for leaf in jax.tree.leaves(state):
+    if not leaf.is_fully_addressable:
       return None
-    x = (
-      jax.random.key_data(x)
-      if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-      else x
-    )
-    crc = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), crc)
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+    crc = zlib.crc32(content, crc)
   return crc
 
 
-def _placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-  sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+  first_device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  return jax.ShapeDtypeStruct(
+    leaf.shape, leaf.dtype, sharding=leaf.sharding or first_device
+  )

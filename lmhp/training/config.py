@@ -1,7 +1,4 @@
-"""What the config says of a run: its length, its loss, its evaluations, its checkpoints.
-
-Apart from the code that reads it, so that resolving a config loads no orbax.
-"""
+"""Sections of a run's config: length, loss, evaluations, checkpoints and logs."""
 
 from __future__ import annotations
 
@@ -10,218 +7,303 @@ import math
 
 from lmhp.data.config import DataConfig
 from lmhp.declarations import static, traced
-from lmhp.errors import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.sections import Section, section, wrong
-from lmhp.training.history import LogConfig
 
-MOST_STEPS = 2**31 - 1
+MAX_STEPS = 2**31 - 1
+"""Largest number of steps. Programs count steps in int32."""
+
+DEFAULT_STEPS = 1000
+"""Length of a run whose config has none."""
+
 LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
+"""Keys of `TrainConfig` that set the length. At most one of them is set."""
 
 
 @section('train')
 class TrainConfig(Section):
-  """How long, on how much at a time, and towards which loss; one of `LENGTHS` says how long."""
+  """Length of a run, its batches and its loss. One key of `LENGTHS` sets the length."""
 
   steps: int = static(
     None,
-    'updates',
+    'number of updates',
     unit='steps',
     low=1,
-    high=MOST_STEPS,
-    aliases=('max_iters', 'num_train_steps', 'max_steps'),
+    high=MAX_STEPS,
+    aliases=(
+      'max_iters',
+      'max_steps',
+      'num_train_steps',
+      'num_training_steps',
+      'total_steps',
+    ),
     derived=True,
   )
-  tokens: float | None = static(None, 'length by tokens seen', unit='tokens', low=1)
+  tokens: float | None = static(
+    None,
+    'length in training tokens, in place of steps',
+    unit='tokens',
+    low=1,
+    aliases=('num_tokens', 'train_tokens'),
+  )
   tokens_per_parameter: float | None = static(
     None,
-    'length by tokens seen for each parameter',
+    'length in training tokens per parameter, in place of steps',
     low=0.0,
     open_low=True,
     source='arXiv:2203.15556 (Chinchilla: about 20)',
   )
   epochs: float | None = static(
-    None, 'length by passes over the training data', low=0.0, open_low=True
+    None,
+    'length in passes over the training data, in place of steps',
+    low=0.0,
+    open_low=True,
+    aliases=('num_train_epochs', 'max_epochs', 'num_epochs', 'n_epochs'),
   )
-  batch_size: int = static(16, 'sequences in an update', unit='sequences', low=1)
+  batch_size: int = static(
+    16,
+    'sequences in one update, over all devices and microbatches',
+    unit='sequences',
+    low=1,
+    aliases=('train_batch_size', 'global_batch_size', 'global_train_batch_size'),
+    converted_aliases={
+      'per_device_train_batch_size': (
+        'per_device_train_batch_size * devices * gradient_accumulation_steps'
+      ),
+      'micro_batch_size': 'micro_batch_size * train.grad_accumulation_steps',
+    },
+  )
   seq_len: int = static(
     None,
-    'tokens in a sequence; None is model.max_seq_len',
+    'tokens in a training sequence; None is model.max_seq_len',
     unit='tokens',
     low=1,
+    aliases=('sequence_length', 'seq_length', 'max_seq_length'),
     derived=True,
   )
   grad_accumulation_steps: int = static(
     1,
-    'parts a batch is cut into, one after the other, to save memory',
+    'microbatches that a batch is split into, one after the other, to save memory',
     low=1,
-    aliases=('gradient_accumulation_steps',),
+    aliases=(
+      'gradient_accumulation_steps',
+      'accumulate_grad_batches',
+      'every_k_schedule',
+    ),
   )
   loss_chunks: int = static(
     1,
-    'parts the tokens are cut into for the head and the loss, so that not all logits exist '
-    'at once',
+    'parts that the tokens of a microbatch are split into for the output layer and the '
+    'loss, to save the memory of their logits',
     low=1,
   )
   measure_noise_scale: bool = static(
     False,
-    'measure the gradient noise scale: cut batches in two parts at least, and log the '
-    'norm of their gradients',
+    'log the gradient norm of microbatches, which gives the gradient noise scale; splits '
+    'a batch into two microbatches at least',
     source='arXiv:1812.06162 appendix A.1',
   )
   init_from: str | None = static(
     None,
-    'directory of a pretrained model (config.json and safetensors) whose parameters '
-    'the run starts from; None draws them',
-    aliases=('pretrained', 'init_checkpoint'),
+    'directory of a pretrained model (config.json and safetensors) whose parameters the '
+    'run starts from; None draws them at random',
+    aliases=(
+      'pretrained',
+      'init_checkpoint',
+      'model_name_or_path',
+      'pretrained_model_name_or_path',
+    ),
   )
   seed: int = traced(
-    0, 'draws initial parameters and dropout', unit='seed', low=0, high=2**32 - 1
+    0,
+    'seed of the initial parameters and of dropout',
+    unit='seed',
+    low=0,
+    high=2**32 - 1,
+    aliases=('random_seed',),
   )
   label_smoothing: float = traced(
     0.0,
-    'share of each target spread over the vocabulary',
+    'fraction of each target that is spread over the vocabulary',
     low=0.0,
     high=1.0,
     open_high=True,
     neutral=0.0,
+    aliases=('label_smoothing_factor',),
     source='arXiv:1512.00567 section 7',
   )
   z_loss: float = traced(
     0.0,
-    'factor on the squared log of the softmax denominator',
+    'factor on the squared log of the softmax denominator, which is added to the loss',
     low=0.0,
     neutral=0.0,
-    aliases=('z_loss_weight',),
+    aliases=('z_loss_weight', 'z_loss_coefficient', 'z_loss_multiplier'),
     source='arXiv:2204.02311 section 5 (PaLM: 1e-4)',
   )
 
   def resolve(self) -> None:
-    """Checks that the length is said once and that the batch can be cut."""
-    said = [name for name in LENGTHS if getattr(self, name) is not None]
-    if len(said) > 1:
-      raise ConfigError(
-        f'train.{said[1]}: got {getattr(self, said[1])!r}, expected None, since train.{said[0]} '
-        'already says how long'
-      )
+    """Checks that at most one length is set, and that a batch can be split."""
+    lengths = [name for name in LENGTHS if getattr(self, name) is not None]
+    if len(lengths) > 1:
+      first, second = lengths[:2]
+      raise wrong(self, second, f'None, since train.{first} sets the length')
     if self.batch_size % self.grad_accumulation_steps:
-      raise wrong(
-        self,
-        'grad_accumulation_steps',
-        f'a divisor of train.batch_size={self.batch_size}',
-      )
+      accepted = f'a divisor of train.batch_size={self.batch_size}'
+      raise wrong(self, 'grad_accumulation_steps', accepted)
     if self.batch_size % self.n_microbatches:
-      raise ConfigError(
-        f'train.measure_noise_scale: got True, which needs two parts of a batch, expected an even '
-        f'train.batch_size and not {self.batch_size}'
-      )
+      accepted = f'False, since train.batch_size={self.batch_size} is odd'
+      raise wrong(self, 'measure_noise_scale', accepted)
 
   @property
   def n_microbatches(self) -> int:
-    """How many parts of a batch have a gradient of their own."""
+    """Number of parts of a batch that have a gradient each."""
     return max(self.grad_accumulation_steps, 2 if self.measure_noise_scale else 1)
 
   def in_steps(self, tokens_per_epoch: int, parameters: int) -> TrainConfig:
-    """The same length in steps, rounded up; 1,000 where none is said.
+    """Returns a config with the same length in steps, rounded up.
 
     Args:
-      tokens_per_epoch: training tokens of one pass over the data.
-      parameters: of the model, embedding included.
+      tokens_per_epoch: Training tokens of one pass over the data.
+      parameters: Parameters of the model, with the embedding.
 
     Raises:
-      ConfigError: where it is more steps than are numbered.
+      ConfigError: If the length is above `MAX_STEPS`.
     """
-    tokens = {
-      'tokens': self.tokens,
-      'tokens_per_parameter': self.tokens_per_parameter
-      and self.tokens_per_parameter * parameters,
-      'epochs': self.epochs and self.epochs * tokens_per_epoch,
-    }
-    said = {
-      name: n / (self.batch_size * self.seq_len)
-      for name, n in tokens.items()
-      if n is not None
-    }
-    for name, steps in said.items():
-      if steps > MOST_STEPS:
-        raise wrong(
-          self, name, f'a length of at most {MOST_STEPS} steps, here {steps:.3g}'
-        )
-    steps = self.steps or math.ceil(next(iter(said.values()), 1000))
+    steps = self.steps
+    if steps is None:
+      steps = DEFAULT_STEPS
+      for name in LENGTHS[1:]:
+        if getattr(self, name) is not None:
+          steps = self._length_in_steps(name, tokens_per_epoch, parameters)
     return dataclasses.replace(
       self, steps=steps, tokens=None, tokens_per_parameter=None, epochs=None
     )
 
+  def _length_in_steps(self, name: str, tokens_per_epoch: int, parameters: int) -> int:
+    tokens_per_unit = {
+      'tokens': 1,
+      'tokens_per_parameter': parameters,
+      'epochs': tokens_per_epoch,
+    }
+    tokens = getattr(self, name) * tokens_per_unit[name]
+    steps = tokens / (self.batch_size * self.seq_len)
+    if steps > MAX_STEPS:
+      accepted = f'a length of at most {MAX_STEPS} steps; this one has {steps:.3g}'
+      raise wrong(self, name, accepted)
+    return math.ceil(steps)
+
 
 @section('evaluate')
 class EvaluateConfig(Section):
-  """When the validation split is scored, and how much of it. The last evaluation always takes all of it."""
+  """Times of the evaluations, and the part of the validation split that each one takes.
+
+  The evaluation at the end of the run takes `final_sequences`. All others take
+  `sequences`.
+  """
 
   every_steps: int | None = static(
     None,
-    'evaluate each time this many steps have gone by; None is ten times a run',
+    'steps from one evaluation to the next; None is a tenth of the run',
     unit='steps',
     low=1,
-    aliases=('eval_interval',),
+    aliases=('eval_interval', 'eval_steps', 'eval_every'),
   )
   sequences: int | None = static(
     256,
-    'sequences scored during training, evenly spaced; None is all',
+    'validation sequences that are scored during training, evenly spaced; None is all',
     low=1,
     unit='sequences',
+    aliases=('max_eval_samples',),
+    converted_aliases={
+      'eval_iters': 'eval_iters * evaluate.batch_size',
+      'limit_val_batches': 'limit_val_batches * evaluate.batch_size',
+    },
   )
   final_sequences: int | None = static(
     None,
-    'sequences scored at the end, evenly spaced; None is all',
+    'validation sequences that are scored at the end, evenly spaced; None is all',
     low=1,
     unit='sequences',
   )
   batch_size: int | None = static(
     None,
-    'sequences at a time; None is the training batch, at least 32',
+    'validation sequences in one batch; None is train.batch_size, and at least 32',
     low=1,
     unit='sequences',
+    aliases=('eval_batch_size',),
+    converted_aliases={
+      'per_device_eval_batch_size': 'per_device_eval_batch_size * devices'
+    },
   )
 
 
 @section('checkpoint')
 class CheckpointConfig(Section):
-  """When a run's state is saved, and how many states are kept.
+  """Times of the checkpoints, and the number of states that are kept.
 
-  Whatever is said here, a state is also saved at the last step and on SIGTERM.
+  With every choice of times, a state is also saved at the last step and on SIGTERM.
   """
 
   enabled: bool = static(
-    True, 'save states at all; False leaves nothing to resume from'
+    True,
+    'save states; a run without saved states cannot be resumed',
+    aliases=('enable_checkpointing',),
   )
   every_steps: int | None = static(
     None,
-    'save each time this many steps have gone by; None is by time alone',
+    'steps from one save to the next; None saves by time alone',
     low=1,
     unit='steps',
-    aliases=('save_interval_steps', 'save_steps'),
+    aliases=(
+      'save_steps',
+      'save_interval',
+      'save_interval_steps',
+      'every_n_train_steps',
+    ),
   )
   every_seconds: float | None = static(
     60.0,
-    'save each time this long has gone by; None is by steps alone',
+    'seconds from one save to the next; None saves by steps alone',
     low=0.0,
     open_low=True,
     unit='seconds',
   )
   keep_last: int = static(
     2,
-    'newest states kept: the second is there should the first be damaged',
+    'newest states that are kept; the second one is used if the first is damaged',
     low=1,
-    aliases=('max_to_keep', 'save_total_limit'),
+    aliases=('max_to_keep', 'save_total_limit', 'keep_last_n'),
   )
-  keep_best: int = static(1, 'states kept besides for their low eval_loss_nats', low=0)
+  keep_best: int = static(
+    1,
+    'states with the lowest eval_loss_nats that are kept too',
+    low=0,
+    aliases=('save_top_k',),
+  )
+
+
+@section('log')
+class LogConfig(Section):
+  """Files of the metrics. `metrics.jsonl` is always written."""
+
+  every_steps: int = static(
+    10,
+    'steps from one row of metrics.jsonl to the next',
+    low=1,
+    unit='steps',
+    aliases=('log_interval', 'logging_steps', 'log_every_n_steps'),
+  )
+  tensorboard: bool = static(True, 'write TensorBoard events too')
+  wandb_project: str | None = static(
+    None, 'Weights & Biases project to log to as well (needs the extra wandb)'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """All sections of one run."""
+  """All sections of the config of a run."""
 
   model: ModelConfig = ModelConfig()
   optimizer: OptimizerConfig = OptimizerConfig()

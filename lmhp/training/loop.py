@@ -1,359 +1,498 @@
-"""The run: chunks of steps, evaluations, checkpoints, and what is left on disk when it ends.
+"""The training loop: chunks of updates, evaluations and checkpoints, and the end of a run.
 
-The loop only decides when things happen. What happens is pure (`step.py`, `evaluate.py`), so a run that is stopped at
-any moment and started again ends with the same bits.
+The loop only decides when things happen. The updates and the scores are pure functions
+(`step.py`, `evaluation.py`), so a run that is stopped at any moment and started again ends
+with the same bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+import dataclasses
 import math
 import time
-from typing import Any, Iterator
+from typing import Any
 
+import jax
 import numpy as np
 
 from lmhp.counting.parameters import count
-from lmhp.data.batches import evaluation_batches
+from lmhp.data.batches import Batch, evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.files import as_path, write_json
 from lmhp.hypers import flatten
-from lmhp.statistics.divergence import diverged_at
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.chunks import ChunkSteps, chunk_lengths
+from lmhp.training.chunks import (
+  ChunkSteps,
+  Metrics,
+  chunk_lengths,
+  first_nonfinite_step,
+)
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluation import ScoreInputs, evaluate
-from lmhp.training.history import read
+from lmhp.training.history import read_history
+from lmhp.training.manifest import MANIFEST_FILE, RunManifest
 from lmhp.training.programs import Programs
-from lmhp.training.progress.display import training_progress
-from lmhp.training.result import RunResult, read_result
+from lmhp.training.progress.display import TrainingProgress, training_progress
+from lmhp.training.result import (
+  RESULT_FILE,
+  RunResult,
+  read_result,
+  summarize_losses,
+)
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
+from lmhp.typing import PathLike
+
+DEFAULT_EVALUATIONS = 10
+"""Number of evaluations of a run whose config has no interval."""
+
+SMALLEST_EVALUATION_BATCH = 32
+
+
+@dataclasses.dataclass
+class RunRecord:
+  """Facts about a run that are saved beside its state in each checkpoint.
+
+  Attributes:
+    seconds: Time that earlier processes trained.
+    scores: Scores of the latest evaluation, with the prefix `eval_`.
+    scored_step: Step of the latest evaluation.
+    nonfinite_step: First step whose loss was not finite. The run ends there.
+  """
+
+  seconds: float = 0.0
+  scores: dict[str, float] = dataclasses.field(default_factory=dict)
+  scored_step: int | None = None
+  nonfinite_step: int | None = None
 
 
 class Run:
-  """One run in its directory. `go` makes it, from the start or from where it was stopped.
+  """One run in its directory.
 
-  Making the object checks all that can be checked before anything is compiled or written.
+  The constructor checks everything that can be checked before a program is compiled or a
+  file is written.
 
   Args:
-    cfg: completed config.
-    dataset: loaded for `cfg.data`.
-    workdir: the run's directory.
-    display: how progress is shown (`lmhp.training.progress.live.MODES`).
-    about: provenance, for `result.json`.
-    card: what `config.json` shall hold.
+    cfg: Completed config.
+    dataset: Dataset of `cfg.data`.
+    workdir: Directory of the run.
+    display: Mode of the progress, one of `lmhp.training.progress.live.MODES`.
+    manifest: Manifest of this process. A resumed run keeps the file of the first process.
 
   Raises:
-    ConfigError: where the data is too short, the run too long, or nothing is left to train.
+    ConfigError: If the data is too short, if the run is too long, or if no parameter is
+      trainable.
   """
 
   def __init__(
     self,
     cfg: RunConfig,
     dataset: Dataset,
-    workdir: Any,
+    workdir: PathLike,
     display: str,
-    about: dict,
-    card: dict,
-  ):
-    self.cfg, self.dataset, self.display, self.about, self.card = (
-      cfg,
-      dataset,
-      display,
-      about,
-      card,
-    )
+    manifest: RunManifest,
+  ) -> None:
+    self.cfg = cfg
+    self.dataset = dataset
     self.workdir = as_path(workdir)
+    self.display = display
+    self.manifest = manifest
+    self.record = RunRecord()
+    self._started_at = time.perf_counter()
+
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
-    self.stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
+    self._epochs(cfg.train.steps)
     self.programs = Programs(cfg, self.stream, dataset.sha256)
-    self.abstract_state = self.programs.abstract_state(self.programs.hypers)
-    self._evaluation(final=True)
-    self.tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
-    self.evaluate_every = cfg.evaluate.every_steps or math.ceil(cfg.train.steps / 10)
-    self.bytes_V = dataset.token_bytes(cfg.model.vocab_size)
-    self.scores: dict[str, float] = {}  # the last evaluation's
-    self.scored: int | None = None  # its step
-    self.broken_at: int | None = None  # the first step whose loss was not finite
-    self.seconds_before = 0.0  # of earlier processes
-    self.started = time.perf_counter()
-    self.steps_per_second = 0.0  # of the last chunk; 0 is not yet known
-    self.marked = 0.0  # when the last chunk was done
+    self._abstract_state = self.programs.abstract_state(self.programs.hypers)
+    self.evaluation_batches(final=True)
 
   def run(self) -> RunResult:
-    """Trains to the end, or until a signal; a run that is complete already is only read."""
+    """Trains to the end of the run, or until a signal. A complete run is only read."""
     with (
       Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints,
       stop_on_signals() as stop,
     ):
-      written, latest = read_result(self.workdir), checkpoints.latest()
-      if written is not None and latest is None:  # its state was not kept
-        return self._already(None)
-      state, resumed = self._first_state(checkpoints, latest)
-      if written is not None and self._done(resumed):
-        return self._already(state)
-      with (
-        Writers(self.workdir, self.cfg.log, resumed, flatten(self.cfg)) as writers,
-        training_progress(
-          self.cfg.train.steps, self.workdir.name, self.display, resumed or 0
-        ) as show,
-      ):
-        self.checkpoints, self.writers, self.show = checkpoints, writers, show
-        if not (
-          self.workdir / 'config.json'
-        ).exists():  # now that the directory is locked
-          write_json(self.workdir / 'config.json', self.card)
-        if resumed is not None:
-          show.message(f'resumed at step {resumed:,}')
-        state, step = self._train(state, resumed or 0, stop)
-        if step != (resumed or 0):
-          if self._done(step):
-            self._evaluate(state, self.broken_at or step, final=True)
-          self._save(state, step, wait=True)
-        if not self._done(step):
-          kept = (
-            'the same command goes on from there'
-            if checkpoints.steps()
-            else 'nothing is saved yet'
-          )
-          show.message(f'stopped at step {step:,}; {kept}')
-    if not self._done(step):
-      return self._outcome(state, stop.signal)
-    write_json(self.workdir / 'result.json', self._result(self.broken_at or step))
-    return self._outcome(state)
+      has_result = read_result(self.workdir) is not None
+      latest = checkpoints.latest()
+      if has_result and latest is None:
+        return self._already_complete(None)
 
-  def _done(self, step: int | None) -> bool:
-    """Whether a state of this step is the run's last."""
-    return self.broken_at is not None or step == self.cfg.train.steps
+      state, resumed_step = self._first_state(checkpoints, latest)
+      if has_result and self.is_last(resumed_step or 0):
+        return self._already_complete(state)
+
+      state, step = self._train(state, resumed_step, checkpoints, stop)
+
+    # The last checkpoint is complete from here on.
+    if not self.is_last(step):
+      return self._read_outcome(state, stop.signal)
+    result = self._result(self.record.nonfinite_step or step)
+    write_json(self.workdir / RESULT_FILE, result)
+    return self._read_outcome(state)
 
   def _first_state(
     self, checkpoints: Checkpoints, latest: int | None
   ) -> tuple[TrainState, int | None]:
-    """A new state, or the newest saved one and its step."""
+    """Returns the newest saved state and its step, or a new state and None."""
     if latest is None:
       return self.programs.init(self.programs.hypers), None
-    state, extra = checkpoints.restore(latest, self.abstract_state)
-    self.seconds_before, self.scores, self.scored = (
-      extra['seconds'],
-      extra['scores'],
-      extra['scored'],
-    )
-    self.broken_at = extra['broken_at']
-    return state, extra['step']
-
-  # --- chunks -----------------------------------------------------------------------------------------------------
-
-  def _train(self, state: TrainState, step: int, stop: Stop) -> tuple[TrainState, int]:
-    """Chunk after chunk, until the end, a signal or a loss that is not finite; the state then and its step.
-
-    The metrics of one chunk are read while the next runs.
-    """
-    if (
-      not stop
-      and self.scored != step
-      and step % self.evaluate_every == 0
-      and step < self.cfg.train.steps
-    ):
-      self._evaluate(state, step)
-    pending = None
-    for n, data in self.programs.feed(step, self._lengths(step)):
-      if stop or self.broken_at is not None:
-        break
-      state, metrics = self.programs.chunk(
-        state, self.programs.hypers, data, ChunkSteps(n, step)
-      )
-      self.marked = (
-        self.marked or time.perf_counter()
-      )  # the first chunk is timed without its compilation
-      if pending is not None:
-        self._record(*pending)
-      pending, step = (step, n, metrics), step + n
-      if self._must_look(step) or stop:
-        self._record(*pending)
-        pending = None
-        if not stop and self.broken_at is None:
-          self._between(state, step)
-    if pending is not None:
-      self._record(*pending)
+    state, extra = checkpoints.restore(latest, self._abstract_state)
+    step = extra.pop('step')
+    self.record = RunRecord(**extra)
     return state, step
 
-  def _must_look(self, step: int) -> bool:
-    """Whether a chunk's metrics are read before the next is started."""
-    return (
-      self.steps_per_second == 0.0
-      or step % self.evaluate_every == 0
-      or self.checkpoints.due(step)
-    )
+  def _train(
+    self,
+    state: TrainState,
+    resumed_step: int | None,
+    checkpoints: Checkpoints,
+    stop: Stop,
+  ) -> tuple[TrainState, int]:
+    """Trains, evaluates at the end, and saves. Returns the last state and its step."""
+    first_step = resumed_step or 0
+    total_steps = self.cfg.train.steps
+    with (
+      Writers(self.workdir, self.cfg.log, resumed_step, flatten(self.cfg)) as writers,
+      training_progress(
+        total_steps, self.workdir.name, self.display, first_step
+      ) as progress,
+    ):
+      # The directory is locked now, so no other process writes the manifest.
+      if not (self.workdir / MANIFEST_FILE).exists():
+        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
+      if resumed_step is not None:
+        progress.message(f'resumed at step {resumed_step:,}')
 
-  def _between(self, state: TrainState, step: int) -> None:
-    """Evaluates and saves, where it is time; the end has its own."""
-    if step == self.cfg.train.steps:
-      return
-    if step % self.evaluate_every == 0:
-      self._evaluate(state, step)
-    if self.checkpoints.due(step):
-      self._save(state, step)
-    self.marked = time.perf_counter()
+      loop = TrainingLoop(self, checkpoints, writers, progress, stop)
+      state, step = loop.train(state, first_step)
+      if step != first_step:
+        if self.is_last(step):
+          loop.evaluate(state, self.record.nonfinite_step or step, final=True)
+        loop.save(state, step, wait=True)
 
-  def _lengths(self, step: int) -> Iterator[int]:
-    """Steps of each chunk: about `CHUNK_SECONDS` long, none across an evaluation or a save that is due by its step."""
-    return chunk_lengths(
-      step,
-      self.cfg.train.steps,
-      self.programs.capacity,
-      every_steps=(self.evaluate_every, self.cfg.checkpoint.every_steps),
-      steps_per_second=(lambda: self.steps_per_second)
-      if self.stream.resident
-      else None,
-    )
+      if not self.is_last(step):
+        next_step = (
+          'the same command resumes the run'
+          if checkpoints.steps()
+          else 'nothing is saved'
+        )
+        progress.message(f'stopped at step {step:,}; {next_step}')
+    return state, step
 
-  def _record(self, first: int, n: int, metrics: dict) -> None:
-    """Writes a chunk's rows once it is done, up to the first loss that is not finite; after that, nothing."""
-    if self.broken_at is not None:
-      return
-    columns = {name: np.asarray(values)[:n] for name, values in metrics.items()}
-    now = time.perf_counter()
-    self.steps_per_second, self.marked = n / max(now - self.marked, 1e-9), now
-    bad = np.flatnonzero(~np.isfinite(columns['loss_nats']))
-    last = first + n
-    if bad.size:
-      last = self.broken_at = first + int(bad[0]) + 1
-    every, forced = self.cfg.log.every_steps, {1, self.cfg.train.steps, self.broken_at}
-    steps = [
-      step for step in range(first + 1, last + 1) if step % every == 0 or step in forced
-    ]
-    self.writers.append(
-      {
-        'step': step,
-        'tokens': step * self.tokens_per_step,
-        **{name: values[step - first - 1] for name, values in columns.items()},
-        'seconds': self._seconds(),
-      }
-      for step in steps
-    )
-    self.show.update(
-      last,
-      {
-        'loss_nats': columns['loss_nats'][last - first - 1],
-        **self._shown(),
-        'tokens_per_second': self.steps_per_second * self.tokens_per_step,
-      },
-    )
+  # --- facts about the run ------------------------------------------------------------
 
-  def _shown(self) -> dict[str, float]:
-    return {'eval_loss_nats': self.scores['eval_loss_nats']}
+  @property
+  def tokens_per_step(self) -> int:
+    """Number of tokens of a batch."""
+    return self.cfg.train.batch_size * self.cfg.train.seq_len
 
-  def _seconds(self) -> float:
-    return round(self.seconds_before + time.perf_counter() - self.started, 3)
+  @property
+  def evaluate_every_steps(self) -> int:
+    """Number of steps from one evaluation to the next."""
+    interval = math.ceil(self.cfg.train.steps / DEFAULT_EVALUATIONS)
+    return self.cfg.evaluate.every_steps or interval
 
-  # --- between chunks ---------------------------------------------------------------------------------------------
+  def is_last(self, step: int) -> bool:
+    """Returns True if the state of a step is the last of the run."""
+    return self.record.nonfinite_step is not None or step == self.cfg.train.steps
 
-  def _evaluation(self, final: bool = False) -> Iterator[Any]:
-    """The batches of an evaluation."""
+  def seconds(self) -> float:
+    """Returns the time that all processes of the run have trained so far."""
+    return round(self.record.seconds + time.perf_counter() - self._started_at, 3)
+
+  def evaluation_batches(self, final: bool = False) -> Iterator[Batch]:
+    """Returns the batches of an evaluation.
+
+    Args:
+      final: True for the evaluation at the end, which may take more sequences.
+    """
     cfg = self.cfg.evaluate
+    default_batch_size = max(SMALLEST_EVALUATION_BATCH, self.cfg.train.batch_size)
     return evaluation_batches(
       self.dataset,
       self.cfg.train.seq_len,
-      cfg.batch_size or max(32, self.cfg.train.batch_size),
+      cfg.batch_size or default_batch_size,
       limit=cfg.final_sequences if final else cfg.sequences,
       end_of_text=self.stream.end_of_text,
       change=self.stream.for_evaluation,
     )
 
-  def _evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
-    """Scores the validation split and writes the row."""
-    scores = evaluate(
-      lambda batch: self.programs.score(
-        state, self.programs.hypers, ScoreInputs(batch, self.bytes_V)
-      ),
-      self._evaluation(final),
+  def _epochs(self, steps: int) -> tuple[float, ...]:
+    """Returns how often each source is read in a number of steps."""
+    return self.stream.epochs(
+      steps * self.cfg.train.batch_size, self.cfg.data.mixture_weights
     )
-    if self.dataset.tokenizer.bytes_per_token is None:  # tokens without their text
-      del scores['bits_per_byte']
-    self.scores, self.scored = (
-      {f'eval_{name}': value for name, value in scores.items()},
-      step,
-    )
-    self.writers.append(
-      [{'step': step, **self.scores, 'final': int(final), 'seconds': self._seconds()}]
-    )
-    self.show.update(step, self._shown())
 
-  def _save(self, state: TrainState, step: int, wait: bool = False) -> None:
-    """Starts to save the state; rows up to its step are on the disk first."""
-    if not self.cfg.checkpoint.enabled:
-      return
-    self.writers.sync()
-    extra = {
-      'seconds': self._seconds(),
-      'scores': self.scores,
-      'scored': self.scored,
-      'broken_at': self.broken_at,
-    }
-    measured = (
-      {'eval_loss_nats': self.scores['eval_loss_nats']} if self.scored == step else {}
-    )
-    self.checkpoints.save(step, state, extra, measured, wait)
+  # --- the end ------------------------------------------------------------------------
 
-  # --- the end ----------------------------------------------------------------------------------------------------
-
-  def _already(self, state: TrainState | None) -> RunResult:
-    """What a run left that was complete before."""
+  def _already_complete(self, state: TrainState | None) -> RunResult:
+    """Reads the result of a run that was complete before."""
     mode = 'none' if self.display == 'none' else 'plain'
-    with training_progress(self.cfg.train.steps, self.workdir.name, mode) as show:
-      show.message(f'{self.workdir}: this run is complete; nothing is trained again')
-    return self._outcome(state)
+    with training_progress(self.cfg.train.steps, self.workdir.name, mode) as progress:
+      progress.message(
+        f'{self.workdir}: this run is complete; nothing is trained again'
+      )
+    return self._read_outcome(state)
 
-  def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
-    """What the files and the last state say."""
-    history, evaluations = (
-      read(self.workdir, having='loss_nats'),
-      read(self.workdir, having='eval_loss_nats'),
-    )
-    params, result = state and state.params, {} if signal else read_result(self.workdir)
+  def _read_outcome(
+    self, state: TrainState | None, signal: int | None = None
+  ) -> RunResult:
+    """Returns the last state and the content of the files of the run."""
+    result = None if signal else read_result(self.workdir)
     return RunResult(
-      str(self.workdir),
-      params,
-      result,
-      history,
-      evaluations,
-      self.programs.model,
-      signal,
+      workdir=str(self.workdir),
+      params=None if state is None else state.params,
+      result=result or {},
+      history=read_history(self.workdir, having='loss_nats'),
+      evaluations=read_history(self.workdir, having='eval_loss_nats'),
+      model=self.programs.model,
+      signal=signal,
     )
 
-  def _result(self, step: int) -> dict:
-    """What `result.json` says of a run that was complete at a step."""
-    history, evaluations = (
-      read(self.workdir, having='loss_nats'),
-      read(self.workdir, having='eval_loss_nats'),
-    )
+  def _result(self, step: int) -> dict[str, object]:
+    """Returns the content of `result.json` of a run whose last step is `step`."""
     counts = count(self.cfg.model)
-    losses = np.where(
-      np.isfinite(evaluations['eval_loss_nats']), evaluations['eval_loss_nats'], np.inf
-    )
-    best = int(np.argmin(losses))
-    diverged = diverged_at(
-      history['loss_nats'], half_life=max(20 / self.cfg.log.every_steps, 1)
+    final_scores = {f'final_{name}': x for name, x in self.record.scores.items()}
+    losses = summarize_losses(
+      read_history(self.workdir, having='loss_nats'),
+      read_history(self.workdir, having='eval_loss_nats'),
+      self.cfg.log.every_steps,
     )
     return {
-      **{f'final_{name}': value for name, value in self.scores.items()},
-      'best_eval_loss_nats': losses[best],
-      'best_eval_step': int(evaluations['step'][best]),
-      'initial_loss_nats': history['loss_nats'][0],
-      'diverged_at': None if diverged is None else int(history['step'][diverged]),
+      **final_scores,
+      **losses,
       'steps': step,
       'tokens': step * self.tokens_per_step,
-      'epochs': self.stream.epochs(
-        step * self.cfg.train.batch_size, self.cfg.data.mixture_weights
-      ),
-      'seconds': self._seconds(),
+      'epochs': self._epochs(step),
+      'seconds': self.seconds(),
       'compile_seconds': self.programs.compile_seconds,
       'parameters': counts.total,
       'parameters_by_kind': counts.by_kind,
       'dtype': self.cfg.model.dtype,
       'data_sha256': self.dataset.sha256,
       'data': self.dataset.describe(),
-      **self.about,
+      **self.manifest.provenance.to_json(),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chunk:
+  """A chunk that was started, and whose metrics were not read yet.
+
+  Attributes:
+    first_step: Number of updates before the chunk.
+    n_steps: Number of updates.
+    metrics: Metrics {name: (capacity,)}. The device may still compute them.
+  """
+
+  first_step: int
+  n_steps: int
+  metrics: Metrics
+
+
+class TrainingLoop:
+  """The chunks, evaluations and checkpoints of a run in one process.
+
+  Args:
+    run: Run to train.
+    checkpoints: Saved states of the run.
+    writers: Files of the metrics.
+    progress: Progress of the run.
+    stop: True after a signal.
+  """
+
+  def __init__(
+    self,
+    run: Run,
+    checkpoints: Checkpoints,
+    writers: Writers,
+    progress: TrainingProgress,
+    stop: Stop,
+  ) -> None:
+    self.run = run
+    self.record = run.record
+    self.checkpoints = checkpoints
+    self.writers = writers
+    self.progress = progress
+    self.stop = stop
+    self.total_steps = run.cfg.train.steps
+    self._bytes_V = run.dataset.token_bytes(run.cfg.model.vocab_size)
+    self._steps_per_second = 0.0  # speed of the last chunk, 0 if not known
+    self._chunk_done_at = 0.0  # time of its end, 0 before the first chunk
+
+  # --- chunks -------------------------------------------------------------------------
+
+  def train(self, state: TrainState, step: int) -> tuple[TrainState, int]:
+    """Trains chunk by chunk, until the end, a signal or a loss that is not finite.
+
+    The metrics of a chunk are read while the next chunk runs.
+
+    Args:
+      state: State to start from.
+      step: Step of the state.
+
+    Returns:
+      The last state and its step.
+    """
+    programs = self.run.programs
+    is_evaluation_due = step % self.run.evaluate_every_steps == 0
+    if self.record.scored_step != step and is_evaluation_due:
+      if not self.stop and step < self.total_steps:
+        self.evaluate(state, step)
+
+    pending = None
+    for n_steps, data in programs.feed(step, self._chunk_lengths(step)):
+      if self.stop or self.record.nonfinite_step is not None:
+        break
+      steps = ChunkSteps(n_steps, step)
+      state, metrics = programs.chunk(state, programs.hypers, data, steps)
+      # The first call compiles the program. The speed of the first chunk leaves that out.
+      self._chunk_done_at = self._chunk_done_at or time.perf_counter()
+      if pending is not None:
+        self._record_chunk(pending)
+      pending = _Chunk(step, n_steps, metrics)
+      step += n_steps
+
+      if self._must_sync(step) or self.stop:
+        self._record_chunk(pending)
+        pending = None
+        if not self.stop and self.record.nonfinite_step is None:
+          self._evaluate_and_save(state, step)
+    if pending is not None:
+      self._record_chunk(pending)
+    return state, step
+
+  def _chunk_lengths(self, step: int) -> Iterator[int]:
+    """Yields the lengths of chunks. None crosses an evaluation or a save at a step."""
+
+    def steps_per_second() -> float:
+      return self._steps_per_second
+
+    is_resident = self.run.stream.resident
+    return chunk_lengths(
+      step,
+      self.total_steps,
+      self.run.programs.capacity,
+      every_steps=(
+        self.run.evaluate_every_steps,
+        self.run.cfg.checkpoint.every_steps,
+      ),
+      steps_per_second=steps_per_second if is_resident else None,
+    )
+
+  def _must_sync(self, step: int) -> bool:
+    """Returns True if the metrics of a chunk are read before the next chunk starts."""
+    return (
+      self._steps_per_second == 0.0
+      or step % self.run.evaluate_every_steps == 0
+      or self.checkpoints.due(step)
+    )
+
+  def _evaluate_and_save(self, state: TrainState, step: int) -> None:
+    """Evaluates and saves if it is time. `Run` does both at the end."""
+    if step == self.total_steps:
+      return
+    if step % self.run.evaluate_every_steps == 0:
+      self.evaluate(state, step)
+    if self.checkpoints.due(step):
+      self.save(state, step)
+    self._chunk_done_at = time.perf_counter()
+
+  def _record_chunk(self, chunk: _Chunk) -> None:
+    """Waits for a chunk and writes its rows, up to the first loss that is not finite."""
+    if self.record.nonfinite_step is not None:
+      return
+    first_step = chunk.first_step
+    columns = {
+      name: np.asarray(values)[: chunk.n_steps]
+      for name, values in chunk.metrics.items()
+    }
+    now = time.perf_counter()
+    elapsed = max(now - self._chunk_done_at, 1e-9)
+    self._steps_per_second = chunk.n_steps / elapsed
+    self._chunk_done_at = now
+
+    last_step = first_step + chunk.n_steps
+    nonfinite_step = first_nonfinite_step(first_step, columns['loss_nats'])
+    if nonfinite_step is not None:
+      self.record.nonfinite_step = nonfinite_step
+      last_step = nonfinite_step
+
+    # Rows at the interval, and always of the first and of the last step.
+    interval = self.run.cfg.log.every_steps
+    always_logged = {1, self.total_steps, nonfinite_step}
+    rows = []
+    for step in range(first_step + 1, last_step + 1):
+      if step % interval == 0 or step in always_logged:
+        rows.append(self._row(step, first_step, columns))
+    self.writers.append(rows)
+
+    metrics = {'loss_nats': float(columns['loss_nats'][last_step - first_step - 1])}
+    metrics |= self._latest_score()
+    metrics['tokens_per_second'] = self._steps_per_second * self.run.tokens_per_step
+    self.progress.update(last_step, metrics)
+
+  def _row(
+    self, step: int, first_step: int, columns: Mapping[str, np.ndarray]
+  ) -> dict[str, Any]:
+    """Returns the row of one step for `metrics.jsonl`."""
+    return {
+      'step': step,
+      'tokens': step * self.run.tokens_per_step,
+      **{name: values[step - first_step - 1] for name, values in columns.items()},
+      'seconds': self.run.seconds(),
+    }
+
+  def _latest_score(self) -> dict[str, float]:
+    return {'eval_loss_nats': self.record.scores['eval_loss_nats']}
+
+  # --- between chunks -----------------------------------------------------------------
+
+  def evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
+    """Scores the validation split, and writes the row.
+
+    Args:
+      state: State to score.
+      step: Step of the row.
+      final: True at the end of the run.
+    """
+    programs = self.run.programs
+
+    def score(batch: Batch) -> dict[str, jax.Array]:
+      inputs = ScoreInputs(batch, self._bytes_V)
+      return programs.score(state, programs.hypers, inputs)
+
+    scores = evaluate(score, self.run.evaluation_batches(final))
+    if self.run.dataset.tokenizer.bytes_per_token is None:
+      # The text of the tokens is not known.
+      del scores['bits_per_byte']
+    self.record.scores = {f'eval_{name}': value for name, value in scores.items()}
+    self.record.scored_step = step
+    row = {
+      'step': step,
+      **self.record.scores,
+      'final': int(final),
+      'seconds': self.run.seconds(),
+    }
+    self.writers.append([row])
+    self.progress.update(step, self._latest_score())
+
+  def save(self, state: TrainState, step: int, wait: bool = False) -> None:
+    """Starts to save a state, if the config allows it.
+
+    Args:
+      state: State to save.
+      step: Step of the state.
+      wait: If True, returns when the checkpoint is complete.
+    """
+    if not self.run.cfg.checkpoint.enabled:
+      return
+    # The rows up to this step are on the disk before the checkpoint is.
+    self.writers.sync()
+    extra = dataclasses.asdict(self.record) | {'seconds': self.run.seconds()}
+    is_scored = self.record.scored_step == step
+    metrics = self._latest_score() if is_scored else {}
+    self.checkpoints.save(step, state, extra, metrics, wait)

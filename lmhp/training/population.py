@@ -126,7 +126,11 @@ class Population:
     if self.method == 'loop':
       return [jax.device_get(member_state) for member_state in state]
     host_state = jax.device_get(state)
-    return [jax.tree.map(lambda x: x[i], host_state) for i in range(self.width)]
+
+    def member_state(i: int) -> PyTree:
+      return jax.tree.map(lambda x: x[i], host_state)
+
+    return [member_state(i) for i in range(self.width)]
 
   def copy(self, state: PyTree) -> PyTree:
     """Returns a copy of a state, whose buffers can be donated."""

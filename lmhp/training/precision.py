@@ -1,4 +1,4 @@
-"""What `model.dtype` 'auto' stands for on this machine."""
+"""The precision that `model.dtype` 'auto' stands for on this machine."""
 
 from __future__ import annotations
 
@@ -7,33 +7,37 @@ import pathlib
 import jax
 
 FAST_BFLOAT16 = ('amx_bf16', 'avx512_bf16')
-"""Processor features whose bfloat16 products are faster than float32 ones (measured: two to three times)."""
+"""Processor features with which products in bfloat16 are faster than in float32 (measured:
+two to three times)."""
+
+AMPERE = 8
+"""First compute capability of NVIDIA GPUs with fast bfloat16. 7.5 is Turing."""
 
 
 def fastest_dtype() -> str:
-  """'bfloat16' where the default device multiplies it faster than float32 (with float32 sums), else 'float32'.
+  """Returns 'bfloat16' if the default device multiplies it faster, else 'float32'.
 
-  TPUs do, and GPUs from Ampere on; of processors, those that say so. It is a rule and not a measurement, so that it
-  never changes between two processes of one run.
+  Sums are float32 with both. TPUs are faster, GPUs from Ampere on, and processors with one
+  of the features `FAST_BFLOAT16`. It is a rule and not a measurement, so that two processes
+  of one run agree.
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
-    return (
-      'bfloat16'
-      if any(feature in processor_features() for feature in FAST_BFLOAT16)
-      else 'float32'
-    )
-  major = str(getattr(device, 'compute_capability', '')).partition('.')[
-    0
-  ]  # of NVIDIA: '7.5' is Turing, which has none
-  return 'float32' if major.isdecimal() and int(major) < 8 else 'bfloat16'
+    is_fast = any(feature in processor_features() for feature in FAST_BFLOAT16)
+    return 'bfloat16' if is_fast else 'float32'
+  if device.platform != 'gpu':
+    return 'bfloat16'
+  major = str(device.compute_capability).partition('.')[0]
+  return 'float32' if major.isdecimal() and int(major) < AMPERE else 'bfloat16'
 
 
 def processor_features() -> frozenset[str]:
-  """What Linux says the processor can do; empty elsewhere."""
+  """Returns the features of the processor that Linux lists. Empty on other systems."""
   try:
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:
     return frozenset()
-  flags = next((line for line in lines if line.startswith('flags')), '')
-  return frozenset(flags.partition(':')[2].split())
+  for line in lines:
+    if line.startswith('flags'):
+      return frozenset(line.partition(':')[2].split())
+  return frozenset()

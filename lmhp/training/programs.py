@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 import functools
 
+from etils import epath
 import jax
 import numpy as np
 
 from lmhp.data.batches import Batch
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
+from lmhp.hub.config_json import read_json
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
 from lmhp.model.transformer import Model, build
@@ -35,7 +37,7 @@ from lmhp.training.step import (
   make_update,
   metric_names,
 )
-from lmhp.typing import PyTree
+from lmhp.typing import JSON, PyTree
 
 STREAMED_BYTES = 1 << 26
 """Largest size of the batches of a streamed chunk."""
@@ -277,3 +279,18 @@ def pretrained_params(path: str, model: Model) -> PyTree:
         f'{expected.get(name, "none")}, the shape in the model of the config'
       )
   return params
+
+
+def pretrained_config(path: str) -> dict[str, JSON]:
+  """Returns the `config.json` of the Hugging Face directory that a run starts from.
+
+  Args:
+    path: Path of the directory.
+
+  Raises:
+    ConfigError: If it cannot be read.
+  """
+  try:
+    return read_json(epath.Path(path) / 'config.json')
+  except ConfigError as error:
+    raise ConfigError(f'train.init_from: {error}') from None

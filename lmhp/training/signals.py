@@ -1,17 +1,22 @@
-"""SIGTERM and Ctrl-C as a flag, so that a run saves its state before it goes."""
+"""SIGTERM and Ctrl-C as a flag, so that a run saves its state before it stops."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import contextlib
 import signal
 import threading
-from typing import Iterator
+from types import FrameType
 
 
 class Stop:
-  """True once a signal asked the run to stop."""
+  """A flag that is true after a signal.
 
-  def __init__(self):
+  Attributes:
+    signal: Number of the latest signal, or None.
+  """
+
+  def __init__(self) -> None:
     self.signal: int | None = None
 
   def __bool__(self) -> bool:
@@ -20,33 +25,33 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-  """Turns SIGTERM and the first Ctrl-C into a flag; a second Ctrl-C interrupts as usual.
+  """Turns SIGTERM and the first Ctrl-C into a flag. A second Ctrl-C interrupts as usual.
 
-  Outside the main thread Python takes no signals, and the flag stays down. A signal that is ignored stays ignored: a
-  shell's background job is not stopped by the Ctrl-C meant for another.
+  Python handles signals in the main thread alone. In other threads the flag stays false. A
+  signal that is ignored stays ignored: a background job of a shell is not stopped by a
+  Ctrl-C for another job.
   """
   stop = Stop()
   if threading.current_thread() is not threading.main_thread():
     yield stop
     return
 
-  def note(number, frame):
+  def set_flag(number: int, frame: FrameType | None) -> None:
+    del frame
     if stop.signal == signal.SIGINT and number == signal.SIGINT:
       raise KeyboardInterrupt
     stop.signal = number
 
-  before = {
-    number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
-  }
-  taken = [
-    number
-    for number, handler in before.items()
-    if handler not in (signal.SIG_IGN, None)
-  ]  # None: not Python's
+  # A handler that Python did not set is None, and cannot be restored.
+  previous = {}
+  for number in (signal.SIGTERM, signal.SIGINT):
+    handler = signal.getsignal(number)
+    if handler not in (signal.SIG_IGN, None):
+      previous[number] = handler
   try:
-    for number in taken:
-      signal.signal(number, note)
+    for number in previous:
+      signal.signal(number, set_flag)
     yield stop
   finally:
-    for number in taken:
-      signal.signal(number, before[number])
+    for number, handler in previous.items():
+      signal.signal(number, handler)

@@ -1,124 +1,166 @@
-"""Where a run's rows go: `metrics.jsonl` first, and beside it TensorBoard events and Weights & Biases."""
+"""Writers of metrics: `metrics.jsonl`, TensorBoard events and Weights & Biases."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import sys
-from typing import Any, Iterable, Mapping
+from types import ModuleType
+from typing import Any, Protocol, Self
 import uuid
 
 from etils import epath
 
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, to_jsonable
-from lmhp.training.history import History, LogConfig, Row
+from lmhp.training.config import LogConfig
+from lmhp.training.history import History, Row
+from lmhp.typing import PathLike
+
+
+class MetricWriter(Protocol):
+  """A place beside `metrics.jsonl` that metrics go to."""
+
+  def write(self, step: int, numbers: Mapping[str, float]) -> None:
+    """Writes the metrics of a step."""
+    ...
+
+  def close(self) -> None:
+    """Writes what is buffered, and closes."""
+    ...
 
 
 class Writers:
-  """`metrics.jsonl` and, after it, whatever else `LogConfig` asks for. Use it in a `with`.
+  """`metrics.jsonl`, and after it the other writers of a `LogConfig`. Use it in a `with`.
 
   Args:
-    directory: the run's directory.
-    cfg: what to write.
-    step: the step the run resumes from: later rows are dropped, everywhere. None is a new run, which drops all.
-    config: the resolved config by dotted path, for Weights & Biases.
+    directory: Directory of the run.
+    cfg: Choice of the writers.
+    resumed_step: Step that the run resumes from. Later rows are removed everywhere. None is
+      a new run, which removes all.
+    config: Completed config by dotted path, for Weights & Biases.
 
   Raises:
-    ConfigError: if another run is writing there, or Weights & Biases is asked for and not installed.
+    ConfigError: If another process is writing there, or if Weights & Biases is not
+      installed or refuses the run.
   """
 
   def __init__(
     self,
-    directory: Any,
+    directory: PathLike,
     cfg: LogConfig,
-    step: int | None = None,
-    config: Row | None = None,
-  ):
+    resumed_step: int | None = None,
+    config: Mapping[str, Any] | None = None,
+  ) -> None:
     directory = as_path(directory)
-    with contextlib.ExitStack() as opened:
-      self.history = opened.enter_context(History(directory))
-      self.history.truncate_after(-1 if step is None else step)
-      self._beside = []
+    with contextlib.ExitStack() as stack:
+      self.history = stack.enter_context(History(directory))
+      self.history.truncate_after(-1 if resumed_step is None else resumed_step)
+      self._others: list[MetricWriter] = []
       if cfg.tensorboard:
-        self._beside.append(_TensorBoard(directory, 0 if step is None else step + 1))
-        opened.callback(self._beside[-1].close)
+        first_step = 0 if resumed_step is None else resumed_step + 1
+        self._others.append(_TensorBoard(directory, first_step))
+        stack.callback(self._others[-1].close)
       if cfg.wandb_project is not None:
-        self._beside.append(
-          _WeightsAndBiases(
-            directory, cfg.wandb_project, step is not None, config or {}
-          )
+        is_resumed = resumed_step is not None
+        self._others.append(
+          _WeightsAndBiases(directory, cfg.wandb_project, is_resumed, config or {})
         )
-        opened.callback(self._beside[-1].close)
-      self._opened = opened.pop_all()
+        stack.callback(self._others[-1].close)
+      # No error came, so the writers stay open.
+      self._stack = stack.pop_all()
 
-  def __enter__(self) -> Writers:
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     self.close()
 
   def append(self, rows: Iterable[Row]) -> None:
-    """Adds rows, in the order of their steps: once a chunk, not once a step."""
+    """Adds rows, in the order of their steps. Call it once a chunk, not once a step."""
     rows = [to_jsonable(row) for row in rows]
     self.history.append(rows)
-    for writer in self._beside:
+    for writer in self._others:
       for row in rows:
-        # NaN and infinity are words by now: their curves have a gap
-        writer.write(
-          row['step'],
-          {k: v for k, v in row.items() if k != 'step' and isinstance(v, (int, float))},
-        )
+        writer.write(row['step'], _finite_numbers(row))
 
   def sync(self) -> None:
-    """Puts `metrics.jsonl` on the disk; due before a checkpoint promises the rows up to its step."""
+    """Brings `metrics.jsonl` to the disk. See `History.sync`."""
     self.history.sync()
 
   def close(self) -> None:
-    """Closes all."""
-    self._opened.close()
+    """Closes all writers."""
+    self._stack.close()
+
+
+def _finite_numbers(row: Row) -> dict[str, float]:
+  """Returns the metrics of a row that are finite numbers.
+
+  NaN and infinity are words in a row, so a curve has a gap there.
+  """
+  return {
+    name: value
+    for name, value in row.items()
+    if name != 'step' and isinstance(value, (int, float))
+  }
 
 
 class _TensorBoard:
-  """Events in the run's own directory, so that TensorBoard calls the run by its name and hides what is redone."""
+  """TensorBoard events in the directory of the run.
 
-  def __init__(self, directory: epath.Path, first_step: int):
-    with _absent('torch'):
+  TensorBoard then shows the run under the name of its directory. `purge_step` hides the
+  rows that a resumed run writes again.
+  """
+
+  def __init__(self, directory: epath.Path, first_step: int) -> None:
+    with _hidden_module('torch'):
       import tensorboardX
-    # Named by the first step besides the second of the clock, or a run resumed at once would overwrite its own file.
-    suffix = f'.{first_step:09d}'
+
+    # The name of a file has the second of the clock. It gets the first step too, or a run
+    # that is resumed within a second would overwrite its file.
     self._writer = tensorboardX.SummaryWriter(
-      str(directory), purge_step=first_step, flush_secs=10, filename_suffix=suffix
+      str(directory),
+      purge_step=first_step,
+      flush_secs=10,
+      filename_suffix=f'.{first_step:09d}',
     )
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
-    for key, number in numbers.items():
-      self._writer.add_scalar(key, number, step)
+    for name, number in numbers.items():
+      self._writer.add_scalar(name, number, step)
 
   def close(self) -> None:
     self._writer.close()
 
 
 class _WeightsAndBiases:
-  """A run of Weights & Biases that keeps its identity through resumes, in `wandb_id.txt`."""
+  """A run of Weights & Biases. Resumed runs find its id in `wandb_id.txt`."""
 
-  def __init__(self, directory: epath.Path, project: str, resumed: bool, config: Row):
+  def __init__(
+    self,
+    directory: epath.Path,
+    project: str,
+    is_resumed: bool,
+    config: Mapping[str, Any],
+  ) -> None:
     try:
-      import wandb
+      import wandb  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError:
       raise ConfigError(
         f'log.wandb_project: got {project!r}, which needs: pip install "lmhp[wandb]"'
       ) from None
-    known = directory / 'wandb_id.txt'
-    if not (resumed and known.exists()):
-      known.write_text(uuid.uuid4().hex[:8])
-    about = {
-      'id': known.read_text(),
-      'name': directory.name,
-      'dir': str(directory),
-      'config': {**config},
-    }
+    id_file = directory / 'wandb_id.txt'
+    if not (is_resumed and id_file.exists()):
+      id_file.write_text(uuid.uuid4().hex[:8])
     try:
-      self._run = wandb.init(project=project, resume='allow', **about)
+      self._run = wandb.init(
+        project=project,
+        resume='allow',
+        id=id_file.read_text(),
+        name=directory.name,
+        dir=str(directory),
+        config=dict(config),
+      )
     except wandb.errors.Error as error:
       reason = str(error).splitlines()[0]
       raise ConfigError(
@@ -126,20 +168,24 @@ class _WeightsAndBiases:
       ) from None
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
-    self._run.log({**numbers}, step=step)
+    self._run.log(dict(numbers), step=step)
 
   def close(self) -> None:
     self._run.finish()
 
 
 @contextlib.contextmanager
-def _absent(module: str):
-  """Hides a module from what is imported meanwhile: tensorboardX imports torch where it finds it, 1.5 s for nothing."""
-  hide = module not in sys.modules
-  if hide:
-    sys.modules[module] = None
+def _hidden_module(name: str) -> Iterator[None]:
+  """Makes the import of a module fail, unless it is loaded already.
+
+  tensorboardX imports torch if it is installed. That takes 1.5 seconds and brings nothing.
+  """
+  modules: dict[str, ModuleType | None] = sys.modules  # pyright: ignore[reportAssignmentType]  (None makes an import fail)
+  is_loaded = name in modules
+  if not is_loaded:
+    modules[name] = None
   try:
     yield
   finally:
-    if hide:
-      del sys.modules[module]
+    if not is_loaded:
+      del modules[name]

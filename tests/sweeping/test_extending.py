@@ -1,5 +1,6 @@
 """Studies that grow, end badly or ask for the impossible: none of it may mix trials up. Mostly on functions, for speed."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -308,16 +309,17 @@ def test_all_trials_diverge(run):
 
 
 def test_running_again_neither_nags_nor_forgets(run, monkeypatch):
-  from lmhp.training import provenance
+  from lmhp.sweeping import request
+  from lmhp.training.manifest import GitState
 
   of = task(clip=math.inf)
   run(of=of)
-  describe = provenance.describe
-  monkeypatch.setattr(
-    provenance,
-    'describe',
-    lambda d: {**describe(d), 'git': {'commit': 'another', 'dirty': False}},
-  )
+  collect = request.collect_provenance
+
+  def collect_with_another_commit(directory):
+    return dataclasses.replace(collect(directory), git=GitState('another', False))
+
+  monkeypatch.setattr(request, 'collect_provenance', collect_with_another_commit)
   for _ in range(3):
     found = run(of=of)
   manifest = read_manifest(found.workdir)

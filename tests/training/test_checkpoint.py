@@ -1,6 +1,6 @@
-"""Checkpoints: bits come back, on other devices too, after any kill -9, and mistakes are named in one line.
+"""Checkpoints: bits come back, on other devices and after any kill.
 
-Run as a script, this file is the victim: a process whose children save states and are killed.
+Run as a script, this file is the process whose children save states and are killed.
 """
 
 import logging
@@ -22,12 +22,12 @@ import pytest
 import lmhp
 from lmhp.errors import ConfigError
 from lmhp.training import checkpoint
-from lmhp.training.checkpoint import MARK, UNFINISHED, Checkpoints
+from lmhp.training.checkpoint import COMMIT_MARKER, UNFINISHED, Checkpoints
 from lmhp.training.config import CheckpointConfig
 
 
 def make_state(step):
-  """A state that every step has another of, with each type of leaf a run has."""
+  """A state that is different at each step, with each type of leaf that a run has."""
   rng = np.random.default_rng(step)
   return {
     'step': jnp.int32(step),
@@ -48,41 +48,44 @@ def abstract_of(state, sharding=None):
 
 
 def bits_of(state):
-  """Each leaf's bytes, type and shape; nothing in common with the checksum that the code keeps."""
-  data = lambda x: (
-    jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-  )
-  leaves, tree = jax.tree.flatten(state)
-  return [(str(x.dtype), x.shape, np.asarray(data(x)).tobytes()) for x in leaves], tree
+  """Type, shape and bytes of each leaf. It shares no code with the checksum."""
+  leaves, structure = jax.tree.flatten(state)
+  contents = []
+  for x in leaves:
+    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    data = jax.random.key_data(x) if is_key else x
+    contents.append((str(x.dtype), x.shape, np.asarray(data).tobytes()))
+  return contents, structure
 
 
-def names(directory):
+def names_in(directory):
   return sorted(os.listdir(directory))
 
 
-def save_all(directory, steps, cfg=CheckpointConfig(), losses=None):
+def save_all(directory, steps, cfg=None, losses=None):
   with Checkpoints(directory, cfg) as checkpoints:
     for step in steps:
-      checkpoints.save(
-        step,
-        make_state(step),
-        {'seen': step},
-        {'eval_loss_nats': losses[step]} if losses else None,
-      )
+      metrics = {'eval_loss_nats': losses[step]} if losses else None
+      checkpoints.save(step, make_state(step), {'saved': step}, metrics)
 
 
-def test_bits_come_back_with_what_came_along(tmp_path):
-  extra = {'seen': 3, 'best': None, 'nested': {'words': ['a', 'b'], 'number': 0.1}}
+# --- saving and restoring -------------------------------------------------------------
+
+
+def test_state_and_extra_come_back(tmp_path):
+  extra = {'count': 3, 'best': None, 'nested': {'words': ['a', 'b'], 'number': 0.1}}
   with Checkpoints(tmp_path / 'deep' / 'c') as checkpoints:
-    assert checkpoints.latest() is None and checkpoints.steps() == []
+    assert checkpoints.latest() is None
+    assert checkpoints.steps() == []
     checkpoints.save(3, make_state(3), extra, wait=True)
-    state, back = checkpoints.restore(3, abstract_of(make_state(0)))
+    state, restored_extra = checkpoints.restore(3, abstract_of(make_state(0)))
   assert bits_of(state) == bits_of(make_state(3))
-  assert back == {**extra, 'step': 3}
+  assert restored_extra == {**extra, 'step': 3}
 
 
-def test_buffers_may_be_donated_at_once(tmp_path):
+def test_buffers_can_be_donated_at_once(tmp_path):
   twice = jax.jit(lambda x: x * 2 + 1, donate_argnums=0)
+  abstract = {'x': jax.ShapeDtypeStruct((512, 601), jnp.float32)}
   with Checkpoints(tmp_path) as checkpoints:
     for step in range(1, 5):
       x = jax.block_until_ready(jnp.full((512, 601), step, jnp.float32))
@@ -90,38 +93,24 @@ def test_buffers_may_be_donated_at_once(tmp_path):
       for _ in range(20):
         x = twice(x)
       x.block_until_ready()
-      state, _ = checkpoints.restore(
-        step, {'x': jax.ShapeDtypeStruct((512, 601), jnp.float32)}
-      )
+      state, _ = checkpoints.restore(step, abstract)
       np.testing.assert_array_equal(state['x'], step)
 
 
-def test_keeps_the_last_and_the_best(tmp_path):
-  losses = {1: 3.0, 2: 1.0, 3: float('nan'), 4: 2.0, 5: 2.5, 6: 2.4}
-  save_all(tmp_path, losses, CheckpointConfig(keep_last=2, keep_best=1), losses)
-  assert names(tmp_path) == ['2', '5', '6']
-  save_all(
-    tmp_path, [7, 8], CheckpointConfig(keep_last=1, keep_best=2), {7: 1.5, 8: 9.0}
-  )
-  assert names(tmp_path) == ['2', '7', '8']
-  nan = float('nan')
-  save_all(
-    tmp_path / 'diverged',
-    [1, 2, 3],
-    CheckpointConfig(keep_last=1, keep_best=2),
-    {1: nan, 2: 1.0, 3: nan},
-  )
-  assert names(tmp_path / 'diverged') == ['2', '3']
+def test_extra_must_be_json(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(TypeError, match='JSON'):
+    checkpoints.save(1, make_state(1), {'array': np.zeros(3)})
+  assert not names_in(tmp_path)
 
 
-def test_a_step_that_is_there_stays(tmp_path):
+def test_a_step_that_exists_stays_as_it_is(tmp_path):
   save_all(tmp_path, [4])
-  before = (tmp_path / '4' / MARK).stat().st_mtime_ns
+  time_before = (tmp_path / '4' / COMMIT_MARKER).stat().st_mtime_ns
   save_all(tmp_path, [4])
-  assert (tmp_path / '4' / MARK).stat().st_mtime_ns == before
+  assert (tmp_path / '4' / COMMIT_MARKER).stat().st_mtime_ns == time_before
 
 
-def test_paths(tmp_path, monkeypatch):
+def test_relative_home_and_remote_paths(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   save_all('relative', [1])
   assert Checkpoints(tmp_path / 'relative').latest() == 1
@@ -131,11 +120,11 @@ def test_paths(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('count', [1, 2])
-def test_other_devices(tmp_path, count):
+def test_a_state_of_four_devices_is_restored_on_fewer(tmp_path, count):
   def sharding(n):
-    mesh = jax.make_mesh(
-      (n,), ('x',), devices=jax.devices()[:n], axis_types=(jax.sharding.AxisType.Auto,)
-    )
+    axis_types = (jax.sharding.AxisType.Auto,)
+    devices = jax.devices()[:n]
+    mesh = jax.make_mesh((n,), ('x',), devices=devices, axis_types=axis_types)
     return NamedSharding(mesh, PartitionSpec('x'))
 
   x = jnp.arange(8 * 3, dtype=jnp.bfloat16).reshape(8, 3)
@@ -146,210 +135,264 @@ def test_other_devices(tmp_path, count):
   np.testing.assert_array_equal(state['x'], x)
 
 
-def test_another_state_is_named_leaf_by_leaf(tmp_path):
-  save_all(tmp_path, [1])
-  wanted = make_state(1)
-  wanted['params']['kernel'] = jnp.zeros((56, 311))
-  wanted['params']['half'] = wanted['params']['half'].astype(jnp.float32)
-  wanted['momentum'] = jnp.zeros(3)
-  del wanted['key']
-  with pytest.raises(ConfigError) as error:
-    Checkpoints(tmp_path).restore(1, abstract_of(wanted))
-  message = str(error.value)
-  assert '\n' not in message and str(tmp_path / '1') in message
-  assert 'params/kernel is float32[56,310] there and float32[56,311] here' in message
-  assert (
-    'params/half is bfloat16[8,20] there and float32[8,20] here' in message
-  )  # orbax would cast, silently
-  assert 'momentum is only here' in message and 'key is only there' in message
+# --- steps that are kept --------------------------------------------------------------
 
 
-def test_no_such_step(tmp_path):
+def test_the_last_and_the_best_steps_are_kept(tmp_path):
+  losses = {1: 3.0, 2: 1.0, 3: float('nan'), 4: 2.0, 5: 2.5, 6: 2.4}
+  save_all(tmp_path, losses, CheckpointConfig(keep_last=2, keep_best=1), losses)
+  assert names_in(tmp_path) == ['2', '5', '6']
+  more = {7: 1.5, 8: 9.0}
+  save_all(tmp_path, more, CheckpointConfig(keep_last=1, keep_best=2), more)
+  assert names_in(tmp_path) == ['2', '7', '8']
+
+
+def test_a_step_without_a_finite_loss_is_never_the_best(tmp_path):
+  losses = {1: float('nan'), 2: 1.0, 3: float('nan')}
+  save_all(tmp_path, losses, CheckpointConfig(keep_last=1, keep_best=2), losses)
+  assert names_in(tmp_path) == ['2', '3']
+
+
+def test_only_a_save_removes_unfinished_steps(tmp_path):
   save_all(tmp_path, [1, 2])
-  with pytest.raises(
-    ConfigError, match=r'no complete checkpoint; complete steps: \[1, 2\]'
-  ):
-    Checkpoints(tmp_path).restore(3, abstract_of(make_state(0)))
-
-
-def largest_file(step):
-  return max(
-    (p for p in (step / 'state').rglob('*') if p.is_file()),
-    key=lambda p: p.stat().st_size,
-  )
-
-
-def flip(step):
-  path = largest_file(step)
-  data = bytearray(path.read_bytes())
-  data[len(data) // 2] ^= 4  # this flip orbax reads without a word
-  path.write_bytes(data)
-
-
-DAMAGES = {
-  'flipped bit': flip,
-  'cut short': lambda step: os.truncate(largest_file(step), 100),
-  'file gone': lambda step: largest_file(step).unlink(),
-  'metadata gone': lambda step: (step / '_CHECKPOINT_METADATA').unlink(),
-  'metadata garbled': lambda step: (step / '_CHECKPOINT_METADATA').write_text('{"a'),
-}
-
-
-# When a read fails, orbax abandons its other reads, and Python says so of whichever it collects first.
-abandoned_reads = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
-
-
-@abandoned_reads
-@pytest.mark.parametrize('damage', DAMAGES)
-def test_a_damaged_step_gives_way_to_the_one_before(tmp_path, damage, caplog):
-  save_all(tmp_path, [1, 2])
-  DAMAGES[damage](tmp_path / '2')
-  with Checkpoints(tmp_path) as checkpoints, caplog.at_level(logging.WARNING, 'lmhp'):
-    state, extra = checkpoints.restore(2, abstract_of(make_state(0)))
-    assert extra['step'] == 1 and bits_of(state) == bits_of(make_state(1))
-    records = [r for r in caplog.records if r.name.startswith('lmhp')]
-    assert len(records) == 1 and f'{tmp_path}/2: damaged' in records[0].getMessage()
-    assert (
-      checkpoints.steps() == [1] and (tmp_path / '2').exists()
-    )  # it is never for us to delete what may be of use
-    checkpoints.save(2, make_state(2), {}, wait=True)
-    state, extra = checkpoints.restore(2, abstract_of(make_state(0)))
-    assert extra['step'] == 2 and bits_of(state) == bits_of(make_state(2))
-
-
-@abandoned_reads
-def test_nothing_can_be_read(tmp_path):
-  save_all(tmp_path, [1])
-  flip(tmp_path / '1')
-  with pytest.raises(ConfigError, match='no checkpoint up to step 1 can be read'):
-    Checkpoints(tmp_path).restore(1, abstract_of(make_state(0)))
-
-
-def test_only_a_save_sweeps(tmp_path):
-  save_all(tmp_path, [1, 2])
-  (tmp_path / '1' / MARK).unlink()
+  (tmp_path / '1' / COMMIT_MARKER).unlink()
   (tmp_path / f'3{UNFINISHED}' / 'state').mkdir(parents=True)
   (tmp_path / 'notes.txt').write_text('mine')
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.steps() == [2]
-    assert len(names(tmp_path)) == 4
+    assert len(names_in(tmp_path)) == 4
     checkpoints.save(4, make_state(4))
-  assert names(tmp_path) == ['2', '4', 'notes.txt']
+  assert names_in(tmp_path) == ['2', '4', 'notes.txt']
 
 
-def test_due(tmp_path, monkeypatch):
+# --- times of the saves ---------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock that only the test moves: a list of one number."""
   now = [100.0]
   monkeypatch.setattr(time, 'monotonic', lambda: now[0])
-  by_steps = Checkpoints(tmp_path, CheckpointConfig(every_steps=10, every_seconds=None))
-  assert [s for s in range(0, 31, 4) if by_steps.due(s)] == [12, 16, 20, 24, 28]
-  by_steps.save(12, make_state(12), wait=True)
-  assert [s for s in range(12, 31, 4) if by_steps.due(s)] == [20, 24, 28]
-  by_time = Checkpoints(tmp_path, CheckpointConfig(every_seconds=60.0))
-  assert not by_time.due(5)
-  now[0] = 160.0
-  assert by_time.due(5)
-  assert not Checkpoints(tmp_path, CheckpointConfig(enabled=False, every_steps=1)).due(
-    5
-  )
+  return now
 
 
-def test_extra_must_be_json(tmp_path):
-  with Checkpoints(tmp_path) as checkpoints, pytest.raises(TypeError, match='JSON'):
-    checkpoints.save(1, make_state(1), {'array': np.zeros(3)})
-  assert not names(tmp_path)
+def due_steps(checkpoints, steps):
+  return [step for step in steps if checkpoints.due(step)]
 
 
-def test_a_full_disk_is_one_line_and_leaves_what_was_saved(tmp_path, monkeypatch):
+def test_a_save_is_due_after_a_number_of_steps(tmp_path, clock):
+  cfg = CheckpointConfig(every_steps=10, every_seconds=None)
+  checkpoints = Checkpoints(tmp_path, cfg)
+  assert due_steps(checkpoints, range(0, 31, 4)) == [12, 16, 20, 24, 28]
+  checkpoints.save(12, make_state(12), wait=True)
+  assert due_steps(checkpoints, range(12, 31, 4)) == [20, 24, 28]
+
+
+def test_a_save_is_due_after_a_time(tmp_path, clock):
+  checkpoints = Checkpoints(tmp_path, CheckpointConfig(every_seconds=60.0))
+  assert not checkpoints.due(5)
+  clock[0] = 160.0
+  assert checkpoints.due(5)
+
+
+def test_without_checkpoints_no_save_is_due(tmp_path):
+  cfg = CheckpointConfig(enabled=False, every_steps=1)
+  assert not Checkpoints(tmp_path, cfg).due(5)
+
+
+# --- mistakes and damage --------------------------------------------------------------
+
+
+def test_another_state_is_refused_leaf_by_leaf(tmp_path):
+  save_all(tmp_path, [1])
+  expected = make_state(1)
+  expected['params']['kernel'] = jnp.zeros((56, 311))
+  # Orbax itself would cast this leaf without a warning.
+  expected['params']['half'] = expected['params']['half'].astype(jnp.float32)
+  expected['momentum'] = jnp.zeros(3)
+  del expected['key']
+  with pytest.raises(ConfigError) as error:
+    Checkpoints(tmp_path).restore(1, abstract_of(expected))
+  message = str(error.value)
+  assert message.startswith(str(tmp_path / '1'))
+  assert '\n' not in message
+  for leaf in (
+    'params/kernel is float32[56,310], expected float32[56,311]',
+    'params/half is bfloat16[8,20], expected float32[8,20]',
+    'momentum is only in this config',
+    'key is only in the checkpoint',
+  ):
+    assert leaf in message
+
+
+def test_a_step_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
+  save_all(tmp_path, [1, 2])
+  with pytest.raises(ConfigError, match=r'/3: .*\[1, 2\]'):
+    Checkpoints(tmp_path).restore(3, abstract_of(make_state(0)))
+
+
+def largest_file(step):
+  files = [path for path in (step / 'state').rglob('*') if path.is_file()]
+  return max(files, key=lambda path: path.stat().st_size)
+
+
+def flip_a_bit(step):
+  """Flips a bit that Orbax does not notice."""
+  path = largest_file(step)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 4
+  path.write_bytes(content)
+
+
+DAMAGES = {
+  'flipped bit': flip_a_bit,
+  'cut short': lambda step: os.truncate(largest_file(step), 100),
+  'missing file': lambda step: largest_file(step).unlink(),
+  'missing metadata': lambda step: (step / '_CHECKPOINT_METADATA').unlink(),
+  'torn metadata': lambda step: (step / '_CHECKPOINT_METADATA').write_text('{"a'),
+}
+
+# If a read fails, Orbax abandons its other reads, and Python reports those it collects.
+abandons_reads = pytest.mark.filterwarnings(
+  'ignore::pytest.PytestUnraisableExceptionWarning'
+)
+
+
+@abandons_reads
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_the_step_before_a_damaged_one_is_read(tmp_path, damage, caplog):
+  save_all(tmp_path, [1, 2])
+  DAMAGES[damage](tmp_path / '2')
+  with Checkpoints(tmp_path) as checkpoints, caplog.at_level(logging.WARNING, 'lmhp'):
+    state, extra = checkpoints.restore(2, abstract_of(make_state(0)))
+    assert extra['step'] == 1
+    assert bits_of(state) == bits_of(make_state(1))
+    (record,) = [r for r in caplog.records if r.name.startswith('lmhp')]
+    assert record.getMessage().startswith(f'{tmp_path}/2: ')
+
+
+@abandons_reads
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_step_stays_until_it_is_saved_again(tmp_path, damage):
+  save_all(tmp_path, [1, 2])
+  DAMAGES[damage](tmp_path / '2')
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.restore(2, abstract_of(make_state(0)))
+    assert checkpoints.steps() == [1]
+    assert (tmp_path / '2').exists()
+    checkpoints.save(2, make_state(2), {}, wait=True)
+    state, extra = checkpoints.restore(2, abstract_of(make_state(0)))
+  assert extra['step'] == 2
+  assert bits_of(state) == bits_of(make_state(2))
+
+
+@abandons_reads
+def test_without_a_readable_step_there_is_one_error(tmp_path):
+  save_all(tmp_path, [1])
+  flip_a_bit(tmp_path / '1')
+  with pytest.raises(ConfigError, match=f'^{tmp_path}: .*step 1.*ValueError'):
+    Checkpoints(tmp_path).restore(1, abstract_of(make_state(0)))
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_steps_before(tmp_path, monkeypatch):
   save_all(tmp_path, [1])
 
-  class Full:
+  class FailedSave:
     def result(self):
       raise ValueError('RESOURCE_EXHAUSTED: No space left on device\nmore')
 
+  def fail(*arguments, **options):
+    return FailedSave()
+
   with Checkpoints(tmp_path) as checkpoints:
-    monkeypatch.setattr(
-      checkpoint.ocp, 'save_checkpointables_async', lambda *_, **__: Full()
-    )
-    with pytest.raises(
-      ConfigError,
-      match='step 2 could not be saved: RESOURCE_EXHAUSTED: No space left on device$',
-    ):
+    monkeypatch.setattr(checkpoint.ocp, 'save_checkpointables_async', fail)
+    reason = 'RESOURCE_EXHAUSTED: No space left on device'
+    with pytest.raises(ConfigError, match=f'step 2 .*: {reason}$'):
       checkpoints.save(2, make_state(2), wait=True)
     assert checkpoints.steps() == [1]
 
 
-# --- kill -9 --------------------------------------------------------------------------------------------------------
+# --- kill -9 --------------------------------------------------------------------------
 
 
-def test_any_kill_leaves_a_whole_step(tmp_path):
+def test_any_kill_leaves_a_complete_step(tmp_path):
   root = str(pathlib.Path(lmhp.__file__).parents[1])
-  done = subprocess.run(
+  process = subprocess.run(
     [sys.executable, __file__, str(tmp_path / 'c')],
     env={**os.environ, 'PYTHONPATH': root},
     capture_output=True,
     text=True,
     timeout=120,
   )
-  assert done.returncode == 0, done.stdout + done.stderr
-  # The kills did land inside: some left a step half written, some left one half deleted.
-  counts = dict(word.split('=') for word in done.stdout.splitlines()[-1].split())
-  assert int(counts['half_written']) >= 2 and int(counts['half_deleted']) >= 3, (
-    done.stdout
-  )
-  assert all(name.isdecimal() for name in names(tmp_path / 'c'))
+  assert process.returncode == 0, process.stdout + process.stderr
+  # Some kills came while a step was written, and some while one was deleted.
+  last_line = process.stdout.splitlines()[-1]
+  counts = dict(word.split('=') for word in last_line.split())
+  assert int(counts['half_written']) >= 2, process.stdout
+  assert int(counts['half_deleted']) >= 3, process.stdout
+  assert all(name.isdecimal() for name in names_in(tmp_path / 'c'))
 
 
-def victim(directory, kill, pipe):
-  """Checks the bits of every step it finds, then saves one step after the other."""
-  if kill == 'removing':
-    left = [None]  # files that a deletion may still remove, its mark being the first
+def kill_in_a_deletion():
+  """Kills this process soon after a deletion has removed its marker."""
+  files_left = None
 
-    def hook(event, arguments):
-      if event != 'os.remove':
-        return
-      if left[0] is None and str(arguments[0]).endswith('/' + MARK):
-        left[0] = random.randint(0, 9)
-      elif left[0]:
-        left[0] -= 1
-      if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+  def hook(event, arguments):
+    nonlocal files_left
+    if event != 'os.remove':
+      return
+    if files_left is None and str(arguments[0]).endswith('/' + COMMIT_MARKER):
+      files_left = random.randint(0, 9)
+    elif files_left:
+      files_left -= 1
+    if files_left == 0:
+      os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(hook)
-  with Checkpoints(
-    directory, CheckpointConfig(keep_last=2, keep_best=1)
-  ) as checkpoints:
+  sys.addaudithook(hook)
+
+
+def save_steps(directory, kill, pipe):
+  """Checks the bits of each complete step, then saves four more steps."""
+  if kill == 'deleting':
+    kill_in_a_deletion()
+  cfg = CheckpointConfig(keep_last=2, keep_best=1)
+  with Checkpoints(directory, cfg) as checkpoints:
     for step in checkpoints.steps():
       state, extra = checkpoints.restore(step, abstract_of(make_state(0)))
-      assert extra == {'seen': step, 'step': step} and bits_of(state) == bits_of(
-        make_state(step)
-      )
+      assert extra == {'saved': step, 'step': step}
+      assert bits_of(state) == bits_of(make_state(step))
     first = (checkpoints.latest() or 0) + 1
     for step in range(first, first + 4):
-      checkpoints.save(
-        step, make_state(step), {'seen': step}, {'eval_loss_nats': random.random()}
-      )
+      metrics = {'eval_loss_nats': random.random()}
+      checkpoints.save(step, make_state(step), {'saved': step}, metrics)
       os.write(pipe, b'saving')
 
 
-def torment(directory):
-  """Forks victims and kills them: anywhere, inside a save, inside a deletion. The last one is left alone."""
+def fork_and_save(directory, kill, pipe):
+  """Forks a child that runs `save_steps`. Returns its process id."""
+  pid = os.fork()
+  if pid:
+    return pid
+  random.seed(os.getpid())
+  code = 1
+  try:
+    save_steps(directory, kill, pipe)
+    code = 0
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    os._exit(code)
+
+
+def kill_many(directory):
+  """Forks and kills children: anywhere, in a save, in a deletion. The last one lives."""
   random.seed(0)
-  half_written = half_deleted = latest = 0
-  for kill in ['anywhere', 'saving', 'removing'] * 7 + ['never']:
+  half_written = 0
+  half_deleted = 0
+  latest = 0
+  for kill in ['anywhere', 'saving', 'deleting'] * 7 + ['never']:
     reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-      random.seed(os.getpid())
-      code = 1
-      try:
-        victim(directory, kill, writing)
-        code = 0
-      except BaseException:
-        traceback.print_exc()
-      finally:
-        os._exit(code)
+    pid = fork_and_save(directory, kill, writing)
     os.close(writing)
     if kill == 'saving':
       for _ in range(random.randint(1, 3)):
@@ -361,15 +404,19 @@ def torment(directory):
       os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(reading)
-    assert status in ((0,) if kill == 'never' else (0, -signal.SIGKILL)), (kill, status)
-    found = Checkpoints(directory).latest() or 0
-    assert found >= latest, (kill, found, latest)
-    latest = found
+    allowed = (0,) if kill == 'never' else (0, -signal.SIGKILL)
+    assert status in allowed, (kill, status)
+
+    # No kill takes a complete step away.
+    step = Checkpoints(directory).latest() or 0
+    assert step >= latest, (kill, step, latest)
+    latest = step
     for path in pathlib.Path(directory).glob('*'):
       half_written += path.name.endswith(UNFINISHED)
-      half_deleted += path.name.isdecimal() and not (path / MARK).exists()
+      is_step = path.name.isdecimal()
+      half_deleted += is_step and not (path / COMMIT_MARKER).exists()
   print(f'half_written={half_written} half_deleted={half_deleted} latest={latest}')
 
 
 if __name__ == '__main__':
-  torment(sys.argv[1])
+  kill_many(sys.argv[1])

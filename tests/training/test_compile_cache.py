@@ -1,45 +1,61 @@
-"""Programs are compiled once, and on a GPU so that they give the same bits every time."""
+"""Compiled programs: each is compiled once, and deterministically on a GPU."""
 
 import threading
 
 import jax
 import numpy as np
+import pytest
 
-from lmhp.training import compile_cache as compiled
+from lmhp.training import compile_cache
 from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 
 
-def test_one_compile_whoever_asks():
-  kept, calls, gate = ProgramCache(), [], threading.Event()
+def test_threads_that_need_a_program_at_once_compile_it_once():
+  cache = ProgramCache()
+  gate = threading.Event()
+  builds = []
 
-  def compile_it():
+  def build():
     gate.wait(5)
-    calls.append(1)
+    builds.append(1)
     return len
 
-  threads = [
-    threading.Thread(target=lambda: kept.get('a', compile_it)) for _ in range(3)
-  ]
+  threads = [threading.Thread(target=lambda: cache.get('a', build)) for _ in range(3)]
   for thread in threads:
     thread.start()
   gate.set()
   for thread in threads:
     thread.join()
-  assert len(calls) == 1 and kept.get('a', None) is len
-  assert 'a' in kept and kept.compile_seconds > 0
+  assert len(builds) == 1
+  assert cache.get('a', build) is len
+  assert 'a' in cache
+  assert cache.compile_seconds > 0
 
 
-def test_a_gpu_is_asked_for_the_same_bits(monkeypatch):
-  """The option is one that XLA knows: with it a program compiles here too, and one that it does not know is refused."""
+def test_a_build_that_fails_is_tried_again():
+  cache = ProgramCache()
+
+  def fail():
+    raise MemoryError
+
+  with pytest.raises(MemoryError):
+    cache.get('a', fail)
+  assert 'a' not in cache
+  assert cache.get('a', lambda: len) is len
+
+
+def test_a_gpu_gets_the_option_for_deterministic_scatters(monkeypatch):
+  """XLA knows the option: it compiles with it here too, and refuses an unknown one."""
   lowered = jax.jit(lambda x: x + 1).lower(np.float32(1))
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   assert compile_deterministic(lowered)(np.float32(1)) == 2
-  monkeypatch.setattr(
-    compiled, 'DETERMINISTIC_SCATTERS', {'xla_gpu_no_such_option': True}
-  )
-  try:
+  unknown = {'xla_gpu_no_such_option': True}
+  monkeypatch.setattr(compile_cache, 'DETERMINISTIC_SCATTERS', unknown)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='no_such_option'):
     compile_deterministic(lowered)
-  except jax.errors.JaxRuntimeError as error:
-    assert 'no_such_option' in str(error)
-  else:
-    raise AssertionError('options do not reach the compiler')
+
+
+@pytest.mark.parametrize('name, expected', [('off', None), ('/tmp/x', '/tmp/x')])
+def test_the_environment_names_the_directory_of_the_cache(monkeypatch, name, expected):
+  monkeypatch.setenv('LMHP_COMPILE_CACHE', name)
+  assert compile_cache.compile_cache_directory() == expected

@@ -1,5 +1,6 @@
-"""The loop: wherever a run is stopped, going on gives the uninterrupted run's bits and rows."""
+"""The training loop: a run that is stopped at any moment resumes with the same bits."""
 
+import json
 import os
 import pathlib
 import signal
@@ -12,48 +13,49 @@ import lmhp
 from lmhp.errors import ConfigError
 from lmhp.training import chunks
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.loop import Run
+from lmhp.training.loop import Run, TrainingLoop
+
+DIFFERS_IN_EACH_PROCESS = ('seconds', 'compile_seconds', 'started_utc', 'command')
 
 
 @pytest.fixture
 def train(small, tmp_path, monkeypatch):
-  """`train(name, **values)`: a run of 24 steps in chunks of a few, evaluated every 6 and saved every 8."""
-  monkeypatch.setattr(
-    chunks, 'CHUNK_SECONDS', 1e-9
-  )  # one step a chunk: every moment is a step
+  """`train(name, **values)`: a run of 24 steps, one step a chunk.
+
+  It evaluates every 6 steps and saves every 8.
+  """
+  monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e-9)
 
   def run(name, **values):
-    values = {
+    intervals = {
       'evaluate.every_steps': 6,
       'checkpoint.every_steps': 8,
       'checkpoint.keep_last': 3,
-    } | values
-    return lmhp.train(small(**values), workdir=tmp_path / name, display='none')
+    }
+    config = small(**intervals | values)
+    return lmhp.train(config, workdir=tmp_path / name, display='none')
 
   return run
 
 
-def at(monkeypatch, method, step, do):
-  """Does something the first time that a method of `Run` is called at or after a step."""
-  real, done = getattr(Run, method), []
+def before_call(monkeypatch, name, step, action):
+  """Runs an action before the first call of a method at or after a step."""
+  owner = TrainingLoop if hasattr(TrainingLoop, name) else Run
+  method = getattr(owner, name)
+  is_done = []
+
+  def step_of(arguments):
+    if name in ('evaluate', 'save', '_evaluate_and_save'):
+      return arguments[1]
+    return arguments[0].first_step if name == '_record_chunk' else arguments[0]
 
   def wrapped(self, *arguments, **options):
-    now = arguments[1] if method in ('_evaluate', '_save', '_between') else arguments[0]
-    if not done and now >= step:
-      done.append(True)
-      do()
-    return real(self, *arguments, **options)
+    if not is_done and step_of(arguments) >= step:
+      is_done.append(True)
+      action()
+    return method(self, *arguments, **options)
 
-  monkeypatch.setattr(Run, method, wrapped)
-
-
-def same(run, other):
-  assert rows(run.workdir) == rows(other.workdir)
-  assert bits(run.params) == bits(other.params)
-  unlike = ('seconds', 'compile_seconds', 'started_utc', 'command')
-  assert {k: v for k, v in run.result.items() if k not in unlike} == {
-    k: v for k, v in other.result.items() if k not in unlike
-  }
+  monkeypatch.setattr(owner, name, wrapped)
 
 
 def terminate():
@@ -64,84 +66,124 @@ def die():
   raise RuntimeError('killed')
 
 
+def result_of(run):
+  """The result without what differs in each process."""
+  return {k: v for k, v in run.result.items() if k not in DIFFERS_IN_EACH_PROCESS}
+
+
+def assert_same(run, other):
+  assert rows(run.workdir) == rows(other.workdir)
+  assert bits(run.params) == bits(other.params)
+  assert result_of(run) == result_of(other)
+
+
+# --- interruptions --------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
   'method, step',
   [
-    ('_evaluate', 0),
-    ('_record', 0),
-    ('_record', 5),
-    ('_must_look', 6),
-    ('_between', 6),
-    ('_evaluate', 6),
-    ('_must_look', 8),
-    ('_save', 8),
-    ('_record', 13),
-    ('_must_look', 22),
-    ('_record', 20),
+    ('evaluate', 0),
+    ('_record_chunk', 0),
+    ('_record_chunk', 5),
+    ('_must_sync', 6),
+    ('_evaluate_and_save', 6),
+    ('evaluate', 6),
+    ('_must_sync', 8),
+    ('save', 8),
+    ('_record_chunk', 13),
+    ('_must_sync', 22),
+    ('_record_chunk', 20),
   ],
 )
-def test_a_signal_at_any_moment(train, monkeypatch, method, step):
+def test_a_signal_at_any_moment_saves_and_resumes(train, monkeypatch, method, step):
   whole = train('whole')
   with monkeypatch.context() as patch:
-    at(patch, method, step, terminate)
+    before_call(patch, method, step, terminate)
     stopped = train('stopped')
-  assert (
-    stopped.signal == signal.SIGTERM and not stopped.complete and stopped.result == {}
-  )
+  assert stopped.signal == signal.SIGTERM
+  assert not stopped.complete
+  assert stopped.result == {}
   with Checkpoints(pathlib.Path(stopped.workdir) / 'checkpoints') as checkpoints:
     saved = checkpoints.latest()
-  assert (
-    saved is None if method == '_evaluate' and step == 0 else step <= saved <= step + 4
-  )
-  same(train('stopped'), whole)
+  if (method, step) == ('evaluate', 0):
+    assert saved is None
+  else:
+    assert step <= saved <= step + 4
+  assert_same(train('stopped'), whole)
 
 
 @pytest.mark.parametrize(
   'method, step',
   [
-    ('_evaluate', 0),
-    ('_record', 5),
-    ('_evaluate', 6),
-    ('_save', 8),
-    ('_record', 9),
-    ('_evaluate', 12),
-    ('_save', 16),
-    ('_evaluate', 24),
-    ('_save', 24),
+    ('evaluate', 0),
+    ('_record_chunk', 5),
+    ('evaluate', 6),
+    ('save', 8),
+    ('_record_chunk', 9),
+    ('evaluate', 12),
+    ('save', 16),
+    ('evaluate', 24),
+    ('save', 24),
     ('_result', 24),
   ],
 )
-def test_a_death_at_any_moment(train, monkeypatch, method, step):
+def test_a_death_at_any_moment_resumes(train, monkeypatch, method, step):
   whole = train('whole')
   with monkeypatch.context() as patch:
-    at(patch, method, step, die)
+    before_call(patch, method, step, die)
     with pytest.raises(RuntimeError, match='killed'):
       train('dead')
-  same(train('dead'), whole)
+  assert_same(train('dead'), whole)
 
 
-def test_stopped_again_and_again(train, monkeypatch):
+def test_a_run_that_is_stopped_many_times_resumes(train, monkeypatch):
   whole = train('whole')
+  n_stops = 0
   for step in range(1, 24, 2):
     with monkeypatch.context() as patch:
-      at(patch, '_record', step, terminate)
+      before_call(patch, '_record_chunk', step, terminate)
       if train('stopped').complete:
         break
-  same(train('stopped'), whole)
+    n_stops += 1
+  assert n_stops > 3
+  assert_same(train('stopped'), whole)
 
 
-def test_a_streamed_run_is_gone_on_with(train, monkeypatch):
-  monkeypatch.setattr(
-    'lmhp.training.programs.STREAMED_BYTES', 12 * 24 * 5
-  )  # five steps a chunk
-  whole = train('whole', **{'data.placement': 'host'})
+def test_a_streamed_run_resumes(train, monkeypatch):
+  five_steps = 12 * 24 * 5
+  monkeypatch.setattr('lmhp.training.programs.STREAMED_BYTES', five_steps)
+  values = {'data.placement': 'host'}
+  whole = train('whole', **values)
   with monkeypatch.context() as patch:
-    at(patch, '_record', 10, terminate)
-    train('stopped', **{'data.placement': 'host'})
-  same(train('stopped', **{'data.placement': 'host'}), whole)
+    before_call(patch, '_record_chunk', 10, terminate)
+    assert not train('stopped', **values).complete
+  assert_same(train('stopped', **values), whole)
 
 
-def test_a_broken_run_says_the_same_whatever_the_chunks(train, monkeypatch):
+def test_without_checkpoints_a_stopped_run_starts_again(train, monkeypatch):
+  values = {'checkpoint.enabled': False}
+  whole = train('whole', **values)
+  with monkeypatch.context() as patch:
+    before_call(patch, '_record_chunk', 5, terminate)
+    assert not train('stopped', **values).complete
+  assert_same(train('stopped', **values), whole)
+
+
+def test_a_resumed_run_keeps_the_manifest_of_its_first_process(train, monkeypatch):
+  with monkeypatch.context() as patch:
+    before_call(patch, '_record_chunk', 5, terminate)
+    manifest = pathlib.Path(train('stopped').workdir) / 'config.json'
+  content = manifest.read_bytes()
+  assert train('stopped').complete
+  assert manifest.read_bytes() == content
+  assert json.loads(content)['data_sha256']
+
+
+# --- losses that are not finite -------------------------------------------------------
+
+
+def test_a_run_ends_at_its_first_nonfinite_loss_with_any_chunks(train, monkeypatch):
   values = {
     'optimizer.learning_rate': 200.0,
     'train.steps': 60,
@@ -150,26 +192,35 @@ def test_a_broken_run_says_the_same_whatever_the_chunks(train, monkeypatch):
   slow = train('slow', **values)
   monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 10.0)
   fast = train('fast', **values)
-  # Not within the first chunk, which is waited for: here another one runs when the loss is read.
-  assert (
-    6
-    < rows(slow.workdir)[-1]['step']
-    == slow.result['steps']
-    == slow.result['diverged_at']
-    < 60
-  )
-  assert slow.result['steps'] == fast.result['steps'] and rows(slow.workdir) == rows(
-    fast.workdir
-  )
-  (pathlib.Path(fast.workdir) / 'result.json').unlink()  # as a kill after the last save
-  again = train('fast', **values)
-  assert (
-    rows(again.workdir) == rows(slow.workdir)
-    and again.result['steps'] == slow.result['steps']
-  )
+
+  # The step is not in the first chunk, whose metrics are read at once. So another chunk
+  # runs when the loss is read.
+  last_step = slow.result['steps']
+  assert 6 < last_step < 60
+  assert slow.result['diverged_at'] == last_step
+  assert rows(slow.workdir)[-1]['step'] == last_step
+  assert fast.result['steps'] == last_step
+  assert rows(fast.workdir) == rows(slow.workdir)
 
 
-def test_only_a_measured_state_is_the_best(train):
+def test_a_run_that_was_killed_after_its_last_save_only_writes_its_result(train):
+  values = {
+    'optimizer.learning_rate': 200.0,
+    'train.steps': 60,
+    'evaluate.every_steps': 60,
+  }
+  run = train('run', **values)
+  first_rows = rows(run.workdir)
+  (pathlib.Path(run.workdir) / 'result.json').unlink()
+  again = train('run', **values)
+  assert rows(again.workdir) == first_rows
+  assert again.result['steps'] == run.result['steps']
+
+
+# --- checkpoints ----------------------------------------------------------------------
+
+
+def test_only_an_evaluated_state_is_kept_as_the_best(train):
   run = train(
     'run',
     **{
@@ -179,49 +230,41 @@ def test_only_a_measured_state_is_the_best(train):
       'optimizer.learning_rate': 1e-2,
     },
   )
-  steps = sorted(
-    int(p.name) for p in (pathlib.Path(run.workdir) / 'checkpoints').iterdir()
-  )
-  assert steps[-1] == 24 and set(steps) <= {
-    12,
-    24,
-  }  # 4, 8, 16 and 20 were saved between evaluations
+  directory = pathlib.Path(run.workdir) / 'checkpoints'
+  steps = {int(path.name) for path in directory.iterdir()}
+  # Of the saved steps 4, 8, 12, ..., 24, only 12 and 24 are evaluated.
+  assert 24 in steps
+  assert steps <= {12, 24}
 
 
-def test_without_checkpoints_a_stopped_run_starts_anew(train, monkeypatch):
-  values = {'checkpoint.enabled': False}
-  whole = train('whole', **values)
-  with monkeypatch.context() as patch:
-    at(patch, '_record', 5, terminate)
-    assert not train('stopped', **values).complete
-  same(train('stopped', **values), whole)
+# --- mistakes and special data --------------------------------------------------------
 
 
-def test_what_cannot_be_trained_is_refused_before_anything_is_compiled(
-  small, tmp_path, monkeypatch
-):
-  monkeypatch.setattr('lmhp.training.programs.Programs.chunk', None)
-  monkeypatch.setattr('lmhp.training.loop.Run.run', None)
-  for values, said in (
+@pytest.mark.parametrize(
+  'values, path',
+  [
     ({'train.steps': 2**31 - 1, 'train.batch_size': 16}, 'train.steps: '),
     ({'optimizer.freeze': ('**',)}, 'optimizer.freeze: '),
     ({'data.validation_fraction': 1e-3}, 'data.validation_fraction: '),
     ({'model.max_seq_len': 5000}, 'data.path: '),
-  ):
-    with pytest.raises(ConfigError, match=said):
-      lmhp.train(small(**values), workdir=tmp_path / 'run', display='none')
+  ],
+)
+def test_a_config_that_cannot_be_trained_is_refused_before_compilation(
+  small, tmp_path, monkeypatch, values, path
+):
+  monkeypatch.setattr('lmhp.training.programs.Programs.chunk', None)
+  monkeypatch.setattr('lmhp.training.loop.Run.run', None)
+  with pytest.raises(ConfigError, match=f'^{path}'):
+    lmhp.train(small(**values), workdir=tmp_path / 'run', display='none')
 
 
-def test_tokens_without_their_text(small, tmp_path):
-  np.arange(4000, dtype=np.uint16).__mod__(17).astype(np.uint16).tofile(
-    tmp_path / 'ids.bin'
+def test_tokens_without_their_text_have_no_bits_per_byte(small, tmp_path):
+  tokens = np.arange(4000) % 17
+  tokens.astype(np.uint16).tofile(tmp_path / 'ids.bin')
+  config = small(
+    **{'data.path': (str(tmp_path / 'ids.bin'),), 'data.tokenizer': 'byte'}
   )
-  run = lmhp.train(
-    small(**{'data.path': (str(tmp_path / 'ids.bin'),), 'data.tokenizer': 'byte'}),
-    display='none',
-  )
+  run = lmhp.train(config, display='none')
   assert run.model.cfg.vocab_size == 17
-  assert (
-    'final_eval_bits_per_byte' not in run.result
-    and 'final_eval_perplexity' in run.result
-  )
+  assert 'final_eval_bits_per_byte' not in run.result
+  assert 'final_eval_perplexity' in run.result

@@ -1,4 +1,4 @@
-"""Precision: what 'auto' stands for, by the device and by what the processor says of itself."""
+"""The precision that 'auto' stands for, by device and by processor."""
 
 import pathlib
 import types
@@ -8,10 +8,9 @@ import pytest
 from lmhp.training import precision
 
 
-def on(monkeypatch, **device):
-  monkeypatch.setattr(
-    precision.jax, 'devices', lambda: [types.SimpleNamespace(**device)]
-  )
+def dtype_on(monkeypatch, **device):
+  devices = [types.SimpleNamespace(**device)]
+  monkeypatch.setattr(precision.jax, 'devices', lambda: devices)
   return precision.fastest_dtype()
 
 
@@ -26,7 +25,7 @@ def on(monkeypatch, **device):
 )
 def test_processors(monkeypatch, features, dtype):
   monkeypatch.setattr(precision, 'processor_features', lambda: frozenset(features))
-  assert on(monkeypatch, platform='cpu') == dtype
+  assert dtype_on(monkeypatch, platform='cpu') == dtype
 
 
 @pytest.mark.parametrize(
@@ -40,23 +39,29 @@ def test_processors(monkeypatch, features, dtype):
     ('gfx90a', 'bfloat16'),
   ],
 )
-def test_graphics_processors(monkeypatch, capability, dtype):
-  assert on(monkeypatch, platform='gpu', compute_capability=capability) == dtype
+def test_gpus(monkeypatch, capability, dtype):
+  got = dtype_on(monkeypatch, platform='gpu', compute_capability=capability)
+  assert got == dtype
 
 
-def test_tensor_processors(monkeypatch):
-  assert on(monkeypatch, platform='tpu') == 'bfloat16'
+def test_tpus(monkeypatch):
+  assert dtype_on(monkeypatch, platform='tpu') == 'bfloat16'
 
 
-def test_what_the_processor_says(monkeypatch):
-  said = (
+def test_features_come_from_the_flags_in_linux(monkeypatch):
+  cpuinfo = (
     'processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu vme amx_bf16\nbugs\t\t: none\n'
   )
-  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: said)
+  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: cpuinfo)
   assert precision.processor_features() == {'fpu', 'vme', 'amx_bf16'}
-  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: 'nothing of the kind')
+
+
+def test_without_flags_there_are_no_features(monkeypatch):
+  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: 'another format')
   assert precision.processor_features() == frozenset()
 
+
+def test_without_the_file_there_are_no_features(monkeypatch):
   def absent(path):
     raise FileNotFoundError
 

@@ -1,4 +1,4 @@
-"""Signals: a flag while a run holds them, and everything as before when it lets go."""
+"""Signals: a flag while a run holds them, and everything as before after it."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from lmhp.training.signals import stop_on_signals
 
 
 @pytest.fixture(autouse=True)
-def python_has_ctrl_c(signals_stay):
-  """As in a terminal, also where the tests run in the background and Ctrl-C is ignored."""
+def python_handles_ctrl_c(signals_stay):
+  """As in a terminal, even if the tests run in the background and Ctrl-C is ignored."""
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -20,25 +20,39 @@ def send(number):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_a_flag(number):
-  before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+def test_a_signal_sets_the_flag(number):
   with stop_on_signals() as stop:
-    assert not stop and stop.signal is None
+    assert not stop
+    assert stop.signal is None
     send(number)
-    assert stop and stop.signal == number
-  assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert stop
+    assert stop.signal == number
 
 
-def test_a_second_interrupt_interrupts():
-  with pytest.raises(KeyboardInterrupt):
-    with stop_on_signals() as stop:
-      send(signal.SIGINT)
-      assert stop
-      send(signal.SIGINT)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_handlers_are_restored(number):
+  previous = signal.getsignal(number)
+  with stop_on_signals():
+    assert signal.getsignal(number) is not previous
+  assert signal.getsignal(number) == previous
+
+
+def test_the_handlers_are_restored_after_an_exception():
+  previous = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(ZeroDivisionError), stop_on_signals():
+    raise ZeroDivisionError
+  assert signal.getsignal(signal.SIGTERM) is previous
+
+
+def test_a_second_ctrl_c_interrupts():
+  with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
+    send(signal.SIGINT)
+    assert stop
+    send(signal.SIGINT)
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_terminating_twice_is_terminating_once():
+def test_ctrl_c_after_sigterm_does_not_interrupt():
   with stop_on_signals() as stop:
     send(signal.SIGTERM)
     send(signal.SIGTERM)
@@ -46,8 +60,8 @@ def test_terminating_twice_is_terminating_once():
     assert stop.signal == signal.SIGINT
 
 
-def test_what_is_ignored_stays_ignored():
-  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_an_ignored_signal_stays_ignored():
+  previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
   try:
     with stop_on_signals() as stop:
       send(signal.SIGINT)
@@ -56,26 +70,19 @@ def test_what_is_ignored_stays_ignored():
       assert stop
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
   finally:
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, previous)
 
 
-def test_an_exception_gives_the_handlers_back():
-  before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(ZeroDivisionError):
-    with stop_on_signals():
-      1 / 0
-  assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_in_another_thread_the_flag_stays_down():
-  seen = []
+def test_in_another_thread_nothing_is_handled():
+  flags = []
 
   def work():
     with stop_on_signals() as stop:
-      seen.append(bool(stop))
+      flags.append(bool(stop))
 
-  before = signal.getsignal(signal.SIGTERM)
+  previous = signal.getsignal(signal.SIGTERM)
   thread = threading.Thread(target=work)
   thread.start()
   thread.join()
-  assert seen == [False] and signal.getsignal(signal.SIGTERM) is before
+  assert flags == [False]
+  assert signal.getsignal(signal.SIGTERM) is previous

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases beside `metrics.jsonl`: the same numbers, no step twice after a resume."""
+"""TensorBoard and Weights & Biases: the same numbers as `metrics.jsonl`, no step twice."""
 
 import struct
 import sys
@@ -7,137 +7,162 @@ import types
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.training.history import LogConfig, read
-from lmhp.training.writers import Writers, _absent
+from lmhp.training.config import LogConfig
+from lmhp.training.history import read_history
+from lmhp.training.writers import Writers, _hidden_module
 
 
-def events(directory):
-  """What TensorBoard shows: files in order of name; a session that starts at a step hides what is at or after it."""
+def events_of(directory):
+  """The points that TensorBoard shows: {(tag, step): value}.
+
+  It reads files in the order of their names. A session that starts at a step hides earlier
+  points at that step or after it.
+  """
   from tensorboardX.proto.event_pb2 import Event
 
-  shown = {}
+  points = {}
   for path in sorted(directory.glob('events.out.tfevents.*')):
-    data, at = path.read_bytes(), 0
-    while at < len(data):
-      (size,) = struct.unpack_from('<Q', data, at)
-      event = Event.FromString(data[at + 12 : at + 12 + size])
-      at += size + 16
+    content = path.read_bytes()
+    position = 0
+    while position < len(content):
+      (size,) = struct.unpack_from('<Q', content, position)
+      event = Event.FromString(content[position + 12 : position + 12 + size])
+      position += size + 16
       if event.session_log.status == event.session_log.START:
-        shown = {k: v for k, v in shown.items() if k[1] < event.step}
+        points = {k: v for k, v in points.items() if k[1] < event.step}
       for value in event.summary.value:
-        assert (value.tag, event.step) not in shown
-        shown[value.tag, event.step] = value.simple_value
-  return shown
+        assert (value.tag, event.step) not in points
+        points[value.tag, event.step] = value.simple_value
+  return points
 
 
 def row(step, factor=1.0):
-  return {
-    'step': step,
-    'loss_nats': factor * step,
-    'word': 'x',
-    'none': None,
-    'list': [1],
-  }
+  words = {'word': 'x', 'none': None, 'list': [1]}
+  return {'step': step, 'loss_nats': factor * step, **words}
 
 
-def test_tensorboard_holds_the_numbers_once(tmp_path):
+# --- TensorBoard ----------------------------------------------------------------------
+
+
+def test_tensorboard_has_each_number_once_after_a_resume(tmp_path):
   with Writers(tmp_path, LogConfig()) as writers:
-    writers.append(
-      [row(0), row(10), {'step': 10, 'eval_loss_nats': 2.5}, row(20), row(30)]
-    )
+    evaluation = {'step': 10, 'eval_loss_nats': 2.5}
+    writers.append([row(0), row(10), evaluation, row(20), row(30)])
     writers.sync()
-  with Writers(tmp_path, LogConfig(), step=10) as writers:
+  with Writers(tmp_path, LogConfig(), resumed_step=10) as writers:
     writers.append([row(20, 2.0), {'step': 25, 'loss_nats': float('nan')}])
-  assert events(tmp_path) == {
+  assert events_of(tmp_path) == {
     ('loss_nats', 0): 0.0,
     ('loss_nats', 10): 10.0,
     ('eval_loss_nats', 10): 2.5,
     ('loss_nats', 20): 40.0,
   }
-  assert read(tmp_path)['step'].tolist() == [0, 10, 10, 20, 25]
+  assert read_history(tmp_path)['step'].tolist() == [0, 10, 10, 20, 25]
 
 
 def test_a_new_run_in_an_old_directory_starts_empty(tmp_path):
   with Writers(tmp_path, LogConfig()) as writers:
     writers.append([row(0), row(10)])
   with Writers(tmp_path, LogConfig()) as writers:
-    writers.append([row(0, 1.0)])
-  assert events(tmp_path) == {('loss_nats', 0): 0.0}
-  assert read(tmp_path)['step'].tolist() == [0]
+    writers.append([row(0)])
+  assert events_of(tmp_path) == {('loss_nats', 0): 0.0}
+  assert read_history(tmp_path)['step'].tolist() == [0]
 
 
-def test_tensorboard_off(tmp_path):
+def test_without_tensorboard_there_is_one_file(tmp_path):
   with Writers(tmp_path, LogConfig(tensorboard=False)) as writers:
     writers.append([row(1)])
-  assert [p.name for p in tmp_path.iterdir()] == ['metrics.jsonl']
+  assert [path.name for path in tmp_path.iterdir()] == ['metrics.jsonl']
 
 
-def test_a_module_is_hidden_from_one_import_alone(tmp_path, monkeypatch):
+def test_a_hidden_module_cannot_be_imported_for_a_while(tmp_path, monkeypatch):
   (tmp_path / 'heavy_module.py').write_text('x = 1')
   monkeypatch.syspath_prepend(tmp_path)
-  with _absent('heavy_module'), pytest.raises(ImportError):
+  with _hidden_module('heavy_module'), pytest.raises(ImportError):
     import heavy_module
   import heavy_module
 
-  with _absent('heavy_module'):  # what is loaded already costs nothing
+  # A module that is loaded already stays.
+  with _hidden_module('heavy_module'):
     assert sys.modules['heavy_module'] is heavy_module
 
 
+# --- Weights & Biases -----------------------------------------------------------------
+
+
 class FakeRun:
-  def __init__(self, **about):
-    self.about, self.logged, self.finished = about, [], False
+  def __init__(self, **options):
+    self.options = options
+    self.logged = []
+    self.is_finished = False
 
   def log(self, numbers, step):
     self.logged.append((step, numbers))
 
   def finish(self):
-    self.finished = True
+    self.is_finished = True
 
 
 @pytest.fixture
 def wandb(monkeypatch):
+  """A fake `wandb`, with the list `runs`."""
   runs = []
+
+  def init(**options):
+    runs.append(FakeRun(**options))
+    return runs[-1]
+
+  error_type = type('Error', (Exception,), {})
   fake = types.SimpleNamespace(
-    init=lambda **about: runs.append(FakeRun(**about)) or runs[-1],
-    errors=types.SimpleNamespace(Error=type('Error', (Exception,), {})),
-    runs=runs,
+    init=init, errors=types.SimpleNamespace(Error=error_type), runs=runs
   )
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   return fake
 
 
-def test_wandb_resumes_the_same_run(tmp_path, wandb):
-  cfg = LogConfig(tensorboard=False, wandb_project='lab')
-  for step in (None, 10, None):
-    with Writers(
-      tmp_path, cfg, step=step, config={'optimizer.learning_rate': 3e-3}
-    ) as writers:
-      writers.append([row(20)])
-  first, resumed, anew = wandb.runs
-  assert first.about['project'] == 'lab' and first.about['config'] == {
-    'optimizer.learning_rate': 3e-3
-  }
-  assert first.about['id'] == resumed.about['id'] != anew.about['id']
-  assert first.logged == [(20, {'loss_nats': 20.0})] and first.finished
+WANDB = LogConfig(tensorboard=False, wandb_project='lab')
 
 
-def test_wandb_absent_or_unwilling_is_one_line(tmp_path, wandb, monkeypatch):
-  cfg = LogConfig(tensorboard=False, wandb_project='lab')
+def test_wandb_gets_the_config_and_the_numbers(tmp_path, wandb):
+  config = {'optimizer.learning_rate': 3e-3}
+  with Writers(tmp_path, WANDB, config=config) as writers:
+    writers.append([row(20)])
+  (run,) = wandb.runs
+  assert run.options['project'] == 'lab'
+  assert run.options['config'] == config
+  assert run.logged == [(20, {'loss_nats': 20.0})]
+  assert run.is_finished
 
-  def refuse(**about):
+
+def test_wandb_keeps_the_id_of_a_resumed_run(tmp_path, wandb):
+  for resumed_step in (None, 10, None):
+    Writers(tmp_path, WANDB, resumed_step=resumed_step).close()
+  first, resumed, new = [run.options['id'] for run in wandb.runs]
+  assert first == resumed
+  assert first != new
+
+
+def test_an_error_of_wandb_is_one_line(tmp_path, wandb, monkeypatch):
+  def refuse(**options):
     raise wandb.errors.Error('api_key not configured\nmore')
 
   monkeypatch.setattr(wandb, 'init', refuse)
   with pytest.raises(
-    ConfigError, match='log.wandb_project: api_key not configured .WANDB_MODE=offline'
+    ConfigError, match='^log.wandb_project: api_key not configured.*$'
   ):
-    Writers(tmp_path, cfg)
+    Writers(tmp_path, WANDB)
+
+
+def test_without_wandb_the_error_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'wandb', None)
   with pytest.raises(
-    ConfigError,
-    match=r'log.wandb_project: got .lab., which needs: pip install "lmhp\[wandb\]"',
+    ConfigError, match=r"^log.wandb_project: got 'lab', .*lmhp\[wandb\]"
   ):
-    Writers(tmp_path, cfg)
-  Writers(
-    tmp_path, LogConfig(tensorboard=False)
-  ).close()  # the failures left no lock behind
+    Writers(tmp_path, WANDB)
+
+
+def test_a_writer_that_fails_leaves_no_lock(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
+  with pytest.raises(ConfigError):
+    Writers(tmp_path, WANDB)
+  Writers(tmp_path, LogConfig(tensorboard=False)).close()

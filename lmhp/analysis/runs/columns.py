@@ -11,7 +11,7 @@ import numpy as np
 from lmhp.analysis.runs.table import Axis
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, from_jsonable
-from lmhp.training.history import read as read_history
+from lmhp.training.history import read_history
 
 
 def base_values(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lmhp.analysis.runs.columns import (
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
-from lmhp.training.history import FILE
+from lmhp.training.history import METRICS_FILE
 
 OBJECTIVE = 'eval_loss_nats'
 _IGNORED = ('train.seed', 'data.seed')
@@ -43,7 +43,7 @@ def read_runs(path: Any) -> Runs:
     )
   cards = [json_of(p / 'config.json') for p in found]
   results = [json_of(p / 'result.json') or {} for p in found]
-  curves = {i: history_of(p) for i, p in enumerate(found) if (p / FILE).exists()}
+  curves = {i: history_of(p) for i, p in enumerate(found) if (p / METRICS_FILE).exists()}
   configs = [base_values(card.get('config', {})) for card in cards]
   objective = np.array(
     [_end(result, curves.get(i, {})) for i, result in enumerate(results)], np.float64
@@ -84,7 +84,7 @@ def read_runs(path: Any) -> Runs:
 def is_run(path: Any) -> bool:
   """Whether a directory is a training run's."""
   return (path / 'config.json').exists() and (
-    (path / FILE).exists() or (path / 'result.json').exists()
+    (path / METRICS_FILE).exists() or (path / 'result.json').exists()
   )
 
 

@@ -6,9 +6,9 @@ notebook. IPython is not a dependency: it is there where a notebook is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import html as _escape
 import sys
-from typing import Mapping, Sequence
 
 WIDTH, HEIGHT, LEFT, BOTTOM = (
   480,

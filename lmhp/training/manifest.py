@@ -1,0 +1,303 @@
+"""The manifest of a run, `config.json`: its config, its data and its provenance.
+
+A manifest names neither the host nor the user. Reading one needs no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from etils import epath
+
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, is_remote
+from lmhp.typing import JSON, PathLike
+
+MANIFEST_FILE = 'config.json'
+PACKAGES = ('lmhp', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+
+
+# --- provenance ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class GitState:
+  """The git checkout that a command was given in.
+
+  Attributes:
+    commit: Hash of the commit. None before the first commit.
+    dirty: True if tracked files differ from the commit.
+  """
+
+  commit: str | None
+  dirty: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceDescription:
+  """The devices of a process.
+
+  Attributes:
+    platform: Platform of the devices, such as 'gpu'.
+    kind: Name of the first device.
+    count: Number of devices.
+    processor: Name of the host's processor.
+    processor_cores: Number of cores that the process may use.
+  """
+
+  platform: str
+  kind: str
+  count: int
+  processor: str
+  processor_cores: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+  """The code, the machine and the command that a result comes from.
+
+  Attributes:
+    versions: {package: version}. None for lmhp if it runs from its checkout.
+    git: State of the checkout. None outside a checkout, or without git.
+    device: Devices of the process.
+    command: Words of the command.
+    started_utc: Time of the start, in ISO format.
+  """
+
+  versions: Mapping[str, str | None]
+  git: GitState | None
+  device: DeviceDescription
+  command: tuple[str, ...]
+  started_utc: str
+
+  def to_json(self) -> dict[str, JSON]:
+    """Returns the provenance as JSON, {name: value}."""
+    return {
+      'versions': dict(self.versions),
+      'git': None if self.git is None else dataclasses.asdict(self.git),
+      'device': dataclasses.asdict(self.device),
+      'command': list(self.command),
+      'started_utc': self.started_utc,
+    }
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> Provenance:
+    """Returns the provenance that `to_json` wrote. Other names are ignored.
+
+    Raises:
+      KeyError or TypeError: If a name is missing or a value has another type.
+    """
+    git = values['git']
+    return cls(
+      versions=dict(values['versions']),
+      git=None if git is None else GitState(**git),
+      device=DeviceDescription(**values['device']),
+      command=tuple(values['command']),
+      started_utc=values['started_utc'],
+    )
+
+
+def collect_provenance(directory: PathLike = os.curdir) -> Provenance:
+  """Returns the provenance of this process.
+
+  Args:
+    directory: Directory that may be in a git checkout.
+  """
+  now = datetime.datetime.now(datetime.UTC)
+  versions: dict[str, str | None] = {'python': platform.python_version()}
+  for package in PACKAGES:
+    versions[package] = _version(package)
+  return Provenance(
+    versions=versions,
+    git=_git_state(directory),
+    device=describe_device(),
+    command=tuple(sys.argv),
+    started_utc=now.isoformat(timespec='seconds'),
+  )
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git_state(directory: PathLike) -> GitState | None:
+  command = ['git', '-C', os.fspath(directory), 'status', '--porcelain=v2', '--branch']
+  command.append('--untracked-files=no')
+  # Without this variable, `git status` may lock the index against another git.
+  environment = {**os.environ, 'GIT_OPTIONAL_LOCKS': '0'}
+  try:
+    process = subprocess.run(
+      command, env=environment, capture_output=True, text=True, timeout=10, check=True
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+  # A line with a `#` is about the branch. Each other line is a changed file.
+  commit = None
+  dirty = False
+  for line in process.stdout.splitlines():
+    if line.startswith('# branch.oid'):
+      commit = line.split()[-1]
+    elif not line.startswith('#'):
+      dirty = True
+  return GitState(commit, dirty)
+
+
+def describe_device() -> DeviceDescription:
+  """Returns the devices of this process."""
+  import jax
+
+  device = jax.devices()[0]
+  cores = os.cpu_count()
+  if sys.platform == 'linux':
+    cores = len(os.sched_getaffinity(0))
+  return DeviceDescription(
+    platform=device.platform,
+    kind=device.device_kind,
+    count=jax.device_count(),
+    processor=_processor_name(),
+    processor_cores=cores,
+  )
+
+
+def _processor_name() -> str:
+  """Returns the name of the processor: from a file in Linux, else from Python."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return platform.processor() or platform.machine()
+  for line in lines:
+    if line.startswith('model name'):
+      return line.split(':', 1)[1].strip()
+  return platform.machine()
+
+
+# --- the manifest -------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class RunManifest:
+  """Content of the `config.json` of a run.
+
+  Attributes:
+    config: Completed config, {section: {key: value}}, as `lmhp.config.to_json` returns it.
+    overrides: Values that the command set, {dotted path: value}.
+    data_sha256: Digest of the tokens.
+    provenance: Code, machine and command of the run.
+    pretrained_config: The `config.json` of the pretrained model that the run starts from.
+      An export of the run uses it again. None if the run draws its parameters.
+  """
+
+  config: Mapping[str, Mapping[str, JSON]]
+  overrides: Mapping[str, object]
+  data_sha256: str
+  provenance: Provenance
+  pretrained_config: Mapping[str, JSON] | None = None
+
+  def to_json(self) -> dict[str, object]:
+    """Returns the manifest as JSON, {name: value}."""
+    values: dict[str, object] = {
+      'config': self.config,
+      'overrides': self.overrides,
+      'data_sha256': self.data_sha256,
+      **self.provenance.to_json(),
+    }
+    if self.pretrained_config is not None:
+      values['pretrained_config'] = self.pretrained_config
+    return values
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> RunManifest:
+    """Returns the manifest that `to_json` wrote.
+
+    Raises:
+      KeyError or TypeError: If a name is missing or a value has another type.
+    """
+    return cls(
+      config={section: dict(keys) for section, keys in dict(values['config']).items()},
+      overrides=dict(values['overrides']),
+      data_sha256=values['data_sha256'],
+      provenance=Provenance.from_json(values),
+      pretrained_config=values.get('pretrained_config'),
+    )
+
+
+def read_manifest(workdir: PathLike) -> RunManifest | None:
+  """Returns the manifest of a run, or None if the directory has none.
+
+  Args:
+    workdir: Directory of the run.
+
+  Raises:
+    ConfigError: If the file is damaged, or is not the manifest of a run.
+  """
+  path = as_path(workdir) / MANIFEST_FILE
+  if not path.exists():
+    return None
+  try:
+    return RunManifest.from_json(json.loads(path.read_text()))
+  except (OSError, ValueError, LookupError, TypeError) as error:
+    raise not_a_manifest(workdir, type(error).__name__) from None
+
+
+def not_a_manifest(workdir: PathLike, reason: str) -> ConfigError:
+  """Builds the error for a `config.json` that is not the manifest of a run."""
+  return ConfigError(
+    f'{as_path(workdir) / MANIFEST_FILE}: not the config of a run ({reason}); expected another '
+    'workdir for this run'
+  )
+
+
+def check_is_free(workdir: PathLike) -> None:
+  """Checks that a new run can use a directory without a manifest.
+
+  Args:
+    workdir: Directory of the new run, which need not exist.
+
+  Raises:
+    ConfigError: If it is a file, if it cannot be written, or if it has a file that the run
+      would replace.
+  """
+  directory = as_path(workdir)
+  for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
+    path = directory / name
+    # A run that was killed at its start leaves an empty metrics.jsonl.
+    is_empty_metrics = name == 'metrics.jsonl' and path.exists() and not _size(path)
+    if path.exists() and not is_empty_metrics:
+      raise ConfigError(
+        f'workdir: {directory} has a {name} and no config.json of a run, expected a new '
+        'directory'
+      )
+  if is_remote(directory):
+    return
+
+  parent = directory.absolute()
+  while not os.path.lexists(parent):
+    parent = parent.parent
+  if not parent.is_dir():
+    raise ConfigError(
+      f'workdir: got {str(directory)!r}, but {str(parent)!r} is a file, expected a '
+      'directory'
+    )
+  if not os.access(parent, os.W_OK | os.X_OK):
+    raise ConfigError(
+      f'workdir: got {str(directory)!r}, but {str(parent)!r} cannot be written, expected '
+      'a directory that can'
+    )
+
+
+def _size(path: epath.Path) -> int:
+  return path.stat().length

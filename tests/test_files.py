@@ -1,0 +1,91 @@
+"""Atomic writes, and values as JSON can hold them."""
+
+import collections
+import json
+import math
+import os
+import signal
+import types
+
+import numpy as np
+import pytest
+
+from lmhp import files
+from lmhp.files import from_jsonable, to_jsonable, write_json
+
+
+def parse_strictly(text):
+  """Parses JSON without the words NaN and Infinity, which Python would accept."""
+
+  def refuse(word):
+    raise ValueError(word)
+
+  return json.loads(text, parse_constant=refuse)
+
+
+def test_write_json_makes_directories_and_leaves_one_file(tmp_path):
+  path = tmp_path / 'new' / 'result.json'
+  write_json(path, {'x': 1})
+  assert parse_strictly(path.read_text()) == {'x': 1}
+  assert os.listdir(path.parent) == ['result.json']
+
+
+def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
+  path = tmp_path / 'result.json'
+  write_json(path, {'x': 1})
+  with pytest.raises(TypeError):
+    write_json(path, {'x': object()})
+  assert parse_strictly(path.read_text()) == {'x': 1}
+  assert os.listdir(tmp_path) == ['result.json']
+
+
+def test_an_object_store_gets_the_file_in_one_write(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, 'is_remote', lambda path: True)
+  write_json(tmp_path / 'result.json', {'x': 1})
+  assert parse_strictly((tmp_path / 'result.json').read_text()) == {'x': 1}
+
+
+def test_numpy_values_and_paths_become_json(tmp_path):
+  value = {
+    'loss': np.float32(0.1),
+    'nan': math.nan,
+    'counts': (1, np.int32(2)),
+    'path': tmp_path,
+    'matrix': np.eye(2),
+  }
+  assert to_jsonable(value) == {
+    'loss': 0.1,
+    'nan': 'nan',
+    'counts': [1, 2],
+    'path': str(tmp_path),
+    'matrix': [[1.0, 0.0], [0.0, 1.0]],
+  }
+
+
+def test_subclasses_of_json_types_become_these_types(tmp_path):
+  class Words(str):
+    pass
+
+  pair = collections.namedtuple('Pair', 'low high')(1, math.inf)
+  mapping = types.MappingProxyType({1: (np.int8(2),)})
+  ordered = collections.OrderedDict(b=np.float64('nan'), a=mapping)
+  value = {
+    'pair': pair,
+    'ordered': ordered,
+    'words': Words('w'),
+    'signal': signal.SIGKILL,
+  }
+  write_json(tmp_path / 'x', value)
+  assert parse_strictly((tmp_path / 'x').read_text()) == {
+    'pair': [1, 'inf'],
+    'ordered': {'b': 'nan', 'a': {'1': [2]}},
+    'words': 'w',
+    'signal': 9,
+  }
+
+
+def test_words_for_nan_and_infinity_become_numbers_again():
+  value = from_jsonable({'a': ['inf', '-inf'], 'b': 'nan', 'c': 'information'})
+  assert value['a'] == [math.inf, -math.inf]
+  assert math.isnan(value['b'])
+  assert value['c'] == 'information'
