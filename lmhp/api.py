@@ -28,7 +28,6 @@ from lmhp.hub.experiment_file import experiment_text
 from lmhp.hub.pretrained import load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
-from lmhp.training import loop
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
 from lmhp.training.config import RunConfig
@@ -41,7 +40,7 @@ from lmhp.training.manifest import (
 )
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs, pretrained_config
-from lmhp.training.result import RunResult
+from lmhp.training.run import Run, RunResult
 
 if (
   TYPE_CHECKING
@@ -136,7 +135,7 @@ def train(
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:
     _check_same(workdir, stored, cfg, dataset)
-  return loop.Run(cfg, dataset, workdir, display, manifest).run()
+  return Run(cfg, dataset, workdir, display, manifest).run()
 
 
 @dataclasses.dataclass(frozen=True)

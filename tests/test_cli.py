@@ -329,6 +329,24 @@ def test_data_that_is_no_good(fails, text, tmp_path, name, contents, said):
   )
 
 
+MANIFEST = {
+  'config': {},
+  'overrides': {},
+  'data_sha256': '',
+  'versions': {},
+  'git': None,
+  'device': {
+    'platform': 'cpu',
+    'kind': 'cpu',
+    'count': 1,
+    'processor': '',
+    'processor_cores': 1,
+  },
+  'command': [],
+  'started_utc': '',
+}
+
+
 @pytest.mark.parametrize(
   'name, contents, said',
   [
@@ -342,7 +360,7 @@ def test_data_that_is_no_good(fails, text, tmp_path, name, contents, said):
     ('run/config.json', '{"config"', ['run/config.json: not the config of a run']),
     (
       'run/config.json',
-      '{"config": {"model": {"n_layer": 3}}}',
+      json.dumps(MANIFEST | {'config': {'model': {'n_layer': 3}}}),
       ['run/config.json', "did you mean 'model.n_layers'?"],
     ),
     ('run/config.json/a', '', ['run/config.json: not the config of a run']),
@@ -368,7 +386,7 @@ def test_a_workdir_that_may_not_be_written(fails, text, tmp_path, monkeypatch):
   fails(
     ['train', f'--config={file}', '--workdir=run'],
     "workdir: got 'run'",
-    'may not be written',
+    'cannot be written',
   )
 
 
@@ -376,7 +394,7 @@ def test_a_disk_that_fills_up(text, tmp_path, capsys, monkeypatch, small):
   def full(*arguments):
     raise OSError(28, 'No space left on device', 'run/config.json')
 
-  monkeypatch.setattr('lmhp.training.loop.write_json', full)
+  monkeypatch.setattr('lmhp.training.run.write_json', full)
   assert (
     cli.main(
       [
@@ -524,7 +542,7 @@ def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
     assert process.returncode == status and 'Traceback' not in err, err
     assert not (run / 'result.json').exists() and (run / 'config.json').exists()
     if status > 0:
-      assert 'the same command goes on from there' in out
+      assert 'the same command resumes the run' in out
   for _, status in stops:
     run = tmp_path / f'stopped_{status}'
     process = command(*args(run.name))
@@ -545,7 +563,7 @@ def test_a_signal_before_the_first_step(text, tmp_path, monkeypatch):
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == status and 'Traceback' not in err, err
-    assert not (run / 'checkpoints').exists() or 'goes on from there' in out
+    assert not (run / 'checkpoints').exists() or 'the same command resumes the run' in out
 
 
 def test_the_reader_of_the_output_goes_away():

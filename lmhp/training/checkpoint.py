@@ -21,11 +21,12 @@ import json
 import logging
 import math
 import time
-from typing import Any, Protocol, Self
+from typing import Any, Self
 import zlib
 
 from etils import epath
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -46,14 +47,6 @@ MAX_NAMED_LEAVES = 4
 _log = logging.getLogger(__name__)
 
 
-class _Saving(Protocol):
-  """A save that Orbax has started in a thread."""
-
-  def result(self) -> object:
-    """Waits for the end of the save, and raises its error."""
-    ...
-
-
 @dataclasses.dataclass(frozen=True)
 class _StepMetadata:
   """Metadata of a saved step. It is stored beside the arrays.
@@ -69,6 +62,11 @@ class _StepMetadata:
   crc32: int | None
   extra: Mapping[str, Any]
   metrics: Mapping[str, float]
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> _StepMetadata:
+    """Returns the metadata of a step from the JSON that Orbax stores."""
+    return cls(**values)
 
   @property
   def loss(self) -> float:
@@ -94,7 +92,7 @@ class Checkpoints:
     # Orbax does not accept a relative path.
     self.directory = path if is_remote(path) else path.resolve()
     self.cfg = CheckpointConfig() if cfg is None else cfg
-    self._saving: _Saving | None = None
+    self._saving: ocp.AsyncResponse[None] | None = None
     self._metadata: dict[int, _StepMetadata] = {}
     self._damaged: set[int] = set()  # complete by their marker, but unreadable
     self._is_cleaned = False
@@ -193,7 +191,7 @@ class Checkpoints:
     self._saving = ocp.save_checkpointables_async(
       self._path(step), {'state': state}, custom_metadata=metadata
     )
-    self._metadata[step] = _StepMetadata(**metadata)
+    self._metadata[step] = _StepMetadata.from_json(metadata)
     self._damaged.discard(step)
     if wait:
       self.wait()
@@ -323,7 +321,9 @@ class Checkpoints:
   def _read_metadata(self, step: int) -> _StepMetadata:
     if step not in self._metadata:
       stored = ocp.checkpointables_metadata(self._path(step)).custom_metadata
-      self._metadata[step] = _StepMetadata(**stored)
+      if not isinstance(stored, dict):
+        raise ValueError('the step has no metadata')
+      self._metadata[step] = _StepMetadata.from_json(stored)
     return self._metadata[step]
 
   def _check_leaves(
@@ -361,7 +361,6 @@ class Checkpoints:
 def describe(state: PyTree) -> dict[str, str]:
   """Returns the type and the shape of each leaf of a state by path.
 
-  >>> import jax.numpy as jnp
   >>> describe({'params': {'kernel': jnp.zeros((14, 31))}})
   {'params/kernel': 'float32[14,31]'}
   """
@@ -382,10 +381,10 @@ def checksum(state: PyTree) -> int | None:
   for leaf in jax.tree.leaves(state):
     if not leaf.is_fully_addressable:
       return None
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
     content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
-    crc = zlib.crc32(content, crc)
+    crc = zlib.crc32(content.data, crc)
   return crc
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 
-DETERMINISTIC_SCATTERS = {'xla_gpu_deterministic_ops': True}
+DETERMINISTIC_SCATTERS: dict[str, str | bool] = {'xla_gpu_deterministic_ops': True}
 """Compiler options on a GPU. A scatter, such as the gradient of an embedding table, then
 adds its terms in the same order every time."""
 
@@ -72,7 +72,7 @@ def compile_cache_directory() -> str | None:
   It is what the user gave to JAX, else $LMHP_COMPILE_CACHE, else ~/.cache/lmhp/compiled.
   """
   path = (
-    jax.config.jax_compilation_cache_dir
+    _directory_of_jax()
     or os.environ.get('LMHP_COMPILE_CACHE')
     or os.path.expanduser('~/.cache/lmhp/compiled')
   )
@@ -85,8 +85,12 @@ def use_compile_cache() -> None:
   A directory that the user has given to JAX stays.
   """
   path = compile_cache_directory()
-  if path is None or jax.config.jax_compilation_cache_dir:
+  if path is None or _directory_of_jax():
     return
   jax.config.update('jax_compilation_cache_dir', path)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+def _directory_of_jax() -> str | None:
+  return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]  (jax makes it at runtime)

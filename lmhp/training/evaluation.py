@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Batch
 from lmhp.model.transformer import Model
 from lmhp.statistics.intervals import standard_error
 from lmhp.training.chunks import Hypers
@@ -66,23 +66,24 @@ def make_score(model: Model) -> Callable[[PyTree, Hypers, ScoreInputs], dict]:
     params: PyTree, hypers: Hypers, inputs: ScoreInputs
   ) -> dict[str, jax.Array]:
     batch = inputs.batch
+    targets_BL, weights_BL = batch.targets_and_weights()
     x_BLD, _, _ = model.features(params, hypers['model'], batch)
     x_TD = x_BLD.reshape(-1, x_BLD.shape[-1])
     logits_TV = model.logits(params, hypers['model'], x_TD)
 
-    targets_T = batch.targets.reshape(-1)
+    targets_T = targets_BL.reshape(-1)
     nll_T = token_losses(logits_TV, targets_T).nll
     is_correct_T = jnp.argmax(logits_TV, axis=-1) == targets_T
 
     def sum_per_sequence(x: jax.Array) -> jax.Array:
-      x_BL = x.reshape(batch.targets.shape)
-      return jnp.sum(x_BL * batch.weights, axis=-1)
+      x_BL = x.reshape(targets_BL.shape)
+      return jnp.sum(x_BL * weights_BL, axis=-1)
 
     return {
       'nll': sum_per_sequence(nll_T),
-      'tokens': jnp.sum(batch.weights, axis=-1),
+      'tokens': jnp.sum(weights_BL, axis=-1),
       'correct': sum_per_sequence(is_correct_T.astype(jnp.float32)),
-      'bytes': sum_per_sequence(inputs.bytes_V[batch.targets].astype(jnp.float32)),
+      'bytes': sum_per_sequence(inputs.bytes_V[targets_BL].astype(jnp.float32)),
     }
 
   return score

@@ -141,10 +141,9 @@ def _parse_rows(path: epath.Path, text: bytes) -> list[dict[str, Any]]:
   for number, line in enumerate(text.split(b'\n')[:-1], start=1):
     try:
       row = json.loads(line)
-      is_row = isinstance(row, dict) and isinstance(row['step'], (int, float))
-    except (ValueError, KeyError):
-      is_row = False
-    if not is_row:
+    except ValueError:
+      row = None
+    if not isinstance(row, dict) or not isinstance(row.get('step'), (int, float)):
       raise ConfigError(
         f'{path}: line {number} is not a JSON object with a step: {line[:60]!r}'
       )

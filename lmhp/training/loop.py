@@ -1,4 +1,4 @@
-"""The training loop: chunks of updates, evaluations and checkpoints, and the end of a run.
+"""The training loop: chunks of updates, evaluations and checkpoints.
 
 The loop only decides when things happen. The updates and the scores are pure functions
 (`step.py`, `evaluation.py`), so a run that is stopped at any moment and started again ends
@@ -16,12 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lmhp.counting.parameters import count
-from lmhp.data.batches import Batch, evaluation_batches
+from lmhp.data.batches import evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
-from lmhp.files import as_path, write_json
-from lmhp.hypers import flatten
+from lmhp.model.batch import Batch
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.chunks import (
   ChunkSteps,
@@ -31,20 +29,11 @@ from lmhp.training.chunks import (
 )
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluation import ScoreInputs, evaluate
-from lmhp.training.history import read_history
-from lmhp.training.manifest import MANIFEST_FILE, RunManifest
 from lmhp.training.programs import Programs
-from lmhp.training.progress.display import TrainingProgress, training_progress
-from lmhp.training.result import (
-  RESULT_FILE,
-  RunResult,
-  read_result,
-  summarize_losses,
-)
-from lmhp.training.signals import Stop, stop_on_signals
+from lmhp.training.progress.display import TrainingProgress
+from lmhp.training.signals import Stop
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
-from lmhp.typing import PathLike
 
 DEFAULT_EVALUATIONS = 10
 """Number of evaluations of a run whose config has no interval."""
@@ -52,137 +41,30 @@ DEFAULT_EVALUATIONS = 10
 SMALLEST_EVALUATION_BATCH = 32
 
 
-@dataclasses.dataclass
-class RunRecord:
-  """Facts about a run that are saved beside its state in each checkpoint.
-
-  Attributes:
-    seconds: Time that earlier processes trained.
-    scores: Scores of the latest evaluation, with the prefix `eval_`.
-    scored_step: Step of the latest evaluation.
-    nonfinite_step: First step whose loss was not finite. The run ends there.
-  """
-
-  seconds: float = 0.0
-  scores: dict[str, float] = dataclasses.field(default_factory=dict)
-  scored_step: int | None = None
-  nonfinite_step: int | None = None
-
-
-class Run:
-  """One run in its directory.
-
-  The constructor checks everything that can be checked before a program is compiled or a
-  file is written.
+class RunSetup:
+  """The config of a run, with the data and the programs that follow from it.
 
   Args:
     cfg: Completed config.
     dataset: Dataset of `cfg.data`.
-    workdir: Directory of the run.
-    display: Mode of the progress, one of `lmhp.training.progress.live.MODES`.
-    manifest: Manifest of this process. A resumed run keeps the file of the first process.
+
+  Attributes:
+    stream: Stream of the training batches.
+    programs: Compiled programs of the run.
 
   Raises:
     ConfigError: If the data is too short, if the run is too long, or if no parameter is
       trainable.
   """
 
-  def __init__(
-    self,
-    cfg: RunConfig,
-    dataset: Dataset,
-    workdir: PathLike,
-    display: str,
-    manifest: RunManifest,
-  ) -> None:
+  def __init__(self, cfg: RunConfig, dataset: Dataset) -> None:
     self.cfg = cfg
     self.dataset = dataset
-    self.workdir = as_path(workdir)
-    self.display = display
-    self.manifest = manifest
-    self.record = RunRecord()
-    self._started_at = time.perf_counter()
-
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
-    self._epochs(cfg.train.steps)
+    self.epochs(cfg.train.steps)
     self.programs = Programs(cfg, self.stream, dataset.sha256)
-    self._abstract_state = self.programs.abstract_state(self.programs.hypers)
+    self.abstract_state = self.programs.abstract_state(self.programs.hypers)
     self.evaluation_batches(final=True)
-
-  def run(self) -> RunResult:
-    """Trains to the end of the run, or until a signal. A complete run is only read."""
-    with (
-      Checkpoints(self.workdir / 'checkpoints', self.cfg.checkpoint) as checkpoints,
-      stop_on_signals() as stop,
-    ):
-      has_result = read_result(self.workdir) is not None
-      latest = checkpoints.latest()
-      if has_result and latest is None:
-        return self._already_complete(None)
-
-      state, resumed_step = self._first_state(checkpoints, latest)
-      if has_result and self.is_last(resumed_step or 0):
-        return self._already_complete(state)
-
-      state, step = self._train(state, resumed_step, checkpoints, stop)
-
-    # The last checkpoint is complete from here on.
-    if not self.is_last(step):
-      return self._read_outcome(state, stop.signal)
-    result = self._result(self.record.nonfinite_step or step)
-    write_json(self.workdir / RESULT_FILE, result)
-    return self._read_outcome(state)
-
-  def _first_state(
-    self, checkpoints: Checkpoints, latest: int | None
-  ) -> tuple[TrainState, int | None]:
-    """Returns the newest saved state and its step, or a new state and None."""
-    if latest is None:
-      return self.programs.init(self.programs.hypers), None
-    state, extra = checkpoints.restore(latest, self._abstract_state)
-    step = extra.pop('step')
-    self.record = RunRecord(**extra)
-    return state, step
-
-  def _train(
-    self,
-    state: TrainState,
-    resumed_step: int | None,
-    checkpoints: Checkpoints,
-    stop: Stop,
-  ) -> tuple[TrainState, int]:
-    """Trains, evaluates at the end, and saves. Returns the last state and its step."""
-    first_step = resumed_step or 0
-    total_steps = self.cfg.train.steps
-    with (
-      Writers(self.workdir, self.cfg.log, resumed_step, flatten(self.cfg)) as writers,
-      training_progress(
-        total_steps, self.workdir.name, self.display, first_step
-      ) as progress,
-    ):
-      # The directory is locked now, so no other process writes the manifest.
-      if not (self.workdir / MANIFEST_FILE).exists():
-        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
-      if resumed_step is not None:
-        progress.message(f'resumed at step {resumed_step:,}')
-
-      loop = TrainingLoop(self, checkpoints, writers, progress, stop)
-      state, step = loop.train(state, first_step)
-      if step != first_step:
-        if self.is_last(step):
-          loop.evaluate(state, self.record.nonfinite_step or step, final=True)
-        loop.save(state, step, wait=True)
-
-      if not self.is_last(step):
-        next_step = (
-          'the same command resumes the run'
-          if checkpoints.steps()
-          else 'nothing is saved'
-        )
-        progress.message(f'stopped at step {step:,}; {next_step}')
-    return state, step
-
-  # --- facts about the run ------------------------------------------------------------
 
   @property
   def tokens_per_step(self) -> int:
@@ -195,13 +77,11 @@ class Run:
     interval = math.ceil(self.cfg.train.steps / DEFAULT_EVALUATIONS)
     return self.cfg.evaluate.every_steps or interval
 
-  def is_last(self, step: int) -> bool:
-    """Returns True if the state of a step is the last of the run."""
-    return self.record.nonfinite_step is not None or step == self.cfg.train.steps
-
-  def seconds(self) -> float:
-    """Returns the time that all processes of the run have trained so far."""
-    return round(self.record.seconds + time.perf_counter() - self._started_at, 3)
+  def epochs(self, steps: int) -> tuple[float, ...]:
+    """Returns how often each source is read in a number of steps."""
+    return self.stream.epochs(
+      steps * self.cfg.train.batch_size, self.cfg.data.mixture_weights
+    )
 
   def evaluation_batches(self, final: bool = False) -> Iterator[Batch]:
     """Returns the batches of an evaluation.
@@ -220,62 +100,42 @@ class Run:
       change=self.stream.for_evaluation,
     )
 
-  def _epochs(self, steps: int) -> tuple[float, ...]:
-    """Returns how often each source is read in a number of steps."""
-    return self.stream.epochs(
-      steps * self.cfg.train.batch_size, self.cfg.data.mixture_weights
-    )
 
-  # --- the end ------------------------------------------------------------------------
+class RunRecord:
+  """Facts about a run that are saved beside its state in each checkpoint.
 
-  def _already_complete(self, state: TrainState | None) -> RunResult:
-    """Reads the result of a run that was complete before."""
-    mode = 'none' if self.display == 'none' else 'plain'
-    with training_progress(self.cfg.train.steps, self.workdir.name, mode) as progress:
-      progress.message(
-        f'{self.workdir}: this run is complete; nothing is trained again'
-      )
-    return self._read_outcome(state)
+  Attributes:
+    scores: Scores of the latest evaluation, with the prefix `eval_`.
+    scored_step: Step of the latest evaluation.
+    nonfinite_step: First step whose loss was not finite. The run ends there.
+  """
 
-  def _read_outcome(
-    self, state: TrainState | None, signal: int | None = None
-  ) -> RunResult:
-    """Returns the last state and the content of the files of the run."""
-    result = None if signal else read_result(self.workdir)
-    return RunResult(
-      workdir=str(self.workdir),
-      params=None if state is None else state.params,
-      result=result or {},
-      history=read_history(self.workdir, having='loss_nats'),
-      evaluations=read_history(self.workdir, having='eval_loss_nats'),
-      model=self.programs.model,
-      signal=signal,
-    )
+  def __init__(self) -> None:
+    self.scores: dict[str, float] = {}
+    self.scored_step: int | None = None
+    self.nonfinite_step: int | None = None
+    self._seconds_before = 0.0  # time of earlier processes
+    self._started_at = time.perf_counter()
 
-  def _result(self, step: int) -> dict[str, object]:
-    """Returns the content of `result.json` of a run whose last step is `step`."""
-    counts = count(self.cfg.model)
-    final_scores = {f'final_{name}': x for name, x in self.record.scores.items()}
-    losses = summarize_losses(
-      read_history(self.workdir, having='loss_nats'),
-      read_history(self.workdir, having='eval_loss_nats'),
-      self.cfg.log.every_steps,
-    )
+  def seconds(self) -> float:
+    """Returns the time that all processes of the run have taken so far."""
+    return round(self._seconds_before + time.perf_counter() - self._started_at, 3)
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the record as JSON."""
     return {
-      **final_scores,
-      **losses,
-      'steps': step,
-      'tokens': step * self.tokens_per_step,
-      'epochs': self._epochs(step),
       'seconds': self.seconds(),
-      'compile_seconds': self.programs.compile_seconds,
-      'parameters': counts.total,
-      'parameters_by_kind': counts.by_kind,
-      'dtype': self.cfg.model.dtype,
-      'data_sha256': self.dataset.sha256,
-      'data': self.dataset.describe(),
-      **self.manifest.provenance.to_json(),
+      'scores': self.scores,
+      'scored_step': self.scored_step,
+      'nonfinite_step': self.nonfinite_step,
     }
+
+  def restore(self, values: Mapping[str, Any]) -> None:
+    """Takes over the record that `to_json` returned in an earlier process."""
+    self._seconds_before = values['seconds']
+    self.scores = values['scores']
+    self.scored_step = values['scored_step']
+    self.nonfinite_step = values['nonfinite_step']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,7 +157,8 @@ class TrainingLoop:
   """The chunks, evaluations and checkpoints of a run in one process.
 
   Args:
-    run: Run to train.
+    setup: Config, data and programs of the run.
+    record: Record of the run, which the loop updates.
     checkpoints: Saved states of the run.
     writers: Files of the metrics.
     progress: Progress of the run.
@@ -306,24 +167,25 @@ class TrainingLoop:
 
   def __init__(
     self,
-    run: Run,
+    setup: RunSetup,
+    record: RunRecord,
     checkpoints: Checkpoints,
     writers: Writers,
     progress: TrainingProgress,
     stop: Stop,
   ) -> None:
-    self.run = run
-    self.record = run.record
+    self.setup = setup
+    self.record = record
     self.checkpoints = checkpoints
     self.writers = writers
     self.progress = progress
     self.stop = stop
-    self.total_steps = run.cfg.train.steps
-    self._bytes_V = run.dataset.token_bytes(run.cfg.model.vocab_size)
+    self.total_steps = setup.cfg.train.steps
+    self._bytes_V = setup.dataset.token_bytes(setup.cfg.model.vocab_size)
     self._steps_per_second = 0.0  # speed of the last chunk, 0 if not known
     self._chunk_done_at = 0.0  # time of its end, 0 before the first chunk
 
-  # --- chunks -------------------------------------------------------------------------
+  # --- chunks -----------------------------------------------------------------------
 
   def train(self, state: TrainState, step: int) -> tuple[TrainState, int]:
     """Trains chunk by chunk, until the end, a signal or a loss that is not finite.
@@ -337,10 +199,10 @@ class TrainingLoop:
     Returns:
       The last state and its step.
     """
-    programs = self.run.programs
-    is_evaluation_due = step % self.run.evaluate_every_steps == 0
-    if self.record.scored_step != step and is_evaluation_due:
-      if not self.stop and step < self.total_steps:
+    programs = self.setup.programs
+    is_scored = self.record.scored_step == step
+    if step < self.total_steps and self._evaluates_at(step) and not is_scored:
+      if not self.stop:
         self.evaluate(state, step)
 
     pending = None
@@ -371,31 +233,31 @@ class TrainingLoop:
     def steps_per_second() -> float:
       return self._steps_per_second
 
-    is_resident = self.run.stream.resident
+    is_resident = self.setup.stream.resident
     return chunk_lengths(
       step,
       self.total_steps,
-      self.run.programs.capacity,
+      self.setup.programs.capacity,
       every_steps=(
-        self.run.evaluate_every_steps,
-        self.run.cfg.checkpoint.every_steps,
+        self.setup.evaluate_every_steps,
+        self.setup.cfg.checkpoint.every_steps,
       ),
       steps_per_second=steps_per_second if is_resident else None,
     )
 
+  def _evaluates_at(self, step: int) -> bool:
+    return step % self.setup.evaluate_every_steps == 0
+
   def _must_sync(self, step: int) -> bool:
     """Returns True if the metrics of a chunk are read before the next chunk starts."""
-    return (
-      self._steps_per_second == 0.0
-      or step % self.run.evaluate_every_steps == 0
-      or self.checkpoints.due(step)
-    )
+    is_speed_known = self._steps_per_second > 0.0
+    return not is_speed_known or self._evaluates_at(step) or self.checkpoints.due(step)
 
   def _evaluate_and_save(self, state: TrainState, step: int) -> None:
     """Evaluates and saves if it is time. `Run` does both at the end."""
     if step == self.total_steps:
       return
-    if step % self.run.evaluate_every_steps == 0:
+    if self._evaluates_at(step):
       self.evaluate(state, step)
     if self.checkpoints.due(step):
       self.save(state, step)
@@ -422,7 +284,7 @@ class TrainingLoop:
       last_step = nonfinite_step
 
     # Rows at the interval, and always of the first and of the last step.
-    interval = self.run.cfg.log.every_steps
+    interval = self.setup.cfg.log.every_steps
     always_logged = {1, self.total_steps, nonfinite_step}
     rows = []
     for step in range(first_step + 1, last_step + 1):
@@ -432,7 +294,7 @@ class TrainingLoop:
 
     metrics = {'loss_nats': float(columns['loss_nats'][last_step - first_step - 1])}
     metrics |= self._latest_score()
-    metrics['tokens_per_second'] = self._steps_per_second * self.run.tokens_per_step
+    metrics['tokens_per_second'] = self._steps_per_second * self.setup.tokens_per_step
     self.progress.update(last_step, metrics)
 
   def _row(
@@ -441,15 +303,15 @@ class TrainingLoop:
     """Returns the row of one step for `metrics.jsonl`."""
     return {
       'step': step,
-      'tokens': step * self.run.tokens_per_step,
+      'tokens': step * self.setup.tokens_per_step,
       **{name: values[step - first_step - 1] for name, values in columns.items()},
-      'seconds': self.run.seconds(),
+      'seconds': self.record.seconds(),
     }
 
   def _latest_score(self) -> dict[str, float]:
     return {'eval_loss_nats': self.record.scores['eval_loss_nats']}
 
-  # --- between chunks -----------------------------------------------------------------
+  # --- evaluations and checkpoints --------------------------------------------------
 
   def evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
     """Scores the validation split, and writes the row.
@@ -459,14 +321,14 @@ class TrainingLoop:
       step: Step of the row.
       final: True at the end of the run.
     """
-    programs = self.run.programs
+    programs = self.setup.programs
 
     def score(batch: Batch) -> dict[str, jax.Array]:
       inputs = ScoreInputs(batch, self._bytes_V)
       return programs.score(state, programs.hypers, inputs)
 
-    scores = evaluate(score, self.run.evaluation_batches(final))
-    if self.run.dataset.tokenizer.bytes_per_token is None:
+    scores = evaluate(score, self.setup.evaluation_batches(final))
+    if self.setup.dataset.tokenizer.bytes_per_token is None:
       # The text of the tokens is not known.
       del scores['bits_per_byte']
     self.record.scores = {f'eval_{name}': value for name, value in scores.items()}
@@ -475,7 +337,7 @@ class TrainingLoop:
       'step': step,
       **self.record.scores,
       'final': int(final),
-      'seconds': self.run.seconds(),
+      'seconds': self.record.seconds(),
     }
     self.writers.append([row])
     self.progress.update(step, self._latest_score())
@@ -488,11 +350,10 @@ class TrainingLoop:
       step: Step of the state.
       wait: If True, returns when the checkpoint is complete.
     """
-    if not self.run.cfg.checkpoint.enabled:
+    if not self.setup.cfg.checkpoint.enabled:
       return
     # The rows up to this step are on the disk before the checkpoint is.
     self.writers.sync()
-    extra = dataclasses.asdict(self.record) | {'seconds': self.run.seconds()}
     is_scored = self.record.scored_step == step
     metrics = self._latest_score() if is_scored else {}
-    self.checkpoints.save(step, state, extra, metrics, wait)
+    self.checkpoints.save(step, state, self.record.to_json(), metrics, wait)

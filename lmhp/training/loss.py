@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Array, Batch
 from lmhp.model.transformer import Model
 from lmhp.training.chunks import Hypers
 from lmhp.training.config import TrainConfig
@@ -33,7 +33,7 @@ class TokenLosses:
   log_z: jax.Array
 
 
-def token_losses(logits_TV: jax.Array, targets_T: jax.Array) -> TokenLosses:
+def token_losses(logits_TV: jax.Array, targets_T: Array) -> TokenLosses:
   """Returns the terms of the loss of each token.
 
   Args:
@@ -113,10 +113,11 @@ def batch_loss(
     batch: Batch of (B, L) tokens, targets and weights.
     key: PRNG key of dropout. None is no dropout.
   """
+  targets_BL, weights_BL = batch.targets_and_weights()
   x_BLD, aux, _ = model.features(params, hypers['model'], batch, key)
 
   def head_loss(
-    x_TD: jax.Array, targets_T: jax.Array, weights_T: jax.Array
+    x_TD: jax.Array, targets_T: Array, weights_T: Array
   ) -> tuple[jax.Array, jax.Array]:
     logits_TV = model.logits(params, hypers['model'], x_TD)
     terms = token_losses(logits_TV, targets_T)
@@ -126,13 +127,13 @@ def batch_loss(
 
   tokens = (
     x_BLD.reshape(-1, x_BLD.shape[-1]),
-    batch.targets.reshape(-1),
-    batch.weights.reshape(-1),
+    targets_BL.reshape(-1),
+    weights_BL.reshape(-1),
   )
   auxiliary = 0.0
   if aux:
     mean_loss = model.auxiliary_loss(aux, hypers['model'])
-    auxiliary = jnp.sum(batch.weights) * mean_loss
+    auxiliary = jnp.sum(weights_BL) * mean_loss
 
   if train.loss_chunks == 1:
     objective_sum, nll_sum = head_loss(*tokens)

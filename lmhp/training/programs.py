@@ -9,12 +9,12 @@ from etils import epath
 import jax
 import numpy as np
 
-from lmhp.data.batches import Batch
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import read_json
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
+from lmhp.model.batch import Batch
 from lmhp.model.transformer import Model, build
 from lmhp.optim.schedules.spec import SCHEDULES
 from lmhp.optim.spec import OPTIMIZERS

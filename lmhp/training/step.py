@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Batch
 from lmhp.model.rng import named_key
 from lmhp.model.transformer import Model
 from lmhp.optim.chain import make_optimizer
@@ -236,7 +236,7 @@ def _gradients(
   """
   # All microbatches divide by the weight of the whole batch, so that their sum is the mean
   # over its tokens.
-  n_tokens = jnp.maximum(jnp.sum(batch.weights), 1.0)
+  n_tokens = _total_weight(batch)
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
   if train.n_microbatches == 1:
     (total, (nll, aux)), grads = value_and_grad(trainable, batch, key, n_tokens)
@@ -256,8 +256,7 @@ def _gradients(
     norm = 0.0
     if train.measure_noise_scale:
       # Scaled to the gradient of the mean over the tokens of the microbatch alone.
-      n_own_tokens = jnp.maximum(jnp.sum(microbatch.weights), 1.0)
-      norm = global_norm(grads) * n_tokens / n_own_tokens
+      norm = global_norm(grads) * n_tokens / _total_weight(microbatch)
     terms = (total, nll, grads, jnp.square(norm) / n)
     return jax.tree.map(jnp.add, sums, terms), aux
 
@@ -278,6 +277,12 @@ def _gradients(
     microbatch_grad_norm=jnp.sqrt(mean_squared_norm),
     aux=jax.tree.map(lambda x: jnp.mean(x, axis=0), aux_per_microbatch),
   )
+
+
+def _total_weight(batch: Batch) -> jax.Array:
+  """Returns the sum of the weights of a batch, and 1 for a batch without weight."""
+  _, weights_BL = batch.targets_and_weights()
+  return jnp.maximum(jnp.sum(weights_BL), 1.0)
 
 
 # --- a chunk of updates -------------------------------------------------------------

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from lmhp.data.batches import Batch
+from lmhp.model.batch import Batch
 from lmhp.model.transformer import build
 from lmhp.training.evaluation import ScoreInputs, evaluate, make_score, summarize
 

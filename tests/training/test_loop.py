@@ -13,7 +13,8 @@ import lmhp
 from lmhp.errors import ConfigError
 from lmhp.training import chunks
 from lmhp.training.checkpoint import Checkpoints
-from lmhp.training.loop import Run, TrainingLoop
+from lmhp.training.loop import TrainingLoop
+from lmhp.training.run import Run
 
 DIFFERS_IN_EACH_PROCESS = ('seconds', 'compile_seconds', 'started_utc', 'command')
 
@@ -253,7 +254,7 @@ def test_a_config_that_cannot_be_trained_is_refused_before_compilation(
   small, tmp_path, monkeypatch, values, path
 ):
   monkeypatch.setattr('lmhp.training.programs.Programs.chunk', None)
-  monkeypatch.setattr('lmhp.training.loop.Run.run', None)
+  monkeypatch.setattr('lmhp.training.run.Run.run', None)
   with pytest.raises(ConfigError, match=f'^{path}'):
     lmhp.train(small(**values), workdir=tmp_path / 'run', display='none')
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.data.batches import Batch
 from lmhp.declarations import declared
 from lmhp.hypers import split
+from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
 from lmhp.model.rng import named_key
 from lmhp.model.transformer import build

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.training.result import read_result, summarize_losses
+from lmhp.training.run import read_result, summarize_losses
 
 
 def test_words_for_nan_and_infinity_come_back_as_numbers(tmp_path):

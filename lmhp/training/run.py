@@ -1,0 +1,279 @@
+"""A run in its directory: start, resume, end, and the result.
+
+The directory holds `config.json` (the manifest), `metrics.jsonl`, `checkpoints/`, TensorBoard
+events and, after the end, `result.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+
+from lmhp.counting.parameters import count
+from lmhp.data.dataset import Dataset
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, from_jsonable, write_json
+from lmhp.hypers import flatten
+from lmhp.model.transformer import Model
+from lmhp.statistics.divergence import diverged_at
+from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.config import RunConfig
+from lmhp.training.history import read_history
+from lmhp.training.loop import RunRecord, RunSetup, TrainingLoop
+from lmhp.training.manifest import MANIFEST_FILE, RunManifest
+from lmhp.training.progress.display import training_progress
+from lmhp.training.signals import Stop, stop_on_signals
+from lmhp.training.step import TrainState
+from lmhp.training.writers import Writers
+from lmhp.typing import JSON, PathLike, PyTree
+
+RESULT_FILE = 'result.json'
+
+DIVERGENCE_HALF_LIFE_STEPS = 20
+"""Half-life of the smoothed loss that decides if a run diverged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+  """The result of a run.
+
+  Attributes:
+    workdir: Directory of the files of the run.
+    params: Last parameters. None if the run was complete before and its state was not kept.
+    result: Content of `result.json`. Empty if the run was interrupted.
+    history: Training metrics by name, each a vector over the logged steps.
+    evaluations: Metrics of the evaluations by name, each a vector over the evaluations.
+    model: Network.
+    signal: Signal that interrupted the run, such as `signal.SIGTERM`. The same call then
+      resumes it. None if the run is complete.
+  """
+
+  workdir: str
+  params: PyTree
+  result: Mapping[str, Any]
+  history: dict[str, np.ndarray]
+  evaluations: dict[str, np.ndarray]
+  model: Model
+  signal: int | None = None
+
+  @property
+  def complete(self) -> bool:
+    """True if the run reached its end."""
+    return self.signal is None
+
+
+class Run:
+  """One run in its directory.
+
+  The constructor checks everything that can be checked before a program is compiled or a
+  file is written.
+
+  Args:
+    cfg: Completed config.
+    dataset: Dataset of `cfg.data`.
+    workdir: Directory of the run.
+    display: Mode of the progress, one of `lmhp.training.progress.live.MODES`.
+    manifest: Manifest of this process. A resumed run keeps the file of the first process.
+
+  Raises:
+    ConfigError: If the data is too short, if the run is too long, or if no parameter is
+      trainable.
+  """
+
+  def __init__(
+    self,
+    cfg: RunConfig,
+    dataset: Dataset,
+    workdir: PathLike,
+    display: str,
+    manifest: RunManifest,
+  ) -> None:
+    self.record = RunRecord()
+    self.setup = RunSetup(cfg, dataset)
+    self.workdir = as_path(workdir)
+    self.display = display
+    self.manifest = manifest
+    self._total_steps = cfg.train.steps
+
+  def run(self) -> RunResult:
+    """Trains to the end of the run, or until a signal. A complete run is only read."""
+    checkpoint_config = self.setup.cfg.checkpoint
+    with (
+      Checkpoints(self.workdir / 'checkpoints', checkpoint_config) as checkpoints,
+      stop_on_signals() as stop,
+    ):
+      has_result = read_result(self.workdir) is not None
+      latest = checkpoints.latest()
+      if has_result and latest is None:
+        return self._already_complete(None)
+
+      state, resumed_step = self._first_state(checkpoints, latest)
+      if has_result and self._is_last(resumed_step or 0):
+        return self._already_complete(state)
+
+      state, step = self._train(state, resumed_step, checkpoints, stop)
+
+    # The last checkpoint is complete from here on.
+    if not self._is_last(step):
+      return self._outcome(state, stop.signal)
+    result = self._result(self.record.nonfinite_step or step)
+    write_json(self.workdir / RESULT_FILE, result)
+    return self._outcome(state)
+
+  def _is_last(self, step: int) -> bool:
+    """Returns True if the state of a step is the last of the run."""
+    return self.record.nonfinite_step is not None or step == self._total_steps
+
+  def _first_state(
+    self, checkpoints: Checkpoints, latest: int | None
+  ) -> tuple[TrainState, int | None]:
+    """Returns the newest saved state and its step, or a new state and None."""
+    programs = self.setup.programs
+    if latest is None:
+      return programs.init(programs.hypers), None
+    state, extra = checkpoints.restore(latest, self.setup.abstract_state)
+    self.record.restore(extra)
+    return state, extra['step']
+
+  def _train(
+    self,
+    state: TrainState,
+    resumed_step: int | None,
+    checkpoints: Checkpoints,
+    stop: Stop,
+  ) -> tuple[TrainState, int]:
+    """Trains, evaluates at the end, and saves. Returns the last state and its step."""
+    cfg = self.setup.cfg
+    first_step = resumed_step or 0
+    name = self.workdir.name
+    with (
+      Writers(self.workdir, cfg.log, resumed_step, flatten(cfg)) as writers,
+      training_progress(self._total_steps, name, self.display, first_step) as progress,
+    ):
+      # The directory is locked now, so no other process writes the manifest.
+      if not (self.workdir / MANIFEST_FILE).exists():
+        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
+      if resumed_step is not None:
+        progress.message(f'resumed at step {resumed_step:,}')
+
+      loop = TrainingLoop(self.setup, self.record, checkpoints, writers, progress, stop)
+      state, step = loop.train(state, first_step)
+      if step != first_step:
+        if self._is_last(step):
+          loop.evaluate(state, self.record.nonfinite_step or step, final=True)
+        loop.save(state, step, wait=True)
+
+      if not self._is_last(step):
+        is_saved = bool(checkpoints.steps())
+        hint = (
+          'the same command resumes the run' if is_saved else 'nothing is saved yet'
+        )
+        progress.message(f'stopped at step {step:,}; {hint}')
+    return state, step
+
+  # --- the end ------------------------------------------------------------------------
+
+  def _already_complete(self, state: TrainState | None) -> RunResult:
+    """Reads the result of a run that was complete before."""
+    mode = 'none' if self.display == 'none' else 'plain'
+    name = self.workdir.name
+    with training_progress(self._total_steps, name, mode) as progress:
+      progress.message(
+        f'{self.workdir}: this run is complete; nothing is trained again'
+      )
+    return self._outcome(state)
+
+  def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
+    """Returns the last state and the content of the files of the run."""
+    result = None if signal else read_result(self.workdir)
+    return RunResult(
+      workdir=str(self.workdir),
+      params=None if state is None else state.params,
+      result=result or {},
+      history=read_history(self.workdir, having='loss_nats'),
+      evaluations=read_history(self.workdir, having='eval_loss_nats'),
+      model=self.setup.programs.model,
+      signal=signal,
+    )
+
+  def _result(self, step: int) -> dict[str, object]:
+    """Returns the content of `result.json` of a run whose last step is `step`."""
+    setup = self.setup
+    counts = count(setup.cfg.model)
+    final_scores = {f'final_{name}': x for name, x in self.record.scores.items()}
+    losses = summarize_losses(
+      read_history(self.workdir, having='loss_nats'),
+      read_history(self.workdir, having='eval_loss_nats'),
+      setup.cfg.log.every_steps,
+    )
+    return {
+      **final_scores,
+      **losses,
+      'steps': step,
+      'tokens': step * setup.tokens_per_step,
+      'epochs': setup.epochs(step),
+      'seconds': self.record.seconds(),
+      'compile_seconds': setup.programs.compile_seconds,
+      'parameters': counts.total,
+      'parameters_by_kind': counts.by_kind,
+      'dtype': setup.cfg.model.dtype,
+      'data_sha256': setup.dataset.sha256,
+      'data': setup.dataset.describe(),
+      **self.manifest.provenance.to_json(),
+    }
+
+
+def summarize_losses(
+  history: Mapping[str, np.ndarray],
+  evaluations: Mapping[str, np.ndarray],
+  log_every_steps: int,
+) -> dict[str, JSON]:
+  """Returns the entries of `result.json` that follow from the logged losses.
+
+  Args:
+    history: Training metrics by name.
+    evaluations: Metrics of the evaluations by name.
+    log_every_steps: Number of steps from one row of `history` to the next.
+  """
+  losses = evaluations['eval_loss_nats']
+  finite_losses = np.where(np.isfinite(losses), losses, np.inf)
+  best = int(np.argmin(finite_losses))
+
+  half_life = max(DIVERGENCE_HALF_LIFE_STEPS / log_every_steps, 1)
+  row = diverged_at(history['loss_nats'], half_life=half_life)
+  return {
+    'best_eval_loss_nats': float(finite_losses[best]),
+    'best_eval_step': int(evaluations['step'][best]),
+    'initial_loss_nats': float(history['loss_nats'][0]),
+    'diverged_at': None if row is None else int(history['step'][row]),
+  }
+
+
+def read_result(workdir: PathLike) -> dict[str, Any] | None:
+  """Returns the content of `result.json`, or None if the run is not complete.
+
+  NaN and infinity, which the file has as words, are numbers.
+
+  Args:
+    workdir: Directory of the run.
+
+  Raises:
+    ConfigError: If the file is damaged.
+  """
+  path = as_path(workdir) / RESULT_FILE
+  if not path.exists():
+    return None
+  try:
+    result = json.loads(path.read_text())
+    if not all(isinstance(result[name], int) for name in ('steps', 'parameters')):
+      raise TypeError('steps and parameters must be whole numbers')
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ConfigError(
+      f'{path}: not the result of a run ({type(error).__name__}); remove the file, and the '
+      'same command writes it again'
+    ) from None
+  return from_jsonable(result)
