@@ -1,7 +1,8 @@
-"""Parameters by kind of transformers' own modules, on the meta device: each parameter counted, none computed.
+"""Oracle for counts: parameters of the modules of transformers, by kind.
 
-The kinds are told from the names alone, by the rules of the leaf table: every norm is normalization, a shared head
-counts once (as embedding), factorized projections are embedding.
+The modules are built on the meta device, so no parameter takes memory. The kind of a
+parameter follows from its name: every normalization counts as normalization, a tied head
+counts once as embedding, and the projections of a factorized embedding count as embedding.
 """
 
 import collections
@@ -32,7 +33,7 @@ RULES = (
 
 
 def kind_of(name: str) -> str:
-  """The kind of a parameter by its name; the first rule that matches holds."""
+  """Returns the kind of a parameter. The first rule that matches its name counts."""
   for kind, pattern in RULES:
     if re.search(pattern, name):
       return kind
@@ -40,28 +41,27 @@ def kind_of(name: str) -> str:
 
 
 def transformers_config(config: dict):
-  """transformers' own config object for a config.json."""
+  """Returns the config object of transformers for a config.json."""
   import transformers
 
-  entries = copy.deepcopy(config)  # transformers writes into nested objects
-  return transformers.AutoConfig.for_model(entries.pop('model_type'), **entries)
+  # transformers changes nested objects.
+  keys = copy.deepcopy(config)
+  return transformers.AutoConfig.for_model(keys.pop('model_type'), **keys)
 
 
 def language_model(model_type: str):
-  """The class of transformers that makes a language model of a type."""
+  """Returns the class of transformers that builds a language model of a type."""
   import transformers
 
-  masked = model_type in ('bert', 'roberta', 'albert', 'modernbert')
-  both = (
-    transformers.AutoModelForSeq2SeqLM
-    if model_type == 't5'
-    else transformers.AutoModelForCausalLM
-  )
-  return transformers.AutoModelForMaskedLM if masked else both
+  if model_type in ('bert', 'roberta', 'albert', 'modernbert'):
+    return transformers.AutoModelForMaskedLM
+  if model_type == 't5':
+    return transformers.AutoModelForSeq2SeqLM
+  return transformers.AutoModelForCausalLM
 
 
 def transformers_counts(config: dict) -> dict[str, int]:
-  """Parameters by kind of the language model, causal or masked, that transformers builds from a config.json."""
+  """Returns the parameters by kind of the language model of a config.json."""
   import torch
 
   with torch.device('meta'):

@@ -1,4 +1,4 @@
-"""config.json files as they were published, in both forms, some with their odd keys; `None` is JSON's null."""
+"""Published config.json files, in the older and the newer form. `None` is null of JSON."""
 
 LLAMA = dict(
   model_type='llama',
@@ -1097,7 +1097,8 @@ PUBLISHED = {
   ),
 }
 
-TOTALS = {  # published, or summed by others over the checkpoints (../shared/notes/counting.md)
+# Numbers of parameters that were published, or that others summed over the checkpoints.
+TOTALS = {
   'gpt2': 124_439_808,
   'gpt2-xl': 1_557_611_200,
   'pythia-70m': 70_426_624,

@@ -211,14 +211,16 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
 
 def _build_config(fields: ModelFields) -> ModelConfig:
   """Returns a `ModelConfig` with a vocabulary and at most `MAX_LAYERS` layers."""
+  # `ModelConfig` takes memory for each layer, so the depth is checked before.
+  for name in ('n_layers', 'n_encoder_layers'):
+    depth = fields.get(name)
+    if isinstance(depth, (int, float)) and depth > MAX_LAYERS:
+      raise ConfigError(f'model.{name}: got {depth}, expected at most {MAX_LAYERS}')
+
   # `ModelConfig` checks the type of each value, which comes from a file.
   cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]
   if cfg.vocab_size is None:
     raise ConfigError('model.vocab_size: got None, expected a whole number')
-  if cfg.n_layers > MAX_LAYERS:
-    raise ConfigError(
-      f'model.n_layers: got {cfg.n_layers}, expected at most {MAX_LAYERS}'
-    )
   return cfg
 
 

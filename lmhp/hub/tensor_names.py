@@ -29,7 +29,7 @@ _SUFFIXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """A segment of alike layers.
+  """A segment: consecutive layers with the same parameters.
 
   Attributes:
     stack: 'encoder' or 'decoder'. Empty for parameters outside the layers.
@@ -146,18 +146,23 @@ class _TensorTable:
       yield from self._tensors([params.pop(last_name)], theirs, _NO_SEGMENT)
       return
 
+    # Otherwise it names modules, which may be in several segments.
     if theirs.startswith('.'):
       theirs = self._family.layer_name + theirs
     for segment in self._segments:
-      modules = [name.removeprefix(f'{segment.stack}/') for name in ours.split()]
-      present = []
-      for module in modules:
-        if (module, segment) in self._modules:
-          present.append(self._modules.pop((module, segment)))
-      for last_name in present[0] if present else ():
-        params = [params_by_name[last_name] for params_by_name in present]
-        name = _parameter_name(theirs, last_name, modules[0], params[0])
+      names = [name.removeprefix(f'{segment.stack}/') for name in ours.split()]
+      modules = self._take_modules(names, segment)
+      for last_name in modules[0] if modules else ():
+        params = [module_params[last_name] for module_params in modules]
+        name = _parameter_name(theirs, last_name, names[0], params[0])
         yield from self._tensors(params, name, segment)
+
+  def _take_modules(
+    self, names: Sequence[str], segment: Segment
+  ) -> list[dict[str, Param]]:
+    """Returns the parameters of those modules that a segment has and no row has taken."""
+    keys = [(name, segment) for name in names]
+    return [self._modules.pop(key) for key in keys if key in self._modules]
 
   def check_all_taken(self) -> None:
     """Checks that every parameter is in a tensor.
@@ -178,6 +183,7 @@ class _TensorTable:
     """Yields the tensors of one name, for each layer, expert and head that it counts."""
     template = self._template(params)
     first = params[0]
+    # None stands for a parameter that is not stacked over layers.
     layers = range(first.shape[0]) if first.is_stacked else (None,)
     for layer in layers:
       layer_name = name
@@ -204,6 +210,7 @@ class _TensorTable:
     first = params[0]
     n_groups = 0
     if 'attention/key_up' in first.path:
+      # Latent attention stores the key and value rows of each head together.
       n_groups = self._cfg.n_heads
     elif self._family.has_grouped_qkv and 'attention/query' in first.path:
       n_groups = self._cfg.n_kv_heads if len(params) > 1 else 0

@@ -158,6 +158,16 @@ WRONG_VALUES = [
   ({'hidden_size': [16]}, 'hidden_size', ['[16]']),
   ({'num_key_value_heads': 3}, 'num_key_value_heads', ['3', 'num_attention_heads=4']),
   ({'num_hidden_layers': 10**7}, 'num_hidden_layers', ['10000000', '100000']),
+  (
+    {'model_type': 'albert', 'num_hidden_layers': 1e300},
+    'num_hidden_layers',
+    ['1e+300', '100000'],
+  ),
+  (
+    {'model_type': 't5', 'num_hidden_layers': 10**7},
+    'num_layers',
+    ['10000000', '100000'],
+  ),
   ({'vocab_size': None}, 'vocab_size', ['None']),
   ({'hidden_act': 'geglu'}, 'hidden_act', ['"geglu"', 'relu, ']),
   ({'tie_word_embeddings': 'yes'}, 'tie_word_embeddings', ["'yes'", 'True', 'False']),

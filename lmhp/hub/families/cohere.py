@@ -5,7 +5,11 @@ has windows, and its layers without a window have no positions.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  FlagConverter,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
@@ -27,15 +31,15 @@ def _read_layers_without_positions(
   return {'no_position_every': period}
 
 
-def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the normalization of Command R+, which has a separate scale for each head."""
-  is_used = reader.take('use_qk_norm', False, bool, None)
-  return {'qk_norm': 'each_head' if is_used else 'none'}
-
-
-def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
-  return {'use_qk_norm': cfg.qk_norm == 'each_head'}
-
+# Command R+ normalizes queries and keys, with a separate scale for each head.
+_QK_NORM = FlagConverter(
+  key='use_qk_norm',
+  default=False,
+  field='qk_norm',
+  if_true='each_head',
+  if_false='none',
+  accepts_null=True,
+)
 
 COHERE = LLAMA.derive(
   'cohere',
@@ -58,7 +62,7 @@ COHERE = LLAMA.derive(
   keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
   ignored_keys=('model_max_length',),
   converters=(
-    FunctionConverter(_read_qk_norm, _write_qk_norm),
+    _QK_NORM,
     Rotary(500_000.0),
   ),
 )

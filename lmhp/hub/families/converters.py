@@ -2,6 +2,7 @@
 
 A family maps most keys one by one, in a table. A converter does what a table cannot express,
 such as rotary scaling, windows by layer, or a number of heads that depends on a flag.
+The classes here are general. `rotary.py` and `windows.py` have more.
 """
 
 from __future__ import annotations
@@ -42,6 +43,38 @@ def write_nothing(cfg: ModelConfig) -> ConfigKeys:
   """Returns no keys, for fields that follow from other keys or are fixed."""
   del cfg
   return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlagConverter:
+  """Converter between a flag and a field that has one of two values.
+
+  Attributes:
+    key: Key of the flag.
+    default: Default of the flag in transformers.
+    field: Field of `ModelConfig`.
+    if_true: Value of the field if the flag is true.
+    if_false: Value of the field if the flag is false.
+    accepts_null: If True, null stands for false.
+  """
+
+  key: str
+  default: bool
+  field: str
+  if_true: object
+  if_false: object
+  accepts_null: bool = False
+
+  def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+    """Returns the field."""
+    del cfg
+    kinds = (bool, None) if self.accepts_null else (bool,)
+    is_true = reader.take(self.key, self.default, *kinds)
+    return {self.field: self.if_true if is_true else self.if_false}
+
+  def write(self, cfg: ModelConfig) -> ConfigKeys:
+    """Returns the flag."""
+    return {self.key: getattr(cfg, self.field) == self.if_true}
 
 
 @dataclasses.dataclass(frozen=True)

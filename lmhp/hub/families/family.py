@@ -46,6 +46,18 @@ class TableFields:
 class CheckpointFamily:
   """Description of the config.json and the checkpoints of one model_type.
 
+  Each row of `tensor_names` maps modules of lmhp, such as `attention/query`, to the name of
+  their tensor, such as `.self_attn.q_proj`:
+
+  - A leading dot stands for `layer_name`.
+  - `{i}` stands for the index of a layer, `{e}` for that of an expert, `{h}` for that of a
+    head.
+  - Several modules, separated by spaces, are one tensor.
+  - A module that the model lacks is skipped. If two rows name a module, the first one counts.
+  - In an encoder-decoder whose stacks have different names, a module begins with its stack
+    (`encoder/attention/query`).
+  - The path of a single parameter (`output/bias`) stands for the full name of a tensor.
+
   Attributes:
     model_type: Name of the family in config.json.
     fixed_fields: {field of `ModelConfig`: value that every model of the family has}.
@@ -58,14 +70,9 @@ class CheckpointFamily:
       of those before it.
     text_config_key: Key of the nested object that describes the language model. Empty if
       the file itself describes it.
-    layer_name: Name of a layer in a checkpoint. `{i}` stands for the index of the layer.
-    tensor_names: {module of lmhp: name in a checkpoint}, or a function of `ModelConfig` that
-      returns such a mapping. A leading dot stands for `layer_name`. `{e}` stands for the
-      index of an expert, `{h}` for that of a head. Several modules, separated by spaces,
-      are one tensor. A module that the model lacks is skipped. If two rows name a module,
-      the first one counts. The modules of an encoder-decoder begin with the name of the
-      stack if the stacks differ (`encoder/attention/query`). The path of a single parameter
-      (`output/bias`) stands for the full name of a tensor.
+    layer_name: Name of a layer in a checkpoint, with `{i}` for its index.
+    tensor_names: {modules of lmhp: name in a checkpoint}, or a function of `ModelConfig` that
+      returns such a mapping.
     tied_tensors: {name under which a checkpoint may repeat a tensor: name of the tensor}.
     ignored_tensors: Regular expression for the names of tensors that the language model does
       not use, such as those of a pooler.
@@ -121,6 +128,7 @@ class CheckpointFamily:
       **replaced: New values of other attributes. A mapping of `tensor_names` is put before
         that of this family, so that its rows count first.
     """
+    # Inherit the rows of this family.
     table = {key: row for key, row in self.keys.items() if key not in without}
     for key, default in (defaults or {}).items():
       fields, _ = table[key]
@@ -190,6 +198,8 @@ class CheckpointFamily:
         raise reader.error(
           key, value, f'{words}: lmhp has no other variant of {self.model_type}'
         )
+
+    # Any key that is left now might change what the model computes.
     reader.ignore(IGNORED_KEYS)
     reader.ignore(self.ignored_keys)
     reader.check_all_read()

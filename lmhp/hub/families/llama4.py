@@ -7,7 +7,12 @@ attend within chunks.
 from __future__ import annotations
 
 from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  FlagConverter,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.hub.families.experts import dense_layer_fields, is_layer_list
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
@@ -102,14 +107,13 @@ def _write_chunks(cfg: ModelConfig) -> ConfigKeys:
   }
 
 
-def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  is_used = reader.take('use_qk_norm', True, bool)
-  return {'qk_norm': 'l2' if is_used else 'none'}
-
-
-def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
-  return {'use_qk_norm': cfg.qk_norm == 'l2'}
-
+_QK_NORM = FlagConverter(
+  key='use_qk_norm',
+  default=True,
+  field='qk_norm',
+  if_true='l2',
+  if_false='none',
+)
 
 LLAMA4_TEXT = LLAMA.derive(
   'llama4_text',
@@ -143,7 +147,7 @@ LLAMA4_TEXT = LLAMA.derive(
     FunctionConverter(_read_expert_layers, _write_expert_layers),
     LAYERS_WITHOUT_POSITIONS,
     FunctionConverter(_read_chunks, _write_chunks),
-    FunctionConverter(_read_qk_norm, _write_qk_norm),
+    _QK_NORM,
     Rotary(500_000.0),
   ),
   ignored_keys=('output_router_logits',),

@@ -4,24 +4,20 @@ The first ones have parallel parts and a bias in every linear map. The later one
 with dropout, windows and longrope.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import FlagConverter
 from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.llama import LLAMA, LLAMA_NAMES
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowInAllLayers
-from lmhp.model.config import ModelConfig
 
-
-def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  is_used = reader.take('qk_layernorm', False, bool)
-  return {'qk_norm': 'head' if is_used else 'none'}
-
-
-def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
-  return {'qk_layernorm': cfg.qk_norm == 'head'}
-
+_QK_NORM = FlagConverter(
+  key='qk_layernorm',
+  default=False,
+  field='qk_norm',
+  if_true='head',
+  if_false='none',
+)
 
 PHI = CheckpointFamily(
   model_type='phi',
@@ -53,7 +49,7 @@ PHI = CheckpointFamily(
     'resid_pdrop': ('residual_dropout', 0.0),
   },
   converters=(
-    FunctionConverter(_read_qk_norm, _write_qk_norm),
+    _QK_NORM,
     Rotary(fraction=0.5),
   ),
   layer_name=LLAMA.layer_name,

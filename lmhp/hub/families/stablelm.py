@@ -4,7 +4,12 @@ A quarter of each head rotates.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  FlagConverter,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
@@ -21,15 +26,14 @@ def _write_parallel(cfg: ModelConfig) -> ConfigKeys:
   return {'use_parallel_residual': cfg.parallel_residual}
 
 
-def _read_qk_norm(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the normalization of StableLM 2 12B, with a separate scale for each head."""
-  is_used = reader.take('qk_layernorm', False, bool)
-  return {'qk_norm': 'each_head' if is_used else 'none'}
-
-
-def _write_qk_norm(cfg: ModelConfig) -> ConfigKeys:
-  return {'qk_layernorm': cfg.qk_norm == 'each_head'}
-
+# StableLM 2 12B normalizes queries and keys, with a separate scale for each head.
+_QK_NORM = FlagConverter(
+  key='qk_layernorm',
+  default=False,
+  field='qk_norm',
+  if_true='each_head',
+  if_false='none',
+)
 
 STABLELM = LLAMA.derive(
   'stablelm',
@@ -50,7 +54,7 @@ STABLELM = LLAMA.derive(
   },
   converters=(
     FunctionConverter(_read_parallel, _write_parallel),
-    FunctionConverter(_read_qk_norm, _write_qk_norm),
+    _QK_NORM,
     Rotary(fraction=0.25),
   ),
 )
