@@ -79,32 +79,46 @@ def build_request(
     load_plugin_modules(stored.plugins, f'the study in {workdir}')
 
   experiment_file = None
+  requested_sweep: object = sweep
   if isinstance(config, (str, os.PathLike)):
     experiment_file = os.fspath(config)
     config, module = experiment.load(experiment_file)
     if sweep is None:
-      sweep = experiment.sweep_of(module)
-  if not isinstance(sweep, SweepConfig):
+      requested_sweep = experiment.sweep_of(module)
+  if not isinstance(requested_sweep, SweepConfig):
     raise ConfigError(
-      f'sweep: got {type(sweep).__name__}, expected an lmhp.SweepConfig'
+      f'sweep: got {type(requested_sweep).__name__}, expected an lmhp.SweepConfig'
     )
-  sweep = sweep_config.override(sweep, sweep_overrides)
+  checked_sweep = sweep_config.override(requested_sweep, sweep_overrides)
 
+  task: Task
   is_builtin = type(config).__module__ == 'builtins'
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
     # `to_config_dict` refuses a number or a list.
     base = config_lib.override(config_lib.to_config_dict(config), config_overrides)
-    dtype = None if stored is None else stored.task.base_values['model.dtype']
-    task = checked_language_model(base, sweep, dtype)
+    task = checked_language_model(base, checked_sweep, _stored_dtype(stored))
   else:
     task = config
-    if config_overrides:
-      path = min(config_overrides)
-      raise ConfigError(
-        f'{path}: got an override, expected none, since this task has its own base values'
-      )
-    task.check(sweep)
-  return SweepRequest(task, sweep, _manifest(task, sweep), experiment_file)
+    _check_has_no_overrides(config_overrides)
+    task.check(checked_sweep)
+  manifest = _manifest(task, checked_sweep)
+  return SweepRequest(task, checked_sweep, manifest, experiment_file)
+
+
+def _stored_dtype(stored: StudyManifest | None) -> str | None:
+  """Returns the precision of a study, or None if there is none yet."""
+  if stored is None or 'model.dtype' not in stored.task.base_values:
+    return None
+  return str(stored.task.base_values['model.dtype'])
+
+
+def _check_has_no_overrides(overrides: Mapping[str, object]) -> None:
+  """Checks that no base value is overridden, for a task that is not lmhp's trainer."""
+  if overrides:
+    path = min(overrides)
+    raise ConfigError(
+      f'{path}: got an override, expected none, because the task has its own base values'
+    )
 
 
 def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:

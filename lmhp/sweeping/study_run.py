@@ -16,9 +16,9 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import Confirmed, confirm
 from lmhp.sweeping.engine import Engine, EngineParts
 from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.local_runner import LocalRunner
 from lmhp.sweeping.execution.packs import Stopped
-from lmhp.sweeping.execution.runner import RunnerOptions
-from lmhp.sweeping.execution.runners import RUNNERS
+from lmhp.sweeping.execution.runner import Runner, RunnerOptions
 from lmhp.sweeping.progress import display
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
@@ -29,6 +29,8 @@ from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.tasks.task import Task
 from lmhp.training.signals import stop_on_signals
 from lmhp.typing import PathLike
+
+ENGINES = ('local', 'ray')
 
 REPORT_INTERVAL = 20
 """A report is written again after this many times the seconds that writing it took."""
@@ -71,9 +73,9 @@ class StudyRun:
     workdir: PathLike,
     options: StudyOptions = StudyOptions(),
   ):
-    if options.engine not in RUNNERS:
+    if options.engine not in ENGINES:
       raise ConfigError(
-        f'--engine: got {options.engine!r}, expected one of {", ".join(RUNNERS)}'
+        f'--engine: got {options.engine!r}, expected one of {", ".join(ENGINES)}'
       )
     self.task = request.task
     self.sweep = request.sweep
@@ -97,7 +99,7 @@ class StudyRun:
       ) as study,
       stop_on_signals() as stop,
       display.progress(self.sweep, self.workdir.name, self.options.display) as progress,
-      RUNNERS[self.options.engine](self._runner_options) as runner,
+      _make_runner(self.options.engine, self._runner_options) as runner,
     ):
       self._extend(study, progress)
       autotuner = runner.autotuner(
@@ -260,6 +262,16 @@ class Reports:
       progress.message(f'no report was written: {type(error).__name__}: {error}')
     end = time.monotonic()
     self._due = end + REPORT_INTERVAL * (end - start)
+
+
+def _make_runner(engine: str, options: RunnerOptions) -> Runner:
+  """Returns the runner of an engine."""
+  if engine == 'local':
+    return LocalRunner()
+  # Ray is an extra.
+  from lmhp.sweeping.execution.ray_runner import RayRunner
+
+  return RayRunner(options)
 
 
 def _add_seconds(study: Study, seconds: float) -> None:

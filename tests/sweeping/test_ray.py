@@ -29,7 +29,6 @@ from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.execution.ray_runner import RayRunner
 from lmhp.sweeping.execution.runner import RunnerContext, RunnerOptions
-from lmhp.sweeping.execution.runners import RUNNERS
 from lmhp.training.checkpoint import Checkpoints
 
 STEPS = 3000
@@ -352,7 +351,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
     should_stop=lambda: bool(shown),
   )
   handler = signal.getsignal(signal.SIGTERM)
-  with RUNNERS['ray'](RunnerOptions(cluster.address)) as runner:
+  with RayRunner(RunnerOptions(cluster.address)) as runner:
     assert signal.getsignal(signal.SIGTERM) is handler
     with pytest.raises(Stopped):
       list(runner.run(context, packs))
@@ -375,7 +374,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
 def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
   task = slow_task(8)
   with (
-    RUNNERS['ray'](RunnerOptions(cluster.address)) as runner,
+    RayRunner(RunnerOptions(cluster.address)) as runner,
     monkeypatch.context() as patch,
   ):
     patch.setattr(choices, 'MethodTrial', None)  # nothing is measured here

@@ -9,7 +9,7 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float, Int, When
-from lmhp.sweeping.execution import curves, pack_run, runners
+from lmhp.sweeping.execution import curves, pack_run
 
 RATES = {
   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
@@ -539,4 +539,3 @@ def test_the_runner_compiles_the_next_structure_meanwhile(sweep, monkeypatch):
   )
   sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', match_budget='steps')
   assert len(ahead) == 2
-  assert set(runners.RUNNERS) >= {'local'}

@@ -74,7 +74,7 @@ class PackRunOptions:
 
   should_stop: Callable[[], bool] = _never
   show: Callable[[int, Mapping[str, object]], None] = _show_nothing
-  devices: Sequence[jax.Device] = ()
+  devices: Sequence[jax.Device] = ()  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
   worth_saving_seconds: float = WORTH_SAVING_SECONDS
 
 
@@ -153,7 +153,13 @@ class PackRun:
     compile_seconds_before = self.population.compile_seconds
     # Checkpoints cannot express an infinite interval.
     interval_seconds = min(self.task.checkpoint_seconds, 1e9)
-    config = CheckpointConfig(every_seconds=interval_seconds, keep_last=1, keep_best=0)
+    config = CheckpointConfig(
+      enabled=True,
+      every_steps=None,
+      every_seconds=interval_seconds,
+      keep_last=1,
+      keep_best=0,
+    )
     with Checkpoints(self.directory / 'checkpoints', config) as checkpoints:
       state, step = self._first_state(checkpoints)
       state = self._train(state, step, checkpoints)

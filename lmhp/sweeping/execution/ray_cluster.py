@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
+import logging
 import signal
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import warnings
@@ -49,6 +50,9 @@ class RayCluster:
     try:
       with _without_side_effects():
         import ray
+        import ray.cloudpickle
+        import ray.exceptions
+        import ray.util.scheduling_strategies
 
         self._ray = ray
         self._joined_here = _join(address)
@@ -71,7 +75,9 @@ class RayCluster:
 
   def put(self, value: object) -> Reference:
     """Sends a value to the cluster, pickled by value. Functions receive bytes."""
-    return self._ray.put(self._ray.cloudpickle.dumps(value))
+    # Ray's cloudpickle declares no exports.
+    pickled = self._ray.cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
+    return self._ray.put(pickled)
 
   def submit(self, function: Callable[..., object], *arguments: object) -> Reference:
     """Starts a function on the cluster.
@@ -193,7 +199,7 @@ def _join(address: str | None) -> bool:
     return False
   try:
     ray.init(
-      address, log_to_driver=False, logging_level='error', include_dashboard=False
+      address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
     )
   except (ConnectionError, ValueError, RuntimeError) as error:
     reason = str(error).strip().splitlines()[0]

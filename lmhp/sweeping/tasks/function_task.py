@@ -122,8 +122,9 @@ class FunctionTask(SearchableTask):
         "hypers: got a number named 'data', expected another name: lmhp uses this one for "
         'batches'
       )
+    first_step = jax.ShapeDtypeStruct((), np.int32)
     _, metrics = jax.eval_shape(
-      lambda h: step(init(h), h, np.int32(0)), self._traced(self.base)
+      lambda h, i: step(init(h), h, i), self._traced(self.base), first_step
     )
     if loss not in metrics:
       raise ConfigError(
@@ -208,7 +209,8 @@ class FunctionTask(SearchableTask):
     Raises:
       ConfigError: If a base value is a whole number, and its new value is not.
     """
-    values = {**self.base, **overrides}
+    # `check` has compared the space with the base values, which are numbers.
+    values = {**self.base, **cast(Mapping[str, Number], overrides)}
     return Job(
       structure=STRUCTURE,
       hypers=self._traced(values),
@@ -220,10 +222,10 @@ class FunctionTask(SearchableTask):
       config=values,
     )
 
-  def _traced(self, values: Mapping[str, object]) -> dict[str, np.generic]:
+  def _traced(self, values: Mapping[str, Number]) -> dict[str, np.generic]:
     return {name: self._traced_number(name, values[name]) for name in self.base}
 
-  def _traced_number(self, name: str, value: object) -> np.generic:
+  def _traced_number(self, name: str, value: Number) -> np.generic:
     """Returns a value in the type of its base value, so that one program serves all."""
     base = self.base[name]
     if not _is_whole(base):
@@ -273,7 +275,7 @@ class FunctionTask(SearchableTask):
     return -value if maximized else value
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: Number) -> bool:
   """Returns True for a whole number of 0 or more."""
   is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-  return is_integer and value >= 0
+  return is_integer and bool(value >= 0)

@@ -22,6 +22,7 @@ from lmhp.counting.parameters import count
 from lmhp.data import dataset as datasets
 from lmhp.data.batches import evaluation_batches
 from lmhp.data.config import DataConfig
+from lmhp.data.spans import SpanCorruption
 from lmhp.data.stream import TrainStream, objective_of
 from lmhp.declarations import declared
 from lmhp.errors import ConfigError
@@ -107,7 +108,7 @@ class LanguageModel:
   """
 
   loss = 'loss_nats'
-  seed_paths = ('train.seed', 'data.seed')
+  seed_paths: tuple[str, ...] = ('train.seed', 'data.seed')
 
   def __init__(
     self,
@@ -353,6 +354,8 @@ class LanguageModel:
     if not cfg.model.is_encoder_decoder:
       return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
     spans = objective_of(self.dataset(cfg), cfg.train.seq_len, cfg.data)
+    # The config of an encoder-decoder has no other objective.
+    assert isinstance(spans, SpanCorruption)
     forward_flops = encoder_decoder_flops(
       cfg.model, spans.target_len, spans.encoder_len, causal=True
     )

@@ -208,6 +208,9 @@ class Task(Protocol):
   ) -> list[dict[str, float]]:
     """Returns the metrics of each member.
 
+    With `evaluate_every_steps`, their names must differ from those of the training metrics,
+    because the curves have a column for each name.
+
     Args:
       population: Population that the members are in.
       state: State of the population.
