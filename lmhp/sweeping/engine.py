@@ -10,33 +10,24 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import functools
 import math
 
 from etils import epath
-import numpy as np
-import numpy.typing as npt
 
-from lmhp.statistics.divergence import diverged_at
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.execution import curves
 from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.curves import LossCurves
 from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
 from lmhp.sweeping.execution.packs import Pack, PackResult
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
+from lmhp.sweeping.execution.trial_scores import MemberResult, TrialScores
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.store.study import Study
-from lmhp.sweeping.store.trial import StageResult, Trial, TrialCost
+from lmhp.sweeping.store.trial import Trial
 from lmhp.sweeping.tasks.task import Job, Task
-
-MEASURED_METRICS = ('latency_seconds',)
-"""Metrics that are measured once for a structure, and are not logged."""
-
-SMOOTHING_STEPS = 20
-"""Half-life, in steps, of the smoothed loss that shows divergence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +80,8 @@ class Engine:
     self._jobs = JobTable(parts.task, lambda number: self.trials[number].overrides)
     self.states = PackStateStore(self._jobs, parts.workdir)
     self._progress: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
-    # A curve file holds all members of a pack, and is read for each of them.
-    self._curves_of_pack = functools.lru_cache(maxsize=16)(self._read_curves)
+    curves = LossCurves(parts.workdir, parts.task.loss)
+    self._scores = TrialScores(parts.task, parts.sweep, parts.autotuner, curves)
 
   # --- trials -------------------------------------------------------------------------
 
@@ -226,144 +217,34 @@ class Engine:
         }
     return {number: values for number, values in changes.items() if values}
 
-  # --- results ------------------------------------------------------------------------
-
   def _store(self, stage: Stage, pack: Pack, result: PackResult) -> bool:
     """Stores the results of a pack. Returns False if the study has them already."""
     self.states.save(pack.name, result.states)
-    updated = [
-      self._trial_after(stage, pack, result, index)
-      for index, number in enumerate(pack.trials)
-      if self.trials[number].result_of(stage.name) is None
-    ]
+    updated = []
+    for index, number in enumerate(pack.trials):
+      trial = self.trials[number]
+      if trial.result_of(stage.name) is None:
+        member = MemberResult(stage, pack, result, index)
+        updated.append(self._scores.trial_after(trial, self.job(number), member))
     if updated:
       self.update(updated)
     for number in pack.trials:
-      stored = self.trials[number].result_of(stage.name)
-      assert stored is not None
-      progress = self._progress[number]
-      values = stored.values
-      if stored.diverged:
-        progress.diverged = True
-        # The stored value is finite for the samplers. Here it is worse than any other.
-        values = (math.inf,) * len(values)
-      progress.values[pack.last_step] = values
+      self._note_progress(number, stage, pack)
     self.progress.trials(self.trials.values())
     return bool(updated)
 
-  def _trial_after(
-    self, stage: Stage, pack: Pack, result: PackResult, index: int
-  ) -> Trial:
-    """Returns a member's trial with the results of a pack."""
-    trial = self.trials[pack.trials[index]]
-    job = self.job(trial.number)
-    metrics = result.metrics[index]
-    nonfinite_step = result.nonfinite_steps[index]
-    if nonfinite_step is None and pack.final:
-      nonfinite_step = self._step_of_soft_divergence(pack, trial)
-    values = self.objectives(metrics, job)
-    diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
-    if diverged:
-      values = self._penalty_values(job)
-
-    trained_steps = pack.last_step
-    if nonfinite_step:
-      trained_steps = min(pack.last_step, nonfinite_step)
-    status = 'complete' if pack.final else 'running'
-    changes_at_end = {}
-    if diverged and stage.divergence_ends:
-      status = 'diverged'
-      changes_at_end['diverged_at'] = nonfinite_step or trained_steps
-    if status != 'running':
-      changes_at_end['values'] = values
-    stage_result = StageResult(stage.name, pack.name, values, diverged)
-    return dataclasses.replace(
-      trial,
-      status=status,
-      scores={**trial.scores, pack.last_step: values[0]},
-      stages=(*trial.stages, stage_result),
-      cost=_cost_after(trial.cost, pack, result, job, trained_steps),
-      metrics=metrics,
-      **changes_at_end,
-    )
-
-  def _penalty_values(self, job: Job) -> tuple[float, ...]:
-    """Returns the objectives of a diverged trial."""
-    sweep = self._parts.sweep
-    return tuple(
-      self.task.penalty_value(name, job, name in sweep.maximize)
-      for name in sweep.objective
-    )
+  def _note_progress(self, number: int, stage: Stage, pack: Pack) -> None:
+    """Notes the stored result of a stage in the progress of a trial."""
+    stored = self.trials[number].result_of(stage.name)
+    assert stored is not None
+    progress = self._progress[number]
+    values = stored.values
+    if stored.diverged:
+      progress.diverged = True
+      # The stored values are finite for the samplers. Here they are worse than any other.
+      values = (math.inf,) * len(values)
+    progress.values[pack.last_step] = values
 
   def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
-    """Returns the values of the objectives. A metric that is missing is NaN.
-
-    Args:
-      metrics: Metrics of the trial.
-      job: Job of the trial.
-    """
-    all_metrics = {**job.known_metrics, **metrics}
-    values = []
-    for name in self._parts.sweep.objective:
-      if name in MEASURED_METRICS:
-        value = self._parts.autotuner.measured(name, job)
-      else:
-        value = all_metrics.get(name, math.nan)
-      values.append(float(value))
-    return tuple(values)
-
-  # --- divergence of finite losses ----------------------------------------------------
-
-  def _step_of_soft_divergence(self, pack: Pack, trial: Trial) -> int | None:
-    """Returns the step from which the smoothed loss stayed above the first, or None."""
-    steps, losses = self._curve(trial, pack)
-    if not len(losses):
-      return None
-    half_life_rows = max(SMOOTHING_STEPS / self.task.log_every_steps, 1)
-    row = diverged_at(losses, half_life=half_life_rows)
-    return None if row is None else int(steps[row])
-
-  def _curve(
-    self, trial: Trial, newest: Pack
-  ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Returns the logged steps and training losses of a trial over its packs."""
-    steps = []
-    losses = []
-    for name in dict.fromkeys((*trial.packs, newest.name)):
-      trials_P, steps_P, losses_P = self._curves_of_pack(name)
-      is_logged_P = (trials_P == trial.number) & ~np.isnan(losses_P)
-      steps.append(steps_P[is_logged_P])
-      losses.append(losses_P[is_logged_P])
-    return np.concatenate(steps), np.concatenate(losses)
-
-  def _read_curves(
-    self, pack: str
-  ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Returns trial, step and training loss of each row of a pack that is done."""
-    table = curves.read(self._parts.workdir / 'curves' / f'{pack}.parquet')
-    losses_P = table[self.task.loss].to_numpy(zero_copy_only=False)
-    return np.asarray(table['trial']), np.asarray(table['step']), losses_P
-
-
-def _cost_after(
-  before: TrialCost, pack: Pack, result: PackResult, job: Job, trained_steps: int
-) -> TrialCost:
-  """Returns the cost of a trial after a pack.
-
-  Args:
-    before: Its cost before the pack.
-    pack: The pack.
-    result: Its result.
-    job: Job of the trial.
-    trained_steps: Updates of the trial itself since its beginning.
-  """
-  cooldown_steps = before.cooldown_steps + pack.cooldown_steps
-  n_updates = trained_steps + cooldown_steps
-  return TrialCost(
-    steps=trained_steps,
-    cooldown_steps=cooldown_steps,
-    tokens=n_updates * job.tokens_per_step,
-    flops=n_updates * job.flops_per_step,
-    seconds=round(before.seconds + result.seconds / len(pack.trials), 3),
-    device=result.device,
-  )
+    """Returns the values of the objectives (see `TrialScores.objectives`)."""
+    return self._scores.objectives(metrics, job)

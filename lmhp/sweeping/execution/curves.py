@@ -1,10 +1,15 @@
-"""Curves of a pack's members as a parquet file: one row per member and logged step."""
+"""Curves of a pack's members as a parquet file: one row per member and logged step.
+
+Dimension key: R members, S steps of a chunk, P rows of a pack.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+import functools
 import io
 
+from etils import epath
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -143,6 +148,44 @@ def _metrics_of_row(table: pa.Table, row: int) -> dict[str, float]:
     for name, value in values.items()
     if value is not None and name not in KEYS
   }
+
+
+class LossCurves:
+  """Reads the training losses of trials from the curves of packs that are done.
+
+  Args:
+    workdir: Directory of the study.
+    loss: Name of the training loss.
+  """
+
+  def __init__(self, workdir: epath.Path, loss: str):
+    self._workdir = workdir
+    self._loss = loss
+    # A file holds all members of a pack, and is read for each of them.
+    self._table_of_pack = functools.lru_cache(maxsize=16)(self._read)
+
+  def of_trial(
+    self, number: int, packs: Iterable[str]
+  ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Returns the logged steps and the training losses of a trial.
+
+    Args:
+      number: Number of the trial.
+      packs: Names of its packs, in order.
+    """
+    steps = []
+    losses = []
+    for pack in dict.fromkeys(packs):
+      table = self._table_of_pack(pack)
+      losses_P = table[self._loss].to_numpy(zero_copy_only=False)
+      # Rows of evaluations have no training loss.
+      is_logged_P = (np.asarray(table['trial']) == number) & ~np.isnan(losses_P)
+      steps.append(np.asarray(table['step'])[is_logged_P])
+      losses.append(losses_P[is_logged_P])
+    return np.concatenate(steps), np.concatenate(losses)
+
+  def _read(self, pack: str) -> pa.Table:
+    return read(self._workdir / 'curves' / f'{pack}.parquet')
 
 
 def write(path: PathLike, table: pa.Table) -> None:

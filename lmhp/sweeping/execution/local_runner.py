@@ -10,9 +10,9 @@ import jax
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.pack_run import PackRun, PackRunOptions
+from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.pack_widths import devices_for
-from lmhp.sweeping.execution.packs import Pack, PackResult, Stopped
+from lmhp.sweeping.execution.packs import Pack, PackResult, PackRunOptions, Stopped
 from lmhp.sweeping.execution.runner import RunnerContext
 from lmhp.sweeping.tasks.task import Task
 

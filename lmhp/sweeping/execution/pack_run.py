@@ -15,7 +15,6 @@ A final state that is not on the disk can be made again by running the pack agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import dataclasses
 import math
 import time
 
@@ -26,8 +25,10 @@ import numpy.typing as npt
 
 from lmhp.sweeping.execution.curves import CurveRows
 from lmhp.sweeping.execution.packs import (
+  DEFAULT_OPTIONS,
   Pack,
   PackResult,
+  PackRunOptions,
   Stopped,
   directory_of,
   read_result,
@@ -45,40 +46,8 @@ from lmhp.training.config import CheckpointConfig
 from lmhp.training.population import Population, stack
 from lmhp.typing import PyTree
 
-WORTH_SAVING_SECONDS = 2.0
-"""Final states that took less time are not saved. They are made again if they are needed."""
-
 NonfiniteSteps = list[int | None]
 """First step of each member whose loss was not finite, or None."""
-
-
-def _never() -> bool:
-  return False
-
-
-def _show_nothing(step: int, metrics: Mapping[str, object]) -> None:
-  del step, metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class PackRunOptions:
-  """Options of a pack's run that do not change its result.
-
-  Attributes:
-    should_stop: Returns True after a signal.
-    show: Called with the step and {metric: values of the members} after each chunk.
-    devices: Devices to run on. Empty is the default device.
-    worth_saving_seconds: Final states that took less time are not saved. 0 if another
-      process starts from them.
-  """
-
-  should_stop: Callable[[], bool] = _never
-  show: Callable[[int, Mapping[str, object]], None] = _show_nothing
-  devices: Sequence[jax.Device] = ()  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
-  worth_saving_seconds: float = WORTH_SAVING_SECONDS
-
-
-DEFAULT_OPTIONS = PackRunOptions()
 
 
 class PackRun:

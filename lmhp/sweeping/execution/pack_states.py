@@ -17,14 +17,12 @@ import numpy as np
 
 from lmhp.files import to_jsonable
 from lmhp.sweeping.execution.job_table import JobTable
-from lmhp.sweeping.execution.pack_run import (
-  DEFAULT_OPTIONS,
-  PackRun,
-  PackRunOptions,
-)
+from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.packs import (
+  DEFAULT_OPTIONS,
   RESULT,
   Pack,
+  PackRunOptions,
   directory_of,
   read_spec,
   write_spec,

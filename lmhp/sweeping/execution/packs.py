@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
 
 from etils import epath
+import jax
 
 from lmhp.files import write_json
 from lmhp.sweeping.execution.stages import StateRef
@@ -15,6 +16,8 @@ from lmhp.typing import PyTree
 
 RESULT = 'result.json'
 SPEC = 'pack.json'
+WORTH_SAVING_SECONDS = 2.0
+"""Final states that took less time are not saved. They are made again if they are needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,35 @@ class PackResult:
 
 class Stopped(Exception):
   """A signal came. The states of the pack are saved, and it has no result yet."""
+
+
+def _never() -> bool:
+  return False
+
+
+def _show_nothing(step: int, metrics: Mapping[str, object]) -> None:
+  del step, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class PackRunOptions:
+  """Options of a pack's run that do not change its result.
+
+  Attributes:
+    should_stop: Returns True after a signal.
+    show: Called with the step and {metric: values of the members} after each chunk.
+    devices: Devices to run on. Empty is the default device.
+    worth_saving_seconds: Final states that took less time are not saved. 0 if another
+      process starts from them.
+  """
+
+  should_stop: Callable[[], bool] = _never
+  show: Callable[[int, Mapping[str, object]], None] = _show_nothing
+  devices: Sequence[jax.Device] = ()  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
+  worth_saving_seconds: float = WORTH_SAVING_SECONDS
+
+
+DEFAULT_OPTIONS = PackRunOptions()
 
 
 def directory_of(workdir: epath.Path, pack: str) -> epath.Path:

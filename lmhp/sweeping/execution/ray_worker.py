@@ -24,10 +24,15 @@ from lmhp.files import as_path
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sweeping.execution.autotuning import Autotuner, PackMethod
 from lmhp.sweeping.execution.job_table import JobTable
-from lmhp.sweeping.execution.pack_run import PackRunOptions
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import devices_for
-from lmhp.sweeping.execution.packs import SPEC, Pack, PackResult, directory_of
+from lmhp.sweeping.execution.packs import (
+  SPEC,
+  Pack,
+  PackResult,
+  PackRunOptions,
+  directory_of,
+)
 from lmhp.sweeping.execution.ray_attempts import claim
 from lmhp.sweeping.tasks.task import Job, Overrides, Task, TaskRecipe
 

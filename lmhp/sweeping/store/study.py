@@ -11,12 +11,10 @@ import contextlib
 import json
 import math
 import pathlib
-import time
 from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
-from lmhp.files import write_atomic
 from lmhp.sweeping.space.combinators import Space
 from lmhp.sweeping.space.compiled_space import parameters
 from lmhp.sweeping.store.manifest import StudyManifest
@@ -39,11 +37,8 @@ from lmhp.sweeping.store.study_header import (
   redact_url,
 )
 from lmhp.sweeping.store.trial import FIXED, STATUSES, Trial, line_of
+from lmhp.sweeping.store.trials_file import TRIALS, TrialsFile
 from lmhp.typing import PathLike
-
-TRIALS = 'trials.jsonl'
-EXPORT_INTERVAL = 20
-"""`trials.jsonl` is written again after this many times the seconds that writing it took."""
 
 
 class Study:
@@ -82,8 +77,7 @@ class Study:
     self._manifest = records.manifest()
     self._trials = records.load(repair=lock is not None)
     self._lines = [_line(trial) for trial in self._trials]
-    self._export_is_stale = True
-    self._export_due = -math.inf
+    self._export = TrialsFile(workdir)
 
   @classmethod
   def open(
@@ -218,7 +212,7 @@ class Study:
     self._records.add(added)
     self._trials += added
     self._lines += [_line(trial) for trial in added]
-    self._export()
+    self._note_change()
 
   def update(self, trials: Sequence[Trial]) -> None:
     """Stores the new state of trials. A trial that did not change costs nothing.
@@ -249,26 +243,17 @@ class Study:
     for _, trial in changes:
       self._trials[trial.number] = trial
       self._lines[trial.number] = lines[trial.number]
-    self._export()
-
-  # --- trials.jsonl -------------------------------------------------------------------
+    self._note_change()
 
   def flush(self) -> None:
     """Writes `trials.jsonl` if trials have changed since it was written last."""
-    if not self._export_is_stale or self._lock is None:
-      return
-    start = time.monotonic()
-    text = ''.join(line + '\n' for line in self._lines)
-    write_atomic(self.workdir / TRIALS, text.encode())
-    self._export_is_stale = False
-    end = time.monotonic()
-    self._export_due = end + EXPORT_INTERVAL * (end - start)
+    if self._lock is not None:
+      self._export.write(self._lines)
 
-  def _export(self) -> None:
+  def _note_change(self) -> None:
     """Writes `trials.jsonl` if that takes a small share of the time."""
-    self._export_is_stale = True
-    if time.monotonic() >= self._export_due:
-      self.flush()
+    self._export.note_change()
+    self._export.write_if_due(self._lines)
 
   # --- the end ------------------------------------------------------------------------
 

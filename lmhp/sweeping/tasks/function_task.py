@@ -36,12 +36,8 @@ from lmhp.sweeping.tasks.function_member import (
   Init,
   Step,
 )
-from lmhp.sweeping.tasks.task import (
-  Job,
-  Overrides,
-  SearchableTask,
-  SeededOverrides,
-)
+from lmhp.sweeping.tasks.searchable_task import SearchableTask
+from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides
 from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 

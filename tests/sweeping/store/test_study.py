@@ -21,7 +21,7 @@ from small_studies import (
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space import Choice, Float, Product, Zip
-from lmhp.sweeping.store import study as study_module
+from lmhp.sweeping.store import trials_file
 from lmhp.sweeping.store.manifest import Cohort, RungSchedule
 from lmhp.sweeping.store.study import Study, read_manifest
 
@@ -192,7 +192,7 @@ def test_an_update_or_an_addition_is_one_fsync_of_the_journal(tmp_path, monkeypa
 
   with open_study(tmp_path / 'run') as study:
     study.add([make_trial(0)])
-    study._export_due = math.inf
+    study._export._due = math.inf
     monkeypatch.setattr(os, 'fsync', note)
     study.add([make_trial(i) for i in range(1, 20)])
     study.update(
@@ -256,7 +256,7 @@ def test_wrong_trials_are_refused_and_change_nothing(tmp_path):
 
 def test_trials_jsonl_is_written_seldom_while_a_study_runs(tmp_path, monkeypatch):
   clock = [0.0]
-  monkeypatch.setattr(study_module.time, 'monotonic', lambda: clock[0])
+  monkeypatch.setattr(trials_file.time, 'monotonic', lambda: clock[0])
   path = tmp_path / 'run/trials.jsonl'
 
   def n_lines():
@@ -267,17 +267,17 @@ def test_trials_jsonl_is_written_seldom_while_a_study_runs(tmp_path, monkeypatch
     study.add([make_trial(0)])
     assert n_lines() == 1
     # As if writing had taken one second.
-    study._export_due = 20.0
+    study._export._due = 20.0
     study.add([make_trial(1)])
     assert n_lines() == 1
     clock[0] = 20.0
     study.add([make_trial(2)])
     assert n_lines() == 3
-    study._export_due = 99.0
+    study._export._due = 99.0
     study.add([make_trial(3)])
     study.flush()
     assert n_lines() == 4
-    study._export_due = 99.0
+    study._export._due = 99.0
     study.add([make_trial(4)])
   assert n_lines() == 5
 

@@ -17,7 +17,8 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.store.manifest import TaskDescription
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import ModelSummary
-from lmhp.sweeping.tasks.task import Job, PickledTask, SeededOverrides
+from lmhp.sweeping.tasks.searchable_task import PickledTask
+from lmhp.sweeping.tasks.task import Job, SeededOverrides
 from lmhp.training.chunks import ChunkSteps, repeat_update
 from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 

@@ -1,0 +1,155 @@
+"""Scores of trials: the state of a trial after a pack, from the metrics of its member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import math
+
+from lmhp.statistics.divergence import diverged_at
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.curves import LossCurves
+from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.execution.stages import Stage
+from lmhp.sweeping.store.trial import StageResult, Trial, TrialCost
+from lmhp.sweeping.tasks.task import Job, Task
+
+MEASURED_METRICS = ('latency_seconds',)
+"""Metrics that are measured once for a structure, and are not logged."""
+
+SMOOTHING_STEPS = 20
+"""Half-life, in steps, of the smoothed loss that shows divergence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberResult:
+  """The result of one member of a pack.
+
+  Attributes:
+    stage: Stage that the pack belongs to.
+    pack: The pack.
+    result: Result of the pack.
+    index: Index of the member in the pack.
+  """
+
+  stage: Stage
+  pack: Pack
+  result: PackResult
+  index: int
+
+
+class TrialScores:
+  """Computes objectives, and finds trials that diverged.
+
+  Args:
+    task: Task of the study.
+    sweep: Config of the sweep.
+    autotuner: Measures metrics that are measured once for a structure.
+    curves: Training losses of the packs that are done.
+  """
+
+  def __init__(
+    self, task: Task, sweep: SweepConfig, autotuner: Autotuner, curves: LossCurves
+  ):
+    self._task = task
+    self._sweep = sweep
+    self._autotuner = autotuner
+    self._curves = curves
+
+  def trial_after(self, trial: Trial, job: Job, member: MemberResult) -> Trial:
+    """Returns a trial with the results of a pack.
+
+    Args:
+      trial: The trial before the pack.
+      job: Its job.
+      member: Result of its member.
+    """
+    pack = member.pack
+    metrics = member.result.metrics[member.index]
+    nonfinite_step = member.result.nonfinite_steps[member.index]
+    if nonfinite_step is None and pack.final:
+      nonfinite_step = self._step_of_soft_divergence(trial, pack)
+    values = self.objectives(metrics, job)
+    diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
+    if diverged:
+      values = self._penalty_values(job)
+
+    trained_steps = pack.last_step
+    if nonfinite_step:
+      trained_steps = min(pack.last_step, nonfinite_step)
+    stage_result = StageResult(member.stage.name, pack.name, values, diverged)
+    trial = dataclasses.replace(
+      trial,
+      status='running',
+      scores={**trial.scores, pack.last_step: values[0]},
+      stages=(*trial.stages, stage_result),
+      cost=_cost_after(trial.cost, job, member, trained_steps),
+      metrics=metrics,
+    )
+    if diverged and member.stage.divergence_ends:
+      step = nonfinite_step or trained_steps
+      return dataclasses.replace(
+        trial, status='diverged', values=values, diverged_at=step
+      )
+    if pack.final:
+      return dataclasses.replace(trial, status='complete', values=values)
+    return trial
+
+  def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
+    """Returns the values of the objectives. A metric that is missing is NaN.
+
+    Args:
+      metrics: Metrics of a trial.
+      job: Job of the trial.
+    """
+    all_metrics = {**job.known_metrics, **metrics}
+    values = []
+    for name in self._sweep.objective:
+      if name in MEASURED_METRICS:
+        value = self._autotuner.measured(name, job)
+      else:
+        value = all_metrics.get(name, math.nan)
+      values.append(float(value))
+    return tuple(values)
+
+  def _penalty_values(self, job: Job) -> tuple[float, ...]:
+    """Returns the objectives of a diverged trial."""
+    return tuple(
+      self._task.penalty_value(name, job, name in self._sweep.maximize)
+      for name in self._sweep.objective
+    )
+
+  def _step_of_soft_divergence(self, trial: Trial, pack: Pack) -> int | None:
+    """Returns the step from which the smoothed loss stayed above the first, or None."""
+    steps, losses = self._curves.of_trial(trial.number, (*trial.packs, pack.name))
+    if not len(losses):
+      return None
+    half_life_rows = max(SMOOTHING_STEPS / self._task.log_every_steps, 1)
+    row = diverged_at(losses, half_life=half_life_rows)
+    return None if row is None else int(steps[row])
+
+
+def _cost_after(
+  before: TrialCost, job: Job, member: MemberResult, trained_steps: int
+) -> TrialCost:
+  """Returns the cost of a trial after a pack.
+
+  Args:
+    before: Its cost before the pack.
+    job: Job of the trial.
+    member: Result of its member.
+    trained_steps: Updates of the trial itself since its beginning.
+  """
+  pack = member.pack
+  result = member.result
+  cooldown_steps = before.cooldown_steps + pack.cooldown_steps
+  n_updates = trained_steps + cooldown_steps
+  return TrialCost(
+    steps=trained_steps,
+    cooldown_steps=cooldown_steps,
+    tokens=n_updates * job.tokens_per_step,
+    flops=n_updates * job.flops_per_step,
+    seconds=round(before.seconds + result.seconds / len(pack.trials), 3),
+    device=result.device,
+  )

@@ -1,0 +1,51 @@
+"""`trials.jsonl`: the trials of a study for people and other tools, one line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+import pathlib
+import time
+
+from lmhp.files import write_atomic
+
+TRIALS = 'trials.jsonl'
+EXPORT_INTERVAL = 20
+"""The file is written again after this many times the seconds that writing it took."""
+
+
+class TrialsFile:
+  """Writes `trials.jsonl`. No part of lmhp reads it.
+
+  Args:
+    workdir: Directory of the study.
+  """
+
+  def __init__(self, workdir: pathlib.Path):
+    self.path = workdir / TRIALS
+    self._is_stale = True
+    self._due = -math.inf
+
+  def note_change(self) -> None:
+    """Notes that a trial has changed since the file was written."""
+    self._is_stale = True
+
+  def write(self, lines: Sequence[str]) -> None:
+    """Writes the file if a trial has changed.
+
+    Args:
+      lines: Lines of all trials, without newlines.
+    """
+    if not self._is_stale:
+      return
+    start = time.monotonic()
+    text = ''.join(line + '\n' for line in lines)
+    write_atomic(self.path, text.encode())
+    self._is_stale = False
+    end = time.monotonic()
+    self._due = end + EXPORT_INTERVAL * (end - start)
+
+  def write_if_due(self, lines: Sequence[str]) -> None:
+    """Writes the file if that takes a small share of the time."""
+    if time.monotonic() >= self._due:
+      self.write(lines)

@@ -1,0 +1,90 @@
+"""Measured times of a language model: one update, and one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+
+import jax
+import numpy as np
+
+from lmhp.hypers import split
+from lmhp.sweeping.tasks.model_configs import short_digest
+from lmhp.training.chunks import ChunkSteps, Hypers
+from lmhp.training.config import RunConfig
+from lmhp.training.programs import Programs
+from lmhp.typing import PyTree
+
+N_MEASUREMENTS = 5
+"""A time is the median of this many measurements."""
+
+MEASURED_STEPS = 4
+"""Updates of one measurement of the training speed."""
+
+
+class StepSeconds:
+  """Measures the time of an update of one trial alone, once for each structure.
+
+  Args:
+    present: Dropout rates that some trial has above 0.
+    new_programs: Returns the programs of a config.
+  """
+
+  def __init__(
+    self, present: frozenset[str], new_programs: Callable[[RunConfig], Programs]
+  ):
+    self._present = present
+    self._new_programs = new_programs
+    self._seconds: dict[str, float] = {}
+
+  def of(self, cfg: RunConfig) -> float:
+    """Returns the time of an update of a config, in seconds."""
+    structure, _ = split(cfg, self._present)
+    key = short_digest(repr(structure))
+    if key not in self._seconds:
+      self._seconds[key] = self._measure(cfg)
+    return self._seconds[key]
+
+  def _measure(self, cfg: RunConfig) -> float:
+    programs = self._new_programs(cfg)
+    state = programs.init(programs.hypers)
+    _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
+    n_steps = min(MEASURED_STEPS, cfg.train.steps)
+    steps = ChunkSteps(n_steps=n_steps, first_step=0)
+
+    def train() -> PyTree:
+      nonlocal state
+      state, metrics = programs.chunk(state, programs.hypers, data, steps)
+      return metrics
+
+    return _median_seconds(train) / n_steps
+
+
+def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) -> float:
+  """Returns the time of the forward pass of one sequence, alone on the device.
+
+  Args:
+    programs: Programs of the structure.
+    hypers: Traced numbers of the trial.
+    seq_len: Length of the sequence, in tokens.
+  """
+  tokens_BL = np.zeros((1, seq_len), np.int32)
+  params = programs.init(hypers).params
+  encoder_tokens_BM = None
+  if programs.model.cfg.is_encoder_decoder:
+    encoder_tokens_BM = tokens_BL
+  forward = jax.jit(programs.model.apply)
+  return _median_seconds(
+    lambda: forward(params, tokens_BL, encoder_tokens_BM=encoder_tokens_BM)
+  )
+
+
+def _median_seconds(call: Callable[[], PyTree]) -> float:
+  """Returns the median time of a call. The first call, which compiles, is not counted."""
+  jax.block_until_ready(call())
+  seconds = []
+  for _ in range(N_MEASUREMENTS):
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    seconds.append(time.perf_counter() - start)
+  return float(np.median(seconds))
