@@ -33,7 +33,6 @@ _MODULES = {
   'load_run': 'lmhp.api',
   'import_pretrained': 'lmhp.api',
   'export': 'lmhp.api',
-  'doctor': 'lmhp.api',
   'load_pretrained': 'lmhp.hub.pretrained',
   'save_pretrained': 'lmhp.hub.pretrained',
   'default_config': 'lmhp.config',
@@ -51,7 +50,6 @@ __all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderA
 if TYPE_CHECKING:
   from lmhp import analysis as analysis
   from lmhp.api import count as count
-  from lmhp.api import doctor as doctor
   from lmhp.api import export as export
   from lmhp.api import generate as generate
   from lmhp.api import import_pretrained as import_pretrained

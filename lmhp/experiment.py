@@ -9,13 +9,28 @@ from collections.abc import Mapping
 import os
 import sys
 import types
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmhp.config import ConfigDict, to_config_dict
 from lmhp.config_keys import suggest_key
 from lmhp.errors import ConfigError, suggest
 from lmhp.registry import EXPERIMENT_MODULE
+from lmhp.training.config import RunConfig
 from lmhp.typing import PathLike
+
+BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object]'
+"""A config, or the path of an experiment file that returns one."""
+
+
+def base_config(config: BaseConfig) -> ConfigDict:
+  """Returns a config as a ConfigDict. A path is the path of an experiment file.
+
+  Raises:
+    ConfigError: As for `load`.
+  """
+  if isinstance(config, (str, os.PathLike)):
+    return load(config)[0]
+  return to_config_dict(config)
 
 
 def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:

@@ -2,12 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import dataclasses
 import json
+import os
+import tempfile
+import time
+from typing import TYPE_CHECKING
 
 from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
 
+if TYPE_CHECKING:
+  from lmhp.training.manifest import DeviceDescription
+
 MIB = 2**20
+SELF_TEST_STEPS = 40
+SMALLEST_GAIN_NATS = 0.5
+"""Smallest decrease of the loss with which the self-test passes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+  """A cache on the disk.
+
+  Attributes:
+    path: Its directory. None if it is off.
+    bytes: Size of its files.
+  """
+
+  path: str | None
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfTest:
+  """Result of the self-test: a small model, trained twice.
+
+  Attributes:
+    passed: True if the loss fell and both runs are equal.
+    seconds: Time of both runs, with compilation.
+    steps: Training steps of a run.
+    first_loss_nats: Training loss of the first step.
+    last_loss_nats: Training loss of the last step.
+    repeatable: True if both runs gave the same parameters, bit for bit.
+  """
+
+  passed: bool
+  seconds: float
+  steps: int
+  first_loss_nats: float
+  last_loss_nats: float
+  repeatable: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+  """Content of `lmhp doctor --json`.
+
+  Attributes:
+    versions: {package: version}. None for lmhp if it runs from its checkout.
+    device: Devices of the process.
+    dtype: Precision of matrix products that `model.dtype='auto'` stands for.
+    caches: {name: cache}.
+    self_test: Result of the self-test.
+  """
+
+  versions: Mapping[str, str | None]
+  device: DeviceDescription
+  dtype: str
+  caches: Mapping[str, Cache]
+  self_test: SelfTest
 
 
 def doctor(arguments: list[str]) -> int:
@@ -25,34 +90,108 @@ def doctor(arguments: list[str]) -> int:
   if values.words:
     raise ConfigError(f'doctor: got {values.words[0]!r}, expected no argument')
 
-  from lmhp import api
-
-  diagnosis = api.doctor()
+  diagnosis = diagnose()
   if values.json:
-    print(json.dumps(diagnosis, indent=2))
+    print(json.dumps(dataclasses.asdict(diagnosis), indent=2))
   else:
     print(_format(diagnosis))
-  return 0 if diagnosis['self_test']['passed'] else 1
+  return 0 if diagnosis.self_test.passed else 1
 
 
-def _format(diagnosis: dict) -> str:
-  device = diagnosis['device']
+def diagnose() -> Diagnosis:
+  """Describes the installation, and runs the self-test."""
+  from lmhp.data.config import DataConfig
+  from lmhp.data.dataset import cache_dir
+  from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
+  from lmhp.training.manifest import collect_provenance
+  from lmhp.training.precision import fastest_dtype
+
+  use_compile_cache()
+  provenance = collect_provenance(os.curdir)
+  return Diagnosis(
+    versions=dict(provenance.versions),
+    device=provenance.device,
+    dtype=fastest_dtype(),
+    caches={
+      'compiled programs': _measure_cache(compile_cache_directory()),
+      'data': _measure_cache(os.fspath(cache_dir(DataConfig()))),
+    },
+    self_test=_run_self_test(),
+  )
+
+
+def _measure_cache(path: str | None) -> Cache:
+  n_bytes = 0
+  if path is not None:
+    for directory, _, names in os.walk(path):
+      n_bytes += sum(os.path.getsize(os.path.join(directory, name)) for name in names)
+  return Cache(path, n_bytes)
+
+
+def _run_self_test() -> SelfTest:
+  """Trains the same small model twice, and compares the losses and the parameters."""
+  import jax
+  import numpy as np
+
+  from lmhp import api, config
+
+  overrides = {
+    'model.n_layers': 2,
+    'model.d_model': 64,
+    'model.max_seq_len': 64,
+    'train.steps': SELF_TEST_STEPS,
+    'evaluate.final_sequences': 32,
+    'log.tensorboard': False,
+    'log.every_steps': 1,
+  }
+
+  start = time.perf_counter()
+  runs = []
+  for _ in range(2):
+    with tempfile.TemporaryDirectory() as workdir:
+      run = api.train(
+        config.default_config(), workdir=workdir, overrides=overrides, display='none'
+      )
+    runs.append(run)
+  seconds = time.perf_counter() - start
+
+  pairs = zip(jax.tree.leaves(runs[0].params), jax.tree.leaves(runs[1].params))
+  repeatable = all(np.array_equal(a, b) for a, b in pairs)
+  losses = runs[0].history['loss_nats']
+  first_loss = float(losses[0])
+  last_loss = float(losses[-1])
+  return SelfTest(
+    passed=repeatable and last_loss < first_loss - SMALLEST_GAIN_NATS,
+    seconds=seconds,
+    steps=SELF_TEST_STEPS,
+    first_loss_nats=first_loss,
+    last_loss_nats=last_loss,
+    repeatable=repeatable,
+  )
+
+
+def _format(diagnosis: Diagnosis) -> str:
+  """Returns the diagnosis as text, one fact a line."""
+  device = diagnosis.device
   lines = [
-    f'device: {device["count"]} x {device["kind"]} ({device["platform"]})',
-    f'processor: {device["processor"]}, {device["processor_cores"]} cores',
-    f'precision of matrix products by default: {diagnosis["dtype"]}',
+    f'device: {device.count} x {device.kind} ({device.platform})',
+    f'processor: {device.processor}, {device.processor_cores} cores',
+    f'precision of matrix products by default: {diagnosis.dtype}',
   ]
-  for name, version in diagnosis['versions'].items():
+  for name, version in diagnosis.versions.items():
     lines.append(f'  {name} {version or "not installed as a package"}')
-  for name, cache in diagnosis['caches'].items():
-    size = f'{cache["bytes"] / MIB:,.0f} MiB' if cache['path'] else 'off'
-    lines.append(f'{name} cache: {cache["path"] or ""} {size}'.replace(':  ', ': '))
+  for name, cache in diagnosis.caches.items():
+    place = (
+      'off' if cache.path is None else f'{cache.path} {cache.bytes / MIB:,.0f} MiB'
+    )
+    lines.append(f'{name} cache: {place}')
 
-  test = diagnosis['self_test']
-  verdict = 'passed' if test['passed'] else 'FAILED'
+  test = diagnosis.self_test
+  verdict = 'passed' if test.passed else 'FAILED'
+  comparison = 'are equal bit for bit' if test.repeatable else 'DIFFER'
   lines.append(
-    f'self-test {verdict} in {test["seconds"]:.1f} s: loss {test["first_loss_nats"]:.3f} to '
-    f'{test["last_loss_nats"]:.3f} nats in {test["steps"]} steps; two runs with one seed '
-    f'{"are equal bit for bit" if test["repeatable"] else "DIFFER"}'
+    f'self-test {verdict} in {test.seconds:.1f} s: loss {test.first_loss_nats:.3f} to '
+    f'{test.last_loss_nats:.3f} nats in {test.steps} steps; two runs with one seed '
+    f'{comparison}'
   )
   return '\n'.join(lines)
