@@ -72,11 +72,11 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   Raises:
     ConfigError: If the target is unknown, or cannot be read.
   """
-  name, cfg = _model_of(target)
-  return describe(name, cfg, **options)
+  name, cfg = model_of(target)
+  return describe(name, cfg, **options).to_json()
 
 
-def _model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
+def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
   """Returns a name for the target of `count`, and its model."""
   if isinstance(target, ModelConfig):
     return 'model', target

@@ -36,6 +36,11 @@ def as_path(path: Any) -> epath.Path:
   return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
 
 
+def cache_directory() -> str:
+  """Returns the directory of lmhp's caches: $LMHP_CACHE, or ~/.cache/lmhp."""
+  return os.environ.get('LMHP_CACHE') or '~/.cache/lmhp'
+
+
 # --- atomic writes ------------------------------------------------------------------
 
 

@@ -17,7 +17,8 @@ import pytest
 import lmhp
 from lmhp import config as config_lib
 from lmhp import config_keys
-from lmhp.counting.parameters import count, count_tree
+from lmhp.counting.parameters import count
+from traced_counts import count_tree
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.model.transformer import build

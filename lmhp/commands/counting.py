@@ -48,21 +48,24 @@ def count(arguments: list[str]) -> int:
     )
 
   from lmhp import api
-  from lmhp.counting.console import table
+  from lmhp.counting.console import print_table
+  from lmhp.counting.description import describe
 
-  reports = []
+  descriptions = []
   for target in values.target:
-    report = api.count(
-      target,
+    name, cfg = api.model_of(target)
+    description = describe(
+      name,
+      cfg,
       seq_len=values.seq_len,
       batch_size=values.batch_size,
       device=values.device,
       utilization=values.utilization,
       tokens=values.tokens,
     )
-    reports.append(report)
+    descriptions.append(description)
   if values.json:
-    print(json.dumps(reports, indent=2))
+    print(json.dumps([d.to_json() for d in descriptions], indent=2))
   else:
-    table(reports)
+    print_table(descriptions)
   return 0

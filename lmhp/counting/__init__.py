@@ -1,0 +1,1 @@
+"""Cost of a model before it exists: parameters, FLOPs, memory, time and price."""

@@ -1,8 +1,9 @@
-"""Counts side by side, for a person: one column for each model."""
+"""Counts of several models as a table on the terminal, one column for each model."""
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -10,108 +11,174 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-Row = tuple[str, Sequence[str]]
+from lmhp.counting.description import ModelDescription, TrainingCost
+from lmhp.counting.memory import optimizer_bytes, parameter_bytes
+from lmhp.statistics.number_format import (
+  format_bytes,
+  format_long_duration,
+  format_with_unit,
+)
+
+_UNBOUNDED_WIDTH = 10_000
 
 
-def table(reports: Sequence[dict[str, Any]], console: Console | None = None) -> None:
-  """Prints what `report.describe` said of one or several models, as wide as it is: no figure is folded."""
+class Row(NamedTuple):
+  """One row of the table.
+
+  Attributes:
+    name: Name of the count.
+    cells: Its value for each model.
+  """
+
+  name: str
+  cells: list[str]
+
+
+def print_table(
+  descriptions: Sequence[ModelDescription], console: Console | None = None
+) -> None:
+  """Prints the counts of models side by side.
+
+  The table is as wide as its content, so that no number is folded.
+
+  Args:
+    descriptions: Counts of each model.
+    console: Console to print to. None stands for the terminal.
+
+  >>> import io
+  >>> from lmhp.counting.description import describe
+  >>> from lmhp.model.config import ModelConfig
+  >>> description = describe('small', ModelConfig(vocab_size=65, d_model=128))
+  >>> output = io.StringIO()
+  >>> print_table([description], Console(file=output))
+  >>> 'sequence length' in output.getvalue()
+  True
+  """
   console = console or Console()
-  grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-  grid.add_column('', no_wrap=True)
-  for report in reports:
-    grid.add_column(escape(report['name']), justify='right', no_wrap=True)
-  for name, cells in rows(reports):
-    grid.add_row(name, *cells)
-  wide = console.options.update(max_width=10_000)
-  console.width = max(console.width, Measurement.get(console, wide, grid).maximum)
-  console.print(grid)
+  table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+  table.add_column('', no_wrap=True)
+  for description in descriptions:
+    table.add_column(escape(description.name), justify='right', no_wrap=True)
+  for row in table_rows(descriptions):
+    table.add_row(row.name, *row.cells)
+  unbounded = console.options.update(max_width=_UNBOUNDED_WIDTH)
+  width = Measurement.get(console, unbounded, table).maximum
+  console.width = max(console.width, width)
+  console.print(table)
 
 
-def rows(reports: Sequence[dict[str, Any]]) -> Iterator[Row]:
-  """The table's rows: a name, and a cell for each report."""
+def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  """Returns the rows of the table.
 
-  def row(name: str, of) -> Row:
-    return name, [of(report) for report in reports]
+  Args:
+    descriptions: Counts of each model. All or none of them have activations, and a training
+      cost on the same device.
 
-  yield row('parameters', lambda r: f'{r["total"]:,}')
-  for kind in reports[0]['by_kind']:
-    if any(r['by_kind'][kind] for r in reports):
-      yield row(
-        f'  {kind}',
-        lambda r: f'{r["by_kind"][kind]:,}  {r["by_kind"][kind] / r["total"]:6.1%}',
-      )
-  if any(r['active'] != r['total'] for r in reports):
-    yield row('active', lambda r: f'{r["active"]:,}')
-    yield row(
-      'active without embedding', lambda r: f'{r["active_excluding_embedding"]:,}'
-    )
-  yield row('non-embedding', lambda r: f'{r["non_embedding"]:,}')
-  yield row('sequence length', lambda r: f'{r["seq_len"]:,}')
-  for name, key in (
-    ('forward', 'flops_per_token_forward'),
-    ('training', 'flops_per_token_train'),
-  ):
-    for convention in ('causal', 'full'):
-      yield row(
-        f'{name} FLOPs/token, {convention}',
-        lambda r: amount(r[key][convention], 1000, ('', 'k', 'M', 'G', 'T')),
-      )
-  yield row('KV cache/token, bf16', lambda r: bytes_of(r['kv_cache_bytes_per_token']))
-  yield row('parameters, float32', lambda r: bytes_of(r['parameter_bytes']['float32']))
-  yield row('gradients, float32', lambda r: bytes_of(r['gradient_bytes']))
-  yield row('AdamW state, float32', lambda r: bytes_of(r['optimizer_bytes']))
-  if 'activation_bytes' in reports[0]:
-    for policy in reports[0]['activation_bytes']:
-      yield row(
-        f'activations, remat {policy}',
-        lambda r: bytes_of(r['activation_bytes'][policy]),
-      )
-  if 'training' in reports[0]:
-    yield row(
-      'training tokens',
-      lambda r: amount(r['training']['tokens'], 1000, ('', 'k', 'M', 'G', 'T')),
-    )
-    yield row('training FLOPs', lambda r: f'{r["training"]["flops"]:.3g}')
-    yield row(
-      f'on {reports[0]["training"]["device"]} at {reports[0]["training"]["utilization"]:.0%}',
-      lambda r: duration(r['training']['device_seconds']),
-    )
-    yield row('cost', lambda r: f'${r["training"]["cost_usd"]:,.2f}')
-
-
-def amount(x: float, base: int, units: Sequence[str]) -> str:
-  """A number with the unit that leaves one to three digits before the point.
-
-  >>> amount(1_720_576, 1000, ('', 'k', 'M'))
-  '1.72 M'
+  >>> from lmhp.counting.description import describe
+  >>> from lmhp.model.config import ModelConfig
+  >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
+  >>> table_rows([describe('small', cfg)])[0]
+  Row(name='parameters', cells=['804,096'])
   """
-  i = 0
-  while abs(x) >= base and i + 1 < len(units):
-    x, i = x / base, i + 1
-  return f'{x:.3g} {units[i]}'.rstrip() if i or x != int(x) else f'{int(x):,}'
+  if not descriptions:
+    return []
+  return [
+    *_parameter_rows(descriptions),
+    *_flops_rows(descriptions),
+    *_memory_rows(descriptions),
+    *_training_rows([description.training for description in descriptions]),
+  ]
 
 
-def bytes_of(x: float) -> str:
-  """Bytes with a binary unit.
+def _row(
+  name: str,
+  descriptions: Sequence[ModelDescription],
+  cell: Callable[[ModelDescription], str],
+) -> Row:
+  return Row(name, [cell(description) for description in descriptions])
 
-  >>> bytes_of(3 * 1024)
-  '3 KiB'
-  """
-  return amount(x, 1024, ('', 'KiB', 'MiB', 'GiB', 'TiB')) + ('' if x >= 1024 else ' B')
+
+def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  rows = [_row('parameters', descriptions, lambda d: f'{d.counts.total:,}')]
+  for kind in descriptions[0].counts.by_kind:
+    numbers = [description.counts.by_kind[kind] for description in descriptions]
+    totals = [description.counts.total for description in descriptions]
+    if any(numbers):
+      cells = [f'{n:,}  {n / total:6.1%}' for n, total in zip(numbers, totals)]
+      rows.append(Row(f'  {kind}', cells))
+  if any(description.counts.inactive for description in descriptions):
+    rows.append(_row('active', descriptions, lambda d: f'{d.counts.active:,}'))
+    rows.append(
+      _row(
+        'active without embedding',
+        descriptions,
+        lambda d: f'{d.counts.active_excluding_embedding:,}',
+      )
+    )
+  rows.append(
+    _row('non-embedding', descriptions, lambda d: f'{d.counts.non_embedding:,}')
+  )
+  return rows
 
 
-def duration(seconds: float) -> str:
-  """Seconds in the unit a person plans with.
+def _flops_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  rows = [_row('sequence length', descriptions, lambda d: f'{d.seq_len:,}')]
+  for convention in ('causal', 'full'):
+    cells = [
+      format_with_unit(description.flops_per_token_forward[convention])
+      for description in descriptions
+    ]
+    rows.append(Row(f'forward FLOPs/token, {convention}', cells))
+  for convention in ('causal', 'full'):
+    cells = [
+      format_with_unit(description.flops_per_token_train[convention])
+      for description in descriptions
+    ]
+    rows.append(Row(f'training FLOPs/token, {convention}', cells))
+  return rows
 
-  >>> duration(7200)
-  '2 hours'
-  """
-  for size, unit in (
-    (365.25 * 86400, 'years'),
-    (86400, 'days'),
-    (3600, 'hours'),
-    (60, 'minutes'),
-  ):
-    if seconds >= 2 * size or (unit == 'hours' and seconds >= size):
-      return f'{seconds / size:,.3g} {unit}'
-  return f'{seconds:,.3g} seconds'
+
+def _memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  rows = [
+    _row(
+      'KV cache/token, bf16',
+      descriptions,
+      lambda d: format_bytes(d.kv_cache_bytes_per_token),
+    ),
+    _row(
+      'parameters, float32',
+      descriptions,
+      lambda d: format_bytes(parameter_bytes(d.counts)),
+    ),
+    _row(
+      'gradients, float32',
+      descriptions,
+      lambda d: format_bytes(parameter_bytes(d.counts)),
+    ),
+    _row(
+      'AdamW state, float32',
+      descriptions,
+      lambda d: format_bytes(optimizer_bytes(d.counts)),
+    ),
+  ]
+  by_model = [description.activation_bytes or {} for description in descriptions]
+  for policy in by_model[0]:
+    cells = [format_bytes(by_policy[policy]) for by_policy in by_model]
+    rows.append(Row(f'activations, remat {policy}', cells))
+  return rows
+
+
+def _training_rows(costs: Sequence[TrainingCost | None]) -> list[Row]:
+  known = [cost for cost in costs if cost is not None]
+  if not known:
+    return []
+  first = known[0]
+  return [
+    Row('training tokens', [format_with_unit(cost.tokens) for cost in known]),
+    Row('training FLOPs', [f'{cost.flops:.3g}' for cost in known]),
+    Row(
+      f'on {first.device} at {first.utilization:.0%}',
+      [format_long_duration(cost.device_seconds) for cost in known],
+    ),
+    Row('cost', [f'${cost.cost_usd:,.2f}' for cost in known]),
+  ]

@@ -1,25 +1,107 @@
-"""What `lmhp count` says of a model: one dict for a program, one table for a person."""
+"""Everything that `lmhp count` reports on one model."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+import dataclasses
+from typing import TypeAlias
 
 from lmhp.counting.flops import flops_per_token
-from lmhp.counting.hardware import cost_usd, time_seconds
-from lmhp.counting.hardware import device as device_named
+from lmhp.counting.hardware import cost_usd, find_device, time_seconds
 from lmhp.counting.memory import (
   activation_bytes_by_policy,
   cache_bytes_per_token,
   optimizer_bytes,
   parameter_bytes,
 )
-from lmhp.counting.parameters import count
+from lmhp.counting.parameters import Count, count
 from lmhp.errors import ConfigError
 from lmhp.model.config import ModelConfig
 from lmhp.params import KINDS
+from lmhp.typing import JSON, Number
 
 TOKENS_PER_PARAMETER = 20
-"""Training tokens where none are said. Source: arXiv:2203.15556 (Chinchilla)."""
+"""Default of training tokens per parameter. Source: arXiv:2203.15556 (Chinchilla)."""
+
+FlopsByConvention: TypeAlias = Mapping[str, Number]
+"""FLOPs by convention of attention, 'causal' or 'full' (see `lmhp.counting.flops`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingCost:
+  """Estimated time and price of training on one device.
+
+  Attributes:
+    device: Name of the device.
+    utilization: Fraction of the device's peak that training reaches.
+    tokens: Number of training tokens.
+    flops: FLOPs of training.
+    device_seconds: Time on one device.
+    cost_usd: Price in US dollars.
+  """
+
+  device: str
+  utilization: float
+  tokens: Number
+  flops: float
+  device_seconds: float
+  cost_usd: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDescription:
+  """Counts of one model.
+
+  Attributes:
+    name: Name of the model.
+    counts: Number of parameters.
+    seq_len: Number of tokens in a sequence.
+    flops_per_token_forward: FLOPs of the forward pass.
+    flops_per_token_train: FLOPs of a training step.
+    kv_cache_bytes_per_token: Bytes of the key/value cache in bfloat16.
+    batch_size: Number of sequences in a step, or None.
+    activation_bytes: Bytes of the activations of a step by rematerialization policy. None
+      without a batch size.
+    training: Time and price of training. None without a device.
+  """
+
+  name: str
+  counts: Count
+  seq_len: int
+  flops_per_token_forward: FlopsByConvention
+  flops_per_token_train: FlopsByConvention
+  kv_cache_bytes_per_token: Number
+  batch_size: int | None = None
+  activation_bytes: Mapping[str, int] | None = None
+  training: TrainingCost | None = None
+
+  def to_json(self) -> dict[str, JSON]:
+    """Returns the description as `lmhp count --json` prints it."""
+    counts = self.counts
+    fields: dict[str, JSON] = {
+      'name': self.name,
+      'total': counts.total,
+      'active': counts.active,
+      'active_excluding_embedding': counts.active_excluding_embedding,
+      'non_embedding': counts.non_embedding,
+      'by_kind': {kind: counts.by_kind[kind] for kind in KINDS},
+      'seq_len': self.seq_len,
+      'flops_per_token_forward': self.flops_per_token_forward,
+      'flops_per_token_train': self.flops_per_token_train,
+      'kv_cache_bytes_per_token': self.kv_cache_bytes_per_token,
+      'parameter_bytes': {
+        'float32': parameter_bytes(counts),
+        'bfloat16': parameter_bytes(counts, bytes_per_number=2),
+      },
+      'gradient_bytes': parameter_bytes(counts),
+      'optimizer_bytes': optimizer_bytes(counts),
+    }
+    if self.activation_bytes is not None:
+      fields['batch_size'] = self.batch_size
+      fields['activation_bytes'] = self.activation_bytes
+    if self.training is not None:
+      fields['training'] = dataclasses.asdict(self.training)
+    return fields
 
 
 def describe(
@@ -31,70 +113,68 @@ def describe(
   device: str | None = None,
   utilization: float = 0.4,
   tokens: float | None = None,
-) -> dict[str, Any]:
-  """Counts one model.
+) -> ModelDescription:
+  """Counts one model, without allocating an array.
 
   Args:
-    name: what the model is called.
-    cfg: the model; `vocab_size` must be set.
-    seq_len: tokens in a sequence; None is the model's context.
-    batch_size: sequences in a step: adds activations by remat policy.
-    device: a name of `hardware.DEVICES`: adds time and cost of training.
-    utilization: share of the device's peak that training reaches.
-    tokens: training tokens for time and cost; None is 20 for each parameter.
+    name: Name of the model.
+    cfg: Config of the model. `vocab_size` is set.
+    seq_len: Number of tokens in a sequence. None stands for the model's context.
+    batch_size: Number of sequences in a step. It adds the bytes of the activations.
+    device: Name of a device (see `lmhp.counting.hardware.find_device`). It adds time and
+      price of training.
+    utilization: Fraction of the device's peak that training reaches.
+    tokens: Number of training tokens. None stands for 20 for each parameter.
 
-  Returns:
-    Counts are parameters, `*_bytes` bytes, FLOPs per token under both conventions of attention.
+  Raises:
+    ConfigError: If the sequence is longer than learned positions, or an argument is out of
+      range.
+
+  >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
+  >>> describe('small', cfg).to_json()['total']
+  804096
   """
   seq_len = seq_len or cfg.max_seq_len
   if seq_len > cfg.max_seq_len and cfg.position == 'learned':
     raise ConfigError(
-      f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} positions of {name}'
+      f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} positions of '
+      f'{name}'
     )
   counts = count(cfg)
-  flops = {
-    convention: flops_per_token(cfg, seq_len, convention == 'causal')
-    for convention in ('causal', 'full')
-  }
-  out = {
-    'name': name,
-    'total': counts.total,
-    'active': counts.active,
-    'active_excluding_embedding': counts.active_excluding_embedding,
-    'non_embedding': counts.non_embedding,
-    'by_kind': {kind: counts.by_kind[kind] for kind in KINDS},
-    'seq_len': seq_len,
-    'flops_per_token_forward': {c: f.forward for c, f in flops.items()},
-    'flops_per_token_train': {c: f.train for c, f in flops.items()},
-    'kv_cache_bytes_per_token': cache_bytes_per_token(cfg, seq_len),
-    'parameter_bytes': {'float32': 4 * counts.total, 'bfloat16': 2 * counts.total},
-    'gradient_bytes': parameter_bytes(counts),
-    'optimizer_bytes': optimizer_bytes(counts),
-  }
+  causal = flops_per_token(cfg, seq_len, causal=True)
+  full = flops_per_token(cfg, seq_len, causal=False)
+
+  activation_bytes = None
   if batch_size is not None:
-    out |= {
-      'batch_size': batch_size,
-      'activation_bytes': activation_bytes_by_policy(cfg, batch_size, seq_len),
-    }
+    activation_bytes = activation_bytes_by_policy(cfg, batch_size, seq_len)
+  training = None
   if device is not None:
-    out['training'] = _training(
-      flops['causal'].train, counts.total, device, utilization, tokens
-    )
-  return out
+    n_tokens = TOKENS_PER_PARAMETER * counts.total if tokens is None else tokens
+    training = _training_cost(causal.train * n_tokens, n_tokens, device, utilization)
+
+  return ModelDescription(
+    name=name,
+    counts=counts,
+    seq_len=seq_len,
+    flops_per_token_forward={'causal': causal.forward, 'full': full.forward},
+    flops_per_token_train={'causal': causal.train, 'full': full.train},
+    kv_cache_bytes_per_token=cache_bytes_per_token(cfg, seq_len),
+    batch_size=batch_size,
+    activation_bytes=activation_bytes,
+    training=training,
+  )
 
 
-def _training(
-  flops: float, parameters: int, device: str, utilization: float, tokens: float | None
-) -> dict[str, Any]:
-  """Time and cost of a training run on one device."""
-  tokens = TOKENS_PER_PARAMETER * parameters if tokens is None else tokens
-  hardware = device_named(device)
-  seconds = time_seconds(flops * tokens, hardware, utilization)
-  return {
-    'device': hardware.name,
-    'utilization': utilization,
-    'tokens': tokens,
-    'flops': flops * tokens,
-    'device_seconds': seconds,
-    'cost_usd': cost_usd(seconds, hardware),
-  }
+def _training_cost(
+  flops: float, tokens: Number, device_name: str, utilization: float
+) -> TrainingCost:
+  device = find_device(device_name)
+  seconds = time_seconds(flops, device, utilization)
+  return TrainingCost(
+    device=device.name,
+    utilization=utilization,
+    tokens=tokens,
+    flops=flops,
+    device_seconds=seconds,
+    cost_usd=cost_usd(seconds, device),
+  )

@@ -1,7 +1,7 @@
-"""Bytes: parameters, gradients, optimizer state, activations by remat policy, keys and values.
+"""Bytes of parameters, gradients, optimizer state, activations, and keys and values.
 
-Activations are read off `jax.eval_shape` of the program that training differentiates, so that what is predicted is what
-runs, whatever the structure; nothing is allocated.
+Activations are found with `jax.eval_shape` of the program that training differentiates, so
+that the prediction holds for every structure. Nothing is allocated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,69 +18,83 @@ from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.model.transformer import Model, build
-
-MOMENTS = {
-  'sgd': 0,
-  'momentum': 1,
-  'nesterov': 1,
-  'lion': 1,
-  'rmsprop': 1,
-  'adagrad': 1,
-  'adam': 2,
-  'adamw': 2,
-  'lamb': 2,
-}
-"""Float32 numbers that an optimizer keeps for each parameter; of other families, measure the state itself."""
+from lmhp.typing import PyTree
 
 
-def tree_bytes(tree: Any) -> int:
-  """Bytes of all arrays (or shapes) of a tree.
+def tree_bytes(tree: PyTree) -> int:
+  """Returns the bytes of all arrays of a tree.
+
+  Args:
+    tree: Tree of arrays or shapes.
 
   >>> tree_bytes({'w': jax.ShapeDtypeStruct((3, 5), 'float32')})
   60
   """
   return sum(
-    math.prod(x.shape) * jnp.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree)
+    math.prod(leaf.shape) * jnp.dtype(leaf.dtype).itemsize
+    for leaf in jax.tree.leaves(tree)
   )
 
 
 def parameter_bytes(counts: Count, bytes_per_number: int = 4) -> int:
-  """Bytes of the parameters; the gradients take as many again."""
+  """Returns the bytes of the parameters. The gradients have the same size.
+
+  Args:
+    counts: Number of parameters.
+    bytes_per_number: Size of one parameter.
+
+  >>> parameter_bytes(Count({'attention': 10}))
+  40
+  """
   return bytes_per_number * counts.total
 
 
-def optimizer_bytes(counts: Count, optimizer: str = 'adamw') -> int:
-  """Bytes of an optimizer's state, one of `MOMENTS`."""
-  return 4 * MOMENTS[optimizer] * counts.total
+def optimizer_bytes(counts: Count) -> int:
+  """Returns the bytes of AdamW's state: two float32 moments for each parameter.
+
+  Args:
+    counts: Number of parameters.
+
+  >>> optimizer_bytes(Count({'attention': 10}))
+  80
+  """
+  return 2 * 4 * counts.total
 
 
 def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
-  """Bytes kept from the forward pass for the backward pass, under the config's remat policy.
+  """Returns the bytes that the forward pass keeps for the backward pass.
 
-  They are the residuals of `jax.vjp` of the model's loss without its parameters. XLA may keep less (it fuses) or, while
-  a layer is computed again, more.
+  They are the residuals of `jax.vjp` of the loss without the parameters. XLA may keep less,
+  because it fuses operations, or more while it computes a layer again.
 
   Args:
-    cfg: `remat` is the policy.
-    batch_size: sequences.
-    seq_len: tokens in each.
+    cfg: Config of the model. Its `remat` is the policy.
+    batch_size: Number of sequences.
+    seq_len: Number of tokens in each.
+
+  >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=1, n_layers=2, remat='full')
+  >>> activation_bytes(cfg, batch_size=4, seq_len=5) > activation_bytes(cfg, 2, 5)
+  True
   """
-  model = build(
-    cfg if cfg.dtype != 'auto' else dataclasses.replace(cfg, dtype='bfloat16')
-  )
-  tokens = jax.ShapeDtypeStruct((batch_size, seq_len), jnp.int32)
+  if cfg.dtype == 'auto':
+    cfg = dataclasses.replace(cfg, dtype='bfloat16')
+  model = build(cfg)
+  tokens_BL = jax.ShapeDtypeStruct((batch_size, seq_len), jnp.int32)
 
-  def residuals(params, tokens_BL):
-    return jax.vjp(lambda p: jnp.sum(_log_partition(model, p, tokens_BL)), params)[1]
+  def residuals(params: PyTree, tokens_BL: jax.Array) -> PyTree:
+    def loss(params: PyTree) -> jax.Array:
+      return jnp.sum(_log_partition(model, params, tokens_BL))
 
-  kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens))
+    _, backward = jax.vjp(loss, params)
+    return backward
+
+  kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
   return max(kept - tree_bytes(model.shapes), 0)
 
 
-def _log_partition(model: Model, params: Any, tokens_BL: jax.Array) -> jax.Array:
-  batch = Batch(
-    tokens_BL, encoder_tokens=tokens_BL if model.cfg.is_encoder_decoder else None
-  )
+def _log_partition(model: Model, params: PyTree, tokens_BL: jax.Array) -> jax.Array:
+  encoder_tokens = tokens_BL if model.cfg.is_encoder_decoder else None
+  batch = Batch(tokens_BL, encoder_tokens=encoder_tokens)
   x_BLD, _, _ = model.features(params, {}, batch)
   return jax.nn.logsumexp(model.logits(params, {}, x_BLD), axis=-1)
 
@@ -89,19 +102,41 @@ def _log_partition(model: Model, params: Any, tokens_BL: jax.Array) -> jax.Array
 def activation_bytes_by_policy(
   cfg: ModelConfig, batch_size: int, seq_len: int
 ) -> dict[str, int]:
-  """`activation_bytes` under each remat policy."""
-  return {
-    policy: activation_bytes(
-      dataclasses.replace(cfg, remat=policy), batch_size, seq_len
-    )
-    for policy in REMAT_POLICIES
-  }
+  """Returns `activation_bytes` for each rematerialization policy.
+
+  Args:
+    cfg: Config of the model.
+    batch_size: Number of sequences.
+    seq_len: Number of tokens in each.
+
+  >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=1, n_layers=8)
+  >>> by_policy = activation_bytes_by_policy(cfg, batch_size=2, seq_len=5)
+  >>> by_policy['full'] < by_policy['none']
+  True
+  """
+  by_policy = {}
+  for policy in REMAT_POLICIES:
+    cfg_of_policy = dataclasses.replace(cfg, remat=policy)
+    by_policy[policy] = activation_bytes(cfg_of_policy, batch_size, seq_len)
+  return by_policy
 
 
 def cache_bytes_per_token(
   cfg: ModelConfig, seq_len: int, bytes_per_number: int = 2
 ) -> int | float:
-  """Mean bytes of keys and values for each token of one sequence; a windowed layer keeps its window alone."""
+  """Returns the mean bytes of the key/value cache for each token of one sequence.
+
+  A layer with a sliding window keeps its window alone.
+
+  Args:
+    cfg: Config of the model.
+    seq_len: Number of tokens of the sequence.
+    bytes_per_number: Size of one number of the cache.
+
+  >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=2, n_layers=3)
+  >>> cache_bytes_per_token(cfg, seq_len=5)
+  168
+  """
   total = cache_bytes(cfg, seq_len, bytes_per_number)
   return total // seq_len if total % seq_len == 0 else total / seq_len
 
@@ -109,17 +144,21 @@ def cache_bytes_per_token(
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
   """Returns the bytes of the keys and values that are cached for one sequence.
 
-  A windowed layer keeps only its window. A state of fixed size is not counted.
+  A layer with a sliding window keeps its window alone. A state of fixed size is not counted.
 
   Args:
     cfg: Config of the model.
     length: Number of tokens, and of tokens of the encoder if there is one.
-    bytes_per_number: Bytes of one element.
+    bytes_per_number: Size of one number of the cache.
+
+  >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=2, n_layers=3)
+  >>> cache_bytes(cfg, length=5)
+  840
   """
-  n_elements = 0
+  n_numbers = 0
   for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
-    kept = min(length, window or length)
+    n_kept = min(length, window or length)
     for array in mixer_spec(cfg, mixer).cache_arrays(cfg):
       if array.tokens:
-        n_elements += n * math.prod(array.full_shape(kept, length))
-  return n_elements * bytes_per_number
+        n_numbers += n * math.prod(array.full_shape(n_kept, length))
+  return n_numbers * bytes_per_number

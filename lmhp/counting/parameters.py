@@ -1,10 +1,10 @@
-"""Parameters by kind, in closed form from a config, and from a live tree: the two agree always."""
+"""Number of parameters by kind, in closed form from the config of a model."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
 
 from lmhp.model import (
   embedding,
@@ -14,107 +14,108 @@ from lmhp.model import (
   positional,
 )
 from lmhp.model.attention import counts as attention
-from lmhp.model.config import ModelConfig
+from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts import counts as experts
 from lmhp.model.mixers.registry import mixer_spec
-from lmhp.params import KINDS, list_params
+from lmhp.params import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-  """How many parameters a model has.
+  """Number of parameters of a model.
 
   Attributes:
-    by_kind: parameters of each kind of `leaves.KINDS`.
-    inactive: parameters that a token does not pass through (experts not chosen).
+    by_kind: Number of parameters of each kind of `lmhp.params.KINDS`. A shared parameter
+      counts once.
+    inactive: Number of parameters that a token does not use: those of the experts to which
+      it is not routed.
   """
 
-  by_kind: dict[str, int]
+  by_kind: Mapping[str, int]
   inactive: int = 0
 
   @property
   def total(self) -> int:
-    """All parameters, shared ones once."""
+    """Number of all parameters."""
     return sum(self.by_kind.values())
 
   @property
   def active(self) -> int:
-    """Those that one token passes through, the whole embedding table included."""
+    """Number of parameters that one token uses, with the whole embedding table."""
     return self.total - self.inactive
 
   @property
   def active_excluding_embedding(self) -> int:
-    """The other convention: without the input embedding."""
+    """Number of parameters that one token uses, without the input embedding."""
     return self.active - self.by_kind['embedding']
 
   @property
   def non_embedding(self) -> int:
-    """Without token embedding, positional table and an untied head's matrix (Kaplan et al., arXiv:2001.08361)."""
-    return (
-      self.total
-      - self.by_kind['embedding']
-      - self.by_kind['positional']
-      - self.by_kind['output']
+    """Number of parameters without embedding, positional table and untied output matrix.
+
+    Source: Kaplan et al., arXiv:2001.08361.
+    """
+    tables = (
+      self.by_kind['embedding'] + self.by_kind['positional'] + self.by_kind['output']
     )
+    return self.total - tables
 
 
 def count(cfg: ModelConfig) -> Count:
-  """Counts a model before it exists.
+  """Counts the parameters of a model, without allocating any.
 
   Args:
-    cfg: `vocab_size` must be set.
+    cfg: Config of the model. `vocab_size` is set.
 
-  >>> count(
-  ...   ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
-  ... ).total
+  >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
+  >>> count(cfg).total
   804096
   """
-  counts = _stack(cfg)
+  counts = _count_stack(cfg)
   if cfg.is_encoder_decoder:
-    counts += _stack(cfg.encoder)
-    n = 1 if cfg.share_layers else cfg.n_layers
-    counts += Counter(
-      {kind: n * count for kind, count in attention.parameter_counts(cfg).items()}
-    )
+    counts += _count_stack(cfg.encoder)
+    n_cross_attentions = 1 if cfg.share_layers else cfg.n_layers
+    counts += multiply(attention.parameter_counts(cfg), n_cross_attentions)
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
-  stacks = (cfg, cfg.encoder)[: 1 + cfg.is_encoder_decoder]
-  inactive = (
-    experts.inactive_parameters(cfg) * sum(map(_layers_with_experts, stacks))
-    if cfg.n_experts
-    else 0
-  )
-  return Count({kind: counts[kind] for kind in KINDS}, inactive)
+  return Count({kind: counts[kind] for kind in KINDS}, _count_inactive(cfg))
 
 
-def _stack(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of all layers of one stack, without the normalizations over d_model."""
-  counts = Counter()
-  for kind, n in Counter(cfg.layer_specs[: 1 if cfg.share_layers else None]).items():
-    layer = mixer_spec(cfg, kind.mixer).parameter_counts(cfg)
-    layer += (
-      experts.parameter_counts(cfg)
-      if kind.experts
-      else feed_forward.parameter_counts(cfg)
-    )
-    counts += Counter({name: n * count for name, count in layer.items()})
+def _count_inactive(cfg: ModelConfig) -> int:
+  """Returns the number of parameters of the experts to which a token is not routed."""
+  if not cfg.n_experts:
+    return 0
+  n_layers = _n_expert_layers(cfg)
+  if cfg.is_encoder_decoder:
+    n_layers += _n_expert_layers(cfg.encoder)
+  return experts.inactive_parameters(cfg) * n_layers
+
+
+def _count_stack(cfg: ModelConfig) -> Counter[str]:
+  """Counts the layers of one stack by kind, without normalizations over d_model."""
+  counts: Counter[str] = Counter()
+  # Layers of the same specification are counted once, so that depth costs no time.
+  for spec, n_layers in Counter(_stored_layers(cfg)).items():
+    layer = Counter(mixer_spec(cfg, spec.mixer).parameter_counts(cfg))
+    feed_forward_part = experts if spec.experts else feed_forward
+    layer += feed_forward_part.parameter_counts(cfg)
+    counts += multiply(layer, n_layers)
   return counts
 
 
-def _layers_with_experts(cfg: ModelConfig) -> int:
-  return sum(
-    kind.experts for kind in cfg.layer_specs[: 1 if cfg.share_layers else None]
-  )
+def _stored_layers(cfg: ModelConfig) -> Sequence[LayerSpec]:
+  """Returns the specifications of the layers that have parameters of their own."""
+  return cfg.layer_specs[:1] if cfg.share_layers else cfg.layer_specs
 
 
-def count_tree(params: Any) -> Count:
-  """Counts a live tree of parameters (arrays or shapes) by the leaf table.
+def _n_expert_layers(cfg: ModelConfig) -> int:
+  return sum(spec.experts for spec in _stored_layers(cfg))
 
-  >>> import numpy as np
-  >>> count_tree({'final_norm': {'scale': np.ones(14)}}).by_kind['normalization']
-  14
+
+def multiply(counts: Mapping[str, int], n: int) -> Counter[str]:
+  """Returns counts by kind, multiplied by a number.
+
+  >>> multiply({'attention': 3}, 2)
+  Counter({'attention': 6})
   """
-  counts = Counter()
-  for leaf in list_params(params):
-    counts[leaf.kind] += leaf.size if leaf.role != 'state' else 0
-  return Count({kind: counts[kind] for kind in KINDS})
+  return Counter({kind: n * value for kind, value in counts.items()})

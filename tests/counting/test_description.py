@@ -1,4 +1,4 @@
-"""What `lmhp count` says: the keys that programs read, and the numbers under them."""
+"""The description of a model: its keys for programs, and numbers by hand."""
 
 import json
 
@@ -8,91 +8,140 @@ from lmhp.counting.description import describe
 from lmhp.errors import ConfigError
 from lmhp.model.presets import preset
 
+GPT2_TOTAL = 124_439_808
+GPT2_BY_KIND = {
+  'embedding': 38_597_376,
+  'positional': 786_432,
+  'attention': 28_348_416,
+  'feed_forward': 56_669_184,
+  'normalization': 38_400,
+  'output': 0,
+  'other': 0,
+}
 
-def test_gpt2_by_hand():
-  report = describe('gpt2', preset('gpt2'))
-  assert report['name'] == 'gpt2' and report['seq_len'] == 1024
-  assert report['total'] == report['active'] == 124_439_808
-  assert report['by_kind'] == dict(
-    embedding=38_597_376,
-    positional=786_432,
-    attention=28_348_416,
-    feed_forward=56_669_184,
-    normalization=38_400,
-    output=0,
-    other=0,
-  )
-  assert report['active_excluding_embedding'] == 124_439_808 - 38_597_376
-  assert report['non_embedding'] == 124_439_808 - 38_597_376 - 786_432
+
+@pytest.fixture(scope='module')
+def gpt2():
+  return describe('gpt2', preset('gpt2')).to_json()
+
+
+def test_parameters_of_gpt2(gpt2):
+  assert gpt2['total'] == gpt2['active'] == GPT2_TOTAL
+  assert gpt2['by_kind'] == GPT2_BY_KIND
+  assert gpt2['active_excluding_embedding'] == GPT2_TOTAL - 38_597_376
+  assert gpt2['non_embedding'] == GPT2_TOTAL - 38_597_376 - 786_432
+
+
+def test_flops_of_gpt2(gpt2):
   weights = 2 * (12 * (4 * 768**2 + 2 * 768 * 3072) + 768 * 50_257)
-  assert report['flops_per_token_forward']['full'] == weights + 12 * 4 * 768 * 1024
-  assert (
-    report['flops_per_token_forward']['causal'] == weights + 12 * 4 * 768 * 1025 // 2
-  )
-  assert report['flops_per_token_train'] == {
-    c: 3 * f for c, f in report['flops_per_token_forward'].items()
+  forward = gpt2['flops_per_token_forward']
+  assert forward['full'] == weights + 12 * 4 * 768 * 1024
+  assert forward['causal'] == weights + 12 * 4 * 768 * 1025 // 2
+  assert gpt2['flops_per_token_train'] == {
+    'full': 3 * forward['full'],
+    'causal': 3 * forward['causal'],
   }
-  assert report['kv_cache_bytes_per_token'] == 12 * 2 * 768 * 2
-  assert report['parameter_bytes'] == {
-    'float32': 4 * 124_439_808,
-    'bfloat16': 2 * 124_439_808,
-  }
-  assert (
-    report['gradient_bytes'] == 4 * 124_439_808
-    and report['optimizer_bytes'] == 8 * 124_439_808
-  )
-  assert not {'activation_bytes', 'batch_size', 'training'} & set(report)
 
 
-def test_it_is_json():
-  report = describe(
-    'gemma', preset('gemma-2-2b'), batch_size=2, seq_len=64, device='h100'
-  )
-  assert json.loads(json.dumps(report)) == report
-  assert list(report)[:5] == [
+def test_memory_of_gpt2(gpt2):
+  assert gpt2['kv_cache_bytes_per_token'] == 12 * 2 * 768 * 2
+  assert gpt2['parameter_bytes'] == {
+    'float32': 4 * GPT2_TOTAL,
+    'bfloat16': 2 * GPT2_TOTAL,
+  }
+  assert gpt2['gradient_bytes'] == 4 * GPT2_TOTAL
+  assert gpt2['optimizer_bytes'] == 8 * GPT2_TOTAL
+
+
+def test_keys_without_a_batch_size_and_a_device(gpt2):
+  assert list(gpt2) == [
     'name',
     'total',
     'active',
     'active_excluding_embedding',
     'non_embedding',
+    'by_kind',
+    'seq_len',
+    'flops_per_token_forward',
+    'flops_per_token_train',
+    'kv_cache_bytes_per_token',
+    'parameter_bytes',
+    'gradient_bytes',
+    'optimizer_bytes',
   ]
 
 
-def test_length_and_batch():
-  cfg = preset('gpt2')
-  short = describe('gpt2', cfg, seq_len=128, batch_size=4)
-  assert short['seq_len'] == 128 and short['batch_size'] == 4
-  assert (
-    short['flops_per_token_forward']['full']
-    < describe('gpt2', cfg)['flops_per_token_forward']['full']
+def test_a_batch_size_and_a_device_add_keys(gpt2):
+  description = describe(
+    'gpt2', preset('gpt2'), batch_size=2, seq_len=64, device='h100'
   )
-  assert short['activation_bytes']['full'] < short['activation_bytes']['none']
-  with pytest.raises(
-    ConfigError, match='seq_len: got 2048, expected at most the 1024 positions of gpt2'
-  ):
-    describe('gpt2', cfg, seq_len=2048)
-  assert describe('llama', preset('llama-2-7b'), seq_len=100_000)['seq_len'] == 100_000
+  added = [key for key in description.to_json() if key not in gpt2]
+  assert added == ['batch_size', 'activation_bytes', 'training']
 
 
-def test_time_and_cost():
-  """Six FLOPs for each parameter and token, and some for attention, at the utilization and the price that are said."""
-  cfg = preset('llama-3-8b')
-  training = describe('llama', cfg, device='h100', utilization=0.5)['training']
-  assert training['tokens'] == 20 * 8_030_261_248
-  assert 1.0 < training['flops'] / (6 * 8_030_261_248 * training['tokens']) < 1.1
-  assert training['device_seconds'] == pytest.approx(
-    training['flops'] / (0.5 * 989.4e12), rel=1e-3
+def test_the_description_can_be_stored_as_json():
+  description = describe(
+    'gemma', preset('gemma-2-2b'), batch_size=2, seq_len=64, device='h100'
   )
-  twice = describe('llama', cfg, device='H100', utilization=0.25)['training']
-  assert twice['device_seconds'] == pytest.approx(2 * training['device_seconds'])
-  assert twice['cost_usd'] == pytest.approx(2 * training['cost_usd'])
-  some = describe('llama', cfg, device='h100', tokens=1e9)['training']
-  assert some['tokens'] == 1e9 and some['flops'] == pytest.approx(
-    training['flops'] * 1e9 / training['tokens']
-  )
+  assert json.loads(json.dumps(description.to_json())) == description.to_json()
+
+
+def test_a_shorter_sequence_has_fewer_flops(gpt2):
+  short = describe('gpt2', preset('gpt2'), seq_len=128)
+  assert short.seq_len == 128
+  full = gpt2['flops_per_token_forward']['full']
+  assert short.flops_per_token_forward['full'] < full
+
+
+def test_rematerialization_keeps_fewer_activations():
+  description = describe('gpt2', preset('gpt2'), seq_len=128, batch_size=4)
+  assert description.batch_size == 4
+  assert description.activation_bytes['full'] < description.activation_bytes['none']
+
+
+def test_a_sequence_is_at_most_as_long_as_learned_positions():
+  with pytest.raises(ConfigError, match='seq_len: got 2048, .*1024'):
+    describe('gpt2', preset('gpt2'), seq_len=2048)
+  llama = describe('llama', preset('llama-2-7b'), seq_len=100_000)
+  assert llama.seq_len == 100_000
+
+
+# --- time and price -----------------------------------------------------------------
+
+
+def training_of_llama(**arguments):
+  arguments = {'device': 'h100', **arguments}
+  return describe('llama', preset('llama-3-8b'), **arguments).training
+
+
+def test_training_flops_are_six_per_parameter_and_token():
+  training = training_of_llama()
+  assert training.tokens == 20 * 8_030_261_248
+  # Attention adds some.
+  assert 1.0 < training.flops / (6 * 8_030_261_248 * training.tokens) < 1.1
+
+
+def test_time_follows_the_peak_and_the_utilization():
+  training = training_of_llama(utilization=0.5)
+  expected = training.flops / (0.5 * 989.4e12)
+  assert training.device_seconds == pytest.approx(expected, rel=1e-3)
+  half = training_of_llama(utilization=0.25)
+  assert half.device_seconds == pytest.approx(2 * training.device_seconds)
+  assert half.cost_usd == pytest.approx(2 * training.cost_usd)
+
+
+def test_flops_are_in_proportion_to_tokens():
+  training = training_of_llama()
+  shorter = training_of_llama(tokens=1e9)
+  assert shorter.tokens == 1e9
+  assert shorter.flops == pytest.approx(training.flops * 1e9 / training.tokens)
+
+
+def test_an_unknown_device_is_an_error():
   with pytest.raises(ConfigError, match="device: got 'h10'"):
-    describe('llama', cfg, device='h10')
+    training_of_llama(device='h10')
 
 
-def test_nothing_is_allocated_for_405_billion():
-  assert describe('big', preset('llama-3.1-405b'))['total'] == 405_853_388_800
+def test_a_model_of_405_billion_parameters_is_not_allocated():
+  big = describe('big', preset('llama-3.1-405b'))
+  assert big.counts.total == 405_853_388_800

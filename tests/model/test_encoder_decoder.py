@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.counting.flops import encoder_decoder_flops, traced_flops
-from lmhp.counting.parameters import count, count_tree
+from lmhp.counting.flops import encoder_decoder_flops
+from traced_counts import traced_flops
+from lmhp.counting.parameters import count
+from traced_counts import count_tree
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import build

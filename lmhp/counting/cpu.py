@@ -1,0 +1,143 @@
+"""The peaks of this computer's processors, measured once and stored in the cache.
+
+This file imports jax only to measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import time
+
+from lmhp.counting.device import Device
+from lmhp.files import as_path, cache_directory, write_atomic
+
+_MATRIX_SIZE = 1024
+_COPIED_NUMBERS = 2**24
+"""Float32 numbers of the array that is copied: 64 MiB, beyond most caches."""
+
+
+def measured_cpu(*, again: bool = False) -> Device:
+  """Returns this computer's processors as a device, with the best of many measurements.
+
+  The first call measures and stores the result in the cache directory. A stored result that
+  cannot be read is measured anew. The price is 0.
+
+  Args:
+    again: If True, measure once more and keep the better value of each figure. This helps if
+      the computer was busy during the first measurement.
+
+  >>> measured_cpu().name
+  'cpu'
+  """
+  path = as_path(cache_directory()) / 'cpu.json'
+  key = f'{_processor_name()}, {os.cpu_count()} cores'
+  stored = _read(path, key)
+  if stored is not None and not again:
+    return stored
+
+  measured = _measure(key)
+  if stored is not None:
+    measured = dataclasses.replace(
+      measured,
+      bfloat16_flops=max(stored.bfloat16_flops, measured.bfloat16_flops),
+      float32_flops=max(stored.float32_flops, measured.float32_flops),
+      bandwidth=max(stored.bandwidth, measured.bandwidth),
+    )
+  # Without a cache, each process measures.
+  with contextlib.suppress(OSError):
+    write_atomic(path, json.dumps({key: dataclasses.asdict(measured)}).encode())
+  return measured
+
+
+def _read(path: os.PathLike[str], key: str) -> Device | None:
+  """Returns the device that is stored under a key, or None if it cannot be read."""
+  try:
+    fields = json.loads(pathlib.Path(path).read_text())[key]
+    fields['aliases'] = tuple(fields['aliases'])
+    return Device(**fields)
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+
+
+def _processor_name() -> str:
+  """Returns the model name of the processor, or its architecture if there is none."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    lines = []
+  for line in lines:
+    if line.startswith('model name'):
+      return line.split(':', 1)[1].strip()
+  return platform.processor() or platform.machine()
+
+
+def _measure(key: str) -> Device:
+  """Measures square products of both dtypes, and a copy."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  flops_per_product = 2 * _MATRIX_SIZE**3
+
+  def measure_flops(dtype: jax.typing.DTypeLike) -> float:
+    matrix = jnp.ones((_MATRIX_SIZE, _MATRIX_SIZE), dtype)
+
+    def multiply() -> None:
+      product(matrix, matrix).block_until_ready()
+
+    return flops_per_product / _shortest_seconds(multiply)
+
+  @jax.jit
+  def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+  with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    bfloat16_flops = measure_flops(jnp.bfloat16)
+    float32_flops = measure_flops(jnp.float32)
+
+  source = np.ones(_COPIED_NUMBERS, np.float32)
+  target = np.empty(_COPIED_NUMBERS, np.float32)
+
+  def copy() -> None:
+    np.copyto(target, source)
+
+  # A copy reads and writes.
+  bandwidth = 2 * source.nbytes / _shortest_seconds(copy)
+  return Device(
+    name='cpu',
+    bfloat16_flops=bfloat16_flops,
+    float32_flops=float32_flops,
+    memory_bytes=_memory_bytes(),
+    bandwidth=bandwidth,
+    usd_per_hour=0.0,
+    source=f'measured: {key}',
+  )
+
+
+def _memory_bytes() -> float:
+  """Returns the size of the memory, or 0 if the system does not tell it (Windows)."""
+  try:
+    return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
+  except (AttributeError, ValueError):
+    return 0.0
+
+
+def _shortest_seconds(run: Callable[[], None], budget_seconds: float = 0.7) -> float:
+  """Returns the time of the fastest of the runs that fit a budget.
+
+  A first run, which compiles, is not counted.
+  """
+  run()
+  shortest = float('inf')
+  end = time.perf_counter() + budget_seconds
+  while time.perf_counter() < end:
+    start = time.perf_counter()
+    run()
+    shortest = min(shortest, time.perf_counter() - start)
+  return shortest

@@ -1,0 +1,100 @@
+"""Numbers as text: plain numbers, sizes with a unit, and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+
+MISSING = '–'
+"""Text for a number that is not known."""
+
+DECIMAL_UNITS = ('', 'k', 'M', 'G', 'T')
+BINARY_UNITS = ('', 'KiB', 'MiB', 'GiB', 'TiB')
+
+_SECONDS_PER_UNIT = (
+  (365.25 * 86400, 'years'),
+  (86400, 'days'),
+  (3600, 'hours'),
+  (60, 'minutes'),
+)
+
+
+def format_number(
+  value: float | None, missing: str = MISSING, infinite: str = 'inf'
+) -> str:
+  """Returns a number as text, with four significant digits, or three below 1.
+
+  Whole numbers keep all digits. Very large and very small numbers have an exponent.
+
+  Args:
+    value: The number. None and NaN stand for one that is not known.
+    missing: Text for a number that is not known.
+    infinite: Text for infinity.
+
+  >>> format_number(1228800.0), format_number(1.84595), format_number(-0.5142)
+  ('1,228,800', '1.846', '-0.514')
+  >>> format_number(0.00031234), format_number(1.5e-7), format_number(None)
+  ('0.000312', '1.5e-7', '–')
+  """
+  if value is None or math.isnan(value):
+    return missing
+  if math.isinf(value):
+    return infinite if value > 0 else f'-{infinite}'
+
+  size = abs(value)
+  if float(value).is_integer() and size < 1e12:
+    return f'{value:,.0f}'
+  if size >= 1e5 or size < 1e-4:
+    mantissa, exponent = f'{value:.2e}'.split('e')
+    return f'{mantissa.rstrip("0").rstrip(".")}e{int(exponent)}'
+  if size >= 1:
+    decimals = max(0, 3 - int(math.log10(size)))
+    return f'{value:,.{decimals}f}'
+  text = f'{value:.3g}'
+  # Python writes an exponent below 1e-4, to which a number may be rounded.
+  return text if 'e' not in text else f'{value:.7f}'.rstrip('0')
+
+
+def format_with_unit(
+  value: float, base: int = 1000, units: Sequence[str] = DECIMAL_UNITS
+) -> str:
+  """Returns a number with the unit that leaves one to three digits before the point.
+
+  Args:
+    value: The number.
+    base: Ratio of each unit to the one before.
+    units: Names of the units, from the smallest. The first may be empty.
+
+  >>> format_with_unit(1_720_576), format_with_unit(999)
+  ('1.72 M', '999')
+  """
+  position = 0
+  while abs(value) >= base and position + 1 < len(units):
+    value = value / base
+    position += 1
+  if position == 0 and value == int(value):
+    return f'{int(value):,}'
+  return f'{value:.3g} {units[position]}'.rstrip()
+
+
+def format_bytes(n_bytes: float) -> str:
+  """Returns a number of bytes with a binary unit.
+
+  >>> format_bytes(3 * 1024), format_bytes(17)
+  ('3 KiB', '17 B')
+  """
+  text = format_with_unit(n_bytes, 1024, BINARY_UNITS)
+  return text if n_bytes >= 1024 else f'{text} B'
+
+
+def format_long_duration(seconds: float) -> str:
+  """Returns a duration in the unit in which it is planned, from seconds to years.
+
+  >>> format_long_duration(7200), format_long_duration(45)
+  ('2 hours', '45 seconds')
+  """
+  for size, unit in _SECONDS_PER_UNIT:
+    # A single hour is written in hours, other units need two.
+    if seconds >= 2 * size or (unit == 'hours' and seconds >= size):
+      return f'{seconds / size:,.3g} {unit}'
+  return f'{seconds:,.3g} seconds'
