@@ -344,10 +344,13 @@ def map_params(
       path = f'{prefix}/{name}' if prefix else name
       mapped[name] = map_params(function, branch, *other_branches, prefix=path)
     return mapped
-  is_left_out = params is None or (isinstance(params, tuple) and not params)
-  if is_left_out:
+  if _is_left_out(params):
     return params
   return function(param_of(prefix, params), params, *others)
+
+
+def _is_left_out(params: PyTree) -> bool:
+  return params is None or (isinstance(params, tuple) and not params)
 
 
 # --- specifications of the parts that every model has -------------------------------

@@ -13,12 +13,12 @@ import re
 import jax
 import numpy as np
 import pytest
+from traced_counts import count_tree
 
 import lmhp
 from lmhp import config as config_lib
 from lmhp import config_keys
 from lmhp.counting.parameters import count
-from traced_counts import count_tree
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.model.transformer import build

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_counts import count_tree, traced_flops
 
 from lmhp.counting.flops import encoder_decoder_flops
-from traced_counts import traced_flops
 from lmhp.counting.parameters import count
-from traced_counts import count_tree
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import build

@@ -2,9 +2,9 @@
 
 from expert_reference import EXPERTS, N_EXPERTS
 import pytest
+from traced_counts import count_tree
 
 from lmhp.counting.parameters import count
-from traced_counts import count_tree
 from lmhp.model.transformer import build
 
 ONE_EXPERT = 3 * 14 * 10  # gate, up and down

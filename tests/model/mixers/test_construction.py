@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from mixer_layers import SIZES, B, L
 import numpy as np
 import pytest
+from traced_counts import count_tree, traced_flops
 
 from lmhp.counting.flops import flops_per_token
-from traced_counts import traced_flops
 from lmhp.counting.parameters import count
-from traced_counts import count_tree
 from lmhp.model.batch import Batch
 from lmhp.model.mixers.registry import MIXERS
 from lmhp.model.transformer import build

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_counts import count_tree, traced_flops
 
 import lmhp
 from lmhp.counting.flops import flops_per_token
-from traced_counts import traced_flops
 from lmhp.counting.parameters import count
-from traced_counts import count_tree
 from lmhp.declarations import static, traced
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Batch
