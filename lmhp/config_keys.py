@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 import difflib
 import functools
 import types
@@ -61,47 +62,53 @@ def unknown_key(path: str) -> ConfigError:
   return ConfigError(f'{path}: no such key{suggest_key(path)}')
 
 
-def suggest_key(path: str) -> str:
+def suggest_key(
+  path: str, declarations: Mapping[str, Declaration] | None = None
+) -> str:
   """Returns `; did you mean X?` for a key that does not exist, or an empty string.
 
   The key is, in this order: the new name of a renamed key; a key that another library
   calls so; a key of this name in another section; the nearest key of the section; the
-  nearest key of all.
+  nearest key of all; the nearest section.
 
   Args:
     path: Dotted path, or the name of a key without its section.
+    declarations: {dotted path: declaration} of the keys to choose from. None means all keys
+      of a run's config.
 
   >>> suggest_key('schedule.min_lr')
   "; did you mean 'schedule.final_lr_ratio' (min_lr / optimizer.learning_rate)?"
   """
+  if declarations is None:
+    declarations = keys()
   section, _, name = path.rpartition('.')
   for new, old in RENAMED_KEYS.items():
-    if path == old or not section and name == old.rpartition('.')[2]:
+    is_old_name = path == old or not section and name == old.rpartition('.')[2]
+    if is_old_name and new in declarations:
       return f'; did you mean {new!r}?'
-  meant = _keys_called(name)
+  meant = _keys_called(name, declarations)
   if meant:
     return f'; did you mean {" or ".join(meant)}?'
-  for candidates in (keys_of_section(section), _all_names(section)):
+  sections_of_keys = list(dict.fromkeys(key.partition('.')[0] for key in declarations))
+  in_section = [key for key in declarations if key.startswith(f'{section}.')]
+  everywhere = [*declarations] if section else [*declarations, *sections_of_keys]
+  for candidates in (in_section, everywhere):
     names = {candidate.rpartition('.')[2]: candidate for candidate in candidates}
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
       return f'; did you mean {names[near[0]]!r}?'
-  return suggest(path, SECTIONS)
+  return suggest(path, sections_of_keys)
 
 
-def _keys_called(name: str) -> list[str]:
+def _keys_called(name: str, declarations: Mapping[str, Declaration]) -> list[str]:
   """Returns the keys that have a name, here or in another library, with conversions."""
   called = []
-  for key, declaration in keys().items():
+  for key, declaration in declarations.items():
     if key.rpartition('.')[2] == name or name in declaration.aliases:
       called.append(repr(key))
     elif name in declaration.converted_aliases:
       called.append(f'{key!r} ({declaration.converted_aliases[name]})')
   return called
-
-
-def _all_names(section: str) -> list[str]:
-  return [*keys()] if section else [*keys(), *SECTIONS]
 
 
 # --- values from text -----------------------------------------------------------------

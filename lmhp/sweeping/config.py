@@ -1,263 +1,379 @@
-"""`SweepConfig`: what an experiment file's `get_sweep()` asks for."""
+"""`SweepConfig`: what `get_sweep()` of an experiment file returns."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 import dataclasses
-import typing
-from typing import Any, Iterable, Mapping
 
-from lmhp.config_keys import parse
-from lmhp.declarations import declared, static
-from lmhp.errors import ConfigError, suggest
-from lmhp.sections import Section, section, wrong
+from lmhp.config_keys import parse, suggest_key
+from lmhp.declarations import Declaration, declared, static
+from lmhp.errors import ConfigError
+from lmhp.sections import Section, add_keys, section, types_of, wrong
+from lmhp.sweeping.search import bayesian, designs, grid, population_exchange
+from lmhp.sweeping.search.method import SEARCH_METHODS, SearchMethod
+from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS
+from lmhp.sweeping.space import SpaceLike
 
-SEARCHES = ('auto', 'grid', 'random', 'halton', 'sobol', 'tpe', 'gp', 'cmaes', 'pbt')
-BAYESIAN = ('tpe', 'gp', 'cmaes')
-QUASI_RANDOM = ('halton', 'sobol')
 BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
+"""Keys that state the budget of a search. At most one of them is set."""
+
 MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 
 
 @section('sweep')
 class SweepConfig(Section):
-  """A study: what is varied, how it is searched, for how long, and what is compared.
+  """A sweep: the search space, the search, its budget, and the objective.
 
   Attributes:
-    space: what is varied: a dict from dotted path to `Float`, `Int`, `Choice`, ..., or a `Space`.
+    space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or
+      a space of `lmhp.sweeping.space`.
   """
 
-  space: Any = dataclasses.field(default_factory=dict)
+  space: SpaceLike = dataclasses.field(default_factory=dict)
+
+  # --- search -------------------------------------------------------------------------
 
   search: str = static(
     'auto',
-    'how points are chosen; auto: quasi-random first, Bayesian after',
-    choices=SEARCHES,
-    source='google-research/tuning_playbook: quasi-random first',
-  )
-  trials: int | None = static(
-    None, 'budget in points of the space, each with all its seeds', low=1
-  )
-  tokens: float | None = static(
-    None, 'budget in training tokens, cooldowns counted', unit='tokens', low=1
-  )
-  flops: float | None = static(None, 'budget in training FLOPs', unit='FLOPs', low=1)
-  seconds: float | None = static(
-    None,
-    'budget in wall time, by the speed measured before the first trial',
-    unit='seconds',
-    low=0,
-    open_low=True,
-  )
-  grid_levels: int = static(
-    5, 'points of a grid along a Float, or along an Int of more values', low=2
+    'method that chooses the points; auto takes quasi-random points first, then TPE',
+    choices=SEARCH_METHODS,
+    aliases=('sampler', 'search_alg', 'method', 'algorithm'),
+    value_aliases={
+      'bayes': "'tpe' or 'gp'",
+      'bayesian': "'tpe' or 'gp'",
+      'bohb': "'tpe' with sweep.halving='hyperband'",
+      'cma-es': "'cmaes'",
+      'cmaessampler': "'cmaes'",
+      'gpsampler': "'gp'",
+      'gridsampler': "'grid'",
+      'hyperopt': "'tpe'",
+      'optuna': "'tpe'",
+      'qmc': "'halton' or 'sobol'",
+      'qmcsampler': "'halton' or 'sobol'",
+      'randomsampler': "'random'",
+      'tpesampler': "'tpe'",
+    },
+    source='google-research/tuning_playbook: quasi-random search first',
   )
   search_seed: int = static(
     0,
-    'of the search: what it draws and nothing else',
+    'random seed of the search; training has its own seeds',
     unit='seed',
     low=0,
     high=2**32 - 1,
+    aliases=('sampler_seed', 'random_state'),
   )
   seeds_per_point: int = static(
-    1, 'training seeds of each point, whose objectives are averaged', low=1
-  )
-  ask_batch_size: int = static(
-    8, 'points that a Bayesian search asks for at a time', low=1
-  )
-  quasi_random_fraction: float = static(
-    0.5,
-    'share of the points of a Bayesian search that are quasi-random and come first',
-    low=0.0,
-    high=1.0,
+    1,
+    'number of training seeds of each point; the objective is averaged over them',
+    low=1,
+    aliases=('repeat', 'n_seeds'),
   )
 
-  objective: tuple[str, ...] = static(
-    ('eval_loss_nats',),
-    'metric that is minimized; two give a Pareto front: '
-    'any metric of the evaluation or of the last step, parameters, flops, '
-    'tokens, latency_seconds, kv_cache_bytes_per_token',
+  # --- budget -------------------------------------------------------------------------
+
+  trials: int | None = static(
+    None,
+    'budget as a number of points; each point is trained with all of its seeds',
+    low=1,
+    aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
-  maximize: tuple[str, ...] = static(
-    (), 'those of the objectives that are maximized, as eval_accuracy'
+  tokens: float | None = static(
+    None,
+    'budget in training tokens, those of the cooldown forks included',
+    unit='tokens',
+    low=1,
+  )
+  flops: float | None = static(
+    None, 'budget in training FLOPs', unit='FLOPs', low=1, aliases=('compute_budget',)
+  )
+  seconds: float | None = static(
+    None,
+    'budget in wall time; the speed is measured before the first trial',
+    unit='seconds',
+    low=0,
+    open_low=True,
+    aliases=('timeout', 'time_budget_s'),
   )
   match_budget: str | None = static(
     None,
-    'what all trials have the same amount of, as much as the base config; must be '
-    "said where the space changes the batch, the model's size or the length",
+    'budget that every trial matches to the base config; required if the space changes batch '
+    'size, model size or sequence length',
     choices=MATCHED_BUDGETS,
-    source='arXiv:1811.03600: equal steps compare token budgets',
+    source='arXiv:1811.03600: equal steps compare budgets of different size',
+  )
+
+  # --- objective ----------------------------------------------------------------------
+
+  objective: tuple[str, ...] = static(
+    ('eval_loss_nats',),
+    'metric to minimize, or two metrics for a Pareto front: any metric of the last '
+    'evaluation or the last step, parameters, flops, tokens, latency_seconds, '
+    'kv_cache_bytes_per_token',
+    aliases=('metric', 'monitor', 'target'),
+  )
+  maximize: tuple[str, ...] = static(
+    (),
+    'objectives to maximize instead, such as eval_accuracy',
+    converted_aliases={
+      'direction': "the name of the objective, for direction='maximize'",
+      'directions': "the names of the objectives with the direction 'maximize'",
+      'mode': "the name of the objective, for mode='max'",
+      'goal': "the name of the objective, for goal='maximize'",
+    },
   )
   data_order: str = static(
     'shared',
-    'shared: all trials of a seed see the same batches, for paired comparisons; own: '
-    'each trial draws its own order',
+    'shared: all trials with one seed read the same batches, so that they can be compared in '
+    'pairs; per_trial: each trial has its own order of the data',
     choices=('shared', 'per_trial'),
   )
 
+  # --- halving ------------------------------------------------------------------------
+
   halving: str = static(
     'none',
-    'stop trials early, at rungs',
+    'early stopping of trials at rungs: successive halving, hyperband, or none',
     choices=('none', 'successive', 'hyperband'),
+    aliases=('pruner', 'scheduler', 'early_terminate'),
+    value_aliases={
+      'asha': "'successive'",
+      'hyperbandpruner': "'hyperband'",
+      'nop': "'none'",
+      'noppruner': "'none'",
+      'sha': "'successive'",
+      'successive_halving': "'successive'",
+      'successivehalvingpruner': "'successive'",
+    },
     source='arXiv:1502.07943; arXiv:1603.06560',
   )
   eta: int = static(
     3,
-    'of the trials at a rung one in eta goes on',
+    'one of eta trials at a rung is promoted to the next rung',
     low=2,
+    aliases=('reduction_factor',),
     source='arXiv:1603.06560 section 3',
   )
   first_rung_fraction: float | None = static(
     None,
-    'the first rung; None is 1/27, or twice the longest warmup, during which '
-    'rates have not met',
-    unit='share of training',
+    'first rung; None is 1/27, or twice the longest warmup if that is later, so that no rung '
+    'falls inside a warmup',
+    unit='fraction of training',
     low=0.0,
     open_low=True,
     high=1.0,
+    converted_aliases={
+      'min_resource': 'min_resource / train.steps',
+      'grace_period': 'grace_period / train.steps',
+      'min_iter': 'min_iter / train.steps',
+    },
   )
   rung_score: str = static(
     'auto',
-    'what a rung compares: prefix, the state as it is; cooldown, a fork of it whose '
-    'learning rate falls to zero; auto: cooldown where schedules decay',
+    'score of a trial at a rung; prefix: that of its state; cooldown: that of a copy whose '
+    'learning rate falls to zero; auto: cooldown if a schedule decays',
     choices=('auto', 'prefix', 'cooldown'),
   )
   rung_cooldown_fraction: float = static(
     0.2,
-    'length of that fork',
-    unit='share of the rung',
+    'length of the cooldown that scores a rung',
+    unit='fraction of the rung',
     low=0.0,
     open_low=True,
     high=1.0,
   )
   n_calibration_trials: int = static(
     3,
-    'trials that are trained in full, whatever their rungs say, to measure how well rungs '
-    'predict the end',
+    'number of trials that are trained to the end whatever their scores, to measure how well '
+    'rungs predict the end',
     low=0,
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'rank correlation of a rung with the end below which it stops '
-    'nobody; None stops them whatever it is',
+    'smallest rank correlation between a rung and the end at which the rung stops trials; '
+    'with None, every rung stops trials',
     low=-1.0,
     high=1.0,
   )
 
-  population_size: int = static(16, 'members of population-based training', low=2)
-  pbt_interval_fraction: float = static(
-    0.05,
-    'steps between exchanges of population-based training',
-    unit='share of training',
-    low=0.0,
-    open_low=True,
-    high=1.0,
-  )
-  pbt_replaced_fraction: float = static(
-    0.2,
-    'share of the members that an exchange replaces',
-    low=0.0,
-    open_low=True,
-    high=0.5,
-    source='arXiv:1711.09846 appendix A',
-  )
+  # --- execution and confirmation -----------------------------------------------------
 
   execution: str = static(
     'auto',
-    'how trials of one structure run together; auto measures',
+    'how trials with equal compiled programs run together; auto measures which is fastest',
     choices=('auto', 'vmap', 'map', 'loop'),
   )
   max_pack_width: int | None = static(
-    None, 'most trials in one pack; None is what the memory holds', low=1
+    None,
+    'largest number of trials that train together; None is as many as the memory holds',
+    low=1,
+    aliases=('n_jobs', 'max_concurrent_trials'),
   )
   confirm_points: int = static(
     1,
-    'best points that are trained again, beside the base config, on new seeds; 0 is none',
+    'number of best points that are trained again on new seeds and compared with the base '
+    'config; 0 skips this confirmation',
     low=0,
   )
-  confirm_seeds: int = static(8, 'new seeds of each of them', low=2)
+  confirm_seeds: int = static(
+    8, 'number of new seeds of each point of the confirmation', low=2
+  )
+
+  def __new__(cls, **values: object) -> SweepConfig:
+    """Checks the names of the keys, before the generated `__init__` sees them."""
+    for name in values:
+      if name not in {field.name for field in dataclasses.fields(cls)}:
+        raise unknown_key(name)
+    return super().__new__(cls)
 
   def resolve(self) -> None:
-    """Checks what involves several fields; the space is checked against the config, in `plan`."""
-    said = [name for name in BUDGETS if getattr(self, name) is not None]
-    if len(said) > 1:
-      raise ConfigError(
-        f'sweep.{said[1]}: got {getattr(self, said[1])!r}, expected None, since sweep.{said[0]} '
-        'already is the budget'
-      )
-    if not said and self.search not in ('grid', 'pbt'):
-      raise ConfigError(
-        f'sweep.trials: got None, expected a budget: one of {", ".join(BUDGETS)}'
-      )
-    if said and said != ['trials'] and self.search == 'grid':
-      raise ConfigError(
-        f'sweep.{said[0]}: a grid is as long as its points, expected None; a Subsample takes some of '
-        'them'
-      )
-    if said and said != ['trials'] and self.search == 'pbt':
-      raise ConfigError(
-        f'sweep.{said[0]}: population-based training is as long as its members, expected '
-        'sweep.population_size'
-      )
-    if not 1 <= len(self.objective) <= 2:
-      raise wrong(self, 'objective', 'one metric, or two for a Pareto front')
-    for name in self.maximize:
-      if name not in self.objective:
-        raise wrong(
-          self,
-          'maximize',
-          f'some of the objectives {", ".join(self.objective)}',
-          self.objective,
-        )
-    if (
-      self.halving != 'none'
-      and self.min_rank_correlation is not None
-      and self.n_calibration_trials < 3
-    ):
+    """Checks the keys that depend on each other."""
+    method = SEARCH_METHODS[self.search]
+    self._check_budget(method)
+    self._check_objectives(method)
+    if method.population is not None:
+      self._check_population()
+    needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
+    if needs_correlation and self.n_calibration_trials < MIN_CORRELATION_POINTS:
       raise wrong(
         self,
         'n_calibration_trials',
-        'at least 3, or sweep.min_rank_correlation=None: of fewer there is no rank '
-        'correlation',
+        f'at least {MIN_CORRELATION_POINTS}, which a rank correlation needs, or '
+        'sweep.min_rank_correlation=None',
       )
-    if self.search == 'pbt' and (self.halving != 'none' or self.seeds_per_point > 1):
-      field = 'halving' if self.halving != 'none' else 'seeds_per_point'
-      raise wrong(
-        self,
-        field,
-        f'{"none" if field == "halving" else 1} with search=pbt, whose members depend on each '
-        'other',
-      )
-    if self.search == 'cmaes' and len(self.objective) > 1:
-      raise wrong(self, 'search', 'another search for two objectives: cmaes has one')
 
-  def check_objective(self, known: Iterable[str]) -> None:
-    """Refuses an objective that is none of the metrics there are."""
-    known = tuple(dict.fromkeys(known))
+  def _check_budget(self, method: SearchMethod) -> None:
+    """Checks that exactly one budget is set, or none if the method needs none."""
+    budgets = {name: getattr(self, name) for name in BUDGETS}
+    given = [name for name, value in budgets.items() if value is not None]
+    if len(given) > 1:
+      raise wrong(self, given[1], f'None, since sweep.{given[0]} is the budget')
+    if not given and method.n_points is None:
+      raise wrong(self, 'trials', f'a budget: one of {", ".join(BUDGETS)}')
+    if given and given[0] != 'trials' and method.n_points is not None:
+      raise wrong(
+        self, given[0], f'None, since search={self.search} decides the number of points'
+      )
+
+  def _check_objectives(self, method: SearchMethod) -> None:
+    n_objectives = len(self.objective)
+    if not 1 <= n_objectives <= 2:
+      raise wrong(self, 'objective', 'one metric, or two for a Pareto front')
+    if n_objectives > method.max_objectives:
+      raise wrong(
+        self, 'search', f'another method, since {self.search} has one objective only'
+      )
+    for name in self.maximize:
+      if name not in self.objective:
+        accepted = f'some of the objectives {", ".join(self.objective)}'
+        raise wrong(self, 'maximize', accepted, self.objective)
+
+  def _check_population(self) -> None:
+    """Checks the keys that have no meaning for members that depend on each other."""
+    required = {'halving': 'none', 'seeds_per_point': 1}
+    for name, value in required.items():
+      if getattr(self, name) != value:
+        raise wrong(
+          self,
+          name,
+          f'{value} with search={self.search}, whose members depend on each other',
+        )
+
+  def check_objective(self, metrics: Iterable[str]) -> None:
+    """Checks that the objectives are metrics of the task.
+
+    Args:
+      metrics: Names of all metrics.
+
+    Raises:
+      ConfigError: If an objective is none of them.
+    """
+    metrics = tuple(dict.fromkeys(metrics))
     for name in self.objective:
-      if name not in known:
-        raise wrong(self, 'objective', 'metrics, of ' + ', '.join(known), known)
+      if name not in metrics:
+        accepted = f'one of the metrics {", ".join(metrics)}'
+        raise wrong(self, 'objective', accepted, metrics)
 
   @property
   def directions(self) -> tuple[str, ...]:
-    """'minimize' or 'maximize' of each objective, in Optuna's words."""
+    """'minimize' or 'maximize' for each objective, in the words of Optuna."""
     return tuple(
       'maximize' if name in self.maximize else 'minimize' for name in self.objective
     )
 
 
-def override(sweep: SweepConfig, values: Mapping[str, Any]) -> SweepConfig:
-  """A sweep with other values, each given as a value or as text.
+# --- search methods -------------------------------------------------------------------
+
+
+def register_search(name: str, method: SearchMethod) -> SearchMethod:
+  """Adds a search method, and its keys to `SweepConfig`.
+
+  An experiment file or a plugin calls it in the same way as lmhp itself.
+
+  Args:
+    name: Name of the method, a value of `sweep.search`.
+    method: The method.
+
+  Returns:
+    The method.
 
   Raises:
-    ConfigError: for a key that does not exist, with the nearest that does.
+    ConfigError: If another module has registered this name, or a key exists with another
+      declaration.
   """
-  known = declared(SweepConfig)
-  for name in values:
-    if name not in known:
-      raise ConfigError(f'sweep.{name}: no such key{suggest(name, known)}')
-  hints = typing.get_type_hints(SweepConfig)
-  parsed = {
-    n: parse(v, hints[n]) if isinstance(v, str) else v for n, v in values.items()
+  SEARCH_METHODS.register(name, method)
+  if method.keys is not None:
+    add_keys(SweepConfig, method.keys)
+  return method
+
+
+register_search('auto', bayesian.AUTO)
+register_search('grid', grid.GRID)
+register_search('random', designs.RANDOM)
+register_search('halton', designs.HALTON)
+register_search('sobol', designs.SOBOL)
+register_search('tpe', bayesian.TPE)
+register_search('gp', bayesian.GP)
+register_search('cmaes', bayesian.CMAES)
+register_search('pbt', population_exchange.PBT)
+
+
+# --- keys by name ---------------------------------------------------------------------
+
+
+def sweep_keys() -> dict[str, Declaration]:
+  """Returns the declarations of all keys of a sweep, by dotted path."""
+  names = ('search_space', 'param_space', 'parameters', 'param_distributions')
+  return {
+    'sweep.space': Declaration(doc='the search space', aliases=names),
+    **{f'sweep.{name}': found for name, found in declared(SweepConfig).items()},
   }
-  budget = {name: None for name in BUDGETS} if set(parsed) & set(BUDGETS) else {}
-  return dataclasses.replace(sweep, **{**budget, **parsed})
+
+
+def unknown_key(name: str) -> ConfigError:
+  """Builds the error for a key of a sweep that does not exist. It suggests a key."""
+  path = f'sweep.{name}'
+  return ConfigError(f'{path}: no such key{suggest_key(path, sweep_keys())}')
+
+
+def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
+  """Returns a sweep with other values.
+
+  A new budget replaces the old one.
+
+  Args:
+    sweep: The sweep.
+    values: {key without its section: value, or text as on the command line}.
+
+  Raises:
+    ConfigError: If a key does not exist, or a value is not accepted.
+  """
+  types = types_of(SweepConfig)
+  changes: dict[str, object] = {}
+  if any(name in BUDGETS for name in values):
+    changes.update(dict.fromkeys(BUDGETS))
+  for name, value in values.items():
+    if f'sweep.{name}' not in sweep_keys():
+      raise unknown_key(name)
+    changes[name] = parse(value, types[name]) if isinstance(value, str) else value
+  return dataclasses.replace(sweep, **changes)

@@ -15,8 +15,8 @@ from lmhp.errors import ConfigError
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sweeping import config as sweep_config
 from lmhp.sweeping import space as spaces
-from lmhp.sweeping.budget import checked_language_model
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.language_model_checks import checked_language_model
 from lmhp.sweeping.store.manifest import Origin, StudyManifest
 from lmhp.sweeping.store.study import read_manifest
 from lmhp.sweeping.tasks.task import Task

@@ -22,8 +22,9 @@ from lmhp.sweeping.execution.runner import Runner, RunnerOptions
 from lmhp.sweeping.progress import display
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
-from lmhp.sweeping.search.population_training import PopulationBasedTraining
-from lmhp.sweeping.search.search import Search
+from lmhp.sweeping.search.cohort_search import CohortSearch
+from lmhp.sweeping.search.method import SEARCH_METHODS, changeable_keys
+from lmhp.sweeping.search.population_training import PopulationTraining
 from lmhp.sweeping.store.extension import extended_manifest
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.tasks.task import Task
@@ -143,7 +144,7 @@ class StudyRun:
       ConfigError: If the new trials would not be comparable with those of the study.
     """
     stored = study.manifest
-    extended = extended_manifest(stored, self.manifest, self.workdir)
+    extended = extended_manifest(stored, self.manifest, self.workdir, changeable_keys())
     study.set_manifest(extended)
     for change in extended.changes[len(stored.changes) :]:
       progress.message(change)
@@ -173,15 +174,20 @@ class StudyRun:
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
     """Runs the search. Returns the rank correlation of each rung with the end."""
-    if self.sweep.search == 'pbt':
-      PopulationBasedTraining(engine, self.sweep, self.space).run()
+    rules = SEARCH_METHODS[self.sweep.search].population
+    if rules is not None:
+      PopulationTraining(engine, self.sweep, self.space, rules).run()
       return {}
-    search = Search(engine, self.sweep, self.space, plan)
+    search = CohortSearch(engine, self.sweep, self.space, plan)
     search.run()
     return search.correlations
 
+  def _trains_population(self) -> bool:
+    """Returns True if the trials are members of one population."""
+    return SEARCH_METHODS[self.sweep.search].population is not None
+
   def _confirm(self, engine: Engine, plan: budget.SearchPlan) -> Sequence[Confirmed]:
-    if self.sweep.search == 'pbt':
+    if self._trains_population():
       return ()
     return confirm(engine, self.sweep, plan.steps)
 
@@ -204,7 +210,7 @@ class StudyRun:
     )
     results.save(self.workdir, found)
     # The members of a population have no config that trains them again.
-    if found['best_trial'] is not None and self.sweep.search != 'pbt':
+    if found['best_trial'] is not None and not self._trains_population():
       self._write_best_file(found)
     return found
 

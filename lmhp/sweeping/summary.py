@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import math
-from typing import Any, Mapping
+from typing import Any
 
 from lmhp.files import as_path
 

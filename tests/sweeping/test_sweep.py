@@ -157,11 +157,11 @@ def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
 
 
 def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
-  monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.4)
+  monkeypatch.setattr('lmhp.sweeping.search.score_order.spearman', lambda a, b: 0.4)
   assert 'pruned' not in statuses(
     sweep(trials=6, halving='successive', first_rung_fraction=1 / 3)
   )
-  monkeypatch.setattr('lmhp.sweeping.search.halving.spearman', lambda a, b: 0.6)
+  monkeypatch.setattr('lmhp.sweeping.search.score_order.spearman', lambda a, b: 0.6)
   assert 'pruned' in statuses(
     sweep(trials=6, halving='successive', first_rung_fraction=1 / 3, workdir='other')
   )
@@ -390,7 +390,7 @@ def test_population_based_training(sweep):
   )
   with pytest.raises(
     ConfigError,
-    match='model.n_layers: got structure in the space of population-based training',
+    match='^model.n_layers: got ',
   ):
     sweep(
       {'model.n_layers': Int(1, 2)},
@@ -412,7 +412,7 @@ def test_a_budget_buys_trials(sweep, small, budget):
     len(found.trials) == 3
     and sum(t.cost.__dict__[budget] for t in found.trials) <= 3.5 * one
   )
-  with pytest.raises(ConfigError, match='the budget buys not even one trial'):
+  with pytest.raises(ConfigError, match='^sweep: got a budget of '):
     sweep(trials=None, workdir='none', **{budget: 0.5 * one})
 
 
@@ -446,27 +446,27 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     ),
     (
       dict(space={'optimizer.learning_rate': Float(1, 1e-3)}),
-      'expected the lower bound below the upper',
+      '^optimizer.learning_rate: got Float',
     ),
     (
       dict(space={'train.batch_size': Choice(2, 4)}),
-      r'^sweep.match_budget: got None, expected steps, tokens, flops or seconds, since train.batch_size=2 makes trials of',
+      r'^sweep.match_budget: got None, expected steps, tokens, flops, seconds or none, since train.batch_size=2 ',
     ),
     (
       dict(space={'model.d_model': Choice(12, 24)}),
-      'since model.d_model=24 makes trials of',
+      'since model.d_model=24 ',
     ),
     (
       dict(space={'train.steps': Choice(5, 9)}, match_budget='tokens'),
-      'the space varies the length of training itself',
+      '^sweep.match_budget: got .tokens.*train.steps',
     ),
     (
       dict(space={'data.tokenizer': Choice('byte', 'char')}, match_budget='steps'),
-      r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer",
+      r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer,",
     ),
     (
       dict(objective='eval_los'),
-      r"^sweep.objective: got .'eval_los',., expected metrics, of eval_loss_nats",
+      r"^sweep.objective: got .'eval_los',., expected one of the metrics eval_loss_nats",
     ),
     (
       dict(trials=None),
@@ -474,11 +474,11 @@ def test_halving_stays_within_a_budget_of_tokens(sweep):
     ),
     (
       dict(tokens=5),
-      '^sweep.tokens: got 5.0, expected None, since sweep.trials already is the budget',
+      '^sweep.tokens: got 5.0, expected None, since sweep.trials is the budget',
     ),
     (
       dict(halving='successive', n_calibration_trials=2),
-      '^sweep.n_calibration_trials: got 2, expected at least 3, or',
+      '^sweep.n_calibration_trials: got 2, expected at least 3',
     ),
     (dict(search='bogus'), r'^sweep.search: got .bogus., expected one of auto, grid'),
   ],

@@ -12,9 +12,7 @@ from lmhp.analysis.runs.columns import columns_of, looks_logarithmic
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
 from lmhp.files import as_path
 from lmhp.registry import load_plugin_modules
-from lmhp.sweeping.space import combinators
-from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter
-from lmhp.sweeping.space.domains import Choice, Float
+from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
 
@@ -34,7 +32,7 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     directions = study.directions
     name = study.name
   load_plugin_modules(manifest.plugins, f'the study in {workdir}')
-  space = combinators.from_json(manifest.space)
+  space = from_json(manifest.space)
   base = dict(manifest.task.base_values)
   parameters = CompiledSpace(space).parameters
   axes = {p.name: axis_of(p, base) for p in parameters}

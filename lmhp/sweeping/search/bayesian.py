@@ -1,242 +1,240 @@
-"""Points of a Bayesian search: Optuna's samplers, and CMA-ES, told what is known and asked for more."""
+"""Bayesian search: points that are proposed from the results so far.
+
+The first points are quasi-random. Then a sampler proposes points in batches: TPE or a Gaussian
+process of Optuna, or CMA-ES. The points are a pure function of the study's trials, so a study
+that was killed proposes the same points again.
+
+Source: google-research/tuning_playbook for quasi-random search first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
-import importlib.util
+import functools
 import math
-from typing import Any, Mapping, Sequence
-import warnings
 
-import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState
-
+from lmhp.declarations import static
 from lmhp.errors import ConfigError
-from lmhp.renamed_keys import stream_name
+from lmhp.sections import keys, keys_of
+from lmhp.sweeping.search.designs import check_subsamples
+from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
 from lmhp.sweeping.search.quasi_random import key_of
-from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point
-from lmhp.sweeping.space.domains import Choice, Float, from_unit, unit
-from lmhp.sweeping.store.optuna_distributions import distribution_of, quiet_optuna
+from lmhp.sweeping.space import Choice, CompiledSpace, Point, Space, Value, parameters
 from lmhp.sweeping.store.trial import Trial
 
-_EXTRAS = {'gp': 'torch', 'cmaes': 'cmaes'}
 
+@keys
+class BayesianKeys:
+  """Keys of the Bayesian methods."""
 
-def ask(
-  trials: Sequence[Trial],
-  space: Any,
-  kind: str,
-  seed: int,
-  n: int,
-  directions: Sequence[str],
-  first_number: int | None = None,
-) -> list[Point]:
-  """New points, given what is known: a pure function of its arguments, so that a killed study asks for the same again.
-
-  Trials of one point enter as one, with the mean over its seeds; diverged ones with their finite bad value. Points
-  that run, and those of the batch so far, are taken into account, so that a batch is no heap of one point. Points
-  outside the space, as it is now, are left out.
-
-  Args:
-    trials: those so far, in any order.
-    space: the space.
-    kind: 'tpe', 'gp' (needs torch) or 'cmaes' (needs cmaes).
-    seed: of the study.
-    n: how many points.
-    directions: `minimize` or `maximize`, one for each objective.
-    first_number: what the first point's randomness is keyed by; None is the number after the last trial's.
-
-  Raises:
-    ConfigError: where the kind needs a package that is not there, or cannot search such a space.
-
-  Source: Bergstra et al. 2011 (TPE); Watanabe, arXiv:2304.11127 (its multivariate kernel); Hansen, arXiv:1604.00772.
-  """
-  if (package := _EXTRAS.get(kind)) and importlib.util.find_spec(package) is None:
-    raise ConfigError(
-      f'sweep.search: got {kind!r}, which needs {package}; pip install "lmhp[{kind}]"'
-    )
-  if first_number is None:
-    first_number = max((trial.number for trial in trials), default=-1) + 1
-  seeds = [
-    key_of(seed, 'ask', kind, str(number)) % 2**32
-    for number in range(first_number, first_number + n)
-  ]
-  plan = CompiledSpace(space)
-  known = _known_points(trials, plan, len(directions) == 1 and kind == 'tpe')
-  if kind == 'cmaes':
-    return _ask_cmaes(plan, known, seeds, directions)
-  with quiet_optuna():
-    return _ask_optuna(plan, known, seeds, directions, kind)
+  quasi_random_fraction: float = static(
+    0.5,
+    'fraction of the points of a Bayesian search that come first and are quasi-random',
+    low=0.0,
+    high=1.0,
+    converted_aliases={
+      'n_startup_trials': 'n_startup_trials / sweep.trials',
+      'n_initial_points': 'n_initial_points / sweep.trials',
+    },
+  )
+  ask_batch_size: int = static(
+    8,
+    'number of points that a Bayesian search proposes at a time, before it sees their results',
+    low=1,
+    aliases=('max_concurrent', 'max_concurrent_trials', 'n_jobs'),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Known:
-  """A point that was tried: its parameters, and what is known of it; no values where it runs."""
+class PointResult:
+  """Results of a point so far, averaged over its seeds.
 
-  parameters: Mapping[str, Any]
-  values: tuple[float, ...] | None
-  scores: Mapping[int, float]  # of one that was pruned
-
-
-def _known_points(
-  trials: Sequence[Trial], plan: CompiledSpace, prunes: bool
-) -> list[_Known]:
-  groups: dict[int, list[Trial]] = {}
-  for trial in sorted(trials, key=lambda t: t.number):
-    groups.setdefault(trial.point, []).append(trial)
-  found = []
-  for _, group in sorted(groups.items()):
-    with contextlib.suppress(KeyError, ValueError):  # not of this space
-      parameters = plan.walk(
-        lambda parameter: group[0].parameters[parameter.name]
-      ).parameters
-      if any(t.status != 'failed' for t in group):
-        found.append(_Known(parameters, *_mean(group, prunes)))
-  return found
-
-
-def _mean(
-  group: Sequence[Trial], prunes: bool
-) -> tuple[tuple[float, ...] | None, dict[int, float]]:
-  """Values and, of a pruned point, scores: means over seeds."""
-  whole = [t for t in group if t.status in ('complete', 'diverged')]
-  pruned = [t for t in group if t.status == 'pruned' and t.values is not None]
-  if not (ended := whole or pruned):
-    return None, {}
-  mean = lambda rows: tuple(math.fsum(column) / len(column) for column in zip(*rows))
-  steps = (
-    set.intersection(*(set(t.scores) for t in ended)) if prunes and not whole else ()
-  )
-  return mean([t.values for t in ended]), {
-    s: mean([(t.scores[s],) for t in ended])[0] for s in sorted(steps)
-  }
-
-
-def _ask_optuna(
-  plan: CompiledSpace,
-  known: Sequence[_Known],
-  seeds: Sequence[int],
-  directions: Sequence[str],
-  kind: str,
-) -> list[Point]:
-  study = optuna.create_study(
-    directions=list(directions), storage=optuna.storages.InMemoryStorage()
-  )
-  of_name = {parameter.name: parameter for parameter in plan.parameters}
-  study.add_trials([_as_tried(one, of_name) for one in known])
-  conditional, points = any(p.condition for p in plan.parameters), []
-  for seed in seeds:
-    study.sampler = _sampler(kind, seed, conditional)
-    trial = study.ask()
-    points.append(plan.walk(lambda parameter: _suggested(trial, parameter)))
-    study.tell(
-      trial, state=TrialState.FAIL
-    )  # goes on as one that runs, the same as if it came from the study
-    study.add_trial(_as_tried(_Known(points[-1].parameters, None, {}), of_name))
-  return points
-
-
-def _sampler(kind: str, seed: int, conditional: bool) -> optuna.samplers.BaseSampler:
-  with warnings.catch_warnings():
-    warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-    if kind == 'gp':
-      return optuna.samplers.GPSampler(seed=seed)
-    return optuna.samplers.TPESampler(
-      seed=seed, multivariate=True, group=conditional, constant_liar=True
-    )
-
-
-def _as_tried(one: _Known, of_name: Mapping[str, Parameter]) -> FrozenTrial:
-  """A point as a trial of the samplers' study, where a Choice goes by the number of its value."""
-  params = {
-    stream_name(name): _number_of(value, of_name[name])
-    for name, value in one.parameters.items()
-  }
-  state = (
-    TrialState.RUNNING
-    if one.values is None
-    else TrialState.PRUNED
-    if one.scores
-    else TrialState.COMPLETE
-  )
-  return optuna.trial.create_trial(
-    state=state,
-    values=one.values,
-    params=params,
-    intermediate_values=dict(one.scores),
-    distributions={
-      stream_name(name): _numbered(of_name[name]) for name in one.parameters
-    },
-  )
-
-
-def _numbered(parameter: Parameter) -> BaseDistribution:
-  choice = isinstance(parameter.domain, Choice)
-  return (
-    CategoricalDistribution(range(len(parameter.domain.values)))
-    if choice
-    else distribution_of(parameter)
-  )
-
-
-def _number_of(value: Any, parameter: Parameter) -> Any:
-  return (
-    parameter.domain.values.index(value)
-    if isinstance(parameter.domain, Choice)
-    else value
-  )
-
-
-def _suggested(trial: optuna.Trial, parameter: Parameter) -> Any:
-  name, domain = stream_name(parameter.name), parameter.domain
-  if isinstance(domain, Choice):
-    return domain.values[trial.suggest_categorical(name, range(len(domain.values)))]
-  suggest = trial.suggest_float if isinstance(domain, Float) else trial.suggest_int
-  return suggest(name, domain.low, domain.high, log=domain.log)
-
-
-def _ask_cmaes(
-  plan: CompiledSpace,
-  known: Sequence[_Known],
-  seeds: Sequence[int],
-  directions: Sequence[str],
-) -> list[Point]:
-  """CMA-ES over the unit cube, told all points so far in their order, a generation at a time.
-
-  Not Optuna's `CmaEsSampler`: that learns only from trials it asked for itself, by the state it left in them.
+  Attributes:
+    parameters: {parameter name: value}.
+    values: Objectives. A diverged point has finite penalty values. None while it is running.
+    scores: {step: first objective}, if the point was pruned.
   """
-  import cmaes
 
-  if len(directions) > 1 or any(
-    isinstance(p.domain, Choice) or p.condition for p in plan.parameters
-  ):
-    raise ConfigError(
-      "sweep.search: got 'cmaes', expected 'tpe' for a Choice, a condition or two objectives"
-    )
-  sign = -1.0 if directions[0] == 'maximize' else 1.0
-  told = [
-    (
-      np.array([unit(p.domain, one.parameters[p.name]) for p in plan.parameters]),
-      sign * one.values[0],
-    )
-    for one in known
-    if one.values is not None
+  parameters: Mapping[str, Value]
+  values: tuple[float, ...] | None
+  scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerState:
+  """Input of a sampler.
+
+  Attributes:
+    space: Space of the new points.
+    results: Results of the points so far, in order.
+    directions: 'minimize' or 'maximize' for each objective.
+    seeds: One random seed for each new point.
+  """
+
+  space: CompiledSpace
+  results: tuple[PointResult, ...]
+  directions: tuple[str, ...]
+  seeds: tuple[int, ...]
+
+
+Sampler = Callable[[SamplerState], list[Point]]
+"""Function that returns one new point for each seed of its state."""
+
+
+def propose(
+  name: str, sampler: Sampler, state: SearchState, n_points: int
+) -> list[Point]:
+  """Returns the next points of a sampler.
+
+  Trials of one point count as one result, with the mean over the seeds. The sampler takes the
+  points of the batch so far into account, so that a batch is spread out. Trials outside the
+  space are left out.
+
+  Args:
+    name: Name of the search method. The random numbers depend on it.
+    sampler: The sampler.
+    state: State of the study.
+    n_points: Number of points.
+
+  Source: Bergstra et al. 2011 (TPE). Watanabe, arXiv:2304.11127 (the multivariate kernel).
+  Hansen, arXiv:1604.00772 (CMA-ES).
+  """
+  seeds = []
+  for number in range(state.first_point, state.first_point + n_points):
+    seeds.append(key_of(state.seed, 'ask', name, str(number)) % 2**32)
+  space = CompiledSpace(state.space)
+
+  # TPE uses the scores of pruned trials. Optuna accepts them for one objective.
+  use_scores = name == 'tpe' and len(state.directions) == 1
+  ended = [trial for trial in state.trials if trial.values is not None]
+  results = point_results(ended, space, use_scores)
+  return sampler(SamplerState(space, results, state.directions, tuple(seeds)))
+
+
+def point_results(
+  trials: Sequence[Trial], space: CompiledSpace, use_scores: bool
+) -> tuple[PointResult, ...]:
+  """Returns the results of the points of a space, in the order of their numbers.
+
+  Args:
+    trials: Trials in any order.
+    space: Space. Points outside it are left out.
+    use_scores: If True, a pruned point has its scores.
+  """
+  trials_of_point: dict[int, list[Trial]] = {}
+  for trial in sorted(trials, key=lambda trial: trial.number):
+    trials_of_point.setdefault(trial.point, []).append(trial)
+  results = []
+  for _, group in sorted(trials_of_point.items()):
+    if all(trial.status == 'failed' for trial in group):
+      continue
+    # A point with a missing parameter or a value outside its domain is not of this space.
+    with contextlib.suppress(KeyError, ValueError):
+      values = space.point_of(group[0].parameters).parameters
+      results.append(_mean_result(values, group, use_scores))
+  return tuple(results)
+
+
+def _mean_result(
+  parameters: Mapping[str, Value], trials: Sequence[Trial], use_scores: bool
+) -> PointResult:
+  """Returns the mean result of the trials of one point."""
+  ended = [trial for trial in trials if trial.status in ('complete', 'diverged')]
+  pruned = [
+    trial for trial in trials if trial.status == 'pruned' and trial.values is not None
   ]
-  d = len(plan.parameters)
-  optimizer = cmaes.CMA(
-    mean=np.full(d, 0.5), sigma=12**-0.5, bounds=np.tile([0.0, 1.0], (d, 1))
-  )  # as wide as the cube
-  size = optimizer.population_size
-  for start in range(0, len(told) - size + 1, size):
-    optimizer.tell(told[start : start + size])
-  points = []
-  for seed in seeds:
-    optimizer.reseed_rng(seed)
-    u = dict(zip((p.name for p in plan.parameters), optimizer.ask().tolist()))
-    points.append(
-      plan.walk(lambda parameter: from_unit(parameter.domain, u[parameter.name]))
-    )
-  return points
+  is_pruned = not ended and bool(pruned)
+  if is_pruned:
+    ended = pruned
+  if not ended:
+    return PointResult(parameters, None)
+
+  columns = zip(*[trial.values or () for trial in ended], strict=True)
+  values = tuple(_mean(column) for column in columns)
+  scores = {}
+  if is_pruned and use_scores:
+    shared_steps = set.intersection(*[set(trial.scores) for trial in ended])
+    for step in sorted(shared_steps):
+      scores[step] = _mean([trial.scores[step] for trial in ended])
+  return PointResult(parameters, values, scores)
+
+
+def _mean(numbers: Sequence[float]) -> float:
+  return math.fsum(numbers) / len(numbers)
+
+
+# --- cohorts --------------------------------------------------------------------------
+
+
+def next_cohort(name: str, state: SearchState) -> CohortPlan:
+  """Plans the next cohort of a Bayesian search: quasi-random points first, then batches.
+
+  Args:
+    name: Name of the method that proposes the batches.
+    state: State of the study.
+  """
+  n_missing = max(0, state.n_planned - state.first_point)
+  settings = keys_of(state.sweep, BayesianKeys)
+  n_quasi_random = math.ceil(settings.quasi_random_fraction * state.n_planned)
+  if state.first_point == 0 and n_quasi_random:
+    return CohortPlan('halton', min(n_missing, n_quasi_random))
+  return CohortPlan(name, min(n_missing, settings.ask_batch_size))
+
+
+# --- search methods -------------------------------------------------------------------
+
+
+def _sample_tpe(state: SamplerState) -> list[Point]:
+  from lmhp.sweeping.search import optuna_samplers
+
+  return optuna_samplers.sample(state, optuna_samplers.tpe_sampler)
+
+
+def _sample_gp(state: SamplerState) -> list[Point]:
+  from lmhp.sweeping.search import optuna_samplers
+
+  return optuna_samplers.sample(state, optuna_samplers.gp_sampler)
+
+
+def _sample_cmaes(state: SamplerState) -> list[Point]:
+  from lmhp.sweeping.search import cma_es
+
+  return cma_es.sample(state)
+
+
+def _check_cmaes_space(space: Space, is_traced: Callable[[str], bool]) -> None:
+  check_subsamples(space, is_traced)
+  for parameter in parameters(space):
+    if isinstance(parameter.domain, Choice) or parameter.condition:
+      raise ConfigError(
+        f"sweep.search: got 'cmaes' for {parameter.name}, which is a Choice or has a "
+        "condition, expected 'tpe'"
+      )
+
+
+TPE = SearchMethod(
+  propose=functools.partial(propose, 'tpe', _sample_tpe),
+  next_cohort=functools.partial(next_cohort, 'tpe'),
+  keys=BayesianKeys,
+  changeable_keys=('ask_batch_size',),
+  check_space=check_subsamples,
+  depends_on_results=True,
+)
+GP = dataclasses.replace(
+  TPE,
+  propose=functools.partial(propose, 'gp', _sample_gp),
+  next_cohort=functools.partial(next_cohort, 'gp'),
+  packages={'torch': 'pip install "lmhp[gp]"'},
+)
+CMAES = dataclasses.replace(
+  TPE,
+  propose=functools.partial(propose, 'cmaes', _sample_cmaes),
+  next_cohort=functools.partial(next_cohort, 'cmaes'),
+  check_space=_check_cmaes_space,
+  max_objectives=1,
+  packages={'cmaes': 'pip install "lmhp[cmaes]"'},
+)
+AUTO = TPE
+"""Quasi-random search, then TPE. Its cohorts are those of halton and tpe."""

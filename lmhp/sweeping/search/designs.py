@@ -1,161 +1,226 @@
-"""Random and quasi-random designs: point i of a space, whatever else was or will be drawn.
+"""Random and quasi-random designs. Point i does not depend on how many points are drawn.
 
-Each parameter has a stream of its own, a pure function of (study seed, the parameter's name, i): numbers in [0, 1),
-which its domain turns into values. So another parameter, fewer, or another order in the dict leave all others' values
-as they were. In a quasi-random design the stream runs along one dimension of the sequence; which one is recorded, to be
-handed back when the study goes on. A parameter under a condition has its own too, read only where it exists.
+Each parameter has its own stream, a pure function of (study seed, parameter name, i). Its
+numbers in [0, 1) are places in the parameter's domain. One parameter more, one less or another
+order in the dict thus leave the values of all others unchanged. In a quasi-random design, the
+stream runs along one dimension of the sequence. A parameter with a condition has a stream too,
+which is read only at points at which the parameter exists.
 
-==========  ==========================================================================================
-`kind`      a parameter's stream
-==========  ==========================================================================================
-random      Philox, its key the hash of seed and name
-halton      van der Corput's sequence in the dimension's prime, its digits permuted by seed and name
-sobol       the dimension's direction numbers, a matrix and a shift on its bits by seed and name
-==========  ==========================================================================================
+==========  ==========================================================================
+method      stream of a parameter
+==========  ==========================================================================
+random      Philox. The key is the hash of seed and name.
+halton      van der Corput's sequence in the prime of the dimension. Seed and name permute
+            the digits.
+sobol       The direction numbers of the dimension. Seed and name choose a matrix and a shift
+            of the bits.
+==========  ==========================================================================
 
-What a name's stream gives is a place in the domain, not a value: wider bounds, another scale or one choice more move
-the values that it lands on. Another seed, kind or dimension is another stream, and so is another name, which a second
-parameter on the same path brings with it (see `lmhp.sweeping.space.compiled_space`).
+A stream gives places in a domain, not values. Wider bounds, another scale or one more choice
+change the values at the same places. Another seed, method, dimension or name gives another
+stream. A second parameter on the same path changes the name of the first (see
+`lmhp.sweeping.space.compiled_space`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Mapping
+from collections.abc import Callable, Iterable, Mapping
+import functools
 
 import numpy as np
+import numpy.typing as npt
 
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError
 from lmhp.renamed_keys import stream_name
-from lmhp.sweeping.search import quasi_random as streams
-from lmhp.sweeping.space.combinators import Space, Subsample, as_space
-from lmhp.sweeping.space.compiled_space import CompiledSpace, Parameter, Point
-from lmhp.sweeping.space.domains import from_unit
-from lmhp.sweeping.space.flattening import leaves
+from lmhp.sweeping.search import quasi_random
+from lmhp.sweeping.search.method import SearchMethod, SearchState
+from lmhp.sweeping.space import (
+  CompiledSpace,
+  Parameter,
+  Point,
+  Space,
+  SpaceLike,
+  Subsample,
+  as_space,
+)
 
-KINDS = ('random', 'halton', 'sobol')
+SEQUENCES = {'halton': quasi_random.halton, 'sobol': quasi_random.sobol}
+"""{method: quasi-random sequence}."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Design:
   """Points of a space, by number.
 
+  Args:
+    space: A space or a dict.
+    method: 'random', 'halton' or 'sobol'.
+    seed: Seed of the study.
+    dimensions: {parameter name: dimension of the sequence, from 0}. A parameter without one
+      gets the next free dimension, in the order of the space. Dimensions of parameters that
+      the space no longer has stay reserved. A random design has none.
+
   Attributes:
-    space: a space or a dict.
-    kind: random, halton or sobol.
-    seed: of the study.
-    dimensions: {parameter name: dimension, 0 and up}, as recorded; at creation those that are missing get the next
-      free ones, in order of appearance. Of parameters that are gone they are kept, so that none is given twice. A
-      random design has none.
+    dimensions: The dimensions of all parameters.
+    max_points: Number of points that a Subsample of the whole space leaves, or None.
 
   Raises:
-    ConfigError: for another kind, dimensions that are not different whole numbers below 21,201, a Subsample that holds
-      a part of the space, and as `parameters.Plan` says.
+    ConfigError: If a dimension is not below 21,201, a Subsample is only a part of the space,
+      or for the reasons of `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Float
-  >>> design = Design(
-  ...   {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}, 'sobol', seed=0
-  ... )
-  >>> design.dimensions, design.point(7) == design.points(0, 10)[7]
+  >>> space = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}
+  >>> design = Design(space, 'sobol', seed=0)
+  >>> design.dimensions, design.points(7, 8) == design.points(0, 10)[7:8]
   ({'optimizer.learning_rate': 0}, True)
   """
 
-  space: Space
-  kind: str
-  seed: int
-  dimensions: dict[str, int] = dataclasses.field(default_factory=dict)
-
-  def __post_init__(self):
-    if self.kind not in KINDS:
-      raise ConfigError(
-        f'kind: got {self.kind!r}, expected {", ".join(KINDS)}{suggest(self.kind, KINDS)}'
-      )
-    space = as_space(self.space)
-    object.__setattr__(self, 'space', space)
-    object.__setattr__(self, 'most_points', most_points(space))
-    object.__setattr__(self, '_plan', CompiledSpace(space))
-    dimensions = (
-      {}
-      if self.kind == 'random'
-      else _extended(self.dimensions or {}, self._plan.parameters)
-    )
-    object.__setattr__(self, 'dimensions', dimensions)
-
-  def point(self, i: int) -> Point:
-    """Point i, 0 and up; as :meth:`points`."""
-    return self.points(i, i + 1)[0]
+  def __init__(
+    self,
+    space: SpaceLike,
+    method: str,
+    seed: int,
+    dimensions: Mapping[str, int] | None = None,
+  ):
+    self.space = as_space(space)
+    self.method = method
+    self.seed = seed
+    self.max_points = max_points(self.space)
+    self._compiled = CompiledSpace(self.space)
+    self.dimensions: dict[str, int] = {}
+    if method in SEQUENCES:
+      self.dimensions = extend_dimensions(dimensions or {}, self._compiled.parameters)
 
   def points(self, start: int, stop: int) -> list[Point]:
-    """Points start to stop, without the last.
+    """Returns the points `start` to `stop`, without the last.
 
     Raises:
-      ConfigError: beyond what a Subsample or the sequence has.
-      ValueError: for a number below 0.
+      ConfigError: If the Subsample or the sequence has fewer points.
+      ValueError: If a number is below 0.
     """
     if start < 0:
       raise ValueError(f'points are numbered from 0, not {start}')
-    limits = [self.most_points, None if self.kind == 'random' else streams.MOST_POINTS]
-    for limit, of in zip(limits, ('the Subsample', f'a {self.kind} sequence')):
+    self._check_limits(stop)
+    streams = {}
+    for parameter in self._compiled.parameters:
+      streams[parameter.name] = self.unit_values(parameter, start, stop).tolist()
+    points = []
+    for i in range(max(stop - start, 0)):
+      places = {name: stream[i] for name, stream in streams.items()}
+      points.append(self._compiled.point_at(places))
+    return points
+
+  def _check_limits(self, stop: int) -> None:
+    limits = {'the Subsample': self.max_points}
+    if self.method in SEQUENCES:
+      limits[f'a {self.method} sequence'] = quasi_random.MAX_POINTS
+    for owner, limit in limits.items():
       if limit is not None and stop > limit:
         raise ConfigError(
-          f'points: got {stop}, expected at most {limit}, the points of {of}'
+          f'points: got {stop}, expected at most {limit}, the number of points of {owner}'
         )
-    units = {p.name: self.units(p, start, stop).tolist() for p in self._plan.parameters}
-    return [
-      self._plan.walk(
-        lambda parameter, i=i: from_unit(parameter.domain, units[parameter.name][i])
-      )
-      for i in range(max(stop - start, 0))
-    ]
 
-  def units(self, parameter: Parameter, start: int, stop: int) -> np.ndarray:
-    """A parameter's stream, (stop - start,) float64 in [0, 1): also where the parameter does not exist."""
+  def unit_values(
+    self, parameter: Parameter, start: int, stop: int
+  ) -> npt.NDArray[np.float64]:
+    """Returns a part of a parameter's stream.
+
+    Args:
+      parameter: The parameter. It need not exist at the points.
+      start: First point.
+      stop: Last point plus one.
+
+    Returns:
+      (stop - start,) places in the parameter's domain, in [0, 1).
+    """
     if stop <= start:
       return np.zeros(0)
-    key = streams.key_of(self.seed, self.kind, stream_name(parameter.name))
-    if self.kind == 'random':
-      return streams.random(key, start, stop)
-    return getattr(streams, self.kind)(
-      key, self.dimensions[parameter.name], start, stop
-    )
+    key = quasi_random.key_of(self.seed, self.method, stream_name(parameter.name))
+    if self.method not in SEQUENCES:
+      return quasi_random.random(key, start, stop)
+    sequence = SEQUENCES[self.method]
+    return sequence(key, self.dimensions[parameter.name], start, stop)
 
 
-def most_points(space: Any) -> int | None:
-  """How many points a Subsample around the whole space leaves, in a search that is no grid; None without one.
+def max_points(space: SpaceLike) -> int | None:
+  """Returns the number of points that a Subsample of the whole space leaves.
+
+  Returns:
+    The number, or None if there is no Subsample.
 
   Raises:
-    ConfigError: for one around a part of the space, which says nothing there.
+    ConfigError: If a Subsample is only a part of the space. It has a meaning in a grid alone.
   """
-  most, space = None, as_space(space)
+  space = as_space(space)
+  limit = None
   while isinstance(space, Subsample):
-    most, space = min(space.n, most or space.n), space.space
-  for leaf in leaves(space):
-    if leaf.samples:
+    limit = space.n if limit is None else min(space.n, limit)
+    space = space.space
+  for entry in space.entries():
+    if entry.subsamples:
       raise ConfigError(
-        f'{leaf.label}: got a Subsample of a part of the space, expected one of the whole, or a grid '
-        'search'
+        f'{entry.label}: got a Subsample of a part of the space, expected one of the whole '
+        'space, or search=grid'
       )
-  return most
+  return limit
 
 
-def _extended(
-  dimensions: Mapping[str, int], parameters: tuple[Parameter, ...]
+def extend_dimensions(
+  dimensions: Mapping[str, int], parameters: Iterable[Parameter]
 ) -> dict[str, int]:
-  """The recorded dimensions, and new ones for the parameters that have none."""
-  out: dict[str, int] = {}
-  for name, dimension in dimensions.items():
-    if not isinstance(dimension, int) or dimension < 0 or dimension in out.values():
-      raise ConfigError(
-        f'{name}: got dimension {dimension!r}, expected a whole number of its own, 0 and up'
-      )
-    out[name] = dimension
+  """Returns dimensions of a sequence, with new ones for the parameters that have none.
+
+  Args:
+    dimensions: {parameter name: dimension} so far.
+    parameters: Parameters of the space.
+
+  Raises:
+    ConfigError: If the sequence has too few dimensions.
+  """
+  extended = dict(dimensions)
   for parameter in parameters:
-    if parameter.name not in out:
-      out[parameter.name] = 1 + max(out.values(), default=-1)
-  for name, dimension in out.items():
-    if dimension >= streams.MOST_DIMENSIONS:
+    if parameter.name not in extended:
+      extended[parameter.name] = 1 + max(extended.values(), default=-1)
+  for name, dimension in extended.items():
+    if dimension >= quasi_random.MAX_DIMENSIONS:
       raise ConfigError(
-        f'{name}: got dimension {dimension}, expected one of the {streams.MOST_DIMENSIONS} that a '
-        'quasi-random sequence has; use random'
+        f'{name}: got dimension {dimension}, expected less than '
+        f'{quasi_random.MAX_DIMENSIONS}, the dimensions of a quasi-random sequence; use '
+        'search=random'
       )
-  return out
+  return extended
+
+
+# --- search methods -------------------------------------------------------------------
+
+
+def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
+  """Returns the next points of a design.
+
+  Args:
+    method: 'random', 'halton' or 'sobol'.
+    state: State of the study.
+    n_points: Number of points.
+  """
+  # Each cohort extended the dimensions of the cohorts before it.
+  dimensions: dict[str, int] = {}
+  for space in state.earlier_spaces:
+    dimensions = Design(space, method, state.seed, dimensions).dimensions
+  design = Design(state.space, method, state.seed, dimensions)
+  return design.points(state.first_point, state.first_point + n_points)
+
+
+def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
+  """Checks that no Subsample is only a part of the space."""
+  del is_traced
+  max_points(space)
+
+
+def _method(name: str) -> SearchMethod:
+  return SearchMethod(
+    propose=functools.partial(propose, name), check_space=check_subsamples
+  )
+
+
+RANDOM = _method('random')
+HALTON = _method('halton')
+SOBOL = _method('sobol')

@@ -1,146 +1,218 @@
-"""Population-based training: at each exchange the worst copy the best, and change what they copied.
+"""Population-based training: the worst members copy the best, and change what they copied.
 
-A slot is a member's place in the population; what trains there changes hands. All draws are keyed by (seed, round,
-slot, name), so that an exchange that is done again after a kill gives the same, and a parameter more leaves those of
-the others as they were.
+A slot is the place of a member in the population. All draws have the key (seed, exchange,
+slot, name). An exchange that is repeated after a kill thus gives the same result, and one
+parameter more leaves the draws of the others unchanged.
 
-Source: Jaderberg et al. 2017, arXiv:1711.09846: truncation selection, and perturb or resample (section 4, appendix A).
+Source: Jaderberg et al. 2017, arXiv:1711.09846: truncation selection, and perturb or resample
+(section 4, appendix A).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import math
-from typing import Any, Iterable, Mapping, Sequence
 
+from lmhp.declarations import static
+from lmhp.errors import ConfigError
 from lmhp.renamed_keys import stream_name
-from lmhp.sweeping.search.quasi_random import key_of, random
-from lmhp.sweeping.space.compiled_space import Parameter, holds
-from lmhp.sweeping.space.domains import (
-  Choice,
-  Domain,
-  Float,
-  from_unit,
-  is_number,
-  round_to_significant,
+from lmhp.sections import Section, keys, keys_of
+from lmhp.sweeping.search.designs import Design
+from lmhp.sweeping.search.method import (
+  Exchange,
+  PopulationRules,
+  PopulationState,
+  SearchMethod,
+  SearchState,
 )
+from lmhp.sweeping.search.quasi_random import key_of, random
+from lmhp.sweeping.space import (
+  Parameter,
+  Point,
+  Space,
+  Value,
+  condition_holds,
+  parameters,
+  paths_of,
+)
+
+PERTURBATION_FACTORS = (0.8, 1.25)
+"""Factors that change a value. Both are equally likely."""
+
+RESAMPLE_PROBABILITY = 0.25
+"""Probability that a value is drawn from its domain instead of perturbed."""
+
+
+@keys
+class PopulationKeys:
+  """Keys of population-based training."""
+
+  population_size: int = static(
+    16, 'number of members in population-based training (search=pbt)', low=2
+  )
+  pbt_interval_fraction: float = static(
+    0.05,
+    'interval between two exchanges of population-based training',
+    unit='fraction of training',
+    low=0.0,
+    open_low=True,
+    high=1.0,
+    converted_aliases={'perturbation_interval': 'perturbation_interval / train.steps'},
+  )
+  pbt_replaced_fraction: float = static(
+    0.2,
+    'fraction of the members that an exchange replaces by copies of the best ones',
+    low=0.0,
+    open_low=True,
+    high=0.5,
+    aliases=('quantile_fraction',),
+    source='arXiv:1711.09846 appendix A',
+  )
 
 
 def exploit(
-  scores: Sequence[float], fraction: float, seed: int, round: int
+  scores: Sequence[float], fraction: float, seed: int, exchange: int
 ) -> tuple[int, ...]:
-  """The slot that each slot goes on from: itself, or for those that are replaced one of the best.
+  """Chooses the slot whose state each slot continues from.
 
-  The worst `fraction` of all slots copy one of the best `fraction`, at least one slot and at most half of them. What is
-  not finite has diverged, is the worst, and is replaced always, unless everything has diverged; ties are by slot.
+  The worst `fraction` of the slots copy slots among the best `fraction`: at least one slot, and
+  at most half of them. A slot whose score is not finite has diverged. It is always replaced,
+  unless all slots have diverged. Ties are broken by the slot's number.
 
   Args:
-    scores: of each slot, lower is better.
-    fraction: replaced at an exchange, above 0, at most 1/2.
-    seed: of the search.
-    round: number of the exchange.
+    scores: Score of each slot. Lower is better.
+    fraction: Fraction of the slots to replace, above 0 and at most 1/2.
+    seed: Seed of the search.
+    exchange: Number of the exchange.
 
-  >>> exploit([3.0, 1.0, 2.0, 4.0, 5.0], 0.2, seed=0, round=0)
+  Returns:
+    For each slot its own number, or the number of the slot that it copies.
+
+  >>> exploit([3.0, 1.0, 2.0, 4.0, 5.0], 0.2, seed=0, exchange=0)
   (0, 1, 2, 3, 1)
   """
+  n_slots = len(scores)
   finite = [math.isfinite(score) for score in scores]
-  ranked = sorted(
-    range(len(scores)),
-    key=lambda i: (not finite[i], scores[i] if finite[i] else 0.0, i),
-  )
-  n = min(max(1, math.floor(fraction * len(scores) + 0.5)), len(scores) // 2)
-  best = ranked[: max(1, min(n, sum(finite)))]
-  replaced = (
-    {*ranked[len(ranked) - n :], *(i for i, good in enumerate(finite) if not good)}
-    if any(finite)
-    else set()
-  )
-  drawn = lambda slot: best[
-    int(_uniform(seed, 'pbt exploit', round, slot)[0] * len(best))
-  ]
-  return tuple(drawn(slot) if slot in replaced else slot for slot in range(len(scores)))
+
+  def rank(slot: int) -> tuple[bool, float, int]:
+    return (not finite[slot], scores[slot] if finite[slot] else 0.0, slot)
+
+  # The slots to replace, and those to copy.
+  ranked = sorted(range(n_slots), key=rank)
+  n_replaced = min(max(1, math.floor(fraction * n_slots + 0.5)), n_slots // 2)
+  best = ranked[: max(1, min(n_replaced, sum(finite)))]
+  replaced: set[int] = set()
+  if any(finite):
+    replaced.update(ranked[n_slots - n_replaced :])
+    replaced.update(slot for slot in range(n_slots) if not finite[slot])
+
+  parents = list(range(n_slots))
+  for slot in replaced:
+    uniform = _uniform_numbers(seed, 'pbt exploit', exchange, slot)[0]
+    parents[slot] = best[int(uniform * len(best))]
+  return tuple(parents)
 
 
 def explore(
-  values: Mapping[str, Any],
+  values: Mapping[str, Value],
   parameters: Iterable[Parameter],
   seed: int,
-  round: int,
+  exchange: int,
   slot: int,
-  factors: tuple[float, float] = (0.8, 1.25),
-  resample_probability: float = 0.25,
-) -> dict[str, Any]:
-  """The values that a replaced member goes on with.
+  resample_probability: float = RESAMPLE_PROBABILITY,
+) -> dict[str, Value]:
+  """Returns the values with which a replaced member continues.
 
-  Each value is drawn anew from its domain with `resample_probability`. Otherwise a Float is multiplied by one of the
-  factors, on a log scale or not, and clipped to its domain; an Int likewise, and moves by one at least; a Choice of
-  numbers takes the next greater or smaller one; words have no neighbours and stay. A Float of 0 leaves it only when
-  drawn anew.
+  A value is drawn from its domain with a probability of 1/4. Otherwise, a Float is multiplied by 0.8
+  or 1.25, on a logarithmic scale or not, and clipped to its domain. An Int is changed in the same
+  way, by at least 1. A Choice of numbers takes the next greater or smaller number. A Choice of
+  words stays. A Float of 0 can change only if it is drawn from its domain.
 
-  Where a Choice changes, what no longer exists is dropped, and what begins to exist is drawn.
+  If a Choice changes, parameters that no longer exist are dropped, and parameters that begin to
+  exist are drawn.
 
   Args:
-    values: of the member that was copied, by parameter name.
-    parameters: of the space, parents before children; what is not among them stays as it is.
-    seed: of the search.
-    round: number of the exchange.
-    slot: of the replaced member.
-    factors: one below 1, one above; equally likely.
-    resample_probability: of each parameter.
+    values: {parameter name: value} of the member that was copied. Names that are not among
+      `parameters` stay unchanged.
+    parameters: Parameters of the space, each parent before its children.
+    seed: Seed of the search.
+    exchange: Number of the exchange.
+    slot: Slot of the replaced member.
+    resample_probability: Probability that a value is drawn from its domain.
   """
   parameters = tuple(parameters)
-  known = {parameter.name for parameter in parameters}
-  new = {name: value for name, value in values.items() if name not in known}
+  names = {parameter.name for parameter in parameters}
+  new = {name: value for name, value in values.items() if name not in names}
   for parameter in parameters:
-    if not holds(parameter.condition or (), new):
+    if not condition_holds(parameter.condition or (), new):
       continue
-    name, domain = parameter.name, parameter.domain
-    anew, where, which = _uniform(seed, 'pbt', round, slot, stream_name(name))
-    if name not in values or anew < resample_probability:
-      new[name] = from_unit(domain, where)
+    name = parameter.name
+    domain = parameter.domain
+    resample, place, factor = _uniform_numbers(
+      seed, 'pbt', exchange, slot, stream_name(name)
+    )
+    if name not in values or resample < resample_probability:
+      new[name] = domain.value_at(place)
     else:
-      new[name] = _perturbed(domain, values[name], factors[int(which * len(factors))])
+      index = int(factor * len(PERTURBATION_FACTORS))
+      new[name] = domain.perturbed(values[name], PERTURBATION_FACTORS[index])
   return new
 
 
-def _perturbed(domain: Domain, value: Any, factor: float) -> Any:
-  """A value near another in its domain, above it where the factor is above 1 (and the value is)."""
-  if isinstance(domain, Choice):
-    if not all(map(is_number, domain.values)):
-      return value
-    ordered = sorted(domain.values)
-    place = ordered.index(value) + (1 if factor > 1 else -1)
-    return ordered[min(max(place, 0), len(ordered) - 1)]
-  moved = round_to_significant(value * factor)
-  if not isinstance(domain, Float):
-    moved = math.floor(moved + 0.5)
-    if moved == value:
-      moved += 1 if factor > 1 else -1
-  return min(max(moved, domain.low), domain.high)
+def _uniform_numbers(seed: int, *names: object) -> list[float]:
+  """Returns three numbers in [0, 1) for a seed and names."""
+  key = key_of(seed, *[str(name) for name in names])
+  return random(key, 0, 3).tolist()
 
 
-def lineage(parents_by_round: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-  """Where each final slot's state was trained.
-
-  Args:
-    parents_by_round: what :func:`exploit` said, in order.
-
-  Returns:
-    For each slot, the slot it was in before the first exchange, between each two, and after the last (itself).
-
-  >>> lineage([(0, 0, 2), (0, 2, 2)])
-  [(0, 0, 0), (2, 2, 1), (2, 2, 2)]
-  """
-  if not parents_by_round:
-    return []
-  slots = []
-  for slot in range(len(parents_by_round[-1])):
-    came = [slot]
-    for parents in reversed(parents_by_round):
-      came.append(parents[came[-1]])
-    slots.append(tuple(reversed(came)))
-  return slots
+# --- search method --------------------------------------------------------------------
 
 
-def _uniform(seed: int, *names: Any) -> list[float]:
-  """Three numbers in [0, 1) of their own for a seed and names, by sha256."""
-  return random(key_of(seed, *map(str, names)), 0, 3).tolist()
+def _exchange(state: PopulationState) -> Exchange:
+  fraction = keys_of(state.sweep, PopulationKeys).pbt_replaced_fraction
+  parents = exploit(state.scores, fraction, state.seed, state.exchange)
+  values: list[Mapping[str, Value]] = []
+  for slot, parent in enumerate(parents):
+    copied = state.values[parent]
+    if parent != slot:
+      copied = explore(copied, state.parameters, state.seed, state.exchange, slot)
+    values.append(copied)
+  return Exchange(parents, tuple(values))
+
+
+def _interval_fraction(sweep: Section) -> float:
+  return keys_of(sweep, PopulationKeys).pbt_interval_fraction
+
+
+def _n_members(sweep: Section, space: Space) -> int:
+  del space
+  return keys_of(sweep, PopulationKeys).population_size
+
+
+def _propose(state: SearchState, n_points: int) -> list[Point]:
+  """Returns the points that the members start with."""
+  return Design(state.space, 'random', state.seed).points(0, n_points)
+
+
+def _check_space(space: Space, is_traced: Callable[[str], bool]) -> None:
+  for path in sorted(paths_of(space)):
+    if not is_traced(path):
+      raise ConfigError(
+        f'{path}: got a structural key in the space of population-based training, expected '
+        'numbers that can change during training'
+      )
+  for parameter in parameters(space):
+    if len(parameter.paths) != 1 or parameter.condition is not None:
+      raise ConfigError(
+        f'sweep.space: got {parameter.name} with a condition or in a Zip or Chain, expected '
+        'single paths with search=pbt'
+      )
+
+
+PBT = SearchMethod(
+  propose=_propose,
+  keys=PopulationKeys,
+  n_points=_n_members,
+  check_space=_check_space,
+  population=PopulationRules(interval_fraction=_interval_fraction, exchange=_exchange),
+)

@@ -1,156 +1,190 @@
-"""Population-based training over the pack engine: train, score, copy from the best, perturb, and so on to the end.
+"""Population-based training: members train, are scored, copy the best, and continue.
 
-The one search whose members depend on each other. A member is a trial; what it trained with, and whom it copied, is in
-its `lineage`. Each exchange is a pure function of the scores before it (`lmhp.sweeping.search.population_exchange`), so a study that was
-killed replays them.
+It is the one search whose members depend on each other. A member is a trial. Its lineage lists
+the values it trained with and the members that it copied. Each exchange is a pure function of
+the scores before it, so a study that was killed replays its exchanges.
 
 Source: Jaderberg et al., arXiv:1711.09846.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
+import math
 
-from lmhp.errors import ConfigError
-from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.stages import MemberStart, Stage
-from lmhp.sweeping.search import population_exchange as pbt
-from lmhp.sweeping.search.designs import Design
+from lmhp.sweeping.search.method import (
+  SEARCH_METHODS,
+  Exchange,
+  PopulationRules,
+  PopulationState,
+  SearchState,
+)
+from lmhp.sweeping.space import CompiledSpace, Point, Space, Value
 from lmhp.sweeping.store.trial import LineageStep, Trial
 
 COHORT = 'pbt'
+"""Name of the cohort of a population."""
 
 
-class PopulationBasedTraining:
+class PopulationTraining:
   """One population, from its first step to its last.
 
   Args:
-    engine: brings trials to their rungs.
-    sweep: what is asked for.
-    space: of what members may change while they train: traced numbers alone.
-
-  Raises:
-    ConfigError: where the space changes the structure, or has conditions.
+    engine: Engine that brings trials to their exchanges.
+    sweep: Config of the sweep.
+    space: Space of the values that members may change during training.
+    rules: Rules of the search method.
   """
 
-  def __init__(self, engine: Engine, sweep: SweepConfig, space: spaces.Space):
-    self.engine, self.sweep, self.space = engine, sweep, space
-    self.parameters = spaces.parameters(space)
-    for path in sorted(spaces.varied_paths(space)):
-      if not engine.task.is_traced(path):
-        raise ConfigError(
-          f'{path}: got structure in the space of population-based training, expected numbers that may '
-          'change while a member runs'
-        )
-    if not all(len(p.paths) == 1 and p.condition is None for p in self.parameters):
-      raise ConfigError(
-        'sweep.space: got conditions or a Zip, expected single paths with search=pbt'
-      )
-    self.fixed = {
-      path: value
-      for path, value in Design(space, 'random', 0).point(0).overrides.items()
-      if path not in {p.paths[0] for p in self.parameters}
-    }
+  def __init__(
+    self, engine: Engine, sweep: SweepConfig, space: Space, rules: PopulationRules
+  ):
+    self._engine = engine
+    self._sweep = sweep
+    self._space = space
+    self._rules = rules
+    self._compiled = CompiledSpace(space)
 
   def run(self) -> None:
     """Trains the population to its end."""
-    numbers = [t.number for t in self._members()]
-    steps = self.engine.job(numbers[0]).steps
-    every = max(1, round(self.sweep.pbt_interval_fraction * steps))
-    ends = [*range(every, steps, every), steps]
-    values = [dict(self.engine.trials[n].parameters) for n in numbers]
-    parents = list(range(len(numbers)))
-    lineage: list[list[LineageStep]] = [[] for _ in numbers]
-    own = (
-      self.sweep.data_order == 'per_trial'
-      or self.engine.task.varies_data_per_trial(self.space)
-    )
-    for exchange, end in enumerate(ends):
-      for slot, parent in enumerate(parents):
-        lineage[slot].append(LineageStep(end, numbers[parent], values[slot]))
-      if end == steps:
-        self._note(numbers, lineage)
-      states = [self.engine.progress_of(numbers[parent]).state for parent in parents]
-      starts = {}
-      for number, state, member_values in zip(numbers, states, values):
-        starts[number] = MemberStart(state, self._overrides(member_values))
-        # A member that diverged has been replaced.
-        self.engine.progress_of(number).diverged = False
-      self.engine.train_to(
-        Stage(
-          name=f'{COHORT}-{exchange}',
-          trials=tuple(numbers),
-          fraction=end / steps,
-          data_per_trial=own,
-          keep_states=end < steps,
-          planned_steps=len(numbers) * steps,
-          starts=starts,
-          divergence_ends=end == steps,
-        )
-      )
-      if end < steps:
-        parents, values = self._exchange(numbers, end, exchange, values)
+    points = self._first_points()
+    numbers = [trial.number for trial in self._members(points)]
+    n_steps = self._engine.job(numbers[0]).steps
+    interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
+    ends = [*range(interval, n_steps, interval), n_steps]
 
-  def _note(self, numbers: list[int], lineage: list[list[LineageStep]]) -> None:
-    """Puts each member's way into its trial, before it ends."""
-    trials = [(self.engine.trials[n], way) for n, way in zip(numbers, lineage)]
-    self.engine.update(
-      [dataclasses.replace(t, lineage=tuple(way)) for t, way in trials if not t.lineage]
-    )
+    # Values that all members share. They are in each point, but are no parameters.
+    drawn = {parameter.paths[0] for parameter in self._compiled.parameters}
+    fixed = {path: v for path, v in points[0].overrides.items() if path not in drawn}
 
-  def _members(self) -> list[Trial]:
-    """The population's trials; added to the study where they are not there yet."""
-    if not self.engine.trials_of_cohort(COHORT):
-      points = Design(self.space, 'random', self.sweep.search_seed).points(
-        0, self.sweep.population_size
-      )
-      new = []
+    first_trials = [self._engine.trials[number] for number in numbers]
+    exchange = Exchange(
+      parents=tuple(range(len(numbers))),
+      values=tuple(
+        self._compiled.point_of(trial.parameters).parameters for trial in first_trials
+      ),
+    )
+    lineages: list[list[LineageStep]] = [[] for _ in numbers]
+    for part, end in enumerate(ends):
+      for slot, parent in enumerate(exchange.parents):
+        step = LineageStep(end, numbers[parent], exchange.values[slot])
+        lineages[slot].append(step)
+      if end == n_steps:
+        self._store_lineages(numbers, lineages)
+      stage = self._stage(numbers, exchange, fixed, part, end / n_steps)
+      self._engine.train_to(stage)
+      if end < n_steps:
+        exchange = self._exchange(numbers, end, part, exchange)
+
+  def _first_points(self) -> list[Point]:
+    """Returns the points that the members start with."""
+    method = SEARCH_METHODS[self._sweep.search]
+    assert method.n_points is not None  # a population has a size
+    state = SearchState(
+      sweep=self._sweep,
+      space=self._space,
+      seed=self._sweep.search_seed,
+      directions=self._sweep.directions,
+    )
+    return method.propose(state, method.n_points(self._sweep, self._space))
+
+  def _members(self, points: Sequence[Point]) -> list[Trial]:
+    """Returns the trials of the population. They are added to the study if they are new."""
+    if not self._engine.trials_of_cohort(COHORT):
+      trials = []
       for number, point in enumerate(points):
-        seeded = self.engine.task.with_seed(
-          point.overrides, number, reseed_data=self.sweep.data_order == 'per_trial'
+        seeded = self._engine.task.with_seed(
+          point.overrides, number, reseed_data=self._sweep.data_order == 'per_trial'
         )
-        new.append(
-          Trial(
-            number=number,
-            point=number,
-            seed=seeded.seed,
-            parameters=point.parameters,
-            overrides=seeded.overrides,
-            cohort=COHORT,
-          )
+        trial = Trial(
+          number=number,
+          point=number,
+          seed=seeded.seed,
+          parameters=point.parameters,
+          overrides=seeded.overrides,
+          cohort=COHORT,
         )
-      self.engine.add(new)
-    return self.engine.trials_of_cohort(COHORT)
+        trials.append(trial)
+      self._engine.add(trials)
+    return self._engine.trials_of_cohort(COHORT)
 
-  def _overrides(self, values: dict[str, Any]) -> dict[str, Any]:
-    """{dotted path: value} of a member's parameters."""
-    return {**self.fixed, **{p.paths[0]: values[p.name] for p in self.parameters}}
+  def _store_lineages(
+    self, numbers: Sequence[int], lineages: Sequence[Sequence[LineageStep]]
+  ) -> None:
+    """Stores the lineage of each member, before its trial ends."""
+    changed = []
+    for number, lineage in zip(numbers, lineages, strict=True):
+      trial = self._engine.trials[number]
+      if not trial.lineage:
+        changed.append(dataclasses.replace(trial, lineage=tuple(lineage)))
+    self._engine.update(changed)
+
+  def _stage(
+    self,
+    numbers: Sequence[int],
+    exchange: Exchange,
+    fixed: Mapping[str, Value],
+    part: int,
+    fraction: float,
+  ) -> Stage:
+    """Returns the stage up to the next exchange, or to the end.
+
+    Args:
+      numbers: Trial of each slot.
+      exchange: Parents and values of the slots.
+      fixed: {dotted path: value} that all members share.
+      part: Number of this part of the training.
+      fraction: Fraction of training at which this part ends.
+    """
+    states = [
+      self._engine.progress_of(numbers[parent]).state for parent in exchange.parents
+    ]
+    starts = {}
+    for number, state, values in zip(numbers, states, exchange.values, strict=True):
+      starts[number] = MemberStart(state, {**fixed, **self._overrides(values)})
+      # A member that diverged has been replaced.
+      self._engine.progress_of(number).diverged = False
+    is_last = fraction == 1
+    return Stage(
+      name=f'{COHORT}-{part}',
+      trials=tuple(numbers),
+      fraction=fraction,
+      data_per_trial=self._data_per_trial(),
+      keep_states=not is_last,
+      planned_steps=len(numbers) * self._engine.job(numbers[0]).steps,
+      starts=starts,
+      divergence_ends=is_last,
+    )
+
+  def _data_per_trial(self) -> bool:
+    if self._sweep.data_order == 'per_trial':
+      return True
+    return self._engine.task.varies_data_per_trial(self._space)
+
+  def _overrides(self, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Returns {dotted path: value} for a member's values by parameter name."""
+    return {p.paths[0]: values[p.name] for p in self._compiled.parameters}
 
   def _exchange(
-    self, numbers: list[int], end: int, exchange: int, values: list[dict]
-  ) -> tuple[list[int], list[dict]]:
-    """Who goes on from whom, and with which values."""
-    sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
-    scores = [
-      float('inf')
-      if self.engine.progress_of(n).diverged
-      else sign * self.engine.progress_of(n).values[end][0]
-      for n in numbers
-    ]
-    parents = list(
-      pbt.exploit(
-        scores, self.sweep.pbt_replaced_fraction, self.sweep.search_seed, exchange
-      )
+    self, numbers: Sequence[int], step: int, part: int, before: Exchange
+  ) -> Exchange:
+    """Returns the parents and the values with which the members continue after a step."""
+    sign = -1.0 if self._sweep.directions[0] == 'maximize' else 1.0
+    scores = []
+    for number in numbers:
+      progress = self._engine.progress_of(number)
+      score = math.inf if progress.diverged else sign * progress.values[step][0]
+      scores.append(score)
+    state = PopulationState(
+      sweep=self._sweep,
+      parameters=self._compiled.parameters,
+      seed=self._sweep.search_seed,
+      exchange=part,
+      scores=tuple(scores),
+      values=before.values,
     )
-    new = [
-      values[parent]
-      if parent == slot
-      else pbt.explore(
-        values[parent], self.parameters, self.sweep.search_seed, exchange, slot
-      )
-      for slot, parent in enumerate(parents)
-    ]
-    return parents, new
+    return self._rules.exchange(state)

@@ -1,7 +1,8 @@
-"""Numbers in [0, 1) by seed and name: random, or quasi-random along one dimension.
+"""Random streams and quasi-random sequences: numbers in [0, 1) by seed and name.
 
-A stream is a pure function of (seed, name, index): nothing of it depends on which other streams there are, or on what
-was drawn before. Only numpy's raw bit streams are used, which it keeps the same from version to version.
+A stream is a pure function of (seed, name, index). It does not depend on other streams, or on
+what was drawn before. Only raw bits of NumPy's generators are used, which are the same in all
+versions of NumPy.
 """
 
 from __future__ import annotations
@@ -12,77 +13,107 @@ import json
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-MOST_POINTS = 2**32  # of a quasi-random stream
-MOST_DIMENSIONS = 21_201  # for which Joe and Kuo give direction numbers
-BITS = 53  # of a float64 below 1
+MAX_POINTS = 2**32
+"""Length of a quasi-random sequence."""
+
+MAX_DIMENSIONS = 21_201
+"""Number of dimensions for which Joe and Kuo give direction numbers."""
+
+BITS = 53
+"""Bits of a float64 below 1."""
 
 
 def key_of(seed: int, *names: str) -> int:
-  """128 bits that are the same on every machine, for a seed and the names of what it is for."""
-  return int.from_bytes(
-    hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()[:16], 'little'
-  )
+  """Returns a 128-bit key for a seed and names. It is the same on every machine."""
+  digest = hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()
+  return int.from_bytes(digest[:16], 'little')
 
 
-def random_words(key: int, start: int, stop: int) -> np.ndarray:
-  """Words start to stop of the random stream of a key, (stop - start,) uint64.
+def random_words(key: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
+  """Returns the words `start` to `stop` of the random stream of a key.
 
-  Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x64-10): block n is the counter n,
-  enciphered, so that no word needs those before it.
-  """
-  words = np.random.Philox(key=key, counter=start // 4).random_raw(
-    stop - start + start % 4
-  )
-  return words[start % 4 :]
-
-
-def random(key: int, start: int, stop: int) -> np.ndarray:
-  """Independent and uniform, (stop - start,) float64 in [0, 1)."""
-  return (random_words(key, start, stop) >> np.uint64(64 - BITS)) * 2.0**-BITS
-
-
-# --- Halton ---------------------------------------------------------------------------------------------------------
-
-
-def halton(key: int, dimension: int, start: int, stop: int) -> np.ndarray:
-  """A dimension of the Halton sequence: the digits of the index in the dimension's prime, permuted and mirrored.
-
-  Every digit's place has a random permutation of its own; so has every place that holds no digit yet.
-
-  Source: Halton 1960; scrambled as arXiv:1706.02808 (Owen 2017), algorithm 1.
+  Block n of the stream is the counter n, enciphered. No word needs those before it.
 
   Args:
-    key: draws the permutations.
-    dimension: 0 is base 2, 1 is base 3, 2 is base 5, ...
-    start: first index.
-    stop: one above the last.
+    key: Key of the stream.
+    start: First index.
+    stop: Last index plus one.
 
   Returns:
-    (stop - start,) float64 in [0, 1).
+    (stop - start,) random words.
+
+  Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox4x64-10).
   """
-  base = primes(dimension + 1)[dimension]
-  return _mirrored(_permutations(key, base), start, stop)
+  # A block has four words.
+  n_skipped = start % 4
+  generator = np.random.Philox(key=key, counter=start // 4)
+  words = generator.random_raw(stop - start + n_skipped)
+  return words[n_skipped:]
 
 
-def _mirrored(permutations: np.ndarray, start: int, stop: int) -> np.ndarray:
-  """The radical inverse of indices, after a permutation of each digit.
+def random(key: int, start: int, stop: int) -> npt.NDArray[np.float64]:
+  """Returns independent uniform numbers of the random stream of a key.
 
   Args:
-    permutations: (places, base) int64.
-    start: first index.
-    stop: one above the last.
+    key: Key of the stream.
+    start: First index.
+    stop: Last index plus one.
+
+  Returns:
+    (stop - start,) numbers in [0, 1).
+  """
+  words = random_words(key, start, stop) >> np.uint64(64 - BITS)
+  return words * np.float64(2.0**-BITS)
+
+
+# --- Halton ---------------------------------------------------------------------------
+
+
+def halton(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
+  """Returns points of one dimension of the scrambled Halton sequence.
+
+  Point i is the radical inverse of i: its digits in the dimension's prime base, in reverse
+  order behind the point. A random permutation is applied to the digits of each place, the
+  leading zeros included.
+
+  Args:
+    key: Key of the permutations.
+    dimension: Number of the dimension. 0 has base 2, 1 has base 3, 2 has base 5, and so on.
+    start: First index.
+    stop: Last index plus one.
+
+  Returns:
+    (stop - start,) numbers in [0, 1).
+
+  Source: Halton 1960. Scrambling: Owen 2017, arXiv:1706.02808, algorithm 1.
+  """
+  base = primes(dimension + 1)[dimension]
+  return _radical_inverse(_permutations(key, base), start, stop)
+
+
+def _radical_inverse(
+  permutations: npt.NDArray[np.int64], start: int, stop: int
+) -> npt.NDArray[np.float64]:
+  """Returns the radical inverses of indices, after a permutation of the digits.
+
+  Args:
+    permutations: (places, base) permutation of the digits of each place.
+    start: First index.
+    stop: Last index plus one.
   """
   base = permutations.shape[1]
-  rest, mirrored = np.arange(start, stop), np.zeros(stop - start, np.int64)
+  rest = np.arange(start, stop)
+  inverse = np.zeros(stop - start, np.int64)
   for permutation in permutations:
     rest, digit = np.divmod(rest, base)
-    mirrored = mirrored * base + permutation[digit]
-  return mirrored / float(base ** len(permutations))
+    inverse = inverse * base + permutation[digit]
+  return inverse / float(base ** len(permutations))
 
 
-def places(base: int) -> int:
-  """Digits that a float64 below 1 holds without rounding."""
+def n_places(base: int) -> int:
+  """Returns the number of digits that a float64 below 1 holds without rounding."""
   n = 1
   while base ** (n + 1) <= 2**BITS:
     n += 1
@@ -90,86 +121,99 @@ def places(base: int) -> int:
 
 
 @functools.lru_cache(maxsize=1024)
-def _permutations(key: int, base: int) -> np.ndarray:
-  words = random_words(key, 0, places(base) * base)
+def _permutations(key: int, base: int) -> npt.NDArray[np.int64]:
+  words = random_words(key, 0, n_places(base) * base)
   return np.argsort(words.reshape(-1, base), axis=1, kind='stable')
 
 
 @functools.lru_cache(maxsize=8)
 def primes(n: int) -> tuple[int, ...]:
-  """The first n primes, by a sieve. Their bound: Rosser 1941, p_n < n (ln n + ln ln n) from n = 6 on."""
-  most = 13 if n < 6 else int(n * (math.log(n) + math.log(math.log(n)))) + 1
-  sieve = np.ones(most + 1, bool)
-  sieve[:2] = False
-  for i in range(2, math.isqrt(most) + 1):
-    sieve[i * i :: i] &= not sieve[i]
-  return tuple(np.flatnonzero(sieve)[:n].tolist())
+  """Returns the first n primes, by a sieve.
+
+  Source: Rosser 1941 for the bound of the sieve, p_n < n (ln n + ln ln n) for n >= 6.
+  """
+  largest = 13
+  if n >= 6:
+    largest = int(n * (math.log(n) + math.log(math.log(n)))) + 1
+  is_prime = np.ones(largest + 1, bool)
+  is_prime[:2] = False
+  for i in range(2, math.isqrt(largest) + 1):
+    is_prime[i * i :: i] &= not is_prime[i]
+  return tuple(np.flatnonzero(is_prime)[:n].tolist())
 
 
-# --- Sobol ----------------------------------------------------------------------------------------------------------
+# --- Sobol ----------------------------------------------------------------------------
 
 
-def sobol(key: int, dimension: int, start: int, stop: int) -> np.ndarray:
-  """A dimension of the Sobol sequence, its digits mixed by a random matrix and shifted.
+def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
+  """Returns points of one dimension of the scrambled Sobol sequence.
 
-  The matrix is lower triangular with a unit diagonal, so that points which share k leading bits still do, and points
-  which do not still do not: a dimension stays a (0, 1)-sequence, several a (t, s)-sequence of the same t.
-
-  Source: Joe and Kuo 2008 (direction numbers, in scipy's Gray-code order); Matousek 1998, On the L2-discrepancy for
-  anchored boxes (linear matrix scramble); Owen 1995 (digital shift).
+  The digits are mixed by a random matrix and shifted. The matrix is lower triangular with a
+  unit diagonal. Two points thus share k leading bits after the scrambling if they shared k
+  before. A dimension stays a (0, 1)-sequence, and several dimensions a (t, s)-sequence of the
+  same t.
 
   Args:
-    key: draws the matrix and the shift.
-    dimension: 0 and up.
-    start: first index. The time grows with the largest index asked for: seconds at a billion.
-    stop: one above the last.
+    key: Key of the matrix and the shift.
+    dimension: Number of the dimension, from 0.
+    start: First index.
+    stop: Last index plus one. The time grows with it: seconds at a billion.
 
   Returns:
-    (stop - start,) float64 in [0, 1).
+    (stop - start,) numbers in [0, 1).
+
+  Source: Joe and Kuo 2008 for the direction numbers, in SciPy's Gray code order. Matousek
+  1998, "On the L2-discrepancy for anchored boxes", for the linear matrix scramble. Owen 1995
+  for the digital shift.
   """
-  bits = max(16, (stop - 1).bit_length())
-  directions, shift = _scrambled(key, dimension, bits)
+  n_bits = max(16, (stop - 1).bit_length())
+  directions, shift = _scrambled_directions(key, dimension, n_bits)
   index = np.arange(start, stop, dtype=np.uint64)
-  gray = index ^ (index >> np.uint64(1))
-  out = np.full(len(index), shift)
+  gray_code = index ^ (index >> np.uint64(1))
+  points = np.full(len(index), shift)
   for bit, direction in enumerate(directions):
-    out ^= direction * ((gray >> np.uint64(bit)) & np.uint64(1))
-  return out * 2.0**-BITS
+    points ^= direction * ((gray_code >> np.uint64(bit)) & np.uint64(1))
+  return points * np.float64(2.0**-BITS)
 
 
 @functools.lru_cache(maxsize=1024)
-def _scrambled(key: int, dimension: int, bits: int) -> tuple[np.ndarray, np.uint64]:
-  """Direction numbers after the matrix, (bits,) uint64 of 53 bits, and the shift."""
+def _scrambled_directions(
+  key: int, dimension: int, n_bits: int
+) -> tuple[npt.NDArray[np.uint64], np.uint64]:
+  """Returns direction numbers after the matrix, (n_bits,) of 53 bits each, and the shift."""
   words = random_words(key, 0, BITS + 1) >> np.uint64(64 - BITS)
-  # A power of two of dimensions at a time, so that parameters share what is asked of scipy.
-  dimensions = min(2 ** dimension.bit_length(), MOST_DIMENSIONS)
-  directions = _directions(dimensions, bits)[:, dimension]
-  out = np.zeros(bits, np.uint64)
-  for row in range(BITS):  # row 0 is the leading bit
+
+  # SciPy computes all dimensions up to a number. Powers of two let parameters share a result.
+  n_dimensions = min(2 ** dimension.bit_length(), MAX_DIMENSIONS)
+  directions = _directions(n_dimensions, n_bits)[:, dimension]
+
+  # Multiply by the matrix, one row for each bit. Row 0 gives the leading bit.
+  scrambled = np.zeros(n_bits, np.uint64)
+  for row in range(BITS):
     place = BITS - 1 - row
-    mask = (int(words[row]) >> (place + 1) << (place + 1)) | (1 << place)
-    out |= (np.bitwise_count(directions & np.uint64(mask)) & np.uint64(1)) << np.uint64(
-      place
-    )
-  return out, words[BITS]
+    random_bits = int(words[row]) >> (place + 1) << (place + 1)
+    mask = np.uint64(random_bits | (1 << place))
+    parity = np.bitwise_count(directions & mask) & np.uint64(1)
+    scrambled |= parity << np.uint64(place)
+  return scrambled, words[BITS]
 
 
 @functools.lru_cache(maxsize=8)
-def _directions(dimensions: int, bits: int) -> np.ndarray:
-  """Direction numbers, (bits, dimensions) uint64 of 53 bits.
+def _directions(n_dimensions: int, n_bits: int) -> npt.NDArray[np.uint64]:
+  """Returns direction numbers, (n_bits, n_dimensions) of 53 bits each.
 
-  Read off the sequence: point 2^k is the exclusive or of direction numbers k and k - 1, since that is its Gray code.
+  They are read off SciPy's sequence. The Gray code of 2^k has the bits k and k - 1, so point
+  2^k is the exclusive or of the direction numbers k and k - 1.
   """
   from scipy.stats import qmc
 
-  engine = qmc.Sobol(
-    dimensions, scramble=False, bits=32
-  )  # its fast_forward takes no more
-  points, at = [], 0
-  for k in range(bits):
-    engine.fast_forward(2**k - at)
+  # `fast_forward` accepts no more than 32 bits.
+  engine = qmc.Sobol(n_dimensions, scramble=False, bits=32)
+  points = []
+  position = 0
+  for k in range(n_bits):
+    engine.fast_forward(2**k - position)
     points.append(engine.random(1)[0])
-    at = 2**k + 1
-  return np.bitwise_xor.accumulate(
-    (np.array(points) * 2.0**BITS).astype(np.uint64), axis=0
-  )
+    position = 2**k + 1
+  words = (np.array(points) * 2.0**BITS).astype(np.uint64)
+  return np.bitwise_xor.accumulate(words, axis=0)

@@ -1,22 +1,31 @@
-"""The ladder that halving climbs: the rungs, who starts where, how many go on, and what it all costs.
+"""Rungs and brackets of halving, and the cost of a search in steps.
 
-Nothing of it depends on a score; `lmhp.sweeping.search.halving` decides by these.
+They do not depend on scores. `lmhp.sweeping.search.halving` decides by them which points
+continue.
 
-Source: Jamieson and Talwalkar, arXiv:1502.07943; Li et al., arXiv:1603.06560.
+Source: Jamieson and Talwalkar, arXiv:1502.07943. Li et al., arXiv:1603.06560.
 """
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
+import dataclasses
 from fractions import Fraction
 import math
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
-MIN_CORRELATION_POINTS = 3  # points that a rank correlation needs
+MIN_CORRELATION_POINTS = 3
+"""Number of points that a rank correlation needs."""
 
 
 class Bracket(NamedTuple):
-  """Points that start together: `n_points` of them, first scored at rung number `first_rung`."""
+  """Points that start together.
+
+  Attributes:
+    first_rung: Index of the rung at which the points are first scored.
+    n_points: Number of points.
+  """
 
   first_rung: int
   n_points: int
@@ -25,55 +34,67 @@ class Bracket(NamedTuple):
 def rungs(
   total_steps: int, eta: int, first_fraction: float, n_rungs: int | None = None
 ) -> tuple[int, ...]:
-  """Where points are scored: from a share of training to its end, each about as many times the one before.
+  """Returns the steps at which points are scored. They grow by nearly equal ratios.
 
   Args:
-    total_steps: the end.
-    eta: that many times, where n_rungs is None.
-    first_fraction: the first rung, as a share of training; above 0, at most 1.
-    n_rungs: how many; fewer where steps are too few to tell them apart.
+    total_steps: Steps of a trial, the last rung.
+    eta: Ratio of two rungs that follow each other, if `n_rungs` is None.
+    first_fraction: First rung as a fraction of training, above 0 and at most 1.
+    n_rungs: Number of rungs. There are fewer if training has too few steps.
 
   >>> rungs(2700, 3, 1 / 27), rungs(100, 4, 0.1), rungs(100, 3, 0.01, n_rungs=3)
   ((100, 300, 900, 2700), (10, 32, 100), (1, 10, 100))
   """
   if n_rungs is None:
-    n_rungs = (
-      1 + max(1, round(-math.log(first_fraction, eta))) if first_fraction < 1 else 1
-    )
-  # Rounded twice, so that a logarithm's last digit cannot move a rung.
-  exact = (
-    round(total_steps * first_fraction ** (k / (n_rungs - 1)), 6)
-    for k in range(1, n_rungs)
-  )
-  return tuple(sorted({total_steps, *(max(1, math.floor(x + 0.5)) for x in exact)}))
+    n_rungs = 1
+    if first_fraction < 1:
+      n_rungs += max(1, round(-math.log(first_fraction, eta)))
+  steps = {total_steps}
+  for k in range(1, n_rungs):
+    # Rounded twice, so that the last digit of a logarithm cannot move a rung.
+    exact = round(total_steps * first_fraction ** (k / (n_rungs - 1)), 6)
+    steps.add(max(1, math.floor(exact + 0.5)))
+  return tuple(sorted(steps))
 
 
 def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket, ...]:
-  """How points are shared out over first rungs; empty brackets are left out.
+  """Distributes points over brackets. Empty brackets are left out.
 
-  Hyperband's bracket s = n_rungs - 1, ..., 0 starts s rungs below the end with ceil(n_rungs eta^s / (s + 1)) points;
-  n_points are shared out in these proportions by Webster's rule, under which one point more takes none from any.
+  Hyperband's bracket s = n_rungs - 1, ..., 0 starts s rungs below the end, with
+  ceil(n_rungs eta^s / (s + 1)) points. Webster's method distributes `n_points` in these
+  proportions, so that one more point never makes a bracket smaller.
 
-  >>> brackets(49, 3, 4, 'hyperband')[:3]
-  (Bracket(first_rung=0, n_points=27), Bracket(first_rung=1, n_points=12), Bracket(first_rung=2, n_points=6))
+  Args:
+    n_points: Number of points.
+    eta: Ratio of two rungs that follow each other.
+    n_rungs: Number of rungs.
+    kind: 'successive' (one bracket) or 'hyperband'.
+
+  >>> brackets(49, 3, 4, 'hyperband')[:2]
+  (Bracket(first_rung=0, n_points=27), Bracket(first_rung=1, n_points=12))
   """
   if kind == 'successive':
     return (Bracket(0, n_points),)
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
-  all_weights, sure = sum(weights), max(n_points - n_rungs, 0)
-  held = [
-    (2 * w * sure + all_weights) // (2 * all_weights) for w in weights
-  ]  # what the rule gives before the last few
-  while sum(held) < n_points:
-    held[max(range(n_rungs), key=lambda i: Fraction(weights[i], 2 * held[i] + 1))] += 1
-  return tuple(Bracket(i, n) for i, n in enumerate(held) if n)
+
+  # Webster's method gives these for fewer points in any case. The rest is given out singly.
+  total_weight = sum(weights)
+  n_sure = max(n_points - n_rungs, 0)
+  sizes = [(2 * w * n_sure + total_weight) // (2 * total_weight) for w in weights]
+
+  def quotient(i: int) -> Fraction:
+    return Fraction(weights[i], 2 * sizes[i] + 1)
+
+  while sum(sizes) < n_points:
+    sizes[max(range(n_rungs), key=quotient)] += 1
+  return tuple(Bracket(i, n) for i, n in enumerate(sizes) if n)
 
 
 def n_promoted(n: int, eta: int) -> int:
-  """How many of n go on: n / eta, rounded up.
+  """Returns the number of n points that are promoted: n / eta, rounded up.
 
-  The classical floor leaves nobody below eta points (8 with eta 3: 2, then 0), and so no trial that was trained in
-  full; rounded up, no rung ever prunes more than it should.
+  The classical rule rounds down. With fewer than eta points, it then promotes none, and no
+  trial is trained in full.
 
   >>> [n_promoted(n, 3) for n in (27, 8, 3, 2, 1)]
   [9, 3, 1, 1, 1]
@@ -81,88 +102,84 @@ def n_promoted(n: int, eta: int) -> int:
   return -(-n // eta)
 
 
-def cooldown_steps(step: int, rung_cooldown_fraction: float) -> int:
-  """Length of the fork that scores a rung, in steps: at least one, unless there is none."""
-  return max(1, round(rung_cooldown_fraction * step)) if rung_cooldown_fraction else 0
-
-
-def cost_in_steps(
-  n_points: int,
-  rungs: Sequence[int],
-  eta: int,
-  calibration_points: int,
-  rung_cooldown_fraction: float,
-  kind: str,
-) -> int:
-  """Steps that a search trains at most, where every rung may prune and forks of its cooldowns are counted.
-
-  At most, because whether the calibration points are among those that go on is not known before. Where rungs may not
-  prune, a search trains up to `n_points * rungs[-1]` steps and the forks.
-
-  Args:
-    n_points: each with one seed.
-    rungs: as of :func:`rungs`, steps.
-    eta: as of :func:`keep`.
-    calibration_points: trained in full.
-    rung_cooldown_fraction: length of a fork as a share of its rung, at each rung but the last; 0 is none.
-    kind: successive or hyperband.
-
-  >>> cost_in_steps(27, (1, 3, 9, 27), 3, 0, 0.0, 'successive'), 27 * 27
-  (81, 729)
-  """
-  total, calibrating = 0, calibration_points
-  for first, n in brackets(n_points, eta, len(rungs), kind):
-    steps = rungs[first:]
-    chosen = (
-      calibrating
-      if len(steps) > 1 and n >= min(calibrating, MIN_CORRELATION_POINTS)
-      else 0
-    )
-    calibrating -= chosen
-    for n_here, before, step in zip(
-      _reaching(n, len(steps), eta, chosen), (0, *steps), steps
-    ):
-      total += n_here * (
-        step
-        - before
-        + (cooldown_steps(step, rung_cooldown_fraction) if step < steps[-1] else 0)
-      )
-  return total
-
-
 def evenly_spaced_ranks(n: int, m: int) -> list[int]:
-  """The first rank of each of m even parts of n ranks."""
+  """Returns the first rank of each of m equal parts of n ranks."""
   return [i * n // min(m, n) for i in range(min(m, n))]
 
 
-def _reaching(n: int, n_rungs: int, eta: int, calibration_points: int) -> list[int]:
-  """At most how many points of a bracket reach each of its rungs."""
-  apart, quota, counts = evenly_spaced_ranks(n, calibration_points), n, [n]
-  for k in range(1, n_rungs):
-    quota = n_promoted(quota, eta)
-    missed = (
-      sum(rank >= quota for rank in apart) if k == 1 else len(apart)
-    )  # later their ranks may be any
-    counts.append(min(counts[-1], quota + missed))
-  return counts
+# --- cost -----------------------------------------------------------------------------
 
 
-def points_for(
-  budget_steps: float,
-  rungs: Sequence[int],
-  eta: int,
-  calibration_points: int,
-  rung_cooldown_fraction: float,
-  kind: str,
-) -> int:
-  """The most points whose :func:`cost_in_steps` is within a budget; 0 where not even one's is.
+@dataclasses.dataclass(frozen=True)
+class HalvingCost:
+  """Parameters that determine the cost of a search with halving.
 
-  >>> points_for(81, (1, 3, 9, 27), 3, 0, 0.0, 'successive')
-  27
+  Attributes:
+    rungs: Rungs in steps, increasing.
+    eta: One of `eta` points is promoted.
+    n_calibration_points: Number of points that are trained in full.
+    rung_cooldown_fraction: Length of the fork that scores a rung, as a fraction of the rung. 0
+      if there is no fork. The last rung has none.
+    kind: 'successive' or 'hyperband'.
   """
-  cost = lambda n: cost_in_steps(
-    n, rungs, eta, calibration_points, rung_cooldown_fraction, kind
-  )
-  return bisect.bisect_right(
-    range(1, int(budget_steps // rungs[0]) + 1), budget_steps, key=cost
-  )
+
+  rungs: tuple[int, ...]
+  eta: int
+  n_calibration_points: int
+  rung_cooldown_fraction: float
+  kind: str
+
+  def steps(self, n_points: int) -> int:
+    """Returns the largest number of steps that a search of n points trains, forks included.
+
+    It assumes that each rung prunes and that a point has one seed. The number is a bound,
+    because it is unknown if the calibration points are among the promoted ones. If the rungs
+    do not prune, a search trains up to `n_points * rungs[-1]` steps and the forks.
+
+    >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').steps(27), 27 * 27
+    (81, 729)
+    """
+    total = 0
+    n_uncalibrated = self.n_calibration_points
+    for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):
+      steps = self.rungs[first_rung:]
+      n_calibrating = 0
+      if len(steps) > 1 and n >= min(n_uncalibrated, MIN_CORRELATION_POINTS):
+        n_calibrating = n_uncalibrated
+      n_uncalibrated -= n_calibrating
+      counts = _points_at_rungs(n, len(steps), self.eta, n_calibrating)
+      for n_here, before, step in zip(counts, (0, *steps), steps, strict=False):
+        total += n_here * (step - before + self._fork_steps(step))
+    return total
+
+  def _fork_steps(self, step: int) -> int:
+    """Returns the length of the fork that scores a rung, in steps."""
+    if step == self.rungs[-1] or not self.rung_cooldown_fraction:
+      return 0
+    return max(1, round(self.rung_cooldown_fraction * step))
+
+  def points_for(self, budget_steps: float) -> int:
+    """Returns the largest number of points that a budget of steps pays for.
+
+    >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').points_for(81)
+    27
+    """
+    candidates = range(1, int(budget_steps // self.rungs[0]) + 1)
+    return bisect.bisect_right(candidates, budget_steps, key=self.steps)
+
+
+def _points_at_rungs(
+  n: int, n_rungs: int, eta: int, n_calibration_points: int
+) -> Sequence[int]:
+  """Returns the largest number of points of a bracket that reach each of its rungs."""
+  calibration_ranks = evenly_spaced_ranks(n, n_calibration_points)
+  n_best = n
+  counts = [n]
+  for k in range(1, n_rungs):
+    n_best = n_promoted(n_best, eta)
+    # Calibration points that are not among the best. At later rungs their ranks are unknown.
+    n_extra = len(calibration_ranks)
+    if k == 1:
+      n_extra = sum(rank >= n_best for rank in calibration_ranks)
+    counts.append(min(counts[-1], n_best + n_extra))
+  return counts

@@ -1,4 +1,4 @@
-"""Spaces: what `get_sweep()` varies, by dotted path.
+"""Search spaces: the hyperparameters that a sweep varies, by dotted path.
 
   space = {
     'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
@@ -9,77 +9,80 @@
     'schedule.cooldown_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
   }
 
-=========================  ================================================================
-Float, Int, Choice, Fixed  what one path takes; a plain value is Fixed
-Product(a, b)              every part on its own; a dict is the product of its items
-Zip({path: values, ...})   paths that vary together: one parameter
+=========================  ==========================================================
+Float, Int, Choice, Fixed  the values of one path; a plain value means Fixed
+Product(a, b)              all combinations of its parts; a dict is the product of its items
+Zip({path: values, ...})   paths that vary together, as one parameter
 Chain(a, b)                the points of a, then those of b
-When(path, values, x)      x only where another path takes one of these values
-Subsample(space, n)        n of the points of a grid, spread evenly
-=========================  ================================================================
+When(path, values, x)      x, only if another path takes one of these values
+Subsample(space, n)        n points of a grid, spread evenly
+=========================  ==========================================================
 
-This is the page to import from. What is behind it, from the ground: `domains`, `combinators`, `tree`, `parameters`,
-`checking`, `grid`. None of it imports jax, so that a study can be planned and read on a laptop.
+Import from this package. Its modules build on each other in this order: `domains`,
+`intervals`, `entries`, `combinators`, `conditions`, `compiled_space`, `validation`. None of
+them imports jax, so that a study can be planned and read on a laptop.
 """
 
 from lmhp.sweeping.space.combinators import (
   Chain,
   Product,
   Space,
+  SpaceLike,
   Subsample,
   When,
   Zip,
   as_space,
-  from_json,
-  to_json,
 )
 from lmhp.sweeping.space.compiled_space import (
   CompiledSpace,
-  Parameter,
   Point,
+  condition_holds,
+  draw_point,
   parameters,
-  walk,
 )
+from lmhp.sweeping.space.conditions import Condition, Parameter
 from lmhp.sweeping.space.domains import (
   ROLES,
   Choice,
   Domain,
   Fixed,
-  Float,
-  Int,
-  from_unit,
-  unit,
+  Range,
+  Value,
+  is_number,
 )
-from lmhp.sweeping.space.flattening import Range, values_of, varied_paths
-from lmhp.sweeping.space.grid_points import grid
-from lmhp.sweeping.space.validation import check
+from lmhp.sweeping.space.intervals import Float, Int
+from lmhp.sweeping.space.paths import paths_of, values_of
+from lmhp.sweeping.space.space_json import from_json, to_json
+from lmhp.sweeping.space.validation import check_space
 
 __all__ = [
   'Chain',
   'Choice',
+  'CompiledSpace',
+  'Condition',
   'Domain',
   'Fixed',
   'Float',
   'Int',
   'Parameter',
-  'Plan',
   'Point',
   'Product',
   'ROLES',
   'Range',
   'Space',
+  'SpaceLike',
   'Subsample',
+  'Value',
   'When',
   'Zip',
   'as_space',
-  'check',
+  'check_space',
+  'condition_holds',
+  'draw_point',
   'from_json',
-  'from_unit',
-  'grid',
+  'is_number',
   'parameters',
+  'paths_of',
   'to_json',
-  'unit',
   'values_of',
-  'varied_paths',
-  'walk',
 ]

@@ -1,185 +1,325 @@
-"""How domains make a space: together, zipped, one after the other, under a condition, thinned.
+"""Combinators: they make a space from domains and from other spaces.
 
-Everything here is frozen and hashable, and is written to JSON and back without loss. What the parts mean together
-(names, conditions, points) is worked out in `lmhp.sweeping.space.compiled_space`.
+All of them are frozen and hashable. `lmhp.sweeping.space.space_json` writes them as JSON.
+`lmhp.sweeping.space.compiled_space` works out the names, the conditions and the points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
-import math
-from typing import Any, Mapping
+from typing import TypeAlias
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space.domains import (
   Choice,
   Domain,
   Fixed,
-  Float,
-  Int,
+  Value,
   keyword_role,
   to_tuples,
+)
+from lmhp.sweeping.space.entries import (
+  PlacedSubsample,
+  SpaceEntry,
+  Surroundings,
+  WrittenCondition,
 )
 
 
 class Space:
-  """Points to try, each a set of values by dotted path."""
+  """A set of points. Each point sets values by dotted path."""
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    """Lists the entries of the space, in the order in which they are written.
+
+    Args:
+      around: Conditions and Subsamples around the space. None if it is a whole space.
+
+    Raises:
+      ConfigError: If a Zip has columns of different lengths, or a Zip or Chain is empty.
+    """
+    raise NotImplementedError
+
+
+SpaceLike: TypeAlias = Space | Mapping[str, object]
+"""A space, or a dict from dotted path to a domain, a `When` or a plain value."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Product(Space):
-  """Every part varies on its own. A dict is the product of its items.
+  """All combinations of its parts. A dict is the product of its items.
 
   Attributes:
-    parts: `(dotted path, Domain or When)` pairs and spaces, products within taken apart.
+    parts: `(dotted path, Domain or When)` pairs and spaces. Inner products are taken apart.
+
+  >>> Product({'optimizer.b2': 0.95}, {'optimizer.b1': 0.9})
+  Product({'optimizer.b2': Fixed(0.95), 'optimizer.b1': Fixed(0.9)})
   """
 
-  parts: tuple
+  parts: tuple[tuple[str, Domain | When] | Space, ...]
 
-  def __init__(self, *spaces: Any):
-    parts = []
+  def __init__(self, *spaces: SpaceLike):
+    parts: list[tuple[str, Domain | When] | Space] = []
     for space in spaces:
       if isinstance(space, Mapping):
-        parts += [
-          (_path(path), _under(path, _content(value))) for path, value in space.items()
-        ]
+        for path, value in space.items():
+          parts.append((_checked_path(path), _checked_item(path, value)))
       else:
         space = as_space(space)
         parts += space.parts if isinstance(space, Product) else (space,)
     object.__setattr__(self, 'parts', tuple(parts))
 
   def __repr__(self) -> str:
-    groups = []
+    # Paths that follow each other are shown as one dict, up to a path that comes again.
+    groups: list[dict[str, Domain | When] | Space] = []
     for part in self.parts:
-      if not isinstance(part, tuple):
+      if isinstance(part, Space):
         groups.append(part)
-      elif groups and isinstance(groups[-1], dict) and part[0] not in groups[-1]:
-        groups[-1][part[0]] = part[1]
+        continue
+      path, content = part
+      last = groups[-1] if groups else None
+      if isinstance(last, dict) and path not in last:
+        last[path] = content
       else:
-        groups.append({part[0]: part[1]})
-    return f'Product({", ".join(map(repr, groups))})'
+        groups.append({path: content})
+    return f'Product({", ".join(repr(group) for group in groups)})'
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    inner = (around or Surroundings()).inside()
+    for part in self.parts:
+      if isinstance(part, Space):
+        yield from part.entries(inner)
+      else:
+        yield _entry_of_path(*part, inner)
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+def _entry_of_path(
+  path: str, content: Domain | Space, around: Surroundings
+) -> SpaceEntry:
+  """Returns the entry of a domain that stands under a path, perhaps inside conditions."""
+  while isinstance(content, When):
+    around = around.inside(WrittenCondition(content.path, content.values))
+    content = content.content
+  assert isinstance(content, Domain)  # `_checked_item` checked it
+  return SpaceEntry(
+    label=path,
+    paths=(path,),
+    domain=content,
+    rows=None,
+    conditions=around.conditions,
+    subsamples=around.subsamples,
+  )
+
+
+@dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Zip(Space):
-  """Several paths that vary together, as one parameter: its value is the number of the row, 0 and up.
+  """Paths that vary together, as one parameter. Its value is a row number, from 0.
 
   Attributes:
-    columns: `(dotted path, values)` pairs; a dict is taken.
-    role: scientific or nuisance.
+    columns: `(dotted path, values)` pairs. The argument may be a dict.
+    role: 'scientific' or 'nuisance'.
+
+  >>> Zip({'train.batch_size': (8, 16), 'optimizer.learning_rate': (1e-3, 2e-3)})
+  Zip({'train.batch_size': (8, 16), 'optimizer.learning_rate': (0.001, 0.002)})
   """
 
-  columns: tuple
-  role: str = 'scientific'
+  columns: tuple[tuple[str, tuple[Value, ...]], ...]
+  role: str
 
-  def __post_init__(self):
-    columns = (
-      self.columns.items() if isinstance(self.columns, Mapping) else self.columns
-    )
-    columns = tuple((_path(path), to_tuples(tuple(values))) for path, values in columns)
-    object.__setattr__(self, 'columns', columns)
+  def __init__(
+    self,
+    columns: Mapping[str, Iterable[object]] | Iterable[tuple[str, Iterable[object]]],
+    role: str = 'scientific',
+  ):
+    pairs = columns.items() if isinstance(columns, Mapping) else columns
+    checked = [
+      (_checked_path(path), to_tuples(tuple(values))) for path, values in pairs
+    ]
+    object.__setattr__(self, 'columns', tuple(checked))
+    object.__setattr__(self, 'role', role)
 
   def __repr__(self) -> str:
-    return f'Zip({dict(self.columns)!r}{keyword_role(self)})'
+    return f'Zip({dict(self.columns)!r}{keyword_role(self.role)})'
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    around = around or Surroundings()
+    self._check_lengths()
+    paths = tuple(path for path, _ in self.columns)
+    columns = [values for _, values in self.columns]
+    rows = tuple(zip(*columns, strict=True))
+    yield SpaceEntry(
+      label='+'.join(paths),
+      paths=paths,
+      domain=Choice(*range(len(rows)), role=self.role),
+      rows=rows,
+      conditions=around.conditions,
+      subsamples=around.subsamples,
+    )
+
+  def _check_lengths(self) -> None:
+    if not any(values for _, values in self.columns):
+      label = '+'.join(path for path, _ in self.columns) or 'zip'
+      raise ConfigError(
+        f'{label}: got an empty Zip, expected at least one value of each path'
+      )
+    first_path, first_values = self.columns[0]
+    for path, values in self.columns:
+      if len(values) != len(first_values):
+        raise ConfigError(
+          f'{path}: got {len(values)} values in a Zip, expected {len(first_values)}, '
+          f'the number of values of {first_path}'
+        )
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Chain(Space):
-  """The points of one space, then of the next; which of them is one parameter more: its number, 0 and up.
+  """The points of one space, then those of the next.
+
+  The choice between the spaces is one more parameter. Its value is a number, from 0.
 
   Attributes:
-    spaces: the links.
-    role: scientific or nuisance, of the choice between them.
+    spaces: The spaces, in order.
+    role: Role of the choice between them, 'scientific' or 'nuisance'.
+
+  >>> Chain(
+  ...   {'optimizer.name': 'lion'}, {'optimizer.name': 'adamw', 'optimizer.b2': 0.95}
+  ... )
+  ... # doctest: +NORMALIZE_WHITESPACE
+  Chain(Product({'optimizer.name': Fixed('lion')}),
+        Product({'optimizer.name': Fixed('adamw'), 'optimizer.b2': Fixed(0.95)}))
   """
 
   spaces: tuple[Space, ...]
   role: str
 
-  def __init__(self, *spaces: Any, role: str = 'scientific'):
-    object.__setattr__(self, 'spaces', tuple(map(as_space, spaces)))
+  def __init__(self, *spaces: SpaceLike, role: str = 'scientific'):
+    object.__setattr__(self, 'spaces', tuple(as_space(space) for space in spaces))
     object.__setattr__(self, 'role', role)
 
   def __repr__(self) -> str:
-    return f'Chain({", ".join(map(repr, self.spaces))}{keyword_role(self)})'
+    spaces = ', '.join(repr(space) for space in self.spaces)
+    return f'Chain({spaces}{keyword_role(self.role)})'
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    around = around or Surroundings()
+    if not self.spaces:
+      raise ConfigError('chain: got no spaces, expected at least one')
+    number = next(around.chain_numbers)
+    entry = SpaceEntry(
+      label='chain' if number == 1 else f'chain{number}',
+      paths=(),
+      domain=Choice(*range(len(self.spaces)), role=self.role),
+      rows=None,
+      conditions=around.conditions,
+      subsamples=around.subsamples,
+    )
+    yield entry
+    for i, space in enumerate(self.spaces):
+      yield from space.entries(around.inside(WrittenCondition(entry, (i,))))
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, init=False)
 class When(Space):
-  """What exists only where another path of the space takes one of some values.
+  """A part of a space that exists only if another path takes one of some values.
 
   Attributes:
-    path: the parent's dotted path.
-    values: a value, or a tuple of them.
-    content: under a path, a domain or a plain value (or another When of one); elsewhere, a dict or a space.
+    path: Dotted path of the parent.
+    values: Values of the parent that meet the condition. The argument may be a single value.
+    content: Under a path: a domain or a plain value, or another `When` of one. Elsewhere: a
+      dict or a space.
+
+  >>> When('schedule.name', 'wsd_linear', 0.2)
+  When('schedule.name', 'wsd_linear', Fixed(0.2))
   """
 
   path: str
-  values: tuple
-  content: Any
+  values: tuple[Value, ...]
+  content: Domain | Space
 
-  def __post_init__(self):
-    values = to_tuples(self.values)
-    object.__setattr__(self, 'path', _path(self.path))
-    object.__setattr__(
-      self, 'values', values if isinstance(values, tuple) else (values,)
-    )
-    object.__setattr__(self, 'content', _content(self.content))
+  def __init__(self, path: str, values: object, content: object):
+    accepted = to_tuples(values)
+    if not isinstance(accepted, tuple):
+      accepted = (accepted,)
+    object.__setattr__(self, 'path', _checked_path(path))
+    object.__setattr__(self, 'values', accepted)
+    object.__setattr__(self, 'content', _as_content(content))
 
   def __repr__(self) -> str:
-    one = len(self.values) == 1 and not isinstance(self.values[0], tuple)
-    return f'When({self.path!r}, {(self.values[0] if one else self.values)!r}, {self.content!r})'
+    values: object = self.values
+    if len(self.values) == 1 and not isinstance(self.values[0], tuple):
+      values = self.values[0]
+    return f'When({self.path!r}, {values!r}, {self.content!r})'
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    space = as_space(self.content)
+    condition = WrittenCondition(self.path, self.values)
+    yield from space.entries((around or Surroundings()).inside(condition))
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Subsample(Space):
-  """At most n of the points of a grid, such that each value comes about as often as each other.
+  """At most `n` points of a grid. They are chosen so that all values occur about equally often.
 
-  In any other search it caps the number of points, and must hold the whole space.
+  In a search other than a grid, it limits the number of points. It must then be the whole
+  space.
 
   Attributes:
-    space: what is thinned.
-    n: points kept.
-    seed: breaks ties; another seed keeps other points.
+    space: Space whose grid is thinned.
+    n: Number of points to keep.
+    seed: Seed that breaks ties. Another seed keeps other points.
+
+  >>> Subsample({'optimizer.b2': Choice(0.9, 0.95, 0.99)}, 2)
+  Subsample(Product({'optimizer.b2': Choice(0.9, 0.95, 0.99)}), 2)
   """
 
   space: Space
   n: int
-  seed: int = 0
+  seed: int
 
-  def __post_init__(self):
-    object.__setattr__(self, 'space', as_space(self.space))
-    object.__setattr__(self, 'n', to_tuples(self.n))
+  def __init__(self, space: SpaceLike, n: int, seed: int = 0):
+    object.__setattr__(self, 'space', as_space(space))
+    object.__setattr__(self, 'n', to_tuples(n))
+    object.__setattr__(self, 'seed', seed)
 
   def __repr__(self) -> str:
-    return f'Subsample({self.space!r}, {self.n!r}{f", seed={self.seed}" if self.seed else ""})'
+    seed = f', seed={self.seed}' if self.seed else ''
+    return f'Subsample({self.space!r}, {self.n!r}{seed})'
+
+  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+    around = around or Surroundings()
+    subsample = PlacedSubsample(self.n, self.seed, is_outermost=around.is_whole)
+    yield from self.space.entries(around.inside(subsample=subsample))
 
 
-def as_space(value: Any) -> Space:
-  """A space, from a dict of dotted paths or from a space.
+# --- from what the user writes --------------------------------------------------------
+
+
+def as_space(value: object) -> Space:
+  """Returns a space for a space or for a dict of dotted paths.
 
   Raises:
-    ConfigError: for anything else.
+    ConfigError: If the value is neither.
 
-  >>> as_space(
-  ...   {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True), 'optimizer.b2': 0.95}
-  ... )
-  Product({'optimizer.learning_rate': Float(0.0001, 0.1, log=True), 'optimizer.b2': Fixed(0.95)})
+  >>> as_space({'optimizer.b2': Choice(0.9, 0.95), 'optimizer.b1': 0.9})
+  Product({'optimizer.b2': Choice(0.9, 0.95), 'optimizer.b1': Fixed(0.9)})
   """
   if isinstance(value, Mapping):
     return Product(value)
   if isinstance(value, When) and isinstance(_innermost(value), Domain):
     raise ConfigError(
-      f'space: got {value!r} without a path of its own, expected it under one, as in '
-      "{'some.path': When(...)}, or a dict of paths inside it"
+      f"space: got {value!r} without a path, expected {{'some.path': When(...)}}, or a "
+      'dict of paths inside the When'
     )
   if not isinstance(value, Space):
     raise ConfigError(
-      f'space: got {value!r}, expected a dict of dotted paths, Product, Zip, Chain, When or Subsample'
+      f'space: got {value!r}, expected a dict of dotted paths, Product, Zip, Chain, When '
+      'or Subsample'
     )
   return value
 
 
-def _path(path: Any) -> str:
+def _checked_path(path: object) -> str:
   if not isinstance(path, str):
     raise ConfigError(
       f'space: got the key {path!r}, expected a dotted path such as optimizer.learning_rate'
@@ -187,85 +327,27 @@ def _path(path: Any) -> str:
   return path
 
 
-def _content(value: Any) -> Domain | Space:
+def _checked_item(path: str, value: object) -> Domain | When:
+  """Returns the value of a dict's item as a domain, or as conditions around one."""
+  content = _as_content(value)
+  if isinstance(_innermost(content), Domain) and isinstance(content, (Domain, When)):
+    return content
+  raise ConfigError(
+    f'{path}: got {content!r}, expected a value, Float, Int, Choice, Fixed, or a When of '
+    'one of them'
+  )
+
+
+def _as_content(value: object) -> Domain | Space:
   if isinstance(value, (Domain, Space)):
     return value
-  return Product(value) if isinstance(value, Mapping) else Fixed(value)
+  if isinstance(value, Mapping):
+    return Product(value)
+  return Fixed(value)
 
 
-def _innermost(content: Any) -> Any:
+def _innermost(content: Domain | Space) -> Domain | Space:
+  """Returns what the conditions around a part contain."""
   while isinstance(content, When):
     content = content.content
   return content
-
-
-def _under(path: str, content: Domain | Space) -> Domain | Space:
-  if not isinstance(_innermost(content), Domain):
-    raise ConfigError(
-      f'{path}: got {content!r}, expected a value, Float, Int, Choice, Fixed, or a When of one of '
-      'these'
-    )
-  return content
-
-
-# --- JSON -----------------------------------------------------------------------------------------------------------
-
-_TYPES = {
-  cls.__name__: cls
-  for cls in (Float, Int, Choice, Fixed, Product, Zip, Chain, When, Subsample)
-}
-
-
-def to_json(space: Any) -> dict[str, Any]:
-  """A space as strict JSON can hold it; :func:`from_json` makes an equal one.
-
-  >>> to_json(Zip({'train.batch_size': (8, 16)}))
-  {'type': 'Zip', 'columns': [['train.batch_size', [8, 16]]], 'role': 'scientific'}
-  """
-  return _encode(as_space(space))
-
-
-def from_json(obj: Mapping[str, Any]) -> Space:
-  """The space that :func:`to_json` wrote.
-
-  Raises:
-    ConfigError: where it wrote something else.
-
-  >>> from_json(to_json({'model.n_layers': Int(2, 8)}))
-  Product({'model.n_layers': Int(2, 8)})
-  """
-  try:
-    return as_space(_decode(obj))
-  except (KeyError, TypeError, AttributeError) as error:
-    raise ConfigError(
-      f'space: got JSON that to_json did not write ({error!r})'
-    ) from None
-
-
-def _encode(value: Any) -> Any:
-  if isinstance(value, (Domain, Space)):
-    fields = {
-      f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)
-    }
-    return {'type': type(value).__name__, **fields}
-  if isinstance(value, tuple):
-    return [_encode(v) for v in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return {'float': str(value)}  # JSON has no infinity, and 'inf' might be a word
-  return value
-
-
-def _decode(value: Any) -> Any:
-  if isinstance(value, list):
-    return tuple(_decode(v) for v in value)
-  if not isinstance(value, Mapping):
-    return value
-  if 'float' in value:
-    return float(value['float'])
-  cls = _TYPES[value['type']]
-  made = object.__new__(cls)  # not cls(...): two of them take any number of arguments
-  for f in dataclasses.fields(cls):
-    object.__setattr__(made, f.name, _decode(value[f.name]))
-  if hasattr(made, '__post_init__'):
-    made.__post_init__()
-  return made

@@ -1,43 +1,35 @@
-"""What a space comes to: named parameters, parents before children, and the points they make.
+"""Compiled spaces: named parameters, each parent before its children, and points.
 
-Names are stable: a study keys its streams, its dimensions and its history by them. A path that one parameter sets gives
-it its name; a Zip is its paths joined by '+'; a Chain is `chain`, `chain2`, ... Where several parameters have one path,
-under conditions that exclude each other, each carries its condition: `optimizer.learning_rate[optimizer.name=lion]`.
-(So a second one for a path renames the first, and its values are drawn anew.)
+The names are stable. A study keys its random streams, its quasi-random dimensions and its
+history by them.
+
+- A parameter has the name of its path.
+- A Zip has the names of its paths, joined by '+'.
+- A Chain is called `chain`, the next one `chain2`, and so on.
+- If several parameters set one path, under conditions that exclude each other, each name
+  states its condition: `optimizer.learning_rate[optimizer.name=lion]`. A second parameter of a
+  path thus renames the first, whose values are then drawn from another random stream.
 """
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Mapping
 import dataclasses
-import itertools
-from typing import Any, Callable, Mapping
+from typing import cast
 
 from lmhp.errors import ConfigError
-from lmhp.errors import suggest as nearest
-from lmhp.sweeping.space.domains import Choice, Fixed, Float, Int
-from lmhp.sweeping.space.flattening import Leaf, leaves, taken
-
-Condition = tuple[tuple[str, tuple], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Parameter:
-  """One number or word that a search draws.
-
-  Attributes:
-    name: unique in its space.
-    paths: the dotted paths that it sets; several for a Zip, none for a Chain.
-    domain: a Float, Int or Choice; of a Zip or a Chain the Choice of its rows or links by number, 0 and up.
-    role: scientific or nuisance.
-    condition: None, or `(parameter name, accepted values)` pairs, all of which must hold for it to exist.
-  """
-
-  name: str
-  paths: tuple[str, ...]
-  domain: Float | Int | Choice
-  role: str
-  condition: Condition | None = None
+from lmhp.sweeping.space.combinators import SpaceLike, as_space
+from lmhp.sweeping.space.conditions import (
+  Condition,
+  Parameter,
+  ResolvedCondition,
+  ResolvedEntry,
+  ancestors_of,
+  resolve_conditions,
+)
+from lmhp.sweeping.space.domains import Choice, Value
+from lmhp.sweeping.space.intervals import Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,257 +37,204 @@ class Point:
   """One setting of a space.
 
   Attributes:
-    parameters: what was drawn, {parameter name: value}.
-    overrides: what it sets, Fixed values included, {dotted path: value}.
+    parameters: {parameter name: value}, for the parameters that exist at the point.
+    overrides: {dotted path: value}, fixed values included.
   """
 
-  parameters: dict[str, Any]
-  overrides: dict[str, Any]
-
-
-# --- from leaves to parameters --------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(eq=False)
-class Node:
-  """A leaf under one set of parents.
-
-  Attributes:
-    leaf: what it is.
-    condition: `(parent, accepted values)` pairs: those of its guards.
-    closure: all of its ancestors and what each must take, {node: values}.
-    parameter: as a search sees it; None where it is Fixed.
-  """
-
-  leaf: Leaf
-  condition: tuple[tuple[Node, tuple], ...]
-  closure: dict[Node, tuple]
-  parameter: Parameter | None = None
-
-  def settings(self, value: Any) -> dict[str, Any]:
-    """What a value of its parameter sets, {dotted path: value}."""
-    row = (value,) if self.leaf.rows is None else self.leaf.rows[value]
-    return dict(zip(self.leaf.paths, row))
-
-
-def _closure(condition: tuple[tuple[Node, tuple], ...]) -> dict[Node, tuple] | None:
-  """What a condition and those of its parents ask of every ancestor; None where they exclude each other."""
-  out: dict[Node, tuple] = {}
-  for node, values in condition:
-    for ancestor, accepted in ((node, values), *node.closure.items()):
-      out[ancestor] = (
-        tuple(v for v in out[ancestor] if v in accepted)
-        if ancestor in out
-        else accepted
-      )
-  return out if all(out.values()) else None
-
-
-class Resolver:
-  """Finds the parents of every leaf; a leaf with several possible parents becomes several nodes."""
-
-  def __init__(self, all_leaves: list[Leaf]):
-    self.leaves = all_leaves
-    self.nodes: list[Node] = []  # parents before children, else as written
-    self._found: dict[Leaf, list[Node]] = {}
-    self._active: list[Leaf] = []
-    for leaf in all_leaves:
-      self.of(leaf)
-
-  def of(self, leaf: Leaf) -> list[Node]:
-    """The nodes of a leaf."""
-    if leaf in self._active:
-      circle = ' -> '.join(
-        one.label for one in [*self._active[self._active.index(leaf) :], leaf]
-      )
-      raise ConfigError(
-        f'{leaf.label}: got conditions that go in a circle ({circle}), expected a first one'
-      )
-    if leaf not in self._found:
-      self._active.append(leaf)
-      conditions = [
-        sum(parts, ())
-        for parts in itertools.product(*(self._parents(leaf, *g) for g in leaf.guards))
-      ]
-      self._active.pop()
-      nodes = [
-        Node(leaf, c, closure)
-        for c in conditions
-        if (closure := _closure(c)) is not None
-      ]
-      if not nodes:
-        raise ConfigError(
-          f'{leaf.label}: got conditions that exclude each other, expected some that hold together'
-        )
-      self._found[leaf] = nodes
-      self.nodes += nodes
-    return self._found[leaf]
-
-  def _parents(self, leaf: Leaf, parent: Any, values: tuple) -> list[tuple]:
-    """The ways to meet one guard, each a condition."""
-    if isinstance(parent, Leaf):
-      return [((node, values),) for node in self.of(parent)]
-    candidates = [
-      one for one in self.leaves if parent in one.paths and not _apart(one, leaf)
-    ]
-    if not candidates:
-      known = dict.fromkeys(path for one in self.leaves for path in one.paths)
-      raise ConfigError(
-        f'{leaf.label}: got a condition on {parent}, expected a path of the space'
-        f'{nearest(parent, known)}'
-      )
-    for value in values:
-      if not any(taken(one, parent, (value,)) for one in candidates):
-        raise _never(leaf, parent, value, candidates)
-    ways = []
-    for one in candidates:
-      if accepted := taken(one, parent, values):
-        fixed = isinstance(one.domain, Fixed)  # always takes the value where it exists
-        ways += [
-          node.condition if fixed else ((node, accepted),) for node in self.of(one)
-        ]
-    return ways
-
-
-def _apart(a: Leaf, b: Leaf) -> bool:
-  """Whether the guards of two leaves exclude each other as they are written."""
-  return any(
-    p is q or (isinstance(p, str) and p == q)
-    for p, v in a.guards
-    for q, w in b.guards
-    if not any(x in w for x in v)
-  )
-
-
-def _never(leaf: Leaf, parent: str, value: Any, candidates: list[Leaf]) -> ConfigError:
-  domains = [
-    one.domain
-    if one.rows is None
-    else Choice(*(row[one.paths.index(parent)] for row in one.rows))
-    for one in candidates
-  ]
-  words = [
-    str(v) for domain in domains if isinstance(domain, Choice) for v in domain.values
-  ]
-  accepted = ' or '.join(map(repr, dict.fromkeys(domains)))
-  return ConfigError(
-    f'{leaf.label}: got a condition on {parent}={value!r}, expected a value that it takes, of '
-    f'{accepted}{nearest(str(value), words)}'
-  )
-
-
-# --- the plan -------------------------------------------------------------------------------------------------------
+  parameters: dict[str, Value]
+  overrides: dict[str, Value]
 
 
 class CompiledSpace:
-  """A space worked out once, for many points.
+  """A space whose names and conditions are worked out once, for many points.
+
+  Args:
+    space: A space or a dict.
 
   Attributes:
-    nodes: parents before children.
-    parameters: those that are drawn, in the same order.
+    space: The space.
+    entries: Resolved entries, each parent before its children.
+    parameters: Parameters that a search draws, in the same order.
 
   Raises:
-    ConfigError: for conditions on what is not there, in a circle or never met, two parameters on one path at the same
-      time, a Zip of different lengths.
+    ConfigError: If a condition cannot be met, two parameters set one path at the same time, a
+      Zip has columns of different lengths, or a Zip or Chain is empty.
   """
 
-  def __init__(self, space: Any):
-    self.nodes = Resolver(leaves(space)).nodes
-    self._refuse_overlaps()
-    count = collections.Counter(
-      node.leaf.label for node in self.nodes if not isinstance(node.leaf.domain, Fixed)
-    )
-    for node in self.nodes:
-      if not isinstance(node.leaf.domain, Fixed):
-        node.parameter = _parameter(node, count[node.leaf.label] > 1)
+  def __init__(self, space: SpaceLike):
+    self.space = as_space(space)
+    self.entries = resolve_conditions(list(self.space.entries()))
+    _check_no_overlap(self.entries)
+    self._name_parameters()
     self.parameters = tuple(
-      node.parameter for node in self.nodes if node.parameter is not None
+      entry.parameter for entry in self.entries if entry.parameter is not None
     )
-    self._steps = [(node, _by_name(node.condition)) for node in self.nodes]
+    self._named_conditions = [_named_condition(entry.parents) for entry in self.entries]
 
-  def _refuse_overlaps(self) -> None:
-    setters = collections.defaultdict(list)
-    for node in self.nodes:
-      for path in node.leaf.paths:
-        for other in setters[path]:
-          if _closure((*node.closure.items(), *other.closure.items())) is not None:
-            raise ConfigError(
-              f'{path}: got {other.leaf.domain!r} and {node.leaf.domain!r} at the same time, expected '
-              'one of them, or conditions that exclude each other'
-            )
-        setters[path].append(node)
+  def _name_parameters(self) -> None:
+    """Gives each drawn entry its parameter."""
+    drawn = [resolved for resolved in self.entries if resolved.entry.is_drawn]
+    n_of_label = collections.Counter(resolved.entry.label for resolved in drawn)
+    for resolved in drawn:
+      is_shared = n_of_label[resolved.entry.label] > 1
+      resolved.parameter = _parameter(resolved, is_shared)
 
-  def walk(self, suggest: Callable[[Parameter], Any]) -> Point:
-    """As :func:`walk`."""
-    drawn, overrides = {}, {}
-    for node, condition in self._steps:
-      if not holds(condition, drawn):
+  def draw_point(self, suggest: Callable[[Parameter], Value]) -> Point:
+    """Makes one point. See the function `draw_point`."""
+    drawn: dict[str, Value] = {}
+    overrides: dict[str, Value] = {}
+    for resolved, condition in zip(self.entries, self._named_conditions, strict=True):
+      if not condition_holds(condition, drawn):
         continue
-      if (parameter := node.parameter) is None:
-        value = node.leaf.domain.value
+      parameter = resolved.parameter
+      if parameter is None:
+        (value,) = resolved.entry.domain.values_or_range()
       else:
-        drawn[parameter.name] = value = suggest(parameter)
+        value = suggest(parameter)
+        drawn[parameter.name] = value
         if value not in parameter.domain:
           raise ValueError(
             f'{parameter.name}: {value!r} is not in {parameter.domain!r}'
           )
-      overrides.update(node.settings(value))
+      overrides.update(resolved.entry.settings(value))
     return Point(drawn, overrides)
 
+  def point_at(self, unit_values: Mapping[str, float]) -> Point:
+    """Returns the point at given places of the parameters' domains.
 
-def holds(condition: Condition, drawn: Mapping[str, Any]) -> bool:
-  """Whether parents that took these values, {parameter name: value}, meet a condition."""
-  return all(name in drawn and drawn[name] in values for name, values in condition)
+    Args:
+      unit_values: {parameter name: place from 0 to 1}. Values of parameters that do not exist
+        at the point are ignored.
+    """
+
+    def value_of(parameter: Parameter) -> Value:
+      return parameter.domain.value_at(unit_values[parameter.name])
+
+    return self.draw_point(value_of)
+
+  def point_of(self, values: Mapping[str, object]) -> Point:
+    """Returns the point with given values.
+
+    Args:
+      values: {parameter name: value}. Values of parameters that do not exist at the point are
+        ignored.
+
+    Raises:
+      KeyError: If the value of a parameter is missing.
+      ValueError: If a value is outside its domain.
+    """
+
+    def value_of(parameter: Parameter) -> Value:
+      value = values[parameter.name]
+      if value not in parameter.domain:
+        raise ValueError(f'{parameter.name}: {value!r} is not in {parameter.domain!r}')
+      return cast(Value, value)  # a domain contains nothing else
+
+    return self.draw_point(value_of)
 
 
-def _by_name(condition: tuple[tuple[Node, tuple], ...]) -> Condition:
-  return tuple((node.parameter.name, values) for node, values in condition)
+def _check_no_overlap(entries: list[ResolvedEntry]) -> None:
+  """Checks that no two entries set one path at the same time."""
+  setters = collections.defaultdict(list)
+  for resolved in entries:
+    for path in resolved.entry.paths:
+      for other in setters[path]:
+        both = (*resolved.ancestors.items(), *other.ancestors.items())
+        if ancestors_of(both) is not None:
+          raise ConfigError(
+            f'{path}: got {other.entry.domain!r} and {resolved.entry.domain!r} at the same '
+            'time, expected one of them, or conditions that exclude each other'
+          )
+      setters[path].append(resolved)
 
 
-def _parameter(node: Node, several: bool) -> Parameter:
-  condition = _by_name(node.condition)
-  text = ','.join(f'{name}={"|".join(map(str, values))}' for name, values in condition)
-  name = f'{node.leaf.label}[{text}]' if several else node.leaf.label
-  return Parameter(
-    name, node.leaf.paths, node.leaf.domain, node.leaf.role, condition or None
+def condition_holds(condition: Condition, values: Mapping[str, Value]) -> bool:
+  """Returns True if all parents of a condition exist and take an accepted value.
+
+  Args:
+    condition: `(parameter name, accepted values)` pairs.
+    values: {parameter name: value}.
+  """
+  return all(
+    name in values and values[name] in accepted for name, accepted in condition
   )
 
 
-def parameters(space: Any) -> tuple[Parameter, ...]:
-  """What a search draws: parents before children, else as written. Fixed values are no parameters.
+def _named_condition(parents: ResolvedCondition) -> Condition:
+  """Returns a condition on parameter names."""
+  condition = []
+  for parent, values in parents:
+    assert parent.parameter is not None  # a fixed parent is replaced by its own parents
+    condition.append((parent.parameter.name, values))
+  return tuple(condition)
+
+
+def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
+  """Returns the parameter of a drawn entry.
+
+  Args:
+    resolved: The entry.
+    is_shared: True if other parameters have the same label.
+  """
+  entry = resolved.entry
+  domain = entry.domain
+  assert isinstance(
+    domain, (Float, Int, Choice)
+  )  # the domains that a search draws from
+  condition = _named_condition(resolved.parents)
+  name = entry.label
+  if is_shared:
+    parts = []
+    for parent, values in condition:
+      accepted = '|'.join(str(value) for value in values)
+      parts.append(f'{parent}={accepted}')
+    name = f'{entry.label}[{",".join(parts)}]'
+  return Parameter(name, entry.paths, domain, domain.role, condition or None)
+
+
+def parameters(space: SpaceLike) -> tuple[Parameter, ...]:
+  """Returns the parameters that a search draws, each parent before its children.
+
+  Otherwise, they have the order in which they are written. Fixed values are no parameters.
+
+  Args:
+    space: A space or a dict.
 
   Raises:
-    ConfigError: as :class:`Plan` says.
+    ConfigError: For the same reasons as `CompiledSpace`.
 
-  >>> from lmhp.sweeping.space import Choice, Float, Int, When
+  >>> from lmhp.sweeping.space import Choice, Float, When
   >>> space = {
   ...   'schedule.cooldown_fraction': When(
   ...     'schedule.name', 'wsd_linear', Float(0.05, 0.5)
   ...   ),
   ...   'schedule.name': Choice('cosine', 'wsd_linear'),
   ... }
-  >>> [(p.name, p.condition) for p in parameters(space)]
-  [('schedule.name', None), ('schedule.cooldown_fraction', (('schedule.name', ('wsd_linear',)),))]
+  >>> for parameter in parameters(space):
+  ...   print(parameter.name, parameter.condition)
+  schedule.name None
+  schedule.cooldown_fraction (('schedule.name', ('wsd_linear',)),)
   """
   return CompiledSpace(space).parameters
 
 
-def walk(space: Any, suggest: Callable[[Parameter], Any]) -> Point:
-  """One point: asks once for each parameter that exists there, parents before children.
+def draw_point(space: SpaceLike, suggest: Callable[[Parameter], Value]) -> Point:
+  """Makes one point. It calls `suggest` once for each parameter that exists at the point.
+
+  Parents come before their children. For many points, keep a `CompiledSpace` and call its
+  method of the same name.
 
   Args:
-    space: a space or a dict. For many points keep a :class:`Plan`, and call its `walk`.
-    suggest: gives a value of the parameter's domain.
+    space: A space or a dict.
+    suggest: Function that returns a value of the parameter's domain.
 
   Raises:
-    ConfigError: as :class:`Plan` says.
-    ValueError: for a value outside the domain.
+    ConfigError: For the same reasons as `CompiledSpace`.
+    ValueError: If a value is outside its domain.
 
   >>> from lmhp.sweeping.space import Int
-  >>> walk(
-  ...   {'model.n_layers': Int(2, 8), 'optimizer.b2': 0.95},
-  ...   lambda parameter: parameter.domain.low,
-  ... )
-  Point(parameters={'model.n_layers': 2}, overrides={'model.n_layers': 2, 'optimizer.b2': 0.95})
+  >>> space = {'model.n_layers': Int(2, 8), 'optimizer.b2': 0.95}
+  >>> draw_point(space, lambda parameter: parameter.domain.low).overrides
+  {'model.n_layers': 2, 'optimizer.b2': 0.95}
   """
-  return CompiledSpace(space).walk(suggest)
+  return CompiledSpace(space).draw_point(suggest)

@@ -1,224 +1,213 @@
-"""What one hyperparameter may take: an interval, whole numbers, a list, or one value.
+"""Domains: the values that one hyperparameter may take.
 
-A domain says nothing of where it applies; a space (`lmhp.sweeping.space`) puts it on a dotted path. Its role is what
-the tuning playbook calls it: *scientific*, the question; *nuisance*, to be tuned for a fair comparison; *fixed*.
+A domain is one value (`Fixed`), a list (`Choice`), or an interval (`Float` and `Int`, in
+`lmhp.sweeping.space.intervals`). It does not name the dotted path that takes the values. A
+space (`lmhp.sweeping.space`) does.
 
-Source: google-research/tuning_playbook, "Identifying scientific, nuisance, and fixed hyperparameters".
+The role of a domain is one of the three of the tuning playbook. A *scientific*
+hyperparameter is the subject of the study. A *nuisance* hyperparameter is tuned so that the
+comparison is fair. A *fixed* one has the same value in all points.
+
+Source: google-research/tuning_playbook, "Identifying scientific, nuisance, and fixed
+hyperparameters".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
-import math
 import sys
-from typing import Any
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
+from lmhp.errors import ConfigError
+from lmhp.typing import Number
+
+Value: TypeAlias = 'None | bool | int | float | str | tuple[Value, ...]'
+"""A value that a config key can take."""
+
 ROLES = ('scientific', 'nuisance', 'fixed')
-MOST = sys.float_info.max
-_DIGITS = 12
+MAX_NUMBER = sys.float_info.max
+"""Largest number that a bound may be."""
+
+_SIGNIFICANT_DIGITS = 12
 
 
-def to_tuples(value: Any) -> Any:
-  """A value as Python has it: numpy's scalars as its own, lists and arrays as tuples."""
+def to_tuples(value: object) -> object:
+  """Returns a value with NumPy scalars as Python numbers, and lists and arrays as tuples."""
   if isinstance(value, (np.ndarray, np.generic)):
     value = value.tolist()
-  return (
-    tuple(to_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
-  )
+  if isinstance(value, (list, tuple)):
+    return tuple(to_tuples(item) for item in value)
+  return value
 
 
-def is_number(value: Any) -> bool:
-  """Whether a value is an int or a float, and no truth value."""
+def is_number(value: object) -> TypeGuard[Number]:
+  """Returns True for an int or a float. A bool is no number."""
   return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def round_to_significant(number: float) -> float:
+  """Returns a number rounded to 12 significant digits."""
+  return float(f'{number:.{_SIGNIFICANT_DIGITS}g}')
+
+
+def keyword_role(role: str) -> str:
+  """Returns the part of a repr that states a role, empty for the default."""
+  return '' if role == 'scientific' else f', role={role!r}'
+
+
+class Range(NamedTuple):
+  """An interval, both ends included."""
+
+  low: Number
+  high: Number
+
+
 class Domain:
-  """What a parameter may take; `value in domain` asks."""
+  """Values that a parameter may take. `value in domain` tests one.
+
+  Attributes:
+    role: 'scientific', 'nuisance' or 'fixed'.
+  """
 
   role: str
 
+  def __contains__(self, value: object) -> bool:
+    raise NotImplementedError
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Float(Domain):
-  """An interval, both ends included.
+  def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
+    """Returns the values of the domain that a condition on `values` selects."""
+    return tuple(value for value in values if value in self)
 
-  Attributes:
-    low: smallest value, in the unit of the path.
-    high: largest value.
-    log: equal ratios are equally likely, instead of equal differences; low must be above 0.
-    role: scientific or nuisance.
-  """
+  def values_or_range(self) -> tuple[Value, ...]:
+    """Returns all values, or a `Range` if there are too many to list."""
+    raise NotImplementedError
 
-  low: float
-  high: float
-  log: bool = False
-  role: str = 'scientific'
+  def values_to_check(self) -> tuple[Value, ...]:
+    """Returns the values that show if the domain fits a config key: all, or both ends."""
+    raise NotImplementedError
 
-  def __post_init__(self):
-    for name in ('low', 'high'):
-      value = to_tuples(getattr(self, name))
-      object.__setattr__(
-        self, name, float(value) if is_number(value) and abs(value) <= MOST else value
-      )
+  def check(self, path: str) -> None:
+    """Raises a ConfigError if the arguments of the domain are wrong for any path.
 
-  def __repr__(self) -> str:
-    return f'Float({self.low!r}, {self.high!r}{_log(self)}{keyword_role(self)})'
-
-  def __contains__(self, value: Any) -> bool:
-    return is_number(value) and self.low <= value <= self.high
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Int(Domain):
-  """Whole numbers, both ends included.
-
-  Attributes:
-    low: smallest value, in the unit of the path.
-    high: largest value.
-    log: k is as likely as log((k + 1) / k), instead of all alike; low must be above 0.
-    role: scientific or nuisance.
-  """
-
-  low: int
-  high: int
-  log: bool = False
-  role: str = 'scientific'
-
-  def __post_init__(self):
-    for name in ('low', 'high'):
-      value = to_tuples(getattr(self, name))
-      whole = isinstance(value, float) and value.is_integer()
-      object.__setattr__(self, name, int(value) if whole else value)
-
-  def __repr__(self) -> str:
-    return f'Int({self.low!r}, {self.high!r}{_log(self)}{keyword_role(self)})'
-
-  def __contains__(self, value: Any) -> bool:
-    return (
-      isinstance(value, int)
-      and not isinstance(value, bool)
-      and self.low <= value <= self.high
-    )
+    Args:
+      path: Dotted path, for the error message.
+    """
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Choice(Domain):
-  """One of a list of values: words, numbers, None, or tuples of these. No order between them is assumed.
+  """One of a list of values: words, numbers, None, or tuples of these.
+
+  A search assumes no order between the values.
 
   Attributes:
-    values: what may be taken; `Choice('a', 'b')` has `('a', 'b')`.
-    role: scientific or nuisance.
+    values: Values to choose from. They are the positional arguments.
+    role: 'scientific' or 'nuisance'.
+
+  >>> Choice('cosine', 'constant').values
+  ('cosine', 'constant')
   """
 
-  values: tuple
+  values: tuple[Value, ...]
   role: str
 
-  def __init__(self, *values: Any, role: str = 'scientific'):
+  def __init__(self, *values: object, role: str = 'scientific'):
     object.__setattr__(self, 'values', to_tuples(values))
     object.__setattr__(self, 'role', role)
 
   def __repr__(self) -> str:
-    return f'Choice({", ".join([*map(repr, self.values)])}{keyword_role(self)})'
+    values = ', '.join(repr(value) for value in self.values)
+    return f'Choice({values}{keyword_role(self.role)})'
 
-  def __contains__(self, value: Any) -> bool:
+  def __contains__(self, value: object) -> bool:
     return value in self.values
 
+  def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
+    return tuple(value for value in self.values if value in values)
 
-@dataclasses.dataclass(frozen=True, repr=False)
+  def values_or_range(self) -> tuple[Value, ...]:
+    return self.values
+
+  def values_to_check(self) -> tuple[Value, ...]:
+    return self.values
+
+  def unit_value(self, value: Value) -> float:
+    """Returns the place of a value in the list, from 0 to 1: the middle of its bin.
+
+    Args:
+      value: A value of the domain.
+
+    Raises:
+      ValueError: If the value is not in the domain.
+
+    >>> Choice('a', 'b').unit_value('b')
+    0.75
+    """
+    if value not in self:
+      raise ValueError(f'{value!r} is not in {self!r}')
+    return (self.values.index(value) + 0.5) / len(self.values)
+
+  def value_at(self, unit_value: float) -> Value:
+    """Returns the value at a place from 0 to 1. All bins have equal width.
+
+    >>> Choice('a', 'b').value_at(0.5)
+    'b'
+    """
+    n = len(self.values)
+    return self.values[min(int(unit_value * n), n - 1)]
+
+  def grid_values(self, n_levels: int) -> tuple[Value, ...]:
+    """Returns the values of a grid: all of them, whatever `n_levels` is."""
+    del n_levels
+    return self.values
+
+  def perturbed(self, value: Value, factor: float) -> Value:
+    """Returns the next greater (factor above 1) or smaller number of the list.
+
+    Words have no order and stay unchanged.
+    """
+    numbers = [item for item in self.values if is_number(item)]
+    if len(numbers) < len(self.values) or not is_number(value):
+      return value
+    ordered = sorted(numbers)
+    index = ordered.index(value) + (1 if factor > 1 else -1)
+    return ordered[min(max(index, 0), len(ordered) - 1)]
+
+  def check(self, path: str) -> None:
+    if not self.values:
+      raise ConfigError(f'{path}: got Choice(), expected at least one value')
+    for i, value in enumerate(self.values):
+      if value in self.values[:i]:
+        raise ConfigError(
+          f'{path}: got {value!r} twice in {self!r}, expected different values'
+        )
+
+
+@dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Fixed(Domain):
-  """One value, set in every point and never drawn. A plain value in a space is the same."""
+  """One value that all points have. A plain value in a space means the same.
 
-  value: Any
+  Attributes:
+    value: The value.
+  """
+
+  value: Value
   role = 'fixed'
 
-  def __post_init__(self):
-    object.__setattr__(self, 'value', to_tuples(self.value))
+  def __init__(self, value: object):
+    object.__setattr__(self, 'value', to_tuples(value))
 
   def __repr__(self) -> str:
     return f'Fixed({self.value!r})'
 
-  def __contains__(self, value: Any) -> bool:
+  def __contains__(self, value: object) -> bool:
     return value == self.value
 
+  def values_or_range(self) -> tuple[Value, ...]:
+    return (self.value,)
 
-def _log(domain: Float | Int) -> str:
-  return ', log=True' if domain.log else ''
-
-
-def keyword_role(x: Any) -> str:
-  """The role as a repr shows it: not at all where it is scientific."""
-  return '' if x.role == 'scientific' else f', role={x.role!r}'
-
-
-# --- to the unit interval and back ----------------------------------------------------------------------------------
-
-
-def unit(domain: Domain, value: Any) -> float:
-  """Where a value lies in its domain, from 0 to 1; of an Int or a Choice, the middle of the value's bin.
-
-  Args:
-    domain: a Float, Int or Choice.
-    value: in the domain.
-
-  Raises:
-    ValueError: where it is not.
-
-  >>> unit(Float(1, 100, log=True), 10), unit(Int(2, 5), 2), unit(Choice('a', 'b'), 'b')
-  (0.5, 0.125, 0.75)
-  """
-  if value not in domain:
-    raise ValueError(f'{value!r} is not in {domain!r}')
-  if isinstance(domain, Choice):
-    return (domain.values.index(value) + 0.5) / len(domain.values)
-  low, high = domain.low, domain.high
-  if isinstance(domain, Int):
-    if domain.log:  # the bin of k is [k, k + 1)
-      return (0.5 * (math.log(value) + math.log(value + 1)) - math.log(low)) / math.log(
-        (high + 1) / low
-      )
-    return (value - low + 0.5) / (high - low + 1)
-  if domain.log:
-    return min(
-      (math.log(value) - math.log(low)) / (math.log(high) - math.log(low)), 1.0
-    )
-  return (value - low) / (high - low)
-
-
-def from_unit(domain: Domain, u: float) -> Any:
-  """The value that lies at u in a domain: the inverse of :func:`unit`.
-
-  A logarithmic Float is rounded to 12 digits, so that machines whose logarithms differ in the last bit agree.
-
-  Args:
-    domain: a Float, Int or Choice; of these last each value has a bin of [0, 1), all as wide (an Int's with `log`: as
-      wide as their logarithms say).
-    u: from 0 to 1.
-
-  >>> (
-  ...   from_unit(Float(1e-4, 1e-2, log=True), 0.5),
-  ...   from_unit(Int(2, 5), 0.99),
-  ...   from_unit(Choice('a', 'b'), 0.5),
-  ... )
-  (0.001, 5, 'b')
-  """
-  if isinstance(domain, Choice):
-    return domain.values[min(int(u * len(domain.values)), len(domain.values) - 1)]
-  low, high = domain.low, domain.high
-  if isinstance(domain, Int):
-    whole = (
-      int(low * math.exp(u * math.log((high + 1) / low)))
-      if domain.log
-      else low + int(u * (high - low + 1))
-    )
-    return min(max(whole, low), high)
-  if not domain.log:
-    return min(low + u * (high - low), high)
-  start, end = math.log(low), math.log(high)
-  return min(max(round_to_significant(math.exp(start + u * (end - start))), low), high)
-
-
-def round_to_significant(x: float) -> float:
-  """A number rounded to 12 digits."""
-  return float(f'{x:.{_DIGITS}g}')
+  def values_to_check(self) -> tuple[Value, ...]:
+    return (self.value,)

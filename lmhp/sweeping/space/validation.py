@@ -1,199 +1,191 @@
-"""A space against the declarations of the paths that it sets: every mistake found before anything runs."""
+"""Checks of a space against the declarations of the keys that it sets.
+
+They find each mistake before a program runs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 import math
-from typing import Any, Mapping
 
 from lmhp.declarations import Declaration
 from lmhp.errors import ConfigError, suggest
+from lmhp.sweeping.space.combinators import SpaceLike, as_space
 from lmhp.sweeping.space.compiled_space import CompiledSpace
-from lmhp.sweeping.space.domains import (
-  MOST,
-  ROLES,
-  Choice,
-  Domain,
-  Fixed,
-  Float,
-  Int,
-  is_number,
-)
-from lmhp.sweeping.space.flattening import Leaf, leaves
+from lmhp.sweeping.space.domains import ROLES, Choice, Domain, Fixed, Value, is_number
+from lmhp.sweeping.space.entries import SpaceEntry
+from lmhp.sweeping.space.intervals import Float, Int
 
-_KINDS = {bool: 'True or False', int: 'whole numbers', float: 'numbers', str: 'words'}
+_TYPE_WORDS = {
+  bool: 'True or False',
+  int: 'whole numbers',
+  float: 'numbers',
+  str: 'words',
+}
 
 
-def check(
-  space: Any, declarations: Mapping[str, Declaration], defaults: Mapping[str, Any]
+def check_space(
+  space: SpaceLike,
+  declarations: Mapping[str, Declaration],
+  defaults: Mapping[str, object],
+  suggest_key: Callable[[str], str] | None = None,
 ) -> None:
-  """Refuses a space that cannot be what was meant.
+  """Checks that a space fits the config.
 
-  A value is of the right type if it is of the base value's; where that is None, or the value is, no type is known here,
-  and the config's own check decides.
+  A value must have the type of the value in the base config. If either of them is None, the
+  type is unknown here, and the config's own check decides.
 
   Args:
-    space: a space or a dict.
-    declarations: {dotted path: its declaration}, of every path there is.
+    space: A space or a dict.
+    declarations: {dotted path: its declaration}, of all keys.
     defaults: {dotted path: its value in the base config}.
+    suggest_key: Function that returns the suggestion for an unknown path, as
+      `lmhp.config_keys.suggest_key` does. None suggests the nearest path.
 
   Raises:
-    ConfigError: for an unknown path; bounds that are reversed, equal, not finite, or not above 0 where logarithmic; a
-      value that is not the path's; an empty list or one that repeats itself; a role that is none; and as
-      `parameters.Plan` says.
+    ConfigError: If a path is unknown, the bounds of an interval are reversed, equal, infinite,
+      or not above 0 on a logarithmic scale, a value does not fit its key, a list is empty or
+      repeats a value, a role does not exist, or for the reasons of `CompiledSpace`.
 
-  >>> check(
+  >>> check_space(
   ...   {'optimizer.b2': Float(0.99, 0.9)},
   ...   {'optimizer.b2': Declaration()},
   ...   {'optimizer.b2': 0.95},
-  ... )
-  ... # doctest: +ELLIPSIS
+  ... )  # doctest: +ELLIPSIS
   Traceback (most recent call last):
-  lmhp...ConfigError: optimizer.b2: got Float(0.99, 0.9), expected the lower bound below the upper
+  lmhp...ConfigError: optimizer.b2: got Float(0.99, 0.9), expected a lower bound below the ...
   """
-  found = leaves(space)
-  for leaf in found:
-    for path in leaf.paths:
+  entries = list(as_space(space).entries())
+  for entry in entries:
+    for path in entry.paths:
       if path not in declarations:
-        raise ConfigError(f'{path}: no such key{suggest(path, declarations)}')
-  for leaf in found:
-    _check_role(leaf)
-    _check_samples(leaf)
-    for path, domain in _columns(leaf):
-      _check_domain(path, domain)
+        near = suggest_key(path) if suggest_key else suggest(path, declarations)
+        raise ConfigError(f'{path}: no such key{near}')
+  for entry in entries:
+    _check_role(entry)
+    _check_subsamples(entry)
+    for path, domain in _domain_of_path(entry).items():
+      domain.check(path)
       _check_path(path, domain, declarations[path], defaults[path])
   CompiledSpace(space)
 
 
-def _columns(leaf: Leaf) -> list[tuple[str, Domain]]:
-  """What each path of a leaf takes; the rows of a Zip may repeat a value of one path."""
-  if leaf.rows is None:
-    return [(path, leaf.domain) for path in leaf.paths]
-  if len(set(leaf.rows)) < len(leaf.rows):
-    raise ConfigError(f'{leaf.label}: got {leaf.rows!r}, expected rows that differ')
-  columns = [tuple(dict.fromkeys(column)) for column in zip(*leaf.rows)]
-  return [(path, Choice(*values)) for path, values in zip(leaf.paths, columns)]
-
-
-def _check_role(leaf: Leaf) -> None:
-  if leaf.role not in ROLES:
+def _check_role(entry: SpaceEntry) -> None:
+  role = entry.domain.role
+  if role not in ROLES:
     raise ConfigError(
-      f'{leaf.label}: got role={leaf.role!r}, expected {" or ".join(ROLES)}{suggest(leaf.role, ROLES)}'
+      f'{entry.label}: got role={role!r}, expected {" or ".join(ROLES)}'
+      f'{suggest(role, ROLES)}'
     )
-  if leaf.role == 'fixed' and not isinstance(leaf.domain, Fixed):
+  if role == 'fixed' and not isinstance(entry.domain, Fixed):
     raise ConfigError(
-      f'{leaf.label}: got role={leaf.role!r} for {leaf.domain!r}, expected scientific or nuisance, or '
-      'one value for what is fixed'
+      f'{entry.label}: got role={role!r} for {entry.domain!r}, expected scientific or '
+      'nuisance, or a single value'
     )
 
 
-def _check_samples(leaf: Leaf) -> None:
-  for sample in leaf.samples:
-    n = sample.subsample.n
+def _check_subsamples(entry: SpaceEntry) -> None:
+  for subsample in entry.subsamples:
+    n = subsample.n
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
       raise ConfigError(
-        f'{leaf.label}: got a Subsample of {n!r} points, expected a whole number, at least 1'
+        f'{entry.label}: got a Subsample of {n!r} points, expected a whole number, at least 1'
       )
 
 
-def _check_domain(path: str, domain: Domain) -> None:
-  """What is wrong with a domain whatever the path."""
-  if isinstance(domain, Fixed):
-    return
-  if isinstance(domain, Choice):
-    if not domain.values:
-      raise ConfigError(f'{path}: got Choice(), expected at least one value')
-    for i, value in enumerate(domain.values):
-      if value in domain.values[:i]:
-        raise ConfigError(
-          f'{path}: got {value!r} twice in {domain!r}, expected values that differ'
-        )
-    return
-  ends = (domain.low, domain.high)
-  whole = isinstance(domain, Int)
-  if not all(
-    is_number(end) and abs(end) <= MOST and (isinstance(end, int) or not whole)
-    for end in ends
-  ):
-    raise ConfigError(
-      f'{path}: got {domain!r}, expected {"whole" if whole else "finite"} numbers as its bounds'
-    )
-  if domain.log and domain.low <= 0:
-    raise ConfigError(
-      f'{path}: got {domain!r}, expected a lower bound above 0, since its logarithm is taken'
-    )
-  if domain.low >= domain.high:
-    raise ConfigError(
-      f'{path}: got {domain!r}, expected the lower bound below the upper'
-    )
+def _domain_of_path(entry: SpaceEntry) -> dict[str, Domain]:
+  """Returns the domain of each path of an entry.
+
+  For a Zip, it is the Choice of the path's values. The rows may repeat one of them.
+  """
+  if entry.rows is None:
+    return dict.fromkeys(entry.paths, entry.domain)
+  if len(set(entry.rows)) < len(entry.rows):
+    raise ConfigError(f'{entry.label}: got {entry.rows!r}, expected different rows')
+  return {path: Choice(*dict.fromkeys(entry.column(path))) for path in entry.paths}
 
 
-# --- against the declaration ----------------------------------------------------------------------------------------
+# --- one path -------------------------------------------------------------------------
 
 
-def _check_path(path: str, domain: Domain, declaration: Declaration, base: Any) -> None:
-  """What is wrong with a domain on this path."""
-  if isinstance(domain, Float) and isinstance(base, int) and not isinstance(base, bool):
+def _check_path(
+  path: str, domain: Domain, declaration: Declaration, base: object
+) -> None:
+  """Checks that a domain fits a key.
+
+  Args:
+    path: Dotted path of the key.
+    domain: Domain of the path.
+    declaration: Declaration of the key.
+    base: Value of the key in the base config.
+  """
+  is_base_int = isinstance(base, int) and not isinstance(base, bool)
+  if isinstance(domain, Float) and is_base_int:
     raise ConfigError(
       f'{path}: got {domain!r}, expected whole numbers, as Int or Choice'
     )
-  if isinstance(domain, (Float, Int)):
-    if declaration.choices is not None:
-      raise ConfigError(
-        f'{path}: got {domain!r}, expected a Choice of {", ".join(map(str, declaration.choices))}'
-      )
-    values = (domain.low, domain.high)
-  else:
-    values = domain.values if isinstance(domain, Choice) else (domain.value,)
-  for value in values:
-    kind = value if isinstance(value, tuple) else (value,)
+  if isinstance(domain, (Float, Int)) and declaration.choices is not None:
+    choices = ', '.join(str(choice) for choice in declaration.choices)
+    raise ConfigError(f'{path}: got {domain!r}, expected a Choice of {choices}')
+  for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):
       raise ConfigError(
-        f'{path}: got {value!r}{_of(domain)}, expected one value, as {base!r}'
+        f'{path}: got {_in_domain(value, domain)}, expected one value, as {base!r}'
       )
-    like = (
-      base[0]
-      if isinstance(base, tuple) and base
-      else None
-      if isinstance(base, tuple)
-      else base
-    )
-    for one in kind:
-      _check_value(path, one, domain, declaration, like)
+    items = value if isinstance(value, tuple) else (value,)
+    for item in items:
+      _check_item(path, item, domain, declaration, _item_of(base))
 
 
-def _of(domain: Domain) -> str:
-  return '' if isinstance(domain, Fixed) else f' in {domain!r}'
+def _item_of(base: object) -> object:
+  """Returns a value, or the first item of a tuple. None if the tuple is empty."""
+  if not isinstance(base, tuple):
+    return base
+  return base[0] if base else None
 
 
-def _check_value(
-  path: str, value: Any, domain: Domain, declaration: Declaration, like: Any
+def _in_domain(value: Value, domain: Domain) -> str:
+  """Describes a value and its domain, for an error message."""
+  return repr(value) if isinstance(domain, Fixed) else f'{value!r} in {domain!r}'
+
+
+def _check_item(
+  path: str, value: Value, domain: Domain, declaration: Declaration, base: object
 ) -> None:
-  got = f'{path}: got {value!r}{_of(domain)}, expected '
+  """Checks one number or word. `base` is one of the base config, or None if unknown."""
+  got = f'{path}: got {_in_domain(value, domain)}, expected '
   if value is None:
     return
   if not isinstance(value, (bool, int, float, str)):
-    raise ConfigError(f'{got}a number, a word, None, or a tuple of these')
+    raise ConfigError(f'{got}a number, a word, None, or a tuple of them')
   if declaration.choices is not None and value not in declaration.choices:
-    raise ConfigError(
-      f'{got}one of {", ".join(map(str, declaration.choices))}'
-      f'{suggest(value, map(str, declaration.choices))}'
-    )
-  if like is not None and not _alike(value, like):
-    raise ConfigError(f'{got}{_KINDS[type(like)]}')
-  if is_number(value) and not _within(value, declaration):
+    choices = [str(choice) for choice in declaration.choices]
+    raise ConfigError(f'{got}one of {", ".join(choices)}{suggest(value, choices)}')
+  if base is not None and not _has_type_of(value, base):
+    raise ConfigError(f'{got}{_TYPE_WORDS[type(base)]}')
+  if is_number(value) and not _is_within_bounds(value, declaration):
     raise ConfigError(f'{got}{declaration.bounds or "a finite number"}')
 
 
-def _alike(value: Any, base: Any) -> bool:
-  """Whether the config takes a value where its base is another: whole floats for ints, ints for floats."""
-  if isinstance(base, bool) or isinstance(base, str):
+def _has_type_of(value: Value, base: object) -> bool:
+  """Returns True if the config accepts a value in place of `base`.
+
+  It accepts a float without a fraction for an int, and an int for a float.
+  """
+  if isinstance(base, (bool, str)):
     return isinstance(value, type(base))
-  return is_number(value) and (
-    isinstance(base, float) or isinstance(value, int) or value.is_integer()
-  )
+  if not is_number(value):
+    return False
+  return isinstance(base, float) or isinstance(value, int) or value.is_integer()
 
 
-def _within(value: float, d: Declaration) -> bool:
-  above = d.low is None or (value > d.low if d.open_low else value >= d.low)
-  below = d.high is None or (value < d.high if d.open_high else value <= d.high)
-  return above and below and (-math.inf < value < math.inf or value == d.neutral)
+def _is_within_bounds(number: float, declaration: Declaration) -> bool:
+  low = declaration.low
+  high = declaration.high
+  if not -math.inf < number < math.inf and number != declaration.neutral:
+    return False
+  if low is not None and (number < low or declaration.open_low and number == low):
+    return False
+  if high is not None and (number > high or declaration.open_high and number == high):
+    return False
+  return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import dataclasses
 from typing import cast
 
@@ -15,9 +15,7 @@ EXTENDABLE = (
   'tokens',
   'flops',
   'seconds',
-  'grid_levels',
   'seeds_per_point',
-  'ask_batch_size',
   'confirm_points',
   'confirm_seeds',
   'execution',
@@ -27,7 +25,10 @@ EXTENDABLE = (
 
 
 def extended_manifest(
-  stored: StudyManifest, new: StudyManifest, workdir: object
+  stored: StudyManifest,
+  new: StudyManifest,
+  workdir: object,
+  method_keys: Collection[str] = (),
 ) -> StudyManifest:
   """Returns the manifest of a study that a sweep continues or extends.
 
@@ -35,6 +36,7 @@ def extended_manifest(
     stored: Manifest of the study.
     new: Manifest of the sweep.
     workdir: Directory of the study, for messages.
+    method_keys: Keys of search methods that may change, too.
 
   Raises:
     ConfigError: If the new trials would not be comparable with those of the study.
@@ -42,7 +44,7 @@ def extended_manifest(
   # The comparisons are of JSON, in which lists and tuples are one.
   old_json = stored.to_json()
   new_json = new.to_json()
-  _check_sweep_keys(stored, new, workdir)
+  _check_sweep_keys(stored, new, workdir, method_keys)
   _check_task(stored, new, workdir)
 
   changes = []
@@ -67,14 +69,17 @@ def extended_manifest(
 
 
 def _check_sweep_keys(
-  stored: StudyManifest, new: StudyManifest, workdir: object
+  stored: StudyManifest,
+  new: StudyManifest,
+  workdir: object,
+  method_keys: Collection[str],
 ) -> None:
   for key, value in new.sweep.items():
     old_value = stored.sweep.get(key)
     if key == 'match_budget' and old_value is None:
       # No trial had another length or cost before.
       continue
-    if old_value != value and key not in EXTENDABLE:
+    if old_value != value and key not in (*EXTENDABLE, *method_keys):
       raise ConfigError(
         f'sweep.{key}: got {value!r}, but the study in {workdir} has {old_value!r}; use '
         'its sweep, or another workdir'

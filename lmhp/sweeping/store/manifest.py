@@ -53,8 +53,7 @@ class Cohort:
     seeds_per_point: Number of trials of each point.
     data_per_trial: True if each trial reads batches of its own.
     space: Space of the points, as JSON.
-    grid_levels: Levels of a Float in a grid.
-    dimensions: Dimension of each parameter in a quasi-random sequence.
+    settings: Keys of the search method at the time.
   """
 
   name: str
@@ -64,8 +63,7 @@ class Cohort:
   seeds_per_point: int
   data_per_trial: bool
   space: Mapping[str, object] = raw_json()
-  grid_levels: int | None = None
-  dimensions: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +96,6 @@ class StudyManifest:
     changes: Changes of the code, the machine or the space since the study began.
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
-    dimensions: Dimensions of the parameters in each quasi-random sequence, by method.
     seconds: Wall time of all processes.
   """
 
@@ -110,7 +107,6 @@ class StudyManifest:
   changes: tuple[str, ...] = ()
   rungs: RungSchedule | None = None
   cohorts: tuple[Cohort, ...] = ()
-  dimensions: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
   seconds: float = 0.0
 
   def to_json(self) -> dict[str, JSON]:

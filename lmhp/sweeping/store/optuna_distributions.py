@@ -18,8 +18,7 @@ from optuna.distributions import (
 )
 
 from lmhp.files import to_jsonable
-from lmhp.sweeping.space.compiled_space import Parameter
-from lmhp.sweeping.space.domains import Choice, Float
+from lmhp.sweeping.space import Choice, Float, Parameter
 
 OptunaValue: TypeAlias = 'None | bool | int | float | str'
 """A value that Optuna can store as a choice."""

@@ -33,7 +33,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lmhp.errors import ConfigError
 from lmhp.files import to_jsonable
-from lmhp.sweeping.space.compiled_space import Parameter
+from lmhp.sweeping.space import Parameter
 from lmhp.sweeping.store.journal_records import ATTRIBUTE_PREFIX
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import (

@@ -15,8 +15,7 @@ from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
-from lmhp.sweeping.space.combinators import Space
-from lmhp.sweeping.space.compiled_space import parameters
+from lmhp.sweeping.space import Space, parameters
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import quiet_optuna
 from lmhp.sweeping.store.optuna_records import OptunaRecords

@@ -147,11 +147,11 @@ class FunctionTask(SearchableTask):
         a number named "seed", and for rungs that score a cooldown.
     """
     traced = {name: Declaration(traced=True) for name in self.base}
-    spaces.check(sweep.space, traced, self.base)
+    spaces.check_space(sweep.space, traced, self.base)
     sweep.check_objective(
       (*self._score_names(), *self._member.metric_names, *self.job({}).known_metrics)
     )
-    if 'seed' in spaces.varied_paths(sweep.space) and sweep.seeds_per_point > 1:
+    if 'seed' in spaces.paths_of(sweep.space) and sweep.seeds_per_point > 1:
       raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
     if not self.seed_paths and sweep.seeds_per_point > 1:
       raise wrong(

@@ -131,7 +131,7 @@ class LanguageModel:
   def check(self, sweep: SweepConfig) -> None:
     """Checks the objectives of a sweep.
 
-    `lmhp.sweeping.budget.checked_language_model` checks the space before it makes the task.
+    `lmhp.sweeping.language_model_checks.checked_language_model` checks the space before it makes the task.
 
     Raises:
       ConfigError: If an objective is not a metric.
@@ -180,9 +180,10 @@ class LanguageModel:
     """Returns the longest warmup of all trials, as a fraction of training."""
     path = 'schedule.warmup_fraction'
     base_fraction = self.base.schedule.warmup_fraction
-    if path not in spaces.varied_paths(space):
+    if path not in spaces.paths_of(space):
       return base_fraction
-    return max(base_fraction, *spaces.values_of(space, path))
+    varied = [v for v in spaces.values_of(space, path) if spaces.is_number(v)]
+    return max(base_fraction, *varied)
 
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if the space varies a traced number of the data section."""
@@ -191,7 +192,7 @@ class LanguageModel:
       for name, declaration in declared(DataConfig).items()
       if declaration.traced
     }
-    return bool(traced & spaces.varied_paths(space))
+    return bool(traced & spaces.paths_of(space))
 
   # --- trials -------------------------------------------------------------------------
 

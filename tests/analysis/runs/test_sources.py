@@ -13,7 +13,7 @@ import pytest
 from lmhp.analysis.runs.sources import read
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution import curves
-from lmhp.sweeping.space import Choice, Float, Int, When, combinators
+from lmhp.sweeping.space import Choice, Float, Int, When, to_json
 from lmhp.sweeping.store.manifest import RungSchedule, StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study, read_manifest
 from lmhp.sweeping.store.trial import (
@@ -55,7 +55,7 @@ def study(tmp_path):
   manifest = StudyManifest(
     task=TaskDescription('language_model', BASE_VALUES, data_sha256='abc'),
     sweep={'objective': ['eval_loss_nats', 'flops'], 'match_budget': 'steps'},
-    space=combinators.to_json(SPACE),
+    space=to_json(SPACE),
     rungs=RungSchedule((5, 10)),
   )
   ends = [
@@ -210,7 +210,7 @@ def test_population_based_training_counts_by_its_last_values(tmp_path):
   manifest = StudyManifest(
     task=TaskDescription('language_model', BASE_VALUES),
     sweep={'objective': ['loss']},
-    space=combinators.to_json(space),
+    space=to_json(space),
   )
   with Study.open(tmp_path / 'pbt', space=space, manifest=manifest) as study:
     study.add(

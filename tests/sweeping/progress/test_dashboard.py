@@ -10,7 +10,7 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.sweeping.progress import dashboard
 from lmhp.sweeping.space import as_space
-from lmhp.sweeping.space.domains import Float
+from lmhp.sweeping.space import Float
 from lmhp.sweeping.store.manifest import StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial

@@ -21,7 +21,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.packs import Pack
 from lmhp.sweeping.progress import board as boards
 from lmhp.sweeping.progress import display
-from lmhp.sweeping.space.domains import Float
+from lmhp.sweeping.space import Float
 from lmhp.sweeping.store.trial import ModelSummary, StageResult, Trial, TrialCost
 
 LOG = logging.getLogger('lmhp.sweeping.store.study')

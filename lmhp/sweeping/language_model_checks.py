@@ -1,0 +1,120 @@
+"""Checks of a sweep over lmhp's own trainer, before anything is compiled or trained."""
+
+from __future__ import annotations
+
+from lmhp import config as config_lib
+from lmhp import config_keys
+from lmhp.errors import ConfigError
+from lmhp.hypers import flatten
+from lmhp.sections import wrong
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.space import Space, as_space, check_space, paths_of, values_of
+from lmhp.sweeping.tasks.language_model import LanguageModel
+from lmhp.training.config import LENGTHS
+
+TOKENIZER_KEYS = ('data.path', 'data.tokenizer', 'data.tokenizer_vocab_size')
+"""Keys that change the tokens of a text."""
+
+SCORES_PER_TOKEN = ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
+"""Metrics that cannot be compared between tokenizers."""
+
+STRUCTURE_SECTIONS = ('model', 'train', 'data')
+"""Sections whose static keys can change the cost of a trial."""
+
+
+def checked_language_model(
+  config: object, sweep: SweepConfig, dtype: str | None = None
+) -> LanguageModel:
+  """Returns the task of a sweep of lmhp's trainer, after all checks.
+
+  Args:
+    config: Base config of the sweep.
+    sweep: Config of the sweep.
+    dtype: Precision that 'auto' stands for. None chooses that of this machine.
+
+  Raises:
+    ConfigError: If the space does not fit the config, trials differ in tokens, FLOPs or length
+      and no budget is matched, or an objective per token is compared between tokenizers.
+  """
+  space = as_space(sweep.space)
+  base = flatten(config_lib.resolve(config_lib.to_config_dict(config)))
+  check_space(space, config_keys.keys(), base, config_keys.suggest_key)
+  paths = paths_of(space)
+  _check_length(sweep, paths)
+  _check_seeds(sweep, paths)
+  _check_tokenizers(sweep, paths)
+  task = LanguageModel(
+    config,
+    present=_present_parts(space),
+    match_budget=sweep.match_budget,
+    dtype=dtype,
+  )
+  _check_matched_budget(task, sweep, space)
+  task.check(sweep)
+  return task
+
+
+def _present_parts(space: Space) -> list[str]:
+  """Returns the keys of parts that the program leaves out only if no trial has them.
+
+  A dropout rate that is 0 in all trials is such a part.
+  """
+  present = []
+  for path, declaration in config_keys.keys().items():
+    values = values_of(space, path) if declaration.static_when_neutral else ()
+    if any(value != declaration.neutral for value in values):
+      present.append(path)
+  return present
+
+
+def _check_seeds(sweep: SweepConfig, paths: set[str]) -> None:
+  if 'train.seed' in paths and sweep.seeds_per_point > 1:
+    raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed')
+
+
+def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
+  varied = [f'train.{name}' for name in LENGTHS if f'train.{name}' in paths]
+  if varied and sweep.match_budget != 'none':
+    raise wrong(
+      sweep,
+      'match_budget',
+      f"'none', since the space varies the length of training ({varied[0]})",
+    )
+
+
+def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:
+  """Checks that scores per token are not compared between tokenizers."""
+  varied = [path for path in TOKENIZER_KEYS if path in paths]
+  per_token = [name for name in sweep.objective if name in SCORES_PER_TOKEN]
+  if varied and per_token:
+    raise ConfigError(
+      f"sweep.objective: got {per_token[0]!r}, expected 'eval_bits_per_byte', since the space "
+      f'varies {varied[0]}, and different tokens make losses per token incomparable'
+    )
+
+
+def _check_matched_budget(
+  task: LanguageModel, sweep: SweepConfig, space: Space
+) -> None:
+  """Checks that a budget is matched if trials differ in tokens or FLOPs."""
+  if sweep.match_budget is not None:
+    return
+  base = task.job({}).known_metrics
+  declarations = config_keys.keys()
+  for path in sorted(paths_of(space)):
+    is_structure = path.partition('.')[0] in STRUCTURE_SECTIONS
+    if declarations[path].traced or not is_structure:
+      continue
+    for value in values_of(space, path):
+      try:
+        costs = task.job({path: value}).known_metrics
+      except ConfigError:
+        # The value is valid only together with others, or is no length.
+        continue
+      for name in ('tokens', 'flops'):
+        if costs[name] != base[name]:
+          raise ConfigError(
+            'sweep.match_budget: got None, expected steps, tokens, flops, seconds or none, '
+            f'since {path}={value!r} gives a trial {costs[name]:.3g} {name}, and the base '
+            f'config has {base[name]:.3g}'
+          )

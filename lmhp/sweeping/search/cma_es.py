@@ -1,0 +1,62 @@
+"""CMA-ES over the unit cube of a space's parameters.
+
+Optuna's `CmaEsSampler` is not used. It learns only from trials that it proposed itself, through
+state that it stored in them.
+
+Source: Hansen, arXiv:1604.00772.
+"""
+
+from __future__ import annotations
+
+import cmaes
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.sweeping.search.bayesian import SamplerState
+from lmhp.sweeping.space import Point
+
+UNIFORM_STD = 12**-0.5
+"""Standard deviation of a uniform number in [0, 1]. The first generation has it."""
+
+
+def sample(state: SamplerState) -> list[Point]:
+  """Returns one new point for each seed.
+
+  The optimizer is given the results so far, in their order, one generation at a time.
+
+  Args:
+    state: Results and seeds. The space has no Choice and no conditions.
+  """
+  parameters = state.space.parameters
+  n_parameters = len(parameters)
+  optimizer = cmaes.CMA(
+    mean=np.full(n_parameters, 0.5),
+    sigma=UNIFORM_STD,
+    bounds=np.tile([0.0, 1.0], (n_parameters, 1)),
+  )
+  solutions = _solutions(state)
+  generation = optimizer.population_size
+  for start in range(0, len(solutions) - generation + 1, generation):
+    optimizer.tell(solutions[start : start + generation])
+
+  points = []
+  for seed in state.seeds:
+    optimizer.reseed_rng(seed)
+    places = optimizer.ask().tolist()
+    names = [parameter.name for parameter in parameters]
+    points.append(state.space.point_at(dict(zip(names, places, strict=True))))
+  return points
+
+
+def _solutions(state: SamplerState) -> list[tuple[npt.NDArray[np.float64], float]]:
+  """Returns (unit values, value to minimize) of each point with a result."""
+  sign = -1.0 if state.directions[0] == 'maximize' else 1.0
+  solutions = []
+  for result in state.results:
+    if result.values is None:
+      continue
+    places = []
+    for parameter in state.space.parameters:
+      places.append(parameter.domain.unit_value(result.parameters[parameter.name]))
+    solutions.append((np.array(places), sign * result.values[0]))
+  return solutions

@@ -1,0 +1,397 @@
+"""The search of a study: which points it has, cohort after cohort, and which continue.
+
+A cohort is the points that are chosen at one time: a whole design, or a batch that a Bayesian
+search proposes after the cohorts before it have ended. The study stores its cohorts, so a
+study that is run again, or extended, has the same points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+import itertools
+
+from lmhp.errors import ConfigError
+from lmhp.sweeping.budget import SearchPlan
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.execution.stages import Stage
+from lmhp.sweeping.search.halving import (
+  HalvingPlan,
+  HalvingStage,
+  PointState,
+  halving_state,
+)
+from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, next_cohort
+from lmhp.sweeping.search.rungs import brackets
+from lmhp.sweeping.search.score_order import Score
+from lmhp.sweeping.space import (
+  Parameter,
+  Point,
+  Space,
+  from_json,
+  parameters,
+  to_json,
+)
+from lmhp.sweeping.store.manifest import Cohort
+from lmhp.sweeping.store.trial import Trial
+
+
+class CohortSearch:
+  """A search whose trials do not depend on each other.
+
+  Args:
+    engine: Engine that brings trials to their rungs.
+    sweep: Config of the sweep.
+    space: Space of new points.
+    plan: Size of the search.
+
+  Attributes:
+    correlations: {step: rank correlation of the rung with the end}.
+  """
+
+  def __init__(
+    self, engine: Engine, sweep: SweepConfig, space: Space, plan: SearchPlan
+  ):
+    self._engine = engine
+    self._sweep = sweep
+    self._space = space
+    self._plan = plan
+    self.correlations: dict[int, float] = {}
+
+  def run(self) -> None:
+    """Trains all cohorts to their ends."""
+    for cohort in self._cohorts():
+      self._train(cohort)
+    while (cohort := self._next_cohort()) is not None:
+      self._train(cohort)
+    self._train_more_seeds()
+
+  # --- cohorts ------------------------------------------------------------------------
+
+  def _cohorts(self) -> tuple[Cohort, ...]:
+    """Returns the cohorts of the study, in order."""
+    return self._engine.study.manifest.cohorts
+
+  def _next_cohort(self) -> Cohort | None:
+    """Adds the next cohort to the study, or returns None if the search has all points."""
+    cohorts = self._cohorts()
+    state = self._state(cohorts, self._sweep, self._space)
+    plan = next_cohort(self._sweep.search, state)
+    if not plan.n_points:
+      return None
+    method = SEARCH_METHODS[plan.method]
+    settings = {}
+    if method.keys is not None:
+      for field in dataclasses.fields(method.keys):
+        settings[field.name] = getattr(self._sweep, field.name)
+    cohort = Cohort(
+      name=f'search-{len(cohorts)}',
+      first_point=state.first_point,
+      n_points=plan.n_points,
+      method=plan.method,
+      seeds_per_point=self._sweep.seeds_per_point,
+      data_per_trial=self._data_per_trial(),
+      space=to_json(self._space),
+      settings=settings,
+    )
+    if not method.depends_on_results:
+      # A point that cannot be trained is an error before the cohort is stored.
+      for point in self._points(cohort):
+        self._engine.task.job(point.overrides)
+    manifest = self._engine.study.manifest
+    self._engine.study.set_manifest(
+      dataclasses.replace(manifest, cohorts=(*cohorts, cohort))
+    )
+    return cohort
+
+  def _points(self, cohort: Cohort) -> list[Point]:
+    """Returns the points of a cohort, a pure function of the study before the cohort."""
+    sweep = dataclasses.replace(self._sweep, **cohort.settings)
+    earlier = [c for c in self._cohorts() if c.first_point < cohort.first_point]
+    state = self._state(earlier, sweep, from_json(cohort.space))
+    earlier_spaces = [
+      from_json(one.space) for one in earlier if one.method == cohort.method
+    ]
+    state = dataclasses.replace(state, earlier_spaces=tuple(earlier_spaces))
+    return SEARCH_METHODS[cohort.method].propose(state, cohort.n_points)
+
+  def _state(
+    self, cohorts: Sequence[Cohort], sweep: SweepConfig, space: Space
+  ) -> SearchState:
+    """Returns the state of the study after some cohorts.
+
+    Args:
+      cohorts: The cohorts.
+      sweep: Keys of the sweep for the next cohort.
+      space: Space of the next cohort.
+    """
+    first_point = sum(cohort.n_points for cohort in cohorts)
+    all_parameters = parameters(space)
+    base_values = self._engine.task.base_values()
+    trials = []
+    for trial in self._engine.trials.values():
+      if trial.point < first_point:
+        trials.append(_with_base_values(trial, all_parameters, base_values))
+    return SearchState(
+      sweep=sweep,
+      space=space,
+      seed=sweep.search_seed,
+      directions=sweep.directions,
+      n_planned=self._plan.n_points,
+      first_point=first_point,
+      trials=tuple(trials),
+    )
+
+  def _data_per_trial(self) -> bool:
+    """Returns True if each trial reads batches of its own."""
+    if self._reseeds_data():
+      return True
+    return self._engine.task.varies_data_per_trial(self._space)
+
+  def _reseeds_data(self) -> bool:
+    """Returns True if each seed has its own order of the data."""
+    return self._sweep.data_order == 'per_trial'
+
+  # --- trials -------------------------------------------------------------------------
+
+  def _trials_of(self, cohort: Cohort) -> list[Trial]:
+    """Returns the trials of a cohort. They are added to the study if they are new."""
+    if not self._engine.trials_of_cohort(cohort.name):
+      trials: list[Trial] = []
+      for i, point in enumerate(self._points(cohort)):
+        trials += self._trials_of_point(cohort, i, point, len(trials))
+      self._engine.add(trials)
+    return self._engine.trials_of_cohort(cohort.name)
+
+  def _trials_of_point(
+    self, cohort: Cohort, index: int, point: Point, n_before: int
+  ) -> list[Trial]:
+    """Returns the new trials of a point, one for each seed.
+
+    Args:
+      cohort: Cohort of the point.
+      index: Index of the point in its cohort.
+      point: The point.
+      n_before: Number of new trials before them.
+    """
+    overrides, error = self._with_length(point.overrides)
+    first_number = len(self._engine.trials) + n_before
+    trials = []
+    for replicate in range(cohort.seeds_per_point):
+      seeded = self._engine.task.with_seed(
+        overrides, replicate, reseed_data=self._reseeds_data()
+      )
+      trial = Trial(
+        number=first_number + replicate,
+        point=cohort.first_point + index,
+        seed=seeded.seed,
+        parameters=point.parameters,
+        overrides=seeded.overrides,
+        cohort=cohort.name,
+        status='failed' if error else 'waiting',
+        error=error,
+      )
+      trials.append(trial)
+    return trials
+
+  def _with_length(
+    self, overrides: Mapping[str, object]
+  ) -> tuple[dict[str, object], str | None]:
+    """Returns a point's values with the length of its trials, and why it cannot be trained.
+
+    The reason is None if it can.
+    """
+    try:
+      with_length = self._engine.task.with_matched_length(overrides)
+      self._engine.task.job(with_length)
+      return with_length, None
+    except ConfigError as error:
+      return dict(overrides), str(error)
+
+  def _train_more_seeds(self) -> None:
+    """Trains the seeds that were requested after a point had ended."""
+    new_trials = self._missing_seeds()
+    if new_trials:
+      self._engine.add(new_trials)
+    for name in self._engine.cohorts('seeds'):
+      trials = self._engine.trials_of_cohort(name)
+      self._train_to_end(name, trials, self._data_per_trial())
+
+  def _missing_seeds(self) -> list[Trial]:
+    """Returns new trials for the complete points that have too few seeds."""
+    trials_of_point: dict[int, list[Trial]] = {}
+    for trial in self._engine.trials.values():
+      if trial.cohort.startswith(('search-', 'seeds-')):
+        trials_of_point.setdefault(trial.point, []).append(trial)
+    cohort = f'seeds-{len(self._engine.cohorts("seeds"))}'
+    new: list[Trial] = []
+    for _, trials in sorted(trials_of_point.items()):
+      if any(trial.status != 'complete' for trial in trials):
+        continue
+      for replicate in range(len(trials), self._sweep.seeds_per_point):
+        number = len(self._engine.trials) + len(new)
+        new.append(self._reseeded(trials[0], replicate, number, cohort))
+    return new
+
+  def _reseeded(self, trial: Trial, replicate: int, number: int, cohort: str) -> Trial:
+    """Returns a new trial of the same point, with another seed."""
+    task = self._engine.task
+    seed_paths = {path for path in task.seed_paths if path not in trial.parameters}
+    without_seed = {
+      path: value for path, value in trial.overrides.items() if path not in seed_paths
+    }
+    seeded = task.with_seed(without_seed, replicate, reseed_data=self._reseeds_data())
+    return Trial(
+      number=number,
+      point=trial.point,
+      seed=seeded.seed,
+      parameters=trial.parameters,
+      overrides=seeded.overrides,
+      cohort=cohort,
+    )
+
+  # --- rungs --------------------------------------------------------------------------
+
+  def _train(self, cohort: Cohort) -> None:
+    """Trains the trials of a cohort as far as the rungs let them continue."""
+    trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
+    if self._plan.halving is None:
+      self._train_to_end(cohort.name, trials, cohort.data_per_trial)
+      return
+    plan = self._halving_plan(self._plan.halving, cohort)
+    for number in itertools.count():
+      state = halving_state(self._point_states(cohort), plan)
+      self.correlations = state.correlations
+      if state.stage is None:
+        break
+      self._train_to_rung(cohort, number, state.stage, plan)
+    self._prune(cohort)
+
+  def _train_to_end(
+    self, name: str, trials: Iterable[Trial], data_per_trial: bool
+  ) -> None:
+    self._engine.train_to(
+      Stage(
+        name=name,
+        trials=tuple(trial.number for trial in trials),
+        data_per_trial=data_per_trial,
+        planned_steps=self._plan.steps,
+      )
+    )
+
+  def _train_to_rung(
+    self, cohort: Cohort, number: int, stage: HalvingStage, plan: HalvingPlan
+  ) -> None:
+    """Trains the points of one stage of halving.
+
+    Args:
+      cohort: The cohort.
+      number: Number of the stage in the cohort.
+      stage: The stage.
+      plan: Plan of the search.
+    """
+    last_step = plan.rungs[-1]
+    rung = plan.rungs.index(stage.step)
+    fraction = stage.step / last_step
+    self._engine.progress.message(
+      f'step {stage.step:,} of {last_step:,}: {stage.reason}'
+    )
+    numbers = [
+      trial.number
+      for trial in self._trials_of(cohort)
+      if trial.point in stage.points and trial.status != 'failed'
+    ]
+    self._engine.train_to(
+      Stage(
+        name=f'{cohort.name}-rung{rung}-{number}',
+        trials=tuple(numbers),
+        fraction=fraction,
+        cooldown=self._plan.cooldown,
+        data_per_trial=cohort.data_per_trial,
+        keep_states=fraction < 1,
+        planned_steps=self._plan.steps,
+      )
+    )
+
+  def _prune(self, cohort: Cohort) -> None:
+    """Ends the trials of a cohort that were not promoted."""
+    pruned = []
+    for trial in self._engine.trials_of_cohort(cohort.name):
+      if not trial.ended:
+        job = self._engine.job(trial.number)
+        values = self._engine.objectives(trial.metrics, job)
+        pruned.append(dataclasses.replace(trial, status='pruned', values=values))
+    self._engine.update(pruned)
+
+  def _halving_plan(self, plan: HalvingPlan, cohort: Cohort) -> HalvingPlan:
+    """Returns the plan for all points up to those of a cohort.
+
+    Each cohort has its own brackets. The first cohort calibrates for all.
+    """
+    all_brackets = []
+    for one in self._cohorts():
+      if one.first_point <= cohort.first_point:
+        all_brackets += brackets(
+          one.n_points, plan.eta, len(plan.rungs), self._sweep.halving
+        )
+    return dataclasses.replace(plan, brackets=tuple(all_brackets))
+
+  def _point_states(self, cohort: Cohort) -> dict[int, PointState]:
+    """Returns the state of each point up to those of a cohort."""
+    end = cohort.first_point + cohort.n_points
+    trials_of_point: dict[int, list[Trial]] = {}
+    for trial in self._engine.trials.values():
+      if trial.cohort.startswith('search-') and trial.point < end:
+        trials_of_point.setdefault(trial.point, []).append(trial)
+    states = {}
+    for point, trials in trials_of_point.items():
+      scores = [self._scores(trial) for trial in trials]
+      diverged = [
+        self._engine.progress_of(trial.number).diverged or trial.status == 'failed'
+        for trial in trials
+      ]
+      states[point] = PointState.of_seeds(scores, diverged)
+    return states
+
+  def _scores(self, trial: Trial) -> dict[int, Score]:
+    """Returns the scores of a trial by rung. Lower is better.
+
+    The rungs are those of the base config. A trial may have another length.
+    """
+    n_steps = self._engine.job(trial.number).steps
+    values_at = self._engine.progress_of(trial.number).values
+    signs = [-1.0 if d == 'maximize' else 1.0 for d in self._sweep.directions]
+    scores: dict[int, Score] = {}
+    for rung in self._plan.rungs:
+      step = max(1, round(rung / self._plan.rungs[-1] * n_steps))
+      if step in values_at:
+        signed = [s * v for s, v in zip(signs, values_at[step], strict=True)]
+        scores[rung] = signed[0] if len(signed) == 1 else (signed[0], signed[1])
+    return scores
+
+
+def _with_base_values(
+  trial: Trial,
+  all_parameters: Iterable[Parameter],
+  base_values: Mapping[str, object],
+) -> Trial:
+  """Returns a trial with the base config's values of the parameters that it lacks.
+
+  The space of the trial did not have them yet.
+
+  Args:
+    trial: The trial.
+    all_parameters: Parameters of the space.
+    base_values: Values of the base config, by dotted path.
+  """
+  missing: dict[str, object] = {}
+  for parameter in all_parameters:
+    is_simple = parameter.condition is None and len(parameter.paths) == 1
+    if parameter.name not in trial.parameters and is_simple:
+      value = base_values[parameter.paths[0]]
+      if value in parameter.domain:
+        missing[parameter.name] = value
+  if not missing:
+    return trial
+  return dataclasses.replace(trial, parameters={**missing, **trial.parameters})

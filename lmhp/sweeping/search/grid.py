@@ -1,0 +1,263 @@
+"""Grid search: all combinations of the levels of a space's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.declarations import static
+from lmhp.errors import ConfigError, suggest
+from lmhp.renamed_keys import stream_name
+from lmhp.sections import Section, keys, keys_of
+from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
+from lmhp.sweeping.search.quasi_random import key_of, random_words
+from lmhp.sweeping.space import (
+  CompiledSpace,
+  Parameter,
+  Point,
+  Space,
+  SpaceLike,
+  Value,
+  condition_holds,
+)
+from lmhp.sweeping.space.entries import PlacedSubsample
+
+MAX_GRID_POINTS = 500_000
+"""Largest number of points of a grid, before a Subsample thins it."""
+
+DEFAULT_LEVELS = 5
+
+Values = Mapping[str, Value]
+"""{parameter name: value} of one point."""
+
+
+@keys
+class GridKeys:
+  """Keys of a grid search."""
+
+  grid_levels: int = static(
+    DEFAULT_LEVELS,
+    'number of values of each Float in a grid, and of each Int that has more values',
+    low=2,
+  )
+
+
+def grid(
+  space: SpaceLike, levels: int | Mapping[str, int] = DEFAULT_LEVELS
+) -> list[Point]:
+  """Returns all combinations of the levels of a space's parameters.
+
+  The parameters have the order of `lmhp.sweeping.space.parameters`, and the last one varies
+  fastest. The points of the spaces of a Chain follow each other. If the whole space is a
+  Subsample, its points have the order in which they were chosen, so that a smaller Subsample
+  is the beginning of a larger one. Inside another space, they keep the order of the grid.
+
+  Args:
+    space: A space or a dict.
+    levels: Number of levels of each Float, and of each Int that has more values. They are
+      evenly spaced between both ends, on a logarithmic scale if the domain has one. A single
+      level is the middle. Or {parameter name: number}, where 5 is the number of the others. A
+      Choice has all of its values.
+
+  Raises:
+    ConfigError: If a number of levels is below 1, a name is no parameter, the grid has more
+      than 500,000 points before it is thinned, or for the reasons of `CompiledSpace`.
+
+  >>> from lmhp.sweeping.space import Choice, Float
+  >>> space = {
+  ...   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
+  ...   'optimizer.b2': Choice(0.95, 0.99),
+  ... }
+  >>> [tuple(point.overrides.values()) for point in grid(space, levels=3)]
+  [(0.001, 0.95), (0.001, 0.99), (0.01, 0.95), (0.01, 0.99), (0.1, 0.95), (0.1, 0.99)]
+  """
+  compiled = CompiledSpace(space)
+  points: list[Values] = [{}]
+  levels_of_name = _levels_of_name(compiled.parameters, levels)
+  for parameter in compiled.parameters:
+    points = _extended(points, parameter, levels_of_name[parameter.name])
+  return [compiled.point_of(values) for values in _thinned(points, compiled)]
+
+
+def _levels_of_name(
+  parameters: Sequence[Parameter], levels: int | Mapping[str, int]
+) -> dict[str, tuple[Value, ...]]:
+  """Returns {parameter name: its levels}."""
+  names = [parameter.name for parameter in parameters]
+  numbers = levels if isinstance(levels, Mapping) else dict.fromkeys(names, levels)
+  for name, n in numbers.items():
+    if name not in names:
+      raise ConfigError(
+        f'levels: got {name!r}, expected the name of a parameter{suggest(name, names)}'
+      )
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+      raise ConfigError(
+        f'levels: got {n!r} for {name}, expected a whole number, at least 1'
+      )
+  levels_of_name = {}
+  for parameter in parameters:
+    n = numbers[parameter.name] if parameter.name in numbers else DEFAULT_LEVELS
+    levels_of_name[parameter.name] = parameter.domain.grid_values(n)
+  return levels_of_name
+
+
+def _extended(
+  points: Sequence[Values], parameter: Parameter, levels: Sequence[Value]
+) -> list[Values]:
+  """Returns points with each level of one parameter more, if it exists at them."""
+  exists = [condition_holds(parameter.condition or (), point) for point in points]
+  n_points = len(points) + sum(exists) * (len(levels) - 1)
+  if n_points > MAX_GRID_POINTS:
+    raise ConfigError(
+      f'levels: got a grid of {n_points} points or more, expected at most {MAX_GRID_POINTS}'
+    )
+  extended: list[Values] = []
+  for point, parameter_exists in zip(points, exists, strict=True):
+    if parameter_exists:
+      extended += [{**point, parameter.name: level} for level in levels]
+    else:
+      extended.append(point)
+  return extended
+
+
+# --- thinning -------------------------------------------------------------------------
+
+
+def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
+  """Returns the points that all Subsamples keep.
+
+  The inner Subsamples choose first. A Subsample keeps the points at which no parameter within
+  it exists.
+  """
+  names, depths = _names_and_depths(compiled)
+  for subsample in sorted(names, key=lambda one: depths[one], reverse=True):
+    # The part of each point that lies within the Subsample.
+    parts = []
+    for point in points:
+      inner = [(name, point[name]) for name in names[subsample] if name in point]
+      parts.append(tuple(inner))
+    different = list(dict.fromkeys(part for part in parts if part))
+    chosen = choose_evenly(different, subsample.n, subsample.seed)
+
+    # Keep the points whose part was chosen.
+    rank = {part: i for i, part in enumerate(chosen)}
+    kept = []
+    for part, point in zip(parts, points, strict=True):
+      if not part or part in rank:
+        kept.append((rank.get(part, -1), point))
+    if subsample.is_outermost:
+      kept.sort(key=lambda pair: pair[0])
+    points = [point for _, point in kept]
+  return points
+
+
+def _names_and_depths(
+  compiled: CompiledSpace,
+) -> tuple[dict[PlacedSubsample, list[str]], dict[PlacedSubsample, int]]:
+  """Returns the parameters within each Subsample, and the number of Subsamples around it."""
+  names: dict[PlacedSubsample, list[str]] = {}
+  depths: dict[PlacedSubsample, int] = {}
+  for resolved in compiled.entries:
+    subsamples = resolved.entry.subsamples
+    for depth, subsample in reversed(list(enumerate(subsamples))):
+      depths[subsample] = depth
+      names.setdefault(subsample, [])
+      if resolved.parameter is not None:
+        names[subsample].append(resolved.parameter.name)
+  return names, depths
+
+
+def choose_evenly(
+  points: Sequence[tuple[tuple[str, Value], ...]], n: int, seed: int
+) -> list[tuple[tuple[str, Value], ...]]:
+  """Chooses points so that each value occurs as often as its share of the list allows.
+
+  The next point is the one whose values, all parameters together, have occurred least for
+  their shares. Ties are broken by an order that depends on the seed and on the names of the
+  parameters.
+
+  Args:
+    points: `((name, value), ...)` of each point, all different.
+    n: Number of points to choose. All are chosen if there are no more.
+    seed: Seed that breaks ties.
+
+  Returns:
+    The points in the order in which they were chosen. Fewer are the beginning of more.
+  """
+  names = list(dict.fromkeys(name for point in points for name, _ in point))
+  key = key_of(seed, 'subsample', *sorted(stream_name(name) for name in names))
+  order = np.argsort(random_words(key, 0, len(points)), kind='stable')
+  points = [points[i] for i in order]
+
+  # A value's weight is one divided by its share of the points.
+  columns = []
+  for codes in _value_codes(points, names):
+    columns.append((codes, len(points) / np.bincount(codes)))
+  weight_used = np.zeros(len(points))
+  is_chosen = np.zeros(len(points))  # infinity for a chosen point
+  chosen = []
+  for _ in range(min(n, len(points))):
+    i = int(np.argmin(weight_used + is_chosen))
+    chosen.append(points[i])
+    is_chosen[i] = np.inf
+    for codes, weights in columns:
+      weight_used[codes == codes[i]] += weights[codes[i]]
+  return chosen
+
+
+def _value_codes(
+  points: Sequence[tuple[tuple[str, Value], ...]], names: Iterable[str]
+) -> list[npt.NDArray[np.int64]]:
+  """Returns for each name the number of the value at each point, (points,).
+
+  A value that a point does not have is one more value.
+  """
+  values_of_point = [dict(point) for point in points]
+  columns = []
+  for name in names:
+    code_of_value: dict[object, int] = {}
+    codes = []
+    for values in values_of_point:
+      value = values.get(name, ...)
+      codes.append(code_of_value.setdefault(value, len(code_of_value)))
+    columns.append(np.array(codes))
+  return columns
+
+
+# --- search method --------------------------------------------------------------------
+
+
+def _n_points(sweep: Section, space: Space) -> int:
+  return len(grid(space, keys_of(sweep, GridKeys).grid_levels))
+
+
+def _next_cohort(state: SearchState) -> CohortPlan:
+  return CohortPlan('grid', len(_new_points(state)))
+
+
+def _propose(state: SearchState, n_points: int) -> list[Point]:
+  del n_points  # `_next_cohort` counted the same points
+  return _new_points(state)
+
+
+def _new_points(state: SearchState) -> list[Point]:
+  """Returns the points of the grid that no earlier cohort has."""
+  earlier = set()
+  for trial in state.trials:
+    if trial.cohort.startswith('search-'):
+      earlier.add(repr(sorted(trial.parameters.items())))
+  points = grid(state.space, keys_of(state.sweep, GridKeys).grid_levels)
+  return [
+    point for point in points if repr(sorted(point.parameters.items())) not in earlier
+  ]
+
+
+GRID = SearchMethod(
+  propose=_propose,
+  next_cohort=_next_cohort,
+  keys=GridKeys,
+  changeable_keys=('grid_levels',),
+  n_points=_n_points,
+)

@@ -1,0 +1,208 @@
+"""Search methods: the interface by which a study chooses its points.
+
+A search chooses points in cohorts. A cohort is a whole design, or a batch that a Bayesian
+search proposes after the cohorts before it have ended. A method is a `SearchMethod`, whose
+functions are pure: a study that was killed calls them again and gets the same points.
+
+`register_search` in `lmhp.sweeping.config` adds a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import importlib.util
+
+from lmhp.errors import ConfigError
+from lmhp.registry import Registry
+from lmhp.sections import Section
+from lmhp.sweeping.space import Parameter, Point, Space, Value
+from lmhp.sweeping.store.trial import Trial
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchState:
+  """State of a study before a search method chooses points.
+
+  Attributes:
+    sweep: Keys of the sweep. A method reads its own keys with `lmhp.sections.keys_of`.
+    space: Space of the new points.
+    seed: Seed of the search.
+    directions: 'minimize' or 'maximize' for each objective.
+    n_planned: Number of points that the budget allows in all.
+    first_point: Number of the next point. Earlier cohorts have the points before it.
+    trials: Trials of earlier points. If the space was extended since, they have the base
+      config's values of the new parameters.
+    earlier_spaces: Spaces of the earlier cohorts that the same method proposed, in order.
+  """
+
+  sweep: Section
+  space: Space
+  seed: int
+  directions: tuple[str, ...] = ('minimize',)
+  n_planned: int = 0
+  first_point: int = 0
+  trials: tuple[Trial, ...] = ()
+  earlier_spaces: tuple[Space, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class CohortPlan:
+  """The next cohort of a search.
+
+  Attributes:
+    method: Name of the method that proposes the points.
+    n_points: Number of points. 0 if the search has all of its points.
+  """
+
+  method: str
+  n_points: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationState:
+  """State of a population before an exchange.
+
+  Attributes:
+    sweep: Keys of the sweep.
+    parameters: Parameters of the space.
+    seed: Seed of the search.
+    exchange: Number of the exchange, from 0.
+    scores: Score of each member. Lower is better, and infinity means divergence.
+    values: {parameter name: value} of each member.
+  """
+
+  sweep: Section
+  parameters: tuple[Parameter, ...]
+  seed: int
+  exchange: int
+  scores: tuple[float, ...]
+  values: tuple[Mapping[str, Value], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+  """Result of an exchange between the members of a population.
+
+  Attributes:
+    parents: For each member, the index of the member whose state it continues from.
+    values: For each member, {parameter name: value} until the next exchange.
+  """
+
+  parents: tuple[int, ...]
+  values: tuple[Mapping[str, Value], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PopulationRules:
+  """Rules of a method whose members train together and exchange states and values.
+
+  Attributes:
+    interval_fraction: Function from the keys of the sweep to the interval between two
+      exchanges, as a fraction of training.
+    exchange: Function that decides one exchange.
+  """
+
+  interval_fraction: Callable[[Section], float]
+  exchange: Callable[[PopulationState], Exchange]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchMethod:
+  """One way to choose the points of a study.
+
+  Attributes:
+    propose: Function that returns `n_points` new points. It is called as
+      `propose(state, n_points)`, again after a kill, and must return the same points then.
+    next_cohort: Function that plans the next cohort. None if this method proposes all points
+      in one cohort.
+    keys: Keys that the method adds to the section `sweep`, a class made by
+      `lmhp.sections.keys`. None if it has none.
+    changeable_keys: Names of the own keys that may change when a study is extended.
+    n_points: Function from the keys of the sweep and the space to the number of points. None
+      if the budget of the sweep decides.
+    check_space: Function that raises a ConfigError if the method cannot search a space. It is
+      called as `check_space(space, is_traced)`. `is_traced` returns True for a path that may
+      change while a trial runs.
+    max_objectives: Largest number of objectives.
+    depends_on_results: If True, the points depend on results of earlier trials. A point
+      that cannot be trained then becomes a failed trial. If False, such a point is an error
+      before the first trial.
+    population: Rules of a method whose members train together. None for independent trials.
+    packages: {name of a package that the method needs: command that installs it}.
+  """
+
+  propose: Callable[[SearchState, int], list[Point]]
+  next_cohort: Callable[[SearchState], CohortPlan] | None = None
+  keys: type | None = None
+  changeable_keys: tuple[str, ...] = ()
+  n_points: Callable[[Section, Space], int] | None = None
+  check_space: Callable[[Space, Callable[[str], bool]], None] | None = None
+  max_objectives: int = 2
+  depends_on_results: bool = False
+  population: PopulationRules | None = None
+  packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+SEARCH_METHODS: Registry[SearchMethod] = Registry('search method')
+"""All search methods by name, the value of the key `sweep.search`."""
+
+
+def changeable_keys() -> set[str]:
+  """Returns the keys of all methods that may change when a study is extended."""
+  names: set[str] = set()
+  for method in SEARCH_METHODS.values():
+    names.update(method.changeable_keys)
+  return names
+
+
+def next_cohort(name: str, state: SearchState) -> CohortPlan:
+  """Returns the next cohort of a search.
+
+  Args:
+    name: Name of the search method.
+    state: State of the study.
+  """
+  method = SEARCH_METHODS[name]
+  if method.next_cohort is not None:
+    return method.next_cohort(state)
+  return CohortPlan(name, max(0, state.n_planned - state.first_point))
+
+
+def check_search(name: str, space: Space, is_traced: Callable[[str], bool]) -> None:
+  """Checks that a search method can search a space on this machine.
+
+  Args:
+    name: Name of the search method.
+    space: Space of the sweep.
+    is_traced: Function that returns True for a path that may change while a trial runs.
+
+  Raises:
+    ConfigError: If a package is missing, or the method cannot search the space.
+  """
+  method = SEARCH_METHODS[name]
+  for package, command in method.packages.items():
+    if importlib.util.find_spec(package) is None:
+      raise ConfigError(
+        f'sweep.search: got {name!r}, which needs the package {package}; install it with: '
+        f'{command}'
+      )
+  if method.check_space is not None:
+    method.check_space(space, is_traced)
+
+
+def preview_points(name: str, state: SearchState, n_points: int) -> list[Point]:
+  """Returns points for an estimate of the cost of a search.
+
+  They are the points of the first cohort. If they depend on results, points of a Halton
+  sequence stand in for them.
+
+  Args:
+    name: Name of the search method.
+    state: State of a study without trials.
+    n_points: Largest number of points.
+  """
+  method = SEARCH_METHODS[next_cohort(name, state).method]
+  if method.depends_on_results:
+    method = SEARCH_METHODS['halton']
+  return method.propose(state, n_points)[:n_points]

@@ -1,0 +1,127 @@
+"""The order of scores: promotion, calibration points and rank correlations of rungs.
+
+A score is a number, or a pair if there are two objectives. Lower is better, so a score that is
+maximized comes with a negative sign. A score that is not finite is worse than all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import math
+from typing import TypeAlias
+
+from lmhp.statistics.pareto import front_numbers
+from lmhp.statistics.ranks import spearman
+from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, evenly_spaced_ranks
+
+Score: TypeAlias = float | tuple[float, float]
+"""Objective of a point, or both objectives."""
+
+
+def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
+  """Ranks pairs by the number of fronts that dominate them, then by their first number.
+
+  Args:
+    values: Finite pairs. Lower is better.
+
+  Returns:
+    The rank of each pair. 0 is the best. Equal pairs have one rank.
+
+  Source: Deb et al. 2002 (NSGA-II), section III A, non-dominated sorting.
+
+  >>> pareto_order([(1, 5), (2, 2), (3, 3), (5, 1)])
+  [0, 1, 3, 2]
+  """
+  if not values:
+    return []
+  front_of = dict(zip(values, front_numbers(values).tolist(), strict=True))
+  ordered = sorted(front_of, key=lambda pair: (front_of[pair], pair[0]))
+  rank_of = {pair: rank for rank, pair in enumerate(ordered)}
+  return [rank_of[pair] for pair in values]
+
+
+def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
+  """Returns one number for each point, by which the points are ranked. Lower is better.
+
+  A score that is not finite gives infinity.
+  """
+  numbers = {}
+  pairs = {}
+  for point, score in scores.items():
+    if isinstance(score, tuple):
+      if all(math.isfinite(value) for value in score):
+        pairs[point] = score
+    elif math.isfinite(score):
+      numbers[point] = float(score)
+  if pairs:
+    ranks = pareto_order(list(pairs.values()))
+    numbers = dict(zip(pairs, map(float, ranks), strict=True))
+  return {point: numbers.get(point, math.inf) for point in scores}
+
+
+def promote(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
+  """Returns the best n points, in increasing number.
+
+  Of points with equal scores, the lower numbers are promoted. Points without a finite score
+  are promoted last.
+
+  >>> promote({0: 2.0, 1: float('nan'), 2: 1.0, 3: 2.0}, 2)
+  (0, 2)
+  """
+  value_of = ranking_values(scores)
+  ranked = sorted(scores, key=lambda point: (value_of[point], point))
+  return tuple(sorted(ranked[:n]))
+
+
+def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
+  """Returns the points to train in full: the best one of each of n equal parts of the ranks.
+
+  Points without a finite score are left out.
+
+  >>> calibration_points({0: 3.0, 1: 1.0, 2: 4.0, 3: 2.0, 4: float('inf')}, 2)
+  (0, 1)
+  """
+  value_of = ranking_values(scores)
+  finite = [point for point in scores if value_of[point] < math.inf]
+  ranked = sorted(finite, key=lambda point: (value_of[point], point))
+  ranks = evenly_spaced_ranks(len(ranked), n)
+  return tuple(sorted(ranked[rank] for rank in ranks))
+
+
+def rank_correlations(
+  scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]
+) -> dict[int, float]:
+  """Measures how well the ranks at each rung agree with those at the end.
+
+  Args:
+    scores: {point: {step: score}}. A point counts at a rung if it has a score there and at
+      the end.
+    rungs: Rungs in steps, increasing. The last one is the end.
+
+  Returns:
+    {step: Spearman's correlation, -1 to 1} for all rungs but the last. NaN if there are fewer
+    than three points, or all scores are equal.
+  """
+  end = rungs[-1]
+  correlations = {}
+  for step in rungs[:-1]:
+    shared = [
+      point for point in scores if step in scores[point] and end in scores[point]
+    ]
+    correlation = math.nan
+    if len(shared) >= MIN_CORRELATION_POINTS:
+      at_rung = ranking_values({point: scores[point][step] for point in shared})
+      at_end = ranking_values({point: scores[point][end] for point in shared})
+      correlation = spearman(list(at_rung.values()), list(at_end.values()))
+    correlations[step] = correlation
+  return correlations
+
+
+def may_prune(correlation: float, threshold: float | None) -> bool:
+  """Returns True if a rung with this rank correlation may prune.
+
+  Args:
+    correlation: Rank correlation of the rung with the end, or NaN.
+    threshold: Smallest correlation that allows pruning. None always allows it.
+  """
+  return threshold is None or bool(correlation >= threshold)

@@ -1,0 +1,220 @@
+"""Conditions of a space, resolved: each entry with the entries that it depends on.
+
+A condition is written on a dotted path. Several entries may set this path, each under a
+condition of its own. An entry with several possible parents becomes several resolved entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+from typing import TypeAlias
+
+from lmhp.errors import ConfigError, suggest
+from lmhp.sweeping.space.domains import Choice, Domain, Fixed, Value
+from lmhp.sweeping.space.entries import SpaceEntry, WrittenCondition
+from lmhp.sweeping.space.intervals import Float, Int
+
+Condition: TypeAlias = tuple[tuple[str, tuple[Value, ...]], ...]
+"""`(parameter name, accepted values)` pairs. All of them must hold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+  """One number or word that a search draws.
+
+  Attributes:
+    name: Name, unique in the space.
+    paths: Dotted paths that the parameter sets: several for a Zip, none for a Chain.
+    domain: Domain of the parameter. For a Zip or a Chain, it is the Choice of a number, from 0.
+    role: 'scientific' or 'nuisance'.
+    condition: Condition under which the parameter exists. None if it always exists.
+  """
+
+  name: str
+  paths: tuple[str, ...]
+  domain: Float | Int | Choice
+  role: str
+  condition: Condition | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class ResolvedEntry:
+  """An entry with one set of parents.
+
+  Attributes:
+    entry: The entry.
+    parents: `(parent, accepted values)` pairs. All of them must hold.
+    ancestors: {ancestor: accepted values}, for the parents, their parents, and so on.
+    parameter: The parameter that the entry becomes. None if its value is fixed.
+  """
+
+  entry: SpaceEntry
+  parents: ResolvedCondition
+  ancestors: dict[ResolvedEntry, tuple[Value, ...]]
+  parameter: Parameter | None = None
+
+
+ResolvedCondition: TypeAlias = tuple[tuple[ResolvedEntry, tuple[Value, ...]], ...]
+"""`(parent, accepted values)` pairs. All of them must hold."""
+
+
+def ancestors_of(
+  condition: ResolvedCondition,
+) -> dict[ResolvedEntry, tuple[Value, ...]] | None:
+  """Returns what a condition requires of each ancestor.
+
+  Returns:
+    {ancestor: accepted values}, or None if the requirements exclude each other.
+  """
+  required: dict[ResolvedEntry, tuple[Value, ...]] = {}
+  for parent, values in condition:
+    for ancestor, accepted in ((parent, values), *parent.ancestors.items()):
+      if ancestor in required:
+        accepted = tuple(value for value in required[ancestor] if value in accepted)
+      required[ancestor] = accepted
+  return required if all(required.values()) else None
+
+
+def resolve_conditions(entries: Sequence[SpaceEntry]) -> list[ResolvedEntry]:
+  """Returns the entries with their parents, each parent before its children.
+
+  Otherwise, the order is that of `entries`.
+
+  Args:
+    entries: All entries of a space.
+
+  Raises:
+    ConfigError: If a condition is on a path that the space does not set, on a value that the
+      path never takes, on itself, or if conditions exclude each other.
+  """
+  resolver = _ConditionResolver(entries)
+  for entry in entries:
+    resolver.resolve(entry)
+  return resolver.resolved
+
+
+class _ConditionResolver:
+  """Finds the parents of entries.
+
+  Attributes:
+    resolved: Entries resolved so far, each parent before its children.
+  """
+
+  def __init__(self, entries: Sequence[SpaceEntry]):
+    self.resolved: list[ResolvedEntry] = []
+    self._entries = entries
+    self._resolved_of: dict[SpaceEntry, list[ResolvedEntry]] = {}
+    self._in_progress: list[SpaceEntry] = []
+
+  def resolve(self, entry: SpaceEntry) -> list[ResolvedEntry]:
+    """Returns the resolved entries of an entry, one for each possible set of parents."""
+    self._check_no_cycle(entry)
+    if entry in self._resolved_of:
+      return self._resolved_of[entry]
+
+    # Resolve the parents of each condition. A product gives all sets of parents.
+    self._in_progress.append(entry)
+    alternatives = [self._alternatives(entry, c) for c in entry.conditions]
+    self._in_progress.pop()
+    resolved = []
+    for parts in itertools.product(*alternatives):
+      parents = tuple(itertools.chain.from_iterable(parts))
+      ancestors = ancestors_of(parents)
+      if ancestors is not None:
+        resolved.append(ResolvedEntry(entry, parents, ancestors))
+    if not resolved:
+      raise ConfigError(
+        f'{entry.label}: got conditions that exclude each other, expected conditions that '
+        'can hold together'
+      )
+    self._resolved_of[entry] = resolved
+    self.resolved += resolved
+    return resolved
+
+  def _check_no_cycle(self, entry: SpaceEntry) -> None:
+    if entry in self._in_progress:
+      start = self._in_progress.index(entry)
+      labels = [one.label for one in (*self._in_progress[start:], entry)]
+      raise ConfigError(
+        f'{entry.label}: got conditions that form a cycle ({" -> ".join(labels)}), expected '
+        'a first one without a condition'
+      )
+
+  def _alternatives(
+    self, entry: SpaceEntry, condition: WrittenCondition
+  ) -> list[ResolvedCondition]:
+    """Returns the ways to meet one written condition."""
+    if not isinstance(condition.parent, str):
+      return [
+        ((parent, condition.values),) for parent in self.resolve(condition.parent)
+      ]
+    path = condition.parent
+    candidates = self._candidates(entry, path)
+    for value in condition.values:
+      if not any(one.values_that_set(path, (value,)) for one in candidates):
+        raise _impossible_value(entry, path, value, candidates)
+
+    alternatives = []
+    for candidate in candidates:
+      accepted = candidate.values_that_set(path, condition.values)
+      if not accepted:
+        continue
+      for parent in self.resolve(candidate):
+        if isinstance(candidate.domain, Fixed):
+          # The parent takes the value wherever it exists.
+          alternatives.append(parent.parents)
+        else:
+          alternatives.append(((parent, accepted),))
+    return alternatives
+
+  def _candidates(self, entry: SpaceEntry, path: str) -> list[SpaceEntry]:
+    """Returns the entries that set a path and can exist together with an entry."""
+    candidates = [
+      one
+      for one in self._entries
+      if path in one.paths and not _are_exclusive(one, entry)
+    ]
+    if not candidates:
+      all_paths = dict.fromkeys(path for one in self._entries for path in one.paths)
+      raise ConfigError(
+        f'{entry.label}: got a condition on {path}, expected a path of the space'
+        f'{suggest(path, all_paths)}'
+      )
+    return candidates
+
+
+def _are_exclusive(a: SpaceEntry, b: SpaceEntry) -> bool:
+  """Returns True if the written conditions of two entries exclude each other."""
+  for condition in a.conditions:
+    for other in b.conditions:
+      is_shared = condition.parent == other.parent
+      if is_shared and not _intersect(condition.values, other.values):
+        return True
+  return False
+
+
+def _intersect(a: tuple[Value, ...], b: tuple[Value, ...]) -> bool:
+  return any(value in b for value in a)
+
+
+def _impossible_value(
+  entry: SpaceEntry, path: str, value: Value, candidates: Sequence[SpaceEntry]
+) -> ConfigError:
+  """Builds the error for a condition on a value that its parent never takes."""
+  domains: list[Domain] = []
+  for candidate in candidates:
+    if candidate.rows is None:
+      domains.append(candidate.domain)
+    else:
+      domains.append(Choice(*candidate.column(path)))
+  words = []
+  for domain in domains:
+    if isinstance(domain, Choice):
+      words += [str(item) for item in domain.values]
+  accepted = ' or '.join(repr(domain) for domain in dict.fromkeys(domains))
+  return ConfigError(
+    f'{entry.label}: got a condition on {path}={value!r}, expected a value of {accepted}'
+    f'{suggest(str(value), words)}'
+  )

@@ -1,0 +1,139 @@
+"""Entries of a space: each domain with its paths, and with all that stands around it.
+
+`Space.entries` (`lmhp.sweeping.space.combinators`) lists the entries of a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+import itertools
+
+from lmhp.sweeping.space.domains import Choice, Domain, Value
+from lmhp.sweeping.space.intervals import Float, Int
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenCondition:
+  """A condition as the space states it.
+
+  Attributes:
+    parent: Dotted path that the condition is on, or the entry of a Chain.
+    values: Values of the parent that meet the condition.
+  """
+
+  parent: str | SpaceEntry
+  values: tuple[Value, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlacedSubsample:
+  """A Subsample at one place of a space. Equal ones at two places are different.
+
+  Attributes:
+    n: Number of points to keep.
+    seed: Seed that breaks ties.
+    is_outermost: True if the whole space is this Subsample.
+  """
+
+  n: int
+  seed: int
+  is_outermost: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SpaceEntry:
+  """A domain at one place of a space. Equal ones at two places are different.
+
+  Attributes:
+    label: Name of the parameter, if no other entry has the same.
+    paths: Dotted paths that the entry sets: several for a Zip, none for a Chain.
+    domain: Domain of the entry. For a Zip, it is the Choice of a row number.
+    rows: Values that each row of a Zip sets, in the order of `paths`. None otherwise.
+    conditions: Conditions around the entry, the outermost first.
+    subsamples: Subsamples around the entry, the outermost first.
+  """
+
+  label: str
+  paths: tuple[str, ...]
+  domain: Domain
+  rows: tuple[tuple[Value, ...], ...] | None
+  conditions: tuple[WrittenCondition, ...]
+  subsamples: tuple[PlacedSubsample, ...]
+
+  @property
+  def is_drawn(self) -> bool:
+    """True if a search draws the value. False if the value is fixed."""
+    return isinstance(self.domain, (Float, Int, Choice))
+
+  def settings(self, value: Value) -> dict[str, Value]:
+    """Returns {dotted path: value} for a value of the domain."""
+    if self.rows is None:
+      return dict.fromkeys(self.paths, value)
+    row = self.rows[_row_number(value)]
+    return dict(zip(self.paths, row, strict=True))
+
+  def column(self, path: str) -> tuple[Value, ...]:
+    """Returns the values of one path of a Zip, row by row."""
+    index = self.paths.index(path)
+    return tuple(row[index] for row in self.rows or ())
+
+  def values_of(self, path: str) -> tuple[Value, ...]:
+    """Returns the values that a path takes, or their `Range`."""
+    if self.rows is not None:
+      return self.column(path)
+    return self.domain.values_or_range()
+
+  def values_that_set(self, path: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Returns the values of the domain that set a path to one of `values`.
+
+    For a Zip, these are row numbers.
+    """
+    if self.rows is None:
+      return self.domain.accepted(values)
+    return tuple(i for i, value in enumerate(self.column(path)) if value in values)
+
+
+def _row_number(value: Value) -> int:
+  if not isinstance(value, int):
+    raise ValueError(f'{value!r} is not the number of a row')
+  return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+  """What stands around a part of a space while its entries are listed.
+
+  Attributes:
+    conditions: Conditions around the part, the outermost first.
+    subsamples: Subsamples around the part, the outermost first.
+    is_whole: True if the part is the whole space.
+    chain_numbers: Numbers for the next Chains of the space, from 1.
+  """
+
+  conditions: tuple[WrittenCondition, ...] = ()
+  subsamples: tuple[PlacedSubsample, ...] = ()
+  is_whole: bool = True
+  chain_numbers: Iterator[int] = dataclasses.field(
+    default_factory=lambda: itertools.count(1)
+  )
+
+  def inside(
+    self,
+    condition: WrittenCondition | None = None,
+    subsample: PlacedSubsample | None = None,
+  ) -> Surroundings:
+    """Returns the surroundings of a part within this one.
+
+    Args:
+      condition: Condition that this part puts on the inner one.
+      subsample: Subsample that this part is.
+    """
+    new_conditions = () if condition is None else (condition,)
+    new_subsamples = () if subsample is None else (subsample,)
+    return Surroundings(
+      conditions=(*self.conditions, *new_conditions),
+      subsamples=(*self.subsamples, *new_subsamples),
+      is_whole=False,
+      chain_numbers=self.chain_numbers,
+    )

@@ -1,0 +1,290 @@
+"""Intervals of numbers: `Float` and `Int`.
+
+A value of an interval has a place from 0 to 1, its `unit_value`. A search draws unit values,
+and `value_at` maps them to values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+from lmhp.errors import ConfigError
+from lmhp.sweeping.space.domains import (
+  MAX_NUMBER,
+  Domain,
+  Range,
+  Value,
+  is_number,
+  keyword_role,
+  round_to_significant,
+  to_tuples,
+)
+from lmhp.typing import Number
+
+MAX_LISTED = 10_000
+"""Number of values up to which an `Int` is listed."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Float(Domain):
+  """An interval of numbers, both ends included.
+
+  Attributes:
+    low: Smallest value, in the unit of the path.
+    high: Largest value.
+    log: If True, equal ratios are equally likely, and `low` must be above 0. If False, equal
+      differences are equally likely.
+    role: 'scientific' or 'nuisance'.
+
+  >>> 0.05 in Float(1e-4, 1e-1, log=True)
+  True
+  """
+
+  low: float
+  high: float
+  log: bool = False
+  role: str = 'scientific'
+
+  def __post_init__(self) -> None:
+    for name in ('low', 'high'):
+      bound = to_tuples(getattr(self, name))
+      if is_number(bound) and abs(bound) <= MAX_NUMBER:
+        bound = float(bound)
+      object.__setattr__(self, name, bound)
+
+  def __repr__(self) -> str:
+    return _repr('Float', self)
+
+  def __contains__(self, value: object) -> bool:
+    return is_number(value) and self.low <= value <= self.high
+
+  def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
+    """Returns no value. A condition cannot select single values of an interval."""
+    return ()
+
+  def values_or_range(self) -> tuple[Value, ...]:
+    return Range(self.low, self.high)
+
+  def values_to_check(self) -> tuple[Value, ...]:
+    return (self.low, self.high)
+
+  def unit_value(self, value: Value) -> float:
+    """Returns the place of a value in the interval, from 0 to 1.
+
+    Args:
+      value: A value of the domain.
+
+    Raises:
+      ValueError: If the value is not in the domain.
+
+    >>> Float(1, 100, log=True).unit_value(10)
+    0.5
+    """
+    number = _number_of(self, value)
+    if self.log:
+      start = math.log(self.low)
+      return min((math.log(number) - start) / (math.log(self.high) - start), 1.0)
+    return (number - self.low) / (self.high - self.low)
+
+  def value_at(self, unit_value: float) -> float:
+    """Returns the value at a place from 0 to 1, the inverse of `unit_value`.
+
+    On a logarithmic scale, it is rounded to 12 digits. Machines whose logarithms differ in
+    the last bit then agree.
+
+    >>> Float(1e-4, 1e-2, log=True).value_at(0.5)
+    0.001
+    """
+    if not self.log:
+      return min(self.low + unit_value * (self.high - self.low), self.high)
+    start = math.log(self.low)
+    end = math.log(self.high)
+    value = round_to_significant(math.exp(start + unit_value * (end - start)))
+    return min(max(value, self.low), self.high)
+
+  def grid_values(self, n_levels: int) -> tuple[Value, ...]:
+    """Returns the levels of a grid: both ends, and values that are evenly spaced between.
+
+    On a logarithmic scale, the levels have equal ratios. They are rounded to 12 digits, so
+    that the middle of 1e-4 and 1e-2 is 1e-3. A single level is the middle.
+
+    >>> Float(1e-4, 1e-2, log=True).grid_values(3)
+    (0.0001, 0.001, 0.01)
+    """
+    return _with_exact_ends(_levels(self, n_levels), self)
+
+  def perturbed(self, value: Value, factor: float) -> float:
+    """Returns a value times a factor, clipped to the interval."""
+    moved = round_to_significant(_number_of(self, value) * factor)
+    return min(max(moved, self.low), self.high)
+
+  def check(self, path: str) -> None:
+    _check_interval(path, self, (int, float), 'finite')
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Int(Domain):
+  """Whole numbers, both ends included.
+
+  Attributes:
+    low: Smallest value, in the unit of the path.
+    high: Largest value.
+    log: If True, a number k is as likely as log((k + 1) / k), and `low` must be above 0. If
+      False, all numbers are equally likely.
+    role: 'scientific' or 'nuisance'.
+
+  >>> 3.5 in Int(2, 8)
+  False
+  """
+
+  low: int
+  high: int
+  log: bool = False
+  role: str = 'scientific'
+
+  def __post_init__(self) -> None:
+    for name in ('low', 'high'):
+      bound = to_tuples(getattr(self, name))
+      if isinstance(bound, float) and bound.is_integer():
+        bound = int(bound)
+      object.__setattr__(self, name, bound)
+
+  def __repr__(self) -> str:
+    return _repr('Int', self)
+
+  def __contains__(self, value: object) -> bool:
+    if not isinstance(value, int) or isinstance(value, bool):
+      return False
+    return self.low <= value <= self.high
+
+  def values_or_range(self) -> tuple[Value, ...]:
+    if self.high - self.low >= MAX_LISTED:
+      return Range(self.low, self.high)
+    return tuple(range(self.low, self.high + 1))
+
+  def values_to_check(self) -> tuple[Value, ...]:
+    return (self.low, self.high)
+
+  def unit_value(self, value: Value) -> float:
+    """Returns the place of a number in the interval, from 0 to 1: the middle of its bin.
+
+    On a logarithmic scale, the bin of k reaches from log(k) to log(k + 1).
+
+    Args:
+      value: A value of the domain.
+
+    Raises:
+      ValueError: If the value is not in the domain.
+
+    >>> Int(2, 5).unit_value(2)
+    0.125
+    """
+    number = _number_of(self, value)
+    if self.log:
+      middle = 0.5 * (math.log(number) + math.log(number + 1))
+      return (middle - math.log(self.low)) / math.log((self.high + 1) / self.low)
+    return (number - self.low + 0.5) / (self.high - self.low + 1)
+
+  def value_at(self, unit_value: float) -> int:
+    """Returns the number whose bin contains a place from 0 to 1.
+
+    >>> Int(2, 5).value_at(0.99)
+    5
+    """
+    if self.log:
+      ratio = (self.high + 1) / self.low
+      number = int(self.low * math.exp(unit_value * math.log(ratio)))
+    else:
+      number = self.low + int(unit_value * (self.high - self.low + 1))
+    return min(max(number, self.low), self.high)
+
+  def grid_values(self, n_levels: int) -> tuple[Value, ...]:
+    """Returns the levels of a grid: all numbers, or `n_levels` rounded ones if there are more.
+
+    >>> Int(2, 4).grid_values(5), Int(0, 100).grid_values(3)
+    ((2, 3, 4), (0, 50, 100))
+    """
+    if self.high - self.low < n_levels:
+      return tuple(range(self.low, self.high + 1))
+    levels = [round(level) for level in _levels(self, n_levels)]
+    return _with_exact_ends(levels, self)
+
+  def perturbed(self, value: Value, factor: float) -> int:
+    """Returns a number times a factor, rounded and clipped. It moves by at least 1."""
+    moved = math.floor(round_to_significant(_number_of(self, value) * factor) + 0.5)
+    if moved == value:
+      moved += 1 if factor > 1 else -1
+    return min(max(moved, self.low), self.high)
+
+  def check(self, path: str) -> None:
+    _check_interval(path, self, (int,), 'whole')
+
+
+def _repr(name: str, domain: Float | Int) -> str:
+  log = ', log=True' if domain.log else ''
+  return f'{name}({domain.low!r}, {domain.high!r}{log}{keyword_role(domain.role)})'
+
+
+def _number_of(domain: Float | Int, value: Value) -> Number:
+  """Returns a value, checked to be in its domain."""
+  if not is_number(value) or value not in domain:
+    raise ValueError(f'{value!r} is not in {domain!r}')
+  return value
+
+
+def _levels(domain: Float | Int, n_levels: int) -> list[float]:
+  """Returns evenly spaced levels from the low end to the high end, before rounding to int."""
+  low = domain.low
+  high = domain.high
+  if n_levels > 1:
+    fractions = [k / (n_levels - 1) for k in range(n_levels)]
+  else:
+    fractions = [0.5]
+  if domain.log:
+    log_ratio = math.log(high / low)
+    return [
+      round_to_significant(low * math.exp(fraction * log_ratio))
+      for fraction in fractions
+    ]
+  digits = 12 - math.ceil(math.log10(high - low))
+  return [round(low + fraction * (high - low), digits) for fraction in fractions]
+
+
+def _with_exact_ends(
+  levels: Sequence[Number], domain: Float | Int
+) -> tuple[Number, ...]:
+  """Returns different levels, the first and the last of which are the ends of the domain."""
+  levels = list(levels)
+  if len(levels) > 1:
+    levels[0] = domain.low
+    levels[-1] = domain.high
+  return tuple(dict.fromkeys(levels))
+
+
+def _check_interval(
+  path: str, domain: Float | Int, types: tuple[type, ...], word: str
+) -> None:
+  """Checks the bounds of an interval.
+
+  Args:
+    path: Dotted path, for the error message.
+    domain: The interval.
+    types: Types that a bound may have.
+    word: Name of the numbers of these types, for the error message.
+  """
+  for bound in (domain.low, domain.high):
+    is_valid = is_number(bound) and abs(bound) <= MAX_NUMBER
+    if not is_valid or not isinstance(bound, types):
+      raise ConfigError(
+        f'{path}: got {domain!r}, expected {word} numbers as its bounds'
+      )
+  if domain.log and domain.low <= 0:
+    raise ConfigError(
+      f'{path}: got {domain!r}, expected a lower bound above 0 on a logarithmic scale'
+    )
+  if domain.low >= domain.high:
+    raise ConfigError(
+      f'{path}: got {domain!r}, expected a lower bound below the upper bound'
+    )

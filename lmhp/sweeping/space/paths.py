@@ -1,0 +1,84 @@
+"""Paths of a space, and the values that each of them can take over all points."""
+
+from __future__ import annotations
+
+import enum
+
+from lmhp.sweeping.space.combinators import SpaceLike, as_space
+from lmhp.sweeping.space.domains import Range, Value, is_number
+
+
+class _Unset(enum.Enum):
+  """Marks an argument that was not passed, since None is a value."""
+
+  UNSET = enum.auto()
+
+
+def paths_of(space: SpaceLike) -> set[str]:
+  """Returns all dotted paths that a point may set, with fixed or drawn values.
+
+  Args:
+    space: A space or a dict.
+
+  >>> from lmhp.sweeping.space import Zip
+  >>> columns = {'train.batch_size': (8, 16), 'optimizer.learning_rate': (1e-3, 2e-3)}
+  >>> sorted(paths_of(Zip(columns)))
+  ['optimizer.learning_rate', 'train.batch_size']
+  """
+  paths = set()
+  for entry in as_space(space).entries():
+    paths.update(entry.paths)
+  return paths
+
+
+def values_of(
+  space: SpaceLike, path: str, default: Value | _Unset = _Unset.UNSET
+) -> tuple[Value, ...]:
+  """Returns the values that a path can take over all points.
+
+  Args:
+    space: A space or a dict.
+    path: A dotted path.
+    default: Value of the base config. It counts as a value of the path if each entry of the
+      path has a condition, even if the conditions leave no gap. If it is not given, the base
+      config is ignored.
+
+  Returns:
+    Each value once, in the order in which they are written. If the path takes all numbers of
+    an interval, or more than 10,000 whole numbers: a `Range` from the lowest to the highest
+    number. If it also takes values that are no numbers: these values and then both ends of
+    the range. Empty if the path takes no value.
+
+  >>> from lmhp.sweeping.space import Float, Int, When
+  >>> values_of({'train.z_loss': Float(0, 0.3)}, 'train.z_loss')
+  Range(low=0.0, high=0.3)
+  >>> space = {
+  ...   'train.z_loss': When('model.n_layers', 2, 0.1),
+  ...   'model.n_layers': Int(2, 4),
+  ... }
+  >>> values_of(space, 'train.z_loss', default=0.0)
+  (0.1, 0.0)
+  """
+  values: list[Value] = []
+  range_ends: list[Value] = []
+  is_always_set = False
+  for entry in as_space(space).entries():
+    if path not in entry.paths:
+      continue
+    if not entry.conditions:
+      is_always_set = True
+    found = entry.values_of(path)
+    if isinstance(found, Range):
+      range_ends += found
+    else:
+      values += found
+  if not isinstance(default, _Unset) and not is_always_set:
+    values.append(default)
+  if not range_ends:
+    return tuple(dict.fromkeys(values))
+
+  # Numbers extend the range. Other values stand beside it.
+  numbers = [value for value in range_ends + values if is_number(value)]
+  others = [value for value in values if not is_number(value)]
+  span = Range(min(numbers), max(numbers))
+  return tuple(dict.fromkeys([*others, *span])) if others else span
