@@ -21,6 +21,7 @@ from lmhp.sections import keys, keys_of
 from lmhp.sweeping.search.designs import check_subsamples
 from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
 from lmhp.sweeping.search.quasi_random import key_of
+from lmhp.sweeping.search.sampler import PointResult, Sampler, SamplerState
 from lmhp.sweeping.space import Choice, CompiledSpace, Point, Space, Value, parameters
 from lmhp.sweeping.store.trial import Trial
 
@@ -45,42 +46,6 @@ class BayesianKeys:
     low=1,
     aliases=('max_concurrent', 'max_concurrent_trials', 'n_jobs'),
   )
-
-
-@dataclasses.dataclass(frozen=True)
-class PointResult:
-  """Results of a point so far, averaged over its seeds.
-
-  Attributes:
-    parameters: {parameter name: value}.
-    values: Objectives. A diverged point has finite penalty values. None while it is running.
-    scores: {step: first objective}, if the point was pruned.
-  """
-
-  parameters: Mapping[str, Value]
-  values: tuple[float, ...] | None
-  scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerState:
-  """Input of a sampler.
-
-  Attributes:
-    space: Space of the new points.
-    results: Results of the points so far, in order.
-    directions: 'minimize' or 'maximize' for each objective.
-    seeds: One random seed for each new point.
-  """
-
-  space: CompiledSpace
-  results: tuple[PointResult, ...]
-  directions: tuple[str, ...]
-  seeds: tuple[int, ...]
-
-
-Sampler = Callable[[SamplerState], list[Point]]
-"""Function that returns one new point for each seed of its state."""
 
 
 def propose(

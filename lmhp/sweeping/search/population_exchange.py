@@ -123,10 +123,10 @@ def explore(
 ) -> dict[str, Value]:
   """Returns the values with which a replaced member continues.
 
-  A value is drawn from its domain with a probability of 1/4. Otherwise, a Float is multiplied by 0.8
-  or 1.25, on a logarithmic scale or not, and clipped to its domain. An Int is changed in the same
-  way, by at least 1. A Choice of numbers takes the next greater or smaller number. A Choice of
-  words stays. A Float of 0 can change only if it is drawn from its domain.
+  A value is drawn from its domain with a probability of 1/4. Otherwise, a Float is multiplied
+  by 0.8 or 1.25, on a logarithmic scale or not, and clipped to its domain. An Int is changed in
+  the same way, by at least 1. A Choice of numbers takes the next greater or smaller number. A
+  Choice of words stays. A Float of 0 can change only if it is drawn from its domain.
 
   If a Choice changes, parameters that no longer exist are dropped, and parameters that begin to
   exist are drawn.
