@@ -12,7 +12,7 @@ import lmhp
 from lmhp.errors import ConfigError
 from lmhp.registry import outside_modules
 from lmhp.sweeping import config as sweep_config
-from lmhp.sweeping.execution import packs
+from lmhp.sweeping.execution import pack_run
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, preview_points
 from lmhp.sweeping.space import as_space
 
@@ -133,7 +133,7 @@ def test_a_method_from_outside_runs_a_study(toy, sweep):
 
 def test_its_study_resumes_with_the_same_points(toy, sweep, monkeypatch):
   whole = sweep('whole')
-  run = packs.PackRun.run
+  run = pack_run.PackRun.run
   n_packs = 0
 
   def stop_after_three(self, *arguments):
@@ -143,10 +143,10 @@ def test_its_study_resumes_with_the_same_points(toy, sweep, monkeypatch):
       raise KeyboardInterrupt
     return run(self, *arguments)
 
-  monkeypatch.setattr(packs.PackRun, 'run', stop_after_three)
+  monkeypatch.setattr(pack_run.PackRun, 'run', stop_after_three)
   with pytest.raises(KeyboardInterrupt):
     sweep()
-  monkeypatch.setattr(packs.PackRun, 'run', run)
+  monkeypatch.setattr(pack_run.PackRun, 'run', run)
   assert trials_file(sweep()) == trials_file(whole)
 
 

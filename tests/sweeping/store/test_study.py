@@ -25,7 +25,7 @@ from lmhp.sweeping.store import trials_file
 from lmhp.sweeping.store.manifest import Cohort, RungSchedule
 from lmhp.sweeping.store.study import Study, read_manifest
 
-COHORT = Cohort('search-0', 0, 4, 'halton', 1, False, {'type': 'x'}, 5, {'a': 0})
+COHORT = Cohort('search-0', 0, 4, 'halton', 1, False, {'type': 'x'}, {'a': 0})
 
 # --- what is stored is read back ------------------------------------------------------
 
@@ -59,7 +59,6 @@ def test_a_study_keeps_its_own_manifest(tmp_path, storage):
       study.manifest,
       cohorts=(COHORT,),
       rungs=RungSchedule((3, 9), cooldown=True),
-      dimensions={'halton': {'a': 0}},
       plugins=('a.b',),
     )
     study.set_manifest(changed)
