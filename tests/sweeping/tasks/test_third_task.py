@@ -106,7 +106,7 @@ def make_bowl():
         'size': Declaration(traced=False),
         'seed': Declaration(traced=True),
       }
-      spaces.check(sweep.space, declarations, self.base)
+      spaces.check_space(sweep.space, declarations, self.base)
       sweep.check_objective(('eval_bowl', 'bowl', 'depth'))
 
     def base_values(self):
