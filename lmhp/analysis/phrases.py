@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Sequence
 
+from lmhp.statistics.number_format import format_number
 
-def amount(value: float) -> str:
-  """A number in a sentence, to three or four digits.
 
-  >>> amount(0.00031234), amount(1228800.0), amount(1.84595), amount(-0.5142)
-  ('0.000312', '1,228,800', '1.846', '-0.514')
+def amount(value: float | None) -> str:
+  """Returns a number as text for a sentence.
+
+  >>> amount(0.00031234), amount(1228800.0), amount(None), amount(float('inf'))
+  ('0.000312', '1,228,800', 'unknown', 'no bound')
   """
-  if value is None or not math.isfinite(value):
-    return 'unknown' if value is None or math.isnan(value) else ('no bound')
-  if float(value).is_integer() and abs(value) < 1e12:
-    return f'{value:,.0f}'
-  if abs(value) >= 1e5 or abs(value) < 1e-4:
-    mantissa, exponent = f'{value:.2e}'.split('e')
-    return f'{mantissa.rstrip("0").rstrip(".")}e{int(exponent)}'
-  if abs(value) >= 1:
-    return f'{value:,.{max(0, 3 - int(math.log10(abs(value))))}f}'
-  text = f'{value:.3g}'
-  return text if 'e' not in text else f'{value:.7f}'.rstrip('0')
+  return format_number(value, missing='unknown', infinite='no bound')
 
 
 def nats(value: float, unit: str = 'nats') -> str:

@@ -20,39 +20,45 @@ _SECONDS_PER_UNIT = (
 
 
 def format_number(
-  value: float | None, missing: str = MISSING, infinite: str = 'inf'
+  value: float | None,
+  digits: int = 4,
+  missing: str = MISSING,
+  infinite: str | None = None,
 ) -> str:
-  """Returns a number as text, with four significant digits, or three below 1.
+  """Returns a number as text.
 
   Whole numbers keep all digits. Very large and very small numbers have an exponent.
 
   Args:
     value: The number. None and NaN stand for one that is not known.
+    digits: Number of significant digits. Numbers below 1 have at most three.
     missing: Text for a number that is not known.
-    infinite: Text for infinity.
+    infinite: Text for infinity of either sign. None stands for `missing`.
 
   >>> format_number(1228800.0), format_number(1.84595), format_number(-0.5142)
   ('1,228,800', '1.846', '-0.514')
-  >>> format_number(0.00031234), format_number(1.5e-7), format_number(None)
-  ('0.000312', '1.5e-7', '–')
+  >>> format_number(0.00031234), format_number(1.5e-7), format_number(1.84595, digits=2)
+  ('0.000312', '1.5e-7', '1.8')
   """
   if value is None or math.isnan(value):
     return missing
   if math.isinf(value):
-    return infinite if value > 0 else f'-{infinite}'
+    return missing if infinite is None else infinite
 
   size = abs(value)
   if float(value).is_integer() and size < 1e12:
     return f'{value:,.0f}'
+  if 1 <= size < 1e5:
+    decimals = digits - 1 - int(math.log10(size))
+    return f'{value:,.{max(0, decimals)}f}'
+
+  digits = min(digits, 3)
   if size >= 1e5 or size < 1e-4:
-    mantissa, exponent = f'{value:.2e}'.split('e')
-    return f'{mantissa.rstrip("0").rstrip(".")}e{int(exponent)}'
-  if size >= 1:
-    decimals = max(0, 3 - int(math.log10(size)))
-    return f'{value:,.{decimals}f}'
-  text = f'{value:.3g}'
-  # Python writes an exponent below 1e-4, to which a number may be rounded.
-  return text if 'e' not in text else f'{value:.7f}'.rstrip('0')
+    mantissa, exponent = f'{value:.{digits - 1}e}'.split('e')
+    mantissa = mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa
+    return f'{mantissa}e{int(exponent)}'
+  decimals = digits - 1 - math.floor(math.log10(size))
+  return f'{value:.{decimals}f}'.rstrip('0').rstrip('.')
 
 
 def format_with_unit(
@@ -85,6 +91,15 @@ def format_bytes(n_bytes: float) -> str:
   """
   text = format_with_unit(n_bytes, 1024, BINARY_UNITS)
   return text if n_bytes >= 1024 else f'{text} B'
+
+
+def format_value(value: object) -> str:
+  """Returns the value of a config key as text: a float by `format_number`, others by `str`.
+
+  >>> format_value(0.00031234), format_value('cosine'), format_value((1, 2))
+  ('0.000312', 'cosine', '(1, 2)')
+  """
+  return format_number(value) if isinstance(value, float) else str(value)
 
 
 def format_long_duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from lmhp.files import as_path
+from lmhp.statistics.number_format import format_long_duration, format_value
 
 
 def format_result(result: Any) -> str:
@@ -20,7 +21,7 @@ def format_result(result: Any) -> str:
   )
   if found['rank_correlations']:
     measured = ', '.join(
-      f'step {step}: {_short(float(c))}'
+      f'step {step}: {format_value(c)}'
       for step, c in found['rank_correlations'].items()
     )
     lines.append(f'rank correlation of rungs with the end: {measured}')
@@ -61,13 +62,7 @@ def format_plan(plan: Mapping[str, Any]) -> str:
 def _duration(hours: float) -> str:
   if math.isnan(hours):
     return 'an unknown time: no method was measured, since sweep.execution says which'
-  return (
-    f'{hours:.1f} h'
-    if hours >= 1
-    else f'{60 * hours:.1f} min'
-    if hours >= 1 / 60
-    else f'{3600 * hours:.0f} s'
-  )
+  return format_long_duration(3600 * hours)
 
 
 def format_study(
@@ -92,7 +87,7 @@ def format_study(
     f'(trial {found["best_trial"]}); {found["match_budget"]}'
   )
   lines += [
-    f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})'
+    f'  {path:{width}}  {format_value(value)}   (base {format_value(base[path])})'
     for path, value in changed.items()
   ]
   for one in found['confirmed'][:-1]:
@@ -114,7 +109,3 @@ def format_study(
   if not math.isnan(found['noise']):
     lines.append(f'noise between seeds of one config: {found["noise"]:.4f}')
   return lines
-
-
-def _short(value: Any) -> str:
-  return f'{value:.4g}' if isinstance(value, float) else str(value)

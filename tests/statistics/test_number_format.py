@@ -8,6 +8,7 @@ from lmhp.statistics.number_format import (
   format_bytes,
   format_long_duration,
   format_number,
+  format_value,
   format_with_unit,
 )
 
@@ -29,8 +30,7 @@ from lmhp.statistics.number_format import (
     (2e15, '2e15'),
     (None, '–'),
     (math.nan, '–'),
-    (math.inf, 'inf'),
-    (-math.inf, '-inf'),
+    (math.inf, '–'),
   ],
 )
 def test_format_number(value, text):
@@ -40,6 +40,30 @@ def test_format_number(value, text):
 def test_texts_for_numbers_that_are_not_known_and_for_infinity():
   assert format_number(None, missing='unknown') == 'unknown'
   assert format_number(math.inf, infinite='no bound') == 'no bound'
+  assert format_number(-math.inf, infinite='no bound') == 'no bound'
+
+
+@pytest.mark.parametrize(
+  'value,digits,text',
+  [
+    (1.84595, 2, '1.8'),
+    (12345.67, 2, '12,346'),
+    (0.98765, 4, '0.988'),
+    (0.98765, 2, '0.99'),
+    (123456.7, 2, '1.2e5'),
+    (123456.7, 1, '1e5'),
+    (1234567.0, 2, '1,234,567'),
+  ],
+)
+def test_digits(value, digits, text):
+  assert format_number(value, digits) == text
+
+
+@pytest.mark.parametrize(
+  'value,text', [(0.25, '0.25'), (3, '3'), (True, 'True'), ('cosine', 'cosine')]
+)
+def test_format_value(value, text):
+  assert format_value(value) == text
 
 
 def test_a_small_number_has_no_exponent_after_rounding():

@@ -32,6 +32,7 @@ from lmhp.analysis.hyperparameters.surface import axis_of, columns_of, units_of
 from lmhp.analysis.runs.table import Axis, Runs
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.hypothesis_tests import adjust_p_values
+from lmhp.statistics.number_format import format_value
 
 LEVEL = 0.005
 """At which two axes are said to act together, for all pairs of a study."""
@@ -297,12 +298,12 @@ def _words(
     gains = np.ptp(ends, axis=0)
     k, m = int(np.argmax(gains)), int(np.argmin(gains))
     return (
-      f'{axis.name} matters more at {other.name}={_shown(at[k])} than at {_shown(at[m])} '
-      f'({gains[k]:.3g} against {gains[m]:.3g}); {_shown(best[0])} is best at both'
+      f'{axis.name} matters more at {other.name}={format_value(at[k])} than at {format_value(at[m])} '
+      f'({gains[k]:.3g} against {gains[m]:.3g}); {format_value(best[0])} is best at both'
     )
   if other.kind == 'choice' or axis.kind == 'choice':
     return f'the best {axis.name} is ' + ', '.join(
-      f'{_shown(v)} at {other.name}={_shown(w)}' for v, w in zip(best, at)
+      f'{format_value(v)} at {other.name}={format_value(w)}' for v, w in zip(best, at)
     )
   verb, step = (
     ('rises', best[1] / best[0] if axis.log else best[1] - best[0])
@@ -310,8 +311,4 @@ def _words(
     else ('falls', best[0] / best[1] if axis.log else best[0] - best[1])
   )
   amount = f'by a factor of {step:.2g}' if axis.log else f'by {step:.2g}'
-  return f'the best {axis.name} {verb} {amount} as {other.name} goes from {_shown(at[0])} to {_shown(at[1])}'
-
-
-def _shown(value: Any) -> str:
-  return f'{value:.3g}' if isinstance(value, float) else str(value)
+  return f'the best {axis.name} {verb} {amount} as {other.name} goes from {format_value(at[0])} to {format_value(at[1])}'

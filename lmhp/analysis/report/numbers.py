@@ -8,7 +8,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-MISSING = '–'
+from lmhp.statistics.number_format import MISSING, format_number
 
 
 def is_number(value: Any) -> bool:
@@ -21,20 +21,12 @@ def is_number(value: Any) -> bool:
 
 
 def number(value: Any, digits: int = 4) -> str:
-  """One number, to some significant digits.
+  """Returns a value of a table as text, `MISSING` if it is no finite number.
 
-  >>> number(0.000312), number(1234567), number(float('nan')), number(12.0)
-  ('3.12e-4', '1,234,567', '–', '12')
+  >>> number(0.000312), number(1234567), number(float('nan')), number('cosine')
+  ('0.000312', '1,234,567', '–', '–')
   """
-  if not is_number(value):
-    return MISSING
-  if value == 0 or float(value).is_integer() and abs(value) < 1e9:
-    return f'{value:,.0f}'
-  if 1e-3 <= abs(value) < 1e6:
-    return f'{value:,.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}'
-  mantissa, exponent = f'{value:.{digits - 1}e}'.split('e')
-  mantissa = mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa
-  return f'{mantissa}e{int(exponent)}'
+  return format_number(value, digits) if is_number(value) else MISSING
 
 
 def column(values: Sequence[Any]) -> list[str]:
@@ -43,20 +35,16 @@ def column(values: Sequence[Any]) -> list[str]:
   >>> column([3.21234, 3.3, None])
   ['3.212', '3.300', '–']
   >>> column([1e-4, 0.02])
-  ['1e-4', '0.02']
+  ['0.0001', '0.02']
   """
   finite = np.array([float(v) for v in values if is_number(v)])
   if finite.size == 0 or np.all(finite == np.round(finite)):
     return [number(v) for v in values]
   sizes = np.abs(finite[finite != 0])
   if sizes.max() >= 1e6 or sizes.max() < 1e-2 or sizes.max() / sizes.min() > 30:
-    return [_short(number(v, 3)) for v in values]
+    return [number(v, 3) for v in values]
   decimals = max(0, 3 - math.floor(math.log10(sizes.max())))
   return [f'{v:,.{decimals}f}' if is_number(v) else MISSING for v in values]
-
-
-def _short(text: str) -> str:
-  return text.rstrip('0').rstrip('.') if '.' in text and 'e' not in text else text
 
 
 def text(value: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import numpy as np
 
+from lmhp.analysis.phrases import listed
 from lmhp.analysis.runs.table import Runs
+from lmhp.statistics.number_format import format_number
 
 AMOUNTS = ('steps', 'tokens', 'flops', 'seconds')
 TOLERANCE = {'steps': 0.0, 'tokens': 0.0, 'flops': 1e-6, 'seconds': 0.1}
@@ -58,23 +59,17 @@ def in_words(runs: Runs) -> str:
     for name, span in spans.items()
     if name != 'seconds' or declared == 'seconds'
   }
-  same = [f'{_UNITS[n]} ({_amount(s[0])})' for n, s in spans.items() if equal(s, n)]
+  same = [
+    f'{_UNITS[n]} ({format_number(s[0])})' for n, s in spans.items() if equal(s, n)
+  ]
   other = [
-    f'{_UNITS[n]} differ ({_amount(s[0])} to {_amount(s[1])})'
+    f'{_UNITS[n]} differ ({format_number(s[0])} to {format_number(s[1])})'
     for n, s in spans.items()
     if not equal(s, n)
   ]
   if not spans:
     return 'What the runs had the same amount of (steps, tokens, FLOPs, time) is not recorded.'
   if not same:
-    return f'Runs had no equal amount of anything recorded: their {_listed(other)}.'
-  tail = f'; their {_listed(other)}' if other else ''
-  return f'Runs are compared at equal {_listed(same)}{tail}.'
-
-
-def _listed(words: list[str]) -> str:
-  return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _amount(value: Any) -> str:
-  return f'{value:,.0f}' if value < 1e9 else f'{value:.3g}'.replace('e+', 'e')
+    return f'Runs had no equal amount of anything recorded: their {listed(other)}.'
+  tail = f'; their {listed(other)}' if other else ''
+  return f'Runs are compared at equal {listed(same)}{tail}.'

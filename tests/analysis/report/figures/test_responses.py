@@ -67,7 +67,7 @@ def test_winner_base_and_optimum_are_marked(runs, responses):
   assert ring['y'] == [runs.objective[best]]
   texts = [a['text'] for a in figure.layout['annotations']]
   assert (
-    f'winner: run {best}' in texts and 'base 0.0010' in texts and 'within 1%' in texts
+    f'winner: run {best}' in texts and 'base 0.001' in texts and 'within 1%' in texts
   )
   found = response(runs, 'optimizer.lr')
   assert any(
@@ -194,7 +194,7 @@ def test_effects_say_the_largest_and_draw_their_intervals():
   figure = figures_effects.effects(found, 'nats')
   check(figure)
   assert figure.caption == (
-    '<b>a is worth the most, 0.50 nats (90% interval 0.40 to no bound); 1 of 3 is shown to '
+    '<b>a is worth the most, 0.5 nats (90% interval 0.4 to no bound); 1 of 3 is shown to '
     'matter (filled).'
   )
   assert [a['text'] for a in figure.layout['annotations']] == [
