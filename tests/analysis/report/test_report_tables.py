@@ -68,13 +68,10 @@ def test_best_table_takes_means_over_seeds_and_drops_a_setting_with_a_diverged_s
   names = [c.name for c in table.columns]
   assert [row[2] for row in table.rows] == pytest.approx([2.1, 3.2])
   assert [row[names.index('seeds')] for row in table.rows] == [2, 2]
-  half = (
-    12.7062 * 0.1
-  )  # Student's 97.5% quantile of one degree of freedom, times the standard error
-  assert (
-    table.rows[0][names.index('95% interval')]
-    == f'{2.1 - half:.4f} to {2.1 + half:.3f}'
-  )
+  # Student's 97.5% quantile of one degree of freedom, times the standard error.
+  half = 12.7062 * 0.1
+  interval = table.rows[0][names.index('95% interval')]
+  assert interval == f'{2.1 - half:.3f} to {2.1 + half:.3f}'
 
 
 def test_no_setting_came_to_its_end():

@@ -30,7 +30,7 @@ def test_confirmation_shows_pairs_and_their_difference(maximize):
   assert diamond['x'] == pytest.approx([sign * mean])
   np.testing.assert_allclose(ends, sorted([sign * low, sign * high]))
   assert 'On 4 fresh seeds the winner is better than the base' in figure.caption
-  assert ('0.31' if maximize else '-0.310') in figure.caption
+  assert ('0.31' if maximize else '-0.31') in figure.caption
 
 
 def test_confirmation_without_a_difference_one_pair_or_none():
