@@ -6,25 +6,6 @@ from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
-_NAMES = {
-  'embedding': 'bert.embeddings.word_embeddings',
-  'positional': 'bert.embeddings.position_embeddings',
-  'token_types': 'bert.embeddings.token_type_embeddings',
-  'embedding_norm': 'bert.embeddings.LayerNorm',
-  'attention/query': '.attention.self.query',
-  'attention/key': '.attention.self.key',
-  'attention/value': '.attention.self.value',
-  'attention/output': '.attention.output.dense',
-  'attention_residual_norm': '.attention.output.LayerNorm',
-  'feed_forward/up': '.intermediate.dense',
-  'feed_forward/down': '.output.dense',
-  'feed_forward_residual_norm': '.output.LayerNorm',
-  'output/transform': 'cls.predictions.transform.dense',
-  'output/transform_norm': 'cls.predictions.transform.LayerNorm',
-  'output/bias': 'cls.predictions.bias',
-  'output': 'cls.predictions.decoder',
-}
-
 
 def _read_position_offset(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of positions that begin after the row of the padding token.
@@ -46,72 +27,90 @@ def _write_position_offset(cfg: ModelConfig) -> ConfigKeys:
   }
 
 
-def _roberta_names() -> dict[str, str]:
-  names = {ours: name.replace('bert.', 'roberta.') for ours, name in _NAMES.items()}
-  names['output/transform'] = 'lm_head.dense'
-  names['output/transform_norm'] = 'lm_head.layer_norm'
-  names['output/bias'] = 'lm_head.bias'
-  names['output'] = 'lm_head.decoder'
-  return names
-
-
-BERT = CheckpointFamily(
-  model_type='bert',
-  fixed_fields={
-    'architecture': 'encoder',
-    'position': 'learned',
-    'norm_placement': 'post',
-    'embedding_norm': True,
-    'final_norm': False,
-    'norm_bias': True,
-    'qkv_bias': True,
-    'attention_output_bias': True,
-    'feed_forward_bias': True,
-    'head_transform': True,
-    'head_bias': True,
-    'init': 'normal',
-  },
-  keys={
-    'vocab_size': ('vocab_size', 30_522),
-    'hidden_size': ('d_model', 768),
-    'num_hidden_layers': ('n_layers', 12),
-    'num_attention_heads': ('n_heads', 12),
-    'intermediate_size': ('d_ff', 3072),
-    'hidden_act': ('activation', 'gelu'),
-    'hidden_dropout_prob': ('embedding_dropout residual_dropout', 0.1),
-    'attention_probs_dropout_prob': ('attention_dropout', 0.1),
-    'max_position_embeddings': ('max_seq_len', 512),
-    'type_vocab_size': ('token_types', 2),
-    'initializer_range': ('init_scale', 0.02),
-    'layer_norm_eps': ('norm_eps', 1e-12),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  accepted_values={'position_embedding_type': ('absolute',), 'is_decoder': (False,)},
-  ignored_keys=(
-    'pooler_fc_size',
-    'pooler_num_attention_heads',
-    'pooler_num_fc_layers',
-    'pooler_size_per_head',
-    'pooler_type',
-    'directionality',
-    'classifier_dropout',
-  ),
-  layer_name='bert.encoder.layer.{i}',
-  tensor_names=_NAMES,
-  tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
-  ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
+BERT = register_family(
+  CheckpointFamily(
+    model_type='bert',
+    fixed_fields={
+      'architecture': 'encoder',
+      'position': 'learned',
+      'norm_placement': 'post',
+      'embedding_norm': True,
+      'final_norm': False,
+      'norm_bias': True,
+      'qkv_bias': True,
+      'attention_output_bias': True,
+      'feed_forward_bias': True,
+      'head_transform': True,
+      'head_bias': True,
+      'init': 'normal',
+    },
+    keys={
+      'vocab_size': ('vocab_size', 30_522),
+      'hidden_size': ('d_model', 768),
+      'num_hidden_layers': ('n_layers', 12),
+      'num_attention_heads': ('n_heads', 12),
+      'intermediate_size': ('d_ff', 3072),
+      'hidden_act': ('activation', 'gelu'),
+      'hidden_dropout_prob': ('embedding_dropout residual_dropout', 0.1),
+      'attention_probs_dropout_prob': ('attention_dropout', 0.1),
+      'max_position_embeddings': ('max_seq_len', 512),
+      'type_vocab_size': ('token_types', 2),
+      'initializer_range': ('init_scale', 0.02),
+      'layer_norm_eps': ('norm_eps', 1e-12),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    accepted_values={'position_embedding_type': ('absolute',), 'is_decoder': (False,)},
+    ignored_keys=(
+      'pooler_fc_size',
+      'pooler_num_attention_heads',
+      'pooler_num_fc_layers',
+      'pooler_size_per_head',
+      'pooler_type',
+      'directionality',
+      'classifier_dropout',
+    ),
+    layer_name='bert.encoder.layer.{i}',
+    tensor_names={
+      'embedding': 'bert.embeddings.word_embeddings',
+      'positional': 'bert.embeddings.position_embeddings',
+      'token_types': 'bert.embeddings.token_type_embeddings',
+      'embedding_norm': 'bert.embeddings.LayerNorm',
+      'attention/query': '.attention.self.query',
+      'attention/key': '.attention.self.key',
+      'attention/value': '.attention.self.value',
+      'attention/output': '.attention.output.dense',
+      'attention_residual_norm': '.attention.output.LayerNorm',
+      'feed_forward/up': '.intermediate.dense',
+      'feed_forward/down': '.output.dense',
+      'feed_forward_residual_norm': '.output.LayerNorm',
+      'output/transform': 'cls.predictions.transform.dense',
+      'output/transform_norm': 'cls.predictions.transform.LayerNorm',
+      'output/bias': 'cls.predictions.bias',
+      'output': 'cls.predictions.decoder',
+    },
+    tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
+    ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
+  )
 )
 
-ROBERTA = BERT.derive(
-  'roberta',
-  defaults={'vocab_size': 50_265},
-  fixed_fields={'head_activation': 'gelu'},
-  converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
-  layer_name='roberta.encoder.layer.{i}',
-  tensor_names=_roberta_names(),
-  tied_tensors={'lm_head.decoder.bias': 'lm_head.bias'},
-  ignored_tensors=r'roberta\.pooler\..*',
+ROBERTA = register_family(
+  BERT.derive(
+    'roberta',
+    defaults={'vocab_size': 50_265},
+    fixed_fields={'head_activation': 'gelu'},
+    converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
+    layer_name='roberta.encoder.layer.{i}',
+    tensor_names={
+      'embedding': 'roberta.embeddings.word_embeddings',
+      'positional': 'roberta.embeddings.position_embeddings',
+      'token_types': 'roberta.embeddings.token_type_embeddings',
+      'embedding_norm': 'roberta.embeddings.LayerNorm',
+      'output/transform': 'lm_head.dense',
+      'output/transform_norm': 'lm_head.layer_norm',
+      'output/bias': 'lm_head.bias',
+      'output': 'lm_head.decoder',
+    },
+    tied_tensors={'lm_head.decoder.bias': 'lm_head.bias'},
+    ignored_tensors=r'roberta\.pooler\..*',
+  )
 )
-
-register_family(BERT)
-register_family(ROBERTA)

@@ -41,50 +41,51 @@ _QK_NORM = FlagConverter(
   accepts_null=True,
 )
 
-COHERE = LLAMA.derive(
-  'cohere',
-  defaults={
-    'vocab_size': 256_000,
-    'hidden_size': 8192,
-    'intermediate_size': 22_528,
-    'num_hidden_layers': 40,
-    'num_attention_heads': 64,
-    'max_position_embeddings': 8192,
-    'tie_word_embeddings': True,
-  },
-  without=('rms_norm_eps', 'mlp_bias'),
-  fixed_fields={
-    'norm': 'layernorm',
-    'parallel_residual': True,
-    'shared_norm': True,
-    'rotary_interleaved': True,
-  },
-  keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
-  ignored_keys=('model_max_length',),
-  converters=(
-    _QK_NORM,
-    Rotary(500_000.0),
-  ),
+COHERE = register_family(
+  LLAMA.derive(
+    'cohere',
+    defaults={
+      'vocab_size': 256_000,
+      'hidden_size': 8192,
+      'intermediate_size': 22_528,
+      'num_hidden_layers': 40,
+      'num_attention_heads': 64,
+      'max_position_embeddings': 8192,
+      'tie_word_embeddings': True,
+    },
+    without=('rms_norm_eps', 'mlp_bias'),
+    fixed_fields={
+      'norm': 'layernorm',
+      'parallel_residual': True,
+      'shared_norm': True,
+      'rotary_interleaved': True,
+    },
+    keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
+    ignored_keys=('model_max_length',),
+    converters=(
+      _QK_NORM,
+      Rotary(500_000.0),
+    ),
+  )
 )
 
-COHERE2 = COHERE.derive(
-  'cohere2',
-  without=('use_qk_norm',),
-  accepted_values={
-    'use_gated_activation': (True,),
-    'use_parallel_block': (True,),
-    'use_parallel_embedding': (False,),
-    'use_embedding_sharing': (True,),
-    'position_embedding_type': ('rope_gptj',),
-    'rotary_pct': (1.0,),
-    'order_of_interleaved_layers': ('local_attn_first',),
-  },
-  converters=(
-    WindowByLayer(4, period_keys=('sliding_window_pattern', 'layer_switch')),
-    FunctionConverter(_read_layers_without_positions),
-    Rotary(),
-  ),
+COHERE2 = register_family(
+  COHERE.derive(
+    'cohere2',
+    without=('use_qk_norm',),
+    accepted_values={
+      'use_gated_activation': (True,),
+      'use_parallel_block': (True,),
+      'use_parallel_embedding': (False,),
+      'use_embedding_sharing': (True,),
+      'position_embedding_type': ('rope_gptj',),
+      'rotary_pct': (1.0,),
+      'order_of_interleaved_layers': ('local_attn_first',),
+    },
+    converters=(
+      WindowByLayer(4, period_keys=('sliding_window_pattern', 'layer_switch')),
+      FunctionConverter(_read_layers_without_positions),
+      Rotary(),
+    ),
+  )
 )
-
-register_family(COHERE)
-register_family(COHERE2)

@@ -81,6 +81,13 @@ class ConfigReader:
       raise self.error(key, value, accepted)
     return value
 
+  def take_positive(self, key: str, default: int) -> int:
+    """Returns a whole number of at least 1, or the default if the key is absent."""
+    value = self.take(key, default, int)
+    if value < 1:
+      raise self.error(key, value, 'a whole number of at least 1')
+    return value
+
   def take_object(self, key: str) -> ConfigReader | None:
     """Returns a reader of a nested object. None if it is absent, null or empty."""
     value = self.take(key, None, dict, None)

@@ -74,7 +74,7 @@ class FlagConverter:
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
     """Returns the flag."""
-    return {self.key: getattr(cfg, self.field) == self.if_true}
+    return {self.key: getattr(cfg, self.field) != self.if_false}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,3 +88,12 @@ class FunctionConverter:
 
   read: Callable[[ConfigReader, ModelConfig], ModelFields]
   write: Callable[[ModelConfig], ConfigKeys] = write_nothing
+
+
+def _read_tanh_gelu(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  del reader
+  return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
+
+
+TANH_GELU = FunctionConverter(_read_tanh_gelu)
+"""Converter for families whose class computes the tanh form of GELU under the name gelu."""

@@ -23,10 +23,8 @@ _MAX_FACTOR = 1e18
 
 def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the sizes of the latents and of the heads, and the scale of the logits."""
-  plain_dim = reader.take('qk_nope_head_dim', 128, int)
+  plain_dim = reader.take_positive('qk_nope_head_dim', 128)
   rotary_dim = reader.take('qk_rope_head_dim', 64, int)
-  if plain_dim < 1:
-    raise reader.error('qk_nope_head_dim', plain_dim, 'a whole number of at least 1')
   fields: ModelFields = {
     'kv_latent_dim': reader.take('kv_lora_rank', 512, int),
     'query_latent_dim': reader.take('q_lora_rank', 1536, int, None),
@@ -97,14 +95,6 @@ class RotaryOfLatent(Rotary):
     return keys
 
 
-def _read_interleaved(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  return {'rotary_interleaved': reader.take('rope_interleave', True, bool)}
-
-
-def _write_interleaved(cfg: ModelConfig) -> ConfigKeys:
-  return {'rope_interleave': cfg.rotary_interleaved}
-
-
 # --- groups of experts --------------------------------------------------------------
 
 
@@ -136,99 +126,103 @@ def _write_groups(cfg: ModelConfig) -> ConfigKeys:
 
 # --- families -----------------------------------------------------------------------
 
-DEEPSEEK_V2 = LLAMA.derive(
-  'deepseek_v2',
-  defaults={'vocab_size': 102_400},
-  without=('head_dim',),
-  fixed_fields={'rotary_interleaved': True, 'router_normalize': False},
-  keys={
-    'n_routed_experts': ('n_experts', 64),
-    'num_experts_per_tok': ('experts_per_token', None),
-    'moe_intermediate_size': ('d_ff_expert', 1407),
-    'n_shared_experts': ('n_shared_experts', 2),
-    'first_k_dense_replace': ('n_dense_layers', 0),
-    'routed_scaling_factor': ('router_scale', 1.0),
-  },
-  aliases={'num_experts': 'n_routed_experts', 'num_local_experts': 'n_routed_experts'},
-  accepted_values={'scoring_func': ('softmax',), 'moe_layer_freq': (1,)},
-  converters=(
-    FunctionConverter(_read_latent, _write_latent),
-    RotaryOfLatent(),
-    FunctionConverter(_read_groups, _write_groups),
-  ),
-  # The class in transformers has norm_topk_prob and does not use it. The losses that balance
-  # the load belong to DeepSeek's training code.
-  ignored_keys=(
-    'norm_topk_prob',
-    'output_router_logits',
-    'aux_loss_alpha',
-    'seq_aux',
-    'ep_size',
-    'qk_head_dim',
-  ),
-  tensor_names={
-    'attention/query': '.self_attn.q_proj',
-    'attention/query_down': '.self_attn.q_a_proj',
-    'attention/query_down_norm': '.self_attn.q_a_layernorm',
-    'attention/query_up': '.self_attn.q_b_proj',
-    'attention/latent attention/key_rotary': '.self_attn.kv_a_proj_with_mqa',
-    'attention/latent_norm': '.self_attn.kv_a_layernorm',
-    'attention/key_up attention/value_up': '.self_attn.kv_b_proj',
-    **EXPERT_NAMES,
-    'experts/shared/gate': '.mlp.shared_experts.gate_proj',
-    'experts/shared/up': '.mlp.shared_experts.up_proj',
-    'experts/shared/down': '.mlp.shared_experts.down_proj',
-  },
+DEEPSEEK_V2 = register_family(
+  LLAMA.derive(
+    'deepseek_v2',
+    defaults={'vocab_size': 102_400},
+    without=('head_dim',),
+    fixed_fields={'rotary_interleaved': True, 'router_normalize': False},
+    keys={
+      'n_routed_experts': ('n_experts', 64),
+      'num_experts_per_tok': ('experts_per_token', None),
+      'moe_intermediate_size': ('d_ff_expert', 1407),
+      'n_shared_experts': ('n_shared_experts', 2),
+      'first_k_dense_replace': ('n_dense_layers', 0),
+      'routed_scaling_factor': ('router_scale', 1.0),
+    },
+    aliases={
+      'num_experts': 'n_routed_experts',
+      'num_local_experts': 'n_routed_experts',
+    },
+    accepted_values={'scoring_func': ('softmax',), 'moe_layer_freq': (1,)},
+    converters=(
+      FunctionConverter(_read_latent, _write_latent),
+      RotaryOfLatent(),
+      FunctionConverter(_read_groups, _write_groups),
+    ),
+    # The class in transformers has norm_topk_prob and does not use it. The losses that balance
+    # the load belong to DeepSeek's training code.
+    ignored_keys=(
+      'norm_topk_prob',
+      'output_router_logits',
+      'aux_loss_alpha',
+      'seq_aux',
+      'ep_size',
+      'qk_head_dim',
+    ),
+    tensor_names={
+      'attention/query': '.self_attn.q_proj',
+      'attention/query_down': '.self_attn.q_a_proj',
+      'attention/query_down_norm': '.self_attn.q_a_layernorm',
+      'attention/query_up': '.self_attn.q_b_proj',
+      'attention/latent attention/key_rotary': '.self_attn.kv_a_proj_with_mqa',
+      'attention/latent_norm': '.self_attn.kv_a_layernorm',
+      'attention/key_up attention/value_up': '.self_attn.kv_b_proj',
+      **EXPERT_NAMES,
+      'experts/shared/gate': '.mlp.shared_experts.gate_proj',
+      'experts/shared/up': '.mlp.shared_experts.up_proj',
+      'experts/shared/down': '.mlp.shared_experts.down_proj',
+    },
+  )
 )
 
-DEEPSEEK_V3 = DEEPSEEK_V2.derive(
-  'deepseek_v3',
-  defaults={
-    'vocab_size': 129_280,
-    'hidden_size': 7168,
-    'intermediate_size': 18_432,
-    'num_hidden_layers': 61,
-    'num_attention_heads': 128,
-    'num_key_value_heads': 128,
-    'max_position_embeddings': 4096,
-    'n_routed_experts': 256,
-    'num_experts_per_tok': 8,
-    'moe_intermediate_size': 2048,
-    'n_shared_experts': 1,
-    'first_k_dense_replace': 3,
-    'routed_scaling_factor': 2.5,
-  },
-  without=('mlp_bias', 'scoring_func'),
-  fixed_fields={
-    'router_score': 'sigmoid',
-    'router_correction': True,
-    'router_group_score': 'top2',
-  },
-  keys={
-    'n_group': ('router_groups', 8),
-    'topk_group': ('router_groups_per_token', 4),
-    'norm_topk_prob': ('router_normalize', True),
-  },
-  accepted_values={'scoring_func': ('sigmoid',), 'topk_method': ('noaux_tc',)},
-  converters=(
-    FunctionConverter(_read_latent, _write_latent),
-    RotaryOfLatent(),
-    FunctionConverter(_read_interleaved, _write_interleaved),
-  ),
-  # Layer 61 predicts the token after the next one. transformers ignores it too.
-  ignored_tensors=r'model\.layers\.61\..*',
-  ignored_keys=(
-    'output_router_logits',
-    'aux_loss_alpha',
-    'seq_aux',
-    'ep_size',
-    'num_nextn_predict_layers',
-    'num_mtp_layers',
-    'qk_head_dim',
-    'use_mtp',
-  ),
-  tensor_names={'experts/correction': '.mlp.gate.e_score_correction_bias'},
+DEEPSEEK_V3 = register_family(
+  DEEPSEEK_V2.derive(
+    'deepseek_v3',
+    defaults={
+      'vocab_size': 129_280,
+      'hidden_size': 7168,
+      'intermediate_size': 18_432,
+      'num_hidden_layers': 61,
+      'num_attention_heads': 128,
+      'num_key_value_heads': 128,
+      'max_position_embeddings': 4096,
+      'n_routed_experts': 256,
+      'num_experts_per_tok': 8,
+      'moe_intermediate_size': 2048,
+      'n_shared_experts': 1,
+      'first_k_dense_replace': 3,
+      'routed_scaling_factor': 2.5,
+    },
+    without=('mlp_bias', 'scoring_func'),
+    fixed_fields={
+      'router_score': 'sigmoid',
+      'router_correction': True,
+      'router_group_score': 'top2',
+    },
+    keys={
+      'n_group': ('router_groups', 8),
+      'topk_group': ('router_groups_per_token', 4),
+      'norm_topk_prob': ('router_normalize', True),
+      'rope_interleave': ('rotary_interleaved', True),
+    },
+    accepted_values={'scoring_func': ('sigmoid',), 'topk_method': ('noaux_tc',)},
+    converters=(
+      FunctionConverter(_read_latent, _write_latent),
+      RotaryOfLatent(),
+    ),
+    # Layer 61 predicts the token after the next one. transformers ignores it too.
+    ignored_tensors=r'model\.layers\.61\..*',
+    ignored_keys=(
+      'output_router_logits',
+      'aux_loss_alpha',
+      'seq_aux',
+      'ep_size',
+      'num_nextn_predict_layers',
+      'num_mtp_layers',
+      'qk_head_dim',
+      'use_mtp',
+    ),
+    tensor_names={'experts/correction': '.mlp.gate.e_score_correction_bias'},
+  )
 )
-
-register_family(DEEPSEEK_V2)
-register_family(DEEPSEEK_V3)

@@ -78,37 +78,37 @@ def _names(cfg: ModelConfig) -> dict[str, str]:
   return names
 
 
-FALCON = CheckpointFamily(
-  model_type='falcon',
-  fixed_fields={'norm_bias': True, 'init': 'normal'},
-  keys={
-    'vocab_size': ('vocab_size', 65_024),
-    'hidden_size': ('d_model', 4544),
-    'num_hidden_layers': ('n_layers', 32),
-    'num_attention_heads': ('n_heads', 71),
-    'ffn_hidden_size': ('d_ff', None),
-    'activation': ('activation', 'gelu'),
-    'max_position_embeddings': ('max_seq_len', 2048),
-    'layer_norm_epsilon': ('norm_eps', 1e-5),
-    'initializer_range': ('init_scale', 0.02),
-    'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  # The class in transformers applies dropout at other places than lmhp.
-  accepted_values={
-    'hidden_dropout': (0.0,),
-    'attention_dropout': (0.0,),
-    'apply_residual_connection_post_layernorm': (False,),
-    'ff_factor': (4,),
-  },
-  aliases={'n_embed': 'hidden_size'},
-  converters=(
-    FunctionConverter(_read_heads_and_norms, _write_heads_and_norms),
-    FunctionConverter(_read_positions, _write_positions),
-  ),
-  layer_name=BLOOM.layer_name,
-  tensor_names=_names,
-  has_grouped_qkv=True,
+FALCON = register_family(
+  CheckpointFamily(
+    model_type='falcon',
+    fixed_fields={'norm_bias': True, 'init': 'normal'},
+    keys={
+      'vocab_size': ('vocab_size', 65_024),
+      'hidden_size': ('d_model', 4544),
+      'num_hidden_layers': ('n_layers', 32),
+      'num_attention_heads': ('n_heads', 71),
+      'ffn_hidden_size': ('d_ff', None),
+      'activation': ('activation', 'gelu'),
+      'max_position_embeddings': ('max_seq_len', 2048),
+      'layer_norm_epsilon': ('norm_eps', 1e-5),
+      'initializer_range': ('init_scale', 0.02),
+      'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    # The class in transformers applies dropout at other places than lmhp.
+    accepted_values={
+      'hidden_dropout': (0.0,),
+      'attention_dropout': (0.0,),
+      'apply_residual_connection_post_layernorm': (False,),
+      'ff_factor': (4,),
+    },
+    aliases={'n_embed': 'hidden_size'},
+    converters=(
+      FunctionConverter(_read_heads_and_norms, _write_heads_and_norms),
+      FunctionConverter(_read_positions, _write_positions),
+    ),
+    layer_name=BLOOM.layer_name,
+    tensor_names=_names,
+    has_grouped_qkv=True,
+  )
 )
-
-register_family(FALCON)

@@ -5,7 +5,12 @@ multiply by 1 + scale.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  TANH_GELU,
+  ConfigKeys,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
@@ -16,15 +21,6 @@ from lmhp.model.config import ModelConfig
 
 def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   return {'embedding_scale': cfg.d_model**0.5}
-
-
-def _read_activation(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the tanh form of GELU for the name gelu.
-
-  The first published files have the name gelu, although their weights were trained with the
-  tanh form. transformers makes the same exception.
-  """
-  return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
 
 
 def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
@@ -45,95 +41,100 @@ def _write_attention_scale(cfg: ModelConfig) -> ConfigKeys:
 EMBEDDING_SCALE = FunctionConverter(_read_embedding_scale)
 ATTENTION_SCALE = FunctionConverter(_read_attention_scale, _write_attention_scale)
 
-GEMMA = LLAMA.derive(
-  'gemma',
-  defaults={
-    'vocab_size': 256_000,
-    'hidden_size': 3072,
-    'intermediate_size': 24_576,
-    'num_hidden_layers': 28,
-    'num_attention_heads': 16,
-    'num_key_value_heads': 16,
-    'head_dim': 256,
-    'hidden_act': 'gelu_pytorch_tanh',
-    'max_position_embeddings': 8192,
-    'tie_word_embeddings': True,
-  },
-  without=('mlp_bias',),
-  fixed_fields={'norm_unit_offset': True},
-  accepted_values={
-    'hidden_activation': (None, 'gelu_pytorch_tanh'),
-    'use_bidirectional_attention': (None, False),
-  },
-  converters=(EMBEDDING_SCALE, FunctionConverter(_read_activation), Rotary()),
+GEMMA = register_family(
+  LLAMA.derive(
+    'gemma',
+    defaults={
+      'vocab_size': 256_000,
+      'hidden_size': 3072,
+      'intermediate_size': 24_576,
+      'num_hidden_layers': 28,
+      'num_attention_heads': 16,
+      'num_key_value_heads': 16,
+      'head_dim': 256,
+      'hidden_act': 'gelu_pytorch_tanh',
+      'max_position_embeddings': 8192,
+      'tie_word_embeddings': True,
+    },
+    without=('mlp_bias',),
+    fixed_fields={'norm_unit_offset': True},
+    accepted_values={
+      'hidden_activation': (None, 'gelu_pytorch_tanh'),
+      'use_bidirectional_attention': (None, False),
+    },
+    # The first published files have the name gelu, although their weights were trained with
+    # the tanh form. transformers makes the same exception.
+    converters=(EMBEDDING_SCALE, TANH_GELU, Rotary()),
+  )
 )
 
-GEMMA2 = GEMMA.derive(
-  'gemma2',
-  defaults={
-    'hidden_size': 2304,
-    'intermediate_size': 9216,
-    'num_hidden_layers': 26,
-    'num_attention_heads': 8,
-    'num_key_value_heads': 4,
-  },
-  without=('hidden_act', 'hidden_activation'),
-  fixed_fields={'norm_placement': 'sandwich'},
-  tensor_names={
-    'attention_output_norm': '.post_attention_layernorm',
-    'feed_forward_input_norm': '.pre_feedforward_layernorm',
-    'feed_forward_output_norm': '.post_feedforward_layernorm',
-  },
-  keys={
-    'hidden_activation': ('activation', 'gelu_pytorch_tanh'),
-    'attn_logit_softcapping': ('attention_logit_cap', 50.0),
-    'final_logit_softcapping': ('logit_cap', 30.0),
-  },
-  accepted_values={'hidden_act': ('gelu_pytorch_tanh',)},
-  converters=(
-    EMBEDDING_SCALE,
-    ATTENTION_SCALE,
-    WindowByLayer(2),
-    Rotary(),
-  ),
+GEMMA2 = register_family(
+  GEMMA.derive(
+    'gemma2',
+    defaults={
+      'hidden_size': 2304,
+      'intermediate_size': 9216,
+      'num_hidden_layers': 26,
+      'num_attention_heads': 8,
+      'num_key_value_heads': 4,
+    },
+    without=('hidden_act', 'hidden_activation'),
+    fixed_fields={'norm_placement': 'sandwich'},
+    tensor_names={
+      'attention_output_norm': '.post_attention_layernorm',
+      'feed_forward_input_norm': '.pre_feedforward_layernorm',
+      'feed_forward_output_norm': '.post_feedforward_layernorm',
+    },
+    keys={
+      'hidden_activation': ('activation', 'gelu_pytorch_tanh'),
+      'attn_logit_softcapping': ('attention_logit_cap', 50.0),
+      'final_logit_softcapping': ('logit_cap', 30.0),
+    },
+    accepted_values={'hidden_act': ('gelu_pytorch_tanh',)},
+    converters=(
+      EMBEDDING_SCALE,
+      ATTENTION_SCALE,
+      WindowByLayer(2),
+      Rotary(),
+    ),
+  )
 )
 
-GEMMA3_TEXT = GEMMA2.derive(
-  'gemma3_text',
-  defaults={
-    'vocab_size': 262_208,
-    'max_position_embeddings': 131_072,
-    'attn_logit_softcapping': None,
-    'final_logit_softcapping': None,
-  },
-  fixed_fields={'qk_norm': 'head'},
-  converters=(
-    EMBEDDING_SCALE,
-    ATTENTION_SCALE,
-    WindowByLayer(6),
-    Rotary(1e6, base_local=10_000.0, scales_only_global_layers=True),
-  ),
+GEMMA3_TEXT = register_family(
+  GEMMA2.derive(
+    'gemma3_text',
+    defaults={
+      'vocab_size': 262_208,
+      'max_position_embeddings': 131_072,
+      'attn_logit_softcapping': None,
+      'final_logit_softcapping': None,
+    },
+    fixed_fields={'qk_norm': 'head'},
+    converters=(
+      EMBEDDING_SCALE,
+      ATTENTION_SCALE,
+      WindowByLayer(6),
+      Rotary(1e6, base_local=10_000.0, scales_only_global_layers=True),
+    ),
+  )
 )
 
 # The vision tower of the larger models is not part of the language model.
-GEMMA3 = CheckpointFamily(
-  model_type='gemma3',
-  text_config_key='text_config',
-  accepted_values={'tie_word_embeddings': (True,)},
-  ignored_keys=(
-    'vision_config',
-    'mm_tokens_per_image',
-    'boi_token_index',
-    'eoi_token_index',
-    'image_token_index',
-    'boi_token_id',
-    'eoi_token_id',
-    'image_token_id',
-    'initializer_range',
-  ),
+GEMMA3 = register_family(
+  CheckpointFamily(
+    model_type='gemma3',
+    text_config_key='text_config',
+    accepted_values={'tie_word_embeddings': (True,)},
+    ignored_keys=(
+      'vision_config',
+      'mm_tokens_per_image',
+      'boi_token_index',
+      'eoi_token_index',
+      'image_token_index',
+      'boi_token_id',
+      'eoi_token_id',
+      'image_token_id',
+      'initializer_range',
+    ),
+  )
 )
-
-register_family(GEMMA)
-register_family(GEMMA2)
-register_family(GEMMA3_TEXT)
-register_family(GEMMA3)

@@ -8,32 +8,33 @@ from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
-GLM = LLAMA.derive(
-  'glm',
-  defaults={
-    'vocab_size': 151_552,
-    'intermediate_size': 13_696,
-    'num_hidden_layers': 40,
-    'num_key_value_heads': 2,
-    'head_dim': 128,
-    'max_position_embeddings': 131_072,
-    'rms_norm_eps': 1.5625e-07,
-  },
-  without=('attention_bias', 'mlp_bias'),
-  fixed_fields={'rotary_interleaved': True},
-  keys={'attention_bias': ('qkv_bias', True)},
-  converters=(Rotary(fraction=0.5),),
-  tensor_names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
+GLM = register_family(
+  LLAMA.derive(
+    'glm',
+    defaults={
+      'vocab_size': 151_552,
+      'intermediate_size': 13_696,
+      'num_hidden_layers': 40,
+      'num_key_value_heads': 2,
+      'head_dim': 128,
+      'max_position_embeddings': 131_072,
+      'rms_norm_eps': 1.5625e-07,
+    },
+    without=('attention_bias', 'mlp_bias'),
+    fixed_fields={'rotary_interleaved': True},
+    keys={'attention_bias': ('qkv_bias', True)},
+    converters=(Rotary(fraction=0.5),),
+    tensor_names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},
+  )
 )
 
-GLM4 = GLM.derive(
-  'glm4',
-  fixed_fields={'norm_placement': 'sandwich'},
-  tensor_names={
-    'attention_output_norm': '.post_self_attn_layernorm',
-    'feed_forward_output_norm': '.post_mlp_layernorm',
-  },
+GLM4 = register_family(
+  GLM.derive(
+    'glm4',
+    fixed_fields={'norm_placement': 'sandwich'},
+    tensor_names={
+      'attention_output_norm': '.post_self_attn_layernorm',
+      'feed_forward_output_norm': '.post_mlp_layernorm',
+    },
+  )
 )
-
-register_family(GLM)
-register_family(GLM4)

@@ -8,45 +8,45 @@ from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
-GPT_NEOX = CheckpointFamily(
-  model_type='gpt_neox',
-  fixed_fields={'norm_bias': True, 'feed_forward_bias': True, 'init': 'normal'},
-  keys={
-    'vocab_size': ('vocab_size', 50_432),
-    'hidden_size': ('d_model', 6144),
-    'num_hidden_layers': ('n_layers', 44),
-    'num_attention_heads': ('n_heads', 64),
-    'intermediate_size': ('d_ff', 24_576),
-    'hidden_act': ('activation', 'gelu'),
-    'attention_dropout': ('attention_dropout', 0.0),
-    'hidden_dropout': ('embedding_dropout residual_dropout', 0.0),
-    'max_position_embeddings': ('max_seq_len', 2048),
-    'initializer_range': ('init_scale', 0.02),
-    'layer_norm_eps': ('norm_eps', 1e-5),
-    'tie_word_embeddings': ('tie_embeddings', False),
-    'use_parallel_residual': ('parallel_residual', True),
-    'attention_bias': ('qkv_bias attention_output_bias', True),
-  },
-  accepted_values={
-    'attention_probs_dropout_prob': (0.0,),
-    'hidden_dropout_prob': (0.0,),
-  },
-  layer_name='gpt_neox.layers.{i}',
-  tensor_names={
-    'embedding': 'gpt_neox.embed_in',
-    'attention_input_norm': '.input_layernorm',
-    'attention/query attention/key attention/value': '.attention.query_key_value',
-    'attention/output': '.attention.dense',
-    'feed_forward_input_norm': '.post_attention_layernorm',
-    'feed_forward/up': '.mlp.dense_h_to_4h',
-    'feed_forward/down': '.mlp.dense_4h_to_h',
-    'final_norm': 'gpt_neox.final_layer_norm',
-    'output': 'embed_out',
-  },
-  has_grouped_qkv=True,
-  converters=(
-    Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),
-  ),
+GPT_NEOX = register_family(
+  CheckpointFamily(
+    model_type='gpt_neox',
+    fixed_fields={'norm_bias': True, 'feed_forward_bias': True, 'init': 'normal'},
+    keys={
+      'vocab_size': ('vocab_size', 50_432),
+      'hidden_size': ('d_model', 6144),
+      'num_hidden_layers': ('n_layers', 44),
+      'num_attention_heads': ('n_heads', 64),
+      'intermediate_size': ('d_ff', 24_576),
+      'hidden_act': ('activation', 'gelu'),
+      'attention_dropout': ('attention_dropout', 0.0),
+      'hidden_dropout': ('embedding_dropout residual_dropout', 0.0),
+      'max_position_embeddings': ('max_seq_len', 2048),
+      'initializer_range': ('init_scale', 0.02),
+      'layer_norm_eps': ('norm_eps', 1e-5),
+      'tie_word_embeddings': ('tie_embeddings', False),
+      'use_parallel_residual': ('parallel_residual', True),
+      'attention_bias': ('qkv_bias attention_output_bias', True),
+    },
+    accepted_values={
+      'attention_probs_dropout_prob': (0.0,),
+      'hidden_dropout_prob': (0.0,),
+    },
+    layer_name='gpt_neox.layers.{i}',
+    tensor_names={
+      'embedding': 'gpt_neox.embed_in',
+      'attention_input_norm': '.input_layernorm',
+      'attention/query attention/key attention/value': '.attention.query_key_value',
+      'attention/output': '.attention.dense',
+      'feed_forward_input_norm': '.post_attention_layernorm',
+      'feed_forward/up': '.mlp.dense_h_to_4h',
+      'feed_forward/down': '.mlp.dense_4h_to_h',
+      'final_norm': 'gpt_neox.final_layer_norm',
+      'output': 'embed_out',
+    },
+    has_grouped_qkv=True,
+    converters=(
+      Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),
+    ),
+  )
 )
-
-register_family(GPT_NEOX)

@@ -19,52 +19,52 @@ YARN = {
 }
 """Scaling of a file without rope_scaling and rope_parameters."""
 
-GPT_OSS = LLAMA.derive(
-  'gpt_oss',
-  defaults={
-    'vocab_size': 201_088,
-    'hidden_size': 2880,
-    'intermediate_size': 2880,
-    'num_hidden_layers': 36,
-    'num_attention_heads': 64,
-    'num_key_value_heads': 8,
-    'head_dim': 64,
-    'max_position_embeddings': 131_072,
-    'rms_norm_eps': 1e-5,
-    'attention_bias': True,
-  },
-  without=('mlp_bias', 'hidden_act'),
-  fixed_fields={
-    'activation': 'quick_gelu',
-    'gate_offset': 1.0,
-    'feed_forward_bias': True,
-    'router_bias': True,
-    'attention_sinks': True,
-    'router_normalize': True,
-  },
-  keys={
-    'num_local_experts': ('n_experts', 128),
-    'num_experts_per_tok': ('experts_per_token', 4),
-    'swiglu_limit': ('gate_clip', 7.0),
-    'router_aux_loss_coef': ('load_balance_loss', 0.001),
-  },
-  # The class in transformers does not use hidden_act. Its gate is the quick GELU, with the
-  # factor 1.702.
-  accepted_values={
-    'swiglu_alpha': (1.702,),
-    'experts_per_token': (None, 4),
-    'initial_context_length': (4096,),
-  },
-  aliases={'num_experts': 'num_local_experts'},
-  converters=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
-  ignored_keys=('output_router_logits', 'hidden_act'),
-  has_interleaved_gates=True,
-  tensor_names={
-    'experts/router': '.mlp.router',
-    'experts/gate experts/up': '.mlp.experts.gate_up_proj',
-    'experts/down': '.mlp.experts.down_proj',
-    'attention/sinks': '.self_attn.sinks',
-  },
+GPT_OSS = register_family(
+  LLAMA.derive(
+    'gpt_oss',
+    defaults={
+      'vocab_size': 201_088,
+      'hidden_size': 2880,
+      'intermediate_size': 2880,
+      'num_hidden_layers': 36,
+      'num_attention_heads': 64,
+      'num_key_value_heads': 8,
+      'head_dim': 64,
+      'max_position_embeddings': 131_072,
+      'rms_norm_eps': 1e-5,
+      'attention_bias': True,
+    },
+    without=('mlp_bias', 'hidden_act'),
+    fixed_fields={
+      'activation': 'quick_gelu',
+      'gate_offset': 1.0,
+      'feed_forward_bias': True,
+      'router_bias': True,
+      'attention_sinks': True,
+      'router_normalize': True,
+    },
+    keys={
+      'num_local_experts': ('n_experts', 128),
+      'num_experts_per_tok': ('experts_per_token', 4),
+      'swiglu_limit': ('gate_clip', 7.0),
+      'router_aux_loss_coef': ('load_balance_loss', 0.001),
+    },
+    # The class in transformers does not use hidden_act. Its gate is the quick GELU, with the
+    # factor 1.702.
+    accepted_values={
+      'swiglu_alpha': (1.702,),
+      'experts_per_token': (None, 4),
+      'initial_context_length': (4096,),
+    },
+    aliases={'num_experts': 'num_local_experts'},
+    converters=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
+    ignored_keys=('output_router_logits', 'hidden_act'),
+    has_interleaved_gates=True,
+    tensor_names={
+      'experts/router': '.mlp.router',
+      'experts/gate experts/up': '.mlp.experts.gate_up_proj',
+      'experts/down': '.mlp.experts.down_proj',
+      'attention/sinks': '.self_attn.sinks',
+    },
+  )
 )
-
-register_family(GPT_OSS)

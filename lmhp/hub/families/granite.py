@@ -23,17 +23,17 @@ def _write_logit_scale(cfg: ModelConfig) -> ConfigKeys:
   return {'logits_scaling': 1 / cfg.logit_scale}
 
 
-GRANITE = LLAMA.derive(
-  'granite',
-  keys={
-    'embedding_multiplier': ('embedding_scale', 1.0),
-    'attention_multiplier': ('attention_scale', 1.0),
-    'residual_multiplier': ('residual_scale', 1.0),
-  },
-  converters=(
-    FunctionConverter(_read_logit_scale, _write_logit_scale),
-    Rotary(),
-  ),
+GRANITE = register_family(
+  LLAMA.derive(
+    'granite',
+    keys={
+      'embedding_multiplier': ('embedding_scale', 1.0),
+      'attention_multiplier': ('attention_scale', 1.0),
+      'residual_multiplier': ('residual_scale', 1.0),
+    },
+    converters=(
+      FunctionConverter(_read_logit_scale, _write_logit_scale),
+      Rotary(),
+    ),
+  )
 )
-
-register_family(GRANITE)

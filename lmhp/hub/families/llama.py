@@ -21,30 +21,30 @@ LLAMA_NAMES = {
   'output': 'lm_head',
 }
 
-LLAMA = CheckpointFamily(
-  model_type='llama',
-  fixed_fields={'norm': 'rmsnorm', 'gated': True, 'init': 'normal'},
-  keys={
-    'vocab_size': ('vocab_size', 32_000),
-    'hidden_size': ('d_model', 4096),
-    'intermediate_size': ('d_ff', 11_008),
-    'num_hidden_layers': ('n_layers', 32),
-    'num_attention_heads': ('n_heads', 32),
-    'num_key_value_heads': ('n_kv_heads', None),
-    'head_dim': ('head_dim', None),
-    'hidden_act': ('activation', 'silu'),
-    'max_position_embeddings': ('max_seq_len', 2048),
-    'initializer_range': ('init_scale', 0.02),
-    'rms_norm_eps': ('norm_eps', 1e-6),
-    'tie_word_embeddings': ('tie_embeddings', False),
-    'attention_bias': ('qkv_bias attention_output_bias', False),
-    'attention_dropout': ('attention_dropout', 0.0),
-    'mlp_bias': ('feed_forward_bias', False),
-  },
-  converters=(Rotary(),),
-  layer_name='model.layers.{i}',
-  tensor_names=LLAMA_NAMES,
-  ignored_keys=('max_sequence_length',),
+LLAMA = register_family(
+  CheckpointFamily(
+    model_type='llama',
+    fixed_fields={'norm': 'rmsnorm', 'gated': True, 'init': 'normal'},
+    keys={
+      'vocab_size': ('vocab_size', 32_000),
+      'hidden_size': ('d_model', 4096),
+      'intermediate_size': ('d_ff', 11_008),
+      'num_hidden_layers': ('n_layers', 32),
+      'num_attention_heads': ('n_heads', 32),
+      'num_key_value_heads': ('n_kv_heads', None),
+      'head_dim': ('head_dim', None),
+      'hidden_act': ('activation', 'silu'),
+      'max_position_embeddings': ('max_seq_len', 2048),
+      'initializer_range': ('init_scale', 0.02),
+      'rms_norm_eps': ('norm_eps', 1e-6),
+      'tie_word_embeddings': ('tie_embeddings', False),
+      'attention_bias': ('qkv_bias attention_output_bias', False),
+      'attention_dropout': ('attention_dropout', 0.0),
+      'mlp_bias': ('feed_forward_bias', False),
+    },
+    converters=(Rotary(),),
+    layer_name='model.layers.{i}',
+    tensor_names=LLAMA_NAMES,
+    ignored_keys=('max_sequence_length',),
+  )
 )
-
-register_family(LLAMA)

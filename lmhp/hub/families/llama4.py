@@ -26,11 +26,8 @@ _LAYER_TYPES = {'full_attention': 'global', 'chunked_attention': 'local'}
 
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts: every n-th, or those of moe_layers."""
-  period = reader.take('interleave_moe_layer_step', 1, int)
+  period = reader.take_positive('interleave_moe_layer_step', 1)
   listed = reader.take('moe_layers', None, list, None)
-  if period < 1:
-    accepted = 'a whole number of at least 1'
-    raise reader.error('interleave_moe_layer_step', period, accepted)
   if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
     return {'experts_every': period}
   if not is_layer_list(listed, cfg.n_layers):
@@ -115,53 +112,53 @@ _QK_NORM = FlagConverter(
   if_false='none',
 )
 
-LLAMA4_TEXT = LLAMA.derive(
-  'llama4_text',
-  defaults={
-    'vocab_size': 202_048,
-    'hidden_size': 5120,
-    'num_hidden_layers': 48,
-    'num_attention_heads': 40,
-    'num_key_value_heads': 8,
-    'head_dim': 128,
-    'max_position_embeddings': 131_072,
-    'rms_norm_eps': 1e-5,
-  },
-  without=('mlp_bias', 'intermediate_size'),
-  fixed_fields={
-    'rotary_interleaved': True,
-    'router_score': 'sigmoid',
-    'router_normalize': False,
-    'expert_input_scaled': True,
-    'n_shared_experts': 1,
-  },
-  keys={
-    'intermediate_size': ('d_ff_expert', 8192),
-    'intermediate_size_mlp': ('d_ff', 16_384),
-    'num_local_experts': ('n_experts', 16),
-    'num_experts_per_tok': ('experts_per_token', 1),
-    'router_aux_loss_coef': ('load_balance_loss', 0.001),
-  },
-  accepted_values={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
-  converters=(
-    FunctionConverter(_read_expert_layers, _write_expert_layers),
-    LAYERS_WITHOUT_POSITIONS,
-    FunctionConverter(_read_chunks, _write_chunks),
-    _QK_NORM,
-    Rotary(500_000.0),
-  ),
-  ignored_keys=('output_router_logits',),
-  tensor_names={
-    'feed_forward/gate': '.feed_forward.gate_proj',
-    'feed_forward/up': '.feed_forward.up_proj',
-    'feed_forward/down': '.feed_forward.down_proj',
-    'experts/router': '.feed_forward.router',
-    'experts/gate experts/up': '.feed_forward.experts.gate_up_proj',
-    'experts/down': '.feed_forward.experts.down_proj',
-    'experts/shared/gate': '.feed_forward.shared_expert.gate_proj',
-    'experts/shared/up': '.feed_forward.shared_expert.up_proj',
-    'experts/shared/down': '.feed_forward.shared_expert.down_proj',
-  },
+LLAMA4_TEXT = register_family(
+  LLAMA.derive(
+    'llama4_text',
+    defaults={
+      'vocab_size': 202_048,
+      'hidden_size': 5120,
+      'num_hidden_layers': 48,
+      'num_attention_heads': 40,
+      'num_key_value_heads': 8,
+      'head_dim': 128,
+      'max_position_embeddings': 131_072,
+      'rms_norm_eps': 1e-5,
+    },
+    without=('mlp_bias', 'intermediate_size'),
+    fixed_fields={
+      'rotary_interleaved': True,
+      'router_score': 'sigmoid',
+      'router_normalize': False,
+      'expert_input_scaled': True,
+      'n_shared_experts': 1,
+    },
+    keys={
+      'intermediate_size': ('d_ff_expert', 8192),
+      'intermediate_size_mlp': ('d_ff', 16_384),
+      'num_local_experts': ('n_experts', 16),
+      'num_experts_per_tok': ('experts_per_token', 1),
+      'router_aux_loss_coef': ('load_balance_loss', 0.001),
+    },
+    accepted_values={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
+    converters=(
+      FunctionConverter(_read_expert_layers, _write_expert_layers),
+      LAYERS_WITHOUT_POSITIONS,
+      FunctionConverter(_read_chunks, _write_chunks),
+      _QK_NORM,
+      Rotary(500_000.0),
+    ),
+    ignored_keys=('output_router_logits',),
+    tensor_names={
+      'feed_forward/gate': '.feed_forward.gate_proj',
+      'feed_forward/up': '.feed_forward.up_proj',
+      'feed_forward/down': '.feed_forward.down_proj',
+      'experts/router': '.feed_forward.router',
+      'experts/gate experts/up': '.feed_forward.experts.gate_up_proj',
+      'experts/down': '.feed_forward.experts.down_proj',
+      'experts/shared/gate': '.feed_forward.shared_expert.gate_proj',
+      'experts/shared/up': '.feed_forward.shared_expert.up_proj',
+      'experts/shared/down': '.feed_forward.shared_expert.down_proj',
+    },
+  )
 )
-
-register_family(LLAMA4_TEXT)

@@ -23,10 +23,7 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   `sliding_window` counts the token and one side.
   """
   width = reader.take('local_attention', 128, int)
-  period = reader.take('global_attn_every_n_layers', 3, int)
-  if period < 1:
-    accepted = 'a whole number of at least 1'
-    raise reader.error('global_attn_every_n_layers', period, accepted)
+  period = reader.take_positive('global_attn_every_n_layers', 3)
   layers = read_layer_types(reader, cfg)
   if not layers:
     layers = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
@@ -40,73 +37,73 @@ def _write_windows(cfg: ModelConfig) -> ConfigKeys:
   return keys
 
 
-MODERNBERT = CheckpointFamily(
-  model_type='modernbert',
-  fixed_fields={
-    'architecture': 'encoder',
-    'gated': True,
-    'embedding_norm': True,
-    'first_attention_norm': False,
-    'head_transform': True,
-    'init': 'normal',
-  },
-  keys={
-    'vocab_size': ('vocab_size', 50_368),
-    'hidden_size': ('d_model', 768),
-    'intermediate_size': ('d_ff', 1152),
-    'num_hidden_layers': ('n_layers', 22),
-    'num_attention_heads': ('n_heads', 12),
-    'hidden_activation': ('activation', 'gelu'),
-    'max_position_embeddings': ('max_seq_len', 8192),
-    'initializer_range': ('init_scale', 0.02),
-    'norm_eps': ('norm_eps', 1e-5),
-    'norm_bias': ('norm_bias', False),
-    'attention_bias': ('qkv_bias attention_output_bias', False),
-    'mlp_bias': ('feed_forward_bias', False),
-    'embedding_dropout': ('embedding_dropout', 0.0),
-    'classifier_bias': ('head_transform_bias', False),
-    'classifier_activation': ('head_activation', 'gelu'),
-    'decoder_bias': ('head_bias', True),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  accepted_values={'attention_dropout': (0.0,), 'mlp_dropout': (0.0,)},
-  ignored_keys=(
-    'cls_token_id',
-    'classifier_pooling',
-    'classifier_dropout',
-    'deterministic_flash_attn',
-    'layer_norm_eps',
-    'initializer_cutoff_factor',
-    'sparse_prediction',
-    'sparse_pred_ignore_index',
-    'reference_compile',
-    'repad_logits_with_grad',
-    'position_embedding_type',
-  ),
-  converters=(
-    FunctionConverter(_read_windows, _write_windows),
-    Rotary(
-      160_000.0,
-      'global_rope_theta',
-      base_local=10_000.0,
-      base_local_key='local_rope_theta',
+MODERNBERT = register_family(
+  CheckpointFamily(
+    model_type='modernbert',
+    fixed_fields={
+      'architecture': 'encoder',
+      'gated': True,
+      'embedding_norm': True,
+      'first_attention_norm': False,
+      'head_transform': True,
+      'init': 'normal',
+    },
+    keys={
+      'vocab_size': ('vocab_size', 50_368),
+      'hidden_size': ('d_model', 768),
+      'intermediate_size': ('d_ff', 1152),
+      'num_hidden_layers': ('n_layers', 22),
+      'num_attention_heads': ('n_heads', 12),
+      'hidden_activation': ('activation', 'gelu'),
+      'max_position_embeddings': ('max_seq_len', 8192),
+      'initializer_range': ('init_scale', 0.02),
+      'norm_eps': ('norm_eps', 1e-5),
+      'norm_bias': ('norm_bias', False),
+      'attention_bias': ('qkv_bias attention_output_bias', False),
+      'mlp_bias': ('feed_forward_bias', False),
+      'embedding_dropout': ('embedding_dropout', 0.0),
+      'classifier_bias': ('head_transform_bias', False),
+      'classifier_activation': ('head_activation', 'gelu'),
+      'decoder_bias': ('head_bias', True),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    accepted_values={'attention_dropout': (0.0,), 'mlp_dropout': (0.0,)},
+    ignored_keys=(
+      'cls_token_id',
+      'classifier_pooling',
+      'classifier_dropout',
+      'deterministic_flash_attn',
+      'layer_norm_eps',
+      'initializer_cutoff_factor',
+      'sparse_prediction',
+      'sparse_pred_ignore_index',
+      'reference_compile',
+      'repad_logits_with_grad',
+      'position_embedding_type',
     ),
-  ),
-  layer_name='model.layers.{i}',
-  tensor_names={
-    'embedding': 'model.embeddings.tok_embeddings',
-    'embedding_norm': 'model.embeddings.norm',
-    'attention_input_norm': '.attn_norm',
-    'attention/query attention/key attention/value': '.attn.Wqkv',
-    'attention/output': '.attn.Wo',
-    'feed_forward_input_norm': '.mlp_norm',
-    'feed_forward/gate feed_forward/up': '.mlp.Wi',
-    'feed_forward/down': '.mlp.Wo',
-    'final_norm': 'model.final_norm',
-    'output/transform': 'head.dense',
-    'output/transform_norm': 'head.norm',
-    'output': 'decoder',
-  },
+    converters=(
+      FunctionConverter(_read_windows, _write_windows),
+      Rotary(
+        160_000.0,
+        'global_rope_theta',
+        base_local=10_000.0,
+        base_local_key='local_rope_theta',
+      ),
+    ),
+    layer_name='model.layers.{i}',
+    tensor_names={
+      'embedding': 'model.embeddings.tok_embeddings',
+      'embedding_norm': 'model.embeddings.norm',
+      'attention_input_norm': '.attn_norm',
+      'attention/query attention/key attention/value': '.attn.Wqkv',
+      'attention/output': '.attn.Wo',
+      'feed_forward_input_norm': '.mlp_norm',
+      'feed_forward/gate feed_forward/up': '.mlp.Wi',
+      'feed_forward/down': '.mlp.Wo',
+      'final_norm': 'model.final_norm',
+      'output/transform': 'head.dense',
+      'output/transform_norm': 'head.norm',
+      'output': 'decoder',
+    },
+  )
 )
-
-register_family(MODERNBERT)

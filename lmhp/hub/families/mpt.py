@@ -44,47 +44,47 @@ def _write_attention(cfg: ModelConfig) -> ConfigKeys:
   return {'attn_config': attention_keys}
 
 
-MPT = CheckpointFamily(
-  model_type='mpt',
-  fixed_fields={'position': 'alibi', 'activation': 'gelu', 'init': 'normal'},
-  keys={
-    'vocab_size': ('vocab_size', 50_368),
-    'd_model': ('d_model', 2048),
-    'n_layers': ('n_layers', 24),
-    'n_heads': ('n_heads', 16),
-    'max_seq_len': ('max_seq_len', 2048),
-    'layer_norm_epsilon': ('norm_eps', 1e-5),
-    'initializer_range': ('init_scale', 0.02),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  accepted_values={
-    'expansion_ratio': (4,),
-    'no_bias': (True,),
-    'logit_scale': (None,),
-    'emb_pdrop': (0.0,),
-    'resid_pdrop': (0.0,),
-    'embedding_fraction': (1.0,),
-    'norm_type': ('low_precision_layernorm', 'layernorm'),
-  },
-  ignored_keys=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
-  aliases={
-    'hidden_size': 'd_model',
-    'num_attention_heads': 'n_heads',
-    'num_hidden_layers': 'n_layers',
-  },
-  converters=(FunctionConverter(_read_attention, _write_attention),),
-  layer_name='transformer.blocks.{i}',
-  tensor_names={
-    'embedding': 'transformer.wte',
-    'attention_input_norm': '.norm_1',
-    'attention/query attention/key attention/value': '.attn.Wqkv',
-    'attention/output': '.attn.out_proj',
-    'feed_forward_input_norm': '.norm_2',
-    'feed_forward/up': '.ffn.up_proj',
-    'feed_forward/down': '.ffn.down_proj',
-    'final_norm': 'transformer.norm_f',
-    'output': 'lm_head',
-  },
+MPT = register_family(
+  CheckpointFamily(
+    model_type='mpt',
+    fixed_fields={'position': 'alibi', 'activation': 'gelu', 'init': 'normal'},
+    keys={
+      'vocab_size': ('vocab_size', 50_368),
+      'd_model': ('d_model', 2048),
+      'n_layers': ('n_layers', 24),
+      'n_heads': ('n_heads', 16),
+      'max_seq_len': ('max_seq_len', 2048),
+      'layer_norm_epsilon': ('norm_eps', 1e-5),
+      'initializer_range': ('init_scale', 0.02),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    accepted_values={
+      'expansion_ratio': (4,),
+      'no_bias': (True,),
+      'logit_scale': (None,),
+      'emb_pdrop': (0.0,),
+      'resid_pdrop': (0.0,),
+      'embedding_fraction': (1.0,),
+      'norm_type': ('low_precision_layernorm', 'layernorm'),
+    },
+    ignored_keys=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
+    aliases={
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'n_heads',
+      'num_hidden_layers': 'n_layers',
+    },
+    converters=(FunctionConverter(_read_attention, _write_attention),),
+    layer_name='transformer.blocks.{i}',
+    tensor_names={
+      'embedding': 'transformer.wte',
+      'attention_input_norm': '.norm_1',
+      'attention/query attention/key attention/value': '.attn.Wqkv',
+      'attention/output': '.attn.out_proj',
+      'feed_forward_input_norm': '.norm_2',
+      'feed_forward/up': '.ffn.up_proj',
+      'feed_forward/down': '.ffn.down_proj',
+      'final_norm': 'transformer.norm_f',
+      'output': 'lm_head',
+    },
+  )
 )
-
-register_family(MPT)

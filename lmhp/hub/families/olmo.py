@@ -9,30 +9,32 @@ from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 
-OLMO = LLAMA.derive(
-  'olmo',
-  defaults={'vocab_size': 50_304},
-  without=('rms_norm_eps', 'mlp_bias'),
-  fixed_fields={'norm': 'layernorm', 'norm_affine': False, 'norm_eps': 1e-5},
-  keys={'clip_qkv': ('clip_qkv', None)},
+OLMO = register_family(
+  LLAMA.derive(
+    'olmo',
+    defaults={'vocab_size': 50_304},
+    without=('rms_norm_eps', 'mlp_bias'),
+    fixed_fields={'norm': 'layernorm', 'norm_affine': False, 'norm_eps': 1e-5},
+    keys={'clip_qkv': ('clip_qkv', None)},
+  )
 )
 
-OLMO2 = LLAMA.derive(
-  'olmo2',
-  defaults={'vocab_size': 50_304, 'rms_norm_eps': 1e-5},
-  without=('mlp_bias',),
-  fixed_fields={'norm_placement': 'output', 'qk_norm': 'full'},
-  tensor_names={
-    'attention_output_norm': '.post_attention_layernorm',
-    'feed_forward_output_norm': '.post_feedforward_layernorm',
-  },
+OLMO2 = register_family(
+  LLAMA.derive(
+    'olmo2',
+    defaults={'vocab_size': 50_304, 'rms_norm_eps': 1e-5},
+    without=('mlp_bias',),
+    fixed_fields={'norm_placement': 'output', 'qk_norm': 'full'},
+    tensor_names={
+      'attention_output_norm': '.post_attention_layernorm',
+      'feed_forward_output_norm': '.post_feedforward_layernorm',
+    },
+  )
 )
 
-OLMO3 = OLMO2.derive(
-  'olmo3',
-  converters=(WindowByLayer(4), Rotary(500_000.0, scales_only_global_layers=True)),
+OLMO3 = register_family(
+  OLMO2.derive(
+    'olmo3',
+    converters=(WindowByLayer(4), Rotary(500_000.0, scales_only_global_layers=True)),
+  )
 )
-
-register_family(OLMO)
-register_family(OLMO2)
-register_family(OLMO3)

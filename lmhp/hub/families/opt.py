@@ -64,68 +64,69 @@ def _write_embedding_scale(cfg: ModelConfig) -> ConfigKeys:
   return {'scale_embedding': cfg.embedding_scale != 1.0}
 
 
-OPT = CheckpointFamily(
-  model_type='opt',
-  fixed_fields={'position': 'learned', 'position_offset': 2, 'init': 'normal'},
-  keys={
-    'vocab_size': ('vocab_size', 50_272),
-    'hidden_size': ('d_model', 768),
-    'word_embed_proj_dim': ('embedding_dim', None),
-    'num_hidden_layers': ('n_layers', 12),
-    'num_attention_heads': ('n_heads', 12),
-    'ffn_dim': ('d_ff', 3072),
-    'activation_function': ('activation', 'relu'),
-    'max_position_embeddings': ('max_seq_len', 2048),
-    'dropout': ('residual_dropout', 0.1),
-    'attention_dropout': ('attention_dropout', 0.0),
-    'init_std': ('init_scale', 0.02),
-    'enable_bias': ('qkv_bias attention_output_bias feed_forward_bias', True),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
-  converters=(FunctionConverter(_read_norms, _write_norms),),
-  layer_name='model.decoder.layers.{i}',
-  tensor_names=_NAMES,
+OPT = register_family(
+  CheckpointFamily(
+    model_type='opt',
+    fixed_fields={'position': 'learned', 'position_offset': 2, 'init': 'normal'},
+    keys={
+      'vocab_size': ('vocab_size', 50_272),
+      'hidden_size': ('d_model', 768),
+      'word_embed_proj_dim': ('embedding_dim', None),
+      'num_hidden_layers': ('n_layers', 12),
+      'num_attention_heads': ('n_heads', 12),
+      'ffn_dim': ('d_ff', 3072),
+      'activation_function': ('activation', 'relu'),
+      'max_position_embeddings': ('max_seq_len', 2048),
+      'dropout': ('residual_dropout', 0.1),
+      'attention_dropout': ('attention_dropout', 0.0),
+      'init_std': ('init_scale', 0.02),
+      'enable_bias': ('qkv_bias attention_output_bias feed_forward_bias', True),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
+    converters=(FunctionConverter(_read_norms, _write_norms),),
+    layer_name='model.decoder.layers.{i}',
+    tensor_names=_NAMES,
+  )
 )
 
-XGLM = CheckpointFamily(
-  model_type='xglm',
-  fixed_fields={
-    'position': 'sinusoidal',
-    'position_offset': 2,
-    'norm_bias': True,
-    'qkv_bias': True,
-    'attention_output_bias': True,
-    'feed_forward_bias': True,
-    'init': 'normal',
-  },
-  keys={
-    'vocab_size': ('vocab_size', 256_008),
-    'd_model': ('d_model', 1024),
-    'num_layers': ('n_layers', 24),
-    'attention_heads': ('n_heads', 16),
-    'ffn_dim': ('d_ff', 4096),
-    'activation_function': ('activation', 'gelu'),
-    'max_position_embeddings': ('max_seq_len', 2048),
-    'dropout': ('embedding_dropout residual_dropout', 0.1),
-    'attention_dropout': ('attention_dropout', 0.1),
-    'init_std': ('init_scale', 0.02),
-    'tie_word_embeddings': ('tie_embeddings', True),
-  },
-  accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
-  aliases={
-    'hidden_size': 'd_model',
-    'num_attention_heads': 'attention_heads',
-    'num_hidden_layers': 'num_layers',
-  },
-  converters=(FunctionConverter(_read_embedding_scale, _write_embedding_scale),),
-  layer_name='model.layers.{i}',
-  tensor_names={
-    **_NAMES,
-    'embedding': 'model.embed_tokens',
-    'final_norm': 'model.layer_norm',
-  },
+XGLM = register_family(
+  CheckpointFamily(
+    model_type='xglm',
+    fixed_fields={
+      'position': 'sinusoidal',
+      'position_offset': 2,
+      'norm_bias': True,
+      'qkv_bias': True,
+      'attention_output_bias': True,
+      'feed_forward_bias': True,
+      'init': 'normal',
+    },
+    keys={
+      'vocab_size': ('vocab_size', 256_008),
+      'd_model': ('d_model', 1024),
+      'num_layers': ('n_layers', 24),
+      'attention_heads': ('n_heads', 16),
+      'ffn_dim': ('d_ff', 4096),
+      'activation_function': ('activation', 'gelu'),
+      'max_position_embeddings': ('max_seq_len', 2048),
+      'dropout': ('embedding_dropout residual_dropout', 0.1),
+      'attention_dropout': ('attention_dropout', 0.1),
+      'init_std': ('init_scale', 0.02),
+      'tie_word_embeddings': ('tie_embeddings', True),
+    },
+    accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
+    aliases={
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'attention_heads',
+      'num_hidden_layers': 'num_layers',
+    },
+    converters=(FunctionConverter(_read_embedding_scale, _write_embedding_scale),),
+    layer_name='model.layers.{i}',
+    tensor_names={
+      **_NAMES,
+      'embedding': 'model.embed_tokens',
+      'final_norm': 'model.layer_norm',
+    },
+  )
 )
-
-register_family(OPT)
-register_family(XGLM)

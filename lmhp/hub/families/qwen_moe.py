@@ -22,10 +22,8 @@ from lmhp.model.config import ModelConfig
 
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts: every n-th that mlp_only_layers omits."""
-  period = reader.take('decoder_sparse_step', 1, int)
+  period = reader.take_positive('decoder_sparse_step', 1)
   dense = reader.take('mlp_only_layers', None, list, None) or []
-  if period < 1:
-    raise reader.error('decoder_sparse_step', period, 'a whole number of at least 1')
   if not is_layer_list(dense, cfg.n_layers):
     accepted = f'indices of layers below {cfg.n_layers}'
     raise reader.error('mlp_only_layers', dense, accepted)
@@ -55,53 +53,54 @@ def _write_window(cfg: ModelConfig) -> ConfigKeys:
   return keys
 
 
-QWEN3_MOE = QWEN3.derive(
-  'qwen3_moe',
-  defaults={
-    'hidden_size': 2048,
-    'intermediate_size': 6144,
-    'num_hidden_layers': 24,
-    'num_key_value_heads': 4,
-    'head_dim': None,
-  },
-  keys={
-    'num_experts': ('n_experts', 128),
-    'num_experts_per_tok': ('experts_per_token', 8),
-    'moe_intermediate_size': ('d_ff_expert', 768),
-    'norm_topk_prob': ('router_normalize', False),
-    'router_aux_loss_coef': ('load_balance_loss', 0.001),
-  },
-  aliases={'num_local_experts': 'num_experts'},
-  converters=(
-    FunctionConverter(_read_expert_layers, _write_expert_layers),
-    FunctionConverter(_read_window, _write_window),
-    Rotary(),
-  ),
-  ignored_keys=('output_router_logits', 'max_window_layers'),
-  tensor_names=EXPERT_NAMES,
+QWEN3_MOE = register_family(
+  QWEN3.derive(
+    'qwen3_moe',
+    defaults={
+      'hidden_size': 2048,
+      'intermediate_size': 6144,
+      'num_hidden_layers': 24,
+      'num_key_value_heads': 4,
+      'head_dim': None,
+    },
+    keys={
+      'num_experts': ('n_experts', 128),
+      'num_experts_per_tok': ('experts_per_token', 8),
+      'moe_intermediate_size': ('d_ff_expert', 768),
+      'norm_topk_prob': ('router_normalize', False),
+      'router_aux_loss_coef': ('load_balance_loss', 0.001),
+    },
+    aliases={'num_local_experts': 'num_experts'},
+    converters=(
+      FunctionConverter(_read_expert_layers, _write_expert_layers),
+      FunctionConverter(_read_window, _write_window),
+      Rotary(),
+    ),
+    ignored_keys=('output_router_logits', 'max_window_layers'),
+    tensor_names=EXPERT_NAMES,
+  )
 )
 
-OLMOE = OLMO2.derive(
-  'olmoe',
-  defaults={
-    'hidden_size': 2048,
-    'intermediate_size': 2048,
-    'num_hidden_layers': 16,
-    'num_attention_heads': 16,
-    'max_position_embeddings': 4096,
-  },
-  fixed_fields={'norm_placement': 'pre', 'qk_norm': 'full'},
-  keys={
-    'num_experts': ('n_experts', 64),
-    'num_experts_per_tok': ('experts_per_token', 8),
-    'norm_topk_prob': ('router_normalize', False),
-    'router_aux_loss_coef': ('load_balance_loss', 0.01),
-  },
-  aliases={'num_local_experts': 'num_experts'},
-  accepted_values={'clip_qkv': (None,)},
-  ignored_keys=('output_router_logits',),
-  tensor_names=EXPERT_NAMES,
+OLMOE = register_family(
+  OLMO2.derive(
+    'olmoe',
+    defaults={
+      'hidden_size': 2048,
+      'intermediate_size': 2048,
+      'num_hidden_layers': 16,
+      'num_attention_heads': 16,
+      'max_position_embeddings': 4096,
+    },
+    fixed_fields={'norm_placement': 'pre', 'qk_norm': 'full'},
+    keys={
+      'num_experts': ('n_experts', 64),
+      'num_experts_per_tok': ('experts_per_token', 8),
+      'norm_topk_prob': ('router_normalize', False),
+      'router_aux_loss_coef': ('load_balance_loss', 0.01),
+    },
+    aliases={'num_local_experts': 'num_experts'},
+    accepted_values={'clip_qkv': (None,)},
+    ignored_keys=('output_router_logits',),
+    tensor_names=EXPERT_NAMES,
+  )
 )
-
-register_family(QWEN3_MOE)
-register_family(OLMOE)

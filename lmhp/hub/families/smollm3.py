@@ -45,24 +45,24 @@ def _check_no_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 LAYERS_WITHOUT_POSITIONS = FunctionConverter(_read_period, _write_period)
 """Converter for the layers without rotary positions."""
 
-SMOLLM3 = LLAMA.derive(
-  'smollm3',
-  defaults={
-    'vocab_size': 128_256,
-    'hidden_size': 2048,
-    'num_hidden_layers': 36,
-    'num_attention_heads': 16,
-    'num_key_value_heads': 4,
-    'max_position_embeddings': 32_768,
-    'tie_word_embeddings': True,
-  },
-  accepted_values={'use_sliding_window': (False,)},
-  ignored_keys=('sliding_window', 'max_window_layers'),
-  converters=(
-    LAYERS_WITHOUT_POSITIONS,
-    FunctionConverter(_check_no_windows),
-    Rotary(2e6),
-  ),
+SMOLLM3 = register_family(
+  LLAMA.derive(
+    'smollm3',
+    defaults={
+      'vocab_size': 128_256,
+      'hidden_size': 2048,
+      'num_hidden_layers': 36,
+      'num_attention_heads': 16,
+      'num_key_value_heads': 4,
+      'max_position_embeddings': 32_768,
+      'tie_word_embeddings': True,
+    },
+    accepted_values={'use_sliding_window': (False,)},
+    ignored_keys=('sliding_window', 'max_window_layers'),
+    converters=(
+      LAYERS_WITHOUT_POSITIONS,
+      FunctionConverter(_check_no_windows),
+      Rotary(2e6),
+    ),
+  )
 )
-
-register_family(SMOLLM3)

@@ -35,28 +35,28 @@ _QK_NORM = FlagConverter(
   if_false='none',
 )
 
-STABLELM = LLAMA.derive(
-  'stablelm',
-  defaults={
-    'vocab_size': 50_304,
-    'intermediate_size': 6912,
-    'hidden_size': 2560,
-    'num_key_value_heads': 32,
-    'max_position_embeddings': 4096,
-  },
-  without=('rms_norm_eps', 'attention_bias', 'mlp_bias', 'head_dim'),
-  fixed_fields={'norm': 'layernorm', 'norm_bias': True},
-  keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
-  accepted_values={'hidden_dropout': (0.0,)},
-  tensor_names={
-    'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
-    'attention/key_norm': '.self_attn.k_layernorm.norms.{h}',
-  },
-  converters=(
-    FunctionConverter(_read_parallel, _write_parallel),
-    _QK_NORM,
-    Rotary(fraction=0.25),
-  ),
+STABLELM = register_family(
+  LLAMA.derive(
+    'stablelm',
+    defaults={
+      'vocab_size': 50_304,
+      'intermediate_size': 6912,
+      'hidden_size': 2560,
+      'num_key_value_heads': 32,
+      'max_position_embeddings': 4096,
+    },
+    without=('rms_norm_eps', 'attention_bias', 'mlp_bias', 'head_dim'),
+    fixed_fields={'norm': 'layernorm', 'norm_bias': True},
+    keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
+    accepted_values={'hidden_dropout': (0.0,)},
+    tensor_names={
+      'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
+      'attention/key_norm': '.self_attn.k_layernorm.norms.{h}',
+    },
+    converters=(
+      FunctionConverter(_read_parallel, _write_parallel),
+      _QK_NORM,
+      Rotary(fraction=0.25),
+    ),
+  )
 )
-
-register_family(STABLELM)

@@ -112,48 +112,48 @@ def _names(cfg: ModelConfig) -> dict[str, str]:
 
 # --- family -------------------------------------------------------------------------
 
-T5 = CheckpointFamily(
-  model_type='t5',
-  fixed_fields={
-    'architecture': 'encoder_decoder',
-    'position': 't5',
-    'norm': 'rmsnorm',
-    'attention_scale': 1.0,
-    'init': 'fan_in',
-  },
-  keys={
-    'vocab_size': ('vocab_size', 32_128),
-    'd_model': ('d_model', 512),
-    'd_kv': ('head_dim', 64),
-    'd_ff': ('d_ff', 2048),
-    'num_layers': ('n_encoder_layers', 6),
-    'num_heads': ('n_heads', 8),
-    'n_positions': ('max_seq_len', 512),
-    'relative_attention_num_buckets': ('relative_buckets', 32),
-    'relative_attention_max_distance': ('relative_max_distance', 128),
-    'dropout_rate': ('embedding_dropout attention_dropout residual_dropout', 0.1),
-    'layer_norm_epsilon': ('norm_eps', 1e-6),
-  },
-  accepted_values={'is_encoder_decoder': (True,), 'is_decoder': (False,)},
-  ignored_keys=('initializer_factor', 'dense_act_fn', 'is_gated_act', 'output_past'),
-  aliases={
-    'hidden_size': 'd_model',
-    'num_attention_heads': 'num_heads',
-    'num_hidden_layers': 'num_layers',
-    'head_dim': 'd_kv',
-  },
-  converters=(
-    FunctionConverter(_read_n_layers, _write_n_layers),
-    FunctionConverter(_read_feed_forward, _write_feed_forward),
-    FunctionConverter(_read_head, _write_head),
-  ),
-  tensor_names=_names,
-  tied_tensors={
-    'encoder.embed_tokens.weight': 'shared.weight',
-    'decoder.embed_tokens.weight': 'shared.weight',
-  },
-  ignored_tensors=r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight',
-  is_tied_without_head=True,
+T5 = register_family(
+  CheckpointFamily(
+    model_type='t5',
+    fixed_fields={
+      'architecture': 'encoder_decoder',
+      'position': 't5',
+      'norm': 'rmsnorm',
+      'attention_scale': 1.0,
+      'init': 'fan_in',
+    },
+    keys={
+      'vocab_size': ('vocab_size', 32_128),
+      'd_model': ('d_model', 512),
+      'd_kv': ('head_dim', 64),
+      'd_ff': ('d_ff', 2048),
+      'num_layers': ('n_encoder_layers', 6),
+      'num_heads': ('n_heads', 8),
+      'n_positions': ('max_seq_len', 512),
+      'relative_attention_num_buckets': ('relative_buckets', 32),
+      'relative_attention_max_distance': ('relative_max_distance', 128),
+      'dropout_rate': ('embedding_dropout attention_dropout residual_dropout', 0.1),
+      'layer_norm_epsilon': ('norm_eps', 1e-6),
+    },
+    accepted_values={'is_encoder_decoder': (True,), 'is_decoder': (False,)},
+    ignored_keys=('initializer_factor', 'dense_act_fn', 'is_gated_act', 'output_past'),
+    aliases={
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'num_heads',
+      'num_hidden_layers': 'num_layers',
+      'head_dim': 'd_kv',
+    },
+    converters=(
+      FunctionConverter(_read_n_layers, _write_n_layers),
+      FunctionConverter(_read_feed_forward, _write_feed_forward),
+      FunctionConverter(_read_head, _write_head),
+    ),
+    tensor_names=_names,
+    tied_tensors={
+      'encoder.embed_tokens.weight': 'shared.weight',
+      'decoder.embed_tokens.weight': 'shared.weight',
+    },
+    ignored_tensors=r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight',
+    is_tied_without_head=True,
+  )
 )
-
-register_family(T5)

@@ -136,9 +136,7 @@ class WindowByLayer:
     """Returns the fields of the windows."""
     period = self.period
     for key in self.period_keys:
-      period = reader.take(key, period, int)
-      if period < 1:
-        raise reader.error(key, period, 'a whole number of at least 1')
+      period = reader.take_positive(key, period)
 
     window = reader.take('sliding_window', self.window, int, None)
     layers = read_layer_types(reader, cfg)
