@@ -96,7 +96,7 @@ class Engine:
       self.trials[trial.number] = trial
       described.append(trial)
     self.study.add(described)
-    self.progress.trials(self.trials.values())
+    self.progress.update_trials(self.trials.values())
 
   def update(self, trials: Sequence[Trial]) -> None:
     """Stores the new state of trials."""
@@ -230,7 +230,7 @@ class Engine:
       self.update(updated)
     for number in pack.trials:
       self._note_progress(number, stage, pack)
-    self.progress.trials(self.trials.values())
+    self.progress.update_trials(self.trials.values())
     return bool(updated)
 
   def _note_progress(self, number: int, stage: Stage, pack: Pack) -> None:

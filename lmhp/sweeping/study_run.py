@@ -19,7 +19,7 @@ from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.local_runner import LocalRunner
 from lmhp.sweeping.execution.packs import Stopped
 from lmhp.sweeping.execution.runner import Runner, RunnerOptions
-from lmhp.sweeping.progress import display
+from lmhp.sweeping.progress.display import study_progress
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
 from lmhp.sweeping.search.cohort_search import CohortSearch
@@ -99,7 +99,7 @@ class StudyRun:
         manifest=self.manifest,
       ) as study,
       stop_on_signals() as stop,
-      display.progress(self.sweep, self.workdir.name, self.options.display) as progress,
+      study_progress(self.sweep, self.workdir.name, self.options.display) as progress,
       _make_runner(self.options.engine, self._runner_options) as runner,
     ):
       self._extend(study, progress)
@@ -119,7 +119,7 @@ class StudyRun:
         after_stage=lambda: self._reports.write(study, progress),
       )
       engine = Engine(parts)
-      progress.plan(plan, engine.trials.values())
+      progress.start(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)
         confirmed = self._confirm(engine, plan)

@@ -52,13 +52,13 @@ class LocalRunner:
         following = _prepare(context, packs[index + 1])
         if following.read() is None:
           self._thread.submit(following.compile_ahead)
-      context.progress.pack(pack)
+      context.progress.start_pack(pack)
       yield pack, _run(current)
 
 
 def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
   def show(step: int, metrics: Mapping[str, object]) -> None:
-    context.progress.step(pack, step, metrics)
+    context.progress.update_pack(pack, step, metrics)
 
   options = PackRunOptions(
     should_stop=context.should_stop, show=show, devices=devices_for(pack.method)

@@ -115,7 +115,7 @@ class RayRunner:
   ) -> Iterator[tuple[Pack, PackResult]]:
     running: dict[Reference, Pack] = {}
     for pack in packs:
-      context.progress.pack(pack)
+      context.progress.start_pack(pack)
       running[self._start(context, pack)] = pack
     packs_by_name = {pack.name: pack for pack in packs}
     try:
@@ -168,7 +168,7 @@ class RayRunner:
       reports = self.cluster.result(answered, 'progress')
       for name, (step, metrics) in reports.items():
         if name in packs_by_name:
-          context.progress.step(packs_by_name[name], step, metrics)
+          context.progress.update_pack(packs_by_name[name], step, metrics)
 
 
 class _ProgressReports:

@@ -1,344 +1,260 @@
-"""How a sweep shows itself while it goes on: a table and curves in a terminal or a notebook, lines with the time else.
+"""Progress of a sweep: a table in a terminal or a notebook, lines with the time elsewhere.
 
-A display that fails never ends a study: that is said once, and plain lines go on. lmhp's log records go through it, so
-that lines and picture never mix.
+An error of the display does not end the study. Plain lines are printed from then on. The log
+records of lmhp go through the display, so that lines and table never mix.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import contextlib
-import datetime
-from html import escape
-import math
-import time
-from typing import Any, Callable, Iterable, Mapping, Sequence
+import functools
+from typing import Protocol, Self, TypeVar
 
-import numpy as np
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from lmhp.sweeping.progress.board import Board, Running, View
-from lmhp.training.progress import notebook
-from lmhp.training.progress.live import log_records_to, resolve_mode
+from lmhp.sweeping.budget import SearchPlan
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.execution.packs import Pack
+from lmhp.sweeping.progress.study_progress import StudyProgress
+from lmhp.sweeping.progress.study_state import StudyState
+from lmhp.sweeping.progress.trial_table import trial_table
+from lmhp.sweeping.store.trial import Trial
+from lmhp.training.progress.formats import timestamped
+from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
 
-BLOCKS = '▁▂▃▄▅▆▇█'
-COLORS = {'best': '#2ca02c', 'median': '#1f77b4', 'worst': '#aaaaaa'}
-ROWS = 20  # of a notebook's table, at most
+MAX_ROWS = 14
+"""Largest number of trials in the table. It fits in a terminal of 24 lines."""
+
+MAX_PACKS = 3
+"""Largest number of running packs that have a line."""
+
+T = TypeVar('T')
 
 
-def progress(sweep: Any, name: str, mode: str = 'auto') -> StudyProgress:
-  """Shows a sweep's progress; use it in a `with`.
+def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyProgress:
+  """Returns the progress of a sweep.
 
   Args:
-    sweep: what was asked for, a `SweepConfig`.
-    name: of the study.
-    mode: `auto` looks where it runs; the other `lmhp.training.progress.live.MODES` insist.
+    sweep: Config of the sweep.
+    name: Name of the study.
+    mode: One of `lmhp.training.progress.live.MODES`.
 
   Raises:
-    ConfigError: for another mode.
+    ConfigError: If the mode is another word.
   """
   mode = resolve_mode(mode)
-  looks = {'terminal': _Terminal, 'plain': _Lines, 'notebook': _Notebook}
-  return StudyProgress() if mode == 'none' else _Shown(Board(sweep, name), looks[mode])
+  if mode == 'none':
+    return NoProgress()
+  state = StudyState(sweep, name)
+  display = PlainDisplay(state) if mode == 'plain' else LiveDisplay(state, mode)
+  return DisplayedProgress(state, display)
 
 
-class StudyProgress:
-  """The interface, and what shows nothing."""
+class NoProgress:
+  """A progress that shows nothing."""
 
-  def __enter__(self) -> StudyProgress:
+  def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exception) -> None:
+  def __exit__(self, *exception: object) -> None:
     pass
 
-  def plan(self, plan: Any, trials: Iterable[Any]) -> None:
-    """What the search will be, and the trials that are there."""
+  def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
+    pass
 
-  def compiling(self, text: str) -> None:
-    """What is being compiled or measured before packs can run; '' when it is done."""
+  def start_pack(self, pack: Pack) -> None:
+    pass
 
-  def pack(self, pack: Any) -> None:
-    """A pack begins."""
+  def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
+    pass
 
-  def step(self, pack: Any, step: int, metrics: Mapping[str, Any]) -> None:
-    """A pack has come to a step: `{loss: (members,)}`, and maybe `tokens_per_second` of all its members."""
-
-  def trials(self, trials: Iterable[Any]) -> None:
-    """The study has new trials, or new results."""
+  def update_trials(self, trials: Iterable[Trial]) -> None:
+    pass
 
   def message(self, text: str) -> None:
-    """Says something in words."""
+    pass
 
 
-class _Shown(StudyProgress):
-  """Keeps a board and its look; lets neither's mistakes out; takes lmhp's log records while it is open."""
+class Display(Protocol):
+  """Shows the state of a study."""
 
-  def __init__(self, board: Board, look: type[_Lines]):
-    self._board, self._look, self._failed = board, look(board), False
+  def open(self) -> None: ...
 
-  def __enter__(self) -> StudyProgress:
-    self._logs = log_records_to(self.message)
-    self._logs.__enter__()
-    self._safely(lambda: self._look.open())
-    return self
+  def close(self) -> None: ...
 
-  def __exit__(self, *exception) -> None:
-    self._safely(lambda: self._look.close())
-    self._logs.__exit__(None, None, None)
+  def update(self, ended: Sequence[Pack]) -> None:
+    """Shows the new state. `ended` are the packs that have ended since the last call."""
+    ...
 
-  def plan(self, plan: Any, trials: Iterable[Any]) -> None:
-    self._tell(lambda: self._board.plan(plan, trials))
-
-  def compiling(self, text: str) -> None:
-    self._tell(lambda: self._board.compiling(text), soon=True)
-
-  def pack(self, pack: Any) -> None:
-    self._tell(lambda: self._board.pack(pack), soon=True)
-
-  def step(self, pack: Any, step: int, metrics: Mapping[str, Any]) -> None:
-    self._tell(lambda: self._board.step(pack, step, metrics))
-
-  def trials(self, trials: Iterable[Any]) -> None:
-    self._tell(lambda: self._board.trials(trials))
-
-  def message(self, text: str) -> None:
-    self._safely(lambda: self._look.message(text))
-
-  def _tell(self, event: Callable[[], Any], soon: bool = False) -> None:
-    def told() -> Any:
-      with (
-        self._board.lock
-      ):  # and not around what closes a picture: its thread may be waiting for the lock
-        return event()
-
-    ended = self._safely(told)
-    self._safely(lambda: self._look.draw(ended or (), soon))
-
-  def _safely(self, call: Callable[[], Any]) -> Any:
-    """Calls; where that fails for the first time, says so and calls again with plain lines in the picture's place."""
-    try:
-      return call()
-    except Exception as error:  # whatever it is: the study is worth more
-      if self._failed:
-        return None
-      self._failed, failed, self._look = True, self._look, _Lines(self._board)
-      said = f'the display failed ({type(error).__name__}: {error}); the study goes on, in plain lines'
-    for again in (failed.close, lambda: self._look.message(said)):
-      with contextlib.suppress(Exception):
-        again()
-    return self._safely(call)
+  def message(self, text: str) -> None: ...
 
 
-class _Lines:
-  """A line with the time for each pack's end and each message: for a pipe, a file, a batch system's log."""
+class PlainDisplay:
+  """A line for each pack that ends and for each message, for a pipe, a file or a log.
 
-  def __init__(self, board: Board):
-    self.board = board
+  Args:
+    state: State of the study.
+  """
+
+  def __init__(self, state: StudyState) -> None:
+    self._state = state
 
   def open(self) -> None:
-    """Begins."""
+    pass
 
   def close(self) -> None:
-    """Ends, with a last picture where there is one."""
+    pass
 
-  def draw(self, ended: Sequence[Any], soon: bool) -> None:
-    """The board has changed: packs have ended, or something begins that may take a while, and is to be seen soon."""
+  def update(self, ended: Sequence[Pack]) -> None:
     for pack in ended:
-      self.message(
-        f'{pack.name}: {len(pack.trials)} trials to step {pack.last_step:,}  {self.board.words()}'
-      )
+      trained = f'{pack.name}: {len(pack.trials)} trials to step {pack.last_step:,}'
+      self.message(f'{trained}  {self._state.summary()}')
 
   def message(self, text: str) -> None:
-    """Says something in words."""
-    print(f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {text}', flush=True)
+    print(timestamped(text), flush=True)
 
 
-class _Terminal(_Lines):
-  """As much of the board as the screen holds, drawn four times a second by a thread."""
+class LiveDisplay:
+  """A table of the study, drawn in place.
 
-  _error: Exception | None = None  # of that thread
+  Args:
+    state: State of the study.
+    mode: 'terminal' or 'notebook'.
+  """
+
+  def __init__(self, state: StudyState, mode: str) -> None:
+    self._state = state
+    self._view = live_view(mode, self._render)
+    self._error: Exception | None = None
 
   def open(self) -> None:
-    from rich import console, live
-
-    self._console = console.Console()
-    self._live = live.Live(
-      console=self._console, get_renderable=self._render, refresh_per_second=4
-    )
-    self._live.start()
+    self._view.open()
 
   def close(self) -> None:
-    self._live.stop()
+    self._view.close()
+    self._raise_error()
 
-  def draw(self, ended: Sequence[Any], soon: bool) -> None:
-    if self._error is not None:
-      raise self._error
+  def update(self, ended: Sequence[Pack]) -> None:
+    self._raise_error()
+    self._view.refresh()
 
   def message(self, text: str) -> None:
-    self._console.print(text, markup=False, highlight=False)
+    self._view.print(text)
 
-  def _render(self) -> Any:
-    from rich.text import Text
-
+  def _render(self) -> RenderableType:
+    """Returns the study as text. An error is stored, because a thread would lose it."""
     try:
-      with self.board.lock:
-        return screen(self.board, *self._console.size)
-    except Exception as error:  # raised where the study's thread comes by
+      with self._state.lock:
+        return render_study(self._state)
+    except Exception as error:
       self._error = error
       return Text('')
 
+  def _raise_error(self) -> None:
+    if self._error is not None:
+      raise self._error
 
-def screen(board: Board, width: int, height: int) -> Any:
-  """The board for rich, at most so wide and so high, in characters."""
-  from rich.console import Group
-  from rich.text import Text
 
-  curves = 4 if height >= 16 else 0
-  view = board.view(max(1, height - curves - 9))
-  line = lambda text, style='': Text(text, style, no_wrap=True, overflow='ellipsis')
-  parts = [
-    line(board.name, 'bold'),
-    line(view.words),
-    *(line(text, 'cyan') for text in view.now[:2]),
-    line(''),
-  ]
-  table, unseen = _table(view, width)
-  hidden = [f'{view.hidden:,} more trials'] * (view.hidden > 0) + [
-    f'columns {", ".join(unseen)}'
-  ] * bool(unseen)
-  parts += [table] if view.rows else []
-  parts += [line(f'not shown: {"; ".join(hidden)}', 'dim')] * bool(hidden)
-  if view.shown is not None and curves:
-    parts += [line(''), *(line(text) for text in sparklines(view.shown, width))]
+def render_study(state: StudyState) -> RenderableType:
+  """Returns the progress of a study: a bar, a summary, the running packs and the trials.
+
+  Args:
+    state: State of the study.
+  """
+  bar = ProgressBar(total=1.0, completed=state.fraction_done(), width=16)
+  header = Table.grid(padding=(0, 2, 0, 0))
+  header.add_row(Text(state.name, 'title'), bar, Text(state.summary()))
+  parts: list[RenderableType] = [header]
+  for running in list(state.packs.values())[:MAX_PACKS]:
+    parts.append(Text(running.describe(), 'metric', no_wrap=True, overflow='ellipsis'))
+
+  shown = trial_table(state, MAX_ROWS)
+  table = Table(box=None, pad_edge=False, header_style='bold')
+  for i, name in enumerate(shown.columns):
+    is_parameter = 0 < i < len(shown.columns) - 4
+    table.add_column(
+      Text(name),
+      justify='left' if name == 'status' else 'right',
+      # A narrow screen cuts the parameters first.
+      no_wrap=not is_parameter,
+      overflow='ellipsis',
+    )
+  for row in shown.rows:
+    style = ''
+    if row.is_best:
+      style = 'best'
+    elif not row.is_running:
+      style = 'muted'
+    table.add_row(*map(Text, row.cells), style=style)
+  if shown.rows:
+    parts.append(table)
+  if shown.n_hidden:
+    parts.append(Text(f'not shown: {shown.n_hidden:,} more trials', 'muted'))
   return Group(*parts)
 
 
-def _table(view: View, width: int) -> tuple[Any, list[str]]:
-  """The table for rich, and the names of the columns for which it has no room."""
-  from rich.table import Table
-  from rich.text import Text
+class DisplayedProgress:
+  """Keeps the state of a study, and shows it.
 
-  widths = [
-    max(map(len, cells)) + 2
-    for cells in zip(view.columns, *(row.cells for row in view.rows))
-  ]
-  n, shown, free = len(widths), [], width
-  for i in (0, n - 1, n - 4, n - 3, *range(1, n - 4), n - 2):  # what matters most
-    if widths[i] <= free:
-      shown, free = [*shown, i], free - widths[i]
-  shown.sort()
-  table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style='bold')
-  for i in shown:
-    table.add_column(
-      Text(view.columns[i]),
-      justify='left' if view.columns[i] == 'status' else 'right',
-      no_wrap=True,
-    )
-  for row in view.rows:
-    style = 'green' if row.best else '' if row.running else 'dim'
-    table.add_row(*(Text(row.cells[i]) for i in shown), style=style)
-  return table, [view.columns[i] for i in range(len(widths)) if i not in shown]
-
-
-def sparklines(running: Running, width: int) -> list[str]:
-  """A pack's loss: a heading, and the curves of its best, median and worst member on one scale.
-
-  The scale is that of best and median: a member that diverges is cut off at the top.
+  Args:
+    state: State of the study.
+    display: The display. After an error, a `PlainDisplay` takes its place.
   """
-  lines = running.lines()
-  if not lines['best']:
-    return [f"{running.loss} of {running.pack.name}: no member's is finite"]
-  low, high = min(y for _, y in lines['best']), max(y for _, y in lines['median'])
-  texts = [
-    f'{running.loss} of {running.pack.name} to step {running.step:,}, from {low:.4g} to {high:.4g}'
-  ]
-  xs = np.linspace(running.pack.first_step, running.step, max(10, min(60, width - 24)))
-  for name, points in lines.items():
-    steps, losses = np.array(points).T
-    heights = np.clip(
-      (np.interp(xs, steps, losses) - low) / ((high - low) or 1.0), 0, 1
-    )
-    texts.append(
-      f'{name:<8}{"".join(BLOCKS[round(7 * h)] for h in heights)}  {losses[-1]:.4f}'
-    )
-  return texts
 
+  def __init__(self, state: StudyState, display: Display) -> None:
+    self._state = state
+    self._display = display
+    self._has_failed = False
+    self._open = contextlib.ExitStack()
 
-class _Notebook(_Lines):
-  """The board as HTML, redrawn in place."""
+  def __enter__(self) -> Self:
+    self._open.enter_context(log_records_to(self.message))
+    self._guard(lambda: self._display.open())
+    return self
 
-  every_seconds = 1.0
-  _drawn_at = -math.inf
+  def __exit__(self, *exception: object) -> None:
+    self._guard(lambda: self._display.close())
+    self._open.close()
 
-  def open(self) -> None:
-    self._picture = notebook.Picture(page(self.board))
+  def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
+    self._guard(functools.partial(self._state.start, plan, trials))
+    self._update()
 
-  def close(self) -> None:
-    self._picture.redraw(page(self.board))
+  def start_pack(self, pack: Pack) -> None:
+    self._guard(functools.partial(self._state.start_pack, pack))
+    self._update()
 
-  def draw(self, ended: Sequence[Any], soon: bool) -> None:
-    if time.monotonic() - self._drawn_at >= self.every_seconds * (0.2 if soon else 1.0):
-      self._drawn_at = time.monotonic()
-      self._picture.redraw(page(self.board))
+  def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
+    self._guard(functools.partial(self._state.update_pack, pack, step, metrics))
+    self._update()
+
+  def update_trials(self, trials: Iterable[Trial]) -> None:
+    ended = self._guard(functools.partial(self._state.update_trials, trials))
+    self._update(ended or ())
 
   def message(self, text: str) -> None:
-    print(text, flush=True)
+    self._guard(lambda: self._display.message(text))
 
+  def _update(self, ended: Sequence[Pack] = ()) -> None:
+    self._guard(lambda: self._display.update(ended))
 
-def page(board: Board) -> str:
-  """The board as HTML: how far it is, the curves of the pack that runs, the best trials."""
-  view = board.view(ROWS)
-  head = notebook.html(
-    board.name, view.fraction, '\n'.join((view.words, *view.now)), {}, 1
-  )
-  curves = _svg(view.shown) if view.shown else ''
-  left = lambda name: 'left' if name == 'status' else 'right'
-  cell = lambda tag, name, text: (
-    f'<{tag} style="text-align:{left(name)};padding:1px 8px">{escape(text)}</{tag}>'
-  )
-  rows = [''.join(cell('th', name, name) for name in view.columns)]
-  rows += [
-    ''.join(
-      cell('th' if r.best else 'td', *pair) for pair in zip(view.columns, r.cells)
-    )
-    for r in view.rows
-  ]
-  table = ''.join(f'<tr>{row}</tr>' for row in rows) if view.rows else ''
-  hidden = f'<i>not shown: {view.hidden:,} more trials</i>' if view.hidden else ''
-  return (
-    f'<div>{head}{curves}<table style="font-size:12px">{table}</table>{hidden}</div>'
-  )
-
-
-def _svg(running: Running) -> str:
-  """The curves of a pack's best, median and worst member, on the scale of best and median."""
-  lines, width, height = running.lines(), notebook.WIDTH, notebook.HEIGHT
-  if not lines['best']:
-    return ''
-  low, high = min(y for _, y in lines['best']), max(y for _, y in lines['median'])
-  first, last = (
-    running.pack.first_step,
-    max(running.pack.last_step, running.pack.first_step + 1),
-  )
-  x_of = lambda x: (
-    notebook.LEFT + (width - notebook.LEFT) * (x - first) / (last - first)
-  )
-  y_of = lambda y: (
-    4
-    + (height - notebook.BOTTOM - 8) * (1 - min((y - low) / ((high - low) or 1.0), 1.0))
-  )
-  label = notebook._label
-  parts = [
-    label(0, y_of(high) + 4, f'{high:.4g}'),
-    label(0, y_of(low) + 4, f'{low:.4g}'),
-    label(notebook.LEFT, height - 4, f'{first:,}'),
-    label(width, height - 4, f'{last:,}', 'end'),
-    label(width / 2, height - 4, f'{running.loss} of {running.pack.name}', 'middle'),
-  ]
-  for i, (name, points) in reversed(list(enumerate(lines.items()))):
-    path = ' '.join(f'{x_of(x):.1f},{y_of(y):.1f}' for x, y in points)
-    parts.append(
-      f'<polyline fill="none" stroke="{COLORS[name]}" stroke-width="1.5" points="{path}"/>'
-    )
-    parts.append(
-      label(width, 12 + 14 * i, f'{name} {points[-1][1]:.4f}', 'end', COLORS[name])
-    )
-  return f'<svg width="{width}" height="{height}" font-family="sans-serif" font-size="11">{"".join(parts)}</svg>'
+  def _guard(self, call: Callable[[], T]) -> T | None:
+    """Calls a function. After its first error, calls it again with a plain display."""
+    try:
+      return call()
+    except Exception as error:
+      if self._has_failed:
+        return None
+      text = f'the display failed ({type(error).__name__}: {error}); plain lines follow'
+    self._has_failed = True
+    failed = self._display
+    self._display = PlainDisplay(self._state)
+    with contextlib.suppress(Exception):
+      failed.close()
+    with contextlib.suppress(Exception):
+      self._display.message(text)
+    return self._guard(call)

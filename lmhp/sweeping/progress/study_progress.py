@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.execution.packs import Pack
@@ -11,30 +11,35 @@ from lmhp.sweeping.store.trial import Trial
 
 
 class StudyProgress(Protocol):
-  """Shows the progress of a study."""
+  """The progress of a study. Use it in a `with`."""
 
-  def plan(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
+  def __enter__(self) -> Self: ...
+
+  def __exit__(self, *exception: object) -> None: ...
+
+  def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
     """Shows the size of the search, and the trials that exist already."""
     ...
 
-  def message(self, text: str) -> None:
-    """Shows one line of text."""
-    ...
-
-  def trials(self, trials: Iterable[Trial]) -> None:
-    """Shows the newest state of all trials."""
-    ...
-
-  def pack(self, pack: Pack) -> None:
+  def start_pack(self, pack: Pack) -> None:
     """Shows that a pack begins."""
     ...
 
-  def step(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
+  def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
     """Shows the metrics of a pack's members at a step.
 
     Args:
       pack: The pack.
       step: Updates made so far.
-      metrics: Arrays with one value for each member, and numbers of the whole pack.
+      metrics: The training loss, an array with one value for each member, and numbers of the
+        whole pack, such as `tokens_per_second`.
     """
+    ...
+
+  def update_trials(self, trials: Iterable[Trial]) -> None:
+    """Shows the newest state of all trials."""
+    ...
+
+  def message(self, text: str) -> None:
+    """Shows one line of text."""
     ...

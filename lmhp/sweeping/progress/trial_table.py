@@ -1,0 +1,157 @@
+"""The table of the best trials of a study that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import dataclasses
+
+from lmhp.sweeping.progress.study_state import RunningPack, StudyState, confirms
+from lmhp.sweeping.store.trial import Trial
+from lmhp.training.progress.formats import format_of
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRow:
+  """A row of the table.
+
+  Attributes:
+    cells: Texts, one for each column.
+    is_running: True if the trial is a member of a running pack.
+    is_best: True if the trial is the best of the study.
+  """
+
+  cells: tuple[str, ...]
+  is_running: bool
+  is_best: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialTable:
+  """Trials as text.
+
+  Attributes:
+    columns: Names of the columns: trial, parameters, status, step, training loss, score.
+    rows: Rows, the best trial first.
+    n_hidden: Number of trials that have no row.
+  """
+
+  columns: tuple[str, ...]
+  rows: tuple[TrialRow, ...]
+  n_hidden: int
+
+
+def trial_table(state: StudyState, n_rows: int) -> TrialTable:
+  """Returns the table of the best trials and of running trials.
+
+  Args:
+    state: State of the study.
+    n_rows: Largest number of rows. Up to half of them are running trials.
+  """
+  pack_of = {}
+  for running in state.packs.values():
+    for member, number in enumerate(running.pack.trials):
+      pack_of[number] = (running, member)
+
+  ranked = state.totals().ranked
+  running_trials = [number for number in ranked if number in pack_of]
+  chosen = set(running_trials[: n_rows // 2])
+  others = [number for number in ranked if number not in chosen]
+  chosen.update(others[: n_rows - len(chosen)])
+
+  names = dict.fromkeys(name for t in state.trials.values() for name in t.parameters)
+  columns = column_names(names)
+  rows = []
+  for number in ranked:
+    if number in chosen:
+      running, member = pack_of.get(number, (None, 0))
+      rows.append(_row(state, state.trials[number], columns, running, member))
+  objectives = ', '.join(format_of(name).label for name in state.sweep.objective)
+  return TrialTable(
+    columns=('trial', *columns, 'status', 'step', 'training', objectives),
+    rows=tuple(rows),
+    n_hidden=len(ranked) - len(rows),
+  )
+
+
+def _row(
+  state: StudyState,
+  trial: Trial,
+  columns: Mapping[str, list[str]],
+  running: RunningPack | None,
+  member: int,
+) -> TrialRow:
+  """Returns the row of a trial.
+
+  Args:
+    state: State of the study.
+    trial: The trial.
+    columns: {column: names of its parameters}.
+    running: Running pack of the trial, or None.
+    member: Index of the trial in that pack.
+  """
+  values = []
+  for names in columns.values():
+    texts = [_value_text(trial, name) for name in names if name in trial.parameters]
+    values.append(texts[0] if texts else '')
+
+  status = trial.status
+  step = trial.cost.steps
+  loss = ''
+  if running is not None:
+    step = running.step
+    if running.losses is not None:
+      loss = f'{running.losses[member]:.4f}'
+  if not trial.ended:
+    status = 'waiting' if running is None else 'running'
+  if confirms(trial):
+    status += ', confirming'
+  return TrialRow(
+    cells=(
+      str(trial.number),
+      *values,
+      status,
+      f'{step:,}',
+      loss,
+      state.score_text(trial),
+    ),
+    is_running=running is not None,
+    is_best=trial.number == state.totals().best,
+  )
+
+
+def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
+  """Returns a short name for each parameter, with the parameters that have it.
+
+  The short name is the key without its section. It is the path if two paths have the same
+  key. A key `name` has the name of its section.
+
+  Args:
+    parameters: Names of parameters.
+
+  >>> column_names(['train.seed', 'a.lr[a.name=b]', 'data.seed', 'a.lr[a.name=c]'])
+  {'train.seed': ['train.seed'], 'lr': ['a.lr[a.name=b]', 'a.lr[a.name=c]'], 'data.seed': ['data.seed']}
+  """
+  parameters_of: dict[str, list[str]] = {}
+  for name in parameters:
+    parameters_of.setdefault(name.partition('[')[0], []).append(name)
+  short_names = [_short_name(path) for path in parameters_of]
+  columns = {}
+  for (path, names), short in zip(parameters_of.items(), short_names, strict=True):
+    columns[short if short_names.count(short) == 1 else path] = names
+  return columns
+
+
+def _short_name(path: str) -> str:
+  """Returns the keys of a path, or of the paths of a Zip, without their sections."""
+  paths = [part.removesuffix('.name') for part in path.split('+')]
+  return '+'.join(part.rpartition('.')[2] for part in paths)
+
+
+def _value_text(trial: Trial, name: str) -> str:
+  """Returns the value of a parameter as text. A Zip has the values of its paths."""
+  paths = name.partition('[')[0].split('+')
+  values = [trial.parameters[name]]
+  if len(paths) > 1:
+    values = [trial.overrides.get(path) for path in paths]
+  texts = [f'{v:.3g}' if isinstance(v, float) else str(v) for v in values]
+  return ' '.join(texts)
