@@ -36,7 +36,7 @@ def read_directory(directory: epath.Path) -> dict[str, np.ndarray]:
     directory: Directory with model.safetensors, or with shards and their index.
 
   Returns:
-    {name: array}, as `read_tensors` gives them.
+    {name: array}. The arrays are read-only and mapped into memory.
 
   Raises:
     ConfigError: If a file is missing or damaged, or if the index and the shards disagree.
@@ -44,28 +44,31 @@ def read_directory(directory: epath.Path) -> dict[str, np.ndarray]:
   if (directory / WEIGHTS).exists():
     return read_tensors(directory / WEIGHTS)
   if not (directory / INDEX).exists():
-    raise _no_weights(directory)
-  shard_of = _read_index(directory / INDEX)
+    message = f'{directory}: no {WEIGHTS} and no {INDEX}, expected one of them'
+    if any((directory / name).exists() for name in PICKLES):
+      message += '. pytorch_model.bin is not read, because it is a pickle, which can run any code'
+    raise ConfigError(message)
 
+  # Each tensor has to be in the shard that the index lists for it, and in no other.
+  shard_of = _read_index(directory / INDEX)
   tensors: dict[str, np.ndarray] = {}
   for shard in sorted(set(shard_of.values())):
-    tensors |= _read_shard(directory, shard, shard_of)
+    path = directory / shard
+    if not path.exists():
+      raise ConfigError(f'{path}: no such file, expected a shard by {INDEX}')
+    for name, array in read_tensors(path).items():
+      if shard_of.get(name) != shard:
+        expected = shard_of.get(name, 'no shard')
+        raise ConfigError(
+          f'{path}: {name[:_MAX_PRINTED]!r}: got a tensor that is in {expected} by {INDEX}'
+        )
+      tensors[name] = array
   for name, shard in shard_of.items():
     if name not in tensors:
       raise ConfigError(
         f'{directory / shard}: no tensor {name[:_MAX_PRINTED]!r}, expected it by {INDEX}'
       )
   return tensors
-
-
-def _no_weights(directory: epath.Path) -> ConfigError:
-  """Builds the error for a directory without safetensors."""
-  message = f'{directory}: no {WEIGHTS} and no {INDEX}, expected one of them'
-  if any((directory / name).exists() for name in PICKLES):
-    message += (
-      '; pytorch_model.bin is a pickle, which can run any code, and is not read'
-    )
-  return ConfigError(message)
 
 
 def _read_index(path: epath.Path) -> dict[str, str]:
@@ -93,23 +96,6 @@ def _read_index(path: epath.Path) -> dict[str, str]:
       )
     shard_of[name] = shard
   return shard_of
-
-
-def _read_shard(
-  directory: epath.Path, shard: str, shard_of: Mapping[str, str]
-) -> dict[str, np.ndarray]:
-  """Reads one shard, and checks that the index has all its tensors in this shard."""
-  path = directory / shard
-  if not path.exists():
-    raise ConfigError(f'{path}: no such file, expected a shard by {INDEX}')
-  tensors = read_tensors(path)
-  for name in tensors:
-    if shard_of.get(name) != shard:
-      place = shard_of.get(name, 'no shard')
-      raise ConfigError(
-        f'{path}: {name[:_MAX_PRINTED]!r}: got a tensor that is in {place} by {INDEX}'
-      )
-  return tensors
 
 
 # --- writing ------------------------------------------------------------------------

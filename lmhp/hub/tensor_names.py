@@ -1,10 +1,14 @@
-"""Lists the tensors of a checkpoint, from the names that its family declares."""
+"""Lists the tensors of a checkpoint, from the names that its family declares.
+
+A module is a path without its last name: `decoder/segment_0/attention/query` is the module of
+`decoder/segment_0/attention/query/kernel`. Families name the modules of a layer without their
+segment (`attention/query`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-import re
 
 from lmhp.errors import ConfigError
 from lmhp.hub.families.family import CheckpointFamily
@@ -12,9 +16,6 @@ from lmhp.hub.tensor_layout import CheckpointTensor, ParamSlice
 from lmhp.model.config import ModelConfig
 from lmhp.params import Param, list_params
 from lmhp.typing import PyTree
-
-_LAYER_PATH = re.compile(r'(decoder|encoder)/segment_(\d+)/(.*)')
-"""Path of a parameter of a layer: stack, index of the segment, path within the layer."""
 
 _SUFFIXES = {
   'kernel': 'weight',
@@ -29,20 +30,20 @@ _SUFFIXES = {
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """A segment: consecutive layers with the same parameters.
+  """Consecutive layers with the same parameters, which lmhp stacks.
 
   Attributes:
-    stack: 'encoder' or 'decoder'. Empty for parameters outside the layers.
-    index: Index of the segment in its stack.
+    stack: 'encoder' or 'decoder'.
+    prefix: Beginning of the paths of its parameters, such as `decoder/segment_0/`.
     first_layer: Index of its first layer in the stack.
   """
 
   stack: str
-  index: int
+  prefix: str
   first_layer: int
 
 
-_NO_SEGMENT = Segment('', 0, 0)
+_NO_SEGMENT = Segment('', '', 0)
 """Stands for the parameters outside the layers, such as the embedding."""
 
 
@@ -68,8 +69,8 @@ def checkpoint_tensors(
     )
   table = _TensorTable(family, cfg, shapes)
   tensors = []
-  for ours, theirs in names.items():
-    tensors += table.take_row(ours, theirs)
+  for modules, name in names.items():
+    tensors += table.take_row(modules, name)
   table.check_all_taken()
   return tensors
 
@@ -110,59 +111,41 @@ class _TensorTable:
     self._family = family
     self._cfg = cfg
     self._segments = _segments(cfg)
-    self._modules = self._group_by_module(shapes)
-
-  def _group_by_module(
-    self, shapes: PyTree
-  ) -> dict[tuple[str, Segment], dict[str, Param]]:
-    """Returns the parameters by module and segment, then by the last name of their path."""
-    segment_of = {(segment.stack, segment.index): segment for segment in self._segments}
-    modules: dict[tuple[str, Segment], dict[str, Param]] = {}
+    # {module: {last name of the path: parameter}}, for the parameters that no row has taken.
+    self._modules: dict[str, dict[str, Param]] = {}
     for param in list_params(shapes):
-      path = param.path
-      segment = _NO_SEGMENT
-      match = _LAYER_PATH.fullmatch(path)
-      if match:
-        segment = segment_of[match[1], int(match[2])]
-        path = match[3]
-      module, _, last_name = path.rpartition('/')
+      module, _, last_name = param.path.rpartition('/')
       if _SUFFIXES.get(last_name) == '':
-        # The parameter has its own row of names, as a module has.
-        module = path
-      modules.setdefault((module, segment), {})[last_name] = param
-    return modules
+        module = param.path
+      self._modules.setdefault(module, {})[last_name] = param
 
-  def take_row(self, ours: str, theirs: str) -> Iterator[CheckpointTensor]:
+  def take_row(self, modules: str, tensor_name: str) -> Iterator[CheckpointTensor]:
     """Yields the tensors of one row of names, and marks their parameters as taken.
 
     Args:
-      ours: Modules of lmhp, separated by spaces, or the path of one parameter.
-      theirs: Name in the checkpoint.
+      modules: Modules of one tensor, separated by spaces, or the path of one parameter.
+      tensor_name: Name in the checkpoint.
     """
     # The row may name one parameter, such as output/bias.
-    module, _, last_name = ours.rpartition('/')
-    params = self._modules.get((module, _NO_SEGMENT), {})
-    if last_name in _SUFFIXES and last_name in params:
-      yield from self._tensors([params.pop(last_name)], theirs, _NO_SEGMENT)
+    module, _, last_name = modules.rpartition('/')
+    if last_name in self._modules.get(module, {}):
+      param = self._modules[module].pop(last_name)
+      yield from self._tensors([param], tensor_name, _NO_SEGMENT)
       return
 
     # Otherwise it names modules, which may be in several segments.
-    if theirs.startswith('.'):
-      theirs = self._family.layer_name + theirs
+    if tensor_name.startswith('.'):
+      tensor_name = self._family.layer_name + tensor_name
     for segment in self._segments:
-      names = [name.removeprefix(f'{segment.stack}/') for name in ours.split()]
-      modules = self._take_modules(names, segment)
-      for last_name in modules[0] if modules else ():
-        params = [module_params[last_name] for module_params in modules]
-        name = _parameter_name(theirs, last_name, names[0], params[0])
-        yield from self._tensors(params, name, segment)
-
-  def _take_modules(
-    self, names: Sequence[str], segment: Segment
-  ) -> list[dict[str, Param]]:
-    """Returns the parameters of those modules that a segment has and no row has taken."""
-    keys = [(name, segment) for name in names]
-    return [self._modules.pop(key) for key in keys if key in self._modules]
+      present = []
+      for name in modules.split():
+        module = segment.prefix + name.removeprefix(f'{segment.stack}/')
+        if module in self._modules:
+          present.append(self._modules.pop(module))
+      for last_name in present[0] if present else ():
+        params = [params_by_name[last_name] for params_by_name in present]
+        full_name = _with_suffix(tensor_name, last_name, params[0])
+        yield from self._tensors(params, full_name, segment)
 
   def check_all_taken(self) -> None:
     """Checks that every parameter is in a tensor.
@@ -170,7 +153,7 @@ class _TensorTable:
     Raises:
       ConfigError: If a parameter is not. It names the first module with one.
     """
-    for (module, _), params in self._modules.items():
+    for module, params in self._modules.items():
       if params:
         raise ConfigError(
           f'{self._family.model_type}: got a model with {module}, which no checkpoint of '
@@ -235,30 +218,27 @@ class _TensorTable:
 
 def _segments(cfg: ModelConfig) -> list[Segment]:
   """Returns all segments of a model, after the one for parameters outside the layers."""
-  if cfg.architecture == 'encoder_decoder':
+  stacks = {cfg.architecture: cfg}
+  if cfg.is_encoder_decoder:
     stacks = {'encoder': cfg.encoder, 'decoder': cfg}
-  else:
-    stacks = {cfg.architecture: cfg}
   segments = [_NO_SEGMENT]
   for stack, stack_cfg in stacks.items():
-    for index, (first_layer, _) in enumerate(stack_cfg.segments):
-      segments.append(Segment(stack, index, first_layer))
+    for i, (first_layer, _) in enumerate(stack_cfg.segments):
+      segments.append(Segment(stack, f'{stack}/segment_{i}/', first_layer))
   return segments
 
 
-def _parameter_name(name: str, last_name: str, module: str, param: Param) -> str:
-  """Returns the name of a tensor from the name of its module.
+def _with_suffix(module_name: str, last_name: str, param: Param) -> str:
+  """Returns the name of a tensor.
 
   Args:
-    name: Name of the module in the checkpoint.
+    module_name: Name of the module in the checkpoint.
     last_name: Last name of the parameter's path.
-    module: Module of lmhp.
     param: The parameter.
   """
   suffix = _SUFFIXES[last_name]
-  full_name = f'{name}.{suffix}' if suffix else name
-  has_experts = len(param.copy_axes) > int(param.is_stacked)
-  if module.startswith('experts/') and has_experts and '{e}' not in full_name:
+  has_all_experts = ParamSlice(param, 0).has_all_experts and '{e}' not in module_name
+  if has_all_experts and '/experts/' in param.path:
     # A tensor of all experts has no suffix for a weight, and another one for a bias.
-    return name + {'kernel': '', 'bias': '_bias'}[last_name]
-  return full_name
+    return module_name + {'kernel': '', 'bias': '_bias'}[last_name]
+  return f'{module_name}.{suffix}' if suffix else module_name

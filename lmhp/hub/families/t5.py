@@ -8,7 +8,6 @@ from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
 _GATED = 'gated-'
-_PROJECTIONS = {'query': 'q', 'key': 'k', 'value': 'v', 'output': 'o'}
 
 # --- converters ---------------------------------------------------------------------
 
@@ -71,42 +70,45 @@ def _write_head(cfg: ModelConfig) -> ConfigKeys:
 
 # --- tensor names -------------------------------------------------------------------
 
-
-def _stack_names(stack: str, feed_forward: int, up: str) -> dict[str, str]:
-  """Returns the names of one stack.
-
-  Args:
-    stack: 'encoder' or 'decoder'.
-    feed_forward: Index of the feed-forward part among the parts of a layer.
-    up: Name of the up projection.
-  """
-  layer = f'{stack}.block.{{i}}.layer'
-  mlp = f'{layer}.{feed_forward}.DenseReluDense'
-  first_attention = f'{stack}.block.0.layer.0.SelfAttention'
-  names = {}
-  for ours, theirs in _PROJECTIONS.items():
-    names[f'{stack}/attention/{ours}'] = f'{layer}.0.SelfAttention.{theirs}'
-  names[f'{stack}/attention_input_norm'] = f'{layer}.0.layer_norm'
-  names[f'{stack}/feed_forward_input_norm'] = f'{layer}.{feed_forward}.layer_norm'
-  names[f'{stack}/feed_forward/gate'] = f'{mlp}.wi_0'
-  names[f'{stack}/feed_forward/down'] = f'{mlp}.wo'
-  names[f'{stack}/feed_forward/up'] = f'{mlp}.{up}'
-  names[f'{stack}/relative_bias'] = f'{first_attention}.relative_attention_bias'
-  return names
+_NAMES = {
+  'embedding': 'shared',
+  'encoder/attention/query': 'encoder.block.{i}.layer.0.SelfAttention.q',
+  'encoder/attention/key': 'encoder.block.{i}.layer.0.SelfAttention.k',
+  'encoder/attention/value': 'encoder.block.{i}.layer.0.SelfAttention.v',
+  'encoder/attention/output': 'encoder.block.{i}.layer.0.SelfAttention.o',
+  'encoder/attention_input_norm': 'encoder.block.{i}.layer.0.layer_norm',
+  'encoder/feed_forward_input_norm': 'encoder.block.{i}.layer.1.layer_norm',
+  'encoder/feed_forward/gate': 'encoder.block.{i}.layer.1.DenseReluDense.wi_0',
+  'encoder/feed_forward/down': 'encoder.block.{i}.layer.1.DenseReluDense.wo',
+  'encoder/feed_forward/up': 'encoder.block.{i}.layer.1.DenseReluDense.wi_1',
+  'encoder/relative_bias': 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias',
+  'decoder/attention/query': 'decoder.block.{i}.layer.0.SelfAttention.q',
+  'decoder/attention/key': 'decoder.block.{i}.layer.0.SelfAttention.k',
+  'decoder/attention/value': 'decoder.block.{i}.layer.0.SelfAttention.v',
+  'decoder/attention/output': 'decoder.block.{i}.layer.0.SelfAttention.o',
+  'decoder/attention_input_norm': 'decoder.block.{i}.layer.0.layer_norm',
+  'decoder/feed_forward_input_norm': 'decoder.block.{i}.layer.2.layer_norm',
+  'decoder/feed_forward/gate': 'decoder.block.{i}.layer.2.DenseReluDense.wi_0',
+  'decoder/feed_forward/down': 'decoder.block.{i}.layer.2.DenseReluDense.wo',
+  'decoder/feed_forward/up': 'decoder.block.{i}.layer.2.DenseReluDense.wi_1',
+  'decoder/relative_bias': 'decoder.block.0.layer.0.SelfAttention.relative_attention_bias',
+  'cross_attention_input_norm': 'decoder.block.{i}.layer.1.layer_norm',
+  'cross_attention/query': 'decoder.block.{i}.layer.1.EncDecAttention.q',
+  'cross_attention/key': 'decoder.block.{i}.layer.1.EncDecAttention.k',
+  'cross_attention/value': 'decoder.block.{i}.layer.1.EncDecAttention.v',
+  'cross_attention/output': 'decoder.block.{i}.layer.1.EncDecAttention.o',
+  'encoder_final_norm': 'encoder.final_layer_norm',
+  'final_norm': 'decoder.final_layer_norm',
+  'output': 'lm_head',
+}
 
 
 def _names(cfg: ModelConfig) -> dict[str, str]:
-  up = 'wi_1' if cfg.gated else 'wi'
-  cross_layer = 'decoder.block.{i}.layer.1'
-  names = {'embedding': 'shared'}
-  names |= _stack_names('encoder', 1, up)
-  names |= _stack_names('decoder', 2, up)
-  names['cross_attention_input_norm'] = f'{cross_layer}.layer_norm'
-  for ours, theirs in _PROJECTIONS.items():
-    names[f'cross_attention/{ours}'] = f'{cross_layer}.EncDecAttention.{theirs}'
-  names['encoder_final_norm'] = 'encoder.final_layer_norm'
-  names['final_norm'] = 'decoder.final_layer_norm'
-  names['output'] = 'lm_head'
+  """Returns the names for a model. The up projection has another name without a gate."""
+  names = dict(_NAMES)
+  if not cfg.gated:
+    names['encoder/feed_forward/up'] = 'encoder.block.{i}.layer.1.DenseReluDense.wi'
+    names['decoder/feed_forward/up'] = 'decoder.block.{i}.layer.2.DenseReluDense.wi'
   return names
 
 
