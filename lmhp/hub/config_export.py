@@ -27,7 +27,7 @@ FIELDS_WITHOUT_EFFECT = (
   'router_correction_rate',
   'expert_backend',
 )
-"""Fields about training or execution. They do not change what a trained model computes."""
+"""Fields of training and execution. They do not change what a trained model computes."""
 
 PREFERRED_TYPES = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Model types that are tried first, because most tools read them."""
@@ -39,7 +39,7 @@ _MAX_LISTED = 4
 def export_config(
   cfg: ModelConfig, pretrained: Mapping[str, JSON] | None = None
 ) -> ConfigKeys:
-  """Returns a config.json that reads back as a model.
+  """Returns a config.json from which `model_config` reads the same model.
 
   Args:
     cfg: The model.
@@ -57,7 +57,8 @@ def export_config(
       return dict(pretrained)
     differences_by_name['the config.json of the checkpoint'] = differing
 
-  for model_type in _ordered_types():
+  others = [name for name in model_types() if name not in PREFERRED_TYPES]
+  for model_type in (*PREFERRED_TYPES, *others):
     written = FAMILIES[model_type].write_config(cfg)
     if written is None:
       continue
@@ -67,17 +68,11 @@ def export_config(
     differences_by_name[model_type] = differing
 
   nearest = min(differences_by_name, key=lambda name: len(differences_by_name[name]))
-  listed = '; '.join(differences_by_name[nearest][:_MAX_LISTED])
+  listed = ', '.join(differences_by_name[nearest][:_MAX_LISTED])
   raise ConfigError(
     f'export: no family of transformers computes this model, the nearest is {nearest}: '
     f'{listed}'
   )
-
-
-def _ordered_types() -> list[str]:
-  """Returns all model types in the order in which they are tried."""
-  others = [name for name in model_types() if name not in PREFERRED_TYPES]
-  return [*PREFERRED_TYPES, *others]
 
 
 def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
@@ -93,7 +88,7 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
   try:
     other = model_config(config, 'config')
   except ConfigError as error:
-    # A config.json that cannot be read counts as farther than most that can.
+    # An error counts as more differences than a message lists.
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   differing = []

@@ -1,6 +1,6 @@
 """Reads a Hugging Face config.json as a `ModelConfig`.
 
-A file that `ModelConfig` expresses exactly is read. Any other file is an error.
+A file is read only if `ModelConfig` can express its model exactly. Any other file is an error.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MAX_BYTES = 4_000_000
 much smaller."""
 
 MAX_NUMBER = 2**53
-"""Largest accepted whole number. A larger one is no size, and no float represents it."""
+"""Largest accepted whole number. A float does not represent all larger ones exactly."""
 
 MAX_DEPTH = 20
-"""Most accepted levels of objects and lists."""
+"""Largest accepted number of nested levels of objects and lists."""
 
 MAX_LAYERS = 100_000
-"""Most accepted layers, so that a list with one item per layer stays small."""
+"""Largest accepted number of layers, so that a list with one item per layer stays small."""
 
 _MAX_PRINTED = 80
 """Longest part of a file that an error message repeats, in characters."""
@@ -168,7 +168,7 @@ def model_config(
 
   An absent key has the default of transformers. Each key either sets a field, or does not
   change what the model computes, or has a value that `ModelConfig` can express. Any other
-  key is an error.
+  key is an error, because it might change what the model computes.
 
   Args:
     config: JSON object whose numbers are finite.
@@ -183,6 +183,7 @@ def model_config(
 
 
 def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
+  """Returns the model of a JSON object, or of the object that is nested in it."""
   known_types = model_types()
   if not isinstance(model_type, str) or model_type not in known_types:
     accepted = 'one of ' + ', '.join(known_types) + suggest(model_type, known_types)
@@ -211,7 +212,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
 
 def _build_config(fields: ModelFields) -> ModelConfig:
   """Returns a `ModelConfig` with a vocabulary and at most `MAX_LAYERS` layers."""
-  # `ModelConfig` takes memory for each layer, so the depth is checked before.
+  # `ModelConfig` needs memory for each layer, so the depth is checked first.
   for name in ('n_layers', 'n_encoder_layers'):
     depth = fields.get(name)
     if isinstance(depth, (int, float)) and depth > MAX_LAYERS:

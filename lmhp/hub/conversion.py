@@ -19,9 +19,10 @@ _BUFFERS = re.compile(
   r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
   r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
 )
-"""Names of constants in older files."""
+"""Names of tensors in older files that are constants, not parameters."""
 
 _MIN_FLOAT_BYTES = 2
+"""Size of the smallest accepted number. Quantized files have smaller ones."""
 
 
 def params_from_tensors(
@@ -32,7 +33,7 @@ def params_from_tensors(
   *,
   source: str,
 ) -> PyTree:
-  """Returns parameters in the precision that a checkpoint has.
+  """Returns the parameters of a checkpoint, in its precision.
 
   Args:
     tensors: Tensors that the checkpoint should have, from `checkpoint_tensors`.

@@ -17,7 +17,7 @@ from lmhp.params import Param
 
 @dataclasses.dataclass(frozen=True)
 class ParamSlice:
-  """A parameter, or its part that belongs to one layer, one head or one expert.
+  """Part of a parameter: the values of one layer, of one expert, or of one head.
 
   Attributes:
     param: The parameter, with all layers.

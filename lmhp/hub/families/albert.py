@@ -1,4 +1,7 @@
-"""ALBERT: BERT whose layers share one set of parameters, with a factorized embedding."""
+"""ALBERT: BERT whose layers share one set of parameters, with a factorized embedding.
+
+Source: transformers 5, `models/albert`.
+"""
 
 from lmhp.hub.families.bert import BERT
 from lmhp.hub.families.config_reader import ConfigReader

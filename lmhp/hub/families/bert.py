@@ -1,4 +1,7 @@
-"""BERT and RoBERTa: encoders with a normalization after each residual addition."""
+"""BERT and RoBERTa: encoders with a normalization after each residual addition.
+
+Source: transformers 5, `models/bert` and `models/roberta`.
+"""
 
 from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields

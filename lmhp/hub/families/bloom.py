@@ -1,6 +1,8 @@
 """BLOOM: ALiBi, a normalization after the embedding, and a bias in every linear map.
 
 The hidden size of the feed-forward part is always 4 * d_model.
+
+Source: transformers 5, `models/bloom`.
 """
 
 from lmhp.hub.families.family import CheckpointFamily

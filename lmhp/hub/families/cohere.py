@@ -2,6 +2,8 @@
 
 In both, one normalization feeds the parallel attention and feed-forward parts. Command R7B
 has windows, and its layers without a window have no positions.
+
+Source: transformers 5, `models/cohere` and `models/cohere2`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

@@ -2,6 +2,8 @@
 
 They have latent attention, shared experts, experts in groups, and first layers without
 experts.
+
+Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.
 """
 
 from __future__ import annotations

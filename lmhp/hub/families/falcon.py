@@ -2,6 +2,8 @@
 
 Falcon 7B has one key/value head and one normalization for its parallel parts. Falcon 40B and
 180B (new_decoder_architecture) have several key/value heads and two normalizations.
+
+Source: transformers 5, `models/falcon`.
 """
 
 from lmhp.hub.families.bloom import BLOOM, BLOOM_NAMES

@@ -2,6 +2,8 @@
 
 Heads are large, embeddings are tied and multiplied by sqrt(d_model), and normalizations
 multiply by 1 + scale.
+
+Source: transformers 5, `models/gemma`, `models/gemma2` and `models/gemma3`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

@@ -2,6 +2,8 @@
 
 Half of each head rotates, in pairs of neighbours. GLM-4-0414 has a normalization before and
 after each part.
+
+Source: transformers 5, `models/glm` and `models/glm4`.
 """
 
 from lmhp.hub.families.llama import LLAMA

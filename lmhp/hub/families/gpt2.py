@@ -2,6 +2,8 @@
 
 GPT-BigCode (SantaCoder, StarCoder) has one key/value head. GPT-1 has a normalization after
 each residual addition.
+
+Source: transformers 5, `models/gpt2`, `models/gpt_bigcode` and `models/openai`.
 """
 
 from lmhp.hub.families.common_keys import SUMMARY_KEYS

@@ -1,6 +1,8 @@
 """GPT-Neo: GPT-2 with windows in some layers.
 
 The attention is not scaled, and the projections of query, key and value have no bias.
+
+Source: transformers 5, `models/gpt_neo`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,6 +2,8 @@
 
 The attention and feed-forward parts are parallel, each with its own normalization. A quarter
 of each head rotates.
+
+Source: transformers 5, `models/gpt_neox`.
 """
 
 from lmhp.hub.families.family import CheckpointFamily

@@ -2,6 +2,8 @@
 
 Experts have biases and a clipped gate, the attention has sinks, and every second layer has a
 window.
+
+Source: transformers 5, `models/gpt_oss`.
 """
 
 from lmhp.hub.families.llama import LLAMA

@@ -2,6 +2,8 @@
 
 One normalization feeds the parallel attention and feed-forward parts. A quarter of each head
 rotates, in pairs of neighbours. The head has a bias.
+
+Source: transformers 5, `models/gptj`.
 """
 
 import math

@@ -1,6 +1,8 @@
 """Granite 3: Llama with factors.
 
 They scale the embedding, the attention logits, the residual stream and the output logits.
+
+Source: transformers 5, `models/granite`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

@@ -1,4 +1,7 @@
-"""Llama 1 to 3.2, and the models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama)."""
+"""Llama 1 to 3.2, and the models that use its class (SmolLM 2, DeepSeek LLM, Yi, TinyLlama).
+
+Source: transformers 5, `models/llama`.
+"""
 
 from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import register_family

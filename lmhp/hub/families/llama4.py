@@ -2,6 +2,8 @@
 
 The router scales the input of an expert. Some layers have no positions. The other layers
 attend within chunks.
+
+Source: transformers 5, `models/llama4`.
 """
 
 from __future__ import annotations

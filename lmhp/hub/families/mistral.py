@@ -1,4 +1,7 @@
-"""Mistral 7B, Nemo and Small: Llama without biases. Version 0.1 of 7B has a window."""
+"""Mistral 7B, Nemo and Small: Llama without biases. Version 0.1 of 7B has a window.
+
+Source: transformers 5, `models/mistral`.
+"""
 
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family

@@ -1,4 +1,7 @@
-"""Mixtral 8x7B and 8x22B: Mistral with eight experts, two of them for each token."""
+"""Mixtral 8x7B and 8x22B: Mistral with eight experts, two of them for each token.
+
+Source: transformers 5, `models/mixtral`.
+"""
 
 from lmhp.hub.families.mistral import MISTRAL
 from lmhp.hub.families.registry import register_family

@@ -1,6 +1,8 @@
 """ModernBERT: an encoder with rotary positions, gates and a normalization before each part.
 
 Two of three layers have a window.
+
+Source: transformers 5, `models/modernbert`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

@@ -1,6 +1,8 @@
 """MPT: ALiBi, and no biases.
 
 The keys of the attention are in a nested object, attn_config.
+
+Source: transformers 5, `models/mpt`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

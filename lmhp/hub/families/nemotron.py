@@ -2,6 +2,8 @@
 
 The activation is the squared ReLU without a gate, layer normalization multiplies by
 1 + scale, and half of each head rotates.
+
+Source: transformers 5, `models/nemotron`.
 """
 
 from lmhp.hub.families.llama import LLAMA

@@ -2,6 +2,8 @@
 
 The normalizations of OLMo 1 have no parameters. OLMo 2 normalizes the outputs of the parts,
 queries and keys. OLMo 3 has windows.
+
+Source: transformers 5, `models/olmo`, `models/olmo2` and `models/olmo3`.
 """
 
 from lmhp.hub.families.llama import LLAMA

@@ -1,6 +1,8 @@
 """OPT and Galactica (opt), and XGLM.
 
 Positions begin at row 2 of the table. OPT learns the table, XGLM has a sinusoidal one.
+
+Source: transformers 5, `models/opt` and `models/xglm`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

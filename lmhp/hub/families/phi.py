@@ -2,6 +2,8 @@
 
 The first ones have parallel parts and a bias in every linear map. The later ones are Llama
 with dropout, windows and longrope.
+
+Source: transformers 5, `models/phi` and `models/phi3`.
 """
 
 from lmhp.hub.families.converters import FlagConverter

@@ -1,6 +1,8 @@
 """Qwen 1.5, 2 and 2.5 (qwen2), and Qwen 3 without experts (qwen3).
 
 Qwen 2 has biases on query, key and value. Qwen 3 normalizes queries and keys.
+
+Source: transformers 5, `models/qwen2` and `models/qwen3`.
 """
 
 from lmhp.hub.families.llama import LLAMA

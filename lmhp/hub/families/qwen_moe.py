@@ -1,6 +1,8 @@
 """Qwen 3 with experts (30B-A3B, 235B-A22B), and OLMoE.
 
 The router takes the softmax over all experts before it selects the best ones.
+
+Source: transformers 5, `models/qwen3_moe` and `models/olmoe`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""SmolLM 3: Llama in which every fourth layer has no positions."""
+"""SmolLM 3: Llama in which every fourth layer has no positions.
+
+Source: transformers 5, `models/smollm3`.
+"""
 
 from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields

@@ -1,6 +1,8 @@
 """StableLM 3B and StableLM 2: Llama with layer normalization and optional biases.
 
 A quarter of each head rotates.
+
+Source: transformers 5, `models/stablelm`.
 """
 
 from lmhp.hub.families.config_reader import ConfigReader

@@ -1,6 +1,8 @@
 """StarCoder 2: layer normalization, a bias in every linear map, the tanh form of GELU.
 
 All layers have a window.
+
+Source: transformers 5, `models/starcoder2`.
 """
 
 from lmhp.hub.families.llama import LLAMA

@@ -1,4 +1,7 @@
-"""T5 and T5 v1.1 (also Flan-T5 and ByT5): encoder-decoders with bucketed relative positions."""
+"""T5 and T5 v1.1 (also Flan-T5 and ByT5): encoder-decoders with bucketed relative positions.
+
+Source: transformers 5, `models/t5`.
+"""
 
 from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields

@@ -1,6 +1,7 @@
 """A checkpoint family from outside the package: read, counted, loaded, trained, exported."""
 
 import json
+import sys
 import textwrap
 
 import numpy as np
@@ -15,7 +16,11 @@ from lmhp.hub.families import FAMILIES, register_family
 from lmhp.hub.families.converters import FunctionConverter
 from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import model_types
-from lmhp.registry import outside_modules
+from lmhp.registry import (
+  importable_plugin_modules,
+  load_plugin_modules,
+  outside_modules,
+)
 
 V = 257
 D = 14
@@ -118,6 +123,24 @@ def test_its_config_is_read_and_counted(checkpoint):
   counts = lmhp.count(path)
   n_elements = sum(array.size for array in tensors.values())
   assert counts['total'] == n_elements
+
+
+def test_a_module_registers_a_family_by_its_import_name(checkpoint, monkeypatch):
+  """A study stores the import name. Another process imports the module by this name."""
+  path, _ = checkpoint
+  (path / 'config.json').write_text(json.dumps({'model_type': 'toy3', 'width': 28}))
+  with pytest.raises(ConfigError, match='toy3'):
+    read_config(path)
+
+  (path / 'toy_plugin.py').write_text(
+    'from lmhp.hub.families import FAMILIES, register_family\n'
+    "register_family(FAMILIES['toy'].derive('toy3'))\n"
+  )
+  monkeypatch.syspath_prepend(path)
+  load_plugin_modules(['toy_plugin'], 'the study')
+  del sys.modules['toy_plugin']
+  assert 'toy_plugin' in importable_plugin_modules()
+  assert read_config(path).d_model == 28
 
 
 def test_an_unknown_key_is_an_error(checkpoint):
