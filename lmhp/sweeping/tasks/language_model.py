@@ -16,15 +16,16 @@ from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream
 from lmhp.declarations import declared
 from lmhp.errors import ConfigError
-from lmhp.hypers import flatten
+from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import Space
 from lmhp.sweeping.store.manifest import TaskDescription
-from lmhp.sweeping.tasks.matched_length import MatchedLength
-from lmhp.sweeping.tasks.model_configs import ModelConfigs
 from lmhp.sweeping.tasks.model_jobs import ModelJobs, config_of, is_traced_key
-from lmhp.sweeping.tasks.model_timing import StepSeconds, measure_latency_seconds
+from lmhp.sweeping.tasks.model_timing import (
+  measure_latency_seconds,
+  measure_step_seconds,
+)
 from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides
 from lmhp.training.chunks import Hypers
 from lmhp.training.config import RunConfig
@@ -108,12 +109,11 @@ class LanguageModel:
   ):
     self.present = frozenset(present)
     self.match_budget = match_budget
-    self._configs = ModelConfigs(config, dtype or fastest_dtype())
-    self._jobs = ModelJobs(self._configs, self.present)
-    step_seconds = StepSeconds(self.present, self._new_programs)
-    self._matched_length = MatchedLength(self._configs, match_budget, step_seconds.of)
+    self._jobs = ModelJobs(config, dtype or fastest_dtype(), self.present)
     self._programs: dict[str, Programs] = {}
-    self.base = self._configs.base
+    # The measured time of an update, by structure.
+    self._seconds: dict[str, float] = {}
+    self.base = self._jobs.base
     self.evaluate_every_steps = self.base.evaluate.every_steps
     self.checkpoint_seconds = self.base.checkpoint.every_seconds or math.inf
     self.log_every_steps = self.base.log.every_steps
@@ -147,13 +147,13 @@ class LanguageModel:
 
   def data_sha256(self) -> str:
     """Returns the digest of the training data of the base config."""
-    return self._configs.dataset(self.base).sha256
+    return self._jobs.dataset(self.base).sha256
 
   def experiment_config(
     self, overrides: Overrides
   ) -> Mapping[str, Mapping[str, object]]:
     """Returns the config of a trial as {section: {key: value}}, not completed."""
-    return self._configs.override(overrides).to_dict()
+    return self._jobs.override(overrides).to_dict()
 
   def recipe(self) -> LanguageModelRecipe:
     """Returns a recipe that makes the task again in another process."""
@@ -161,7 +161,7 @@ class LanguageModel:
       config=self.experiment_config({}),
       present=self.present,
       match_budget=self.match_budget,
-      dtype=self._configs.dtype,
+      dtype=self._jobs.dtype,
       base_values=self.base_values(),
       data_sha256=self.data_sha256(),
     )
@@ -215,7 +215,20 @@ class LanguageModel:
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
     """Adds `train.steps` if the matched budget gives a trial another length."""
-    return self._matched_length.add_to(overrides)
+    if self.match_budget in (None, 'none'):
+      return dict(overrides)
+    return self._jobs.with_matched_length(
+      overrides, self.match_budget, self._step_seconds
+    )
+
+  def _step_seconds(self, cfg: RunConfig) -> float:
+    """Returns the time of an update of a config, measured once for a structure."""
+    structure, _ = split(cfg, self.present)
+    key = repr(structure)
+    if key not in self._seconds:
+      programs = self._new_programs(cfg)
+      self._seconds[key] = measure_step_seconds(programs, cfg.train.steps)
+    return self._seconds[key]
 
   def job(self, overrides: Overrides) -> Job:
     """Returns the job of a trial with these values.
@@ -234,7 +247,7 @@ class LanguageModel:
     return self._programs[job.structure]
 
   def _new_programs(self, cfg: RunConfig) -> Programs:
-    dataset = self._configs.dataset(cfg)
+    dataset = self._jobs.dataset(cfg)
     stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
     return Programs(cfg, stream, dataset.sha256, self.present)
@@ -292,7 +305,7 @@ class LanguageModel:
       final: If True, `evaluate.final_sequences` are scored, else `evaluate.sequences`.
     """
     cfg = config_of(job)
-    dataset = self._configs.dataset(cfg)
+    dataset = self._jobs.dataset(cfg)
     stream = self.member(job).stream
     n_sequences = cfg.evaluate.sequences
     if final:

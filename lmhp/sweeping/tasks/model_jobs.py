@@ -1,40 +1,155 @@
-"""Jobs of trials of a language model."""
+"""Configs and jobs of the trials of a language model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
+import hashlib
+import json
 from typing import cast
 
+from lmhp import config as config_lib
 from lmhp import config_keys
+from lmhp.config import ConfigDict
+from lmhp.counting.flops import encoder_decoder_flops, flops_per_token
 from lmhp.counting.memory import cache_bytes_per_token
 from lmhp.counting.parameters import count
+from lmhp.data import dataset as datasets
+from lmhp.data.config import DataConfig
+from lmhp.data.spans import SpanCorruption
+from lmhp.data.stream import objective_of
 from lmhp.hypers import split
 from lmhp.sweeping.store.trial import ModelSummary
-from lmhp.sweeping.tasks.model_configs import ModelConfigs, config_digest, short_digest
 from lmhp.sweeping.tasks.task import Job, Overrides
-from lmhp.training.config import RunConfig
+from lmhp.training.config import LENGTHS, RunConfig
 
 
 class ModelJobs:
-  """Builds the jobs of trials.
-
-  Completing a config takes milliseconds, and a study has many trials. So a trial that differs
-  from an earlier one only in traced numbers copies its job, and replaces the sections of
-  these numbers.
+  """Completes the configs of trials, and builds their jobs.
 
   Args:
-    configs: Completes the configs of trials.
+    config: Base config, not resolved, as ConfigDict, RunConfig or mapping of mappings.
+    dtype: Precision that "auto" stands for.
     present: Dropout rates that some trial has above 0.
+
+  Attributes:
+    base: The completed base config.
+    dtype: Precision that "auto" stands for.
   """
 
-  def __init__(self, configs: ModelConfigs, present: frozenset[str]):
-    self._configs = configs
+  def __init__(self, config: object, dtype: str, present: frozenset[str]):
+    self.dtype = dtype
+    self._config = config_lib.to_config_dict(config)
     self._present = present
+    self._datasets: dict[DataConfig, datasets.Dataset] = {}
     # The first job of the trials that differ only in traced numbers.
     self._first_jobs: dict[tuple[object, ...], Job] = {}
+    self._matched_steps: dict[tuple[object, ...], int] = {}
+    self.base = self.complete({})
+
+  # --- configs ------------------------------------------------------------------------
+
+  def override(self, overrides: Overrides) -> ConfigDict:
+    """Returns the base config with other values, not completed."""
+    config = config_lib.to_config_dict(self._config)
+    return config_lib.override(config, overrides)
+
+  def complete(self, overrides: Overrides) -> RunConfig:
+    """Returns the complete config of a trial.
+
+    Raises:
+      ConfigError: If no config can have these values.
+    """
+    cfg = config_lib.resolve(self.override(overrides))
+    dataset = self.dataset(cfg)
+    return config_lib.complete(
+      cfg,
+      vocab_size=dataset.vocab_size,
+      tokens_per_epoch=sum(len(tokens) for tokens in dataset.train),
+      dtype=self.dtype,
+    )
+
+  def dataset(self, cfg: RunConfig) -> datasets.Dataset:
+    """Returns the dataset of a config. Configs that share it load it once."""
+    key = split(cfg.data)[0]
+    if key not in self._datasets:
+      self._datasets[key] = datasets.load(cfg.data)
+    return self._datasets[key]
+
+  # --- lengths ------------------------------------------------------------------------
+
+  def with_matched_length(
+    self,
+    overrides: Overrides,
+    budget: str,
+    step_seconds: Callable[[RunConfig], float],
+  ) -> dict[str, object]:
+    """Adds the length of a trial, if it differs from that of the base config.
+
+    Args:
+      overrides: Values of the trial.
+      budget: Budget that it shares with the base config: "steps", "tokens", "flops" or
+        "seconds".
+      step_seconds: Returns the time of one update of a config, in seconds.
+    """
+    # A traced number changes no length.
+    static = tuple(
+      (path, repr(value))
+      for path, value in overrides.items()
+      if not is_traced_key(path)
+    )
+    if static not in self._matched_steps:
+      cfg = self.complete(overrides)
+      self._matched_steps[static] = self._steps_of_budget(cfg, budget, step_seconds)
+    steps = self._matched_steps[static]
+    if steps == self.base.train.steps:
+      return dict(overrides)
+    other_lengths = {f'train.{name}': None for name in LENGTHS}
+    return {**overrides, **other_lengths, 'train.steps': steps}
+
+  def _steps_of_budget(
+    self, cfg: RunConfig, budget: str, step_seconds: Callable[[RunConfig], float]
+  ) -> int:
+    """Returns the steps that give a config the budget of the base config."""
+    base = self.base
+    tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
+    base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
+    if budget == 'steps':
+      steps = base.train.steps
+    elif budget == 'tokens':
+      steps = base_tokens / tokens_per_step
+    elif budget == 'flops':
+      base_flops = base_tokens * self.flops_per_token(base)
+      steps = base_flops / (tokens_per_step * self.flops_per_token(cfg))
+    else:
+      base_seconds = base.train.steps * step_seconds(base)
+      steps = base_seconds / step_seconds(cfg)
+    return max(1, round(float(steps)))
+
+  def flops_per_token(self, cfg: RunConfig) -> float:
+    """Returns the training FLOPs of one token of the text.
+
+    An encoder-decoder makes an encoder and a decoder sequence of each sequence of the text.
+    """
+    if not cfg.model.is_encoder_decoder:
+      return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
+    spans = objective_of(self.dataset(cfg), cfg.train.seq_len, cfg.data)
+    # The config of an encoder-decoder has no other objective.
+    assert isinstance(spans, SpanCorruption)
+    forward_flops = encoder_decoder_flops(
+      cfg.model, spans.target_len, spans.encoder_len, causal=True
+    )
+    # The backward pass takes twice the FLOPs of the forward pass.
+    return 3.0 * forward_flops / cfg.train.seq_len
+
+  # --- jobs ---------------------------------------------------------------------------
 
   def job(self, overrides: Overrides) -> Job:
     """Returns the job of a trial with these values.
+
+    Completing a config takes milliseconds, and a study has many trials. So a trial that
+    differs from an earlier one only in traced numbers copies its job, and replaces the
+    sections of these numbers.
 
     Raises:
       ConfigError: If no config can have these values.
@@ -47,7 +162,7 @@ class ModelJobs:
     static = [repr(value) for path, value in overrides.items() if path not in traced]
     key = (tuple(overrides), tuple(static))
     if key not in self._first_jobs:
-      self._first_jobs[key] = self._new_job(self._configs.complete(overrides))
+      self._first_jobs[key] = self._new_job(self.complete(overrides))
       return self._first_jobs[key]
     return self._copy_with(self._first_jobs[key], traced)
 
@@ -65,7 +180,7 @@ class ModelJobs:
       sections[section] = dataclasses.replace(getattr(first_cfg, section), **values)
       hypers[section] = split(sections[section], self._present)[1]
     cfg = dataclasses.replace(first_cfg, **sections)
-    model = dataclasses.replace(first.model, config_sha256=config_digest(cfg))
+    model = dataclasses.replace(first.model, config_sha256=_config_digest(cfg))
     return dataclasses.replace(first, hypers=hypers, model=model, config=cfg)
 
   def _new_job(self, cfg: RunConfig) -> Job:
@@ -77,10 +192,10 @@ class ModelJobs:
       structure.data,
       cfg.evaluate,
     )
-    name = short_digest(repr(static_parts))
+    name = _short_digest(repr(static_parts))
     counts = count(cfg.model)
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
-    flops_per_step = float(self._configs.flops_per_token(cfg) * tokens_per_step)
+    flops_per_step = float(self.flops_per_token(cfg) * tokens_per_step)
     cache_bytes = float(cache_bytes_per_token(cfg.model, cfg.train.seq_len))
     return Job(
       structure=name,
@@ -97,7 +212,7 @@ class ModelJobs:
       },
       model=ModelSummary(
         structure=name,
-        config_sha256=config_digest(cfg),
+        config_sha256=_config_digest(cfg),
         n_parameters=counts.total,
         parameters_by_kind=counts.by_kind,
       ),
@@ -107,10 +222,20 @@ class ModelJobs:
 
 def config_of(job: Job) -> RunConfig:
   """Returns the complete config of a job."""
-  return cast(RunConfig, job.config)  # `ModelJobs` makes the jobs
+  return cast(RunConfig, job.config)  # `ModelJobs` builds the jobs
 
 
 def is_traced_key(path: str) -> bool:
   """Returns True if a path is a traced number of the config."""
   declarations = config_keys.keys()
   return path in declarations and declarations[path].traced
+
+
+def _config_digest(cfg: RunConfig) -> str:
+  """Returns a short digest of a complete config."""
+  return _short_digest(json.dumps(config_lib.to_json(cfg), sort_keys=True))
+
+
+def _short_digest(text: str) -> str:
+  """Returns a short digest of a text, which is the same in every process."""
+  return hashlib.sha256(text.encode()).hexdigest()[:12]

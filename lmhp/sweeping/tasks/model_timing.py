@@ -8,10 +8,7 @@ import time
 import jax
 import numpy as np
 
-from lmhp.hypers import split
-from lmhp.sweeping.tasks.model_configs import short_digest
 from lmhp.training.chunks import ChunkSteps, Hypers
-from lmhp.training.config import RunConfig
 from lmhp.training.programs import Programs
 from lmhp.typing import PyTree
 
@@ -22,42 +19,24 @@ MEASURED_STEPS = 4
 """Updates of one measurement of the training speed."""
 
 
-class StepSeconds:
-  """Measures the time of an update of one trial alone, once for each structure.
+def measure_step_seconds(programs: Programs, steps: int) -> float:
+  """Returns the time of an update of one trial alone on the device.
 
   Args:
-    present: Dropout rates that some trial has above 0.
-    new_programs: Returns the programs of a config.
+    programs: Programs of the structure.
+    steps: Length of the trial, in updates.
   """
+  state = programs.init(programs.hypers)
+  _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
+  n_steps = min(MEASURED_STEPS, steps)
+  chunk_steps = ChunkSteps(n_steps=n_steps, first_step=0)
 
-  def __init__(
-    self, present: frozenset[str], new_programs: Callable[[RunConfig], Programs]
-  ):
-    self._present = present
-    self._new_programs = new_programs
-    self._seconds: dict[str, float] = {}
+  def train() -> PyTree:
+    nonlocal state
+    state, metrics = programs.chunk(state, programs.hypers, data, chunk_steps)
+    return metrics
 
-  def of(self, cfg: RunConfig) -> float:
-    """Returns the time of an update of a config, in seconds."""
-    structure, _ = split(cfg, self._present)
-    key = short_digest(repr(structure))
-    if key not in self._seconds:
-      self._seconds[key] = self._measure(cfg)
-    return self._seconds[key]
-
-  def _measure(self, cfg: RunConfig) -> float:
-    programs = self._new_programs(cfg)
-    state = programs.init(programs.hypers)
-    _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
-    n_steps = min(MEASURED_STEPS, cfg.train.steps)
-    steps = ChunkSteps(n_steps=n_steps, first_step=0)
-
-    def train() -> PyTree:
-      nonlocal state
-      state, metrics = programs.chunk(state, programs.hypers, data, steps)
-      return metrics
-
-    return _median_seconds(train) / n_steps
+  return _median_seconds(train) / n_steps
 
 
 def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) -> float:
