@@ -1,14 +1,16 @@
-"""The engine: brings trials through stages, in packs, and stores their results.
+"""The engine: trains the trials of a study in stages, and stores their results.
 
-The engine makes no decisions. The points of a study, the trials that are promoted at a rung
-and the members of a pack are pure functions of what the study holds. So a study that was
-killed replays the finished stages from their results, and continues.
+A stage trains some trials up to one fraction of their length. The engine cuts the trials of
+a stage into packs, and a runner runs the packs.
+
+The packs of a stage depend only on the stage and on the stored trials. So a study that was
+killed reads the results of its finished packs again, and continues after them.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 
@@ -23,7 +25,7 @@ from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
 from lmhp.sweeping.execution.packs import Pack, PackResult
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
-from lmhp.sweeping.execution.trial_scores import MemberResult, TrialScores
+from lmhp.sweeping.execution.trial_scores import TrialScores
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
@@ -43,7 +45,7 @@ class EngineParts:
     runner: Runs packs.
     should_stop: Returns True after a signal.
     progress: Display of the study's progress.
-    after_stage: Called after a stage that was run, and not only replayed.
+    after_stage: Called after a stage that has new results.
   """
 
   task: Task
@@ -58,7 +60,7 @@ class EngineParts:
 
 
 class Engine:
-  """Brings the trials of one study through stages.
+  """Trains the trials of one study in stages.
 
   Args:
     parts: The parts of the sweep.
@@ -69,6 +71,7 @@ class Engine:
     progress: Display of the study's progress.
     trials: All trials, by number.
     states: States of the members of packs.
+    scores: Computes the objectives of trials.
   """
 
   def __init__(self, parts: EngineParts):
@@ -81,12 +84,13 @@ class Engine:
     self.states = PackStateStore(self._jobs, parts.workdir)
     self._progress: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
     curves = LossCurves(parts.workdir, parts.task.loss)
-    self._scores = TrialScores(parts.task, parts.sweep, parts.autotuner, curves)
+    self.scores = TrialScores(parts.task, parts.sweep, parts.autotuner, curves)
 
   # --- trials -------------------------------------------------------------------------
 
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds new trials to the study, with the facts about their models."""
+    # `job` reads the overrides from `trials`.
     for trial in trials:
       self.trials[trial.number] = trial
     described = []
@@ -127,7 +131,7 @@ class Engine:
   # --- stages -------------------------------------------------------------------------
 
   def train_to(self, stage: Stage) -> None:
-    """Brings trials to the end of a stage, scores them there and stores the results."""
+    """Trains trials to the end of a stage, scores them and stores the results."""
     packs = self._packs_of_stage(stage)
     context = RunnerContext(
       task=self.task,
@@ -136,11 +140,12 @@ class Engine:
       progress=self.progress,
       should_stop=self._parts.should_stop,
     )
+    # A pack that an earlier process has run returns its stored result.
     is_new = False
     for pack, result in self._parts.runner.run(context, packs):
       is_new |= self._store(stage, pack, result)
 
-    # The runner may finish packs in any order.
+    # The next stage continues from these states.
     for pack in packs:
       for index, number in enumerate(pack.trials):
         progress = self._progress[number]
@@ -151,6 +156,7 @@ class Engine:
 
   def _packs_of_stage(self, stage: Stage) -> list[Pack]:
     """Groups trials by structure and step, and cuts each group into packs."""
+    # The trials of one structure that have made the same number of steps share a program.
     groups = collections.defaultdict(list)
     for number in sorted(stage.trials):
       progress = self._progress[number]
@@ -162,11 +168,14 @@ class Engine:
     return packs
 
   def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
+    """Cuts trials of one structure into packs, and writes the description of each."""
     jobs = [self.job(number) for number in members]
     method = self._parts.autotuner.method_of(
       jobs, stage.data_per_trial, stage.planned_steps
     )
     n_devices = len(devices_for(method.method)) or 1
+
+    # Trials of one structure have one length, so the pack ends at one step.
     last_step = max(1, round(stage.fraction * jobs[0].steps))
     cooldown_steps = 0
     if stage.cooldown and stage.fraction < 1:
@@ -197,6 +206,7 @@ class Engine:
     return packs
 
   def _start_state(self, stage: Stage, number: int) -> StateRef | None:
+    """Returns the state that a trial starts a stage from. None is its first state."""
     if number in stage.starts:
       return stage.starts[number].state
     return self._progress[number].state
@@ -208,12 +218,12 @@ class Engine:
     changes = {}
     for number in trials:
       if number in stage.starts:
-        own = self.trials[number].overrides
+        old = self.trials[number].overrides
         new = stage.starts[number].overrides
         changes[number] = {
           path: value
           for path, value in new.items()
-          if path not in own or own[path] != value
+          if path not in old or old[path] != value
         }
     return {number: values for number, values in changes.items() if values}
 
@@ -221,11 +231,11 @@ class Engine:
     """Stores the results of a pack. Returns False if the study has them already."""
     self.states.save(pack.name, result.states)
     updated = []
-    for index, number in enumerate(pack.trials):
+    for number in pack.trials:
       trial = self.trials[number]
       if trial.result_of(stage.name) is None:
-        member = MemberResult(stage, pack, result, index)
-        updated.append(self._scores.trial_after(trial, self.job(number), member))
+        job = self.job(number)
+        updated.append(self.scores.trial_after(trial, job, stage, pack, result))
     if updated:
       self.update(updated)
     for number in pack.trials:
@@ -244,7 +254,3 @@ class Engine:
       # The stored values are finite for the samplers. Here they are worse than any other.
       values = (math.inf,) * len(values)
     progress.values[pack.last_step] = values
-
-  def objectives(self, metrics: Mapping[str, float], job: Job) -> tuple[float, ...]:
-    """Returns the values of the objectives (see `TrialScores.objectives`)."""
-    return self._scores.objectives(metrics, job)

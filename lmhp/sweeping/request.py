@@ -59,13 +59,14 @@ def build_request(
     config: Base config, path of an experiment file, or another task than lmhp's trainer.
     sweep: Config of the sweep. None uses `get_sweep()` of the experiment file.
     overrides: Values by dotted path. Those of the sweep begin with "sweep.".
-    workdir: Directory of a study that may exist, or None. A study that exists keeps its
-      precision on another machine, and its plugins are imported.
+    workdir: Directory of a study that may exist, or None. The plugins of a study that exists
+      are imported, and its precision is kept on another machine.
     storage: URL of the study's database, or None for its journal.
 
   Raises:
     ConfigError: In one line, with the path of the wrong value.
   """
+  # Overrides of the sweep and of the base config are applied separately.
   config_overrides = {}
   sweep_overrides = {}
   for path, value in (overrides or {}).items():
@@ -74,6 +75,7 @@ def build_request(
     else:
       config_overrides[path] = value
 
+  # The plugins of a study must be registered before its config is checked.
   stored = None if workdir is None else read_manifest(workdir, storage)
   if stored is not None:
     load_plugin_modules(stored.plugins, f'the study in {workdir}')
@@ -94,7 +96,7 @@ def build_request(
   task: Task
   is_builtin = type(config).__module__ == 'builtins'
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
-    # `to_config_dict` refuses a number or a list.
+    # `to_config_dict` raises an error for a number or a list.
     base = config_lib.override(config_lib.to_config_dict(config), config_overrides)
     task = checked_language_model(base, checked_sweep, _stored_dtype(stored))
   else:

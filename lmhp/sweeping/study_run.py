@@ -1,4 +1,4 @@
-"""The run of a study: from its first trial, or from where an earlier process stopped."""
+"""The run of a study, which continues after the results of earlier processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lmhp.sweeping.engine import Engine, EngineParts
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.local_runner import LocalRunner
 from lmhp.sweeping.execution.packs import Stopped
-from lmhp.sweeping.execution.runner import Runner, RunnerOptions
+from lmhp.sweeping.execution.runner import Runner
 from lmhp.sweeping.progress.display import study_progress
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
@@ -84,7 +84,7 @@ class StudyRun:
     self.space = spaces.as_space(request.sweep.space)
     self.workdir = as_path(workdir)
     self.options = options
-    self._runner_options = RunnerOptions(options.ray_address, request.experiment_file)
+    self._experiment_file = request.experiment_file
     self._reports = Reports(options.write_report)
 
   def run(self) -> results.StudyResult:
@@ -100,7 +100,7 @@ class StudyRun:
       ) as study,
       stop_on_signals() as stop,
       study_progress(self.sweep, self.workdir.name, self.options.display) as progress,
-      _make_runner(self.options.engine, self._runner_options) as runner,
+      self._make_runner() as runner,
     ):
       self._extend(study, progress)
       autotuner = runner.autotuner(
@@ -129,16 +129,26 @@ class StudyRun:
         progress.message('stopped; the same command continues the study')
         return self._result(study, {}, (), stop.signal)
 
+      # A finished study needs no states.
       engine.states.clear()
       _add_seconds(study, time.perf_counter() - start)
-      found = self._write_result(study, confirmed, correlations)
+      content = self._write_result(study, confirmed, correlations)
       self._reports.write(study, progress, last=True)
-    return self._result(study, found, confirmed)
+    return self._result(study, content, confirmed)
 
   # --- the parts of a run -------------------------------------------------------------
 
+  def _make_runner(self) -> Runner:
+    """Returns the runner of the engine."""
+    if self.options.engine == 'local':
+      return LocalRunner()
+    # Ray is an optional package.
+    from lmhp.sweeping.execution.ray_runner import RayRunner
+
+    return RayRunner(self.options.ray_address, self._experiment_file)
+
   def _extend(self, study: Study, progress: StudyProgress) -> None:
-    """Takes over the keys that may change, and reports the changes.
+    """Stores the new values of the keys that may change, and reports the changes.
 
     Raises:
       ConfigError: If the new trials would not be comparable with those of the study.
@@ -150,7 +160,7 @@ class StudyRun:
       progress.message(change)
 
   def _plan(self, study: Study, autotuner: Autotuner) -> budget.SearchPlan:
-    """Returns the size of the search. Its rungs are those that the study began with."""
+    """Returns the size of the search. A study that exists keeps its rungs."""
     plan = budget.plan_search(
       self.task,
       self.sweep,
@@ -187,6 +197,7 @@ class StudyRun:
     return SEARCH_METHODS[self.sweep.search].population is not None
 
   def _confirm(self, engine: Engine, plan: budget.SearchPlan) -> Sequence[Confirmed]:
+    # The members of a population have no config that could be trained again.
     if self._trains_population():
       return ()
     return confirm(engine, self.sweep, plan.steps)
@@ -200,7 +211,7 @@ class StudyRun:
     correlations: Mapping[int, float],
   ) -> dict[str, Any]:
     """Writes `result.json`, and `best.py` if the task has experiment files."""
-    found = results.result(
+    content = results.result(
       study.trials,
       self.sweep,
       confirmed,
@@ -208,18 +219,18 @@ class StudyRun:
       correlations,
       round(study.manifest.seconds, 1),
     )
-    results.save(self.workdir, found)
+    results.save(self.workdir, content)
     # The members of a population have no config that trains them again.
-    if found['best_trial'] is not None and not self._trains_population():
-      self._write_best_file(found)
-    return found
+    if content['best_trial'] is not None and not self._trains_population():
+      self._write_best_file(content)
+    return content
 
-  def _write_best_file(self, found: Mapping[str, Any]) -> None:
-    config = self.task.experiment_config(found['best_overrides'])
+  def _write_best_file(self, content: Mapping[str, Any]) -> None:
+    config = self.task.experiment_config(content['best_overrides'])
     if config is None:
       return
     objective = self.sweep.objective[0]
-    lines = summary.format_study(found, self.task.base_values(), objective)
+    lines = summary.format_study(content, self.task.base_values(), objective)
     text = '\n'.join(lines)
     docstring = f'The winner of the study in {self.workdir}.\n\n{text}'
     results.best_file(self.workdir, config, docstring)
@@ -227,15 +238,15 @@ class StudyRun:
   def _result(
     self,
     study: Study,
-    found: Mapping[str, Any],
+    content: Mapping[str, Any],
     confirmed: Sequence[Confirmed],
     signal: int | None = None,
   ) -> results.StudyResult:
     return results.StudyResult(
       workdir=str(self.workdir),
       trials=tuple(study.trials),
-      best=found.get('best_overrides', {}),
-      result=found,
+      best=content.get('best_overrides', {}),
+      result=content,
       confirmed=tuple(confirmed),
       signal=signal,
       base=self.task.base_values(),
@@ -243,7 +254,7 @@ class StudyRun:
 
 
 class Reports:
-  """Writes reports while a study runs. They take a small share of its time.
+  """Writes reports while a study runs, but not so often that they take much of its time.
 
   An error in a report does not end the study.
 
@@ -268,16 +279,6 @@ class Reports:
       progress.message(f'no report was written: {type(error).__name__}: {error}')
     end = time.monotonic()
     self._due = end + REPORT_INTERVAL * (end - start)
-
-
-def _make_runner(engine: str, options: RunnerOptions) -> Runner:
-  """Returns the runner of an engine."""
-  if engine == 'local':
-    return LocalRunner()
-  # Ray is an extra.
-  from lmhp.sweeping.execution.ray_runner import RayRunner
-
-  return RayRunner(options)
 
 
 def _add_seconds(study: Study, seconds: float) -> None:

@@ -28,7 +28,7 @@ from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped
 from lmhp.sweeping.execution.ray_runner import RayRunner
-from lmhp.sweeping.execution.runner import RunnerContext, RunnerOptions
+from lmhp.sweeping.execution.runner import RunnerContext
 from lmhp.training.checkpoint import Checkpoints
 
 STEPS = 3000
@@ -351,7 +351,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
     should_stop=lambda: bool(shown),
   )
   handler = signal.getsignal(signal.SIGTERM)
-  with RayRunner(RunnerOptions(cluster.address)) as runner:
+  with RayRunner(cluster.address) as runner:
     assert signal.getsignal(signal.SIGTERM) is handler
     with pytest.raises(Stopped):
       list(runner.run(context, packs))
@@ -374,7 +374,7 @@ def test_packs_that_are_told_to_stop_save_and_go_on_later(cluster, tmp_path):
 def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
   task = slow_task(8)
   with (
-    RayRunner(RunnerOptions(cluster.address)) as runner,
+    RayRunner(cluster.address) as runner,
     monkeypatch.context() as patch,
   ):
     patch.setattr(choices, 'MethodTrial', None)  # nothing is measured here
@@ -393,4 +393,4 @@ def test_choices_are_measured_on_workers(cluster, tmp_path, monkeypatch):
 @WARNINGS
 def test_a_cluster_that_does_not_have_what_a_pack_takes(cluster):
   with pytest.raises(ConfigError, match="^resources: got {'num_gpus': 1}"):
-    RayRunner(RunnerOptions(cluster.address), {'num_gpus': 1})
+    RayRunner(cluster.address, resources={'num_gpus': 1})

@@ -19,7 +19,6 @@ from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import Pack, Stopped, read_result
 from lmhp.sweeping.execution.ray_cluster import pack_resources
 from lmhp.sweeping.execution.ray_runner import RayRunner
-from lmhp.sweeping.execution.runner import RunnerOptions
 from lmhp.sweeping.execution.stages import StateRef
 from lmhp.training.checkpoint import Checkpoints
 
@@ -175,4 +174,4 @@ def test_ray_is_an_extra(monkeypatch):
     ConfigError,
     match=r'--engine: ray needs the extra ray \(pip install "lmhp\[ray\]"\)',
   ):
-    RayRunner(RunnerOptions())
+    RayRunner()

@@ -1,6 +1,7 @@
-"""The choice of the method that runs the packs of a structure.
+"""Choice of the method that runs the packs of a structure.
 
-It is measured once, stored in `autotune.json`, and kept when the study is run again.
+The methods are measured once, and the choice is stored in `autotune.json`. A study that is
+run again uses the stored choice.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Autotuner:
 
     Args:
       jobs: Jobs of the structure. The first ones are measured.
-      data_per_trial: If True, each member reads batches of its own.
+      data_per_trial: If True, each member reads different batches.
       n_steps: Updates that all trials of the structure will make together.
     """
     key = jobs[0].structure
@@ -109,6 +110,7 @@ class Autotuner:
       largest = min(largest, self.requested_width)
     if stored.method == 'loop':
       return largest
+    # A compiled program has one of a few widths.
     allowed = allowed_widths(len(devices_for(stored.method)))
     return max((w for w in allowed if w <= largest), default=allowed[0])
 
@@ -131,7 +133,7 @@ class Autotuner:
   def _choose(
     self, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
   ) -> PackMethod:
-    """Measures the requested method, or several methods of which the fastest is chosen."""
+    """Measures the requested method, or chooses the fastest of several methods."""
     max_width = min(self.requested_width or WIDTHS[-1], WIDTHS[-1])
     candidates = _candidate_methods()
     reason = 'the fastest that was measured'
@@ -139,6 +141,7 @@ class Autotuner:
       candidates = (self.requested_method,)
       reason = 'requested by sweep.execution'
 
+    # A measurement compiles a program, which pays only in a long study.
     measured: dict[str, MethodTrial] = {}
     for method in candidates:
       if measured and not _is_worth_measuring(n_steps, measured):

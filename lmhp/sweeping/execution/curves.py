@@ -23,7 +23,7 @@ KEYS = ('trial', 'step', 'tokens')
 
 
 class CurveRows:
-  """Collects the rows of a pack.
+  """Collects the rows of the curves of a pack.
 
   Args:
     trials: Numbers of the members.
@@ -62,10 +62,13 @@ class CurveRows:
       columns: Training metrics {name: (R, S)}.
       nonfinite_steps: Step that ends the rows of each member, or None.
     """
+    # All members log the same steps.
     n_steps = columns[self.loss].shape[1]
     steps_S = np.arange(first_step + 1, first_step + n_steps + 1)
     is_regular_S = steps_S % self.every_steps == 0
     is_logged_S = is_regular_S | np.isin(steps_S, self.forced_steps)
+
+    # A member that diverged has one last row, at the step of the divergence.
     for i, trial in enumerate(self.trials):
       end = nonfinite_steps[i] or np.inf
       is_kept_S = (is_logged_S & (steps_S <= end)) | (steps_S == end)
@@ -114,6 +117,8 @@ class CurveRows:
     # Rows of evaluations have no training loss.
     rows = np.flatnonzero(~np.isnan(losses))
     rows = rows[np.argsort(steps[rows], kind='stable')]
+
+    # Later rows replace earlier rows of the same trial.
     trials = np.asarray(table['trial'])[rows]
     last_row_by_trial = dict(zip(trials.tolist(), rows.tolist()))
 
@@ -189,7 +194,7 @@ class LossCurves:
 
 
 def write(path: PathLike, table: pa.Table) -> None:
-  """Writes a table so that a reader finds all of it or nothing."""
+  """Writes a table atomically: a reader gets all of it, or no file."""
   buffer = io.BytesIO()
   pq.write_table(table, buffer)
   write_atomic(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The measurement of one method of running packs."""
+"""Measurement of one method of running packs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
 MEASURED_STEPS = 3
+"""Updates of one measurement."""
+
 MEASURED_SECONDS = 0.5
+"""Measurements are repeated for at least this time."""
+
 LOOP_MEMBERS = 8
 """Most members that `loop` is measured with."""
 
@@ -30,7 +34,7 @@ class MethodTrial:
   Args:
     task: Task of the study.
     jobs: Jobs of the trials that are known so far.
-    data_per_trial: If True, each member reads batches of its own.
+    data_per_trial: If True, each member reads different batches.
     method: The method.
     max_width: Largest requested width.
 
@@ -60,8 +64,11 @@ class MethodTrial:
     programs = task.member(self._jobs[0]).programs
     compile_seconds_before = programs.compile_seconds
 
+    # The first trials of a study may be fewer than its packs will hold.
     self.bytes_per_member = 0.0
     self.width = self._largest_fitting(self._candidate_widths(max_width, len(jobs)))
+
+    # The memory of wider packs is extrapolated, so that no second program is compiled.
     limit_bytes = memory_limit_bytes(self._n_devices)
     n_fitting = int(limit_bytes // max(self.bytes_per_member, 1))
     self.max_pack_width = max(
@@ -69,6 +76,7 @@ class MethodTrial:
       for w in self._candidate_widths(max_width, max_width)
       if w <= max(self.width, n_fitting)
     )
+
     self.member_step_seconds = self._measure_member_step_seconds()
     self.compile_seconds = programs.compile_seconds - compile_seconds_before
 
@@ -85,6 +93,7 @@ class MethodTrial:
     limit_bytes = memory_limit_bytes(self._n_devices)
     width = widths[-1]
     while True:
+      # The compiler reports the memory of a program that was not run.
       population = self._population(width)
       chunk_bytes = population.chunk_bytes(self._data(population))
       self.bytes_per_member = chunk_bytes
@@ -94,6 +103,7 @@ class MethodTrial:
         w for w in widths if w <= width and w * self.bytes_per_member <= limit_bytes
       ]
       largest = fitting[-1] if fitting else widths[0]
+      # A narrower program may need more memory per member, so it is analyzed too.
       if largest == width or self._method == 'loop':
         return largest
       width = largest
@@ -136,6 +146,7 @@ class MethodTrial:
     state = population.init()
     data = self._data(population)
     n_steps = self._n_steps()
+    # The first run may include work that is done once, so there are at least two.
     measured: list[float] = []
     while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:
       start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The training of a pack from one rung to the next, and its scores there.
+"""Training of a pack from one rung to the next, and scoring of its members there.
 
-A run is a pure function of the pack, the traced numbers of its trials and the states that
-it starts from. It leaves these files in the directory of the study::
+The result depends only on the pack, the traced numbers of its trials and the states that
+they start from. A run writes these files in the directory of the study::
 
   packs/NAME/result.json          metrics of each member; written last, so that a pack with
                                   this file is done
@@ -9,7 +9,7 @@ it starts from. It leaves these files in the directory of the study::
   packs/NAME/curves-STEP.parquet  rows of the curves up to a checkpoint
   curves/NAME.parquet             rows of the curves of a pack that is done
 
-A final state that is not on the disk can be made again by running the pack again.
+A final state that is not on the disk is computed again by running the pack again.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PackRun:
       forced_steps=(pack.last_step, self.jobs[0].steps),
       loss=task.loss,
     )
-    # The members that only fill the program count as diverged from the beginning.
+    # The members that only fill the program count as diverged at step 0.
     self.nonfinite_steps: NonfiniteSteps = [None] * len(self.jobs) + [0] * n_padding
     self._seconds_before = 0.0
     self._start_time = 0.0
@@ -107,8 +107,8 @@ class PackRun:
     """Trains and scores the members, or returns the result of an earlier process.
 
     Args:
-      again: If True, trains although there is a result, to make the final states again. The
-        result is not written twice.
+      again: If True, trains although there is a result, to compute the final states again.
+        The stored result is kept.
 
     Raises:
       Stopped: If `should_stop` returns True. The states are saved then.
@@ -137,6 +137,7 @@ class PackRun:
         self._save(checkpoints, state, self.pack.last_step)
       metrics = self._score(state)
 
+    # The members that only fill the program are left out.
     n_trials = len(self.jobs)
     states = None
     if self.pack.keep_states:
@@ -152,6 +153,7 @@ class PackRun:
       states=states,
     )
     if self.read() is None:
+      # The result comes last: a pack that has one is done.
       self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
       write_result(self.directory, result)
     return result
@@ -173,6 +175,8 @@ class PackRun:
     latest = checkpoints.latest()
     if latest is None:
       return self.start(self.population), self.pack.first_step
+
+    # `step` may be older than `latest`, if the newest checkpoint is damaged.
     members, extra = self.restore(checkpoints, latest)
     step = extra['step']
     self.nonfinite_steps = extra['nonfinite_steps']
@@ -183,7 +187,7 @@ class PackRun:
   def restore(
     self, checkpoints: Checkpoints, step: int
   ) -> tuple[list[PyTree], dict[str, PyTree]]:
-    """Returns the saved states of all members in numpy, and what was saved with them."""
+    """Returns the saved states of all members in numpy, and the values saved with them."""
     stacked, extra = checkpoints.restore(step, self.population.abstract_state())
     on_host = jax.device_get(stacked)
     members = [_member_of(on_host, i) for i in range(self.pack.width)]
@@ -216,7 +220,7 @@ class PackRun:
       if checkpoints.due(step) and step < self.pack.last_step:
         self._save(checkpoints, state, step)
       if None not in self.nonfinite_steps:
-        # All members have diverged.
+        # All members have diverged, so the rest would change nothing.
         break
     return state
 
@@ -283,11 +287,12 @@ class PackRun:
   # --- scoring ------------------------------------------------------------------------
 
   def _score(self, state: PyTree) -> list[dict[str, float]]:
-    """Returns the metrics of each member: of its state, or of a fork that cools down."""
+    """Returns the metrics of each member, scored on its state or on a cooled-down fork."""
     nonfinite_steps = self.nonfinite_steps
     if self.pack.cooldown_steps:
       state, nonfinite_steps = self._cool_down(self.population.copy(state))
     scores = self._evaluate(state, nonfinite_steps, self.pack.final)
+    # A score replaces a training metric of the same name.
     training_metrics = self.rows.last()
     return [{**trained, **scored} for trained, scored in zip(training_metrics, scores)]
 
@@ -308,7 +313,7 @@ class PackRun:
     """Trains a fork of the states to the end of its cooldown.
 
     Returns:
-      Its states, and the members that diverged on the way or before.
+      The states of the fork, and the first nonfinite step of each member.
     """
     step = self.pack.last_step
     end = step + self.pack.cooldown_steps
@@ -341,7 +346,7 @@ def _first_nonfinite_steps(
   """Returns the first step of each member whose loss was not finite.
 
   Args:
-    before: The same, before the chunk.
+    before: First nonfinite steps up to the chunk.
     first_step: Updates that were made before the chunk.
     losses_RS: Training losses of the chunk.
   """

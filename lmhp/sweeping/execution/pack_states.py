@@ -1,7 +1,7 @@
-"""States of the members of packs, for the packs that continue from them.
+"""Final states of the members of packs, from which later packs continue.
 
-A state is kept in memory. Otherwise it is read from the checkpoint of its pack, or made
-again by running the pack again.
+The newest states are in memory. Another state is read from the checkpoint of its pack. If
+there is none, the pack is run again.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class PackStateStore:
       The pack. Its name ends in a digest of everything that it computes, so a pack that
       differs in anything has another directory.
     """
+    # The overrides of the trials are in the storage of the study, not in `pack.json`.
     overrides = [self.jobs.overrides_in(pack, number) for number in pack.trials]
     content = to_jsonable({'pack': to_json(pack), 'overrides': overrides})
     text = json.dumps(content, sort_keys=True)
@@ -87,7 +88,7 @@ class PackStateStore:
     return PackRun(self.jobs.task, pack, jobs, workdir, start, options)
 
   def trials_needed_by(self, pack: Pack) -> set[int]:
-    """Returns the numbers of all trials from which the states of a pack can be made."""
+    """Returns the numbers of all trials that a pack, or a pack before it, has trained."""
     needed = set(pack.trials)
     names = {source.pack for source in pack.sources if source is not None}
     for name in names:
@@ -99,6 +100,7 @@ class PackStateStore:
   def _first_states(self, pack: Pack, population: Population) -> PyTree:
     """Returns the state of the population that a pack starts with."""
     init = population.member.init
+    # Padding repeats the last member.
     states = []
     for hypers, source in zip(population.hypers, pack.sources):
       states.append(init(hypers) if source is None else self.load(source))
@@ -106,11 +108,11 @@ class PackStateStore:
     return population.join(states + [states[-1]] * n_padding)
 
   def save(self, name: str, states: tuple[PyTree, ...] | None) -> None:
-    """Keeps the final states of a pack in memory, as long as there is room.
+    """Stores the final states of a pack in memory. The oldest ones make room for them.
 
     Args:
       name: Name of the pack.
-      states: States of its members in numpy, or None if they are not in memory.
+      states: States of its members in numpy. None stores nothing.
     """
     if states is None:
       return
@@ -133,7 +135,7 @@ class PackStateStore:
     return self._in_memory[name][source.index]
 
   def _from_checkpoint(self, name: str) -> tuple[PyTree, ...] | None:
-    """Returns the final states of a pack from the disk, or None if they are not there."""
+    """Returns the final states of a pack from the disk, or None if it has none."""
     run = self.run(name)
     last_step = run.pack.last_step
     with Checkpoints(run.directory / 'checkpoints') as checkpoints:
@@ -151,11 +153,12 @@ class PackStateStore:
     return checkpoints.latest() == self.pack(name).last_step
 
   def clear(self) -> None:
-    """Deletes all states, in memory and on the disk. They can be made again."""
+    """Deletes all states, in memory and on the disk. They can be computed again."""
     self._in_memory.clear()
     packs = self.workdir / 'packs'
     if not packs.exists():
       return
+    # A pack without a result still needs its checkpoints.
     for directory in packs.iterdir():
       if (directory / RESULT).exists():
         (directory / 'checkpoints').rmtree(missing_ok=True)

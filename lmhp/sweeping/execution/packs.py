@@ -17,7 +17,7 @@ from lmhp.typing import PyTree
 RESULT = 'result.json'
 SPEC = 'pack.json'
 WORTH_SAVING_SECONDS = 2.0
-"""Final states that took less time are not saved. They are made again if they are needed."""
+"""Final states that took less time are not saved. They are computed again when needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Pack:
     method: One of `lmhp.training.population.METHODS`.
     width: Members of the compiled program. Those beyond the trials repeat the last one, and
       their results are not used.
-    data_per_trial: If True, each member reads batches of its own.
+    data_per_trial: If True, each member reads different batches.
     keep_states: If True, a later pack may start from the final states.
     changes: Values that replace those of a trial, by trial number and dotted path.
       Population-based training uses them.
@@ -77,7 +77,7 @@ class PackResult:
 
 
 class Stopped(Exception):
-  """A signal came. The states of the pack are saved, and it has no result yet."""
+  """A signal stopped the sweep. The states of the running packs are saved."""
 
 
 def _never() -> bool:

@@ -1,14 +1,15 @@
-"""Attempts at packs, which workers make in directories of their own.
+"""Attempts at running a pack on a Ray worker, each in its own directory.
 
-Ray runs a pack again if its worker or node died. The old worker may still live, on a node
-that was cut off. Two workers never write to one place, because each attempt has a directory::
+Ray runs a pack again if its worker or node died. The old worker may still run, on a node
+that was cut off from the network. Two workers never write to one place, because each attempt
+has a directory::
 
   attempts/PACK.ID/...     the files of a pack, as in the directory of a study
 
-An attempt begins by renaming the directory of the attempt before it, with its checkpoints.
-If two try this at the same time, one succeeds. A worker that has lost its directory notices
-it before its next chunk and stops. Only the attempt whose result Ray returns is moved into
-the study. There is no lock that a dead node could hold.
+A new attempt renames the directory of the attempt before it, with its checkpoints. If two
+workers try this at the same time, one succeeds. A worker that has lost its directory stops
+before its next chunk. Only the attempt whose result Ray returns is moved into the study. No
+lock is needed, which a dead node could hold forever.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ ATTEMPTS = 'attempts'
 
 
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
-  """Returns the directory of a new attempt, with what the attempt before it has saved.
+  """Returns the directory of a new attempt.
 
-  The attempt before it loses its directory.
+  It has the files of the attempt before it, which loses its directory.
 
   Args:
     workdir: Directory of the study.
@@ -36,7 +37,8 @@ def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """
   attempts = workdir / ATTEMPTS
   attempts.mkdir(parents=True, exist_ok=True)
-  own = attempts / f'{pack}.{uuid.uuid4().hex}'
+  claimed = attempts / f'{pack}.{uuid.uuid4().hex}'
+  # The attempt that has trained the longest comes first.
   earlier = [
     path for path in attempts.iterdir() if path.name.rpartition('.')[0] == pack
   ]
@@ -44,12 +46,12 @@ def claim(workdir: epath.Path, pack: str) -> epath.Path:
   for path in earlier:
     # Another worker may have taken this directory meanwhile.
     with contextlib.suppress(OSError):
-      if own.exists():
+      if claimed.exists():
         path.rmtree()
       else:
-        path.rename(own)
-  own.mkdir(exist_ok=True)
-  return own
+        path.rename(claimed)
+  claimed.mkdir(exist_ok=True)
+  return claimed
 
 
 def _saved_step(attempt: epath.Path, pack: str) -> float:
@@ -63,7 +65,7 @@ def _saved_step(attempt: epath.Path, pack: str) -> float:
 def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
   """Moves the files of an attempt into the study, the result last.
 
-  Files that the study has already stay. So a driver that was killed in between continues.
+  Files that were moved before are kept. So a driver that was killed meanwhile can repeat it.
 
   Args:
     workdir: Directory of the study.

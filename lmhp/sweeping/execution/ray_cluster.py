@@ -82,8 +82,8 @@ class RayCluster:
   def submit(self, function: Callable[..., object], *arguments: object) -> Reference:
     """Starts a function on the cluster.
 
-    With accelerators, each call has a process of its own, because a process cannot release
-    an accelerator, and the next call may be given another one.
+    With accelerators, each call has a new process. A process cannot release an accelerator,
+    and the next call may get another one.
     """
     uses_accelerator = bool(
       self.resources.get('num_gpus') or self.resources.get('resources')

@@ -1,16 +1,16 @@
 """A runner that runs packs on a Ray cluster.
 
-Only the driver writes the study. It hands each pack to Ray as one function. A worker trains
-the pack in a directory of its own and returns the scores. The driver then moves the files of
-the worker to the places where a local sweep would have them. So the directory of the study
-must be visible to all nodes: a shared file system, or `gs://`.
+Only the driver writes the study. It submits each pack to Ray as one function call. A worker
+trains the pack in a new directory and returns the scores. The driver then moves the files of
+the worker to the paths that a local sweep uses. So all nodes must see the directory of the
+study: on a shared file system, or at `gs://`.
 
 Ray runs a function again if its worker or node died. The pack then continues from its newest
 checkpoint (see `ray_attempts`).
 
-On processors, a worker process keeps its compiled programs from pack to pack. With
-accelerators each pack has a process of its own, which loads programs from the compile cache
-on the disk.
+On processors, one worker process runs many packs and keeps its compiled programs. With
+accelerators, each pack has a new process, which loads programs from the compile cache on the
+disk.
 """
 
 from __future__ import annotations
@@ -39,17 +39,20 @@ from lmhp.sweeping.execution.ray_worker import (
   measure,
   run_pack,
 )
-from lmhp.sweeping.execution.runner import RunnerContext, RunnerOptions
+from lmhp.sweeping.execution.runner import RunnerContext
 from lmhp.sweeping.tasks.task import Job, Task
 
 POLL_SECONDS = 0.5
+"""Time between two checks for signals and progress."""
 
 
 class RayRunner:
   """Runs packs on a cluster. A context manager that leaves the cluster.
 
   Args:
-    options: Options of the runner.
+    address: Address of the cluster. None finds the one of this machine, or starts one.
+    experiment_file: Experiment file that each worker runs first, because it may register
+      entries. None if there is none.
     resources: Resources of a pack, as options of a Ray function. None is one accelerator,
       or all processors of the smallest node if no node has an accelerator.
 
@@ -57,9 +60,14 @@ class RayRunner:
     ConfigError: If Ray is not installed, no cluster answers, or no node has the resources.
   """
 
-  def __init__(self, options: RunnerOptions, resources: Resources | None = None):
-    self.cluster = RayCluster(options.address, resources)
-    self._experiment_file = options.experiment_file
+  def __init__(
+    self,
+    address: str | None = None,
+    experiment_file: str | None = None,
+    resources: Resources | None = None,
+  ):
+    self.cluster = RayCluster(address, resources)
+    self._experiment_file = experiment_file
     self._setups: dict[int, tuple[Task, Reference]] = {}
     self._progress = self.cluster.start_actor(_ProgressReports)
     self._pending_reports: Reference = self._progress.take.remote()
@@ -85,6 +93,7 @@ class RayRunner:
       Stopped: If `context.should_stop` returns True. The running packs have saved their
         states then.
     """
+    # An earlier process may have run some of the packs.
     unfinished = []
     for pack in packs:
       result = read_result(directory_of(context.workdir, pack.name))
@@ -106,6 +115,7 @@ class RayRunner:
       states.pack(name) for name in sorted(names) if not states.is_on_disk(name)
     ]
     if unsaved:
+      # These packs start from states too.
       self._remake_states(context, unsaved)
       for _ in self._run(context, unsaved):
         pass
@@ -113,6 +123,7 @@ class RayRunner:
   def _run(
     self, context: RunnerContext, packs: Sequence[Pack]
   ) -> Iterator[tuple[Pack, PackResult]]:
+    # All packs are submitted at once. Ray starts them as nodes become free.
     running: dict[Reference, Pack] = {}
     for pack in packs:
       context.progress.start_pack(pack)
@@ -132,7 +143,7 @@ class RayRunner:
       self.cluster.interrupt(list(running))
 
   def _start(self, context: RunnerContext, pack: Pack) -> Reference:
-    """Hands a pack to the cluster."""
+    """Submits a pack to the cluster."""
     workdir = context.workdir
     if not is_remote(workdir):
       workdir = workdir.absolute()

@@ -34,20 +34,6 @@ class RunnerContext:
   should_stop: Callable[[], bool]
 
 
-@dataclasses.dataclass(frozen=True)
-class RunnerOptions:
-  """Options of a runner.
-
-  Attributes:
-    address: Address of the Ray cluster, or None for one that is found or started here.
-    experiment_file: Experiment file that a worker runs first, because it may register
-      entries. None if there is none.
-  """
-
-  address: str | None = None
-  experiment_file: str | None = None
-
-
 class Runner(Protocol):
   """Runs packs. It is a context manager."""
 

@@ -22,9 +22,7 @@ class StateRef:
 
 @dataclasses.dataclass(frozen=True)
 class MemberStart:
-  """The start of a member that does not continue its own training.
-
-  Population-based training uses it.
+  """State and values with which a member starts a stage of population-based training.
 
   Attributes:
     state: State to start from, or None for the first state.
@@ -44,13 +42,13 @@ class Stage:
     trials: Numbers of the trials. Those that have diverged are left out.
     fraction: Fraction of each trial's length at which the stage ends. 1 is the end.
     cooldown: If True and the stage ends before the end, a fork that cools down is scored.
-    data_per_trial: If True, each trial reads batches of its own.
+    data_per_trial: If True, each trial reads different batches.
     keep_states: If True, a later stage may continue from the states.
     planned_steps: Updates that the rest of the study will make. A long study measures more
       methods of execution.
-    starts: Starts of the trials that do not continue their own training, by number.
-    divergence_ends: If False, a trial that diverges is not ended by it, because it will
-      continue from the state of another one.
+    starts: Starts of the trials that continue from the state of another trial, by number.
+    divergence_ends: If False, a trial that diverges does not end, because it continues from
+      the state of another trial.
   """
 
   name: str
@@ -66,7 +64,7 @@ class Stage:
 
 @dataclasses.dataclass
 class TrialProgress:
-  """Progress of a trial through the stages that this process has run or replayed.
+  """Progress of a trial through the stages of a study.
 
   Attributes:
     state: Newest state, or None before the first stage.

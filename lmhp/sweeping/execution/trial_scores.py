@@ -1,4 +1,4 @@
-"""Scores of trials: the state of a trial after a pack, from the metrics of its member."""
+"""Scores of trials: objectives, divergence and cost of a trial after a pack."""
 
 from __future__ import annotations
 
@@ -22,25 +22,8 @@ SMOOTHING_STEPS = 20
 """Half-life, in steps, of the smoothed loss that shows divergence."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MemberResult:
-  """The result of one member of a pack.
-
-  Attributes:
-    stage: Stage that the pack belongs to.
-    pack: The pack.
-    result: Result of the pack.
-    index: Index of the member in the pack.
-  """
-
-  stage: Stage
-  pack: Pack
-  result: PackResult
-  index: int
-
-
 class TrialScores:
-  """Computes objectives, and finds trials that diverged.
+  """Computes the objectives of trials, and detects the trials that diverged.
 
   Args:
     task: Task of the study.
@@ -57,37 +40,46 @@ class TrialScores:
     self._autotuner = autotuner
     self._curves = curves
 
-  def trial_after(self, trial: Trial, job: Job, member: MemberResult) -> Trial:
+  def trial_after(
+    self, trial: Trial, job: Job, stage: Stage, pack: Pack, result: PackResult
+  ) -> Trial:
     """Returns a trial with the results of a pack.
 
     Args:
       trial: The trial before the pack.
       job: Its job.
-      member: Result of its member.
+      stage: Stage that the pack belongs to.
+      pack: The pack. The trial is one of its members.
+      result: Result of the pack.
     """
-    pack = member.pack
-    metrics = member.result.metrics[member.index]
-    nonfinite_step = member.result.nonfinite_steps[member.index]
+    index = pack.trials.index(trial.number)
+    metrics = result.metrics[index]
+
+    # A trial diverges if its loss is not finite, or if its smoothed loss stays above the
+    # first one until the end.
+    nonfinite_step = result.nonfinite_steps[index]
     if nonfinite_step is None and pack.final:
       nonfinite_step = self._step_of_soft_divergence(trial, pack)
     values = self.objectives(metrics, job)
     diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
     if diverged:
+      # The samplers of a search need finite values.
       values = self._penalty_values(job)
 
+    # The steps after a divergence do not count as training.
     trained_steps = pack.last_step
     if nonfinite_step:
       trained_steps = min(pack.last_step, nonfinite_step)
-    stage_result = StageResult(member.stage.name, pack.name, values, diverged)
+    stage_result = StageResult(stage.name, pack.name, values, diverged)
     trial = dataclasses.replace(
       trial,
       status='running',
       scores={**trial.scores, pack.last_step: values[0]},
       stages=(*trial.stages, stage_result),
-      cost=_cost_after(trial.cost, job, member, trained_steps),
+      cost=_cost_after(trial.cost, job, pack, result, trained_steps),
       metrics=metrics,
     )
-    if diverged and member.stage.divergence_ends:
+    if diverged and stage.divergence_ends:
       step = nonfinite_step or trained_steps
       return dataclasses.replace(
         trial, status='diverged', values=values, diverged_at=step
@@ -125,24 +117,24 @@ class TrialScores:
     steps, losses = self._curves.of_trial(trial.number, (*trial.packs, pack.name))
     if not len(losses):
       return None
+    # The curve has a row only every `log_every_steps` steps.
     half_life_rows = max(SMOOTHING_STEPS / self._task.log_every_steps, 1)
     row = diverged_at(losses, half_life=half_life_rows)
     return None if row is None else int(steps[row])
 
 
 def _cost_after(
-  before: TrialCost, job: Job, member: MemberResult, trained_steps: int
+  before: TrialCost, job: Job, pack: Pack, result: PackResult, trained_steps: int
 ) -> TrialCost:
-  """Returns the cost of a trial after a pack.
+  """Returns the cost of a trial after a pack. The members share the time of the pack.
 
   Args:
     before: Its cost before the pack.
     job: Job of the trial.
-    member: Result of its member.
-    trained_steps: Updates of the trial itself since its beginning.
+    pack: The pack.
+    result: Its result.
+    trained_steps: Updates of the trial itself since step 0, without those of forks.
   """
-  pack = member.pack
-  result = member.result
   cooldown_steps = before.cooldown_steps + pack.cooldown_steps
   n_updates = trained_steps + cooldown_steps
   return TrialCost(

@@ -320,7 +320,7 @@ class CohortSearch:
     for trial in self._engine.trials_of_cohort(cohort.name):
       if not trial.ended:
         job = self._engine.job(trial.number)
-        values = self._engine.objectives(trial.metrics, job)
+        values = self._engine.scores.objectives(trial.metrics, job)
         pruned.append(dataclasses.replace(trial, status='pruned', values=values))
     self._engine.update(pruned)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 import dataclasses
-from typing import cast
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.store.manifest import StudyManifest
-from lmhp.typing import JSON
 
 EXTENDABLE = (
   'trials',
@@ -41,20 +39,19 @@ def extended_manifest(
   Raises:
     ConfigError: If the new trials would not be comparable with those of the study.
   """
-  # The comparisons are of JSON, in which lists and tuples are one.
-  old_json = stored.to_json()
-  new_json = new.to_json()
+  # Both manifests are compared as the storage returns them.
+  new = StudyManifest.from_json(new.to_json())
   _check_sweep_keys(stored, new, workdir, method_keys)
   _check_task(stored, new, workdir)
 
   changes = []
   for name in ('git', 'versions', 'device'):
-    old_value = _object(old_json, 'origin').get(name)
-    new_value = _object(new_json, 'origin').get(name)
+    old_value = getattr(stored.origin, name)
+    new_value = getattr(new.origin, name)
     if old_value != new_value:
       difference = first_difference(old_value, new_value)
       changes.append(f'{name} changed since this study began: {difference}')
-  if any(old_json[name] != new_json[name] for name in ('sweep', 'space')):
+  if new.sweep != stored.sweep or new.space != stored.space:
     changes.append('this study is extended: its old trials do not change')
   plugins = dict.fromkeys((*stored.plugins, *new.plugins))
   return dataclasses.replace(
@@ -89,10 +86,7 @@ def _check_sweep_keys(
 def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> None:
   old_task = stored.task
   new_task = new.task
-  facts = ('kind', 'base_values', 'identity')
-  old_facts = {name: getattr(old_task, name) for name in facts}
-  new_facts = {name: getattr(new_task, name) for name in facts}
-  if old_facts != new_facts:
+  if dataclasses.replace(old_task, data_sha256=new_task.data_sha256) != new_task:
     difference = first_difference(
       {**old_task.base_values, **old_task.identity, 'task': old_task.kind},
       {**new_task.base_values, **new_task.identity, 'task': new_task.kind},
@@ -120,9 +114,3 @@ def first_difference(old: object, new: object, path: str = '') -> str:
         inner = f'{path}.{key}' if path else str(key)
         return first_difference(old.get(key), new.get(key), inner)
   return f'{path or "value"}: got {new!r}, expected {old!r}'
-
-
-def _object(obj: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:
-  """Returns a field that is a JSON object. A field that is left out is empty."""
-  # `to_json` writes dataclasses as objects.
-  return cast(Mapping[str, JSON], obj.get(name, {}))

@@ -1,4 +1,4 @@
-"""The journal of a study: a file that Optuna opens, and that a kill cannot damage.
+"""The journal of a study: a file that Optuna can open, and that a kill cannot damage.
 
 `study.journal` has the format of Optuna's `JournalFileBackend`. So
 `optuna-dashboard study.journal` and `optuna.load_study` read it, also while a sweep writes
@@ -25,7 +25,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from lmhp.files import write_atomic
 from lmhp.sweeping.store.journal_lock import JournalLock
-from lmhp.sweeping.store.journal_records import RecordReader, encode, whole_lines
+from lmhp.sweeping.store.journal_records import RecordReader, complete_records, encode
 from lmhp.typing import JSON, PathLike
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Journal(BaseJournalBackend):
         self._batch = None
 
   def _write(self, text: bytes) -> None:
-    """Appends text to the file, and brings it to the disk."""
+    """Appends text to the file, and waits until it is on the disk."""
     if not text:
       return
     with open(self.path, 'ab') as file:
@@ -163,7 +163,7 @@ class JournalSnapshot(BaseJournalBackend):
     path = pathlib.Path(path)
     reader = RecordReader(path)
     self._records: list[dict[str, JSON]] = []
-    for number, line in whole_lines(path.read_bytes(), path):
+    for number, line in complete_records(path.read_bytes(), path):
       record = reader.read(number, line)
       if record is not None:
         self._records.append(record)
@@ -185,13 +185,14 @@ def cut_torn_records(path: pathlib.Path) -> None:
     DamagedJournal: If a line is no record and was not torn by a kill.
   """
   text = path.read_bytes() if path.exists() else b''
-  whole = b''.join(line + b'\n' for _, line in whole_lines(text, path))
-  if whole == text:
+  kept = b''.join(line + b'\n' for _, line in complete_records(text, path))
+  if kept == text:
     return
-  _log.info('%s: cut off %d bytes of torn records', path, len(text) - len(whole))
-  if text.startswith(whole):
+  _log.info('%s: cut off %d bytes of torn records', path, len(text) - len(kept))
+  if text.startswith(kept):
+    # Only the end of the file is torn.
     with open(path, 'r+b') as file:
-      file.truncate(len(whole))
+      file.truncate(len(kept))
       os.fsync(file.fileno())
   else:
-    write_atomic(path, whole)
+    write_atomic(path, kept)

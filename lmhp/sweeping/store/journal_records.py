@@ -24,7 +24,7 @@ from lmhp.errors import ConfigError
 from lmhp.typing import JSON
 
 ATTRIBUTE_PREFIX = 'lmhp'
-"""Names of lmhp's own study attributes begin with this."""
+"""The names of the study attributes that lmhp writes begin with this."""
 
 # Operations of Optuna's journal.
 CREATE_STUDY = 0
@@ -33,7 +33,7 @@ SET_STUDY_USER_ATTRIBUTE = 2
 CREATE_TRIAL = 4
 CHANGES_OF_A_TRIAL = (5, 6, 7, 8, 9)
 
-_START = b'{"op_code":'
+_RECORD_START = b'{"op_code":'
 _CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{16})"\}$')
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class RecordReader:
 
     Args:
       number: Number of the line, 1 and up.
-      line: A whole line, without the newline.
+      line: A complete line, without the newline.
 
     Raises:
       DamagedJournal: If the checksum does not fit, or the line is no record.
@@ -91,6 +91,7 @@ class RecordReader:
     if not isinstance(record, dict) or 'op_code' not in record:
       raise self._damaged(number, 'is no record')
 
+    # The checksum covers the text before it, and the checksum of the previous record.
     match = _CHECKSUM.search(line)
     if match is not None:
       text = line[: match.start()] + b'}'
@@ -100,7 +101,7 @@ class RecordReader:
         raise self._damaged(number, reason)
       self.previous = checksum
 
-    if self._guard.accepts(record, own=match is not None):
+    if self._guard.accepts(record, by_lmhp=match is not None):
       return record
     if not self._reported:
       self._reported = True
@@ -130,30 +131,35 @@ class _Guard:
     self._names: dict[int, str] = {}
     self._n_studies = 0
     self._n_trials = 0
-    self._own_studies: set[int] = set()
-    self._own_trials: set[int] = set()
+    self._lmhp_studies: set[int] = set()
+    self._lmhp_trials: set[int] = set()
 
-  def accepts(self, record: Mapping[str, JSON], own: bool) -> bool:
-    """Returns True if a record may be applied."""
+  def accepts(self, record: Mapping[str, JSON], by_lmhp: bool) -> bool:
+    """Returns True if a record may be applied.
+
+    Args:
+      record: A record.
+      by_lmhp: True if lmhp has written it.
+    """
     operation = record['op_code']
     study = record.get('study_id')
-    if isinstance(study, int) and own:
-      self._own_studies.add(study)
+    if isinstance(study, int) and by_lmhp:
+      self._lmhp_studies.add(study)
 
     if operation == CREATE_STUDY:
       self._create_study(str(record.get('study_name')))
     elif operation == CREATE_TRIAL and study in self._names:
-      if own:
-        self._own_trials.add(self._n_trials)
+      if by_lmhp:
+        self._lmhp_trials.add(self._n_trials)
       self._n_trials += 1
     elif operation == DELETE_STUDY and isinstance(study, int):
-      if study in self._own_studies and not own:
+      if study in self._lmhp_studies and not by_lmhp:
         return False
       self._names.pop(study, None)
-    elif operation == SET_STUDY_USER_ATTRIBUTE and not own:
-      return not (study in self._own_studies and _names_own_attribute(record))
-    elif operation in CHANGES_OF_A_TRIAL and not own:
-      return record.get('trial_id') not in self._own_trials
+    elif operation == SET_STUDY_USER_ATTRIBUTE and not by_lmhp:
+      return not (study in self._lmhp_studies and _names_lmhp_attribute(record))
+    elif operation in CHANGES_OF_A_TRIAL and not by_lmhp:
+      return record.get('trial_id') not in self._lmhp_trials
     return True
 
   def _create_study(self, name: str) -> None:
@@ -163,7 +169,7 @@ class _Guard:
       self._n_studies += 1
 
 
-def _names_own_attribute(record: Mapping[str, JSON]) -> bool:
+def _names_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
   attribute = record.get('user_attr')
   if not isinstance(attribute, Mapping):
     return False
@@ -173,8 +179,8 @@ def _names_own_attribute(record: Mapping[str, JSON]) -> bool:
 # --- torn records ---------------------------------------------------------------------
 
 
-def whole_lines(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
-  """Yields the number and the text of each line that holds a whole record.
+def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+  """Yields the line number and the text of each complete record.
 
   A process that is killed while it writes leaves a torn record: the last line of the file,
   or the beginning of a line whose rest is the next record. Torn records are left out.
@@ -188,14 +194,18 @@ def whole_lines(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
   """
   *lines, _ = text.split(b'\n')
   for number, line in enumerate(lines, start=1):
-    if line.startswith(_START) and line.endswith(b'}') and line.find(_START, 1) < 0:
-      # The line looks whole. `RecordReader` parses it.
+    if (
+      line.startswith(_RECORD_START)
+      and line.endswith(b'}')
+      and line.find(_RECORD_START, 1) < 0
+    ):
+      # The line looks complete. Parsing it here too would double the time of reading.
       if number < len(lines) or _is_record(line):
         yield number, line
         continue
-    whole = line if _is_record(line) else _record_at_end(line)
-    if whole is not None:
-      yield number, whole
+    record = line if _is_record(line) else _record_at_end(line)
+    if record is not None:
+      yield number, record
     elif number < len(lines):
       raise DamagedJournal(
         f'{path}: line {number} is no record, expected a journal that only lmhp and '
@@ -213,10 +223,10 @@ def _is_record(line: bytes) -> bool:
 
 
 def _record_at_end(line: bytes) -> bytes | None:
-  """Returns the whole record that was appended behind a torn one, or None."""
-  start = line.find(_START, 1)
+  """Returns the complete record that follows a torn one in a line, or None."""
+  start = line.find(_RECORD_START, 1)
   while start > 0:
     if _is_record(line[start:]):
       return line[start:]
-    start = line.find(_START, start + 1)
+    start = line.find(_RECORD_START, start + 1)
   return None

@@ -31,13 +31,13 @@ def raw_json() -> typing.Any:
 
 def to_json(record: object) -> dict[str, JSON]:
   """Returns a dataclass as a JSON object, without the fields that equal their default."""
-  found = {}
+  stored = {}
   for name, (default, raw) in _defaults(type(record)).items():
     value = getattr(record, name)
     if value is default or value == default:
       continue
-    found[name] = value if raw else _encode(value)
-  return found
+    stored[name] = value if raw else _encode(value)
+  return stored
 
 
 def from_json(cls: type[T], value: JSON, path: str) -> T:
@@ -75,13 +75,13 @@ def from_json(cls: type[T], value: JSON, path: str) -> T:
 @functools.cache
 def _defaults(cls: type) -> dict[str, tuple[object, bool]]:
   """Returns the default of each field, or MISSING, and True for raw JSON."""
-  found: dict[str, tuple[object, bool]] = {}
+  defaults: dict[str, tuple[object, bool]] = {}
   for field in dataclasses.fields(cls):
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
       default = field.default_factory()
-    found[field.name] = (default, bool(field.metadata.get('raw')))
-  return found
+    defaults[field.name] = (default, bool(field.metadata.get('raw')))
+  return defaults
 
 
 @functools.cache

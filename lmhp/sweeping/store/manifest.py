@@ -51,7 +51,7 @@ class Cohort:
     n_points: Number of points.
     method: Name of the search method that chose the points.
     seeds_per_point: Number of trials of each point.
-    data_per_trial: True if each trial reads batches of its own.
+    data_per_trial: True if each trial reads different batches.
     space: Space of the points, as JSON.
     settings: Keys of the search method at the time.
   """

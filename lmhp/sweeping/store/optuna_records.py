@@ -1,6 +1,6 @@
 """Trials of a study as Optuna's trials, in a storage of Optuna.
 
-Optuna holds of each trial::
+Optuna stores for each trial::
 
   params               the values that the search chose; a value that Optuna cannot store,
                        such as a tuple, is its JSON text
@@ -11,7 +11,7 @@ Optuna holds of each trial::
                        `diverged`
 
 The attribute `record` is the truth. It is one write, so after a kill a trial has its old
-state or its new one. The rest of what Optuna shows is brought into line with it when the
+state or its new one. The other fields are repeated for Optuna. They are corrected when the
 study is opened. Trials that are added together are listed in the study's attribute
 `lmhp_adding` first, so after a kill either all of them exist or none.
 
@@ -65,8 +65,8 @@ _REQUIRED = (NUMBER, 'point', 'seed', 'cohort', 'overrides', 'record')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shown:
-  """What Optuna shows of a trial and what changes in its life."""
+class _OptunaFields:
+  """The fields of a trial that Optuna stores, besides `record`, and that change."""
 
   state: TrialState
   scores: Mapping[int, float]
@@ -117,7 +117,7 @@ class OptunaRecords:
     """Returns the trials of lmhp, by number.
 
     Args:
-      repair: If True, finishes the changes that a kill has interrupted.
+      repair: If True, completes the writes that a kill has interrupted.
 
     Raises:
       ConfigError: If a trial is missing, or a record cannot be read.
@@ -147,8 +147,8 @@ class OptunaRecords:
       self._ids.append(frozen._trial_id)
       if repair:
         diverged = 'diverged' in frozen.user_attrs
-        shown = _Shown(frozen.state, frozen.intermediate_values, diverged)
-        self._bring_into_line(trial, shown)
+        stored = _OptunaFields(frozen.state, frozen.intermediate_values, diverged)
+        self._update_optuna_fields(trial, stored)
     return trials
 
   def _add_interrupted(self, n_trials: int) -> list[Trial]:
@@ -178,27 +178,29 @@ class OptunaRecords:
       for old, new in changes:
         trial_id = self._ids[old.number]
         self.storage.set_trial_user_attr(trial_id, 'record', _record_of(new))
-        shown = _Shown(_STATES[old.status], old.scores, old.status == 'diverged')
-        self._bring_into_line(new, shown)
+        stored = _OptunaFields(
+          _STATES[old.status], old.scores, old.status == 'diverged'
+        )
+        self._update_optuna_fields(new, stored)
 
-  def _bring_into_line(self, trial: Trial, shown: _Shown) -> None:
-    """Writes the differences between a trial and what Optuna shows of it."""
-    if shown.state.is_finished():
+  def _update_optuna_fields(self, trial: Trial, stored: _OptunaFields) -> None:
+    """Writes the fields of a trial that differ from those that Optuna has stored."""
+    if stored.state.is_finished():
       return
     trial_id = self._ids[trial.number]
     state = _STATES[trial.status]
     for step, score in sorted(trial.scores.items()):
       # The comparison of text makes NaN equal to NaN.
-      if str(shown.scores.get(step)) != str(score):
+      if str(stored.scores.get(step)) != str(score):
         self.storage.set_trial_intermediate_value(trial_id, step, score)
-    if trial.status == 'diverged' and not shown.diverged:
+    if trial.status == 'diverged' and not stored.diverged:
       self.storage.set_trial_user_attr(trial_id, 'diverged', True)
 
     # A finished trial cannot be changed, so its state is written last.
-    if shown.state == TrialState.WAITING and state != shown.state:
+    if stored.state == TrialState.WAITING and state != stored.state:
       self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     if state.is_finished():
-      self.storage.set_trial_state_values(trial_id, state, _shown_values(trial))
+      self.storage.set_trial_state_values(trial_id, state, _optuna_values(trial))
 
   def _create(self, trials: Sequence[Trial]) -> None:
     for trial in trials:
@@ -207,7 +209,7 @@ class OptunaRecords:
       self._ids.append(trial_id)
 
   def _template(self, trial: Trial) -> FrozenTrial:
-    """Returns the trial that Optuna shall create."""
+    """Returns a trial as Optuna's `FrozenTrial`, from which Optuna creates it."""
     now = datetime.datetime.now()
     state = _STATES[trial.status]
     params = {}
@@ -237,7 +239,7 @@ class OptunaRecords:
       trial_id=-1,
       state=state,
       value=None,
-      values=_shown_values(trial),
+      values=_optuna_values(trial),
       params=params,
       distributions=distributions,
       user_attrs=attributes,
@@ -273,7 +275,7 @@ def _record_of(trial: Trial) -> dict[str, JSON]:
 
 
 def _trial_of(frozen: FrozenTrial) -> Trial:
-  """Returns the trial that Optuna holds."""
+  """Returns the trial of lmhp that is stored in a trial of Optuna."""
   attributes = frozen.user_attrs
   stored = {
     'number': attributes[NUMBER],
@@ -284,8 +286,8 @@ def _trial_of(frozen: FrozenTrial) -> Trial:
   return Trial.from_json(stored)
 
 
-def _shown_values(trial: Trial) -> list[float] | None:
-  """Returns the values that Optuna shows for a trial that has ended.
+def _optuna_values(trial: Trial) -> list[float] | None:
+  """Returns the values that Optuna stores for a trial, or None before its end.
 
   A pruned trial without values has its last score.
   """

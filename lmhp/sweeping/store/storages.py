@@ -22,7 +22,7 @@ from lmhp.sweeping.store.study_header import LOCK, StudyHeader, redact_url
 
 JOURNAL = 'study.journal'
 ATTEMPTS = 5
-"""Attempts to create the tables of a new database. Two processes may collide there."""
+"""Attempts to open a database. Two processes that create its tables may collide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ def open_for_reading(workdir: pathlib.Path, url: str | None) -> OpenStorage:
     backend = JournalSnapshot(path)
   except FileNotFoundError:
     raise ConfigError(
-      f'{path}: no such file, expected the study of {workdir}'
+      f'{path}: no such file, expected the journal of the study in {workdir}'
     ) from None
   return _journal_storage(backend, path, contextlib.nullcontext)
 
@@ -99,7 +99,7 @@ def _journal_storage(
   except ConfigError:
     raise
   except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-    # Optuna fails so on a record of another program with a missing or wrong field.
+    # Optuna raises these for a record of another program with a missing or wrong field.
     raise ConfigError(
       f'{path}: Optuna cannot read a record of it ({type(error).__name__}: {error}), '
       'expected a journal that only lmhp and Optuna have written'
@@ -161,7 +161,7 @@ def find_study(opened: OpenStorage, header: StudyHeader) -> int | None:
   """Returns Optuna's number of a study, or None if the storage does not have it.
 
   Raises:
-    ConfigError: If the storage has the study of another directory by this name.
+    ConfigError: If a study of another directory has this name in the storage.
   """
   try:
     study = opened.storage.get_study_id_from_name(header.name)
@@ -174,15 +174,15 @@ def find_study(opened: OpenStorage, header: StudyHeader) -> int | None:
     # The process was killed before it wrote the id, which `create_study` writes last.
     return None
   raise ConfigError(
-    f'name: got {header.name!r}, but {opened.place} has a study of another workdir by '
-    'that name; choose another'
+    f'name: got {header.name!r}, but {opened.place} has a study of another workdir with '
+    'that name; choose another name'
   )
 
 
 def create_study(
   opened: OpenStorage, header: StudyHeader, manifest: StudyManifest
 ) -> int:
-  """Creates a study that `find_study` does not find. Returns Optuna's number of it."""
+  """Creates a study that `find_study` did not find, and returns Optuna's number of it."""
   directions = [StudyDirection[name.upper()] for name in header.directions]
   storage = opened.storage
   with opened.transaction():

@@ -89,12 +89,12 @@ class Study:
     name: str | None = None,
     directions: Sequence[str] = ('minimize',),
   ) -> Study:
-    """Opens a study for writing, or begins it. Repairs the effects of a kill.
+    """Opens a study for writing, or creates it. Repairs the effects of a kill.
 
     Args:
       workdir: Directory of the study, on this machine. It is made if it does not exist.
       space: Space of the trials that will be added.
-      manifest: Manifest of a study that begins here. A study that exists keeps its own.
+      manifest: Manifest of a new study. A study that exists keeps the one it has.
       storage: URL of a database, such as `postgresql://...`, or None for a journal in the
         directory.
       name: Name in the storage, or None for the name of the directory.
@@ -123,6 +123,7 @@ class Study:
         # The storage holds the id of the header, so the header comes first.
         header.write(workdir)
 
+      # A new study is created in its storage, which may already hold other studies.
       with quiet_optuna():
         opened = open_for_writing(workdir, storage)
       with closed_on_error(opened), quiet_optuna():
@@ -131,6 +132,7 @@ class Study:
           if (workdir / TRIALS).exists():
             raise _not_in_storage(workdir, header, opened)
           study_id = create_study(opened, header, manifest)
+
         by_name = {parameter.name: parameter for parameter in parameters(space)}
         records = OptunaRecords(opened.storage, study_id, by_name, opened.transaction)
         study = cls(workdir, header, opened, records, lock)
@@ -138,7 +140,7 @@ class Study:
       return study
     except BaseException as error:
       if is_new and isinstance(error, ConfigError):
-        # Nothing has begun.
+        # No study was created.
         (workdir / HEADER).unlink(missing_ok=True)
       lock.close()
       raise
@@ -190,14 +192,14 @@ class Study:
   def set_manifest(self, manifest: StudyManifest) -> None:
     """Replaces the manifest. An equal one costs nothing."""
     self._check_writable()
-    # What JSON gives back is compared: tuples instead of lists, Python's numbers.
+    # Both are compared as the storage returns them: tuples for lists, Python's numbers.
     manifest = StudyManifest.from_json(manifest.to_json())
     if manifest != self._manifest:
       self._records.set_manifest(manifest)
       self._manifest = manifest
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds trials. After a kill either all of them exist or none.
+    """Adds trials. After a kill, either all of them exist or none.
 
     Raises:
       ValueError: If their numbers are not the next ones.
@@ -254,8 +256,6 @@ class Study:
     self._export.note_change()
     self._export.write_if_due(self._lines)
 
-  # --- the end ------------------------------------------------------------------------
-
   def close(self) -> None:
     """Writes `trials.jsonl`, and lets another process write the study."""
     if self._closed:
@@ -276,7 +276,7 @@ class Study:
     """Checks the number, the status and the values of a trial."""
     if trial.number != number:
       raise ValueError(
-        f'trial {trial.number}: expected one of {len(self._trials)} known, or the next'
+        f'trial {trial.number}: expected a number below {len(self._trials)}, or the next'
       )
     if trial.status not in STATUSES:
       raise ValueError(
@@ -302,7 +302,7 @@ def _line(trial: Trial) -> str:
 
 
 def _check_change(old: Trial, new: Trial) -> None:
-  """Checks that a trial may change so."""
+  """Checks that a trial has not ended, and that no fixed field of it changes."""
   if old.ended:
     raise ValueError(
       f'trial {old.number}: it has ended ({old.status}) and cannot change'
@@ -317,14 +317,14 @@ def _not_in_storage(
 ) -> ConfigError:
   return ConfigError(
     f'{opened.place}: has no study {header.name!r}, expected the storage that the study '
-    f'in {workdir} began in; to begin anew, delete that directory'
+    f'in {workdir} was created in; to start again, delete that directory'
   )
 
 
 def read_manifest(
   workdir: PathLike, storage: str | None = None
 ) -> StudyManifest | None:
-  """Returns the manifest of a study, or None if the study has not begun.
+  """Returns the manifest of a study, or None if there is no study yet.
 
   Args:
     workdir: Directory of the study.

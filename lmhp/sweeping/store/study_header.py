@@ -20,7 +20,7 @@ from lmhp.typing import PathLike
 try:
   import fcntl
 except ImportError:
-  # Windows has no `flock`. Two processes that write one study go unnoticed there.
+  # Windows has no `flock`. Nothing prevents a second writer there.
   fcntl = None
 
 HEADER = 'study.json'
@@ -34,7 +34,7 @@ class StudyHeader:
   Attributes:
     name: Name of the study in its storage.
     directions: "minimize" or "maximize" for each objective.
-    id: Random text that the storage holds too. It tells studies of one name apart.
+    id: Random text that the storage holds too. It distinguishes studies of one name.
     storage: URL of the database without its password, or None for the journal.
   """
 
@@ -72,7 +72,7 @@ class StudyHeader:
     directions: Sequence[str] | None,
     storage: str | None,
   ) -> None:
-    """Checks that a study is opened with its own name, directions and kind of storage.
+    """Checks that the requested name, directions and storage match the study.
 
     Args:
       workdir: Directory of the study.
@@ -113,7 +113,9 @@ def local_directory(workdir: PathLike) -> pathlib.Path:
 
 
 def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
-  """Returns the open lock file. The lock ends when it is closed or the process ends.
+  """Opens and locks the lock file. The lock ends when the file is closed.
+
+  The lock also ends with the process.
 
   Raises:
     ConfigError: If another process writes the study.
@@ -130,7 +132,7 @@ def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
       'workdir'
     ) from None
   except OSError:
-    # Some file systems have no locks.
+    # Some file systems have no locks. Then nothing prevents a second writer.
     pass
   return file
 

@@ -1,7 +1,7 @@
 """Trials of a study: one training run each, with its scores and its cost.
 
-`Trial` is what the storage holds. `line_of` makes the line of `trials.jsonl`, which is for
-people and other tools. No part of lmhp reads that file.
+The storage holds `Trial`. `line_of` makes the line of `trials.jsonl`, which is for people
+and other tools.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ModelSummary:
 
 @dataclasses.dataclass(frozen=True)
 class TrialCost:
-  """What a trial has cost so far.
+  """Cost of a trial so far.
 
   Attributes:
     steps: Updates of the trial itself.

@@ -15,7 +15,7 @@ EXPORT_INTERVAL = 20
 
 
 class TrialsFile:
-  """Writes `trials.jsonl`. No part of lmhp reads it.
+  """Writes `trials.jsonl`. No sweep reads it.
 
   Args:
     workdir: Directory of the study.
@@ -46,6 +46,6 @@ class TrialsFile:
     self._due = end + EXPORT_INTERVAL * (end - start)
 
   def write_if_due(self, lines: Sequence[str]) -> None:
-    """Writes the file if that takes a small share of the time."""
+    """Writes the file, but not so often that it takes much of the time."""
     if time.monotonic() >= self._due:
       self.write(lines)

@@ -67,7 +67,7 @@ def _source(function: Callable[..., PyTree]) -> str:
   try:
     return function.__qualname__
   except AttributeError:
-    # An object with `__call__` has no name of its own.
+    # An object with `__call__` has no name.
     return repr(type(function))
 
 
@@ -151,7 +151,7 @@ class FunctionMember:
     def chunk(
       state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
     ) -> tuple[CountedState, Metrics]:
-      del data  # the functions make their own
+      del data  # the functions have no data
 
       def update(
         counted: CountedState, i: jax.Array

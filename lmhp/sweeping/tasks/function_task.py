@@ -1,15 +1,19 @@
-"""The task of a user's own functions: a pure `init` and `step` over a dict of numbers.
+"""The task of a user's functions: a pure `init` and `step` over a dict of numbers.
 
-def init(hypers):
-  return jax.random.normal(jax.random.key(hypers['seed']), (8,))
+Example::
 
-def step(w, hypers, i):
-  loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
-  return w - hypers['learning_rate'] * grad, {'loss': loss}
+  def init(hypers):
+    return jax.random.normal(jax.random.key(hypers['seed']), (8,))
 
-task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=100)
-space = {'learning_rate': lmhp.Float(1e-3, 1.0, log=True)}
-result = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
+
+  def step(w, hypers, i):
+    loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
+    return w - hypers['learning_rate'] * grad, {'loss': loss}
+
+
+  task = lmhp.FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=100)
+  space = {'learning_rate': lmhp.Float(1e-3, 1.0, log=True)}
+  result = lmhp.sweep(task, lmhp.SweepConfig(space=space, objective='loss', trials=64))
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
-"""Name of the only structure: a number cannot change the functions' programs."""
+"""Name of the only structure. All trials share the programs of the functions."""
 
 FALLBACK_PENALTY = 1e30
 """Penalty value of a metric whose first value is not finite."""
@@ -87,8 +91,8 @@ class FunctionTask(SearchableTask):
       0 or more becomes a uint32, any other number a float32. A number named "seed" is
       different in each of a point's trials.
     steps: Length of a trial, in updates.
-    evaluate: `evaluate(state, hypers) -> metrics`, called at rungs and at the end. None
-      takes the metrics of one more step.
+    evaluate: `evaluate(state, hypers) -> metrics`, called at rungs and at the end. If None,
+      the metrics of one more step are used.
     loss: Metric of `step` whose first value that is not finite is a divergence.
 
   Raises:
@@ -115,9 +119,11 @@ class FunctionTask(SearchableTask):
     self.seed_paths = ('seed',) if 'seed' in self.base else ()
     if 'data' in self.base:
       raise ConfigError(
-        "hypers: got a number named 'data', expected another name: lmhp uses this one for "
-        'batches'
+        "hypers: got a number named 'data', expected another name, because lmhp uses this "
+        'name for batches'
       )
+
+    # The metrics are known from the types of the results. Nothing is computed here.
     first_step = jax.ShapeDtypeStruct((), np.int32)
     _, metrics = jax.eval_shape(
       lambda h, i: step(init(h), h, i), self._traced(self.base), first_step
@@ -222,14 +228,14 @@ class FunctionTask(SearchableTask):
     return {name: self._traced_number(name, values[name]) for name in self.base}
 
   def _traced_number(self, name: str, value: Number) -> np.generic:
-    """Returns a value in the type of its base value, so that one program serves all."""
+    """Returns a value in the type of its base value, so that all trials share a program."""
     base = self.base[name]
     if not _is_whole(base):
       return np.float32(value)
     if not _is_whole(value):
       raise ConfigError(
-        f'{name}: got {value!r}, expected a whole number of 0 or more, as its base value '
-        f'{base} is ({float(base)} there takes any number)'
+        f'{name}: got {value!r}, expected a whole number of 0 or more, because its base '
+        f'value is {base} (with the base value {float(base)}, any number is accepted)'
       )
     return np.uint32(value)
 

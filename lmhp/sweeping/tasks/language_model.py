@@ -89,10 +89,10 @@ class LanguageModel:
   """lmhp's trainer as a task.
 
   Args:
-    config: Base config, not resolved. A trial's optimizer decides its defaults.
+    config: Base config, not resolved. Some defaults depend on the optimizer of a trial.
     present: Dropout rates that some trial has above 0.
-    match_budget: Budget that every trial matches to the base config, or None if no trial
-      differs in it.
+    match_budget: Budget that every trial matches to the base config. None if the space
+      varies no budget.
     dtype: Precision that "auto" stands for. None is the fastest of this machine.
   """
 
@@ -138,8 +138,8 @@ class LanguageModel:
     """
     evaluated = [f'eval_{name}' for name in SCORES]
     trained = metric_names(self.base.train)
-    known = self.job({}).known_metrics
-    sweep.check_objective((*evaluated, *trained, *known, LATENCY))
+    counted = self.job({}).known_metrics
+    sweep.check_objective((*evaluated, *trained, *counted, LATENCY))
 
   def base_values(self) -> dict[str, object]:
     """Returns all values of the completed base config, by dotted path."""
@@ -265,7 +265,7 @@ class LanguageModel:
     Args:
       job: Job of one member.
       hypers: Traced numbers of each member.
-      data_per_trial: If True, each member reads batches of its own. Streamed batches are
+      data_per_trial: If True, each member reads different batches. Streamed batches are
         then stacked on the axis of the members.
       first_step: Updates that were made before.
       lengths: Number of steps of each chunk.
@@ -287,7 +287,7 @@ class LanguageModel:
       yield n_steps, data
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
-    """Returns 0 if each member streams batches of its own, else None."""
+    """Returns 0 if each member streams different batches, else None."""
     is_resident = self.member(job).stream.resident
     return 0 if data_per_trial and not is_resident else None
 
@@ -351,7 +351,7 @@ class LanguageModel:
     return measure_latency_seconds(self.member(job), job.hypers, seq_len)
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
-    """Returns the finite value of a metric that a diverged trial is given.
+    """Returns the finite value that replaces a metric of a diverged trial.
 
     It is twice the loss of a uniform guess, in the unit of the metric, and negative if the
     metric is maximized. An accuracy is 0. A metric that is known before the trial runs

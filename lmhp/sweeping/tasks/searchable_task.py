@@ -1,4 +1,4 @@
-"""Defaults for tasks of a user that are simpler than a language model."""
+"""Defaults for tasks that are simpler than a language model."""
 
 from __future__ import annotations
 

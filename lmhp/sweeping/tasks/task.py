@@ -1,6 +1,6 @@
 """The interface between a sweep and what it trains.
 
-A sweep knows nothing of language models. A `Task` describes a trial as a `Job`, and provides
+A sweep does not depend on language models. A `Task` describes a trial as a `Job`, and provides
 the programs, the data and the scores of a structure. `lmhp.sweeping.tasks.language_model` is
 the task of lmhp's own trainer, and `lmhp.sweeping.tasks.function_task` that of a user's
 functions. Another task implements `Task`. It may derive from
@@ -28,7 +28,7 @@ Overrides = Mapping[str, object]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One trial, ready to be trained.
+  """Everything that is needed to train one trial.
 
   Attributes:
     structure: Name of its compiled programs. Trials of one structure may share a pack.
@@ -78,11 +78,12 @@ class TaskRecipe(Protocol):
 
 
 class Task(Protocol):
-  """What a sweep trains.
+  """The model or function that a sweep trains.
 
   Attributes:
     loss: Name of the training metric that shows divergence by a value that is not finite.
-    evaluate_every_steps: Steps between evaluations, besides those at rungs. None is none.
+    evaluate_every_steps: Steps between evaluations, in addition to those at rungs. None for
+      no other evaluations.
     checkpoint_seconds: Seconds between two checkpoints of a pack.
     log_every_steps: Steps between two rows of the curves.
     seed_paths: Dotted paths that `with_seed` sets. Empty for a task without seeds.
@@ -148,7 +149,7 @@ class Task(Protocol):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds the seed of one of a point's trials.
+    """Adds the seed of one of the trials of a point.
 
     Args:
       overrides: Values of the point. A seed among them is kept.
@@ -191,7 +192,7 @@ class Task(Protocol):
     Args:
       job: Job of one member.
       hypers: Traced numbers of each member.
-      data_per_trial: If True, each member reads batches of its own.
+      data_per_trial: If True, each member reads different batches.
       first_step: Updates that were made before.
       lengths: Number of steps of each chunk.
     """
@@ -228,7 +229,7 @@ class Task(Protocol):
     ...
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
-    """Returns the finite value of a metric that a diverged trial is given.
+    """Returns the finite value that replaces a metric of a diverged trial.
 
     It is worse than that of a trial that has learned nothing.
     """

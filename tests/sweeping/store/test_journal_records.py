@@ -9,8 +9,8 @@ import pytest
 from lmhp.sweeping.store.journal_records import (
   DamagedJournal,
   RecordReader,
+  complete_records,
   encode,
-  whole_lines,
 )
 
 PATH = pathlib.Path('study.journal')
@@ -153,14 +153,14 @@ def test_a_torn_record_is_left_out_wherever_it_is_torn():
   text = b''.join(line + b'\n' for line in own_lines())
   ends = [i + 1 for i, byte in enumerate(text) if byte == ord('\n')]
   for size in range(len(text)):
-    lines = [line for _, line in whole_lines(text[:size], PATH)]
+    lines = [line for _, line in complete_records(text[:size], PATH)]
     assert len(lines) == sum(end <= size for end in ends)
 
 
 @pytest.mark.parametrize('tail', [b'\n', b'\0\0\0', b'garbage\n', b'{"op_code": 1'])
 def test_a_torn_tail_is_left_out(tail):
   text = b''.join(line + b'\n' for line in own_lines())
-  assert [line for _, line in whole_lines(text + tail, PATH)] == own_lines()
+  assert [line for _, line in complete_records(text + tail, PATH)] == own_lines()
 
 
 def test_what_another_program_appends_to_a_torn_record_stays():
@@ -168,7 +168,7 @@ def test_what_another_program_appends_to_a_torn_record_stays():
   note = foreign({'op_code': 3, 'study_id': 0, 'system_attr': {'a': '{"op_code":'}})
   for size in range(1, len(second)):
     text = first + b'\n' + second[:size] + note + b'\n'
-    assert list(whole_lines(text, PATH)) == [(1, first), (2, note)]
+    assert list(complete_records(text, PATH)) == [(1, first), (2, note)]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,6 @@ def test_what_another_program_appends_to_a_torn_record_stays():
 def test_a_line_that_no_kill_explains_is_damage(text):
   text = text.replace(b'%s', b'{"op_code":0}\n')
   with pytest.raises(DamagedJournal) as error:
-    list(whole_lines(text, PATH))
+    list(complete_records(text, PATH))
   line = 2 if text.startswith(b'{') else 1
   assert str(error.value).startswith(f'{PATH}: line {line} ')
