@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from lmhp.declarations import declared
-from lmhp.errors import ConfigError, suggest
 from lmhp.optim.config import OptimizerConfig
-from lmhp.optim.spec import OPTIMIZERS, OptimizerSpec
-from lmhp.sections import add_keys
+from lmhp.optim.spec import OPTIMIZERS, OptimizerSpec, register_entry
 
 
 def register_optimizer(name: str, spec: OptimizerSpec) -> OptimizerSpec:
@@ -27,15 +24,6 @@ def register_optimizer(name: str, spec: OptimizerSpec) -> OptimizerSpec:
   Traceback (most recent call last):
   lmhp.errors.ConfigError: optimizer 'adamw': ... did before, expected another name
   """
-  if spec.keys is not None:
-    add_keys(OptimizerConfig, spec.keys)
-
-  declarations = declared(OptimizerConfig)
-  numbers = [key for key, declaration in declarations.items() if declaration.traced]
-  for key in spec.defaults:
-    if key not in numbers:
-      raise ConfigError(
-        f'optimizer {name!r}: got a default for {key!r}, expected a traced number of the '
-        f'section optimizer{suggest(key, numbers)}'
-      )
-  return OPTIMIZERS.register(name, spec)
+  return register_entry(
+    OPTIMIZERS, name, spec, OptimizerConfig, keys=spec.keys, numbers=spec.defaults
+  )

@@ -1,17 +1,20 @@
-"""The entry that describes one optimizer, and the registry of these entries."""
+"""The entry that describes one optimizer, and registration of entries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import optax
 
 from lmhp.declarations import declared
+from lmhp.errors import ConfigError, suggest
 from lmhp.registry import Registry
-from lmhp.sections import Section
+from lmhp.sections import Section, add_keys
+
+T = TypeVar('T')
 
 Numbers: TypeAlias = Mapping[str, jax.Array]
 """Traced numbers of a section by key, each a scalar array."""
@@ -58,4 +61,65 @@ class OptimizerSpec:
     return frozenset((*self.defaults, *own_keys))
 
 
+def from_optax(
+  make: Callable[..., optax.GradientTransformation], *names: str, **options: object
+) -> MakeTransformation:
+  """Returns a function for `OptimizerSpec` from one of Optax.
+
+  Args:
+    make: Function that makes a transformation.
+    *names: Names of the traced numbers that it takes, in order.
+    **options: Other arguments.
+
+  >>> scale = from_optax(optax.trace, 'momentum', nesterov=True)
+  >>> tx = scale(Section(), {'momentum': 0.5})
+  >>> float(tx.update(1.0, tx.init(0.0))[0])
+  1.5
+  """
+
+  def scale(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
+    return make(*(numbers[name] for name in names), **options)
+
+  return scale
+
+
 OPTIMIZERS: Registry[OptimizerSpec] = Registry('optimizer')
+
+
+def register_entry(
+  registry: Registry[T],
+  name: str,
+  entry: T,
+  section_class: type[Section],
+  keys: type | None,
+  numbers: Iterable[str],
+) -> T:
+  """Adds an entry to a registry, and its keys to a section.
+
+  Args:
+    registry: Registry of optimizers or schedules.
+    name: Name of the entry.
+    entry: The entry.
+    section_class: Section that the entry reads.
+    keys: Class of the keys that the entry adds to the section, or None.
+    numbers: Names of the traced numbers that the entry reads.
+
+  Returns:
+    The entry.
+
+  Raises:
+    ConfigError: If another module has registered the name, if a key of the entry exists
+      with another declaration, or if a name in `numbers` is no number of the section.
+  """
+  if keys is not None:
+    add_keys(section_class, keys)
+
+  declarations = declared(section_class)
+  traced_keys = [key for key, declaration in declarations.items() if declaration.traced]
+  for key in numbers:
+    if key not in traced_keys:
+      raise ConfigError(
+        f'{registry.kind} {name!r}: got the number {key!r}, expected a traced number of '
+        f'the section {section_class.SECTION}{suggest(key, traced_keys)}'
+      )
+  return registry.register(name, entry)

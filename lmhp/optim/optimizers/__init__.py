@@ -10,12 +10,9 @@ _FILES = (
   'sgd',
   'lion',
   'adagrad',
-  'rmsprop',
   'adam',
-  'adopt',
   'adan',
-  'lars',
-  'lamb',
+  'lars_lamb',
   'adafactor',
   'muon',
 )

@@ -1,4 +1,4 @@
-"""Adagrad: the gradient over the root of the sum of all squared gradients."""
+"""Adagrad and RMSProp: the gradient over the root of the sum or mean of squared gradients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from lmhp.optim.registry import register_optimizer
-from lmhp.optim.spec import Numbers, OptimizerSpec
-from lmhp.sections import Section
+from lmhp.optim.spec import OptimizerSpec, from_optax
 from lmhp.typing import PyTree
 
 
@@ -57,13 +56,21 @@ def scale_by_rss(eps: jax.typing.ArrayLike) -> optax.GradientTransformation:
   return optax.GradientTransformation(init, update)
 
 
-def _adagrad(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  return scale_by_rss(numbers['eps'])
-
-
 register_optimizer(
   'adagrad',
   OptimizerSpec(
-    _adagrad, 'l2', source='Duchi et al., 2011; as in torch', defaults={'eps': 1e-10}
+    from_optax(scale_by_rss, 'eps'),
+    'l2',
+    source='Duchi et al., 2011; as in torch',
+    defaults={'eps': 1e-10},
+  ),
+)
+register_optimizer(
+  'rmsprop',
+  OptimizerSpec(
+    from_optax(optax.scale_by_rms, 'b2', 'eps', eps_in_sqrt=False),
+    'l2',
+    source='Tieleman and Hinton, 2012; as in torch',
+    defaults={'b2': 0.99, 'eps': 1e-8},
   ),
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-import functools
-
 import optax
+from optax import contrib
 
 from lmhp.optim.registry import register_optimizer
-from lmhp.optim.spec import MakeTransformation, Numbers, OptimizerSpec
-from lmhp.sections import Section
+from lmhp.optim.spec import OptimizerSpec, from_optax
 
 ADAM_DEFAULTS = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8}
 """Defaults of Adam and its relatives.
@@ -19,34 +16,8 @@ two of them differ in one thing.
 """
 
 
-def scale_by_adam(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  """Scales by Adam's ratio, with the numbers b1, b2 and eps.
-
-  Args:
-    cfg: Structure of the section. It is not read.
-    numbers: Traced numbers of the section.
-
-  >>> import jax.numpy as jnp
-  >>> from lmhp.optim.config import OptimizerConfig
-  >>> tx = scale_by_adam(OptimizerConfig(), ADAM_DEFAULTS)
-  >>> tx.update(jnp.array([0.5]), tx.init(jnp.zeros(1)))[0].round(4).tolist()
-  [1.0]
-  """
-  return optax.scale_by_adam(numbers['b1'], numbers['b2'], numbers['eps'])
-
-
-def _from_optax(
-  make: Callable[..., optax.GradientTransformation],
-) -> MakeTransformation:
-  """Returns the entry's function for an Optax transformation with b1, b2 and eps."""
-
-  def scale(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-    return make(numbers['b1'], numbers['b2'], numbers['eps'])
-
-  return scale
-
-
-_nadam = _from_optax(functools.partial(optax.scale_by_adam, nesterov=True))
+scale_by_adam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps')
+scale_by_nadam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps', nesterov=True)
 
 register_optimizer(
   'adam',
@@ -59,12 +30,13 @@ register_optimizer(
   ),
 )
 register_optimizer(
-  'nadam', OptimizerSpec(_nadam, 'l2', source='Dozat, 2016', defaults=ADAM_DEFAULTS)
+  'nadam',
+  OptimizerSpec(scale_by_nadam, 'l2', source='Dozat, 2016', defaults=ADAM_DEFAULTS),
 )
 register_optimizer(
   'nadamw',
   OptimizerSpec(
-    _nadam,
+    scale_by_nadam,
     'decoupled',
     source='Dozat, 2016; arXiv:1711.05101',
     defaults=ADAM_DEFAULTS,
@@ -73,7 +45,7 @@ register_optimizer(
 register_optimizer(
   'amsgrad',
   OptimizerSpec(
-    _from_optax(optax.scale_by_amsgrad),
+    from_optax(optax.scale_by_amsgrad, 'b1', 'b2', 'eps'),
     'l2',
     source='arXiv:1904.09237',
     defaults=ADAM_DEFAULTS,
@@ -82,7 +54,7 @@ register_optimizer(
 register_optimizer(
   'adamax',
   OptimizerSpec(
-    _from_optax(optax.scale_by_adamax),
+    from_optax(optax.scale_by_adamax, 'b1', 'b2', 'eps'),
     'l2',
     source='arXiv:1412.6980',
     defaults=ADAM_DEFAULTS,
@@ -91,7 +63,7 @@ register_optimizer(
 register_optimizer(
   'radam',
   OptimizerSpec(
-    _from_optax(optax.scale_by_radam),
+    from_optax(optax.scale_by_radam, 'b1', 'b2', 'eps'),
     'l2',
     source='arXiv:1908.03265',
     defaults=ADAM_DEFAULTS,
@@ -100,9 +72,18 @@ register_optimizer(
 register_optimizer(
   'adabelief',
   OptimizerSpec(
-    _from_optax(optax.scale_by_belief),
+    from_optax(optax.scale_by_belief, 'b1', 'b2', 'eps'),
     'decoupled',
     source='arXiv:2010.07468',
     defaults={**ADAM_DEFAULTS, 'eps': 1e-16},
+  ),
+)
+register_optimizer(
+  'adopt',
+  OptimizerSpec(
+    from_optax(contrib.scale_by_adopt, 'b1', 'b2', 'eps'),
+    'decoupled',
+    source='arXiv:2411.02853',
+    defaults={'b1': 0.9, 'b2': 0.9999, 'eps': 1e-6},
   ),
 )

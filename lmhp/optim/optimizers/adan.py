@@ -6,8 +6,8 @@ import optax
 
 from lmhp.declarations import traced
 from lmhp.optim.registry import register_optimizer
-from lmhp.optim.spec import Numbers, OptimizerSpec
-from lmhp.sections import Section, keys
+from lmhp.optim.spec import OptimizerSpec, from_optax
+from lmhp.sections import keys
 
 
 @keys
@@ -24,16 +24,10 @@ class AdanKeys:
   )
 
 
-def _adan(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  return optax.scale_by_adan(
-    numbers['b1'], numbers['b2'], numbers['b3'], numbers['eps']
-  )
-
-
 register_optimizer(
   'adan',
   OptimizerSpec(
-    _adan,
+    from_optax(optax.scale_by_adan, 'b1', 'b2', 'b3', 'eps'),
     'decoupled',
     source='arXiv:2208.06677',
     defaults={'b1': 0.98, 'b2': 0.92, 'eps': 1e-8},

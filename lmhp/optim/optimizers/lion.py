@@ -5,18 +5,12 @@ from __future__ import annotations
 import optax
 
 from lmhp.optim.registry import register_optimizer
-from lmhp.optim.spec import Numbers, OptimizerSpec
-from lmhp.sections import Section
-
-
-def _lion(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  return optax.scale_by_lion(numbers['b1'], numbers['b2'])
-
+from lmhp.optim.spec import OptimizerSpec, from_optax
 
 register_optimizer(
   'lion',
   OptimizerSpec(
-    _lion,
+    from_optax(optax.scale_by_lion, 'b1', 'b2'),
     'decoupled',
     source='arXiv:2302.06675',
     defaults={'b1': 0.9, 'b2': 0.99},

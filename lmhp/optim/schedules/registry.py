@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from lmhp.declarations import declared
-from lmhp.errors import ConfigError, suggest
 from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.optim.schedules.spec import SCHEDULES, ScheduleSpec
-from lmhp.sections import add_keys
+from lmhp.optim.spec import register_entry
 
 
 def register_schedule(name: str, spec: ScheduleSpec) -> ScheduleSpec:
@@ -27,15 +25,11 @@ def register_schedule(name: str, spec: ScheduleSpec) -> ScheduleSpec:
   Traceback (most recent call last):
   lmhp.errors.ConfigError: schedule 'cosine': ... did before, expected another name
   """
-  if spec.keys is not None:
-    add_keys(ScheduleConfig, spec.keys)
-
-  declarations = declared(ScheduleConfig)
-  numbers = [key for key, declaration in declarations.items() if declaration.traced]
-  for key in sorted(spec.keys_read):
-    if key not in numbers:
-      raise ConfigError(
-        f'schedule {name!r}: got the key {key!r}, expected a traced number of the section '
-        f'schedule{suggest(key, numbers)}'
-      )
-  return SCHEDULES.register(name, spec)
+  return register_entry(
+    SCHEDULES,
+    name,
+    spec,
+    ScheduleConfig,
+    keys=spec.keys,
+    numbers=sorted(spec.keys_read),
+  )

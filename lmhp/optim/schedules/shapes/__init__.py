@@ -8,12 +8,10 @@ import importlib
 
 # Append only: the name of a schedule reaches the program as its position in the registry.
 _FILES = (
-  'constant',
   'exponential',
   'triangular',
   'cosine',
   'polynomial',
-  'inverse_sqrt',
   'one_cycle',
   'wsd',
   'rex',

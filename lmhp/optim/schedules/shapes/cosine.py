@@ -31,7 +31,8 @@ class CosineRestartsKeys:
   )
 
 
-def _cosine(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+def cosine(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  """Returns the shape of the cosine decay."""
   return from_final_ratio(numbers, half_cosine(progress.decay))
 
 
@@ -61,7 +62,7 @@ def _fraction_of_restarted_cycle(
   return jnp.clip((progress.cycles - start) / growth**n, 0, 1)
 
 
-register_schedule('cosine', ScheduleSpec(_cosine, numbers=('final_lr_ratio',)))
+register_schedule('cosine', ScheduleSpec(cosine, numbers=('final_lr_ratio',)))
 register_schedule(
   'cosine_restarts',
   ScheduleSpec(

@@ -1,4 +1,4 @@
-"""Decay by a factor for each cycle: in steps, and exponential."""
+"""A constant learning rate, and decay by a factor for each cycle."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from lmhp.optim.spec import Numbers
 _NUMBERS = ('cycle_fraction', 'decay_factor', 'final_lr_ratio')
 
 
+def _constant(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  return jnp.ones_like(progress.decay)
+
+
 def _step(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
   decay = numbers['decay_factor'] ** jnp.floor(progress.cycles)
   return jnp.maximum(numbers['final_lr_ratio'], decay)
@@ -23,5 +27,6 @@ def _exponential(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
   return jnp.maximum(numbers['final_lr_ratio'], decay)
 
 
+register_schedule('constant', ScheduleSpec(_constant))
 register_schedule('step', ScheduleSpec(_step, numbers=_NUMBERS))
 register_schedule('exponential', ScheduleSpec(_exponential, numbers=_NUMBERS))

@@ -1,8 +1,9 @@
-"""Linear decay, and decay by a power of the remaining fraction."""
+"""Linear decay, and decay by a power: of the remaining fraction, or of the passed steps."""
 
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from lmhp.declarations import traced
 from lmhp.optim.schedules.progress import ScheduleProgress, from_final_ratio
@@ -27,8 +28,17 @@ def _polynomial(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
   return from_final_ratio(numbers, (1 - progress.decay) ** numbers['power'])
 
 
+def _inverse_sqrt(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  # As in arXiv:1706.03762, in units of a cycle.
+  return jnp.maximum(numbers['final_lr_ratio'], jax.lax.rsqrt(1 + progress.cycles))
+
+
 register_schedule('linear', ScheduleSpec(_linear, numbers=('final_lr_ratio',)))
 register_schedule(
   'polynomial',
   ScheduleSpec(_polynomial, numbers=('final_lr_ratio',), keys=PolynomialKeys),
+)
+register_schedule(
+  'inverse_sqrt',
+  ScheduleSpec(_inverse_sqrt, numbers=('cycle_fraction', 'final_lr_ratio')),
 )

@@ -1,10 +1,11 @@
-"""LARS: momentum of gradients that are scaled by a trust ratio for each layer."""
+"""LARS and LAMB: the size of each layer's update in proportion to its parameters."""
 
 from __future__ import annotations
 
 import optax
 
 from lmhp.declarations import traced
+from lmhp.optim.optimizers.adam import ADAM_DEFAULTS, scale_by_adam
 from lmhp.optim.registry import register_optimizer
 from lmhp.optim.spec import Numbers, OptimizerSpec
 from lmhp.optim.transforms import per_layer
@@ -25,6 +26,10 @@ def _lars(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
   return optax.chain(per_layer(trust), optax.trace(numbers['momentum']))
 
 
+def _trust_ratio(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
+  return per_layer(optax.scale_by_trust_ratio())
+
+
 register_optimizer(
   'lars',
   OptimizerSpec(
@@ -33,5 +38,15 @@ register_optimizer(
     source='arXiv:1708.03888',
     defaults={'momentum': 0.9},
     keys=LarsKeys,
+  ),
+)
+register_optimizer(
+  'lamb',
+  OptimizerSpec(
+    scale_by_adam,
+    'decoupled',
+    source='arXiv:1904.00962',
+    defaults={**ADAM_DEFAULTS, 'eps': 1e-6},
+    after_decay=_trust_ratio,
   ),
 )
