@@ -6,15 +6,15 @@ parameter's kind:
 
 ==  =====================  ==============================================================
  1  clipping               g * min(1, clip_norm / global norm of the gradient)
- 2  L2 decay               g + weight_decay * w, if `weight_decay_mode` is l2; moments and
-                           norms below include it
+ 2  L2 decay               g + weight_decay * w, if `weight_decay_mode` is l2. The moments
+                           and norms below include it
  3  the optimizer `name`   u: a momentum, Adam's ratio, a sign, an orthogonal matrix, ...
- 4  decoupled decay        u + weight_decay * w, if it is decoupled (AdamW); all factors
+ 4  decoupled decay        u + weight_decay * w, if it is decoupled (AdamW). All factors
                            below multiply it
- 5  trust ratio            u * norm of w / norm of u, for each layer; lamb alone, whose
-                           paper has the decay inside the ratio
+ 5  trust ratio            u * (norm of w) / (norm of u), per layer. Only lamb has this
+                           step, because its paper includes the decay in the ratio
  6  learning rate          u * learning_rate * m
- 7  independent decay      u + weight_decay * w, if it is independent; the learning rate
+ 7  independent decay      u + weight_decay * w, if it is independent. The learning rate
                            and m do not multiply it
  8  schedule               -s * u, which is added to w
 ==  =====================  ==============================================================
@@ -23,7 +23,7 @@ Only the parameters of `lmhp.optim.masks.decay_mask` decay. Norms, factored mome
 orthogonal matrices are those of each parameter of each layer (see
 `lmhp.optim.transforms.per_layer`). The norm in step 1 is over all parameters.
 
-No state holds a hyperparameter, so one `init` serves all values.
+The state contains no hyperparameter, so one `init` serves all values of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Makes the transformation from gradients to updates for one step.
 
-  It is made again in each traced step, which computes nothing. The form of its state
-  depends on the structure alone.
+  The step function makes it again whenever it is traced. The form of the state depends on
+  the structure alone.
 
   Args:
     structure: Structure of the section. Its traced fields are not read.

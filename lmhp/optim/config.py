@@ -38,7 +38,7 @@ class OptimizerConfig(Section):
   )
   learning_rate: float = traced(
     1e-3,
-    'factor on every update; the schedule reaches it at its peak',
+    'learning rate at the peak of the schedule',
     low=0.0,
     aliases=('lr', 'max_lr', 'peak_lr', 'peak_value'),
     source='nanoGPT: 1e-3 for small networks',
@@ -56,8 +56,8 @@ class OptimizerConfig(Section):
   weight_decay_mode: str = static(
     None,
     'l2 adds the decay to the gradient, decoupled multiplies it by learning rate and '
-    'schedule, independent multiplies it by the schedule alone; None is the mode of the '
-    "optimizer's paper or of torch",
+    "schedule, independent multiplies it by the schedule alone; None is the optimizer's "
+    'default',
     choices=DECAY_MODES,
     value_aliases={'adamw': "'decoupled'", 'coupled': "'l2'"},
     source='arXiv:1711.05101; arXiv:2309.14322 sec. 3.2',

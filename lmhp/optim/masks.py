@@ -1,8 +1,8 @@
 """Masks over the parameters: weight decay, freezing, and learning-rate multipliers by kind.
 
 Each function takes a tree of parameters, or any tree of the same form (gradients, shapes, a
-tree without the frozen or masked leaves). It returns a tree of the same form, from the
-table of specifications in `lmhp.params`.
+tree without the frozen or masked leaves). It looks each parameter up in the table of
+`lmhp.params`, and returns a tree of the same form.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Registration of optimizers, for those of lmhp and for those from outside."""
+"""Registration of optimizers, by lmhp and by code outside lmhp."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def register_optimizer(name: str, spec: OptimizerSpec) -> OptimizerSpec:
 
   Raises:
     ConfigError: If another module has registered the name, if a key of the entry exists
-      with another declaration, or if `defaults` names no number of the section.
+      with another declaration, or if a key of `defaults` is no traced number of the
+      section.
 
   >>> register_optimizer('adamw', OPTIMIZERS['lion'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):

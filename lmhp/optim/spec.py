@@ -27,24 +27,24 @@ MakeTransformation: TypeAlias = Callable[
 DECAY_MODES = ('l2', 'decoupled', 'independent')
 
 
-# Compared by identity: a program that was compiled for one entry serves no other.
+# Entries are compared by identity, so that a program that was compiled for one entry is not
+# used for another.
 @dataclasses.dataclass(frozen=True, eq=False)
 class OptimizerSpec:
   """One optimizer.
 
-  The entry makes only the scaling of the gradient. Clipping, weight decay, learning rates
-  and the schedule are the same for all optimizers (see `lmhp.optim.chain`).
+  An optimizer provides only the scaling of the gradient. Clipping, weight decay, learning
+  rates and the schedule are the same for all (see `lmhp.optim.chain`).
 
   Attributes:
     scale: Makes the transformation from a clipped gradient to a direction.
     weight_decay_mode: Default of `optimizer.weight_decay_mode`, one of `DECAY_MODES`.
-    source: Paper, and origin of the defaults.
-    defaults: Numbers of the section that `scale` reads, such as `b1`, with this
-      optimizer's default of each.
+    source: Paper of the optimizer and of its defaults.
+    defaults: Default of each shared number of the section that `scale` reads, such as `b1`.
     keys: Class made by `lmhp.sections.keys`. It declares the keys that the optimizer adds
       to the section. None if there are none.
-    after_decay: Makes the transformation of the sum of direction and decoupled weight
-      decay. None leaves the sum unchanged.
+    after_decay: Makes a transformation that follows the decoupled weight decay. None if
+      there is none.
   """
 
   scale: MakeTransformation
@@ -56,7 +56,7 @@ class OptimizerSpec:
 
   @property
   def keys_read(self) -> frozenset[str]:
-    """Names of the keys that this optimizer reads beside those that all optimizers read."""
+    """Names of the keys that this optimizer reads and others may not read."""
     own_keys = () if self.keys is None else declared(self.keys)
     return frozenset((*self.defaults, *own_keys))
 
@@ -64,12 +64,12 @@ class OptimizerSpec:
 def from_optax(
   make: Callable[..., optax.GradientTransformation], *names: str, **options: object
 ) -> MakeTransformation:
-  """Returns a function for `OptimizerSpec` from one of Optax.
+  """Returns the `scale` of an `OptimizerSpec` that calls a function of Optax.
 
   Args:
     make: Function that makes a transformation.
-    *names: Names of the traced numbers that it takes, in order.
-    **options: Other arguments.
+    *names: Names of the traced numbers that are its first arguments, in order.
+    **options: Further arguments of `make`.
 
   >>> scale = from_optax(optax.trace, 'momentum', nesterov=True)
   >>> tx = scale(Section(), {'momentum': 0.5})

@@ -1,4 +1,4 @@
-"""Gradient transformations that Optax lacks, or lacks per layer or with traced numbers."""
+"""Gradient transformations with traced numbers, and the application of one per layer."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
   """Reshapes a parameter to one array for each layer and expert.
 
   A weight becomes fan_in x fan_out, a table keeps its shape, and everything else becomes a
-  vector. If there are layers or experts, one first axis counts them all. No axes are
-  swapped, so the reshape costs nothing.
+  vector. If there are several layers or experts, the first axis of the result numbers all
+  of them. No axes are swapped, so the reshape costs nothing.
 
   Args:
     param: The parameter.
@@ -119,9 +119,9 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     tx: Transformation of one matrix or vector.
 
   Returns:
-    A transformation of the whole tree. Its state has, in the place of each parameter, the
-    state of `tx` for this parameter. An axis for layers and experts comes first, if there
-    are any.
+    A transformation of the whole tree. Its state is a tree of the form of the parameters.
+    Each leaf is the state of `tx` for this parameter, stacked over layers and experts if
+    there are several.
 
   >>> params = {'final_norm': {'scale': jnp.array([3.0, 4.0])}}
   >>> tx = per_layer(optax.scale_by_trust_ratio())
@@ -146,8 +146,8 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
   def update(
     updates: PyTree, state: PyTree, params: PyTree = None
   ) -> tuple[PyTree, PyTree]:
-    # `tx` has a state of any form in the place of each parameter, so the trees are
-    # flattened only down to the parameters.
+    # The state of `tx` for a parameter may be a tree itself, so the trees are flattened
+    # only down to the parameters.
     params_flat, treedef = jax.tree.flatten(param_tree(updates))
     directions = []
     new_states = []

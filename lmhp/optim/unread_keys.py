@@ -1,4 +1,4 @@
-"""Keys that are set although the chosen optimizer or schedule does not read them."""
+"""Keys that have no effect, because the chosen optimizer or schedule does not read them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from lmhp.sections import path_of
 def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   """Returns the keys of a section that are set but have no effect, as dotted paths.
 
-  A key has no effect if the chosen optimizer or schedule does not read it. It is set if its
-  value is not the default. A derived key with the value that None stands for is not set.
+  A key has no effect if the chosen optimizer or schedule does not read it. A key is set if
+  its value is not the default. A derived key is not set if its value is the one that None
+  stands for.
 
-  For a space, the keys that have an effect at one point are `cfg.keys_read()` of the point's
-  section. A swept key needs to have an effect at one point at least.
+  `cfg.keys_read()` returns the keys that have an effect. In a space, each swept key needs to
+  have an effect at one point at least.
 
   Args:
-    cfg: A section. Not its structure, which has no numbers.
+    cfg: Section with its numbers.
 
   >>> unread_keys(OptimizerConfig(name='adamw', momentum=0.5))
   ('optimizer.momentum',)

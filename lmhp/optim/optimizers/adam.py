@@ -11,8 +11,8 @@ from lmhp.optim.spec import OptimizerSpec, from_optax
 ADAM_DEFAULTS = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8}
 """Defaults of Adam and its relatives.
 
-All have b2 = 0.95, as language models are trained (GPT-3, arXiv:2005.14165 app. B), so that
-two of them differ in one thing.
+b2 is 0.95, as is usual for language models (GPT-3, arXiv:2005.14165 app. B). The defaults
+are those of Adam for all relatives, so that two optimizers differ in the update rule alone.
 """
 
 

@@ -19,8 +19,8 @@ from lmhp.typing import PyTree
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of x -> a x + b (x x^T) x + c (x x^T)^2 x.
 
-Of all such maps that keep singular values near 1, this one is steepest at 0. Five steps bring
-singular values into about 0.7 to 1.2, which is enough. Source:
+Among the maps of this form that keep singular values near 1, this one is steepest at 0. After
+five steps, singular values are between about 0.7 and 1.2, which is enough. Source:
 https://kellerjordan.github.io/posts/muon.
 """
 
@@ -79,11 +79,12 @@ def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
   """Returns the factor on the orthogonal update of a matrix.
 
   Args:
-    fan_in: Rows of the matrix, which are contracted with the input.
-    fan_out: Columns of the matrix.
-    scaling: 'rms' gives updates the root mean square 0.2 of AdamW's, so that one learning
-      rate and one weight decay suit both (Moonlight, arXiv:2502.16982). 'width' gives
-      sqrt(max(1, fan_out / fan_in)), as the first implementation of Muon does.
+    fan_in: Number of rows of the matrix, which multiply the input.
+    fan_out: Number of columns of the matrix.
+    scaling: 'rms' gives updates a root mean square of 0.2, as those of AdamW have, so that
+      one learning rate and one weight decay suit both (Moonlight, arXiv:2502.16982).
+      'width' returns sqrt(max(1, fan_out / fan_in)), as in the first implementation of
+      Muon.
 
   >>> shape_factor(16, 64, 'rms'), shape_factor(16, 64, 'width')
   (1.6, 2.0)
@@ -98,7 +99,7 @@ def scale_by_muon(
 ) -> optax.GradientTransformation:
   """Orthogonalizes Nesterov momentum per layer, and scales it by the matrix's shape.
 
-  It is for hidden matrices alone.
+  The tree holds hidden matrices only (see `lmhp.params.Param.is_hidden_matrix`).
 
   Args:
     momentum: Decay of the sum of past gradients.

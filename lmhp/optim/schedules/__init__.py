@@ -6,15 +6,15 @@ a fraction of T, rounded to whole steps:
   schedule(step) = ramp(step) * shape(max(step - w, 0))
   ramp(step) = i + (1 - i) min(1, (step + 1) / (w + 1)),    i = initial_lr_ratio
 
-Step 0 is 1 / (w + 1) of the way up, so it is never without effect. Step w is the first at the
-peak. Without a warmup, that is step 0. A decay reaches its end at step T, one step after the
-last, so that every update counts: step T - 1 has the shape at (T - 1 - w) / (T - w). This is
-nanoGPT's `get_lr` with lr_decay_iters = T. (Optax and transformers divide by w, and spend
-step 0 on a learning rate of 0.)
+The ramp at step 0 is 1 / (w + 1), so that no update is 0. Step w is the first at the peak.
+Without a warmup, w is 0. A decay reaches its end at step T, one step after the last: step
+T - 1 has the shape at (T - 1 - w) / (T - w). This is nanoGPT's `get_lr` with
+lr_decay_iters = T. (Optax and transformers divide by w, so that step 0 has a learning rate
+of 0.)
 
-Notation of the table: f is final_lr_ratio, and [x] stands for f + (1 - f) x. After the warmup,
-t is the fraction of the remaining steps that have passed, c is the number of cycles that have
-passed, and v is the fraction of the cooldown that has passed.
+In the table, f is final_lr_ratio, and [x] stands for f + (1 - f) x. t is the fraction of the
+steps after the warmup that have passed, c is the number of cycles since the warmup, and v is
+the fraction of the cooldown that has passed.
 
 =================  ==============================================================
 `schedule.name`    shape
@@ -37,7 +37,7 @@ wsd_cosine         1, then [(1 + cos pi v) / 2]
 rex                [(1 - t) / (1 - (1 - rex_beta) t)]
 =================  ==============================================================
 
-A triangle starts and ends each cycle at f, so a warmup before it rises to f.
+A triangle starts and ends each cycle at f, so a warmup before it rises only to f.
 """
 
 from lmhp.optim.schedules import shapes

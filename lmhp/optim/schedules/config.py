@@ -55,7 +55,7 @@ class ScheduleConfig(Section):
   )
   initial_lr_ratio: float = traced(
     0.0,
-    'learning rate from which the warmup rises',
+    'learning rate at the start of the warmup',
     unit='ratio to the peak',
     low=0.0,
     high=1.0,
@@ -68,7 +68,7 @@ class ScheduleConfig(Section):
   )
   final_lr_ratio: float = traced(
     0.1,
-    'learning rate at which decays end',
+    'learning rate at the end of a decay',
     unit='ratio to the peak',
     low=0.0,
     high=1.0,
@@ -168,7 +168,7 @@ class ScheduleConfig(Section):
   )
 
   def resolve(self) -> None:
-    """Checks that each interval is given once, and that a cooldown follows the warmup."""
+    """Checks that each interval is given once, and that warmup and cooldown do not overlap."""
     for interval in INTERVALS:
       self._check_given_once(interval)
     if 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
@@ -186,7 +186,7 @@ class ScheduleConfig(Section):
 
   def _check_cooldown(self) -> None:
     if self.interval_keys('warmup') or self.interval_keys('cooldown'):
-      # `in_fractions` makes a section with fractions alone, which is checked again.
+      # `in_fractions` converts these to fractions, in a new section that is checked again.
       return
     if self.warmup_fraction + self.cooldown_fraction > 1:
       most = 1 - self.warmup_fraction
@@ -194,7 +194,7 @@ class ScheduleConfig(Section):
       raise wrong(self, 'cooldown_fraction', accepted)
 
   def interval_keys(self, interval: str) -> list[str]:
-    """Returns the names of the set keys that give an interval, its fraction left out.
+    """Returns the names of the keys that give an interval in another unit than a fraction.
 
     Args:
       interval: One of `INTERVALS`.

@@ -14,7 +14,9 @@ from lmhp.optim.spec import Numbers
 def unit_schedule(
   numbers: Numbers, step: jax.typing.ArrayLike, total_steps: jax.typing.ArrayLike
 ) -> jax.Array:
-  """Returns the learning rate at a step, as a ratio to its peak (see the package's table).
+  """Returns the learning rate at a step, as a ratio to its peak.
+
+  `lmhp.optim.schedules` has the table of all schedules.
 
   All arguments may be traced, the name of the schedule too, so that schedules can be vmapped.
 
@@ -37,8 +39,8 @@ def unit_schedule(
   step = jnp.asarray(step, jnp.float32)
   total = jnp.asarray(total_steps, jnp.float32)
 
-  # Intervals in whole steps. The rounding makes an interval that was given as a number of
-  # steps exact again, although it travels as a float32 fraction.
+  # Intervals in whole steps. An interval that was given in steps arrives as a float32
+  # fraction, and rounding makes it exact again.
   warmup, cooldown, cycle = (
     jnp.round(numbers[f'{interval}_fraction'] * total) for interval in INTERVALS
   )
@@ -53,7 +55,7 @@ def unit_schedule(
     cooldown=jnp.clip((step - (total - cooldown)) / jnp.maximum(cooldown, 1), 0, 1),
   )
 
-  # Every shape is computed, and the traced name selects one. A shape is a few operations.
+  # All shapes are computed, which is cheap, and the traced name selects one.
   specs = list(SCHEDULES.values())
   shapes = [spec.shape(progress, numbers) for spec in specs]
 

@@ -1,4 +1,4 @@
-"""Registration of schedules, for those of lmhp and for those from outside."""
+"""Registration of schedules, by lmhp and by code outside lmhp."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def register_schedule(name: str, spec: ScheduleSpec) -> ScheduleSpec:
 
   Raises:
     ConfigError: If another module has registered the name, if a key of the entry exists with
-      another declaration or is not traced, or if `numbers` names no number of the section.
+      another declaration or is not traced, or if a name in `numbers` is no traced number of
+      the section.
 
   >>> register_schedule('cosine', SCHEDULES['linear'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):

@@ -17,7 +17,8 @@ Shape: TypeAlias = Callable[[ScheduleProgress, Numbers], jax.Array]
 """Takes the progress and the traced numbers of the section. Returns a scalar, 0 to 1."""
 
 
-# Compared by identity: a program that was compiled for one entry serves no other.
+# Entries are compared by identity, so that a program that was compiled for one entry is not
+# used for another.
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScheduleSpec:
   """One schedule.
@@ -38,7 +39,7 @@ class ScheduleSpec:
 
   @property
   def keys_read(self) -> frozenset[str]:
-    """Names of the numbers that this schedule reads beside those of the warmup."""
+    """Names of the numbers that this schedule reads, without those of the warmup."""
     own_keys = () if self.keys is None else declared(self.keys)
     return frozenset((*self.numbers, *own_keys))
 

@@ -18,7 +18,7 @@ class RexKeys:
 
   rex_beta: float = traced(
     0.5,
-    'time for which rex stays high: 1 is a linear decay, near 0 is almost constant',
+    'shape of rex; 1 is a linear decay, and near 0 the learning rate falls only at the end',
     low=0.0,
     open_low=True,
     high=1.0,
