@@ -13,7 +13,7 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
   Args:
     p_values: One p-value for each test. NaN stands for a test that was not made. It stays
-      NaN, and does not count.
+      NaN, and is not counted as a test.
 
   Source: Holm, Scandinavian Journal of Statistics 6(2) (1979).
 
@@ -25,7 +25,7 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
   order = tested[np.argsort(values[tested], kind='stable')]
   n = len(order)
 
-  # The k-th smallest is multiplied by the number of tests that are left, n - k.
+  # p-value number k in increasing order, counted from 0, is multiplied by n - k.
   multiplied = (n - np.arange(n)) * values[order]
   adjusted = np.full(len(values), math.nan)
   adjusted[order] = np.minimum(1, np.maximum.accumulate(multiplied))
@@ -45,8 +45,8 @@ def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
     p: Probability below the ratio.
 
   Returns:
-    The noncentrality. 0 if the ratio is below the quantile even without noncentrality. If
-    the ratio is above 1e6, the limit `columns * ratio` for small noise.
+    The noncentrality. 0 if the ratio is below the quantile even without noncentrality.
+    `columns * ratio`, its limit for large ratios, if the ratio is above 1e6.
 
   >>> round(noncentrality(4.0, columns=2, freedom=30, p=0.5), 3)
   6.831

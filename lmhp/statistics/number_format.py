@@ -103,13 +103,12 @@ def format_value(value: object) -> str:
 
 
 def format_long_duration(seconds: float) -> str:
-  """Returns a duration in the unit in which it is planned, from seconds to years.
+  """Returns a duration in the largest unit of which it has at least two, from seconds to years.
 
   >>> format_long_duration(7200), format_long_duration(45)
   ('2 hours', '45 seconds')
   """
   for size, unit in _SECONDS_PER_UNIT:
-    # A single hour is written in hours, other units need two.
-    if seconds >= 2 * size or (unit == 'hours' and seconds >= size):
+    if seconds >= 2 * size:
       return f'{seconds / size:,.3g} {unit}'
   return f'{seconds:,.3g} seconds'

@@ -1,10 +1,10 @@
 """Noise between seeds, and the part of it that all points of a seed share.
 
-A sweep gives the same seeds to all of its points, and so the same initial parameters and
-batches. A lucky seed is lucky for many points at once. The shared part of the noise does not
-affect comparisons between points, so the best point owes less to luck than the noise suggests.
-The shared part was observed only once per seed, so the noise is known less well than the
-number of runs suggests.
+All points of a sweep run the same seeds, so they have the same initial parameters and batches.
+A seed that lowers the loss of one point often lowers that of the others, too. This shared part
+of the noise cancels in comparisons between points, so the choice of the best point is less
+uncertain than the noise suggests. The shared part was observed only once per seed, so the
+estimate of the noise has fewer degrees of freedom than the number of runs suggests.
 
 Dimension key: T runs, P points, n seeds.
 """
@@ -115,8 +115,8 @@ def _losses_by_seed(
 ) -> Floats | None:
   """Returns the losses (P, n) of the seeds that every point ran once.
 
-  It returns None for fewer than two points, for fewer than two common seeds, and if a point
-  ran a seed twice, because then seeds are numbers without a meaning.
+  It returns None for fewer than two points and for fewer than two common seeds. It also
+  returns None if a point ran a seed twice, because seeds do not identify runs then.
   """
   by_seed = []
   for row in rows.values():

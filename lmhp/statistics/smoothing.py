@@ -11,14 +11,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def exponential_moving_average(values: npt.ArrayLike, half_life: float) -> Floats:
-  """Returns the exponential moving average of a series, without the bias of its start.
+  """Returns the exponential moving average of a series, with bias correction.
 
   Args:
     values: (S,) float.
     half_life: Number of values after which the weight of a value has halved.
 
   Returns:
-    (S,) float64. From the first value that is not finite, no result is finite.
+    (S,) float64. If a value is not finite, neither are the results from there on.
 
   >>> exponential_moving_average([1.0, 3.0], half_life=1.0).round(3).tolist()
   [1.0, 2.333]
@@ -44,16 +44,16 @@ def lowess(
   """Smooths a series by local linear regression (LOWESS).
 
   Each result is the value of a line that is fitted to the nearest values. Near values weigh
-  more, and outliers weigh little. A moving average lags behind a falling curve, by more the
-  steeper the curve is, and one spike raises all averages after it. A local line does not lag,
-  at the ends neither.
+  more, and outliers weigh little. A moving average lags behind a falling curve, and one spike
+  raises all later averages. A local line does not lag, even at the ends of the series.
 
   Args:
     values: (S,) float. Values that are not finite are left out.
     window: Number of values to which a line is fitted, at least 3. If there are fewer
       values, the line is fitted to all of them.
     steps: (S,) increasing positions of the values. None stands for equal distances.
-    rounds: Number of fits in which outliers lose weight. 0 weighs by distance alone.
+    rounds: Number of further fits that give outliers less weight. With 0, the weights depend
+      on distance alone.
 
   Returns:
     (S,) float64. NaN for a value that is not finite.
@@ -85,7 +85,7 @@ def lowess(
 
 
 def _fit_local_lines(x: Floats, y: Floats, window: int, rounds: int) -> Floats:
-  """Returns the values (S,) of local lines, from matrices of S rows and W neighbors."""
+  """Returns the value (S,) of the local line at each position. W neighbors fit a line."""
   neighbors = _nearest(x, window)
 
   # Tricube weights: (1 - (distance / largest distance)^3)^3.
@@ -96,7 +96,7 @@ def _fit_local_lines(x: Floats, y: Floats, window: int, rounds: int) -> Floats:
   weights_by_residual = np.ones(len(y))
   fitted = y
   for _ in range(rounds + 1):
-    # If all neighbors of a value are outliers, all of them count again.
+    # If all neighbors of a value are outliers, they are weighted by distance alone.
     weights = weights_by_distance * weights_by_residual[neighbors]
     has_weight = weights.sum(axis=1, keepdims=True) > 1e-6
     weights = np.where(has_weight, weights, weights_by_distance)

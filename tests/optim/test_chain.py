@@ -44,10 +44,10 @@ def decayed(path):
   return path.endswith(('kernel', 'table'))
 
 
-def close(got, want):
-  for path in want:
+def close(got, expected):
+  for path in expected:
     np.testing.assert_allclose(
-      got[path], want[path], rtol=2e-5, atol=2e-7, err_msg=path
+      got[path], expected[path], rtol=2e-5, atol=2e-7, err_msg=path
     )
 
 
@@ -124,7 +124,8 @@ def test_decoupled_decay_has_the_lr_multiplier_of_its_kind(tree):
 
 
 def test_l2_decay_is_added_to_the_clipped_gradient_before_the_moments(tree):
-  grads, params = [tree(1), tree(2)], tree()
+  grads = [tree(1), tree(2)]
+  params = tree()
   scaled = []
   for g in grads:
     factor = 2.0 / global_norm(g)
@@ -142,7 +143,8 @@ def test_l2_decay_is_added_to_the_clipped_gradient_before_the_moments(tree):
 
 def test_lamb_has_the_decay_inside_the_trust_ratio(tree):
   got = update(tree(1), tree(), name='lamb', weight_decay=0.3, learning_rate=0.01)
-  kernel, path = numpy64(tree()), 'decoder/segment_0/attention/query/kernel'
+  kernel = numpy64(tree())
+  path = 'decoder/segment_0/attention/query/kernel'
   for layer in range(2):  # every layer moves by the rate times its own norm
     np.testing.assert_allclose(
       np.linalg.norm(got[path][layer]),
@@ -159,10 +161,10 @@ def test_lamb_has_the_decay_inside_the_trust_ratio(tree):
 
 @pytest.mark.parametrize('name', ['sgd', 'adamw', 'lion', 'muon', 'lamb', 'adafactor'])
 def test_learning_rate_and_schedule_multiply_the_update(name, tree):
-  plain = update(
+  baseline = update(
     tree(1), tree(), name=name, weight_decay=0.1, weight_decay_mode='decoupled'
   )
-  twice = {path: 2 * u for path, u in plain.items()}
+  doubled = {path: 2 * u for path, u in baseline.items()}
   close(
     update(
       tree(1),
@@ -172,7 +174,7 @@ def test_learning_rate_and_schedule_multiply_the_update(name, tree):
       weight_decay_mode='decoupled',
       learning_rate=2e-3,
     ),
-    twice,
+    doubled,
   )
   close(
     update(
@@ -183,17 +185,17 @@ def test_learning_rate_and_schedule_multiply_the_update(name, tree):
       weight_decay=0.1,
       weight_decay_mode='decoupled',
     ),
-    twice,
+    doubled,
   )
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_lr_multiplier_multiplies_its_kind_alone(kind, tree):
-  plain = update(tree(1), tree(), weight_decay=0.1)
+  baseline = update(tree(1), tree(), weight_decay=0.1)
   got = update(tree(1), tree(), weight_decay=0.1, **{f'{kind}_lr_multiplier': 4.0})
-  for leaf in list_params(tree()):
+  for param in list_params(tree()):
     np.testing.assert_array_equal(
-      got[leaf.path], plain[leaf.path] * (4 if leaf.kind == kind else 1)
+      got[param.path], baseline[param.path] * (4 if param.kind == kind else 1)
     )
 
 
@@ -217,7 +219,8 @@ def test_a_given_grad_norm_replaces_the_computed_one(tree):
 
 
 def test_momentum_multiplies_the_previous_gradient(tree):
-  first, second = numpy64(tree(1)), numpy64(tree(2))
+  first = numpy64(tree(1))
+  second = numpy64(tree(2))
   got = update(
     [tree(1), tree(2)], tree(), name='momentum', momentum=0.6, learning_rate=0.1
   )
@@ -225,38 +228,40 @@ def test_momentum_multiplies_the_previous_gradient(tree):
 
 
 def test_betas_and_eps_of_adam(tree):
-  g1, g2, b1, b2, eps = numpy64(tree(1)), numpy64(tree(2)), 0.8, 0.6, 0.05
-  want = {}
+  g1 = numpy64(tree(1))
+  g2 = numpy64(tree(2))
+  b1 = 0.8
+  b2 = 0.6
+  eps = 0.05
+  expected = {}
   for path in g1:
     mean = ((1 - b1) * b1 * g1[path] + (1 - b1) * g2[path]) / (1 - b1**2)
     square = ((1 - b2) * b2 * g1[path] ** 2 + (1 - b2) * g2[path] ** 2) / (1 - b2**2)
-    want[path] = -0.07 * mean / (np.sqrt(square) + eps)
+    expected[path] = -0.07 * mean / (np.sqrt(square) + eps)
   close(
     update(
       [tree(1), tree(2)], tree(), name='adamw', learning_rate=0.1, b1=b1, b2=b2, eps=eps
     ),
-    want,
+    expected,
   )
 
 
 def test_trust_coefficient_multiplies_lars(tree):
-  plain = update(tree(1), tree(), name='lars', trust_coefficient=0.01)
+  baseline = update(tree(1), tree(), name='lars', trust_coefficient=0.01)
   close(
     update(tree(1), tree(), name='lars', trust_coefficient=0.03),
-    {path: 3 * u for path, u in plain.items()},
+    {path: 3 * u for path, u in baseline.items()},
   )
 
 
 def test_muon_lr_multiplier_multiplies_hidden_matrices_alone(tree):
-  plain, got = (
-    update(tree(1), tree(), name='muon'),
-    update(tree(1), tree(), name='muon', muon_lr_multiplier=3.0),
-  )
+  baseline = update(tree(1), tree(), name='muon')
+  got = update(tree(1), tree(), name='muon', muon_lr_multiplier=3.0)
   close(
     got,
     {
-      leaf.path: plain[leaf.path] * (3 if leaf.is_hidden_matrix else 1)
-      for leaf in list_params(tree())
+      param.path: baseline[param.path] * (3 if param.is_hidden_matrix else 1)
+      for param in list_params(tree())
     },
   )
 
@@ -266,8 +271,8 @@ def test_muon_trains_other_parameters_with_adamw(tree):
     update([tree(1), tree(2)], tree(), name=name, weight_decay=0.1)
     for name in ('muon', 'adamw')
   )
-  for leaf in list_params(tree()):
-    assert np.array_equal(muon[leaf.path], adamw[leaf.path]) != leaf.is_hidden_matrix
+  for param in list_params(tree()):
+    assert np.array_equal(muon[param.path], adamw[param.path]) != param.is_hidden_matrix
 
 
 def test_adafactor_clips_the_rms_of_each_layer(tree):
@@ -292,14 +297,16 @@ def test_adafactor_clips_the_rms_of_each_layer(tree):
 
 def test_adafactor_scales_by_the_rms_of_each_layers_parameter(tree):
   values = {'name': 'adafactor', 'adafactor_min_size': 4}
-  plain = update(tree(1), tree(), adafactor_parameter_scale=False, **values)
+  baseline = update(tree(1), tree(), adafactor_parameter_scale=False, **values)
   path = 'decoder/segment_0/feed_forward/down/kernel'
   rms = np.sqrt(np.mean(numpy64(tree())[path] ** 2, axis=(1, 2), keepdims=True))
-  close({path: update(tree(1), tree(), **values)[path]}, {path: plain[path] * rms})
+  close({path: update(tree(1), tree(), **values)[path]}, {path: baseline[path] * rms})
 
 
 def test_adafactor_power_is_the_decay_of_its_second_step(tree):
-  g1, g2, decay = numpy64(tree(1)), numpy64(tree(2)), 1 - 2**-0.5
+  g1 = numpy64(tree(1))
+  g2 = numpy64(tree(2))
+  decay = 1 - 2**-0.5
   got = update(
     [tree(1), tree(2)],
     tree(),

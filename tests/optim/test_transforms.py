@@ -25,10 +25,12 @@ def test_global_norm_is_over_all_parameters(tree):
 def test_clipping_equals_that_of_optax_with_and_without_a_given_norm(tree):
   grads = tree()
   for limit in (0.5, 1e3):
-    want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
+    expected, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
     for norm in (None, global_norm(grads)):
       got, _ = clip_by_global_norm(limit, norm).update(grads, optax.EmptyState())
-      jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, want)
+      jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, expected
+      )
 
 
 def test_clip_at_infinity_and_at_zero_gradient_changes_nothing(tree):
@@ -58,8 +60,8 @@ def test_scale_by_learning_rates_multiplies_each_leaf_by_its_number(tree):
 
 def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):
   shapes = {
-    leaf.path.split('/', 2)[-1]: as_matrices(leaf, jnp.zeros(leaf.shape)).shape
-    for leaf in list_params(tree())
+    param.path.split('/', 2)[-1]: as_matrices(param, jnp.zeros(param.shape)).shape
+    for param in list_params(tree())
   }
   assert shapes['attention/query/kernel'] == (2, 14, 48)
   assert shapes['attention/query/bias'] == (2, 48)
@@ -72,14 +74,14 @@ def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):
 
 
 def test_matrix_keeps_the_order_of_its_rows_and_columns(tree):
-  leaf = next(
-    leaf for leaf in list_params(tree()) if leaf.path.endswith('query/kernel')
+  param = next(
+    param for param in list_params(tree()) if param.path.endswith('query/kernel')
   )
   kernel = tree()['decoder']['segment_0']['attention']['query']['kernel']
   x = jnp.arange(14.0)
   heads = jnp.einsum('d,ndhk->nhk', x, kernel)
   np.testing.assert_allclose(
-    jnp.einsum('d,ndj->nj', x, as_matrices(leaf, kernel)).reshape(2, 8, 6),
+    jnp.einsum('d,ndj->nj', x, as_matrices(param, kernel)).reshape(2, 8, 6),
     heads,
     rtol=1e-5,
   )

@@ -107,7 +107,7 @@ def test_format_bytes(n_bytes, text):
     (0.5, '0.5 seconds'),
     (90, '90 seconds'),
     (600, '10 minutes'),
-    (3600, '1 hours'),
+    (3600, '60 minutes'),
     (7200, '2 hours'),
     (3 * 86400, '3 days'),
     (3 * 365.25 * 86400, '3 years'),

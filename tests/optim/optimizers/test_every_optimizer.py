@@ -174,7 +174,9 @@ def optax_chain(name):
 
 
 def optax_descends(name, params):
-  tx, flat, bend = optax_chain(name), unstack(params), unstack(curvature(params))
+  tx = optax_chain(name)
+  flat = unstack(params)
+  bend = unstack(curvature(params))
 
   @quick_jit
   def run(flat):
@@ -238,7 +240,8 @@ def assert_close(ours, theirs, start, tolerance):
   """Checks the error of each parameter's movement, relative to the movement."""
   start = unstack(start)
   for name, value in unstack(ours).items():
-    moved, expected = value - start[name], np.asarray(theirs[name]) - start[name]
+    moved = value - start[name]
+    expected = np.asarray(theirs[name]) - start[name]
     error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)
     assert error < tolerance, (name, error)
 
@@ -330,7 +333,7 @@ def moved(structure, numbers, params, **changed):
 def test_reads_the_declared_numbers_and_compiles_once(name, params):
   structure, numbers = config(name, learning_rate=0.2)
   TRACES.clear()
-  plain = moved(structure, numbers, params)
+  baseline = moved(structure, numbers, params)
   changed = {
     field: math.inf if field == 'clip_norm' else 0.9 * value
     for field, value in numbers.items()
@@ -340,7 +343,7 @@ def test_reads_the_declared_numbers_and_compiles_once(name, params):
     for field, value in changed.items()
     if not jax.tree.all(
       jax.tree.map(
-        jnp.array_equal, plain, moved(structure, numbers, params, **{field: value})
+        jnp.array_equal, baseline, moved(structure, numbers, params, **{field: value})
       )
     )
   }
@@ -424,7 +427,7 @@ def test_state_holds_no_hyperparameter(name, params):
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_frozen_parameters_hold_no_state(name, params):
-  whole = sum(
+  full_size = sum(
     x.size
     for x in jax.tree.leaves(
       jax.eval_shape(make_optimizer(*config(name), 1.0).init, params)
@@ -437,4 +440,4 @@ def test_frozen_parameters_hold_no_state(name, params):
   state = jax.eval_shape(tx.init, params)
   updates, _ = jax.eval_shape(tx.update, params, state, params)
   assert jax.tree.structure(updates) == jax.tree.structure(params)
-  assert sum(x.size for x in jax.tree.leaves(state)) < whole or name == 'sgd'
+  assert sum(x.size for x in jax.tree.leaves(state)) < full_size or name == 'sgd'

@@ -34,9 +34,9 @@ def test_orthogonal_update_equals_that_of_optax():
     'x': jnp.asarray(np.random.default_rng(0).standard_normal((14, 48)), jnp.float32)
   }
   theirs = contrib.muon(-1.0, nesterov=False, beta=0.0)
-  want, _ = theirs.update(params, theirs.init(params), params)
+  expected, _ = theirs.update(params, theirs.init(params), params)
   got = shape_factor(14, 48, 'width') * orthogonalize(params['x'])
-  np.testing.assert_allclose(got, want['x'], rtol=1e-3, atol=1e-4)
+  np.testing.assert_allclose(got, expected['x'], rtol=1e-3, atol=1e-4)
 
 
 def test_zeros_stay_zeros():

@@ -48,7 +48,8 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
       }[name[4:]]
     )
   if name == 'cosine_restarts':
-    length, left = cycle, s
+    length = cycle
+    left = s
     while left >= length:
       left -= length
       length *= growth
@@ -72,7 +73,13 @@ def paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta):
 @pytest.mark.parametrize('name', SCHEDULES)
 @pytest.mark.parametrize('growth', [1.0, 2.0])
 def test_shape_after_the_warmup_follows_the_paper(name, growth):
-  w, f, cycle, cooldown, factor, power, beta = 10, 0.1, 30, 40, 0.7, 1.5, 0.4
+  w = 10
+  f = 0.1
+  cycle = 30
+  cooldown = 40
+  factor = 0.7
+  power = 1.5
+  beta = 0.4
   got = curve(
     name=name,
     warmup_steps=None,
@@ -85,12 +92,12 @@ def test_shape_after_the_warmup_follows_the_paper(name, growth):
     cycle_growth=growth,
     rex_beta=beta,
   )
-  want = [
+  expected = [
     paper(name, s, w, f, cycle, cooldown, factor, power, growth, beta)
     for s in range(T - w)
   ]
-  np.testing.assert_allclose(got[w:], want, rtol=2e-5, atol=2e-6)
-  start = want[0]
+  np.testing.assert_allclose(got[w:], expected, rtol=2e-5, atol=2e-6)
+  start = expected[0]
   rise = [(i + 1) / (w + 1) for i in range(w)]
   if name == 'one_cycle':
     rise = [math.sin(math.pi / 2 * x) ** 2 for x in rise]
@@ -98,7 +105,10 @@ def test_shape_after_the_warmup_follows_the_paper(name, growth):
 
 
 def test_cosine_equals_get_lr_of_nanogpt():
-  learning_rate, min_lr, warmup_iters, lr_decay_iters = 1e-3, 1e-4, 13, T
+  learning_rate = 1e-3
+  min_lr = 1e-4
+  warmup_iters = 13
+  lr_decay_iters = T
 
   def get_lr(it):  # as its README's CPU recipe runs it
     if it < warmup_iters:
@@ -295,7 +305,8 @@ def test_inverse_sqrt_with_the_warmup_as_timescale_follows_the_transformer_paper
 
 
 def test_restarts_begin_at_the_nearest_step_for_every_growth():
-  total, first = 100_000, 1_000
+  total = 100_000
+  first = 1_000
   value = jax.jit(lambda h, step: unit_schedule(h, step, total))
   for growth in (1.0, 1.5, 2.0, 3.0):
     h = numbers(
@@ -305,7 +316,8 @@ def test_restarts_begin_at_the_nearest_step_for_every_growth():
       cycle_growth=growth,
       final_lr_ratio=0.0,
     )
-    start, length = 0, first
+    start = 0
+    length = first
     while start + length < total:
       start, length = start + length, length * growth
       begin = math.ceil(start - 0.5)  # the nearest step
@@ -340,7 +352,7 @@ def test_all_schedules_share_one_program():
 def test_shape_reads_the_declared_numbers(name):
   base = {'name': name, 'warmup_fraction': 0.1, 'final_lr_ratio': 0.01}
   start = numbers(**base)
-  plain = np.asarray(_curve(start))
+  baseline = np.asarray(_curve(start))
   changed = {
     field: np.float32(0.9 if field == 'final_lr_ratio' else 1.5 * value + 0.1)
     for field, value in start.items()
@@ -349,7 +361,7 @@ def test_shape_reads_the_declared_numbers(name):
   read = {
     field
     for field, value in changed.items()
-    if not np.array_equal(plain, np.asarray(_curve({**start, field: value})))
+    if not np.array_equal(baseline, np.asarray(_curve({**start, field: value})))
   }
   assert read == ScheduleConfig(name=name).keys_read() & set(changed)
 
