@@ -1,18 +1,18 @@
-"""Law 2: every parameter has exactly one specification.
+"""The table of parameters, in which every parameter has exactly one specification.
 
-A specification (`ParamSpec`) is one row of a table. It gives the *kind* of a parameter (the
-line of the count that it belongs to), its *role* (what the optimizer may do to it) and its
-*axes*. Counts, decay masks, learning-rate multipliers by kind, freezing, initialization,
-Muon's choice of matrices, per-layer norms and sharding read this table and nothing else. A
-parameter that matches no row, or more than one, is an error.
+A specification (`ParamSpec`) is one row of the table. It gives the *kind* of a parameter, by
+which parameters are counted, its *role*, by which the optimizer treats it, and its *axes*.
+Counts, decay masks, learning-rate multipliers, freezing, initialization, Muon's choice of
+matrices, per-layer norms and sharding read this table and nothing else. A parameter that
+matches no row, or more than one, is an error.
 
-An axis is a letter of the dimension key (`lmhp.model`). A weight's axes are written
+An axis is a letter of the dimension key (see `lmhp.model`). The axes of a weight are written
 `copies | contracted > produced`. Axes on the left of `>` are contracted with the input. Axes
-on the left of `|` count copies, each of which is a matrix by itself (experts). A parameter
-with one axis more than its row is stacked over layers, and that axis, N, comes first.
+on the left of `|` number separate matrices, such as those of experts. If an array has one axis
+more than its row, its first axis is N, the layers.
 
-A part of the network that brings parameters adds its rows with `register_params`. This file
-imports no jax.
+A part of the network adds the rows of its parameters with `register_params`. This file imports
+no jax.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def register_params(specs: Iterable[ParamSpec]) -> None:
   """Adds specifications to the table. The same specification may be added again.
 
   Args:
-    specs: Specifications of the parameters that one part of the network brings.
+    specs: Specifications of the parameters of one part of the network.
 
   Raises:
     ValueError: If the table has another specification with the same pattern.
@@ -227,7 +227,7 @@ class Param:
 
   @property
   def _letters(self) -> tuple[list[str], list[str], list[str]]:
-    """Letters of the axes that count copies, of the contracted axes, and of the others."""
+    """Letters of the copied axes, of the contracted axes, and of the other axes."""
     copies, _, matrix = self.spec.axes.rpartition('|')
     contracted, _, others = matrix.rpartition('>')
     return copies.split(), contracted.split(), others.split()
@@ -246,7 +246,7 @@ class Param:
 
   @property
   def copy_axes(self) -> tuple[int, ...]:
-    """Positions in `shape` of the axes that count separate matrices: layers, experts."""
+    """Positions in `shape` of the axes that number separate matrices: layers and experts."""
     return tuple(range(self.is_stacked + len(self._letters[0])))
 
   @property
@@ -287,7 +287,7 @@ class Param:
 
 
 def walk_arrays(tree: PyTree, prefix: str = '') -> Iterator[tuple[str, PyTree]]:
-  """Yields the paths and the leaves of a nested dict, sorted as `jax.tree` sorts them.
+  """Yields the path and the value of each leaf of a nested dict, in the order of `jax.tree`.
 
   Args:
     tree: Nested dict of arrays. A leaf None is left out.
@@ -320,7 +320,7 @@ def param_of(path: str, array: HasShape) -> Param:
 
 
 def list_params(params: PyTree) -> list[Param]:
-  """Returns all parameters of a nested dict of arrays or shapes, in the order of jax."""
+  """Returns the `Param` of each array or shape in a nested dict, in the order of `jax.tree`."""
   return [param_of(path, array) for path, array in walk_arrays(params)]
 
 

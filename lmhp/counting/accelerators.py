@@ -1,4 +1,4 @@
-"""The accelerators that lmhp knows the peaks of. This file imports no jax."""
+"""Peaks, memory and prices of accelerators. This file imports no jax."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
   Attributes:
     name: Name of the count.
-    cells: Its value for each model.
+    cells: Text of the count for each model.
   """
 
   name: str

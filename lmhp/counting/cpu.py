@@ -1,4 +1,4 @@
-"""The peaks of this computer's processors, measured once and stored in the cache.
+"""Peaks of this computer's processors, measured once and stored in the cache.
 
 This file imports jax only to measure.
 """
@@ -25,8 +25,8 @@ _COPIED_NUMBERS = 2**24
 def measured_cpu(*, again: bool = False) -> Device:
   """Returns this computer's processors as a device, with the best of many measurements.
 
-  The first call measures and stores the result in the cache directory. A stored result that
-  cannot be read is measured anew. The price is 0.
+  The first call measures, and stores the result in the cache directory. Later calls read it,
+  or measure again if it cannot be read. The price is 0.
 
   Args:
     again: If True, measure once more and keep the better value of each figure. This helps if
@@ -78,7 +78,7 @@ def _processor_name() -> str:
 
 
 def _measure(key: str) -> Device:
-  """Measures square products of both dtypes, and a copy."""
+  """Measures products of square matrices in both dtypes, and a copy."""
   import jax
   import jax.numpy as jnp
   import numpy as np
@@ -121,7 +121,7 @@ def _measure(key: str) -> Device:
 
 
 def _memory_bytes() -> float:
-  """Returns the size of the memory, or 0 if the system does not tell it (Windows)."""
+  """Returns the size of the memory, or 0 if the system does not report it (Windows)."""
   try:
     return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
   except (AttributeError, ValueError):
@@ -129,9 +129,9 @@ def _memory_bytes() -> float:
 
 
 def _shortest_seconds(run: Callable[[], None], budget_seconds: float = 0.7) -> float:
-  """Returns the time of the fastest of the runs that fit a budget.
+  """Returns the time of the fastest run, of as many as start within the budget.
 
-  A first run, which compiles, is not counted.
+  The first run is not measured, because it compiles.
   """
   run()
   shortest = float('inf')

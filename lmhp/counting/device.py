@@ -1,9 +1,9 @@
 """Devices: peaks, memory and price, and the registry of them.
 
-Peaks are those of the makers for dense matrix products, without sparsity. A run reaches a
-fraction of them, the utilization, which the caller states. Prices are assumptions, no offers:
-the middle of the prices of several clouds for one device and hour on demand, at
-`PRICES_AS_OF`.
+Peaks are those that the makers publish for dense matrix products, without sparsity. A run
+reaches a fraction of them, the utilization, which is an argument of the functions that use a
+peak. Prices are assumptions: a middle value of the prices per hour of several clouds, on
+demand, in `PRICES_AS_OF`.
 
 This file imports no jax.
 """

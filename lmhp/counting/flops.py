@@ -8,7 +8,7 @@ Conventions:
 - *Full* attention multiplies each pair of tokens, as a dense product does. *Causal* attention
   counts the pairs that the mask keeps, with sliding windows.
 - Training is three times the forward pass, because the gradient needs two products for each
-  one. What rematerialization computes again is not counted.
+  one. Repeated work of rematerialization is not counted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Flops:
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
   """Returns the forward FLOPs of the products with weights for one token, by kind.
 
-  For an encoder-decoder, it is one token of each side.
+  For an encoder-decoder, the FLOPs are those of one token on each side.
 
   Args:
     cfg: Config of the model. `vocab_size` is set.
@@ -82,8 +82,8 @@ def _stack_flops(cfg: ModelConfig) -> Counter[str]:
 def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   """Returns the forward FLOPs per token, as the mean over the tokens of a sequence.
 
-  For an encoder-decoder, both sides have a sequence of this length, and the FLOPs are those
-  for each token of one side.
+  For an encoder-decoder, both sides have a sequence of this length. The FLOPs of both sides
+  together are divided by the length of one.
 
   Args:
     cfg: Config of the model. `vocab_size` is set.

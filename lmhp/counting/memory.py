@@ -1,7 +1,7 @@
 """Bytes of parameters, gradients, optimizer state, activations, and keys and values.
 
-Activations are found with `jax.eval_shape` of the program that training differentiates, so
-that the prediction holds for every structure. Nothing is allocated.
+The size of the activations is that of the arrays in `jax.eval_shape` of the program that
+training differentiates, so it follows from the structure of any model. Nothing is allocated.
 """
 
 from __future__ import annotations
