@@ -61,6 +61,7 @@ def print_table(
     table.add_column(escape(description.name), justify='right', no_wrap=True)
   for row in table_rows(descriptions):
     table.add_row(row.name, *row.cells)
+  # The width of the table if nothing limited it.
   unbounded = console.options.update(max_width=_UNBOUNDED_WIDTH)
   width = Measurement.get(console, unbounded, table).maximum
   console.width = max(console.width, width)
@@ -100,12 +101,14 @@ def _row(
 
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   rows = [_row('parameters', descriptions, lambda d: f'{d.counts.total:,}')]
+  # Kinds that no model has are left out.
   for kind in descriptions[0].counts.by_kind:
     numbers = [description.counts.by_kind[kind] for description in descriptions]
     totals = [description.counts.total for description in descriptions]
     if any(numbers):
       cells = [f'{n:,}  {n / total:6.1%}' for n, total in zip(numbers, totals)]
       rows.append(Row(f'  {kind}', cells))
+  # Active parameters differ from all only with experts.
   if any(description.counts.inactive for description in descriptions):
     rows.append(_row('active', descriptions, lambda d: f'{d.counts.active:,}'))
     rows.append(

@@ -141,9 +141,11 @@ def describe(
       f'{name}'
     )
   counts = count(cfg)
+  # FLOPs by both conventions of attention.
   causal = flops_per_token(cfg, seq_len, causal=True)
   full = flops_per_token(cfg, seq_len, causal=False)
 
+  # Parts that need a batch size or a device.
   activation_bytes = None
   if batch_size is not None:
     activation_bytes = activation_bytes_by_policy(cfg, batch_size, seq_len)

@@ -63,6 +63,7 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
   """
   flops = _stack_flops(cfg)
   if cfg.is_encoder_decoder:
+    # The encoder, and the cross-attention of each layer of the decoder.
     flops += _stack_flops(cfg.encoder)
     flops += multiply(attention.weight_flops(cfg), cfg.n_layers)
   return flops + embedding.weight_flops(cfg) + output.weight_flops(cfg)
@@ -70,6 +71,7 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
 
 def _stack_flops(cfg: ModelConfig) -> Counter[str]:
   """Returns the FLOPs of the products with weights of one stack for one token, by kind."""
+  # Layers of the same specification are counted once, so that depth costs no time.
   flops: Counter[str] = Counter()
   for spec, n_layers in Counter(cfg.layer_specs).items():
     layer = Counter(mixer_spec(cfg, spec.mixer).weight_flops(cfg))
@@ -95,6 +97,8 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   >>> flops_per_token(cfg, seq_len=64, causal=False).forward
   1720576
   """
+  # Products with weights cost the same for each token. Products of pairs are summed over the
+  # sequence and divided by its length.
   weights = weight_flops(cfg)
   sequence = _sequence_flops(cfg, seq_len, causal)
   if cfg.is_encoder_decoder:
@@ -138,6 +142,7 @@ def encoder_decoder_flops(
   projection = cfg.factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
   n_decoder_projections = 1 + (not cfg.head_transform)
 
+  # Products with weights, for each token of either side.
   per_decoder_token = (
     sum(_stack_flops(cfg).values())
     + cfg.n_layers * query_flops
@@ -147,6 +152,7 @@ def encoder_decoder_flops(
   per_encoder_token = (
     sum(_stack_flops(cfg.encoder).values()) + cfg.n_layers * key_flops + projection
   )
+  # Products of pairs of tokens: in the decoder, in the encoder, and between them.
   pairs = (
     _sequence_flops(cfg, decoder_len, causal)
     + _sequence_flops(cfg.encoder, encoder_len, causal)

@@ -26,6 +26,7 @@ def find_device(name: object) -> Device:
     return measured_cpu()
   if key in DEVICES:
     return DEVICES[key]
+  # Other names of the same devices.
   aliases = {}
   for device in DEVICES.values():
     aliases.update(dict.fromkeys(device.aliases, device))

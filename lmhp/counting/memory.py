@@ -76,6 +76,7 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   >>> activation_bytes(cfg, batch_size=4, seq_len=5) > activation_bytes(cfg, 2, 5)
   True
   """
+  # 'auto' is bfloat16 on the accelerators for which memory is planned.
   if cfg.dtype == 'auto':
     cfg = dataclasses.replace(cfg, dtype='bfloat16')
   model = build(cfg)
@@ -88,6 +89,7 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
     _, backward = jax.vjp(loss, params)
     return backward
 
+  # The residuals include the parameters, which are not activations.
   kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
   return max(kept - tree_bytes(model.shapes), 0)
 
@@ -155,6 +157,7 @@ def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int
   >>> cache_bytes(cfg, length=5)
   840
   """
+  # Layers with the same mixer and window are counted once.
   n_numbers = 0
   for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
     n_kept = min(length, window or length)

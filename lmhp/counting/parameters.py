@@ -73,9 +73,11 @@ def count(cfg: ModelConfig) -> Count:
   """
   counts = _count_stack(cfg)
   if cfg.is_encoder_decoder:
+    # The encoder, and the cross-attention of each layer of the decoder.
     counts += _count_stack(cfg.encoder)
     n_cross_attentions = 1 if cfg.share_layers else cfg.n_layers
     counts += multiply(attention.parameter_counts(cfg), n_cross_attentions)
+  # Parts outside the layers, and normalizations over d_model.
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
   return Count({kind: counts[kind] for kind in KINDS}, _count_inactive(cfg))

@@ -82,16 +82,17 @@ def make_optimizer(
   decay = optax.add_decayed_weights(numbers['weight_decay'], mask=mask)
   mode = structure.weight_decay_mode
 
-  steps = [clip_by_global_norm(numbers['clip_norm'], grad_norm)]
+  # The steps of the table above, with their numbers.
+  steps = [clip_by_global_norm(numbers['clip_norm'], grad_norm)]  # 1
   if mode == 'l2':
-    steps.append(decay)
-  steps.append(spec.scale(structure, numbers))
+    steps.append(decay)  # 2
+  steps.append(spec.scale(structure, numbers))  # 3
   if mode == 'decoupled':
-    steps.append(decay)
+    steps.append(decay)  # 4
   if spec.after_decay is not None:
-    steps.append(spec.after_decay(structure, numbers))
-  steps.append(scale_by_learning_rates(learning_rates))
+    steps.append(spec.after_decay(structure, numbers))  # 5
+  steps.append(scale_by_learning_rates(learning_rates))  # 6
   if mode == 'independent':
-    steps.append(decay)
-  steps.append(optax.scale(-schedule_value))
+    steps.append(decay)  # 7
+  steps.append(optax.scale(-schedule_value))  # 8
   return optax.chain(*steps)

@@ -43,6 +43,7 @@ class OptimizerConfig(Section):
     aliases=('lr', 'max_lr', 'peak_lr', 'peak_value'),
     source='nanoGPT: 1e-3 for small networks',
   )
+  # Weight decay and clipping.
   weight_decay: float = traced(
     None,
     'each update subtracts this times the parameter, times the factors of '
@@ -142,6 +143,7 @@ class OptimizerConfig(Section):
   other_lr_multiplier: float = traced(
     1.0, 'factor on the learning rate of all other parameters', low=0.0
   )
+  # Parameters that are not trained.
   freeze: tuple[str, ...] = static(
     (),
     'kinds of parameters, or paths with * and **, that keep their initial values',
@@ -151,6 +153,7 @@ class OptimizerConfig(Section):
   def resolve(self) -> None:
     """Fills in the defaults of the optimizer."""
     spec = OPTIMIZERS[self.name]
+    # The decay is larger if the learning rate, which is small, multiplies it.
     mode = self.weight_decay_mode or spec.weight_decay_mode
     defaults = {
       **UNREAD_DEFAULTS,
@@ -164,6 +167,7 @@ class OptimizerConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this optimizer."""
+    # A key that no optimizer declares as its own is read by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in OPTIMIZERS.values()))
     names = frozenset(declared(type(self)))
     return names - read_by_some | OPTIMIZERS[self.name].keys_read

@@ -68,6 +68,7 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   >>> frozen_mask(shapes, OptimizerConfig())
   {'final_norm': {'scale': False}}
   """
+  # Each entry needs to match a parameter, since a typing error would train everything.
   tree = param_tree(params)
   _check_freeze(cfg, jax.tree.leaves(tree))
 

@@ -95,6 +95,7 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
   >>> as_matrices(param, kernel).shape
   (2, 14, 48)
   """
+  # One matrix, table or vector.
   if param.role == 'weight':
     shape = (param.fan_in, param.fan_out)
   elif param.role == 'table':
@@ -102,6 +103,7 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
   else:
     shape = (-1,)
 
+  # All layers and experts on one axis.
   if param.copy_axes:
     n_copies = math.prod(param.shape[axis] for axis in param.copy_axes)
     shape = (n_copies, *shape)

@@ -31,6 +31,7 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   keys_read = cfg.keys_read()
   unread = []
   for field in dataclasses.fields(cfg):
+    # A derived key has the default None, which the section has replaced by a number.
     default = UNREAD_DEFAULTS.get(field.name, field.default)
     is_set = getattr(cfg, field.name) != default
     if is_set and field.name not in keys_read:

@@ -30,6 +30,7 @@ def diverged_at(
   if nonfinite.size:
     return first_step + int(nonfinite[0])
 
+  # The first step after the last one at which the smoothed loss was not above the initial.
   if len(losses) <= 2 * half_life:
     return None
   is_above = exponential_moving_average(losses, half_life) > losses[0]

@@ -46,6 +46,7 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
   n = int(np.count_nonzero(weights))
   if n < 2:
     return math.nan
+  # Ratio estimator: the mean is sum(w x) / sum(w), and the residuals are w (x - mean).
   mean = np.sum(weights * values) / np.sum(weights)
   residuals = weights * (values - mean) / np.mean(weights[weights > 0])
   return float(np.sqrt(np.sum(residuals**2) / (n * (n - 1))))
@@ -75,6 +76,7 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterv
   # The import takes long, and only a few callers need it.
   from scipy import stats
 
+  # Student's quantile times the standard error.
   n = len(values)
   quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
   half = float(quantile * np.std(values, ddof=1) / np.sqrt(n))

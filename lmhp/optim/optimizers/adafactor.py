@@ -44,11 +44,13 @@ class AdafactorKeys:
 
 
 def _adafactor(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
+  # Gradient over the root of its mean square, which is stored as row and column means.
   adafactor = keys_of(cfg, AdafactorKeys)
   factored_rms = optax.scale_by_factored_rms(
     decay_rate=numbers['adafactor_power'],
     min_dim_size_to_factor=adafactor.adafactor_min_size,
   )
+  # Clipping of the root mean square, and scaling by that of the parameter.
   clip = optax.clip_by_block_rms(numbers['adafactor_clip_rms'])
   parameter_scale = optax.identity()
   if adafactor.adafactor_parameter_scale:

@@ -56,6 +56,7 @@ def scale_by_rss(eps: jax.typing.ArrayLike) -> optax.GradientTransformation:
   return optax.GradientTransformation(init, update)
 
 
+# u = g / (sqrt(v) + eps), with v the sum of g^2
 register_optimizer(
   'adagrad',
   OptimizerSpec(
@@ -65,6 +66,7 @@ register_optimizer(
     defaults={'eps': 1e-10},
   ),
 )
+# v = b2 * v + (1 - b2) * g^2, u = g / (sqrt(v) + eps)
 register_optimizer(
   'rmsprop',
   OptimizerSpec(

@@ -1,4 +1,13 @@
-"""Adam and its relatives: a mean gradient over the root of a mean squared gradient."""
+"""Adam and its relatives: a mean gradient over the root of a mean squared gradient.
+
+Adam's direction is u = m' / (sqrt(v') + eps), from the gradient g:
+
+  m = b1 * m + (1 - b1) * g
+  v = b2 * v + (1 - b2) * g^2
+
+m' and v' are m and v with bias correction. The comments below state what each relative
+changes.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +26,7 @@ are those of Adam for all relatives, so that two optimizers differ in the update
 
 
 scale_by_adam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps')
+# Nesterov: m' is replaced by b1 * m' + (1 - b1) * g'.
 scale_by_nadam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps', nesterov=True)
 
 register_optimizer(
@@ -42,6 +52,7 @@ register_optimizer(
     defaults=ADAM_DEFAULTS,
   ),
 )
+# v' is replaced by its largest value so far.
 register_optimizer(
   'amsgrad',
   OptimizerSpec(
@@ -51,6 +62,7 @@ register_optimizer(
     defaults=ADAM_DEFAULTS,
   ),
 )
+# v = max(b2 * v, |g| + eps), u = m' / v
 register_optimizer(
   'adamax',
   OptimizerSpec(
@@ -60,6 +72,8 @@ register_optimizer(
     defaults=ADAM_DEFAULTS,
   ),
 )
+# u is multiplied by a rectification factor. It is m' in the first steps, in which the
+# factor does not exist.
 register_optimizer(
   'radam',
   OptimizerSpec(
@@ -69,6 +83,7 @@ register_optimizer(
     defaults=ADAM_DEFAULTS,
   ),
 )
+# v = b2 * v + (1 - b2) * (g - m)^2
 register_optimizer(
   'adabelief',
   OptimizerSpec(
@@ -78,6 +93,7 @@ register_optimizer(
     defaults={**ADAM_DEFAULTS, 'eps': 1e-16},
   ),
 )
+# u = m, the mean of g / max(sqrt(v), eps), with v of the steps before.
 register_optimizer(
   'adopt',
   OptimizerSpec(

@@ -1,4 +1,4 @@
-"""Adan: means of the gradient, of its differences, and of their squared sum."""
+"""Adan: means of the gradient and of its differences, over the root of a mean square."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class AdanKeys:
   )
 
 
+# m, d and v are bias-corrected means of g, of its change c = g - (g of the step before),
+# and of (g + (1 - b2) * c)^2, with decays b1, b2 and b3:
+# u = (m + (1 - b2) * d) / (sqrt(v) + eps)
 register_optimizer(
   'adan',
   OptimizerSpec(

@@ -30,6 +30,7 @@ def _trust_ratio(cfg: Section, numbers: Numbers) -> optax.GradientTransformation
   return per_layer(optax.scale_by_trust_ratio())
 
 
+# g is multiplied by trust_coefficient * (norm of w) / (norm of g), for each layer.
 register_optimizer(
   'lars',
   OptimizerSpec(
@@ -40,6 +41,7 @@ register_optimizer(
     keys=LarsKeys,
   ),
 )
+# d = u + weight_decay * w is multiplied by (norm of w) / (norm of d), for each layer.
 register_optimizer(
   'lamb',
   OptimizerSpec(

@@ -7,6 +7,8 @@ import optax
 from lmhp.optim.registry import register_optimizer
 from lmhp.optim.spec import OptimizerSpec, from_optax
 
+# g is the gradient, m its mean, and u the direction:
+# u = sign(b1 * m + (1 - b1) * g), then m = b2 * m + (1 - b2) * g
 register_optimizer(
   'lion',
   OptimizerSpec(

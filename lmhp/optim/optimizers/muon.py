@@ -125,6 +125,7 @@ def scale_by_muon(
     del params
     return jax.tree.map(update_matrix, updates)
 
+  # Momentum has no norm, so it needs no separation of the layers.
   return optax.chain(
     optax.trace(momentum, nesterov=True), per_layer(optax.stateless(update))
   )
@@ -156,6 +157,7 @@ def _muon(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
     ),
     optax.scale(numbers['muon_lr_multiplier']),
   )
+  # All other parameters have Adam's direction, with the learning rate of the chain.
   rest = scale_by_adam(cfg, numbers)
   return optax.partition({'matrix': matrix, 'rest': rest}, muon_labels)
 

@@ -1,4 +1,7 @@
-"""Stochastic gradient descent: plain, with momentum, with Nesterov momentum, and by signs."""
+"""Stochastic gradient descent: plain, with momentum, with Nesterov momentum, and by signs.
+
+In the formulas, g is the gradient, m the momentum, and u the direction.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ def _signum(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
   return optax.chain(optax.trace(numbers['momentum']), optax.scale_by_sign())
 
 
+# u = g
 register_optimizer(
   'sgd',
   OptimizerSpec(from_optax(optax.identity), 'l2', source='Robbins and Monro, 1951'),
 )
+# m = momentum * m + g, u = m
 register_optimizer(
   'momentum',
   OptimizerSpec(
@@ -26,6 +31,7 @@ register_optimizer(
     defaults={'momentum': 0.9},
   ),
 )
+# m = momentum * m + g, u = g + momentum * m
 register_optimizer(
   'nesterov',
   OptimizerSpec(
@@ -35,6 +41,7 @@ register_optimizer(
     defaults={'momentum': 0.9},
   ),
 )
+# m = momentum * m + g, u = sign(m)
 register_optimizer(
   'signum',
   OptimizerSpec(

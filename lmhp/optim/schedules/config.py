@@ -83,6 +83,7 @@ class ScheduleConfig(Section):
     },
     source='arXiv:2203.15556 (Chinchilla)',
   )
+  # Numbers that several schedules share.
   cooldown_fraction: float = traced(
     0.2,
     'length of the cooldown of wsd_*',
@@ -117,6 +118,7 @@ class ScheduleConfig(Section):
     aliases=('gamma',),
   )
 
+  # The intervals in other units.
   warmup_steps: float | None = static(
     None,
     'instead of warmup_fraction',
@@ -204,6 +206,7 @@ class ScheduleConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this schedule."""
+    # A number that no schedule declares, such as those of the warmup, is read by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in SCHEDULES.values()))
     unread = read_by_some - SCHEDULES[self.name].keys_read
     for interval in INTERVALS:

@@ -43,6 +43,7 @@ def in_fractions(
   >>> cfg.warmup_fraction
   0.25
   """
+  # Number of updates in one unit.
   steps_per_unit = {
     'steps': 1.0,
     'tokens': 1 / tokens_per_step,
@@ -54,6 +55,7 @@ def in_fractions(
     for key in cfg.interval_keys(interval):
       unit = key.removeprefix(f'{interval}_')
       fraction = getattr(cfg, key) * steps_per_unit[unit] / total_steps
+      # The fraction of a whole training may be above 1 by rounding.
       if fraction > 1 + 1e-9:
         most = f'{total_steps / steps_per_unit[unit]:g} {declared(cfg)[key].unit}'
         accepted = f'at most {most}, the length of training ({total_steps} steps)'
