@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import importlib
 import importlib.metadata
 import sys
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lmhp.errors import ConfigError, suggest
 
@@ -116,6 +116,18 @@ def outside_modules() -> tuple[str, ...]:
       if module.split('.')[0] != _PACKAGE:
         modules[module] = None
   return tuple(modules)
+
+
+def import_object(path: str) -> Any:
+  """Returns the object at an import path.
+
+  An entry holds an import path instead of an object if its own file may not import jax.
+
+  Args:
+    path: Import path, such as `package.module:Class`.
+  """
+  module, _, name = path.partition(':')
+  return getattr(importlib.import_module(module), name)
 
 
 # --- plugins ------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.construction import mixer_layer
 from lmhp.params import walk_arrays
 

@@ -1,116 +1,193 @@
-"""One block: where its normalizations stand and what its parts add to the residual stream."""
+"""One layer: a token mixer and a feed-forward part around the residual stream."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention.multi_head import CrossAttention, LayerFlags, LayerInputs
+from lmhp.model.attention.cross import CrossAttention
 from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts.layer import Experts
 from lmhp.model.feed_forward import FeedForward
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.construction import mixer_layer
 from lmhp.model.normalization import Normalization
 from lmhp.model.rng import dropout, named_key
+from lmhp.typing import PyTree
+
+
+class VaryingFlags(NamedTuple):
+  """Flags of the layers of one scan, stacked on N.
+
+  A flag that is None has the same value in all these layers: an attribute of `Block`.
+
+  Attributes:
+    number: (N,) int32, number of each layer, from 0.
+    local: (N,) bool, True for layers with local attention, or None.
+    uses_positions: (N,) bool, True for layers that use positions, or None.
+  """
+
+  number: jax.Array
+  local: jax.Array | None
+  uses_positions: jax.Array | None
+
+
+class BlockCache(NamedTuple):
+  """Arrays that one layer keeps between tokens while it decodes.
+
+  Attributes:
+    mixer: Cache of the token mixer.
+    cross_attention: Keys and values of the encoder's tokens, each (B, M, G, K). None without
+      an encoder.
+  """
+
+  mixer: PyTree
+  cross_attention: PyTree = None
 
 
 class Block(nn.Module):
-  """A token mixer, attention to an encoder where there is one, and feed-forward around the residual stream.
+  """One layer: a token mixer, attention to an encoder if there is one, and feed-forward.
 
-  Placements, with f the part and n a normalization (each part has its own): pre x + f(n x); post n(x + f x);
-  sandwich x + n f(n x); output x + n f x. In parallel, both parts read the same x and their sum is added.
+  `model.norm_placement` says where normalizations are. Each part f has its own, n:
+
+    pre: x + f(n x)
+    post: n(x + f x)
+    sandwich: x + n f(n x)
+    output: x + n f x
+
+  In a parallel block the mixer and the feed-forward part read the same x, and both results
+  are added to it.
 
   Attributes:
-    cfg: the model's structure.
-    local: whether this layer is windowed, where all layers agree.
-    uses_positions: whether this layer knows positions, where all layers agree.
-    kind: what its parameters hang on.
+    cfg: Structure of the model.
+    local: True if all layers of the scan have local attention. It is read if
+      `VaryingFlags.local` is None.
+    uses_positions: True if all layers of the scan use positions. It is read if
+      `VaryingFlags.uses_positions` is None.
+    spec: What the parameters of the layer depend on.
   """
 
   cfg: ModelConfig
   local: bool = False
   uses_positions: bool = True
-  kind: LayerSpec = LayerSpec(True, False, 'attention')
+  spec: LayerSpec = LayerSpec(attention_norm=True, experts=False, mixer='attention')
 
   @nn.compact
   def __call__(
     self,
     x_BLD: jax.Array,
-    layer_cache: tuple[LayerFlags, tuple | None],
-    scene: LayerInputs,
-  ):
-    """The block's result (B, L, D) float32; the cache with the new tokens in it, and what its experts say of it."""
-    layer, cache = layer_cache
-    layer = LayerFlags(
-      layer.index,
-      self.local if layer.local is None else layer.local,
-      self.uses_positions if layer.uses_positions is None else layer.uses_positions,
-    )
-    mix = mixer_layer(self.cfg, self.kind.mixer)
-    if self.cfg.parallel_residual:
-      h_BLD = self._input_norm(x_BLD)
-      mixed, cache = mix(h_BLD, layer, scene, cache)
-      if not self.cfg.shared_norm:
-        h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
-      x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
-      fed, aux = self._feed_forward(h_BLD)
-      return x_BLD + self._out('feed_forward', fed, layer, scene), (cache, aux)
-    if self.cfg.is_encoder_decoder and cache is not None:
-      cache, of_encoder = cache[:2], cache[2:]
-    mixed, cache = mix(self._input_norm(x_BLD), layer, scene, cache)
-    x_BLD = x_BLD + self._out('attention', mixed, layer, scene)
-    x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
-    if self.cfg.is_encoder_decoder:
-      x_BLD, of_encoder = self._cross(
-        x_BLD, layer, scene, None if cache is None else of_encoder
-      )
-      cache = None if cache is None else (*cache, *of_encoder)
-    fed, aux = self._feed_forward(
-      self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
-    )
-    x_BLD = x_BLD + self._out('feed_forward', fed, layer, scene)
-    return self._norm('feed_forward_residual_norm', x_BLD, 'post'), (cache, aux)
+    flags_and_cache: tuple[VaryingFlags, BlockCache | None],
+    inputs: LayerInputs,
+  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
+    """Applies the layer. It is the body of a scan over layers.
 
-  def _feed_forward(self, h_BLD: jax.Array) -> tuple[jax.Array, dict]:
-    """What the feed-forward part gives, or the experts, and what these say of their routing."""
-    if self.kind.experts:
+    Args:
+      x_BLD: (B, L, D) float32, residual stream.
+      flags_and_cache: Flags and cache of this layer.
+      inputs: Inputs that all layers share.
+
+    Returns:
+      (B, L, D) float32, the residual stream after the layer. And the cache with the new
+      tokens, with the routing statistics of the layer's experts.
+    """
+    varying_flags, cache = flags_and_cache
+    flags = self._all_flags(varying_flags)
+    if self.cfg.parallel_residual:
+      return self._parallel(x_BLD, flags, inputs, cache)
+    return self._sequential(x_BLD, flags, inputs, cache)
+
+  def _all_flags(self, varying: VaryingFlags) -> LayerFlags:
+    local = self.local if varying.local is None else varying.local
+    uses_positions = self.uses_positions
+    if varying.uses_positions is not None:
+      uses_positions = varying.uses_positions
+    return LayerFlags(varying.number, local, uses_positions)
+
+  def _parallel(
+    self,
+    x_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: BlockCache | None,
+  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
+    """Adds the mixer and the feed-forward part of the same x."""
+    h_BLD = self._mixer_input(x_BLD)
+    mixed_BLD, mixer_cache = self._mix(h_BLD, flags, inputs, cache)
+    if not self.cfg.shared_norm:
+      h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
+    x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
+    hidden_BLD, aux = self._feed_forward(h_BLD)
+    x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
+    return x_BLD, (None if cache is None else BlockCache(mixer_cache), aux)
+
+  def _sequential(
+    self,
+    x_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: BlockCache | None,
+  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
+    """Adds the mixer, the attention to an encoder and the feed-forward part in turn."""
+    mixed_BLD, mixer_cache = self._mix(self._mixer_input(x_BLD), flags, inputs, cache)
+    x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
+    x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
+
+    cross_cache = None
+    if self.cfg.is_encoder_decoder:
+      h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
+      cross_attention = CrossAttention(self.cfg, name='cross_attention')
+      old_cache = None if cache is None else cache.cross_attention
+      mixed_BLD, cross_cache = cross_attention(h_BLD, flags, inputs, old_cache)
+      x_BLD = x_BLD + self._branch_output('cross_attention', mixed_BLD, flags, inputs)
+      x_BLD = self._norm('cross_attention_residual_norm', x_BLD, 'post')
+
+    h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
+    hidden_BLD, aux = self._feed_forward(h_BLD)
+    x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
+    x_BLD = self._norm('feed_forward_residual_norm', x_BLD, 'post')
+    new_cache = None if cache is None else BlockCache(mixer_cache, cross_cache)
+    return x_BLD, (new_cache, aux)
+
+  def _mix(
+    self,
+    h_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: BlockCache | None,
+  ) -> tuple[jax.Array, PyTree]:
+    """Returns the output of the token mixer, and its cache."""
+    mixer = mixer_layer(self.cfg, self.spec.mixer)
+    return mixer(h_BLD, flags, inputs, None if cache is None else cache.mixer)
+
+  def _feed_forward(self, h_BLD: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the output of the feed-forward part or experts, and routing statistics."""
+    if self.spec.experts:
       return Experts(self.cfg, name='experts')(h_BLD)
     return FeedForward(self.cfg, name='feed_forward')(h_BLD), {}
 
-  def _cross(
-    self, x_BLD: jax.Array, layer: LayerFlags, scene: LayerInputs, cache: tuple | None
-  ):
-    """The residual stream after the decoder attended to the encoder, and the cache of that."""
-    h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
-    mixed, cache = CrossAttention(self.cfg, name='cross_attention')(
-      h_BLD, layer, scene, cache
-    )
-    x_BLD = x_BLD + self._out('cross_attention', mixed, layer, scene)
-    return self._norm('cross_attention_residual_norm', x_BLD, 'post'), cache
-
-  def _input_norm(self, x_BLD: jax.Array) -> jax.Array:
-    """What attention reads."""
-    return (
-      self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
-      if self.kind.attention_norm
-      else x_BLD
-    )
+  def _mixer_input(self, x_BLD: jax.Array) -> jax.Array:
+    if not self.spec.attention_norm:
+      return x_BLD
+    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
 
   def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
-    """A normalization, under the placements that have one here."""
+    """Normalizes x if the model's placement is one of `placements`."""
     if self.cfg.norm_placement not in placements:
       return x_BLD
     return Normalization(self.cfg, self.cfg.d_model, name=name)(x_BLD)
 
-  def _out(
-    self, part: str, x_BLD: jax.Array, layer: LayerFlags, scene: LayerInputs
+  def _branch_output(
+    self, part: str, x_BLD: jax.Array, flags: LayerFlags, inputs: LayerInputs
   ) -> jax.Array:
-    """What a part adds: normalized where the placement says so, dropped out, scaled."""
+    """Normalizes the output of a part if its placement says so, drops it out, scales it."""
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
-    if cfg.residual_dropout != 0 and scene.key is not None:
-      key = jax.random.fold_in(
-        named_key(scene.key, f'residual_dropout/{part}'), layer.index
-      )
-      x_BLD = dropout(x_BLD, scene.hypers['residual_dropout'], key)
-    return x_BLD * cfg.residual_scale if cfg.residual_scale != 1.0 else x_BLD
+    if cfg.residual_dropout != 0 and inputs.key is not None:
+      part_key = named_key(inputs.key, f'residual_dropout/{part}')
+      key = jax.random.fold_in(part_key, flags.number)
+      x_BLD = dropout(x_BLD, inputs.hypers['residual_dropout'], key)
+    if cfg.residual_scale != 1.0:
+      x_BLD = x_BLD * cfg.residual_scale
+    return x_BLD

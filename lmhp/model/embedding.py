@@ -1,4 +1,4 @@
-"""Token embedding: the table, its factorization, and the rows it gives."""
+"""The embedding of tokens and of token types."""
 
 from __future__ import annotations
 
@@ -8,80 +8,87 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lmhp.model.batch import Array
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops
 from lmhp.model.projection import Projection
 
 
 class Embedding(nn.Module):
-  """Rows of a table, scaled, and widened to d_model where the table is narrower."""
+  """Looks up rows of a table, scales them, and projects them to d_model if it is factorized.
+
+  Source of the factorization: arXiv:1909.11942 section 3.1.
+  """
 
   cfg: ModelConfig
 
-  def setup(self):
+  def setup(self) -> None:
     cfg = self.cfg
-    self.table = self.param(
-      'table', nn.initializers.zeros_init(), (cfg.vocab_size, cfg.embedding_dim)
-    )
+    shape = (cfg.vocab_size, cfg.embedding_dim)
+    self.table = self.param('table', nn.initializers.zeros_init(), shape)
     if cfg.factorized:
-      self.project = Projection(
-        cfg, (cfg.embedding_dim,), (cfg.d_model,), cfg.embedding_projection == 'sum'
-      )
+      use_bias = cfg.embedding_projection == 'sum'
+      self.project = Projection(cfg, (cfg.embedding_dim,), (cfg.d_model,), use_bias)
 
-  def __call__(self, tokens_BL: jax.Array) -> jax.Array:
-    """(B, L, D), or (B, L, X) where positions and segments are added before the projection."""
-    x_BLX = self.table[tokens_BL].astype(
-      jnp.float32
-    )  # a checkpoint may be stored in bfloat16
-    x_BLD = (
-      self.project(x_BLX)
-      if self.cfg.factorized and self.cfg.embedding_projection == 'tokens'
-      else x_BLX
-    )
-    return (
-      x_BLD * self.cfg.embedding_scale if self.cfg.embedding_scale != 1.0 else x_BLD
-    )
+  def __call__(self, tokens_BL: Array) -> jax.Array:
+    """Returns the embedding of tokens, float32.
 
-  def widen(self, x_BLX: jax.Array) -> jax.Array:
-    """(B, L, D) of (B, L, X): the projection of the sum."""
+    Its shape is (B, L, D), or (B, L, X) if `project_sum` follows.
+    """
+    cfg = self.cfg
+    # A checkpoint may store the table in bfloat16.
+    x = self.table[tokens_BL].astype(jnp.float32)
+    if cfg.factorized and cfg.embedding_projection == 'tokens':
+      x = self.project(x)
+    if cfg.embedding_scale != 1.0:
+      x = x * cfg.embedding_scale
+    return x
+
+  def project_sum(self, x_BLX: jax.Array) -> jax.Array:
+    """Returns (B, L, D) for the sum of token, position and type embeddings, (B, L, X)."""
     return self.project(x_BLX)
 
 
 class TokenTypes(nn.Module):
-  """Adds a row for the segment that each token is of: sentence A or B. Source: arXiv:1810.04805 section 3."""
+  """Adds a row of a table for the type of each token: sentence A or B.
+
+  Source: arXiv:1810.04805 section 3.
+  """
 
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLX: jax.Array, types_BL: jax.Array | None) -> jax.Array:
+  def __call__(self, x_BLX: jax.Array, types_BL: Array | None) -> jax.Array:
+    """Returns (B, L, X) float32. If `types_BL` is None, all tokens have type 0."""
     cfg = self.cfg
-    table = self.param(
-      'table', nn.initializers.zeros_init(), (cfg.token_types, cfg.table_width)
-    )
+    shape = (cfg.token_types, cfg.table_width)
+    table = self.param('table', nn.initializers.zeros_init(), shape)
     rows = table[:1][None] if types_BL is None else table[types_BL]
     return x_BLX + jnp.broadcast_to(rows, x_BLX.shape)
 
 
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind: the tables of tokens and segments, and a factorized one's projections.
+def parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the parameters of the tables of tokens and token types by kind.
 
-  One leads in and, unless the head's transform does (ALBERT), one out again before the head.
+  A factorized embedding has two projections: one to d_model, and one back to the width of
+  the table before the head. The transform of the head replaces the latter (ALBERT).
   """
-  width, project = cfg.embedding_dim, cfg.factorized * cfg.embedding_dim * cfg.d_model
-  bias = cfg.factorized * (cfg.embedding_projection == 'sum') * cfg.d_model
-  out = project if not cfg.head_transform else 0
-  return Counter(
-    embedding=cfg.vocab_size * width
-    + cfg.token_types * cfg.table_width
-    + project
-    + bias
-    + out
-  )
+  count = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
+  if cfg.factorized:
+    n_projections = 1 if cfg.head_transform else 2
+    count += n_projections * cfg.embedding_dim * cfg.d_model
+    if cfg.embedding_projection == 'sum':
+      count += cfg.d_model
+  return Counter(embedding=count)
 
 
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind for one token: looking up a row is none."""
-  times = 1 + cfg.is_encoder_decoder + (not cfg.head_transform)
-  return Counter(
-    embedding=cfg.factorized * times * matmul_flops(cfg.embedding_dim, cfg.d_model)
-  )
+def weight_flops(cfg: ModelConfig) -> Counter[str]:
+  """Returns the forward FLOPs of the projections by kind, for one token.
+
+  A lookup has no FLOPs.
+  """
+  if not cfg.factorized:
+    return Counter(embedding=0)
+  n_stacks = 2 if cfg.is_encoder_decoder else 1
+  n_projections = n_stacks + (0 if cfg.head_transform else 1)
+  return Counter(embedding=n_projections * matmul_flops(cfg.embedding_dim, cfg.d_model))

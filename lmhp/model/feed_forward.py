@@ -1,4 +1,4 @@
-"""The feed-forward part: two matrices, or three where gated."""
+"""The feed-forward part of a layer: two linear maps, or three if it is gated."""
 
 from __future__ import annotations
 
@@ -8,53 +8,50 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lmhp.model.activations import activation_function
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, parameter_count
 from lmhp.model.projection import Projection, project
 
-ACTIVATIONS = {
-  'relu': jax.nn.relu,
-  'sigmoid': jax.nn.sigmoid,
-  'tanh': jnp.tanh,
-  'gelu': lambda x: (
-    0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
-  ),  # jax.nn's goes through erfc: three passes, not one
-  'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
-  'quick_gelu': lambda x: x * jax.nn.sigmoid(1.702 * x),
-  'silu': jax.nn.silu,
-  'relu_squared': lambda x: jnp.square(jax.nn.relu(x)),
-  'identity': lambda x: x,
-}
-
 
 def apply_activation(
-  into: list[jax.Array], activation: str, gated: bool, clip: float | None, offset: float
+  inputs: list[jax.Array],
+  activation: str,
+  gated: bool,
+  clip: float | None,
+  offset: float,
 ) -> jax.Array:
-  """What goes into `down`: `act(up)`, or `act(gate) * (up + offset)`, both clipped before that where `clip` is given.
+  """Returns the input of the `down` projection.
+
+  Without a gate it is act(up). With a gate it is act(gate) * (up + offset).
 
   Args:
-    into: up, or gate and up, float32.
-    activation: one of `ACTIVATIONS`.
-    gated: whether there is a gate.
-    clip: upper bound of the gate, and both bounds of up; None is none (gpt-oss: 7).
-    offset: added to up (gpt-oss: 1).
+    inputs: Outputs of the `up` projection, or of `gate` and `up`. Float32.
+    activation: One of `lmhp.model.activations.ACTIVATIONS`.
+    gated: True if there is a gate.
+    clip: Upper bound of the gate, and of the absolute value of up, both applied first. None
+      stands for no bound. gpt-oss: 7.
+    offset: Number added to up. gpt-oss: 1.
   """
+  function = activation_function(activation)
   if not gated:
-    return ACTIVATIONS[activation](into[0])
-  gate, up = into
+    return function(inputs[0])
+
+  gate, up = inputs
   if clip is not None:
-    gate, up = jnp.minimum(gate, clip), jnp.clip(up, -clip, clip)
-  return ACTIVATIONS[activation](gate) * (up + offset if offset else up)
+    gate = jnp.minimum(gate, clip)
+    up = jnp.clip(up, -clip, clip)
+  return function(gate) * (up + offset if offset else up)
 
 
 class FeedForward(nn.Module):
-  """`down(act(up x))`, or `down(act(gate x) * up x)`.
+  """Computes down(act(up x)), or down(act(gate x) * up x) if it is gated.
 
   Attributes:
-    cfg: the model's structure.
-    width: hidden size; None is the config's d_ff.
+    cfg: Structure of the model.
+    width: Hidden size. None stands for `cfg.d_ff`.
 
-  Source: arXiv:1706.03762 section 3.3; arXiv:2002.05202 for the gate.
+  Source: arXiv:1706.03762 section 3.3. The gate: arXiv:2002.05202.
   """
 
   cfg: ModelConfig
@@ -62,33 +59,42 @@ class FeedForward(nn.Module):
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array) -> jax.Array:
-    cfg, width = self.cfg, self.width or self.cfg.d_ff
-    into = [
+    """Returns (B, L, D) float32 for (B, L, D) float32."""
+    cfg = self.cfg
+    width = self.width or cfg.d_ff
+    names = ('gate', 'up') if cfg.gated else ('up',)
+    projections = [
       Projection(cfg, (cfg.d_model,), (width,), cfg.feed_forward_bias, name=name)
-      for name in (('gate', 'up') if cfg.gated else ('up',))
+      for name in names
     ]
     down = Projection(cfg, (width,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
-    down.matrix()  # its parameters exist before the checkpoint below
+    # Flax has to create the parameters outside of the function that is checkpointed.
+    down.matrix()
 
-    def finish(into_BLF: list[jax.Array]) -> jax.Array:
-      return down(
-        apply_activation(
-          into_BLF, cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset
-        )
+    def finish(inputs_BLF: list[jax.Array]) -> jax.Array:
+      hidden_BLF = apply_activation(
+        inputs_BLF,
+        cfg.activation,
+        gated=cfg.gated,
+        clip=cfg.gate_clip,
+        offset=cfg.gate_offset,
       )
+      return down(hidden_BLF)
 
-    # Only what goes into the nonlinearity is kept for the backward pass: what comes out is cheap to compute again.
-    return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, into))
-
-
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind of one layer's feed-forward part."""
-  into = (1 + cfg.gated) * parameter_count(cfg.d_model, cfg.d_ff, cfg.feed_forward_bias)
-  return Counter(
-    feed_forward=into + parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias)
-  )
+    # The backward pass keeps the inputs of the activation only. Its output is cheap to
+    # compute again.
+    return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, projections))
 
 
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind of one layer, for one token."""
-  return Counter(feed_forward=(2 + cfg.gated) * matmul_flops(cfg.d_model, cfg.d_ff))
+def parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the parameters of one layer's feed-forward part by kind."""
+  n_inputs = 2 if cfg.gated else 1
+  up = parameter_count(cfg.d_model, cfg.d_ff, cfg.feed_forward_bias)
+  down = parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias)
+  return Counter(feed_forward=n_inputs * up + down)
+
+
+def weight_flops(cfg: ModelConfig) -> Counter[str]:
+  """Returns the forward FLOPs of one layer's matrix products by kind, for one token."""
+  n_matrices = 3 if cfg.gated else 2
+  return Counter(feed_forward=n_matrices * matmul_flops(cfg.d_model, cfg.d_ff))

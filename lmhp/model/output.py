@@ -1,4 +1,4 @@
-"""The head: features to logits, with the embedding table or a matrix of its own."""
+"""The head: logits from features, with the embedding table or with a matrix of its own."""
 
 from __future__ import annotations
 
@@ -8,71 +8,83 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lmhp.model.activations import activation_function
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, norm_size, parameter_count
-from lmhp.model.feed_forward import ACTIVATIONS
 from lmhp.model.normalization import Normalization
 from lmhp.model.projection import Projection, linear, product
 
 
-def cap(x: jax.Array, limit: float | None) -> jax.Array:
-  """`limit * tanh(x / limit)`: the identity near zero, never beyond the limit; None leaves x as it is.
+def soft_cap(x: jax.Array, limit: float | None) -> jax.Array:
+  """Returns limit * tanh(x / limit), or x itself if the limit is None.
+
+  The result is close to x near zero, and its absolute value never exceeds the limit.
 
   Source: arXiv:2408.00118 section 2.
   """
-  return x if limit is None else limit * jnp.tanh(x / limit)
+  if limit is None:
+    return x
+  return limit * jnp.tanh(x / limit)
 
 
 class Output(nn.Module):
-  """Transform or narrowing, where there is one, the product with the table or the kernel, bias, scale and cap."""
+  """Computes logits from features.
+
+  The steps are: a transform or a projection to the width of the table, if there is one; the
+  product with the embedding table or with a kernel; bias, scale and cap.
+  """
 
   cfg: ModelConfig
 
   @nn.compact
   def __call__(self, x_BLD: jax.Array, table_VX: jax.Array) -> jax.Array:
+    """Returns logits (..., V) float32.
+
+    Args:
+      x_BLD: (..., D) float32, features.
+      table_VX: (V, X) float32, embedding table. Only a tied head reads it.
+    """
     cfg = self.cfg
-    x_BLX = self._narrow(x_BLD)
+    x_BLX = self._to_table_width(x_BLD)
+
     x_TX = x_BLX.reshape(-1, cfg.embedding_dim)
     if cfg.tie_embeddings:
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
     else:
-      kernel_XV = self.param(
-        'kernel', nn.initializers.zeros_init(), (cfg.embedding_dim, cfg.vocab_size)
-      )
+      shape = (cfg.embedding_dim, cfg.vocab_size)
+      kernel_XV = self.param('kernel', nn.initializers.zeros_init(), shape)
       (logits_TV,) = linear(x_TX, (kernel_XV,), cfg.dtype)
     logits = logits_TV.reshape(*x_BLX.shape[:-1], cfg.vocab_size)
+
     if cfg.head_bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (cfg.vocab_size,))
       logits = logits + jnp.broadcast_to(bias, logits.shape)
     if cfg.logit_scale != 1.0:
       logits = logits * cfg.logit_scale
-    return cap(logits, cfg.logit_cap)
+    return soft_cap(logits, cfg.logit_cap)
 
-  def _narrow(self, x_BLD: jax.Array) -> jax.Array:
-    """From features to the width of the table."""
+  def _to_table_width(self, x_BLD: jax.Array) -> jax.Array:
+    """Returns features (..., X) for features (..., D)."""
     cfg = self.cfg
+    widths = ((cfg.d_model,), (cfg.embedding_dim,))
     if cfg.head_transform:
-      dense = Projection(
-        cfg,
-        (cfg.d_model,),
-        (cfg.embedding_dim,),
-        cfg.head_transform_bias,
-        name='transform',
-      )
-      return Normalization(cfg, cfg.embedding_dim, name='transform_norm')(
-        ACTIVATIONS[cfg.head_activation](dense(x_BLD))
-      )
-    return (
-      Projection(cfg, (cfg.d_model,), (cfg.embedding_dim,), name='project')(x_BLD)
-      if cfg.factorized
-      else x_BLD
-    )
+      dense = Projection(cfg, *widths, cfg.head_transform_bias, name='transform')
+      norm = Normalization(cfg, cfg.embedding_dim, name='transform_norm')
+      activation = activation_function(cfg.head_activation)
+      return norm(activation(dense(x_BLD)))
+    if cfg.factorized:
+      return Projection(cfg, *widths, name='project')(x_BLD)
+    return x_BLD
 
 
-def parameter_counts(cfg: ModelConfig) -> Counter:
-  """Parameters by kind; a tied head has none (a factorized one's projection is the embedding's)."""
+def parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the parameters of the head by kind.
+
+  A tied head has no matrix. The projection of a factorized head counts as embedding.
+  """
   kernel = 0 if cfg.tie_embeddings else cfg.embedding_dim * cfg.vocab_size
-  counts = Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
+  bias = cfg.vocab_size if cfg.head_bias else 0
+  counts = Counter(output=kernel + bias)
   if cfg.head_transform:
     counts['output'] += parameter_count(
       cfg.d_model, cfg.embedding_dim, cfg.head_transform_bias
@@ -81,7 +93,12 @@ def parameter_counts(cfg: ModelConfig) -> Counter:
   return counts
 
 
-def weight_flops(cfg: ModelConfig) -> Counter:
-  """Forward matrix-product FLOPs by kind for one token: the head costs the same tied or not."""
-  transform = cfg.head_transform * matmul_flops(cfg.d_model, cfg.embedding_dim)
-  return Counter(output=transform + matmul_flops(cfg.embedding_dim, cfg.vocab_size))
+def weight_flops(cfg: ModelConfig) -> Counter[str]:
+  """Returns the forward FLOPs of the head's matrix products by kind, for one token.
+
+  A tied head costs as much as one with its own matrix.
+  """
+  flops = matmul_flops(cfg.embedding_dim, cfg.vocab_size)
+  if cfg.head_transform:
+    flops += matmul_flops(cfg.d_model, cfg.embedding_dim)
+  return Counter(output=flops)

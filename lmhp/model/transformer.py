@@ -1,113 +1,70 @@
-"""The whole network, and `build`, which hands it out as four pure functions."""
+"""The whole network. `build` returns it as four pure functions of a dict of parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
-from lmhp.model.batch import Batch
-from lmhp.model.block import Block
+from lmhp.model.attention.masks import TokenPositions
+from lmhp.model.batch import Array, Batch
+from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
-from lmhp.model.experts.routing import routing_loss, update_corrections
+from lmhp.model.layer_inputs import EncoderOutput, ModelHypers, StackInputs
 from lmhp.model.mixers.construction import custom_init, init_mixer_cache
 from lmhp.model.mixers.registry import uses_fan_in_init
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
-from lmhp.model.positional import Positional, RelativeBias, alibi_bias, rotary_table
+from lmhp.model.positional import Positional
 from lmhp.model.rng import dropout, named_key
+from lmhp.model.stack import RoutingStatistics, SegmentCaches, Stack
 from lmhp.params import Param, map_params
-
-POLICIES = {
-  'full': None,
-  'dots': 'dots_saveable',
-  'dots_with_no_batch_dims': 'dots_with_no_batch_dims_saveable',
-}
+from lmhp.typing import PyTree
 
 
-def _varies(flags: tuple) -> bool:
-  return len(set(flags)) > 1
+class Cache(NamedTuple):
+  """Arrays that the model keeps between tokens while it decodes.
+
+  Attributes:
+    segments: Caches of the layers, by segment.
+    length: Number of tokens in the cache, int32.
+    encoder_mask_BM: (B, M) bool, False for padding of the encoder's tokens. None without an
+      encoder.
+  """
+
+  segments: SegmentCaches
+  length: jax.Array
+  encoder_mask_BM: jax.Array | None = None
 
 
-class Stack(nn.Module):
-  """The layers. Alike ones next to each other are one segment, their parameters stacked on N, scanned or unrolled.
+class Features(NamedTuple):
+  """Output of the network before the head.
 
-  Layers that differ only in what they see (window, positions) are alike: the difference is data of the scan. Shared
-  layers are one set of parameters without N.
+  Attributes:
+    x_BLD: (B, L, D) float32, features.
+    aux: Routing statistics of the segments that have experts.
+    cache: Cache with the new tokens. None if there was no cache.
+  """
+
+  x_BLD: jax.Array
+  aux: RoutingStatistics
+  cache: Cache | None
+
+
+class Transformer(nn.Module):
+  """Embedding, stacks of layers, final normalizations, and the head.
+
+  A decoder or an encoder has one stack, an encoder-decoder has two.
   """
 
   cfg: ModelConfig
 
-  @nn.compact
-  def __call__(self, x_BLD, scene: LayerInputs, distance_LM, cache=None):
-    cfg = self.cfg
-    if cfg.position == 't5':
-      scene = scene._replace(
-        bias_1HLM=RelativeBias(cfg, name='relative_bias')(distance_LM)
-      )
-    new_cache, aux = {}, {}
-    for i, (first, n) in enumerate(cfg.segments):
-      name = f'segment_{i}'
-      of_segment = None if cache is None else cache[name]
-      x_BLD, (new_cache[name], said) = self._segment(name, first, n)(
-        x_BLD, (self._layers(first, n), of_segment), scene
-      )
-      if said:
-        aux[f'{self.name}/{name}'] = said
-    return x_BLD, None if cache is None else new_cache, aux
-
-  def _segment(self, name: str, first: int, n: int) -> nn.Module:
-    """Layers `first` to `first + n`, one after the other."""
-    cfg = self.cfg
-    block = Block
-    if cfg.remat != 'none':
-      policy = POLICIES[cfg.remat] and getattr(
-        jax.checkpoint_policies, POLICIES[cfg.remat]
-      )
-      block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
-    scan = nn.scan(
-      block,
-      variable_axes={} if cfg.share_layers else {'params': 0},
-      variable_broadcast='params' if cfg.share_layers else False,
-      split_rngs={'params': not cfg.share_layers},
-      in_axes=(0, nn.broadcast),
-      length=n,
-      unroll=1 if cfg.scan_layers else n,
-      check_constancy_invariants=not cfg.share_layers
-      or self.is_initializing(),  # it makes loop constants twice
-    )
-    return scan(
-      cfg,
-      local=cfg.windows[first] is not None,
-      uses_positions=cfg.uses_positions[first],
-      kind=cfg.layer_specs[first],
-      name=name,
-    )
-
-  def _layers(self, first: int, n: int) -> LayerFlags:
-    """What those layers are told of themselves."""
-    local = tuple(window is not None for window in self.cfg.windows[first : first + n])
-    positioned = self.cfg.uses_positions[first : first + n]
-    return LayerFlags(
-      index=first + jnp.arange(n),
-      local=jnp.array(local) if _varies(local) else None,
-      uses_positions=jnp.array(positioned) if _varies(positioned) else None,
-    )
-
-
-class Transformer(nn.Module):
-  """Embedding, positions, segments; a decoder, an encoder or both, each with its final normalization; and the head."""
-
-  cfg: ModelConfig
-
-  def setup(self):
+  def setup(self) -> None:
     cfg = self.cfg
     self.embedding = Embedding(cfg)
     if cfg.position in ('learned', 'sinusoidal'):
@@ -126,282 +83,300 @@ class Transformer(nn.Module):
         self.encoder_final_norm = Normalization(cfg, cfg.d_model)
     self.output = Output(cfg)
 
-  def features(self, batch, hypers, key=None, cache=None):
-    """Features (B, L, D) float32 before the head, what experts say of their routing, and the cache."""
-    cfg, length = self.cfg, batch.tokens.shape[1]
-    start = 0 if cache is None else cache['length']
-    attending = [
-      f'segment_{i}'
-      for i, (first, _) in enumerate(cfg.segments)
-      if cfg.mixers[first] == 'attention'
-    ]
-    keys = length if cache is None or not attending else cache[attending[0]][0].shape[2]
-    memory, said = None, {}
-    if cfg.is_encoder_decoder and batch.encoder_tokens is not None:
-      memory, said = self._encode(batch, hypers, key)
-    x_BLD, scene, distance_LM = self._prepare(cfg, batch, start, keys, hypers, key)
-    if cfg.is_encoder_decoder:
-      encoder_mask = cache['encoder_mask'] if memory is None else memory[1]
-      scene = scene._replace(
-        encoder_features_BMD=memory and memory[0],
-        encoder_mask_BLM=encoder_mask[:, None, None],
-      )
-    stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
-    x_BLD, segments, aux = stack(x_BLD, scene, distance_LM, cache)
-    aux = said | aux
-    if cfg.final_norm:
-      x_BLD = self.final_norm(x_BLD)
-    if cache is None:
-      return x_BLD, aux, None
-    return (
-      x_BLD,
-      aux,
-      {**segments, 'length': start + length}
-      | ({'encoder_mask': encoder_mask} if cfg.is_encoder_decoder else {}),
-    )
+  def features(
+    self,
+    batch: Batch,
+    hypers: ModelHypers,
+    key: jax.Array | None = None,
+    cache: Cache | None = None,
+  ) -> Features:
+    """Returns the features of a batch, before the head.
 
-  def _encode(self, batch, hypers, key):
-    """What an encoder-decoder's encoder makes of its tokens, (B, M, D), and which of them are no padding, (B, M).
-
-    Beside it what its experts say of their routing.
+    Args:
+      batch: Batch. With a cache, its tokens follow those in the cache.
+      hypers: Traced numbers of the section `model`.
+      key: PRNG key of the step. If None, nothing is random.
+      cache: Cache, or None.
     """
-    length = batch.encoder_tokens.shape[1]
-    key = None if key is None else named_key(key, 'encoder')
-    weights = batch.encoder_weights
-    see_BM = (
-      jnp.ones(batch.encoder_tokens.shape, bool) if weights is None else weights > 0
-    )
-    tokens = Batch(
-      batch.encoder_tokens,
-      segments=None if weights is None else see_BM.astype(jnp.int32),
-    )
-    x_BMD, scene, distance_MM = self._prepare(
-      self.cfg.encoder, tokens, 0, length, hypers, key
-    )
-    x_BMD, _, aux = self.encoder(x_BMD, scene, distance_MM)
-    return (
-      self.encoder_final_norm(x_BMD) if self.cfg.final_norm else x_BMD,
-      see_BM,
-    ), aux
-
-  def _prepare(self, cfg, batch, start, keys, hypers, key):
-    """What the first block of a stack reads, what all its layers share, and how far each key lies behind each query."""
-    length = batch.tokens.shape[1]
-    positions_BL = batch.positions
-    if positions_BL is None:
-      positions_BL = (start + jnp.arange(length))[None]
-    distance_LM = (start + jnp.arange(length))[:, None] - jnp.arange(keys)[None, :]
-    x_BLD = self._embed(batch, positions_BL, hypers, key)
-    return (
-      x_BLD,
-      self._scene(cfg, batch, positions_BL, distance_LM, hypers, key, start),
-      distance_LM,
-    )
-
-  def _embed(self, batch, positions_BL, hypers, key):
-    """What the first block reads: rows of tokens, positions and segments, added, normalized, dropped out."""
     cfg = self.cfg
-    x_BLD = self.embedding(batch.tokens)
+    encoder = None
+    encoder_aux: RoutingStatistics = {}
+    if cfg.is_encoder_decoder:
+      encoder, encoder_aux = self._encoder_output(batch, hypers, key, cache)
+
+    start = 0 if cache is None else cache.length
+    length = batch.tokens.shape[1]
+    n_keys = length if cache is None else _cache_length(cfg, cache, length)
+    positions = _token_positions(batch, start, n_keys)
+    x_BLD = self._embed(batch, positions.in_document_BL, hypers, key)
+
+    stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
+    inputs = StackInputs(batch, positions, hypers, key, encoder)
+    output = stack(x_BLD, inputs, None if cache is None else cache.segments)
+    x_BLD = self.final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
+
+    new_cache = None
+    if cache is not None and output.caches is not None:
+      encoder_mask_BM = None if encoder is None else encoder.mask_BM
+      new_cache = Cache(output.caches, cache.length + length, encoder_mask_BM)
+    return Features(x_BLD, encoder_aux | output.aux, new_cache)
+
+  def _encoder_output(
+    self,
+    batch: Batch,
+    hypers: ModelHypers,
+    key: jax.Array | None,
+    cache: Cache | None,
+  ) -> tuple[EncoderOutput, RoutingStatistics]:
+    """Returns the output of the encoder, or its mask if the cache holds its keys.
+
+    Raises:
+      ValueError: If there are neither tokens of the encoder nor a cache.
+    """
+    if batch.encoder_tokens is not None:
+      return self._encode(batch.encoder_tokens, batch.encoder_weights, hypers, key)
+    if cache is None or cache.encoder_mask_BM is None:
+      raise ValueError(
+        'batch.encoder_tokens: got None without a cache, expected tokens'
+      )
+    return EncoderOutput(None, cache.encoder_mask_BM), {}
+
+  def _encode(
+    self,
+    tokens_BM: Array,
+    weights_BM: Array | None,
+    hypers: ModelHypers,
+    key: jax.Array | None,
+  ) -> tuple[EncoderOutput, RoutingStatistics]:
+    """Returns the output of an encoder-decoder's encoder, and its routing statistics."""
+    cfg = self.cfg
+    key = None if key is None else named_key(key, 'encoder')
+
+    # Padding is a document by itself, which no other token attends to.
+    mask_BM = jnp.ones(tokens_BM.shape, bool)
+    segments_BM = None
+    if weights_BM is not None:
+      mask_BM = jnp.asarray(weights_BM > 0)
+      segments_BM = mask_BM.astype(jnp.int32)
+    batch = Batch(tokens_BM, segments=segments_BM)
+
+    positions = _token_positions(batch, 0, tokens_BM.shape[1])
+    x_BMD = self._embed(batch, positions.in_document_BL, hypers, key)
+    output = self.encoder(x_BMD, StackInputs(batch, positions, hypers, key))
+    x_BMD = self.encoder_final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
+    return EncoderOutput(x_BMD, mask_BM), output.aux
+
+  def _embed(
+    self,
+    batch: Batch,
+    positions_BL: Array,
+    hypers: ModelHypers,
+    key: jax.Array | None,
+  ) -> jax.Array:
+    """Returns the sum of token, type and position embeddings, normalized and dropped out."""
+    cfg = self.cfg
+    x = self.embedding(batch.tokens)
     if cfg.token_types:
-      x_BLD = self.token_types(x_BLD, batch.token_types)
+      x = self.token_types(x, batch.token_types)
     if cfg.position in ('learned', 'sinusoidal'):
-      x_BLD = self.positional(x_BLD, positions_BL)
+      x = self.positional(x, positions_BL)
     if cfg.embedding_norm:
-      x_BLD = self.embedding_norm(x_BLD)
+      x = self.embedding_norm(x)
     if cfg.embedding_dropout != 0 and key is not None:
-      x_BLD = dropout(
-        x_BLD, hypers['embedding_dropout'], named_key(key, 'embedding_dropout')
-      )
-    return self.embedding.widen(x_BLD) if cfg.embedding_projection == 'sum' else x_BLD
+      x = dropout(x, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
+    if cfg.embedding_projection == 'sum':
+      x = self.embedding.project_sum(x)
+    return x
 
-  def _scene(
-    self, cfg, batch, positions_BL, distance_LM, hypers, key, start
-  ) -> LayerInputs:
-    """What all layers share: who sees whom, angles, biases."""
-    keys = distance_LM.shape[1]
-    see = (distance_LM >= (0 if cfg.causal else -keys))[None, None]
-    see_local = (
-      see & (jnp.abs(distance_LM) < cfg.sliding_window)[None, None]
-      if cfg.sliding_window
-      else see
-    )
-    if cfg.attention_chunk:
-      chunk_BL = positions_BL // cfg.attention_chunk
-      chunk_BM = (
-        chunk_BL
-        if keys == chunk_BL.shape[1]
-        else jnp.arange(keys)[None] // cfg.attention_chunk
-      )  # in a cache
-      see_local = see & (chunk_BL[:, :, None] == chunk_BM[:, None, :])[:, None]
-    if batch.prefix_lengths is not None:
-      given = (
-        jnp.arange(keys)[None, None, None] < batch.prefix_lengths[:, None, None, None]
-      )
-      near = jnp.abs(distance_LM)[None, None] < (cfg.sliding_window or keys + 1)
-      see, see_local = given | see, (given & near) | see_local
-    if batch.segments is not None:
-      same = (batch.segments[:, :, None] == batch.segments[:, None, :])[:, None]
-      see, see_local = (
-        same & jnp.broadcast_to(see, same.shape),
-        same & jnp.broadcast_to(see_local, same.shape),
-      )
-    rotary_global = rotary_local = None
-    if cfg.position == 'rotary':
-      rotary_global = rotary_local = rotary_table(cfg, False, positions_BL, keys)
-      if cfg.rotary_base_local != cfg.rotary_base or not cfg.rotary_scaling_local:
-        rotary_local = rotary_table(cfg, True, positions_BL, keys)
-    bias = (
-      alibi_bias(cfg.n_heads, distance_LM, cfg.alibi_scale, not cfg.causal)
-      if cfg.position == 'alibi'
-      else None
-    )
-    scene = LayerInputs(
-      see, see_local, rotary_global, rotary_local, bias, hypers, key, start
-    )
-    if cfg.attention_temperature:
-      floors = jnp.floor((positions_BL + 1) / cfg.temperature_floor)
-      temperature = 1 + cfg.attention_temperature * jnp.log1p(floors)
-      scene = scene._replace(temperature_BL11=temperature[..., None, None])
-    if cfg.other_mixers and batch.segments is not None:
-      before = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
-      scene = scene._replace(document_start_BL=batch.segments != before)
-    return scene
-
-  def logits(self, x_BLD):
-    """(B, L, V) float32 from features."""
+  def logits(self, x_BLD: jax.Array) -> jax.Array:
+    """Returns logits (..., V) float32 for features (..., D)."""
     return self.output(x_BLD, self.embedding.table)
 
-  def __call__(self, batch, hypers):
-    return self.logits(self.features(batch, hypers)[0])
+  def __call__(self, batch: Batch, hypers: ModelHypers) -> jax.Array:
+    """Returns logits (B, L, V) float32. Initialization alone calls it."""
+    return self.logits(self.features(batch, hypers).x_BLD)
+
+
+def _token_positions(
+  batch: Batch, start: jax.Array | int, n_keys: int
+) -> TokenPositions:
+  positions_BL = batch.positions
+  if positions_BL is None:
+    positions_BL = (start + jnp.arange(batch.tokens.shape[1]))[None]
+  return TokenPositions(positions_BL, start, n_keys)
+
+
+def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
+  """Returns the number of tokens that the keys of a cache have room for.
+
+  It is `length` if no layer is an attention.
+  """
+  for i, (first, _) in enumerate(cfg.segments):
+    if cfg.mixers[first] == 'attention':
+      keys_NBM = cache.segments[f'segment_{i}'].mixer[0]
+      return keys_NBM.shape[2]
+  return length
+
+
+# --- pure functions -----------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """A network as pure functions over a nested dict of parameters.
+  """A network as pure functions of a nested dict of parameters.
 
   Attributes:
-    cfg: its structure.
-    init: `(key, hypers) -> params`; `hypers` is `Hypers['model']`.
-    features: `(params, hypers, batch, key=None, cache=None) -> (x_BLD, aux, cache)`; without a key nothing is random.
-    logits: `(params, hypers, x_BLD) -> logits_BLV`.
-    init_cache: `(batch_size, length, encoder_length=0) -> cache` of empty keys and values.
-    shapes: nested dict of `jax.ShapeDtypeStruct`, the parameters before they exist.
-    auxiliary_loss: `(aux, hypers) -> loss`: mean loss per token in nats that layers add to
-      the objective, from the auxiliary outputs of `features`. Called only if there are any.
-    update_state: `(params, aux, hypers) -> params`: parameters after an update, with new
-      values of the `state` leaves, which have no gradient.
+    cfg: Structure.
+    shapes: Nested dict of `jax.ShapeDtypeStruct`: the shapes of the parameters.
   """
 
   cfg: ModelConfig
-  init: Callable[..., Any]
-  features: Callable[..., Any]
-  logits: Callable[..., jax.Array]
-  init_cache: Callable[..., Any]
-  shapes: Any
-  auxiliary_loss: Callable[..., jax.Array]
-  update_state: Callable[..., Any]
+  shapes: PyTree
+  _module: Transformer = dataclasses.field(repr=False)
+
+  def init(self, key: jax.Array, hypers: ModelHypers) -> PyTree:
+    """Returns the parameters at step 0, a nested dict of float32 arrays.
+
+    Args:
+      key: Root PRNG key.
+      hypers: Traced numbers of the section `model`. `init_scale` is read.
+    """
+
+    def init_one(param: Param, shape: jax.ShapeDtypeStruct) -> jax.Array:
+      del shape
+      return init_param(param, self.cfg, key, hypers)
+
+    return map_params(init_one, self.shapes)
+
+  def features(
+    self,
+    params: PyTree,
+    hypers: ModelHypers,
+    batch: Batch,
+    key: jax.Array | None = None,
+    cache: Cache | None = None,
+  ) -> Features:
+    """Returns the features of a batch, before the head.
+
+    Args:
+      params: Parameters.
+      hypers: Traced numbers of the section `model`.
+      batch: Batch. With a cache, its tokens follow those in the cache.
+      key: PRNG key of the step. If None, nothing is random.
+      cache: Cache, or None.
+    """
+    return self._apply(params, 'features', batch, hypers, key, cache)
+
+  def logits(self, params: PyTree, hypers: ModelHypers, x_BLD: jax.Array) -> jax.Array:
+    """Returns logits (..., V) float32 for features (..., D) float32."""
+    del hypers
+    return self._apply(params, 'logits', x_BLD)
+
+  def _apply(self, params: PyTree, method: str, *args: PyTree) -> PyTree:
+    """Returns the result of a method of the module."""
+    return self._module.apply({'params': params}, *args, method=method)
+
+  def init_cache(self, batch_size: int, length: int, encoder_length: int = 0) -> Cache:
+    """Returns an empty cache.
+
+    Args:
+      batch_size: B.
+      length: Number of tokens that the cache has room for.
+      encoder_length: Number of tokens of the encoder. 0 without an encoder.
+    """
+    cfg = self.cfg
+    segments: SegmentCaches = {}
+    for i, (first, n_layers) in enumerate(cfg.segments):
+      arrays = init_mixer_cache(
+        cfg, cfg.mixers[first], n_layers, batch_size, length, encoder_length
+      )
+      cross_attention = None
+      if cfg.is_encoder_decoder:
+        cross_attention = arrays[2:]
+        arrays = arrays[:2]
+      segments[f'segment_{i}'] = BlockCache(arrays, cross_attention)
+    encoder_mask_BM = None
+    if cfg.is_encoder_decoder:
+      encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
+    return Cache(segments, jnp.int32(0), encoder_mask_BM)
 
   def apply(
     self,
-    params: Any,
-    tokens_BL: jax.Array,
-    hypers: dict | None = None,
+    params: PyTree,
+    tokens_BL: Array,
+    hypers: ModelHypers | None = None,
     *,
-    encoder_tokens_BM: jax.Array | None = None,
+    encoder_tokens_BM: Array | None = None,
   ) -> jax.Array:
-    """Logits (B, L, V) float32 of tokens (B, L), nothing dropped; an encoder-decoder reads `encoder_tokens_BM` too."""
+    """Returns logits (B, L, V) float32, without dropout.
+
+    Args:
+      params: Parameters.
+      tokens_BL: (B, L) int32.
+      hypers: Traced numbers of the section `model`. None stands for an empty dict.
+      encoder_tokens_BM: (B, M) int32, tokens that an encoder-decoder's encoder reads.
+    """
     hypers = {} if hypers is None else hypers
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
-    return self.logits(params, hypers, self.features(params, hypers, batch)[0])
+    features = self.features(params, hypers, batch)
+    return self.logits(params, hypers, features.x_BLD)
 
 
 @functools.cache
 def build(cfg: ModelConfig) -> Model:
-  """The network of a structure (or of a config: only structure is read).
+  """Returns the network of a structure.
 
   Args:
-    cfg: `vocab_size` must be set and `dtype` resolved to 'float32' or 'bfloat16'.
+    cfg: Structure, or a whole config. `vocab_size` has to be set, and `dtype` has to be
+      'float32' or 'bfloat16'.
   """
   module = Transformer(cfg)
-  tokens = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
-  batch = lambda t: Batch(t, encoder_tokens=t if cfg.is_encoder_decoder else None)
-  shapes = jax.eval_shape(
-    lambda t: module.init(jax.random.key(0), batch(t), {}), tokens
-  )['params']
 
-  def init(key, hypers):
-    return map_params(lambda leaf, shape: initial(leaf, cfg, key, hypers), shapes)
+  def init(tokens_BL: jax.Array) -> PyTree:
+    encoder_tokens_BM = tokens_BL if cfg.is_encoder_decoder else None
+    batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
+    return module.init(jax.random.key(0), batch, {})
 
-  def features(params, hypers, batch, key=None, cache=None):
-    return module.apply(
-      {'params': params}, batch, hypers, key, cache, method='features'
-    )
-
-  def logits(params, hypers, x_BLD):
-    return module.apply({'params': params}, x_BLD, method='logits')
-
-  def update_state(params, aux, hypers):
-    return update_corrections(params, aux, hypers) if cfg.router_correction else params
-
-  return Model(
-    cfg,
-    init,
-    features,
-    logits,
-    functools.partial(init_cache, cfg),
-    shapes,
-    routing_loss,
-    update_state,
-  )
+  tokens_BL = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
+  shapes = jax.eval_shape(init, tokens_BL)['params']
+  return Model(cfg, shapes, module)
 
 
-def initial(leaf: Param, cfg: ModelConfig, key: jax.Array, hypers: dict) -> jax.Array:
-  """One parameter at step 0: normal for weights and tables, the identity for scales, zero for biases.
+def init_param(
+  param: Param, cfg: ModelConfig, key: jax.Array, hypers: ModelHypers
+) -> jax.Array:
+  """Returns one parameter at step 0, float32.
+
+  Weights and tables are normal, scales are the identity, biases and states are zero. A token
+  mixer may have parameters with another law.
 
   Args:
-    leaf: which one; its draw is named by its path.
-    cfg: `init` and `norm_unit_offset` are read.
-    key: root PRNG key.
-    hypers: `init_scale` multiplies the standard deviation.
+    param: Parameter. Its path names its random draw.
+    cfg: Structure. `init` and `norm_unit_offset` are read.
+    key: Root PRNG key.
+    hypers: Traced numbers of the section `model`. `init_scale` multiplies the standard
+      deviation.
 
-  Source: GPT-2 for 0.02 and for dividing residual outputs by sqrt(2 n_layers).
+  Source: GPT-2 for 0.02, and for the division of residual outputs by sqrt(2 n_layers).
   """
-  if leaf.role == 'scale' and leaf.kind == 'normalization':
-    return jnp.full(leaf.shape, 0.0 if cfg.norm_unit_offset else 1.0, jnp.float32)
-  by_law = custom_init(leaf.path, named_key(key, f'init/{leaf.path}'), leaf.shape)
-  if by_law is not None:
-    return by_law
-  if leaf.role in ('bias', 'state'):
-    return jnp.zeros(leaf.shape, jnp.float32)
-  by_fan_in = (
-    uses_fan_in_init(leaf.path)
-    or cfg.init == 'fan_in'
-    and leaf.role == 'weight'
-    and leaf.kind != 'output'
-  )  # the head's logits start small
-  std = leaf.fan_in**-0.5 if by_fan_in else cfg.default_init_std
-  std = std * (cfg.residual_init_factor if leaf.spec.residual else 1.0)
-  draw = jax.random.normal(named_key(key, f'init/{leaf.path}'), leaf.shape, jnp.float32)
+  if param.role == 'scale' and param.kind == 'normalization':
+    identity = 0.0 if cfg.norm_unit_offset else 1.0
+    return jnp.full(param.shape, identity, jnp.float32)
+  param_key = named_key(key, f'init/{param.path}')
+  custom = custom_init(param.path, param_key, param.shape)
+  if custom is not None:
+    return custom
+  if param.role in ('bias', 'state'):
+    return jnp.zeros(param.shape, jnp.float32)
+
+  # std = fan_in ** -0.5, or 0.02. The logits of the head start small in any case.
+  is_hidden_weight = param.role == 'weight' and param.kind != 'output'
+  by_fan_in = cfg.init == 'fan_in' and is_hidden_weight
+  if by_fan_in or uses_fan_in_init(param.path):
+    std = param.fan_in**-0.5
+  else:
+    std = cfg.default_init_std
+  if param.spec.residual:
+    std = std * cfg.residual_init_factor
+  draw = jax.random.normal(param_key, param.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])
-
-
-def init_cache(
-  cfg: ModelConfig, batch_size: int, length: int, encoder_length: int = 0
-) -> dict:
-  """What each segment remembers of no token, and how many tokens that are.
-
-  Of attention keys and values, each (N, B, M, G, K) in the compute dtype (of an encoder-decoder also those of
-  `encoder_length` tokens of the encoder); of latent attention its latents; of recurrent layers a state without a length.
-  """
-  segments = {
-    f'segment_{i}': init_mixer_cache(
-      cfg, cfg.mixers[first], n, batch_size, length, encoder_length
-    )
-    for i, (first, n) in enumerate(cfg.segments)
-  }
-  see = (
-    {'encoder_mask': jnp.zeros((batch_size, encoder_length), bool)}
-    if cfg.is_encoder_decoder
-    else {}
-  )
-  return {**segments, **see, 'length': jnp.int32(0)}

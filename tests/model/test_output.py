@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from lmhp.model.output import Output, cap
+from lmhp.model.output import Output, soft_cap
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,12 @@ def test_logits(jit, tiny, fields):
   np.testing.assert_allclose(flat, expected.reshape(15, 31), rtol=0, atol=3e-5)
 
 
-def test_cap(jit):
+def test_soft_cap(jit):
   x = np.array([-1e9, -1.0, 0.0, 1e-3, 50.0, np.inf], np.float32)
   np.testing.assert_allclose(
-    jit(lambda x: cap(x, 30.0))(x), 30 * np.tanh(x.astype(np.float64) / 30), rtol=1e-6
+    jit(lambda x: soft_cap(x, 30.0))(x),
+    30 * np.tanh(x.astype(np.float64) / 30),
+    rtol=1e-6,
   )
-  assert cap(x, None) is x
-  assert float(jit(jax.grad(lambda x: cap(x, 30.0)))(0.0)) == 1.0
+  assert soft_cap(x, None) is x
+  assert float(jit(jax.grad(lambda x: soft_cap(x, 30.0)))(0.0)) == 1.0

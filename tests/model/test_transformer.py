@@ -117,7 +117,7 @@ def test_decoding_with_a_cache_equals_the_full_pass(jit, tiny, fill, name):
     return (
       full,
       jnp.concatenate([start, jnp.swapaxes(rest, 0, 1)], axis=1),
-      cache['length'],
+      cache.length,
     )
 
   full, decoded, length = both(params)
@@ -506,7 +506,7 @@ def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(jit, tiny, fi
   x, _, cache = jax.eval_shape(
     lambda p: half.features(p, {}, Batch(TOKENS), cache=half.init_cache(B, L)), params
   )
-  assert x.dtype == jnp.float32 and cache['segment_0'][0].dtype == jnp.bfloat16
+  assert x.dtype == jnp.float32 and cache.segments['segment_0'].mixer[0].dtype == jnp.bfloat16
   rounded, exact = (jit(model.apply)(params, TOKENS) for model in (half, full))
   assert rounded.dtype == jnp.float32
   assert (
@@ -516,7 +516,7 @@ def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(jit, tiny, fi
 
 def test_init_cache(tiny):
   cache = build(tiny()).init_cache(B, 7)
-  assert [x.shape for x in cache['segment_0']] == [(2, B, 7, 4, 6)] * 2 and cache[
-    'length'
-  ] == 0
-  assert not any(np.any(x) for x in cache['segment_0'])
+  keys_and_values = cache.segments['segment_0'].mixer
+  assert [x.shape for x in keys_and_values] == [(2, B, 7, 4, 6)] * 2
+  assert cache.length == 0
+  assert not any(np.any(x) for x in keys_and_values)

@@ -1,117 +1,134 @@
-"""Multi-head latent attention: keys and values are made of one narrow latent, which alone is cached.
+"""Multi-head latent attention: keys and values are projections of a narrow latent.
 
-Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2). Dimension key besides the model's: C width of a latent, P rotating
-coordinates of a head, W size of a head's value.
+The cache holds the latent alone.
+
+Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2). Dimension key besides the model's: C width
+of a latent, P rotating coordinates of a head, W size of a head's value.
 """
 
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import (
-  Attention,
-  LayerFlags,
-  LayerInputs,
-  choose,
-  write_at,
-)
+from lmhp.model.attention.multi_head import Attention, write_at
+from lmhp.model.attention.rotary import rotate
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs, choose
 from lmhp.model.normalization import Normalization
-from lmhp.model.positional import rotate
 from lmhp.model.projection import Projection, project
 
 
 class LatentAttention(Attention):
-  """Attention whose keys are, in each head, a part made of the latent and a rotating part that all heads share."""
+  """Multi-head latent attention.
+
+  The key of each head has two parts: a projection of the latent, which does not rotate, and
+  a rotating part that all heads share.
+  """
 
   @nn.compact
-  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
-    """As `Attention`; `cache` is `(latent_BMC, key_rotary_BMP)`."""
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: tuple[jax.Array, jax.Array] | None = None,
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
+    """Mixes tokens.
+
+    Args:
+      x_BLD: (B, L, D) float32.
+      flags: Properties of this layer.
+      inputs: Inputs that all layers share.
+      cache: Latents (B, M, C) and rotating parts of the keys (B, M, P). New tokens are
+        written at `inputs.start`.
+
+    Returns:
+      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
+    """
     cfg = self.cfg
-    still = cfg.head_dim - cfg.rotary_head_dim
-    rotated = lambda x: jnp.concatenate(
-      [x[..., :still], self._rotate(x[..., still:], layer, scene)], axis=-1
-    )
-    q_BLHK = rotated(self._query(x_BLD))
+    n_fixed = cfg.head_dim - cfg.rotary_head_dim
+    latent_dim = self._latent_dim()
+
+    # Queries: the last coordinates of each head rotate.
+    q_BLHK = self._query(x_BLD)
+    rotated = self._rotate(q_BLHK[..., n_fixed:], flags, inputs)
+    q_BLHK = jnp.concatenate([q_BLHK[..., :n_fixed], rotated], axis=-1)
+
+    # Latents, and the part of the keys that rotates.
     latent_BMC, key_rotary_BMP = project(
       x_BLD,
       [
-        Projection(cfg, (cfg.d_model,), (n,), cfg.qkv_bias, name=name)
-        for name, n in (
-          ('latent', cfg.kv_latent_dim),
-          ('key_rotary', cfg.rotary_head_dim),
-        )
+        Projection(cfg, (cfg.d_model,), (latent_dim,), cfg.qkv_bias, name='latent'),
+        Projection(
+          cfg, (cfg.d_model,), (cfg.rotary_head_dim,), cfg.qkv_bias, name='key_rotary'
+        ),
       ],
     )
-    latent_BMC = self._latent_norm('latent_norm', latent_BMC)
-    key_rotary_BMP = self._rotate(key_rotary_BMP[:, :, None], layer, scene)[:, :, 0]
+    latent_BMC = self._normalize_latent('latent_norm', latent_BMC)
+    key_rotary_BM1P = self._rotate(key_rotary_BMP[:, :, None], flags, inputs)
+    key_rotary_BMP = key_rotary_BM1P[:, :, 0]
     if cache is not None:
-      cache = latent_BMC, key_rotary_BMP = tuple(
-        write_at(scene.start, old, new)
-        for old, new in zip(cache, (latent_BMC, key_rotary_BMP))
-      )
-    up = [
-      Projection(cfg, (cfg.kv_latent_dim,), (cfg.n_heads, n), name=name)
-      for name, n in (('key_up', still), ('value_up', cfg.value_head_dim))
-    ]
-    if cache is not None and x_BLD.shape[1] == 1:
-      mixed_BLHW = self._absorbed(q_BLHK, latent_BMC, key_rotary_BMP, up, layer, scene)
-    else:
-      key_BMHK, value_BMHW = project(latent_BMC.astype(jnp.float32), up)
-      shared = jnp.broadcast_to(
-        key_rotary_BMP[:, :, None], (*key_BMHK.shape[:3], cfg.rotary_head_dim)
-      )
-      mixed_BLHW = self._mix(
-        q_BLHK, jnp.concatenate([key_BMHK, shared], axis=-1), value_BMHW, layer, scene
-      )
-    out = Projection(
-      cfg,
-      (cfg.n_heads, cfg.value_head_dim),
-      (cfg.d_model,),
-      cfg.attention_output_bias,
-      name='output',
-    )
-    return out(mixed_BLHW), cache
+      latent_BMC = write_at(inputs.start, cache[0], latent_BMC)
+      key_rotary_BMP = write_at(inputs.start, cache[1], key_rotary_BMP)
+      cache = (latent_BMC, key_rotary_BMP)
 
-  def _query(self, x_BLD):
-    """(B, L, H, K), of the residual stream or of a latent of its own."""
-    cfg, heads = self.cfg, (self.cfg.n_heads, self.cfg.head_dim)
+    # Keys and values of the heads are projections of the latents.
+    heads = cfg.n_heads
+    key_up = Projection(cfg, (latent_dim,), (heads, n_fixed), name='key_up')
+    value_up = Projection(
+      cfg, (latent_dim,), (heads, cfg.value_head_dim), name='value_up'
+    )
+    context = self._context(flags, inputs)
+    is_one_new_token = cache is not None and x_BLD.shape[1] == 1
+    if is_one_new_token:
+      # Project the query down to the latent instead of all keys up from it:
+      # q . (key_up c) = (key_up^T q) . c, and the same for values. All heads then share one
+      # key, the latent and the rotating part, and one value, the latent.
+      q_BLHC = jnp.einsum('BLHK,CHK->BLHC', q_BLHK[..., :n_fixed], key_up.kernel)
+      q_BLHC = jnp.concatenate([q_BLHC, q_BLHK[..., n_fixed:]], axis=-1)
+      latent_BM1C = latent_BMC[:, :, None]
+      key_BM1C = jnp.concatenate([latent_BM1C, key_rotary_BMP[:, :, None]], axis=-1)
+      mixed_BLHC = self._attend(q_BLHC, key_BM1C, latent_BM1C, context)
+      mixed_BLHW = jnp.einsum('BLHC,CHW->BLHW', mixed_BLHC, value_up.kernel)
+    else:
+      latent_BMC = latent_BMC.astype(jnp.float32)
+      key_BMHK, value_BMHW = project(latent_BMC, [key_up, value_up])
+      shape = (*key_BMHK.shape[:3], cfg.rotary_head_dim)
+      shared_key = jnp.broadcast_to(key_rotary_BMP[:, :, None], shape)
+      key_BMHK = jnp.concatenate([key_BMHK, shared_key], axis=-1)
+      mixed_BLHW = self._attend(q_BLHK, key_BMHK, value_BMHW, context)
+    return self._output(mixed_BLHW), cache
+
+  def _latent_dim(self) -> int:
+    if self.cfg.kv_latent_dim is None:
+      raise ValueError('model.kv_latent_dim: got None, expected the width of a latent')
+    return self.cfg.kv_latent_dim
+
+  def _query(self, x_BLD: jax.Array) -> jax.Array:
+    """Returns (B, L, H, K), a projection of the residual stream or of a latent of it."""
+    cfg = self.cfg
+    heads = (cfg.n_heads, cfg.head_dim)
     if cfg.query_latent_dim is None:
       return Projection(cfg, (cfg.d_model,), heads, name='query')(x_BLD)
     down = Projection(
       cfg, (cfg.d_model,), (cfg.query_latent_dim,), cfg.qkv_bias, name='query_down'
     )
-    latent_BLC = self._latent_norm('query_down_norm', down(x_BLD))
+    latent_BLC = self._normalize_latent('query_down_norm', down(x_BLD))
     return Projection(cfg, (cfg.query_latent_dim,), heads, name='query_up')(latent_BLC)
 
-  def _latent_norm(self, name, x):
-    return Normalization(
-      self.cfg, x.shape[-1], eps=self.cfg.latent_norm_eps, name=name
-    )(x)
+  def _normalize_latent(self, name: str, x_BLC: jax.Array) -> jax.Array:
+    norm = Normalization(
+      self.cfg, x_BLC.shape[-1], eps=self.cfg.latent_norm_eps, name=name
+    )
+    return norm(x_BLC)
 
-  def _rotate(self, x_BLHP, layer, scene):
-    """Rotated by position, where this layer knows positions."""
-    if scene.rotary_global is None:
+  def _rotate(
+    self, x_BLHP: jax.Array, flags: LayerFlags, inputs: LayerInputs
+  ) -> jax.Array:
+    """Rotates all coordinates, if the layer uses positions."""
+    table = inputs.rotary(flags)
+    if table is None:
       return x_BLHP
-    cos, sin = (
-      choose(layer.local, a, b) for a, b in zip(scene.rotary_local, scene.rotary_global)
-    )
-    return choose(
-      layer.uses_positions,
-      rotate(x_BLHP, cos, sin, self.cfg.rotary_interleaved),
-      x_BLHP,
-    )
-
-  def _absorbed(self, q_BLHK, latent_BMC, key_rotary_BMP, up, layer, scene):
-    """The same by other means, for one new token: queries go down to the latent instead of all keys up from it.
-
-    All heads then share one key, the latent and the rotating part, and one value, the latent.
-    """
-    still = q_BLHK.shape[-1] - key_rotary_BMP.shape[-1]
-    key_up_CHK, value_up_CHW = (p.kernel for p in up)
-    q_BLHC = jnp.einsum('BLHK,CHK->BLHC', q_BLHK[..., :still], key_up_CHK)
-    q_BLHC = jnp.concatenate([q_BLHC, q_BLHK[..., still:]], axis=-1)
-    latent_BM1C = latent_BMC[:, :, None]
-    key_BM1C = jnp.concatenate([latent_BM1C, key_rotary_BMP[:, :, None]], axis=-1)
-    mixed_BLHC = self._mix(q_BLHC, key_BM1C, latent_BM1C, layer, scene)
-    return jnp.einsum('BLHC,CHW->BLHW', mixed_BLHC, value_up_CHW)
+    rotated_BLHP = rotate(x_BLHP, table, self.cfg.rotary_interleaved)
+    return choose(flags.uses_positions, rotated_BLHP, x_BLHP)

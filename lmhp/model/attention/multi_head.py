@@ -1,4 +1,7 @@
-"""Softmax attention: heads that share keys and values, windows, sinks, caps, norms of queries and keys."""
+"""Softmax attention of tokens to tokens, with grouped queries.
+
+Windows, sinks, caps, and normalizations of queries and keys are options of the config.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lmhp.model.attention.rotary import RotaryTable, rotate
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs, ModelHypers, choose
 from lmhp.model.normalization import Normalization, normalize
-from lmhp.model.output import cap
-from lmhp.model.positional import rotate
+from lmhp.model.output import soft_cap
 from lmhp.model.projection import (
   Projection,
   product,
@@ -21,264 +25,258 @@ from lmhp.model.projection import (
 )
 from lmhp.model.rng import dropout, named_key
 
-MASKED = -1e30  # finite, so that a row that sees nothing is no NaN
+MASKED = -1e30
+"""Logit of a masked key. It is finite, so that a row without any key gives no NaN."""
 
 
-class LayerInputs(NamedTuple):
-  """What every layer is shown: computed once for a batch, the same for all layers.
-
-  Attributes:
-    mask_global_BLM: (B, 1, L, M) bool, which keys a query of a global layer sees; B may be 1.
-    mask_local_BLM: the same for a windowed layer.
-    rotary_global: cosines and sines, each (B, L, 1, P), or None.
-    rotary_local: the same for windowed layers.
-    bias_1HLM: added to the attention logits (ALiBi, T5), or None.
-    encoder_features_BMD: what the encoder made of its tokens, for a decoder that attends to it; None where keys and values of it
-      are in the cache, or there is no encoder.
-    temperature_BL11: (B, L, 1, 1), factor on queries of layers without positions, or None.
-    encoder_mask_BLM: (B, 1, 1, M) bool, which of those tokens are no padding; None where there is no encoder.
-    document_start_BL: (B, L) bool, where a text begins that knows nothing of what came before; None where there is one text.
-    hypers: `Hypers['model']`, the traced numbers.
-    key: PRNG key of this step, or None where nothing is random.
-    start: int32, where the new tokens begin in the cache; 0 without one.
-  """
-
-  mask_global_BLM: jax.Array
-  mask_local_BLM: jax.Array
-  rotary_global: tuple[jax.Array, jax.Array] | None
-  rotary_local: tuple[jax.Array, jax.Array] | None
-  bias_1HLM: jax.Array | None
-  hypers: dict
-  key: jax.Array | None
-  start: jax.Array | int
-  encoder_features_BMD: jax.Array | None = None
-  encoder_mask_BLM: jax.Array | None = None
-  temperature_BL11: jax.Array | None = None
-  document_start_BL: jax.Array | None = None
-
-
-class LayerFlags(NamedTuple):
-  """What one layer is told of itself; arrays, stacked on N under the scan, None where all layers agree.
+class AttentionContext(NamedTuple):
+  """Inputs of attention besides queries, keys and values.
 
   Attributes:
-    index: int32, counted from 0; names its dropout draws.
-    local: bool, whether it is windowed.
-    uses_positions: bool, whether it knows positions.
+    mask_BLM: (B, 1, L, M) bool, True for the keys that a query attends to. B and L may be 1.
+    bias_1HLM: (1, H, L, M) float32, added to the logits, or None.
+    dropout_key: PRNG key of this layer's dropout. None if nothing is dropped.
+    dropout_rate: Probability that a weight is dropped. None if nothing is dropped.
   """
 
-  index: jax.Array
-  local: jax.Array | bool | None
-  uses_positions: jax.Array | bool | None
-
-
-def choose(
-  flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array
-) -> jax.Array:
-  """One of two arrays by a flag that is known now, or only in the program."""
-  if isinstance(flag, bool):
-    return if_true if flag else if_false
-  return jnp.where(flag, if_true, if_false)
+  mask_BLM: jax.Array
+  bias_1HLM: jax.Array | None = None
+  dropout_key: jax.Array | None = None
+  dropout_rate: jax.Array | None = None
 
 
 def write_at(start: jax.Array | int, old_BM: jax.Array, new_BL: jax.Array) -> jax.Array:
-  """A cache with new tokens in it, in the cache's precision."""
-  return jax.lax.dynamic_update_slice_in_dim(
-    old_BM, new_BL.astype(old_BM.dtype), start, axis=1
-  )
+  """Returns a cache with the entries of new tokens, in the precision of the cache.
+
+  Args:
+    start: Position of the first new token in the cache.
+    old_BM: (B, M, ...), cache.
+    new_BL: (B, L, ...), entries of the new tokens.
+  """
+  new_BL = new_BL.astype(old_BM.dtype)
+  return jax.lax.dynamic_update_slice_in_dim(old_BM, new_BL, start, axis=1)
 
 
 def heads_first(x_BLHK: jax.Array) -> jax.Array:
-  """(B, H, L, K) of (B, L, H, K), in the order that products want."""
+  """Returns (B, H, L, K), copied to the memory layout that matrix products need."""
   return row_major(jnp.swapaxes(x_BLHK, 1, 2))
 
 
 class Attention(nn.Module):
-  """Multi-head attention over the tokens so far.
+  """Multi-head attention.
 
-  Source: arXiv:1706.03762 section 3.2; heads in groups arXiv:2305.13245.
+  Source: arXiv:1706.03762 section 3.2. Fewer heads of keys and values: arXiv:2305.13245.
   """
 
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: tuple[jax.Array, jax.Array] | None = None,
+  ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
     """Mixes tokens.
 
     Args:
       x_BLD: (B, L, D) float32.
-      layer: what this layer is.
-      scene: what all layers share.
-      cache: `(key_BMGK, value_BMGK)` to write the new tokens into at `scene.start`, or None.
+      flags: Properties of this layer.
+      inputs: Inputs that all layers share.
+      cache: Keys and values, each (B, M, G, K). New tokens are written at `inputs.start`.
 
     Returns:
-      (B, L, D) float32, and the cache.
+      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
     """
     cfg = self.cfg
-    heads = (('query', cfg.n_heads), ('key', cfg.n_kv_heads), ('value', cfg.n_kv_heads))
     q_BLHK, k_BMGK, v_BMGK = project(
       x_BLD,
       [
-        Projection(cfg, (cfg.d_model,), (n, cfg.head_dim), cfg.qkv_bias, name=name)
-        for name, n in heads
+        self._projection_to_heads('query', cfg.n_heads),
+        self._projection_to_heads('key', cfg.n_kv_heads),
+        self._projection_to_heads('value', cfg.n_kv_heads),
       ],
     )
     if cfg.clip_qkv is not None:
-      q_BLHK, k_BMGK, v_BMGK = (
-        jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q_BLHK, k_BMGK, v_BMGK)
-      )
-    q_BLHK, k_BMGK = self._position(*self._norm(q_BLHK, k_BMGK), layer, scene)
+      q_BLHK = jnp.clip(q_BLHK, -cfg.clip_qkv, cfg.clip_qkv)
+      k_BMGK = jnp.clip(k_BMGK, -cfg.clip_qkv, cfg.clip_qkv)
+      v_BMGK = jnp.clip(v_BMGK, -cfg.clip_qkv, cfg.clip_qkv)
+    q_BLHK, k_BMGK = self._normalize_queries_and_keys(q_BLHK, k_BMGK)
+    q_BLHK, k_BMGK = self._apply_positions(q_BLHK, k_BMGK, flags, inputs)
+
     if cache is not None:
-      cache = k_BMGK, v_BMGK = (
-        write_at(scene.start, cache[0], k_BMGK),
-        write_at(scene.start, cache[1], v_BMGK),
-      )
-    mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, scene)
-    out = Projection(
-      cfg,
-      (cfg.n_heads, cfg.head_dim),
-      (cfg.d_model,),
-      cfg.attention_output_bias,
-      name='output',
+      k_BMGK = write_at(inputs.start, cache[0], k_BMGK)
+      v_BMGK = write_at(inputs.start, cache[1], v_BMGK)
+      cache = (k_BMGK, v_BMGK)
+    context = self._context(flags, inputs)
+    mixed_BLHK = self._attend(q_BLHK, k_BMGK, v_BMGK, context)
+    return self._output(mixed_BLHK), cache
+
+  def _projection_to_heads(self, name: str, n_heads: int) -> Projection:
+    cfg = self.cfg
+    return Projection(
+      cfg, (cfg.d_model,), (n_heads, cfg.head_dim), cfg.qkv_bias, name=name
     )
-    return out(mixed_BLHK), cache
 
-  def _norm(self, q_BLHK, k_BMGK):
-    """Normalizes queries and keys before they are rotated, each head or all together."""
+  def _output(self, mixed_BLHK: jax.Array) -> jax.Array:
+    """Returns (B, L, D), the projection of the weighted values of all heads."""
     cfg = self.cfg
-    if cfg.qk_norm in ('none', 'l2'):
+    heads = mixed_BLHK.shape[2:]
+    project_heads = Projection(
+      cfg, heads, (cfg.d_model,), cfg.attention_output_bias, name='output'
+    )
+    return project_heads(mixed_BLHK)
+
+  def _normalize_queries_and_keys(
+    self, q_BLHK: jax.Array, k_BMGK: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """Normalizes queries and keys, each head by itself or all heads together.
+
+    The normalization 'l2' comes after the rotation, in `_apply_positions`.
+    """
+    if self.cfg.qk_norm in ('none', 'l2'):
       return q_BLHK, k_BMGK
+    return (
+      self._normalize_heads('query_norm', q_BLHK),
+      self._normalize_heads('key_norm', k_BMGK),
+    )
 
-    def norm(x, name):
-      shape = x.shape
-      flat = x if cfg.qk_norm == 'head' else x.reshape(*shape[:2], -1)
-      each = cfg.qk_norm == 'each_head'
-      return Normalization(
-        cfg, flat.shape[-1], shape[2] if each else 1, not each, name=name
-      )(flat).reshape(shape)
-
-    return norm(q_BLHK, 'query_norm'), norm(k_BMGK, 'key_norm')
-
-  def _position(self, q_BLHK, k_BMGK, layer, scene):
-    """Rotates queries and keys, and gives them unit size after that where qk_norm is l2 (Llama 4)."""
+  def _normalize_heads(self, name: str, x_BLHK: jax.Array) -> jax.Array:
     cfg = self.cfg
-    if scene.rotary_global is not None:
-      cos, sin = (
-        choose(layer.local, a, b)
-        for a, b in zip(scene.rotary_local, scene.rotary_global)
+    batch, length, n_heads, _ = x_BLHK.shape
+    if cfg.qk_norm == 'head':
+      return Normalization(cfg, x_BLHK.shape[-1], name=name)(x_BLHK)
+    # All heads are one axis. With 'each_head', each is a group with its own weights.
+    flat = x_BLHK.reshape(batch, length, -1)
+    is_by_head = cfg.qk_norm == 'each_head'
+    norm = Normalization(
+      cfg,
+      flat.shape[-1],
+      groups=n_heads if is_by_head else 1,
+      bias=not is_by_head,
+      name=name,
+    )
+    return norm(flat).reshape(x_BLHK.shape)
+
+  def _apply_positions(
+    self,
+    q_BLHK: jax.Array,
+    k_BMGK: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+  ) -> tuple[jax.Array, jax.Array]:
+    """Rotates queries and keys, normalizes them with 'l2', and applies the temperature."""
+    cfg = self.cfg
+    table = inputs.rotary(flags)
+    if table is not None:
+      # A layer without positions rotates by an angle of zero.
+      cos = table.cos_BL1P
+      sin = table.sin_BL1P
+      table = RotaryTable(
+        choose(flags.uses_positions, cos, jnp.ones_like(cos)),
+        choose(flags.uses_positions, sin, jnp.zeros_like(sin)),
       )
-      cos, sin = (
-        choose(layer.uses_positions, cos, jnp.ones_like(cos)),
-        choose(layer.uses_positions, sin, jnp.zeros_like(sin)),
-      )
-      q_BLHK = rotate(q_BLHK, cos, sin, cfg.rotary_interleaved)
-      k_BMGK = rotate(k_BMGK, cos, sin, cfg.rotary_interleaved)
-    if cfg.qk_norm == 'l2':  # Llama 4: where there are positions
-      positioned = layer.uses_positions if cfg.no_position_every else True
-      q_BLHK, k_BMGK = (
-        choose(positioned, normalize(x, 'rmsnorm', cfg.norm_eps), x)
-        for x in (q_BLHK, k_BMGK)
-      )
-    if scene.temperature_BL11 is not None:
-      q_BLHK = choose(
-        layer.uses_positions,
-        q_BLHK,
-        q_BLHK * jnp.broadcast_to(scene.temperature_BL11, q_BLHK.shape),
-      )
+      q_BLHK = rotate(q_BLHK, table, cfg.rotary_interleaved)
+      k_BMGK = rotate(k_BMGK, table, cfg.rotary_interleaved)
+
+    if cfg.qk_norm == 'l2':
+      # Llama 4 leaves out the normalization in layers without positions.
+      is_normalized = flags.uses_positions if cfg.no_position_every else True
+      normal_q = normalize(q_BLHK, 'rmsnorm', cfg.norm_eps)
+      normal_k = normalize(k_BMGK, 'rmsnorm', cfg.norm_eps)
+      q_BLHK = choose(is_normalized, normal_q, q_BLHK)
+      k_BMGK = choose(is_normalized, normal_k, k_BMGK)
+
+    if inputs.temperature_BL11 is not None:
+      temperature = jnp.broadcast_to(inputs.temperature_BL11, q_BLHK.shape)
+      q_BLHK = choose(flags.uses_positions, q_BLHK, q_BLHK * temperature)
     return q_BLHK, k_BMGK
 
-  def _mix(self, q_BLHK, k_BMGK, v_BMGK, layer, scene):
-    """Attention proper: (B, L, H, K) weighted values, K that of the values."""
-    cfg, n_kv_heads = self.cfg, k_BMGK.shape[2]
+  def _context(self, flags: LayerFlags, inputs: LayerInputs) -> AttentionContext:
+    """Returns the mask, the bias and the dropout of a layer."""
+    bias_1HLM = inputs.bias_1HLM
+    if bias_1HLM is not None:
+      zeros = jnp.zeros_like(bias_1HLM)
+      bias_1HLM = choose(flags.uses_positions, bias_1HLM, zeros)
+    context = AttentionContext(inputs.mask_BLM(flags), bias_1HLM)
+    return self._with_dropout(context, inputs.key, inputs.hypers, flags)
+
+  def _with_dropout(
+    self,
+    context: AttentionContext,
+    key: jax.Array | None,
+    hypers: ModelHypers,
+    flags: LayerFlags,
+  ) -> AttentionContext:
+    """Returns a context with the dropout of a layer.
+
+    Args:
+      context: Context without dropout.
+      key: PRNG key of the step, or None if nothing is random.
+      hypers: Traced numbers of the section `model`.
+      flags: Properties of the layer.
+    """
+    if self.cfg.attention_dropout == 0 or key is None:
+      return context
+    return context._replace(
+      dropout_key=jax.random.fold_in(named_key(key, 'attention_dropout'), flags.number),
+      dropout_rate=hypers['attention_dropout'],
+    )
+
+  def _attend(
+    self,
+    q_BLHK: jax.Array,
+    k_BMGK: jax.Array,
+    v_BMGK: jax.Array,
+    context: AttentionContext,
+  ) -> jax.Array:
+    """Returns the weighted values of each head, (B, L, H, K). K is the size of a value."""
+    cfg = self.cfg
     batch, length, n_heads, _ = q_BLHK.shape
-    q, k, v = (
-      heads_first(x).reshape(
-        batch, n_kv_heads, -1, x.shape[-1]
-      )  # a group's heads below each other: one product
-      for x in (q_BLHK * cfg.attention_scale, k_BMGK, v_BMGK)
-    )
+    n_kv_heads = k_BMGK.shape[2]
+
+    # The query heads of a group are rows of one matrix, so that each group is one product.
+    grouped = (batch, n_kv_heads, -1)
+    q = heads_first(q_BLHK * cfg.attention_scale).reshape(*grouped, q_BLHK.shape[-1])
+    k = heads_first(k_BMGK).reshape(*grouped, k_BMGK.shape[-1])
+    v = heads_first(v_BMGK).reshape(*grouped, v_BMGK.shape[-1])
+
+    # logits = cap(q k^T) + bias, and MASKED where the mask is False
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
-    logits_BHLM = cap(logits_BHLM, cfg.attention_logit_cap)
-    if scene.bias_1HLM is not None:
-      bias = jnp.broadcast_to(scene.bias_1HLM, logits_BHLM.shape)
-      logits_BHLM = logits_BHLM + choose(
-        layer.uses_positions, bias, jnp.zeros_like(bias)
-      )
-    see = choose(layer.local, scene.mask_local_BLM, scene.mask_global_BLM)
-    logits_BHLM = jnp.where(
-      jnp.broadcast_to(see, logits_BHLM.shape), logits_BHLM, MASKED
-    )
-    flat = (batch, n_kv_heads, -1, logits_BHLM.shape[-1])
-    dropped = cfg.attention_dropout != 0 and scene.key is not None
-    if not (dropped or cfg.attention_sinks):
-      mixed = softmax_product(logits_BHLM.reshape(flat), v, cfg.dtype)
+    logits_BHLM = soft_cap(logits_BHLM, cfg.attention_logit_cap)
+    if context.bias_1HLM is not None:
+      bias = jnp.broadcast_to(context.bias_1HLM, logits_BHLM.shape)
+      logits_BHLM = logits_BHLM + bias
+    mask = jnp.broadcast_to(context.mask_BLM, logits_BHLM.shape)
+    logits_BHLM = jnp.where(mask, logits_BHLM, MASKED)
+
+    # mixed = softmax(logits) v
+    grouped_shape = (*grouped, logits_BHLM.shape[-1])
+    if context.dropout_key is None and not cfg.attention_sinks:
+      mixed = softmax_product(logits_BHLM.reshape(grouped_shape), v, cfg.dtype)
     else:
-      weights_BHLM = (
-        self._sink_softmax(logits_BHLM)
-        if cfg.attention_sinks
-        else jax.nn.softmax(logits_BHLM, axis=-1)
-      )
-      if dropped:
-        key = jax.random.fold_in(named_key(scene.key, 'attention_dropout'), layer.index)
-        weights_BHLM = dropout(weights_BHLM, scene.hypers['attention_dropout'], key)
-      mixed = product(weights_BHLM.reshape(flat), v, False, cfg.dtype)
+      weights_BHLM = self._weights(logits_BHLM, context)
+      mixed = product(weights_BHLM.reshape(grouped_shape), v, False, cfg.dtype)
     return jnp.swapaxes(mixed.reshape(batch, n_heads, length, -1), 1, 2)
 
-  def _sink_softmax(self, logits_BHLM):
-    """Softmax over keys and over a learned logit per head that has no value."""
-    sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
-    sink = jnp.broadcast_to(sinks_H[None, :, None, None], (*logits_BHLM.shape[:3], 1))
-    return jax.nn.softmax(jnp.concatenate([logits_BHLM, sink], axis=-1), axis=-1)[
-      ..., :-1
-    ]
-
-
-class CrossAttention(Attention):
-  """Attention of a decoder's tokens to what the encoder made of its own: no positions, no mask but padding's.
-
-  Source: arXiv:1706.03762 section 3.2.3.
-  """
-
-  @nn.compact
-  def __call__(self, x_BLD, layer: LayerFlags, scene: LayerInputs, cache=None):
-    """As `Attention`; `cache` holds keys and values of the encoder's tokens, made where `scene` has those."""
-    cfg = self.cfg
-    head = (cfg.head_dim,)
-    query = Projection(
-      cfg, (cfg.d_model,), (cfg.n_heads, *head), cfg.qkv_bias, name='query'
-    )
-    q_BLHK = query(x_BLD)
-    if scene.encoder_features_BMD is None:
-      k_BMGK, v_BMGK = cache
-      q_BLHK, _ = self._norm(q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads])
+  def _weights(self, logits_BHLM: jax.Array, context: AttentionContext) -> jax.Array:
+    """Returns the softmax of logits, with a sink and dropout if the config has them."""
+    if self.cfg.attention_sinks:
+      weights_BHLM = self._softmax_with_sink(logits_BHLM)
     else:
-      k_BMGK, v_BMGK = project(
-        scene.encoder_features_BMD,
-        [
-          Projection(
-            cfg, (cfg.d_model,), (cfg.n_kv_heads, *head), cfg.qkv_bias, name=name
-          )
-          for name in ('key', 'value')
-        ],
-      )
-      q_BLHK, k_BMGK = self._norm(q_BLHK, k_BMGK)
-      cache = (
-        None
-        if cache is None
-        else (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
-      )
-    key = None if scene.key is None else named_key(scene.key, 'cross_attention')
-    seen = scene._replace(
-      mask_global_BLM=scene.encoder_mask_BLM,
-      mask_local_BLM=scene.encoder_mask_BLM,
-      bias_1HLM=None,
-      key=key,
-    )
-    mixed_BLHK = self._mix(q_BLHK, k_BMGK, v_BMGK, layer, seen)
-    out = Projection(
-      cfg,
-      (cfg.n_heads, cfg.head_dim),
-      (cfg.d_model,),
-      cfg.attention_output_bias,
-      name='output',
-    )
-    return out(mixed_BLHK), cache
+      weights_BHLM = jax.nn.softmax(logits_BHLM, axis=-1)
+    if context.dropout_key is None or context.dropout_rate is None:
+      return weights_BHLM
+    return dropout(weights_BHLM, context.dropout_rate, context.dropout_key)
+
+  def _softmax_with_sink(self, logits_BHLM: jax.Array) -> jax.Array:
+    """Returns the softmax over keys and a learned logit of each head that has no value.
+
+    Source: arXiv:2508.10925 (gpt-oss).
+    """
+    sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
+    shape = (*logits_BHLM.shape[:3], 1)
+    sink = jnp.broadcast_to(sinks_H[None, :, None, None], shape)
+    logits = jnp.concatenate([logits_BHLM, sink], axis=-1)
+    return jax.nn.softmax(logits, axis=-1)[..., :-1]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.registry import MIXERS, mixer_spec
 from lmhp.params import matches
+from lmhp.registry import import_object
 from lmhp.typing import PyTree
 
 
@@ -51,7 +51,7 @@ def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
     name: Name of the mixer.
   """
   layer = mixer_spec(cfg, name).layer
-  layer_class = _import_object(layer) if isinstance(layer, str) else layer
+  layer_class = import_object(layer) if isinstance(layer, str) else layer
   return layer_class(cfg, name=name)
 
 
@@ -93,12 +93,6 @@ def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array 
     for pattern, initializer in spec.custom_inits.items():
       if matches(pattern, path):
         if isinstance(initializer, str):
-          initializer = _import_object(initializer)
+          initializer = import_object(initializer)
         return initializer(key, shape)
   return None
-
-
-def _import_object(path: str) -> Any:  # an object of any type from a user's import path
-  """Returns the object with an import path such as `package.module:Class`."""
-  module, _, name = path.partition(':')
-  return getattr(importlib.import_module(module), name)

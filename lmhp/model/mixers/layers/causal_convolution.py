@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerInputs
 from lmhp.model.mixers.causal_convolution import ConvolutionKeys
 from lmhp.sections import keys_of
 

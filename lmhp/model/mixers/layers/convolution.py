@@ -5,8 +5,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.causal_convolution import ConvolutionKeys
 from lmhp.model.mixers.layers.causal_convolution import CausalConvolution
 from lmhp.model.projection import Projection, project

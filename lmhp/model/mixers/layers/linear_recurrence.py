@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerInputs
+from lmhp.model.layer_inputs import LayerInputs
 from lmhp.typing import PyTree
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.keys import MixerKeys
 from lmhp.model.mixers.layers.linear_recurrence import cached_state
 from lmhp.model.mixers.layers.step_recurrence import StepRecurrence

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.keys import mixer_heads
 from lmhp.model.mixers.layers.causal_convolution import CausalConvolution
 from lmhp.model.mixers.layers.state_space import StateSpaceInputs, state_space

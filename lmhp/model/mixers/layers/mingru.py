@@ -5,8 +5,8 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention.multi_head import LayerFlags, LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.keys import MixerKeys
 from lmhp.model.mixers.layers.linear_recurrence import (
   cached_state,

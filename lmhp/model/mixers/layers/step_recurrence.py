@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.multi_head import LayerInputs
 from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import LayerInputs
 from lmhp.model.mixers.keys import MixerKeys
 from lmhp.model.projection import Projection
 from lmhp.sections import keys_of

@@ -1,0 +1,43 @@
+"""Registry of activations, the elementwise nonlinearities of the network.
+
+A new activation is a function in `lmhp/model/activations.py` and a line here. One from outside
+calls `register_activation` in the same way. This file imports no jax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from lmhp.registry import Registry
+from lmhp.typing import PyTree
+
+Activation: TypeAlias = Callable[[PyTree], PyTree]
+"""`x -> y`, elementwise on a float32 array of any shape."""
+
+ACTIVATIONS: Registry[Activation | str] = Registry('activation')
+"""All activations by name, a value of `model.activation`: functions or import paths."""
+
+
+def register_activation(name: str, function: Activation | str) -> None:
+  """Adds an activation.
+
+  Args:
+    name: Value of `model.activation` that selects it.
+    function: The function, or its import path `package.module:name`.
+
+  Raises:
+    ConfigError: If another module has registered this name.
+  """
+  ACTIVATIONS.register(name, function)
+
+
+register_activation('relu', 'jax.nn:relu')
+register_activation('sigmoid', 'jax.nn:sigmoid')
+register_activation('tanh', 'jax.numpy:tanh')
+register_activation('gelu', 'lmhp.model.activations:gelu')
+register_activation('gelu_tanh', 'lmhp.model.activations:gelu_tanh')
+register_activation('quick_gelu', 'lmhp.model.activations:quick_gelu')
+register_activation('silu', 'jax.nn:silu')
+register_activation('relu_squared', 'lmhp.model.activations:relu_squared')
+register_activation('identity', 'lmhp.model.activations:identity')

@@ -1,0 +1,95 @@
+"""Attention masks: the keys that each query attends to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.batch import Array, Batch
+from lmhp.model.config import ModelConfig
+
+
+class TokenPositions(NamedTuple):
+  """Positions of the new tokens, in their documents and in the cache.
+
+  Attributes:
+    in_document_BL: (B, L) int32, positions within the document. B may be 1.
+    start: Number of tokens that the cache holds already, int32. 0 without a cache.
+    n_keys: M, the number of keys: the length of the cache, or L without a cache.
+  """
+
+  in_document_BL: Array
+  start: jax.Array | int
+  n_keys: int
+
+  @property
+  def distance_LM(self) -> jax.Array:
+    """(L, M) int32, position of the query minus position of the key, in the cache."""
+    queries_L = self.start + jnp.arange(self.in_document_BL.shape[1])
+    return queries_L[:, None] - jnp.arange(self.n_keys)[None, :]
+
+
+class AttentionMasks(NamedTuple):
+  """Masks of the two kinds of layers. True marks a key that the query attends to.
+
+  Attributes:
+    global_BLM: (B, 1, L, M) bool, mask of layers with global attention. B may be 1.
+    local_BLM: (B, 1, L, M) bool, mask of layers with local attention. B may be 1.
+  """
+
+  global_BLM: jax.Array
+  local_BLM: jax.Array
+
+
+def attention_masks(
+  cfg: ModelConfig, batch: Batch, positions: TokenPositions
+) -> AttentionMasks:
+  """Returns the masks of a stack of layers.
+
+  Args:
+    cfg: Structure of the model.
+    batch: Batch. Its segments and its prefix lengths are read.
+    positions: Positions of the tokens.
+  """
+  distance_LM = positions.distance_LM
+
+  # A decoder attends to earlier tokens, an encoder to all.
+  least_distance = 0 if cfg.causal else -positions.n_keys
+  global_mask = (distance_LM >= least_distance)[None, None]
+
+  # Local attention leaves out what is beyond the window, or outside of the chunk.
+  local_mask = global_mask
+  if cfg.sliding_window:
+    in_window = (jnp.abs(distance_LM) < cfg.sliding_window)[None, None]
+    local_mask = global_mask & in_window
+  if cfg.attention_chunk:
+    local_mask = global_mask & _same_chunk(cfg.attention_chunk, positions)
+
+  # All tokens attend to the prefix. Local attention still has its window.
+  if batch.prefix_lengths is not None:
+    key_M = jnp.arange(positions.n_keys)[None, None, None]
+    in_prefix = key_M < batch.prefix_lengths[:, None, None, None]
+    window = cfg.sliding_window or positions.n_keys + 1
+    in_window = jnp.abs(distance_LM)[None, None] < window
+    global_mask = in_prefix | global_mask
+    local_mask = (in_prefix & in_window) | local_mask
+
+  # Tokens attend within their own document.
+  if batch.segments is not None:
+    segments_BL = batch.segments
+    same = (segments_BL[:, :, None] == segments_BL[:, None, :])[:, None]
+    global_mask = same & jnp.broadcast_to(global_mask, same.shape)
+    local_mask = same & jnp.broadcast_to(local_mask, same.shape)
+  return AttentionMasks(global_mask, local_mask)
+
+
+def _same_chunk(chunk: int, positions: TokenPositions) -> jax.Array:
+  """Returns (B, 1, L, M) bool, True if query and key are in the same chunk."""
+  query_chunk_BL = positions.in_document_BL // chunk
+  key_chunk_BM = query_chunk_BL
+  has_cache = positions.n_keys != query_chunk_BL.shape[1]
+  if has_cache:
+    key_chunk_BM = jnp.arange(positions.n_keys)[None] // chunk
+  return (query_chunk_BL[:, :, None] == key_chunk_BM[:, None, :])[:, None]

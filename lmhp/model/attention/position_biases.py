@@ -1,0 +1,99 @@
+"""Biases on the attention logits that depend on the distance of query and key: ALiBi, T5."""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.model.config import ModelConfig
+
+# --- ALiBi --------------------------------------------------------------------------
+
+
+def alibi_slopes(n_heads: int) -> npt.NDArray[np.float64]:
+  """Returns the slopes of ALiBi's heads, (H,).
+
+  For a power of two they are a geometric sequence that starts at its own ratio,
+  2 ** (-8 / n_heads). For another number of heads, the sequence of the power of two below is
+  followed by every other element of the sequence of the power of two above.
+
+  Source: arXiv:2108.12409 section 3, and the authors' code for other numbers of heads.
+  """
+  power = 2 ** math.floor(math.log2(n_heads))
+  slopes = [2.0 ** (-8.0 * (i + 1) / power) for i in range(power)]
+  n_more = n_heads - power
+  slopes += [2.0 ** (-4.0 * (i + 1) / power) for i in range(0, 2 * n_more, 2)]
+  return np.array(slopes)
+
+
+def alibi_bias(
+  n_heads: int, distance_LM: jax.Array, scale: float = 1.0, both_sides: bool = False
+) -> jax.Array:
+  """Returns ALiBi's bias, -scale * slope * distance, (1, H, L, M) float32.
+
+  Args:
+    n_heads: H.
+    distance_LM: (L, M) int32, query position minus key position.
+    scale: Factor on the bias.
+    both_sides: If True, the distance of a later key is its absolute value. If False, the
+      mask has to hide later keys.
+  """
+  slopes = (scale * alibi_slopes(n_heads)).astype(np.float32).reshape(1, -1, 1, 1)
+  if both_sides:
+    distance_LM = jnp.abs(distance_LM)
+  return distance_LM.astype(jnp.float32)[None, None] * -slopes
+
+
+# --- T5 -----------------------------------------------------------------------------
+
+
+def relative_bucket(
+  distance: jax.Array, buckets: int, max_distance: int, both_sides: bool = False
+) -> jax.Array:
+  """Returns T5's bucket of a distance, int32.
+
+  The first half of the buckets hold one distance each. The buckets of the other half grow in
+  proportion to the distance.
+
+  Args:
+    distance: int32, query position minus key position.
+    buckets: Number of buckets.
+    max_distance: Distance from which on the last bucket is used.
+    both_sides: If True, later keys use the second half of the buckets, as in an encoder. If
+      False, they count as distance 0.
+
+  Source: arXiv:1910.10683 section 2.1.
+  """
+  if both_sides:
+    first_bucket = jnp.where(distance < 0, buckets // 2, 0)
+    return first_bucket + relative_bucket(jnp.abs(distance), buckets // 2, max_distance)
+
+  distance = jnp.maximum(distance, 0)
+  n_exact = buckets // 2
+  # ratio = log(distance / n_exact) / log(max_distance / n_exact)
+  log_distance = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / n_exact)
+  ratio = log_distance / math.log(max_distance / n_exact)
+  large = n_exact + (ratio * (buckets - n_exact)).astype(jnp.int32)
+  return jnp.where(distance < n_exact, distance, jnp.minimum(large, buckets - 1))
+
+
+class RelativeBias(nn.Module):
+  """T5's learned bias on the attention logits. All layers of a stack share one table."""
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, distance_LM: jax.Array) -> jax.Array:
+    """Returns (1, H, L, M) float32 for (L, M) int32 distances."""
+    cfg = self.cfg
+    shape = (cfg.relative_buckets, cfg.n_heads)
+    table_UH = self.param('table', nn.initializers.zeros_init(), shape)
+    bucket_LM = relative_bucket(
+      distance_LM, cfg.relative_buckets, cfg.relative_max_distance, not cfg.causal
+    )
+    return jnp.transpose(table_UH[bucket_LM], (2, 0, 1))[None]

@@ -1,0 +1,204 @@
+"""Rotary positions: frequencies, their scaling to longer contexts, and the rotation.
+
+Dimension key besides the model's: P pairs of coordinates that rotate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.model.batch import Array
+from lmhp.model.config import ModelConfig
+
+Frequencies = npt.NDArray[np.float64]
+"""(P,) radians per token."""
+
+
+class RotaryTable(NamedTuple):
+  """Cosines and sines of the rotation angles.
+
+  Attributes:
+    cos_BL1P: (B, L, 1, P) float32. B may be 1.
+    sin_BL1P: (B, L, 1, P) float32. B may be 1.
+  """
+
+  cos_BL1P: jax.Array
+  sin_BL1P: jax.Array
+
+
+def rotary_table(
+  cfg: ModelConfig, local: bool, positions_BL: Array, length: int
+) -> RotaryTable:
+  """Returns the rotation angles of layers with local or with global attention.
+
+  Args:
+    cfg: Structure of the model.
+    local: True for layers with local attention. They may have another base, and no scaling.
+    positions_BL: (B, L) int32.
+    length: Number of tokens that are attended to.
+  """
+  base = cfg.rotary_base_local if local else cfg.rotary_base
+  is_scaled = cfg.rotary_scaling_local or not local
+  frequencies, factor = rotary_frequencies(cfg, base, length, is_scaled)
+  frequencies = frequencies.astype(np.float32).reshape(1, 1, 1, -1)
+  angles = positions_BL.astype(jnp.float32)[..., None, None] * frequencies
+  return RotaryTable(jnp.cos(angles) * factor, jnp.sin(angles) * factor)
+
+
+def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Array:
+  """Rotates the first 2P coordinates of each head, and leaves the others unchanged.
+
+  Args:
+    x_BLHK: (B, L, H, K) float32, queries or keys.
+    table: Cosines and sines of the angles.
+    interleaved: If True, the coordinates 2i and 2i + 1 are a pair (GPT-J). If False, i and
+      i + P are (GPT-NeoX, Llama).
+  """
+  n_pairs = table.cos_BL1P.shape[-1]
+  rotating = x_BLHK[..., : 2 * n_pairs]
+  rest = x_BLHK[..., 2 * n_pairs :]
+  if interleaved:
+    a = rotating[..., 0::2]
+    b = rotating[..., 1::2]
+  else:
+    a = rotating[..., :n_pairs]
+    b = rotating[..., n_pairs:]
+
+  cos = jnp.broadcast_to(table.cos_BL1P, a.shape)
+  sin = jnp.broadcast_to(table.sin_BL1P, a.shape)
+  rotated_a = a * cos - b * sin
+  rotated_b = b * cos + a * sin
+
+  if interleaved:
+    rotated = jnp.stack([rotated_a, rotated_b], axis=-1).reshape(rotating.shape)
+  else:
+    rotated = jnp.concatenate([rotated_a, rotated_b], axis=-1)
+  if not rest.shape[-1]:
+    return rotated
+  return jnp.concatenate([rotated, rest], axis=-1)
+
+
+# --- frequencies --------------------------------------------------------------------
+
+
+def rotary_frequencies(
+  cfg: ModelConfig, base: float, length: int, is_scaled: bool = True
+) -> tuple[Frequencies, float]:
+  """Returns the frequencies of the pairs, and a factor on rotated queries and keys.
+
+  Frequency i is base ** (-i / P). `model.rotary_scaling` changes it.
+
+  Args:
+    cfg: Structure of the model.
+    base: Base of the geometric sequence.
+    length: Number of tokens that are attended to. The scalings 'dynamic' and 'longrope'
+      depend on it.
+    is_scaled: If False, the scaling is left out.
+
+  Returns:
+    (P,) float64 radians per token, and the factor.
+
+  Source: arXiv:2104.09864 eq. 15.
+  """
+  frequencies = base ** -(np.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim)
+  if not is_scaled:
+    return frequencies, 1.0
+
+  attention_factor = 1.0
+  if cfg.rotary_scaling == 'linear':
+    frequencies = frequencies / cfg.rotary_scaling_factor
+  elif cfg.rotary_scaling == 'dynamic':
+    frequencies = _scale_dynamic(frequencies, cfg, base, length)
+  elif cfg.rotary_scaling == 'llama3':
+    frequencies = _scale_llama3(frequencies, cfg)
+  elif cfg.rotary_scaling == 'yarn':
+    frequencies = _scale_yarn(frequencies, cfg, base)
+    attention_factor = 0.1 * math.log(cfg.rotary_scaling_factor) + 1.0
+  elif cfg.rotary_scaling == 'longrope':
+    frequencies = _scale_longrope(frequencies, cfg, length)
+    attention_factor = _longrope_attention_factor(cfg)
+  return frequencies, cfg.rotary_attention_factor or attention_factor
+
+
+def _scale_dynamic(
+  frequencies: Frequencies, cfg: ModelConfig, base: float, length: int
+) -> Frequencies:
+  """Raises the base for sequences beyond the trained context.
+
+  Source: NTK-aware scaling, in the form of Hugging Face transformers.
+  """
+  width = cfg.rotary_dim
+  factor = cfg.rotary_scaling_factor
+  original = cfg.rotary_original_max_seq_len
+  if length <= original or width <= 2:
+    return frequencies
+  # base' = base * (factor * length / original - (factor - 1)) ** (width / (width - 2))
+  stretch = factor * length / original - (factor - 1)
+  exponents = np.arange(0, width, 2) / width
+  return (base * stretch ** (width / (width - 2))) ** -exponents
+
+
+def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
+  """Divides low frequencies by the factor, keeps high ones, and interpolates between.
+
+  Source: Llama 3.1's model card (https://huggingface.co/meta-llama/Llama-3.1-8B).
+  """
+  turns = cfg.rotary_original_max_seq_len * frequencies / (2 * math.pi)
+  low = cfg.rotary_low_frequency_factor
+  high = cfg.rotary_high_frequency_factor
+  if high > low:
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+  else:
+    kept = (turns > low) * 1.0
+  return kept * frequencies + (1 - kept) * frequencies / cfg.rotary_scaling_factor
+
+
+def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Frequencies:
+  """Divides frequencies with few turns within the trained context, and keeps the others.
+
+  Source: arXiv:2309.00071 eq. 23.
+  """
+  width = cfg.rotary_dim
+  low = _yarn_index(cfg, base, turns=cfg.rotary_beta_fast)
+  high = _yarn_index(cfg, base, turns=cfg.rotary_beta_slow)
+  if cfg.rotary_truncate:
+    low = math.floor(low)
+    high = math.ceil(high)
+  low = max(low, 0)
+  high = min(high, width - 1)
+  ramp = (np.arange(width // 2) - low) / max(high - low, 0.001)
+  divided = np.clip(ramp, 0, 1)
+  return divided * frequencies / cfg.rotary_scaling_factor + (1 - divided) * frequencies
+
+
+def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
+  """Returns the index of the frequency that makes that many turns in the trained context."""
+  length = cfg.rotary_original_max_seq_len
+  log_ratio = math.log(length / (turns * 2 * math.pi))
+  return cfg.rotary_dim * log_ratio / (2 * math.log(base))
+
+
+def _scale_longrope(
+  frequencies: Frequencies, cfg: ModelConfig, length: int
+) -> Frequencies:
+  """Divides each frequency by its own factor.
+
+  Source: arXiv:2402.13753.
+  """
+  is_long = length > cfg.rotary_original_max_seq_len
+  factors = cfg.rotary_long_factor if is_long else cfg.rotary_short_factor
+  return frequencies / np.array(factors)
+
+
+def _longrope_attention_factor(cfg: ModelConfig) -> float:
+  original = cfg.rotary_original_max_seq_len
+  stretch = max(cfg.max_seq_len / original, 1.0)
+  if stretch <= 1:
+    return 1.0
+  return math.sqrt(1 + math.log(stretch) / math.log(original))

@@ -1,0 +1,219 @@
+"""Inputs of a layer besides the residual stream: those that all layers share, and its flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.attention.masks import TokenPositions, attention_masks
+from lmhp.model.attention.position_biases import alibi_bias
+from lmhp.model.attention.rotary import RotaryTable, rotary_table
+from lmhp.model.batch import Batch
+from lmhp.model.config import ModelConfig
+
+ModelHypers: TypeAlias = Mapping[str, jax.Array]
+"""Traced numbers of the section `model`, `Hypers['model']`."""
+
+
+class LayerFlags(NamedTuple):
+  """Properties of one layer.
+
+  The properties that differ between the layers of one scan are arrays, the others bools.
+
+  Attributes:
+    number: Number of the layer, int32, from 0. It is part of the names of its dropout draws.
+    local: True if the layer has local attention.
+    uses_positions: True if the layer uses positions.
+  """
+
+  number: jax.Array | int
+  local: jax.Array | bool
+  uses_positions: jax.Array | bool
+
+
+def choose(
+  flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array
+) -> jax.Array:
+  """Returns one of two arrays of the same shape.
+
+  Args:
+    flag: A bool, or an array of the program with one element.
+    if_true: Result if the flag is True.
+    if_false: Result if the flag is False.
+  """
+  if isinstance(flag, bool):
+    return if_true if flag else if_false
+  return jnp.where(flag, if_true, if_false)
+
+
+class LayerInputs(NamedTuple):
+  """Inputs that all layers of a stack share. They are computed once for a batch.
+
+  Attributes:
+    mask_global_BLM: (B, 1, L, M) bool, True for the keys that a query attends to in a layer
+      with global attention. B may be 1.
+    mask_local_BLM: (B, 1, L, M) bool, the mask of a layer with local attention. B may be 1.
+    rotary_global: Rotation angles of layers with global attention. None without rotary
+      positions.
+    rotary_local: Rotation angles of layers with local attention. None without rotary
+      positions.
+    bias_1HLM: (1, H, L, M) float32, added to the attention logits (ALiBi, T5). None if there
+      is none.
+    hypers: Traced numbers of the section `model`.
+    key: PRNG key of the step. None if nothing is random.
+    start: Number of tokens that the cache holds already, int32. 0 without a cache.
+    encoder_features_BMD: (B, M, D) float32, output of the encoder. None without an encoder,
+      or if the cache holds keys and values of its tokens.
+    encoder_mask_BLM: (B, 1, 1, M) bool, False for padding of the encoder's tokens. None
+      without an encoder.
+    temperature_BL11: (B, L, 1, 1) float32, factor on the queries of layers without
+      positions. None if there is none.
+    document_start_BL: (B, L) bool, True for the first token of a document. Recurrent layers
+      forget their state there. None if a sequence is one document.
+  """
+
+  mask_global_BLM: jax.Array
+  mask_local_BLM: jax.Array
+  rotary_global: RotaryTable | None
+  rotary_local: RotaryTable | None
+  bias_1HLM: jax.Array | None
+  hypers: ModelHypers
+  key: jax.Array | None
+  start: jax.Array | int
+  encoder_features_BMD: jax.Array | None = None
+  encoder_mask_BLM: jax.Array | None = None
+  temperature_BL11: jax.Array | None = None
+  document_start_BL: jax.Array | None = None
+
+  def mask_BLM(self, flags: LayerFlags) -> jax.Array:
+    """Returns the mask of a layer, (B, 1, L, M) bool."""
+    return choose(flags.local, self.mask_local_BLM, self.mask_global_BLM)
+
+  def rotary(self, flags: LayerFlags) -> RotaryTable | None:
+    """Returns the rotation angles of a layer. None without rotary positions."""
+    if self.rotary_local is None or self.rotary_global is None:
+      return None
+    cos_BL1P = choose(
+      flags.local, self.rotary_local.cos_BL1P, self.rotary_global.cos_BL1P
+    )
+    sin_BL1P = choose(
+      flags.local, self.rotary_local.sin_BL1P, self.rotary_global.sin_BL1P
+    )
+    return RotaryTable(cos_BL1P, sin_BL1P)
+
+
+# --- construction -------------------------------------------------------------------
+
+
+class EncoderOutput(NamedTuple):
+  """Encoder outputs that a decoder attends to.
+
+  Attributes:
+    features_BMD: (B, M, D) float32. None if the cache holds keys and values of the tokens.
+    mask_BM: (B, M) bool, False for padding.
+  """
+
+  features_BMD: jax.Array | None
+  mask_BM: jax.Array
+
+
+class StackInputs(NamedTuple):
+  """What a stack of layers needs besides the residual stream, for one batch.
+
+  Attributes:
+    batch: Batch.
+    positions: Positions of the new tokens.
+    hypers: Traced numbers of the section `model`.
+    key: PRNG key of the step. None if nothing is random.
+    encoder: Encoder outputs that the stack attends to. None if there is no encoder.
+  """
+
+  batch: Batch
+  positions: TokenPositions
+  hypers: ModelHypers
+  key: jax.Array | None
+  encoder: EncoderOutput | None = None
+
+
+def compute_layer_inputs(
+  cfg: ModelConfig, inputs: StackInputs, relative_bias_1HLM: jax.Array | None
+) -> LayerInputs:
+  """Returns the inputs that all layers of a stack share.
+
+  Args:
+    cfg: Structure of the model.
+    inputs: Inputs of the stack.
+    relative_bias_1HLM: (1, H, L, M) float32, T5's bias. None if positions are not T5's.
+  """
+  positions = inputs.positions
+  masks = attention_masks(cfg, inputs.batch, positions)
+  rotary_global, rotary_local = _rotary_tables(cfg, positions)
+
+  bias_1HLM = relative_bias_1HLM
+  if cfg.position == 'alibi':
+    bias_1HLM = alibi_bias(
+      cfg.n_heads, positions.distance_LM, cfg.alibi_scale, not cfg.causal
+    )
+
+  encoder_features_BMD = None
+  encoder_mask_BLM = None
+  if inputs.encoder is not None:
+    encoder_features_BMD = inputs.encoder.features_BMD
+    encoder_mask_BLM = inputs.encoder.mask_BM[:, None, None]
+
+  return LayerInputs(
+    mask_global_BLM=masks.global_BLM,
+    mask_local_BLM=masks.local_BLM,
+    rotary_global=rotary_global,
+    rotary_local=rotary_local,
+    bias_1HLM=bias_1HLM,
+    hypers=inputs.hypers,
+    key=inputs.key,
+    start=positions.start,
+    encoder_features_BMD=encoder_features_BMD,
+    encoder_mask_BLM=encoder_mask_BLM,
+    temperature_BL11=_temperature(cfg, positions),
+    document_start_BL=_document_starts(cfg, inputs.batch),
+  )
+
+
+def _rotary_tables(
+  cfg: ModelConfig, positions: TokenPositions
+) -> tuple[RotaryTable | None, RotaryTable | None]:
+  """Returns the rotation angles of layers with global and with local attention."""
+  if cfg.position != 'rotary':
+    return None, None
+  rotary_global = rotary_table(
+    cfg, False, positions.in_document_BL, length=positions.n_keys
+  )
+  has_own_base = cfg.rotary_base_local != cfg.rotary_base
+  if not has_own_base and cfg.rotary_scaling_local:
+    return rotary_global, rotary_global
+  rotary_local = rotary_table(
+    cfg, True, positions.in_document_BL, length=positions.n_keys
+  )
+  return rotary_global, rotary_local
+
+
+def _temperature(cfg: ModelConfig, positions: TokenPositions) -> jax.Array | None:
+  """Returns the factor on queries of layers without positions, (B, L, 1, 1) float32.
+
+  Source: arXiv:2501.19399, in the form of Llama 4.
+  """
+  if not cfg.attention_temperature:
+    return None
+  # temperature = 1 + attention_temperature * log(1 + floor((position + 1) / floor_tokens))
+  n_floors = jnp.floor((positions.in_document_BL + 1) / cfg.temperature_floor)
+  temperature_BL = 1 + cfg.attention_temperature * jnp.log1p(n_floors)
+  return temperature_BL[..., None, None]
+
+
+def _document_starts(cfg: ModelConfig, batch: Batch) -> jax.Array | None:
+  """Returns (B, L) bool, True for the first token of a document but the sequence's first."""
+  if not cfg.other_mixers or batch.segments is None:
+    return None
+  previous_BL = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
+  return batch.segments != previous_BL

@@ -1,0 +1,47 @@
+"""Published architectures, by name.
+
+A preset is the keys of the section `model`. A family states once what its sizes share, and
+each size is one row of a table. Published dropout rates and initial scales belong to a
+training recipe, so they are left out. Sources are the paper or card of each model, and the
+config.json beside its weights.
+"""
+
+from __future__ import annotations
+
+from lmhp.errors import ConfigError, suggest
+from lmhp.model.config import ModelConfig
+from lmhp.model.presets import encoders, expert_models, gemma, gpt, llama, qwen, small
+from lmhp.model.presets.table import Keys
+
+PRESETS: dict[str, Keys] = {
+  **small.PRESETS,
+  **gpt.PRESETS,
+  **llama.PRESETS,
+  **qwen.PRESETS,
+  **gemma.PRESETS,
+  **expert_models.PRESETS,
+  **encoders.PRESETS,
+}
+"""{name of a preset: its keys}."""
+
+
+def preset(name: str) -> ModelConfig:
+  """Returns the config of a published model.
+
+  Args:
+    name: One of `PRESETS`, in upper or lower case.
+
+  Raises:
+    ConfigError: If there is no preset of this name. The message names the nearest one.
+
+  >>> preset('GPT2').d_model
+  768
+  """
+  key = str(name).lower()
+  if key not in PRESETS:
+    raise ConfigError(
+      f'preset: got {name!r}, expected one of the {len(PRESETS)} of lmhp.model.presets'
+      f'{suggest(key, PRESETS)}'
+    )
+  # The section checks the types of the values.
+  return ModelConfig(**PRESETS[key])  # pyright: ignore[reportArgumentType]

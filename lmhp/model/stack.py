@@ -1,0 +1,133 @@
+"""A stack of layers: an encoder or a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lmhp.model.attention.position_biases import RelativeBias
+from lmhp.model.block import Block, BlockCache, VaryingFlags
+from lmhp.model.config import ModelConfig
+from lmhp.model.layer_inputs import StackInputs, compute_layer_inputs
+
+CHECKPOINT_POLICIES = {
+  'dots': jax.checkpoint_policies.dots_saveable,
+  'dots_with_no_batch_dims': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+"""{model.remat: arrays that the backward pass keeps}. 'full' keeps none."""
+
+SegmentCaches: TypeAlias = dict[str, BlockCache]
+"""{name of a segment: caches of its layers, stacked on N}."""
+
+RoutingStatistics: TypeAlias = dict[str, dict[str, jax.Array]]
+"""{path of a segment: routing statistics of its experts, stacked on N}."""
+
+
+class StackOutput(NamedTuple):
+  """Output of a stack.
+
+  Attributes:
+    x_BLD: (B, L, D) float32, residual stream after the last layer.
+    caches: Caches with the new tokens. None if there was no cache.
+    aux: Routing statistics of the segments that have experts.
+  """
+
+  x_BLD: jax.Array
+  caches: SegmentCaches | None
+  aux: RoutingStatistics
+
+
+class Stack(nn.Module):
+  """The layers of an encoder or of a decoder.
+
+  Neighbouring layers with the same parameters are one segment. Their parameters are stacked
+  on N, and the segment is scanned or unrolled. Layers that differ only in their attention
+  (local or global) or in the use of positions are in the same segment. What differs is data
+  of the scan. Shared layers have one set of parameters, without N.
+
+  Attributes:
+    cfg: Structure of the model, or of its encoder.
+  """
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(
+    self, x_BLD: jax.Array, inputs: StackInputs, caches: SegmentCaches | None = None
+  ) -> StackOutput:
+    """Returns the output of the last layer.
+
+    Args:
+      x_BLD: (B, L, D) float32, embedded tokens.
+      inputs: What the layers need besides.
+      caches: Caches of all segments, or None.
+    """
+    cfg = self.cfg
+    relative_bias_1HLM = None
+    if cfg.position == 't5':
+      relative_bias = RelativeBias(cfg, name='relative_bias')
+      relative_bias_1HLM = relative_bias(inputs.positions.distance_LM)
+    layer_inputs = compute_layer_inputs(cfg, inputs, relative_bias_1HLM)
+
+    new_caches: SegmentCaches = {}
+    aux: RoutingStatistics = {}
+    for i, (first, n_layers) in enumerate(cfg.segments):
+      name = f'segment_{i}'
+      segment = self._segment(name, first, n_layers)
+      flags = varying_flags(cfg, first, n_layers)
+      cache = None if caches is None else caches[name]
+      x_BLD, (new_caches[name], layer_aux) = segment(
+        x_BLD, (flags, cache), layer_inputs
+      )
+      if layer_aux:
+        aux[f'{self.name}/{name}'] = layer_aux
+    return StackOutput(x_BLD, None if caches is None else new_caches, aux)
+
+  def _segment(self, name: str, first: int, n_layers: int) -> nn.Module:
+    """Returns a module that applies layers `first` to `first + n_layers - 1` in turn."""
+    cfg = self.cfg
+    block = Block
+    if cfg.remat != 'none':
+      policy = CHECKPOINT_POLICIES.get(cfg.remat)
+      block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
+    scan = nn.scan(
+      block,
+      variable_axes={} if cfg.share_layers else {'params': 0},
+      variable_broadcast='params' if cfg.share_layers else False,
+      split_rngs={'params': not cfg.share_layers},
+      in_axes=(0, nn.broadcast),
+      length=n_layers,
+      unroll=1 if cfg.scan_layers else n_layers,
+      # The check would compute what is constant in the loop twice.
+      check_constancy_invariants=not cfg.share_layers or self.is_initializing(),
+    )
+    return scan(
+      cfg,
+      local=cfg.windows[first] is not None,
+      uses_positions=cfg.uses_positions[first],
+      spec=cfg.layer_specs[first],
+      name=name,
+    )
+
+
+def varying_flags(cfg: ModelConfig, first: int, n_layers: int) -> VaryingFlags:
+  """Returns the flags of layers `first` to `first + n_layers - 1`, stacked on N.
+
+  A flag that is the same in all these layers is None.
+  """
+  layers = range(first, first + n_layers)
+  local = [cfg.windows[layer] is not None for layer in layers]
+  uses_positions = [cfg.uses_positions[layer] for layer in layers]
+  return VaryingFlags(
+    number=first + jnp.arange(n_layers),
+    local=jnp.array(local) if _varies(local) else None,
+    uses_positions=jnp.array(uses_positions) if _varies(uses_positions) else None,
+  )
+
+
+def _varies(flags: Sequence[bool]) -> bool:
+  return len(set(flags)) > 1
