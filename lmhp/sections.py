@@ -116,6 +116,22 @@ def wrong(
   return wrong_value(path_of(cfg, field), getattr(cfg, field), accepted, names)
 
 
+def require(cfg: Section, condition: bool, field: str, accepted: str) -> None:
+  """Checks a condition on the value of a key.
+
+  Args:
+    cfg: Section with the value.
+    condition: The condition.
+    field: Name of the key.
+    accepted: Description of the accepted values.
+
+  Raises:
+    ConfigError: If the condition is False.
+  """
+  if not condition:
+    raise wrong(cfg, field, accepted)
+
+
 # --- keys of registry entries --------------------------------------------------------
 
 
@@ -181,8 +197,11 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
     return
 
   # Restore the field objects that `dataclass` replaced by default values, take out what it
-  # generated, and let it generate the class again with the new fields.
-  for name, field in {**fields, **new}.items():
+  # generated, and let it generate the class again with the new fields. Fields of a base class
+  # stay there.
+  own_names = section_class.__dict__.get('__annotations__', {})
+  own_fields = {name: fields[name] for name in fields if name in own_names}
+  for name, field in {**own_fields, **new}.items():
     copy = dataclasses.field(
       default=field.default,
       default_factory=field.default_factory,

@@ -18,7 +18,7 @@ SIZES = {
   'state_chunk': 4,
   'norm': 'rmsnorm',
 }
-FLAGS = LayerFlags(index=0, local=False, uses_positions=True)
+FLAGS = LayerFlags(number=0, local=False, uses_positions=True)
 INPUTS = LayerInputs(None, None, None, None, None, {}, None, 0)
 
 

@@ -139,7 +139,7 @@ def encoder_decoder_flops(
 
   # A factorized embedding is projected on both sides. On the decoder's side it is projected
   # again before the output layer, unless the head's transform does this.
-  projection = cfg.factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
+  projection = cfg.is_factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
   n_decoder_projections = 1 + (not cfg.head_transform)
 
   # Products with weights, for each token of either side.

@@ -170,7 +170,7 @@ def generate(
   """
   model = text_model.model
   tokenizer = text_model.tokenizer
-  if not model.cfg.causal:
+  if not model.cfg.is_causal:
     raise ConfigError(
       'generate: got a model with model.architecture=encoder, which fills in masked tokens, '
       'expected decoder or encoder_decoder'

@@ -1,8 +1,15 @@
-"""The network: the only room that imports flax.
+"""The network. This folder alone imports flax.
 
-Dimension key, for arrays everywhere: B batch, L sequence, M key length, D d_model, H heads, G key/value heads, K head
-size, F d_ff, E experts, V vocabulary, N layers, R runs, S logged steps; also X embedding width where factorized, U
-relative-position buckets, Q what a query/key norm spans, P half of what rotates.
+Letters of dimensions, for the names of arrays in all of lmhp:
+
+  B batch, L sequence (queries), M keys, D d_model, H heads, G key/value heads, K head size,
+  F d_ff, E experts, V vocabulary, N layers, R runs, S logged steps
+
+And within this folder:
+
+  X width of the embedding table, P pairs of coordinates that rotate, U buckets of relative
+  positions, Q width of a normalization of queries or keys
 """
 
-from lmhp.model import mixers as mixers  # adds the mixers' keys to the config
+# Registers the token mixers, which adds their keys to the config.
+from lmhp.model import mixers as mixers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.activation_registry import ACTIVATIONS, Activation
+from lmhp.model.config.activation_registry import ACTIVATIONS, Activation
 from lmhp.registry import import_object
 
 
@@ -13,7 +13,7 @@ def activation_function(name: str) -> Activation:
   """Returns the function of an activation.
 
   Args:
-    name: One of `lmhp.model.activation_registry.ACTIVATIONS`.
+    name: One of `lmhp.model.config.activation_registry.ACTIVATIONS`.
   """
   function = ACTIVATIONS[name]
   return import_object(function) if isinstance(function, str) else function

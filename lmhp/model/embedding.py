@@ -26,7 +26,7 @@ class Embedding(nn.Module):
     cfg = self.cfg
     shape = (cfg.vocab_size, cfg.embedding_dim)
     self.table = self.param('table', nn.initializers.zeros_init(), shape)
-    if cfg.factorized:
+    if cfg.is_factorized:
       use_bias = cfg.embedding_projection == 'sum'
       self.project = Projection(cfg, (cfg.embedding_dim,), (cfg.d_model,), use_bias)
 
@@ -38,7 +38,7 @@ class Embedding(nn.Module):
     cfg = self.cfg
     # A checkpoint may store the table in bfloat16.
     x = self.table[tokens_BL].astype(jnp.float32)
-    if cfg.factorized and cfg.embedding_projection == 'tokens':
+    if cfg.is_factorized and cfg.embedding_projection == 'tokens':
       x = self.project(x)
     if cfg.embedding_scale != 1.0:
       x = x * cfg.embedding_scale
@@ -74,7 +74,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   the table before the head. The transform of the head replaces the latter (ALBERT).
   """
   count = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
-  if cfg.factorized:
+  if cfg.is_factorized:
     n_projections = 1 if cfg.head_transform else 2
     count += n_projections * cfg.embedding_dim * cfg.d_model
     if cfg.embedding_projection == 'sum':
@@ -87,7 +87,7 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
 
   A lookup has no FLOPs.
   """
-  if not cfg.factorized:
+  if not cfg.is_factorized:
     return Counter(embedding=0)
   n_stacks = 2 if cfg.is_encoder_decoder else 1
   n_projections = n_stacks + (0 if cfg.head_transform else 1)

@@ -155,7 +155,7 @@ def compute_layer_inputs(
   bias_1HLM = relative_bias_1HLM
   if cfg.position == 'alibi':
     bias_1HLM = alibi_bias(
-      cfg.n_heads, positions.distance_LM, cfg.alibi_scale, not cfg.causal
+      cfg.n_heads, positions.distance_LM, cfg.alibi_scale, not cfg.is_causal
     )
 
   encoder_features_BMD = None
@@ -213,7 +213,7 @@ def _temperature(cfg: ModelConfig, positions: TokenPositions) -> jax.Array | Non
 
 def _document_starts(cfg: ModelConfig, batch: Batch) -> jax.Array | None:
   """Returns (B, L) bool, True for the first token of a document but the sequence's first."""
-  if not cfg.other_mixers or batch.segments is None:
+  if not cfg.has_other_mixers or batch.segments is None:
     return None
   previous_BL = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
   return batch.segments != previous_BL

@@ -72,7 +72,7 @@ class Output(nn.Module):
       norm = Normalization(cfg, cfg.embedding_dim, name='transform_norm')
       activation = activation_function(cfg.head_activation)
       return norm(activation(dense(x_BLD)))
-    if cfg.factorized:
+    if cfg.is_factorized:
       return Projection(cfg, *widths, name='project')(x_BLD)
     return x_BLD
 

@@ -32,7 +32,7 @@ class Positional(nn.Module):
     cfg = self.cfg
     rows_BL = positions_BL + cfg.position_offset
     if cfg.position == 'learned':
-      shape = (cfg.learned_positions, cfg.table_width)
+      shape = (cfg.n_table_positions, cfg.table_width)
       table = self.param('table', nn.initializers.zeros_init(), shape)
       added_BLD = table[rows_BL]
     else:
@@ -62,7 +62,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
 
   T5 has one table of biases for each stack.
   """
-  count = cfg.learned_positions * cfg.table_width
+  count = cfg.n_table_positions * cfg.table_width
   if cfg.position == 't5':
     n_stacks = 2 if cfg.is_encoder_decoder else 1
     count += n_stacks * cfg.relative_buckets * cfg.n_heads

@@ -99,7 +99,8 @@ class Stack(nn.Module):
       variable_axes={} if cfg.share_layers else {'params': 0},
       variable_broadcast='params' if cfg.share_layers else False,
       split_rngs={'params': not cfg.share_layers},
-      in_axes=(0, nn.broadcast),
+      # Flax declares an int, and documents a tree of ints and `nn.broadcast`.
+      in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
       length=n_layers,
       unroll=1 if cfg.scan_layers else n_layers,
       # The check would compute what is constant in the loop twice.

@@ -16,6 +16,7 @@ from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
 from lmhp.model.embedding import Embedding, TokenTypes
 from lmhp.model.layer_inputs import EncoderOutput, ModelHypers, StackInputs
+from lmhp.model.experts.routing import routing_loss, update_corrections
 from lmhp.model.mixers.construction import custom_init, init_mixer_cache
 from lmhp.model.mixers.registry import uses_fan_in_init
 from lmhp.model.normalization import Normalization
@@ -25,6 +26,9 @@ from lmhp.model.rng import dropout, named_key
 from lmhp.model.stack import RoutingStatistics, SegmentCaches, Stack
 from lmhp.params import Param, map_params
 from lmhp.typing import PyTree
+
+INIT_STD = 0.02
+"""Initial standard deviation of weights and tables, before `model.init_scale`."""
 
 
 class Cache(NamedTuple):
@@ -272,6 +276,29 @@ class Model:
     del hypers
     return self._apply(params, 'logits', x_BLD)
 
+  def auxiliary_loss(self, aux: RoutingStatistics, hypers: ModelHypers) -> jax.Array:
+    """Returns what layers add to the objective, mean nats per token.
+
+    Args:
+      aux: Routing statistics that `features` returned. Not empty.
+      hypers: Traced numbers of the section `model`.
+    """
+    return routing_loss(aux, hypers)
+
+  def update_state(
+    self, params: PyTree, aux: RoutingStatistics, hypers: ModelHypers
+  ) -> PyTree:
+    """Returns parameters with new values of the `state` leaves, which have no gradient.
+
+    Args:
+      params: Parameters after an update.
+      aux: Routing statistics that `features` returned.
+      hypers: Traced numbers of the section `model`.
+    """
+    if not self.cfg.router_correction:
+      return params
+    return update_corrections(params, aux, hypers)
+
   def _apply(self, params: PyTree, method: str, *args: PyTree) -> PyTree:
     """Returns the result of a method of the module."""
     return self._module.apply({'params': params}, *args, method=method)
@@ -375,7 +402,7 @@ def init_param(
   if by_fan_in or uses_fan_in_init(param.path):
     std = param.fan_in**-0.5
   else:
-    std = cfg.default_init_std
+    std = INIT_STD
   if param.spec.residual:
     std = std * cfg.residual_init_factor
   draw = jax.random.normal(param_key, param.shape, jnp.float32)

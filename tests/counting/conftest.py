@@ -12,7 +12,7 @@ def draw():
   It draws again if a config is refused.
   """
   from lmhp.errors import ConfigError
-  from lmhp.model.config import ACTIVATIONS, PLACEMENTS, POSITIONS, ModelConfig
+  from lmhp.model.config import ACTIVATIONS, NORM_PLACEMENTS, POSITIONS, ModelConfig
 
   def fields(rng):
     choose = rng.choice
@@ -33,13 +33,13 @@ def draw():
       'd_ff': choose([None, 5, 17]),
       'embedding_dim': choose([None, None, 5]),
       'tie_embeddings': flip(),
-      'activation': choose(ACTIVATIONS),
+      'activation': choose(list(ACTIVATIONS)),
       'gated': flip(),
       'norm': choose(['layernorm', 'rmsnorm']),
       'norm_affine': rng.random() < 0.8,
       'norm_bias': flip(),
       'norm_unit_offset': flip(),
-      'norm_placement': choose(PLACEMENTS),
+      'norm_placement': choose(NORM_PLACEMENTS),
       'embedding_norm': flip(),
       'final_norm': choose([None, True, False]),
       'parallel_residual': flip(),

@@ -73,13 +73,52 @@ def test_defaults_are_those_of_transformers(model_type):
 
 # --- fields of published files ------------------------------------------------------
 
-  from lmhp.model.attention.rotary import rotary_frequencies
-
-  config = dict(TINY, hidden_size=64, max_position_embeddings=2048, **rope)
-  rotary, cfg = LlamaRotaryEmbedding(transformers_config(config)), model_config(config)
-  frequencies, factor = rotary_frequencies(cfg, cfg.rotary_base, 32)
-  np.testing.assert_allclose(frequencies, rotary.inv_freq.numpy(), rtol=1e-5)
-  np.testing.assert_allclose(factor, rotary.attention_scaling, rtol=1e-6)
+FIELDS = {
+  'granite-3.0-2b': {
+    'embedding_scale': 12.0,
+    'attention_scale': 0.015625,
+    'residual_scale': 0.22,
+    'logit_scale': 0.125,
+  },
+  'command-r7b': {
+    'no_position_every': 4,
+    'logit_scale': 0.25,
+    'rotary_interleaved': True,
+    'shared_norm': True,
+  },
+  'smollm3-3b': {'no_position_every': 4, 'rotary_base': 5e6},
+  'gemma-2-27b': {
+    'attention_scale': 144**-0.5,
+    'embedding_scale': 4608**0.5,
+    'attention_logit_cap': 50.0,
+    'logit_cap': 30.0,
+    'norm_placement': 'sandwich',
+    'norm_unit_offset': True,
+    'activation': 'gelu_tanh',
+  },
+  'gpt-neo-125m': {
+    'attention_scale': 1.0,
+    'attention_pattern': ('global', 'local'),
+    'sliding_window': 256,
+  },
+  'gpt-j-6b': {'rotary_dim': 64, 'rotary_interleaved': True, 'head_bias': True},
+  'phi-2': {'rotary_dim': 32, 'residual_dropout': 0.1, 'head_bias': True},
+  'opt-350m': {
+    'norm_placement': 'post',
+    'final_norm': False,
+    'embedding_dim': 512,
+    'position_offset': 2,
+  },
+  'falcon-40b': {'n_kv_heads': 8, 'shared_norm': False, 'parallel_residual': True},
+  'falcon-11b': {'n_kv_heads': 8, 'shared_norm': True},
+  'mistral-7b': {'attention_pattern': ('local',), 'sliding_window': 4096},
+  'starcoder2-3b': {'init_scale': 0.018042 / 0.02, 'embedding_dropout': 0.1},
+  'openai-gpt': {
+    'norm_placement': 'post',
+    'final_norm': False,
+    'activation': 'gelu_tanh',
+  },
+}
 
 
 @pytest.mark.parametrize('name', FIELDS)

@@ -20,12 +20,12 @@ def test_rows_and_their_gradient(jit, tiny, fields):
   table = rng.standard_normal((31, cfg.embedding_dim)).astype(np.float32)
   wide = rng.standard_normal((cfg.embedding_dim, 14)).astype(np.float32)
   cotangent = rng.standard_normal((3, 5, 14)).astype(np.float32)
-  params = {'table': table} | ({'project': {'kernel': wide}} if cfg.factorized else {})
+  params = {'table': table} | ({'project': {'kernel': wide}} if cfg.is_factorized else {})
   embed = lambda p: Embedding(cfg).apply({'params': p}, jnp.asarray(TOKENS))
   x, gradient = jit(lambda p, g: (lambda y, pull: (y, pull(g)[0]))(*jax.vjp(embed, p)))(
     params, cotangent
   )
-  onehot, through = np.eye(31)[TOKENS], wide if cfg.factorized else np.eye(14)
+  onehot, through = np.eye(31)[TOKENS], wide if cfg.is_factorized else np.eye(14)
   scale = cfg.embedding_scale
   np.testing.assert_allclose(x, onehot @ table @ through * scale, rtol=0, atol=2e-5)
   expected = np.einsum('blv,bld,xd->vx', onehot, cotangent, through) * scale

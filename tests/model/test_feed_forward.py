@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.activation_registry import ACTIVATIONS as NAMES
+from lmhp.model.config.activation_registry import ACTIVATIONS as NAMES
 from lmhp.model.activations import activation_function
 from lmhp.model.feed_forward import FeedForward
 

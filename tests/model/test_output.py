@@ -31,13 +31,13 @@ def test_logits(jit, tiny, fields):
   )
   params = {} if cfg.tie_embeddings else {'kernel': kernel}
   params |= {'bias': bias} if cfg.head_bias else {}
-  params |= {'project': {'kernel': narrow}} if cfg.factorized else {}
+  params |= {'project': {'kernel': narrow}} if cfg.is_factorized else {}
   shapes = jax.eval_shape(lambda: Output(cfg).init(jax.random.key(0), x, table))
   assert jax.tree.map(np.shape, params) == jax.tree.map(
     lambda s: s.shape, shapes.get('params', {})
   )
   got = jit(Output(cfg).apply)({'params': params}, x, table)
-  expected = x.astype(np.float64) @ narrow if cfg.factorized else x.astype(np.float64)
+  expected = x.astype(np.float64) @ narrow if cfg.is_factorized else x.astype(np.float64)
   expected = expected @ (table.T if cfg.tie_embeddings else kernel) + (
     bias if cfg.head_bias else 0
   )

@@ -12,7 +12,7 @@ from lmhp.model.config import ModelConfig
 
 def _read_projection(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Checks that the embedding is factorized. transformers always has the projection."""
-  if not cfg.factorized:
+  if not cfg.is_factorized:
     accepted = f'below hidden_size={cfg.d_model}'
     raise reader.error('embedding_size', cfg.embedding_dim, accepted)
   return {'embedding_projection': 'sum'}

@@ -68,7 +68,7 @@ def _logit_scale(scaling: ConfigReader, head_dim: int) -> ModelFields:
 
 
 def _write_latent(cfg: ModelConfig) -> ConfigKeys:
-  if not cfg.latent:
+  if not cfg.has_latent_attention:
     return {}
   return {
     'qk_nope_head_dim': cfg.head_dim - cfg.rotary_head_dim,

@@ -39,7 +39,7 @@ def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 
 def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
-  return {'moe_layers': [i for i in range(cfg.n_layers) if cfg.has_experts([i])]}
+  return {'moe_layers': [i for i in range(cfg.n_layers) if cfg.has_experts(i)]}
 
 
 def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:

@@ -91,7 +91,7 @@ def pair_flops(cfg: ModelConfig) -> int:
 
   They are those of a logit and of a weighted value in each head.
   """
-  value_dim = cfg.value_head_dim if cfg.latent else cfg.head_dim
+  value_dim = cfg.value_head_dim if cfg.has_latent_attention else cfg.head_dim
   return 2 * cfg.n_heads * (cfg.head_dim + value_dim)
 
 

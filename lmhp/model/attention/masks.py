@@ -56,7 +56,7 @@ def attention_masks(
   distance_LM = positions.distance_LM
 
   # A decoder attends to earlier tokens, an encoder to all.
-  least_distance = 0 if cfg.causal else -positions.n_keys
+  least_distance = 0 if cfg.is_causal else -positions.n_keys
   global_mask = (distance_LM >= least_distance)[None, None]
 
   # Local attention leaves out what is beyond the window, or outside of the chunk.

@@ -94,6 +94,6 @@ class RelativeBias(nn.Module):
     shape = (cfg.relative_buckets, cfg.n_heads)
     table_UH = self.param('table', nn.initializers.zeros_init(), shape)
     bucket_LM = relative_bucket(
-      distance_LM, cfg.relative_buckets, cfg.relative_max_distance, not cfg.causal
+      distance_LM, cfg.relative_buckets, cfg.relative_max_distance, not cfg.is_causal
     )
     return jnp.transpose(table_UH[bucket_LM], (2, 0, 1))[None]

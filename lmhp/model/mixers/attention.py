@@ -25,7 +25,7 @@ def sequence_flops(
     seq_len,
     window,
     causal,
-    both_sides=not cfg.causal,
+    both_sides=not cfg.is_causal,
     chunked=bool(cfg.attention_chunk),
   )
   return n_pairs * pair_flops(cfg)
@@ -64,7 +64,7 @@ MULTI_HEAD_ATTENTION = MixerSpec(
   cache_arrays=cache_arrays,
   sequence_flops=sequence_flops,
   needs_decoder=False,
-  variant=lambda cfg: LATENT_ATTENTION if cfg.latent else MULTI_HEAD_ATTENTION,
+  variant=lambda cfg: LATENT_ATTENTION if cfg.has_latent_attention else MULTI_HEAD_ATTENTION,
 )
 
 register_mixer('attention', MULTI_HEAD_ATTENTION)

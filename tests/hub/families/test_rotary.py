@@ -8,7 +8,7 @@ from published_configs import PUBLISHED
 import pytest
 
 from lmhp.hub.config_json import model_config
-from lmhp.model.positional import rotary_frequencies
+from lmhp.model.attention.rotary import rotary_frequencies
 
 LLAMA = {
   'model_type': 'llama',

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.counting.memory import cache_bytes
-from lmhp.model.attention.counts import pair_flops, pairs
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import build
 
@@ -16,130 +14,135 @@ B, L, D, H, G, K = 3, 5, 14, 8, 4, 6
 TOKENS = jnp.arange(B * L).reshape(B, L)
 
 
-def unit(x):
-  """Root mean square 1 (the tests' epsilon is nothing)."""
+# --- the reference ------------------------------------------------------------------
+
+
+def root_mean_square_norm(x):
+  """Normalizes the last axis. The models of these tests have no epsilon to speak of."""
   return x / np.sqrt(np.mean(x**2, axis=-1, keepdims=True))
 
 
-def by_loops(x_LD, p, cfg):
-  """One sequence, one query and one head at a time, after Vaswani et al. (2017) and what each option says of itself."""
-  heads = lambda name: (
-    np.einsum('ld,dhk->lhk', x_LD, p[name]['kernel'])
-    + (p[name]['bias'] if cfg.qkv_bias else 0)
-  )
-  q, k, v = heads('query'), heads('key'), heads('value')
+def attention_by_loops(x_LD, p, cfg):
+  """Attention of one sequence, one query and one head at a time (arXiv:1706.03762)."""
+  q, k, v = (project_to_heads(x_LD, p[name], cfg) for name in ('query', 'key', 'value'))
   if cfg.clip_qkv:
     q, k, v = (np.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q, k, v))
-  if cfg.qk_norm == 'head':
-    q, k = unit(q) * p['query_norm']['scale'], unit(k) * p['key_norm']['scale']
-  if cfg.qk_norm == 'each_head':
-    q, k = (
-      unit(x) * p[name]['scale'].reshape(-1, K)
-      for x, name in ((q, 'query_norm'), (k, 'key_norm'))
-    )
-  if cfg.qk_norm == 'full':
-    q, k = (
-      (unit(x.reshape(L, -1)) * p[name]['scale']).reshape(x.shape)
-      for x, name in ((q, 'query_norm'), (k, 'key_norm'))
-    )
+  if cfg.qk_norm in ('head', 'each_head', 'full'):
+    q = normalized_heads(q, p['query_norm']['scale'], cfg.qk_norm)
+    k = normalized_heads(k, p['key_norm']['scale'], cfg.qk_norm)
   if cfg.position == 'rotary':
-    q, k = rotated(q, cfg), rotated(k, cfg)
+    q = rotated(q, cfg)
+    k = rotated(k, cfg)
   if cfg.qk_norm == 'l2':
-    q, k = unit(q), unit(k)
+    q = root_mean_square_norm(q)
+    k = root_mean_square_norm(k)
+
+  group_size = H // cfg.n_kv_heads
   mixed = np.zeros((L, H, K))
   for i in range(L):
     for h in range(H):
-      g = h // (H // cfg.n_kv_heads)
+      g = h // group_size
       keys = [
-        m
-        for m in range(L)
-        if m <= i and (cfg.windows[0] is None or i - m < cfg.windows[0])
+        m for m in range(i + 1) if cfg.windows[0] is None or i - m < cfg.windows[0]
       ]
-      logits = np.array([q[i, h] @ k[m, g] for m in keys]) * cfg.attention_scale
-      if cfg.attention_logit_cap:
-        logits = cfg.attention_logit_cap * np.tanh(logits / cfg.attention_logit_cap)
-      if cfg.position == 'alibi':
-        logits = logits - cfg.alibi_scale * 2.0 ** -(h + 1) * (
-          i - np.array(keys)
-        )  # eight heads: 1/2, 1/4, ... 1/256
-      if cfg.position == 't5':
-        logits = (
-          logits + p['relative'][i - np.array(keys), h]
-        )  # so near that each distance has its bucket
-      weights = np.exp(logits)
-      weights = weights / (
-        weights.sum() + (np.exp(p['sinks'][h]) if cfg.attention_sinks else 0)
-      )
-      mixed[i, h] = sum(w * v[m, g] for w, m in zip(weights, keys))
-  out = np.einsum('lhk,hkd->ld', mixed, p['output']['kernel'])
-  return out + p['output']['bias'] if cfg.attention_output_bias else out
+      weights = np.exp(logits_of(q[i, h], k[keys, g], i - np.array(keys), h, p, cfg))
+      sink = np.exp(p['sinks'][h]) if cfg.attention_sinks else 0
+      weights = weights / (weights.sum() + sink)
+      mixed[i, h] = weights @ v[keys, g]
+  output = np.einsum('lhk,hkd->ld', mixed, p['output']['kernel'])
+  return output + p['output']['bias'] if cfg.attention_output_bias else output
 
 
-def rotated(x, cfg):
-  """Pairs of coordinates as complex numbers, turned by position times frequency (arXiv:2104.09864 eq. 12)."""
+def project_to_heads(x_LD, p, cfg):
+  heads = np.einsum('ld,dhk->lhk', x_LD, p['kernel'])
+  return heads + p['bias'] if cfg.qkv_bias else heads
+
+
+def normalized_heads(x_LHK, scale, qk_norm):
+  if qk_norm == 'head':
+    return root_mean_square_norm(x_LHK) * scale
+  if qk_norm == 'each_head':
+    return root_mean_square_norm(x_LHK) * scale.reshape(-1, K)
+  flat = x_LHK.reshape(L, -1)
+  return (root_mean_square_norm(flat) * scale).reshape(x_LHK.shape)
+
+
+def logits_of(query, keys, distances, head, p, cfg):
+  """Logits of one query and one head, with cap and position bias."""
+  logits = keys @ query * cfg.attention_scale
+  if cfg.attention_logit_cap:
+    logits = cfg.attention_logit_cap * np.tanh(logits / cfg.attention_logit_cap)
+  if cfg.position == 'alibi':
+    # The slopes of eight heads are 1/2, 1/4, ... 1/256.
+    logits = logits - cfg.alibi_scale * 2.0 ** -(head + 1) * distances
+  if cfg.position == 't5':
+    # Each of these distances has its own bucket.
+    logits = logits + p['relative'][distances, head]
+  return logits
+
+
+def rotated(x_LHK, cfg):
+  """Multiplies pairs of coordinates by exp(i position frequency) (arXiv:2104.09864 eq. 12)."""
   width = int(K * cfg.rotary_fraction)
-  pairs_of = (
-    [(2 * i, 2 * i + 1) for i in range(width // 2)]
-    if cfg.rotary_interleaved
-    else [(i, i + width // 2) for i in range(width // 2)]
-  )
-  out = x.copy()
-  for i, (a, b) in enumerate(pairs_of):
-    turn = np.exp(1j * np.arange(L) * cfg.rotary_base ** (-2 * i / width))[:, None]
-    z = (x[..., a] + 1j * x[..., b]) * turn
-    out[..., a], out[..., b] = z.real, z.imag
-  return out
+  rotated_LHK = x_LHK.copy()
+  for i in range(width // 2):
+    a, b = (2 * i, 2 * i + 1) if cfg.rotary_interleaved else (i, i + width // 2)
+    angles = np.arange(L) * cfg.rotary_base ** (-2 * i / width)
+    z = (x_LHK[..., a] + 1j * x_LHK[..., b]) * np.exp(1j * angles)[:, None]
+    rotated_LHK[..., a] = z.real
+    rotated_LHK[..., b] = z.imag
+  return rotated_LHK
+
+
+# --- tests --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
   'fields',
   [
-    dict(),
-    dict(n_kv_heads=1),
-    dict(n_kv_heads=8, qkv_bias=True, attention_output_bias=True),
-    dict(attention_sinks=True),
-    dict(attention_pattern=('local',), sliding_window=2, attention_sinks=True),
-    dict(qk_norm='head', rotary_fraction=0.7),
-    dict(qk_norm='each_head', position='none'),
-    dict(qk_norm='full', rotary_interleaved=True, rotary_base=100.0),
-    dict(qk_norm='l2', attention_scale=1.0),
-    dict(attention_logit_cap=0.7, position='alibi'),
-    dict(position='alibi', alibi_scale=0.4, attention_logit_cap=None),
-    dict(position='t5', clip_qkv=0.5),
-    dict(position='sinusoidal', attention_pattern=('local',), sliding_window=1),
+    {},
+    {'n_kv_heads': 1},
+    {'n_kv_heads': 8, 'qkv_bias': True, 'attention_output_bias': True},
+    {'attention_sinks': True},
+    {'attention_pattern': ('local',), 'sliding_window': 2, 'attention_sinks': True},
+    {'qk_norm': 'head', 'rotary_fraction': 0.7},
+    {'qk_norm': 'each_head', 'position': 'none'},
+    {'qk_norm': 'full', 'rotary_interleaved': True, 'rotary_base': 100.0},
+    {'qk_norm': 'l2', 'attention_scale': 1.0},
+    {'attention_logit_cap': 0.7, 'position': 'alibi'},
+    {'position': 'alibi', 'alibi_scale': 0.4},
+    {'position': 't5', 'clip_qkv': 0.5},
+    {'position': 'sinusoidal', 'attention_pattern': ('local',), 'sliding_window': 1},
   ],
   ids=str,
 )
 def test_against_loops(jit, tiny, fill, fields):
-  """A model of one layer whose feed-forward part adds nothing shows what its attention adds."""
+  """A model of one layer whose feed-forward part adds zero."""
   cfg = tiny(n_layers=1, norm='rmsnorm', norm_eps=1e-12, final_norm=False, **fields)
   model = build(cfg)
   params = fill(model.shapes, std=0.6)
   layer = params['decoder']['segment_0']
-  layer['feed_forward']['down']['kernel'] = jnp.zeros_like(
-    layer['feed_forward']['down']['kernel']
-  )
-  got = np.asarray(
-    jit(lambda p: model.features(p, {}, Batch(TOKENS))[0])(params), np.float64
-  )
+  down = layer['feed_forward']['down']
+  down['kernel'] = jnp.zeros_like(down['kernel'])
+  features = jit(lambda params: model.features(params, {}, Batch(TOKENS)).x_BLD)(params)
+
   p = jax.tree.map(lambda x: np.asarray(x[0], np.float64), layer)
   if cfg.position == 't5':
-    p['attention']['relative'] = np.asarray(
-      params['decoder']['relative_bias']['table'], np.float64
-    )
-  x = np.asarray(params['embedding']['table'], np.float64)[np.asarray(TOKENS)]
+    table = params['decoder']['relative_bias']['table']
+    p['attention']['relative'] = np.asarray(table, np.float64)
+  table = np.asarray(params['embedding']['table'], np.float64)
+  x_BLD = table[np.asarray(TOKENS)]
   if cfg.position == 'sinusoidal':
     angles = np.arange(L)[:, None] / 10_000 ** (np.arange(7) / 6)
-    x = x + np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
-  expected = [
-    row + by_loops(unit(row) * p['attention_input_norm']['scale'], p['attention'], cfg)
-    for row in x
-  ]
-  np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
+    x_BLD = x_BLD + np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+  for x_LD, features_LD in zip(x_BLD, features):
+    h_LD = root_mean_square_norm(x_LD) * p['attention_input_norm']['scale']
+    expected = x_LD + attention_by_loops(h_LD, p['attention'], cfg)
+    np.testing.assert_allclose(features_LD, expected, rtol=0, atol=2e-5)
 
 
-def test_gradients_by_differences(jit, tiny, fill):
-  """All options at once: the slope along a random direction of every parameter."""
+def test_the_gradient_against_differences(jit, tiny, fill):
+  """The slope along a random direction of all parameters, with many options at once."""
   cfg = tiny(
     qk_norm='head',
     attention_sinks=True,
@@ -153,76 +156,63 @@ def test_gradients_by_differences(jit, tiny, fill):
     gated=True,
   )
   model = build(cfg)
-  params, step = fill(model.shapes), fill(model.shapes, seed=1)
-  loss = jit(lambda p: jnp.mean(jnp.sin(model.apply(p, TOKENS))))
-  slope = jit(
-    lambda p, d: sum(
-      jnp.vdot(g, x)
-      for g, x in zip(
-        jax.tree.leaves(
-          jax.grad(lambda p: jnp.mean(jnp.sin(model.apply(p, TOKENS))))(p)
-        ),
-        jax.tree.leaves(d),
-      )
-    )
-  )
-  move = lambda eps: jax.tree.map(lambda p, d: p + eps * d, params, step)
-  difference = (float(loss(move(2e-3))) - float(loss(move(-2e-3)))) / 4e-3
-  assert float(slope(params, step)) == pytest.approx(difference, rel=5e-3)
+  params = fill(model.shapes)
+  direction = fill(model.shapes, seed=1)
+
+  def loss(params):
+    return jnp.mean(jnp.sin(model.apply(params, TOKENS)))
+
+  gradient = jit(jax.grad(loss))(params)
+  products = jax.tree.map(jnp.vdot, gradient, direction)
+  slope = float(sum(jax.tree.leaves(products)))
+
+  def loss_at(step):
+    return float(jit(loss)(jax.tree.map(lambda p, d: p + step * d, params, direction)))
+
+  difference = (loss_at(2e-3) - loss_at(-2e-3)) / 4e-3
+  assert slope == pytest.approx(difference, rel=5e-3)
 
 
-def test_a_sink_takes_weight_and_gives_nothing(jit, tiny, fill):
-  """With sinks far below the logits attention is as without them; far above, it adds nothing."""
-  model, plain = build(tiny(attention_sinks=True)), build(tiny())
+def with_attention(params, **changes):
+  """Returns parameters whose attention has other arrays."""
+  layer = params['decoder']['segment_0']
+  attention = {**layer['attention'], **changes}
+  return {**params, 'decoder': {'segment_0': {**layer, 'attention': attention}}}
+
+
+def test_a_sink_far_below_the_logits_has_no_effect(jit, tiny, fill):
+  model = build(tiny(attention_sinks=True))
+  plain = build(tiny())
   params = fill(plain.shapes)
-  with_sinks = lambda level: {
-    **params,
-    'decoder': {
-      'segment_0': {
-        **params['decoder']['segment_0'],
-        'attention': {
-          **params['decoder']['segment_0']['attention'],
-          'sinks': jnp.full((2, H), level),
-        },
-      }
-    },
-  }
-  run = jit(lambda p: model.apply(p, TOKENS))
-  np.testing.assert_allclose(
-    run(with_sinks(-50.0)), jit(plain.apply)(params, TOKENS), rtol=0, atol=1e-5
+  logits = jit(model.apply)(
+    with_attention(params, sinks=jnp.full((2, H), -50.0)), TOKENS
   )
-  off = {**params, 'decoder': {'segment_0': {**params['decoder']['segment_0']}}}
-  off['decoder']['segment_0']['attention'] = {
-    **params['decoder']['segment_0']['attention'],
-    'output': {'kernel': jnp.zeros((2, H, K, D))},
-  }
-  np.testing.assert_allclose(
-    run(with_sinks(50.0)), jit(plain.apply)(off, TOKENS), rtol=0, atol=1e-5
-  )
+  expected = jit(plain.apply)(params, TOKENS)
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
 
 
-def test_large_logits_and_padding_stay_finite(jit, tiny, fill):
-  """A token that sees itself alone, logits of thousands: no NaN, forward or backward."""
+def test_a_sink_far_above_the_logits_switches_attention_off(jit, tiny, fill):
+  model = build(tiny(attention_sinks=True))
+  plain = build(tiny())
+  params = fill(plain.shapes)
+  logits = jit(model.apply)(
+    with_attention(params, sinks=jnp.full((2, H), 50.0)), TOKENS
+  )
+  off = with_attention(params, output={'kernel': jnp.zeros((2, H, K, D))})
+  np.testing.assert_allclose(logits, jit(plain.apply)(off, TOKENS), rtol=0, atol=1e-5)
+
+
+def test_large_logits_and_single_tokens_stay_finite(jit, tiny, fill):
+  """Logits of thousands, and documents of one token, forward and backward."""
   model = build(tiny(position='alibi'))
   params = jax.tree.map(lambda x: 30 * x, fill(model.shapes))
-  batch = Batch(
-    TOKENS, segments=jnp.broadcast_to(jnp.arange(L)[None], (B, L))
-  )  # every token a document
-  value, gradients = jit(
-    jax.value_and_grad(lambda p: jnp.sum(model.features(p, {}, batch)[0]))
-  )(params)
-  assert math.isfinite(value) and all(
-    np.all(np.isfinite(g)) for g in jax.tree.leaves(gradients)
-  )
+  segments = jnp.broadcast_to(jnp.arange(L)[None], (B, L))
+  batch = Batch(TOKENS, segments=segments)
 
+  def loss(params):
+    return jnp.sum(model.features(params, {}, batch).x_BLD)
 
-def test_counts_of_pairs_and_cache(tiny):
-  """By hand: multiply and add, 8 heads, 6 for the logit, 6 for the value; 2 layers, key and value, 4 x 6 x 2 bytes."""
-  assert pair_flops(tiny()) == 192
-  assert (
-    pairs(5, None, True) == 15 and pairs(5, 2, True) == 9 and pairs(5, 2, False) == 25
-  )
-  assert (
-    cache_bytes(tiny(), 7) == 7 * 192
-    and cache_bytes(tiny(), 7, bytes_per_number=4) == 2 * 7 * 192
-  )
+  value, gradients = jit(jax.value_and_grad(loss))(params)
+  assert math.isfinite(value)
+  for gradient in jax.tree.leaves(gradients):
+    assert np.all(np.isfinite(gradient))

@@ -1,0 +1,239 @@
+"""Keys of attention: masks, windows, latents and logits."""
+
+from __future__ import annotations
+
+from lmhp.declarations import static
+from lmhp.model.config.normalization import NormalizationKeys
+from lmhp.model.config.positions import PositionKeys
+from lmhp.sections import assign, keys, require
+
+
+@keys
+class AttentionKeys(PositionKeys, NormalizationKeys):
+  """Attention."""
+
+  prefix_lm: bool = static(
+    False,
+    'tokens of the given prefix attend to each other in both directions (prefix language '
+    'model)',
+    source='arXiv:1910.10683 section 3.2.1',
+  )
+  attention_pattern: tuple[str, ...] = static(
+    ('global',),
+    'attention of the layers, a pattern that is repeated: global is to all tokens, local is '
+    'within sliding_window or attention_chunk',
+    choices=('global', 'local'),
+    aliases=('layer_types', 'attention_layers'),
+    converted_aliases={
+      'sliding_window_pattern': "sliding_window_pattern - 1 times 'local', then 'global'"
+    },
+    value_aliases={
+      'full': "'global'",
+      'full_attention': "'global'",
+      'sliding': "'local'",
+      'sliding_window': "'local'",
+      'sliding_attention': "'local'",
+      'chunked_attention': "'local' with model.attention_chunk",
+    },
+  )
+  attention_chunk: int | None = static(
+    None,
+    'length of the chunks within which local attention stays, instead of a sliding window '
+    '(Llama 4); None is no chunks',
+    low=1,
+    unit='tokens',
+    aliases=('attention_chunk_size',),
+  )
+  attention_temperature: float = static(
+    0.0,
+    'in layers without positions, queries are multiplied by 1 + attention_temperature * '
+    'log(1 + floor((position + 1) / temperature_floor)); Llama 4: 0.1',
+    low=0.0,
+    source='arXiv:2501.19399',
+  )
+  temperature_floor: int = static(
+    8192,
+    'number of tokens over which the factor of attention_temperature is constant',
+    low=1,
+    unit='tokens',
+    aliases=('floor_scale',),
+  )
+  kv_latent_dim: int | None = static(
+    None,
+    'width of the latent from which keys and values are computed, and which alone is cached '
+    '(multi-head latent attention); None is multi-head attention',
+    low=1,
+    aliases=('kv_lora_rank',),
+    source='arXiv:2405.04434 section 2.1',
+  )
+  query_latent_dim: int | None = static(
+    None,
+    'width of the latent from which queries are computed, with kv_latent_dim; None computes '
+    'them from the residual stream',
+    low=1,
+    aliases=('q_lora_rank',),
+  )
+  rotary_head_dim: int = static(
+    None,
+    'with kv_latent_dim: number of coordinates of a head that rotate, whose keys all heads '
+    'share; None is half of head_dim',
+    low=2,
+    aliases=('qk_rope_head_dim',),
+    derived=True,
+  )
+  latent_norm_eps: float | None = static(
+    None,
+    'number that is added to the variance of latents; None is norm_eps',
+    low=0.0,
+  )
+  value_head_dim: int = static(
+    None,
+    'with kv_latent_dim: size of the value of a head; None is head_dim',
+    low=1,
+    aliases=('v_head_dim',),
+    derived=True,
+  )
+  sliding_window: int | None = static(
+    None,
+    'number of tokens that a token attends to in a layer with local attention, itself '
+    'included; in an encoder, on each side',
+    low=1,
+    unit='tokens',
+    aliases=('window_size', 'local_window', 'sliding_window_size'),
+    converted_aliases={'local_attention': 'local_attention / 2 + 1'},
+  )
+  attention_scale: float = static(
+    None,
+    'factor on the products of queries and keys; None is head_dim ** -0.5',
+    low=0.0,
+    open_low=True,
+    aliases=('softmax_scale', 'attention_multiplier'),
+    converted_aliases={'query_pre_attn_scalar': 'query_pre_attn_scalar ** -0.5'},
+    derived=True,
+  )
+  clip_qkv: float | None = static(
+    None,
+    'upper bound of the absolute values of queries, keys and values (OLMo, MPT); None is no '
+    'bound',
+    low=0.0,
+    open_low=True,
+  )
+  attention_logit_cap: float | None = static(
+    None,
+    'attention logits become cap * tanh(logits / cap); None is no cap',
+    low=0.0,
+    open_low=True,
+    aliases=('attn_logit_softcapping',),
+    source='arXiv:2408.00118 (Gemma 2)',
+  )
+  attention_sinks: bool = static(
+    False,
+    'each head has a learned logit that takes part in the softmax and has no value (gpt-oss)',
+  )
+
+  @property
+  def has_latent_attention(self) -> bool:
+    """True if keys and values are computed from a latent."""
+    return self.kv_latent_dim is not None
+
+  @property
+  def rotary_dim(self) -> int:
+    """Number of coordinates of a head that rotate."""
+    if self.has_latent_attention:
+      return self.rotary_head_dim
+    return int(self.head_dim * self.rotary_fraction)
+
+  @property
+  def windows(self) -> tuple[int | None, ...]:
+    """Number of tokens that each layer attends to at most. None for global attention."""
+    pattern = self.attention_pattern
+    window = self.sliding_window or self.attention_chunk
+    return tuple(
+      window if pattern[layer % len(pattern)] == 'local' else None
+      for layer in range(self.n_layers)
+    )
+
+  @property
+  def uses_positions(self) -> tuple[bool, ...]:
+    """True for each layer that uses positions."""
+    if self.position == 'none':
+      return (False,) * self.n_layers
+    every = self.no_position_every
+    if not every:
+      return (True,) * self.n_layers
+    return tuple((layer + 1) % every != 0 for layer in range(self.n_layers))
+
+  def derive_attention(self) -> None:
+    """Fills in the scale of attention and the sizes of latent attention."""
+    assign(self, attention_scale=self.attention_scale or self.head_dim**-0.5)
+    if self.has_latent_attention:
+      assign(
+        self,
+        rotary_head_dim=self.rotary_head_dim or self.head_dim // 2,
+        value_head_dim=self.value_head_dim or self.head_dim,
+      )
+
+  def check_attention(self) -> None:
+    """Checks the keys of attention.
+
+    Raises:
+      ConfigError: If they do not fit together.
+    """
+    require(
+      self,
+      len(self.attention_pattern) > 0,
+      'attention_pattern',
+      'at least one of global, local',
+    )
+    has_local = 'local' in self.attention_pattern
+    require(
+      self,
+      not has_local or bool(self.sliding_window or self.attention_chunk),
+      'sliding_window',
+      'a number of tokens, since model.attention_pattern has local layers',
+    )
+    allows_chunks = self.architecture == 'decoder' and not self.sliding_window
+    require(
+      self,
+      not self.attention_chunk or allows_chunks,
+      'attention_chunk',
+      'None unless model.architecture is decoder and model.sliding_window is None',
+    )
+    require(
+      self,
+      not self.prefix_lm or self.architecture == 'decoder',
+      'prefix_lm',
+      'False unless model.architecture is decoder',
+    )
+    if self.has_latent_attention:
+      self._check_latent_attention()
+
+  def _check_latent_attention(self) -> None:
+    require(
+      self,
+      self.architecture == 'decoder',
+      'kv_latent_dim',
+      'None unless model.architecture is decoder',
+    )
+    required_values = (
+      ('qk_norm', self.qk_norm, 'none'),
+      ('clip_qkv', self.clip_qkv, None),
+      ('n_kv_heads', self.n_kv_heads, self.n_heads),
+      ('attention_sinks', self.attention_sinks, False),
+      ('attention_temperature', self.attention_temperature, 0.0),
+    )
+    for key, value, required in required_values:
+      accepted = f'{required}, since model.kv_latent_dim is set'
+      require(self, value == required, key, accepted)
+    require(
+      self,
+      self.position in ('rotary', 'none'),
+      'position',
+      'rotary or none, since model.kv_latent_dim is set',
+    )
+    require(
+      self,
+      self.rotary_head_dim < self.head_dim and self.rotary_fraction == 1.0,
+      'rotary_head_dim',
+      f'below model.head_dim={self.head_dim}, with model.rotary_fraction=1.0',
+    )
