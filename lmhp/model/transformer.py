@@ -1,228 +1,29 @@
-"""The whole network. `build` returns it as four pure functions of a dict of parameters."""
+"""The network as pure functions of a nested dict of parameters. `build` returns them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.masks import TokenPositions
 from lmhp.model.batch import Array, Batch
 from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
-from lmhp.model.embedding import Embedding, TokenTypes
-from lmhp.model.layer_inputs import EncoderOutput, ModelHypers, StackInputs
 from lmhp.model.experts.routing import routing_loss, update_corrections
+from lmhp.model.layer_inputs import ModelHypers
 from lmhp.model.mixers.construction import custom_init, init_mixer_cache
-from lmhp.model.mixers.registry import uses_fan_in_init
-from lmhp.model.normalization import Normalization
-from lmhp.model.output import Output
-from lmhp.model.positional import Positional
-from lmhp.model.rng import dropout, named_key
-from lmhp.model.stack import RoutingStatistics, SegmentCaches, Stack
+from lmhp.model.mixers.registry import mixer_spec, uses_fan_in_init
+from lmhp.model.network import Cache, Features, Network
+from lmhp.model.rng import named_key
+from lmhp.model.stack import RoutingStatistics, SegmentCaches
 from lmhp.params import Param, map_params
 from lmhp.typing import PyTree
 
 INIT_STD = 0.02
 """Initial standard deviation of weights and tables, before `model.init_scale`."""
-
-
-class Cache(NamedTuple):
-  """Arrays that the model keeps between tokens while it decodes.
-
-  Attributes:
-    segments: Caches of the layers, by segment.
-    length: Number of tokens in the cache, int32.
-    encoder_mask_BM: (B, M) bool, False for padding of the encoder's tokens. None without an
-      encoder.
-  """
-
-  segments: SegmentCaches
-  length: jax.Array
-  encoder_mask_BM: jax.Array | None = None
-
-
-class Features(NamedTuple):
-  """Output of the network before the head.
-
-  Attributes:
-    x_BLD: (B, L, D) float32, features.
-    aux: Routing statistics of the segments that have experts.
-    cache: Cache with the new tokens. None if there was no cache.
-  """
-
-  x_BLD: jax.Array
-  aux: RoutingStatistics
-  cache: Cache | None
-
-
-class Transformer(nn.Module):
-  """Embedding, stacks of layers, final normalizations, and the head.
-
-  A decoder or an encoder has one stack, an encoder-decoder has two.
-  """
-
-  cfg: ModelConfig
-
-  def setup(self) -> None:
-    cfg = self.cfg
-    self.embedding = Embedding(cfg)
-    if cfg.position in ('learned', 'sinusoidal'):
-      self.positional = Positional(cfg)
-    if cfg.token_types:
-      self.token_types = TokenTypes(cfg)
-    if cfg.embedding_norm:
-      self.embedding_norm = Normalization(cfg, cfg.table_width)
-    if cfg.architecture != 'decoder':
-      self.encoder = Stack(cfg.encoder if cfg.is_encoder_decoder else cfg)
-    if cfg.architecture != 'encoder':
-      self.decoder = Stack(cfg)
-    if cfg.final_norm:
-      self.final_norm = Normalization(cfg, cfg.d_model)
-      if cfg.is_encoder_decoder:
-        self.encoder_final_norm = Normalization(cfg, cfg.d_model)
-    self.output = Output(cfg)
-
-  def features(
-    self,
-    batch: Batch,
-    hypers: ModelHypers,
-    key: jax.Array | None = None,
-    cache: Cache | None = None,
-  ) -> Features:
-    """Returns the features of a batch, before the head.
-
-    Args:
-      batch: Batch. With a cache, its tokens follow those in the cache.
-      hypers: Traced numbers of the section `model`.
-      key: PRNG key of the step. If None, nothing is random.
-      cache: Cache, or None.
-    """
-    cfg = self.cfg
-    encoder = None
-    encoder_aux: RoutingStatistics = {}
-    if cfg.is_encoder_decoder:
-      encoder, encoder_aux = self._encoder_output(batch, hypers, key, cache)
-
-    start = 0 if cache is None else cache.length
-    length = batch.tokens.shape[1]
-    n_keys = length if cache is None else _cache_length(cfg, cache, length)
-    positions = _token_positions(batch, start, n_keys)
-    x_BLD = self._embed(batch, positions.in_document_BL, hypers, key)
-
-    stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
-    inputs = StackInputs(batch, positions, hypers, key, encoder)
-    output = stack(x_BLD, inputs, None if cache is None else cache.segments)
-    x_BLD = self.final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
-
-    new_cache = None
-    if cache is not None and output.caches is not None:
-      encoder_mask_BM = None if encoder is None else encoder.mask_BM
-      new_cache = Cache(output.caches, cache.length + length, encoder_mask_BM)
-    return Features(x_BLD, encoder_aux | output.aux, new_cache)
-
-  def _encoder_output(
-    self,
-    batch: Batch,
-    hypers: ModelHypers,
-    key: jax.Array | None,
-    cache: Cache | None,
-  ) -> tuple[EncoderOutput, RoutingStatistics]:
-    """Returns the output of the encoder, or its mask if the cache holds its keys.
-
-    Raises:
-      ValueError: If there are neither tokens of the encoder nor a cache.
-    """
-    if batch.encoder_tokens is not None:
-      return self._encode(batch.encoder_tokens, batch.encoder_weights, hypers, key)
-    if cache is None or cache.encoder_mask_BM is None:
-      raise ValueError(
-        'batch.encoder_tokens: got None without a cache, expected tokens'
-      )
-    return EncoderOutput(None, cache.encoder_mask_BM), {}
-
-  def _encode(
-    self,
-    tokens_BM: Array,
-    weights_BM: Array | None,
-    hypers: ModelHypers,
-    key: jax.Array | None,
-  ) -> tuple[EncoderOutput, RoutingStatistics]:
-    """Returns the output of an encoder-decoder's encoder, and its routing statistics."""
-    cfg = self.cfg
-    key = None if key is None else named_key(key, 'encoder')
-
-    # Padding is a document by itself, which no other token attends to.
-    mask_BM = jnp.ones(tokens_BM.shape, bool)
-    segments_BM = None
-    if weights_BM is not None:
-      mask_BM = jnp.asarray(weights_BM > 0)
-      segments_BM = mask_BM.astype(jnp.int32)
-    batch = Batch(tokens_BM, segments=segments_BM)
-
-    positions = _token_positions(batch, 0, tokens_BM.shape[1])
-    x_BMD = self._embed(batch, positions.in_document_BL, hypers, key)
-    output = self.encoder(x_BMD, StackInputs(batch, positions, hypers, key))
-    x_BMD = self.encoder_final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
-    return EncoderOutput(x_BMD, mask_BM), output.aux
-
-  def _embed(
-    self,
-    batch: Batch,
-    positions_BL: Array,
-    hypers: ModelHypers,
-    key: jax.Array | None,
-  ) -> jax.Array:
-    """Returns the sum of token, type and position embeddings, normalized and dropped out."""
-    cfg = self.cfg
-    x = self.embedding(batch.tokens)
-    if cfg.token_types:
-      x = self.token_types(x, batch.token_types)
-    if cfg.position in ('learned', 'sinusoidal'):
-      x = self.positional(x, positions_BL)
-    if cfg.embedding_norm:
-      x = self.embedding_norm(x)
-    if cfg.embedding_dropout != 0 and key is not None:
-      x = dropout(x, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
-    if cfg.embedding_projection == 'sum':
-      x = self.embedding.project_sum(x)
-    return x
-
-  def logits(self, x_BLD: jax.Array) -> jax.Array:
-    """Returns logits (..., V) float32 for features (..., D)."""
-    return self.output(x_BLD, self.embedding.table)
-
-  def __call__(self, batch: Batch, hypers: ModelHypers) -> jax.Array:
-    """Returns logits (B, L, V) float32. Initialization alone calls it."""
-    return self.logits(self.features(batch, hypers).x_BLD)
-
-
-def _token_positions(
-  batch: Batch, start: jax.Array | int, n_keys: int
-) -> TokenPositions:
-  positions_BL = batch.positions
-  if positions_BL is None:
-    positions_BL = (start + jnp.arange(batch.tokens.shape[1]))[None]
-  return TokenPositions(positions_BL, start, n_keys)
-
-
-def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
-  """Returns the number of tokens that the keys of a cache have room for.
-
-  It is `length` if no layer is an attention.
-  """
-  for i, (first, _) in enumerate(cfg.segments):
-    if cfg.mixers[first] == 'attention':
-      keys_NBM = cache.segments[f'segment_{i}'].mixer[0]
-      return keys_NBM.shape[2]
-  return length
-
-
-# --- pure functions -----------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -236,7 +37,7 @@ class Model:
 
   cfg: ModelConfig
   shapes: PyTree
-  _module: Transformer = dataclasses.field(repr=False)
+  _module: Network = dataclasses.field(repr=False)
 
   def init(self, key: jax.Array, hypers: ModelHypers) -> PyTree:
     """Returns the parameters at step 0, a nested dict of float32 arrays.
@@ -314,14 +115,11 @@ class Model:
     cfg = self.cfg
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
+      mixer = cfg.mixers[first]
       arrays = init_mixer_cache(
-        cfg, cfg.mixers[first], n_layers, batch_size, length, encoder_length
+        cfg, mixer, n_layers, batch_size, length, encoder_length
       )
-      cross_attention = None
-      if cfg.is_encoder_decoder:
-        cross_attention = arrays[2:]
-        arrays = arrays[:2]
-      segments[f'segment_{i}'] = BlockCache(arrays, cross_attention)
+      segments[f'segment_{i}'] = _block_cache(cfg, mixer, arrays)
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:
       encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
@@ -349,6 +147,18 @@ class Model:
     return self.logits(params, hypers, features.x_BLD)
 
 
+def _block_cache(
+  cfg: ModelConfig, mixer: str, arrays: Sequence[jax.Array]
+) -> BlockCache:
+  """Returns the cache of a layer from the arrays that the entry of its mixer describes."""
+  of_tokens: list[jax.Array] = []
+  of_encoder: list[jax.Array] = []
+  for array, spec in zip(arrays, mixer_spec(cfg, mixer).cache_arrays(cfg)):
+    is_of_encoder = spec.tokens == 'encoder'
+    (of_encoder if is_of_encoder else of_tokens).append(array)
+  return BlockCache(tuple(of_tokens), tuple(of_encoder) or None)
+
+
 @functools.cache
 def build(cfg: ModelConfig) -> Model:
   """Returns the network of a structure.
@@ -357,7 +167,7 @@ def build(cfg: ModelConfig) -> Model:
     cfg: Structure, or a whole config. `vocab_size` has to be set, and `dtype` has to be
       'float32' or 'bfloat16'.
   """
-  module = Transformer(cfg)
+  module = Network(cfg)
 
   def init(tokens_BL: jax.Array) -> PyTree:
     encoder_tokens_BM = tokens_BL if cfg.is_encoder_decoder else None

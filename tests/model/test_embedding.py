@@ -1,42 +1,77 @@
-"""Rows of the table, scaled, widened; and the gradient that they get."""
+"""The embedding against a product with one-hot vectors, and its gradient."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.embedding import Embedding
+from lmhp.model.embedding import Embedding, TokenTypes
 
 TOKENS = np.array([[0, 30, 7, 7, 1], [2, 2, 2, 2, 2], [29, 3, 0, 30, 7]])
+V, D = 31, 14
 
 
 @pytest.mark.parametrize(
   'fields',
-  [dict(), dict(embedding_scale=14**0.5), dict(embedding_dim=10, embedding_scale=3.0)],
+  [
+    {},
+    {'embedding_scale': 14**0.5},
+    {'embedding_dim': 10, 'embedding_scale': 3.0},
+  ],
   ids=str,
 )
 def test_rows_and_their_gradient(jit, tiny, fields):
-  cfg, rng = tiny(**fields), np.random.default_rng(0)
-  table = rng.standard_normal((31, cfg.embedding_dim)).astype(np.float32)
-  wide = rng.standard_normal((cfg.embedding_dim, 14)).astype(np.float32)
-  cotangent = rng.standard_normal((3, 5, 14)).astype(np.float32)
-  params = {'table': table} | ({'project': {'kernel': wide}} if cfg.is_factorized else {})
-  embed = lambda p: Embedding(cfg).apply({'params': p}, jnp.asarray(TOKENS))
-  x, gradient = jit(lambda p, g: (lambda y, pull: (y, pull(g)[0]))(*jax.vjp(embed, p)))(
-    params, cotangent
-  )
-  onehot, through = np.eye(31)[TOKENS], wide if cfg.is_factorized else np.eye(14)
-  scale = cfg.embedding_scale
-  np.testing.assert_allclose(x, onehot @ table @ through * scale, rtol=0, atol=2e-5)
-  expected = np.einsum('blv,bld,xd->vx', onehot, cotangent, through) * scale
+  cfg = tiny(**fields)
+  rng = np.random.default_rng(0)
+  table = rng.standard_normal((V, cfg.embedding_dim)).astype(np.float32)
+  projection = rng.standard_normal((cfg.embedding_dim, D)).astype(np.float32)
+  cotangent = rng.standard_normal((3, 5, D)).astype(np.float32)
+  params = {'table': table}
+  if cfg.is_factorized:
+    params['project'] = {'kernel': projection}
+
+  def embed(params):
+    return Embedding(cfg).apply({'params': params}, jnp.asarray(TOKENS))
+
+  @jit
+  def embed_and_pull_back(params, cotangent):
+    x, pull_back = jax.vjp(embed, params)
+    return x, pull_back(cotangent)[0]
+
+  x, gradient = embed_and_pull_back(params, cotangent)
+
+  one_hot = np.eye(V)[TOKENS]
+  matrix = projection if cfg.is_factorized else np.eye(D)
+  expected = one_hot @ table @ matrix * cfg.embedding_scale
+  np.testing.assert_allclose(x, expected, rtol=0, atol=2e-5)
+  expected = np.einsum('blv,bld,xd->vx', one_hot, cotangent, matrix)
+  expected = expected * cfg.embedding_scale
   np.testing.assert_allclose(gradient['table'], expected, rtol=0, atol=5e-5)
 
 
-def test_no_product_is_spent_on_looking_up(tiny):
-  params = {'table': jnp.zeros((31, 14))}
-  text = str(
-    jax.make_jaxpr(
-      lambda p: Embedding(tiny()).apply({'params': p}, jnp.asarray(TOKENS))
-    )(params)
-  )
-  assert 'dot_general' not in text
+def test_a_lookup_is_no_matrix_product(tiny):
+  params = {'table': jnp.zeros((V, D))}
+
+  def embed(params):
+    return Embedding(tiny()).apply({'params': params}, jnp.asarray(TOKENS))
+
+  assert 'dot_general' not in str(jax.make_jaxpr(embed)(params))
+
+
+def test_token_types_add_their_rows(jit, tiny):
+  table = np.random.default_rng(0).standard_normal((3, D)).astype(np.float32)
+  types = np.array([[0, 0, 1, 2, 2]])
+  module = TokenTypes(tiny(token_types=3))
+  variables = {'params': {'table': table}}
+  x = np.ones((1, 5, D), np.float32)
+  added = jit(lambda x: module.apply(variables, x, jnp.asarray(types)))(x)
+  np.testing.assert_allclose(added[0], x[0] + table[types[0]], rtol=1e-6)
+
+
+def test_tokens_without_types_have_the_first(jit, tiny):
+  table = np.random.default_rng(0).standard_normal((3, D)).astype(np.float32)
+  module = TokenTypes(tiny(token_types=3))
+  variables = {'params': {'table': table}}
+  x = np.ones((2, 5, D), np.float32)
+  added = jit(lambda x: module.apply(variables, x, None))(x)
+  np.testing.assert_allclose(added, x + table[0], rtol=1e-6)

@@ -1,49 +1,11 @@
-"""Activations and the feed-forward part against torch."""
+"""The feed-forward part and its gradients against torch."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.config.activation_registry import ACTIVATIONS as NAMES
-from lmhp.model.activations import activation_function
-from lmhp.model.feed_forward import FeedForward
-
-
-def theirs(name):
-  import torch
-  from torch.nn import functional
-
-  return {
-    'relu': functional.relu,
-    'sigmoid': torch.sigmoid,
-    'tanh': torch.tanh,
-    'gelu': functional.gelu,
-    'gelu_tanh': lambda x: functional.gelu(x, approximate='tanh'),
-    'silu': functional.silu,
-    'quick_gelu': lambda x: x * torch.sigmoid(1.702 * x),
-    'relu_squared': lambda x: functional.relu(x) ** 2,
-    'identity': lambda x: x,
-  }[name]
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize('name', NAMES)
-def test_activation_and_its_slope_against_torch(jit, name):
-  import torch
-
-  x = np.concatenate([np.linspace(-8, 8, 40), [-30, -1e-3, 1e-3, 30]]).astype(
-    np.float32
-  )
-  t = torch.tensor(x, requires_grad=True)
-  y = theirs(name)(t)
-  y.sum().backward()
-  ours = activation_function(name)
-  got, slope = jit(lambda x: (ours(x), jax.grad(lambda x: ours(x).sum())(x)))(x)
-  np.testing.assert_allclose(got, y.detach().numpy(), rtol=3e-6, atol=3e-6)
-  np.testing.assert_allclose(
-    slope, t.grad.numpy(), rtol=3e-6, atol=2e-5
-  )  # 1 - tanh^2 cancels
+from lmhp.model.feed_forward import FeedForward, apply_activation
 
 
 @pytest.mark.oracle
@@ -63,36 +25,66 @@ def test_part_and_its_gradients_against_torch(jit, tiny, fill, activation, gated
   import torch
 
   cfg = tiny(activation=activation, gated=gated, feed_forward_bias=bias)
-  module, x = (
-    FeedForward(cfg),
-    np.random.default_rng(0).standard_normal((3, 5, 14)).astype(np.float32),
+  module = FeedForward(cfg)
+  x = np.random.default_rng(0).standard_normal((3, 5, 14)).astype(np.float32)
+  variables = jax.eval_shape(
+    lambda x: module.init(jax.random.key(0), x), jnp.asarray(x)
   )
-  params = fill(
-    jax.eval_shape(lambda x: module.init(jax.random.key(0), x), jnp.asarray(x))[
-      'params'
-    ]
-  )
-  out, gradients = jit(
-    jax.value_and_grad(
-      lambda p, x: jnp.sum(jnp.square(module.apply({'params': p}, x))), argnums=(0, 1)
-    )
-  )(params, x)
+  params = fill(variables['params'])
+
+  def loss(params, x):
+    return jnp.sum(jnp.square(module.apply({'params': params}, x)))
+
+  value, gradients = jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, x)
+
   tensors = jax.tree.map(
-    lambda p: torch.tensor(np.asarray(p), requires_grad=True), params
+    lambda p: torch.tensor(p, requires_grad=True), to_numpy(params)
   )
-  t = torch.tensor(x, requires_grad=True)
-  linear = lambda name, x: (
-    x @ tensors[name]['kernel'] + (tensors[name]['bias'] if bias else 0)
-  )
-  hidden = theirs(activation)(linear('gate' if gated else 'up', t)) * (
-    linear('up', t) if gated else 1
-  )
-  expected = linear('down', hidden).square().sum()
+  torch_x = torch.tensor(x, requires_grad=True)
+  expected = torch_feed_forward(tensors, torch_x, activation).square().sum()
   expected.backward()
-  assert float(out) == pytest.approx(expected.item(), rel=1e-5)
-  wanted = jax.tree.map(lambda p: p.grad.numpy(), tensors), t.grad.numpy()
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-    gradients,
-    wanted,
-  )
+  assert float(value) == pytest.approx(expected.item(), rel=1e-5)
+  torch_gradients = jax.tree.map(lambda p: p.grad.numpy(), tensors)
+  for ours, theirs in zip(
+    jax.tree.leaves(gradients), jax.tree.leaves((torch_gradients, torch_x.grad.numpy()))
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def to_numpy(params):
+  return jax.tree.map(np.asarray, params)
+
+
+def torch_feed_forward(p, x, activation):
+  from torch.nn import functional
+
+  functions = {
+    'gelu': functional.gelu,
+    'gelu_tanh': lambda x: functional.gelu(x, approximate='tanh'),
+    'silu': functional.silu,
+    'relu_squared': lambda x: functional.relu(x) ** 2,
+  }
+
+  def linear(name, x):
+    y = x @ p[name]['kernel']
+    return y + p[name]['bias'] if 'bias' in p[name] else y
+
+  if 'gate' in p:
+    hidden = functions[activation](linear('gate', x)) * linear('up', x)
+  else:
+    hidden = functions[activation](linear('up', x))
+  return linear('down', hidden)
+
+
+def test_a_clipped_gate_with_an_offset():
+  """gpt-oss: the gate is clipped above, up on both sides, and 1 is added to up."""
+  gate = jnp.array([-9.0, 2.0, 9.0])
+  up = jnp.array([-9.0, 2.0, 9.0])
+  hidden = apply_activation([gate, up], 'identity', gated=True, clip=7.0, offset=1.0)
+  np.testing.assert_allclose(hidden, [-9.0 * (-7 + 1), 2.0 * (2 + 1), 7.0 * (7 + 1)])
+
+
+def test_without_a_gate_clip_and_offset_are_ignored():
+  up = jnp.array([-9.0, 2.0, 9.0])
+  hidden = apply_activation([up], 'relu', gated=False, clip=7.0, offset=1.0)
+  np.testing.assert_allclose(hidden, [0.0, 2.0, 9.0])
