@@ -74,7 +74,7 @@ def possible_blocks():
     }
 
 
-@pytest.mark.parametrize('fields', possible_blocks(), ids=str)
+@pytest.mark.parametrize('fields', list(possible_blocks()), ids=str)
 def test_block_against_float64(jit, tiny, fill, fields):
   cfg = tiny(
     activation='identity', norm_bias=True, final_norm=False, position='none', **fields

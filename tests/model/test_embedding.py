@@ -62,7 +62,7 @@ def test_token_types_add_their_rows(jit, tiny):
   table = np.random.default_rng(0).standard_normal((3, D)).astype(np.float32)
   types = np.array([[0, 0, 1, 2, 2]])
   module = TokenTypes(tiny(token_types=3))
-  variables = {'params': {'table': table}}
+  variables = {'params': {'table': jnp.asarray(table)}}
   x = np.ones((1, 5, D), np.float32)
   added = jit(lambda x: module.apply(variables, x, jnp.asarray(types)))(x)
   np.testing.assert_allclose(added[0], x[0] + table[types[0]], rtol=1e-6)
@@ -71,7 +71,7 @@ def test_token_types_add_their_rows(jit, tiny):
 def test_tokens_without_types_have_the_first(jit, tiny):
   table = np.random.default_rng(0).standard_normal((3, D)).astype(np.float32)
   module = TokenTypes(tiny(token_types=3))
-  variables = {'params': {'table': table}}
+  variables = {'params': {'table': jnp.asarray(table)}}
   x = np.ones((2, 5, D), np.float32)
   added = jit(lambda x: module.apply(variables, x, None))(x)
   np.testing.assert_allclose(added, x + table[0], rtol=1e-6)

@@ -187,9 +187,7 @@ def test_an_encoder_trains_packs_resumes_and_counts(tmp_path):
 
 def test_an_encoder_does_not_generate_and_needs_the_masked_objective(tmp_path):
   lmhp.train(bert(), workdir=tmp_path / 'run', display='none')
-  with pytest.raises(
-    lmhp.ConfigError, match='model.architecture=encoder'
-  ):
+  with pytest.raises(lmhp.ConfigError, match='model.architecture=encoder'):
     lmhp.generate(tmp_path / 'run', 'The ')
   for overrides, word in (
     ({'data.objective': 'causal'}, 'masked'),

@@ -12,6 +12,7 @@ B, L, D, V = 3, 5, 14, 31
 def logits_in_float64(cfg, params, table, x):
   """Logits by the definition: projection, product, bias, scale, cap."""
   x = x.astype(np.float64)
+  params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   if cfg.is_factorized:
     x = x @ params['project']['kernel']
   matrix = table.T if cfg.tie_embeddings else params['kernel']

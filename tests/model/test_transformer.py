@@ -506,7 +506,10 @@ def test_the_compute_dtype_leaves_parameters_and_stream_in_float32(jit, tiny, fi
   x, _, cache = jax.eval_shape(
     lambda p: half.features(p, {}, Batch(TOKENS), cache=half.init_cache(B, L)), params
   )
-  assert x.dtype == jnp.float32 and cache.segments['segment_0'].mixer[0].dtype == jnp.bfloat16
+  assert (
+    x.dtype == jnp.float32
+    and cache.segments['segment_0'].mixer[0].dtype == jnp.bfloat16
+  )
   rounded, exact = (jit(model.apply)(params, TOKENS) for model in (half, full))
   assert rounded.dtype == jnp.float32
   assert (

@@ -64,7 +64,9 @@ MULTI_HEAD_ATTENTION = MixerSpec(
   cache_arrays=cache_arrays,
   sequence_flops=sequence_flops,
   needs_decoder=False,
-  variant=lambda cfg: LATENT_ATTENTION if cfg.has_latent_attention else MULTI_HEAD_ATTENTION,
+  variant=lambda cfg: (
+    LATENT_ATTENTION if cfg.has_latent_attention else MULTI_HEAD_ATTENTION
+  ),
 )
 
 register_mixer('attention', MULTI_HEAD_ATTENTION)
