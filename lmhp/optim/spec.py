@@ -110,6 +110,14 @@ def register_entry(
   Raises:
     ConfigError: If another module has registered the name, if a key of the entry exists
       with another declaration, or if a name in `numbers` is no number of the section.
+
+  >>> from lmhp.optim.config import OptimizerConfig
+  >>> lion = OPTIMIZERS['lion']
+  >>> register_entry(  # doctest: +ELLIPSIS
+  ...   OPTIMIZERS, 'toy', lion, OptimizerConfig, keys=None, numbers=['b9']
+  ... )
+  Traceback (most recent call last):
+  lmhp.errors.ConfigError: optimizer 'toy': got the number 'b9', expected a traced number ...
   """
   if keys is not None:
     add_keys(section_class, keys)

@@ -32,7 +32,16 @@ class CosineRestartsKeys:
 
 
 def cosine(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
-  """Returns the shape of the cosine decay."""
+  """Returns half a cosine, from 1 to `final_lr_ratio`.
+
+  Args:
+    progress: Progress of training.
+    numbers: Traced numbers of the section `schedule`.
+
+  >>> progress = ScheduleProgress(decay=0.5, cycles=0.0, half_step=0.0, cooldown=0.0)
+  >>> round(float(cosine(progress, {'final_lr_ratio': 0.5})), 3)
+  0.75
+  """
   return from_final_ratio(numbers, half_cosine(progress.decay))
 
 
