@@ -27,7 +27,7 @@ class OptimizerConfig(Section):
 
   name: str = static(
     'adamw',
-    'optimizer',
+    'update rule',
     choices=OPTIMIZERS,
     aliases=('optim',),
     converted_aliases={
@@ -46,7 +46,7 @@ class OptimizerConfig(Section):
   # Weight decay and clipping.
   weight_decay: float = traced(
     None,
-    'each update subtracts this times the parameter, times the factors of '
+    'fraction of a parameter that an update removes, times the factors of '
     'weight_decay_mode; None is 0.1 if the decay is decoupled, else 1e-4',
     low=0.0,
     neutral=0.0,
@@ -56,9 +56,9 @@ class OptimizerConfig(Section):
   )
   weight_decay_mode: str = static(
     None,
-    'l2 adds the decay to the gradient, decoupled multiplies it by learning rate and '
-    "schedule, independent multiplies it by the schedule alone; None is the optimizer's "
-    'default',
+    'l2 adds weight_decay * parameter to the gradient; decoupled multiplies the decay by '
+    'the learning rate and the schedule, independent by the schedule alone; None is the '
+    "optimizer's default",
     choices=DECAY_MODES,
     value_aliases={'adamw': "'decoupled'", 'coupled': "'l2'"},
     source='arXiv:1711.05101; arXiv:2309.14322 sec. 3.2',

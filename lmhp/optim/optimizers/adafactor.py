@@ -17,7 +17,7 @@ class AdafactorKeys:
 
   adafactor_power: float = traced(
     0.8,
-    'the mean squared gradient decays by 1 - step ** -power',
+    'exponent: the mean squared gradient of step t has decay 1 - t ** -power',
     low=0.0,
     aliases=('decay_rate',),
     converted_aliases={'beta2_decay': '-beta2_decay'},

@@ -36,11 +36,11 @@ class MuonKeys:
     low=0.0,
   )
   muon_newton_schulz_steps: int = static(
-    5, 'Newton-Schulz iterations', low=1, aliases=('ns_steps',)
+    5, 'Newton-Schulz iterations for each update', low=1, aliases=('ns_steps',)
   )
   muon_scaling: str = static(
     'rms',
-    "rms gives updates the size of AdamW's; width multiplies orthogonal updates by "
+    "rms gives updates the root mean square of AdamW's; width multiplies orthogonal updates by "
     'sqrt(max(1, fan_out / fan_in))',
     choices=('rms', 'width'),
     aliases=('adjust_lr_fn',),

@@ -121,52 +121,70 @@ class ScheduleConfig(Section):
   # The intervals in other units.
   warmup_steps: float | None = static(
     None,
-    'instead of warmup_fraction',
+    'length of the warmup, instead of warmup_fraction',
     unit='steps',
     low=0,
     aliases=('num_warmup_steps', 'warmup_iters'),
   )
   warmup_tokens: float | None = static(
-    None, 'instead of warmup_fraction', unit='tokens', low=0
+    None, 'length of the warmup, instead of warmup_fraction', unit='tokens', low=0
   )
   warmup_epochs: float | None = static(
-    None, 'instead of warmup_fraction', unit='epochs', low=0
+    None, 'length of the warmup, instead of warmup_fraction', unit='epochs', low=0
   )
   warmup_tokens_per_parameter: float | None = static(
-    None, 'instead of warmup_fraction', unit='tokens per parameter', low=0
+    None,
+    'length of the warmup, instead of warmup_fraction',
+    unit='tokens per parameter',
+    low=0,
   )
   cooldown_steps: float | None = static(
     None,
-    'instead of cooldown_fraction',
+    'length of the cooldown, instead of cooldown_fraction',
     unit='steps',
     low=0,
     aliases=('num_decay_steps',),
   )
   cooldown_tokens: float | None = static(
-    None, 'instead of cooldown_fraction', unit='tokens', low=0
+    None, 'length of the cooldown, instead of cooldown_fraction', unit='tokens', low=0
   )
   cooldown_epochs: float | None = static(
-    None, 'instead of cooldown_fraction', unit='epochs', low=0
+    None, 'length of the cooldown, instead of cooldown_fraction', unit='epochs', low=0
   )
   cooldown_tokens_per_parameter: float | None = static(
-    None, 'instead of cooldown_fraction', unit='tokens per parameter', low=0
+    None,
+    'length of the cooldown, instead of cooldown_fraction',
+    unit='tokens per parameter',
+    low=0,
   )
   cycle_steps: float | None = static(
     None,
-    'instead of cycle_fraction',
+    'length of a cycle, instead of cycle_fraction',
     unit='steps',
     low=0,
     open_low=True,
     aliases=('step_size', 'T_0', 'timescale', 'transition_steps'),
   )
   cycle_tokens: float | None = static(
-    None, 'instead of cycle_fraction', unit='tokens', low=0, open_low=True
+    None,
+    'length of a cycle, instead of cycle_fraction',
+    unit='tokens',
+    low=0,
+    open_low=True,
   )
   cycle_epochs: float | None = static(
-    None, 'instead of cycle_fraction', unit='epochs', low=0, open_low=True
+    None,
+    'length of a cycle, instead of cycle_fraction',
+    unit='epochs',
+    low=0,
+    open_low=True,
   )
   cycle_tokens_per_parameter: float | None = static(
-    None, 'instead of cycle_fraction', unit='tokens per parameter', low=0, open_low=True
+    None,
+    'length of a cycle, instead of cycle_fraction',
+    unit='tokens per parameter',
+    low=0,
+    open_low=True,
   )
 
   def resolve(self) -> None:
