@@ -11,5 +11,6 @@ And within this folder:
   positions, Q width of a normalization of queries or keys
 """
 
-# Registers the token mixers, which adds their keys to the config.
+# These register the specifications of parameters, and the token mixers with their keys.
 from lmhp.model import mixers as mixers
+from lmhp.model import param_specs as param_specs

@@ -1,4 +1,4 @@
-"""Activations: their functions by name, and those that jax has not, or in another form."""
+"""Functions of the activations: a lookup by name, and the functions that jax lacks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def activation_function(name: str) -> Activation:
 def gelu(x: jax.Array) -> jax.Array:
   """Returns x times the normal distribution function of x.
 
-  `jax.nn.gelu` computes it through `erfc`, which takes three passes over the array where
-  `erf` takes one.
+  `jax.nn.gelu` computes it with `erfc`, which takes three passes over the array. `erf` takes
+  one.
 
   Source: arXiv:1606.08415.
   """

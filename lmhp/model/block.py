@@ -21,7 +21,7 @@ from lmhp.typing import PyTree
 class VaryingFlags(NamedTuple):
   """Flags of the layers of one scan, stacked on N.
 
-  A flag that is None has the same value in all these layers: an attribute of `Block`.
+  A flag that is None has one value for all these layers, which is an attribute of `Block`.
 
   Attributes:
     number: (N,) int32, number of each layer, from 0.
@@ -50,7 +50,7 @@ class BlockCache(NamedTuple):
 class Block(nn.Module):
   """One layer: a token mixer, attention to an encoder if there is one, and feed-forward.
 
-  `model.norm_placement` says where normalizations are. Each part f has its own, n:
+  Each part f has a normalization n. `model.norm_placement` sets its place:
 
     pre: x + f(n x)
     post: n(x + f x)
@@ -66,7 +66,7 @@ class Block(nn.Module):
       `VaryingFlags.local` is None.
     uses_positions: True if all layers of the scan use positions. It is read if
       `VaryingFlags.uses_positions` is None.
-    spec: What the parameters of the layer depend on.
+    spec: Properties of the layer on which its parameters depend.
   """
 
   cfg: ModelConfig
@@ -89,8 +89,8 @@ class Block(nn.Module):
       inputs: Inputs that all layers share.
 
     Returns:
-      (B, L, D) float32, the residual stream after the layer. And the cache with the new
-      tokens, with the routing statistics of the layer's experts.
+      The residual stream after the layer, (B, L, D) float32. Then a pair: the cache with the
+      new tokens, or None without a cache, and the routing statistics of the experts.
     """
     varying_flags, cache = flags_and_cache
     flags = self._all_flags(varying_flags)
@@ -113,6 +113,7 @@ class Block(nn.Module):
     cache: BlockCache | None,
   ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
     """Adds the mixer and the feed-forward part of the same x."""
+    # Both parts read the residual stream before either is added to it.
     h_BLD = self._mixer_input(x_BLD)
     mixed_BLD, mixer_cache = self._mix(h_BLD, flags, inputs, cache)
     if not self.cfg.shared_norm:
@@ -130,10 +131,12 @@ class Block(nn.Module):
     cache: BlockCache | None,
   ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
     """Adds the mixer, the attention to an encoder and the feed-forward part in turn."""
+    # Token mixer.
     mixed_BLD, mixer_cache = self._mix(self._mixer_input(x_BLD), flags, inputs, cache)
     x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
 
+    # Attention to the encoder.
     cross_cache = None
     if self.cfg.is_encoder_decoder:
       h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
@@ -143,6 +146,7 @@ class Block(nn.Module):
       x_BLD = x_BLD + self._branch_output('cross_attention', mixed_BLD, flags, inputs)
       x_BLD = self._norm('cross_attention_residual_norm', x_BLD, 'post')
 
+    # Feed-forward part, or experts.
     h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
     hidden_BLD, aux = self._feed_forward(h_BLD)
     x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
@@ -185,6 +189,7 @@ class Block(nn.Module):
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
     if cfg.residual_dropout != 0 and inputs.key is not None:
+      # The draw depends on the name of the part and on the number of the layer.
       part_key = named_key(inputs.key, f'residual_dropout/{part}')
       key = jax.random.fold_in(part_key, flags.number)
       x_BLD = dropout(x_BLD, inputs.hypers['residual_dropout'], key)

@@ -34,6 +34,6 @@ def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
   Args:
     cfg: Config of the model.
     width: Size of the normalized axis.
-    bias: If False, the normalization has no bias, whatever the config says.
+    bias: If False, the normalization has no bias, even if the config has it.
   """
   return width * (cfg.norm_affine + (cfg.norm_bias and bias))

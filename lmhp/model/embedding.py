@@ -63,6 +63,7 @@ class TokenTypes(nn.Module):
     cfg = self.cfg
     shape = (cfg.token_types, cfg.table_width)
     table = self.param('table', nn.initializers.zeros_init(), shape)
+    # Rows of all tokens, or one row that broadcasts.
     rows = table[:1][None] if types_BL is None else table[types_BL]
     return x_BLX + jnp.broadcast_to(rows, x_BLX.shape)
 
@@ -74,6 +75,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   the table before the head. The transform of the head replaces the latter (ALBERT).
   """
   count = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
+  # Projections of a factorized embedding.
   if cfg.is_factorized:
     n_projections = 1 if cfg.head_transform else 2
     count += n_projections * cfg.embedding_dim * cfg.d_model
@@ -89,6 +91,7 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
   """
   if not cfg.is_factorized:
     return Counter(embedding=0)
+  # The encoder and the decoder each project their tokens. The head projects once more.
   n_stacks = 2 if cfg.is_encoder_decoder else 1
   n_projections = n_stacks + (0 if cfg.head_transform else 1)
   return Counter(embedding=n_projections * matmul_flops(cfg.embedding_dim, cfg.d_model))

@@ -33,10 +33,12 @@ def apply_activation(
       stands for no bound. gpt-oss: 7.
     offset: Number added to up. gpt-oss: 1.
   """
+  # act(up)
   function = activation_function(activation)
   if not gated:
     return function(inputs[0])
 
+  # act(gate) * (up + offset)
   gate, up = inputs
   if clip is not None:
     gate = jnp.minimum(gate, clip)

@@ -121,7 +121,7 @@ class EncoderOutput(NamedTuple):
 
 
 class StackInputs(NamedTuple):
-  """What a stack of layers needs besides the residual stream, for one batch.
+  """Inputs of a stack of layers besides the residual stream, for one batch.
 
   Attributes:
     batch: Batch.
@@ -148,16 +148,19 @@ def compute_layer_inputs(
     inputs: Inputs of the stack.
     relative_bias_1HLM: (1, H, L, M) float32, T5's bias. None if positions are not T5's.
   """
+  # Masks and rotation angles of layers with global and with local attention.
   positions = inputs.positions
   masks = attention_masks(cfg, inputs.batch, positions)
   rotary_global, rotary_local = _rotary_tables(cfg, positions)
 
+  # Bias on the attention logits.
   bias_1HLM = relative_bias_1HLM
   if cfg.position == 'alibi':
     bias_1HLM = alibi_bias(
       cfg.n_heads, positions.distance_LM, cfg.alibi_scale, not cfg.is_causal
     )
 
+  # Output of the encoder. All tokens of the decoder have the same mask.
   encoder_features_BMD = None
   encoder_mask_BLM = None
   if inputs.encoder is not None:
@@ -215,5 +218,6 @@ def _document_starts(cfg: ModelConfig, batch: Batch) -> jax.Array | None:
   """Returns (B, L) bool, True for the first token of a document but the sequence's first."""
   if not cfg.has_other_mixers or batch.segments is None:
     return None
+  # The first token is its own predecessor, so the start of a sequence is not marked.
   previous_BL = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
   return batch.segments != previous_BL

@@ -1,6 +1,6 @@
 """Layer normalization and root-mean-square normalization.
 
-They are computed in float32, whatever the compute dtype.
+They are computed in float32 for any compute dtype.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Normalization(nn.Module):
     cfg: Config of the model.
     width: Size of the last axis.
     groups: Number of equal parts of the last axis, each of which is normalized by itself.
-    bias: If False, there is no bias, whatever the config says.
+    bias: If False, there is no bias, even if the config has it.
     eps: Number added to the variance. None stands for `cfg.norm_eps`.
   """
 

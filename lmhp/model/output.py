@@ -1,4 +1,4 @@
-"""The head: logits from features, with the embedding table or with a matrix of its own."""
+"""The head, which computes logits with the embedding table or with a separate matrix."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def soft_cap(x: jax.Array, limit: float | None) -> jax.Array:
 class Output(nn.Module):
   """Computes logits from features.
 
-  The steps are: a transform or a projection to the width of the table, if there is one; the
-  product with the embedding table or with a kernel; bias, scale and cap.
+  Features are first projected or transformed to the width of the table, if the config has
+  such a step. They are multiplied by the embedding table or by a kernel. A bias, a scale and
+  a cap follow.
   """
 
   cfg: ModelConfig
@@ -42,11 +43,12 @@ class Output(nn.Module):
 
     Args:
       x_BLD: (..., D) float32, features.
-      table_VX: (V, X) float32, embedding table. Only a tied head reads it.
+      table_VX: (V, X) float32, embedding table. A head that is not tied ignores it.
     """
     cfg = self.cfg
     x_BLX = self._to_table_width(x_BLD)
 
+    # The product treats all tokens as rows of one matrix, (T, X).
     x_TX = x_BLX.reshape(-1, cfg.embedding_dim)
     if cfg.tie_embeddings:
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
@@ -56,6 +58,7 @@ class Output(nn.Module):
       (logits_TV,) = linear(x_TX, (kernel_XV,), cfg.dtype)
     logits = logits_TV.reshape(*x_BLX.shape[:-1], cfg.vocab_size)
 
+    # logits = cap(scale * (product + bias))
     if cfg.head_bias:
       bias = self.param('bias', nn.initializers.zeros_init(), (cfg.vocab_size,))
       logits = logits + jnp.broadcast_to(bias, logits.shape)

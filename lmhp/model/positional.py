@@ -50,6 +50,7 @@ def sinusoids(positions_BL: Array, width: int) -> jax.Array:
     positions_BL: (B, L) int32.
     width: D, an even number.
   """
+  # frequency_i = 10000 ** (-i / (n_waves - 1))
   n_waves = width // 2
   exponents = -math.log(10_000) * np.arange(n_waves) / max(n_waves - 1, 1)
   frequencies = np.exp(exponents).astype(np.float32)
@@ -62,6 +63,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
 
   T5 has one table of biases for each stack.
   """
+  # The learned table has no rows for other kinds of positions.
   count = cfg.n_table_positions * cfg.table_width
   if cfg.position == 't5':
     n_stacks = 2 if cfg.is_encoder_decoder else 1

@@ -46,8 +46,8 @@ class Stack(nn.Module):
 
   Neighbouring layers with the same parameters are one segment. Their parameters are stacked
   on N, and the segment is scanned or unrolled. Layers that differ only in their attention
-  (local or global) or in the use of positions are in the same segment. What differs is data
-  of the scan. Shared layers have one set of parameters, without N.
+  (local or global) or in the use of positions are in the same segment. The scan reads these
+  differences as data. Shared layers have one set of parameters, without N.
 
   Attributes:
     cfg: Structure of the model, or of its encoder.
@@ -63,9 +63,10 @@ class Stack(nn.Module):
 
     Args:
       x_BLD: (B, L, D) float32, embedded tokens.
-      inputs: What the layers need besides.
+      inputs: Other inputs of the stack.
       caches: Caches of all segments, or None.
     """
+    # Inputs that all layers share.
     cfg = self.cfg
     relative_bias_1HLM = None
     if cfg.position == 't5':
@@ -73,6 +74,7 @@ class Stack(nn.Module):
       relative_bias_1HLM = relative_bias(inputs.positions.distance_LM)
     layer_inputs = compute_layer_inputs(cfg, inputs, relative_bias_1HLM)
 
+    # The segments in turn.
     new_caches: SegmentCaches = {}
     aux: RoutingStatistics = {}
     for i, (first, n_layers) in enumerate(cfg.segments):

@@ -78,7 +78,7 @@ class Model:
     return self._apply(params, 'logits', x_BLD)
 
   def auxiliary_loss(self, aux: RoutingStatistics, hypers: ModelHypers) -> jax.Array:
-    """Returns what layers add to the objective, mean nats per token.
+    """Returns the terms of routing in the objective, mean nats per token.
 
     Args:
       aux: Routing statistics that `features` returned. Not empty.
@@ -185,7 +185,7 @@ def init_param(
   """Returns one parameter at step 0, float32.
 
   Weights and tables are normal, scales are the identity, biases and states are zero. A token
-  mixer may have parameters with another law.
+  mixer may draw its parameters from another distribution.
 
   Args:
     param: Parameter. Its path names its random draw.
@@ -196,9 +196,11 @@ def init_param(
 
   Source: GPT-2 for 0.02, and for the division of residual outputs by sqrt(2 n_layers).
   """
+  # Scales of normalizations are the identity.
   if param.role == 'scale' and param.kind == 'normalization':
     identity = 0.0 if cfg.norm_unit_offset else 1.0
     return jnp.full(param.shape, identity, jnp.float32)
+  # A token mixer may have another distribution.
   param_key = named_key(key, f'init/{param.path}')
   custom = custom_init(param.path, param_key, param.shape)
   if custom is not None:
@@ -215,5 +217,6 @@ def init_param(
     std = INIT_STD
   if param.spec.residual:
     std = std * cfg.residual_init_factor
+  # The scale multiplies the draw, so that one draw serves all scales.
   draw = jax.random.normal(param_key, param.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])

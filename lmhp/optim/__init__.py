@@ -7,6 +7,8 @@ is one file in `schedules/shapes/` and one line in its `__init__.py`. Code outsi
 `register_optimizer` and `register_schedule`, and needs no line here.
 """
 
+# The masks read the table of parameters, which this import fills.
+from lmhp.model import param_specs as param_specs
 from lmhp.optim import optimizers, schedules
 
 __all__ = ['optimizers', 'schedules']

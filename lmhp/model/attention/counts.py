@@ -50,6 +50,7 @@ def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
   query_width = cfg.n_heads * cfg.head_dim
   fixed_dim = cfg.head_dim - cfg.rotary_head_dim
 
+  # Projection to queries, directly or through a latent.
   query = parameter_count(cfg.d_model, query_width, False)
   norms = norm_size(cfg, cfg.kv_latent_dim)
   if cfg.query_latent_dim is not None:
@@ -57,6 +58,7 @@ def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
     query = down + cfg.query_latent_dim * query_width
     norms += norm_size(cfg, cfg.query_latent_dim)
 
+  # Latent and rotating key, keys and values of the heads, output.
   latent = parameter_count(
     cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, cfg.qkv_bias
   )
@@ -75,6 +77,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
   query_width = cfg.n_heads * cfg.head_dim
   fixed_dim = cfg.head_dim - cfg.rotary_head_dim
 
+  # The same products as in `latent_parameter_counts`.
   query = matmul_flops(cfg.d_model, query_width)
   if cfg.query_latent_dim is not None:
     query = matmul_flops(cfg.query_latent_dim, cfg.d_model + query_width)
@@ -119,9 +122,11 @@ def pairs(
   """
   if not causal:
     return seq_len**2
+  # A chunk of w tokens has w (w + 1) / 2 pairs.
   w = min(window or seq_len, seq_len)
   if chunked and window:
     n_full_chunks, rest = divmod(seq_len, w)
     return n_full_chunks * (w * (w + 1) // 2) + rest * (rest + 1) // 2
+  # Pairs with an earlier or the same token. An encoder has as many with later ones.
   behind = seq_len * w - w * (w - 1) // 2
   return 2 * behind - seq_len if both_sides else behind

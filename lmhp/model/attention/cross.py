@@ -42,6 +42,7 @@ class CrossAttention(Attention):
     Raises:
       ValueError: If there is neither an encoder output nor a cache.
     """
+    # Keys and values of the encoder's tokens: from its output, or from the cache.
     cfg = self.cfg
     q_BLHK = self._projection_to_heads('query', cfg.n_heads)(x_BLD)
     if inputs.encoder_features_BMD is not None:
@@ -68,6 +69,7 @@ class CrossAttention(Attention):
 
     if inputs.encoder_mask_BLM is None:
       raise ValueError('encoder_mask_BLM: got None, expected the mask of the encoder')
+    # Attention. Its dropout has another name than that of the self-attention.
     key = None if inputs.key is None else named_key(inputs.key, 'cross_attention')
     context = self._with_dropout(
       AttentionContext(inputs.encoder_mask_BLM), key, inputs.hypers, flags

@@ -89,6 +89,7 @@ class Attention(nn.Module):
     Returns:
       (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
     """
+    # Queries, keys and values, with bounds, normalizations and positions.
     cfg = self.cfg
     q_BLHK, k_BMGK, v_BMGK = project(
       x_BLD,
@@ -105,6 +106,7 @@ class Attention(nn.Module):
     q_BLHK, k_BMGK = self._normalize_queries_and_keys(q_BLHK, k_BMGK)
     q_BLHK, k_BMGK = self._apply_positions(q_BLHK, k_BMGK, flags, inputs)
 
+    # Keys and values of all tokens up to now.
     if cache is not None:
       k_BMGK = write_at(inputs.start, cache[0], k_BMGK)
       v_BMGK = write_at(inputs.start, cache[1], v_BMGK)
@@ -188,6 +190,7 @@ class Attention(nn.Module):
       q_BLHK = choose(is_normalized, normal_q, q_BLHK)
       k_BMGK = choose(is_normalized, normal_k, k_BMGK)
 
+    # The temperature acts in layers without positions only.
     if inputs.temperature_BL11 is not None:
       temperature = jnp.broadcast_to(inputs.temperature_BL11, q_BLHK.shape)
       q_BLHK = choose(flags.uses_positions, q_BLHK, q_BLHK * temperature)
@@ -195,6 +198,7 @@ class Attention(nn.Module):
 
   def _context(self, flags: LayerFlags, inputs: LayerInputs) -> AttentionContext:
     """Returns the mask, the bias and the dropout of a layer."""
+    # A layer without positions has a bias of zero.
     bias_1HLM = inputs.bias_1HLM
     if bias_1HLM is not None:
       zeros = jnp.zeros_like(bias_1HLM)
@@ -275,6 +279,7 @@ class Attention(nn.Module):
 
     Source: arXiv:2508.10925 (gpt-oss).
     """
+    # softmax over M + 1 logits, of which the last is left out of the result
     sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
     shape = (*logits_BHLM.shape[:3], 1)
     sink = jnp.broadcast_to(sinks_H[None, :, None, None], shape)

@@ -18,14 +18,17 @@ from lmhp.model.config import ModelConfig
 def alibi_slopes(n_heads: int) -> npt.NDArray[np.float64]:
   """Returns the slopes of ALiBi's heads, (H,).
 
-  For a power of two they are a geometric sequence that starts at its own ratio,
-  2 ** (-8 / n_heads). For another number of heads, the sequence of the power of two below is
-  followed by every other element of the sequence of the power of two above.
+  If H is a power of two, they are r, r^2, ..., r^H with r = 2^(-8 / H). If it is not, the
+  slopes of the next lower power of two come first. They are followed by every other slope of
+  the next higher power of two.
 
   Source: arXiv:2108.12409 section 3, and the authors' code for other numbers of heads.
   """
+  # Slopes of the next lower power of two.
   power = 2 ** math.floor(math.log2(n_heads))
   slopes = [2.0 ** (-8.0 * (i + 1) / power) for i in range(power)]
+
+  # Every other slope of the next higher power of two, 2^(-8 (i + 1) / (2 power)).
   n_more = n_heads - power
   slopes += [2.0 ** (-4.0 * (i + 1) / power) for i in range(0, 2 * n_more, 2)]
   return np.array(slopes)
@@ -73,8 +76,11 @@ def relative_bucket(
     first_bucket = jnp.where(distance < 0, buckets // 2, 0)
     return first_bucket + relative_bucket(jnp.abs(distance), buckets // 2, max_distance)
 
+  # The first half of the buckets: one distance each.
   distance = jnp.maximum(distance, 0)
   n_exact = buckets // 2
+
+  # The second half, in which the ratio runs from 0 to 1:
   # ratio = log(distance / n_exact) / log(max_distance / n_exact)
   log_distance = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / n_exact)
   ratio = log_distance / math.log(max_distance / n_exact)

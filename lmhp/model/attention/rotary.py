@@ -43,6 +43,7 @@ def rotary_table(
     positions_BL: (B, L) int32.
     length: Number of tokens that are attended to.
   """
+  # angle = position * frequency
   base = cfg.rotary_base_local if local else cfg.rotary_base
   is_scaled = cfg.rotary_scaling_local or not local
   frequencies, factor = rotary_frequencies(cfg, base, length, is_scaled)
@@ -60,6 +61,7 @@ def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Arra
     interleaved: If True, the coordinates 2i and 2i + 1 are a pair (GPT-J). If False, i and
       i + P are (GPT-NeoX, Llama).
   """
+  # Pairs of coordinates (a, b).
   n_pairs = table.cos_BL1P.shape[-1]
   rotating = x_BLHK[..., : 2 * n_pairs]
   rest = x_BLHK[..., 2 * n_pairs :]
@@ -70,11 +72,13 @@ def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Arra
     a = rotating[..., :n_pairs]
     b = rotating[..., n_pairs:]
 
+  # (a, b) -> (a cos - b sin, b cos + a sin)
   cos = jnp.broadcast_to(table.cos_BL1P, a.shape)
   sin = jnp.broadcast_to(table.sin_BL1P, a.shape)
   rotated_a = a * cos - b * sin
   rotated_b = b * cos + a * sin
 
+  # Coordinates in their former order.
   if interleaved:
     rotated = jnp.stack([rotated_a, rotated_b], axis=-1).reshape(rotating.shape)
   else:
@@ -110,6 +114,7 @@ def rotary_frequencies(
   if not is_scaled:
     return frequencies, 1.0
 
+  # The scaling changes the frequencies, and may have a factor on queries and keys.
   attention_factor = 1.0
   if cfg.rotary_scaling == 'linear':
     frequencies = frequencies / cfg.rotary_scaling_factor
@@ -149,6 +154,7 @@ def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
 
   Source: Llama 3.1's model card (https://huggingface.co/meta-llama/Llama-3.1-8B).
   """
+  # kept = 0 for fewer turns than `low`, 1 for more than `high`, linear between
   turns = cfg.rotary_original_max_seq_len * frequencies / (2 * math.pi)
   low = cfg.rotary_low_frequency_factor
   high = cfg.rotary_high_frequency_factor
@@ -164,6 +170,7 @@ def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Freq
 
   Source: arXiv:2309.00071 eq. 23.
   """
+  # The share of the division rises from 0 at index `low` to 1 at index `high`.
   width = cfg.rotary_dim
   low = _yarn_index(cfg, base, turns=cfg.rotary_beta_fast)
   high = _yarn_index(cfg, base, turns=cfg.rotary_beta_slow)
@@ -179,6 +186,7 @@ def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Freq
 
 def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
   """Returns the index of the frequency that makes that many turns in the trained context."""
+  # turns = length * base ** (-2 index / width) / (2 pi), solved for the index
   length = cfg.rotary_original_max_seq_len
   log_ratio = math.log(length / (turns * 2 * math.pi))
   return cfg.rotary_dim * log_ratio / (2 * math.log(base))
@@ -197,6 +205,7 @@ def _scale_longrope(
 
 
 def _longrope_attention_factor(cfg: ModelConfig) -> float:
+  # factor = sqrt(1 + log(stretch) / log(original))
   original = cfg.rotary_original_max_seq_len
   stretch = max(cfg.max_seq_len / original, 1.0)
   if stretch <= 1:

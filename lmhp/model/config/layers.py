@@ -14,7 +14,7 @@ MIXER_NAMES: list[str] = []
 
 
 class LayerSpec(NamedTuple):
-  """What the parameters of a layer depend on.
+  """Properties of a layer on which its parameters depend.
 
   Attributes:
     attention_norm: True if the layer has a normalization before its token mixer, provided
@@ -69,7 +69,7 @@ class LayerKeys(AttentionKeys, ExpertKeys):
 
   @property
   def layer_specs(self) -> tuple[LayerSpec, ...]:
-    """What the parameters of each layer depend on."""
+    """Properties of each layer on which its parameters depend."""
     return tuple(
       LayerSpec(self.first_attention_norm or layer > 0, self.has_experts(layer), mixer)
       for layer, mixer in enumerate(self.mixers)

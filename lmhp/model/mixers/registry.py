@@ -94,7 +94,7 @@ class MixerSpec:
       parameters that do not start as usual for their role. The function is
       `(key, shape) -> array`.
     fan_in_weights: Patterns of the weights that start with a standard deviation of
-      fan_in ** -0.5, whatever `model.init` says.
+      fan_in ** -0.5, for any `model.init`.
     needs_decoder: True if the mixer cannot attend to later tokens, so that it needs
       `model.architecture='decoder'` without `model.prefix_lm`.
     variant: `(cfg) -> spec`, chooses another form of the mixer by the config. None if there
