@@ -29,12 +29,13 @@ class JobTable:
 
   def of_pack(self, pack: Pack) -> list[Job]:
     """Returns the jobs of a pack's members, with the values that the pack changes."""
-    return [self._of_member(pack, number) for number in pack.trials]
-
-  def _of_member(self, pack: Pack, number: int) -> Job:
-    if number not in pack.changes:
-      return self[number]
-    return self.task.job(self.overrides_in(pack, number))
+    jobs = []
+    for number in pack.trials:
+      if number in pack.changes:
+        jobs.append(self.task.job(self.overrides_in(pack, number)))
+      else:
+        jobs.append(self[number])
+    return jobs
 
   def overrides_in(self, pack: Pack, number: int) -> Overrides:
     """Returns the overrides of a member of a pack."""

@@ -48,6 +48,7 @@ class LocalRunner:
         raise Stopped
       assert following is not None
       current = following
+      # The next pack compiles while this one trains.
       if index + 1 < len(packs):
         following = _prepare(context, packs[index + 1])
         if following.read() is None:

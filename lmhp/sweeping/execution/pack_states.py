@@ -116,6 +116,8 @@ class PackStateStore:
     """
     if states is None:
       return
+
+    # The states that were used last stay longest.
     self._in_memory[name] = states
     self._in_memory.move_to_end(name)
     while len(self._in_memory) > 1 and self._n_bytes() > KEPT_BYTES:
@@ -126,6 +128,7 @@ class PackStateStore:
 
   def load(self, source: StateRef) -> PyTree:
     """Returns the final state of a member of a pack."""
+    # Reading a checkpoint is faster than training again.
     name = source.pack
     if name not in self._in_memory:
       states = self._from_checkpoint(name)

@@ -22,12 +22,15 @@ def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
     n_devices: Number of devices.
     fraction: Fraction of the free memory.
   """
+  # An accelerator reports its memory.
   device = jax.devices()[0]
   if device.platform != 'cpu':
     stats = device.memory_stats()
     if stats and 'bytes_limit' in stats:
       free_bytes = stats['bytes_limit'] - stats.get('bytes_in_use', 0)
       return fraction * n_devices * free_bytes
+
+  # Otherwise the free memory of the machine is used, or 4 GiB if it is not known.
   n_pages = 2**20
   if 'SC_AVPHYS_PAGES' in os.sysconf_names:
     n_pages = os.sysconf('SC_AVPHYS_PAGES')
@@ -66,6 +69,8 @@ def cut_into_packs(
   packs = [(max_pack_width, max_pack_width)] * n_full
   if not n_left:
     return packs
+
+  # The last pack takes the smallest width of a compiled program that holds its trials.
   width = n_left
   if method != 'loop':
     fitting = [w for w in allowed_widths(n_devices) if w >= n_left]

@@ -60,6 +60,8 @@ class RayCluster:
       raise ConfigError(
         f'--engine: ray needs the extra ray (pip install "lmhp[ray]"): {error}'
       ) from None
+
+    # The number of slots is the number of packs that run at the same time.
     nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
     self.resources = pack_resources(nodes) if resources is None else dict(resources)
     self.slots = sum(_slots_of_node(node, self.resources) for node in nodes)
@@ -131,6 +133,7 @@ class RayCluster:
     try:
       return self._ray.get(reference)
     except exceptions.RayTaskError as error:
+      # Ray wraps the exception of the function.
       cause = error.cause
       raise cause from (None if isinstance(cause, ConfigError) else error)
     except exceptions.RayError as error:
@@ -142,6 +145,7 @@ class RayCluster:
       return
     for reference in references:
       self._ray.cancel(reference, recursive=False)
+    # A function that does not end in time is killed.
     _, running = self._ray.wait(
       list(references), num_returns=len(references), timeout=GRACE_SECONDS
     )

@@ -160,6 +160,7 @@ class RayRunner:
     self, function: Callable[..., object], task: Task, *arguments: object
   ) -> Reference:
     """Starts a function of `ray_worker` on the cluster."""
+    # The setup is sent once for a task. Keeping the task keeps its id unique.
     if id(task) not in self._setups:
       setup = WorkerSetup.of(task, self._experiment_file)
       self._setups[id(task)] = (task, self.cluster.put(setup))
@@ -172,6 +173,7 @@ class RayRunner:
     """Shows the progress that workers have reported."""
     if not self.cluster.finished([self._pending_reports], 0):
       return
+    # The next reports are requested before these are shown.
     answered = self._pending_reports
     self._pending_reports = self._progress.take.remote()
     # The actor may have died with its node. A sweep continues without a display.

@@ -94,6 +94,7 @@ class WorkerSetup:
       os.chdir(self.directory)
     for name, value in self.jax_options.items():
       jax.config.update(name, value)
+    # Entries must be registered before the config of the task is checked.
     load_plugin_modules(self.plugins, f'the sweep, on {socket.gethostname()},')
     if self.experiment_file is not None:
       experiment.load(self.experiment_file)

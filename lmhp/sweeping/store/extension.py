@@ -44,6 +44,7 @@ def extended_manifest(
   _check_sweep_keys(stored, new, workdir, method_keys)
   _check_task(stored, new, workdir)
 
+  # Another version of the code or the machine is allowed, and reported.
   changes = []
   for name in ('git', 'versions', 'device'):
     old_value = getattr(stored.origin, name)

@@ -64,6 +64,7 @@ class Journal(BaseJournalBackend):
     if log_number_from < self._n_returned:
       if self._batch is not None:
         raise ValueError('a transaction cannot read records a second time')
+      # These records were returned before, so the file is read again.
       self._rewind()
     for record in self._next_records():
       self._n_returned += 1
@@ -83,6 +84,7 @@ class Journal(BaseJournalBackend):
     with open(self.path, 'rb') as file:
       file.seek(self._offset)
       for line in file:
+        # Another program may be writing the last line.
         if not line.endswith(b'\n'):
           return
         self._offset += len(line)
@@ -100,6 +102,7 @@ class Journal(BaseJournalBackend):
       for log in logs:
         line = encode(log, self._reader.previous)
         batch.append(line)
+        # Optuna applies a record when it reads it, also one that it has appended.
         record = self._check(line)
         if record is not None:
           self._unread.append(record)
@@ -127,6 +130,7 @@ class Journal(BaseJournalBackend):
       self._unread.extend(self._new_records_of_file())
       self._batch = []
       try:
+        # One write and one fsync for all records.
         yield self._batch
         self._write(b''.join(self._batch))
       except BaseException:

@@ -42,6 +42,7 @@ class JournalLock:
     deadline = time.monotonic() + FOREIGN_LOCK_SECONDS
     pause_seconds = 0.001
     while True:
+      # Only one process can create the link.
       try:
         os.symlink(self._target, self._link)
         return

@@ -34,9 +34,8 @@ def to_json(record: object) -> dict[str, JSON]:
   stored = {}
   for name, (default, raw) in _defaults(type(record)).items():
     value = getattr(record, name)
-    if value is default or value == default:
-      continue
-    stored[name] = value if raw else _encode(value)
+    if value != default:
+      stored[name] = value if raw else _encode(value)
   return stored
 
 
@@ -55,6 +54,7 @@ def from_json(cls: type[T], value: JSON, path: str) -> T:
   if not isinstance(value, Mapping):
     raise _wrong_type(path, value, 'a JSON object')
   hints = _hints(cls)
+  # An unknown field could change the meaning of the others.
   arguments = {}
   for name, item in value.items():
     if name not in hints:
@@ -63,6 +63,8 @@ def from_json(cls: type[T], value: JSON, path: str) -> T:
         'version of lmhp wrote this'
       )
     arguments[name] = _decode(hints[name], item, f'{path}.{name}')
+
+  # A field without a default must be present.
   for name, (default, _) in _defaults(cls).items():
     if default is dataclasses.MISSING and name not in arguments:
       raise ConfigError(f'{path}.{name}: missing, expected a value')
@@ -149,10 +151,12 @@ def _decode_mapping(hint: object, value: JSON, path: str) -> dict[object, object
 
 def _decode_scalar(hint: object, value: JSON, path: str) -> object:
   if hint is float:
+    # JSON may hold a whole number, or a word for NaN or infinity.
     number = from_jsonable(value)
     if isinstance(number, (int, float)) and not isinstance(number, bool):
       return number
     raise _wrong_type(path, value, 'a number')
+  # In Python, True is an int.
   expected = cast(type, hint)
   if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
     return value

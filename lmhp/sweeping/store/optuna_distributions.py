@@ -49,6 +49,7 @@ def single_value_distribution(value: object) -> BaseDistribution:
   """Returns a distribution with one value, for a value outside the space."""
   if isinstance(value, float) and math.isfinite(value):
     return FloatDistribution(value, value)
+  # In Python, True is an int.
   if isinstance(value, int) and not isinstance(value, bool):
     return IntDistribution(value, value)
   return CategoricalDistribution([optuna_value(value)])

@@ -137,6 +137,7 @@ class OptunaRecords:
         # A copy of a trial, which another program has added, comes after it.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
+    # The numbers are 0, 1, 2, ..., whatever the numbers of Optuna are.
     trials = []
     for number in range(len(frozen_by_number)):
       if number not in frozen_by_number:
@@ -210,6 +211,7 @@ class OptunaRecords:
 
   def _template(self, trial: Trial) -> FrozenTrial:
     """Returns a trial as Optuna's `FrozenTrial`, from which Optuna creates it."""
+    # Optuna may store a value under another name, or as text.
     now = datetime.datetime.now()
     state = _STATES[trial.status]
     params = {}
@@ -219,6 +221,7 @@ class OptunaRecords:
       params[key] = optuna_value(value)
       distributions[key] = distribution
 
+    # Each fixed field is one attribute. `record` holds all fields that change.
     stored = trial.to_json()
     attributes = {
       NUMBER: trial.number,

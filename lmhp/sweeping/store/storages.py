@@ -22,7 +22,7 @@ from lmhp.sweeping.store.study_header import LOCK, StudyHeader, redact_url
 
 JOURNAL = 'study.journal'
 ATTEMPTS = 5
-"""Attempts to open a database. Two processes that create its tables may collide."""
+"""Attempts to open a database."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,7 @@ def open_database(url: str) -> OpenStorage:
     ConfigError: If it cannot be opened, or its driver is not installed.
   """
   place = redact_url(url) or ''
+  # If two processes create the tables at once, one fails. It succeeds at its next attempt.
   for attempt in range(1, ATTEMPTS + 1):
     try:
       storage = RDBStorage(_with_driver(url))

@@ -106,6 +106,8 @@ class Study:
     """
     workdir = local_directory(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
+
+    # The lock comes first: another process may be creating the study.
     lock = lock_for_writing(workdir)
     is_new = False
     try:
@@ -226,6 +228,8 @@ class Study:
     numbers = sorted(trial.number for trial in trials)
     if len(set(numbers)) < len(numbers):
       raise ValueError(f'trials {numbers}: expected each of them once')
+
+    # Nothing is written before all trials are checked.
     changes = []
     lines = {}
     for trial in trials:

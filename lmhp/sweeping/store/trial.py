@@ -171,6 +171,7 @@ def line_of(trial: Trial) -> dict[str, Any]:
   The objective is a number, or a list if there are several. `rung` is the last scored
   step, and `pack` the newest pack.
   """
+  # One objective is a number, several are a list.
   objective = trial.values
   if objective is not None and len(objective) == 1:
     objective = objective[0]
@@ -190,6 +191,7 @@ def line_of(trial: Trial) -> dict[str, Any]:
     **dataclasses.asdict(trial.model),
     'metrics': trial.metrics,
   }
+  # These fields are left out of a line if they have no value.
   stored = trial.to_json()
   for name in ('stages', 'diverged_at', 'lineage', 'error'):
     if name in stored:

@@ -42,6 +42,8 @@ class TrialsFile:
     text = ''.join(line + '\n' for line in lines)
     write_atomic(self.path, text.encode())
     self._is_stale = False
+
+    # The interval grows with the size of the study.
     end = time.monotonic()
     self._due = end + EXPORT_INTERVAL * (end - start)
 

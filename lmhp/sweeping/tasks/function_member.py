@@ -156,6 +156,7 @@ class FunctionMember:
       def update(
         counted: CountedState, i: jax.Array
       ) -> tuple[CountedState, dict[str, jax.Array]]:
+        # Updates are numbered from the beginning of the trial.
         new_state, metrics = self._functions.step(
           counted.state, hypers, steps.first_step + i
         )

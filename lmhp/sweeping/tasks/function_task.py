@@ -110,6 +110,7 @@ class FunctionTask(SearchableTask):
     loss: str = 'loss',
   ):
     self.functions = Functions(init, step, evaluate)
+    # Base values are stored in the manifest of a study, so numpy scalars become numbers.
     self.base: dict[str, Number] = {}
     for name, value in hypers.items():
       is_numpy = isinstance(value, (np.generic, np.ndarray, jax.Array))
@@ -152,6 +153,7 @@ class FunctionTask(SearchableTask):
       ConfigError: For a path or an objective that does not exist, for several seeds without
         a number named "seed", and for rungs that score a cooldown.
     """
+    # All base values are traced numbers.
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
     sweep.check_objective(

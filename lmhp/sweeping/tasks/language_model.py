@@ -131,7 +131,7 @@ class LanguageModel:
   def check(self, sweep: SweepConfig) -> None:
     """Checks the objectives of a sweep.
 
-    `lmhp.sweeping.language_model_checks.checked_language_model` checks the space before it makes the task.
+    The space was checked before (see `lmhp.sweeping.language_model_checks`).
 
     Raises:
       ConfigError: If an objective is not a metric.
@@ -274,6 +274,8 @@ class LanguageModel:
     if self.data_axis(job, data_per_trial) is None:
       yield from programs.feed(first_step, lengths, hypers[0])
       return
+
+    # Each member has a stream with its own seeds. Their batches are stacked on R.
     all_lengths = list(lengths)
     feeds = [
       programs.feed(first_step, iter(all_lengths), member_hypers)
@@ -361,6 +363,8 @@ class LanguageModel:
       return float(job.known_metrics[metric])
     if metric == 'eval_accuracy':
       return 0.0
+
+    # A uniform guess over V tokens has a loss of log(V) nats.
     vocab_size = config_of(job).model.vocab_size
     assert vocab_size is not None  # set in a complete config
     loss_nats = 2 * math.log(vocab_size)

@@ -168,6 +168,7 @@ class ModelJobs:
 
   def _copy_with(self, first: Job, traced: Overrides) -> Job:
     """Returns a copy of a job with other traced numbers."""
+    # The traced numbers are grouped by section, because each section is replaced once.
     values_by_section: dict[str, dict[str, object]] = {}
     for path, value in traced.items():
       section, _, name = path.partition('.')
@@ -184,6 +185,7 @@ class ModelJobs:
     return dataclasses.replace(first, hypers=hypers, model=model, config=cfg)
 
   def _new_job(self, cfg: RunConfig) -> Job:
+    # Trials with equal static parts share the compiled programs of their structure.
     structure, hypers = split(cfg, self._present)
     static_parts = (
       structure.model,
@@ -193,6 +195,8 @@ class ModelJobs:
       cfg.evaluate,
     )
     name = _short_digest(repr(static_parts))
+
+    # Metrics that are known before the trial is trained.
     counts = count(cfg.model)
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     flops_per_step = float(self.flops_per_token(cfg) * tokens_per_step)

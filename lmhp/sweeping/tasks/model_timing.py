@@ -26,6 +26,7 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
     programs: Programs of the structure.
     steps: Length of the trial, in updates.
   """
+  # Each measurement trains on the same batches.
   state = programs.init(programs.hypers)
   _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
   n_steps = min(MEASURED_STEPS, steps)
