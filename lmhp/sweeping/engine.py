@@ -32,9 +32,9 @@ from lmhp.sweeping.store.trial import Trial
 from lmhp.sweeping.tasks.task import Job, Task
 
 
-@dataclasses.dataclass(frozen=True)
-class EngineParts:
-  """The parts of a sweep that an engine uses.
+@dataclasses.dataclass
+class Engine:
+  """Trains the trials of one study in stages.
 
   Attributes:
     task: Task of the study.
@@ -46,6 +46,9 @@ class EngineParts:
     should_stop: Returns True after a signal.
     progress: Display of the study's progress.
     after_stage: Called after a stage that has new results.
+    trials: All trials, by number.
+    states: Final states of the members of packs.
+    scores: Computes the objectives of trials.
   """
 
   task: Task
@@ -58,33 +61,13 @@ class EngineParts:
   progress: StudyProgress
   after_stage: Callable[[], None]
 
-
-class Engine:
-  """Trains the trials of one study in stages.
-
-  Args:
-    parts: The parts of the sweep.
-
-  Attributes:
-    task: Task of the study.
-    study: The study.
-    progress: Display of the study's progress.
-    trials: All trials, by number.
-    states: States of the members of packs.
-    scores: Computes the objectives of trials.
-  """
-
-  def __init__(self, parts: EngineParts):
-    self._parts = parts
-    self.task = parts.task
-    self.study = parts.study
-    self.progress = parts.progress
-    self.trials: dict[int, Trial] = {t.number: t for t in parts.study.trials}
-    self._jobs = JobTable(parts.task, lambda number: self.trials[number].overrides)
-    self.states = PackStateStore(self._jobs, parts.workdir)
+  def __post_init__(self):
+    self.trials: dict[int, Trial] = {t.number: t for t in self.study.trials}
+    self._jobs = JobTable(self.task, lambda number: self.trials[number].overrides)
     self._progress: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
-    curves = LossCurves(parts.workdir, parts.task.loss)
-    self.scores = TrialScores(parts.task, parts.sweep, parts.autotuner, curves)
+    self.states = PackStateStore(self._jobs, self.workdir)
+    curves = LossCurves(self.workdir, self.task.loss)
+    self.scores = TrialScores(self.task, self.sweep, self.autotuner, curves)
 
   # --- trials -------------------------------------------------------------------------
 
@@ -135,14 +118,14 @@ class Engine:
     packs = self._packs_of_stage(stage)
     context = RunnerContext(
       task=self.task,
-      workdir=self._parts.workdir,
+      workdir=self.workdir,
       states=self.states,
       progress=self.progress,
-      should_stop=self._parts.should_stop,
+      should_stop=self.should_stop,
     )
     # A pack that an earlier process has run returns its stored result.
     is_new = False
-    for pack, result in self._parts.runner.run(context, packs):
+    for pack, result in self.runner.run(context, packs):
       is_new |= self._store(stage, pack, result)
 
     # The next stage continues from these states.
@@ -152,7 +135,7 @@ class Engine:
         progress.state = StateRef(pack.name, index)
         progress.step = pack.last_step
     if is_new:
-      self._parts.after_stage()
+      self.after_stage()
 
   def _packs_of_stage(self, stage: Stage) -> list[Pack]:
     """Groups trials by structure and step, and cuts each group into packs."""
@@ -170,16 +153,14 @@ class Engine:
   def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
     """Cuts trials of one structure into packs, and writes the description of each."""
     jobs = [self.job(number) for number in members]
-    method = self._parts.autotuner.method_of(
-      jobs, stage.data_per_trial, stage.planned_steps
-    )
+    method = self.autotuner.method_of(jobs, stage.data_per_trial, stage.planned_steps)
     n_devices = len(devices_for(method.method)) or 1
 
     # Trials of one structure have one length, so the pack ends at one step.
     last_step = max(1, round(stage.fraction * jobs[0].steps))
     cooldown_steps = 0
     if stage.cooldown and stage.fraction < 1:
-      fraction = self._parts.sweep.rung_cooldown_fraction
+      fraction = self.sweep.rung_cooldown_fraction
       cooldown_steps = max(1, round(fraction * last_step))
 
     packs = []

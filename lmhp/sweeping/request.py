@@ -32,7 +32,7 @@ class SweepRequest:
   Attributes:
     task: The task.
     sweep: Config of the sweep.
-    manifest: Manifest of the study that the request begins or continues.
+    manifest: Manifest of the study that the request starts or continues.
     experiment_file: Experiment file that was run, or None.
   """
 

@@ -14,7 +14,7 @@ from lmhp.sweeping import result as results
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import Confirmed, confirm
-from lmhp.sweeping.engine import Engine, EngineParts
+from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.local_runner import LocalRunner
 from lmhp.sweeping.execution.packs import Stopped
@@ -107,7 +107,7 @@ class StudyRun:
         self.task, self.workdir, self.sweep.execution, self.sweep.max_pack_width
       )
       plan = self._plan(study, autotuner)
-      parts = EngineParts(
+      engine = Engine(
         task=self.task,
         sweep=self.sweep,
         study=study,
@@ -118,7 +118,6 @@ class StudyRun:
         progress=progress,
         after_stage=lambda: self._reports.write(study, progress),
       )
-      engine = Engine(parts)
       progress.start(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)

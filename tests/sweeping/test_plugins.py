@@ -87,7 +87,9 @@ def run(tmp_path):
   (tmp_path / 'modules').mkdir()
   (tmp_path / 'modules/outside.py').write_text(OPTIMIZER)
 
-  def run_code(code, can_import_outside=True, setup=CONFIG.format(here=str(tmp_path))):
+  def run_code(code, can_import_outside=True, setup=None):
+    if setup is None:
+      setup = CONFIG.format(here=str(tmp_path))
     paths = [str(ROOT)]
     if can_import_outside:
       paths.append(str(tmp_path / 'modules'))

@@ -1,4 +1,7 @@
-"""Eight fake CPU devices, in a process of their own: a population spread over them is the one on a single device."""
+"""A population that is spread over eight devices equals the one on a single device.
+
+The eight fake CPU devices need a process of their own.
+"""
 
 import json
 import os
@@ -11,88 +14,130 @@ import pytest
 QUICK = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
 
 COMMON = """
-    import json, pathlib, sys
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    from lmhp.training.chunks import ChunkSteps
-    from lmhp.training.population import Population
+  import json, pathlib, sys
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+  from lmhp.training.chunks import ChunkSteps
+  from lmhp.training.population import Population
 
-    EIGHT = tuple(jax.devices())
-    assert len(EIGHT) == 8
+  EIGHT = tuple(jax.devices())
+  assert len(EIGHT) == 8
 
-    def digest(tree):
-      return [np.asarray(x).tobytes().hex() for x in jax.tree.leaves(tree)]
+  def digest(tree):
+    return [np.asarray(x).tobytes().hex() for x in jax.tree.leaves(tree)]
 
-    def spread(x):
-      '''Places of an array, and how many of its first axis each has.'''
-      return sorted((s.device.id, s.data.shape[0], s.index[0].start) for s in x.addressable_shards)
+  def shards(x):
+    '''Returns the device, the number of members and the first member of each shard.'''
+    return sorted(
+        (s.device.id, s.data.shape[0], s.index[0].start) for s in x.addressable_shards)
 
-    def run(task, jobs, method, devices, own=False, lengths=(5, 4)):
-      '''What a population finds: bits, numbers, and where its arrays lie.'''
-      job = jobs[0]
-      hypers = [j.hypers for j in jobs]
-      population = Population(task.member(job), hypers, method, own, task.data_axis(job, own), devices)
-      state, step, losses = population.init(), 0, []
-      first = [spread(x) for x in jax.tree.leaves(state)]
-      for n, data in task.feed(job, population.hypers, own, 0, iter(lengths)):
-        state, metrics = population.run(state, data, ChunkSteps(n, step))
-        losses.append(np.asarray(metrics[task.loss])[:, :n])
-        step += n
-      lies = [spread(x) for x in jax.tree.leaves(state)]
-      scores = task.evaluate(population, state, job, True)
-      members = population.split(state)
-      norms = [[float(np.linalg.norm(x)) for x in jax.tree.leaves(m)] for m in members]
-      return {'bits': digest(members) + digest(losses), 'losses': np.concatenate(losses, 1).tolist(), 'norms': norms,
-              'scores': scores, 'lies': lies + first}
+  def run(task, jobs, method, devices, data_per_trial=False):
+    '''Returns the bits, the numbers and the shards of a population.'''
+    job = jobs[0]
+    population = Population(
+        task.member(job), [j.hypers for j in jobs], method, data_per_trial,
+        task.data_axis(job, data_per_trial), devices)
+    state = population.init()
+    all_shards = [shards(x) for x in jax.tree.leaves(state)]
+    first_step = 0
+    losses = []
+    for n, data in task.feed(job, population.hypers, data_per_trial, 0, iter((5, 4))):
+      state, metrics = population.run(state, data, ChunkSteps(n, first_step))
+      losses.append(np.asarray(metrics[task.loss])[:, :n])
+      first_step += n
+    all_shards += [shards(x) for x in jax.tree.leaves(state)]
+    scores = task.evaluate(population, state, job, True)
+    members = population.split(state)
+    norms = []
+    for member in members:
+      norms.append([float(np.linalg.norm(x)) for x in jax.tree.leaves(member)])
+    return {
+        'bits': digest(members) + digest(losses),
+        'losses': np.concatenate(losses, 1).tolist(),
+        'norms': norms,
+        'scores': scores,
+        'shards': all_shards,
+    }
 
-    def compare(task, jobs, method, **options):
-      one, eight = (run(task, jobs, method, devices, **options) for devices in (EIGHT[:1], EIGHT))
-      return {'one': one, 'eight': eight}
+  def compare(task, jobs, **options):
+    '''Prints the results on one and on eight devices, by method.'''
+    results = {}
+    for method in ('vmap', 'map'):
+      results[method] = {
+          'one': run(task, jobs, method, EIGHT[:1], **options),
+          'eight': run(task, jobs, method, EIGHT, **options),
+      }
+    print(json.dumps(results))
 """
 
 FUNCTIONS = """
-    from lmhp.sweeping.tasks.function_task import FunctionTask
+  from lmhp.sweeping.tasks.function_task import FunctionTask
 
-    def step(w, hypers, i):
-      loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
-      return w - hypers['learning_rate'] * grad, {'loss': loss}
+  def init(hypers):
+    return jax.random.normal(jax.random.key(hypers['seed']), (8,))
 
-    task = FunctionTask(lambda h: jax.random.normal(jax.random.key(h['seed']), (8,)), step,
-                        {'learning_rate': 0.1, 'seed': 0}, steps=9)
-    jobs = [task.job({'learning_rate': 0.02 * i, 'seed': i}) for i in range(16)]
-    jobs[3] = task.job({'learning_rate': 1e12})
-    print(json.dumps({method: compare(task, jobs, method) for method in ('vmap', 'map')}))
+  def step(w, hypers, i):
+    loss, grad = jax.value_and_grad(lambda w: jnp.sum((w - 1) ** 2))(w)
+    return w - hypers['learning_rate'] * grad, {'loss': loss}
+
+  task = FunctionTask(init, step, {'learning_rate': 0.1, 'seed': 0}, steps=9)
+  jobs = [task.job({'learning_rate': 0.02 * i, 'seed': i}) for i in range(16)]
+  jobs[3] = task.job({'learning_rate': 1e12})
+  compare(task, jobs)
 """
 
 LANGUAGE_MODEL = """
-    import lmhp
-    from small_runs import words
-    from lmhp.sweeping.tasks.language_model import LanguageModel
+  import lmhp
+  from small_runs import words
+  from lmhp.sweeping.tasks.language_model import LanguageModel
 
-    here = pathlib.Path(sys.argv[1])
-    (here / 'words.txt').write_text(words(1500))
-    config = lmhp.default_config()
-    config.data.path, config.data.tokenizer = (str(here / 'words.txt'),), 'char'
-    config.data.cache_dir = str(here / 'cache')
-    config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 1, 8
-    config.model.dtype, config.data.placement = 'float32', sys.argv[2]
-    config.train.steps, config.train.batch_size, config.evaluate.final_sequences = 9, 3, 5
-    task = LanguageModel(config, present=['model.residual_dropout'])
-    own = sys.argv[2] == 'host'
-    names = ('cosine', 'linear', 'polynomial', 'wsd_linear', 'inverse_sqrt', 'one_cycle', 'step', 'rex')
-    jobs = [task.job({
-        'optimizer.learning_rate': 1e-3 * (i + 1), 'optimizer.weight_decay': 0.1 * i, 'optimizer.b1': 0.8 + 0.01 * i,
-        'optimizer.b2': 0.99 - 0.01 * i, 'optimizer.eps': 1e-8 * 3**i, 'optimizer.clip_norm': 0.3 * (i + 1),
-        'schedule.name': names[i], 'schedule.warmup_fraction': 0.1 * (i % 4), 'schedule.final_lr_ratio': 0.1 * (i % 3),
-        'train.label_smoothing': 0.05 * (i % 2), 'train.z_loss': 1e-4 * (i % 3), 'model.init_scale': 1 + 0.1 * i,
-        'model.residual_dropout': 0.1 * (i % 3), 'train.seed': i, 'data.seed': i * own}) for i in range(8)]
-    print(json.dumps({method: compare(task, jobs, method, own=own) for method in ('vmap', 'map')}))
+  directory, placement = pathlib.Path(sys.argv[1]), sys.argv[2]
+  (directory / 'words.txt').write_text(words(1500))
+  config = lmhp.default_config()
+  config.data.path = (str(directory / 'words.txt'),)
+  config.data.tokenizer = 'char'
+  config.data.cache_dir = str(directory / 'cache')
+  config.data.placement = placement
+  config.model.d_model = 12
+  config.model.n_heads = 2
+  config.model.n_layers = 1
+  config.model.max_seq_len = 8
+  config.model.dtype = 'float32'
+  config.train.steps = 9
+  config.train.batch_size = 3
+  config.evaluate.final_sequences = 5
+  task = LanguageModel(config, present=['model.residual_dropout'])
+
+  # Resident data is shared by all members, streamed data is different for each.
+  data_per_trial = placement == 'host'
+  schedules = ('cosine', 'linear', 'polynomial', 'wsd_linear', 'inverse_sqrt',
+               'one_cycle', 'step', 'rex')
+  jobs = []
+  for i in range(8):
+    jobs.append(task.job({
+        'optimizer.learning_rate': 1e-3 * (i + 1),
+        'optimizer.weight_decay': 0.1 * i,
+        'optimizer.b1': 0.8 + 0.01 * i,
+        'optimizer.b2': 0.99 - 0.01 * i,
+        'optimizer.eps': 1e-8 * 3**i,
+        'optimizer.clip_norm': 0.3 * (i + 1),
+        'schedule.name': schedules[i],
+        'schedule.warmup_fraction': 0.1 * (i % 4),
+        'schedule.final_lr_ratio': 0.1 * (i % 3),
+        'train.label_smoothing': 0.05 * (i % 2),
+        'train.z_loss': 1e-4 * (i % 3),
+        'model.init_scale': 1 + 0.1 * i,
+        'model.residual_dropout': 0.1 * (i % 3),
+        'train.seed': i,
+        'data.seed': i * data_per_trial,
+    }))
+  compare(task, jobs, data_per_trial=data_per_trial)
 """
 
 
-def in_a_process(code, *arguments):
-  """What a script prints as JSON, with eight devices."""
+def results_of(code, *arguments):
+  """Returns the JSON that a script prints in a process with eight devices."""
   env = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
@@ -103,45 +148,52 @@ def in_a_process(code, *arguments):
     ),
   }
   script = textwrap.dedent(COMMON) + textwrap.dedent(code)
-  done = subprocess.run(
+  process = subprocess.run(
     [sys.executable, '-c', script, *map(str, arguments)],
     env=env,
     capture_output=True,
     text=True,
     timeout=300,
   )
-  assert done.returncode == 0, done.stderr[-2000:]
-  return json.loads(done.stdout.splitlines()[-1])
+  assert process.returncode == 0, process.stderr[-2000:]
+  return json.loads(process.stdout.splitlines()[-1])
 
 
-def assert_alike(found, width):
-  """To within rounding: a device has a program of another width, and XLA makes fewer divisions of it."""
-  each = width // 8
-  spread = [[device, each, each * device] for device in range(8)]
-  for method, (one, eight) in ((m, (f['one'], f['eight'])) for m, f in found.items()):
-    assert all(lies == spread for lies in eight['lies']) and len(eight['lies']) > 1
-    assert all([place[:2] for place in lies] == [[0, width]] for lies in one['lies'])
-    assert (
-      len({json.dumps(losses) for losses in one['losses']}) == width
-    )  # members differ
-    for key in ('losses', 'norms'):
-      for mine, other in zip(eight[key], one[key], strict=True):
-        assert mine == pytest.approx(other, rel=2e-5, abs=1e-9, nan_ok=True)
-    for mine, other in zip(eight['scores'], one['scores'], strict=True):
-      assert mine == pytest.approx(other, rel=2e-5, nan_ok=True)
+def check_eight_devices_equal_one(one, eight, width):
+  """Compares to within rounding: the programs of the devices have other widths.
+
+  XLA makes fewer divisions in a narrower program.
+  """
+  members_per_device = width // 8
+  expected = [
+    [device, members_per_device, members_per_device * device] for device in range(8)
+  ]
+  assert len(eight['shards']) > 1
+  assert all(shards == expected for shards in eight['shards'])
+  for shards in one['shards']:
+    assert [shard[:2] for shard in shards] == [[0, width]]
+
+  # All members differ.
+  assert len({json.dumps(losses) for losses in one['losses']}) == width
+  for key in ('losses', 'norms'):
+    for values, expected_values in zip(eight[key], one[key], strict=True):
+      assert values == pytest.approx(expected_values, rel=2e-5, abs=1e-9, nan_ok=True)
+  for scores, expected_scores in zip(eight['scores'], one['scores'], strict=True):
+    assert scores == pytest.approx(expected_scores, rel=2e-5, nan_ok=True)
 
 
-def test_functions_over_eight_devices():
-  """Sixteen members, two on each device; the fourth diverges."""
-  found = in_a_process(FUNCTIONS)
-  assert_alike(found, 16)
-  assert (
-    found['map']['eight']['bits'] == found['map']['one']['bits']
-  )  # no member's number divides
-  assert not all(abs(x) < 1e30 for x in found['vmap']['eight']['losses'][3])
+def test_functions_on_eight_devices_equal_one_device():
+  """There are sixteen members, two on each device. The fourth diverges."""
+  results = results_of(FUNCTIONS)
+  for method in ('vmap', 'map'):
+    check_eight_devices_equal_one(**results[method], width=16)
+  # No program divides by a member's number, so `map` has the same bits.
+  assert results['map']['eight']['bits'] == results['map']['one']['bits']
+  assert not all(abs(x) < 1e30 for x in results['vmap']['eight']['losses'][3])
 
 
 @pytest.mark.parametrize('placement', ['device', 'host'])
-def test_language_models_over_eight_devices(tmp_path, placement):
-  """All that a pack may vary is varied; resident data is for all, streamed data is each member's own."""
-  assert_alike(in_a_process(LANGUAGE_MODEL, tmp_path, placement), 8)
+def test_language_models_on_eight_devices_equal_one_device(tmp_path, placement):
+  results = results_of(LANGUAGE_MODEL, tmp_path, placement)
+  for method in ('vmap', 'map'):
+    check_eight_devices_equal_one(**results[method], width=8)

@@ -63,7 +63,7 @@ class Autotuner:
     task: Task of the study.
     workdir: Directory of the study.
     method: Requested method, or "auto".
-    max_pack_width: Largest requested number of members. None is what the memory holds.
+    max_pack_width: Largest requested number of members. None is the number that the memory holds.
   """
 
   def __init__(

@@ -166,7 +166,7 @@ class LossCurves:
   def __init__(self, workdir: epath.Path, loss: str):
     self._workdir = workdir
     self._loss = loss
-    # A file holds all members of a pack, and is read for each of them.
+    # One file has the curves of all members of a pack, so it is kept after it is read.
     self._table_of_pack = functools.lru_cache(maxsize=16)(self._read)
 
   def of_trial(

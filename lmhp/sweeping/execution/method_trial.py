@@ -81,7 +81,7 @@ class MethodTrial:
     self.compile_seconds = programs.compile_seconds - compile_seconds_before
 
   def _candidate_widths(self, max_width: int, n_trials: int) -> list[int]:
-    """Returns widths up to the first that holds all trials, none above the largest."""
+    """Returns the allowed widths up to the first that holds all trials."""
     if self._method == 'loop':
       return list(range(1, min(max_width, n_trials) + 1))
     allowed = allowed_widths(len(devices_for(self._method)))
@@ -89,7 +89,7 @@ class MethodTrial:
     return [w for w in allowed if w <= min(max_width, enough)] or [allowed[0]]
 
   def _largest_fitting(self, widths: Sequence[int]) -> int:
-    """Returns the largest width whose program fits the memory. Programs are not run."""
+    """Returns the largest width whose program fits the memory. No program is run."""
     limit_bytes = memory_limit_bytes(self._n_devices)
     width = widths[-1]
     while True:

@@ -1,4 +1,4 @@
-"""Training of a pack from one rung to the next, and scoring of its members there.
+"""Training of a pack from one rung to the next, and scoring of its members.
 
 The result depends only on the pack, the traced numbers of its trials and the states that
 they start from. A run writes these files in the directory of the study::

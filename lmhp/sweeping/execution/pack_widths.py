@@ -10,7 +10,8 @@ WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Members per device of a compiled pack. A few widths let few programs serve all packs."""
 
 
-def devices_for(method: str) -> tuple[jax.Device, ...]:  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
+# jaxlib has no type stubs.
+def devices_for(method: str) -> tuple[jax.Device, ...]:  # pyright: ignore[reportInvalidTypeForm]
   """Returns the devices of a method: all, or () for `loop`, which uses the first."""
   return () if method == 'loop' else tuple(jax.devices())
 

@@ -28,7 +28,7 @@ class Pack:
     name: Unique name in the study.
     trials: Numbers of the members.
     sources: State that each member starts from, or None for the first state of its trial.
-    first_step: Updates that the members have made before.
+    first_step: Number of updates that the members have made before.
     last_step: Step at which the members are scored.
     cooldown_steps: Length of the fork that is scored, or 0 to score the state itself.
     final: True if `last_step` is the end of the trials.
@@ -102,7 +102,8 @@ class PackRunOptions:
 
   should_stop: Callable[[], bool] = _never
   show: Callable[[int, Mapping[str, object]], None] = _show_nothing
-  devices: Sequence[jax.Device] = ()  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
+  # jaxlib has no type stubs.
+  devices: Sequence[jax.Device] = ()  # pyright: ignore[reportInvalidTypeForm]
   worth_saving_seconds: float = WORTH_SAVING_SECONDS
 
 

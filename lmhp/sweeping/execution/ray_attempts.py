@@ -29,7 +29,7 @@ ATTEMPTS = 'attempts'
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """Returns the directory of a new attempt.
 
-  It has the files of the attempt before it, which loses its directory.
+  It contains the files of the attempt before it, which loses its directory.
 
   Args:
     workdir: Directory of the study.
@@ -44,7 +44,7 @@ def claim(workdir: epath.Path, pack: str) -> epath.Path:
   ]
   earlier.sort(key=lambda path: _saved_step(path, pack), reverse=True)
   for path in earlier:
-    # Another worker may have taken this directory meanwhile.
+    # Another worker may rename this directory at the same time.
     with contextlib.suppress(OSError):
       if claimed.exists():
         path.rmtree()
@@ -65,7 +65,7 @@ def _saved_step(attempt: epath.Path, pack: str) -> float:
 def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
   """Moves the files of an attempt into the study, the result last.
 
-  Files that were moved before are kept. So a driver that was killed meanwhile can repeat it.
+  Files that were moved before are kept, so a driver that was killed can repeat the call.
 
   Args:
     workdir: Directory of the study.

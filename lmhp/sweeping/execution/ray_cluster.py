@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import logging
 import signal
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import warnings
 
 from lmhp.errors import ConfigError
@@ -23,10 +23,19 @@ GRACE_SECONDS = 60.0
 Reference: TypeAlias = 'ray.ObjectRef'
 """A reference to the result of a function on the cluster."""
 
-Resources: TypeAlias = 'dict[str, Any]'
-"""Options of a Ray function: `num_cpus`, `num_gpus` and `resources`."""
 
-T = TypeVar('T')
+class Resources(TypedDict, total=False):
+  """Options of a Ray function.
+
+  Attributes:
+    num_cpus: Number of processors.
+    num_gpus: Number of GPUs.
+    resources: Amounts of other resources, by name.
+  """
+
+  num_cpus: int
+  num_gpus: int
+  resources: dict[str, float]
 
 
 class RayCluster:
@@ -63,7 +72,7 @@ class RayCluster:
 
     # The number of slots is the number of packs that run at the same time.
     nodes = [node['Resources'] for node in ray.nodes() if node['Alive']]
-    self.resources = pack_resources(nodes) if resources is None else dict(resources)
+    self.resources = pack_resources(nodes) if resources is None else resources
     self.slots = sum(_slots_of_node(node, self.resources) for node in nodes)
     if not self.slots:
       raise ConfigError(

@@ -106,7 +106,7 @@ class RayRunner:
     (context.workdir / ATTEMPTS).rmtree(missing_ok=True)
 
   def _remake_states(self, context: RunnerContext, packs: Sequence[Pack]) -> None:
-    """Runs the packs again whose final states are needed and are not on the disk."""
+    """Runs packs again if their final states are needed and are not on the disk."""
     names = set()
     for pack in packs:
       names |= {source.pack for source in pack.sources if source is not None}
@@ -185,7 +185,7 @@ class RayRunner:
 
 
 class _ProgressReports:
-  """An actor that keeps the newest report of each pack until the driver takes it."""
+  """An actor that stores the newest report of each pack for the driver."""
 
   def __init__(self):
     self._newest: dict[str, tuple[int, Mapping[str, object]]] = {}
@@ -202,7 +202,7 @@ class _ProgressReports:
 
 
 class RayAutotuner(Autotuner):
-  """An autotuner that measures on a worker, because the driver may have no such device.
+  """An autotuner that measures on a worker, because the driver may have other devices.
 
   A pack is no wider than a node's share of the trials, so that each node has a pack.
 

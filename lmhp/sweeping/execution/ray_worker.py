@@ -60,7 +60,7 @@ class WorkerSetup:
   """Everything that a worker needs to make the driver's task.
 
   Attributes:
-    directory: Working directory of the driver, which relative paths of the config refer to.
+    directory: Working directory of the driver, for relative paths in the config.
     jax_options: Values of `JAX_OPTIONS`.
     plugins: Modules outside lmhp that registered an entry.
     experiment_file: Experiment file, which may register entries, or None.
@@ -138,7 +138,7 @@ def run_pack(
     pickled_setup: The pickled `WorkerSetup`.
     workdir: Directory of the study.
     pack: The pack.
-    overrides: Overrides of the trials that its states can be made from, by number.
+    overrides: Overrides of the trials of this pack and of the packs before it, by number.
     progress: Receives the progress.
 
   Returns:
@@ -202,15 +202,15 @@ def measure(pickled_setup: bytes, metric: str, job: Job) -> float:
 def _check_sees_pack(workdir: epath.Path, pack: Pack) -> None:
   if not (directory_of(workdir, pack.name) / SPEC).exists():
     raise ConfigError(
-      f'workdir: got {str(workdir)!r}, but {socket.gethostname()} sees no {SPEC} of '
-      f'{pack.name} there, expected a directory that all nodes of the cluster share, or '
+      f'workdir: got {str(workdir)!r}, but {socket.gethostname()} finds no {SPEC} of '
+      f'{pack.name} in it, expected a directory that all nodes of the cluster share, or '
       'gs://'
     )
 
 
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
-  """Collects the interrupts with which Ray cancels a function, instead of raising them."""
+  """Collects the interrupt signals by which Ray cancels a function."""
   interrupts: list[int] = []
 
   def note(number: int, frame: types.FrameType | None) -> None:

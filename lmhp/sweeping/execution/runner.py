@@ -44,7 +44,7 @@ class Runner(Protocol):
   def autotuner(
     self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
   ) -> Autotuner:
-    """Returns the autotuner of a study, which measures where the packs will run.
+    """Returns the autotuner of a study. It measures on the devices that run the packs.
 
     Args:
       task: Task of the study.

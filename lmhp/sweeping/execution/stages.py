@@ -35,7 +35,7 @@ class MemberStart:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """Trials that are trained together up to one point of their length, and scored there.
+  """Trials that are trained together up to one fraction of their length, then scored.
 
   Attributes:
     name: Unique name in the study. The names of its packs begin with it.

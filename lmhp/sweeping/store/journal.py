@@ -19,7 +19,6 @@ import contextlib
 import logging
 import os
 import pathlib
-from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
@@ -35,8 +34,8 @@ class Journal(BaseJournalBackend):
   """A journal that one process writes.
 
   Args:
-    path: Path of the journal. The file is made if it does not exist.
-    writer_file: File beside it that this process holds with `flock`.
+    path: Path of the journal. The file is created if it does not exist.
+    writer_file: File in the same directory that this process has locked with `flock`.
 
   Raises:
     DamagedJournal: If a line is no record, or a record does not fit its checksum.
@@ -59,7 +58,7 @@ class Journal(BaseJournalBackend):
     self._n_returned = 0
     self._unread: collections.deque[dict[str, JSON]] = collections.deque()
 
-  def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+  def read_logs(self, log_number_from: int) -> Iterator[dict[str, JSON]]:
     """Yields the records from a number on: those of the file, then those of the batch."""
     if log_number_from < self._n_returned:
       if self._batch is not None:
@@ -96,7 +95,7 @@ class Journal(BaseJournalBackend):
     self._n_lines += 1
     return self._reader.read(self._n_lines, line.rstrip(b'\n'))
 
-  def append_logs(self, logs: list[dict[str, Any]]) -> None:
+  def append_logs(self, logs: list[dict[str, JSON]]) -> None:
     """Adds records. They are on the disk at the end of this call or of the transaction."""
     with self.transaction() as batch:
       for log in logs:
@@ -111,7 +110,7 @@ class Journal(BaseJournalBackend):
   def transaction(self) -> Iterator[list[bytes]]:
     """Joins all appends within it to one write. An exception discards them.
 
-    Other programs cannot append meanwhile.
+    Other programs cannot append during it.
 
     Yields:
       The lines of the transaction.
@@ -172,18 +171,18 @@ class JournalSnapshot(BaseJournalBackend):
       if record is not None:
         self._records.append(record)
 
-  def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+  def read_logs(self, log_number_from: int) -> Iterator[dict[str, JSON]]:
     """Returns the records from a number on."""
     return iter(self._records[log_number_from:])
 
-  def append_logs(self, logs: list[dict[str, Any]]) -> None:
+  def append_logs(self, logs: list[dict[str, JSON]]) -> None:
     """Raises an error: a snapshot cannot be changed."""
     del logs
     raise ValueError('this study is open for reading')
 
 
 def cut_torn_records(path: pathlib.Path) -> None:
-  """Removes torn records from a journal. The caller holds the journal's lock.
+  """Removes torn records from a journal. The caller has the lock of the journal.
 
   Raises:
     DamagedJournal: If a line is no record and was not torn by a kill.

@@ -17,13 +17,13 @@ _log = logging.getLogger(__name__)
 class JournalLock:
   """Optuna's lock on a journal. A lock that a killed lmhp process left is removed at once.
 
-  The lock is a symbolic link beside the journal. The link of lmhp points to a file that the
-  one writing process of a study holds with `flock`. So a process that holds this file can
-  tell that a link to it is left from a process that died.
+  The lock is a symbolic link in the directory of the journal. The link of lmhp points to a
+  file that the only writing process of a study has locked with `flock`. So if this process
+  has locked the file, a link to the file was left by a process that died.
 
   Args:
     journal: Path of the journal.
-    writer_file: File that this process holds with `flock`.
+    writer_file: File that this process has locked with `flock`.
   """
 
   def __init__(self, journal: pathlib.Path, writer_file: pathlib.Path):

@@ -182,8 +182,8 @@ def _names_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
 def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
   """Yields the line number and the text of each complete record.
 
-  A process that is killed while it writes leaves a torn record: the last line of the file,
-  or the beginning of a line whose rest is the next record. Torn records are left out.
+  A process that is killed while it writes leaves a torn record. It is the last line of the
+  file, or the start of a line that continues with the next record. Torn records are left out.
 
   Args:
     text: Content of a journal.

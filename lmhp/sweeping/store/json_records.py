@@ -40,7 +40,7 @@ def to_json(record: object) -> dict[str, JSON]:
 
 
 def from_json(cls: type[T], value: JSON, path: str) -> T:
-  """Returns the dataclass that `to_json` made a JSON object of.
+  """Returns the dataclass that `to_json` has converted to a JSON object.
 
   Args:
     cls: A dataclass.

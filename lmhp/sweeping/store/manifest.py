@@ -34,7 +34,7 @@ class RungSchedule:
 
   Attributes:
     steps: Steps of the base config at which trials are scored. The last one is the end.
-    cooldown: True if a rung scores a fork of the state whose learning rate is cooled down.
+    cooldown: True if a rung scores a fork of the training that cools down.
   """
 
   steps: tuple[int, ...]
@@ -115,5 +115,5 @@ class StudyManifest:
 
   @classmethod
   def from_json(cls, value: JSON) -> StudyManifest:
-    """Returns the manifest that `to_json` made a JSON object of."""
+    """Returns the manifest that `to_json` has converted to a JSON object."""
     return from_json(cls, value, 'manifest')

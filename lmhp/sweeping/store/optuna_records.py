@@ -134,7 +134,7 @@ class OptunaRecords:
       for name, distribution in frozen.distributions.items():
         self._stored_distributions.setdefault(name, distribution)
       if all(name in frozen.user_attrs for name in _REQUIRED):
-        # A copy of a trial, which another program has added, comes after it.
+        # Another program may have added a copy of a trial. The original comes first.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
     # The numbers are 0, 1, 2, ..., whatever the numbers of Optuna are.
@@ -153,7 +153,7 @@ class OptunaRecords:
     return trials
 
   def _add_interrupted(self, n_trials: int) -> list[Trial]:
-    """Adds the rest of the trials whose addition a kill has interrupted."""
+    """Adds the trials that are missing after a kill during `add`."""
     adding = self.storage.get_study_user_attrs(self.study_id).get(ADDING)
     if not adding:
       return []

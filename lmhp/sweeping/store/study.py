@@ -92,7 +92,7 @@ class Study:
     """Opens a study for writing, or creates it. Repairs the effects of a kill.
 
     Args:
-      workdir: Directory of the study, on this machine. It is made if it does not exist.
+      workdir: Directory of the study, on this machine. It is created if it does not exist.
       space: Space of the trials that will be added.
       manifest: Manifest of a new study. A study that exists keeps the one it has.
       storage: URL of a database, such as `postgresql://...`, or None for a journal in the
@@ -122,7 +122,7 @@ class Study:
         )
       header.check(workdir, name=name, directions=directions, storage=storage)
       if is_new:
-        # The storage holds the id of the header, so the header comes first.
+        # The storage has the id of the header, so the header is written first.
         header.write(workdir)
 
       # A new study is created in its storage, which may already hold other studies.
@@ -256,7 +256,7 @@ class Study:
       self._export.write(self._lines)
 
   def _note_change(self) -> None:
-    """Writes `trials.jsonl` if that takes a small share of the time."""
+    """Writes `trials.jsonl`, but not so often that it takes much of the time."""
     self._export.note_change()
     self._export.write_if_due(self._lines)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 from lmhp.files import to_jsonable
 from lmhp.sweeping.store.json_records import from_json, to_json
@@ -91,7 +90,7 @@ class LineageStep:
 
   Attributes:
     until_step: Step at which the part ends.
-    parent: Number of the trial whose state the part starts from.
+    parent: Number of the trial from whose state the part starts.
     values: Values of the parameters in this part.
   """
 
@@ -114,8 +113,8 @@ class Trial:
     model: Facts about the model.
     status: One of `STATUSES`.
     scores: First objective at each rung, by step.
-    values: Final objectives. A diverged trial has finite penalty values. None before the
-      end, or if there are none.
+    values: Final objectives, or None if there are none. A diverged trial has finite penalty
+      values.
     cost: Steps, tokens, FLOPs and seconds so far.
     stages: Results of the stages, in order.
     metrics: All metrics at the end of the newest stage.
@@ -161,11 +160,11 @@ class Trial:
 
   @classmethod
   def from_json(cls, value: JSON) -> Trial:
-    """Returns the trial that `to_json` made a JSON object of."""
+    """Returns the trial that `to_json` has converted to a JSON object."""
     return from_json(cls, value, 'trial')
 
 
-def line_of(trial: Trial) -> dict[str, Any]:
+def line_of(trial: Trial) -> dict[str, JSON]:
   """Returns a trial as a line of `trials.jsonl`, with flat columns for tables.
 
   The objective is a number, or a list if there are several. `rung` is the last scored

@@ -117,14 +117,14 @@ class FunctionTask(SearchableTask):
       self.base[name] = value.item() if is_numpy else value
     self.steps = steps
     self.loss = loss
-    self.seed_paths = ('seed',) if 'seed' in self.base else ()
+    self.seed_paths: tuple[str, ...] = ('seed',) if 'seed' in self.base else ()
     if 'data' in self.base:
       raise ConfigError(
         "hypers: got a number named 'data', expected another name, because lmhp uses this "
         'name for batches'
       )
 
-    # The metrics are known from the types of the results. Nothing is computed here.
+    # The names of the metrics follow from the types of the results, without a computation.
     first_step = jax.ShapeDtypeStruct((), np.int32)
     _, metrics = jax.eval_shape(
       lambda h, i: step(init(h), h, i), self._traced(self.base), first_step

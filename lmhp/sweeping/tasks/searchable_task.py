@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+from typing import cast
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space import Space
-from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides, Task
+from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides, Task, TaskRecipe
 from lmhp.training.chunks import Hypers
 from lmhp.typing import PyTree
 
@@ -44,6 +45,10 @@ class SearchableTask:
     """Returns None: the task has no experiment files."""
     del overrides
     return None
+
+  def recipe(self) -> TaskRecipe:
+    """Returns a recipe that sends the task itself."""
+    return PickledTask(cast(Task, self))  # a subclass adds the other methods
 
   def decays(self) -> bool:
     """Returns False: the task has no schedule."""

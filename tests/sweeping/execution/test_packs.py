@@ -1,4 +1,4 @@
-"""Packs: what a trial finds depends neither on its neighbours, nor on stops, nor on where its state was kept."""
+"""A trial's results depend neither on its pack, nor on stops, nor on stored states."""
 
 import dataclasses
 import json
@@ -28,27 +28,39 @@ OVERRIDES = (
   {'schedule.name': 'wsd_linear', 'optimizer.weight_decay': 0.3},
   {'optimizer.learning_rate': 1e-2},
 )
-WILD = {'optimizer.learning_rate': 1e6}
+DIVERGING = {'optimizer.learning_rate': 1e6}
+SCHEDULES = (
+  'cosine',
+  'linear',
+  'constant',
+  'wsd_linear',
+  'inverse_sqrt',
+  'one_cycle',
+  'step',
+  'rex',
+)
 
 
 @pytest.fixture
 def task(small, monkeypatch, jit):
-  """`task(**values)`: lmhp's trainer as a sweep has it; chunks are of four steps and then of one."""
+  """`task(**values)`: a language model whose chunks have four steps and then one."""
   monkeypatch.setattr(population, 'jax', QuickJax(jit))
   monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e-9)
-  return lambda **values: LanguageModel(
-    small(**{'evaluate.final_sequences': 5} | values), present=PRESENT
-  )
+
+  def make(**values):
+    config = small(**{'evaluate.final_sequences': 5, **values})
+    return LanguageModel(config, present=PRESENT)
+
+  return make
 
 
 @pytest.fixture
 def prepare(task, tmp_path):
-  """`prepare(study, overrides, **pack)`: a pack of a study, in a directory of its own, ready to run."""
+  """`prepare(study, overrides, **pack)`: a pack of a study in its directory, not run."""
 
   def make(study='study', overrides=OVERRIDES, values=(), options=(), **fields):
-    mine, workdir = task(**dict(values)), epath.Path(tmp_path / study)
     n = len(overrides)
-    given = {
+    default_fields = {
       'name': 'a',
       'trials': tuple(range(10, 10 + n)),
       'sources': (None,) * n,
@@ -58,377 +70,433 @@ def prepare(task, tmp_path):
       'keep_states': True,
       'method': 'map',
     }
-    pack = Pack(**given | fields)
-    by_trial = dict(zip(pack.trials, overrides))
-    states = PackStateStore(JobTable(mine, by_trial.__getitem__), workdir)
+    pack = Pack(**{**default_fields, **fields})
+    overrides_of = dict(zip(pack.trials, overrides)).__getitem__
+    jobs = JobTable(task(**dict(values)), overrides_of)
+    states = PackStateStore(jobs, epath.Path(tmp_path / study))
     return states.run(states.write_spec(pack).name, PackRunOptions(**dict(options)))
 
   return make
 
 
 def rows_of(run):
-  """The curves that a pack left: {trial: rows}, of each row what is known."""
+  """Returns the rows of the curves that a pack has written, by trial."""
   rows = curves.read(run.workdir / 'curves' / f'{run.pack.name}.parquet').to_pylist()
-  known = lambda row: {n: row[n] for n in sorted(row) if row[n] is not None}
-  return {t: [known(row) for row in rows if row['trial'] == t] for t in run.pack.trials}
+  rows_by_trial = {trial: [] for trial in run.pack.trials}
+  for row in rows:
+    present = {name: row[name] for name in sorted(row) if row[name] is not None}
+    rows_by_trial[row['trial']].append(present)
+  return rows_by_trial
 
 
-def found(run, result):
-  """All that a pack found but times: its result in memory and on the disk, its curves and its states."""
-  known = lambda result: {
-    n: getattr(result, n) for n in ('metrics', 'nonfinite_steps', 'device')
-  }
-  text = json.dumps(known(result), sort_keys=True)  # NaN is like NaN there
-  assert json.dumps(known(read_result(run.directory)), sort_keys=True) == text
+def losses_of(run, trial):
+  return [row['loss_nats'] for row in rows_of(run)[trial]]
+
+
+def all_results(run, result):
+  """Returns all results of a pack but the times: result, curves and states.
+
+  Checks that the result on the disk is the one in memory.
+  """
+
+  def as_text(result):
+    names = ('metrics', 'nonfinite_steps', 'device')
+    # NaN equals NaN in text.
+    return json.dumps({name: getattr(result, name) for name in names}, sort_keys=True)
+
+  text = as_text(result)
+  assert as_text(read_result(run.directory)) == text
   return text, json.dumps(rows_of(run)), [bits(state) for state in result.states]
 
 
-def alone(task, values):
-  """The last state of one trial's solo run, its losses and its evaluation."""
+def train_alone(task, values):
+  """Returns the last state and the losses of one trial that is trained alone."""
   job = task.job(values)
-  programs, state, losses = task.member(job), task.member(job).init(job.hypers), []
-  for n, data in programs.feed(0, iter([job.steps]), job.hypers):
-    state, metrics = programs.chunk(state, job.hypers, data, ChunkSteps(n, 0))
-    losses += np.asarray(metrics['loss_nats'])[:n].tolist()
+  programs = task.member(job)
+  state = programs.init(job.hypers)
+  losses = []
+  for n_steps, data in programs.feed(0, iter([job.steps]), job.hypers):
+    state, metrics = programs.chunk(state, job.hypers, data, ChunkSteps(n_steps, 0))
+    losses += np.asarray(metrics['loss_nats'])[:n_steps].tolist()
   return state, losses
 
 
-# --- a member is the solo run -----------------------------------------------------------------------------------------
+# --- a member of a pack is the run alone ----------------------------------------------
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_trial_of_a_pack_is_the_run_that_train_makes(
-  prepare, small, method, tmp_path
-):
-  """Losses, last scores and parameters, dropout and all; the pack has a place too many."""
-  some = [
+def test_a_trial_of_a_pack_equals_the_run_of_train(prepare, small, method, tmp_path):
+  overrides = [
     {**values, 'model.residual_dropout': 0.1 + 0.1 * i}
     for i, values in enumerate(OVERRIDES[:3])
   ]
+  # The pack has one member that only fills the program.
+  width = 3 if method == 'loop' else 4
   run = prepare(
-    overrides=some,
-    width=3 if method == 'loop' else 4,
-    last_step=24,
-    final=True,
-    method=method,
+    overrides=overrides, width=width, last_step=24, final=True, method=method
   )
   result = run.run()
-  loss, share = (0, 0) if method != 'vmap' else (5e-6, 1e-4)
-  for i, values in enumerate(some):
-    solo = lmhp.train(
+  loss_tolerance = 5e-6 if method == 'vmap' else 0
+  params_tolerance = 1e-4 if method == 'vmap' else 0
+
+  for i, values in enumerate(overrides):
+    alone = lmhp.train(
       small(**values, **{'evaluate.final_sequences': 5}),
       workdir=tmp_path / str(i),
       display='none',
     )
-    mine = [row['loss_nats'] for row in rows_of(run)[10 + i]]
-    np.testing.assert_allclose(
-      mine, np.float32(solo.history['loss_nats']), rtol=0, atol=loss
-    )
+    losses = losses_of(run, 10 + i)
+    expected_losses = np.float32(alone.history['loss_nats'])
+    np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=loss_tolerance)
     for name, value in result.metrics[i].items():
       if name.startswith('eval_'):
+        expected = alone.result[f'final_{name}']
         np.testing.assert_allclose(
-          value, solo.result[f'final_{name}'], rtol=max(loss, 1e-6), err_msg=name
+          value, expected, rtol=max(loss_tolerance, 1e-6), err_msg=name
         )
-    for mine, other in zip(
-      jax.tree.leaves(result.states[i].params),
-      jax.tree.leaves(solo.params),
-      strict=True,
-    ):
-      assert np.linalg.norm(mine - other) <= share * np.linalg.norm(other)
+    leaves = jax.tree.leaves(result.states[i].params)
+    expected_leaves = jax.tree.leaves(alone.params)
+    for leaf, expected in zip(leaves, expected_leaves, strict=True):
+      difference = np.linalg.norm(leaf - expected)
+      assert difference <= params_tolerance * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize('placement', ['device', 'host'])
 @pytest.mark.parametrize('method', METHODS)
-def test_shared_data_is_the_first_ones_and_own_data_is_each_ones(
+def test_members_share_the_data_of_the_first_unless_each_has_its_data(
   prepare, placement, method
 ):
-  """Members alike but for data.seed: under shared data they are one and the same run, else each is its solo run."""
   seeds = [{'data.seed': seed} for seed in (3, 0)]
   values = {'data.placement': placement, 'train.steps': 9}
-  for own in (False, True):
-    run = prepare(str(own), seeds, values, method=method, data_per_trial=own)
+  losses = []
+  for data_per_trial in (False, True):
+    run = prepare(
+      str(data_per_trial), seeds, values, method=method, data_per_trial=data_per_trial
+    )
     result = run.run()
-    for i, read in enumerate(seeds if own else [seeds[0]] * 2):
-      state, losses = alone(run.task, read)
-      np.testing.assert_allclose(
-        [row['loss_nats'] for row in rows_of(run)[10 + i]],
-        losses,
-        rtol=0,
-        atol=0 if method != 'vmap' else 2e-6,
-      )
+    seeds_that_are_read = seeds if data_per_trial else [seeds[0]] * 2
+    for i, seed in enumerate(seeds_that_are_read):
+      state, losses = train_alone(run.task, seed)
+      tolerance = 2e-6 if method == 'vmap' else 0
+      np.testing.assert_allclose(losses_of(run, 10 + i), losses, rtol=0, atol=tolerance)
       if method != 'vmap':
         assert bits(result.states[i]) == bits(state)
-  assert abs(np.subtract(alone(run.task, seeds[0])[1], losses)).max() > 0.01
+  # The two seeds give different batches.
+  _, first_losses = train_alone(run.task, seeds[0])
+  assert abs(np.subtract(first_losses, losses)).max() > 0.01
 
 
-# --- who else is there ------------------------------------------------------------------------------------------------
+# --- the other members ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_trial_that_diverges_leaves_the_others_their_bits(prepare, method):
-  sane, wild = (
-    [*OVERRIDES[:3], {'optimizer.learning_rate': 1e-3}],
-    [*OVERRIDES[:3], WILD],
-  )
-  width = 4 if method == 'loop' else 8  # whatever repeats the diverging one
-  calm, torn = (
-    prepare(s, o, width=width, method=method, cooldown_steps=3)
-    for s, o in (('c', sane), ('t', wild))
-  )
-  want, got = calm.run(), torn.run()
-  assert want.nonfinite_steps == (None,) * 4 and got.nonfinite_steps[:3] == (None,) * 3
-  assert got.metrics[:3] == want.metrics[:3]
-  assert [bits(state) for state in got.states[:3]] == [
-    bits(state) for state in want.states[:3]
-  ]
-  assert {t: rows_of(torn)[t] for t in (10, 11, 12)} == {
-    t: rows_of(calm)[t] for t in (10, 11, 12)
+def test_a_member_that_diverges_does_not_change_the_others(prepare, method):
+  overrides = [*OVERRIDES[:3], {'optimizer.learning_rate': 1e-3}]
+  # With a wider program, its further members repeat the diverging one.
+  options = {
+    'width': 4 if method == 'loop' else 8,
+    'method': method,
+    'cooldown_steps': 3,
   }
-  ended = [row['step'] for row in rows_of(torn)[13]]
-  losses = [row['loss_nats'] for row in rows_of(torn)[13]]
-  assert (
-    ended == list(range(1, got.nonfinite_steps[3] + 1))
-    and 1 < got.nonfinite_steps[3] < 9
-  )
-  assert np.isfinite(losses[:-1]).all() and not np.isfinite(losses[-1])
-  assert all(
-    math.isnan(x) for name, x in got.metrics[3].items() if name.startswith('eval_')
-  )
-  if method == 'vmap':
-    assert got.states[3].step == got.nonfinite_steps[3] - 1
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(got.states[3].params))
+  finite_run = prepare('finite', overrides, **options)
+  finite = finite_run.run()
+  diverging_run = prepare('diverging', [*OVERRIDES[:3], DIVERGING], **options)
+  diverging = diverging_run.run()
+
+  assert finite.nonfinite_steps == (None,) * 4
+  assert diverging.nonfinite_steps[:3] == (None,) * 3
+  assert diverging.metrics[:3] == finite.metrics[:3]
+  for i in range(3):
+    assert bits(diverging.states[i]) == bits(finite.states[i])
+    assert rows_of(diverging_run)[10 + i] == rows_of(finite_run)[10 + i]
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_pack_whose_trials_all_diverge_ends(prepare, method):
+def test_the_curve_of_a_diverging_member_ends_at_the_first_loss_that_is_not_finite(
+  prepare, method
+):
+  width = 4 if method == 'loop' else 8
   run = prepare(
-    overrides=[WILD, {**WILD, 'train.seed': 1}],
+    overrides=[*OVERRIDES[:3], DIVERGING], width=width, method=method, cooldown_steps=3
+  )
+  result = run.run()
+  step = result.nonfinite_steps[3]
+  assert 1 < step < 9
+  assert [row['step'] for row in rows_of(run)[13]] == list(range(1, step + 1))
+  losses = losses_of(run, 13)
+  assert np.isfinite(losses[:-1]).all()
+  assert not np.isfinite(losses[-1])
+  scores = [x for name, x in result.metrics[3].items() if name.startswith('eval_')]
+  assert scores and all(map(math.isnan, scores))
+  if method == 'vmap':
+    # The state stays as it was before the divergence.
+    assert result.states[3].step == step - 1
+    leaves = jax.tree.leaves(result.states[3].params)
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_pack_ends_when_all_members_have_diverged(prepare, method):
+  run = prepare(
+    overrides=[DIVERGING, {**DIVERGING, 'train.seed': 1}],
     method=method,
     cooldown_steps=3,
     last_step=24,
   )
-  trained = []
-  run.options = dataclasses.replace(
-    run.options, show=lambda step, metrics: trained.append(step)
-  )
+  steps = []
+
+  def show(step, metrics):
+    del metrics
+    steps.append(step)
+
+  run.options = dataclasses.replace(run.options, show=show)
   result = run.run()
-  assert all(1 < at < 9 for at in result.nonfinite_steps) and trained[-1] < 24
-  assert all(math.isnan(m['eval_loss_nats']) for m in result.metrics)
+  assert all(1 < step < 9 for step in result.nonfinite_steps)
+  assert steps[-1] < 24
+  assert all(math.isnan(metrics['eval_loss_nats']) for metrics in result.metrics)
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_fork_that_diverges_scores_nothing_and_the_trial_goes_on(prepare, method):
-  """Stopped a step before it breaks, the wild one is whole; its cooldown is what breaks."""
-  overrides = [OVERRIDES[0], WILD]
-  at = prepare('whole', overrides, method=method).run().nonfinite_steps[1]
-  result = prepare(
-    'fork', overrides, method=method, last_step=at - 1, cooldown_steps=4
-  ).run()
+def test_a_fork_that_diverges_has_no_score_and_its_trial_continues(prepare, method):
+  overrides = [OVERRIDES[0], DIVERGING]
+  step = prepare('long', overrides, method=method).run().nonfinite_steps[1]
+  # The pack ends one step before the divergence, so only the cooldown diverges.
+  run = prepare('fork', overrides, method=method, last_step=step - 1, cooldown_steps=4)
+  result = run.run()
   assert result.nonfinite_steps == (None, None)
-  assert math.isfinite(result.metrics[0]['eval_loss_nats']) and math.isnan(
-    result.metrics[1]['eval_loss_nats']
-  )
+  assert math.isfinite(result.metrics[0]['eval_loss_nats'])
+  assert math.isnan(result.metrics[1]['eval_loss_nats'])
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_a_fork_leaves_the_state_that_goes_on_untouched(prepare, method):
-  plain, forked = (
-    prepare('plain', method=method).run(),
-    prepare('forked', method=method, cooldown_steps=5).run(),
-  )
-  assert [bits(state) for state in plain.states] == [
-    bits(state) for state in forked.states
-  ]
-  assert all(
-    a['eval_loss_nats'] != b['eval_loss_nats']
-    for a, b in zip(plain.metrics, forked.metrics)
-  )
-  assert [a['loss_nats'] for a in plain.metrics] == [
-    b['loss_nats'] for b in forked.metrics
+def test_a_fork_changes_the_scores_and_not_the_states(prepare, method):
+  without = prepare('without', method=method).run()
+  forked = prepare('forked', method=method, cooldown_steps=5).run()
+  for i in range(len(OVERRIDES)):
+    assert bits(without.states[i]) == bits(forked.states[i])
+    assert without.metrics[i]['loss_nats'] == forked.metrics[i]['loss_nats']
+    assert without.metrics[i]['eval_loss_nats'] != forked.metrics[i]['eval_loss_nats']
+
+
+def varied_trials(seed):
+  """Returns 64 trials that vary the numbers that a pack may vary."""
+  rng = np.random.default_rng(seed)
+  return [
+    {
+      'optimizer.learning_rate': 10 ** rng.uniform(-4, -1),
+      'optimizer.weight_decay': rng.uniform(0, 1),
+      'optimizer.b2': rng.uniform(0.9, 0.999),
+      'optimizer.clip_norm': (0.3, math.inf)[i % 2],
+      'schedule.warmup_fraction': rng.uniform(0, 0.5),
+      'schedule.name': SCHEDULES[i % 8],
+      'model.residual_dropout': (0.0, 0.1, 0.3)[i % 3],
+      'train.seed': int(rng.integers(2**32)),
+    }
+    for i in range(64)
   ]
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_64_trials_compile_their_step_once_and_another_64_nothing(prepare, method):
-  """Learning rate, weight decay, b2, clip, warmup, schedule family, dropout (0 among them) and seed all vary."""
-
-  def trials(seed):
-    rng = np.random.default_rng(seed)
-    families = (
-      'cosine',
-      'linear',
-      'constant',
-      'wsd_linear',
-      'inverse_sqrt',
-      'one_cycle',
-      'step',
-      'rex',
-    )
-    return [
-      {
-        'optimizer.learning_rate': 10 ** rng.uniform(-4, -1),
-        'optimizer.weight_decay': rng.uniform(0, 1),
-        'optimizer.b2': rng.uniform(0.9, 0.999),
-        'optimizer.clip_norm': (0.3, math.inf)[i % 2],
-        'schedule.warmup_fraction': rng.uniform(0, 0.5),
-        'schedule.name': families[i % 8],
-        'model.residual_dropout': (0.0, 0.1, 0.3)[i % 3],
-        'train.seed': int(rng.integers(2**32)),
-      }
-      for i in range(64)
-    ]
-
-  values = {
-    'model.d_ff': 21 + METHODS.index(method),
-    'train.steps': 6,
-  }  # a structure that nobody has compiled
+def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
+  prepare, method
+):
+  # No other test compiles these structures.
+  values = {'model.d_ff': 21 + METHODS.index(method), 'train.steps': 6}
   first, second = (
-    prepare(str(i), trials(i), values, method=method, last_step=6, name=str(i))
+    prepare(str(i), varied_trials(i), values, method=method, last_step=6, name=str(i))
     for i in range(2)
   )
   second.task = first.task
   assert len({job.structure for job in first.jobs + second.jobs}) == 1
-  traced, compiled = [], []
-  programs = first.population.member
-  update = programs._update
-  programs._update = lambda *a: traced.append(1) or update(*a)
-  listen = lambda name, seconds, **about: (
-    compiled.append(name) if name.endswith('backend_compile_duration') else None
-  )
-  stepped = first.population.run
-  first.population.run = lambda *a, **k: (
-    compiled.clear(),
-    stepped(*a, **k),
-    calls.append(len(compiled)),
-  )[1]
-  calls = []
+
+  traces = []
+  update = first.population.member._update
+
+  def traced_update(*arguments):
+    traces.append(1)
+    return update(*arguments)
+
+  compilations = []
+
+  def listen(name, seconds, **details):
+    del seconds, details
+    if name.endswith('backend_compile_duration'):
+      compilations.append(name)
+
+  compilations_of_chunks = []
+  run_chunk = first.population.run
+
+  def counted_run(*arguments, **options):
+    compilations.clear()
+    results = run_chunk(*arguments, **options)
+    compilations_of_chunks.append(len(compilations))
+    return results
+
+  first.population.member._update = traced_update
+  first.population.run = counted_run
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
-    one = first.run()
-    assert (
-      calls == [1] + [0] * (len(calls) - 1) and len(calls) > 1 and len(traced) <= 2
-    )  # a loop's body: twice
-    programs_of_second, traced[:], compiled[:] = second.population.member, [], []
-    programs_of_second._update = programs._update
-    two = second.run()
+    first_result = first.run()
+    n_chunks = len(compilations_of_chunks)
+    assert n_chunks > 1
+    assert compilations_of_chunks == [1] + [0] * (n_chunks - 1)
+    # The body of a loop is traced twice.
+    assert len(traces) <= 2
+
+    second.population.member._update = traced_update
+    traces.clear()
+    compilations.clear()
+    second_result = second.run()
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
-  assert not compiled and not traced and two.compile_seconds == 0 < one.compile_seconds
-  assert len({m['loss_nats'] for m in one.metrics + two.metrics}) == 128
+  assert not compilations
+  assert not traces
+  assert second_result.compile_seconds == 0 < first_result.compile_seconds
+  metrics = first_result.metrics + second_result.metrics
+  assert len({m['loss_nats'] for m in metrics}) == 128
 
 
-# --- whenever it is stopped -------------------------------------------------------------------------------------------
+# --- stops ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
   'method, placement', [*((m, 'device') for m in METHODS), ('map', 'host')]
 )
-def test_stopped_at_every_chunk_it_ends_in_the_same_bits(prepare, method, placement):
-  """A trial breaks on the way, another evaluation lies between, a fork is scored at the end."""
-  overrides = [*OVERRIDES[:2], WILD]
-  values = {'data.placement': placement, 'evaluate.every_steps': 7}
-  same = dict(overrides=overrides, values=values, method=method, cooldown_steps=3)
-  whole = prepare('whole', **same)
-  want, boundaries = found(whole, whole.run()), []
+def test_a_pack_that_is_stopped_at_every_chunk_has_the_same_bits(
+  prepare, method, placement
+):
+  options = {
+    # One trial diverges, and a fork is scored at the end.
+    'overrides': [*OVERRIDES[:2], DIVERGING],
+    'values': {'data.placement': placement, 'evaluate.every_steps': 7},
+    'method': method,
+    'cooldown_steps': 3,
+  }
+  uninterrupted = prepare('uninterrupted', **options)
+  expected = all_results(uninterrupted, uninterrupted.run())
+
+  boundaries = []
+
+  def show(step, metrics):
+    del metrics
+    boundaries.append(step)
+
   result = None
-  while result is None:  # each process trains one chunk and is stopped
-    run = prepare('often', **same, options={'should_stop': [True, False].pop})
-    run.options = dataclasses.replace(
-      run.options, show=lambda step, metrics: boundaries.append(step)
-    )
+  while result is None:
+    # Each process trains one chunk and is stopped.
+    run = prepare('stopped', **options, options={'should_stop': [True, False].pop})
+    run.options = dataclasses.replace(run.options, show=show)
     try:
       result = run.run()
     except Stopped:
-      assert run.read() is None and not (run.workdir / 'curves').exists()
-  got = found(run, result)
-  alike = (
-    3 if method == 'vmap' else 2
-  )  # elsewhere a broken one is left wherever its chunk ended
-  assert got[:2] == want[:2] and got[2][:alike] == want[2][:alike]
-  assert (
-    len(boundaries) >= 3
-    and boundaries == sorted(set(boundaries))
-    and boundaries[-1] == 9
-  )
+      assert run.read() is None
+      assert not (run.workdir / 'curves').exists()
+
+  # With `map` and `loop`, the state of a diverged member depends on the chunks.
+  n_equal = 3 if method == 'vmap' else 2
+  results = all_results(run, result)
+  assert results[:2] == expected[:2]
+  assert results[2][:n_equal] == expected[2][:n_equal]
+  assert len(boundaries) >= 3
+  assert boundaries == sorted(set(boundaries))
+  assert boundaries[-1] == 9
 
 
-def test_stopped_before_the_first_step(prepare):
-  whole = prepare('whole')
-  want = found(whole, whole.run())
+def test_a_pack_that_is_stopped_before_its_first_step_continues(prepare):
+  uninterrupted = prepare('uninterrupted')
+  expected = all_results(uninterrupted, uninterrupted.run())
   with pytest.raises(Stopped):
-    prepare('late', options={'should_stop': lambda: True}).run()
-  run = prepare('late')
-  assert found(run, run.run()) == want
+    prepare('stopped', options={'should_stop': lambda: True}).run()
+  run = prepare('stopped')
+  assert all_results(run, run.run()) == expected
 
 
-def test_the_result_is_written_last_and_once(prepare, monkeypatch):
-  written, write = [], pack_run.write_result
+def test_the_result_is_written_once_and_after_the_curves(prepare, monkeypatch):
+  had_curves = []
+  write_result = pack_run.write_result
 
-  def watch(directory, result):
+  def watched(directory, result):
     curve = run.workdir / 'curves' / f'{run.pack.name}.parquet'
-    written.append(curve.exists())
-    write(directory, result)
+    had_curves.append(curve.exists())
+    write_result(directory, result)
 
-  monkeypatch.setattr(pack_run, 'write_result', watch)
+  monkeypatch.setattr(pack_run, 'write_result', watched)
   run = prepare()
   first = run.run()
-  assert written == [True]
-  at = (run.directory / 'result.json').stat().mtime
-  again = prepare().run()
-  assert (
-    again == dataclasses.replace(first, states=None) and len(written) == 1
-  )  # read, not trained
-  remade = prepare().run(again=True)
-  assert [bits(s) for s in remade.states] == [
-    bits(s) for s in first.states
-  ] and remade.metrics == first.metrics
-  assert len(written) == 1 and (run.directory / 'result.json').stat().mtime == at
+  assert had_curves == [True]
+  mtime = (run.directory / 'result.json').stat().mtime
+
+  # The result is read, and nothing is trained.
+  assert prepare().run() == dataclasses.replace(first, states=None)
+  again = prepare().run(again=True)
+  assert again.metrics == first.metrics
+  assert [bits(s) for s in again.states] == [bits(s) for s in first.states]
+  assert had_curves == [True]
+  assert (run.directory / 'result.json').stat().mtime == mtime
 
 
-def test_a_pack_that_dies_as_it_writes_its_result_is_not_done(prepare, monkeypatch):
-  whole = prepare('whole')
-  want = found(whole, whole.run())
+def test_a_pack_that_is_killed_before_it_writes_its_result_is_not_done(
+  prepare, monkeypatch
+):
+  uninterrupted = prepare('uninterrupted')
+  expected = all_results(uninterrupted, uninterrupted.run())
 
-  def dies(*arguments):
+  def die(*arguments):
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(pack_run, 'write_result', dies)
+    patch.setattr(pack_run, 'write_result', die)
     with pytest.raises(KeyboardInterrupt):
-      prepare('dead').run()
-  run = prepare('dead')
-  assert run.read() is None and found(run, run.run()) == want
+      prepare('killed').run()
+  run = prepare('killed')
+  assert run.read() is None
+  assert all_results(run, run.run()) == expected
 
 
-def test_results_that_are_not_numbers_come_back(prepare):
-  run = prepare(overrides=[OVERRIDES[0], WILD])
+def test_metrics_that_are_nan_are_read_back(prepare):
+  run = prepare(overrides=[OVERRIDES[0], DIVERGING])
   result = run.run()
-  read = run.read()
-  assert (
-    math.isnan(read.metrics[1]['eval_loss_nats'])
-    and read.nonfinite_steps == result.nonfinite_steps
-  )
-  assert read.metrics[0] == result.metrics[0] and read.states is None
+  stored = run.read()
+  assert stored.metrics[0] == result.metrics[0]
+  assert math.isnan(stored.metrics[1]['eval_loss_nats'])
+  assert stored.nonfinite_steps == result.nonfinite_steps
+  assert stored.states is None
 
 
-# --- states between packs ---------------------------------------------------------------------------------------------
+# --- states between packs -------------------------------------------------------------
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, method):
-  """And a pack that starts from them, its members in another order, is the run that was never cut."""
-  whole = prepare('whole', method=method, last_step=15).run()
+def test_states_are_equal_from_memory_from_the_disk_and_computed_again(prepare, method):
   width = 4 if method == 'loop' else 8
   first = prepare(method=method, width=width, options={'worth_saving_seconds': 0})
   result = first.run()
   assert (first.directory / 'checkpoints' / '9').exists()
-  values = {10 + i: values for i, values in enumerate(OVERRIDES)}
-  memory, disk, again = (
-    PackStateStore(JobTable(first.task, values.__getitem__), first.workdir)
-    for _ in range(3)
-  )
+  expected = [bits(state) for state in result.states]
   name = first.pack.name
-  memory.save(name, result.states)
+
+  def load_all(states):
+    return [bits(states.load(StateRef(name, i))) for i in range(4)]
+
+  overrides_of = {10 + i: values for i, values in enumerate(OVERRIDES)}.__getitem__
+  in_memory, on_disk, computed = (
+    PackStateStore(JobTable(first.task, overrides_of), first.workdir) for _ in range(3)
+  )
+  in_memory.save(name, result.states)
+  assert load_all(in_memory) == expected
+  assert load_all(on_disk) == expected
+  on_disk.clear()
+  assert not (first.directory / 'checkpoints').exists()
+  assert load_all(computed) == expected
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_a_pack_that_continues_states_equals_the_uninterrupted_run(prepare, method):
+  uninterrupted = prepare('uninterrupted', method=method, last_step=15).run()
+  first = prepare(method=method, width=4 if method == 'loop' else 8)
+  first.run()
+  name = first.pack.name
+  # The members continue in another order.
   second = Pack(
     'b',
     (12, 10),
@@ -439,23 +507,17 @@ def test_states_are_the_same_from_memory_from_the_disk_and_made_again(prepare, m
     width=2,
     keep_states=True,
   )
-  got = []
-  for states in (memory, disk, again):
-    if states is again:
-      disk.clear()
-      assert not (first.directory / 'checkpoints').exists()
-    got.append([bits(states.load(StateRef(name, i))) for i in range(4)])
-    described = states.write_spec(second)
-    after = states.run(described.name).run(again=True)
-    if method != 'vmap':  # of another width, other bits
-      assert [bits(state) for state in after.states] == [
-        bits(whole.states[i]) for i in (2, 0)
-      ]
-    assert [state.step for state in after.states] == [15, 15]
-  assert got[0] == got[1] == got[2] == [bits(state) for state in result.states]
+  overrides_of = {10 + i: values for i, values in enumerate(OVERRIDES)}.__getitem__
+  states = PackStateStore(JobTable(first.task, overrides_of), first.workdir)
+  result = states.run(states.write_spec(second).name).run()
+  assert [state.step for state in result.states] == [15, 15]
+  if method != 'vmap':
+    # The bits of `vmap` depend on the width.
+    expected = [bits(uninterrupted.states[i]) for i in (2, 0)]
+    assert [bits(state) for state in result.states] == expected
 
 
-def test_the_states_that_were_used_last_are_kept(task, tmp_path, monkeypatch):
+def test_the_states_that_were_used_last_stay_in_memory(task, tmp_path, monkeypatch):
   monkeypatch.setattr('lmhp.sweeping.execution.pack_states.KEPT_BYTES', 100)
   states = PackStateStore(JobTable(task(), {}.__getitem__), epath.Path(tmp_path))
   for name in 'abc':
@@ -467,11 +529,11 @@ def test_the_states_that_were_used_last_are_kept(task, tmp_path, monkeypatch):
   assert list(states._in_memory) == ['d']
 
 
-def test_compiled_ahead_it_compiles_no_more(prepare):
+def test_a_pack_that_was_compiled_ahead_compiles_no_more(prepare):
   run = prepare(values={'model.d_ff': 25}, method='vmap')
   run.compile_ahead()
-  before = run.population.compile_seconds
+  compile_seconds = run.population.compile_seconds
   state = run.start(run.population)
   ((_, data),) = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
   run.population.run(state, data, ChunkSteps(4, 0))
-  assert run.population.compile_seconds == before > 0
+  assert run.population.compile_seconds == compile_seconds > 0
