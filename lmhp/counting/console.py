@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich import box
@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from lmhp.counting.description import ModelDescription, TrainingCost
+from lmhp.counting.description import ModelDescription
 from lmhp.counting.memory import optimizer_bytes, parameter_bytes
+from lmhp.params import KINDS
 from lmhp.statistics.number_format import (
   format_bytes,
   format_long_duration,
@@ -83,105 +84,64 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   """
   if not descriptions:
     return []
-  return [
+  rows = [
     *_parameter_rows(descriptions),
-    *_flops_rows(descriptions),
-    *_memory_rows(descriptions),
-    *_training_rows([description.training for description in descriptions]),
+    *_flops_and_memory_rows(descriptions),
   ]
 
-
-def _row(
-  name: str,
-  descriptions: Sequence[ModelDescription],
-  cell: Callable[[ModelDescription], str],
-) -> Row:
-  return Row(name, [cell(description) for description in descriptions])
+  # All or none of the models have a training cost.
+  costs = [d.training for d in descriptions if d.training is not None]
+  if costs:
+    device = f'on {costs[0].device} at {costs[0].utilization:.0%}'
+    rows += [
+      Row('training tokens', [format_with_unit(cost.tokens) for cost in costs]),
+      Row('training FLOPs', [f'{cost.flops:.3g}' for cost in costs]),
+      Row(device, [format_long_duration(cost.device_seconds) for cost in costs]),
+      Row('cost', [f'${cost.cost_usd:,.2f}' for cost in costs]),
+    ]
+  return rows
 
 
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
-  rows = [_row('parameters', descriptions, lambda d: f'{d.counts.total:,}')]
+  counts = [description.counts for description in descriptions]
+  rows = [Row('parameters', [f'{c.total:,}' for c in counts])]
   # Kinds that no model has are left out.
-  for kind in descriptions[0].counts.by_kind:
-    numbers = [description.counts.by_kind[kind] for description in descriptions]
-    totals = [description.counts.total for description in descriptions]
-    if any(numbers):
-      cells = [f'{n:,}  {n / total:6.1%}' for n, total in zip(numbers, totals)]
+  for kind in KINDS:
+    if any(c.by_kind[kind] for c in counts):
+      cells = [f'{c.by_kind[kind]:,}  {c.by_kind[kind] / c.total:6.1%}' for c in counts]
       rows.append(Row(f'  {kind}', cells))
-  # Active parameters differ from all only with experts.
-  if any(description.counts.inactive for description in descriptions):
-    rows.append(_row('active', descriptions, lambda d: f'{d.counts.active:,}'))
+  # Without experts, all parameters are active.
+  if any(c.inactive for c in counts):
+    cells = [f'{c.active_excluding_embedding:,}' for c in counts]
+    rows.append(Row('active', [f'{c.active:,}' for c in counts]))
+    rows.append(Row('active without embedding', cells))
+  return [*rows, Row('non-embedding', [f'{c.non_embedding:,}' for c in counts])]
+
+
+def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  rows = [Row('sequence length', [f'{d.seq_len:,}' for d in descriptions])]
+  for name in ('causal', 'full'):
+    flops = [d.flops_per_token_forward[name] for d in descriptions]
     rows.append(
-      _row(
-        'active without embedding',
-        descriptions,
-        lambda d: f'{d.counts.active_excluding_embedding:,}',
-      )
+      Row(f'forward FLOPs/token, {name}', [format_with_unit(n) for n in flops])
     )
-  rows.append(
-    _row('non-embedding', descriptions, lambda d: f'{d.counts.non_embedding:,}')
-  )
-  return rows
+  for name in ('causal', 'full'):
+    flops = [d.flops_per_token_train[name] for d in descriptions]
+    rows.append(
+      Row(f'training FLOPs/token, {name}', [format_with_unit(n) for n in flops])
+    )
 
-
-def _flops_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
-  rows = [_row('sequence length', descriptions, lambda d: f'{d.seq_len:,}')]
-  for convention in ('causal', 'full'):
-    cells = [
-      format_with_unit(description.flops_per_token_forward[convention])
-      for description in descriptions
-    ]
-    rows.append(Row(f'forward FLOPs/token, {convention}', cells))
-  for convention in ('causal', 'full'):
-    cells = [
-      format_with_unit(description.flops_per_token_train[convention])
-      for description in descriptions
-    ]
-    rows.append(Row(f'training FLOPs/token, {convention}', cells))
-  return rows
-
-
-def _memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
-  rows = [
-    _row(
-      'KV cache/token, bf16',
-      descriptions,
-      lambda d: format_bytes(d.kv_cache_bytes_per_token),
-    ),
-    _row(
-      'parameters, float32',
-      descriptions,
-      lambda d: format_bytes(parameter_bytes(d.counts)),
-    ),
-    _row(
-      'gradients, float32',
-      descriptions,
-      lambda d: format_bytes(parameter_bytes(d.counts)),
-    ),
-    _row(
-      'AdamW state, float32',
-      descriptions,
-      lambda d: format_bytes(optimizer_bytes(d.counts)),
-    ),
+  cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
+  parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]
+  adamw_state = [format_bytes(optimizer_bytes(d.counts)) for d in descriptions]
+  rows += [
+    Row('KV cache/token, bf16', cache),
+    Row('parameters, float32', parameters),
+    Row('gradients, float32', parameters),
+    Row('AdamW state, float32', adamw_state),
   ]
-  by_model = [description.activation_bytes or {} for description in descriptions]
+  by_model = [d.activation_bytes or {} for d in descriptions]
   for policy in by_model[0]:
     cells = [format_bytes(by_policy[policy]) for by_policy in by_model]
     rows.append(Row(f'activations, remat {policy}', cells))
   return rows
-
-
-def _training_rows(costs: Sequence[TrainingCost | None]) -> list[Row]:
-  known = [cost for cost in costs if cost is not None]
-  if not known:
-    return []
-  first = known[0]
-  return [
-    Row('training tokens', [format_with_unit(cost.tokens) for cost in known]),
-    Row('training FLOPs', [f'{cost.flops:.3g}' for cost in known]),
-    Row(
-      f'on {first.device} at {first.utilization:.0%}',
-      [format_long_duration(cost.device_seconds) for cost in known],
-    ),
-    Row('cost', [f'${cost.cost_usd:,.2f}' for cost in known]),
-  ]

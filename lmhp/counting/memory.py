@@ -89,7 +89,8 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
     _, backward = jax.vjp(loss, params)
     return backward
 
-  # The residuals include the parameters, which are not activations.
+  # The residuals include the parameters, which are not activations. With bfloat16, some of
+  # them are bfloat16 copies, so that the result is too small.
   kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
   return max(kept - tree_bytes(model.shapes), 0)
 

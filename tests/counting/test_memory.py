@@ -102,7 +102,7 @@ def test_terabytes_are_predicted_without_being_allocated():
 
 def test_cache_has_the_bytes_of_init_cache(tiny):
   cache = build(tiny(dtype='bfloat16')).init_cache(1, 9)
-  assert cache_bytes(tiny(), 9) == tree_bytes(cache['segment_0'])
+  assert cache_bytes(tiny(), 9) == tree_bytes(cache.segments['segment_0'])
   assert cache_bytes_per_token(tiny(), 9) == cache_bytes(tiny(), 9) / 9
 
 

@@ -8,7 +8,6 @@ import importlib
 
 _FILES = (
   'sgd',
-  'lion',
   'adagrad',
   'adam',
   'adan',

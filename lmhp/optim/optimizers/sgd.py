@@ -1,6 +1,6 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov momentum, and by signs.
 
-In the formulas, g is the gradient, m the momentum, and u the direction.
+In the formulas, g is the gradient, m a sum or mean of gradients, and u the direction.
 """
 
 from __future__ import annotations
@@ -49,5 +49,15 @@ register_optimizer(
     'decoupled',
     source='arXiv:1802.04434; with momentum 0 it is signSGD',
     defaults={'momentum': 0.9},
+  ),
+)
+# u = sign(b1 * m + (1 - b1) * g), then m = b2 * m + (1 - b2) * g
+register_optimizer(
+  'lion',
+  OptimizerSpec(
+    from_optax(optax.scale_by_lion, 'b1', 'b2'),
+    'decoupled',
+    source='arXiv:2302.06675',
+    defaults={'b1': 0.9, 'b2': 0.99},
   ),
 )

@@ -8,12 +8,10 @@ import importlib
 
 # Append only: the name of a schedule reaches the program as its position in the registry.
 _FILES = (
-  'exponential',
-  'triangular',
+  'cycles',
   'cosine',
   'polynomial',
-  'one_cycle',
-  'wsd',
+  'phases',
   'rex',
 )
 

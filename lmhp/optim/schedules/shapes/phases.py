@@ -1,4 +1,8 @@
-"""Warmup, stable phase, decay: constant until a cooldown at the end (arXiv:2405.18392)."""
+"""Schedules of several phases: one cycle, and warmup-stable-decay.
+
+`one_cycle` is a warmup along a cosine, and a decay along a cosine (arXiv:1708.07120).
+`wsd_*` are constant after the warmup, until a cooldown at the end (arXiv:2405.18392).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from lmhp.optim.schedules.progress import (
   half_cosine,
 )
 from lmhp.optim.schedules.registry import register_schedule
+from lmhp.optim.schedules.shapes.cosine import cosine
 from lmhp.optim.schedules.spec import ScheduleSpec
 from lmhp.optim.spec import Numbers
 
@@ -29,6 +34,10 @@ def _wsd_cosine(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
   return from_final_ratio(numbers, half_cosine(progress.cooldown))
 
 
+register_schedule(
+  'one_cycle',
+  ScheduleSpec(cosine, numbers=('final_lr_ratio',), cosine_warmup=True),
+)
 register_schedule('wsd_linear', ScheduleSpec(_wsd_linear, numbers=_NUMBERS))
 register_schedule('wsd_sqrt', ScheduleSpec(_wsd_sqrt, numbers=_NUMBERS))
 register_schedule('wsd_cosine', ScheduleSpec(_wsd_cosine, numbers=_NUMBERS))

@@ -1,4 +1,7 @@
-"""Cyclical learning rates: triangles of constant or falling height (arXiv:1506.01186)."""
+"""A constant learning rate, and shapes that change with each cycle.
+
+The triangles are cyclical learning rates (arXiv:1506.01186).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,25 @@ from lmhp.optim.schedules.registry import register_schedule
 from lmhp.optim.schedules.spec import ScheduleSpec
 from lmhp.optim.spec import Numbers
 
+_NUMBERS = ('cycle_fraction', 'decay_factor', 'final_lr_ratio')
+
+
+def _constant(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  return jnp.ones_like(progress.decay)
+
+
+def _step(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  decay = numbers['decay_factor'] ** jnp.floor(progress.cycles)
+  return jnp.maximum(numbers['final_lr_ratio'], decay)
+
+
+def _exponential(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
+  decay = numbers['decay_factor'] ** progress.cycles
+  return jnp.maximum(numbers['final_lr_ratio'], decay)
+
 
 def _triangle(progress: ScheduleProgress) -> jax.Array:
-  """Rises from 0 to 1 in the first half of a cycle, and falls in the second."""
+  """Returns a line that rises from 0 to 1 in the first half of a cycle, and falls back."""
   return 1 - jnp.abs(2 * (progress.cycles - jnp.floor(progress.cycles)) - 1)
 
 
@@ -32,6 +51,9 @@ def _exp_range(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
   return from_final_ratio(numbers, triangle * height)
 
 
+register_schedule('constant', ScheduleSpec(_constant))
+register_schedule('step', ScheduleSpec(_step, numbers=_NUMBERS))
+register_schedule('exponential', ScheduleSpec(_exponential, numbers=_NUMBERS))
 register_schedule(
   'triangular',
   ScheduleSpec(_triangular, numbers=('cycle_fraction', 'final_lr_ratio')),
@@ -42,7 +64,5 @@ register_schedule(
 )
 register_schedule(
   'exp_range',
-  ScheduleSpec(
-    _exp_range, numbers=('cycle_fraction', 'decay_factor', 'final_lr_ratio')
-  ),
+  ScheduleSpec(_exp_range, numbers=_NUMBERS),
 )
