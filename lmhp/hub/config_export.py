@@ -50,6 +50,7 @@ def export_config(
     ConfigError: If no family of transformers expresses the model. The message has the
       nearest family and the differences.
   """
+  # Keep the file of the checkpoint if it still describes the model.
   differences_by_name: dict[str, list[str]] = {}
   if pretrained is not None:
     differing = differences(cfg, pretrained)
@@ -57,6 +58,7 @@ def export_config(
       return dict(pretrained)
     differences_by_name['the config.json of the checkpoint'] = differing
 
+  # Otherwise take the first family whose file reads back as the model.
   others = [name for name in model_types() if name not in PREFERRED_TYPES]
   for model_type in (*PREFERRED_TYPES, *others):
     written = FAMILIES[model_type].write_config(cfg)

@@ -119,6 +119,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       )
     return content
 
+  # A text that is nested very deeply exceeds the recursion limit of Python.
   value: JSON = None
   try:
     value = json.loads(
@@ -197,6 +198,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 
+  # The table gives most fields. Each converter adds some, and may read those before it.
   table = family.read_table(reader)
   fields = table.values
   try:

@@ -54,12 +54,15 @@ def params_from_tensors(
     values = _checked_values(tensor, arrays, source)
     for param_slice, part in zip(tensor.slices, tensor.split(values), strict=True):
       path = param_slice.param.path
+      # The first tensor of a parameter determines its dtype. A tensor of another dtype
+      # changes it to float32.
       if path not in params:
         params[path] = np.empty(param_slice.param.shape, values.dtype)
       elif params[path].dtype != values.dtype:
         params[path] = params[path].astype(np.float32)
       param_slice.write(params[path], part)
 
+  # The remaining tensors must not hold parameters.
   if family.ignored_tensors:
     arrays = {
       name: array
@@ -106,12 +109,15 @@ def _with_full_names(
     arrays: {name: array of the checkpoint}.
     names: Names that the family has.
   """
+  # Names of normalizations in the first files of BERT.
   renamed = {}
   for name, array in arrays.items():
     name = re.sub(r'\.beta$', '.bias', name)
     name = re.sub(r'\.gamma$', '.weight', name)
     renamed[name] = array
 
+  # The first word is missing if all names of the family begin with the same word, and no name
+  # of the file does.
   full_names = set(names)
   prefixes = {name.split('.')[0] + '.' for name in full_names if name.count('.') > 1}
   has_prefix = any(name.startswith(tuple(prefixes)) for name in renamed)

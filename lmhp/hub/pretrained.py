@@ -25,7 +25,6 @@ from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.shards import SHARD_BYTES, read_directory, write_directory
 from lmhp.hub.tensor_names import checkpoint_tensors, has_head
-from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import Model, build
 from lmhp.params import walk_arrays
 from lmhp.typing import JSON, PathLike, PyTree
@@ -55,6 +54,8 @@ def load_pretrained(
     raise ConfigError(
       f'{directory}: no such directory, expected one with config.json and safetensors'
     )
+
+  # Read the structure from config.json, and the arrays from the files of tensors.
   config = read_json(directory / 'config.json')
   cfg = model_config(config, str(directory / 'config.json'))
   family = _family_of(config)
@@ -62,7 +63,8 @@ def load_pretrained(
   if family.is_tied_without_head and not has_head(family, cfg, arrays):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
 
-  model = _build(cfg, dtype)
+  # Convert the tensors to parameters.
+  model = build(dataclasses.replace(cfg, dtype=dtype))
   tensors = checkpoint_tensors(family, model.cfg, model.shapes)
   params = params_from_tensors(tensors, arrays, family, cfg, source=str(directory))
   has_tokenizer = (directory / tokenizers.FILE).exists()
@@ -100,11 +102,12 @@ def save_pretrained(
   if is_taken:
     raise ConfigError(f'{path}: exists, expected the name of a new directory')
 
+  # Convert the parameters to tensors, which checks that they belong to the model.
   cfg = model_config(config, 'config')
   family = _family_of(config)
   if family.is_tied_without_head and 'kernel' not in params.get('output', {}):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
-  model = _build(cfg, 'float32')
+  model = build(dataclasses.replace(cfg, dtype='float32'))
   _check_shapes(model, params)
   tensors = checkpoint_tensors(family, model.cfg, model.shapes)
   arrays = tensors_from_params(tensors, params)
@@ -130,10 +133,6 @@ def save_pretrained(
 def _family_of(config: Mapping[str, JSON]) -> CheckpointFamily:
   """Returns the family of a config.json that `model_config` has read."""
   return FAMILIES[str(config['model_type'])]
-
-
-def _build(cfg: ModelConfig, dtype: str) -> Model:
-  return build(dataclasses.replace(cfg, dtype=dtype))
 
 
 def _check_shapes(model: Model, params: PyTree) -> None:

@@ -116,6 +116,7 @@ def write_directory(
     write_tensors(directory / WEIGHTS, shards[0])
     return
 
+  # The index lists the shard of each tensor.
   shard_of = {}
   for i, shard in enumerate(shards):
     shard_name = f'model-{i + 1:05}-of-{len(shards):05}.safetensors'

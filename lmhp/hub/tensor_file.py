@@ -91,6 +91,7 @@ def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
       f'{source}: not a valid safetensors file: {_one_line(error)}'
     ) from None
 
+  # Read the header again, since the package does not return the offsets of the tensors.
   header_end = _SIZE_BYTES + int(data[:_SIZE_BYTES].view('<u8')[0])
   header = parse(data[_SIZE_BYTES:header_end].tobytes(), source)
   header.pop('__metadata__', None)

@@ -46,6 +46,7 @@ class ParamSlice:
     A weight is (O, I). Tables, and tensors of all experts, have the shape that they have in
     lmhp. Everything else is flat.
     """
+    # A slice of one layer or one expert has no axis for it.
     n_indexed = int(self.param.is_stacked) + int(self.expert is not None)
     inner_shape = self.param.shape[n_indexed:]
     if self.has_all_experts or self.param.role == 'table':
@@ -63,6 +64,7 @@ class ParamSlice:
     """
     part = self._part_of(array)
     if self.param.role == 'weight' and not self.has_all_experts:
+      # (O, I) in the checkpoint, (I, O) in lmhp.
       values = values.T
     if self.head is None:
       part[...] = values.reshape(part.shape)
@@ -153,6 +155,8 @@ class CheckpointTensor:
     n_rows = [part.shape[0] for part in self.slices]
     if not self.n_groups:
       return np.split(values, np.cumsum(n_rows)[:-1])
+
+    # Each group has its share of the rows of every slice.
     grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
     n_rows_of_group = [n // self.n_groups for n in n_rows]
     parts = np.split(grouped, np.cumsum(n_rows_of_group)[:-1], axis=1)
@@ -174,6 +178,7 @@ class CheckpointTensor:
       return self._join_columns(parts)
 
     if self.n_groups:
+      # Concatenate the rows of each group, then flatten the groups.
       grouped = [part.reshape(self.n_groups, -1, *part.shape[1:]) for part in parts]
       values = np.concatenate(grouped, axis=1)
       values = values.reshape(-1, *values.shape[2:])

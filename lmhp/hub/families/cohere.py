@@ -15,7 +15,7 @@ from lmhp.hub.families.converters import (
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import WindowByLayer
+from lmhp.hub.families.windows import WindowByLayer, layers_with_positions
 from lmhp.model.config import ModelConfig
 
 
@@ -23,13 +23,11 @@ def _read_layers_without_positions(
   reader: ConfigReader, cfg: ModelConfig
 ) -> ModelFields:
   """Returns the period of the layers without a window, which have no positions."""
-  is_global = [window is None for window in cfg.windows]
-  period = 1 + is_global.index(True) if True in is_global else 0
-  for i in range(cfg.n_layers):
-    is_in_period = period > 0 and (i + 1) % period == 0
-    if is_global[i] != is_in_period:
-      accepted = 'full_attention at every n-th layer only'
-      raise reader.error('layer_types', cfg.attention_pattern, accepted)
+  has_positions = [window is not None for window in cfg.windows]
+  period = 0 if all(has_positions) else 1 + has_positions.index(False)
+  if has_positions != layers_with_positions(cfg.n_layers, period):
+    accepted = 'full_attention at every n-th layer only'
+    raise reader.error('layer_types', cfg.attention_pattern, accepted)
   return {'no_position_every': period}
 
 

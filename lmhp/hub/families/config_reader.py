@@ -146,6 +146,7 @@ class ConfigReader:
       value: Value that came.
       accepted: Description of the accepted values.
     """
+    # A list or an object of the file may be long, so that only its beginning is printed.
     if isinstance(value, (list, dict, tuple)):
       printed = reprlib.repr(value)
     else:

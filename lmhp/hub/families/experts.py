@@ -18,12 +18,7 @@ EXPERT_NAMES = {
 
 def is_layer_list(values: Sequence[object], n_layers: int) -> TypeGuard[Sequence[int]]:
   """Returns True if each value is the index of a layer."""
-  for value in values:
-    if not isinstance(value, int) or isinstance(value, bool):
-      return False
-    if not 0 <= value < n_layers:
-      return False
-  return True
+  return all(type(value) is int and 0 <= value < n_layers for value in values)
 
 
 def dense_layer_fields(layers: Sequence[int]) -> ModelFields:

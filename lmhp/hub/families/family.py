@@ -173,6 +173,7 @@ class CheckpointFamily:
     """
     for alias, key in self.aliases.items():
       reader.rename(alias, key)
+    # One key may set several fields.
     values = dict(self.fixed_fields)
     keys = {}
     for key, (fields, default) in self.keys.items():

@@ -20,7 +20,12 @@ from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.smollm3 import LAYERS_WITHOUT_POSITIONS
-from lmhp.hub.families.windows import shortest_pattern
+from lmhp.hub.families.windows import (
+  layers_with_positions,
+  read_layer_types,
+  shortest_pattern,
+  write_layer_types,
+)
 from lmhp.model.config import ModelConfig
 
 _LAYER_TYPES = {'full_attention': 'global', 'chunked_attention': 'local'}
@@ -49,10 +54,10 @@ def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   attends to all tokens. layer_types overrides this default.
   """
   chunk = reader.take('attention_chunk_size', 8192, int, None)
-  listed = reader.take('layer_types', None, list, None)
-  layers = _default_layers(cfg, bool(chunk))
-  if listed is not None:
-    layers = _listed_layers(reader, listed, cfg.n_layers)
+  layers = read_layer_types(reader, cfg, _LAYER_TYPES)
+  if layers is None:
+    has_positions = layers_with_positions(cfg.n_layers, cfg.no_position_every)
+    layers = ['local' if chunk and has else 'global' for has in has_positions]
 
   is_tempered = reader.take('attn_temperature_tuning', True, bool, int)
   floor = reader.take('floor_scale', 8192, int)
@@ -71,36 +76,11 @@ def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   return fields
 
 
-def _default_layers(cfg: ModelConfig, has_chunks: bool) -> list[str]:
-  """Returns 'local' for each layer with chunks, 'global' for each one without."""
-  layers = []
-  period = cfg.no_position_every
-  for i in range(cfg.n_layers):
-    has_positions = not period or (i + 1) % period != 0
-    layers.append('local' if has_positions and has_chunks else 'global')
-  return layers
-
-
-def _listed_layers(reader: ConfigReader, listed: list[str], n_layers: int) -> list[str]:
-  """Returns the layers of layer_types, as 'local' and 'global'."""
-  is_valid = len(listed) == n_layers
-  for word in listed:
-    is_valid = is_valid and isinstance(word, str) and word in _LAYER_TYPES
-  if not is_valid:
-    accepted = f'full_attention or chunked_attention for each of {n_layers} layers'
-    raise reader.error('layer_types', listed, accepted)
-  return [_LAYER_TYPES[word] for word in listed]
-
-
 def _write_chunks(cfg: ModelConfig) -> ConfigKeys:
-  layer_types = [
-    'full_attention' if window is None else 'chunked_attention'
-    for window in cfg.windows
-  ]
   return {
     'attention_chunk_size': cfg.attention_chunk,
     'attn_temperature_tuning': cfg.attention_temperature > 0,
-    'layer_types': layer_types,
+    'layer_types': write_layer_types(cfg, 'chunked_attention'),
     'floor_scale': cfg.temperature_floor,
     'attn_scale': cfg.attention_temperature or 0.1,
   }

@@ -107,6 +107,7 @@ class Rotary:
     if self.base_local is not None:
       keys[self.base_local_key] = cfg.rotary_base_local
 
+    # An absent object stands for the default scaling of the family.
     scaling = write_scaling(cfg)
     if not scaling and self.default_scaling:
       scaling = {'rope_type': 'default'}
@@ -139,6 +140,7 @@ class Rotary:
         f'object for each of {", ".join(LAYER_TYPES)}'
       )
 
+    # Without objects by layer type, one object applies to all layers.
     common = older or newer or absent
     is_local_unscaled = self.scales_only_global_layers and older is not None
     return {
@@ -203,6 +205,7 @@ class Rotary:
         'rotary_base_local': fields_local['rotary_base'],
         'rotary_scaling_local': False,
       }
+    # Only the base may differ between the layers.
     for name in sorted(fields_global | fields_local):
       value = fields_global.get(name)
       value_local = fields_local.get(name)

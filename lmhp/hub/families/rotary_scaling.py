@@ -117,6 +117,7 @@ def _read_yarn(
   attention_factor = inner.take('attention_factor', None, float, None)
   mscale = inner.take('mscale', None, float, None)
   mscale_all_dim = inner.take('mscale_all_dim', None, float, None)
+  # attention_factor = magnitude(mscale) / magnitude(mscale_all_dim), as in DeepSeek V2.
   if attention_factor is None and mscale and mscale_all_dim:
     magnitude = yarn_magnitude(factor, mscale)
     attention_factor = magnitude / yarn_magnitude(factor, mscale_all_dim)

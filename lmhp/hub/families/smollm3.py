@@ -8,7 +8,11 @@ from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFie
 from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.windows import only_full_attention, read_layer_types
+from lmhp.hub.families.windows import (
+  layers_with_positions,
+  only_full_attention,
+  read_layer_types,
+)
 from lmhp.model.config import ModelConfig
 
 
@@ -22,10 +26,7 @@ def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   if listed is not None:
     period = 1 + listed.index(0) if 0 in listed else 0
 
-  periodic = []
-  for i in range(cfg.n_layers):
-    has_positions = not period or (i + 1) % period != 0
-    periodic.append(int(has_positions))
+  periodic = layers_with_positions(cfg.n_layers, period)
   if period < 0 or listed not in (None, periodic):
     accepted = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
     value = period if listed is None else listed

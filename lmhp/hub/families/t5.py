@@ -158,7 +158,10 @@ T5 = register_family(
       'encoder.embed_tokens.weight': 'shared.weight',
       'decoder.embed_tokens.weight': 'shared.weight',
     },
-    ignored_tensors=r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight',
+    ignored_tensors=(
+      r'decoder\.block\.0\.layer\.1\.EncDecAttention\.'
+      r'relative_attention_bias\.weight'
+    ),
     is_tied_without_head=True,
   )
 )

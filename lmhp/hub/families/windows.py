@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 from lmhp.errors import ConfigError
@@ -47,12 +47,15 @@ def window_fields(
   return {'attention_pattern': shortest_pattern(layers), 'sliding_window': window}
 
 
-def read_layer_types(reader: ConfigReader, cfg: ModelConfig) -> list[str] | None:
+def read_layer_types(
+  reader: ConfigReader, cfg: ModelConfig, words: Mapping[str, str] = LAYER_TYPES
+) -> list[str] | None:
   """Returns 'local' or 'global' for each layer, as the key layer_types lists them.
 
   Args:
     reader: Reader of the config.json.
     cfg: Model, for its number of layers.
+    words: {word of layer_types: 'local' or 'global'}.
 
   Returns:
     A list with one word per layer, or None if the key is absent.
@@ -64,21 +67,34 @@ def read_layer_types(reader: ConfigReader, cfg: ModelConfig) -> list[str] | None
   if layer_types is None:
     return None
   for word in layer_types:
-    if not isinstance(word, str) or word not in LAYER_TYPES:
-      accepted = 'full_attention or sliding_attention for each layer'
+    if not isinstance(word, str) or word not in words:
+      accepted = f'{" or ".join(words)} for each layer'
       raise reader.error('layer_types', word, accepted)
   if len(layer_types) != cfg.n_layers:
     accepted = f'a word for each of the {cfg.n_layers} layers'
     raise reader.error('layer_types', layer_types, accepted)
-  return [LAYER_TYPES[word] for word in layer_types]
+  return [words[word] for word in layer_types]
 
 
-def write_layer_types(cfg: ModelConfig) -> list[str]:
-  """Returns the value of the key layer_types for a model."""
-  return [
-    'full_attention' if window is None else 'sliding_attention'
-    for window in cfg.windows
-  ]
+def write_layer_types(
+  cfg: ModelConfig, local_word: str = 'sliding_attention'
+) -> list[str]:
+  """Returns the value of the key layer_types. `local_word` stands for a layer with a window."""
+  return ['full_attention' if window is None else local_word for window in cfg.windows]
+
+
+def layers_with_positions(n_layers: int, period: int) -> list[bool]:
+  """Returns True for each layer that has positions.
+
+  Args:
+    n_layers: Number of layers.
+    period: Every layer whose number is a multiple of it has no positions. The first layer has
+      the number 1. 0 if all layers have positions.
+
+  >>> layers_with_positions(5, 2)
+  [True, False, True, False, True]
+  """
+  return [not period or number % period != 0 for number in range(1, n_layers + 1)]
 
 
 def only_full_attention(reader: ConfigReader) -> ConfigError:
@@ -153,6 +169,7 @@ class WindowByLayer:
 
 
 def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  # The keys are read even if no layer has a window, so that they count as known.
   is_used = reader.take('use_sliding_window', False, bool)
   window = reader.take('sliding_window', 4096, int, None)
   first = reader.take('max_window_layers', 28, int)
