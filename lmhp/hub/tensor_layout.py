@@ -1,7 +1,7 @@
 """Layout of parameters in the tensors of a checkpoint.
 
-Dimension key of this file: O produced, I contracted, H heads, G key/value heads, K head size,
-E experts, N layers. A weight of lmhp is (I, O), most checkpoints store it as (O, I).
+Dimensions in this file: I inputs and O outputs of a weight, K head size, E experts, N layers.
+lmhp stores a weight as (I, O), most checkpoints store it as (O, I).
 """
 
 from __future__ import annotations

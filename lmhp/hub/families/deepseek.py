@@ -79,7 +79,7 @@ def _write_latent(cfg: ModelConfig) -> ConfigKeys:
   }
 
 
-class RotaryOfLatent(Rotary):
+class LatentRotary(Rotary):
   """Converter for rotary positions with mscale_all_dim, which `_read_latent` reads."""
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
@@ -149,7 +149,7 @@ DEEPSEEK_V2 = register_family(
     accepted_values={'scoring_func': ('softmax',), 'moe_layer_freq': (1,)},
     converters=(
       FunctionConverter(_read_latent, _write_latent),
-      RotaryOfLatent(),
+      LatentRotary(),
       FunctionConverter(_read_groups, _write_groups),
     ),
     # The class in transformers has norm_topk_prob and does not use it. The losses that balance
@@ -211,7 +211,7 @@ DEEPSEEK_V3 = register_family(
     accepted_values={'scoring_func': ('sigmoid',), 'topk_method': ('noaux_tc',)},
     converters=(
       FunctionConverter(_read_latent, _write_latent),
-      RotaryOfLatent(),
+      LatentRotary(),
     ),
     # Layer 61 predicts the token after the next one. transformers ignores it too.
     ignored_tensors=r'model\.layers\.61\..*',
