@@ -91,23 +91,27 @@ class Network(nn.Module):
       key: PRNG key of the step. If None, nothing is random.
       cache: Cache, or None.
     """
+    # Output of the encoder.
     cfg = self.cfg
     encoder = None
     encoder_aux: RoutingStatistics = {}
     if cfg.is_encoder_decoder:
       encoder, encoder_aux = self._encoder_output(batch, hypers, key, cache)
 
+    # Embedding of the new tokens, whose positions follow those in the cache.
     start = 0 if cache is None else cache.length
     length = batch.tokens.shape[1]
     n_keys = length if cache is None else _cache_length(cfg, cache, length)
     positions = _token_positions(batch, start, n_keys)
     x_BLD = self._embed(batch, positions.in_document_BL, hypers, key)
 
+    # Layers, and the normalization before the head.
     stack = self.encoder if cfg.architecture == 'encoder' else self.decoder
     inputs = StackInputs(batch, positions, hypers, key, encoder)
     output = stack(x_BLD, inputs, None if cache is None else cache.segments)
     x_BLD = self.final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
 
+    # Cache of all tokens up to now.
     new_cache = None
     if cache is not None and output.caches is not None:
       encoder_mask_BM = None if encoder is None else encoder.mask_BM
@@ -168,6 +172,7 @@ class Network(nn.Module):
   ) -> jax.Array:
     """Returns the sum of token, type and position embeddings, normalized and dropped out."""
     cfg = self.cfg
+    # Tokens, types and positions.
     x = self.embedding(batch.tokens)
     if cfg.token_types:
       x = self.token_types(x, batch.token_types)
@@ -175,8 +180,10 @@ class Network(nn.Module):
       x = self.positional(x, positions_BL)
     if cfg.embedding_norm:
       x = self.embedding_norm(x)
+    # Dropout is left out of a program in which it is zero.
     if cfg.embedding_dropout != 0 and key is not None:
       x = dropout(x, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
+    # A narrow sum is projected to d_model.
     if cfg.embedding_projection == 'sum':
       x = self.embedding.project_sum(x)
     return x

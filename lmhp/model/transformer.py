@@ -174,6 +174,7 @@ def build(cfg: ModelConfig) -> Model:
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return module.init(jax.random.key(0), batch, {})
 
+  # Shapes do not depend on the batch, so a short one is traced.
   tokens_BL = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
   shapes = jax.eval_shape(init, tokens_BL)['params']
   return Model(cfg, shapes, module)

@@ -44,6 +44,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
     unit='tokens',
     aliases=('attention_chunk_size',),
   )
+
+  # Queries of layers without positions.
   attention_temperature: float = static(
     0.0,
     'in layers without positions, queries are multiplied by 1 + attention_temperature * '
@@ -58,6 +60,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
     unit='tokens',
     aliases=('floor_scale',),
   )
+
+  # Multi-head latent attention.
   kv_latent_dim: int | None = static(
     None,
     'width of the latent from which keys and values are computed, and which alone is cached '
@@ -93,6 +97,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
     aliases=('v_head_dim',),
     derived=True,
   )
+
+  # Window of local attention.
   sliding_window: int | None = static(
     None,
     'number of tokens that a token attends to in a layer with local attention, itself '
@@ -102,6 +108,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
     aliases=('window_size', 'local_window', 'sliding_window_size'),
     converted_aliases={'local_attention': 'local_attention / 2 + 1'},
   )
+
+  # Logits.
   attention_scale: float = static(
     None,
     'factor on the products of queries and keys; None is head_dim ** -0.5',

@@ -30,6 +30,8 @@ class BiasKeys(FeedForwardKeys):
   feed_forward_bias: bool = static(
     False, 'the linear maps of the feed-forward part have biases', aliases=('mlp_bias',)
   )
+
+  # Head.
   head_bias: bool = static(False, 'the head has a bias', aliases=('lm_head_bias',))
   head_transform: bool = static(
     False,

@@ -44,6 +44,8 @@ class ExpertKeys(SizeKeys):
     },
     source='arXiv:2401.06066',
   )
+
+  # Layers without experts.
   n_dense_layers: int = static(
     0,
     'number of layers at the start that have a feed-forward part instead of experts',
@@ -61,6 +63,8 @@ class ExpertKeys(SizeKeys):
     low=1,
     aliases=('interleave_moe_layer_step', 'decoder_sparse_step', 'moe_layer_freq'),
   )
+
+  # Router.
   router_score: str = static(
     'softmax',
     'function from the logits of the router to the scores of the experts',
@@ -102,6 +106,8 @@ class ExpertKeys(SizeKeys):
     converted_aliases={'topk_method': "True if 'noaux_tc'"},
     source='arXiv:2408.15664',
   )
+
+  # Computation of the experts.
   expert_input_scaled: bool = static(
     False, 'weights multiply the inputs of the experts, not their outputs (Llama 4)'
   )

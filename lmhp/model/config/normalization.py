@@ -49,6 +49,8 @@ class NormalizationKeys(SizeKeys):
     'the scale is 1 + w with a learned w that starts at 0 (Gemma, Nemotron)',
     aliases=('layernorm_1p', 'apply_layernorm_1p', 'zero_centered_gamma'),
   )
+
+  # Places of normalizations.
   norm_placement: str = static(
     'pre',
     'place of the normalization n around a part f: pre is x + f(n(x)), post is n(x + f(x)), '
@@ -85,6 +87,8 @@ class NormalizationKeys(SizeKeys):
     True,
     'the first layer has a normalization before its attention; ModernBERT: False',
   )
+
+  # Parallel blocks.
   parallel_residual: bool = static(
     False,
     'attention and the feed-forward part read the same x, and both are added to it',
@@ -95,6 +99,8 @@ class NormalizationKeys(SizeKeys):
     'with parallel_residual, attention and the feed-forward part share a normalization '
     '(GPT-J, Falcon-7B, Phi-2)',
   )
+
+  # Queries and keys.
   qk_norm: str = static(
     'none',
     'normalization of queries and keys: head is each head, with weights that all heads '

@@ -48,6 +48,8 @@ class PositionKeys(SizeKeys):
     'XGLM: 2)',
     low=0,
   )
+
+  # Rotary positions.
   rotary_fraction: float = static(
     1.0,
     'fraction of the coordinates of a head that rotate',
@@ -79,6 +81,8 @@ class PositionKeys(SizeKeys):
     'the two halves of a head (GPT-NeoX, Llama)',
     aliases=('rope_interleave',),
   )
+
+  # Rotary positions beyond the trained context.
   rotary_scaling: str = static(
     'none',
     'change of the rotation frequencies for longer contexts than the trained one',
@@ -157,6 +161,8 @@ class PositionKeys(SizeKeys):
     'longrope scaling: divisor of each frequency for longer sequences',
     aliases=('long_factor',),
   )
+
+  # Layers without positions.
   no_position_every: int = static(
     0,
     'period of layers without positions (SmolLM3: 4); 0 is no such layer',
@@ -164,6 +170,8 @@ class PositionKeys(SizeKeys):
     aliases=('no_rope_layer_interval',),
     source='arXiv:2501.18795',
   )
+
+  # Biases on the attention logits.
   alibi_scale: float = static(
     1.0,
     'factor on the bias of ALiBi; Falcon-RW: head_dim ** -0.5',

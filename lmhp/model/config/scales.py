@@ -44,6 +44,8 @@ class ScaleKeys(SizeKeys):
     aliases=('final_logit_softcapping',),
     source='arXiv:2408.00118 (Gemma 2)',
   )
+
+  # Dropout.
   embedding_dropout: float = traced(
     0.0,
     'probability that a coordinate of the embedding is dropped',
@@ -78,6 +80,8 @@ class ScaleKeys(SizeKeys):
       'dropout': 'together with model.attention_dropout and model.embedding_dropout'
     },
   )
+
+  # Routing.
   load_balance_loss: float = traced(
     0.01,
     'with experts: coefficient of the loss that balances their load',
@@ -99,6 +103,8 @@ class ScaleKeys(SizeKeys):
     aliases=('moe_router_bias_update_rate',),
     source='arXiv:2412.19437 section 4.2',
   )
+
+  # Initial values.
   init: str = static(
     'gpt2',
     'initial standard deviation of weights: normal is 0.02; gpt2 is 0.02, divided by '

@@ -47,6 +47,8 @@ class SizeKeys(Section):
       'context_length',
     ),
   )
+
+  # Width and depth.
   d_model: int = static(
     256,
     'hidden size, the width of the residual stream',
@@ -66,6 +68,8 @@ class SizeKeys(Section):
     aliases=('encoder_layers', 'num_encoder_layers'),
     derived=True,
   )
+
+  # Heads of attention.
   n_heads: int = static(
     4,
     'number of attention heads (query heads)',
@@ -90,6 +94,8 @@ class SizeKeys(Section):
     converted_aliases={'qk_nope_head_dim': 'qk_nope_head_dim + model.rotary_head_dim'},
     derived=True,
   )
+
+  # Feed-forward part.
   d_ff: int = static(
     None,
     'hidden size of the feed-forward part; None is 4 d_model',
@@ -101,6 +107,8 @@ class SizeKeys(Section):
     },
     derived=True,
   )
+
+  # Tables of the embedding.
   embedding_dim: int = static(
     None,
     'width of the embedding table; if it is below d_model, the embedding is factorized; '
@@ -123,6 +131,8 @@ class SizeKeys(Section):
     aliases=('type_vocab_size',),
     source='arXiv:1810.04805',
   )
+
+  # Shared parameters.
   share_layers: bool = static(
     False,
     'all layers have the same parameters (ALBERT)',
