@@ -1,4 +1,4 @@
-"""Presets against the totals that others published, and against the config.json beside the weights."""
+"""Presets against published numbers of parameters, and against the published config.json."""
 
 import dataclasses
 
@@ -10,7 +10,8 @@ from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
 from lmhp.model.presets import PRESETS, preset
 
-HUB_TOTALS = {  # the sums over the checkpoints' tensors that their pages show, a tied head once
+# Sums over the tensors of the checkpoints, as their pages show them. A tied head counts once.
+HUB_TOTALS = {
   'gpt2-medium': 354_823_168,
   'gpt2-large': 774_030_080,
   'openai-gpt': 116_534_784,
@@ -92,7 +93,8 @@ HUB_TOTALS = {  # the sums over the checkpoints' tensors that their pages show, 
   't5-large': 737_668_096,
   't5-v1.1-base': 247_577_856,
 }
-NON_EMBEDDING = {  # Pythia's, Gemma 2's and Nemotron's papers give it, the last in billions
+# From the papers of Pythia and Gemma 2.
+NON_EMBEDDING = {
   'pythia-70m': 18_915_328,
   'pythia-160m': 85_056_000,
   'pythia-410m': 302_311_424,
@@ -100,24 +102,27 @@ NON_EMBEDDING = {  # Pythia's, Gemma 2's and Nemotron's papers give it, the last
   'gemma-2-9b': 8_324_201_984,
   'gemma-2-27b': 26_047_480_320,
 }
-ACTIVE = {  # a token's, with the input embedding: what Mixtral's and Qwen's papers round to billions
+# Parameters that process a token, with the embedding. The papers round them to billions.
+ACTIVE = {
   'mixtral-8x7b': 12_879_925_248,
   'qwen3-30b-a3b': 3_353_032_704,
   'deepseek-v2-lite': 2_661_150_208,
   'gpt-oss-20b': 4_187_440_704,
 }
-ACTIVE_BILLIONS = {  # without it, as gpt-oss's and DeepSeek's say
+# Without the embedding, from the papers of gpt-oss and DeepSeek.
+ACTIVE_BILLIONS = {
   'gpt-oss-20b': 3.61,
   'gpt-oss-120b': 5.13,
   'deepseek-v2-lite': 2.45,
 }
-RECIPE = (
+# Keys of the training recipe, which a preset leaves out.
+RECIPE_KEYS = (
   'load_balance_loss',
   'embedding_dropout',
   'attention_dropout',
   'residual_dropout',
   'init_scale',
-)  # not the architecture's
+)
 
 
 @pytest.mark.parametrize('name, total', (TOTALS | HUB_TOTALS).items())
@@ -152,8 +157,8 @@ def test_gpt2_by_kind():
   }
 
 
-def test_gpt3_is_as_large_as_its_paper_says():
-  """Table D.1, millions to three or four digits."""
+def test_gpt3_has_the_sizes_of_its_paper():
+  """Source: arXiv:2005.14165 table D.1, in millions with three or four digits."""
   millions = {
     'gpt3-125m': 125,
     'gpt3-350m': 356,
@@ -169,23 +174,25 @@ def test_gpt3_is_as_large_as_its_paper_says():
 
 
 @pytest.mark.parametrize('name', sorted(set(PRESETS) & set(PUBLISHED)))
-def test_presets_agree_with_their_config_json_in_every_field(name):
-  ours, theirs = (
-    dataclasses.asdict(preset(name)),
-    dataclasses.asdict(model_config(PUBLISHED[name])),
-  )
-  for field in RECIPE:
-    del ours[field], theirs[field]
-  assert ours == theirs
+def test_a_preset_has_the_values_of_its_config_json(name):
+  fields = dataclasses.asdict(preset(name))
+  published = dataclasses.asdict(model_config(PUBLISHED[name]))
+  for key in RECIPE_KEYS:
+    del fields[key]
+    del published[key]
+  assert fields == published
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_every_preset_resolves(name):
+def test_names_of_presets_are_case_insensitive(name):
   assert preset(name.upper()) == preset(name)
 
 
-def test_a_wrong_name_gets_the_nearest():
-  with pytest.raises(ConfigError, match="did you mean 'llama-3-8b'"):
+def test_a_wrong_name_is_refused_with_the_nearest_name():
+  with pytest.raises(ConfigError, match="'llama3-8b'.*'llama-3-8b'"):
     preset('llama3-8b')
-  with pytest.raises(ConfigError, match='expected one of the'):
+
+
+def test_a_value_that_is_no_name_is_refused():
+  with pytest.raises(ConfigError, match='preset: got None'):
     preset(None)

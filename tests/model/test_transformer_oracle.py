@@ -1,7 +1,7 @@
-"""Logits and gradients against transformers' models with random weights, for each published way to build a block.
+"""Logits and gradients against models of Hugging Face transformers with random weights.
 
-A family states the config in our words, and where each of its tensors goes: `name -> path`, with the layout of the two.
-The gradients travel by the same mapping, since it only moves numbers.
+A family has its config in both libraries, and a mapping from our paths to the names and the
+layouts of its tensors. The mapping only moves numbers, so it also maps the gradients.
 """
 
 import jax
@@ -15,25 +15,35 @@ from lmhp.model.transformer import build
 pytestmark = pytest.mark.oracle
 
 V, D, N, H, G, K, F, L = 31, 24, 3, 4, 2, 6, 20, 9
-SIZES = dict(
-  vocab_size=V, d_model=D, n_layers=N, n_heads=H, max_seq_len=16, dtype='float32'
-)
-BIASES = dict(
-  norm_bias=True, qkv_bias=True, attention_output_bias=True, feed_forward_bias=True
-)
-LLAMA = dict(
-  norm='rmsnorm',
-  gated=True,
-  activation='silu',
-  tie_embeddings=False,
-  n_kv_heads=G,
-  head_dim=K,
-  d_ff=F,
-  norm_eps=1e-6,
-)
+SIZES = {
+  'vocab_size': V,
+  'd_model': D,
+  'n_layers': N,
+  'n_heads': H,
+  'max_seq_len': 16,
+  'dtype': 'float32',
+}
+BIASES = {
+  'norm_bias': True,
+  'qkv_bias': True,
+  'attention_output_bias': True,
+  'feed_forward_bias': True,
+}
+LLAMA = {
+  'norm': 'rmsnorm',
+  'gated': True,
+  'activation': 'silu',
+  'tie_embeddings': False,
+  'n_kv_heads': G,
+  'head_dim': K,
+  'd_ff': F,
+  'norm_eps': 1e-6,
+}
 
 
-# --- where the tensors go: {our path: (their name, layout)}, of one layer with {i} for its number ---------------------
+# --- mappings {our path: (name in transformers, layout)} ----------------------------
+#
+# In the names of the tensors of a layer, {i} stands for its number.
 
 
 def same(x):
@@ -57,40 +67,41 @@ def from_heads(size):
 
 
 def fused_by_head(part):
-  """One of query, key, value out of (H 3 K, D), where the three stand together in each head (GPT-NeoX, BLOOM)."""
+  """Query, key or value from (H 3 K, D), in which each head has all three (GPT-NeoX, BLOOM)."""
   return lambda x: into_heads(K)(
     x.reshape(H, 3, K, *x.shape[1:])[:, part].reshape(H * K, *x.shape[1:])
   )
 
 
 def fused_columns(part):
-  """One of query, key, value out of (D, 3 H K), where each is a third (GPT-2, whose matrices stand the other way)."""
+  """Query, key or value from (D, 3 H K), the transposed matrix of GPT-2. Each is a third."""
   return lambda x: np.split(x, 3, axis=-1)[part].reshape(*x.shape[:-1], H, K)
 
 
 def linear(ours, theirs, layout=transposed, bias=False):
-  out = {f'{ours}/kernel': (f'{theirs}.weight', layout)}
-  return out | (
-    {f'{ours}/bias': (f'{theirs}.bias', layout if layout is not transposed else same)}
-    if bias
-    else {}
-  )
+  mapping = {f'{ours}/kernel': (f'{theirs}.weight', layout)}
+  if bias:
+    bias_layout = same if layout is transposed else layout
+    mapping[f'{ours}/bias'] = (f'{theirs}.bias', bias_layout)
+  return mapping
 
 
 def norm(ours, theirs, bias=False):
-  return {f'{ours}/scale': (f'{theirs}.weight', same)} | (
-    {f'{ours}/bias': (f'{theirs}.bias', same)} if bias else {}
-  )
+  mapping = {f'{ours}/scale': (f'{theirs}.weight', same)}
+  if bias:
+    mapping[f'{ours}/bias'] = (f'{theirs}.bias', same)
+  return mapping
 
 
 def norms(pairs, bias=False):
-  return {
-    k: v for ours, theirs in pairs.items() for k, v in norm(ours, theirs, bias).items()
-  }
+  mapping = {}
+  for ours, theirs in pairs.items():
+    mapping |= norm(ours, theirs, bias)
+  return mapping
 
 
 def llama_layer(qkv_bias=False, **block_norms):
-  """Llama's names, and those of all that copied its class."""
+  """Names of Llama, which many families share."""
   pre = 'model.layers.{i}.'
   out = {}
   for name, short in (('query', 'q'), ('key', 'k'), ('value', 'v')):
@@ -100,10 +111,10 @@ def llama_layer(qkv_bias=False, **block_norms):
   out |= linear('attention/output', f'{pre}self_attn.o_proj', from_heads(K))
   for name in ('gate', 'up', 'down'):
     out |= linear(f'feed_forward/{name}', f'{pre}mlp.{name}_proj')
-  block_norms = block_norms or dict(
-    attention_input_norm='input_layernorm',
-    feed_forward_input_norm='post_attention_layernorm',
-  )
+  block_norms = block_norms or {
+    'attention_input_norm': 'input_layernorm',
+    'feed_forward_input_norm': 'post_attention_layernorm',
+  }
   return out | norms({ours: pre + theirs for ours, theirs in block_norms.items()})
 
 
@@ -121,7 +132,7 @@ def llama_top(tied=False):
 
 
 def gpt2_layer():
-  pre, plain = 'transformer.h.{i}.', same
+  pre = 'transformer.h.{i}.'
   out = {}
   for part, name in enumerate(('query', 'key', 'value')):
     out |= linear(
@@ -134,8 +145,8 @@ def gpt2_layer():
     ),
     'attention/output/bias': (f'{pre}attn.c_proj.bias', same),
   }
-  out |= linear('feed_forward/up', f'{pre}mlp.c_fc', plain, bias=True)
-  out |= linear('feed_forward/down', f'{pre}mlp.c_proj', plain, bias=True)
+  out |= linear('feed_forward/up', f'{pre}mlp.c_fc', same, bias=True)
+  out |= linear('feed_forward/down', f'{pre}mlp.c_proj', same, bias=True)
   return out | norms(
     {'attention_input_norm': f'{pre}ln_1', 'feed_forward_input_norm': f'{pre}ln_2'},
     bias=True,
@@ -143,17 +154,16 @@ def gpt2_layer():
 
 
 def gpt1_layer():
-  """GPT-2's names, with the norms after the parts."""
+  """Names of GPT-2. The normalizations follow the parts."""
   renamed = {
     'attention_input_norm': 'attention_residual_norm',
     'feed_forward_input_norm': 'feed_forward_residual_norm',
   }
-  return {
-    path.replace(
-      path.split('/')[0], renamed.get(path.split('/')[0], path.split('/')[0]), 1
-    ): tensor
-    for path, tensor in gpt2_layer().items()
-  }
+  mapping = {}
+  for path, tensor in gpt2_layer().items():
+    module, _, rest = path.partition('/')
+    mapping[f'{renamed.get(module, module)}/{rest}'] = tensor
+  return mapping
 
 
 def gpt_neox_layer():
@@ -233,12 +243,12 @@ def gptj_layer():
   return out | norm('attention_input_norm', f'{pre}ln_1', bias=True)
 
 
-GEMMA_NORMS = dict(
-  attention_input_norm='input_layernorm',
-  attention_output_norm='post_attention_layernorm',
-  feed_forward_input_norm='pre_feedforward_layernorm',
-  feed_forward_output_norm='post_feedforward_layernorm',
-)
+GEMMA_NORMS = {
+  'attention_input_norm': 'input_layernorm',
+  'attention_output_norm': 'post_attention_layernorm',
+  'feed_forward_input_norm': 'pre_feedforward_layernorm',
+  'feed_forward_output_norm': 'post_feedforward_layernorm',
+}
 GEMMA = dict(
   LLAMA,
   activation='gelu_tanh',
@@ -248,48 +258,45 @@ GEMMA = dict(
   embedding_scale=D**0.5,
   attention_scale=10**-0.5,
 )
-LIKE_LLAMA = dict(
-  vocab_size=V,
-  hidden_size=D,
-  intermediate_size=F,
-  num_hidden_layers=N,
-  num_attention_heads=H,
-  num_key_value_heads=G,
-  head_dim=K,
-  max_position_embeddings=16,
-  tie_word_embeddings=False,
-  pad_token_id=0,
-  bos_token_id=0,
-  eos_token_id=0,
-  rms_norm_eps=1e-6,
-)
-LIKE_GPT = dict(
-  vocab_size=V,
-  n_embd=D,
-  n_layer=N,
-  n_head=H,
-  n_positions=16,
-  bos_token_id=0,
-  eos_token_id=0,
-)
-LLAMA3_ROPE = dict(
-  rope_type='llama3',
-  rope_theta=500.0,
-  factor=4.0,
-  low_freq_factor=1.0,
-  high_freq_factor=4.0,
-  original_max_position_embeddings=8,
-)
-LAYER_TYPES = [
-  'sliding_attention',
-  'full_attention',
-  'full_attention',
-]  # no palindrome: the order shows
+LIKE_LLAMA = {
+  'vocab_size': V,
+  'hidden_size': D,
+  'intermediate_size': F,
+  'num_hidden_layers': N,
+  'num_attention_heads': H,
+  'num_key_value_heads': G,
+  'head_dim': K,
+  'max_position_embeddings': 16,
+  'tie_word_embeddings': False,
+  'pad_token_id': 0,
+  'bos_token_id': 0,
+  'eos_token_id': 0,
+  'rms_norm_eps': 1e-6,
+}
+LIKE_GPT = {
+  'vocab_size': V,
+  'n_embd': D,
+  'n_layer': N,
+  'n_head': H,
+  'n_positions': 16,
+  'bos_token_id': 0,
+  'eos_token_id': 0,
+}
+LLAMA3_ROPE = {
+  'rope_type': 'llama3',
+  'rope_theta': 500.0,
+  'factor': 4.0,
+  'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0,
+  'original_max_position_embeddings': 8,
+}
+# In reverse order it would be another pattern.
+LAYER_TYPES = ['sliding_attention', 'full_attention', 'full_attention']
 
-# model type: its config's words, ours, tensors of a layer, tensors of the rest
+# {model type: config of transformers, our config, tensors of a layer, other tensors}
 FAMILIES = {
   'gpt2': (
-    LIKE_GPT | dict(n_inner=F),
+    LIKE_GPT | {'n_inner': F},
     dict(BIASES, position='learned', activation='gelu_tanh', d_ff=F),
     gpt2_layer(),
     {
@@ -299,7 +306,7 @@ FAMILIES = {
     | norm('final_norm', 'transformer.ln_f', bias=True),
   ),
   'openai-gpt': (
-    LIKE_GPT | dict(afn='gelu'),
+    LIKE_GPT | {'afn': 'gelu'},
     dict(BIASES, position='learned', activation='gelu_tanh', norm_placement='post'),
     gpt1_layer(),
     {
@@ -308,73 +315,73 @@ FAMILIES = {
     },
   ),
   'llama': (
-    LIKE_LLAMA | dict(rope_parameters=LLAMA3_ROPE),
+    LIKE_LLAMA | {'rope_parameters': LLAMA3_ROPE},
     LLAMA
-    | dict(
-      rotary_base=500.0,
-      rotary_scaling='llama3',
-      rotary_scaling_factor=4.0,
-      rotary_original_max_seq_len=8,
-    ),
+    | {
+      'rotary_base': 500.0,
+      'rotary_scaling': 'llama3',
+      'rotary_scaling_factor': 4.0,
+      'rotary_original_max_seq_len': 8,
+    },
     llama_layer(),
     llama_top(),
   ),
   'gemma2': (
     LIKE_LLAMA
-    | dict(
-      query_pre_attn_scalar=10,
-      sliding_window=3,
-      attn_logit_softcapping=2.0,
-      final_logit_softcapping=3.0,
-      layer_types=LAYER_TYPES,
-      tie_word_embeddings=True,
-    ),
+    | {
+      'query_pre_attn_scalar': 10,
+      'sliding_window': 3,
+      'attn_logit_softcapping': 2.0,
+      'final_logit_softcapping': 3.0,
+      'layer_types': LAYER_TYPES,
+      'tie_word_embeddings': True,
+    },
     GEMMA
-    | dict(
-      attention_logit_cap=2.0,
-      logit_cap=3.0,
-      attention_pattern=('local', 'global', 'global'),
-      sliding_window=3,
-    ),
+    | {
+      'attention_logit_cap': 2.0,
+      'logit_cap': 3.0,
+      'attention_pattern': ('local', 'global', 'global'),
+      'sliding_window': 3,
+    },
     llama_layer(**GEMMA_NORMS),
     llama_top(tied=True),
   ),
   'gemma3_text': (
     LIKE_LLAMA
-    | dict(
-      query_pre_attn_scalar=10,
-      sliding_window=3,
-      layer_types=LAYER_TYPES,
-      tie_word_embeddings=True,
-      rope_parameters={
-        'full_attention': dict(rope_type='default', rope_theta=300.0),
-        'sliding_attention': dict(rope_type='default', rope_theta=50.0),
+    | {
+      'query_pre_attn_scalar': 10,
+      'sliding_window': 3,
+      'layer_types': LAYER_TYPES,
+      'tie_word_embeddings': True,
+      'rope_parameters': {
+        'full_attention': {'rope_type': 'default', 'rope_theta': 300.0},
+        'sliding_attention': {'rope_type': 'default', 'rope_theta': 50.0},
       },
-    ),
+    },
     GEMMA
-    | dict(
-      qk_norm='head',
-      attention_pattern=('local', 'global', 'global'),
-      sliding_window=3,
-      rotary_base=300.0,
-      rotary_base_local=50.0,
-    ),
+    | {
+      'qk_norm': 'head',
+      'attention_pattern': ('local', 'global', 'global'),
+      'sliding_window': 3,
+      'rotary_base': 300.0,
+      'rotary_base_local': 50.0,
+    },
     llama_layer(**GEMMA_NORMS) | norms(QK_NORMS),
     llama_top(tied=True),
   ),
   'gpt_neox': (
-    dict(
-      vocab_size=V,
-      hidden_size=D,
-      num_hidden_layers=N,
-      num_attention_heads=H,
-      intermediate_size=F,
-      max_position_embeddings=16,
-      rotary_pct=0.34,
-      hidden_act='gelu',
-      bos_token_id=0,
-      eos_token_id=0,
-    ),
+    {
+      'vocab_size': V,
+      'hidden_size': D,
+      'num_hidden_layers': N,
+      'num_attention_heads': H,
+      'intermediate_size': F,
+      'max_position_embeddings': 16,
+      'rotary_pct': 0.34,
+      'hidden_act': 'gelu',
+      'bos_token_id': 0,
+      'eos_token_id': 0,
+    },
     dict(
       BIASES, d_ff=F, parallel_residual=True, rotary_fraction=0.34, tie_embeddings=False
     ),
@@ -386,20 +393,21 @@ FAMILIES = {
     | norm('final_norm', 'gpt_neox.final_layer_norm', bias=True),
   ),
   'qwen2': (
-    LIKE_LLAMA | dict(use_sliding_window=True, sliding_window=4, max_window_layers=0),
-    LLAMA | dict(qkv_bias=True, attention_pattern=('local',), sliding_window=4),
+    LIKE_LLAMA
+    | {'use_sliding_window': True, 'sliding_window': 4, 'max_window_layers': 0},
+    LLAMA | {'qkv_bias': True, 'attention_pattern': ('local',), 'sliding_window': 4},
     llama_layer(qkv_bias=True),
     llama_top(),
   ),
   'qwen3': (
     LIKE_LLAMA,
-    LLAMA | dict(qk_norm='head'),
+    LLAMA | {'qk_norm': 'head'},
     llama_layer() | norms(QK_NORMS),
     llama_top(),
   ),
   'olmo2': (
     LIKE_LLAMA,
-    LLAMA | dict(norm_placement='output', qk_norm='full'),
+    LLAMA | {'norm_placement': 'output', 'qk_norm': 'full'},
     llama_layer(
       attention_output_norm='post_attention_layernorm',
       feed_forward_output_norm='post_feedforward_layernorm',
@@ -408,62 +416,71 @@ FAMILIES = {
     llama_top(),
   ),
   'olmo': (
-    LIKE_LLAMA | dict(clip_qkv=0.3),
-    LLAMA | dict(norm='layernorm', norm_affine=False, norm_eps=1e-5, clip_qkv=0.3),
+    LIKE_LLAMA | {'clip_qkv': 0.3},
+    LLAMA
+    | {'norm': 'layernorm', 'norm_affine': False, 'norm_eps': 1e-5, 'clip_qkv': 0.3},
     {path: tensor for path, tensor in llama_layer().items() if 'norm' not in path},
     {path: tensor for path, tensor in llama_top().items() if 'norm' not in path},
   ),
   'cohere': (
     LIKE_LLAMA
-    | dict(
-      layer_norm_eps=1e-6,
-      logit_scale=0.3,
-      tie_word_embeddings=True,
-      rope_parameters=dict(rope_type='default', rope_theta=1e4),
-    ),
+    | {
+      'layer_norm_eps': 1e-6,
+      'logit_scale': 0.3,
+      'tie_word_embeddings': True,
+      'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e4},
+    },
     LLAMA
-    | dict(
-      norm='layernorm',
-      parallel_residual=True,
-      shared_norm=True,
-      rotary_interleaved=True,
-      logit_scale=0.3,
-      tie_embeddings=True,
-    ),
+    | {
+      'norm': 'layernorm',
+      'parallel_residual': True,
+      'shared_norm': True,
+      'rotary_interleaved': True,
+      'logit_scale': 0.3,
+      'tie_embeddings': True,
+    },
     llama_layer(attention_input_norm='input_layernorm'),
     llama_top(tied=True),
   ),
   'smollm3': (
     LIKE_LLAMA
-    | dict(
-      no_rope_layer_interval=2,
-      no_rope_layers=[1, 0, 1],
-      use_sliding_window=False,
-      rope_parameters=dict(rope_type='default', rope_theta=1e4),
-    ),
-    LLAMA | dict(no_position_every=2),
+    | {
+      'no_rope_layer_interval': 2,
+      'no_rope_layers': [1, 0, 1],
+      'use_sliding_window': False,
+      'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e4},
+    },
+    LLAMA | {'no_position_every': 2},
     llama_layer(),
     llama_top(),
   ),
   'granite': (
     LIKE_LLAMA
-    | dict(
-      embedding_multiplier=3.0,
-      residual_multiplier=0.4,
-      attention_multiplier=0.2,
-      logits_scaling=2.0,
-    ),
+    | {
+      'embedding_multiplier': 3.0,
+      'residual_multiplier': 0.4,
+      'attention_multiplier': 0.2,
+      'logits_scaling': 2.0,
+    },
     LLAMA
-    | dict(
-      embedding_scale=3.0, residual_scale=0.4, attention_scale=0.2, logit_scale=0.5
-    ),
+    | {
+      'embedding_scale': 3.0,
+      'residual_scale': 0.4,
+      'attention_scale': 0.2,
+      'logit_scale': 0.5,
+    },
     llama_layer(),
     llama_top(),
   ),
   'bloom': (
-    dict(
-      vocab_size=V, hidden_size=D, n_layer=N, n_head=H, bos_token_id=0, eos_token_id=0
-    ),
+    {
+      'vocab_size': V,
+      'hidden_size': D,
+      'n_layer': N,
+      'n_head': H,
+      'bos_token_id': 0,
+      'eos_token_id': 0,
+    },
     dict(BIASES, position='alibi', activation='gelu_tanh', embedding_norm=True),
     bloom_layer(),
     {'embedding/table': ('transformer.word_embeddings.weight', same)}
@@ -476,18 +493,18 @@ FAMILIES = {
     ),
   ),
   'opt': (
-    dict(
-      vocab_size=V,
-      hidden_size=D,
-      num_hidden_layers=N,
-      num_attention_heads=H,
-      ffn_dim=F,
-      max_position_embeddings=16,
-      word_embed_proj_dim=D,
-      pad_token_id=0,
-      bos_token_id=0,
-      eos_token_id=0,
-    ),
+    {
+      'vocab_size': V,
+      'hidden_size': D,
+      'num_hidden_layers': N,
+      'num_attention_heads': H,
+      'ffn_dim': F,
+      'max_position_embeddings': 16,
+      'word_embed_proj_dim': D,
+      'pad_token_id': 0,
+      'bos_token_id': 0,
+      'eos_token_id': 0,
+    },
     dict(BIASES, position='learned', position_offset=2, activation='relu', d_ff=F),
     opt_layer('model.decoder.layers.{i}.'),
     {
@@ -497,17 +514,17 @@ FAMILIES = {
     | norm('final_norm', 'model.decoder.final_layer_norm', bias=True),
   ),
   'xglm': (
-    dict(
-      vocab_size=V,
-      d_model=D,
-      num_layers=N,
-      attention_heads=H,
-      ffn_dim=F,
-      max_position_embeddings=16,
-      pad_token_id=1,
-      bos_token_id=0,
-      eos_token_id=0,
-    ),
+    {
+      'vocab_size': V,
+      'd_model': D,
+      'num_layers': N,
+      'attention_heads': H,
+      'ffn_dim': F,
+      'max_position_embeddings': 16,
+      'pad_token_id': 1,
+      'bos_token_id': 0,
+      'eos_token_id': 0,
+    },
     dict(
       BIASES, position='sinusoidal', position_offset=2, d_ff=F, embedding_scale=D**0.5
     ),
@@ -516,19 +533,19 @@ FAMILIES = {
     | norm('final_norm', 'model.layer_norm', bias=True),
   ),
   'gptj': (
-    LIKE_GPT | dict(n_inner=F, rotary_dim=4),
-    dict(
-      activation='gelu_tanh',
-      d_ff=F,
-      norm_bias=True,
-      feed_forward_bias=True,
-      head_bias=True,
-      parallel_residual=True,
-      shared_norm=True,
-      rotary_fraction=0.7,
-      rotary_interleaved=True,
-      tie_embeddings=False,
-    ),
+    LIKE_GPT | {'n_inner': F, 'rotary_dim': 4},
+    {
+      'activation': 'gelu_tanh',
+      'd_ff': F,
+      'norm_bias': True,
+      'feed_forward_bias': True,
+      'head_bias': True,
+      'parallel_residual': True,
+      'shared_norm': True,
+      'rotary_fraction': 0.7,
+      'rotary_interleaved': True,
+      'tie_embeddings': False,
+    },
     gptj_layer(),
     {
       'embedding/table': ('transformer.wte.weight', same),
@@ -541,7 +558,7 @@ FAMILIES = {
 
 
 def tree(layer, top, tensors):
-  """Our nested dict from `tensors`, a dict of numpy arrays by their names."""
+  """Our nested dict from numpy arrays by their names in transformers."""
   leaves = {path: layout(tensors[name]) for path, (name, layout) in top.items()}
   for path, (name, layout) in layer.items():
     leaves[f'decoder/segment_0/{path}'] = np.stack(
@@ -557,8 +574,8 @@ def tree(layer, top, tensors):
   return out
 
 
-def theirs(model_type, entries, tokens):
-  """Logits, loss, and every tensor and its gradient by name."""
+def run_transformers(model_type, entries, tokens):
+  """Returns logits, loss, and the tensors and their gradients by name."""
   import torch
   import transformers
 
@@ -569,16 +586,15 @@ def theirs(model_type, entries, tokens):
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
     for parameter in model.parameters():
-      gain = (
-        1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0
-      )  # norms that start at one
+      # Scales of normalizations start at one.
+      gain = 1.0 if parameter.ndim == 1 and parameter.mean() > 0.5 else 0.0
       parameter.copy_(gain + 0.2 * torch.randn(parameter.shape, generator=generator))
   logits = model(input_ids=torch.as_tensor(tokens), use_cache=False).logits
   loss = torch.nn.functional.cross_entropy(
     logits[:, :-1].reshape(-1, V), torch.as_tensor(tokens[:, 1:]).reshape(-1)
   )
   loss.backward()
-  named = {name: p for name, p in model.named_parameters(remove_duplicate=False)}
+  named = dict(model.named_parameters(remove_duplicate=False))
   return (
     logits.detach().numpy(),
     float(loss.detach()),
@@ -589,12 +605,11 @@ def theirs(model_type, entries, tokens):
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_logits_and_gradients(jit, family):
-  """Logits within 2e-5, gradients within 2e-5 of the largest."""
+  """Logits are within 2e-5, and gradients within 2e-5 of the largest."""
   entries, fields, layer, top = FAMILIES[family]
-  tokens = np.random.default_rng(1).integers(
-    2, V, (2, L)
-  )  # 0 and 1 are padding to some, without gradient
-  logits, loss, tensors, gradients = theirs(family, entries, tokens)
+  # Some families use 0 or 1 for padding, which has no gradient.
+  tokens = np.random.default_rng(1).integers(2, V, (2, L))
+  logits, loss, tensors, gradients = run_transformers(family, entries, tokens)
   model = build(ModelConfig(**SIZES | fields))
 
   @jit
@@ -617,7 +632,9 @@ def test_logits_and_gradients(jit, family):
   np.testing.assert_allclose(our_loss, loss, rtol=0, atol=2e-5)
   expected = tree(layer, top, gradients)
   largest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(expected))
-  near = lambda a, b: np.testing.assert_allclose(
-    a, b, rtol=0, atol=2e-5 * max(largest, 1.0)
-  )
-  jax.tree.map(near, our_gradients, expected)
+
+  def assert_close(actual, desired):
+    tolerance = 2e-5 * max(largest, 1.0)
+    np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance)
+
+  jax.tree.map(assert_close, our_gradients, expected)
