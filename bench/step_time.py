@@ -255,12 +255,12 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
 
 
 def random_dataset():
-  from lmhp.data import tokenizer
+  from lmhp.data.tokenizer import IdTokenizer
   from lmhp.data.dataset import Dataset
-  from lmhp.data.shards import TokenShards
+  from lmhp.data.shards import TokenStream
 
-  tokens = TokenShards(text_tokens(), np.zeros(1, np.int64))
-  return Dataset(tokenizer.IdTokenizer(VOCABULARY), (tokens,), (tokens,), (), '')
+  tokens = TokenStream(text_tokens(), np.zeros(1, np.int64))
+  return Dataset(IdTokenizer(VOCABULARY), (tokens,), (tokens,), (), '')
 
 
 def lmhp_peak(dtype: str) -> float:

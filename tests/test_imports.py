@@ -58,7 +58,7 @@ WALLS = {
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
   'pyarrow': ('lmhp.data', 'lmhp.sweeping', 'lmhp.analysis.runs'),
-  'tokenizers': ('lmhp.data.tokenizer',),
+  'tokenizers': ('lmhp.data.tokenizer_files',),
   'rich': (
     'lmhp.commands',
     'lmhp.counting.console',

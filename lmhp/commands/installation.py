@@ -100,8 +100,8 @@ def doctor(arguments: list[str]) -> int:
 
 def diagnose() -> Diagnosis:
   """Describes the installation, and runs the self-test."""
+  from lmhp.data.cache import cache_dir
   from lmhp.data.config import DataConfig
-  from lmhp.data.dataset import cache_dir
   from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
   from lmhp.training.manifest import collect_provenance
   from lmhp.training.precision import fastest_dtype

@@ -1,6 +1,7 @@
-"""Where text comes from and how it becomes batches.
+"""Data: from text to token shards, and from tokens to batches.
 
-`load` turns sources into token shards and a tokenizer; `TrainStream` makes training batches a pure function of (data
-seed, sequence numbers); `evaluation_batches` walks the validation split once. Sequence s is the same whatever the batch
-size, so nothing about the data is ever saved or restored.
+`dataset.load` turns sources into token streams and a tokenizer. `TrainStream` makes each
+training batch a pure function of the data seed and the sequence numbers. A sequence number
+names the same sequence for every batch size, so a checkpoint holds no state of the data.
+`evaluation_batches` reads the validation split once.
 """

@@ -1,4 +1,4 @@
-"""Batches of windows of tokens, and of held-out streams for evaluation.
+"""Batches of token windows, and the batches of an evaluation.
 
 Dimension key: B batch, L sequence, M encoder sequence.
 """
@@ -7,124 +7,157 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.data.dataset import Dataset
-from lmhp.data.shards import TokenShards
+from lmhp.data.shards import TokenStream
 from lmhp.errors import ConfigError
-from lmhp.model.batch import Batch
+from lmhp.model.batch import Array, Batch
+
+STREAM_STRIDE = 2**24
+"""Distance between the window numbers of two validation streams."""
 
 
-def make_batch(windows: Any, end_of_text: int | None = None) -> Batch:
-  """Shifts windows of L + 1 tokens into a batch; numpy in, numpy out.
+def make_batch(windows: Array, end_of_text: int | None = None) -> Batch:
+  """Splits windows of L + 1 tokens into inputs and targets.
 
-  With `end_of_text`, documents are told apart: positions restart after it, segments count up, and the target of the
-  end-of-text itself, the first token of another document, has weight 0.
+  If `end_of_text` is given, attention is to stay within documents. Positions restart after
+  each end-of-text token and segments count the documents. The target of an end-of-text
+  token belongs to the next document, so it has weight 0.
 
   Args:
-    windows: (..., L + 1) unsigned integers.
-    end_of_text: the id that ends a document; None leaves documents run together.
+    windows: (..., L + 1) tokens, unsigned integers.
+    end_of_text: Token that ends a document. None treats a window as one document.
+
+  Returns:
+    A batch of NumPy arrays if `windows` is one, else of JAX arrays.
   """
-  on_host = isinstance(windows, np.ndarray)
-  xp = np if on_host else jnp
-  tokens, targets = (
-    windows[..., :-1].astype(np.int32),
-    windows[..., 1:].astype(np.int32),
-  )
+  xp = np if isinstance(windows, np.ndarray) else jnp
+  tokens = windows[..., :-1].astype(np.int32)
+  targets = windows[..., 1:].astype(np.int32)
   if end_of_text is None:
     return Batch(tokens, targets, xp.ones(tokens.shape, np.float32))
+
+  # A document begins at the start of the window and after each end-of-text token.
   ends = tokens == end_of_text
   begins = xp.concatenate([xp.ones_like(ends[..., :1]), ends[..., :-1]], axis=-1)
-  places = xp.broadcast_to(xp.arange(tokens.shape[-1], dtype=np.int32), tokens.shape)
-  running_max = np.maximum.accumulate if on_host else jax.lax.cummax
-  first = running_max(xp.where(begins, places, np.int32(0)), axis=tokens.ndim - 1)
+
+  # Positions count from the last beginning.
+  index = xp.broadcast_to(xp.arange(tokens.shape[-1], dtype=np.int32), tokens.shape)
+  document_start = _running_max(xp.where(begins, index, np.int32(0)))
   segments = xp.cumsum(begins, axis=-1, dtype=np.int32)
   return Batch(
     tokens,
     targets,
     1 - ends.astype(np.float32),
-    positions=places - first,
+    positions=index - document_start,
     segments=segments,
   )
 
 
+def _running_max(x: Array) -> Array:
+  if isinstance(x, np.ndarray):
+    return np.maximum.accumulate(x, axis=-1)
+  return jax.lax.cummax(x, axis=x.ndim - 1)
+
+
+# --- evaluation ---------------------------------------------------------------------
+
+
+class _Window(NamedTuple):
+  """Position of a validation window: its stream, and its first token in the stream."""
+
+  stream: int
+  start: int
+
+
 def evaluation_batches(
-  validation: Dataset | TokenShards | Sequence[TokenShards],
+  streams: Sequence[TokenStream],
   seq_len: int,
   batch_size: int,
   limit: int | None = None,
   end_of_text: int | None = None,
-  change: Callable[[Batch, np.ndarray], Batch] | None = None,
+  transform: Callable[[Batch, np.ndarray], Batch] | None = None,
 ) -> Iterator[Batch]:
-  """Walks held-out streams in consecutive windows, so that each of their tokens but the first is a target once.
+  """Yields batches of consecutive windows of the validation streams.
 
-  The last window of a stream is filled up with tokens of weight 0, the last batch with sequences of weight 0: every
-  batch has the same shape.
+  Each token of a stream except the first is a target once. The last window of a stream is
+  padded with tokens of weight 0, and the last batch with sequences of weight 0, so that all
+  batches have the same shape.
 
   Args:
-    validation: a dataset (its validation streams), one stream, or several, read one after the other.
-    seq_len: L.
-    batch_size: B.
-    limit: take only this many windows, evenly spaced; None takes all.
-    end_of_text: give it to mask documents, as training did.
-    change: what is made of a batch, from it and (B,) uint32 numbers of its windows; None leaves it.
+    streams: Validation streams, read in order.
+    seq_len: L, tokens in a sequence.
+    batch_size: B, sequences in a batch.
+    limit: Number of windows to read, evenly spaced. None reads all.
+    end_of_text: Token that ends a document, if attention stays within documents.
+    transform: Function of a batch and the (B,) uint32 numbers of its windows that applies
+      the objective. None leaves next-token targets.
 
   Returns:
-    An iterator of numpy batches.
+    An iterator of NumPy batches.
 
   Raises:
-    ConfigError: where a stream is shorter than a window and its target.
+    ConfigError: If a stream has fewer than L + 1 tokens.
   """
-  streams = validation.validation if isinstance(validation, Dataset) else validation
-  streams = (streams,) if isinstance(streams, TokenShards) else tuple(streams)
-  for tokens in streams:
-    if len(tokens) < seq_len + 1:
+  for stream in streams:
+    if len(stream) < seq_len + 1:
       raise ConfigError(
-        f'data.validation_fraction: {len(tokens)} validation tokens, expected at least {seq_len + 1}: '
-        'the sequence length and one'
+        f'data.validation_fraction: got {len(stream)} validation tokens, expected at '
+        f'least {seq_len + 1} (sequence length + 1)'
       )
-  starts = [
-    (k, start)
-    for k, tokens in enumerate(streams)
-    for start in range(0, len(tokens) - 1, seq_len)
+
+  windows = [
+    _Window(number, start)
+    for number, stream in enumerate(streams)
+    for start in range(0, len(stream) - 1, seq_len)
   ]
-  if limit is not None and limit < len(starts):
-    starts = [starts[i * len(starts) // limit] for i in range(limit)]
+  if limit is not None and limit < len(windows):
+    windows = [windows[i * len(windows) // limit] for i in range(limit)]
+
+  # The check above runs at the call, and the batches are made when they are read.
   return (
     _evaluation_batch(
-      streams, starts[i : i + batch_size], seq_len, batch_size, end_of_text, change
+      streams,
+      windows[first : first + batch_size],
+      (batch_size, seq_len),
+      end_of_text,
+      transform,
     )
-    for i in range(0, len(starts), batch_size)
+    for first in range(0, len(windows), batch_size)
   )
 
 
 def _evaluation_batch(
-  streams: Sequence[TokenShards],
-  starts: Sequence[tuple[int, int]],
-  seq_len: int,
-  batch_size: int,
+  streams: Sequence[TokenStream],
+  windows: Sequence[_Window],
+  shape: tuple[int, int],
   end_of_text: int | None,
-  change: Callable[[Batch, np.ndarray], Batch] | None,
+  transform: Callable[[Batch, np.ndarray], Batch] | None,
 ) -> Batch:
-  """The windows that begin at (stream, token), padded."""
-  windows = np.zeros(
-    (batch_size, seq_len + 1), np.result_type(*(tokens.ids.dtype for tokens in streams))
-  )
-  real = np.zeros((batch_size, seq_len), np.float32)
-  for row, (k, start) in enumerate(starts):
-    ids = streams[k].ids[start : start + seq_len + 1]
-    windows[row, : len(ids)] = ids
-    real[row, : len(ids) - 1] = 1
-  batch = make_batch(windows, end_of_text)
-  if change is not None:
-    numbers = [k * 2**24 + start // seq_len for k, start in starts]
-    batch = change(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
-  if (
-    batch.weights.shape != real.shape
-  ):  # other targets than the text's next tokens: of whole windows alone
-    real = real.min(axis=-1, keepdims=True)
-  return dataclasses.replace(batch, weights=np.asarray(batch.weights) * real)
+  """Returns the batch of some windows, padded to shape (B, L)."""
+  batch_size, seq_len = shape
+  dtype = np.result_type(*(stream.ids.dtype for stream in streams))
+  ids = np.zeros((batch_size, seq_len + 1), dtype)
+  is_real = np.zeros(shape, np.float32)
+  for row, window in enumerate(windows):
+    stream = streams[window.stream]
+    window_ids = stream.ids[window.start : window.start + seq_len + 1]
+    ids[row, : len(window_ids)] = window_ids
+    is_real[row, : len(window_ids) - 1] = 1
+
+  batch = make_batch(ids, end_of_text)
+  if transform is not None:
+    numbers = [
+      window.stream * STREAM_STRIDE + window.start // seq_len for window in windows
+    ]
+    batch = transform(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
+
+  _, weights = batch.targets_and_weights()
+  if weights.shape != is_real.shape:
+    # Targets of span corruption are not the tokens of the text. Only full windows count.
+    is_real = is_real.min(axis=-1, keepdims=True)
+  return dataclasses.replace(batch, weights=np.asarray(weights) * is_real)

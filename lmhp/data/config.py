@@ -1,82 +1,111 @@
-"""`DataConfig`: which text, which tokenizer, which part is held out, in which order it is read."""
+"""Section `data` of the config."""
 
 from __future__ import annotations
 
 from lmhp.declarations import static, traced
 from lmhp.sections import Section, assign, section, wrong
 
-BLOCK = 1024
-"""Sequences in a mixture block: the finest share a source can have is one in this many."""
+MIXTURE_BLOCK = 1024
+"""Sequences in a block of a mixture. The smallest share of a source is 1 in this many."""
 
 
 @section('data')
 class DataConfig(Section):
-  """The data. All fields are structure but the seed and the mixture weights."""
+  """Sources of text, tokenizer, validation split, objective and order of the sequences.
+
+  All keys are structure, except the seed, the mixture weights and the masking fractions.
+  """
 
   path: tuple[str, ...] = static(
     ('docstrings',),
-    'sources; several are a mixture: docstrings (embedded), a .txt, .jsonl or .parquet file or a '
-    'directory of them, a .bin of uint16 tokens (nanoGPT), a directory of token shards, hf:NAME, hf:NAME:SUBSET or '
+    'sources of text or tokens; several make a mixture. Each is docstrings (the built-in '
+    'corpus), a .txt, .jsonl or .parquet file or a directory of them, a .bin file of '
+    'uint16 tokens (nanoGPT), a directory of token shards, hf:NAME, hf:NAME:SUBSET or '
     'hf:DIRECTORY',
+    aliases=('data_dir', 'dataset', 'dataset_name', 'train_file'),
   )
   tokenizer: str = static(
     'byte',
-    'how text becomes tokens: byte, char, bpe (made from the training text), or the path '
-    'of a tokenizer.json; sources that are tokens already keep theirs',
+    'byte, char, bpe (trained on the training text), or the path of a tokenizer.json; '
+    'sources of tokens keep their own tokenizer',
+    aliases=('tokenizer_name',),
   )
   tokenizer_vocab_size: int = static(
     4096, 'largest vocabulary of the bpe tokenizer', unit='tokens', low=257
   )
   text_field: str = static(
-    'text', 'the field of a .jsonl line, the column of a .parquet or Hugging Face table'
+    'text',
+    'field of a .jsonl line, or column of a .parquet file or Hugging Face dataset, that '
+    'holds the text',
+    aliases=('dataset_text_field', 'text_column', 'text_column_name'),
   )
   split: str = static(
     'fraction',
-    'validation is the last part of the token stream, or the last whole documents',
+    'the validation split is the last part of the token stream (fraction), or the last '
+    'documents (document)',
     choices=('fraction', 'document'),
   )
   validation_fraction: float = static(
     0.1,
-    'share of each source that is held out',
+    'fraction of each source that is held out for validation',
     low=0.0,
     open_low=True,
     high=1.0,
     open_high=True,
+    aliases=('test_size', 'val_fraction'),
+    converted_aliases={
+      'validation_split_percentage': 'validation_split_percentage / 100'
+    },
   )
   fraction: float = static(
     1.0,
-    'share of the training tokens that is used: the first part',
+    'fraction of the training tokens that is used, from the start',
     low=0.0,
     open_low=True,
     high=1.0,
   )
   mixture_weights: tuple[float, ...] = traced(
     (),
-    'share of training sequences from each source, up to their sum; () is equal shares',
+    'relative share of training sequences from each source; () gives equal shares',
     low=0.0,
+    aliases=('probabilities',),
   )
   objective: str = static(
     'causal',
-    'what is learnt: the next token; tokens that are hidden (for encoders); spans '
-    'that are taken out (for encoder-decoders); or what follows a given beginning (for '
-    'model.prefix_lm)',
+    'causal predicts the next token, masked predicts masked tokens (encoders), span '
+    'predicts removed spans (encoder-decoders), and prefix predicts the tokens after a '
+    'given prefix (model.prefix_lm)',
     choices=('causal', 'masked', 'span', 'prefix'),
+    converted_aliases={'mlm': "'masked' if mlm is True, else 'causal'"},
+    value_aliases={
+      'clm': "'causal'",
+      'mlm': "'masked'",
+      'prefix_lm': "'prefix'",
+      'span_corruption': "'span'",
+    },
   )
   dynamic_masking: bool = static(
     True,
-    'a sequence is masked anew each time it is read; False masks it always alike',
+    'True draws a new mask each time that a sequence is read, False always the same mask',
     source='arXiv:1907.11692 section 4.1 (RoBERTa)',
   )
   span_fraction: float = static(
     0.15,
-    'share of the tokens that the span objective takes out',
+    'fraction of the tokens that the span objective removes',
     low=0.0,
     open_low=True,
     high=1.0,
     open_high=True,
+    aliases=('noise_density',),
     source='arXiv:1910.10683 section 3.3.4 (T5)',
   )
-  span_length: float = static(3.0, 'mean length of such a span', unit='tokens', low=1.0)
+  span_length: float = static(
+    3.0,
+    'mean length of a removed span',
+    unit='tokens',
+    low=1.0,
+    aliases=('mean_noise_span_length',),
+  )
   mask_fraction: float = traced(
     0.15,
     'probability that a token is a target of the masked objective',
@@ -84,38 +113,52 @@ class DataConfig(Section):
     open_low=True,
     high=1.0,
     aliases=('mlm_probability',),
-    source='arXiv:1810.04805',
+    source='arXiv:1810.04805 (BERT)',
   )
   mask_random_fraction: float = traced(
-    0.1, 'share of those targets that a random token stands for', low=0.0, high=1.0
+    0.1,
+    'fraction of these targets that is replaced by a random token',
+    low=0.0,
+    high=1.0,
+    aliases=('random_replace_prob', 'random_token_prob'),
   )
   mask_keep_fraction: float = traced(
-    0.1, 'share of those targets that are shown as they are', low=0.0, high=1.0
+    0.1,
+    'fraction of these targets that keeps its token',
+    low=0.0,
+    high=1.0,
+    aliases=('leave_unmasked_prob',),
+    converted_aliases={
+      'mask_replace_prob': '1 - mask_replace_prob - data.mask_random_fraction'
+    },
   )
   seed: int = traced(
     0,
-    'draws the order of sequences, and what is masked',
+    'seed of the order of the sequences and of masking',
     unit='seed',
     low=0,
     high=2**32 - 1,
+    aliases=('data_seed',),
   )
   placement: str = static(
     'auto',
-    'tokens live on the device and batches are gathered inside the program, or they '
-    'stream from the host; auto is device up to one GiB',
+    'device keeps all tokens in device memory, host streams batches from the host; auto '
+    'is device for up to 1 GiB of tokens',
     choices=('auto', 'device', 'host'),
   )
   intra_document_attention: bool = static(
-    False, 'attention, positions and targets stay within a document'
+    False,
+    'keeps attention, positions and targets within a document',
+    aliases=('reset_attention_mask', 'reset_position_ids'),
   )
   cache_dir: str | None = static(
-    None, 'where shards are kept; None is $LMHP_CACHE, or ~/.cache/lmhp'
+    None, 'directory of the token cache; None is $LMHP_CACHE, or ~/.cache/lmhp'
   )
 
   def resolve(self) -> None:
-    """Fills in equal mixture weights and checks what involves several fields."""
+    """Fills in equal mixture weights and checks keys against each other."""
     if not self.path or not all(self.path):
-      raise wrong(self, 'path', 'at least one source, none of them empty')
+      raise wrong(self, 'path', 'at least one source, and no empty name')
     if self.mask_random_fraction + self.mask_keep_fraction > 1:
       raise wrong(
         self, 'mask_keep_fraction', 'at most 1 together with data.mask_random_fraction'
@@ -125,12 +168,14 @@ class DataConfig(Section):
     weights = self.mixture_weights
     if len(weights) != len(self.path):
       raise wrong(
-        self, 'mixture_weights', f'{len(self.path)} numbers, one for each of data.path'
+        self,
+        'mixture_weights',
+        f'{len(self.path)} numbers, one for each source in data.path',
       )
-    smallest = min((w for w in weights if w > 0), default=0.0)
-    if not smallest or smallest * BLOCK < sum(weights):
+    positive = [weight for weight in weights if weight > 0]
+    if not positive or min(positive) * MIXTURE_BLOCK < sum(weights):
       raise wrong(
         self,
         'mixture_weights',
-        f'each 0 or at least 1/{BLOCK} of their sum, and not all 0',
+        f'each 0 or at least 1/{MIXTURE_BLOCK} of the sum, and not all 0',
       )

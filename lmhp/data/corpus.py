@@ -1,13 +1,16 @@
-"""The embedded corpus: English prose that is already installed, so that the first run downloads nothing.
+"""The built-in corpus: installed English documentation, so that a first run downloads nothing.
 
-It is the docstrings of the Python standard library and of the packages that lmhp stands on, the language reference that
-Python keeps for `help()`, and the text files beside them; all of it read as source text, none of it imported. The text
-varies with the installed versions: its sha256 goes with every result.
+It consists of the docstrings of the Python standard library and of the packages that lmhp
+uses, the Python language reference of `help()`, and the .rst and .md files beside them.
+Everything is read as text, and nothing is imported. The corpus depends on the installed
+versions, so every result contains its sha256.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -17,13 +20,14 @@ import os
 import pathlib
 import platform
 import sysconfig
-from typing import Iterator
 import warnings
 
 from etils import epath
 
+from lmhp.files import write_atomic
+
 VERSION = 1
-"""Changes when the same packages would give another text."""
+"""Version of the rules of this file. Increased if they change the corpus."""
 
 PACKAGES = (
   'absl',
@@ -53,10 +57,10 @@ DISTRIBUTIONS = (
   'scipy',
   'tokenizers',
 )
-SHORTEST = 80
-"""Documents of fewer characters say nothing that a language model could learn."""
+MIN_CHARACTERS = 80
+"""Shorter documents are left out."""
 
-_SKIPPED = frozenset(
+_SKIPPED_FOLDERS = frozenset(
   {
     'test',
     'tests',
@@ -70,76 +74,82 @@ _SKIPPED = frozenset(
 _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def docstrings(cache_dir: epath.Path) -> epath.Path:
-  """The corpus as a .jsonl file, one document a line in the field `text`; made once for the installed versions.
+def write_corpus(cache: epath.Path) -> epath.Path:
+  """Writes the corpus as a .jsonl file, one document per line in the field `text`.
+
+  A file that was written with the same versions is reused.
 
   Args:
-    cache_dir: where the file is kept.
+    cache: Cache directory.
+
+  Returns:
+    The path of the file.
   """
-  path = cache_dir / 'corpus' / f'docstrings-{_installed()}.jsonl'
+  path = cache / 'corpus' / f'docstrings-{_versions_hash()}.jsonl'
   if not path.exists():
-    lines = ''.join(
-      json.dumps({'text': text}, ensure_ascii=False) + '\n' for text in documents()
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.parent / f'.{path.name}.{os.getpid()}'
-    unfinished.write_bytes(lines.encode())
-    unfinished.replace(path)
+    lines = [json.dumps({'text': text}, ensure_ascii=False) for text in documents()]
+    write_atomic(path, ''.join(line + '\n' for line in lines).encode())
   return path
 
 
 def documents() -> list[str]:
-  """Every document of the corpus once, in the order of their sha256: any part of the list is a fair sample of all."""
-  found = {text for root in _roots() for text in _documents_under(root)}
-  return sorted(found, key=lambda text: hashlib.sha256(text.encode()).digest())
+  """Returns the documents without duplicates, in the order of their sha256.
+
+  Due to this order, every part of the list is a random sample of the corpus.
+  """
+  unique = set()
+  for root in _roots():
+    unique.update(_documents_under(root))
+  return sorted(unique, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
-def _installed() -> str:
-  """A name for what the text depends on: versions of Python and of the packages, and of this file's rules."""
+def _versions_hash() -> str:
+  """Returns a hash of the versions of Python, the packages and the rules of this file."""
   versions = [f'rules {VERSION}', f'python {platform.python_version()}']
   for name in DISTRIBUTIONS:
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       versions.append(f'{name} {importlib.metadata.version(name)}')
-    except importlib.metadata.PackageNotFoundError:
-      pass
   return hashlib.sha256('\n'.join(versions).encode()).hexdigest()[:16]
 
 
 def _roots() -> Iterator[pathlib.Path]:
-  """The folders to read: the standard library, then each package that is installed."""
+  """Yields the folders of the standard library and of each installed package."""
   yield pathlib.Path(sysconfig.get_paths()['stdlib'])
   for name in PACKAGES:
     spec = importlib.util.find_spec(name)
-    yield from map(pathlib.Path, (spec and spec.submodule_search_locations) or ())
+    if spec is not None:
+      for location in spec.submodule_search_locations or ():
+        yield pathlib.Path(location)
 
 
 def _documents_under(root: pathlib.Path) -> Iterator[str]:
-  for folder, folders, names in os.walk(root):
-    folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+  """Yields the documents of all files below a folder, in order of path."""
+  for folder, subfolders, names in os.walk(root):
+    # `os.walk` visits the folders that are left in this list.
+    subfolders[:] = sorted(name for name in subfolders if name not in _SKIPPED_FOLDERS)
     for name in sorted(names):
-      path = pathlib.Path(folder, name)
-      texts = (
-        _python(path)
-        if path.suffix == '.py'
-        else [_prose(path)]
-        if path.suffix in ('.rst', '.md')
-        else ()
-      )
-      yield from (text for text in texts if len(text) >= SHORTEST)
+      for text in _documents_of(pathlib.Path(folder, name)):
+        if len(text) >= MIN_CHARACTERS:
+          yield text
 
 
-def _prose(path: pathlib.Path) -> str:
-  """A documentation file, or '' where it is a licence or not text."""
+def _documents_of(path: pathlib.Path) -> Iterator[str]:
+  if path.suffix == '.py':
+    yield from _python_documents(path)
+  elif path.suffix in ('.rst', '.md'):
+    yield from _documentation(path)
+
+
+def _documentation(path: pathlib.Path) -> Iterator[str]:
+  """Yields the text of a documentation file, except for licences and other encodings."""
   if path.stem.upper().startswith(('LICENSE', 'COPYING')):
-    return ''
-  try:
-    return path.read_text('utf-8')
-  except UnicodeDecodeError:
-    return ''
+    return
+  with contextlib.suppress(UnicodeDecodeError):
+    yield path.read_text('utf-8')
 
 
-def _python(path: pathlib.Path) -> Iterator[str]:
-  """The docstrings of a Python file; of the standard library's help topics, each topic."""
+def _python_documents(path: pathlib.Path) -> Iterator[str]:
+  """Yields the docstrings of a Python file, and the topics of `pydoc_data.topics`."""
   if path.name.startswith('test_') or path.name.endswith('_test.py'):
     return
   source = path.read_bytes()
@@ -147,26 +157,25 @@ def _python(path: pathlib.Path) -> Iterator[str]:
     return
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # of other people's escapes
+      # Invalid escapes in other people's code.
+      warnings.simplefilter('ignore')
       tree = ast.parse(source)
   except (SyntaxError, ValueError):
     return
   if path.parts[-2:] == ('pydoc_data', 'topics.py'):
-    yield from _topics(tree)
+    yield from _help_topics(tree)
   yield from _docstrings(tree)
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-  """The docstrings below a node, in order. Statements are followed and expressions are not, which is most of them."""
-  body = list(getattr(node, 'body', ()))
-  if (
-    isinstance(node, _SCOPES)
-    and body
-    and isinstance(body[0], ast.Expr)
-    and isinstance(body[0].value, ast.Constant)
-  ):
-    text = body[0].value.value
-    if isinstance(text, str) and _is_unicode(text):
+  """Yields the docstrings below a node, in order.
+
+  Only statements are searched. Most nodes are expressions, which have no docstrings.
+  """
+  body: list[ast.AST] = list(getattr(node, 'body', ()))
+  if isinstance(node, _SCOPES) and body and isinstance(body[0], ast.Expr):
+    text = _string_of(body[0].value)
+    if text is not None and _is_utf8(text):
       yield inspect.cleandoc(text)
   for field in ('orelse', 'handlers', 'finalbody'):
     body += getattr(node, field, ())
@@ -175,19 +184,25 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
       yield from _docstrings(child)
 
 
-def _topics(tree: ast.Module) -> Iterator[str]:
-  """The texts of `pydoc_data.topics`, the language reference as `help()` shows it: one dict of strings."""
+def _help_topics(tree: ast.Module) -> Iterator[str]:
+  """Yields the language reference that `help()` prints, from a dict of strings."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
-      yield from (
-        inspect.cleandoc(value.value)
-        for value in node.values
-        if isinstance(value, ast.Constant)
-      )
+      for value in node.values:
+        text = _string_of(value)
+        if text is not None:
+          yield inspect.cleandoc(text)
 
 
-def _is_unicode(text: str) -> bool:
-  """Whether the text can be written as UTF-8: a lone surrogate cannot."""
+def _string_of(node: ast.AST) -> str | None:
+  """Returns the value of a string literal. None for other nodes."""
+  if isinstance(node, ast.Constant) and isinstance(node.value, str):
+    return node.value
+  return None
+
+
+def _is_utf8(text: str) -> bool:
+  """Returns False for a text with lone surrogates, which UTF-8 cannot encode."""
   try:
     text.encode()
   except UnicodeEncodeError:

@@ -1,37 +1,45 @@
-"""Masked language modelling: which tokens are hidden, and behind what. Pure, so that host and device draw the same.
+"""Masked language modelling: the choice of masked tokens and their replacements.
 
+Pure functions, so that host and device draw the same masks.
 Dimension key: B batch, L sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
+from typing import TypeAlias
 import zlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lmhp.model.batch import Batch
+from lmhp.data.order import DataHypers
+from lmhp.model.batch import Array, Batch
 
-EVALUATION = {
-  'mask_fraction': 0.15,
-  'mask_random_fraction': 0.1,
-  'mask_keep_fraction': 0.1,
+EVALUATION_HYPERS: DataHypers = {
+  'seed': np.asarray(0, np.uint32),
+  'mask_fraction': np.asarray(0.15, np.float32),
+  'mask_random_fraction': np.asarray(0.1, np.float32),
+  'mask_keep_fraction': np.asarray(0.1, np.float32),
 }
-"""What evaluations hide, whatever training does: runs of different fractions are scored alike. Source: BERT."""
+"""Masking of all evaluations, so that runs with different fractions are scored on equal
+targets. Source: arXiv:1810.04805 (BERT)."""
+
+_Draws: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-  """How tokens are hidden.
+  """Objective of an encoder: predicts the original token at each masked position.
 
   Attributes:
-    mask_token: stands in a hidden token's place.
-    vocab_size: random tokens are drawn below it.
-    end_of_text: never hidden; None where there is none.
-    dynamic: whether a sequence is masked anew each time it is read; else always alike.
+    mask_token: Token that replaces a masked token.
+    vocab_size: Random replacements are below it.
+    end_of_text: Token that is never masked. None if there is none.
+    dynamic: True if a sequence gets a new mask each time that it is read.
+
+  Source: arXiv:1810.04805 section 3.1. Dynamic masking: arXiv:1907.11692 section 4.1.
   """
 
   mask_token: int
@@ -39,45 +47,46 @@ class Masking:
   end_of_text: int | None = None
   dynamic: bool = True
 
-  def apply(
-    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
-  ) -> Batch:
-    """Hides tokens of a batch; those are its targets then, and all others have weight 0.
+  def apply(self, batch: Batch, draw_numbers_B: Array, hypers: DataHypers) -> Batch:
+    """Returns a batch with masked inputs. All positions that are no target have weight 0.
 
-    Each token is a target with probability `mask_fraction`. Random tokens stand for a share of the targets, a share stays
-    as it is, and the mask token stands for the rest.
+    A token is a target with probability `mask_fraction`. A target is replaced by a random
+    token (`mask_random_fraction`), kept (`mask_keep_fraction`), or else replaced by the
+    mask token.
 
     Args:
-      batch: as `make_batch` gives it.
-      numbers_B: (B,) uint32, what names each sequence's draws.
-      seed: of all draws.
-      numbers: the three fractions.
-
-    Source: arXiv:1810.04805 section 3.1; masking anew each time: arXiv:1907.11692 section 4.1.
+      batch: Batch of `make_batch`.
+      draw_numbers_B: (B,) uint32, number of the random draws of each sequence.
+      hypers: `seed` and the three fractions.
     """
-    root = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b'mask'))
+    root = jax.random.fold_in(jax.random.key(hypers['seed']), zlib.crc32(b'mask'))
+    shape = batch.tokens.shape[-1:]
 
-    def draw(number):
-      chosen, kind, word = jax.random.split(jax.random.fold_in(root, number), 3)
-      shape = batch.tokens.shape[-1:]
-      words = jax.random.randint(word, shape, 0, self.vocab_size, jnp.int32)
-      return jax.random.uniform(chosen, shape), jax.random.uniform(kind, shape), words
+    def draw(number: Array) -> _Draws:
+      keys = jax.random.split(jax.random.fold_in(root, number), 3)
+      target_key, replacement_key, token_key = keys
+      random_L = jax.random.randint(token_key, shape, 0, self.vocab_size, jnp.int32)
+      target_L = jax.random.uniform(target_key, shape)
+      replacement_L = jax.random.uniform(replacement_key, shape)
+      return target_L, replacement_L, random_L
 
-    chosen_BL, kind_BL, random_BL = jax.vmap(draw)(numbers_B)
+    target_BL, replacement_BL, random_BL = jax.vmap(draw)(draw_numbers_B)
     tokens_BL = jnp.asarray(batch.tokens)
-    is_target_BL = chosen_BL < numbers['mask_fraction']
+
+    # Choose the targets.
+    is_target_BL = target_BL < hypers['mask_fraction']
     if self.end_of_text is not None:
       is_target_BL &= tokens_BL != self.end_of_text
-    at_random = numbers['mask_random_fraction']
-    hidden_BL = jnp.where(kind_BL < at_random, random_BL, self.mask_token)
-    hidden_BL = jnp.where(
-      (kind_BL >= at_random) & (kind_BL < at_random + numbers['mask_keep_fraction']),
-      tokens_BL,
-      hidden_BL,
-    )
+
+    # Choose the input of each target: a random token, the token itself or the mask token.
+    random_below = hypers['mask_random_fraction']
+    keep_below = random_below + hypers['mask_keep_fraction']
+    masked_BL = jnp.where(replacement_BL < random_below, random_BL, self.mask_token)
+    is_kept_BL = (replacement_BL >= random_below) & (replacement_BL < keep_below)
+    masked_BL = jnp.where(is_kept_BL, tokens_BL, masked_BL)
     return dataclasses.replace(
       batch,
-      tokens=jnp.where(is_target_BL, hidden_BL, tokens_BL),
+      tokens=jnp.where(is_target_BL, masked_BL, tokens_BL),
       targets=tokens_BL,
       weights=is_target_BL.astype(jnp.float32),
     )

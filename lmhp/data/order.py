@@ -1,36 +1,60 @@
-"""The order of training sequences: a pure function of (data seed, mixture weights, sequence numbers).
+"""Order of training sequences: a pure function of seed, mixture weights and sequence numbers.
 
-Sequence s of a run is example s of an endless stream, whatever the batch size. A source of n windows is read without
-replacement: epoch s // n visits each window once, in a permutation of its own and from an offset of its own, so that
-the windows of two epochs are not the same stretches of text. A mixture cuts the stream into blocks of 1024 sequences;
-every block holds the same quota of each source, shuffled.
+Sequence s of a run is item s of an endless stream, for every batch size. A source of n
+windows is read without replacement: epoch s // n visits each window once, in a random
+permutation and from a random offset. Therefore the windows of two epochs cover different
+stretches of text. A mixture divides the stream into blocks of `MIXTURE_BLOCK` sequences.
+Every block has the same quota of each source, in random order.
 
-All of it is uint32 arithmetic on traced values: nothing is stored, seeds vmap, and a resumed run only needs its step.
+All of it is uint32 arithmetic on traced values. Nothing is stored, seeds can be vmapped, and
+a resumed run needs only its step. Dimension key: B batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.data.config import BLOCK
+from lmhp.data.config import MIXTURE_BLOCK
+from lmhp.model.batch import Array
 
 MAX_SEQUENCES = 2**32
-_ROUNDS = 6
+"""Number of sequences that uint32 can count."""
+
+DataHypers: TypeAlias = Mapping[str, Array]
+"""Traced numbers of the section `data` by key, of one run."""
+
+_UInt: TypeAlias = jax.Array | np.uint32
+_Sides: TypeAlias = tuple[_UInt, _UInt]
+
+_FEISTEL_ROUNDS = 6
 _GOLDEN = np.uint32(0x9E3779B9)
-_STREAMS = {
-  name: np.uint32(i) for i, name in enumerate(('source', 'window', 'offset', 'block'))
-}
+"""2**32 divided by the golden ratio, the usual increment of hash functions."""
+
+_SOURCE_STREAM = np.uint32(0)
+_WINDOW_STREAM = np.uint32(1)
+_OFFSET_STREAM = np.uint32(2)
+_BLOCK_STREAM = np.uint32(3)
 
 
-class Place(NamedTuple):
-  """Where a sequence lies: its first token is token `offset + window * seq_len` of its source. (B,) uint32 each."""
+class Location(NamedTuple):
+  """Position of sequences in the sources.
+
+  The first token of a sequence is token `offset + window * seq_len` of its source.
+
+  Attributes:
+    source: (B,) uint32, index of the source.
+    epoch: (B,) uint32, number of earlier passes over the source.
+    window: (B,) uint32, index of the window.
+    offset: (B,) uint32, first token of window 0 in this epoch.
+  """
 
   source: jax.Array
   epoch: jax.Array
@@ -40,142 +64,170 @@ class Place(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-  """The order over sources of given lengths.
+  """Order of the sequences of some sources.
 
   Attributes:
-    seq_len: tokens of a sequence.
-    windows: for each source, sequences in an epoch.
+    seq_len: Tokens in a sequence.
+    windows: Number of windows of each source, its sequences in an epoch.
   """
 
   seq_len: int
   windows: tuple[int, ...]
 
-  def places(
-    self, seed: jax.Array, mixture_weights: jax.Array, sequence_numbers: jax.Array
-  ) -> Place:
-    """Where sequences lie.
+  def locate(
+    self, seed: Array, mixture_weights: Array, sequence_numbers_B: Array
+  ) -> Location:
+    """Returns the location of each sequence.
 
     Args:
       seed: uint32 scalar, `data.seed`.
-      mixture_weights: (sources,) float32, up to their sum.
-      sequence_numbers: (B,) uint32.
+      mixture_weights: (sources,) float32, of any sum.
+      sequence_numbers_B: (B,) uint32.
     """
     root = _mix(jnp.asarray(seed, jnp.uint32) ^ _GOLDEN)
-    index = jnp.asarray(sequence_numbers, jnp.uint32)
+    number = jnp.asarray(sequence_numbers_B, jnp.uint32)
+
+    # Find the source, and the number of the sequence among those of its source.
+    windows: _UInt
+    sides: _Sides
     if len(self.windows) == 1:
-      source, windows, sides = (
-        jnp.zeros_like(index),
-        np.uint32(self.windows[0]),
-        _sides(self.windows[0]),
-      )
+      source = jnp.zeros_like(number)
+      windows = np.uint32(self.windows[0])
+      sides = _sides(self.windows[0])
     else:
-      source, index = _mixed(root, quotas(mixture_weights), index)
+      source, number = _choose_source(root, block_quotas(mixture_weights), number)
       windows = jnp.asarray(self.windows, jnp.uint32)[source]
-      sides = tuple(
-        jnp.asarray(side, jnp.uint32)[source]
-        for side in zip(*map(_sides, self.windows))
-      )
-    epoch = index // windows
-    key = _fold(_fold(_fold(root, _STREAMS['source']), source), epoch)
-    window = permute(
-      _fold(key, _STREAMS['window']), _rem(index, windows), windows, sides
-    )
-    offset = _rem(_fold(key, _STREAMS['offset']), np.uint32(self.seq_len))
-    return Place(source, epoch, window, offset)
+      sides_of_sources = [_sides(n) for n in self.windows]
+      a = jnp.asarray([a for a, _ in sides_of_sources], jnp.uint32)[source]
+      b = jnp.asarray([b for _, b in sides_of_sources], jnp.uint32)[source]
+      sides = (a, b)
+
+    # Permute the windows of the epoch, and draw its offset.
+    epoch = number // windows
+    key = _fold(_fold(_fold(root, _SOURCE_STREAM), source), epoch)
+    window_key = _fold(key, _WINDOW_STREAM)
+    window = permute(window_key, _remainder(number, windows), windows, sides)
+    offset = _remainder(_fold(key, _OFFSET_STREAM), np.uint32(self.seq_len))
+    return Location(source, epoch, window, offset)
 
 
-def windows_of(n_tokens: int, seq_len: int) -> int:
-  """Windows that fit a stream from any offset below seq_len, each with the token that follows it."""
+def n_windows(n_tokens: int, seq_len: int) -> int:
+  """Returns the number of windows that fit a stream from every offset below `seq_len`.
+
+  A window has `seq_len` tokens, and one more token that is its last target.
+  """
   return n_tokens // seq_len - 1
 
 
-def quotas(mixture_weights: jax.Array) -> jax.Array:
-  """Sequences of each source in a block: shares of 1024 by largest remainder, (sources,) uint32; 0 stays 0."""
-  shares = mixture_weights / mixture_weights.sum() * BLOCK
-  whole = jnp.floor(shares)
-  rest, place = shares - whole, jnp.arange(len(shares))
-  ahead = (rest[None] > rest[:, None]) | (
-    (rest[None] == rest[:, None]) & (place[None] < place[:, None])
-  )
-  rank = ahead.sum(axis=1)  # by hand: a sort costs more to compile than all the rest
-  return (whole + (rank < BLOCK - whole.sum())).astype(jnp.uint32)
+def block_quotas(mixture_weights: Array) -> jax.Array:
+  """Returns the number of sequences of each source in a block, (sources,) uint32.
 
-
-def _mixed(
-  root: jax.Array, quota: jax.Array, sequence_numbers: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """The source of each sequence, and the sequence's number within that source. (B,) uint32 each."""
-  block, slot = sequence_numbers // BLOCK, sequence_numbers % BLOCK
-  slot = permute(
-    _fold(_fold(root, _STREAMS['block']), block), slot, np.uint32(BLOCK), _sides(BLOCK)
-  )
-  ends = jnp.cumsum(quota)
-  source = (slot[:, None] >= ends[None]).sum(axis=1, dtype=jnp.uint32)
-  return source, block * quota[source] + slot - (ends - quota)[source]
-
-
-# --- random without state -------------------------------------------------------------------------------------------
-
-
-def permute(key: jax.Array, x: jax.Array, n, sides) -> jax.Array:
-  """The image of x under the permutation of range(n) that the key draws.
-
-  A Feistel network on pairs (x mod a, x div a), which is a bijection of range(a * b) for any a and b; what falls on
-  n or above is sent round again until it falls below. As a * b - n < a, near the root of n, that is rare.
-
-  Source: Black and Rogaway 2002, Ciphers with Arbitrary Finite Domains, sections 3 and 5.
+  `MIXTURE_BLOCK` sequences are allotted by the largest-remainder method. A source of weight
+  0 gets none.
 
   Args:
-    key: uint32, scalar or like x.
-    x: uint32 below n.
-    n: uint32, scalar or like x.
-    sides: a and b of `_sides(n)`, alike.
+    mixture_weights: (sources,) float32, of any sum.
   """
-  if isinstance(n, np.generic) and math.prod(map(int, sides)) == n:
-    return _feistel(key, x, *sides)
+  shares = mixture_weights / mixture_weights.sum() * MIXTURE_BLOCK
+  floors = jnp.floor(shares)
 
-  def walk(carry):
-    y, inside = carry
-    y = jnp.where(inside, y, _feistel(key, y, *sides))
+  # Rank the remainders by comparing all pairs. A sort would take longer to compile than
+  # all the rest of this file.
+  remainders = shares - floors
+  index = jnp.arange(len(shares))
+  is_ahead = (remainders[None] > remainders[:, None]) | (
+    (remainders[None] == remainders[:, None]) & (index[None] < index[:, None])
+  )
+  rank = is_ahead.sum(axis=1)
+  return (floors + (rank < MIXTURE_BLOCK - floors.sum())).astype(jnp.uint32)
+
+
+def _choose_source(
+  root: jax.Array, quotas: jax.Array, sequence_numbers_B: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the source of each sequence, and its number within that source, (B,) uint32."""
+  # Shuffle the slots of each block.
+  block = sequence_numbers_B // MIXTURE_BLOCK
+  slot = sequence_numbers_B % MIXTURE_BLOCK
+  key = _fold(_fold(root, _BLOCK_STREAM), block)
+  slot = permute(key, slot, np.uint32(MIXTURE_BLOCK), _sides(MIXTURE_BLOCK))
+
+  # The shuffled slots belong to the sources in order, `quotas` slots each.
+  ends = jnp.cumsum(quotas)
+  source = (slot[:, None] >= ends[None]).sum(axis=1, dtype=jnp.uint32)
+  return source, block * quotas[source] + slot - (ends - quotas)[source]
+
+
+# --- random permutations without state ----------------------------------------------
+
+
+def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
+  """Applies a random permutation of range(n) to x.
+
+  A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). It is
+  applied again to every result that is not below n, until all are (cycle walking). This is
+  rare, because a * b - n < a, and a is about the square root of n.
+
+  Args:
+    key: uint32 that determines the permutation, scalar or of the shape of x.
+    x: uint32 array of numbers below n.
+    n: uint32, scalar or of the shape of x.
+    sides: a and b of `_sides(n)`, of the shape of n.
+
+  Source: Black and Rogaway 2002, Ciphers with Arbitrary Finite Domains, sections 3 and 5.
+  """
+  if isinstance(n, np.unsignedinteger) and math.prod(int(side) for side in sides) == n:
+    return _feistel(key, x, sides)
+
+  def walk(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    y, is_inside = carry
+    y = jnp.where(is_inside, y, _feistel(key, y, sides))
     return y, y < n
 
-  return lax.while_loop(
-    lambda carry: ~carry[1].all(), walk, (x, jnp.zeros(x.shape, bool))
-  )[0]
+  def is_unfinished(carry: tuple[jax.Array, jax.Array]) -> jax.Array:
+    _, is_inside = carry
+    return ~is_inside.all()
+
+  y, _ = lax.while_loop(is_unfinished, walk, (x, jnp.zeros(x.shape, bool)))
+  return y
 
 
 def _sides(n: int) -> tuple[np.uint32, np.uint32]:
-  """The smallest near-square a * b that holds n."""
+  """Returns a and b, nearly equal, with the smallest a * b >= n for this a."""
   a = math.isqrt(n - 1) + 1
   return np.uint32(a), np.uint32(-(-n // a))
 
 
-def _feistel(key: jax.Array, x: jax.Array, a, b) -> jax.Array:
-  def two_rounds(_, carry):
+def _feistel(key: jax.Array, x: jax.Array, sides: _Sides) -> jax.Array:
+  """Applies a Feistel network on the pairs (x mod a, x div a)."""
+  a, b = sides
+
+  def two_rounds(
+    _: int, carry: tuple[jax.Array, jax.Array, jax.Array]
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
     key, left, right = carry
-    left = _rem(left + _rem(_mix(key ^ right), a), a)
-    right = _rem(right + _rem(_mix(key + _GOLDEN ^ left), b), b)
+    left = _remainder(left + _remainder(_mix(key ^ right), a), a)
+    right = _remainder(right + _remainder(_mix(key + _GOLDEN ^ left), b), b)
     return key + _GOLDEN + _GOLDEN, left, right
 
-  key = jnp.broadcast_to(key, x.shape)
-  _, left, right = lax.fori_loop(
-    0, _ROUNDS, two_rounds, (key, _rem(x, a), x // a)
-  )  # compiles one round, not six
+  # A loop compiles the round once.
+  carry = (jnp.broadcast_to(key, x.shape), _remainder(x, a), x // a)
+  _, left, right = lax.fori_loop(0, _FEISTEL_ROUNDS, two_rounds, carry)
   return right * a + left
 
 
-def _rem(x: jax.Array, divisor) -> jax.Array:
-  """x mod divisor, without the care for signs that `%` takes."""
+def _remainder(x: jax.Array, divisor: _UInt) -> jax.Array:
+  """Returns x mod divisor. `%` would add operations for negative numbers."""
   return lax.rem(x, jnp.broadcast_to(divisor, x.shape))
 
 
-def _fold(key: jax.Array, data: jax.Array) -> jax.Array:
-  """A key for each value of data; different keys stay different."""
+def _fold(key: jax.Array, data: _UInt) -> jax.Array:
+  """Returns a new key for each value of `data`. Different keys stay different."""
   return _mix(key + (jnp.asarray(data, jnp.uint32) + np.uint32(1)) * _GOLDEN)
 
 
 def _mix(x: jax.Array) -> jax.Array:
-  """A bijection of uint32 in which every bit moves every bit. Source: MurmurHash3's finalizer (Appleby)."""
+  """Hashes uint32 to uint32, one to one. Source: finalizer of MurmurHash3 (Appleby)."""
   x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
   return x ^ (x >> 16)

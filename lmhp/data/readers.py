@@ -1,25 +1,26 @@
-"""Readers: what a word of `data.path` means, and the documents of each kind of file.
+"""Sources of `data.path`: the kind of each, and the documents of each format.
 
-A source of text yields its documents again each time it is asked, and names its contents by a sha256 that decides which
-shard of the cache is its own. Sources that are tokens already (shards, a .bin) are opened in `dataset`.
+A text can be read repeatedly, and its sha256 determines its shard in the cache. Sources of
+tokens (shards and .bin files) are opened in `dataset`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import hashlib
 import json
-from typing import Callable, Iterator
 
 from etils import epath
 
 from lmhp.data import corpus
 from lmhp.data.shards import INDEX
 from lmhp.errors import ConfigError, suggest
+from lmhp.files import as_path
 
-EMBEDDED = 'docstrings'
+CORPUS = 'docstrings'
 HUGGING_FACE = 'hf:'
-_PIECE = 1 << 24
+_PIECE_BYTES = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Text:
   """A source of text.
 
   Attributes:
-    name: how the user wrote it.
-    documents: gives the texts in order; may be called again.
-    sha256: of all that decides the documents.
+    name: Name of the source in the config.
+    documents: Function that yields the documents in order. It may be called repeatedly.
+    sha256: Hash of everything that determines the documents.
   """
 
   name: str
@@ -37,146 +38,155 @@ class Text:
   sha256: str
 
 
+# --- kinds of sources ---------------------------------------------------------------
+
+
+def is_tokens(name: str) -> bool:
+  """Returns True if a source holds tokens, and False if it holds text."""
+  return is_shard(name) or bool(bin_files(name))
+
+
 def is_shard(name: str) -> bool:
-  """Whether the word names a directory of token shards."""
-  return not name.startswith(HUGGING_FACE) and (_path(name) / INDEX).exists()
+  """Returns True if a source is a directory of token shards."""
+  return not name.startswith(HUGGING_FACE) and (as_path(name) / INDEX).exists()
 
 
 def bin_files(name: str) -> tuple[epath.Path, ...]:
-  """The .bin files that the word names: one to be split, or nanoGPT's train.bin and val.bin; () where it names none."""
+  """Returns the .bin files of a source: one file, or nanoGPT's train.bin and val.bin.
+
+  The result is empty if the source is of another kind.
+  """
   if name.startswith(HUGGING_FACE):
     return ()
-  path = _path(name)
-  pair = (
-    (path / 'train.bin', path / 'val.bin')
-    if path.is_dir()
-    else (path, path.parent / 'val.bin')
-  )
-  if pair[0].name == 'train.bin' and pair[0].exists():
-    return tuple(file for file in pair if file.exists())
+  path = as_path(name)
+  train = path / 'train.bin' if path.is_dir() else path
+  if train.name == 'train.bin' and train.exists():
+    validation = train.parent / 'val.bin'
+    return (train, validation) if validation.exists() else (train,)
   return (path,) if path.suffix == '.bin' and path.exists() else ()
 
 
-def open_text(name: str, text_field: str, cache_dir: epath.Path) -> Text:
-  """The source of text that the word names.
+def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
+  """Opens a source of text.
 
   Args:
-    name: docstrings, a path, or hf:...
-    text_field: the field of .jsonl lines, the column of tables.
-    cache_dir: where the embedded corpus is kept.
+    name: `docstrings`, a path, or hf:NAME.
+    text_field: Field of .jsonl lines, and column of tables, that holds the text.
+    cache: Cache directory, which stores the built-in corpus.
 
   Raises:
-    ConfigError: where there is no such file, or no reader for it.
+    ConfigError: If there is no such file, or its format is not supported.
   """
   if name.startswith(HUGGING_FACE):
-    return _hugging_face(name, text_field)
-  if name == EMBEDDED:
-    return _files(name, [corpus.docstrings(cache_dir)], 'text')
-  path = _path(name)
+    return _hugging_face_text(name, text_field)
+  if name == CORPUS:
+    return _text_of_files(name, [corpus.write_corpus(cache)], 'text')
+  path = as_path(name)
   if not path.exists():
-    raise ConfigError(f'data.path: no file or directory {name!r}{_nearest(path)}')
+    raise ConfigError(f'data.path: no file or directory {name!r}{_suggest_path(path)}')
+
+  formats = ', '.join(FORMATS)
   if not path.is_dir():
-    if path.suffix.lower() not in READERS:
+    if path.suffix.lower() not in FORMATS:
       raise ConfigError(
-        f'data.path: no reader for {name!r}, expected one of {", ".join(READERS)}, .bin'
+        f'data.path: got {name!r}, expected a file of type {formats} or .bin'
       )
-    return _files(name, [path], text_field)
-  files = [file for file in _below(path) if file.suffix.lower() in READERS]
+    return _text_of_files(name, [path], text_field)
+  files = [file for file in _files_below(path) if file.suffix.lower() in FORMATS]
   if not files:
     raise ConfigError(
-      f'data.path: the directory {name!r} holds no {", ".join(READERS)}, no token shard ({INDEX}) and '
-      'no train.bin'
+      f'data.path: the directory {name!r} has no file that can be read, expected {formats}, '
+      f'a token shard ({INDEX}) or train.bin'
     )
-  return _files(name, files, text_field)
+  return _text_of_files(name, files, text_field)
 
 
-def _path(name: str) -> epath.Path:
-  return epath.Path(name).expanduser()
-
-
-def _below(directory: epath.Path) -> Iterator[epath.Path]:
-  """All files below a directory by name, hidden ones left out."""
+def _files_below(directory: epath.Path) -> Iterator[epath.Path]:
+  """Yields all files below a directory in order of name, except hidden ones."""
   for path in sorted(directory.iterdir()):
-    if not path.name.startswith('.'):
-      yield from _below(path) if path.is_dir() else (path,)
+    if path.name.startswith('.'):
+      continue
+    if path.is_dir():
+      yield from _files_below(path)
+    else:
+      yield path
 
 
-def _nearest(path: epath.Path) -> str:
-  """The name that was perhaps meant: a neighbour of the missing path, or a word."""
-  neighbours = (
-    [str(p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-  )
-  return suggest(path.name, [EMBEDDED, *neighbours])
+def _suggest_path(path: epath.Path) -> str:
+  """Suggests a file beside a missing path, or the built-in corpus."""
+  names = [CORPUS]
+  if path.parent.is_dir():
+    names += [neighbour.name for neighbour in path.parent.iterdir()]
+  return suggest(path.name, names)
 
 
-def _files(name: str, files: list[epath.Path], text_field: str) -> Text:
+def _text_of_files(name: str, files: list[epath.Path], text_field: str) -> Text:
+  """Returns the text of all files. Its hash covers their formats, sizes and contents."""
+
   def documents() -> Iterator[str]:
     for file in files:
-      yield from READERS[file.suffix.lower()](file, text_field)
+      yield from FORMATS[file.suffix.lower()](file, text_field)
 
   digest = hashlib.sha256()
   for file in files:
-    field = '' if file.suffix.lower() == '.txt' else text_field
-    digest.update(f'{file.suffix.lower()} {field} {file.stat().length}\n'.encode())
-    with file.open('rb') as f:
-      while piece := f.read(_PIECE):
+    suffix = file.suffix.lower()
+    field = '' if suffix == '.txt' else text_field
+    digest.update(f'{suffix} {field} {file.stat().length}\n'.encode())
+    with file.open('rb') as content:
+      while piece := content.read(_PIECE_BYTES):
         digest.update(piece)
   return Text(name, documents, digest.hexdigest())
 
 
-# --- one function for each format: the documents of a file -----------------------------------------------------------
+# --- formats ------------------------------------------------------------------------
 
 
-def txt(file: epath.Path, text_field: str) -> Iterator[str]:
-  """The whole file is one document."""
+def _read_txt(file: epath.Path, text_field: str) -> Iterator[str]:
+  """Yields the whole file as one document."""
   del text_field
   data = file.read_bytes()
   try:
     yield data.decode()
-  except UnicodeDecodeError as e:
-    line = data.count(b'\n', 0, e.start) + 1
-    raise ConfigError(
-      f'data.path: {file}:{line}: not UTF-8 text (byte 0x{data[e.start]:02x})'
-    ) from e
+  except UnicodeDecodeError as error:
+    line = data.count(b'\n', 0, error.start) + 1
+    raise _not_utf8(f'{file}:{line}', f'byte 0x{data[error.start]:02x}') from error
 
 
-def jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
-  """Each line is an object with one document; blank lines are none."""
+def _read_jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
+  """Yields one document for each line that is not blank."""
   with file.open('rb') as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
-        yield _field_of(line, text_field, f'{file}:{number}')
+        yield _text_of_line(line, text_field, f'{file}:{number}')
 
 
-def _field_of(line: bytes, text_field: str, where: str) -> str:
-  """The text of one line of .jsonl."""
+def _text_of_line(line: bytes, text_field: str, place: str) -> str:
+  """Returns the text of a .jsonl line. `place` is its file and number, for errors."""
   try:
     row = json.loads(line)
-  except UnicodeDecodeError as e:
-    raise ConfigError(
-      f'data.path: {where}: not UTF-8 text (byte 0x{line[e.start]:02x})'
-    ) from e
-  except ValueError as e:
-    raise ConfigError(f'data.path: {where}: not JSON: {e}') from e
+  except UnicodeDecodeError as error:
+    raise _not_utf8(place, f'byte 0x{line[error.start]:02x}') from error
+  except ValueError as error:
+    raise ConfigError(f'data.path: {place}: not JSON: {error}') from error
   if not isinstance(row, dict):
     raise ConfigError(
-      f'data.path: {where}: got a {type(row).__name__}, expected an object with the field '
+      f'data.path: {place}: got a {type(row).__name__}, expected an object with the field '
       f'{text_field!r} (data.text_field)'
     )
   if text_field not in row:
     raise ConfigError(
-      f'data.text_field: {where} has no field {text_field!r}{suggest(text_field, row)}'
+      f'data.text_field: {place} has no field {text_field!r}{suggest(text_field, row)}'
     )
-  return _checked(row[text_field], where)
+  return _checked_text(row[text_field], place)
 
 
-def parquet(file: epath.Path, text_field: str) -> Iterator[str]:
-  """Each row is one document."""
-  import pyarrow as pa  # 40 ms that other formats need not spend
+def _read_parquet(file: epath.Path, text_field: str) -> Iterator[str]:
+  """Yields one document for each row."""
+  import pyarrow as pa  # Loaded only for this format: it takes 40 ms.
   import pyarrow.parquet as pq
 
   try:
-    with file.open('rb') as f, pq.ParquetFile(f) as table:
+    with file.open('rb') as content, pq.ParquetFile(content) as table:
       names = table.schema_arrow.names
       if text_field not in names:
         raise ConfigError(
@@ -186,61 +196,75 @@ def parquet(file: epath.Path, text_field: str) -> Iterator[str]:
       for batch in table.iter_batches(columns=[text_field], batch_size=1024):
         for value in batch.column(0).to_pylist():
           row += 1
-          yield _checked(value, f'{file} row {row}')
-  except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
+          yield _checked_text(value, f'{file} row {row}')
+  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    reason = ' '.join(str(error).split())
     raise ConfigError(
-      f'data.path: {file} is not a parquet file that can be read: {" ".join(str(e).split())}'
-    ) from e
+      f'data.path: cannot read the parquet file {file}: {reason}'
+    ) from error
 
 
-READERS = {'.txt': txt, '.jsonl': jsonl, '.parquet': parquet}
+FORMATS: Mapping[str, Callable[[epath.Path, str], Iterator[str]]] = {
+  '.txt': _read_txt,
+  '.jsonl': _read_jsonl,
+  '.parquet': _read_parquet,
+}
+"""Readers by file suffix. Each yields the documents of a file, given the text field."""
 
 
-def _checked(value: object, where: str) -> str:
-  """A document as text; null is an empty one."""
+def _checked_text(value: object, place: str) -> str:
+  """Returns the text of a document. A missing value is an empty document."""
   if value is None:
     return ''
   if not isinstance(value, str):
     raise ConfigError(
-      f'data.text_field: {where}: got {type(value).__name__}, expected text'
+      f'data.text_field: {place}: got {type(value).__name__}, expected text'
     )
   try:
     value.encode()
-  except UnicodeEncodeError as e:
-    raise ConfigError(
-      f'data.path: {where}: not UTF-8 text (lone surrogate {value[e.start]!r})'
-    ) from e
+  except UnicodeEncodeError as error:
+    raise _not_utf8(place, f'lone surrogate {value[error.start]!r}') from error
   return value
 
 
-def _hugging_face(name: str, text_field: str) -> Text:
-  """hf:NAME, hf:NAME:SUBSET or hf:DIRECTORY (of `save_to_disk`); of several splits, `train`."""
+def _not_utf8(place: str, problem: str) -> ConfigError:
+  return ConfigError(f'data.path: {place}: not UTF-8 text ({problem})')
+
+
+# --- Hugging Face datasets ----------------------------------------------------------
+
+
+def _hugging_face_text(name: str, text_field: str) -> Text:
+  """Opens hf:NAME, hf:NAME:SUBSET, or hf:DIRECTORY of `save_to_disk`.
+
+  A dataset with several splits is read from its split `train`.
+  """
   try:
-    import datasets
-  except ImportError as e:
+    import datasets  # pyright: ignore[reportMissingImports]  # an optional extra
+  except ImportError as error:
     raise ConfigError(
       f'data.path: {name!r} needs the extra datasets (pip install "lmhp[datasets]")'
-    ) from e
+    ) from error
+
   target, _, subset = name.removeprefix(HUGGING_FACE).partition(':')
-  local = epath.Path(target).expanduser().is_dir()
-  if local and subset:
+  directory = epath.Path(target).expanduser()
+  if directory.is_dir() and subset:
     raise ConfigError(
-      f'data.path: got {name!r}, expected hf:{target}: a directory has no subset'
+      f'data.path: got {name!r}, expected hf:{target} (a directory has no subset)'
     )
   try:
-    if local:
-      table = datasets.load_from_disk(epath.Path(target).expanduser())
+    if directory.is_dir():
+      table = datasets.load_from_disk(directory)
     else:
       table = datasets.load_dataset(target, subset or None)
-  except Exception as e:  # its own errors have no common base
-    raise ConfigError(
-      f'data.path: cannot load {name!r}: {" ".join(str(e).split())}'
-    ) from e
+  except Exception as error:  # The errors of the library have no common base class.
+    reason = ' '.join(str(error).split())
+    raise ConfigError(f'data.path: cannot load {name!r}: {reason}') from error
+
   if isinstance(table, dict):
     if 'train' not in table:
-      raise ConfigError(
-        f'data.path: {name!r} has no split train, only {", ".join(table)}'
-      )
+      splits = ', '.join(table)
+      raise ConfigError(f'data.path: {name!r} has no split train, only {splits}')
     table = table['train']
   names = table.column_names
   if text_field not in names:
@@ -250,7 +274,7 @@ def _hugging_face(name: str, text_field: str) -> Text:
 
   def documents() -> Iterator[str]:
     for number, row in enumerate(table.select_columns([text_field])):
-      yield _checked(row[text_field], f'{name} row {number}')
+      yield _checked_text(row[text_field], f'{name} row {number}')
 
   digest = hashlib.sha256()
   for text in documents():

@@ -1,40 +1,45 @@
-"""Token shards: what all text becomes, and all that training sees.
+"""Token shards: text as token ids on disk, the only form of data that training reads.
 
-A shard is a directory: `tokens.bin` (ids one after the other, uint16 or uint32, no header), `documents.npy` (where each
-document begins, int64), the tokenizer's own files, and `index.json`, which holds the sha256 of the text and of the
-tokens. A shard appears under its name complete or not at all.
+A shard is a directory with these files:
+
+  tokens.bin      ids of all documents, uint16 or uint32, without a header
+  documents.npy   index of the first token of each document, int64
+  tokenizer.json  the tokenizer
+  index.json      counts, and the sha256 of the text, tokens and tokenizer
 """
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Iterable, Iterator
 import dataclasses
 import hashlib
 import io
 import json
-import os
-from typing import Any, Iterable, Iterator
-import uuid
 
 from etils import epath
 import numpy as np
 
-from lmhp.data import tokenizer as tokenizers
+from lmhp.data import tokenizer_files
+from lmhp.data.cache import new_directory
+from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
+from lmhp.files import is_remote
 
 INDEX = 'index.json'
 FORMAT = 'lmhp tokens 1'
+_TOKENS = 'tokens.bin'
+_DOCUMENTS = 'documents.npy'
 _BATCH_CHARACTERS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TokenShards:
-  """A stretch of a token stream.
+class TokenStream:
+  """Tokens of consecutive documents.
 
   Attributes:
-    ids: (n,) uint16 or uint32, mapped from disk where that can be.
-    starts: (documents,) int64, the positions in `ids` where a document begins; a stretch that begins inside a document
-      begins with the rest of it.
+    ids: (n,) uint16 or uint32, memory-mapped if the file is local.
+    starts: (documents,) int64, index of the first token of each document. The rest of a
+      document at the beginning of the stream counts as a document.
   """
 
   ids: np.ndarray
@@ -43,121 +48,138 @@ class TokenShards:
   def __len__(self) -> int:
     return len(self.ids)
 
-  def part(self, start: int, stop: int) -> TokenShards:
-    """The tokens from `start` up to `stop`."""
-    inside = self.starts[(self.starts > start) & (self.starts < stop)] - start
-    return TokenShards(
-      self.ids[start:stop],
-      np.concatenate([np.zeros(min(1, stop - start), np.int64), inside]),
-    )
+  def part(self, start: int, stop: int) -> TokenStream:
+    """Returns the tokens from index `start` up to `stop`."""
+    starts = self.starts[(self.starts > start) & (self.starts < stop)] - start
+    first = np.zeros(min(1, stop - start), np.int64)
+    return TokenStream(self.ids[start:stop], np.concatenate([first, starts]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardIndex:
+  """Contents of `index.json`.
+
+  Attributes:
+    format: Name and version of the format.
+    dtype: Type of the ids in `tokens.bin`.
+    tokens: Number of tokens.
+    documents: Number of documents.
+    empty_documents: Number of empty documents, which are left out.
+    text_bytes: Size of the text in UTF-8.
+    text_sha256: Hash of the text, with a zero byte between documents.
+    tokens_sha256: Hash of `tokens.bin`.
+    documents_sha256: Hash of `documents.npy`.
+    tokenizer: Kind of the tokenizer.
+    tokenizer_sha256: Hash of the tokenizer.
+  """
+
+  format: str
+  dtype: str
+  tokens: int
+  documents: int
+  empty_documents: int
+  text_bytes: int
+  text_sha256: str
+  tokens_sha256: str
+  documents_sha256: str
+  tokenizer: str
+  tokenizer_sha256: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shard:
-  """A shard on disk: its tokens, its tokenizer and its index (the contents of index.json)."""
+  """A shard on disk: its tokens, its tokenizer and the contents of its `index.json`."""
 
-  tokens: TokenShards
-  tokenizer: tokenizers.Tokenizer
-  index: dict[str, Any]
-
-
-# --- writing --------------------------------------------------------------------------------------------------------
+  tokens: TokenStream
+  tokenizer: Tokenizer
+  index: ShardIndex
 
 
-@contextlib.contextmanager
-def appearing(directory: epath.Path) -> Iterator[epath.Path]:
-  """Gives an empty directory to write into, which appears as `directory` when the block ends without an error.
-
-  A kill at any moment leaves `directory` absent or complete. Where another process was first, its directory stands.
-  """
-  directory.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
-  unfinished.mkdir()
-  try:
-    yield unfinished
-    _sync(unfinished)
-    try:
-      unfinished.rename(directory)
-    except OSError:
-      if not directory.exists():
-        raise
-  finally:
-    unfinished.rmtree(missing_ok=True)
+# --- writing ------------------------------------------------------------------------
 
 
 def write(
   directory: epath.PathLike,
   documents: Iterable[str],
-  tokenizer: tokenizers.Tokenizer,
+  tokenizer: Tokenizer,
   name: str = 'the text',
 ) -> None:
-  """Turns documents into a shard. Empty documents are dropped and counted.
+  """Writes documents as a shard. Empty documents are left out.
 
   Args:
-    directory: the shard; it must not exist.
-    documents: the texts, in order; each is followed by end-of-text where the tokenizer has one.
-    tokenizer: makes the ids.
-    name: what an error calls the source.
+    directory: New directory of the shard.
+    documents: Texts in order. An end-of-text token follows each if the tokenizer has one.
+    tokenizer: Tokenizer of the shard.
+    name: Name of the source, for error messages.
 
   Raises:
-    ConfigError: where there is no text at all, or the tokenizer cannot encode it.
+    ConfigError: If there is no text, or the tokenizer cannot encode it.
   """
-  with appearing(epath.Path(directory)) as unfinished:
-    index, starts = _write_tokens(unfinished / 'tokens.bin', documents, tokenizer)
-    if not index['tokens']:
+  with new_directory(epath.Path(directory)) as unfinished:
+    index, starts = _write_tokens(unfinished / _TOKENS, documents, tokenizer)
+    if not index.tokens:
       raise ConfigError(f'data.path: {name} is empty')
-    (unfinished / 'documents.npy').write_bytes(_npy(starts))
+    (unfinished / _DOCUMENTS).write_bytes(_npy(starts))
     tokenizer.save(unfinished)
-    (unfinished / INDEX).write_text(json.dumps(index, indent=2))
+    (unfinished / INDEX).write_text(json.dumps(dataclasses.asdict(index), indent=2))
 
 
 def _write_tokens(
-  file: epath.Path, documents: Iterable[str], tokenizer
-) -> tuple[dict[str, Any], np.ndarray]:
-  """Writes tokens.bin; returns the index and where each document begins."""
+  file: epath.Path, documents: Iterable[str], tokenizer: Tokenizer
+) -> tuple[ShardIndex, np.ndarray]:
+  """Writes `tokens.bin`. Returns the index and the first token of each document."""
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-  end = np.asarray(
-    [] if tokenizer.end_of_text is None else [tokenizer.end_of_text], dtype
-  )
-  text_hash, token_hash = hashlib.sha256(), hashlib.sha256()
-  starts, length, text_bytes, empty = [], 0, 0, 0
+  end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+  end_ids = np.asarray(end, dtype)
+  text_hash = hashlib.sha256()
+  token_hash = hashlib.sha256()
+  starts: list[int] = []
+  n_tokens = 0
+  text_bytes = 0
+  n_empty = 0
+
   with file.open('wb') as out:
     for batch in _batches(documents):
       texts = [text for text in batch if text]
-      empty += len(batch) - len(texts)
+      n_empty += len(batch) - len(texts)
       for text, ids in zip(texts, tokenizer.encode_all(texts)):
-        text_hash.update((b'\0' if starts else b'') + text.encode())
+        separator = b'\0' if starts else b''
+        text_hash.update(separator + text.encode())
         text_bytes += len(text.encode())
-        data = np.concatenate([ids.astype(dtype), end]).tobytes()
+        data = np.concatenate([ids.astype(dtype), end_ids]).tobytes()
         token_hash.update(data)
         out.write(data)
-        starts.append(length)
-        length += len(ids) + len(end)
-  index = dict(
+        starts.append(n_tokens)
+        n_tokens += len(ids) + len(end_ids)
+
+  starts_array = np.asarray(starts, np.int64)
+  index = ShardIndex(
     format=FORMAT,
     dtype=dtype.name,
-    tokens=length,
+    tokens=n_tokens,
     documents=len(starts),
-    empty_documents=empty,
+    empty_documents=n_empty,
     text_bytes=text_bytes,
     text_sha256=text_hash.hexdigest(),
     tokens_sha256=token_hash.hexdigest(),
-    documents_sha256=hashlib.sha256(_npy(np.asarray(starts, np.int64))).hexdigest(),
+    documents_sha256=hashlib.sha256(_npy(starts_array)).hexdigest(),
     tokenizer=tokenizer.kind,
     tokenizer_sha256=tokenizer.hash,
   )
-  return index, np.asarray(starts, np.int64)
+  return index, starts_array
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-  """Documents in lists of about a million characters."""
-  batch, size = [], 0
+  """Yields lists of documents with about a million characters each."""
+  batch: list[str] = []
+  n_characters = 0
   for text in documents:
     batch.append(text)
-    size += len(text)
-    if size >= _BATCH_CHARACTERS:
+    n_characters += len(text)
+    if n_characters >= _BATCH_CHARACTERS:
       yield batch
-      batch, size = [], 0
+      batch = []
+      n_characters = 0
   if batch:
     yield batch
 
@@ -168,86 +190,67 @@ def _npy(array: np.ndarray) -> bytes:
   return out.getvalue()
 
 
-def _sync(directory: epath.Path) -> None:
-  """Forces files to the disk, so that the rename that follows cannot outlive them; remote stores need no such care."""
-  if _is_local(directory):
-    for path in (*directory.iterdir(), directory):
-      handle = os.open(path, os.O_RDONLY)
-      os.fsync(handle)
-      os.close(handle)
-
-
-# --- reading --------------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------
 
 
 def read(directory: epath.PathLike) -> Shard:
-  """Opens a shard and checks all of it against its index.
+  """Opens a shard and checks its files against its index.
 
   Raises:
-    ConfigError: where a file is missing, cut short or changed.
+    ConfigError: If a file is missing, cut short or changed.
   """
-  directory = epath.Path(directory)
+  path = epath.Path(directory)
   try:
-    return _read(directory)
+    return _read(path)
   except ConfigError:
     raise
-  except (OSError, ValueError, KeyError, TypeError) as e:
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise ConfigError(
-      f'data.path: {directory} is not a token shard that can be read: {e!r}'
-    ) from e
+      f'data.path: cannot read the token shard {path}: {error!r}'
+    ) from error
 
 
 def _read(directory: epath.Path) -> Shard:
-  index = json.loads((directory / INDEX).read_text())
-  if index['format'] != FORMAT:
+  content = json.loads((directory / INDEX).read_text())
+  if content['format'] != FORMAT:
     raise ConfigError(
-      f'data.path: {directory / INDEX} has format {index["format"]!r}, expected {FORMAT!r}'
+      f'data.path: {directory / INDEX}: got format {content["format"]!r}, expected {FORMAT!r}'
     )
-  ids = read_ids(directory / 'tokens.bin', np.dtype(index['dtype']))
-  starts = (directory / 'documents.npy').read_bytes()
-  if len(ids) != index['tokens']:
+  index = ShardIndex(**content)
+  ids = read_ids(directory / _TOKENS, np.dtype(index.dtype))
+  starts = (directory / _DOCUMENTS).read_bytes()
+  tokenizer = tokenizer_files.load(directory)
+
+  if len(ids) != index.tokens:
     raise ConfigError(
-      f'data.path: {directory / "tokens.bin"} holds {len(ids)} tokens, its index says '
-      f'{index["tokens"]}: it was cut short or changed'
+      f'data.path: {directory / _TOKENS}: got {len(ids)} tokens, expected {index.tokens} '
+      f'({INDEX}): the file was cut short or changed'
     )
-  for name, data in (('tokens', ids), ('documents', starts)):
-    if hashlib.sha256(data).hexdigest() != index[f'{name}_sha256']:
+  for name, sha256, expected in (
+    (_TOKENS, hashlib.sha256(ids.data).hexdigest(), index.tokens_sha256),
+    (_DOCUMENTS, hashlib.sha256(starts).hexdigest(), index.documents_sha256),
+    (tokenizer_files.FILE, tokenizer.hash, index.tokenizer_sha256),
+  ):
+    if sha256 != expected:
       raise ConfigError(
-        f'data.path: {directory} is corrupt: the sha256 of its {name} is not the one in its index'
+        f'data.path: {directory / name} is corrupt: got sha256 {sha256}, expected '
+        f'{expected} ({INDEX})'
       )
-  tokenizer = tokenizers.load(directory)
-  if tokenizer.hash != index['tokenizer_sha256']:
-    raise ConfigError(
-      f'data.path: {directory} is corrupt: its tokenizer is not the one in its index'
-    )
-  return Shard(TokenShards(ids, np.load(io.BytesIO(starts))), tokenizer, index)
+  return Shard(TokenStream(ids, np.load(io.BytesIO(starts))), tokenizer, index)
 
 
 def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
-  """The ids of a .bin, mapped where the file is local.
+  """Returns the token ids of a .bin file, memory-mapped if the file is local.
 
   Raises:
-    ConfigError: where the file is empty or is not a whole number of ids.
+    ConfigError: If the file is empty, or its size is no multiple of the size of an id.
   """
   size = file.stat().length
   if not size or size % dtype.itemsize:
     raise ConfigError(
-      f'data.path: {file} has {size} bytes, expected a positive multiple of {dtype.itemsize} '
-      f'({dtype.name} tokens): it was cut short, or holds something else'
+      f'data.path: {file}: got {size} bytes, expected a positive multiple of '
+      f'{dtype.itemsize} ({dtype.name} tokens)'
     )
-  return (
-    np.memmap(file, dtype, 'r')
-    if _is_local(file)
-    else np.frombuffer(file.read_bytes(), dtype)
-  )
-
-
-def remove(directory: epath.Path) -> None:
-  """Deletes a directory of the cache, out of sight first so that nobody reads half of it."""
-  doomed = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
-  directory.rename(doomed)
-  doomed.rmtree()
-
-
-def _is_local(path: epath.Path) -> bool:
-  return '://' not in os.fspath(path)
+  if is_remote(file):
+    return np.frombuffer(file.read_bytes(), dtype)
+  return np.memmap(file, dtype, 'r')

@@ -1,38 +1,40 @@
-"""Span corruption, for encoder-decoders, and prefixes, for decoders that see the beginning from both sides.
+"""Span corruption, the objective of encoder-decoders.
 
-Pure, so that host and device draw the same. Dimension key: B batch, L tokens of text, M of the encoder, T targets.
+Pure functions, so that host and device draw the same spans.
+Dimension key: B batch, L text sequence, M encoder sequence, T targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.model.batch import Batch
+from lmhp.data.order import DataHypers
+from lmhp.model.batch import Array, Batch
 
 
 @dataclasses.dataclass(frozen=True)
 class SpanCorruption:
-  """What an encoder-decoder learns: the encoder reads text with holes, the decoder writes what was in them.
+  """Objective of an encoder-decoder: predicts the spans that were removed from its input.
 
-  Each hole is one sentinel; the targets are each sentinel and its span. How many tokens are taken out and in how many
-  spans is the same for every sequence, so that shapes are; where they are is drawn.
+  A sentinel token replaces each span in the encoder's input. The targets are each sentinel,
+  followed by its span. All sequences have the same number of removed tokens and of spans,
+  so that shapes are fixed. Only the positions are random.
 
   Attributes:
-    sentinels: ids that stand for the first span, the second, ...
-    start: what the decoder reads first.
-    end_of_text: closes both sides; None where there is none.
-    seq_len: L.
-    fraction: share of the tokens that is taken out.
-    span_length: mean tokens of a span.
+    sentinels: Tokens that replace the first span, the second span, and so on.
+    start: First token of the decoder's input.
+    end_of_text: Last token of the encoder's input and of the targets. None adds no token.
+    seq_len: L, tokens of text in a sequence.
+    fraction: Fraction of the tokens that is removed.
+    span_length: Mean number of tokens in a span.
+    dynamic: True if a sequence gets new spans each time that it is read.
 
-  Source: arXiv:1910.10683 section 3.1.4 and its authors' random_spans_noise_mask.
+  Source: arXiv:1910.10683 section 3.1.4, and `random_spans_noise_mask` of its code.
   """
 
   sentinels: tuple[int, ...]
@@ -45,129 +47,107 @@ class SpanCorruption:
 
   @property
   def n_noise(self) -> int:
-    """Tokens that are taken out."""
+    """Number of removed tokens."""
     return min(max(round(self.seq_len * self.fraction), 1), self.seq_len - 1)
 
   @property
   def n_spans(self) -> int:
-    """Spans that they are taken out in."""
-    return min(
-      max(round(self.n_noise / self.span_length), 1), self.seq_len - self.n_noise
-    )
+    """Number of removed spans."""
+    n_spans = max(round(self.n_noise / self.span_length), 1)
+    return min(n_spans, self.seq_len - self.n_noise)
 
   @property
   def encoder_len(self) -> int:
-    """M, what the encoder reads."""
+    """M, length of the encoder's input."""
     return self.seq_len - self.n_noise + self.n_spans + (self.end_of_text is not None)
 
   @property
   def target_len(self) -> int:
-    """T, what the decoder writes."""
+    """T, length of the targets and of the decoder's input."""
     return self.n_noise + self.n_spans + (self.end_of_text is not None)
 
-  def apply(
-    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
-  ) -> Batch:
-    """The batch of an encoder-decoder.
+  def apply(self, batch: Batch, draw_numbers_B: Array, hypers: DataHypers) -> Batch:
+    """Returns the batch of an encoder-decoder.
 
     Args:
-      batch: (B, L) tokens.
-      numbers_B: (B,) uint32, what names each sequence's draws.
-      seed: of all draws.
-      numbers: not read: the shares are structure, since shapes hang on them.
+      batch: Batch of `make_batch`, (B, L).
+      draw_numbers_B: (B,) uint32, number of the random draws of each sequence.
+      hypers: `seed` of all draws.
     """
-    root = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b'spans'))
+    root = jax.random.fold_in(jax.random.key(hypers['seed']), zlib.crc32(b'spans'))
+
+    def corrupt(tokens_L: Array, number: Array) -> tuple[jax.Array, jax.Array]:
+      return self._corrupt(tokens_L, jax.random.fold_in(root, number))
+
     text_BL = jnp.asarray(batch.tokens)
-    out = jax.vmap(
-      lambda tokens_L, number: self._corrupt(tokens_L, jax.random.fold_in(root, number))
-    )
-    encoder_BM, targets_BT = out(text_BL, numbers_B)
+    encoder_BM, targets_BT = jax.vmap(corrupt)(text_BL, draw_numbers_B)
+
+    # The decoder reads the targets, shifted by one position.
     start_B1 = jnp.full((len(text_BL), 1), self.start, jnp.int32)
-    ones = jnp.ones(targets_BT.shape, jnp.float32)
+    weights_BT = jnp.ones(targets_BT.shape, jnp.float32)
     return Batch(
       jnp.concatenate([start_B1, targets_BT[:, :-1]], axis=1),
       targets_BT,
-      ones,
+      weights_BT,
       encoder_tokens=encoder_BM,
     )
 
-  def _corrupt(
-    self, tokens_L: jax.Array, key: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """What encoder and decoder have of one sequence, (M,) and (T,)."""
-    noise_L, span_L, begins_L = self._spans(key)
+  def _corrupt(self, tokens_L: Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the encoder's input (M,) and the targets (T,) of one sequence."""
+    noise_L, span_L, begins_L = self._draw_spans(key)
     sentinels = np.asarray(self.sentinels[: self.n_spans], np.int32)
-    kept_L = (
-      jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)
-    )  # where a token that stays goes
-    taken_L = (
-      jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)
-    )  # where a token that goes goes, after its sentinel
-    size_M = self.seq_len - self.n_noise + self.n_spans
-    nowhere = 2 * self.seq_len  # beyond both sides: dropped
-    encoder = jnp.zeros(size_M, jnp.int32)
-    encoder = encoder.at[jnp.where(noise_L, nowhere, kept_L)].set(tokens_L, mode='drop')
-    encoder = encoder.at[jnp.where(begins_L, kept_L, nowhere)].set(
-      jnp.asarray(sentinels)[span_L], mode='drop'
-    )
+
+    # Output position of each token, in the encoder's input if it stays and in the targets
+    # if it is removed. The sentinels of the spans up to here come before it.
+    encoder_index_L = jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)
+    target_index_L = jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)
+    # Writes to an index beyond the end are dropped.
+    dropped = 2 * self.seq_len
+
+    # Write the text that stays, and a sentinel at the first token of each span.
+    encoder = jnp.zeros(self.seq_len - self.n_noise + self.n_spans, jnp.int32)
+    index_L = jnp.where(noise_L, dropped, encoder_index_L)
+    encoder = encoder.at[index_L].set(tokens_L, mode='drop')
+    index_L = jnp.where(begins_L, encoder_index_L, dropped)
+    encoder = encoder.at[index_L].set(jnp.asarray(sentinels)[span_L], mode='drop')
+
+    # Write the removed text, and the sentinel before each span.
     targets = jnp.zeros(self.n_noise + self.n_spans, jnp.int32)
-    targets = targets.at[jnp.where(noise_L, taken_L, nowhere)].set(
-      tokens_L, mode='drop'
-    )
-    targets = targets.at[jnp.where(begins_L, taken_L - 1, nowhere)].set(
-      jnp.asarray(sentinels)[span_L], mode='drop'
-    )
+    index_L = jnp.where(noise_L, target_index_L, dropped)
+    targets = targets.at[index_L].set(tokens_L, mode='drop')
+    index_L = jnp.where(begins_L, target_index_L - 1, dropped)
+    targets = targets.at[index_L].set(jnp.asarray(sentinels)[span_L], mode='drop')
+
     if self.end_of_text is None:
       return encoder, targets
     end = jnp.full(1, self.end_of_text, jnp.int32)
     return jnp.concatenate([encoder, end]), jnp.concatenate([targets, end])
 
-  def _spans(self, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Which tokens go, of which span each is (where it goes), and which is a span's first; each (L,)."""
-    k_noise, k_text = jax.random.split(key)
-    text = _lengths(k_text, self.seq_len - self.n_noise, self.n_spans)
-    noise = _lengths(k_noise, self.n_noise, self.n_spans)
-    begins = jnp.cumsum(text) + jnp.concatenate(
-      [jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]]
-    )  # text comes first
-    places = jnp.arange(self.seq_len)
+  def _draw_spans(self, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draws the spans of one sequence, which starts with text that stays.
+
+    Returns:
+      Three (L,) arrays: True for removed tokens, the number of the span at or before each
+      token, and True for the first token of each span.
+    """
+    noise_key, text_key = jax.random.split(key)
+    text = _random_lengths(text_key, self.seq_len - self.n_noise, self.n_spans)
+    noise = _random_lengths(noise_key, self.n_noise, self.n_spans)
+
+    # Text and spans alternate. A span begins after the texts up to it and earlier spans.
+    earlier_noise = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]])
+    begins = jnp.cumsum(text) + earlier_noise
+
+    index_L = jnp.arange(self.seq_len)
     begins_L = jnp.zeros(self.seq_len, bool).at[begins].set(True)
     span_L = jnp.maximum(jnp.cumsum(begins_L) - 1, 0)
-    noise_L = (jnp.cumsum(begins_L) > 0) & (places < (begins + noise)[span_L])
+    noise_L = (jnp.cumsum(begins_L) > 0) & (index_L < (begins + noise)[span_L])
     return noise_L, span_L, begins_L
 
 
-def _lengths(key: jax.Array, n: int, k: int) -> jax.Array:
-  """(k,) int32: n cut into k parts of at least one, every way of cutting as likely."""
-  cuts = jax.random.permutation(
-    key, jnp.arange(n - 1) < k - 1
-  )  # after which of the first n - 1
+def _random_lengths(key: jax.Array, n: int, k: int) -> jax.Array:
+  """Splits n into k positive parts, uniformly among all compositions. (k,) int32."""
+  # Cut after k - 1 of the first n - 1 items, and count the items of each part.
+  cuts = jax.random.permutation(key, jnp.arange(n - 1) < k - 1)
   part_n = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
   return jnp.zeros(k, jnp.int32).at[part_n].add(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Prefix:
-  """What a prefix-LM learns: a beginning of any length is given and seen from both sides, the rest is written.
-
-  Source: arXiv:1910.10683 section 3.2.1.
-  """
-
-  dynamic: bool = True
-
-  def apply(
-    self, batch: Batch, numbers_B: jax.Array, seed: Any, numbers: Mapping[str, Any]
-  ) -> Batch:
-    """The batch with the length of each prefix, 1 to L - 1; targets within it have weight 0."""
-    root = jax.random.fold_in(jax.random.key(seed), zlib.crc32(b'prefix'))
-    length = batch.tokens.shape[-1]
-    draw = lambda number: jax.random.randint(
-      jax.random.fold_in(root, number), (), 1, max(length, 2), jnp.int32
-    )
-    prefix_B = jax.vmap(draw)(numbers_B)
-    after_BL = (
-      jnp.arange(length)[None] >= prefix_B[:, None] - 1
-    )  # the prefix's last token tells the first of the rest
-    return dataclasses.replace(
-      batch, weights=jnp.asarray(batch.weights) * after_BL, prefix_lengths=prefix_B
-    )

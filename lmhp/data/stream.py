@@ -1,102 +1,110 @@
-"""`TrainStream`: training batches by sequence number, gathered on the device or streamed from the host.
+"""`TrainStream`: training batches by sequence number, from device memory or from the host.
 
 Dimension key: B batch, L sequence, S steps of a chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lmhp.data.batches import make_batch
-from lmhp.data.config import DataConfig
+from lmhp.data.config import MIXTURE_BLOCK, DataConfig
 from lmhp.data.dataset import Dataset
-from lmhp.data.masking import EVALUATION, Masking
-from lmhp.data.order import BLOCK, MAX_SEQUENCES, Order, quotas, windows_of
-from lmhp.data.spans import Prefix, SpanCorruption
+from lmhp.data.masking import EVALUATION_HYPERS
+from lmhp.data.objectives import Objective, make_objective
+from lmhp.data.order import MAX_SEQUENCES, DataHypers, Order, block_quotas, n_windows
 from lmhp.errors import ConfigError
-from lmhp.model.batch import Batch
+from lmhp.model.batch import Array, Batch
 
-RESIDENT_BYTES = 1 << 30
-"""Tokens up to this size live on the device where data.placement is auto."""
+MAX_RESIDENT_BYTES = 1 << 30
+"""Largest size of tokens that `data.placement = 'auto'` keeps in device memory."""
 
 
 class TrainStream:
-  """The endless stream of training sequences, addressed by number; holds nothing that changes.
+  """The endless stream of training sequences, addressed by sequence number.
+
+  It has no state. If the tokens are resident, programs call `gather`. Otherwise
+  `host_batches` or `prefetch` makes the batches on the host. Both give the same bits.
 
   Args:
-    dataset: what `load` gave.
-    seq_len: tokens of a sequence, L.
-    cfg: the config, or the structure of a split one: no traced field is read.
+    dataset: Dataset of `load`.
+    seq_len: L, tokens in a sequence.
+    cfg: Section `data`, or its structure. No traced key is read.
 
   Attributes:
-    end_of_text: what tells documents apart; None where nothing shall.
-    objective: what is made of a batch; None where the next token is learnt.
-    resident: whether tokens live on the device, so that `gather` serves; else `host_batches` does.
-    windows_per_epoch: for each source, sequences after which it repeats.
+    end_of_text: Token that separates documents. None if attention may cross them.
+    objective: Change of each batch. None for next-token prediction.
+    resident: True if all tokens are in device memory.
+    windows_per_epoch: Number of sequences in one pass over each source.
 
   Raises:
-    ConfigError: where a source has fewer than 2 L tokens, or cannot do what the config asks.
+    ConfigError: If a source has fewer than 2 L tokens, or does not support the config.
   """
 
   def __init__(self, dataset: Dataset, seq_len: int, cfg: DataConfig):
-    for name, tokens in zip(cfg.path, dataset.train):
-      if windows_of(len(tokens), seq_len) < 1:
+    for name, stream in zip(cfg.path, dataset.train):
+      if n_windows(len(stream), seq_len) < 1:
         raise ConfigError(
-          f'data.path: {name!r} has {len(tokens)} training tokens, expected at least {2 * seq_len}: '
-          f'twice the sequence length'
+          f'data.path: {name!r} has {len(stream)} training tokens, expected at least '
+          f'{2 * seq_len} (twice the sequence length)'
         )
-    self.end_of_text = _end_of_text(dataset, cfg)
-    self.objective = objective_of(dataset, seq_len, cfg)
-    self._sources = [tokens.ids for tokens in dataset.train]
+    self.end_of_text = _document_separator(dataset, cfg)
+    self.objective: Objective | None = make_objective(dataset, seq_len, cfg)
+    self._sources = [stream.ids for stream in dataset.train]
     self._seq_len = seq_len
-    self._order = Order(
-      seq_len, tuple(windows_of(len(ids), seq_len) for ids in self._sources)
+    self.windows_per_epoch = tuple(
+      n_windows(len(ids), seq_len) for ids in self._sources
     )
+    self._order = Order(seq_len, self.windows_per_epoch)
+    # Index of the first token of each source in the concatenation of all, and the total.
     self._bases = np.cumsum([0] + [len(ids) for ids in self._sources])
-    self.windows_per_epoch = self._order.windows
-    self.resident = self._decide_residence(cfg)
+    self.resident = self._is_resident(cfg)
 
-  def _decide_residence(self, cfg: DataConfig) -> bool:
+  def _is_resident(self, cfg: DataConfig) -> bool:
     if cfg.placement == 'auto':
-      return sum(ids.nbytes for ids in self._sources) <= RESIDENT_BYTES
-    if cfg.placement == 'device' and self._bases[-1] >= 2**31:
+      return sum(ids.nbytes for ids in self._sources) <= MAX_RESIDENT_BYTES
+    n_tokens = self._bases[-1]
+    if cfg.placement == 'device' and n_tokens >= 2**31:
       raise ConfigError(
-        f"data.placement: got 'device' for {self._bases[-1]} training tokens, expected 'host' from "
-        f'{2**31}'
+        f"data.placement: got 'device' for {n_tokens} training tokens, expected 'host' for "
+        f'{2**31} tokens or more'
       )
     return cfg.placement == 'device'
 
   def epochs(
     self, n_sequences: int, mixture_weights: Sequence[float] = (1.0,)
   ) -> tuple[float, ...]:
-    """How often each source is read in a run's first `n_sequences`; above 1, tokens repeat.
+    """Returns the number of passes over each source in the first `n_sequences` of a run.
 
     Raises:
-      ConfigError: where the run is longer than sequences can be numbered.
+      ConfigError: If the sequence numbers would exceed uint32.
     """
     if n_sequences > MAX_SEQUENCES:
       raise ConfigError(
-        f'train.steps: {n_sequences} sequences, expected at most {MAX_SEQUENCES}'
+        f'train.steps: got {n_sequences} sequences, expected at most {MAX_SEQUENCES}'
       )
     if len(self._sources) == 1:
       return (n_sequences / self.windows_per_epoch[0],)
-    shares = np.asarray(quotas(jnp.asarray(mixture_weights, jnp.float32))) / BLOCK
+    quotas = block_quotas(jnp.asarray(mixture_weights, jnp.float32))
+    shares = np.asarray(quotas) / MIXTURE_BLOCK
     return tuple(
       float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch)
     )
 
-  # --- resident: inside the jitted program ---------------------------------------------------------------------------
+  # --- resident tokens: inside a jitted program ---------------------------------------
 
   @functools.cached_property
   def arrays(self) -> dict[str, jax.Array]:
-    """What `gather` reads, on the device: pass it to the program as an argument, or it becomes part of it."""
+    """Device arrays that `gather` reads. Empty if the tokens are not resident.
+
+    A program takes them as an argument. Captured arrays would become constants of it.
+    """
     if not self.resident:
       return {}
     return {'tokens': jnp.asarray(np.concatenate(self._sources))}
@@ -104,133 +112,143 @@ class TrainStream:
   def gather(
     self,
     arrays: Mapping[str, jax.Array],
-    data_hypers: Mapping[str, jax.Array],
-    sequence_numbers: jax.Array,
+    data_hypers: DataHypers,
+    sequence_numbers_B: Array,
   ) -> Batch:
-    """The batch of these sequences. Pure; jits, scans and vmaps over any argument.
+    """Returns the batch of some sequences. Pure. Works with jit, scan and vmap.
 
     Args:
-      arrays: `self.arrays`.
-      data_hypers: `seed`, uint32, and `mixture_weights`, (sources,) float32.
-      sequence_numbers: (B,) uint32, for instance step * B + arange(B).
+      arrays: The attribute `arrays`.
+      data_hypers: Traced numbers of the section `data`.
+      sequence_numbers_B: (B,) uint32, usually step * B + arange(B).
     """
-    place = self._order.places(
-      data_hypers['seed'], data_hypers['mixture_weights'], sequence_numbers
+    location = self._order.locate(
+      data_hypers['seed'], data_hypers['mixture_weights'], sequence_numbers_B
     )
+
+    # Index of the first token of each sequence, and of all its tokens.
     bases = jnp.asarray(self._bases[:-1], jnp.uint32)
-    starts = (
-      bases[place.source] + place.offset + place.window * np.uint32(self._seq_len)
-    )
-    where = (
-      starts.astype(jnp.int32)[:, None]
-      + jnp.arange(self._seq_len + 1, dtype=jnp.int32)[None]
-    )
-    # Every place is inside; clip is the mode that reads without first asking. Three times vmap(dynamic_slice)'s speed.
-    batch = make_batch(jnp.take(arrays['tokens'], where, mode='clip'), self.end_of_text)
+    window_start = location.window * np.uint32(self._seq_len)
+    starts_B = bases[location.source] + location.offset + window_start
+    offsets = jnp.arange(self._seq_len + 1, dtype=jnp.int32)
+    indices = starts_B.astype(jnp.int32)[:, None] + offsets[None]
+
+    # All indices are valid, and mode clip skips the check of negative ones. This is three
+    # times as fast as a vmapped dynamic_slice.
+    windows = jnp.take(arrays['tokens'], indices, mode='clip')
+    batch = make_batch(windows, self.end_of_text)
     if self.objective is None:
       return batch
-    numbers = sequence_numbers if self.objective.dynamic else starts
-    return self.objective.apply(batch, numbers, data_hypers['seed'], data_hypers)
+    draw_numbers_B = sequence_numbers_B if self.objective.dynamic else starts_B
+    return self.objective.apply(batch, draw_numbers_B, data_hypers)
 
-  # --- streamed: from the host ---------------------------------------------------------------------------------------
+  # --- streamed tokens: on the host ---------------------------------------------------
 
   def host_batches(
-    self,
-    data_hypers: Mapping[str, Any],
-    first_sequence: int,
-    batch_size: int,
-    n_steps: int,
+    self, data_hypers: DataHypers, first_sequence: int, batch_size: int, n_steps: int
   ) -> Batch:
-    """The batches of consecutive steps, in numpy: bit for bit what `gather` gives for each step.
+    """Returns the batches of consecutive steps in NumPy, with the same bits as `gather`.
 
     Args:
-      data_hypers: as for `gather`, of one member.
-      first_sequence: number of the first sequence, step * batch_size.
+      data_hypers: Traced numbers of the section `data`, of one run.
+      first_sequence: Number of the first sequence, step * B.
       batch_size: B.
-      n_steps: S, 0 or more.
+      n_steps: S, may be 0.
 
     Returns:
-      A batch of arrays (S, B, L).
+      A batch of arrays with leading axes (S, B).
     """
-    count = n_steps * batch_size
-    padded = 1 << max(count - 1, 0).bit_length()  # few shapes to compile for
-    numbers = np.arange(first_sequence, first_sequence + padded).astype(np.uint32)
-    seed, weights = (
-      jnp.asarray(data_hypers[name]) for name in ('seed', 'mixture_weights')
+    # Pad to a power of two, so that few shapes are compiled.
+    n_sequences = n_steps * batch_size
+    n_padded = 1 << max(n_sequences - 1, 0).bit_length()
+    numbers = np.arange(first_sequence, first_sequence + n_padded).astype(np.uint32)
+
+    # Locate the sequences. Indices are int64, because a source may exceed 2**31 tokens.
+    location = self._jitted_locate(
+      jnp.asarray(data_hypers['seed']),
+      jnp.asarray(data_hypers['mixture_weights']),
+      numbers,
     )
     source, _, window, offset = (
-      np.asarray(x)[:count].astype(np.int64)
-      for x in self._places(seed, weights, numbers)
+      np.asarray(x)[:n_sequences].astype(np.int64) for x in location
     )
-    where = (offset + window * self._seq_len)[:, None] + np.arange(self._seq_len + 1)
-    windows = np.zeros(
-      (count, self._seq_len + 1), np.result_type(*(ids.dtype for ids in self._sources))
-    )
+    starts = offset + window * self._seq_len
+    indices = starts[:, None] + np.arange(self._seq_len + 1)
+
+    # Read the windows of each source.
+    dtype = np.result_type(*(ids.dtype for ids in self._sources))
+    windows = np.zeros(indices.shape, dtype)
     for k, ids in enumerate(self._sources):
-      windows[source == k] = ids[where[source == k]]
+      windows[source == k] = ids[indices[source == k]]
     batch = make_batch(windows, self.end_of_text)
+
     if self.objective is not None:
-      starts = (where[:, 0] + self._bases[source]).astype(np.uint32)
-      batch = self._masked(
-        batch,
-        numbers if self.objective.dynamic else np.resize(starts, padded),
-        data_hypers,
-        padded,
-      )
+      if not self.objective.dynamic:
+        global_starts = (starts + self._bases[source]).astype(np.uint32)
+        numbers = np.resize(global_starts, n_padded)
+      batch = self._apply_objective(batch, numbers, data_hypers)
     return jax.tree.map(lambda x: x.reshape(n_steps, batch_size, *x.shape[1:]), batch)
 
-  def _masked(
-    self, batch: Batch, numbers: np.ndarray, data_hypers: Mapping[str, Any], padded: int
+  def _apply_objective(
+    self, batch: Batch, numbers: np.ndarray, data_hypers: DataHypers
   ) -> Batch:
-    """Hides tokens as `gather` does; in numpy again."""
-    count = len(batch.tokens)
-    whole = jax.tree.map(
-      lambda x: np.concatenate([x, np.zeros((padded - count, *x.shape[1:]), x.dtype)]),
-      batch,
-    )
-    masked = self._mask(
-      whole,
-      numbers,
-      data_hypers['seed'],
-      {name: data_hypers[name] for name in EVALUATION},
-    )
-    return jax.tree.map(lambda x: np.asarray(x)[:count], masked)
+    """Applies the objective as `gather` does, and returns NumPy arrays.
 
-  @functools.cached_property
-  def _mask(self):
-    return jax.jit(self.objective.apply)
+    The batch is padded to the length of `numbers` for the call.
+    """
+    n_sequences = len(batch.tokens)
+    n_missing = len(numbers) - n_sequences
+
+    def pad(x: np.ndarray) -> np.ndarray:
+      return np.concatenate([x, np.zeros((n_missing, *x.shape[1:]), x.dtype)])
+
+    hypers = {name: data_hypers[name] for name in EVALUATION_HYPERS}
+    changed = self._jitted_objective(jax.tree.map(pad, batch), numbers, hypers)
+    return jax.tree.map(lambda x: np.asarray(x)[:n_sequences], changed)
 
   @property
-  def for_evaluation(self) -> Any:
-    """What `evaluation_batches` makes of a batch: hides the same tokens of it always; None where nothing is hidden."""
+  def evaluation_transform(self) -> Callable[[Batch, np.ndarray], Batch] | None:
+    """Function of a batch and its window numbers that applies the objective.
+
+    Its draws depend on the window numbers alone, so that all evaluations score the same
+    targets. None for next-token prediction.
+    """
     if self.objective is None:
       return None
-    return lambda batch, numbers: jax.tree.map(
-      np.asarray, self._mask(batch, numbers, np.uint32(0), EVALUATION)
-    )
+
+    def transform(batch: Batch, numbers: np.ndarray) -> Batch:
+      changed = self._jitted_objective(batch, numbers, EVALUATION_HYPERS)
+      return jax.tree.map(np.asarray, changed)
+
+    return transform
 
   @functools.cached_property
-  def _places(self):
-    return jax.jit(self._order.places)
+  def _jitted_objective(self) -> Callable[[Batch, np.ndarray, DataHypers], Batch]:
+    assert self.objective is not None
+    return jax.jit(self.objective.apply)
+
+  @functools.cached_property
+  def _jitted_locate(self):
+    return jax.jit(self._order.locate)
 
   def prefetch(
     self,
-    data_hypers: Mapping[str, Any],
+    data_hypers: DataHypers,
     first_sequence: int,
     batch_size: int,
-    chunks: Iterable[int],
+    chunk_lengths: Iterable[int],
   ) -> Iterator[Batch]:
-    """`host_batches` for one chunk of steps after another, each made in a thread while the one before is used.
+    """Yields `host_batches` of consecutive chunks. A thread prepares one chunk ahead.
 
     Args:
-      data_hypers: as for `gather`, of one member.
-      first_sequence: number of the first sequence of the first chunk.
+      data_hypers: Traced numbers of the section `data`, of one run.
+      first_sequence: Number of the first sequence of the first chunk.
       batch_size: B.
-      chunks: the steps of each chunk.
+      chunk_lengths: Number of steps of each chunk.
     """
     with futures.ThreadPoolExecutor(1, 'lmhp-data') as thread:
       current = None
-      for n_steps in chunks:
+      for n_steps in chunk_lengths:
         following = thread.submit(
           self.host_batches, data_hypers, first_sequence, batch_size, n_steps
         )
@@ -242,43 +260,14 @@ class TrainStream:
         yield current.result()
 
 
-def objective_of(
-  dataset: Dataset, seq_len: int, cfg: DataConfig
-) -> Masking | SpanCorruption | Prefix | None:
-  """What `data.objective` makes of a batch."""
-  tokenizer, dynamic = dataset.tokenizer, cfg.dynamic_masking
-  if cfg.objective == 'masked':
-    return Masking(
-      dataset.mask_token, tokenizer.vocab_size, tokenizer.end_of_text, dynamic
-    )
-  if cfg.objective == 'prefix':
-    return Prefix(dynamic)
-  if cfg.objective == 'causal':
-    return None
-  spans = SpanCorruption(
-    dataset.sentinels,
-    dataset.start_token,
-    tokenizer.end_of_text,
-    seq_len,
-    cfg.span_fraction,
-    cfg.span_length,
-    dynamic,
-  )
-  if spans.n_spans > len(dataset.sentinels):
-    raise ConfigError(
-      f'data.span_length: {spans.n_spans} spans in a sequence, expected at most the '
-      f'{len(dataset.sentinels)} that have a token; make spans longer or train.seq_len smaller'
-    )
-  return spans
-
-
-def _end_of_text(dataset: Dataset, cfg: DataConfig) -> int | None:
-  """What tells documents apart, None where nothing shall."""
+def _document_separator(dataset: Dataset, cfg: DataConfig) -> int | None:
+  """Returns the end-of-text token if attention stays within documents, else None."""
   if not cfg.intra_document_attention:
     return None
-  if dataset.tokenizer.end_of_text is None:
+  tokenizer = dataset.tokenizer
+  if tokenizer.end_of_text is None:
     raise ConfigError(
-      f'data.intra_document_attention: got True, expected False: the {dataset.tokenizer.kind} tokenizer has no '
-      'end-of-text to tell documents apart'
+      'data.intra_document_attention: got True, expected False: the '
+      f'{tokenizer.kind} tokenizer has no end-of-text token'
     )
-  return dataset.tokenizer.end_of_text
+  return tokenizer.end_of_text

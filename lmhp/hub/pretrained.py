@@ -16,7 +16,8 @@ import tempfile
 from etils import epath
 import numpy as np
 
-from lmhp.data import tokenizer as tokenizers
+from lmhp.data import tokenizer_files
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, read_json
@@ -67,8 +68,8 @@ def load_pretrained(
   model = build(dataclasses.replace(cfg, dtype=dtype))
   tensors = checkpoint_tensors(family, model.cfg, model.shapes)
   params = params_from_tensors(tensors, arrays, family, cfg, source=str(directory))
-  has_tokenizer = (directory / tokenizers.FILE).exists()
-  tokenizer = tokenizers.load(directory) if has_tokenizer else None
+  has_tokenizer = (directory / TOKENIZER_FILE).exists()
+  tokenizer = tokenizer_files.load(directory) if has_tokenizer else None
   return model, params, tokenizer
 
 

@@ -92,12 +92,12 @@ class RunSetup:
     cfg = self.cfg.evaluate
     default_batch_size = max(SMALLEST_EVALUATION_BATCH, self.cfg.train.batch_size)
     return evaluation_batches(
-      self.dataset,
+      self.dataset.validation,
       self.cfg.train.seq_len,
       cfg.batch_size or default_batch_size,
       limit=cfg.final_sequences if final else cfg.sequences,
       end_of_text=self.stream.end_of_text,
-      change=self.stream.for_evaluation,
+      transform=self.stream.evaluation_transform,
     )
 
 

@@ -1,278 +1,249 @@
-"""load: sources to streams, split and cached, with one tokenizer."""
+"""`load`: split and cached token streams of all sources, with one tokenizer."""
 
 import json
-import logging
-import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from lmhp.data import corpus, dataset, shards
-from lmhp.data import tokenizer as tk
+from lmhp.data import corpus, dataset, shards, tokenizer_files
 from lmhp.data.config import DataConfig
+from lmhp.data.tokenizer import ByteTokenizer
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 
 TEXT = ''.join(f'Line {i} of the text, é.\n' for i in range(40))
 
 
-@pytest.fixture
-def load(tmp_path):
-  (tmp_path / 'a.txt').write_text(TEXT)
-  (tmp_path / 'b.jsonl').write_text(
-    ''.join(json.dumps({'text': f'document {i} ' * 3}) + '\n' for i in range(20))
-  )
+class Folder:
+  """A folder with a text of one document (a.txt) and of 20 documents (b.jsonl)."""
 
-  def load(*names, **values):
+  def __init__(self, path):
+    self.path = path
+    self.cache = path / 'cache'
+    (path / 'a.txt').write_text(TEXT)
+    rows = [json.dumps({'text': f'document {i} ' * 3}) + '\n' for i in range(20)]
+    (path / 'b.jsonl').write_text(''.join(rows))
+
+  def load(self, *names, **values):
     paths = tuple(
-      n if n.startswith('/') or n == 'docstrings' else str(tmp_path / n) for n in names
+      name if name == 'docstrings' else str(self.path / name) for name in names
     )
-    return dataset.load(
-      DataConfig(path=paths, cache_dir=str(tmp_path / 'cache'), **values)
-    )
+    return dataset.load(DataConfig(path=paths, cache_dir=str(self.cache), **values))
 
-  load.folder = tmp_path
-  return load
+  def write_bin(self, name, ids):
+    (self.path / name).write_bytes(np.asarray(ids, '<u2').tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return Folder(tmp_path)
 
 
 def ids_of(streams):
-  return [t.ids.tolist() for t in streams]
+  return [stream.ids.tolist() for stream in streams]
 
 
-def test_train_and_validation_are_disjoint_and_are_all_of_the_stream(load):
-  whole = [*TEXT.encode(), 256]
-  data = load('a.txt', validation_fraction=0.25)
-  assert data.train[0].ids.tolist() + data.validation[0].ids.tolist() == whole
-  assert len(data.train[0]) == int(0.75 * len(whole))
+# --- splits -------------------------------------------------------------------------
 
 
-def test_the_split_by_document_cuts_between_documents(load):
-  data = load('b.jsonl', split='document', validation_fraction=0.3)
-  (train,), (validation,) = data.train, data.validation
-  assert train.ids[-1] == validation.ids[-1] == 256
-  assert data.tokenizer.decode(validation.ids).startswith('document 14 ')
-  assert (
-    data.describe()['train_documents'] == 14
-    and data.describe()['validation_documents'] == 6
-  )
+def test_train_and_validation_together_are_the_whole_stream(folder):
+  all_ids = [*TEXT.encode(), 256]
+  data = folder.load('a.txt', validation_fraction=0.25)
+  assert data.train[0].ids.tolist() + data.validation[0].ids.tolist() == all_ids
+  assert len(data.train[0]) == int(0.75 * len(all_ids))
 
 
-def test_one_document_cannot_be_split_by_document(load):
-  with pytest.raises(
-    ConfigError,
-    match=r"data\.split: got 'document', expected fraction: .*a\.txt' has one document",
-  ):
-    load('a.txt', split='document')
+def test_split_by_document_cuts_between_documents(folder):
+  data = folder.load('b.jsonl', split='document', validation_fraction=0.3)
+  assert data.train[0].ids[-1] == data.validation[0].ids[-1] == 256
+  assert data.tokenizer.decode(data.validation[0].ids).startswith('document 14 ')
+  assert data.describe()['train_documents'] == 14
+  assert data.describe()['validation_documents'] == 6
 
 
-def test_a_fraction_of_the_training_tokens_leaves_validation_alone(load):
-  whole, half = load('a.txt'), load('a.txt', fraction=0.5)
-  assert (
-    half.train[0].ids.tolist()
-    == whole.train[0].ids.tolist()[: len(whole.train[0]) // 2]
-  )
-  assert ids_of(half.validation) == ids_of(whole.validation)
+def test_split_by_document_needs_two_documents(folder):
+  message = r"data\.split: got 'document', expected fraction: .*a\.txt"
+  with pytest.raises(ConfigError, match=message):
+    folder.load('a.txt', split='document')
 
 
-def test_nanogpt_s_characters_and_cut(load):
-  data = load('a.txt', tokenizer='char')
+def test_fraction_of_the_training_tokens_keeps_the_validation_split(folder):
+  full = folder.load('a.txt')
+  half = folder.load('a.txt', fraction=0.5)
+  n_tokens = len(full.train[0]) // 2
+  assert half.train[0].ids.tolist() == full.train[0].ids.tolist()[:n_tokens]
+  assert ids_of(half.validation) == ids_of(full.validation)
+
+
+def test_split_of_characters_equals_nanogpt(folder):
+  data = folder.load('a.txt', tokenizer='char')
   characters = sorted(set(TEXT))
-  assert data.vocab_size == len(characters) and data.tokenizer.end_of_text is None
-  cut = int(0.9 * len(TEXT))
-  assert ids_of(data.train) == [[characters.index(c) for c in TEXT[:cut]]]
-  assert ids_of(data.validation) == [[characters.index(c) for c in TEXT[cut:]]]
+  assert data.vocab_size == len(characters)
+  n_train = int(0.9 * len(TEXT))
+  ids = [characters.index(character) for character in TEXT]
+  assert ids_of(data.train) == [ids[:n_train]]
+  assert ids_of(data.validation) == [ids[n_train:]]
 
 
-def test_characters_have_an_end_where_there_are_documents(load):
-  data = load('a.txt', 'b.jsonl', tokenizer='char')
-  assert (
-    data.tokenizer.end_of_text
-    == data.vocab_size - 1
-    == data.train[1].ids[len('document 0 ' * 3)]
-  )
+# --- cache and hashes ---------------------------------------------------------------
 
 
-def test_bpe_is_made_from_the_training_text_alone(load):
-  (load.folder / 'c.txt').write_text('ab' * 450 + 'xy' * 50)
-  tokenizer = load('c.txt', tokenizer='bpe', tokenizer_vocab_size=300).tokenizer
-  longest = lambda text: tokenizer.bytes_per_token[tokenizer.encode(text)].max()
-  assert longest('abab') > 1 and longest('xyxy') == 1
-  wider = load(
-    'c.txt', tokenizer='bpe', tokenizer_vocab_size=300, validation_fraction=0.01
-  )
-  assert wider.tokenizer.encode('xy').size == 1
-
-
-def test_the_second_load_makes_nothing(load, monkeypatch):
-  first = load('a.txt', 'b.jsonl', tokenizer='bpe', tokenizer_vocab_size=280)
+def test_second_load_reads_the_cache(folder, monkeypatch):
+  values = {'tokenizer': 'bpe', 'tokenizer_vocab_size': 280}
+  first = folder.load('a.txt', 'b.jsonl', **values)
   monkeypatch.setattr(shards, 'write', lambda *_: 1 / 0)
-  monkeypatch.setattr(tk, 'train_bpe', lambda *_: 1 / 0)
-  again = load('a.txt', 'b.jsonl', tokenizer='bpe', tokenizer_vocab_size=280)
-  assert again.describe() == first.describe() and ids_of(again.train) == ids_of(
-    first.train
-  )
+  monkeypatch.setattr(tokenizer_files, 'train_bpe', lambda *_: 1 / 0)
+  second = folder.load('a.txt', 'b.jsonl', **values)
+  assert second.describe() == first.describe()
+  assert ids_of(second.train) == ids_of(first.train)
 
 
-def test_a_changed_file_is_other_data(load):
-  first = load('a.txt')
-  (load.folder / 'a.txt').write_text(TEXT.replace('text', 'TEXT'))
-  assert load('a.txt').sha256 != first.sha256
+def test_changed_file_is_another_dataset(folder):
+  first = folder.load('a.txt')
+  (folder.path / 'a.txt').write_text(TEXT.replace('text', 'TEXT'))
+  assert folder.load('a.txt').sha256 != first.sha256
 
 
-def test_a_corrupt_shard_of_the_cache_is_said_and_made_again(load, caplog):
-  first = load('a.txt')
-  (path,) = (load.folder / 'cache').rglob('tokens.bin')
+def test_corrupt_shard_is_written_again(folder):
+  first = folder.load('a.txt')
+  (path,) = folder.cache.rglob('tokens.bin')
   path.write_bytes(path.read_bytes()[:-2])
-  with caplog.at_level(logging.WARNING, 'lmhp'):
-    again = load('a.txt')
-  assert 'cut short' in caplog.text and 'made again' in caplog.text
-  assert ids_of(again.train) == ids_of(first.train) and path.exists()
+  assert ids_of(folder.load('a.txt').train) == ids_of(first.train)
 
 
-def test_the_sha256_follows_everything_that_changes_the_data_and_nothing_else(load):
-  base = load('a.txt')
-  others = [
-    load('b.jsonl'),
-    load('a.txt', 'b.jsonl'),
-    load('a.txt', tokenizer='char'),
-    load('a.txt', fraction=0.5),
-    load('a.txt', validation_fraction=0.2),
+def test_sha256_depends_on_all_keys_that_change_the_tokens(folder):
+  variants = [
+    folder.load('a.txt'),
+    folder.load('b.jsonl'),
+    folder.load('a.txt', 'b.jsonl'),
+    folder.load('a.txt', tokenizer='char'),
+    folder.load('a.txt', fraction=0.5),
+    folder.load('a.txt', validation_fraction=0.2),
   ]
-  assert len({base.sha256, *(d.sha256 for d in others)}) == 6
-  assert load('a.txt', seed=7, placement='host').sha256 == base.sha256
+  assert len({variant.sha256 for variant in variants}) == 6
 
 
-def test_load_reads_no_traced_field(load):
-  structure, _ = split(
-    DataConfig(
-      path=(str(load.folder / 'a.txt'),), cache_dir=str(load.folder / 'cache'), seed=3
-    )
+def test_sha256_does_not_depend_on_seed_and_placement(folder):
+  data = folder.load('a.txt', seed=7, placement='host')
+  assert data.sha256 == folder.load('a.txt').sha256
+
+
+def test_load_takes_the_structure_of_a_config(folder):
+  cfg = DataConfig(
+    path=(str(folder.path / 'a.txt'),), cache_dir=str(folder.cache), seed=3
   )
-  assert dataset.load(structure).sha256 == load('a.txt').sha256
+  structure, _ = split(cfg)
+  assert dataset.load(structure).sha256 == folder.load('a.txt').sha256
 
 
-def test_describe(load):
-  facts = json.loads(json.dumps(load('a.txt', 'b.jsonl').describe()))
-  assert facts['train_tokens'] + facts['validation_tokens'] == sum(
-    s['tokens'] for s in facts['sources']
-  )
-  assert (
-    facts['sources'][0]['text_bytes'] == len(TEXT.encode())
-    and facts['sources'][1]['documents'] == 20
-  )
-  assert (facts['tokenizer'], facts['vocab_size']) == ('byte', 257)
+def test_description_is_json_with_the_counts_of_all_sources(folder):
+  facts = json.loads(json.dumps(folder.load('a.txt', 'b.jsonl').describe()))
+  n_tokens = sum(source['tokens'] for source in facts['sources'])
+  assert facts['train_tokens'] + facts['validation_tokens'] == n_tokens
+  assert facts['sources'][0]['text_bytes'] == len(TEXT.encode())
+  assert facts['sources'][1]['documents'] == 20
+  assert facts['tokenizer'] == 'byte'
+  assert facts['vocab_size'] == 257
 
 
-def test_a_directory_of_shards_is_used_as_it_is_with_its_tokenizer(load):
-  made = load('a.txt', tokenizer='char')
-  (tokens,) = (load.folder / 'cache' / 'tokens').iterdir()
-  again = load(str(tokens))
-  assert (
-    ids_of(again.train) == ids_of(made.train)
-    and again.tokenizer.hash == made.tokenizer.hash
-  )
-  (tokens / 'tokens.bin').write_bytes(b'\0\0')
-  with pytest.raises(ConfigError, match='cut short'):
-    load(str(tokens))
+# --- sources of tokens --------------------------------------------------------------
 
 
-def save_bin(path, ids):
-  path.write_bytes(np.asarray(ids, '<u2').tobytes())
+def test_directory_of_shards_keeps_its_tokenizer(folder):
+  first = folder.load('a.txt', tokenizer='char')
+  (shard,) = (folder.cache / 'tokens').iterdir()
+  second = folder.load(shard)
+  assert ids_of(second.train) == ids_of(first.train)
+  assert second.tokenizer.hash == first.tokenizer.hash
 
 
-def test_nanogpt_s_pair_of_files(load):
-  save_bin(load.folder / 'train.bin', [5, 1, 4, 2])
-  save_bin(load.folder / 'val.bin', [3, 6])
-  for name in ('train.bin', ''):
-    data = load(name)
-    assert ids_of(data.train) == [[5, 1, 4, 2]] and ids_of(data.validation) == [[3, 6]]
-    assert data.vocab_size == 7 and data.tokenizer.kind == 'ids'
+def test_corrupt_directory_of_shards_is_an_error(folder):
+  folder.load('a.txt')
+  (shard,) = (folder.cache / 'tokens').iterdir()
+  (shard / 'tokens.bin').write_bytes(b'\0\0')
+  with pytest.raises(ConfigError, match=r'data\.path: .*tokens\.bin'):
+    folder.load(shard)
 
 
-def test_a_lone_bin_is_split_and_its_documents_found_by_the_tokenizer_beside_it(load):
-  save_bin(load.folder / 'x.bin', [97, 98, 256, 99, 100, 256, 101, 102, 103, 256])
-  tk.ByteTokenizer().save(load.folder)
-  data = load('x.bin', split='document', validation_fraction=0.4)
-  assert ids_of(data.train) == [[97, 98, 256, 99, 100, 256]] and data.train[
-    0
-  ].starts.tolist() == [0, 3]
-  os.rename(load.folder / 'tokenizer.json', load.folder / 'mine.json')
-  assert (
-    load('x.bin', tokenizer=str(load.folder / 'mine.json')).tokenizer.kind == 'byte'
-  )
+@pytest.mark.parametrize('name', ['train.bin', ''])
+def test_files_of_nanogpt_are_split_already(folder, name):
+  folder.write_bin('train.bin', [5, 1, 4, 2])
+  folder.write_bin('val.bin', [3, 6])
+  data = folder.load(name)
+  assert ids_of(data.train) == [[5, 1, 4, 2]]
+  assert ids_of(data.validation) == [[3, 6]]
+  assert data.vocab_size == 7
+  assert data.tokenizer.kind == 'ids'
+  assert 'text_bytes' not in data.describe()['sources'][0]
+
+
+def test_tokenizer_beside_a_bin_file_marks_its_documents(folder):
+  folder.write_bin('x.bin', [97, 98, 256, 99, 100, 256, 101, 102, 103, 256])
+  ByteTokenizer().save(folder.path)
+  data = folder.load('x.bin', split='document', validation_fraction=0.4)
+  assert ids_of(data.train) == [[97, 98, 256, 99, 100, 256]]
+  assert data.train[0].starts.tolist() == [0, 3]
+
+
+def test_bin_file_takes_the_tokenizer_of_the_config(folder):
+  folder.write_bin('x.bin', [97, 98, 256, 99])
+  (folder.path / 'other').mkdir()
+  ByteTokenizer().save(folder.path / 'other')
+  data = folder.load('x.bin', tokenizer=str(folder.path / 'other' / 'tokenizer.json'))
+  assert data.tokenizer.kind == 'byte'
 
 
 @pytest.mark.parametrize(
   'data, message',
   [
-    (b'\1\0\2', r'x\.bin has 3 bytes, expected a positive multiple of 2'),
-    (b'', r'x\.bin has 0 bytes'),
-    (b'\1\0\1\1', r"x\.bin' holds token 257, beyond the 257 of its byte tokenizer"),
+    (b'\1\0\2', r'x\.bin: got 3 bytes, expected a positive multiple of 2'),
+    (b'', r'x\.bin: got 0 bytes'),
+    (b'\1\0\1\1', r"x\.bin' has token 257, expected at most 256"),
   ],
 )
-def test_a_bad_bin(load, data, message):
-  tk.ByteTokenizer().save(load.folder)
-  (load.folder / 'x.bin').write_bytes(data)
+def test_invalid_bin_file_is_an_error(folder, data, message):
+  ByteTokenizer().save(folder.path)
+  (folder.path / 'x.bin').write_bytes(data)
   with pytest.raises(ConfigError, match=message):
-    load('x.bin')
+    folder.load('x.bin')
 
 
-def test_sources_must_share_a_tokenizer(load):
-  load('a.txt', tokenizer='char')
-  (chars,) = (load.folder / 'cache' / 'tokens').iterdir()
-  save_bin(load.folder / 'x.bin', [1, 2, 3])
-  with pytest.raises(
-    ConfigError,
-    match=r"x\.bin' came with no tokenizer, expected the byte tokenizer of the other",
-  ):
-    load('a.txt', 'x.bin')
-  with pytest.raises(
-    ConfigError, match='came with a char tokenizer of its own, expected the byte'
-  ):
-    load('a.txt', str(chars))
-  (load.folder / 'own').mkdir()
-  tk.ByteTokenizer().save(load.folder / 'own')
-  with pytest.raises(
-    ConfigError, match='expected the byte tokenizer of data.tokenizer'
-  ):
-    load(str(chars), tokenizer=str(load.folder / 'own'))
+def test_empty_text_is_an_error(folder):
+  (folder.path / 'e.txt').write_text('')
+  with pytest.raises(ConfigError, match=r"data\.path: '.*e\.txt'"):
+    folder.load('e.txt')
 
 
-def test_an_unknown_tokenizer_names_the_nearest(load):
-  with pytest.raises(
-    ConfigError,
-    match=r"data\.tokenizer: got 'bite', expected byte, char, bpe or .* mean 'byte'",
-  ):
-    load('a.txt', tokenizer='bite')
-
-
-def test_an_empty_text(load):
-  (load.folder / 'e.txt').write_text('')
-  with pytest.raises(ConfigError, match=r"data\.path: '.*e\.txt' is empty"):
-    load('e.txt')
-
-
-def test_the_embedded_corpus(load, monkeypatch):
-  monkeypatch.setattr(
-    corpus, 'documents', lambda: [f'docstring {i} ' * 9 for i in range(30)]
-  )
-  data = load('docstrings', text_field='body')
+def test_built_in_corpus_is_read_whatever_the_text_field(folder, monkeypatch):
+  documents = [f'docstring {i} ' * 9 for i in range(30)]
+  monkeypatch.setattr(corpus, 'documents', lambda: documents)
+  data = folder.load('docstrings', text_field='body')
   assert data.tokenizer.decode(data.train[0].ids).startswith('docstring 0 ')
   assert data.describe()['sources'][0]['documents'] == 30
 
 
-def test_the_cache_is_where_it_is_said_to_be(monkeypatch, tmp_path):
-  monkeypatch.setenv('LMHP_CACHE', str(tmp_path / 'x'))
-  assert str(dataset.cache_dir(DataConfig())) == str(tmp_path / 'x')
-  assert str(dataset.cache_dir(DataConfig(cache_dir='/y'))) == '/y'
-  monkeypatch.delenv('LMHP_CACHE')
-  monkeypatch.setenv('HOME', '/home/me')
-  assert str(dataset.cache_dir(DataConfig())) == '/home/me/.cache/lmhp'
+# --- tokens of objectives -----------------------------------------------------------
 
 
-def test_loading_data_needs_no_jax():
-  import subprocess
-  import sys
+def test_mask_token_is_added_to_the_vocabulary(folder):
+  data = folder.load('a.txt', objective='masked')
+  assert data.mask_token == 257
+  assert data.vocab_size == 258
+  assert len(data.token_bytes(258)) == 258
 
-  code = 'import sys, lmhp.data.dataset; sys.exit("jax" in sys.modules or "pyarrow" in sys.modules)'
+
+def test_sentinels_and_start_token_are_added_to_the_vocabulary(folder):
+  data = folder.load('a.txt', objective='span')
+  assert data.sentinels == tuple(range(257, 357))
+  assert data.start_token == 357
+  assert data.vocab_size == 358
+
+
+def test_loading_data_imports_neither_jax_nor_pyarrow():
+  code = (
+    'import sys, lmhp.data.dataset; sys.exit("jax" in sys.modules or "pyarrow" in '
+    'sys.modules)'
+  )
   assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

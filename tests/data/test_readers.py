@@ -1,4 +1,4 @@
-"""A reader for each format, and one clear line for each way a file can be wrong."""
+"""Sources of text: the documents of each format, and errors with their place."""
 
 import json
 import sys
@@ -15,178 +15,233 @@ from lmhp.errors import ConfigError
 TEXTS = ['one\r\ntwo\n', 'a café 😀\x00\x1f\u2028', 'третий']
 
 
+def open_text(path, text_field='text'):
+  return readers.open_text(str(path), text_field, epath.Path('/nowhere'))
+
+
 def documents(path, text_field='text'):
-  return list(
-    readers.open_text(str(path), text_field, epath.Path('/nowhere')).documents()
-  )
+  return list(open_text(path, text_field).documents())
 
 
-def lines(*rows) -> bytes:
+def to_lines(*rows):
   return b''.join(json.dumps(row).encode() + b'\n' for row in rows)
 
 
-def test_txt_is_one_document_to_the_byte(tmp_path):
+# --- formats ------------------------------------------------------------------------
+
+
+def test_txt_is_one_document_with_all_its_bytes(tmp_path):
   (tmp_path / 'a.txt').write_bytes(''.join(TEXTS).encode())
   assert documents(tmp_path / 'a.txt') == [''.join(TEXTS)]
 
 
-def test_jsonl_reads_the_field_of_each_line(tmp_path):
-  rows = {'body': TEXTS[0], 'n': 1}, {'body': TEXTS[1]}, {'body': None}
-  (tmp_path / 'a.jsonl').write_bytes(lines(rows[0]) + b'\n' + lines(*rows[1:]))
-  assert documents(tmp_path / 'a.jsonl', 'body') == [*TEXTS[:2], '']
+def test_jsonl_gives_the_field_of_each_line_that_is_not_blank(tmp_path):
+  lines = to_lines({'body': TEXTS[0], 'n': 1})
+  lines += b'\n' + to_lines({'body': TEXTS[1]}, {'body': None})
+  (tmp_path / 'a.jsonl').write_bytes(lines)
+  assert documents(tmp_path / 'a.jsonl', 'body') == [TEXTS[0], TEXTS[1], '']
 
 
 @pytest.mark.parametrize(
-  'kind', [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+  'column_type',
+  [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())],
 )
-def test_parquet_reads_the_column(tmp_path, kind):
-  table = pa.table(
-    {'n': [1, 2, 3, 4], 'body': pa.array([*TEXTS, None], pa.string()).cast(kind)}
-  )
+def test_parquet_gives_the_column_of_each_row(tmp_path, column_type):
+  column = pa.array([*TEXTS, None], pa.string()).cast(column_type)
+  table = pa.table({'n': [1, 2, 3, 4], 'body': column})
   pq.write_table(table, tmp_path / 'a.parquet', row_group_size=2)
   assert documents(tmp_path / 'a.parquet', 'body') == [*TEXTS, '']
 
 
-def test_a_directory_is_its_files_in_the_order_of_their_paths(tmp_path):
+def test_directory_gives_its_files_in_the_order_of_their_paths(tmp_path):
   (tmp_path / 'sub').mkdir()
   (tmp_path / 'b.txt').write_text('b')
-  (tmp_path / 'a.jsonl').write_bytes(lines({'text': 'a1'}, {'text': 'a2'}))
+  (tmp_path / 'a.jsonl').write_bytes(to_lines({'text': 'a1'}, {'text': 'a2'}))
   (tmp_path / 'sub' / 'c.TXT').write_text('c')
-  (tmp_path / 'd.csv').write_text('left out')
+  (tmp_path / 'd.csv').write_text('unsupported')
+  (tmp_path / '.hidden.txt').write_text('hidden')
   assert documents(tmp_path) == ['a1', 'a2', 'b', 'c']
 
 
-def test_the_hash_follows_the_bytes_the_field_and_the_order_but_not_the_name(tmp_path):
-  def hash_of(name, data, field='text'):
-    (tmp_path / name).write_bytes(data)
-    return readers.open_text(str(tmp_path / name), field, epath.Path('/nowhere')).sha256
+# --- hashes -------------------------------------------------------------------------
 
-  same = hash_of('a.txt', b'x')
-  assert (
-    same
-    == hash_of('b.txt', b'x')
-    == hash_of('a.txt', b'x', 'body')
-    != hash_of('c.txt', b'y')
-  )
-  row = lines({'text': 'x', 'body': 'y'})
-  assert hash_of('a.jsonl', row) != hash_of('a.jsonl', row, 'body')
+
+def hash_of(path, data, text_field='text'):
+  path.write_bytes(data)
+  return open_text(path, text_field).sha256
+
+
+def test_hash_of_a_text_depends_on_its_bytes_alone(tmp_path):
+  first = hash_of(tmp_path / 'a.txt', b'x')
+  assert first == hash_of(tmp_path / 'b.txt', b'x')
+  assert first == hash_of(tmp_path / 'a.txt', b'x', 'body')
+  assert first != hash_of(tmp_path / 'a.txt', b'y')
+
+
+def test_hash_of_jsonl_depends_on_the_field(tmp_path):
+  line = to_lines({'text': 'x', 'body': 'y'})
+  path = tmp_path / 'a.jsonl'
+  assert hash_of(path, line) != hash_of(path, line, 'body')
+
+
+# --- errors -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
   'name, data, message',
   [
-    ('a.txt', b'one\ntwo \xff', r'a\.txt:2: not UTF-8 text \(byte 0xff\)'),
-    ('a.jsonl', lines({'text': 'x'}) + b'{"text": \n', r'a\.jsonl:2: not JSON'),
-    ('a.jsonl', lines({'text': 'x'}) + b'{"text": "\xff"}\n', r'a\.jsonl:2: not UTF-8'),
+    ('a.txt', b'one\ntwo \xff', r'data\.path: .*a\.txt:2: .*0xff'),
+    ('a.jsonl', to_lines({'text': 'x'}) + b'{"text": \n', r'a\.jsonl:2: not JSON'),
+    ('a.jsonl', to_lines({'text': 'x'}) + b'{"text": "\xff"}\n', r'a\.jsonl:2: .*0xff'),
     ('a.jsonl', b'[1]\n', r'a\.jsonl:1: got a list, expected an object'),
-    (
-      'a.jsonl',
-      lines({'texts': 'x'}),
-      r"data\.text_field: .*a\.jsonl:1 has no field 'text'; did you mean 'texts'",
-    ),
-    ('a.jsonl', lines({'text': 3}), r'a\.jsonl:1: got int, expected text'),
-    ('a.jsonl', b'{"text": "\\ud800"}\n', r'a\.jsonl:1: not UTF-8 text'),
-    ('a.parquet', b'PAR1 nonsense', r'a\.parquet is not a parquet file'),
-    ('a.parquet', b'', r'a\.parquet is not a parquet file'),
-    ('a.csv', b'x', r'no reader for .*a\.csv'),
+    ('a.jsonl', to_lines({'texts': 'x'}), r"data\.text_field: .*a\.jsonl:1 .*'texts'"),
+    ('a.jsonl', to_lines({'text': 3}), r'a\.jsonl:1: got int, expected text'),
+    ('a.jsonl', b'{"text": "\\ud800"}\n', r'a\.jsonl:1: .*surrogate'),
+    ('a.parquet', b'PAR1 nonsense', r'data\.path: .*a\.parquet'),
+    ('a.parquet', b'', r'data\.path: .*a\.parquet'),
+    ('a.csv', b'x', r'data\.path: got .*a\.csv'),
   ],
 )
-def test_a_bad_file_is_one_line_that_says_where(tmp_path, name, data, message):
+def test_invalid_file_is_one_line_with_its_place(tmp_path, name, data, message):
   (tmp_path / name).write_bytes(data)
-  with pytest.raises(ConfigError, match=message) as e:
+  with pytest.raises(ConfigError, match=message) as error:
     documents(tmp_path / name)
-  assert '\n' not in str(e.value) and str(e.value).startswith('data.')
+  assert '\n' not in str(error.value)
+  assert str(error.value).startswith('data.')
 
 
 @pytest.mark.parametrize(
   'column, values, message',
   [
-    ('texts', ['x'], r"has no column 'text'; did you mean 'texts'"),
+    ('texts', ['x'], r"data\.text_field: .*'text'.*'texts'"),
     ('text', [1], r'row 1: got int, expected text'),
   ],
 )
-def test_a_bad_parquet_column(tmp_path, column, values, message):
+def test_invalid_parquet_column_is_an_error(tmp_path, column, values, message):
   pq.write_table(pa.table({column: values}), tmp_path / 'a.parquet')
   with pytest.raises(ConfigError, match=message):
     documents(tmp_path / 'a.parquet')
 
 
-def test_a_parquet_file_cut_short(tmp_path):
-  pq.write_table(
-    pa.table({'text': [str(i) * 9 for i in range(10_000)]}), tmp_path / 'a.parquet'
-  )
-  data = (tmp_path / 'a.parquet').read_bytes()
-  (tmp_path / 'a.parquet').write_bytes(data[: len(data) // 2])
-  with pytest.raises(
-    ConfigError, match='a.parquet is not a parquet file that can be read'
-  ):
-    documents(tmp_path / 'a.parquet')
+def test_parquet_file_cut_short_is_an_error(tmp_path):
+  path = tmp_path / 'a.parquet'
+  pq.write_table(pa.table({'text': [str(i) * 9 for i in range(10_000)]}), path)
+  data = path.read_bytes()
+  path.write_bytes(data[: len(data) // 2])
+  with pytest.raises(ConfigError, match=r'data\.path: .*a\.parquet'):
+    documents(path)
 
 
-def test_a_missing_path_names_its_neighbour(tmp_path):
+@pytest.mark.parametrize(
+  'missing, suggestion',
+  [('shakespear.txt', "'shakespeare.txt'"), ('docstring', "'docstrings'")],
+)
+def test_missing_path_suggests_the_nearest_name(tmp_path, missing, suggestion):
   (tmp_path / 'shakespeare.txt').write_text('x')
-  with pytest.raises(
-    ConfigError, match=r"no file or directory .*; did you mean 'shakespeare\.txt'"
-  ):
-    documents(tmp_path / 'shakespear.txt')
-  with pytest.raises(ConfigError, match="did you mean 'docstrings'"):
-    documents('docstring')
+  with pytest.raises(ConfigError, match=suggestion):
+    documents(tmp_path / missing)
 
 
-def test_a_directory_without_text(tmp_path):
-  with pytest.raises(ConfigError, match='holds no .txt'):
+def test_directory_without_text_is_an_error(tmp_path):
+  with pytest.raises(ConfigError, match=r'data\.path: .*\.txt, \.jsonl, \.parquet'):
     documents(tmp_path)
 
 
-def test_bin_files_are_one_or_nanogpt_s_pair(tmp_path):
+# --- .bin files ---------------------------------------------------------------------
+
+
+def names_of_bin_files(path):
+  return [file.name for file in readers.bin_files(str(path))]
+
+
+def test_lone_bin_file(tmp_path):
   (tmp_path / 'other.bin').write_bytes(b'\0\0')
-  names = lambda path: [file.name for file in readers.bin_files(str(path))]
-  assert names(tmp_path) == [] and names(tmp_path / 'other.bin') == ['other.bin']
+  assert names_of_bin_files(tmp_path / 'other.bin') == ['other.bin']
+  assert names_of_bin_files(tmp_path / 'absent.bin') == []
+  assert names_of_bin_files(tmp_path) == []
+
+
+def test_train_and_val_of_nanogpt_belong_together(tmp_path):
   (tmp_path / 'train.bin').write_bytes(b'\0\0')
-  assert names(tmp_path) == ['train.bin']
+  assert names_of_bin_files(tmp_path) == ['train.bin']
   (tmp_path / 'val.bin').write_bytes(b'\0\0')
-  assert names(tmp_path) == names(tmp_path / 'train.bin') == ['train.bin', 'val.bin']
-  assert (
-    names(tmp_path / 'val.bin') == ['val.bin'] and names(tmp_path / 'absent.bin') == []
-  )
+  assert names_of_bin_files(tmp_path) == ['train.bin', 'val.bin']
+  assert names_of_bin_files(tmp_path / 'train.bin') == ['train.bin', 'val.bin']
+  assert names_of_bin_files(tmp_path / 'val.bin') == ['val.bin']
+
+
+# --- Hugging Face datasets ----------------------------------------------------------
 
 
 class Table:
-  """As much of `datasets.Dataset` as the reader uses."""
+  """The part of `datasets.Dataset` that the reader uses."""
 
   def __init__(self, **columns):
-    self.columns, self.column_names = columns, list(columns)
+    self.columns = columns
+    self.column_names = list(columns)
 
   def select_columns(self, names):
-    return [
-      dict(zip(names, row)) for row in zip(*(self.columns[name] for name in names))
-    ]
+    rows = zip(*(self.columns[name] for name in names))
+    return [dict(zip(names, row)) for row in rows]
 
 
-def test_hugging_face_takes_the_train_split(tmp_path, monkeypatch):
-  asked = []
-  fake = types.ModuleType('datasets')
-  fake.load_dataset = lambda *args: (
-    asked.append(args) or {'train': Table(text=['a', None], n=[1, 2]), 'test': None}
-  )
-  fake.load_from_disk = lambda path: asked.append(path) or Table(text=['b'])
-  monkeypatch.setitem(sys.modules, 'datasets', fake)
-  assert documents('hf:owner/name') == ['a', ''] and documents(
-    'hf:owner/name:subset'
-  ) == ['a', '']
+class Library(types.ModuleType):
+  """A replacement of the package `datasets` that records its calls."""
+
+  def __init__(self, splits):
+    super().__init__('datasets')
+    self.splits = splits
+    self.calls = []
+
+  def load_dataset(self, *args):
+    self.calls.append(args)
+    return self.splits
+
+  def load_from_disk(self, path):
+    self.calls.append(path)
+    return Table(text=['b'])
+
+
+@pytest.fixture
+def library(monkeypatch):
+  library = Library({'train': Table(text=['a', None], n=[1, 2]), 'test': None})
+  monkeypatch.setitem(sys.modules, 'datasets', library)
+  return library
+
+
+def test_train_split_of_a_dataset_is_read(library):
+  assert documents('hf:owner/name') == ['a', '']
+  assert library.calls == [('owner/name', None)]
+
+
+def test_subset_of_a_dataset_is_passed_on(library):
+  documents('hf:owner/name:subset')
+  assert library.calls == [('owner/name', 'subset')]
+
+
+def test_saved_dataset_is_read_from_its_directory(library, tmp_path):
   assert documents(f'hf:{tmp_path}') == ['b']
-  assert asked == [('owner/name', None), ('owner/name', 'subset'), epath.Path(tmp_path)]
-  with pytest.raises(ConfigError, match="no column 'txt'; did you mean 'text'"):
+  assert library.calls == [epath.Path(tmp_path)]
+
+
+def test_dataset_without_the_column_suggests_the_nearest(library):
+  with pytest.raises(ConfigError, match=r"data\.text_field: .*'txt'.*'text'"):
     documents('hf:owner/name', 'txt')
-  fake.load_dataset = lambda *args: {'test': None}
-  with pytest.raises(ConfigError, match='no split train, only test'):
-    documents('hf:owner/name')
-  fake.load_dataset = lambda *args: 1 / 0
-  with pytest.raises(ConfigError, match='cannot load'):
+
+
+def test_dataset_without_a_train_split_is_an_error(library):
+  library.splits = {'test': None}
+  with pytest.raises(ConfigError, match=r'data\.path: .* train.* test'):
     documents('hf:owner/name')
 
 
-def test_hugging_face_without_the_extra(monkeypatch):
+def test_error_of_the_library_is_one_of_the_path(library):
+  library.load_dataset = lambda *args: 1 / 0
+  with pytest.raises(ConfigError, match=r"data\.path: .*'hf:owner/name'"):
+    documents('hf:owner/name')
+
+
+def test_missing_library_names_the_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, 'datasets', None)
   with pytest.raises(ConfigError, match=r'lmhp\[datasets\]'):
     documents('hf:owner/name')

@@ -1,136 +1,97 @@
-"""Shards: what is written, that it appears whole or not at all, that damage is found."""
+"""Token shards: written tokens and hashes, and detection of damage."""
 
 import hashlib
 import json
-import os
 
 import numpy as np
 import pytest
 
 from lmhp.data import shards
-from lmhp.data import tokenizer as tk
+from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
 from lmhp.errors import ConfigError
 
 TEXTS = ['one', '', 'two é', 'x' * 5]
 
 
 def write(directory, texts=TEXTS, tokenizer=None):
-  shards.write(directory, iter(texts), tokenizer or tk.ByteTokenizer())
+  shards.write(directory, iter(texts), tokenizer or ByteTokenizer())
   return shards.read(directory)
 
 
-def test_documents_one_after_the_other_each_ended(tmp_path):
-  shard = write(tmp_path / 's')
-  assert shard.tokens.ids.tolist() == [
-    *b'one',
-    256,
-    *'two é'.encode(),
-    256,
-    *b'xxxxx',
-    256,
-  ]
-  assert shard.tokens.ids.dtype == np.uint16 and shard.tokens.starts.tolist() == [
-    0,
-    4,
-    11,
-  ]
-  assert (
-    shard.index['documents'] == 3
-    and shard.index['empty_documents'] == 1
-    and shard.index['text_bytes'] == 14
-  )
-  assert (
-    shard.index['tokens_sha256']
-    == hashlib.sha256((tmp_path / 's' / 'tokens.bin').read_bytes()).hexdigest()
-  )
+# --- writing ------------------------------------------------------------------------
 
 
-def test_the_sha256_of_one_document_is_its_file_s(tmp_path):
-  assert (
-    write(tmp_path / 's', ['a café']).index['text_sha256']
-    == hashlib.sha256('a café'.encode()).hexdigest()
-  )
+def test_end_of_text_follows_each_document(tmp_path):
+  tokens = write(tmp_path / 's').tokens
+  assert tokens.ids.tolist() == [*b'one', 256, *'two é'.encode(), 256, *b'xxxxx', 256]
+  assert tokens.starts.tolist() == [0, 4, 11]
+  assert tokens.ids.dtype == np.uint16
 
 
-def test_documents_are_told_apart_in_the_sha256_of_the_text(tmp_path):
-  one, two = (
-    write(tmp_path / 'one', ['ab', 'c']).index,
-    write(tmp_path / 'two', ['a', 'bc']).index,
-  )
-  assert one['text_sha256'] != two['text_sha256']
+def test_index_has_counts_and_hashes(tmp_path):
+  index = write(tmp_path / 's').index
+  assert index.documents == 3
+  assert index.empty_documents == 1
+  assert index.text_bytes == 14
+  content = (tmp_path / 's' / 'tokens.bin').read_bytes()
+  assert index.tokens_sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_a_tokenizer_without_an_end(tmp_path):
-  shard = write(tmp_path / 's', ['ba'], tk.CharTokenizer('ab', end_of_text=False))
-  assert shard.tokens.ids.tolist() == [1, 0] and shard.tokenizer.decode([1, 0]) == 'ba'
+def test_text_hash_of_one_document_is_that_of_its_file(tmp_path):
+  index = write(tmp_path / 's', ['a café']).index
+  assert index.text_sha256 == hashlib.sha256('a café'.encode()).hexdigest()
 
 
-def test_a_large_vocabulary_takes_uint32(tmp_path):
+def test_text_hash_depends_on_the_boundaries_of_documents(tmp_path):
+  first = write(tmp_path / 'first', ['ab', 'c']).index
+  second = write(tmp_path / 'second', ['a', 'bc']).index
+  assert first.text_sha256 != second.text_sha256
+
+
+def test_tokenizer_without_end_of_text(tmp_path):
+  shard = write(tmp_path / 's', ['ba'], CharTokenizer('ab', end_of_text=False))
+  assert shard.tokens.ids.tolist() == [1, 0]
+  assert shard.tokenizer.decode([1, 0]) == 'ba'
+
+
+def test_large_vocabulary_is_stored_as_uint32(tmp_path):
   characters = [chr(i) for i in range(0x10000, 0x10000 + 2**16 + 1)]
-  shard = write(
-    tmp_path / 's', [characters[-1]], tk.CharTokenizer(characters, end_of_text=False)
-  )
-  assert shard.tokens.ids.tolist() == [2**16] and shard.tokens.ids.dtype == np.uint32
+  tokenizer = CharTokenizer(characters, end_of_text=False)
+  ids = write(tmp_path / 's', [characters[-1]], tokenizer).tokens.ids
+  assert ids.tolist() == [2**16]
+  assert ids.dtype == np.uint32
 
 
-def test_many_documents_make_the_same_shard_as_their_bytes(tmp_path, monkeypatch):
+def test_batches_of_documents_do_not_change_the_tokens(tmp_path, monkeypatch):
   texts = [f'document {i} ' * (i % 7) for i in range(300)]
   monkeypatch.setattr(shards, '_BATCH_CHARACTERS', 100)
-  assert bytes(write(tmp_path / 's', texts).tokens.ids.astype('<u2')) == b''.join(
-    np.asarray([*t.encode(), 256], '<u2').tobytes() for t in texts if t
-  )
+  expected = []
+  for text in texts:
+    if text:
+      expected += [*text.encode(), 256]
+  assert write(tmp_path / 's', texts).tokens.ids.tolist() == expected
 
 
-def test_no_text_is_an_error_and_leaves_nothing(tmp_path):
-  with pytest.raises(ConfigError, match="data.path: 'x.txt' is empty"):
-    shards.write(tmp_path / 's', ['', ''], tk.ByteTokenizer(), "'x.txt'")
-  assert list(tmp_path.iterdir()) == []
+def test_text_without_characters_is_an_error_and_leaves_no_files(tmp_path):
+  with pytest.raises(ConfigError, match="data.path: 'x.txt'"):
+    shards.write(tmp_path / 's', ['', ''], ByteTokenizer(), "'x.txt'")
+  assert not list(tmp_path.iterdir())
 
 
-def test_an_error_on_the_way_leaves_nothing(tmp_path):
+def test_error_while_reading_the_text_leaves_no_files(tmp_path):
   def texts():
     yield 'a' * 10
     raise ConfigError('line 2')
 
   with pytest.raises(ConfigError, match='line 2'):
-    shards.write(tmp_path / 's', texts(), tk.ByteTokenizer())
-  assert list(tmp_path.iterdir()) == []
+    shards.write(tmp_path / 's', texts(), ByteTokenizer())
+  assert not list(tmp_path.iterdir())
 
 
-def test_a_shard_has_no_name_before_it_is_complete(tmp_path):
-  with shards.appearing(shards.epath.Path(tmp_path / 's')) as unfinished:
-    (unfinished / 'x').write_text('x')
-    assert not (tmp_path / 's').exists()
-  assert [p.name for p in tmp_path.iterdir()] == ['s'] and (
-    tmp_path / 's' / 'x'
-  ).read_text() == 'x'
+# --- damage -------------------------------------------------------------------------
 
 
-def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-  synced = set()
-
-  def fsync(handle):
-    assert not (tmp_path / 's').exists()
-    synced.add(os.path.basename(os.readlink(f'/proc/self/fd/{handle}')))
-
-  monkeypatch.setattr(os, 'fsync', fsync)
-  write(tmp_path / 's')
-  assert {p.name for p in (tmp_path / 's').iterdir()} <= synced and len(
-    synced
-  ) == 5  # four files and their directory
-
-
-def test_the_first_of_two_writers_stands(tmp_path):
-  with shards.appearing(shards.epath.Path(tmp_path / 's')) as late:
-    write(tmp_path / 's')
-    (late / 'x').write_text('x')
-  assert (
-    shards.read(tmp_path / 's').index['documents'] == 3
-    and len(list(tmp_path.iterdir())) == 1
-  )
-
-
-def flip(path):
+def flip_bit(path):
   data = bytearray(path.read_bytes())
   data[-2] ^= 1
   path.write_bytes(data)
@@ -147,55 +108,56 @@ def edit(path, **values):
 @pytest.mark.parametrize(
   'damage, message',
   [
-    (lambda d: flip(d / 'tokens.bin'), 'is corrupt: the sha256 of its tokens'),
-    (lambda d: flip(d / 'documents.npy'), 'is corrupt: the sha256 of its documents'),
-    (lambda d: cut(d / 'tokens.bin', 2), 'holds 16 tokens, .* 17: .*cut short'),
-    (lambda d: cut(d / 'tokens.bin', 1), 'has 33 bytes, expected .* of 2'),
-    (lambda d: (d / 'tokens.bin').write_bytes(b''), 'has 0 bytes'),
-    (lambda d: (d / 'tokens.bin').unlink(), 'not a token shard that can be read'),
+    (lambda d: flip_bit(d / 'tokens.bin'), r'tokens\.bin is corrupt'),
+    (lambda d: flip_bit(d / 'documents.npy'), r'documents\.npy is corrupt'),
     (
-      lambda d: (d / 'tokenizer.json').write_text(
-        '{"lmhp_tokenizer": "ids", "vocab_size": 9}'
-      ),
-      'its tokenizer is not',
+      lambda d: cut(d / 'tokens.bin', 2),
+      r'tokens\.bin: got 16 tokens, expected 17',
     ),
-    (lambda d: (d / 'tokenizer.json').write_text('{'), 'tokenizer.json is not'),
+    (
+      lambda d: cut(d / 'tokens.bin', 1),
+      r'tokens\.bin: got 33 bytes, expected .* of 2',
+    ),
+    (lambda d: (d / 'tokens.bin').write_bytes(b''), r'tokens\.bin: got 0 bytes'),
+    (lambda d: (d / 'tokens.bin').unlink(), r'data\.path: .*token shard'),
+    (
+      lambda d: edit(d / 'tokenizer.json', lmhp_tokenizer='ids', vocab_size=9),
+      r'tokenizer\.json is corrupt',
+    ),
+    (lambda d: (d / 'tokenizer.json').write_text('{'), r'tokenizer\.json'),
     (
       lambda d: (d / 'index.json').write_text('{"format"'),
-      'not a token shard that can be read',
+      r'data\.path: .*token shard',
     ),
-    (
-      lambda d: (d / 'index.json').write_text('[]'),
-      'not a token shard that can be read',
-    ),
+    (lambda d: (d / 'index.json').write_text('[]'), r'data\.path: .*token shard'),
     (
       lambda d: (d / 'index.json').write_text(f'{{"format": "{shards.FORMAT}"}}'),
-      'not a token shard that can be read',
+      r'data\.path: .*token shard',
     ),
     (
       lambda d: edit(d / 'index.json', format='lmhp tokens 9'),
-      "has format 'lmhp tokens 9'",
+      "got format 'lmhp tokens 9'",
     ),
-    (
-      lambda d: edit(d / 'index.json', dtype='rubbish'),
-      'not a token shard that can be read',
-    ),
+    (lambda d: edit(d / 'index.json', dtype='x'), r'data\.path: .*token shard'),
   ],
 )
-def test_damage_is_found_and_said_in_one_line(tmp_path, damage, message):
+def test_damage_is_an_error_of_one_line(tmp_path, damage, message):
   write(tmp_path / 's')
   damage(tmp_path / 's')
-  with pytest.raises(ConfigError, match=message) as e:
+  with pytest.raises(ConfigError, match=message) as error:
     shards.read(tmp_path / 's')
-  assert '\n' not in str(e.value)
+  assert '\n' not in str(error.value)
 
 
-def test_a_part_keeps_the_documents_that_begin_in_it():
-  tokens = shards.TokenShards(np.arange(10, dtype=np.uint16), np.asarray([0, 4, 7]))
-  assert tokens.part(4, 8).starts.tolist() == [0, 3] and tokens.part(
-    4, 8
-  ).ids.tolist() == [4, 5, 6, 7]
-  assert (
-    tokens.part(5, 7).starts.tolist() == [0] and tokens.part(3, 3).starts.tolist() == []
-  )
-  assert tokens.part(0, 10).starts.tolist() == [0, 4, 7]
+# --- parts of a stream --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'start, stop, starts',
+  [(4, 8, [0, 3]), (5, 7, [0]), (3, 3, []), (0, 10, [0, 4, 7])],
+)
+def test_part_has_its_tokens_and_the_starts_of_its_documents(start, stop, starts):
+  ids = np.arange(10, dtype=np.uint16)
+  part = shards.TokenStream(ids, np.asarray([0, 4, 7])).part(start, stop)
+  assert part.ids.tolist() == list(range(start, stop))
+  assert part.starts.tolist() == starts

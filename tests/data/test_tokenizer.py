@@ -1,204 +1,133 @@
-"""Every tokenizer: round trip, widths in bytes, saved and loaded the same; and tokenizer.json files from elsewhere."""
-
-import json
+"""Tokenizers: round trips, bytes of tokens, hashes, and tokenizers of lmhp."""
 
 import numpy as np
 import pytest
-import tokenizers as hf
 
-from lmhp.data import tokenizer as tk
+from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer, IdTokenizer
+from lmhp.data.tokenizer_files import load, train_bpe
 from lmhp.errors import ConfigError
 
 PROSE = 'The quick brown fox jumps over the lazy dog, and then it sleeps.\n' * 20
-HARD = (
-  'naïve café — 日本語, עברית; 😀👩‍👩‍👧🏽 e\u0301 \u200b\ufeff\x00\x01\x7f\r\n\t  tail \u2028 \U0010ffff '
-  '<|endoftext|> </s> <0x0A> ▁x ##y'
+UNUSUAL = (
+  'naïve café — 日本語, עברית; 😀👩‍👩‍👧🏽 e\u0301 \u200b\ufeff\x00\x01\x7f\r\n\t  tail \u2028 '
+  '\U0010ffff <|endoftext|> </s> <0x0A> ▁x ##y'
 )
+KINDS = ['byte', 'char', 'char with end', 'bpe']
 
 
 def make(kind):
   if kind == 'byte':
-    return tk.ByteTokenizer()
+    return ByteTokenizer()
   if kind == 'bpe':
-    return tk.train_bpe([PROSE, HARD], 300)
-  return tk.CharTokenizer(set(PROSE + HARD), end_of_text=kind == 'char and end')
+    return train_bpe([PROSE, UNUSUAL], 300)
+  return CharTokenizer(set(PROSE + UNUSUAL), end_of_text=kind == 'char with end')
 
 
-@pytest.fixture(params=['byte', 'char', 'char and end', 'bpe'])
+@pytest.fixture(params=KINDS)
 def tokenizer(request):
   return make(request.param)
 
 
-@pytest.mark.parametrize('text', ['', 'a', PROSE, HARD, HARD[::-1]])
-def test_round_trip_and_width(tokenizer, text):
+# --- every tokenizer ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize('text', ['', 'a', PROSE, UNUSUAL, UNUSUAL[::-1]])
+def test_decoded_ids_are_the_text(tokenizer, text):
   ids = tokenizer.encode(text)
-  assert ids.dtype == np.uint32 and ids.shape == (len(ids),)
   assert tokenizer.decode(ids) == text
+  assert ids.dtype == np.uint32
+  assert ids.shape == (len(ids),)
+
+
+@pytest.mark.parametrize('text', ['', 'a', PROSE, UNUSUAL])
+def test_bytes_of_the_tokens_are_the_bytes_of_the_text(tokenizer, text):
+  ids = tokenizer.encode(text)
   assert tokenizer.bytes_per_token[ids].sum() == len(text.encode())
+  assert len(tokenizer.bytes_per_token) == tokenizer.vocab_size
+
+
+def test_names_of_special_tokens_in_a_text_are_text(tokenizer):
+  ids = tokenizer.encode(UNUSUAL)
   assert tokenizer.end_of_text not in ids.tolist()
-  assert not len(ids) or ids.max() < tokenizer.vocab_size == len(
-    tokenizer.bytes_per_token
-  )
+  assert ids.max() < tokenizer.vocab_size
 
 
-def test_end_of_text_is_nothing_to_read(tokenizer):
-  if tokenizer.end_of_text is not None:
-    assert tokenizer.bytes_per_token[tokenizer.end_of_text] == 0
-    assert (
-      tokenizer.decode(
-        [*tokenizer.encode('ab'), tokenizer.end_of_text, *tokenizer.encode('o')]
-      )
-      == 'abo'
-    )
+@pytest.mark.parametrize('kind', ['byte', 'char with end', 'bpe'])
+def test_end_of_text_decodes_to_nothing(kind):
+  tokenizer = make(kind)
+  end = tokenizer.end_of_text
+  ids = [*tokenizer.encode('ab'), end, *tokenizer.encode('o')]
+  assert tokenizer.decode(ids) == 'abo'
+  assert tokenizer.bytes_per_token[end] == 0
 
 
-def test_many_at_once_are_the_same_as_one_by_one(tokenizer):
-  texts = [PROSE, '', HARD]
+def test_batch_is_encoded_as_single_texts(tokenizer):
+  texts = [PROSE, '', UNUSUAL]
   for ids, text in zip(tokenizer.encode_all(texts), texts, strict=True):
     assert ids.tolist() == tokenizer.encode(text).tolist()
 
 
-def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
+@pytest.mark.parametrize('name', ['', 'tokenizer.json'])
+def test_saved_tokenizer_is_loaded_unchanged(tokenizer, tmp_path, name):
   tokenizer.save(tmp_path)
-  for path in (tmp_path, tmp_path / 'tokenizer.json'):
-    again = tk.load(path)
-    assert again.hash == tokenizer.hash and again.kind == tokenizer.kind
-    assert (
-      again.end_of_text == tokenizer.end_of_text
-      and again.vocab_size == tokenizer.vocab_size
-    )
-    assert again.encode(HARD).tolist() == tokenizer.encode(HARD).tolist()
-
-
-def test_sizes():
-  assert (tk.ByteTokenizer().vocab_size, tk.ByteTokenizer().end_of_text) == (257, 256)
-  assert (make('char').vocab_size, make('char').end_of_text) == (
-    len(set(PROSE + HARD)),
-    None,
-  )
-  assert make('char and end').end_of_text == len(set(PROSE + HARD))
-  assert make('bpe').vocab_size == 300 and make('bpe').end_of_text == 0
-
-
-def test_char_ids_are_ranks_among_code_points():
-  tokenizer = tk.CharTokenizer('ba\n', end_of_text=False)
-  assert tokenizer.encode('\nab').tolist() == [0, 1, 2]
-  with pytest.raises(ConfigError, match="the character 'z' is not one of"):
-    tokenizer.encode('az')
-
-
-def test_hashes_tell_tokenizers_apart():
-  made = [
-    *map(make, ('byte', 'char', 'char and end', 'bpe')),
-    tk.train_bpe([PROSE], 300),
-    tk.IdTokenizer(300),
-  ]
-  assert len({t.hash for t in made}) == len(made)
-  assert make('bpe').hash == make('bpe').hash
-
-
-def test_broken_utf8_is_replaced_not_raised():
-  assert tk.ByteTokenizer().decode([0xE2, 0x82, 256]) == '\ufffd'
-
-
-def test_ids_without_meaning():
-  tokenizer = tk.IdTokenizer(7)
-  assert tokenizer.decode([3, 6]) == '3 6' and tokenizer.bytes_per_token is None
-  with pytest.raises(ConfigError, match='tokenizer.json'):
-    tokenizer.encode('x')
-
-
-def sentencepiece_like():
-  """As Llama 2: '▁' for space, bytes where a character is unknown, <s> and </s>."""
-  byte_tokens = [f'<0x{b:02X}>' for b in range(256)]
-  tokens = ['<unk>', '<s>', '</s>', *byte_tokens, '▁', 'a', 'b', 'é', '▁a', '▁ab']
-  vocabulary = {token: i for i, token in enumerate(tokens)}
-  out = hf.Tokenizer(
-    hf.models.BPE(
-      vocabulary, [('▁', 'a'), ('▁a', 'b')], byte_fallback=True, unk_token='<unk>'
-    )
-  )
-  out.normalizer = hf.normalizers.Replace(' ', '▁')
-  out.decoder = hf.decoders.Sequence(
-    [hf.decoders.Replace('▁', ' '), hf.decoders.ByteFallback(), hf.decoders.Fuse()]
-  )
-  out.add_special_tokens(['<s>', '</s>'])
-  return out
-
-
-def test_a_sentencepiece_like_file_from_elsewhere(tmp_path):
-  source = sentencepiece_like()
-  source.enable_truncation(4)
-  source.enable_padding(length=50)
-  source.post_processor = hf.processors.TemplateProcessing(
-    single='<s> $A', special_tokens=[('<s>', 1)]
-  )
-  source.save(str(tmp_path / 'mine.json'))
-  tokenizer = tk.load(tmp_path / 'mine.json')
-  text = 'b ab 😀é a\n ab'
-  ids = tokenizer.encode(text)
-  assert tokenizer.decode(ids) == text and len(ids) > 4 and 1 not in ids
-  assert tokenizer.bytes_per_token[ids].sum() == len(text.encode())
-  assert tokenizer.bytes_per_token[[0, 1, 2, 3]].tolist() == [5, 0, 0, 1]
-  assert tokenizer.end_of_text == 2 and tokenizer.vocab_size == source.get_vocab_size()
-
-
-def test_the_end_of_text_is_the_one_that_the_config_beside_it_names(tmp_path):
-  sentencepiece_like().save(str(tmp_path / 'tokenizer.json'))
-  plain = tk.load(tmp_path)
-  for token in ('<s>', {'content': '<s>'}):
-    (tmp_path / 'tokenizer_config.json').write_text(json.dumps({'eos_token': token}))
-    other = tk.load(tmp_path)
-    assert (plain.end_of_text, other.end_of_text) == (2, 1) and plain.hash != other.hash
-
-
-def test_vocabulary_with_a_gap_and_a_lossy_one(tmp_path):
-  source = hf.Tokenizer(
-    hf.models.WordPiece({'[UNK]': 0, 'play': 1, '##ing': 2, 'é': 9}, unk_token='[UNK]')
-  )
-  source.pre_tokenizer = hf.pre_tokenizers.Whitespace()
-  source.decoder = hf.decoders.WordPiece()
-  source.save(str(tmp_path / 'tokenizer.json'))
-  tokenizer = tk.load(tmp_path)
-  assert tokenizer.vocab_size == 10 and tokenizer.end_of_text is None
-  assert tokenizer.bytes_per_token[tokenizer.encode('playing é')].tolist() == [4, 3, 2]
+  loaded = load(tmp_path / name)
+  assert loaded.hash == tokenizer.hash
+  assert loaded.kind == tokenizer.kind
+  assert loaded.end_of_text == tokenizer.end_of_text
+  assert loaded.vocab_size == tokenizer.vocab_size
+  assert loaded.encode(UNUSUAL).tolist() == tokenizer.encode(UNUSUAL).tolist()
 
 
 @pytest.mark.parametrize(
-  'text',
+  'kind, vocab_size, end_of_text',
   [
-    '',
-    '{',
-    '[]',
-    '{"model": 3}',
-    '{"lmhp_tokenizer": "word"}',
-    '{"lmhp_tokenizer": "char"}',
+    ('byte', 257, 256),
+    ('char', len(set(PROSE + UNUSUAL)), None),
+    ('char with end', len(set(PROSE + UNUSUAL)) + 1, len(set(PROSE + UNUSUAL))),
+    ('bpe', 300, 0),
   ],
 )
-def test_a_corrupt_file_is_one_line(tmp_path, text):
-  (tmp_path / 'tokenizer.json').write_text(text)
-  with pytest.raises(
-    ConfigError, match=r'data\.tokenizer: .*tokenizer\.json is not'
-  ) as e:
-    tk.load(tmp_path)
-  assert '\n' not in str(e.value)
+def test_vocabulary(kind, vocab_size, end_of_text):
+  tokenizer = make(kind)
+  assert tokenizer.vocab_size == vocab_size
+  assert tokenizer.end_of_text == end_of_text
 
 
-def test_no_file(tmp_path):
-  with pytest.raises(ConfigError, match='no file .*tokenizer.json'):
-    tk.load(tmp_path)
+def test_different_tokenizers_have_different_hashes():
+  tokenizers = [make(kind) for kind in KINDS]
+  tokenizers += [train_bpe([PROSE], 300), IdTokenizer(300)]
+  hashes = {tokenizer.hash for tokenizer in tokenizers}
+  assert len(hashes) == len(tokenizers)
 
 
-@pytest.mark.oracle
-def test_against_transformers(tmp_path):
-  import transformers
+def test_bpe_training_is_deterministic():
+  assert make('bpe').hash == make('bpe').hash
 
-  make('bpe').save(tmp_path)
-  oracle = transformers.PreTrainedTokenizerFast(
-    tokenizer_file=str(tmp_path / 'tokenizer.json')
-  )
-  text = HARD.replace(tk.END_OF_TEXT, '')
-  assert make('bpe').encode(text).tolist() == oracle.encode(text)
-  assert (
-    oracle.decode(make('bpe').encode(text), clean_up_tokenization_spaces=False) == text
-  )
+
+# --- tokenizers of lmhp -------------------------------------------------------------
+
+
+def test_invalid_utf8_is_replaced():
+  assert ByteTokenizer().decode([0xE2, 0x82, 256]) == '\ufffd'
+
+
+def test_ids_of_characters_follow_the_code_points():
+  tokenizer = CharTokenizer('ba\n', end_of_text=False)
+  assert tokenizer.encode('\nab').tolist() == [0, 1, 2]
+
+
+def test_unknown_character_is_an_error():
+  tokenizer = CharTokenizer('ba\n', end_of_text=False)
+  with pytest.raises(ConfigError, match="data.tokenizer: got .*'z'"):
+    tokenizer.encode('az')
+
+
+def test_ids_without_text_decode_to_numbers():
+  tokenizer = IdTokenizer(7)
+  assert tokenizer.decode([3, 6]) == '3 6'
+  assert tokenizer.bytes_per_token is None
+
+
+def test_ids_without_text_cannot_encode():
+  with pytest.raises(ConfigError, match='data.tokenizer: .*tokenizer.json'):
+    IdTokenizer(7).encode('x')

@@ -313,12 +313,12 @@ class LanguageModel:
     if final:
       n_sequences = cfg.evaluate.final_sequences
     batches = evaluation_batches(
-      dataset,
+      dataset.validation,
       cfg.train.seq_len,
       cfg.evaluate.batch_size or max(32, cfg.train.batch_size),
       limit=n_sequences,
       end_of_text=stream.end_of_text,
-      change=stream.for_evaluation,
+      transform=stream.evaluation_transform,
     )
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
     sums_by_batch = [

@@ -1,0 +1,93 @@
+"""The cache of tokenizers and token shards. A directory of it is complete or absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from typing import TypeVar
+import uuid
+
+from etils import epath
+
+from lmhp.data.config import DataConfig
+from lmhp.errors import ConfigError
+from lmhp.files import is_remote
+from lmhp.typing import JSON
+
+T = TypeVar('T')
+
+
+def cache_dir(cfg: DataConfig) -> epath.Path:
+  """Returns the cache directory: data.cache_dir, else $LMHP_CACHE, else ~/.cache/lmhp."""
+  path = cfg.cache_dir or os.environ.get('LMHP_CACHE') or '~/.cache/lmhp'
+  return epath.Path(path).expanduser()
+
+
+def cache_key(*parts: JSON) -> str:
+  """Returns a name for what follows from the parts alone."""
+  return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def read_or_write(
+  directory: epath.Path,
+  write: Callable[[epath.Path], None],
+  read: Callable[[epath.Path], T],
+) -> T:
+  """Reads a directory of the cache. It is written first if it is absent or corrupt.
+
+  Args:
+    directory: Directory of the cache.
+    write: Function that creates the directory.
+    read: Function that reads it, and raises `ConfigError` if it is corrupt.
+  """
+  if directory.exists():
+    try:
+      return read(directory)
+    except ConfigError as error:
+      logging.getLogger('lmhp').warning('%s; writing it again', error)
+      _remove(directory)
+  write(directory)
+  return read(directory)
+
+
+@contextlib.contextmanager
+def new_directory(directory: epath.Path) -> Iterator[epath.Path]:
+  """Yields an empty directory, which is renamed to `directory` if the block succeeds.
+
+  If the process is killed, `directory` is absent or complete. If another process created
+  `directory` in the meantime, that one is kept.
+  """
+  directory.parent.mkdir(parents=True, exist_ok=True)
+  unfinished = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
+  unfinished.mkdir()
+  try:
+    yield unfinished
+    _sync(unfinished)
+    try:
+      unfinished.rename(directory)
+    except OSError:
+      if not directory.exists():
+        raise
+  finally:
+    unfinished.rmtree(missing_ok=True)
+
+
+def _sync(directory: epath.Path) -> None:
+  """Writes files to the disk before the rename. A remote store needs no sync."""
+  if is_remote(directory):
+    return
+  for path in (*directory.iterdir(), directory):
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def _remove(directory: epath.Path) -> None:
+  """Deletes a directory. It is renamed first, so that no reader finds a part of it."""
+  hidden = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
+  directory.rename(hidden)
+  hidden.rmtree()

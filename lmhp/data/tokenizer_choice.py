@@ -1,0 +1,135 @@
+"""Choice of the tokenizer: `data.tokenizer` for texts, and one tokenizer for all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from etils import epath
+
+from lmhp.data import tokenizer_files
+from lmhp.data.cache import cache_key, new_directory, read_or_write
+from lmhp.data.config import DataConfig
+from lmhp.data.readers import Text
+from lmhp.data.shards import TokenStream
+from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer, IdTokenizer, Tokenizer
+from lmhp.errors import ConfigError
+from lmhp.files import as_path
+from lmhp.sections import wrong
+
+KINDS = ('byte', 'char', 'bpe')
+"""Values of `data.tokenizer` that are no path."""
+
+
+def choose_tokenizer(
+  cfg: DataConfig, texts: Sequence[Text], cache: epath.Path
+) -> Tokenizer | None:
+  """Returns the tokenizer of `data.tokenizer`. None if it depends on texts and has none.
+
+  Args:
+    cfg: Section `data`.
+    texts: All sources of text.
+    cache: Cache directory, which stores tokenizers that depend on the texts.
+
+  Raises:
+    ConfigError: If the key is neither a kind of tokenizer nor the path of a file.
+  """
+  if cfg.tokenizer not in KINDS:
+    path = as_path(cfg.tokenizer)
+    if not path.exists():
+      accepted = 'byte, char, bpe or the path of a tokenizer.json'
+      raise wrong(cfg, 'tokenizer', accepted, KINDS)
+    return tokenizer_files.load(path)
+  if not texts:
+    return None
+  if cfg.tokenizer == 'byte':
+    return ByteTokenizer()
+
+  hashes = [text.sha256 for text in texts]
+  if cfg.tokenizer == 'char':
+    key = cache_key('char 1', hashes)
+  else:
+    key = cache_key('bpe 1', hashes, cfg.tokenizer_vocab_size, cfg.validation_fraction)
+
+  def write(directory: epath.Path) -> None:
+    with new_directory(directory) as unfinished:
+      if cfg.tokenizer == 'char':
+        tokenizer = _char_tokenizer(texts)
+      else:
+        pieces = _training_text(texts, 1 - cfg.validation_fraction)
+        tokenizer = tokenizer_files.train_bpe(pieces, cfg.tokenizer_vocab_size)
+      tokenizer.save(unfinished)
+
+  return read_or_write(cache / 'tokenizers' / key, write, tokenizer_files.load)
+
+
+def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
+  """Returns a tokenizer of all characters of the texts.
+
+  It has an end-of-text token if a text has more than one document.
+  """
+  characters: set[str] = set()
+  has_documents = False
+  for text in texts:
+    n_documents = 0
+    for document in text.documents():
+      characters.update(document)
+      n_documents += bool(document)
+    has_documents |= n_documents > 1
+  return CharTokenizer(characters, end_of_text=has_documents)
+
+
+def _training_text(texts: Sequence[Text], fraction: float) -> Iterator[str]:
+  """Yields the first part of each text, without its validation split."""
+  for text in texts:
+    n_left = int(fraction * sum(len(document) for document in text.documents()))
+    for document in text.documents():
+      yield document[:n_left]
+      n_left -= len(document)
+      if n_left <= 0:
+        break
+
+
+def shared_tokenizer(
+  cfg: DataConfig,
+  streams: Sequence[Sequence[TokenStream]],
+  tokenizers: Sequence[Tokenizer | None],
+  file_tokenizer: Tokenizer | None,
+) -> Tokenizer:
+  """Returns the tokenizer that all sources share.
+
+  Args:
+    cfg: Section `data`, for the names of the sources.
+    streams: Streams of each source.
+    tokenizers: Tokenizer of each source. None if it is unknown.
+    file_tokenizer: Tokenizer of the file that `data.tokenizer` names. None if the key is a
+      kind of tokenizer.
+
+  Raises:
+    ConfigError: If two tokenizers differ, or an id is beyond the vocabulary.
+  """
+  largest_ids = [
+    max(int(stream.ids.max()) for stream in source_streams)
+    for source_streams in streams
+  ]
+  known = [
+    tokenizer for tokenizer in (file_tokenizer, *tokenizers) if tokenizer is not None
+  ]
+  tokenizer = known[0] if known else IdTokenizer(max(largest_ids) + 1)
+
+  for name, source_tokenizer, largest_id in zip(cfg.path, tokenizers, largest_ids):
+    is_equal = source_tokenizer is not None and source_tokenizer.hash == tokenizer.hash
+    if known and not is_equal:
+      if source_tokenizer is None:
+        got = 'no tokenizer'
+      else:
+        got = f'another {source_tokenizer.kind} tokenizer'
+      origin = 'the other sources' if file_tokenizer is None else 'data.tokenizer'
+      raise ConfigError(
+        f'data.path: {name!r} has {got}, expected the {tokenizer.kind} tokenizer of {origin}'
+      )
+    if largest_id >= tokenizer.vocab_size:
+      raise ConfigError(
+        f'data.path: {name!r} has token {largest_id}, expected at most '
+        f'{tokenizer.vocab_size - 1} ({tokenizer.kind} tokenizer)'
+      )
+  return tokenizer
