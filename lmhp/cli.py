@@ -21,7 +21,7 @@ USAGE = """lmhp: choose language-model hyperparameters, in JAX
   lmhp count TARGET...      parameters by kind, FLOPs, memory, time and cost, before training
   lmhp train --config=FILE  train one model from an experiment file, or continue a run
   lmhp sweep --config=FILE  search its hyperparameters, or continue a study
-  lmhp report WORKDIR...    one page: what was found, how sure it is, what to try next
+  lmhp report WORKDIR...    one page: best settings, how certain they are, what to try next
   lmhp generate WORKDIR     continue a text with a trained model
   lmhp import PATH          write an experiment file that fine-tunes a Hugging Face model
   lmhp export WORKDIR PATH  write a trained model as a Hugging Face directory
@@ -39,8 +39,8 @@ def run() -> NoReturn:
   """Runs the `lmhp` command, and exits.
 
   A signal that stops a command gives the exit status that a shell expects: 128 plus the
-  number of the signal. Until a run takes over the signals, Ctrl-C ends the process at once:
-  an exception raised by a signal handler during an import could be lost.
+  number of the signal. Ctrl-C ends the process at once until a run installs its own handler.
+  An exception from Python's handler could be lost if it came during an import.
   """
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -57,7 +57,7 @@ def run() -> NoReturn:
   except KeyboardInterrupt:
     status = 128 + signal.SIGINT
   except BrokenPipeError:
-    # The reader of the output has gone.
+    # The program that reads the output has exited. Python would print an error at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import copy
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict, config_dict
 import numpy as np
@@ -32,6 +32,9 @@ from lmhp.hypers import flatten
 from lmhp.optim.schedules.intervals import in_fractions
 from lmhp.sections import wrong
 from lmhp.training.config import RunConfig
+from lmhp.typing import JSON
+
+T = TypeVar('T')
 
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).tiny)
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -78,16 +81,16 @@ def to_config_dict(config: object) -> ConfigDict:
     raise ConfigError(_one_line(f'config: {error}')) from None
 
 
-def _sections_of(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _sections_of(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
   """Returns {section: {key: value}} for {dotted path: value}."""
-  sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+  sections: dict[str, dict[str, T]] = {name: {} for name in SECTIONS}
   for path, value in values.items():
     section, _, name = path.partition('.')
     sections[section][name] = value
   return sections
 
 
-def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
   """Sets keys of a config. `resolve` checks the values later.
 
   Args:
@@ -127,7 +130,7 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 # --- resolve ------------------------------------------------------------------------
 
 
-def resolve(config: Any) -> RunConfig:
+def resolve(config: ConfigDict | Mapping[str, object] | RunConfig) -> RunConfig:
   """Returns the frozen, checked form of a config. Missing keys take their defaults.
 
   Args:
@@ -142,13 +145,14 @@ def resolve(config: Any) -> RunConfig:
     if name not in SECTIONS:
       raise ConfigError(f'{name}: no such section{suggest(str(name), SECTIONS)}')
   sections = {
-    name: _resolve_section(name, config) for name in SECTIONS if name in config
+    name: _resolve_section(name, config[name]) for name in SECTIONS if name in config
   }
   return RunConfig(**sections)
 
 
-def _resolve_section(name: str, config: Mapping[str, Any]) -> Any:
-  section_config = config[name]
+def _resolve_section(
+  name: str, section_config: object
+) -> Any:  # the class of the section is only known at run time
   if not isinstance(section_config, (ConfigDict, Mapping)):
     message = f'{name}: got {section_config!r}, expected a section of keys'
     raise ConfigError(_one_line(message))
@@ -171,7 +175,7 @@ def _resolve_section(name: str, config: Mapping[str, Any]) -> Any:
     raise ConfigError(_one_line(str(error))) from None
 
 
-def _check_representable(path: str, value: Any) -> Any:
+def _check_representable(path: str, value: object) -> object:
   """Returns a value, numpy arrays as tuples, and checks that the program can hold it."""
   if isinstance(value, np.ndarray):
     value = tuple(value.tolist()) if value.ndim else value.item()
@@ -280,9 +284,9 @@ def _check_objective(cfg: RunConfig) -> None:
 # --- JSON ---------------------------------------------------------------------------
 
 
-def to_json(cfg: RunConfig) -> dict[str, dict[str, Any]]:
+def to_json(cfg: RunConfig) -> dict[str, dict[str, JSON]]:
   """Returns a config as {section: {key: value}} for JSON. Infinity is the word 'inf'."""
-  values = {}
+  values: dict[str, JSON] = {}
   for path, value in flatten(cfg).items():
     if isinstance(value, tuple):
       values[path] = [_infinity_to_word(item) for item in value]
@@ -291,11 +295,11 @@ def to_json(cfg: RunConfig) -> dict[str, dict[str, Any]]:
   return _sections_of(values)
 
 
-def _infinity_to_word(value: Any) -> Any:
+def _infinity_to_word(value: JSON) -> JSON:
   return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def from_json(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
   """Returns the config that `to_json` wrote.
 
   Raises:
@@ -303,7 +307,7 @@ def from_json(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
   """
   if not isinstance(sections, Mapping):
     raise ConfigError('config: expected sections of keys')
-  config: dict[str, dict[str, Any]] = {}
+  config: dict[str, dict[str, JSON]] = {}
   for section, values in sections.items():
     if not isinstance(values, Mapping):
       raise ConfigError('config: expected sections of keys')
@@ -313,13 +317,13 @@ def from_json(sections: Mapping[str, Mapping[str, Any]]) -> RunConfig:
   return resolve(config)
 
 
-def _word_to_infinity(path: str, value: Any) -> Any:
+def _word_to_infinity(path: str, value: JSON) -> JSON:
   declaration = keys().get(path)
   is_infinity = declaration is not None and declaration.neutral == math.inf
-  return float(value) if is_infinity and value in ('inf', '-inf') else value
+  return float(value) if is_infinity and value in ('inf', '-inf') else value  # pyright: ignore[reportArgumentType]
 
 
-def differences(a: RunConfig, b: RunConfig) -> dict[str, tuple[Any, Any]]:
+def differences(a: RunConfig, b: RunConfig) -> dict[str, tuple[object, object]]:
   """Returns {dotted path: (value in a, value in b)} for the keys that differ."""
   values_a = flatten(a)
   values_b = flatten(b)

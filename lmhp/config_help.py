@@ -8,11 +8,19 @@ from lmhp.config_keys import SECTIONS, keys
 from lmhp.declarations import Declaration, declared
 from lmhp.sections import Section
 
+INTRODUCTION = """The second line of a key gives the facts about it.
+- static: the value is part of the compiled program. traced: a number that changes without
+  compiling again, so one program can train trials with different values.
+- default: None stands for a value that follows from other keys or from the data.
+- also called: names of the same thing in other libraries.
+- converted from: names in other libraries whose value needs a conversion. If you type such
+  a name, the error message gives the formula."""
+
 
 def format_config_help() -> str:
   """Returns the help on every key of a run's config."""
   keys()  # loads the plugins, which may add keys to sections
-  lines = []
+  lines = [INTRODUCTION]
   for name, cls in SECTIONS.items():
     lines += format_section_help(name, cls)
   return '\n'.join(lines)
@@ -37,15 +45,16 @@ def format_section_help(name: str, cls: type[Section]) -> list[str]:
 def _facts(declaration: Declaration, default: object) -> list[str]:
   facts = ['traced' if declaration.traced else 'static']
   facts.append(f'default {_format_value(default)}')
-  if declaration.unit:
-    facts.append(f'in {declaration.unit}')
+  if declaration.unit and declaration.unit != 'seed':
+    facts.append(f'unit {declaration.unit}')
   if declaration.choices:
     facts.append('one of ' + ' '.join(str(choice) for choice in declaration.choices))
   if declaration.bounds:
     facts.append(declaration.bounds)
-  names = [*declaration.aliases, *declaration.converted_aliases]
-  if names:
-    facts.append('also called ' + ', '.join(names))
+  if declaration.aliases:
+    facts.append('also called ' + ', '.join(declaration.aliases))
+  if declaration.converted_aliases:
+    facts.append('converted from ' + ', '.join(declaration.converted_aliases))
   if declaration.source:
     facts.append(declaration.source)
   return facts

@@ -8,7 +8,6 @@ import difflib
 import functools
 import types
 import typing
-from typing import Any
 
 from lmhp import sections
 from lmhp.declarations import Declaration, declared
@@ -30,16 +29,16 @@ def keys() -> dict[str, Declaration]:
 
 @functools.lru_cache(maxsize=1)
 def _keys(version: int) -> dict[str, Declaration]:
-  """`version` is part of the cache key."""
+  """Implements `keys`. `version` is part of the cache key, because plugins add keys."""
   del version
-  found = {}
+  declarations = {}
   for name, cls in SECTIONS.items():
     for key, declaration in declared(cls).items():
-      found[f'{name}.{key}'] = declaration
-  return found
+      declarations[f'{name}.{key}'] = declaration
+  return declarations
 
 
-def type_of(path: str) -> Any:
+def type_of(path: str) -> object:
   """Returns the type annotation of a key.
 
   Args:
@@ -54,11 +53,11 @@ def keys_of_section(section: str) -> list[str]:
   return [path for path in keys() if path.startswith(f'{section}.')]
 
 
-# --- unknown names --------------------------------------------------------------------
+# --- unknown names ------------------------------------------------------------------
 
 
 def unknown_key(path: str) -> ConfigError:
-  """Builds the error for a key that does not exist. It names the key that is meant."""
+  """Builds the error for a key that does not exist, with a suggestion."""
   return ConfigError(f'{path}: no such key{suggest_key(path)}')
 
 
@@ -67,9 +66,12 @@ def suggest_key(
 ) -> str:
   """Returns `; did you mean X?` for a key that does not exist, or an empty string.
 
-  The key is, in this order: the new name of a renamed key; a key that another library
-  calls so; a key of this name in another section; the nearest key of the section; the
-  nearest key of all; the nearest section.
+  The first of these that exists is suggested:
+
+  1. The new name of a renamed key.
+  2. Each key that has this name in any section, or has it as an alias.
+  3. The key of the section with the most similar name.
+  4. The key of all sections, or the section, with the most similar name.
 
   Args:
     path: Dotted path, or the name of a key without its section.
@@ -86,9 +88,11 @@ def suggest_key(
     is_old_name = path == old or not section and name == old.rpartition('.')[2]
     if is_old_name and new in declarations:
       return f'; did you mean {new!r}?'
-  meant = _keys_called(name, declarations)
-  if meant:
-    return f'; did you mean {" or ".join(meant)}?'
+
+  called_so = _keys_called(name, declarations)
+  if called_so:
+    return f'; did you mean {" or ".join(called_so)}?'
+
   sections_of_keys = list(dict.fromkeys(key.partition('.')[0] for key in declarations))
   in_section = [key for key in declarations if key.startswith(f'{section}.')]
   everywhere = [*declarations] if section else [*declarations, *sections_of_keys]
@@ -101,7 +105,7 @@ def suggest_key(
 
 
 def _keys_called(name: str, declarations: Mapping[str, Declaration]) -> list[str]:
-  """Returns the keys that have a name, here or in another library, with conversions."""
+  """Returns the keys that have a name or an alias, each with its conversion."""
   called = []
   for key, declaration in declarations.items():
     if key.rpartition('.')[2] == name or name in declaration.aliases:
@@ -111,19 +115,19 @@ def _keys_called(name: str, declarations: Mapping[str, Declaration]) -> list[str
   return called
 
 
-# --- values from text -----------------------------------------------------------------
+# --- values from text ---------------------------------------------------------------
 
 _BOOLS = {'true': True, 'false': False, '1': True, '0': False}
 _NONFINITE = ('inf', '+inf', '-inf', 'nan')
 
 
-def parse(text: str, hint: Any) -> Any:
+def parse(text: str, hint: object) -> object:
   """Returns the value that a text on the command line stands for.
 
   Words and paths are taken literally. Numbers, tuples, True and None are written as in
-  Python (`3e-3`, `inf`, `('local', 'global')`). A tuple may also be written with commas
-  alone, and a bool as 0 or 1. Any other text is returned unchanged, and `resolve` refuses
-  it.
+  Python (`3e-3`, `('local', 'global')`). `inf` and `nan` are numbers. A tuple may also be
+  written with commas alone, and a bool as 0 or 1. Any other text is returned unchanged, and
+  the check of the config refuses it.
 
   Args:
     text: Text that the user typed.
@@ -151,7 +155,7 @@ def parse(text: str, hint: Any) -> Any:
   return _literal(text)
 
 
-def _parse_tuple(text: str, item_type: Any) -> Any:
+def _parse_tuple(text: str, item_type: object) -> object:
   value = _literal(text)
   if isinstance(value, (tuple, list)):
     return value
@@ -159,7 +163,7 @@ def _parse_tuple(text: str, item_type: Any) -> Any:
   return tuple(parse(part, item_type) for part in parts if part)
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
   """Returns the value of a Python literal, or the text itself if it is none."""
   try:
     return ast.literal_eval(text.strip())

@@ -16,6 +16,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from lmhp.typing import PathLike
+
 NONFINITE_WORDS = ('nan', 'inf', '-inf')
 _JSON_TYPES = {str, int, bool, type(None)}
 
@@ -23,7 +25,7 @@ _JSON_TYPES = {str, int, bool, type(None)}
 # --- paths --------------------------------------------------------------------------
 
 
-def is_remote(path: Any) -> bool:
+def is_remote(path: PathLike) -> bool:
   """Returns True for a path in an object store, such as `gs://bucket/run`.
 
   An object store replaces whole files and cannot append to one.
@@ -31,7 +33,7 @@ def is_remote(path: Any) -> bool:
   return '://' in str(path)
 
 
-def as_path(path: Any) -> epath.Path:
+def as_path(path: PathLike) -> epath.Path:
   """Returns a path object. A local path has `~` expanded, a remote one is unchanged."""
   return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
 
@@ -44,13 +46,13 @@ def cache_directory() -> str:
 # --- atomic writes ------------------------------------------------------------------
 
 
-def write_json(path: Any, value: Any) -> None:
+def write_json(path: PathLike, value: object) -> None:
   """Writes a value as JSON, atomically (see `write_atomic`)."""
   text = json.dumps(to_jsonable(value), indent=2, allow_nan=False) + '\n'
   write_atomic(path, text.encode())
 
 
-def write_atomic(path: Any, content: bytes) -> None:
+def write_atomic(path: PathLike, content: bytes) -> None:
   """Writes a file so that a reader finds the whole old file or the whole new one.
 
   This holds even if the machine stops during the write.

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 import dataclasses
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from lmhp.declarations import Declaration, declared
 from lmhp.sections import Section, path_of
+from lmhp.typing import PyTree
 
-T = TypeVar('T')
+if TYPE_CHECKING:
+  from _typeshed import DataclassInstance
+
+T = TypeVar('T', bound='DataclassInstance')
+Cfg = TypeVar('Cfg', bound=Section)
 
 
 class _Traced:
@@ -43,7 +48,7 @@ class _Traced:
 TRACED = _Traced()
 
 
-def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, Any]]:
+def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
   """Splits a section, or a frozen dataclass of sections, into structure and numbers.
 
   Args:
@@ -63,7 +68,7 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, Any]]:
 
   values = {}
   numbers = {}
-  for field in dataclasses.fields(cfg):  # pyright: ignore[reportArgumentType]  (documented as a dataclass)
+  for field in dataclasses.fields(cfg):
     value = getattr(cfg, field.name)
     if isinstance(value, Section):
       value, section_numbers = _split_section(value, present)
@@ -73,7 +78,9 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, Any]]:
   return _copy_unchecked(cfg, values), numbers
 
 
-def _split_section(cfg: Any, present: frozenset[str]) -> tuple[Any, dict[str, Any]]:
+def _split_section(
+  cfg: Cfg, present: frozenset[str]
+) -> tuple[Cfg, dict[str, np.generic | np.ndarray]]:
   values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   numbers = {}
   for name, declaration in declared(cfg).items():
@@ -88,7 +95,9 @@ def _split_section(cfg: Any, present: frozenset[str]) -> tuple[Any, dict[str, An
   return _copy_unchecked(cfg, values), numbers
 
 
-def encode(value: Any, declaration: Declaration) -> np.generic | np.ndarray:
+def encode(
+  value: float | str | bool | tuple[float, ...], declaration: Declaration
+) -> np.generic | np.ndarray:
   """Returns a traced value as the numpy scalar or vector that reaches the program."""
   if declaration.choices is not None:
     return np.int32(list(declaration.choices).index(value))
@@ -110,7 +119,7 @@ def _copy_unchecked(cfg: T, values: Mapping[str, object]) -> T:
   return copy
 
 
-def flatten(cfg: Any) -> dict[str, Any]:
+def flatten(cfg: DataclassInstance) -> dict[str, PyTree]:
   """Returns all values of a config by dotted path, sections in order."""
   if isinstance(cfg, Section):
     return {

@@ -35,7 +35,7 @@ class Registry(Mapping[str, T], Generic[T]):
     kind: Name of one entry, for error messages, such as "optimizer".
   """
 
-  def __init__(self, kind: str):
+  def __init__(self, kind: str) -> None:
     self.kind = kind
     self._entries: dict[str, T] = {}
     self._modules: dict[str, str] = {}
@@ -98,8 +98,8 @@ class Registry(Mapping[str, T], Generic[T]):
 def _calling_module() -> str:
   """Returns the name of the module that registers an entry.
 
-  It is the nearest caller that is not a function called `register_...`, since lmhp offers such
-  a function for each registry.
+  It is the nearest caller outside the functions `register_...`, which lmhp offers for its
+  registries.
   """
   frame = sys._getframe(2)
   while frame.f_code.co_name.startswith('register_') and frame.f_back is not None:

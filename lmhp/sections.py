@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import dataclasses
 import functools
 import typing
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from lmhp.declarations import check_value, declared
 from lmhp.errors import ConfigError, wrong_value
@@ -72,7 +72,7 @@ def _check_keys(cfg: Section) -> None:
     object.__setattr__(cfg, name, value)
 
 
-def types_of(cls: type) -> dict[str, Any]:
+def types_of(cls: type) -> dict[str, object]:
   """Returns the types of the keys of a section or keys class, by name.
 
   The type of a derived key includes None.
@@ -81,8 +81,8 @@ def types_of(cls: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _types_of(cls: type, version: int) -> dict[str, Any]:
-  """`version` is part of the cache key: `add_keys` changes classes."""
+def _types_of(cls: type, version: int) -> dict[str, object]:
+  """Implements `types_of`. `version` is part of the cache key: `add_keys` changes classes."""
   del version
   types = typing.get_type_hints(cls)
   for name, declaration in declared(cls).items():

@@ -26,13 +26,14 @@ class CommandParser(argparse.ArgumentParser):
     summary: One sentence on what the command does.
   """
 
-  def __init__(self, command: str, summary: str):
+  def __init__(self, command: str, summary: str) -> None:
     super().__init__(
       prog=f'lmhp {command}', description=summary, add_help=False, allow_abbrev=False
     )
     self.add_argument('--help', action='store_true', help='show this help')
 
   def error(self, message: str) -> NoReturn:
+    """Raises the error of argparse as a `ConfigError`."""
     raise ConfigError(message.removeprefix('argument '))
 
   def add_switch(self, name: str, default: bool | None, help_text: str) -> None:
@@ -60,11 +61,12 @@ class CommandParser(argparse.ArgumentParser):
     return self.parse_intermixed_args(arguments)
 
   def _check_names(self, arguments: list[str]) -> None:
-    known = self._option_string_actions
+    # argparse reports an unknown flag only after other mistakes, and suggests none.
+    flags = self._option_string_actions
     for argument in arguments:
       name = argument.partition('=')[0]
-      if name.startswith('--') and len(name) > 2 and name not in known:
-        raise ConfigError(f'{name}: no such flag{suggest(name, known)}')
+      if name.startswith('--') and len(name) > 2 and name not in flags:
+        raise ConfigError(f'{name}: no such flag{suggest(name, flags)}')
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -75,7 +77,8 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
       value = int(text)
     except ValueError:
       value = low - 1
-    if value < low or high is not None and value > high:
+    is_too_large = high is not None and value > high
+    if value < low or is_too_large:
       bounds = f'of at least {low}' if high is None else f'from {low} to {high}'
       raise argparse.ArgumentTypeError(
         f'got {text!r}, expected a whole number {bounds}'
@@ -103,14 +106,15 @@ def number(low: float) -> Callable[[str], float]:
 
 
 def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]]:
-  """Takes the overrides of a config and of a sweep out of a command line.
+  """Splits a command line into the overrides of a config or sweep and all else.
 
   An override is written `--config.a.b=value`, `--config.a.b value`, `--noconfig.a.b` or
   `--sweep.a=value`.
 
   Returns:
-    The other arguments. And the overrides, {dotted path: text of the value}; the value is
-    True or False for a flag without a value, and the paths of a sweep start with `sweep.`.
+    The other arguments, and the overrides as {dotted path: value}. A value is the text that
+    was typed, or True or False for a flag without a value. The path of a sweep's key starts
+    with `sweep.`.
 
   >>> config_overrides(
   ...   ['--config.train.steps=5', '--workdir=x', '--noconfig.model.gated']
@@ -119,9 +123,9 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]
   """
   others: list[str] = []
   overrides: dict[str, object] = {}
-  waiting = list(arguments)
-  while waiting:
-    argument = waiting.pop(0)
+  remaining = list(arguments)
+  while remaining:
+    argument = remaining.pop(0)
     name, equals, value = argument.lstrip('-').partition('=')
     is_flag = argument.startswith('-')
     if is_flag and name.startswith('noconfig.') and not equals:
@@ -130,8 +134,8 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]
       path = name.removeprefix('config.')
       if equals:
         overrides[path] = value
-      elif waiting and not waiting[0].startswith('--'):
-        overrides[path] = waiting.pop(0)
+      elif remaining and not remaining[0].startswith('--'):
+        overrides[path] = remaining.pop(0)
       else:
         overrides[path] = True
     else:
@@ -139,7 +143,7 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]
   return others, overrides
 
 
-# --- flags that training and sweeping share -------------------------------------------
+# --- flags that training and sweeping share -----------------------------------------
 
 
 def add_run_flags(parser: CommandParser, subject: str) -> None:
@@ -189,7 +193,12 @@ def parse_run_flags(
 
 
 def workdir_or_default(values: argparse.Namespace, suffix: str = '') -> str:
-  """Returns the directory that was given, or one named after the experiment file."""
+  """Returns `--workdir`, or `runs/NAME` with the name of the experiment file.
+
+  Args:
+    values: Flags that `add_run_flags` added.
+    suffix: Text after the name.
+  """
   if values.workdir is not None:
     return values.workdir
   if values.config is None:

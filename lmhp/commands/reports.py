@@ -14,11 +14,11 @@ FORMATS = {'html': '.html', 'md': '.md', 'json': '.json'}
 
 def report(arguments: list[str]) -> int:
   """Writes a report of sweeps, runs, Optuna studies or tables of runs."""
-  parser = CommandParser('report', 'Write one page on what was found.')
+  parser = CommandParser('report', 'Write one page on the results of sweeps or runs.')
   parser.add_argument(
     'path',
     nargs='*',
-    help='directory of a sweep or a run (or several), an Optuna storage, or a table of runs '
+    help='directories of sweeps or runs, the URL of an Optuna storage, or tables of runs '
     '(.csv, .tsv, .jsonl, .parquet)',
   )
   parser.add_argument(
@@ -29,10 +29,12 @@ def report(arguments: list[str]) -> int:
   parser.add_argument(
     '--format',
     choices=tuple(FORMATS),
-    help='html; md for a paper or a pull request; json for a program; by default as the '
-    'name of the output ends',
+    help='html, md (for a paper or a pull request) or json (for a program); by default '
+    'the ending of --output decides',
   )
-  parser.add_argument('--objective', help='column that a table of runs is judged by')
+  parser.add_argument(
+    '--objective', help='column of a table of runs that holds the result to compare'
+  )
   parser.add_switch(
     'maximize', None, 'larger values of the objective are better in a table of runs'
   )
@@ -52,7 +54,7 @@ def report(arguments: list[str]) -> int:
     return 0
   if not values.path:
     raise ConfigError(
-      'report: got nothing, expected a directory of a sweep or a run, or a table of runs'
+      'report: got no path, expected a directory of a sweep or a run, or a table of runs'
     )
   format_name = _format_of(values)
 
@@ -76,7 +78,7 @@ def report(arguments: list[str]) -> int:
 
 
 def _format_of(values: argparse.Namespace) -> str:
-  """Returns the format that was given, or the one that the output's name ends in."""
+  """Returns `--format`, or the format that belongs to the ending of `--output`."""
   if values.format is not None:
     return values.format
   if values.output is None:

@@ -38,7 +38,7 @@ def train(arguments: list[str]) -> int:
   result = api.train(
     config, workdir=workdir, overrides=overrides, display=values.display
   )
-  if not result.complete:
+  if result.signal is not None:
     return 128 + result.signal
   if values.display != 'none':
     print(format_summary(result.result, result.result['parameters_by_kind'], workdir))

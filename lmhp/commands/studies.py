@@ -75,7 +75,7 @@ def sweep(arguments: list[str]) -> int:
     display=values.display,
     report=values.report,
   )
-  if not result.complete:
+  if result.signal is not None:
     return 128 + result.signal
   if values.display != 'none':
     print(summary.format_result(result))
