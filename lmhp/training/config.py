@@ -24,7 +24,10 @@ LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 
 @section('train')
 class TrainConfig(Section):
-  """Length of a run, its batches and its loss. One key of `LENGTHS` sets the length."""
+  """Length of a run (steps, tokens, tokens_per_parameter or epochs), batches and loss.
+
+  At most one key of `LENGTHS` is set.
+  """
 
   steps: int = static(
     None,
@@ -85,7 +88,8 @@ class TrainConfig(Section):
   )
   grad_accumulation_steps: int = static(
     1,
-    'microbatches that a batch is split into, one after the other, to save memory',
+    'number of microbatches of a batch, which are processed one after the other to save '
+    'memory',
     low=1,
     aliases=(
       'gradient_accumulation_steps',
@@ -95,14 +99,14 @@ class TrainConfig(Section):
   )
   loss_chunks: int = static(
     1,
-    'parts that the tokens of a microbatch are split into for the output layer and the '
-    'loss, to save the memory of their logits',
+    'number of parts of a microbatch for which logits and loss are computed one after the '
+    'other, to save memory',
     low=1,
   )
   measure_noise_scale: bool = static(
     False,
-    'log the gradient norm of microbatches, which gives the gradient noise scale; splits '
-    'a batch into two microbatches at least',
+    'log the gradient norm of microbatches, from which the gradient noise scale follows; a '
+    'batch then has at least two microbatches',
     source='arXiv:1812.06162 appendix A.1',
   )
   init_from: str | None = static(
@@ -136,7 +140,7 @@ class TrainConfig(Section):
   )
   z_loss: float = traced(
     0.0,
-    'factor on the squared log of the softmax denominator, which is added to the loss',
+    'coefficient of the z-loss, the squared log of the softmax denominator',
     low=0.0,
     neutral=0.0,
     aliases=('z_loss_weight', 'z_loss_coefficient', 'z_loss_multiplier'),
@@ -212,7 +216,8 @@ class EvaluateConfig(Section):
   )
   sequences: int | None = static(
     256,
-    'validation sequences that are scored during training, evenly spaced; None is all',
+    'number of validation sequences, evenly spaced, in each evaluation during training; '
+    'None is all',
     low=1,
     unit='sequences',
     aliases=('max_eval_samples',),
@@ -223,13 +228,14 @@ class EvaluateConfig(Section):
   )
   final_sequences: int | None = static(
     None,
-    'validation sequences that are scored at the end, evenly spaced; None is all',
+    'number of validation sequences, evenly spaced, in the evaluation at the end; None is '
+    'all',
     low=1,
     unit='sequences',
   )
   batch_size: int | None = static(
     None,
-    'validation sequences in one batch; None is train.batch_size, and at least 32',
+    'validation sequences in one batch; None is train.batch_size, but at least 32',
     low=1,
     unit='sequences',
     aliases=('eval_batch_size',),
@@ -241,19 +247,19 @@ class EvaluateConfig(Section):
 
 @section('checkpoint')
 class CheckpointConfig(Section):
-  """Times of the checkpoints, and the number of states that are kept.
+  """Times of the checkpoints, and the number of checkpoints that are kept.
 
-  With every choice of times, a state is also saved at the last step and on SIGTERM.
+  The last step is always saved, and so is the current step on SIGTERM.
   """
 
   enabled: bool = static(
     True,
-    'save states; a run without saved states cannot be resumed',
+    'save checkpoints; a run without a checkpoint cannot be resumed',
     aliases=('enable_checkpointing',),
   )
   every_steps: int | None = static(
     None,
-    'steps from one save to the next; None saves by time alone',
+    'steps from one checkpoint to the next; None uses every_seconds alone',
     low=1,
     unit='steps',
     aliases=(
@@ -265,20 +271,21 @@ class CheckpointConfig(Section):
   )
   every_seconds: float | None = static(
     60.0,
-    'seconds from one save to the next; None saves by steps alone',
+    'seconds from one checkpoint to the next; None uses every_steps alone',
     low=0.0,
     open_low=True,
     unit='seconds',
   )
   keep_last: int = static(
     2,
-    'newest states that are kept; the second one is used if the first is damaged',
+    'number of the newest checkpoints that are kept; if the newest is damaged, a run resumes '
+    'from the one before',
     low=1,
     aliases=('max_to_keep', 'save_total_limit', 'keep_last_n'),
   )
   keep_best: int = static(
     1,
-    'states with the lowest eval_loss_nats that are kept too',
+    'number of checkpoints with the lowest eval_loss_nats that are also kept',
     low=0,
     aliases=('save_top_k',),
   )
@@ -286,7 +293,7 @@ class CheckpointConfig(Section):
 
 @section('log')
 class LogConfig(Section):
-  """Files of the metrics. `metrics.jsonl` is always written."""
+  """Logs of the metrics. metrics.jsonl is always written."""
 
   every_steps: int = static(
     10,
@@ -295,9 +302,9 @@ class LogConfig(Section):
     unit='steps',
     aliases=('log_interval', 'logging_steps', 'log_every_n_steps'),
   )
-  tensorboard: bool = static(True, 'write TensorBoard events too')
+  tensorboard: bool = static(True, 'also write TensorBoard events')
   wandb_project: str | None = static(
-    None, 'Weights & Biases project to log to as well (needs the extra wandb)'
+    None, 'Weights & Biases project that also gets the metrics (needs the extra wandb)'
   )
 
 
