@@ -45,7 +45,8 @@ _MODULES = {
 }
 """{public name: module that defines it}."""
 
-__all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]  (names are imported lazily)
+# The names are imported when they are used.
+__all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
   from lmhp import analysis as analysis

@@ -29,9 +29,10 @@ from lmhp.config_keys import (
 from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError, suggest
 from lmhp.hypers import flatten
+from lmhp.model.config import ModelConfig
 from lmhp.optim.schedules.intervals import in_fractions
 from lmhp.sections import wrong
-from lmhp.training.config import RunConfig
+from lmhp.training.config import RunConfig, TrainConfig
 from lmhp.typing import JSON
 
 T = TypeVar('T')
@@ -76,7 +77,8 @@ def to_config_dict(config: object) -> ConfigDict:
       'path of an experiment file'
     )
   try:
-    return copy.deepcopy(ConfigDict(config))  # pyright: ignore[reportArgumentType]  (it accepts a ConfigDict)
+    # A ConfigDict accepts another one, unlike its annotation.
+    return copy.deepcopy(ConfigDict(config))  # pyright: ignore[reportArgumentType]
   except (TypeError, ValueError) as error:
     raise ConfigError(_one_line(f'config: {error}')) from None
 
@@ -112,6 +114,7 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
     if path not in keys():
       raise unknown_key(path)
 
+    # A config without this section gets it, with the one key that is set.
     section, _, name = path.partition('.')
     if section not in config:
       with config.unlocked():
@@ -229,34 +232,12 @@ def complete(
   Raises:
     ConfigError: If the data, the model and the batch do not fit together.
   """
-  model = cfg.model
   _check_objective(cfg)
-  if model.vocab_size is not None and model.vocab_size < vocab_size:
-    accepted = (
-      f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}'
-    )
-    raise wrong(model, 'vocab_size', accepted)
-  model = dataclasses.replace(
-    model,
-    vocab_size=model.vocab_size or vocab_size,
-    dtype=dtype if model.dtype == 'auto' else model.dtype,
-  )
+  model = _complete_model(cfg, vocab_size, dtype)
+  train = dataclasses.replace(cfg.train, seq_len=cfg.train.seq_len or model.max_seq_len)
+  _check_batch(train, model, cfg.data.objective)
 
-  train = cfg.train
-  train = dataclasses.replace(train, seq_len=train.seq_len or model.max_seq_len)
-  if train.seq_len > model.max_seq_len and model.position == 'learned':
-    accepted = (
-      f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
-    )
-    raise wrong(train, 'seq_len', accepted)
-  if cfg.data.objective == 'span' and train.loss_chunks > 1:
-    raise wrong(train, 'loss_chunks', '1 if data.objective is span')
-  tokens_per_microbatch = (
-    train.batch_size // train.grad_accumulation_steps * train.seq_len
-  )
-  if tokens_per_microbatch % train.loss_chunks:
-    raise wrong(train, 'loss_chunks', f'a divisor of {tokens_per_microbatch} tokens')
-
+  # The length becomes a number of steps, and intervals become fractions of it.
   n_parameters = count(model).total
   train = train.in_steps(tokens_per_epoch, n_parameters)
   tokens_per_step = train.batch_size * train.seq_len
@@ -268,6 +249,37 @@ def complete(
     n_parameters,
   )
   return dataclasses.replace(cfg, model=model, train=train, schedule=schedule)
+
+
+def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
+  """Returns the model with the vocabulary of the data and the precision of the machine."""
+  model = cfg.model
+  if model.vocab_size is not None and model.vocab_size < vocab_size:
+    accepted = (
+      f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}'
+    )
+    raise wrong(model, 'vocab_size', accepted)
+  return dataclasses.replace(
+    model,
+    vocab_size=model.vocab_size or vocab_size,
+    dtype=dtype if model.dtype == 'auto' else model.dtype,
+  )
+
+
+def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None:
+  """Checks that sequences fit into the model, and that the loss can split a batch."""
+  if train.seq_len > model.max_seq_len and model.position == 'learned':
+    accepted = (
+      f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
+    )
+    raise wrong(train, 'seq_len', accepted)
+  if objective == 'span' and train.loss_chunks > 1:
+    raise wrong(train, 'loss_chunks', '1 if data.objective is span')
+  tokens_per_microbatch = (
+    train.batch_size // train.grad_accumulation_steps * train.seq_len
+  )
+  if tokens_per_microbatch % train.loss_chunks:
+    raise wrong(train, 'loss_chunks', f'a divisor of {tokens_per_microbatch} tokens')
 
 
 def _check_objective(cfg: RunConfig) -> None:
@@ -320,7 +332,9 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
 def _word_to_infinity(path: str, value: JSON) -> JSON:
   declaration = keys().get(path)
   is_infinity = declaration is not None and declaration.neutral == math.inf
-  return float(value) if is_infinity and value in ('inf', '-inf') else value  # pyright: ignore[reportArgumentType]
+  if is_infinity and isinstance(value, str) and value in ('inf', '-inf'):
+    return float(value)
+  return value
 
 
 def differences(a: RunConfig, b: RunConfig) -> dict[str, tuple[object, object]]:

@@ -68,14 +68,14 @@ def write_atomic(path: PathLike, content: bytes) -> None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
 
-  # Write a temporary file beside the target, and bring it to the disk.
+  # Write a temporary file beside the target, down to the disk.
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   with open(temporary, 'wb') as file:
     file.write(content)
     file.flush()
     os.fsync(file.fileno())
 
-  # Rename it, and bring the directory entry to the disk. Windows cannot open directories.
+  # Rename it, and write the directory to the disk. Windows cannot open directories.
   os.replace(temporary, path)
   with contextlib.suppress(PermissionError):
     directory = os.open(path.parent, os.O_RDONLY)
@@ -87,7 +87,7 @@ def write_atomic(path: PathLike, content: bytes) -> None:
 
 
 def to_jsonable(value: Any) -> Any:
-  """Returns a value in the types that JSON has.
+  """Converts a value to the types of JSON.
 
   NumPy numbers become Python numbers (float32 by its shortest digits), tuples become
   lists, paths become strings, and NaN and infinity become words.
@@ -113,7 +113,7 @@ def to_jsonable(value: Any) -> Any:
 
 
 def from_jsonable(value: Any) -> Any:
-  """Returns a parsed JSON value with the words for NaN and infinity as numbers again."""
+  """Returns a parsed JSON value in which the words for NaN and infinity are numbers."""
   if isinstance(value, dict):
     return {key: from_jsonable(item) for key, item in value.items()}
   if isinstance(value, list):

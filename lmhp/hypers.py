@@ -86,6 +86,7 @@ def _split_section(
   for name, declaration in declared(cfg).items():
     if not declaration.traced:
       continue
+    # A rate of dropout that is 0 stays in the structure, and the program has no dropout.
     is_neutral = values[name] == declaration.neutral
     is_static = declaration.static_when_neutral and is_neutral
     if is_static and path_of(cfg, name) not in present:
@@ -100,6 +101,7 @@ def encode(
 ) -> np.generic | np.ndarray:
   """Returns a traced value as the numpy scalar or vector that reaches the program."""
   if declaration.choices is not None:
+    # A traced choice is its position.
     return np.int32(list(declaration.choices).index(value))
   if isinstance(value, tuple):
     return np.asarray(value, np.float32)

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import importlib
 import importlib.metadata
 import sys
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError
 
 GROUP = 'lmhp.plugins'
 EXPERIMENT_MODULE = 'lmhp_experiment'
@@ -77,23 +77,6 @@ class Registry(Mapping[str, T], Generic[T]):
   def __len__(self) -> int:
     return len(self._entries)
 
-  def get_or_raise(self, path: str, name: str) -> T:
-    """Returns an entry.
-
-    Args:
-      path: Dotted path of the key that names the entry, for the error message.
-      name: Name of the entry.
-
-    Raises:
-      ConfigError: If there is no entry of this name.
-    """
-    if name not in self._entries:
-      raise ConfigError(
-        f'{path}: got {name!r}, expected one of {", ".join(self._entries)}'
-        f'{suggest(name, self._entries)}'
-      )
-    return self._entries[name]
-
 
 def _calling_module() -> str:
   """Returns the name of the module that registers an entry.
@@ -101,33 +84,11 @@ def _calling_module() -> str:
   It is the nearest caller outside the functions `register_...`, which lmhp offers for its
   registries.
   """
+  # Frame 0 is this function, and frame 1 is `Registry.register`.
   frame = sys._getframe(2)
   while frame.f_code.co_name.startswith('register_') and frame.f_back is not None:
     frame = frame.f_back
   return frame.f_globals['__name__']
-
-
-def outside_modules() -> tuple[str, ...]:
-  """Returns the names of the modules outside lmhp that registered an entry, in order."""
-  modules = {}
-  for registry in _all:
-    for name in registry:
-      module = registry.module_of(name)
-      if module.split('.')[0] != _PACKAGE:
-        modules[module] = None
-  return tuple(modules)
-
-
-def import_object(path: str) -> Any:
-  """Returns the object at an import path.
-
-  An entry holds an import path instead of an object if its own file may not import jax.
-
-  Args:
-    path: Import path, such as `package.module:Class`.
-  """
-  module, _, name = path.partition(':')
-  return getattr(importlib.import_module(module), name)
 
 
 # --- plugins ------------------------------------------------------------------------
@@ -156,11 +117,17 @@ def load_installed_plugins() -> None:
 
 
 def importable_plugin_modules() -> tuple[str, ...]:
-  """Returns the import names of the modules outside lmhp that registered an entry.
+  """Returns the names of the modules outside lmhp that registered an entry, in order.
 
-  An experiment file is left out. It has a path and no import name.
+  An experiment file is left out, because it cannot be imported by name.
   """
-  return tuple(name for name in outside_modules() if name != EXPERIMENT_MODULE)
+  modules = {}
+  for registry in _all:
+    for name in registry:
+      module = registry.module_of(name)
+      if module.split('.')[0] != _PACKAGE and module != EXPERIMENT_MODULE:
+        modules[module] = None
+  return tuple(modules)
 
 
 def load_plugin_modules(names: Iterable[str], source: str) -> None:

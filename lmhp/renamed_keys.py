@@ -2,8 +2,8 @@
 
 The random draws of a search depend on the names of its parameters. A key that gets a new
 name keeps its old name as the name of its random stream, so that the same search seed
-gives the same points. The table also serves error messages: a user who types an old name
-is told the new one.
+gives the same points. Error messages also use the table: for an old name, they suggest the
+new one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sections of the config: frozen dataclasses whose keys are declared and checked.
 
-An entry of a registry (an optimizer, a schedule, a mixer, a search method) declares keys of
-its own in a class made by `keys`, and `add_keys` adds them to a section.
+An entry of a registry (an optimizer, a schedule, a mixer, a search method) declares its keys
+in a class made by `keys`, and `add_keys` adds them to a section.
 
 This file imports no jax.
 """

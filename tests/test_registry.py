@@ -1,4 +1,4 @@
-"""Registries remember which module brought an entry."""
+"""Registries store the module that registered each entry."""
 
 import types
 
@@ -10,13 +10,13 @@ from lmhp.errors import ConfigError
 
 @pytest.fixture
 def toys(monkeypatch):
-  """An empty registry that is gone after the test."""
+  """An empty registry, which only this test sees."""
   monkeypatch.setattr(registry, '_all', [])
   return registry.Registry('toy')
 
 
 def register_toy(toys, name):
-  """A wrapper as lmhp offers one for each registry."""
+  """Registers an entry, as the function that lmhp offers for each registry does."""
   return toys.register(name, name.upper())
 
 
@@ -28,9 +28,9 @@ def module_that_registers(toys, module_name, name):
 
 
 def test_an_entry_belongs_to_the_module_that_calls_a_register_function(toys):
-  module_that_registers(toys, 'somebodys_plugin', 'bear')
-  assert toys.module_of('bear') == 'somebodys_plugin'
-  assert registry.outside_modules() == ('somebodys_plugin',)
+  module_that_registers(toys, 'some_plugin', 'bear')
+  assert toys.module_of('bear') == 'some_plugin'
+  assert registry.importable_plugin_modules() == ('some_plugin',)
 
 
 def test_two_modules_cannot_register_one_name(toys):

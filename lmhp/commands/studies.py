@@ -27,7 +27,7 @@ def sweep(arguments: list[str]) -> int:
     '--engine',
     default='local',
     choices=('local', 'ray'),
-    help='where packs of trials run: in this process, or on a Ray cluster',
+    help='run the trials in this process (local), or on a Ray cluster (ray)',
   )
   parser.add_argument(
     '--ray_address',

@@ -131,10 +131,10 @@ class Checkpoints:
     return max(self.steps(), default=None)
 
   def due(self, step: int) -> bool:
-    """Returns True if the config asks for a save at a step.
+    """Returns True if a save is due at a step.
 
-    It does if enough steps or enough time have passed since the last save, or since this
-    object was made.
+    It is due if `every_steps` or `every_seconds` have passed since the last save, or since
+    this object was made.
     """
     if not self.cfg.enabled or step == self._saved_step:
       return False
@@ -186,7 +186,7 @@ class Checkpoints:
       'extra': dict(extra or {}),
       'metrics': {name: float(value) for name, value in (metrics or {}).items()},
     }
-    # What JSON cannot hold raises here, and not in Orbax's thread.
+    # Serialize here, so that an error is not raised in Orbax's thread.
     metadata = json.loads(json.dumps(metadata))
     self._saving = ocp.save_checkpointables_async(
       self._path(step), {'state': state}, custom_metadata=metadata
@@ -331,7 +331,7 @@ class Checkpoints:
   ) -> None:
     """Checks that a saved state has the leaves of this config.
 
-    The message names the leaves that differ. Orbax's own message does not.
+    The message names the leaves that differ, which the message of Orbax does not.
     """
     differences = []
     for name in saved:

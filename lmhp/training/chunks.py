@@ -106,7 +106,7 @@ class Member(Protocol):
   """The interface that the members of a population share: the functions of one structure.
 
   `init`, `chunk` and `score` run the compiled programs of a single run. A population traces
-  `chunk_function` and `score_function` in programs of its own.
+  `chunk_function` and `score_function` in its own programs.
   """
 
   @property
@@ -215,12 +215,14 @@ def repeat_update(
     old_state, metrics = carry
     new_state, values = update(old_state, i)
     if hold_after_nonfinite is not None:
+      # A held state has a step that is behind the number of the update.
       is_finite = jnp.isfinite(values[hold_after_nonfinite])
       was_never_held = old_state.step == steps.first_step + i
       is_training = is_finite & was_never_held
       new_state = jax.tree.map(
         lambda new, old: jnp.where(is_training, new, old), new_state, old_state
       )
+    # Metrics are always written, so that the first loss that is not finite is found.
     return new_state, {name: metrics[name].at[i].set(values[name]) for name in metrics}
 
   metrics = {name: jnp.zeros(capacity, jnp.float32) for name in metric_names}
@@ -252,12 +254,14 @@ def chunk_lengths(
   """
   step = first_step
   while step < last_step:
+    # Aim at a duration, and at few steps while the speed is not known.
     n_steps = capacity
     if steps_per_second is not None:
       speed = steps_per_second()
       aim = int(speed * CHUNK_SECONDS) if speed else FIRST_CHUNK_STEPS
       n_steps = min(capacity, aim)
 
+    # End at the next multiple of an interval at the latest.
     end = last_step
     for interval in every_steps:
       if interval:

@@ -69,7 +69,8 @@ def compile_deterministic(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def compile_cache_directory() -> str | None:
   """Returns the directory of the cache of compiled programs, or None if it is off.
 
-  It is what the user gave to JAX, else $LMHP_COMPILE_CACHE, else ~/.cache/lmhp/compiled.
+  It is `jax_compilation_cache_dir` if that is set, else $LMHP_COMPILE_CACHE, else
+  ~/.cache/lmhp/compiled.
   """
   path = (
     _directory_of_jax()
@@ -82,7 +83,7 @@ def compile_cache_directory() -> str | None:
 def use_compile_cache() -> None:
   """Keeps compiled programs on the disk, unless $LMHP_COMPILE_CACHE is `off`.
 
-  A directory that the user has given to JAX stays.
+  If `jax_compilation_cache_dir` is set already, nothing changes.
   """
   path = compile_cache_directory()
   if path is None or _directory_of_jax():
@@ -93,4 +94,5 @@ def use_compile_cache() -> None:
 
 
 def _directory_of_jax() -> str | None:
-  return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]  (jax makes it at runtime)
+  # JAX adds this attribute at run time.
+  return jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]

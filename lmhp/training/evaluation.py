@@ -33,7 +33,7 @@ SCORES = (
 """Names of the scores of an evaluation."""
 
 LARGEST_LOG_PERPLEXITY = 700.0
-"""Loss at which the perplexity stops to grow. JSON and float64 have no larger numbers."""
+"""Largest loss in nats whose exponential is computed. float64 overflows near 710."""
 
 
 @jax.tree_util.register_dataclass
@@ -65,16 +65,19 @@ def make_score(model: Model) -> Callable[[PyTree, Hypers, ScoreInputs], dict]:
   def score(
     params: PyTree, hypers: Hypers, inputs: ScoreInputs
   ) -> dict[str, jax.Array]:
+    # Compute the logits of all tokens.
     batch = inputs.batch
     targets_BL, weights_BL = batch.targets_and_weights()
     x_BLD, _, _ = model.features(params, hypers['model'], batch)
     x_TD = x_BLD.reshape(-1, x_BLD.shape[-1])
     logits_TV = model.logits(params, hypers['model'], x_TD)
 
+    # Score each token.
     targets_T = targets_BL.reshape(-1)
     nll_T = token_losses(logits_TV, targets_T).nll
     is_correct_T = jnp.argmax(logits_TV, axis=-1) == targets_T
 
+    # Sum over the tokens of each sequence. Padding has weight 0.
     def sum_per_sequence(x: jax.Array) -> jax.Array:
       x_BL = x.reshape(targets_BL.shape)
       return jnp.sum(x_BL * weights_BL, axis=-1)
@@ -93,7 +96,7 @@ def evaluate(
   score: Callable[[Batch], Mapping[str, jax.typing.ArrayLike]],
   batches: Iterable[Batch],
 ) -> dict[str, float]:
-  """Scores batches and sums up.
+  """Returns the scores of all batches together.
 
   Args:
     score: Function that returns the sums of `make_score` for a batch.
@@ -125,9 +128,11 @@ def summarize(sums: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     `accuracy`: Fraction of the tokens that the model ranks first.
     `tokens` and `sequences`: Numbers of tokens and of sequences that were scored.
   """
+  # Every token has the same weight, in a long sequence and in a short one.
   tokens = float(sums['tokens'].sum())
   nll = sums['nll'].sum()
   loss = float(nll / tokens)
+  # The standard error is over sequences, because tokens of one sequence are correlated.
   per_sequence = sums['nll'] / np.maximum(sums['tokens'], 1.0)
   n_bytes = sums['bytes'].sum() or math.nan
   return {

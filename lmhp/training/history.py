@@ -9,8 +9,9 @@ in their unit:
 JSON has no NaN and no infinity, so they are the strings "nan", "inf" and "-inf": a strict
 parser reads the line, and `float` reads the value. Lines are in the order of their steps.
 
-The operating system has the rows when `append` returns, so the death of the process loses
-none. `sync` brings them to the disk, for the death of the machine. This file imports no jax.
+When `append` returns, the operating system has the rows, so a killed process loses none.
+`sync` writes them to the disk, so that a crash of the machine loses none. This file imports
+no jax.
 """
 
 from __future__ import annotations
@@ -107,12 +108,12 @@ class History:
       self.sync()
 
   def sync(self) -> None:
-    """Brings the rows to the disk. A checkpoint needs the rows up to its step there."""
+    """Writes the rows to the disk. It is called before a checkpoint of their step."""
     if self._file is not None:
       os.fsync(self._file.fileno())
 
   def close(self) -> None:
-    """Brings the rows to the disk, and lets another process write."""
+    """Writes the rows to the disk, and releases the lock of the file."""
     if self._file is not None and not self._file.closed:
       self.sync()
       self._file.close()
@@ -161,8 +162,8 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
 
   Returns:
     {key: vector with one entry for each row}. A vector is int64 if all its values are whole
-    numbers, and float64 if not. It is NaN in rows without the key. It holds objects if a
-    value is a word or a list.
+    numbers, and float64 if not. Its entry is NaN in rows without the key. It is a vector of
+    objects if a value is a word or a list.
 
   Raises:
     ConfigError: If the file does not exist, or if a line is damaged.

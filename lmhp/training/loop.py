@@ -200,6 +200,7 @@ class TrainingLoop:
       The last state and its step.
     """
     programs = self.setup.programs
+    # Score the first state, unless a run resumes from a state that was scored.
     is_scored = self.record.scored_step == step
     if step < self.total_steps and self._evaluates_at(step) and not is_scored:
       if not self.stop:
@@ -213,6 +214,7 @@ class TrainingLoop:
       state, metrics = programs.chunk(state, programs.hypers, data, steps)
       # The first call compiles the program. The speed of the first chunk leaves that out.
       self._chunk_done_at = self._chunk_done_at or time.perf_counter()
+      # The device works on the new chunk while the metrics of the last one are read.
       if pending is not None:
         self._record_chunk(pending)
       pending = _Chunk(step, n_steps, metrics)
@@ -267,6 +269,7 @@ class TrainingLoop:
     """Waits for a chunk and writes its rows, up to the first loss that is not finite."""
     if self.record.nonfinite_step is not None:
       return
+    # Wait for the metrics, and measure the speed.
     first_step = chunk.first_step
     columns = {
       name: np.asarray(values)[: chunk.n_steps]
@@ -277,6 +280,7 @@ class TrainingLoop:
     self._steps_per_second = chunk.n_steps / elapsed
     self._chunk_done_at = now
 
+    # Find the last step that counts.
     last_step = first_step + chunk.n_steps
     nonfinite_step = first_nonfinite_step(first_step, columns['loss_nats'])
     if nonfinite_step is not None:

@@ -125,11 +125,13 @@ def batch_loss(
     objective_T = objective(terms, numbers['label_smoothing'], numbers['z_loss'])
     return jnp.sum(objective_T * weights_T), jnp.sum(terms.nll * weights_T)
 
+  # The head and the loss see tokens without their sequences.
   tokens = (
     x_BLD.reshape(-1, x_BLD.shape[-1]),
     targets_BL.reshape(-1),
     weights_BL.reshape(-1),
   )
+  # Scale the mean auxiliary loss to a sum over the tokens.
   auxiliary = 0.0
   if aux:
     mean_loss = model.auxiliary_loss(aux, hypers['model'])

@@ -1,14 +1,14 @@
 """Populations: R runs of one structure that are trained together.
 
-Each member of a population is a set of pure functions over its own traced numbers. A
-population runs them for R members in one of three ways.
+The members share the functions of one structure, and each has its traced numbers. A
+population runs the functions for R members in one of three ways.
 
 - `vmap`: one program in which each operation carries the axis of the population.
 - `map`: one program that takes the members one after the other.
 - `loop`: the program of a single run, called for each member.
 
-All members read the same batches, unless each has data of its own. Over several devices,
-the axis of the population is split, and each device runs its members alone.
+All members read the same batches, unless `data_per_member` is set. With several devices,
+each device runs a part of the members, without communication.
 
 `loop`, and `map` on one device, give a member the bits of a single run. `vmap` agrees with
 it to rounding, and so do programs for several devices, in which XLA divides by the numbers
@@ -50,8 +50,8 @@ class Population:
     member: Functions of the structure.
     hypers: Traced numbers of each member, all with the same sections.
     method: One of `METHODS`.
-    data_per_member: If True, each member reads batches of its own, by its section `data`.
-      If False, all read the batches of the first.
+    data_per_member: If True, the section `data` of each member selects its batches. If
+      False, all members read the batches of the first.
     data_axis: Axis of the data of a chunk that counts members. None is data for all.
     devices: Devices that `map` and `vmap` spread the members over. R must be a multiple of
       their number. Empty is the first device.
@@ -68,7 +68,8 @@ class Population:
     method: str = 'vmap',
     data_per_member: bool = False,
     data_axis: int | None = None,
-    devices: Sequence[jax.Device] = (),  # pyright: ignore[reportInvalidTypeForm]  (jaxlib has no stubs)
+    # jaxlib has no stubs.
+    devices: Sequence[jax.Device] = (),  # pyright: ignore[reportInvalidTypeForm]
   ) -> None:
     self.member = member
     self.method = method
@@ -173,6 +174,7 @@ class Population:
     if self.method == 'loop':
       return self._run_loop(state, data, steps, mask_R)
     if self.method == 'map':
+      # A member that has stopped makes 0 updates.
       steps_R = np.where(mask_R, steps.n_steps, 0).astype(np.int32)
       steps = dataclasses.replace(steps, n_steps=steps_R)
     program = self._chunk_program(state, data, steps)
@@ -260,7 +262,7 @@ class Population:
   def chunk_bytes(self, data: PyTree) -> int:
     """Returns the device memory of a chunk in bytes, without the data.
 
-    It is XLA's own analysis of the compiled program, summed over the devices. For `loop` it
+    XLA's analysis of the compiled program gives it, summed over the devices. For `loop` it
     is the memory of one member.
 
     Args:
@@ -301,7 +303,8 @@ class Population:
     """
     function = self.member.chunk_function(hold_after_nonfinite=self.method == 'vmap')
     n_steps_axis = 0 if self.method == 'map' else None
-    steps_axes = ChunkSteps(n_steps_axis, None, None)  # pyright: ignore[reportArgumentType]  (a tree of axes)
+    # A tree of axes has the structure of the arguments.
+    steps_axes = ChunkSteps(n_steps_axis, None, None)  # pyright: ignore[reportArgumentType]
     axes = (0, self._hyper_axes, self.data_axis, steps_axes)
     jitted = jax.jit(self._for_all_members(function, axes), donate_argnums=0)
     return jitted.lower(state, self._stacked_hypers, data, steps)
@@ -309,7 +312,7 @@ class Population:
   def _for_all_members(
     self, function: MemberFunction, axes: tuple[PyTree, ...]
   ) -> MemberFunction:
-    """Returns the function of all members: on each device `vmap` or `map` over its own.
+    """Returns a function of all members: `vmap` or `map`, split over the devices.
 
     Args:
       function: Function of one member.
@@ -321,6 +324,8 @@ class Population:
       function = functools.partial(map_members, function, axes)
     if len(self.devices) == 1:
       return function
+
+    # Split the axis of the members over the devices. Shared arguments go to each device.
     specs = jax.tree.map(
       lambda axis: _REPLICATED if axis is None else _MEMBERS,
       axes,
@@ -363,6 +368,8 @@ def map_members(
   )
   leaves, structure = jax.tree.flatten(arguments)
   is_mapped = jax.tree.leaves(axis_trees)
+
+  # Loop over the leaves that have an axis of members. The others are constants of the loop.
   mapped = [leaf for leaf, has_axis in zip(leaves, is_mapped) if has_axis]
 
   def run_member(member_leaves: list[jax.Array]) -> PyTree:

@@ -17,9 +17,9 @@ AMPERE = 8
 def fastest_dtype() -> str:
   """Returns 'bfloat16' if the default device multiplies it faster, else 'float32'.
 
-  Sums are float32 with both. TPUs are faster, GPUs from Ampere on, and processors with one
-  of the features `FAST_BFLOAT16`. It is a rule and not a measurement, so that two processes
-  of one run agree.
+  Sums are float32 with both. These devices multiply bfloat16 faster: TPUs, GPUs from Ampere
+  on, and processors with one of the features `FAST_BFLOAT16`. The choice is a fixed rule, so
+  that all processes of a run agree.
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':

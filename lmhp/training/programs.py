@@ -152,8 +152,8 @@ class Programs:
   ) -> jax.stages.Compiled:
     """Returns the compiled program of a chunk. See `Member.compile_chunk`."""
 
-    # The cache keeps the executable and not the jitted function, which would keep the
-    # stream and its tokens alive.
+    # The cache keeps the executable. A jitted function would keep the stream and its tokens
+    # in memory.
     def compile_now() -> jax.stages.Compiled:
       steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
       jitted = jax.jit(self.chunk_function(), donate_argnums=0)
@@ -196,8 +196,8 @@ class Programs:
   ) -> Batch:
     """Returns the batch of a step: gathered from resident tokens, or streamed batch i.
 
-    It lies behind a barrier. Without it XLA folds weights that are always 1 into the loss,
-    which rounds in another way than the loss of a streamed batch.
+    The batch passes an optimization barrier. Without it, XLA folds constant weights of 1 into
+    the loss, which is then rounded in another way than the loss of a streamed batch.
     """
     if not self.stream.resident:
       return jax.lax.optimization_barrier(jax.tree.map(lambda x: x[i], data))
@@ -270,6 +270,7 @@ def pretrained_params(path: str, model: Model) -> PyTree:
     pretrained_model, params, _ = load_pretrained(path)
   except ConfigError as error:
     raise ConfigError(f'train.init_from: {error}') from None
+  # Compare the shapes of all parameters by path.
   expected = {name: x.shape for name, x in walk_arrays(model.shapes)}
   stored = {name: x.shape for name, x in walk_arrays(pretrained_model.shapes)}
   for name in sorted(expected.keys() | stored.keys()):

@@ -106,6 +106,8 @@ class Run:
       Checkpoints(self.workdir / 'checkpoints', checkpoint_config) as checkpoints,
       stop_on_signals() as stop,
     ):
+      # A run with a result is complete if it kept no checkpoint, or if its newest checkpoint
+      # is the last state.
       has_result = read_result(self.workdir) is not None
       latest = checkpoints.latest()
       if has_result and latest is None:
@@ -239,10 +241,12 @@ def summarize_losses(
     evaluations: Metrics of the evaluations by name.
     log_every_steps: Number of steps from one row of `history` to the next.
   """
+  # The best evaluation. A loss that is not finite is never the best.
   losses = evaluations['eval_loss_nats']
   finite_losses = np.where(np.isfinite(losses), losses, np.inf)
   best = int(np.argmin(finite_losses))
 
+  # The half-life is in steps, and a row of the history stands for several.
   half_life = max(DIVERGENCE_HALF_LIFE_STEPS / log_every_steps, 1)
   row = diverged_at(history['loss_nats'], half_life=half_life)
   return {

@@ -38,8 +38,8 @@ from lmhp.typing import PyTree
 METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
 
 MICROBATCH_GRAD_NORM = 'microbatch_grad_norm'
-"""Metric with `train.measure_noise_scale`: the root of the mean squared norm of the
-gradients of the microbatches, each the gradient of the mean loss of its own tokens."""
+"""Metric with `train.measure_noise_scale`: the root of the mean squared gradient norm of the
+microbatches. The gradient of a microbatch is that of the mean loss over its tokens."""
 
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
@@ -155,7 +155,10 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
   def update(
     state: TrainState, hypers: Hypers, batch: Batch, schedule: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
+    # Only trainable parameters get gradients.
     trainable, frozen = partition(state.params, frozen_mask(state.params, optimizer))
+
+    # Each step has its own dropout masks.
     key = None
     if has_dropout(model):
       seed_key = jax.random.key(hypers['train']['seed'])
@@ -168,10 +171,14 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
       sums = batch_loss(model, train, params, hypers, batch, key)
       return sums.objective / n_tokens, (sums.nll / n_tokens, sums.aux)
 
+    # Compute the gradients, and let the optimizer turn them into updates.
     result = _gradients(loss, train, trainable, batch, key)
     grad_norm = global_norm(result.grads)
     tx = make_optimizer(optimizer, hypers['optimizer'], schedule, grad_norm=grad_norm)
     updates, opt_state = tx.update(result.grads, state.opt_state, trainable)
+
+    # Apply the updates. Then update the parameters that have no gradient, such as the
+    # balancing biases of a router.
     params = combine(optax.apply_updates(trainable, updates), frozen)
     params = model.update_state(params, result.aux, hypers['model'])
 
@@ -227,8 +234,9 @@ def _gradients(
   """Computes gradients over a batch, one microbatch after the other.
 
   Args:
-    loss: `loss(trainable, batch, key, n_tokens)`: the objective summed over a batch and
-      divided by `n_tokens`; the same of the cross-entropy; auxiliary outputs.
+    loss: Function `loss(trainable, batch, key, n_tokens)`. It returns the objective, summed
+      over a batch and divided by `n_tokens`, and a pair: the cross-entropy, summed and
+      divided in the same way, and the auxiliary outputs of the layers.
     train: Structure of the run.
     trainable: Trainable parameters.
     batch: Whole batch.
@@ -300,8 +308,8 @@ def make_chunk(
 
   Args:
     update: Function that makes one update.
-    take_batch: `take_batch(data, hypers, step, i)`: the batch of a step, which is the i-th
-      of the chunk.
+    take_batch: Function `take_batch(data, hypers, step, i)` that returns the batch of a
+      step, the i-th of the chunk.
     total_steps: Length of the schedule.
     metric_names: Names of the metrics of an update.
     capacity: Largest number of steps of a chunk, the length of its metrics.

@@ -85,7 +85,7 @@ class Writers:
         writer.write(row['step'], _finite_numbers(row))
 
   def sync(self) -> None:
-    """Brings `metrics.jsonl` to the disk. See `History.sync`."""
+    """Writes `metrics.jsonl` to the disk. See `History.sync`."""
     self.history.sync()
 
   def close(self) -> None:
@@ -178,9 +178,10 @@ class _WeightsAndBiases:
 def _hidden_module(name: str) -> Iterator[None]:
   """Makes the import of a module fail, unless it is loaded already.
 
-  tensorboardX imports torch if it is installed. That takes 1.5 seconds and brings nothing.
+  tensorboardX imports torch if it is installed. This takes 1.5 seconds and is not needed.
   """
-  modules: dict[str, ModuleType | None] = sys.modules  # pyright: ignore[reportAssignmentType]  (None makes an import fail)
+  # An entry of None makes an import fail.
+  modules: dict[str, ModuleType | None] = sys.modules  # pyright: ignore[reportAssignmentType]
   is_loaded = name in modules
   if not is_loaded:
     modules[name] = None

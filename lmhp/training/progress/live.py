@@ -21,7 +21,7 @@ from rich.theme import Theme
 from lmhp.errors import ConfigError, suggest
 
 MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
-"""Ways to show progress. 'auto' looks at the place where the process runs."""
+"""Ways to show progress. `resolve_mode` replaces 'auto' by one of the others."""
 
 THEME = Theme(
   {'title': 'bold', 'metric': 'cyan', 'best': 'green', 'muted': 'dim'},

@@ -19,6 +19,7 @@ def format_summary(
     counts: Number of parameters by kind, without the total.
     workdir: Directory of the run.
   """
+  # The final loss.
   loss = result['final_eval_loss_nats']
   error = result['final_eval_loss_nats_standard_error']
   rows = [
@@ -30,6 +31,7 @@ def format_summary(
   if result['diverged_at'] is not None:
     rows.append(('diverged', f'at step {result["diverged_at"]:,}'))
 
+  # The length of training.
   seconds = format_duration(result['seconds'])
   compile_seconds = format_duration(result['compile_seconds'])
   rows.append(
@@ -40,6 +42,7 @@ def format_summary(
     )
   )
 
+  # The parameters by kind.
   total = sum(counts.values())
   rows.append(('parameters', f'{total:>15,}'))
   for kind, n_parameters in counts.items():

@@ -19,7 +19,6 @@ from lmhp.hub.families.registry import model_types
 from lmhp.registry import (
   importable_plugin_modules,
   load_plugin_modules,
-  outside_modules,
 )
 
 V = 257
@@ -96,7 +95,7 @@ def checkpoint(tmp_path):
 
 
 def test_the_family_belongs_to_the_module_that_registers_it():
-  assert __name__ in outside_modules()
+  assert __name__ in importable_plugin_modules()
 
 
 def test_families_from_outside_come_last():

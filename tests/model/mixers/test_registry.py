@@ -21,7 +21,7 @@ from lmhp.model.mixers.registry import CacheArray, MixerSpec, register_mixer
 from lmhp.model.projection import Projection
 from lmhp.model.transformer import build
 from lmhp.params import ParamSpec, linear_specs
-from lmhp.registry import outside_modules
+from lmhp.registry import importable_plugin_modules
 from lmhp.sections import assign, keys, keys_of, wrong
 
 B, L = 3, 7
@@ -113,7 +113,7 @@ def toy(tiny):
 
 
 def test_the_mixer_belongs_to_the_module_that_registers_it():
-  assert __name__ in outside_modules()
+  assert __name__ in importable_plugin_modules()
 
 
 def test_its_parameters_are_counted_by_kind(toy):

@@ -10,7 +10,7 @@ import pytest
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.registry import outside_modules
+from lmhp.registry import importable_plugin_modules
 from lmhp.sweeping import config as sweep_config
 from lmhp.sweeping.execution import pack_run
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, preview_points
@@ -173,7 +173,7 @@ def test_its_keys_are_checked_and_suggested(toy):
 
 
 def test_its_module_is_known(toy):
-  assert 'toy_search_plugin' in outside_modules()
+  assert 'toy_search_plugin' in importable_plugin_modules()
 
 
 @pytest.mark.parametrize('name', list(SEARCH_METHODS))
