@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import importlib
 import importlib.metadata
 import sys
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lmhp.errors import ConfigError
 
@@ -89,6 +89,18 @@ def _calling_module() -> str:
   while frame.f_code.co_name.startswith('register_') and frame.f_back is not None:
     frame = frame.f_back
   return frame.f_globals['__name__']
+
+
+def import_object(path: str) -> Any:
+  """Returns the object at an import path.
+
+  An entry holds an import path instead of an object if its own file may not import jax.
+
+  Args:
+    path: Import path, such as `package.module:Class`.
+  """
+  module, _, name = path.partition(':')
+  return getattr(importlib.import_module(module), name)
 
 
 # --- plugins ------------------------------------------------------------------------
