@@ -8,13 +8,12 @@ from lmhp.config_keys import SECTIONS, keys
 from lmhp.declarations import Declaration, declared
 from lmhp.sections import Section
 
-INTRODUCTION = """The second line of a key gives the facts about it.
-- static: the value is part of the compiled program. traced: a number that changes without
-  compiling again, so one program can train trials with different values.
+INTRODUCTION = """The second line of each key gives these facts:
+- static: the value is part of the compiled program.
+- traced: the value is a number of the compiled program's input, so a sweep over it compiles once.
 - default: None stands for a value that follows from other keys or from the data.
 - also called: names of the same thing in other libraries.
-- converted from: names in other libraries whose value needs a conversion. If you type such
-  a name, the error message gives the formula."""
+- converted from: names in other libraries with another unit; typing one shows the conversion."""
 
 
 def format_config_help() -> str:

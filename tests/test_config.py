@@ -454,4 +454,4 @@ def test_help_names_every_key_once():
     for line in lines
     if line.startswith('  ') and line[2] != ' '
   ]
-  assert keys == list(KEYS)
+  assert keys == list(config_keys.keys())

@@ -190,10 +190,12 @@ def test_every_traced_number_of_the_two_sections_has_a_test():
     'train.z_loss',
   }
   traced = set()
-  for cls in (ModelConfig, TrainConfig):
+  # The bases of ModelConfig leave out the keys of mixers that other tests register.
+  for cls in (*ModelConfig.__bases__, TrainConfig):
     for name, declaration in declared(cls).items():
       if declaration.traced:
-        traced.add(f'{cls.SECTION}.{name}')
+        section = 'train' if cls is TrainConfig else 'model'
+        traced.add(f'{section}.{name}')
   assert traced == tested_here | tested_with_the_routing
 
 
