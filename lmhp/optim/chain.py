@@ -8,7 +8,7 @@ parameter's kind:
  1  clipping               g * min(1, clip_norm / global norm of the gradient)
  2  L2 decay               g + weight_decay * w, if `weight_decay_mode` is l2. The moments
                            and norms below include it
- 3  the optimizer `name`   u: a momentum, Adam's ratio, a sign, an orthogonal matrix, ...
+ 3  the optimizer `name`   u, the direction: a momentum, Adam's ratio, a sign, ...
  4  decoupled decay        u + weight_decay * w, if it is decoupled (AdamW). All factors
                            below multiply it
  5  trust ratio            u * (norm of w) / (norm of u), per layer. Only lamb has this

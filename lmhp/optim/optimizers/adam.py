@@ -5,8 +5,8 @@ Adam's direction is u = m' / (sqrt(v') + eps), from the gradient g:
   m = b1 * m + (1 - b1) * g
   v = b2 * v + (1 - b2) * g^2
 
-m' and v' are m and v with bias correction. The comments below state what each relative
-changes.
+m' and v' are m and v with bias correction. The comments below state how each relative
+differs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ are those of Adam for all relatives, so that two optimizers differ in the update
 
 
 scale_by_adam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps')
-# Nesterov: m' is replaced by b1 * m' + (1 - b1) * g'.
+# Nesterov: m' is replaced by b1 * m' + (1 - b1) * g', with bias correction of g too.
 scale_by_nadam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps', nesterov=True)
 
 register_optimizer(
@@ -93,7 +93,7 @@ register_optimizer(
     defaults={**ADAM_DEFAULTS, 'eps': 1e-16},
   ),
 )
-# u = m, the mean of g / max(sqrt(v), eps), with v of the steps before.
+# u = m, the mean of g / max(sqrt(v), eps). The v of a step does not contain its own g.
 register_optimizer(
   'adopt',
   OptimizerSpec(
