@@ -14,8 +14,9 @@ import argparse
 import numpy as np
 
 from lmhp.analysis.curves.divergence import find_divergence
-from lmhp.analysis.hyperparameters.parameter_kinds import loss_by_kind
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.parameter_kinds import effects_by_kind
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.critical_batch_size import critical_batch_size
 from lmhp.analysis.scaling.gradient_noise import noise_scale_from_norms
 
@@ -50,7 +51,7 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
   """The share of kinds whose interval holds 0, which is true, and whether one is shown."""
   counts = rng.uniform(1, 3, (models, 3)) * 10 ** rng.uniform(6, 7, (models, 1))
   losses = 3 - 0.1 * np.log2(counts.sum(axis=1)) + 0.01 * rng.standard_normal(models)
-  found = loss_by_kind(
+  found = effects_by_kind(
     Runs(
       'noise',
       {},

@@ -20,7 +20,8 @@ import time
 import numpy as np
 
 from lmhp.analysis.hyperparameters import importances as module
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 
 TRIALS = (8, 12, 16, 20, 25, 30, 40, 60, 100)
 
@@ -48,7 +49,7 @@ def main() -> None:
   parser.add_argument('--method', default='ped_anova')
   parser.add_argument('--trials', type=int, nargs='*', default=TRIALS)
   options = parser.parse_args()
-  module.MINIMUM_TRIALS = 2  # what is asked is where it should be
+  module.MIN_POINTS = 2  # what is asked is where it should be
   make = lambda trials, seed, planted: study(
     trials, options.axes, options.effect, seed, planted
   )

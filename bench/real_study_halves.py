@@ -60,10 +60,10 @@ def read_table(workdir: str) -> np.ndarray:
   """(P, N) losses: points that came to their end on every seed; the study's own order of seeds."""
   from lmhp.analysis.runs.sources import read
 
-  runs = read(workdir).complete()
+  runs = read(workdir).complete_runs()
   by_point = [
     dict(zip(runs.seed[rows].tolist(), runs.losses[rows].tolist()))
-    for rows in runs.points().values()
+    for rows in runs.rows_by_point().values()
   ]
   n_seeds = max(map(len, by_point))
   whole = [one for one in by_point if len(one) == n_seeds]

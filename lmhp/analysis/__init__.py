@@ -1,39 +1,84 @@
-"""What a sweep's numbers mean. Each function takes plain arrays, or a table of runs; none needs jax."""
+"""Analysis of tables of runs and of plain arrays. It needs no jax.
+
+Each function takes plain arrays, or a table of runs (`lmhp.analysis.runs.table.Runs`).
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-  'analyze': 'analysis',
-  'critical_batch_size': 'scaling.critical_batch_size',
-  'expected_loss_of_best': 'winner.winner',
-  'best_of_n': 'winner.trial_count',
-  'fit_isoflops': 'scaling.isoflops',
-  'edge_of_stability': 'scaling.learning_rate_sensitivity',
-  'extrapolate': 'curves.extrapolation',
-  'fit_optimum': 'hyperparameters.optimum',
-  'fit_power_law': 'scaling.power_laws',
-  'fit_scaling_law': 'scaling.laws',
-  'learning_rate_sensitivity': 'scaling.learning_rate_sensitivity',
-  'noise_scale_from_norms': 'scaling.gradient_noise',
+if TYPE_CHECKING:
+  from lmhp.analysis.analysis import analyze
+  from lmhp.analysis.curves.extrapolation import extrapolate
+  from lmhp.analysis.findings import register_finding
+  from lmhp.analysis.hyperparameters.optimum import fit_optimum
+  from lmhp.analysis.report.registry import register_figure
+  from lmhp.analysis.runs.sources import read
+  from lmhp.analysis.scaling.critical_batch_size import (
+    critical_batch_size,
+    steps_to_target,
+  )
+  from lmhp.analysis.scaling.gradient_noise import noise_scale_from_norms
+  from lmhp.analysis.scaling.isoflops import fit_isoflops, variable_projection
+  from lmhp.analysis.scaling.laws import fit_scaling_law
+  from lmhp.analysis.scaling.learning_rate_sensitivity import (
+    edge_of_stability,
+    learning_rate_sensitivity,
+  )
+  from lmhp.analysis.scaling.power_laws import fit_power_law
+  from lmhp.analysis.winner.best_of_n_curve import best_of_n
+  from lmhp.analysis.winner.winner import expected_loss_of_best
+  from lmhp.statistics.pareto import pareto_front
+
+__all__ = [
+  'analyze',
+  'best_of_n',
+  'critical_batch_size',
+  'edge_of_stability',
+  'expected_loss_of_best',
+  'extrapolate',
+  'fit_isoflops',
+  'fit_optimum',
+  'fit_power_law',
+  'fit_scaling_law',
+  'learning_rate_sensitivity',
+  'noise_scale_from_norms',
+  'pareto_front',
+  'read',
+  'register_figure',
+  'register_finding',
+  'steps_to_target',
+  'variable_projection',
+]
+
+_MODULES = {
+  'analyze': 'lmhp.analysis.analysis',
+  'best_of_n': 'lmhp.analysis.winner.best_of_n_curve',
+  'critical_batch_size': 'lmhp.analysis.scaling.critical_batch_size',
+  'edge_of_stability': 'lmhp.analysis.scaling.learning_rate_sensitivity',
+  'expected_loss_of_best': 'lmhp.analysis.winner.winner',
+  'extrapolate': 'lmhp.analysis.curves.extrapolation',
+  'fit_isoflops': 'lmhp.analysis.scaling.isoflops',
+  'fit_optimum': 'lmhp.analysis.hyperparameters.optimum',
+  'fit_power_law': 'lmhp.analysis.scaling.power_laws',
+  'fit_scaling_law': 'lmhp.analysis.scaling.laws',
+  'learning_rate_sensitivity': 'lmhp.analysis.scaling.learning_rate_sensitivity',
+  'noise_scale_from_norms': 'lmhp.analysis.scaling.gradient_noise',
   'pareto_front': 'lmhp.statistics.pareto',
-  'read': 'runs.sources',
-  'steps_to_target': 'scaling.critical_batch_size',
-  'variable_projection': 'scaling.isoflops',
+  'read': 'lmhp.analysis.runs.sources',
+  'register_figure': 'lmhp.analysis.report.registry',
+  'register_finding': 'lmhp.analysis.findings',
+  'steps_to_target': 'lmhp.analysis.scaling.critical_batch_size',
+  'variable_projection': 'lmhp.analysis.scaling.isoflops',
 }
-"""Functions for arrays and tables, and the module that each is in, imported when used."""
-
-__all__ = sorted(_HOMES)
+"""{exported function: module}. A module is imported when its function is first used."""
 
 
-def __getattr__(name: str) -> Any:
-  if name not in _HOMES:
+def __getattr__(name: str) -> object:
+  if name not in _MODULES:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-  home = _HOMES[name]
-  module = home if home.startswith('lmhp.') else f'{__name__}.{home}'
-  return getattr(importlib.import_module(module), name)
+  return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

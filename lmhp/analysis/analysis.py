@@ -1,342 +1,367 @@
-"""Everything that is said of one study, in one pass: what the report, its Markdown and its JSON are made from."""
+"""Analysis of a study: all results that a report shows, each computed when it is first read."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping, Sequence
+import functools
 import math
-from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.advice import effects as effect_findings
-from lmhp.analysis.advice import playbook
-from lmhp.analysis.advice.batch_size import Batches, batch_findings, batches
-from lmhp.analysis.advice.curves import curve_findings
-from lmhp.analysis.advice.learning_rate import rate_findings
+from lmhp.analysis.advice.batch_size import BatchSizeAnalysis, analyze_batch_size
+import lmhp.analysis.advice.rules  # noqa: F401  registers the rules of lmhp
 from lmhp.analysis.curves.divergence import Divergence, find_divergence
-from lmhp.analysis.findings import Finding, ranked
+from lmhp.analysis.curves.overfitting import Evaluations, evaluations_of_runs
+from lmhp.analysis.findings import FINDINGS, Finding, ranked
 from lmhp.analysis.hyperparameters.contours import Contour, contour
 from lmhp.analysis.hyperparameters.effects import Effect, effects
-from lmhp.analysis.hyperparameters.importances import METHODS, Importance, importance
+from lmhp.analysis.hyperparameters.importances import Importance, importance
 from lmhp.analysis.hyperparameters.interactions import Interaction, interactions
 from lmhp.analysis.hyperparameters.isolations import Isolation, isolation
-from lmhp.analysis.hyperparameters.parameter_kinds import Kinds, loss_by_kind
+from lmhp.analysis.hyperparameters.optimum import Optimum
+from lmhp.analysis.hyperparameters.optuna_evaluators import METHODS
+from lmhp.analysis.hyperparameters.parameter_kinds import KindEffects, effects_by_kind
 from lmhp.analysis.hyperparameters.responses import Response, response
 from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
-from lmhp.analysis.phrases import amount, listed, nats, p_words, setting
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.scaling.laws import ScalingLaw, fit_scaling_law
-from lmhp.analysis.winner import answer
-from lmhp.analysis.winner import matched_budget as match_budget
-from lmhp.analysis.winner.answer import Confirmation
-from lmhp.analysis.winner.trial_count import (
-  BestOfN,
-  EnoughTrials,
-  best_of_n,
-  enough_trials,
+from lmhp.analysis.scaling.laws import MIN_RUNS, ScalingLaw, fit_scaling_law
+from lmhp.analysis.winner.best_of_n_curve import BestOfN, best_of_n
+from lmhp.analysis.winner.confirmation import Confirmation, confirm
+from lmhp.analysis.winner.doubling_gain import DoublingGain, gain_of_doubling
+from lmhp.analysis.winner.matched_budget import (
+  BudgetRange,
+  budget_ranges,
+  describe_budgets,
 )
-from lmhp.analysis.winner.winner import Winner
-from lmhp.errors import ConfigError
+from lmhp.analysis.winner.rung_agreement import (
+  RungAgreement,
+  RungScores,
+  rung_agreement,
+  rung_scores,
+)
+from lmhp.analysis.winner.winner import Winner, find_winner
+from lmhp.errors import ConfigError, suggest
+from lmhp.registry import load_installed_plugins
 
-MOST_AXES = 8
-"""Axes that have a picture each: of more, those with the surest effects."""
-INDEPENDENT = ('random', 'halton', 'sobol')
-"""Searches whose trials are draws of one distribution, which the best-of-n curve takes them for."""
+MAX_AXES = 8
+"""Number of axes with a figure of their own. If there are more, those with the smallest
+p-values are shown."""
+MAX_CONTOURS = 3
+INDEPENDENT_SEARCHES = ('random', 'halton', 'sobol')
+"""Searches whose trials are draws from one distribution, as the best-of-n curve assumes."""
 
 
-@dataclasses.dataclass(frozen=True)
 class Analysis:
-  """What is said of a study. What cannot be said is None or empty, and a finding or a `reason` says why.
+  """Results of one study. Each is computed when it is first read, and then kept.
 
-  Attributes:
-    runs: the table.
-    match_budget: one sentence: what the runs had the same amount of.
-    rung: the step at which responses are read where most runs were stopped early; None is their end.
-    won: the best point.
-    confirmed: the winner and the base config, seed by seed.
-    effects: of each axis.
-    interactions: of pairs of axes.
-    responses: of the axes that have a picture, in the order of their effects.
-    isolations: of the scientific axes among them.
-    contours: of pairs that interact, or of the two that matter most.
-    importances: PED-ANOVA, and fANOVA where scikit-learn is there.
-    curve: best of n trials; None of a search whose trials are not independent draws.
-    enough: what twice as many would bring; None like `curve`.
-    stability: how many diverged, and where.
-    batches: the gradient noise scale and the critical batch size, where runs say something of them.
-    kinds: what parameters of each kind bought; None where sizes are not known.
-    law: of runs that differ in size and tokens; None where there are too few.
-    findings: ranked; the first is the answer.
+  A result is None or empty if the study does not support it. A finding or figure names the
+  results that it needs.
+
+  Args:
+    runs: Table of runs.
+    seed: Seed of all resampling, so that the same runs give the same report.
   """
 
-  runs: Runs
-  match_budget: str
-  rung: int | None
-  won: Winner | None
-  confirmed: Confirmation | None
-  effects: Sequence[Effect]
-  interactions: Sequence[Interaction]
-  responses: Sequence[Response]
-  isolations: Sequence[Isolation]
-  contours: Sequence[Contour]
-  importances: Sequence[Importance]
-  curve: BestOfN | None
-  enough: EnoughTrials | None
-  stability: Divergence
-  batches: Batches
-  kinds: Kinds | None
-  law: ScalingLaw | None
-  findings: Sequence[Finding]
+  def __init__(self, runs: Runs, seed: int = 0):
+    self.runs = runs
+    self.seed = seed
+    self._responses: dict[str, Response] = {}
+
+  def results(self, names: Sequence[str]) -> dict[str, object]:
+    """Returns results by name.
+
+    Args:
+      names: Names of attributes of this class.
+
+    Raises:
+      ConfigError: If there is no such result.
+    """
+    for name in names:
+      if name not in RESULTS:
+        raise ConfigError(
+          f'needs: got {name!r}, expected one of {", ".join(RESULTS)}'
+          f'{suggest(name, RESULTS)}'
+        )
+    return {name: getattr(self, name) for name in names}
+
+  # --- findings -------------------------------------------------------------------------
+
+  @functools.cached_property
+  def findings(self) -> list[Finding]:
+    """Findings of all registered rules, ranked. The first is the answer."""
+    return self._evaluate(list(FINDINGS))
+
+  @functools.cached_property
+  def findings_of_single_run(self) -> list[Finding]:
+    """Findings of the rules that apply to a single run, ranked."""
+    return self._evaluate([n for n, rule in FINDINGS.items() if rule.for_single_run])
+
+  def _evaluate(self, names: Sequence[str]) -> list[Finding]:
+    findings: list[Finding] = []
+    for name in names:
+      rule = FINDINGS[name]
+      findings += rule.rule(**self.results(rule.needs))
+    return ranked(findings)
 
   @property
   def answer(self) -> Finding:
     """The finding that answers the study."""
-    return next(f for f in self.findings if f.level == 'answer')
+    return next(finding for finding in self.findings if finding.level == 'answer')
+
+  # --- winner ---------------------------------------------------------------------------
+
+  @functools.cached_property
+  def budgets(self) -> Mapping[str, BudgetRange]:
+    """Range of each recorded budget of the complete runs."""
+    return budget_ranges(self.runs)
+
+  @functools.cached_property
+  def budget_sentence(self) -> str:
+    """One sentence that states which budgets are equal."""
+    return describe_budgets(self.runs)
+
+  @functools.cached_property
+  def winner(self) -> Winner | None:
+    """Best point of the search."""
+    return find_winner(self.runs)
+
+  @functools.cached_property
+  def confirmation(self) -> Confirmation | None:
+    """The winner and the base config on fresh seeds."""
+    return None if self.winner is None else confirm(self.runs, self.winner.point)
+
+  @functools.cached_property
+  def best_of_n(self) -> BestOfN | None:
+    """Best of n trials. None if the trials are not independent draws."""
+    losses = self._independent_losses
+    if losses is None:
+      return None
+    is_loss = self.runs.objective_name.endswith('loss_nats')
+    return best_of_n(losses, support=(0.0 if is_loss else -math.inf, math.inf))
+
+  @functools.cached_property
+  def doubling_gain(self) -> DoublingGain | None:
+    """Gain to expect from twice as many trials. None if they are not independent draws."""
+    losses = self._independent_losses
+    return None if losses is None else gain_of_doubling(losses)
+
+  @functools.cached_property
+  def _independent_losses(self) -> np.ndarray | None:
+    """Mean loss of each point, if the points are independent draws and none was pruned."""
+    runs = self.runs
+    search = runs.facts.search
+    finished = runs.finished_runs()
+    if (
+      (search and search not in INDEPENDENT_SEARCHES)
+      or np.any(runs.search_runs().status == 'pruned')
+      or len(finished) < 2
+    ):
+      return None
+    losses = np.where(finished.status == 'diverged', math.inf, finished.losses)
+    means = [losses[rows].mean() for rows in finished.rows_by_point().values()]
+    if not np.isfinite(means).any() or len(means) < 2:
+      return None
+    return np.array(means)
+
+  @functools.cached_property
+  def rung_agreement(self) -> list[RungAgreement]:
+    """Agreement of the order of runs at each rung with their order at the end."""
+    return rung_agreement(self.runs)
+
+  @functools.cached_property
+  def rung_scores(self) -> list[RungScores]:
+    """Scores at each rung, and final objectives of the same runs."""
+    return rung_scores(self.runs)
+
+  # --- hyperparameters ------------------------------------------------------------------
+
+  @functools.cached_property
+  def _comparable(self) -> tuple[Runs, int | None]:
+    return self.runs.comparable_runs()
+
+  @property
+  def comparable_runs(self) -> Runs:
+    """Runs that effects and responses are read from."""
+    return self._comparable[0]
+
+  @property
+  def rung(self) -> int | None:
+    """Step at which these runs are compared. None stands for the end of training."""
+    return self._comparable[1]
+
+  @functools.cached_property
+  def effects(self) -> list[Effect]:
+    """Effect of each varied axis, the smallest p-value first."""
+    return effects(self.runs, self.seed) if len(self.comparable_runs) else []
+
+  @functools.cached_property
+  def interactions(self) -> list[Interaction]:
+    """Interactions of pairs of axes, the smallest p-value first."""
+    if not len(self.comparable_runs):
+      return []
+    return interactions(self.runs, self.seed, self.effects)
+
+  @functools.cached_property
+  def _surface(self) -> Surface | None:
+    """Gaussian process over all axes. None with too few runs, or if nothing was varied."""
+    try:
+      return fit_surface(self.comparable_runs, seed=self.seed)
+    except ConfigError:
+      return None
+
+  @functools.cached_property
+  def _shown_axes(self) -> list[str]:
+    return [effect.axis for effect in self.effects][:MAX_AXES]
+
+  def _response(self, axis: str) -> Response:
+    if axis not in self._responses:
+      self._responses[axis] = response(self.runs, axis, self._surface, seed=self.seed)
+    return self._responses[axis]
+
+  @functools.cached_property
+  def responses(self) -> list[Response]:
+    """Responses of the axes that have a figure, in the order of their effects."""
+    return [self._response(axis) for axis in self._shown_axes]
+
+  @functools.cached_property
+  def optima(self) -> Mapping[str, Optimum]:
+    """Fitted optimum of each axis with a significant effect, by name."""
+    significant = {effect.axis for effect in self.effects if effect.significant()}
+    return {
+      axis: self._response(axis).optimum
+      for axis in self._shown_axes
+      if axis in significant
+    }
+
+  @functools.cached_property
+  def isolations(self) -> list[Isolation]:
+    """Best loss over the other axes, for each scientific axis that has a figure."""
+    return [
+      isolation(self.runs, axis, self._surface, seed=self.seed)
+      for axis in self._shown_axes
+      if self.runs.axes[axis].role == 'scientific'
+    ]
+
+  @functools.cached_property
+  def learning_rate_isolation(self) -> Isolation | None:
+    """Best loss at each learning rate. None if the learning rate was not varied."""
+    name = self.divergence.learning_rate
+    axis = self.runs.varied_axes().get(name)
+    if axis is None or axis.is_choice or not self.runs.curves:
+      return None
+    return isolation(self.runs, name)
+
+  @functools.cached_property
+  def contours(self) -> list[Contour]:
+    """Fitted loss over pairs that interact, or else over the two axes of largest effect."""
+    surface = self._surface
+    if surface is None:
+      return []
+    significant = [one.axes for one in self.interactions if one.significant()]
+    pairs = [
+      axes for axes in significant[:MAX_CONTOURS] if set(axes) <= set(surface.axes)
+    ]
+    if not pairs:
+      names = [effect.axis for effect in self.effects if effect.axis in surface.axes]
+      numbers = [name for name in names if self.runs.axes[name].is_number]
+      pairs = [(numbers[0], numbers[1])] if len(numbers) > 1 else []
+    return [contour(self.runs, a, b, surface=surface, seed=self.seed) for a, b in pairs]
+
+  @functools.cached_property
+  def importances(self) -> list[Importance]:
+    """Importances by PED-ANOVA, and by fANOVA if scikit-learn is installed."""
+    importances = []
+    for method in METHODS:
+      try:
+        importances.append(importance(self.runs, method, seed=self.seed))
+      except ConfigError:
+        # scikit-learn is not installed.
+        continue
+    return importances
+
+  @functools.cached_property
+  def kind_effects(self) -> KindEffects | None:
+    """Effects of parameters by kind. None if their numbers are unknown."""
+    if not any(name.startswith('parameters_') for name in self.runs.measured):
+      return None
+    kind_effects = effects_by_kind(self.runs)
+    return kind_effects if kind_effects.kinds else None
+
+  # --- curves and sizes -----------------------------------------------------------------
+
+  @functools.cached_property
+  def divergence(self) -> Divergence:
+    """Fraction of runs that diverged, and the cuts that explain it."""
+    return find_divergence(self.runs, seed=self.seed)
+
+  @functools.cached_property
+  def curve_runs(self) -> Runs:
+    """The table with curves only of runs that started and have rows."""
+    return self.runs.with_usable_curves()
+
+  @functools.cached_property
+  def evaluations(self) -> list[Evaluations]:
+    """Evaluations of the runs that have enough of them."""
+    return evaluations_of_runs(self.curve_runs)
+
+  @functools.cached_property
+  def batch_size(self) -> BatchSizeAnalysis:
+    """Gradient noise scale and critical batch size."""
+    return analyze_batch_size(self.runs)
+
+  @functools.cached_property
+  def scaling_law(self) -> ScalingLaw | None:
+    """Scaling law of runs that differ in size and tokens. None if there are too few."""
+    complete = self.runs.complete_runs()
+    unknown = np.full(len(complete), math.nan)
+    sizes = complete.measured.get('parameters', unknown)
+    tokens = complete.measured.get('tokens', unknown)
+    if (
+      self.runs.maximize
+      or len(np.unique(sizes)) < 3
+      or len(np.unique(tokens)) < 3
+      or len(complete) < MIN_RUNS
+    ):
+      return None
+    try:
+      return fit_scaling_law(sizes, tokens, complete.losses)
+    except ConfigError:
+      return None
 
 
-def analyze(runs: Runs, *, pictures: bool = True, seed: int = 0) -> Analysis:
+def _result_names() -> tuple[str, ...]:
+  """Returns the names of the results that a finding or figure can need."""
+  names = ['runs', 'seed']
+  for name, attribute in vars(Analysis).items():
+    is_result = isinstance(attribute, (property, functools.cached_property))
+    if is_result and not name.startswith('_'):
+      names.append(name)
+  return tuple(names)
+
+
+RESULTS = _result_names()
+"""Names of the results that a finding or figure can need."""
+
+
+def analyze(runs: Runs, *, seed: int = 0) -> Analysis:
   """Analyzes a table of runs.
 
-  Args:
-    runs: the table.
-    pictures: whether what is only drawn (slices, isolations, contours, importances) is computed too; findings are the
-      same without.
-    seed: of all resampling, so that the same runs give the same words.
+  Findings and figures of installed plugins are loaded first.
 
+  Args:
+    runs: Table of runs.
+    seed: Seed of all resampling, so that the same runs give the same report.
+
+  >>> from lmhp.analysis.runs.axis import Axis
   >>> rng = np.random.default_rng(0)
-  >>> from lmhp.analysis.runs.table import Axis
   >>> rates = 10.0 ** rng.uniform(-4, -2, 40)
   >>> losses = 3 + 0.2 * np.log10(rates / 1e-3) ** 2 + 0.01 * rng.standard_normal(40)
-  >>> study = Runs(
-  ...   'a study',
-  ...   {'lr': Axis('lr', low=1e-4, high=1e-2, log=True)},
-  ...   {'lr': rates},
-  ...   losses,
-  ... )
-  >>> found = analyze(study, pictures=False)
-  >>> found.answer.kind, [f.kind for f in found.findings if f.level == 'note']
-  ('differences_shown', ['matters'])
+  >>> axes = {'lr': Axis('lr', low=1e-4, high=1e-2, log=True)}
+  >>> analysis = analyze(Runs('a study', axes, {'lr': rates}, losses))
+  >>> analysis.answer.kind
+  'best_trial'
+  >>> [finding.kind for finding in analysis.findings if finding.level == 'note']
+  ['significant_effect']
   """
-  used, rung = runs.for_response()
-  won = answer.winner(runs)
-  confirmed = None if won is None else answer.confirmation(runs, won.point)
-  found = effects(runs, seed) if len(used) else []
-  pairs = interactions(runs, seed, found) if len(used) else []
-  surface = _surface(used, seed)
-  names = [e.axis for e in found][:MOST_AXES]
-  responses = [
-    response(runs, name, surface, seed=seed)
-    for name in names
-    if pictures or next(e for e in found if e.axis == name).shown()
-  ]
-  stable = find_divergence(runs, seed=seed)
-  curve, enough = _best_of_n(runs)
-  parts = dict(
-    runs=runs,
-    match_budget=match_budget.in_words(runs),
-    rung=rung,
-    won=won,
-    confirmed=confirmed,
-    effects=found,
-    interactions=pairs,
-    responses=responses,
-    curve=curve,
-    enough=enough,
-    stability=stable,
-    batches=batches(runs),
-    kinds=_kinds(runs),
-    law=_law(runs),
-    isolations=[],
-    contours=[],
-    importances=[],
-  )
-  if pictures:
-    parts['isolations'] = [
-      isolation(runs, n, surface, seed=seed)
-      for n in names
-      if runs.axes[n].role == 'scientific'
-    ]
-    parts['contours'] = _contours(runs, found, pairs, surface, seed)
-    parts['importances'] = _importances(runs, seed)
-  return Analysis(**parts, findings=ranked(_findings(parts)))
-
-
-def _findings(parts: Mapping[str, Any]) -> list[Finding]:
-  runs, won, found, enough = (
-    parts['runs'],
-    parts['won'],
-    parts['effects'],
-    parts['enough'],
-  )
-  spans = match_budget.describe_matched_budget(runs)
-  same = any(match_budget.equal(span, name) for name, span in spans.items())
-  optima = {one.axis.name: one.optimum for one in parts['responses']}
-  gain = None if enough is None else (enough.gain, enough.high)
-  return [
-    answer.finding(runs, won, parts['confirmed'], found),
-    *playbook.unequal_amounts(runs, parts['match_budget'], spans, same),
-    *playbook.not_confirmed(runs, won),
-    *playbook.nuisance_fixed(runs),
-    *playbook.infeasible(runs, parts['stability']),
-    *rate_findings(
-      runs, _best_of_rates(runs, parts['stability'].rate), parts['stability']
-    ),
-    *playbook.optimum_at_bound(runs, found, optima, parts['rung']),
-    *playbook.space_too_wide(runs, found, optima, parts['rung'], won),
-    *playbook.too_few_trials(runs, gain),
-    *playbook.within_noise(runs, won),
-    *effect_findings.matters(runs, found, parts['rung']),
-    *effect_findings.useless(runs, found),
-    *effect_findings.interacting(runs, parts['interactions']),
-    *effect_findings.kinds_that_bought(runs, parts['kinds']),
-    *batch_findings(parts['batches']),
-    *curve_findings(runs),
-  ]
-
-
-def _best_of_rates(runs: Runs, rate: str) -> Isolation | None:
-  return (
-    isolation(runs, rate)
-    if rate in runs.varied() and runs.axes[rate].kind == 'number' and runs.curves
-    else None
-  )
-
-
-def _surface(used: Runs, seed: int) -> Surface | None:
-  try:
-    return fit_surface(used, seed=seed)
-  except ConfigError:  # too few runs, or nothing varied: responses say so
-    return None
-
-
-def _best_of_n(runs: Runs) -> tuple[BestOfN | None, EnoughTrials | None]:
-  """Of searches that drew their trials independently, and stopped none of them."""
-  search = runs.about.get('sweep', {}).get('search')
-  done = runs.ended()
-  if (
-    (search is not None and search not in INDEPENDENT)
-    or np.any(runs.searched().status == 'pruned')
-    or len(done) < 2
-  ):
-    return None, None
-  losses = np.where(done.status == 'diverged', math.inf, done.losses)
-  means = np.array([losses[rows].mean() for rows in done.points().values()])
-  if not np.isfinite(means).any() or len(means) < 2:
-    return None, None
-  support = (
-    (0.0, math.inf)
-    if runs.objective_name.endswith('loss_nats')
-    else (-math.inf, math.inf)
-  )
-  return best_of_n(means, support=support), enough_trials(means)
-
-
-def _contours(
-  runs: Runs,
-  found: Sequence[Effect],
-  pairs: Sequence[Interaction],
-  surface: Surface | None,
-  seed: int,
-) -> list[Contour]:
-  """Of the pairs that are shown to interact, at most three; else of the two axes that matter most."""
-  if surface is None:
-    return []
-  asked = [p.axes for p in pairs if p.shown()][:3]
-  names = [
-    e.axis
-    for e in found
-    if e.axis in surface.axes and runs.axes[e.axis].kind == 'number'
-  ]
-  asked = [axes for axes in asked if set(axes) <= set(surface.axes)] or (
-    [tuple(names[:2])] if len(names) > 1 else []
-  )
-  return [contour(runs, *axes, surface=surface, seed=seed) for axes in asked]
-
-
-def _importances(runs: Runs, seed: int) -> list[Importance]:
-  found = []
-  for method in METHODS:
-    try:
-      found.append(importance(runs, method, seed=seed))
-    except ConfigError:  # fANOVA without scikit-learn: the other says enough
-      continue
-  return found
-
-
-def _kinds(runs: Runs) -> Kinds | None:
-  if not any(name.startswith('parameters_') for name in runs.measured):
-    return None
-  found = loss_by_kind(runs)
-  return found if found.kinds else None
-
-
-def _law(runs: Runs) -> ScalingLaw | None:
-  done = runs.complete()
-  sizes, tokens = (
-    done.measured.get(name, np.full(len(done), math.nan))
-    for name in ('parameters', 'tokens')
-  )
-  if (
-    runs.maximize
-    or len(np.unique(sizes)) < 3
-    or len(np.unique(tokens)) < 3
-    or len(done) < 6
-  ):
-    return None
-  try:
-    return fit_scaling_law(sizes, tokens, done.losses)
-  except ConfigError:
-    return None
-
-
-def sentences(found: Analysis) -> list[str]:
-  """The answer in three sentences: what was compared, what was found, what to do next."""
-  runs = found.runs
-  n, axes = len(np.unique(runs.point[runs.cohort == 'search'])), list(runs.varied())
-  compared = f'{n} {"point" if n == 1 else "points"}'
-  if axes:
-    compared += (
-      ' of '
-      + ', '.join(axes[:4])
-      + (f' and {len(axes) - 4} more' if len(axes) > 4 else '')
-    )
-  first = f'{found.match_budget[:-1]}: {compared}, judged by {runs.objective_name}.'
-  return [first, _second(found), _third(found)]
-
-
-def _second(found: Analysis) -> str:
-  won, said, unit = (
-    found.won,
-    found.answer,
-    'nats' if found.runs.objective_name.endswith('_nats') else '',
-  )
-  if won is None:
-    return said.title
-  shown = found.runs.shown
-  if math.isfinite(won.low):
-    low, high = sorted((shown(won.low), shown(won.high)))
-    return (
-      f'{said.title[:-1]}; on a fresh seed expect {amount(shown(won.expected))} {unit}'.rstrip()
-      + f' ({won.confidence:.0%} interval {amount(low)} to {amount(high)}).'
-    )
-  return f'{said.title[:-1]}; it came to {nats(shown(won.mean), unit)}, and how lucky that was is not known.'
-
-
-def _third(found: Analysis) -> str:
-  space = playbook.next_space(found.findings)
-  if space:
-    because = next(f.title for f in found.findings if f.proposal)
-    return f'Next, search {listed([_range(axis, one) for axis, one in space.items()])}. {because}'
-  advice = next((f for f in found.findings if f.level in ('warning', 'advice')), None)
-  if advice is not None:
-    return advice.title
-  tested = [e for e in found.effects if math.isfinite(e.p_holm)]
-  if tested and not tested[0].shown():
-    return f'No hyperparameter is shown to matter ({p_words(tested[0].p_holm)}); try another space, or more seeds.'
-  return 'Nothing here asks for another study of this space.'
-
-
-def _range(axis: str, proposal: Mapping[str, Any]) -> str:
-  if 'choices' in proposal:
-    return f'{axis} among {listed([setting(v) for v in proposal["choices"]])}'
-  return f'{axis} from {amount(proposal["low"])} to {amount(proposal["high"])}'
+  load_installed_plugins()
+  return Analysis(runs, seed)

@@ -1,14 +1,16 @@
-"""Numbers and lists in a sentence."""
+"""Numbers, lists and settings in a sentence."""
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+import math
 
+from lmhp.analysis.runs.columns import is_numeric, to_float
 from lmhp.statistics.number_format import format_number
 
 
 def amount(value: float | None) -> str:
-  """Returns a number as text for a sentence.
+  """Returns a number for a sentence.
 
   >>> amount(0.00031234), amount(1228800.0), amount(None), amount(float('inf'))
   ('0.000312', '1,228,800', 'unknown', 'no bound')
@@ -16,51 +18,70 @@ def amount(value: float | None) -> str:
   return format_number(value, missing='unknown', infinite='no bound')
 
 
-def nats(value: float, unit: str = 'nats') -> str:
-  """An amount with its unit.
+def quantity(value: float, unit: str = 'nats') -> str:
+  """Returns a number with its unit.
 
-  >>> nats(0.5142), nats(0.2, '')
+  >>> quantity(0.5142), quantity(0.2, '')
   ('0.514 nats', '0.2')
   """
   return f'{amount(value)} {unit}'.strip()
 
 
+def interval_text(low: float, high: float, confidence: float) -> str:
+  """Returns a confidence interval for a sentence.
+
+  >>> interval_text(0.1, 0.25, 0.9), interval_text(0.1, math.inf, 0.9)
+  ('90% interval 0.1 to 0.25', '90% interval 0.1 to no upper bound')
+  """
+  lower = 'no lower bound' if math.isinf(low) else amount(low)
+  upper = 'no upper bound' if math.isinf(high) else amount(high)
+  return f'{confidence:.0%} interval {lower} to {upper}'
+
+
 def listed(words: Sequence[str]) -> str:
-  """'a, b and c'.
+  """Returns words as a list in a sentence.
 
   >>> listed(['a']), listed(['a', 'b', 'c'])
   ('a', 'a, b and c')
   """
-  words = list(words)
-  return ' and '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)
+  if len(words) < 2:
+    return ''.join(words)
+  return f'{", ".join(words[:-1])} and {words[-1]}'
 
 
-def p_words(p_value: float) -> str:
-  """A p-value, as such are written.
+def counted(n: int, singular: str, plural: str = '') -> str:
+  """Returns a number with its noun.
 
-  >>> p_words(0.0002), p_words(0.0314)
+  >>> counted(1, 'run'), counted(12, 'run')
+  ('1 run', '12 runs')
+  """
+  noun = singular if n == 1 else plural or f'{singular}s'
+  return f'{n:,} {noun}'
+
+
+def p_text(p: float) -> str:
+  """Returns a p-value for a sentence.
+
+  >>> p_text(0.0002), p_text(0.0314)
   ('p < 0.001', 'p = 0.031')
   """
-  return 'p < 0.001' if p_value < 0.001 else f'p = {p_value:.2g}'
+  return 'p < 0.001' if p < 0.001 else f'p = {p:.2g}'
 
 
-def setting(value: Any) -> str:
-  """A hyperparameter's value in a sentence.
+def setting(value: object) -> str:
+  """Returns a hyperparameter's value for a sentence.
 
   >>> setting(0.0003), setting('cosine'), setting((1, 2))
   ('0.0003', 'cosine', '(1, 2)')
   """
-  return (
-    amount(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool)
-    else str(value)
-  )
+  return amount(to_float(value)) if is_numeric(value) else str(value)
 
 
-def at_rung(rung: int | None) -> str:
-  """A sentence where responses are not read at the end."""
+def rung_note(rung: int | None) -> str:
+  """Returns a sentence that names the rung at which runs are compared, or nothing."""
+  if rung is None:
+    return ''
   return (
-    ''
-    if rung is None
-    else f' Read at step {rung:,}, since most trials were stopped early; later it may differ.'
+    f' Runs are compared at step {rung:,}, because most trials were stopped early. The '
+    'result at the end of training may differ.'
   )

@@ -11,7 +11,7 @@ Dimension key: T runs, P points, n seeds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 
@@ -93,16 +93,16 @@ def seed_noise(
   return SeedNoise(noise, freedom * min(1.0, ratio), correlation)
 
 
-def rows_by_point(points: npt.ArrayLike) -> dict[Hashable, npt.NDArray[np.int64]]:
+def rows_by_point(points: npt.ArrayLike) -> dict[int, npt.NDArray[np.int64]]:
   """Returns the positions of the runs of each point, in the order of first runs.
 
   Args:
-    points: (T,) point of each run.
+    points: (T,) number of each run's point.
 
-  >>> rows_by_point(['b', 'a', 'b'])
-  {'b': array([0, 2]), 'a': array([1])}
+  >>> rows_by_point([7, 3, 7])
+  {7: array([0, 2]), 3: array([1])}
   """
-  rows: dict[Hashable, list[int]] = {}
+  rows: dict[int, list[int]] = {}
   for row, point in enumerate(np.asarray(points).tolist()):
     rows.setdefault(point, []).append(row)
   return {point: np.array(positions) for point, positions in rows.items()}
@@ -110,7 +110,7 @@ def rows_by_point(points: npt.ArrayLike) -> dict[Hashable, npt.NDArray[np.int64]
 
 def _losses_by_seed(
   losses: Floats,
-  rows: Mapping[Hashable, npt.NDArray[np.int64]],
+  rows: Mapping[int, npt.NDArray[np.int64]],
   seeds: np.ndarray,
 ) -> Floats | None:
   """Returns the losses (P, n) of the seeds that every point ran once.

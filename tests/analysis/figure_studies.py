@@ -1,70 +1,96 @@
-"""Studies by hand that the tests of figures draw, and what every figure must keep."""
+"""Small studies that the tests of figures draw, and a check of every figure."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 import re
 
 import numpy as np
 
 from lmhp.analysis.report.document import Figure
-from lmhp.analysis.report.figures import style as drawing
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.report.figures import style
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Curve, Runs
 
 CHOICES = ('cosine', 'wsd', '<b>const')
 
 
-def study(n=40, seed=0, maximize=False, n_diverged=3, n_steps=120, sizes=True):
-  """Four axes, one of them a choice whose name is markup; curves, rungs, and what was measured."""
+def study(
+  n: int = 40,
+  seed: int = 0,
+  maximize: bool = False,
+  n_diverged: int = 3,
+  n_steps: int = 120,
+  sizes: bool = True,
+) -> Runs:
+  """Returns a study of four axes with curves, rungs and measurements.
+
+  One of the choices contains markup.
+
+  Args:
+    n: Number of runs.
+    seed: Seed of the values and of the noise.
+    maximize: True if the objective is an accuracy, with the sign of the loss turned.
+    n_diverged: Number of runs that diverged, those with the largest learning rates.
+    n_steps: Number of rows of a curve.
+    sizes: True if the runs differ in the number of parameters.
+  """
   rng = np.random.default_rng(seed)
-  lr, wd = 10 ** rng.uniform(-4, -1.3, n), 10 ** rng.uniform(-3, 0, n)
-  layers, kind = rng.integers(2, 9, n).astype(float), np.empty(n, object)
-  kind[:] = [CHOICES[i] for i in rng.integers(0, 3, n)]
+  rate = 10 ** rng.uniform(-4, -1.3, n)
+  decay = 10 ** rng.uniform(-3, 0, n)
+  layers = rng.integers(2, 9, n).astype(float)
+  schedule = np.empty(n, object)
+  schedule[:] = [CHOICES[i] for i in rng.integers(0, 3, n)]
   loss = (
     3
-    + 0.25 * np.log10(lr / 3e-3) ** 2
-    + 0.03 * np.log10(wd / 0.1) ** 2
+    + 0.25 * np.log10(rate / 3e-3) ** 2
+    + 0.03 * np.log10(decay / 0.1) ** 2
     + 0.02 * rng.standard_normal(n)
   )
   status = np.full(n, 'complete', dtype='<U9')
-  bad = np.argsort(-lr)[:n_diverged]
-  status[bad], loss[bad] = 'diverged', 11.0
+  diverged = np.argsort(-rate)[:n_diverged]
+  status[diverged] = 'diverged'
+  loss[diverged] = 11.0
   axes = {
-    'optimizer.lr': Axis('optimizer.lr', low=1e-4, high=5e-2, log=True, base=1e-3),
-    'optimizer.wd': Axis(
-      'optimizer.wd', low=1e-3, high=1, log=True, base=0.1, role='nuisance'
+    'optimizer.lr': Axis(
+      'optimizer.lr', low=1e-4, high=5e-2, log=True, base_value=1e-3
     ),
-    'model.layers': Axis('model.layers', low=2, high=8, whole=True, base=4),
-    'schedule': Axis('schedule', kind='choice', choices=CHOICES, base='cosine'),
+    'optimizer.wd': Axis(
+      'optimizer.wd', low=1e-3, high=1, log=True, base_value=0.1, role='nuisance'
+    ),
+    'model.layers': Axis('model.layers', low=2, high=8, is_integer=True, base_value=4),
+    'schedule': Axis('schedule', is_choice=True, choices=CHOICES, base_value='cosine'),
   }
   sign = -1 if maximize else 1
   scores = tuple(
     {50: sign * (loss[i] + 0.5), 100: sign * loss[i]} if status[i] == 'complete' else {}
     for i in range(n)
   )
-  seconds = 100 * (1 + layers) if sizes else np.full(n, 100.0)
-  measured = {
-    'steps': np.full(n, 100.0),
-    'tokens': np.full(n, 4e5),
-    'flops': 2.4e6 * (layers if sizes else 1 + 0 * layers),
-    'seconds': seconds,
-    'parameters': layers * 1e5 if sizes else np.full(n, 1e5),
-  }
+  relative_size = layers if sizes else np.ones(n)
   return Runs(
     'a study',
     axes,
-    dict(zip(axes, (lr, wd, layers, kind))),
+    dict(zip(axes, (rate, decay, layers, schedule))),
     sign * loss,
     'accuracy' if maximize else 'eval_loss_nats',
     maximize,
     status=status,
     scores=scores,
-    measured=measured,
+    measured={
+      'steps': np.full(n, 100.0),
+      'tokens': np.full(n, 4e5),
+      'flops': 2.4e6 * relative_size,
+      'seconds': 100 * (1 + layers) if sizes else np.full(n, 100.0),
+      'parameters': 1e5 * relative_size,
+    },
     curves={i: curve(loss[i], n_steps, rng) for i in range(n)},
   )
 
 
-def curve(end, n_steps, rng):
-  """A run's columns, with an evaluation at every tenth row and NaN between."""
+def curve(final_loss: float, n_steps: int, rng: np.random.Generator) -> Curve:
+  """Returns the columns of a run, with an evaluation at every tenth row and NaN elsewhere."""
   step = np.linspace(1, 100, n_steps)
-  train = end + 2 * np.exp(-step / 15) + 0.01 * rng.standard_normal(n_steps)
+  train = final_loss + 2 * np.exp(-step / 15) + 0.01 * rng.standard_normal(n_steps)
   evaluated = np.where(np.arange(n_steps) % 10 == 9, train + 0.1, np.nan)
   return {
     'step': step,
@@ -76,73 +102,88 @@ def curve(end, n_steps, rng):
   }
 
 
-def confirmed(differences, maximize=False):
-  """A study of two points whose winner (point 1) was run beside the base config, on as many seeds as differences."""
+def confirmed(differences: np.ndarray, maximize: bool = False) -> Runs:
+  """Returns a study of two points whose winner, point 1, ran beside the base config.
+
+  Args:
+    differences: Winner minus base, in nats, one for each fresh seed.
+    maximize: True if the objective is to be maximized. The sign of the losses is turned.
+  """
   k = len(differences)
   base = 3 + 0.1 * np.arange(k)
-  own = np.r_[[2.9, 2.5], base + np.asarray(differences), base]
+  losses = np.r_[[2.9, 2.5], base + np.asarray(differences), base]
   return Runs(
     's',
     {'x': Axis('x', low=0, high=1)},
     {'x': np.r_[0.1, 0.9, np.full(k, 0.9), np.full(k, np.nan)]},
-    -own if maximize else own,
+    -losses if maximize else losses,
     'eval_loss_nats',
     maximize,
-    point=np.r_[0, 1, np.ones(k, int), np.full(k, -1)],
+    point=np.r_[0, 1, np.ones(k, int), np.full(k, BASE_POINT)],
     seed=np.r_[0, 0, np.tile(1000 + np.arange(k), 2)],
-    cohort=np.array(['search'] * 2 + ['confirm'] * (2 * k)),
+    cohort=np.array([SEARCH] * 2 + [CONFIRM] * (2 * k)),
   )
+
+
+# --- check of a figure ------------------------------------------------------------------
 
 
 def check(figure: Figure, runs: Runs | None = None) -> None:
-  """What every figure must keep: Plotly takes it, lengths agree, colours are tokens, text has no markup of others."""
+  """Checks what every figure must satisfy.
+
+  Plotly accepts it, lengths agree, colours are tokens of the theme, and no text has markup
+  that comes from names or choices.
+  """
   import plotly.graph_objects as go
 
-  for theme in drawing.PALETTES:
-    go.Figure(drawing.resolved(figure, theme))
-  assert (
-    figure.title
-    and figure.caption.endswith('.')
-    and 'nan' not in figure.caption.lower().split()
-  )
+  for theme in style.PALETTES:
+    go.Figure(style.with_theme(figure, theme))
+  assert figure.title
+  assert figure.caption.endswith('.')
+  assert 'nan' not in figure.caption.lower().split()
   for trace in figure.data:
-    if 'z' in trace:
-      assert len(trace['z']) == len(trace['y']) and {
-        len(row) for row in trace['z']
-      } == {len(trace['x'])}
-      continue
-    assert len(trace['x']) == len(trace['y'])
-    if trace.get('meta') == 'run':
-      assert (
-        len(trace['customdata']) == len(trace['x'])
-        and np.asarray(trace['customdata']).dtype.kind == 'i'
-      )
-      assert runs is None or set(np.asarray(trace['customdata']).tolist()) <= set(
-        runs.number.tolist()
-      )
-    if trace.get('mode') == 'markers':
-      assert (
-        np.isfinite(np.asarray(trace['x'], float)).all()
-        and np.isfinite(np.asarray(trace['y'], float)).all()
-      )
-      assert isinstance(trace['x'], np.ndarray) or len(trace['x']) < 256
+    check_trace(trace, runs)
   for view in figure.views:
     assert len(view.data) == len(figure.data)
     for trace, change in zip(figure.data, view.data):
       assert len(change.get('x', trace['x'])) == len(trace['y'])
   for path, value in leaves((figure.data, figure.layout)):
     if isinstance(value, str):
-      token = re.fullmatch(r'\$(\w+)(/[\d.]+)?', value)
-      assert (
-        not value.startswith('$') or token and token[1] in drawing.PALETTES['light']
-      ), (path, value)
-      assert '<b>' not in value, (path, value)
-      if 'color' in path[-1] and 'scale' not in path[-1] and value != 'rgba(0,0,0,0)':
-        assert token, (path, value)
+      check_text(path, value)
 
 
-def leaves(value, path=('',)):
-  """Every value in nested dicts and lists, with the keys that lead to it."""
+def check_trace(trace: dict, runs: Runs | None) -> None:
+  """Checks the lengths of a trace, and the run numbers that it links to."""
+  if 'z' in trace:
+    assert len(trace['z']) == len(trace['y'])
+    assert {len(row) for row in trace['z']} == {len(trace['x'])}
+    return
+  assert len(trace['x']) == len(trace['y'])
+  if trace.get('meta') == 'run':
+    numbers = np.asarray(trace['customdata'])
+    assert len(numbers) == len(trace['x'])
+    assert numbers.dtype.kind == 'i'
+    assert runs is None or set(numbers.tolist()) <= set(runs.number.tolist())
+  if trace.get('mode') == 'markers':
+    assert np.isfinite(np.asarray(trace['x'], float)).all()
+    assert np.isfinite(np.asarray(trace['y'], float)).all()
+    # Long columns have to be arrays, which are packed in the page.
+    assert isinstance(trace['x'], np.ndarray) or len(trace['x']) < 256
+
+
+def check_text(path: tuple[str, ...], value: str) -> None:
+  """Checks a text of a figure: colour tokens exist, and there is no markup."""
+  token = re.fullmatch(r'\$(\w+)(/[\d.]+)?', value)
+  if value.startswith('$'):
+    assert token and token[1] in style.PALETTES['light'], (path, value)
+  assert '<b>' not in value, (path, value)
+  is_color = 'color' in path[-1] and 'scale' not in path[-1]
+  if is_color and value != 'rgba(0,0,0,0)':
+    assert token, (path, value)
+
+
+def leaves(value: object, path=('',)) -> Iterator[tuple[tuple[str, ...], object]]:
+  """Yields every value in nested dicts and lists, with the keys that lead to it."""
   if isinstance(value, dict):
     for key, inner in value.items():
       yield from leaves(inner, (*path, key))

@@ -1,5 +1,6 @@
-"""What a study or a run says of its batch size: the gradient noise scale where it was logged, and the critical batch size
-where batches were varied.
+"""Batch size of a study or run: gradient noise scale and critical batch size.
+
+Dimension key: T runs, K stretches of a run.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import math
 import numpy as np
 
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.phrases import amount, counted, interval_text
+from lmhp.analysis.runs.columns import to_float
+from lmhp.analysis.runs.table import Curve, Runs
 from lmhp.analysis.scaling.critical_batch_size import (
   CriticalBatch,
   critical_batch_size,
@@ -21,168 +23,233 @@ from lmhp.analysis.scaling.gradient_noise import NoiseScale, noise_scale_of_run
 from lmhp.errors import ConfigError
 from lmhp.statistics.smoothing import exponential_moving_average
 
-AXES = ('train.batch_size', 'batch_size')
-STRETCHES = 4
-"""Parts of a run of which the noise scale is said apart: it grows while the loss falls."""
+BATCH_SIZE_NAMES = ('train.batch_size', 'batch_size')
+N_STRETCHES = 4
+"""Stretches of a run with a noise scale each, since it grows while the loss falls."""
+MIN_BATCH_SIZES = 3
+MIN_EVALUATIONS = 5
+MIN_TRAIN_ROWS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Batches:
-  """What is known of a batch size.
+class NoiseScaleOfRun:
+  """Gradient noise scale over the stretches of one run.
 
   Attributes:
-    run: number of the run whose noise scale it is, or -1.
-    batch_tokens: tokens of its batches; NaN without one.
-    scales: of each stretch of that run, in tokens.
-    middles: (K,) steps in the middle of the stretches.
-    critical: the fit over batch sizes; None where they were not varied.
-    sizes: (T,) batch sizes of the runs behind it.
-    steps: (T,) steps of each to the target.
-    numbers: (T,) of these runs.
-    target: the loss that all batch sizes reached; NaN without a fit.
+    number: Run number.
+    batch_tokens: Tokens of its batches.
+    scales: Noise scale of each stretch, in tokens.
+    steps: (K,) steps in the middle of the stretches.
   """
 
-  run: int = -1
-  batch_tokens: float = math.nan
-  scales: tuple[NoiseScale, ...] = ()
-  middles: tuple[float, ...] = ()
-  critical: CriticalBatch | None = None
-  sizes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-  steps: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-  numbers: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
-  target: float = math.nan
+  number: int
+  batch_tokens: float
+  scales: tuple[NoiseScale, ...]
+  steps: np.ndarray
 
 
-def batches(runs: Runs) -> Batches:
-  """The noise scale of the best run that logged it, and the critical batch size of the best run of each batch size.
+@dataclasses.dataclass(frozen=True)
+class CriticalBatchOfRuns:
+  """Critical batch size from the best run of each batch size.
 
-  The target of the latter is the worst of these runs' final losses, which all of them reach: at equal tokens mostly the
-  largest batch's. Where other hyperparameters were not tuned at each batch size, the fit is of those, too.
+  Attributes:
+    fit: Critical batch size.
+    target: Loss that all of these runs reached.
+    batch_sizes: (T,) batch sizes.
+    steps: (T,) steps to the target.
+    numbers: (T,) run numbers.
   """
-  return dataclasses.replace(_scales(runs), **_critical(runs))
+
+  fit: CriticalBatch
+  target: float
+  batch_sizes: np.ndarray
+  steps: np.ndarray
+  numbers: np.ndarray
 
 
-def _scales(runs: Runs) -> Batches:
-  order = np.argsort(
-    np.where(np.isfinite(runs.losses), runs.losses, math.inf), kind='stable'
-  )
-  for row in order:
+@dataclasses.dataclass(frozen=True)
+class BatchSizeAnalysis:
+  """Batch size of a study or run.
+
+  Attributes:
+    noise_scale: Noise scale of the best run that logged it. None if none did.
+    critical: Critical batch size. None if batch sizes were not varied.
+  """
+
+  noise_scale: NoiseScaleOfRun | None = None
+  critical: CriticalBatchOfRuns | None = None
+
+
+def analyze_batch_size(runs: Runs) -> BatchSizeAnalysis:
+  """Computes the noise scale and the critical batch size of a study.
+
+  The critical batch size uses the best run of each batch size. Its target is the worst of
+  their final losses, which all of them reach. At equal tokens it is mostly that of the largest
+  batch size. If other hyperparameters were not tuned at each batch size, the result depends on
+  them too.
+  """
+  return BatchSizeAnalysis(_noise_scale(runs), _critical_batch(runs))
+
+
+def _noise_scale(runs: Runs) -> NoiseScaleOfRun | None:
+  """Returns the noise scale of the best run that logged it."""
+  losses = np.where(np.isfinite(runs.losses), runs.losses, math.inf)
+  for row in np.argsort(losses, kind='stable'):
     number = int(runs.number[row])
-    curve, config = runs.curves.get(number, {}), runs.configs.get(number, {})
+    curve = runs.curves.get(number, {})
+    config = runs.configs.get(number, {})
     if not np.isfinite(curve.get('microbatch_grad_norm', np.array([]))).any():
       continue
-    accumulation, batch, length = (
-      config.get(f'train.{key}')
-      for key in ('grad_accumulation_steps', 'batch_size', 'seq_len')
+    accumulation = to_float(config.get('train.grad_accumulation_steps'))
+    batch_tokens = to_float(config.get('train.batch_size')) * to_float(
+      config.get('train.seq_len')
     )
-    if not (batch and length):
+    if not batch_tokens > 0:
       continue
-    tokens, parts = float(batch * length), max(accumulation or 1, 2)
-    rows = np.flatnonzero(
-      np.isfinite(curve['microbatch_grad_norm']) & np.isfinite(curve['grad_norm'])
-    )
-    stretches = [part for part in np.array_split(rows, STRETCHES) if len(part)]
-    one = lambda part: noise_scale_of_run(
-      {k: v[part] for k, v in curve.items()}, parts, tokens, last_fraction=1.0
-    )
+    n_microbatches = 2 if math.isnan(accumulation) else max(int(accumulation), 2)
+    stretches = _stretches(curve)
     try:
-      scales = tuple(one(part) for part in stretches)
+      scales = [
+        noise_scale_of_run(stretch, n_microbatches, batch_tokens, last_fraction=1.0)
+        for stretch in stretches
+      ]
     except ConfigError:
       continue
-    return Batches(
-      number,
-      tokens,
-      scales,
-      tuple(float(np.mean(curve['step'][part])) for part in stretches),
-    )
-  return Batches()
-
-
-def _critical(runs: Runs) -> dict:
-  name = next((name for name in AXES if name in runs.varied()), None)
-  done = runs.complete()
-  if (
-    name is None
-    or runs.axes[name].kind != 'number'
-    or 'loss' not in runs.objective_name
-    or runs.maximize
-  ):
-    return {}
-  best = {}
-  for row in np.argsort(-done.losses, kind='stable'):
-    if int(done.number[row]) in done.curves and math.isfinite(done.values[name][row]):
-      best[float(done.values[name][row])] = int(row)
-  curves = {size: _curve(done, row) for size, row in sorted(best.items())}
-  curves = {size: curve for size, curve in curves.items() if curve is not None}
-  if len(curves) < 3:
-    return {}
-  target = max(float(np.min(losses)) for _, losses in curves.values())
-  sizes = np.array(list(curves))
-  steps = np.array(
-    [steps_to_target(*curve, target, window=0) for curve in curves.values()]
-  )
-  return {
-    'critical': critical_batch_size(sizes, steps),
-    'sizes': sizes,
-    'steps': steps,
-    'target': target,
-    'numbers': np.array([done.number[best[size]] for size in curves]),
-  }
-
-
-def _curve(runs: Runs, row: int) -> tuple[np.ndarray, np.ndarray] | None:
-  """Steps and losses of a run: of its evaluations where there are five, else of training, smoothed."""
-  curve = runs.curves[int(runs.number[row])]
-  for column, fewest in ((runs.objective_name, 5), ('loss_nats', 20)):
-    losses = curve.get(column, np.array([]))
-    known = np.isfinite(losses)
-    if known.sum() >= fewest:
-      losses = losses[known]
-      if fewest == 20:
-        losses = exponential_moving_average(losses, max(2.0, known.sum() / 50))
-      return curve['step'][known], losses
+    steps = np.array([float(np.mean(stretch['step'])) for stretch in stretches])
+    return NoiseScaleOfRun(number, batch_tokens, tuple(scales), steps)
   return None
 
 
-def batch_findings(found: Batches) -> list[Finding]:
-  """The noise scale and the critical batch size as notes."""
-  out, last = [], found.scales[-1] if found.scales else None
-  if last is not None and math.isfinite(last.batch_size):
-    side = (
-      'below: a larger batch would save steps'
-      if found.batch_tokens < last.batch_size
-      else 'above: a smaller batch would save tokens'
+def _stretches(curve: Curve) -> list[Curve]:
+  """Splits the rows with both gradient norms into stretches."""
+  finite = np.isfinite(curve['microbatch_grad_norm']) & np.isfinite(curve['grad_norm'])
+  parts = np.array_split(np.flatnonzero(finite), N_STRETCHES)
+  return [
+    {name: column[part] for name, column in curve.items()}
+    for part in parts
+    if len(part)
+  ]
+
+
+def _critical_batch(runs: Runs) -> CriticalBatchOfRuns | None:
+  varied = runs.varied_axes()
+  name = next((name for name in BATCH_SIZE_NAMES if name in varied), None)
+  if name is None or runs.axes[name].is_choice:
+    return None
+  if 'loss' not in runs.objective_name or runs.maximize:
+    return None
+  complete = runs.complete_runs()
+
+  # Best run of each batch size: a better run replaces a worse one.
+  best: dict[float, int] = {}
+  for row in np.argsort(-complete.losses, kind='stable').tolist():
+    batch_size = float(complete.values[name][row])
+    if int(complete.number[row]) in complete.curves and math.isfinite(batch_size):
+      best[batch_size] = row
+  curves = {}
+  for batch_size, row in sorted(best.items()):
+    curve = complete.curves[int(complete.number[row])]
+    losses = _loss_curve(curve, runs.objective_name)
+    if losses is not None:
+      curves[batch_size] = losses
+  if len(curves) < MIN_BATCH_SIZES:
+    return None
+
+  target = max(float(np.min(losses)) for _, losses in curves.values())
+  batch_sizes = np.array(list(curves))
+  steps = np.array(
+    [
+      steps_to_target(curve_steps, losses, target, window=0)
+      for curve_steps, losses in curves.values()
+    ]
+  )
+  return CriticalBatchOfRuns(
+    fit=critical_batch_size(batch_sizes, steps),
+    target=target,
+    batch_sizes=batch_sizes,
+    steps=steps,
+    numbers=np.array([complete.number[best[batch_size]] for batch_size in curves]),
+  )
+
+
+def _loss_curve(curve: Curve, objective: str) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns steps and losses: of five evaluations or more, or else of smoothed training."""
+  evaluated = curve.get(objective, np.array([]))
+  finite = np.isfinite(evaluated)
+  if finite.sum() >= MIN_EVALUATIONS:
+    return curve['step'][finite], evaluated[finite]
+  train = curve.get('loss_nats', np.array([]))
+  finite = np.isfinite(train)
+  if finite.sum() >= MIN_TRAIN_ROWS:
+    half_life = max(2.0, finite.sum() / 50)
+    return curve['step'][finite], exponential_moving_average(train[finite], half_life)
+  return None
+
+
+# --- findings ---------------------------------------------------------------------------
+
+
+def noise_scale(batch_size: BatchSizeAnalysis) -> list[Finding]:
+  """Reports the gradient noise scale at the end of the run, beside its batch size."""
+  measured = batch_size.noise_scale
+  if (
+    measured is None
+    or not measured.scales
+    or not math.isfinite(measured.scales[-1].batch_size)
+  ):
+    return []
+  last = measured.scales[-1]
+  if measured.batch_tokens < last.batch_size:
+    comparison = 'below it, so a larger batch would save steps'
+  else:
+    comparison = 'above it, so a smaller batch would save tokens'
+  return [
+    Finding(
+      kind='noise_scale',
+      level='note',
+      title=(
+        f'The gradient noise scale at the end is {amount(last.batch_size)} tokens. The batch '
+        f'of {amount(measured.batch_tokens)} tokens is {comparison}.'
+      ),
+      evidence=(
+        f'{interval_text(last.low, last.high, last.confidence)}, over '
+        f'{counted(last.n_steps, "logged step")} of run {measured.number}.'
+      ),
+      numbers={
+        'tokens': last.batch_size,
+        'low': last.low,
+        'high': last.high,
+        'batch': measured.batch_tokens,
+      },
+      runs=(measured.number,),
     )
-    out.append(
-      Finding(
-        'noise_scale',
-        'note',
-        f'The gradient noise scale at the end is {amount(last.batch_size)} tokens; the batch of '
-        f'{amount(found.batch_tokens)} is {side}.',
-        f'{last.confidence:.0%} interval {amount(last.low)} to {amount(last.high)}, over {last.steps} logged steps of run '
-        f'{found.run}.',
-        {
-          'tokens': last.batch_size,
-          'low': last.low,
-          'high': last.high,
-          'batch': found.batch_tokens,
-        },
-        runs=(found.run,),
-      )
+  ]
+
+
+def critical_batch(batch_size: BatchSizeAnalysis) -> list[Finding]:
+  """Reports the critical batch size."""
+  critical = batch_size.critical
+  if critical is None or not math.isfinite(critical.fit.batch_size):
+    return []
+  fit = critical.fit
+  return [
+    Finding(
+      kind='critical_batch_size',
+      level='note',
+      title=(
+        f'The critical batch size is {amount(fit.batch_size)} sequences, for a loss of '
+        f'{amount(critical.target)}.'
+      ),
+      evidence=(
+        f'{interval_text(fit.batch_size_low, fit.batch_size_high, fit.confidence)}, from the '
+        f'best run of each of {len(critical.batch_sizes)} batch sizes. A batch above it saves few '
+        'steps for its additional examples.'
+      ),
+      numbers={
+        'sequences': fit.batch_size,
+        'low': fit.batch_size_low,
+        'high': fit.batch_size_high,
+      },
+      runs=tuple(int(number) for number in critical.numbers),
     )
-  if found.critical is not None and math.isfinite(found.critical.batch_size):
-    c = found.critical
-    out.append(
-      Finding(
-        'critical_batch_size',
-        'note',
-        f'The critical batch size is {amount(c.batch_size)} sequences, for a loss of '
-        f'{amount(found.target)}.',
-        f'{c.confidence:.0%} interval {amount(c.batch_size_low)} to '
-        f'{amount(c.batch_size_high)}; of the best run of each of {len(found.sizes)} batch sizes. Above it, more '
-        'examples buy few steps.',
-        {'sequences': c.batch_size, 'low': c.batch_size_low, 'high': c.batch_size_high},
-        runs=tuple(int(n) for n in found.numbers),
-      )
-    )
-  return out
+  ]

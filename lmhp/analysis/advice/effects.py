@@ -1,125 +1,153 @@
-"""What hyperparameters and parameters do, as findings: what matters, what does not, what acts together."""
+"""Findings about effects of hyperparameters and of parameters by kind."""
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
-from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.hyperparameters.effects import LEVEL, Effect
 from lmhp.analysis.hyperparameters.interactions import Interaction
-from lmhp.analysis.hyperparameters.parameter_kinds import Kinds
-from lmhp.analysis.phrases import amount, at_rung, nats, p_words, setting
+from lmhp.analysis.hyperparameters.parameter_kinds import KindEffects
+from lmhp.analysis.phrases import (
+  counted,
+  interval_text,
+  p_text,
+  quantity,
+  rung_note,
+  setting,
+)
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.answer import unit_of
 
-USELESS = 0.5
-"""Share of the strongest axis's worth that an axis's own, at most, must be below to be called useless."""
-
-
-def shown(effects: Sequence[Effect]) -> list[Effect]:
-  """Those that are said to matter."""
-  return [e for e in effects if e.shown()]
+MAX_GAIN_RATIO = 0.5
+"""An axis has no effect if its gain is at most this fraction of the largest gain."""
 
 
-def matters(runs: Runs, effects: Sequence[Effect], rung: int | None) -> list[Finding]:
-  """Axes that are shown to matter, with what the right value is worth."""
-  found = []
-  for e in shown(effects):
-    best = setting(e.best_value)
-    found.append(
+def significant_effects(effects: Sequence[Effect]) -> list[Effect]:
+  """Returns the effects that are significant."""
+  return [effect for effect in effects if effect.significant()]
+
+
+def effect_of_each(
+  runs: Runs, effects: Sequence[Effect], rung: int | None
+) -> list[Finding]:
+  """Reports axes with a significant effect, and the gain from their best value."""
+  findings = []
+  for effect in significant_effects(effects):
+    findings.append(
       Finding(
-        'matters',
-        'note',
-        f'{e.axis} matters: {nats(e.range_nats, unit_of(runs))} between its best value ({best}) and a '
-        'typical one.',
-        f'{e.confidence:.0%} interval {amount(e.range_low)} to {amount(e.range_high)}; '
-        f'{p_words(e.p_holm)} over all hyperparameters, {e.points} points.{at_rung(rung)}',
-        {
-          'worth': e.range_nats,
-          'low': e.range_low,
-          'high': e.range_high,
-          'p_holm': e.p_holm,
-          'best': e.best_value,
-        },
-        (e.axis,),
-        worth=float(np.nan_to_num(e.range_nats)),
-      )
-    )
-  return found
-
-
-def useless(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
-  """Axes whose worth is at most a small part of the strongest one's."""
-  known = shown(effects)
-  if not known:
-    return []
-  strongest = max(known, key=lambda e: np.nan_to_num(e.range_nats))
-  found = []
-  for e in effects:
-    if e in known or not e.range_high <= USELESS * strongest.range_nats:
-      continue
-    found.append(
-      Finding(
-        'no_effect',
-        'note',
-        f'{e.axis}: no effect shown; the right value is worth '
-        + (
-          f'at most {nats(e.range_high, unit_of(runs))}.'
-          if e.range_high > 0
-          else 'less than the noise.'
+        kind='significant_effect',
+        level='note',
+        title=(
+          f'{effect.axis} has a significant effect: its best value '
+          f'({setting(effect.best_value)}) is {quantity(effect.gain, runs.unit)} better than '
+          'a typical one.'
         ),
-        f'{p_words(e.p_value)}; {strongest.axis} is worth '
-        f'{nats(strongest.range_nats, unit_of(runs))}. Leave it at its cheapest value.',
-        {'worth_at_most': e.range_high, 'p_value': e.p_value},
-        (e.axis,),
+        evidence=(
+          f'{interval_text(effect.gain_low, effect.gain_high, effect.confidence)}; '
+          f'{p_text(effect.p_holm)} with Holm correction over all hyperparameters, from '
+          f'{counted(effect.n_points, "point")}.{rung_note(rung)}'
+        ),
+        numbers={
+          'gain': effect.gain,
+          'low': effect.gain_low,
+          'high': effect.gain_high,
+          'p_holm': effect.p_holm,
+          'best': effect.best_value,
+        },
+        axes=(effect.axis,),
+        effect_nats=float(np.nan_to_num(effect.gain)),
       )
     )
-  return found
+  return findings
 
 
-def interacting(runs: Runs, pairs: Sequence[Interaction]) -> list[Finding]:
-  """Pairs of which one's best value moves with the other."""
-  found = []
-  for pair in pairs:
-    if pair.shown():
-      words = pair.direction or f'{pair.axes[0]} and {pair.axes[1]} act together'
-      found.append(
-        Finding(
-          'interaction',
-          'note',
-          f'{words[:1].upper() + words[1:]}.',
-          f'{p_words(pair.p_holm)} over all pairs; one value '
-          f'for all costs {nats(pair.size_nats, unit_of(runs))} on average. Tune them together.',
-          {'size': pair.size_nats, 'p_holm': pair.p_holm},
-          pair.axes,
-          worth=float(np.nan_to_num(pair.size_nats)),
-        )
-      )
-  return found
-
-
-def kinds_that_bought(runs: Runs, kinds: Kinds | None) -> list[Finding]:
-  """Kinds of parameter of which more, at an equal total, changed the loss."""
-  if kinds is None or kinds.refused:
+def no_effect(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
+  """Reports axes whose gain is at most a small part of the largest gain."""
+  significant = significant_effects(effects)
+  if not significant:
     return []
-  found = []
-  for i, kind in enumerate(kinds.kinds):
-    if kinds.p_value[i] * len(kinds.kinds) <= EFFECT_LEVEL:
-      move, low, high = (
-        float(v[i]) for v in (kinds.nats_per_percent, kinds.low, kinds.high)
+  strongest = max(significant, key=lambda effect: np.nan_to_num(effect.gain))
+  findings = []
+  for effect in effects:
+    is_small = effect.gain_high <= MAX_GAIN_RATIO * strongest.gain
+    if effect in significant or not is_small:
+      continue
+    limit = 'less than the noise'
+    if effect.gain_high > 0:
+      limit = f'at most {quantity(effect.gain_high, runs.unit)}'
+    findings.append(
+      Finding(
+        kind='no_effect',
+        level='note',
+        title=(
+          f'{effect.axis} has no significant effect: its best value is better than a '
+          f'typical one by {limit}.'
+        ),
+        evidence=(
+          f'{p_text(effect.p_value)}. The best value of {strongest.axis} is '
+          f'{quantity(strongest.gain, runs.unit)} better than a typical one. Use the cheapest '
+          f'value of {effect.axis}.'
+        ),
+        numbers={'gain_at_most': effect.gain_high, 'p_value': effect.p_value},
+        axes=(effect.axis,),
       )
-      found.append(
-        Finding(
-          'parameters_by_kind',
-          'note',
-          f'1% of parameters moved to {kind.replace("_", "-")} '
-          f'{"lowers" if move < 0 else "raises"} the objective by {nats(abs(move), unit_of(runs))}.',
-          f'{kinds.confidence:.0%} interval {amount(low)} to {amount(high)}, {kinds.points} models at equal totals; '
-          f'{p_words(float(kinds.p_value[i]))}.',
-          {'per_percent': move, 'low': low, 'high': high},
-        )
+    )
+  return findings
+
+
+def interacting_pairs(runs: Runs, interactions: Sequence[Interaction]) -> list[Finding]:
+  """Reports pairs of hyperparameters that interact."""
+  findings = []
+  for pair in interactions:
+    if not pair.significant():
+      continue
+    words = pair.description or f'{pair.axes[0]} and {pair.axes[1]} interact'
+    findings.append(
+      Finding(
+        kind='interaction',
+        level='note',
+        title=f'{words[:1].upper()}{words[1:]}.',
+        evidence=(
+          f'{p_text(pair.p_holm)} with Holm correction over all pairs. To use one value of '
+          f'{pair.axes[0]} for all values of {pair.axes[1]} costs '
+          f'{quantity(pair.size, runs.unit)} on average. Tune them together.'
+        ),
+        numbers={'size': pair.size, 'p_holm': pair.p_holm},
+        axes=pair.axes,
+        effect_nats=float(np.nan_to_num(pair.size)),
       )
-  return found
+    )
+  return findings
+
+
+def effect_of_each_kind(runs: Runs, kind_effects: KindEffects | None) -> list[Finding]:
+  """Reports kinds of which more parameters, at an equal total, change the objective."""
+  if kind_effects is None or kind_effects.reason:
+    return []
+  findings = []
+  for i, kind in enumerate(kind_effects.kinds):
+    p_value = float(kind_effects.p_value[i])
+    if not p_value * len(kind_effects.kinds) <= LEVEL:
+      continue
+    change = float(kind_effects.per_percent[i])
+    low = float(kind_effects.low[i])
+    high = float(kind_effects.high[i])
+    verb = 'improve' if change < 0 else 'worsen'
+    findings.append(
+      Finding(
+        kind='parameters_by_kind',
+        level='note',
+        title=(
+          f'To move 1% of the parameters to {kind.replace("_", "-")} would {verb} the '
+          f'objective by {quantity(abs(change), runs.unit)}.'
+        ),
+        evidence=(
+          f'{interval_text(low, high, kind_effects.confidence)}, from '
+          f'{counted(kind_effects.n_points, "model")} at equal totals; {p_text(p_value)}.'
+        ),
+        numbers={'per_percent': change, 'low': low, 'high': high},
+      )
+    )
+  return findings

@@ -1,4 +1,4 @@
-"""What a study says of its learning rate beyond the best one: how sensitive the loss is to it, and where training breaks."""
+"""Findings about the learning rate: sensitivity of the loss, and the largest stable rate."""
 
 from __future__ import annotations
 
@@ -9,90 +9,99 @@ import numpy as np
 from lmhp.analysis.curves.divergence import Divergence
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.isolations import Isolation
-from lmhp.analysis.phrases import amount, nats
+from lmhp.analysis.phrases import amount, counted, quantity
+from lmhp.analysis.runs.columns import to_float
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.learning_rate_sensitivity import (
+  MOMENTUM,
   edge_of_stability,
   learning_rate_sensitivity,
 )
-from lmhp.errors import ConfigError
+
+MIN_RATES = 3
 
 
-def rate_findings(
-  runs: Runs, best_of_rates: Isolation | None, stable: Divergence
-) -> list[Finding]:
-  """Sensitivity to the learning rate, and the largest stable one.
-
-  Args:
-    runs: a study.
-    best_of_rates: the best over all else at each learning rate; None where it was not varied.
-    stable: what diverged.
-  """
-  found, initial = [], initial_loss(runs)
-  if best_of_rates is not None and math.isfinite(initial) and not runs.maximize:
-    rates, losses = np.asarray(best_of_rates.values, np.float64), best_of_rates.best
-    if len(rates) >= 3 and np.isfinite(losses).any():
-      value = learning_rate_sensitivity(rates, losses, initial)
-      found.append(
-        Finding(
-          'learning_rate_sensitivity',
-          'note',
-          f'The learning-rate sensitivity is {nats(value)} from '
-          f'{amount(float(rates.min()))} to {amount(float(rates.max()))}.',
-          f'How much worse the loss is than the best, on average over {len(rates)} rates, all else at its best at each; at '
-          f'most the initial loss, {amount(initial)} (Wortsman et al. 2023).',
-          {
-            'nats': value,
-            'lowest_rate': float(rates.min()),
-            'highest_rate': float(rates.max()),
-          },
-          (best_of_rates.axis,),
-        )
-      )
-  if stable.diverged and math.isfinite(stable.largest_stable):
-    found.append(
-      Finding(
-        'largest_stable_rate',
-        'note',
-        f'The largest {stable.rate} at which less than a tenth diverges is '
-        f'{amount(stable.largest_stable)}.',
-        f'The smallest at which a run diverged is '
-        f'{amount(stable.smallest_diverged)}.{_edge(runs, stable.largest_stable)}',
-        {
-          'largest_stable': stable.largest_stable,
-          'smallest_diverged': stable.smallest_diverged,
-        },
-        (stable.rate,),
-      )
+def sensitivity(runs: Runs, learning_rate_isolation: Isolation | None) -> list[Finding]:
+  """Reports the sensitivity of the loss to the learning rate."""
+  isolation = learning_rate_isolation
+  initial = initial_loss(runs)
+  if isolation is None or not math.isfinite(initial) or runs.maximize:
+    return []
+  rates = np.asarray(isolation.values, np.float64)
+  if len(rates) < MIN_RATES or not np.isfinite(isolation.best).any():
+    return []
+  value = learning_rate_sensitivity(rates, isolation.best, initial)
+  lowest = float(rates.min())
+  highest = float(rates.max())
+  return [
+    Finding(
+      kind='learning_rate_sensitivity',
+      level='note',
+      title=(
+        f'The learning-rate sensitivity is {quantity(value)} from {amount(lowest)} to '
+        f'{amount(highest)}.'
+      ),
+      evidence=(
+        f'It is the mean of the loss minus the best loss over '
+        f'{counted(len(rates), "learning rate")}, with all other hyperparameters at their best '
+        f'for each rate. A loss above the initial loss, {amount(initial)}, counts as the '
+        'initial loss (Wortsman et al. 2023).'
+      ),
+      numbers={'nats': value, 'lowest_rate': lowest, 'highest_rate': highest},
+      axes=(isolation.axis,),
     )
-  return found
+  ]
+
+
+def largest_stable(runs: Runs, divergence: Divergence) -> list[Finding]:
+  """Reports the largest stable learning rate."""
+  if not divergence.n_diverged or not math.isfinite(divergence.largest_stable):
+    return []
+  return [
+    Finding(
+      kind='largest_stable_learning_rate',
+      level='note',
+      title=(
+        f'Less than a tenth of the runs diverge up to {divergence.learning_rate} = '
+        f'{amount(divergence.largest_stable)}.'
+      ),
+      evidence=(
+        'The smallest value at which a run diverged is '
+        f'{amount(divergence.smallest_diverged)}.'
+        f'{_edge_note(runs, divergence.largest_stable)}'
+      ),
+      numbers={
+        'largest_stable': divergence.largest_stable,
+        'smallest_diverged': divergence.smallest_diverged,
+      },
+      axes=(divergence.learning_rate,),
+    )
+  ]
 
 
 def initial_loss(runs: Runs) -> float:
-  """The median first training loss over runs, nats; NaN where no curve has one."""
-  firsts = [
-    curve['loss_nats'][0]
+  """Returns the median training loss of the first step, in nats. NaN without curves."""
+  first_losses = [
+    float(curve['loss_nats'][0])
     for curve in runs.curves.values()
     if len(curve.get('loss_nats', ())) and curve['step'][0] <= 1
   ]
-  firsts = [v for v in firsts if math.isfinite(v)]
-  return float(np.median(firsts)) if firsts else math.nan
+  finite = [loss for loss in first_losses if math.isfinite(loss)]
+  return float(np.median(finite)) if finite else math.nan
 
 
-def _edge(runs: Runs, rate: float) -> str:
-  base = runs.about.get('base', {})
-  try:
-    name = base['optimizer.name']
-    bound = edge_of_stability(
-      name,
-      rate,
-      base[
-        'optimizer.momentum' if name in ('momentum', 'nesterov') else 'optimizer.b1'
-      ],
-    )
-  except (KeyError, ConfigError):
+def _edge_note(runs: Runs, learning_rate: float) -> str:
+  """Returns a sentence about the edge of stability, if the optimizer has one."""
+  base = runs.facts.base_config
+  name = base.get('optimizer.name')
+  if not isinstance(name, str) or name not in MOMENTUM:
     return ''
+  key = 'momentum' if name in ('momentum', 'nesterov') else 'b1'
+  momentum = to_float(base.get(f'optimizer.{key}'))
+  if not 0 <= momentum < 1:
+    return ''
+  edge = edge_of_stability(name, learning_rate, momentum)
   return (
-    f" At that rate {name}'s steps are stable up to a sharpness of {amount(bound)} (edge of "
-    'stability, Cohen et al.).'
+    f' At a learning rate of {amount(learning_rate)}, the steps of {name} are stable up to a '
+    f'sharpness of {amount(edge)} (edge of stability, Cohen et al.).'
   )

@@ -1,87 +1,91 @@
-"""Where training falls apart: which share of runs diverged, and which axis and threshold part them from the others.
+"""Divergence: the fraction of runs that diverged, and the axis and threshold that explain it.
 
-Dimension key: T runs, P points (runs that differ in their seed alone are one), R permutations, C cuts.
+Dimension key: T runs, P points (one per setting), R permutations, C cuts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
-from lmhp.analysis.runs.table import SEARCH, Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.intervals import wilson_interval
 
-RATE_NAMES = ('learning_rate', 'lr', 'base_lr', 'peak_lr', 'max_lr')
-STABLE_SHARE = 0.1
-"""A learning rate at which fewer than this share of runs diverge is stable."""
+STABLE_FRACTION = 0.1
+"""A learning rate at which less than this fraction of runs diverges is stable."""
 LEVEL = 0.05
-"""A cut is shown where dealing the divergences at random makes as good a one in at most this share."""
-MOST_CUTS = 100
-"""Thresholds that are tried on one axis; of more, evenly many points lie between them."""
+"""Significance level of a cut."""
+MAX_CUTS = 100
+"""Number of thresholds of one axis. If there are more, evenly spaced ones are tried."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-  """A place on one axis that parts the runs that diverged from the others.
+  """A threshold on one axis that separates diverged runs from the others.
 
   Attributes:
-    axis: its name.
-    side: where more diverge: 'above' or 'below' the threshold, or 'at' a choice.
-    threshold: a number halfway (on the axis's scale) between two values that were tried, or the choice.
-    runs: how many lie on that side.
-    diverged: how many of these diverged.
-    other_runs: how many lie on the other.
-    other_diverged: how many of those diverged.
-    p_value: share of random deals of the divergences to points in which some axis is parted as well as this one.
+    axis: Name of the axis.
+    side: Side on which more runs diverge: 'above' or 'below' the threshold, or 'at' a choice.
+    threshold: Number halfway (on the axis's scale) between two values that were tried, or
+      the choice.
+    n_runs: Number of runs on that side.
+    n_diverged: Number of these that diverged.
+    other_runs: Number of runs on the other side.
+    other_diverged: Number of those that diverged.
+    p_value: Fraction of permutations of the divergences across points in which some axis has
+      as good a cut.
   """
 
   axis: str
   side: str
-  threshold: Any
-  runs: int
-  diverged: int
+  threshold: object
+  n_runs: int
+  n_diverged: int
   other_runs: int
   other_diverged: int
   p_value: float
 
   @property
-  def shown(self) -> bool:
-    """Whether chance would hardly make it."""
+  def significant(self) -> bool:
+    """True if the cut is significant."""
     return self.p_value <= LEVEL
 
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-  """What :func:`stability` found.
+  """Divergence of the runs of a search.
 
   Attributes:
-    runs: how many were judged.
-    diverged: how many of them diverged.
-    stopped: how many were stopped early before they could; they count as not diverged.
-    share: of those that diverged; NaN where there are no runs.
-    low: of its interval.
-    high: its other end.
-    confidence: of the interval. Runs of one point that diverge together make it too short.
-    cuts: of each axis the best, the most telling first; () where none or all diverged.
-    rate: the name of the learning rate's axis, '' where there is none.
-    largest_stable: the largest learning rate tried up to which less than `STABLE_SHARE` diverge; NaN where there is
-      none.
-    smallest_diverged: the smallest at which a run diverged; NaN where there is none.
+    n_runs: Number of runs that were judged.
+    n_diverged: Number of runs that diverged.
+    n_pruned: Number of runs that were pruned before they could diverge. They count as not
+      diverged.
+    fraction: Fraction that diverged. NaN without runs.
+    low: Lower end of its interval. The interval is too short if the seeds of a point diverge
+      together.
+    high: Upper end of the interval.
+    confidence: Confidence of the interval.
+    cuts: Best cut of each axis, the best first. Empty if no run or all runs diverged.
+    learning_rate: Name of the learning rate's axis. Empty if there is none.
+    largest_stable: Largest learning rate that was tried up to which less than
+      `STABLE_FRACTION` diverges. NaN if there is none.
+    smallest_diverged: Smallest learning rate at which a run diverged. NaN if there is none.
   """
 
-  runs: int
-  diverged: int
-  stopped: int
-  share: float
+  n_runs: int
+  n_diverged: int
+  n_pruned: int
+  fraction: float
   low: float
   high: float
   confidence: float
   cuts: tuple[Cut, ...] = ()
-  rate: str = ''
+  learning_rate: str = ''
   largest_stable: float = math.nan
   smallest_diverged: float = math.nan
 
@@ -93,196 +97,228 @@ def find_divergence(
   permutations: int = 999,
   seed: int = 0,
 ) -> Divergence:
-  """Which share of runs diverged, and where.
+  """Finds the fraction of runs that diverged, and the cuts that explain it.
 
   Args:
-    runs: of which those of the search are used that came to their end, were stopped, or diverged.
-    axis: the learning rate's; None for the one axis that is called so.
-    confidence: of the interval of the share.
-    permutations: deals of the divergences to points, at random. The p-value holds its level where points were not
-      chosen by the results of others; an adaptive search avoids what diverged, and its p-value is only a hint.
-    seed: of these.
+    runs: Table of runs. Runs of the search that are complete, pruned or diverged are used.
+    axis: Name of the learning rate's axis. None takes the one axis with such a name.
+    confidence: Confidence of the interval of the fraction.
+    permutations: Number of permutations of the divergences across points. The p-value is
+      valid if points were not chosen by the results of others. An adaptive search avoids
+      points that diverged, so its p-value is only a hint.
+    seed: Seed of the permutations.
 
   Raises:
-    ConfigError: for an axis that the runs do not have, or that is a choice.
+    ConfigError: If the runs have no such axis, or it is a choice.
 
-  Source: Wilson 1927 (the interval); Westfall and Young 1993 (the largest statistic over all axes and cuts); the
-  share at a learning rate is isotonic, Ayer et al. 1955.
+  Source: Wilson 1927 (interval). Westfall and Young 1993 (largest statistic over all axes and
+  cuts). The fraction at a learning rate is isotonic, Ayer et al. 1955.
 
   >>> rates = 10.0 ** np.linspace(-4, -1, 16)
   >>> status = np.where(rates > 0.02, 'diverged', 'complete')
-  >>> found = find_divergence(
-  ...   Runs(
-  ...     'a study',
-  ...     {'lr': Axis('lr', log=True)},
-  ...     {'lr': rates},
-  ...     np.ones(16),
-  ...     status=status,
-  ...   )
-  ... )
-  >>> (
-  ...   found.diverged,
-  ...   round(found.largest_stable, 4),
-  ...   round(found.smallest_diverged, 4),
-  ...   found.cuts[0].shown,
-  ... )
-  (4, 0.0158, 0.0251, True)
+  >>> axes = {'lr': Axis('lr', log=True)}
+  >>> runs = Runs('a study', axes, {'lr': rates}, np.ones(16), status=status)
+  >>> result = find_divergence(runs)
+  >>> result.n_diverged, result.cuts[0].significant
+  (4, True)
+  >>> round(result.largest_stable, 4), round(result.smallest_diverged, 4)
+  (0.0158, 0.0251)
   """
-  rate = _rate_axis(runs, axis)
-  judged = runs.where(
+  learning_rate = _learning_rate_axis(runs, axis)
+  judged = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged'))
   )
-  bad = judged.status == 'diverged'
-  low, high = wilson_interval(int(bad.sum()), len(judged), confidence)
-  stable, unstable = _limits(judged.values[rate], bad) if rate else (math.nan, math.nan)
+  diverged = judged.status == 'diverged'
+  n_diverged = int(diverged.sum())
+  low, high = wilson_interval(n_diverged, len(judged), confidence)
+  largest_stable = smallest_diverged = math.nan
+  if learning_rate:
+    rates = judged.values[learning_rate]
+    largest_stable, smallest_diverged = _stability_limits(rates, diverged)
+  cuts = ()
+  if 0 < n_diverged < len(judged):
+    cuts = _best_cuts(judged, diverged, permutations, seed)
   return Divergence(
-    runs=len(judged),
-    diverged=int(bad.sum()),
-    stopped=int(np.sum(judged.status == 'pruned')),
-    share=float(bad.mean()) if len(bad) else math.nan,
+    n_runs=len(judged),
+    n_diverged=n_diverged,
+    n_pruned=int(np.sum(judged.status == 'pruned')),
+    fraction=float(diverged.mean()) if len(judged) else math.nan,
     low=low,
     high=high,
     confidence=confidence,
-    cuts=_cuts(judged, bad, permutations, seed) if 0 < bad.sum() < len(bad) else (),
-    rate=rate,
-    largest_stable=stable,
-    smallest_diverged=unstable,
+    cuts=cuts,
+    learning_rate=learning_rate,
+    largest_stable=largest_stable,
+    smallest_diverged=smallest_diverged,
   )
 
 
-def _rate_axis(runs: Runs, name: str | None) -> str:
+def _learning_rate_axis(runs: Runs, name: str | None) -> str:
+  """Returns the name of the learning rate's axis, or an empty string."""
   if name is None:
-    named = [
-      n
-      for n, axis in runs.axes.items()
-      if axis.kind == 'number' and n.rsplit('.', 1)[-1] in RATE_NAMES
-    ]
+    named = [n for n, axis in runs.axes.items() if axis.is_learning_rate]
     return named[0] if len(named) == 1 else ''
   if name not in runs.axes:
     raise ConfigError(
       f'axis: got {name!r}, expected one of {sorted(runs.axes)}{suggest(name, runs.axes)}'
     )
-  if runs.axes[name].kind != 'number':
+  if runs.axes[name].is_choice:
     raise ConfigError(f'axis: got {name!r}, which is a choice, expected a number')
   return name
 
 
-def _limits(rates: np.ndarray, bad: np.ndarray) -> tuple[float, float]:
-  """The largest stable rate and the smallest diverged one, of rates (T,) and whether each diverged."""
+def _stability_limits(rates: np.ndarray, diverged: np.ndarray) -> tuple[float, float]:
+  """Returns the largest stable and the smallest diverged learning rate.
+
+  Args:
+    rates: (T,) learning rates.
+    diverged: (T,) True for a run that diverged.
+  """
   from scipy.optimize import isotonic_regression
 
-  known = np.isfinite(rates)
-  rates, bad = rates[known], bad[known]
+  finite = np.isfinite(rates)
+  rates = rates[finite]
+  diverged = diverged[finite]
   if not rates.size:
     return math.nan, math.nan
-  levels, place, count = np.unique(rates, return_inverse=True, return_counts=True)
-  shares = isotonic_regression(np.bincount(place, weights=bad) / count, weights=count).x
-  stable = levels[shares < STABLE_SHARE]
-  return float(stable[-1]) if stable.size else math.nan, float(
-    rates[bad].min()
-  ) if bad.any() else math.nan
+  levels, index, count = np.unique(rates, return_inverse=True, return_counts=True)
+  fractions = np.bincount(index, weights=diverged) / count
+  isotonic = isotonic_regression(fractions, weights=count).x
+  stable = levels[isotonic < STABLE_FRACTION]
+  largest_stable = float(stable[-1]) if stable.size else math.nan
+  smallest_diverged = float(rates[diverged].min()) if diverged.any() else math.nan
+  return largest_stable, smallest_diverged
 
 
-# --- which axis parts them --------------------------------------------------------------------------------------------
+# --- cuts -------------------------------------------------------------------------------
 
 
-def _cuts(
-  judged: Runs, bad: np.ndarray, permutations: int, seed: int
+@dataclasses.dataclass(frozen=True)
+class _Side:
+  """One side of a possible cut.
+
+  Attributes:
+    side: 'above' or 'at'.
+    threshold: Threshold or choice.
+    members: (P,) True for points on this side.
+    has_value: (P,) True for points that have a value of the axis.
+  """
+
+  side: str
+  threshold: object
+  members: np.ndarray
+  has_value: np.ndarray
+
+
+def _best_cuts(
+  judged: Runs, diverged: np.ndarray, permutations: int, seed: int
 ) -> tuple[Cut, ...]:
-  """The best cut of each axis. Points are dealt whole: seeds of one point diverge together."""
-  rows = list(judged.points().values())
-  counts = np.array([[len(r), bad[r].sum()] for r in rows], np.float64)
-  first = np.array([r[0] for r in rows])
-  own = np.arange(len(rows))
-  others = np.random.default_rng(seed).permuted(np.tile(own, (permutations, 1)), axis=1)
-  dealt, found, gains = counts[np.concatenate([[own], others])], [], []
-  for name, axis in judged.varied().items():
+  """Returns the best cut of each axis.
+
+  Permutations keep the runs of a point together, because its seeds diverge together.
+  """
+  rows = list(judged.rows_by_point().values())
+  counts = np.array(
+    [[len(indices), diverged[indices].sum()] for indices in rows], np.float64
+  )
+  first = np.array([indices[0] for indices in rows])
+  own_order = np.arange(len(rows))
+  rng = np.random.default_rng(seed)
+  orders = rng.permuted(np.tile(own_order, (permutations, 1)), axis=1)
+  permuted = counts[np.concatenate([[own_order], orders])]
+
+  best_sides: list[tuple[str, _Side, float]] = []
+  largest_gains: list[np.ndarray] = []
+  for name, axis in judged.varied_axes().items():
     sides = _sides(axis, judged.values[name][first])
     if not sides:
       continue
-    members = np.array([side for _, _, side, _ in sides], np.float64)
-    known = sides[0][3]
-    gain = _gains(members, known.astype(np.float64), dealt)
+    members = np.array([side.members for side in sides], np.float64)
+    gains = _gains(members, sides[0].has_value.astype(np.float64), permuted)
+    # Among equally good cuts, the one with the larger fraction is best.
     inside = members @ counts
-    best = int(
-      np.argmax(gain[0] + 1e-9 * inside[:, 1] / inside[:, 0])
-    )  # of equally good ones, where more diverge
-    found.append((name, sides[best], gain[0, best]))
-    gains.append(gain.max(axis=1))
-  if not found:
+    best = int(np.argmax(gains[0] + 1e-9 * inside[:, 1] / inside[:, 0]))
+    best_sides.append((name, sides[best], float(gains[0, best])))
+    largest_gains.append(gains.max(axis=1))
+  if not best_sides:
     return ()
-  largest = np.max(gains, axis=0)[1:]
-  return tuple(
-    _cut(
-      name,
-      side,
-      counts,
-      (1 + np.sum(largest >= gain * (1 - 1e-9))) / (1 + permutations),
-    )
-    for name, side, gain in sorted(found, key=lambda one: -one[2])
-  )
+
+  largest = np.max(largest_gains, axis=0)[1:]
+  cuts = []
+  for name, side, gain in sorted(best_sides, key=lambda one: -one[2]):
+    n_better = np.sum(largest >= gain * (1 - 1e-9))
+    cuts.append(_cut(name, side, counts, (1 + n_better) / (1 + permutations)))
+  return tuple(cuts)
 
 
-def _sides(
-  axis: Axis, values: np.ndarray
-) -> list[tuple[str, Any, np.ndarray, np.ndarray]]:
-  """The ways to cut an axis: (side, threshold, (P,) who is on that side, (P,) who has a value at all)."""
-  if axis.kind == 'choice':
-    known = np.array([v is not None for v in values.tolist()])
-    words = np.array([repr(v) for v in values.tolist()])
-    kept = {w: v for w, v, k in zip(words.tolist(), values.tolist(), known) if k}
-    return (
-      [('at', v, words == w, known) for w, v in kept.items()] if len(kept) > 1 else []
-    )
-  known = np.isfinite(values)
-  levels = np.unique(values[known])
-  log = axis.log and bool((levels > 0).all())
-  middles = np.sqrt(levels[1:] * levels[:-1]) if log else (levels[1:] + levels[:-1]) / 2
-  if len(middles) > MOST_CUTS:
-    middles = middles[np.linspace(0, len(middles) - 1, MOST_CUTS).astype(int)]
-  return [('above', float(t), known & (values > t), known) for t in middles]
+def _sides(axis: Axis, values: np.ndarray) -> Sequence[_Side]:
+  """Returns the possible cuts of an axis."""
+  if axis.is_choice:
+    listed = values.tolist()
+    has_value = np.array([value is not None for value in listed])
+    words = np.array([repr(value) for value in listed])
+    choices = {repr(value): value for value in listed if value is not None}
+    if len(choices) < 2:
+      return []
+    return [
+      _Side('at', value, words == word, has_value) for word, value in choices.items()
+    ]
+
+  has_value = np.isfinite(values)
+  levels = np.unique(values[has_value])
+  if axis.log and (levels > 0).all():
+    middles = np.sqrt(levels[1:] * levels[:-1])
+  else:
+    middles = (levels[1:] + levels[:-1]) / 2
+  if len(middles) > MAX_CUTS:
+    middles = middles[np.linspace(0, len(middles) - 1, MAX_CUTS).astype(int)]
+  return [
+    _Side('above', float(t), has_value & (values > t), has_value) for t in middles
+  ]
 
 
-def _gains(sides: np.ndarray, known: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-  """(R, C) log likelihood that a share of its own for either side of a cut gains over one share for both.
+def _gains(
+  sides: np.ndarray, has_value: np.ndarray, permuted: np.ndarray
+) -> np.ndarray:
+  """Returns (R, C) the gain in log likelihood of one fraction per side over one for both.
 
   Args:
-    sides: (C, P) 1 of the points on one side of each cut.
-    known: (P,) 1 of the points that have the axis.
-    dealt: (R, P, 2) runs and diverged runs of each point, as dealt.
+    sides: (C, P) 1 for the points on one side of each cut.
+    has_value: (P,) 1 for the points that have a value of the axis.
+    permuted: (R, P, 2) number of runs and of diverged runs of each point.
   """
-  total = np.tensordot(dealt, known, (1, 0))[:, None]
-  side = np.moveaxis(np.tensordot(dealt, sides, (1, 1)), 1, 2)
-  return _fit(side) + _fit(total - side) - _fit(total)
+  total = np.tensordot(permuted, has_value, (1, 0))[:, None]
+  side = np.moveaxis(np.tensordot(permuted, sides, (1, 1)), 1, 2)
+  return _log_likelihood(side) + _log_likelihood(total - side) - _log_likelihood(total)
 
 
-def _fit(counts: np.ndarray) -> np.ndarray:
-  """Log likelihood of runs and diverged runs (..., 2) at their own share."""
-  n, bad = counts[..., 0], counts[..., 1]
-  share = np.divide(bad, n, out=np.zeros_like(n), where=n > 0)
-  term = lambda k, p: k * np.log(np.where(k > 0, p, 1.0))
-  return term(bad, share) + term(n - bad, 1 - share)
+def _log_likelihood(counts: np.ndarray) -> np.ndarray:
+  """Returns the log likelihood of runs and diverged runs (..., 2) at their own fraction."""
+  n = counts[..., 0]
+  diverged = counts[..., 1]
+  fraction = np.divide(diverged, n, out=np.zeros_like(n), where=n > 0)
+
+  def term(count: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    return count * np.log(np.where(count > 0, probability, 1.0))
+
+  return term(diverged, fraction) + term(n - diverged, 1 - fraction)
 
 
-def _cut(
-  name: str,
-  side: tuple[str, Any, np.ndarray, np.ndarray],
-  counts: np.ndarray,
-  p_value: float,
-) -> Cut:
-  word, threshold, members, known = side
-  (runs, bad), (others, other_bad) = (
-    counts[rows].sum(axis=0).astype(int) for rows in (members, known & ~members)
-  )
-  if bad * others < other_bad * runs and word == 'above':
-    word, (runs, bad), (others, other_bad) = 'below', (others, other_bad), (runs, bad)
+def _cut(name: str, side: _Side, counts: np.ndarray, p_value: float) -> Cut:
+  inside = counts[side.members].sum(axis=0).astype(int)
+  outside = counts[side.has_value & ~side.members].sum(axis=0).astype(int)
+  word = side.side
+  if inside[1] * outside[0] < outside[1] * inside[0] and word == 'above':
+    # More runs diverge below the threshold.
+    word = 'below'
+    inside, outside = outside, inside
   return Cut(
-    name,
-    word,
-    threshold,
-    int(runs),
-    int(bad),
-    int(others),
-    int(other_bad),
-    float(p_value),
+    axis=name,
+    side=word,
+    threshold=side.threshold,
+    n_runs=int(inside[0]),
+    n_diverged=int(inside[1]),
+    other_runs=int(outside[0]),
+    other_diverged=int(outside[1]),
+    p_value=float(p_value),
   )

@@ -1,184 +1,213 @@
-"""Runs that are unstable, as findings: their loss spikes, they want a warmup, they want their gradients clipped."""
+"""Unstable runs: loss spikes, and spikes that suggest a warmup or gradient clipping."""
 
 from __future__ import annotations
 
 import collections
+from collections.abc import Collection, Mapping, Sequence
+import dataclasses
 import math
-from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import noise
-from lmhp.analysis.curves.spikes import FAR, Spikes, rise, spikes
-from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, nats, p_words
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.curves.noise import noise_sd
+from lmhp.analysis.curves.spikes import MIN_SDS, Spikes, find_spikes, largest_rise
+from lmhp.analysis.findings import Finding, ProposedRange
+from lmhp.analysis.phrases import amount, counted, p_text, quantity
+from lmhp.analysis.runs.columns import to_float
+from lmhp.analysis.runs.table import Curve, Runs
 
-FEWEST_SPIKES = 2
+MIN_SPIKES = 2
 """Spikes of one run that make a finding."""
-EARLY = 0.15
-"""Share of the planned steps that is a run's start, where a warmup tells."""
-EARLY_RISE_NATS = 0.2
-NO_WARMUP = 0.01
-"""Share of the steps up to which a run counts as not warmed up."""
-HEAVY = 3.0
-"""Times its smoothed value from which a gradient norm is a spike, if that is far from its own noise too."""
-FEWEST_HEAVY = 3
+EARLY_FRACTION = 0.15
+"""Fraction of the planned steps that is a run's start, where a warmup matters."""
+MIN_EARLY_RISE = 0.2
+"""Smallest rise of the loss in the start that counts, in nats."""
+MAX_WARMUP = 0.01
+"""Fraction of the steps up to which a warmup counts as none."""
+MIN_NORM_RATIO = 3.0
+"""Ratio to the smoothed gradient norm above which a norm is a spike."""
+MIN_NORM_SPIKES = 3
+RATE_LEVEL = 0.05
+NEIGHBOURS = 2
+"""Rows between a spike of the gradient norm and the loss spike that it belongs to."""
 
 
-# --- spikes ---------------------------------------------------------------------------------------------------------
+# --- spikes -----------------------------------------------------------------------------
 
 
-def spiking(runs: Runs) -> list[Finding]:
-  """Runs whose training loss spikes, after their start."""
-  every = {
-    number: spikes(_before_divergence(runs, number, 'loss_nats'))
+def spiking_runs(curve_runs: Runs) -> list[Finding]:
+  """Reports runs whose training loss spikes after their start."""
+  runs = curve_runs
+  spikes = {
+    number: find_spikes(_before_divergence(runs, number, 'loss_nats'))
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
-  hard = _common_steps(runs, every)
-  found = {
-    number: own
-    for number, one in every.items()
-    if len(own := _without(runs, number, one, hard)) >= FEWEST_SPIKES
-  }
-  if not found:
+  common = _common_steps(runs, spikes)
+  remaining = {n: _without_steps(runs, n, each, common) for n, each in spikes.items()}
+  unstable = {n: each for n, each in remaining.items() if len(each) >= MIN_SPIKES}
+  if not unstable:
     return []
-  worst = max(found, key=lambda number: found[number].sizes.max())
-  size, count = float(found[worst].sizes.max()), sum(map(len, found.values()))
+  worst = max(unstable, key=lambda number: unstable[number].sizes.max())
+  size = float(unstable[worst].sizes.max())
+  worst_row = unstable[worst].rows[np.argmax(unstable[worst].sizes)]
+  worst_step = float(runs.curves[worst]['step'][worst_row])
+  count = sum(map(len, unstable.values()))
   with_norms = sum(
-    _norm_spikes_near(runs.curves[number], one.rows) for number, one in found.items()
+    _near_norm_spikes(runs.curves[number], each.rows)
+    for number, each in unstable.items()
   )
+  noise = unstable[worst].noise
+  verb = 'spikes' if len(unstable) == 1 else 'spike'
+  evidence = (
+    f'The largest spike is at step {amount(worst_step)} of run '
+    f'{worst}. A spike is {MIN_SDS:g} standard deviations above the smoothed curve. '
+    f'{with_norms} of {count} coincide with a spike of the gradient norm. Spikes between '
+    'logged steps are not seen.'
+  )
+  if common:
+    evidence += (
+      f' Most runs spike together at {counted(len(common), "more step")}; these are hard '
+      'batches, and do not count.'
+    )
   return [
     Finding(
-      'spiking',
-      'warning',
-      f'The training loss of {_many(len(found), len(runs.curves))} spikes: {count} times, by up to '
-      f'{nats(size)}.',
-      f'Run {worst} at step {amount(runs.curves[worst]["step"][found[worst].rows[np.argmax(found[worst].sizes)]])}. A spike '
-      f"stands {FAR:g} standard deviations of the curve's noise above its smoothed self; {with_norms} of {count} came "
-      'with a spike of the gradient norm. Spikes between logged steps are not seen.'
-      + (
-        f' At {len(hard)} more steps most runs spike together: hard batches, which are not counted.'
-        if hard
-        else ''
+      kind='spiking',
+      level='warning',
+      title=(
+        f'{len(unstable)} of {counted(len(runs.curves), "run")} {verb} in the training loss: '
+        f'{counted(count, "spike")} of up to {quantity(size)}.'
       ),
-      {
+      evidence=evidence,
+      numbers={
         'spikes': count,
         'largest_nats': size,
         'with_gradient_spikes': with_norms,
-        'runs': len(found),
-        'largest_standard_deviations': size / found[worst].noise
-        if found[worst].noise > 0
-        else math.inf,
+        'runs': len(unstable),
+        'largest_standard_deviations': size / noise if noise > 0 else math.inf,
       },
-      runs=list(found),
-      worth=size,
+      runs=list(unstable),
+      effect_nats=size,
     )
   ]
 
 
-def _common_steps(runs: Runs, every: Mapping[int, Spikes]) -> set[float]:
-  """Steps at which more than half of the runs spike, three or more: a batch that is hard, and no run unstable."""
-  if len(every) < 3:
+def _common_steps(runs: Runs, spikes: Mapping[int, Spikes]) -> set[float]:
+  """Returns the steps at which more than half of the runs, and at least three, spike.
+
+  The cause is a hard batch, and not an unstable run.
+  """
+  if len(spikes) < 3:
     return set()
-  steps = [
-    float(runs.curves[number]['step'][row])
-    for number, one in every.items()
-    for row in one.rows
-  ]
-  return {
-    step for step, n in collections.Counter(steps).items() if n > max(2, len(every) / 2)
-  }
+  steps = []
+  for number, run_spikes in spikes.items():
+    steps += runs.curves[number]['step'][run_spikes.rows].astype(float).tolist()
+  counts = collections.Counter(steps)
+  return {step for step, n in counts.items() if n > max(2, len(spikes) / 2)}
 
 
-def _without(runs: Runs, number: int, one: Spikes, hard: set[float]) -> Spikes:
-  kept = np.array(
-    [float(runs.curves[number]['step'][row]) not in hard for row in one.rows], bool
+def _without_steps(
+  runs: Runs, number: int, spikes: Spikes, steps: Collection[float]
+) -> Spikes:
+  own_steps = runs.curves[number]['step'][spikes.rows]
+  kept = np.array([float(step) not in steps for step in own_steps], bool)
+  return Spikes(spikes.rows[kept], spikes.sizes[kept], spikes.noise)
+
+
+def _near_norm_spikes(curve: Curve, rows: np.ndarray) -> int:
+  """Returns the number of rows with a spike of the gradient norm at most two rows before."""
+  norm_rows = _norm_spikes(curve.get('grad_norm', np.zeros(0)))
+  return sum(
+    bool(np.any((norm_rows <= row) & (norm_rows >= row - NEIGHBOURS))) for row in rows
   )
-  return Spikes(one.rows[kept], one.sizes[kept], one.noise)
-
-
-def _norm_spikes_near(curve: Any, rows: np.ndarray, reach: int = 2) -> int:
-  """How many of the rows have a spike of the gradient norm on them, or at most two rows before."""
-  large = _heavy(curve.get('grad_norm', np.zeros(0)))
-  return sum(bool(np.any((large <= row) & (large >= row - reach))) for row in rows)
 
 
 def _before_divergence(runs: Runs, number: int, name: str) -> np.ndarray:
-  """A column up to the step at which the run diverged; what comes after is another matter."""
-  values, steps = (
-    np.asarray(runs.curves[number][name], np.float64),
-    np.asarray(runs.curves[number]['step'], np.float64),
-  )
-  at = _measured(runs, number, 'diverged_at')
-  bad = np.flatnonzero(np.isinf(values))
-  end = min(
-    int(np.searchsorted(steps, at)) if math.isfinite(at) else len(values),
-    int(bad[0]) if len(bad) else len(values),
-  )
+  """Returns a column up to the step at which the run diverged."""
+  values = np.asarray(runs.curves[number][name], np.float64)
+  steps = np.asarray(runs.curves[number]['step'], np.float64)
+  diverged_at = _measured(runs, number, 'diverged_at')
+  end = len(values)
+  if math.isfinite(diverged_at):
+    end = int(np.searchsorted(steps, diverged_at))
+  infinite = np.flatnonzero(np.isinf(values))
+  if len(infinite):
+    end = min(end, int(infinite[0]))
   return values[:end]
 
 
-def _heavy(norms: np.ndarray) -> np.ndarray:
-  """Rows whose gradient norm is far above its smoothed self."""
+def _norm_spikes(norms: np.ndarray) -> np.ndarray:
+  """Returns the rows whose gradient norm is far above the smoothed curve."""
   norms = np.asarray(norms, np.float64)
   with np.errstate(divide='ignore', invalid='ignore'):
     logs = np.where(norms > 0, np.log(norms), math.nan)
-  return spikes(logs, least=math.log(HEAVY)).rows
+  return find_spikes(logs, min_rise=math.log(MIN_NORM_RATIO)).rows
 
 
-# --- the start ------------------------------------------------------------------------------------------------------
+# --- start of training ------------------------------------------------------------------
 
 
-def warmup_indicated(runs: Runs) -> list[Finding]:
-  """Runs that were not warmed up, and whose loss rose or that diverged early."""
-  starts = _starts(runs)
-  bare = [number for number in starts if not _warmed_up(runs, number)]
-  hurt = [number for number in bare if starts[number] > 0]
-  if len(hurt) < min(2, len(bare)) or not hurt:
+def warmup_indicated(curve_runs: Runs) -> list[Finding]:
+  """Reports runs without a warmup whose loss rose, or that diverged, in their start."""
+  runs = curve_runs
+  rises = _early_rises(runs)
+  without = [number for number in rises if not _has_warmup(runs, number)]
+  hurt = [number for number in without if rises[number] > 0]
+  if len(hurt) < min(2, len(without)) or not hurt:
     return []
-  largest = max(starts[number] for number in hurt)
-  early = sum(math.isinf(starts[number]) for number in hurt)
-  rise_nats = max(
-    (s for number in hurt if math.isfinite(s := starts[number])), default=math.nan
+  n_diverged = sum(math.isinf(rises[number]) for number in hurt)
+  finite = [rises[number] for number in hurt if math.isfinite(rises[number])]
+  rise = max(finite, default=math.nan)
+  effects = []
+  if math.isfinite(rise):
+    effects.append(f'the loss rose by up to {quantity(rise)}')
+  if n_diverged:
+    effects.append(f'{n_diverged} diverged')
+  rates = _higher_rates(runs, hurt, list(rises))
+  axes = ['schedule.warmup_fraction']
+  numbers: dict[str, object] = {
+    'rise_nats': rise,
+    'runs': len(hurt),
+    'runs_without_warmup': len(without),
+    'diverged_early': n_diverged,
+  }
+  evidence = (
+    f'Within the first {EARLY_FRACTION:.0%} of the steps, and by more than {MIN_SDS:g} '
+    f'standard deviations of the loss and {MIN_EARLY_RISE} nats.'
   )
-  words, numbers = _of_rates(runs, hurt, list(starts))
-  what = (
-    f'the loss rose by up to {nats(rise_nats)} at their start'
-    if math.isfinite(rise_nats)
-    else ''
-  )
-  what += (' or ' if what and early else '') + (
-    f'{early} diverged there' if early else ''
-  )
+  if rates is not None:
+    axes.append(rates.axis)
+    numbers['least_learning_rate'] = rates.lowest
+    numbers['p_value'] = rates.p_value
+    evidence += (
+      f' These runs have higher learning rates than the others ({p_text(rates.p_value)}), '
+      f'from {amount(rates.lowest)} up.'
+    )
+  evidence += ' A warmup of at most a tenth of the steps is usual (tuning playbook).'
   return [
     Finding(
-      'warmup_indicated',
-      'advice',
-      f'Warmup is indicated: without one, in {_many(len(hurt), len(bare))} {what}.',
-      f'Within the first {EARLY:.0%} of the steps, beyond {FAR:g} standard deviations of the loss and {EARLY_RISE_NATS} '
-      f'nats.{words} A warmup of at most a tenth of the steps is usual (tuning playbook).',
-      {
-        'rise_nats': rise_nats,
-        'runs': len(hurt),
-        'runs_without_warmup': len(bare),
-        'diverged_early': early,
-        **numbers,
-      },
-      axes=['schedule.warmup_fraction', *numbers.get('axes', ())],
+      kind='warmup_indicated',
+      level='advice',
+      title=(
+        f'A warmup is likely to help: in {len(hurt)} of {counted(len(without), "run")} '
+        f'without one, {" or ".join(effects)} at the start.'
+      ),
+      evidence=evidence,
+      numbers=numbers,
+      axes=axes,
       runs=hurt,
-      proposal={'schedule.warmup_fraction': {'low': 0.01, 'high': 0.1, 'log': True}},
-      worth=rise_nats if math.isfinite(largest) else 0.0,
+      proposal={'schedule.warmup_fraction': ProposedRange(0.01, 0.1, log=True)},
+      effect_nats=0.0 if n_diverged else rise,
     )
   ]
 
 
-def _starts(runs: Runs) -> dict[int, float]:
-  """How far the loss of each run rose in its start, nats; infinite where it diverged there, 0 within the noise.
+def _early_rises(runs: Runs) -> dict[int, float]:
+  """Returns the rise of each run's loss in its start, in nats.
 
-  The start is a share of the steps that were planned: of a run that did not come to its end, those of the longest. A
-  run that is too short to tell its noise has that of the median run.
+  It is infinite if the run diverged there, and 0 if the rise is within the noise. The start is
+  a fraction of the planned steps. A run that is not complete has those of the longest run. A
+  run that is too short to estimate its noise has that of the median run.
   """
   ends = {
     number: float(np.nanmax(curve['step']))
@@ -186,185 +215,179 @@ def _starts(runs: Runs) -> dict[int, float]:
     if 'loss_nats' in curve
   }
   longest = max(ends.values(), default=0.0)
-  until = {
-    n: EARLY * (end if _status(runs, n) == 'complete' else longest)
-    for n, end in ends.items()
-  }
-  own = {
-    n: noise(_losses(runs, n)[np.asarray(runs.curves[n]['step']) > step])
-    for n, step in until.items()
-  }
-  known = [sd for sd in own.values() if math.isfinite(sd)]
-  usual = float(np.median(known)) if known else math.inf
+  until: dict[int, float] = {}
+  noises: dict[int, float] = {}
+  for number, end in ends.items():
+    is_complete = runs.status[_row(runs, number)] == 'complete'
+    until[number] = EARLY_FRACTION * (end if is_complete else longest)
+    late = np.asarray(runs.curves[number]['step']) > until[number]
+    noises[number] = noise_sd(_losses(runs, number)[late])
+  finite = [sd for sd in noises.values() if math.isfinite(sd)]
+  usual = float(np.median(finite)) if finite else math.inf
   return {
-    n: _start_rise(runs, n, until[n], own[n] if math.isfinite(own[n]) else usual)
-    for n in ends
+    number: _early_rise(
+      runs,
+      number,
+      until[number],
+      noises[number] if math.isfinite(noises[number]) else usual,
+    )
+    for number in ends
   }
 
 
-def _start_rise(runs: Runs, number: int, until: float, sd: float) -> float:
-  steps, losses = (
-    np.asarray(runs.curves[number]['step'], np.float64),
-    _losses(runs, number),
-  )
+def _early_rise(runs: Runs, number: int, until: float, noise: float) -> float:
+  """Returns the rise of one run's loss up to a step."""
+  steps = np.asarray(runs.curves[number]['step'], np.float64)
+  losses = _losses(runs, number)
   if _measured(runs, number, 'diverged_at') <= until:
     return math.inf
   start = losses[np.isfinite(losses) & (steps <= until)]
   if len(start) < 5:
     return 0.0
-  risen = rise(_median_of_3(start))[0]  # one hard batch is no rise
-  return risen if risen > max(FAR * sd, EARLY_RISE_NATS) else 0.0
+  # A single hard batch is no rise.
+  triples = np.lib.stride_tricks.sliding_window_view(start, 3)
+  rise = largest_rise(np.median(triples, axis=1))[0]
+  return rise if rise > max(MIN_SDS * noise, MIN_EARLY_RISE) else 0.0
 
 
 def _losses(runs: Runs, number: int) -> np.ndarray:
   return np.asarray(runs.curves[number]['loss_nats'], np.float64)
 
 
-def _median_of_3(values: np.ndarray) -> np.ndarray:
-  return np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
-
-
-def _warmed_up(runs: Runs, number: int) -> bool:
-  """By the run's setting or config; where neither says, by its learning rates; else it counts as not warmed up."""
-  value = _setting(runs, number, 'schedule.warmup_fraction')
+def _has_warmup(runs: Runs, number: int) -> bool:
+  """Returns True if a run had a warmup, by its config or else by its learning rates."""
+  fraction = _setting(runs, number, 'schedule.warmup_fraction')
   others = [
     _setting(runs, number, f'schedule.warmup_{unit}')
     for unit in ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
   ]
-  if isinstance(value, (int, float)) and math.isfinite(value):
-    return value > NO_WARMUP or any(o for o in others if isinstance(o, (int, float)))
+  if isinstance(fraction, (int, float)) and math.isfinite(fraction):
+    return fraction > MAX_WARMUP or any(
+      o for o in others if isinstance(o, (int, float))
+    )
   rates = np.asarray(runs.curves[number].get('learning_rate', np.zeros(0)), np.float64)
   rates = rates[np.isfinite(rates)]
-  return bool(
-    len(rates) > 1
-    and rates[min(1, len(rates) - 1)] < 0.9 * rates.max()
-    and np.argmax(rates) > 1
-  )
+  if len(rates) < 2:
+    return False
+  return bool(rates[1] < 0.9 * rates.max() and np.argmax(rates) > 1)
 
 
-def _of_rates(
-  runs: Runs, hurt: Sequence[int], every: Sequence[int]
-) -> tuple[str, dict[str, Any]]:
-  """Whether those hurt have the higher learning rates."""
-  from scipy.stats import mannwhitneyu  # slow to import, and only here
+@dataclasses.dataclass(frozen=True)
+class _HigherRates:
+  """Learning rates of some runs, which are significantly higher than those of the others."""
 
-  name = next(
-    (
-      n
-      for n, axis in runs.axes.items()
-      if n.rsplit('.', 1)[-1] in ('learning_rate', 'lr') and axis.kind == 'number'
-    ),
-    None,
-  )
-  if name is None:
-    return '', {}
-  high = [_setting(runs, number, name) for number in hurt]
-  rest = [_setting(runs, number, name) for number in every if number not in hurt]
-  high, rest = (
-    [float(v) for v in values if v is not None and math.isfinite(v)]
-    for values in (high, rest)
-  )
+  axis: str
+  lowest: float
+  p_value: float
+
+
+def _higher_rates(
+  runs: Runs, numbers: Sequence[int], all_numbers: Sequence[int]
+) -> _HigherRates | None:
+  """Tests if some runs have higher learning rates than the others."""
+  from scipy.stats import mannwhitneyu
+
+  names = [name for name, axis in runs.axes.items() if axis.is_learning_rate]
+  if not names:
+    return None
+  others = [number for number in all_numbers if number not in numbers]
+  high = _finite_settings(runs, numbers, names[0])
+  rest = _finite_settings(runs, others, names[0])
   if len(high) < 2 or len(rest) < 2:
-    return '', {}
-  p = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
-  if p > 0.05:
-    return '', {}
-  return (
-    f' They have the higher learning rates ({p_words(p)}): from {amount(min(high))} on.',
-    {'least_learning_rate': min(high), 'p_value': p, 'axes': [name]},
-  )
+    return None
+  p_value = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
+  if p_value > RATE_LEVEL:
+    return None
+  return _HigherRates(names[0], min(high), p_value)
 
 
-# --- gradient norms -------------------------------------------------------------------------------------------------
+# --- gradient norms ---------------------------------------------------------------------
 
 
-def clipping_indicated(runs: Runs) -> list[Finding]:
-  """Runs without a clip whose gradient norms have a heavy tail, and what the loss did after."""
+def clipping_indicated(curve_runs: Runs) -> list[Finding]:
+  """Reports runs without gradient clipping whose gradient norms have large spikes."""
+  runs = curve_runs
   norms = {
     number: np.asarray(curve['grad_norm'], np.float64)
     for number, curve in runs.curves.items()
-    if 'grad_norm' in curve and not _clipped(runs, number, curve['grad_norm'])
+    if 'grad_norm' in curve and not _is_clipped(runs, number, curve['grad_norm'])
   }
-  heavy = {
-    number: rows
-    for number, column in norms.items()
-    if len(rows := _heavy(column)) >= FEWEST_HEAVY
-  }
-  if not heavy:
+  spikes = {number: _norm_spikes(column) for number, column in norms.items()}
+  spikes = {n: rows for n, rows in spikes.items() if len(rows) >= MIN_NORM_SPIKES}
+  if not spikes:
     return []
-  count = sum(map(len, heavy.values()))
+  count = sum(map(len, spikes.values()))
   ratio = max(
-    float(np.max(norms[n][rows]) / np.nanmedian(norms[n])) for n, rows in heavy.items()
+    float(np.max(norms[n][rows]) / np.nanmedian(norms[n])) for n, rows in spikes.items()
   )
-  after = sum(_loss_spikes_after(runs, number, rows) for number, rows in heavy.items())
+  before_loss = sum(_before_loss_spikes(runs, n, rows) for n, rows in spikes.items())
   usual = float(np.median([np.nanquantile(column, 0.9) for column in norms.values()]))
+  verb = 'has' if len(spikes) == 1 else 'have'
   return [
     Finding(
-      'clipping_indicated',
-      'advice',
-      f'Clipping is indicated: {_many(len(heavy), len(norms))} without a clip have '
-      f'gradient norms up to {amount(ratio)} times their median.',
-      f'{count} norms stand {HEAVY:g} times and {FAR:g} standard deviations above their smoothed curve; after {after} of '
-      f'them the loss spiked. Nine of ten norms are below {amount(usual)}, which is a usual threshold (tuning playbook).',
-      {
+      kind='clipping_indicated',
+      level='advice',
+      title=(
+        f'Gradient clipping is likely to help: {len(spikes)} of '
+        f'{counted(len(norms), "run")} without it {verb} gradient norms of up to '
+        f'{amount(ratio)} times their median.'
+      ),
+      evidence=(
+        f'{counted(count, "norm is", "norms are")} {MIN_NORM_RATIO:g} times and '
+        f'{MIN_SDS:g} standard deviations above the smoothed curve; the loss spiked after '
+        f'{before_loss} of them. 90% of the norms are below {amount(usual)}, which is a usual '
+        'threshold (tuning playbook).'
+      ),
+      numbers={
         'largest_over_median': ratio,
         'large_norms': count,
-        'followed_by_loss_spikes': after,
-        'runs': len(heavy),
+        'followed_by_loss_spikes': before_loss,
+        'runs': len(spikes),
         'norm_90th_percentile': usual,
       },
       axes=['optimizer.clip_norm'],
-      runs=list(heavy),
+      runs=list(spikes),
       proposal={
-        'optimizer.clip_norm': {
-          'low': float(f'{usual / 2:.2g}'),
-          'high': float(f'{usual * 2:.2g}'),
-          'log': True,
-        }
+        'optimizer.clip_norm': ProposedRange(
+          float(f'{usual / 2:.2g}'), float(f'{usual * 2:.2g}'), log=True
+        )
       },
     )
   ]
 
 
-def _clipped(runs: Runs, number: int, norms: np.ndarray) -> bool:
-  """Whether a clip is known that lets not all through."""
+def _is_clipped(runs: Runs, number: int, norms: np.ndarray) -> bool:
+  """Returns True if a clip norm is known and below the largest gradient norm."""
   clip = _setting(runs, number, 'optimizer.clip_norm')
   return isinstance(clip, (int, float)) and clip < np.nanmax(norms)
 
 
-def _loss_spikes_after(
-  runs: Runs, number: int, rows: np.ndarray, reach: int = 2
-) -> int:
-  tops = spikes(runs.curves[number].get('loss_nats', np.zeros(0))).rows
-  return sum(bool(np.any((tops >= row) & (tops <= row + reach))) for row in rows)
+def _before_loss_spikes(runs: Runs, number: int, rows: np.ndarray) -> int:
+  """Returns the number of rows with a loss spike at most two rows after."""
+  tops = find_spikes(runs.curves[number].get('loss_nats', np.zeros(0))).rows
+  return sum(bool(np.any((tops >= row) & (tops <= row + NEIGHBOURS))) for row in rows)
 
 
-# --- of a run -------------------------------------------------------------------------------------------------------
+# --- columns of one run -----------------------------------------------------------------
 
 
-def _row(runs: Runs, number: int) -> int | None:
-  rows = np.flatnonzero(runs.number == number)
-  return int(rows[0]) if len(rows) else None
-
-
-def _status(runs: Runs, number: int) -> str:
-  return str(runs.status[_row(runs, number)])
+def _row(runs: Runs, number: int) -> int:
+  """Returns the index of a run."""
+  return int(np.flatnonzero(runs.number == number)[0])
 
 
 def _measured(runs: Runs, number: int, name: str) -> float:
-  return (
-    float(runs.measured[name][_row(runs, number)])
-    if name in runs.measured
-    else math.nan
-  )
+  column = runs.measured.get(name)
+  return math.nan if column is None else float(column[_row(runs, number)])
 
 
-def _setting(runs: Runs, number: int, name: str) -> Any:
-  """A run's value of an axis, or what its config has; None where neither says."""
+def _setting(runs: Runs, number: int, name: str) -> object:
+  """Returns a run's value of an axis, or else that of its config. None if unknown."""
   if name in runs.values:
     return runs.values[name][_row(runs, number)]
   return runs.configs.get(number, {}).get(name)
 
 
-def _many(some: int, every: int) -> str:
-  return f'{some} of {every} runs'
+def _finite_settings(runs: Runs, numbers: Sequence[int], name: str) -> list[float]:
+  values = [to_float(_setting(runs, number, name)) for number in numbers]
+  return [value for value in values if math.isfinite(value)]

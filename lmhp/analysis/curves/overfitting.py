@@ -1,28 +1,29 @@
-"""Evaluations along a run: whether they rose from their least, and whether training fell meanwhile.
+"""Overfitting: evaluations that rise from their minimum while the training loss falls.
 
 Dimension key: T runs, V evaluations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import Curve, noise
+from lmhp.analysis.curves.noise import noise_sd
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, nats, p_words
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.phrases import amount, counted, p_text, quantity
+from lmhp.analysis.runs.table import Curve, Runs
 from lmhp.statistics.smoothing import lowess
 
-EVAL = 'eval_loss_nats'
-FEWEST_EVALS = 6
-FAR = 4.0
-"""Standard deviations of an evaluation by which a smoothed curve must have risen; of single ones, `FAR_OF_ONE`."""
-FAR_OF_ONE = 5.5
-LEAST_NATS = 0.01
+EVAL_LOSS = 'eval_loss_nats'
+MIN_EVALUATIONS = 6
+MIN_SDS = 4.0
+"""Standard deviations of an evaluation by which a smoothed curve must rise."""
+MIN_SDS_SINGLE = 5.5
+"""Standard deviations by which a single evaluation must rise."""
+MIN_NATS = 0.01
 RELATED = (
   'train.batch_size',
   'batch_size',
@@ -37,24 +38,28 @@ RELATED = (
   'parameters',
   'optimizer.weight_decay',
 )
-"""Axes and measures that a gap between training and validation is compared with, where they vary."""
+"""Axes and measurements that the gap between training and validation is correlated with."""
 RELATED_LEVEL = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluations:
-  """Of one run.
+  """Evaluations of one run.
 
   Attributes:
-    number: of the run.
-    steps: (V,).
-    losses: (V,) nats, all on the same sequences.
-    noise: standard deviation of one around the curve; the study's where the run's own is less.
-    rise: of the smoothed curve, from its least to its end, or to the median of its last three; the less, nats.
-    least_step: where the smoothed curve was least.
-    fall: of the smoothed training loss from there to the end, nats; NaN where it is not known.
-    fall_noise: standard error of `fall`.
-    gap: at the end, evaluation less training, both smoothed; NaN where training's is not known.
+    number: Run number.
+    steps: (V,) steps.
+    losses: (V,) losses in nats, all on the same sequences.
+    noise: Standard deviation of an evaluation around the curve. That of the study if the
+      run's own is smaller.
+    rise: Rise in nats of the smoothed curve from its minimum to its end, or to the median of
+      the last three evaluations if that is smaller.
+    best_step: Step of the minimum of the smoothed curve.
+    train_fall: Fall in nats of the smoothed training loss from there to the end. NaN if
+      unknown.
+    train_fall_error: Standard error of `train_fall`.
+    gap: Evaluation minus training loss at the end, both smoothed. NaN if the training loss is
+      unknown.
   """
 
   number: int
@@ -62,202 +67,231 @@ class Evaluations:
   losses: np.ndarray
   noise: float
   rise: float
-  least_step: float
-  fall: float
-  fall_noise: float
+  best_step: float
+  train_fall: float
+  train_fall_error: float
   gap: float
 
   @property
   def overfits(self) -> bool:
-    """Whether evaluations rose while training went on falling."""
-    return (
-      self.rise > max(FAR * self.noise, LEAST_NATS) and self.fall > 2 * self.fall_noise
-    )
+    """True if evaluations rose while the training loss fell."""
+    has_risen = self.rise > max(MIN_SDS * self.noise, MIN_NATS)
+    return has_risen and self.train_fall > 2 * self.train_fall_error
 
   @property
-  def best_before_last(self) -> float:
-    """How far the last evaluation is above the best, nats; 0 where that is within the noise."""
+  def loss_above_best(self) -> float:
+    """Last evaluation minus the best one, in nats. 0 if that is within the noise."""
     above = float(self.losses[-1] - self.losses.min())
-    return above if above > max(FAR_OF_ONE * self.noise, LEAST_NATS) else 0.0
+    return above if above > max(MIN_SDS_SINGLE * self.noise, MIN_NATS) else 0.0
 
 
-def evaluations(runs: Runs) -> list[Evaluations]:
-  """The evaluations of all runs whose curves have six or more; none where their noise cannot be told."""
-  known = {}
+def evaluations_of_runs(runs: Runs) -> list[Evaluations]:
+  """Returns the evaluations of all runs that have at least six."""
+  curves: dict[int, tuple[np.ndarray, np.ndarray]] = {}
   for number, curve in runs.curves.items():
     steps, losses = evaluations_of(curve)
-    if len(losses) >= FEWEST_EVALS and np.isfinite(losses).all():
-      known[number] = (curve, steps, losses)
-  own = {
-    number: noise(losses[len(losses) // 3 :])
-    for number, (_, _, losses) in known.items()
+    if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all():
+      curves[number] = (steps, losses)
+  noises = {
+    number: noise_sd(losses[len(losses) // 3 :])
+    for number, (_, losses) in curves.items()
   }
-  if not own:
+  if not noises:
     return []
-  common = float(np.nanmedian(list(own.values())))
+  common = float(np.nanmedian(list(noises.values())))
   return [
-    _looked_at(number, *known[number], max(own[number], common)) for number in known
+    _evaluations(
+      number, runs.curves[number], *curves[number], max(noises[number], common)
+    )
+    for number in curves
   ]
 
 
 def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-  """Steps and losses of a curve's evaluations on one set of sequences: the last one is often on more, and left out."""
-  if EVAL not in curve:
+  """Returns steps and losses of a curve's evaluations on one set of sequences.
+
+  The last evaluation often uses more sequences, and is then left out.
+  """
+  if EVAL_LOSS not in curve:
     return np.zeros(0), np.zeros(0)
-  losses, steps = (
-    np.asarray(curve[EVAL], np.float64),
-    np.asarray(curve['step'], np.float64),
-  )
-  there = ~np.isnan(losses)
-  if 'eval_sequences' in curve and there.any():
+  losses = np.asarray(curve[EVAL_LOSS], np.float64)
+  steps = np.asarray(curve['step'], np.float64)
+  rows = ~np.isnan(losses)
+  if 'eval_sequences' in curve and rows.any():
     count = np.asarray(curve['eval_sequences'], np.float64)
-    there &= ~(count != count[there][0])
-  return steps[there], losses[there]
+    rows &= ~(count != count[rows][0])
+  return steps[rows], losses[rows]
 
 
-def _looked_at(
-  number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, sd: float
+def _evaluations(
+  number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, noise: float
 ) -> Evaluations:
   smoothed = lowess(losses, max(5, len(losses) // 4), steps)
-  least = int(np.argmin(smoothed))
-  fall, fall_noise, gap = math.nan, math.nan, math.nan
+  best = int(np.argmin(smoothed))
+  fall = fall_error = gap = math.nan
   if 'loss_nats' in curve:
-    at, train = (
-      np.asarray(curve['step'], np.float64),
-      np.asarray(curve['loss_nats'], np.float64),
-    )
-    late = np.isfinite(train) & (at >= steps[least])
+    train_steps = np.asarray(curve['step'], np.float64)
+    train = np.asarray(curve['loss_nats'], np.float64)
+    late = np.isfinite(train) & (train_steps >= steps[best])
     if late.sum() >= 8:
-      at, train = at[late], train[late]
+      # Compare the mean of the first third after the minimum with that of the last third.
+      train_steps = train_steps[late]
+      train = train[late]
       window = max(4, len(train) // 3)
       fall = float(np.mean(train[:window]) - np.mean(train[-window:]))
-      fall_noise = noise(train) * math.sqrt(2 / window)
-      near = steps >= min(at[-window], steps[-1])
-      gap = float(np.mean(losses[near]) - np.mean(train[-window:]))
-  risen = (
-    min(smoothed[-1], float(np.median(losses[-3:]))) - smoothed[least]
-  )  # the last alone is no rise
+      fall_error = noise_sd(train) * math.sqrt(2 / window)
+      near_end = steps >= min(train_steps[-window], steps[-1])
+      gap = float(np.mean(losses[near_end]) - np.mean(train[-window:]))
+
+  # A single high evaluation at the end is no rise.
+  end = min(smoothed[-1], float(np.median(losses[-3:])))
   return Evaluations(
-    number, steps, losses, sd, float(risen), float(steps[least]), fall, fall_noise, gap
+    number=number,
+    steps=steps,
+    losses=losses,
+    noise=noise,
+    rise=float(end - smoothed[best]),
+    best_step=float(steps[best]),
+    train_fall=fall,
+    train_fall_error=fall_error,
+    gap=gap,
   )
 
 
-# --- as findings ----------------------------------------------------------------------------------------------------
+# --- findings ---------------------------------------------------------------------------
 
 
-def overfitting(runs: Runs, found: Sequence[Evaluations]) -> list[Finding]:
-  """Runs whose validation loss rose while their training loss fell; and what the gap goes with."""
-  over = sorted((e for e in found if e.overfits), key=lambda e: -e.rise)
+def overfitting_runs(
+  curve_runs: Runs, evaluations: Sequence[Evaluations]
+) -> list[Finding]:
+  """Reports runs whose validation loss rose while their training loss fell."""
+  over = sorted((e for e in evaluations if e.overfits), key=lambda e: -e.rise)
   if not over:
     return []
   worst = over[0]
-  related = _related(runs, found)
-  words = '; '.join(
-    f'the gap goes with {name} (rank correlation {rho:.2f}, {p_words(p)})'
-    for name, (rho, p) in related.items()
+  related = _related(curve_runs, evaluations)
+  correlations = '; '.join(
+    f'the gap correlates with {one.name} (rank correlation {one.correlation:.2f}, '
+    f'{p_text(one.p_value)})'
+    for one in related
   )
+  verb = 'overfits' if len(over) == 1 else 'overfit'
+  evidence = (
+    f'Run {worst.number} has its lowest validation loss at step {amount(worst.best_step)} of '
+    f'{amount(worst.steps[-1])}. Its training loss fell by {quantity(worst.train_fall)} after '
+    f'that, and its validation loss ends {quantity(worst.gap)} above the training loss. A rise '
+    f'counts if it is larger than {MIN_SDS:g} standard deviations of an evaluation '
+    f'({quantity(worst.noise)} each).'
+  )
+  if correlations:
+    evidence += f' Over all runs, {correlations}.'
   return [
     Finding(
-      'overfitting',
-      'warning',
-      f'{_of(over, found)}: validation loss rose by up to {nats(worst.rise)} from its least while training loss fell.',
-      f'Run {worst.number}: least at step {amount(worst.least_step)} of {amount(worst.steps[-1])}, training loss fell by '
-      f'{nats(worst.fall)} after it; at the end validation is {nats(worst.gap)} above training. A rise counts from '
-      f'{FAR:g} standard deviations of an evaluation ({nats(worst.noise)}) on.'
-      + (f' Of all runs {words}.' if words else ''),
-      {
+      kind='overfitting',
+      level='warning',
+      title=(
+        f'{len(over)} of {counted(len(evaluations), "run")} {verb}: the validation loss rose '
+        f'by up to {quantity(worst.rise)} from its minimum while the training loss fell.'
+      ),
+      evidence=evidence,
+      numbers={
         'rise_nats': worst.rise,
         'gap_nats': worst.gap,
-        'train_fall_nats': worst.fall,
+        'train_fall_nats': worst.train_fall,
         'runs': len(over),
-        'runs_evaluated': len(found),
-        'least_step': worst.least_step,
+        'runs_evaluated': len(evaluations),
+        'best_step': worst.best_step,
         'noise_nats': worst.noise,
-        'gap_rank_correlation': {name: rho for name, (rho, _) in related.items()},
+        'gap_rank_correlation': {one.name: one.correlation for one in related},
       },
-      axes=[name for name in related if name in runs.axes],
+      axes=[one.name for one in related if one.name in curve_runs.axes],
       runs=[e.number for e in over],
-      worth=worst.rise,
+      effect_nats=worst.rise,
     )
   ]
 
 
-def best_before_last(found: Sequence[Evaluations]) -> list[Finding]:
-  """Runs whose best checkpoint was better than the last, by more than an evaluation's noise."""
+def best_before_last(evaluations: Sequence[Evaluations]) -> list[Finding]:
+  """Reports runs whose best checkpoint is better than the last one, beyond the noise."""
   late = sorted(
-    (e for e in found if e.best_before_last), key=lambda e: -e.best_before_last
+    (e for e in evaluations if e.loss_above_best), key=lambda e: -e.loss_above_best
   )
   if not late:
     return []
   worst = late[0]
-  step = worst.steps[int(np.argmin(worst.losses))]
+  best_step = float(worst.steps[int(np.argmin(worst.losses))])
+  last_step = float(worst.steps[-1])
   return [
     Finding(
-      'best_before_last',
-      'advice',
-      f'{_of(late, found, "had a checkpoint better than the last", "had checkpoints better than the last")}: by up to '
-      f'{nats(worst.best_before_last)}.',
-      f'Run {worst.number} was best at step {amount(step)} of {amount(worst.steps[-1])}; an evaluation has a noise of '
-      f'{nats(worst.noise)}, and {FAR_OF_ONE:g} times as much counts. Keep the best checkpoint, and train shorter or with '
-      'a decay to the end.',
-      {
-        'above_best_nats': worst.best_before_last,
-        'best_step': float(step),
-        'last_step': float(worst.steps[-1]),
+      kind='best_before_last',
+      level='advice',
+      title=(
+        f'{len(late)} of {counted(len(evaluations), "run")} had a better checkpoint than the '
+        f'last one: by up to {quantity(worst.loss_above_best)}.'
+      ),
+      evidence=(
+        f'Run {worst.number} was best at step {amount(best_step)} of {amount(last_step)}. A '
+        f'difference counts if it is larger than {MIN_SDS_SINGLE:g} standard deviations of '
+        f'an evaluation ({quantity(worst.noise)} each). Keep the best checkpoint, and train '
+        'for fewer steps or decay the learning rate to the end.'
+      ),
+      numbers={
+        'loss_above_best_nats': worst.loss_above_best,
+        'best_step': best_step,
+        'last_step': last_step,
         'noise_nats': worst.noise,
         'runs': len(late),
-        'runs_evaluated': len(found),
+        'runs_evaluated': len(evaluations),
       },
       runs=[e.number for e in late],
-      worth=worst.best_before_last,
+      effect_nats=worst.loss_above_best,
     )
   ]
 
 
-def _of(
-  some: Sequence, every: Sequence, one: str = 'overfits', more: str = 'overfit'
-) -> str:
-  n = len(some)
-  return f'{n} of {len(every)} runs {one if n == 1 else more}'
+@dataclasses.dataclass(frozen=True)
+class _Related:
+  """Rank correlation of the gap with an axis, with Bonferroni's correction."""
+
+  name: str
+  correlation: float
+  p_value: float
 
 
-def _related(
-  runs: Runs, found: Sequence[Evaluations]
-) -> dict[str, tuple[float, float]]:
-  """Axes and measures that the gap goes with: rank correlation and its p-value, Bonferroni over those looked at."""
-  from scipy.stats import spearmanr  # slow to import, and only here
+def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
+  """Returns the axes and measurements that the gap correlates with significantly."""
+  from scipy.stats import spearmanr
 
   row_of = {number: row for row, number in enumerate(runs.number.tolist())}
-  gaps = {
+  gap_of = {
     row_of[e.number]: e.gap
-    for e in found
+    for e in evaluations
     if math.isfinite(e.gap) and e.number in row_of
   }
-  rows, looked = np.array(list(gaps), int), {}
+  rows = np.array(list(gap_of), int)
+  gaps = np.array(list(gap_of.values()))
+  tested: list[_Related] = []
   for name in RELATED:
     column = runs.values.get(name, runs.measured.get(name))
     if column is None or len(rows) < 5:
       continue
     values = _numbers(column[rows])
-    there = np.isfinite(values)
-    if there.sum() >= 5 and len(np.unique(values[there])) > 1:
-      rho, p = spearmanr(values[there], np.array(list(gaps.values()))[there])
-      looked[name] = (float(rho), float(p))
-  return {
-    name: (rho, min(1.0, p * len(looked)))
-    for name, (rho, p) in looked.items()
-    if p * len(looked) < RELATED_LEVEL
-  }
+    finite = np.isfinite(values)
+    if finite.sum() >= 5 and len(np.unique(values[finite])) > 1:
+      result = np.asarray(spearmanr(values[finite], gaps[finite]), np.float64)
+      tested.append(_Related(name, float(result[0]), float(result[1])))
+  return [
+    dataclasses.replace(one, p_value=min(1.0, one.p_value * len(tested)))
+    for one in tested
+    if one.p_value * len(tested) < RELATED_LEVEL
+  ]
 
 
 def _numbers(column: np.ndarray) -> np.ndarray:
-  """A column as numbers; NaN of what is none."""
-  return np.array(
-    [
-      float(v)
-      if isinstance(v, (int, float, np.number)) and not isinstance(v, bool)
-      else math.nan
-      for v in column.tolist()
-    ],
-    np.float64,
-  )
+  """Returns a column as numbers, with NaN for other values."""
+  numbers = []
+  for value in column.tolist():
+    is_number = isinstance(value, (int, float, np.number))
+    is_number = is_number and not isinstance(value, bool)
+    numbers.append(float(value) if is_number else math.nan)
+  return np.array(numbers, np.float64)

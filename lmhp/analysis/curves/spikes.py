@@ -1,6 +1,6 @@
-"""Spikes: rows of a curve far above what its neighbours say, of a loss or of a gradient norm.
+"""Spikes of a curve: rows far above the smoothed curve, of a loss or a gradient norm.
 
-A curve that is logged every tenth step shows one in ten of the spikes of one step; those that last are seen.
+A curve that is logged every tenth step shows one in ten of the spikes that last one step.
 """
 
 from __future__ import annotations
@@ -9,28 +9,29 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from lmhp.analysis.curves.comparison import noise
+from lmhp.analysis.curves.noise import noise_sd
 from lmhp.statistics.smoothing import lowess
 
-FAR = 8.0
-"""Standard deviations of a curve's own noise, from its smoothed self, that make a spike: no normal noise has them."""
-LEAST_NATS = 0.05
-"""A loss must rise by this much to be called a spike, however calm its curve."""
+MIN_SDS = 8.0
+"""Standard deviations of a curve's own noise that make a spike. Normal noise has none."""
+MIN_NATS = 0.05
+"""Smallest rise of a loss that is a spike, however small the noise is."""
 SKIPPED = 0.1
-"""Share of the steps at the start that is another matter (a warmup's)."""
-FEWEST = 20
-"""Rows below which nothing is said."""
+"""Fraction of the rows at the start that is left out, because of the warmup."""
+MIN_ROWS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Spikes:
-  """Those of one curve.
+  """Spikes of one curve.
 
   Attributes:
-    rows: of the top of each, places in the curve.
-    sizes: how far it stands above the smoothed curve, in the curve's unit.
-    noise: standard deviation of the curve around its smoothed self; NaN where the curve is too short.
+    rows: Rows of the highest value of each spike.
+    sizes: Height of each above the smoothed curve, in the unit of the curve.
+    noise: Standard deviation of the curve around its smoothed curve. NaN if the curve is too
+      short.
   """
 
   rows: np.ndarray
@@ -41,55 +42,59 @@ class Spikes:
     return len(self.rows)
 
 
-def spikes(
-  values: np.ndarray,
-  least: float = LEAST_NATS,
-  far: float = FAR,
+def find_spikes(
+  values: npt.ArrayLike,
+  min_rise: float = MIN_NATS,
+  min_sds: float = MIN_SDS,
   skipped: float = SKIPPED,
 ) -> Spikes:
-  """Rows that stand above the smoothed curve by `far` standard deviations of its noise, and by `least`.
+  """Finds rows that are far above the smoothed curve.
 
-  Neighbouring rows are one spike. Noise and smoothing hardly count outliers, so that a spike does not hide itself.
+  Neighbouring rows are one spike. The noise and the smoothed curve have low weights for
+  outliers, so that a spike does not hide itself.
 
   Args:
-    values: (S,) a loss, or the log of a gradient's norm.
-    least: in the unit of the values.
-    far: in standard deviations.
-    skipped: share of the rows, at the start, that is left out.
+    values: (S,) losses, or logarithms of gradient norms.
+    min_rise: Smallest height of a spike, in the unit of the values.
+    min_sds: Smallest height in standard deviations.
+    skipped: Fraction of the rows at the start that is left out.
 
   >>> calm = 3 + 0.01 * np.random.default_rng(0).standard_normal(60)
-  >>> found = spikes(np.where(np.arange(60) == 40, 4.0, calm))
-  >>> found.rows.tolist(), found.sizes.round(1).tolist(), len(spikes(calm))
+  >>> spikes = find_spikes(np.where(np.arange(60) == 40, 4.0, calm))
+  >>> spikes.rows.tolist(), spikes.sizes.round(1).tolist(), len(find_spikes(calm))
   ([40], [1.0], 0)
   """
-  values = np.asarray(values, np.float64)
-  there = np.flatnonzero(np.isfinite(values))
-  there = there[int(skipped * len(there)) :]
-  if len(there) < FEWEST:
+  curve = np.asarray(values, np.float64)
+  finite = np.flatnonzero(np.isfinite(curve))
+  finite = finite[int(skipped * len(finite)) :]
+  if len(finite) < MIN_ROWS:
     return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
-  kept = values[there]
+  kept = curve[finite]
   smoothed = lowess(kept, 15, rounds=1)
-  above, scale = kept - smoothed, noise(kept, smoothed=smoothed)
-  high = above > np.maximum(far * scale, least)
-  group = np.cumsum(np.diff(high.astype(int), prepend=0) == 1)
-  tops = [
-    rows[np.argmax(above[rows])]
-    for g in range(1, group.max(initial=0) + 1)
-    if len(rows := np.flatnonzero(high & (group == g)))
-  ]
-  tops = np.array(tops, int)
-  return Spikes(there[tops], above[tops], scale)
+  height = kept - smoothed
+  noise = noise_sd(kept, smoothed=smoothed)
+  is_high = height > np.maximum(min_sds * noise, min_rise)
+
+  # Number the groups of neighbouring rows, and take the highest row of each.
+  group = np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1)
+  tops = []
+  for number in range(1, group.max(initial=0) + 1):
+    rows = np.flatnonzero(is_high & (group == number))
+    if len(rows):
+      tops.append(rows[np.argmax(height[rows])])
+  top_rows = np.array(tops, int)
+  return Spikes(finite[top_rows], height[top_rows], noise)
 
 
-def rise(values: np.ndarray) -> tuple[float, int]:
-  """The largest rise of a curve above the least that it had before, and the row where it stood highest.
+def largest_rise(values: npt.ArrayLike) -> tuple[float, int]:
+  """Returns the largest rise of a curve above its minimum so far, and the row of its top.
 
-  >>> rise(np.array([5.0, 4.0, 6.5, 3.0]))
+  >>> largest_rise([5.0, 4.0, 6.5, 3.0])
   (2.5, 2)
   """
-  values = np.asarray(values, np.float64)
-  if not np.isfinite(values).any():
+  curve = np.asarray(values, np.float64)
+  if not np.isfinite(curve).any():
     return 0.0, 0
-  risen = values - np.fmin.accumulate(values)
-  row = int(np.nanargmax(risen))
-  return float(risen[row]), row
+  rises = curve - np.fmin.accumulate(curve)
+  row = int(np.nanargmax(rises))
+  return float(rises[row]), row

@@ -1,224 +1,271 @@
-"""How curves end: still improving or saturated, and how much a loss varies from step to step. Notes, of the study."""
+"""Trends at the end of training: still improving or saturated, and variance of the loss."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.curves.comparison import Curve, step_variance
+from lmhp.analysis.curves.noise import step_variance
 from lmhp.analysis.curves.overfitting import evaluations_of
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, nats
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.phrases import amount, counted, quantity
+from lmhp.analysis.runs.columns import to_float
+from lmhp.analysis.runs.table import Curve, Runs
 
-MORE = 1.1
-"""A gain is of so many times the steps."""
+MORE_STEPS = 1.1
+"""A gain is that of training for this many times the steps."""
 IMPROVING_NATS = 0.005
-"""Gain from which a study is still improving, and below which it is saturated, if that is sure."""
-LAST = 0.25
-"""Share of the steps, at the end, that a trend is read from."""
-FEWEST_ROWS = 10
-BATCHES = ('train.batch_size', 'batch_size')
+"""Gain above which a study is still improving. Below it, it is saturated if that is certain."""
+LATE_FRACTION = 0.25
+"""Fraction of the steps, at the end, that a trend is fitted to."""
+MIN_ROWS = 10
+BATCH_SIZE_NAMES = ('train.batch_size', 'batch_size')
 
 
 @dataclasses.dataclass(frozen=True)
 class Trend:
-  """Of one run's last quarter.
+  """Trend of one run's loss at the end of training.
 
   Attributes:
-    number: of the run.
-    gain: nats that 10% more steps would bring if the loss went on along the log of the steps.
-    error: standard error of `gain`.
-    rate: learning rate at the end as a share of its peak; NaN where not known.
-    of: 'validation' or 'training'.
+    number: Run number.
+    gain: Gain in nats from 10% more steps, if the loss stays linear in the log of the steps.
+    error: Standard error of the gain.
+    learning_rate: Learning rate at the end as a fraction of its peak. NaN if unknown.
+    loss_name: 'validation' or 'training'.
   """
 
   number: int
   gain: float
   error: float
-  rate: float
-  of: str
+  learning_rate: float
+  loss_name: str
+
+  @property
+  def is_improving(self) -> bool:
+    """True if the gain is certain and large enough to matter."""
+    return self.gain > 3 * self.error and self.gain > IMPROVING_NATS
 
 
-def trend(number: int, curve: Curve) -> Trend | None:
-  """The line through a curve's last quarter against the log of its steps; of evaluations where there are ten.
+def late_trend(number: int, curve: Curve) -> Trend | None:
+  """Fits a line in the log of the steps to the last quarter of a curve.
 
-  The error is that of least squares, with as many values as noise that lasts from row to row leaves: n (1 - r) / (1 + r)
-  for a correlation r of neighbours. Source: Bayley and Hammersley 1946, JRSS Supplement 8(2).
+  Evaluations are used if there are ten, else the training loss. The standard error is that of
+  least squares with the effective number of rows n (1 - r) / (1 + r), for a correlation r
+  between neighbours.
+
+  Args:
+    number: Run number.
+    curve: Curve of the run.
+
+  Returns:
+    The trend. None if there are too few rows.
+
+  Source: Bayley and Hammersley 1946, JRSS Supplement 8(2).
 
   >>> steps = np.arange(1.0, 401)
-  >>> found = trend(0, {'step': steps, 'loss_nats': 3 - 0.1 * np.log(steps)})
-  >>> round(found.gain, 5), round(0.1 * math.log(1.1), 5)
+  >>> trend = late_trend(0, {'step': steps, 'loss_nats': 3 - 0.1 * np.log(steps)})
+  >>> round(trend.gain, 5), round(0.1 * math.log(1.1), 5)
   (0.00953, 0.00953)
   """
   steps, losses = evaluations_of(curve)
-  late = _late(steps)
-  of = 'validation'
-  if late.sum() < FEWEST_ROWS and 'loss_nats' in curve:
-    losses, of = np.asarray(curve['loss_nats'], np.float64), 'training'
-    there = np.isfinite(losses)
-    steps, losses = np.asarray(curve['step'], np.float64)[there], losses[there]
-    late = _late(steps)
-  if late.sum() < FEWEST_ROWS or not np.isfinite(losses[late]).all():
+  late = _late_rows(steps)
+  loss_name = 'validation'
+  if late.sum() < MIN_ROWS and 'loss_nats' in curve:
+    loss_name = 'training'
+    losses = np.asarray(curve['loss_nats'], np.float64)
+    finite = np.isfinite(losses)
+    steps = np.asarray(curve['step'], np.float64)[finite]
+    losses = losses[finite]
+    late = _late_rows(steps)
+  if late.sum() < MIN_ROWS or not np.isfinite(losses[late]).all():
     return None
-  slope, error = _line(np.log(steps[late]), losses[late])
+  slope, error = _fit_line(np.log(steps[late]), losses[late])
   rates = np.asarray(curve.get('learning_rate', np.array([math.nan])), np.float64)
   rates = rates[np.isfinite(rates)]
-  rate = float(rates[-1] / rates.max()) if len(rates) and rates.max() > 0 else math.nan
-  return Trend(number, -slope * math.log(MORE), error * math.log(MORE), rate, of)
-
-
-def _late(steps: np.ndarray) -> np.ndarray:
-  return (
-    (steps >= (1 - LAST) * steps[-1]) & (steps > 0) if len(steps) else np.zeros(0, bool)
+  has_rate = len(rates) > 0 and rates.max() > 0
+  return Trend(
+    number=number,
+    gain=-slope * math.log(MORE_STEPS),
+    error=error * math.log(MORE_STEPS),
+    learning_rate=float(rates[-1] / rates.max()) if has_rate else math.nan,
+    loss_name=loss_name,
   )
 
 
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-  """Slope and its standard error."""
+def _late_rows(steps: np.ndarray) -> np.ndarray:
+  if not len(steps):
+    return np.zeros(0, bool)
+  return (steps >= (1 - LATE_FRACTION) * steps[-1]) & (steps > 0)
+
+
+def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+  """Returns the slope of a line and its standard error."""
   x = x - x.mean()
   slope = float(x @ (y - y.mean()) / (x @ x))
-  left = y - y.mean() - slope * x
-  n, squares = len(x), float(left @ left)
-  r = float(left[1:] @ left[:-1]) / squares if squares > 0 else 0.0
+  residuals = y - y.mean() - slope * x
+  n = len(x)
+  squares = float(residuals @ residuals)
+
+  # Correlation of neighbours, with Kendall's correction of its bias.
+  r = float(residuals[1:] @ residuals[:-1]) / squares if squares > 0 else 0.0
   r = float(np.clip(r + (1 + 4 * max(r, 0.0)) / n, 0.0, 0.9))
-  return slope, math.sqrt(squares / max(n - 2, 1) / (x @ x) * (1 + r) / (1 - r))
+  error = math.sqrt(squares / max(n - 2, 1) / (x @ x) * (1 + r) / (1 - r))
+  return slope, error
 
 
-# --- as findings ----------------------------------------------------------------------------------------------------
+# --- findings ---------------------------------------------------------------------------
 
 
-def ends(runs: Runs) -> list[Finding]:
-  """Whether the runs that came to their end were still improving, or saturated: of the study, by the median run."""
+def trend_at_end(curve_runs: Runs) -> list[Finding]:
+  """Reports if complete runs were still improving or saturated, by the median run."""
+  runs = curve_runs
   complete = set(runs.number[runs.status == 'complete'].tolist())
-  found = [
-    t
-    for number, curve in runs.curves.items()
-    if number in complete and (t := trend(number, curve))
-  ]
-  if not found:
+  trends = []
+  for number, curve in runs.curves.items():
+    trend = late_trend(number, curve) if number in complete else None
+    if trend is not None:
+      trends.append(trend)
+  if not trends:
     return []
-  gain, error = (
-    float(np.median([getattr(t, name) for t in found])) for name in ('gain', 'error')
-  )
-  shown = sum(t.gain > 3 * t.error and t.gain > IMPROVING_NATS for t in found)
-  improving = gain > IMPROVING_NATS and gain > 3 * error
-  if not improving and not abs(gain) + 2 * error < IMPROVING_NATS:
-    return []  # too noisy to tell, or rising, which is told apart
+  gain = float(np.median([trend.gain for trend in trends]))
+  error = float(np.median([trend.error for trend in trends]))
+  is_improving = gain > IMPROVING_NATS and gain > 3 * error
+  is_saturated = abs(gain) + 2 * error < IMPROVING_NATS
+  if not is_improving and not is_saturated:
+    # The trend is uncertain, or the loss rises, which `overfitting` reports.
+    return []
+
+  n_improving = sum(trend.is_improving for trend in trends)
   numbers = {
     'gain_nats': gain,
     'gain_standard_error_nats': error,
-    'more_steps_share': MORE - 1,
-    'runs': shown,
-    'runs_read': len(found),
+    'more_steps_fraction': MORE_STEPS - 1,
+    'runs_improving': n_improving,
+    'runs': len(trends),
   }
-  rest = _of_the_rate(found)
-  if improving:
+  method = (
+    f'From a line in the log of the steps through the last quarter of the '
+    f'{trends[0].loss_name} loss, for the median run'
+  )
+  note = _decay_note(trends)
+  if is_improving:
     return [
       Finding(
-        'still_improving',
-        'note',
-        f'Runs were still improving at their end: {nats(gain)} for 10% more steps ({shown} of {len(found)} runs clearly '
-        'so).',
-        f'The {found[0].of} loss of the last quarter against the log of the step, the median run; standard error '
-        f'{nats(error)}.{rest}',
-        numbers,
-        runs=[t.number for t in found if t.gain > 3 * t.error],
-        worth=gain,
+        kind='still_improving',
+        level='note',
+        title=(
+          f'Runs were still improving at their end: 10% more steps would bring '
+          f'{quantity(gain)} ({n_improving} of {len(trends)} runs improve clearly).'
+        ),
+        evidence=f'{method}; its standard error is {quantity(error)}.{note}',
+        numbers=numbers,
+        runs=[trend.number for trend in trends if trend.gain > 3 * trend.error],
+        effect_nats=gain,
       )
     ]
   return [
     Finding(
-      'saturated',
-      'note',
-      f'Runs were saturated at their end: 10% more steps bring less than {nats(IMPROVING_NATS)}.',
-      f'The {found[0].of} loss of the last quarter against the log of the step, the median run: {nats(gain)}, standard '
-      f'error {nats(error)}.{rest}',
-      numbers,
-      runs=[t.number for t in found],
-      worth=abs(gain),
+      kind='saturated',
+      level='note',
+      title=(
+        f'Runs were saturated at their end: 10% more steps would bring less than '
+        f'{quantity(IMPROVING_NATS)}.'
+      ),
+      evidence=f'{method}: {quantity(gain)}, standard error {quantity(error)}.{note}',
+      numbers=numbers,
+      runs=[trend.number for trend in trends],
+      effect_nats=abs(gain),
     )
   ]
 
 
-def _of_the_rate(found: Sequence[Trend]) -> str:
-  rates = [t.rate for t in found if math.isfinite(t.rate)]
+def _decay_note(trends: Sequence[Trend]) -> str:
+  """Returns a sentence if the learning rate had decayed."""
+  rates = [t.learning_rate for t in trends if math.isfinite(t.learning_rate)]
   if not rates or np.median(rates) > 0.9:
     return ''
   return (
-    f" The learning rate had decayed to {np.median(rates):.0%} of its peak, and the slope is partly the decay's: "
-    'longer runs would decay later, and their gain is another.'
+    f' The learning rate had decayed to {np.median(rates):.0%} of its peak, which explains a '
+    'part of the slope. A longer run would decay later, so its gain may differ.'
   )
 
 
-def variance(runs: Runs) -> list[Finding]:
-  """How much the training loss varies from one logged step to the next; against the batch size where it varies."""
-  of_run = {
-    number: math.sqrt(v)
-    for number, curve in runs.curves.items()
-    if 'loss_nats' in curve
-    and np.isfinite(v := step_variance(_second_half(curve['loss_nats'])))
-  }
-  if not of_run:
+def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
+  """Reports how much the training loss varies between logged steps."""
+  runs = curve_runs
+  deviations: dict[int, float] = {}
+  for number, curve in runs.curves.items():
+    if 'loss_nats' in curve:
+      variance = step_variance(_second_half(curve['loss_nats']))
+      if np.isfinite(variance):
+        deviations[number] = math.sqrt(variance)
+  if not deviations:
     return []
-  sd, batches = float(np.median(list(of_run.values()))), _batches(runs, list(of_run))
-  words, numbers = (
-    '',
-    {'standard_deviation_nats': sd, 'variance_nats2': sd**2, 'runs': len(of_run)},
-  )
-  sizes = np.unique(batches[np.isfinite(batches)])
-  if len(sizes) == 1:
-    words, numbers['batch_size'] = (
-      f' at a batch size of {amount(sizes[0])}',
-      float(sizes[0]),
-    )
-  elif len(sizes) > 1:
-    there = np.isfinite(batches) & (np.array(list(of_run.values())) > 0)
-    slope = float(
-      np.polyfit(
-        np.log(batches[there]), 2 * np.log(np.array(list(of_run.values()))[there]), 1
-      )[0]
-    )
-    words, numbers['variance_exponent_of_batch_size'] = (
-      f'; its square goes with batch size to the power {slope:.2f}',
-      slope,
-    )
+  sd = float(np.median(list(deviations.values())))
+  numbers = {
+    'standard_deviation_nats': sd,
+    'variance_nats2': sd**2,
+    'runs': len(deviations),
+  }
+  batch_sizes = _batch_sizes(runs, list(deviations))
+  different = np.unique(batch_sizes[np.isfinite(batch_sizes)])
+  words = ''
+  if len(different) == 1:
+    numbers['batch_size'] = float(different[0])
+    words = f' at a batch size of {amount(float(different[0]))}'
+  elif len(different) > 1:
+    slope = _log_slope(batch_sizes, np.array(list(deviations.values())))
+    numbers['variance_exponent_of_batch_size'] = slope
+    words = f'. Its variance scales as the batch size to the power {slope:.2f}'
   return [
     Finding(
-      'step_variance',
-      'note',
-      f'From one logged step to the next the training loss varies by {nats(sd)}{words}.',
-      'Standard deviation by successive differences over the second half of each curve, so that the trend does not count; '
-      'the median run. Sampling of batches alone makes its square fall as one over the batch size.',
-      numbers,
-      axes=[n for n in BATCHES if n in runs.varied()],
-      runs=list(of_run),
+      kind='step_variance',
+      level='note',
+      title=(
+        f'The training loss has a standard deviation of {quantity(sd)} between logged '
+        f'steps{words}.'
+      ),
+      evidence=(
+        f'Median of {counted(len(deviations), "run")}, from successive differences over '
+        'the second half of each curve, so that the trend does not count. If the sampling '
+        'of batches were the only cause, the variance would fall as one over the batch size.'
+      ),
+      numbers=numbers,
+      axes=[name for name in BATCH_SIZE_NAMES if name in runs.varied_axes()],
+      runs=list(deviations),
     )
   ]
 
 
 def _second_half(losses: np.ndarray) -> np.ndarray:
-  losses = np.asarray(losses, np.float64)
-  losses = losses[np.isfinite(losses)]
-  return losses[len(losses) // 2 :]
+  finite = np.asarray(losses, np.float64)
+  finite = finite[np.isfinite(finite)]
+  return finite[len(finite) // 2 :]
 
 
-def _batches(runs: Runs, numbers: Sequence[int]) -> np.ndarray:
-  """Batch size of each run; NaN where not known."""
+def _log_slope(batch_sizes: np.ndarray, deviations: np.ndarray) -> float:
+  """Returns the exponent with which the variance scales with the batch size."""
+  usable = np.isfinite(batch_sizes) & (deviations > 0)
+  x = np.log(batch_sizes[usable])
+  return float(np.polyfit(x, 2 * np.log(deviations[usable]), 1)[0])
+
+
+def _batch_sizes(runs: Runs, numbers: Sequence[int]) -> np.ndarray:
+  """Returns the batch size of each run. NaN if unknown."""
   row_of = {number: row for row, number in enumerate(runs.number.tolist())}
-  out = np.full(len(numbers), math.nan)
+  batch_sizes = np.full(len(numbers), math.nan)
   for i, number in enumerate(numbers):
-    for name in BATCHES:
-      value = (
-        runs.values[name][row_of[number]]
-        if name in runs.values and number in row_of
-        else None
-      )
-      value = runs.configs.get(number, {}).get(name) if value is None else value
-      if isinstance(value, (int, float)) and value > 0:
-        out[i] = float(value)
+    for name in BATCH_SIZE_NAMES:
+      value = None
+      if name in runs.values and number in row_of:
+        value = runs.values[name][row_of[number]]
+      if value is None:
+        value = runs.configs.get(number, {}).get(name)
+      size = to_float(value)
+      if size > 0:
+        batch_sizes[i] = size
         break
-  return out
+  return batch_sizes

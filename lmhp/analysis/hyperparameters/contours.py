@@ -1,46 +1,43 @@
-"""What the picture of two axes shows: the fitted loss over both, all others where it is lowest.
+"""Contour: the fitted loss over two axes, with the other axes at their best values.
 
-Dimension key: T runs, G places across, H places up.
+Dimension key: T runs, G values across, H values up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.responses import places_on
-from lmhp.analysis.hyperparameters.surface import (
-  Surface,
-  axis_of,
-  fit_surface,
-  units_of,
-)
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.design import bounded_axis, unit_values
+from lmhp.analysis.hyperparameters.responses import axis_grid
+from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
-CONTOUR_PLACES = 41
+N_VALUES = 41
 
 
 @dataclasses.dataclass(frozen=True)
 class Contour:
-  """The surface's loss over two axes, all others where it is lowest.
+  """Loss of the surface over two axes, with the other axes at their best values.
 
   Attributes:
-    x_axis: the one axis.
-    y_axis: the other.
-    x: (G,) values of the one; a choice's are its choices.
-    y: (H,) of the other.
-    z: (H, G) median of the loss; a row for each value of the other.
+    x_axis: Axis across.
+    y_axis: Axis up.
+    x: (G,) values of the axis across, or its choices.
+    y: (H,) values of the axis up, or its choices.
+    z: (H, G) posterior median of the loss.
     z_sd: (H, G) its standard deviation.
-    x_points: (T,) values of the runs; NaN or None where a run has none.
-    y_points: (T,) the same of the other.
-    losses: (T,) of the runs, less is better.
-    number: (T,) of the runs.
-    status: (T,)
-    best: (x, y) where the surface is lowest.
-    held: the other axes' values that the surface is shown at.
+    x_points: (T,) values of the runs. NaN or None if a run has none.
+    y_points: (T,) values of the runs on the axis up.
+    losses: (T,) losses of the runs, less is better.
+    number: (T,) run numbers.
+    status: (T,) status of each run.
+    best: (x, y) at which the surface is lowest.
+    others: Values of the other axes at which the surface is shown, by name.
   """
 
   x_axis: Axis
@@ -54,77 +51,79 @@ class Contour:
   losses: np.ndarray
   number: np.ndarray
   status: np.ndarray
-  best: tuple[Any, Any]
-  held: dict[str, Any]
+  best: tuple[object, object]
+  others: Mapping[str, object]
 
 
 def contour(
   runs: Runs, a: str, b: str, surface: Surface | None = None, seed: int = 0
 ) -> Contour:
-  """The loss over two axes.
+  """Computes the fitted loss over two axes.
 
   Args:
-    runs: of which `Runs.for_response()` is used.
-    a: name of the axis across.
-    b: of the axis up.
-    surface: of the same runs, where it was fitted before.
-    seed: of the surface.
+    runs: Table of runs. `Runs.comparable_runs()` are used.
+    a: Name of the axis across.
+    b: Name of the axis up.
+    surface: Surface of the same runs. None fits one.
+    seed: Seed of the surface.
 
   Raises:
-    ConfigError: no such axis, one that was not varied, twice the same, or too few points for a surface.
+    ConfigError: If there is no such axis, one was not varied, both names are equal, or there
+      are too few points for a surface.
 
   >>> rng = np.random.default_rng(0)
   >>> x, y = rng.random((2, 40))
   >>> axes = {'x': Axis('x', low=0, high=1), 'y': Axis('y', low=0, high=1)}
-  >>> found = contour(
-  ...   Runs('s', axes, {'x': x, 'y': y}, 3 + (x - 0.3) ** 2 + (y - 0.6) ** 2), 'x', 'y'
-  ... )
-  >>> (
-  ...   found.z.shape,
-  ...   bool(abs(found.best[0] - 0.3) < 0.1),
-  ...   bool(abs(found.best[1] - 0.6) < 0.1),
-  ... )
-  ((41, 41), True, True)
+  >>> runs = Runs('s', axes, {'x': x, 'y': y}, 3 + (x - 0.3) ** 2 + (y - 0.6) ** 2)
+  >>> result = contour(runs, 'x', 'y')
+  >>> result.z.shape, bool(np.abs(np.array(result.best) - [0.3, 0.6]).max() < 0.1)
+  ((41, 41), True)
   """
   if a == b:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
-  axes = [axis_of(runs, name) for name in (a, b)]
-  used, _ = runs.for_response()
-  surface = surface or fit_surface(used, seed=seed)
+  x_axis = bounded_axis(runs, a)
+  y_axis = bounded_axis(runs, b)
+  comparable, _ = runs.comparable_runs()
+  surface = surface or fit_surface(comparable, seed=seed)
   names = list(surface.axes)
   for name in (a, b):
     if name not in names:
       raise ConfigError(
         f'axes: got {name!r}, which was not varied, expected two of {sorted(names)}'
       )
-  (x_places, x), (y_places, y) = (
-    places_on(surface.axes[n], units_of(used, n), CONTOUR_PLACES) for n in (a, b)
-  )
-  best = surface.best(seed)
-  every = np.tile(best, (len(y) * len(x), 1))
-  every[:, names.index(a)] = np.tile(x_places, len(y))
-  every[:, names.index(b)] = np.repeat(y_places, len(x))
-  z, z_sd = (flat.reshape(len(y), len(x)) for flat in surface.predict(every))
-  at = {name: value_at(surface.axes[name], best[i]) for i, name in enumerate(names)}
-  held = {name: value for name, value in at.items() if name not in (a, b)}
+
+  # Evaluate the surface on a grid, with the other axes at their best values.
+  x_units, x = axis_grid(surface.axes[a], unit_values(comparable, a), N_VALUES)
+  y_units, y = axis_grid(surface.axes[b], unit_values(comparable, b), N_VALUES)
+  best_place = surface.best(seed)
+  places = np.tile(best_place, (len(y) * len(x), 1))
+  places[:, names.index(a)] = np.tile(x_units, len(y))
+  places[:, names.index(b)] = np.repeat(y_units, len(x))
+  z, z_sd = surface.predict(places)
+
+  best = {
+    name: value_at(axis, best_place[i])
+    for i, (name, axis) in enumerate(surface.axes.items())
+  }
   return Contour(
-    *axes,
-    x,
-    y,
-    z,
-    z_sd,
-    used.values[a],
-    used.values[b],
-    used.losses,
-    used.number,
-    used.status,
-    (at[a], at[b]),
-    held,
+    x_axis=x_axis,
+    y_axis=y_axis,
+    x=x,
+    y=y,
+    z=z.reshape(len(y), len(x)),
+    z_sd=z_sd.reshape(len(y), len(x)),
+    x_points=comparable.values[a],
+    y_points=comparable.values[b],
+    losses=comparable.losses,
+    number=comparable.number,
+    status=comparable.status,
+    best=(best[a], best[b]),
+    others={name: value for name, value in best.items() if name not in (a, b)},
   )
 
 
-def value_at(axis: Axis, place: float) -> Any:
-  """The value of an axis at a surface's place: a share of the range, or the index of a choice."""
-  return (
-    axis.choices[int(place)] if axis.kind == 'choice' else float(axis.from_unit(place))
-  )
+def value_at(axis: Axis, place: float) -> object:
+  """Returns the value of an axis at a unit value, or the choice of an index."""
+  if axis.is_choice:
+    return axis.choices[int(place)]
+  return float(axis.from_unit(place))

@@ -1,385 +1,296 @@
-"""How much each hyperparameter mattered, as Optuna says it, with what chance alone would say beside it.
+"""Importance of each hyperparameter by Optuna's evaluators, with intervals and p-values.
 
-Importance comes second to effects in nats: a share has no unit, and shares add up to one in noise, too. So each share
-has an interval (trials resampled) and a p-value (objectives permuted), and below `MINIMUM_TRIALS` nothing is said.
+Importance comes second to effects. A fraction has no unit, and fractions add up to one for
+noise too. Each fraction therefore has an interval (points resampled) and a p-value
+(objectives permuted), and there is no result below `MIN_POINTS` points.
 
-The two methods answer different questions. 'ped_anova': what had to be right to be among the best trials. 'fanova':
-what explains the variance of the objective over the whole space, by a random forest; only its main effects are shown.
+The two methods answer different questions. 'ped_anova': which values make a trial one of the
+best. 'fanova': which axes explain the variance of the objective over the whole space, by a
+random forest. Only its main effects are shown.
 
-Dimension key: T points (the seeds of one point are averaged), A axes.
+Dimension key: T points (one per setting, seeds averaged), A axes, R replicates.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import Any, Callable, Iterator, Sequence
-import warnings
 
 import numpy as np
 
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.optuna_evaluators import (
+  METHODS,
+  TARGET_QUANTILE,
+  Column,
+  optuna_column,
+  optuna_evaluator,
+  optuna_trials,
+  quiet_optuna,
+  require_scikit_learn,
+  with_values,
+)
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
-METHODS = ('ped_anova', 'fanova')
-MINIMUM_TRIALS = 30
-"""Points below which importance is refused. Of `bench/calibration_importance.py`: an axis that matters by 4 times the
-noise comes first of 4 in 97% of studies of 30 points; it is shown to matter in 73% of these, and in 94% of those of 40.
-"""
+MIN_POINTS = 30
+"""Fewest points for a result. In `bench/calibration_importance.py`, an axis whose effect is 4
+times the noise comes first of 4 in 97% of studies of 30 points. It is significant in 73% of
+them, and in 94% of studies of 40 points."""
 LEVEL = 0.05
-"""An axis is shown to matter where noise beats its importance in at most this share of permutations."""
-TARGET_QUANTILE = 0.25
-"""The share of trials that counts as the best; Optuna's own 0.1 leaves 3 of 27 trials, and finds what matters later."""
+"""Significance level of the permutation test."""
 CLIP_QUANTILE = 0.8
-"""Objectives are clipped at this quantile of the complete trials', so that a bad tail does not rule."""
-TREES, DEPTH = 32, 5
-"""Of fANOVA's forest; a quarter of the trees for each replicate, or 200 trials would take a minute."""
-LEVELS_AT_MOST = 10
-"""A number that takes no more values than this is a ladder of levels, as in a grid; of more, a range."""
+"""Objectives are clipped at this quantile of complete trials, so that bad ones do not
+dominate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Importance:
-  """What :func:`importance` found.
+  """Importance of the axes of a study. NaN if there is no result.
 
   Attributes:
-    method: of `METHODS`.
-    names: of the axes, the most important first; in the order of the study where refused.
-    share: (A,) of the importance of all axes, adds up to 1; NaN where refused or not assessed.
-    low: (A,) lower end of the bootstrap interval of `share`.
-    high: (A,) upper end.
-    p_value: (A,) share of permutations of the objective in which the most important axis beats this one.
-    shown: those of `names` whose p-value is at most `LEVEL`: what noise alone would hardly make.
-    points: how many points went in.
-    clipped_at: the objective at which worse ones, the diverged among them, were clipped.
-    clipped: how many points have a run that was.
-    confidence: of the interval.
-    refused: why nothing is said, '' where something is.
-    notes: what else a reader must know.
+    method: One of `METHODS`.
+    names: Names of the axes, the most important first. In the order of the study if there is
+      no result.
+    fraction: (A,) fraction of the importance of all axes. The fractions add up to 1.
+    low: (A,) lower end of the bootstrap interval of `fraction`.
+    high: (A,) upper end of the interval.
+    p_value: (A,) fraction of permutations of the objective in which the most important axis
+      is more important than this one.
+    significant: Names of the axes with a p-value of at most `LEVEL`.
+    n_points: Number of points.
+    clipped_at: Objective at which worse ones, diverged runs included, were clipped.
+    n_clipped: Number of points with a clipped run.
+    confidence: Confidence of the interval.
+    reason: Reason why there is no result. Empty if there is one.
+    notes: Further remarks for the reader.
   """
 
   method: str
   names: tuple[str, ...]
-  share: np.ndarray
+  fraction: np.ndarray
   low: np.ndarray
   high: np.ndarray
   p_value: np.ndarray
-  shown: tuple[str, ...] = ()
-  points: int = 0
+  significant: tuple[str, ...] = ()
+  n_points: int = 0
   clipped_at: float = math.nan
-  clipped: int = 0
+  n_clipped: int = 0
   confidence: float = 0.9
-  refused: str = ''
+  reason: str = ''
   notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicates:
+  """Number of replicates of the bootstrap and of the permutation test."""
+
+  bootstrap: int
+  permutations: int
+
+
+REPLICATES = {'ped_anova': Replicates(100, 99), 'fanova': Replicates(20, 19)}
 
 
 def importance(
   runs: Runs,
   method: str = 'ped_anova',
-  bootstrap: int | None = None,
-  permutations: int | None = None,
+  replicates: Replicates | None = None,
   seed: int = 0,
   confidence: float = 0.9,
 ) -> Importance:
-  """Importance of each axis that was varied, with its interval, or the reason why none can be said.
+  """Computes the importance of each varied axis, with an interval.
 
   Args:
-    runs: of which `Runs.for_response()` is used: those of the search that ended or diverged.
-    method: 'ped_anova' (Optuna's `PedAnovaImportanceEvaluator`, at `TARGET_QUANTILE`), or 'fanova' (Optuna's
-      `FanovaImportanceEvaluator`, which needs scikit-learn).
-    bootstrap: how often points are drawn anew, with replacement; None for 100, or 20 of the slower fANOVA.
-    permutations: how often objectives are dealt anew; None for 99, or 19. An adaptive search (TPE) draws its trials by
-      the objectives before them, so that they are not quite exchangeable, and p-values are too small.
-    seed: of both.
-    confidence: of the interval, of what such a share is on average over studies of as many points. It holds the spread
-      from trials, and not the bias of the method, whose shares come to even out where trials are few.
+    runs: Table of runs. `Runs.comparable_runs()` are used.
+    method: 'ped_anova' (Optuna's `PedAnovaImportanceEvaluator`, at `TARGET_QUANTILE`) or
+      'fanova' (Optuna's `FanovaImportanceEvaluator`, which needs scikit-learn).
+    replicates: Number of replicates. None takes those of `REPLICATES`. An adaptive search
+      (TPE) draws trials by the objectives before them, so p-values are too small.
+    seed: Seed of the resampling.
+    confidence: Confidence of the interval for the mean fraction over studies of as many
+      points. It covers the spread between samples, and not the bias of the method, whose
+      fractions become alike if trials are few.
 
   Raises:
-    ConfigError: unknown method, or scikit-learn is not installed.
+    ConfigError: If the method is unknown, or scikit-learn is not installed.
 
-  Source: Watanabe et al. 2023, arXiv 2304.10255 (PED-ANOVA); Hutter et al. 2014 (fANOVA).
+  Source: Watanabe et al. 2023, arXiv 2304.10255 (PED-ANOVA). Hutter et al. 2014 (fANOVA).
 
   >>> rng = np.random.default_rng(0)
   >>> rates, decays = rng.uniform(-3, 3, 60), rng.uniform(0, 1, 60)
   >>> axes = {'lr': Axis('lr', low=-3, high=3), 'wd': Axis('wd', low=0, high=1)}
-  >>> found = importance(Runs('a study', axes, {'lr': rates, 'wd': decays}, rates**2))
-  >>> found.names, found.shown
+  >>> result = importance(Runs('a study', axes, {'lr': rates, 'wd': decays}, rates**2))
+  >>> result.names, result.significant
   (('lr', 'wd'), ('lr',))
   """
   if method not in METHODS:
     raise ConfigError(f'method: got {method!r}, expected one of {", ".join(METHODS)}')
   if method == 'fanova':
-    _require_scikit_learn()
-  ended, _ = runs.for_response()
-  axes = ended.varied()
-  losses, clip, clipped, first = _points(ended)
+    require_scikit_learn()
+  comparable, _ = runs.comparable_runs()
+  axes = comparable.varied_axes()
+  points = _clipped_points(comparable)
+  unknown = np.full(len(axes), math.nan)
+  blank = Importance(
+    method=method,
+    names=tuple(axes),
+    fraction=unknown,
+    low=unknown,
+    high=unknown,
+    p_value=unknown,
+    n_points=len(points.losses),
+    clipped_at=runs.to_objective(points.clip),
+    n_clipped=points.n_clipped,
+    confidence=confidence,
+  )
+  reason = _reason(points, axes)
+  if reason:
+    return dataclasses.replace(blank, reason=reason)
   columns = {
-    name: _column(axis, ended.values[name][first]) for name, axis in axes.items()
+    name: optuna_column(axis, comparable.values[name][points.first_rows])
+    for name, axis in axes.items()
   }
-  known = {
-    'points': len(losses),
-    'clipped_at': runs.shown(clip),
-    'clipped': clipped,
-    'confidence': confidence,
-  }
-  refused = _reason_to_refuse(losses, clip, axes)
-  if refused:
-    nothing = np.full(len(axes), math.nan)
-    return Importance(
-      method, tuple(axes), nothing, nothing, nothing, nothing, refused=refused, **known
-    )
-  with _quiet():
+  with quiet_optuna():
     return _assess(
-      method, columns, losses, _counts(method, bootstrap, permutations), seed, known
+      blank, columns, points.losses, replicates or REPLICATES[method], seed
     )
 
 
-def _counts(
-  method: str, bootstrap: int | None, permutations: int | None
-) -> tuple[int, int]:
-  defaults = (100, 99) if method == 'ped_anova' else (20, 19)
-  return tuple(
-    default if n is None else n
-    for n, default in zip((bootstrap, permutations), defaults)
-  )
+# --- data -------------------------------------------------------------------------------
 
 
-def _require_scikit_learn() -> None:
-  try:
-    import sklearn.ensemble  # noqa: F401
-  except ImportError:
-    raise ConfigError(
-      'fanova: needs scikit-learn, which comes with: pip install "lmhp[fanova]"'
-    ) from None
+@dataclasses.dataclass(frozen=True)
+class _Points:
+  """Points of a study with clipped losses.
+
+  Attributes:
+    losses: (T,) mean clipped loss of each point.
+    clip: Loss at which they were clipped.
+    n_clipped: Number of points with a clipped run.
+    first_rows: (T,) index of the first run of each point.
+  """
+
+  losses: np.ndarray
+  clip: float
+  n_clipped: int
+  first_rows: np.ndarray
 
 
-# --- what goes in -----------------------------------------------------------------------------------------------------
-
-
-def _points(ended: Runs) -> tuple[np.ndarray, float, int, np.ndarray]:
-  """(T,) mean clipped loss of each point, where it was clipped, how many points were, and a row (T,) of each."""
-  complete = ended.losses[ended.status == 'complete']
+def _clipped_points(runs: Runs) -> _Points:
+  complete = runs.losses[runs.status == 'complete']
   clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
-  bad = (ended.status == 'diverged') | (ended.losses > clip)
-  losses = np.where(bad, clip, ended.losses)
-  rows = list(ended.points().values())
-  means = np.array([losses[r].mean() for r in rows])
-  return (
-    means,
-    clip,
-    sum(bool(bad[r].any()) for r in rows),
-    np.array([r[0] for r in rows], int),
+  is_clipped = (runs.status == 'diverged') | (runs.losses > clip)
+  losses = np.where(is_clipped, clip, runs.losses)
+  rows = list(runs.rows_by_point().values())
+  return _Points(
+    losses=np.array([losses[indices].mean() for indices in rows]),
+    clip=clip,
+    n_clipped=sum(bool(is_clipped[indices].any()) for indices in rows),
+    first_rows=np.array([indices[0] for indices in rows], int),
   )
 
 
-def _reason_to_refuse(losses: np.ndarray, clip: float, axes: dict[str, Axis]) -> str:
-  n = len(losses)
+def _reason(points: _Points, axes: Mapping[str, Axis]) -> str:
+  """Returns the reason why importance cannot be computed, or an empty string."""
+  n = len(points.losses)
   if not axes:
     return 'no hyperparameter was varied'
-  if n < MINIMUM_TRIALS:
-    return (
-      f'{n} points are too few: below {MINIMUM_TRIALS}, importance is found in noise'
-    )
-  if np.ptp(losses) == 0:
+  if n < MIN_POINTS:
+    return f'with {n} points, fewer than {MIN_POINTS}, noise would look important'
+  if np.ptp(points.losses) == 0:
     return 'all points have the same objective'
-  good = int(np.sum(losses < clip))
-  if good < math.ceil(TARGET_QUANTILE * n):
+  n_good = int(np.sum(points.losses < points.clip))
+  if n_good < math.ceil(TARGET_QUANTILE * n):
     return (
-      f'{good} of {n} points are complete and below the clip: fewer than the {TARGET_QUANTILE:.0%} that are '
-      'compared'
+      f'{n_good} of {n} points have an objective better than the '
+      f'{CLIP_QUANTILE:.0%} quantile of complete trials, and {TARGET_QUANTILE:.0%} are '
+      'needed'
     )
   return ''
 
 
-def _column(axis: Axis, values: np.ndarray) -> tuple[Any, list]:
-  """Optuna's distribution of an axis, and the points' values in it; None where a point has none.
-
-  Numbers are places on the axis's own scale (a log axis is uniform in the log, which fANOVA alone would not know), and
-  the numbers of a grid are its levels 0, 1, 2, ...
-  """
-  from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-  )
-
-  if axis.kind == 'choice':
-    words = [None if v is None else repr(v) for v in values.tolist()]
-    return CategoricalDistribution(sorted({w for w in words if w is not None})), words
-  values = np.asarray(values, np.float64)
-  if axis.log and np.all(values[np.isfinite(values)] > 0):
-    values = np.log(values)
-  known = np.isfinite(values)
-  levels, places = np.unique(values[known], return_inverse=True)
-  column: list = [None] * len(values)
-  ladder = len(levels) <= LEVELS_AT_MOST
-  scaled = places if ladder else (values[known] - levels[0]) / (levels[-1] - levels[0])
-  for i, value in zip(np.flatnonzero(known), scaled.tolist()):
-    column[i] = value
-  return (
-    IntDistribution(0, max(len(levels) - 1, 0)) if ladder else FloatDistribution(0, 1)
-  ), column
-
-
-# --- what comes out ---------------------------------------------------------------------------------------------------
+# --- evaluation -------------------------------------------------------------------------
 
 
 def _assess(
-  method: str,
-  columns: dict[str, tuple[Any, list]],
+  blank: Importance,
+  columns: Mapping[str, Column],
   losses: np.ndarray,
-  counts: tuple[int, int],
+  replicates: Replicates,
   seed: int,
-  known: dict[str, Any],
 ) -> Importance:
-  names, rng = list(columns), np.random.default_rng(seed)
-  trials, evaluate = _trials(columns, losses), _evaluator(method, names)
+  """Evaluates the importances, their bootstrap intervals and their permutation test."""
+  names = list(columns)
+  rng = np.random.default_rng(seed)
+  trials = optuna_trials(columns, losses)
+  evaluate = optuna_evaluator(blank.method, names)
   raw = evaluate(trials, True)
   if not np.nansum(raw) > 0:
-    nothing = np.full(len(names), math.nan)
-    return Importance(
-      method,
-      tuple(names),
-      nothing,
-      nothing,
-      nothing,
-      nothing,
-      **known,
-      refused='the best points are spread as all are: no axis has any importance',
+    return dataclasses.replace(
+      blank, reason='the best points are distributed as all points are'
     )
-  drawn = np.array(
-    [
-      evaluate([trials[i] for i in rng.integers(0, len(trials), len(trials))], False)
-      for _ in range(counts[0])
-    ]
-  ).reshape(-1, len(names))
-  dealt = np.array(
-    [
-      np.nanmax(evaluate(_with_values(trials, rng.permutation(losses)), False))
-      for _ in range(counts[1])
-    ]
-  )
-  again = evaluate(trials, False)  # as precisely as the permutations are
-  p_values = np.where(
-    np.isnan(raw),
-    math.nan,
-    (1 + np.sum(dealt[:, None] >= again, axis=0)) / (1 + len(dealt)),
-  )
-  low, high = _interval(drawn, raw / np.nansum(raw), known['confidence'])
+
+  # Bootstrap over points.
+  drawn = []
+  for _ in range(replicates.bootstrap):
+    rows = rng.integers(0, len(trials), len(trials))
+    drawn.append(evaluate([trials[i] for i in rows], False))
+  bootstrap = np.array(drawn).reshape(-1, len(names))
+
+  # Permutations of the objective, compared with an evaluation of the same precision.
+  largest = []
+  for _ in range(replicates.permutations):
+    permuted = with_values(trials, rng.permutation(losses))
+    largest.append(np.nanmax(evaluate(permuted, False)))
+  fractions = evaluate(trials, False)
+  n_larger = np.sum(np.array(largest)[:, None] >= fractions, axis=0)
+  p_values = np.where(np.isnan(raw), math.nan, (1 + n_larger) / (1 + len(largest)))
+
+  low, high = _interval(bootstrap, raw / np.nansum(raw), blank.confidence)
   order = sorted(range(len(names)), key=lambda i: -np.nan_to_num(raw[i], nan=-1))
   skipped = [name for name, value in zip(names, raw) if np.isnan(value)]
-  notes = (
-    (f'fANOVA leaves out what not all points have: {", ".join(skipped)}',)
-    if skipped
-    else ()
-  )
-  return Importance(
-    method,
-    tuple(names[i] for i in order),
-    (raw / np.nansum(raw))[order],
-    low[order],
-    high[order],
-    p_values[order],
-    tuple(names[i] for i in order if p_values[i] <= LEVEL),
+  notes = ()
+  if skipped:
+    notes = (
+      f'fANOVA leaves out hyperparameters that some points lack: {", ".join(skipped)}',
+    )
+  return dataclasses.replace(
+    blank,
+    names=tuple(names[i] for i in order),
+    fraction=(raw / np.nansum(raw))[order],
+    low=low[order],
+    high=high[order],
+    p_value=p_values[order],
+    significant=tuple(names[i] for i in order if p_values[i] <= LEVEL),
     notes=notes,
-    **known,
   )
 
 
 def _interval(
-  drawn: np.ndarray, own: np.ndarray, confidence: float
+  bootstrap: np.ndarray, study_fractions: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Percentiles of the shares (replicates, A), moved to the study's own (A,); NaN where there are none.
+  """Returns bootstrap percentiles of the fractions, shifted to the study's own fractions.
 
-  Points that were drawn twice change the shares as a whole, so that percentiles may leave out the study's own. Moved,
-  90% intervals held the average share in 84 to 98% of studies of 30 and 60 trials; reversed ones did in 52 to 68%.
+  Points that are drawn twice change the fractions, so that unshifted percentiles may leave
+  out the study's own. Shifted 90% intervals covered the mean fraction in 84 to 98% of
+  simulated studies of 30 and 60 trials. Reversed percentiles covered it in 52 to 68%.
+
+  Args:
+    bootstrap: (R, A) importances of the replicates.
+    study_fractions: (A,) fractions of the study.
+    confidence: Confidence of the interval.
   """
-  totals = np.nansum(drawn, axis=1, keepdims=True)
+  totals = np.nansum(bootstrap, axis=1, keepdims=True)
   if not (totals > 0).any():
-    return (np.full(drawn.shape[-1], math.nan),) * 2
-  shares = drawn[totals[:, 0] > 0] / totals[totals[:, 0] > 0]
+    unknown = np.full(bootstrap.shape[-1], math.nan)
+    return unknown, unknown
+  positive = totals[:, 0] > 0
+  fractions = bootstrap[positive] / totals[positive]
   low, middle, high = np.quantile(
-    shares, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0
+    fractions, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0
   )
-  return np.clip(own + low - middle, 0, 1), np.clip(own + high - middle, 0, 1)
-
-
-def _trials(columns: dict[str, tuple[Any, list]], losses: np.ndarray) -> list:
-  """Optuna's trials of an in-memory study; an axis that a point has not is left out of its trial."""
-  import optuna
-
-  study = optuna.create_study(storage=optuna.storages.InMemoryStorage())
-  for i, loss in enumerate(losses.tolist()):
-    own = {
-      name: column[i] for name, (_, column) in columns.items() if column[i] is not None
-    }
-    study.add_trial(
-      optuna.trial.create_trial(
-        params=own, distributions={name: columns[name][0] for name in own}, value=loss
-      )
-    )
-  return study.get_trials(deepcopy=False)
-
-
-def _with_values(trials: Sequence, values: np.ndarray) -> list:
-  """The same trials with other objectives."""
-  copies = [copy.copy(trial) for trial in trials]
-  for trial, value in zip(copies, values.tolist()):
-    trial.value = value
-  return copies
-
-
-def _evaluator(
-  method: str, names: Sequence[str]
-) -> Callable[[Sequence, bool], np.ndarray]:
-  """A function of trials, and of whether to be precise, that gives (A,) importances, NaN where not assessed."""
-  import optuna
-
-  class Sample(optuna.Study):
-    """A study of given trials: to add hundreds of trials for each replicate would take most of the time."""
-
-    trials_drawn: Sequence = ()
-
-    def get_trials(self, deepcopy: bool = True, states: Any = None) -> list:
-      return list(self.trials_drawn)
-
-  storage = optuna.storages.InMemoryStorage()
-  sample = Sample(optuna.create_study(storage=storage).study_name, storage)
-
-  def evaluate(trials: Sequence, precisely: bool) -> np.ndarray:
-    sample.trials_drawn = trials
-    if method == 'ped_anova':
-      found = optuna.importance.PedAnovaImportanceEvaluator(
-        target_quantile=TARGET_QUANTILE
-      ).evaluate(sample)
-    else:
-      found = optuna.importance.FanovaImportanceEvaluator(
-        n_trees=TREES if precisely else TREES // 4, max_depth=DEPTH, seed=0
-      ).evaluate(sample)
-    return np.array([found.get(name, math.nan) for name in names], np.float64)
-
-  return evaluate
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Optuna says nothing of studies made, nor of regimes of a conditional axis that a resample left nearly empty."""
-  import optuna
-
-  verbosity = optuna.logging.get_verbosity()
-  optuna.logging.set_verbosity(optuna.logging.ERROR)
-  try:
-    with warnings.catch_warnings():
-      warnings.filterwarnings(
-        'ignore', message='Some regimes for parameter', category=UserWarning
-      )
-      warnings.filterwarnings(
-        'ignore',
-        message='Target and region quantiles select the same',
-        category=UserWarning,
-      )
-      yield
-  finally:
-    optuna.logging.set_verbosity(verbosity)
+  lower = np.clip(study_fractions + low - middle, 0, 1)
+  upper = np.clip(study_fractions + high - middle, 0, 1)
+  return lower, upper

@@ -1,50 +1,55 @@
-"""The best over all other hyperparameters, for each value of one: how a scientific hyperparameter is judged.
+"""Isolation: the best loss over all other hyperparameters, for each value of one.
+
+A scientific hyperparameter is judged by it.
 
 Dimension key: T runs, B bins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import dataclasses
 import math
-from typing import Any, Iterator
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.surface import (
-  Surface,
-  axis_of,
-  fit_surface,
-  units_of,
-)
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.design import bounded_axis, unit_values
+from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.columns import object_column
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
 from lmhp.statistics.seed_noise import pooled_standard_deviation
 
-BINS = 6
-FEWEST_FREEDOM = 3
-"""Degrees of freedom between seeds of one point, below which the noise is taken from the surface."""
-SEEDS = 'seeds of one point'
+MAX_BINS = 6
+MIN_FREEDOM = 3
+"""Degrees of freedom between seeds, below which the noise is taken from the surface."""
+SEEDS = 'seeds'
+SURFACE = 'surface'
 
 
 @dataclasses.dataclass(frozen=True)
 class Isolation:
-  """The best loss over the nuisances, for each value of a scientific axis.
+  """Best loss over the other axes, for each value of one axis.
 
   Attributes:
-    axis: its name.
-    values: (B,) each choice or value; of a range with many values the median of each bin.
-    edges: (B, 2) smallest and largest value of each bin; NaN of a choice.
-    best: (B,) mean loss of the best point: what was seen, too good on average.
-    expected: (B,) that point's expected loss on a fresh seed.
-    low: (B,) of its interval, conditional on having won; NaN where the noise is not known.
-    high: (B,) the upper end.
-    points: (B,) how many could have won: a fair comparison has as many for each value.
-    number: (B,) of a run of the best point.
-    noise: standard deviation from seed to seed that was used; NaN where not known.
-    noise_from: 'seeds of one point', 'fit of the surface', which holds its lack of fit too, or ''.
-    confidence: of the intervals.
+    axis: Name of the axis.
+    values: (B,) values or choices. The median of each bin for a range with many values.
+    edges: (B, 2) smallest and largest value of each bin. NaN for a choice.
+    best: (B,) mean loss of the best point. It is too low on average, because the point was
+      selected.
+    expected: (B,) expected loss of that point on a fresh seed.
+    low: (B,) lower end of its interval, conditional on being the best. NaN if the noise is
+      unknown.
+    high: (B,) upper end of the interval.
+    n_points: (B,) number of points that could have been the best. A fair comparison has the
+      same number for each value.
+    number: (B,) number of a run of the best point, or -1.
+    noise: Standard deviation between seeds that was used. NaN if unknown.
+    noise_source: 'seeds' if the noise comes from points with several seeds, 'surface' if it
+      is the residual of the surface (which holds lack of fit too), or empty.
+    confidence: Confidence of the intervals.
   """
 
   axis: str
@@ -54,10 +59,10 @@ class Isolation:
   expected: np.ndarray
   low: np.ndarray
   high: np.ndarray
-  points: np.ndarray
+  n_points: np.ndarray
   number: np.ndarray
   noise: float
-  noise_from: str
+  noise_source: str
   confidence: float
 
 
@@ -68,19 +73,22 @@ def isolation(
   confidence: float = 0.9,
   seed: int = 0,
 ) -> Isolation:
-  """The best over all other axes, by the value of one: what a scientific hyperparameter is judged by.
+  """Computes the best loss over all other axes, for each value of one axis.
 
   Args:
-    runs: of which `Runs.for_response()` is used; a diverged run cannot be best.
-    axis: its name. A number of more than `BINS` values is cut at quantiles into `BINS` bins.
-    surface: of the same runs, for the noise where no point has several seeds.
-    confidence: of the intervals.
-    seed: of the surface.
+    runs: Table of runs. `Runs.comparable_runs()` are used. A diverged run cannot be the best.
+    axis: Name of the axis. A number with more than `MAX_BINS` values is cut at quantiles into
+      `MAX_BINS` bins.
+    surface: Surface of the same runs, for the noise if no point has several seeds. None fits
+      one if it is needed.
+    confidence: Confidence of the intervals.
+    seed: Seed of the surface.
 
   Raises:
-    ConfigError: no such axis.
+    ConfigError: If there is no such axis.
 
-  Source: google-research/tuning_playbook, 'isolation plots'; `lmhp.analysis.winner.winner` for the intervals.
+  Source: Isolation plots of google-research/tuning_playbook.
+  `lmhp.analysis.winner.winner` for the intervals.
 
   >>> runs = Runs(
   ...   's',
@@ -88,114 +96,154 @@ def isolation(
   ...   {'d': np.array([1.0, 1, 2, 2])},
   ...   np.array([3.0, 3.2, 2.9, 3.5]),
   ... )
-  >>> found = isolation(runs, 'd')
-  >>> found.values.tolist(), found.best.tolist(), found.points.tolist()
+  >>> result = isolation(runs, 'd')
+  >>> result.values.tolist(), result.best.tolist(), result.n_points.tolist()
   ([1.0, 2.0], [3.0, 2.9], [2, 2])
   """
-  own = axis_of(runs, axis)
-  used, _ = runs.for_response()
-  used = used.where(np.isfinite(units_of(used, axis)))
-  noise, freedom, noise_from = _noise(used, surface, seed)
-  losses = np.where(used.status == 'diverged', math.nan, used.losses)
-  rows = []
-  for value, edges, members in _bins(own, used.values[axis], used.point):
-    if not np.isfinite(losses[members]).any():
-      rows.append(
-        (value, edges, *(math.nan,) * 4, len(np.unique(used.point[members])), -1)
-      )
-      continue
-    several = noise_from == SEEDS and _share_seeds(
-      used.point[members], used.seed[members]
-    )
-    won = expected_loss_of_best(  # noise that points have in common with their seeds is seen where they share several
-      losses[members],
-      used.point[members],
-      None if several or math.isnan(noise) else noise,
-      confidence=confidence,
-      noise_freedom=freedom,
-      seeds=used.seed[members] if several else None,
-    )
-    first = np.flatnonzero(members & (used.point == won.point))[0]
-    rows.append(
-      (
-        value,
-        edges,
-        won.mean,
-        won.expected,
-        won.low,
-        won.high,
-        won.n_points,
-        int(used.number[first]),
-      )
-    )
-  columns = [[row[i] for row in rows] for i in range(8)]
-  values = (
-    np.array([*columns[0], None], object)[:-1]
-    if own.kind == 'choice'
-    else np.array(columns[0], np.float64)
-  )
+  bounded = bounded_axis(runs, axis)
+  comparable, _ = runs.comparable_runs()
+  comparable = comparable.select(np.isfinite(unit_values(comparable, axis)))
+  noise = _seed_noise(comparable, surface, seed)
+  bins = list(_bins(bounded, comparable.values[axis], comparable.point))
+  best = [_best_of_bin(comparable, each.members, noise, confidence) for each in bins]
+  values = [each.value for each in bins]
   return Isolation(
-    axis,
-    values,
-    np.array(columns[1], np.float64).reshape(-1, 2),
-    *(np.array(column, np.float64) for column in columns[2:6]),
-    np.array(columns[6], int),
-    np.array(columns[7], int),
-    noise,
-    noise_from,
-    confidence,
+    axis=axis,
+    values=object_column(values) if bounded.is_choice else np.array(values, np.float64),
+    edges=np.array([each.edges for each in bins], np.float64).reshape(-1, 2),
+    best=np.array([each.mean for each in best], np.float64),
+    expected=np.array([each.expected for each in best], np.float64),
+    low=np.array([each.low for each in best], np.float64),
+    high=np.array([each.high for each in best], np.float64),
+    n_points=np.array([each.n_points for each in best], int),
+    number=np.array([each.number for each in best], int),
+    noise=noise.sd,
+    noise_source=noise.source,
+    confidence=confidence,
+  )
+
+
+# --- best of a bin ----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Best:
+  """Best point of one bin. NaN if none of its runs is finite."""
+
+  n_points: int
+  mean: float = math.nan
+  expected: float = math.nan
+  low: float = math.nan
+  high: float = math.nan
+  number: int = -1
+
+
+def _best_of_bin(
+  runs: Runs, members: np.ndarray, noise: _Noise, confidence: float
+) -> _Best:
+  """Returns the best point of the runs of a bin.
+
+  Args:
+    runs: Comparable runs.
+    members: (T,) mask of the bin.
+    noise: Noise between seeds.
+    confidence: Confidence of the interval.
+  """
+  losses = np.where(runs.status == 'diverged', math.nan, runs.losses)[members]
+  points = runs.point[members]
+  seeds = runs.seed[members]
+  if not np.isfinite(losses).any():
+    return _Best(len(np.unique(points)))
+
+  # Points that share several seeds show how much of the noise they have in common.
+  use_seeds = noise.source == SEEDS and _share_seeds(points, seeds)
+  best = expected_loss_of_best(
+    losses,
+    points,
+    None if use_seeds or math.isnan(noise.sd) else noise.sd,
+    confidence=confidence,
+    noise_freedom=noise.freedom,
+    seeds=seeds if use_seeds else None,
+  )
+  first = np.flatnonzero(members & (runs.point == best.point))[0]
+  return _Best(
+    n_points=best.n_points,
+    mean=best.mean,
+    expected=best.expected,
+    low=best.low,
+    high=best.high,
+    number=int(runs.number[first]),
   )
 
 
 def _share_seeds(points: np.ndarray, seeds: np.ndarray) -> bool:
-  """Whether points have several seeds, each its own, and have them in common."""
+  """Returns True if points have several different seeds, and share them."""
   pairs = np.unique(np.stack([points, seeds]), axis=1)
-  return (
-    pairs.shape[1]
-    == len(points)
-    > max(len(np.unique(points)), len(np.unique(seeds)))
-    > 1
-  )
+  n_points = len(np.unique(points))
+  n_seeds = len(np.unique(seeds))
+  return pairs.shape[1] == len(points) > max(n_points, n_seeds) > 1
 
 
-def _noise(runs: Runs, surface: Surface | None, seed: int) -> tuple[float, float, str]:
-  """Standard deviation from seed to seed, its degrees of freedom, and where it is from."""
+@dataclasses.dataclass(frozen=True)
+class _Noise:
+  """Standard deviation between seeds, its degrees of freedom, and its source."""
+
+  sd: float
+  freedom: float
+  source: str
+
+
+def _seed_noise(runs: Runs, surface: Surface | None, seed: int) -> _Noise:
+  """Returns the noise from points with several seeds, or else from the surface."""
   losses = np.where(runs.status == 'diverged', math.nan, runs.losses)
-  groups = [losses[rows][np.isfinite(losses[rows])] for rows in runs.points().values()]
+  groups = []
+  for rows in runs.rows_by_point().values():
+    point_losses = losses[rows]
+    groups.append(point_losses[np.isfinite(point_losses)])
   freedom = sum(max(len(group) - 1, 0) for group in groups)
-  if freedom >= FEWEST_FREEDOM and pooled_standard_deviation(groups) > 0:
-    return pooled_standard_deviation(groups), float(freedom), SEEDS
-  try:
-    surface = surface or fit_surface(runs, seed=seed)
-  except ConfigError:
-    return math.nan, math.inf, ''
-  return (
-    surface.residual_sd,
-    max(surface.used - 2.0 * len(surface.axes) - 1, 1.0),
-    'fit of the surface',
-  )
+  sd = pooled_standard_deviation(groups)
+  if freedom >= MIN_FREEDOM and sd > 0:
+    return _Noise(sd, float(freedom), SEEDS)
+  if surface is None:
+    try:
+      surface = fit_surface(runs, seed=seed)
+    except ConfigError:
+      return _Noise(math.nan, math.inf, '')
+  freedom = max(surface.n_points - 2.0 * len(surface.axes) - 1, 1.0)
+  return _Noise(surface.residual_sd, freedom, SURFACE)
 
 
-def _bins(
-  axis: Axis, values: np.ndarray, points: np.ndarray
-) -> Iterator[tuple[Any, tuple[float, float], np.ndarray]]:
-  """A value to name each bin by, its ends, and its runs (T,), as a mask; of a number about as many points in each."""
-  if axis.kind == 'choice':
+# --- bins -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bin:
+  """Runs of one value or range: a value that names it, its ends, and a mask (T,)."""
+
+  value: object
+  edges: tuple[float, float]
+  members: np.ndarray
+
+
+def _bins(axis: Axis, values: np.ndarray, points: np.ndarray) -> Iterator[_Bin]:
+  """Yields the bins of an axis. Those of a number have about equally many points."""
+  if axis.is_choice:
     for value in dict.fromkeys(values.tolist()):
-      yield (
-        value,
-        (math.nan, math.nan),
-        np.array([v == value for v in values.tolist()], bool),
-      )
+      members = np.array([each == value for each in values.tolist()], bool)
+      yield _Bin(value, (math.nan, math.nan), members)
     return
+
   levels = np.unique(values)
-  if len(levels) <= BINS:
-    for value in levels:
-      yield float(value), (float(value), float(value)), values == value
+  if len(levels) <= MAX_BINS:
+    for level in levels.tolist():
+      yield _Bin(level, (level, level), values == level)
     return
-  first = np.unique(points, return_index=True)[1]
-  cuts = np.unique(np.quantile(values[first], np.linspace(0, 1, BINS + 1)[1:-1]))
-  place = np.searchsorted(cuts, values, side='right')
-  for i in np.unique(place):
-    own = values[place == i]
-    yield float(np.median(own)), (float(own.min()), float(own.max())), place == i
+
+  first_rows = np.unique(points, return_index=True)[1]
+  inner = np.linspace(0, 1, MAX_BINS + 1)[1:-1]
+  cuts = np.unique(np.quantile(values[first_rows], inner))
+  index = np.searchsorted(cuts, values, side='right')
+  for i in np.unique(index):
+    bin_values = values[index == i]
+    edges = (float(bin_values.min()), float(bin_values.max()))
+    yield _Bin(float(np.median(bin_values)), edges, index == i)

@@ -1,22 +1,24 @@
-"""Where the best value of a hyperparameter lies, how sure that is, and how far one may be off.
+"""Best value of one hyperparameter, with an interval and the width of its basin.
 
-The loss along one axis is a constant plus a valley (`lmhp.analysis.hyperparameters.unimodal_fit`), and each valley has its weight. The
-interval is the central part of the weights of the valleys' bottoms. `bench/calibration_optimum.py` measures how often
-the intervals hold the truth.
+The loss along one axis is a constant plus a valley
+(`lmhp.analysis.hyperparameters.unimodal_fit`). Each valley has a posterior weight, and the
+interval is the central part of the weights of the valleys' minima.
+`bench/calibration_optimum.py` measures how often the intervals cover the truth.
 
-Dimension key: T runs, K valleys, C columns.
+Dimension key: T runs, K valleys, C columns, R draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from lmhp.analysis.hyperparameters.unimodal_fit import (
-  KINDS,
+  SHAPES,
   Valleys,
   rise_of,
   weigh_valleys,
@@ -24,33 +26,42 @@ from lmhp.analysis.hyperparameters.unimodal_fit import (
 from lmhp.errors import ConfigError
 
 CEILING = 6.0
-"""Runs higher over the best than this many times the median height are left out."""
+"""Runs are left out if they are higher above the best than this many median heights."""
+
+Triple = tuple[float, float, float]
+_UNKNOWN: Triple = (math.nan, math.nan, math.nan)
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimum:
-  """The fitted optimum of one axis. Numbers that cannot be said are NaN, and `reason` says why.
+  """Fitted optimum of one axis. If a number cannot be computed it is NaN.
 
   Attributes:
-    value: posterior median of the best value, within the range that was tried; a bound where `at_bound`.
-    low: the interval's lower end; 0 on a log axis, else -inf, where it lies below what was tried.
-    high: the upper end; inf where it lies above.
-    at_bound: '' or 'low' or 'high': the optimum is more likely beyond that end of the range than not, and the interval
-      is one-sided.
-    curvature: second derivative of the loss at the optimum, per squared e-fold (or unit) of the axis.
-    curvature_low: its interval.
-    curvature_high: its interval.
-    curvature_p: of a parabola's second derivative against 0 or less, Student's t.
-    minimum_p: of 'the loss falls all the way to one end' against 'there is a minimum inside' (Lind and Mehlum 2010).
-    basin_low: (estimate, low, high): the factor below the optimum (a difference, if not log) at which the loss has
-      risen by `share`; inf beyond the width of the range.
-    basin_high: the same above it.
-    loss: fitted loss at the optimum, covariates as in the run with the lowest fit.
-    noise_sd: of a run near the bottom around the fit, of the losses' unit.
-    share: of the loss, by which the basin is bounded.
-    confidence: of all intervals.
-    used: number of runs used.
-    reason: why there is no interval, or ''.
+    value: Posterior median of the best value, within the range that was tried. A bound of
+      the range if `at_bound` is set.
+    low: Lower end of the interval. If it lies below the values that were tried, it is 0 on a
+      log axis, else -inf.
+    high: Upper end of the interval. inf if it lies above the values that were tried.
+    at_bound: 'low' or 'high' if the optimum is more likely beyond that end of the range than
+      inside. The interval is then one-sided. Empty otherwise.
+    curvature: Second derivative of the loss at the optimum, per squared e-fold of the axis
+      on a log axis, else per squared unit.
+    curvature_low: Lower end of the interval of the curvature.
+    curvature_high: Upper end of the interval of the curvature.
+    curvature_p: p-value of a second derivative of 0 or less, by Student's t of a parabola.
+    minimum_p: p-value of "the loss falls all the way to one end" against "there is a minimum
+      inside" (Lind and Mehlum 2010).
+    basin_low: (estimate, low, high) of the distance below the optimum at which the loss has
+      risen by `rise_fraction`. A factor on a log axis, else a difference. inf if it is
+      larger than the range.
+    basin_high: (estimate, low, high) of the same distance above the optimum.
+    loss: Fitted loss at the optimum, with covariates as in the run with the lowest fit.
+    noise_sd: Standard deviation of a run around the fit near the optimum, in the unit of the
+      losses.
+    rise_fraction: Rise of the loss that bounds the basin, as a fraction of the loss.
+    confidence: Confidence of all intervals.
+    n_runs: Number of runs that were used.
+    reason: Reason why there is no interval. Empty if there is one.
   """
 
   value: float = math.nan
@@ -62,13 +73,13 @@ class Optimum:
   curvature_high: float = math.nan
   curvature_p: float = math.nan
   minimum_p: float = math.nan
-  basin_low: tuple[float, float, float] = (math.nan,) * 3
-  basin_high: tuple[float, float, float] = (math.nan,) * 3
+  basin_low: Triple = _UNKNOWN
+  basin_high: Triple = _UNKNOWN
   loss: float = math.nan
   noise_sd: float = math.nan
-  share: float = 0.01
+  rise_fraction: float = 0.01
   confidence: float = 0.9
-  used: int = 0
+  n_runs: int = 0
   reason: str = ''
 
 
@@ -79,29 +90,33 @@ def fit_optimum(
   log: bool = True,
   confidence: float = 0.9,
   covariates: np.ndarray | None = None,
-  share: float = 0.01,
+  rise_fraction: float = 0.01,
   seed: int = 0,
 ) -> Optimum:
-  """The optimum of one axis, with an interval, and the width of its basin.
+  """Estimates the best value of one axis, with an interval and the width of its basin.
 
   Args:
-    values: (T,) the axis's values, positive if `log`.
-    losses: (T,) less is better; runs with a loss that is not finite (diverged) are left out, and so are those above
-      `CEILING` times the median height over the best.
-    log: whether the axis is to be read in logarithms.
-    confidence: of the intervals.
-    covariates: (T, C) the other axes, best in [0, 1]; each enters with its square. None where all else was equal.
-    share: rise over the optimum's loss that bounds the basin.
-    seed: of the draws behind the intervals of basin and curvature.
+    values: (T,) values of the axis, positive if `log`.
+    losses: (T,) losses, less is better. Runs with a loss that is not finite (diverged) are
+      left out, and so are runs higher above the best than `CEILING` median heights.
+    log: If True, the logarithm of the axis is used.
+    confidence: Confidence of the intervals.
+    covariates: (T, C) the other axes, best scaled to [0, 1]. Each enters with its square.
+      None if all else was equal.
+    rise_fraction: Rise above the loss at the optimum that bounds the basin, as a fraction of
+      that loss.
+    seed: Seed of the draws behind the intervals of basin and curvature.
 
   Returns:
-    An `Optimum`; with a `reason` and no interval below five distinct values or too few runs for the covariates.
+    An `Optimum`. It has a `reason` and no interval if there are fewer than five distinct
+    values, or too few runs for the covariates.
 
   Raises:
-    ConfigError: for values that are not positive on a log axis, shares or confidences outside (0, 1), shapes that
-      differ.
+    ConfigError: If values are not positive on a log axis, a fraction or the confidence is
+      outside (0, 1), or shapes differ.
 
-  Source: the skewed valley is Varian's linex loss (1975); weights by marginal likelihood, O'Hagan, Bayesian Inference.
+  Source: The skewed valley is the linex loss of Varian (1975). Weights by marginal
+  likelihood: O'Hagan, Bayesian Inference.
 
   >>> rates = 10.0 ** np.linspace(-4, -2, 9)
   >>> losses = (
@@ -109,80 +124,106 @@ def fit_optimum(
   ...   + 0.1 * np.log(rates / 1e-3) ** 2
   ...   + 0.01 * np.array([1, -1, 0, 1, 0, -1, 1, 0, -1])
   ... )
-  >>> found = fit_optimum(rates, losses)
-  >>> bool(found.low < 1e-3 < found.high), found.at_bound, found.minimum_p < 0.01
+  >>> optimum = fit_optimum(rates, losses)
+  >>> (
+  ...   bool(optimum.low < 1e-3 < optimum.high),
+  ...   optimum.at_bound,
+  ...   optimum.minimum_p < 0.01,
+  ... )
   (True, '', True)
   """
-  x, y, others = _checked(values, losses, covariates, log, confidence, share)
-  blank = Optimum(share=share, confidence=confidence, used=len(y))
-  fixed = np.column_stack([np.ones(len(y)), others, others**2])
-  fixed = fixed[:, _independent(fixed)]
-  if len(np.unique(x)) < 5 or len(y) < fixed.shape[1] + 5:
-    return dataclasses.replace(
-      blank,
-      reason=f'{len(y)} usable runs at {len(np.unique(x))} values; needs 5 values and '
-      f'{fixed.shape[1] + 5} runs',
+  x, y, others = _usable_runs(values, losses, covariates, log)
+  if not (0 < rise_fraction < 1 and 0 < confidence < 1):
+    raise ConfigError(
+      f'rise_fraction, confidence: got {rise_fraction}, {confidence}, expected numbers '
+      'between 0 and 1'
     )
-  if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
-    return dataclasses.replace(blank, reason='all losses are equal')
-  middle, half = (x.max() + x.min()) / 2, np.ptp(x) / 2
+  blank = Optimum(rise_fraction=rise_fraction, confidence=confidence, n_runs=len(y))
+  fixed = np.column_stack([np.ones(len(y)), others, others**2])
+  fixed = fixed[:, _independent_columns(fixed)]
+  reason = _reason(x, y, fixed)
+  if reason:
+    return dataclasses.replace(blank, reason=reason)
+
+  # Scale the axis to -1 to 1.
+  middle = (x.max() + x.min()) / 2
+  half = np.ptp(x) / 2
   z = (x - middle) / half
+
+  def to_value(unit: float) -> float:
+    return float(np.exp(middle + half * unit)) if log else float(middle + half * unit)
+
   curvature_p, minimum_p = _minimum_test(z, y, fixed)
   rng = np.random.default_rng(seed)
   valleys = weigh_valleys(z, y, fixed, rng)
-  place, ends, at_bound = _interval(valleys, confidence)
-  back = (
-    (lambda u: float(np.exp(middle + half * u)))
-    if log
-    else (lambda u: float(middle + half * u))
-  )
+  place, (low, high), at_bound = _interval(valleys, confidence)
+  rise = rise_fraction * abs(valleys.bottom)
+  quantiles = (0.5, (1 - confidence) / 2, (1 + confidence) / 2)
+  basin_low, basin_high, curvature = _basin(valleys, rise, quantiles, half, log, rng)
   return dataclasses.replace(
     blank,
-    value=back(place),
-    low=back(ends[0]),
-    high=back(ends[1]),
+    value=to_value(place),
+    low=to_value(low),
+    high=to_value(high),
     at_bound=at_bound,
+    curvature=curvature[0],
+    curvature_low=curvature[1],
+    curvature_high=curvature[2],
     curvature_p=curvature_p,
     minimum_p=minimum_p,
-    noise_sd=valleys.noise_sd,
+    basin_low=basin_low,
+    basin_high=basin_high,
     loss=valleys.bottom,
-    **_basin(valleys, share, confidence, half, log, rng),
+    noise_sd=valleys.noise_sd,
   )
 
 
-def _checked(values, losses, covariates, log, confidence, share):
-  """The usable rows, the axis on its own scale: (n,), (n,), (n, C)."""
-  x, y = np.asarray(values, np.float64), np.asarray(losses, np.float64)
-  others = (
-    np.zeros((len(y), 0))
-    if covariates is None
-    else np.asarray(covariates, np.float64).reshape(len(y), -1)
-  )
+def _usable_runs(
+  values: np.ndarray, losses: np.ndarray, covariates: np.ndarray | None, log: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the axis on its own scale, losses and covariates of the runs to fit."""
+  x = np.asarray(values, np.float64)
+  y = np.asarray(losses, np.float64)
+  others = np.zeros((len(y), 0))
+  if covariates is not None:
+    others = np.asarray(covariates, np.float64).reshape(len(y), -1)
   if x.shape != y.shape or x.ndim != 1:
     raise ConfigError(
       f'values: got shape {x.shape}, expected that of the losses, {y.shape}'
-    )
-  if not (0 < share < 1 and 0 < confidence < 1):
-    raise ConfigError(
-      f'share, confidence: got {share}, {confidence}, expected numbers between 0 and 1'
     )
   if log and (x <= 0).any():
     raise ConfigError(
       f'values: got {np.nanmin(x):g} on a log axis, expected positive numbers'
     )
   rows = np.isfinite(x) & np.isfinite(y) & np.isfinite(others).all(1)
-  x, y, others = (np.log(x[rows]) if log else x[rows]), y[rows], others[rows]
-  height = y - y.min() if len(y) else y
-  near = (
-    height <= CEILING * np.median(height)
-    if len(y) and np.median(height) > 0
-    else np.ones(len(y), bool)
-  )
+  x = np.log(x[rows]) if log else x[rows]
+  y = y[rows]
+  others = others[rows]
+
+  # Leave out runs far above the best one.
+  near = np.ones(len(y), bool)
+  if len(y) and np.median(y - y.min()) > 0:
+    height = y - y.min()
+    near = height <= CEILING * np.median(height)
   return x[near], y[near], others[near]
 
 
-def _independent(matrix: np.ndarray) -> list[int]:
-  """Columns that add to those before them."""
+def _reason(x: np.ndarray, y: np.ndarray, fixed: np.ndarray) -> str:
+  """Returns the reason why no optimum can be fitted, or an empty string."""
+  needed = fixed.shape[1] + 5
+  n_values = len(np.unique(x))
+  if n_values < 5 or len(y) < needed:
+    return (
+      f'{len(y)} runs at {n_values} values can be used, and {needed} runs at 5 values are '
+      'needed'
+    )
+  if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
+    return 'all losses are equal'
+  return ''
+
+
+def _independent_columns(matrix: np.ndarray) -> list[int]:
+  """Returns the indices of columns that are independent of the columns before them."""
   kept: list[int] = []
   for i in range(matrix.shape[1]):
     if np.linalg.matrix_rank(matrix[:, kept + [i]]) > len(kept):
@@ -193,7 +234,7 @@ def _independent(matrix: np.ndarray) -> list[int]:
 def _minimum_test(
   z: np.ndarray, y: np.ndarray, fixed: np.ndarray
 ) -> tuple[float, float]:
-  """Of a parabola fitted by least squares: p of its curvature, and of a minimum within -1 to 1."""
+  """Returns p-values of a parabola's curvature, and of a minimum within -1 to 1."""
   from scipy.special import stdtr
 
   design = np.column_stack([z, z**2, fixed])
@@ -201,67 +242,114 @@ def _minimum_test(
   coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
   variance = np.sum((y - design @ coefficients) ** 2) / freedom
   covariance = variance * np.linalg.inv(design.T @ design)[:2, :2]
-  p = lambda c: float(
-    stdtr(freedom, -(c @ coefficients[:2]) / max(math.sqrt(c @ covariance @ c), 1e-300))
-  )
-  return p(np.array([0.0, 1.0])), max(p(np.array([-1.0, 2.0])), p(np.array([1.0, 2.0])))
+
+  def p_value(direction: np.ndarray) -> float:
+    error = max(math.sqrt(direction @ covariance @ direction), 1e-300)
+    return float(stdtr(freedom, -(direction @ coefficients[:2]) / error))
+
+  # The slope is below 0 at -1 and above 0 at 1.
+  curvature_p = p_value(np.array([0.0, 1.0]))
+  minimum_p = max(p_value(np.array([-1.0, 2.0])), p_value(np.array([1.0, 2.0])))
+  return curvature_p, minimum_p
 
 
 def _interval(
   valleys: Valleys, confidence: float
 ) -> tuple[float, tuple[float, float], str]:
-  """The optimum on -1 to 1, its interval (infinite past what was tried), and the bound it lies beyond."""
+  """Returns the optimum on -1 to 1, its interval, and the bound that it lies beyond.
+
+  An end of the interval beyond the values that were tried is infinite.
+  """
   order = np.argsort(valleys.place)
   below = np.cumsum(valleys.weight[order]) - valleys.weight[order] / 2
-  quantile = lambda p: float(np.interp(p, below, valleys.place[order]))
+
+  def quantile(p: float) -> float:
+    return float(np.interp(p, below, valleys.place[order]))
+
   place = quantile(0.5)
-  at_bound = 'low' if place < -1 else 'high' if place > 1 else ''
-  if at_bound:
-    ends = (
-      (-math.inf, quantile(confidence))
-      if at_bound == 'low'
-      else (quantile(1 - confidence), math.inf)
-    )
+  if place < -1:
+    at_bound = 'low'
+    low = -math.inf
+    high = quantile(confidence)
+  elif place > 1:
+    at_bound = 'high'
+    low = quantile(1 - confidence)
+    high = math.inf
   else:
-    ends = (quantile((1 - confidence) / 2), quantile((1 + confidence) / 2))
-  low, high = (
-    (-math.inf if ends[0] < -1 else ends[0]),
-    (math.inf if ends[1] > 1 else ends[1]),
-  )
+    at_bound = ''
+    low = quantile((1 - confidence) / 2)
+    high = quantile((1 + confidence) / 2)
+  low = -math.inf if low < -1 else low
+  high = math.inf if high > 1 else high
   return float(np.clip(place, -1, 1)), (low, high), at_bound
 
 
 def _basin(
-  valleys: Valleys, share: float, confidence: float, half: float, log: bool, rng
-) -> dict[str, Any]:
-  """Width and curvature over draws of the valleys: a valley by its weight, its depth normal above 0."""
-  draws = 1000
-  pick = rng.choice(len(valleys.weight), draws, p=valleys.weight)
-  kind, skew, tail = (getattr(valleys, name)[pick] for name in ('kind', 'skew', 'tail'))
-  depth = np.abs(
-    valleys.depth[pick] + valleys.depth_sd[pick] * rng.standard_normal(draws)
-  )
-  rise = lambda d: np.select(
-    [kind == i for i in range(len(KINDS))],
-    [rise_of(d, name, skew, tail) for name in KINDS],
-  )
-  levels = [(1 - confidence) / 2, (1 + confidence) / 2]
-  out: dict[str, Any] = {}
-  for name, side in (('basin_low', -1), ('basin_high', 1)):
-    near, far = np.zeros(draws), np.full(draws, 2.0)
-    inside = depth * rise(side * far) >= share * abs(valleys.bottom)
-    for _ in range(30):
-      middle = (near + far) / 2
-      over = depth * rise(side * middle) >= share * abs(valleys.bottom)
-      near, far = np.where(over, near, middle), np.where(over, middle, far)
-    width = np.where(inside, np.exp(half * far) if log else half * far, math.inf)
-    out[name] = tuple(
-      float(np.quantile(width, q, method='nearest')) for q in (0.5, *levels)
+  valleys: Valleys,
+  rise: float,
+  quantiles: Triple,
+  half: float,
+  log: bool,
+  rng: np.random.Generator,
+) -> tuple[Triple, Triple, Triple]:
+  """Returns quantiles of the basin below and above the optimum, and of the curvature.
+
+  The draws take a valley by its weight, and its depth from a normal distribution above 0.
+
+  Args:
+    valleys: Weighted valleys.
+    rise: Rise of the loss that bounds the basin.
+    quantiles: Probabilities of the estimate, the lower and the upper end.
+    half: Half the width of the range, on the scale of the axis.
+    log: True for a log axis.
+    rng: Generator of the draws.
+  """
+  n_draws = 1000
+  pick = rng.choice(len(valleys.weight), n_draws, p=valleys.weight)
+  shape = valleys.shape[pick]
+  skew = valleys.skew[pick]
+  tail = valleys.tail[pick]
+  depth_error = valleys.depth_sd[pick] * rng.standard_normal(n_draws)
+  depth = np.abs(valleys.depth[pick] + depth_error)
+
+  def unit_rise(distance: np.ndarray) -> np.ndarray:
+    conditions = [shape == i for i in range(len(SHAPES))]
+    rises = [rise_of(distance, name, skew, tail) for name in SHAPES]
+    return np.select(conditions, rises)
+
+  def width(side: int) -> np.ndarray:
+    distance = _bisect(lambda d: depth * unit_rise(side * d) >= rise, n_draws)
+    inside = depth * unit_rise(side * np.full(n_draws, 2.0)) >= rise
+    return np.where(
+      inside, np.exp(half * distance) if log else half * distance, math.inf
     )
-  bend = (
-    depth * (rise(np.full(draws, 0.1)) + rise(np.full(draws, -0.1))) / (0.1 * half) ** 2
+
+  # Second difference of the loss at the optimum.
+  step = np.full(n_draws, 0.1)
+  curvature = depth * (unit_rise(step) + unit_rise(-step)) / (0.1 * half) ** 2
+  return (
+    _quantiles(width(-1), quantiles, 'nearest'),
+    _quantiles(width(1), quantiles, 'nearest'),
+    _quantiles(curvature, quantiles, 'linear'),
   )
-  out['curvature'], out['curvature_low'], out['curvature_high'] = map(
-    float, np.quantile(bend, [0.5, *levels])
+
+
+def _bisect(is_beyond: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:
+  """Returns (n,) the distances between 0 and 2 beyond which a condition holds."""
+  near = np.zeros(n)
+  far = np.full(n, 2.0)
+  for _ in range(30):
+    middle = (near + far) / 2
+    beyond = is_beyond(middle)
+    near = np.where(beyond, near, middle)
+    far = np.where(beyond, middle, far)
+  return far
+
+
+def _quantiles(
+  values: np.ndarray, probabilities: Triple, method: Literal['nearest', 'linear']
+) -> Triple:
+  middle, low, high = (
+    float(np.quantile(values, p, method=method)) for p in probabilities
   )
-  return out
+  return middle, low, high

@@ -1,94 +1,100 @@
-"""What a parameter bought, by where it was spent: embedding, attention, feed-forward, ..., at equal totals.
+"""Effect of parameters by kind: embedding, attention, feed-forward, ..., at equal totals.
 
-Models of one size may spend it in different places. Over a study's models the loss is taken to be linear in the log of
-all parameters and in the share of each kind; what is told is the effect of moving 1% of the parameters to a kind from
-the others, in proportion to what they have. It is of the sizes and shapes that were tried, and no law.
+Models of one size may spend their parameters differently. The loss of a study's models is
+taken to be linear in the log of the number of parameters and in the fraction of each kind.
+The result is the effect of moving 1% of the parameters to a kind from the others, in
+proportion to what they have. It describes the sizes and shapes that were tried. It is no
+scaling law.
 
-Dimension key: P points (the seeds of one model are averaged), K kinds, C columns.
+Dimension key: P points (one per model, seeds averaged), K kinds, C columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
-from typing import Sequence
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.surface import columns_of
+from lmhp.analysis.hyperparameters.design import design_columns
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError, suggest
 
 PREFIX = 'parameters_'
-"""Columns of `Runs.measured`: 'parameters_embedding', 'parameters_attention', ..., the count of each kind."""
-FEWEST_SPARE = 5
-"""Points needed beyond the columns of the fit."""
-FEWEST_SHARE = 0.02
-"""A kind whose share varies by less than this between models is left out: there is nothing to read."""
-_THIN = 0.02
-"""Directions in which models vary by less than this share of what the least varied kind does count as not varied."""
+"""Prefix of the columns of `Runs.measured` that count parameters by kind."""
+MIN_SPARE_POINTS = 5
+"""Points that are needed beyond the columns of the fit."""
+MIN_RANGE = 0.02
+"""A kind whose fraction varies by less than this between models is left out."""
+MIN_SINGULAR = 0.02
+"""Directions with a smaller relative spread count as not varied."""
 LEVEL = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Kinds:
-  """What :func:`loss_by_kind` found.
+class KindEffects:
+  """Effects of moving parameters between kinds. NaN if an effect cannot be computed.
 
   Attributes:
-    kinds: those whose share varies enough, the widest share first; all that have parameters where refused.
-    nats_per_percent: (K,) change of the loss when 1% of parameters move to the kind from the others, at the same total;
-      below 0, more of it would have been better. NaN where it cannot be told apart from other changes.
-    low: (K,) of the interval.
-    high: (K,) its other end.
-    p_value: (K,) of no effect, Student's t, times the number of kinds told (Bonferroni).
-    share: (K,) mean share of all parameters.
-    share_range: (K,) its largest less its smallest.
-    nats_per_doubling: (estimate, low, high): change of the loss when parameters double at the same shares.
-    noise: standard deviation of a point around the fit.
-    points: how many models there were.
-    held: what else was in the fit.
-    confidence: of the intervals.
-    refused: why nothing is said, or ''.
+    kinds: Kinds whose fraction varies enough, the widest range first. All kinds that have
+      parameters if there is no result.
+    per_percent: (K,) change of the loss if 1% of the parameters move to the kind from the
+      others, at the same total. Below 0, more parameters of the kind would be better. In the
+      unit of the objective.
+    low: (K,) lower end of its interval.
+    high: (K,) upper end of its interval.
+    p_value: (K,) p-value of "no effect", by Student's t, times the number of kinds with a
+      result (Bonferroni).
+    fraction: (K,) mean fraction of all parameters.
+    fraction_range: (K,) largest minus smallest fraction.
+    per_doubling: (estimate, low, high) of the change of the loss if the number of parameters
+      doubles at the same fractions.
+    noise: Standard deviation of a point around the fit.
+    n_points: Number of models.
+    covariates: Names of the other columns in the fit.
+    confidence: Confidence of the intervals.
+    reason: Reason why there is no result. Empty if there is one.
   """
 
   kinds: tuple[str, ...]
-  nats_per_percent: np.ndarray
+  per_percent: np.ndarray
   low: np.ndarray
   high: np.ndarray
   p_value: np.ndarray
-  share: np.ndarray
-  share_range: np.ndarray
-  nats_per_doubling: tuple[float, float, float] = (math.nan,) * 3
+  fraction: np.ndarray
+  fraction_range: np.ndarray
+  per_doubling: tuple[float, float, float] = (math.nan, math.nan, math.nan)
   noise: float = math.nan
-  points: int = 0
-  held: tuple[str, ...] = ()
+  n_points: int = 0
+  covariates: tuple[str, ...] = ()
   confidence: float = 0.9
-  refused: str = ''
+  reason: str = ''
 
   @property
-  def shown(self) -> tuple[str, ...]:
-    """The kinds whose effect chance would hardly make."""
+  def significant(self) -> tuple[str, ...]:
+    """Kinds with a significant effect."""
     return tuple(kind for kind, p in zip(self.kinds, self.p_value) if p <= LEVEL)
 
 
-def loss_by_kind(
+def effects_by_kind(
   runs: Runs, covariates: Sequence[str] | None = None, confidence: float = 0.9
-) -> Kinds:
-  """What moving parameters between kinds did to the loss, at equal totals.
+) -> KindEffects:
+  """Estimates the effect of moving parameters between kinds, at equal totals.
 
   Args:
-    runs: of which those of the search are used that came to their end and whose parameters are known by kind. The loss
-      is the objective, less is better; nats per percent are of its unit.
-    covariates: axes that are held equal in the fit (a number with its square); None for those that were varied and are
-      not of the model: whose dotted path begins with another section than `model`. Tokens, where they differ, are held
-      equal too.
-    confidence: of the intervals, for normal errors alike for all models.
+    runs: Table of runs. Complete runs of the search with known parameters by kind are used.
+    covariates: Axes that are held equal in the fit. A number enters with its square. None
+      takes the varied axes whose dotted path begins with another section than `model`.
+      Tokens are held equal too if they differ.
+    confidence: Confidence of the intervals, for normal errors of equal variance.
 
   Returns:
-    A `Kinds`; refused where too few models are there, or shares hardly vary.
+    The effects. There is no result if there are too few models, or the fractions hardly
+    vary.
 
   Raises:
-    ConfigError: for a covariate that the runs do not have.
+    ConfigError: If the runs do not have a covariate.
 
   >>> rng = np.random.default_rng(0)
   >>> kinds = ('embedding', 'attention', 'feed_forward')
@@ -100,171 +106,194 @@ def loss_by_kind(
   ...   - 0.5 * counts['parameters_feed_forward'] / total
   ...   + 0.001 * rng.normal(size=30)
   ... )
-  >>> found = loss_by_kind(Runs('models', {}, {}, losses, measured=counts))
-  >>> (
-  ...   round(float(found.nats_per_percent[found.kinds.index('feed_forward')]), 4),
-  ...   'feed_forward' in found.shown,
-  ... )
-  (-0.005, True)
+  >>> result = effects_by_kind(Runs('models', {}, {}, losses, measured=counts))
+  >>> round(float(result.per_percent[result.kinds.index('feed_forward')]), 4)
+  -0.005
+  >>> 'feed_forward' in result.significant
+  True
   """
   names, runs, counts, losses = _models(runs)
   total = counts.sum(axis=1)
-  shares = counts / total[:, None]
-  spread = np.ptp(shares, axis=0) if len(losses) else np.zeros(len(names))
-  kept = [i for i in np.argsort(-spread, kind='stable') if spread[i] >= FEWEST_SHARE]
-  held, others = _held(runs, covariates)
-  about = {'points': len(losses), 'held': held, 'confidence': confidence}
-  needs = (
-    1 + len(kept) + others.shape[1] + FEWEST_SPARE
-  )  # intercept, size, shares that add up to one, and the rest
-  if len(kept) < 2 or len(losses) < needs:
-    return _nothing(
-      names, shares, spread, about, _why(names, len(losses), len(kept), needs)
+  fractions = counts / total[:, None]
+  spread = np.ptp(fractions, axis=0) if len(losses) else np.zeros(len(names))
+  kept = [i for i in np.argsort(-spread, kind='stable') if spread[i] >= MIN_RANGE]
+  covariate_names, others = _covariates(runs, covariates)
+
+  # The fractions add up to one, so they and the intercept have one column too many.
+  needed = 1 + len(kept) + others.shape[1] + MIN_SPARE_POINTS
+  if len(kept) < 2 or len(losses) < needed:
+    unknown = np.full(len(names), math.nan)
+    return KindEffects(
+      kinds=tuple(names),
+      per_percent=unknown,
+      low=unknown,
+      high=unknown,
+      p_value=unknown,
+      fraction=fractions.mean(axis=0) if len(fractions) else unknown,
+      fraction_range=spread,
+      n_points=len(losses),
+      covariates=covariate_names,
+      confidence=confidence,
+      reason=_reason(names, len(losses), len(kept), needed),
     )
-  of_kept = shares[:, kept] / shares[:, kept].sum(axis=1, keepdims=True)
-  found = _fit(losses, np.log2(total), of_kept, others, confidence)
-  return Kinds(
-    tuple(names[i] for i in kept),
-    *found[0],
-    shares[:, kept].mean(axis=0),
-    spread[kept],
-    nats_per_doubling=found[1],
-    noise=found[2],
-    **about,
+
+  kept_fractions = fractions[:, kept] / fractions[:, kept].sum(axis=1, keepdims=True)
+  fit = _fit(losses, np.log2(total), kept_fractions, others, confidence)
+  return KindEffects(
+    kinds=tuple(names[i] for i in kept),
+    per_percent=fit.effect[1:],
+    low=fit.low[1:],
+    high=fit.high[1:],
+    p_value=fit.p_value[1:],
+    fraction=fractions[:, kept].mean(axis=0),
+    fraction_range=spread[kept],
+    per_doubling=(float(fit.effect[0]), float(fit.low[0]), float(fit.high[0])),
+    noise=fit.noise,
+    n_points=len(losses),
+    covariates=covariate_names,
+    confidence=confidence,
   )
 
 
-# --- what goes in -----------------------------------------------------------------------------------------------------
+# --- data -------------------------------------------------------------------------------
 
 
 def _models(runs: Runs) -> tuple[list[str], Runs, np.ndarray, np.ndarray]:
-  """Kinds that have parameters, a run of each point whose counts are known, its counts (P, K), its mean loss (P,)."""
-  complete = runs.complete()
+  """Returns the models whose parameters are known by kind.
+
+  Returns:
+    Kinds that have parameters, a run of each model, (P, K) its counts, (P,) its mean loss.
+  """
+  complete = runs.complete_runs()
   columns = {
     name.removeprefix(PREFIX): np.nan_to_num(column)
     for name, column in complete.measured.items()
     if name.startswith(PREFIX) and np.nansum(column) > 0
   }
-  counts = (
-    np.column_stack(list(columns.values())) if columns else np.zeros((len(complete), 0))
-  )
-  known = complete.where(counts.sum(axis=1) > 0)
-  rows = list(known.points().values())
-  first = np.array([r[0] for r in rows], int)
-  losses = np.array([known.losses[r].mean() for r in rows], np.float64)
-  return (
-    list(columns),
-    known.where(first),
-    counts[counts.sum(axis=1) > 0][first],
-    losses,
-  )
+  counts = np.zeros((len(complete), 0))
+  if columns:
+    counts = np.column_stack(list(columns.values()))
+  has_counts = counts.sum(axis=1) > 0
+  counted = complete.select(has_counts)
+  rows = list(counted.rows_by_point().values())
+  first = np.array([indices[0] for indices in rows], int)
+  losses = np.array([counted.losses[indices].mean() for indices in rows], np.float64)
+  return list(columns), counted.select(first), counts[has_counts][first], losses
 
 
-def _held(
-  runs: Runs, covariates: Sequence[str] | None
+def _covariates(
+  runs: Runs, names: Sequence[str] | None
 ) -> tuple[tuple[str, ...], np.ndarray]:
-  """Names and columns (P, C) of what is held equal."""
-  if covariates is None:
-    covariates = [
-      name for name in runs.varied() if '.' in name and not name.startswith('model.')
+  """Returns the names and columns (P, C) of the covariates."""
+  if names is None:
+    names = [
+      name
+      for name in runs.varied_axes()
+      if '.' in name and not name.startswith('model.')
     ]
-  for name in covariates:
+  for name in names:
     if name not in runs.axes:
       raise ConfigError(
-        f'covariates: got {name!r}, expected some of {sorted(runs.axes)}{suggest(name, runs.axes)}'
+        f'covariates: got {name!r}, expected some of {sorted(runs.axes)}'
+        f'{suggest(name, runs.axes)}'
       )
-  names, columns = list(covariates), [columns_of(runs, name) for name in covariates]
-  tokens = runs.measured.get('tokens')
-  if (
-    tokens is not None
-    and len(tokens)
-    and (np.nan_to_num(tokens) > 0).all()
-    and np.ptp(np.log(tokens)) > 0.01
-  ):
-    names, columns = [*names, 'tokens'], [*columns, np.log(tokens)[:, None]]
-  return tuple(names), np.column_stack(columns) if columns else np.zeros((len(runs), 0))
+  all_names = list(names)
+  columns = [design_columns(runs, name) for name in names]
+  tokens = runs.measured.get('tokens', np.zeros(0))
+  if len(tokens) and (np.nan_to_num(tokens) > 0).all():
+    if np.ptp(np.log(tokens)) > 0.01:
+      all_names.append('tokens')
+      columns.append(np.log(tokens)[:, None])
+  stacked = np.column_stack(columns) if columns else np.zeros((len(runs), 0))
+  return tuple(all_names), stacked
 
 
-def _why(names: Sequence[str], points: int, kept: int, needs: int) -> str:
+def _reason(names: Sequence[str], n_points: int, n_kept: int, needed: int) -> str:
   if not names:
-    return 'the parameters of no run are known by kind'
-  if kept < 2:
-    return f'shares of parameters vary by less than {FEWEST_SHARE:.0%} of them between the {points} models'
-  return f'{points} models are too few: needs {needs}'
+    return 'the number of parameters by kind is not recorded'
+  if n_kept < 2:
+    return (
+      f'the fractions of the kinds differ by less than {MIN_RANGE:.0%} between the '
+      f'{n_points} models'
+    )
+  return f'there are {n_points} models, and {needed} are needed'
 
 
-def _nothing(
-  names: Sequence[str], shares: np.ndarray, spread: np.ndarray, about: dict, reason: str
-) -> Kinds:
-  nan = np.full(len(names), math.nan)
-  return Kinds(
-    tuple(names),
-    nan,
-    nan,
-    nan,
-    nan,
-    shares.mean(axis=0) if len(shares) else nan,
-    spread,
-    refused=reason,
-    **about,
-  )
+# --- least squares ----------------------------------------------------------------------
 
 
-# --- least squares ----------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+  """Effects of a doubling of the parameters and of K moves, (1 + K,) each."""
+
+  effect: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
+  p_value: np.ndarray
+  noise: float
 
 
 def _fit(
   losses: np.ndarray,
   doublings: np.ndarray,
-  shares: np.ndarray,
+  fractions: np.ndarray,
   others: np.ndarray,
   confidence: float,
-) -> tuple[tuple[np.ndarray, ...], tuple[float, float, float], float]:
-  """Effects of moves between shares (estimate, low, high, p), of a doubling, and the noise.
+) -> _Fit:
+  """Fits the effects by least squares.
 
-  Shares add up to one, so that their columns and the constant are one too many; a move's effect does not depend on
-  which solution is taken. What else is not varied on its own leaves its effects NaN.
+  The fractions add up to one, so least squares has many solutions. The effect of a move is
+  the same for all of them. Effects that the data do not determine are NaN.
+
+  Args:
+    losses: (P,) mean losses.
+    doublings: (P,) log2 of the number of parameters.
+    fractions: (P, K) fractions of the kinds.
+    others: (P, C) covariates.
+    confidence: Confidence of the intervals.
   """
-  from scipy.special import stdtr, stdtrit  # slow to import, and only here
+  from scipy.special import stdtr, stdtrit
 
-  unit, of_share = (
-    max(float(np.std(doublings)), 1e-9),
-    max(float(np.std(shares, axis=0).min()), 1e-3),
-  )
+  # Scale the columns, and leave out directions with hardly any spread.
+  unit = max(float(np.std(doublings)), 1e-9)
+  fraction_unit = max(float(np.std(fractions, axis=0).min()), 1e-3)
   scaled = others / np.maximum(np.std(others, axis=0), 1e-9)
-  design = np.column_stack([doublings / unit, shares / of_share, scaled])
+  design = np.column_stack([doublings / unit, fractions / fraction_unit, scaled])
   u, singular, vt = np.linalg.svd(design - design.mean(axis=0), full_matrices=False)
-  rank = int(np.sum(singular > _THIN * math.sqrt(len(losses))))
-  u, singular, vt = u[:, :rank], singular[:rank], vt[:rank]
+  rank = int(np.sum(singular > MIN_SINGULAR * math.sqrt(len(losses))))
+  u = u[:, :rank]
+  singular = singular[:rank]
+  vt = vt[:rank]
+
+  # Residual noise.
   fitted = u.T @ (losses - losses.mean())
   freedom = len(losses) - 1 - rank
-  noise = math.sqrt(
-    max(np.sum((losses - losses.mean()) ** 2) - np.sum(fitted**2), 0.0) / freedom
-  )
-  moves = np.zeros((shares.shape[1] + 1, design.shape[1]))
+  residual = np.sum((losses - losses.mean()) ** 2) - np.sum(fitted**2)
+  noise = math.sqrt(max(residual, 0.0) / freedom)
+
+  # Effects of moves, and their standard errors.
+  moves = np.zeros((fractions.shape[1] + 1, design.shape[1]))
   moves[0, 0] = 1 / unit
-  moves[1:, 1 : 1 + shares.shape[1]] = 0.01 * _moves(shares.mean(axis=0)) / of_share
-  told = np.linalg.norm(moves - moves @ vt.T @ vt, axis=1) < 0.05 * np.linalg.norm(
-    moves, axis=1
-  )
-  effects = np.where(told, moves @ vt.T @ (fitted / singular), math.nan)
+  shifts = 0.01 * _moves(fractions.mean(axis=0)) / fraction_unit
+  moves[1:, 1 : 1 + fractions.shape[1]] = shifts
+  outside = np.linalg.norm(moves - moves @ vt.T @ vt, axis=1)
+  is_known = outside < 0.05 * np.linalg.norm(moves, axis=1)
+  effects = np.where(is_known, moves @ vt.T @ (fitted / singular), math.nan)
   errors = noise * np.linalg.norm((moves @ vt.T) / singular, axis=1)
   half = stdtrit(freedom, (1 + confidence) / 2) * errors
+  n_known = max(int(is_known[1:].sum()), 1)
   with np.errstate(divide='ignore', invalid='ignore'):
-    p_values = np.minimum(
-      2 * stdtr(freedom, -np.abs(effects / errors)) * max(int(told[1:].sum()), 1), 1
-    )
-  table = (effects, effects - half, effects + half)
-  return (
-    (*(column[1:] for column in table), p_values[1:]),
-    tuple(float(column[0]) for column in table),
-    noise,
-  )
+    two_sided = 2 * stdtr(freedom, -np.abs(effects / errors))
+    p_values = np.minimum(two_sided * n_known, 1)
+  return _Fit(effects, effects - half, effects + half, p_values, noise)
 
 
-def _moves(shares: np.ndarray) -> np.ndarray:
-  """(K, K) of each kind the change of all shares when it gains one and the others lose it in proportion to theirs."""
-  rest = 1 - shares[:, None]
-  moves = -shares[None, :] / rest
+def _moves(fractions: np.ndarray) -> np.ndarray:
+  """Returns (K, K) the change of all fractions if one kind gains 1.
+
+  The other kinds lose in proportion to their fractions.
+  """
+  rest = 1 - fractions[:, None]
+  moves = -fractions[None, :] / rest
   np.fill_diagonal(moves, 1.0)
   return moves

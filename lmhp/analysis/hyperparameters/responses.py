@@ -1,8 +1,7 @@
-"""What the pictures of a response show: the loss against one axis.
+"""Response of the loss to one axis: runs, envelope, fitted curve, optimum and basin.
 
-Everything here is numbers; `lmhp.analysis.report` draws them.
-
-Dimension key: T runs, P points (runs that differ in their seed alone are one), G places of a curve, A axes.
+Dimension key: T runs, P points (one per setting, seeds averaged), G values of a curve, E
+values of an envelope.
 """
 
 from __future__ import annotations
@@ -12,48 +11,48 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.optimum import Optimum, fit_optimum
-from lmhp.analysis.hyperparameters.surface import (
-  Surface,
-  axis_of,
-  columns_of,
-  fit_surface,
-  merged,
-  units_of,
+from lmhp.analysis.hyperparameters.design import (
+  average_seeds,
+  bounded_axis,
+  design_columns,
+  unit_values,
 )
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.optimum import Optimum, fit_optimum
+from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.columns import object_column
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
-PLACES = 101
+N_VALUES = 101
 EDGE = 0.03
-"""Share of what was tried, at either end, in which a surface's lowest place says that the optimum may lie beyond."""
+"""If a surface is lowest within this fraction of an end, the optimum may lie beyond it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-  """The loss against one axis. Less is better in all of it; `Runs.shown` turns it back.
+  """Response of the loss to one axis. Less is better, as in `Runs.losses`.
 
   Attributes:
-    axis: the axis, its bounds what was seen where nobody gave them.
-    number: (T,) of the runs.
-    values: (T,) float64, or object of a choice.
-    losses: (T,) as compared.
-    status: (T,) of each run.
-    envelope_values: (E,) increasing; or each choice.
-    envelope: (E,) the lowest loss there: of the runs whose neighbours on the lower convex hull have none below the line
-      between them; of a choice, the best run of each.
-    curve_values: (G,) places of the curve; () without a surface.
-    curve: (G,) the surface's median there, the other axes where the surface is lowest.
-    curve_low: (G,) the band's lower end.
-    curve_high: (G,) upper end.
-    confidence: of band, optimum and basin.
-    optimum: of a number; of a choice `reason` alone. Where the surface is lowest outside the valley's interval, the
-      interval reaches to there and the value is the surface's: two fits that disagree are less sure than each.
-    basin: (low, high) values of the axis between which the fitted loss is within `optimum.share` of the optimum's; NaN
-      where not known, ends of the axis where it reaches beyond.
-    rung: step at which the runs are compared; None for their ends.
-    reason: why there is no curve, or ''.
-    disagree: whether valley and surface have their optimum apart.
+    axis: The axis, with the range of its values as bounds if it has none.
+    number: (T,) run numbers.
+    values: (T,) float64, or object for a choice.
+    losses: (T,) losses that are compared.
+    status: (T,) status of each run.
+    envelope_values: (E,) values of the envelope, rising, or each choice.
+    envelope: (E,) losses of the lower convex hull of the runs. For a choice, the lowest loss
+      of each value.
+    curve: Slice of the surface. None without a surface.
+    confidence: Confidence of band, optimum and basin.
+    optimum: Optimum of a number. A choice has only a `reason`. If the surface is lowest
+      outside the interval of the valley fit, the interval is extended to that value, and the
+      value is the surface's.
+    basin: (low, high) values between which the fitted loss is within
+      `optimum.rise_fraction` of its minimum. NaN if unknown. An end of the axis if it
+      reaches beyond.
+    rung: Step at which the runs are compared. None stands for the end of training.
+    reason: Reason why there is no curve. Empty if there is one.
+    fits_disagree: True if valley fit and surface have different optima.
   """
 
   axis: Axis
@@ -63,16 +62,30 @@ class Response:
   status: np.ndarray
   envelope_values: np.ndarray
   envelope: np.ndarray
-  curve_values: np.ndarray
-  curve: np.ndarray
-  curve_low: np.ndarray
-  curve_high: np.ndarray
+  curve: ResponseCurve | None
   confidence: float
   optimum: Optimum
   basin: tuple[float, float]
   rung: int | None = None
   reason: str = ''
-  disagree: bool = False
+  fits_disagree: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ResponseCurve:
+  """Slice of a surface along one axis, with the other axes at their best values.
+
+  Attributes:
+    values: (G,) values of the axis, or its choices.
+    median: (G,) posterior median of the loss.
+    low: (G,) lower end of the band.
+    high: (G,) upper end of the band.
+  """
+
+  values: np.ndarray
+  median: np.ndarray
+  low: np.ndarray
+  high: np.ndarray
 
 
 def response(
@@ -82,17 +95,17 @@ def response(
   confidence: float = 0.9,
   seed: int = 0,
 ) -> Response:
-  """The loss against one axis, of the runs that have a value of it.
+  """Computes the response of the loss to one axis.
 
   Args:
-    runs: of which `Runs.for_response()` is used.
-    axis: its name.
-    surface: of the same runs, where it was fitted before: one serves all axes.
-    confidence: of the band and of the optimum.
-    seed: of the surface and of the optimum's draws.
+    runs: Table of runs. `Runs.comparable_runs()` with a value of the axis are used.
+    axis: Name of the axis.
+    surface: Surface of the same runs. None fits one.
+    confidence: Confidence of the band and the optimum.
+    seed: Seed of the surface and of the draws behind the optimum.
 
   Raises:
-    ConfigError: no such axis.
+    ConfigError: If there is no such axis.
 
   >>> rng = np.random.default_rng(1)
   >>> x = rng.random(30)
@@ -102,203 +115,213 @@ def response(
   ...   {'x': x},
   ...   3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(30),
   ... )
-  >>> found = response(runs, 'x')
-  >>> (
-  ...   bool(found.optimum.low < 0.3 < found.optimum.high),
-  ...   bool(found.basin[0] < 0.3 < found.basin[1]),
-  ...   len(found.curve),
-  ... )
-  (True, True, 101)
+  >>> result = response(runs, 'x')
+  >>> bool(result.optimum.low < 0.3 < result.optimum.high)
+  True
+  >>> bool(result.basin[0] < 0.3 < result.basin[1]), len(result.curve.values)
+  (True, 101)
   """
-  own = axis_of(runs, axis)
-  used, rung = runs.for_response()
-  used = used.where(np.isfinite(units_of(used, axis)))
-  surface, reason = _surface(used, surface, axis, seed)
-  optimum = _optimum(used, own, confidence, seed)
-  values = used.values[axis]
-  envelope = (
-    _best_of_each(values, used.losses)
-    if own.kind == 'choice'
-    else lower_hull(values, used.losses, own.log)
-  )
-  blank = np.zeros(0)
-  curve = (
-    (blank,) * 4 if surface is None else _slice(surface, axis, used, confidence, seed)
-  )
-  basin = _basin(optimum, own)
-  agreed, basin = _with_surface(optimum, basin, own, *curve[:2])
+  bounded = bounded_axis(runs, axis)
+  comparable, rung = runs.comparable_runs()
+  comparable = comparable.select(np.isfinite(unit_values(comparable, axis)))
+  reason = ''
+  if surface is None:
+    try:
+      surface = fit_surface(comparable, seed=seed)
+    except ConfigError as error:
+      reason = str(error)
+  if surface is not None and axis not in surface.axes:
+    surface = None
+    reason = f'{axis}: was not varied'
+
+  optimum = _fit_optimum(comparable, bounded, confidence, seed)
+  basin = _basin(optimum, bounded)
+  curve = None
+  reconciled = optimum
+  if surface is not None:
+    curve = _slice(surface, axis, comparable, confidence, seed)
+    reconciled, basin = _reconcile(optimum, basin, bounded, curve)
+
+  values = comparable.values[axis]
+  if bounded.is_choice:
+    envelope_values, envelope = _best_of_each(values, comparable.losses)
+  else:
+    envelope_values, envelope = lower_hull(values, comparable.losses, bounded.log)
   return Response(
-    own,
-    used.number,
-    values,
-    used.losses,
-    used.status,
-    *envelope,
-    *curve,
-    confidence,
-    agreed,
-    basin,
-    rung,
-    reason,
-    agreed is not optimum,
+    axis=bounded,
+    number=comparable.number,
+    values=values,
+    losses=comparable.losses,
+    status=comparable.status,
+    envelope_values=envelope_values,
+    envelope=envelope,
+    curve=curve,
+    confidence=confidence,
+    optimum=reconciled,
+    basin=basin,
+    rung=rung,
+    reason=reason,
+    fits_disagree=reconciled is not optimum,
   )
+
+
+# --- envelope ---------------------------------------------------------------------------
 
 
 def lower_hull(
   values: np.ndarray, losses: np.ndarray, log: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The lower convex hull of points: the envelope of the best, by value.
+  """Returns the lower convex hull of points, by value.
 
   Args:
-    values: (T,) any order.
-    losses: (T,) float; what is not finite is left out.
-    log: whether convex in the logarithm of the values.
+    values: (T,) values in any order.
+    losses: (T,) losses. Those that are not finite are left out.
+    log: If True, the hull is convex in the logarithm of the values.
 
   Returns:
-    (E,) values, increasing, and (E,) losses.
+    (E,) values, rising, and (E,) losses.
 
-  Source: Andrew 1979, Information Processing Letters 9(5), the lower half.
+  Source: The lower half of Andrew 1979, Information Processing Letters 9(5).
 
-  >>> [column.tolist() for column in lower_hull([1, 2, 3, 4], [3.0, 1.0, 2.5, 3.0])]
+  >>> hull = lower_hull(np.array([1, 2, 3, 4]), np.array([3.0, 1.0, 2.5, 3.0]))
+  >>> [column.tolist() for column in hull]
   [[1.0, 2.0, 4.0], [3.0, 1.0, 3.0]]
   """
-  values, losses = np.asarray(values, np.float64), np.asarray(losses, np.float64)
+  values = np.asarray(values, np.float64)
+  losses = np.asarray(losses, np.float64)
   rows = np.isfinite(values) & np.isfinite(losses)
-  values, losses = values[rows], losses[rows]
-  places = np.log(values) if log else values
+  values = values[rows]
+  losses = losses[rows]
+  x = np.log(values) if log else values
   hull: list[int] = []
-  for i in np.lexsort((losses, places)):
-    if hull and places[i] == places[hull[-1]]:
+  for i in np.lexsort((losses, x)).tolist():
+    if hull and x[i] == x[hull[-1]]:
       continue
-    while len(hull) > 1 and _turn(places, losses, hull[-2], hull[-1], i) <= 0:
+    while len(hull) > 1 and _cross_product(x, losses, hull[-2], hull[-1], i) <= 0:
       hull.pop()
     hull.append(i)
   return values[hull], losses[hull]
 
 
-def _turn(x: np.ndarray, y: np.ndarray, i: int, j: int, k: int) -> float:
+def _cross_product(x: np.ndarray, y: np.ndarray, i: int, j: int, k: int) -> float:
+  """Returns a number above 0 if the path i, j, k turns left."""
   return (x[j] - x[i]) * (y[k] - y[i]) - (y[j] - y[i]) * (x[k] - x[i])
 
 
 def _best_of_each(
   values: np.ndarray, losses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  seen = list(dict.fromkeys(values.tolist()))
-  place = np.array([seen.index(v) for v in values.tolist()], int)
-  return np.array([*seen, None], object)[:-1], np.array(
-    [losses[place == i].min() for i in range(len(seen))]
-  )
+  """Returns the choices, and the lowest loss of each."""
+  choices = list(dict.fromkeys(values.tolist()))
+  index = np.array([choices.index(value) for value in values.tolist()], int)
+  best = [losses[index == i].min() for i in range(len(choices))]
+  return object_column(choices), np.array(best)
 
 
-def _surface(
-  runs: Runs, surface: Surface | None, axis: str, seed: int
-) -> tuple[Surface | None, str]:
-  if surface is None:
-    try:
-      surface = fit_surface(runs, seed=seed)
-    except ConfigError as error:
-      return None, str(error)
-  return (surface, '') if axis in surface.axes else (None, f'{axis}: not varied')
+# --- optimum and curve ------------------------------------------------------------------
 
 
-def _optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimum:
-  if axis.kind == 'choice':
+def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimum:
+  if axis.is_choice:
     return Optimum(confidence=confidence, reason='a choice has no fitted optimum')
-  points, losses = merged(runs)
+  points, losses = average_seeds(runs)
   if not len(points):
-    return Optimum(confidence=confidence, reason='no runs')
+    return Optimum(confidence=confidence, reason='there are no runs')
   losses = np.where(points.status == 'diverged', math.nan, losses)
-  others = [
-    columns_of(points, name, square=False)
-    for name in points.varied()
-    if name != axis.name
-  ]
-  others = np.column_stack([np.zeros((len(points), 0)), *others])
-  found = fit_optimum(
+  others = [np.zeros((len(points), 0))]
+  for name in points.varied_axes():
+    if name != axis.name:
+      others.append(design_columns(points, name, square=False))
+  covariates = np.column_stack(others)
+  optimum = fit_optimum(
     points.values[axis.name],
     losses,
     log=axis.log,
     confidence=confidence,
-    covariates=others,
+    covariates=covariates,
     seed=seed,
   )
-  if found.reason and others.shape[1]:
+  if optimum.reason and covariates.shape[1]:
+    n_columns = covariates.shape[1]
     return dataclasses.replace(
-      found,
-      reason=f'{found.reason}, as {others.shape[1]} columns of other axes are fitted',
+      optimum,
+      reason=f'{optimum.reason}, as {n_columns} columns of other axes are fitted too',
     )
-  return found
+  return optimum
 
 
 def _basin(optimum: Optimum, axis: Axis) -> tuple[float, float]:
-  below, above = optimum.basin_low[0], optimum.basin_high[0]
+  below = optimum.basin_low[0]
+  above = optimum.basin_high[0]
   if not math.isfinite(optimum.value) or math.isnan(below):
     return math.nan, math.nan
-  low, high = (
-    (optimum.value / below, optimum.value * above)
-    if axis.log
-    else (optimum.value - below, optimum.value + above)
-  )
+  low = optimum.value / below if axis.log else optimum.value - below
+  high = optimum.value * above if axis.log else optimum.value + above
   return max(low, axis.low), min(high, axis.high)
 
 
-def _with_surface(
-  optimum: Optimum,
-  basin: tuple[float, float],
-  axis: Axis,
-  places: np.ndarray,
-  curve: np.ndarray,
+def _reconcile(
+  optimum: Optimum, basin: tuple[float, float], axis: Axis, curve: ResponseCurve
 ) -> tuple[Optimum, tuple[float, float]]:
-  """The optimum whose interval, and the basin that, holds the surface's lowest place too; the same where it does."""
-  if axis.kind == 'choice' or not len(curve) or not math.isfinite(optimum.value):
+  """Extends an optimum's interval and its basin to the lowest value of the surface.
+
+  Returns the same objects if the interval holds that value already.
+  """
+  if axis.is_choice or not math.isfinite(optimum.value):
     return optimum, basin
-  i = int(np.argmin(curve))
-  best, inside = float(places[i]), EDGE * len(curve) < i < (1 - EDGE) * (len(curve) - 1)
-  if optimum.low <= best <= optimum.high and not (optimum.at_bound and inside):
+  n = len(curve.median)
+  i = int(np.argmin(curve.median))
+  best = float(curve.values[i])
+  is_inside = EDGE * n < i < (1 - EDGE) * (n - 1)
+  in_interval = optimum.low <= best <= optimum.high
+  if in_interval and not (optimum.at_bound and is_inside):
     return optimum, basin
-  low, high = min(optimum.low, best), max(optimum.high, best)
-  at_bound = '' if inside else optimum.at_bound
-  if not inside:
-    return dataclasses.replace(optimum, low=low, high=high, at_bound=at_bound), basin
-  # The surface is what is drawn, and it fits each side as it is.
-  near = curve <= curve[i] + optimum.share * abs(curve[i])
-  below = (
-    axis.low
-    if near[: i + 1].all()
-    else float(places[i - int(np.argmin(near[i::-1])) + 1])
-  )
-  above = (
-    axis.high if near[i:].all() else float(places[i + int(np.argmin(near[i:])) - 1])
-  )
-  return dataclasses.replace(
-    optimum, value=best, low=low, high=high, at_bound=at_bound
-  ), (below, above)
+  low = min(optimum.low, best)
+  high = max(optimum.high, best)
+  if not is_inside:
+    return dataclasses.replace(optimum, low=low, high=high), basin
+
+  # The basin is read from the surface, which is drawn and fits each side separately.
+  limit = curve.median[i] + optimum.rise_fraction * abs(curve.median[i])
+  near = curve.median <= limit
+  below = axis.low
+  if not near[: i + 1].all():
+    below = float(curve.values[i - int(np.argmin(near[i::-1])) + 1])
+  above = axis.high
+  if not near[i:].all():
+    above = float(curve.values[i + int(np.argmin(near[i:])) - 1])
+  moved = dataclasses.replace(optimum, value=best, low=low, high=high, at_bound='')
+  return moved, (below, above)
 
 
-def _slice(surface: Surface, name: str, runs: Runs, confidence: float, seed: int):
-  """Places on one axis, and the surface's median and band there, the others at the best."""
-  axis = surface.axes[name]
-  places, values = places_on(axis, units_of(runs, name), PLACES)
-  every = np.tile(surface.best(seed), (len(places), 1))
-  every[:, list(surface.axes).index(name)] = places
-  median, sd = surface.predict(every)
-  half = _normal_quantile(confidence) * sd
-  return values, median, median - half, median + half
-
-
-def places_on(
-  axis: Axis, units: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Shares of the range between what was tried, or indices of choices; and the values there."""
-  if axis.kind == 'choice':
-    return np.arange(len(axis.choices), dtype=float), np.array(
-      [*axis.choices, None], object
-    )[:-1]
-  places = np.linspace(np.nanmin(units), np.nanmax(units), most)
-  return places, axis.from_unit(places)
-
-
-def _normal_quantile(confidence: float) -> float:
+def _slice(
+  surface: Surface, name: str, runs: Runs, confidence: float, seed: int
+) -> ResponseCurve:
+  """Returns the surface along one axis, with the other axes at their best values."""
   from scipy.special import ndtri
 
-  return float(ndtri((1 + confidence) / 2))
+  axis = surface.axes[name]
+  units, values = axis_grid(axis, unit_values(runs, name), N_VALUES)
+  places = np.tile(surface.best(seed), (len(units), 1))
+  places[:, list(surface.axes).index(name)] = units
+  median, sd = surface.predict(places)
+  half = float(ndtri((1 + confidence) / 2)) * sd
+  return ResponseCurve(values, median, median - half, median + half)
+
+
+def axis_grid(
+  axis: Axis, units: np.ndarray, n_values: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns unit values over the range that was tried, and the values there.
+
+  For a choice, returns the indices of its values, and the values.
+
+  Args:
+    axis: The axis.
+    units: (T,) unit values of the runs.
+    n_values: Number of values of a number.
+  """
+  if axis.is_choice:
+    return np.arange(len(axis.choices), dtype=float), object_column(axis.choices)
+  grid = np.linspace(np.nanmin(units), np.nanmax(units), n_values)
+  return grid, axis.from_unit(grid)

@@ -1,88 +1,98 @@
-"""A report before anybody draws it: sentences, findings, tables and figures, and nothing of HTML.
+"""A report as data: sentences, findings, tables and figures, without any HTML.
 
-`page`, `markdown` and `json_` each render it. A figure is Plotly's JSON, data and layout, in plain dicts of numpy arrays
-and lists; a colour in it is a token such as '$blue' (`drawing.PALETTES`), so that one figure suits light and dark.
+The renderers of `lmhp.analysis.report.render` turn it into HTML, Markdown and JSON. A figure
+holds the JSON of Plotly, data and layout, as dicts of NumPy arrays and lists. A colour in it is
+a token such as '$blue' (see `figures.style.PALETTES`), so that one figure suits a light and a
+dark page.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import Any, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from lmhp.analysis.findings import Finding
+from lmhp.typing import JSON
 
-COLUMN_KINDS = ('number', 'text', 'run')
-PACKED_FROM = (
-  256  # values in an array from which base64 is shorter and quicker than digits
-)
+PlotlyDict: TypeAlias = dict[str, object]
+"""A trace, a layout or a part of one, as Plotly's JSON has it."""
+
+ColumnKind = Literal['number', 'text', 'run']
+PACKED_FROM = 256
+"""Length of an array from which base64 is shorter and faster than digits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-  """Paragraphs of plain text."""
+  """A paragraph of plain text."""
 
-  paragraphs: Sequence[str]
-
-  def __post_init__(self):
-    if isinstance(self.paragraphs, str):
-      object.__setattr__(self, 'paragraphs', (self.paragraphs,))
+  text: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A table's column; its kind is of `COLUMN_KINDS`, where 'run' is a run's number, which opens the run's config."""
+  """A column of a table.
+
+  Attributes:
+    name: Heading of the column.
+    unit: Unit of its numbers. Empty if they have none.
+    kind: 'number', 'text', or 'run' for run numbers, which open the config of the run.
+  """
 
   name: str
   unit: str = ''
-  kind: str = 'number'
-
-  def __post_init__(self):
-    if self.kind not in COLUMN_KINDS:
-      raise ValueError(
-        f'column {self.name!r}: got kind {self.kind!r}, expected one of {", ".join(COLUMN_KINDS)}'
-      )
+  kind: ColumnKind = 'number'
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """Rows of as many values as there are columns; a column may be written as (name, unit, kind).
+  """A table.
 
-  >>> Table(
-  ...   'best', 'The best', [('trial', '', 'run'), ('loss', 'nats')], [(3, 1.8)]
-  ... ).columns[1].unit
+  Attributes:
+    id: Name of the table, unique in its report.
+    title: Heading.
+    columns: Columns.
+    rows: Rows with one value per column. None or NaN for a missing value.
+    caption: One sentence above the table.
+
+  >>> table = Table('best', 'Best trials', [Column('loss', 'nats')], [(1.8,)])
+  >>> table.columns[0].unit
   'nats'
   """
 
   id: str
   title: str
   columns: Sequence[Column]
-  rows: Sequence[Sequence[Any]]
+  rows: Sequence[Sequence[object]]
   caption: str = ''
 
-  def __post_init__(self):
-    columns = tuple(
-      c if isinstance(c, Column) else Column(c) if isinstance(c, str) else Column(*c)
-      for c in self.columns
-    )
-    object.__setattr__(self, 'columns', columns)
+  def __post_init__(self) -> None:
     for row in self.rows:
-      if len(row) != len(columns):
+      if len(row) != len(self.columns):
         raise ValueError(
-          f'table {self.id!r}: got a row of {len(row)} values, expected {len(columns)}'
+          f'table {self.id!r}: got a row of {len(row)} values, expected '
+          f'{len(self.columns)}'
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-  """Another look at a figure: for each of its traces what changes, and what changes in the layout."""
+  """Another view of a figure, such as another horizontal axis.
+
+  Attributes:
+    label: Text of the button that shows the view.
+    data: Changes of each trace.
+    layout: Changes of the layout.
+  """
 
   label: str
-  data: Sequence[Mapping[str, Any]]
-  layout: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  data: Sequence[PlotlyDict]
+  layout: PlotlyDict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,47 +100,57 @@ class Figure:
   """A figure.
 
   Attributes:
-    id: a word, unique in its report.
-    title: a few words.
-    caption: one sentence that says what to see.
-    data: Plotly's traces. Of a trace whose `meta` is 'run', `customdata` holds the numbers of runs.
-    layout: Plotly's layout.
-    height: pixels.
-    views: others of the same figure, the first as it is drawn at first; () where there is one only.
+    id: Name of the figure, unique in its report.
+    title: Heading.
+    caption: One sentence that states the result.
+    data: Traces of Plotly. A trace whose `meta` is 'run' has run numbers in `customdata`.
+    layout: Layout of Plotly.
+    height: Height in pixels.
+    views: Views of the figure. The first one is shown first. Empty if there is only one.
   """
 
   id: str
   title: str
   caption: str
-  data: Sequence[Mapping[str, Any]]
-  layout: Mapping[str, Any]
+  data: Sequence[PlotlyDict]
+  layout: PlotlyDict
   height: int = 380
   views: Sequence[View] = ()
 
 
+Block: TypeAlias = Text | Table | Figure
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A part of the report under one heading: `Text`, `Table` and `Figure` in the order to read."""
+  """A part of the report under one heading.
+
+  Attributes:
+    id: Name of the section, unique in its report.
+    title: Heading.
+    blocks: Paragraphs, tables and figures, in order.
+  """
 
   id: str
   title: str
-  blocks: Sequence[Text | Table | Figure]
+  blocks: Sequence[Block]
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What a study says.
+  """Content of a report.
 
   Attributes:
-    title: of the study.
-    answer: three sentences.
-    findings: ranked, the most worth first.
-    sections: the pictures, and what they say.
-    trials: a row for each run, with a column of kind 'run'.
-    configs: of each run by number, all that is known of its config, nested or by dotted paths.
-    method: paragraphs.
-    caveats: paragraphs.
-    about: versions, data hash, command, and such, each a text, a number or a mapping of those.
+    title: Name of the study.
+    answer: Sentences of the answer, at most three.
+    findings: Findings, ranked.
+    sections: Sections with figures and tables.
+    trials: Table with one row per run, and a column of kind 'run'. None if there is none.
+    configs: Config of each run by its number, nested or by dotted paths.
+    method: Paragraphs about the methods.
+    caveats: Paragraphs about the limits of the report.
+    about: Origin of the runs: versions, data hash, command. Each is a text, a number or a
+      mapping.
   """
 
   title: str
@@ -138,51 +158,44 @@ class Report:
   findings: Sequence[Finding] = ()
   sections: Sequence[Section] = ()
   trials: Table | None = None
-  configs: Mapping[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+  configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
   method: Sequence[str] = ()
   caveats: Sequence[str] = ()
-  about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  about: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
   def figures(self) -> list[Figure]:
-    """All figures, in the order to read."""
-    return [
-      block
-      for section in self.sections
-      for block in section.blocks
-      if isinstance(block, Figure)
-    ]
+    """Returns all figures in order."""
+    blocks = [block for section in self.sections for block in section.blocks]
+    return [block for block in blocks if isinstance(block, Figure)]
 
   def tables(self) -> list[Table]:
-    """All tables, in the order to read; the trials are the last."""
-    found = [
-      block
-      for section in self.sections
-      for block in section.blocks
-      if isinstance(block, Table)
-    ]
-    return found + ([self.trials] if self.trials is not None else [])
+    """Returns all tables in order. The trials are the last one."""
+    blocks = [block for section in self.sections for block in section.blocks]
+    tables = [block for block in blocks if isinstance(block, Table)]
+    return tables if self.trials is None else [*tables, self.trials]
 
 
-def plain(value: Any, packed: bool = False) -> Any:
-  """What strict JSON can hold: what is not finite is None, a dataclass a dict, anything unknown its `str`.
+# --- strict JSON ------------------------------------------------------------------------
+
+
+def to_strict_json(value: object, packed: bool = False) -> JSON:
+  """Returns a value as strict JSON can hold it.
+
+  A number that is not finite becomes None, a dataclass a dict, and an unknown object its text.
 
   Args:
-    value: anything.
-    packed: whether long arrays become base64 of their bytes, as Plotly reads them ('dtype', 'bdata'): float32 or the
-      shortest integer. In those NaN stays.
+    value: Any value.
+    packed: If True, long arrays become base64 of their bytes, as Plotly reads them ('dtype',
+      'bdata'), in float32 or the shortest integer. NaN stays in them.
 
-  >>> plain({'loss': np.array([1.5, np.nan]), 'n': np.int64(3)})
+  >>> to_strict_json({'loss': np.array([1.5, np.nan]), 'n': np.int64(3)})
   {'loss': [1.5, None], 'n': 3}
   """
   if isinstance(value, np.ndarray):
-    if (
-      packed
-      and value.ndim == 1
-      and value.size >= PACKED_FROM
-      and value.dtype.kind in 'fiu'
-    ):
-      return _packed(value)
-    return [plain(v, packed) for v in value.tolist()]
+    is_long = packed and value.ndim == 1 and value.size >= PACKED_FROM
+    if is_long and value.dtype.kind in 'fiu':
+      return _pack(value)
+    return [to_strict_json(item, packed) for item in value.tolist()]
   if isinstance(value, np.generic):
     value = value.item()
   if value is None or isinstance(value, (bool, int, str)):
@@ -190,35 +203,26 @@ def plain(value: Any, packed: bool = False) -> Any:
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    return {
-      f.name: plain(getattr(value, f.name), packed) for f in dataclasses.fields(value)
-    }
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return to_strict_json(fields, packed)
   if isinstance(value, Mapping):
-    return {str(k): plain(v, packed) for k, v in value.items()}
-  if isinstance(value, (list, tuple, set, frozenset)):
-    return [
-      plain(v, packed)
-      for v in (
-        sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
-      )
-    ]
+    return {str(key): to_strict_json(item, packed) for key, item in value.items()}
+  if isinstance(value, (set, frozenset)):
+    return [to_strict_json(item, packed) for item in sorted(value, key=repr)]
+  if isinstance(value, (list, tuple)):
+    return [to_strict_json(item, packed) for item in value]
   return str(value)
 
 
-def _packed(values: np.ndarray) -> dict[str, str]:
-  dtype = (
-    'f4'
-    if values.dtype.kind == 'f'
-    else next(
-      d
-      for d in ('i1', 'i2', 'i4', 'f8')
-      if d == 'f8' or abs(values).max() <= np.iinfo(d).max
-    )
-  )
-  with np.errstate(
-    over='ignore'
-  ):  # past float32's largest is infinity, which no figure draws
-    return {
-      'dtype': dtype,
-      'bdata': base64.b64encode(values.astype(f'<{dtype}').tobytes()).decode(),
-    }
+def _pack(values: np.ndarray) -> dict[str, JSON]:
+  """Returns an array as Plotly's typed array."""
+  if values.dtype.kind == 'f':
+    dtype = 'f4'
+  else:
+    largest = abs(values).max()
+    fitting = [d for d in ('i1', 'i2', 'i4') if largest <= np.iinfo(d).max]
+    dtype = fitting[0] if fitting else 'f8'
+  # A float above the largest float32 becomes infinite, and no figure draws it.
+  with np.errstate(over='ignore'):
+    raw = values.astype(f'<{dtype}').tobytes()
+  return {'dtype': dtype, 'bdata': base64.b64encode(raw).decode()}

@@ -1,93 +1,98 @@
-"""How a report was made, and what it cannot say: its last paragraphs."""
+"""Paragraphs about the methods of a report, and about its limits."""
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
+from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
+from lmhp.analysis.phrases import counted
 from lmhp.analysis.runs.table import SEARCH
-from lmhp.analysis.winner.answer import CLAIM
+from lmhp.analysis.winner.confirmation import CONFIDENCE
+
+NONADAPTIVE_SEARCHES = ('grid', 'random', 'halton', 'sobol')
+"""Searches that do not choose points by earlier results."""
+
+OF_CURVES = (
+  'Training curves: curves are smoothed before they are judged. The variance between steps is '
+  'that of successive differences, so that the trend does not count. The gap is the evaluation '
+  'loss minus the training loss at the same step.'
+)
 
 
-def paragraphs(found: Analysis) -> list[str]:
-  """How each number was found."""
-  out = [
-    f'Estimates have 90% intervals. A claim that one config beats another is made at {CLAIM:.0%}, that a hyperparameter '
-    f'matters at p ≤ {EFFECT_LEVEL} for all of them together (Holm), that two interact at p ≤ '
-    f'{INTERACTION_LEVEL}: of 2,000 simulated studies in which nothing mattered, fewer than 5% made any claim.',
+def method_paragraphs(analysis: Analysis) -> list[str]:
+  """Returns paragraphs that explain how the numbers of a report were computed."""
+  paragraphs = [
+    'Confidence: estimates have 90% intervals. One config is called better than another if the '
+    f'{CONFIDENCE:.0%} interval of their difference does not contain 0. A hyperparameter has a '
+    f'significant effect if p ≤ {EFFECT_LEVEL} with Holm correction over all hyperparameters, '
+    f'and two interact if p ≤ {INTERACTION_LEVEL} with Holm correction over all pairs.'
   ]
-  if found.won is not None:
-    out.append(
-      f'The winner is the point of the best mean over its seeds. Its expected value on a fresh seed: '
-      f'{found.won.reason}. Fresh seeds know nothing of the choice; without them the interval is conditional '
-      'on having won (Andrews, Kitagawa, McCloskey 2024).'
+  if analysis.winner is not None:
+    paragraphs.append(
+      'Winner: the point with the best mean over its seeds. Its expected result on a fresh '
+      f'seed: {analysis.winner.reason}. Fresh seeds are independent of the choice. Without '
+      'them, the interval is conditional on having won (Andrews, Kitagawa, McCloskey 2024).'
     )
-  out.append(
-    'Effects: the values of a hyperparameter are dealt anew among the points, thousands of times, and a parabola '
-    "(or a level for each choice) is fitted beside the others' each time, on ranks of the objective; its worth is "
-    'the fitted difference between a typical value and the best one. Curves and contours are slices of a Gaussian '
-    'process over all hyperparameters, the others at their best.'
+  paragraphs.append(
+    'Effects: a permutation test fits a parabola in the hyperparameter (or a level for each '
+    'choice), together with parabolas in the others, to the ranks of the objective. It permutes '
+    f"the hyperparameter's values across points ({N_PERMUTATIONS:,} times). The gain is the "
+    'fitted difference between a typical value and the best one. Curves and contours are '
+    'slices of a Gaussian process over all hyperparameters, with the others at their best.'
   )
-  if found.curve is not None:
-    out.append(
-      'Best of n: order statistics with a simultaneous band (Lourie, Cho, He 2023), for trials drawn '
-      'independently. Expected validation performance is the unbiased mean of the best of n (Tang et al. 2020).'
+  if analysis.best_of_n is not None:
+    paragraphs.append(
+      'Best of n: order statistics with a simultaneous band (Lourie, Cho, He 2023), for trials '
+      'that are drawn independently. The mean is the unbiased expected validation performance '
+      '(Tang et al. 2020).'
     )
-  if found.importances:
-    out.append(
-      "Importance: Optuna's PED-ANOVA (Watanabe et al. 2023), and fANOVA (Hutter et al. 2014) where scikit-learn "
-      'is installed, objectives clipped so that a bad tail does not rule; p-values by permutation.'
+  if analysis.importances:
+    paragraphs.append(
+      "Importance: Optuna's PED-ANOVA (Watanabe et al. 2023), and fANOVA (Hutter et al. 2014) "
+      'if scikit-learn is installed. Objectives are clipped so that bad trials do not '
+      'dominate. The p-values come from permutations.'
     )
-  return out + (of_curves() if found.runs.curves else [])
+  if analysis.runs.curves:
+    paragraphs.append(OF_CURVES)
+  return paragraphs
 
 
-def of_curves() -> list[str]:
-  """How curves are judged."""
-  return [
-    'Training curves are smoothed before they are judged; step-to-step variance is that of successive differences, '
-    'so that the trend does not count. The gap is validation loss minus training loss at the same step.'
-  ]
-
-
-def caveats(found: Analysis) -> list[str]:
-  """Why to doubt it."""
-  runs, out = found.runs, []
-  search = runs.about.get('sweep', {}).get('search')
-  if search in ('bayesian', 'tpe', 'auto', 'pbt', 'cmaes', 'gp') or (
-    search and search not in _INDEPENDENT
-  ):
-    out.append(
-      f'The search ({search}) chose points by the results before them: p-values of effects are smaller than they '
-      'should be, and there is no best-of-n curve.'
+def caveats(analysis: Analysis) -> list[str]:
+  """Returns sentences about the limits of a study's results."""
+  runs = analysis.runs
+  search = runs.facts.search
+  caveat_texts = []
+  if search and search not in NONADAPTIVE_SEARCHES:
+    caveat_texts.append(
+      f'The search ({search}) chose points by earlier results, so p-values of effects are too '
+      'small, and there is no best-of-n curve.'
     )
-  pruned, n = (
-    int(np.sum((runs.cohort == SEARCH) & (runs.status == 'pruned'))),
-    int(np.sum(runs.cohort == SEARCH)),
+  in_search = runs.cohort == SEARCH
+  n_pruned = int(np.sum(in_search & (runs.status == 'pruned')))
+  if n_pruned:
+    caveat_texts.append(
+      f'{n_pruned} of {counted(int(np.sum(in_search)), "trial")} were stopped early. Their '
+      'final objective is unknown.'
+    )
+  if analysis.rung is not None:
+    caveat_texts.append(
+      f'Trials are compared at step {analysis.rung:,}. The best learning rate, warmup or '
+      'schedule of a short run is not that of a long one.'
+    )
+  if len(np.unique(runs.seed[in_search])) == 1:
+    caveat_texts.append('Each point of the search ran with one seed.')
+  caveat_texts.append(
+    'The results hold for this model size, this amount of data and this search space.'
   )
-  if pruned:
-    out.append(
-      f'{pruned} of {n} trials were stopped early; what they would have become is not known.'
-    )
-  if found.rung is not None:
-    out.append(
-      f'Responses are read at step {found.rung:,}: the best learning rate, warmup or schedule of a short run is not '
-      'that of a long one.'
-    )
-  if len(np.unique(runs.seed[runs.cohort == SEARCH])) == 1:
-    out.append('Each point of the search was run with one seed.')
-  out.append(
-    'What is best here is best at this size, this amount of data and in this space.'
-  )
-  return out
+  return caveat_texts
 
 
-_INDEPENDENT = ('grid', 'random', 'halton', 'sobol')
-
-
-def caveats_of_several(found: Sequence[Analysis]) -> list[str]:
-  """The caveats of several studies, each once."""
-  return list(dict.fromkeys(caveat for one in found for caveat in caveats(one)))
+def caveats_of_several(analyses: Sequence[Analysis]) -> list[str]:
+  """Returns the caveats of several studies, each once."""
+  sentences = [sentence for analysis in analyses for sentence in caveats(analysis)]
+  return list(dict.fromkeys(sentences))

@@ -1,25 +1,31 @@
-"""A report of whatever was named: a study, a run, a table, or several of these beside each other."""
+"""The page of a report: of a study, a run, a table, or several of them beside each other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import functools
 import os
-from typing import Any, Sequence
+from typing import Unpack
 
 from lmhp.analysis.analysis import analyze
-from lmhp.analysis.report import composition as compose
+from lmhp.analysis.findings import Finding
+from lmhp.analysis.report.comparison_report import comparison_report
 from lmhp.analysis.report.document import Report
+from lmhp.analysis.report.run_report import run_report
+from lmhp.analysis.report.study_report import study_report
+from lmhp.analysis.runs.sources import ReadOptions, read
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
+from lmhp.typing import PathLike
 
 FORMATS = ('html', 'md', 'json')
 
 
 class Page:
-  """A report that can be read, written and shown; a notebook shows it where it is the last line of a cell.
+  """A report that can be read, saved, and shown as the last line of a notebook cell.
 
   Attributes:
-    report: what it says, before anybody draws it.
+    report: Content of the report.
   """
 
   def __init__(self, report: Report):
@@ -27,22 +33,24 @@ class Page:
 
   @property
   def answer(self) -> tuple[str, ...]:
-    """The answer, in three sentences."""
+    """The answer in at most three sentences."""
     return tuple(self.report.answer)
 
   @property
-  def findings(self) -> tuple:
-    """What was found, ranked: each a `lmhp.analysis.findings.Finding`."""
+  def findings(self) -> tuple[Finding, ...]:
+    """Findings, ranked."""
     return tuple(self.report.findings)
 
   def text(self, format: str = 'html') -> str:
-    """The report as 'html', one file that opens offline; 'md', for a paper or a pull request; 'json', for a program.
+    """Returns the report in a format.
+
+    Args:
+      format: 'html' is one file that opens offline, 'md' is for a paper or a pull request,
+        'json' is for a program.
 
     Raises:
-      ConfigError: another format.
+      ConfigError: If the format is another one.
     """
-    if format not in FORMATS:
-      raise ConfigError(f'format: got {format!r}, expected one of {", ".join(FORMATS)}')
     if format == 'html':
       from lmhp.analysis.report.render.html import html
 
@@ -51,22 +59,24 @@ class Page:
       from lmhp.analysis.report.render.markdown import markdown
 
       return markdown(self.report)
-    from lmhp.analysis.report.render.json_text import to_json
+    if format == 'json':
+      from lmhp.analysis.report.render.json_text import to_json
 
-    return to_json(self.report)
+      return to_json(self.report)
+    raise ConfigError(f'format: got {format!r}, expected one of {", ".join(FORMATS)}')
 
-  def save(self, path: str | os.PathLike, format: str | None = None) -> str:
-    """Writes the report, whole or not at all, so that an open page can be loaded again at any time.
+  def save(self, path: str | os.PathLike[str], format: str | None = None) -> str:
+    """Writes the report atomically, so that an open page can be reloaded at any time.
 
     Args:
-      path: a file; its suffix says the format where `format` does not.
-      format: as of `text`.
+      path: File to write.
+      format: One of `FORMATS`. None takes the suffix of the path.
 
     Returns:
       The path.
 
     Raises:
-      ConfigError: a suffix that says no format, or a place that cannot be written.
+      ConfigError: If the suffix is no format, or the file cannot be written.
     """
     from lmhp.files import as_path, write_atomic
 
@@ -93,28 +103,29 @@ class Page:
     return '\n'.join(self.answer)
 
 
-def page_of(sources: Sequence[Any], **options: Any) -> Page:
-  """The page of one source, or of several compared.
+def page_of(sources: Sequence[PathLike | Runs], **options: Unpack[ReadOptions]) -> Page:
+  """Returns the page of one source, or of several that are compared.
 
   Args:
-    sources: paths that `lmhp.analysis.runs.sources.read` knows, or tables.
-    **options: as of `lmhp.analysis.runs.sources.read`.
+    sources: Paths that `lmhp.analysis.runs.sources.read` reads, or tables of runs.
+    **options: Options of `lmhp.analysis.runs.sources.read`.
 
   Raises:
-    ConfigError: there is none, or it cannot be read.
+    ConfigError: If there is no source, or one cannot be read or has no runs.
   """
-  from lmhp.analysis.runs.sources import read
-
   if not sources:
     raise ConfigError(
-      'report: got nothing, expected a directory of a sweep or a run, or a file of runs'
+      'report: got no source, expected a directory of a sweep or a run, or a file of runs'
     )
-  tables = [one if isinstance(one, Runs) else read(one, **options) for one in sources]
-  for runs, source in zip(tables, sources):
+  analyses = []
+  for source in sources:
+    runs = source if isinstance(source, Runs) else read(source, **options)
     if not len(runs):
-      raise ConfigError(f'{source}: has no runs yet, expected a study that has begun')
-  if len(tables) > 1:
-    return Page(compose.of_several([analyze(runs, pictures=False) for runs in tables]))
-  if len(tables[0]) == 1:
-    return Page(compose.of_run(tables[0]))
-  return Page(compose.of_study(analyze(tables[0])))
+      name = runs.name if isinstance(source, Runs) else os.fspath(source)
+      raise ConfigError(f'{name}: has no runs yet, expected a study that has started')
+    analyses.append(analyze(runs))
+  if len(analyses) > 1:
+    return Page(comparison_report(analyses))
+  if len(analyses[0].runs) == 1:
+    return Page(run_report(analyses[0]))
+  return Page(study_report(analyses[0]))

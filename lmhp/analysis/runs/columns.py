@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import json
 import math
-from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from lmhp.analysis.runs.table import Axis
+from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, from_jsonable
 from lmhp.training.history import read_history
+from lmhp.typing import JSON, PathLike
 
 
-def base_values(task: Mapping[str, Any]) -> dict[str, Any]:
-  """What the base config had by dotted path, of a study's card; of one's own functions their numbers by name."""
-  if 'hypers' in task:
-    return dict(from_jsonable(task['hypers']))
+def base_config(task: Mapping[str, JSON]) -> dict[str, object]:
+  """Returns {dotted path: value} of the base config of a study's task.
+
+  A function task has numbers by name instead of sections.
+  """
+  values = from_jsonable(task)
+  if 'hypers' in values:
+    return dict(values['hypers'])
   return {
     f'{section}.{key}': value
-    for section, keys in from_jsonable(task).items()
+    for section, keys in values.items()
     if isinstance(keys, Mapping)
     for key, value in keys.items()
   }
 
 
-def looks_logarithmic(values: Sequence[float]) -> bool:
-  """Whether values are spread by ratios: all above 0, and the middle nearer to the geometric mean of the ends.
+def looks_logarithmic(values: np.ndarray | Sequence[float]) -> bool:
+  """Returns True if values are spread by ratios.
+
+  They are if all are above 0, and their median is nearer to the geometric mean of the
+  smallest and the largest value than to the arithmetic mean.
 
   >>> looks_logarithmic([1e-4, 1e-3, 1e-2]), looks_logarithmic([0.8, 0.9, 0.99])
   (True, False)
   """
-  values = np.sort(np.asarray(values, np.float64))
-  if values[0] <= 0 or values[-1] < 4 * values[0]:
+  ordered = np.sort(np.asarray(values, np.float64))
+  low = ordered[0]
+  high = ordered[-1]
+  if low <= 0 or high < 4 * low:
     return False
-  middle, low, high = float(np.median(values)), values[0], values[-1]
+  middle = float(np.median(ordered))
   return bool(abs(middle - math.sqrt(low * high)) < abs(middle - (low + high) / 2))
 
 
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-  """Rows of numbers as columns; NaN where a row has none."""
+def is_numeric(value: object) -> bool:
+  """Returns True for an int or a float. A bool is no number here."""
+  return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def to_float(value: object) -> float:
+  """Returns a number as a float, and NaN for anything else."""
+  return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def number_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
+  """Returns rows of numbers as columns (T,) float64, NaN if a row has no number."""
   names = dict.fromkeys(name for row in rows for name in row)
   return {
-    name: np.array([_number(row.get(name)) for row in rows], np.float64)
+    name: np.array([to_float(row.get(name)) for row in rows], np.float64)
     for name in names
   }
 
 
-def _number(value: Any) -> float:
-  return float(value) if isinstance(value, (int, float)) else math.nan
+def object_column(values: Sequence[object]) -> np.ndarray:
+  """Returns values as an array of objects. Tuples stay tuples."""
+  column = np.empty(len(values), object)
+  for i, value in enumerate(values):
+    # An assignment of the whole list would unpack tuples of equal length.
+    column[i] = value
+  return column
 
 
-def history_of(path: Any) -> dict[str, np.ndarray]:
-  """The curve of a training run from its `metrics.jsonl`."""
+def read_curve(path: PathLike) -> dict[str, np.ndarray]:
+  """Reads the curve of a training run from its `metrics.jsonl`."""
   rows = read_history(path)
   return {
     name: np.asarray(column, np.float64)
@@ -62,50 +87,51 @@ def history_of(path: Any) -> dict[str, np.ndarray]:
   }
 
 
-def json_of(path: Any) -> dict[str, Any] | None:
-  """A JSON file's object with its numbers; None where it is not there.
+def read_json_object(path: PathLike) -> dict[str, JSON] | None:
+  """Reads a JSON object with its numbers. Returns None if there is no file.
 
   Raises:
-    ConfigError: where it is damaged.
+    ConfigError: If the file is damaged.
   """
-  path = as_path(path)
-  if not path.exists():
+  file = as_path(path)
+  if not file.exists():
     return None
   try:
-    found = json.loads(path.read_text())
+    value = json.loads(file.read_text())
   except ValueError as error:
     raise ConfigError(f'{path}: is damaged: {error}') from None
-  if not isinstance(found, dict):
+  if not isinstance(value, dict):
     raise ConfigError(f'{path}: is damaged, expected a JSON object')
-  return from_jsonable(found)
+  return from_jsonable(value)
 
 
-def axis_of_values(name: str, column: Sequence[Any]) -> tuple[Axis, np.ndarray]:
-  """The axis and the column of given values: numbers where all are, else a choice."""
-  known = [v for v in column if v is not None]
-  if (
-    known
-    and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
-    and len(set(known)) > 2
-  ):
-    numbers = np.array([math.nan if v is None else float(v) for v in column])
+def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarray]:
+  """Returns the axis and the column of given values.
+
+  The axis is a number if all values are numbers and at least three differ. Else it is a
+  choice.
+  """
+  present = [value for value in column if value is not None]
+  if present and all(map(is_numeric, present)) and len(set(present)) > 2:
+    numbers = np.array([to_float(value) for value in column])
     finite = numbers[np.isfinite(numbers)]
-    return Axis(
+    axis = Axis(
       name,
       low=float(finite.min()),
       high=float(finite.max()),
       log=looks_logarithmic(finite),
-      whole=all(isinstance(v, int) for v in known),
-    ), numbers
-  column = [tuple(v) if isinstance(v, list) else v for v in column]
-  array = np.empty(len(column), object)
-  array[:] = column
-  choices = tuple(dict.fromkeys(v for v in column if v is not None))
-  return Axis(name, kind='choice', choices=choices), array
+      is_integer=all(isinstance(value, int) for value in present),
+    )
+    return axis, numbers
+
+  hashable = [tuple(value) if isinstance(value, list) else value for value in column]
+  choices = dict.fromkeys(value for value in hashable if value is not None)
+  axis = Axis(name, is_choice=True, choices=tuple(choices))
+  return axis, object_column(hashable)
 
 
-def points_of(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
-  """The number of each run's setting; runs of one setting differ in their seeds alone."""
-  seen: dict[tuple, int] = {}
-  rows = [tuple(repr(column[i]) for column in values.values()) for i in range(n)]
-  return np.array([seen.setdefault(row, len(seen)) for row in rows], int)
+def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+  """Numbers the settings of n runs. Runs with the same setting share a number."""
+  numbers: dict[tuple[str, ...], int] = {}
+  settings = [tuple(repr(column[i]) for column in values.values()) for i in range(n)]
+  return np.array([numbers.setdefault(row, len(numbers)) for row in settings], int)

@@ -1,19 +1,24 @@
-"""Anyone's table of runs: a CSV, TSV, JSONL or parquet file with one row for each run."""
+"""A table of runs from a CSV, TSV, JSONL or parquet file with one row per run."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 import csv
 import io
 import json
 import math
-from typing import Any, Mapping, Sequence
+from typing import SupportsFloat
 
+from etils import epath
 import numpy as np
 
-from lmhp.analysis.runs.columns import axis_of_values, columns_of, points_of
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.columns import axis_and_column, number_columns, point_numbers
+from lmhp.analysis.runs.facts import StudyFacts
 from lmhp.analysis.runs.table import STATUSES, Runs
 from lmhp.errors import ConfigError, suggest
 from lmhp.files import as_path
+from lmhp.typing import PathLike
 
 OBJECTIVES = (
   'objective',
@@ -24,7 +29,7 @@ OBJECTIVES = (
   'validation_loss',
   'loss',
 )
-"""Columns that are the objective where none is named, the first that is there."""
+"""Columns that can be the objective. The first one in a file is taken."""
 
 MEASURED = (
   'steps',
@@ -38,115 +43,118 @@ MEASURED = (
   'memory_bytes',
   'latency_seconds',
 )
-_STATES = {
-  'complete': 'complete',
+"""Columns that are no hyperparameters unless they are named as such."""
+
+STATUS_WORDS = {
   'completed': 'complete',
   'finished': 'complete',
   'done': 'complete',
   'ok': 'complete',
-  'pruned': 'pruned',
   'stopped': 'pruned',
-  'diverged': 'diverged',
   'nan': 'diverged',
-  'failed': 'failed',
   'fail': 'failed',
   'crashed': 'failed',
-  'running': 'running',
-  'waiting': 'waiting',
+  **{status: status for status in STATUSES},
 }
-_OWN = ('number', 'trial', 'run', 'name', 'id', 'seed', 'status', 'state')
+"""{status or state in a file: status of a run}."""
+
+RENAMED_COLUMNS = {'step': 'steps', 'n_parameters': 'parameters'}
+RUN_COLUMNS = ('number', 'trial', 'run', 'name', 'id', 'seed', 'status', 'state')
+"""Columns that identify a run or tell how it ended."""
+
+Row = Mapping[str, object]
 
 
 def read_table(
-  path: Any,
+  path: PathLike,
   objective: str | None = None,
   maximize: bool = False,
   parameters: Sequence[str] | None = None,
 ) -> Runs:
-  """A file of runs.
+  """Reads a file of runs.
 
-  A row without a finite objective is a run that diverged, unless its `status` (or `state`) says otherwise; it counts as
-  the worst of the others. Rows that agree in all parameters are seeds of one point.
+  A row without a finite objective is a diverged run, unless its column `status` (or
+  `state`) has another status. It gets the worst objective of the other runs. Rows that
+  agree in all hyperparameters are seeds of one point.
 
   Args:
-    path: `.csv` or `.tsv` with a first line of names, `.jsonl` with an object a line (nested ones by dotted path), or
-      `.parquet`.
-    objective: its column; None takes the first of `OBJECTIVES` that is there.
-    maximize: whether more is better.
-    parameters: columns that are hyperparameters; None takes all but the objective, names, seeds, states and what is
-      `MEASURED`.
+    path: `.csv` or `.tsv` file with column names in the first line, `.jsonl` file with one
+      object per line (nested objects become dotted paths), or `.parquet` file.
+    objective: Column of the objective. None takes the first of `OBJECTIVES`.
+    maximize: True if a larger objective is better.
+    parameters: Columns of the hyperparameters. None takes all columns except the
+      objective, `RUN_COLUMNS` and `MEASURED`.
 
   Raises:
-    ConfigError: for a column that is not there, no rows, or a file that cannot be read.
+    ConfigError: If a column is missing, there are no rows, or the file cannot be read.
   """
   path = as_path(path)
   rows = _rows(path)
   if not rows:
-    raise ConfigError(f'{path}: got no rows, expected one for each run')
+    raise ConfigError(f'{path}: got no rows, expected one row per run')
   names = list(dict.fromkeys(name for row in rows for name in row))
-  objective = _objective(path, names, objective)
+  objective = _objective_column(path, names, objective)
   for name in parameters or ():
-    _known(path, '--parameters', name, names)
+    _check_column(path, '--parameters', name, names)
   if parameters is None:
-    parameters = [
-      n for n in names if n != objective and n.lower() not in (*MEASURED, *_OWN)
-    ]
-  axes, values = {}, {}
+    others = (*MEASURED, *RUN_COLUMNS)
+    parameters = [n for n in names if n != objective and n.lower() not in others]
+
+  axes: dict[str, Axis] = {}
+  values: dict[str, np.ndarray] = {}
   for name in parameters:
-    axis, column = axis_of_values(
-      name, [_missing_as_none(row.get(name)) for row in rows]
-    )
-    if len(axis.choices) > 1 or axis.kind == 'number':
-      axes[name], values[name] = axis, column
-  found = np.array([_float(row.get(objective)) for row in rows], np.float64)
-  status = _status(rows, found)
+    axis, column = axis_and_column(name, [_nan_to_none(row.get(name)) for row in rows])
+    if len(axis.choices) > 1 or axis.is_number:
+      axes[name] = axis
+      values[name] = column
+
+  objectives = np.array([_to_float(row.get(objective)) for row in rows], np.float64)
+  status = _status(rows, objectives)
   return Runs(
     name=path.stem,
     axes=axes,
     values=values,
-    objective=_filled(found, status, maximize),
+    objective=_fill_diverged(objectives, status, maximize),
     objective_name=objective,
     maximize=maximize,
     status=status,
-    point=points_of(values, len(rows)),
-    seed=np.array(
-      [
-        int(_float(row.get('seed')))
-        if _float(row.get('seed')) == _float(row.get('seed'))
-        else i
-        for i, row in enumerate(rows)
-      ],
-      int,
-    ),
+    point=point_numbers(values, len(rows)),
+    seed=_seeds(rows),
     measured=_measured(rows, names, (objective, *axes)),
     configs=dict(enumerate(rows)),
-    about={'source': str(path), 'kind': 'table', 'objectives': [objective]},
+    facts=StudyFacts(source=str(path), source_type='table'),
   )
 
 
-def _objective(path: Any, names: Sequence[str], asked: str | None) -> str:
-  if asked is not None:
-    _known(path, '--objective', asked, names)
-    return asked
-  for name in OBJECTIVES:
-    if name in names:
-      return name
+def _objective_column(path: epath.Path, names: Sequence[str], name: str | None) -> str:
+  if name is not None:
+    _check_column(path, '--objective', name, names)
+    return name
+  for candidate in OBJECTIVES:
+    if candidate in names:
+      return candidate
   raise ConfigError(
-    f'--objective: got none, expected the column to judge runs by, of {", ".join(names)} in {path}'
+    f'--objective: got none, expected one of the columns of {path}: {", ".join(names)}'
   )
 
 
-def _known(path: Any, flag: str, name: str, names: Sequence[str]) -> None:
+def _check_column(path: epath.Path, flag: str, name: str, names: Sequence[str]) -> None:
   if name not in names:
     raise ConfigError(
-      f'{flag}: got {name!r}, expected a column of {path}, of {", ".join(names)}{suggest(name, names)}'
+      f'{flag}: got {name!r}, expected one of the columns of {path}: '
+      f'{", ".join(names)}{suggest(name, names)}'
     )
 
 
-# --- files ----------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------
 
 
-def _rows(path: Any) -> list[dict[str, Any]]:
+def _rows(path: epath.Path) -> list[dict[str, object]]:
+  """Reads the rows of a file.
+
+  Raises:
+    ConfigError: If the file cannot be read as what its suffix says.
+  """
   suffix = path.suffix.lower()
   try:
     if suffix == '.parquet':
@@ -155,97 +163,106 @@ def _rows(path: Any) -> list[dict[str, Any]]:
       return curves.read(path).to_pylist()
     text = path.read_text()
     if suffix == '.jsonl':
-      return [_flat(json.loads(line)) for line in text.splitlines() if line.strip()]
-    read = csv.DictReader(
-      io.StringIO(text), delimiter='\t' if suffix == '.tsv' else ','
-    )
-    return [
-      {k.strip(): _parsed(v) for k, v in row.items() if k is not None} for row in read
-    ]
-  except (
-    ValueError,
-    AttributeError,
-    csv.Error,
-  ) as error:  # UnicodeDecodeError and pyarrow's are ValueErrors
+      lines = [line for line in text.splitlines() if line.strip()]
+      return [_flatten(json.loads(line)) for line in lines]
+    return _delimited_rows(text, '\t' if suffix == '.tsv' else ',')
+  except (ValueError, AttributeError, csv.Error) as error:
+    # A UnicodeDecodeError and the errors of pyarrow are ValueErrors.
     raise ConfigError(
       f'{path}: cannot be read as {suffix[1:]} ({str(error).splitlines()[0]})'
     ) from None
 
 
-def _flat(row: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Nested objects by dotted path; lists as tuples."""
-  out: dict[str, Any] = {}
+def _delimited_rows(text: str, delimiter: str) -> list[dict[str, object]]:
+  rows = []
+  for cells in csv.DictReader(io.StringIO(text), delimiter=delimiter):
+    row = {k.strip(): _parse_cell(cell) for k, cell in cells.items() if k is not None}
+    rows.append(row)
+  return rows
+
+
+def _flatten(row: Row, prefix: str = '') -> dict[str, object]:
+  """Returns nested objects by dotted path, with lists as tuples."""
+  flat: dict[str, object] = {}
   for key, value in row.items():
     if isinstance(value, Mapping):
-      out |= _flat(value, f'{prefix}{key}.')
+      flat |= _flatten(value, f'{prefix}{key}.')
     else:
-      out[f'{prefix}{key}'] = tuple(value) if isinstance(value, list) else value
-  return out
+      flat[f'{prefix}{key}'] = tuple(value) if isinstance(value, list) else value
+  return flat
 
 
-def _parsed(text: str | None) -> Any:
-  """A cell of a CSV file: an int, a float, true or false, None where empty, else its text."""
+def _parse_cell(text: str | None) -> object:
+  """Returns a cell of a CSV file as a bool, an int, a float or a text. Empty is None."""
   text = (text or '').strip()
   if not text:
     return None
   if text.lower() in ('true', 'false'):
     return text.lower() == 'true'
-  for kind in (int, float):
+  for number_type in (int, float):
     try:
-      return kind(text)
+      return number_type(text)
     except ValueError:
       continue
   return text
 
 
-def _missing_as_none(value: Any) -> Any:
+# --- columns --------------------------------------------------------------------------
+
+
+def _nan_to_none(value: object) -> object:
   return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _float(value: Any) -> float:
+def _to_float(value: object) -> float:
+  """Returns a number, or a text that holds one, as a float. Anything else is NaN."""
+  if isinstance(value, bool) or not isinstance(value, (str, SupportsFloat)):
+    return math.nan
   try:
-    return math.nan if value is None or isinstance(value, bool) else float(value)
+    return float(value)
   except (TypeError, ValueError):
     return math.nan
 
 
-def _status(rows: Sequence[Mapping[str, Any]], objective: np.ndarray) -> np.ndarray:
-  said = [
-    str(row.get('status', row.get('state', '')) or '')
-    .lower()
-    .removeprefix('trialstate.')
-    for row in rows
-  ]
-  word = lambda text, value: (
-    _STATES.get(text)
-    or (text if text in STATUSES else None)
-    or ('complete' if math.isfinite(value) else 'diverged')
-  )
-  found = [word(text, value) for text, value in zip(said, objective)]
+def _seeds(rows: Sequence[Row]) -> np.ndarray:
+  """Returns (T,) the seeds, with the row index for a run without one."""
+  seeds = [_to_float(row.get('seed')) for row in rows]
   return np.array(
-    [
-      'diverged' if s == 'complete' and not math.isfinite(v) else s
-      for s, v in zip(found, objective)
-    ]
+    [i if math.isnan(seed) else int(seed) for i, seed in enumerate(seeds)]
   )
 
 
-def _filled(objective: np.ndarray, status: np.ndarray, maximize: bool) -> np.ndarray:
-  """The worst finite objective for runs that diverged without one."""
+def _status(rows: Sequence[Row], objective: np.ndarray) -> np.ndarray:
+  """Returns (T,) the status of each run."""
+  status = []
+  for row, value in zip(rows, objective):
+    text = str(row.get('status', row.get('state', '')) or '').lower()
+    name = STATUS_WORDS.get(text.removeprefix('trialstate.'), 'complete')
+    is_missing = name == 'complete' and not math.isfinite(value)
+    status.append('diverged' if is_missing else name)
+  return np.array(status)
+
+
+def _fill_diverged(
+  objective: np.ndarray, status: np.ndarray, maximize: bool
+) -> np.ndarray:
+  """Gives diverged runs without an objective the worst finite one."""
   finite = objective[np.isfinite(objective)]
   if not len(finite):
     return np.where(np.isfinite(objective), objective, math.nan)
   worst = finite.min() if maximize else finite.max()
-  return np.where(
-    np.isfinite(objective), objective, np.where(status == 'diverged', worst, math.nan)
-  )
+  missing = np.where(status == 'diverged', worst, math.nan)
+  return np.where(np.isfinite(objective), objective, missing)
 
 
 def _measured(
-  rows: Sequence[Mapping[str, Any]], names: Sequence[str], taken: Sequence[str]
+  rows: Sequence[Row], names: Sequence[str], read: Collection[str]
 ) -> dict[str, np.ndarray]:
-  """Columns of numbers that are neither the objective nor a hyperparameter."""
-  left = [n for n in names if n not in taken and n.lower() not in _OWN]
-  columns = columns_of([{n: _float(row.get(n)) for n in left} for row in rows])
-  renamed = {'step': 'steps', 'n_parameters': 'parameters'}
-  return {renamed.get(n, n): c for n, c in columns.items() if np.isfinite(c).any()}
+  """Returns columns of numbers that are neither the objective nor a hyperparameter."""
+  others = [n for n in names if n not in read and n.lower() not in RUN_COLUMNS]
+  columns = number_columns([{n: _to_float(row.get(n)) for n in others} for row in rows])
+  return {
+    RENAMED_COLUMNS.get(name, name): column
+    for name, column in columns.items()
+    if np.isfinite(column).any()
+  }

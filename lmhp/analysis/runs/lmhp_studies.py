@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 import math
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmhp.analysis.runs.columns import columns_of, looks_logarithmic
-from lmhp.analysis.runs.table import CONFIRM, SEARCH, Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.columns import (
+  is_numeric,
+  looks_logarithmic,
+  number_columns,
+  object_column,
+)
+from lmhp.analysis.runs.facts import StudyFacts
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs
 from lmhp.files import as_path
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
+from lmhp.typing import PathLike
 
-FEWEST_OF_A_NUMBER = 3
-"""A choice between this many numbers, or more, is a number that was varied."""
+if TYPE_CHECKING:
+  import pyarrow as pa
+
+MIN_NUMERIC_CHOICES = 3
+"""A choice between at least this many numbers is a number that was varied."""
+COSTS = ('steps', 'tokens', 'flops', 'tokens_spent', 'seconds')
 
 
-def read_study(workdir: Any, storage: str | None = None) -> Runs:
-  """The trials of an lmhp study, as it stands; also while it runs.
+def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
+  """Reads the trials of an lmhp study, also while the study runs.
+
+  Args:
+    workdir: Directory of the study.
+    storage: URL of the database that holds the study. None reads the study's own files.
 
   Raises:
-    ConfigError: where there is none, or it is damaged.
+    ConfigError: If there is no study, or it is damaged.
   """
   with Study.read(workdir, storage=storage) as study:
     trials = study.trials
@@ -32,41 +48,24 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     directions = study.directions
     name = study.name
   load_plugin_modules(manifest.plugins, f'the study in {workdir}')
-  space = from_json(manifest.space)
-  base = dict(manifest.task.base_values)
-  parameters = CompiledSpace(space).parameters
-  axes = {p.name: axis_of(p, base) for p in parameters}
+
+  base = manifest.task.base_values
+  parameters = CompiledSpace(from_json(manifest.space)).parameters
+  axes = {parameter.name: parameter_axis(parameter, base) for parameter in parameters}
   sweep = manifest.sweep
-  objectives = sweep.get('objective', ['objective'])
+  objectives = _names(sweep.get('objective', ['objective']))
+  match_budget = sweep.get('match_budget')
   measured = _measured(trials)
   for i, objective in enumerate(objectives[1:], start=1):
     measured.setdefault(
       objective, np.array([t.values[i] if t.values else math.nan for t in trials])
     )
-  about = {
-    'data_sha256': manifest.task.data_sha256,
-    **dataclasses.asdict(manifest.origin),
-    'changes': list(manifest.changes),
-    'source': str(workdir),
-    'kind': 'study',
-    'sweep': sweep,
-    'objectives': objectives,
-    'base': base,
-    'directions': list(directions),
-    'match_budget': sweep.get('match_budget'),
-    'rungs': list(manifest.rungs.steps) if manifest.rungs else [],
-  }
+
   return Runs(
     name=name,
     axes=axes,
     values={p.name: _column(axes[p.name], p, trials) for p in parameters},
-    objective=np.array(
-      [
-        t.values[0] if t.values and t.status in ('complete', 'diverged') else math.nan
-        for t in trials
-      ],
-      np.float64,
-    ),
+    objective=np.array([_objective(trial) for trial in trials], np.float64),
     objective_name=objectives[0],
     maximize=directions[0] == 'maximize',
     status=np.array([t.status for t in trials], str),
@@ -81,119 +80,157 @@ def read_study(workdir: Any, storage: str | None = None) -> Runs:
     measured=measured,
     curves=_curves(workdir, trials),
     configs={t.number: {**base, **t.overrides} for t in trials},
-    about=about,
+    facts=StudyFacts(
+      source=str(workdir),
+      source_type='study',
+      search=str(sweep.get('search', '')),
+      match_budget=None if match_budget is None else str(match_budget),
+      base_config=base,
+      command=' '.join(manifest.origin.command),
+      data_sha256=manifest.task.data_sha256 or '',
+      versions=manifest.origin.versions,
+      device=manifest.origin.device,
+      git=manifest.origin.git,
+    ),
   )
 
 
-def axis_of(parameter: Parameter, base: Mapping[str, Any]) -> Axis:
-  """A space's parameter as an axis; a choice between three numbers or more is a number."""
-  domain, own = (
-    parameter.domain,
-    base.get(parameter.paths[0]) if len(parameter.paths) == 1 else None,
-  )
-  common = {'name': parameter.name, 'role': parameter.role, 'base': own}
+def _names(value: object) -> list[str]:
+  """Returns the names of a list in a manifest."""
+  return [str(name) for name in value] if isinstance(value, (list, tuple)) else []
+
+
+def _objective(trial: Trial) -> float:
+  if trial.values and trial.status in ('complete', 'diverged'):
+    return trial.values[0]
+  return math.nan
+
+
+def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
+  """Returns the axis of a space's parameter.
+
+  A choice between at least `MIN_NUMERIC_CHOICES` numbers becomes a number.
+  """
+  domain = parameter.domain
+  name = parameter.name
+  role = parameter.role
+  has_one_path = len(parameter.paths) == 1
+  base_value = base.get(parameter.paths[0]) if has_one_path else None
+
   if not isinstance(domain, Choice):
     return Axis(
-      **common,
+      name,
       low=float(domain.low),
       high=float(domain.high),
       log=domain.log,
-      whole=not isinstance(domain, Float),
+      role=role,
+      base_value=base_value,
+      is_integer=not isinstance(domain, Float),
     )
+
   values = tuple(domain.values)
-  numeric = all(
-    isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
-    for v in values
-  )
-  if numeric and len(parameter.paths) == 1 and len(set(values)) >= FEWEST_OF_A_NUMBER:
+  numeric = all(is_numeric(value) and math.isfinite(value) for value in values)
+  if numeric and has_one_path and len(set(values)) >= MIN_NUMERIC_CHOICES:
     return Axis(
-      **common,
+      name,
       low=float(min(values)),
       high=float(max(values)),
       log=looks_logarithmic(values),
       choices=values,
-      whole=all(isinstance(v, int) for v in values),
+      role=role,
+      base_value=base_value,
+      is_integer=all(isinstance(value, int) for value in values),
     )
-  return Axis(**common, kind='choice', choices=values)
+  return Axis(name, is_choice=True, choices=values, role=role, base_value=base_value)
 
 
 def _column(axis: Axis, parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
-  """A column of values; what changed while a trial trained (population-based training) by its last."""
-  last = [t.lineage[-1].values if t.lineage else {} for t in trials]
-  given = [
-    one.get(axis.name, t.parameters.get(axis.name)) for one, t in zip(last, trials)
-  ]
-  if axis.kind == 'number':
-    return np.array([math.nan if v is None else float(v) for v in given], np.float64)
-  column = np.empty(len(given), object)
-  column[:] = given
-  return column
+  """Returns the column of a parameter.
+
+  Population-based training changes values while a trial trains. The last one counts.
+  """
+  values = []
+  for trial in trials:
+    last_values = trial.lineage[-1].values if trial.lineage else {}
+    first_value = trial.parameters.get(axis.name)
+    values.append(last_values.get(axis.name, first_value))
+  if axis.is_number:
+    return np.array(
+      [math.nan if value is None else float(value) for value in values], np.float64
+    )
+  return object_column(values)
 
 
 def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
-  """What was measured of each trial: its length without its forks', its metrics and its counts."""
+  """Returns the columns of lengths, costs and metrics.
+
+  `tokens` and `flops` leave out the forks that cool down at a rung. `tokens_spent` holds
+  them.
+  """
   rows = []
-  for t in trials:
-    cost = t.cost
-    row = dict.fromkeys(('steps', 'tokens', 'flops', 'tokens_spent', 'seconds'))
+  for trial in trials:
+    cost = trial.cost
+    row: dict[str, object] = dict.fromkeys(COSTS)
     if cost.steps:
-      own = cost.steps / (cost.steps + cost.cooldown_steps)
+      fraction = cost.steps / (cost.steps + cost.cooldown_steps)
       row['steps'] = cost.steps
-      row['tokens'] = cost.tokens * own
-      row['flops'] = cost.flops * own
+      row['tokens'] = cost.tokens * fraction
+      row['flops'] = cost.flops * fraction
       row['tokens_spent'] = cost.tokens
       row['seconds'] = cost.seconds
-    row['diverged_at'] = t.diverged_at
-    row['parameters'] = t.model.n_parameters
-    for kind, n in t.model.parameters_by_kind.items():
-      row[f'parameters_{kind}'] = n
-    rows.append(
-      {
-        **row,
-        **{k: v for k, v in t.metrics.items() if isinstance(v, (int, float))},
-      }
-    )
-  return columns_of(rows)
+    row['diverged_at'] = trial.diverged_at
+    row['parameters'] = trial.model.n_parameters
+    for kind, count in trial.model.parameters_by_kind.items():
+      row[f'parameters_{kind}'] = count
+    for metric, value in trial.metrics.items():
+      if isinstance(value, (int, float)):
+        row[metric] = value
+    rows.append(row)
+  return number_columns(rows)
 
 
-def _curves(workdir: Any, trials: Sequence[Trial]) -> dict[int, dict[str, np.ndarray]]:
-  """The curves of trials, from the packs that each was in, in order."""
-  from lmhp.sweeping.execution import curves
+def _curves(
+  workdir: PathLike, trials: Sequence[Trial]
+) -> dict[int, dict[str, np.ndarray]]:
+  """Reads the curves of trials from the packs that each was in, in order."""
+  from lmhp.sweeping.execution import curves as curve_files
 
   packs: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-  directory, found = as_path(workdir) / 'curves', {}
-  for t in trials:
+  directory = as_path(workdir) / 'curves'
+  curves = {}
+  for trial in trials:
     parts = []
-    for name in dict.fromkeys(t.packs):
+    for name in dict.fromkeys(trial.packs):
       if name not in packs:
         path = directory / f'{name}.parquet'
-        packs[name] = _by_trial(curves.read(path)) if path.exists() else {}
-      parts += [packs[name][t.number]] if t.number in packs[name] else []
+        packs[name] = _by_trial(curve_files.read(path)) if path.exists() else {}
+      if trial.number in packs[name]:
+        parts.append(packs[name][trial.number])
     if parts:
-      found[t.number] = _joined(parts)
-  return found
+      curves[trial.number] = _concatenate(parts)
+  return curves
 
 
-def _by_trial(table: Any) -> dict[int, dict[str, np.ndarray]]:
+def _by_trial(table: pa.Table) -> dict[int, dict[str, np.ndarray]]:
+  """Splits the curves of a pack by trial number."""
   columns = {
     name: np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64)
     for name in table.column_names
   }
   trials = columns.pop('trial')
-  return {
-    int(number): {name: column[trials == number] for name, column in columns.items()}
-    for number in np.unique(trials)
-  }
+  curves = {}
+  for number in np.unique(trials):
+    rows = trials == number
+    curves[int(number)] = {name: column[rows] for name, column in columns.items()}
+  return curves
 
 
-def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  """Curves one after the other, rows in the order of their steps."""
+def _concatenate(parts: Sequence[Curve]) -> dict[str, np.ndarray]:
+  """Joins curves, with rows in the order of their steps."""
   names = dict.fromkeys(name for part in parts for name in part)
-  whole = {
-    name: np.concatenate(
-      [part.get(name, np.full(len(part['step']), math.nan)) for part in parts]
-    )
-    for name in names
-  }
-  order = np.argsort(whole['step'], kind='stable')
-  return {name: column[order] for name, column in whole.items()}
+  joined = {}
+  for name in names:
+    columns = [part.get(name, np.full(len(part['step']), math.nan)) for part in parts]
+    joined[name] = np.concatenate(columns)
+  order = np.argsort(joined['step'], kind='stable')
+  return {name: column[order] for name, column in joined.items()}

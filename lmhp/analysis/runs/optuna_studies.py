@@ -1,156 +1,176 @@
-"""An Optuna study as a table of runs."""
+"""A table of runs from an Optuna study."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmhp.analysis.runs.columns import columns_of, looks_logarithmic
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.columns import (
+  is_numeric,
+  looks_logarithmic,
+  number_columns,
+  object_column,
+  to_float,
+)
+from lmhp.analysis.runs.facts import StudyFacts
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
-_STATES = {
+if TYPE_CHECKING:
+  import optuna
+  from optuna.distributions import BaseDistribution
+  from optuna.storages import BaseStorage
+  from optuna.trial import FrozenTrial
+
+STATUSES = {
   'COMPLETE': 'complete',
   'PRUNED': 'pruned',
   'FAIL': 'failed',
   'RUNNING': 'running',
   'WAITING': 'waiting',
 }
+"""{state of an Optuna trial: status of a run}."""
 
 
-def read_optuna(where: str, study: str | None = None) -> Runs:
-  """An Optuna study, of any program.
+def read_optuna(source: str, study: str | None = None) -> Runs:
+  """Reads an Optuna study that any program has made.
 
   Args:
-    where: a journal's file, a SQLite file, or a storage's URL.
-    study: its name, where the storage has several.
+    source: Journal file, SQLite file, or URL of a storage.
+    study: Name of the study. None if the storage has only one.
 
   Raises:
-    ConfigError: where it cannot be read, or there are several studies and none is named.
+    ConfigError: If the storage cannot be read, or it has several studies and `study` is
+      None.
   """
   import optuna
 
-  storage = _storage(optuna, where)
+  storage = _open_storage(source)
   names = optuna.get_all_study_names(storage)
   if study is None and len(names) != 1:
     raise ConfigError(
-      f'--study: got none, expected one of {", ".join(names) or "none, since there are none"} in {where}'
+      f'--study: got none, expected one of {", ".join(names) or "(no studies)"} in {source}'
     )
   if study is not None and study not in names:
     raise ConfigError(
-      f'--study: got {study!r}, expected one of {", ".join(names)} in {where}'
+      f'--study: got {study!r}, expected one of {", ".join(names)} in {source}'
     )
-  found = optuna.load_study(study_name=study or names[0], storage=storage)
-  return runs_of(found, where)
+  loaded = optuna.load_study(study_name=study or names[0], storage=storage)
+  return runs_of_study(loaded, source)
 
 
-def runs_of(study: Any, where: str = '') -> Runs:
-  """The table of an `optuna.Study`."""
+def runs_of_study(study: optuna.Study, source: str = '') -> Runs:
+  """Returns the table of runs of an Optuna study.
+
+  Args:
+    study: The study.
+    source: Path or URL that it was loaded from.
+  """
   trials = study.get_trials(deepcopy=False)
-  distributions: dict[str, Any] = {}
+  distributions: dict[str, BaseDistribution] = {}
   for trial in trials:
     distributions |= trial.distributions
-  axes = {name: _axis(name, d) for name, d in distributions.items()}
-  values = {}
-  for name, axis in axes.items():
-    given = [t.params.get(name) for t in trials]
-    if axis.kind == 'number':
-      values[name] = np.array([math.nan if v is None else float(v) for v in given])
-    else:
-      values[name] = np.empty(len(given), object)
-      values[name][:] = given
-  rows = [
-    {
-      **{
-        k: v
-        for k, v in t.user_attrs.items()
-        if isinstance(v, (int, float)) and not isinstance(v, bool)
-      },
-      'seconds': t.duration.total_seconds() if t.duration else math.nan,
-    }
-    for t in trials
-  ]
-  first = study.directions[0].name == 'MAXIMIZE'
+  axes = {name: _axis(name, each) for name, each in distributions.items()}
   names = study.metric_names or [
     f'objective_{i}' if i else 'objective' for i in range(len(study.directions))
   ]
-  measured = columns_of(rows)
+
+  measured = number_columns([_measured(trial) for trial in trials])
   for i, name in enumerate(names[1:], start=1):
     measured[name] = np.array([t.values[i] if t.values else math.nan for t in trials])
+
   return Runs(
     name=study.study_name,
     axes=axes,
-    values=values,
+    values={name: _column(axis, trials) for name, axis in axes.items()},
+    objective=np.array([_objective(trial) for trial in trials], np.float64),
     objective_name=names[0],
-    maximize=first,
-    objective=np.array(
-      [
-        t.values[0] if t.values and t.state.name == 'COMPLETE' else math.nan
-        for t in trials
-      ]
-    ),
-    status=np.array([_STATES[t.state.name] for t in trials])
-    if trials
-    else np.array([], str),
+    maximize=study.directions[0].name == 'MAXIMIZE',
+    status=np.array([STATUSES[t.state.name] for t in trials], str),
     number=np.array([t.number for t in trials], int),
     scores=tuple(dict(t.intermediate_values) for t in trials),
     measured=measured,
     configs={t.number: {**t.params, **t.user_attrs} for t in trials},
-    about={
-      'source': where,
-      'kind': 'optuna',
-      'objectives': list(names),
-      'directions': [d.name.lower() for d in study.directions],
-    },
+    facts=StudyFacts(source=source, source_type='optuna'),
   )
 
 
-def _storage(optuna: Any, where: str) -> Any:
+def _objective(trial: FrozenTrial) -> float:
+  if trial.values and trial.state.name == 'COMPLETE':
+    return trial.values[0]
+  return math.nan
+
+
+def _measured(trial: FrozenTrial) -> dict[str, float]:
+  """Returns the numbers among the user attributes, and the duration in seconds."""
+  row = {key: value for key, value in trial.user_attrs.items() if is_numeric(value)}
+  duration = trial.duration
+  row['seconds'] = duration.total_seconds() if duration else math.nan
+  return row
+
+
+def _column(axis: Axis, trials: Sequence[FrozenTrial]) -> np.ndarray:
+  values = [trial.params.get(axis.name) for trial in trials]
+  if axis.is_number:
+    return np.array([math.nan if v is None else float(v) for v in values], np.float64)
+  return object_column(values)
+
+
+def _open_storage(source: str) -> BaseStorage:
   from optuna.storages import JournalStorage, RDBStorage
 
   from lmhp.sweeping.store.journal import JournalSnapshot
 
   try:
-    if '://' in where:
-      return RDBStorage(where, skip_compatibility_check=False)
-    if not os.path.exists(where):
-      raise ConfigError(f'{where}: no such file')
-    if where.endswith(('.db', '.sqlite', '.sqlite3')):
-      return RDBStorage(f'sqlite:///{os.path.abspath(where)}')
-    return JournalStorage(JournalSnapshot(where))
+    if '://' in source:
+      return RDBStorage(source, skip_compatibility_check=False)
+    if not os.path.exists(source):
+      raise ConfigError(f'{source}: no such file')
+    if source.endswith(('.db', '.sqlite', '.sqlite3')):
+      return RDBStorage(f'sqlite:///{os.path.abspath(source)}')
+    return JournalStorage(JournalSnapshot(source))
   except ConfigError:
     raise
-  except (
-    Exception
-  ) as error:  # Optuna, SQLAlchemy and the drivers have no exception in common
+  except Exception as error:
+    # Optuna, SQLAlchemy and the database drivers share no base class of errors.
     raise ConfigError(
-      f'{where}: cannot be read as an Optuna storage ({str(error).splitlines()[0]})'
+      f'{source}: cannot be read as an Optuna storage ({str(error).splitlines()[0]})'
     ) from None
 
 
-def _axis(name: str, distribution: Any) -> Axis:
-  if hasattr(distribution, 'choices'):
+def _axis(name: str, distribution: BaseDistribution) -> Axis:
+  from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+  )
+
+  if isinstance(distribution, CategoricalDistribution):
     choices = tuple(distribution.choices)
-    numeric = (
-      all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in choices)
-      and len(set(choices)) > 2
-    )
-    if numeric:
+    numbers = [to_float(choice) for choice in choices if is_numeric(choice)]
+    if len(numbers) == len(choices) and len(set(choices)) > 2:
       return Axis(
         name,
-        low=float(min(choices)),
-        high=float(max(choices)),
-        log=looks_logarithmic(choices),
+        low=min(numbers),
+        high=max(numbers),
+        log=looks_logarithmic(numbers),
         choices=choices,
       )
-    return Axis(name, kind='choice', choices=choices)
-  return Axis(
-    name,
-    low=float(distribution.low),
-    high=float(distribution.high),
-    log=bool(distribution.log),
-    whole=isinstance(distribution.low, int),
+    return Axis(name, is_choice=True, choices=choices)
+  if isinstance(distribution, (FloatDistribution, IntDistribution)):
+    return Axis(
+      name,
+      low=float(distribution.low),
+      high=float(distribution.high),
+      log=bool(distribution.log),
+      is_integer=isinstance(distribution, IntDistribution),
+    )
+  raise ConfigError(
+    f'{name}: got a {type(distribution).__name__}, expected a float, an integer or a '
+    'categorical distribution'
   )

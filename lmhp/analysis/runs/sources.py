@@ -1,71 +1,112 @@
-"""A table of runs from wherever they are: an lmhp study or run, an Optuna study, a CSV, JSONL or parquet file."""
+"""Reads a table of runs from an lmhp study or run, an Optuna study, or a file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import os
-from typing import Any, Mapping
+from typing import TypedDict, Unpack
 
+from lmhp.analysis.runs.files import read_table
 from lmhp.analysis.runs.lmhp_studies import read_study
+from lmhp.analysis.runs.optuna_studies import read_optuna
 from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.training_runs import read_runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.sweeping.store.study_header import HEADER
+from lmhp.typing import PathLike
 
-TABLES = ('.csv', '.tsv', '.jsonl', '.parquet')
+TABLE_SUFFIXES = ('.csv', '.tsv', '.jsonl', '.parquet')
+OPTUNA_SUFFIXES = ('.journal', '.log', '.db', '.sqlite', '.sqlite3')
+OBJECT_STORES = ('gs://', 's3://')
 
 
-def read(path: Any, **options: Any) -> Runs:
-  """The table of runs of a path.
+class ReadOptions(TypedDict, total=False):
+  """Options of `read`. None stands for an option that is not given.
+
+  Attributes:
+    storage: URL of the database that holds an lmhp study.
+    study: Name of one of several studies in an Optuna storage.
+    objective: Column of the objective in a file of runs.
+    maximize: True if a larger objective is better, in a file of runs.
+    parameters: Columns of the hyperparameters in a file of runs.
+  """
+
+  storage: str | None
+  study: str | None
+  objective: str | None
+  maximize: bool | None
+  parameters: Sequence[str] | None
+
+
+def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
+  """Reads a table of runs.
 
   Args:
-    path: an lmhp study's directory, a training run's or one with several of them in it; an Optuna journal
-      (`.journal`, `.log`), database file (`.db`) or URL; a `.csv`, `.tsv`, `.jsonl` or `.parquet` file of runs.
-    **options: `storage` of an lmhp study in a database; `study` of an Optuna storage with several; `objective`,
-      `maximize` and `parameters` of a file, as in `lmhp.analysis.runs.files.read_table`.
+    path: Directory of an lmhp study, of a training run or of several runs; an Optuna
+      journal (`.journal`, `.log`), database file (`.db`, `.sqlite`) or URL; or a `.csv`,
+      `.tsv`, `.jsonl` or `.parquet` file with one row per run.
+    **options: Fields of `ReadOptions`.
 
   Raises:
-    ConfigError: where nothing of the kind is there.
-  """
-  asked = {name: value for name, value in options.items() if value is not None}
-  text = os.fspath(path)
-  if '://' in text and not text.startswith(('gs://', 's3://')):
-    return _optuna(text, asked)
-  path = as_path(text)
-  if (path / HEADER).exists():
-    return read_study(path, **asked)
-  if path.is_dir():
-    return _directory(path, asked)
-  if not path.exists():
-    raise ConfigError(
-      f'{text}: no such file or directory, expected a study, a run, or a table of runs'
-    )
-  suffix = path.suffix.lower()
-  if suffix in TABLES:
-    from lmhp.analysis.runs.files import read_table
+    ConfigError: If the path does not exist, cannot be read, or an option has no meaning
+      for it.
 
-    return read_table(path, **asked)
-  if suffix in ('.journal', '.log', '.db', '.sqlite', '.sqlite3'):
-    return _optuna(text, asked)
+  >>> import pathlib, tempfile
+  >>> with tempfile.TemporaryDirectory() as directory:
+  ...   file = pathlib.Path(directory) / 'runs.csv'
+  ...   _ = file.write_text('lr,val_loss\\n0.001,3.2\\n0.003,3.0\\n0.01,3.1\\n')
+  ...   runs = read(file)
+  >>> len(runs), list(runs.axes), runs.objective_name
+  (3, ['lr'], 'val_loss')
+  """
+  text = os.fspath(path)
+  if '://' in text and not text.startswith(OBJECT_STORES):
+    return _read_optuna(text, options)
+
+  file = as_path(text)
+  if (file / HEADER).exists():
+    _check_options(text, 'an lmhp study', options, ('storage',))
+    return read_study(file, storage=options.get('storage'))
+  if file.is_dir():
+    _check_options(text, 'a directory of runs', options, ())
+    return read_runs(file)
+  if not file.exists():
+    raise ConfigError(
+      f'{text}: no such file or directory, expected a study, a run or a file of runs'
+    )
+
+  suffix = file.suffix.lower()
+  if suffix in TABLE_SUFFIXES:
+    _check_options(
+      text, 'a file of runs', options, ('objective', 'maximize', 'parameters')
+    )
+    return read_table(
+      file,
+      objective=options.get('objective'),
+      maximize=bool(options.get('maximize')),
+      parameters=options.get('parameters'),
+    )
+  if suffix in OPTUNA_SUFFIXES:
+    return _read_optuna(text, options)
   raise ConfigError(
-    f'{text}: got a {suffix or "file without suffix"}, expected a directory, an Optuna journal, or one '
-    f'of {", ".join(TABLES)}'
+    f'{text}: got a file with the suffix {suffix!r}, expected a directory, an Optuna journal, '
+    f'or a file that ends in {", ".join(TABLE_SUFFIXES)}'
   )
 
 
-def _optuna(where: str, options: Mapping[str, Any]) -> Runs:
-  from lmhp.analysis.runs.optuna_studies import read_optuna
-
-  return read_optuna(where, **options)
-
-
-def _directory(path: Any, options: Mapping[str, Any]) -> Runs:
-  if options:
-    raise ConfigError(
-      f'--{next(iter(options))}: is for a file of runs or an Optuna storage, and {path} is a directory'
-    )
-  from lmhp.analysis.runs.training_runs import read_runs
-
-  return read_runs(path)
+def _read_optuna(source: str, options: ReadOptions) -> Runs:
+  _check_options(source, 'an Optuna storage', options, ('study',))
+  return read_optuna(source, study=options.get('study'))
 
 
-# --- an lmhp study --------------------------------------------------------------------------------------------------
+def _check_options(
+  source: str, source_type: str, options: ReadOptions, accepted: Sequence[str]
+) -> None:
+  """Checks that each given option has a meaning for the type of a source."""
+  for name, value in options.items():
+    if value is not None and name not in accepted:
+      flags = ', '.join(f'--{each}' for each in accepted) or 'none of these flags'
+      raise ConfigError(
+        f'--{name}: got {value!r}, but {source} is {source_type}, expected {flags}'
+      )

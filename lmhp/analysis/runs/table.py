@@ -1,69 +1,40 @@
-"""What the analysis works on: a table of runs in numpy, whoever made them.
+"""The table of runs that the analysis works on, in NumPy.
 
-A row is one training run: one point of a space with one seed. `lmhp.analysis.runs.sources` makes the table of an lmhp study,
-an Optuna study, or a file of rows; everything after that knows this table alone, and no jax.
+A row is one training run: one point of a space with one seed. `lmhp.analysis.runs.sources`
+reads the table of an lmhp study, an Optuna study, or a file of rows. All later code uses
+this table only, and no jax.
 
-Dimension key: T runs, P points.
+Dimension key: T runs, P points, S rows of a curve.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import Any, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.facts import StudyFacts
+
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
-SEARCH, CONFIRM = 'search', 'confirm'
+SEARCH = 'search'
+CONFIRM = 'confirm'
+BASE_POINT = -1
+"""Point of the base config in the confirmation."""
+
+Curve: TypeAlias = Mapping[str, np.ndarray]
+"""{column: (S,) float64} of one run, NaN in rows without a value. It has 'step', and columns
+such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
+
+Losses = TypeVar('Losses', float, np.ndarray)
 
 
-@dataclasses.dataclass(frozen=True)
-class Axis:
-  """A hyperparameter that was varied.
-
-  Attributes:
-    name: of its column, and in all words: a dotted path where there is one.
-    kind: 'number' or 'choice'.
-    low: smallest value that the search could take; NaN where not known or a choice.
-    high: largest.
-    log: whether equal ratios are equal steps.
-    choices: what a choice may be; () of a number.
-    role: 'scientific', 'nuisance' or 'fixed', in the words of google-research/tuning_playbook.
-    base: the base config's value; None where not known.
-    whole: whether only whole numbers are meant.
-  """
-
-  name: str
-  kind: str = 'number'
-  low: float = math.nan
-  high: float = math.nan
-  log: bool = False
-  choices: tuple = ()
-  role: str = 'scientific'
-  base: Any = None
-  whole: bool = False
-
-  def unit(self, values: Any) -> np.ndarray:
-    """Numbers as a share of the range, on its own scale: 0 at `low`, 1 at `high`; NaN stays NaN.
-
-    >>> Axis('lr', low=1e-4, high=1e-2, log=True).unit([1e-4, 1e-3]).round(6).tolist()
-    [0.0, 0.5]
-    """
-    values, (low, high) = np.asarray(values, np.float64), (self.low, self.high)
-    if self.log:
-      with np.errstate(divide='ignore', invalid='ignore'):
-        values, low, high = np.log(values), math.log(low), math.log(high)
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
-
-  def from_unit(self, shares: Any) -> np.ndarray:
-    """The inverse of :meth:`unit`."""
-    shares = np.asarray(shares, np.float64)
-    if self.log:
-      return np.exp(
-        math.log(self.low) + shares * (math.log(self.high) - math.log(self.low))
-      )
-    return self.low + shares * (self.high - self.low)
+def _missing() -> np.ndarray:
+  """Stands for a column that is filled in with its default."""
+  return np.zeros(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +42,27 @@ class Runs:
   """A table of T runs.
 
   Attributes:
-    name: of the study.
-    axes: what was varied, by name, in the order in which it was written.
-    values: a column for each axis: (T,) float64 of a number, NaN where a run has none; (T,) object of a choice, None
-      where a run has none.
-    objective: (T,) float64, the final objective; NaN where a run has none. A diverged run has a finite bad value.
-    objective_name: say 'eval_loss_nats'.
-    maximize: whether more is better.
-    status: (T,) str, of `STATUSES`.
-    number: (T,) int, what a run is called.
-    point: (T,) int; runs of one point differ in their seed alone.
+    name: Name of the study.
+    axes: Hyperparameters that were varied, by name, in the order of the search space.
+    values: Column of each axis: (T,) float64 with NaN for a missing number, or (T,) object
+      with None for a missing choice.
+    objective: (T,) float64, final objective. NaN if a run has none. A diverged run has a
+      finite bad value.
+    objective_name: Name of the objective, such as 'eval_loss_nats'.
+    maximize: True if a larger objective is better.
+    status: (T,) str, one of `STATUSES`.
+    number: (T,) int, the number that identifies a run.
+    point: (T,) int. Runs of one point differ in their seed only. The base config in the
+      confirmation is `BASE_POINT`.
     seed: (T,) int.
-    cohort: (T,) str, `SEARCH` or `CONFIRM`: whether a run was there to choose, or to confirm what was chosen. The base
-      config's point is -1.
-    scores: of each run the objective at its rungs, {step: value}.
-    measured: other columns, (T,) float64 each, NaN where not known: steps, tokens, flops, seconds, parameters, metrics.
-    curves: of some runs by number, {name: (S,) float64}: 'step', and such as 'tokens', 'loss_nats', 'eval_loss_nats',
-      'grad_norm', NaN where a row has no such value.
-    configs: of some runs by number, all that is known of their config, as JSON.
-    about: what is known of the whole: 'match_budget' (words, or None where nobody said), 'rungs', 'source' (where it was
-      read), 'command', 'data_sha256', 'versions', 'device', 'git', ...
+    cohort: (T,) str, `SEARCH` for a run of the search, `CONFIRM` for a run that confirms
+      its result.
+    scores: {step: objective} of each run at its rungs.
+    measured: Other columns, (T,) float64 each, NaN if unknown: steps, tokens, flops,
+      seconds, parameters, metrics.
+    curves: Curves by run number, for the runs that have one.
+    configs: {dotted path: value} by run number, for the runs whose config is known.
+    facts: Facts about the study.
   """
 
   name: str
@@ -99,20 +71,18 @@ class Runs:
   objective: np.ndarray
   objective_name: str = 'objective'
   maximize: bool = False
-  status: np.ndarray = None
-  number: np.ndarray = None
-  point: np.ndarray = None
-  seed: np.ndarray = None
-  cohort: np.ndarray = None
+  status: np.ndarray = dataclasses.field(default_factory=_missing)
+  number: np.ndarray = dataclasses.field(default_factory=_missing)
+  point: np.ndarray = dataclasses.field(default_factory=_missing)
+  seed: np.ndarray = dataclasses.field(default_factory=_missing)
+  cohort: np.ndarray = dataclasses.field(default_factory=_missing)
   scores: Sequence[Mapping[int, float]] = ()
   measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-  curves: Mapping[int, Mapping[str, np.ndarray]] = dataclasses.field(
-    default_factory=dict
-  )
-  configs: Mapping[int, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-  about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  curves: Mapping[int, Curve] = dataclasses.field(default_factory=dict)
+  configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+  facts: StudyFacts = StudyFacts()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     n = len(self.objective)
     defaults = {
       'status': np.where(np.isfinite(self.objective), 'complete', 'failed'),
@@ -123,69 +93,74 @@ class Runs:
       'scores': ({},) * n,
     }
     for name, default in defaults.items():
-      if getattr(self, name) is None or (name == 'scores' and not len(self.scores)):
+      if not len(getattr(self, name)):
         object.__setattr__(self, name, default)
-    columns = {
-      **self.values,
-      **self.measured,
-      **{k: getattr(self, k) for k in defaults},
-    }
+
+    columns = {**self.values, **self.measured}
+    columns |= {name: getattr(self, name) for name in defaults}
     for name, column in columns.items():
       if len(column) != n:
-        raise ValueError(f'{name}: got {len(column)} rows, and {n} objectives')
+        raise ValueError(f'{name}: got {len(column)} rows, expected {n}')
 
   def __len__(self) -> int:
     return len(self.objective)
 
   @property
+  def unit(self) -> str:
+    """Unit of the objective: 'nats', or an empty string."""
+    return 'nats' if self.objective_name.endswith('_nats') else ''
+
+  @property
   def losses(self) -> np.ndarray:
-    """(T,) the objective, such that less is better."""
+    """(T,) the objective, negated if it is maximized, so that less is better."""
     return -self.objective if self.maximize else self.objective
 
-  def shown(self, loss: float) -> float:
-    """A value of :attr:`losses` as the objective has it."""
+  def to_objective(self, loss: Losses) -> Losses:
+    """Converts a value of `losses` to a value of the objective."""
     return -loss if self.maximize else loss
 
-  def where(self, rows: Any) -> Runs:
-    """The table of some rows, by a mask (T,) or by places."""
-    rows = (
-      np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, int)
-    )
-    pick = lambda columns: {name: column[rows] for name, column in columns.items()}
-    own = {
-      name: getattr(self, name)[rows]
-      for name in ('objective', 'status', 'number', 'point', 'seed', 'cohort')
-    }
+  def select(self, rows: np.ndarray | Sequence[int]) -> Runs:
+    """Returns the table of some rows, given by a mask (T,) or by indices."""
+    index = np.asarray(rows)
+    index = np.flatnonzero(index) if index.dtype == bool else index.astype(int)
     return dataclasses.replace(
       self,
-      values=pick(self.values),
-      measured=pick(self.measured),
-      scores=tuple(self.scores[i] for i in rows),
-      **own,
+      values={name: column[index] for name, column in self.values.items()},
+      measured={name: column[index] for name, column in self.measured.items()},
+      scores=tuple(self.scores[i] for i in index.tolist()),
+      objective=self.objective[index],
+      status=self.status[index],
+      number=self.number[index],
+      point=self.point[index],
+      seed=self.seed[index],
+      cohort=self.cohort[index],
     )
 
-  def searched(self) -> Runs:
-    """Of the search alone: what was run to choose, and not to confirm."""
-    return self.where(self.cohort == SEARCH)
+  def search_runs(self) -> Runs:
+    """Returns the runs of the search, without those of the confirmation."""
+    return self.select(self.cohort == SEARCH)
 
-  def ended(self) -> Runs:
-    """Those of the search that came to their end or diverged: what a response is read from."""
-    return self.where(
+  def finished_runs(self) -> Runs:
+    """Returns the runs of the search that are complete or diverged."""
+    return self.select(
       (self.cohort == SEARCH)
       & np.isin(self.status, ('complete', 'diverged'))
       & np.isfinite(self.objective)
     )
 
-  def complete(self) -> Runs:
-    """Those of the search that came to their end."""
-    return self.where(
+  def complete_runs(self) -> Runs:
+    """Returns the complete runs of the search."""
+    return self.select(
       (self.cohort == SEARCH)
       & (self.status == 'complete')
       & np.isfinite(self.objective)
     )
 
   def at_rung(self, step: int) -> Runs:
-    """Those of the search that were scored at a rung, judged by that score; those that diverged before it by their end."""
+    """Returns the runs of the search that reached a rung, with their score there.
+
+    Runs that diverged before the rung keep their final objective.
+    """
     rows = [
       i
       for i in range(len(self))
@@ -195,26 +170,30 @@ class Runs:
         or self.status[i] == 'diverged'
       )
     ]
-    found = self.where(np.array(rows, int))
+    reached = self.select(rows)
     scored = [
-      float(scores.get(step, end)) for scores, end in zip(found.scores, found.objective)
+      float(scores.get(step, end))
+      for scores, end in zip(reached.scores, reached.objective)
     ]
-    status = np.where(found.status == 'diverged', 'diverged', 'complete')
+    status = np.where(reached.status == 'diverged', 'diverged', 'complete')
     return dataclasses.replace(
-      found, objective=np.array(scored, np.float64), status=status
+      reached, objective=np.array(scored, np.float64), status=status
     )
 
-  def for_response(self) -> tuple[Runs, int | None]:
-    """What a response is read from: runs that ended; where most were stopped early, all that reached a rung.
+  def comparable_runs(self) -> tuple[Runs, int | None]:
+    """Returns the runs that can be compared with each other, for effects and responses.
+
+    These are the runs that finished. If most runs were pruned, they are all runs that
+    reached a rung, with their score at the rung.
 
     Returns:
-      The runs, and the step at which they are compared: the last rung that half of the runs reached, or None for the
-      ends.
+      The runs, and the step of the last rung that half of the runs reached. None stands for
+      the end of training.
     """
-    ended = self.ended()
+    finished = self.finished_runs()
     n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
-    if n_pruned <= len(ended):
-      return ended, None
+    if n_pruned <= len(finished):
+      return finished, None
     steps = sorted(
       {
         step
@@ -224,22 +203,32 @@ class Runs:
       }
     )
     for step in reversed(steps):
-      there = self.at_rung(step)
-      if 2 * len(there) >= len(ended) + n_pruned:
-        return there, step
-    return ended, None
+      reached = self.at_rung(step)
+      if 2 * len(reached) >= len(finished) + n_pruned:
+        return reached, step
+    return finished, None
 
-  def points(self) -> dict[int, np.ndarray]:
-    """Rows of each point, {point: places}, in the order of their first."""
-    found: dict[int, list[int]] = {}
+  def rows_by_point(self) -> dict[int, np.ndarray]:
+    """Returns {point: row indices}, in the order of each point's first row."""
+    rows: dict[int, list[int]] = {}
     for row, point in enumerate(self.point.tolist()):
-      found.setdefault(point, []).append(row)
-    return {point: np.array(rows) for point, rows in found.items()}
+      rows.setdefault(point, []).append(row)
+    return {point: np.array(indices) for point, indices in rows.items()}
 
-  def varied(self) -> dict[str, Axis]:
-    """The axes that take more than one value."""
+  def varied_axes(self) -> dict[str, Axis]:
+    """Returns the axes that take more than one value."""
     return {
       name: axis
       for name, axis in self.axes.items()
-      if len({repr(v) for v in self.values[name].tolist()}) > 1
+      if len({repr(value) for value in self.values[name].tolist()}) > 1
     }
+
+  def with_usable_curves(self) -> Runs:
+    """Returns the table with curves only of runs that started and have rows."""
+    has_started = ~np.isin(self.status, ('failed', 'waiting'))
+    curves = {}
+    for number in self.number[has_started].tolist():
+      curve = self.curves.get(number, {})
+      if len(curve.get('step', ())):
+        curves[number] = curve
+    return dataclasses.replace(self, curves=curves)

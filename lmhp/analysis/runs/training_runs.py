@@ -1,131 +1,150 @@
-"""Training runs as a table: one directory that `lmhp train` left, or a directory with several of them."""
+"""A table of training runs: one directory of `lmhp train`, or a directory of several."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import math
-from typing import Any, Mapping, Sequence
 
+from etils import epath
 import numpy as np
 
+from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import (
-  axis_of_values,
-  base_values,
-  columns_of,
-  history_of,
-  json_of,
-  points_of,
+  axis_and_column,
+  base_config,
+  is_numeric,
+  number_columns,
+  point_numbers,
+  read_curve,
+  read_json_object,
 )
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.facts import StudyFacts
+from lmhp.analysis.runs.table import Curve, Runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.training.history import METRICS_FILE
+from lmhp.typing import JSON, PathLike
 
 OBJECTIVE = 'eval_loss_nats'
-_IGNORED = ('train.seed', 'data.seed')
+SEED_KEYS = ('train.seed', 'data.seed')
 
 
-def read_runs(path: Any) -> Runs:
-  """The run in a directory, or all those in its subdirectories; what their configs differ in are the axes.
+def read_runs(path: PathLike) -> Runs:
+  """Reads the training run in a directory, or the runs in its subdirectories.
+
+  The keys in which the configs differ become the axes.
 
   Raises:
-    ConfigError: where there is none.
+    ConfigError: If there is no run.
   """
   path = as_path(path)
-  found = (
-    [path]
-    if is_run(path)
-    else sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
-  )
-  if not found:
-    raise ConfigError(
-      f'{path}: neither a study nor a run, nor a directory of runs, expected a study.json or a '
-      'config.json there'
-    )
-  cards = [json_of(p / 'config.json') for p in found]
-  results = [json_of(p / 'result.json') or {} for p in found]
-  curves = {i: history_of(p) for i, p in enumerate(found) if (p / METRICS_FILE).exists()}
-  configs = [base_values(card.get('config', {})) for card in cards]
-  objective = np.array(
-    [_end(result, curves.get(i, {})) for i, result in enumerate(results)], np.float64
-  )
-  axes, values = _axes(configs)
-  diverged = [result.get('diverged_at') is not None for result in results]
-  status = np.where(
-    diverged, 'diverged', np.where([bool(r) for r in results], 'complete', 'running')
-  )
-  about = {
-    'source': str(path),
-    'kind': 'run' if len(found) == 1 else 'runs',
-    'objectives': [OBJECTIVE],
-    'result': results[0] if len(found) == 1 else {},
-    'names': [p.name for p in found],
-    **{
-      key: cards[0][key]
-      for key in ('data_sha256', 'versions', 'git', 'device', 'command')
-      if key in cards[0]
-    },
+  directories = _run_directories(path)
+  manifests = [read_json_object(each / 'config.json') or {} for each in directories]
+  results = [read_json_object(each / 'result.json') or {} for each in directories]
+  curves = {
+    i: read_curve(each)
+    for i, each in enumerate(directories)
+    if (each / METRICS_FILE).exists()
   }
+  configs = [base_config(_section(manifest, 'config')) for manifest in manifests]
+  axes, values = _axes(configs)
+  status = [_status(result) for result in results]
+  objective = [
+    _objective(result, curves.get(i, {})) for i, result in enumerate(results)
+  ]
+  first = manifests[0]
   return Runs(
     name=path.name,
     axes=axes,
     values=values,
-    objective=objective,
+    objective=np.array(objective, np.float64),
     objective_name=OBJECTIVE,
-    status=status,
-    point=points_of(values, len(found)),
-    seed=np.array([c.get('train.seed', 0) for c in configs], int),
+    status=np.array(status),
+    point=point_numbers(values, len(directories)),
+    seed=np.array([config.get('train.seed', 0) for config in configs], int),
     measured=_measured(results),
     curves=curves,
     configs=dict(enumerate(configs)),
-    about=about,
+    facts=StudyFacts(
+      source=str(path),
+      source_type='run' if len(directories) == 1 else 'runs',
+      command=_words(first.get('command')),
+      data_sha256=str(first.get('data_sha256') or ''),
+      versions=_section(first, 'versions'),
+      device=first.get('device'),
+      git=first.get('git'),
+    ),
   )
 
 
-def is_run(path: Any) -> bool:
-  """Whether a directory is a training run's."""
-  return (path / 'config.json').exists() and (
-    (path / METRICS_FILE).exists() or (path / 'result.json').exists()
-  )
+def _run_directories(path: epath.Path) -> list[epath.Path]:
+  if is_run(path):
+    return [path]
+  directories = sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
+  if not directories:
+    raise ConfigError(
+      f'{path}: is no study, no run and no directory of runs, expected a study.json or a '
+      'config.json in it'
+    )
+  return directories
 
 
-def _end(result: Mapping[str, Any], curve: Mapping[str, np.ndarray]) -> float:
-  """A run's last evaluation; of one that still runs, the newest."""
-  if f'final_{OBJECTIVE}' in result:
-    return result[f'final_{OBJECTIVE}']
+def is_run(path: epath.Path) -> bool:
+  """Returns True for the directory of a training run."""
+  has_result = (path / METRICS_FILE).exists() or (path / 'result.json').exists()
+  return (path / 'config.json').exists() and has_result
+
+
+def _section(manifest: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:
+  section = manifest.get(name)
+  return section if isinstance(section, Mapping) else {}
+
+
+def _words(command: JSON) -> str:
+  if isinstance(command, (list, tuple)):
+    return ' '.join(map(str, command))
+  return str(command or '')
+
+
+def _status(result: Mapping[str, JSON]) -> str:
+  if result.get('diverged_at') is not None:
+    return 'diverged'
+  return 'complete' if result else 'running'
+
+
+def _objective(result: Mapping[str, JSON], curve: Curve) -> float:
+  """Returns the last evaluation of a run. A run that still trains has its newest."""
+  final = result.get(f'final_{OBJECTIVE}')
+  if isinstance(final, (int, float)):
+    return final
   scores = curve.get(OBJECTIVE, np.array([]))
   scores = scores[np.isfinite(scores)]
   return float(scores[-1]) if len(scores) else math.nan
 
 
 def _axes(
-  configs: Sequence[Mapping[str, Any]],
+  configs: Sequence[Mapping[str, object]],
 ) -> tuple[dict[str, Axis], dict[str, np.ndarray]]:
-  """The keys that differ."""
-  axes, values = {}, {}
+  """Returns the axes and columns of the keys that differ between configs."""
+  axes: dict[str, Axis] = {}
+  values: dict[str, np.ndarray] = {}
   for name in dict.fromkeys(key for config in configs for key in config):
     column = [config.get(name) for config in configs]
-    if name in _IGNORED or len({repr(v) for v in column}) < 2:
+    if name in SEED_KEYS or len({repr(value) for value in column}) < 2:
       continue
-    axes[name], values[name] = axis_of_values(name, column)
+    axes[name], values[name] = axis_and_column(name, column)
   return axes, values
 
 
-def _measured(results: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def _measured(results: Sequence[Mapping[str, JSON]]) -> dict[str, np.ndarray]:
+  """Returns the numbers of the results as columns, `final_` left out of their names."""
   rows = []
   for result in results:
-    row = {
-      k: v
-      for k, v in result.items()
-      if isinstance(v, (int, float)) and not isinstance(v, bool)
-    }
-    row |= {
-      f'parameters_{kind}': n
-      for kind, n in result.get('parameters_by_kind', {}).items()
-    }
-    row |= {
-      name.removeprefix('final_'): v
-      for name, v in row.items()
-      if name.startswith('final_')
-    }
+    row = {name: value for name, value in result.items() if is_numeric(value)}
+    for kind, count in _section(result, 'parameters_by_kind').items():
+      row[f'parameters_{kind}'] = count
+    for name in list(row):
+      if name.startswith('final_'):
+        row[name.removeprefix('final_')] = row[name]
     rows.append(row)
-  return columns_of(rows)
+  return number_columns(rows)

@@ -1,16 +1,18 @@
-"""How large a batch pays: the steps that a target takes at several batch sizes, and the critical one.
+"""Critical batch size, from the steps that several batch sizes need to reach a target loss.
 
-At the critical batch size, twice the fewest steps and twice the fewest examples reach the target. It takes runs at
-several batch sizes; `lmhp.analysis.scaling.gradient_noise` guesses it from one run.
+At the critical batch size, a target takes twice the fewest steps and twice the fewest
+examples. It needs runs at several batch sizes. `lmhp.analysis.scaling.gradient_noise`
+estimates it from one run.
 
-Dimension key: T runs, S logged steps. Batch sizes may be in sequences or tokens; what comes out is in the same.
+Dimension key: T runs, S logged steps. Batch sizes are in sequences or tokens, and so are the
+results.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import math
-from typing import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,30 +20,33 @@ import numpy.typing as npt
 from lmhp.errors import ConfigError
 from lmhp.statistics.smoothing import lowess
 
-FEWEST_BATCHES = 3
+MIN_BATCH_SIZES = 3
 SPAN = 14.0
-"""e-folds beyond the batch sizes that were tried at which a bound is called 0 or infinity: a factor of a million."""
-_PRECISION = 1e-7
+"""e-folds beyond the batch sizes that were tried, at which a bound counts as 0 or infinity."""
+PRECISION = 1e-7
+
+Interval = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class CriticalBatch:
-  """The fit of :func:`critical_batch_size`. Numbers that cannot be said are NaN, and `reason` says why.
+  """Critical batch size, and the fit behind it. NaN if a number cannot be computed.
 
   Attributes:
-    batch_size: critical batch size, in the unit of the batch sizes given.
-    batch_size_low: of its interval, 0 where all batches tried may be above it.
-    batch_size_high: infinity where all batches tried may be below it.
-    steps_min: fewest steps to the target, at an infinite batch.
-    steps_min_low: of its interval; 0 where steps still fall as 1/batch.
-    steps_min_high: its other end.
-    examples_min: fewest examples (in the unit of the batch sizes), at a batch of almost nothing.
-    examples_min_low: of its interval; 0 where steps do not depend on the batch.
-    examples_min_high: its other end.
-    noise: standard deviation of log steps around the fit.
-    used: how many runs, of those that reached the target.
-    confidence: of the intervals.
-    reason: why there is no fit, or ''.
+    batch_size: Critical batch size, in the unit of the given batch sizes.
+    batch_size_low: Lower end of its interval. 0 if all batch sizes may be above it.
+    batch_size_high: Upper end. inf if all batch sizes may be below it.
+    steps_min: Fewest steps to the target, at an infinite batch size.
+    steps_min_low: Lower end of its interval. 0 if steps still fall as 1 / batch size.
+    steps_min_high: Upper end of the interval.
+    examples_min: Fewest examples to the target, at a batch size near 0, in the unit of the
+      batch sizes.
+    examples_min_low: Lower end of its interval. 0 if steps do not depend on the batch size.
+    examples_min_high: Upper end of the interval.
+    noise: Standard deviation of log steps around the fit.
+    n_runs: Number of runs that reached the target.
+    confidence: Confidence of the intervals.
+    reason: Reason why there is no result. Empty if there is one.
   """
 
   batch_size: float = math.nan
@@ -54,202 +59,224 @@ class CriticalBatch:
   examples_min_low: float = math.nan
   examples_min_high: float = math.nan
   noise: float = math.nan
-  used: int = 0
+  n_runs: int = 0
   confidence: float = 0.9
   reason: str = ''
 
-  def steps(self, batch_size: float | np.ndarray) -> float | np.ndarray:
-    """Steps to the target at a batch size: S = S_min (1 + B_crit / B)."""
-    return self.steps_min + self.examples_min / batch_size
+  def steps(self, batch_size: npt.ArrayLike) -> np.ndarray:
+    """Returns the steps to the target at a batch size: S = S_min (1 + B_crit / B)."""
+    return self.steps_min + self.examples_min / np.asarray(batch_size, np.float64)
 
-  def examples(self, batch_size: float | np.ndarray) -> float | np.ndarray:
-    """Examples to the target at a batch size: E = E_min (1 + B / B_crit)."""
-    return self.examples_min + self.steps_min * batch_size
-
-  def examples_at_steps(self, steps: float | np.ndarray) -> float | np.ndarray:
-    """The trade-off: examples that reach the target in so many steps, infinity where no batch does."""
-    spare = np.asarray(steps, np.float64) - self.steps_min
-    with np.errstate(divide='ignore', invalid='ignore'):
-      found = np.where(
-        spare <= 0, math.inf, self.examples_min * (1 + self.steps_min / spare)
-      )
-    return found if found.ndim else float(found)
+  def examples(self, batch_size: npt.ArrayLike) -> np.ndarray:
+    """Returns the examples to the target at a batch size: E = E_min (1 + B / B_crit)."""
+    return self.examples_min + self.steps_min * np.asarray(batch_size, np.float64)
 
 
 def critical_batch_size(
-  batch_sizes: np.ndarray, steps_to_target: np.ndarray, confidence: float = 0.9
+  batch_sizes: npt.ArrayLike,
+  steps_to_target: npt.ArrayLike,
+  confidence: float = 0.9,
 ) -> CriticalBatch:
-  """The batch size above which more examples buy few steps, from the steps that a target took.
+  """Estimates the batch size above which more examples save few steps.
 
-  Fits log S = log S_min + log(1 + B_crit / B) by least squares: errors in steps are relative. Intervals are what F's
-  quantile allows the sum of squares to grow (profiled over the other parameter), so that they may be open.
+  It fits log S = log S_min + log(1 + B_crit / B) by least squares, since errors of steps are
+  relative. The intervals contain the values at which the sum of squares, profiled over the
+  other parameter, grows by at most a quantile of F. They may be open.
 
   Args:
-    batch_sizes: (T,) in sequences or tokens, above 0; with the best learning rate at each, or the fit is of the rate.
-    steps_to_target: (T,) steps until a loss was reached, above 0; what is not finite did not reach it, and is left out.
-    confidence: of the intervals, for normal relative errors, alike at all batch sizes.
+    batch_sizes: (T,) batch sizes above 0, in sequences or tokens. Each needs its own best
+      learning rate, or the result depends on the learning rate too.
+    steps_to_target: (T,) steps until a loss was reached, above 0. A run that is not finite
+      did not reach it, and is left out.
+    confidence: Confidence of the intervals, for normal relative errors of equal variance.
 
   Returns:
-    A `CriticalBatch`; with a `reason` and NaN below `FEWEST_BATCHES` different batch sizes.
+    The critical batch size. It has a `reason` and NaN below `MIN_BATCH_SIZES` batch sizes.
 
   Raises:
-    ConfigError: shapes differ, or a number is out of its range.
+    ConfigError: If shapes differ, or a number is out of its range.
 
-  Source: McCandlish et al. 2018, arXiv 1812.06162: (S / S_min - 1) (E / E_min - 1) = 1, E = B S.
+  Source: McCandlish et al. 2018, arXiv 1812.06162: (S / S_min - 1) (E / E_min - 1) = 1, with
+  E = B S.
 
-  >>> batches = np.array([8, 32, 128, 512])
-  >>> found = critical_batch_size(
-  ...   batches, 1000 * (1 + 64 / batches) * [1.01, 0.99, 1.0, 1.0]
-  ... )
-  >>> (
-  ...   round(found.batch_size),
-  ...   round(found.steps_min),
-  ...   found.batch_size_low < 64 < found.batch_size_high,
-  ... )
-  (64, 997, True)
-  >>> round(found.steps(found.batch_size) / found.steps_min, 6)
+  >>> batch_sizes = np.array([8, 32, 128, 512])
+  >>> steps = 1000 * (1 + 64 / batch_sizes) * [1.01, 0.99, 1.0, 1.0]
+  >>> result = critical_batch_size(batch_sizes, steps)
+  >>> round(result.batch_size), round(result.steps_min)
+  (64, 997)
+  >>> result.batch_size_low < 64 < result.batch_size_high
+  True
+  >>> round(float(result.steps(result.batch_size)) / result.steps_min, 6)
   2.0
   """
-  batches, steps = _checked_batches(batch_sizes, steps_to_target, confidence)
-  n, different = len(batches), len(np.unique(batches))
-  if different < FEWEST_BATCHES or n < 3:
+  batches, steps = _reached_runs(batch_sizes, steps_to_target)
+  if not 0 < confidence < 1:
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
+  n_different = len(np.unique(batches))
+  if n_different < MIN_BATCH_SIZES:
     return CriticalBatch(
-      used=n,
+      n_runs=len(batches),
       confidence=confidence,
-      reason=f'{different} batch sizes reached the target; needs {FEWEST_BATCHES}',
+      reason=(
+        f'{n_different} batch sizes reached the target, and {MIN_BATCH_SIZES} are needed'
+      ),
     )
-  return _fitted(np.log(batches), np.log(steps), confidence)
+  return _fit(np.log(batches), np.log(steps), confidence)
 
 
-def _fitted(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
-  """The fit of log steps y to log batch sizes x."""
-  n, low, high = len(x), x.min() - SPAN, x.max() + SPAN
-  squares = lambda b: _squares(x, y, b)
-  b = _least(squares, low, high)
-  least = float(squares(b))
-  from scipy.special import fdtri  # slow to import, and only here
+def _reached_runs(
+  batch_sizes: npt.ArrayLike, steps_to_target: npt.ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the batch sizes and steps of the runs that reached the target."""
+  batches = np.asarray(batch_sizes, np.float64)
+  steps = np.asarray(steps_to_target, np.float64)
+  if batches.ndim != 1 or batches.shape != steps.shape:
+    raise ConfigError(
+      f'batch_sizes, steps_to_target: got shapes {batches.shape} and {steps.shape}, expected '
+      'two lists of one length'
+    )
+  finite = steps[np.isfinite(steps)]
+  for name, numbers in (('batch_sizes', batches), ('steps_to_target', finite)):
+    wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
+    if wrong.size:
+      raise ConfigError(f'{name}: got {wrong[0]:g}, expected numbers above 0')
+  return batches[np.isfinite(steps)], finite
 
-  limit = max(least, _rounding(y)) * (1 + float(fdtri(1, n - 2, confidence)) / (n - 2))
+
+# --- fit --------------------------------------------------------------------------------
+
+
+def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
+  """Fits log steps y (T,) to log batch sizes x (T,)."""
+  from scipy.special import fdtri
+
+  def squares_of(log_batch: np.ndarray) -> np.ndarray:
+    return _squares(x, y, log_batch)
+
+  # Best fit: b is the log critical batch size, a is the log of the fewest steps.
+  n = len(x)
+  low = x.min() - SPAN
+  high = x.max() + SPAN
+  b = _minimize(squares_of, low, high)
+  least = float(squares_of(np.asarray(b)))
   a = float(np.mean(y - np.logaddexp(0, b - x)))
-  of_batch = _ends(squares, b, limit, low, high)
-  of_steps = _ends(_of_steps(x, y), a, limit, y.min() - SPAN, y.max() + SPAN)
-  of_examples = _ends(
-    _of_steps(-x, x + y), a + b, limit, (x + y).min() - SPAN, (x + y).max() + SPAN
+
+  # Intervals. Examples depend on 1 / B as steps depend on B.
+  growth = 1 + float(fdtri(1, n - 2, confidence)) / (n - 2)
+  limit = max(least, _rounding_squares(y)) * growth
+  examples = x + y
+  steps_squares = _profile_over_batch(x, y)
+  examples_squares = _profile_over_batch(-x, examples)
+  of_batch = _interval(squares_of, b, limit, (low, high))
+  of_steps = _interval(steps_squares, a, limit, (y.min() - SPAN, y.max() + SPAN))
+  of_examples = _interval(
+    examples_squares, a + b, limit, (examples.min() - SPAN, examples.max() + SPAN)
   )
-  flat, falling = b < low + 0.01, b > high - 0.01
-  reason = (
-    'steps do not depend on the batch size: all tried are above the critical one'
-    if flat
-    else (
-      'steps fall as 1 / batch: the critical batch size is beyond all tried'
-      if falling
-      else ''
-    )
-  )
-  said = lambda value, wrong: math.nan if wrong else math.exp(value)
+
+  reason = ''
+  is_flat = b < low + 0.01
+  is_falling = b > high - 0.01
+  if is_flat:
+    reason = 'steps do not depend on the batch size, so all are above the critical one'
+  elif is_falling:
+    reason = 'steps fall as 1 / batch size, so the critical one is above all of them'
   return CriticalBatch(
-    said(b, flat or falling),
-    *of_batch,
-    said(a, falling),
-    *of_steps,
-    said(a + b, flat),
-    *of_examples,
+    batch_size=math.nan if is_flat or is_falling else math.exp(b),
+    batch_size_low=of_batch[0],
+    batch_size_high=of_batch[1],
+    steps_min=math.nan if is_falling else math.exp(a),
+    steps_min_low=of_steps[0],
+    steps_min_high=of_steps[1],
+    examples_min=math.nan if is_flat else math.exp(a + b),
+    examples_min_low=of_examples[0],
+    examples_min_high=of_examples[1],
     noise=math.sqrt(least / (n - 2)),
-    used=n,
+    n_runs=n,
     confidence=confidence,
     reason=reason,
   )
 
 
-def _checked_batches(
-  batch_sizes: np.ndarray, steps: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-  batches, steps = np.asarray(batch_sizes, np.float64), np.asarray(steps, np.float64)
-  if batches.ndim != 1 or batches.shape != steps.shape:
-    raise ConfigError(
-      f'steps_to_target: got shape {steps.shape} and batch sizes of shape {batches.shape}, expected '
-      'one number for each batch size'
-    )
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected more than 0 and less than 1'
-    )
-  for name, numbers in (
-    ('batch_sizes', batches),
-    ('steps_to_target', steps[np.isfinite(steps)]),
-  ):
-    wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
-    if wrong.size:
-      raise ConfigError(f'{name}: got {wrong[0]:g}, expected numbers above 0')
-  return batches[np.isfinite(steps)], steps[np.isfinite(steps)]
-
-
-def _rounding(y: np.ndarray) -> float:
-  """Sum of squares that rounding alone makes."""
+def _rounding_squares(y: np.ndarray) -> float:
+  """Returns the sum of squares that rounding errors alone make."""
   return len(y) * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2
 
 
 def _squares(x: np.ndarray, y: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Sum of squares at log critical batch sizes (...), log S_min at its best."""
-  left = y - np.logaddexp(0, np.asarray(b)[..., None] - x)
-  return np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
+  """Returns the sum of squares at log critical batch sizes, with the best log S_min."""
+  residuals = y - np.logaddexp(0, np.asarray(b)[..., None] - x)
+  return np.sum((residuals - residuals.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
 
 
-def _of_steps(x: np.ndarray, y: np.ndarray) -> Callable[[float], float]:
-  """Sum of squares as a function of log S_min, the critical batch size at its best.
+def _profile_over_batch(
+  x: np.ndarray, y: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the sum of squares as a function of log S_min, with the best batch size.
 
-  With (-x, x + y) for (x, y) it is one of log E_min: examples depend on 1/B as steps depend on B.
+  With (-x, x + y) in place of (x, y) it is a function of log E_min.
   """
-  low, high = x.min() - 2 * SPAN, x.max() + 2 * SPAN
+  low = x.min() - 2 * SPAN
+  high = x.max() + 2 * SPAN
 
-  def squares(log_steps: float) -> float:
-    at = lambda b: np.sum(
-      (y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)) ** 2, axis=-1
-    )
-    return float(at(_least(at, low, high)))
+  def squares(log_steps: np.ndarray) -> np.ndarray:
+    def at(b: np.ndarray) -> np.ndarray:
+      residuals = y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)
+      return np.sum(residuals**2, axis=-1)
+
+    return at(np.asarray(_minimize(at, low, high)))
 
   return squares
 
 
-def _least(
+def _minimize(
   function: Callable[[np.ndarray], np.ndarray], low: float, high: float
 ) -> float:
-  """Returns the position of the minimum of a function of arrays, by ever finer grids."""
-  while high - low > _PRECISION:
+  """Returns the minimum of a function of arrays, on grids that get finer around the best."""
+  while high - low > PRECISION:
     grid = np.linspace(low, high, 65)
     i = int(np.argmin(function(grid)))
-    low, high = grid[max(i - 1, 0)], grid[min(i + 1, 64)]
-  return (low + high) / 2
+    low = grid[max(i - 1, 0)]
+    high = grid[min(i + 1, 64)]
+  return float((low + high) / 2)
 
 
-def _ends(
-  function: Callable[[float], float], best: float, limit: float, low: float, high: float
-) -> tuple[float, float]:
-  """Returns exp of the positions at which a function passes a limit.
+def _interval(
+  function: Callable[[np.ndarray], np.ndarray],
+  best: float,
+  limit: float,
+  bounds: Interval,
+) -> Interval:
+  """Returns exp of the positions at which a function passes a limit, around its minimum.
 
-  They are on both sides of its minimum. An end is 0 or infinity if the function does not
-  pass the limit on that side.
+  An end is 0 or infinity if the function does not pass the limit before the bound.
+
+  Args:
+    function: Function of a logarithm.
+    best: Position of its minimum.
+    limit: Limit of the function.
+    bounds: Lower and upper bound of the search.
   """
-  from scipy.optimize import root_scalar  # slow to import, and only here
+  from scipy.optimize import root_scalar
 
-  def excess(x: float) -> float:
-    return function(x) - limit
+  def excess(position: float) -> float:
+    return float(function(np.asarray(position))) - limit
 
   ends = []
-  for bound, open_end in ((low, 0.0), (high, math.inf)):
-    if function(bound) <= limit:
+  for bound, open_end in zip(bounds, (0.0, math.inf)):
+    if excess(bound) <= 0:
       ends.append(open_end)
-      continue
-    if function(best) >= limit:
+    elif excess(best) >= 0:
       ends.append(math.exp(best))
-      continue
-    bracket = (best, bound)
-    solution = root_scalar(excess, bracket=bracket, method='brentq', xtol=_PRECISION)
-    ends.append(math.exp(solution.root))
+    else:
+      bracket = (best, bound)
+      solution = root_scalar(excess, bracket=bracket, method='brentq', xtol=PRECISION)
+      ends.append(math.exp(solution.root))
   return ends[0], ends[1]
 
 
-# --- steps to a target ------------------------------------------------------------------------------------------------
+# --- steps to a target ------------------------------------------------------------------
 
 
 def steps_to_target(
@@ -258,51 +285,48 @@ def steps_to_target(
   target: float,
   window: int | None = None,
 ) -> float:
-  """Returns the step at which a loss curve first reaches a target.
-
-  Between two logged steps, the step is interpolated.
+  """Returns the step at which a curve first reaches a loss, interpolated between rows.
 
   Args:
-    steps: (S,) increasing steps.
-    losses: (S,) losses in nats. NaN for a step without a loss. An infinite loss ends the
-      run.
-    target: Loss to reach, in nats.
-    window: Number of logged losses to which a local line is fitted, so that the curve is
-      smoothed without a lag. None stands for a tenth of them. Below 3, the curve is not
-      smoothed.
+    steps: (S,) rising steps.
+    losses: (S,) losses in nats. NaN for a row without one. A curve ends at its first infinite
+      loss.
+    target: Target loss in nats.
+    window: Number of losses to which a local line is fitted, so that the curve is smoothed
+      without a lag. None stands for a tenth of them. Below 3, the curve is not smoothed.
 
   Returns:
-    NaN if the target is never reached. The first step if the curve starts at or below it.
+    The step. NaN if the target is never reached. The first step if the curve starts at or
+    below it.
 
   Raises:
-    ConfigError: If the shapes differ.
+    ConfigError: If shapes differ.
 
   >>> steps_to_target([0, 100, 200], [4.0, 3.0, 2.5], target=3.25)
   75.0
   """
-  steps = np.asarray(steps, np.float64)
-  losses = np.asarray(losses, np.float64)
-  if steps.ndim != 1 or steps.shape != losses.shape:
+  x = np.asarray(steps, np.float64)
+  y = np.asarray(losses, np.float64)
+  if x.ndim != 1 or x.shape != y.shape:
     raise ConfigError(
-      f'losses: got shape {losses.shape} and steps of shape {steps.shape}, expected one '
-      'for each step'
+      f'steps, losses: got shapes {x.shape} and {y.shape}, expected two lists of one length'
     )
 
   # Keep the losses before the first infinite one.
-  infinite = np.flatnonzero(np.isinf(losses))
-  end = int(infinite[0]) if infinite.size else len(losses)
-  known = ~np.isnan(losses[:end])
-  steps = steps[:end][known]
-  losses = losses[:end][known]
+  infinite = np.flatnonzero(np.isinf(y))
+  end = int(infinite[0]) if infinite.size else len(y)
+  has_loss = ~np.isnan(y[:end])
+  x = x[:end][has_loss]
+  y = y[:end][has_loss]
 
-  window = len(losses) // 10 if window is None else window
+  window = len(y) // 10 if window is None else window
   if window >= 3:
-    losses = lowess(losses, window, rounds=0)
-  reached = np.flatnonzero(losses <= target)
+    y = lowess(y, window, rounds=0)
+  reached = np.flatnonzero(y <= target)
   if not reached.size:
     return math.nan
   i = int(reached[0])
   if i == 0:
-    return float(steps[0])
-  fraction = (losses[i - 1] - target) / (losses[i - 1] - losses[i])
-  return float(steps[i - 1] + fraction * (steps[i] - steps[i - 1]))
+    return float(x[0])
+  fraction = (y[i - 1] - target) / (y[i - 1] - y[i])
+  return float(x[i - 1] + fraction * (x[i] - x[i - 1]))

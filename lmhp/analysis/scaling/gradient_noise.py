@@ -1,226 +1,259 @@
-"""The gradient noise scale: the batch size at which a gradient is as much noise as signal, measured in one run.
+"""Gradient noise scale: the batch size at which a gradient is half noise, from one run.
 
-A batch that is much smaller is mostly noise, one that is much larger is mostly repetition. It estimates the critical
-batch size (`lmhp.analysis.scaling.critical_batch_size`), but assumes much, and tends to be below it (Merrill et al. 2025, arXiv
-2505.23971).
+The gradient of a much smaller batch is mostly noise. A much larger batch mostly repeats
+information. The noise scale is an estimate of the critical batch size
+(`lmhp.analysis.scaling.critical_batch_size`) that makes strong assumptions, and tends to be
+smaller (Merrill et al. 2025, arXiv 2505.23971).
 
-Dimension key: S logged steps.
+Dimension key: S logged steps, R resamples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.errors import ConfigError
 
-FEWEST_STEPS = 20
+MIN_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseScale:
-  """What :func:`noise_scale_from_norms` found.
+  """Gradient noise scale. NaN if a number cannot be computed.
 
   Attributes:
-    batch_size: B_simple = tr(covariance) / |gradient|^2, in the unit of the batches; NaN where the mean of either is
-      not above 0.
-    low: of its interval.
-    high: infinity where the gradient may be 0.
-    gradient_norm_sq: |G|^2, mean of its unbiased estimates.
-    noise: tr(covariance) of one example's gradient, mean of its unbiased estimates.
-    steps: how many were averaged.
-    confidence: of the interval.
-    reason: why a number is missing, or ''.
+    batch_size: B_simple = tr(covariance) / |gradient|^2, in the unit of the batches. NaN if
+      the mean of either is not above 0.
+    low: Lower end of its interval.
+    high: Upper end of the interval. inf if the gradient may be 0.
+    gradient_norm_sq: Mean of the unbiased estimates of |gradient|^2.
+    covariance_trace: Mean of the unbiased estimates of the trace of the covariance of one
+      example's gradient.
+    n_steps: Number of steps that were averaged.
+    confidence: Confidence of the interval.
+    reason: Reason why a number is missing. Empty if none is.
   """
 
   batch_size: float = math.nan
   low: float = math.nan
   high: float = math.nan
   gradient_norm_sq: float = math.nan
-  noise: float = math.nan
-  steps: int = 0
+  covariance_trace: float = math.nan
+  n_steps: int = 0
   confidence: float = 0.9
   reason: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockBootstrap:
+  """Settings of a bootstrap over blocks of steps, since neighbouring steps are alike.
+
+  Attributes:
+    draws: Number of resamples.
+    block: Length of a block. None takes 1 plus the cube root of the number of steps.
+    seed: Seed of the resampling.
+  """
+
+  draws: int = 1000
+  block: int | None = None
+  seed: int = 0
 
 
 def noise_scale_from_norms(
   small_batch: float,
   big_batch: float,
-  small_norm_sq: np.ndarray,
-  big_norm_sq: np.ndarray,
+  small_norm_sq: npt.ArrayLike,
+  big_norm_sq: npt.ArrayLike,
   confidence: float = 0.9,
-  draws: int = 1000,
-  block: int | None = None,
-  seed: int = 0,
+  bootstrap: BlockBootstrap | None = None,
 ) -> NoiseScale:
-  """The gradient noise scale, from squared norms of gradients at two batch sizes.
+  """Estimates the gradient noise scale from squared gradient norms at two batch sizes.
 
-  Of a batch of B examples E|g|^2 = |G|^2 + tr(covariance) / B, so two batch sizes give both terms without bias. One
-  step's estimates are noisy and may be negative: each is averaged over steps before the ratio is taken.
+  For a batch of B examples,
+
+    E|g|^2 = |G|^2 + tr(covariance) / B,
+
+  so two batch sizes give both terms without bias. The estimates of one step are noisy and may
+  be negative. Each is averaged over steps before the ratio is taken.
 
   Args:
-    small_batch: size of the small batch, sequences or tokens.
-    big_batch: of the large one, in the same unit.
-    small_norm_sq: (S,) squared norm of the small batch's mean gradient at each step (may itself be a mean over several
-      small batches). Steps at which one of the two is not finite are left out.
-    big_norm_sq: (S,) of the large batch's.
-    confidence: of the interval.
-    draws: of the bootstrap, which resamples runs of steps, since neighbours are alike.
-    block: length of these; None for the cube root of the number of steps, and one.
-    seed: of it.
+    small_batch: Size of the small batch, in sequences or tokens.
+    big_batch: Size of the large batch, in the same unit.
+    small_norm_sq: (S,) squared norm of the small batch's mean gradient at each step, or its
+      mean over several small batches. Steps at which a norm is not finite are left out.
+    big_norm_sq: (S,) squared norm of the large batch's mean gradient.
+    confidence: Confidence of the interval.
+    bootstrap: Settings of the bootstrap. None takes the defaults.
 
   Returns:
-    A `NoiseScale`; all NaN below `FEWEST_STEPS` steps.
+    The noise scale. NaN if there are fewer than `MIN_STEPS` steps.
 
   Raises:
-    ConfigError: shapes differ, or a number is out of its range.
+    ConfigError: If shapes differ, or a number is out of its range.
 
-  Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1; Künsch 1989 (moving blocks), Politis and Romano 1992
-  (in a circle); Hesterberg 2015 (the interval, wider where blocks are few).
+  Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1. Moving blocks: Künsch 1989,
+  circular: Politis and Romano 1992. Interval for few blocks: Hesterberg 2015.
 
-  >>> found = noise_scale_from_norms(8, 64, np.full(50, 3.0), np.full(50, 1.25))
-  >>> found.gradient_norm_sq, found.noise, found.batch_size
+  >>> result = noise_scale_from_norms(8, 64, np.full(50, 3.0), np.full(50, 1.25))
+  >>> result.gradient_norm_sq, result.covariance_trace, result.batch_size
   (1.0, 16.0, 16.0)
   """
-  small, big = _checked_norms(
-    small_batch, big_batch, small_norm_sq, big_norm_sq, confidence
-  )
-  n = len(small)
-  if n < FEWEST_STEPS:
-    return NoiseScale(
-      steps=n,
-      confidence=confidence,
-      reason=f'{n} steps with both norms; needs {FEWEST_STEPS}',
+  small, big = _checked_norms(small_norm_sq, big_norm_sq)
+  if not 0 < small_batch < big_batch < math.inf:
+    raise ConfigError(
+      f'small_batch, big_batch: got {small_batch} and {big_batch}, expected two numbers '
+      'above 0, the second larger'
     )
+  if not 0 < confidence < 1:
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
+  settings = bootstrap or BlockBootstrap()
+  n = len(small)
+  if n < MIN_STEPS:
+    return NoiseScale(
+      n_steps=n,
+      confidence=confidence,
+      reason=f'{n} steps have both norms, and {MIN_STEPS} are needed',
+    )
+
+  # Unbiased estimates of |G|^2 and tr(covariance) at each step.
   signal = (big_batch * big - small_batch * small) / (big_batch - small_batch)
   noise = (small - big) / (1 / small_batch - 1 / big_batch)
-  length = min(n, block or round(n ** (1 / 3)) + 1)
-  starts = np.random.default_rng(seed).integers(0, n, (draws, -(-n // length)))
-  signals, noises = (_block_means(v, starts, length) for v in (signal, noise))
-  ratios = np.where(
-    signals > 0, np.maximum(noises, 0) / np.where(signals > 0, signals, 1), math.inf
-  )
+
+  # Interval of the ratio of their means.
+  length = min(n, settings.block or round(n ** (1 / 3)) + 1)
+  rng = np.random.default_rng(settings.seed)
+  starts = rng.integers(0, n, (settings.draws, -(-n // length)))
+  signals = _block_means(signal, starts, length)
+  noises = _block_means(noise, starts, length)
+  positive = np.where(signals > 0, signals, 1)
+  ratios = np.where(signals > 0, np.maximum(noises, 0) / positive, math.inf)
   tail = _tail(confidence, n / length)
   low, high = np.quantile(ratios, [tail, 1 - tail], method='nearest')
-  mean, trace = float(signal.mean()), float(noise.mean())
+
+  mean = float(signal.mean())
+  trace = float(noise.mean())
   reason = ''
   if mean <= 0:
-    reason = 'the gradient is lost in the noise: more steps, or larger batches'
+    reason = (
+      'the gradient is below the noise, so more steps or larger batches are needed'
+    )
   elif trace <= 0:
-    reason = 'the noise is too small to be seen: more steps, or smaller batches'
+    reason = 'the noise is too small, so more steps or smaller batches are needed'
   return NoiseScale(
-    math.nan if reason else trace / mean,
-    float(low),
-    float(high),
-    mean,
-    trace,
-    n,
-    confidence,
-    reason,
+    batch_size=math.nan if reason else trace / mean,
+    low=float(low),
+    high=float(high),
+    gradient_norm_sq=mean,
+    covariance_trace=trace,
+    n_steps=n,
+    confidence=confidence,
+    reason=reason,
   )
 
 
 def _checked_norms(
-  small_batch, big_batch, small_norm_sq, big_norm_sq, confidence
+  small_norm_sq: npt.ArrayLike, big_norm_sq: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-  if not 0 < small_batch < big_batch < math.inf:
-    raise ConfigError(
-      f'big_batch: got {big_batch} beside small_batch={small_batch}, expected more, and both above 0'
-    )
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected more than 0 and less than 1'
-    )
-  small, big = (
-    np.asarray(small_norm_sq, np.float64),
-    np.asarray(big_norm_sq, np.float64),
-  )
+  """Returns the squared norms of the steps at which both are finite."""
+  small = np.asarray(small_norm_sq, np.float64)
+  big = np.asarray(big_norm_sq, np.float64)
   if small.ndim != 1 or small.shape != big.shape:
     raise ConfigError(
-      f'big_norm_sq: got shape {big.shape} and small norms of shape {small.shape}, expected one of '
-      'each for each step'
+      f'small_norm_sq, big_norm_sq: got shapes {small.shape} and {big.shape}, expected two '
+      'lists of one length'
     )
   finite = np.isfinite(small) & np.isfinite(big)
   return small[finite], big[finite]
 
 
-def _tail(confidence: float, blocks: float) -> float:
-  """The share of resamples to leave out at either end: fewer than the confidence says, where blocks are few.
+def _tail(confidence: float, n_blocks: float) -> float:
+  """Returns the fraction of resamples beyond each end, which is smaller for few blocks.
 
-  Source: Hesterberg 2015, What teachers should know about the bootstrap (the expanded percentile interval).
+  Source: The expanded percentile interval of Hesterberg 2015, What teachers should know about
+  the bootstrap.
   """
-  from scipy.special import ndtr, stdtrit  # slow to import, and only here
+  from scipy.special import ndtr, stdtrit
 
-  freedom = max(blocks - 1, 1.0)
-  return float(
-    ndtr(stdtrit(freedom, (1 - confidence) / 2) * math.sqrt((freedom + 1) / freedom))
-  )
+  freedom = max(n_blocks - 1, 1.0)
+  quantile = stdtrit(freedom, (1 - confidence) / 2)
+  return float(ndtr(quantile * math.sqrt((freedom + 1) / freedom)))
 
 
 def _block_means(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-  """Means of (S,) values over resampled blocks that begin at starts (draws, blocks), in a circle."""
-  n, blocks = len(values), starts.shape[1]
+  """Returns (R,) means of values (S,) over resampled blocks.
+
+  Blocks run in a circle. The last one is cut, so that a resample has S values.
+
+  Args:
+    values: (S,) values.
+    starts: (R, number of blocks) starts of the blocks.
+    length: Length of a block.
+  """
+  n = len(values)
   total = np.concatenate([[0.0], np.cumsum(np.concatenate([values, values]))])
-  last = (
-    n - (blocks - 1) * length
-  )  # the last block is cut so that a resample has as many steps
+  last = n - (starts.shape[1] - 1) * length
   sums = total[starts[:, :-1] + length] - total[starts[:, :-1]]
   return (sums.sum(axis=1) + total[starts[:, -1] + last] - total[starts[:, -1]]) / n
 
 
 def noise_scale_of_run(
-  curves: Mapping[str, np.ndarray],
-  parts: int,
+  curve: Mapping[str, np.ndarray],
+  n_microbatches: int,
   batch_tokens: float,
   last_fraction: float = 0.5,
-  **options: float,
 ) -> NoiseScale:
-  """The gradient noise scale of a run of lmhp's that was trained with `train.measure_noise_scale`, in tokens.
+  """Estimates the noise scale of a run with `train.measure_noise_scale`, in tokens.
 
-  Its small batches are the parts of each batch, of which `microbatch_grad_norm` is the root of the mean squared norm; its
-  large one is the whole batch, of which `grad_norm` is the norm (before clipping). Dropout differs between parts and
-  counts as noise.
+  The small batches are the microbatches of each batch. `microbatch_grad_norm` is the root of
+  their mean squared norm, and `grad_norm` is the norm of the whole batch before clipping.
+  Dropout differs between microbatches, and counts as noise.
 
   Args:
-    curves: of the run, (S,) each, with 'step', 'grad_norm' and 'microbatch_grad_norm'.
-    parts: `train.parts`: `train.grad_accumulation_steps`, 2 at least.
-    batch_tokens: tokens of a whole batch.
-    last_fraction: of the run, the part at its end that is averaged: the noise scale grows while the loss falls.
-    **options: `confidence`, `draws`, `block`, `seed` of :func:`noise_scale_from_norms`.
+    curve: (S,) columns of the run, with 'step', 'grad_norm' and 'microbatch_grad_norm'.
+    n_microbatches: Number of microbatches, which is `train.grad_accumulation_steps` and at
+      least 2.
+    batch_tokens: Tokens of a batch.
+    last_fraction: Fraction of the run, at its end, that is averaged. The noise scale grows
+      while the loss falls.
 
   Raises:
-    ConfigError: the norms of parts were not logged, or a number is out of its range.
+    ConfigError: If the norms of microbatches were not logged, or a number is out of its range.
 
   >>> norms = {
   ...   'step': np.arange(50),
   ...   'grad_norm': np.full(50, 1.0),
   ...   'microbatch_grad_norm': np.full(50, 1.25**0.5),
   ... }
-  >>> noise_scale_of_run(norms, parts=2, batch_tokens=1024).batch_size.__round__()
+  >>> round(noise_scale_of_run(norms, n_microbatches=2, batch_tokens=1024).batch_size)
   341
   """
-  missing = [
-    name for name in ('step', 'grad_norm', 'microbatch_grad_norm') if name not in curves
-  ]
-  if missing:
-    raise ConfigError(
-      f'{missing[0]}: is not in the curves, expected a run with train.measure_noise_scale=True'
-    )
-  if parts < 2:
-    raise ConfigError(f'parts: got {parts}, expected 2 or more')
+  for name in ('step', 'grad_norm', 'microbatch_grad_norm'):
+    if name not in curve:
+      raise ConfigError(
+        f'{name}: is not in the curve, expected a run with train.measure_noise_scale=True'
+      )
+  if n_microbatches < 2:
+    raise ConfigError(f'n_microbatches: got {n_microbatches}, expected at least 2')
   if not 0 < last_fraction <= 1:
     raise ConfigError(
-      f'last_fraction: got {last_fraction}, expected more than 0 and at most 1'
+      f'last_fraction: got {last_fraction}, expected a number above 0 and at most 1'
     )
-  steps, whole, part = (
-    np.asarray(curves[name], np.float64)
-    for name in ('step', 'grad_norm', 'microbatch_grad_norm')
-  )
-  logged = np.flatnonzero(np.isfinite(whole) & np.isfinite(part) & np.isfinite(steps))
+  steps = np.asarray(curve['step'], np.float64)
+  batch = np.asarray(curve['grad_norm'], np.float64)
+  microbatch = np.asarray(curve['microbatch_grad_norm'], np.float64)
+  finite = np.isfinite(batch) & np.isfinite(microbatch) & np.isfinite(steps)
+  logged = np.flatnonzero(finite)
   late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]
   return noise_scale_from_norms(
-    batch_tokens / parts, batch_tokens, part[late] ** 2, whole[late] ** 2, **options
+    batch_tokens / n_microbatches,
+    batch_tokens,
+    microbatch[late] ** 2,
+    batch[late] ** 2,
   )

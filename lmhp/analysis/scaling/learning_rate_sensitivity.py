@@ -1,7 +1,8 @@
-"""How much the learning rate may be off, and how sharp a valley an optimizer can stand.
+"""Sensitivity of the loss to the learning rate, and the edge of stability of optimizers.
 
-Sensitivity is one number for a sweep over learning rates (Wortsman et al. 2023). The edge of stability is what theory
-says of an optimizer: the sharpest valley in which its steps do not grow. Where training does fall apart is measured in
+The sensitivity is one number for a sweep over learning rates (Wortsman et al. 2023). The edge
+of stability is a result of theory: the largest sharpness at which the steps of an optimizer
+do not grow. The learning rate at which training diverges in practice is measured in
 `lmhp.analysis.curves.divergence`.
 
 Dimension key: T runs.
@@ -9,118 +10,138 @@ Dimension key: T runs.
 
 from __future__ import annotations
 
+import enum
 import math
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.errors import ConfigError, suggest
 
-_PLAIN, _SUM, _SUM_NESTEROV, _MEAN, _MEAN_NESTEROV = range(5)
-_FAMILIES = {
-  'sgd': _PLAIN,
-  'rmsprop': _PLAIN,
-  'adagrad': _PLAIN,
-  'momentum': _SUM,
-  'nesterov': _SUM_NESTEROV,
-  'adam': _MEAN,
-  'adamw': _MEAN,
-  'amsgrad': _MEAN,
-  'nadam': _MEAN_NESTEROV,
-  'nadamw': _MEAN_NESTEROV,
+Rate = TypeVar('Rate', float, np.ndarray)
+
+
+class _Momentum(enum.Enum):
+  """Use of past gradients by an optimizer."""
+
+  NONE = enum.auto()
+  SUM = enum.auto()
+  NESTEROV_SUM = enum.auto()
+  MEAN = enum.auto()
+  NESTEROV_MEAN = enum.auto()
+
+
+MOMENTUM = {
+  'sgd': _Momentum.NONE,
+  'rmsprop': _Momentum.NONE,
+  'adagrad': _Momentum.NONE,
+  'momentum': _Momentum.SUM,
+  'nesterov': _Momentum.NESTEROV_SUM,
+  'adam': _Momentum.MEAN,
+  'adamw': _Momentum.MEAN,
+  'amsgrad': _Momentum.MEAN,
+  'nadam': _Momentum.NESTEROV_MEAN,
+  'nadamw': _Momentum.NESTEROV_MEAN,
 }
-"""What each optimizer does with past gradients: nothing, a sum, a sum and Nesterov's look ahead, both with means."""
+"""Optimizers with a known edge of stability."""
 
 
 def learning_rate_sensitivity(
-  learning_rates: np.ndarray, losses: np.ndarray, initial_loss: float
+  learning_rates: npt.ArrayLike, losses: npt.ArrayLike, initial_loss: float
 ) -> float:
-  """Mean loss over a range of learning rates, less that of the best: what a rate drawn from the range costs.
+  """Returns the mean loss over a range of learning rates, minus the best loss.
 
   Args:
-    learning_rates: (T,) evenly spaced in their logarithm over the range, as on a grid: each weighs the same. The loss
-      of a rate that is there more than once (seeds) is averaged.
-    losses: (T,) final loss, nats. What is not finite diverged; that, and what is above `initial_loss`, counts as it.
-    initial_loss: before training, nats.
+    learning_rates: (T,) learning rates, evenly spaced in their logarithm. Each different rate
+      has the same weight. The losses of equal rates (seeds) are averaged.
+    losses: (T,) final losses in nats. A loss that is not finite, or above the initial loss,
+      counts as the initial loss.
+    initial_loss: Loss before training, in nats.
 
   Returns:
-    Nats, 0 or more; of two sweeps, comparable if over the same range.
+    Nats, at least 0. Two sweeps are comparable if they have the same range.
 
   Raises:
-    ConfigError: shapes differ, nothing is there, or a number is out of its range.
+    ConfigError: If shapes differ, there is no loss, or a number is out of its range.
 
   Source: Wortsman et al. 2023, arXiv 2309.14322, section 2.2.
 
-  >>> round(
-  ...   learning_rate_sensitivity(
-  ...     [1e-3, 1e-2, 1e-1], [4.5, 4.0, 9.0], initial_loss=7.0
-  ...   ),
-  ...   4,
-  ... )
+  >>> rates = [1e-3, 1e-2, 1e-1]
+  >>> round(learning_rate_sensitivity(rates, [4.5, 4.0, 9.0], initial_loss=7.0), 4)
   1.1667
   """
-  rates, losses = np.asarray(learning_rates, np.float64), np.asarray(losses, np.float64)
-  if rates.ndim != 1 or rates.shape != losses.shape or not rates.size:
+  rates = np.asarray(learning_rates, np.float64)
+  final = np.asarray(losses, np.float64)
+  if rates.ndim != 1 or rates.shape != final.shape or not rates.size:
     raise ConfigError(
-      f'losses: got shape {losses.shape} and learning rates of shape {rates.shape}, expected one loss '
-      'for each of some rates'
+      f'learning_rates, losses: got shapes {rates.shape} and {final.shape}, expected two '
+      'lists of one length'
     )
-  if not (np.isfinite(rates).all() and (rates > 0).all()):
+  is_positive = np.isfinite(rates) & (rates > 0)
+  if not is_positive.all():
     raise ConfigError(
-      f'learning_rates: got {rates[~(np.isfinite(rates) & (rates > 0))][0]}, expected numbers above 0'
+      f'learning_rates: got {rates[~is_positive][0]}, expected numbers above 0'
     )
   if not math.isfinite(initial_loss):
-    raise ConfigError(f'initial_loss: got {initial_loss}, expected a number')
-  capped = np.minimum(np.where(np.isfinite(losses), losses, initial_loss), initial_loss)
-  _, place, count = np.unique(rates, return_inverse=True, return_counts=True)
-  means = np.bincount(place, weights=capped) / count
+    raise ConfigError(f'initial_loss: got {initial_loss}, expected a finite number')
+  finite = np.where(np.isfinite(final), final, initial_loss)
+  capped = np.minimum(finite, initial_loss)
+  _, index, count = np.unique(rates, return_inverse=True, return_counts=True)
+  means = np.bincount(index, weights=capped) / count
   return float(np.mean(means) - np.min(means))
 
 
 def edge_of_stability(
-  optimizer: str, learning_rate: float | np.ndarray, momentum: float = 0.9
-) -> float | np.ndarray:
-  """The largest sharpness at which an optimizer's steps do not grow on a quadratic.
+  optimizer: str, learning_rate: Rate, momentum: float = 0.9
+) -> Rate:
+  """Returns the largest sharpness at which an optimizer's steps do not grow.
 
-  The sharpness is the largest eigenvalue of the loss's Hessian; of Adam and its like, of the Hessian preconditioned by
-  the root of the second moment. Training without noise rises to the edge and stays near it.
+  The sharpness is the largest eigenvalue of the loss's Hessian. For Adam and its variants, the
+  Hessian is preconditioned by the root of the second moment. Training without noise rises to
+  the edge and stays near it. With learning rate r and momentum b, the edge is
+
+    2 / r                        without momentum,
+    (2 + 2b) / r                 for heavy-ball momentum,
+    (2 + 2b) / ((1 + 2b) r)      for Nesterov momentum,
+
+  divided by 1 - b if gradients are averaged instead of summed, as in Adam and NAdam.
 
   Args:
-    optimizer: of 'sgd', 'momentum', 'nesterov', 'rmsprop', 'adagrad', 'adam', 'adamw', 'amsgrad', 'nadam', 'nadamw'. A
-      sign, a trust ratio or an orthogonal matrix has no such bound.
-    learning_rate: as of the step; the schedule's at that time.
-    momentum: decay of past gradients, of Adam beta1; of no meaning for 'sgd', 'rmsprop' and 'adagrad'.
-
-  Returns:
-    With rate r and momentum b: 2 / r without momentum, (2 + 2b) / r of the heavy ball, (2 + 2b) / ((1 + 2b) r) of
-    Nesterov's, and the same over (1 - b) where gradients are averaged and not summed, as in Adam and NAdam.
+    optimizer: One of `MOMENTUM`. Optimizers with a sign, a trust ratio or orthogonal updates
+      have no such bound.
+    learning_rate: Learning rate of the step, or an array of them.
+    momentum: Decay of past gradients, which is beta1 in Adam. It has no effect for 'sgd',
+      'rmsprop' and 'adagrad'.
 
   Raises:
-    ConfigError: for another optimizer, or a number out of its range.
+    ConfigError: If the optimizer is another one, or a number is out of its range.
 
-  Source: Cohen et al. 2021, arXiv 2103.00065 (heavy ball, Nesterov); Cohen et al. 2022, arXiv 2207.14484
-  (Adam: 38 / r at beta1 = 0.9); NAdam's follows in the same way. Weight decay is left out.
+  Source: Cohen et al. 2021, arXiv 2103.00065 (heavy ball, Nesterov). Cohen et al. 2022, arXiv
+  2207.14484 (Adam: 38 / r at beta1 = 0.9). NAdam follows in the same way. Weight decay is
+  left out.
 
-  >>> (
-  ...   edge_of_stability('sgd', 0.1),
-  ...   edge_of_stability('momentum', 0.1, 0.5),
-  ...   round(edge_of_stability('adamw', 0.01)),
-  ... )
-  (20.0, 30.0, 3800)
+  >>> edge_of_stability('sgd', 0.1), edge_of_stability('momentum', 0.1, 0.5)
+  (20.0, 30.0)
+  >>> round(edge_of_stability('adamw', 0.01))
+  3800
   """
-  if optimizer not in _FAMILIES:
+  if optimizer not in MOMENTUM:
     raise ConfigError(
-      f'optimizer: got {optimizer!r}, expected one of {", ".join(_FAMILIES)}'
-      f'{suggest(optimizer, _FAMILIES)}'
+      f'optimizer: got {optimizer!r}, expected one of {", ".join(MOMENTUM)}'
+      f'{suggest(optimizer, MOMENTUM)}'
     )
-  rate, family = np.asarray(learning_rate, np.float64), _FAMILIES[optimizer]
-  if not (rate > 0).all():
+  if not np.all(np.asarray(learning_rate) > 0):
     raise ConfigError(f'learning_rate: got {learning_rate}, expected numbers above 0')
   if not 0 <= momentum < 1:
-    raise ConfigError(f'momentum: got {momentum}, expected 0 or more and less than 1')
-  b = 0.0 if family == _PLAIN else momentum
-  bound = (2 + 2 * b) / rate
-  if family in (_SUM_NESTEROV, _MEAN_NESTEROV):
-    bound = bound / (1 + 2 * b)
-  if family in (_MEAN, _MEAN_NESTEROV):
-    bound = bound / (1 - b)
-  return bound if bound.ndim else float(bound)
+    raise ConfigError(
+      f'momentum: got {momentum}, expected a number of at least 0 and below 1'
+    )
+  use = MOMENTUM[optimizer]
+  b = 0.0 if use is _Momentum.NONE else momentum
+  edge = (2 + 2 * b) / learning_rate
+  if use in (_Momentum.NESTEROV_SUM, _Momentum.NESTEROV_MEAN):
+    edge = edge / (1 + 2 * b)
+  if use in (_Momentum.MEAN, _Momentum.NESTEROV_MEAN):
+    edge = edge / (1 - b)
+  return edge

@@ -1,116 +1,143 @@
-"""Power laws y = c x1^k1 x2^k2 ...: of the best learning rate, batch or weight decay against N and D.
+"""Power laws y = c x1^k1 x2^k2 ..., such as the best learning rate against N and D.
 
-Least squares in logs, exact Student intervals where the errors of log y are normal and alike. A best learning rate read
-off a grid has the grid's step as its error: the intervals see that only as scatter, and a law through two or three
-sizes has none worth the name.
+They are fitted by least squares in logarithms, with exact Student intervals if the errors of
+log y are normal with equal variance. A best learning rate that is read off a grid has the
+grid's step as its error. The intervals see this only as scatter, and a law through two or
+three sizes has no useful interval.
 
 Dimension key: n values, p variables, K places.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Mapping
+import math
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+
+Interval = tuple[float, float]
+MAX_CONDITION = 1e8
 
 
 @dataclasses.dataclass(frozen=True)
 class PowerLaw:
-  """y = coefficient * prod_j x_j^exponents_j.
+  """A fitted law y = coefficient * prod_j x_j^exponents_j.
 
   Attributes:
-    names: (p,) of the variables.
+    names: (p,) names of the variables.
     coefficient: c, in the unit of y.
-    exponents: (p,).
-    intervals: (low, high) of 'coefficient' and of each exponent by its variable's name ('exponent' where there is one
-      variable); NaN where no value is left to judge the scatter by.
-    confidence: of all intervals.
-    n: values that were fitted.
-    left_out: those that were not finite or not above 0.
-    scatter: standard deviation of log y around the law; NaN where n = p + 1.
-    reason: why there are no intervals; ''.
+    exponents: (p,) exponents.
+    intervals: (low, high) of 'coefficient', and of each exponent by its variable's name
+      ('exponent' if there is one variable). NaN if no value is left to estimate the scatter.
+    confidence: Confidence of all intervals.
+    n_values: Number of values that were fitted.
+    n_left_out: Number of values that are not finite or not above 0.
+    scatter: Standard deviation of log y around the law. NaN if n = p + 1.
+    reason: Reason why there are no intervals. Empty if there are.
   """
 
   names: tuple[str, ...]
   coefficient: float
   exponents: np.ndarray
-  intervals: Mapping[str, tuple[float, float]]
+  intervals: Mapping[str, Interval]
   confidence: float
-  n: int
-  left_out: int
+  n_values: int
+  n_left_out: int
   scatter: float
   reason: str
-  _middle: np.ndarray = dataclasses.field(default=None, repr=False, compare=False)
-  _covariance: np.ndarray = dataclasses.field(default=None, repr=False, compare=False)
-  _at_middle: float = dataclasses.field(default=0.0, repr=False, compare=False)
+  _fitted: _Fitted = dataclasses.field(repr=False, compare=False)
 
   @property
   def exponent(self) -> float:
-    """Of the one variable."""
+    """The exponent, if there is one variable.
+
+    Raises:
+      ConfigError: If there are several.
+    """
     if len(self.exponents) != 1:
       raise ConfigError(
-        f'exponent: got {len(self.exponents)} variables; accepted is one: see exponents'
+        f'exponent: got {len(self.exponents)} variables, expected one; use exponents'
       )
     return float(self.exponents[0])
 
-  def predict(self, x) -> np.ndarray:
-    """Median y at x.
+  def predict(self, x: npt.ArrayLike) -> np.ndarray:
+    """Returns the median y at x.
 
     Args:
-      x: of one variable any shape; of p (K, p) or (p,).
+      x: Values of one variable in any shape, or (K, p) or (p,) values of p variables.
 
     >>> float(fit_power_law([1, 10, 100], [2, 20, 200]).predict(1e4).round(6))
     20000.0
     """
-    logs = self._logs(x)
-    return np.exp(self._at_middle + logs @ self.exponents)
+    logs = self._centred_logs(x)
+    return np.exp(self._fitted.at_middle + logs @ self.exponents)
 
-  def interval(self, x) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high) that hold a new value at x: the law's uncertainty, and scatter as in those fitted; or NaN."""
+  def interval(self, x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (low, high) of a new value at x. NaN if there is no interval.
+
+    It holds the uncertainty of the law, and scatter like that of the fitted values.
+    """
     from scipy import stats
 
-    logs, freedom = self._logs(x), self.n - len(self.names) - 1
+    logs = self._centred_logs(x)
+    freedom = self.n_values - len(self.names) - 1
     if freedom < 1:
-      nothing = np.full(logs.shape[:-1], np.nan)
-      return nothing, nothing
+      unknown = np.full(logs.shape[:-1], np.nan)
+      return unknown, unknown
     design = np.concatenate([np.ones((*logs.shape[:-1], 1)), logs], axis=-1)
-    variance = self.scatter**2 * (
-      1 + np.einsum('...i,ij,...j->...', design, self._covariance, design)
-    )
+    leverage = np.einsum('...i,ij,...j->...', design, self._fitted.covariance, design)
+    variance = self.scatter**2 * (1 + leverage)
     reach = stats.t.ppf((1 + self.confidence) / 2, freedom) * np.sqrt(variance)
-    centre = self._at_middle + logs @ self.exponents
+    centre = self._fitted.at_middle + logs @ self.exponents
     return np.exp(centre - reach), np.exp(centre + reach)
 
-  def _logs(self, x) -> np.ndarray:
-    x = np.asarray(x, np.float64)
-    x = x[..., None] if len(self.names) == 1 else x
-    if x.shape[-1:] != (len(self.names),) or not np.all(x > 0):
+  def _centred_logs(self, x: npt.ArrayLike) -> np.ndarray:
+    values = np.asarray(x, np.float64)
+    values = values[..., None] if len(self.names) == 1 else values
+    if values.shape[-1:] != (len(self.names),) or not np.all(values > 0):
       raise ConfigError(
-        f'x: got {np.shape(x)}; accepted are values above 0 of {", ".join(self.names)}'
+        f'x: got shape {np.shape(x)}, expected values above 0 of {", ".join(self.names)}'
       )
-    return np.log(x) - self._middle
+    return np.log(values) - self._fitted.middle
 
 
-def fit_power_law(sizes, values, *, confidence: float = 0.9, names=None) -> PowerLaw:
-  """y = c x^k, or of several variables y = c x1^k1 x2^k2 ..., by least squares in logs.
+@dataclasses.dataclass(frozen=True)
+class _Fitted:
+  """A fit in logarithms: mean of log x, unscaled covariance, and log y at the mean."""
+
+  middle: np.ndarray
+  covariance: np.ndarray
+  at_middle: float
+
+
+def fit_power_law(
+  sizes: npt.ArrayLike,
+  values: npt.ArrayLike,
+  *,
+  confidence: float = 0.9,
+  names: Sequence[str] | None = None,
+) -> PowerLaw:
+  """Fits y = c x^k, or y = c x1^k1 x2^k2 ... for several variables, in logarithms.
 
   Args:
-    sizes: (n,) or (n, p), above 0: parameters, tokens, FLOPs.
-    values: (n,), above 0: the best learning rate, say.
-    confidence: of all intervals.
-    names: (p,) of the variables; 'exponent', or 'x0', 'x1', ... by default.
+    sizes: (n,) or (n, p) sizes above 0: parameters, tokens, FLOPs.
+    values: (n,) values above 0, such as the best learning rate.
+    confidence: Confidence of all intervals.
+    names: (p,) names of the variables. None takes 'exponent', or 'x0', 'x1', ...
 
   Returns:
-    The law. Student intervals of n - p - 1 degrees of freedom; those of predictions are for one new value.
+    The law. Its intervals are Student's with n - p - 1 degrees of freedom.
 
   Raises:
-    ConfigError: different lengths, fewer than p + 1 usable values, or variables that do not vary apart.
+    ConfigError: If lengths differ, fewer than p + 1 values can be used, or variables do not
+      vary independently.
 
-  Source: Seber and Lee, Linear Regression Analysis (2003), sections 3.5 and 5.3. The form with N and D is that of
-  Step Law (arXiv 2503.04715): learning rate = c N^k1 D^k2.
+  Source: Seber and Lee, Linear Regression Analysis (2003), sections 3.5 and 5.3. The form with
+  N and D is that of Step Law (arXiv 2503.04715): learning rate = c N^k1 D^k2.
 
   >>> law = fit_power_law(
   ...   [[1, 1], [10, 1], [1, 10], [10, 10]], [3, 30, 0.3, 3], names=('N', 'D')
@@ -118,76 +145,88 @@ def fit_power_law(sizes, values, *, confidence: float = 0.9, names=None) -> Powe
   >>> law.exponents.round(6).tolist(), round(law.coefficient, 6)
   ([1.0, -1.0], 3.0)
   """
-  x, y = np.asarray(sizes, np.float64), np.asarray(values, np.float64)
+  x = np.asarray(sizes, np.float64)
+  y = np.asarray(values, np.float64)
   x = x[:, None] if x.ndim == 1 else x
   if x.ndim != 2 or y.shape != x.shape[:1] or not x.shape[1]:
     raise ConfigError(
-      f'sizes, values: got shapes {np.shape(sizes)}, {y.shape}; accepted are (n,) or (n, p), and (n,)'
+      f'sizes, values: got shapes {np.shape(sizes)} and {y.shape}, expected (n,) or (n, p), '
+      'and (n,)'
     )
-  names = tuple(
-    names
-    or (('exponent',) if x.shape[1] == 1 else [f'x{j}' for j in range(x.shape[1])])
-  )
-  if len(names) != x.shape[1] or not 0 < confidence < 1:
+  p = x.shape[1]
+  if names is None:
+    names = ['exponent'] if p == 1 else [f'x{j}' for j in range(p)]
+  if len(names) != p or not 0 < confidence < 1:
     raise ConfigError(
-      f'names, confidence: got {names}, {confidence}; accepted are {x.shape[1]}, and a share below 1'
+      f'names, confidence: got {names} and {confidence}, expected {p} names and a number '
+      'between 0 and 1'
     )
   with np.errstate(invalid='ignore'):
     good = np.all(np.isfinite(x) & (x > 0), axis=1) & np.isfinite(y) & (y > 0)
-  return _fitted(
-    np.log(x[good]), np.log(y[good]), names, confidence, int(np.sum(~good))
-  )
+  n_left_out = int(np.sum(~good))
+  return _fit(np.log(x[good]), np.log(y[good]), tuple(names), confidence, n_left_out)
 
 
-def _fitted(log_x, log_y, names, confidence, left_out) -> PowerLaw:
+def _fit(
+  log_x: np.ndarray,
+  log_y: np.ndarray,
+  names: tuple[str, ...],
+  confidence: float,
+  n_left_out: int,
+) -> PowerLaw:
   n, p = log_x.shape
   if n < p + 1:
     raise ConfigError(
-      f'values: got {n} usable ones; accepted are {p + 1} or more, for {p} exponents'
+      f'values: got {n} usable values, expected at least {p + 1} for {p} exponents'
     )
   middle = log_x.mean(axis=0)
   design = np.column_stack([np.ones(n), log_x - middle])
   size = np.linalg.norm(design, axis=0)
-  if not size.all() or np.linalg.cond(design / np.where(size > 0, size, 1)) > 1e8:
+  scaled = design / np.where(size > 0, size, 1)
+  if not size.all() or np.linalg.cond(scaled) > MAX_CONDITION:
     raise ConfigError(
-      f'sizes: {", ".join(names)} do not vary apart; accepted are values that do'
+      f'sizes: got {", ".join(names)} that do not vary independently, expected values that do'
     )
+
+  # Least squares.
   covariance = np.linalg.inv(design.T @ design)
   solved = covariance @ design.T @ log_y
-  freedom, residuals = n - p - 1, log_y - design @ solved
-  scatter = float(np.sqrt(residuals @ residuals / freedom)) if freedom else float('nan')
-  origin = np.r_[1.0, -middle]  # log c is the law at log x = 0
+  freedom = n - p - 1
+  residuals = log_y - design @ solved
+  scatter = float(np.sqrt(residuals @ residuals / freedom)) if freedom else math.nan
+
+  # log c is the law at log x = 0.
+  origin = np.r_[1.0, -middle]
   log_c = float(origin @ solved)
-  errors = scatter * np.sqrt(
-    np.r_[origin @ covariance @ origin, np.diag(covariance)[1:]]
+  variances = np.r_[origin @ covariance @ origin, np.diag(covariance)[1:]]
+  low, high = _student_interval(
+    np.r_[log_c, solved[1:]], scatter * np.sqrt(variances), confidence, freedom
   )
-  intervals = _student(np.r_[log_c, solved[1:]], errors, confidence, freedom)
-  intervals[0] = np.exp(intervals[0])
-  said = dict(zip(('coefficient', *names), map(tuple, intervals.tolist())))
-  reason = (
-    ''
-    if freedom
-    else f'{n} values: no more than the law has parameters, so that it fits them exactly'
-  )
+  low[0] = np.exp(low[0])
+  high[0] = np.exp(high[0])
+  reason = ''
+  if not freedom:
+    reason = f'the law fits {n} values exactly, because it has as many parameters'
   return PowerLaw(
-    names,
-    float(np.exp(log_c)),
-    solved[1:],
-    said,
-    confidence,
-    n,
-    left_out,
-    scatter,
-    reason,
-    middle,
-    covariance,
-    float(solved[0]),
+    names=names,
+    coefficient=float(np.exp(log_c)),
+    exponents=solved[1:],
+    intervals=dict(zip(('coefficient', *names), zip(low.tolist(), high.tolist()))),
+    confidence=confidence,
+    n_values=n,
+    n_left_out=n_left_out,
+    scatter=scatter,
+    reason=reason,
+    _fitted=_Fitted(middle, covariance, float(solved[0])),
   )
 
 
-def _student(centre, errors, confidence, freedom) -> np.ndarray:
-  """(m, 2) of intervals."""
+def _student_interval(
+  centre: np.ndarray, errors: np.ndarray, confidence: float, freedom: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the lower and upper ends of Student's intervals."""
   from scipy import stats
 
-  reach = errors * (stats.t.ppf((1 + confidence) / 2, freedom) if freedom else np.nan)
-  return np.stack([centre - reach, centre + reach], axis=1)
+  quantile = stats.t.ppf((1 + confidence) / 2, freedom) if freedom else math.nan
+  reach = errors * quantile
+  return centre - reach, centre + reach

@@ -1,4 +1,9 @@
-"""Was early stopping fair: how far the order of runs at a rung was that of their ends."""
+"""Agreement of the order of runs at a rung with their order at the end of training.
+
+It shows if early stopping is fair.
+
+Dimension key: T runs, R replicates.
+"""
 
 from __future__ import annotations
 
@@ -8,154 +13,220 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.table import Runs
+from lmhp.statistics.ranks import spearman
 
-FEWEST_TO_RANK = 5
-"""Runs below which an order agrees or not by chance: no interval."""
+MIN_RUNS_FOR_INTERVAL = 5
+"""With fewer runs the agreement is due to chance, and has no interval."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RungAgreement:
-  """How far the order of runs at a rung was that of their ends.
+  """Agreement of the order of runs at a rung with their order at the end.
 
   Attributes:
-    step: of the rung.
-    runs: how many that came to their end were scored there.
-    stopped: how many were scored there and stopped early, there or later.
-    spearman: rank correlation of score and final objective over the runs that came to their end.
-    low: of its interval; NaN where there are too few runs.
-    high: its other end.
+    step: Step of the rung.
+    n_runs: Number of complete runs with a score at the rung.
+    n_pruned: Number of runs with a score there that were pruned, at the rung or later.
+    spearman: Rank correlation of score and final objective over the complete runs.
+    low: Lower end of its interval. NaN if there are too few runs.
+    high: Upper end of the interval.
     kendall: Kendall's tau-b.
-    kendall_low: of its interval.
-    kendall_high: its other end.
-    widened: Spearman's for all that were scored, by the spread of scores that those stopped would have added; equal to
-      `spearman` where none was stopped.
-    widened_high: the same of `high`.
-    rank_of_best: place at the rung, from 1, of the run that ended best.
+    kendall_low: Lower end of its interval.
+    kendall_high: Upper end of the interval.
+    corrected: Spearman's correlation corrected for the narrower range of scores that pruning
+      leaves (Thorndike's case 2). Equal to `spearman` if no run was pruned.
+    corrected_high: The same correction of `high`.
+    rank_of_best: Rank at the rung, from 1, of the run that is best at the end.
   """
 
   step: int
-  runs: int
-  stopped: int
+  n_runs: int
+  n_pruned: int
   spearman: float
   low: float
   high: float
   kendall: float
   kendall_low: float
   kendall_high: float
-  widened: float
-  widened_high: float
+  corrected: float
+  corrected_high: float
   rank_of_best: int
 
 
 def rung_agreement(
   runs: Runs, confidence: float = 0.9, draws: int = 500, seed: int = 0
 ) -> list[RungAgreement]:
-  """Was early stopping fair: did the order at each rung, short of the end, hold until the end?
+  """Measures if the order at each rung before the end holds until the end.
 
-  Only what came to its end can say so. Where early stopping took the others, those left are alike in their scores, and
-  their correlation is less than that of all: `widened` takes the spread of all scores instead of theirs, which holds if
-  the final objective goes with the score by one line with one scatter.
+  Only complete runs show it. If runs were pruned, those that are left have similar scores,
+  so their correlation is lower than that of all runs. `corrected` uses the spread of all
+  scores. It holds if the final objective is linear in the score with a constant scatter.
 
   Args:
-    runs: with scores; of the search.
-    confidence: of the intervals, percentiles over runs drawn with replacement.
-    draws: how many times.
-    seed: of the draws.
+    runs: Table of runs with scores. The runs of the search are used.
+    confidence: Confidence of the intervals, which are percentiles over resampled runs.
+    draws: Number of resamples.
+    seed: Seed of the resampling.
 
   Returns:
-    Of each rung that three complete runs or more have a score of. Source: Thorndike 1949, Personnel Selection, case 2
-    (restriction of range); Kendall 1945, Biometrika 33(3).
+    The agreement at each rung with at least three complete runs.
+
+  Source: Thorndike 1949, Personnel Selection, case 2 (restriction of range). Kendall 1945,
+  Biometrika 33(3).
 
   >>> ends = np.arange(10.0)
-  >>> found = rung_agreement(
-  ...   Runs('a study', {}, {}, ends, scores=[{100: 2 * end + 5} for end in ends])
-  ... )
-  >>> found[0].step, found[0].spearman, found[0].rank_of_best
+  >>> runs = Runs('a study', {}, {}, ends, scores=[{100: 2 * end + 5} for end in ends])
+  >>> rung = rung_agreement(runs)[0]
+  >>> rung.step, rung.spearman, rung.rank_of_best
   (100, 1.0, 1)
   """
-  searched = runs.searched()
+  search = runs.search_runs()
   sign = -1.0 if runs.maximize else 1.0
-  steps = sorted({step for scores in searched.scores for step in scores})
-  complete, pruned = searched.complete(), searched.where(searched.status == 'pruned')
-  found = []
+  steps = sorted({step for scores in search.scores for step in scores})
+  complete = search.complete_runs()
+  pruned = search.select(search.status == 'pruned')
+  agreements = []
   for step in steps:
-    scores, ends, others = (
-      _scores(complete, step) * sign,
-      complete.losses,
-      _scores(pruned, step) * sign,
-    )
-    there, others = np.isfinite(scores), others[np.isfinite(others)]
-    is_end = _last(complete, step) or np.allclose(scores[there], ends[there], rtol=1e-9)
-    if there.sum() >= 3 and not is_end:
-      found.append(
-        _agreement(step, scores[there], ends[there], others, confidence, draws, seed)
-      )
-  return found
+    scores = _scores_at(complete, step) * sign
+    pruned_scores = _scores_at(pruned, step) * sign
+    pruned_scores = pruned_scores[np.isfinite(pruned_scores)]
+    has_score = np.isfinite(scores)
+    scores = scores[has_score]
+    ends = complete.losses[has_score]
+    is_end = _is_last_step(complete, step) or np.allclose(scores, ends, rtol=1e-9)
+    if len(scores) >= 3 and not is_end:
+      resample = _Resample(confidence, draws, seed)
+      agreements.append(_agreement(step, scores, ends, pruned_scores, resample))
+  return agreements
 
 
-def _last(complete: Runs, step: int) -> bool:
-  """Whether a rung is where runs ended."""
+def _is_last_step(complete: Runs, step: int) -> bool:
+  """Returns True if the runs end at a step."""
   steps = complete.measured.get('steps', np.array([math.nan]))
   return bool(np.nanmin(steps) <= step) if np.isfinite(steps).any() else False
 
 
-def _scores(runs: Runs, step: int) -> np.ndarray:
+def _scores_at(runs: Runs, step: int) -> np.ndarray:
+  """Returns (T,) the scores at a step, NaN for a run without one."""
   return np.array(
     [float(scores.get(step, math.nan)) for scores in runs.scores], np.float64
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Resample:
+  """Settings of the bootstrap."""
+
+  confidence: float
+  draws: int
+  seed: int
 
 
 def _agreement(
   step: int,
   scores: np.ndarray,
   ends: np.ndarray,
-  others: np.ndarray,
-  confidence: float,
-  draws: int,
-  seed: int,
+  pruned_scores: np.ndarray,
+  resample: _Resample,
 ) -> RungAgreement:
-  rng, n = np.random.default_rng(seed), len(ends)
+  """Returns the agreement of scores (T,) with final losses (T,)."""
+  n = len(ends)
+  rng = np.random.default_rng(resample.seed)
   rho, tau = (float(c[0]) for c in _correlations(scores[None], ends[None]))
+
+  # Percentiles over resampled runs.
   spans = np.full((2, 2), math.nan)
-  if n >= FEWEST_TO_RANK:
-    drawn = rng.integers(0, n, (draws, n))
-    share = [(1 - confidence) / 2, (1 + confidence) / 2]
-    spans = np.array(
-      [
-        np.nanquantile(c, share) if np.isfinite(c).any() else (math.nan,) * 2
-        for c in _correlations(scores[drawn], ends[drawn])
-      ]
-    )
-  spread, all_of_them = (
-    float(np.std(scores)),
-    float(np.std(np.concatenate([scores, others]))),
-  )
-  ratio = max(1.0, all_of_them / spread) if len(others) and spread > 0 else 1.0
-  widen = lambda r: r * ratio / math.sqrt(1 + r**2 * (ratio**2 - 1))
+  if n >= MIN_RUNS_FOR_INTERVAL:
+    drawn = rng.integers(0, n, (resample.draws, n))
+    levels = [(1 - resample.confidence) / 2, (1 + resample.confidence) / 2]
+    for i, values in enumerate(_correlations(scores[drawn], ends[drawn])):
+      if np.isfinite(values).any():
+        spans[i] = np.nanquantile(values, levels)
+
+  # Ratio of the spread of all scores to that of the complete runs.
+  spread = float(np.std(scores))
+  all_spread = float(np.std(np.concatenate([scores, pruned_scores])))
+  ratio = 1.0
+  if len(pruned_scores) and spread > 0:
+    ratio = max(1.0, all_spread / spread)
   best = int(np.argmin(ends))
   return RungAgreement(
-    step,
-    n,
-    len(others),
-    rho,
-    *map(float, spans[0]),
-    tau,
-    *map(float, spans[1]),
-    widen(rho),
-    widen(float(spans[0, 1])),
-    1 + int(np.sum(scores < scores[best])),
+    step=step,
+    n_runs=n,
+    n_pruned=len(pruned_scores),
+    spearman=rho,
+    low=float(spans[0, 0]),
+    high=float(spans[0, 1]),
+    kendall=tau,
+    kendall_low=float(spans[1, 0]),
+    kendall_high=float(spans[1, 1]),
+    corrected=_correct_range(rho, ratio),
+    corrected_high=_correct_range(float(spans[0, 1]), ratio),
+    rank_of_best=1 + int(np.sum(scores < scores[best])),
   )
+
+
+def _correct_range(correlation: float, ratio: float) -> float:
+  """Corrects a correlation for a restricted range. Thorndike's case 2."""
+  return correlation * ratio / math.sqrt(1 + correlation**2 * (ratio**2 - 1))
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Spearman's rho and Kendall's tau-b of each row; NaN where one side is all equal."""
-  from scipy.stats import rankdata  # slow to import, and only here
+  """Returns Spearman's rho and Kendall's tau-b of each row. NaN if one side is constant."""
+  from scipy.stats import rankdata
 
   ranks = [rankdata(x, axis=1) for x in (a, b)]
-  centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
+  first, second = (r - r.mean(axis=1, keepdims=True) for r in ranks)
   signs = [np.sign(r[:, :, None] - r[:, None, :]).reshape(len(r), -1) for r in ranks]
+  return _cosine(first, second), _cosine(signs[0], signs[1])
+
+
+def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """Returns the cosine of the angle between the rows of two arrays."""
   with np.errstate(invalid='ignore'):
-    return tuple(
-      (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-      for x, y in (centred, signs)
-    )
+    size = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return (x * y).sum(axis=1) / size
+
+
+# --- scores of the complete runs ---------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class RungScores:
+  """Scores of complete runs at a rung, and their final objective.
+
+  Attributes:
+    step: Step of the rung.
+    scores: (T,) objective at the rung.
+    objective: (T,) final objective.
+    number: (T,) run numbers.
+    spearman: Rank correlation of the two.
+  """
+
+  step: int
+  scores: np.ndarray
+  objective: np.ndarray
+  number: np.ndarray
+  spearman: float
+
+
+def rung_scores(runs: Runs) -> list[RungScores]:
+  """Returns the scores at each rung that at least three complete runs passed."""
+  complete = runs.complete_runs()
+  steps = sorted({step for scores in complete.scores for step in scores})
+  last_steps = np.array([max(scores, default=-1) for scores in complete.scores])
+  rungs = []
+  for step in steps:
+    scores = _scores_at(complete, step)
+    rows = np.isfinite(scores) & (last_steps > step)
+    if rows.sum() >= 3:
+      rungs.append(
+        RungScores(
+          step=step,
+          scores=scores[rows],
+          objective=complete.objective[rows],
+          number=complete.number[rows],
+          spearman=spearman(scores[rows], complete.objective[rows]),
+        )
+      )
+  return rungs

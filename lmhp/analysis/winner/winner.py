@@ -1,397 +1,402 @@
-"""How good the chosen config really is: its expected loss on a fresh seed, without the luck that made it the winner.
+"""The winner of a study: the best point, and its expected loss on a fresh seed.
 
-The lowest of many noisy means is low partly by luck (the winner's curse), and Student's interval around it misses the
-truth: of 64 points with noise twice their spread it holds it in 54% of studies, and not in 90%. Three cases:
+The lowest of many noisy means is low partly by luck (the winner's curse), so Student's
+interval around it is wrong. With 64 points whose noise is twice their spread it covers the
+truth in 54% of studies instead of 90%. There are three cases:
 
-- Fresh seeds of the winner were run to confirm it. They know nothing of the choice, and Student's interval of them
-  holds. That is the one to want: it is short and assumes least.
-- Else the noise from seed to seed is known, given or seen between the seeds of a point. Then the interval is
-  conditional on having won: of all values that the winner's mean could have taken, only those below the runner-up's
-  would have made it win. It is the hybrid of Andrews, Kitagawa and McCloskey (2024), and for an estimated noise the
-  pivot is Student's, made exact by conditioning on the sum of squares too (Fithian, Sun and Taylor 2014).
-- Else there is one seed for each point and nobody knows the noise: no interval.
+- The winner was run again on fresh seeds. They are independent of the selection, so
+  Student's interval holds. This is the best case: it is short and assumes least.
+- Otherwise the noise between seeds is known, or estimated from points with several seeds.
+  The interval is then conditional on having won: among all values that the winner's mean
+  could have taken, only those below the runner-up's would have made it win. It is the hybrid
+  interval of Andrews, Kitagawa and McCloskey (2024). For an estimated noise the pivot is
+  Student's, exact by conditioning on the sum of squares (Fithian, Sun and Taylor 2014).
+- Otherwise there is one seed per point and the noise is unknown. There is no interval.
 
-Points that ran on the same seeds share a part of their noise (`seed_noise.py`). That part did not help the winner to
-win: with correlation r its lead counts 1 / (1 - r) times, and the noise has fewer degrees of freedom. Where r is 0.95,
-as of learning rates near each other, an interval that is not told of it holds the truth in 69 to 85% of studies.
+Points that ran with the same seeds share a part of their noise (`seed_noise`). This part did
+not help the winner: with correlation r its lead counts 1 / (1 - r) times, and the noise has
+fewer degrees of freedom. An interval that ignores a correlation of 0.95, as between similar
+learning rates, covers the truth in only 69 to 85% of studies.
 
-The hybrid holds the truth in `confidence` to about 1% more of studies, whatever the true losses are. It is exact only
-for normal noise, equal at all points and equally correlated, and points that were not chosen by the results of others:
-grid, random and quasi-random search. What a Bayesian search or halving leaves is not that, and wants fresh seeds;
-`bench/calibration_best.py` prints what happens. Shrinking with a prior for true losses (empirical Bayes) was tried and
-left: half to nine tenths as long where the prior fits, but it held the truth in 18% of studies with one good point
-among 32.
+The hybrid interval covers the truth in `confidence` to about 1% more of studies, whatever the
+true losses are. It is exact for normal noise with equal variance and equal correlation at all
+points, and for points that were not chosen by the results of others, as in grid, random and
+quasi-random search. Bayesian search and halving violate this, and need fresh seeds.
+`bench/calibration_best.py` measures the coverage. Shrinkage with a prior of the true losses
+(empirical Bayes) was tried and rejected: its intervals are 0.5 to 0.9 times as long if the
+prior fits, but covered the truth in 18% of studies with one good point among 32.
 
 Dimension key: T runs, P points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
+from lmhp.analysis.winner.conditional_interval import hybrid_quantiles, student_quantile
 from lmhp.errors import ConfigError
-from lmhp.statistics.seed_noise import rows_by_point, seed_noise
+from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
-_PROJECTION_SHARE = 0.1
-"""Of the error rate, what the hybrid spends on its outer bound. Source: Andrews et al. 2024, who advise a tenth."""
-
-_BISECTIONS = 40
-_ROUNDING = 1e-12
-
+FRESH_SEEDS = 'fresh_seeds'
+CONDITIONAL = 'conditional'
+NO_INTERVAL = 'none'
+ROUNDING = 1e-12
 NEAR_TIE = 0.1
-"""Standard errors between winner and runner-up below which the hybrid's interval is not to be read alone."""
+"""Standard errors between winner and runner-up, below which the conditional interval should
+not be read alone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Winner:
-  """The config that a study chose, and what to expect of it.
+  """Best point of a study, and its expected loss on a fresh seed. Less is better.
 
   Attributes:
-    point: which one.
-    n_points: of how many that could have won.
-    n_seeds: how many seeds of the search it was chosen by.
-    mean: of these: what the study shows, too good on average.
-    runner_up: mean of the next best; infinity where there is none.
-    expected: estimate of the loss on a fresh seed: the mean of the fresh seeds, or the median-unbiased one.
-    low: of the interval for the expected loss; NaN where none can be said.
-    high: its other end.
-    confidence: how often such intervals hold the truth.
-    method: 'fresh seeds', 'given that it won', or 'none'.
-    noise: standard deviation from seed to seed that was used, NaN where not known.
-    freedom: its degrees of freedom; infinity of a noise that is known.
-    n_fresh: how many fresh seeds there were.
-    reason: a sentence: how the interval was found, or why there is none.
-    correlation: between the noise of two points on one seed, as it was seen.
+    point: The point.
+    n_points: Number of points that could have won.
+    n_seeds: Number of seeds of the point in the search.
+    mean: Mean loss over these seeds. It is too low on average.
+    runner_up: Mean loss of the next best point. inf if there is none.
+    expected: Estimated loss on a fresh seed: the mean of the fresh seeds, or a
+      median-unbiased estimate.
+    low: Lower end of the interval of the expected loss. NaN if there is no interval.
+    high: Upper end of the interval.
+    confidence: Confidence of the interval.
+    method: 'fresh_seeds', 'conditional' or 'none'.
+    noise_sd: Standard deviation between seeds that was used. NaN if unknown.
+    freedom: Degrees of freedom of the noise. inf if the noise is known.
+    n_fresh: Number of fresh seeds.
+    reason: How the interval was computed, or why there is none.
+    correlation: Correlation between the noise of two points on one seed.
   """
 
-  point: Any
+  point: int
   n_points: int
   n_seeds: int
   mean: float
   runner_up: float
-  expected: float
-  low: float
-  high: float
   confidence: float
-  method: str
-  noise: float
-  freedom: float
-  n_fresh: int
-  reason: str
+  n_fresh: int = 0
   correlation: float = 0.0
+  expected: float = math.nan
+  low: float = math.nan
+  high: float = math.nan
+  method: str = NO_INTERVAL
+  noise_sd: float = math.nan
+  freedom: float = 0.0
+  reason: str = ''
 
   @property
-  def curse(self) -> float:
-    """How much worse it is expected to be than the study shows."""
+  def has_interval(self) -> bool:
+    """True if the expected loss has an interval."""
+    return math.isfinite(self.low)
+
+  @property
+  def best_estimate(self) -> float:
+    """The expected loss, or the mean in the search if it is unknown."""
+    return self.expected if math.isfinite(self.expected) else self.mean
+
+  @property
+  def selection_bias(self) -> float:
+    """Expected loss minus mean in the search."""
     return self.expected - self.mean
 
 
-def expected_loss_of_best(
-  losses: np.ndarray,
-  points: np.ndarray | None = None,
-  noise: float | None = None,
-  confirm: np.ndarray | None = None,
-  confidence: float = 0.9,
-  noise_freedom: float = math.inf,
-  seeds: np.ndarray | None = None,
-) -> Winner:
-  """The point of lowest mean, with an interval for its expected loss on a fresh seed.
+def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
+  """Finds the best point of a search, and its expected loss on a fresh seed.
 
   Args:
-    losses: (T,) of the search, less is better. A run that is not finite diverged; its point cannot win, and says
-      nothing of the noise. (Make diverged runs NaN here: a finite bad value would be taken for noise.)
-    points: (T,) which runs are one point, differing in their seed alone; each its own by default.
-    noise: standard deviation from seed to seed, where it is known from elsewhere; else it is pooled over the points
-      with several seeds.
-    confirm: losses of the winner on fresh seeds, run because it had won.
-    confidence: how often such intervals hold the true expected loss.
-    noise_freedom: degrees of freedom of `noise`.
-    seeds: (T,) seed of each run, where points ran on the same ones; None where no two points share a seed.
+    runs: Table of runs, with the runs of the confirmation if there are any.
+    confidence: Confidence of the interval.
 
   Returns:
-    The winner. Three fresh seeds or more stand alone; one or two take the noise from the search. Of points that are
-    tied, the one that came first wins.
+    The winner. None if no point is complete.
 
   Raises:
-    ConfigError: shapes differ, nothing is finite, or a number is out of its range.
+    ConfigError: If `confidence` is not between 0 and 1.
+  """
+  search = runs.select(
+    (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'diverged'))
+  )
+  losses = np.where(search.status == 'complete', search.losses, math.nan)
+  points = search.rows_by_point().values()
+  if not any(np.isfinite(losses[rows]).all() for rows in points):
+    return None
+  winner = expected_loss_of_best(
+    losses, search.point, confidence=confidence, seeds=search.seed
+  )
+  fresh = confirmation_runs(runs, winner.point)
+  if not len(fresh):
+    return winner
+  fresh_losses = np.where(fresh.status == 'diverged', math.inf, fresh.losses)
+  return expected_loss_of_best(
+    losses,
+    search.point,
+    fresh_losses=fresh_losses,
+    confidence=confidence,
+    seeds=search.seed,
+  )
+
+
+def confirmation_runs(runs: Runs, point: int) -> Runs:
+  """Returns a point's runs in the confirmation that are complete or diverged."""
+  return runs.select(
+    (runs.cohort == CONFIRM)
+    & (runs.point == point)
+    & np.isin(runs.status, ('complete', 'diverged'))
+  )
+
+
+def first_run(runs: Runs, point: int) -> int:
+  """Returns the number of a point's first run in the search."""
+  rows = np.flatnonzero((runs.point == point) & (runs.cohort == SEARCH))
+  return int(runs.number[rows[0]])
+
+
+def expected_loss_of_best(
+  losses: npt.ArrayLike,
+  points: npt.ArrayLike | None = None,
+  noise_sd: float | None = None,
+  fresh_losses: npt.ArrayLike = (),
+  confidence: float = 0.9,
+  noise_freedom: float = math.inf,
+  seeds: npt.ArrayLike | None = None,
+) -> Winner:
+  """Finds the point with the lowest mean loss, and its expected loss on a fresh seed.
+
+  Args:
+    losses: (T,) losses of the search, less is better. A run that is not finite diverged. Its
+      point cannot win, and is left out of the noise. Diverged runs must be NaN or inf here,
+      since a finite bad value would count as noise.
+    points: (T,) point of each run. Runs of one point differ in their seed only. None gives
+      each run a point.
+    noise_sd: Standard deviation between seeds, if it is known. None pools it over the points
+      with several seeds.
+    fresh_losses: Losses of the winner on fresh seeds, which were run because it won.
+    confidence: Confidence of the interval of the expected loss.
+    noise_freedom: Degrees of freedom of `noise_sd`.
+    seeds: (T,) seed of each run, if points ran with the same seeds. None if no two points
+      share a seed.
+
+  Returns:
+    The winner. Three or more fresh seeds are used alone. One or two borrow the noise of the
+    search. The first of tied points wins.
+
+  Raises:
+    ConfigError: If shapes differ, no point is finite, or a number is out of its range.
 
   >>> winner = expected_loss_of_best(
-  ...   [3.1, 3.0, 3.4, 3.3], points=[0, 0, 1, 1], confirm=[3.12, 3.05, 3.10]
+  ...   [3.1, 3.0, 3.4, 3.3], points=[0, 0, 1, 1], fresh_losses=[3.12, 3.05, 3.10]
   ... )
-  >>> (
-  ...   winner.point,
-  ...   round(winner.mean, 3),
-  ...   round(winner.expected, 3),
-  ...   round(winner.low, 3),
-  ...   round(winner.high, 3),
-  ... )
-  (0, 3.05, 3.09, 3.029, 3.151)
-  >>> winner = expected_loss_of_best([3.02, 3.01, 3.03], noise=0.02)
+  >>> winner.point, round(winner.mean, 3), round(winner.expected, 3)
+  (0, 3.05, 3.09)
+  >>> round(winner.low, 3), round(winner.high, 3)
+  (3.029, 3.151)
+  >>> winner = expected_loss_of_best([3.02, 3.01, 3.03], noise_sd=0.02)
   >>> winner.point, winner.method, winner.low < 3.01 < winner.expected < winner.high
-  (1, 'given that it won', True)
+  (1, 'conditional', True)
   >>> expected_loss_of_best([3.02, 3.01, 3.03]).method
   'none'
   """
-  losses, points, confirm, seeds = _checked(
-    losses, points, noise, confirm, confidence, noise_freedom, seeds
-  )
-  rows = rows_by_point(points)
-  means = {point: float(np.mean(losses[own])) for point, own in rows.items()}
-  point, seen = min(means, key=means.get), seed_noise(losses, points, seeds)
-  noise, freedom = (
-    (seen.noise, seen.degrees_of_freedom)
-    if noise is None
-    else (float(noise), float(noise_freedom))
-  )
-  if noise <= _ROUNDING * abs(
-    means[point]
-  ):  # copies of one run: no noise was seen, and there is some
-    noise = math.nan
-  won = {
-    'point': point,
-    'n_points': len(rows),
-    'n_seeds': len(rows[point]),
-    'mean': means[point],
-    'runner_up': min(
-      (mean for other, mean in means.items() if other != point), default=math.inf
-    ),
-    'confidence': float(confidence),
-    'n_fresh': len(confirm),
-    'correlation': seen.correlation,
+  _check_ranges(noise_sd, confidence, noise_freedom)
+  search = _finite_points(losses, points, seeds)
+  fresh = np.asarray(fresh_losses, np.float64)
+  if fresh.ndim != 1:
+    raise ConfigError(f'fresh_losses: got shape {fresh.shape}, expected a list')
+  rows = rows_by_point(search.points)
+  means = {
+    point: float(np.mean(search.losses[indices])) for point, indices in rows.items()
   }
-  if len(confirm):
-    return _of_fresh_seeds(won, confirm, noise, freedom)
-  if math.isnan(noise):
-    why = (
-      'the seeds of a point do not differ, as copies would not'
-      if freedom
-      else 'there is one seed for each point'
-    )
-    return _without_interval(
-      won, f'{why}: the noise is not known, and so not how lucky the winner was'
-    )
-  return _given_that_it_won(
-    won, _lead(means, rows, seeds, point, seen.correlation), noise, freedom
+  point = min(means, key=lambda each: means[each])
+  estimated = seed_noise(search.losses, search.points, search.seeds)
+  noise = estimated
+  if noise_sd is not None:
+    noise = SeedNoise(float(noise_sd), float(noise_freedom), estimated.correlation)
+  if noise.noise <= ROUNDING * abs(means[point]):
+    # The seeds of each point are copies of one run, which shows no noise.
+    noise = SeedNoise(math.nan, noise.degrees_of_freedom, noise.correlation)
+
+  others = [mean for other, mean in means.items() if other != point]
+  winner = Winner(
+    point=point,
+    n_points=len(rows),
+    n_seeds=len(rows[point]),
+    mean=means[point],
+    runner_up=min(others, default=math.inf),
+    confidence=float(confidence),
+    n_fresh=len(fresh),
+    correlation=estimated.correlation,
   )
+  if len(fresh):
+    return _from_fresh_seeds(winner, fresh, noise)
+  if math.isnan(noise.noise):
+    cause = 'there is one seed per point'
+    if noise.degrees_of_freedom:
+      cause = 'the seeds of each point are equal, as copies of one run are'
+    reason = f'{cause}, so the noise between seeds and the selection bias are unknown'
+    return dataclasses.replace(winner, reason=reason)
+  lead = _lead(means, rows, search.seeds, winner)
+  return _conditional(winner, lead, noise)
 
 
-def _checked(losses, points, noise, confirm, confidence, noise_freedom, seeds):
-  """The arrays, without the runs of points that cannot win."""
-  losses = np.asarray(losses, np.float64)
-  seeds = None if seeds is None else np.asarray(seeds)
-  points = np.arange(len(losses)) if points is None else np.asarray(points)
-  confirm = np.asarray([] if confirm is None else confirm, np.float64)
-  if losses.ndim != 1 or losses.shape != points.shape or confirm.ndim != 1:
-    raise ConfigError(
-      f'losses, points, confirm: got shapes {losses.shape}, {points.shape} and {confirm.shape}; '
-      'accepted are lists, the first two of one length'
-    )
-  if seeds is not None and seeds.shape != losses.shape:
-    raise ConfigError(
-      f'seeds: got shape {seeds.shape}; accepted is one for each of {len(losses)} losses'
-    )
+# --- data -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Search:
+  """Runs (T,) of the points whose runs are all finite."""
+
+  losses: np.ndarray
+  points: np.ndarray
+  seeds: np.ndarray | None
+
+
+def _check_ranges(
+  noise_sd: float | None, confidence: float, noise_freedom: float
+) -> None:
   if not 0 < confidence < 1:
-    raise ConfigError(f'confidence: got {confidence}; accepted is above 0 and below 1')
-  if noise is not None and not 0 < noise < math.inf:
     raise ConfigError(
-      f'noise: got {noise}; accepted is above 0 and finite, or None where it is not known'
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
+  if noise_sd is not None and not 0 < noise_sd < math.inf:
+    raise ConfigError(
+      f'noise_sd: got {noise_sd}, expected a finite number above 0, or None if it is unknown'
     )
   if not noise_freedom > 0:
-    raise ConfigError(f'noise_freedom: got {noise_freedom}; accepted is above 0')
-  whole = ~np.isin(points, points[~np.isfinite(losses)])
-  if not whole.any():
+    raise ConfigError(f'noise_freedom: got {noise_freedom}, expected a number above 0')
+
+
+def _finite_points(
+  losses: npt.ArrayLike, points: npt.ArrayLike | None, seeds: npt.ArrayLike | None
+) -> _Search:
+  """Returns the runs of the points that can win."""
+  loss = np.asarray(losses, np.float64)
+  point = np.arange(len(loss)) if points is None else np.asarray(points)
+  seed = None if seeds is None else np.asarray(seeds)
+  if loss.ndim != 1 or loss.shape != point.shape:
     raise ConfigError(
-      f'losses: got {len(losses)} runs and no point whose runs are all finite; accepted is one or more'
+      f'losses, points: got shapes {loss.shape} and {point.shape}, expected two lists of '
+      'one length'
     )
-  return losses[whole], points[whole], confirm, None if seeds is None else seeds[whole]
+  if seed is not None and seed.shape != loss.shape:
+    raise ConfigError(
+      f'seeds: got shape {seed.shape}, expected one seed for each of {len(loss)} losses'
+    )
+  is_finite = ~np.isin(point, point[~np.isfinite(loss)])
+  if not is_finite.any():
+    raise ConfigError(
+      f'losses: got {len(loss)} runs and no point whose runs are all finite, expected at '
+      'least one'
+    )
+  return _Search(
+    loss[is_finite], point[is_finite], None if seed is None else seed[is_finite]
+  )
 
 
 def _lead(
-  means: dict, rows: dict, seeds: np.ndarray | None, point: Any, correlation: float
+  means: Mapping[int, float],
+  rows: Mapping[int, np.ndarray],
+  seeds: np.ndarray | None,
+  winner: Winner,
 ) -> float:
-  """By how much better the winner's mean would have to be than it is true for others to be beaten: the least over them.
+  """Returns the smallest lead of the winner over another point.
 
-  A mean of n seeds moves with the winner's by the correlation times the share of its seeds that the winner ran, too.
+  The mean of another point moves with the winner's by the correlation times the fraction of
+  its seeds that the winner ran too. The lead is divided by 1 minus that number.
   """
-  others = [other for other in means if other != point]
-  if not correlation:
-    return min((means[other] - means[point] for other in others), default=math.inf)
-  shared = [
-    np.mean(np.isin(seeds[rows[other]], seeds[rows[point]])) for other in others
-  ]
-  return min(
-    (means[other] - means[point]) / (1 - correlation * share)
-    for other, share in zip(others, shared)
-  )
+  leads = []
+  for other, mean in means.items():
+    if other == winner.point:
+      continue
+    lead = mean - winner.mean
+    if winner.correlation and seeds is not None:
+      shared = np.mean(np.isin(seeds[rows[other]], seeds[rows[winner.point]]))
+      lead = lead / (1 - winner.correlation * float(shared))
+    leads.append(lead)
+  return min(leads, default=math.inf)
 
 
-def _without_interval(won: dict, reason: str, expected: float = math.nan) -> Winner:
-  return Winner(
-    **won,
-    expected=expected,
-    low=math.nan,
-    high=math.nan,
-    method='none',
-    noise=math.nan,
-    freedom=0.0,
-    reason=reason,
-  )
+# --- intervals --------------------------------------------------------------------------
 
 
-def _of_fresh_seeds(
-  won: dict, confirm: np.ndarray, noise: float, freedom: float
-) -> Winner:
-  """Student's interval; one or two fresh seeds are too few to show their own noise, and take that of the search too."""
-  n, mean = len(confirm), float(np.mean(confirm))
-  if not np.isfinite(confirm).all():
-    bad = int(np.sum(~np.isfinite(confirm)))
-    return _without_interval(
-      won, f'{bad} of {n} fresh seeds diverged: the expected loss is not finite'
+def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Winner:
+  """Returns Student's interval of fresh seeds.
+
+  One or two fresh seeds are too few to show their own noise, and borrow that of the search.
+  """
+  n = len(fresh)
+  mean = float(np.mean(fresh))
+  if not np.isfinite(fresh).all():
+    n_diverged = int(np.sum(~np.isfinite(fresh)))
+    reason = (
+      f'{n_diverged} of {n} fresh seeds diverged, so the expected loss is not finite'
     )
-  own, own_freedom = float(np.sum((confirm - mean) ** 2)), n - 1.0
-  borrowed = n < 3 and not math.isnan(noise)
-  if borrowed and math.isfinite(freedom):
-    own, own_freedom = own + freedom * noise**2, own_freedom + freedom
-  elif borrowed:
-    own, own_freedom = noise**2, math.inf
-  if own_freedom == 0 or math.sqrt(own) <= _ROUNDING * abs(mean):
-    why = (
-      'there is one fresh seed'
-      if n == 1
-      else f'the {n} fresh seeds do not differ, as copies would not'
-    )
-    return _without_interval(
-      won, f'{why}, and the noise from seed to seed is not known', mean
-    )
-  sd = math.sqrt(own if math.isinf(own_freedom) else own / own_freedom)
-  half = float(_quantile((1 + won['confidence']) / 2, own_freedom)) * sd / math.sqrt(n)
+    return dataclasses.replace(winner, reason=reason)
+
+  # Pool the squares of the fresh seeds with those of the search.
+  squares = float(np.sum((fresh - mean) ** 2))
+  freedom = n - 1.0
+  is_borrowed = n < 3 and not math.isnan(noise.noise)
+  if is_borrowed and math.isfinite(noise.degrees_of_freedom):
+    squares = squares + noise.degrees_of_freedom * noise.noise**2
+    freedom = freedom + noise.degrees_of_freedom
+  elif is_borrowed:
+    squares = noise.noise**2
+    freedom = math.inf
+  if freedom == 0 or math.sqrt(squares) <= ROUNDING * abs(mean):
+    cause = 'there is one fresh seed'
+    if n > 1:
+      cause = f'the {n} fresh seeds are equal, as copies of one run are'
+    reason = f'{cause}, and the noise between seeds is unknown'
+    return dataclasses.replace(winner, expected=mean, reason=reason)
+
+  sd = math.sqrt(squares if math.isinf(freedom) else squares / freedom)
+  quantile = student_quantile((1 + winner.confidence) / 2, freedom)
+  half = quantile * sd / math.sqrt(n)
   reason = f"Student's interval of {n} fresh seed{'s' if n > 1 else ''}"
-  reason += ', with the noise of the search' if borrowed else ''
-  return Winner(
-    **won,
+  if is_borrowed:
+    reason += ', with the noise of the search'
+  return dataclasses.replace(
+    winner,
     expected=mean,
     low=mean - half,
     high=mean + half,
-    method='fresh seeds',
-    noise=sd,
-    freedom=own_freedom,
-    reason=reason,
-  )
-
-
-def _given_that_it_won(won: dict, lead: float, noise: float, freedom: float) -> Winner:
-  error = noise / math.sqrt(won['n_seeds'])
-  gap = lead / error
-  low, expected, high = won['mean'] - error * hybrid_quantiles(
-    gap, freedom, won['n_points'], won['confidence']
-  )
-  reason = f'conditional on winning among {won["n_points"]}, noise {noise:.3g} from seed to seed'
-  reason += (
-    f', {won["correlation"]:.0%} of its square common to all points'
-    if won['correlation'] >= 0.005
-    else ''
-  )
-  if (
-    gap < NEAR_TIE
-  ):  # exact over studies, and odd in this one: it takes the tie for a sign of bad luck alone
-    reason += '; winner and runner-up are nearly tied, where it is least to be trusted: run fresh seeds'
-  return Winner(
-    **won,
-    expected=float(expected),
-    low=float(low),
-    high=float(high),
-    method='given that it won',
-    noise=noise,
+    method=FRESH_SEEDS,
+    noise_sd=sd,
     freedom=freedom,
     reason=reason,
   )
 
 
-# --- the pivot ------------------------------------------------------------------------------------------------------
-
-
-def hybrid_quantiles(
-  gap: np.ndarray, freedom: float | np.ndarray, n_points: int, confidence: float = 0.9
-) -> np.ndarray:
-  """The winner's studentized error, (mean - true) / standard error, given that it won: upper end, median, lower end.
-
-  Args:
-    gap: (...) runner-up's mean minus the winner's, in standard errors of the winner's, over 1 minus the correlation of
-      the two; infinity where there is none.
-    freedom: degrees of freedom of the noise, one number or (...); infinity where it is known, in all studies or none.
-    n_points: P, how many could have won.
-    confidence: of the interval between the first and the last.
-
-  Returns:
-    (3, ...). The low end of the true loss is mean - first * error, its median-unbiased estimate mean - second * error.
-    Source: Andrews, Kitagawa, McCloskey, Inference on Winners (QJE 2024), the hybrid; its outer bound is Sidak's.
-
-  >>> hybrid_quantiles(float('inf'), float('inf'), 1)[[0, 2]].round(3).tolist()
-  [1.645, -1.645]
-  """
-  gap, freedom = np.broadcast_arrays(
-    np.asarray(gap, np.float64), np.asarray(freedom, np.float64)
+def _conditional(winner: Winner, lead: float, noise: SeedNoise) -> Winner:
+  """Returns the hybrid interval, conditional on having won."""
+  error = noise.noise / math.sqrt(winner.n_seeds)
+  gap = lead / error
+  quantiles = hybrid_quantiles(
+    gap, noise.degrees_of_freedom, winner.n_points, winner.confidence
   )
-  error_rate = 1 - confidence
-  spent = (
-    _PROJECTION_SHARE * error_rate if n_points > 1 else 0.0
-  )  # one point was not chosen: Student's interval
-  tail = (error_rate - spent) / (1 - spent) / 2
-  shares = np.array([1 - tail, 0.5, tail]).reshape((3,) + (1,) * gap.ndim)
-  if not spent:
-    return _quantile(shares, freedom) + np.zeros_like(gap)
-  bound = _quantile(1 - (1 - (1 - spent) ** (1 / n_points)) / 2, freedom)
-  low, high = (
-    np.broadcast_to(-bound, (3, *gap.shape)),
-    np.broadcast_to(bound, (3, *gap.shape)),
+  low, expected, high = winner.mean - error * quantiles
+  reason = (
+    f'interval conditional on winning among {winner.n_points} points, with a standard '
+    f'deviation of {noise.noise:.3g} between seeds'
   )
-  for _ in range(_BISECTIONS):
-    middle = (low + high) / 2
-    below = hybrid_pivot(middle, gap, freedom, bound) < shares
-    low, high = np.where(below, middle, low), np.where(below, high, middle)
-  return (low + high) / 2
-
-
-def hybrid_pivot(
-  error: np.ndarray,
-  gap: np.ndarray,
-  freedom: float | np.ndarray,
-  bound: float | np.ndarray,
-) -> np.ndarray:
-  """How often the winner's studentized error is at most this, given that it won and lies within +-bound.
-
-  The noise is estimated, so the runner-up's place is fixed only in units of the unknown noise. Given the winner's
-  squared distance from its true value plus the residual squares (which, for a true value that is supposed, says all
-  about the noise) the direction is uniform on a sphere, and the error is Student's below a place that is known.
-  It rises with the error; of 1 degree of freedom alone it falls for a stretch, by 0.06 at most, and the interval that
-  bisection finds there still holds the truth in 90 to 91% of studies.
-
-  Source: Fithian, Sun, Taylor, Optimal Inference After Model Selection (2014), the selected t-test.
-  """
-  cut = error + gap
-  if np.isfinite(freedom).all():
-    rest = error**2 + freedom - cut**2
-    with np.errstate(invalid='ignore'):
-      cut = np.where(
-        rest > 0, cut * np.sqrt(freedom) / np.sqrt(np.maximum(rest, 1e-300)), math.inf
-      )
-  floor = _share_below(-bound, freedom)
-  return (_share_below(error, freedom) - floor) / (
-    _share_below(np.minimum(cut, bound), freedom) - floor
+  if winner.correlation >= 0.005:
+    reason += f' ({winner.correlation:.0%} of the variance is common to all points)'
+  if gap < NEAR_TIE:
+    # The interval is exact on average, but takes a tie as a sign of bad luck.
+    reason += '; winner and runner-up are nearly tied, so run fresh seeds'
+  return dataclasses.replace(
+    winner,
+    expected=float(expected),
+    low=float(low),
+    high=float(high),
+    method=CONDITIONAL,
+    noise_sd=noise.noise,
+    freedom=noise.degrees_of_freedom,
+    reason=reason,
   )
-
-
-def _share_below(value: np.ndarray, freedom: float | np.ndarray) -> np.ndarray:
-  from scipy.special import ndtr, stdtr  # slow to import
-
-  return stdtr(freedom, value) if np.isfinite(freedom).all() else ndtr(value)
-
-
-def _quantile(share: np.ndarray, freedom: float | np.ndarray) -> np.ndarray:
-  from scipy.special import ndtri, stdtrit
-
-  return stdtrit(freedom, share) if np.isfinite(freedom).all() else ndtri(share)

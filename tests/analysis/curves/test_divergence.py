@@ -1,210 +1,231 @@
-"""What diverged and where: Wilson's interval against scipy's, planted thresholds, and the test's level."""
+"""Divergence: Wilson's interval against SciPy, planted cuts, and the level of the test."""
+
+import itertools
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves.divergence import find_divergence
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.curves.divergence import find_divergence, fraction_interval
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
 from lmhp.errors import ConfigError
 
 
-def runs_of(values, bad, log=(), **columns):
+def runs_of(values, diverged, log=(), **columns):
   axes = {
-    name: Axis(name, 'number' if column.dtype != object else 'choice', log=name in log)
+    name: Axis(name, is_choice=column.dtype == object, log=name in log)
     for name, column in values.items()
   }
-  status = np.where(bad, 'diverged', 'complete')
-  return Runs(
-    'a study', axes, values, np.ones(len(bad)), **{'status': status, **columns}
+  status = np.where(diverged, 'diverged', 'complete')
+  columns = {'status': status, **columns}
+  return Runs('a study', axes, values, np.ones(len(diverged)), **columns)
+
+
+def uniform_columns(rng, n, n_axes=3):
+  return {f'axis_{i}': rng.uniform(size=n) for i in range(n_axes)}
+
+
+# --- fraction ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('count, total', [(0, 8), (3, 10), (10, 10), (40, 400)])
+def test_interval_of_a_fraction_is_wilsons(count, total):
+  expected = stats.binomtest(count, total).proportion_ci(0.9, method='wilson')
+  np.testing.assert_allclose(
+    fraction_interval(count, total), (expected.low, expected.high), atol=1e-12
   )
 
 
-def space(rng, n, axes=3):
-  return {f'axis_{i}': rng.uniform(size=n) for i in range(axes)}
-
-
-def test_nothing_has_no_share():
-  found = find_divergence(runs_of({'lr': np.zeros(0)}, np.zeros(0, bool)))
-  assert (
-    found.runs == 0
-    and np.isnan([found.share, found.low, found.high, found.largest_stable]).all()
+def test_no_runs_have_no_fraction():
+  divergence = find_divergence(runs_of({'lr': np.zeros(0)}, np.zeros(0, bool)))
+  assert divergence.n_runs == 0
+  assert divergence.cuts == ()
+  unknown = (
+    divergence.fraction,
+    divergence.low,
+    divergence.high,
+    divergence.largest_stable,
   )
-  assert found.cuts == ()
+  assert np.isnan(unknown).all()
 
 
-def test_none_and_all_diverged():
-  rates = 10.0 ** np.arange(-5.0, 0)
-  calm, wild = (
-    find_divergence(runs_of({'lr': rates}, np.full(5, bad))) for bad in (False, True)
-  )
-  assert (
-    calm.share == 0
-    and calm.largest_stable == rates[-1]
-    and np.isnan(calm.smallest_diverged)
-    and calm.cuts == ()
-  )
-  assert (
-    wild.share == 1
-    and np.isnan(wild.largest_stable)
-    and wild.smallest_diverged == rates[0]
-    and wild.cuts == ()
-  )
-
-
-def test_limits_of_the_learning_rate():
-  rates = np.repeat(10.0 ** np.arange(-5.0, 0), 20)
-  bad = np.zeros(100, bool)
-  bad[[25, 60, 61, 62, 63, 64, 65]] = (
-    True  # 1 of 20 at 1e-4, 6 of 20 at 1e-2, none at 1e-1
-  )
-  found = find_divergence(
-    runs_of({'optimizer.learning_rate': rates}, bad, log=('optimizer.learning_rate',))
-  )
-  assert found.rate == 'optimizer.learning_rate'
-  assert found.largest_stable == pytest.approx(
-    1e-3
-  ) and found.smallest_diverged == pytest.approx(1e-4)
-
-
-def test_lucky_runs_far_up_make_no_rate_stable():
-  rates = np.linspace(1, 100, 100)
-  bad = rates > 70
-  bad[-1] = False
-  found = find_divergence(runs_of({'lr': rates}, bad))
-  assert found.largest_stable == 70 and found.smallest_diverged == 71
-
-
-def test_what_was_confirmed_failed_or_waits_is_left_out_and_stopped_ones_did_not_diverge():
+def test_only_runs_of_the_search_that_started_are_judged():
   status = np.array(['complete', 'pruned', 'diverged', 'failed', 'waiting', 'diverged'])
-  cohort = np.array(['search'] * 5 + ['confirm'])
-  found = find_divergence(
-    runs_of({'lr': np.arange(1.0, 7)}, np.zeros(6, bool), status=status, cohort=cohort)
+  cohort = np.array([SEARCH] * 5 + [CONFIRM])
+  runs = runs_of(
+    {'lr': np.arange(1.0, 7)}, np.zeros(6, bool), status=status, cohort=cohort
   )
-  assert (found.runs, found.diverged, found.stopped) == (3, 1, 1)
+  divergence = find_divergence(runs)
+  assert divergence.n_runs == 3
+  assert divergence.n_diverged == 1
+  assert divergence.n_pruned == 1
+
+
+# --- learning rate ----------------------------------------------------------------------
+
+
+def test_without_divergence_all_rates_are_stable():
+  rates = 10.0 ** np.arange(-5.0, 0)
+  divergence = find_divergence(runs_of({'lr': rates}, np.zeros(5, bool)))
+  assert divergence.fraction == 0
+  assert divergence.largest_stable == rates[-1]
+  assert np.isnan(divergence.smallest_diverged)
+  assert divergence.cuts == ()
+
+
+def test_if_all_diverge_no_rate_is_stable():
+  rates = 10.0 ** np.arange(-5.0, 0)
+  divergence = find_divergence(runs_of({'lr': rates}, np.ones(5, bool)))
+  assert divergence.fraction == 1
+  assert np.isnan(divergence.largest_stable)
+  assert divergence.smallest_diverged == rates[0]
+  assert divergence.cuts == ()
+
+
+def test_largest_stable_rate_has_less_than_a_tenth_diverged():
+  # 1 of 20 diverges at 1e-4, 6 of 20 at 1e-2, and none at 1e-1.
+  rates = np.repeat(10.0 ** np.arange(-5.0, 0), 20)
+  diverged = np.zeros(100, bool)
+  diverged[[25, 60, 61, 62, 63, 64, 65]] = True
+  name = 'optimizer.learning_rate'
+  divergence = find_divergence(runs_of({name: rates}, diverged, log=(name,)))
+  assert divergence.learning_rate == name
+  assert divergence.largest_stable == pytest.approx(1e-3)
+  assert divergence.smallest_diverged == pytest.approx(1e-4)
+
+
+def test_a_lucky_run_at_a_large_rate_makes_it_not_stable():
+  rates = np.linspace(1, 100, 100)
+  diverged = rates > 70
+  diverged[-1] = False
+  divergence = find_divergence(runs_of({'lr': rates}, diverged))
+  assert divergence.largest_stable == 70
+  assert divergence.smallest_diverged == 71
+
+
+@pytest.mark.parametrize('name', ['rate', 'word'])
+def test_axis_of_the_learning_rate_must_be_a_number(name):
+  words = np.array(['a', 'b', 'a'], object)
+  runs = runs_of({'lr': np.ones(3), 'word': words}, np.zeros(3, bool))
+  with pytest.raises(ConfigError, match=f'axis: got {name!r}'):
+    find_divergence(runs, name)
+
+
+def test_axis_of_the_learning_rate_can_be_named():
+  runs = runs_of({'x': np.ones(3)}, np.zeros(3, bool))
+  assert find_divergence(runs, 'x').learning_rate == 'x'
+
+
+# --- cuts -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('side', ['above', 'below'])
-def test_the_planted_threshold_is_found(side):
+def test_planted_threshold_is_found(side):
   missed = 0
-  for seed in range(100):
+  for seed in range(60):
     rng = np.random.default_rng(seed)
-    values = space(rng, 32)
-    chance = np.where((values['axis_1'] > 0.6) == (side == 'above'), 0.9, 0.05)
-    found = find_divergence(runs_of(values, rng.random(32) < chance), permutations=199)
-    cut = found.cuts[0]
+    values = uniform_columns(rng, 32)
+    is_unstable = (values['axis_1'] > 0.6) == (side == 'above')
+    diverged = rng.random(32) < np.where(is_unstable, 0.9, 0.05)
+    cut = find_divergence(runs_of(values, diverged), permutations=199).cuts[0]
     missed += not (
       cut.axis == 'axis_1'
       and cut.side == side
-      and cut.shown
+      and cut.significant
       and 0.4 < cut.threshold < 0.8
-      and cut.diverged / cut.runs > cut.other_diverged / cut.other_runs
+      and cut.n_diverged / cut.n_runs > cut.other_diverged / cut.other_runs
     )
-  assert missed <= 5
+  assert missed <= 3
 
 
-def test_the_threshold_lies_halfway_on_the_axiss_scale_and_counts_are_right():
+def test_threshold_is_halfway_on_the_scale_of_the_axis():
   rates = np.repeat([1e-4, 1e-3, 1e-2, 1e-1], 5)
-  found = find_divergence(runs_of({'lr': rates}, rates > 5e-3, log=('lr',))).cuts[0]
-  assert found.threshold == pytest.approx(10**-2.5) and found.side == 'above'
-  assert (found.runs, found.diverged, found.other_runs, found.other_diverged) == (
-    10,
-    10,
-    10,
-    0,
-  )
+  runs = runs_of({'lr': rates}, rates > 5e-3, log=('lr',))
+  (cut,) = find_divergence(runs).cuts
+  assert cut.threshold == pytest.approx(10**-2.5)
+  assert cut.side == 'above'
 
 
-def test_a_choice_that_diverges_is_named():
+def test_cut_counts_the_runs_on_both_sides():
+  rates = np.repeat([1e-4, 1e-3, 1e-2, 1e-1], 5)
+  (cut,) = find_divergence(runs_of({'lr': rates}, rates > 5e-3)).cuts
+  assert (cut.n_runs, cut.n_diverged) == (10, 10)
+  assert (cut.other_runs, cut.other_diverged) == (10, 0)
+
+
+def test_a_choice_that_diverges_is_a_cut():
   words = np.array(['sgd', 'adam'] * 10, object)
-  cut = find_divergence(runs_of({'optimizer.name': words}, words == 'sgd')).cuts[0]
-  assert (cut.side, cut.threshold, cut.runs, cut.diverged, cut.shown) == (
-    'at',
-    'sgd',
-    10,
-    10,
-    True,
-  )
+  (cut,) = find_divergence(runs_of({'optimizer.name': words}, words == 'sgd')).cuts
+  assert cut.side == 'at'
+  assert cut.threshold == 'sgd'
+  assert (cut.n_runs, cut.n_diverged) == (10, 10)
+  assert cut.significant
 
 
-@pytest.mark.parametrize('share', [0.1, 0.3, 0.5])
-def test_chance_is_called_chance(share):
-  false = 0
-  for seed in range(600):
-    rng = np.random.default_rng(seed)
-    values = space(rng, 24, axes=4) | {
-      'word': np.array(rng.choice(['a', 'b', 'c'], 24), object)
-    }
-    found = find_divergence(
-      runs_of(values, rng.random(24) < share), permutations=99, seed=seed
-    )
-    false += any(cut.shown for cut in found.cuts)
-  assert false <= stats.binom.ppf(0.999, 600, 0.05)
-
-
-def test_seeds_of_one_point_are_dealt_together():
-  false, points = 0, np.repeat(np.arange(10), 4)
-  for seed in range(400):
-    rng = np.random.default_rng(seed)
-    values = {name: column[points] for name, column in space(rng, 10).items()}
-    bad = (rng.random(10) < 0.4)[points]  # all seeds of a point, or none
-    false += any(
-      c.shown
-      for c in find_divergence(
-        runs_of(values, bad, point=points), permutations=99, seed=seed
-      ).cuts
-    )
-  assert false <= stats.binom.ppf(0.999, 400, 0.05)
-
-
-def test_the_p_value_is_the_exact_one_where_all_deals_can_be_listed():
-  import itertools
-
-  values = np.arange(8.0)
-  bad = np.array([0, 0, 0, 1, 0, 1, 1, 1], bool)
-
-  def best(labels):
-    """The largest log likelihood ratio over thresholds, by scipy."""
-    ratio = []
-    for cut in range(1, 8):
-      table = [
-        [labels[:cut].sum(), cut - labels[:cut].sum()],
-        [labels[cut:].sum(), 8 - cut - labels[cut:].sum()],
-      ]
-      ratio.append(
-        stats.chi2_contingency(
-          np.array(table), correction=False, lambda_='log-likelihood'
-        )[0]
-      )
-    return max(ratio)
-
-  deals = [
-    np.isin(np.arange(8), chosen) for chosen in itertools.combinations(range(8), 4)
-  ]
-  exact = np.mean([best(labels) >= best(bad) - 1e-9 for labels in deals])
-  found = (
-    find_divergence(runs_of({'x': values}, bad), permutations=20_000).cuts[0].p_value
-  )
-  assert found == pytest.approx(exact, abs=0.015)
-
-
-def test_conditional_axes_and_repeats():
+def test_cut_of_a_conditional_axis_counts_the_runs_that_have_it():
   rng = np.random.default_rng(0)
   momentum = np.where(np.arange(40) < 20, rng.uniform(size=40), np.nan)
-  study = runs_of(
-    {'momentum': momentum, 'same': np.ones(40)}, np.nan_to_num(momentum) > 0.5
-  )
-  found = find_divergence(study)
-  assert [cut.axis for cut in found.cuts] == ['momentum'] and found.cuts[0].shown
-  assert found.cuts[0].runs + found.cuts[0].other_runs == 20
-  assert found == find_divergence(study)
+  diverged = np.nan_to_num(momentum) > 0.5
+  runs = runs_of({'momentum': momentum, 'constant': np.ones(40)}, diverged)
+  (cut,) = find_divergence(runs).cuts
+  assert cut.axis == 'momentum'
+  assert cut.significant
+  assert cut.n_runs + cut.other_runs == 20
 
 
-def test_the_axis_must_be_there_and_a_number():
-  study = runs_of(
-    {'lr': np.ones(3), 'word': np.array(['a', 'b', 'a'], object)}, np.zeros(3, bool)
-  )
-  for name in ('rate', 'word'):
-    with pytest.raises(ConfigError):
-      find_divergence(study, name)
-  assert find_divergence(study, 'lr').rate == 'lr'
+def test_equal_seeds_give_equal_results():
+  rng = np.random.default_rng(0)
+  runs = runs_of(uniform_columns(rng, 20), rng.random(20) < 0.5)
+  assert find_divergence(runs) == find_divergence(runs)
+
+
+@pytest.mark.parametrize('fraction', [0.1, 0.5])
+def test_chance_is_significant_at_the_level(fraction):
+  n_false = 0
+  for seed in range(300):
+    rng = np.random.default_rng(seed)
+    values = uniform_columns(rng, 24, n_axes=4)
+    values['word'] = np.array(rng.choice(['a', 'b', 'c'], 24), object)
+    runs = runs_of(values, rng.random(24) < fraction)
+    divergence = find_divergence(runs, permutations=99, seed=seed)
+    n_false += any(cut.significant for cut in divergence.cuts)
+  assert n_false <= stats.binom.ppf(0.999, 300, 0.05)
+
+
+def test_seeds_of_a_point_are_permuted_together():
+  n_false = 0
+  points = np.repeat(np.arange(10), 4)
+  for seed in range(300):
+    rng = np.random.default_rng(seed)
+    values = {name: column[points] for name, column in uniform_columns(rng, 10).items()}
+    # All seeds of a point diverge, or none.
+    diverged = (rng.random(10) < 0.4)[points]
+    runs = runs_of(values, diverged, point=points)
+    divergence = find_divergence(runs, permutations=99, seed=seed)
+    n_false += any(cut.significant for cut in divergence.cuts)
+  assert n_false <= stats.binom.ppf(0.999, 300, 0.05)
+
+
+def test_p_value_is_that_of_all_permutations():
+  diverged = np.array([0, 0, 0, 1, 0, 1, 1, 1], bool)
+
+  def best_ratio(labels):
+    """Returns the largest log likelihood ratio over thresholds, by SciPy."""
+    ratios = []
+    for cut in range(1, 8):
+      below = labels[:cut].sum()
+      above = labels[cut:].sum()
+      table = np.array([[below, cut - below], [above, 8 - cut - above]])
+      result = stats.chi2_contingency(table, correction=False, lambda_='log-likelihood')
+      ratios.append(result[0])
+    return max(ratios)
+
+  permutations = [
+    np.isin(np.arange(8), chosen) for chosen in itertools.combinations(range(8), 4)
+  ]
+  own = best_ratio(diverged)
+  exact = np.mean([best_ratio(labels) >= own - 1e-9 for labels in permutations])
+  runs = runs_of({'x': np.arange(8.0)}, diverged)
+  (cut,) = find_divergence(runs, permutations=20_000).cuts
+  assert cut.p_value == pytest.approx(exact, abs=0.015)

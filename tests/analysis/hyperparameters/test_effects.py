@@ -8,13 +8,10 @@ import pytest
 from scipy import stats
 
 from lmhp.analysis.hyperparameters import effects as module
-from lmhp.analysis.hyperparameters.effects import (
-  effect,
-  effects,
-  fit_near_best,
-  normal_scores,
-)
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.effects import effect, effects, holm, noncentrality
+from lmhp.analysis.hyperparameters.regression import fit_near_best, normal_scores
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 
@@ -22,7 +19,7 @@ def table(values, losses, **columns):
   """Runs over axes in [0, 1], or of choices where the values are words."""
   values = {name: np.asarray(column) for name, column in values.items()}
   axes = {
-    name: Axis(name, kind='choice')
+    name: Axis(name, is_choice=True)
     if column.dtype == object
     else Axis(name, low=0.0, high=1.0)
     for name, column in values.items()
@@ -208,11 +205,33 @@ def test_more_axes_than_points_can_bear():
   assert not found.reason and found.shown(0.01)
 
 
-def test_normal_scores_are_quantiles_of_ranks():
+def test_holm_is_the_step_down_rule():
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    p = rng.random(6) ** 3
+    order, out, most = np.argsort(p), np.empty(6), 0.0
+    for i, place in enumerate(order):
+      most = max(most, min(1.0, (6 - i) * p[place]))
+      out[place] = most
+    assert holm(p) == pytest.approx(out.tolist())
+  assert (
+    holm([0.02, np.nan, 0.5])[0] == 0.04
+    and np.isnan(holm([0.02, np.nan, 0.5])[1])
+    and holm([]) == []
+  )
+
+
+def test_scores_and_noncentrality_are_scipys():
   losses = np.array([3.0, 1.0, 3.0, 7.0, 1e9])
   assert normal_scores(losses) == pytest.approx(
     stats.norm.ppf(stats.rankdata(losses) / 6)
   )
+  for p in (0.05, 0.5, 0.95):
+    found = noncentrality(4.0, 2, 30, p)
+    assert found == 0 or stats.ncf.cdf(4.0, 2, 30, found) == pytest.approx(p, abs=1e-6)
+  assert noncentrality(0.1, 2, 30, 0.95) == 0.0 and noncentrality(
+    4.0, 2, 30, 0.05
+  ) > noncentrality(4.0, 2, 30, 0.5)
 
 
 def test_the_fit_is_least_squares_where_all_is_near_and_knows_no_wall():

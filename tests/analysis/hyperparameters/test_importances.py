@@ -11,12 +11,13 @@ import pytest
 from lmhp.analysis.hyperparameters.importances import (
   CLIP_QUANTILE,
   DEPTH,
-  MINIMUM_TRIALS,
+  MIN_POINTS,
   TARGET_QUANTILE,
   TREES,
   importance,
 )
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 SKLEARN = pytest.mark.skipif(
@@ -199,13 +200,13 @@ def test_a_planted_axis_is_found():
     for seed in range(30)
   ]
   assert sum(f.names[0] == 'axis_0' and 'axis_0' in f.shown for f in found) >= 28
-  few = [quick(study(seed, n=MINIMUM_TRIALS, effect=4)).names[0] for seed in range(60)]
+  few = [quick(study(seed, n=MIN_POINTS, effect=4)).names[0] for seed in range(60)]
   assert few.count('axis_0') >= 55
 
 
 def test_noise_is_called_noise():
   found = [
-    importance(study(seed, n=MINIMUM_TRIALS), bootstrap=0, permutations=19)
+    importance(study(seed, n=MIN_POINTS), bootstrap=0, permutations=19)
     for seed in range(40)
   ]
   assert sum(bool(f.shown) for f in found) <= 7  # 99.7% of binomial(40, 0.05)
@@ -286,8 +287,8 @@ def test_fanova_finds_what_matters_and_calls_noise_noise():
   'runs, reason',
   [
     (
-      study(0, n=MINIMUM_TRIALS - 1, effect=9),
-      f'{MINIMUM_TRIALS - 1} points are too few',
+      study(0, n=MIN_POINTS - 1, effect=9),
+      f'{MIN_POINTS - 1} points are too few',
     ),
     (
       Runs('fixed', {'lr': Axis('lr')}, {'lr': np.ones(40)}, np.arange(40.0)),

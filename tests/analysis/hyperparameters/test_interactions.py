@@ -9,14 +9,15 @@ from scipy import stats
 from lmhp.analysis.hyperparameters import interactions as module
 from lmhp.analysis.hyperparameters.effects import effects
 from lmhp.analysis.hyperparameters.interactions import interaction, interactions
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 AXES = {
   'lr': Axis('lr', low=1e-4, high=1e-2, log=True),
   'depth': Axis('depth', low=2.0, high=10.0),
-  'act': Axis('act', kind='choice', choices=('gelu', 'relu')),
-  'opt': Axis('opt', kind='choice', choices=('adam', 'lion', 'sgd')),
+  'act': Axis('act', is_choice=True, choices=('gelu', 'relu')),
+  'opt': Axis('opt', is_choice=True, choices=('adam', 'lion', 'sgd')),
 }
 
 
@@ -65,7 +66,7 @@ def test_the_level_holds_without_interaction(others, monkeypatch):
 def test_the_p_value_is_near_that_of_the_f_test_where_noise_is_normal():
   for seed in range(5):
     runs = study(seed, shift=0.15, n=80, noise=0.05)
-    a, b = (AXES[n].unit(runs.values[n]) - 0.5 for n in AXES if n in runs.values)
+    a, b = (AXES[n].to_unit(runs.values[n]) - 0.5 for n in AXES if n in runs.values)
     scores = stats.norm.ppf(stats.rankdata(runs.objective) / 81)
     rest = np.column_stack([np.ones(80), a, a**2, b, b**2])
     fitted = rest @ np.linalg.lstsq(rest, scores, rcond=None)[0]

@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize, stats
 
 from lmhp.analysis.hyperparameters.optimum import CEILING, fit_optimum
-from lmhp.analysis.hyperparameters.unimodal_fit import KINDS, rise_of, weigh_valleys
+from lmhp.analysis.hyperparameters.unimodal_fit import SHAPES, rise_of, weigh_valleys
 from lmhp.errors import ConfigError
 
 GRID = np.linspace(-1, 1, 15)
@@ -22,7 +22,7 @@ def parabola(seed=0, best=0.2, noise=0.02, x=GRID):
   )
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', SHAPES)
 def test_a_valley_has_its_bottom_at_0_and_a_parabola_there(kind):
   d = np.array([-1e-3, 0.0, 1e-3])
   for skew in (-1.5, 0.0, 1.5):
@@ -37,7 +37,7 @@ def test_a_valley_has_its_bottom_at_0_and_a_parabola_there(kind):
   ) == pytest.approx(np.linspace(-2, 2, 9) ** 2)
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', SHAPES)
 def test_a_skew_of_the_other_sign_is_the_mirror(kind):
   d = np.linspace(-2, 2, 21)
   for skew, tail in ((0.7, 0.5), (-1.3, -0.8)):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.hyperparameters.parameter_kinds import loss_by_kind
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.parameter_kinds import effects_by_kind
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 KINDS = ('embedding', 'attention', 'feed_forward')
@@ -37,7 +38,7 @@ def shares_of(runs):
 
 def test_a_move_costs_what_was_planted():
   runs = models(np.random.default_rng(0), 40, effects=(0.002, 0.0, -0.004), noise=1e-9)
-  found, (shares, _) = loss_by_kind(runs), shares_of(runs)
+  found, (shares, _) = effects_by_kind(runs), shares_of(runs)
   mean = shares.mean(axis=0)
   for i, kind in enumerate(KINDS):
     others = [j for j in range(3) if j != i]
@@ -55,7 +56,7 @@ def test_a_move_costs_what_was_planted():
 
 def test_effects_and_intervals_are_those_of_a_fit_that_leaves_one_kind_out():
   runs = models(np.random.default_rng(1), 25, effects=(0.002, 0.0, -0.004))
-  found, (shares, doublings) = loss_by_kind(runs), shares_of(runs)
+  found, (shares, doublings) = effects_by_kind(runs), shares_of(runs)
   mean = shares.mean(axis=0)
   design = np.column_stack(
     [np.ones(25), doublings, shares[:, 0], shares[:, 1]]
@@ -80,7 +81,7 @@ def test_effects_and_intervals_are_those_of_a_fit_that_leaves_one_kind_out():
 def test_intervals_hold_and_noise_is_noise():
   held, false, rng = [], 0, np.random.default_rng(0)
   for _ in range(1000):
-    found = loss_by_kind(models(rng, 14))
+    found = effects_by_kind(models(rng, 14))
     held.append((found.low <= 0) & (found.high >= 0))
     false += bool(found.shown)
   assert 0.87 < np.mean(held) < 0.93 and false <= stats.binom.ppf(0.999, 1000, 0.05)
@@ -89,7 +90,7 @@ def test_intervals_hold_and_noise_is_noise():
 def test_a_planted_kind_is_found_in_95_of_100():
   missed = 0
   for seed in range(100):
-    found = loss_by_kind(
+    found = effects_by_kind(
       models(np.random.default_rng(seed), 20, effects=(0, 0, -0.002))
     )
     missed += (
@@ -110,7 +111,7 @@ def test_seeds_of_one_model_are_one_point():
     point=np.repeat(np.arange(20), 2),
     measured={name: np.repeat(column, 2) for name, column in runs.measured.items()},
   )
-  one, two = loss_by_kind(runs), loss_by_kind(twice)
+  one, two = effects_by_kind(runs), effects_by_kind(twice)
   assert two.points == 20
   np.testing.assert_allclose(two.low, one.low)
 
@@ -123,9 +124,11 @@ def test_what_diverged_or_has_no_counts_is_left_out():
   status = np.array(['complete'] * 21 + ['diverged'])
   losses = runs.objective.copy()
   losses[[3, 21]] = 99
-  found = loss_by_kind(Runs('models', {}, {}, losses, status=status, measured=measured))
+  found = effects_by_kind(
+    Runs('models', {}, {}, losses, status=status, measured=measured)
+  )
   keep = ~np.isin(np.arange(22), [3, 21])
-  expected = loss_by_kind(
+  expected = effects_by_kind(
     Runs(
       'models', {}, {}, losses[keep], measured={k: v[keep] for k, v in measured.items()}
     )
@@ -141,10 +144,10 @@ def test_a_kind_that_hardly_varies_is_left_out():
     parameters_normalization=np.full(20, 1000.0),
     parameters_output=np.zeros(20),
   )
-  found = loss_by_kind(Runs('models', {}, {}, runs.objective, measured=norms))
+  found = effects_by_kind(Runs('models', {}, {}, runs.objective, measured=norms))
   assert set(found.kinds) == set(KINDS)
   np.testing.assert_allclose(
-    found.nats_per_percent, loss_by_kind(runs).nats_per_percent, rtol=0.02, atol=1e-5
+    found.nats_per_percent, effects_by_kind(runs).nats_per_percent, rtol=0.02, atol=1e-5
   )
 
 
@@ -156,7 +159,9 @@ def test_kinds_that_move_together_are_not_told_apart():
     'parameters_attention': width,
     'parameters_feed_forward': 2 * width,
   }
-  found = loss_by_kind(Runs('models', {}, {}, rng.normal(size=24), measured=measured))
+  found = effects_by_kind(
+    Runs('models', {}, {}, rng.normal(size=24), measured=measured)
+  )
   told = dict(zip(found.kinds, np.isfinite(found.nats_per_percent)))
   assert told == {'embedding': True, 'attention': False, 'feed_forward': False}
   assert not set(found.shown) - {'embedding'}
@@ -166,7 +171,7 @@ def test_models_of_one_total_say_nothing_of_size():
   rng = np.random.default_rng(0)
   shares = rng.dirichlet([3, 3, 3], 20)
   measured = {f'parameters_{kind}': 1e6 * shares[:, i] for i, kind in enumerate(KINDS)}
-  found = loss_by_kind(Runs('models', {}, {}, 3 - shares[:, 2], measured=measured))
+  found = effects_by_kind(Runs('models', {}, {}, 3 - shares[:, 2], measured=measured))
   assert (
     np.isnan(found.nats_per_doubling).all()
     and np.isfinite(found.nats_per_percent).all()
@@ -194,15 +199,15 @@ def test_other_axes_are_held_equal():
     losses,
     measured=runs.measured,
   )
-  found = loss_by_kind(study)
+  found = effects_by_kind(study)
   assert (
     found.held == ('optimizer.learning_rate', 'tokens')
     and found.noise < 0.02
     and 'feed_forward' in found.shown
   )
-  assert loss_by_kind(study, covariates=()).noise > 0.1
+  assert effects_by_kind(study, covariates=()).noise > 0.1
   with pytest.raises(ConfigError, match='did you mean'):
-    loss_by_kind(study, covariates=['optimizer.learning_rat'])
+    effects_by_kind(study, covariates=['optimizer.learning_rat'])
 
 
 def test_more_is_better_is_turned_round():
@@ -211,7 +216,7 @@ def test_more_is_better_is_turned_round():
     'models', {}, {}, -runs.objective, maximize=True, measured=runs.measured
   )
   np.testing.assert_allclose(
-    loss_by_kind(turned).nats_per_percent, loss_by_kind(runs).nats_per_percent
+    effects_by_kind(turned).nats_per_percent, effects_by_kind(runs).nats_per_percent
   )
 
 
@@ -244,7 +249,7 @@ def test_more_is_better_is_turned_round():
   ],
 )
 def test_what_cannot_be_said_is_refused(runs, reason):
-  found = loss_by_kind(runs)
+  found = effects_by_kind(runs)
   assert (
     reason in found.refused
     and found.shown == ()

@@ -8,17 +8,18 @@ import pytest
 from scipy import spatial
 
 from lmhp.analysis.hyperparameters.contours import contour
-from lmhp.analysis.hyperparameters.isolations import BINS, isolation
+from lmhp.analysis.hyperparameters.isolations import MAX_BINS, isolation
 from lmhp.analysis.hyperparameters.optimum import Optimum
 from lmhp.analysis.hyperparameters.responses import lower_hull, response
 from lmhp.analysis.hyperparameters.surface import fit_surface
-from lmhp.analysis.runs.table import CONFIRM, Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import CONFIRM, Runs
 from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
 
 LR = Axis('lr', low=1e-4, high=1e-2, log=True)
 DEPTH = Axis('depth', low=2.0, high=10.0)
-OPT = Axis('opt', kind='choice', choices=('adam', 'lion', 'sgd'))
+OPT = Axis('opt', is_choice=True, choices=('adam', 'lion', 'sgd'))
 
 
 def study(seed=0, n=48, noise=0.01, **columns):
@@ -77,7 +78,9 @@ def test_a_response_shows_the_planted_valley(seed):
     and found.optimum.reason == ''
   )
   assert found.curve_values[np.argmin(found.curve)] == pytest.approx(1e-3, rel=0.5)
-  truth = 3 + LR.unit(found.curve_values) ** 2 - LR.unit(found.curve_values) + 0.25
+  truth = (
+    3 + LR.to_unit(found.curve_values) ** 2 - LR.to_unit(found.curve_values) + 0.25
+  )
   assert np.mean((found.curve_low <= truth) & (truth <= found.curve_high)) > 0.7
   assert (
     np.max(np.abs(found.curve - truth)) < 0.06
@@ -228,7 +231,9 @@ def test_isolation_knows_that_points_share_their_seeds():
 def test_isolation_of_a_range_is_in_bins_of_as_many_points():
   found = isolation(study(n=60), 'lr')
   assert (
-    len(found.values) == BINS and found.points.sum() == 60 and np.ptp(found.points) <= 1
+    len(found.values) == MAX_BINS
+    and found.points.sum() == 60
+    and np.ptp(found.points) <= 1
   )
   assert (found.edges[:, 0] <= found.values).all() and (
     found.values <= found.edges[:, 1]
@@ -269,7 +274,7 @@ def test_a_contour_is_the_planted_bowl():
   runs = study(1, n=80)
   found = contour(runs, 'lr', 'depth')
   assert found.z.shape == found.z_sd.shape == (41, 41) and found.held == {'opt': 'adam'}
-  x, y = np.meshgrid(LR.unit(found.x), DEPTH.unit(found.y))
+  x, y = np.meshgrid(LR.to_unit(found.x), DEPTH.to_unit(found.y))
   truth = 3 + (x - 0.5) ** 2 + 0.5 * (y - 0.3) ** 2
   assert (
     np.max(np.abs(found.z - truth)) < 0.08 and np.mean(np.abs(found.z - truth)) < 0.02

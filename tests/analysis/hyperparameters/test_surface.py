@@ -5,17 +5,18 @@ import pytest
 from scipy import optimize
 
 from lmhp.analysis.hyperparameters import surface as module
-from lmhp.analysis.hyperparameters.surface import (
-  axis_of,
-  columns_of,
-  fit_surface,
-  merged,
-  units_of,
+from lmhp.analysis.hyperparameters.design import (
+  average_seeds,
+  bounded_axis,
+  design_columns,
+  unit_values,
 )
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.hyperparameters.surface import fit_surface
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
-OPT = Axis('opt', kind='choice', choices=('adam', 'lion'))
+OPT = Axis('opt', is_choice=True, choices=('adam', 'lion'))
 
 
 def bowl(seed=0, n=40, noise=0.01, **columns):
@@ -107,7 +108,7 @@ def test_seeds_of_one_point_are_one():
   assert fit_surface(twin).used == 20
   once, twice = (fit_surface(of).predict([[0.5, 0.5]])[0] for of in (runs, twin))
   assert twice == pytest.approx(once, rel=1e-6)
-  assert merged(twin)[1] == pytest.approx(runs.objective)
+  assert average_seeds(twin)[1] == pytest.approx(runs.objective)
 
 
 def test_a_choice_and_a_value_that_is_lacking():
@@ -149,17 +150,17 @@ def test_refused():
 def test_axes_take_bounds_from_what_was_seen():
   runs = Runs(
     's',
-    {'x': Axis('x', log=True), 'opt': Axis('opt', kind='choice')},
+    {'x': Axis('x', log=True), 'opt': Axis('opt', is_choice=True)},
     {'x': np.array([1.0, 100.0, np.nan]), 'opt': np.array(['a', 'b', None], object)},
     np.arange(3.0),
   )
-  assert (axis_of(runs, 'x').low, axis_of(runs, 'x').high) == (1.0, 100.0)
-  assert axis_of(runs, 'opt').choices == ('a', 'b')
-  assert units_of(runs, 'x')[:2].tolist() == [0, 1] and np.isnan(
-    units_of(runs, 'opt')[2]
+  assert (bounded_axis(runs, 'x').low, bounded_axis(runs, 'x').high) == (1.0, 100.0)
+  assert bounded_axis(runs, 'opt').choices == ('a', 'b')
+  assert unit_values(runs, 'x')[:2].tolist() == [0, 1] and np.isnan(
+    unit_values(runs, 'opt')[2]
   )
   with pytest.raises(ConfigError, match="got 'z'"):
-    axis_of(runs, 'z')
+    bounded_axis(runs, 'z')
 
 
 def test_columns_of_numbers_choices_and_what_lacks():
@@ -171,11 +172,11 @@ def test_columns_of_numbers_choices_and_what_lacks():
     {'x': x, 'opt': opt},
     np.arange(4.0),
   )
-  assert columns_of(runs, 'x').T.tolist() == [
+  assert design_columns(runs, 'x').T.tolist() == [
     [-0.5, -0.25, 0.5, 0],
     [0.25, 0.0625, 0.25, 0],
     [0, 0, 0, 1],
   ]
-  assert columns_of(runs, 'x', square=False).shape == (4, 2)
-  assert columns_of(runs, 'opt').T.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
-  assert columns_of(runs.where([0, 0]), 'x').shape == (2, 0)
+  assert design_columns(runs, 'x', square=False).shape == (4, 2)
+  assert design_columns(runs, 'opt').T.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+  assert design_columns(runs.select([0, 0]), 'x').shape == (2, 0)

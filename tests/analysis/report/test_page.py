@@ -10,7 +10,8 @@ import planted_studies as planted
 import pytest
 
 from lmhp.analysis.report.render.html import Page, page_of
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 RATE = 'optimizer.learning_rate'
@@ -110,7 +111,7 @@ def test_a_notebook_shows_it(page):
 
 
 def test_studies_that_have_hardly_begun_have_a_page(study):
-  waiting = study.searched()
+  waiting = study.search_runs()
   n = len(waiting)
   for status in ('waiting', 'running', 'failed'):
     one = dataclasses.replace(
@@ -120,12 +121,12 @@ def test_studies_that_have_hardly_begun_have_a_page(study):
     assert page.answer[1] == 'No trial came to its end yet.'
     assert page.text('html') and page.text('md') and page.text('json')
   for k in (2, 3, 5, 9):
-    page = page_of([waiting.where(np.arange(k))])
+    page = page_of([waiting.select(np.arange(k))])
     assert len(page.answer) == 3 and page.text('html')
 
 
 def test_all_diverged_has_a_page(study):
-  waiting = study.searched()
+  waiting = study.search_runs()
   one = dataclasses.replace(waiting, status=np.full(len(waiting), 'diverged'))
   page = page_of([one])
   assert any(f.kind == 'infeasible_share' for f in page.findings) and page.text('html')

@@ -3,10 +3,9 @@
 import dataclasses
 
 from figure_studies import confirmed, study
+from lmhp.analysis.report.tables import best_table, named, trials_table
 import numpy as np
 import pytest
-
-from lmhp.analysis.report.tables import best_table, named, trials_table
 
 
 def test_trials_table_has_every_run():

@@ -196,5 +196,5 @@ def test_all_diverged(tmp_path):
   assert (
     (runs.status == 'diverged').all()
     and np.isnan(runs.objective).all()
-    and not len(runs.ended())
+    and not len(runs.finished_runs())
   )

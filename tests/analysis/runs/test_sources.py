@@ -144,7 +144,7 @@ def test_a_study(study):
     1e-3,
     'scientific',
   )
-  assert layers.whole and not layers.log and layers.base == 4
+  assert layers.is_integer and not layers.log and layers.base == 4
   assert (batch.kind, batch.choices, batch.role, batch.log) == (
     'number',
     (8, 16, 64),
@@ -152,8 +152,7 @@ def test_a_study(study):
     True,
   )
   assert (
-    runs.axes['schedule.name'].kind == 'choice'
-    and runs.axes['schedule.name'].base == 'cosine'
+    runs.axes['schedule.name'].is_choice and runs.axes['schedule.name'].base == 'cosine'
   )
   np.testing.assert_equal(
     runs.values['schedule.cooldown_fraction'], [0.3] + [math.nan] * 4
@@ -177,7 +176,9 @@ def test_a_study(study):
     'confirm'
   ] and runs.point.tolist() == [0, 1, 2, 3, -1]
   assert (
-    len(runs.complete()) == 1 and len(runs.ended()) == 2 and runs.scores[0] == {5: 3.0}
+    len(runs.complete_runs()) == 1
+    and len(runs.finished_runs()) == 2
+    and runs.scores[0] == {5: 3.0}
   )
   assert (
     runs.measured['tokens'][0] == 80 and runs.measured['tokens_spent'][0] == 100
@@ -323,11 +324,11 @@ def test_an_optuna_study(foreign):
   )
   assert runs.status.tolist() == ['complete'] * 3 + ['pruned', 'complete']
   done = [t for t in study.trials if t.value is not None]
-  assert runs.complete().objective.tolist() == [t.value for t in done]
-  assert runs.complete().values['lr'].tolist() == [t.params['lr'] for t in done]
+  assert runs.complete_runs().objective.tolist() == [t.value for t in done]
+  assert runs.complete_runs().values['lr'].tolist() == [t.params['lr'] for t in done]
   assert (
     math.isnan(runs.values['n'][3])
-    and runs.axes['n'].whole
+    and runs.axes['n'].is_integer
     and runs.axes['kind'].choices == ('a', None)
   )
   assert (

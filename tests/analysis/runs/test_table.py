@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 
 
 def halved():
@@ -27,7 +28,7 @@ def halved():
 
 
 def test_a_response_is_read_where_enough_runs_were():
-  runs, step = halved().for_response()
+  runs, step = halved().comparable_runs()
   assert step == 10 and len(runs) == 10 and runs.number.tolist() == list(range(10))
   np.testing.assert_allclose(
     runs.objective, [5.0, 4.9, 4.8, 4.7, 4.6, 4.5, 4.0, 3.9, 3.8, 9.0]
@@ -40,7 +41,7 @@ def test_a_response_is_read_where_enough_runs_were():
     np.array([1.0, 2.0, math.nan]),
     status=np.array(['complete', 'complete', 'pruned']),
   )
-  runs, step = whole.for_response()
+  runs, step = whole.comparable_runs()
   assert step is None and runs.objective.tolist() == [1.0, 2.0]
 
 
@@ -54,11 +55,13 @@ def test_confirming_runs_are_not_of_the_search():
     point=np.array([4, -1, 4]),
     maximize=True,
   )
-  assert runs.searched().number.tolist() == [0, 2] and {
-    p: r.tolist() for p, r in runs.points().items()
+  assert runs.search_runs().number.tolist() == [0, 2] and {
+    p: r.tolist() for p, r in runs.rows_by_point().items()
   } == {4: [0, 2], -1: [1]}
   assert runs.losses.tolist() == [-1.0, -2.0, -3.0] and runs.shown(-3.0) == 3.0
-  assert list(runs.varied()) == ['a'] and list(runs.where([0]).varied()) == []
+  assert (
+    list(runs.varied_axes()) == ['a'] and list(runs.select([0]).varied_axes()) == []
+  )
 
 
 def test_columns_must_be_as_long():
@@ -71,5 +74,5 @@ def test_columns_must_be_as_long():
 )
 def test_shares_of_a_range(axis):
   shares = np.array([0.0, 0.25, 1.0])
-  np.testing.assert_allclose(axis.unit(axis.from_unit(shares)), shares, atol=1e-12)
-  assert np.isnan(axis.unit([math.nan])).all()
+  np.testing.assert_allclose(axis.to_unit(axis.from_unit(shares)), shares, atol=1e-12)
+  assert np.isnan(axis.to_unit([math.nan])).all()

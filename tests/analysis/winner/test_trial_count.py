@@ -2,10 +2,6 @@
 
 import itertools
 
-import numpy as np
-import pytest
-from scipy import stats
-
 from lmhp.analysis.winner.trial_count import (
   METHODS,
   best_of_n,
@@ -13,6 +9,10 @@ from lmhp.analysis.winner.trial_count import (
   enough_trials,
   expected_best,
 )
+import numpy as np
+import pytest
+from scipy import stats
+
 from lmhp.errors import ConfigError
 
 # --- expected validation performance --------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 'use strict';
-// Figures in the theme of the reader: drawn as they come near, all when idle; views, downloads, print.
+// Figures in the theme of the reader. They are drawn when they come near, or when the page is idle.
 (() => {
   const page = JSON.parse(document.getElementById('data-figures').textContent);
   const root = document.documentElement;
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-  // ---- Theme: the reader's system says; the button says otherwise, until the tab is closed.
+  // ---- Theme: that of the system, unless the button was used in this tab.
   const systemDark = matchMedia('(prefers-color-scheme: dark)');
   const theme = () => root.dataset.theme || (systemDark.matches ? 'dark' : 'light');
-  const stored = (change) => { try { return change(sessionStorage); } catch { return null; } };  // none in a sandbox
+  const stored = (change) => { try { return change(sessionStorage); } catch { return null; } };  // a sandbox has no storage
   const chosen = stored((s) => s.getItem('lmhp-theme'));
   if (chosen) root.dataset.theme = chosen;
   document.getElementById('theme').addEventListener('click', () => {
@@ -44,12 +44,12 @@
     const view = figure.views[figure.view] || {};
     const data = figure.data.map((trace, i) => merged(trace, (view.data || [])[i]));
     const layout = painted({ ...merged(figure.layout, view.layout), height: figure.height, uirevision: figure.view });
-    const titled = { title: { font: { size: 13, color: colour('$muted') } } };  // Plotly's own is a fifth larger
+    const titled = { title: { font: { size: 13, color: colour('$muted') } } };  // Plotly's default is a fifth larger
     layout.template = { layout: { xaxis: titled, yaxis: titled } };
     if (figure.box.clientWidth < 520) {
       layout.font = { ...layout.font, size: 11 };
       const { l = 56, r = 20 } = layout.margin || {};
-      layout.margin = { ...layout.margin, l: Math.min(l, 46), r: r > 20 ? r : Math.min(r, 10) };  // wide for labels
+      layout.margin = { ...layout.margin, l: Math.min(l, 46), r: r > 20 ? r : Math.min(r, 10) };  // wide if it holds labels
     }
     if (coarse) layout.dragmode = false;  // a finger scrolls the page
     if (printing) Object.assign(layout, { autosize: false, width: 680 });
@@ -91,7 +91,7 @@
       if (entry.isIntersecting && waiting.has(figure)) draw(figure);
     }
   }, { rootMargin: '300px 0px' });
-  const sized = new ResizeObserver((seen) => {  // Plotly itself listens to the window alone
+  const sized = new ResizeObserver((seen) => {  // Plotly itself reacts to the window only
     for (const figure of figures.filter((f) => seen.some((entry) => entry.target === f.box))) {
       const width = figure.box.clientWidth;
       if (!figure.width || !width || width === figure.width || printing) continue;
@@ -123,7 +123,7 @@
       await draw(figure);
       idle(next, { timeout: 300 });
     };
-    // What is on the first screen comes first: its observer speaks after the first frame.
+    // Figures on the first screen are drawn first: their observer fires after the first frame.
     requestAnimationFrame(() => setTimeout(() => idle(next, { timeout: 300 }), 50));
   });
 
@@ -137,7 +137,7 @@
     const raw = Uint8Array.from(atob(value.bdata), (c) => c.charCodeAt(0)).buffer;
     return Array.from(new bytes[value.dtype](raw), (v) => (Number.isFinite(v) ? v : null));
   };
-  // A spreadsheet takes a text that starts with = for a formula.
+  // A spreadsheet reads a text that starts with = as a formula.
   const quoted = (v) => (v === null || v === undefined ? '' : typeof v === 'number' ? String(v)
     : `"${String(v).replace(/^[=+\-@\t\r]/, "'$&").replace(/"/g, '""')}"`);
   const csv = (data) => {
@@ -174,7 +174,7 @@
       { format: kind, width: 1000, height: figure.height + 40, scale: kind === 'png' ? 2 : 1 }), name);
   };
 
-  // ---- Print: on white, all figures, all that is folded.
+  // ---- Print: all figures on white, and all folded parts.
   let unfolded = [];
   addEventListener('beforeprint', () => {
     printing = true;

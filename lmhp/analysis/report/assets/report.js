@@ -1,5 +1,5 @@
 'use strict';
-// Tables that sort, a run's config, copies. Text goes in as textContent alone.
+// Sortable tables, the config of a run, and copy buttons. Text is only set as textContent.
 (() => {
   const configs = JSON.parse(document.getElementById('data-configs').textContent);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -10,7 +10,7 @@
     return node;
   };
 
-  // ---- Tables: sorted by a column, what is missing last; a page of rows at a time.
+  // ---- Tables: sorted by a column, missing values last; a page of rows is shown at a time.
   for (const box of all('.table')) {
     const table = box.querySelector('table'), body = table.tBodies[0], heads = all('th', table);
     const size = Number(table.dataset.page), thousands = (n) => n.toLocaleString('en');
@@ -60,7 +60,7 @@
     show();
   }
 
-  // ---- A run's config.
+  // ---- Config of a run.
   const dialog = document.getElementById('run');
   let opener = null;
   const list = (pairs, title) => {
@@ -85,8 +85,8 @@
     const close = make('button', 'Close', { type: 'button', class: 'close' });
     bar.append(search, copying);
     head.append(make('h2', `Run ${number}`, { id: 'run-title' }), close, bar);
-    if (Object.keys(differs).length) body.append(list(Object.entries(differs), 'Unlike most runs'));
-    body.append(list(same, 'Like most runs'));
+    if (Object.keys(differs).length) body.append(list(Object.entries(differs), 'Different from most runs'));
+    body.append(list(same, 'Same as most runs'));
     search.addEventListener('input', () => {
       const wanted = search.value.toLowerCase();
       all('dl > div', body).forEach((row) => { row.hidden = !row.textContent.toLowerCase().includes(wanted); });
@@ -102,7 +102,7 @@
     search.focus();
   };
   dialog.addEventListener('close', () => { if (opener && opener.isConnected) opener.focus(); });
-  dialog.addEventListener('keydown', (event) => {  // else the first Escape would only empty the search
+  dialog.addEventListener('keydown', (event) => {  // without this, the first Escape would only clear the search
     if (event.key === 'Escape') { event.preventDefault(); dialog.close(); }
   });
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
@@ -110,9 +110,9 @@
     const button = event.target.closest('button.run');
     if (button) openRun(Number(button.dataset.run));
   });
-  document.addEventListener('lmhp-run', (event) => openRun(Number(event.detail)));  // a point of a figure
+  document.addEventListener('lmhp-run', (event) => openRun(Number(event.detail)));  // a click on a point of a figure
 
-  // ---- Copy. A frame without an origin has no clipboard of its own, and the old way still works there.
+  // ---- Copy. A frame without an origin has no clipboard API, so execCommand is the fallback.
   const copy = async (text, button) => {
     try {
       await navigator.clipboard.writeText(text);

@@ -1,100 +1,239 @@
-"""Parallel coordinates: where each run crosses the row of each hyperparameter, and what is written there.
+"""Parallel coordinates: every run as a line through its hyperparameters.
 
 Dimension key: T runs, A axes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
-from lmhp.analysis.report.figures import marks
-from lmhp.analysis.report.figures.style import label, note, on_axis
+from lmhp.analysis.phrases import counted
+from lmhp.analysis.report.document import Figure, PlotlyDict
+from lmhp.analysis.report.figures.labels import LETTER, NARROW
+from lmhp.analysis.report.figures.style import (
+  annotation,
+  axis_positions,
+  choices_of,
+  hidden_axis,
+  layout,
+  plain_text,
+)
 from lmhp.analysis.report.numbers import number
+from lmhp.analysis.runs.columns import is_numeric
 from lmhp.analysis.runs.table import Runs
 
-
-def across(
-  runs: Runs, used: Runs, name: str
-) -> tuple[np.ndarray, tuple[list[float], list[str]]]:
-  """(T,) of 0 to 1 where each run crosses a row, and what is written under it: places and words."""
-  axis = runs.axes[name]
-  x, _ = on_axis(axis, used.values[name])
-  rng = np.random.default_rng(0)
-  if axis.kind == 'choice':
-    choices = list(axis.choices) or sorted(
-      {v for v in used.values[name] if v is not None}, key=repr
-    )
-    n = len(choices)
-    spread = rng.uniform(-0.25, 0.25, len(x)) if n > 1 else np.zeros(len(x))
-    return (x + 0.5 + spread) / n, (
-      [(i + 0.5) / n for i in range(n)],
-      [label(c, 16) for c in choices],
-    )
-  low, high = np.nanmin(x), np.nanmax(x)
-  to = np.log if axis.log and low > 0 else np.asarray
-  unit = (
-    (to(x) - to(low)) / (to(high) - to(low)) if high > low else np.full(len(x), 0.5)
-  )
-  return unit, ([0.0, 1.0], [number(float(low), 2), number(float(high), 2)])
+MIN_AXES = 3
+MAX_LINES = 400
+"""Number of runs that are drawn: half of them the best, the others evenly from the rest."""
+MAX_LABELS = 6
+JITTER = 0.25
+"""Largest random shift of a choice, so that lines do not cover each other."""
 
 
-def row_labels(
-  row: int, name: str, at: list[float], words: list[str]
-) -> list[dict[str, Any]]:
-  anchor = lambda x: 'left' if x == 0 else 'right' if x == 1 else 'center'
-  if len(words) > 6 or sum(len(w) for w in words) * marks.LETTER > marks.NARROW:
-    at, words = [0.0, 1.0], [words[0], words[-1]]
-  under = [
-    note(
-      w,
-      x,
-      row,
-      '$muted',
-      xanchor=anchor(x),
-      yanchor='top',
-      yshift=-3,
-      bgcolor='$paper/0.7',
-    )
-    for x, w in zip(at, words)
-  ]
-  return [
-    note(
-      label(name, 44),
-      0,
-      row,
-      '$ink',
-      xanchor='left',
-      yanchor='bottom',
-      yshift=3,
-      bgcolor='$paper/0.7',
+@dataclasses.dataclass(frozen=True)
+class _Group:
+  """Style of the runs up to a quantile of the losses."""
+
+  quantile: float
+  color: str
+  width: float
+  name: str
+
+
+GROUPS = (
+  _Group(0.1, '$vermillion/0.9', 2.0, 'best tenth'),
+  _Group(0.33, '$orange/0.6', 1.2, 'best third'),
+  _Group(1.0, '$grey/0.3', 0.8, 'other runs'),
+)
+
+
+def parallel_figure(
+  runs: Runs, comparable_runs: Runs, rung: int | None
+) -> Figure | None:
+  """Draws every run as a line, with one row per hyperparameter. None with few axes.
+
+  The rows lie below each other, so that names and bounds fit a phone.
+  """
+  comparable = comparable_runs.select(np.isfinite(comparable_runs.losses))
+  names = list(comparable.varied_axes())
+  if len(runs.varied_axes()) < MIN_AXES or len(names) < 2 or len(comparable) < 2:
+    return None
+  by_loss = np.argsort(comparable.losses, kind='stable')
+  quantiles = np.argsort(by_loss, kind='stable') / max(len(comparable) - 1, 1)
+  drawn = _drawn_rows(by_loss)
+  rows = [_row(runs, comparable, name) for name in names]
+  positions = np.array([row.positions for row in rows])
+  annotations = []
+  for i, row in enumerate(rows):
+    annotations += _row_annotations(i, row)
+
+  traces = []
+  after = -1.0
+  for group in GROUPS:
+    line_quantiles = quantiles[drawn]
+    members = drawn[(line_quantiles > after) & (line_quantiles <= group.quantile)]
+    after = group.quantile
+    if len(members):
+      traces.append(_lines(positions[:, members], comparable.number[members], group))
+  # The best runs are drawn last, above the others.
+  traces.reverse()
+  return Figure(
+    'parallel',
+    'All runs across all hyperparameters',
+    _caption(comparable, names, int(by_loss[0]), rung),
+    traces,
+    layout(
+      hidden_axis(-0.02, 1.02),
+      hidden_axis(len(names) - 0.55, -0.45),
+      annotations=annotations,
+      shapes=[_row_line(i) for i in range(len(names))],
+      margin={'l': 16, 'r': 16, 't': 8, 'b': 8},
     ),
-    *under,
-  ]
+    height=30 + 84 * len(names),
+  )
 
 
-def lines(
-  places: np.ndarray,
-  numbers: np.ndarray,
-  objective: np.ndarray,
-  color: str,
-  width: float,
-  name: str,
-):
-  """One trace of many runs' lines (A, T), parted by NaN."""
-  rows = len(places)
-  x = np.vstack([places, np.full(len(numbers), np.nan)]).T.ravel()
-  y = np.tile(np.r_[np.arange(rows, dtype=float), np.nan], len(numbers))
+def _drawn_rows(by_loss: np.ndarray) -> np.ndarray:
+  """Returns the indices of the runs that are drawn, by loss."""
+  if len(by_loss) <= MAX_LINES:
+    return by_loss
+  half = MAX_LINES // 2
+  rest = by_loss[half:]
+  return np.r_[by_loss[:half], rest[np.linspace(0, len(rest) - 1, half).astype(int)]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+  """Row of one hyperparameter.
+
+  Attributes:
+    name: Name of the hyperparameter.
+    positions: (T,) positions of the runs, from 0 to 1.
+    ticks: Positions of the labels.
+    labels: Labels below the row.
+  """
+
+  name: str
+  positions: np.ndarray
+  ticks: Sequence[float]
+  labels: Sequence[str]
+
+
+def _row(runs: Runs, comparable: Runs, name: str) -> _Row:
+  axis = runs.axes[name]
+  x, _ = axis_positions(axis, comparable.values[name])
+  rng = np.random.default_rng(0)
+  if axis.is_choice:
+    choices = choices_of(axis, comparable.values[name])
+    n = len(choices)
+    shift = rng.uniform(-JITTER, JITTER, len(x)) if n > 1 else np.zeros(len(x))
+    return _Row(
+      name,
+      (x + 0.5 + shift) / n,
+      [(i + 0.5) / n for i in range(n)],
+      [plain_text(choice, 16) for choice in choices],
+    )
+  low = np.nanmin(x)
+  high = np.nanmax(x)
+  labels = [number(float(low), 2), number(float(high), 2)]
+  if not high > low:
+    return _Row(name, np.full(len(x), 0.5), [0.0, 1.0], labels)
+  if axis.log and low > 0:
+    x = np.log(x)
+    low = np.log(low)
+    high = np.log(high)
+  return _Row(name, (x - low) / (high - low), [0.0, 1.0], labels)
+
+
+def _row_annotations(row: int, content: _Row) -> list[PlotlyDict]:
+  """Returns the name of a row, and the labels below it."""
+  ticks = content.ticks
+  labels = content.labels
+  width = sum(len(label) for label in labels) * LETTER
+  if len(labels) > MAX_LABELS or width > NARROW:
+    # Too many labels would overlap.
+    ticks = [0.0, 1.0]
+    labels = [labels[0], labels[-1]]
+  name = annotation(
+    plain_text(content.name, 44),
+    0,
+    row,
+    '$ink',
+    xanchor='left',
+    yanchor='bottom',
+    yshift=3,
+    bgcolor='$paper/0.7',
+  )
+  annotations = [name]
+  for label, tick in zip(labels, ticks):
+    anchor = {0.0: 'left', 1.0: 'right'}.get(tick, 'center')
+    annotations.append(
+      annotation(
+        label,
+        tick,
+        row,
+        '$muted',
+        xanchor=anchor,
+        yanchor='top',
+        yshift=-3,
+        bgcolor='$paper/0.7',
+      )
+    )
+  return annotations
+
+
+def _lines(positions: np.ndarray, numbers: np.ndarray, group: _Group) -> PlotlyDict:
+  """Returns one trace with the lines of many runs, separated by NaN.
+
+  Args:
+    positions: (A, T) positions.
+    numbers: (T,) run numbers.
+    group: Style.
+  """
+  n_rows = len(positions)
+  gap = np.full(len(numbers), np.nan)
+  rows = np.r_[np.arange(n_rows, dtype=float), np.nan]
   return {
     'type': 'scatter',
     'mode': 'lines',
-    'x': x,
-    'y': y,
+    'x': np.vstack([positions, gap]).T.ravel(),
+    'y': np.tile(rows, len(numbers)),
     'meta': 'run',
-    'customdata': np.repeat(numbers, rows + 1),
-    'line': {'color': color, 'width': width},
-    'name': name,
-    'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
+    'customdata': np.repeat(numbers, n_rows + 1),
+    'line': {'color': group.color, 'width': group.width},
+    'name': group.name,
+    'hovertemplate': f'run %{{customdata}}, {group.name}<extra></extra>',
     'connectgaps': False,
   }
+
+
+def _row_line(row: int) -> PlotlyDict:
+  return {
+    'type': 'line',
+    'x0': 0,
+    'x1': 1,
+    'y0': row,
+    'y1': row,
+    'layer': 'below',
+    'line': {'color': '$axis', 'width': 1},
+  }
+
+
+def _caption(
+  comparable: Runs, names: Sequence[str], best: int, rung: int | None
+) -> str:
+  words = ', '.join(
+    f'{name} {_value(comparable.values[name][best])}' for name in names[:4]
+  )
+  note = f' All are compared at step {rung:,}.' if rung else ''
+  return (
+    f'The best run, {comparable.number[best]}, has {words}. The best tenth of '
+    f'{counted(len(comparable), "run")} is drawn thick, the best third in orange.{note}'
+  )
+
+
+def _value(value: object) -> str:
+  return number(value, 3) if is_numeric(value) else str(value)

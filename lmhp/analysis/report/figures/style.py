@@ -1,20 +1,26 @@
-"""What all figures share: colours by name, axes, text that Plotly cannot take for markup.
+"""Style of all figures: colours by name, axes, and text that Plotly cannot take for markup.
 
-Plotly reads a subset of HTML in every text it draws. `label` is the one door for a string that a person or a file made.
+Plotly reads a subset of HTML in every text that it draws. All text from a person or a file
+passes through `plain_text`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import math
 import re
-from typing import Any, Mapping, Sequence
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
-from lmhp.analysis.report.document import Figure, plain
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.report.document import Figure, PlotlyDict, to_strict_json
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
+from lmhp.typing import JSON
 
-# Source of the hues: Okabe and Ito 2008, Color Universal Design; those of the dark made lighter for contrast.
+# The hues are those of Okabe and Ito 2008, Color Universal Design. The dark palette has
+# lighter ones, for contrast.
 PALETTES = {
   'light': {
     'ink': '#1f2328',
@@ -53,43 +59,71 @@ SERIES = (
   ('orange', 'cross', 'longdash'),
   ('sky', 'star', 'longdashdot'),
 )
-"""Colour, symbol and dash of a figure's first, second, ... series: each tells it alone."""
+"""Colour, symbol and dash of the first, second, ... series. Each alone identifies it."""
 
 FONT = (
   'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 )
 UNITS = ('nats', 'steps', 'tokens', 'flops', 'seconds', 'bytes', 'fraction')
+MARGIN = {'l': 56, 'r': 20, 't': 26, 'b': 48}
 
 
-def label(text: Any, length: int = 60) -> str:
-  """A string as Plotly draws it letter by letter, cut to a length.
+# --- text -------------------------------------------------------------------------------
 
-  >>> label('<b>a</b> & b')
+
+def plain_text(text: object, length: int = 60) -> str:
+  """Returns a text that Plotly draws literally, cut to a length.
+
+  >>> plain_text('<b>a</b> & b')
   '&lt;b&gt;a&lt;/b&gt; &amp; b'
   """
-  text = ' '.join(str(text).split())
-  text = text if len(text) <= length else text[: length - 1] + '…'
-  return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+  line = ' '.join(str(text).split())
+  line = line if len(line) <= length else line[: length - 1] + '…'
+  return line.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
 
 
-def with_unit(name: str) -> str:
-  """A column's name as an axis says it, its unit apart.
+def name_and_unit(name: str) -> tuple[str, str]:
+  """Splits the unit from the name of a column. A dotted path has none.
 
-  >>> with_unit('eval_loss_nats'), with_unit('optimizer.learning_rate')
+  >>> name_and_unit('eval_loss_nats'), name_and_unit('optimizer.learning_rate')
+  (('eval loss', 'nats'), ('optimizer.learning_rate', ''))
+  """
+  if '.' in name:
+    return name, ''
+  if name == 'flops':
+    return 'FLOPs', ''
+  stem, _, unit = name.rpartition('_')
+  if unit not in UNITS or not stem:
+    return name.replace('_', ' '), ''
+  return stem.replace('_', ' '), 'FLOPs' if unit == 'flops' else unit
+
+
+def name_with_unit(name: str) -> str:
+  """Returns the name of a column as an axis title.
+
+  >>> name_with_unit('eval_loss_nats'), name_with_unit('optimizer.learning_rate')
   ('eval loss (nats)', 'optimizer.learning_rate')
   """
-  stem, _, unit = name.rpartition('_')
-  if '.' in name or unit not in UNITS or not stem:
-    return name if '.' in name else name.replace('_', ' ')
-  return f'{stem.replace("_", " ")} ({"FLOPs" if unit == "flops" else unit})'
+  stem, unit = name_and_unit(name)
+  return f'{stem} ({unit})' if unit else stem
 
 
-def axis(
-  title: str, log: bool = False, values: Any = (), **more: Any
-) -> dict[str, Any]:
-  """An axis; `values` are what it must show, from which a log axis has its ticks."""
-  out = {
-    'title': {'text': label(title, 70), 'standoff': 10},
+# --- axes and layout --------------------------------------------------------------------
+
+
+def plot_axis(
+  title: str, log: bool = False, values: npt.ArrayLike = (), **more: object
+) -> PlotlyDict:
+  """Returns an axis.
+
+  Args:
+    title: Title of the axis.
+    log: True for a log axis.
+    values: Values that a log axis shows, which determine its ticks.
+    **more: Further properties of Plotly.
+  """
+  axis: PlotlyDict = {
+    'title': {'text': plain_text(title, 70), 'standoff': 10},
     'automargin': True,
     'zeroline': False,
     'showline': True,
@@ -100,21 +134,63 @@ def axis(
     'ticklen': 4,
   }
   if log:
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values) & (values > 0)]
-    decades = math.log10(values.max() / values.min()) if values.size else 1
-    out |= {
+    positive = np.asarray(values, np.float64)
+    positive = positive[np.isfinite(positive) & (positive > 0)]
+    decades = math.log10(positive.max() / positive.min()) if positive.size else 1
+    axis |= {
       'type': 'log',
       'exponentformat': 'power',
       'dtick': math.ceil(decades / 8) if decades >= 2 else 'D2',
     }
-  return out | more
+  return axis | more
 
 
-def layout(
-  xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any
-) -> dict[str, Any]:
-  """A figure's layout: quiet, without a legend (what is drawn is labelled where it is)."""
+def hidden_axis(low: float, high: float, **more: object) -> PlotlyDict:
+  """Returns an invisible axis with a fixed range."""
+  return {'visible': False, 'range': [low, high], 'fixedrange': True} | more
+
+
+def is_log(axis: PlotlyDict) -> bool:
+  """Returns True for a log axis."""
+  return axis.get('type') == 'log'
+
+
+def range_of(axis: PlotlyDict) -> tuple[float, float]:
+  """Returns the range of an axis, in logarithms for a log axis."""
+  # A property of Plotly's JSON has no type of its own.
+  low, high = cast(Sequence[float], axis['range'])
+  return low, high
+
+
+def with_range(
+  axis: PlotlyDict, values: npt.ArrayLike, pad: float = 0.05
+) -> PlotlyDict:
+  """Returns an axis with the range of some values, if it has no range yet.
+
+  Args:
+    axis: The axis.
+    values: Values that it must show.
+    pad: Space at both ends, as a fraction of the range.
+  """
+  if 'range' in axis:
+    return dict(axis)
+  drawn = np.asarray(values, np.float64)
+  drawn = drawn[np.isfinite(drawn) & ((drawn > 0) | (not is_log(axis)))]
+  if not drawn.size:
+    return dict(axis)
+  drawn = np.log10(drawn) if is_log(axis) else drawn
+  low = float(drawn.min())
+  high = float(drawn.max())
+  space = pad * (high - low) or 0.1 * abs(high) or 0.5
+  ranged: PlotlyDict = {**axis, 'range': [low - space, high + space]}
+  if is_log(ranged) and not isinstance(ranged.get('dtick'), str):
+    # Plotly draws powers larger than other ticks.
+    ranged.setdefault('tickfont', {'size': 10.5})
+  return ranged
+
+
+def layout(xaxis: PlotlyDict, yaxis: PlotlyDict, **more: object) -> PlotlyDict:
+  """Returns the layout of a figure. It has no legend, because series are labelled directly."""
   return {
     'xaxis': dict(xaxis),
     'yaxis': dict(yaxis),
@@ -125,7 +201,7 @@ def layout(
     'plot_bgcolor': 'rgba(0,0,0,0)',
     'separators': '.,',
     'font': {'family': FONT, 'size': 13, 'color': '$ink'},
-    'margin': {'l': 56, 'r': 20, 't': 26, 'b': 48},
+    'margin': MARGIN,
     'hoverlabel': {
       'bgcolor': '$paper',
       'bordercolor': '$axis',
@@ -135,10 +211,18 @@ def layout(
   } | more
 
 
-def note(
-  text: str, x: float, y: float, color: str = '$muted', **more: Any
-) -> dict[str, Any]:
-  """A direct label. On a log axis Plotly wants the logarithm of its place."""
+def margin(**sides: int) -> PlotlyDict:
+  """Returns the margins of a figure in pixels, with some sides changed."""
+  return {**MARGIN, **sides}
+
+
+# --- annotations and shapes -------------------------------------------------------------
+
+
+def annotation(
+  text: str, x: float, y: float, color: str = '$muted', **more: object
+) -> PlotlyDict:
+  """Returns a text in a figure. On a log axis its position is a logarithm."""
   return {
     'text': text,
     'x': x,
@@ -148,125 +232,135 @@ def note(
   } | more
 
 
-def above(text: str, x: float, color: str = '$muted', **more: Any) -> dict[str, Any]:
-  """A direct label over a vertical line."""
-  return note(text, x, 1.0, color, yref='paper', yanchor='bottom', **more)
+def annotation_position(value: float, log: bool) -> float:
+  """Returns the position of an annotation at a value of an axis."""
+  return math.log10(value) if log else float(value)
 
 
-def vertical(
-  x: float, color: str, dash: str = 'dot', x1: float | None = None
-) -> dict[str, Any]:
-  """A vertical line at x, or the band from x to x1."""
-  base = {
-    'xref': 'x',
-    'yref': 'paper',
-    'y0': 0,
-    'y1': 1,
-    'x0': x,
-    'x1': x if x1 is None else x1,
-    'layer': 'below',
-  }
-  if x1 is None:
-    return base | {
-      'type': 'line',
-      'line': {'color': color, 'width': 1.25, 'dash': dash},
-    }
-  return base | {
+def vertical_line(x: float, color: str, dash: str = 'dot') -> PlotlyDict:
+  """Returns a vertical line over the whole figure."""
+  line = {'color': color, 'width': 1.25, 'dash': dash}
+  return _full_height(x, x) | {'type': 'line', 'line': line}
+
+
+def vertical_band(low: float, high: float, color: str) -> PlotlyDict:
+  """Returns a vertical band over the whole figure."""
+  return _full_height(low, high) | {
     'type': 'rect',
     'fillcolor': f'{color}/0.14',
     'line': {'width': 0, 'color': color},
   }
 
 
-def band(
-  x: Any, low: Any, high: Any, color: str = '$blue', **more: Any
-) -> dict[str, Any]:
-  """The area between two curves."""
-  x, low, high = (np.asarray(a, np.float64) for a in (x, low, high))
-  known = np.isfinite(low) & np.isfinite(high)
-  x, low, high = x[known], low[known], high[known]
+def _full_height(x0: float, x1: float) -> PlotlyDict:
   return {
-    'type': 'scatter',
-    'mode': 'lines',
-    'x': np.r_[x, x[::-1]],
-    'y': np.r_[high, low[::-1]],
-    'fill': 'toself',
-    'fillcolor': f'{color}/0.16',
-    'line': {'width': 0, 'color': color},
-    'hoverinfo': 'skip',
-    'name': 'interval',
+    'xref': 'x',
+    'yref': 'paper',
+    'y0': 0,
+    'y1': 1,
+    'x0': x0,
+    'x1': x1,
+    'layer': 'below',
+  }
+
+
+def horizontal_line(
+  y: float, color: str, width: float = 1, **more: object
+) -> PlotlyDict:
+  """Returns a dashed horizontal line over the whole figure."""
+  return {
+    'type': 'line',
+    'xref': 'paper',
+    'x0': 0,
+    'x1': 1,
+    'y0': y,
+    'y1': y,
+    'line': {'color': color, 'width': width, 'dash': 'dash'},
   } | more
 
 
-def shown_range(runs: Runs) -> tuple[float, float]:
-  """Of the objective what a figure shows: all that came to their end, but for a far tail on the bad side."""
+# --- positions of a study's values ------------------------------------------------------
+
+
+def objective_range(runs: Runs) -> tuple[float, float]:
+  """Returns the range of losses that a figure shows: complete runs without a far bad tail."""
   losses = runs.losses[(runs.status == 'complete') & np.isfinite(runs.objective)]
   losses = losses if losses.size else runs.losses[np.isfinite(runs.objective)]
   if not losses.size:
     return 0.0, 1.0
   low, middle, upper = np.quantile(losses, [0, 0.5, 0.75])
-  high = min(losses.max(), upper + 4 * (upper - low) if upper > low else losses.max())
+  far = upper + 4 * (upper - low) if upper > low else losses.max()
+  high = min(losses.max(), far)
   pad = 0.06 * (high - low) or 0.05 * abs(middle) or 1.0
   return float(low - pad), float(high + pad)
 
 
-def on_axis(column: Axis, values: Sequence[Any]) -> tuple[np.ndarray, dict[str, Any]]:
-  """Where values lie on a hyperparameter's axis, and that axis: a choice's are its places, 0 and up."""
-  if column.kind == 'number':
-    values = np.asarray(values, np.float64)
-    return values, axis(column.name, column.log, np.r_[values, column.low, column.high])
-  choices = list(column.choices) or sorted(
-    {v for v in values if v is not None}, key=repr
-  )
-  places = np.array(
-    [choices.index(v) if v in choices else np.nan for v in values], np.float64
-  )
-  return places, axis(
-    column.name,
+def choices_of(axis: Axis, values: Sequence[object] | np.ndarray) -> list[object]:
+  """Returns the choices of an axis, or those among some values if it has none."""
+  if axis.choices:
+    return list(axis.choices)
+  return sorted({value for value in values if value is not None}, key=repr)
+
+
+def axis_positions(
+  axis: Axis, values: Sequence[object] | np.ndarray
+) -> tuple[np.ndarray, PlotlyDict]:
+  """Returns the positions of values on a hyperparameter's axis, and the axis.
+
+  The position of a choice is its index.
+  """
+  if axis.is_number:
+    numbers = np.asarray(values, np.float64)
+    ends = np.r_[numbers, axis.low, axis.high]
+    return numbers, plot_axis(axis.name, axis.log, ends)
+  choices = choices_of(axis, values)
+  positions = [choices.index(v) if v in choices else np.nan for v in values]
+  plotted = plot_axis(
+    axis.name,
     tickvals=list(range(len(choices))),
-    ticktext=[label(c, 24) for c in choices],
+    ticktext=[plain_text(choice, 24) for choice in choices],
     range=[-0.6, len(choices) - 0.4],
   )
+  return np.array(positions, np.float64), plotted
 
 
-def place(x: float, log: bool) -> float:
-  """A value as an annotation's place on its axis."""
-  return math.log10(x) if log else float(x)
+# --- colours ----------------------------------------------------------------------------
 
 
-def resolved(figure: Figure, theme: str = 'light') -> dict[str, Any]:
-  """What `plotly.graph_objects.Figure` takes, for a notebook: colours of a theme, no views.
+def with_theme(figure: Figure, theme: str = 'light') -> dict[str, JSON]:
+  """Returns a figure as `plotly.graph_objects.Figure` takes it, with the colours of a theme.
 
-  >>> resolved(Figure('f', 'F', '', [{'x': [1], 'line': {'color': '$blue/0.5'}}], {}))[
-  ...   'data'
-  ... ][0]['line']
+  >>> figure = Figure('f', 'F', '', [{'x': [1], 'line': {'color': '$blue/0.5'}}], {})
+  >>> with_theme(figure)['data'][0]['line']
   {'color': 'rgba(0,114,178,0.5)'}
   """
+  margins = cast(PlotlyDict, figure.layout.get('margin', {}))  # as in `range_of`
   titled = {
     **figure.layout,
     'height': figure.height,
-    'title': {'text': label(figure.title)},
+    'title': {'text': plain_text(figure.title)},
+    'margin': {**margins, 't': 60},
   }
-  titled['margin'] = {**titled.get('margin', {}), 't': 60}
-  return _coloured(
-    {'data': plain(list(figure.data)), 'layout': plain(titled)}, PALETTES[theme]
-  )
+  palette = PALETTES[theme]
+  return {
+    'data': _replace_colours(to_strict_json(list(figure.data)), palette),
+    'layout': _replace_colours(to_strict_json(titled), palette),
+  }
 
 
-def _coloured(value: Any, palette: Mapping[str, str], key: str = '') -> Any:
+def _replace_colours(value: JSON, palette: Mapping[str, str], key: str = '') -> JSON:
+  """Replaces the tokens of colours, such as '$blue/0.5', by the colours of a palette."""
   if isinstance(value, dict):
-    return {k: _coloured(v, palette, k) for k, v in value.items()}
+    return {name: _replace_colours(v, palette, name) for name, v in value.items()}
   if isinstance(value, list):
-    return [_coloured(v, palette, key) for v in value]
-  if (
-    isinstance(value, str)
-    and 'color' in key
-    and (token := re.fullmatch(r'\$(\w+)(?:/([\d.]+))?', value))
-  ):
-    rgb = palette[token[1]]
-    return (
-      f'rgba({",".join(str(int(rgb[i : i + 2], 16)) for i in (1, 3, 5))},{token[2]})'
-      if token[2]
-      else rgb
-    )
-  return value
+    return [_replace_colours(item, palette, key) for item in value]
+  if not isinstance(value, str) or 'color' not in key:
+    return value
+  token = re.fullmatch(r'\$(\w+)(?:/([\d.]+))?', value)
+  if token is None:
+    return value
+  colour = palette[token[1]]
+  if not token[2]:
+    return colour
+  channels = ','.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+  return f'rgba({channels},{token[2]})'

@@ -1,34 +1,35 @@
-"""A report as JSON, for a program: every number of it, and no picture."""
+"""A report as JSON, for a program: all numbers, and no figures."""
 
 from __future__ import annotations
 
 import json
 
 from lmhp.analysis.findings import ranked
-from lmhp.analysis.report.document import Report, plain
+from lmhp.analysis.report.document import Report, to_strict_json
 
 
 def to_json(report: Report) -> str:
-  """The report as strict JSON: what is not finite is null.
+  """Returns the report as strict JSON. A number that is not finite is null.
 
   Returns:
-    An object of title, answer, findings, tables, configs, method, caveats, about, in this order. A table is its id,
-    title, caption, columns (name, unit, kind) and rows; the trials are the last table.
+    An object with title, answer, findings, tables, configs, method, caveats and about, in this
+    order. A table has id, title, caption, columns (name, unit, kind) and rows. The trials are
+    the last table.
 
-  >>> json.loads(to_json(Report('A study', ['Nothing was found.'])))['answer']
-  ['Nothing was found.']
+  >>> json.loads(to_json(Report('A study', ['There is no result.'])))['answer']
+  ['There is no result.']
   """
   tables = [
     {
-      'id': t.id,
-      'title': t.title,
-      'caption': t.caption,
-      'columns': t.columns,
-      'rows': t.rows,
+      'id': table.id,
+      'title': table.title,
+      'caption': table.caption,
+      'columns': table.columns,
+      'rows': table.rows,
     }
-    for t in report.tables()
+    for table in report.tables()
   ]
-  whole = {
+  content = {
     'title': report.title,
     'answer': report.answer,
     'findings': ranked(report.findings),
@@ -38,4 +39,4 @@ def to_json(report: Report) -> str:
     'caveats': report.caveats,
     'about': report.about,
   }
-  return json.dumps(plain(whole), allow_nan=False, indent=1) + '\n'
+  return json.dumps(to_strict_json(content), allow_nan=False, indent=1) + '\n'

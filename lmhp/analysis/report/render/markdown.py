@@ -1,69 +1,71 @@
-"""A report as Markdown (GitHub's), for a paper or a pull request: its words and its tables."""
+"""A report as GitHub Markdown, for a paper or a pull request: its text and tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import re
-from typing import Any, Sequence
 
 from lmhp.analysis.findings import Finding, ranked
 from lmhp.analysis.report import numbers
 from lmhp.analysis.report.document import Figure, Report, Section, Table, Text
-from lmhp.analysis.report.render.html_parts import WORDS, shown_cells, space
+from lmhp.analysis.report.render.html_elements import (
+  LEVEL_WORDS,
+  formatted_columns,
+  space_code,
+)
 
-ROWS = 20
+MAX_ROWS = 20
 CELL_LENGTH = 120
 
 
 def markdown(report: Report) -> str:
-  """The report: answer, findings, tables of at most `ROWS` rows, figures as their captions, method, caveats, about.
+  """Returns the report as Markdown.
 
-  >>> print(markdown(Report('A study', ['Found <nothing>.'])))
+  It has the answer, findings, tables with at most `MAX_ROWS` rows, captions of the figures,
+  method, caveats and origin.
+
+  >>> print(markdown(Report('A study', ['There is <no> result.'])))
   # A study
   <BLANKLINE>
-  Found &lt;nothing&gt;.
+  There is &lt;no&gt; result.
   <BLANKLINE>
   """
   blocks = [f'# {inline(report.title)}', paragraph(' '.join(report.answer))]
   if report.findings:
-    blocks += [
-      '## Findings',
-      *(_finding(place, f) for place, f in enumerate(ranked(report.findings), 1)),
-    ]
+    blocks.append('## Findings')
+    for i, finding in enumerate(ranked(report.findings), start=1):
+      blocks.append(_finding(i, finding))
   for section in report.sections:
     blocks += _section(section)
   if report.trials is not None:
     blocks += _table(report.trials, '##')
   for title, texts in (('Method', report.method), ('Caveats', report.caveats)):
-    blocks += (
-      [f'## {title}', *map(paragraph, [texts] if isinstance(texts, str) else texts)]
-      if texts
-      else []
-    )
+    if texts:
+      blocks += [f'## {title}', *map(paragraph, texts)]
   if report.about:
-    about = [
+    lines = [
       f'- {inline(name)}: {inline(numbers.text(value))}'
       for name, value in report.about.items()
     ]
-    blocks += ['## About', '\n'.join(about)]
+    blocks += ['## About', '\n'.join(lines)]
   return '\n\n'.join(blocks) + '\n'
 
 
-def inline(text: Any) -> str:
-  """A string that Markdown shows letter by letter, on one line.
+def inline(text: object) -> str:
+  """Returns a text that Markdown shows literally, on one line.
 
   >>> inline('a|b *c* <d> [e](f)')
   'a\\\\|b \\\\*c\\\\* &lt;d&gt; \\\\[e\\\\](f)'
   """
-  text = ' '.join(str(text).encode('utf-8', 'replace').decode().split())
-  text = re.sub(r'([\\`*\[\]|~$])', r'\\\1', text)
-  text = re.sub(
-    r'(?<!\w)_|_(?!\w)', r'\\_', text
-  )  # within a word it is a letter, as in eval_loss_nats
-  return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+  line = ' '.join(str(text).encode('utf-8', 'replace').decode().split())
+  line = re.sub(r'([\\`*\[\]|~$])', r'\\\1', line)
+  # An underscore inside a word has no meaning, as in eval_loss_nats.
+  line = re.sub(r'(?<!\w)_|_(?!\w)', r'\\_', line)
+  return line.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
 
 
-def paragraph(text: Any) -> str:
-  """A string as a paragraph of its own, whatever it starts with.
+def paragraph(text: object) -> str:
+  """Returns a text as a paragraph, whatever it starts with.
 
   >>> paragraph('# no heading'), paragraph('1. no list')
   ('\\\\# no heading', '1\\\\. no list')
@@ -71,47 +73,45 @@ def paragraph(text: Any) -> str:
   return re.sub(r'^(\d*)([#+\-=.)])', r'\1\\\2', inline(text))
 
 
-def _finding(place: int, item: Finding) -> str:
-  lines = [f'{place}. **{WORDS[item.level]}:** {inline(item.title)}']
-  lines += ['', f'   {paragraph(item.evidence)}'] if item.evidence else []
-  if item.proposal:
-    code = space(item.proposal)
-    fence = '`' * max(3, 1 + max(map(len, re.findall('`+', code)), default=0))
-    lines += [
-      '',
-      *(f'   {line}' for line in (f'{fence}python', *code.splitlines(), fence)),
-    ]
+def _finding(rank: int, finding: Finding) -> str:
+  lines = [f'{rank}. **{LEVEL_WORDS[finding.level]}:** {inline(finding.title)}']
+  if finding.evidence:
+    lines += ['', f'   {paragraph(finding.evidence)}']
+  if finding.proposal:
+    code = space_code(finding.proposal)
+    longest = max(map(len, re.findall('`+', code)), default=0)
+    fence = '`' * max(3, 1 + longest)
+    block = (f'{fence}python', *code.splitlines(), fence)
+    lines += ['', *(f'   {line}' for line in block)]
   return '\n'.join(lines)
 
 
 def _section(section: Section) -> list[str]:
-  out = [f'## {inline(section.title)}']
+  blocks = [f'## {inline(section.title)}']
   for block in section.blocks:
     if isinstance(block, Text):
-      out += map(paragraph, block.paragraphs)
+      blocks.append(paragraph(block.text))
     elif isinstance(block, Figure):
-      out.append(f'*Figure: {inline(block.title)}.* {inline(block.caption)}')
+      blocks.append(f'*Figure: {inline(block.title)}.* {inline(block.caption)}')
     else:
-      out += _table(block, '###')
-  return out
+      blocks += _table(block, '###')
+  return blocks
 
 
 def _table(table: Table, heading: str) -> list[str]:
-  heads = [inline(f'{c.name} ({c.unit})' if c.unit else c.name) for c in table.columns]
-  rules = ['---' if c.kind == 'text' else '---:' for c in table.columns]
-  rows = [
-    [inline(_cut(text)) for text in row]
-    for row in list(zip(*shown_cells(table)))[:ROWS]
-  ]
-  lines = '\n'.join(_row(cells) for cells in (heads, rules, *rows))
-  left = len(table.rows) - len(rows)
-  more = [f'{left:,} more rows are in the page and in the JSON.'] if left > 0 else []
-  return [
-    f'{heading} {inline(table.title)}',
-    *([paragraph(table.caption)] if table.caption else []),
-    lines,
-    *more,
-  ]
+  names = [f'{c.name} ({c.unit})' if c.unit else c.name for c in table.columns]
+  rules = ['---' if column.kind == 'text' else '---:' for column in table.columns]
+  rows_of_text = list(zip(*formatted_columns(table)))[:MAX_ROWS]
+  rows = [[inline(_cut(text)) for text in row] for row in rows_of_text]
+  lines = [_row(cells) for cells in ([inline(name) for name in names], rules, *rows)]
+  blocks = [f'{heading} {inline(table.title)}']
+  if table.caption:
+    blocks.append(paragraph(table.caption))
+  blocks.append('\n'.join(lines))
+  n_more = len(table.rows) - len(rows)
+  if n_more > 0:
+    blocks.append(f'{n_more:,} more rows are in the HTML and JSON reports.')
+  return blocks
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -119,4 +119,4 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cut(text: str) -> str:
-  return text if len(text) <= CELL_LENGTH else text[: CELL_LENGTH - 1] + '…'
+  return text if len(text) <= CELL_LENGTH else f'{text[: CELL_LENGTH - 1]}…'

@@ -1,23 +1,25 @@
-"""A report inside a notebook: the same page, in a frame that may run its scripts and nothing else of the notebook's."""
+"""A report in a notebook: the page in a sandboxed frame."""
 
 from __future__ import annotations
 
 from lmhp.analysis.report.document import Report
 from lmhp.analysis.report.render import html as page
-from lmhp.analysis.report.render.html_parts import escape
+from lmhp.analysis.report.render.html_elements import escape
 
-HEIGHT = 760  # pixels: of a laptop's screen what is left under a notebook's bars
+HEIGHT = 760
+"""Height of the frame in pixels, about that of a laptop's screen below a notebook's bars."""
 
 
 def inline(report: Report, height: int = HEIGHT) -> str:
-  """What `_repr_html_` returns: the page in a sandboxed frame, without an origin, so that it reaches no cookie.
+  """Returns the page in a frame without an origin, so that it cannot read cookies.
 
   Args:
-    report: what it says.
-    height: of the frame, pixels; a reader may drag it.
+    report: Content of the report.
+    height: Height of the frame in pixels. A reader may resize it.
   """
   source = page.html(report).replace('&', '&amp;').replace('"', '&#34;')
   return (
-    f'<iframe title="{escape(report.title)}" sandbox="allow-scripts allow-downloads" srcdoc="{source}" '
-    f'style="width:100%;height:{int(height)}px;border:0;resize:vertical;overflow:auto" loading="lazy"></iframe>'
+    f'<iframe title="{escape(report.title)}" sandbox="allow-scripts allow-downloads" '
+    f'srcdoc="{source}" style="width:100%;height:{int(height)}px;border:0;'
+    'resize:vertical;overflow:auto" loading="lazy"></iframe>'
   )

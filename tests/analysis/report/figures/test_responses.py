@@ -14,7 +14,8 @@ from lmhp.analysis.hyperparameters.responses import response
 from lmhp.analysis.report.figures import effects as figures_effects
 from lmhp.analysis.report.figures import marks
 from lmhp.analysis.report.figures import responses as figures_response
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 
 
 @pytest.fixture(scope='module', params=[False, True], ids=['minimize', 'maximize'])

@@ -3,11 +3,11 @@
 import dataclasses
 
 from figure_studies import check, confirmed, study
+from lmhp.analysis.winner.trial_count import best_of_n
 import numpy as np
 import pytest
 
 from lmhp.analysis.report.figures import study as figures_study
-from lmhp.analysis.winner.trial_count import best_of_n
 from lmhp.statistics.intervals import paired_difference
 from lmhp.statistics.ranks import spearman
 
@@ -76,7 +76,7 @@ def test_history_of_a_study_still_improving_and_of_none():
   runs = study(n_diverged=0)
   order = np.argsort(-runs.losses)
   falling = dataclasses.replace(
-    runs.where(order), number=np.arange(len(runs)), point=np.arange(len(runs))
+    runs.select(order), number=np.arange(len(runs)), point=np.arange(len(runs))
   )
   assert (
     'is the last trial, 39: the search was still improving'

@@ -1,0 +1,182 @@
+"""Findings about the design of a study: what it compared, with how many trials and seeds.
+
+Source of the advice: Godbole et al., Deep Learning Tuning Playbook (2023). Ten points per
+dimension: Loeppky, Sacks, Welch 2009, Technometrics 51(4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import math
+
+import numpy as np
+
+from lmhp.analysis.advice.key_bounds import round_to_digits
+from lmhp.analysis.findings import Finding, Proposal, ProposedRange
+from lmhp.analysis.phrases import amount, counted, listed, quantity
+from lmhp.analysis.runs.columns import to_float
+from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
+from lmhp.analysis.winner.doubling_gain import DoublingGain
+from lmhp.analysis.winner.matched_budget import BudgetRange
+from lmhp.analysis.winner.winner import FRESH_SEEDS, Winner, first_run
+
+POINTS_PER_DIMENSION = 10
+MAX_LISTED = 5
+LEARNING_RATE = 'optimizer.learning_rate'
+STRUCTURE_PREFIXES = (
+  'model.',
+  'optimizer.name',
+  'optimizer.b',
+  'train.batch_size',
+  'train.tokens',
+  'train.steps',
+  'schedule.',
+)
+"""Prefixes of the keys whose comparison needs a learning rate for each value."""
+
+
+def no_common_budget(
+  runs: Runs, budgets: Mapping[str, BudgetRange], budget_sentence: str
+) -> list[Finding]:
+  """Reports runs that have no budget in common, unless the study declared its budget."""
+  if not budgets or any(budget.is_equal for budget in budgets.values()):
+    return []
+  if runs.facts.match_budget is not None:
+    return []
+  return [
+    Finding(
+      kind='no_common_budget',
+      level='warning',
+      title='The runs have no recorded budget in common.',
+      evidence=budget_sentence,
+      numbers={name: [budget.low, budget.high] for name, budget in budgets.items()},
+    )
+  ]
+
+
+def not_confirmed(runs: Runs, winner: Winner | None) -> list[Finding]:
+  """Reports a winner that did not run on fresh seeds."""
+  if winner is None or winner.n_points < 2 or winner.method == FRESH_SEEDS:
+    return []
+  reason = f'{winner.reason[:1].upper()}{winner.reason[1:]}'
+  return [
+    Finding(
+      kind='not_confirmed',
+      level='warning',
+      title='The winner did not run on fresh seeds.',
+      evidence=(
+        'The best of many trials is partly lucky, so its result on a fresh seed is worse than '
+        f'the study shows. {reason}.'
+      ),
+      numbers={'points': winner.n_points},
+      runs=(first_run(runs, winner.point),),
+    )
+  ]
+
+
+def learning_rate_fixed(runs: Runs) -> list[Finding]:
+  """Reports structures that were compared at a single learning rate."""
+  varied = runs.varied_axes()
+  base = runs.facts.base_config
+  if any(axis.is_learning_rate for axis in varied.values()) or not base:
+    return []
+  compared = [
+    name
+    for name, axis in varied.items()
+    if name.startswith(STRUCTURE_PREFIXES) and axis.role != 'nuisance'
+  ]
+  if not compared:
+    return []
+  rate = to_float(base.get(LEARNING_RATE))
+  proposal: dict[str, Proposal] = {}
+  if rate > 0:
+    low = round_to_digits(rate / 10)
+    high = round_to_digits(rate * 10)
+    proposal[LEARNING_RATE] = ProposedRange(low, high, log=True)
+  return [
+    Finding(
+      kind='learning_rate_fixed',
+      level='warning',
+      title=f'The learning rate was the same for all values of {listed(compared)}.',
+      evidence=(
+        'The best learning rate depends on them, so the comparison favours the values that suit '
+        f'a learning rate of {amount(rate)}. Vary the learning rate too, as a nuisance '
+        'hyperparameter.'
+      ),
+      numbers={'learning_rate': rate},
+      axes=tuple(compared),
+      proposal=proposal,
+    )
+  ]
+
+
+def too_few_trials(runs: Runs, doubling_gain: DoublingGain | None) -> list[Finding]:
+  """Reports a study with fewer than ten points per dimension."""
+  varied = runs.varied_axes()
+  n_points = len(np.unique(runs.point[runs.cohort == SEARCH]))
+  n_recommended = POINTS_PER_DIMENSION * len(varied)
+  if not varied or n_points >= n_recommended:
+    return []
+  evidence = 'With fewer points, effects and optima are hard to separate from chance.'
+  if doubling_gain is not None and math.isfinite(doubling_gain.gain):
+    evidence += (
+      ' Twice as many points are expected to improve the best result by '
+      f'{quantity(doubling_gain.gain, runs.unit)}.'
+    )
+  return [
+    Finding(
+      kind='too_few_trials',
+      level='advice',
+      title=(
+        f'{counted(n_points, "point")} for {counted(len(varied), "hyperparameter")} are few: '
+        f'{n_recommended} would be {POINTS_PER_DIMENSION} per hyperparameter.'
+      ),
+      evidence=evidence,
+      numbers={
+        'points': n_points,
+        'dimensions': len(varied),
+        'recommended': n_recommended,
+      },
+      axes=tuple(varied),
+    )
+  ]
+
+
+def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
+  """Reports points that the noise between seeds does not separate from the winner."""
+  if winner is None or not math.isfinite(winner.noise_sd):
+    return []
+  if not math.isfinite(winner.runner_up):
+    return []
+  limit = 2 * (winner.noise_sd * math.sqrt(2 / winner.n_seeds))
+  complete = runs.complete_runs()
+  means = {
+    point: float(complete.losses[rows].mean())
+    for point, rows in complete.rows_by_point().items()
+    if point not in (BASE_POINT, winner.point)
+  }
+  near = sorted(
+    (point for point, mean in means.items() if mean - winner.mean < limit),
+    key=lambda point: means[point],
+  )
+  if not near:
+    return []
+  numbers = [first_run(runs, point) for point in near[:MAX_LISTED]]
+  names = [str(number) for number in numbers]
+  if len(near) > MAX_LISTED:
+    names.append(f'{len(near) - MAX_LISTED} more')
+  others = counted(len(near), 'other point is', 'other points are')
+  return [
+    Finding(
+      kind='winner_within_noise',
+      level='note',
+      title=f'{others} within the noise of the winner.',
+      evidence=(
+        f'Two points with {counted(winner.n_seeds, "seed")} each may differ by '
+        f'{quantity(limit, runs.unit)} by chance. Closer to the winner than that are trials '
+        f'{listed(names)}. Choose among them by cost.'
+      ),
+      numbers={'noise': winner.noise_sd, 'points': len(near)},
+      runs=(first_run(runs, winner.point), *numbers),
+    )
+  ]

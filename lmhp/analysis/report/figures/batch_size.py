@@ -1,0 +1,221 @@
+"""Figures of the batch size: gradient noise scale and critical batch size.
+
+Dimension key: T runs, K stretches of a run.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lmhp.analysis.advice.batch_size import (
+  BatchSizeAnalysis,
+  CriticalBatchOfRuns,
+  NoiseScaleOfRun,
+)
+from lmhp.analysis.phrases import counted
+from lmhp.analysis.report.document import Figure, PlotlyDict
+from lmhp.analysis.report.figures.style import (
+  annotation,
+  horizontal_line,
+  layout,
+  plot_axis,
+  with_range,
+)
+from lmhp.analysis.report.figures.traces import plain_line, run_markers
+from lmhp.analysis.report.numbers import interval, number
+from lmhp.analysis.scaling.critical_batch_size import CriticalBatch
+
+MAX_RATIO = 4.0
+"""Ratio of an interval's end to the estimate beyond which it is cut."""
+
+
+# --- noise scale ------------------------------------------------------------------------
+
+
+def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
+  """Draws the noise scale over training, with intervals, and the batch size of the run."""
+  measured = batch_size.noise_scale
+  if measured is None or not measured.scales:
+    return None
+  estimates = np.array([scale.batch_size for scale in measured.scales], np.float64)
+  finite = np.isfinite(estimates) & (estimates > 0)
+  estimates = estimates[finite]
+  steps = measured.steps[finite]
+  ends = np.array([(scale.low, scale.high) for scale in measured.scales])[finite]
+  top = MAX_RATIO * estimates.max() if len(estimates) else 1.0
+  low = np.clip(ends[:, 0], estimates / MAX_RATIO, None)
+  high = np.clip(ends[:, 1], None, top)
+  trace: PlotlyDict = {
+    'type': 'scatter',
+    'mode': 'markers+lines',
+    'x': steps,
+    'y': estimates,
+    'marker': {'color': '$blue', 'size': 9},
+    'line': {'color': '$blue', 'width': 1},
+    'hovertemplate': 'step %{x}: %{y:.3~g} tokens<extra></extra>',
+    'error_y': {
+      'type': 'data',
+      'symmetric': False,
+      'array': high - estimates,
+      'arrayminus': estimates - low,
+      'color': '$blue',
+      'width': 5,
+    },
+  }
+  drawn = np.r_[low, high, estimates, measured.batch_tokens]
+  label = annotation(
+    f'batch {number(measured.batch_tokens)}',
+    1,
+    math.log10(measured.batch_tokens),
+    '$vermillion',
+    xref='paper',
+    xanchor='right',
+    yanchor='bottom',
+  )
+  return Figure(
+    'noise-scale',
+    'Gradient noise scale',
+    _noise_scale_caption(measured, estimates),
+    [trace],
+    layout(
+      with_range(plot_axis('step'), steps),
+      with_range(plot_axis('batch size (tokens)', True, drawn), drawn),
+      shapes=[horizontal_line(measured.batch_tokens, '$vermillion', 1.5)],
+      annotations=[label],
+    ),
+  )
+
+
+def _noise_scale_caption(measured: NoiseScaleOfRun, estimates: np.ndarray) -> str:
+  if not len(estimates):
+    reasons = sorted({scale.reason for scale in measured.scales if scale.reason})
+    return f'The noise scale cannot be estimated: {"; ".join(reasons)}.'
+  relation = 'below' if measured.batch_tokens < estimates[-1] else 'above'
+  return (
+    f'The noise scale goes from {number(float(estimates[0]), 3)} to '
+    f'{number(float(estimates[-1]), 3)} tokens. The batch of '
+    f'{number(measured.batch_tokens)} tokens is {relation} the last one.'
+  )
+
+
+# --- critical batch size ----------------------------------------------------------------
+
+
+def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
+  """Draws steps against sequences to a target, the fit, and the critical batch size."""
+  critical = batch_size.critical
+  if critical is None:
+    return None
+  reached = np.isfinite(critical.steps)
+  batch_sizes = critical.batch_sizes[reached]
+  steps = critical.steps[reached]
+  examples = batch_sizes * steps
+  fit = critical.fit
+  has_fit = math.isfinite(fit.steps_min) and math.isfinite(fit.examples_min)
+  traces: list[PlotlyDict] = []
+  shown_steps = steps
+  shown_examples = examples
+  if has_fit and len(batch_sizes):
+    line = np.geomspace(
+      min(batch_sizes.min(), fit.batch_size) / 2,
+      max(batch_sizes.max(), fit.batch_size) * 2,
+      80,
+    )
+    traces.append(plain_line(fit.steps(line), fit.examples(line), '$blue', 2))
+    shown_steps = np.r_[steps, fit.steps(line)]
+    shown_examples = np.r_[examples, fit.examples(line)]
+  traces.append(
+    run_markers(
+      steps,
+      examples,
+      critical.numbers[reached],
+      '$blue',
+      hover='<br>%{x:.4~g} steps<br>%{y:.4~g} sequences',
+      marker={'size': 9},
+    )
+  )
+  annotations = _batch_size_labels(batch_sizes, steps, examples)
+  if has_fit:
+    trace, label = _critical_mark(fit)
+    traces.append(trace)
+    annotations.append(label)
+  x_axis = plot_axis('steps to the target', True, shown_steps)
+  y_axis = plot_axis('sequences to the target', True, shown_examples)
+  return Figure(
+    'critical-batch',
+    'Critical batch size',
+    _critical_caption(critical, len(steps)),
+    traces,
+    layout(
+      with_range(x_axis, shown_steps),
+      with_range(y_axis, shown_examples),
+      annotations=annotations,
+    ),
+  )
+
+
+def _batch_size_labels(
+  batch_sizes: np.ndarray, steps: np.ndarray, examples: np.ndarray
+) -> list[PlotlyDict]:
+  """Returns the batch size beside the first run of each."""
+  labels = []
+  labelled: set[float] = set()
+  for i, batch_size in enumerate(batch_sizes.tolist()):
+    if batch_size in labelled:
+      continue
+    labelled.add(batch_size)
+    labels.append(
+      annotation(
+        number(batch_size),
+        math.log10(steps[i]),
+        math.log10(examples[i]),
+        '$muted',
+        xanchor='left',
+        yanchor='bottom',
+        xshift=6,
+        yshift=2,
+      )
+    )
+  return labels
+
+
+def _critical_mark(fit: CriticalBatch) -> tuple[PlotlyDict, PlotlyDict]:
+  """Returns a cross at the critical batch size, and its label."""
+  x = float(fit.steps(fit.batch_size))
+  y = float(fit.examples(fit.batch_size))
+  trace: PlotlyDict = {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [x],
+    'y': [y],
+    'hoverinfo': 'skip',
+    'marker': {'symbol': 'x', 'size': 11, 'color': '$vermillion'},
+  }
+  label = annotation(
+    f'critical {number(fit.batch_size, 2)}',
+    math.log10(x),
+    math.log10(y),
+    '$vermillion',
+    xanchor='right',
+    yanchor='top',
+    xshift=-8,
+    yshift=-4,
+  )
+  return trace, label
+
+
+def _critical_caption(critical: CriticalBatchOfRuns, n_reached: int) -> str:
+  fit = critical.fit
+  if not math.isfinite(fit.batch_size):
+    return (
+      f'The critical batch size cannot be estimated from the {counted(n_reached, "run")} that '
+      f'reached the target: {fit.reason}.'
+    )
+  low = fit.batch_size_low if fit.batch_size_low > 0 else -math.inf
+  return (
+    f'The critical batch size is {number(fit.batch_size, 3)} sequences ({fit.confidence:.0%} '
+    f'interval {interval(low, fit.batch_size_high)}). There the target takes twice the fewest '
+    f'steps, {number(2 * fit.steps_min, 3)}.'
+  )

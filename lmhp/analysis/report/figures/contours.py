@@ -1,0 +1,170 @@
+"""Figures of contours: the fitted objective over two hyperparameters.
+
+Dimension key: T runs, G values across, H values up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+
+import numpy as np
+
+from lmhp.analysis.hyperparameters.contours import Contour
+from lmhp.analysis.phrases import counted
+from lmhp.analysis.report.document import Figure, PlotlyDict
+from lmhp.analysis.report.figures.style import (
+  annotation_position,
+  axis_positions,
+  is_log,
+  layout,
+  name_with_unit,
+  objective_range,
+  plain_text,
+  with_range,
+)
+from lmhp.analysis.report.figures.traces import hover_text, run_markers
+from lmhp.analysis.report.numbers import number
+from lmhp.analysis.runs.table import Runs
+
+UPPER_QUANTILE = 0.85
+"""Quantile of the fitted losses at which the colours end."""
+N_LEVELS = 8
+
+
+def contour_figures(
+  runs: Runs, comparable_runs: Runs, contours: Sequence[Contour]
+) -> list[Figure]:
+  """Draws the fitted objective over pairs of axes, and the runs."""
+  return [
+    _contour_figure(runs, comparable_runs, contour, f'contour-{i}')
+    for i, contour in enumerate(contours)
+  ]
+
+
+def _contour_figure(
+  runs: Runs, comparable_runs: Runs, contour: Contour, id: str
+) -> Figure:
+  x, x_axis = axis_positions(contour.x_axis, contour.x)
+  y, y_axis = axis_positions(contour.y_axis, contour.y)
+  x_points, _ = axis_positions(contour.x_axis, contour.x_points)
+  y_points, _ = axis_positions(contour.y_axis, contour.y_points)
+  x_axis = with_range(x_axis, np.r_[x, x_points], 0.03)
+  y_axis = with_range(y_axis, np.r_[y, y_points], 0.03)
+  largest = objective_range(comparable_runs)[1]
+  traces = [_field(runs, contour, x, y, largest)]
+  diverged = contour.status == 'diverged'
+  for rows, symbol, color in (
+    (~diverged, 'circle', '$ink'),
+    (diverged, 'x', '$vermillion'),
+  ):
+    if rows.any():
+      traces.append(
+        run_markers(
+          x_points[rows],
+          y_points[rows],
+          contour.number[rows],
+          color,
+          symbol,
+          hover_text(contour.x_axis.name, contour.y_axis.name),
+          marker={'size': 5},
+        )
+      )
+
+  best_x = float(axis_positions(contour.x_axis, [contour.best[0]])[0][0])
+  best_y = float(axis_positions(contour.y_axis, [contour.best[1]])[0][0])
+  traces.append(
+    {
+      'type': 'scatter',
+      'mode': 'markers',
+      'x': [best_x],
+      'y': [best_y],
+      'hoverinfo': 'skip',
+      'marker': {'symbol': 'cross', 'size': 10, 'color': '$vermillion'},
+    }
+  )
+  label = {
+    'text': 'best of the fit',
+    'x': annotation_position(best_x, is_log(x_axis)),
+    'y': annotation_position(best_y, is_log(y_axis)),
+    'showarrow': True,
+    'arrowhead': 0,
+    'ax': 0,
+    'ay': -26,
+    'arrowcolor': '$vermillion',
+    'bgcolor': '$paper/0.8',
+    'font': {'size': 12, 'color': '$vermillion'},
+  }
+  return Figure(
+    id,
+    f'{contour.x_axis.name} and {contour.y_axis.name}',
+    _caption(runs, contour, int(diverged.sum())),
+    traces,
+    layout(x_axis, y_axis, annotations=[label]),
+    height=430,
+  )
+
+
+def _field(
+  runs: Runs, contour: Contour, x: np.ndarray, y: np.ndarray, largest: float
+) -> PlotlyDict:
+  """Returns the fitted objective as contours, or as a heat map if an axis is a choice."""
+  z = runs.to_objective(np.asarray(contour.z, np.float64))
+  upper = min(largest, float(np.quantile(contour.z, UPPER_QUANTILE)))
+  ends = (float(contour.z.min()), upper)
+  low, high = sorted(float(runs.to_objective(end)) for end in ends)
+  has_choice = contour.x_axis.is_choice or contour.y_axis.is_choice
+  field: PlotlyDict = {
+    'type': 'heatmap' if has_choice else 'contour',
+    'x': x,
+    'y': y,
+    'z': [[float(f'{value:.5g}') for value in row] for row in z],
+    'zmin': low,
+    'zmax': high,
+    'hoverinfo': 'skip',
+    'connectgaps': False,
+    'colorscale': [[0, '$sky'], [1, '$paper']],
+    'reversescale': runs.maximize,
+    'colorbar': {
+      'title': {
+        'text': plain_text(name_with_unit(runs.objective_name)),
+        'side': 'right',
+        'font': {'size': 12},
+      },
+      'thickness': 10,
+      'outlinewidth': 0,
+      'len': 0.9,
+    },
+  }
+  if not has_choice:
+    size = _round_up((high - low) / N_LEVELS)
+    field |= {
+      'autocontour': False,
+      'line': {'color': '$axis', 'width': 0.7},
+      'contours': {'start': math.ceil(low / size) * size, 'end': high, 'size': size},
+    }
+  return field
+
+
+def _round_up(step: float) -> float:
+  """Returns the smallest of 1, 2 or 5 times a power of ten that is at least a step."""
+  if not step > 0:
+    return 1.0
+  power = 10.0 ** math.floor(math.log10(step))
+  rounded = [power * factor for factor in (1, 2, 5, 10)]
+  return next(value for value in rounded if value >= step * (1 - 1e-9))
+
+
+def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
+  x, y = (
+    number(value, 3) if isinstance(value, (int, float)) else str(value)
+    for value in contour.best
+  )
+  best = number(float(runs.to_objective(float(contour.z.min()))))
+  caption = (
+    f'The fit is best at {contour.x_axis.name} = {x} and {contour.y_axis.name} = {y}, with '
+    f'{best}. Dots are the {counted(len(contour.number), "run")}'
+  )
+  if n_diverged:
+    caption += f', and crosses the {n_diverged} that diverged'
+  return f'{caption}.'

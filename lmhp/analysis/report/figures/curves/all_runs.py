@@ -1,0 +1,199 @@
+"""Figures of the training curves of all runs: loss, evaluation gap and gradient norm.
+
+Dimension key: S points of a curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from lmhp.analysis.phrases import counted
+from lmhp.analysis.report.document import Figure, Text
+from lmhp.analysis.report.figures.curves.lines import (
+  EVAL_LOSS,
+  MANY_RUNS,
+  N_BLOCKS,
+  STEP_AXIS,
+  TRAIN_LOSS,
+  Line,
+  LineGroup,
+  budget_axes,
+  budget_views,
+  end_labels,
+  group_lines,
+  lines_of,
+  loss_limits,
+)
+from lmhp.analysis.report.figures.style import (
+  horizontal_line,
+  layout,
+  plot_axis,
+  with_range,
+)
+from lmhp.analysis.report.numbers import number
+from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.winner.winner import Winner
+
+MAX_POINTS_OF_NORMS = 30
+"""Points of a gradient norm that are drawn if there are many runs."""
+MIN_NORM = 1e-12
+
+
+def evaluation_column(runs: Runs) -> str:
+  """Returns the column of the evaluations: the objective, if curves have it."""
+  columns = {name for curve in runs.curves.values() for name in curve}
+  if runs.objective_name in columns or EVAL_LOSS not in columns:
+    return runs.objective_name
+  return EVAL_LOSS
+
+
+def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
+  """Draws the loss of every run, with views at equal steps, tokens, FLOPs or seconds.
+
+  Training losses are smoothed lines. Evaluations are lines with dots. Returns None without
+  curves.
+  """
+  if not runs.curves:
+    return None
+  train = lines_of(runs, TRAIN_LOSS, smooth=True)
+  evaluated = lines_of(runs, evaluation_column(runs))
+  groups = group_lines(runs, winner, train, quantity='train')
+  of_evaluations = group_lines(
+    runs, winner, evaluated, 'lines+markers', quantity='evaluation'
+  )
+  if train and evaluated:
+    # One kind of line is enough for the other runs.
+    of_evaluations = [group for group in of_evaluations if group.is_highlighted]
+  groups += of_evaluations
+  if not groups:
+    return None
+  lines = [line for group in groups for line in group.lines]
+  axes = budget_axes(runs)
+  steps = np.concatenate([line.step for line in lines])
+  return Figure(
+    'training-curves',
+    'Training curves',
+    _curves_caption(groups, len({line.number for line in lines}), bool(train)),
+    [group.trace(STEP_AXIS, '') for group in groups],
+    layout(
+      with_range(plot_axis(STEP_AXIS.title), steps, 0.02),
+      plot_axis('loss (nats)', range=loss_limits(lines)),
+      annotations=end_labels(groups),
+    ),
+    height=420,
+    views=budget_views(groups, axes),
+  )
+
+
+def _curves_caption(groups: Sequence[LineGroup], n_runs: int, has_train: bool) -> str:
+  ends = {group.runs: float(group.lines[-1].y[-1]) for group in groups}
+  caption = counted(n_runs, 'run')
+  highlighted = [
+    f'the {name} ends at {number(ends[name])}'
+    for name in ('winner', 'base')
+    if name in ends
+  ]
+  if highlighted:
+    caption += f': {", ".join(highlighted)}'
+  if has_train:
+    caption += '. Lines without dots are smoothed training losses'
+  return f'{caption}.'
+
+
+def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
+  """Draws evaluation loss minus smoothed training loss. None if no run has both."""
+  if not runs.curves or evaluation_column(runs) != EVAL_LOSS:
+    return None
+  gaps = _gaps(runs)
+  groups = group_lines(runs, winner, gaps, 'lines+markers')
+  if not groups:
+    return None
+  lines = [line for group in groups for line in group.lines]
+  values = np.concatenate([line.y for line in lines])
+  low, high = np.quantile(values, [0.01, 0.99])
+  pad = 0.1 * (high - low) or 0.1
+  y_axis = plot_axis(
+    'evaluation - training loss (nats)',
+    range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
+  )
+  steps = np.concatenate([line.step for line in lines])
+  ends = [float(line.y[-1]) for line in lines]
+  caption = (
+    f'At the last evaluation, the median gap of {counted(len(ends), "run")} is '
+    f'{number(float(np.median(ends)), 3)} nats'
+  )
+  of_winner = [group for group in groups if group.runs == 'winner']
+  if of_winner:
+    gap = float(of_winner[0].lines[-1].y[-1])
+    caption += f', and that of the winner is {number(gap, 3)}'
+  return Figure(
+    'gap',
+    'Evaluation minus training loss',
+    f'{caption}.',
+    [group.trace(STEP_AXIS, 'nats') for group in groups],
+    layout(
+      with_range(plot_axis('step'), steps, 0.02),
+      y_axis,
+      shapes=[horizontal_line(0, '$muted', layer='below')],
+      annotations=end_labels(groups),
+    ),
+  )
+
+
+def _gaps(runs: Runs) -> list[Line]:
+  """Returns evaluation minus training loss of each run, at its evaluations."""
+  train = {line.number: line for line in lines_of(runs, TRAIN_LOSS, True, N_BLOCKS)}
+  gaps = []
+  for line in lines_of(runs, evaluation_column(runs)):
+    train_line = train.get(line.number)
+    if train_line is None or len(train_line.y) < 2:
+      continue
+    inside = (line.step >= train_line.step[0]) & (line.step <= train_line.step[-1])
+    if inside.any():
+      gap = line.y - np.interp(line.step, train_line.step, train_line.y)
+      gaps.append(Line(line.number, line.step[inside], gap[inside]))
+  return gaps
+
+
+def grad_norm_figure(runs: Runs, winner: Winner | None) -> Figure | None:
+  """Draws the smoothed gradient norm of every run on a log axis. None without norms."""
+  max_points = MAX_POINTS_OF_NORMS if len(runs) > MANY_RUNS else None
+  norms = [
+    dataclasses.replace(line, y=np.maximum(line.y, MIN_NORM))
+    for line in lines_of(runs, 'grad_norm', True, max_points)
+  ]
+  groups = group_lines(runs, winner, norms)
+  if not groups:
+    return None
+  lines = [line for group in groups for line in group.lines]
+  values = np.concatenate([line.y for line in lines])
+  inner = np.clip(values, *np.quantile(values, [0.002, 0.998]))
+  steps = np.concatenate([line.step for line in lines])
+  last = [float(np.median(line.y[-max(1, len(line.y) // 4) :])) for line in lines]
+  return Figure(
+    'grad-norm',
+    'Gradient norm',
+    (
+      f'In the last quarter of training, the median gradient norm is '
+      f'{number(float(np.median(last)), 2)}, with a range of {number(min(last), 2)} to '
+      f'{number(max(last), 2)} over {counted(len(lines), "run")}.'
+    ),
+    [group.trace(STEP_AXIS, '') for group in groups],
+    layout(
+      with_range(plot_axis('step'), steps, 0.02),
+      with_range(plot_axis('gradient norm', True, values), inner),
+      annotations=end_labels(groups, log=True),
+    ),
+  )
+
+
+def thinning_note(runs: Runs) -> Text | None:
+  """Returns a paragraph about thinned curves, for a study of lmhp."""
+  if not runs.curves or runs.facts.source_type != 'study':
+    return None
+  return Text(
+    "These curves are thinned. The full ones are in the study's directory, under curves/."
+  )

@@ -1,0 +1,224 @@
+"""Figure of a single training run, in panels.
+
+Dimension key: S rows of a curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from lmhp.analysis.report.document import Figure, PlotlyDict
+from lmhp.analysis.report.figures.curves.all_runs import evaluation_column
+from lmhp.analysis.report.figures.curves.lines import (
+  TRAIN_LOSS,
+  Line,
+  finite_rows,
+  loss_limits,
+  smooth_curve,
+  thin_indices,
+)
+from lmhp.analysis.report.figures.style import annotation, layout, plain_text, plot_axis
+from lmhp.analysis.report.figures.traces import plain_line, run_markers
+from lmhp.analysis.report.numbers import number
+from lmhp.analysis.runs.table import Curve, Runs
+
+PANEL = 150
+"""Height of a panel in pixels."""
+SPACE = 46
+"""Height of the space above a panel in pixels."""
+SPEED = 'tokens per second'
+MAX_TRAIN_POINTS = 800
+MAX_PANEL_POINTS = 600
+MAX_EVALUATIONS = 200
+N_SPEEDS = 40
+"""Largest number of points of the speed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+  """A quantity with its steps and values (S,)."""
+
+  title: str
+  x: np.ndarray
+  y: np.ndarray
+
+
+def single_run_figure(runs: Runs) -> Figure | None:
+  """Draws losses, learning rate, gradient norm and speed of the first run with a curve."""
+  numbers = [number for number in runs.number.tolist() if number in runs.curves]
+  if not numbers:
+    return None
+  run_number = numbers[0]
+  curve = runs.curves[run_number]
+  train = _Panel('train', *finite_rows(curve, TRAIN_LOSS))
+  evaluated = _Panel('evaluation', *finite_rows(curve, evaluation_column(runs)))
+  if not len(train.x) and not len(evaluated.x):
+    return None
+  panels = _other_panels(curve)
+  count = len(panels) + 1
+  height_fraction = (PANEL + SPACE) / (count * (PANEL + SPACE))
+
+  def domain(i: int) -> list[float]:
+    """Returns the vertical extent of a panel as fractions of the figure."""
+    top = 1 - i * height_fraction - height_fraction * SPACE / (PANEL + SPACE)
+    return [1 - (i + 1) * height_fraction, top]
+
+  lines = [Line(run_number, p.x, p.y) for p in (train, evaluated) if len(p.x)]
+  axes: PlotlyDict = {
+    'yaxis': plot_axis('', range=loss_limits(lines), domain=domain(0))
+  }
+  traces = _loss_traces(run_number, train, evaluated)
+  titles = [_panel_title('loss (nats)', domain(0)[1])]
+  for i, panel in enumerate(panels, start=1):
+    axes[f'yaxis{i + 1}'] = _panel_axis(panel, domain(i))
+    traces.append(_panel_trace(panel, f'y{i + 1}'))
+    titles.append(_panel_title(panel.title, domain(i)[1]))
+  x_axis = plot_axis('step', anchor=f'y{count}' if count > 1 else 'y')
+  shape = layout(
+    x_axis, {}, annotations=titles, margin={'l': 56, 'r': 20, 't': 6, 'b': 48}
+  )
+  return Figure(
+    'one-run',
+    'The run',
+    _caption(train, evaluated, panels),
+    traces,
+    shape | axes,
+    height=count * (PANEL + SPACE) + 60,
+  )
+
+
+def _other_panels(curve: Curve) -> list[_Panel]:
+  """Returns the panels below the losses that have at least two points."""
+  panels = []
+  for title, column in (
+    ('learning rate', 'learning_rate'),
+    ('gradient norm', 'grad_norm'),
+  ):
+    if column in curve:
+      panels.append(_Panel(title, *finite_rows(curve, column)))
+  panels.append(_speed_panel(curve))
+  return [panel for panel in panels if len(panel.x) > 1]
+
+
+def _speed_panel(curve: Curve) -> _Panel:
+  """Returns tokens per second between rows that are far enough apart in time.
+
+  Metrics are read after each chunk, so that rows of one chunk are written within a moment of
+  each other.
+  """
+  empty = _Panel(SPEED, np.zeros(0), np.zeros(0))
+  step = np.asarray(curve.get('step', ()), np.float64)
+  tokens = np.asarray(curve.get('tokens', ()), np.float64)
+  seconds = np.asarray(curve.get('seconds', ()), np.float64)
+  if len(tokens) != len(step) or len(seconds) != len(step):
+    return empty
+  finite = np.isfinite(tokens) & np.isfinite(seconds)
+  if not finite.any():
+    return empty
+  tokens = tokens[finite]
+  seconds = seconds[finite]
+  rows = [0]
+  min_seconds = max((seconds[-1] - seconds[0]) / N_SPEEDS, 1e-9)
+  for i in range(1, len(tokens)):
+    last = rows[-1]
+    if seconds[i] - seconds[last] >= min_seconds and tokens[i] > tokens[last]:
+      rows.append(i)
+  speed = np.diff(tokens[rows]) / np.diff(seconds[rows])
+  return _Panel(SPEED, step[finite][rows][1:], speed)
+
+
+def _panel_axis(panel: _Panel, domain: list[float]) -> PlotlyDict:
+  is_norm = panel.title == 'gradient norm'
+  is_wide = bool((panel.y > 0).all()) and panel.y.max() > 20 * panel.y.min()
+  if panel.title == 'learning rate':
+    return plot_axis('', False, panel.y, domain=domain, exponentformat='e')
+  return plot_axis(
+    '', is_norm and bool(is_wide), panel.y, domain=domain, rangemode='tozero'
+  )
+
+
+def _panel_trace(panel: _Panel, y_axis: str) -> PlotlyDict:
+  kept = thin_indices(len(panel.x), MAX_PANEL_POINTS)
+  return plain_line(
+    panel.x[kept],
+    panel.y[kept],
+    '$blue',
+    1.3,
+    yaxis=y_axis,
+    hoverinfo='all',
+    hovertemplate=f'{panel.title} %{{y:.4~g}}<br>step %{{x}}<extra></extra>',
+  )
+
+
+def _loss_traces(run_number: int, train: _Panel, evaluated: _Panel) -> list[PlotlyDict]:
+  traces = []
+  if len(train.x):
+    kept = thin_indices(len(train.x), MAX_TRAIN_POINTS)
+    smoothed_x, smoothed_y = smooth_curve(train.x, train.y)
+    traces.append(plain_line(train.x[kept], train.y[kept], '$grey/0.5', 1))
+    traces.append(
+      plain_line(
+        smoothed_x,
+        smoothed_y,
+        '$blue',
+        2,
+        hoverinfo='all',
+        hovertemplate='train %{y:.4~g}<br>step %{x}<extra></extra>',
+      )
+    )
+  if len(evaluated.x):
+    kept = thin_indices(len(evaluated.x), MAX_EVALUATIONS)
+    traces.append(
+      run_markers(
+        evaluated.x[kept],
+        evaluated.y[kept],
+        np.full(len(kept), run_number),
+        '$vermillion',
+        'diamond',
+        '<br>evaluation %{y:.5~g}<br>step %{x}',
+        mode='lines+markers',
+        line={'color': '$vermillion', 'width': 1},
+        marker={'size': 7},
+      )
+    )
+  return traces
+
+
+def _panel_title(text: str, y: float) -> PlotlyDict:
+  return annotation(
+    plain_text(text),
+    0,
+    y,
+    '$ink',
+    xref='paper',
+    yref='paper',
+    xanchor='left',
+    yanchor='bottom',
+    yshift=3,
+  )
+
+
+def _caption(train: _Panel, evaluated: _Panel, panels: Sequence[_Panel]) -> str:
+  sentences = []
+  if len(evaluated.x):
+    best = int(np.argmin(evaluated.y))
+    sentence = (
+      f'The evaluation loss (dots) ends at {number(float(evaluated.y[-1]))} nats'
+    )
+    if best < len(evaluated.y) - 1:
+      sentence += (
+        f', above its minimum of {number(float(evaluated.y[best]))} at step '
+        f'{number(float(evaluated.x[best]))}'
+      )
+    sentences.append(f'{sentence}.')
+  if len(train.x):
+    last = float(smooth_curve(train.x, train.y)[1][-1])
+    sentences.append(f'The smoothed training loss ends at {number(last)} nats.')
+  for panel in panels:
+    if panel.title == SPEED:
+      median = float(round(np.median(panel.y)))
+      sentences.append(f'The median speed is {number(median)} tokens per second.')
+  return ' '.join(sentences)

@@ -1,0 +1,137 @@
+"""Labels of figures that do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import math
+
+from lmhp.analysis.report.document import PlotlyDict
+from lmhp.analysis.report.figures.style import annotation, is_log, range_of
+
+NARROW = 300
+"""Width in pixels of a figure on a phone, in which labels must not overlap."""
+LETTER = 6.4
+"""Width of a letter in pixels."""
+ROW = 16
+"""Height of a row of labels in pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+  """A label above a figure: text, value on the axis, and colour."""
+
+  text: str
+  value: float
+  color: str
+
+
+def ring(
+  x: float, y: float, text: str, axis: PlotlyDict, below: bool = True
+) -> tuple[PlotlyDict, PlotlyDict]:
+  """Returns a ring around a point, and its label.
+
+  Args:
+    x: Position across.
+    y: Position up.
+    text: Text of the label.
+    axis: Axis across, with a range.
+    below: True if the label is below the ring.
+  """
+  color = '$vermillion'
+  trace: PlotlyDict = {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [x],
+    'y': [y],
+    'hoverinfo': 'skip',
+    'cliponaxis': False,
+    'marker': {
+      'symbol': 'circle-open',
+      'size': 15,
+      'color': color,
+      'line': {'color': color, 'width': 2},
+    },
+  }
+  side: PlotlyDict = {'yanchor': 'bottom', 'yshift': 9}
+  if below:
+    side = {'yanchor': 'top', 'yshift': -9}
+  placed = _place_label(text, x, axis, NARROW)
+  label = annotation(text, placed.x, y, color, xanchor=placed.anchor, **side)
+  return trace, label
+
+
+@dataclasses.dataclass(frozen=True)
+class _Placed:
+  """Placed label: position on the axis, anchor, and left end in pixels."""
+
+  x: float
+  anchor: str
+  start: float
+
+
+def _place_label(text: str, value: float, axis: PlotlyDict, width: float) -> _Placed:
+  """Places a label so that it stays between the ends of an axis."""
+  low, high = range_of(axis)
+  position = math.log10(value) if is_log(axis) and value > 0 else float(value)
+  fraction = min(max((position - low) / (high - low), 0.0), 1.0)
+  size = LETTER * len(text)
+  anchor = 'center'
+  start = fraction * width - size / 2
+  if start < 0:
+    anchor = 'left'
+    start = fraction * width
+  elif start + size > width:
+    anchor = 'right'
+    start = fraction * width - size
+  return _Placed(low + fraction * (high - low), anchor, start)
+
+
+def stack_labels(
+  labels: Sequence[Label], axis: PlotlyDict, width: float = NARROW
+) -> tuple[list[PlotlyDict], int]:
+  """Places labels above a figure, in rows so that they do not overlap.
+
+  Args:
+    labels: Labels, the most important first.
+    axis: Axis across, with a range.
+    width: Width between the ends of the axis, in pixels.
+
+  Returns:
+    Annotations, and the top margin in pixels that they need.
+
+  >>> labels = [Label('first', 1.0, '$ink'), Label('second', 1.1, '$ink')]
+  >>> annotations, top = stack_labels(labels, {'range': [0, 10]})
+  >>> [each['yshift'] for each in annotations]
+  [5, 21]
+  """
+  rows: list[list[tuple[float, float]]] = []
+  annotations = []
+  for label in labels:
+    placed = _place_label(label.text, label.value, axis, width)
+    size = LETTER * len(label.text)
+    span = (placed.start - 5, placed.start + size + 5)
+    row = 0
+    while row < len(rows) and _overlaps(span, rows[row]):
+      row += 1
+    if row == len(rows):
+      rows.append([])
+    rows[row].append(span)
+    annotations.append(
+      annotation(
+        label.text,
+        placed.x,
+        1.0,
+        label.color,
+        yref='paper',
+        yanchor='bottom',
+        xanchor=placed.anchor,
+        yshift=5 + ROW * row,
+      )
+    )
+  return annotations, 14 + ROW * max(len(rows), 1)
+
+
+def _overlaps(span: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
+  """Returns True if a span overlaps another one."""
+  return any(span[1] > low and span[0] < high for low, high in others)

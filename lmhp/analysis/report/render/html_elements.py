@@ -1,0 +1,310 @@
+"""Elements of a report as HTML: findings, tables, figures, paragraphs. All text is escaped.
+
+Tables and findings are complete without JavaScript. `assets/report.js` sorts, pages and filters
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+import html
+
+import numpy as np
+
+from lmhp.analysis.findings import Finding, Proposal
+from lmhp.analysis.report import numbers
+from lmhp.analysis.report.document import Block, Column, Figure, Section, Table, Text
+
+ROWS_SHOWN = 50
+"""Rows of a table that are shown at first. `report.js` reads it from the table."""
+FILTER_FROM = 12
+"""Number of rows from which a table has a filter."""
+RUNS_SHOWN = 20
+"""Runs of a finding that are listed."""
+CELL_LENGTH = 160
+TITLE_LENGTH = 2000
+LONG_NAME = 14
+"""Length from which a name may break across lines."""
+SHORT_CELL = 28
+"""Length up to which a cell stays on one line."""
+DOWNLOADS = ('PNG', 'SVG', 'CSV', 'JSON')
+
+# A level is shown by its word and by its shape, and by a colour in addition.
+LEVEL_SHAPES = {
+  'answer': 'M6 1a5 5 0 1 0 0 10a5 5 0 1 0 0-10z',
+  'warning': 'M6 .8L11.6 11H.4z',
+  'advice': 'M1 4.2h5V1l5.4 5L6 11V7.8H1z',
+  'note': 'M2 2h8v8H2z',
+}
+LEVEL_WORDS = {
+  'answer': 'Answer',
+  'warning': 'Warning',
+  'advice': 'Next step',
+  'note': 'Note',
+}
+
+
+# --- text -------------------------------------------------------------------------------
+
+
+def escape(value: object) -> str:
+  """Returns any value as text of HTML, or of an attribute in double quotes.
+
+  >>> escape('<b title="x">')
+  '&lt;b title=&quot;x&quot;&gt;'
+  """
+  # A file name may hold lone surrogates, which UTF-8 cannot hold. HTML has no NUL.
+  text = str(value).encode('utf-8', 'replace').decode()
+  return html.escape(text.replace('\0', '\ufffd'))
+
+
+def breakable(name: str) -> str:
+  """Returns a name that may break after dots and underscores if it is long."""
+  if len(name) <= LONG_NAME:
+    return escape(name)
+  return escape(name).replace('.', '.<wbr>').replace('_', '_<wbr>')
+
+
+def paragraphs(texts: Sequence[str]) -> str:
+  """Returns paragraphs of plain text."""
+  return ''.join(f'<p>{escape(text)}</p>\n' for text in texts)
+
+
+def definitions(values: Mapping[str, object]) -> str:
+  """Returns names and values as `<dt>` and `<dd>`. A mapping becomes a list inside."""
+  items = []
+  for name, value in values.items():
+    content = escape(numbers.text(value))
+    if isinstance(value, Mapping):
+      content = f'<dl>{definitions(value)}</dl>'
+    items.append(f'<div><dt>{breakable(str(name))}</dt><dd>{content}</dd></div>')
+  return ''.join(items)
+
+
+# --- tables -----------------------------------------------------------------------------
+
+
+def run_button(run: int, known_runs: Collection[int]) -> str:
+  """Returns a run number, as a button that opens its config if that is known."""
+  if run not in known_runs:
+    return str(run)
+  return (
+    f'<button type="button" class="run" data-run="{run}" '
+    f'aria-label="Config of run {run}">{run}</button>'
+  )
+
+
+def cell(value: object, text: str, kind: str, known_runs: Collection[int]) -> str:
+  """Returns a cell of a table.
+
+  Args:
+    value: Value of the cell, by which a column is sorted.
+    text: Its text.
+    kind: Kind of the column.
+    known_runs: Numbers of the runs whose config is known.
+  """
+  value = value.item() if isinstance(value, np.generic) else value
+  sort = f' data-v="{float(value)!r}"' if numbers.is_number(value) else ''
+  if kind == 'run' and numbers.is_number(value):
+    return f'<td class="number"{sort}>{run_button(int(value), known_runs)}</td>'
+  title = ''
+  if len(text) > CELL_LENGTH:
+    title = f' title="{escape(text[:TITLE_LENGTH])}"'
+    text = f'{text[: CELL_LENGTH - 1]}…'
+  style = ''
+  if sort or kind == 'number':
+    style = ' class=number'
+  elif len(text) <= SHORT_CELL:
+    style = ' class=short'
+  return f'<td{style}{sort}{title}>{escape(text)}</td>'
+
+
+def formatted_columns(table: Table) -> list[list[str]]:
+  """Returns the text of each cell, by column. Numbers of a column have one format.
+
+  >>> columns = [Column('loss'), Column('name', kind='text')]
+  >>> formatted_columns(Table('t', '', columns, [(3.21234, 'a'), (None, True)]))
+  [['3.212', '–'], ['a', 'yes']]
+  """
+  columns = []
+  for i, column in enumerate(table.columns):
+    values = [row[i] for row in table.rows]
+    texts = [numbers.text(value) for value in values]
+    if column.kind == 'number':
+      formatted = numbers.column(values)
+      texts = [
+        aligned if numbers.is_number(value) else text
+        for value, aligned, text in zip(values, formatted, texts)
+      ]
+    columns.append(texts)
+  return columns
+
+
+def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
+  """Returns a sortable table in a box that scrolls sideways.
+
+  Args:
+    item: The table.
+    known_runs: Numbers of the runs whose config is known.
+    level: Level of the heading.
+  """
+  name = escape(item.id)
+  title = escape(item.title)
+  heads = ''.join(_head(column) for column in item.columns)
+  search = ''
+  if len(item.rows) >= FILTER_FROM:
+    search = (
+      f'<label class="search"><span class="hidden-label">Filter {title}</span>'
+      '<input type="search" placeholder="Filter rows" autocomplete="off" '
+      'spellcheck="false"></label>'
+    )
+  caption = f'<p class="caption">{escape(item.caption)}</p>' if item.caption else ''
+  return (
+    f'<div class="table" id="table-{name}"><div class="table-head">'
+    f'<h{level} id="title-{name}">{title}</h{level}>{search}</div>{caption}'
+    f'<div class="scroll" tabindex="0" role="region" aria-labelledby="title-{name}">'
+    f'<table data-page="{ROWS_SHOWN}"><thead><tr>{heads}</tr></thead><tbody>\n'
+    f'{_rows(item, known_runs)}</tbody></table></div>'
+    '<p class="rows" aria-live="polite"></p></div>\n'
+  )
+
+
+def _head(column: Column) -> str:
+  style = ' class=number' if column.kind != 'text' else ''
+  unit = f' <span class=unit>{escape(column.unit)}</span>' if column.unit else ''
+  return (
+    f'<th scope="col" data-kind="{column.kind}" aria-sort="none"{style}>'
+    f'<button type="button">{breakable(column.name)}{unit}'
+    '<span class="arrow" aria-hidden="true"></span></button></th>'
+  )
+
+
+def _rows(item: Table, known_runs: Collection[int]) -> str:
+  """Returns the rows of a table. Those after the first page are hidden."""
+  rows_of_text = list(zip(*formatted_columns(item)))
+  rows = []
+  for i, row in enumerate(item.rows):
+    cells = ''.join(
+      cell(value, text, column.kind, known_runs)
+      for value, text, column in zip(row, rows_of_text[i], item.columns)
+    )
+    rows.append(f'<tr{" hidden" if i >= ROWS_SHOWN else ""}>{cells}</tr>\n')
+  return ''.join(rows)
+
+
+# --- figures and sections ---------------------------------------------------------------
+
+
+def figure(item: Figure) -> str:
+  """Returns the place of a figure, with its text and buttons. `figures.js` draws it."""
+  name = escape(item.id)
+  title = escape(item.title)
+  caption = escape(item.caption)
+  views = ''.join(
+    f'<button type="button" data-view="{i}" aria-pressed="{"false" if i else "true"}">'
+    f'{escape(view.label)}</button>'
+    for i, view in enumerate(item.views)
+  )
+  if views:
+    views = (
+      f'<div class="views" role="group" aria-label="Views of {title}">{views}</div>'
+    )
+  saves = ''.join(
+    f'<button type="button" data-save="{kind.lower()}" '
+    f'aria-label="Download {title} as {kind}">{kind}</button>'
+    for kind in DOWNLOADS
+  )
+  return (
+    f'<figure id="figure-{name}" data-figure="{name}"><figcaption><h3>{title}</h3>'
+    f'<p class="caption">{caption}</p></figcaption>{views}'
+    f'<div class="plot" style="height:{int(item.height)}px" role="img" '
+    f'aria-label="{title}: {caption}"></div>'
+    f'<div class="saves" role="group" aria-label="Download {title}">{saves}</div>'
+    '</figure>\n'
+  )
+
+
+def section(item: Section, known_runs: Collection[int]) -> str:
+  """Returns a section with all its blocks."""
+  blocks = ''.join(_block(block, known_runs) for block in item.blocks)
+  return (
+    f'<section id="section-{escape(item.id)}">\n<h2>{escape(item.title)}</h2>\n'
+    f'{blocks}</section>\n'
+  )
+
+
+def _block(block: Block, known_runs: Collection[int]) -> str:
+  if isinstance(block, Text):
+    return paragraphs([block.text])
+  if isinstance(block, Table):
+    return table(block, known_runs)
+  return figure(block)
+
+
+# --- findings ---------------------------------------------------------------------------
+
+
+def findings(items: Sequence[Finding], known_runs: Collection[int]) -> str:
+  """Returns ranked findings."""
+  if not items:
+    return ''
+  rows = ''.join(finding(item, known_runs) for item in items)
+  return (
+    '<section id="findings">\n<h2>Findings</h2>\n'
+    f'<ol class="findings">\n{rows}</ol></section>\n'
+  )
+
+
+def finding(item: Finding, known_runs: Collection[int]) -> str:
+  """Returns a finding: its level, title, hyperparameters, proposal and evidence."""
+  badge = (
+    '<span class="badge"><svg viewBox="0 0 12 12" aria-hidden="true">'
+    f'<path d="{LEVEL_SHAPES[item.level]}"/></svg>{LEVEL_WORDS[item.level]}</span>'
+  )
+  axes = ' '.join(f'<code>{breakable(axis)}</code>' for axis in item.axes)
+  axes = f'<p class=axes>{axes}</p>' if axes else ''
+  proposal = ''
+  if item.proposal:
+    code = escape(space_code(item.proposal))
+    proposal = (
+      f'<div class="snippet"><pre tabindex="0"><code>{code}</code></pre>'
+      '<button type="button" class="copy">Copy</button></div>'
+    )
+  evidence = _evidence(item, known_runs)
+  return (
+    f'<li class="finding {item.level}">{badge}<div><h3>{escape(item.title)}</h3>'
+    f'{axes}{proposal}{evidence}</div></li>\n'
+  )
+
+
+def _evidence(item: Finding, known_runs: Collection[int]) -> str:
+  """Returns evidence, numbers and runs of a finding, folded."""
+  parts = []
+  if item.evidence:
+    parts.append(paragraphs([item.evidence]))
+  if item.numbers:
+    parts.append(f'<dl class="numbers">{definitions(item.numbers)}</dl>')
+  if item.runs:
+    buttons = [run_button(int(run), known_runs) for run in item.runs[:RUNS_SHOWN]]
+    more = ''
+    if len(item.runs) > RUNS_SHOWN:
+      more = f' and {len(item.runs) - RUNS_SHOWN} more'
+    parts.append(f'<p class="runs">Runs {" ".join(buttons)}{more}</p>')
+  if not parts:
+    return ''
+  return f'<details><summary>Evidence</summary>{"".join(parts)}</details>'
+
+
+def space_code(proposal: Mapping[str, Proposal]) -> str:
+  """Returns a proposed space as code.
+
+  >>> from lmhp.analysis.findings import ProposedRange
+  >>> print(
+  ...   space_code({'optimizer.learning_rate': ProposedRange(0.001, 0.1, log=True)})
+  ... )
+  space = {
+    'optimizer.learning_rate': Float(0.001, 0.1, log=True),
+  }
+  """
+  lines = [f'  {axis!r}: {domain.to_code()},' for axis, domain in proposal.items()]
+  return '\n'.join(['space = {', *lines, '}'])

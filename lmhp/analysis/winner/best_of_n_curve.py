@@ -1,0 +1,318 @@
+"""Best of n trials as a curve, with confidence bands.
+
+The trials are taken as independent draws from one distribution, as in random search. This is
+nearly true for quasi-random search, which covers the space more evenly, so its bands are if
+anything too wide. It is false for a grid, Bayesian search and halving, whose curves mean
+nothing. A trial is one number: the final loss of a run, or the mean over a fixed number of
+seeds. The curve describes the best loss that a study shows, so it includes the winner's
+curse, which `winner` removes.
+
+Dimension key: T trials of the study, K numbers of trials.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lmhp.errors import ConfigError
+
+METHODS = ('order_statistics', 'dkw')
+MAX_SIMULATED = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class BestOfN:
+  """Best of k trials, for each k. Less is better.
+
+  Attributes:
+    trials: (K,) int, the numbers k.
+    median: (K,) median over studies of the best of k.
+    median_low: (K,) lower end of its band. Infinite if neither the trials nor `support` bound
+      it.
+    median_high: (K,) upper end of the band.
+    expected: (K,) mean over studies of the best of k, unbiased. NaN for k above T.
+    expected_low: (K,) lower end of its band. Finite only if `support` is.
+    expected_high: (K,) upper end of the band.
+    confidence: Probability that a band contains the true curve everywhere.
+    method: One of `METHODS`.
+  """
+
+  trials: np.ndarray
+  median: np.ndarray
+  median_low: np.ndarray
+  median_high: np.ndarray
+  expected: np.ndarray
+  expected_low: np.ndarray
+  expected_high: np.ndarray
+  confidence: float
+  method: str
+
+
+def best_of_n(
+  losses: npt.ArrayLike,
+  trials: npt.ArrayLike | None = None,
+  confidence: float = 0.9,
+  method: str = 'order_statistics',
+  support: tuple[float, float] = (-math.inf, math.inf),
+  seed: int = 0,
+) -> BestOfN:
+  """Computes the best-of-n curve with simultaneous confidence bands.
+
+  Args:
+    losses: (T,) final losses of independent random trials. inf or NaN for a diverged trial.
+    trials: (K,) numbers of trials. None takes 1 to T.
+    confidence: Probability that the band contains the true curve everywhere.
+    method: 'order_statistics' uses equal-tailed Beta intervals of the order statistics,
+      widened until they hold together: for the median at the given `trials`, for the mean
+      everywhere. 'dkw' is wider.
+    support: Lower and upper bound of the loss. A cross entropy is at least 0.
+    seed: Seed of the simulation that widens the bands.
+
+  Returns:
+    The curve. Its bands hold for any distribution, continuous or not.
+
+  Raises:
+    ConfigError: If there is no trial, or an argument is out of its range.
+
+  Source: Lourie, Cho, He, Show Your Work with Confidence (arXiv 2311.09480). Learned-Miller
+  and DeStefano 2008 for the order statistics.
+
+  >>> curve = best_of_n([3.3, 3.1, 3.6, 3.2, 3.4], trials=[1, 3])
+  >>> curve.median.tolist(), curve.expected.round(2).tolist()
+  ([3.3, 3.2], [3.32, 3.15])
+  >>> curve.median_high.tolist()
+  [3.6, 3.4]
+  """
+  ordered = ordered_losses(losses)
+  counts = _checked_counts(trials, len(ordered))
+  check_confidence(confidence)
+  if method not in METHODS:
+    raise ConfigError(f'method: got {method!r}, expected one of {", ".join(METHODS)}')
+  largest = ordered[np.isfinite(ordered)].max(initial=-math.inf)
+  if not support[0] <= ordered[0] or not largest <= support[1]:
+    raise ConfigError(
+      f'support: got {support} and losses outside, expected bounds of all losses'
+    )
+  n = len(ordered)
+  # Fraction of trials that are better than the median of the best of k.
+  levels = 1 - 0.5 ** (1 / counts)
+  padded = np.concatenate([[support[0]], ordered, [support[1]]])
+  band_low, band_high = cdf_band(n, confidence, method, seed)
+  least = band_low
+  most = band_high
+  if method != 'dkw':
+    # The median's curve needs the band at its own levels only.
+    falling = tuple(np.unique(levels)[::-1].tolist())
+    tail = _tail_at_levels(n, falling, confidence, seed)
+    least, most = _beta_interval(n, tail)
+
+  # If the upper bound at an order statistic is at most the level, the quantile is at least
+  # that order statistic, for any distribution.
+  median_low = padded[np.searchsorted(most, levels, side='left')]
+  median_high = padded[1 + np.searchsorted(least, levels, side='left')]
+  median = ordered[np.maximum(np.ceil(n * levels - 1e-9).astype(int), 1) - 1]
+  expected = np.full(len(counts), math.nan)
+  if (counts <= n).any():
+    expected[counts <= n] = expected_best(ordered, counts[counts <= n])
+  return BestOfN(
+    trials=counts,
+    median=median,
+    median_low=median_low,
+    median_high=median_high,
+    expected=expected,
+    expected_low=_mean_best(padded, np.append(band_high, 1.0), counts),
+    expected_high=_mean_best(padded, np.append(0.0, band_low), counts),
+    confidence=confidence,
+    method=method,
+  )
+
+
+def expected_best(
+  losses: npt.ArrayLike,
+  trials: npt.ArrayLike | None = None,
+  with_replacement: bool = False,
+) -> np.ndarray:
+  """Returns expected validation performance: the mean best of k trials.
+
+  The mean is over all ways to take k of the study's trials. Without replacement it is the
+  U-statistic, which is unbiased (Tang et al., Showing Your Work Doesn't Always Work, ACL
+  2020). With replacement it is the V-statistic of Dodge et al. (Show Your Work, arXiv
+  1909.03004), which is biased towards worse values.
+
+  Args:
+    losses: (T,) losses, less is better. NaN counts as inf.
+    trials: (K,) numbers from 1 to T. None takes all of them.
+    with_replacement: If True, returns the V-statistic, for comparison with other reports.
+
+  Raises:
+    ConfigError: If a number is above T without replacement.
+
+  >>> expected_best([1.0, 2.0, 3.0]).round(3).tolist()
+  [2.0, 1.333, 1.0]
+  >>> expected_best([1.0, 2.0, 3.0], [2], with_replacement=True).round(3).tolist()
+  [1.556]
+  """
+  ordered = ordered_losses(losses)
+  counts = _checked_counts(trials, len(ordered))
+  n = len(ordered)
+  if not with_replacement and counts.max() > n:
+    raise ConfigError(
+      f'trials: got {counts.max()}, expected at most {n}, the number of losses'
+    )
+  rank = np.arange(n + 1)
+  if with_replacement:
+    none_better = ((n - rank) / n) ** counts[:, None]
+  else:
+    from scipy.special import gammaln
+
+    # Ratio of binomial coefficients, in logarithms.
+    left = n - rank - counts[:, None]
+    log_ways = gammaln(n - rank + 1) - gammaln(np.maximum(left, 0) + 1)
+    log_all = gammaln(n + 1) - gammaln(n - counts + 1)
+    none_better = np.where(left >= 0, np.exp(log_ways - log_all[:, None]), 0.0)
+  weights = none_better[:, :-1] - none_better[:, 1:]
+  # An infinite loss without weight does not count.
+  finite = np.where(weights > 0, ordered, 0.0)
+  return (weights * finite).sum(axis=1)
+
+
+def ordered_losses(losses: npt.ArrayLike) -> np.ndarray:
+  """Returns (T,) losses in rising order, with NaN as inf.
+
+  Raises:
+    ConfigError: If there is no loss.
+  """
+  values = np.asarray(losses, np.float64)
+  if values.ndim != 1 or not len(values):
+    raise ConfigError(f'losses: got shape {values.shape}, expected a list of losses')
+  return np.sort(np.where(np.isnan(values), math.inf, values))
+
+
+def check_confidence(confidence: float) -> None:
+  """Checks that a confidence is between 0 and 1.
+
+  Raises:
+    ConfigError: If it is not.
+  """
+  if not 0 < confidence < 1:
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )
+
+
+def _checked_counts(trials: npt.ArrayLike | None, n: int) -> np.ndarray:
+  """Returns (K,) numbers of trials."""
+  if trials is None:
+    return np.arange(1, n + 1)
+  counts = np.atleast_1d(np.asarray(trials, int))
+  if not len(counts) or counts.min() < 1:
+    raise ConfigError(
+      f'trials: got {counts.tolist()}, expected whole numbers from 1 up'
+    )
+  return counts
+
+
+# --- bands ------------------------------------------------------------------------------
+
+
+def cdf_band(
+  n: int, confidence: float = 0.9, method: str = 'order_statistics', seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a simultaneous band of the distribution function at n order statistics.
+
+  Args:
+    n: Number T of draws.
+    confidence: Probability that all bounds hold.
+    method: One of `METHODS`.
+    seed: Seed of the simulation.
+
+  Returns:
+    (T,) lower bound of the probability at or below the i-th lowest draw, and (T,) upper bound
+    of the probability strictly below it.
+
+  Source: Massart 1990 for 'dkw'.
+
+  >>> [bound.round(2).tolist() for bound in cdf_band(1, 0.9)]
+  [[0.05], [0.95]]
+  """
+  if method != 'dkw':
+    return _beta_interval(n, _tail(n, confidence, seed))
+  ranks = np.arange(1, n + 1)
+  width = math.sqrt(math.log(2 / (1 - confidence)) / (2 * n))
+  return np.clip(ranks / n - width, 0, 1), np.clip((ranks - 1) / n + width, 0, 1)
+
+
+def _beta_interval(n: int, tail: float) -> tuple[np.ndarray, np.ndarray]:
+  """Returns quantiles of the order statistics of n uniform draws, (T,) each.
+
+  The i-th lowest is distributed as Beta(i, n + 1 - i).
+  """
+  from scipy.special import betaincinv
+
+  ranks = np.arange(1, n + 1)
+  low = betaincinv(ranks, n + 1 - ranks, tail)
+  high = betaincinv(ranks, n + 1 - ranks, 1 - tail)
+  return low, high
+
+
+@functools.lru_cache(maxsize=64)
+def _tail(n: int, confidence: float, seed: int) -> float:
+  """Returns the error rate per side and order statistic at which all bounds hold."""
+  from scipy.special import betainc
+
+  draws = max(1000, min(40_000, MAX_SIMULATED // n))
+  ranks = np.arange(1, n + 1)
+  uniform = np.sort(np.random.default_rng(seed).random((draws, n)), axis=1)
+  p_values = betainc(ranks, n + 1 - ranks, uniform)
+  smallest = np.minimum(p_values, 1 - p_values).min(axis=1)
+  return float(np.quantile(smallest, 1 - confidence))
+
+
+@functools.lru_cache(maxsize=64)
+def _tail_at_levels(
+  n: int, levels: tuple[float, ...], confidence: float, seed: int
+) -> float:
+  """Returns the error rate at which the band contains the quantiles at falling levels."""
+  from scipy.special import bdtr
+
+  # A quantile is missed if the number of draws below it is in a tail of its binomial
+  # distribution. Each number is binomial given the one before.
+  n_draws = 40_000
+  rng = np.random.default_rng(seed)
+  count = np.full(n_draws, n)
+  before = 1.0
+  smallest = np.ones(n_draws)
+  for level in levels:
+    count = rng.binomial(count, level / before)
+    fewer = np.concatenate([[0.0], bdtr(np.arange(n + 1), n, level)])
+    both = np.minimum(fewer[count + 1], 1 - fewer[count])
+    smallest = np.minimum(smallest, both)
+    before = level
+  return float(np.sort(smallest)[int((1 - confidence) * n_draws)] * (1 - 1e-9))
+
+
+def _mean_best(
+  padded: np.ndarray, probabilities: np.ndarray, trials: np.ndarray
+) -> np.ndarray:
+  """Returns (K,) the mean best of k for a stepwise distribution function.
+
+  Args:
+    padded: (T + 2,) losses between the ends of the support.
+    probabilities: (T + 1,) distribution function between these losses.
+    trials: (K,) numbers of trials.
+  """
+  if padded[0] == -math.inf:
+    # The mean is finite only if a value below the lowest loss has no probability.
+    if probabilities[0] > 0:
+      return np.full(len(trials), -math.inf)
+    return _mean_best(padded[1:], probabilities[1:], trials)
+  with np.errstate(invalid='ignore'):
+    survival = (1 - probabilities) ** trials[:, None]
+    stretch = np.nan_to_num(np.diff(padded), nan=0.0, posinf=math.inf)
+    parts = np.where((survival > 0) & (stretch > 0), survival * stretch, 0.0)
+  return padded[0] + parts.sum(axis=1)

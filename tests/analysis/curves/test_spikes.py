@@ -1,0 +1,50 @@
+"""Planted spikes are found at their rows, and the noise of a curve is none."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lmhp.analysis.curves.spikes import find_spikes, largest_rise
+
+
+def calm_curve(noise=0.01):
+  rng = np.random.default_rng(0)
+  return 2 + 3 * np.arange(1.0, 201) ** -0.5 + noise * rng.standard_normal(200)
+
+
+def test_planted_spikes_are_found():
+  curve = calm_curve()
+  curve[[60, 120, 180]] += (0.5, 1.0, 0.7)
+  spikes = find_spikes(curve)
+  assert spikes.rows.tolist() == [60, 120, 180]
+  np.testing.assert_allclose(spikes.sizes, (0.5, 1.0, 0.7), atol=0.05)
+  assert spikes.noise == pytest.approx(0.01, rel=0.3)
+
+
+def test_neighbouring_rows_are_one_spike():
+  curve = calm_curve()
+  curve[[100, 101, 102]] += (0.4, 0.9, 0.5)
+  assert find_spikes(curve).rows.tolist() == [101]
+
+
+def test_noise_is_no_spike():
+  assert len(find_spikes(calm_curve(noise=0.1))) == 0
+
+
+def test_rows_of_the_warmup_are_left_out():
+  curve = calm_curve()
+  curve[5] += 3
+  assert len(find_spikes(curve)) == 0
+  assert find_spikes(curve, skipped=0.0).rows.tolist() == [5]
+
+
+def test_a_short_curve_has_no_spikes():
+  spikes = find_spikes([1.0, 9.0, 1.0])
+  assert len(spikes) == 0
+  assert math.isnan(spikes.noise)
+
+
+def test_largest_rise_is_above_the_minimum_so_far():
+  assert largest_rise([5.0, 4.0, math.nan, 6.5, 3.0, 4.0]) == (2.5, 3)
+  assert largest_rise([math.nan]) == (0.0, 0)
