@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import json
 import math
+from typing import TypeGuard
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def looks_logarithmic(values: np.ndarray | Sequence[float]) -> bool:
   return bool(abs(middle - math.sqrt(low * high)) < abs(middle - (low + high) / 2))
 
 
-def is_numeric(value: object) -> bool:
+def is_numeric(value: object) -> TypeGuard[float]:
   """Returns True for an int or a float. A bool is no number here."""
   return isinstance(value, (int, float)) and not isinstance(value, bool)
 

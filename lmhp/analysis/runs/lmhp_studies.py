@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MIN_NUMERIC_CHOICES = 3
 """A choice between at least this many numbers is a number that was varied."""
-COSTS = ('steps', 'tokens', 'flops', 'tokens_spent', 'seconds')
+COSTS: tuple[str, ...] = ('steps', 'tokens', 'flops', 'tokens_spent', 'seconds')
 
 
 def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
@@ -129,17 +129,18 @@ def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
     )
 
   values = tuple(domain.values)
-  numeric = all(is_numeric(value) and math.isfinite(value) for value in values)
-  if numeric and has_one_path and len(set(values)) >= MIN_NUMERIC_CHOICES:
+  numbers = [value for value in values if is_numeric(value) and math.isfinite(value)]
+  is_number = has_one_path and len(numbers) == len(values)
+  if is_number and len(set(numbers)) >= MIN_NUMERIC_CHOICES:
     return Axis(
       name,
-      low=float(min(values)),
-      high=float(max(values)),
-      log=looks_logarithmic(values),
+      low=float(min(numbers)),
+      high=float(max(numbers)),
+      log=looks_logarithmic(numbers),
       choices=values,
       role=role,
       base_value=base_value,
-      is_integer=all(isinstance(value, int) for value in values),
+      is_integer=all(isinstance(value, int) for value in numbers),
     )
   return Axis(name, is_choice=True, choices=values, role=role, base_value=base_value)
 

@@ -140,7 +140,9 @@ def _measured(results: Sequence[Mapping[str, JSON]]) -> dict[str, np.ndarray]:
   """Returns the numbers of the results as columns, `final_` left out of their names."""
   rows = []
   for result in results:
-    row = {name: value for name, value in result.items() if is_numeric(value)}
+    row: dict[str, object] = {
+      name: value for name, value in result.items() if is_numeric(value)
+    }
     for kind, count in _section(result, 'parameters_by_kind').items():
       row[f'parameters_{kind}'] = count
     for name in list(row):

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmhp.analysis.phrases import listed
 from lmhp.analysis.runs.table import Runs
+from lmhp.statistics.number_format import format_number
 
 BUDGETS = ('steps', 'tokens', 'flops', 'seconds')
 TOLERANCE = {'steps': 0.0, 'tokens': 0.0, 'flops': 1e-6, 'seconds': 0.1}
