@@ -171,7 +171,8 @@ def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
   rows = []
   for trial in trials:
     cost = trial.cost
-    row: dict[str, object] = dict.fromkeys(COSTS)
+    row: dict[str, object] = {}
+    row.update(dict.fromkeys(COSTS))
     if cost.steps:
       fraction = cost.steps / (cost.steps + cost.cooldown_steps)
       row['steps'] = cost.steps
