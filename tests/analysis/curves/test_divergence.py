@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.curves.divergence import find_divergence, fraction_interval
+from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
 from lmhp.errors import ConfigError
@@ -29,12 +29,11 @@ def uniform_columns(rng, n, n_axes=3):
 # --- fraction ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('count, total', [(0, 8), (3, 10), (10, 10), (40, 400)])
-def test_interval_of_a_fraction_is_wilsons(count, total):
-  expected = stats.binomtest(count, total).proportion_ci(0.9, method='wilson')
-  np.testing.assert_allclose(
-    fraction_interval(count, total), (expected.low, expected.high), atol=1e-12
-  )
+def test_the_fraction_has_wilsons_interval():
+  divergence = find_divergence(runs_of({'lr': np.arange(10.0)}, np.arange(10) < 3))
+  expected = stats.binomtest(3, 10).proportion_ci(0.9, method='wilson')
+  assert divergence.fraction == 0.3
+  assert (divergence.low, divergence.high) == pytest.approx(expected)
 
 
 def test_no_runs_have_no_fraction():

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lmhp.analysis.hyperparameters import effects as module
-from lmhp.analysis.hyperparameters.effects import effect, effects, holm, noncentrality
+from lmhp.analysis.hyperparameters.effects import effect, effects
 from lmhp.analysis.hyperparameters.regression import fit_near_best, normal_scores
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
@@ -90,10 +90,12 @@ def test_what_a_planted_bowl_is_worth(seed):
   runs = bowl(seed, n=60, size=2.0)
   found = effect(runs, 'a')
   truth = 2.0 * np.median((np.linspace(0, 1, 1001) - 0.3) ** 2)
-  assert found.shown(0.001) and abs(found.best_value - 0.3) < 0.12
+  assert found.significant(0.001) and abs(found.best_value - 0.3) < 0.12
   assert 0 < found.range_low < truth * 1.2 and found.range_high > truth * 0.8
   assert found.range_low < found.range_nats < found.range_high
-  assert not effect(runs, 'b').shown(0.001) and effect(runs, 'a') == found  # repeats
+  assert (
+    not effect(runs, 'b').significant(0.001) and effect(runs, 'a') == found
+  )  # repeats
 
 
 def test_an_interval_holds_what_an_axis_is_worth(monkeypatch):
@@ -116,7 +118,7 @@ def test_diverged_runs_do_not_rule():
     effect(table(runs.values, np.where(bad, end, runs.objective), status=status), 'a')
     for end in (20.0, 1e9)
   ]
-  assert worst[0].p_value == worst[1].p_value and worst[0].shown(0.01)
+  assert worst[0].p_value == worst[1].p_value and worst[0].significant(0.01)
   assert worst[0].range_nats == pytest.approx(worst[1].range_nats, rel=0.01)
 
 
@@ -127,7 +129,7 @@ def test_a_choice_and_a_direction():
     3 + 0.5 * (name == 'sgd') + 0.1 * (name == 'adam') + 0.02 * rng.standard_normal(36)
   )
   found = effect(table({'optimizer': name}, losses), 'optimizer')
-  assert found.best_value == 'lion' and found.shown(0.001)
+  assert found.best_value == 'lion' and found.significant(0.001)
   assert found.range_nats == pytest.approx(0.3, abs=0.05)  # the median of 0.1 and 0.5
   runs = table({'optimizer': name}, -losses)
   assert effect(runs, 'optimizer').best_value == 'sgd'
@@ -145,7 +147,9 @@ def test_only_runs_that_have_the_axis_count():
   found = effect(
     table({'momentum': momentum, 'other': rng.random(40)}, losses), 'momentum'
   )
-  assert found.points == 20 and found.shown(0.01) and abs(found.best_value - 0.5) < 0.1
+  assert (
+    found.points == 20 and found.significant(0.01) and abs(found.best_value - 0.5) < 0.1
+  )
 
 
 def test_seeds_of_one_point_count_once():
@@ -167,7 +171,9 @@ def test_refused():
   )
   runs = bowl(0, n=20)
   same = table({'a': runs.values['a'], 'b': np.full(20, 0.5)}, runs.objective)
-  assert 'not varied' in effect(same, 'b').reason and not effect(same, 'b').shown(1.0)
+  assert 'not varied' in effect(same, 'b').reason and not effect(same, 'b').significant(
+    1.0
+  )
   assert (
     'together'
     in effect(
@@ -192,7 +198,9 @@ def test_effects_are_adjusted_and_ordered():
   assert (time.perf_counter() - started) / 5 < 0.3
   assert found[0].axis == 'a' and len(found) == 5
   assert [one.p_value for one in found] == sorted(one.p_value for one in found)
-  assert found[0].p_holm == pytest.approx(5 * found[0].p_value) and found[0].shown()
+  assert (
+    found[0].p_holm == pytest.approx(5 * found[0].p_value) and found[0].significant()
+  )
   assert all(one.p_holm >= one.p_value for one in found)
 
 
@@ -202,36 +210,13 @@ def test_more_axes_than_points_can_bear():
   found = effect(
     table(values, 3 + (values['a0'] - 0.2) ** 2 + 0.01 * rng.standard_normal(24)), 'a0'
   )
-  assert not found.reason and found.shown(0.01)
+  assert not found.reason and found.significant(0.01)
 
 
-def test_holm_is_the_step_down_rule():
-  rng = np.random.default_rng(0)
-  for _ in range(20):
-    p = rng.random(6) ** 3
-    order, out, most = np.argsort(p), np.empty(6), 0.0
-    for i, place in enumerate(order):
-      most = max(most, min(1.0, (6 - i) * p[place]))
-      out[place] = most
-    assert holm(p) == pytest.approx(out.tolist())
-  assert (
-    holm([0.02, np.nan, 0.5])[0] == 0.04
-    and np.isnan(holm([0.02, np.nan, 0.5])[1])
-    and holm([]) == []
-  )
-
-
-def test_scores_and_noncentrality_are_scipys():
+def test_normal_scores_are_quantiles_of_ranks():
   losses = np.array([3.0, 1.0, 3.0, 7.0, 1e9])
-  assert normal_scores(losses) == pytest.approx(
-    stats.norm.ppf(stats.rankdata(losses) / 6)
-  )
-  for p in (0.05, 0.5, 0.95):
-    found = noncentrality(4.0, 2, 30, p)
-    assert found == 0 or stats.ncf.cdf(4.0, 2, 30, found) == pytest.approx(p, abs=1e-6)
-  assert noncentrality(0.1, 2, 30, 0.95) == 0.0 and noncentrality(
-    4.0, 2, 30, 0.05
-  ) > noncentrality(4.0, 2, 30, 0.5)
+  expected = stats.norm.ppf(stats.rankdata(losses) / 6)
+  assert normal_scores(losses) == pytest.approx(expected)
 
 
 def test_the_fit_is_least_squares_where_all_is_near_and_knows_no_wall():

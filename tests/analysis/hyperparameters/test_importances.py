@@ -1,4 +1,4 @@
-"""Importance: Optuna's evaluators called directly on studies built here, what noise says, and what is refused."""
+"""Tests of importances: shares of Optuna itself, planted effects, noise, and refusals."""
 
 import importlib.util
 import sys
@@ -10,11 +10,14 @@ import pytest
 
 from lmhp.analysis.hyperparameters.importances import (
   CLIP_QUANTILE,
-  DEPTH,
   MIN_POINTS,
-  TARGET_QUANTILE,
-  TREES,
+  Replicates,
   importance,
+)
+from lmhp.analysis.hyperparameters.optuna_evaluators import (
+  N_TREES,
+  TARGET_QUANTILE,
+  TREE_DEPTH,
 )
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
@@ -40,7 +43,7 @@ def study(seed, n=40, axes=4, effect=0.0, **columns):
 
 
 def quick(runs, method='ped_anova', **options):
-  return importance(runs, method, **{'bootstrap': 0, 'permutations': 0, **options})
+  return importance(runs, method, replicates=Replicates(0, 0), **options)
 
 
 def optunas(distributions, trials, losses, evaluator):
@@ -53,9 +56,9 @@ def optunas(distributions, trials, losses, evaluator):
         params=params, value=loss, distributions={k: distributions[k] for k in params}
       )
     )
-  found = evaluator.evaluate(own)
-  total = sum(found.values())
-  return {name: value / total for name, value in found.items()}
+  result = evaluator.evaluate(own)
+  total = sum(result.values())
+  return {name: value / total for name, value in result.items()}
 
 
 def oracle(runs, method):
@@ -68,7 +71,7 @@ def oracle(runs, method):
     optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE)
     if method == 'ped_anova'
     else optuna.importance.FanovaImportanceEvaluator(
-      n_trees=TREES, max_depth=DEPTH, seed=0
+      n_trees=N_TREES, max_depth=TREE_DEPTH, seed=0
     )
   )
   trials = [
@@ -86,12 +89,12 @@ def oracle(runs, method):
 @pytest.mark.parametrize('method', ['ped_anova', pytest.param('fanova', marks=SKLEARN)])
 def test_shares_are_optunas(method):
   runs = study(0, effect=2)
-  found, expected = quick(runs, method), oracle(runs, method)
-  assert dict(zip(found.names, found.share)) == pytest.approx(expected, rel=1e-9)
-  assert list(found.share) == sorted(
-    found.share, reverse=True
-  ) and found.share.sum() == pytest.approx(1)
-  assert found.points == 40 and found.refused == '' and np.isnan(found.low).all()
+  result, expected = quick(runs, method), oracle(runs, method)
+  assert dict(zip(result.names, result.fraction)) == pytest.approx(expected, rel=1e-9)
+  assert list(result.fraction) == sorted(
+    result.fraction, reverse=True
+  ) and result.fraction.sum() == pytest.approx(1)
+  assert result.n_points == 40 and result.reason == '' and np.isnan(result.low).all()
 
 
 def test_a_log_axis_is_read_in_logs_and_a_choice_as_a_choice():
@@ -105,9 +108,9 @@ def test_a_log_axis_is_read_in_logs_and_a_choice_as_a_choice():
   )
   axes = {
     'lr': Axis('lr', low=1e-4, high=1e-1, log=True),
-    'act': Axis('act', 'choice', choices=('gelu', 'relu', 'silu')),
+    'act': Axis('act', is_choice=True, choices=('gelu', 'relu', 'silu')),
   }
-  found = quick(Runs('a study', axes, {'lr': rates, 'act': words}, losses))
+  result = quick(Runs('a study', axes, {'lr': rates, 'act': words}, losses))
   logs = (np.log(rates) - np.log(rates).min()) / np.ptp(np.log(rates))
   expected = optunas(
     {
@@ -118,7 +121,7 @@ def test_a_log_axis_is_read_in_logs_and_a_choice_as_a_choice():
     np.minimum(losses, np.quantile(losses, CLIP_QUANTILE)),
     optuna.importance.PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE),
   )
-  assert dict(zip(found.names, found.share)) == pytest.approx(expected, rel=1e-9)
+  assert dict(zip(result.names, result.fraction)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_grid_is_a_ladder_of_levels():
@@ -128,8 +131,12 @@ def test_a_grid_is_a_ladder_of_levels():
     40
   )
   axes = {'lr': Axis('lr', log=True), 'wd': Axis('wd')}
-  found = importance(Runs('a grid', axes, {'lr': rates, 'wd': decays}, losses))
-  assert found.names == ('lr', 'wd') and found.shown == ('lr',) and found.share[0] > 0.9
+  result = importance(Runs('a grid', axes, {'lr': rates, 'wd': decays}, losses))
+  assert (
+    result.names == ('lr', 'wd')
+    and result.significant == ('lr',)
+    and result.fraction[0] > 0.9
+  )
 
 
 # --- what rules and what does not -----------------------------------------------------------------------------------
@@ -150,13 +157,12 @@ def test_a_diverged_tail_does_not_rule():
         np.where(bad, height, runs.objective),
         status=status,
       ),
-      permutations=39,
-      bootstrap=20,
+      replicates=Replicates(20, 39),
     )
   small, large = heights.values()
-  assert small.names[0] == 'axis_0' and 'axis_0' in small.shown
-  np.testing.assert_array_equal(small.share, large.share)
-  assert small.clipped_at == large.clipped_at < 20 and small.clipped >= np.sum(bad)
+  assert small.names[0] == 'axis_0' and 'axis_0' in small.significant
+  np.testing.assert_array_equal(small.fraction, large.fraction)
+  assert small.clipped_at == large.clipped_at < 20 and small.n_clipped >= np.sum(bad)
 
 
 def test_the_clip_is_of_complete_trials_and_in_the_objectives_own_sign():
@@ -168,8 +174,8 @@ def test_the_clip_is_of_complete_trials_and_in_the_objectives_own_sign():
     == -two.clipped_at
     == pytest.approx(np.quantile(runs.objective, CLIP_QUANTILE))
   )
-  assert one.clipped == two.clipped == 8 and one.names == two.names
-  np.testing.assert_array_equal(one.share, two.share)
+  assert one.n_clipped == two.n_clipped == 8 and one.names == two.names
+  np.testing.assert_array_equal(one.fraction, two.fraction)
 
 
 def test_fresh_seeds_failures_and_stopped_runs_are_left_out_and_seeds_are_averaged():
@@ -188,44 +194,44 @@ def test_fresh_seeds_failures_and_stopped_runs_are_left_out_and_seeds_are_averag
     point=np.concatenate([np.repeat(np.arange(40), 2), [0, 41, 42]]),
   )
   one, two = quick(runs), quick(twice)
-  assert two.points == 40 and one.names == two.names
+  assert two.n_points == 40 and one.names == two.names
   np.testing.assert_allclose(
-    one.share, two.share, rtol=0.2
+    one.fraction, two.fraction, rtol=0.2
   )  # the clip interpolates between other neighbours
 
 
 def test_a_planted_axis_is_found():
-  found = [
-    importance(study(seed, n=60, effect=4), bootstrap=0, permutations=19)
+  result = [
+    importance(study(seed, n=60, effect=4), replicates=Replicates(0, 19))
     for seed in range(30)
   ]
-  assert sum(f.names[0] == 'axis_0' and 'axis_0' in f.shown for f in found) >= 28
+  assert sum(f.names[0] == 'axis_0' and 'axis_0' in f.significant for f in result) >= 28
   few = [quick(study(seed, n=MIN_POINTS, effect=4)).names[0] for seed in range(60)]
   assert few.count('axis_0') >= 55
 
 
 def test_noise_is_called_noise():
-  found = [
-    importance(study(seed, n=MIN_POINTS), bootstrap=0, permutations=19)
+  result = [
+    importance(study(seed, n=MIN_POINTS), replicates=Replicates(0, 19))
     for seed in range(40)
   ]
-  assert sum(bool(f.shown) for f in found) <= 7  # 99.7% of binomial(40, 0.05)
+  assert sum(bool(f.significant) for f in result) <= 7  # 99.7% of binomial(40, 0.05)
 
 
 def test_intervals_hold_the_share_and_repeat():
   runs = study(0, n=60, effect=2)
-  one, two = (importance(runs, bootstrap=30, permutations=9) for _ in range(2))
-  other = importance(runs, bootstrap=30, permutations=9, seed=1)
+  one, two = (importance(runs, replicates=Replicates(30, 9)) for _ in range(2))
+  other = importance(runs, replicates=Replicates(30, 9), seed=1)
   assert ((0 <= one.low) & (one.low <= one.high) & (one.high <= 1)).all()
   np.testing.assert_array_equal(one.low, two.low)
-  assert (one.low != other.low).any() and (one.share == other.share).all()
-  assert one.low[0] <= one.share[0] <= one.high[0]
+  assert (one.low != other.low).any() and (one.fraction == other.fraction).all()
+  assert one.low[0] <= one.fraction[0] <= one.high[0]
 
 
 def test_p_values_are_counts_of_permutations():
-  found = importance(study(2), bootstrap=0, permutations=9)
-  np.testing.assert_allclose(found.p_value * 10, np.round(found.p_value * 10))
-  assert (found.p_value >= 0.1).all() and (np.diff(found.p_value) >= 0).all()
+  result = importance(study(2), replicates=Replicates(0, 9))
+  np.testing.assert_allclose(result.p_value * 10, np.round(result.p_value * 10))
+  assert (result.p_value >= 0.1).all() and (np.diff(result.p_value) >= 0).all()
 
 
 # --- conditional axes -----------------------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ def conditional(seed=0, n=60):
     np.nan_to_num(momentum, nan=0.5) - 0.8
   ) ** 2 + 0.05 * rng.standard_normal(n)
   axes = {
-    'name': Axis('name', 'choice', choices=('sgd', 'adam')),
+    'name': Axis('name', is_choice=True, choices=('sgd', 'adam')),
     'momentum': Axis('momentum', low=0, high=1),
     'useless': Axis('useless', low=0, high=1),
   }
@@ -253,31 +259,35 @@ def conditional(seed=0, n=60):
 
 
 def test_ped_anova_reads_an_axis_that_not_all_have():
-  found = importance(conditional(), bootstrap=10, permutations=39)
+  result = importance(conditional(), replicates=Replicates(10, 39))
   assert (
-    set(found.names) == {'name', 'momentum', 'useless'}
-    and np.isfinite(found.share).all()
+    set(result.names) == {'name', 'momentum', 'useless'}
+    and np.isfinite(result.fraction).all()
   )
   assert (
-    'momentum' in found.shown and 'useless' not in found.shown and found.notes == ()
+    'momentum' in result.significant
+    and 'useless' not in result.significant
+    and result.notes == ()
   )
 
 
 @SKLEARN
 def test_fanova_says_what_it_leaves_out():
-  found = importance(conditional(), 'fanova', bootstrap=2, permutations=2)
+  result = importance(conditional(), 'fanova', replicates=Replicates(2, 2))
   assert (
-    found.names[-1] == 'momentum'
-    and np.isnan([found.share[-1], found.p_value[-1]]).all()
+    result.names[-1] == 'momentum'
+    and np.isnan([result.fraction[-1], result.p_value[-1]]).all()
   )
-  assert 'momentum' in found.notes[0] and np.nansum(found.share) == pytest.approx(1)
+  assert 'momentum' in result.notes[0] and np.nansum(result.fraction) == pytest.approx(
+    1
+  )
 
 
 @SKLEARN
 def test_fanova_finds_what_matters_and_calls_noise_noise():
   planted = importance(study(0, n=60, effect=4), 'fanova')
-  assert planted.names[0] == 'axis_0' and planted.shown == ('axis_0',)
-  assert importance(study(1, n=60), 'fanova').shown == ()
+  assert planted.names[0] == 'axis_0' and planted.significant == ('axis_0',)
+  assert importance(study(1, n=60), 'fanova').significant == ()
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
@@ -325,19 +335,19 @@ def test_fanova_finds_what_matters_and_calls_noise_noise():
   ],
 )
 def test_what_cannot_be_said_is_refused(runs, reason):
-  found = importance(runs)
-  assert found.refused and reason in found.refused
+  result = importance(runs)
+  assert result.reason and reason in result.reason
   assert (
-    found.shown == ()
-    and np.isnan(found.share).all()
-    and len(found.names) == len(found.share)
+    result.significant == ()
+    and np.isnan(result.fraction).all()
+    and len(result.names) == len(result.fraction)
   )
 
 
 def test_seeds_do_not_count_as_points():
   points = np.repeat(np.arange(20), 3)
   runs = study(0, n=20, effect=9)
-  found = importance(
+  result = importance(
     Runs(
       'a study',
       runs.axes,
@@ -346,7 +356,7 @@ def test_seeds_do_not_count_as_points():
       point=points,
     )
   )
-  assert found.points == 20 and 'too few' in found.refused
+  assert result.n_points == 20 and 'too few' in result.reason
 
 
 def test_an_unknown_method_and_a_missing_forest(monkeypatch):
@@ -359,7 +369,7 @@ def test_an_unknown_method_and_a_missing_forest(monkeypatch):
 
 def test_optuna_is_left_as_talkative_as_it_was():
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  importance(study(0), bootstrap=1, permutations=1)
+  importance(study(0), replicates=Replicates(1, 1))
   assert optuna.logging.get_verbosity() == optuna.logging.WARNING
 
 

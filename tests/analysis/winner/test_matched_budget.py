@@ -1,13 +1,18 @@
-"""What was held equal is read off the runs, and said."""
+"""Tests of the budgets that runs have in common."""
 
 import numpy as np
 import pytest
 
+from lmhp.analysis.runs.facts import StudyFacts
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.matched_budget import describe_matched_budget, in_words
+from lmhp.analysis.winner.matched_budget import (
+  budget_ranges,
+  common_budgets,
+  describe_budgets,
+)
 
 
-def runs_of(about=None, status=None, **measured):
+def runs_of(status=None, match_budget=None, **measured):
   n = len(next(iter(measured.values()), [1.0, 2.0, 3.0]))
   return Runs(
     'x',
@@ -15,42 +20,51 @@ def runs_of(about=None, status=None, **measured):
     {},
     np.arange(1.0, n + 1),
     status=None if status is None else np.array(status),
-    measured={k: np.array(v, float) for k, v in measured.items()},
-    about=about or {},
+    measured={name: np.array(column, float) for name, column in measured.items()},
+    facts=StudyFacts(match_budget=match_budget),
   )
 
 
-@pytest.mark.parametrize(
-  'runs, words',
-  [
-    (
-      runs_of(),
-      'What the runs had the same amount of (steps, tokens, FLOPs, time) is not recorded.',
-    ),
-    (
-      runs_of(steps=[600, 600], tokens=[1228800, 1228800]),
-      'Runs are compared at equal steps (600) and tokens (1,228,800).',
-    ),
-    (
-      runs_of(steps=[600, 300], tokens=[9600, 9600], seconds=[3, 9]),
-      'Runs are compared at equal tokens (9,600); their steps differ (300 to 600).',
-    ),
-    (
-      runs_of(
-        about={'match_budget': 'seconds'}, steps=[600, 300], seconds=[10.0, 10.5]
-      ),
-      'Runs are compared at equal seconds (10); their steps differ (300 to 600).',
-    ),
-    (
-      runs_of(flops=[1.0e15, 2.0e15]),
-      'Runs had no equal amount of anything recorded: their FLOPs differ (1e15 to 2e15).',
-    ),
-  ],
-)
-def test_in_words(runs, words):
-  assert in_words(runs) == words
+def equal_budgets(runs):
+  return {name: each.is_equal for name, each in budget_ranges(runs).items()}
 
 
-def test_only_runs_that_came_to_their_end_count():
+def test_budgets_that_are_not_recorded_have_no_range():
+  assert budget_ranges(runs_of()) == {}
+
+
+def test_budgets_are_equal_or_have_a_range():
+  runs = runs_of(steps=[600, 300], tokens=[9600, 9600])
+  ranges = budget_ranges(runs)
+  assert equal_budgets(runs) == {'steps': False, 'tokens': True}
+  assert (ranges['steps'].low, ranges['steps'].high) == (300, 600)
+
+
+def test_seconds_are_equal_within_a_tenth():
+  assert equal_budgets(runs_of(seconds=[10.0, 10.5])) == {'seconds': True}
+  assert equal_budgets(runs_of(seconds=[10.0, 12.0])) == {'seconds': False}
+
+
+def test_only_complete_runs_count():
   runs = runs_of(status=['complete', 'pruned', 'complete'], steps=[9, 3, 9])
-  assert describe_matched_budget(runs) == {'steps': (9.0, 9.0)}
+  assert equal_budgets(runs) == {'steps': True}
+
+
+@pytest.mark.parametrize('match_budget, is_named', [(None, False), ('seconds', True)])
+def test_seconds_are_described_only_if_the_study_matches_them(match_budget, is_named):
+  runs = runs_of(match_budget=match_budget, steps=[600, 300], seconds=[10.0, 10.5])
+  assert ('seconds' in describe_budgets(runs)) == is_named
+
+
+def test_large_budgets_have_an_exponent():
+  text = describe_budgets(runs_of(flops=[1.0e15, 2.0e15]))
+  assert '1e15' in text
+  assert '2e15' in text
+
+
+def test_studies_have_a_budget_in_common_if_it_is_equal_within_and_between_them():
+  first = budget_ranges(runs_of(steps=[600, 600], tokens=[9600, 9600]))
+  second = budget_ranges(runs_of(steps=[600, 600], tokens=[4800, 4800]))
+  third = budget_ranges(runs_of(steps=[600, 300]))
+  assert common_budgets([first, second]) == ['steps']
+  assert common_budgets([first, third]) == []

@@ -1,15 +1,11 @@
-"""The winner's interval: against simulated selection, scipy's Student and truncated normal, and its limits."""
+"""Tests of the interval of the winner: simulated selection, scipy, and limits."""
 
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from lmhp.analysis.winner import winner as best
-from lmhp.analysis.winner.winner import (
-  expected_loss_of_best,
-  hybrid_pivot,
-  hybrid_quantiles,
-)
+from lmhp.analysis.winner.conditional_interval import hybrid_pivot, hybrid_quantiles
+from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
 
 # --- coverage -------------------------------------------------------------------------------------------------------
@@ -65,7 +61,7 @@ def test_through_the_front_door_it_holds_too_and_student_does_not():
     losses = true[points] + 0.05 * rng.standard_normal(40)
     won = expected_loss_of_best(losses, points)
     held.append(won.low <= true[won.point] <= won.high)
-    half = stats.t.ppf(0.95, 20) * won.noise / np.sqrt(2)
+    half = stats.t.ppf(0.95, 20) * won.noise_sd / np.sqrt(2)
     naive.append(abs(won.mean - true[won.point]) <= half)
   assert 0.86 < np.mean(held) < 0.94 and np.mean(naive) < 0.7
 
@@ -145,29 +141,29 @@ def test_the_closer_the_runner_up_the_worse_the_winner():
 
 def test_three_fresh_seeds_stand_alone():
   confirm = [3.12, 3.05, 3.10]
-  won = expected_loss_of_best([3.0, 3.2, 3.1], confirm=confirm, noise=9.0)
+  won = expected_loss_of_best([3.0, 3.2, 3.1], fresh_losses=confirm, noise_sd=9.0)
   expected = stats.ttest_1samp(confirm, 0).confidence_interval(0.9)
   assert (won.low, won.high) == pytest.approx((expected.low, expected.high))
   assert (
-    won.method == 'fresh seeds'
+    won.method == 'fresh_seeds'
     and won.n_fresh == 3
-    and won.curse == pytest.approx(np.mean(confirm) - 3.0)
+    and won.selection_bias == pytest.approx(np.mean(confirm) - 3.0)
   )
 
 
 def test_one_or_two_fresh_seeds_take_the_noise_of_the_search():
   z = stats.norm.ppf(0.95)
-  won = expected_loss_of_best([3.0, 3.2], noise=0.1, confirm=[3.1])
+  won = expected_loss_of_best([3.0, 3.2], noise_sd=0.1, fresh_losses=[3.1])
   assert (won.low, won.high) == pytest.approx((3.1 - 0.1 * z, 3.1 + 0.1 * z))
   search, confirm = [3.0, 3.04, 3.3, 3.4], [3.1, 3.16]
   pooled = np.sqrt((np.var(search[:2]) + np.var(search[2:]) + np.var(confirm)) * 2 / 3)
-  won = expected_loss_of_best(search, [5, 5, 6, 6], confirm=confirm)
-  assert won.noise == pytest.approx(pooled) and won.freedom == 3
+  won = expected_loss_of_best(search, [5, 5, 6, 6], fresh_losses=confirm)
+  assert won.noise_sd == pytest.approx(pooled) and won.freedom == 3
   assert won.high - won.low == pytest.approx(
     2 * stats.t.ppf(0.95, 3) * pooled / np.sqrt(2)
   )
   own = stats.ttest_1samp(confirm, 0).confidence_interval(0.9)
-  assert expected_loss_of_best([3.0, 3.2], confirm=confirm).low == pytest.approx(
+  assert expected_loss_of_best([3.0, 3.2], fresh_losses=confirm).low == pytest.approx(
     own.low
   )  # nothing to borrow
 
@@ -181,7 +177,7 @@ def test_one_or_two_fresh_seeds_take_the_noise_of_the_search():
   ],
 )
 def test_fresh_seeds_that_say_too_little(confirm, words):
-  won = expected_loss_of_best([3.0, 3.2], confirm=confirm)
+  won = expected_loss_of_best([3.0, 3.2], fresh_losses=confirm)
   assert (
     np.isnan([won.low, won.high]).all() and won.method == 'none' and words in won.reason
   )
@@ -198,7 +194,9 @@ def test_where_nobody_knows_the_noise_there_is_no_interval():
     and won.method == 'none'
     and 'one seed for each' in won.reason
   )
-  assert np.isnan([won.low, won.expected, won.high, won.noise, won.curse]).all()
+  assert np.isnan(
+    [won.low, won.expected, won.high, won.noise_sd, won.selection_bias]
+  ).all()
   copies = expected_loss_of_best([3.3, 3.3, 3.1, 3.1, 3.1], [0, 0, 1, 1, 1])
   assert copies.method == 'none' and 'copies' in copies.reason
 
@@ -208,7 +206,7 @@ def test_a_point_with_a_diverged_seed_neither_wins_nor_counts():
     [1.0, np.nan, 3.0, 3.2, 3.4, 3.5, np.inf], [0, 0, 1, 1, 2, 2, 3]
   )
   assert won.point == 1 and won.n_points == 2 and won.freedom == 2
-  assert won.noise == pytest.approx(np.sqrt((0.02 + 0.005) / 2))
+  assert won.noise_sd == pytest.approx(np.sqrt((0.02 + 0.005) / 2))
 
 
 def test_one_point_was_not_chosen():
@@ -223,14 +221,14 @@ def test_one_point_was_not_chosen():
 
 
 def test_ties_go_to_the_first_and_are_told():
-  won = expected_loss_of_best([3.2, 3.1, 3.1], points=['a', 'b', 'c'], noise=0.1)
+  won = expected_loss_of_best([3.2, 3.1, 3.1], points=['a', 'b', 'c'], noise_sd=0.1)
   assert (
     won.point == 'b'
     and 'nearly tied' in won.reason
     and np.isfinite([won.low, won.high]).all()
   )
   assert won.mean < won.expected <= won.high <= won.mean + 5 * 0.1
-  assert 'tied' not in expected_loss_of_best([3.2, 3.1, 3.15], noise=0.1).reason
+  assert 'tied' not in expected_loss_of_best([3.2, 3.1, 3.15], noise_sd=0.1).reason
 
 
 def test_units_and_zero_do_not_matter():
@@ -247,7 +245,7 @@ def test_units_and_zero_do_not_matter():
 def test_fewer_degrees_of_freedom_and_more_confidence_widen_it():
   length = lambda **more: np.ptp(
     [
-      getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise=0.05, **more), end)
+      getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise_sd=0.05, **more), end)
       for end in ('low', 'high')
     ]
   )
@@ -291,8 +289,8 @@ def test_noise_that_all_points_share_did_not_help_the_winner():
   assert with_seeds.point == without_seeds.point
   assert with_seeds.correlation > 0.98
   assert without_seeds.correlation == 0
-  assert abs(with_seeds.curse) < 0.02 < without_seeds.curse
-  np.testing.assert_allclose(with_seeds.noise, without_seeds.noise)
+  assert abs(with_seeds.selection_bias) < 0.02 < without_seeds.selection_bias
+  np.testing.assert_allclose(with_seeds.noise_sd, without_seeds.noise_sd)
 
 
 def test_the_lead_of_the_winner_is_measured_against_the_noise_that_is_not_shared():
@@ -306,7 +304,7 @@ def test_the_lead_of_the_winner_is_measured_against_the_noise_that_is_not_shared
   points = np.repeat([0, 1], [4, 8])
   seeds = np.r_[np.arange(4), np.arange(8)]
   won = expected_loss_of_best(losses, points, seeds=seeds)
-  error = won.noise / 2
+  error = won.noise_sd / 2
   gap = (second.mean() - first.mean()) / (1 - won.correlation / 2) / error
   np.testing.assert_allclose(
     (won.low, won.expected, won.high),

@@ -1,4 +1,4 @@
-"""The report as Markdown and as JSON."""
+"""Tests of the report as Markdown and as JSON."""
 
 import json
 import re
@@ -6,19 +6,20 @@ import re
 import numpy as np
 import pytest
 
-from lmhp.analysis.report.render import json_text as as_json
 from lmhp.analysis.report.render import markdown
+from lmhp.analysis.report.render.html_elements import LEVEL_WORDS
+from lmhp.analysis.report.render.json_text import to_json
 
 
-def test_everything_is_said_in_order(report_of):
+def test_all_parts_are_in_order(report_of):
   text = markdown.markdown(report_of(30))
-  said = [
+  parts = [
     '# A study',
     'The best is 3.1 nats. It holds. Try more.',
     '## Findings',
-    '1. **Found:** The best rate',
+    f'1. **{LEVEL_WORDS["answer"]}:** The best rate',
     "'optimizer.learning_rate': Float(0.001, 0.1, log=True),",
-    '2. **Note:**',
+    f'2. **{LEVEL_WORDS["note"]}:**',
     '## Learning rate',
     '*Figure: Loss against learning rate.* Each point is a run.',
     '### Rates',
@@ -31,20 +32,19 @@ def test_everything_is_said_in_order(report_of):
     '## About',
     '- command: lmhp sweep',
   ]
-  places = [text.index(words) for words in said]
-  assert places == sorted(places)
+  positions = [text.index(part) for part in parts]
+  assert positions == sorted(positions)
 
 
-def test_tables_are_tables_whatever_they_hold(report_of, attack):
+def test_tables_stay_tables_with_any_content(report_of, attack):
   text = markdown.markdown(report_of(30, word=attack))
   tables = re.findall(r'(?:^\|.*\n)+', text, re.M)
   assert len(tables) == 2
   for table in tables:
     lines = table.splitlines()
-    assert (
-      len({len(re.findall(r'(?<!\\)\|', line)) for line in lines}) == 1
-      and len(lines) <= 2 + markdown.ROWS
-    )
+    columns = {len(re.findall(r'(?<!\\)\|', line)) for line in lines}
+    assert len(columns) == 1
+    assert len(lines) <= 2 + markdown.MAX_ROWS
 
 
 def test_an_attack_is_no_html(report_of, attack):
@@ -65,11 +65,18 @@ def test_names_stay_readable():
   assert markdown.inline('_a_') == '\\_a\\_'
 
 
-def test_json_is_strict_and_its_keys_are_these(report_of, attack):
-  report = report_of(30, word=attack)
-  text = as_json.to_json(report)
-  found = json.loads(text, parse_constant=pytest.fail)
-  assert list(found) == [
+@pytest.fixture(scope='module')
+def report(report_of, attack):
+  return report_of(30, word=attack)
+
+
+@pytest.fixture(scope='module')
+def content(report):
+  return json.loads(to_json(report), parse_constant=pytest.fail)
+
+
+def test_json_has_these_keys(content):
+  assert list(content) == [
     'title',
     'answer',
     'findings',
@@ -79,19 +86,20 @@ def test_json_is_strict_and_its_keys_are_these(report_of, attack):
     'caveats',
     'about',
   ]
-  assert [f['level'] for f in found['findings']] == ['answer', 'note']
-  assert [t['id'] for t in found['tables']] == ['rates', 'trials'] and len(
-    found['tables'][1]['rows']
-  ) == 30
-  assert found['tables'][1]['columns'][2] == {
-    'name': 'loss',
-    'unit': 'nats',
-    'kind': 'number',
-  }
-  losses = [row[2] for row in report.trials.rows]
-  np.testing.assert_array_equal(
-    [np.nan if row[2] is None else row[2] for row in found['tables'][1]['rows']], losses
-  )
-  assert found['configs']['3'][
-    'data.path'
-  ] == f'text.txt{attack}' and text == as_json.to_json(report)
+  assert [finding['level'] for finding in content['findings']] == ['answer', 'note']
+
+
+def test_json_has_all_tables_with_their_numbers(report, content):
+  rates, trials = content['tables']
+  assert (rates['id'], trials['id']) == ('rates', 'trials')
+  assert trials['columns'][2] == {'name': 'loss', 'unit': 'nats', 'kind': 'number'}
+  losses = [np.nan if row[2] is None else row[2] for row in trials['rows']]
+  np.testing.assert_array_equal(losses, [row[2] for row in report.trials.rows])
+
+
+def test_json_has_the_configs(content, attack):
+  assert content['configs']['3']['data.path'] == f'text.txt{attack}'
+
+
+def test_json_is_the_same_again(report):
+  assert to_json(report) == to_json(report)

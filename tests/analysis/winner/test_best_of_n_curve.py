@@ -2,17 +2,16 @@
 
 import itertools
 
-from lmhp.analysis.winner.trial_count import (
-  METHODS,
-  best_of_n,
-  cdf_band,
-  enough_trials,
-  expected_best,
-)
 import numpy as np
 import pytest
 from scipy import stats
 
+from lmhp.analysis.winner.best_of_n_curve import (
+  METHODS,
+  best_of_n,
+  cdf_band,
+  expected_best,
+)
 from lmhp.errors import ConfigError
 
 # --- expected validation performance --------------------------------------------------------------------------------
@@ -191,62 +190,6 @@ def test_diverged_trials_and_a_single_one():
     2.0,
     -np.inf,
     np.inf,
-  )
-
-
-# --- enough? --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize('dimensions', [1, 2, 4])
-def test_the_gain_of_doubling_is_held(dimensions):
-  rng, n, held = np.random.default_rng(dimensions), 40, []
-  draw = lambda *shape: np.sum(
-    (rng.random((*shape, dimensions)) * 2 - 0.9) ** 2, axis=-1
-  )
-  true = draw(20_000, n).min(axis=1).mean() - draw(20_000, 2 * n).min(axis=1).mean()
-  for _ in range(150):
-    found = enough_trials(draw(n), worth=1.0, draws=1000)
-    assert found.low < found.gain < found.high
-    held.append(found.low <= true <= found.high)
-  assert np.mean(held) > 0.8
-
-
-def test_the_gain_for_a_known_law():
-  # Uniform losses: the best of k is 1 / (k + 1) in the mean, so doubling 2,000 trials brings 1/2001 - 1/4001.
-  found = enough_trials(np.random.default_rng(0).random(2000), worth=0.001)
-  true = 1 / 2001 - 1 / 4001
-  assert (
-    found.verdict == 'enough'
-    and found.low < true < found.high
-    and 0.4 < found.gain / true < 2.5
-  )
-
-
-def test_the_verdict_is_the_intervals():
-  losses = 3 + np.random.default_rng(0).random(40)
-  found = enough_trials(losses)
-  assert found.worth == pytest.approx(0.01 * losses.min()) and found.n == 40
-  say = lambda worth: enough_trials(losses, worth=worth).verdict
-  assert (
-    say(found.high * 1.01) == 'enough'
-    and say(found.low * 0.99) == 'more would pay'
-    and say(found.gain) == 'not sure'
-  )
-  shifted = enough_trials(10 * losses + 7, worth=1.0)
-  np.testing.assert_allclose(
-    [shifted.low, shifted.high], [10 * found.low, 10 * found.high], rtol=1e-9
-  )
-
-
-@pytest.mark.parametrize(
-  'losses', [np.arange(7.0), np.r_[np.arange(5.0), [np.nan] * 20], np.ones(30)]
-)
-def test_too_little_to_say(losses):
-  found = enough_trials(losses)
-  assert (
-    found.verdict == 'too few to say'
-    and np.isnan([found.gain, found.low, found.high]).all()
-    and found.reason
   )
 
 
