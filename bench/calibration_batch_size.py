@@ -60,7 +60,7 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
       measured={f'parameters_{kind}': counts[:, i] for i, kind in enumerate(KINDS)},
     )
   )
-  return float(np.mean((found.low <= 0) & (found.high >= 0))), bool(found.shown)
+  return float(np.mean((found.low <= 0) & (found.high >= 0))), bool(found.significant)
 
 
 def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool:
@@ -75,7 +75,7 @@ def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool
     status=status,
   )
   return any(
-    cut.shown for cut in find_divergence(study, permutations=199, seed=seed).cuts
+    cut.significant for cut in find_divergence(study, permutations=199, seed=seed).cuts
   )
 
 

@@ -18,8 +18,10 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.winner import trial_count as best_of_n
-from lmhp.analysis.winner import winner as best
+from lmhp.analysis.winner.best_of_n_curve import METHODS, best_of_n
+from lmhp.analysis.winner.conditional_interval import hybrid_quantiles
+from lmhp.analysis.winner.doubling_gain import gain_of_doubling
+from lmhp.analysis.winner.winner import expected_loss_of_best
 
 POINTS, DIMENSIONS, NOISES, SEEDS = (8, 24, 64), (2, 4), (0.1, 0.5, 2.0), (1, 2, 5)
 
@@ -60,12 +62,12 @@ def coverage(
       n_points * (seeds - 1.0),
     )
   error = noise / seeds**0.5
-  quantiles = best.hybrid_quantiles(
+  quantiles = hybrid_quantiles(
     (second - mean) / error, freedom, n_points
   )  # of all studies at once
   low, expected, high = mean - quantiles * error
   for study in range(3):  # it is what the front door says
-    won = best.expected_loss_of_best(
+    won = expected_loss_of_best(
       losses[study].ravel(),
       np.repeat(np.arange(n_points), seeds),
       noise[study] if np.isinf(freedom) or seeds == 1 else None,
@@ -77,7 +79,7 @@ def coverage(
       (low[study], expected[study], high[study]),
       rtol=1e-9,
     )
-  student = best.hybrid_quantiles(np.inf, freedom, 1)[0]
+  student = hybrid_quantiles(np.inf, freedom, 1)[0]
   return line(
     true[np.arange(studies), winner], mean, low, expected, high, error, student
   )
@@ -106,7 +108,7 @@ def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
   )
   rows = []
   for study in range(studies):
-    won = best.expected_loss_of_best(
+    won = expected_loss_of_best(
       losses[study].ravel(), points, seeds=own if told else None
     )
     rows.append(
@@ -116,11 +118,11 @@ def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
         won.low,
         won.expected,
         won.high,
-        won.noise / seeds**0.5,
+        won.noise_sd / seeds**0.5,
       )
     )
   return line(
-    *np.array(rows).T, best.hybrid_quantiles(np.inf, n_points * (seeds - 1.0), 1)[0]
+    *np.array(rows).T, hybrid_quantiles(np.inf, n_points * (seeds - 1.0), 1)[0]
   )
 
 
@@ -221,10 +223,10 @@ def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
     held, length = [], []
     for study in range(studies):
       right, sd = true[study, losses[study].argmin()], noise[study]
-      won = best.expected_loss_of_best(
+      won = expected_loss_of_best(
         losses[study],
-        noise=sd if known else None,
-        confirm=right + sd * rng.standard_normal(fresh),
+        noise_sd=sd if known else None,
+        fresh_losses=right + sd * rng.standard_normal(fresh),
       )
       held.append(won.low <= right <= won.high)
       length.append((won.high - won.low) / sd)
@@ -239,11 +241,11 @@ def of_bands(studies: int, rng: np.random.Generator) -> None:
   print(
     f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} {"never above":>11} {"never below":>11}'
   )
-  for n, method in itertools.product((8, 32, 128), best_of_n.METHODS):
+  for n, method in itertools.product((8, 32, 128), METHODS):
     k = np.arange(1, n + 1)
     median, expected = np.log(2) / k, 1 / k
     curves = [
-      best_of_n.best_of_n(rng.exponential(size=n), method=method, support=(0, np.inf))
+      best_of_n(rng.exponential(size=n), method=method, support=(0, np.inf))
       for _ in range(studies)
     ]
     off = [
@@ -278,7 +280,7 @@ def of_doubling(studies: int, rng: np.random.Generator) -> None:
     seen = clean + ratio * spread * rng.standard_normal(2**20)
     true = np.subtract(*(seen.reshape(-1, k).min(axis=1).mean() for k in (n, 2 * n)))
     said = [
-      best_of_n.enough_trials(seen[rng.integers(0, 2**20, n)], worth=1.0, draws=1000)
+      gain_of_doubling(seen[rng.integers(0, 2**20, n)], min_gain=1.0, draws=1000)
       for _ in range(studies)
     ]
     low, gain, high = (

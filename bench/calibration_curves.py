@@ -20,18 +20,25 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analy
 import synthetic_curves as synthetic
 
 
+def findings(situation, seed, tails):
+  """Returns the findings about the curves of one study."""
+  from lmhp.analysis.analysis import analyze
+
+  return analyze(synthetic.study(situation, seed, tails)).findings_of_single_run
+
+
 def kinds(situation, seed, tails=False):
   """Kinds of what is found in one study."""
-  from lmhp.analysis.advice.curves import curve_findings
-
-  return [one.kind for one in curve_findings(synthetic.study(situation, seed, tails))]
+  return [finding.kind for finding in findings(situation, seed, tails)]
 
 
 def false_findings(seed, tails=False):
   """Kinds of the false findings of one healthy study."""
-  from lmhp.analysis.advice.curves import NOTES
-
-  return [kind for kind in kinds('nothing', 10**6 + seed, tails) if kind not in NOTES]
+  return [
+    finding.kind
+    for finding in findings('nothing', 10**6 + seed, tails)
+    if finding.level != 'note'
+  ]
 
 
 def covered(seed):
@@ -40,7 +47,7 @@ def covered(seed):
 
   steps, losses, to_step, truth = synthetic.curve_with_a_later_loss(seed)
   found = extrapolate(steps, losses, to_step)
-  if found.refused:
+  if found.reason:
     return None
   return found.low <= truth <= found.high, found.high - found.low, found.loss - truth
 

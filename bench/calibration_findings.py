@@ -19,15 +19,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analy
 import planted_studies as planted
 
 WANTED = {
-  'nothing': 'no_difference_shown',
+  'nothing': 'no_significant_difference',
   'at_bound': 'optimum_at_bound',
   'useless': 'no_effect',
   'interacting': 'interaction',
-  'diverging': 'infeasible_share',
-  'unfair_stop': 'unfair_early_stop',
+  'diverging': 'many_diverged',
+  'unfair_stop': 'unfair_early_stopping',
 }
 TRUE_OF_ANY = (
-  'no_difference_shown',
+  'no_significant_difference',
   'winner_within_noise',
   'too_few_trials',
   'not_confirmed',
@@ -44,9 +44,7 @@ def kinds(law, seed, noise='normal', search='random'):
   from lmhp.analysis.analysis import analyze
 
   study = planted.study(getattr(planted, law), seed, noise=noise, search=search)
-  return [
-    (one.kind, tuple(one.axes)) for one in analyze(study, pictures=False).findings
-  ]
+  return [(one.kind, tuple(one.axes)) for one in analyze(study).findings]
 
 
 def found(law, seed):

@@ -54,7 +54,7 @@ def main() -> None:
     trials, options.axes, options.effect, seed, planted
   )
   find = lambda runs, n=0: module.importance(
-    runs, options.method, bootstrap=n, permutations=19
+    runs, options.method, module.Replicates(n, 19)
   )
   for trials in options.trials:
     started = time.perf_counter()
@@ -63,17 +63,17 @@ def main() -> None:
       find(make(trials, seed, True), options.bootstrap)
       for seed in range(options.studies)
     ]
-    top = np.array([found.share[0] for found in noise])
+    top = np.array([found.fraction[0] for found in noise])
     first = np.mean([found.names[0] == 'axis_0' for found in planted])
-    shown = np.mean(['axis_0' in found.shown for found in planted])
+    shown = np.mean(['axis_0' in found.significant for found in planted])
     places = [found.names.index('axis_0') for found in planted]
-    limit = np.mean([found.share[i] for found, i in zip(planted, places)])
+    limit = np.mean([found.fraction[i] for found, i in zip(planted, places)])
     held = np.mean(
       [found.low[i] <= limit <= found.high[i] for found, i in zip(planted, places)]
     )
     print(
       f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
-      f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.shown) for found in noise]):.1%}; '
+      f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.significant) for found in noise]):.1%}; '
       f'planted: first {first:.1%}, shown {shown:.1%}'
       + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
       + f'  ({time.perf_counter() - started:.0f} s)',

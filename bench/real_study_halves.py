@@ -25,7 +25,8 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.winner.winner import Winner, expected_loss_of_best, hybrid_quantiles
+from lmhp.analysis.winner.conditional_interval import hybrid_quantiles
+from lmhp.analysis.winner.winner import Winner, expected_loss_of_best
 from lmhp.statistics.seed_noise import seed_noise
 
 RATES = (0.006, 0.007, 0.0082, 0.0096, 0.0112, 0.0131, 0.0153, 0.018)
@@ -81,10 +82,10 @@ def choose(
   points, seeds = np.indices(part.shape).reshape(2, -1)
   seeds = seeds if told else None
   if shrink == 1:
-    return expected_loss_of_best(losses, points, seeds=seeds, confirm=confirm)
+    return expected_loss_of_best(losses, points, seeds=seeds, fresh_losses=confirm)
   seen = seed_noise(losses, points, seeds)
   return expected_loss_of_best(
-    losses, points, noise=shrink * seen.noise, noise_freedom=seen.freedom, seeds=seeds
+    losses, points, noise_sd=shrink * seen.noise, noise_freedom=seen.degrees_of_freedom, seeds=seeds
   )
 
 
@@ -108,17 +109,17 @@ def held_by_small(
   rows = []
   for _ in range(splits):
     won = choose(table[:, rng.integers(0, table.shape[1], n)], told)
-    if won.method == 'given that it won':  # not where all n are one and the same seed
+    if won.method == 'conditional':  # not where all n are one and the same seed
       rows.append(judged(won, table[won.point].mean(), n))
   return np.array(rows)
 
 
 def judged(won: Winner, truth: float, n: int) -> tuple[bool, bool, float]:
-  student = hybrid_quantiles(np.inf, won.freedom, 1)[0] * won.noise / np.sqrt(n)
+  student = hybrid_quantiles(np.inf, won.freedom, 1)[0] * won.noise_sd / np.sqrt(n)
   return (
     won.low <= truth <= won.high,
     abs(won.mean - truth) <= student,
-    (won.high - won.low) / won.noise,
+    (won.high - won.low) / won.noise_sd,
   )
 
 

@@ -1,11 +1,13 @@
-"""90% intervals for the chosen config's expected loss hold it in 90% of studies: fresh seeds, given that it won, and
-points that ran on the same seeds. The large versions are `bench/calibration_best.py` and `bench/real_study_halves.py`.
+"""Tests that 90% intervals of the winner contain its expected loss in 90% of studies.
+
+The large versions are `bench/calibration_best.py` and `bench/real_study_halves.py`.
 """
 
 import numpy as np
 import pytest
 
-from lmhp.analysis.winner.winner import expected_loss_of_best, hybrid_quantiles
+from lmhp.analysis.winner.conditional_interval import hybrid_quantiles
+from lmhp.analysis.winner.winner import expected_loss_of_best
 
 STUDIES = 4000
 FRONT = 5  # of them through the front door too: that it says what is computed here for all at once
@@ -42,7 +44,7 @@ def intervals(losses, noise, freedom, correlation, told=True):
   points, seeds = np.indices((n_points, n_seeds)).reshape(2, -1)
   for study in range(FRONT):
     known = (
-      {'noise': noise[study]} if np.ndim(noise) and np.isinf(freedom).all() else {}
+      {'noise_sd': noise[study]} if np.ndim(noise) and np.isinf(freedom).all() else {}
     )
     won = expected_loss_of_best(
       losses[study].ravel(), points, seeds=seeds if told else None, **known
@@ -67,9 +69,9 @@ def test_fresh_seeds_hold_it_whatever_chose(noise, n_fresh):
   for study in range(studies):
     right = true[study, losses[study].argmin()]
     won = expected_loss_of_best(
-      losses[study], noise=sd[study], confirm=right + sd[study] * fresh[study]
+      losses[study], noise_sd=sd[study], fresh_losses=right + sd[study] * fresh[study]
     )
-    assert won.method == 'fresh seeds'
+    assert won.method == 'fresh_seeds'
     held.append(won.low <= right <= won.high)
   assert within(held, studies)
 
