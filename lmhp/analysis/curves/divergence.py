@@ -181,6 +181,8 @@ def _stability_limits(rates: np.ndarray, diverged: np.ndarray) -> tuple[float, f
   diverged = diverged[finite]
   if not rates.size:
     return math.nan, math.nan
+
+  # A rate is stable up to the largest level at which a rising fit is below the limit.
   levels, index, count = np.unique(rates, return_inverse=True, return_counts=True)
   fractions = np.bincount(index, weights=diverged) / count
   isotonic = isotonic_regression(fractions, weights=count).x
@@ -217,16 +219,20 @@ def _best_cuts(
 
   Permutations keep the runs of a point together, because its seeds diverge together.
   """
+  # Runs and diverged runs of each point, (P, 2).
   rows = list(judged.rows_by_point().values())
   counts = np.array(
     [[len(indices), diverged[indices].sum()] for indices in rows], np.float64
   )
   first = np.array([indices[0] for indices in rows])
+
+  # Permute the outcomes between points. The first order is the observed one.
   own_order = np.arange(len(rows))
   rng = np.random.default_rng(seed)
   orders = rng.permuted(np.tile(own_order, (permutations, 1)), axis=1)
   permuted = counts[np.concatenate([[own_order], orders])]
 
+  # Find the best cut of each axis, and its gain in each permutation.
   best_sides: list[tuple[str, _Side, float]] = []
   largest_gains: list[np.ndarray] = []
   for name, axis in judged.varied_axes().items():
@@ -243,6 +249,7 @@ def _best_cuts(
   if not best_sides:
     return ()
 
+  # The p-value compares a gain with the largest gain of all axes in each permutation.
   largest = np.max(largest_gains, axis=0)[1:]
   cuts = []
   for name, side, gain in sorted(best_sides, key=lambda one: -one[2]):

@@ -82,6 +82,8 @@ def late_trend(number: int, curve: Curve) -> Trend | None:
     late = _late_rows(steps)
   if late.sum() < MIN_ROWS or not np.isfinite(losses[late]).all():
     return None
+
+  # Gain of more steps, from a line in log steps.
   slope, error = _fit_line(np.log(steps[late]), losses[late])
   rates = np.asarray(curve.get('learning_rate', np.array([math.nan])), np.float64)
   rates = rates[np.isfinite(rates)]

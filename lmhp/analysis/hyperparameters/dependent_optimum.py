@@ -67,6 +67,7 @@ def dependent_optimum(
   on_grid = _two_axes(first.grid.at(i), second.grid.at(j))
   fitted = (on_grid @ coefficients[: on_grid.shape[1]]).reshape(shape)
 
+  # Describe the axis whose best value depends on the other one.
   of_first = _best_values(fitted, first, second)
   of_second = _best_values(fitted.T, second, first)
   if len(set(of_first.best_values)) > 1 or len(set(of_second.best_values)) == 1:
@@ -140,6 +141,7 @@ def _best_values(fitted: np.ndarray, first: _Basis, second: _Basis) -> Dependent
     first: Axis that is described.
     second: Axis that it depends on.
   """
+  # Loss of the value that is best on average, minus that of the best value at each.
   best = np.argmin(fitted, 0)
   on_average = int(np.argmin(fitted.mean(1)))
   size = float(np.mean(fitted[on_average] - fitted.min(0)))

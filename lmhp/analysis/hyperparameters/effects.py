@@ -128,6 +128,8 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
 
   rng = np.random.default_rng(seed)
   p_value = _permutation_test(normal_scores(losses), columns, others, rng)
+
+  # Gain of the best value over the median of the others, shrunk towards 0.
   values, curve, f_test = _fit_curve(points, axis, losses, columns, others)
   best = int(np.argmin(curve))
   typical = float(np.median(np.delete(curve, best))) - float(curve[best])
@@ -188,6 +190,8 @@ def _permutation_test(
   rng: np.random.Generator,
 ) -> float:
   """Returns the fraction of permutations that explain the scores as well as the data."""
+
+  # Residuals of the other axes, and the observed fraction that the columns explain.
   n = len(scores)
   residuals = scores - others @ (others.T @ scores)
   columns = (columns - columns.mean(0)) / columns.std(0)
@@ -248,6 +252,8 @@ def _fit_curve(
   others: np.ndarray,
 ) -> tuple[list[object], np.ndarray, _FTest]:
   """Fits a curve in one axis. Returns its values, the curve, and the test of its size."""
+
+  # Weighted fit of losses that are cut at a ceiling.
   design = np.column_stack([columns, others])
   coefficients, weights = fit_near_best(design, losses)
   root = np.sqrt(weights)[:, None]
@@ -284,6 +290,8 @@ def _curve(
     grid = np.unique(units)
   else:
     grid = np.linspace(units.min(), units.max(), 101)
+
+  # Fitted quadratic on a grid of the axis.
   powers = np.column_stack([grid - 0.5, (grid - 0.5) ** 2])[:, : columns.shape[1]]
   grid_values = axis.from_unit(grid)
   if axis.is_integer:

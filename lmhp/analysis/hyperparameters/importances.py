@@ -181,6 +181,8 @@ class _Points:
 def _clipped_points(runs: Runs) -> _Points:
   complete = runs.losses[runs.status == 'complete']
   clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
+
+  # Bad runs count as the clip, so that their height does not matter.
   is_clipped = (runs.status == 'diverged') | (runs.losses > clip)
   losses = np.where(is_clipped, clip, runs.losses)
   rows = list(runs.rows_by_point().values())
@@ -282,6 +284,7 @@ def _interval(
     study_fractions: (A,) fractions of the study.
     confidence: Confidence of the interval.
   """
+  # Fractions of each bootstrap study.
   totals = np.nansum(bootstrap, axis=1, keepdims=True)
   if not (totals > 0).any():
     unknown = np.full(bootstrap.shape[-1], math.nan)
@@ -291,6 +294,8 @@ def _interval(
   low, middle, high = np.quantile(
     fractions, [(1 - confidence) / 2, 0.5, (1 + confidence) / 2], axis=0
   )
+
+  # Spread of the bootstrap around its median, moved to the fractions of the study.
   lower = np.clip(study_fractions + low - middle, 0, 1)
   upper = np.clip(study_fractions + high - middle, 0, 1)
   return lower, upper

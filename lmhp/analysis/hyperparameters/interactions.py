@@ -114,6 +114,8 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
   points, losses = points_with_axes(runs, (a, b))
   blank = Interaction((a, b), n_points=len(points))
+
+  # Columns of the model without the product: other axes, and main effects of both axes.
   main = [design_columns(points, name) for name in (a, b)]
   products = _products(points, a, b)
   n_columns = sum(each.shape[1] for each in main) + products.shape[1]
@@ -226,6 +228,7 @@ def _permutation_test(
     unexplained = np.sum(y**2, -1) - np.sum((y @ without) ** 2, -1)
     return np.sum((y @ added) ** 2, -1) / np.maximum(unexplained, 1e-12 * n)
 
+  # Observed fraction of the residual variance that the products explain.
   residuals = scores - without @ (without.T @ scores)
   observed = explained_fraction(residuals)
   n_permutations = min(N_PERMUTATIONS, max(999, 800_000 // n))

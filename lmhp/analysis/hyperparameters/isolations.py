@@ -104,6 +104,8 @@ def isolation(
   comparable, _ = runs.comparable_runs()
   comparable = comparable.select(np.isfinite(unit_values(comparable, axis)))
   noise = _seed_noise(comparable, surface, seed)
+
+  # Divide the axis into bins, and find the best point of each.
   bins = list(_bins(bounded, comparable.values[axis], comparable.point))
   best = [_best_of_bin(comparable, each.members, noise, confidence) for each in bins]
   values = [each.value for each in bins]

@@ -153,10 +153,13 @@ def fit_optimum(
   def to_value(unit: float) -> float:
     return float(np.exp(middle + half * unit)) if log else float(middle + half * unit)
 
+  # Test for a minimum, and weigh the valleys that may explain the losses.
   curvature_p, minimum_p = _minimum_test(z, y, fixed)
   rng = np.random.default_rng(seed)
   valleys = weigh_valleys(z, y, fixed, rng)
   place, (low, high), at_bound = _interval(valleys, confidence)
+
+  # Basin: the values at which the loss rises by less than a fraction of its minimum.
   rise = rise_fraction * abs(valleys.bottom)
   quantiles = (0.5, (1 - confidence) / 2, (1 + confidence) / 2)
   basin_low, basin_high, curvature = _basin(valleys, rise, quantiles, half, log, rng)
@@ -195,6 +198,8 @@ def _usable_runs(
     raise ConfigError(
       f'values: got {np.nanmin(x):g} on a log axis, expected positive numbers'
     )
+
+  # Keep finite runs, on the scale of the axis.
   rows = np.isfinite(x) & np.isfinite(y) & np.isfinite(others).all(1)
   x = np.log(x[rows]) if log else x[rows]
   y = y[rows]
@@ -237,6 +242,7 @@ def _minimum_test(
   """Returns p-values of a parabola's curvature, and of a minimum within -1 to 1."""
   from scipy.special import stdtr
 
+  # Quadratic fit, and the covariance of its slope and curvature.
   design = np.column_stack([z, z**2, fixed])
   freedom = len(y) - design.shape[1]
   coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
@@ -260,6 +266,7 @@ def _interval(
 
   An end of the interval beyond the values that were tried is infinite.
   """
+  # Weighted quantiles of the optimum over all valleys.
   order = np.argsort(valleys.place)
   below = np.cumsum(valleys.weight[order]) - valleys.weight[order] / 2
 
@@ -279,6 +286,8 @@ def _interval(
     at_bound = ''
     low = quantile((1 - confidence) / 2)
     high = quantile((1 + confidence) / 2)
+
+  # An end beyond the values that were tried is unknown.
   low = -math.inf if low < -1 else low
   high = math.inf if high > 1 else high
   return float(np.clip(place, -1, 1)), (low, high), at_bound
@@ -305,6 +314,8 @@ def _basin(
     rng: Generator of the draws.
   """
   n_draws = 1000
+
+  # Draw valleys by their weight, with a random depth of each.
   pick = rng.choice(len(valleys.weight), n_draws, p=valleys.weight)
   shape = valleys.shape[pick]
   skew = valleys.skew[pick]

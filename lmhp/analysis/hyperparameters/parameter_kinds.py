@@ -113,6 +113,8 @@ def effects_by_kind(
   True
   """
   names, runs, counts, losses = _models(runs)
+
+  # Fractions of the parameters, and the kinds whose fraction was varied.
   total = counts.sum(axis=1)
   fractions = counts / total[:, None]
   spread = np.ptp(fractions, axis=0) if len(losses) else np.zeros(len(names))
@@ -137,6 +139,7 @@ def effects_by_kind(
       reason=_reason(names, len(losses), len(kept), needed),
     )
 
+  # Regression on the size and on the fractions of these kinds.
   kept_fractions = fractions[:, kept] / fractions[:, kept].sum(axis=1, keepdims=True)
   fit = _fit(losses, np.log2(total), kept_fractions, others, confidence)
   return KindEffects(
@@ -173,6 +176,8 @@ def _models(runs: Runs) -> tuple[list[str], Runs, np.ndarray, np.ndarray]:
   counts = np.zeros((len(complete), 0))
   if columns:
     counts = np.column_stack(list(columns.values()))
+
+  # Average the seeds of each model.
   has_counts = counts.sum(axis=1) > 0
   counted = complete.select(has_counts)
   rows = list(counted.rows_by_point().values())

@@ -192,6 +192,9 @@ def lower_hull(
   rows = np.isfinite(values) & np.isfinite(losses)
   values = values[rows]
   losses = losses[rows]
+
+  # Go through the points from left to right. A point on the hull is removed if the next
+  # point makes the hull bend the wrong way.
   x = np.log(values) if log else values
   hull: list[int] = []
   for i in np.lexsort((losses, x)).tolist():
@@ -227,6 +230,8 @@ def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimu
   points, losses = average_seeds(runs)
   if not len(points):
     return Optimum(confidence=confidence, reason='there are no runs')
+
+  # Other axes enter the fit as covariates, with a linear term each.
   losses = np.where(points.status == 'diverged', math.nan, losses)
   others = [np.zeros((len(points), 0))]
   for name in points.varied_axes():
@@ -269,6 +274,8 @@ def _reconcile(
   """
   if axis.is_choice or not math.isfinite(optimum.value):
     return optimum, basin
+
+  # Keep the fit if its interval contains the optimum of the surface.
   n = len(curve.median)
   i = int(np.argmin(curve.median))
   best = float(curve.values[i])
@@ -276,6 +283,8 @@ def _reconcile(
   in_interval = optimum.low <= best <= optimum.high
   if in_interval and not (optimum.at_bound and is_inside):
     return optimum, basin
+
+  # Otherwise extend the interval to both optima.
   low = min(optimum.low, best)
   high = max(optimum.high, best)
   if not is_inside:

@@ -78,6 +78,7 @@ class Surface:
     """
     from scipy.linalg import solve_triangular
 
+    # Posterior mean and standard deviation of the compressed losses.
     columns = _encode(np.asarray(places, np.float64), self.axes)[0]
     lengths = np.array(list(self.lengths.values()))[self._group]
     cross = self.signal_sd**2 * _matern(
@@ -97,6 +98,7 @@ class Surface:
     The search starts from random places, and then draws around the best place with a width
     that shrinks.
     """
+    # Random positions on all axes.
     rng = np.random.default_rng(seed)
     n_axes = len(self.axes)
     sizes = np.array(
@@ -106,6 +108,7 @@ class Surface:
     places = np.where(sizes > 0, choices, rng.random((2048, n_axes)))
     place = places[np.argmin(self.predict(places)[0])]
 
+    # Search around the best one, in a neighbourhood that shrinks.
     width = 0.25
     for _ in range(12):
       moved = place + width * rng.standard_normal((256, n_axes))
@@ -216,6 +219,8 @@ def _encode(
   group: list[int] = []
   for i, axis in enumerate(axes.values()):
     place = places[:, i]
+
+    # A choice has one column per value, at distance 1 from each other.
     if axis.is_choice:
       encoded = [(place == j) / math.sqrt(2) for j in range(len(axis.choices))]
     else:
@@ -246,6 +251,7 @@ def _fit(
   """Returns lengths (A,), signal and noise of maximum posterior, from two starts."""
   from scipy.optimize import minimize
 
+  # Squared distances along each axis, (A, T, T).
   squares = []
   for i in range(n_axes):
     axis_columns = columns[:, group == i]
@@ -254,6 +260,7 @@ def _fit(
     )
   square = np.stack(squares)
 
+  # Maximize the posterior from two starts, with much and with little noise.
   results = []
   for noise_ratio in (0.3, 0.03):
     start = [LENGTH] * n_axes + [0.0, math.log(noise_ratio)]

@@ -185,8 +185,12 @@ def _weigh_proposals(
   )
   valleys = np.concatenate([proposal.valleys for proposal in proposals])
   log_proposal = np.concatenate([proposal.log_density for proposal in proposals])
+
+  # Normal prior of skew and tail, limited to the grid.
   prior = -0.5 * np.sum((valleys[:, 1:] / (SKEW_SD, TAIL_SD)) ** 2, 1)
   prior[np.any(np.abs(valleys) > [grid[-1] for grid in GRIDS], 1)] = -np.inf
+
+  # Importance weight: evidence times prior over the density of the proposal.
   log_weight, depth, depth_sd = _log_evidence(rises, y, fixed, height, noises)
   log_weight = log_weight + (prior - log_proposal)[:, None]
   weight = np.exp(log_weight - log_weight.max())
@@ -221,6 +225,8 @@ def _draw(
     weight = weight / weight.sum()
   else:
     weight = np.full(len(weight), 1 / len(weight))
+
+  # Student's distribution with 4 degrees of freedom around the weighted valleys.
   mean = weight @ valleys
   spread = 1.3 * (valleys - mean).T @ ((valleys - mean) * weight[:, None])
   spread = spread + np.diag((0.3 * step) ** 2)

@@ -137,6 +137,7 @@ def noise_scale_from_norms(
   tail = _tail(confidence, n / length)
   low, high = np.quantile(ratios, [tail, 1 - tail], method='nearest')
 
+  # The noise scale is tr(covariance) / |G|^2, if both are above 0.
   mean = float(signal.mean())
   trace = float(noise.mean())
   reason = ''
@@ -248,6 +249,8 @@ def noise_scale_of_run(
   steps = np.asarray(curve['step'], np.float64)
   batch = np.asarray(curve['grad_norm'], np.float64)
   microbatch = np.asarray(curve['microbatch_grad_norm'], np.float64)
+
+  # Take the last fraction of the steps that have both norms.
   finite = np.isfinite(batch) & np.isfinite(microbatch) & np.isfinite(steps)
   logged = np.flatnonzero(finite)
   late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]

@@ -115,6 +115,8 @@ def fit_isoflops(
   """
   # Refuses what cannot be fitted.
   usable_runs(parameters, tokens, losses)
+
+  # Usable runs and their compute, 6 N D unless it is given.
   n = np.asarray(parameters, float)
   d = np.asarray(tokens, float)
   loss = np.asarray(losses, float)
@@ -128,6 +130,7 @@ def fit_isoflops(
   loss = loss[good]
   c = c[good]
 
+  # Fit a parabola of the loss in log N at each budget.
   minima: list[_Minimum] = []
   outside: list[float] = []
   without_minimum: list[float] = []
@@ -180,6 +183,8 @@ def _isoflops(
   parameters_law = None
   tokens_law = None
   a = math.nan
+
+  # The optimal sizes follow a power law of the compute.
   if len(minima) >= 2:
     parameters_law = fit_power_law(c, size, confidence=confidence)
     tokens_law = fit_power_law(c, c / 6 / size, confidence=confidence)
@@ -235,6 +240,8 @@ def _bias(
   law = variable_projection(n, d, loss)
   if not (law.A > 0 and law.B > 0):
     return unknown
+
+  # Minima of parabolas through the fitted law itself, which show the bias of a parabola.
   places = []
   for each in minima:
     own_n = n[each.rows]
@@ -347,6 +354,8 @@ def variable_projection(
     )
     for i in np.argsort(squares, kind='stable')[:3]
   ]
+
+  # Undo the centring of the terms A N^-alpha and B D^-beta.
   best = np.clip(min(results, key=lambda result: result.fun).x, *bounds)
   (linear,), (error,) = project(best)
   alpha, beta = np.exp(best)

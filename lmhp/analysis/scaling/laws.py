@@ -134,9 +134,13 @@ class ScalingLaw:
     runs = self._fitted.runs
     draws = self._draws
     rng = np.random.default_rng(self._fitted.seed + 1)
+
+    # Residuals around 0, with the variance that the five fitted parameters take up.
     residuals = runs.y - log_law(self._fitted.theta[None], runs.x, runs.z)[0][0]
     residuals = residuals - np.median(residuals)
     residuals = residuals * np.sqrt(self.n_runs / (self.n_runs - 5))
+
+    # Losses of new runs: the law of each draw plus a residual.
     x = np.log(n).ravel() - runs.centre[0]
     z = np.log(d).ravel() - runs.centre[1]
     new = np.repeat(log_law(draws, x, z)[0], N_NOISE_DRAWS, axis=0)
@@ -158,9 +162,13 @@ class ScalingLaw:
     (0.513, 18.4)
     """
     c = np.asarray(flops, float)
+
+    # N grows as C^a with a = beta / (alpha + beta), for C = 6 N D.
     a = self.beta / (self.alpha + self.beta)
     log_a, log_b = np.log([self.A, self.B])
     size = _optimal_size(c, log_a, log_b, self.alpha, self.beta)
+
+    # Quantiles of the optimal size over the draws of the law.
     a_interval = self.intervals.get('a', _UNKNOWN)
     low, high = np.full((2, *c.shape), np.nan)
     if self._fitted is not None and self._has_intervals:
@@ -271,10 +279,14 @@ def fit_scaling_law(
       f'confidence, delta, bootstrap: got {confidence}, {delta}, {bootstrap}, expected a '
       'number between 0 and 1, a number above 0, and at least 1'
     )
+
+  # Centre log N and log D, so that the parameters of the fit depend less on each other.
   columns, n_left_out = usable_runs(parameters, tokens, losses)
   log_n, log_d, y = np.log(columns)
   centre = (float(log_n.mean()), float(log_d.mean()))
   runs = LogRuns(log_n - centre[0], log_d - centre[1], y, centre, delta)
+
+  # Fit the law, and invert its score tests for the intervals.
   theta, objective = _best_fit(columns, runs)
   residuals = y - log_law(theta[None], runs.x, runs.z)[0][0]
   try:
@@ -284,6 +296,8 @@ def fit_scaling_law(
       'losses: got runs that do not determine the five parameters of the law, expected runs '
       'that differ more in N and D'
     ) from None
+
+  # Convert the fit back to E, A, B, alpha and beta.
   logs = quantity(np.arange(5), np.repeat(theta[None], 5, 0), centre)
   e, a, b = np.exp(logs[:3]).tolist()
   return ScalingLaw(
@@ -318,6 +332,8 @@ def usable_runs(
       f'parameters, tokens, losses: got shapes {shapes}, expected three lists of one length'
     )
   table = np.stack(rows)
+
+  # Keep the runs whose numbers are finite and above 0.
   with np.errstate(invalid='ignore'):
     good = (np.isfinite(table) & (table > 0)).all(axis=0)
   kept = table[:, good]

@@ -88,6 +88,8 @@ class PowerLaw:
     if freedom < 1:
       unknown = np.full(logs.shape[:-1], np.nan)
       return unknown, unknown
+
+    # Variance of a new value: scatter^2 (1 + x (X^T X)^-1 x^T).
     design = np.concatenate([np.ones((*logs.shape[:-1], 1)), logs], axis=-1)
     leverage = np.einsum('...i,ij,...j->...', design, self._fitted.covariance, design)
     variance = self.scatter**2 * (1 + leverage)
@@ -161,6 +163,8 @@ def fit_power_law(
       f'names, confidence: got {names} and {confidence}, expected {p} names and a number '
       'between 0 and 1'
     )
+
+  # Only values above 0 have a logarithm.
   with np.errstate(invalid='ignore'):
     good = np.all(np.isfinite(x) & (x > 0), axis=1) & np.isfinite(y) & (y > 0)
   n_left_out = int(np.sum(~good))
@@ -179,6 +183,8 @@ def _fit(
     raise ConfigError(
       f'values: got {n} usable values, expected at least {p + 1} for {p} exponents'
     )
+
+  # Centred logarithms, so that the intercept and the exponents are not correlated.
   middle = log_x.mean(axis=0)
   design = np.column_stack([np.ones(n), log_x - middle])
   size = np.linalg.norm(design, axis=0)

@@ -1,4 +1,4 @@
-"""Interactions: the level over additive studies, an F test written apart, the way and the size of planted ones."""
+"""Tests of interactions: the level of the test, an F test, planted directions and sizes."""
 
 import itertools
 
@@ -84,22 +84,22 @@ def test_the_p_value_is_near_that_of_the_f_test_where_noise_is_normal():
 @pytest.mark.parametrize('seed', range(5))
 def test_the_best_learning_rate_falls_as_depth_grows(seed):
   found = interaction(study(seed), 'lr', 'depth')
-  assert found.shown(0.01) and found.axes == ('lr', 'depth')
-  assert found.direction.startswith('the best lr falls by a factor')
+  assert found.significant(0.01) and found.axes == ('lr', 'depth')
+  assert found.description.startswith('the best lr falls by a factor')
   assert found.at_values == pytest.approx((2.0, 10.0), rel=0.3)
   factor = found.best_values[0] / found.best_values[1]  # 0.6 of two decades
-  assert 8 < factor < 30 and f'{factor:.2g}' in found.direction
-  assert found.size_nats == pytest.approx(0.6**2 / 12, rel=0.35)
+  assert 8 < factor < 30 and f'{factor:.2g}' in found.description
+  assert found.size == pytest.approx(0.6**2 / 12, rel=0.35)
 
 
 def test_a_rise_on_a_linear_axis_and_the_order_of_names():
   found = interaction(study(0, shift=-0.6), 'lr', 'depth')
   assert (
-    'rises by a factor' in found.direction
+    'rises by a factor' in found.description
     and found.best_values[0] < found.best_values[1]
   )
   other = interaction(study(0, shift=-0.6), 'depth', 'lr')
-  assert other.axes == ('depth', 'lr') and other.direction.startswith(
+  assert other.axes == ('depth', 'lr') and other.description.startswith(
     'the best depth rises by '
   )
   assert other.p_value == pytest.approx(found.p_value, abs=0.01)
@@ -134,16 +134,16 @@ def test_choices():
     's', {n: AXES[n] for n in ('act', 'opt')}, {'act': acts, 'opt': opts}, losses
   )
   found = interaction(runs, 'act', 'opt')
-  assert found.shown(0.01) and dict(zip(found.at_values, found.best_values)) == {
+  assert found.significant(0.01) and dict(zip(found.at_values, found.best_values)) == {
     'adam': 'relu',
     'lion': 'gelu',
     'sgd': 'gelu',
   }
   assert (
-    found.direction
+    found.description
     == 'the best act is relu at opt=adam, gelu at opt=lion, gelu at opt=sgd'
   )
-  assert found.size_nats == pytest.approx(0.1, abs=0.02)
+  assert found.size == pytest.approx(0.1, abs=0.02)
 
 
 def test_a_number_and_a_choice():
@@ -163,9 +163,9 @@ def test_a_number_and_a_choice():
   found = interaction(runs, 'lr', 'opt')
   best = dict(zip(found.at_values, found.best_values))
   assert (
-    found.shown(0.01)
+    found.significant(0.01)
     and 6 < best['adam'] / best['lion'] < 16
-    and found.direction.startswith('the best lr is ')
+    and found.description.startswith('the best lr is ')
   )
 
 
@@ -183,7 +183,7 @@ def test_which_matters_more_where_nothing_moves():
   )
   found = interaction(runs, 'depth', 'act')
   assert (
-    'matters more at act=relu than at gelu' in found.direction and found.size_nats == 0
+    'matters more at act=relu than at gelu' in found.description and found.size == 0
   )
   assert len(set(found.best_values)) == 1
 
@@ -192,7 +192,7 @@ def test_refused():
   runs = study(0, n=9)
   assert 'needs' in interaction(runs, 'lr', 'depth').reason and not interaction(
     runs, 'lr', 'depth'
-  ).shown(1.0)
+  ).significant(1.0)
   twin = study(0)
   twin = Runs(
     's',
@@ -233,7 +233,9 @@ def test_pairs_are_adjusted_and_no_more_than_those_of_six_axes():
   )
   found = interactions(runs)
   assert (
-    len(found) == 15 and set(found[0].axes) == {'a0', 'a1'} and found[0].shown(0.01)
+    len(found) == 15
+    and set(found[0].axes) == {'a0', 'a1'}
+    and found[0].significant(0.01)
   )
   assert found[0].p_holm == pytest.approx(15 * found[0].p_value)
   assert found == interactions(runs, found=effects(runs))

@@ -1,4 +1,4 @@
-"""The optimum's interval: coverage, closed forms of exact parabolas, an ordinary fit by scipy, bounds and refusals."""
+"""Tests of the optimum of one axis: coverage, exact parabolas, a fit by scipy, and refusals."""
 
 import dataclasses
 import math
@@ -71,7 +71,7 @@ def test_the_interval_holds_the_optimum():
 
 
 def test_an_exact_parabola():
-  found = fit_optimum(GRID, parabola(noise=1e-5), log=False, share=0.01)
+  found = fit_optimum(GRID, parabola(noise=1e-5), log=False, rise_fraction=0.01)
   assert found.value == pytest.approx(0.2, abs=2e-3) and found.high - found.low < 0.02
   assert found.loss == pytest.approx(3, abs=1e-3) and found.curvature == pytest.approx(
     1.0, rel=0.1
@@ -165,7 +165,7 @@ def test_covariates_are_taken_out():
 def test_what_diverged_is_left_out():
   x, y = np.append(GRID, [0.9, 1.0]), np.append(parabola(), [np.nan, 1e6])
   found = fit_optimum(x, y, log=False)
-  assert found.used == 15 and repr(found) == repr(
+  assert found.n_runs == 15 and repr(found) == repr(
     fit_optimum(GRID, parabola(), log=False)
   )
   height = np.median(parabola() - parabola().min())
@@ -174,7 +174,7 @@ def test_what_diverged_is_left_out():
       np.append(GRID, 1.0),
       np.append(parabola(), parabola().min() + 0.9 * CEILING * height),
       log=False,
-    ).used
+    ).n_runs
     == 16
   )
 
@@ -237,4 +237,6 @@ def test_mistakes():
     fit_optimum(GRID, parabola()[:-1], log=False)
   for share, confidence in ((0, 0.9), (0.01, 1.0)):
     with pytest.raises(ConfigError, match='between 0 and 1'):
-      fit_optimum(GRID, parabola(), log=False, share=share, confidence=confidence)
+      fit_optimum(
+        GRID, parabola(), log=False, rise_fraction=share, confidence=confidence
+      )

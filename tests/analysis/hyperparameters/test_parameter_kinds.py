@@ -1,4 +1,4 @@
-"""Parameters by kind: planted effects, coverage, an oracle by another parametrization, and what is refused."""
+"""Tests of the effects of parameters by kind."""
 
 import numpy as np
 import pytest
@@ -45,12 +45,12 @@ def test_a_move_costs_what_was_planted():
     expected = (0.002, 0, -0.004)[i] - sum(
       (0.002, 0, -0.004)[j] * mean[j] for j in others
     ) / (1 - mean[i])
-    assert found.nats_per_percent[found.kinds.index(kind)] == pytest.approx(
+    assert found.per_percent[found.kinds.index(kind)] == pytest.approx(
       expected, abs=1e-7
     )
-  assert found.nats_per_doubling[0] == pytest.approx(-0.1, abs=1e-7)
+  assert found.per_doubling[0] == pytest.approx(-0.1, abs=1e-7)
   np.testing.assert_allclose(
-    found.share[[found.kinds.index(kind) for kind in KINDS]], mean
+    found.fraction[[found.kinds.index(kind) for kind in KINDS]], mean
   )
 
 
@@ -68,14 +68,14 @@ def test_effects_and_intervals_are_those_of_a_fit_that_leaves_one_kind_out():
   i = found.kinds.index('embedding')
   half = stats.t.ppf(0.95, 21) * error
   np.testing.assert_allclose(
-    [found.nats_per_percent[i], found.low[i], found.high[i]],
+    [found.per_percent[i], found.low[i], found.high[i]],
     [estimate, estimate - half, estimate + half],
     rtol=1e-8,
   )
   assert found.p_value[i] == pytest.approx(
     min(1, 3 * 2 * stats.t.sf(abs(estimate / error), 21)), rel=1e-8
   )
-  assert found.nats_per_doubling[0] == pytest.approx(coefficients[1], rel=1e-8)
+  assert found.per_doubling[0] == pytest.approx(coefficients[1], rel=1e-8)
 
 
 def test_intervals_hold_and_noise_is_noise():
@@ -83,7 +83,7 @@ def test_intervals_hold_and_noise_is_noise():
   for _ in range(1000):
     found = effects_by_kind(models(rng, 14))
     held.append((found.low <= 0) & (found.high >= 0))
-    false += bool(found.shown)
+    false += bool(found.significant)
   assert 0.87 < np.mean(held) < 0.93 and false <= stats.binom.ppf(0.999, 1000, 0.05)
 
 
@@ -94,8 +94,8 @@ def test_a_planted_kind_is_found_in_95_of_100():
       models(np.random.default_rng(seed), 20, effects=(0, 0, -0.002))
     )
     missed += (
-      'feed_forward' not in found.shown
-      or found.nats_per_percent[found.kinds.index('feed_forward')] > 0
+      'feed_forward' not in found.significant
+      or found.per_percent[found.kinds.index('feed_forward')] > 0
     )
   assert missed <= 5
 
@@ -112,7 +112,7 @@ def test_seeds_of_one_model_are_one_point():
     measured={name: np.repeat(column, 2) for name, column in runs.measured.items()},
   )
   one, two = effects_by_kind(runs), effects_by_kind(twice)
-  assert two.points == 20
+  assert two.n_points == 20
   np.testing.assert_allclose(two.low, one.low)
 
 
@@ -133,8 +133,8 @@ def test_what_diverged_or_has_no_counts_is_left_out():
       'models', {}, {}, losses[keep], measured={k: v[keep] for k, v in measured.items()}
     )
   )
-  assert found.points == 20
-  np.testing.assert_allclose(found.nats_per_percent, expected.nats_per_percent)
+  assert found.n_points == 20
+  np.testing.assert_allclose(found.per_percent, expected.per_percent)
 
 
 def test_a_kind_that_hardly_varies_is_left_out():
@@ -147,7 +147,7 @@ def test_a_kind_that_hardly_varies_is_left_out():
   found = effects_by_kind(Runs('models', {}, {}, runs.objective, measured=norms))
   assert set(found.kinds) == set(KINDS)
   np.testing.assert_allclose(
-    found.nats_per_percent, effects_by_kind(runs).nats_per_percent, rtol=0.02, atol=1e-5
+    found.per_percent, effects_by_kind(runs).per_percent, rtol=0.02, atol=1e-5
   )
 
 
@@ -162,9 +162,9 @@ def test_kinds_that_move_together_are_not_told_apart():
   found = effects_by_kind(
     Runs('models', {}, {}, rng.normal(size=24), measured=measured)
   )
-  told = dict(zip(found.kinds, np.isfinite(found.nats_per_percent)))
+  told = dict(zip(found.kinds, np.isfinite(found.per_percent)))
   assert told == {'embedding': True, 'attention': False, 'feed_forward': False}
-  assert not set(found.shown) - {'embedding'}
+  assert not set(found.significant) - {'embedding'}
 
 
 def test_models_of_one_total_say_nothing_of_size():
@@ -172,13 +172,8 @@ def test_models_of_one_total_say_nothing_of_size():
   shares = rng.dirichlet([3, 3, 3], 20)
   measured = {f'parameters_{kind}': 1e6 * shares[:, i] for i, kind in enumerate(KINDS)}
   found = effects_by_kind(Runs('models', {}, {}, 3 - shares[:, 2], measured=measured))
-  assert (
-    np.isnan(found.nats_per_doubling).all()
-    and np.isfinite(found.nats_per_percent).all()
-  )
-  assert found.nats_per_percent[found.kinds.index('feed_forward')] == pytest.approx(
-    -0.01
-  )
+  assert np.isnan(found.per_doubling).all() and np.isfinite(found.per_percent).all()
+  assert found.per_percent[found.kinds.index('feed_forward')] == pytest.approx(-0.01)
 
 
 def test_other_axes_are_held_equal():
@@ -201,9 +196,9 @@ def test_other_axes_are_held_equal():
   )
   found = effects_by_kind(study)
   assert (
-    found.held == ('optimizer.learning_rate', 'tokens')
+    found.covariates == ('optimizer.learning_rate', 'tokens')
     and found.noise < 0.02
-    and 'feed_forward' in found.shown
+    and 'feed_forward' in found.significant
   )
   assert effects_by_kind(study, covariates=()).noise > 0.1
   with pytest.raises(ConfigError, match='did you mean'):
@@ -216,7 +211,7 @@ def test_more_is_better_is_turned_round():
     'models', {}, {}, -runs.objective, maximize=True, measured=runs.measured
   )
   np.testing.assert_allclose(
-    effects_by_kind(turned).nats_per_percent, effects_by_kind(runs).nats_per_percent
+    effects_by_kind(turned).per_percent, effects_by_kind(runs).per_percent
   )
 
 
@@ -251,8 +246,8 @@ def test_more_is_better_is_turned_round():
 def test_what_cannot_be_said_is_refused(runs, reason):
   found = effects_by_kind(runs)
   assert (
-    reason in found.refused
-    and found.shown == ()
-    and np.isnan(found.nats_per_percent).all()
+    reason in found.reason
+    and found.significant == ()
+    and np.isnan(found.per_percent).all()
   )
-  assert len(found.kinds) == len(found.share) == len(found.low)
+  assert len(found.kinds) == len(found.fraction) == len(found.low)

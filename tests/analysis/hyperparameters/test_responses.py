@@ -1,4 +1,4 @@
-"""What pictures show: hulls against scipy's, curves and contours against planted bowls, the best over the rest."""
+"""Tests of responses, isolations and contours."""
 
 import dataclasses
 import math
@@ -77,14 +77,16 @@ def test_a_response_shows_the_planted_valley(seed):
     and found.optimum.high > 1e-3 / 1.3
     and found.optimum.reason == ''
   )
-  assert found.curve_values[np.argmin(found.curve)] == pytest.approx(1e-3, rel=0.5)
-  truth = (
-    3 + LR.to_unit(found.curve_values) ** 2 - LR.to_unit(found.curve_values) + 0.25
+  assert found.curve.values[np.argmin(found.curve.median)] == pytest.approx(
+    1e-3, rel=0.5
   )
-  assert np.mean((found.curve_low <= truth) & (truth <= found.curve_high)) > 0.7
+  truth = (
+    3 + LR.to_unit(found.curve.values) ** 2 - LR.to_unit(found.curve.values) + 0.25
+  )
+  assert np.mean((found.curve.low <= truth) & (truth <= found.curve.high)) > 0.7
   assert (
-    np.max(np.abs(found.curve - truth)) < 0.06
-    and (found.curve_low < found.curve_high).all()
+    np.max(np.abs(found.curve.median - truth)) < 0.06
+    and (found.curve.low < found.curve.high).all()
   )
   low, high = (
     10 ** (-3 + s * 2 * np.sqrt(0.03)) for s in (-1, 1)
@@ -107,16 +109,20 @@ def test_a_response_to_a_choice():
     name: runs.objective[runs.values['opt'] == name].min() for name in OPT.choices
   }
   assert (
-    found.curve_values.tolist() == list(OPT.choices) and np.argmin(found.curve) == 0
+    found.curve.values.tolist() == list(OPT.choices)
+    and np.argmin(found.curve.median) == 0
   )
-  assert found.curve[1] - found.curve[0] == pytest.approx(0.1, abs=0.03)
+  assert found.curve.median[1] - found.curve.median[0] == pytest.approx(0.1, abs=0.03)
   assert 'choice' in found.optimum.reason and np.isnan(found.basin[0])
 
 
 def test_a_response_knows_a_surface_already_fitted_and_repeats():
   runs = study()
   one, other = response(runs, 'lr', surface=fit_surface(runs)), response(runs, 'lr')
-  assert np.array_equal(one.curve, other.curve) and one.optimum == other.optimum
+  assert (
+    np.array_equal(one.curve.median, other.curve.median)
+    and one.optimum == other.optimum
+  )
 
 
 def test_a_response_leaves_out_what_is_not_of_the_search_and_diverged_runs_from_the_fit():
@@ -130,16 +136,14 @@ def test_a_response_leaves_out_what_is_not_of_the_search_and_diverged_runs_from_
   assert (
     len(found.losses) == 45 and found.number.min() == 3 and 'diverged' in found.status
   )
-  assert found.optimum.used <= np.sum((status == 'complete') & (cohort == 'search'))
+  assert found.optimum.n_runs <= np.sum((status == 'complete') & (cohort == 'search'))
 
 
 @pytest.mark.parametrize('n', [0, 1, 3])
 def test_few_runs_have_reasons(n):
   found = response(study(n=n), 'lr')
   assert (
-    'expected at least' in found.reason
-    and found.optimum.reason
-    and not len(found.curve)
+    'expected at least' in found.reason and found.optimum.reason and found.curve is None
   )
   assert (
     len(found.envelope) <= n
@@ -190,7 +194,7 @@ def test_isolation_is_the_best_of_each_value_with_the_winners_interval():
     point=rows,
   )
   found = isolation(runs, 'opt')
-  assert found.noise_from == 'seeds of one point'
+  assert found.noise_source == 'seeds of one point'
   assert found.noise == pytest.approx(
     np.sqrt(losses.reshape(24, 3).var(1, ddof=1).mean())
   )
@@ -239,7 +243,7 @@ def test_isolation_of_a_range_is_in_bins_of_as_many_points():
     found.values <= found.edges[:, 1]
   ).all()
   assert (found.edges[1:, 0] > found.edges[:-1, 1]).all()
-  assert found.noise_from == 'fit of the surface' and 0.003 < found.noise < 0.03
+  assert found.noise_source == 'fit of the surface' and 0.003 < found.noise < 0.03
   assert found.best.min() == study(n=60).objective.min()
 
 
@@ -261,7 +265,7 @@ def test_isolation_of_few_values_of_whole_divergence_and_without_noise():
   few = isolation(
     Runs('s', {'d': Axis('d')}, {'d': np.array([1.0, 2.0])}, np.array([3.0, 3.1])), 'd'
   )
-  assert few.noise_from == '' and np.isnan(few.noise) and np.isnan(few.low).all()
+  assert few.noise_source == '' and np.isnan(few.noise) and np.isnan(few.low).all()
   assert not len(
     isolation(Runs('s', {'d': Axis('d')}, {'d': np.zeros(0)}, np.zeros(0)), 'd').values
   )
@@ -273,7 +277,9 @@ def test_isolation_of_few_values_of_whole_divergence_and_without_noise():
 def test_a_contour_is_the_planted_bowl():
   runs = study(1, n=80)
   found = contour(runs, 'lr', 'depth')
-  assert found.z.shape == found.z_sd.shape == (41, 41) and found.held == {'opt': 'adam'}
+  assert found.z.shape == found.z_sd.shape == (41, 41) and found.others == {
+    'opt': 'adam'
+  }
   x, y = np.meshgrid(LR.to_unit(found.x), DEPTH.to_unit(found.y))
   truth = 3 + (x - 0.5) ** 2 + 0.5 * (y - 0.3) ** 2
   assert (

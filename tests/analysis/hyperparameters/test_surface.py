@@ -1,4 +1,4 @@
-"""The surface: a Gaussian process written apart, its gradient by differences, planted bowls, what is refused."""
+"""Tests of the Gaussian process over all axes."""
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def test_seeds_of_one_point_are_one():
   twin = Runs(
     's', runs.axes, {n: c[rows] for n, c in runs.values.items()}, losses, point=rows
   )
-  assert fit_surface(twin).used == 20
+  assert fit_surface(twin).n_points == 20
   once, twice = (fit_surface(of).predict([[0.5, 0.5]])[0] for of in (runs, twin))
   assert twice == pytest.approx(once, rel=1e-6)
   assert average_seeds(twin)[1] == pytest.approx(runs.objective)
@@ -129,8 +129,8 @@ def test_a_choice_and_a_value_that_is_lacking():
 
 def test_no_more_points_than_most():
   assert (
-    fit_surface(bowl(n=60), most=30).used == 30
-    and fit_surface(bowl(n=25), most=30).used == 25
+    fit_surface(bowl(n=60), max_points=30).n_points == 30
+    and fit_surface(bowl(n=25), max_points=30).n_points == 25
   )
 
 

@@ -92,11 +92,11 @@ def test_every_format_gives_the_same(tmp_path, suffix):
     set(runs.axes) == {lr, wd, 'schedule', 'fast'} and runs.objective_name == 'loss'
   )
   assert (
-    runs.axes[lr].kind,
+    runs.axes[lr].is_choice,
     runs.axes[lr].log,
     runs.axes[lr].low,
     runs.axes[lr].high,
-  ) == ('number', True, 1e-4, 0.1)
+  ) == (False, True, 1e-4, 0.1)
   assert not runs.axes[wd].log and runs.axes['schedule'].choices == ('cosine', 'linear')
   assert runs.values[lr].tolist() == [1e-4, 1e-3, 1e-3, 1e-2, 1e-1]
   assert runs.values['schedule'].tolist() == ['cosine'] * 3 + ['linear'] * 2

@@ -137,22 +137,23 @@ def test_a_study(study):
     runs.axes[n]
     for n in ('optimizer.learning_rate', 'model.n_layers', 'train.batch_size')
   )
-  assert (rate.low, rate.high, rate.log, rate.base, rate.role) == (
+  assert (rate.low, rate.high, rate.log, rate.base_value, rate.role) == (
     1e-4,
     1e-1,
     True,
     1e-3,
     'scientific',
   )
-  assert layers.is_integer and not layers.log and layers.base == 4
-  assert (batch.kind, batch.choices, batch.role, batch.log) == (
-    'number',
+  assert layers.is_integer and not layers.log and layers.base_value == 4
+  assert (batch.is_choice, batch.choices, batch.role, batch.log) == (
+    False,
     (8, 16, 64),
     'nuisance',
     True,
   )
   assert (
-    runs.axes['schedule.name'].is_choice and runs.axes['schedule.name'].base == 'cosine'
+    runs.axes['schedule.name'].is_choice
+    and runs.axes['schedule.name'].base_value == 'cosine'
   )
   np.testing.assert_equal(
     runs.values['schedule.cooldown_fraction'], [0.3] + [math.nan] * 4
@@ -193,7 +194,7 @@ def test_a_study(study):
     runs.configs[1]['optimizer.learning_rate'] == 2e-3
     and runs.configs[1]['optimizer.clip_norm'] == math.inf
   )
-  assert runs.about['rungs'] == [5, 10] and runs.about['data_sha256'] == 'abc'
+  assert runs.facts.data_sha256 == 'abc'
 
 
 def test_a_study_is_read_while_it_is_written_and_without_jax(study):
@@ -263,7 +264,7 @@ def test_training_runs(tmp_path):
   assert (
     len(one) == 1
     and not one.axes
-    and one.about['kind'] == 'run'
+    and one.facts.source_type == 'run'
     and one.objective.tolist() == [2.0]
   )
   assert one.measured['parameters_attention'].tolist() == [5.0] and one.curves[0][
@@ -278,7 +279,7 @@ def test_training_runs(tmp_path):
     'diverged',
     'running',
   ] and all_.objective.tolist() == [2.0, 3.0, 2.5]
-  assert all_.about['names'] == ['a', 'b', 'c']
+  assert all_.facts.source_type == 'runs'
 
 
 @pytest.mark.parametrize('damage', ['{', '[1]'])

@@ -58,7 +58,7 @@ def test_confirming_runs_are_not_of_the_search():
   assert runs.search_runs().number.tolist() == [0, 2] and {
     p: r.tolist() for p, r in runs.rows_by_point().items()
   } == {4: [0, 2], -1: [1]}
-  assert runs.losses.tolist() == [-1.0, -2.0, -3.0] and runs.shown(-3.0) == 3.0
+  assert runs.losses.tolist() == [-1.0, -2.0, -3.0] and runs.to_objective(-3.0) == 3.0
   assert (
     list(runs.varied_axes()) == ['a'] and list(runs.select([0]).varied_axes()) == []
   )

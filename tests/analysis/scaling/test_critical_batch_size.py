@@ -25,7 +25,7 @@ def test_the_law_is_recovered_without_noise():
   assert found.steps_min == pytest.approx(
     500, rel=1e-5
   ) and found.examples_min == pytest.approx(64_000, rel=1e-5)
-  assert found.reason == '' and found.noise < 1e-6 and found.used == 9
+  assert found.reason == '' and found.noise < 1e-6 and found.n_runs == 9
 
 
 def test_steps_examples_and_the_hyperbola_between_them():
@@ -143,7 +143,7 @@ def test_runs_that_never_got_there_are_left_out():
   steps = steps_of(BATCHES)
   steps[[0, 4]] = np.nan, np.inf
   found = critical_batch_size(BATCHES, steps)
-  assert found.used == 7 and found.batch_size == pytest.approx(128, rel=1e-5)
+  assert found.n_runs == 7 and found.batch_size == pytest.approx(128, rel=1e-5)
   steps[2:] = np.nan
   assert 'needs 3' in critical_batch_size(BATCHES, steps).reason
   assert np.isnan(critical_batch_size([8, 8, 16, 16], [100, 110, 60, 61]).batch_size)

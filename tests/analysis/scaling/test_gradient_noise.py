@@ -5,6 +5,7 @@ import pytest
 
 import lmhp
 from lmhp.analysis.scaling.gradient_noise import (
+  BlockBootstrap,
   noise_scale_from_norms,
   noise_scale_of_run,
 )
@@ -31,7 +32,7 @@ def test_both_terms_are_unbiased_also_where_most_steps_are_noise():
   )
   assert found.gradient_norm_sq == pytest.approx(
     1, rel=0.1
-  ) and found.noise == pytest.approx(2000, rel=0.02)
+  ) and found.covariance_trace == pytest.approx(2000, rel=0.02)
   assert found.low < 2000 < found.high and found.batch_size == pytest.approx(
     2000, rel=0.12
   )
@@ -49,9 +50,9 @@ def test_the_ratio_is_of_means_and_not_the_mean_of_ratios():
 def test_the_interval_holds_the_truth(steps):
   rng, held = np.random.default_rng(0), []
   for seed in range(400):
-    found = noise_scale_from_norms(
-      32, 64, *norms(rng, steps, parts=2, noise=1.0), draws=300, seed=seed
-    )
+    small, big = norms(rng, steps, parts=2, noise=1.0)
+    bootstrap = BlockBootstrap(draws=300, seed=seed)
+    found = noise_scale_from_norms(32, 64, small, big, bootstrap=bootstrap)
     held.append(found.low <= 50 <= found.high)
   assert 0.85 < np.mean(held) < 0.95
 
@@ -64,9 +65,8 @@ def test_blocks_know_of_neighbours_that_are_alike():
     )  # the gradient wanders
     little, big = 1 + 0.5 * slow + 8 / 8, 1 + 0.5 * slow + 8 / 64
     for kept, block in ((whole, 15), (single, 1)):
-      found = noise_scale_from_norms(
-        8, 64, little, big, draws=200, block=block, seed=seed
-      )
+      bootstrap = BlockBootstrap(draws=200, block=block, seed=seed)
+      found = noise_scale_from_norms(8, 64, little, big, bootstrap=bootstrap)
       kept.append(found.low <= 8 <= found.high)
   assert np.mean(single) < 0.6 and 0.75 < np.mean(whole)
 
@@ -91,10 +91,10 @@ def test_too_few_steps_say_nothing_and_holes_are_left_out():
   little, big = norms(np.random.default_rng(0), 30)
   little[5], big[7] = np.nan, np.inf
   found = noise_scale_from_norms(8, 64, little, big)
-  assert found.steps == 28 and np.isfinite(found.batch_size)
+  assert found.n_steps == 28 and np.isfinite(found.batch_size)
   few = noise_scale_from_norms(8, 64, little[:20], big[:20])
   assert (
-    few.steps == 18
+    few.n_steps == 18
     and np.isnan([few.batch_size, few.low, few.high]).all()
     and 'needs 20' in few.reason
   )
@@ -143,10 +143,10 @@ def test_the_end_of_a_run_counts():
     np.sqrt(np.concatenate(pair)) for pair in zip(early, late)
   )
   found = noise_scale_of_run(curves, 4, 64 * 16)
-  assert found.steps == 1000 and found.batch_size == pytest.approx(200 * 16, rel=0.1)
-  assert noise_scale_of_run(curves, 4, 64 * 16, last_fraction=1.0).steps == 2000
+  assert found.n_steps == 1000 and found.batch_size == pytest.approx(200 * 16, rel=0.1)
+  assert noise_scale_of_run(curves, 4, 64 * 16, last_fraction=1.0).n_steps == 2000
   curves['grad_norm'][::2] = np.nan  # rows of evaluations
-  assert noise_scale_of_run(curves, 4, 64 * 16).steps == 500
+  assert noise_scale_of_run(curves, 4, 64 * 16).n_steps == 500
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,20 @@ def test_a_real_run_says_its_noise_scale_in_tokens(small, tmp_path):
   from lmhp.analysis.runs.training_runs import read_runs
 
   config = small(
-    **{'train.steps': 60, 'train.measure_noise_scale': True, 'train.batch_size': 8}
+    **{'train.n_steps': 60, 'train.measure_noise_scale': True, 'train.batch_size': 8}
   )
   lmhp.train(config, workdir=tmp_path / 'run', display='none')
   runs = read_runs(tmp_path / 'run')
   found = noise_scale_of_run(runs.curves[0], parts=2, batch_tokens=8 * 8)
-  assert found.steps == 30 and 0 < found.low < found.high and found.noise > 0
+  assert (
+    found.n_steps == 30 and 0 < found.low < found.high and found.covariance_trace > 0
+  )
   logged = np.isfinite(runs.curves[0]['grad_norm'])  # and not of rows of evaluations
   whole, part = (
     runs.curves[0][name][logged][-30:] ** 2
     for name in ('grad_norm', 'microbatch_grad_norm')
   )
-  assert found.noise == pytest.approx(64 * np.mean(part - whole))  # 1 / (2/64 - 1/64)
+  assert found.covariance_trace == pytest.approx(
+    64 * np.mean(part - whole)
+  )  # 1 / (2/64 - 1/64)
   assert found.gradient_norm_sq == pytest.approx(np.mean(2 * whole - part))

@@ -101,7 +101,7 @@ def test_budgets_without_a_minimum_are_named_and_left_out():
   keep = ~few & ~((c == np.unique(c)[0]) & ~below)
   found = fit_isoflops(n[keep], d[keep], losses[keep], c[keep])
   np.testing.assert_allclose(found.outside, np.unique(c)[:1])
-  np.testing.assert_allclose(found.refused, np.unique(c)[1:3])
+  np.testing.assert_allclose(found.without_minimum, np.unique(c)[1:3])
   np.testing.assert_allclose(found.flops, np.unique(c)[3:])
   assert (
     found.parameters_law.reason

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from lmhp.analysis.scaling import huber_fit as scaling_fit
+from lmhp.analysis.scaling.huber_fit import linear_part
 from lmhp.analysis.scaling.laws import fit_scaling_law
+from lmhp.analysis.scaling.score_intervals import critical_correlation
 from lmhp.errors import ConfigError
 
 CHINCHILLA = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)  # Besiroglu et al. 2404.10102
@@ -122,12 +123,10 @@ def test_what_cannot_be_fitted_is_left_out_and_counted():
   losses = loss_of(CHINCHILLA, n, d)
   bad = losses.copy()
   bad[[0, 5, 9, 14]] = np.nan, np.inf, -1.0, 0.0
-  diverged = np.arange(36) == 20
-  bad[20] = 11.0
-  law = fit_scaling_law(n, d, bad, diverged=diverged)
-  assert (law.n, law.left_out) == (31, 5)
+  law = fit_scaling_law(n, d, bad)
+  assert (law.n_runs, law.n_left_out) == (32, 4)
   np.testing.assert_allclose(law.alpha, CHINCHILLA[3], rtol=1e-4)
-  assert fit_scaling_law(n, d, losses).left_out == 0
+  assert fit_scaling_law(n, d, losses).n_left_out == 0
 
 
 def test_other_units_and_order_change_nothing():
@@ -169,7 +168,6 @@ def test_other_units_and_order_change_nothing():
     ),
     (lambda: fit_scaling_law(*grid(), np.ones(36), confidence=90), 'confidence'),
     (lambda: fit_scaling_law(*grid(), np.ones(36), delta=0), 'delta'),
-    (lambda: fit_scaling_law(*grid(), np.ones(36), diverged=[True]), 'diverged'),
   ],
 )
 def test_mistakes_are_named(call, words):
@@ -255,7 +253,7 @@ def test_the_ends_are_where_the_score_test_turns():
       / np.linalg.norm(np.log(losses) - log_l(at))
     )
 
-  critical = scaling_fit.critical_correlation(36, 0.9)
+  critical = critical_correlation(36, 0.9)
   for end in law.intervals['alpha']:
     assert abs(correlation(end)) == pytest.approx(critical, rel=2e-3)
   from scipy import stats
@@ -404,8 +402,6 @@ def test_nonnegative_least_squares_is_scipys():
       ]
     )
     oracle, error = optimize.nnls((columns / losses).T, np.ones(12))
-    linear, squares = scaling_fit.linear_part(
-      losses, n, d, np.array([alpha]), np.array([beta])
-    )
+    linear, squares = linear_part(losses, n, d, np.array([alpha]), np.array([beta]))
     np.testing.assert_allclose(linear[0], oracle, atol=1e-8)
     assert squares[0] == pytest.approx(error**2)

@@ -125,7 +125,7 @@ def test_no_interval_where_nothing_is_left_to_judge_by():
 def test_bad_values_are_left_out():
   values = np.r_[scattered(), np.nan, -1.0, np.inf]
   law = fit_power_law(np.r_[SIZES, 1e6, 1e6, 1e6], values)
-  assert (law.n, law.left_out) == (5, 3) and law.exponent == fit_power_law(
+  assert (law.n_values, law.n_left_out) == (5, 3) and law.exponent == fit_power_law(
     SIZES, values[:5]
   ).exponent
 
