@@ -176,6 +176,13 @@ def register_finding(
   Raises:
     ConfigError: If another module has registered this name, or the parameters of the rule
       are not its needs.
+
+  >>> def few_seeds(runs):
+  ...   return []
+  >>> register_finding('few_seeds', needs=('winner',), rule=few_seeds)  # doctest: +ELLIPSIS
+  Traceback (most recent call last):
+    ...
+  lmhp.errors.ConfigError: finding 'few_seeds': got needs winner, expected ...
   """
   check_needs(f'finding {name!r}', needs, rule)
   FINDINGS.register(name, FindingRule(tuple(needs), rule, for_single_run))

@@ -70,6 +70,15 @@ def register_figure(
   Raises:
     ConfigError: If another module has registered this name, there is no such section, or the
       parameters of `draw` are not its needs.
+
+  >>> def seeds_figure(runs):
+  ...   return None
+  >>> register_figure(  # doctest: +ELLIPSIS
+  ...   'seeds', section='seeds', needs=('runs',), draw=seeds_figure
+  ... )
+  Traceback (most recent call last):
+    ...
+  lmhp.errors.ConfigError: figure 'seeds': got section 'seeds', expected one of winner, ...
   """
   if section not in SECTIONS:
     raise ConfigError(

@@ -147,7 +147,7 @@ def test_states_are_believed(tmp_path):
     (
       'a,b\n1,2\n',
       {},
-      '--objective: got none, expected the column to judge runs by, of a, b',
+      '--objective: got none, .*: a, b',
     ),
     (
       'a,loss\n1,2\n',
@@ -184,8 +184,8 @@ def test_no_such_thing(tmp_path):
   (tmp_path / 'a.txt').write_text('x')
   for path, words in (
     (tmp_path / 'none.csv', 'no such file'),
-    (tmp_path / 'a.txt', r'got a \.txt'),
-    (tmp_path, 'neither a study nor a run'),
+    (tmp_path / 'a.txt', "suffix '.txt'"),
+    (tmp_path, 'config.json'),
   ):
     with pytest.raises(ConfigError, match=words):
       read(path)

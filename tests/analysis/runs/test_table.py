@@ -65,7 +65,7 @@ def test_confirming_runs_are_not_of_the_search():
 
 
 def test_columns_must_be_as_long():
-  with pytest.raises(ValueError, match='a: got 2 rows, and 1 objectives'):
+  with pytest.raises(ValueError, match='a: got 2 rows'):
     Runs('x', {'a': Axis('a')}, {'a': np.zeros(2)}, np.zeros(1))
 
 

@@ -168,7 +168,7 @@ def test_the_projection_finds_a_known_law_and_says_when_a_term_is_missing():
     (lambda: fit_isoflops(*study()[:2], np.ones(45), [1e18]), 'flops: got shape'),
     (
       lambda: fit_isoflops(*study(sizes=3)[:2], loss_of(*study(sizes=3)[:2])),
-      'no budget of 5',
+      'flops: got 5 budgets',
     ),
     (lambda: fit_isoflops([1, 2], [1, 2], [1]), 'got shapes'),
     (lambda: variable_projection([1, 2], [1, 2], [1, 1]), 'usable runs'),

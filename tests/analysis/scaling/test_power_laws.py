@@ -135,12 +135,12 @@ def test_bad_values_are_left_out():
   [
     (lambda: fit_power_law([1, 2], [1]), 'got shapes'),
     (lambda: fit_power_law([1], [1]), 'got 1 usable'),
-    (lambda: fit_power_law([2, 2, 2], [1, 2, 3]), 'do not vary apart'),
+    (lambda: fit_power_law([2, 2, 2], [1, 2, 3]), 'sizes: got exponent'),
     (
       lambda: fit_power_law(
         [[1, 2], [2, 4], [4, 8], [8, 16]], [1, 2, 3, 4], names=('N', 'D')
       ),
-      'N, D do not vary',
+      'sizes: got N, D',
     ),
     (lambda: fit_power_law([1, 2], [1, 2], names=('N', 'D')), 'names'),
     (lambda: fit_power_law([1, 2, 3], [1, 2, 3], confidence=1), 'confidence'),
