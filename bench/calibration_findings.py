@@ -19,9 +19,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'analy
 import planted_studies as planted
 
 WANTED = {
-  'nothing': 'no_significant_difference',
+  'no_effect': 'no_significant_difference',
   'at_bound': 'optimum_at_bound',
-  'useless': 'no_effect',
+  'one_effect': 'no_effect',
   'interacting': 'interaction',
   'diverging': 'many_diverged',
   'unfair_stop': 'unfair_early_stopping',
@@ -34,7 +34,7 @@ TRUE_OF_ANY = (
 )
 ABOUT = {
   'at_bound': 'optimizer.learning_rate',
-  'useless': 'optimizer.weight_decay',
+  'one_effect': 'optimizer.weight_decay',
   'interacting': 'optimizer.learning_rate',
 }
 
@@ -58,7 +58,7 @@ def found(law, seed):
 
 def false_findings(seed):
   """Kinds of the false findings of one study of noise alone; odd seeds have heavy tails."""
-  own = kinds('nothing', 10**6 + seed, 'tails' if seed % 2 else 'normal')
+  own = kinds('no_effect', 10**6 + seed, 'tails' if seed % 2 else 'normal')
   return [kind for kind, _ in own if kind not in TRUE_OF_ANY]
 
 

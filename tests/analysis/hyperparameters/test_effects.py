@@ -91,8 +91,8 @@ def test_what_a_planted_bowl_is_worth(seed):
   found = effect(runs, 'a')
   truth = 2.0 * np.median((np.linspace(0, 1, 1001) - 0.3) ** 2)
   assert found.significant(0.001) and abs(found.best_value - 0.3) < 0.12
-  assert 0 < found.range_low < truth * 1.2 and found.range_high > truth * 0.8
-  assert found.range_low < found.range_nats < found.range_high
+  assert 0 < found.gain_low < truth * 1.2 and found.gain_high > truth * 0.8
+  assert found.gain_low < found.gain < found.gain_high
   assert (
     not effect(runs, 'b').significant(0.001) and effect(runs, 'a') == found
   )  # repeats
@@ -102,7 +102,7 @@ def test_an_interval_holds_what_an_axis_is_worth(monkeypatch):
   monkeypatch.setattr(module, 'N_PERMUTATIONS', 99)
   truth = 0.4 * np.median((np.linspace(0, 1, 1001) - 0.3) ** 2)
   held = [
-    found.range_low <= truth <= found.range_high
+    found.gain_low <= truth <= found.gain_high
     for found in (
       effect(bowl(seed, n=40, size=0.4, noise=0.03), 'a') for seed in range(200)
     )
@@ -119,7 +119,7 @@ def test_diverged_runs_do_not_rule():
     for end in (20.0, 1e9)
   ]
   assert worst[0].p_value == worst[1].p_value and worst[0].significant(0.01)
-  assert worst[0].range_nats == pytest.approx(worst[1].range_nats, rel=0.01)
+  assert worst[0].gain == pytest.approx(worst[1].gain, rel=0.01)
 
 
 def test_a_choice_and_a_direction():
@@ -130,7 +130,7 @@ def test_a_choice_and_a_direction():
   )
   found = effect(table({'optimizer': name}, losses), 'optimizer')
   assert found.best_value == 'lion' and found.significant(0.001)
-  assert found.range_nats == pytest.approx(0.3, abs=0.05)  # the median of 0.1 and 0.5
+  assert found.gain == pytest.approx(0.3, abs=0.05)  # the median of 0.1 and 0.5
   runs = table({'optimizer': name}, -losses)
   assert effect(runs, 'optimizer').best_value == 'sgd'
   assert (
@@ -148,7 +148,9 @@ def test_only_runs_that_have_the_axis_count():
     table({'momentum': momentum, 'other': rng.random(40)}, losses), 'momentum'
   )
   assert (
-    found.points == 20 and found.significant(0.01) and abs(found.best_value - 0.5) < 0.1
+    found.n_points == 20
+    and found.significant(0.01)
+    and abs(found.best_value - 0.5) < 0.1
   )
 
 
@@ -161,12 +163,12 @@ def test_seeds_of_one_point_count_once():
     point=rows,
   )
   found, once = effect(twin, 'a'), effect(runs, 'a')
-  assert found.p_value == once.p_value and found.points == 20
-  assert found.range_high == pytest.approx(once.range_high)
+  assert found.p_value == once.p_value and found.n_points == 20
+  assert found.gain_high == pytest.approx(once.gain_high)
 
 
 def test_refused():
-  assert 'needs' in effect(bowl(0, n=6), 'a').reason and np.isnan(
+  assert '6 points' in effect(bowl(0, n=6), 'a').reason and np.isnan(
     effect(bowl(0, n=6), 'a').p_value
   )
   runs = bowl(0, n=20)

@@ -274,7 +274,7 @@ def test_no_loss_is_predicted_for_a_falling_learning_rate(power_law):
 
 @pytest.fixture(scope='module')
 def other():
-  return dataclasses.replace(planted.study(planted.nothing, 1), name='other')
+  return dataclasses.replace(planted.study(planted.no_effect, 1), name='other')
 
 
 def test_studies_are_compared_by_their_expected_results(study, other):

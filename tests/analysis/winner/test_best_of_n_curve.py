@@ -197,12 +197,12 @@ def test_diverged_trials_and_a_single_one():
   'call, words',
   [
     (lambda: best_of_n([]), 'losses: got shape'),
-    (lambda: best_of_n([[1.0]]), 'accepted is a list'),
+    (lambda: best_of_n([[1.0]]), 'losses: got shape'),
     (lambda: best_of_n([1.0], trials=[0]), 'whole numbers from 1'),
-    (lambda: best_of_n([1.0], confidence=1), 'below 1'),
-    (lambda: best_of_n([1.0], method='DKW'), 'order statistics, dkw'),
+    (lambda: best_of_n([1.0], confidence=1), 'confidence: got 1'),
+    (lambda: best_of_n([1.0], method='DKW'), 'order_statistics, dkw'),
     (lambda: best_of_n([-1.0], support=(0, 1)), 'losses outside'),
-    (lambda: expected_best([1.0], [2]), 'got 2 of 1'),
+    (lambda: expected_best([1.0], [2]), 'trials: got 2'),
   ],
 )
 def test_mistakes_are_named(call, words):

@@ -19,7 +19,7 @@ def runs_of(status=None, match_budget=None, **measured):
     {},
     {},
     np.arange(1.0, n + 1),
-    status=None if status is None else np.array(status),
+    status=np.array(status or ['complete'] * n),
     measured={name: np.array(column, float) for name, column in measured.items()},
     facts=StudyFacts(match_budget=match_budget),
   )
