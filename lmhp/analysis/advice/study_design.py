@@ -173,8 +173,8 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
       title=f'{others} within the noise of the winner.',
       evidence=(
         f'Two points with {counted(winner.n_seeds, "seed")} each may differ by '
-        f'{quantity(limit, runs.unit)} by chance. Closer to the winner than that are trials '
-        f'{listed(names)}. Choose among them by cost.'
+        f'{quantity(limit, runs.unit)} by chance. The mean loss of trials '
+        f'{listed(names)} is closer to that of the winner. Choose among them by cost.'
       ),
       numbers={'noise': winner.noise_sd, 'points': len(near)},
       runs=(first_run(runs, winner.point), *numbers),

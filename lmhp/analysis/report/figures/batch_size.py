@@ -216,6 +216,6 @@ def _critical_caption(critical: CriticalBatchOfRuns, n_reached: int) -> str:
   low = fit.batch_size_low if fit.batch_size_low > 0 else -math.inf
   return (
     f'The critical batch size is {number(fit.batch_size, 3)} sequences ({fit.confidence:.0%} '
-    f'interval {interval(low, fit.batch_size_high)}). There the target takes twice the fewest '
-    f'steps, {number(2 * fit.steps_min, 3)}.'
+    f'interval {interval(low, fit.batch_size_high)}). At this batch size, the target takes '
+    f'{number(2 * fit.steps_min, 3)} steps, twice the minimum.'
   )
