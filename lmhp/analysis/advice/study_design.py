@@ -165,6 +165,7 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
   names = [str(number) for number in numbers]
   if len(near) > MAX_LISTED:
     names.append(f'{len(near) - MAX_LISTED} more')
+  word = 'trial' if len(names) == 1 else 'trials'
   others = counted(len(near), 'other point is', 'other points are')
   return [
     Finding(
@@ -173,7 +174,7 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
       title=f'{others} within the noise of the winner.',
       evidence=(
         f'Two points with {counted(winner.n_seeds, "seed")} each may differ by '
-        f'{quantity(limit, runs.unit)} by chance. The mean loss of trials '
+        f'{quantity(limit, runs.unit)} by chance. The mean loss of {word} '
         f'{listed(names)} is closer to that of the winner. Choose among them by cost.'
       ),
       numbers={'noise': winner.noise_sd, 'points': len(near)},
