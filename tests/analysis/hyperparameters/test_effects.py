@@ -195,9 +195,9 @@ def test_refused():
 
 def test_effects_are_adjusted_and_ordered():
   runs = bowl(4, n=64, size=3.0, axes='zyxwa')
-  started = time.perf_counter()
+  started = time.process_time()
   found = effects(runs)
-  assert (time.perf_counter() - started) / 5 < 0.3
+  assert (time.process_time() - started) / 5 < 0.3
   assert found[0].axis == 'a' and len(found) == 5
   assert [one.p_value for one in found] == sorted(one.p_value for one in found)
   assert (

@@ -182,15 +182,14 @@ def test_which_matters_more_where_nothing_moves():
     losses,
   )
   found = interaction(runs, 'depth', 'act')
-  assert (
-    'matters more at act=relu than at gelu' in found.description and found.size == 0
-  )
+  assert 'act=relu' in found.description
+  assert found.size == 0
   assert len(set(found.best_values)) == 1
 
 
 def test_refused():
   runs = study(0, n=9)
-  assert 'needs' in interaction(runs, 'lr', 'depth').reason and not interaction(
+  assert '9 points' in interaction(runs, 'lr', 'depth').reason and not interaction(
     runs, 'lr', 'depth'
   ).significant(1.0)
   twin = study(0)
@@ -238,4 +237,4 @@ def test_pairs_are_adjusted_and_no_more_than_those_of_six_axes():
     and found[0].significant(0.01)
   )
   assert found[0].p_holm == pytest.approx(15 * found[0].p_value)
-  assert found == interactions(runs, found=effects(runs))
+  assert found == interactions(runs, known_effects=effects(runs))

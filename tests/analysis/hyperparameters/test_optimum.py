@@ -182,11 +182,11 @@ def test_what_diverged_is_left_out():
 @pytest.mark.parametrize(
   'x, y, reason',
   [
-    (GRID[:4], parabola()[:4], 'needs 5 values'),
-    ([], [], '0 usable runs'),
+    (GRID[:4], parabola()[:4], '4 runs at 4 values'),
+    ([], [], '0 runs at 0 values'),
     ([0.1] * 20, np.arange(20.0), 'at 1 values'),
     (GRID, np.full(15, 3.0), 'all losses are equal'),
-    (GRID, np.full(15, np.nan), '0 usable runs'),
+    (GRID, np.full(15, np.nan), '0 runs at 0 values'),
   ],
 )
 def test_refused(x, y, reason):

@@ -218,8 +218,8 @@ def test_more_is_better_is_turned_round():
 @pytest.mark.parametrize(
   'runs, reason',
   [
-    (Runs('none', {}, {}, np.zeros(0)), 'no run are known by kind'),
-    (Runs('unknown', {}, {}, np.arange(20.0)), 'no run are known by kind'),
+    (Runs('none', {}, {}, np.zeros(0)), 'not recorded'),
+    (Runs('unknown', {}, {}, np.arange(20.0)), 'not recorded'),
     (
       Runs(
         'same',
@@ -228,7 +228,7 @@ def test_more_is_better_is_turned_round():
         np.arange(20.0),
         measured={f'parameters_{kind}': np.full(20, 1e6) for kind in KINDS},
       ),
-      'vary by less than',
+      'less than 2%',
     ),
     (
       Runs(
@@ -238,9 +238,9 @@ def test_more_is_better_is_turned_round():
         np.arange(20.0),
         measured={'parameters_output': np.arange(1.0, 21)},
       ),
-      'vary by less than',
+      'less than 2%',
     ),
-    (models(np.random.default_rng(0), 8), '8 models are too few: needs 9'),
+    (models(np.random.default_rng(0), 8), 'there are 8 models, and 9'),
   ],
 )
 def test_what_cannot_be_said_is_refused(runs, reason):

@@ -194,14 +194,16 @@ def test_isolation_is_the_best_of_each_value_with_the_winners_interval():
     point=rows,
   )
   found = isolation(runs, 'opt')
-  assert found.noise_source == 'seeds of one point'
+  assert found.noise_source == 'seeds'
   assert found.noise == pytest.approx(
     np.sqrt(losses.reshape(24, 3).var(1, ddof=1).mean())
   )
   for i, name in enumerate(found.values):
     own = runs.values['opt'] == name
     means = losses.reshape(24, 3).mean(1)[first.values['opt'] == name]
-    assert found.best[i] == pytest.approx(means.min()) and found.points[i] == len(means)
+    assert found.best[i] == pytest.approx(means.min()) and found.n_points[i] == len(
+      means
+    )
     won = expected_loss_of_best(losses[own], rows[own], found.noise, noise_freedom=48)
     assert (found.low[i], found.high[i]) == (won.low, won.high) and runs.values['opt'][
       found.number[i]
@@ -236,8 +238,8 @@ def test_isolation_of_a_range_is_in_bins_of_as_many_points():
   found = isolation(study(n=60), 'lr')
   assert (
     len(found.values) == MAX_BINS
-    and found.points.sum() == 60
-    and np.ptp(found.points) <= 1
+    and found.n_points.sum() == 60
+    and np.ptp(found.n_points) <= 1
   )
   assert (found.edges[:, 0] <= found.values).all() and (
     found.values <= found.edges[:, 1]
@@ -261,7 +263,7 @@ def test_isolation_of_few_values_of_whole_divergence_and_without_noise():
     and found.best[:2].tolist() == [3.0, 2.9]
     and np.isnan(found.best[2])
   )
-  assert found.points.tolist() == [2, 2, 1] and found.number.tolist() == [0, 2, -1]
+  assert found.n_points.tolist() == [2, 2, 1] and found.number.tolist() == [0, 2, -1]
   few = isolation(
     Runs('s', {'d': Axis('d')}, {'d': np.array([1.0, 2.0])}, np.array([3.0, 3.1])), 'd'
   )
@@ -319,14 +321,18 @@ def test_a_contour_refused():
 
 
 def test_two_fits_that_disagree_make_one_interval_that_holds_both():
-  from lmhp.analysis.hyperparameters.responses import _with_surface
+  from lmhp.analysis.hyperparameters.responses import ResponseCurve, _reconcile
 
   axis, places = Axis('x', low=0, high=1), np.linspace(0, 1, 101)
-  curve = 3 + (places - 0.7) ** 2
+
+  def curve_of(losses):
+    return ResponseCurve(places, losses, losses, losses)
+
+  curve = curve_of(3 + (places - 0.7) ** 2)
   valley = Optimum(
     value=0.4, low=0.35, high=0.5, basin_low=(0.1,) * 3, basin_high=(0.1,) * 3
   )
-  found, basin = _with_surface(valley, (0.3, 0.5), axis, places, curve)
+  found, basin = _reconcile(valley, (0.3, 0.5), axis, curve)
   assert (found.value, found.low, found.high) == (
     pytest.approx(0.7),
     0.35,
@@ -334,11 +340,11 @@ def test_two_fits_that_disagree_make_one_interval_that_holds_both():
   )
   np.testing.assert_allclose(basin, (0.7 - 0.03**0.5, 0.7 + 0.03**0.5), atol=0.011)
   agreed = dataclasses.replace(valley, high=0.75)
-  assert _with_surface(agreed, (0.3, 0.5), axis, places, curve) == (agreed, (0.3, 0.5))
+  assert _reconcile(agreed, (0.3, 0.5), axis, curve) == (agreed, (0.3, 0.5))
   outside = dataclasses.replace(
     valley, value=0.0, low=-math.inf, high=0.1, at_bound='low'
   )
-  found, _ = _with_surface(outside, (0.0, 0.1), axis, places, curve)
+  found, _ = _reconcile(outside, (0.0, 0.1), axis, curve)
   assert found.at_bound == '' and found.value == pytest.approx(0.7)
-  rising = 3 + places
-  assert _with_surface(outside, (0.0, 0.1), axis, places, rising)[0].at_bound == 'low'
+  rising = curve_of(3 + places)
+  assert _reconcile(outside, (0.0, 0.1), axis, rising)[0].at_bound == 'low'

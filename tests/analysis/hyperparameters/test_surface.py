@@ -70,9 +70,9 @@ def test_the_gradient_is_that_of_differences():
   )
   square = (square - np.swapaxes(square, 1, 2)) ** 2
   theta = np.array([-0.2, 0.4, 0.1, -1.5])
-  found = module._negative(theta, square, target)[1]
+  found = module._negative_log_posterior(theta, square, target)[1]
   expected = optimize.approx_fprime(
-    theta, lambda t: module._negative(t, square, target)[0], 1e-6
+    theta, lambda t: module._negative_log_posterior(t, square, target)[0], 1e-6
   )
   assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
