@@ -245,7 +245,7 @@ def test_isolation_of_a_range_is_in_bins_of_as_many_points():
     found.values <= found.edges[:, 1]
   ).all()
   assert (found.edges[1:, 0] > found.edges[:-1, 1]).all()
-  assert found.noise_source == 'fit of the surface' and 0.003 < found.noise < 0.03
+  assert found.noise_source == 'surface' and 0.003 < found.noise < 0.03
   assert found.best.min() == study(n=60).objective.min()
 
 

@@ -179,7 +179,7 @@ def test_a_real_run_says_its_noise_scale_in_tokens(small, tmp_path):
   from lmhp.analysis.runs.training_runs import read_runs
 
   config = small(
-    **{'train.n_steps': 60, 'train.measure_noise_scale': True, 'train.batch_size': 8}
+    **{'train.steps': 60, 'train.measure_noise_scale': True, 'train.batch_size': 8}
   )
   lmhp.train(config, workdir=tmp_path / 'run', display='none')
   runs = read_runs(tmp_path / 'run')
