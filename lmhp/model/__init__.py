@@ -1,4 +1,4 @@
-"""The network. This folder alone imports flax.
+"""The network. No other folder imports flax.
 
 Letters of dimensions, for the names of arrays in all of lmhp:
 

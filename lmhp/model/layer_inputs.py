@@ -1,4 +1,4 @@
-"""Inputs of a layer besides the residual stream: those that all layers share, and its flags."""
+"""Inputs of layers besides the residual stream: shared inputs, and the flags of each layer."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ scaled_normalize.defvjp(_scaled_forward, _scaled_backward)
 
 
 class Normalization(nn.Module):
-  """A normalization with a learned scale and bias, as far as the config has them.
+  """A normalization with a learned scale and bias, if the config has them.
 
   Attributes:
     cfg: Config of the model.

@@ -117,8 +117,8 @@ def pairs(
     causal: If True, only the pairs that the mask keeps are counted. If False, all are, as a
       dense product computes them.
     both_sides: True if the mask keeps later tokens too, as in an encoder.
-    chunked: True if the window is a chunk, and a token attends to earlier tokens of its own
-      chunk.
+    chunked: True if the window is a chunk, and a token attends to earlier tokens of the
+      same chunk.
   """
   if not causal:
     return seq_len**2

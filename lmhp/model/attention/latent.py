@@ -1,9 +1,11 @@
 """Multi-head latent attention: keys and values are projections of a narrow latent.
 
-The cache holds the latent alone.
+The cache holds the latent and one rotating key instead of the keys and values of all heads.
 
-Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2). Dimension key besides the model's: C width
-of a latent, P rotating coordinates of a head, W size of a head's value.
+Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2).
+
+Dimension key in addition to the model's: C width of a latent, P rotating coordinates of a head,
+W size of a head's value.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rotary positions: frequencies, their scaling to longer contexts, and the rotation.
 
-Dimension key besides the model's: P pairs of coordinates that rotate.
+Dimension key in addition to the model's: P pairs of coordinates that rotate.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   # Multi-head latent attention.
   kv_latent_dim: int | None = static(
     None,
-    'width of the latent from which keys and values are computed, and which alone is cached '
-    '(multi-head latent attention); None is multi-head attention',
+    'width of the latent from which keys and values are computed, and which is cached instead '
+    'of them (multi-head latent attention); None is multi-head attention',
     low=1,
     aliases=('kv_lora_rank',),
     source='arXiv:2405.04434 section 2.1',

@@ -2,8 +2,8 @@
 
 A preset is the keys of the section `model`. A family states once what its sizes share, and
 each size is one row of a table. Published dropout rates and initial scales belong to a
-training recipe, so they are left out. Sources are the paper or card of each model, and the
-config.json beside its weights.
+training recipe, so they are left out. Sources are the paper or model card of each model, and
+the config.json that is published with its weights.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def sizes(
     columns: Names of the keys in which the sizes differ, separated by spaces.
     rows: {name of a preset: values of these keys}.
     shared: Keys of all sizes.
-    changes: {name of a preset: other keys that it has besides, or instead of `shared`}.
+    changes: {name of a preset: keys in addition to, or instead of, `shared`}.
 
   >>> sizes('d_model n_layers', {'small': (64, 2), 'large': (96, 4)}, {'n_heads': 4})[
   ...   'small'
