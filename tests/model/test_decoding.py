@@ -34,6 +34,13 @@ STRUCTURES = {
     'attention_pattern': ('global', 'local'),
     'sliding_window': 3,
   },
+  'latent': {
+    'kv_latent_dim': 11,
+    'query_latent_dim': 9,
+    'rotary_head_dim': 2,
+    'value_head_dim': 5,
+    'n_kv_heads': None,
+  },
   'first layer without a normalization': {
     'n_layers': 4,
     'first_attention_norm': False,
