@@ -198,7 +198,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 
-  # The table gives most fields. Each converter adds some, and may read those before it.
+  # The table gives most fields. Each converter adds some, and receives the fields so far.
   table = family.read_table(reader)
   fields = table.values
   try:
@@ -236,7 +236,9 @@ def _name_keys_of_file(
     field = match[1]
     return reader.prefix + key_of_field[field] if field in key_of_field else match[0]
 
-  words = re.sub(r'model\.(\w+)', key_of, message)
+  converted = re.sub(r'model\.(\w+)', key_of, message)
   return (
-    words if words.startswith(f'{reader.source}: ') else f'{reader.source}: {words}'
+    converted
+    if converted.startswith(f'{reader.source}: ')
+    else f'{reader.source}: {converted}'
   )

@@ -43,7 +43,7 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     path: Directory of the pretrained model.
     cfg: The model, from the config.json of the directory.
     has_tokenizer: True if the directory has a tokenizer.json. Otherwise the experiment reads
-      bytes, whose ids may not be those of the model's vocabulary.
+      bytes, whose ids may differ from the ids of the model's vocabulary.
   """
   default = ModelConfig()
   lines = []

@@ -90,7 +90,7 @@ def save_pretrained(
     config: Content of config.json.
     params: Nested dict of arrays, in the form in which `load_pretrained` returns them.
     tokenizer: Tokenizer, which is saved if it has a tokenizer.json.
-    shard_bytes: Size of the largest file of tensors. A larger tensor has a file of its own.
+    shard_bytes: Size of the largest file of tensors. A larger tensor is alone in its file.
 
   Raises:
     ConfigError: If lmhp cannot read `config`, if the parameters belong to another model, or

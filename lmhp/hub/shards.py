@@ -109,7 +109,7 @@ def write_directory(
   Args:
     directory: Local directory, which exists.
     tensors: {name: array}.
-    shard_bytes: Size of the largest file. A larger tensor has a file of its own.
+    shard_bytes: Size of the largest file. A larger tensor is alone in its file.
   """
   shards = _split(tensors, shard_bytes)
   if len(shards) == 1:

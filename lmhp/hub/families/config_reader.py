@@ -18,7 +18,7 @@ REQUIRED = object()
 MAX_PRINTED = 80
 """Longest value in an error message, in characters."""
 
-_TYPE_WORDS: dict[type | None, str] = {
+_TYPE_NAMES: dict[type | None, str] = {
   int: 'a whole number',
   float: 'a number',
   bool: 'true or false',
@@ -74,10 +74,10 @@ class ConfigReader:
     value = self._unread.pop(key, default)
     if value is REQUIRED:
       raise ConfigError(
-        f'{self.source}: {self.prefix}{key}: missing, expected {_TYPE_WORDS[kinds[0]]}'
+        f'{self.source}: {self.prefix}{key}: missing, expected {_TYPE_NAMES[kinds[0]]}'
       )
     if kinds and not any(has_type(value, kind) for kind in kinds):
-      accepted = ' or '.join(_TYPE_WORDS[kind] for kind in kinds)
+      accepted = ' or '.join(_TYPE_NAMES[kind] for kind in kinds)
       raise self.error(key, value, accepted)
     return value
 

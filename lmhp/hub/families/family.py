@@ -67,7 +67,7 @@ class CheckpointFamily:
     ignored_keys: Keys of published files that do not change what the model computes.
     aliases: {second name of a key: the key}.
     converters: Converters for what the table cannot express. Each one receives the fields
-      of those before it.
+      of the earlier ones.
     text_config_key: Key of the nested object that describes the language model. Empty if
       the file itself describes it.
     layer_name: Name of a layer in a checkpoint, with `{i}` for its index.
@@ -75,7 +75,7 @@ class CheckpointFamily:
       returns such a mapping.
     tied_tensors: {name under which a checkpoint may repeat a tensor: name of the tensor}.
     ignored_tensors: Regular expression for the names of tensors that the language model does
-      not use, such as those of a pooler.
+      not use, such as the tensors of a pooler.
     is_tied_without_head: If True, embeddings are tied if the checkpoint has no matrix for the
       head, even if config.json has another value.
     has_grouped_qkv: If True, a tensor that holds query, key and value is divided into groups,
@@ -148,7 +148,7 @@ class CheckpointFamily:
     )
 
   def _with_names(self, names: object) -> object:
-    """Returns new tensor names, followed by those of this family that they do not change."""
+    """Returns new tensor names, followed by the unchanged names of this family."""
     if not isinstance(names, Mapping) or not isinstance(self.tensor_names, Mapping):
       return names
     inherited = {
@@ -195,9 +195,9 @@ class CheckpointFamily:
     for key, accepted in {**ACCEPTED_VALUES, **self.accepted_values}.items():
       value = reader.take(key, accepted[0])
       if not any(_is_same(value, candidate) for candidate in accepted):
-        words = ' or '.join(json.dumps(candidate) for candidate in accepted)
+        printed = ' or '.join(json.dumps(candidate) for candidate in accepted)
         raise reader.error(
-          key, value, f'{words}: lmhp has no other variant of {self.model_type}'
+          key, value, f'{printed}: lmhp has no other variant of {self.model_type}'
         )
 
     # Any key that is left now might change what the model computes.

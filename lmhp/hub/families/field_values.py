@@ -29,8 +29,8 @@ ACTIVATION_FIELDS = ('activation', 'head_activation')
 INIT_STD = 0.02
 """Standard deviation of the initialization if `ModelConfig.init_scale` is 1."""
 
-_MAX_WORD = 80
-"""Longest accepted word, in characters."""
+_MAX_STRING = 80
+"""Longest accepted string, in characters."""
 
 
 def read_value(reader: ConfigReader, key: str, field: str, value: object) -> object:
@@ -48,7 +48,7 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
     ConfigError: If the value is a list, an object or a long text, or if an activation or
       `init_scale` has a value that is not accepted.
   """
-  is_long = isinstance(value, str) and len(value) > _MAX_WORD
+  is_long = isinstance(value, str) and len(value) > _MAX_STRING
   if is_long or isinstance(value, (list, dict)):
     raise reader.error(key, value, 'a single value')
 

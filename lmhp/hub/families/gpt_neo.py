@@ -20,19 +20,17 @@ from lmhp.model.config import ModelConfig
 def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the windows.
 
-  attention_types is a list of [[words], repetitions]. attention_layers, if present, lists
-  the word of each layer.
+  attention_types is a list of [[layer types], repetitions]. attention_layers, if present,
+  lists the type of each layer.
   """
   window = reader.take('window_size', 256, int)
   types = reader.take('attention_types', [[['global', 'local'], 12]], list)
   listed = reader.take('attention_layers', None, list, None)
 
-  # One word more than there are layers is enough to detect a list that is too long.
+  # One entry more than there are layers is enough to detect a list that is too long.
   layers = _expand(types, cfg.n_layers + 1)
   if len(layers) != cfg.n_layers or not set(map(str, layers)) <= {'global', 'local'}:
-    accepted = (
-      f'[[words], repetitions] for the {cfg.n_layers} layers, in words global and local'
-    )
+    accepted = f'[[layer types], repetitions] for the {cfg.n_layers} layers, each global or local'
     raise reader.error('attention_types', types, accepted)
   if listed is not None and listed != layers:
     raise reader.error('attention_layers', listed, 'the same layers as attention_types')
@@ -44,24 +42,24 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 
 def _expand(types: Sequence[tuple[Sequence[str], int]], limit: int) -> list[str]:
-  """Returns the word of each layer.
+  """Returns the type of each layer.
 
   Args:
-    types: Pairs of words and repetitions, as a file has them.
+    types: Pairs of layer types and repetitions, as a file has them.
     limit: Largest length of the result.
 
   Returns:
-    The words. Empty if `types` is malformed.
+    Layer types. Empty if `types` is malformed.
   """
 
-  def words() -> Iterator[str]:
+  def layer_types() -> Iterator[str]:
     for group, repetitions in types:
       if group:
         for _ in range(min(repetitions, limit)):
           yield from group
 
   try:
-    return list(itertools.islice(words(), limit))
+    return list(itertools.islice(layer_types(), limit))
   except (TypeError, ValueError):
     return []
 

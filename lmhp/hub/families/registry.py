@@ -30,7 +30,7 @@ def register_family(family: CheckpointFamily) -> CheckpointFamily:
 
 
 def model_types() -> list[str]:
-  """Returns the model types of all families, those of plugins included.
+  """Returns the model types of all families, including those of plugins.
 
   The families of lmhp come first. Within each group the order is alphabetical.
   """

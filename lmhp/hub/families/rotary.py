@@ -189,7 +189,7 @@ class Rotary:
   def _local_fields(
     self, reader: ConfigReader, fields_global: ModelFields, fields_local: ModelFields
   ) -> ModelFields:
-    """Returns the fields in which layers with a window differ from those without.
+    """Returns the fields in which layers with a window differ from layers without one.
 
     They may have another base, and they may be unscaled. Everything else has to agree.
     """

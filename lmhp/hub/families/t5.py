@@ -27,20 +27,20 @@ def _write_n_layers(cfg: ModelConfig) -> ConfigKeys:
 def _read_feed_forward(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the activation and the gate.
 
-  The word is an activation, or `gated-` and an activation. transformers takes the tanh form
+  The value is an activation, or `gated-` and an activation. transformers takes the tanh form
   of GELU for gated-gelu.
   """
-  word = reader.take('feed_forward_proj', 'relu', str)
-  name = word.removeprefix(_GATED)
+  value = reader.take('feed_forward_proj', 'relu', str)
+  name = value.removeprefix(_GATED)
   if name not in ACTIVATIONS:
     accepted = f'an activation, or {_GATED} and an activation: {", ".join(ACTIVATIONS)}'
-    raise reader.error('feed_forward_proj', word, accepted)
-  activation = 'gelu_tanh' if word == 'gated-gelu' else ACTIVATIONS[name]
-  return {'gated': word.startswith(_GATED), 'activation': activation}
+    raise reader.error('feed_forward_proj', value, accepted)
+  activation = 'gelu_tanh' if value == 'gated-gelu' else ACTIVATIONS[name]
+  return {'gated': value.startswith(_GATED), 'activation': activation}
 
 
 def _write_feed_forward(cfg: ModelConfig) -> ConfigKeys:
-  """Returns the word from which `_read_feed_forward` gives the same activation."""
+  """Returns the value from which `_read_feed_forward` gives the same activation."""
   name = activation_name(cfg.activation)
   if cfg.activation == 'gelu_tanh':
     name = 'gelu' if cfg.gated else 'gelu_new'

@@ -11,7 +11,7 @@ from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFie
 from lmhp.model.config import ModelConfig
 
 LAYER_TYPES = {'full_attention': 'global', 'sliding_attention': 'local'}
-"""{word of layer_types: word of `attention_pattern`}."""
+"""{layer type of transformers: layer type in `attention_pattern`}."""
 
 
 def shortest_pattern(layers: Sequence[str]) -> tuple[str, ...]:
@@ -48,39 +48,39 @@ def window_fields(
 
 
 def read_layer_types(
-  reader: ConfigReader, cfg: ModelConfig, words: Mapping[str, str] = LAYER_TYPES
+  reader: ConfigReader, cfg: ModelConfig, names: Mapping[str, str] = LAYER_TYPES
 ) -> list[str] | None:
   """Returns 'local' or 'global' for each layer, as the key layer_types lists them.
 
   Args:
     reader: Reader of the config.json.
     cfg: Model, for its number of layers.
-    words: {word of layer_types: 'local' or 'global'}.
+    names: {layer type in the file: 'local' or 'global'}.
 
   Returns:
-    A list with one word per layer, or None if the key is absent.
+    One layer type per layer, or None if the key is absent.
 
   Raises:
-    ConfigError: If a word is unknown, or if the list has the wrong length.
+    ConfigError: If a layer type is unknown, or if the list has the wrong length.
   """
   layer_types = reader.take('layer_types', None, list, None)
   if layer_types is None:
     return None
-  for word in layer_types:
-    if not isinstance(word, str) or word not in words:
-      accepted = f'{" or ".join(words)} for each layer'
-      raise reader.error('layer_types', word, accepted)
+  for layer_type in layer_types:
+    if not isinstance(layer_type, str) or layer_type not in names:
+      accepted = f'{" or ".join(names)} for each layer'
+      raise reader.error('layer_types', layer_type, accepted)
   if len(layer_types) != cfg.n_layers:
-    accepted = f'a word for each of the {cfg.n_layers} layers'
+    accepted = f'a layer type for each of the {cfg.n_layers} layers'
     raise reader.error('layer_types', layer_types, accepted)
-  return [words[word] for word in layer_types]
+  return [names[layer_type] for layer_type in layer_types]
 
 
 def write_layer_types(
-  cfg: ModelConfig, local_word: str = 'sliding_attention'
+  cfg: ModelConfig, local_type: str = 'sliding_attention'
 ) -> list[str]:
-  """Returns the value of the key layer_types. `local_word` stands for a layer with a window."""
-  return ['full_attention' if window is None else local_word for window in cfg.windows]
+  """Returns the value of the key layer_types. A layer with a window has `local_type`."""
+  return ['full_attention' if window is None else local_type for window in cfg.windows]
 
 
 def layers_with_positions(n_layers: int, period: int) -> list[bool]:
@@ -169,7 +169,7 @@ class WindowByLayer:
 
 
 def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  # The keys are read even if no layer has a window, so that they count as known.
+  # Read all keys, even if no layer has a window. A key that is not read is an error.
   is_used = reader.take('use_sliding_window', False, bool)
   window = reader.take('sliding_window', 4096, int, None)
   first = reader.take('max_window_layers', 28, int)
