@@ -206,6 +206,11 @@ WRONG_VALUES = [
   ),
   ({'model_type': 'mistral', 'sliding_window': 0}, 'sliding_window', ['0']),
   (
+    {'model_type': 'qwen3_moe', 'decoder_sparse_step': 0},
+    'decoder_sparse_step',
+    ['0', '1'],
+  ),
+  (
     {'model_type': 'qwen2', 'layer_types': ['full_attention']},
     'layer_types',
     ["['full_attention']", '2'],
