@@ -1,8 +1,13 @@
-"""How often the intervals of batch sizes, kinds of parameters and stability hold the truth, in synthetic studies.
+"""Coverage of the intervals of batch sizes, kinds of parameters and stability.
 
-Printed: the share of studies whose 90% interval holds the planted critical batch size, fewest steps and fewest
-examples (aim: 87 to 93%); the planted noise scale, by the number of steps; no effect of any kind of parameters, and how
-often one is shown (aim: 5% at most); and how often a cut is shown where divergence is chance (aim: 5% at most).
+Each measure is printed for synthetic studies with a planted truth:
+
+  critical batch size, fewest steps, fewest examples: fraction of the studies whose 90%
+    interval contains the planted value (aim: 87 to 93%)
+  gradient noise scale: the same, by number of steps
+  kinds of parameters without an effect: fraction of the studies that report one (aim: at
+    most 5%)
+  divergence at random: fraction of the studies that report a threshold (aim: at most 5%)
 
   python bench/calibration_batch_size.py [--studies=2000]
 """
@@ -24,7 +29,7 @@ KINDS = ('embedding', 'attention', 'feed_forward')
 
 
 def critical(rng: np.random.Generator, noise: float) -> list[bool]:
-  """Whether the intervals hold the truth; seven batch sizes around the critical one."""
+  """Returns True for each interval that contains the truth, at seven batch sizes."""
   batches = 2.0 ** np.arange(4, 11)
   found = critical_batch_size(
     batches, 500 * (1 + 128 / batches) * np.exp(noise * rng.standard_normal(7))
@@ -37,7 +42,10 @@ def critical(rng: np.random.Generator, noise: float) -> list[bool]:
 
 
 def noise_scale(rng: np.random.Generator, steps: int, seed: int) -> bool:
-  """Whether the interval holds a noise scale of 50; batches of 64 in two parts, gradients of 50 numbers."""
+  """Returns True if the interval contains the noise scale of 50.
+
+  Batches of 64 sequences have two microbatches, and gradients have 50 numbers.
+  """
   parts = 50**-0.5 + 32**-0.5 * rng.standard_normal((steps, 2, 50))
   small, big = (
     np.mean(np.sum(parts**2, axis=-1), axis=1),
@@ -48,7 +56,9 @@ def noise_scale(rng: np.random.Generator, steps: int, seed: int) -> bool:
 
 
 def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
-  """The share of kinds whose interval holds 0, which is true, and whether one is shown."""
+  """Returns the fraction of the kinds whose interval contains the true effect of 0, and
+  whether an effect is reported.
+  """
   counts = rng.uniform(1, 3, (models, 3)) * 10 ** rng.uniform(6, 7, (models, 1))
   losses = 3 - 0.1 * np.log2(counts.sum(axis=1)) + 0.01 * rng.standard_normal(models)
   found = effects_by_kind(
@@ -64,7 +74,7 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
 
 
 def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool:
-  """Whether a cut is shown where each run diverges with the same chance."""
+  """Returns True if a threshold is reported although divergence is random."""
   values = {f'axis_{i}': rng.uniform(size=runs) for i in range(4)}
   status = np.where(rng.random(runs) < share, 'diverged', 'complete')
   study = Runs(

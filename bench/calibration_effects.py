@@ -1,9 +1,12 @@
-"""How often a hyperparameter, or a pair, that does nothing is said to matter, and how often one that does is found.
+"""False positive rate and power of the tests of effects and interactions.
 
-Of each design, studies in which the asked axis (pair) has no effect: noise alone, or with other axes that matter a lot;
-printed is in what share of studies its p-value is at most 1%, 2% and 5%, and any Holm-adjusted one is at most 5%. Then
-studies with a planted parabola or product, by its standard deviation over the space in multiples of the noise's: the
-power at 5%, and how often the 90% interval of `range_nats` holds the truth.
+First, studies in which the tested axis or pair has no effect. The losses are noise alone, or
+other axes have large effects. Printed for each design: the fraction of the studies with a
+p-value of at most 1%, 2% and 5%, and with any Holm-adjusted p-value of at most 5%.
+
+Then, studies with a planted parabola or product. Its standard deviation over the space is
+given in multiples of the noise. Printed: the power at 5%, and the fraction of the studies
+whose 90% interval of `range_nats` contains the truth.
 
   python bench/calibration_effects.py [--studies=500] [--only effects|interactions|power]
 """
@@ -25,7 +28,7 @@ DESIGNS = ('random', 'qmc', 'grid')
 
 
 def places(design: str, n: int, axes: int, rng: np.random.Generator) -> np.ndarray:
-  """(n or so, axes) places in the unit cube."""
+  """Returns about n points in the unit cube, (n, axes)."""
   if design == 'qmc':
     from scipy.stats import qmc
 
@@ -60,7 +63,11 @@ def study(
   planted: float = 0.0,
   product: float = 0.0,
 ) -> Runs:
-  """Losses of noise; `others` times a bowl and a cliff in all axes but a0 (of products: in all axes)."""
+  """Returns a study whose losses are noise, plus effects of other axes.
+
+  The effects are `others` times a bowl and a cliff. They are in all axes but a0, or in all
+  axes if products are tested.
+  """
   rng = np.random.default_rng(seed)
   u = places(design, n, axes, rng)
   losses = noise(kind, len(u), rng) + planted * ((u[:, 0] - 0.4) ** 2 - 0.0933) / 0.0943
@@ -129,7 +136,10 @@ def of_interactions(studies: int) -> None:
   for design, axes in itertools.product(DESIGNS, (2, 3, 5)):
     for i, (n, kind) in enumerate(((24, 'heavy'), (64, 'skewed'), (40, 'normal'))):
       others, diverged = (0.0, 3.0)[i == 1], (0.3, 0.15, 0.0)[i]
-      make = lambda s: study(design, n, axes, kind, diverged, others, s, planted=others)
+
+      def make(s):
+        return study(design, n, axes, kind, diverged, others, s, planted=others)
+
       every.append(
         np.array([interaction(make(s), 'a0', 'a1', s).p_value for s in range(studies)])
       )
@@ -175,7 +185,7 @@ def of_power(studies: int) -> None:
 
 
 def of_families(studies: int) -> None:
-  """Any Holm-adjusted p of noise-only studies of 4 axes."""
+  """Prints the rate of any Holm-adjusted finding in noise, for 4 axes."""
   any_axis = np.zeros(studies)
   for s in range(studies):
     runs = study('random', 32, 4, 'heavy', 0.15, 0.0, s)

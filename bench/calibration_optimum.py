@@ -1,10 +1,13 @@
-"""How often the 90% interval of `analysis/optimum.py` holds the true optimum, and how long it is.
+"""Coverage and length of the 90% interval of the optimum.
 
-A study is 9 to 40 runs over a range of 4 e-folds: a valley of some shape, its bottom anywhere in the inner 70% of the
-range, its steeper side either one, plus normal noise of 0.5 to 30% of the valley's median height. Runs lie on a grid,
-at random or at quasi-random places; with covariates, one to three other axes add bowls of the same size. Printed for
-each shape: share of studies that hold it, of those with covariates and those without, below and above, median length in
-shares of the range, how often a bound was said to be better though it is not.
+A study has 9 to 40 runs over a range of 4 e-folds. The curve is a valley of some shape. Its
+minimum is in the inner 70% of the range, and either side may be the steeper one. The noise is
+normal, with 0.5 to 30% of the valley's median height. Runs are on a grid, at random or at
+quasi-random points. With covariates, one to three other axes add bowls of the same size.
+
+Printed for each shape: the fraction of the studies whose interval contains the optimum, with
+and without covariates, below and above it; the median length as a fraction of the range; and
+the rate of wrong claims that a bound is better.
 
   python bench/calibration_optimum.py [--studies=2000]
 """
@@ -30,7 +33,7 @@ HALF = 2.0
 
 
 def study(seed: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None, float]:
-  """Shape, values, losses, covariates and the true optimum."""
+  """Returns shape, values, losses, covariates and the true optimum."""
   rng = np.random.default_rng(seed)
   shape = list(SHAPES)[seed % len(SHAPES)]
   n, others = (
@@ -70,7 +73,7 @@ def main() -> None:
     '--first',
     type=int,
     default=600_000,
-    help='seed of the first; the constants were chosen on 0 to 999',
+    help='first seed; the constants of the method were chosen on seeds 0 to 999',
   )
   options = parser.parse_args()
   started, rows = time.perf_counter(), []
@@ -94,7 +97,10 @@ def main() -> None:
   kind, others, below, above, length, bound, refused = np.array(rows, float).T
   for i, name in [*enumerate(SHAPES), (-1, 'all')]:
     of = (refused == 0) & ((kind == i) | (i < 0))
-    held = lambda rows: 1 - np.mean(below[rows] + above[rows])
+
+    def held(rows):
+      return 1 - np.mean(below[rows] + above[rows])
+
     print(
       f'{name:17} {np.sum(of):4d} studies: held {held(of):6.1%} (alone {held(of & (others == 0)):6.1%}, with '
       f'covariates {held(of & (others == 1)):6.1%}), below {np.mean(below[of]):5.1%}, '

@@ -1,11 +1,15 @@
-"""How often the intervals of `analysis/scaling_laws.py` hold the truth, and how far isoFLOP parabolas are off.
+"""Coverage of the intervals of scaling laws, and error of isoFLOP parabolas.
 
     python bench/calibration_scaling.py [--studies 500] [--designs isoflop,grid,small] [--noises normal,laplace,t3]
 
-A study is a design of runs of a known law with noise in log L; designs: 245 points spread around compute-optimal (as
-the figure of Hoffmann et al. has), a 6 x 6 grid, 48 small models of another law. Aim: 87 to 93% of 90, of alpha and
-beta. `new run`: how often the prediction interval holds a new run's loss at ten times the largest N and D;
-`best N`: the interval of the compute-optimal N at a hundred times the largest C.
+A study has runs of a known law, with noise in log L. Its design is one of: 245 points around
+the compute-optimal line (as in the figure of Hoffmann et al.), a 6 x 6 grid, or 48 small
+models of another law. The aim is 87 to 93% for the 90% intervals of alpha and beta.
+
+  new run   fraction of the prediction intervals that contain the loss of a new run at ten
+            times the largest N and D
+  best N    fraction of the intervals that contain the compute-optimal N at a hundred times
+            the largest C
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ CHINCHILLA = (1.8172, 482.01, 2085.43, 0.3478, 0.3658)
 
 
 def design(name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, tuple]:
-  """N, D and the law's E, A, B, alpha, beta."""
+  """Returns N and D of the runs, and E, A, B, alpha and beta of the law."""
   if name == 'isoflop':
     flops = np.exp(rng.uniform(np.log(6e18), np.log(3e21), 245))
     n = 0.09 * flops**0.5 * np.exp(rng.uniform(-1.6, 1.6, 245))
@@ -41,7 +45,7 @@ def design(name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray,
 
 
 def draw_noise(kind: str, shape, rng: np.random.Generator) -> np.ndarray:
-  """Of mean 0 and variance 1."""
+  """Returns noise of mean 0 and variance 1."""
   if kind == 'laplace':
     return rng.laplace(size=shape) / np.sqrt(2)
   return (
@@ -56,7 +60,7 @@ def loss_of(law: tuple, n, d):
 
 
 def coverage(name: str, kind: str, spread: float, studies: int, seed: int = 0) -> str:
-  """A line of figures."""
+  """Returns one line of the table."""
   rng = np.random.default_rng(seed)
   n, d, law = design(name, rng)
   truth = dict(zip(NAMES, (*law, law[4] / (law[3] + law[4]))))
@@ -92,7 +96,7 @@ def coverage(name: str, kind: str, spread: float, studies: int, seed: int = 0) -
 
 
 def exponents(studies: int) -> None:
-  """Of a noiseless and a noisy isoFLOP study of known law: the exponent a by three ways."""
+  """Prints the exponent a of isoFLOP studies with and without noise, by three methods."""
   law, rng = (1.69, 406.4, 410.7, 0.34, 0.28), np.random.default_rng(0)
   true = law[4] / (law[3] + law[4])
   print(
@@ -131,10 +135,15 @@ def exponents(studies: int) -> None:
 
 
 def power_laws(studies: int) -> None:
-  """How often the exponent's interval and the prediction interval of a new value hold."""
+  """Prints the coverage of the interval of the exponent, and of the prediction interval
+  of a new value.
+  """
   rng, sizes, held = np.random.default_rng(0), np.geomspace(1e6, 1e8, 6), []
   for _ in range(studies):
-    noisy = lambda x: 3.0 * x**-0.25 * np.exp(0.1 * rng.standard_normal(np.shape(x)))
+
+    def noisy(x):
+      return 3.0 * x**-0.25 * np.exp(0.1 * rng.standard_normal(np.shape(x)))
+
     law = fit_power_law(sizes, noisy(sizes))
     (low, high), new = law.interval(1e9), noisy(1e9)
     held.append(

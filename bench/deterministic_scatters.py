@@ -1,7 +1,7 @@
-"""What `xla_gpu_deterministic_ops`, which our programs ask for, costs: tokens per second with it over without.
+"""Cost of `xla_gpu_deterministic_ops` in training: tokens per second with and without it.
 
-One member alone and a pack of 64, the two programs measured in turns in one process. On a processor the option does not
-exist, and both programs are the same.
+Programs of lmhp set this option. The two programs are measured in turns in one process, for
+one member and for a pack of 64. On a CPU the option has no effect, so both are the same.
 
   python bench/deterministic_scatters.py [--models 1M 10M] [--widths 1 64]
 """
@@ -22,7 +22,9 @@ def main() -> None:
     '--models', nargs='*', default=['1M', '10M'], choices=pack_gain.MODELS
   )
   parser.add_argument('--widths', nargs='*', type=int, default=[1, 64])
-  parser.add_argument('--seconds', type=float, default=0.7, help='of one measurement')
+  parser.add_argument(
+    '--seconds', type=float, default=0.7, help='seconds of one measurement'
+  )
   options = parser.parse_args()
   for name in options.models:
     for width in options.widths:
@@ -44,7 +46,7 @@ def main() -> None:
         f'ratio {ratios[ROUNDS // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})',
         flush=True,
       )
-      del members  # their memory, before the next
+      del members  # frees their memory
 
 
 if __name__ == '__main__':

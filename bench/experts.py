@@ -1,7 +1,8 @@
-"""Training tokens per second with experts, beside a dense model of equal active FLOPs, with each backend.
+"""Training tokens per second with experts, compared with a dense model of equal active FLOPs.
 
-One program after the other in one process, in turns, on the machine alone. A step is the whole of training: gradient and
-AdamW of a decoder whose feed-forward parts are dense, or k of E experts as wide as a k-th of the dense part each.
+All programs are measured in turns in one process, for each backend of the experts. A step is
+a whole update of a decoder: gradient and AdamW. Each layer is dense, or has k of E experts,
+each 1/k as wide as the dense layer. Run it on an idle machine.
 
   python bench/experts.py
 """
@@ -24,14 +25,16 @@ from lmhp.optim.config import OptimizerConfig
 from lmhp.training.config import TrainConfig
 from lmhp.training.step import make_init, make_update
 
-SHARED = dict(vocab_size=512, gated=True, activation='silu', norm='rmsnorm')
+SHARED = {'vocab_size': 512, 'gated': True, 'activation': 'silu', 'norm': 'rmsnorm'}
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--d_model', type=int, default=256)
   parser.add_argument('--n_layers', type=int, default=4)
-  parser.add_argument('--d_ff', type=int, default=1024, help='of the dense model')
+  parser.add_argument(
+    '--d_ff', type=int, default=1024, help='hidden size of the dense feed-forward part'
+  )
   parser.add_argument('--seq_len', type=int, default=256)
   parser.add_argument('--batch_size', type=int, default=8)
   parser.add_argument('--experts', type=int, nargs='*', default=[8, 32])
@@ -79,7 +82,7 @@ def main() -> None:
 
 
 def stepper(cfg: ModelConfig, batch_size: int, seq_len: int):
-  """A function that makes a few updates and returns the seconds of one."""
+  """Returns a function that makes a few updates and returns the seconds per update."""
   model = build(cfg)
   sections = {
     'model': cfg,

@@ -1,9 +1,12 @@
-"""What early stopping and Bayesian search buy: regret and tokens of halving beside the full grid, TPE beside random.
+"""Regret and tokens of halving compared with the full grid, and of TPE with random search.
 
-Halving: 27 trials, nine learning rates by three schedules, of a small model on the embedded corpus: the full grid, and
-halving with rungs that score a cooldown (the default) or the state as it is (prefix). A trial is judged by what the
-grid says of it at its end; the noise between seeds of the grid's best stands beside. With --bayes: after how many
-trials lmhp's 'auto' search has found what random search finds in 32.
+Halving: 27 trials (nine learning rates by three schedules) of a small model on the built-in
+corpus. The full grid is compared with halving whose rungs score a cooldown (the default) or
+the state as it is (prefix). The regret of a trial is computed from its final loss in the
+grid. The noise between seeds of the best point of the grid is printed for comparison.
+
+With --bayes: the number of trials after which the search method 'auto' has found a loss as
+low as that of random search after 32 trials.
 
   python bench/halving.py [--seeds=3] [--steps=1350]
   python bench/halving.py --bayes [--seeds=10]
@@ -34,17 +37,20 @@ RANDOM_TRIALS, AUTO_TRIALS = 32, 20
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument(
-    '--seeds', type=int, help='studies; 3 where not given, 10 with --bayes'
+    '--seeds', type=int, help='number of studies; default 3, or 10 with --bayes'
   )
   parser.add_argument(
-    '--steps', type=int, help='of a trial; 1350 where not given, 100 with --bayes'
+    '--steps', type=int, help='steps of a trial; default 1350, or 100 with --bayes'
   )
   parser.add_argument('--rates', type=int, default=9)
   parser.add_argument(
-    '--noise_seeds', type=int, default=8, help="trainings of the grid's best"
+    '--noise_seeds',
+    type=int,
+    default=8,
+    help='number of seeds of the best point of the grid',
   )
   parser.add_argument(
-    '--bayes', action='store_true', help='Bayesian beside random search instead'
+    '--bayes', action='store_true', help='compare Bayesian and random search instead'
   )
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as directory:
@@ -54,10 +60,10 @@ def main() -> None:
 
 
 class Studies:
-  """Runs studies one after the other in this process, all with the packs that the first of a kind chose.
+  """Runs studies in this process. All studies of a kind use the packs of its first study.
 
   Args:
-    directory: where they lie.
+    directory: Directory of the studies.
   """
 
   def __init__(self, directory: pathlib.Path):
@@ -66,13 +72,13 @@ class Studies:
   def run(
     self, kind: str, config, sweep: lmhp.SweepConfig, overrides: dict | None = None
   ) -> tuple:
-    """The result of a study and its seconds.
+    """Returns the result of a study and its seconds.
 
     Args:
-      kind: studies of one kind share `autotune.json`.
-      config: what `lmhp.sweep` takes.
-      sweep: what is asked for.
-      overrides: of the config.
+      kind: Studies of one kind share `autotune.json`.
+      config: Config or task of `lmhp.sweep`.
+      sweep: Sweep of `lmhp.sweep`.
+      overrides: Overrides of the config.
     """
     workdir, choices = (
       self.directory / f'{kind}-{self.n}',
@@ -93,7 +99,10 @@ class Studies:
 
 
 def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_size: int):
-  """A byte model of the embedded corpus; rungs and ends are scored on the same windows."""
+  """Returns the config of a byte model on the built-in corpus.
+
+  Rungs and final evaluations score the same windows.
+  """
   config = lmhp.default_config()
   config.data.path, config.data.tokenizer = ('docstrings',), 'byte'
   (
@@ -108,11 +117,11 @@ def small_model(steps: int, d_model: int, n_layers: int, seq_len: int, batch_siz
   return config
 
 
-# --- halving --------------------------------------------------------------------------------------------------------
+# --- halving ------------------------------------------------------------------------
 
 
 def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
-  """Runs the three searches for each study seed and prints what they found."""
+  """Runs the three searches for each study seed and prints their results."""
   config = small_model(
     options.steps or 1350, d_model=32, n_layers=2, seq_len=64, batch_size=16
   )
@@ -159,19 +168,19 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
 
 
 def key(trial) -> tuple:
-  """What tells a point from another, in any of the searches."""
+  """Returns an identifier of a point that is the same in all searches."""
   return tuple(sorted(trial.parameters.items()))
 
 
 def best_of(found):
-  """The trial that a study says is best: the lowest of those that came to their end."""
+  """Returns the best trial of a study: the lowest loss of the complete trials."""
   return min(
     (t for t in found.trials if t.status == 'complete'), key=lambda t: t.values[0]
   )
 
 
 def judged(found, grid: dict[tuple, float]) -> float:
-  """Regret, nats: how much worse the found trial ends in the grid than the grid's best."""
+  """Returns the regret of a trial in nats: its final loss in the grid, minus the lowest."""
   return grid[key(best_of(found))] - min(grid.values())
 
 
@@ -183,7 +192,9 @@ def tell(
   share: float,
   seconds: float,
 ) -> None:
-  """Prints a study: what it found, and how well each rung foretold the grid's ends, over those that came to it."""
+  """Prints the result of a study, and the rank correlation of each rung with the final losses
+  of the grid, over the trials that reached the rung.
+  """
   best, last = best_of(found), max(max(t.scores) for t in found.trials)
   words = []
   for rung in sorted({step for t in found.trials for step in t.scores if step < last}):
@@ -204,7 +215,10 @@ def tell(
 
 
 def tell_noise(studies: Studies, config, found, n: int) -> None:
-  """Prints the standard deviation over seeds, initial parameters and order of the data both new, of the best point."""
+  """Prints the standard deviation of the best point over seeds.
+
+  Each seed has new initial parameters and a new order of the data.
+  """
   space = {
     path: lmhp.Choice(value) for path, value in best_of(found).parameters.items()
   }
@@ -224,20 +238,27 @@ def tell_noise(studies: Studies, config, found, n: int) -> None:
   )
 
 
-# --- Bayesian search ------------------------------------------------------------------------------------------------
+# --- Bayesian search ----------------------------------------------------------------
 
 
 def compare_searches(studies: Studies, options: argparse.Namespace) -> None:
-  """For each task and study seed: random search's best, and after how many trials 'auto' has one as good."""
+  """Compares the search methods for each task and study seed.
+
+  Prints the best loss of random search, and the number of trials after which 'auto' has a
+  loss as low.
+  """
   for name, task, space, objective in (
     language_model(options.steps or 100),
     regression(options.steps or 200),
   ):
     needed, randoms, autos = [], [], []
     for seed in range(options.seeds or 10):
-      sweep = dict(
-        space=space, objective=(objective,), search_seed=seed, confirm_points=0
-      )
+      sweep = {
+        'space': space,
+        'objective': (objective,),
+        'search_seed': seed,
+        'confirm_points': 0,
+      }
       random, _ = studies.run(
         name, task, lmhp.SweepConfig(search='random', trials=RANDOM_TRIALS, **sweep)
       )
@@ -265,14 +286,14 @@ def compare_searches(studies: Studies, options: argparse.Namespace) -> None:
 
 
 def best_so_far(found) -> list[float]:
-  """The lowest objective of the first 1, 2, ... trials by number."""
+  """Returns the lowest objective of the first 1, 2, ... trials by number."""
   return np.minimum.accumulate(
     [t.values[0] for t in sorted(found.trials, key=lambda t: t.number)]
   ).tolist()
 
 
 def language_model(steps: int) -> tuple:
-  """Four numbers of the optimizer of a very small byte model."""
+  """Returns a task: four numbers of the optimizer of a very small byte model."""
   space = {
     'optimizer.learning_rate': lmhp.Float(1e-4, 1.0, log=True),
     'optimizer.weight_decay': lmhp.Float(1e-3, 1.0, log=True),
@@ -288,7 +309,10 @@ def language_model(steps: int) -> tuple:
 
 
 def regression(steps: int) -> tuple:
-  """Four numbers of a network of one hidden layer that fits a noisy surface by momentum; scored on its other half."""
+  """Returns a task: four numbers of a network that fits a noisy surface.
+
+  It has one hidden layer, is trained with momentum, and is scored on held-out points.
+  """
   import jax
   import jax.numpy as jnp
 

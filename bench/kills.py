@@ -1,8 +1,10 @@
-"""kill -9 at any moment loses nothing: each resumed run ends with the uninterrupted run's parameters, bit for bit.
+"""Check that kill -9 at any time loses nothing: resumed runs give the same bits.
 
-A small model is trained once to the end. Then it is trained again and again in fresh directories, each time killed at
-one moment (uniform over the wall time, start and compile included; some when a save is seen half written, some when a
-checkpoint is seen half deleted) and started again. Its last parameters and its logged losses must be the first run's.
+A small model is trained once without interruption. Then it is trained repeatedly in new
+directories. Each of these runs is killed once and resumed. The time of the kill is uniform
+over the wall time, which includes start and compilation. Some kills happen during a save, and
+some during the deletion of a checkpoint. The final parameters and the logged losses must
+equal those of the first run.
 
   python bench/kills.py [--kills=20] [--in_save=5] [--in_deletion=2]
 """
@@ -40,10 +42,13 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument(
-    '--in_save', type=int, default=5, help='of these, at least so many inside a save'
+    '--in_save', type=int, default=5, help='minimum number of kills during a save'
   )
   parser.add_argument(
-    '--in_deletion', type=int, default=2, help='and so many inside a deletion'
+    '--in_deletion',
+    type=int,
+    default=2,
+    help='minimum number of kills during a deletion',
   )
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
@@ -52,7 +57,7 @@ def main() -> None:
 
 
 def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
-  """Runs the reference and the killed runs; exits with 1 where one of them differs."""
+  """Runs the reference and the killed runs. Exits with 1 if one of them differs."""
   rng = random.Random(options.seed)
   text, experiment = directory / 'text.txt', directory / 'experiment.py'
   text.write_text(
@@ -61,9 +66,7 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
     )
   )
   experiment.write_text(EXPERIMENT % str(text))
-  start(
-    experiment, directory / 'warm'
-  ).wait()  # fills the compile cache, as any second run finds it
+  start(experiment, directory / 'warm').wait()  # fills the compile cache
   began = time.perf_counter()
   start(experiment, directory / 'reference').wait()
   seconds = time.perf_counter() - began
@@ -73,7 +76,7 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
   differing = 0
   for i, watch in enumerate(watched + [None] * (options.kills - len(watched))):
     workdir = directory / f'killed_{i}'
-    # A watched kill takes the first half-done save or deletion after a moment of its own.
+    # These kills wait for the first unfinished save or deletion after a random time.
     moment = rng.uniform(0.3 if watch else 0.0, 0.9 if watch else 1.0) * seconds
     seen = kill(start(experiment, workdir), workdir, moment, watch)
     resumed = start(experiment, workdir)
@@ -106,7 +109,10 @@ def start(experiment: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
 def kill(
   process: subprocess.Popen, workdir: pathlib.Path, moment: float, watch: str | None
 ) -> tuple[float, str]:
-  """Kills at a moment, or from then on at the first sight of what is watched for; says when, and in what."""
+  """Kills a process at a given time, or at the first given activity after it.
+
+  Returns a description of the time and the activity.
+  """
   began = time.perf_counter()
   while process.poll() is None:
     now, doing = time.perf_counter() - began, activity(workdir / 'checkpoints')
@@ -119,7 +125,7 @@ def kill(
 
 
 def activity(checkpoints: pathlib.Path) -> str:
-  """What a look at the directory says the process is at."""
+  """Returns what the process is doing, as its directory shows it."""
   try:
     names = os.listdir(checkpoints)
     if any(
@@ -133,7 +139,7 @@ def activity(checkpoints: pathlib.Path) -> str:
 
 
 def outcome(workdir: pathlib.Path) -> tuple[str, list]:
-  """The parameters' hash, and the logged rows without their times."""
+  """Returns the hash of the parameters, and the logged rows without their times."""
   import jax
   import numpy as np
 

@@ -1,7 +1,8 @@
-"""The gain of packing: tokens per second of K members as one vmapped program, beside one member alone.
+"""Gain of packing: tokens per second of K members in one vmapped program, and of one member.
 
-Models of 1M, 10M and 50M parameters, batch 12, context 64. One alone and the pack are measured in turns in the same
-process; on a GPU, eight processes that share the card and train one member each, too.
+Models have 1M, 10M and 50M parameters, batch size 12 and sequence length 64. One member and
+the pack are measured in turns in the same process. On a GPU, eight processes that share it,
+each with one member, are measured as well.
 
   python bench/pack_gain.py                      (or bench/sweep_throughput.py --gain)
   python bench/pack_gain.py --models 1M --largest 4
@@ -35,14 +36,16 @@ def main(arguments: list[str] | None = None) -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--models', nargs='*', default=list(MODELS), choices=MODELS)
   parser.add_argument(
-    '--largest', type=int, help='pack; 128 on a GPU and 8 on a CPU where not given'
+    '--largest', type=int, help='largest pack; default 128 on a GPU, 8 on a CPU'
   )
   parser.add_argument(
     '--sharing',
     type=int,
-    help='processes on one device; 8 on a GPU and 0 on a CPU where not given',
+    help='processes that share one device; default 8 on a GPU, 0 on a CPU',
   )
-  parser.add_argument('--seconds', type=float, default=3.0, help='of one measurement')
+  parser.add_argument(
+    '--seconds', type=float, default=3.0, help='seconds of one measurement'
+  )
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options = parser.parse_args(arguments)
   if options.worker:
@@ -54,11 +57,14 @@ def main(arguments: list[str] | None = None) -> None:
     show(options)
 
 
-# --- the table ------------------------------------------------------------------------------------------------------
+# --- the table ----------------------------------------------------------------------
 
 
 def show(options: argparse.Namespace) -> None:
-  """Prints, for each model, tokens per second at each width; a process for each model, so that none holds memory."""
+  """Prints the tokens per second of each model at each width.
+
+  Each model has a process of its own, so that its memory is released.
+  """
   print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}', flush=True)
   for name in options.models:
     worker = start('gain', name, options.largest, options.seconds)
@@ -92,7 +98,7 @@ def show(options: argparse.Namespace) -> None:
 
 
 def start(*words, share: float = 0.9) -> subprocess.Popen:
-  """A process of this file that may take so much of the device's memory."""
+  """Starts a process of this file with a limit on its fraction of device memory."""
   environment = os.environ | {
     'XLA_PYTHON_CLIENT_MEM_FRACTION': f'{share:.3f}',
     'LMHP_COMPILE_CACHE': 'off',
@@ -107,7 +113,10 @@ def start(*words, share: float = 0.9) -> subprocess.Popen:
 
 
 def shared(name: str, n: int, seconds: float) -> float:
-  """Tokens per second of n processes together, each with one member, begun when all are warm."""
+  """Returns the tokens per second of n processes in total, with one member each.
+
+  The measurement starts after all of them have compiled.
+  """
   workers = [start('alone', name, seconds, share=0.9 / n) for _ in range(n)]
   for worker in workers:
     if worker.stdout.readline() != 'ready\n':
@@ -118,11 +127,11 @@ def shared(name: str, n: int, seconds: float) -> float:
   return sum(float(worker.communicate()[0]) for worker in workers)
 
 
-# --- the workers ----------------------------------------------------------------------------------------------------
+# --- the workers --------------------------------------------------------------------
 
 
 class Members:
-  """A population of a model of `MODELS` on random text, as a sweep over learning rates trains it."""
+  """A population of a model of `MODELS` on random text, as in a sweep of learning rates."""
 
   def __init__(self, programs, width: int, method: str):
     from lmhp.training.population import Population
@@ -153,7 +162,10 @@ class Members:
     self.step += n
 
   def tokens_per_second(self, seconds: float) -> float:
-    """Over about so many seconds, after a few steps that are not counted."""
+    """Returns the tokens per second over about the given time.
+
+    A few steps before it are not counted.
+    """
     start = time.perf_counter()
     self.run(2)
     n = max(1, min(self.capacity, int(seconds / 4 * 2 / (time.perf_counter() - start))))
@@ -170,15 +182,21 @@ class Members:
 
 
 def gain(name: str, largest: int | None, seconds: float) -> dict:
-  """Tokens per second of one member alone; those of packs are printed, both measured anew at each width, in turns."""
+  """Returns the tokens per second of one member, and prints those of the packs.
+
+  Both are measured again at each width, in turns.
+  """
   import jax
 
   programs, device = programs_of(name), jax.devices()[0]
   one, alone = Members(programs, 1, 'loop'), []
-  tell = lambda width, speed, ratio: print(
-    json.dumps({'width': width, 'tokens_per_second': speed, 'of_alone': ratio}),
-    flush=True,
-  )
+
+  def tell(width, speed, ratio):
+    return print(
+      json.dumps({'width': width, 'tokens_per_second': speed, 'of_alone': ratio}),
+      flush=True,
+    )
+
   for width in [
     w for w in WIDTHS if w <= (largest or (8 if device.platform == 'cpu' else 128))
   ]:
@@ -199,7 +217,7 @@ def gain(name: str, largest: int | None, seconds: float) -> dict:
       float(np.median([p for _, p in measured])),
       float(np.median([p / s for s, p in measured])),
     )
-    del pack  # its memory, before the next
+    del pack  # frees its memory
   return {
     'alone': float(np.median(alone)),
     'platform': device.platform,
@@ -210,7 +228,7 @@ def gain(name: str, largest: int | None, seconds: float) -> dict:
 
 
 def alone(name: str, seconds: float) -> float:
-  """One member's tokens per second, measured when the parent says so."""
+  """Returns the tokens per second of one member, measured on request of the parent."""
   member = Members(programs_of(name), 1, 'loop')
   member.tokens_per_second(seconds / 4)
   print('ready', flush=True)
@@ -219,7 +237,7 @@ def alone(name: str, seconds: float) -> float:
 
 
 def programs_of(name: str):
-  """lmhp's programs of a model, over random characters."""
+  """Returns lmhp's programs of a model, for random characters."""
   from lmhp import config as config_lib
   from lmhp import experiment
   from lmhp.data.stream import TrainStream
@@ -243,7 +261,7 @@ def programs_of(name: str):
     tokens_per_epoch=10**6,
     dtype=fastest_dtype(),
   )
-  # Named, so that what is compiled is kept between populations.
+  # The name keeps compiled programs between populations.
   return Programs(
     cfg, TrainStream(random_dataset(), CONTEXT, cfg.data), data_sha256='random'
   )

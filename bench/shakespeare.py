@@ -1,7 +1,8 @@
-"""nanoGPT's CPU recipe, whole: lmhp beside nanoGPT's own train.py, start and compile included, and the loss it reaches.
+"""nanoGPT's whole CPU recipe in lmhp and in nanoGPT: wall time and final loss.
 
-lmhp trains once for each seed (initial parameters and order of the data both new) in a process of its own, and scores
-the whole validation split. nanoGPT trains as its README says. They take turns.
+lmhp trains once for each seed (of initial parameters and order of the data), in a process of
+its own, and scores the whole validation split. nanoGPT trains as its README describes. They
+take turns. Start and compilation are included.
 
   pip install -e . "torch==2.13.0"
   git clone https://github.com/karpathy/nanoGPT
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def run_lmhp(directory: pathlib.Path, text: str, seed: int) -> tuple[float, float]:
-  """Wall seconds of the whole process, and the final loss. The compile cache is off."""
+  """Returns the wall seconds of the process, and the final loss. The compile cache is off."""
   workdir = directory / f'lmhp_{seed}'
   environment = os.environ | {
     'LMHP_CACHE': str(directory / 'cache'),
@@ -93,7 +94,7 @@ def run_lmhp(directory: pathlib.Path, text: str, seed: int) -> tuple[float, floa
 
 
 def prepare_peer(directory: pathlib.Path, options: argparse.Namespace) -> pathlib.Path:
-  """A copy of nanoGPT with the characters of the text in its own files."""
+  """Returns a copy of nanoGPT with the text as its character dataset."""
   peer = directory / 'nanogpt'
   shutil.copytree(options.nanogpt, peer)
   text = pathlib.Path(options.text).read_text()
@@ -114,7 +115,7 @@ def prepare_peer(directory: pathlib.Path, options: argparse.Namespace) -> pathli
 
 
 def run_peer(peer: pathlib.Path) -> tuple[float, str]:
-  """Wall seconds of nanoGPT's train.py, and the last validation loss it prints."""
+  """Returns the wall seconds of nanoGPT's train.py, and the last validation loss it prints."""
   start = time.perf_counter()
   done = subprocess.run(
     [sys.executable, 'train.py', 'config/train_shakespeare_char.py', *RECIPE],

@@ -1,8 +1,9 @@
-"""Training tokens per second on this machine: lmhp beside nanoGPT's torch model, in one run.
+"""Training tokens per second on this machine, of lmhp and of nanoGPT's torch model.
 
-Both train the same GPT (4 layers, 4 heads, d_model 128, context 64, 65 characters, AdamW, clip 1.0, no dropout), each in
-the precision that is faster for it, and the other one beside it. Four processes take turns; all but one sleep, so that
-each has the machine to itself. Reported are medians over rounds, and quartiles.
+Both train the same GPT: 4 layers, 4 heads, d_model 128, context 64, 65 characters, AdamW, clip
+norm 1.0, no dropout. Each is measured in float32 and in bfloat16. Four processes take turns,
+and the others sleep, so that each has the machine alone. Printed are medians and quartiles
+over rounds.
 
   pip install -e . "torch==2.13.0"
   git clone https://github.com/karpathy/nanoGPT
@@ -24,8 +25,8 @@ BATCHES = (4, 12, 64)
 CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH = 64, 65, 4, 4, 128
 
 
-# A virtual machine's processors that have slept come back on one core, and only seconds later on two. So they never
-# sleep: these run when nothing else wants to (the scheduler gives them three thousandths of what it gives a worker).
+# After a sleep, the processors of a virtual machine share one core for some seconds. Idle
+# processes of the lowest priority keep them awake. They get 0.3% of the time of a worker.
 IDLER = 'import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass'
 
 
@@ -35,7 +36,10 @@ def main() -> None:
   parser.add_argument('--batches', type=int, nargs='*', default=BATCHES)
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument(
-    '--seconds', type=float, default=3.0, help='of one turn, and as many before it'
+    '--seconds',
+    type=float,
+    default=3.0,
+    help='seconds of one turn, after as many that are not counted',
   )
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options = parser.parse_args()
@@ -45,7 +49,7 @@ def main() -> None:
     compare(options)
 
 
-# --- the comparison -------------------------------------------------------------------------------------------------
+# --- the comparison -----------------------------------------------------------------
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -85,7 +89,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def flops_per_token() -> int:
-  """Forward FLOPs of matrix products, full attention."""
+  """Returns the forward FLOPs of matrix products, with full attention."""
   from lmhp.counting.flops import flops_per_token as count
   from lmhp.model.config import ModelConfig
 
@@ -100,7 +104,7 @@ def flops_per_token() -> int:
 
 
 class Worker:
-  """A process that trains when asked."""
+  """A process that trains on request."""
 
   def __init__(self, name: str, nanogpt: str):
     command = [sys.executable, __file__, f'--worker={name}', f'--nanogpt={nanogpt}']
@@ -109,7 +113,7 @@ class Worker:
     )
 
   def ask(self, *words) -> float:
-    """Sends one request and waits for its number."""
+    """Sends one request and returns its number."""
     self._process.stdin.write(json.dumps(words) + '\n')
     self._process.stdin.flush()
     return float(self._process.stdout.readline())
@@ -119,11 +123,15 @@ class Worker:
     self._process.wait()
 
 
-# --- the workers ----------------------------------------------------------------------------------------------------
+# --- the workers --------------------------------------------------------------------
 
 
 def work(library: str, dtype: str, nanogpt: str) -> None:
-  """Answers requests: `warm` a batch size, `time` it for some seconds (seconds per step), `peak` of the products."""
+  """Answers requests on the standard input.
+
+  The requests are `warm` (compile for a batch size), `time` (seconds per step, over some
+  seconds) and `peak` (GFLOP/s of matrix products).
+  """
   steppers: dict[int, object] = {}
   make = torch_stepper if library == 'torch' else lmhp_stepper
   for line in sys.stdin:
@@ -140,7 +148,10 @@ def work(library: str, dtype: str, nanogpt: str) -> None:
 
 
 def timed(stepper, seconds: float) -> float:
-  """Seconds per step over about so many seconds, after as many that are not counted."""
+  """Returns the seconds per step over about the given time.
+
+  Steps of as much time before it are not counted.
+  """
   stepper(4)
   start, n = time.perf_counter(), 0
   while time.perf_counter() - start < seconds:
@@ -152,12 +163,15 @@ def timed(stepper, seconds: float) -> float:
 
 
 def text_tokens() -> np.ndarray:
-  """A million characters to train on; which ones makes no difference to the time."""
+  """Returns a million random characters. Their values do not affect the time."""
   return np.random.default_rng(0).integers(0, VOCABULARY, 1_000_000).astype(np.uint16)
 
 
 def torch_stepper(batch: int, dtype: str, nanogpt: str):
-  """nanoGPT's model and optimizer, and the training step of its train.py without the parts that do nothing here."""
+  """Returns the training step of nanoGPT's train.py, with its model and optimizer.
+
+  Parts without an effect in this setup are left out.
+  """
   import contextlib
   import io
 
@@ -215,7 +229,7 @@ def torch_peak(dtype: str) -> float:
 
 
 def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
-  """lmhp's own chunk program, as `lmhp train` runs it."""
+  """Returns a function that runs the chunk program of `lmhp train`."""
   import jax
 
   from lmhp import config as config_lib
@@ -255,9 +269,9 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
 
 
 def random_dataset():
-  from lmhp.data.tokenizer import IdTokenizer
   from lmhp.data.dataset import Dataset
   from lmhp.data.shards import TokenStream
+  from lmhp.data.tokenizer import IdTokenizer
 
   tokens = TokenStream(text_tokens(), np.zeros(1, np.int64))
   return Dataset(IdTokenizer(VOCABULARY), (tokens,), (tokens,), (), '')

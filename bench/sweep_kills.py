@@ -1,11 +1,15 @@
-"""kill -9 at any moment of a sweep with halving loses nothing: each resumed study equals the uninterrupted one.
+"""Check that kill -9 at any time of a sweep loses nothing: resumed studies have equal results.
 
-A small study (quasi-random, then Bayesian points; rungs with cooldowns; a confirmation) is run once to its end. Then
-again and again in fresh directories, each time killed at one moment, uniform over the wall time, start included, and
-run again to its end. More kills wait from such a moment on for the first sight of a save, or of an append to the
-journal; and after some the record that was being appended is cut short, as a kill in the middle of the write would.
-Each study must then have the first one's trials, curves and result, times and device aside; Optuna must read its
-journal and find each number once and nothing running. All take the same packs: `autotune.json` is the first study's.
+A small study (quasi-random points, then Bayesian points, rungs with cooldowns, and a
+confirmation) is run once without interruption. Then it is run repeatedly in new directories.
+Each of these studies is killed once and resumed. The time of the kill is uniform over the
+wall time, which includes the start. Further kills wait from such a time on for a save, or for
+an append to the journal. After some of these, the last record is cut short, as by a kill
+during the write.
+
+Each study must have the trials, curves and result of the first one, except for times and the
+device. Optuna must read its journal, and find each trial number once and no running trial.
+All studies use the packs of the first one (`autotune.json`).
 
   python bench/sweep_kills.py [--kills=20] [--in_save=4] [--in_append=3] [--torn=3]
 """
@@ -53,26 +57,32 @@ SAVE, APPEND, TORN = 'a save', 'an append', 'a torn append'
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument(
-    '--kills', type=int, default=20, help='at moments uniform over the wall time'
+    '--kills', type=int, default=20, help='number of kills at uniform times'
   )
   parser.add_argument(
-    '--in_save', type=int, default=4, help='more, at the first save after such a moment'
+    '--in_save',
+    type=int,
+    default=4,
+    help='number of further kills at the first save after a uniform time',
   )
   parser.add_argument(
-    '--in_append', type=int, default=3, help='more, at the first append to the journal'
+    '--in_append',
+    type=int,
+    default=3,
+    help='number of further kills at an append to the journal',
   )
   parser.add_argument(
     '--torn',
     type=int,
     default=3,
-    help='more, at an append whose record is then cut short',
+    help='number of further kills at an append whose record is then cut short',
   )
   parser.add_argument('--trials', type=int, default=12)
   parser.add_argument('--steps', type=int, default=540)
   parser.add_argument('--seed', type=int, default=0)
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as directory:
-    # Nothing outside: compiled programs and tokenized text lie here, too, and live through the kills.
+    # The caches of compiled programs and tokens are in this directory, and survive the kills.
     os.environ |= {
       'LMHP_COMPILE_CACHE': f'{directory}/compiled',
       'LMHP_CACHE': f'{directory}/data',
@@ -81,7 +91,7 @@ def main() -> None:
 
 
 def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
-  """Runs the reference and the killed studies; exits with 1 where one of them differs."""
+  """Runs the reference and the killed studies. Exits with 1 if one of them differs."""
   rng = random.Random(options.seed)
   text, experiment = directory / 'text.txt', directory / 'experiment.py'
   text.write_text(
@@ -118,7 +128,7 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
     wrong = differences(expected, outcome(workdir)) + complaints(workdir)
     failures += bool(wrong)
     inside[doing] += 1
-    litter = activity(workdir)  # what nobody has swept up, though it does no harm
+    litter = activity(workdir)  # unfinished files that were left behind
     print(
       f'{i + 1:>3}  killed at {at:5.1f} s, in {doing:<15} {"; ".join(wrong) or "same"}'
       + ('' if litter == 'training' else f' (left behind: {litter})'),
@@ -133,7 +143,7 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
 
 
 def begun(workdir: pathlib.Path, choices: pathlib.Path) -> pathlib.Path:
-  """A new study's directory with a choice of packs already in it."""
+  """Returns the directory of a new study that contains the choice of packs."""
   workdir.mkdir()
   shutil.copy(choices, workdir)
   return workdir
@@ -155,14 +165,14 @@ def start(experiment: pathlib.Path, workdir: pathlib.Path) -> subprocess.Popen:
 
 
 def finish(experiment: pathlib.Path, workdir: pathlib.Path) -> None:
-  """Runs a study to its end, from wherever it is; what it complains of ends this."""
+  """Runs or resumes a study to its end. Exits if it reports an error."""
   process = start(experiment, workdir)
   errors = process.communicate()[1]
   if process.returncode:
     raise SystemExit(f'{workdir.name} does not go on:\n{errors}')
 
 
-# --- the kill -------------------------------------------------------------------------------------------------------
+# --- kills --------------------------------------------------------------------------
 
 
 def kill(
@@ -172,12 +182,13 @@ def kill(
   watch: str | None,
   rng: random.Random,
 ) -> tuple[float, str]:
-  """Kills at a moment, or from then on at the first sight of what is watched for; says when, and in what."""
+  """Kills a process at a given time, or at the first given activity after it.
+
+  Returns a description of the time and the activity.
+  """
   began, journal = time.perf_counter(), workdir / 'study.journal'
   before = size(journal)
-  while (
-    process.poll() is None
-  ):  # an append lasts a millisecond or two: no long sleep, no long look
+  while process.poll() is None:  # an append takes a few milliseconds, so poll often
     now, grown = time.perf_counter() - began, size(journal)
     appends = (
       grown > before > 0 or watch == APPEND and os.path.lexists(f'{journal}.lock')
@@ -203,7 +214,9 @@ def size(path: pathlib.Path) -> int:
 
 
 def activity(workdir: pathlib.Path) -> str:
-  """What a look at the directory says the process is at: the journal's lock and half-made files tell."""
+  """Returns what the process is doing, as its directory shows it: the lock of the journal
+  and unfinished files.
+  """
   names = listed(workdir)
   if 'study.journal.lock' in names:
     return APPEND
@@ -241,11 +254,11 @@ def listed(folder: pathlib.Path) -> list[str]:
     return []
 
 
-# --- the comparison -------------------------------------------------------------------------------------------------
+# --- the comparison -----------------------------------------------------------------
 
 
 def outcome(workdir: pathlib.Path) -> dict:
-  """All that a finished study has found, without its times and its place."""
+  """Returns all results of a finished study, without times and paths."""
   import pyarrow.parquet as pq
 
   rows = [
@@ -277,7 +290,7 @@ def summary(found: dict) -> str:
 
 
 def differences(expected: dict, found: dict) -> list[str]:
-  """What a study has that the uninterrupted one has not."""
+  """Returns the differences of a study from the uninterrupted one."""
   wrong = [
     f'trial {a["number"]} differs in {", ".join(k for k in {**a, **b} if a.get(k) != b.get(k))}'
     for a, b in zip(expected['trials'], found['trials'])
@@ -298,16 +311,19 @@ def differences(expected: dict, found: dict) -> list[str]:
 
 
 def same_rows(a, b) -> bool:
-  """Whether two tables hold the same rows, bit for bit, in whatever order they were logged."""
+  """Returns True if two tables have the same rows, bit for bit, in any order."""
   if sorted(a.column_names) != sorted(b.column_names) or a.num_rows != b.num_rows:
     return False
-  key = lambda row: json.dumps(row, sort_keys=True)
+
+  def key(row):
+    return json.dumps(row, sort_keys=True)
+
   rows = [sorted(map(key, table.to_pylist())) for table in (a, b)]
   return rows[0] == rows[1]
 
 
 def complaints(workdir: pathlib.Path) -> list[str]:
-  """What Optuna, reading the journal by itself, finds amiss."""
+  """Returns the problems that Optuna's own reader finds in the journal."""
   import optuna
   from optuna.storages.journal import JournalFileBackend
 

@@ -1,15 +1,16 @@
-"""Trials per minute of a learning-rate sweep: lmhp.sweep beside one process for each trial, nanoGPT, and Optuna on it.
+"""Trials per minute of a learning-rate sweep: lmhp.sweep, one process per trial, and nanoGPT.
 
-The model is that of `experiments/shakespeare_char.py` (4 layers, d_model 128, batch 12, context 64), the same rates
-and the same validation windows for all. Counted is the wall time of whole processes, start and compile included, with
-no compiled program kept from before. The ways take turns.
+The model is that of `experiments/shakespeare_char.py` (4 layers, d_model 128, batch size 12,
+context 64). All methods use the same learning rates and validation windows: `lmhp.sweep`, one
+`lmhp train` for each trial, nanoGPT, and Optuna with nanoGPT. The wall time of whole processes
+is measured, with start and compilation, and without cached programs. The methods take turns.
 
   pip install -e . "torch==2.13.0"
   git clone https://github.com/karpathy/nanoGPT
   python bench/sweep_throughput.py --nanogpt=nanoGPT --text=tinyshakespeare.txt
 
-With --gain, and the options of `bench/pack_gain.py`, the gain of packing instead: tokens per second of a pack of K
-members beside one member alone.
+With --gain, and the options of `bench/pack_gain.py`, the gain of packing is measured instead:
+tokens per second of a pack of K members and of one member.
 
   python bench/sweep_throughput.py --gain
 """
@@ -40,7 +41,7 @@ CONTEXT, BATCH, WARMUP, EVALUATED_AT_ONCE = 64, 12, 100, 32
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--nanogpt', help='a checkout of nanoGPT')
-  parser.add_argument('--text', help='tiny Shakespeare')
+  parser.add_argument('--text', help='file of tiny Shakespeare')
   parser.add_argument('--rounds', type=int, default=1)
   parser.add_argument('--trials', type=int, default=16)
   parser.add_argument('--steps', type=int, default=200)
@@ -54,9 +55,11 @@ def main() -> None:
     '--processes',
     type=int,
     default=4,
-    help='of the trials that are a process each; the rest scaled',
+    help='number of trials that run as one process each; the time is scaled',
   )
-  parser.add_argument('--gain', action='store_true', help='the gain of packing instead')
+  parser.add_argument(
+    '--gain', action='store_true', help='measure the gain of packing instead'
+  )
   parser.add_argument('--worker', help=argparse.SUPPRESS)
   options, others = parser.parse_known_args()
   if options.gain:
@@ -72,11 +75,11 @@ def main() -> None:
     compare(options)
 
 
-# --- trials per minute ----------------------------------------------------------------------------------------------
+# --- trials per minute --------------------------------------------------------------
 
 
 def compare(options: argparse.Namespace) -> None:
-  """Lets the four ways take turns and prints the table."""
+  """Lets the four methods take turns and prints the table."""
   rates = [float(f'{x:.3g}') for x in np.geomspace(1e-4, 3e-2, options.trials)]
   one_each = rates[:: max(1, len(rates) // options.processes)][: options.processes]
   idlers = [
@@ -119,7 +122,7 @@ def compare(options: argparse.Namespace) -> None:
 def show(
   found: dict[str, tuple[list[float], list[tuple[float, dict]]]], n_trials: int
 ) -> None:
-  """Prints a line for each way: medians over rounds."""
+  """Prints one line for each method: medians over rounds."""
   seconds = {
     name: [s / len(rates) * n_trials for s, _ in rounds]
     for name, (rates, rounds) in found.items()
@@ -150,7 +153,7 @@ def show(
 
 
 def ask(*words) -> tuple[float, dict]:
-  """Wall seconds of a process of this file, and what it answers."""
+  """Returns the wall seconds of a process of this file, and its result."""
   start = time.perf_counter()
   done = subprocess.run(
     [sys.executable, __file__, f'--worker={json.dumps(words)}'],
@@ -163,7 +166,7 @@ def ask(*words) -> tuple[float, dict]:
 
 
 def environment() -> dict[str, str]:
-  """No compiled program is kept, nor is one found."""
+  """Returns environment variables that turn off the caches of compiled programs."""
   kept = {
     name: value
     for name, value in os.environ.items()
@@ -175,7 +178,10 @@ def environment() -> dict[str, str]:
 def train_each(
   directory: str, rates: list[float], options: argparse.Namespace
 ) -> tuple[float, dict]:
-  """One `lmhp train` after another, each a process; without what a trial of a sweep does not leave either."""
+  """Runs one `lmhp train` process for each trial.
+
+  Outputs that a trial of a sweep does not write are turned off.
+  """
   config = {
     'data.path': options.text,
     'train.steps': options.steps,
@@ -218,7 +224,10 @@ def train_each(
 def sweep(
   directory: str, text: str, rates: list[float], steps: int, windows: int
 ) -> dict:
-  """The sweep as a user runs it, its data cache empty; each rate's loss, and how its packs ran."""
+  """Runs the sweep as a user does, with an empty data cache.
+
+  Returns the loss of each learning rate, and the execution of its packs.
+  """
   workdir = tempfile.mkdtemp(dir=directory)
   os.environ['LMHP_CACHE'] = workdir
   import lmhp
@@ -244,11 +253,11 @@ def sweep(
   return {'losses': [losses[rate] for rate in rates], 'how': f'pack: {methods}'}
 
 
-# --- nanoGPT --------------------------------------------------------------------------------------------------------
+# --- nanoGPT ------------------------------------------------------------------------
 
 
 class Peer:
-  """nanoGPT's model, and the loop of its train.py without the parts that do nothing here."""
+  """nanoGPT's model, and the loop of its train.py without parts that have no effect here."""
 
   def __init__(self, checkout: str, dtype: str):
     sys.path.insert(0, checkout)
@@ -267,7 +276,7 @@ class Peer:
     )
 
   def trial(self, rate: float, steps: int, windows: int) -> float:
-    """Trains a model and scores it: nats per token."""
+    """Trains a model and returns its validation loss in nats per token."""
     from model import GPT, GPTConfig
 
     self.torch.manual_seed(0)
@@ -298,14 +307,14 @@ class Peer:
     return self.score(model, windows)
 
   def batch(self, ids: np.ndarray, starts: list[int]) -> tuple:
-    """Tokens and targets of windows that begin there."""
+    """Returns the tokens and targets of windows that begin at given positions."""
     rows = self.torch.from_numpy(
       np.stack([ids[i : i + CONTEXT + 1] for i in starts]).astype(np.int64)
     ).to(self.device)
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
   def score(self, model, windows: int) -> float:
-    """Mean loss over the windows that lmhp takes, evenly spaced."""
+    """Returns the mean loss over the evenly spaced windows that lmhp scores."""
     every = range(0, len(self.validation) - 1, CONTEXT)
     starts = [
       every[i * len(every) // windows] for i in range(min(windows, len(every) - 1))
@@ -324,7 +333,7 @@ class Peer:
 
 
 def scheduled(step: int, steps: int) -> float:
-  """The recipe's share of the peak rate: a warmup, then a cosine to a tenth."""
+  """Returns the ratio of the learning rate to its peak: a warmup, then a cosine to 0.1."""
   if step < WARMUP:
     return (step + 1) / (WARMUP + 1)
   return 0.1 + 0.9 * 0.5 * (
@@ -333,7 +342,10 @@ def scheduled(step: int, steps: int) -> float:
 
 
 def torch_quicker(checkout: str) -> str:
-  """The precision in which nanoGPT trains faster here, by a short trial of each once both are warm."""
+  """Returns the precision in which nanoGPT trains faster on this machine.
+
+  Each precision trains for one short trial after a warmup.
+  """
   seconds = {}
   for dtype in ('float32', 'bfloat16') * 2:
     start = time.perf_counter()
@@ -362,7 +374,10 @@ def optuna_trials(
   study = optuna.create_study(
     sampler=optuna.samplers.GridSampler({'rate': rates}, seed=0)
   )
-  rate_of = lambda trial: trial.suggest_float('rate', rates[0], rates[-1])
+
+  def rate_of(trial):
+    return trial.suggest_float('rate', rates[0], rates[-1])
+
   study.optimize(
     lambda trial: peer.trial(rate_of(trial), steps, windows), n_trials=len(rates)
   )

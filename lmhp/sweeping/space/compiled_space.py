@@ -154,6 +154,11 @@ def condition_holds(condition: Condition, values: Mapping[str, Value]) -> bool:
   Args:
     condition: `(parameter name, accepted values)` pairs.
     values: {parameter name: value}.
+
+  >>> condition_holds((('optimizer.name', ('adamw', 'lion')),), {'optimizer.name': 'lion'})
+  True
+  >>> condition_holds((('optimizer.name', ('adamw', 'lion')),), {})
+  False
   """
   return all(
     name in values and values[name] in accepted for name, accepted in condition

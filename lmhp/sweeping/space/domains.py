@@ -44,7 +44,13 @@ def to_tuples(value: object) -> object:
 
 
 def is_number(value: object) -> TypeGuard[Number]:
-  """Returns True for an int or a float. A bool is no number."""
+  """Returns True for an int or a float. A bool is no number.
+
+  >>> is_number(0.5)
+  True
+  >>> is_number(True)
+  False
+  """
   return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
