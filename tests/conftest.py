@@ -1,4 +1,4 @@
-"""What every test shares: four fake CPU devices, rank promotion raises, no compile cache, no network."""
+"""Settings and fixtures of all tests: four fake CPU devices, no rank promotion, no network."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
 def pytest_collection_modifyitems(items):
-  """Skips the oracle's tests, with the reason, where the oracle is not installed."""
+  """Skips the tests marked `oracle` if torch or transformers is not installed."""
   try:
     import torch  # noqa: F401
     import transformers  # noqa: F401
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def signals_stay():
-  """A test hands the signals on as it found them, whatever it ran (our command line, Ray, a kernel) had set."""
+  """Restores the signal handlers after each test."""
   before = {
     number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
   }
@@ -43,22 +43,22 @@ def signals_stay():
       signal.signal(number, handler)
 
 
-TINY = dict(
-  vocab_size=31,
-  max_seq_len=5,
-  d_model=14,
-  n_layers=2,
-  n_heads=8,
-  n_kv_heads=4,
-  head_dim=6,
-  d_ff=20,
-  dtype='float32',
-)
+TINY = {
+  'vocab_size': 31,
+  'max_seq_len': 5,
+  'd_model': 14,
+  'n_layers': 2,
+  'n_heads': 8,
+  'n_kv_heads': 4,
+  'head_dim': 6,
+  'd_ff': 20,
+  'dtype': 'float32',
+}
 
 
 @pytest.fixture(scope='session')
 def tiny():
-  """`tiny(**fields)`: a model whose sizes all differ (a batch of it is B=3 by L=5)."""
+  """`tiny(**keys)` builds a model whose sizes all differ. Its batch has B=3 and L=5."""
   from lmhp.model.config import ModelConfig
 
   return lambda **fields: ModelConfig(**TINY | fields)
@@ -66,7 +66,10 @@ def tiny():
 
 @pytest.fixture(scope='session')
 def fill():
-  """`fill(shapes, seed=0, std=0.3)`: parameters none of which is neutral, as initial biases and scales are."""
+  """`fill(shapes, seed=0, std=0.3)` draws parameters.
+
+  No parameter is neutral, unlike the initial biases and scales.
+  """
 
   def make(shapes, seed=0, std=0.3):
     rng = np.random.default_rng(seed)
@@ -90,7 +93,7 @@ QUICK = {
 
 @pytest.fixture(scope='session')
 def jit():
-  """`jax.jit` for a program that runs once or twice: compiled in a fifth of the time, and not for speed."""
+  """`jax.jit` for programs that run once or twice. It compiles in a fifth of the time."""
   quick = functools.partial(jax.jit, compiler_options=QUICK)
   try:
     quick(lambda: jnp.zeros(()))()

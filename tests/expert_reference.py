@@ -1,4 +1,4 @@
-"""What the tests of experts share: configs, and routing in numpy, one token at a time."""
+"""Helpers of the tests of experts: configs, and routing in NumPy, token by token."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Small real runs for the tests: a text of their own, a model of a few thousand parameters, a quick compiler."""
+"""Small real runs for the tests: their text, a model of a few thousand parameters, a fast jit."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from lmhp.training import programs
 
 
 class QuickJax:
-  """jax with another `jit`, for one module."""
+  """The module jax with another `jit`, for one module."""
 
   def __init__(self, jit):
     self.jit = jit
@@ -23,7 +23,7 @@ class QuickJax:
 
 
 def words(n, seed=0):
-  """Words of a small vocabulary, so that there is something to learn."""
+  """Returns a text of words from a small vocabulary."""
   rng = random.Random(seed)
   return ' '.join(
     rng.choice(('a', 'tree', 'grows', 'where', 'none', 'was', 'sown', 'before'))
@@ -41,7 +41,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture
 def small(text, tmp_path, monkeypatch, jit):
-  """`small(**{'section.key': value})`: the ConfigDict of a run of a second."""
+  """`small(**{'section.key': value})` returns the ConfigDict of a run of about a second."""
   monkeypatch.setattr(programs, 'jax', QuickJax(jit))
   monkeypatch.setattr(
     tempfile, 'tempdir', str(tmp_path)
@@ -71,7 +71,7 @@ def small(text, tmp_path, monkeypatch, jit):
 
 
 def rows(workdir):
-  """The rows of metrics.jsonl without their times."""
+  """Returns the rows of metrics.jsonl without their times."""
   lines = (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()
   return [
     {k: v for k, v in json.loads(line).items() if k != 'seconds'} for line in lines
@@ -79,7 +79,7 @@ def rows(workdir):
 
 
 def bits(params):
-  """Each parameter's bytes, by path."""
+  """Returns the bytes of each parameter, by path."""
   return {
     jax.tree_util.keystr(path): (x.dtype, x.shape, jax.device_get(x).tobytes())
     for path, x in jax.tree.leaves_with_path(params)

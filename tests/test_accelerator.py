@@ -1,4 +1,4 @@
-"""On a GPU or TPU the same numbers as on the processor, and the same bits each time; skipped where there is none.
+"""A GPU or TPU gives the numbers of the CPU, and the same bits each time.
 
 JAX_PLATFORMS=cuda,cpu pytest -m accelerator
 """
@@ -58,8 +58,10 @@ print(json.dumps(test_accelerator.losses(run)))
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_a_run_learns_as_on_the_processor(text, dtype):
-  """Curves alike: a GPU's float32 products may be in TF32, of about bfloat16's steps."""
+def test_loss_curve_is_close_to_that_of_the_cpu(text, dtype):
+  """Compares the curves. A GPU may compute float32 products in TF32, with the precision of
+  bfloat16.
+  """
   values = {'model.dtype': dtype}
   found = subprocess.run(
     [
@@ -89,14 +91,16 @@ def test_a_run_learns_as_on_the_processor(text, dtype):
   np.testing.assert_allclose(mine, expected, rtol=0, atol=0.02)
 
 
-def test_the_same_program_gives_the_same_bits(text):
+def test_repeated_run_gives_the_same_bits(text):
   runs = [lmhp.train(config_of(text), display='none') for _ in range(2)]
   assert losses(runs[0]) == losses(runs[1])
   assert bits(runs[0].params) == bits(runs[1].params)
 
 
-def test_a_sweep_s_trials_are_the_solo_runs(text, tmp_path):
-  """Each trial near its solo run; a trial at 1e6 leaves the others' bits as they are."""
+def test_packed_trials_equal_single_runs(text, tmp_path):
+  """Each trial is close to its single run. A trial with a learning rate of 1e6 does not change
+  the bits of the others.
+  """
   values, ends = (1e-3, 3e-3, 1e-2, 3e-2), []
   for last in (2e-3, 1e6):
     sweep = lmhp.SweepConfig(

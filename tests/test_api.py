@@ -1,4 +1,4 @@
-"""The verbs on small real runs: what a run leaves, how it is gone on with, what it may be given."""
+"""Functions of the API on small real runs: outputs, resuming, and accepted configs."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def train(config, workdir=None, **options):
   return lmhp.train(config, workdir=workdir, display='none', **options)
 
 
-def test_the_noise_scale_is_logged_where_it_is_asked_for(small, tmp_path):
+def test_noise_scale_is_logged_if_it_is_enabled(small, tmp_path):
   run = train(
     small(
       **{'train.steps': 5, 'train.measure_noise_scale': True, 'train.batch_size': 4}
@@ -40,7 +40,7 @@ def test_the_noise_scale_is_logged_where_it_is_asked_for(small, tmp_path):
   assert (run.history['microbatch_grad_norm'] > run.history['grad_norm']).all()
 
 
-def test_what_a_run_leaves(small, tmp_path):
+def test_files_and_result_of_a_run(small, tmp_path):
   config = small(
     **{
       'train.steps': 25,
@@ -113,7 +113,7 @@ def test_what_a_run_leaves(small, tmp_path):
   assert bits(params) == bits(run.params) and tokenizer.kind == 'char'
 
 
-def test_a_loss_starts_near_chance_and_falls(small):
+def test_loss_starts_near_chance_and_falls(small):
   run = train(small(**{'train.steps': 60, 'optimizer.learning_rate': 1e-2}))
   chance = math.log(run.model.cfg.vocab_size)
   assert run.evaluations['eval_loss_nats'][0] == pytest.approx(chance, rel=0.02)
@@ -129,7 +129,7 @@ def test_a_loss_starts_near_chance_and_falls(small):
     ({'train.tokens_per_parameter': 0.1}, None),
   ],
 )
-def test_exactly_as_many_updates_as_were_asked_for(small, length, steps):
+def test_run_makes_the_configured_number_of_updates(small, length, steps):
   run = train(small(**{'train.steps': None} | length))
   with Checkpoints(pathlib.Path(run.workdir) / 'checkpoints') as checkpoints:
     assert checkpoints.latest() == run.result['steps'] == run.history['step'][-1]
@@ -143,7 +143,7 @@ def test_exactly_as_many_updates_as_were_asked_for(small, length, steps):
   assert run.result['epochs'][0] == pytest.approx(3 * expected / (tokens // 8 - 1))
 
 
-def test_evaluations_are_limited_and_the_last_takes_all(small):
+def test_only_the_last_evaluation_scores_all_sequences(small):
   run = train(small(**{'evaluate.sequences': 5, 'evaluate.every_steps': 12}))
   held_out = run.result['data']['validation_tokens']
   sequences, tokens = (
@@ -159,14 +159,14 @@ def test_evaluations_are_limited_and_the_last_takes_all(small):
   assert run.evaluations['eval_sequences'][-1] == 7
 
 
-def test_streaming_changes_no_bit(small, tmp_path):
+def test_streamed_data_gives_the_same_bits(small, tmp_path):
   resident = train(small(**{'data.placement': 'device'}), tmp_path / 'resident')
   streamed = train(small(**{'data.placement': 'host'}), tmp_path / 'streamed')
   assert bits(resident.params) == bits(streamed.params)
   assert rows(resident.workdir) == rows(streamed.workdir)
 
 
-def test_chunks_change_no_bit(small, tmp_path, monkeypatch):
+def test_chunk_length_does_not_change_the_bits(small, tmp_path, monkeypatch):
   whole = train(small(), tmp_path / 'whole')
   for seconds in (1e-9, 1e-3):
     monkeypatch.setattr('lmhp.training.chunks.CHUNK_SECONDS', seconds)
@@ -182,7 +182,7 @@ def test_chunks_change_no_bit(small, tmp_path, monkeypatch):
   )
 
 
-def test_seeds_and_numbers_make_another_run(small):
+def test_seeds_and_traced_numbers_change_the_run(small):
   runs = [
     train(small(**values))
     for values in ({}, {'train.seed': 1}, {'data.seed': 1}, {'optimizer.b1': 0.8}, {})
@@ -193,7 +193,7 @@ def test_seeds_and_numbers_make_another_run(small):
   assert starts[0] == starts[2] == starts[3] != starts[1]
 
 
-def test_a_run_that_diverges_ends_with_a_result(small, tmp_path):
+def test_diverged_run_has_a_result(small, tmp_path):
   config = small(**{'optimizer.learning_rate': 1e6, 'train.steps': 60})
   run = train(config, tmp_path / 'run')
   assert (
@@ -217,7 +217,7 @@ def test_a_run_that_diverges_ends_with_a_result(small, tmp_path):
   )
 
 
-def test_a_run_with_a_loss_that_rises_for_good_diverged(small):
+def test_run_whose_loss_rises_permanently_has_diverged(small):
   run = train(
     small(
       **{
@@ -231,7 +231,7 @@ def test_a_run_with_a_loss_that_rises_for_good_diverged(small):
   assert np.isfinite(run.history['loss_nats']).all()
 
 
-def test_a_finished_run_is_read_and_not_trained(small, tmp_path, capsys, monkeypatch):
+def test_finished_run_is_not_trained_again(small, tmp_path, capsys, monkeypatch):
   first = train(small(), tmp_path / 'run')
   files = {p: p.read_bytes() for p in (tmp_path / 'run').rglob('*') if p.is_file()}
   monkeypatch.setattr(
@@ -246,7 +246,7 @@ def test_a_finished_run_is_read_and_not_trained(small, tmp_path, capsys, monkeyp
   } == files
 
 
-def test_a_finished_run_that_kept_no_state(small, tmp_path):
+def test_finished_run_without_checkpoints_can_be_read(small, tmp_path):
   first = train(small(**{'checkpoint.enabled': False}), tmp_path / 'run')
   assert first.params is not None and not (tmp_path / 'run' / 'checkpoints').exists()
   again = train(small(**{'checkpoint.enabled': False}), tmp_path / 'run')
@@ -255,11 +255,12 @@ def test_a_finished_run_that_kept_no_state(small, tmp_path):
     lmhp.load_run(tmp_path / 'run')
 
 
-def test_a_second_run_of_a_structure_compiles_nothing(small):
+def test_second_run_of_a_structure_does_not_compile(small):
   compiled = []
-  listen = lambda name, seconds, **about: (
-    compiled.append(about) if 'backend_compile' in name else None
-  )
+
+  def listen(name, seconds, **about):
+    return compiled.append(about) if 'backend_compile' in name else None
+
   train(small())
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
@@ -283,7 +284,7 @@ def test_a_second_run_of_a_structure_compiles_nothing(small):
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_every_form_of_a_config(small, tmp_path):
+def test_every_form_of_a_config_is_accepted(small, tmp_path):
   config = small()
   expected = bits(train(config).params)
   file = tmp_path / 'x.py'
@@ -310,7 +311,7 @@ def test_every_form_of_a_config(small, tmp_path):
   )
 
 
-def test_mistakes_leave_nothing_behind(small, tmp_path):
+def test_refused_call_writes_no_files(small, tmp_path):
   for values, said in (
     ({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'),
     ({'data.path': ('nowhere',)}, 'data.path'),
@@ -326,7 +327,7 @@ def test_mistakes_leave_nothing_behind(small, tmp_path):
   assert train(small(), tmp_path / 'run').complete  # and the directory is free
 
 
-def test_another_config_in_the_same_directory_is_refused(small, tmp_path):
+def test_different_config_in_the_same_directory_is_refused(small, tmp_path):
   train(small(), tmp_path / 'run')
   with pytest.raises(
     ConfigError, match=r'optimizer.learning_rate: got 0.5, but the run in .* has 0.001'
@@ -334,7 +335,7 @@ def test_another_config_in_the_same_directory_is_refused(small, tmp_path):
     train(small(**{'optimizer.learning_rate': 0.5}), tmp_path / 'run')
 
 
-def test_two_runs_in_one_directory_at_once(small, tmp_path):
+def test_second_process_in_the_same_directory_is_refused(small, tmp_path):
   from lmhp.training.history import History
 
   with History(tmp_path / 'run'):
@@ -343,7 +344,7 @@ def test_two_runs_in_one_directory_at_once(small, tmp_path):
   assert train(small(), tmp_path / 'run').complete
 
 
-def test_counts_of_every_target(small, tmp_path):
+def test_count_accepts_every_form_of_a_target(small, tmp_path):
   counts = lmhp.count(small())
   assert (
     counts['total'] == train(small()).result['parameters']
@@ -374,7 +375,7 @@ def test_counts_of_every_target(small, tmp_path):
       lmhp.count(target)
 
 
-def test_a_run_continues_a_text(small, tmp_path):
+def test_generate_continues_a_text(small, tmp_path):
   train(small(), tmp_path / 'run')
   text = lmhp.generate(tmp_path / 'run', 'tree ', temperature=0.0)
   assert text.startswith('tree ') and len(text) == 8
@@ -383,7 +384,7 @@ def test_a_run_continues_a_text(small, tmp_path):
     lmhp.generate(tmp_path / 'nowhere', 'tree')
 
 
-def test_the_compile_cache_is_where_the_user_says(monkeypatch, tmp_path):
+def test_compile_cache_follows_the_environment(monkeypatch, tmp_path):
   from lmhp.api import use_compile_cache
 
   before = jax.config.jax_compilation_cache_dir

@@ -1,4 +1,4 @@
-"""The command as a user meets it, with every mistake on purpose: one line on stderr, status 2, nothing written."""
+"""The command line. A mistake gives one line on stderr and status 2, and writes nothing."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def get_config():
 
 
 def experiment(directory, text, steps=24, evaluate=8, save=8, change=''):
-  """An experiment file of a small run, with a change in its text."""
+  """Writes the experiment file of a small run, with an additional line `change`."""
   path = directory / 'small.py'
   source = EXPERIMENT.format(
     text=str(text),
@@ -51,7 +51,7 @@ def files(directory):
 
 
 def command(*arguments, **options):
-  """`python -m lmhp` in a process of its own."""
+  """Starts `python -m lmhp` in a process of its own."""
   environment = {
     **os.environ,
     'PYTHONPATH': str(ROOT),
@@ -69,7 +69,10 @@ def command(*arguments, **options):
 
 @pytest.fixture
 def fails(capsys, tmp_path, monkeypatch):
-  """`fails(arguments, said...)`: status 2, one line on stderr that says so, nothing on stdout, no file touched."""
+  """`fails(arguments, *texts)` runs a command and checks that it is refused.
+
+  The status is 2, stdout is empty, stderr is one line with the texts, and no file changes.
+  """
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('LMHP_CACHE', str(tmp_path.parent / f'{tmp_path.name}-cache'))
 
@@ -90,7 +93,7 @@ def fails(capsys, tmp_path, monkeypatch):
   return check
 
 
-# --- the words of the command ---------------------------------------------------------------------------------------
+# --- the words of the command -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -128,11 +131,11 @@ def fails(capsys, tmp_path, monkeypatch):
     (['generate', 'nowhere', '--temperature=-1'], ['--temperature']),
   ],
 )
-def test_a_word_that_is_no_good(fails, arguments, said):
+def test_invalid_argument_is_refused(fails, arguments, said):
   fails(arguments, *said)
 
 
-def test_help_of_all_and_of_each(capsys):
+def test_help_of_the_program_and_of_each_command(capsys):
   for arguments in ([], ['--help'], ['-h'], ['help']):
     assert cli.main(arguments) == 0
     assert 'lmhp train --config=FILE' in capsys.readouterr().out
@@ -148,7 +151,7 @@ def test_help_of_all_and_of_each(capsys):
   )
 
 
-def test_help_config_says_all_of_every_key(capsys):
+def test_help_config_describes_every_key(capsys):
   from lmhp.config_keys import keys
 
   assert cli.main(['train', '--help_config']) == 0
@@ -159,7 +162,7 @@ def test_help_config_says_all_of_every_key(capsys):
   assert 'above 0.0' in entry[1] and 'grad_clip' in entry[1] and 'arXiv' in entry[1]
 
 
-# --- overrides ------------------------------------------------------------------------------------------------------
+# --- overrides ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,12 +209,12 @@ def test_help_config_says_all_of_every_key(capsys):
     ('data.validation_fraction=0.0001', ['data.validation_fraction: ']),
   ],
 )
-def test_an_override_that_does_not_fit(fails, text, tmp_path, words, said):
+def test_invalid_override_is_refused(fails, text, tmp_path, words, said):
   file = experiment(tmp_path, text)
   fails(['train', f'--config={file}', '--workdir=run', f'--config.{words}'], *said)
 
 
-def test_what_is_found_out_late_leaves_the_directory_free(
+def test_error_found_late_leaves_the_directory_usable(
   text, tmp_path, capsys, small, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, 'wandb', None)
@@ -229,7 +232,7 @@ def test_what_is_found_out_late_leaves_the_directory_free(
   assert cli.main(train) == 0
 
 
-def test_overrides_in_every_way_of_writing_them():
+def test_every_notation_of_an_override_is_accepted():
   rest, overrides = parsing.config_overrides(
     '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
     '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split()
@@ -245,7 +248,7 @@ def test_overrides_in_every_way_of_writing_them():
   }
 
 
-# --- experiment files -----------------------------------------------------------------------------------------------
+# --- experiment files ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -287,26 +290,26 @@ def test_overrides_in_every_way_of_writing_them():
     ('# -*- coding: nothing -*-', ['SyntaxError']),
   ],
 )
-def test_an_experiment_file_that_is_no_good(fails, tmp_path, source, said):
+def test_invalid_experiment_file_is_refused(fails, tmp_path, source, said):
   (tmp_path / 'bad.py').write_text(source)
   err = fails(['train', '--config=bad.py', '--workdir=run'], *said)
   assert "'bad.py'" in err or 'section' in err or 'model.n_layer' in err
 
 
-def test_an_experiment_file_that_is_not_there(fails, tmp_path):
+def test_missing_experiment_file_is_refused(fails, tmp_path):
   (tmp_path / 'sub').mkdir()
   (tmp_path / 'sub' / 'first.py').write_text('')
   fails(['train', '--config=sub/frist.py'], "did you mean 'sub/first.py'?")
   fails(['train', '--config=sub'], 'is a directory', "did you mean 'sub/first.py'?")
 
 
-def test_a_placeholder_that_was_not_filled(fails, text, tmp_path):
+def test_unfilled_placeholder_is_refused(fails, text, tmp_path):
   change = 'from ml_collections import config_dict; config.train.seed = config_dict.required_placeholder(int)'
   file = experiment(tmp_path, text, change=change)
   fails(['train', f'--config={file}', '--workdir=run'], 'train.seed: got no value')
 
 
-# --- data and directories -------------------------------------------------------------------------------------------
+# --- data and directories -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -321,7 +324,7 @@ def test_a_placeholder_that_was_not_filled(fails, text, tmp_path):
     ('words.doc', b'abc', ['no reader']),
   ],
 )
-def test_data_that_is_no_good(fails, text, tmp_path, name, contents, said):
+def test_invalid_data_is_refused(fails, text, tmp_path, name, contents, said):
   (tmp_path / name).write_bytes(contents)
   file = experiment(tmp_path, text)
   fails(
@@ -373,14 +376,16 @@ MANIFEST = {
     ('run/result.json', '{}', ['workdir: run has a result.json']),
   ],
 )
-def test_a_workdir_that_is_not_a_runs(fails, text, tmp_path, name, contents, said):
+def test_workdir_without_a_run_is_refused(fails, text, tmp_path, name, contents, said):
   (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
   (tmp_path / name).write_text(contents)
   fails(['train', f'--config={experiment(tmp_path, text)}', '--workdir=run'], *said)
   assert (tmp_path / name).read_text() == contents
 
 
-def test_a_workdir_that_may_not_be_written(fails, text, tmp_path, monkeypatch):
+def test_workdir_without_write_permission_is_refused(
+  fails, text, tmp_path, monkeypatch
+):
   file = experiment(tmp_path, text)
   monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
   fails(
@@ -390,7 +395,7 @@ def test_a_workdir_that_may_not_be_written(fails, text, tmp_path, monkeypatch):
   )
 
 
-def test_a_disk_that_fills_up(text, tmp_path, capsys, monkeypatch, small):
+def test_full_disk_is_one_line(text, tmp_path, capsys, monkeypatch, small):
   def full(*arguments):
     raise OSError(28, 'No space left on device', 'run/config.json')
 
@@ -412,8 +417,8 @@ def damage(path, contents):
   path.write_bytes(contents)
 
 
-def test_a_run_that_is_there(text, tmp_path, capsys, small):
-  """One run, then every way to start it again and every file of it damaged."""
+def test_finished_run_with_flags_and_damaged_files(text, tmp_path, capsys, small):
+  """Starts a finished run again with each flag, and with each of its files damaged."""
   file, run = experiment(tmp_path, text), tmp_path / 'run'
   train = ['train', f'--config={file}', f'--workdir={run}']
 
@@ -460,11 +465,14 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
   lines = (run / 'metrics.jsonl').read_bytes()
   assert again()[0] == 0
   assert (run / 'metrics.jsonl').read_bytes() == lines
-  without = lambda data: {
-    k: v
-    for k, v in json.loads(data).items()
-    if 'seconds' not in k and k not in ('started_utc',)
-  }
+
+  def without(data):
+    return {
+      k: v
+      for k, v in json.loads(data).items()
+      if 'seconds' not in k and k not in ('started_utc',)
+    }
+
   assert without((run / 'result.json').read_bytes()) == without(
     before[run / 'result.json']
   )
@@ -474,7 +482,7 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
       damage(part, part.read_bytes()[:10])
   status, out, _ = again()  # the last state is lost, the one before it is not
   assert status == 0 and 'resumed at step 16' in out
-  assert [r for r in rows(run)] == [
+  assert list(rows(run)) == [
     {k: v for k, v in json.loads(line).items() if k != 'seconds'}
     for line in lines.decode().splitlines()
   ]
@@ -485,7 +493,7 @@ def test_a_run_that_is_there(text, tmp_path, capsys, small):
   assert status == 2 and 'data.path' in err and 'changed since the run' in err
 
 
-# --- signals, in processes of their own -----------------------------------------------------------------------------
+# --- signals, in processes of their own ---------------------------------------------
 
 
 @pytest.fixture
@@ -502,15 +510,17 @@ def last_params(run):
 
 
 def wait_for(process, condition, seconds=120):
-  """Waits until a condition holds or the process is done."""
+  """Waits until a condition holds or the process ends."""
   end = time.monotonic() + seconds
   while process.poll() is None and not condition():
     assert time.monotonic() < end
     time.sleep(0.005)
 
 
-def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
-  """SIGTERM and Ctrl-C save and exit as the shell has it, kill -9 loses nothing: the next command goes on."""
+def test_resumed_runs_give_the_same_bits(text, tmp_path, cache):
+  """SIGTERM and Ctrl-C save the state and exit with the status of the signal. After kill -9, the
+  next command resumes from the last checkpoint.
+  """
   from small_runs import bits
 
   file = experiment(
@@ -521,7 +531,10 @@ def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
     save=900,
     change='config.checkpoint.keep_last = 3',
   )
-  args = lambda name: ['train', f'--config={file}', f'--workdir={tmp_path / name}']
+
+  def args(name):
+    return ['train', f'--config={file}', f'--workdir={tmp_path / name}']
+
   out, err = command(*args('whole')).communicate()
   assert 'eval loss' in out and not err
 
@@ -552,8 +565,10 @@ def test_stopped_and_killed_runs_end_with_the_same_bits(text, tmp_path, cache):
     assert bits(last_params(run)) == bits(last_params(tmp_path / 'whole'))
 
 
-def test_a_signal_before_the_first_step(text, tmp_path, monkeypatch):
-  """Whatever the process is at: importing, reading, compiling. Nothing is saved, and nothing half written."""
+def test_signal_before_the_first_step_leaves_no_state(text, tmp_path, monkeypatch):
+  """The process may be importing, reading or compiling. It writes no checkpoint and no
+  unfinished file.
+  """
   monkeypatch.setenv('LMHP_COMPILE_CACHE', 'off')
   file = experiment(tmp_path, text)
   for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
@@ -563,10 +578,12 @@ def test_a_signal_before_the_first_step(text, tmp_path, monkeypatch):
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == status and 'Traceback' not in err, err
-    assert not (run / 'checkpoints').exists() or 'the same command resumes the run' in out
+    assert (
+      not (run / 'checkpoints').exists() or 'the same command resumes the run' in out
+    )
 
 
-def test_the_reader_of_the_output_goes_away():
+def test_closed_output_pipe_is_no_error():
   with command('--help') as process:
     process.stdout.close()
     assert process.stderr.read() == ''

@@ -1,4 +1,4 @@
-"""Configs: every key reaches the resolved config, every form of a config is taken, JSON loses nothing."""
+"""Configs: overrides of every key, all forms of a config, and JSON without loss."""
 
 import copy
 import dataclasses
@@ -42,7 +42,7 @@ HINTS = {name: types_of(cls) for name, cls in config_keys.SECTIONS.items()}
 
 
 def another(path):
-  """A value other than the default that the key allows, and its text."""
+  """Returns a value other than the default that the key allows, and its text."""
   section, _, name = path.partition('.')
   declaration = KEYS[path]
   default = SECTIONS[section].__dataclass_fields__[name].default
@@ -169,12 +169,12 @@ def test_an_override_changes_nothing_else(path):
     ('1j', float, 1j),
   ],
 )
-def test_text_is_read_as_its_key_says(text, hint, value):
+def test_text_is_parsed_by_the_type_of_its_key(text, hint, value):
   parsed = parse(text, hint)
   assert parsed == value and type(parsed) is type(value)
 
 
-def test_overrides_of_values_that_are_no_text():
+def test_override_may_be_a_value_instead_of_text():
   values = {
     'train.steps': np.int64(7),
     'optimizer.learning_rate': np.float32(0.5),
@@ -191,7 +191,7 @@ def test_overrides_of_values_that_are_no_text():
   assert (cfg.data.path, cfg.data.mixture_weights) == (('a', 'b'), (1.0, 3.0))
 
 
-def test_overrides_of_a_config_that_holds_only_some_keys():
+def test_config_with_some_keys_can_be_overridden():
   config = ConfigDict({'model': {'d_model': 32}})
   cfg = resolve(
     override(
@@ -205,11 +205,11 @@ def test_overrides_of_a_config_that_holds_only_some_keys():
     override(ConfigDict({'model': 3}), {'model.d_model': 4})
 
 
-# --- every form of a config -----------------------------------------------------------------------------------------
+# --- every form of a config ---------------------------------------------------------
 
 
 def referring():
-  """A config in which one key follows another."""
+  """Returns a config in which one key refers to another."""
   config = lmhp.default_config()
   config.train.steps = 100
   with config.schedule.ignore_type():
@@ -276,12 +276,12 @@ def test_a_config_of_config_flags(monkeypatch):
 
 
 @pytest.mark.parametrize('form', [3, None, 'no.py', [('model', {})], object])
-def test_what_is_no_config(form):
+def test_other_object_is_no_config(form):
   with pytest.raises(ConfigError, match='config: got '):
     to_config_dict(form)
 
 
-def test_a_config_cannot_grow_keys_and_says_which_is_meant():
+def test_unknown_key_suggests_the_nearest():
   config = lmhp.default_config()
   with pytest.raises(AttributeError, match='n_layer'):
     config.model.n_layer = 3
@@ -315,7 +315,7 @@ def test_a_config_cannot_grow_keys_and_says_which_is_meant():
     assert str(error.value).startswith(said) and '\n' not in str(error.value)
 
 
-# --- completed by the data ------------------------------------------------------------------------------------------
+# --- completed by the data ----------------------------------------------------------
 
 
 def finished(vocab_size=50, tokens_per_epoch=3200, dtype='float32', **overrides):
@@ -332,9 +332,12 @@ def finished(vocab_size=50, tokens_per_epoch=3200, dtype='float32', **overrides)
   )
 
 
-def test_length_in_every_unit():
+def test_length_can_be_given_in_every_unit():
   parameters = 50 * 12 + 4 * (4 * 12 * 12 + 2 * 12 * 48 + 2 * 12) + 12
-  steps = lambda **said: finished(**said).train.steps
+
+  def steps(**said):
+    return finished(**said).train.steps
+
   assert steps() == 1000
   assert steps(train__steps=7) == 7
   assert (
@@ -348,15 +351,15 @@ def test_length_in_every_unit():
   done = finished(train__epochs=2)
   assert (done.train.epochs, done.train.tokens, done.train.seq_len) == (None, None, 8)
   for said in (
-    dict(train__tokens=1e15),
-    dict(train__epochs=1e18),
-    dict(train__tokens_per_parameter=1e18),
+    {'train__tokens': 1e15},
+    {'train__epochs': 1e18},
+    {'train__tokens_per_parameter': 1e18},
   ):
     with pytest.raises(ConfigError, match='a length of at most'):
       finished(**said)
 
 
-def test_intervals_in_every_unit():
+def test_intervals_can_be_given_in_every_unit():
   parameters = 50 * 12 + 4 * (4 * 12 * 12 + 2 * 12 * 48 + 2 * 12) + 12
   for unit, value in (
     ('steps', 25),
@@ -372,7 +375,7 @@ def test_intervals_in_every_unit():
       assert getattr(cfg.schedule, f'{interval}_{unit}') is None
 
 
-def test_vocabulary_and_precision():
+def test_vocabulary_and_precision_are_completed():
   assert (
     finished().model.vocab_size == 50
     and finished(model__vocab_size=64).model.vocab_size == 64
@@ -389,22 +392,22 @@ def test_vocabulary_and_precision():
   'said, message',
   [
     (
-      dict(model__position='learned', train__seq_len=9),
+      {'model__position': 'learned', 'train__seq_len': 9},
       'train.seq_len: got 9, expected at most model.max_seq_len=8',
     ),
-    (dict(train__loss_chunks=5), 'train.loss_chunks: got 5, expected a divisor of 32'),
+    ({'train__loss_chunks': 5}, 'train.loss_chunks: got 5, expected a divisor of 32'),
     (
-      dict(train__steps=10, schedule__warmup_tokens=321),
+      {'train__steps': 10, 'schedule__warmup_tokens': 321},
       'schedule.warmup_tokens: got 321.0, expected at most 320',
     ),
   ],
 )
-def test_what_fits_only_together(said, message):
+def test_keys_that_contradict_each_other_are_refused(said, message):
   with pytest.raises(ConfigError, match=message):
     finished(**said)
 
 
-# --- in words -------------------------------------------------------------------------------------------------------
+# --- in words -----------------------------------------------------------------------
 
 
 def test_json_loses_nothing():

@@ -1,4 +1,4 @@
-"""A tiny model of each kind through the same verbs: counted, trained on text, gone on with, packed in a sweep, sampled."""
+"""A tiny model of each kind is counted, trained, resumed, swept and sampled."""
 
 import shutil
 

@@ -1,6 +1,7 @@
-"""Mutated configs: each resolves or is refused in one line; those that resolve can be built, counted and trained.
+"""Mutated configs are refused in one line, or can be built, counted and trained.
 
-10,000 are resolved; of these 250 are built and 8 trained, or, with LMHP_FUZZ=full in the environment, 1,000 and 100.
+10,000 configs are resolved. Of these, 250 are built and 8 are trained. With LMHP_FUZZ=full in
+the environment, 1,000 are built and 100 are trained.
 """
 
 import dataclasses
@@ -28,8 +29,8 @@ from lmhp.training.step import make_init
 ONE_LINE = re.compile(r'[a-z]+(\.[a-z0-9_]+)?: \S.*')
 FULL = os.environ.get('LMHP_FUZZ') == 'full'
 BASE = {
-  'model': dict(d_model=12, n_heads=2, n_layers=2, max_seq_len=8),
-  'train': dict(batch_size=4),
+  'model': {'d_model': 12, 'n_heads': 2, 'n_layers': 2, 'max_seq_len': 8},
+  'train': {'batch_size': 4},
 }
 DTYPE = 'bfloat16'  # what 'auto' stands for here: the harder of the two
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -74,7 +75,9 @@ ABSURD = (
 
 
 def plausible(rng, path, default):
-  """A value of the key's own kind: another choice, a small size, a number within or at its bounds."""
+  """Returns a random value of the type of the key: a choice, a small size, or a number within
+  or at its bounds.
+  """
   declaration, hint = (
     config_keys.keys()[path],
     str(config_keys.type_of(path)),
@@ -102,7 +105,7 @@ def plausible(rng, path, default):
 
 
 def mutations(seed):
-  """{dotted path: value} of one to six keys."""
+  """Returns {dotted path: value} of one to six keys."""
   rng = np.random.default_rng(seed)
   paths = rng.choice(
     list(config_keys.keys()), size=int(rng.integers(1, 7)), replace=False
@@ -124,7 +127,10 @@ def mutations(seed):
 
 
 def resolved(changes, route):
-  """The completed config, or None where it was refused, in one line that starts with a dotted path."""
+  """Returns the completed config.
+
+  None if it was refused, in one line that starts with a dotted path.
+  """
   tree = {name: dict(BASE.get(name, {})) for name in config_lib.SECTIONS}
   try:
     if route == 'mapping':
@@ -143,13 +149,19 @@ def resolved(changes, route):
 
 
 def small_enough(cfg):
-  """Whether a config is cheap to trace: mutations of sizes are not capped before they have resolved."""
+  """Returns True if a config is cheap to trace.
+
+  Sizes that other keys multiply are only known after the config is resolved.
+  """
   tokens = cfg.train.batch_size * cfg.train.seq_len
   return cfg.model.n_layers <= 8 and tokens <= 4096 and count(cfg.model).total < 10**6
 
 
 def check_shapes(cfg):
-  """The closed form counts the tree; the optimizer keeps state for what is trained and no more than that."""
+  """Checks the count against the parameter tree, and the size of the optimizer's state.
+
+  The optimizer has state for trained parameters alone.
+  """
   structure, hypers = split(cfg)
   counted = count_tree(build(structure.model).shapes)
   assert counted == dataclasses.replace(count(cfg.model), inactive=0)
@@ -180,7 +192,7 @@ def check_shapes(cfg):
 
 
 def trained(changes, config, workdir):
-  """Whether two steps were trained: not where the data, the schedule or the machine refuses the config, in one line."""
+  """Trains two steps. Returns False if data, schedule or machine refuse the config in one line."""
   fixed = ('steps', 'tokens', 'tokens_per_parameter', 'epochs', 'path', 'cache_dir')
   changes = {
     path: value
@@ -207,7 +219,7 @@ def trained(changes, config, workdir):
 
 
 def survivors():
-  """The mutations whose configs resolve and are small, with the configs."""
+  """Mutations whose configs resolve and are small, with the configs."""
   for seed in range(10_000):
     cfg = resolved(mutations(seed), 'mapping')
     if cfg is not None and small_enough(cfg):
@@ -223,7 +235,7 @@ def test_a_config_resolves_or_is_refused_in_one_line():
 
 
 @pytest.mark.slow
-def test_what_resolves_is_counted_before_it_exists():
+def test_resolved_config_is_counted_as_it_is_built():
   n = 1000 if FULL else 250
   assert (
     sum(check_shapes(cfg) is None for _, cfg in itertools.islice(survivors(), n)) == n
@@ -231,7 +243,7 @@ def test_what_resolves_is_counted_before_it_exists():
 
 
 @pytest.mark.slow
-def test_what_resolves_trains(small, tmp_path, monkeypatch):
+def test_resolved_config_can_be_trained(small, tmp_path, monkeypatch):
   monkeypatch.setattr('lmhp.api.fastest_dtype', lambda: DTYPE)
   n = 100 if FULL else 8
   done = 0

@@ -1,4 +1,4 @@
-"""Law 1: declared once, checked at the wall, taken apart into structure and numbers."""
+"""Law 1: keys are declared once, checked, and split into structure and traced numbers."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from lmhp.sections import Section, assign, section, wrong
 
 @section('soup')
 class Soup(Section):
-  """A section with a field of each sort."""
+  """A section with a key of each type."""
 
   name: str = static('leek', 'which', choices=('leek', 'tomato', 'miso'))
   bowls: int = static(2, 'how many', low=1, high=9)
@@ -55,7 +55,7 @@ class Soup(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Meal:
-  """Sections together, and something that is none."""
+  """Two sections, and a value that is no section."""
 
   soup: Soup = Soup()
   guests: int = 4
@@ -97,7 +97,7 @@ def test_replacing_resolves_again():
     ('sizes', (), ()),
   ],
 )
-def test_near_types_are_taken(field, given, taken):
+def test_convertible_types_are_accepted(field, given, taken):
   value = getattr(Soup(**{field: given}), field)
   assert value == taken and type(value) is type(taken)
   if isinstance(taken, tuple):
@@ -166,7 +166,7 @@ def test_suggest():
   assert suggest('xyz', ['learning_rate']) == '' == suggest('x', [])
 
 
-# --- the split ------------------------------------------------------------------------------------------------------
+# --- the split ----------------------------------------------------------------------
 
 
 def test_split_takes_numbers_out():
@@ -181,15 +181,15 @@ def test_split_takes_numbers_out():
     'weights': pytest.approx([1.0, 2.0]),
   }
   types = {k: v.dtype.name for k, v in numbers.items()}
-  assert types == dict(
-    salt='float32',
-    clip='float32',
-    shape='int32',
-    seed='uint32',
-    turns='int32',
-    maybe='float32',
-    weights='float32',
-  )
+  assert types == {
+    'salt': 'float32',
+    'clip': 'float32',
+    'shape': 'int32',
+    'seed': 'uint32',
+    'turns': 'int32',
+    'maybe': 'float32',
+    'weights': 'float32',
+  }
   assert (
     structure.salt is structure.weights is TRACED
     and structure.bowls == 2
@@ -200,7 +200,7 @@ def test_split_takes_numbers_out():
   )
 
 
-def test_structures_are_equal_exactly_where_programs_are():
+def test_structures_are_equal_if_and_only_if_programs_are():
   base = split(Soup())[0]
   assert (
     base == split(Soup(salt=0.1, clip=math.inf, seed=7, shape='round', maybe=3.0))[0]
@@ -250,8 +250,10 @@ def test_declarations_are_read_in_order():
   )
 
 
-def test_every_section_of_a_run_says_what_its_fields_do():
-  """Each field has one line; traced words have choices; a bound lies on the right side of the default."""
+def test_every_key_is_described():
+  """Each key has a text of one line, traced words have choices, and each bound is on the right
+  side of the default.
+  """
   import typing
 
   from lmhp.training.config import RunConfig

@@ -118,7 +118,10 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob('*.py'))}
 
 
 def imports(name):
-  """Everything that a module imports anywhere in its text, as full names: of `from a import b`, a.b where it is one."""
+  """Yields the full names of everything that a module imports, anywhere in its text.
+
+  `from a import b` gives a.b if it is a module, else a.
+  """
   for node in ast.walk(ast.parse(MODULES[name].read_text())):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
@@ -134,7 +137,7 @@ def within(name, prefixes):
 
 
 def layer(name):
-  """The number of a module's layer, 0 at the top."""
+  """Returns the number of the layer of a module, 0 at the top."""
   return LAYERS.index(name.split('.')[1])
 
 
@@ -182,7 +185,7 @@ def test_no_folder_has_more_than_16_files():
   'package', [name for name, path in MODULES.items() if path.name == '__init__.py']
 )
 def test_no_module_shares_its_name_with_an_export(package):
-  """`package.name` is a function before the module is imported, and the module after that."""
+  """`package.name` would be a function before the module is imported, and the module after it."""
   if package == 'lmhp.commands':
     return
   module = importlib.import_module(package)
@@ -196,7 +199,7 @@ def test_no_module_shares_its_name_with_an_export(package):
 
 
 @pytest.mark.parametrize('library', WALLS)
-def test_walls(library):
+def test_libraries_stay_behind_one_folder(library):
   for name in MODULES:
     for other in imports(name):
       assert not within(other, [library]) or within(name, WALLS[library]), (
@@ -212,7 +215,7 @@ def test_no_jax_by_name(name):
     )
 
 
-# --- what is loaded, in a process of its own ------------------------------------------------------------------------
+# --- what is loaded, in a process of its own ----------------------------------------
 
 HEAVY = (
   'jax',
@@ -234,7 +237,7 @@ HEAVY = (
 
 
 def loaded(code, names=HEAVY):
-  """Which of the names are in sys.modules after some code, and in a fresh process."""
+  """Returns the names in `sys.modules` after some code in a new process."""
   check = f'\nimport sys; print(*[n for n in {names!r} if n in sys.modules], sep=",", file=sys.stderr)'
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
   command = [sys.executable, '-c', code + check]
@@ -266,7 +269,7 @@ def test_help_loads_nothing():
     ['lmhp.model.config'],
   ],
 )
-def test_what_is_read_on_a_laptop_loads_no_jax(names):
+def test_reading_results_loads_no_jax(names):
   assert loaded(f'import {", ".join(names)}') == []
 
 

@@ -1,4 +1,4 @@
-"""docs/notebooks/first_study.ipynb runs from its first cell to its last, at small size."""
+"""docs/notebooks/first_study.ipynb runs from its first to its last cell, at a small size."""
 
 import json
 import pathlib
@@ -8,16 +8,16 @@ import pytest
 NOTEBOOK = (
   pathlib.Path(__file__).parents[1] / 'docs' / 'notebooks' / 'first_study.ipynb'
 )
-SMALL = '''CHECKOUT = {root!r}
+SMALL = """CHECKOUT = {root!r}
 RESULTS = {results!r}
 STEPS = 24
 TRIALS = 4
 SEEDS = 2
 D_MODEL = 16
-N_LAYERS = 1'''
+N_LAYERS = 1"""
 
 
-def test_it_is_short_clean_and_has_its_parameters():
+def test_notebook_is_short_and_has_no_outputs():
   book = json.loads(NOTEBOOK.read_text())
   assert len(book['cells']) <= 12
   assert all(not cell.get('outputs') for cell in book['cells'])
@@ -29,7 +29,7 @@ def test_it_is_short_clean_and_has_its_parameters():
 @pytest.mark.extra
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
-def test_it_runs(tmp_path, monkeypatch):
+def test_notebook_runs(tmp_path, monkeypatch):
   nbformat, nbclient = pytest.importorskip('nbformat'), pytest.importorskip('nbclient')
   pytest.importorskip('ipykernel')
   book = nbformat.read(NOTEBOOK, as_version=4)

@@ -1,4 +1,4 @@
-"""`lmhp report`: what it reads, what it writes and where, and one line for each mistake."""
+"""`lmhp report`: its inputs, its output files, and one line for each mistake."""
 
 import json
 
@@ -28,7 +28,7 @@ def of(table, *more):
   return ['report', str(table), '--objective=val_loss', '--parameters=lr', *more]
 
 
-def test_the_answer_is_printed_and_the_page_is_where_it_says(
+def test_answer_and_path_of_the_report_are_printed(
   table, tmp_path, capsys, monkeypatch
 ):
   monkeypatch.chdir(tmp_path)
@@ -46,12 +46,12 @@ def test_the_answer_is_printed_and_the_page_is_where_it_says(
 @pytest.mark.parametrize(
   'name, start', [('a.html', '<!doctype'), ('a.md', '# trials'), ('a.json', '{')]
 )
-def test_the_suffix_says_the_format(table, tmp_path, name, start):
+def test_suffix_selects_the_format(table, tmp_path, name, start):
   main(of(table, f'--output={tmp_path / name}'))
   assert (tmp_path / name).read_text().startswith(start)
 
 
-def test_json_goes_to_the_terminal_for_a_program(table, capsys):
+def test_json_is_printed_to_the_terminal(table, capsys):
   main(of(table, '--format=json', '--output=-'))
   found = json.loads(capsys.readouterr().out)
   assert (
@@ -73,7 +73,7 @@ def test_json_goes_to_the_terminal_for_a_program(table, capsys):
     (['report', 'TABLE', '--format=pdf'], 'format'),
   ],
 )
-def test_a_mistake_is_one_line(table, capsys, arguments, words):
+def test_mistake_is_one_line(table, capsys, arguments, words):
   status = main([str(table) if a == 'TABLE' else a for a in arguments])
   captured = capsys.readouterr()
   assert status == EXIT_MISTAKE and captured.out == ''
