@@ -109,7 +109,8 @@ def main() -> None:
   for noise in (0.05, 0.2):
     held = np.mean([critical(rng, noise) for _ in range(n)], axis=0)
     print(
-      f'critical batch, noise {noise:.0%}: batch {held[0]:.1%}, steps {held[1]:.1%}, examples {held[2]:.1%}',
+      f'critical batch, noise {noise:.0%}: batch {held[0]:.1%}, steps {held[1]:.1%}, '
+      f'examples {held[2]:.1%}',
       flush=True,
     )
 

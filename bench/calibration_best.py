@@ -129,7 +129,8 @@ def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
 def of_quadratics(studies: int, rng: np.random.Generator) -> None:
   """The regimes of the requirement, and then what breaks an assumption."""
   print(
-    f'{"points":>6} {"dims":>4} {"noise":>5} {"seeds":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
+    f'{"points":>6} {"dims":>4} {"noise":>5} {"seeds":>5}  {"held":>8} {"student":>8} '
+    f'{"median":>7} {"length":>7} '
     f'{"shown":>7} {"bias":>7} {"above":>7}'
   )
   for n_points, dimensions, ratio, seeds in itertools.product(
@@ -141,7 +142,8 @@ def of_quadratics(studies: int, rng: np.random.Generator) -> None:
       (studies, n_points, seeds)
     )
     print(
-      f'{n_points:6} {dimensions:4} {ratio:5} {seeds:5}  {coverage(true, losses, noise if seeds == 1 else None)}'
+      f'{n_points:6} {dimensions:4} {ratio:5} {seeds:5}  '
+      f'{coverage(true, losses, noise if seeds == 1 else None)}'
     )
 
 
@@ -182,7 +184,8 @@ def of_others(studies: int, rng: np.random.Generator) -> None:
 def of_seeds_in_common(studies: int, rng: np.random.Generator) -> None:
   """Points that ran on the same seeds, with a share of the noise's square common to all; told of it or not."""
   print(
-    f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} {"median":>7} {"length":>7} '
+    f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} '
+    f'{"median":>7} {"length":>7} '
     f'{"shown":>7} {"bias":>7} {"above":>7}'
   )
   for n_points, seeds, share, told in itertools.product(
@@ -239,7 +242,8 @@ def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
 def of_bands(studies: int, rng: np.random.Generator) -> None:
   """Whether a whole band holds the whole curve of 1 to n; losses are exponential, whose best of k is known."""
   print(
-    f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} {"never above":>11} {"never below":>11}'
+    f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} '
+    f'{"never above":>11} {"never below":>11}'
   )
   for n, method in itertools.product((8, 32, 128), METHODS):
     k = np.arange(1, n + 1)
@@ -267,7 +271,8 @@ def of_bands(studies: int, rng: np.random.Generator) -> None:
 def of_doubling(studies: int, rng: np.random.Generator) -> None:
   """Whether the interval for the gain of doubling holds the true one, of quadratics with and without noise."""
   print(
-    f'{"trials":>6} {"dims":>4} {"noise":>5} {"held":>7} {"too low":>8} {"too high":>8} {"gain/true":>9} '
+    f'{"trials":>6} {"dims":>4} {"noise":>5} {"held":>7} {"too low":>8} '
+    f'{"too high":>8} {"gain/true":>9} '
     f'{"high/low":>8}'
   )
   for n, dimensions, ratio in itertools.product((16, 64), (2, 4), (0.0, 0.5)):
@@ -287,7 +292,8 @@ def of_doubling(studies: int, rng: np.random.Generator) -> None:
       np.array([getattr(s, name) for s in said]) for name in ('low', 'gain', 'high')
     )
     print(
-      f'{n:6} {dimensions:4} {ratio:5} {np.mean((low <= true) & (true <= high)):7.1%} {np.mean(high < true):8.1%} '
+      f'{n:6} {dimensions:4} {ratio:5} {np.mean((low <= true) & (true <= high)):7.1%} '
+      f'{np.mean(high < true):8.1%} '
       f'{np.mean(low > true):8.1%} {np.median(gain) / true:9.2f} {np.median(high / low):8.1f}'
     )
 

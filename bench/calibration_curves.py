@@ -74,7 +74,8 @@ def main():
         kind for one in found for kind in one if kind != situation
       )
       print(
-        f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it {dict(others)}',
+        f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it '
+        f'{dict(others)}',
         flush=True,
       )
     for tails, name in (
@@ -88,7 +89,8 @@ def main():
       wrong = sum(bool(one) for one in false)
       print(
         f'healthy curves, {name} noise: a false finding in {wrong} of {args.studies} studies '
-        f'({wrong / args.studies:.2%}) {dict(collections.Counter(k for one in false for k in one))}',
+        f'({wrong / args.studies:.2%}) '
+        f'{dict(collections.Counter(k for one in false for k in one))}',
         flush=True,
       )
     told = [
@@ -100,7 +102,8 @@ def main():
     inside, widths, errors = zip(*told)
     middle = lambda values: sorted(values)[len(values) // 2]
     print(
-      f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} of {len(told)} curves '
+      f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} '
+      f'of {len(told)} curves '
       f'({args.curves - len(told)} refused); median width {middle(widths):.4f} nats, median error '
       f'{middle([abs(e) for e in errors]):.4f} nats'
     )

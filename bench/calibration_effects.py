@@ -137,12 +137,11 @@ def of_interactions(studies: int) -> None:
     for i, (n, kind) in enumerate(((24, 'heavy'), (64, 'skewed'), (40, 'normal'))):
       others, diverged = (0.0, 3.0)[i == 1], (0.3, 0.15, 0.0)[i]
 
-      def make(s):
-        return study(design, n, axes, kind, diverged, others, s, planted=others)
-
-      every.append(
-        np.array([interaction(make(s), 'a0', 'a1', s).p_value for s in range(studies)])
-      )
+      p_values = []
+      for s in range(studies):
+        runs = study(design, n, axes, kind, diverged, others, s, planted=others)
+        p_values.append(interaction(runs, 'a0', 'a1', s).p_value)
+      every.append(np.array(p_values))
       print(
         f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
         f'{shares(every[-1])}',
@@ -177,8 +176,10 @@ def of_power(studies: int) -> None:
         ]
       )
       print(
-        f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis {np.mean(p <= 0.05):.1%}, '
-        f'range {np.median([one.range_nats for one in found]):.3f} of {truth:.3f}, held {held:.1%} '
+        f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis '
+        f'{np.mean(p <= 0.05):.1%}, '
+        f'range {np.median([one.range_nats for one in found]):.3f} of {truth:.3f}, '
+        f'held {held:.1%} '
         f'(below {low:.1%}); product {np.mean(pairs <= 0.05):.1%}',
         flush=True,
       )

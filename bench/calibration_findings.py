@@ -77,7 +77,8 @@ def main():
     false = list(pool.map(false_findings, range(args.studies), chunksize=20))
   wrong = sum(bool(one) for one in false)
   print(
-    f'noise alone: a false finding in {wrong} of {args.studies} studies ({wrong / args.studies:.1%})'
+    f'noise alone: a false finding in {wrong} of {args.studies} studies '
+    f'({wrong / args.studies:.1%})'
   )
   for kind, n in collections.Counter(
     kind for one in false for kind in set(one)

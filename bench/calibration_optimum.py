@@ -102,9 +102,11 @@ def main() -> None:
       return 1 - np.mean(below[rows] + above[rows])
 
     print(
-      f'{name:17} {np.sum(of):4d} studies: held {held(of):6.1%} (alone {held(of & (others == 0)):6.1%}, with '
+      f'{name:17} {np.sum(of):4d} studies: held {held(of):6.1%} (alone '
+      f'{held(of & (others == 0)):6.1%}, with '
       f'covariates {held(of & (others == 1)):6.1%}), below {np.mean(below[of]):5.1%}, '
-      f'above {np.mean(above[of]):5.1%}, length {np.median(length[of]):.2f}, at a bound {np.mean(bound[of]):5.1%}'
+      f'above {np.mean(above[of]):5.1%}, length {np.median(length[of]):.2f}, at a '
+      f'bound {np.mean(bound[of]):5.1%}'
     )
   print(f'{int(refused.sum())} refused, {time.perf_counter() - started:.0f} s')
 

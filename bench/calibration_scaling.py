@@ -1,6 +1,7 @@
 """Coverage of the intervals of scaling laws, and error of isoFLOP parabolas.
 
-    python bench/calibration_scaling.py [--studies 500] [--designs isoflop,grid,small] [--noises normal,laplace,t3]
+  python bench/calibration_scaling.py [--studies 500] [--designs isoflop,grid,small]
+    [--noises normal,laplace,t3]
 
 A study has runs of a known law, with noise in log L. Its design is one of: 245 points around
 the compute-optimal line (as in the figure of Hoffmann et al.), a 6 x 6 grid, or 48 small
@@ -100,11 +101,13 @@ def exponents(studies: int) -> None:
   law, rng = (1.69, 406.4, 410.7, 0.34, 0.28), np.random.default_rng(0)
   true = law[4] / (law[3] + law[4])
   print(
-    f'\nexponent a of the compute-optimal N, true {true:.4f}; five budgets of nine sizes; noise sd in log L; '
+    f'\nexponent a of the compute-optimal N, true {true:.4f}; five budgets of nine '
+    'sizes; noise sd in log L; '
     'drift: the sizes of the least budget are e times too small, of the largest e times too large'
   )
   print(
-    f'{"log N / best":>17} {"noise":>6} {"parabolas":>18} {"projection":>18} {"Huber":>18}   (mean, sd)'
+    f'{"log N / best":>17} {"noise":>6} {"parabolas":>18} {"projection":>18} '
+    f'{"Huber":>18}   (mean, sd)'
   )
   for (low, high, drift), spread in itertools.product(
     ((-1.5, 1.5, 0), (-2.5, 2.5, 0), (-0.5, 2.5, 0), (-1.5, 1.5, 1)), (0.0, 0.003)
@@ -152,10 +155,10 @@ def power_laws(studies: int) -> None:
         low <= new <= high,
       )
     )
+  exponent_held, new_held = np.mean(held, axis=0)
   print(
-    '\npower law of six sizes: exponent held {:.1%}, a new value at ten times the size {:.1%}'.format(
-      *np.mean(held, axis=0)
-    )
+    f'\npower law of six sizes: exponent held {exponent_held:.1%}, '
+    f'a new value at ten times the size {new_held:.1%}'
   )
 
 
@@ -167,7 +170,8 @@ def main() -> None:
   parser.add_argument('--spread', type=float, help='instead of ' + str(SPREADS))
   args = parser.parse_args()
   print(
-    f'{args.studies} studies a row; 90% intervals; share in % that holds the truth; above: share that lies wholly '
+    f'{args.studies} studies a row; 90% intervals; share in % that holds the truth; '
+    'above: share that lies wholly '
     'above it\n'
     + f'{"design":>8} {"noise":>8} {"sd":>6}  '
     + ' '.join(f'{k:>8}' for k in (*NAMES, 'new run', 'best N'))

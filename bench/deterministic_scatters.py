@@ -42,7 +42,8 @@ def main() -> None:
       )
       ratios = np.sort(speeds[:, 0] / speeds[:, 1])
       print(
-        f'{name:<5}{width:>4} {np.median(speeds[:, 0]):>12,.0f} with {np.median(speeds[:, 1]):>12,.0f} without  '
+        f'{name:<5}{width:>4} {np.median(speeds[:, 0]):>12,.0f} with '
+        f'{np.median(speeds[:, 1]):>12,.0f} without  '
         f'ratio {ratios[ROUNDS // 2]:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})',
         flush=True,
       )

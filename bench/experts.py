@@ -75,8 +75,10 @@ def main() -> None:
     low, median, high = np.percentile(seconds[name], (25, 50, 75))
     flops = flops_per_token(cfg, options.seq_len, causal=False).train
     print(
-      f'{name:<20} {tokens / median:9,.0f} tokens/s ({tokens / high:,.0f} to {tokens / low:,.0f})  '
-      f'{dense / median:5.2f} of dense   {count(cfg).total / 1e6:6.1f}M parameters, {count(cfg).active / 1e6:5.1f}M '
+      f'{name:<20} {tokens / median:9,.0f} tokens/s ({tokens / high:,.0f} to '
+      f'{tokens / low:,.0f})  '
+      f'{dense / median:5.2f} of dense   {count(cfg).total / 1e6:6.1f}M parameters, '
+      f'{count(cfg).active / 1e6:5.1f}M '
       f'active, {flops / 1e6:6.1f} MFLOP a token'
     )
 

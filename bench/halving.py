@@ -162,7 +162,8 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
   for name, rows in table.items():
     regrets, shares = zip(*rows)
     print(
-      f'mean over {len(rows)} studies, {name:<10} regret {np.mean(regrets):.4f} nats (at most {max(regrets):.4f}), '
+      f'mean over {len(rows)} studies, {name:<10} regret {np.mean(regrets):.4f} nats '
+      f'(at most {max(regrets):.4f}), '
       f'{np.mean(shares):.1%} of the tokens (at most {max(shares):.1%})'
     )
 
@@ -207,8 +208,10 @@ def tell(
     measured = found.result['rank_correlations'].get(str(rung), math.nan)
     words.append(f'{rung}: {foretold:.2f} of {len(there)} (measured {measured:.2f})')
   print(
-    f'{name:<18} {best.parameters["optimizer.learning_rate"]:<8g} {best.parameters["schedule.name"]:<11}'
-    f'{grid[key(best)]:.4f} nats, regret {regret:.4f}, {share:6.1%} of the tokens, {seconds:5.0f} s'
+    f'{name:<18} {best.parameters["optimizer.learning_rate"]:<8g} '
+    f'{best.parameters["schedule.name"]:<11}'
+    f'{grid[key(best)]:.4f} nats, regret {regret:.4f}, {share:6.1%} of the tokens, '
+    f'{seconds:5.0f} s'
     + ('; rank correlation at step ' + ', '.join(words) if words else ''),
     flush=True,
   )
@@ -272,14 +275,17 @@ def compare_searches(studies: Studies, options: argparse.Namespace) -> None:
         next((i + 1 for i, value in enumerate(curve) if value <= randoms[-1]), math.inf)
       )
       print(
-        f"{name} seed {seed}: random's best of {RANDOM_TRIALS} {randoms[-1]:.4f}; auto's of {AUTO_TRIALS} "
+        f"{name} seed {seed}: random's best of {RANDOM_TRIALS} {randoms[-1]:.4f}; "
+        f"auto's of {AUTO_TRIALS} "
         f'{curve[-1]:.4f}, as good after {needed[-1]} trials ({seconds:.0f} s)',
         flush=True,
       )
     reached = sum(n <= AUTO_TRIALS for n in needed)
     print(
-      f"{name}: auto is as good as random's best of {RANDOM_TRIALS} after {np.median(needed):g} trials, median of "
-      f'{len(needed)} studies ({reached} of them within {AUTO_TRIALS}); median best {np.median(autos):.4f} against '
+      f"{name}: auto is as good as random's best of {RANDOM_TRIALS} after "
+      f'{np.median(needed):g} trials, median of '
+      f'{len(needed)} studies ({reached} of them within {AUTO_TRIALS}); median best '
+      f'{np.median(autos):.4f} against '
       f'{np.median(randoms):.4f}',
       flush=True,
     )

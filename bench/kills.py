@@ -32,7 +32,9 @@ def get_config():
   config.model.residual_dropout = 0.1
   config.train.steps, config.train.batch_size = 1500, 8
   config.evaluate.every_steps, config.evaluate.sequences = 500, 32
-  config.checkpoint.every_steps, config.checkpoint.keep_last, config.checkpoint.keep_best = 20, 2, 1
+  config.checkpoint.every_steps = 20
+  config.checkpoint.keep_last = 2
+  config.checkpoint.keep_best = 1
   config.log.tensorboard = False
   return config
 """
@@ -84,7 +86,8 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
     same = resumed.returncode == 0 and outcome(workdir) == expected
     differing += not same
     print(
-      f'{i + 1:>3}  killed at {seen[0]:5.1f} s, in {seen[1]:<12} {"same" if same else "DIFFERENT"}',
+      f'{i + 1:>3}  killed at {seen[0]:5.1f} s, in {seen[1]:<12} '
+      f'{"same" if same else "DIFFERENT"}',
       flush=True,
     )
   print(f'{options.kills - differing} of {options.kills} the same')

@@ -80,7 +80,8 @@ def show(options: argparse.Namespace) -> None:
         )
         print(f'{name:<7}{found["width"]:>5}{numbers}', flush=True)
     print(
-      f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  {found["parameters"]:,} parameters, '
+      f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  '
+      f'{found["parameters"]:,} parameters, '
       f'{found["dtype"]}, {found["device"]}',
       flush=True,
     )
@@ -92,7 +93,8 @@ def show(options: argparse.Namespace) -> None:
     if sharing:
       speed = shared(name, sharing, options.seconds)
       print(
-        f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  {sharing} processes of one member',
+        f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  '
+        f'{sharing} processes of one member',
         flush=True,
       )
 

@@ -148,8 +148,10 @@ def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
   rng, (n_points, n_all) = np.random.default_rng(seed), table.shape
   seen = seed_noise(table.ravel(), *np.indices(table.shape).reshape(2, -1))
   print(
-    f'{n_points} points of {n_all} seeds; noise {seen.noise:.4f} nats, {seen.correlation:.0%} of its square common '
-    f'to all points of a seed; means {np.array2string(table.mean(axis=1), precision=4)}, standard deviations '
+    f'{n_points} points of {n_all} seeds; noise {seen.noise:.4f} nats, '
+    f'{seen.correlation:.0%} of its square common '
+    'to all points of a seed; means '
+    f'{np.array2string(table.mean(axis=1), precision=4)}, standard deviations '
     f'{np.array2string(table.std(axis=1, ddof=1), precision=4)}'
   )
   wins = np.bincount(
@@ -176,14 +178,16 @@ def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
     for told in (False, True):
       rows = held_by_small(table, told, n, splits, rng)
       print(
-        f'{f"small studies, {n} seeds":34} {told!s:>20} {rows[:, 0].mean():7.1%} {rows[:, 1].mean():8.1%} '
+        f'{f"small studies, {n} seeds":34} {told!s:>20} {rows[:, 0].mean():7.1%} '
+        f'{rows[:, 1].mean():8.1%} '
         f'{np.median(rows[:, 2]):7.2f}',
         flush=True,
       )
   for k in (3, 5, 8):
     held, above = held_by_fresh(table, k, splits, rng).mean(axis=0)
     print(
-      f'{f"halves, {k} fresh seeds of the other":34} {"":>20} {held:7.1%}   the half that chose shows more '
+      f'{f"halves, {k} fresh seeds of the other":34} {"":>20} {held:7.1%}   the half '
+      'that chose shows more '
       f'than the other in {above:.1%}',
       flush=True,
     )

@@ -27,7 +27,8 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPE = (
-  '--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 '
+  '--device=cpu --compile=False --eval_iters=20 --log_interval=100 --block_size=64 '
+  '--batch_size=12 --n_layer=4 '
   '--n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0'
 ).split()
 
@@ -58,8 +59,10 @@ def main() -> None:
           flush=True,
         )
     print(
-      f'lmhp: mean {np.mean(losses):.4f} nats (standard deviation {np.std(losses, ddof=1):.4f}), median '
-      f'{np.median(ours):.1f} s ({min(ours):.1f} to {max(ours):.1f}); nanoGPT: median {np.median(theirs):.1f} s'
+      f'lmhp: mean {np.mean(losses):.4f} nats (standard deviation '
+      f'{np.std(losses, ddof=1):.4f}), median '
+      f'{np.median(ours):.1f} s ({min(ours):.1f} to {max(ours):.1f}); nanoGPT: median '
+      f'{np.median(theirs):.1f} s'
     )
 
 

@@ -66,7 +66,7 @@ def compare(options: argparse.Namespace) -> None:
   flops = 3 * flops_per_token()
   for batch in options.batches:
     speeds: dict[str, list[float]] = {name: [] for name in names}
-    for name, worker in workers.items():
+    for worker in workers.values():
       worker.ask('warm', batch)
     for _ in range(options.rounds):
       for name, worker in workers.items():
@@ -78,7 +78,8 @@ def compare(options: argparse.Namespace) -> None:
     for name, values in speeds.items():
       low, median, high = np.percentile(values, (25, 50, 75))
       print(
-        f'  {name:<15} {median:>9,.0f} tokens/s ({low:,.0f} to {high:,.0f})  {1e3 * batch * CONTEXT / median:7.2f} ms'
+        f'  {name:<15} {median:>9,.0f} tokens/s ({low:,.0f} to {high:,.0f})  '
+        f'{1e3 * batch * CONTEXT / median:7.2f} ms'
         f"  {median * flops / 1e9:6.1f} GFLOP/s  {median / peer:5.2f} of torch's better",
         flush=True,
       )

@@ -47,8 +47,10 @@ def get_sweep():
     'optimizer.learning_rate': lmhp.Float(1e-4, 1.0, log=True),
     'schedule.name': lmhp.Choice('cosine', 'wsd_linear', 'constant'),
   }
-  return lmhp.SweepConfig(space=space, search='auto', trials=%d, ask_batch_size=3, halving='successive', n_calibration_trials=3,
-                          confirm_seeds=2)
+  return lmhp.SweepConfig(
+    space=space, search='auto', trials=%d, ask_batch_size=3, halving='successive',
+    n_calibration_trials=3, confirm_seeds=2,
+  )
 """
 TIMES = {'seconds', 'compile_seconds', 'device'}
 SAVE, APPEND, TORN = 'a save', 'an append', 'a torn append'

@@ -111,10 +111,12 @@ def compare(options: argparse.Namespace) -> None:
     for idler in idlers:
       idler.kill()
   print(
-    f'{len(rates)} trials of {options.steps} steps, each scored on {options.windows} windows; torch in {dtype}'
+    f'{len(rates)} trials of {options.steps} steps, each scored on {options.windows} '
+    f'windows; torch in {dtype}'
   )
   print(
-    f'the compile cache is off; of a process a trial {len(one_each)} were run, and their time scaled'
+    f'the compile cache is off; of a process a trial {len(one_each)} were run, and '
+    'their time scaled'
   )
   show({name: (ways[name][0], found[name]) for name in ways}, len(rates))
 

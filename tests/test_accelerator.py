@@ -48,11 +48,12 @@ def losses(run):
   return [float(x) for x in run.history['loss_nats']]
 
 
-ON_THE_PROCESSOR = """
+CPU_SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import lmhp, test_accelerator
-run = lmhp.train(test_accelerator.config_of(sys.argv[2], **json.loads(sys.argv[3])), display='none')
+config = test_accelerator.config_of(sys.argv[2], **json.loads(sys.argv[3]))
+run = lmhp.train(config, display='none')
 print(json.dumps(test_accelerator.losses(run)))
 """
 
@@ -67,7 +68,7 @@ def test_loss_curve_is_close_to_that_of_the_cpu(text, dtype):
     [
       sys.executable,
       '-c',
-      ON_THE_PROCESSOR,
+      CPU_SCRIPT,
       os.path.dirname(__file__),
       str(text),
       json.dumps(values),

@@ -1,5 +1,6 @@
 """The command line. A mistake gives one line on stderr and status 2, and writes nothing."""
 
+import functools
 import json
 import os
 import pathlib
@@ -23,7 +24,8 @@ def get_config():
   config = lmhp.default_config()
   config.data.path = ({text!r},)
   config.data.tokenizer, config.data.cache_dir = 'char', {cache!r}
-  config.model.d_model, config.model.n_heads, config.model.n_layers, config.model.max_seq_len = 12, 2, 2, 8
+  config.model.d_model, config.model.n_heads = 12, 2
+  config.model.n_layers, config.model.max_seq_len = 2, 8
   config.train.steps, config.train.batch_size = {steps}, 3
   config.evaluate.every_steps, config.evaluate.sequences = {evaluate}, 5
   config.checkpoint.every_steps = {save}
@@ -85,8 +87,8 @@ def fails(capsys, tmp_path, monkeypatch):
       err.startswith('lmhp: ') and err.count('\n') == 1 and 'Traceback' not in err
     ), err
     assert out == ''
-    for words in said:
-      assert words in err, err
+    for expected in said:
+      assert expected in err, err
     assert files(tmp_path) == before
     return err
 
@@ -234,8 +236,10 @@ def test_error_found_late_leaves_the_directory_usable(
 
 def test_every_notation_of_an_override_is_accepted():
   rest, overrides = parsing.config_overrides(
-    '--config=x.py --config.train.steps=5 --config.model.gated --noconfig.model.scan_layers --config.train.steps=6 '
-    '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 --workdir run -config.train.seed 2'.split()
+    '--config=x.py --config.train.steps=5 --config.model.gated '
+    '--noconfig.model.scan_layers --config.train.steps=6 '
+    '--config.data.path=a=b.txt --config.optimizer.learning_rate -3 '
+    '--workdir run -config.train.seed 2'.split()
   )
   assert rest == ['--config=x.py', '--workdir', 'run']
   assert overrides == {
@@ -265,15 +269,18 @@ def test_every_notation_of_an_override_is_accepted():
     ('def get_config(a, b): return 1', ['TypeError']),
     ('def get_config(): return get_config()', ['RecursionError']),
     (
-      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.n_layer = 3\n  return c',
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.n_layer '
+      '= 3\n  return c',
       ['line 4', "n_layer: no such key; did you mean 'model.n_layers'?"],
     ),
     (
-      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.modle.n_layers = 3\n  return c',
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  '
+      'c.modle.n_layers = 3\n  return c',
       ['line 4', "modle: no such key; did you mean 'model'?"],
     ),
     (
-      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.d_model = c.model.hidden\n  return c',
+      'import lmhp\ndef get_config():\n  c = lmhp.default_config()\n  c.model.d_model '
+      '= c.model.hidden\n  return c',
       ['line 4', 'hidden: no such key'],
     ),
     (
@@ -304,7 +311,10 @@ def test_missing_experiment_file_is_refused(fails, tmp_path):
 
 
 def test_unfilled_placeholder_is_refused(fails, text, tmp_path):
-  change = 'from ml_collections import config_dict; config.train.seed = config_dict.required_placeholder(int)'
+  change = (
+    'from ml_collections import config_dict; '
+    'config.train.seed = config_dict.required_placeholder(int)'
+  )
   file = experiment(tmp_path, text, change=change)
   fails(['train', f'--config={file}', '--workdir=run'], 'train.seed: got no value')
 
@@ -509,6 +519,12 @@ def last_params(run):
   return params
 
 
+def has_checkpoint(run):
+  """Returns True if a step is saved. An unfinished step has a name that is no number."""
+  marks = run.glob('checkpoints/*/commit_success.txt')
+  return any(mark.parent.name.isdecimal() for mark in marks)
+
+
 def wait_for(process, condition, seconds=120):
   """Waits until a condition holds or the process ends."""
   end = time.monotonic() + seconds
@@ -542,14 +558,7 @@ def test_resumed_runs_give_the_same_bits(text, tmp_path, cache):
   for number, status in stops:
     run = tmp_path / f'stopped_{status}'
     process = command(*args(run.name))
-    # Orbax marks a step while it still has its temporary name: only a number is a whole step.
-    wait_for(
-      process,
-      lambda: any(
-        mark.parent.name.isdecimal()
-        for mark in run.glob('checkpoints/*/commit_success.txt')
-      ),
-    )
+    wait_for(process, functools.partial(has_checkpoint, run))
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == status and 'Traceback' not in err, err
@@ -574,7 +583,8 @@ def test_signal_before_the_first_step_leaves_no_state(text, tmp_path, monkeypatc
   for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
     run = tmp_path / f'run_{status}'
     process = command('train', f'--config={file}', f'--workdir={run}')
-    wait_for(process, lambda: (run / 'config.json').exists())  # and now it compiles
+    # The config is written before the program is compiled.
+    wait_for(process, (run / 'config.json').exists)
     process.send_signal(number)
     out, err = process.communicate()
     assert process.returncode == status and 'Traceback' not in err, err

@@ -238,7 +238,10 @@ HEAVY = (
 
 def loaded(code, names=HEAVY):
   """Returns the names in `sys.modules` after some code in a new process."""
-  check = f'\nimport sys; print(*[n for n in {names!r} if n in sys.modules], sep=",", file=sys.stderr)'
+  check = (
+    f'\nimport sys; loaded = [n for n in {names!r} if n in sys.modules]'
+    '\nprint(*loaded, sep=",", file=sys.stderr)'
+  )
   environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
   command = [sys.executable, '-c', code + check]
   done = subprocess.run(
@@ -274,7 +277,10 @@ def test_reading_results_loads_no_jax(names):
 
 
 def test_analysis_loads_no_jax():
-  code = 'import lmhp.analysis.report.page, lmhp.analysis.runs.sources, lmhp.analysis.report.render.html'
+  code = (
+    'import lmhp.analysis.report.page, lmhp.analysis.runs.sources, '
+    'lmhp.analysis.report.render.html'
+  )
   assert (
     loaded(
       code,
