@@ -312,13 +312,13 @@ def test_every_form_of_a_config_is_accepted(small, tmp_path):
 
 
 def test_refused_call_writes_no_files(small, tmp_path):
-  for values, said in (
+  for values, expected in (
     ({'optimizer.freeze': ('nothing',)}, 'optimizer.freeze'),
     ({'data.path': ('nowhere',)}, 'data.path'),
     ({'model.max_seq_len': 4000}, 'data.path'),
     ({'train.batch_size': 2**40}, 'train.steps'),
   ):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected):
       train(small(**values), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
   for config in (3, None, 'nowhere.py'):

@@ -78,7 +78,7 @@ def fails(capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv('LMHP_CACHE', str(tmp_path.parent / f'{tmp_path.name}-cache'))
 
-  def check(arguments, *said):
+  def check(arguments, *expected):
     before = files(tmp_path)
     status = cli.main([str(a) for a in arguments])
     out, err = capsys.readouterr()
@@ -87,8 +87,8 @@ def fails(capsys, tmp_path, monkeypatch):
       err.startswith('lmhp: ') and err.count('\n') == 1 and 'Traceback' not in err
     ), err
     assert out == ''
-    for expected in said:
-      assert expected in err, err
+    for part in expected:
+      assert part in err, err
     assert files(tmp_path) == before
     return err
 
@@ -99,7 +99,7 @@ def fails(capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'arguments, said',
+  'arguments, expected',
   [
     (['tran'], ['tran: unknown command', "did you mean 'train'?"]),
     (
@@ -133,8 +133,8 @@ def fails(capsys, tmp_path, monkeypatch):
     (['generate', 'nowhere', '--temperature=-1'], ['--temperature']),
   ],
 )
-def test_invalid_argument_is_refused(fails, arguments, said):
-  fails(arguments, *said)
+def test_invalid_argument_is_refused(fails, arguments, expected):
+  fails(arguments, *expected)
 
 
 def test_help_of_the_program_and_of_each_command(capsys):
@@ -168,7 +168,7 @@ def test_help_config_describes_every_key(capsys):
 
 
 @pytest.mark.parametrize(
-  'words, said',
+  'words, expected',
   [
     ('model.n_layer=3', ["model.n_layer: no such key; did you mean 'model.n_layers'?"]),
     ('modle.n_layers=3', ["did you mean 'model.n_layers'?"]),
@@ -211,9 +211,9 @@ def test_help_config_describes_every_key(capsys):
     ('data.validation_fraction=0.0001', ['data.validation_fraction: ']),
   ],
 )
-def test_invalid_override_is_refused(fails, text, tmp_path, words, said):
+def test_invalid_override_is_refused(fails, text, tmp_path, words, expected):
   file = experiment(tmp_path, text)
-  fails(['train', f'--config={file}', '--workdir=run', f'--config.{words}'], *said)
+  fails(['train', f'--config={file}', '--workdir=run', f'--config.{words}'], *expected)
 
 
 def test_error_found_late_leaves_the_directory_usable(
@@ -256,7 +256,7 @@ def test_every_notation_of_an_override_is_accepted():
 
 
 @pytest.mark.parametrize(
-  'source, said',
+  'source, expected',
   [
     ('def get_config(:', ['line 1', 'SyntaxError']),
     ('\n\n1 / 0', ['line 3', 'ZeroDivisionError: division by zero']),
@@ -297,9 +297,9 @@ def test_every_notation_of_an_override_is_accepted():
     ('# -*- coding: nothing -*-', ['SyntaxError']),
   ],
 )
-def test_invalid_experiment_file_is_refused(fails, tmp_path, source, said):
+def test_invalid_experiment_file_is_refused(fails, tmp_path, source, expected):
   (tmp_path / 'bad.py').write_text(source)
-  err = fails(['train', '--config=bad.py', '--workdir=run'], *said)
+  err = fails(['train', '--config=bad.py', '--workdir=run'], *expected)
   assert "'bad.py'" in err or 'section' in err or 'model.n_layer' in err
 
 
@@ -323,7 +323,7 @@ def test_unfilled_placeholder_is_refused(fails, text, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'name, contents, said',
+  'name, contents, expected',
   [
     ('empty.txt', b'', ['data.path: ', 'empty.txt']),
     ('short.txt', b'abc', ['data.path: ', 'short.txt']),
@@ -334,11 +334,11 @@ def test_unfilled_placeholder_is_refused(fails, text, tmp_path):
     ('words.doc', b'abc', ['no reader']),
   ],
 )
-def test_invalid_data_is_refused(fails, text, tmp_path, name, contents, said):
+def test_invalid_data_is_refused(fails, text, tmp_path, name, contents, expected):
   (tmp_path / name).write_bytes(contents)
   file = experiment(tmp_path, text)
   fails(
-    ['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'], *said
+    ['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'], *expected
   )
 
 
@@ -361,7 +361,7 @@ MANIFEST = {
 
 
 @pytest.mark.parametrize(
-  'name, contents, said',
+  'name, contents, expected',
   [
     ('run', 'a file', ["workdir: got 'run'", 'is a file']),
     (
@@ -386,10 +386,10 @@ MANIFEST = {
     ('run/result.json', '{}', ['workdir: run has a result.json']),
   ],
 )
-def test_workdir_without_a_run_is_refused(fails, text, tmp_path, name, contents, said):
+def test_workdir_without_a_run_is_refused(fails, text, tmp_path, name, contents, expected):
   (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
   (tmp_path / name).write_text(contents)
-  fails(['train', f'--config={experiment(tmp_path, text)}', '--workdir=run'], *said)
+  fails(['train', f'--config={experiment(tmp_path, text)}', '--workdir=run'], *expected)
   assert (tmp_path / name).read_text() == contents
 
 
@@ -455,7 +455,7 @@ def test_finished_run_with_flags_and_damaged_files(text, tmp_path, capsys, small
     again('--config.train.seed=3', '--config.train.seed=0')[0] == 0
   )  # the last of two counts
 
-  for name, contents, said in (
+  for name, contents, expected in (
     ('result.json', b'{"steps": 3', 'result.json: not the result of a run'),
     ('result.json', b'[]', 'result.json: not the result of a run'),
     ('metrics.jsonl', b'{"step": 0}\nrubbish\n', 'metrics.jsonl: line 2'),
@@ -464,7 +464,7 @@ def test_finished_run_with_flags_and_damaged_files(text, tmp_path, capsys, small
     whole = (run / name).read_bytes()
     damage(run / name, contents)
     status, _, err = again()
-    assert status == 2 and said in err, err
+    assert status == 2 and expected in err, err
     assert (run / name).read_bytes() == contents
     damage(run / name, whole)
   assert {p: p.read_bytes() for p in run.rglob('*') if p.is_file()} == before
