@@ -29,34 +29,22 @@ from lmhp.files import write_atomic
 VERSION = 1
 """Version of the rules of this file. Increased if they change the corpus."""
 
-PACKAGES = (
-  'absl',
-  'etils',
-  'flax',
-  'jax',
-  'ml_collections',
-  'numpy',
-  'optax',
-  'orbax',
-  'pyarrow',
-  'rich',
-  'scipy',
-  'tokenizers',
-)
-DISTRIBUTIONS = (
-  'absl-py',
-  'etils',
-  'flax',
-  'jax',
-  'ml-collections',
-  'numpy',
-  'optax',
-  'orbax-checkpoint',
-  'pyarrow',
-  'rich',
-  'scipy',
-  'tokenizers',
-)
+PACKAGES = {
+  'absl': 'absl-py',
+  'etils': 'etils',
+  'flax': 'flax',
+  'jax': 'jax',
+  'ml_collections': 'ml-collections',
+  'numpy': 'numpy',
+  'optax': 'optax',
+  'orbax': 'orbax-checkpoint',
+  'pyarrow': 'pyarrow',
+  'rich': 'rich',
+  'scipy': 'scipy',
+  'tokenizers': 'tokenizers',
+}
+"""Packages of the corpus: {name in Python: name of the distribution}."""
+
 MIN_CHARACTERS = 80
 """Shorter documents are left out."""
 
@@ -71,6 +59,7 @@ _SKIPPED_FOLDERS = frozenset(
     '__pycache__',
   }
 )
+# Nodes that may have a docstring.
 _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -106,7 +95,7 @@ def documents() -> list[str]:
 def _versions_hash() -> str:
   """Returns a hash of the versions of Python, the packages and the rules of this file."""
   versions = [f'rules {VERSION}', f'python {platform.python_version()}']
-  for name in DISTRIBUTIONS:
+  for name in PACKAGES.values():
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
       versions.append(f'{name} {importlib.metadata.version(name)}')
   return hashlib.sha256('\n'.join(versions).encode()).hexdigest()[:16]

@@ -38,6 +38,7 @@ _FEISTEL_ROUNDS = 6
 _GOLDEN = np.uint32(0x9E3779B9)
 """2**32 divided by the golden ratio, the usual increment of hash functions."""
 
+# Numbers of the independent random draws.
 _SOURCE_STREAM = np.uint32(0)
 _WINDOW_STREAM = np.uint32(1)
 _OFFSET_STREAM = np.uint32(2)
