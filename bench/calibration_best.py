@@ -1,19 +1,24 @@
-"""How often the intervals of `analysis/best.py` and the bands of `analysis/best_of_n.py` hold the truth.
+"""Coverage of the intervals of `lmhp.analysis.winner`: winner's loss, best of n, doubling.
 
-    python bench/calibration_best.py [studies, 2000 by default]
+    python bench/calibration_best.py [number of studies, 2000 by default]
 
-A study is P random points of a quadratic loss in D hyperparameters (curvatures over a factor of 20, optimum inside),
-each run with some seeds of normal noise. Its standard deviation is given as a multiple of the spread near the optimum,
-which is the standard deviation of the true loss over the best quarter of the space. Of the interval: how often it holds
-the winner's true loss (aim 87 to 93% of 90), the same of Student's interval without correction, median and mean length
-in standard errors of the winner's mean, the bias of the mean that a study shows and of the estimate, how often the
-interval lies wholly above what the study shows.
+A study has P random points of a quadratic loss in D hyperparameters. Curvatures vary by a
+factor of 20, and the optimum is inside the range. Each point runs with some seeds of normal
+noise. The noise is given as a multiple of the spread near the optimum: the standard deviation
+of the true loss in the best quarter of the space. Printed for the interval of the winner's
+true loss:
+
+  held      fraction of the studies whose 90% interval contains it (aim: 87 to 93%)
+  student   the same for Student's interval without a correction for the selection
+  median, length   median and mean length, in standard errors of the winner's mean
+  biases of the observed mean and of the estimate, and the fraction of the studies whose
+    whole interval is above the observed mean
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 import time
 
 import numpy as np
@@ -27,17 +32,22 @@ POINTS, DIMENSIONS, NOISES, SEEDS = (8, 24, 64), (2, 4), (0.1, 0.5, 2.0), (1, 2,
 
 
 def surfaces(studies: int, dimensions: int, rng: np.random.Generator):
-  """A function of points (studies, P, D) to true losses, and the spread near each optimum (studies,)."""
+  """Returns a function of points (studies, P, D) to true losses, and the spread near each
+  optimum (studies,).
+  """
   curvature = np.exp(rng.uniform(-1.5, 1.5, (studies, 1, dimensions)))
   optimum = rng.uniform(0.2, 0.8, (studies, 1, dimensions))
-  loss = lambda places: 3 + np.sum(curvature * (places - optimum) ** 2, axis=-1)
+
+  def loss(places):
+    return 3 + np.sum(curvature * (places - optimum) ** 2, axis=-1)
+
   near = np.sort(loss(rng.random((studies, 512, dimensions))), axis=1)[:, :128]
   return loss, near.std(axis=1)
 
 
 def draw_noise(kind: str, shape, rng: np.random.Generator) -> np.ndarray:
-  """Of mean 0 and variance 1."""
-  if kind == 'skewed':  # as losses are: now and then a bad seed
+  """Returns noise of mean 0 and variance 1."""
+  if kind == 'skewed':  # like losses, which have an outlier now and then
     return (rng.gamma(4, 1, shape) - 4) / 2
   return (
     rng.standard_t(5, shape) / np.sqrt(5 / 3)
@@ -52,7 +62,12 @@ def coverage(
   noise: np.ndarray | None = None,
   freedom: float = np.inf,
 ) -> str:
-  """A line of figures for studies of true losses (studies, P) and losses (studies, P, seeds)."""
+  """Returns one line of the table.
+
+  Args:
+    true: True losses, (studies, P).
+    losses: Observed losses, (studies, P, seeds).
+  """
   studies, n_points, seeds = losses.shape
   means = losses.mean(axis=2)
   winner, (mean, second) = means.argmin(axis=1), np.sort(means, axis=1)[:, :2].T
@@ -62,11 +77,10 @@ def coverage(
       n_points * (seeds - 1.0),
     )
   error = noise / seeds**0.5
-  quantiles = hybrid_quantiles(
-    (second - mean) / error, freedom, n_points
-  )  # of all studies at once
+  quantiles = hybrid_quantiles((second - mean) / error, freedom, n_points)
   low, expected, high = mean - quantiles * error
-  for study in range(3):  # it is what the front door says
+  # The public function returns the same.
+  for study in range(3):
     won = expected_loss_of_best(
       losses[study].ravel(),
       np.repeat(np.arange(n_points), seeds),
@@ -86,7 +100,7 @@ def coverage(
 
 
 def line(truth, mean, low, expected, high, error, student) -> str:
-  """The figures of (studies,) intervals."""
+  """Formats the figures of (studies,) intervals."""
   figures = (
     np.mean((low <= truth) & (truth <= high)),
     np.mean(abs(mean - truth) <= student * error),
@@ -100,7 +114,10 @@ def line(truth, mean, low, expected, high, error, student) -> str:
 
 
 def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
-  """The same through the front door, which is told that points ran on the same seeds, or is not."""
+  """Returns one line of the table, for points that share their seeds.
+
+  The intervals are those of the public function. `told` passes it the seeds.
+  """
   studies, n_points, seeds = losses.shape
   points, own = (
     np.repeat(np.arange(n_points), seeds),
@@ -127,7 +144,7 @@ def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
 
 
 def of_quadratics(studies: int, rng: np.random.Generator) -> None:
-  """The regimes of the requirement, and then what breaks an assumption."""
+  """Prints the required regimes, and then violated assumptions."""
   print(
     f'{"points":>6} {"dims":>4} {"noise":>5} {"seeds":>5}  {"held":>8} {"student":>8} '
     f'{"median":>7} {"length":>7} '
@@ -148,7 +165,7 @@ def of_quadratics(studies: int, rng: np.random.Generator) -> None:
 
 
 def of_others(studies: int, rng: np.random.Generator) -> None:
-  """Few degrees of freedom, other responses, and broken assumptions."""
+  """Prints few degrees of freedom, other response curves and violated assumptions."""
   loss, spread = surfaces(studies, 2, rng)
   true, noise = loss(rng.random((studies, 16, 2))), spread
   normal = true[..., None] + noise[:, None, None] * rng.standard_normal(
@@ -182,7 +199,10 @@ def of_others(studies: int, rng: np.random.Generator) -> None:
 
 
 def of_seeds_in_common(studies: int, rng: np.random.Generator) -> None:
-  """Points that ran on the same seeds, with a share of the noise's square common to all; told of it or not."""
+  """Prints studies whose points share their seeds.
+
+  A part of the variance is common to all points of a seed. The seeds are passed on or not.
+  """
   print(
     f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} '
     f'{"median":>7} {"length":>7} '
@@ -203,7 +223,10 @@ def of_seeds_in_common(studies: int, rng: np.random.Generator) -> None:
 
 
 def adaptive(studies: int, rng: np.random.Generator):
-  """8 random points, and then 24 each near the best seen so far: what a Bayesian search does to the assumption."""
+  """Returns studies of 8 random points, followed by 24 points near the best so far.
+
+  A Bayesian search violates the assumption of independent points in this way.
+  """
   loss, noise = surfaces(studies, 2, rng)
   places = rng.random((studies, 8, 2))
   seen = loss(places) + noise[:, None] * rng.standard_normal((studies, 8))
@@ -218,7 +241,7 @@ def adaptive(studies: int, rng: np.random.Generator):
 
 
 def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
-  """The winner of 32 points with one seed each, confirmed."""
+  """Prints the confirmation of the winner of 32 points with one seed each."""
   loss, noise = surfaces(studies, 3, rng)
   true = loss(rng.random((studies, 32, 3)))
   losses = true + noise[:, None] * rng.standard_normal(true.shape)
@@ -240,7 +263,10 @@ def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
 
 
 def of_bands(studies: int, rng: np.random.Generator) -> None:
-  """Whether a whole band holds the whole curve of 1 to n; losses are exponential, whose best of k is known."""
+  """Prints the fraction of bands that contain the whole curve of best-of-n.
+
+  Losses are exponential, for which the best of k is known.
+  """
   print(
     f'{"trials":>6} {"method":>16} {"median held":>11} {"mean held":>9} '
     f'{"never above":>11} {"never below":>11}'
@@ -269,7 +295,10 @@ def of_bands(studies: int, rng: np.random.Generator) -> None:
 
 
 def of_doubling(studies: int, rng: np.random.Generator) -> None:
-  """Whether the interval for the gain of doubling holds the true one, of quadratics with and without noise."""
+  """Prints the coverage of the interval for the gain of twice as many trials.
+
+  Losses are quadratic, with and without noise.
+  """
   print(
     f'{"trials":>6} {"dims":>4} {"noise":>5} {"held":>7} {"too low":>8} '
     f'{"too high":>8} {"gain/true":>9} '
@@ -300,7 +329,10 @@ def of_doubling(studies: int, rng: np.random.Generator) -> None:
 
 def main() -> None:
   """Prints all tables."""
-  studies, start = int(sys.argv[1]) if len(sys.argv) > 1 else 2000, time.time()
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('studies', type=int, nargs='?', default=2000)
+  studies = parser.parse_args().studies
+  start = time.time()
   rng = np.random.default_rng(0)
   for table, share in (
     (of_quadratics, 1),
@@ -311,7 +343,7 @@ def main() -> None:
     (of_doubling, 4),
   ):
     print(
-      f'\n{table.__name__}, {studies // share} studies a line: {table.__doc__.splitlines()[0]}'
+      f'\n{table.__name__}, {studies // share} studies per line: {table.__doc__.splitlines()[0]}'
     )
     table(studies // share, rng)
   print(f'\n{time.time() - start:.0f} s')

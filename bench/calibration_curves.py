@@ -1,11 +1,14 @@
-"""Is each situation planted in training curves found, and how often is something found in healthy ones?
+"""Detection rate of problems in training curves, and rate of false findings.
 
   python bench/calibration_curves.py [--studies=2000] [--planted=100] [--curves=2000] [--workers=2]
 
-The studies are those of `tests/analysis/synthetic_curves.py`: 8 to 32 runs of 50 to 500 rows, a power law bent by a
-cosine or a cooldown, autoregressive noise, all configs equal in truth; a third of them with runs stopped early, half of
-them with seeds of one point. A false finding is any but a note. Extrapolation: how often a 90% interval for the loss at
-1.25 to 4 times the steps holds the true one, at constant learning rate.
+The studies come from `tests/analysis/synthetic_curves.py`. Each has 8 to 32 runs of 50 to 500
+rows. A curve is a power law, bent by a cosine or a cooldown, with autoregressive noise. All
+configs are equally good. A third of the studies have runs that were stopped early, and half
+of them have several seeds of one point. Every finding other than a note is false.
+
+For the extrapolation, the script prints the fraction of the 90% intervals that contain the
+loss at 1.25 to 4 times the steps, at a constant learning rate.
 """
 
 import argparse
@@ -28,12 +31,12 @@ def findings(situation, seed, tails):
 
 
 def kinds(situation, seed, tails=False):
-  """Kinds of what is found in one study."""
+  """Returns the kinds of the findings of one study."""
   return [finding.kind for finding in findings(situation, seed, tails)]
 
 
 def false_findings(seed, tails=False):
-  """Kinds of the false findings of one healthy study."""
+  """Returns the kinds of the false findings of one study without problems."""
   return [
     finding.kind
     for finding in findings('nothing', 10**6 + seed, tails)
@@ -42,7 +45,10 @@ def false_findings(seed, tails=False):
 
 
 def covered(seed):
-  """Whether a 90% interval held the truth, its width in nats, and how far the prediction was off; None if refused."""
+  """Returns whether a 90% interval contains the truth, its width and the error in nats.
+
+  None if the extrapolation is refused.
+  """
   from lmhp.analysis.curves.extrapolation import extrapolate
 
   steps, losses, to_step, truth = synthetic.curve_with_a_later_loss(seed)
@@ -100,7 +106,10 @@ def main():
     ]
   if told:
     inside, widths, errors = zip(*told)
-    middle = lambda values: sorted(values)[len(values) // 2]
+
+    def middle(values):
+      return sorted(values)[len(values) // 2]
+
     print(
       f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} '
       f'of {len(told)} curves '

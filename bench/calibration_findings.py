@@ -1,10 +1,11 @@
-"""Is each planted situation found, and how often is something found where there is nothing?
+"""Detection rate of planted findings, and rate of false findings in noise.
 
   python bench/calibration_findings.py [--studies=2000] [--planted=100] [--workers=2]
 
-The studies are those of `tests/analysis/planted_studies.py`: 48 points of four hyperparameters, noise of 0.01 nats from
-seed to seed, 8 fresh seeds of the winner and of the base config. A false finding is any claim of an effect in a study
-that has none; what is true of every study (how many trials there were, which points are within the noise) is not.
+The studies come from `tests/analysis/planted_studies.py`. Each has 48 points of four
+hyperparameters, noise of 0.01 nats between seeds, and 8 fresh seeds of the winner and of the
+base config. In a study without effects, every finding that claims one is false. Findings
+that are true of every study do not count.
 """
 
 import argparse
@@ -40,7 +41,7 @@ ABOUT = {
 
 
 def kinds(law, seed, noise='normal', search='random'):
-  """Kinds of what is found in one study, with the axes each is about."""
+  """Returns the kinds of the findings of one study, with the axes of each."""
   from lmhp.analysis.analysis import analyze
 
   study = planted.study(getattr(planted, law), seed, noise=noise, search=search)
@@ -48,7 +49,7 @@ def kinds(law, seed, noise='normal', search='random'):
 
 
 def found(law, seed):
-  """Whether what was planted was found, about the axis in which it was planted."""
+  """Returns True if the planted situation is found, on the axis that has it."""
   axis = ABOUT.get(law)
   return any(
     kind == WANTED[law] and (axis is None or axis in axes)
@@ -57,7 +58,10 @@ def found(law, seed):
 
 
 def false_findings(seed):
-  """Kinds of the false findings of one study of noise alone; odd seeds have heavy tails."""
+  """Returns the kinds of the false findings of one study of noise.
+
+  Odd seeds have heavy tails.
+  """
   own = kinds('no_effect', 10**6 + seed, 'tails' if seed % 2 else 'normal')
   return [kind for kind, _ in own if kind not in TRUE_OF_ANY]
 

@@ -1,15 +1,20 @@
-"""How many trials importance needs: what it says of noise, and whether it finds what was planted.
+"""Number of trials that importance needs, from noise and from planted effects.
 
-Of each number of trials and axes, studies of noise alone (whatever is found is false) and studies in which one axis
-matters: a parabola whose standard deviation over the range is `--effect` times the noise. Printed for each:
+For each number of trials and axes, there are studies of noise alone, and studies in which one
+axis matters. Its effect is a parabola whose standard deviation over the range is `--effect`
+times the noise. Printed for each:
 
-  top share     mean share of the most important axis of noise, as bare PED-ANOVA gives it
-  claims        share of noise studies in which it gives one axis more than half of all importance, and 1.5 / axes
-  shown         share of noise studies in which an axis is shown to matter, by permutation (aim: 5%)
-  planted       share of planted studies in which the axis that matters comes first, and is shown
-  held          share of planted studies whose 90% interval holds the mean share of all of them
+  top share     mean share of the most important axis in noise, as PED-ANOVA alone gives it
+  claims        fraction of the noise studies in which PED-ANOVA gives one axis more than
+                half of all importance, and more than 1.5 / axes
+  shown         fraction of the noise studies in which the permutation test finds an effect
+                (aim: 5%)
+  planted       fraction of the planted studies in which the axis that matters has the
+                largest share, and in which its effect is found
+  held          fraction of the planted studies whose 90% interval contains the mean share
 
-  python bench/calibration_importance.py [--studies=200] [--axes=4] [--effect=2] [--bootstrap=0] [--trials 30 60]
+  python bench/calibration_importance.py [--studies=200] [--axes=4] [--effect=2]
+    [--bootstrap=0] [--trials 30 60]
 """
 
 from __future__ import annotations
@@ -44,18 +49,22 @@ def main() -> None:
   parser.add_argument('--axes', type=int, default=4)
   parser.add_argument('--effect', type=float, default=2)
   parser.add_argument(
-    '--bootstrap', type=int, default=0, help='replicates; 0 leaves the intervals out'
+    '--bootstrap',
+    type=int,
+    default=0,
+    help='bootstrap replicates; 0 skips the intervals',
   )
   parser.add_argument('--method', default='ped_anova')
   parser.add_argument('--trials', type=int, nargs='*', default=TRIALS)
   options = parser.parse_args()
   module.MIN_POINTS = 2  # what is asked is where it should be
-  make = lambda trials, seed, planted: study(
-    trials, options.axes, options.effect, seed, planted
-  )
-  find = lambda runs, n=0: module.importance(
-    runs, options.method, module.Replicates(n, 19)
-  )
+
+  def make(trials, seed, planted):
+    return study(trials, options.axes, options.effect, seed, planted)
+
+  def find(runs, n=0):
+    return module.importance(runs, options.method, module.Replicates(n, 19))
+
   for trials in options.trials:
     started = time.perf_counter()
     noise = [find(make(trials, seed, False)) for seed in range(options.studies)]
@@ -73,7 +82,8 @@ def main() -> None:
     )
     print(
       f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
-      f'above half {np.mean(top > 0.5):.1%}, shown {np.mean([bool(found.significant) for found in noise]):.1%}; '
+      f'above half {np.mean(top > 0.5):.1%}, shown '
+      f'{np.mean([bool(found.significant) for found in noise]):.1%}; '
       f'planted: first {first:.1%}, shown {shown:.1%}'
       + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
       + f'  ({time.perf_counter() - started:.0f} s)',

@@ -1,20 +1,23 @@
-"""Whether intervals for the chosen config's expected loss hold on a real study: halves of one with many seeds.
+"""Coverage of the intervals for the chosen config's loss on a real study with many seeds.
 
     python bench/real_study_halves.py [--study DIR] [--seeds 48] [--steps 300] [--splits 2000]
 
-The study: eight learning rates near the best of a small byte model on the embedded corpus, each on 48 seeds that draw
-initial parameters and batches; points share their seeds. Or another, read from --study. Then 2,000 times a random half
-of the seeds (n of N) chooses the best point, and its 90% interval is held against what the other half says.
+The study has eight learning rates near the best one of a small byte model on the built-in
+corpus. Each is trained with 48 seeds of initial parameters and batches, and the points share
+their seeds. --study reads another study instead.
 
-Halves. The other half's mean has an error of its own. Of N seeds a half is drawn without replacement, so the winner's
-mean over all N is the truth of that draw, and the half's mean is off it by noise / sqrt(n) * sqrt(1 - n / N). So the
-interval is computed with the half's own noise times sqrt(1 - n / N), and asked for the mean of all N. That it holds is
-the same as that the other half's mean lies in the interval stretched by N / (N - n) about the half's mean, an interval
-of prediction, sqrt(2) times as long as the plain one for halves.
-Fresh seeds. The half chooses; k seeds of the other half confirm; the truth is the mean of the other half, of which k
-were drawn, so Student's interval is sqrt(1 - k / (N - n)) as long.
-Small studies. n seeds drawn with replacement from the N, called seeds 0 to n - 1; the truth is the mean over all N, and
-the interval is taken as it is.
+Halves. In each of 2,000 splits, a random half of the seeds (n of N) chooses the best point.
+Its 90% interval is compared with the mean of the winner over all N seeds. The seeds are drawn
+without replacement, so the half's mean differs from that mean by noise / sqrt(n) *
+sqrt(1 - n / N). Therefore the interval is computed with the half's noise times
+sqrt(1 - n / N).
+
+Fresh seeds. The half chooses, and k seeds of the other half confirm. The truth is the mean of
+the other half, which contains the k seeds. Therefore Student's interval is
+sqrt(1 - k / (N - n)) as long.
+
+Small studies. n seeds are drawn with replacement from the N and numbered 0 to n - 1. The
+truth is the mean over all N, and the interval is not changed.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ RATES = (0.006, 0.007, 0.0082, 0.0096, 0.0112, 0.0131, 0.0153, 0.018)
 
 
 def run_study(workdir: str, n_seeds: int, steps: int) -> None:
-  """Trains it."""
+  """Trains the study."""
   import lmhp
 
   config = lmhp.default_config()
@@ -58,7 +61,10 @@ def run_study(workdir: str, n_seeds: int, steps: int) -> None:
 
 
 def read_table(workdir: str) -> np.ndarray:
-  """(P, N) losses: points that came to their end on every seed; the study's own order of seeds."""
+  """Returns the losses of the points that are complete for every seed, (P, N).
+
+  Seeds are in the order of the study.
+  """
   from lmhp.analysis.runs.sources import read
 
   runs = read(workdir).complete_runs()
@@ -71,13 +77,16 @@ def read_table(workdir: str) -> np.ndarray:
   return np.array([[one[seed] for seed in sorted(whole[0])] for one in whole])
 
 
-# --- asking ---------------------------------------------------------------------------------------------------------
+# --- intervals ----------------------------------------------------------------------
 
 
 def choose(
   part: np.ndarray, told: bool, shrink: float = 1.0, confirm: np.ndarray | None = None
 ) -> Winner:
-  """The winner of a table (P, n); with `shrink` times the noise that the table shows."""
+  """Returns the winner of a table (P, n).
+
+  The noise is `shrink` times the noise that the table shows.
+  """
   losses = part.ravel()
   points, seeds = np.indices(part.shape).reshape(2, -1)
   seeds = seeds if told else None
@@ -85,14 +94,22 @@ def choose(
     return expected_loss_of_best(losses, points, seeds=seeds, fresh_losses=confirm)
   seen = seed_noise(losses, points, seeds)
   return expected_loss_of_best(
-    losses, points, noise_sd=shrink * seen.noise, noise_freedom=seen.degrees_of_freedom, seeds=seeds
+    losses,
+    points,
+    noise_sd=shrink * seen.noise,
+    noise_freedom=seen.degrees_of_freedom,
+    seeds=seeds,
   )
 
 
 def held_by_halves(
   table: np.ndarray, told: bool, splits: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """(splits, 3) whether the interval holds the truth, whether Student's does, length in the noise."""
+  """Returns the result of each split in halves, (splits, 3).
+
+  The columns are: True if the interval contains the truth, True if Student's interval does,
+  and the length in multiples of the noise.
+  """
   n_all = table.shape[1]
   n, rows = n_all // 2, []
   for _ in range(splits):
@@ -105,11 +122,11 @@ def held_by_halves(
 def held_by_small(
   table: np.ndarray, told: bool, n: int, splits: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """The same of n seeds drawn with replacement."""
+  """Returns the same columns as `held_by_halves` for n seeds drawn with replacement."""
   rows = []
   for _ in range(splits):
     won = choose(table[:, rng.integers(0, table.shape[1], n)], told)
-    if won.method == 'conditional':  # not where all n are one and the same seed
+    if won.method == 'conditional':  # False if all n seeds are equal
       rows.append(judged(won, table[won.point].mean(), n))
   return np.array(rows)
 
@@ -126,8 +143,11 @@ def judged(won: Winner, truth: float, n: int) -> tuple[bool, bool, float]:
 def held_by_fresh(
   table: np.ndarray, k: int, splits: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """(splits, 2) whether the interval of k fresh seeds holds the other half's mean, and whether the chosen mean lies
-  above it."""
+  """Returns the result of each split with fresh seeds, (splits, 2).
+
+  The columns are: True if the interval of k fresh seeds contains the mean of the other half,
+  and True if the mean of the choosing half is above it.
+  """
   n_all = table.shape[1]
   n, rows = n_all // 2, []
   for _ in range(splits):
@@ -144,7 +164,7 @@ def held_by_fresh(
 
 
 def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
-  """Prints the table and what held."""
+  """Prints the table and the coverage."""
   rng, (n_points, n_all) = np.random.default_rng(seed), table.shape
   seen = seed_noise(table.ravel(), *np.indices(table.shape).reshape(2, -1))
   print(
@@ -194,11 +214,11 @@ def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
 
 
 def main() -> None:
-  """Makes or reads the study and reports."""
+  """Trains or reads the study, and prints the report."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument(
     '--study',
-    help='directory of an lmhp study with several seeds a point; made where not given',
+    help='directory of a study with several seeds per point; default: train one',
   )
   parser.add_argument('--seeds', type=int, default=48)
   parser.add_argument('--steps', type=int, default=300)

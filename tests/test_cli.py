@@ -338,7 +338,8 @@ def test_invalid_data_is_refused(fails, text, tmp_path, name, contents, expected
   (tmp_path / name).write_bytes(contents)
   file = experiment(tmp_path, text)
   fails(
-    ['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'], *expected
+    ['train', f'--config={file}', '--workdir=run', f'--config.data.path={name}'],
+    *expected,
   )
 
 
@@ -386,7 +387,9 @@ MANIFEST = {
     ('run/result.json', '{}', ['workdir: run has a result.json']),
   ],
 )
-def test_workdir_without_a_run_is_refused(fails, text, tmp_path, name, contents, expected):
+def test_workdir_without_a_run_is_refused(
+  fails, text, tmp_path, name, contents, expected
+):
   (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
   (tmp_path / name).write_text(contents)
   fails(['train', f'--config={experiment(tmp_path, text)}', '--workdir=run'], *expected)

@@ -24,7 +24,7 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   >>> unknown = Effect('wd', reason='it was not varied')
   >>> runs = Runs('s', {}, {}, np.zeros(0), 'eval_loss_nats')
   >>> print(effects_figure(runs, [known, unknown]).caption)
-  lr has the largest gain, 0.30 nats (90% interval 0.20 to 0.40). 1 of 2 is significant (filled).
+  lr has the largest gain, 0.3 nats (90% interval 0.2 to 0.4). 1 of 2 is significant (filled).
   """
   if not effects:
     return None
