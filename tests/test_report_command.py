@@ -62,7 +62,7 @@ def test_json_is_printed_to_the_terminal(table, capsys):
 @pytest.mark.parametrize(
   'arguments, words',
   [
-    (['report'], 'report: got nothing'),
+    (['report'], 'report: got no path'),
     (['report', '/nowhere'], '/nowhere: no such file or directory'),
     (['report', 'TABLE', '--objective=vall_loss'], "did you mean 'val_loss'"),
     (['report', 'TABLE', '--objective=val_loss', '--parameters=rate'], 'rate'),
