@@ -31,13 +31,13 @@ KINDS = ('embedding', 'attention', 'feed_forward')
 def critical(rng: np.random.Generator, noise: float) -> list[bool]:
   """Returns True for each interval that contains the truth, at seven batch sizes."""
   batches = 2.0 ** np.arange(4, 11)
-  found = critical_batch_size(
+  result = critical_batch_size(
     batches, 500 * (1 + 128 / batches) * np.exp(noise * rng.standard_normal(7))
   )
   return [
-    found.batch_size_low <= 128 <= found.batch_size_high,
-    found.steps_min_low <= 500 <= found.steps_min_high,
-    found.examples_min_low <= 64_000 <= found.examples_min_high,
+    result.batch_size_low <= 128 <= result.batch_size_high,
+    result.steps_min_low <= 500 <= result.steps_min_high,
+    result.examples_min_low <= 64_000 <= result.examples_min_high,
   ]
 
 
@@ -51,8 +51,8 @@ def noise_scale(rng: np.random.Generator, steps: int, seed: int) -> bool:
     np.mean(np.sum(parts**2, axis=-1), axis=1),
     np.sum(parts.mean(axis=1) ** 2, axis=-1),
   )
-  found = noise_scale_from_norms(32, 64, small, big, draws=300, seed=seed)
-  return found.low <= 50 <= found.high
+  result = noise_scale_from_norms(32, 64, small, big, draws=300, seed=seed)
+  return result.low <= 50 <= result.high
 
 
 def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
@@ -61,7 +61,7 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
   """
   counts = rng.uniform(1, 3, (models, 3)) * 10 ** rng.uniform(6, 7, (models, 1))
   losses = 3 - 0.1 * np.log2(counts.sum(axis=1)) + 0.01 * rng.standard_normal(models)
-  found = effects_by_kind(
+  result = effects_by_kind(
     Runs(
       'noise',
       {},
@@ -70,7 +70,9 @@ def kinds(rng: np.random.Generator, models: int) -> tuple[float, bool]:
       measured={f'parameters_{kind}': counts[:, i] for i, kind in enumerate(KINDS)},
     )
   )
-  return float(np.mean((found.low <= 0) & (found.high >= 0))), bool(found.significant)
+  return float(np.mean((result.low <= 0) & (result.high >= 0))), bool(
+    result.significant
+  )
 
 
 def chance(rng: np.random.Generator, runs: int, share: float, seed: int) -> bool:

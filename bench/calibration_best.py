@@ -113,20 +113,20 @@ def line(truth, mean, low, expected, high, error, student) -> str:
   return '{:8.1%} {:8.1%} {:7.2f} {:7.2f} {:7.2f} {:7.2f} {:7.1%}'.format(*figures)
 
 
-def coverage_in_common(true: np.ndarray, losses: np.ndarray, told: bool) -> str:
+def coverage_in_common(true: np.ndarray, losses: np.ndarray, paired: bool) -> str:
   """Returns one line of the table, for points that share their seeds.
 
-  The intervals are those of the public function. `told` passes it the seeds.
+  The intervals are those of the public function. If `paired`, it gets the seeds.
   """
   studies, n_points, seeds = losses.shape
-  points, own = (
+  points, seed_numbers = (
     np.repeat(np.arange(n_points), seeds),
     np.tile(np.arange(seeds), n_points),
   )
   rows = []
   for study in range(studies):
     won = expected_loss_of_best(
-      losses[study].ravel(), points, seeds=own if told else None
+      losses[study].ravel(), points, seeds=seed_numbers if paired else None
     )
     rows.append(
       (
@@ -172,9 +172,9 @@ def of_others(studies: int, rng: np.random.Generator) -> None:
     (studies, 16, 1)
   )
   for freedom in (2, 4):
-    seen = noise * np.sqrt(rng.chisquare(freedom, studies) / freedom)
+    observed = noise * np.sqrt(rng.chisquare(freedom, studies) / freedom)
     print(
-      f'{f"noise of {freedom} degrees of freedom":32} {coverage(true, normal, seen, freedom)}'
+      f'{f"noise of {freedom} degrees of freedom":32} {coverage(true, normal, observed, freedom)}'
     )
   one, flat = np.full((studies, 32), 3.0), np.zeros((studies, 32))
   one[:, 0] = 0
@@ -204,20 +204,21 @@ def of_seeds_in_common(studies: int, rng: np.random.Generator) -> None:
   A part of the variance is common to all points of a seed. The seeds are passed on or not.
   """
   print(
-    f'{"points":>6} {"seeds":>5} {"share":>5} {"told":>5}  {"held":>8} {"student":>8} '
+    f'{"points":>6} {"seeds":>5} {"share":>5} {"paired":>6}  {"held":>8} {"student":>8} '
     f'{"median":>7} {"length":>7} '
     f'{"shown":>7} {"bias":>7} {"above":>7}'
   )
-  for n_points, seeds, share, told in itertools.product(
+  for n_points, seeds, share, paired in itertools.product(
     (8, 32), (2, 5), (0.0, 0.7, 0.95), (False, True)
   ):
     loss, noise = surfaces(studies, 2, rng)
     true = loss(rng.random((studies, n_points, 2)))
     common = np.sqrt(share) * rng.standard_normal((studies, 1, seeds))
-    own = np.sqrt(1 - share) * rng.standard_normal((studies, n_points, seeds))
-    losses = true[..., None] + noise[:, None, None] * (common + own)
+    independent = np.sqrt(1 - share) * rng.standard_normal((studies, n_points, seeds))
+    losses = true[..., None] + noise[:, None, None] * (common + independent)
     print(
-      f'{n_points:6} {seeds:5} {share:5} {told!s:>5}  {coverage_in_common(true, losses, told)}',
+      f'{n_points:6} {seeds:5} {share:5} {paired!s:>6}  '
+      f'{coverage_in_common(true, losses, paired)}',
       flush=True,
     )
 
@@ -229,15 +230,16 @@ def adaptive(studies: int, rng: np.random.Generator):
   """
   loss, noise = surfaces(studies, 2, rng)
   places = rng.random((studies, 8, 2))
-  seen = loss(places) + noise[:, None] * rng.standard_normal((studies, 8))
+  observed = loss(places) + noise[:, None] * rng.standard_normal((studies, 8))
   for _ in range(24):
-    best_places = places[np.arange(studies), seen.argmin(axis=1)]
+    best_places = places[np.arange(studies), observed.argmin(axis=1)]
     step = np.clip(best_places + 0.1 * rng.standard_normal((studies, 2)), 0, 1)[:, None]
     places = np.concatenate([places, step], axis=1)
-    seen = np.concatenate(
-      [seen, loss(step) + noise[:, None] * rng.standard_normal((studies, 1))], axis=1
+    observed = np.concatenate(
+      [observed, loss(step) + noise[:, None] * rng.standard_normal((studies, 1))],
+      axis=1,
     )
-  return loss(places), seen[..., None], noise
+  return loss(places), observed[..., None], noise
 
 
 def of_fresh_seeds(studies: int, rng: np.random.Generator) -> None:
@@ -311,10 +313,12 @@ def of_doubling(studies: int, rng: np.random.Generator) -> None:
     )
     clean = np.sum(curvature * (rng.random((2**20, dimensions)) - optimum) ** 2, axis=1)
     spread = np.sort(clean)[: 2**18].std()
-    seen = clean + ratio * spread * rng.standard_normal(2**20)
-    true = np.subtract(*(seen.reshape(-1, k).min(axis=1).mean() for k in (n, 2 * n)))
+    observed = clean + ratio * spread * rng.standard_normal(2**20)
+    true = np.subtract(
+      *(observed.reshape(-1, k).min(axis=1).mean() for k in (n, 2 * n))
+    )
     said = [
-      gain_of_doubling(seen[rng.integers(0, 2**20, n)], min_gain=1.0, draws=1000)
+      gain_of_doubling(observed[rng.integers(0, 2**20, n)], min_gain=1.0, draws=1000)
       for _ in range(studies)
     ]
     low, gain, high = (

@@ -52,10 +52,14 @@ def covered(seed):
   from lmhp.analysis.curves.extrapolation import extrapolate
 
   steps, losses, to_step, truth = synthetic.curve_with_a_later_loss(seed)
-  found = extrapolate(steps, losses, to_step)
-  if found.reason:
+  result = extrapolate(steps, losses, to_step)
+  if result.reason:
     return None
-  return found.low <= truth <= found.high, found.high - found.low, found.loss - truth
+  return (
+    result.low <= truth <= result.high,
+    result.high - result.low,
+    result.loss - truth,
+  )
 
 
 def main():
@@ -72,12 +76,15 @@ def main():
   args = parser.parse_args()
   with futures.ProcessPoolExecutor(args.workers) as pool:
     for situation, words in synthetic.PLANTED.items() if args.planted else ():
-      found = list(
+      kinds_by_study = list(
         pool.map(kinds, [situation] * args.planted, range(args.planted), chunksize=10)
       )
-      n = sum(situation in one for one in found)
+      n = sum(situation in kinds_of_study for kinds_of_study in kinds_by_study)
       others = collections.Counter(
-        kind for one in found for kind in one if kind != situation
+        kind
+        for kinds_of_study in kinds_by_study
+        for kind in kinds_of_study
+        if kind != situation
       )
       print(
         f'{situation:<20} found in {n} of {args.planted}: {words}\n{"":<20} beside it '
@@ -99,21 +106,22 @@ def main():
         f'{dict(collections.Counter(k for one in false for k in one))}',
         flush=True,
       )
-    told = [
+    results = [
       one
       for one in pool.map(covered, range(args.curves), chunksize=20)
       if one is not None
     ]
-  if told:
-    inside, widths, errors = zip(*told)
+  if results:
+    inside, widths, errors = zip(*results)
 
     def middle(values):
       return sorted(values)[len(values) // 2]
 
     print(
       f'extrapolation: 90% intervals held the truth in {sum(inside) / len(inside):.1%} '
-      f'of {len(told)} curves '
-      f'({args.curves - len(told)} refused); median width {middle(widths):.4f} nats, median error '
+      f'of {len(results)} curves '
+      f'({args.curves - len(results)} refused); median width {middle(widths):.4f} '
+      'nats, median error '
       f'{middle([abs(e) for e in errors]):.4f} nats'
     )
 

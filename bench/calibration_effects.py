@@ -159,14 +159,16 @@ def of_power(studies: int) -> None:
     (64, 5, 'normal'),
   ):
     for size in (0.5, 1.0, 2.0, 4.0):
-      found = [
+      results = [
         effect(study('random', n, axes, kind, 0.1, 0.5, s, planted=size), 'a0', s)
         for s in range(studies)
       ]
       truth = 0.05 * size * typical / 0.0943
-      p = np.array([one.p_value for one in found])
-      held = np.mean([one.range_low <= truth <= one.range_high for one in found])
-      low = np.mean([one.range_high < truth for one in found])
+      p = np.array([result.p_value for result in results])
+      held = np.mean(
+        [result.range_low <= truth <= result.range_high for result in results]
+      )
+      low = np.mean([result.range_high < truth for result in results])
       pairs = np.array(
         [
           interaction(
@@ -178,7 +180,7 @@ def of_power(studies: int) -> None:
       print(
         f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis '
         f'{np.mean(p <= 0.05):.1%}, '
-        f'range {np.median([one.range_nats for one in found]):.3f} of {truth:.3f}, '
+        f'range {np.median([result.range_nats for result in results]):.3f} of {truth:.3f}, '
         f'held {held:.1%} '
         f'(below {low:.1%}); product {np.mean(pairs <= 0.05):.1%}',
         flush=True,

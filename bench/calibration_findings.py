@@ -48,7 +48,7 @@ def kinds(law, seed, noise='normal', search='random'):
   return [(one.kind, tuple(one.axes)) for one in analyze(study).findings]
 
 
-def found(law, seed):
+def is_found(law, seed):
   """Returns True if the planted situation is found, on the axis that has it."""
   axis = ABOUT.get(law)
   return any(
@@ -62,8 +62,8 @@ def false_findings(seed):
 
   Odd seeds have heavy tails.
   """
-  own = kinds('no_effect', 10**6 + seed, 'tails' if seed % 2 else 'normal')
-  return [kind for kind, _ in own if kind not in TRUE_OF_ANY]
+  found_kinds = kinds('no_effect', 10**6 + seed, 'tails' if seed % 2 else 'normal')
+  return [kind for kind, _ in found_kinds if kind not in TRUE_OF_ANY]
 
 
 def main():
@@ -76,7 +76,9 @@ def main():
   args = parser.parse_args()
   with futures.ProcessPoolExecutor(args.workers) as pool:
     for law, wanted in WANTED.items():
-      n = sum(pool.map(found, [law] * args.planted, range(args.planted), chunksize=10))
+      n = sum(
+        pool.map(is_found, [law] * args.planted, range(args.planted), chunksize=10)
+      )
       print(f'{law:<12} {wanted:<22} found in {n} of {args.planted}', flush=True)
     false = list(pool.map(false_findings, range(args.studies), chunksize=20))
   wrong = sum(bool(one) for one in false)

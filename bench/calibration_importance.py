@@ -72,18 +72,18 @@ def main() -> None:
       find(make(trials, seed, True), options.bootstrap)
       for seed in range(options.studies)
     ]
-    top = np.array([found.fraction[0] for found in noise])
-    first = np.mean([found.names[0] == 'axis_0' for found in planted])
-    shown = np.mean(['axis_0' in found.significant for found in planted])
-    places = [found.names.index('axis_0') for found in planted]
-    limit = np.mean([found.fraction[i] for found, i in zip(planted, places)])
+    top = np.array([result.fraction[0] for result in noise])
+    first = np.mean([result.names[0] == 'axis_0' for result in planted])
+    shown = np.mean(['axis_0' in result.significant for result in planted])
+    places = [result.names.index('axis_0') for result in planted]
+    limit = np.mean([result.fraction[i] for result, i in zip(planted, places)])
     held = np.mean(
-      [found.low[i] <= limit <= found.high[i] for found, i in zip(planted, places)]
+      [result.low[i] <= limit <= result.high[i] for result, i in zip(planted, places)]
     )
     print(
       f'{trials:4d} trials, {options.axes} axes: noise: top share {np.nanmean(top):.2f}, '
       f'above half {np.mean(top > 0.5):.1%}, shown '
-      f'{np.mean([bool(found.significant) for found in noise]):.1%}; '
+      f'{np.mean([bool(result.significant) for result in noise]):.1%}; '
       f'planted: first {first:.1%}, shown {shown:.1%}'
       + (f', interval holds {limit:.2f}: {held:.1%}' if options.bootstrap else '')
       + f'  ({time.perf_counter() - started:.0f} s)',

@@ -79,19 +79,19 @@ def main() -> None:
   started, rows = time.perf_counter(), []
   for seed in range(options.first, options.first + options.studies):
     shape, values, losses, covariates, true = study(seed)
-    found = fit_optimum(values, losses, covariates=covariates)
-    length = np.log(min(found.high, values.max()) / max(found.low, values.min())) / (
+    result = fit_optimum(values, losses, covariates=covariates)
+    length = np.log(min(result.high, values.max()) / max(result.low, values.min())) / (
       2 * HALF
     )
     rows.append(
       (
         list(SHAPES).index(shape),
         covariates is not None,
-        found.high < true,
-        found.low > true,
+        result.high < true,
+        result.low > true,
         length,
-        bool(found.at_bound),
-        bool(found.reason),
+        bool(result.at_bound),
+        bool(result.reason),
       )
     )
   kind, others, below, above, length, bound, refused = np.array(rows, float).T

@@ -72,17 +72,17 @@ def coverage(name: str, kind: str, spread: float, studies: int, seed: int = 0) -
   held, below, width, started = [], [], [], time.perf_counter()
   for _ in range(studies):
     losses = loss_of(law, n, d) * np.exp(spread * draw_noise(kind, len(n), rng))
-    found = fit_scaling_law(n, d, losses, bootstrap=400)
-    low, high = found.interval(far_n, far_d)
+    result = fit_scaling_law(n, d, losses, bootstrap=400)
+    low, high = result.interval(far_n, far_d)
     new = loss_of(law, far_n, far_d) * np.exp(spread * draw_noise(kind, (), rng))
-    sizes = found.compute_optimal(flops).parameters_interval
+    sizes = result.compute_optimal(flops).parameters_interval
     held.append(
-      [found.intervals[k][0] <= truth[k] <= found.intervals[k][1] for k in NAMES]
+      [result.intervals[k][0] <= truth[k] <= result.intervals[k][1] for k in NAMES]
       + [low <= new <= high, sizes[0] <= best_n <= sizes[1]]
     )
-    below.append([found.intervals[k][0] > truth[k] for k in ('alpha', 'beta')])
+    below.append([result.intervals[k][0] > truth[k] for k in ('alpha', 'beta')])
     width.append(
-      [found.intervals[k][1] - found.intervals[k][0] for k in ('alpha', 'beta')]
+      [result.intervals[k][1] - result.intervals[k][0] for k in ('alpha', 'beta')]
     )
   seconds = (time.perf_counter() - started) / studies
   return (
