@@ -152,11 +152,11 @@ def compare_halving(studies: Studies, options: argparse.Namespace) -> None:
       if name == 'full grid':
         grid, grid_tokens = (
           {key(t): t.values[0] for t in found.trials},
-          found.result['tokens'],
+          found.summary.tokens,
         )
         if seed == 0:
           tell_noise(studies, config, found, options.noise_seeds)
-      regret, share = judged(found, grid), found.result['tokens'] / grid_tokens
+      regret, share = judged(found, grid), found.summary.tokens / grid_tokens
       table[name].append((regret, share))
       tell(f'seed {seed} {name}', found, grid, regret, share, seconds)
   for name, rows in table.items():
@@ -205,7 +205,7 @@ def tell(
       if len(there) > 2
       else math.nan
     )
-    measured = found.result['rank_correlations'].get(str(rung), math.nan)
+    measured = found.summary.rank_correlations.get(rung, math.nan)
     words.append(f'{rung}: {foretold:.2f} of {len(there)} (measured {measured:.2f})')
   print(
     f'{name:<18} {best.parameters["optimizer.learning_rate"]:<8g} '

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
   from lmhp.analysis.report.page import Page
   from lmhp.analysis.runs.table import Runs
   from lmhp.sweeping.config import SweepConfig
+  from lmhp.sweeping.dry_run import SweepEstimate
   from lmhp.sweeping.result import StudyResult
   from lmhp.sweeping.tasks.task import Task
 
@@ -277,8 +278,8 @@ def plan_sweep(
   sweep: SweepConfig | None = None,
   *,
   overrides: Mapping[str, object] | None = None,
-) -> dict[str, Any]:
-  """Computes the trials, packs, memory, FLOPs and hours of a sweep before it is run.
+) -> SweepEstimate:
+  """Estimates the trials, packs, memory, FLOPs and hours of a sweep before it is run.
 
   Args:
     config: As for `sweep`.
@@ -286,17 +287,17 @@ def plan_sweep(
     overrides: As for `sweep`.
 
   Returns:
-    The values that `lmhp sweep --dry_run` prints.
+    The estimate that `lmhp sweep --dry_run` prints.
 
   Raises:
     ConfigError: As for `sweep`.
   """
-  from lmhp.sweeping import dry_run
+  from lmhp.sweeping.dry_run import estimate_sweep
   from lmhp.sweeping.request import build_request
 
   use_compile_cache()
   request = build_request(config, sweep, overrides)
-  return dry_run.describe(request.task, request.sweep)
+  return estimate_sweep(request.task, request.sweep)
 
 
 # --- report -------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def sweep(arguments: list[str]) -> int:
     True,
     'write report.html in the workdir, at rungs and at the end (default)',
   )
-  parser.add_switch('dry_run', False, 'print what the sweep would take, and stop')
+  parser.add_switch('dry_run', False, 'print the estimated cost of the sweep, and stop')
   values = parse_run_flags(parser, arguments)
   if values is None:
     return 0
@@ -62,8 +62,8 @@ def sweep(arguments: list[str]) -> int:
   from lmhp.sweeping import summary
 
   if values.dry_run:
-    plan = api.plan_sweep(values.config, overrides=overrides)
-    print(summary.format_plan(plan))
+    estimate = api.plan_sweep(values.config, overrides=overrides)
+    print(summary.format_estimate(estimate))
     return 0
   result = api.sweep(
     values.config,

@@ -35,7 +35,7 @@ class SweepConfig(Section):
 
   search: str = static(
     'auto',
-    'method that chooses the points; auto takes quasi-random points first, then TPE',
+    'method that chooses the points to try. auto: quasi-random points first, then TPE',
     choices=SEARCH_METHODS,
     aliases=('sampler', 'search_alg', 'method', 'algorithm'),
     value_aliases={
@@ -57,7 +57,7 @@ class SweepConfig(Section):
   )
   search_seed: int = static(
     0,
-    'random seed of the search; training has its own seeds',
+    'random seed of the search. The seeds of training are separate',
     unit='seed',
     low=0,
     high=2**32 - 1,
@@ -65,7 +65,7 @@ class SweepConfig(Section):
   )
   seeds_per_point: int = static(
     1,
-    'number of training seeds of each point; the objective is averaged over them',
+    'number of training seeds of each point. The search uses the mean objective',
     low=1,
     aliases=('repeat', 'n_seeds'),
   )
@@ -74,22 +74,26 @@ class SweepConfig(Section):
 
   trials: int | None = static(
     None,
-    'budget as a number of points; each point is trained with all of its seeds',
+    'budget: number of points to try',
     low=1,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
   tokens: float | None = static(
     None,
-    'budget in training tokens, those of the cooldown forks included',
+    'budget: training tokens of all trials together',
     unit='tokens',
     low=1,
   )
   flops: float | None = static(
-    None, 'budget in training FLOPs', unit='FLOPs', low=1, aliases=('compute_budget',)
+    None,
+    'budget: training FLOPs of all trials together',
+    unit='FLOPs',
+    low=1,
+    aliases=('compute_budget',),
   )
   seconds: float | None = static(
     None,
-    'budget in wall time; the speed is measured before the first trial',
+    'budget: wall time of the search. The speed is measured before the first trial',
     unit='seconds',
     low=0,
     open_low=True,
@@ -97,8 +101,8 @@ class SweepConfig(Section):
   )
   match_budget: str | None = static(
     None,
-    'budget that every trial matches to the base config; required if the space changes batch '
-    'size, model size or sequence length',
+    'budget in which each trial equals the base config. Required if the space changes the '
+    'batch size, the model size or the sequence length',
     choices=MATCHED_BUDGETS,
     source='arXiv:1811.03600: equal steps compare budgets of different size',
   )
@@ -107,14 +111,14 @@ class SweepConfig(Section):
 
   objective: tuple[str, ...] = static(
     ('eval_loss_nats',),
-    'metric to minimize, or two metrics for a Pareto front: any metric of the last '
-    'evaluation or the last step, parameters, flops, tokens, latency_seconds, '
+    'metric to minimize, or two metrics for a Pareto front. They are metrics of the last '
+    'evaluation or the last step, or parameters, flops, tokens, latency_seconds, '
     'kv_cache_bytes_per_token',
     aliases=('metric', 'monitor', 'target'),
   )
   maximize: tuple[str, ...] = static(
     (),
-    'objectives to maximize instead, such as eval_accuracy',
+    'objectives that are maximized instead, such as eval_accuracy',
     converted_aliases={
       'direction': "the name of the objective, for direction='maximize'",
       'directions': "the names of the objectives with the direction 'maximize'",
@@ -124,8 +128,8 @@ class SweepConfig(Section):
   )
   data_order: str = static(
     'shared',
-    'shared: all trials with one seed read the same batches, so that they can be compared in '
-    'pairs; per_trial: each trial has its own order of the data',
+    'batches of the trials. shared: all trials with one seed read the same batches, which '
+    'makes comparisons sharper. per_trial: each trial has its own order of the data',
     choices=('shared', 'per_trial'),
   )
 
@@ -133,7 +137,7 @@ class SweepConfig(Section):
 
   halving: str = static(
     'none',
-    'early stopping of trials at rungs: successive halving, hyperband, or none',
+    'early stopping of bad trials at certain steps, the rungs. successive: successive halving',
     choices=('none', 'successive', 'hyperband'),
     aliases=('pruner', 'scheduler', 'early_terminate'),
     value_aliases={
@@ -149,15 +153,15 @@ class SweepConfig(Section):
   )
   eta: int = static(
     3,
-    'one of eta trials at a rung is promoted to the next rung',
+    'at each rung, one of eta trials continues',
     low=2,
     aliases=('reduction_factor',),
     source='arXiv:1603.06560 section 3',
   )
   first_rung_fraction: float | None = static(
     None,
-    'first rung; None is 1/27, or twice the longest warmup if that is later, so that no rung '
-    'falls inside a warmup',
+    'first rung, the earliest step at which trials are compared. None: 1/27, or twice the '
+    'longest warmup if that is later',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -170,13 +174,13 @@ class SweepConfig(Section):
   )
   rung_score: str = static(
     'auto',
-    'score of a trial at a rung; prefix: that of its state; cooldown: that of a copy whose '
-    'learning rate falls to zero; auto: cooldown if a schedule decays',
+    'score of a trial at a rung. prefix: the objective at that step. cooldown: the objective '
+    'of a copy whose learning rate was decayed to zero. auto: cooldown if a schedule decays',
     choices=('auto', 'prefix', 'cooldown'),
   )
   rung_cooldown_fraction: float = static(
     0.2,
-    'length of the cooldown that scores a rung',
+    'length of the decay to zero for rung_score=cooldown',
     unit='fraction of the rung',
     low=0.0,
     open_low=True,
@@ -184,14 +188,14 @@ class SweepConfig(Section):
   )
   n_calibration_trials: int = static(
     3,
-    'number of trials that are trained to the end whatever their scores, to measure how well '
-    'rungs predict the end',
+    'number of trials that are trained to the end whatever their scores. They measure how '
+    'well rungs predict the end',
     low=0,
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'smallest rank correlation between a rung and the end at which the rung stops trials; '
-    'with None, every rung stops trials',
+    'rank correlation with the end that a rung needs to stop trials. None: every rung stops '
+    'trials',
     low=-1.0,
     high=1.0,
   )
@@ -200,23 +204,24 @@ class SweepConfig(Section):
 
   execution: str = static(
     'auto',
-    'how trials with equal compiled programs run together; auto measures which is fastest',
+    'how trials of one compiled program run. vmap: in parallel. map: one after another inside '
+    'the program. loop: one after another. auto: the fastest, as measured',
     choices=('auto', 'vmap', 'map', 'loop'),
   )
   max_pack_width: int | None = static(
     None,
-    'largest number of trials that train together; None is as many as the memory holds',
+    'largest number of trials that train together. None: as many as fit in memory',
     low=1,
     aliases=('n_jobs', 'max_concurrent_trials'),
   )
   confirm_points: int = static(
     1,
     'number of best points that are trained again on new seeds and compared with the base '
-    'config; 0 skips this confirmation',
+    'config. 0: no confirmation',
     low=0,
   )
   confirm_seeds: int = static(
-    8, 'number of new seeds of each point of the confirmation', low=2
+    8, 'number of new seeds for each point of the confirmation', low=2
   )
 
   def __new__(cls, **values: object) -> SweepConfig:

@@ -1,14 +1,15 @@
-"""After the search: is the winner better than what one had, on seeds that chose neither?"""
+"""The confirmation after a search: its best points against the base config, on new seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 
 import numpy as np
 
-from lmhp.statistics.intervals import mean_interval, paired_difference
+from lmhp.statistics.confirmation import SeedLoss, confirm_on_seeds
+from lmhp.statistics.intervals import mean_interval
 from lmhp.statistics.seed_noise import pooled_standard_deviation
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
@@ -16,24 +17,26 @@ from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.store.trial import Trial
 
 FIRST_REPLICATE = 1000
-"""Seeds of the confirmation: none that a search of fewer seeds a point has used."""
+"""First replicate of the confirmation. A search has fewer seeds, so none of them is reused."""
 
 BASE = -1
-"""The base config's number among points."""
+"""Number of the base config among the points."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Confirmed:
-  """A point on new seeds, beside the base config on the same.
+class ConfirmedPoint:
+  """A point on new seeds, and the base config on the same seeds. Intervals have 95%.
 
   Attributes:
-    point: its number; None is the base config.
-    values: objective on each seed.
-    mean: of these.
-    interval: 95%, of the mean over seeds.
-    difference: mean of point minus base, seed by seed.
-    difference_interval: 95%.
-    diverged: of how many seeds this point or the base config diverged; differences are NaN then.
+    point: Number of the point, or None for the base config.
+    values: Objective on each seed.
+    mean: Mean of the values.
+    interval: Interval of the mean over seeds.
+    difference: Mean of point minus base, seed by seed. NaN if a run diverged.
+    difference_interval: Interval of the difference.
+    diverged: Numbers of seeds on which the point and the base config diverged.
+    verdict: 'better' or 'worse' than the base config, 'no difference shown', or '' if there
+      are too few results.
   """
 
   point: int | None
@@ -42,126 +45,168 @@ class Confirmed:
   interval: tuple[float, float]
   difference: float
   difference_interval: tuple[float, float]
-  diverged: int = 0
-
-
-def ranked(trials: Sequence[Trial], direction: str) -> list[int]:
-  """Points that were trained to the end, the best first, by the mean of their objective over seeds."""
-  by_point: dict[int, list[Trial]] = {}
-  for trial in trials:
-    if trial.cohort.startswith(('search-', 'seeds-', 'pbt')):
-      by_point.setdefault(trial.point, []).append(trial)
-  sign = -1.0 if direction == 'maximize' else 1.0
-  whole = {
-    point: float(np.mean([t.values[0] for t in own]))
-    for point, own in by_point.items()
-    if all(t.status == 'complete' for t in own)
-  }  # a seed that diverged tells of the others, too
-  return sorted(whole, key=lambda point: (sign * whole[point], point))
+  diverged: tuple[int, int]
+  verdict: str
 
 
 def confirm(
   engine: Engine, sweep: SweepConfig, planned_steps: float
-) -> list[Confirmed]:
-  """Trains the best points and the base config on new seeds: init, dropout and the order of the data, all redrawn.
+) -> list[ConfirmedPoint]:
+  """Trains the best points and the base config on new seeds.
+
+  The seeds change the initial parameters, dropout and the order of the data.
+
+  Args:
+    engine: Engine of the study.
+    sweep: Config of the sweep.
+    planned_steps: Updates of the search, which decide how much is worth measuring.
 
   Returns:
-    The points, the best of the search first, and last the base config; empty where nothing was asked for or found.
+    The points, the best of the search first, then the base config. Empty if there are no
+    points to confirm.
   """
-  best = ranked(list(engine.trials.values()), sweep.directions[0])[
-    : sweep.confirm_points
-  ]
-  if (
-    not best or not engine.task.seed_paths
-  ):  # without a seed it would be the same trial again
+  ranked = ranked_points(list(engine.trials.values()), sweep.directions[0])
+  best = ranked[: sweep.confirm_points]
+  # Without a seed, each trial would be the same as before.
+  if not best or not engine.task.seed_paths:
     return []
-  like = {
-    t.point: t
-    for t in reversed(engine.trials.values())
-    if t.cohort.startswith('search-')
-  }
+
   points = [*best, BASE]
-  if new := _new_trials(engine, sweep, points, like):
-    engine.add(new)
+  new_trials = _new_trials(engine, sweep, points)
+  if new_trials:
+    engine.add(new_trials)
   for name in engine.cohorts('confirm'):
-    trials = engine.trials_of_cohort(name)
-    engine.train_to(
-      Stage(
-        name=name,
-        trials=tuple(t.number for t in trials),
-        data_per_trial=True,
-        planned_steps=planned_steps,
-      )
+    numbers = [trial.number for trial in engine.trials_of_cohort(name)]
+    stage = Stage(
+      name=name,
+      trials=tuple(numbers),
+      data_per_trial=True,
+      planned_steps=planned_steps,
     )
-  found = {
-    point: list(_confirming(engine, point).values())[: sweep.confirm_seeds]
-    for point in points
-  }
-  return [
-    _confirmed(None if point == BASE else point, found[point], found[BASE])
-    for point in points
-  ]
+    engine.train_to(stage)
+
+  results = {}
+  for point in points:
+    trials = list(_trials_by_seed(engine, point).values())[: sweep.confirm_seeds]
+    results[point] = {trial.seed: _value(trial) for trial in trials}
+  sign = -1.0 if sweep.directions[0] == 'maximize' else 1.0
+  return [_confirmed_point(p, results[p], results[BASE], sign) for p in points]
 
 
-def _confirming(engine: Engine, point: int) -> dict[int, Trial]:
-  """A point's trials of the confirmation by their seed, in its order."""
-  return {
-    t.seed: t
-    for t in engine.trials.values()
-    if t.cohort.startswith('confirm-') and t.point == point
-  }
+def ranked_points(trials: Sequence[Trial], direction: str) -> list[int]:
+  """Returns the complete points, the best first, by the mean objective over their seeds.
+
+  Args:
+    trials: Trials of a study. Those of the confirmation are left out.
+    direction: 'minimize' or 'maximize'.
+  """
+  trials_of: dict[int, list[Trial]] = {}
+  for trial in trials:
+    if not trial.cohort.startswith('confirm-'):
+      trials_of.setdefault(trial.point, []).append(trial)
+  sign = -1.0 if direction == 'maximize' else 1.0
+  means = {}
+  for point, group in trials_of.items():
+    # A point of which one seed diverged is not reliable on the others.
+    if all(trial.status == 'complete' for trial in group):
+      means[point] = sign * float(np.mean([_value(t).loss for t in group]))
+  return sorted(means, key=lambda point: (means[point], point))
+
+
+def seed_noise(trials: Sequence[Trial]) -> float:
+  """Returns the standard deviation between seeds of one point, pooled over all points."""
+  groups: dict[tuple[bool, int], list[float]] = {}
+  for trial in trials:
+    if trial.status == 'complete':
+      key = (trial.cohort.startswith('confirm'), trial.point)
+      groups.setdefault(key, []).append(_value(trial).loss)
+  return pooled_standard_deviation(list(groups.values())) if groups else math.nan
+
+
+def _value(trial: Trial) -> SeedLoss:
+  """Returns the first objective of a trial that has ended."""
+  assert trial.values is not None
+  return SeedLoss(trial.values[0], trial.status == 'diverged')
+
+
+def _trials_by_seed(engine: Engine, point: int) -> dict[int, Trial]:
+  """Returns the trials of the confirmation of a point, by seed."""
+  trials = {}
+  for trial in engine.trials.values():
+    if trial.cohort.startswith('confirm-') and trial.point == point:
+      trials[trial.seed] = trial
+  return trials
 
 
 def _new_trials(
-  engine: Engine, sweep: SweepConfig, points: Sequence[int], like: dict[int, Trial]
+  engine: Engine, sweep: SweepConfig, points: Sequence[int]
 ) -> list[Trial]:
-  """The trials of the confirmation that the study has not yet, as a cohort."""
-  number, new = len(engine.trials), []
+  """Returns the trials of the confirmation that the study does not have yet."""
+  first_trial_of: dict[int, Trial] = {}
+  for trial in engine.trials.values():
+    if trial.cohort.startswith('search-'):
+      first_trial_of.setdefault(trial.point, trial)
+
   cohort = f'confirm-{len(engine.cohorts("confirm"))}'
+  new_trials: list[Trial] = []
   for point in points:
-    parameters, overrides = (
-      (like[point].parameters, like[point].overrides) if point in like else ({}, {})
-    )
-    plain = {
-      path: v for path, v in overrides.items() if path not in engine.task.seed_paths
-    }
-    known = _confirming(engine, point)
+    parameters = {}
+    overrides = {}
+    if point in first_trial_of:
+      parameters = first_trial_of[point].parameters
+      overrides = dict(first_trial_of[point].overrides)
+    for path in engine.task.seed_paths:
+      overrides.pop(path, None)
+
+    existing = _trials_by_seed(engine, point)
     for replicate in range(FIRST_REPLICATE, FIRST_REPLICATE + sweep.confirm_seeds):
-      seeded = engine.task.with_seed(plain, replicate, reseed_data=True)
-      if seeded.seed not in known:
-        new.append(
-          Trial(
-            number=number + len(new),
-            point=point,
-            seed=seeded.seed,
-            overrides=seeded.overrides,
-            parameters=parameters,
-            cohort=cohort,
-          )
+      seeded = engine.task.with_seed(overrides, replicate, reseed_data=True)
+      if seeded.seed in existing:
+        continue
+      new_trials.append(
+        Trial(
+          number=len(engine.trials) + len(new_trials),
+          point=point,
+          seed=seeded.seed,
+          overrides=seeded.overrides,
+          parameters=parameters,
+          cohort=cohort,
         )
-  return new
+      )
+  return new_trials
 
 
-def _confirmed(point: int | None, trials: list[Trial], base: list[Trial]) -> Confirmed:
-  values = [t.values[0] for t in trials]
+def _confirmed_point(
+  point: int, results: Mapping[int, SeedLoss], base: Mapping[int, SeedLoss], sign: float
+) -> ConfirmedPoint:
+  """Compares a point with the base config.
+
+  Args:
+    point: Number of the point, or `BASE`.
+    results: {seed: result of the point}.
+    base: {seed: result of the base config}.
+    sign: -1 if the objective is maximized, else 1.
+  """
+  values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
-  diverged = sum('diverged' in (a.status, b.status) for a, b in zip(trials, base))
-  difference = (
-    (math.nan,) * 3
-    if diverged
-    else paired_difference(values, [t.values[0] for t in base])
-  )
-  return Confirmed(
-    point, tuple(values), mean, (low, high), difference[0], difference[1:], diverged
+  found = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
+  assert found is not None  # both have the seeds of the confirmation
+  ends = sorted((sign * found.low, sign * found.high))
+  return ConfirmedPoint(
+    point=None if point == BASE else point,
+    values=values,
+    mean=mean,
+    interval=(low, high),
+    difference=sign * found.difference,
+    difference_interval=(ends[0], ends[1]),
+    diverged=found.diverged,
+    verdict=found.verdict,
   )
 
 
-def noise(trials: Sequence[Trial]) -> float:
-  """Standard deviation of the objective between seeds of one point, pooled over all points that have several."""
-  groups: dict[tuple[str, int], list[float]] = {}
-  for t in trials:
-    if t.status == 'complete':
-      groups.setdefault(
-        ('confirm' if t.cohort.startswith('confirm') else 'search', t.point), []
-      ).append(t.values[0])
-  return pooled_standard_deviation(list(groups.values())) if groups else math.nan
+def _signed(results: Mapping[int, SeedLoss], sign: float) -> dict[int, SeedLoss]:
+  """Returns results of which lower is better."""
+  signed = {}
+  for seed, result in results.items():
+    signed[seed] = dataclasses.replace(result, loss=sign * result.loss)
+  return signed

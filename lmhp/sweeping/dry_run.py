@@ -23,46 +23,15 @@ MAX_PREVIEWED_POINTS = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class StructureCost:
-  """Cost of all trials that share their compiled programs.
-
-  Attributes:
-    trials: Number of trials.
-    parameters: Number of parameters of the model.
-    method: Method of execution: 'vmap', 'map' or 'loop'.
-    widths: Numbers of trials in the packs.
-    reason: Reason for the method.
-    bytes: Memory of the widest pack, in bytes.
-    member_step_seconds: Seconds of one update of one trial. NaN if it was not measured.
-    steps: Updates of all trials.
-    tokens: Training tokens of all trials.
-    flops: Training FLOPs of all trials.
-    seconds: Seconds of all trials.
-  """
-
-  trials: int
-  parameters: int
-  method: str
-  widths: list[int]
-  reason: str
-  bytes: float
-  member_step_seconds: float
-  steps: float
-  tokens: float
-  flops: float
-  seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ConfirmationCost:
-  """Cost of the confirmation.
+class Cost:
+  """Cost of some trials.
 
   Attributes:
     trials: Number of trials.
     steps: Updates of all trials.
     tokens: Training tokens of all trials.
     flops: Training FLOPs of all trials.
-    hours: Hours of all trials.
+    hours: Hours of all trials. NaN if no speed was measured.
   """
 
   trials: int
@@ -72,7 +41,54 @@ class ConfirmationCost:
   hours: float
 
 
-def describe(task: Task, sweep: SweepConfig) -> dict[str, object]:
+@dataclasses.dataclass(frozen=True)
+class StructureCost:
+  """Cost of all trials that share their compiled programs.
+
+  Attributes:
+    cost: Cost of the trials.
+    parameters: Number of parameters of the model.
+    method: Method of execution: 'vmap', 'map' or 'loop'.
+    pack_widths: Numbers of trials in the packs. Each one is a compiled program.
+    reason: Reason for the method.
+    bytes: Memory of the widest pack, in bytes.
+    member_step_seconds: Seconds of one update of one trial. NaN if it was not measured.
+  """
+
+  cost: Cost
+  parameters: int
+  method: str
+  pack_widths: list[int]
+  reason: str
+  bytes: float
+  member_step_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepEstimate:
+  """Estimated cost of a sweep.
+
+  Attributes:
+    search: Cost of the search.
+    confirmation: Cost of the confirmation.
+    rungs: Steps at which trials are scored.
+    stopped_early: True if rungs may stop trials. The cost assumes that each rung does.
+    structures: Cost of the search by structure.
+  """
+
+  search: Cost
+  confirmation: Cost
+  rungs: tuple[int, ...]
+  stopped_early: bool
+  structures: list[StructureCost]
+
+  @property
+  def n_programs(self) -> int:
+    """Number of programs to compile."""
+    return sum(len(structure.pack_widths) for structure in self.structures)
+
+
+def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
   """Estimates the cost of a sweep.
 
   The programs are compiled and a few steps are measured. Nothing is stored.
@@ -80,11 +96,6 @@ def describe(task: Task, sweep: SweepConfig) -> dict[str, object]:
   Args:
     task: Task of the sweep.
     sweep: Config of the sweep.
-
-  Returns:
-    `trials`, `stopped_early` (True if rungs may stop trials), `rungs`, `structures` (a
-    `StructureCost` for each compiled program, as a dict), `compiles`, `steps`, `tokens`,
-    `flops` and `hours` of the search, and `confirm` (a `ConfirmationCost`, as a dict).
   """
   space = as_space(sweep.space)
   with tempfile.TemporaryDirectory() as folder:
@@ -97,21 +108,47 @@ def describe(task: Task, sweep: SweepConfig) -> dict[str, object]:
     plan = plan_search(task, sweep, space, step_seconds)
     structures = _structures(task, sweep, plan, autotuner)
 
-  steps = sum(structure.steps for structure in structures)
-  seconds = sum(structure.seconds for structure in structures)
-  confirmation = _confirmation(task, sweep, seconds / max(steps, 1))
-  return {
-    'trials': plan.n_points * sweep.seeds_per_point,
-    'stopped_early': plan.halving is not None,
-    'rungs': list(plan.rungs),
-    'structures': [dataclasses.asdict(structure) for structure in structures],
-    'compiles': sum(len(structure.widths) for structure in structures),
-    'steps': steps,
-    'tokens': sum(structure.tokens for structure in structures),
-    'flops': sum(structure.flops for structure in structures),
-    'hours': seconds / 3600,
-    'confirm': dataclasses.asdict(confirmation),
-  }
+  costs = [structure.cost for structure in structures]
+  search = Cost(
+    trials=plan.n_points * sweep.seeds_per_point,
+    steps=sum(cost.steps for cost in costs),
+    tokens=sum(cost.tokens for cost in costs),
+    flops=sum(cost.flops for cost in costs),
+    hours=sum(cost.hours for cost in costs),
+  )
+
+  # The confirmation trains the best points and the base config.
+  n_confirmed = 0
+  if sweep.confirm_points:
+    n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
+  base = task.job({})
+  steps = n_confirmed * base.steps
+  hours_per_step = search.hours / max(search.steps, 1)
+  return SweepEstimate(
+    search=search,
+    confirmation=_cost(base, n_confirmed, steps, hours_per_step),
+    rungs=plan.rungs,
+    stopped_early=plan.halving is not None,
+    structures=structures,
+  )
+
+
+def _cost(job: Job, n_trials: int, steps: float, hours_per_step: float) -> Cost:
+  """Returns the cost of trials that are like a job.
+
+  Args:
+    job: The job.
+    n_trials: Number of trials.
+    steps: Updates of all trials.
+    hours_per_step: Hours of one update of one trial.
+  """
+  return Cost(
+    trials=n_trials,
+    steps=steps,
+    tokens=steps * job.tokens_per_step,
+    flops=steps * job.flops_per_step,
+    hours=steps * hours_per_step,
+  )
 
 
 def _base_step_seconds(task: Task, autotuner: Autotuner) -> float:
@@ -175,34 +212,11 @@ def _structure_cost(
     packs = cut_into_packs(n_trials, method.method, method.max_pack_width)
     pack_widths = sorted({width for _, width in packs})
   return StructureCost(
-    trials=n_trials,
+    cost=_cost(jobs[0], n_trials, steps, step_seconds / 3600),
     parameters=int(jobs[0].known_metrics.get('parameters', 0)),
     method=method.method,
-    widths=pack_widths,
+    pack_widths=pack_widths,
     reason=method.reason,
     bytes=method.bytes_per_member * max(pack_widths),
     member_step_seconds=step_seconds,
-    steps=steps,
-    tokens=steps * jobs[0].tokens_per_step,
-    flops=steps * jobs[0].flops_per_step,
-    seconds=steps * step_seconds,
-  )
-
-
-def _confirmation(
-  task: Task, sweep: SweepConfig, step_seconds: float
-) -> ConfirmationCost:
-  """Returns the cost of the confirmation: the best points and the base config, on new seeds."""
-  n_points = sweep.confirm_points
-  if n_points:
-    n_points += 1  # the base config
-  base = task.job({})
-  n_trials = n_points * sweep.confirm_seeds
-  steps = n_trials * base.steps
-  return ConfirmationCost(
-    trials=n_trials,
-    steps=steps,
-    tokens=steps * base.tokens_per_step,
-    flops=steps * base.flops_per_step,
-    hours=steps * step_seconds / 3600,
   )

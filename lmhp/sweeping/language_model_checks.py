@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lmhp import config as config_lib
 from lmhp import config_keys
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
-from lmhp.sections import wrong
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import ScheduleConfig
+from lmhp.optim.unread_keys import unread_keys
+from lmhp.sections import path_of, wrong
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import Space, as_space, check_space, paths_of, values_of
 from lmhp.sweeping.tasks.language_model import LanguageModel
@@ -33,12 +38,15 @@ def checked_language_model(
     dtype: Precision that 'auto' stands for. None chooses that of this machine.
 
   Raises:
-    ConfigError: If the space does not fit the config, trials differ in tokens, FLOPs or length
-      and no budget is matched, or an objective per token is compared between tokenizers.
+    ConfigError: If the space does not fit the config, a key has no effect in any trial, trials
+      differ in tokens, FLOPs or length and no budget is matched, or an objective per token is
+      compared between tokenizers.
   """
   space = as_space(sweep.space)
-  base = flatten(config_lib.resolve(config_lib.to_config_dict(config)))
-  check_space(space, config_keys.keys(), base, config_keys.suggest_key)
+  base = config_lib.resolve(config_lib.to_config_dict(config))
+  check_space(space, config_keys.keys(), flatten(base), config_keys.suggest_key)
+  _check_keys_are_read(base.optimizer, space)
+  _check_keys_are_read(base.schedule, space)
   paths = paths_of(space)
   _check_length(sweep, paths)
   _check_seeds(sweep, paths)
@@ -52,6 +60,43 @@ def checked_language_model(
   _check_matched_budget(task, sweep, space)
   task.check(sweep)
   return task
+
+
+def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -> None:
+  """Checks that each key that is set or varied has an effect in some trial.
+
+  Args:
+    base: Section of the base config.
+    space: Space of the sweep.
+  """
+  name_path = path_of(base, 'name')
+  names = values_of(space, name_path, base.name)
+  keys_read = {name: type(base)(name=str(name)).keys_read() for name in names}
+
+  for path in unread_keys(base):
+    key = path.rpartition('.')[2]
+    if not any(key in keys for keys in keys_read.values()):
+      raise wrong(base, key, f'the default, since {_describe_names(name_path, names)}')
+
+  for entry in space.entries():
+    for path in entry.paths:
+      section, _, key = path.rpartition('.')
+      if section != name_path.rpartition('.')[0]:
+        continue
+      names_here = set(names)
+      for condition in entry.conditions:
+        if condition.parent == name_path:
+          names_here &= set(condition.values)
+      if names_here and not any(key in keys_read[name] for name in names_here):
+        reason = _describe_names(name_path, sorted(map(str, names_here)))
+        raise ConfigError(
+          f'{path}: got {entry.domain}, expected no entry, since {reason}'
+        )
+
+
+def _describe_names(name_path: str, names: Iterable[object]) -> str:
+  """Returns the reason why a key has no effect."""
+  return f'{name_path}={" or ".join(map(str, names))} does not read it'
 
 
 def _present_parts(space: Space) -> list[str]:

@@ -1,51 +1,109 @@
-"""What a study leaves: the winner as an experiment file, `result.json`, and a few lines in words."""
+"""The result of a study: `result.json`, and `best.py`, an experiment file of the winner."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
 from lmhp.config_keys import SECTIONS, keys
-from lmhp.files import as_path, write_atomic, write_json
+from lmhp.files import as_path, to_jsonable, write_atomic
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.confirmation import Confirmed, noise, ranked
+from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
 from lmhp.sweeping.store.trial import Trial
+from lmhp.typing import PathLike
+
+_BEST_FILE = '''"""{docstring}
+
+  lmhp train --config={path}
+"""
+
+import lmhp
+
+
+def get_config():
+  config = lmhp.default_config()
+
+{lines}
+  return config
+'''
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySummary:
+  """The content of `result.json`.
+
+  Attributes:
+    objective: Names of the objectives.
+    directions: 'minimize' or 'maximize' for each objective.
+    matched_budget: Budget that all trials share, in words.
+    best_trial: Number of the first trial of the best point. None if no point is complete.
+    best_overrides: Values of the best point that differ from the base config, by path.
+    best_value: Mean objective of the best point. NaN if no point is complete.
+    pareto_front: Numbers of the trials on the Pareto front. Empty for one objective.
+    confirmed: The best points and the base config on new seeds.
+    seed_noise: Standard deviation between seeds of one point. NaN if not known.
+    trials_by_status: Number of trials of the search, by status.
+    rank_correlations: {step of a rung: rank correlation with the end}.
+    tokens: Training tokens of the search.
+    confirmation_tokens: Training tokens of the confirmation.
+    seconds: Wall time of the study.
+  """
+
+  objective: tuple[str, ...]
+  directions: tuple[str, ...]
+  matched_budget: str
+  best_trial: int | None
+  best_overrides: Mapping[str, object]
+  best_value: float
+  pareto_front: tuple[int, ...]
+  confirmed: tuple[ConfirmedPoint, ...]
+  seed_noise: float
+  trials_by_status: Mapping[str, int]
+  rank_correlations: Mapping[int, float]
+  tokens: int
+  confirmation_tokens: int
+  seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyResult:
-  """What a sweep found.
+  """The result of `lmhp.sweep`.
 
   Attributes:
-    workdir: where its files are.
-    trials: all of them, by number.
-    best: overrides of the best point; empty where none came to its end.
-    result: what `result.json` holds.
-    confirmed: the best points and the base config on new seeds; empty where that was not asked for.
-    signal: what interrupted the study; the same call goes on from there. None where it is complete.
-    base: the base config's values by dotted path.
+    workdir: Directory of the study.
+    trials: All trials, by number.
+    base: Values of the base config, by path.
+    summary: Content of `result.json`. None if a signal interrupted the study.
+    signal: Number of that signal. The same call continues the study. None if it is complete.
   """
 
   workdir: str
   trials: tuple[Trial, ...]
-  best: Mapping[str, Any]
-  result: Mapping[str, Any]
-  confirmed: tuple[Confirmed, ...] = ()
+  base: Mapping[str, object]
+  summary: StudySummary | None = None
   signal: int | None = None
-  base: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def complete(self) -> bool:
-    """Whether the study came to its end."""
+    """True if the study came to its end."""
     return self.signal is None
 
+  @property
+  def best(self) -> Mapping[str, object]:
+    """Overrides of the best point, by path. Empty if no point is complete."""
+    return {} if self.summary is None else self.summary.best_overrides
 
-def front(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
+  @property
+  def confirmed(self) -> tuple[ConfirmedPoint, ...]:
+    """The best points and the base config on new seeds. Empty without a confirmation."""
+    return () if self.summary is None else self.summary.confirmed
+
+
+def pareto_trials(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
   """Returns the complete trials that no other dominates, in order of the first objective.
 
   Args:
@@ -62,93 +120,94 @@ def front(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
   return [done[i] for i in order]
 
 
-def result(
+def summarize(
   trials: Sequence[Trial],
   sweep: SweepConfig,
-  confirmed: Sequence[Confirmed],
-  match_budget: str,
-  correlations: Mapping[int, float],
+  confirmed: Sequence[ConfirmedPoint],
+  rank_correlations: Mapping[int, float],
+  *,
+  matched_budget: str,
   seconds: float,
-) -> dict[str, Any]:
-  """What `result.json` says."""
-  search = [t for t in trials if not t.cohort.startswith('confirm')]
-  order = ranked(trials, sweep.directions[0])
-  best = [t for t in search if order and t.point == order[0] and t.status == 'complete']
-  count = lambda status: sum(t.status == status for t in search)
-  return {
-    'objective': list(sweep.objective),
-    'directions': list(sweep.directions),
-    'match_budget': match_budget,
-    'best_trial': best[0].number if best else None,
-    'best_overrides': _overrides(best[0]) if best else {},
-    'best_value': float(np.mean([t.values[0] for t in best])) if best else math.nan,
-    'pareto_front': [t.number for t in front(search, sweep.directions)]
-    if len(sweep.directions) > 1
-    else [],
-    'confirmed': [dataclasses.asdict(c) for c in confirmed],
-    'noise': noise(trials),
-    'trials': {
-      status: count(status) for status in ('complete', 'pruned', 'diverged', 'failed')
-    },
-    'rank_correlations': {str(step): c for step, c in correlations.items()},
-    'tokens': sum(t.cost.tokens for t in search),
-    'confirm_tokens': sum(t.cost.tokens for t in trials)
-    - sum(t.cost.tokens for t in search),
-    'seconds': seconds,
-  }
-
-
-def _overrides(trial: Trial) -> dict[str, Any]:
-  """A trial's values; of one whose values changed while it trained, the last."""
-  if not trial.lineage:
-    return dict(trial.overrides)
-  last = trial.lineage[-1].values
-  return {
-    **trial.overrides,
-    **{path: value for path, value in last.items() if path in trial.overrides},
-  }
-
-
-def best_file(workdir: Any, config: Mapping[str, Any], words: str) -> None:
-  """Writes `best.py`: an experiment file of its own, every key that differs from its default set.
+) -> StudySummary:
+  """Summarizes a complete study.
 
   Args:
-    workdir: the study's directory.
-    config: of the best trial, as {section: {key: value}}.
-    words: what its docstring shall say.
+    trials: All trials.
+    sweep: Config of the sweep.
+    confirmed: Result of the confirmation.
+    rank_correlations: {step of a rung: rank correlation with the end}.
+    matched_budget: Budget that all trials share, in words.
+    seconds: Wall time of the study.
   """
-  values = {
-    f'{section}.{key}': value
-    for section, keys in config.items()
-    for key, value in keys.items()
-  }
-  defaults = {
-    f'{n}.{f.name}': f.default
-    for n, cls in SECTIONS.items()
-    for f in dataclasses.fields(cls)
-  }
-  values = {
-    path: v for path, v in values.items() if path in keys() and v != defaults[path]
-  }
-  lines = [f'  config.{path} = {_literal(value)}' for path, value in values.items()]
-  text = (
-    f'"""{words}\n\n  lmhp train --config={as_path(workdir) / "best.py"}\n"""\n\nimport lmhp\n\n\n'
-    'def get_config():\n  config = lmhp.default_config()\n\n'
-    + '\n'.join(lines)
-    + '\n  return config\n'
+  search = [trial for trial in trials if not trial.cohort.startswith('confirm')]
+  ranked = ranked_points(trials, sweep.directions[0])
+  best = []
+  if ranked:
+    best = [t for t in search if t.point == ranked[0] and t.status == 'complete']
+  front = []
+  if len(sweep.directions) > 1:
+    front = pareto_trials(search, sweep.directions)
+
+  trials_by_status = {}
+  for status in ('complete', 'pruned', 'diverged', 'failed'):
+    trials_by_status[status] = sum(trial.status == status for trial in search)
+  tokens = sum(trial.cost.tokens for trial in search)
+  all_tokens = sum(trial.cost.tokens for trial in trials)
+  best_values = [trial.values[0] for trial in best if trial.values is not None]
+  return StudySummary(
+    objective=tuple(sweep.objective),
+    directions=sweep.directions,
+    matched_budget=matched_budget,
+    best_trial=best[0].number if best else None,
+    best_overrides=_last_overrides(best[0]) if best else {},
+    best_value=float(np.mean(best_values)) if best else math.nan,
+    pareto_front=tuple(trial.number for trial in front),
+    confirmed=tuple(confirmed),
+    seed_noise=seed_noise(trials),
+    trials_by_status=trials_by_status,
+    rank_correlations=rank_correlations,
+    tokens=tokens,
+    confirmation_tokens=all_tokens - tokens,
+    seconds=seconds,
   )
-  write_atomic(as_path(workdir) / 'best.py', text.encode())
 
 
-def _literal(value: Any) -> str:
-  value = (
-    value.item() if hasattr(value, 'dtype') and not getattr(value, 'ndim', 0) else value
-  )
+def _last_overrides(trial: Trial) -> dict[str, object]:
+  """Returns the values of a trial, the last ones if they changed while it trained."""
+  overrides = dict(trial.overrides)
+  if trial.lineage:
+    for path, value in trial.lineage[-1].values.items():
+      if path in overrides:
+        overrides[path] = value
+  return overrides
+
+
+def write_best_file(
+  workdir: PathLike, config: Mapping[str, Mapping[str, object]], docstring: str
+) -> None:
+  """Writes `best.py`, an experiment file that sets each key that differs from its default.
+
+  Args:
+    workdir: Directory of the study.
+    config: {section: {key: value}} of the best trial.
+    docstring: Text of the docstring.
+  """
+  lines = []
+  for name, section in SECTIONS.items():
+    for field in dataclasses.fields(section):
+      if f'{name}.{field.name}' not in keys() or field.name not in config.get(name, {}):
+        continue
+      value = config[name][field.name]
+      if value != field.default:
+        lines.append(f'  config.{name}.{field.name} = {_literal(value)}')
+  path = as_path(workdir) / 'best.py'
+  text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
+  write_atomic(path, text.encode())
+
+
+def _literal(value: object) -> str:
+  """Returns a value as Python code."""
+  plain = to_jsonable(value)
   if isinstance(value, float) and not math.isfinite(value):
     return f"float('{value}')"
-  return repr(tuple(value) if isinstance(value, list) else value)
-
-
-def save(workdir: Any, found: Mapping[str, Any]) -> None:
-  """Writes `result.json`."""
-  write_json(as_path(workdir) / 'result.json', found)
+  return repr(tuple(plain) if isinstance(plain, list) else plain)

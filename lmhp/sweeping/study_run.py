@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import time
-from typing import Any
 
 from lmhp.errors import ConfigError
-from lmhp.files import as_path
-from lmhp.sweeping import budget, summary
-from lmhp.sweeping import result as results
+from lmhp.files import as_path, write_json
+from lmhp.sweeping import budget
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.confirmation import Confirmed, confirm
+from lmhp.sweeping.confirmation import ConfirmedPoint, confirm
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.local_runner import LocalRunner
@@ -22,11 +20,18 @@ from lmhp.sweeping.execution.runner import Runner
 from lmhp.sweeping.progress.display import study_progress
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
+from lmhp.sweeping.result import (
+  StudyResult,
+  StudySummary,
+  summarize,
+  write_best_file,
+)
 from lmhp.sweeping.search.cohort_search import CohortSearch
 from lmhp.sweeping.search.method import SEARCH_METHODS, changeable_keys
 from lmhp.sweeping.search.population_training import PopulationTraining
 from lmhp.sweeping.store.extension import extended_manifest
 from lmhp.sweeping.store.study import Study
+from lmhp.sweeping.summary import format_study
 from lmhp.sweeping.tasks.task import Task
 from lmhp.training.signals import stop_on_signals
 from lmhp.typing import PathLike
@@ -87,7 +92,7 @@ class StudyRun:
     self._experiment_file = request.experiment_file
     self._reports = Reports(options.write_report)
 
-  def run(self) -> results.StudyResult:
+  def run(self) -> StudyResult:
     """Runs the study to its end, or until a signal."""
     start = time.perf_counter()
     with (
@@ -126,14 +131,14 @@ class StudyRun:
         _add_seconds(study, time.perf_counter() - start)
         study.flush()
         progress.message('stopped; the same command continues the study')
-        return self._result(study, {}, (), stop.signal)
+        return self._result(study, signal=stop.signal)
 
       # A finished study needs no states.
       engine.states.clear()
       _add_seconds(study, time.perf_counter() - start)
-      content = self._write_result(study, confirmed, correlations)
+      summary = self._write_result(study, confirmed, correlations)
       self._reports.write(study, progress, last=True)
-    return self._result(study, content, confirmed)
+    return self._result(study, summary)
 
   # --- the parts of a run -------------------------------------------------------------
 
@@ -195,7 +200,9 @@ class StudyRun:
     """Returns True if the trials are members of one population."""
     return SEARCH_METHODS[self.sweep.search].population is not None
 
-  def _confirm(self, engine: Engine, plan: budget.SearchPlan) -> Sequence[Confirmed]:
+  def _confirm(
+    self, engine: Engine, plan: budget.SearchPlan
+  ) -> Sequence[ConfirmedPoint]:
     # The members of a population have no config that could be trained again.
     if self._trains_population():
       return ()
@@ -206,49 +213,40 @@ class StudyRun:
   def _write_result(
     self,
     study: Study,
-    confirmed: Sequence[Confirmed],
+    confirmed: Sequence[ConfirmedPoint],
     correlations: Mapping[int, float],
-  ) -> dict[str, Any]:
+  ) -> StudySummary:
     """Writes `result.json`, and `best.py` if the task has experiment files."""
-    content = results.result(
+    summary = summarize(
       study.trials,
       self.sweep,
       confirmed,
-      describe_matched_budget(self.sweep, self.task),
       correlations,
-      round(study.manifest.seconds, 1),
+      matched_budget=describe_matched_budget(self.sweep, self.task),
+      seconds=round(study.manifest.seconds, 1),
     )
-    results.save(self.workdir, content)
+    write_json(self.workdir / 'result.json', dataclasses.asdict(summary))
     # The members of a population have no config that trains them again.
-    if content['best_trial'] is not None and not self._trains_population():
-      self._write_best_file(content)
-    return content
-
-  def _write_best_file(self, content: Mapping[str, Any]) -> None:
-    config = self.task.experiment_config(content['best_overrides'])
-    if config is None:
-      return
-    objective = self.sweep.objective[0]
-    lines = summary.format_study(content, self.task.base_values(), objective)
-    text = '\n'.join(lines)
-    docstring = f'The winner of the study in {self.workdir}.\n\n{text}'
-    results.best_file(self.workdir, config, docstring)
+    if summary.best_trial is not None and not self._trains_population():
+      config = self.task.experiment_config(summary.best_overrides)
+      if config is not None:
+        text = '\n'.join(format_study(summary, self.task.base_values()))
+        docstring = f'The winner of the study in {self.workdir}.\n\n{text}'
+        write_best_file(self.workdir, config, docstring)
+    return summary
 
   def _result(
     self,
     study: Study,
-    content: Mapping[str, Any],
-    confirmed: Sequence[Confirmed],
+    summary: StudySummary | None = None,
     signal: int | None = None,
-  ) -> results.StudyResult:
-    return results.StudyResult(
+  ) -> StudyResult:
+    return StudyResult(
       workdir=str(self.workdir),
       trials=tuple(study.trials),
-      best=content.get('best_overrides', {}),
-      result=content,
-      confirmed=tuple(confirmed),
-      signal=signal,
       base=self.task.base_values(),
+      summary=summary,
+      signal=signal,
     )
 
 

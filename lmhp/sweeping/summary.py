@@ -1,111 +1,123 @@
-"""What a sweep found, and what one would take, in words."""
+"""The result and the cost of a sweep, as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 import math
-from typing import Any
 
 from lmhp.files import as_path
-from lmhp.statistics.number_format import format_long_duration, format_value
+from lmhp.statistics.number_format import format_long_duration
+from lmhp.sweeping.confirmation import ConfirmedPoint
+from lmhp.sweeping.dry_run import Cost, SweepEstimate
+from lmhp.sweeping.result import StudyResult, StudySummary
 
 
-def format_result(result: Any) -> str:
-  """What a `StudyResult` says at the end: the winner, how sure it is, and the files to open."""
-  found, workdir = result.result, as_path(result.workdir)
-  lines = ['', *format_study(found, result.base, found['objective'][0])]
-  ended = ', '.join(f'{n} {status}' for status, n in found['trials'].items() if n)
-  lines.append(
-    f'trials: {ended}; {found["tokens"]:,} tokens and {found["confirm_tokens"]:,} to confirm; '
-    f'{found["seconds"]:,.0f} s'
-  )
-  if found['rank_correlations']:
-    measured = ', '.join(
-      f'step {step}: {format_value(c)}'
-      for step, c in found['rank_correlations'].items()
-    )
-    lines.append(f'rank correlation of rungs with the end: {measured}')
-  lines.append('')
-  if (workdir / 'report.html').exists():
-    lines.append(f'  {workdir / "report.html"}   what it means: open it')
-  if (workdir / 'best.py').exists():
-    lines.append(f'  lmhp train --config={workdir / "best.py"}')
-  lines += [
-    f'  {workdir / "trials.jsonl"}   every trial',
-    f'  {workdir / "curves"}   their curves, parquet',
-    f'  lmhp dashboard {workdir}',
-  ]
-  return '\n'.join(lines)
-
-
-def format_plan(plan: Mapping[str, Any]) -> str:
-  """What `lmhp sweep --dry_run` prints."""
-  rungs = ', '.join(map(str, plan['rungs']))
-  lines = [
-    f'{plan["trials"]:,} trials, rungs at steps {rungs}; {plan["compiles"]} programs to compile'
-  ]
-  for one in plan['structures']:
-    lines.append(
-      f'  {one["trials"]:,} trials of {one["parameters"]:,} parameters: {one["method"]} ({one["reason"]}), '
-      f'packs of {", ".join(map(str, one["widths"]))}, {one["bytes"] / 2**20:,.0f} MiB, '
-      f"{1e3 * one['member_step_seconds']:.2f} ms a member's step"
-    )
-  pruned = ' if every rung may stop trials' if plan['stopped_early'] else ''
-  for name, part in (('search', plan), ('confirmation', plan['confirm'])):
-    lines.append(
-      f'{name}: {part["tokens"]:,.0f} tokens, {part["flops"]:.3g} FLOPs, about {_duration(part["hours"])}'
-      f'{pruned if name == "search" else ""}'
-    )
-  return '\n'.join(lines)
-
-
-def _duration(hours: float) -> str:
-  if math.isnan(hours):
-    return 'an unknown time: no method was measured, since sweep.execution says which'
-  return format_long_duration(3600 * hours)
-
-
-def format_study(
-  found: Mapping[str, Any], base: Mapping[str, Any], name: str
-) -> list[str]:
-  """What was found, in a few lines.
+def format_result(result: StudyResult) -> str:
+  """Returns the end of a sweep as text: the winner, its confirmation and the files.
 
   Args:
-    found: what `result` gave.
-    base: the base config's values by dotted path.
-    name: of the objective.
+    result: Result of a complete study.
   """
-  lines = []
-  if found['best_trial'] is None:
-    return ['no trial came to its end']
-  changed = {
-    p: v for p, v in found['best_overrides'].items() if not p.endswith('.seed')
-  }
-  width = max(map(len, changed), default=0)
+  summary = result.summary
+  assert summary is not None
+  workdir = as_path(result.workdir)
+  lines = ['', *format_study(summary, result.base)]
+
+  counts = summary.trials_by_status.items()
+  statuses = ', '.join(f'{n} {status}' for status, n in counts if n)
   lines.append(
-    f'best of {sum(found["trials"].values())} trials: {name} {found["best_value"]:.4f} '
-    f'(trial {found["best_trial"]}); {found["match_budget"]}'
+    f'trials: {statuses}. Tokens: {summary.tokens:,} for the search, '
+    f'{summary.confirmation_tokens:,} for the confirmation. Time: {summary.seconds:,.0f} s'
   )
-  lines += [
-    f'  {path:{width}}  {format_value(value)}   (base {format_value(base[path])})'
-    for path, value in changed.items()
+  if summary.rank_correlations:
+    rungs = [f'step {k}: {_short(c)}' for k, c in summary.rank_correlations.items()]
+    lines.append(f'rank correlation of rungs with the end: {", ".join(rungs)}')
+
+  lines.append('')
+  if (workdir / 'report.html').exists():
+    lines.append(f'  {workdir / "report.html"}   the report')
+  if (workdir / 'best.py').exists():
+    lines.append(f'  lmhp train --config={workdir / "best.py"}   trains the winner')
+  lines.append(f'  {workdir / "trials.jsonl"}   all trials')
+  lines.append(f'  {workdir / "curves"}   their learning curves, as Parquet files')
+  lines.append(f'  lmhp dashboard {workdir}   shows the study in a browser')
+  return '\n'.join(lines)
+
+
+def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]:
+  """Returns the winner of a study and its confirmation, as lines of text.
+
+  Args:
+    summary: Summary of the study.
+    base: Values of the base config, by path.
+  """
+  if summary.best_trial is None:
+    return ['no trial is complete']
+  n_trials = sum(summary.trials_by_status.values())
+  lines = [
+    f'best of {n_trials} trials: {summary.objective[0]} {summary.best_value:.4f} '
+    f'(trial {summary.best_trial}); {summary.matched_budget}'
   ]
-  for one in found['confirmed'][:-1]:
-    low, high = one['difference_interval']
-    if one['diverged']:
-      lines.append(
-        f'on {len(one["values"])} new seeds: {one["mean"]:.4f}; of {one["diverged"]} seeds it or the base '
-        'config diverged, so that there is no difference to tell'
-      )
-      continue
-    low, high = (-high, -low) if found['directions'][0] == 'maximize' else (low, high)
-    verdict = 'better' if high < 0 else 'worse' if low > 0 else 'not told apart'
-    low, high = one['difference_interval']
-    base_mean = found['confirmed'][-1]['mean']
-    lines.append(
-      f'on {len(one["values"])} new seeds: {one["mean"]:.4f} against {base_mean:.4f} of the base config: '
-      f'{one["difference"]:+.4f} [{low:+.4f}, {high:+.4f}] at 95%, {verdict}'
-    )
-  if not math.isnan(found['noise']):
-    lines.append(f'noise between seeds of one config: {found["noise"]:.4f}')
+  changed = {p: v for p, v in summary.best_overrides.items() if not p.endswith('.seed')}
+  width = max(map(len, changed), default=0)
+  for path, value in changed.items():
+    lines.append(f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})')
+  if summary.confirmed:
+    *points, base_point = summary.confirmed
+    for point in points:
+      lines.append(_format_confirmed(point, base_point))
+  if not math.isnan(summary.seed_noise):
+    lines.append(f'standard deviation between seeds: {summary.seed_noise:.4f}')
   return lines
+
+
+def _format_confirmed(point: ConfirmedPoint, base: ConfirmedPoint) -> str:
+  n_seeds = len(point.values)
+  line = f'on {n_seeds} new seeds: {point.mean:.4f}'
+  if any(point.diverged):
+    n_point, n_base = point.diverged
+    line += f', diverged on {n_point}, the base config on {n_base}'
+  else:
+    low, high = point.difference_interval
+    line += (
+      f', the base config {base.mean:.4f}, difference {point.difference:+.4f} '
+      f'[{low:+.4f}, {high:+.4f}] at 95%'
+    )
+  return f'{line}: {point.verdict}' if point.verdict else line
+
+
+def format_estimate(estimate: SweepEstimate) -> str:
+  """Returns the estimated cost of a sweep as text, as `lmhp sweep --dry_run` prints it.
+
+  Args:
+    estimate: The estimate.
+  """
+  rungs = ', '.join(map(str, estimate.rungs))
+  lines = [
+    f'{estimate.search.trials:,} trials, scored at steps {rungs}; '
+    f'{estimate.n_programs} programs to compile'
+  ]
+  for structure in estimate.structures:
+    widths = ', '.join(map(str, structure.pack_widths))
+    lines.append(
+      f'  {structure.cost.trials:,} trials of {structure.parameters:,} parameters: '
+      f'{structure.method} ({structure.reason}), packs of {widths}, '
+      f'{structure.bytes / 2**20:,.0f} MiB, '
+      f'{1e3 * structure.member_step_seconds:.2f} ms for a step of one trial'
+    )
+  search = _format_cost('search', estimate.search)
+  if estimate.stopped_early:
+    search += ', if each rung stops trials'
+  lines += [search, _format_cost('confirmation', estimate.confirmation)]
+  return '\n'.join(lines)
+
+
+def _format_cost(name: str, cost: Cost) -> str:
+  time = 'an unknown time, since no speed was measured'
+  if not math.isnan(cost.hours):
+    time = f'about {format_long_duration(3600 * cost.hours)}'
+  return f'{name}: {cost.tokens:,.0f} tokens, {cost.flops:.3g} FLOPs, {time}'
+
+
+def _short(value: object) -> str:
+  return f'{value:.4g}' if isinstance(value, float) else str(value)

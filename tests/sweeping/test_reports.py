@@ -40,7 +40,7 @@ def test_the_report_is_there_at_the_end_and_says_the_winner(tmp_path):
   page = (tmp_path / 'report.html').read_text()
   assert page.startswith('<!doctype html>')
   again = lmhp.report(found)
-  assert f'rial {found.result["best_trial"]}' in again.answer[1]
+  assert f'rial {found.summary.best_trial}' in again.answer[1]
   assert json.loads(again.text('json'))['answer'][1].replace("'", '') in page.replace(
     '&#x27;', ''
   ).replace('&#39;', '')

@@ -84,7 +84,7 @@ def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
 def test_the_winner_is_an_experiment_file(sweep, tmp_path):
   found = sweep()
   best = min(found.trials, key=lambda t: t.values[0])
-  assert found.best == best.overrides and found.result['best_value'] == best.values[0]
+  assert found.best == best.overrides and found.summary.best_value == best.values[0]
   again = lmhp.train(
     f'{found.workdir}/best.py', workdir=tmp_path / 'again', display='none'
   )
@@ -131,7 +131,7 @@ def test_halving_stops_trials_and_counts_its_forks(sweep):
     and ended.count('complete') >= 3
     and set(ended) == {'complete', 'pruned'}
   )
-  assert set(found.result['rank_correlations']) == {'3', '8'}
+  assert set(found.summary.rank_correlations) == {3, 8}
   for trial in found.trials:
     reached = sorted(trial.scores)
     assert reached == [3, 8, 24][: len(reached)] and trial.cost.steps == reached[-1]
@@ -189,8 +189,8 @@ def test_seeds_are_averaged(sweep):
   ]
   means = [np.mean([t.values[0] for t in found.trials if t.point == p]) for p in (0, 1)]
   assert (
-    found.result['best_value'] == pytest.approx(min(means), abs=1e-12)
-    and found.result['noise'] > 0
+    found.summary.best_value == pytest.approx(min(means), abs=1e-12)
+    and found.summary.seed_noise > 0
   )
 
 
@@ -202,7 +202,7 @@ def test_a_diverged_trial_is_a_result(sweep):
   vocabulary = 9  # what the words of small_runs are spelt with, and the unknown
   assert math.isfinite(bad.values[0]) and bad.values[0] > 2 * math.log(vocabulary)
   assert bad.diverged_at < 24 and bad.cost.steps == bad.diverged_at
-  assert found.result['trials'] == {
+  assert found.summary.trials_by_status == {
     'complete': 1,
     'pruned': 0,
     'diverged': 1,
@@ -245,7 +245,7 @@ def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
   again = sweep(confirm_points=1, confirm_seeds=2)
   assert (
     lines(first) == lines(again)
-    and again.result['best_trial'] == first.result['best_trial']
+    and again.summary.best_trial == first.summary.best_trial
   )
 
 
@@ -345,7 +345,7 @@ def test_two_objectives_give_a_front(sweep):
     objective=('eval_loss_nats', 'parameters'),
     match_budget='steps',
   )
-  front = [found.trials[n] for n in found.result['pareto_front']]
+  front = [found.trials[n] for n in found.summary.pareto_front]
   for one in front:
     assert not any(
       t.values[0] <= one.values[0]
@@ -360,7 +360,7 @@ def test_two_objectives_give_a_front(sweep):
 
 def test_maximizing(sweep):
   found = sweep(objective='eval_accuracy', maximize='eval_accuracy', trials=3)
-  assert found.result['best_value'] == max(t.values[0] for t in found.trials)
+  assert found.summary.best_value == max(t.values[0] for t in found.trials)
 
 
 def test_population_based_training(sweep):
@@ -521,10 +521,10 @@ def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
   )
   plan = lmhp.plan_sweep(small(), asked)
   assert (
-    plan['trials'] == 12
-    and len(plan['structures']) == 2
-    and plan['tokens'] > 0
-    and plan['hours'] > 0
+    plan.search.trials == 12
+    and len(plan.structures) == 2
+    and plan.search.tokens > 0
+    and plan.search.hours > 0
   )
   assert not list(tmp_path.glob('**/*.jsonl'))
 

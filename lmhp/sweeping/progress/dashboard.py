@@ -1,57 +1,71 @@
-"""A study in the browser: optuna-dashboard on its storage, also while the sweep goes on."""
+"""A study in the browser: optuna-dashboard on its storage, also while the sweep runs."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import socketserver
-from typing import Any
+from typing import TYPE_CHECKING
 from wsgiref import simple_server
 
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
 from lmhp.sweeping.store.study_header import HEADER
+from lmhp.typing import PathLike
+
+if TYPE_CHECKING:
+  # Optuna takes long to import.
+  from optuna.storages import BaseStorage
 
 JOURNAL = 'study.journal'
 
 
-def open_dashboard(workdir: Any, port: int = 8080, storage: str | None = None) -> None:
-  """Serves a study to this machine's browsers until it is interrupted.
+def open_dashboard(
+  workdir: PathLike, port: int = 8080, storage: str | None = None
+) -> None:
+  """Serves a study to the browsers of this machine until it is interrupted.
 
   Args:
-    workdir: the study's directory.
-    port: where the browser finds it; 0 takes a free one.
-    storage: the study's Optuna storage as a URL, where it needs a password, which a study does not keep.
+    workdir: Directory of the study.
+    port: Port of the server. 0 takes a free one.
+    storage: URL of the Optuna storage of the study. It is needed if the URL has a password,
+      which a study does not store.
 
   Raises:
-    ConfigError: where there is no study, the port is taken, or optuna-dashboard is not installed.
+    ConfigError: If there is no study, the port is taken, or optuna-dashboard is not installed.
   """
-  with server(workdir, port, storage) as http:
-    print(
-      f'{workdir} is at http://localhost:{http.server_port}/  (Ctrl-C ends it)',
-      flush=True,
-    )
-    try:
-      http.serve_forever()
-    except KeyboardInterrupt:
-      pass
+  with dashboard_server(workdir, port, storage) as server:
+    url = f'http://localhost:{server.server_port}/'
+    print(f'{workdir} is at {url}  (Ctrl-C ends it)', flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+      server.serve_forever()
 
 
-def server(
-  workdir: Any, port: int, storage: str | None = None
+def dashboard_server(
+  workdir: PathLike, port: int, storage: str | None = None
 ) -> simple_server.WSGIServer:
-  """What `open_dashboard` runs, listening already; arguments and errors are the same."""
-  found = _storage(workdir, storage)
+  """Returns a server of a study that listens on its port.
+
+  Args:
+    workdir: Directory of the study.
+    port: As in `open_dashboard`.
+    storage: As in `open_dashboard`.
+
+  Raises:
+    ConfigError: As in `open_dashboard`.
+  """
+  study_storage = _storage(workdir, storage)
   try:
     import optuna_dashboard
   except ImportError:
     raise ConfigError(
       'dashboard: needs optuna-dashboard, which comes with: pip install "lmhp[dashboard]"'
     ) from None
+  app = optuna_dashboard.wsgi(study_storage)
   try:
-    app = optuna_dashboard.wsgi(found)
     return simple_server.make_server(
-      'localhost', port, app, server_class=_Server, handler_class=_Quiet
+      'localhost', port, app, server_class=_Server, handler_class=_QuietHandler
     )
   except OSError as error:
     raise ConfigError(
@@ -59,43 +73,49 @@ def server(
     ) from None
 
 
-def _storage(workdir: Any, storage: str | None) -> Any:
-  """The study's storage, as optuna-dashboard takes it: a URL, or Optuna's own reader of the journal."""
+def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
+  """Returns the storage of a study: the URL of its database, or a reader of its journal."""
   if is_remote(workdir):
     raise ConfigError(
       f'workdir: got {str(workdir)!r}, expected a directory of this machine'
     )
   directory = pathlib.Path(workdir).expanduser()
-  header, journal = directory / HEADER, directory / JOURNAL
-  url = json.loads(header.read_text()).get('storage') if header.exists() else None
-  if url is None and not journal.exists():  # Optuna would make one
-    raise ConfigError(
-      f'{directory}: no study there, expected a directory with a {JOURNAL}, as lmhp sweep makes it'
-    )
-  if url is None and storage is not None:
-    raise ConfigError(
-      f'--storage: got one, but the study in {directory} is in its {JOURNAL}'
-    )
-  if url is None:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+  header = directory / HEADER
+  journal = directory / JOURNAL
+  url = None
+  if header.exists():
+    url = json.loads(header.read_text()).get('storage')
 
-    return JournalStorage(JournalFileBackend(str(journal)))
-  if storage is None and ':***@' in url:
+  if url is not None:
+    if storage is None and ':***@' in url:
+      raise ConfigError(
+        f'--storage: got none, expected the URL with its password, since the study is in {url}'
+      )
+    return storage or url
+
+  # Optuna would make a journal that does not exist.
+  if not journal.exists():
     raise ConfigError(
-      f'--storage: got none, expected the URL with its password, since the study is in {url}'
+      f'{directory}: got no study, expected a directory of lmhp sweep with a {JOURNAL}'
     )
-  return storage or url
+  if storage is not None:
+    raise ConfigError(
+      f'--storage: got one, expected none, since the study in {directory} has a {JOURNAL}'
+    )
+  from optuna.storages import JournalStorage
+  from optuna.storages.journal import JournalFileBackend
+
+  return JournalStorage(JournalFileBackend(str(journal)))
 
 
 class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-  """A thread for each request: a page asks for several things at once."""
+  """A server with a thread for each request. A page makes several at once."""
 
   daemon_threads = True
 
 
-class _Quiet(simple_server.WSGIRequestHandler):
-  """Without a line for each request."""
+class _QuietHandler(simple_server.WSGIRequestHandler):
+  """A request handler that prints no line for each request."""
 
-  def log_message(self, format: str, *arguments: Any) -> None:
+  def log_message(self, format: str, *arguments: object) -> None:
     pass

@@ -32,7 +32,7 @@ class BayesianKeys:
 
   quasi_random_fraction: float = static(
     0.5,
-    'fraction of the points of a Bayesian search that come first and are quasi-random',
+    'fraction of the points that are quasi-random. They come first (search=auto, tpe, gp, cmaes)',
     low=0.0,
     high=1.0,
     converted_aliases={
@@ -42,9 +42,9 @@ class BayesianKeys:
   )
   ask_batch_size: int = static(
     8,
-    'number of points that a Bayesian search proposes at a time, before it sees their results',
+    'number of points that are proposed at a time (search=auto, tpe, gp, cmaes)',
     low=1,
-    aliases=('max_concurrent', 'max_concurrent_trials', 'n_jobs'),
+    aliases=('max_concurrent',),
   )
 
 

@@ -39,7 +39,7 @@ class GridKeys:
 
   grid_levels: int = static(
     DEFAULT_LEVELS,
-    'number of values of each Float in a grid, and of each Int that has more values',
+    'number of values of each Float, and of each Int with more values (search=grid)',
     low=2,
   )
 

@@ -48,11 +48,11 @@ class PopulationKeys:
   """Keys of population-based training."""
 
   population_size: int = static(
-    16, 'number of members in population-based training (search=pbt)', low=2
+    16, 'number of members of the population (search=pbt)', low=2
   )
   pbt_interval_fraction: float = static(
     0.05,
-    'interval between two exchanges of population-based training',
+    'interval between two exchanges of the population (search=pbt)',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -61,7 +61,7 @@ class PopulationKeys:
   )
   pbt_replaced_fraction: float = static(
     0.2,
-    'fraction of the members that an exchange replaces by copies of the best ones',
+    'fraction of the members that an exchange replaces by copies of the best members (search=pbt)',
     low=0.0,
     open_low=True,
     high=0.5,

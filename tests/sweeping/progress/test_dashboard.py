@@ -1,4 +1,4 @@
-"""optuna-dashboard on a study: what a browser asks for is there, and what is missing is said in one line."""
+"""optuna-dashboard on a study: the server's answers, and errors."""
 
 import json
 import sys
@@ -9,123 +9,114 @@ import pytest
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.progress import dashboard
-from lmhp.sweeping.space import as_space
-from lmhp.sweeping.space import Float
+from lmhp.sweeping.space import Float, as_space
 from lmhp.sweeping.store.manifest import StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
 
 MANIFEST = StudyManifest(TaskDescription('test', {}), {}, {})
-SPACE = as_space({'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)})
+LEARNING_RATE = 'optimizer.learning_rate'
+SPACE = as_space({LEARNING_RATE: Float(1e-4, 1e-1, log=True)})
+
+
+def trial(number, **fields):
+  values = {LEARNING_RATE: 10.0 ** -(number + 1)}
+  return Trial(
+    number=number, point=number, seed=0, parameters=values, overrides=values, **fields
+  )
 
 
 def make_study(workdir, storage=None):
-  trials = [
-    Trial(
-      i,
-      i,
-      0,
-      {'optimizer.learning_rate': 10.0 ** -(i + 1)},
-      {'optimizer.learning_rate': 10.0 ** -(i + 1)},
-      status='complete',
-      scores={9: 2.0 + i},
-      values=(2.0 + i,),
-    )
-    for i in range(3)
-  ]
   with Study.open(workdir, storage=storage, space=SPACE, manifest=MANIFEST) as study:
-    study.add(trials)
+    study.add(
+      [
+        trial(i, status='complete', scores={9: 2.0 + i}, values=(2.0 + i,))
+        for i in range(3)
+      ]
+    )
 
 
-def ask(http, path):
-  with urllib.request.urlopen(
-    f'http://localhost:{http.server_port}{path}', timeout=20
-  ) as reply:
-    return reply.status, reply.read().decode()
+def get(server, path):
+  url = f'http://localhost:{server.server_port}{path}'
+  with urllib.request.urlopen(url, timeout=20) as reply:
+    return reply.read().decode()
 
 
 @pytest.fixture
 def serve():
   """Starts servers in threads, and stops them."""
-  pytest.importorskip(
-    'optuna_dashboard', reason='optuna-dashboard is not installed (extra: dashboard)'
-  )
+  pytest.importorskip('optuna_dashboard', reason='needs the extra dashboard')
   started = []
 
-  def start(workdir, storage=None):
-    http = dashboard.server(workdir, 0, storage)
-    started.append((http, threading.Thread(target=http.serve_forever)))
-    started[-1][1].start()
-    return http
+  def start(workdir):
+    server = dashboard.dashboard_server(workdir, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    started.append((server, thread))
+    return server
 
   yield start
-  for http, thread in started:
-    http.shutdown()
+  for server, thread in started:
+    server.shutdown()
     thread.join()
-    http.server_close()
+    server.server_close()
 
 
 @pytest.mark.parametrize('in_database', [False, True])
-def test_a_browser_finds_the_study_and_its_trials(tmp_path, serve, in_database):
+def test_a_browser_gets_the_study_and_its_trials(tmp_path, serve, in_database):
   storage = f'sqlite:///{tmp_path / "trials.db"}' if in_database else None
   make_study(tmp_path / 'rates', storage)
-  http = serve(tmp_path / 'rates')
-  status, page = ask(http, '/')
-  assert status == 200 and '<html' in page.lower()
-  (summary,) = json.loads(ask(http, '/api/studies')[1])['study_summaries']
-  assert summary['study_name'] == 'rates' and summary['directions'] == ['minimize']
-  detail = json.loads(ask(http, f'/api/studies/{summary["study_id"]}')[1])
+  server = serve(tmp_path / 'rates')
+  assert '<html' in get(server, '/').lower()
+  (summary,) = json.loads(get(server, '/api/studies'))['study_summaries']
+  assert summary['study_name'] == 'rates'
+  assert summary['directions'] == ['minimize']
+  detail = json.loads(get(server, f'/api/studies/{summary["study_id"]}'))
   assert [t['values'] for t in detail['trials']] == [[2.0], [3.0], [4.0]]
-  assert detail['best_trials'][0]['params'][0]['name'] == 'optimizer.learning_rate'
+  assert detail['best_trials'][0]['params'][0]['name'] == LEARNING_RATE
 
 
-def test_looking_changes_nothing_and_the_study_stays_open_for_writing(tmp_path, serve):
+def test_the_dashboard_changes_no_file_and_the_study_can_be_written(tmp_path, serve):
   make_study(tmp_path)
   before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-  ask(serve(tmp_path), '/api/studies')
+  get(serve(tmp_path), '/api/studies')
   assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
   with Study.open(tmp_path, space=SPACE, manifest=MANIFEST) as study:
-    study.add([Trial(3, 3, 0, {'optimizer.learning_rate': 1e-2}, {})])
+    study.add([trial(3)])
 
 
-def test_no_study(tmp_path):
-  with pytest.raises(
-    ConfigError, match='no study there, expected a directory with a study.journal'
-  ):
+def test_a_directory_without_a_study_is_an_error_and_stays_empty(tmp_path):
+  with pytest.raises(ConfigError, match='expected a directory .*study.journal'):
     dashboard.open_dashboard(tmp_path)
   assert list(tmp_path.iterdir()) == []
-  with pytest.raises(
-    ConfigError, match="got 'gs://x', expected a directory of this machine"
-  ):
+
+
+def test_a_remote_directory_is_an_error():
+  with pytest.raises(ConfigError, match="^workdir: got 'gs://x', expected"):
     dashboard.open_dashboard('gs://x')
 
 
-def test_a_password_is_not_kept_and_so_asked_for(tmp_path):
-  (tmp_path / 'study.json').write_text(
-    json.dumps({'storage': 'postgresql://me:***@host/db'})
-  )
-  with pytest.raises(
-    ConfigError, match='--storage: got none, expected the URL with its password'
-  ):
+def test_a_url_without_its_password_is_an_error(tmp_path):
+  header = {'storage': 'postgresql://me:***@host/db'}
+  (tmp_path / 'study.json').write_text(json.dumps(header))
+  with pytest.raises(ConfigError, match='^--storage: got none, expected the URL'):
     dashboard.open_dashboard(tmp_path)
 
 
-def test_a_database_for_a_study_in_its_journal(tmp_path):
+def test_a_database_for_a_study_with_a_journal_is_an_error(tmp_path):
   make_study(tmp_path)
-  with pytest.raises(
-    ConfigError, match='--storage: got one, but the study in .* is in its study.journal'
-  ):
-    dashboard.server(tmp_path, 0, 'sqlite:///other.db')
+  with pytest.raises(ConfigError, match='^--storage: got one, expected none'):
+    dashboard.dashboard_server(tmp_path, 0, 'sqlite:///other.db')
 
 
-def test_a_taken_port(tmp_path, serve):
+def test_a_taken_port_is_an_error(tmp_path, serve):
   make_study(tmp_path)
   taken = serve(tmp_path).server_port
-  with pytest.raises(ConfigError, match=f'--port: got {taken}, expected a free one'):
-    dashboard.server(tmp_path, taken)
+  with pytest.raises(ConfigError, match=f'^--port: got {taken}, expected'):
+    dashboard.dashboard_server(tmp_path, taken)
 
 
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_the_package_the_error_names_the_extra(tmp_path, monkeypatch):
   make_study(tmp_path)
   monkeypatch.setitem(sys.modules, 'optuna_dashboard', None)
   with pytest.raises(ConfigError, match=r'pip install "lmhp\[dashboard\]"'):

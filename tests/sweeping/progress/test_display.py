@@ -115,7 +115,7 @@ def test_a_sweep_prints_a_line_for_each_new_pack(tmp_path, capsys):
   assert sorted(line.split(':')[0] for line in lines) == sorted(packs)
   n_trials = len(result.trials)
   assert lines[-1].split('  ')[1] == f'{n_trials}/{n_trials} trials'
-  assert f'(trial {result.result["best_trial"]}, step 30)' in lines[-1]
+  assert f'(trial {result.summary.best_trial}, step 30)' in lines[-1]
 
   # The same call trains nothing again.
   lmhp.sweep(task, sweep, workdir=tmp_path, display='plain')
