@@ -74,6 +74,7 @@ def plan_search(
     ConfigError: If the method cannot search the space, or the budget pays for no trial.
   """
   check_search(sweep.search, space, task.is_traced)
+  # The rungs of the base config, and the cost of a search with them.
   base = task.job({})
   begun = begun or rungs_of(task, sweep, space, base.steps)
   rung_steps = begun.steps
@@ -84,6 +85,8 @@ def plan_search(
     rung_cooldown_fraction=sweep.rung_cooldown_fraction if begun.cooldown else 0.0,
     kind='successive' if sweep.halving == 'none' else sweep.halving,
   )
+
+  # The number of points that the budget pays for.
   n_points = _n_points(task, sweep, space, cost, base_step_seconds)
   halving = None
   if sweep.halving != 'none':
@@ -167,6 +170,7 @@ def _n_points(
     return n_points
   if sweep.trials is not None:
     return sweep.trials
+  # Seeds share the budget of a point.
   budget_steps = _budget_in_steps(task, sweep, space, base_step_seconds)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
   if not n_points:
@@ -181,17 +185,20 @@ def _budget_in_steps(
   task: Task, sweep: SweepConfig, space: Space, base_step_seconds: float | None
 ) -> float:
   """Returns a budget in tokens, FLOPs or seconds as updates of the base config."""
+  # seconds / (seconds of a step)
   if sweep.seconds is not None:
     assert base_step_seconds is not None  # the caller measured it
     return sweep.seconds / base_step_seconds
   name = 'tokens' if sweep.tokens is not None else 'flops'
   budget = sweep.tokens if sweep.tokens is not None else sweep.flops
   assert budget is not None  # `SweepConfig` requires a budget
+  # (steps of a trial) * budget / (mean cost of a trial)
   return task.job({}).steps * budget / _mean_cost(task, sweep, space, name)
 
 
 def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float:
   """Returns the tokens or FLOPs of a complete trial, the mean over the first points."""
+  # Points differ in cost if the space varies the model or the length.
   state = SearchState(
     sweep=sweep, space=space, seed=sweep.search_seed, n_planned=POINTS_FOR_MEAN_COST
   )

@@ -71,6 +71,7 @@ def confirm(
   if not best or not engine.task.seed_paths:
     return []
 
+  # Train the trials that the study does not have yet.
   points = [*best, BASE]
   new_trials = _new_trials(engine, sweep, points)
   if new_trials:
@@ -85,6 +86,7 @@ def confirm(
     )
     engine.train_to(stage)
 
+  # Compare each point with the base config, seed by seed.
   results = {}
   for point in points:
     trials = list(_trials_by_seed(engine, point).values())[: sweep.confirm_seeds]
@@ -142,6 +144,7 @@ def _new_trials(
   engine: Engine, sweep: SweepConfig, points: Sequence[int]
 ) -> list[Trial]:
   """Returns the trials of the confirmation that the study does not have yet."""
+  # The values of a point are those of its first trial, without the seed.
   first_trial_of: dict[int, Trial] = {}
   for trial in engine.trials.values():
     if trial.cohort.startswith('search-'):
@@ -158,6 +161,7 @@ def _new_trials(
     for path in engine.task.seed_paths:
       overrides.pop(path, None)
 
+    # A study that is extended may need more seeds than it has.
     existing = _trials_by_seed(engine, point)
     for replicate in range(FIRST_REPLICATE, FIRST_REPLICATE + sweep.confirm_seeds):
       seeded = engine.task.with_seed(overrides, replicate, reseed_data=True)
@@ -189,6 +193,7 @@ def _confirmed_point(
   """
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
+  # The comparison is for losses, so an objective that is maximized changes its sign twice.
   found = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
   assert found is not None  # both have the seeds of the confirmation
   ends = sorted((sign * found.low, sign * found.high))

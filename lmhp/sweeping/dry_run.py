@@ -98,6 +98,7 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
     sweep: Config of the sweep.
   """
   space = as_space(sweep.space)
+  # The autotuner compiles the programs and measures them.
   with tempfile.TemporaryDirectory() as folder:
     autotuner = Autotuner(
       task, epath.Path(folder), sweep.execution, sweep.max_pack_width
@@ -162,6 +163,7 @@ def _structures(
   task: Task, sweep: SweepConfig, plan: SearchPlan, autotuner: Autotuner
 ) -> list[StructureCost]:
   """Returns the cost of each structure, from the first points of the search."""
+  # Group the first points by their compiled program.
   state = SearchState(
     sweep=sweep,
     space=as_space(sweep.space),
@@ -202,11 +204,14 @@ def _structure_cost(
     trained_fraction: Fraction of their steps that is trained.
     sweep: Config of the sweep.
   """
+  # The method that the study would choose, for as many trials.
   steps = trained_fraction * n_trials * jobs[0].steps
   repeated = (list(jobs) * n_trials)[:n_trials]
   data_per_trial = sweep.data_order == 'per_trial'
   method = autotuner.method_of(repeated, data_per_trial, steps)
   step_seconds = min(method.member_step_seconds.values(), default=math.nan)
+
+  # A loop trains one trial at a time. Other methods compile a program for each width.
   pack_widths = [1]
   if method.method != 'loop':
     packs = cut_into_packs(n_trials, method.method, method.max_pack_width)

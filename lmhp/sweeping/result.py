@@ -111,6 +111,7 @@ def pareto_trials(trials: Sequence[Trial], directions: Sequence[str]) -> list[Tr
     directions: 'minimize' or 'maximize', one for each objective. With one objective, the
       front is the best trial, and those that are equal to it.
   """
+  # Lower is better for all columns.
   done = [trial for trial in trials if trial.status == 'complete']
   signs = np.where(np.asarray(directions) == 'maximize', -1.0, 1.0)
   values = np.array([trial.values for trial in done])
@@ -139,11 +140,14 @@ def summarize(
     matched_budget: Budget that all trials share, in words.
     seconds: Wall time of the study.
   """
+  # The best point of the search, by the mean over its seeds.
   search = [trial for trial in trials if not trial.cohort.startswith('confirm')]
   ranked = ranked_points(trials, sweep.directions[0])
   best = []
   if ranked:
     best = [t for t in search if t.point == ranked[0] and t.status == 'complete']
+
+  # With one objective, the front would be the best trial alone.
   front = []
   if len(sweep.directions) > 1:
     front = pareto_trials(search, sweep.directions)
@@ -151,6 +155,8 @@ def summarize(
   trials_by_status = {}
   for status in ('complete', 'pruned', 'diverged', 'failed'):
     trials_by_status[status] = sum(trial.status == status for trial in search)
+
+  # The confirmation has the rest of the tokens.
   tokens = sum(trial.cost.tokens for trial in search)
   all_tokens = sum(trial.cost.tokens for trial in trials)
   best_values = [trial.values[0] for trial in best if trial.values is not None]
@@ -192,14 +198,17 @@ def write_best_file(
     config: {section: {key: value}} of the best trial.
     docstring: Text of the docstring.
   """
-  lines = []
+  # The values of the config that are not defaults.
+  defaults = {}
   for name, section in SECTIONS.items():
     for field in dataclasses.fields(section):
-      if f'{name}.{field.name}' not in keys() or field.name not in config.get(name, {}):
-        continue
-      value = config[name][field.name]
-      if value != field.default:
-        lines.append(f'  config.{name}.{field.name} = {_literal(value)}')
+      defaults[f'{name}.{field.name}'] = field.default
+  lines = []
+  for name, values in config.items():
+    for key, value in values.items():
+      path = f'{name}.{key}'
+      if path in keys() and value != defaults[path]:
+        lines.append(f'  config.{path} = {_literal(value)}')
   path = as_path(workdir) / 'best.py'
   text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
   write_atomic(path, text.encode())

@@ -201,9 +201,12 @@ class StudyState:
     n_confirmed = 0
     if sweep.confirm_points and SEARCH_METHODS[sweep.search].population is None:
       n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
+
+    # Planned updates less those that the trials contain.
     confirmation = n_confirmed * self._plan.rungs[-1] - totals.confirmation_updates
     search = self._plan.steps - totals.search_updates
 
+    # Less those that packs have made since.
     for running in self.packs.values():
       first = self.trials.get(running.pack.trials[0])
       if first is not None and confirms(first):

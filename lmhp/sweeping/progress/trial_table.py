@@ -47,17 +47,20 @@ def trial_table(state: StudyState, n_rows: int) -> TrialTable:
     state: State of the study.
     n_rows: Largest number of rows. Up to half of them are running trials.
   """
+  # The pack of each running trial, and its index there.
   pack_of = {}
   for running in state.packs.values():
     for member, number in enumerate(running.pack.trials):
       pack_of[number] = (running, member)
 
+  # The best running trials, then the best of the others.
   ranked = state.totals().ranked
   running_trials = [number for number in ranked if number in pack_of]
   chosen = set(running_trials[: n_rows // 2])
   others = [number for number in ranked if number not in chosen]
   chosen.update(others[: n_rows - len(chosen)])
 
+  # The rows, in the order of the ranks.
   names = dict.fromkeys(name for t in state.trials.values() for name in t.parameters)
   columns = column_names(names)
   rows = []
@@ -89,6 +92,7 @@ def _row(
     running: Running pack of the trial, or None.
     member: Index of the trial in that pack.
   """
+  # A trial has at most one of the parameters of a column.
   values = []
   for names in columns.values():
     texts = [_value_text(trial, name) for name in names if name in trial.parameters]
@@ -128,8 +132,8 @@ def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
   Args:
     parameters: Names of parameters.
 
-  >>> column_names(['train.seed', 'a.lr[a.name=b]', 'data.seed', 'a.lr[a.name=c]'])
-  {'train.seed': ['train.seed'], 'lr': ['a.lr[a.name=b]', 'a.lr[a.name=c]'], 'data.seed': ['data.seed']}
+  >>> column_names(['train.seed', 'a.lr[a.name=b]', 'a.lr[a.name=c]'])
+  {'seed': ['train.seed'], 'lr': ['a.lr[a.name=b]', 'a.lr[a.name=c]']}
   """
   parameters_of: dict[str, list[str]] = {}
   for name in parameters:

@@ -66,6 +66,7 @@ def propose(
   Source: Bergstra et al. 2011 (TPE). Watanabe, arXiv:2304.11127 (the multivariate kernel).
   Hansen, arXiv:1604.00772 (CMA-ES).
   """
+  # One seed for each point, so that the points do not depend on the size of the batch.
   seeds = []
   for number in range(state.first_point, state.first_point + n_points):
     seeds.append(key_of(state.seed, 'ask', name, str(number)) % 2**32)
@@ -88,6 +89,7 @@ def point_results(
     space: Space. Points outside it are left out.
     use_scores: If True, a pruned point has its scores.
   """
+  # The trials of each point, in the order of their numbers.
   trials_of_point: dict[int, list[Trial]] = {}
   for trial in sorted(trials, key=lambda trial: trial.number):
     trials_of_point.setdefault(trial.point, []).append(trial)
@@ -106,6 +108,7 @@ def _mean_result(
   parameters: Mapping[str, Value], trials: Sequence[Trial], use_scores: bool
 ) -> PointResult:
   """Returns the mean result of the trials of one point."""
+  # A point is pruned if all of its trials that have a value are.
   ended = [trial for trial in trials if trial.status in ('complete', 'diverged')]
   pruned = [
     trial for trial in trials if trial.status == 'pruned' and trial.values is not None
@@ -116,8 +119,11 @@ def _mean_result(
   if not ended:
     return PointResult(parameters, None)
 
+  # The mean of each objective over the seeds.
   columns = zip(*[trial.values or () for trial in ended], strict=True)
   values = tuple(_mean(column) for column in columns)
+
+  # A sampler can compare pruned points by their scores at rungs that all seeds reached.
   scores = {}
   if is_pruned and use_scores:
     shared_steps = set.intersection(*[set(trial.scores) for trial in ended])
@@ -140,6 +146,7 @@ def next_cohort(name: str, state: SearchState) -> CohortPlan:
     name: Name of the method that proposes the batches.
     state: State of the study.
   """
+  # The first cohort is quasi-random. Each batch is a cohort.
   n_missing = max(0, state.n_planned - state.first_point)
   settings = keys_of(state.sweep, BayesianKeys)
   n_quasi_random = math.ceil(settings.quasi_random_fraction * state.n_planned)

@@ -42,9 +42,9 @@ def sample(state: SamplerState) -> list[Point]:
   points = []
   for seed in state.seeds:
     optimizer.reseed_rng(seed)
-    places = optimizer.ask().tolist()
+    unit_values = optimizer.ask().tolist()
     names = [parameter.name for parameter in parameters]
-    points.append(state.space.point_at(dict(zip(names, places, strict=True))))
+    points.append(state.space.point_at(dict(zip(names, unit_values, strict=True))))
   return points
 
 
@@ -55,8 +55,9 @@ def _solutions(state: SamplerState) -> list[tuple[npt.NDArray[np.float64], float
   for result in state.results:
     if result.values is None:
       continue
-    places = []
+    unit_values = []
     for parameter in state.space.parameters:
-      places.append(parameter.domain.unit_value(result.parameters[parameter.name]))
-    solutions.append((np.array(places), sign * result.values[0]))
+      value = result.parameters[parameter.name]
+      unit_values.append(parameter.domain.unit_value(value))
+    solutions.append((np.array(unit_values), sign * result.values[0]))
   return solutions

@@ -75,11 +75,14 @@ class CohortSearch:
 
   def _next_cohort(self) -> Cohort | None:
     """Adds the next cohort to the study, or returns None if the search has all points."""
+    # The method decides the size of the cohort.
     cohorts = self._cohorts()
     state = self._state(cohorts, self._sweep, self._space)
     plan = next_cohort(self._sweep.search, state)
     if not plan.n_points:
       return None
+
+    # The keys of the method are stored, since they may change when the study is extended.
     method = SEARCH_METHODS[plan.method]
     settings = {}
     if method.keys is not None:
@@ -220,11 +223,14 @@ class CohortSearch:
 
   def _missing_seeds(self) -> list[Trial]:
     """Returns new trials for the complete points that have too few seeds."""
+    # The trials of each point so far.
     trials_of_point: dict[int, list[Trial]] = {}
     for trial in self._engine.trials.values():
       if trial.cohort.startswith(('search-', 'seeds-')):
         trials_of_point.setdefault(trial.point, []).append(trial)
     cohort = f'seeds-{len(self._engine.cohorts("seeds"))}'
+
+    # A point that was stopped early gets no more seeds.
     new: list[Trial] = []
     for _, trials in sorted(trials_of_point.items()):
       if any(trial.status != 'complete' for trial in trials):
@@ -291,6 +297,7 @@ class CohortSearch:
       stage: The stage.
       plan: Plan of the search.
     """
+    # Steps are those of the base config. A trial of another length trains the same fraction.
     last_step = plan.rungs[-1]
     rung = plan.rungs.index(stage.step)
     fraction = stage.step / last_step
@@ -344,6 +351,8 @@ class CohortSearch:
     for trial in self._engine.trials.values():
       if trial.cohort.startswith('search-') and trial.point < end:
         trials_of_point.setdefault(trial.point, []).append(trial)
+
+    # A failed trial counts as one that diverged.
     states = {}
     for point, trials in trials_of_point.items():
       scores = [self._scores(trial) for trial in trials]

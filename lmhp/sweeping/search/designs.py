@@ -1,10 +1,10 @@
 """Random and quasi-random designs. Point i does not depend on how many points are drawn.
 
 Each parameter has its own stream, a pure function of (study seed, parameter name, i). Its
-numbers in [0, 1) are places in the parameter's domain. One parameter more, one less or another
-order in the dict thus leave the values of all others unchanged. In a quasi-random design, the
-stream runs along one dimension of the sequence. A parameter with a condition has a stream too,
-which is read only at points at which the parameter exists.
+numbers in [0, 1) are unit values of the parameter's domain. One parameter more, one less or
+another order in the dict thus leave the values of all others unchanged. In a quasi-random
+design, the stream runs along one dimension of the sequence. A parameter with a condition has a
+stream too, which is read only at points at which the parameter exists.
 
 ==========  ==========================================================================
 method      stream of a parameter
@@ -16,8 +16,8 @@ sobol       The direction numbers of the dimension. Seed and name choose a matri
             of the bits.
 ==========  ==========================================================================
 
-A stream gives places in a domain, not values. Wider bounds, another scale or one more choice
-change the values at the same places. Another seed, method, dimension or name gives another
+A stream gives unit values, not values. Wider bounds, another scale or one more choice change
+the values at the same unit values. Another seed, method, dimension or name gives another
 stream. A second parameter on the same path changes the name of the first (see
 `lmhp.sweeping.space.compiled_space`).
 """
@@ -105,8 +105,8 @@ class Design:
       streams[parameter.name] = self.unit_values(parameter, start, stop).tolist()
     points = []
     for i in range(max(stop - start, 0)):
-      places = {name: stream[i] for name, stream in streams.items()}
-      points.append(self._compiled.point_at(places))
+      unit_values = {name: stream[i] for name, stream in streams.items()}
+      points.append(self._compiled.point_at(unit_values))
     return points
 
   def _check_limits(self, stop: int) -> None:
@@ -130,7 +130,7 @@ class Design:
       stop: Last point plus one.
 
     Returns:
-      (stop - start,) places in the parameter's domain, in [0, 1).
+      (stop - start,) unit values of the parameter's domain, in [0, 1).
     """
     if stop <= start:
       return np.zeros(0)

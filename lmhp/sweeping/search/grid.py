@@ -85,6 +85,7 @@ def _levels_of_name(
   parameters: Sequence[Parameter], levels: int | Mapping[str, int]
 ) -> dict[str, tuple[Value, ...]]:
   """Returns {parameter name: its levels}."""
+  # One number for all parameters, or one for some of them.
   names = [parameter.name for parameter in parameters]
   numbers = levels if isinstance(levels, Mapping) else dict.fromkeys(names, levels)
   for name, n in numbers.items():
@@ -107,6 +108,7 @@ def _extended(
   points: Sequence[Values], parameter: Parameter, levels: Sequence[Value]
 ) -> list[Values]:
   """Returns points with each level of one parameter more, if it exists at them."""
+  # The size of the grid is checked before it is made.
   exists = [condition_holds(parameter.condition or (), point) for point in points]
   n_points = len(points) + sum(exists) * (len(levels) - 1)
   if n_points > MAX_GRID_POINTS:
@@ -186,6 +188,7 @@ def choose_evenly(
   Returns:
     The points in the order in which they were chosen. Fewer are the beginning of more.
   """
+  # A random order breaks ties, because `argmin` returns the first minimum.
   names = list(dict.fromkeys(name for point in points for name, _ in point))
   key = key_of(seed, 'subsample', *sorted(stream_name(name) for name in names))
   order = np.argsort(random_words(key, 0, len(points)), kind='stable')
@@ -195,6 +198,8 @@ def choose_evenly(
   columns = []
   for codes in _value_codes(points, names):
     columns.append((codes, len(points) / np.bincount(codes)))
+
+  # The weight used by a point is the sum over its values of weight times occurrences.
   weight_used = np.zeros(len(points))
   is_chosen = np.zeros(len(points))  # infinity for a chosen point
   chosen = []

@@ -1,8 +1,8 @@
 """Successive halving and Hyperband, synchronous: which points are trained to which rung.
 
-At each rung, all points of a bracket are scored, and one of `eta` is promoted. Nothing is
-remembered between calls: `halving_state` is a pure function of the scores so far. It is called
-after each stage, also in a study that was killed and continues.
+At each rung, all points of a bracket are scored, and one of `eta` is promoted. `halving_state`
+is a pure function of the scores so far. It is called after each stage, also in a study that was
+killed and continues.
 
 A rung prunes only if it predicts the end. To measure this, some points of the first bracket,
 spread over the ranks of its first rung, are trained in full. If their ranks at a rung and at
@@ -77,6 +77,7 @@ class PointState:
       scores: {step: score} of each seed.
       diverged: True for each seed that diverged.
     """
+    # With two objectives, a score is a pair, and the mean is taken for each of them.
     means: dict[int, Score] = {}
     for step in sorted(set().union(*scores)):
       if all(step in one for one in scores):
@@ -155,15 +156,18 @@ def _stages(
   """
   numbers = iter(sorted(points))
   for first_rung, n in plan.brackets:
+    # All points of the bracket start together at its first rung.
     steps = plan.rungs[first_rung:]
     members = tuple(next(numbers) for _ in range(n))
     yield HalvingStage(steps[0], members, 'first rung')
+
+    # Some of them are trained to the end, once in a search.
     calibrating: tuple[int, ...] = ()
     if len(steps) > 1 and not state.calibration:
       first_scores = _scores_at(points, members, steps[0])
       candidates = calibration_points(first_scores, plan.n_calibration_points)
       n_needed = min(plan.n_calibration_points, MIN_CORRELATION_POINTS)
-      # A bracket with too few points leaves the calibration to a later one.
+      # Calibrate in the first bracket that has enough points.
       if len(candidates) >= n_needed:
         calibrating = candidates
         state.calibration = calibrating

@@ -61,6 +61,8 @@ def sample(state: SamplerState, make_sampler: SamplerFactory) -> list[Point]:
       directions=directions, storage=optuna.storages.InMemoryStorage()
     )
     study.add_trials([_optuna_trial(r, parameter_of) for r in state.results])
+
+    # Each point is drawn by a new sampler, which gets the points before it as running trials.
     points = []
     for seed in state.seeds:
       study.sampler = make_sampler(seed, state.space)

@@ -61,7 +61,8 @@ class PopulationKeys:
   )
   pbt_replaced_fraction: float = static(
     0.2,
-    'fraction of the members that an exchange replaces by copies of the best members (search=pbt)',
+    'fraction of the members that an exchange replaces by copies of the best members '
+    '(search=pbt)',
     low=0.0,
     open_low=True,
     high=0.5,
@@ -106,6 +107,7 @@ def exploit(
     replaced.update(ranked[n_slots - n_replaced :])
     replaced.update(slot for slot in range(n_slots) if not finite[slot])
 
+  # Each replaced slot copies a random one of the best.
   parents = list(range(n_slots))
   for slot in replaced:
     uniform = _uniform_numbers(seed, 'pbt exploit', exchange, slot)[0]
@@ -140,6 +142,7 @@ def explore(
     slot: Slot of the replaced member.
     resample_probability: Probability that a value is drawn from its domain.
   """
+  # Values that are not parameters stay.
   parameters = tuple(parameters)
   names = {parameter.name for parameter in parameters}
   new = {name: value for name, value in values.items() if name not in names}
@@ -148,11 +151,12 @@ def explore(
       continue
     name = parameter.name
     domain = parameter.domain
-    resample, place, factor = _uniform_numbers(
+    resample, unit_value, factor = _uniform_numbers(
       seed, 'pbt', exchange, slot, stream_name(name)
     )
+    # A parameter that begins to exist has no value to change.
     if name not in values or resample < resample_probability:
-      new[name] = domain.value_at(place)
+      new[name] = domain.value_at(unit_value)
     else:
       index = int(factor * len(PERTURBATION_FACTORS))
       new[name] = domain.perturbed(values[name], PERTURBATION_FACTORS[index])

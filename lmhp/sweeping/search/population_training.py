@@ -61,6 +61,7 @@ class PopulationTraining:
     drawn = {parameter.paths[0] for parameter in self._compiled.parameters}
     fixed = {path: v for path, v in points[0].overrides.items() if path not in drawn}
 
+    # At first, each member continues from itself.
     first_trials = [self._engine.trials[number] for number in numbers]
     exchange = Exchange(
       parents=tuple(range(len(numbers))),
@@ -69,6 +70,7 @@ class PopulationTraining:
       ),
     )
     lineages: list[list[LineageStep]] = [[] for _ in numbers]
+    # A part of the training ends at each exchange.
     for part, end in enumerate(ends):
       for slot, parent in enumerate(exchange.parents):
         step = LineageStep(end, numbers[parent], exchange.values[slot])
@@ -173,6 +175,7 @@ class PopulationTraining:
     self, numbers: Sequence[int], step: int, part: int, before: Exchange
   ) -> Exchange:
     """Returns the parents and the values with which the members continue after a step."""
+    # Lower is better, and a diverged member is the worst.
     sign = -1.0 if self._sweep.directions[0] == 'maximize' else 1.0
     scores = []
     for number in numbers:

@@ -139,6 +139,7 @@ class HalvingCost:
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').steps(27), 27 * 27
     (81, 729)
     """
+    # The first bracket with enough points calibrates.
     total = 0
     n_uncalibrated = self.n_calibration_points
     for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):

@@ -34,6 +34,7 @@ def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
   """
   if not values:
     return []
+  # The front of a pair: 0 is not dominated, 1 is dominated only by front 0, and so on.
   front_of = dict(zip(values, front_numbers(values).tolist(), strict=True))
   ordered = sorted(front_of, key=lambda pair: (front_of[pair], pair[0]))
   rank_of = {pair: rank for rank, pair in enumerate(ordered)}
@@ -53,6 +54,7 @@ def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
         pairs[point] = score
     elif math.isfinite(score):
       numbers[point] = float(score)
+  # Pairs have no order as such, so their rank is their number.
   if pairs:
     ranks = pareto_order(list(pairs.values()))
     numbers = dict(zip(pairs, map(float, ranks), strict=True))
@@ -81,6 +83,7 @@ def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
   >>> calibration_points({0: 3.0, 1: 1.0, 2: 4.0, 3: 2.0, 4: float('inf')}, 2)
   (0, 1)
   """
+  # Ranks of the points with a finite score.
   value_of = ranking_values(scores)
   finite = [point for point in scores if value_of[point] < math.inf]
   ranked = sorted(finite, key=lambda point: (value_of[point], point))
@@ -108,6 +111,7 @@ def rank_correlations(
     shared = [
       point for point in scores if step in scores[point] and end in scores[point]
     ]
+    # Three points are the fewest that give a correlation.
     correlation = math.nan
     if len(shared) >= MIN_CORRELATION_POINTS:
       at_rung = ranking_values({point: scores[point][step] for point in shared})

@@ -59,6 +59,18 @@ class CompiledSpace:
   Raises:
     ConfigError: If a condition cannot be met, two parameters set one path at the same time, a
       Zip has columns of different lengths, or a Zip or Chain is empty.
+
+  >>> from lmhp.sweeping.space import Choice, Float, When
+  >>> space = CompiledSpace(
+  ...   {
+  ...     'optimizer.name': Choice('adamw', 'lion'),
+  ...     'optimizer.b2': When('optimizer.name', 'lion', Float(0.9, 0.99)),
+  ...   }
+  ... )
+  >>> [parameter.name for parameter in space.parameters]
+  ['optimizer.name', 'optimizer.b2']
+  >>> space.point_at({'optimizer.name': 0.0, 'optimizer.b2': 0.5}).overrides
+  {'optimizer.name': 'adamw'}
   """
 
   def __init__(self, space: SpaceLike):
@@ -83,6 +95,7 @@ class CompiledSpace:
     """Makes one point. See the function `draw_point`."""
     drawn: dict[str, Value] = {}
     overrides: dict[str, Value] = {}
+    # Parents come first, so the values that a condition reads have been drawn.
     for resolved, condition in zip(self.entries, self._named_conditions, strict=True):
       if not condition_holds(condition, drawn):
         continue
@@ -100,11 +113,11 @@ class CompiledSpace:
     return Point(drawn, overrides)
 
   def point_at(self, unit_values: Mapping[str, float]) -> Point:
-    """Returns the point at given places of the parameters' domains.
+    """Returns the point with given unit values.
 
     Args:
-      unit_values: {parameter name: place from 0 to 1}. Values of parameters that do not exist
-        at the point are ignored.
+      unit_values: {parameter name: unit value, from 0 to 1}. Parameters that do not exist at
+        the point are ignored.
     """
 
     def value_of(parameter: Parameter) -> Value:
@@ -139,6 +152,7 @@ def _check_no_overlap(entries: list[ResolvedEntry]) -> None:
   for resolved in entries:
     for path in resolved.entry.paths:
       for other in setters[path]:
+        # Two entries can exist together if their requirements can hold together.
         both = (*resolved.ancestors.items(), *other.ancestors.items())
         if ancestors_of(both) is not None:
           raise ConfigError(
@@ -183,11 +197,11 @@ def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
   """
   entry = resolved.entry
   domain = entry.domain
-  assert isinstance(
-    domain, (Float, Int, Choice)
-  )  # the domains that a search draws from
+  # A search draws from no other domains.
+  assert isinstance(domain, (Float, Int, Choice))
   condition = _named_condition(resolved.parents)
   name = entry.label
+  # The condition tells parameters of one path apart.
   if is_shared:
     parts = []
     for parent, values in condition:

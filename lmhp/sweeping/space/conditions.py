@@ -69,6 +69,7 @@ def ancestors_of(
     {ancestor: accepted values}, or None if the requirements exclude each other.
   """
   required: dict[ResolvedEntry, tuple[Value, ...]] = {}
+  # A parent that several ancestors require must meet all of their requirements.
   for parent, values in condition:
     for ancestor, accepted in ((parent, values), *parent.ancestors.items()):
       if ancestor in required:
@@ -150,6 +151,7 @@ class _ConditionResolver:
       return [
         ((parent, condition.values),) for parent in self.resolve(condition.parent)
       ]
+    # Several entries may set the path. Each value must be possible in one of them.
     path = condition.parent
     candidates = self._candidates(entry, path)
     for value in condition.values:

@@ -141,7 +141,7 @@ class Choice(Domain):
     return self.values
 
   def unit_value(self, value: Value) -> float:
-    """Returns the place of a value in the list, from 0 to 1: the middle of its bin.
+    """Returns the unit value of a value, from 0 to 1: the middle of its bin.
 
     Args:
       value: A value of the domain.
@@ -157,7 +157,7 @@ class Choice(Domain):
     return (self.values.index(value) + 0.5) / len(self.values)
 
   def value_at(self, unit_value: float) -> Value:
-    """Returns the value at a place from 0 to 1. All bins have equal width.
+    """Returns the value whose bin contains a unit value. All bins have equal width.
 
     >>> Choice('a', 'b').value_at(0.5)
     'b'
@@ -198,6 +198,9 @@ class Fixed(Domain):
 
   Attributes:
     value: The value.
+
+  >>> 3 in Fixed(3), Fixed([1, 2]).values_or_range()
+  (True, ((1, 2),))
   """
 
   value: Value

@@ -1,7 +1,7 @@
 """Intervals of numbers: `Float` and `Int`.
 
-A value of an interval has a place from 0 to 1, its `unit_value`. A search draws unit values,
-and `value_at` maps them to values.
+The unit value of a number is its place in the interval, from 0 to 1. A search draws unit
+values, and `value_at` maps them to numbers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Float(Domain):
     return (self.low, self.high)
 
   def unit_value(self, value: Value) -> float:
-    """Returns the place of a value in the interval, from 0 to 1.
+    """Returns the unit value of a number, from 0 to 1.
 
     Args:
       value: A value of the domain.
@@ -84,12 +84,13 @@ class Float(Domain):
     """
     number = _number_of(self, value)
     if self.log:
+      # (log x - log low) / (log high - log low), which rounding may lift above 1.
       start = math.log(self.low)
       return min((math.log(number) - start) / (math.log(self.high) - start), 1.0)
     return (number - self.low) / (self.high - self.low)
 
   def value_at(self, unit_value: float) -> float:
-    """Returns the value at a place from 0 to 1, the inverse of `unit_value`.
+    """Returns the number with a unit value, the inverse of `unit_value`.
 
     On a logarithmic scale, it is rounded to 12 digits. Machines whose logarithms differ in
     the last bit then agree.
@@ -99,6 +100,7 @@ class Float(Domain):
     """
     if not self.log:
       return min(self.low + unit_value * (self.high - self.low), self.high)
+    # x = low (high / low)^u
     start = math.log(self.low)
     end = math.log(self.high)
     value = round_to_significant(math.exp(start + unit_value * (end - start)))
@@ -168,7 +170,7 @@ class Int(Domain):
     return (self.low, self.high)
 
   def unit_value(self, value: Value) -> float:
-    """Returns the place of a number in the interval, from 0 to 1: the middle of its bin.
+    """Returns the unit value of a number, from 0 to 1: the middle of its bin.
 
     On a logarithmic scale, the bin of k reaches from log(k) to log(k + 1).
 
@@ -183,17 +185,19 @@ class Int(Domain):
     """
     number = _number_of(self, value)
     if self.log:
+      # The middle of the bin, in units of log((high + 1) / low).
       middle = 0.5 * (math.log(number) + math.log(number + 1))
       return (middle - math.log(self.low)) / math.log((self.high + 1) / self.low)
     return (number - self.low + 0.5) / (self.high - self.low + 1)
 
   def value_at(self, unit_value: float) -> int:
-    """Returns the number whose bin contains a place from 0 to 1.
+    """Returns the number whose bin contains a unit value.
 
     >>> Int(2, 5).value_at(0.99)
     5
     """
     if self.log:
+      # k = floor(low ((high + 1) / low)^u)
       ratio = (self.high + 1) / self.low
       number = int(self.low * math.exp(unit_value * math.log(ratio)))
     else:
@@ -248,6 +252,7 @@ def _levels(domain: Float | Int, n_levels: int) -> list[float]:
       round_to_significant(low * math.exp(fraction * log_ratio))
       for fraction in fractions
     ]
+  # Twelve digits of the width of the interval.
   digits = 12 - math.ceil(math.log10(high - low))
   return [round(low + fraction * (high - low), digits) for fraction in fractions]
 
@@ -257,6 +262,7 @@ def _with_exact_ends(
 ) -> tuple[Number, ...]:
   """Returns different levels, the first and the last of which are the ends of the domain."""
   levels = list(levels)
+  # Rounding may have moved the ends.
   if len(levels) > 1:
     levels[0] = domain.low
     levels[-1] = domain.high

@@ -56,6 +56,7 @@ def check_space(
   lmhp...ConfigError: optimizer.b2: got Float(0.99, 0.9), expected a lower bound below the ...
   """
   entries = list(as_space(space).entries())
+  # An unknown path is reported before wrong values of known paths.
   for entry in entries:
     for path in entry.paths:
       if path not in declarations:
@@ -67,6 +68,7 @@ def check_space(
     for path, domain in _domain_of_path(entry).items():
       domain.check(path)
       _check_path(path, domain, declarations[path], defaults[path])
+  # Compilation checks the names and the conditions.
   CompiledSpace(space)
 
 
@@ -119,6 +121,7 @@ def _check_path(
     declaration: Declaration of the key.
     base: Value of the key in the base config.
   """
+  # The kind of the domain.
   is_base_int = isinstance(base, int) and not isinstance(base, bool)
   if isinstance(domain, Float) and is_base_int:
     raise ConfigError(
@@ -127,6 +130,8 @@ def _check_path(
   if isinstance(domain, (Float, Int)) and declaration.choices is not None:
     choices = ', '.join(str(choice) for choice in declaration.choices)
     raise ConfigError(f'{path}: got {domain!r}, expected a Choice of {choices}')
+
+  # Its values, or both of its ends.
   for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):
       raise ConfigError(
