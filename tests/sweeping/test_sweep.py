@@ -499,9 +499,9 @@ def test_a_length_that_is_the_question_itself(sweep):
 
 def test_conditional_parameters_and_optimizers(sweep):
   space = {
-    'optimizer.name': Choice('adamw', 'sgd'),
+    'optimizer.name': Choice('adamw', 'momentum'),
     'optimizer.b2': When('optimizer.name', 'adamw', Float(0.9, 0.99)),
-    'optimizer.momentum': When('optimizer.name', 'sgd', Float(0.5, 0.99)),
+    'optimizer.momentum': When('optimizer.name', 'momentum', Float(0.5, 0.99)),
   }
   found = sweep(space, trials=6)
   for trial in found.trials:
