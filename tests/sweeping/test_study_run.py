@@ -194,7 +194,7 @@ def test_best_py_trains_the_best_trial_again(run_language_model, small, tmp_path
   space = {'model.d_model': Choice(16, 20), 'train.batch_size': 2}
   result = run_language_model(config, space, search='grid', match_budget='tokens')
 
-  best = result.trials[result.result['best_trial']]
+  best = result.trials[result.summary.best_trial]
   alone = lmhp.train(
     tmp_path / 'study' / 'best.py', workdir=tmp_path / 'alone', display='none'
   )
@@ -205,7 +205,7 @@ def test_best_py_trains_the_best_trial_again(run_language_model, small, tmp_path
 
 def test_the_best_values_of_a_population_are_the_last_ones_of_its_best_member(run):
   result = run(search='pbt', trials=None, population_size=5, pbt_interval_fraction=0.2)
-  lineage = result.trials[result.result['best_trial']].lineage
+  lineage = result.trials[result.summary.best_trial].lineage
   assert result.best['rate'] == lineage[-1].values['rate']
   assert not pathlib.Path(result.workdir, 'best.py').exists()
 
@@ -225,7 +225,7 @@ def test_a_maximized_objective_prefers_the_largest_value(run):
   slow, good, diverging = result.trials[:3]
   assert diverging.status == 'diverged'
   assert -math.inf < diverging.values[0] < slow.values[0] < good.values[0]
-  assert result.result['best_trial'] == good.number
+  assert result.summary.best_trial == good.number
   assert result.confirmed[0].difference > 0
 
 
@@ -243,7 +243,7 @@ def test_a_point_with_a_seed_that_diverges_does_not_win(run, monkeypatch):
   result = run({'rate': Choice(0.1, 0.2)}, search='grid', seeds_per_point=2)
   statuses = [trial.status for trial in result.trials]
   assert statuses == ['complete', 'complete', 'complete', 'diverged']
-  assert result.result['best_overrides']['rate'] == 0.1
+  assert result.summary.best_overrides['rate'] == 0.1
 
 
 def test_a_base_config_that_diverges_gives_no_difference(run):
@@ -254,7 +254,8 @@ def test_a_base_config_that_diverges_gives_no_difference(run):
     confirm_points=1,
     confirm_seeds=3,
   )
-  assert result.confirmed[0].diverged == 3
+  assert result.confirmed[0].diverged == (0, 3)
+  assert result.confirmed[0].verdict == 'better'
   assert math.isnan(result.confirmed[0].difference)
   assert 'diverged' in summary.format_result(result)
 
@@ -262,7 +263,7 @@ def test_a_base_config_that_diverges_gives_no_difference(run):
 def test_a_study_whose_trials_all_diverge_has_no_best_trial(run):
   result = run({'rate': Choice(30.0, 40.0)}, search='grid', confirm_points=1)
   assert result.best == {}
-  assert result.result['trials']['diverged'] == 2
+  assert result.summary.trials_by_status['diverged'] == 2
   assert not result.confirmed
 
 
