@@ -69,15 +69,18 @@ def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -
     base: Section of the base config.
     space: Space of the sweep.
   """
+  # The keys that each optimizer or schedule of the sweep reads.
   name_path = path_of(base, 'name')
   names = values_of(space, name_path, base.name)
   keys_read = {name: type(base)(name=str(name)).keys_read() for name in names}
 
+  # Keys of the base config.
   for path in unread_keys(base):
     key = path.rpartition('.')[2]
     if not any(key in keys for keys in keys_read.values()):
       raise wrong(base, key, f'the default, since {_describe_names(name_path, names)}')
 
+  # Keys of the space. A condition on the name leaves some of the names.
   for entry in space.entries():
     for path in entry.paths:
       section, _, key = path.rpartition('.')

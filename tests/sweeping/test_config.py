@@ -37,7 +37,7 @@ def test_a_name_of_another_library_or_an_old_name_suggests_the_key(name, key):
 
 @pytest.mark.parametrize('name', ['direction', 'n_startup_trials', 'min_resource'])
 def test_a_name_with_another_meaning_suggests_a_conversion(name):
-  with pytest.raises(ConfigError, match=f'^sweep.{name}: no such key.*\(') as error:
+  with pytest.raises(ConfigError, match=rf'^sweep.{name}: no such key.*\(') as error:
     SweepConfig(**{name: 1})
   assert 'sweep.' in str(error.value).partition('no such key')[2]
 
