@@ -17,6 +17,11 @@ from lmhp.statistics.intervals import MeanInterval, paired_difference
 CONFIDENCE = 0.95
 """Confidence of a claim that one config is better than another."""
 
+BETTER = 'better'
+WORSE = 'worse'
+NO_DIFFERENCE = 'no significant difference'
+UNKNOWN = 'unknown'
+
 
 @dataclasses.dataclass(frozen=True)
 class SeedLoss:
@@ -39,36 +44,38 @@ class Confirmation:
     seeds: (S,) seeds that both were trained with.
     winner: (S,) losses of the winner.
     base: (S,) losses of the base config.
+    winner_diverged: Number of seeds on which the winner diverged.
+    base_diverged: Number of seeds on which the base config diverged.
     difference: Mean of winner minus base. NaN if a run diverged.
-    low: Lower end of its interval. NaN for one seed.
+    low: Lower end of its interval, Student's over pairs. NaN for one seed.
     high: Upper end of its interval. NaN for one seed.
-    diverged: Numbers of seeds on which the winner and the base config diverged.
     confidence: Confidence of the interval.
   """
 
   seeds: npt.NDArray[np.int64]
   winner: npt.NDArray[np.float64]
   base: npt.NDArray[np.float64]
+  winner_diverged: int
+  base_diverged: int
   difference: float
   low: float
   high: float
-  diverged: tuple[int, int]
   confidence: float = CONFIDENCE
 
   @property
   def verdict(self) -> str:
-    """'better', 'worse', 'no difference shown', or '' if there are too few results.
+    """'better', 'worse', 'no significant difference' or 'unknown'.
 
     A winner is better than a base config that diverged on all seeds.
     """
-    n_winner, n_base = self.diverged
-    if n_winner < n_base and n_base == len(self.seeds):
-      return 'better'
-    if n_winner != n_base or not math.isfinite(self.low):
-      return ''
+    if self.winner_diverged != self.base_diverged:
+      only_base = self.winner_diverged < self.base_diverged == len(self.seeds)
+      return BETTER if only_base else UNKNOWN
+    if not math.isfinite(self.low):
+      return UNKNOWN
     if self.high < 0:
-      return 'better'
-    return 'worse' if self.low > 0 else 'no difference shown'
+      return BETTER
+    return WORSE if self.low > 0 else NO_DIFFERENCE
 
 
 def confirm_on_seeds(
@@ -94,18 +101,20 @@ def confirm_on_seeds(
     return None
   winner_S = np.array([winner[seed].loss for seed in seeds])
   base_S = np.array([base[seed].loss for seed in seeds])
-  n_winner = sum(winner[seed].diverged for seed in seeds)
-  n_base = sum(base[seed].diverged for seed in seeds)
+  winner_diverged = sum(winner[seed].diverged for seed in seeds)
+  base_diverged = sum(base[seed].diverged for seed in seeds)
 
+  # The loss of a run that diverged is a penalty, so a mean has no meaning then.
   difference = MeanInterval(math.nan, math.nan, math.nan)
-  if not n_winner and not n_base:
+  if not winner_diverged and not base_diverged:
     difference = paired_difference(winner_S, base_S, CONFIDENCE)
   return Confirmation(
     seeds=np.array(seeds),
     winner=winner_S,
     base=base_S,
+    winner_diverged=winner_diverged,
+    base_diverged=base_diverged,
     difference=difference.mean,
     low=difference.low,
     high=difference.high,
-    diverged=(n_winner, n_base),
   )

@@ -35,8 +35,8 @@ class ConfirmedPoint:
     difference: Mean of point minus base, seed by seed. NaN if a run diverged.
     difference_interval: Interval of the difference.
     diverged: Numbers of seeds on which the point and the base config diverged.
-    verdict: 'better' or 'worse' than the base config, 'no difference shown', or '' if there
-      are too few results.
+    verdict: 'better' or 'worse' than the base config, 'no significant difference', or
+      'unknown' if there are too few results.
   """
 
   point: int | None
@@ -204,7 +204,7 @@ def _confirmed_point(
     interval=(low, high),
     difference=sign * found.difference,
     difference_interval=(ends[0], ends[1]),
-    diverged=found.diverged,
+    diverged=(found.winner_diverged, found.base_diverged),
     verdict=found.verdict,
   )
 

@@ -83,7 +83,7 @@ def _format_confirmed(point: ConfirmedPoint, base: ConfirmedPoint) -> str:
       f', the base config {base.mean:.4f}, difference {point.difference:+.4f} '
       f'[{low:+.4f}, {high:+.4f}] at 95%'
     )
-  return f'{line}: {point.verdict}' if point.verdict else line
+  return f'{line}: {point.verdict}'
 
 
 def format_estimate(estimate: SweepEstimate) -> str:

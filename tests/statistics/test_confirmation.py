@@ -30,7 +30,7 @@ def test_the_difference_is_that_of_a_paired_t_test_at_95_percent():
 
 @pytest.mark.parametrize(
   ('shift', 'verdict'),
-  [(-0.1, 'better'), (0.1, 'worse'), (0.001, 'no difference shown')],
+  [(-0.1, 'better'), (0.1, 'worse'), (0.001, 'no significant difference')],
 )
 def test_the_verdict_follows_from_the_interval(shift, verdict):
   noise = np.array([0.01, -0.01, 0.012, -0.012, 0.008, -0.008])
@@ -54,18 +54,23 @@ def test_one_seed_gives_a_difference_without_a_verdict():
   found = confirm_on_seeds(results([2.0]), results([3.0]))
   assert found.difference == -1.0
   assert math.isnan(found.low)
-  assert found.verdict == ''
+  assert found.verdict == 'unknown'
 
 
 @pytest.mark.parametrize(
   ('winner', 'base', 'verdict'),
-  [((0, 1, 2), (), ''), ((), (0, 1, 2), 'better'), ((), (0, 1), ''), ((0,), (0,), '')],
+  [
+    ((0, 1, 2), (), 'unknown'),
+    ((), (0, 1, 2), 'better'),
+    ((), (0, 1), 'unknown'),
+    ((0,), (0,), 'unknown'),
+  ],
 )
 def test_diverged_runs_give_no_difference(winner, base, verdict):
   losses = [3.0, 3.1, 3.2]
   found = confirm_on_seeds(
     results(losses, diverged=winner), results(losses, diverged=base)
   )
-  assert found.diverged == (len(winner), len(base))
+  assert (found.winner_diverged, found.base_diverged) == (len(winner), len(base))
   assert math.isnan(found.difference)
   assert found.verdict == verdict

@@ -19,8 +19,8 @@ from lmhp.analysis.phrases import (
   quantity,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.confirmation import BETTER, WORSE, Confirmation
 from lmhp.analysis.winner.winner import Winner, first_run
+from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
 
 def answer(

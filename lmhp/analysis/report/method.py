@@ -12,7 +12,7 @@ from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import counted
 from lmhp.analysis.runs.table import SEARCH
-from lmhp.analysis.winner.confirmation import CONFIDENCE
+from lmhp.statistics.confirmation import CONFIDENCE
 
 NONADAPTIVE_SEARCHES = ('grid', 'random', 'halton', 'sobol')
 """Searches that do not choose points by earlier results."""

@@ -23,8 +23,8 @@ from lmhp.analysis.report.figures.style import (
 from lmhp.analysis.report.figures.traces import plain_line, run_markers, separated
 from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Runs
-from lmhp.analysis.winner.confirmation import BETTER, WORSE, Confirmation
 from lmhp.analysis.winner.winner import Winner
+from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
 LOWER_PANEL = 0.38
 """Height of the lower panel as a fraction of the figure."""
