@@ -80,13 +80,15 @@ def compare(directory: pathlib.Path, options: argparse.Namespace) -> None:
     workdir = directory / f'killed_{i}'
     # These kills wait for the first unfinished save or deletion after a random time.
     moment = rng.uniform(0.3 if watch else 0.0, 0.9 if watch else 1.0) * seconds
-    seen = kill(start(experiment, workdir), workdir, moment, watch)
+    killed_at, activity_at_kill = kill(
+      start(experiment, workdir), workdir, moment, watch
+    )
     resumed = start(experiment, workdir)
     resumed.wait()
     same = resumed.returncode == 0 and outcome(workdir) == expected
     differing += not same
     print(
-      f'{i + 1:>3}  killed at {seen[0]:5.1f} s, in {seen[1]:<12} '
+      f'{i + 1:>3}  killed at {killed_at:5.1f} s, in {activity_at_kill:<12} '
       f'{"same" if same else "DIFFERENT"}',
       flush=True,
     )

@@ -68,32 +68,29 @@ def show(options: argparse.Namespace) -> None:
   print(f'{"model":<7}{"K":>5}{"tokens/s":>14}{"of one alone":>14}', flush=True)
   for name in options.models:
     worker = start('gain', name, options.largest, options.seconds)
-    for line in (
-      worker.stdout
-    ):  # as they come: a device may be lent for less time than all take
-      found = json.loads(line)
-      if 'width' in found:
+    # Rows are printed at once, because the device may be released before the last one.
+    for line in worker.stdout:
+      row = json.loads(line)
+      if 'width' in row:
         numbers = (
           f'{"does not fit":>14}'
-          if found['tokens_per_second'] is None
-          else f'{found["tokens_per_second"]:>14,.0f}{found["of_alone"]:>14.2f}'
+          if row['tokens_per_second'] is None
+          else f'{row["tokens_per_second"]:>14,.0f}{row["of_alone"]:>14.2f}'
         )
-        print(f'{name:<7}{found["width"]:>5}{numbers}', flush=True)
+        print(f'{name:<7}{row["width"]:>5}{numbers}', flush=True)
     print(
-      f'{name:<7}{"alone":>5}{found["alone"]:>14,.0f}{1:>14.2f}  '
-      f'{found["parameters"]:,} parameters, '
-      f'{found["dtype"]}, {found["device"]}',
+      f'{name:<7}{"alone":>5}{row["alone"]:>14,.0f}{1:>14.2f}  '
+      f'{row["parameters"]:,} parameters, '
+      f'{row["dtype"]}, {row["device"]}',
       flush=True,
     )
-    sharing = (
-      (8 if found['platform'] != 'cpu' else 0)
-      if options.sharing is None
-      else options.sharing
-    )
+    sharing = options.sharing
+    if sharing is None:
+      sharing = 0 if row['platform'] == 'cpu' else 8
     if sharing:
       speed = shared(name, sharing, options.seconds)
       print(
-        f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / found["alone"]:>14.2f}  '
+        f'{"":<5}{sharing:>5} x1{speed:>13,.0f}{speed / row["alone"]:>14.2f}  '
         f'{sharing} processes of one member',
         flush=True,
       )

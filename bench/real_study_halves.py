@@ -81,7 +81,10 @@ def read_table(workdir: str) -> np.ndarray:
 
 
 def choose(
-  part: np.ndarray, told: bool, shrink: float = 1.0, confirm: np.ndarray | None = None
+  part: np.ndarray,
+  uses_seeds: bool,
+  shrink: float = 1.0,
+  confirm: np.ndarray | None = None,
 ) -> Winner:
   """Returns the winner of a table (P, n).
 
@@ -89,21 +92,21 @@ def choose(
   """
   losses = part.ravel()
   points, seeds = np.indices(part.shape).reshape(2, -1)
-  seeds = seeds if told else None
+  seeds = seeds if uses_seeds else None
   if shrink == 1:
     return expected_loss_of_best(losses, points, seeds=seeds, fresh_losses=confirm)
-  seen = seed_noise(losses, points, seeds)
+  noise = seed_noise(losses, points, seeds)
   return expected_loss_of_best(
     losses,
     points,
-    noise_sd=shrink * seen.noise,
-    noise_freedom=seen.degrees_of_freedom,
+    noise_sd=shrink * noise.noise,
+    noise_freedom=noise.degrees_of_freedom,
     seeds=seeds,
   )
 
 
 def held_by_halves(
-  table: np.ndarray, told: bool, splits: int, rng: np.random.Generator
+  table: np.ndarray, uses_seeds: bool, splits: int, rng: np.random.Generator
 ) -> np.ndarray:
   """Returns the result of each split in halves, (splits, 3).
 
@@ -114,18 +117,18 @@ def held_by_halves(
   n, rows = n_all // 2, []
   for _ in range(splits):
     half = rng.permutation(n_all)[:n]
-    won = choose(table[:, half], told, shrink=np.sqrt(1 - n / n_all))
+    won = choose(table[:, half], uses_seeds, shrink=np.sqrt(1 - n / n_all))
     rows.append(judged(won, table[won.point].mean(), n))
   return np.array(rows)
 
 
 def held_by_small(
-  table: np.ndarray, told: bool, n: int, splits: int, rng: np.random.Generator
+  table: np.ndarray, uses_seeds: bool, n: int, splits: int, rng: np.random.Generator
 ) -> np.ndarray:
   """Returns the same columns as `held_by_halves` for n seeds drawn with replacement."""
   rows = []
   for _ in range(splits):
-    won = choose(table[:, rng.integers(0, table.shape[1], n)], told)
+    won = choose(table[:, rng.integers(0, table.shape[1], n)], uses_seeds)
     if won.method == 'conditional':  # False if all n seeds are equal
       rows.append(judged(won, table[won.point].mean(), n))
   return np.array(rows)
@@ -166,10 +169,10 @@ def held_by_fresh(
 def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
   """Prints the table and the coverage."""
   rng, (n_points, n_all) = np.random.default_rng(seed), table.shape
-  seen = seed_noise(table.ravel(), *np.indices(table.shape).reshape(2, -1))
+  noise = seed_noise(table.ravel(), *np.indices(table.shape).reshape(2, -1))
   print(
-    f'{n_points} points of {n_all} seeds; noise {seen.noise:.4f} nats, '
-    f'{seen.correlation:.0%} of its square common '
+    f'{n_points} points of {n_all} seeds; noise {noise.noise:.4f} nats, '
+    f'{noise.correlation:.0%} of its square common '
     'to all points of a seed; means '
     f'{np.array2string(table.mean(axis=1), precision=4)}, standard deviations '
     f'{np.array2string(table.std(axis=1, ddof=1), precision=4)}'
@@ -185,20 +188,21 @@ def report(table: np.ndarray, splits: int, seed: int = 0) -> None:
     f'of 1,000 halves each point won {wins.tolist()}\n{splits} draws a line; 90% intervals'
   )
   print(
-    f'{"what":34} {"told of common seeds":>20} {"held":>7} {"Student":>8} {"length":>7}'
+    f'{"what":34} {"uses common seeds":>20} {"held":>7} {"Student":>8} {"length":>7}'
   )
-  for told in (False, True):
-    rows = held_by_halves(table, told, splits, rng)
+  for uses_seeds in (False, True):
+    rows = held_by_halves(table, uses_seeds, splits, rng)
     print(
-      f'{f"halves, {n_all // 2} seeds to choose by":34} {told!s:>20} {rows[:, 0].mean():7.1%} '
+      f'{f"halves, {n_all // 2} seeds to choose by":34} {uses_seeds!s:>20} '
+      f'{rows[:, 0].mean():7.1%} '
       f'{rows[:, 1].mean():8.1%} {np.median(rows[:, 2]):7.2f}',
       flush=True,
     )
   for n in (2, 3, 5, 8):
-    for told in (False, True):
-      rows = held_by_small(table, told, n, splits, rng)
+    for uses_seeds in (False, True):
+      rows = held_by_small(table, uses_seeds, n, splits, rng)
       print(
-        f'{f"small studies, {n} seeds":34} {told!s:>20} {rows[:, 0].mean():7.1%} '
+        f'{f"small studies, {n} seeds":34} {uses_seeds!s:>20} {rows[:, 0].mean():7.1%} '
         f'{rows[:, 1].mean():8.1%} '
         f'{np.median(rows[:, 2]):7.2f}',
         flush=True,

@@ -134,14 +134,14 @@ def show(
     f'\n{"":<24}{"seconds":>18}{"trials/minute":>15}{"lmhp.sweep is":>15}  best loss, nats'
   )
   for name, (rates, rounds) in found.items():
-    median, told = np.median(seconds[name]), rounds[0][1]
+    median, first_result = np.median(seconds[name]), rounds[0][1]
     best = int(
-      np.nanargmin([math.nan if x is None else x for x in told['losses']])
+      np.nanargmin([math.nan if x is None else x for x in first_result['losses']])
     )  # None: diverged
     spread = f'{median:.1f} ({min(seconds[name]):.0f} to {max(seconds[name]):.0f})'
     print(
       f'{name:<24}{spread:>18}{60 * n_trials / median:>15.1f}{median / ours:>13.2f} x  '
-      f'{told["losses"][best]:.3f} at {rates[best]:g}  {told["how"]}',
+      f'{first_result["losses"][best]:.3f} at {rates[best]:g}  {first_result["how"]}',
       flush=True,
     )
   sweep, each = (
