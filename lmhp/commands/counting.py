@@ -10,7 +10,10 @@ from lmhp.errors import ConfigError
 
 def count(arguments: list[str]) -> int:
   """Prints parameters by kind, FLOPs, memory, time and cost of models."""
-  parser = CommandParser('count', 'Count a model before it exists.')
+  parser = CommandParser(
+    'count',
+    'Count parameters, FLOPs, memory, time and cost of a model before training.',
+  )
   parser.add_argument(
     'target',
     nargs='*',
@@ -25,9 +28,12 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     '--batch_size',
     type=whole_number(1),
-    help='sequences in a step; adds the activations',
+    help='sequences in a step; adds the memory of the activations to the output',
   )
-  parser.add_argument('--device', help='hardware; adds time and cost of training')
+  parser.add_argument(
+    '--device',
+    help='name of the hardware, such as h100; adds time and cost of training to the output',
+  )
   parser.add_argument(
     '--utilization',
     type=number(0.0),
@@ -37,7 +43,7 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     '--tokens',
     type=number(1),
-    help='training tokens; by default 20 for each parameter',
+    help='training tokens; by default 20 per parameter',
   )
   values = parser.parse(arguments)
   if values is None:

@@ -161,7 +161,10 @@ def add_run_flags(parser: CommandParser, subject: str) -> None:
     help=f'directory of the {subject}; by default runs/NAME of the experiment file',
   )
   parser.add_argument(
-    '--display', default='auto', choices=DISPLAYS, help='how to show progress'
+    '--display',
+    default='auto',
+    choices=DISPLAYS,
+    help='how to show progress; by default as the output allows',
   )
   parser.add_switch('help_config', False, 'list every key of the config')
 
