@@ -1,4 +1,4 @@
-"""Sweeps from end to end: small real studies, each trial the solo run's, killed and extended as people do."""
+"""Small real studies from end to end: rungs, stops, extensions, confirmations and budgets."""
 
 import json
 import math
@@ -11,17 +11,16 @@ import lmhp
 from lmhp import Choice, ConfigError, Float, Int, When
 from lmhp.sweeping.execution import curves, pack_run
 
-RATES = {
-  'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
-  'schedule.name': Choice('cosine', 'constant'),
-}
+LEARNING_RATE = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
+SPACE = {**LEARNING_RATE, 'schedule.name': Choice('cosine', 'constant')}
+TOKENS_PER_TRIAL = 24 * 3 * 8
 
 
 @pytest.fixture
 def sweep(small, tmp_path):
-  """`sweep(space, config={...}, workdir=..., **fields)`: a study of seconds."""
+  """`sweep(space, config={...}, workdir=..., **sweep)`: a study of seconds."""
 
-  def run(space=None, config=None, workdir='study', task=None, **fields):
+  def run(space=SPACE, config=None, workdir='study', **fields):
     fields = {
       'search': 'halton',
       'trials': 4,
@@ -31,10 +30,9 @@ def sweep(small, tmp_path):
     }
     if fields['search'] in ('grid', 'pbt'):
       fields.pop('trials')
-    asked = lmhp.SweepConfig(space=RATES if space is None else space, **fields)
     return lmhp.sweep(
-      small(**(config or {})) if task is None else task,
-      asked,
+      small(**(config or {})),
+      lmhp.SweepConfig(space=space, **fields),
       workdir=tmp_path / workdir,
       display='none',
       report=False,
@@ -43,28 +41,28 @@ def sweep(small, tmp_path):
   return run
 
 
-def lines(result):
-  """The mirror, without what differs between two runs of the same."""
-  with open(f'{result.workdir}/trials.jsonl') as file:
-    return [
-      {k: v for k, v in json.loads(line).items() if k not in ('seconds', 'device')}
-      for line in file
-    ]
+def lines_of(result):
+  """Returns the lines of `trials.jsonl` without the fields that differ between runs."""
+  text = pathlib.Path(result.workdir, 'trials.jsonl').read_text()
+  lines = [json.loads(line) for line in text.splitlines()]
+  for line in lines:
+    del line['seconds']
+    del line['device']
+  return lines
 
 
-def statuses(result):
-  return [t.status for t in result.trials]
+def statuses_of(result):
+  return [trial.status for trial in result.trials]
 
 
-# --- each trial is the solo run -------------------------------------------------------------------------------------
+# --- a trial is the run alone ---------------------------------------------------------
 
 
-def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
-  found = sweep(
-    space={**RATES, 'train.batch_size': Choice(2, 3)}, match_budget='tokens'
-  )
-  assert statuses(found) == ['complete'] * 4
-  for trial in found.trials:
+def test_a_trial_equals_the_run_of_train(sweep, small, tmp_path):
+  space = {**SPACE, 'train.batch_size': Choice(2, 3)}
+  result = sweep(space, match_budget='tokens')
+  assert statuses_of(result) == ['complete'] * 4
+  for trial in result.trials:
     steps = {2: 36, 3: 24}[trial.overrides['train.batch_size']]
     alone = lmhp.train(
       small(),
@@ -73,136 +71,141 @@ def test_a_trial_is_the_run_that_train_makes_of_it(sweep, small, tmp_path):
       overrides={**trial.overrides, 'train.steps': steps},
     )
     assert trial.values[0] == alone.result['final_eval_loss_nats']
-    table = curves.read(f'{found.workdir}/curves/{trial.packs[-1]}.parquet').to_pydict()
-    mine = [
-      loss for loss, n in zip(table['loss_nats'], table['trial']) if n == trial.number
-    ]
-    assert mine == alone.history['loss_nats'].astype(np.float32).tolist()
-    assert trial.cost.tokens == alone.result['tokens'] and trial.cost.steps == steps
+    assert trial.cost.tokens == alone.result['tokens']
+    assert trial.cost.steps == steps
+
+    rows = curves.read(f'{result.workdir}/curves/{trial.packs[-1]}.parquet').to_pylist()
+    losses = [row['loss_nats'] for row in rows if row['trial'] == trial.number]
+    assert losses == alone.history['loss_nats'].astype(np.float32).tolist()
 
 
-def test_the_winner_is_an_experiment_file(sweep, tmp_path):
-  found = sweep()
-  best = min(found.trials, key=lambda t: t.values[0])
-  assert found.best == best.overrides and found.summary.best_value == best.values[0]
+def test_the_best_trial_is_an_experiment_file(sweep, tmp_path):
+  result = sweep()
+  best = min(result.trials, key=lambda trial: trial.values[0])
+  assert result.best == best.overrides
+  assert result.summary.best_value == best.values[0]
   again = lmhp.train(
-    f'{found.workdir}/best.py', workdir=tmp_path / 'again', display='none'
+    f'{result.workdir}/best.py', workdir=tmp_path / 'again', display='none'
   )
   assert again.result['final_eval_loss_nats'] == best.values[0]
 
 
-@pytest.mark.parametrize('pack', ['vmap', 'map'])
-def test_packs_over_four_devices_find_what_the_loop_finds(sweep, pack):
-  serial, packed = sweep(), sweep(execution=pack, workdir=pack)
-  values = [[t.values[0] for t in found.trials] for found in (serial, packed)]
-  np.testing.assert_allclose(
-    values[0], values[1], rtol=2e-5 if pack == 'vmap' else 1e-6
-  )
+@pytest.mark.parametrize(('method', 'tolerance'), [('vmap', 2e-5), ('map', 1e-6)])
+def test_packs_on_four_devices_equal_the_loop(sweep, method, tolerance):
+  loop = sweep()
+  packed = sweep(execution=method, workdir=method)
+  for trial, expected in zip(packed.trials, loop.trials, strict=True):
+    assert trial.values[0] == pytest.approx(expected.values[0], rel=tolerance)
 
 
-def test_auto_measures_writes_its_choice_down_and_keeps_it(sweep, monkeypatch):
-  found = sweep(execution='auto')
-  (choice,) = json.loads(pathlib.Path(found.workdir, 'autotune.json').read_text())[
-    'methods'
-  ].values()
-  assert (
-    choice['method'] in ('vmap', 'map') and choice['member_step_seconds']
-  )  # four devices: no loop
-  monkeypatch.setattr(
-    'lmhp.sweeping.execution.autotuning.MethodTrial', None
-  )  # measuring again would fail
+def test_the_method_is_measured_once_and_stored(sweep, monkeypatch):
+  result = sweep(execution='auto')
+  stored = json.loads(pathlib.Path(result.workdir, 'autotune.json').read_text())
+  (method,) = stored['methods'].values()
+  # Several devices do not use the loop.
+  assert method['method'] in ('vmap', 'map')
+  assert method['member_step_seconds']
+  # A second measurement would raise an error.
+  monkeypatch.setattr('lmhp.sweeping.execution.autotuning.MethodTrial', None)
   assert len(sweep(execution='auto', trials=6).trials) == 6
 
 
-# --- rungs ----------------------------------------------------------------------------------------------------------
+# --- rungs ----------------------------------------------------------------------------
 
 
-def test_halving_stops_trials_and_counts_its_forks(sweep):
-  found = sweep(
+def test_halving_prunes_trials_and_counts_forks(sweep):
+  result = sweep(
     trials=9,
     halving='successive',
     first_rung_fraction=1 / 9,
     n_calibration_trials=3,
     min_rank_correlation=None,
   )
-  ended = statuses(found)
-  assert (
-    ended.count('pruned') >= 4
-    and ended.count('complete') >= 3
-    and set(ended) == {'complete', 'pruned'}
+  statuses = statuses_of(result)
+  assert set(statuses) == {'complete', 'pruned'}
+  assert statuses.count('pruned') >= 4
+  assert statuses.count('complete') >= 3
+  assert set(result.summary.rank_correlations) == {3, 8}
+  for trial in result.trials:
+    rungs = sorted(trial.scores)
+    last_rung = rungs[-1]
+    assert rungs == [3, 8, 24][: len(rungs)]
+    cooldowns = [max(1, round(0.2 * rung)) for rung in rungs if rung < 24]
+    assert trial.cost.steps == last_rung
+    assert trial.cost.cooldown_steps == sum(cooldowns)
+    assert trial.cost.tokens == (last_rung + sum(cooldowns)) * 3 * 8
+    assert trial.values is not None
+    assert (trial.status == 'complete') == (last_rung == 24)
+
+
+def test_forks_do_not_change_the_trial(sweep):
+  without = sweep(trials=3)
+  forked = sweep(
+    trials=3,
+    halving='successive',
+    first_rung_fraction=1 / 3,
+    n_calibration_trials=3,
+    workdir='forked',
   )
-  assert set(found.summary.rank_correlations) == {3, 8}
-  for trial in found.trials:
-    reached = sorted(trial.scores)
-    assert reached == [3, 8, 24][: len(reached)] and trial.cost.steps == reached[-1]
-    forks = sum(max(1, round(0.2 * step)) for step in reached if step < 24)
-    assert trial.cost.cooldown_steps == forks
-    assert trial.cost.tokens == (reached[-1] + forks) * 3 * 8
-    assert trial.values is not None and (trial.status == 'complete') == (24 in reached)
+  for trial, expected in zip(forked.trials, without.trials, strict=True):
+    assert trial.values == expected.values
+    assert trial.cost.tokens > expected.cost.tokens
 
 
-def test_forks_leave_the_trial_that_goes_on_as_it_was(sweep):
-  whole, halved = (
-    sweep(trials=3),
-    sweep(
-      trials=3,
-      halving='successive',
-      first_rung_fraction=1 / 3,
-      n_calibration_trials=3,
-      workdir='h',
-    ),
+@pytest.mark.parametrize(('correlation', 'prunes'), [(0.4, False), (0.6, True)])
+def test_a_rung_prunes_only_if_its_scores_predict_the_end(
+  sweep, monkeypatch, correlation, prunes
+):
+  monkeypatch.setattr(
+    'lmhp.sweeping.search.score_order.spearman', lambda a, b: correlation
   )
-  assert [t.values for t in whole.trials] == [t.values for t in halved.trials]
-  assert all(h.cost.tokens > w.cost.tokens for w, h in zip(whole.trials, halved.trials))
+  result = sweep(trials=6, halving='successive', first_rung_fraction=1 / 3)
+  assert ('pruned' in statuses_of(result)) == prunes
 
 
-def test_a_rung_that_does_not_predict_stops_nobody(sweep, monkeypatch):
-  monkeypatch.setattr('lmhp.sweeping.search.score_order.spearman', lambda a, b: 0.4)
-  assert 'pruned' not in statuses(
-    sweep(trials=6, halving='successive', first_rung_fraction=1 / 3)
+@pytest.mark.parametrize(
+  ('config', 'fields', 'has_forks'),
+  [
+    ({}, {}, True),
+    ({'schedule.name': 'constant'}, {}, False),
+    ({}, {'rung_score': 'prefix'}, False),
+  ],
+)
+def test_a_rung_scores_a_fork_unless_a_prefix_is_requested_or_the_rate_is_constant(
+  sweep, config, fields, has_forks
+):
+  result = sweep(
+    LEARNING_RATE,
+    config,
+    trials=3,
+    halving='successive',
+    first_rung_fraction=1 / 3,
+    **fields,
   )
-  monkeypatch.setattr('lmhp.sweeping.search.score_order.spearman', lambda a, b: 0.6)
-  assert 'pruned' in statuses(
-    sweep(trials=6, halving='successive', first_rung_fraction=1 / 3, workdir='other')
-  )
+  cooldown_steps = {trial.cost.cooldown_steps for trial in result.trials}
+  assert (cooldown_steps != {0}) == has_forks
 
 
-def test_a_prefix_is_scored_where_asked_for_or_where_nothing_decays(sweep):
-  space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
-  constant = {'schedule.name': 'constant'}
-  rungs = dict(trials=3, halving='successive', first_rung_fraction=1 / 3)
-  forks = lambda found: {t.cost.cooldown_steps for t in found.trials} != {0}
-  assert not forks(sweep(space, constant, 'a', **rungs))
-  assert forks(sweep(space, {}, 'b', **rungs))
-  assert not forks(sweep(space, {}, 'c', rung_score='prefix', **rungs))
-
-
-def test_seeds_are_averaged(sweep):
-  found = sweep(trials=2, seeds_per_point=3)
-  assert [(t.point, t.seed) for t in found.trials] == [
-    (0, 0),
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (1, 1),
-    (1, 2),
-  ]
-  means = [np.mean([t.values[0] for t in found.trials if t.point == p]) for p in (0, 1)]
-  assert (
-    found.summary.best_value == pytest.approx(min(means), abs=1e-12)
-    and found.summary.seed_noise > 0
-  )
+def test_the_value_of_a_point_is_the_mean_over_its_seeds(sweep):
+  result = sweep(trials=2, seeds_per_point=3)
+  points_and_seeds = [(trial.point, trial.seed) for trial in result.trials]
+  assert points_and_seeds == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+  values = np.array([trial.values[0] for trial in result.trials]).reshape(2, 3)
+  best = values.mean(axis=1).min()
+  assert result.summary.best_value == pytest.approx(best, abs=1e-12)
+  assert result.summary.seed_noise > 0
 
 
 def test_a_diverged_trial_is_a_result(sweep):
   space = {'optimizer.learning_rate': Choice(1e-2, 1e9), 'optimizer.name': 'sgd'}
-  found = sweep(space, {'optimizer.clip_norm': math.inf}, search='grid')
-  good, bad = found.trials
-  assert (good.status, bad.status) == ('complete', 'diverged')
-  vocabulary = 9  # what the words of small_runs are spelt with, and the unknown
-  assert math.isfinite(bad.values[0]) and bad.values[0] > 2 * math.log(vocabulary)
-  assert bad.diverged_at < 24 and bad.cost.steps == bad.diverged_at
-  assert found.summary.trials_by_status == {
+  result = sweep(space, {'optimizer.clip_norm': math.inf}, search='grid')
+  complete, diverged = result.trials
+  assert complete.status == 'complete'
+  assert diverged.status == 'diverged'
+  # The text of the tests has at least 9 different characters.
+  assert 2 * math.log(9) < diverged.values[0] < math.inf
+  assert diverged.cost.steps == diverged.diverged_at < 24
+  assert result.summary.trials_by_status == {
     'complete': 1,
     'pruned': 0,
     'diverged': 1,
@@ -210,120 +213,129 @@ def test_a_diverged_trial_is_a_result(sweep):
   }
 
 
-# --- stopped, killed, extended --------------------------------------------------------------------------------------
+# --- stopped and extended studies -----------------------------------------------------
 
 
-@pytest.mark.parametrize('stop_at', [1, 3, 6])
-def test_a_study_that_is_stopped_goes_on_and_ends_the_same(sweep, monkeypatch, stop_at):
-  rungs = dict(
-    trials=5,
-    halving='successive',
-    first_rung_fraction=1 / 9,
-    max_pack_width=2,
-    min_rank_correlation=None,
-  )
-  whole = sweep(workdir='whole', **rungs)
-  ran = []
+@pytest.mark.parametrize('n_packs', [1, 3, 6])
+def test_a_study_that_was_killed_ends_as_an_uninterrupted_one(
+  sweep, monkeypatch, n_packs
+):
+  fields = {
+    'trials': 5,
+    'halving': 'successive',
+    'first_rung_fraction': 1 / 9,
+    'max_pack_width': 2,
+    'min_rank_correlation': None,
+  }
+  expected = sweep(workdir='uninterrupted', **fields)
+  packs = []
   run = pack_run.PackRun.run
 
-  def few(self, again=False):
-    ran.append(self.pack.name)
-    if len(ran) > stop_at:
+  def run_few_packs(self, again=False):
+    packs.append(self.pack.name)
+    if len(packs) > n_packs:
       raise KeyboardInterrupt
     return run(self, again)
 
-  monkeypatch.setattr(pack_run.PackRun, 'run', few)
-  with pytest.raises(KeyboardInterrupt):
-    sweep(**rungs)
-  monkeypatch.setattr(pack_run.PackRun, 'run', run)
-  assert lines(sweep(**rungs)) == lines(whole)
+  with monkeypatch.context() as patch:
+    patch.setattr(pack_run.PackRun, 'run', run_few_packs)
+    with pytest.raises(KeyboardInterrupt):
+      sweep(**fields)
+  assert lines_of(sweep(**fields)) == lines_of(expected)
 
 
-def test_running_a_finished_study_again_trains_nothing(sweep, monkeypatch):
+def test_a_finished_study_that_is_run_again_trains_nothing(sweep, monkeypatch):
   first = sweep(confirm_points=1, confirm_seeds=2)
+  lines = lines_of(first)
   monkeypatch.setattr(pack_run.PackRun, '_train', None)
   again = sweep(confirm_points=1, confirm_seeds=2)
-  assert (
-    lines(first) == lines(again)
-    and again.summary.best_trial == first.summary.best_trial
-  )
+  assert lines_of(again) == lines
+  assert again.summary.best_trial == first.summary.best_trial
 
 
-def test_a_study_is_extended(sweep):
-  first = lines(sweep(trials=3))
-  more = sweep(trials=5)
-  assert lines(more)[:3] == first and len(more.trials) == 5
-  assert [t.parameters for t in more.trials] == [
-    t.parameters for t in sweep(trials=5, workdir='at once').trials
-  ]
-  more, seeds = lines(more), sweep(trials=5, seeds_per_point=2)
-  assert lines(seeds)[:5] == more and sorted(t.point for t in seeds.trials[5:]) == [
-    0,
-    1,
-    2,
-    3,
-    4,
-  ]
-  assert {t.seed for t in seeds.trials[5:]} == {1}
-  wider, seeds = {**RATES, 'optimizer.b2': Float(0.9, 0.99)}, lines(seeds)
-  parameter = sweep(wider, trials=7, seeds_per_point=2)
-  assert (
-    lines(parameter)[:10] == seeds and 'optimizer.b2' in parameter.trials[10].parameters
-  )
+def test_a_study_is_extended_by_trials_seeds_and_parameters(sweep):
+  first = lines_of(sweep(trials=3))
+  more_trials = sweep(trials=5)
+  lines = lines_of(more_trials)
+  assert lines[:3] == first
+  assert len(lines) == 5
+  # The points are those of a study that had five trials from the beginning.
+  at_once = sweep(trials=5, workdir='at_once')
+  expected = [trial.parameters for trial in at_once.trials]
+  assert [trial.parameters for trial in more_trials.trials] == expected
+
+  more_seeds = sweep(trials=5, seeds_per_point=2)
+  assert lines_of(more_seeds)[:5] == lines
+  assert sorted(trial.point for trial in more_seeds.trials[5:]) == [0, 1, 2, 3, 4]
+  assert {trial.seed for trial in more_seeds.trials[5:]} == {1}
+
+  lines = lines_of(more_seeds)
+  wider = {**SPACE, 'optimizer.b2': Float(0.9, 0.99)}
+  more_parameters = sweep(wider, trials=7, seeds_per_point=2)
+  assert lines_of(more_parameters)[:10] == lines
+  assert 'optimizer.b2' in more_parameters.trials[10].parameters
 
 
-def test_what_would_not_compare_is_refused(sweep):
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    (
+      {'objective': 'eval_accuracy'},
+      r"^sweep.objective: got \['eval_accuracy'\]",
+    ),
+    (
+      {'config': {'train.batch_size': 4}},
+      '^train.batch_size: got 4, expected 3',
+    ),
+  ],
+)
+def test_trials_that_are_not_comparable_are_refused(sweep, fields, message):
   sweep(trials=2)
-  with pytest.raises(
-    ConfigError,
-    match=r"^sweep.objective: got \['eval_accuracy'\], but the study in .* has",
-  ):
-    sweep(trials=2, objective='eval_accuracy')
-  with pytest.raises(
-    ConfigError,
-    match='^train.batch_size: got 4, expected 3, but the study in',
-  ):
-    sweep(trials=2, config={'train.batch_size': 4})
+  with pytest.raises(ConfigError, match=message):
+    sweep(trials=2, **fields)
 
 
-# --- confirmation ---------------------------------------------------------------------------------------------------
+# --- confirmation ---------------------------------------------------------------------
 
 
-def test_the_winner_is_confirmed_on_new_seeds(sweep):
-  found = sweep(confirm_points=2, confirm_seeds=3)
-  best, second, base = found.confirmed
-  assert (
-    base.point is None and base.difference == 0 and len({best.point, second.point}) == 2
-  )
-  new = [t for t in found.trials if t.cohort.startswith('confirm')]
-  assert len(new) == 9 and {t.seed for t in new}.isdisjoint(
-    {t.seed for t in found.trials if t not in new}
-  )
-  assert all(
-    t.overrides['data.seed'] == t.overrides['train.seed'] == t.seed for t in new
-  )
-  mine = [t.values[0] for t in new if t.point == best.point]
-  theirs = [t.values[0] for t in new if t.point == -1]
-  assert best.difference == pytest.approx(np.mean(np.subtract(mine, theirs)), abs=1e-12)
-  assert best.difference_interval[0] < best.difference < best.difference_interval[1]
-  assert len({t.values[0] for t in new}) == 9  # seeds do change the run
+def test_the_best_points_are_confirmed_on_new_seeds(sweep):
+  result = sweep(confirm_points=2, confirm_seeds=3)
+  best, second, base = result.confirmed
+  assert base.point is None
+  assert base.difference == 0
+  assert best.point != second.point
+
+  confirming = [t for t in result.trials if t.cohort.startswith('confirm')]
+  searched_seeds = {t.seed for t in result.trials if t not in confirming}
+  assert len(confirming) == 9
+  assert {t.seed for t in confirming}.isdisjoint(searched_seeds)
+  for trial in confirming:
+    seeds = {trial.overrides['data.seed'], trial.overrides['train.seed'], trial.seed}
+    assert len(seeds) == 1
+  # Each seed changes the run.
+  assert len({t.values[0] for t in confirming}) == 9
+
+  values = [t.values[0] for t in confirming if t.point == best.point]
+  base_values = [t.values[0] for t in confirming if t.point == -1]
+  difference = np.mean(np.subtract(values, base_values))
+  assert best.difference == pytest.approx(difference, abs=1e-12)
+  low, high = best.difference_interval
+  assert low < best.difference < high
 
 
-# --- other searches -------------------------------------------------------------------------------------------------
+# --- search methods -------------------------------------------------------------------
 
 
-def test_quasi_random_first_and_bayesian_after(sweep):
-  found = sweep(search='auto', trials=7, ask_batch_size=2)
-  assert [t.cohort for t in found.trials] == ['search-0'] * 4 + ['search-1'] * 2 + [
-    'search-2'
-  ]
-  assert lines(found) == lines(
-    sweep(search='auto', trials=7, ask_batch_size=2, workdir='again')
-  )
+def test_the_automatic_search_is_first_quasi_random_and_then_bayesian(sweep):
+  fields = {'search': 'auto', 'trials': 7, 'ask_batch_size': 2}
+  result = sweep(**fields)
+  cohorts = [trial.cohort for trial in result.trials]
+  assert cohorts == ['search-0'] * 4 + ['search-1'] * 2 + ['search-2']
+  assert lines_of(sweep(workdir='again', **fields)) == lines_of(result)
 
 
-def test_hyperband_with_batches(sweep):
-  found = sweep(
+def test_hyperband_runs_in_batches(sweep):
+  result = sweep(
     search='auto',
     trials=8,
     ask_batch_size=4,
@@ -331,159 +343,147 @@ def test_hyperband_with_batches(sweep):
     first_rung_fraction=1 / 9,
     min_rank_correlation=None,
   )
-  assert len(found.trials) == 8 and set(statuses(found)) <= {'complete', 'pruned'}
+  assert len(result.trials) == 8
+  assert set(statuses_of(result)) <= {'complete', 'pruned'}
 
 
-def test_two_objectives_give_a_front(sweep):
+def test_two_objectives_have_a_pareto_front(sweep):
   space = {
     'model.n_layers': Choice(1, 2),
     'optimizer.learning_rate': Choice(1e-3, 3e-2),
   }
-  found = sweep(
+  result = sweep(
     space,
     search='grid',
     objective=('eval_loss_nats', 'parameters'),
     match_budget='steps',
   )
-  front = [found.trials[n] for n in found.summary.pareto_front]
-  for one in front:
-    assert not any(
-      t.values[0] <= one.values[0]
-      and t.values[1] <= one.values[1]
-      and t.values != one.values
-      for t in found.trials
-    )
-  assert len(front) >= 1 and {t.values[1] for t in found.trials} == {
-    t.model.n_parameters for t in found.trials
-  }
+  assert all(t.values[1] == t.model.n_parameters for t in result.trials)
+  front = [result.trials[number] for number in result.summary.pareto_front]
+  assert front
+  for trial in front:
+    loss, parameters = trial.values
+    for other in result.trials:
+      is_no_worse = other.values[0] <= loss and other.values[1] <= parameters
+      assert not is_no_worse or other.values == trial.values
 
 
-def test_maximizing(sweep):
-  found = sweep(objective='eval_accuracy', maximize='eval_accuracy', trials=3)
-  assert found.summary.best_value == max(t.values[0] for t in found.trials)
+def test_a_maximized_objective_has_the_largest_value(sweep):
+  result = sweep(objective='eval_accuracy', maximize='eval_accuracy', trials=3)
+  values = [trial.values[0] for trial in result.trials]
+  assert result.summary.best_value == max(values)
 
 
-def test_population_based_training(sweep):
+def test_population_based_training_copies_members_and_changes_their_values(sweep):
   space = {'optimizer.learning_rate': Float(1e-5, 1e-1, log=True)}
-  found = sweep(space, search='pbt', population_size=5, pbt_interval_fraction=0.25)
-  assert statuses(found) == ['complete'] * 5
-  ways = [t.lineage for t in found.trials]
-  assert all([stage.until_step for stage in way] == [6, 12, 18, 24] for way in ways)
-  copied = [stage for n, way in enumerate(ways) for stage in way if stage.parent != n]
-  assert copied and {t.number for t in found.trials} >= {
-    stage.parent for stage in copied
-  }
-  rates = lambda way: [stage.values['optimizer.learning_rate'] for stage in way]
-  assert all(
-    len(set(rates(way))) == 1
-    for n, way in enumerate(ways)
-    if all(s.parent == n for s in way)
-  )
-  assert lines(found) == lines(
-    sweep(
-      space,
-      search='pbt',
-      population_size=5,
-      pbt_interval_fraction=0.25,
-      workdir='again',
-    )
-  )
-  with pytest.raises(
-    ConfigError,
-    match='^model.n_layers: got ',
-  ):
+  fields = {'search': 'pbt', 'population_size': 5, 'pbt_interval_fraction': 0.25}
+  result = sweep(space, **fields)
+  assert statuses_of(result) == ['complete'] * 5
+  n_copies = 0
+  for trial in result.trials:
+    assert [part.until_step for part in trial.lineage] == [6, 12, 18, 24]
+    parents = [part.parent for part in trial.lineage]
+    assert set(parents) <= set(range(5))
+    rates = {part.values['optimizer.learning_rate'] for part in trial.lineage}
+    copies = [parent for parent in parents if parent != trial.number]
+    n_copies += len(copies)
+    if not copies:
+      # A member that is never replaced keeps its values.
+      assert len(rates) == 1
+  assert n_copies > 0
+  assert lines_of(sweep(space, workdir='again', **fields)) == lines_of(result)
+
+
+def test_population_based_training_varies_only_traced_numbers(sweep):
+  with pytest.raises(ConfigError, match='^model.n_layers: got '):
     sweep(
       {'model.n_layers': Int(1, 2)},
       search='pbt',
       population_size=5,
       match_budget='steps',
-      workdir='no',
     )
 
 
-# --- budgets, and what is refused -----------------------------------------------------------------------------------
+# --- budgets --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('budget', ['tokens', 'flops'])
-def test_a_budget_buys_trials(sweep, small, budget):
-  one = sweep(trials=1, workdir='one').trials[0].cost.__dict__[budget]
-  found = sweep(trials=None, **{budget: 3.5 * one})
-  assert (
-    len(found.trials) == 3
-    and sum(t.cost.__dict__[budget] for t in found.trials) <= 3.5 * one
-  )
+def test_a_budget_gives_the_number_of_trials(sweep, budget):
+  def spent(result):
+    return sum(getattr(trial.cost, budget) for trial in result.trials)
+
+  one = spent(sweep(trials=1, workdir='one'))
+  result = sweep(trials=None, **{budget: 3.5 * one})
+  assert len(result.trials) == 3
+  assert spent(result) <= 3.5 * one
   with pytest.raises(ConfigError, match='^sweep: got a budget of '):
     sweep(trials=None, workdir='none', **{budget: 0.5 * one})
 
 
 def test_a_budget_of_seconds_is_measured_once(sweep):
-  found = sweep(trials=None, seconds=0.05, execution='auto', max_pack_width=4)
-  assert (
-    len(sweep(trials=None, seconds=0.05, execution='auto', max_pack_width=4).trials)
-    == len(found.trials)
-    >= 1
-  )
+  fields = {'trials': None, 'seconds': 0.05, 'execution': 'auto', 'max_pack_width': 4}
+  first = sweep(**fields)
+  assert len(first.trials) >= 1
+  assert len(sweep(**fields).trials) == len(first.trials)
 
 
-def test_halving_stays_within_a_budget_of_tokens(sweep):
-  full = 24 * 3 * 8
-  found = sweep(
+def test_halving_spends_no_more_than_a_budget_of_tokens(sweep):
+  result = sweep(
     trials=None,
-    tokens=6 * full,
+    tokens=6 * TOKENS_PER_TRIAL,
     halving='successive',
     first_rung_fraction=1 / 9,
     min_rank_correlation=None,
   )
-  assert len(found.trials) > 6 and sum(t.cost.tokens for t in found.trials) <= 6 * full
+  assert len(result.trials) > 6
+  assert sum(trial.cost.tokens for trial in result.trials) <= 6 * TOKENS_PER_TRIAL
+
+
+# --- refused sweeps -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
     (
-      dict(space={'optimizer.lr': Float(1e-3, 1)}),
-      r"^optimizer.lr: no such key; did you mean 'optimizer.learning_rate'",
+      {'space': {'optimizer.lr': Float(1e-3, 1)}},
+      "^optimizer.lr: no such key; did you mean 'optimizer.learning_rate'",
     ),
     (
-      dict(space={'optimizer.learning_rate': Float(1, 1e-3)}),
+      {'space': {'optimizer.learning_rate': Float(1, 1e-3)}},
       '^optimizer.learning_rate: got Float',
     ),
     (
-      dict(space={'train.batch_size': Choice(2, 4)}),
-      r'^sweep.match_budget: got None, expected steps, tokens, flops, seconds or none, since train.batch_size=2 ',
+      {'space': {'train.batch_size': Choice(2, 4)}},
+      '^sweep.match_budget: got None, expected .*train.batch_size=2 ',
     ),
     (
-      dict(space={'model.d_model': Choice(12, 24)}),
-      'since model.d_model=24 ',
+      {'space': {'model.d_model': Choice(12, 24)}},
+      '^sweep.match_budget: got None, expected .*model.d_model=24 ',
     ),
     (
-      dict(space={'train.steps': Choice(5, 9)}, match_budget='tokens'),
+      {'space': {'train.steps': Choice(5, 9)}, 'match_budget': 'tokens'},
       '^sweep.match_budget: got .tokens.*train.steps',
     ),
     (
-      dict(space={'data.tokenizer': Choice('byte', 'char')}, match_budget='steps'),
-      r"^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte', since the space varies data.tokenizer,",
+      {'space': {'data.tokenizer': Choice('byte', 'char')}, 'match_budget': 'steps'},
+      "^sweep.objective: got 'eval_loss_nats', expected 'eval_bits_per_byte'.*"
+      'data.tokenizer',
     ),
     (
-      dict(objective='eval_los'),
-      r"^sweep.objective: got .'eval_los',., expected one of the metrics eval_loss_nats",
+      {'objective': 'eval_los'},
+      "^sweep.objective: got .'eval_los',., expected .* eval_loss_nats",
     ),
+    ({'trials': None}, '^sweep.trials: got None, expected '),
+    ({'tokens': 5}, '^sweep.tokens: got 5.0, expected None'),
     (
-      dict(trials=None),
-      '^sweep.trials: got None, expected a budget: one of trials, tokens, flops, seconds',
-    ),
-    (
-      dict(tokens=5),
-      '^sweep.tokens: got 5.0, expected None, since sweep.trials is the budget',
-    ),
-    (
-      dict(halving='successive', n_calibration_trials=2),
+      {'halving': 'successive', 'n_calibration_trials': 2},
       '^sweep.n_calibration_trials: got 2, expected at least 3',
     ),
-    (dict(search='bogus'), r'^sweep.search: got .bogus., expected one of auto, grid'),
+    ({'search': 'bogus'}, '^sweep.search: got .bogus., expected one of auto, grid'),
   ],
 )
-def test_mistakes_are_one_line_before_anything_runs(
+def test_a_wrong_sweep_is_one_line_before_anything_is_trained(
   sweep, monkeypatch, fields, message
 ):
   monkeypatch.setattr(pack_run.PackRun, '_train', None)
@@ -492,50 +492,52 @@ def test_mistakes_are_one_line_before_anything_runs(
   assert '\n' not in str(error.value)
 
 
-def test_a_length_that_is_the_question_itself(sweep):
-  found = sweep({'train.steps': Choice(6, 12)}, search='grid', match_budget='none')
-  assert [t.cost.steps for t in found.trials] == [6, 12]
+# --- spaces ---------------------------------------------------------------------------
 
 
-def test_conditional_parameters_and_optimizers(sweep):
+def test_the_length_can_be_varied(sweep):
+  result = sweep({'train.steps': Choice(6, 12)}, search='grid', match_budget='none')
+  assert [trial.cost.steps for trial in result.trials] == [6, 12]
+
+
+def test_each_optimizer_has_only_its_parameters(sweep):
   space = {
     'optimizer.name': Choice('adamw', 'momentum'),
     'optimizer.b2': When('optimizer.name', 'adamw', Float(0.9, 0.99)),
     'optimizer.momentum': When('optimizer.name', 'momentum', Float(0.5, 0.99)),
   }
-  found = sweep(space, trials=6)
-  for trial in found.trials:
-    assert ('optimizer.b2' in trial.overrides) == (
-      trial.overrides['optimizer.name'] == 'adamw'
-    )
-  assert len({t.model.structure for t in found.trials}) == 2
+  result = sweep(space, trials=6)
+  for trial in result.trials:
+    is_adamw = trial.overrides['optimizer.name'] == 'adamw'
+    assert ('optimizer.b2' in trial.overrides) == is_adamw
+    assert ('optimizer.momentum' in trial.overrides) != is_adamw
+  assert len({trial.model.structure for trial in result.trials}) == 2
 
 
-def test_a_dry_run_spends_nothing(small, tmp_path, monkeypatch):
+def test_a_dry_run_writes_nothing(small, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  asked = lmhp.SweepConfig(
-    space={**RATES, 'model.n_layers': Choice(1, 2)},
+  config = lmhp.SweepConfig(
+    space={**SPACE, 'model.n_layers': Choice(1, 2)},
     search='grid',
     grid_levels=3,
     match_budget='flops',
   )
-  plan = lmhp.plan_sweep(small(), asked)
-  assert (
-    plan.search.trials == 12
-    and len(plan.structures) == 2
-    and plan.search.tokens > 0
-    and plan.search.hours > 0
-  )
+  plan = lmhp.plan_sweep(small(), config)
+  assert plan.search.trials == 12
+  assert len(plan.structures) == 2
+  assert plan.search.tokens > 0
+  assert plan.search.hours > 0
   assert not list(tmp_path.glob('**/*.jsonl'))
 
 
-def test_the_runner_compiles_the_next_structure_meanwhile(sweep, monkeypatch):
-  ahead = []
+def test_the_next_pack_is_compiled_while_one_trains(sweep, monkeypatch):
+  compiled_ahead = []
   compile_ahead = pack_run.PackRun.compile_ahead
-  monkeypatch.setattr(
-    pack_run.PackRun,
-    'compile_ahead',
-    lambda self: (ahead.append(self.pack.name), compile_ahead(self)),
-  )
+
+  def noted_compile_ahead(self):
+    compiled_ahead.append(self.pack.name)
+    compile_ahead(self)
+
+  monkeypatch.setattr(pack_run.PackRun, 'compile_ahead', noted_compile_ahead)
   sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', match_budget='steps')
-  assert len(ahead) == 2
+  assert len(compiled_ahead) == 2
