@@ -179,7 +179,9 @@ def register_finding(
 
   >>> def few_seeds(runs):
   ...   return []
-  >>> register_finding('few_seeds', needs=('winner',), rule=few_seeds)  # doctest: +ELLIPSIS
+  >>> register_finding(
+  ...   'few_seeds', needs=('winner',), rule=few_seeds
+  ... )  # doctest: +ELLIPSIS
   Traceback (most recent call last):
     ...
   lmhp.errors.ConfigError: finding 'few_seeds': got needs winner, expected ...

@@ -125,7 +125,7 @@ def confirmed(differences: np.ndarray, maximize: bool = False) -> Runs:
   )
 
 
-# --- check of a figure ------------------------------------------------------------------
+# --- check of a figure --------------------------------------------------------------
 
 
 def check(figure: Figure, runs: Runs | None = None) -> None:

@@ -43,7 +43,7 @@ Units = dict[str, np.ndarray]
 Law = Callable[[Units, np.random.Generator], np.ndarray]
 
 
-# --- laws -------------------------------------------------------------------------------
+# --- laws ---------------------------------------------------------------------------
 
 
 def no_effect(units: Units, rng: np.random.Generator) -> np.ndarray:
@@ -82,7 +82,7 @@ def unfair_stop(units: Units, rng: np.random.Generator) -> np.ndarray:
   return 3.0 + 0.8 * (units[LEARNING_RATE] - 0.5) ** 2
 
 
-# --- studies ----------------------------------------------------------------------------
+# --- studies ------------------------------------------------------------------------
 
 
 def study(

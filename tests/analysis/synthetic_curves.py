@@ -54,7 +54,7 @@ def curve_findings(runs: Runs) -> list[Finding]:
   return Analysis(runs).findings_of_single_run
 
 
-# --- curves -----------------------------------------------------------------------------
+# --- curves -------------------------------------------------------------------------
 
 
 def ar1(
@@ -168,7 +168,7 @@ def healthy_curves(rng: Rng, shape: Shape) -> Columns:
   }
 
 
-# --- situations -------------------------------------------------------------------------
+# --- situations ---------------------------------------------------------------------
 # Each changes the columns of the chosen runs.
 
 
@@ -224,7 +224,7 @@ SITUATIONS: dict[str, Callable[[Rng, Columns, np.ndarray], None]] = {
 }
 
 
-# --- studies ----------------------------------------------------------------------------
+# --- studies ------------------------------------------------------------------------
 
 
 def study(situation: str = 'nothing', seed: int = 0, tails: bool = False) -> Runs:
@@ -353,7 +353,7 @@ def curve_with_a_later_loss(seed: int) -> tuple[np.ndarray, np.ndarray, float, f
   return steps, losses, later, float(power_law(later, *law))
 
 
-# --- single runs ------------------------------------------------------------------------
+# --- single runs --------------------------------------------------------------------
 
 STEPS = np.arange(10.0, 3001, 10)
 

@@ -14,13 +14,13 @@ FRONT = 5  # of them through the front door too: that it says what is computed h
 
 
 def within(held, studies=STUDIES, low=0.9, high=0.9):
-  """Whether a share lies where all but 1 in 1,000 of binomial shares would, for a rate between `low` and `high`."""
+  """Returns True if a fraction is in the 99.9% range of a binomial rate from `low` to `high`."""
   error = 3.3 * np.sqrt(0.9 * 0.1 / studies)
   return low - error < np.mean(held) < high + error
 
 
 def quadratics(rng, n_points, noise):
-  """(studies, P) true losses of random points, above 3 nats, and noise in multiples of their spread near the best."""
+  """Returns true losses (studies, P), and noise relative to their spread near the best."""
   places, optimum = (
     rng.random((STUDIES, n_points, 2)),
     rng.uniform(0.2, 0.8, (STUDIES, 1, 2)),
@@ -33,7 +33,7 @@ def quadratics(rng, n_points, noise):
 
 
 def intervals(losses, noise, freedom, correlation, told=True):
-  """(3, studies) low, estimate, high of (studies, P, n) losses, written out, and (studies,) who won."""
+  """Returns low, estimate and high (3, studies), and the winner (studies,)."""
   _, n_points, n_seeds = losses.shape
   means = losses.mean(axis=2)
   winner, (best, second) = means.argmin(axis=1), np.sort(means, axis=1)[:, :2].T
@@ -56,7 +56,7 @@ def intervals(losses, noise, freedom, correlation, told=True):
   return found, winner
 
 
-# --- fresh seeds ----------------------------------------------------------------------------------------------------
+# --- fresh seeds --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('noise', [0.3, 2.0])
@@ -76,7 +76,7 @@ def test_fresh_seeds_hold_it_whatever_chose(noise, n_fresh):
   assert within(held, studies)
 
 
-# --- given that it won ----------------------------------------------------------------------------------------------
+# --- given that it won --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ def test_points_that_ran_on_the_same_seeds(n_points, n_seeds, share):
   )  # what it is for
 
 
-# --- halves ---------------------------------------------------------------------------------------------------------
+# --- halves -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('n, n_all', [(12, 24), (6, 24)])
 def test_what_a_part_of_the_seeds_says_of_the_rest(n, n_all):
-  # As bench/real_study_halves.py: n of N seeds choose; the mean over all N, of which they were drawn without
-  # replacement, is off theirs by noise / sqrt(n) * sqrt(1 - n / N). So is the rest's, once it is stretched.
+  # As in bench/real_study_halves.py, n of N seeds choose the winner. They are drawn without
+  # replacement, so the error of their mean is noise / sqrt(n) * sqrt(1 - n / N).
   rng, held = np.random.default_rng(n), []
   losses = (
     3

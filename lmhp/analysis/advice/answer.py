@@ -19,7 +19,7 @@ from lmhp.analysis.phrases import (
   quantity,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.winner import Winner, first_run
+from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
 
@@ -36,7 +36,7 @@ def answer(
   """
   if winner is None:
     return [_no_complete_trial(runs)]
-  number = first_run(runs, winner.point)
+  number = runs.first_run(winner.point)
   blank = Finding(
     kind='no_significant_difference',
     level='answer',

@@ -18,7 +18,7 @@ from lmhp.analysis.runs.columns import to_float
 from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
 from lmhp.analysis.winner.doubling_gain import DoublingGain
 from lmhp.analysis.winner.matched_budget import BudgetRange
-from lmhp.analysis.winner.winner import FRESH_SEEDS, Winner, first_run
+from lmhp.analysis.winner.winner import FRESH_SEEDS, Winner
 
 POINTS_PER_DIMENSION = 10
 MAX_LISTED = 5
@@ -69,7 +69,7 @@ def not_confirmed(runs: Runs, winner: Winner | None) -> list[Finding]:
         f'the study shows. {reason}.'
       ),
       numbers={'points': winner.n_points},
-      runs=(first_run(runs, winner.point),),
+      runs=(runs.first_run(winner.point),),
     )
   ]
 
@@ -161,7 +161,7 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
   )
   if not near:
     return []
-  numbers = [first_run(runs, point) for point in near[:MAX_LISTED]]
+  numbers = [runs.first_run(point) for point in near[:MAX_LISTED]]
   names = [str(number) for number in numbers]
   if len(near) > MAX_LISTED:
     names.append(f'{len(near) - MAX_LISTED} more')
@@ -178,6 +178,6 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
         f'{listed(names)} is closer to that of the winner. Choose among them by cost.'
       ),
       numbers={'noise': winner.noise_sd, 'points': len(near)},
-      runs=(first_run(runs, winner.point), *numbers),
+      runs=(runs.first_run(winner.point), *numbers),
     )
   ]

@@ -32,7 +32,7 @@ from lmhp.analysis.report.run_tables import trials_table
 from lmhp.analysis.report.study_report import describe_origin
 from lmhp.analysis.runs.table import SEARCH
 from lmhp.analysis.winner.matched_budget import UNITS, common_budgets
-from lmhp.analysis.winner.winner import Winner, first_run
+from lmhp.analysis.winner.winner import Winner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _comparison_row(study: _Study) -> tuple[object, ...]:
   best = None
   expected = low = high = math.nan
   if winner is not None:
-    best = study.numbers[first_run(runs, winner.point)]
+    best = study.numbers[runs.first_run(winner.point)]
     expected = runs.to_objective(winner.best_estimate)
     ends = (runs.to_objective(winner.low), runs.to_objective(winner.high))
     low, high = sorted(ends)

@@ -18,6 +18,7 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.facts import StudyFacts
+from lmhp.statistics.seed_noise import rows_by_point
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
 SEARCH = 'search'
@@ -210,10 +211,20 @@ class Runs:
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
     """Returns {point: row indices}, in the order of each point's first row."""
-    rows: dict[int, list[int]] = {}
-    for row, point in enumerate(self.point.tolist()):
-      rows.setdefault(point, []).append(row)
-    return {point: np.array(indices) for point, indices in rows.items()}
+    return rows_by_point(self.point)
+
+  def confirmation_runs(self, point: int) -> Runs:
+    """Returns a point's runs in the confirmation that are complete or diverged."""
+    return self.select(
+      (self.cohort == CONFIRM)
+      & (self.point == point)
+      & np.isin(self.status, ('complete', 'diverged'))
+    )
+
+  def first_run(self, point: int) -> int:
+    """Returns the number of a point's first run in the search."""
+    rows = np.flatnonzero((self.point == point) & (self.cohort == SEARCH))
+    return int(self.number[rows[0]])
 
   def varied_axes(self) -> dict[str, Axis]:
     """Returns the axes that take more than one value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lmhp.analysis.runs.table import BASE_POINT, Runs
-from lmhp.analysis.winner.winner import confirmation_runs
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
 
 
@@ -18,8 +17,8 @@ def confirm(runs: Runs, point: int) -> Confirmation | None:
     The comparison. None if the base config did not run with a seed of the winner.
   """
   return confirm_on_seeds(
-    _by_seed(confirmation_runs(runs, point)),
-    _by_seed(confirmation_runs(runs, BASE_POINT)),
+    _by_seed(runs.confirmation_runs(point)),
+    _by_seed(runs.confirmation_runs(BASE_POINT)),
   )
 
 

@@ -38,7 +38,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
+from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.winner.conditional_interval import hybrid_quantiles, student_quantile
 from lmhp.errors import ConfigError
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
@@ -130,7 +130,7 @@ def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
   winner = expected_loss_of_best(
     losses, search.point, confidence=confidence, seeds=search.seed
   )
-  fresh = confirmation_runs(runs, winner.point)
+  fresh = runs.confirmation_runs(winner.point)
   if not len(fresh):
     return winner
   fresh_losses = np.where(fresh.status == 'diverged', math.inf, fresh.losses)
@@ -141,21 +141,6 @@ def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
     confidence=confidence,
     seeds=search.seed,
   )
-
-
-def confirmation_runs(runs: Runs, point: int) -> Runs:
-  """Returns a point's runs in the confirmation that are complete or diverged."""
-  return runs.select(
-    (runs.cohort == CONFIRM)
-    & (runs.point == point)
-    & np.isin(runs.status, ('complete', 'diverged'))
-  )
-
-
-def first_run(runs: Runs, point: int) -> int:
-  """Returns the number of a point's first run in the search."""
-  rows = np.flatnonzero((runs.point == point) & (runs.cohort == SEARCH))
-  return int(runs.number[rows[0]])
 
 
 def expected_loss_of_best(

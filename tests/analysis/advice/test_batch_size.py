@@ -66,7 +66,7 @@ def run_with_norms(noise_tokens=4096.0, batch_size=16, seq_len=64, n_rows=200):
   )
 
 
-# --- critical batch size ----------------------------------------------------------------
+# --- critical batch size ------------------------------------------------------------
 
 
 def test_critical_batch_size_is_that_of_the_law():
@@ -93,7 +93,7 @@ def test_two_batch_sizes_have_no_critical_batch_size():
   assert critical_batch(analysis) == []
 
 
-# --- gradient noise scale ---------------------------------------------------------------
+# --- gradient noise scale -----------------------------------------------------------
 
 
 @pytest.mark.parametrize('batch_size, rel', [(16, 0.1), (256, 0.35)])

@@ -25,7 +25,7 @@ def findings(law, kind):
   return [finding for finding in analysis.findings if finding.kind == kind]
 
 
-# --- optimum at a bound -----------------------------------------------------------------
+# --- optimum at a bound -------------------------------------------------------------
 
 
 def test_optimum_beyond_the_bound_is_found():
@@ -82,7 +82,7 @@ def test_number_of_layers_is_not_shifted_below_1():
   assert search_space.shifted_range(axis, 'low') is None
 
 
-# --- space too wide ---------------------------------------------------------------------
+# --- space too wide -----------------------------------------------------------------
 
 
 def narrow_valley(units, rng):
@@ -144,7 +144,7 @@ def test_space_is_not_narrowed_to_leave_out_the_winner():
   assert search_space.space_too_wide(runs, effects, optima, None, winner) == []
 
 
-# --- divergence -------------------------------------------------------------------------
+# --- divergence ---------------------------------------------------------------------
 
 
 def test_diverged_trials_are_counted():

@@ -16,7 +16,7 @@ from lmhp.analysis.winner.winner import expected_loss_of_best, find_winner
 RATE = planted.LEARNING_RATE
 
 
-# --- budgets ----------------------------------------------------------------------------
+# --- budgets ------------------------------------------------------------------------
 
 UNEQUAL_STEPS = {'steps': BudgetRange('steps', 10.0, 20.0)}
 
@@ -41,7 +41,7 @@ def test_a_declared_budget_is_not_reported():
   assert study_design.no_common_budget(declared, UNEQUAL_STEPS, '') == []
 
 
-# --- learning rate ----------------------------------------------------------------------
+# --- learning rate ------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_nuisance_axes_alone_are_not_reported(fixed_rate):
   assert study_design.learning_rate_fixed(only_decay) == []
 
 
-# --- trials and seeds -------------------------------------------------------------------
+# --- trials and seeds ---------------------------------------------------------------
 
 
 def test_fewer_than_ten_points_per_hyperparameter_are_few():

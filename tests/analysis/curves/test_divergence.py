@@ -26,7 +26,7 @@ def uniform_columns(rng, n, n_axes=3):
   return {f'axis_{i}': rng.uniform(size=n) for i in range(n_axes)}
 
 
-# --- fraction ---------------------------------------------------------------------------
+# --- fraction -----------------------------------------------------------------------
 
 
 def test_the_fraction_has_wilsons_interval():
@@ -61,7 +61,7 @@ def test_only_runs_of_the_search_that_started_are_judged():
   assert divergence.n_pruned == 1
 
 
-# --- learning rate ----------------------------------------------------------------------
+# --- learning rate ------------------------------------------------------------------
 
 
 def test_without_divergence_all_rates_are_stable():
@@ -116,7 +116,7 @@ def test_axis_of_the_learning_rate_can_be_named():
   assert find_divergence(runs, 'x').learning_rate == 'x'
 
 
-# --- cuts -------------------------------------------------------------------------------
+# --- cuts ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('side', ['above', 'below'])

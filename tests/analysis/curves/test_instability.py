@@ -13,7 +13,7 @@ from lmhp.analysis.curves.instability import (
   warmup_indicated,
 )
 
-# --- spikes -----------------------------------------------------------------------------
+# --- spikes -------------------------------------------------------------------------
 
 
 def test_spikes_are_counted_and_the_largest_is_named():
@@ -42,7 +42,7 @@ def test_spikes_of_most_runs_at_one_step_do_not_count():
   assert spiking_runs(runs) == []
 
 
-# --- warmup -----------------------------------------------------------------------------
+# --- warmup -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +66,7 @@ def test_runs_with_warmup_need_none(bumps_without_warmup):
   assert not warmup_indicated(dataclasses.replace(bumps_without_warmup, configs=warm))
 
 
-# --- clipping ---------------------------------------------------------------------------
+# --- clipping -----------------------------------------------------------------------
 
 
 def norms_with_outliers():

@@ -1,4 +1,4 @@
-"""Effects: levels over simulated noise, an F test and a permutation test written apart, and what is refused."""
+"""Tests of effects: the level over noise, an F test, a permutation test, and refusals."""
 
 import itertools
 import time
@@ -61,7 +61,10 @@ def test_the_p_value_is_near_that_of_the_f_test_where_noise_is_normal():
     runs = bowl(seed, n=60, size=0.25)
     a, b = runs.values['a'] - 0.5, runs.values['b'] - 0.5
     scores = stats.norm.ppf(stats.rankdata(runs.objective) / 61)
-    fit = lambda columns: np.linalg.lstsq(columns, scores, rcond=None)[1][0]
+
+    def fit(columns, scores=scores):
+      return np.linalg.lstsq(columns, scores, rcond=None)[1][0]
+
     rest = np.column_stack([np.ones(60), b, b**2])
     small, large = fit(rest), fit(np.column_stack([rest, a, a**2]))
     expected = stats.f.sf((small - large) / 2 / (large / 55), 2, 55)
@@ -77,9 +80,10 @@ def test_deals_are_those_of_all_permutations_of_a_small_study():
     rng.standard_normal(9),
   )
   scores = stats.norm.ppf(stats.rankdata(losses) / 10)
-  gap = lambda chosen: abs(
-    np.mean(scores[list(chosen)]) - np.mean(np.delete(scores, list(chosen)))
-  )
+
+  def gap(chosen):
+    return abs(np.mean(scores[list(chosen)]) - np.mean(np.delete(scores, list(chosen))))
+
   every = [gap(chosen) for chosen in itertools.combinations(range(9), 4)]
   exact = np.mean(np.array(every) >= gap(range(4)) - 1e-12)
   assert effect(table({'x': x}, losses), 'x').p_value == pytest.approx(exact, abs=0.03)

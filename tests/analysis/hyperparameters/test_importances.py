@@ -139,7 +139,7 @@ def test_a_grid_is_a_ladder_of_levels():
   )
 
 
-# --- what rules and what does not -----------------------------------------------------------------------------------
+# --- what rules and what does not ---------------------------------------------------
 
 
 def test_a_diverged_tail_does_not_rule():
@@ -180,7 +180,10 @@ def test_the_clip_is_of_complete_trials_and_in_the_objectives_own_sign():
 
 def test_fresh_seeds_failures_and_stopped_runs_are_left_out_and_seeds_are_averaged():
   runs = study(0, n=40, effect=2)
-  more = lambda column: np.concatenate([np.repeat(column, 2), column[:3]])
+
+  def more(column):
+    return np.concatenate([np.repeat(column, 2), column[:3]])
+
   losses = np.concatenate([np.repeat(runs.objective, 2), [-99.0, -99, -99]])
   status = np.array(['complete'] * 80 + ['complete', 'pruned', 'failed'])
   cohort = np.array(['search'] * 80 + ['confirm', 'search', 'search'])
@@ -234,7 +237,7 @@ def test_p_values_are_counts_of_permutations():
   assert (result.p_value >= 0.1).all() and (np.diff(result.p_value) >= 0).all()
 
 
-# --- conditional axes -----------------------------------------------------------------------------------------------
+# --- conditional axes ---------------------------------------------------------------
 
 
 def conditional(seed=0, n=60):
@@ -290,7 +293,7 @@ def test_fanova_finds_what_matters_and_calls_noise_noise():
   assert importance(study(1, n=60), 'fanova').significant == ()
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

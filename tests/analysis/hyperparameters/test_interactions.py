@@ -22,7 +22,7 @@ AXES = {
 
 
 def study(seed, shift=0.6, n=60, noise=0.02, names=('lr', 'depth'), size=1.0):
-  """The best share of `lr`'s range is 0.5 in the middle of the other axis, and `shift` lower at its end."""
+  """Returns runs whose best `lr` falls by `shift` of its range along half of the other axis."""
   rng = np.random.default_rng(seed)
   u = {name: rng.random(n) for name in names}
   losses = (

@@ -124,7 +124,10 @@ def test_the_tests_of_a_minimum_are_students():
   design = np.column_stack([np.ones(15), x, x**2])
   coefficients, residual, *_ = np.linalg.lstsq(design, y, rcond=None)
   covariance = residual[0] / 12 * np.linalg.inv(design.T @ design)
-  p = lambda c: stats.t.sf(c @ coefficients / math.sqrt(c @ covariance @ c), 12)
+
+  def p(c):
+    return stats.t.sf(c @ coefficients / math.sqrt(c @ covariance @ c), 12)
+
   found = fit_optimum(x, y, log=False)
   assert found.curvature_p == pytest.approx(p(np.array([0, 0, 1.0])))
   assert found.minimum_p == pytest.approx(

@@ -43,7 +43,7 @@ def study(seed=0, n=48, noise=0.01, **columns):
   )
 
 
-# --- one axis -------------------------------------------------------------------------------------------------------
+# --- one axis -----------------------------------------------------------------------
 
 
 def test_the_envelope_is_scipys_lower_hull():
@@ -178,7 +178,7 @@ def test_one_that_was_not_varied_or_is_not_there():
     response(runs, 'lrr')
 
 
-# --- the best over the rest -------------------------------------------------------------------------------------------
+# --- the best over the rest ---------------------------------------------------------
 
 
 def test_isolation_is_the_best_of_each_value_with_the_winners_interval():
@@ -273,7 +273,7 @@ def test_isolation_of_few_values_of_whole_divergence_and_without_noise():
   )
 
 
-# --- two axes -------------------------------------------------------------------------------------------------------
+# --- two axes -----------------------------------------------------------------------
 
 
 def test_a_contour_is_the_planted_bowl():

@@ -44,7 +44,10 @@ def test_predictions_are_those_of_a_process_written_apart():
   t = scale * np.log1p(height / scale)
   places = np.column_stack([runs.values['x'], runs.values['y']])
   lengths = np.array([found.lengths['x'], found.lengths['y']])
-  gap = lambda a, b: np.sqrt((((a[:, None] - b[None]) / lengths) ** 2).sum(-1))
+
+  def gap(a, b):
+    return np.sqrt((((a[:, None] - b[None]) / lengths) ** 2).sum(-1))
+
   own = found.signal_sd**2 * matern(
     gap(places, places)
   ) + found.residual_sd**2 * np.eye(40)

@@ -1,4 +1,4 @@
-"""The page in Chromium, from its file: it asks for nothing, draws everything, and obeys mouse and keyboard."""
+"""Tests of the page in Chromium: no requests, all figures, mouse and keyboard."""
 
 import json
 import os
@@ -12,7 +12,10 @@ from lmhp.analysis.report.render import html as page
 from lmhp.analysis.report.render import notebook
 
 pytestmark = pytest.mark.browser
-DRAWN = "[...document.querySelectorAll('.plot')].every(p => p.dataset.drawn && p.querySelector('.main-svg'))"
+DRAWN = (
+  "[...document.querySelectorAll('.plot')]"
+  ".every(p => p.dataset.drawn && p.querySelector('.main-svg'))"
+)
 
 
 @pytest.fixture(scope='module')
@@ -28,14 +31,15 @@ def browser():
       )
     except api.Error as error:
       pytest.skip(
-        f'needs a Chromium (LMHP_CHROMIUM, or playwright install chromium): {error.message.splitlines()[0]}'
+        'needs a Chromium (LMHP_CHROMIUM, or playwright install chromium): '
+        f'{error.message.splitlines()[0]}'
       )
     yield started
     started.close()
 
 
 def open_page(browser, path, source, seen, viewport=(1280, 900), **more):
-  """A tab with the page, all figures drawn; what it asks for and complains of is added to `seen`."""
+  """Opens a tab with the page, all figures drawn. Requests and errors are added to `seen`."""
   path.write_text(source, encoding='utf-8')
   context = browser.new_context(
     viewport={'width': viewport[0], 'height': viewport[1]}, **more
@@ -89,14 +93,17 @@ def shared(browser, tmp_path_factory, report_of):
 
 @pytest.fixture
 def small(shared):
-  """The page of a small report that tests share: each finds it as it likes and closes what it opens."""
+  """Returns the page of a small report that tests share. Each test closes what it opens."""
   tab, seen = shared
   yield tab
   assert seen == []
 
 
 def until(tab, condition, seconds=10):
-  """Waits for JavaScript to be true; Playwright's own way compiles a string in the page, which its policy forbids."""
+  """Waits until JavaScript is true.
+
+  Playwright's function compiles a string in the page, which the page's policy forbids.
+  """
   end = time.monotonic() + seconds
   while not tab.evaluate(condition):
     assert time.monotonic() < end, condition
@@ -300,7 +307,7 @@ def test_the_same_page_in_a_notebook(opened, report_of):
 
 
 def test_a_thousand_runs_are_drawn_soon(opened, report_of, record_property):
-  """Of the main thread's own time, which neighbours on the machine do not change; alone, that is the wall's."""
+  """Measures the time of the main thread, which other processes do not change."""
   tab = opened(page.html(report_of(1000, 60)))
   session = tab.context.new_cdp_session(tab)
   session.send('Performance.enable', {'timeDomain': 'threadTicks'})

@@ -49,7 +49,7 @@ def curve(number=0):
   }
 
 
-# --- a study ----------------------------------------------------------------------------
+# --- a study ------------------------------------------------------------------------
 
 
 def test_the_answer_has_three_sentences_and_the_proposed_range(page):
@@ -113,7 +113,7 @@ def test_a_number_that_is_not_finite_is_null_in_json(page):
   assert content['findings'][0]['numbers'] == {'x': None}
 
 
-# --- entries from outside the package ---------------------------------------------------
+# --- entries from outside the package -----------------------------------------------
 
 
 def test_a_finding_from_outside_is_in_the_report(study, monkeypatch):
@@ -153,7 +153,7 @@ def test_an_unknown_section_is_refused():
     register_figure('toy', section='serch', needs=('runs',), draw=lambda runs: None)
 
 
-# --- studies with few results -----------------------------------------------------------
+# --- studies with few results -------------------------------------------------------
 
 
 @pytest.mark.parametrize('status', ['waiting', 'running', 'failed'])
@@ -207,7 +207,7 @@ def test_a_study_that_varied_nothing_has_a_page():
   assert page.text('html')
 
 
-# --- a single run -----------------------------------------------------------------------
+# --- a single run -------------------------------------------------------------------
 
 
 def single_run(status='complete', columns=None):
@@ -269,7 +269,7 @@ def test_no_loss_is_predicted_for_a_falling_learning_rate(power_law):
   assert '4,000' not in paragraphs(page_of([single_run(columns=columns)]))
 
 
-# --- several studies --------------------------------------------------------------------
+# --- several studies ----------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
@@ -312,7 +312,7 @@ def test_studies_of_one_name_are_numbered(study):
   assert page_of([study, study]).report.title == 'planted (1) and planted (2)'
 
 
-# --- files and errors -------------------------------------------------------------------
+# --- files and errors ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ def written(tmp_path, suffix, rows=ROWS):
     path.write_text('\n'.join(json.dumps(row) for row in nested) + '\n\n')
   else:
     between = '\t' if suffix == '.tsv' else ','
-    text = lambda v: '' if isinstance(v, float) and math.isnan(v) else str(v)
+
+    def text(v):
+      return '' if isinstance(v, float) and math.isnan(v) else str(v)
+
     path.write_text(
       '\n'.join(
         between.join(map(text, line)) for line in [rows[0], *(r.values() for r in rows)]

@@ -110,13 +110,16 @@ def study(tmp_path):
       )
     )
     study.add(trials)
-  make = lambda steps, trial: pa.table(
-    {
-      'trial': [trial] * len(steps),
-      'step': steps,
-      'loss_nats': [4.0 - s / 10 for s in steps],
-    }
-  )
+
+  def make(steps, trial):
+    return pa.table(
+      {
+        'trial': [trial] * len(steps),
+        'step': steps,
+        'loss_nats': [4.0 - s / 10 for s in steps],
+      }
+    )
+
   curves.write(
     tmp_path / 'found/curves/one.parquet',
     pa.concat_tables([make([1, 5], 0), make([1, 5], 1)]),
@@ -202,7 +205,10 @@ def test_a_study_is_read_while_it_is_written_and_without_jax(study):
   with Study.open(
     study, space=SPACE, manifest=manifest, directions=('minimize', 'minimize')
   ):
-    code = f'import sys; from lmhp.analysis.runs.sources import read; print(len(read({str(study)!r})), "jax" in sys.modules)'
+    code = (
+      'import sys; from lmhp.analysis.runs.sources import read; '
+      f'print(len(read({str(study)!r})), "jax" in sys.modules)'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
   assert done.stdout == '5 False\n', done.stderr
 

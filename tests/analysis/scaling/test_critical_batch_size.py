@@ -1,4 +1,4 @@
-"""The critical batch size against scipy's optimizer and simulated coverage; first crossings of curves."""
+"""Tests of the critical batch size: a fit by scipy, coverage, and first crossings of curves."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,10 @@ def test_steps_examples_and_the_hyperbola_between_them():
 
 def test_the_fit_and_the_interval_are_scipys():
   steps = steps_of(BATCHES, noise=0.1, rng=np.random.default_rng(3))
-  residuals = lambda p: np.log(steps) - p[0] - np.log1p(np.exp(p[1]) / BATCHES)
+
+  def residuals(p):
+    return np.log(steps) - p[0] - np.log1p(np.exp(p[1]) / BATCHES)
+
   oracle = optimize.least_squares(
     residuals, [np.log(300), np.log(50)], xtol=1e-14, ftol=1e-14, gtol=1e-14
   )
@@ -54,7 +57,10 @@ def test_the_fit_and_the_interval_are_scipys():
 
   limit = 2 * oracle.cost * (1 + stats.f.ppf(0.9, 1, 7) / 7)
   precise = {'bounds': (0, 9), 'method': 'bounded', 'options': {'xatol': 1e-10}}
-  least = lambda squares: optimize.minimize_scalar(squares, **precise).fun
+
+  def least(squares):
+    return optimize.minimize_scalar(squares, **precise).fun
+
   for end in np.log(
     [found.steps_min_low, found.steps_min_high]
   ):  # the profile, by another minimizer
@@ -164,7 +170,7 @@ def test_batches_that_make_no_sense_are_refused(arguments):
     critical_batch_size(*arguments)
 
 
-# --- first crossings ------------------------------------------------------------------------------------------------
+# --- first crossings ----------------------------------------------------------------
 
 
 def test_crossings_of_straight_lines_are_exact_smoothed_or_not():

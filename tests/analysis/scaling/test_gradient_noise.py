@@ -15,9 +15,10 @@ from lmhp.errors import ConfigError
 def norms(rng, steps, little=8, big=64, size=50, noise=4.0, parts=1):
   """Squared norms of mean gradients: |G|^2 is 1, and tr(covariance) is size * noise."""
   mean = np.full(size, size**-0.5)
-  draw = lambda batch, *shape: (
-    mean + np.sqrt(noise / batch) * rng.standard_normal((steps, *shape, size))
-  )
+
+  def draw(batch, *shape):
+    return mean + np.sqrt(noise / batch) * rng.standard_normal((steps, *shape, size))
+
   if parts == 1:
     return np.sum(draw(little) ** 2, axis=-1), np.sum(draw(big) ** 2, axis=-1)
   pieces = draw(big / parts, parts)
@@ -127,7 +128,7 @@ def test_norms_that_make_no_sense_are_refused(arguments):
     noise_scale_from_norms(*arguments)
 
 
-# --- of a run -------------------------------------------------------------------------------------------------------
+# --- of a run -----------------------------------------------------------------------
 
 
 def test_the_end_of_a_run_counts():

@@ -1,4 +1,4 @@
-"""isoFLOP parabolas and variable projection: exact parabolas, the known bias, scipy's least squares."""
+"""Tests of isoFLOP fits and variable projection: exact parabolas, known bias, least squares."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def loss_of(n, d, law=LAW):
 
 
 def study(low=-1.5, high=1.5, drift=0.0, sizes=9, flops=(1e18, 1e21), budgets=5):
-  """N, D, C: sizes around the true optimum of each budget, in log N; their centre drifts by +-drift."""
+  """Returns N, D, C around the optimum of each budget. The centre in log N drifts by `drift`."""
   c = np.repeat(np.geomspace(*flops, budgets), sizes)
   best = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62) * (c / 6) ** A_TRUE
   n = best * np.exp(

@@ -51,7 +51,7 @@ def theta_of(law):
   return np.array([np.log(law.A), np.log(law.B), np.log(law.E), law.alpha, law.beta])
 
 
-# --- the fit --------------------------------------------------------------------------------------------------------
+# --- the fit ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,16 @@ def test_no_minimizer_of_scipy_finds_less(design):
 
 
 def test_the_optimum_satisfies_its_equations():
-  # At the minimum the scores are orthogonal to the slopes of log L, here taken by finite differences.
+  # At the minimum, the scores are orthogonal to the slopes of log L (finite differences).
   n, d = isoflop()
   losses = noisy(CHINCHILLA, n, d)
   theta = theta_of(fit_scaling_law(n, d, losses))
-  log_l = lambda t: special.logsumexp(
-    [t[0] - t[3] * np.log(n), t[1] - t[4] * np.log(d), t[2] + 0 * n], axis=0
-  )
+
+  def log_l(t):
+    return special.logsumexp(
+      [t[0] - t[3] * np.log(n), t[1] - t[4] * np.log(d), t[2] + 0 * n], axis=0
+    )
+
   scores = np.clip(np.log(losses) - log_l(theta), -1e-3, 1e-3)
   for j in range(5):
     step = 1e-6 * np.eye(5)[j]
@@ -175,11 +178,12 @@ def test_mistakes_are_named(call, words):
     call()
 
 
-# --- intervals ------------------------------------------------------------------------------------------------------
+# --- intervals ----------------------------------------------------------------------
 
 
 def test_intervals_hold_the_truth():
-  # 90% are meant; bench/calibration_scaling.py has the whole table. 80 studies: a standard error of 3.4%.
+  # The aim is 90%. The standard error over 80 studies is 3.4%. The whole table is in
+  # bench/calibration_scaling.py.
   design, law, far, held = grid(4, 4), CHINCHILLA, (1e11, 3e12), []
   rng, truth = np.random.default_rng(0), (*law[3:], law[4] / (law[3] + law[4]))
   for _ in range(80):
@@ -201,7 +205,7 @@ def test_intervals_hold_the_truth():
 
 
 def test_the_ends_are_where_the_score_test_turns():
-  # Oracle: alpha held at a value, the rest fitted by scipy, the partial correlation by least squares.
+  # Oracle: alpha is fixed, scipy fits the rest, least squares give the partial correlation.
   n, d = grid()
   losses, delta = (
     noisy(CHINCHILLA, n, d, seed=1),
@@ -210,7 +214,9 @@ def test_the_ends_are_where_the_score_test_turns():
   law = fit_scaling_law(n, d, losses, delta=delta)
 
   def correlation(alpha):
-    free = lambda t: np.insert(t, 3, alpha)
+    def free(t):
+      return np.insert(t, 3, alpha)
+
     start = np.array(
       [
         np.log(law.A) + (alpha - law.alpha) * np.log(n).mean(),
@@ -235,9 +241,12 @@ def test_the_ends_are_where_the_score_test_turns():
       ftol=1e-14,
       gtol=1e-14,
     )
-    log_l = lambda t: special.logsumexp(
-      [t[0] - t[3] * np.log(n), t[1] - t[4] * np.log(d), t[2] + 0 * n], axis=0
-    )
+
+    def log_l(t):
+      return special.logsumexp(
+        [t[0] - t[3] * np.log(n), t[1] - t[4] * np.log(d), t[2] + 0 * n], axis=0
+      )
+
     at = free(found.x)
     slope = np.stack(
       [(log_l(at + s) - log_l(at - s)) / 2e-6 for s in 1e-6 * np.eye(5)], axis=1
@@ -264,10 +273,14 @@ def test_the_ends_are_where_the_score_test_turns():
 
 
 def test_intervals_narrow_with_runs_and_confidence():
-  wide = lambda law: law.intervals['alpha'][1] - law.intervals['alpha'][0]
-  mean = lambda n, d: np.mean(
-    [wide(fit_scaling_law(n, d, noisy(CHINCHILLA, n, d, seed=s))) for s in range(6)]
-  )
+  def wide(law):
+    return law.intervals['alpha'][1] - law.intervals['alpha'][0]
+
+  def mean(n, d):
+    return np.mean(
+      [wide(fit_scaling_law(n, d, noisy(CHINCHILLA, n, d, seed=s))) for s in range(6)]
+    )
+
   assert (
     1.5 < mean(*grid(6, 6)) / mean(*grid(12, 12)) < 3
   )  # 2 but for chance and degrees of freedom
@@ -350,7 +363,7 @@ def test_a_prediction_further_away_is_less_sure_and_never_surer_than_one_run():
   assert law.interval(np.ones((2, 3)) * 1e9, 1e10)[0].shape == (2, 3)
 
 
-# --- compute-optimal ------------------------------------------------------------------------------------------------
+# --- compute-optimal ----------------------------------------------------------------
 
 
 def test_the_best_split_is_scipys():

@@ -1,4 +1,4 @@
-"""Learning-rate sensitivity by hand, and the edge of stability against optimizers that are run on a quadratic."""
+"""Tests of learning-rate sensitivity, and of the edge of stability on a quadratic."""
 
 import numpy as np
 import pytest
@@ -61,11 +61,11 @@ def test_sensitivity_refuses(rates, losses, initial):
     learning_rate_sensitivity(rates, losses, initial)
 
 
-# --- the edge -------------------------------------------------------------------------------------------------------
+# --- the edge -----------------------------------------------------------------------
 
 
 def grows(optimizer, rate, momentum, sharpness, steps=3000):
-  """Whether the optimizer, second moments frozen at one, leaves the bottom of sharpness * w^2 / 2."""
+  """Returns True if the optimizer diverges on sharpness * w^2 / 2, with second moments of 1."""
   w, m = 1.0, 0.0
   for _ in range(steps):
     g = sharpness * w

@@ -75,7 +75,7 @@ def test_two_variables_are_recovered():
     [[1e9, 2e10]] * 4
   )[0].shape == (4,)
   with pytest.raises(ConfigError, match='got 2 variables'):
-    law.exponent
+    _ = law.exponent
 
 
 def test_two_variables_against_least_squares():

@@ -14,7 +14,7 @@ from lmhp.analysis.winner.best_of_n_curve import (
 )
 from lmhp.errors import ConfigError
 
-# --- expected validation performance --------------------------------------------------------------------------------
+# --- expected validation performance ------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,10 @@ def test_with_replacement_it_is_the_mean_over_all_tuples():
 def test_one_is_unbiased_and_the_other_is_not():
   draws = np.random.default_rng(0).exponential(size=(20_000, 10))
   k = np.arange(1, 11)
-  mean_of = lambda *how: np.mean(
-    [expected_best(row, None, *how) for row in draws[:4000]], axis=0
-  )
+
+  def mean_of(*how):
+    return np.mean([expected_best(row, None, *how) for row in draws[:4000]], axis=0)
+
   assert np.all(
     abs(mean_of() - 1 / k) < 4 / k / np.sqrt(4000)
   )  # the best of k exponentials is exponential, mean 1/k
@@ -70,7 +71,7 @@ def test_a_diverged_trial_is_the_worst():
   assert expected_best([np.nan, np.inf]).tolist() == [np.inf, np.inf]
 
 
-# --- bands ----------------------------------------------------------------------------------------------------------
+# --- bands --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -93,9 +94,10 @@ def test_the_medians_band_holds_at_all_k_at_once(n):
   template = best_of_n(
     np.arange(1.0, n + 1)
   )  # bands are order statistics: which of them is the same in all studies
-  place = lambda band: np.where(
-    np.isfinite(band), band, np.where(band < 0, 0, n + 1)
-  ).astype(int)
+
+  def place(band):
+    return np.where(np.isfinite(band), band, np.where(band < 0, 0, n + 1)).astype(int)
+
   draws = np.sort(rng.exponential(size=(studies, n)), axis=1)
   padded = np.concatenate(
     [np.full((studies, 1), -np.inf), draws, np.full((studies, 1), np.inf)], axis=1

@@ -12,7 +12,7 @@ from lmhp.analysis.winner.conditional_interval import (
 from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
 
-# --- coverage -------------------------------------------------------------------------------------------------------
+# --- coverage -----------------------------------------------------------------------
 
 RESPONSES = {
   'all equal': lambda rng, shape: np.zeros(shape),
@@ -81,7 +81,7 @@ def test_points_of_unequal_seeds_hold_the_truth():
   assert 0.865 < np.mean(held) < 0.94
 
 
-# --- the pivot ------------------------------------------------------------------------------------------------------
+# --- the pivot ----------------------------------------------------------------------
 
 
 def test_a_known_noise_gives_the_truncated_normal():
@@ -96,11 +96,17 @@ def test_a_known_noise_gives_the_truncated_normal():
   'freedom, error, gap', [(1, -0.4, 0.3), (3, 0.8, 0.5), (8, -1.5, 2.0), (30, 1.0, 0.2)]
 )
 def test_an_estimated_noise_gives_the_share_of_the_sphere(freedom, error, gap):
-  # Winner's error and residuals lie on a sphere of dimension freedom + 1; its first coordinate u has the density
+  # The winner's error and the residuals lie on a sphere of dimension freedom + 1. Its first
+  # coordinate u has the density
   # (1 - u^2)^(freedom / 2 - 1). The runner-up's place, and the outer bound, are two values of u.
   radius, bound = np.hypot(error, np.sqrt(freedom)), 6.0
-  u_of = lambda t: t / np.hypot(t, np.sqrt(freedom))
-  density = lambda u: (1 - u * u) ** (freedom / 2 - 1)
+
+  def u_of(t):
+    return t / np.hypot(t, np.sqrt(freedom))
+
+  def density(u):
+    return (1 - u * u) ** (freedom / 2 - 1)
+
   top = min((error + gap) / radius, u_of(bound))
   part, whole = (
     integrate.quad(density, -u_of(bound), end)[0] for end in (error / radius, top)
@@ -140,7 +146,7 @@ def test_the_closer_the_runner_up_the_worse_the_winner():
     )
 
 
-# --- fresh seeds ----------------------------------------------------------------------------------------------------
+# --- fresh seeds --------------------------------------------------------------------
 
 
 def test_three_fresh_seeds_stand_alone():
@@ -187,7 +193,7 @@ def test_fresh_seeds_that_say_too_little(confirm, words):
   )
 
 
-# --- edges ----------------------------------------------------------------------------------------------------------
+# --- edges --------------------------------------------------------------------------
 
 
 def test_where_nobody_knows_the_noise_there_is_no_interval():
@@ -247,12 +253,14 @@ def test_units_and_zero_do_not_matter():
 
 
 def test_fewer_degrees_of_freedom_and_more_confidence_widen_it():
-  length = lambda **more: np.ptp(
-    [
-      getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise_sd=0.05, **more), end)
-      for end in ('low', 'high')
-    ]
-  )
+  def length(**more):
+    return np.ptp(
+      [
+        getattr(expected_loss_of_best([3.0, 3.1, 3.2], noise_sd=0.05, **more), end)
+        for end in ('low', 'high')
+      ]
+    )
+
   assert (
     length(noise_freedom=2) > length(noise_freedom=5) > length()
     and length(confidence=0.99) > length()
