@@ -128,6 +128,8 @@ def extrapolate(
     raise ConfigError(
       f'confidence: got {confidence}, expected a number between 0 and 1'
     )
+
+  # Take the rows at a constant learning rate, if there are enough of them.
   rows, reason = _constant_part(x, learning_rate)
   rows = rows[np.isfinite(y[rows]) & (x[rows] > 0)]
   blank = Extrapolation(float(to_step), confidence=confidence, n_rows=len(rows))
@@ -136,6 +138,8 @@ def extrapolate(
     return dataclasses.replace(blank, reason=reason)
   x = x[rows]
   y = y[rows]
+
+  # The law does not hold in the first steps.
   late = x >= x[0] + SKIPPED * (x[-1] - x[0])
   return _average_fits(x[late], y[late], blank, draws, np.random.default_rng(seed))
 
@@ -287,6 +291,8 @@ class _Fit:
 
 def _least_squares(columns: np.ndarray, losses: np.ndarray, constant: float) -> _Fit:
   """Fits losses (S,) by a constant column and each of K columns (K, S)."""
+
+  # Least squares of loss = offset + amplitude * column, for all columns at once.
   mean_x = columns.mean(axis=1)
   mean_y = losses.mean()
   centred = columns - mean_x[:, None]

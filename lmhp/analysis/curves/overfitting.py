@@ -92,6 +92,8 @@ def evaluations_of_runs(runs: Runs) -> list[Evaluations]:
     steps, losses = evaluations_of(curve)
     if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all():
       curves[number] = (steps, losses)
+
+  # Noise of each run, at least the median over all runs.
   noises = {
     number: noise_sd(losses[len(losses) // 3 :])
     for number, (_, losses) in curves.items()
@@ -262,6 +264,7 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
   """Returns the axes and measurements that the gap correlates with significantly."""
   from scipy.stats import spearmanr
 
+  # Final gap of each run, by its row.
   row_of = {number: row for row, number in enumerate(runs.number.tolist())}
   gap_of = {
     row_of[e.number]: e.gap
@@ -270,6 +273,8 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
   }
   rows = np.array(list(gap_of), int)
   gaps = np.array(list(gap_of.values()))
+
+  # Rank correlation of the gap with each related quantity, with Bonferroni correction.
   tested: list[_Related] = []
   for name in RELATED:
     column = runs.values.get(name, runs.measured.get(name))

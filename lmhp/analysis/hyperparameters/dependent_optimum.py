@@ -1,4 +1,4 @@
-"""How the best value of one axis depends on the value of another.
+"""Dependence of the best value of one axis on the value of another.
 
 Dimension key: P points, G values of an axis on a grid, K values of the second axis.
 """
@@ -24,7 +24,7 @@ GRID = 41
 
 @dataclasses.dataclass(frozen=True)
 class DependentOptimum:
-  """How the best value of one axis depends on the value of another.
+  """Dependence of the best value of one axis on the value of another.
 
   Attributes:
     axes: Names of the axes. The best value of the first depends on the second.

@@ -128,6 +128,7 @@ def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
       is_integer=not isinstance(domain, Float),
     )
 
+  # A choice between several numbers is an axis of numbers.
   values = tuple(domain.values)
   numbers = [value for value in values if is_numeric(value) and math.isfinite(value)]
   is_number = has_one_path and len(numbers) == len(values)
@@ -173,6 +174,8 @@ def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
     cost = trial.cost
     row: dict[str, object] = {}
     row.update(dict.fromkeys(COSTS))
+
+    # Tokens and FLOPs of the trial itself, without its forks at rungs.
     if cost.steps:
       fraction = cost.steps / (cost.steps + cost.cooldown_steps)
       row['steps'] = cost.steps

@@ -191,6 +191,7 @@ class Runs:
       The runs, and the step of the last rung that half of the runs reached. None stands for
       the end of training.
     """
+    # Compare finished runs, unless more runs were pruned.
     finished = self.finished_runs()
     n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
     if n_pruned <= len(finished):
@@ -203,6 +204,8 @@ class Runs:
         for step in scores
       }
     )
+
+    # Take the last rung that half of the runs reached.
     for step in reversed(steps):
       reached = self.at_rung(step)
       if 2 * len(reached) >= len(finished) + n_pruned:

@@ -217,6 +217,7 @@ def _profile_over_batch(
 
   With (-x, x + y) in place of (x, y) it is a function of log E_min.
   """
+  # For each number of steps, minimize the squares over the batch size.
   low = x.min() - 2 * SPAN
   high = x.max() + 2 * SPAN
 
@@ -320,6 +321,8 @@ def steps_to_target(
   y = y[:end][has_loss]
 
   window = len(y) // 10 if window is None else window
+
+  # Interpolate between the rows around the first crossing.
   if window >= 3:
     y = lowess(y, window, rounds=0)
   reached = np.flatnonzero(y <= target)

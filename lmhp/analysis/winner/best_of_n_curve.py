@@ -312,6 +312,7 @@ def _mean_best(
       return np.full(len(trials), -math.inf)
     return _mean_best(padded[1:], probabilities[1:], trials)
   with np.errstate(invalid='ignore'):
+    # E[best of k] is the integral of (1 - F(x))^k over the loss x.
     survival = (1 - probabilities) ** trials[:, None]
     stretch = np.nan_to_num(np.diff(padded), nan=0.0, posinf=math.inf)
     parts = np.where((survival > 0) & (stretch > 0), survival * stretch, 0.0)

@@ -85,6 +85,8 @@ def rung_agreement(
   steps = sorted({step for scores in search.scores for step in scores})
   complete = search.complete_runs()
   pruned = search.select(search.status == 'pruned')
+
+  # Compare the order at each rung with the order at the end, over complete runs.
   agreements = []
   for step in steps:
     scores = _scores_at(complete, step) * sign

@@ -71,7 +71,7 @@ class Winner:
     noise_sd: Standard deviation between seeds that was used. NaN if unknown.
     freedom: Degrees of freedom of the noise. inf if the noise is known.
     n_fresh: Number of fresh seeds.
-    reason: How the interval was computed, or why there is none.
+    reason: Method of the interval in words, or the reason why there is none.
     correlation: Correlation between the noise of two points on one seed.
   """
 

@@ -43,6 +43,8 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   finite = np.isfinite(estimates) & (estimates > 0)
   estimates = estimates[finite]
   steps = measured.steps[finite]
+
+  # Intervals that are too wide for the figure are cut.
   ends = np.array([(scale.low, scale.high) for scale in measured.scales])[finite]
   top = MAX_RATIO * estimates.max() if len(estimates) else 1.0
   low = np.clip(ends[:, 0], estimates / MAX_RATIO, None)
@@ -108,10 +110,14 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   critical = batch_size.critical
   if critical is None:
     return None
+
+  # Runs that reached the target.
   reached = np.isfinite(critical.steps)
   batch_sizes = critical.batch_sizes[reached]
   steps = critical.steps[reached]
   examples = batch_sizes * steps
+
+  # Fitted curve, over twice the range of batch sizes.
   fit = critical.fit
   has_fit = math.isfinite(fit.steps_min) and math.isfinite(fit.examples_min)
   traces: list[PlotlyDict] = []

@@ -120,6 +120,8 @@ def _seed_traces(
   of_base = runs.to_objective(confirmation.base)
   zeros = np.zeros(len(seeds))
   ones = np.ones(len(seeds))
+
+  # A line joins the two results of each seed.
   traces = [
     plain_line(separated(of_winner, of_base), separated(zeros, ones), '$grey', 1)
   ]

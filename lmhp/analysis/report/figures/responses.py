@@ -65,6 +65,8 @@ def _response_figure(
   """Draws runs, envelope of the best, fitted curve with its band, optimum and basin."""
   axis = response.axis
   plotted, x_axis = _plotted_runs(runs, response, span)
+
+  # The axis spans the searched range, the runs and the base config.
   base = base_position(axis)
   if axis.is_number:
     ends = [axis.low, axis.high, *([] if base is None else [base])]
@@ -74,6 +76,8 @@ def _response_figure(
     y_name += f' at step {response.rung}'
   traces = _curve_traces(runs, response) + _envelope_traces(runs, response)
   traces += plotted.traces(hover_text(axis.name, y_name))
+
+  # Marks of the optimum and of the base config, with labels above the figure.
   shapes, labels = _optimum_marks(response, base)
   annotations, top = stack_labels(labels + plotted.edge_labels(), x_axis)
   best = winner_position(runs, winner, plotted)

@@ -69,6 +69,8 @@ def _pareto_figure(complete: Runs, cost: str, costs: np.ndarray) -> Figure:
   """Draws the objective against a cost, and the runs that no other run dominates."""
   x_name = name_with_unit(cost)
   y_name = name_with_unit(complete.objective_name)
+
+  # Runs on the front are diamonds, joined by steps. Other runs are dots.
   front = np.flatnonzero(pareto_front(complete.losses, costs))
   front = front[np.argsort(costs[front], kind='stable')]
   rest = np.setdiff1d(np.arange(len(costs)), front)
@@ -138,10 +140,14 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   complete = complete.select(usable)
   sizes = sizes[usable]
   tokens = tokens[usable]
+
+  # Compute of each run, C = 6 N D, and of the frontier beyond the largest run.
   flops = 6 * sizes * tokens
   frontier_flops = np.geomspace(flops.min(), PREDICTED_FACTOR * flops.max(), 60)
   best = law.compute_optimal(frontier_flops)
   low, high = law.interval(best.parameters, best.tokens)
+
+  # Band and line of the frontier, the law at each size, and the runs.
   traces = []
   if (np.isfinite(low) & np.isfinite(high)).any():
     traces.append(band(frontier_flops, low, high, '$vermillion'))
@@ -168,6 +174,8 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   )
   x_axis = plot_axis('training FLOPs (6 N D)', True, frontier_flops)
   x_axis = with_range(x_axis, frontier_flops)
+
+  # The vertical axis shows runs and frontier.
   drawn = np.r_[complete.losses, best.losses]
   pad = 0.08 * np.ptp(drawn) or 0.1
   limits = [float(drawn.min() - pad), float(drawn.max() + pad)]

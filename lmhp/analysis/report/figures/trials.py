@@ -222,6 +222,8 @@ def _powers_of_two(trials: np.ndarray) -> list[int]:
 def status_figure(runs: Runs) -> Figure:
   """Draws the number of runs by status, as one bar."""
   search = runs.search_runs()
+
+  # One bar of segments, each with a label above it.
   counts = {name: int(np.sum(search.status == name)) for name in STATUSES}
   names = [name for name in STATUS_COLORS if counts[name]]
   traces: list[PlotlyDict] = []
@@ -276,6 +278,8 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
   rungs = list(rung_scores)
   if len(rungs) > len(SERIES):
     rungs = [rungs[i] for i in np.linspace(0, len(rungs) - 1, len(SERIES)).astype(int)]
+
+  # One series per rung, with its rank correlation as label.
   traces = []
   labels = []
   for (color, symbol, _), rung in zip(SERIES, rungs):

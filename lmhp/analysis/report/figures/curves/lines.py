@@ -214,6 +214,7 @@ def group_lines(
   The base config has one run of the confirmation. The winner's runs of the confirmation are
   not drawn, because the search has it.
   """
+  # Run numbers of each group.
   search = runs.search_runs()
   of_winner: set[int] = set()
   if winner is not None:
@@ -335,6 +336,8 @@ def budget_views(
 
 def loss_limits(lines: Sequence[Line]) -> list[float]:
   """Returns the range of losses that is shown, without the first steps of the curves."""
+
+  # Losses after the first twelfth of each curve, so that the start does not set the range.
   low = min(float(line.y.min()) for line in lines)
   early = []
   for line in lines:

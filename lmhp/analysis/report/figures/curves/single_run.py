@@ -67,6 +67,8 @@ def single_run_figure(runs: Runs) -> Figure | None:
     return [1 - (i + 1) * height_fraction, top]
 
   lines = [Line(run_number, p.x, p.y) for p in (train, evaluated) if len(p.x)]
+
+  # Stack the panels from the top, with the losses first.
   axes: PlotlyDict = {
     'yaxis': plot_axis('', range=loss_limits(lines), domain=domain(0))
   }
@@ -120,6 +122,8 @@ def _speed_panel(curve: Curve) -> _Panel:
     return empty
   tokens = tokens[finite]
   seconds = seconds[finite]
+
+  # Keep rows that are at least a fraction of the whole time apart.
   rows = [0]
   min_seconds = max((seconds[-1] - seconds[0]) / N_SPEEDS, 1e-9)
   for i in range(1, len(tokens)):
