@@ -187,35 +187,35 @@ def test_which_matters_more_where_nothing_moves():
   assert len(set(found.best_values)) == 1
 
 
-def test_refused():
-  runs = study(0, n=9)
-  assert '9 points' in interaction(runs, 'lr', 'depth').reason and not interaction(
-    runs, 'lr', 'depth'
-  ).significant(1.0)
-  twin = study(0)
-  twin = Runs(
-    's',
-    {'lr': AXES['lr'], 'depth': AXES['depth']},
-    {'lr': twin.values['lr'], 'depth': np.full(60, 2.0)},
-    twin.objective,
-  )
-  assert 'not varied' in interaction(twin, 'lr', 'depth').reason
-  one_at_a_time = np.repeat(
-    [[0.0, 0.0], [0.5, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 1.0]], 6, axis=0
-  )
-  values = dict(zip(('a', 'b'), one_at_a_time.T))
-  star = Runs(
-    's',
-    {n: Axis(n, low=0.0, high=1.0) for n in 'ab'},
-    values,
-    np.random.default_rng(0).random(30),
-  )
-  found = interaction(star, 'a', 'b')
-  assert 'no combination' in found.reason and np.isnan(found.p_value)
-  with pytest.raises(ConfigError, match='twice'):
-    interaction(runs, 'lr', 'lr')
-  with pytest.raises(ConfigError, match="got 'ls', expected two of"):
-    interaction(runs, 'lr', 'ls')
+def test_too_few_points_have_no_interaction():
+  result = interaction(study(0, n=9), 'lr', 'depth')
+  assert '9 points' in result.reason
+  assert not result.significant(1.0)
+
+
+def test_an_axis_that_is_not_varied_has_no_interaction():
+  rates = study(0)
+  axes = {name: AXES[name] for name in ('lr', 'depth')}
+  values = {'lr': rates.values['lr'], 'depth': np.full(60, 2.0)}
+  assert interaction(Runs('s', axes, values, rates.objective), 'lr', 'depth').reason
+
+
+def test_axes_that_are_varied_one_at_a_time_have_no_interaction():
+  points = [[0.0, 0.0], [0.5, 0.0], [1.0, 0.0], [0.0, 0.5], [0.0, 1.0]]
+  values = dict(zip('ab', np.repeat(points, 6, axis=0).T))
+  axes = {name: Axis(name, low=0.0, high=1.0) for name in 'ab'}
+  losses = np.random.default_rng(0).random(30)
+  result = interaction(Runs('s', axes, values, losses), 'a', 'b')
+  assert result.reason
+  assert np.isnan(result.p_value)
+
+
+@pytest.mark.parametrize(
+  'a, b, message', [('lr', 'lr', 'twice'), ('lr', 'ls', "got 'ls'")]
+)
+def test_wrong_axes_are_refused(a, b, message):
+  with pytest.raises(ConfigError, match=message):
+    interaction(study(0, n=9), a, b)
 
 
 def test_pairs_are_adjusted_and_no_more_than_those_of_six_axes():
