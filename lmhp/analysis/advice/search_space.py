@@ -128,7 +128,7 @@ def space_too_wide(
   rung: int | None,
   winner: Winner | None,
 ) -> list[Finding]:
-  """Reports axes of which a small part holds the optimum, its basin and the winner.
+  """Reports axes whose optimum, basin and winner are in a small part of their range.
 
   It has no finding if runs are compared at a rung, because the best learning rate of a short
   run is not that of a long one.

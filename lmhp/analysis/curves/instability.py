@@ -206,8 +206,8 @@ def _early_rises(runs: Runs) -> dict[int, float]:
   """Returns the rise of each run's loss in its start, in nats.
 
   It is infinite if the run diverged there, and 0 if the rise is within the noise. The start is
-  a fraction of the planned steps. A run that is not complete has those of the longest run. A
-  run that is too short to estimate its noise has that of the median run.
+  a fraction of the planned steps. For a run that is not complete, these are the steps of the
+  longest run. For a run that is too short to estimate its noise, the median noise is used.
   """
   ends = {
     number: float(np.nanmax(curve['step']))

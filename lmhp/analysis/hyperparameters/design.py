@@ -1,4 +1,4 @@
-"""Axes as columns of numbers: units of the range, and columns for least squares.
+"""Axes as columns of numbers: on a scale from 0 to 1, and for least squares.
 
 Dimension key: T runs, P points, C columns.
 """
@@ -44,7 +44,7 @@ def bounded_axis(runs: Runs, name: str) -> Axis:
 
 
 def unit_values(runs: Runs, name: str) -> np.ndarray:
-  """Returns (T,) a number as a unit of its range, or a choice as its index.
+  """Returns (T,) numbers on a scale from 0 to 1, or choices as their index.
 
   A missing value is NaN.
   """

@@ -153,7 +153,7 @@ def _rows(path: epath.Path) -> list[dict[str, object]]:
   """Reads the rows of a file.
 
   Raises:
-    ConfigError: If the file cannot be read as what its suffix says.
+    ConfigError: If the file cannot be read in the format of its suffix.
   """
   suffix = path.suffix.lower()
   try:
