@@ -57,6 +57,7 @@ class CohortSearch:
     self._sweep = sweep
     self._space = space
     self._plan = plan
+    self._reseeds_data = sweep.data_order == 'per_trial'
     self.correlations: dict[int, float] = {}
 
   def run(self) -> None:
@@ -75,7 +76,6 @@ class CohortSearch:
 
   def _next_cohort(self) -> Cohort | None:
     """Adds the next cohort to the study, or returns None if the search has all points."""
-    # The method decides the size of the cohort.
     cohorts = self._cohorts()
     state = self._state(cohorts, self._sweep, self._space)
     plan = next_cohort(self._sweep.search, state)
@@ -148,13 +148,8 @@ class CohortSearch:
 
   def _data_per_trial(self) -> bool:
     """Returns True if each trial reads batches of its own."""
-    if self._reseeds_data():
-      return True
-    return self._engine.task.varies_data_per_trial(self._space)
-
-  def _reseeds_data(self) -> bool:
-    """Returns True if each seed has its own order of the data."""
-    return self._sweep.data_order == 'per_trial'
+    varies_data = self._engine.task.varies_data_per_trial(self._space)
+    return self._reseeds_data or varies_data
 
   # --- trials -------------------------------------------------------------------------
 
@@ -183,7 +178,7 @@ class CohortSearch:
     trials = []
     for replicate in range(cohort.seeds_per_point):
       seeded = self._engine.task.with_seed(
-        overrides, replicate, reseed_data=self._reseeds_data()
+        overrides, replicate, reseed_data=self._reseeds_data
       )
       trial = Trial(
         number=first_number + replicate,
@@ -201,10 +196,7 @@ class CohortSearch:
   def _with_length(
     self, overrides: Mapping[str, object]
   ) -> tuple[dict[str, object], str | None]:
-    """Returns a point's values with the length of its trials, and why it cannot be trained.
-
-    The reason is None if it can.
-    """
+    """Returns a point's values with the length of its trials, and an error or None."""
     try:
       with_length = self._engine.task.with_matched_length(overrides)
       self._engine.task.job(with_length)
@@ -223,7 +215,6 @@ class CohortSearch:
 
   def _missing_seeds(self) -> list[Trial]:
     """Returns new trials for the complete points that have too few seeds."""
-    # The trials of each point so far.
     trials_of_point: dict[int, list[Trial]] = {}
     for trial in self._engine.trials.values():
       if trial.cohort.startswith(('search-', 'seeds-')):
@@ -247,7 +238,7 @@ class CohortSearch:
     without_seed = {
       path: value for path, value in trial.overrides.items() if path not in seed_paths
     }
-    seeded = task.with_seed(without_seed, replicate, reseed_data=self._reseeds_data())
+    seeded = task.with_seed(without_seed, replicate, reseed_data=self._reseeds_data)
     return Trial(
       number=number,
       point=trial.point,

@@ -169,7 +169,9 @@ def condition_holds(condition: Condition, values: Mapping[str, Value]) -> bool:
     condition: `(parameter name, accepted values)` pairs.
     values: {parameter name: value}.
 
-  >>> condition_holds((('optimizer.name', ('adamw', 'lion')),), {'optimizer.name': 'lion'})
+  >>> condition_holds(
+  ...   (('optimizer.name', ('adamw', 'lion')),), {'optimizer.name': 'lion'}
+  ... )
   True
   >>> condition_holds((('optimizer.name', ('adamw', 'lion')),), {})
   False

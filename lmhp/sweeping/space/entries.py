@@ -1,4 +1,4 @@
-"""Entries of a space: each domain with its paths, and with all that stands around it.
+"""Entries of a space: each domain with its paths, and with the conditions around it.
 
 `Space.entries` (`lmhp.sweeping.space.combinators`) lists the entries of a space.
 """
@@ -102,7 +102,7 @@ def _row_number(value: Value) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
-  """What stands around a part of a space while its entries are listed.
+  """Conditions and Subsamples around a part of a space, while its entries are listed.
 
   Attributes:
     conditions: Conditions around the part, the outermost first.
