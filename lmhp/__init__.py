@@ -31,7 +31,7 @@ _MODULES = {
   'report': 'lmhp.api',
   'generate': 'lmhp.api',
   'load_run': 'lmhp.api',
-  'import_pretrained': 'lmhp.api',
+  'import_pretrained': 'lmhp.hub.experiment_file',
   'export': 'lmhp.api',
   'load_pretrained': 'lmhp.hub.pretrained',
   'save_pretrained': 'lmhp.hub.pretrained',
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
   from lmhp.api import count as count
   from lmhp.api import export as export
   from lmhp.api import generate as generate
-  from lmhp.api import import_pretrained as import_pretrained
   from lmhp.api import load_run as load_run
   from lmhp.api import plan_sweep as plan_sweep
   from lmhp.api import report as report
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
   from lmhp.api import train as train
   from lmhp.config import default_config as default_config
   from lmhp.errors import ConfigError as ConfigError
+  from lmhp.hub.experiment_file import import_pretrained as import_pretrained
   from lmhp.hub.pretrained import load_pretrained as load_pretrained
   from lmhp.hub.pretrained import save_pretrained as save_pretrained
   from lmhp.model.config import ModelConfig as ModelConfig

@@ -24,8 +24,7 @@ from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
-from lmhp.hub.experiment_file import experiment_text
-from lmhp.hub.pretrained import load_pretrained, save_pretrained
+from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model
@@ -53,9 +52,6 @@ if TYPE_CHECKING:
   from lmhp.sweeping.dry_run import SweepEstimate
   from lmhp.sweeping.result import StudyResult
   from lmhp.sweeping.tasks.task import Task
-
-
-# --- count --------------------------------------------------------------------------
 
 
 def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
@@ -102,9 +98,6 @@ def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
     return cfg.model
   vocab_size = datasets.load(cfg.data).vocab_size
   return dataclasses.replace(cfg.model, vocab_size=vocab_size)
-
-
-# --- train --------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,9 +205,6 @@ def _check_same(
     )
 
 
-# --- sweep --------------------------------------------------------------------------
-
-
 def sweep(
   config: BaseConfig | Task,
   sweep: SweepConfig | None = None,
@@ -300,9 +290,6 @@ def plan_sweep(
   return estimate_sweep(request.task, request.sweep)
 
 
-# --- report -------------------------------------------------------------------------
-
-
 def report(*sources: PathLike | Runs | RunResult | StudyResult, **options: Any) -> Page:
   """Reports what runs show, in one page that begins with the answer.
 
@@ -329,9 +316,6 @@ def report(*sources: PathLike | Runs | RunResult | StudyResult, **options: Any) 
       source = source.workdir
     tables_and_paths.append(source)
   return page_of(tables_and_paths, **options)
-
-
-# --- a finished run -----------------------------------------------------------------
 
 
 def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
@@ -381,48 +365,13 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   Raises:
     ConfigError: If there is no model, or no tokenizer.
   """
-  is_pretrained = _is_pretrained(workdir)
-  loaded = load_pretrained(workdir) if is_pretrained else load_run(workdir)
-  model, params, tokenizer = loaded
+  load = load_pretrained if is_pretrained(workdir) else load_run
+  model, params, tokenizer = load(workdir)
   if tokenizer is None:
     raise ConfigError(f'{workdir}: no tokenizer.json, which reads and writes the text')
   return sampling.generate(
     sampling.TextModel(model, params, tokenizer), prompt, **options
   )
-
-
-def _is_pretrained(directory: PathLike) -> bool:
-  """Returns True if a directory has safetensors files and is not a run's."""
-  directory = as_path(directory)
-  has_tensors = any(True for _ in directory.glob('*.safetensors*'))
-  return has_tensors and not (directory / 'checkpoints').exists()
-
-
-def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
-  """Reads all of a Hugging Face directory, and writes an experiment file that fine-tunes it.
-
-  Args:
-    path: Path of a directory with `config.json` and safetensors files.
-    output: Path of the experiment file, which must not exist. None is the name of the
-      directory with `.py`.
-
-  Returns:
-    The path of the experiment file.
-
-  Raises:
-    ConfigError: If the directory cannot be read exactly, or the file exists.
-  """
-  path = os.path.abspath(os.fspath(path))
-  name = os.path.basename(path)
-  output = f'{name}.py' if output is None else os.fspath(output)
-  if os.path.lexists(output):
-    raise ConfigError(
-      f'{output}: exists, expected the name of a new file (--output=FILE)'
-    )
-  model, _, tokenizer = load_pretrained(path)
-  with open(output, 'x') as file:
-    file.write(experiment_text(name, path, model.cfg, tokenizer is not None))
-  return output
 
 
 def export(workdir: PathLike, path: PathLike) -> None:

@@ -73,9 +73,9 @@ def import_(arguments: list[str]) -> int:
       'safetensors'
     )
 
-  from lmhp import api
+  from lmhp.hub.experiment_file import import_pretrained
 
-  output = api.import_pretrained(values.path[0], values.output)
+  output = import_pretrained(values.path[0], values.output)
   print(f'{output}: fine-tunes {values.path[0]}; set config.data.path in it, then')
   print(f'  lmhp train --config={output}')
   return 0

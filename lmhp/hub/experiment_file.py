@@ -1,10 +1,14 @@
-"""Text of an experiment file that fine-tunes a pretrained model."""
+"""Experiment files that fine-tune a pretrained model."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 
+from lmhp.errors import ConfigError
+from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.config import ModelConfig
+from lmhp.typing import PathLike
 
 _TEMPLATE = '''"""Fine-tunes {name}.
 
@@ -62,3 +66,30 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     tokenizer=f'{path}/tokenizer.json' if has_tokenizer else 'byte',
     seq_len=min(cfg.max_seq_len, MAX_SEQ_LEN),
   )
+
+
+def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
+  """Reads all of a Hugging Face directory, and writes an experiment file that fine-tunes it.
+
+  Args:
+    path: Path of a directory with `config.json` and safetensors files.
+    output: Path of the experiment file, which must not exist. None is the name of the
+      directory with `.py`.
+
+  Returns:
+    The path of the experiment file.
+
+  Raises:
+    ConfigError: If the directory cannot be read exactly, or the file exists.
+  """
+  path = os.path.abspath(os.fspath(path))
+  name = os.path.basename(path)
+  output = f'{name}.py' if output is None else os.fspath(output)
+  if os.path.lexists(output):
+    raise ConfigError(
+      f'{output}: exists, expected the name of a new file (--output=FILE)'
+    )
+  model, _, tokenizer = load_pretrained(path)
+  with open(output, 'x') as file:
+    file.write(experiment_text(name, path, model.cfg, tokenizer is not None))
+  return output

@@ -131,6 +131,17 @@ def save_pretrained(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_pretrained(directory: PathLike) -> bool:
+  """Returns True if a directory has safetensors files and is not the directory of a run.
+
+  Args:
+    directory: Path of a directory.
+  """
+  directory = epath.Path(directory)
+  has_tensors = any(True for _ in directory.glob('*.safetensors*'))
+  return has_tensors and not (directory / 'checkpoints').exists()
+
+
 def _family_of(config: Mapping[str, JSON]) -> CheckpointFamily:
   """Returns the family of a config.json that `model_config` has read."""
   return FAMILIES[str(config['model_type'])]
