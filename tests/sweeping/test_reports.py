@@ -1,28 +1,35 @@
-"""A sweep writes its own report: at rungs while it runs, at its end, and never at the study's cost."""
+"""Reports that a sweep writes: at rungs, at the end, and at little cost."""
 
+import html
 import json
 
 import jax.numpy as jnp
 import pytest
 
 import lmhp
+from lmhp import api
 from lmhp.sweeping.study_run import REPORT_INTERVAL, Reports
 
 SPACE = {'rate': lmhp.Float(1e-3, 0.4, log=True)}
 
 
-def task():
-  step = lambda w, hypers, i: (
-    w - hypers['rate'] * 2 * (w - 1),
-    {'loss': jnp.sum((w - 1) ** 2)},
-  )
-  return lmhp.FunctionTask(
-    lambda hypers: jnp.zeros(3), step, {'rate': 0.1, 'seed': 0}, steps=30
-  )
+def make_task():
+  """Gradient descent on a quadratic function with its minimum at 1."""
+
+  def init(hypers):
+    del hypers
+    return jnp.zeros(3)
+
+  def step(w, hypers, i):
+    del i
+    gradient = 2 * (w - 1)
+    return w - hypers['rate'] * gradient, {'loss': jnp.sum((w - 1) ** 2)}
+
+  return lmhp.FunctionTask(init, step, {'rate': 0.1, 'seed': 0}, steps=30)
 
 
-def sweep(workdir, **options):
-  asked = lmhp.SweepConfig(
+def run_sweep(workdir, display='none', report=True):
+  sweep = lmhp.SweepConfig(
     space=SPACE,
     search='halton',
     trials=9,
@@ -32,73 +39,78 @@ def sweep(workdir, **options):
     execution='loop',
     confirm_points=0,
   )
-  return lmhp.sweep(task(), asked, workdir=workdir, **{'display': 'none', **options})
+  return lmhp.sweep(make_task(), sweep, workdir=workdir, display=display, report=report)
 
 
-def test_the_report_is_there_at_the_end_and_says_the_winner(tmp_path):
-  found = sweep(tmp_path)
+def test_the_report_at_the_end_names_the_winner(tmp_path):
+  result = run_sweep(tmp_path)
   page = (tmp_path / 'report.html').read_text()
+  answer = json.loads(lmhp.report(result).text('json'))['answer'][1]
+
   assert page.startswith('<!doctype html>')
-  again = lmhp.report(found)
-  assert f'rial {found.summary.best_trial}' in again.answer[1]
-  assert json.loads(again.text('json'))['answer'][1].replace("'", '') in page.replace(
-    '&#x27;', ''
-  ).replace('&#39;', '')
+  assert f'rial {result.summary.best_trial}' in answer
+  assert answer in html.unescape(page)
 
 
-def test_none_is_written_where_none_is_wanted(tmp_path):
-  sweep(tmp_path, report=False)
+def test_no_report_is_written_without_the_flag(tmp_path):
+  run_sweep(tmp_path, report=False)
   assert not (tmp_path / 'report.html').exists()
 
 
-def test_rungs_write_it_too(tmp_path, monkeypatch):
-  """Each report is of a study that was read from the disk while it ran: at the first rung nothing is at its end."""
-  from lmhp import api
+def test_rungs_write_reports_of_the_stored_study(tmp_path, monkeypatch):
+  write = api._write_report
+  statuses_at_reports = []
+  times = set()
 
-  seen, write = [], api._write_report
-
-  def written(workdir, storage):
+  def write_and_record(workdir, storage):
     write(workdir, storage)
-    statuses = {
-      t['status']
-      for t in map(json.loads, (tmp_path / 'trials.jsonl').read_text().splitlines())
-    }
-    seen.append((statuses, (tmp_path / 'report.html').stat().st_mtime_ns))
+    rows = (tmp_path / 'trials.jsonl').read_text().splitlines()
+    statuses_at_reports.append({json.loads(row)['status'] for row in rows})
+    times.add((tmp_path / 'report.html').stat().st_mtime_ns)
 
-  monkeypatch.setattr(api, '_write_report', written)
+  monkeypatch.setattr(api, '_write_report', write_and_record)
   monkeypatch.setattr('lmhp.sweeping.study_run.REPORT_INTERVAL', 0)
-  sweep(tmp_path)
-  assert len(seen) >= 2 and len({time for _, time in seen}) == len(seen)
-  assert 'running' not in seen[-1][0] and seen[0][0] != seen[-1][0]
+  run_sweep(tmp_path)
+
+  assert len(statuses_at_reports) >= 2
+  assert len(times) == len(statuses_at_reports)
+  assert 'running' not in statuses_at_reports[-1]
+  assert statuses_at_reports[0] != statuses_at_reports[-1]
 
 
-def test_a_report_that_fails_is_said_and_costs_nothing(tmp_path, monkeypatch, capsys):
-  def broken(workdir, storage):
+def test_a_report_that_fails_does_not_stop_the_sweep(tmp_path, monkeypatch, capsys):
+  def fail(workdir, storage):
     raise OSError('disk full')
 
-  monkeypatch.setattr('lmhp.api._write_report', broken)
-  found = sweep(tmp_path, display='plain')
-  assert found.complete and (tmp_path / 'result.json').exists()
-  assert 'no report was written: OSError: disk full' in capsys.readouterr().out
+  monkeypatch.setattr(api, '_write_report', fail)
+  result = run_sweep(tmp_path, display='plain')
+  assert result.complete
+  assert (tmp_path / 'result.json').exists()
+  assert 'OSError: disk full' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('seconds', [0.0, 1.0])
-def test_reports_take_a_small_share_of_the_time(monkeypatch, seconds):
+@pytest.mark.parametrize(
+  'seconds, n_reports', [(0.0, 100), (1.0, 1 + int(100 / (REPORT_INTERVAL + 1)))]
+)
+def test_reports_take_a_small_fraction_of_the_time(monkeypatch, seconds, n_reports):
   class Study:
     def flush(self):
       pass
 
-  clock, written = [100.0], []
+  now = 100.0
+  n_written = 0
 
   def write():
-    clock[0] += seconds
-    written.append(clock[0])
+    nonlocal now, n_written
+    now += seconds
+    n_written += 1
 
-  monkeypatch.setattr('lmhp.sweeping.study_run.time.monotonic', lambda: clock[0])
+  monkeypatch.setattr('lmhp.sweeping.study_run.time.monotonic', lambda: now)
   reports = Reports(write)
   for _ in range(100):
     reports.write(Study(), None)
-    clock[0] += 1.0
-  assert len(written) == (100 if not seconds else 1 + int(100 / (REPORT_INTERVAL + 1)))
+    now += 1.0
+  assert n_written == n_reports
+
   reports.write(Study(), None, last=True)
-  assert len(written) == (101 if not seconds else 2 + int(100 / (REPORT_INTERVAL + 1)))
+  assert n_written == n_reports + 1
