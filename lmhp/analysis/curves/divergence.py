@@ -125,17 +125,20 @@ def find_divergence(
   (0.0158, 0.0251)
   """
   learning_rate = _learning_rate_axis(runs, axis)
+  # Runs that failed or have not ended show nothing about divergence.
   judged = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged'))
   )
   diverged = judged.status == 'diverged'
   n_diverged = int(diverged.sum())
+  # Fraction that diverged, with Wilson's interval.
   low, high = wilson_interval(n_diverged, len(judged), confidence)
   largest_stable = smallest_diverged = math.nan
   if learning_rate:
     rates = judged.values[learning_rate]
     largest_stable, smallest_diverged = _stability_limits(rates, diverged)
   cuts = ()
+  # A cut needs runs of both outcomes.
   if 0 < n_diverged < len(judged):
     cuts = _best_cuts(judged, diverged, permutations, seed)
   return Divergence(
@@ -157,6 +160,7 @@ def _learning_rate_axis(runs: Runs, name: str | None) -> str:
   """Returns the name of the learning rate's axis, or an empty string."""
   if name is None:
     named = [n for n, axis in runs.axes.items() if axis.is_learning_rate]
+    # With several learning rates, none of them is the obvious one.
     return named[0] if len(named) == 1 else ''
   if name not in runs.axes:
     raise ConfigError(
@@ -253,6 +257,8 @@ def _best_cuts(
   largest = np.max(largest_gains, axis=0)[1:]
   cuts = []
   for name, side, gain in sorted(best_sides, key=lambda one: -one[2]):
+    # The tolerance counts ties despite rounding. The observed order counts as one
+    # permutation, which gives the 1 + in the p-value.
     n_better = np.sum(largest >= gain * (1 - 1e-9))
     cuts.append(_cut(name, side, counts, (1 + n_better) / (1 + permutations)))
   return tuple(cuts)
@@ -262,6 +268,8 @@ def _sides(axis: Axis, values: np.ndarray) -> Sequence[_Side]:
   """Returns the possible cuts of an axis."""
   if axis.is_choice:
     listed = values.tolist()
+    # A choice is cut into one of its values and all others. Values are compared by
+    # their repr, which also separates 1 from True.
     has_value = np.array([value is not None for value in listed])
     words = np.array([repr(value) for value in listed])
     choices = {repr(value): value for value in listed if value is not None}
@@ -271,6 +279,7 @@ def _sides(axis: Axis, values: np.ndarray) -> Sequence[_Side]:
       _Side('at', value, words == word, has_value) for word, value in choices.items()
     ]
 
+  # A number is cut halfway between neighbouring values, on the scale of the axis.
   has_value = np.isfinite(values)
   levels = np.unique(values[has_value])
   if axis.log and (levels > 0).all():
@@ -294,6 +303,7 @@ def _gains(
     has_value: (P,) 1 for the points that have a value of the axis.
     permuted: (R, P, 2) number of runs and of diverged runs of each point.
   """
+  # Runs and diverged runs (R, C, 2) on one side. The other side is the rest.
   total = np.tensordot(permuted, has_value, (1, 0))[:, None]
   side = np.moveaxis(np.tensordot(permuted, sides, (1, 1)), 1, 2)
   return _log_likelihood(side) + _log_likelihood(total - side) - _log_likelihood(total)
@@ -308,6 +318,7 @@ def _log_likelihood(counts: np.ndarray) -> np.ndarray:
   def term(count: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return count * np.log(np.where(count > 0, probability, 1.0))
 
+  # d log(d / n) + (n - d) log(1 - d / n), with 0 log 0 = 0.
   return term(diverged, fraction) + term(n - diverged, 1 - fraction)
 
 

@@ -166,6 +166,7 @@ def _constant_part(
   after = np.flatnonzero(~at_peak[first:])
   rows = finite[first : first + int(after[0])] if len(after) else finite[first:]
   span = (steps[rows[-1]] - steps[rows[0]]) / max(steps[finite[-1]], 1e-300)
+  # The constant part must hold enough rows and a third of the steps.
   is_short = len(rows) < MIN_ROWS or span < 1 / 3
   if is_short and len(rows) < len(finite):
     return rows, (
@@ -188,6 +189,8 @@ def _reason(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
   n_spikes = len(find_spikes(losses))
   if n_spikes > MAX_SPIKES:
     return f'the loss has {n_spikes} spikes'
+  # The end must be below the first quarter. The start is left out, because any loss
+  # falls from there.
   smoothed = lowess(losses, max(3, len(losses) // 3))
   if smoothed[-1] < smoothed[len(smoothed) // 4]:
     return ''
@@ -216,6 +219,7 @@ def _average_fits(
     ratio = (at + shifts[:, None]) / (steps[-1] + shifts[:, None])
     return ratio ** -exponents[:, None]
 
+  # For a fixed exponent and shift, loss = E + A * column is linear in E and A.
   columns = power_law(steps)
   later = power_law(np.array([blank.step]))[:, 0]
   losses, residuals = _winsorize(columns, losses)

@@ -43,16 +43,19 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
+  # Spikes at a step where most runs spike are due to the batch, not to the settings.
   common = _common_steps(runs, spikes)
   remaining = {n: _without_steps(runs, n, each, common) for n, each in spikes.items()}
   unstable = {n: each for n, each in remaining.items() if len(each) >= MIN_SPIKES}
   if not unstable:
     return []
+  # Largest spike of all runs, and its step.
   worst = max(unstable, key=lambda number: unstable[number].sizes.max())
   size = float(unstable[worst].sizes.max())
   worst_row = unstable[worst].rows[np.argmax(unstable[worst].sizes)]
   worst_step = float(runs.curves[worst]['step'][worst_row])
   count = sum(map(len, unstable.values()))
+  # Spikes of the loss that coincide with a spike of the gradient norm.
   with_norms = sum(
     _near_norm_spikes(runs.curves[number], each.rows)
     for number, each in unstable.items()
@@ -126,6 +129,7 @@ def _before_divergence(runs: Runs, number: int, name: str) -> np.ndarray:
   """Returns a column up to the step at which the run diverged."""
   values = np.asarray(runs.curves[number][name], np.float64)
   steps = np.asarray(runs.curves[number]['step'], np.float64)
+  # Cut at the recorded divergence, or at the first infinite value if that is earlier.
   diverged_at = _measured(runs, number, 'diverged_at')
   end = len(values)
   if math.isfinite(diverged_at):
@@ -150,12 +154,15 @@ def _norm_spikes(norms: np.ndarray) -> np.ndarray:
 def warmup_indicated(curve_runs: Runs) -> list[Finding]:
   """Reports runs without a warmup whose loss rose, or that diverged, in their start."""
   runs = curve_runs
+  # Runs without a warmup that rose or diverged in their start. One is enough only if it
+  # is the only run without a warmup.
   rises = _early_rises(runs)
   without = [number for number in rises if not _has_warmup(runs, number)]
   hurt = [number for number in without if rises[number] > 0]
   if len(hurt) < min(2, len(without)) or not hurt:
     return []
   n_diverged = sum(math.isinf(rises[number]) for number in hurt)
+  # An infinite rise marks a run that diverged.
   finite = [rises[number] for number in hurt if math.isfinite(rises[number])]
   rise = max(finite, default=math.nan)
   effects = []
@@ -209,12 +216,15 @@ def _early_rises(runs: Runs) -> dict[int, float]:
   a fraction of the planned steps. For a run that is not complete, these are the steps of the
   longest run. For a run that is too short to estimate its noise, the median noise is used.
   """
+  # Last logged step of each run.
   ends = {
     number: float(np.nanmax(curve['step']))
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
   longest = max(ends.values(), default=0.0)
+  # The start is a fraction of the planned steps. An incomplete run planned as many as
+  # the longest run. The noise is that of the rows after the start.
   until: dict[int, float] = {}
   noises: dict[int, float] = {}
   for number, end in ends.items():
@@ -222,6 +232,7 @@ def _early_rises(runs: Runs) -> dict[int, float]:
     until[number] = EARLY_FRACTION * (end if is_complete else longest)
     late = np.asarray(runs.curves[number]['step']) > until[number]
     noises[number] = noise_sd(_losses(runs, number)[late])
+  # A run that ended in its start has no noise of its own, and takes the median.
   finite = [sd for sd in noises.values() if math.isfinite(sd)]
   usual = float(np.median(finite)) if finite else math.inf
   return {
@@ -265,6 +276,7 @@ def _has_warmup(runs: Runs, number: int) -> bool:
     return fraction > MAX_WARMUP or any(
       o for o in others if isinstance(o, (int, float))
     )
+  # Without a setting, a warmup shows in rates that rise to their peak.
   rates = np.asarray(runs.curves[number].get('learning_rate', np.zeros(0)), np.float64)
   rates = rates[np.isfinite(rates)]
   if len(rates) < 2:
@@ -295,6 +307,7 @@ def _higher_rates(
   rest = _finite_settings(runs, others, names[0])
   if len(high) < 2 or len(rest) < 2:
     return None
+  # One-sided rank test of Mann and Whitney.
   p_value = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
   if p_value > RATE_LEVEL:
     return None
@@ -307,6 +320,7 @@ def _higher_rates(
 def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   """Reports runs without gradient clipping whose gradient norms have large spikes."""
   runs = curve_runs
+  # Norms of the runs without clipping, and the rows at which they spike.
   norms = {
     number: np.asarray(curve['grad_norm'], np.float64)
     for number, curve in runs.curves.items()
@@ -317,10 +331,12 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   if not spikes:
     return []
   count = sum(map(len, spikes.values()))
+  # Largest norm over its run's median, and the number of norms before a loss spike.
   ratio = max(
     float(np.max(norms[n][rows]) / np.nanmedian(norms[n])) for n, rows in spikes.items()
   )
   before_loss = sum(_before_loss_spikes(runs, n, rows) for n, rows in spikes.items())
+  # The proposed threshold is near the 90th percentile of the norms, by the median run.
   usual = float(np.median([np.nanquantile(column, 0.9) for column in norms.values()]))
   verb = 'has' if len(spikes) == 1 else 'have'
   return [

@@ -46,7 +46,11 @@ def noise_sd(
   curve = lowess(y, window, rounds=1) if smoothed is None else smoothed[rows]
   # A local line takes up a part of the degrees of freedom.
   freedom = 1 - min(0.7, 2.0 / window)
+  # Robust deviation around the smoothed curve: the median absolute deviation, scaled to
+  # the standard deviation of a normal distribution.
   around = MAD_TO_SD * float(np.median(np.abs(y - curve))) / math.sqrt(freedom)
+  # The difference of two independent rows has sqrt(2) times their deviation. The larger
+  # estimate is used.
   jumps = np.diff(y)
   deviations = np.abs(jumps - np.median(jumps))
   return max(around, MAD_TO_SD * float(np.median(deviations)) / math.sqrt(2))

@@ -120,6 +120,8 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
   steps = np.asarray(curve['step'], np.float64)
   rows = ~np.isnan(losses)
   if 'eval_sequences' in curve and rows.any():
+    # Evaluations on another number of sequences are not comparable with the first. NaN
+    # differs from every number, so such rows are dropped too.
     count = np.asarray(curve['eval_sequences'], np.float64)
     rows &= ~(count != count[rows][0])
   return steps[rows], losses[rows]
@@ -128,6 +130,7 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 def _evaluations(
   number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, noise: float
 ) -> Evaluations:
+  # The minimum of the smoothed curve, so that one lucky evaluation is not the minimum.
   smoothed = lowess(losses, max(5, len(losses) // 4), steps)
   best = int(np.argmin(smoothed))
   fall = fall_error = gap = math.nan
@@ -141,7 +144,9 @@ def _evaluations(
       train = train[late]
       window = max(4, len(train) // 3)
       fall = float(np.mean(train[:window]) - np.mean(train[-window:]))
+      # Standard error of the difference of two means over `window` rows each.
       fall_error = noise_sd(train) * math.sqrt(2 / window)
+      # Gap between validation and training loss over the same last steps.
       near_end = steps >= min(train_steps[-window], steps[-1])
       gap = float(np.mean(losses[near_end]) - np.mean(train[-window:]))
 
@@ -221,6 +226,7 @@ def best_before_last(evaluations: Sequence[Evaluations]) -> list[Finding]:
   if not late:
     return []
   worst = late[0]
+  # Step of the lowest evaluation, not of the lowest smoothed value.
   best_step = float(worst.steps[int(np.argmin(worst.losses))])
   last_step = float(worst.steps[-1])
   return [
@@ -287,6 +293,7 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
       tested.append(_Related(name, float(result[0]), float(result[1])))
   return [
     dataclasses.replace(one, p_value=min(1.0, one.p_value * len(tested)))
+    # Bonferroni: the p-value times the number of tests.
     for one in tested
     if one.p_value * len(tested) < RELATED_LEVEL
   ]

@@ -66,11 +66,13 @@ def find_spikes(
   """
   curve = np.asarray(values, np.float64)
   finite = np.flatnonzero(np.isfinite(curve))
+  # Leave out the start, because of the warmup.
   finite = finite[int(skipped * len(finite)) :]
   if len(finite) < MIN_ROWS:
     return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
   kept = curve[finite]
   smoothed = lowess(kept, 15, rounds=1)
+  # Rows above the smoothed curve by many deviations, and by more than the least rise.
   height = kept - smoothed
   noise = noise_sd(kept, smoothed=smoothed)
   is_high = height > np.maximum(min_sds * noise, min_rise)
@@ -95,6 +97,7 @@ def largest_rise(values: npt.ArrayLike) -> tuple[float, int]:
   curve = np.asarray(values, np.float64)
   if not np.isfinite(curve).any():
     return 0.0, 0
+  # `fmin` ignores NaN, so a missing row does not end the running minimum.
   rises = curve - np.fmin.accumulate(curve)
   row = int(np.nanargmax(rises))
   return float(rises[row]), row

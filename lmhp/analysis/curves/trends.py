@@ -71,6 +71,8 @@ def late_trend(number: int, curve: Curve) -> Trend | None:
   (0.00953, 0.00953)
   """
   steps, losses = evaluations_of(curve)
+  # Take the evaluations of the last quarter, or the training losses if they are too
+  # few.
   late = _late_rows(steps)
   loss_name = 'validation'
   if late.sum() < MIN_ROWS and 'loss_nats' in curve:
@@ -85,11 +87,13 @@ def late_trend(number: int, curve: Curve) -> Trend | None:
 
   # Gain of more steps, from a line in log steps.
   slope, error = _fit_line(np.log(steps[late]), losses[late])
+  # Last learning rate as a fraction of the peak.
   rates = np.asarray(curve.get('learning_rate', np.array([math.nan])), np.float64)
   rates = rates[np.isfinite(rates)]
   has_rate = len(rates) > 0 and rates.max() > 0
   return Trend(
     number=number,
+    # For a loss of a + b log(t), training k times as long changes it by b log(k).
     gain=-slope * math.log(MORE_STEPS),
     error=error * math.log(MORE_STEPS),
     learning_rate=float(rates[-1] / rates.max()) if has_rate else math.nan,
@@ -106,6 +110,7 @@ def _late_rows(steps: np.ndarray) -> np.ndarray:
 def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
   """Returns the slope of a line and its standard error."""
   x = x - x.mean()
+  # Least squares of a centred line.
   slope = float(x @ (y - y.mean()) / (x @ x))
   residuals = y - y.mean() - slope * x
   n = len(x)
@@ -114,6 +119,7 @@ def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
   # Correlation of neighbours, with Kendall's correction of its bias.
   r = float(residuals[1:] @ residuals[:-1]) / squares if squares > 0 else 0.0
   r = float(np.clip(r + (1 + 4 * max(r, 0.0)) / n, 0.0, 0.9))
+  # Correlated errors reduce the number of rows to n (1 - r) / (1 + r).
   error = math.sqrt(squares / max(n - 2, 1) / (x @ x) * (1 + r) / (1 - r))
   return slope, error
 
@@ -132,6 +138,7 @@ def trend_at_end(curve_runs: Runs) -> list[Finding]:
       trends.append(trend)
   if not trends:
     return []
+  # The study is judged by the median gain and the median standard error.
   gain = float(np.median([trend.gain for trend in trends]))
   error = float(np.median([trend.error for trend in trends]))
   is_improving = gain > IMPROVING_NATS and gain > 3 * error

@@ -101,6 +101,7 @@ def contour(
   places[:, names.index(b)] = np.repeat(y_units, len(x))
   z, z_sd = surface.predict(places)
 
+  # Best values of all axes, in their own units.
   best = {
     name: value_at(axis, best_place[i])
     for i, (name, axis) in enumerate(surface.axes.items())

@@ -58,12 +58,14 @@ def dependent_optimum(
     others: (P, Q) orthonormal columns of the other axes.
   """
   first, second = (_basis(points, name) for name in names)
+  # Columns of the two axes come first, so their coefficients do too.
   design = np.column_stack([_two_axes(first.points, second.points), others])
   coefficients, _ = fit_near_best(design, losses)
 
   # Evaluate the fit on the grid of both axes.
   shape = (len(first.values), len(second.values))
   i, j = (index.ravel() for index in np.indices(shape))
+  # The other axes add a constant to the grid, which does not move the best value.
   on_grid = _two_axes(first.grid.at(i), second.grid.at(j))
   fitted = (on_grid @ coefficients[: on_grid.shape[1]]).reshape(shape)
 
@@ -124,10 +126,12 @@ def _basis(points: Runs, name: str) -> _Basis:
   at_points = _Columns(main, linear)
   if axis.is_choice:
     values = list(dict.fromkeys(points.values[name].tolist()))
+    # All rows of one value have the same columns, so the first row of each will do.
     first_rows = [points.values[name].tolist().index(value) for value in values]
     return _Basis(axis, at_points, values, at_points.at(np.array(first_rows)))
   units = unit_values(points, name)
   grid = np.linspace(units.min(), units.max(), GRID)
+  # The same centred powers as in `design_columns`.
   powers = np.column_stack([grid - 0.5, (grid - 0.5) ** 2])[:, : main.shape[1]]
   on_grid = _Columns(powers, powers[:, :1])
   return _Basis(axis, at_points, axis.from_unit(grid).tolist(), on_grid)
@@ -145,9 +149,11 @@ def _best_values(fitted: np.ndarray, first: _Basis, second: _Basis) -> Dependent
   best = np.argmin(fitted, 0)
   on_average = int(np.argmin(fitted.mean(1)))
   size = float(np.mean(fitted[on_average] - fitted.min(0)))
+  # A number is described by the best values at its two ends, a choice by all of them.
   ends = [0, -1] if second.axis.is_number else list(range(len(second.values)))
   best_values = tuple(first.values[best[k]] for k in ends)
   at_values = tuple(second.values[k] for k in ends)
+  # If the best value does not move, only the size of its effect depends on the other.
   if len(set(best_values)) == 1:
     words = _size_words(
       first.axis, second.axis, best_values, at_values, fitted[:, ends]

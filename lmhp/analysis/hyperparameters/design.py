@@ -27,6 +27,7 @@ def bounded_axis(runs: Runs, name: str) -> Axis:
     )
   axis = runs.axes[name]
   if axis.is_choice:
+    # Add the values of the runs that the axis does not list.
     values = [v for v in dict.fromkeys(runs.values[name].tolist()) if v is not None]
     new = tuple(value for value in values if value not in axis.choices)
     return dataclasses.replace(axis, choices=tuple(axis.choices) + new)
@@ -74,14 +75,17 @@ def design_columns(runs: Runs, name: str, square: bool = True) -> np.ndarray:
   axis = bounded_axis(runs, name)
   is_missing = ~np.isfinite(units)
   if axis.is_choice:
+    # The first choice is the baseline, with zeros in all columns.
     columns = [(units == i).astype(float) for i in range(1, len(axis.choices))]
   else:
+    # A missing value counts as the middle, and has a column that marks it.
     centred = np.where(is_missing, 0.5, units) - 0.5
     columns = [centred]
     if square and len(np.unique(units[~is_missing])) > 2:
       columns.append(centred**2)
   columns.append(is_missing.astype(float))
 
+  # A constant column cannot be told from the intercept.
   columns = [column for column in columns if len(column) and np.ptp(column) > 0]
   return np.column_stack(columns) if columns else np.zeros((len(runs), 0))
 

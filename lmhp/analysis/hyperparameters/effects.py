@@ -118,6 +118,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
     raise ConfigError(
       f'confidence: got {confidence}, expected a number between 0 and 1'
     )
+  # Columns of the axis, and an orthonormal basis of the constant and the other axes.
   points, losses = points_with_axes(runs, (axis,))
   columns = design_columns(points, axis)
   others = other_axes_basis(points, (axis,), losses, columns.shape[1])
@@ -127,6 +128,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
     return dataclasses.replace(blank, reason=reason)
 
   rng = np.random.default_rng(seed)
+  # The test uses normal scores of the losses, so that outliers do not decide it.
   p_value = _permutation_test(normal_scores(losses), columns, others, rng)
 
   # Gain of the best value over the median of the others, shrunk towards 0.
@@ -173,6 +175,7 @@ def _reason(
     return f'it has values at {len(points)} points, and {needed} are needed'
   if np.ptp(losses) == 0:
     return 'all losses are equal'
+  # Refuse if the other axes explain a column that varies by itself.
   centred = columns - columns.mean(0)
   alone = orthonormal_columns(centred, others[:, :1])
   if orthonormal_columns(centred, others).shape[1] < alone.shape[1]:
@@ -280,6 +283,7 @@ def _curve(
   axis = bounded_axis(points, name)
   values = points.values[name]
   effect_coefficients = coefficients[: columns.shape[1]]
+  # A choice has one value per row of the design.
   if axis.is_choice:
     choices = list(dict.fromkeys(values.tolist()))
     first_rows = [values.tolist().index(choice) for choice in choices]
@@ -287,6 +291,7 @@ def _curve(
 
   units = axis.to_unit(values)
   if len(np.unique(units)) <= 2:
+    # Two values have no curvature, and the curve is a line between them.
     grid = np.unique(units)
   else:
     grid = np.linspace(units.min(), units.max(), 101)

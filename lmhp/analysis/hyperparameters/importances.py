@@ -180,6 +180,7 @@ class _Points:
 
 def _clipped_points(runs: Runs) -> _Points:
   complete = runs.losses[runs.status == 'complete']
+  # A quantile of the complete runs is the highest loss that counts.
   clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
 
   # Bad runs count as the clip, so that their height does not matter.
@@ -228,6 +229,7 @@ def _assess(
   rng = np.random.default_rng(seed)
   trials = optuna_trials(columns, losses)
   evaluate = optuna_evaluator(blank.method, names)
+  # The study's own importances use all trees. Replicates use fewer, to save time.
   raw = evaluate(trials, True)
   if not np.nansum(raw) > 0:
     return dataclasses.replace(
@@ -247,10 +249,13 @@ def _assess(
     permuted = with_values(trials, rng.permutation(losses))
     largest.append(np.nanmax(evaluate(permuted, False)))
   fractions = evaluate(trials, False)
+  # Each axis is compared with the largest importance of a permutation, which corrects
+  # for the number of axes.
   n_larger = np.sum(np.array(largest)[:, None] >= fractions, axis=0)
   p_values = np.where(np.isnan(raw), math.nan, (1 + n_larger) / (1 + len(largest)))
 
   low, high = _interval(bootstrap, raw / np.nansum(raw), blank.confidence)
+  # Most important first. Axes that were not assessed come last.
   order = sorted(range(len(names)), key=lambda i: -np.nan_to_num(raw[i], nan=-1))
   skipped = [name for name, value in zip(names, raw) if np.isnan(value)]
   notes = ()

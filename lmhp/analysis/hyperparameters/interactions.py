@@ -128,6 +128,7 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
     return dataclasses.replace(blank, reason=reason)
 
   rng = np.random.default_rng(seed)
+  # The test uses normal scores of the losses. The description uses the losses.
   p_value = _permutation_test(normal_scores(losses), products, without, rng)
   optimum = dependent_optimum(points, losses, (a, b), others)
   return Interaction(
@@ -225,6 +226,7 @@ def _permutation_test(
     return 1.0
 
   def explained_fraction(y: np.ndarray) -> np.ndarray:
+    # By Pythagoras: the columns of `without` are orthonormal.
     unexplained = np.sum(y**2, -1) - np.sum((y @ without) ** 2, -1)
     return np.sum((y @ added) ** 2, -1) / np.maximum(unexplained, 1e-12 * n)
 

@@ -151,6 +151,7 @@ def _best_of_bin(
     noise: Noise between seeds.
     confidence: Confidence of the interval.
   """
+  # A run that diverged is never the best of its bin.
   losses = np.where(runs.status == 'diverged', math.nan, runs.losses)[members]
   points = runs.point[members]
   seeds = runs.seed[members]
@@ -167,6 +168,7 @@ def _best_of_bin(
     noise_freedom=noise.freedom,
     seeds=seeds if use_seeds else None,
   )
+  # The first run of the best point stands for it.
   first = np.flatnonzero(members & (runs.point == best.point))[0]
   return _Best(
     n_points=best.n_points,
@@ -197,6 +199,7 @@ class _Noise:
 
 def _seed_noise(runs: Runs, surface: Surface | None, seed: int) -> _Noise:
   """Returns the noise from points with several seeds, or else from the surface."""
+  # Pooled variance of the seeds of each point, if there are enough of them.
   losses = np.where(runs.status == 'diverged', math.nan, runs.losses)
   groups = []
   for rows in runs.rows_by_point().values():
@@ -206,11 +209,13 @@ def _seed_noise(runs: Runs, surface: Surface | None, seed: int) -> _Noise:
   sd = pooled_standard_deviation(groups)
   if freedom >= MIN_FREEDOM and sd > 0:
     return _Noise(sd, float(freedom), SEEDS)
+  # Otherwise the residuals of the fitted surface, which also contain its lack of fit.
   if surface is None:
     try:
       surface = fit_surface(runs, seed=seed)
     except ConfigError:
       return _Noise(math.nan, math.inf, '')
+  # As if the surface had a constant and two parameters per axis.
   freedom = max(surface.n_points - 2.0 * len(surface.axes) - 1, 1.0)
   return _Noise(surface.residual_sd, freedom, SURFACE)
 
@@ -236,11 +241,13 @@ def _bins(axis: Axis, values: np.ndarray, points: np.ndarray) -> Iterator[_Bin]:
     return
 
   levels = np.unique(values)
+  # Few values: one bin each.
   if len(levels) <= MAX_BINS:
     for level in levels.tolist():
       yield _Bin(level, (level, level), values == level)
     return
 
+  # Many values: cut at quantiles over points, so that repeated seeds count once.
   first_rows = np.unique(points, return_index=True)[1]
   inner = np.linspace(0, 1, MAX_BINS + 1)[1:-1]
   cuts = np.unique(np.quantile(values[first_rows], inner))

@@ -139,6 +139,7 @@ def fit_optimum(
       'between 0 and 1'
     )
   blank = Optimum(rise_fraction=rise_fraction, confidence=confidence, n_runs=len(y))
+  # A constant and a parabola in each covariate, without dependent columns.
   fixed = np.column_stack([np.ones(len(y)), others, others**2])
   fixed = fixed[:, _independent_columns(fixed)]
   reason = _reason(x, y, fixed)
@@ -247,6 +248,7 @@ def _minimum_test(
   freedom = len(y) - design.shape[1]
   coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
   variance = np.sum((y - design @ coefficients) ** 2) / freedom
+  # The first two columns are the slope and the curvature.
   covariance = variance * np.linalg.inv(design.T @ design)[:2, :2]
 
   def p_value(direction: np.ndarray) -> float:
@@ -255,6 +257,8 @@ def _minimum_test(
 
   # The slope is below 0 at -1 and above 0 at 1.
   curvature_p = p_value(np.array([0.0, 1.0]))
+  # The slope b + 2 c z is tested at z = -1 and z = 1. Both tests must pass, so the
+  # larger p-value counts.
   minimum_p = max(p_value(np.array([-1.0, 2.0])), p_value(np.array([1.0, 2.0])))
   return curvature_p, minimum_p
 
@@ -268,12 +272,14 @@ def _interval(
   """
   # Weighted quantiles of the optimum over all valleys.
   order = np.argsort(valleys.place)
+  # Each valley sits in the middle of its own weight.
   below = np.cumsum(valleys.weight[order]) - valleys.weight[order] / 2
 
   def quantile(p: float) -> float:
     return float(np.interp(p, below, valleys.place[order]))
 
   place = quantile(0.5)
+  # An optimum beyond the range has an interval with one end only.
   if place < -1:
     at_bound = 'low'
     low = -math.inf
@@ -329,6 +335,8 @@ def _basin(
     return np.select(conditions, rises)
 
   def width(side: int) -> np.ndarray:
+    # Distance at which a valley has risen enough. Infinite if it does not within 2, the
+    # length of the whole axis.
     distance = _bisect(lambda d: depth * unit_rise(side * d) >= rise, n_draws)
     inside = depth * unit_rise(side * np.full(n_draws, 2.0)) >= rise
     return np.where(

@@ -47,6 +47,7 @@ def optuna_column(axis: Axis, values: np.ndarray) -> Column:
   )
 
   if axis.is_choice:
+    # Optuna accepts only plain values as choices, so each is given by its repr.
     words = [None if value is None else repr(value) for value in values.tolist()]
     choices = sorted({word for word in words if word is not None})
     return CategoricalDistribution(choices), list(words)
@@ -55,6 +56,7 @@ def optuna_column(axis: Axis, values: np.ndarray) -> Column:
   if axis.log and np.all(numbers[np.isfinite(numbers)] > 0):
     numbers = np.log(numbers)
   present = np.isfinite(numbers)
+  # Few different values are a grid, and count as equally spaced integers.
   levels, index = np.unique(numbers[present], return_inverse=True)
   is_grid = len(levels) <= MAX_LEVELS
   if is_grid:
@@ -63,6 +65,7 @@ def optuna_column(axis: Axis, values: np.ndarray) -> Column:
   else:
     distribution = FloatDistribution(0, 1)
     scaled = (numbers[present] - levels[0]) / (levels[-1] - levels[0])
+  # A point without the axis keeps None, and its trial leaves the axis out.
   column: list[object] = [None] * len(numbers)
   for i, value in zip(np.flatnonzero(present), scaled.tolist()):
     column[i] = value

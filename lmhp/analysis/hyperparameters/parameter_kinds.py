@@ -140,6 +140,7 @@ def effects_by_kind(
     )
 
   # Regression on the size and on the fractions of these kinds.
+  # Fractions of the kept kinds alone, which add up to one again.
   kept_fractions = fractions[:, kept] / fractions[:, kept].sum(axis=1, keepdims=True)
   fit = _fit(losses, np.log2(total), kept_fractions, others, confidence)
   return KindEffects(
@@ -168,6 +169,7 @@ def _models(runs: Runs) -> tuple[list[str], Runs, np.ndarray, np.ndarray]:
     Kinds that have parameters, a run of each model, (P, K) its counts, (P,) its mean loss.
   """
   complete = runs.complete_runs()
+  # Counts per kind that some run has. A run without a kind has 0 of it.
   columns = {
     name.removeprefix(PREFIX): np.nan_to_num(column)
     for name, column in complete.measured.items()
@@ -190,6 +192,7 @@ def _covariates(
   runs: Runs, names: Sequence[str] | None
 ) -> tuple[tuple[str, ...], np.ndarray]:
   """Returns the names and columns (P, C) of the covariates."""
+  # By default, all varied settings outside of the model.
   if names is None:
     names = [
       name
@@ -204,6 +207,7 @@ def _covariates(
       )
   all_names = list(names)
   columns = [design_columns(runs, name) for name in names]
+  # The training length is a covariate too, if it differs between runs.
   tokens = runs.measured.get('tokens', np.zeros(0))
   if len(tokens) and (np.nan_to_num(tokens) > 0).all():
     if np.ptp(np.log(tokens)) > 0.01:
@@ -278,14 +282,18 @@ def _fit(
 
   # Effects of moves, and their standard errors.
   moves = np.zeros((fractions.shape[1] + 1, design.shape[1]))
+  # The first move is a doubling of the size. The others move 1% to one kind.
   moves[0, 0] = 1 / unit
   shifts = 0.01 * _moves(fractions.mean(axis=0)) / fraction_unit
   moves[1:, 1 : 1 + fractions.shape[1]] = shifts
+  # A move is known if hardly any of it lies outside of the fitted directions.
   outside = np.linalg.norm(moves - moves @ vt.T @ vt, axis=1)
   is_known = outside < 0.05 * np.linalg.norm(moves, axis=1)
+  # Effect m V S^-1 U^T y, with the standard error noise |m V S^-1|.
   effects = np.where(is_known, moves @ vt.T @ (fitted / singular), math.nan)
   errors = noise * np.linalg.norm((moves @ vt.T) / singular, axis=1)
   half = stdtrit(freedom, (1 + confidence) / 2) * errors
+  # Two-sided t test, with Bonferroni's correction for the number of kinds.
   n_known = max(int(is_known[1:].sum()), 1)
   with np.errstate(divide='ignore', invalid='ignore'):
     two_sided = 2 * stdtr(freedom, -np.abs(effects / errors))

@@ -56,6 +56,7 @@ def fit_near_best(
   Returns:
     (Q,) coefficients and (P,) weights with mean 1.
   """
+  # Cut the losses at a ceiling, so that one bad run does not bend the fit.
   height = losses - losses.min()
   scale = float(np.median(height)) or float(height.max()) or 1.0
   target = np.minimum(losses, losses.min() + CEILING * scale)
@@ -65,6 +66,7 @@ def fit_near_best(
     root = np.sqrt(weights)
     coefficients = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
     fitted = design @ coefficients
+    # Weight 1 / (scale + fitted height)^2, refined by four rounds of fits.
     raw = (scale + fitted - fitted.min()) ** -2.0
     weights = raw / raw.mean()
   return coefficients, weights
@@ -88,12 +90,15 @@ def other_axes_basis(
   groups = [
     design_columns(points, name) for name in points.varied_axes() if name not in names
   ]
+  # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
   basis = np.full((len(points), 1), 1 / math.sqrt(max(len(points), 1)))
   freedom = max(len(points) - n_columns - 1, 0)
   total = sum(group.shape[1] for group in groups)
+  # If all columns use at most half of the freedom, take all. Otherwise a third of it.
   budget = freedom if total <= freedom // 2 else freedom / 3
   while groups:
+    # Add the axis that explains most of the scores per column, if it fits the budget.
     added = [orthonormal_columns(group, basis) for group in groups]
     gains = [
       np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added

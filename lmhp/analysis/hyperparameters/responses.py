@@ -134,6 +134,7 @@ def response(
     surface = None
     reason = f'{axis}: was not varied'
 
+  # The optimum of a fit along this axis alone, moved if the surface disagrees.
   optimum = _fit_optimum(comparable, bounded, confidence, seed)
   basin = _basin(optimum, bounded)
   curve = None
@@ -142,6 +143,7 @@ def response(
     curve = _slice(surface, axis, comparable, confidence, seed)
     reconciled, basin = _reconcile(optimum, basin, bounded, curve)
 
+  # Envelope: best loss of each choice, or lower convex hull over a number.
   values = comparable.values[axis]
   if bounded.is_choice:
     envelope_values, envelope = _best_of_each(values, comparable.losses)
@@ -198,6 +200,7 @@ def lower_hull(
   x = np.log(values) if log else values
   hull: list[int] = []
   for i in np.lexsort((losses, x)).tolist():
+    # Points of one value are sorted by loss, so the first is the best.
     if hull and x[i] == x[hull[-1]]:
       continue
     while len(hull) > 1 and _cross_product(x, losses, hull[-2], hull[-1], i) <= 0:
@@ -279,6 +282,7 @@ def _reconcile(
   n = len(curve.median)
   i = int(np.argmin(curve.median))
   best = float(curve.values[i])
+  # A lowest value near an end of the axis is no optimum inside of it.
   is_inside = EDGE * n < i < (1 - EDGE) * (n - 1)
   in_interval = optimum.low <= best <= optimum.high
   if in_interval and not (optimum.at_bound and is_inside):
@@ -291,6 +295,7 @@ def _reconcile(
     return dataclasses.replace(optimum, low=low, high=high), basin
 
   # The basin is read from the surface, which is drawn and fits each side separately.
+  # Walk from the lowest value to both sides, up to the last value below the limit.
   limit = curve.median[i] + optimum.rise_fraction * abs(curve.median[i])
   near = curve.median <= limit
   below = axis.low
@@ -311,6 +316,7 @@ def _slice(
 
   axis = surface.axes[name]
   units, values = axis_grid(axis, unit_values(runs, name), N_VALUES)
+  # All axes at their best values, but for the one that is drawn.
   places = np.tile(surface.best(seed), (len(units), 1))
   places[:, list(surface.axes).index(name)] = units
   median, sd = surface.predict(places)

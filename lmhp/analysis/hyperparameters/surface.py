@@ -179,6 +179,7 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
   def solve(vector: np.ndarray) -> np.ndarray:
     return np.linalg.solve(factor.T, np.linalg.solve(factor, vector))
 
+  # Generalized least squares of the constant: 1 K^-1 y / 1 K^-1 1.
   mean = float(np.sum(solve(target)) / np.sum(solve(np.ones(len(target)))))
   return Surface(
     axes=axes,
@@ -224,6 +225,7 @@ def _encode(
     if axis.is_choice:
       encoded = [(place == j) / math.sqrt(2) for j in range(len(axis.choices))]
     else:
+      # A missing number counts as the middle of its axis.
       encoded = [np.where(np.isfinite(place), place, 0.5)]
     columns += encoded
     group += [i] * len(encoded)
@@ -274,6 +276,7 @@ def _fit(
       options={'maxiter': 60},
     )
     results.append(result)
+  # theta holds log lengths, log signal variance, and log of noise over signal variance.
   theta = min(results, key=lambda result: result.fun).x
   signal = math.exp(theta[-2] / 2)
   noise = math.exp(sum(theta[-2:]) / 2)
@@ -296,6 +299,7 @@ def _negative_log_posterior(
   ratio = math.exp(theta[-1])
 
   # Covariance, and its inverse applied to the target without its constant.
+  # Matern kernel with nu = 5/2: (1 + s + s^2 / 3) exp(-s), with s = sqrt(5) r.
   s = math.sqrt(5) * np.sqrt(np.tensordot(lengths**-2, square, 1))
   decay = np.exp(-s)
   total = signal * ((1 + s + s**2 / 3) * decay + (ratio + 1e-8) * np.eye(n))
@@ -308,6 +312,7 @@ def _negative_log_posterior(
   # Likelihood and its gradient.
   value = 0.5 * target @ weights + np.sum(np.log(np.diag(factor)))
   outer = inverse - np.outer(weights, weights)
+  # d k / d log l_i = 5/3 signal (1 + s) exp(-s) (x_i - y_i)^2 / l_i^2.
   slope = 5 / 3 * signal * (1 + s) * decay
   gradient = [
     0.5 * np.sum(outer * slope * square[i]) / lengths[i] ** 2

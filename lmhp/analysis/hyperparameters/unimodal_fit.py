@@ -46,14 +46,17 @@ def rise_of(
     tail: Above 0 if it is steeper than a parabola far out, below 0 if it is flatter.
   """
   if shape == 'kink':
+    # Two half parabolas of different steepness.
     rise = distance**2 * np.exp(np.sign(distance) * skew / 2)
   elif shape == 'linex':
+    # 2 (exp(k d) - k d - 1) / k^2 tends to d^2 for small k, where it is 0 / 0.
     k = np.where(np.abs(skew) < 1e-3, 1e-3, 1.3 * skew)
     exponent = np.minimum(k * distance, MAX_EXPONENT)
     rise = 2 * (np.expm1(exponent) - k * distance) / k**2
   else:
     k = np.where(skew < 0, -6.0, 6.0)
     exponent = np.minimum(k * distance, MAX_EXPONENT)
+    # A parabola plus an exponential term that is steep on one side only.
     wall = 0.02 * np.abs(skew) * (np.expm1(exponent) - k * distance)
     rise = distance**2 + wall
   rise = np.minimum(rise, MAX_RISE)
@@ -107,6 +110,7 @@ def weigh_valleys(
   multivariate t distribution around its weighted mean.
   """
   meshes = np.meshgrid(*GRIDS, indexing='ij')
+  # The first proposal of each shape is the whole grid, with equal density.
   grid = np.stack([mesh.ravel() for mesh in meshes], 1)
   proposals = [_Proposal(grid, np.zeros(len(grid)))] * len(SHAPES)
   noises = np.ptp(y) * np.logspace(-3, 0, 7)
@@ -118,12 +122,14 @@ def weigh_valleys(
       _draw(proposal.valleys, weight, GRID_STEPS / 2**stage, rng)
       for proposal, weight in zip(proposals, weights)
     ]
+    # Noises with hardly any weight are dropped. The next ones span the others.
     near = weighed.noise_weight > 1e-3 * weighed.noise_weight.max()
     log_noises = np.log(noises)[near]
     step = np.log(noises[1] / noises[0])
     noises = np.exp(np.linspace(log_noises.min() - step, log_noises.max() + step, 7))
     weighed = _weigh_proposals(z, y, fixed, proposals, weighed.height, noises)
 
+  # Level of the losses under the likeliest valley, and the mean log noise.
   level = fixed @ np.linalg.lstsq(fixed, y - weighed.height, rcond=None)[0]
   log_noise = np.sum(weighed.noise_weight * np.log(noises)) / weighed.noise_weight.sum()
   return Valleys(
@@ -198,6 +204,7 @@ def _weigh_proposals(
 
   # The likeliest valley sets the heights of the runs.
   best = int(np.argmax(valley_weight * np.exp(log_proposal - np.max(log_proposal))))
+  # Depth of each valley under its likeliest variance.
   at = np.argmax(weight, 1)
   rows = np.arange(len(valleys))
   return _Weighed(
@@ -233,6 +240,7 @@ def _draw(
   factor = np.linalg.cholesky(spread)
   normal = rng.standard_normal((N_DRAWS, 3))
   standard = normal / np.sqrt(rng.chisquare(4, (N_DRAWS, 1)) / 4)
+  # Log density up to a constant: -(4 + 3) / 2 log(1 + |s|^2 / 4) in three dimensions.
   log_density = -3.5 * np.log1p(np.sum(standard**2, 1) / 4)
   log_density = log_density - np.sum(np.log(np.diag(factor)))
   return _Proposal(mean + standard @ factor.T, log_density)
@@ -263,6 +271,7 @@ def _log_evidence(
   """
   from scipy.special import log_ndtr
 
+  # Variance of each run: the noise, and a lack of fit that grows with its height.
   variance = np.concatenate(
     [noises[:, None] ** 2 + (lack * height) ** 2 for lack, _ in LACK_OF_FIT]
   )

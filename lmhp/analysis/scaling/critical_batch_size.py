@@ -161,11 +161,14 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   high = x.max() + SPAN
   b = _minimize(squares_of, low, high)
   least = float(squares_of(np.asarray(b)))
+  # log S = a + log(1 + exp(b - x)), so the best a for a given b is a mean.
   a = float(np.mean(y - np.logaddexp(0, b - x)))
 
   # Intervals. Examples depend on 1 / B as steps depend on B.
+  # F test: a value is inside if its squares are at most least (1 + F / (n - 2)).
   growth = 1 + float(fdtri(1, n - 2, confidence)) / (n - 2)
   limit = max(least, _rounding_squares(y)) * growth
+  # E = S B = E_min (1 + B / B_crit) is the law of S with 1 / B in place of B.
   examples = x + y
   steps_squares = _profile_over_batch(x, y)
   examples_squares = _profile_over_batch(-x, examples)
@@ -176,6 +179,7 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   )
 
   reason = ''
+  # A minimum at an end of the searched range means that the runs do not bound it.
   is_flat = b < low + 0.01
   is_falling = b > high - 0.01
   if is_flat:
@@ -223,6 +227,7 @@ def _profile_over_batch(
 
   def squares(log_steps: np.ndarray) -> np.ndarray:
     def at(b: np.ndarray) -> np.ndarray:
+      # log S = log S_min + log(1 + B_crit / B).
       residuals = y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)
       return np.sum(residuals**2, axis=-1)
 
@@ -266,6 +271,8 @@ def _interval(
 
   ends = []
   for bound, open_end in zip(bounds, (0.0, math.inf)):
+    # The end is open if the limit is not passed up to the bound. Rounding can put the
+    # best position itself above the limit, and then the interval is one point.
     if excess(bound) <= 0:
       ends.append(open_end)
     elif excess(best) >= 0:
@@ -329,6 +336,7 @@ def steps_to_target(
   if not reached.size:
     return math.nan
   i = int(reached[0])
+  # The first loss is already at the target.
   if i == 0:
     return float(x[0])
   fraction = (y[i - 1] - target) / (y[i - 1] - y[i])

@@ -127,11 +127,13 @@ def noise_scale_from_norms(
   noise = (small - big) / (1 / small_batch - 1 / big_batch)
 
   # Interval of the ratio of their means.
+  # Whole blocks of steps are drawn, because neighbouring steps are correlated.
   length = min(n, settings.block or round(n ** (1 / 3)) + 1)
   rng = np.random.default_rng(settings.seed)
   starts = rng.integers(0, n, (settings.draws, -(-n // length)))
   signals = _block_means(signal, starts, length)
   noises = _block_means(noise, starts, length)
+  # A draw whose signal is not above 0 has an infinite noise scale.
   positive = np.where(signals > 0, signals, 1)
   ratios = np.where(signals > 0, np.maximum(noises, 0) / positive, math.inf)
   tail = _tail(confidence, n / length)
@@ -254,6 +256,7 @@ def noise_scale_of_run(
   finite = np.isfinite(batch) & np.isfinite(microbatch) & np.isfinite(steps)
   logged = np.flatnonzero(finite)
   late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]
+  # The small batch is one microbatch. The big batch is the whole batch.
   return noise_scale_from_norms(
     batch_tokens / n_microbatches,
     batch_tokens,

@@ -83,6 +83,7 @@ def log_law(
       theta[:, 2:3] - theta[:, 4:5] * z,
     )
   )
+  # Log of a sum of exponentials. The largest term is taken out, so that none overflows.
   top = terms.max(axis=0)
   fractions = np.exp(terms - top)
   total = fractions.sum(axis=0)
@@ -139,12 +140,16 @@ def linear_part(
   )
   # (R, 3, n) relative to the losses, so that high losses do not dominate.
   columns = np.stack(terms, 1) / losses
+  # Normal equations of 1 = columns * (E, A, B). With no term at all, the error is n.
   gram = columns @ columns.transpose(0, 2, 1)
   right = columns.sum(axis=2)
   best = np.zeros((len(alpha), 3))
   error = np.full(len(alpha), float(len(losses)))
+  # The solution with E, A, B >= 0 is the plain solution of a subset of the terms, so
+  # the best of the seven subsets is exact.
   for subset in ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
     diagonal = gram[:, subset, subset].max(1)[:, None, None]
+    # The small diagonal keeps nearly collinear terms solvable.
     part = gram[:, subset][:, :, subset] + 1e-13 * np.eye(len(subset)) * diagonal
     solved = np.zeros_like(best)
     solved[:, subset] = np.linalg.solve(part, right[:, subset, None])[..., 0]
@@ -189,6 +194,7 @@ def fit(
   residuals = y - expected
   value = huber(residuals, delta, tilts)
   damping = np.full(n_fits, 1e-6)
+  # Indices of the fits that have not converged.
   active = np.arange(n_fits)
   for _ in range(iterations):
     # Try a damped step of the active fits.
@@ -201,6 +207,7 @@ def fit(
       own_basis,
     )
     trial = theta[active] + step
+    # A basis holds one direction of theta fixed. Clipping would leave that subspace.
     if basis is None:
       trial[:, ALPHA:] = np.clip(trial[:, ALPHA:], *EXPONENT_BOUNDS)
     expected, trial_fractions = log_law(trial, x, z)
@@ -208,6 +215,7 @@ def fit(
     trial_value = huber(trial_residuals, delta, tilts[active])
 
     # Keep the steps that lower the loss, and adapt the damping.
+    # The margins are below rounding, so that a converged fit counts as better.
     better = trial_value <= value[active] * (1 + 1e-15) + 1e-18 * delta**2
     moved = active[better]
     theta[moved] = trial[better]
@@ -239,9 +247,11 @@ def _step(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns (R, 5) damped steps, and (R,) twice the decrease of their quadratic models."""
   # Gradient and Hessian of the weighted squares.
+  # Huber weight: 1 up to delta, and delta / |residual| above.
   weights = np.minimum(1, runs.delta / np.maximum(np.abs(fits.residuals), 1e-300))
   jacobian = slopes(fits.fractions, runs.x, runs.z)
   if basis is not None:
+    # Derivatives along the directions that are free.
     jacobian = basis.transpose(0, 2, 1) @ jacobian
   gradient = (jacobian @ (fits.residuals * weights - tilt)[..., None])[..., 0]
   hessian = (jacobian * weights[:, None]) @ jacobian.transpose(0, 2, 1)
@@ -249,6 +259,7 @@ def _step(
   # Solve with damping.
   diagonal = np.einsum('rkk->rk', hessian)
   largest = diagonal.max(axis=1, keepdims=True)
+  # Marquardt's damping scales with the diagonal, so it does not depend on units.
   extra = damping[:, None] * diagonal + 1e-13 * largest + 1e-300
   damped = hessian + extra[:, :, None] * np.eye(hessian.shape[1])
   step = np.linalg.solve(damped, gradient[..., None])[..., 0]

@@ -123,6 +123,7 @@ def fit_isoflops(
   c = 6 * n * d if flops is None else np.asarray(flops, float)
   if c.shape != n.shape:
     raise ConfigError(f'flops: got shape {c.shape}, expected that of losses, {n.shape}')
+  # Comparisons with NaN are False, so such runs are left out.
   with np.errstate(invalid='ignore'):
     good = np.all([np.isfinite(row) & (row > 0) for row in (n, d, loss, c)], axis=0)
   n = n[good]
@@ -135,10 +136,13 @@ def fit_isoflops(
   outside: list[float] = []
   without_minimum: list[float] = []
   for rows in _budgets(c):
+    # The runs of a budget differ a little in compute. Their geometric mean stands for
+    # it.
     flops_of_budget = float(np.exp(np.log(c[rows]).mean()))
     parabola = _fit_parabola(np.log(n[rows]), loss[rows])
     if parabola is None:
       without_minimum.append(flops_of_budget)
+    # A minimum outside of the tried sizes is an extrapolation, and is not used.
     elif not n[rows].min() <= np.exp(parabola.place) <= n[rows].max():
       outside.append(flops_of_budget)
     else:
@@ -187,6 +191,7 @@ def _isoflops(
   # The optimal sizes follow a power law of the compute.
   if len(minima) >= 2:
     parameters_law = fit_power_law(c, size, confidence=confidence)
+    # D = C / (6 N).
     tokens_law = fit_power_law(c, c / 6 / size, confidence=confidence)
     a = parameters_law.exponent
   coefficients = [each.parabola.coefficients for each in minima]
@@ -223,6 +228,8 @@ def _fit_parabola(u: np.ndarray, loss: np.ndarray) -> _Parabola | None:
   c2, c1, c0 = np.polyfit(u - middle, loss, 2)
   if c2 <= 0:
     return None
+  # Minimum of c2 v^2 + c1 v + c0 at v = -c1 / (2 c2), with v = u - middle. The
+  # coefficients are those in u itself.
   return _Parabola(
     place=middle - c1 / (2 * c2),
     value=c0 - c1**2 / (4 * c2),
@@ -237,6 +244,7 @@ def _bias(
   unknown = (np.full(len(minima), np.nan), math.nan)
   if len(minima) < 2:
     return unknown
+  # The projected law has a known optimum, with which the parabolas can be compared.
   law = variable_projection(n, d, loss)
   if not (law.A > 0 and law.B > 0):
     return unknown
@@ -251,6 +259,7 @@ def _bias(
     places.append(parabola.place)
   c = np.array([each.flops for each in minima])
   offset = np.array(places) - np.log(law.optimal_parameters(c))
+  # Factor on N_opt at each budget. The slope of its log over log C is the bias of a.
   return np.exp(offset), float(np.polyfit(np.log(c), offset, 1)[0])
 
 
@@ -356,6 +365,7 @@ def variable_projection(
   ]
 
   # Undo the centring of the terms A N^-alpha and B D^-beta.
+  # `linear_part` centres log N and log D, so A and B are scaled back.
   best = np.clip(min(results, key=lambda result: result.fun).x, *bounds)
   (linear,), (error,) = project(best)
   alpha, beta = np.exp(best)
@@ -364,12 +374,14 @@ def variable_projection(
   b = linear[2] * np.exp(beta * np.log(d).mean())
 
   reason = ''
+  # All three terms must show: exponents inside their range, and E, A, B above 0.
   is_inside = np.all((best > bounds[0] + 1e-9) & (best < bounds[1] - 1e-9))
   if not is_inside or min(a, b, e) <= 0:
     reason = (
       'an exponent is at the end of its range, or a term is zero, so the runs do not show all '
       'three terms of the law'
     )
+  # N_opt ~ C^a with a = beta / (alpha + beta), for C = 6 N D.
   exponent = float(beta / (alpha + beta))
   return Projection(
     E=float(e),

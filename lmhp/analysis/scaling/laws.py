@@ -127,6 +127,7 @@ class ScalingLaw:
 
     It holds the uncertainty of the law, and noise like that of the fitted runs.
     """
+    # Without intervals of the law, a new run has none either.
     n, d = np.broadcast_arrays(np.asarray(parameters, float), np.asarray(tokens, float))
     if self._fitted is None or not self._has_intervals:
       unknown = np.full(n.shape, np.nan)
@@ -174,6 +175,7 @@ class ScalingLaw:
     if self._fitted is not None and self._has_intervals:
       draws = self._draws
       centre = self._fitted.runs.centre
+      # Draws are in centred logs: log A = theta_1 + alpha mean(log N), and so for B.
       log_a = draws[:, 1] + draws[:, 3] * centre[0]
       log_b = draws[:, 2] + draws[:, 4] * centre[1]
       sizes = _optimal_size(c[..., None], log_a, log_b, draws[:, 3], draws[:, 4])
@@ -211,6 +213,8 @@ class ScalingLaw:
     shape = (self._fitted.draws, self.n_runs)
     rng = np.random.default_rng(self._fitted.seed)
     residuals = runs.y - log_law(theta[None], runs.x, runs.z)[0][0]
+    # The scores are the derivatives of the Huber loss. Each draw tilts the objective by
+    # resampled scores with random signs, and fits again.
     scores = np.clip(residuals, -runs.delta, runs.delta)
     tilt = rng.choice(scores, shape) * rng.choice([-1, 1], shape)
     return fit(np.repeat(theta[None], shape[0], 0), runs, tilt=tilt).theta
@@ -361,6 +365,7 @@ def _best_fit(columns: np.ndarray, runs: LogRuns) -> tuple[np.ndarray, float]:
   # The logarithm of the linear part must exist.
   linear = np.maximum(linear, 1e-3 * np.exp(runs.y.mean()))
   starts = np.concatenate([np.log(linear), alpha[:, None], beta[:, None]], axis=1)
+  # Fit the best starts coarsely, and the best three of the results to convergence.
   best = np.argsort(error, kind='stable')[:N_STARTS]
   coarse = fit(starts[best], runs, iterations=300, tolerance=1e-4)
   best = np.argsort(coarse.objective, kind='stable')[:3]

@@ -85,8 +85,10 @@ def learning_rate_sensitivity(
     )
   if not math.isfinite(initial_loss):
     raise ConfigError(f'initial_loss: got {initial_loss}, expected a finite number')
+  # A run that diverged, or that ended above its start, counts as the initial loss.
   finite = np.where(np.isfinite(final), final, initial_loss)
   capped = np.minimum(finite, initial_loss)
+  # Seeds of one learning rate are averaged first, so each rate has the same weight.
   _, index, count = np.unique(rates, return_inverse=True, return_counts=True)
   means = np.bincount(index, weights=capped) / count
   return float(np.mean(means) - np.min(means))
@@ -139,6 +141,8 @@ def edge_of_stability(
     )
   use = MOMENTUM[optimizer]
   b = 0.0 if use is _Momentum.NONE else momentum
+  # Heavy ball: (2 + 2b) / lr. Nesterov divides by 1 + 2b. A mean of gradients has steps
+  # of 1 - b times those of a sum, so its edge is 1 / (1 - b) times higher.
   edge = (2 + 2 * b) / learning_rate
   if use in (_Momentum.NESTEROV_SUM, _Momentum.NESTEROV_MEAN):
     edge = edge / (1 + 2 * b)

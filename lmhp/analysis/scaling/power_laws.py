@@ -187,6 +187,7 @@ def _fit(
   # Centred logarithms, so that the intercept and the exponents are not correlated.
   middle = log_x.mean(axis=0)
   design = np.column_stack([np.ones(n), log_x - middle])
+  # Columns of unit length, so that the condition number measures collinearity alone.
   size = np.linalg.norm(design, axis=0)
   scaled = design / np.where(size > 0, size, 1)
   if not size.all() or np.linalg.cond(scaled) > MAX_CONDITION:
@@ -204,10 +205,12 @@ def _fit(
   # log c is the law at log x = 0.
   origin = np.r_[1.0, -middle]
   log_c = float(origin @ solved)
+  # Variance of a linear form v of the coefficients: v (X^T X)^-1 v^T.
   variances = np.r_[origin @ covariance @ origin, np.diag(covariance)[1:]]
   low, high = _student_interval(
     np.r_[log_c, solved[1:]], scatter * np.sqrt(variances), confidence, freedom
   )
+  # The first row is log c. The others are exponents as they are.
   low[0] = np.exp(low[0])
   high[0] = np.exp(high[0])
   reason = ''

@@ -56,14 +56,17 @@ def law_intervals(
   if reason:
     return dict.fromkeys(QUANTITIES, (math.nan, math.nan)), reason
   n_quantities = len(QUANTITIES)
+  # All ends at once: two rows per quantity, for its lower and its upper end.
   which = np.repeat(np.arange(n_quantities), 2)
   side = np.tile([-1.0, 1.0], n_quantities)
   repeated = dataclasses.replace(runs, y=np.repeat(runs.y[None], len(which), 0))
   many = np.repeat(theta[None], len(which), axis=0)
   bounds = score_bounds(many, repeated, confidence, which, side)
+  # E, A and B were bounded as logs. exp(700) is the largest that does not overflow.
   ends = np.where(which < 3, np.exp(np.minimum(bounds, 700)), np.maximum(bounds, 0))
   ends = ends.reshape(-1, 2)
   ends = np.where(np.isinf(ends) | (ends > 1e300), np.inf, ends)
+  # beta / (alpha + beta) is between 0 and 1.
   ends[OPTIMAL_EXPONENT] = np.clip(ends[OPTIMAL_EXPONENT], 0, 1)
   unbounded = []
   intervals: dict[str, Interval] = {}
@@ -115,6 +118,7 @@ def score_bounds(
     The ends. For E, A and B they are of the logarithm. Infinite if nothing is rejected.
   """
   critical = critical_correlation(len(runs.x), confidence)
+  # Distances from the fitted value are measured in standard errors.
   middle = quantity(which, theta, runs.centre)
   unit = _standard_errors(theta, runs, which)
   inside = np.zeros(len(theta))
@@ -123,6 +127,7 @@ def score_bounds(
 
   # Expand until a value is rejected, then bisect between it and the last that is not.
   for turn in range(N_EXPANSIONS + N_BISECTIONS):
+    # An end is open until one value has been rejected.
     is_open = np.isinf(outside)
     todo = np.flatnonzero(is_open if turn < N_EXPANSIONS else ~is_open)
     if not len(todo):
@@ -130,6 +135,8 @@ def score_bounds(
     expanded = np.maximum(1.6, 1.6 * inside)
     distance = np.where(is_open, expanded, 0.5 * (inside + outside))[todo]
     value = middle[todo] + (side * unit)[todo] * distance
+    # Refit with the quantity held at the value, from the last fit that was not
+    # rejected.
     normal, level = constraint(which[todo], value, runs.centre)
     start = _project(reached[todo], runs, normal, level)
     fits = fit(start, runs.select(todo), basis=complement(normal))
@@ -137,6 +144,7 @@ def score_bounds(
     outside[todo[rejected]] = distance[rejected]
     inside[todo[~rejected]] = distance[~rejected]
     reached[todo[~rejected]] = fits.theta[~rejected]
+  # An end that was never rejected is unbounded.
   reach = np.where(np.isinf(outside), np.inf, 0.5 * (inside + outside))
   return middle + side * unit * reach
 
@@ -150,6 +158,7 @@ def score_correlation(fits: Fits, runs: LogRuns, normal: np.ndarray) -> np.ndarr
     normal: (R, 5) direction that was held.
   """
   jacobian = slopes(fits.fractions, runs.x, runs.z)
+  # Derivative of the log loss of each run along the held direction.
   along = (normal[:, None] @ jacobian)[:, 0]
 
   # Project out what the other parameters can do.
@@ -159,6 +168,7 @@ def score_correlation(fits: Fits, runs: LogRuns, normal: np.ndarray) -> np.ndarr
   projection = np.linalg.solve(gram, others @ along[..., None])
   along = along - (others.transpose(0, 2, 1) @ projection)[..., 0]
 
+  # Correlation of the rest with the scores, the derivatives of the Huber loss.
   scores = np.clip(fits.residuals, -runs.delta, runs.delta)
   size = np.sqrt(np.sum(along**2, axis=1) * np.sum(scores**2, axis=1))
   return np.sum(along * scores, axis=1) / np.maximum(size, 1e-300)
@@ -190,6 +200,7 @@ def quantity(
     theta: (R, 5) parameters.
     centre: Means that were subtracted from log N and log D.
   """
+  # Undo the centring of log N and log D.
   log_e, log_a, log_b, alpha, beta = theta.T
   values = np.stack(
     [
@@ -217,6 +228,7 @@ def constraint(
     centre: Means that were subtracted from log N and log D.
   """
   normals = np.zeros((len(QUANTITIES), len(value), 5))
+  # Each quantity is linear in theta once its value is given.
   normals[[0, 1, 2, 3, 4], :, [0, 1, 2, 3, 4]] = 1
   normals[1, :, ALPHA] = centre[0]
   normals[2, :, BETA] = centre[1]
