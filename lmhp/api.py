@@ -81,6 +81,8 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
     cfg = config_lib.resolve(config_lib.to_config_dict(target))
     return 'config', _with_vocab_size(cfg)
 
+  # A text is a preset, an experiment file (with an argument after a colon), or a
+  # config.json, in this order.
   name = os.fspath(target)
   if name.lower() in PRESETS:
     return name.lower(), preset(name)
@@ -89,6 +91,7 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
     return name, _with_vocab_size(cfg)
   if name.endswith('.json') or epath.Path(name).is_dir():
     return name, read_config(name)
+  # `preset` raises the error for an unknown name.
   return name, preset(name)
 
 
@@ -132,17 +135,20 @@ def train(
       or written.
   """
   use_compile_cache()
+  # Read and check the config before anything slow.
   config = experiment.base_config(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
   check_keys_are_read(cfg.optimizer)
   check_keys_are_read(cfg.schedule)
 
+  # A directory is new, or has a run to continue.
   stored = None
   if workdir is not None:
     stored = _stored_run(workdir)
     if stored is None:
       check_is_free(workdir)
 
+  # The data decide the vocabulary and the length of an epoch.
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
   if workdir is None:
@@ -339,6 +345,7 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
 
   cfg = stored.cfg
   dataset = datasets.load(cfg.data)
+  # The programs of the run describe the state that the checkpoint must have.
   stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
   programs = Programs(cfg, stream, dataset.sha256)
   with Checkpoints(workdir / 'checkpoints', cfg.checkpoint) as checkpoints:

@@ -42,6 +42,7 @@ def run() -> NoReturn:
   number of the signal. Ctrl-C ends the process at once until a run installs its own handler.
   An exception from Python's handler could be lost if it came during an import.
   """
+  # Ctrl-C ends the process as it ends any program, without a traceback.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   if isinstance(sys.stdout, io.TextIOWrapper):
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str]) -> int:
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
   except BrokenPipeError:
+    # `run` handles this error, which is an OSError too.
     raise
   except OSError as error:
     # For instance a full disk, or a directory that was removed.

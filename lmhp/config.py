@@ -124,6 +124,7 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
       raise ConfigError(
         f'{section}: got {section_config!r}, expected a section of keys'
       )
+    # The ConfigDict of a user may be locked, and binds the types of its first values.
     with section_config.unlocked(), section_config.ignore_type():
       is_text = isinstance(value, str)
       section_config[name] = parse(value, type_of(path)) if is_text else value
@@ -186,8 +187,10 @@ def _check_representable(path: str, value: object) -> object:
   for item in value if isinstance(value, (tuple, list)) else (value,):
     if not isinstance(item, (int, float, np.number)):
       continue
+    # Zero, infinities and NaN have a form in float32.
     if item == 0 or item in (math.inf, -math.inf) or item != item:
       continue
+    # A static number must fit into int64, and a traced one into a normal float32.
     if not is_traced and not -(2**63) < item < 2**63:
       raise ConfigError(
         f'{path}: got a number of more than 18 digits, expected one below 2**63'
@@ -233,6 +236,7 @@ def complete(
     ConfigError: If the data, the model and the batch do not fit together.
   """
   _check_objective(cfg)
+  # The model first, because its context gives the default sequence length.
   model = _complete_model(cfg, vocab_size, dtype)
   train = dataclasses.replace(cfg.train, seq_len=cfg.train.seq_len or model.max_seq_len)
   _check_batch(train, model, cfg.data.objective)

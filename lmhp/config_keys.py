@@ -84,16 +84,19 @@ def suggest_key(
   if declarations is None:
     declarations = keys()
   section, _, name = path.rpartition('.')
+  # First a key that had this name before.
   for new, old in RENAMED_KEYS.items():
     is_old_name = path == old or not section and name == old.rpartition('.')[2]
     if is_old_name and new in declarations:
       return f'; did you mean {new!r}?'
 
+  # Then a key with this name as an alias.
   called_so = _keys_called(name, declarations)
   if called_so:
     return f'; did you mean {" or ".join(called_so)}?'
 
   sections_of_keys = list(dict.fromkeys(key.partition('.')[0] for key in declarations))
+  # Then a similar name, in the same section before all others.
   in_section = [key for key in declarations if key.startswith(f'{section}.')]
   everywhere = [*declarations] if section else [*declarations, *sections_of_keys]
   for candidates in (in_section, everywhere):
@@ -138,6 +141,7 @@ def parse(text: str, hint: object) -> object:
   >>> parse('a,b', tuple[str, ...])
   ('a', 'b')
   """
+  # The type of the key decides how its text is read.
   options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
   word = text.strip().lower()
   if word == 'none' and type(None) in options:
@@ -148,6 +152,7 @@ def parse(text: str, hint: object) -> object:
   if bool in options and word in _BOOLS:
     return _BOOLS[word]
   if str in options:
+    # A quoted text loses its quotes. All other text stays as it is.
     value = _literal(text)
     return value if isinstance(value, str) else text
   if word in _NONFINITE:

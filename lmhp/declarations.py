@@ -191,6 +191,7 @@ def _is_within_bounds(number: float, declaration: Declaration) -> bool:
   high = declaration.high
   if math.isnan(number):
     return False
+  # An infinity is accepted only as the value that switches a key off.
   if math.isinf(number) and declaration.neutral != number:
     return False
   if low is not None and (number < low or declaration.open_low and number == low):
@@ -232,8 +233,10 @@ def _convert(value: Any, hint: Any) -> Any:
     item_type = typing.get_args(tuple_types[0])[0]
     return tuple(_convert(item, item_type) for item in value)
 
+  # A bool is an int in Python, but is no number here.
   if isinstance(value, bool):
     return value
+  # 1 becomes 1.0 for a float, and 1.0 becomes 1 for an int.
   if isinstance(value, int) and float in options and int not in options:
     return float(value)
   if isinstance(value, float) and value.is_integer():

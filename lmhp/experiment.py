@@ -46,6 +46,7 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
   Raises:
     ConfigError: If there is no such file, it fails, or it has no `get_config`.
   """
+  # FILE:ARGUMENT passes a text to `get_config`.
   file_path, _, argument = os.fspath(path).partition(':')
   if not os.path.isfile(file_path):
     problem = 'is a directory' if os.path.isdir(file_path) else 'does not exist'
@@ -131,6 +132,7 @@ def _line_number(path: str, error: BaseException) -> int | None:
   """Returns the line of a file in which an error arose, or None if there is none."""
   if isinstance(error, SyntaxError) and error.filename == path:
     return error.lineno
+  # The innermost frame of the traceback that is in the file.
   line = None
   trace = error.__traceback__
   while trace:
@@ -159,6 +161,7 @@ def _missing_key(error: Exception) -> str | None:
   KeyError for a subscript. Its message is `Key "x" does not exist ...` or `'x'`.
   """
   cause: Any = error
+  # ConfigDict wraps a KeyError in its own error. Only the message names the key.
   if error.args and isinstance(error.args[0], KeyError):
     cause = error.args[0]
   message = str(cause.args[0]) if cause.args else ''

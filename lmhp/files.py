@@ -106,6 +106,7 @@ def to_jsonable(value: Any) -> Any:
     array = np.asarray(value)
     if array.ndim:
       return [to_jsonable(item) for item in array]
+    # The shortest text of a float32 has fewer digits than the same number as a float64.
     value = float(str(array)) if array.dtype == np.float32 else array.item()
   if isinstance(value, float) and not math.isfinite(value):
     return str(value)

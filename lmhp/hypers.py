@@ -83,6 +83,7 @@ def _split_section(
 ) -> tuple[Cfg, dict[str, np.generic | np.ndarray]]:
   values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   numbers = {}
+  # A traced value leaves the structure, so that one program serves all its values.
   for name, declaration in declared(cfg).items():
     if not declaration.traced:
       continue

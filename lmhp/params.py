@@ -72,6 +72,7 @@ class ParamSpec:
       raise ValueError(
         f'{self.pattern}: got role {self.role!r}, expected one of {ROLES}'
       )
+    # `axes` has one letter per axis, and > between the inputs and outputs of a matrix.
     letters = self.axes.replace('|', ' ').replace('>', ' ').split()
     is_matrix = '>' in self.axes
     if is_matrix != (self.role == 'weight') or any(len(axis) > 1 for axis in letters):
@@ -135,6 +136,7 @@ def register_params(specs: Iterable[ParamSpec]) -> None:
     ValueError: If the table has another specification with the same pattern.
   """
   for spec in specs:
+    # A module that is imported again registers equal specifications again.
     others = [other for other in PARAM_TABLE if other.pattern == spec.pattern]
     if not others:
       PARAM_TABLE.append(spec)

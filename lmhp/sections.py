@@ -182,6 +182,7 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
     ConfigError: If the section has a key of that name with another declaration.
   """
   global _version
+  # Take the keys that the section lacks. A shared key must be declared alike.
   fields = {field.name: field for field in dataclasses.fields(section_class)}
   hints = typing.get_type_hints(keys_class)
   new = {}

@@ -36,6 +36,7 @@ def generate(arguments: list[str]) -> int:
       f'generate: got {len(values.workdir)} directories, expected one of a run'
     )
 
+  # The import loads JAX, so mistakes in the flags are found before it.
   from lmhp import api
 
   text = api.generate(

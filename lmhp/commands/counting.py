@@ -53,6 +53,7 @@ def count(arguments: list[str]) -> int:
       'count: got no target, expected a preset, an experiment file or a config.json'
     )
 
+  # The imports load JAX, so mistakes in the flags are found before them.
   from lmhp import api
   from lmhp.counting.console import print_table
   from lmhp.counting.description import describe

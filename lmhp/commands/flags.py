@@ -76,6 +76,7 @@ def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
     try:
       value = int(text)
     except ValueError:
+      # A text that is no number is refused like one that is too small.
       value = low - 1
     is_too_large = high is not None and value > high
     if value < low or is_too_large:
@@ -95,7 +96,9 @@ def number(low: float) -> Callable[[str], float]:
     try:
       value = float(text)
     except ValueError:
+      # A text that is no number is refused below, as NaN is.
       value = math.nan
+    # The negated comparison also refuses NaN.
     if not value >= low:
       raise argparse.ArgumentTypeError(
         f'got {text!r}, expected a number of at least {low:g}'
@@ -128,13 +131,16 @@ def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]
     argument = remaining.pop(0)
     name, equals, value = argument.lstrip('-').partition('=')
     is_flag = argument.startswith('-')
+    # --noconfig.KEY sets a bool to False.
     if is_flag and name.startswith('noconfig.') and not equals:
       overrides[name.removeprefix('noconfig.')] = False
     elif is_flag and name.startswith(('config.', 'sweep.')):
       path = name.removeprefix('config.')
+      # --config.KEY=VALUE, --config.KEY VALUE, or --config.KEY for True.
       if equals:
         overrides[path] = value
       elif remaining and not remaining[0].startswith('--'):
+        # A value may begin with a minus sign, but not with two.
         overrides[path] = remaining.pop(0)
       else:
         overrides[path] = True
@@ -180,6 +186,7 @@ def parse_run_flags(
   Raises:
     ConfigError: For a word without a flag, or an empty path.
   """
+  # Words without a flag are collected, for an error message that helps.
   parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)
   values = parser.parse(arguments)
   if values is None:

@@ -146,6 +146,7 @@ def _run_self_test() -> SelfTest:
   }
 
   start = time.perf_counter()
+  # Train in a new directory each time, so that nothing is resumed.
   runs = []
   for _ in range(2):
     with tempfile.TemporaryDirectory() as workdir:
@@ -155,6 +156,7 @@ def _run_self_test() -> SelfTest:
     runs.append(run)
   seconds = time.perf_counter() - start
 
+  # Equal seeds must give equal parameters, bit for bit.
   pairs = zip(jax.tree.leaves(runs[0].params), jax.tree.leaves(runs[1].params))
   repeatable = all(np.array_equal(a, b) for a, b in pairs)
   losses = runs[0].history['loss_nats']

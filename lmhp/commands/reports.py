@@ -58,6 +58,7 @@ def report(arguments: list[str]) -> int:
     )
   format_name = _format_of(values)
 
+  # The import is slow, so mistakes in the flags are found before it.
   from lmhp import api
 
   page = api.report(
@@ -85,6 +86,7 @@ def _format_of(values: argparse.Namespace) -> str:
     return 'html'
   if values.output == '-':
     return 'md'
+  # Otherwise the ending of the file decides.
   ending = os.path.splitext(values.output)[1]
   for name, suffix in FORMATS.items():
     if ending == suffix:

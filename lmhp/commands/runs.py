@@ -29,6 +29,7 @@ def train(arguments: list[str]) -> int:
     print(format_config_help())
     return 0
 
+  # The import loads JAX, so mistakes in the flags are found before it.
   from lmhp import api
   from lmhp.config import default_config
   from lmhp.training.progress.summary import format_summary
@@ -39,6 +40,7 @@ def train(arguments: list[str]) -> int:
     config, workdir=workdir, overrides=overrides, display=values.display
   )
   if result.signal is not None:
+    # The exit status of a process that a signal ends, as in a shell.
     return 128 + result.signal
   if values.display != 'none':
     print(format_summary(result.result, result.result['parameters_by_kind'], workdir))

@@ -58,6 +58,7 @@ def sweep(arguments: list[str]) -> int:
       '--config: got none, expected an experiment file with get_config() and get_sweep()'
     )
 
+  # The import loads JAX, so mistakes in the flags are found before it.
   from lmhp import api
   from lmhp.sweeping import summary
 
@@ -76,6 +77,7 @@ def sweep(arguments: list[str]) -> int:
     report=values.report,
   )
   if result.signal is not None:
+    # The exit status of a process that a signal ends, as in a shell.
     return 128 + result.signal
   if values.display != 'none':
     print(summary.format_result(result))

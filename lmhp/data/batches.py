@@ -52,6 +52,7 @@ def make_batch(windows: Array, end_of_text: int | None = None) -> Batch:
   return Batch(
     tokens,
     targets,
+    # An end-of-text token does not have to predict the next document.
     1 - ends.astype(np.float32),
     positions=index - document_start,
     segments=segments,
@@ -110,12 +111,14 @@ def evaluation_batches(
         f'least {seq_len + 1} (sequence length + 1)'
       )
 
+  # Windows share one token: the last target of one is the first input of the next.
   windows = [
     _Window(number, start)
     for number, stream in enumerate(streams)
     for start in range(0, len(stream) - 1, seq_len)
   ]
   if limit is not None and limit < len(windows):
+    # A limited evaluation takes windows that are spread evenly over all streams.
     windows = [windows[i * len(windows) // limit] for i in range(limit)]
 
   # The check above runs at the call, and the batches are made when they are read.
@@ -141,6 +144,7 @@ def _evaluation_batch(
   """Returns the batch of some windows, padded to shape (B, L)."""
   batch_size, seq_len = shape
   dtype = np.result_type(*(stream.ids.dtype for stream in streams))
+  # Short windows and missing rows are padded with zeros, which have weight 0.
   ids = np.zeros((batch_size, seq_len + 1), dtype)
   is_real = np.zeros(shape, np.float32)
   for row, window in enumerate(windows):
@@ -151,6 +155,7 @@ def _evaluation_batch(
 
   batch = make_batch(ids, end_of_text)
   if transform is not None:
+    # Each window has a fixed number, so that it is masked alike in every evaluation.
     numbers = [
       window.stream * STREAM_STRIDE + window.start // seq_len for window in windows
     ]

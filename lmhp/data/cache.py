@@ -70,6 +70,7 @@ def new_directory(directory: epath.Path) -> Iterator[epath.Path]:
     try:
       unfinished.rename(directory)
     except OSError:
+      # Another process may have made the same directory first. Its content is equal.
       if not directory.exists():
         raise
   finally:

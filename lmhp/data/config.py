@@ -172,6 +172,7 @@ class DataConfig(Section):
         'mixture_weights',
         f'{len(self.path)} numbers, one for each source in data.path',
       )
+    # A source needs a slot in each block of the order, unless its weight is 0.
     positive = [weight for weight in weights if weight > 0]
     if not positive or min(positive) * MIXTURE_BLOCK < sum(weights):
       raise wrong(

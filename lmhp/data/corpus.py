@@ -142,6 +142,7 @@ def _python_documents(path: pathlib.Path) -> Iterator[str]:
   if path.name.startswith('test_') or path.name.endswith('_test.py'):
     return
   source = path.read_bytes()
+  # Skip files without a docstring before the slow step of parsing them.
   if b'"""' not in source and b"'''" not in source and path.name != 'topics.py':
     return
   try:
@@ -161,6 +162,8 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
 
   Only statements are searched. Most nodes are expressions, which have no docstrings.
   """
+  # The docstring of this node, and then those of its classes and functions, also in
+  # branches of `if` and `try`.
   body: list[ast.AST] = list(getattr(node, 'body', ()))
   if isinstance(node, _SCOPES) and body and isinstance(body[0], ast.Expr):
     text = _string_of(body[0].value)

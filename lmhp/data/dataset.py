@@ -122,6 +122,7 @@ def load(cfg: DataConfig) -> Dataset:
       different tokenizers.
   """
   cache = cache_dir(cfg)
+  # Choose the tokenizer. It may have to be trained on the texts.
   texts = {
     name: readers.open_text(name, cfg.text_field, cache)
     for name in cfg.path
@@ -130,6 +131,7 @@ def load(cfg: DataConfig) -> Dataset:
   tokenizer = choose_tokenizer(cfg, list(texts.values()), cache)
   file_tokenizer = None if cfg.tokenizer in KINDS else tokenizer
 
+  # Open the sources in their order in the config.
   sources: list[_Source] = []
   for name in cfg.path:
     if name in texts and tokenizer is not None:
@@ -137,6 +139,7 @@ def load(cfg: DataConfig) -> Dataset:
     else:
       sources.append(_open_tokens(name, file_tokenizer))
 
+  # All sources must have been written with one tokenizer.
   tokenizer = shared_tokenizer(
     cfg,
     [source.streams for source in sources],
@@ -144,6 +147,7 @@ def load(cfg: DataConfig) -> Dataset:
     file_tokenizer,
   )
   splits = [_split(cfg, source) for source in sources]
+  # The hash covers all that determines the token streams.
   identity = [
     tokenizer.hash,
     cfg.split,
@@ -209,6 +213,8 @@ def _open_tokens(name: str, tokenizer: Tokenizer | None) -> _Source:
   """
   if readers.is_shard(name):
     return _shard_source(name, shards.read(as_path(name)))
+  # nanoGPT writes uint16 ids in train.bin and val.bin. A tokenizer file may be beside
+  # them.
   files = readers.bin_files(name)
   tokenizer_file = files[0].parent / FILE
   if tokenizer_file.exists():
@@ -250,6 +256,7 @@ def _bin_stream(ids: np.ndarray, tokenizer: Tokenizer | None) -> TokenStream:
 def _split(cfg: DataConfig, source: _Source) -> tuple[TokenStream, TokenStream]:
   """Returns the training and the validation stream of a source."""
   if len(source.streams) == 2:
+    # The source has its own validation file.
     train, validation = source.streams
     return train, validation
   (tokens,) = source.streams

@@ -62,6 +62,7 @@ class Masking:
     root = jax.random.fold_in(jax.random.key(hypers['seed']), zlib.crc32(b'mask'))
     shape = batch.tokens.shape[-1:]
 
+    # Draws depend on the number of a sequence alone, not on the batch that it is in.
     def draw(number: Array) -> _Draws:
       keys = jax.random.split(jax.random.fold_in(root, number), 3)
       target_key, replacement_key, token_key = keys
@@ -76,6 +77,7 @@ class Masking:
     # Choose the targets.
     is_target_BL = target_BL < hypers['mask_fraction']
     if self.end_of_text is not None:
+      # End-of-text tokens are never masked.
       is_target_BL &= tokens_BL != self.end_of_text
 
     # Choose the input of each target: a random token, the token itself or the mask token.

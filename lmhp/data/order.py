@@ -104,6 +104,7 @@ class Order:
       sides = (a, b)
 
     # Permute the windows of the epoch, and draw its offset.
+    # Each epoch passes over all windows of the source once.
     epoch = number // windows
     key = _fold(_fold(_fold(root, _SOURCE_STREAM), source), epoch)
     window_key = _fold(key, _WINDOW_STREAM)
@@ -129,6 +130,8 @@ def block_quotas(mixture_weights: Array) -> jax.Array:
   Args:
     mixture_weights: (sources,) float32, of any sum.
   """
+  # Method of largest remainders: round the shares down, and give the slots that are
+  # left to the sources with the largest remainders.
   shares = mixture_weights / mixture_weights.sum() * MIXTURE_BLOCK
   floors = jnp.floor(shares)
 
@@ -156,6 +159,7 @@ def _choose_source(
   # The shuffled slots belong to the sources in order, `quotas` slots each.
   ends = jnp.cumsum(quotas)
   source = (slot[:, None] >= ends[None]).sum(axis=1, dtype=jnp.uint32)
+  # Sequences of the source in earlier blocks, plus its place in this one.
   return source, block * quotas[source] + slot - (ends - quotas)[source]
 
 
@@ -180,6 +184,7 @@ def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
   if isinstance(n, np.unsignedinteger) and math.prod(int(side) for side in sides) == n:
     return _feistel(key, x, sides)
 
+  # Cycle walking: a result outside of range(n) is permuted again until it is inside.
   def walk(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     y, is_inside = carry
     y = jnp.where(is_inside, y, _feistel(key, y, sides))
@@ -207,6 +212,8 @@ def _feistel(key: jax.Array, x: jax.Array, sides: _Sides) -> jax.Array:
     _: int, carry: tuple[jax.Array, jax.Array, jax.Array]
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
     key, left, right = carry
+    # Each half is shifted by a hash of the other, modulo its own side, so that the step
+    # can be undone.
     left = _remainder(left + _remainder(_mix(key ^ right), a), a)
     right = _remainder(right + _remainder(_mix(key + _GOLDEN ^ left), b), b)
     return key + _GOLDEN + _GOLDEN, left, right

@@ -86,6 +86,7 @@ def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
     raise ConfigError(f'data.path: no file or directory {name!r}{_suggest_path(path)}')
 
   formats = ', '.join(FORMATS)
+  # A single file, or all files of a known format below a directory.
   if not path.is_dir():
     if path.suffix.lower() not in FORMATS:
       raise ConfigError(
@@ -192,6 +193,7 @@ def _read_parquet(file: epath.Path, text_field: str) -> Iterator[str]:
         raise ConfigError(
           f'data.text_field: {file} has no column {text_field!r}{suggest(text_field, names)}'
         )
+      # Read in batches, so that a large file does not have to fit into memory.
       row = 0
       for batch in table.iter_batches(columns=[text_field], batch_size=1024):
         for value in batch.column(0).to_pylist():
@@ -261,6 +263,7 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     reason = ' '.join(str(error).split())
     raise ConfigError(f'data.path: cannot load {name!r}: {reason}') from error
 
+  # A dataset with several splits is read from its training split.
   if isinstance(table, dict):
     if 'train' not in table:
       splits = ', '.join(table)

@@ -128,6 +128,7 @@ def _write_tokens(
   file: epath.Path, documents: Iterable[str], tokenizer: Tokenizer
 ) -> tuple[ShardIndex, np.ndarray]:
   """Writes `tokens.bin`. Returns the index and the first token of each document."""
+  # The smallest type that holds every id.
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
   end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
   end_ids = np.asarray(end, dtype)
@@ -140,9 +141,11 @@ def _write_tokens(
 
   with file.open('wb') as out:
     for batch in _batches(documents):
+      # Empty documents are counted and left out.
       texts = [text for text in batch if text]
       n_empty += len(batch) - len(texts)
       for text, ids in zip(texts, tokenizer.encode_all(texts)):
+        # Text is hashed with a separator between documents, so that borders count.
         separator = b'\0' if starts else b''
         text_hash.update(separator + text.encode())
         text_bytes += len(text.encode())
@@ -226,6 +229,7 @@ def _read(directory: epath.Path) -> Shard:
       f'data.path: {directory / _TOKENS}: got {len(ids)} tokens, expected {index.tokens} '
       f'({INDEX}): the file was cut short or changed'
     )
+  # Compare the hash of each file with the index.
   for name, sha256, expected in (
     (_TOKENS, hashlib.sha256(ids.data).hexdigest(), index.tokens_sha256),
     (_DOCUMENTS, hashlib.sha256(starts).hexdigest(), index.documents_sha256),
@@ -251,6 +255,7 @@ def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
       f'data.path: {file}: got {size} bytes, expected a positive multiple of '
       f'{dtype.itemsize} ({dtype.name} tokens)'
     )
+  # A remote file cannot be mapped, and is read as a whole.
   if is_remote(file):
     return np.frombuffer(file.read_bytes(), dtype)
   return np.memmap(file, dtype, 'r')

@@ -120,6 +120,7 @@ class SpanCorruption:
 
     if self.end_of_text is None:
       return encoder, targets
+    # Both sequences end with the end-of-text token, as in T5.
     end = jnp.full(1, self.end_of_text, jnp.int32)
     return jnp.concatenate([encoder, end]), jnp.concatenate([targets, end])
 
@@ -131,6 +132,7 @@ class SpanCorruption:
       token, and True for the first token of each span.
     """
     noise_key, text_key = jax.random.split(key)
+    # Random lengths of the spans, and of the texts between them.
     text = _random_lengths(text_key, self.seq_len - self.n_noise, self.n_spans)
     noise = _random_lengths(noise_key, self.n_noise, self.n_spans)
 
@@ -138,6 +140,7 @@ class SpanCorruption:
     earlier_noise = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]])
     begins = jnp.cumsum(text) + earlier_noise
 
+    # For each position, the latest span that has begun, and if it still lasts.
     index_L = jnp.arange(self.seq_len)
     begins_L = jnp.zeros(self.seq_len, bool).at[begins].set(True)
     span_L = jnp.maximum(jnp.cumsum(begins_L) - 1, 0)

@@ -69,6 +69,7 @@ class TrainStream:
   def _is_resident(self, cfg: DataConfig) -> bool:
     if cfg.placement == 'auto':
       return sum(ids.nbytes for ids in self._sources) <= MAX_RESIDENT_BYTES
+    # Positions on the device are int32.
     n_tokens = self._bases[-1]
     if cfg.placement == 'device' and n_tokens >= 2**31:
       raise ConfigError(
@@ -92,6 +93,7 @@ class TrainStream:
     if len(self._sources) == 1:
       return (n_sequences / self.windows_per_epoch[0],)
     quotas = block_quotas(jnp.asarray(mixture_weights, jnp.float32))
+    # Sequences of each source over the windows in one pass.
     shares = np.asarray(quotas) / MIXTURE_BLOCK
     return tuple(
       float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch)
@@ -183,6 +185,7 @@ class TrainStream:
     batch = make_batch(windows, self.end_of_text)
 
     if self.objective is not None:
+      # Draws by the place of a window repeat in every epoch, as in `gather`.
       if not self.objective.dynamic:
         global_starts = (starts + self._bases[source]).astype(np.uint32)
         numbers = np.resize(global_starts, n_padded)
@@ -199,6 +202,7 @@ class TrainStream:
     n_sequences = len(batch.tokens)
     n_missing = len(numbers) - n_sequences
 
+    # The batch is padded to the length of the numbers, so that few shapes are compiled.
     def pad(x: np.ndarray) -> np.ndarray:
       return np.concatenate([x, np.zeros((n_missing, *x.shape[1:]), x.dtype)])
 
@@ -249,6 +253,7 @@ class TrainStream:
     with futures.ThreadPoolExecutor(1, 'lmhp-data') as thread:
       current = None
       for n_steps in chunk_lengths:
+        # Start the next chunk before the current one is yielded.
         following = thread.submit(
           self.host_batches, data_hypers, first_sequence, batch_size, n_steps
         )

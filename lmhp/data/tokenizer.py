@@ -123,6 +123,7 @@ class CharTokenizer(Tokenizer):
 
   def _encode(self, text: str) -> np.ndarray:
     codes = np.frombuffer(text.encode('utf-32-le'), np.uint32)
+    # The id of a character is its rank among the sorted codes.
     ids = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
     unknown = codes[self._codes[ids] != codes]
     if unknown.size:

@@ -44,6 +44,8 @@ def choose_tokenizer(
   if cfg.tokenizer == 'byte':
     return ByteTokenizer()
 
+  # The cache key names all that the tokenizer depends on. 1 is the version of the
+  # method.
   hashes = [text.sha256 for text in texts]
   if cfg.tokenizer == 'char':
     key = cache_key('char 1', hashes)
@@ -74,6 +76,7 @@ def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
     for document in text.documents():
       characters.update(document)
       n_documents += bool(document)
+    # An end-of-text token is needed only between documents.
     has_documents |= n_documents > 1
   return CharTokenizer(characters, end_of_text=has_documents)
 
@@ -107,6 +110,7 @@ def shared_tokenizer(
   Raises:
     ConfigError: If two tokenizers differ, or an id is beyond the vocabulary.
   """
+  # The largest id of each source, over its streams.
   largest_ids = [
     max(int(stream.ids.max()) for stream in source_streams)
     for source_streams in streams

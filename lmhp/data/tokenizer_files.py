@@ -64,6 +64,7 @@ class JsonTokenizer(Tokenizer):
     self.end_of_text = _first_id(vocabulary, end_names)
     self.mask_token = _first_id(vocabulary, _MASK_NAMES)
     self.pad_token = _first_id(vocabulary, _PAD_NAMES)
+    # Sentinels of T5, from 0 up to the first that is missing.
     sentinel_names = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
     self.sentinels = tuple(
       vocabulary[name]
@@ -141,6 +142,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
     vocab_size=vocab_size,
     special_tokens=[END_OF_TEXT],
     show_progress=False,
+    # All 256 bytes, so that any text can be encoded.
     initial_alphabet=sorted(byte_level.alphabet()),
   )
   tokenizer.train_from_iterator(texts, trainer)
@@ -166,6 +168,7 @@ def load(path: epath.PathLike) -> Tokenizer:
 
 def _load(file: epath.Path) -> Tokenizer:
   text = file.read_text()
+  # A file without lmhp's key is one of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)
   if kind is None:

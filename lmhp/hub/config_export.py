@@ -94,6 +94,7 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   differing = []
+  # Fields that do not change the function of the model may differ.
   for field in dataclasses.fields(cfg):
     value = getattr(cfg, field.name)
     other_value = getattr(other, field.name)

@@ -69,6 +69,7 @@ def read_json(path: epath.Path) -> dict[str, JSON]:
       raise ConfigError(
         f'{path}: no such file, expected a config.json or a directory with a config.json'
       )
+    # Check the size first, so that a huge file is not read into memory.
     n_bytes = path.stat().length
     if n_bytes > MAX_BYTES:
       raise ConfigError(
@@ -94,6 +95,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       nested too deeply, or if a number is not finite or too large.
   """
 
+  # Long digits are refused before `int`, which takes quadratic time.
   def parse_int(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > MAX_NUMBER:
       raise ConfigError(
@@ -109,6 +111,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       )
     return number
 
+  # `dict` would keep the last of two values of a key without an error.
   def make_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -191,6 +194,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     raise reader.error('model_type', model_type, accepted)
   family = FAMILIES[model_type]
 
+  # A model of text and images has its text model in a nested object.
   if family.text_config_key:
     inner = reader.take_object(family.text_config_key)
     if inner is None:
@@ -203,6 +207,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
   fields = table.values
   try:
     for converter in family.converters:
+      # A converter sees the model so far, without a position unless the table sets one.
       cfg = _build_config({'position': 'none', **fields})
       fields |= converter.read(reader, cfg)
     family.check_other_keys(reader)
@@ -232,6 +237,7 @@ def _name_keys_of_file(
 ) -> str:
   """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
 
+  # A field that no key of the file gives keeps its own name.
   def key_of(match: re.Match[str]) -> str:
     field = match[1]
     return reader.prefix + key_of_field[field] if field in key_of_field else match[0]

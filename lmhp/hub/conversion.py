@@ -154,6 +154,7 @@ def _check_other_tensors(
       continue
     if name not in tied:
       raise ConfigError(f'{source}: {name}: unknown tensor for this model')
+    # A copy of a tied tensor must be equal to the original.
     original = arrays[tied[name]]
     if array.shape != original.shape or not np.array_equal(array, original):
       raise ConfigError(

@@ -51,6 +51,7 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
   """
   default = ModelConfig()
   lines = []
+  # Only the fields that differ from the defaults.
   for field in dataclasses.fields(cfg):
     value = getattr(cfg, field.name)
     if field.name in _SKIPPED_FIELDS or value == getattr(default, field.name):
@@ -89,6 +90,7 @@ def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
     raise ConfigError(
       f'{output}: exists, expected the name of a new file (--output=FILE)'
     )
+  # Read the weights too, so that a broken checkpoint is refused now.
   model, _, tokenizer = load_pretrained(path)
   with open(output, 'x') as file:
     file.write(experiment_text(name, path, model.cfg, tokenizer is not None))

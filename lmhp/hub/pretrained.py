@@ -61,6 +61,7 @@ def load_pretrained(
   cfg = model_config(config, str(directory / 'config.json'))
   family = _family_of(config)
   arrays = read_directory(directory)
+  # Without a tensor of the head, the embeddings are tied, whatever config.json holds.
   if family.is_tied_without_head and not has_head(family, cfg, arrays):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
 
@@ -97,6 +98,7 @@ def save_pretrained(
       if the directory exists and is not empty.
   """
   target = os.path.abspath(os.fspath(path))
+  # An empty directory may be replaced.
   is_taken = os.path.lexists(target)
   if os.path.isdir(target) and not os.listdir(target):
     is_taken = False
@@ -125,6 +127,7 @@ def save_pretrained(
     (directory / 'config.json').write_text(json.dumps(dict(config), indent=2) + '\n')
     if os.path.isdir(target):
       os.rmdir(target)
+    # `mkdtemp` makes a directory that only its owner can read.
     os.chmod(temporary, 0o755)
     os.rename(temporary, target)
   finally:

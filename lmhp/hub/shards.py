@@ -89,6 +89,7 @@ def _read_index(path: epath.Path) -> dict[str, str]:
   for name, shard in weight_map.items():
     if not isinstance(shard, str):
       raise error
+    # The name comes from a file that is not trusted, and must not leave the directory.
     if not _SHARD_NAME.fullmatch(shard):
       raise ConfigError(
         f'{path}: weight_map: got {shard[:_MAX_PRINTED]!r}, expected the name of a '
@@ -135,6 +136,7 @@ def _split(
   shards: list[dict[str, np.ndarray]] = [{}]
   n_free_bytes = shard_bytes
   for name, array in tensors.items():
+    # A tensor that is larger than a shard gets a shard of its own.
     if array.nbytes > n_free_bytes and shards[-1]:
       shards.append({})
       n_free_bytes = shard_bytes

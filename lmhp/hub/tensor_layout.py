@@ -124,6 +124,8 @@ class CheckpointTensor:
   @property
   def shape(self) -> tuple[int, ...]:
     """Shape in the checkpoint."""
+    # A tensor of all experts is divided along its last axis, and others along their
+    # rows.
     first_shape = self.slices[0].shape
     if self._has_all_experts:
       n_columns = sum(part.shape[-1] for part in self.slices)

@@ -115,6 +115,7 @@ class _TensorTable:
     self._modules: dict[str, dict[str, Param]] = {}
     for param in list_params(shapes):
       module, _, last_name = param.path.rpartition('/')
+      # A parameter whose tensor has no suffix counts as a module of its own.
       if _SUFFIXES.get(last_name) == '':
         module = param.path
       self._modules.setdefault(module, {})[last_name] = param
@@ -134,6 +135,7 @@ class _TensorTable:
       return
 
     # Otherwise it names modules, which may be in several segments.
+    # A name that begins with a dot is below the layer.
     if tensor_name.startswith('.'):
       tensor_name = self._family.layer_name + tensor_name
     for segment in self._segments:
@@ -173,6 +175,7 @@ class _TensorTable:
       if layer is not None:
         layer_name = name.replace('{i}', str(segment.first_layer + layer))
 
+      # One tensor for each expert, for each head, or for the whole layer.
       if '{e}' in layer_name:
         for expert in range(self._cfg.n_experts):
           slices = [ParamSlice(param, layer, expert=expert) for param in params]

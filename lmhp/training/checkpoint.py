@@ -118,6 +118,7 @@ class Checkpoints:
     """Returns the complete steps, oldest first. A save in flight is not among them."""
     if not self.directory.exists():
       return []
+    # A step counts only with the marker that a save writes last.
     names = [path.name for path in self.directory.iterdir()]
     numbers = sorted(int(name) for name in names if name.isdecimal())
     return [
@@ -178,6 +179,7 @@ class Checkpoints:
     self._saved_at = time.monotonic()
     if step in self.steps():
       return
+    # A directory of this step without its marker is a save that was killed.
     self._remove(step)
 
     metadata = {
@@ -280,6 +282,7 @@ class Checkpoints:
         read.
     """
     self.wait()
+    # Try the step first, and then the steps before it.
     candidates = [s for s in reversed(self.steps()) if s <= step]
     if step not in candidates:
       complete = self.steps() or 'none'
@@ -333,6 +336,7 @@ class Checkpoints:
 
     The message names the leaves that differ, which the message of Orbax does not.
     """
+    # Leaves that differ come first, then leaves that only one side has.
     differences = []
     for name in saved:
       if name in expected and saved[name] != expected[name]:
@@ -379,8 +383,10 @@ def checksum(state: PyTree) -> int | None:
   """
   crc = 0
   for leaf in jax.tree.leaves(state):
+    # A part of the array is on another host, and its bits cannot be read here.
     if not leaf.is_fully_addressable:
       return None
+    # A PRNG key has no NumPy form. Its data do.
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
     content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)

@@ -41,6 +41,7 @@ class ProgramCache:
       key: Key of the program.
       build: Function that compiles the program.
     """
+    # The first thread that needs a program builds it. The others wait for its future.
     with self._lock:
       is_new = key not in self._programs
       future = self._programs.setdefault(key, futures.Future())
@@ -49,6 +50,7 @@ class ProgramCache:
       try:
         future.set_result(build())
       except BaseException as error:
+        # Forget the program, so that a later call can build it again.
         with self._lock:
           del self._programs[key]
         future.set_exception(error)

@@ -192,6 +192,7 @@ class TrainConfig(Section):
       'epochs': tokens_per_epoch,
     }
     tokens = getattr(self, name) * tokens_per_unit[name]
+    # Check before rounding, because `ceil` fails for an infinite length.
     steps = tokens / (self.batch_size * self.seq_len)
     if steps > MAX_STEPS:
       accepted = f'a length of at most {MAX_STEPS} steps; this one has {steps:.3g}'

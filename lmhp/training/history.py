@@ -73,6 +73,8 @@ class History:
       raise ConfigError(
         f'{self.path.parent}: another run is writing there; expected another workdir'
       )
+    # A killed run may leave half a line at the end. Cut the file after the last whole
+    # one.
     file.seek(0)
     file.truncate(file.read().rfind(b'\n') + 1)
 
@@ -96,6 +98,7 @@ class History:
   def truncate_after(self, step: int) -> None:
     """Removes the rows after a step, so that a run resumed there writes them again."""
     text = self.path.read_bytes() if self.path.exists() else b''
+    # Steps grow along the file, so the rows to keep are its beginning.
     size = 0
     for line, row in zip(text.split(b'\n'), _parse_rows(self.path, text)):
       if row['step'] <= step:
@@ -139,6 +142,7 @@ def _lock(descriptor: int) -> bool:
 def _parse_rows(path: epath.Path, text: bytes) -> list[dict[str, Any]]:
   """Returns the rows of complete lines. A line without its end is left out."""
   rows = []
+  # The part after the last newline is empty, or a line that is being written.
   for number, line in enumerate(text.split(b'\n')[:-1], start=1):
     try:
       row = json.loads(line)
@@ -178,6 +182,7 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
     if having is None or having in row:
       rows.append(row)
       keys |= dict.fromkeys(row)
+  # A row that lacks a column has NaN in it.
   return {key: _column([row.get(key, 'nan') for row in rows]) for key in keys}
 
 

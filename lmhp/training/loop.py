@@ -220,6 +220,7 @@ class TrainingLoop:
       pending = _Chunk(step, n_steps, metrics)
       step += n_steps
 
+      # An evaluation or a save needs the state of this step, so the device must finish.
       if self._must_sync(step) or self.stop:
         self._record_chunk(pending)
         pending = None

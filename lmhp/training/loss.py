@@ -40,6 +40,8 @@ def token_losses(logits_TV: jax.Array, targets_T: Array) -> TokenLosses:
     logits_TV: Logits, (T, V) float32.
     targets_T: Target tokens, (T,) int32.
   """
+  # -log p(target) = log Z - logit of the target. The mean of -log p over the vocabulary
+  # is log Z - mean logit, which label smoothing uses.
   log_z_T = jax.nn.logsumexp(logits_TV, axis=-1)
 
   # A masked sum selects the logit of the target. Its gradient needs no scatter.

@@ -161,6 +161,7 @@ def describe_device() -> DeviceDescription:
   import jax
 
   device = jax.devices()[0]
+  # A container or `taskset` may allow fewer cores than the machine has.
   cores = os.cpu_count()
   if sys.platform == 'linux':
     cores = len(os.sched_getaffinity(0))
@@ -284,6 +285,7 @@ def check_is_free(workdir: PathLike) -> None:
   if is_remote(directory):
     return
 
+  # The nearest directory that exists must accept new ones.
   parent = directory.absolute()
   while not os.path.lexists(parent):
     parent = parent.parent

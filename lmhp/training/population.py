@@ -79,6 +79,7 @@ class Population:
     self.width = len(hypers)
     self.hypers: list[Hypers] = list(hypers)
     if 'data' in hypers[0] and not data_per_member:
+      # Members that share their data share the hyperparameters of the data too.
       self.hypers = [{**h, 'data': hypers[0]['data']} for h in hypers]
     self._seconds_before = member.programs.compile_seconds
     if method != 'loop' and self.width % len(self.devices):
@@ -202,6 +203,7 @@ class Population:
     members = np.flatnonzero(mask_R)
     for i in members[:1]:
       run_member(i)
+    # On a CPU, several small programs at once keep all cores busy.
     with futures.ThreadPoolExecutor(self.n_in_flight(), 'lmhp-member') as threads:
       list(threads.map(run_member, members[1:]))
     return state, metrics
@@ -242,6 +244,8 @@ class Population:
     Args:
       data: Data of a chunk, or its shapes.
     """
+    # Numbers are arguments of the program, so zeros give the same program as any
+    # others.
     steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
     if self.method == 'loop':
       member_state = self.member.abstract_state(self.hypers[0])

@@ -91,6 +91,7 @@ class Programs:
     self._batch_size = cfg.train.batch_size
     self._total_steps = cfg.train.steps
 
+    # Runs with equal structure, data and registered functions share their programs.
     self.programs = ProgramCache()
     if data_sha256 is not None:
       self.programs = _program_cache(
@@ -117,6 +118,7 @@ class Programs:
     if cfg.train.init_from is not None:
       self._pretrained = pretrained_params(cfg.train.init_from, self.model)
 
+    # Streamed batches of a chunk must fit into a bounded part of the memory.
     self.capacity = CAPACITY
     if not stream.resident:
       bytes_per_step = BYTES_PER_TOKEN * cfg.train.batch_size * cfg.train.seq_len
@@ -224,6 +226,8 @@ class Programs:
         yield n_steps, self.stream.arrays
       return
 
+    # `prefetch` reads one length ahead. The lengths are noted so that each chunk finds
+    # its own.
     taken: list[int] = []
 
     def noted_lengths() -> Iterator[int]:

@@ -164,6 +164,7 @@ class Run:
 
       loop = TrainingLoop(self.setup, self.record, checkpoints, writers, progress, stop)
       state, step = loop.train(state, first_step)
+      # Without a new step, the directory already holds this state.
       if step != first_step:
         if self._is_last(step):
           loop.evaluate(state, self.record.nonfinite_step or step, final=True)

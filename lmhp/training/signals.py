@@ -32,12 +32,14 @@ def stop_on_signals() -> Iterator[Stop]:
   Ctrl-C for another job.
   """
   stop = Stop()
+  # Python lets only the main thread set handlers.
   if threading.current_thread() is not threading.main_thread():
     yield stop
     return
 
   def set_flag(number: int, frame: FrameType | None) -> None:
     del frame
+    # The second Ctrl-C.
     if stop.signal == signal.SIGINT and number == signal.SIGINT:
       raise KeyboardInterrupt
     stop.signal = number

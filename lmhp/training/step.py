@@ -129,6 +129,7 @@ def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
   def init(hypers: Hypers, params: PyTree = None) -> TrainState:
     if params is None:
       params = model.init(jax.random.key(hypers['train']['seed']), hypers['model'])
+    # Parameters are kept in float32, also if a checkpoint has less precision.
     params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     trainable, _ = partition(params, frozen_mask(params, optimizer))
     tx = make_optimizer(optimizer, hypers['optimizer'], jnp.float32(1.0))
@@ -328,6 +329,7 @@ def make_chunk(
     cooldown = steps.cooldown
     steps_S = steps.first_step + jnp.arange(capacity)
     schedule_S = jax.vmap(schedule_at)(steps_S)
+    # A cooldown falls from the learning rate at its first step.
     peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
     schedule_S = jnp.where(
       cooldown.n_steps > 0, peak * cooldown.multiplier(steps_S), schedule_S

@@ -52,12 +52,16 @@ def answer(
     runs=(number,),
     axes=tuple(runs.varied_axes()),
   )
+  # First choice: a comparison with the base config on fresh seeds that is decided.
   if confirmation is not None and confirmation.verdict in (BETTER, WORSE):
     return [_compared_with_base(runs, number, confirmation, blank)]
+  # Second choice: a significant effect, which shows that trials differ by more than
+  # chance.
   significant = [effect for effect in effects if effect.significant()]
   if significant:
     return [_best_trial(runs, number, confirmation, significant, blank)]
 
+  # Otherwise the best trial may be the best by chance.
   evidence = []
   if confirmation is not None:
     evidence.append(describe_pairs(confirmation, runs.unit))

@@ -94,6 +94,7 @@ def analyze_batch_size(runs: Runs) -> BatchSizeAnalysis:
 def _noise_scale(runs: Runs) -> NoiseScaleOfRun | None:
   """Returns the noise scale of the best run that logged it."""
   losses = np.where(np.isfinite(runs.losses), runs.losses, math.inf)
+  # Go through the runs from the best to the worst.
   for row in np.argsort(losses, kind='stable'):
     number = int(runs.number[row])
     curve = runs.curves.get(number, {})
@@ -106,6 +107,7 @@ def _noise_scale(runs: Runs) -> NoiseScaleOfRun | None:
     )
     if not batch_tokens > 0:
       continue
+    # Without accumulation, the noise scale was measured on two halves of the batch.
     n_microbatches = 2 if math.isnan(accumulation) else max(int(accumulation), 2)
     stretches = _stretches(curve)
     try:
@@ -155,6 +157,7 @@ def _critical_batch(runs: Runs) -> CriticalBatchOfRuns | None:
   if len(curves) < MIN_BATCH_SIZES:
     return None
 
+  # The lowest loss that all batch sizes reach.
   target = max(float(np.min(losses)) for _, losses in curves.values())
   batch_sizes = np.array(list(curves))
   steps = np.array(

@@ -31,6 +31,7 @@ def unfair_early_stopping(
   low = [each for each in rung_agreement if each.corrected_high < MIN_CORRELATION]
   if not low or not _points_differ(curve_runs):
     return []
+  # Report the rung that agrees least.
   rung = min(low, key=lambda each: each.high)
   n_pruned = int(np.sum(curve_runs.search_runs().status == 'pruned'))
   evidence = (
@@ -77,6 +78,7 @@ def _points_differ(runs: Runs) -> bool:
 
   complete = runs.complete_runs()
   finished = runs.select((runs.status == 'complete') & np.isfinite(runs.objective))
+  # With repeated seeds: F test of the variance between points over that between seeds.
   has_seeds = len(np.unique(finished.point)) < len(finished)
   if has_seeds and len(complete) > 2:
     noise = seed_noise(finished.losses, finished.point, finished.seed)
@@ -84,4 +86,5 @@ def _points_differ(runs: Runs) -> bool:
     if noise.noise > 0 and noise.degrees_of_freedom >= 3 and len(firsts) > 2:
       ratio = float(np.var(firsts, ddof=1)) / noise.noise**2
       return bool(fdtrc(len(firsts) - 1, noise.degrees_of_freedom, ratio) < NOISE_LEVEL)
+  # Without repeated seeds, a significant effect shows that points differ.
   return any(effect.significant(EFFECT_LEVEL) for effect in effects(complete))

@@ -68,6 +68,7 @@ def no_effect(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
   significant = significant_effects(effects)
   if not significant:
     return []
+  # Gains are small or large in comparison with the largest significant one.
   strongest = max(significant, key=lambda effect: np.nan_to_num(effect.gain))
   findings = []
   for effect in effects:

@@ -49,6 +49,7 @@ def bounds_of_axis(axis: Axis) -> KeyBounds:
         open_low=declaration.open_low,
         open_high=declaration.open_high,
       )
+  # Without a declaration, the sign of the values is kept.
   if axis.is_integer and axis.low >= 1:
     return KeyBounds(low=1.0)
   return KeyBounds(low=0.0 if axis.low >= 0 else -math.inf)
@@ -77,6 +78,7 @@ def rounded_range(axis: Axis, low: float, high: float) -> tuple[float, float]:
   high = min(high, bounds.high)
   if axis.is_integer:
     return round(low), round(high)
+  # An open bound itself is not allowed. Go half the way from the axis's end to it.
   if bounds.open_low and low <= bounds.low:
     low = bounds.low + round_to_digits((axis.low - bounds.low) / 2)
   else:

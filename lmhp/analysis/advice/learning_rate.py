@@ -27,6 +27,7 @@ def sensitivity(runs: Runs, learning_rate_isolation: Isolation | None) -> list[F
   initial = initial_loss(runs)
   if isolation is None or not math.isfinite(initial) or runs.maximize:
     return []
+  # Best loss at each learning rate, over all other hyperparameters.
   rates = np.asarray(isolation.values, np.float64)
   if len(rates) < MIN_RATES or not np.isfinite(isolation.best).any():
     return []
@@ -96,6 +97,7 @@ def _edge_note(runs: Runs, learning_rate: float) -> str:
   name = base.get('optimizer.name')
   if not isinstance(name, str) or name not in MOMENTUM:
     return ''
+  # The key of the momentum differs between optimizers.
   key = 'momentum' if name in ('momentum', 'nesterov') else 'b1'
   momentum = to_float(base.get(f'optimizer.{key}'))
   if not 0 <= momentum < 1:

@@ -144,6 +144,7 @@ def space_too_wide(
       continue
     if not math.isfinite(optimum.value):
       continue
+    # The useful range holds the optimum's interval, its basin and the winner's value.
     first_row = np.flatnonzero(runs.point == winner.point)[0]
     best = float(runs.values[effect.axis][first_row])
     low, high = _useful_range(axis, optimum, best)
@@ -156,6 +157,7 @@ def space_too_wide(
   if not useful:
     return []
 
+  # The useful part of the space is a box, so its volume is a product.
   volume = float(np.prod(list(fractions.values())))
   ranges = listed(
     [
@@ -185,6 +187,7 @@ def space_too_wide(
 
 def _useful_range(axis: Axis, optimum: Optimum, best: float) -> tuple[float, float]:
   """Returns the range of an optimum's interval, its basin and the winner's value."""
+  # Basin widths are factors on a log axis, and differences otherwise.
   below = optimum.basin_low[0]
   above = optimum.basin_high[0]
   low = optimum.value / below if axis.log else optimum.value - below
@@ -207,6 +210,7 @@ def many_diverged(runs: Runs, divergence: Divergence) -> list[Finding]:
   """Reports a space in which too many trials diverge, and the cut that explains it."""
   if not divergence.low > MAX_DIVERGED:
     return []
+  # Explain the divergence by the best significant cut, and propose its stable side.
   cut = next((each for each in divergence.cuts if each.p_value <= LEVEL), None)
   evidence = 'A space in which more than a tenth of the trials diverge wastes trials.'
   axes: tuple[str, ...] = ()

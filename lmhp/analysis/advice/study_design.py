@@ -80,6 +80,7 @@ def learning_rate_fixed(runs: Runs) -> list[Finding]:
   base = runs.facts.base_config
   if any(axis.is_learning_rate for axis in varied.values()) or not base:
     return []
+  # Settings that change the structure of the model, and are not only nuisances.
   compared = [
     name
     for name, axis in varied.items()
@@ -87,6 +88,7 @@ def learning_rate_fixed(runs: Runs) -> list[Finding]:
   ]
   if not compared:
     return []
+  # Propose a decade to each side of the learning rate.
   rate = to_float(base.get(LEARNING_RATE))
   proposal: dict[str, Proposal] = {}
   if rate > 0:
@@ -148,6 +150,7 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
     return []
   if not math.isfinite(winner.runner_up):
     return []
+  # Two standard errors of the difference between two means over n seeds each.
   limit = 2 * (winner.noise_sd * math.sqrt(2 / winner.n_seeds))
   complete = runs.complete_runs()
   means = {

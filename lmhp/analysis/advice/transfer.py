@@ -64,6 +64,7 @@ def _optima(studies: Sequence[Analysis], name: str, size: str) -> list[_SizedOpt
   for study in studies:
     optimum = study.optima.get(name)
     own_size = _size_of(study, size)
+    # An optimum at a bound is not known, and a power law needs a log axis.
     if optimum is None or optimum.at_bound or not study.runs.axes[name].log:
       continue
     if math.isfinite(own_size) and math.isfinite(optimum.value) and optimum.value > 0:
@@ -96,6 +97,7 @@ def _power_law(
   y = np.array([optimum.value for optimum in optima])
   law = fit_power_law(x, y, confidence=confidence)
   low, high = law.intervals['exponent']
+  # Predict the best value at a size beyond the largest one.
   at = PREDICTED_FACTOR * float(x.max())
   predicted = float(law.predict(at))
   predicted_low, predicted_high = (float(end) for end in law.interval(at))

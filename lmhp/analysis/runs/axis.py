@@ -65,6 +65,7 @@ class Axis:
         values = np.log(values)
       low = math.log(low)
       high = math.log(high)
+    # An axis of a single value has no length.
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
   def from_unit(self, units: np.ndarray | Sequence[float] | float) -> np.ndarray:

@@ -112,6 +112,7 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
   The axis is a number if all values are numbers and at least three differ. Else it is a
   choice.
   """
+  # More than two different numbers are an axis of numbers. All else is a choice.
   present = [value for value in column if value is not None]
   if present and all(map(is_numeric, present)) and len(set(present)) > 2:
     numbers = np.array([to_float(value) for value in column])
@@ -125,6 +126,7 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
     )
     return axis, numbers
 
+  # Choices are compared and counted, which a list does not allow.
   hashable = [tuple(value) if isinstance(value, list) else value for value in column]
   choices = dict.fromkeys(value for value in hashable if value is not None)
   axis = Axis(name, is_choice=True, choices=tuple(choices))

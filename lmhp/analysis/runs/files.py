@@ -92,6 +92,7 @@ def read_table(
   rows = _rows(path)
   if not rows:
     raise ConfigError(f'{path}: got no rows, expected one row per run')
+  # A row of JSONL may lack columns that others have.
   names = list(dict.fromkeys(name for row in rows for name in row))
   objective = _objective_column(path, names, objective)
   for name in parameters or ():
@@ -100,6 +101,7 @@ def read_table(
     others = (*MEASURED, *RUN_COLUMNS)
     parameters = [n for n in names if n != objective and n.lower() not in others]
 
+  # A column with a single choice is no axis.
   axes: dict[str, Axis] = {}
   values: dict[str, np.ndarray] = {}
   for name in parameters:
@@ -199,6 +201,7 @@ def _parse_cell(text: str | None) -> object:
     return None
   if text.lower() in ('true', 'false'):
     return text.lower() == 'true'
+  # Try int first, because every int is also a float.
   for number_type in (int, float):
     try:
       return number_type(text)

@@ -49,10 +49,12 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
     name = study.name
   load_plugin_modules(manifest.plugins, f'the study in {workdir}')
 
+  # One axis for each parameter of the space.
   base = manifest.task.base_values
   parameters = CompiledSpace(from_json(manifest.space)).parameters
   axes = {parameter.name: parameter_axis(parameter, base) for parameter in parameters}
   sweep = manifest.sweep
+  # The first objective is analysed. The others become measurements.
   objectives = _names(sweep.get('objective', ['objective']))
   match_budget = sweep.get('match_budget')
   measured = _measured(trials)
@@ -153,6 +155,7 @@ def _column(axis: Axis, parameter: Parameter, trials: Sequence[Trial]) -> np.nda
   """
   values = []
   for trial in trials:
+    # A member of a population may have changed its values. The last ones count.
     last_values = trial.lineage[-1].values if trial.lineage else {}
     first_value = trial.parameters.get(axis.name)
     values.append(last_values.get(axis.name, first_value))
@@ -205,6 +208,7 @@ def _curves(
   curves = {}
   for trial in trials:
     parts = []
+    # A trial that was resumed has a part of its curve in each of its packs.
     for name in dict.fromkeys(trial.packs):
       if name not in packs:
         path = directory / f'{name}.parquet'
@@ -222,6 +226,7 @@ def _by_trial(table: pa.Table) -> dict[int, dict[str, np.ndarray]]:
     name: np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64)
     for name in table.column_names
   }
+  # The file has the rows of all trials of the pack, with their numbers in a column.
   trials = columns.pop('trial')
   curves = {}
   for number in np.unique(trials):

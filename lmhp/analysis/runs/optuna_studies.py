@@ -72,6 +72,7 @@ def runs_of_study(study: optuna.Study, source: str = '') -> Runs:
     source: Path or URL that it was loaded from.
   """
   trials = study.get_trials(deepcopy=False)
+  # Trials may differ in their parameters. The last distribution of each name counts.
   distributions: dict[str, BaseDistribution] = {}
   for trial in trials:
     distributions |= trial.distributions
@@ -152,6 +153,7 @@ def _axis(name: str, distribution: BaseDistribution) -> Axis:
 
   if isinstance(distribution, CategoricalDistribution):
     choices = tuple(distribution.choices)
+    # A choice between more than two numbers is an axis of numbers.
     numbers = [to_float(choice) for choice in choices if is_numeric(choice)]
     if len(numbers) == len(choices) and len(set(choices)) > 2:
       return Axis(

@@ -61,10 +61,12 @@ def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
   (3, ['lr'], 'val_loss')
   """
   text = os.fspath(path)
+  # A URL is a database of Optuna, unless it is a path in an object store.
   if '://' in text and not text.startswith(OBJECT_STORES):
     return _read_optuna(text, options)
 
   file = as_path(text)
+  # A directory is a study if it has the header of one, or else a run or several.
   if (file / HEADER).exists():
     _check_options(text, 'an lmhp study', options, ('storage',))
     return read_study(file, storage=options.get('storage'))
@@ -76,6 +78,7 @@ def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
       f'{text}: no such file or directory, expected a study, a run or a file of runs'
     )
 
+  # The suffix of a file decides how it is read.
   suffix = file.suffix.lower()
   if suffix in TABLE_SUFFIXES:
     _check_options(

@@ -95,8 +95,10 @@ class Runs:
     }
     for name, default in defaults.items():
       if not len(getattr(self, name)):
+        # The dataclass is frozen, so defaults are set through `object`.
         object.__setattr__(self, name, default)
 
+    # All columns must have one row per run.
     columns = {**self.values, **self.measured}
     columns |= {name: getattr(self, name) for name in defaults}
     for name, column in columns.items():
@@ -172,6 +174,7 @@ class Runs:
       )
     ]
     reached = self.select(rows)
+    # A run that diverged before the rung keeps its own objective.
     scored = [
       float(scores.get(step, end))
       for scores, end in zip(reached.scores, reached.objective)

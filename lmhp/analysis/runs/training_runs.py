@@ -47,6 +47,7 @@ def read_runs(path: PathLike) -> Runs:
     if (each / METRICS_FILE).exists()
   }
   configs = [base_config(_section(manifest, 'config')) for manifest in manifests]
+  # Settings that differ between the runs are the axes.
   axes, values = _axes(configs)
   status = [_status(result) for result in results]
   objective = [

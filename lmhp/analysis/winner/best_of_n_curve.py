@@ -115,6 +115,7 @@ def best_of_n(
   # that order statistic, for any distribution.
   median_low = padded[np.searchsorted(most, levels, side='left')]
   median_high = padded[1 + np.searchsorted(least, levels, side='left')]
+  # Sample quantile: the smallest loss whose rank is at least n times the level.
   median = ordered[np.maximum(np.ceil(n * levels - 1e-9).astype(int), 1) - 1]
   expected = np.full(len(counts), math.nan)
   if (counts <= n).any():
@@ -125,6 +126,8 @@ def best_of_n(
     median_low=median_low,
     median_high=median_high,
     expected=expected,
+    # A higher distribution function means lower losses, so the upper band gives the low
+    # end.
     expected_low=_mean_best(padded, np.append(band_high, 1.0), counts),
     expected_high=_mean_best(padded, np.append(0.0, band_low), counts),
     confidence=confidence,
@@ -164,6 +167,8 @@ def expected_best(
     raise ConfigError(
       f'trials: got {counts.max()}, expected at most {n}, the number of losses'
     )
+  # Probability that none of k draws is among the best `rank` losses. Its decrease from
+  # one rank to the next is the probability that the best draw has that rank.
   rank = np.arange(n + 1)
   if with_replacement:
     none_better = ((n - rank) / n) ** counts[:, None]
@@ -290,6 +295,7 @@ def _tail_at_levels(
   for level in levels:
     count = rng.binomial(count, level / before)
     fewer = np.concatenate([[0.0], bdtr(np.arange(n + 1), n, level)])
+    # The smaller of P(at most this number) and P(at least this number).
     both = np.minimum(fewer[count + 1], 1 - fewer[count])
     smallest = np.minimum(smallest, both)
     before = level

@@ -53,6 +53,7 @@ def hybrid_quantiles(
     return _quantile(levels, freedom) + np.zeros_like(gap)
 
   # Invert the pivot by bisection between the outer bounds.
+  # Simultaneous bounds on the errors of all points, by Sidak's correction.
   bound = _quantile(1 - (1 - (1 - spent) ** (1 / n_points)) / 2, freedom)
   low = np.broadcast_to(-bound, (3, *gap.shape))
   high = np.broadcast_to(bound, (3, *gap.shape))
@@ -90,10 +91,13 @@ def hybrid_pivot(
   """
   cut = error + gap
   if np.isfinite(freedom).all():
+    # For an estimated noise, the place of the cut depends on the error itself. Beyond
+    # the fixed sum of squares there is no cut.
     rest = error**2 + freedom - cut**2
     with np.errstate(invalid='ignore'):
       scaled = cut * np.sqrt(freedom) / np.sqrt(np.maximum(rest, 1e-300))
       cut = np.where(rest > 0, scaled, math.inf)
+  # Student's distribution between the lower bound and the cut.
   floor = _probability_below(-bound, freedom)
   below_error = _probability_below(error, freedom) - floor
   below_cut = _probability_below(np.minimum(cut, bound), freedom) - floor

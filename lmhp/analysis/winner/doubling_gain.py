@@ -104,6 +104,7 @@ def gain_of_doubling(
     n_trials=n,
     reason='',
   )
+  # Only the lowest losses are fitted. They must be finite and different.
   n_lowest = max(6, math.ceil(TAIL * n))
   if n < MIN_TRIALS or not np.isfinite(ordered[n_lowest - 1]):
     n_finite = np.isfinite(ordered).sum()
@@ -117,6 +118,7 @@ def gain_of_doubling(
     return dataclasses.replace(blank, reason=reason)
 
   rng = np.random.default_rng(seed)
+  # More trials pay if the whole interval is above the smallest useful gain.
   gains = _posterior_gains(ordered[:n_lowest], n, rng, draws)
   levels = [(1 - confidence) / 2, 0.5, (1 + confidence) / 2]
   low, gain, high = np.quantile(gains, levels).tolist()
@@ -169,10 +171,13 @@ def _posterior_gains(
   picked = rng.choice(weights.size, draws, p=weights / weights.sum())
   exponent = EXPONENTS[picked // len(below)]
   distance = below[picked % len(below)]
+  # F(x) = ((x - m) / scale)^a, and F of the r-th lowest of n losses is distributed as
+  # Beta(r, n - r + 1).
   scale = (spread + distance) * rng.beta(r, n - r + 1, draws) ** (-1 / exponent)
 
   def mean_best(k: int) -> np.ndarray:
     """Returns E[best of k] - m, in units of the scale."""
+    # Gamma(1 + 1/a) Gamma(k + 1) / Gamma(k + 1 + 1/a).
     log_mean = (
       gammaln(1 + 1 / exponent) + gammaln(k + 1) - gammaln(k + 1 + 1 / exponent)
     )

@@ -99,6 +99,7 @@ def common_budgets(studies: Sequence[Mapping[str, BudgetRange]]) -> list[str]:
     ranges = [study[name] for study in studies if name in study]
     if len(ranges) < len(studies) or not all(each.is_equal for each in ranges):
       continue
+    # Equal within each study, and then equal between the studies.
     low = min(each.low for each in ranges)
     high = max(each.high for each in ranges)
     if BudgetRange(name, low, high).is_equal:

@@ -81,6 +81,7 @@ def rung_agreement(
   (100, 1.0, 1)
   """
   search = runs.search_runs()
+  # Scores of all rungs, with the sign of a loss.
   sign = -1.0 if runs.maximize else 1.0
   steps = sorted({step for scores in search.scores for step in scores})
   complete = search.complete_runs()
@@ -95,6 +96,7 @@ def rung_agreement(
     has_score = np.isfinite(scores)
     scores = scores[has_score]
     ends = complete.losses[has_score]
+    # The order at the last step agrees with the end by definition.
     is_end = _is_last_step(complete, step) or np.allclose(scores, ends, rtol=1e-9)
     if len(scores) >= 3 and not is_end:
       resample = _Resample(confidence, draws, seed)
@@ -151,6 +153,7 @@ def _agreement(
   ratio = 1.0
   if len(pruned_scores) and spread > 0:
     ratio = max(1.0, all_spread / spread)
+  # Rank at the rung of the run that is best at the end.
   best = int(np.argmin(ends))
   return RungAgreement(
     step=step,

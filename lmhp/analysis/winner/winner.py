@@ -123,6 +123,7 @@ def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
   search = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'diverged'))
   )
+  # A point with a run that diverged cannot win.
   losses = np.where(search.status == 'complete', search.losses, math.nan)
   points = search.rows_by_point().values()
   if not any(np.isfinite(losses[rows]).all() for rows in points):
@@ -133,6 +134,7 @@ def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
   fresh = runs.confirmation_runs(winner.point)
   if not len(fresh):
     return winner
+  # On fresh seeds, a divergence makes the expected loss infinite.
   fresh_losses = np.where(fresh.status == 'diverged', math.inf, fresh.losses)
   return expected_loss_of_best(
     losses,
@@ -194,10 +196,12 @@ def expected_loss_of_best(
   if fresh.ndim != 1:
     raise ConfigError(f'fresh_losses: got shape {fresh.shape}, expected a list')
   rows = rows_by_point(search.points)
+  # Mean loss of each point over its seeds. The lowest wins.
   means = {
     point: float(np.mean(search.losses[indices])) for point, indices in rows.items()
   }
   point = min(means, key=lambda each: means[each])
+  # A given noise replaces the one that the seeds show.
   estimated = seed_noise(search.losses, search.points, search.seeds)
   noise = estimated
   if noise_sd is not None:
@@ -206,6 +210,7 @@ def expected_loss_of_best(
     # The seeds of each point are copies of one run, which shows no noise.
     noise = SeedNoise(math.nan, noise.degrees_of_freedom, noise.correlation)
 
+  # Lead over the second best point.
   others = [mean for other, mean in means.items() if other != point]
   winner = Winner(
     point=point,
@@ -217,6 +222,7 @@ def expected_loss_of_best(
     n_fresh=len(fresh),
     correlation=estimated.correlation,
   )
+  # Fresh seeds are free of selection bias, so they are preferred to the search.
   if len(fresh):
     return _from_fresh_seeds(winner, fresh, noise)
   if math.isnan(noise.noise):
@@ -272,6 +278,7 @@ def _finite_points(
     raise ConfigError(
       f'seeds: got shape {seed.shape}, expected one seed for each of {len(loss)} losses'
     )
+  # Leave out every point with a loss that is not finite.
   is_finite = ~np.isin(point, point[~np.isfinite(loss)])
   if not is_finite.any():
     raise ConfigError(
@@ -300,6 +307,7 @@ def _lead(
       continue
     lead = mean - winner.mean
     if winner.correlation and seeds is not None:
+      # Noise of shared seeds cancels in a difference, so the lead counts for more.
       shared = np.mean(np.isin(seeds[rows[other]], seeds[rows[winner.point]]))
       lead = lead / (1 - winner.correlation * float(shared))
     leads.append(lead)
@@ -360,6 +368,7 @@ def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Wi
 
 def _conditional(winner: Winner, lead: float, noise: SeedNoise) -> Winner:
   """Returns the hybrid interval, conditional on having won."""
+  # Standard error of the winner's mean, and its lead in units of that.
   error = noise.noise / math.sqrt(winner.n_seeds)
   gap = lead / error
   quantiles = hybrid_quantiles(

@@ -52,6 +52,7 @@ def resolve_mode(mode: str) -> str:
     )
   if mode != 'auto':
     return mode
+  # A notebook has no terminal, but can redraw its output.
   if in_notebook():
     return 'notebook'
   return 'terminal' if sys.stdout.isatty() else 'plain'
@@ -199,6 +200,7 @@ def log_records_to(message: Callable[[str], None]) -> Iterator[None]:
   Args:
     message: Function that prints a line.
   """
+  # A line that another handler prints would break the bar, so records go to it alone.
   logger = logging.getLogger('lmhp')
   handler = _MessageHandler(message)
   propagated = logger.propagate
