@@ -159,6 +159,7 @@ def _n_points(
 ) -> int:
   """Returns the number of points that the budget pays for, at least one."""
   method = SEARCH_METHODS[sweep.search]
+  # The method decides the number of points itself, as a grid does.
   if method.n_points is not None:
     n_points = method.n_points(sweep, space)
     if sweep.trials is not None and sweep.trials < n_points:
@@ -202,6 +203,7 @@ def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float
   state = SearchState(
     sweep=sweep, space=space, seed=sweep.search_seed, n_planned=POINTS_FOR_MEAN_COST
   )
+  # A Subsample may leave fewer points than the mean is taken over.
   limit = max_points(space)
   n_points = min(limit or POINTS_FOR_MEAN_COST, POINTS_FOR_MEAN_COST)
   costs = []

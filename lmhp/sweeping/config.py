@@ -376,6 +376,7 @@ def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
   types = types_of(SweepConfig)
   changes: dict[str, object] = {}
   if any(name in BUDGETS for name in values):
+    # A new budget replaces the old one, of whatever kind.
     changes.update(dict.fromkeys(BUDGETS))
   for name, value in values.items():
     if f'sweep.{name}' not in sweep_keys():

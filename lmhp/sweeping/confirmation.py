@@ -112,6 +112,7 @@ def ranked_points(trials: Sequence[Trial], direction: str) -> list[int]:
     # A point of which one seed diverged is not reliable on the others.
     if all(trial.status == 'complete' for trial in group):
       means[point] = sign * float(np.mean([_value(t).loss for t in group]))
+  # Ties go to the point with the lower number.
   return sorted(means, key=lambda point: (means[point], point))
 
 

@@ -124,6 +124,7 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
     n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
   base = task.job({})
   steps = n_confirmed * base.steps
+  # The mean time of an update in the search.
   hours_per_step = search.hours / max(search.steps, 1)
   return SweepEstimate(
     search=search,

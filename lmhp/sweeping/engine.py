@@ -199,6 +199,7 @@ class Engine:
     changes = {}
     for number in trials:
       if number in stage.starts:
+        # Only the values that an exchange has changed.
         old = self.trials[number].overrides
         new = stage.starts[number].overrides
         changes[number] = {
@@ -214,6 +215,7 @@ class Engine:
     updated = []
     for number in pack.trials:
       trial = self.trials[number]
+      # An earlier process may have stored some of the results before it was killed.
       if trial.result_of(stage.name) is None:
         job = self.job(number)
         updated.append(self.scores.trial_after(trial, job, stage, pack, result))

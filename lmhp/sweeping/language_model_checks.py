@@ -43,6 +43,7 @@ def checked_language_model(
       compared between tokenizers.
   """
   space = as_space(sweep.space)
+  # Cheap checks first. `LanguageModel` loads the data.
   base = config_lib.resolve(config_lib.to_config_dict(config))
   check_space(space, config_keys.keys(), flatten(base), config_keys.suggest_key)
   _check_keys_are_read(base.optimizer, space)
@@ -147,6 +148,7 @@ def _check_matched_budget(
   """Checks that a budget is matched if trials differ in tokens or FLOPs."""
   if sweep.match_budget is not None:
     return
+  # Set each structural value of the space alone, and compare its cost with the base.
   base = task.job({}).known_metrics
   declarations = config_keys.keys()
   for path in sorted(paths_of(space)):

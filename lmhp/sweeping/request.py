@@ -81,6 +81,7 @@ def build_request(
     load_plugin_modules(stored.plugins, f'the study in {workdir}')
 
   experiment_file = None
+  # An experiment file gives the config, and the sweep unless one is passed.
   requested_sweep: object = sweep
   if isinstance(config, (str, os.PathLike)):
     experiment_file = os.fspath(config)
@@ -94,6 +95,7 @@ def build_request(
   checked_sweep = sweep_config.override(requested_sweep, sweep_overrides)
 
   task: Task
+  # A config is a sweep of lmhp's trainer. Anything else is a task.
   is_builtin = type(config).__module__ == 'builtins'
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
     # `to_config_dict` raises an error for a number or a list.

@@ -172,6 +172,7 @@ class StudyRun:
       self._step_seconds(autotuner),
       study.manifest.rungs,
     )
+    # The rungs of the first start are stored for all later ones.
     if study.manifest.rungs is None:
       study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
@@ -266,6 +267,7 @@ class Reports:
   def write(self, study: Study, progress: StudyProgress, last: bool = False) -> None:
     """Writes a report of the study as it is now, if one is due or it is the last."""
     start = time.monotonic()
+    # A report takes longer in a large study, so the next one is due later.
     if self._write_report is None or (start < self._due and not last):
       return
     study.flush()

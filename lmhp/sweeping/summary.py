@@ -58,6 +58,7 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
     f'best of {n_trials} trials: {summary.objective[0]} {summary.best_value:.4f} '
     f'(trial {summary.best_trial}); {summary.matched_budget}'
   ]
+  # The values of the winner beside those of the base config. Seeds are no choice.
   changed = {p: v for p, v in summary.best_overrides.items() if not p.endswith('.seed')}
   width = max(map(len, changed), default=0)
   for path, value in changed.items():

@@ -77,6 +77,7 @@ class Autotuner:
     self.path = workdir / FILE
     self.requested_method = method
     self.requested_width = max_pack_width
+    # Measurements of an earlier process are used again.
     stored = Measurements()
     if self.path.exists():
       content = json.loads(self.path.read_text())
@@ -156,6 +157,7 @@ class Autotuner:
       )
 
     seconds = {name: trial.member_step_seconds for name, trial in measured.items()}
+    # Compare the methods by the time that one update of one member takes.
     fastest = min(seconds, key=lambda name: seconds[name])
     trial = measured[fastest]
     return PackMethod(

@@ -78,6 +78,7 @@ def _run(run: PackRun) -> PackResult:
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
+    # Propose half the width.
     narrower = max(1, run.pack.width // 2)
     raise ConfigError(
       f'sweep.max_pack_width: a pack of {run.pack.width} does not fit the memory, '

@@ -98,6 +98,7 @@ class MethodTrial:
       chunk_bytes = population.chunk_bytes(self._data(population))
       self.bytes_per_member = chunk_bytes
       if self._method != 'loop':
+        # A loop has a program for one member. Others hold all members at once.
         self.bytes_per_member /= width
       fitting = [
         w for w in widths if w <= width and w * self.bytes_per_member <= limit_bytes
@@ -129,6 +130,7 @@ class MethodTrial:
 
   def _data(self, population: Population) -> PyTree:
     """Returns the data of a first chunk."""
+    # Two chunks of one length, because `feed` may read one length ahead.
     n_steps = self._n_steps()
     chunks = self._task.feed(
       self._jobs[0],
@@ -153,4 +155,5 @@ class MethodTrial:
       state, metrics = population.run(state, data, ChunkSteps(n_steps, 0))
       jax.block_until_ready(metrics)
       measured.append(time.perf_counter() - start)
+    # The minimum, because other work on the machine only adds time.
     return min(measured) / n_steps / population.width

@@ -81,6 +81,7 @@ class PackRun:
     self.options = options
 
     n_padding = pack.width - len(self.jobs)
+    # A pack has the width of a compiled program, so copies of the last job fill it.
     padded_jobs = self.jobs + [self.jobs[-1]] * n_padding
     self.population = Population(
       task.member(self.jobs[0]),
@@ -243,6 +244,7 @@ class PackRun:
     columns = {
       name: np.asarray(values)[:, :n_steps] for name, values in metrics.items()
     }
+    # `np.asarray` has waited for the device, so the time is that of the whole chunk.
     compile_seconds = self.population.compile_seconds - compile_seconds_before
     seconds = time.perf_counter() - start - compile_seconds
     self._steps_per_second = n_steps / max(seconds, 1e-9)

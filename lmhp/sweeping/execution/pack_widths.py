@@ -66,6 +66,7 @@ def cut_into_packs(
   >>> cut_into_packs(11, 'vmap', 8)
   [(8, 8), (3, 4)]
   """
+  # As many full packs as there are trials for.
   n_full, n_left = divmod(n_trials, max_pack_width)
   packs = [(max_pack_width, max_pack_width)] * n_full
   if not n_left:

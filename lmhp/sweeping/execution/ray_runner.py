@@ -107,6 +107,7 @@ class RayRunner:
 
   def _remake_states(self, context: RunnerContext, packs: Sequence[Pack]) -> None:
     """Runs packs again if their final states are needed and are not on the disk."""
+    # Packs whose states these packs start from.
     names = set()
     for pack in packs:
       names |= {source.pack for source in pack.sources if source is not None}
@@ -146,6 +147,7 @@ class RayRunner:
     """Submits a pack to the cluster."""
     workdir = context.workdir
     if not is_remote(workdir):
+      # A worker has another current directory.
       workdir = workdir.absolute()
     states = context.states
     overrides = {
@@ -228,6 +230,7 @@ class RayAutotuner(Autotuner):
   def _choose(
     self, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
   ) -> PackMethod:
+    # Wide packs would leave slots empty, so each gets its share of the trials.
     share = math.ceil(len(jobs) / self._runner.cluster.slots)
     width = min(share, self.requested_width or share)
     reference = self._runner.submit(

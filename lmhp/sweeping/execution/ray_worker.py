@@ -161,6 +161,7 @@ def run_pack(
   with _noted_interrupts() as interrupts:
 
     def should_stop() -> bool:
+      # Another worker has taken over this attempt by renaming its directory.
       if not attempt.exists():
         raise Superseded(pack.name)
       return bool(interrupts)

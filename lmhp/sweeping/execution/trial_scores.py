@@ -79,6 +79,7 @@ class TrialScores:
       cost=_cost_after(trial.cost, job, pack, result, trained_steps),
       metrics=metrics,
     )
+    # In a population, a member that diverged is replaced and continues.
     if diverged and stage.divergence_ends:
       step = nonfinite_step or trained_steps
       return dataclasses.replace(
@@ -98,6 +99,7 @@ class TrialScores:
     all_metrics = {**job.known_metrics, **metrics}
     values = []
     for name in self._sweep.objective:
+      # A time is measured alone on the device, not in a pack.
       if name in MEASURED_METRICS:
         value = self._autotuner.measured(name, job)
       else:

@@ -247,6 +247,7 @@ class DisplayedProgress:
     try:
       return call()
     except Exception as error:
+      # The plain display failed too. A sweep goes on without one.
       if self._has_failed:
         return None
       text = f'the display failed ({type(error).__name__}: {error}); plain lines follow'

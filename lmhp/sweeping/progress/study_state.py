@@ -117,6 +117,7 @@ class StudyState:
     """Adds a pack."""
     with self.lock:
       first = self.trials.get(pack.trials[0])
+      # The first pack with such programs compiles them, which its speed must leave out.
       programs = (
         first.model.structure if first else None,
         pack.method,
@@ -260,6 +261,7 @@ class StudyState:
       else:
         search_updates += updates[trial.number]
 
+    # The best trial of the search, if one has a score.
     ranked = sorted(trials, key=self._rank_key)
     best = ranked[0] if ranked else None
     if best is not None and (confirms(best) or not has_score(best)):
@@ -288,6 +290,7 @@ class StudyState:
   def summary(self) -> str:
     """Returns the number of ended trials, the best, the speed and the time left."""
     totals = self.totals()
+    # Trials that exist, and those of the search that are still to come.
     n_expected = max(self._n_planned() - totals.n_searching, 0) + len(self.trials)
     parts = [f'{totals.n_ended:,}/{n_expected:,} trials']
     if totals.best is not None:

@@ -105,6 +105,7 @@ def _row(
     step = running.step
     if running.losses is not None:
       loss = f'{running.losses[member]:.4f}'
+  # The status of a trial that has not ended depends on its pack.
   if not trial.ended:
     status = 'waiting' if running is None else 'running'
   if confirms(trial):

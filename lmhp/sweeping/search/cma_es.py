@@ -29,6 +29,7 @@ def sample(state: SamplerState) -> list[Point]:
   """
   parameters = state.space.parameters
   n_parameters = len(parameters)
+  # Start in the middle of the cube, as wide as a uniform distribution.
   optimizer = cmaes.CMA(
     mean=np.full(n_parameters, 0.5),
     sigma=UNIFORM_STD,
@@ -36,11 +37,13 @@ def sample(state: SamplerState) -> list[Point]:
   )
   solutions = _solutions(state)
   generation = optimizer.population_size
+  # Replay the results in whole generations. An incomplete one waits for the next call.
   for start in range(0, len(solutions) - generation + 1, generation):
     optimizer.tell(solutions[start : start + generation])
 
   points = []
   for seed in state.seeds:
+    # One seed for each point, so that points do not depend on the size of the batch.
     optimizer.reseed_rng(seed)
     unit_values = optimizer.ask().tolist()
     names = [parameter.name for parameter in parameters]

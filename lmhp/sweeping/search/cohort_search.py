@@ -174,6 +174,7 @@ class CohortSearch:
       n_before: Number of new trials before them.
     """
     overrides, error = self._with_length(point.overrides)
+    # Trials are numbered through the study, and points through the search.
     first_number = len(self._engine.trials) + n_before
     trials = []
     for replicate in range(cohort.seeds_per_point):
@@ -234,6 +235,7 @@ class CohortSearch:
   def _reseeded(self, trial: Trial, replicate: int, number: int, cohort: str) -> Trial:
     """Returns a new trial of the same point, with another seed."""
     task = self._engine.task
+    # A seed that the space varies stays.
     seed_paths = {path for path in task.seed_paths if path not in trial.parameters}
     without_seed = {
       path: value for path, value in trial.overrides.items() if path not in seed_paths
@@ -257,6 +259,7 @@ class CohortSearch:
       self._train_to_end(cohort.name, trials, cohort.data_per_trial)
       return
     plan = self._halving_plan(self._plan.halving, cohort)
+    # Train stage after stage, until no point may continue.
     for number in itertools.count():
       state = halving_state(self._point_states(cohort), plan)
       self.correlations = state.correlations
@@ -364,6 +367,7 @@ class CohortSearch:
     signs = [-1.0 if d == 'maximize' else 1.0 for d in self._sweep.directions]
     scores: dict[int, Score] = {}
     for rung in self._plan.rungs:
+      # The rung of a trial of another length is at the same fraction of its steps.
       step = max(1, round(rung / self._plan.rungs[-1] * n_steps))
       if step in values_at:
         signed = [s * v for s, v in zip(signs, values_at[step], strict=True)]
@@ -386,6 +390,7 @@ def _with_base_values(
     base_values: Values of the base config, by dotted path.
   """
   missing: dict[str, object] = {}
+  # A trial of a smaller space had the base config's value of a new parameter.
   for parameter in all_parameters:
     is_simple = parameter.condition is None and len(parameter.paths) == 1
     if parameter.name not in trial.parameters and is_simple:

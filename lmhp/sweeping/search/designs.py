@@ -100,6 +100,7 @@ class Design:
     if start < 0:
       raise ValueError(f'points are numbered from 0, not {start}')
     self._check_limits(stop)
+    # Each parameter has its own stream of numbers, which gives point i its value i.
     streams = {}
     for parameter in self._compiled.parameters:
       streams[parameter.name] = self.unit_values(parameter, start, stop).tolist()
@@ -152,6 +153,7 @@ def max_points(space: SpaceLike) -> int | None:
   """
   space = as_space(space)
   limit = None
+  # The smallest of several nested limits counts.
   while isinstance(space, Subsample):
     limit = space.n if limit is None else min(space.n, limit)
     space = space.space
@@ -179,6 +181,7 @@ def extend_dimensions(
   extended = dict(dimensions)
   for parameter in parameters:
     if parameter.name not in extended:
+      # Old parameters keep their dimensions, so their streams do not change.
       extended[parameter.name] = 1 + max(extended.values(), default=-1)
   for name, dimension in extended.items():
     if dimension >= quasi_random.MAX_DIMENSIONS:

@@ -134,6 +134,7 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   it exists.
   """
   names, depths = _names_and_depths(compiled)
+  # The innermost Subsample first, because those around it choose from what it keeps.
   for subsample in sorted(names, key=lambda one: depths[one], reverse=True):
     # The part of each point that lies within the Subsample.
     parts = []
@@ -149,6 +150,7 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
     for part, point in zip(parts, points, strict=True):
       if not part or part in rank:
         kept.append((rank.get(part, -1), point))
+    # The order of the choice is kept, so that fewer points are a prefix of more.
     if subsample.is_outermost:
       kept.sort(key=lambda pair: pair[0])
     points = [point for _, point in kept]
@@ -225,6 +227,7 @@ def _value_codes(
     code_of_value: dict[object, int] = {}
     codes = []
     for values in values_of_point:
+      # A missing parameter counts as one more value.
       value = values.get(name, ...)
       codes.append(code_of_value.setdefault(value, len(code_of_value)))
     columns.append(np.array(codes))

@@ -84,6 +84,7 @@ class PointState:
         mean = np.mean([one[step] for one in scores], axis=0).tolist()
         means[step] = tuple(mean) if isinstance(mean, list) else mean
       elif all(step in one or d for one, d in zip(scores, diverged, strict=True)):
+        # Only seeds that diverged lack the score, so the mean is infinite.
         means[step] = math.inf
     return cls(means, any(diverged))
 
@@ -134,6 +135,7 @@ def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> Halvin
   if len(points) != n_planned:
     raise ValueError(f'got {len(points)} points, expected {n_planned}: {plan.brackets}')
   state = HalvingState()
+  # Go through the stages until one has points without a score.
   for stage in _stages(points, plan, state):
     unfinished = [
       p
@@ -209,6 +211,7 @@ def _promotions(
     calibrating: Calibration points of the bracket.
     steps: Rungs of the bracket.
   """
+  # At each rung, the best continue. All do if the ranks there say little about the end.
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)
     rivals = _scores_at(points, {*members, *calibrating}, step)

@@ -81,6 +81,7 @@ def _optuna_trial(
   result: PointResult, parameter_of: Mapping[str, Parameter]
 ) -> FrozenTrial:
   """Returns the result of a point as a trial of Optuna."""
+  # A point without a result is running, and one with scores was pruned.
   if result.values is None:
     status = TrialState.RUNNING
   elif result.scores:

@@ -96,10 +96,12 @@ def exploit(
   finite = [math.isfinite(score) for score in scores]
 
   def rank(slot: int) -> tuple[bool, float, int]:
+    # Finite scores first, the lowest at the front. Ties go to the lower slot.
     return (not finite[slot], scores[slot] if finite[slot] else 0.0, slot)
 
   # The slots to replace, and those to copy.
   ranked = sorted(range(n_slots), key=rank)
+  # At least one, and at most half of the slots.
   n_replaced = min(max(1, math.floor(fraction * n_slots + 0.5)), n_slots // 2)
   best = ranked[: max(1, min(n_replaced, sum(finite)))]
   replaced: set[int] = set()
@@ -158,6 +160,7 @@ def explore(
     if name not in values or resample < resample_probability:
       new[name] = domain.value_at(unit_value)
     else:
+      # Otherwise the copied value times one of the factors.
       index = int(factor * len(PERTURBATION_FACTORS))
       new[name] = domain.perturbed(values[name], PERTURBATION_FACTORS[index])
   return new
@@ -177,6 +180,7 @@ def _exchange(state: PopulationState) -> Exchange:
   parents = exploit(state.scores, fraction, state.seed, state.exchange)
   values: list[Mapping[str, Value]] = []
   for slot, parent in enumerate(parents):
+    # A slot that copies another one changes the values that it copied.
     copied = state.values[parent]
     if parent != slot:
       copied = explore(copied, state.parameters, state.seed, state.exchange, slot)

@@ -53,6 +53,7 @@ class PopulationTraining:
     """Trains the population to its end."""
     points = self._first_points()
     numbers = [trial.number for trial in self._members(points)]
+    # Exchanges are at multiples of the interval. The last part ends the training.
     n_steps = self._engine.job(numbers[0]).steps
     interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
     ends = [*range(interval, n_steps, interval), n_steps]

@@ -215,5 +215,6 @@ def _directions(n_dimensions: int, n_bits: int) -> npt.NDArray[np.uint64]:
     engine.fast_forward(2**k - position)
     points.append(engine.random(1)[0])
     position = 2**k + 1
+  # An accumulated exclusive or undoes that of neighbouring numbers.
   words = (np.array(points) * 2.0**BITS).astype(np.uint64)
   return np.bitwise_xor.accumulate(words, axis=0)

@@ -49,6 +49,7 @@ def rungs(
     n_rungs = 1
     if first_fraction < 1:
       n_rungs += max(1, round(-math.log(first_fraction, eta)))
+  # A set, because rungs of a short run may fall on the same step.
   steps = {total_steps}
   for k in range(1, n_rungs):
     # Rounded twice, so that the last digit of a logarithm cannot move a rung.
@@ -75,6 +76,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
   """
   if kind == 'successive':
     return (Bracket(0, n_points),)
+  # ceil(n_rungs eta^s / (s + 1)) points in bracket s. Minus before // rounds up.
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
 
   # Webster's method gives these for fewer points in any case. The rest is given out singly.
@@ -82,6 +84,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
   n_sure = max(n_points - n_rungs, 0)
   sizes = [(2 * w * n_sure + total_weight) // (2 * total_weight) for w in weights]
 
+  # Webster's method: the next point goes to the largest weight / (2 size + 1).
   def quotient(i: int) -> Fraction:
     return Fraction(weights[i], 2 * sizes[i] + 1)
 
@@ -140,6 +143,7 @@ class HalvingCost:
     (81, 729)
     """
     # The first bracket with enough points calibrates.
+    # Each rung adds the steps from the one before it, and the fork for its score.
     total = 0
     n_uncalibrated = self.n_calibration_points
     for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):

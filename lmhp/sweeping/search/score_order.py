@@ -46,6 +46,8 @@ def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
 
   A score that is not finite gives infinity.
   """
+  # One objective gives numbers, two give pairs. A score that is not finite is the
+  # worst.
   numbers = {}
   pairs = {}
   for point, score in scores.items():

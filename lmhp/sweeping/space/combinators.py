@@ -151,6 +151,7 @@ class Zip(Space):
     yield SpaceEntry(
       label='+'.join(paths),
       paths=paths,
+      # One choice of a row sets all paths.
       domain=Choice(*range(len(rows)), role=self.role),
       rows=rows,
       conditions=around.conditions,
@@ -206,6 +207,7 @@ class Chain(Space):
     if not self.spaces:
       raise ConfigError('chain: got no spaces, expected at least one')
     number = next(around.chain_numbers)
+    # One choice selects the space. Each space is under the condition that it is chosen.
     entry = SpaceEntry(
       label='chain' if number == 1 else f'chain{number}',
       paths=(),

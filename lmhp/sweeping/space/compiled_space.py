@@ -101,6 +101,7 @@ class CompiledSpace:
         continue
       parameter = resolved.parameter
       if parameter is None:
+        # A fixed entry has one value, and is not drawn.
         (value,) = resolved.entry.domain.values_or_range()
       else:
         value = suggest(parameter)

@@ -242,10 +242,12 @@ def _levels(domain: Float | Int, n_levels: int) -> list[float]:
   """Returns evenly spaced levels from the low end to the high end, before rounding to int."""
   low = domain.low
   high = domain.high
+  # A single level is in the middle of the interval.
   if n_levels > 1:
     fractions = [k / (n_levels - 1) for k in range(n_levels)]
   else:
     fractions = [0.5]
+  # Even steps in the logarithm, rounded so that 0.001 is not 0.00099999.
   if domain.log:
     log_ratio = math.log(high / low)
     return [

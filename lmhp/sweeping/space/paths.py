@@ -72,6 +72,7 @@ def values_of(
       range_ends += found
     else:
       values += found
+  # Points without an entry for the path keep the default.
   if not isinstance(default, _Unset) and not is_always_set:
     values.append(default)
   if not range_ends:

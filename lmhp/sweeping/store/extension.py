@@ -87,6 +87,7 @@ def _check_sweep_keys(
 def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> None:
   old_task = stored.task
   new_task = new.task
+  # The data are compared below, with another message.
   if dataclasses.replace(old_task, data_sha256=new_task.data_sha256) != new_task:
     difference = first_difference(
       {**old_task.base_values, **old_task.identity, 'task': old_task.kind},

@@ -59,6 +59,7 @@ class JournalLock:
         )
         self.release()
       time.sleep(pause_seconds)
+      # Wait twice as long after each attempt.
       pause_seconds = min(2 * pause_seconds, 0.1)
 
   def release(self) -> None:

@@ -146,6 +146,7 @@ class _Guard:
     if isinstance(study, int) and by_lmhp:
       self._lmhp_studies.add(study)
 
+    # Follow which studies and trials lmhp has made, to know what others may not change.
     if operation == CREATE_STUDY:
       self._create_study(str(record.get('study_name')))
     elif operation == CREATE_TRIAL and study in self._names:

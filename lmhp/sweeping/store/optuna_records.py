@@ -186,6 +186,7 @@ class OptunaRecords:
 
   def _update_optuna_fields(self, trial: Trial, stored: _OptunaFields) -> None:
     """Writes the fields of a trial that differ from those that Optuna has stored."""
+    # Optuna does not change a finished trial.
     if stored.state.is_finished():
       return
     trial_id = self._ids[trial.number]
@@ -264,6 +265,8 @@ class OptunaRecords:
       distribution = self._distributions_of_space[name]
     else:
       distribution = single_value_distribution(value)
+    # Optuna refuses a second distribution of another kind under one name, so the name
+    # gets a number.
     for count in itertools.count(1):
       key = name if count == 1 else f'{name} ({count})'
       stored = self._stored_distributions.setdefault(key, distribution)

@@ -128,6 +128,7 @@ def open_database(url: str) -> OpenStorage:
         f'--storage: {place} needs a driver ({error}); pip install "lmhp[postgres]"'
       ) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+      # A malformed URL fails in the same way each time.
       if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
@@ -186,6 +187,7 @@ def create_study(
   """Creates a study that `find_study` did not find, and returns Optuna's number of it."""
   directions = [StudyDirection[name.upper()] for name in header.directions]
   storage = opened.storage
+  # A journal gets all records in one write. The id comes last.
   with opened.transaction():
     try:
       study = storage.get_study_id_from_name(header.name)

@@ -211,6 +211,7 @@ class Study:
       self._check(trial, number)
     if not trials:
       return
+    # Keep the trials as a reader would load them.
     added = [_as_stored(trial) for trial in trials]
     self._records.add(added)
     self._trials += added

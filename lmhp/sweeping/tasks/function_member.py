@@ -181,6 +181,7 @@ class FunctionMember:
       del batch
       if self._functions.evaluate is not None:
         return self._functions.evaluate(state.state, hypers)
+      # Without `evaluate`, the score is that of one more step, whose state is dropped.
       _, metrics = self._functions.step(state.state, hypers, state.step)
       return metrics
 

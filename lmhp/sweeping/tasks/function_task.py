@@ -232,6 +232,8 @@ class FunctionTask(SearchableTask):
   def _traced_number(self, name: str, value: Number) -> np.generic:
     """Returns a value in the type of its base value, so that all trials share a program."""
     base = self.base[name]
+    # A base value that is a whole number of 0 or more is a uint32 in the program, and any
+    # other is a float32.
     if not _is_whole(base):
       return np.float32(value)
     if not _is_whole(value):

@@ -72,6 +72,7 @@ class LanguageModelRecipe:
       dtype=self.dtype,
     )
     host = socket.gethostname()
+    # The precision or the data of this host may differ from those of the driver.
     for path, value in task.base_values().items():
       if value != self.base_values[path]:
         raise ConfigError(
@@ -359,6 +360,7 @@ class LanguageModel:
     metric is maximized. An accuracy is 0. A metric that is known before the trial runs
     keeps its value.
     """
+    # A metric that training does not change keeps its value.
     if metric in job.known_metrics:
       return float(job.known_metrics[metric])
     if metric == 'eval_accuracy':

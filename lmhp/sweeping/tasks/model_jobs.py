@@ -154,6 +154,8 @@ class ModelJobs:
     Raises:
       ConfigError: If no config can have these values.
     """
+    # Jobs that differ in traced numbers alone are copies of the first one, which saves
+    # time.
     traced = {
       path: value
       for path, value in overrides.items()
@@ -194,6 +196,7 @@ class ModelJobs:
       structure.data,
       cfg.evaluate,
     )
+    # The structure is named by all values that its programs depend on.
     name = _short_digest(repr(static_parts))
 
     # Metrics that are known before the trial is trained.
