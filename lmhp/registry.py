@@ -55,7 +55,7 @@ class Registry(Mapping[str, T], Generic[T]):
       ConfigError: If another module has registered this name.
     """
     module = _calling_module()
-    # A module that is reloaded may replace its own entries, but not others.
+    # A module that is reloaded may replace its own entries, but not those of others.
     if self._modules.get(name, module) != module:
       raise ConfigError(
         f'{self.kind} {name!r}: {module} registers it, but {self._modules[name]} did '

@@ -158,6 +158,7 @@ class Analysis:
       or len(finished) < 2
     ):
       return None
+    # A run that diverged is worse than any other.
     losses = np.where(finished.status == 'diverged', math.inf, finished.losses)
     means = [losses[rows].mean() for rows in finished.rows_by_point().values()]
     if not np.isfinite(means).any() or len(means) < 2:
@@ -258,6 +259,7 @@ class Analysis:
     surface = self._surface
     if surface is None:
       return []
+    # Pairs that interact first. Otherwise the two numbers with the largest effects.
     significant = [one.axes for one in self.interactions if one.significant()]
     pairs = [
       axes for axes in significant[:MAX_CONTOURS] if set(axes) <= set(surface.axes)

@@ -85,6 +85,8 @@ def _numbered(analyses: Sequence[Analysis]) -> list[_Study]:
   studies = []
   start = 0
   for i, analysis in enumerate(analyses):
+    # Studies of one name are told apart by their place. Runs are numbered through all
+    # studies, so that a link finds one run.
     name = names[i] if names.count(names[i]) == 1 else f'{names[i]} ({i + 1})'
     numbers = {int(n): start + row for row, n in enumerate(analysis.runs.number)}
     studies.append(_Study(name, analysis, numbers))
@@ -135,6 +137,7 @@ def _comparison_row(study: _Study) -> tuple[object, ...]:
   if winner is not None:
     best = study.numbers[runs.first_run(winner.point)]
     expected = runs.to_objective(winner.best_estimate)
+    # An objective that is maximized has the ends the other way round.
     ends = (runs.to_objective(winner.low), runs.to_objective(winner.high))
     low, high = sorted(ends)
   return (
@@ -195,6 +198,7 @@ def _best_figure(studies: Sequence[_Study]) -> Figure | None:
     rows.append(IntervalRow(name, value, low, high, math.isfinite(low)))
   values = np.array([(row.value, row.low, row.high) for row in rows])
   finite = values[np.isfinite(values)]
+  # Space at both ends, also if all values are equal or 0.
   pad = 0.08 * float(np.ptp(finite)) or 0.05 * abs(float(finite[0])) or 1.0
   span = (float(finite.min()) - pad, float(finite.max()) + pad)
   first = min(bests, key=lambda best: best.loss)
@@ -220,6 +224,7 @@ def _best_figure(studies: Sequence[_Study]) -> Figure | None:
 def _trials_of_all(studies: Sequence[_Study]) -> Table:
   """Returns all runs of all studies, with the number of the report and that of the study."""
   tables = [(study, trials_table(study.analysis.runs)) for study in studies]
+  # The columns of all studies. A run has empty cells in those of others.
   every_column = [column for _, table in tables for column in table.columns[1:]]
   columns = list(dict.fromkeys(every_column))
   rows = []
@@ -248,6 +253,7 @@ def _trials_of_all(studies: Sequence[_Study]) -> Table:
 def _answer(studies: Sequence[_Study]) -> list[str]:
   """Returns up to three sentences about the best study."""
   n = len(studies)
+  # Different objectives cannot be compared.
   if len(_objectives(studies)) > 1:
     listing = listed(
       [f'{study.name} by {study.analysis.runs.objective_name}' for study in studies]
@@ -260,6 +266,7 @@ def _answer(studies: Sequence[_Study]) -> list[str]:
   if common:
     words = [UNITS[name] for name in common]
     compared = f'{n} studies are compared at equal {listed(words)}.'
+  # The lowest expected loss first.
   bests = sorted(_with_winner(studies), key=lambda best: best.loss)
   if not bests:
     return [compared, 'No study has a complete trial yet.']

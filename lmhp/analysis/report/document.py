@@ -192,6 +192,7 @@ def to_strict_json(value: object, packed: bool = False) -> JSON:
   {'loss': [1.5, None], 'n': 3}
   """
   if isinstance(value, np.ndarray):
+    # Long rows of numbers are packed, which makes the page smaller.
     is_long = packed and value.ndim == 1 and value.size >= PACKED_FROM
     if is_long and value.dtype.kind in 'fiu':
       return _pack(value)
@@ -200,6 +201,7 @@ def to_strict_json(value: object, packed: bool = False) -> JSON:
     value = value.item()
   if value is None or isinstance(value, (bool, int, str)):
     return value
+  # Strict JSON has no NaN and no infinity.
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -220,6 +222,7 @@ def _pack(values: np.ndarray) -> dict[str, JSON]:
     dtype = 'f4'
   else:
     largest = abs(values).max()
+    # The smallest integer type that holds all values. Plotly has no 64-bit integers.
     fitting = [d for d in ('i1', 'i2', 'i4') if largest <= np.iinfo(d).max]
     dtype = fitting[0] if fitting else 'f8'
   # A float above the largest float32 becomes infinite, and no figure draws it.

@@ -126,6 +126,7 @@ def page_of(sources: Sequence[PathLike | Runs], **options: Unpack[ReadOptions]) 
     analyses.append(analyze(runs))
   if len(analyses) > 1:
     return Page(comparison_report(analyses))
+  # One run has no comparison, and a report of its own.
   if len(analyses[0].runs) == 1:
     return Page(run_report(analyses[0]))
   return Page(study_report(analyses[0]))

@@ -81,6 +81,7 @@ def _extrapolation_note(runs: Runs) -> Text | None:
   finite = np.isfinite(losses)
   if finite.sum() < 2:
     return None
+  # Twice the steps of the last finite loss.
   to_step = 2 * float(curve['step'][finite][-1])
   result = extrapolate(curve['step'], losses, to_step, curve.get('learning_rate'))
   if result.reason:

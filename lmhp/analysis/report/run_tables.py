@@ -108,6 +108,7 @@ def best_table(runs: Runs) -> Table:
   search = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'diverged'))
   )
+  # A point with a run that diverged is not among the best, as for the winner.
   losses = np.where(search.status == 'complete', search.losses, math.nan)
   points = [
     _Point(float(losses[rows].mean()), rows)

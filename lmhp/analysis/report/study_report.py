@@ -97,6 +97,7 @@ def _result_sentence(analysis: Analysis) -> str:
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return f'{title[:-1]}; its result is {mean}, and its selection bias is unknown.'
+  # An objective that is maximized has the ends the other way round.
   low, high = sorted((runs.to_objective(winner.low), runs.to_objective(winner.high)))
   expected = quantity(runs.to_objective(winner.expected), runs.unit)
   return (
@@ -107,6 +108,7 @@ def _result_sentence(analysis: Analysis) -> str:
 
 def _next_step_sentence(analysis: Analysis) -> str:
   findings = analysis.findings
+  # First a new space, then the first advice, then the lack of effects.
   space = next_space(findings)
   if space:
     reason = next(finding.title for finding in findings if finding.proposal)

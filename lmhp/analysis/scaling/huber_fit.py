@@ -215,7 +215,7 @@ def fit(
     trial_value = huber(trial_residuals, delta, tilts[active])
 
     # Keep the steps that lower the loss, and adapt the damping.
-    # The margins are below rounding, so that a converged fit counts as better.
+    # The margins allow for rounding, so that a converged fit counts as better.
     better = trial_value <= value[active] * (1 + 1e-15) + 1e-18 * delta**2
     moved = active[better]
     theta[moved] = trial[better]

@@ -62,7 +62,7 @@ def law_intervals(
   repeated = dataclasses.replace(runs, y=np.repeat(runs.y[None], len(which), 0))
   many = np.repeat(theta[None], len(which), axis=0)
   bounds = score_bounds(many, repeated, confidence, which, side)
-  # E, A and B were bounded as logs. exp(700) is the largest that does not overflow.
+  # E, A and B were bounded as logs. exp(700) does not overflow yet.
   ends = np.where(which < 3, np.exp(np.minimum(bounds, 700)), np.maximum(bounds, 0))
   ends = ends.reshape(-1, 2)
   ends = np.where(np.isinf(ends) | (ends > 1e300), np.inf, ends)

@@ -42,6 +42,7 @@ ALBERT = register_family(
       'num_memory_blocks',
     ),
     converters=(FunctionConverter(_read_projection),),
+    # All layers share the parameters of the one layer in the one group.
     layer_name='albert.encoder.albert_layer_groups.0.albert_layers.0',
     tensor_names={
       'embedding': 'albert.embeddings.word_embeddings',
@@ -63,6 +64,7 @@ ALBERT = register_family(
       'output': 'predictions.decoder',
     },
     tied_tensors={'predictions.decoder.bias': 'predictions.bias'},
+    # The pooler and the classifier of the order of sentences serve other tasks.
     ignored_tensors=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
   )
 )

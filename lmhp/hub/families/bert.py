@@ -91,7 +91,9 @@ BERT = register_family(
       'output/bias': 'cls.predictions.bias',
       'output': 'cls.predictions.decoder',
     },
+    # A file may hold the bias of the head under both names.
     tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
+    # The pooler and the classifier of the next sentence serve other tasks.
     ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
   )
 )
@@ -100,6 +102,7 @@ ROBERTA = register_family(
   BERT.derive(
     'roberta',
     defaults={'vocab_size': 50_265},
+    # The head has the exact GELU, whatever hidden_act is.
     fixed_fields={'head_activation': 'gelu'},
     converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
     layer_name='roberta.encoder.layer.{i}',

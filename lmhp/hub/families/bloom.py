@@ -66,6 +66,7 @@ BLOOM = register_family(
     },
     layer_name='transformer.h.{i}',
     tensor_names=BLOOM_NAMES,
+    # query_key_value holds the query, key and value rows of each head together.
     has_grouped_qkv=True,
   )
 )

@@ -70,6 +70,7 @@ class ConfigReader:
     Raises:
       ConfigError: If the value has another type, or if the key is absent and required.
     """
+    # The names of all keys that were read, to suggest one for a key that is unknown.
     self._names.append(key)
     value = self._unread.pop(key, default)
     if value is REQUIRED:
@@ -168,6 +169,7 @@ def has_type(value: object, kind: type | None) -> bool:
   """
   if value is None:
     return kind is None
+  # In Python a bool is an int, in JSON it is not.
   if isinstance(value, bool):
     return kind is bool
   if kind is float:

@@ -25,6 +25,7 @@ _MAX_FACTOR = 1e18
 
 def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the sizes of the latents and of the heads, and the scale of the logits."""
+  # A part of each head has no positions, and the other part rotates.
   plain_dim = reader.take_positive('qk_nope_head_dim', 128)
   rotary_dim = reader.take('qk_rope_head_dim', 64, int)
   fields: ModelFields = {

@@ -30,6 +30,7 @@ def dense_layer_fields(layers: Sequence[int]) -> ModelFields:
   >>> dense_layer_fields([0, 1, 5])
   {'n_dense_layers': 2, 'dense_layers': (5,)}
   """
+  # Count the layers without experts at the start, and list the others.
   ordered = sorted(set(layers))
   n_first = 0
   while n_first < len(ordered) and ordered[n_first] == n_first:

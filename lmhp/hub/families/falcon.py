@@ -34,6 +34,7 @@ def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
     accepted = '1, or 2 if new_decoder_architecture is true'
     raise reader.error('num_ln_in_parallel_attn', n_norms, accepted)
 
+  # The new architecture has two normalizations by default.
   has_two_norms = is_new and n_norms in (None, 2)
   return {
     'n_kv_heads': n_kv_heads if is_new or not is_multi_query else 1,
@@ -44,6 +45,8 @@ def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
 
 def _write_heads_and_norms(cfg: ModelConfig) -> ConfigKeys:
   has_two_norms = cfg.parallel_residual and not cfg.shared_norm
+  # Only the new architecture has two normalizations, or several key/value heads that
+  # are fewer than the heads.
   is_new = has_two_norms or cfg.n_kv_heads not in (1, cfg.n_heads)
   keys: ConfigKeys = {
     'new_decoder_architecture': is_new,

@@ -215,6 +215,8 @@ class CheckpointFamily:
       return None
     config: ConfigKeys = {'model_type': self.model_type}
     for key, (fields, default) in self.keys.items():
+      # A key with several fields is written from the first. `export_config` finds a
+      # model in which the others differ.
       field = fields.split()[0]
       config[key] = write_value(field, getattr(cfg, field), default)
     for converter in self.converters:

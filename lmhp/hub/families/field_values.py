@@ -75,6 +75,7 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
     default: Default of the key. If it is another name of the same activation, it is used.
   """
   if field in ACTIVATION_FIELDS:
+    # Keep the name that the family uses, if several names stand for the function.
     if isinstance(default, str) and ACTIVATIONS.get(default) == value:
       return default
     return activation_name(str(value))

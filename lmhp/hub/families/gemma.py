@@ -29,6 +29,7 @@ def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
   scalar = reader.take('query_pre_attn_scalar', 256, float)
   if scalar <= 0:
     raise reader.error('query_pre_attn_scalar', scalar, 'a number above 0')
+  # 1 / sqrt(query_pre_attn_scalar) in place of 1 / sqrt(head_dim).
   return {'attention_scale': scalar**-0.5}
 
 

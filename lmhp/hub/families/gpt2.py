@@ -85,6 +85,7 @@ GPT2 = register_family(
       'final_norm': 'transformer.ln_f',
       'output': 'lm_head',
     },
+    # GPT-2 has its own linear layer, whose matrices are (inputs, outputs).
     has_transposed_weights=True,
   )
 )
@@ -109,6 +110,7 @@ GPT_BIGCODE = register_family(
       ATTENTION_SCALE,
       FunctionConverter(_read_kv_heads, _write_kv_heads),
     ),
+    # Without multi_query, c_attn holds the rows of each head together.
     has_grouped_qkv=True,
     has_transposed_weights=False,
   )
@@ -126,6 +128,7 @@ OPENAI_GPT = register_family(
     tensor_names={
       'embedding': 'transformer.tokens_embed',
       'positional': 'transformer.positions_embed',
+      # These follow the residual additions, unlike those of GPT-2.
       'attention_residual_norm': '.ln_1',
       'feed_forward_residual_norm': '.ln_2',
     },

@@ -46,6 +46,7 @@ GPT_NEOX = register_family(
       'final_norm': 'gpt_neox.final_layer_norm',
       'output': 'embed_out',
     },
+    # query_key_value holds the query, key and value rows of each head together.
     has_grouped_qkv=True,
     converters=(
       Rotary(base_key='rotary_emb_base', fraction=0.25, fraction_key='rotary_pct'),

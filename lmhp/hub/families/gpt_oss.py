@@ -61,6 +61,7 @@ GPT_OSS = register_family(
     aliases={'num_experts': 'num_local_experts'},
     converters=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
     ignored_keys=('output_router_logits', 'hidden_act'),
+    # The columns of gate_up_proj alternate between the gate and the up projection.
     has_interleaved_gates=True,
     tensor_names={
       'experts/router': '.mlp.router',

@@ -35,6 +35,7 @@ def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts: every n-th, or those of moe_layers."""
   period = reader.take_positive('interleave_moe_layer_step', 1)
   listed = reader.take('moe_layers', None, list, None)
+  # A list that follows the period adds nothing to it.
   if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
     return {'experts_every': period}
   if not is_layer_list(listed, cfg.n_layers):
@@ -116,6 +117,8 @@ LLAMA4_TEXT = register_family(
       'n_shared_experts': 1,
     },
     keys={
+      # In this type, intermediate_size is that of an expert, and intermediate_size_mlp
+      # that of a layer without experts.
       'intermediate_size': ('d_ff_expert', 8192),
       'intermediate_size_mlp': ('d_ff', 16_384),
       'num_local_experts': ('n_experts', 16),

@@ -28,6 +28,7 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   period = reader.take_positive('global_attn_every_n_layers', 3)
   layers = read_layer_types(reader, cfg)
   if not layers:
+    # Numbered from 0, so the first layer has no window.
     layers = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
   return window_fields(reader, layers, width // 2 + 1)
 
@@ -46,6 +47,7 @@ MODERNBERT = register_family(
       'architecture': 'encoder',
       'gated': True,
       'embedding_norm': True,
+      # The normalized embedding goes into the first attention as it is.
       'first_attention_norm': False,
       'head_transform': True,
       'init': 'normal',

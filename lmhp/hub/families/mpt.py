@@ -11,10 +11,12 @@ from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
+# A table for the keys of attn_config. It is no family that a file can have.
 _ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={
     'softmax_scale': ('attention_scale', None),
+    # transformers applies this rate to the residual additions too.
     'attn_pdrop': ('attention_dropout residual_dropout', 0.0),
   },
   accepted_values={

@@ -93,6 +93,7 @@ OLMOE = register_family(
       'num_attention_heads': 16,
       'max_position_embeddings': 4096,
     },
+    # Unlike OLMo 2, it normalizes the inputs of the parts.
     fixed_fields={'norm_placement': 'pre', 'qk_norm': 'full'},
     keys={
       'num_experts': ('n_experts', 64),

@@ -72,6 +72,7 @@ class Rotary:
 
   def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     """Returns the fields `position` and `rotary_...`."""
+    # Values beside the objects, which an object may override.
     outer = _OuterKeys(
       base=reader.take(self.base_key, self.base, float),
       fraction=reader.take(self.fraction_key, self.fraction, float, None),
@@ -168,6 +169,7 @@ class Rotary:
     }
     if scaling_type != 'default':
       fields |= SCALINGS[scaling_type](inner, outer.original_length, cfg)
+    # Files of YaRN have this key, which changes nothing.
     inner.ignore(['finetuned'])
     inner.check_all_read()
     return fields
@@ -178,6 +180,7 @@ class Rotary:
     newer = inner.take('rope_type', None, str, None)
     if older and newer and older != newer:
       raise inner.error('type', older, f'the same as rope_type={newer!r}')
+    # A file without a type has the default positions.
     scaling_type = newer or older or 'default'
     if scaling_type in self.longrope_names:
       scaling_type = 'longrope'
@@ -193,6 +196,7 @@ class Rotary:
 
     They may have another base, and they may be unscaled. Everything else has to agree.
     """
+    # A scaling of the global layers alone has its own field.
     is_only_global_scaled = (
       fields_local['rotary_scaling'] == 'none'
       and fields_global['rotary_scaling'] != 'none'

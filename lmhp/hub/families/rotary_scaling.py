@@ -29,6 +29,7 @@ def write_scaling(cfg: ModelConfig) -> ConfigKeys:
     'rope_type': scaling_type,
     'factor': cfg.rotary_scaling_factor,
   }
+  # These types compare wavelengths or lengths with the context before scaling.
   if scaling_type in ('llama3', 'yarn', 'longrope'):
     keys['original_max_position_embeddings'] = cfg.rotary_original_max_seq_len
   if scaling_type == 'llama3':
@@ -78,6 +79,8 @@ def _read_original_length(
 ) -> int:
   """Returns the context before scaling, in tokens. The outer key takes precedence."""
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
+  # Without an outer key, the object has the length, or else the model's own context
+  # counts.
   if outer_length is None:
     length = inner_length or cfg.max_seq_len
   else:

@@ -24,6 +24,7 @@ def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   period = reader.take('no_rope_layer_interval', 4, int)
   listed = reader.take('no_rope_layers', None, list, None)
   if listed is not None:
+    # The first layer without positions gives the period. Layers are numbered from 1.
     period = 1 + listed.index(0) if 0 in listed else 0
 
   periodic = layers_with_positions(cfg.n_layers, period)

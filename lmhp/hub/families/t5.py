@@ -41,6 +41,7 @@ def _read_feed_forward(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 def _write_feed_forward(cfg: ModelConfig) -> ConfigKeys:
   """Returns the value from which `_read_feed_forward` gives the same activation."""
+  # gated-gelu is the tanh form, so the exact form needs another name if it is gated.
   name = activation_name(cfg.activation)
   if cfg.activation == 'gelu_tanh':
     name = 'gelu' if cfg.gated else 'gelu_new'
@@ -84,6 +85,7 @@ _NAMES = {
   'encoder/feed_forward/gate': 'encoder.block.{i}.layer.1.DenseReluDense.wi_0',
   'encoder/feed_forward/down': 'encoder.block.{i}.layer.1.DenseReluDense.wo',
   'encoder/feed_forward/up': 'encoder.block.{i}.layer.1.DenseReluDense.wi_1',
+  # Block 0 stores the bias of the relative positions, and all blocks use it.
   'encoder/relative_bias': 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias',
   'decoder/attention/query': 'decoder.block.{i}.layer.0.SelfAttention.q',
   'decoder/attention/key': 'decoder.block.{i}.layer.0.SelfAttention.k',
@@ -158,6 +160,7 @@ T5 = register_family(
       'encoder.embed_tokens.weight': 'shared.weight',
       'decoder.embed_tokens.weight': 'shared.weight',
     },
+    # The first published files have this tensor, and no model uses it.
     ignored_tensors=(
       r'decoder\.block\.0\.layer\.1\.EncDecAttention\.'
       r'relative_attention_bias\.weight'

@@ -20,6 +20,7 @@ def shortest_pattern(layers: Sequence[str]) -> tuple[str, ...]:
   >>> shortest_pattern(['local', 'global', 'local', 'global', 'local'])
   ('local', 'global')
   """
+  # The last repetition of the pattern may be incomplete.
   for period in range(1, len(layers)):
     if all(layer == layers[i % period] for i, layer in enumerate(layers)):
       return tuple(layers[:period])
@@ -157,6 +158,7 @@ class WindowByLayer:
     window = reader.take('sliding_window', self.window, int, None)
     layers = read_layer_types(reader, cfg)
     if layers is None:
+      # Numbered from 1, so the n-th layer is the first without a window.
       layers = ['local' if i % period else 'global' for i in range(1, cfg.n_layers + 1)]
     return window_fields(reader, layers, window)
 

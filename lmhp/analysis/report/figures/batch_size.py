@@ -66,6 +66,7 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
       'width': 5,
     },
   }
+  # The vertical axis shows the estimates, their intervals and the batch of the run.
   drawn = np.r_[low, high, estimates, measured.batch_tokens]
   label = annotation(
     f'batch {number(measured.batch_tokens)}',
@@ -175,6 +176,7 @@ def _batch_size_labels(
     labels.append(
       annotation(
         number(batch_size),
+        # Plotly places annotations on a log axis by the logarithm.
         math.log10(steps[i]),
         math.log10(examples[i]),
         '$muted',
@@ -219,6 +221,7 @@ def _critical_caption(critical: CriticalBatchOfRuns, n_reached: int) -> str:
       f'The critical batch size cannot be estimated from the {counted(n_reached, "run")} that '
       f'reached the target: {fit.reason}.'
     )
+  # A lower end of 0 means that the runs do not bound it.
   low = fit.batch_size_low if fit.batch_size_low > 0 else -math.inf
   return (
     f'The critical batch size is {number(fit.batch_size, 3)} sequences ({fit.confidence:.0%} '

@@ -181,6 +181,7 @@ def _layout(
       yshift=-8,
     )
   )
+  # No difference, in the lower panel.
   zero = vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}
   return layout(
     plot_axis(name_with_unit(runs.objective_name), anchor='y'),

@@ -51,6 +51,7 @@ def _contour_figure(
   y_points, _ = axis_positions(contour.y_axis, contour.y_points)
   x_axis = with_range(x_axis, np.r_[x, x_points], 0.03)
   y_axis = with_range(y_axis, np.r_[y, y_points], 0.03)
+  # The colours end where the other figures of the objective do.
   largest = objective_range(comparable_runs)[1]
   traces = [_field(runs, contour, x, y, largest)]
   diverged = contour.status == 'diverged'
@@ -71,6 +72,7 @@ def _contour_figure(
         )
       )
 
+  # A cross at the best place of the fit.
   best_x = float(axis_positions(contour.x_axis, [contour.best[0]])[0][0])
   best_y = float(axis_positions(contour.y_axis, [contour.best[1]])[0][0])
   traces.append(
@@ -110,6 +112,7 @@ def _field(
 ) -> PlotlyDict:
   """Returns the fitted objective as contours, or as a heat map if an axis is a choice."""
   z = runs.to_objective(np.asarray(contour.z, np.float64))
+  # A few very bad places would leave one colour for all others.
   upper = min(largest, float(np.quantile(contour.z, UPPER_QUANTILE)))
   ends = (float(contour.z.min()), upper)
   low, high = sorted(float(runs.to_objective(end)) for end in ends)
@@ -118,6 +121,7 @@ def _field(
     'type': 'heatmap' if has_choice else 'contour',
     'x': x,
     'y': y,
+    # Five digits, which keeps the page small.
     'z': [[float(f'{value:.5g}') for value in row] for row in z],
     'zmin': low,
     'zmax': high,
@@ -137,6 +141,7 @@ def _field(
     },
   }
   if not has_choice:
+    # Contours at round values.
     size = _round_up((high - low) / N_LEVELS)
     field |= {
       'autocontour': False,

@@ -28,6 +28,7 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   """
   if not effects:
     return None
+  # The largest gain first. Effects that cannot be estimated come last.
   estimated = sorted(
     (effect for effect in effects if math.isfinite(effect.gain)),
     key=lambda effect: -effect.gain,

@@ -59,6 +59,8 @@ def interval_traces(
     values = np.array([rows[i].value for i in index], np.float64)
     low = np.array([rows[i].low for i in index], np.float64)
     high = np.array([rows[i].high for i in index], np.float64)
+    # A row without an interval has one of length 0. All are cut at the ends of the
+    # figure.
     ends = [np.clip(np.where(np.isnan(e), values, e), *span) for e in (low, high)]
     traces.append(plain_line(separated(*ends), separated(y, y), color, 3))
     traces.append(

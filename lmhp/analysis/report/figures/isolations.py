@@ -62,6 +62,7 @@ def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
       marker={'size': 10},
     )
   )
+  # The vertical axis shows all finite ends.
   values = np.r_[best, low, high]
   values = values[np.isfinite(values)]
   y_axis = plot_axis(y_name)
@@ -98,6 +99,7 @@ def _caption(runs: Runs, isolation: Isolation) -> str:
   if not math.isfinite(isolation.high[i]):
     return f'{sentence} Its selection bias is unknown.'
   interval = f'{isolation.confidence:.0%} interval on a fresh seed (bar)'
+  # NaN fails the comparison, so an unknown interval counts as one that overlaps.
   if np.all(isolation.high[i] < np.delete(isolation.low, i)):
     return f'{sentence} Its {interval} does not overlap any other.'
   return f'{sentence} Its {interval} overlaps others: no significant difference.'

@@ -73,11 +73,13 @@ class _Placed:
 def _place_label(text: str, value: float, axis: PlotlyDict, width: float) -> _Placed:
   """Places a label so that it stays between the ends of an axis."""
   low, high = range_of(axis)
+  # Place on the axis as a fraction of its length, cut to the figure.
   position = math.log10(value) if is_log(axis) and value > 0 else float(value)
   fraction = min(max((position - low) / (high - low), 0.0), 1.0)
   size = LETTER * len(text)
   anchor = 'center'
   start = fraction * width - size / 2
+  # A label that would leave the figure is anchored at the side it would cross.
   if start < 0:
     anchor = 'left'
     start = fraction * width
@@ -111,6 +113,7 @@ def stack_labels(
     placed = _place_label(label.text, label.value, axis, width)
     size = LETTER * len(label.text)
     span = (placed.start - 5, placed.start + size + 5)
+    # The lowest row in which the label overlaps no other.
     row = 0
     while row < len(rows) and _overlaps(span, rows[row]):
       row += 1

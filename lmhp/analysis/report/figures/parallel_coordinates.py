@@ -61,6 +61,7 @@ def parallel_figure(
   names = list(comparable.varied_axes())
   if len(runs.varied_axes()) < MIN_AXES or len(names) < 2 or len(comparable) < 2:
     return None
+  # Quantile of each run by its rank, from 0 for the best to 1 for the worst.
   by_loss = np.argsort(comparable.losses, kind='stable')
   quantiles = np.argsort(by_loss, kind='stable') / max(len(comparable) - 1, 1)
   drawn = _drawn_rows(by_loss)
@@ -129,6 +130,7 @@ def _row(runs: Runs, comparable: Runs, name: str) -> _Row:
   if axis.is_choice:
     choices = choices_of(axis, comparable.values[name])
     n = len(choices)
+    # A random shift separates the lines of runs with the same choice.
     shift = rng.uniform(-JITTER, JITTER, len(x)) if n > 1 else np.zeros(len(x))
     return _Row(
       name,

@@ -119,12 +119,15 @@ def _plotted_runs(
   x, x_axis = axis_positions(response.axis, response.values)
   losses = response.losses
   number_ = response.number
+  # At a rung, all runs that reached it count as complete. Draw them by their own
+  # status.
   own_status = dict(zip(runs.number.tolist(), runs.status.tolist()))
   status = [
     s if s == 'diverged' else own_status.get(n, s)
     for n, s in zip(number_.tolist(), response.status.tolist())
   ]
   if response.rung is None:
+    # Pruned runs are drawn with their last score, though they were not fitted.
     pruned = runs.select(_has_score_and_was_pruned(runs))
     last = np.array([scores[max(scores)] for scores in pruned.scores], np.float64)
     own_x, _ = axis_positions(response.axis, pruned.values[response.axis.name])
@@ -165,6 +168,7 @@ def _curve_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
     {
       'type': 'scatter',
       'mode': 'markers',
+      # Beside the runs of the choice, so that they do not hide the fit.
       'x': x + 0.22,
       'y': median,
       'hoverinfo': 'skip',
@@ -213,6 +217,7 @@ def _optimum_marks(
   low, high = response.basin
   if math.isfinite(low) and math.isfinite(high):
     shapes.append(vertical_band(low, high, '$green'))
+    # The middle of the band as it is drawn.
     middle = math.sqrt(low * high) if response.axis.log else (low + high) / 2
     labels.append(Label(f'within {optimum.rise_fraction:.0%}', middle, '$green'))
   if base is not None:

@@ -58,6 +58,8 @@ def pareto_figures(runs: Runs) -> list[Figure]:
   for cost in COSTS:
     costs = complete.measured.get(cost, np.array([]))
     finite = costs[np.isfinite(costs)]
+    # Seconds also vary by chance, so they are drawn only beside another cost that
+    # differs.
     differ = len(finite) > 2 and finite.max() > MIN_RATIO * finite.min()
     if differ and (cost != 'seconds' or figures):
       rows = np.isfinite(costs)
@@ -209,6 +211,7 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
 
 def _size_lines(law: ScalingLaw, sizes: np.ndarray, tokens: np.ndarray) -> PlotlyDict:
   """Returns the law along the tokens of each size, for at most `MAX_SIZES` sizes."""
+  # Evenly spaced sizes, if there are too many for one figure.
   different = np.unique(sizes)
   if len(different) > MAX_SIZES:
     different = different[np.linspace(0, len(different) - 1, MAX_SIZES).astype(int)]

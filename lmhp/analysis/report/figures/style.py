@@ -136,6 +136,8 @@ def plot_axis(
   if log:
     positive = np.asarray(values, np.float64)
     positive = positive[np.isfinite(positive) & (positive > 0)]
+    # Below two decades, ticks at 1, 2 and 5. Above, at powers of ten, at most eight or
+    # so.
     decades = math.log10(positive.max() / positive.min()) if positive.size else 1
     axis |= {
       'type': 'log',
@@ -175,6 +177,7 @@ def with_range(
   if 'range' in axis:
     return dict(axis)
   drawn = np.asarray(values, np.float64)
+  # Values that the axis can show.
   drawn = drawn[np.isfinite(drawn) & ((drawn > 0) | (not is_log(axis)))]
   if not drawn.size:
     return dict(axis)
@@ -289,6 +292,7 @@ def objective_range(runs: Runs) -> tuple[float, float]:
   if not losses.size:
     return 0.0, 1.0
   low, middle, upper = np.quantile(losses, [0, 0.5, 0.75])
+  # Losses far above the upper quartile are out of the range.
   far = upper + 4 * (upper - low) if upper > low else losses.max()
   high = min(losses.max(), far)
   pad = 0.06 * (high - low) or 0.05 * abs(middle) or 1.0
@@ -313,6 +317,7 @@ def axis_positions(
     numbers = np.asarray(values, np.float64)
     ends = np.r_[numbers, axis.low, axis.high]
     return numbers, plot_axis(axis.name, axis.log, ends)
+  # Choices have positions 0, 1, 2, ...
   choices = choices_of(axis, values)
   positions = [choices.index(v) if v in choices else np.nan for v in values]
   plotted = plot_axis(
@@ -356,6 +361,7 @@ def _replace_colours(value: JSON, palette: Mapping[str, str], key: str = '') -> 
     return [_replace_colours(item, palette, key) for item in value]
   if not isinstance(value, str) or 'color' not in key:
     return value
+  # '$name' or '$name/opacity'. The palette has #rrggbb.
   token = re.fullmatch(r'\$(\w+)(?:/([\d.]+))?', value)
   if token is None:
     return value

@@ -108,6 +108,7 @@ def band(
   return {
     'type': 'scatter',
     'mode': 'lines',
+    # Along the upper curve, and back along the lower one.
     'x': np.r_[x, x[::-1]],
     'y': np.r_[high[finite], low[finite][::-1]],
     'fill': 'toself',
@@ -196,6 +197,7 @@ class PlottedRuns:
     triangle = 'triangle-down-open' if self.maximize else 'triangle-up-open'
     of_diverged = '$vermillion' if color == '$blue' else color
     beyond = f'<br>{self.direction} the shown range'
+    # Runs beyond the range are triangles at its edge, and runs that diverged are crosses.
     groups = (
       (inside & is_pruned, values, color, 'circle-open', f'{hover}<br>pruned'),
       (inside & ~is_pruned, values, color, 'circle', hover),
@@ -251,6 +253,7 @@ def winner_position(
   """Returns the position of the winner's best run. None if it is not in the figure."""
   if winner is None:
     return None
+  # A point with several seeds has its ring around the best of them.
   winner_runs = runs.number[(runs.point == winner.point) & (runs.cohort == SEARCH)]
   is_plotted = np.isfinite(plotted.x) & np.isfinite(plotted.losses)
   rows = np.flatnonzero(np.isin(plotted.number, winner_runs) & is_plotted)

@@ -146,6 +146,7 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
   if best_of_n is None:
     return None
   curve = best_of_n
+  # The range holds both curves. The band may go beyond it, and is cut.
   finite = np.r_[curve.median, curve.expected]
   finite = finite[np.isfinite(finite)]
   low = float(finite.min()) if finite.size else 0.0
@@ -199,6 +200,7 @@ def _best_of_n_caption(runs: Runs, curve: BestOfN) -> str:
     return number(float(runs.to_objective(float(curve.median[index]))))
 
   caption = f'Half of all searches with {curve.trials[-1]} trials find {median_at(-1)} or better'
+  # Compare with a quarter of the trials.
   quarter = len(curve.trials) // 4 - 1
   if curve.trials[max(quarter, 0)] > 1:
     caption += f', and with {curve.trials[quarter]} trials {median_at(quarter)}'
@@ -275,6 +277,7 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
   """Draws scores at each rung against the final objective. None without rungs."""
   if not rung_scores:
     return None
+  # Evenly spaced rungs, if there are more than colours.
   rungs = list(rung_scores)
   if len(rungs) > len(SERIES):
     rungs = [rungs[i] for i in np.linspace(0, len(rungs) - 1, len(SERIES)).astype(int)]

@@ -33,6 +33,7 @@ POLICY = (
 def html(report: Report) -> str:
   """Returns the page as HTML, to be written as UTF-8."""
   known_runs = {int(run) for run in report.configs}
+  # The policy lets only these scripts run, by their digests.
   scripts = [asset('report.js'), plotly(), asset('figures.js')]
   digests = ' '.join(f"'{digest(script)}'" for script in scripts)
   policy = POLICY.format(scripts=digests)
@@ -152,6 +153,7 @@ def compact_configs(
   {0: [{}, ['c']], 1: [{}, []]}
   """
   flat = {int(run): dict(_flatten(config)) for run, config in configs.items()}
+  # The most common value of each key is stored once.
   counters: dict[str, collections.Counter[str]] = {}
   for config in flat.values():
     for path, text in config.items():
@@ -160,6 +162,7 @@ def compact_configs(
   runs = {}
   for run, config in flat.items():
     different = {path: text for path, text in config.items() if most[path] != text}
+    # A run lists the values that differ, and the keys that it lacks.
     missing = [path for path in most if path not in config]
     runs[run] = [different, missing]
   return {'most': most, 'runs': runs}

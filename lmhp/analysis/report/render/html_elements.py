@@ -104,10 +104,12 @@ def cell(value: object, text: str, kind: str, known_runs: Collection[int]) -> st
     known_runs: Numbers of the runs whose config is known.
   """
   value = value.item() if isinstance(value, np.generic) else value
+  # The script sorts by the number itself, not by its text.
   sort = f' data-v="{float(value)!r}"' if numbers.is_number(value) else ''
   if kind == 'run' and numbers.is_number(value):
     return f'<td class="number"{sort}>{run_button(int(value), known_runs)}</td>'
   title = ''
+  # A long text is cut, and shown as a whole when the mouse rests on it.
   if len(text) > CELL_LENGTH:
     title = f' title="{escape(text[:TITLE_LENGTH])}"'
     text = f'{text[: CELL_LENGTH - 1]}…'
@@ -131,6 +133,7 @@ def formatted_columns(table: Table) -> list[list[str]]:
     values = [row[i] for row in table.rows]
     texts = [numbers.text(value) for value in values]
     if column.kind == 'number':
+      # Numbers of a column share their number of digits. Other cells stay as text.
       formatted = numbers.column(values)
       texts = [
         aligned if numbers.is_number(value) else text

@@ -79,6 +79,7 @@ def _finding(rank: int, finding: Finding) -> str:
     lines += ['', f'   {paragraph(finding.evidence)}']
   if finding.proposal:
     code = space_code(finding.proposal)
+    # A fence must be longer than any row of backticks in the code.
     longest = max(map(len, re.findall('`+', code)), default=0)
     fence = '`' * max(3, 1 + longest)
     block = (f'{fence}python', *code.splitlines(), fence)

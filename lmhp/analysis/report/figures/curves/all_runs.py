@@ -113,6 +113,7 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
     return None
   lines = [line for group in groups for line in group.lines]
   values = np.concatenate([line.y for line in lines])
+  # Leave out extreme gaps, and keep 0 in the figure.
   low, high = np.quantile(values, [0.01, 0.99])
   pad = 0.1 * (high - low) or 0.1
   y_axis = plot_axis(
@@ -151,6 +152,7 @@ def _gaps(runs: Runs) -> list[Line]:
     train_line = train.get(line.number)
     if train_line is None or len(train_line.y) < 2:
       continue
+    # Compare only where the smoothed training loss exists.
     inside = (line.step >= train_line.step[0]) & (line.step <= train_line.step[-1])
     if inside.any():
       gap = line.y - np.interp(line.step, train_line.step, train_line.y)
@@ -170,6 +172,7 @@ def grad_norm_figure(runs: Runs, winner: Winner | None) -> Figure | None:
     return None
   lines = [line for group in groups for line in group.lines]
   values = np.concatenate([line.y for line in lines])
+  # A few spikes do not set the range.
   inner = np.clip(values, *np.quantile(values, [0.002, 0.998]))
   steps = np.concatenate([line.step for line in lines])
   last = [float(np.median(line.y[-max(1, len(line.y) // 4) :])) for line in lines]

@@ -88,6 +88,7 @@ def smooth_curve(
   (250, True)
   """
   if len(y) > N_BLOCKS:
+    # Means of at most `N_BLOCKS` blocks bound the time of the local lines.
     starts = np.linspace(0, len(y), N_BLOCKS + 1).astype(int)[:-1]
     sizes = np.diff(np.r_[starts, len(y)])
     step = np.add.reduceat(step, starts) / sizes
@@ -116,6 +117,7 @@ def lines_of(
   lines = []
   for row, number in enumerate(runs.number.tolist()):
     step, y = finite_rows(runs.curves.get(number, {}), column)
+    # A run without such a curve has its scores at rungs.
     if not len(y) and column == runs.objective_name:
       step, y = _scores(runs.scores[row])
     if not len(y):
@@ -185,6 +187,7 @@ class LineGroup:
 
   def trace(self, axis: BudgetAxis, unit: str) -> PlotlyDict:
     """Returns the lines as one trace."""
+    # One NaN after each line separates it from the next.
     sizes = [len(line.y) + 1 for line in self.lines]
     hover = f'run %{{customdata}}, {plain_text(self.name)}'
     return {
@@ -223,6 +226,7 @@ def group_lines(
   of_base = {int(number) for number in runs.number[is_base][:1]}
   others = set(search.number.tolist()) - of_winner - of_base
   n_drawn = len(others | of_winner | of_base)
+  # Many lines must be fainter than few.
   faint = '$grey/0.35' if n_drawn > 8 else '$grey/0.7'
   groups = []
   for name, color, width, numbers in (
@@ -238,6 +242,7 @@ def group_lines(
 
 def end_labels(groups: Sequence[LineGroup], log: bool = False) -> list[PlotlyDict]:
   """Returns the names of winner and base config at the right edge, apart from each other."""
+  # The lower label is placed below its line, and the other one above.
   ends: dict[str, tuple[float, str]] = {}
   highlighted = [group for group in groups if group.is_highlighted]
   for group in sorted(highlighted, key=lambda each: each.lines[-1].y[-1]):
@@ -299,6 +304,7 @@ def budget_axes(runs: Runs) -> list[BudgetAxis]:
     values = np.array(list(per_step.values()), np.float64)
     if not len(values) or not np.isfinite(values).all():
       continue
+    # A budget that grows alike in all runs would give the same picture as the steps.
     if np.ptp(values) > MIN_RATE_SPREAD * values.max():
       axes.append(BudgetAxis(f'equal {title}', title, per_step))
   return axes
@@ -310,6 +316,7 @@ def _budget_per_step(runs: Runs, row: int, column: str) -> float:
   step = np.asarray(curve.get('step', ()), np.float64)
   budget = np.asarray(curve.get(column, ()), np.float64)
   if len(budget) == len(step):
+    # The last row of the curve gives the mean rate of the whole run.
     finite = np.isfinite(budget) & (step > 0)
     if finite.any():
       return float(budget[finite][-1] / step[finite][-1])
@@ -328,6 +335,7 @@ def budget_views(
   views = []
   for i, axis in enumerate(axes):
     positions = [group.positions(axis) for group in groups]
+    # The first view is the figure itself, and changes nothing.
     changes: list[PlotlyDict] = [{'x': x} if i else {} for x in positions]
     x_axis = with_range(plot_axis(axis.title), np.concatenate(positions), 0.02)
     views.append(View(axis.label, changes, {'xaxis': x_axis}))

@@ -57,6 +57,7 @@ def single_run_figure(runs: Runs) -> Figure | None:
   evaluated = _Panel('evaluation', *finite_rows(curve, evaluation_column(runs)))
   if not len(train.x) and not len(evaluated.x):
     return None
+  # Panels of equal height, with the space of a title above each.
   panels = _other_panels(curve)
   count = len(panels) + 1
   height_fraction = (PANEL + SPACE) / (count * (PANEL + SPACE))
@@ -208,6 +209,7 @@ def _panel_title(text: str, y: float) -> PlotlyDict:
 def _caption(train: _Panel, evaluated: _Panel, panels: Sequence[_Panel]) -> str:
   sentences = []
   if len(evaluated.x):
+    # Report the minimum only if the last evaluation is not the best.
     best = int(np.argmin(evaluated.y))
     sentence = (
       f'The evaluation loss (dots) ends at {number(float(evaluated.y[-1]))} nats'
