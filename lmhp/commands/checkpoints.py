@@ -33,7 +33,8 @@ def generate(arguments: list[str]) -> int:
     return 0
   if len(values.workdir) != 1:
     raise ConfigError(
-      f'generate: got {len(values.workdir)} directories, expected one of a run'
+      f'generate: got {len(values.workdir)} directories, expected exactly one: that of a run '
+      'or a Hugging Face directory'
     )
 
   # The import loads JAX, so mistakes in the flags are found before it.
@@ -55,8 +56,8 @@ def import_(arguments: list[str]) -> int:
   """Writes an experiment file that fine-tunes a pretrained model."""
   parser = CommandParser(
     'import',
-    'Read a Hugging Face directory, every tensor of it, and write an experiment file that '
-    'fine-tunes the model.',
+    'Write an experiment file that fine-tunes the model of a Hugging Face directory. All '
+    'tensors of the directory are read, to check that lmhp can use them.',
   )
   parser.add_argument(
     'path', nargs='*', help='directory with config.json and safetensors'
@@ -70,8 +71,8 @@ def import_(arguments: list[str]) -> int:
     return 0
   if len(values.path) != 1:
     raise ConfigError(
-      f'import: got {len(values.path)} directories, expected one with config.json and '
-      'safetensors'
+      f'import: got {len(values.path)} directories, expected exactly one, with config.json '
+      'and safetensors'
     )
 
   from lmhp.hub.experiment_file import import_pretrained
@@ -97,7 +98,8 @@ def export(arguments: list[str]) -> int:
     return 0
   if len(values.path) != 2:
     raise ConfigError(
-      f'export: got {len(values.path)} directories, expected one of a run and one to write'
+      f'export: got {len(values.path)} directories, expected exactly two: that of a run, and '
+      'the one to write'
     )
   workdir, output = values.path
 

@@ -37,7 +37,7 @@ def decay_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
 
   Args:
     params: Nested dict of arrays or shapes.
-    cfg: The section, or its structure.
+    cfg: The section `optimizer`. Only its static keys are read.
 
   >>> shapes = {'final_norm': {'scale': jax.ShapeDtypeStruct((14,), 'float32')}}
   >>> decay_mask(shapes, OptimizerConfig())
@@ -54,12 +54,13 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   """Returns True for each parameter that the optimizer leaves unchanged.
 
   These are the parameters whose kind is in `freeze`, those whose path matches a pattern in
-  `freeze`, and all states. The training step takes them out before `init` and `update`, so
-  that they have no optimizer state.
+  `freeze`, and all parameters with the role "state". The training step sets the last ones by
+  a rule of its own, such as the correction of a router, and not by gradients. The step takes
+  all frozen parameters out before `init` and `update`, so that they have no optimizer state.
 
   Args:
     params: Nested dict of arrays or shapes.
-    cfg: The section, or its structure.
+    cfg: The section `optimizer`. Only its static keys are read.
 
   Raises:
     ConfigError: If an entry of `freeze` matches no parameter, or all parameters are frozen.
@@ -68,7 +69,7 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   >>> frozen_mask(shapes, OptimizerConfig())
   {'final_norm': {'scale': False}}
   """
-  # Each entry needs to match a parameter, since a typing error would train everything.
+  # An entry that matches no parameter is an error, because it is probably misspelled.
   tree = param_tree(params)
   _check_freeze(cfg, jax.tree.leaves(tree))
 

@@ -74,7 +74,8 @@ class SweepConfig(Section):
 
   trials: int | None = static(
     None,
-    'budget: number of points to try',
+    'budget: number of points to try. Each point is trained once for each of seeds_per_point '
+    'seeds',
     low=1,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
@@ -101,10 +102,11 @@ class SweepConfig(Section):
   )
   match_budget: str | None = static(
     None,
-    'budget in which each trial equals the base config. Required if the space changes the '
-    'batch size, the model size or the sequence length',
+    'quantity that each trial has in common with the base config. train.steps of a trial is set '
+    'to match it. none: nothing is matched. Required if the space changes the batch size, the '
+    'model size or the sequence length',
     choices=MATCHED_BUDGETS,
-    source='arXiv:1811.03600: equal steps compare budgets of different size',
+    source='arXiv:1811.03600: with equal steps, a larger batch size uses more data and compute',
   )
 
   # --- objective ----------------------------------------------------------------------
@@ -128,8 +130,8 @@ class SweepConfig(Section):
   )
   data_order: str = static(
     'shared',
-    'batches of the trials. shared: all trials with one seed read the same batches, which '
-    'makes comparisons sharper. per_trial: each trial has its own order of the data',
+    'order of the training data. shared: one order for all trials, which makes comparisons '
+    'sharper. per_trial: another order for each seed',
     choices=('shared', 'per_trial'),
   )
 
@@ -137,7 +139,8 @@ class SweepConfig(Section):
 
   halving: str = static(
     'none',
-    'early stopping of bad trials at certain steps, the rungs. successive: successive halving',
+    'early stopping of bad trials at certain steps, the rungs. successive: successive halving. '
+    'hyperband: halving in several groups of trials, each with another first rung',
     choices=('none', 'successive', 'hyperband'),
     aliases=('pruner', 'scheduler', 'early_terminate'),
     value_aliases={
@@ -188,14 +191,14 @@ class SweepConfig(Section):
   )
   n_calibration_trials: int = static(
     3,
-    'number of trials that are trained to the end whatever their scores. They measure how '
-    'well rungs predict the end',
+    'number of points that are trained to the end whatever their scores. They measure how '
+    'well the scores at a rung predict the final scores',
     low=0,
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'rank correlation with the end that a rung needs to stop trials. None: every rung stops '
-    'trials',
+    'smallest rank correlation between the scores at a rung and the final scores. A rung with '
+    'a smaller one stops no trials. None: every rung stops trials',
     low=-1.0,
     high=1.0,
   )
@@ -204,8 +207,9 @@ class SweepConfig(Section):
 
   execution: str = static(
     'auto',
-    'how trials of one compiled program run. vmap: in parallel. map: one after another inside '
-    'the program. loop: one after another. auto: the fastest, as measured',
+    'how the trials that share a compiled program run. vmap: in parallel, in one program. map: '
+    'one after another, in one program. loop: one after another, one program call for each. '
+    'auto: the fastest, as measured',
     choices=('auto', 'vmap', 'map', 'loop'),
   )
   max_pack_width: int | None = static(
@@ -274,14 +278,18 @@ class SweepConfig(Section):
         raise wrong(self, 'maximize', accepted, self.objective)
 
   def _check_population(self) -> None:
-    """Checks the keys that have no meaning for members that depend on each other."""
+    """Checks the keys that cannot be combined with a population method.
+
+    Its trials, the members of the population, copy states from each other while they train.
+    So no trial can be stopped early, or be repeated with another seed.
+    """
     required = {'halving': 'none', 'seeds_per_point': 1}
     for name, value in required.items():
       if getattr(self, name) != value:
         raise wrong(
           self,
           name,
-          f'{value} with search={self.search}, whose members depend on each other',
+          f'{value} with search={self.search}, whose trials copy states from each other',
         )
 
   def check_objective(self, metrics: Iterable[str]) -> None:
@@ -291,7 +299,7 @@ class SweepConfig(Section):
       metrics: Names of all metrics.
 
     Raises:
-      ConfigError: If an objective is none of them.
+      ConfigError: If an objective is not one of them.
     """
     metrics = tuple(dict.fromkeys(metrics))
     for name in self.objective:

@@ -56,15 +56,17 @@ def build_request(
   """Builds the request of `lmhp.sweep`, and checks it.
 
   Args:
-    config: Base config, path of an experiment file, or another task than lmhp's trainer.
+    config: Base config, path of an experiment file, or a `Task`, such as `FunctionTask`, which
+      trains something other than a language model.
     sweep: Config of the sweep. None uses `get_sweep()` of the experiment file.
     overrides: Values by dotted path. Those of the sweep begin with "sweep.".
-    workdir: Directory of a study that may exist, or None. The plugins of a study that exists
-      are imported, and its precision is kept on another machine.
+    workdir: Directory of a study that may exist, or None. If the study exists, its plugins are
+      imported, and model.dtype="auto" stands for the precision that the study began with,
+      also on a machine that would choose another.
     storage: URL of the study's database, or None for its journal.
 
   Raises:
-    ConfigError: In one line, with the path of the wrong value.
+    ConfigError: If a value is wrong. The message is one line that begins with its path.
   """
   # Overrides of the sweep and of the base config are applied separately.
   config_overrides = {}
@@ -117,7 +119,7 @@ def _stored_dtype(stored: StudyManifest | None) -> str | None:
 
 
 def _check_has_no_overrides(overrides: Mapping[str, object]) -> None:
-  """Checks that no base value is overridden, for a task that is not lmhp's trainer."""
+  """Checks that no base value is overridden. Only lmhp's own trainer accepts overrides."""
   if overrides:
     path = min(overrides)
     raise ConfigError(

@@ -106,7 +106,7 @@ def test_the_method_is_measured_once_and_stored(sweep, monkeypatch):
   assert method['method'] in ('vmap', 'map')
   assert method['member_step_seconds']
   # A second measurement would raise an error.
-  monkeypatch.setattr('lmhp.sweeping.execution.autotuning.MethodTrial', None)
+  monkeypatch.setattr('lmhp.sweeping.execution.autotuning.MethodMeasurement', None)
   assert len(sweep(execution='auto', trials=6).trials) == 6
 
 

@@ -1,4 +1,9 @@
-"""Arrangement of rows in blocks that belong to one expert each."""
+"""Arrangement of rows in blocks that belong to one expert each.
+
+An assignment is one pair of a token and an expert that was chosen for it. With k experts for
+each of T tokens, there are A = T * k assignments, and each has one row. Assignment i belongs to
+token i // k.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,14 @@ LARGEST_BLOCK = 128
 
 
 class BlockLayout(NamedTuple):
-  """Positions of rows in blocks. A slot is the place of a row among the rows of all blocks.
+  """Positions of rows in n blocks of b rows each.
+
+  A slot is a position among the n * b rows of all blocks.
 
   Attributes:
     slot_A: (A,) int32, slot of each assignment.
-    assignment: (n b,) int32, assignment of each slot. A for padding.
+    assignment: (n * b,) int32, number of the assignment in each slot. An empty slot has the
+      number of assignments, A, which is no valid number.
     expert_n: (n,) int32, expert of each block.
   """
 
@@ -28,23 +36,25 @@ class BlockLayout(NamedTuple):
 def block_rows(n_assignments: int, n_experts: int) -> int:
   """Returns the number of rows of a block.
 
-  It is a power of two, at least 8, at most `LARGEST_BLOCK`, and otherwise at most half of the
-  mean number of rows of an expert.
+  It is the largest power of two up to half of the mean number of rows of an expert, clipped to
+  8 and `LARGEST_BLOCK`.
   """
-  mean = max(n_assignments // (2 * n_experts), 8)
-  return min(1 << (mean.bit_length() - 1), LARGEST_BLOCK)
+  half_mean = max(n_assignments // (2 * n_experts), 8)
+  return min(1 << (half_mean.bit_length() - 1), LARGEST_BLOCK)
 
 
 def block_count(n_assignments: int, n_experts: int, n_rows: int) -> int:
   """Returns the largest number of blocks that any choice of experts needs.
 
   Args:
-    n_assignments: Number of rows, A.
+    n_assignments: Number of assignments, A.
     n_experts: Number of experts.
     n_rows: Number of rows of a block.
   """
-  used = min(n_assignments, n_experts)  # experts with one row, in a block each
-  return used + (n_assignments - used) // n_rows
+  # In the worst case, as many experts as possible have a block that holds a single row. Each
+  # further block then takes `n_rows` more rows.
+  n_used = min(n_assignments, n_experts)
+  return n_used + (n_assignments - n_used) // n_rows
 
 
 def arrange_in_blocks(
@@ -53,7 +63,7 @@ def arrange_in_blocks(
   """Sorts assignments by expert into blocks of rows of one expert.
 
   Args:
-    experts_Tk: (T, k) int32, numbers of experts.
+    experts_Tk: (T, k) int32, numbers of the experts of each token.
     n_experts: Number of experts.
     n_rows: Number of rows of a block.
   """

@@ -1,4 +1,11 @@
-"""Weights of all experts of a layer, and their batching over members of a population."""
+"""Weights of all experts of a layer, and their batching over members of a population.
+
+The members of a population are models of one structure that train together under `jax.vmap`.
+The products of the experts have batching rules of their own (`jax.custom_batching`), and this
+file has what the rules share.
+
+Dimension key: R members, E experts, n blocks of rows, T rows, I inputs and O outputs of a map.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +19,9 @@ from lmhp.model.projection import matmul
 from lmhp.typing import PyTree
 
 Activate: TypeAlias = Callable[[list[jax.Array]], jax.Array]
-"""From the outputs of the input maps to the input of `down`. It must be hashable, and the
-same object in each call, because compiled functions are cached by it."""
+"""The activation. It takes the outputs of `ExpertWeights.inputs`, and returns the input of
+`ExpertWeights.down`. It must be hashable, and the same object in each call, because compiled
+functions are cached by it."""
 
 
 class ExpertMap(NamedTuple):
@@ -32,8 +40,9 @@ class ExpertWeights(NamedTuple):
   """The feed-forward parts of all experts.
 
   Attributes:
-    inputs: The maps before the activation, D to F: `up`, or `gate` and `up`.
-    down: The map after the activation, F to D.
+    inputs: The maps before the activation, from the hidden size of the model to that of the
+      experts: `up`, or `gate` and `up`.
+    down: The map after the activation, back to the hidden size of the model.
   """
 
   inputs: tuple[ExpertMap, ...]
@@ -45,7 +54,7 @@ def select_expert(weights: ExpertMap, expert: jax.Array) -> ExpertMap:
 
   Args:
     weights: Maps of all experts.
-    expert: () int32.
+    expert: () int32, number of the expert.
   """
 
   def select(array: jax.Array) -> jax.Array:
@@ -88,17 +97,20 @@ def with_member_axis(x: PyTree, is_batched: PyTree, n_members: int) -> PyTree:
 
 
 def merge_member_axis(x: PyTree) -> PyTree:
-  """Reshapes arrays (R, n, ...) to (R n, ...)."""
+  """Reshapes arrays (R, n, ...) to (R * n, ...)."""
   return jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), x)
 
 
 def split_member_axis(x: PyTree, n_members: int) -> PyTree:
-  """Reshapes arrays (R n, ...) to (R, n, ...)."""
+  """Reshapes arrays (R * n, ...) to (R, n, ...)."""
   return jax.tree.map(lambda array: array.reshape(n_members, -1, *array.shape[1:]), x)
 
 
 def all_batched(x: PyTree) -> PyTree:
-  """Returns True for each array: the answer of a batching rule about its outputs."""
+  """Returns True for each array.
+
+  A rule of `custom_vmap` returns this if all of its outputs have the axis of members.
+  """
   return jax.tree.map(lambda array: True, x)
 
 
@@ -110,15 +122,18 @@ def any_batched(is_batched: PyTree) -> bool:
 def merge_member_experts(
   weights: ExpertWeights, is_batched: ExpertWeights, expert_Rn: jax.Array
 ) -> tuple[ExpertWeights, jax.Array]:
-  """Treats the experts of R members as R E experts, or leaves shared weights alone.
+  """Merges the members, for a function that has no axis of members.
+
+  If the members have their own weights, the E experts of each of R members become one list of
+  R * E experts. If they share the weights, the E experts stay as they are.
 
   Args:
-    weights: Weights, with a leading axis of members where `is_batched`.
-    is_batched: For each array of `weights`, True if members have their own.
-    expert_Rn: (R, n) int32, the expert of each block of each member.
+    weights: Weights. An array has a leading axis of members if it is batched.
+    is_batched: For each array of `weights`, True if it is batched.
+    expert_Rn: (R, n) int32, expert of each block of rows (see `BlockLayout`), by member.
 
   Returns:
-    Weights of all experts, and the expert of each block, (R n,) int32.
+    Weights of all experts, and the expert of each block, (R * n,) int32.
   """
   if not any_batched(is_batched):
     return weights, expert_Rn.reshape(-1)

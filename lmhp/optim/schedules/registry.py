@@ -18,13 +18,13 @@ def register_schedule(name: str, spec: ScheduleSpec) -> ScheduleSpec:
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name, if a key of the entry exists with
-      another declaration or is not traced, or if a name in `numbers` is no traced number of
-      the section.
+    ConfigError: If another module has registered the name. If a key of the entry is not
+      traced, or exists with another declaration. If a name in `spec.numbers` is not the key
+      of a traced number of the section.
 
   >>> register_schedule('cosine', SCHEDULES['linear'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):
-  lmhp.errors.ConfigError: schedule 'cosine': ... did before, expected another name
+  lmhp.errors.ConfigError: schedule 'cosine': ...
   """
   return register_entry(
     SCHEDULES,

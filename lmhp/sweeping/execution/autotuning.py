@@ -14,19 +14,19 @@ from etils import epath
 import jax
 
 from lmhp.files import write_json
-from lmhp.sweeping.execution.method_trial import MethodTrial
+from lmhp.sweeping.execution.method_measurement import MethodMeasurement
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, devices_for
 from lmhp.sweeping.store.json_records import from_json, to_json
 from lmhp.sweeping.tasks.task import Job, Task
 
 FILE = 'autotune.json'
 WORTH_MEASURING = 60
-"""Another method is measured if the study lasts this many times its compile time."""
+"""Another method is measured if the study lasts at least this many times the compile time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackMethod:
-  """The way that the packs of one structure run.
+  """Method that runs the packs of one structure, with the measurements behind the choice.
 
   Attributes:
     method: "vmap", "map" or "loop".
@@ -63,7 +63,8 @@ class Autotuner:
     task: Task of the study.
     workdir: Directory of the study.
     method: Requested method, or "auto".
-    max_pack_width: Largest requested number of members. None is the number that the memory holds.
+    max_pack_width: Largest requested number of members of a pack. None: as many as fit in
+      memory.
   """
 
   def __init__(
@@ -143,12 +144,12 @@ class Autotuner:
       reason = 'requested by sweep.execution'
 
     # A measurement compiles a program, which pays only in a long study.
-    measured: dict[str, MethodTrial] = {}
+    measured: dict[str, MethodMeasurement] = {}
     for method in candidates:
       if measured and not _is_worth_measuring(n_steps, measured):
         reason = 'the study is too short to measure another method'
         break
-      measured[method] = MethodTrial(
+      measured[method] = MethodMeasurement(
         self.task,
         jobs,
         data_per_trial=data_per_trial,
@@ -156,21 +157,21 @@ class Autotuner:
         max_width=max_width,
       )
 
-    seconds = {name: trial.member_step_seconds for name, trial in measured.items()}
+    seconds = {method: one.member_step_seconds for method, one in measured.items()}
     # Compare the methods by the time that one update of one member takes.
-    fastest = min(seconds, key=lambda name: seconds[name])
-    trial = measured[fastest]
+    fastest = min(seconds, key=lambda method: seconds[method])
+    measurement = measured[fastest]
     return PackMethod(
       method=fastest,
-      max_pack_width=trial.max_pack_width,
+      max_pack_width=measurement.max_pack_width,
       member_step_seconds=seconds,
-      bytes_per_member=trial.bytes_per_member,
+      bytes_per_member=measurement.bytes_per_member,
       reason=reason,
     )
 
 
 def _candidate_methods() -> tuple[str, ...]:
-  """Returns the methods, the most promising first."""
+  """Returns the methods to measure, first the one that is usually the fastest."""
   if len(jax.devices()) > 1:
     return ('vmap', 'map')
   if jax.devices()[0].platform == 'cpu':
@@ -178,8 +179,10 @@ def _candidate_methods() -> tuple[str, ...]:
   return ('vmap', 'map', 'loop')
 
 
-def _is_worth_measuring(n_steps: float, measured: Mapping[str, MethodTrial]) -> bool:
+def _is_worth_measuring(
+  n_steps: float, measured: Mapping[str, MethodMeasurement]
+) -> bool:
   """Returns True if the study is long compared with the compile time of a method."""
-  trials = list(measured.values())
-  remaining_seconds = n_steps * min(trial.member_step_seconds for trial in trials)
-  return remaining_seconds >= WORTH_MEASURING * trials[0].compile_seconds
+  measurements = list(measured.values())
+  step_seconds = min(one.member_step_seconds for one in measurements)
+  return n_steps * step_seconds >= WORTH_MEASURING * measurements[0].compile_seconds

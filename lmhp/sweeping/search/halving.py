@@ -4,9 +4,9 @@ At each rung, all points of a bracket are scored, and one of `eta` is promoted. 
 is a pure function of the scores so far. It is called after each stage, also in a study that was
 killed and continues.
 
-A rung prunes only if it predicts the end. To measure this, some points of the first bracket,
-spread over the ranks of its first rung, are trained in full. If their ranks at a rung and at
-the end do not agree, this rung promotes all points.
+A rung prunes only if its scores predict the final scores. To measure this, some points of one
+bracket, spread over the ranks at its first rung, are trained in full. If their ranks at a rung
+and at the end do not agree, this rung promotes all points.
 
 Source: Jamieson and Talwalkar, arXiv:1502.07943. Li et al., arXiv:1603.06560.
 """
@@ -36,12 +36,12 @@ class HalvingPlan:
   Attributes:
     rungs: Steps at which points are scored, increasing. The last one is the end.
     eta: One of `eta` points is promoted.
-    brackets: Brackets in order. Points belong to them in increasing number. More brackets may
-      be appended.
-    n_calibration_points: Number of points that are trained in full, to measure how well rungs
-      predict the end.
-    min_rank_correlation: Smallest rank correlation with the end at which a rung prunes, -1 to
-      1. None prunes at any correlation.
+    brackets: Brackets in order. The first bracket has the points with the lowest numbers, the
+      second one has the next points, and so on. More brackets may be appended.
+    n_calibration_points: Number of points that are trained in full, to measure how well the
+      scores at a rung predict the final scores.
+    min_rank_correlation: Smallest rank correlation between the scores at a rung and the final
+      scores, -1 to 1. A rung with a smaller one prunes no points. None: every rung prunes.
   """
 
   rungs: tuple[int, ...]
@@ -57,8 +57,8 @@ class PointState:
 
   Attributes:
     scores: {step: score}. Scores before a divergence stay.
-    diverged: True if the point diverged. It does not continue, and its score is infinity at
-      each rung that it did not reach.
+    diverged: True if the point diverged. It is not trained further, and its score is infinity
+      at each rung that it did not reach.
   """
 
   scores: Mapping[int, Score] = dataclasses.field(default_factory=dict)
@@ -70,8 +70,9 @@ class PointState:
   ) -> PointState:
     """Returns the state of a point with several seeds, by the means of their scores.
 
-    The mean exists at a step if each seed has a score there or has diverged. If one of them
-    diverged before the step, the mean is infinity. A point has diverged if one seed has.
+    The mean exists at a step if each seed has a score there or has diverged. If a seed
+    diverged before the step, the mean is infinity. A point has diverged if at least one of its
+    seeds has diverged.
 
     Args:
       scores: {step: score} of each seed.
@@ -91,12 +92,12 @@ class PointState:
 
 @dataclasses.dataclass(frozen=True)
 class HalvingStage:
-  """One stage of a search: train points on to a step, and score them there.
+  """One stage of a search. Points are trained up to a step, and scored there.
 
   Attributes:
     step: Step of the rung.
     points: Numbers of the points.
-    reason: Why these points, for the log.
+    reason: Reason for the choice of these points, for the log.
   """
 
   step: int
@@ -111,7 +112,8 @@ class HalvingState:
   Attributes:
     stage: Next stage. None if the search is complete.
     calibration: Points that are trained in full. Empty until they are chosen.
-    correlations: {step: rank correlation with the end}. Empty until they are measured.
+    correlations: {step: rank correlation with the final scores}. Empty until they are
+      measured.
     pruned: Points that were not promoted.
   """
 
@@ -152,9 +154,12 @@ def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> Halvin
 def _stages(
   points: Mapping[int, PointState], plan: HalvingPlan, state: HalvingState
 ) -> Iterator[HalvingStage]:
-  """Yields all stages, finished or not. The next one may be requested if one is finished.
+  """Yields all stages, finished or not.
 
-  It writes the calibration points, the correlations and the pruned points into `state`.
+  A stage depends on the scores of the stages before it. So the caller must stop at the first
+  stage that is not finished.
+
+  The calibration points, the correlations and the pruned points are written into `state`.
   """
   numbers = iter(sorted(points))
   for first_rung, n in plan.brackets:
@@ -163,7 +168,7 @@ def _stages(
     members = tuple(next(numbers) for _ in range(n))
     yield HalvingStage(steps[0], members, 'first rung')
 
-    # Some of them are trained to the end, once in a search.
+    # In one bracket of the search, some points are trained to the end.
     calibrating: tuple[int, ...] = ()
     if len(steps) > 1 and not state.calibration:
       first_scores = _scores_at(points, members, steps[0])
@@ -182,7 +187,7 @@ def _stages(
 def _correlations(
   points: Mapping[int, PointState], calibrating: Sequence[int], steps: Sequence[int]
 ) -> dict[int, float]:
-  """Returns {step: rank correlation with the end} over the calibration points."""
+  """Returns {step: rank correlation with the final scores} over the calibration points."""
   scores = {}
   for point in calibrating:
     scores[point] = {step: _scores_at(points, [point], step)[point] for step in steps}
@@ -199,9 +204,9 @@ def _promotions(
 ) -> Iterator[HalvingStage]:
   """Yields the stages of a bracket after its first rung and its calibration.
 
-  One of `eta` members is promoted. Calibration points compete for the same number of places,
-  so the search does not grow by them. A calibration point that was not promoted at one rung
-  may be promoted at a later one.
+  One of `eta` members is promoted. The calibration points are ranked together with the
+  members, but the number of promoted points depends on the number of members alone. A
+  calibration point that was not promoted at one rung may be promoted at a later one.
 
   Args:
     points: States of all points.
@@ -214,11 +219,11 @@ def _promotions(
   # At each rung, the best continue. All do if the ranks there say little about the end.
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)
-    rivals = _scores_at(points, {*members, *calibrating}, step)
+    candidates = _scores_at(points, {*members, *calibrating}, step)
     if may_prune(correlation, plan.min_rank_correlation):
-      members = promote(rivals, n_promoted(len(members), plan.eta))
-      state.pruned |= {*rivals} - {*members} - {*calibrating}
-      reason = f'best {len(members)} of {len(rivals)} at step {step}'
+      members = promote(candidates, n_promoted(len(members), plan.eta))
+      state.pruned |= {*candidates} - {*members} - {*calibrating}
+      reason = f'best {len(members)} of {len(candidates)} at step {step}'
     else:
       reason = (
         f'all points, because the rank correlation {correlation:.2f} at step {step} is below '
@@ -230,8 +235,8 @@ def _promotions(
 def _scores_at(
   points: Mapping[int, PointState], members: Iterable[int], step: int
 ) -> dict[int, Score]:
-  """Returns the scores of points at a step that they were trained to.
+  """Returns the scores of points at a step, which all of them reached or diverged before.
 
-  The score of a point that diverged before is infinity.
+  The score of a point that diverged before the step is infinity.
   """
   return {point: points[point].scores.get(step, math.inf) for point in members}

@@ -34,7 +34,7 @@ def key_of(seed: int, *names: str) -> int:
 def random_words(key: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
   """Returns the words `start` to `stop` of the random stream of a key.
 
-  Block n of the stream is the counter n, enciphered. No word needs those before it.
+  Block n of the stream is a cipher of the number n, so no word depends on the words before it.
 
   Args:
     key: Key of the stream.
@@ -74,9 +74,9 @@ def random(key: int, start: int, stop: int) -> npt.NDArray[np.float64]:
 def halton(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
   """Returns points of one dimension of the scrambled Halton sequence.
 
-  Point i is the radical inverse of i: its digits in the dimension's prime base, in reverse
-  order behind the point. A random permutation is applied to the digits of each place, the
-  leading zeros included.
+  Number i of the sequence is the radical inverse of i. If i has the digits ... d2 d1 d0 in the
+  dimension's prime base, this is the fraction 0.d0 d1 d2 ... in that base. Each place has a
+  random permutation of the digits, which is applied first, also to leading zeros.
 
   Args:
     key: Key of the permutations.
@@ -96,10 +96,10 @@ def halton(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.fl
 def _radical_inverse(
   permutations: npt.NDArray[np.int64], start: int, stop: int
 ) -> npt.NDArray[np.float64]:
-  """Returns the radical inverses of indices, after a permutation of the digits.
+  """Returns the radical inverses of indices whose digits are permuted.
 
   Args:
-    permutations: (places, base) permutation of the digits of each place.
+    permutations: (places, base) permutation of the digits of each place, the lowest first.
     start: First index.
     stop: Last index plus one.
   """
@@ -113,7 +113,7 @@ def _radical_inverse(
 
 
 def n_places(base: int) -> int:
-  """Returns the number of digits that a float64 below 1 holds without rounding."""
+  """Returns the number of digits in a base that a float64 below 1 holds without rounding."""
   n = 1
   while base ** (n + 1) <= 2**BITS:
     n += 1
@@ -148,10 +148,11 @@ def primes(n: int) -> tuple[int, ...]:
 def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
   """Returns points of one dimension of the scrambled Sobol sequence.
 
-  The digits are mixed by a random matrix and shifted. The matrix is lower triangular with a
-  unit diagonal. Two points thus share k leading bits after the scrambling if they shared k
-  before. A dimension stays a (0, 1)-sequence, and several dimensions a (t, s)-sequence of the
-  same t.
+  The bits of a number are multiplied by a random matrix, modulo 2, and then a random number is
+  added to them without carries. The matrix is lower triangular with a unit diagonal. So two
+  numbers share k leading bits after the scrambling if they shared k before it. The points
+  stay as evenly spread as before: one dimension is still a (0, 1)-sequence, and several
+  dimensions are a (t, s)-sequence with the same t (a smaller t is more even).
 
   Args:
     key: Key of the matrix and the shift.
@@ -180,10 +181,14 @@ def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.flo
 def _scrambled_directions(
   key: int, dimension: int, n_bits: int
 ) -> tuple[npt.NDArray[np.uint64], np.uint64]:
-  """Returns direction numbers after the matrix, (n_bits,) of 53 bits each, and the shift."""
+  """Returns the direction numbers times the random matrix, and the random shift.
+
+  The direction numbers are (n_bits,), of 53 bits each.
+  """
   words = random_words(key, 0, BITS + 1) >> np.uint64(64 - BITS)
 
-  # SciPy computes all dimensions up to a number. Powers of two let parameters share a result.
+  # SciPy computes the first n dimensions together. With n rounded up to a power of two, more
+  # dimensions use one cached result.
   n_dimensions = min(2 ** dimension.bit_length(), MAX_DIMENSIONS)
   directions = _directions(n_dimensions, n_bits)[:, dimension]
 
@@ -202,8 +207,8 @@ def _scrambled_directions(
 def _directions(n_dimensions: int, n_bits: int) -> npt.NDArray[np.uint64]:
   """Returns direction numbers, (n_bits, n_dimensions) of 53 bits each.
 
-  They are read off SciPy's sequence. The Gray code of 2^k has the bits k and k - 1, so point
-  2^k is the exclusive or of the direction numbers k and k - 1.
+  They are computed from points of SciPy's sequence. The Gray code of 2^k has the bits k and
+  k - 1, so point 2^k is the exclusive or of the direction numbers k and k - 1.
   """
   from scipy.stats import qmc
 

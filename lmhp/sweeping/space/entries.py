@@ -1,6 +1,9 @@
 """Entries of a space: each domain with its paths, and with the conditions around it.
 
-`Space.entries` (`lmhp.sweeping.space.combinators`) lists the entries of a space.
+`Space.entries` (`lmhp.sweeping.space.combinators`) lists the entries of a space. Three
+combinators of that module appear here. A Zip varies several paths together. A Chain chooses
+one of several spaces, and this choice is an entry that sets no path. A Subsample keeps some of
+the points of a grid.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ class WrittenCondition:
   """A condition as the space states it.
 
   Attributes:
-    parent: Dotted path that the condition is on, or the entry of a Chain.
+    parent: Dotted path whose value is tested, or the entry whose value is the number of the
+      chosen space of a Chain.
     values: Values of the parent that meet the condition.
   """
 
@@ -28,11 +32,13 @@ class WrittenCondition:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlacedSubsample:
-  """A Subsample at one place of a space. Equal ones at two places are different.
+  """A Subsample at one place of a space.
+
+  It is compared by identity. Two Subsamples with the same fields at two places are not equal.
 
   Attributes:
     n: Number of points to keep.
-    seed: Seed that breaks ties.
+    seed: Seed of the choice between points that are equally good to keep.
     is_outermost: True if the whole space is this Subsample.
   """
 
@@ -43,12 +49,16 @@ class PlacedSubsample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SpaceEntry:
-  """A domain at one place of a space. Equal ones at two places are different.
+  """A domain at one place of a space.
+
+  It is compared by identity. Two entries with the same fields at two places are not equal.
 
   Attributes:
-    label: Name of the parameter, if no other entry has the same.
+    label: Name of the parameter. If several entries have one label, the names of their
+      parameters are the label and the condition, such as `a[b=1]`.
     paths: Dotted paths that the entry sets: several for a Zip, none for a Chain.
-    domain: Domain of the entry. For a Zip, it is the Choice of a row number.
+    domain: Domain of the entry. For a Zip, it is the Choice of a row number. For a Chain, it is
+      the Choice of the number of a space.
     rows: Values that each row of a Zip sets, in the order of `paths`. None otherwise.
     conditions: Conditions around the entry, the outermost first.
     subsamples: Subsamples around the entry, the outermost first.
@@ -79,7 +89,7 @@ class SpaceEntry:
     return tuple(row[index] for row in self.rows or ())
 
   def values_of(self, path: str) -> tuple[Value, ...]:
-    """Returns the values that a path takes, or their `Range`."""
+    """Returns the values that a path takes. For an interval, they are a `Range`."""
     if self.rows is not None:
       return self.column(path)
     return self.domain.values_or_range()
@@ -108,7 +118,8 @@ class Surroundings:
     conditions: Conditions around the part, the outermost first.
     subsamples: Subsamples around the part, the outermost first.
     is_whole: True if the part is the whole space.
-    chain_numbers: Numbers for the next Chains of the space, from 1.
+    chain_numbers: Iterator over the numbers of the next Chains of the space, from 1. All parts
+      of a space share it.
   """
 
   conditions: tuple[WrittenCondition, ...] = ()
@@ -123,11 +134,11 @@ class Surroundings:
     condition: WrittenCondition | None = None,
     subsample: PlacedSubsample | None = None,
   ) -> Surroundings:
-    """Returns the surroundings of a part within this one.
+    """Returns the surroundings of an inner part.
 
     Args:
-      condition: Condition that this part puts on the inner one.
-      subsample: Subsample that this part is.
+      condition: Condition that this part adds to the inner part.
+      subsample: This part, if it is a Subsample.
     """
     new_conditions = () if condition is None else (condition,)
     new_subsamples = () if subsample is None else (subsample,)

@@ -1,7 +1,7 @@
 """A durable study: its trials and its manifest, in an Optuna storage.
 
-The storage is the truth: `study.journal` in the directory of the study, or a database.
-`trials.jsonl` is written from it, for people and other tools, and is never read.
+The storage is `study.journal` in the directory of the study, or a database. All facts are read
+from it. `trials.jsonl` is a copy of the trials for people and other tools. lmhp never reads it.
 """
 
 from __future__ import annotations
@@ -122,10 +122,11 @@ class Study:
         )
       header.check(workdir, name=name, directions=directions, storage=storage)
       if is_new:
-        # The storage has the id of the header, so the header is written first.
+        # The header is written before the study is created in the storage, with the id of the
+        # header. If the process is killed between the two, the next one reads this header.
         header.write(workdir)
 
-      # A new study is created in its storage, which may already hold other studies.
+      # Open the storage, which may hold other studies, and create the study if it is new.
       with quiet_optuna():
         opened = open_for_writing(workdir, storage)
       with closed_on_error(opened), quiet_optuna():
@@ -192,9 +193,10 @@ class Study:
     return self._manifest
 
   def set_manifest(self, manifest: StudyManifest) -> None:
-    """Replaces the manifest. An equal one costs nothing."""
+    """Replaces the manifest. An equal one is not written."""
     self._check_writable()
-    # Both are compared as the storage returns them: tuples for lists, Python's numbers.
+    # The conversion turns lists into tuples and NumPy's numbers into Python's, as the storage
+    # does. Without it, equal manifests may compare as different.
     manifest = StudyManifest.from_json(manifest.to_json())
     if manifest != self._manifest:
       self._records.set_manifest(manifest)
@@ -204,11 +206,13 @@ class Study:
     """Adds trials. After a kill, either all of them exist or none.
 
     Raises:
-      ValueError: If their numbers are not the next ones.
+      ValueError: If the trials do not continue the numbers of the study.
     """
     self._check_writable()
     for number, trial in enumerate(trials, start=len(self._trials)):
-      self._check(trial, number)
+      if trial.number != number:
+        raise ValueError(f'trial {trial.number}: expected {number}, the next number')
+      self._check(trial)
     if not trials:
       return
     # Keep the trials as a reader would load them.
@@ -219,7 +223,7 @@ class Study:
     self._note_change()
 
   def update(self, trials: Sequence[Trial]) -> None:
-    """Stores the new state of trials. A trial that did not change costs nothing.
+    """Stores the new state of trials. A trial that did not change is not written.
 
     Raises:
       ValueError: If a trial is unknown, is given twice or has ended, or if a fixed field
@@ -228,14 +232,18 @@ class Study:
     self._check_writable()
     numbers = sorted(trial.number for trial in trials)
     if len(set(numbers)) < len(numbers):
-      raise ValueError(f'trials {numbers}: expected each of them once')
+      raise ValueError(f'trials {numbers}: expected each number once')
 
     # Nothing is written before all trials are checked.
     changes = []
     lines = {}
     for trial in trials:
-      exists = 0 <= trial.number < len(self._trials)
-      self._check(trial, trial.number if exists else -1)
+      n_trials = len(self._trials)
+      if not 0 <= trial.number < n_trials:
+        raise ValueError(
+          f'trial {trial.number}: expected the number of an existing trial, below {n_trials}'
+        )
+      self._check(trial)
       new = _as_stored(trial)
       line = _line(new)
       if line != self._lines[trial.number]:
@@ -252,7 +260,7 @@ class Study:
     self._note_change()
 
   def flush(self) -> None:
-    """Writes `trials.jsonl` if trials have changed since it was written last."""
+    """Writes `trials.jsonl` if a trial has changed since it was last written."""
     if self._lock is not None:
       self._export.write(self._lines)
 
@@ -277,15 +285,11 @@ class Study:
     if self._lock is None or self._closed:
       raise ValueError(f'{self.workdir}: the study is closed, or open for reading')
 
-  def _check(self, trial: Trial, number: int) -> None:
-    """Checks the number, the status and the values of a trial."""
-    if trial.number != number:
-      raise ValueError(
-        f'trial {trial.number}: expected a number below {len(self._trials)}, or the next'
-      )
+  def _check(self, trial: Trial) -> None:
+    """Checks the status and the values of a trial."""
     if trial.status not in STATUSES:
       raise ValueError(
-        f'trial {number}: got status {trial.status!r}, expected one of '
+        f'trial {trial.number}: got status {trial.status!r}, expected one of '
         f'{", ".join(STATUSES)}'
       )
     if trial.status in ('complete', 'diverged'):
@@ -293,12 +297,13 @@ class Study:
       n_objectives = len(self.directions)
       if len(values) != n_objectives or not all(map(math.isfinite, values)):
         raise ValueError(
-          f'trial {number}: got values {trial.values}, expected {n_objectives} finite'
+          f'trial {trial.number}: got values {trial.values}, expected {n_objectives} finite '
+          'numbers'
         )
 
 
 def _as_stored(trial: Trial) -> Trial:
-  """Returns a trial as the storage gives it back, with tuples and Python's numbers."""
+  """Returns a trial as the storage returns it, with tuples and Python's numbers."""
   return Trial.from_json(trial.to_json())
 
 

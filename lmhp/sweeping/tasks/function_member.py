@@ -86,12 +86,14 @@ class CountedState:
 
 
 class FunctionMember:
-  """Programs of the functions. It implements `lmhp.training.chunks.Member`.
+  """A user's functions, as a population runs them for each member.
+
+  It implements `lmhp.training.chunks.Member`. It has the compiled programs of the functions.
 
   Args:
     functions: The functions.
     metric_names: Metrics of `step`.
-    loss: Metric whose first value that is not finite is a divergence.
+    loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
   """
 
   capacity = CAPACITY

@@ -46,10 +46,10 @@ from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
-"""Name of the only structure. All trials share the programs of the functions."""
+"""Name of the only structure. All trials share the compiled programs of the functions."""
 
 FALLBACK_PENALTY = 1e30
-"""Penalty value of a metric whose first value is not finite."""
+"""Penalty value of a metric that is not finite for the untrained state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +57,10 @@ class FunctionRecipe:
   """Makes a `FunctionTask` again in another process.
 
   Attributes:
-    functions: The functions. The pickler must be able to send them.
-    base: Base values.
+    functions: The functions. They must be picklable.
+    base: Base values, by name.
     steps: Length of a trial, in updates.
-    loss: Metric that shows divergence.
+    loss: Metric that shows divergence by a value that is not finite.
   """
 
   functions: Functions
@@ -86,14 +86,15 @@ class FunctionTask(SearchableTask):
 
   Args:
     init: `init(hypers) -> state`, a pytree of arrays.
-    step: `step(state, hypers, i) -> (state, metrics)`, update i and a dict of scalars.
-    hypers: Base values by name. The space of a sweep is over these names. A whole number of
-      0 or more becomes a uint32, any other number a float32. A number named "seed" is
-      different in each of a point's trials.
+    step: `step(state, hypers, i) -> (state, metrics)` makes update number i, from 0.
+      `metrics` is a dict of scalars.
+    hypers: Base values by name. The space of a sweep varies numbers by these names. A whole
+      number of 0 or more becomes a uint32, any other number a float32. A number named "seed"
+      is the training seed: it differs between the trials of a point.
     steps: Length of a trial, in updates.
     evaluate: `evaluate(state, hypers) -> metrics`, called at rungs and at the end. If None,
       the metrics of one more step are used.
-    loss: Metric of `step` whose first value that is not finite is a divergence.
+    loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
 
   Raises:
     ConfigError: If a number is named "data", or `loss` is not a metric of `step`.
@@ -139,7 +140,7 @@ class FunctionTask(SearchableTask):
   # --- the task as a whole ------------------------------------------------------------
 
   def describe(self) -> TaskDescription:
-    """Returns the base values, the length and a digest of the functions' text."""
+    """Returns the base values, the length and a digest of the functions' source code."""
     return TaskDescription(
       kind='function',
       base_values=self.base_values(),
@@ -150,8 +151,8 @@ class FunctionTask(SearchableTask):
     """Checks a sweep against the base values and the metrics of the functions.
 
     Raises:
-      ConfigError: For a path or an objective that does not exist, for several seeds without
-        a number named "seed", and for rungs that score a cooldown.
+      ConfigError: If a path or an objective does not exist, if there are several seeds for a
+        point but no number is named "seed", or if rungs score a cooldown.
     """
     # All base values are traced numbers.
     traced = {name: Declaration(traced=True) for name in self.base}
@@ -246,7 +247,11 @@ class FunctionTask(SearchableTask):
   # --- training and scores ------------------------------------------------------------
 
   def member(self, job: Job) -> FunctionMember:
-    """Returns the programs of the functions."""
+    """Returns the functions that a population runs for each member, and their programs.
+
+    Args:
+      job: Not used: there is one structure.
+    """
     del job
     return self._member
 
@@ -259,7 +264,7 @@ class FunctionTask(SearchableTask):
       population: Population that the members are in.
       state: State of the population.
       job: Not used: there is one structure.
-      final: Not used: rungs and the end are scored in one way.
+      final: Not used: a rung is scored in the same way as the end.
     """
     del job, final
     scores = {}
@@ -271,14 +276,23 @@ class FunctionTask(SearchableTask):
     ]
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
-    """Returns ten times the metric's first value plus one, or its negative if maximized."""
+    """Returns the objective of a diverged trial, which must be finite.
+
+    It is 10 |x| + 1 for the value x of the metric in the untrained state, or the negative of
+    this if the metric is maximized.
+
+    Args:
+      metric: Name of the metric.
+      job: Job of the trial.
+      maximized: True if the metric is maximized.
+    """
     member = self._member
     scores = member.score(member.init(job.hypers), job.hypers, ())
-    first_value = float(scores.get(metric, math.inf))
-    value = FALLBACK_PENALTY
-    if math.isfinite(first_value):
-      value = 10 * abs(first_value) + 1
-    return -value if maximized else value
+    untrained_value = float(scores.get(metric, math.inf))
+    penalty = FALLBACK_PENALTY
+    if math.isfinite(untrained_value):
+      penalty = 10 * abs(untrained_value) + 1
+    return -penalty if maximized else penalty
 
 
 def _is_whole(value: Number) -> bool:

@@ -1,4 +1,8 @@
-"""Measured times of a language model: one update, and one forward pass."""
+"""Measured times of a language model: one update, and one forward pass.
+
+A structure is the static part of a config. Trials that differ only in traced numbers have one
+structure, and share its compiled programs.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +27,14 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
   """Returns the time of an update of one trial alone on the device.
 
   Args:
-    programs: Programs of the structure.
+    programs: Compiled programs of the trial's structure.
     steps: Length of the trial, in updates.
   """
-  # Each measurement trains on the same batches.
+  # All measurements train on the data of the first chunk, from step 0. A feed of streamed
+  # data prepares one chunk ahead, so there are more lengths than one.
   state = programs.init(programs.hypers)
-  _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
+  chunk_lengths = iter([MEASURED_STEPS] * 8)
+  _, data = next(programs.feed(0, chunk_lengths))
   n_steps = min(MEASURED_STEPS, steps)
   chunk_steps = ChunkSteps(n_steps=n_steps, first_step=0)
 
@@ -44,7 +50,7 @@ def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) ->
   """Returns the time of the forward pass of one sequence, alone on the device.
 
   Args:
-    programs: Programs of the structure.
+    programs: Compiled programs of the trial's structure.
     hypers: Traced numbers of the trial.
     seq_len: Length of the sequence, in tokens.
   """

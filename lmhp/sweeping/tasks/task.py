@@ -1,9 +1,13 @@
 """The interface between a sweep and what it trains.
 
 A sweep does not depend on language models. A `Task` describes a trial as a `Job`, and provides
-the programs, the data and the scores of a structure. `lmhp.sweeping.tasks.language_model` is
-the task of lmhp's own trainer, and `lmhp.sweeping.tasks.function_task` that of a user's
-functions. Another task implements `Task`. It may derive from
+the programs, the data and the scores of a structure. A structure is the static part of a
+config. Trials that differ only in traced numbers have one structure, share its compiled
+programs, and may train together as the members of a pack.
+
+`lmhp.sweeping.tasks.language_model` is the task of lmhp's own trainer, and
+`lmhp.sweeping.tasks.function_task` is the task of a user's functions. Any other class that
+implements `Task` can be searched too. It may derive from
 `lmhp.sweeping.tasks.searchable_task.SearchableTask`, which has defaults for the methods that
 a simple task does not need.
 """
@@ -31,7 +35,7 @@ class Job:
   """Everything that is needed to train one trial.
 
   Attributes:
-    structure: Name of its compiled programs. Trials of one structure may share a pack.
+    structure: Name of the structure of the trial. Trials of one structure may share a pack.
     hypers: Traced numbers, by section or by name.
     steps: Length of the trial, in updates.
     tokens_per_step: Tokens of one update, or 0 for a task without tokens.
@@ -81,7 +85,8 @@ class Task(Protocol):
   """The model or function that a sweep trains.
 
   Attributes:
-    loss: Name of the training metric that shows divergence by a value that is not finite.
+    loss: Name of a training metric. A trial diverges at the first step at which this metric is
+      not finite.
     evaluate_every_steps: Steps between evaluations, in addition to those at rungs. None for
       no other evaluations.
     checkpoint_seconds: Seconds between two checkpoints of a pack.
@@ -159,7 +164,7 @@ class Task(Protocol):
     ...
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Adds the length that gives a trial the budget of the base config.
+    """Adds the length with which a trial matches `sweep.match_budget` of the base config.
 
     Nothing is added if the trial has the length of the base config.
     """
@@ -176,7 +181,10 @@ class Task(Protocol):
   # --- training -----------------------------------------------------------------------
 
   def member(self, job: Job) -> Member:
-    """Returns the programs of a job's structure."""
+    """Returns the functions of a job's structure, with their compiled programs.
+
+    A population runs them for each of its members.
+    """
     ...
 
   def feed(
@@ -193,8 +201,9 @@ class Task(Protocol):
       job: Job of one member.
       hypers: Traced numbers of each member.
       data_per_trial: If True, each member reads different batches.
-      first_step: Updates that were made before.
-      lengths: Number of steps of each chunk.
+      first_step: Number of updates that were made before.
+      lengths: Number of steps of each chunk. The length of the next chunk may be taken before
+        a chunk is yielded, so that its data can be prepared.
     """
     ...
 
@@ -221,7 +230,7 @@ class Task(Protocol):
     ...
 
   def measure(self, metric: str, job: Job) -> float:
-    """Returns a metric that is measured once for a structure, such as latency.
+    """Returns a metric that is measured once for each structure, such as the latency.
 
     Raises:
       ConfigError: If the task has no such metric.
@@ -231,6 +240,12 @@ class Task(Protocol):
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
 
-    It is worse than that of a trial that has learned nothing.
+    The samplers of a search need finite values. This one must be worse than the value of a
+    trial that has learned nothing.
+
+    Args:
+      metric: Name of the metric, one of the objectives.
+      job: Job of the trial.
+      maximized: True if the metric is maximized.
     """
     ...

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lmhp.sweeping.execution import autotuning, method_trial, pack_widths
+from lmhp.sweeping.execution import autotuning, method_measurement, pack_widths
 from lmhp.sweeping.execution.autotuning import Autotuner, Measurements
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, cut_into_packs
 from lmhp.sweeping.store.json_records import from_json
@@ -49,7 +49,7 @@ def task():
 
 
 def replace_jax(monkeypatch, replacement):
-  for module in (autotuning, method_trial, pack_widths):
+  for module in (autotuning, method_measurement, pack_widths):
     monkeypatch.setattr(module, 'jax', replacement)
 
 
@@ -112,7 +112,7 @@ def test_a_long_study_uses_the_fastest_of_all_methods(choose, one_device):
 def test_a_study_is_long_if_it_lasts_60_times_the_first_compilation(
   choose, one_device, monkeypatch
 ):
-  class FixedTrial:
+  class FixedMeasurement:
     """A step takes a second, and a compilation 5 seconds. So 300 steps are long."""
 
     def __init__(self, task, jobs, *, data_per_trial, method, max_width):
@@ -122,7 +122,7 @@ def test_a_study_is_long_if_it_lasts_60_times_the_first_compilation(
       self.compile_seconds = 5.0
       self.member_step_seconds = {'loop': 1.0, 'vmap': 0.5, 'map': 2.0}[method]
 
-  monkeypatch.setattr(autotuning, 'MethodTrial', FixedTrial)
+  monkeypatch.setattr(autotuning, 'MethodMeasurement', FixedMeasurement)
   assert list(choose(steps=299.0).member_step_seconds) == ['loop']
   # With `vmap`, 301 steps last 151 seconds, which is too short for a third method.
   method = choose(steps=301.0, data_per_trial=True)
@@ -153,14 +153,14 @@ def test_a_method_is_stored_and_is_not_measured_again(
   stored = from_json(Measurements, content, 'autotune.json')
   assert list(stored.methods.values()) == [first]
   # A second measurement would raise an error.
-  monkeypatch.setattr(autotuning, 'MethodTrial', None)
+  monkeypatch.setattr(autotuning, 'MethodMeasurement', None)
   assert choose(n=200, steps=1e15, method='map') == first
   assert choose(max_pack_width=2) == dataclasses.replace(first, max_pack_width=2)
 
 
 def test_data_of_each_trial_is_measured_apart(choose, one_device, monkeypatch):
   choose()
-  monkeypatch.setattr(autotuning, 'MethodTrial', None)
+  monkeypatch.setattr(autotuning, 'MethodMeasurement', None)
   with pytest.raises(TypeError):
     choose(data_per_trial=True)
 
@@ -169,7 +169,7 @@ def test_a_measurement_that_fails_stores_nothing(
   choose, one_device, tmp_path, monkeypatch
 ):
   with monkeypatch.context() as patch:
-    patch.setattr(autotuning, 'MethodTrial', None)
+    patch.setattr(autotuning, 'MethodMeasurement', None)
     with pytest.raises(TypeError):
       choose()
   assert not (tmp_path / 'autotune.json').exists()
@@ -231,7 +231,7 @@ def test_the_width_is_the_largest_whose_program_fits_the_memory(
     del n_devices
     return fitting + STATE_BYTES // 2
 
-  monkeypatch.setattr(method_trial, 'memory_limit_bytes', limit_bytes)
+  monkeypatch.setattr(method_measurement, 'memory_limit_bytes', limit_bytes)
   chosen = choose(n=64, method=method)
   assert chosen.max_pack_width == width
   assert chosen.bytes_per_member == fitting / width
@@ -243,12 +243,14 @@ def test_a_loop_has_as_many_members_as_fit_the_memory(
   choose, task, one_device, monkeypatch
 ):
   one = bytes_of(task, 'loop', 1)
-  monkeypatch.setattr(method_trial, 'memory_limit_bytes', lambda n_devices: 3.5 * one)
+  monkeypatch.setattr(
+    method_measurement, 'memory_limit_bytes', lambda n_devices: 3.5 * one
+  )
   assert choose(n=64, method='loop').max_pack_width == 3
 
 
 def test_a_pack_has_one_member_if_the_memory_is_full(choose, one_device, monkeypatch):
-  monkeypatch.setattr(method_trial, 'memory_limit_bytes', lambda n_devices: 0.0)
+  monkeypatch.setattr(method_measurement, 'memory_limit_bytes', lambda n_devices: 0.0)
   assert choose(n=64, method='vmap').max_pack_width == 1
   assert choose(n=64, method='loop', data_per_trial=True).max_pack_width == 1
 

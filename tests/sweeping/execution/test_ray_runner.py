@@ -387,7 +387,7 @@ def test_methods_and_metrics_are_measured_on_workers(cluster, tmp_path, monkeypa
   task = slow_task(8)
   with RayRunner(cluster.address) as runner, monkeypatch.context() as patch:
     # A measurement in this process would raise an error.
-    patch.setattr(autotuning, 'MethodTrial', None)
+    patch.setattr(autotuning, 'MethodMeasurement', None)
     autotuner = runner.autotuner(task, epath.Path(tmp_path), 'auto', None)
     method = autotuner.method_of([task.job({})] * 6, False, 1e3)
     # Six trials on two nodes.

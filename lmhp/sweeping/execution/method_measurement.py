@@ -1,4 +1,9 @@
-"""Measurement of one method of running packs."""
+"""Measurement of one method of running packs: its speed, its memory and its largest width.
+
+The trials of a pack have one structure, and share its compiled program. The width of a pack
+is the number of its trials, the members. The methods are "vmap", "map" and "loop" (see
+`lmhp.training.population`).
+"""
 
 from __future__ import annotations
 
@@ -25,22 +30,23 @@ MEASURED_SECONDS = 0.5
 """Measurements are repeated for at least this time."""
 
 LOOP_MEMBERS = 8
-"""Most members that `loop` is measured with."""
+"""Largest number of members that "loop" is measured with."""
 
 
-class MethodTrial:
-  """Measures a method on the first trials of a structure, at the largest width that fits.
+class MethodMeasurement:
+  """Measures a method with the first trials of a structure.
 
   Args:
     task: Task of the study.
-    jobs: Jobs of the trials that are known so far.
+    jobs: Jobs of the first trials of the structure. More trials may follow later.
     data_per_trial: If True, each member reads different batches.
-    method: The method.
+    method: Method that is measured: "vmap", "map" or "loop".
     max_width: Largest requested width.
 
   Attributes:
-    width: Width that is measured. It fits the memory, and the known trials fill it.
-    max_pack_width: Largest width that fits the memory, for any number of trials.
+    width: Width that is measured: the largest one that fits in memory, and is not wider than
+      `jobs` need.
+    max_pack_width: Largest width that fits in memory, for any number of trials.
     member_step_seconds: Time of one member's update, without compiling.
     bytes_per_member: Device memory of a member, without its data, by the analysis of the
       compiled program.
@@ -81,7 +87,7 @@ class MethodTrial:
     self.compile_seconds = programs.compile_seconds - compile_seconds_before
 
   def _candidate_widths(self, max_width: int, n_trials: int) -> list[int]:
-    """Returns the allowed widths up to the first that holds all trials."""
+    """Returns the allowed widths, up to the first one that is enough for all trials."""
     if self._method == 'loop':
       return list(range(1, min(max_width, n_trials) + 1))
     allowed = allowed_widths(len(devices_for(self._method)))
@@ -89,7 +95,7 @@ class MethodTrial:
     return [w for w in allowed if w <= min(max_width, enough)] or [allowed[0]]
 
   def _largest_fitting(self, widths: Sequence[int]) -> int:
-    """Returns the largest width whose program fits the memory. No program is run."""
+    """Returns the largest width whose program fits in memory. No program is run."""
     limit_bytes = memory_limit_bytes(self._n_devices)
     width = widths[-1]
     while True:
@@ -110,7 +116,7 @@ class MethodTrial:
       width = largest
 
   def _population(self, width: int) -> Population:
-    """Returns a population of a width. The trials are repeated to fill it."""
+    """Returns a population of a width. If there are too few trials, they are repeated."""
     n_repeats = math.ceil(width / len(self._jobs))
     n_members = width
     if self._method == 'loop':
@@ -129,14 +135,15 @@ class MethodTrial:
     return min(MEASURED_STEPS, self._jobs[0].steps)
 
   def _data(self, population: Population) -> PyTree:
-    """Returns the data of a first chunk."""
-    # Two chunks of one length, because `feed` may read one length ahead.
+    """Returns the data of the first chunk."""
+    first_step = 0
     n_steps = self._n_steps()
+    # A feed of streamed data prepares one chunk ahead, so there are two lengths.
     chunks = self._task.feed(
       self._jobs[0],
       population.hypers,
       self._data_per_trial,
-      0,
+      first_step,
       iter([n_steps, n_steps]),
     )
     _, data = next(chunks)
@@ -148,7 +155,7 @@ class MethodTrial:
     state = population.init()
     data = self._data(population)
     n_steps = self._n_steps()
-    # The first run may include work that is done once, so there are at least two.
+    # The first measurement may include work that is done only once, so there are at least two.
     measured: list[float] = []
     while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:
       start = time.perf_counter()
