@@ -71,6 +71,7 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
   for field in dataclasses.fields(cfg):
     value = getattr(cfg, field.name)
     if isinstance(value, Section):
+      # A section without traced numbers has no entry.
       value, section_numbers = _split_section(value, present)
       if section_numbers:
         numbers[value.SECTION] = section_numbers

@@ -321,6 +321,7 @@ class Analysis:
     tokens = complete.measured.get('tokens', unknown)
     if (
       self.runs.maximize
+      # An exponent needs three sizes, and three lengths.
       or len(np.unique(sizes)) < 3
       or len(np.unique(tokens)) < 3
       or len(complete) < MIN_RUNS

@@ -132,6 +132,7 @@ def _text_of_files(name: str, files: list[epath.Path], text_field: str) -> Text:
   for file in files:
     suffix = file.suffix.lower()
     field = '' if suffix == '.txt' else text_field
+    # Format, field and size of each file, and then its bytes in pieces.
     digest.update(f'{suffix} {field} {file.stat().length}\n'.encode())
     with file.open('rb') as content:
       while piece := content.read(_PIECE_BYTES):
@@ -223,6 +224,7 @@ def _checked_text(value: object, place: str) -> str:
       f'data.text_field: {place}: got {type(value).__name__}, expected text'
     )
   try:
+    # A lone surrogate can stand in JSON, but not in UTF-8.
     value.encode()
   except UnicodeEncodeError as error:
     raise _not_utf8(place, f'lone surrogate {value[error.start]!r}') from error

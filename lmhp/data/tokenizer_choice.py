@@ -118,6 +118,8 @@ def shared_tokenizer(
   known = [
     tokenizer for tokenizer in (file_tokenizer, *tokenizers) if tokenizer is not None
   ]
+  # Without any tokenizer, the sources hold ids alone, and the largest gives the
+  # vocabulary.
   tokenizer = known[0] if known else IdTokenizer(max(largest_ids) + 1)
 
   for name, source_tokenizer, largest_id in zip(cfg.path, tokenizers, largest_ids):

@@ -149,6 +149,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
 def _depth(value: object) -> int:
   """Returns the levels of nesting. It does not recurse, so that any depth is safe."""
   depth = 0
+  # Go down one level of all branches at a time.
   level = [value]
   while level:
     depth += 1

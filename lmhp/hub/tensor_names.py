@@ -71,6 +71,7 @@ def checkpoint_tensors(
   tensors = []
   for modules, name in names.items():
     tensors += table.take_row(modules, name)
+  # A parameter without a tensor would be lost.
   table.check_all_taken()
   return tensors
 

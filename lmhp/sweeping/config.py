@@ -242,6 +242,7 @@ class SweepConfig(Section):
     self._check_objectives(method)
     if method.population is not None:
       self._check_population()
+    # Halving measures the correlation on the points of the calibration.
     needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
     if needs_correlation and self.n_calibration_trials < MIN_CORRELATION_POINTS:
       raise wrong(

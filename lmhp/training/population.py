@@ -230,6 +230,7 @@ class Population:
       lowered = jax.jit(function).lower(state, self._stacked_hypers, batch)
       return compile_deterministic(lowered)
 
+    # Batches of one shape share a program.
     shapes = str(jax.tree.map(jnp.shape, batch))
     program = self.member.programs.get(self._key('score', shapes), build)
     return program(state, self._stacked_hypers, batch)

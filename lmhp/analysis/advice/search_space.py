@@ -59,6 +59,7 @@ def optimum_at_bound(
       continue
     if not _best_runs_are_near(runs, axis, optimum.at_bound):
       continue
+    # A range around the old bound. None if the hyperparameter cannot go beyond it.
     proposal = shifted_range(axis, optimum.at_bound)
     if proposal is None:
       continue

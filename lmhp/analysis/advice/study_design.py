@@ -115,6 +115,7 @@ def learning_rate_fixed(runs: Runs) -> list[Finding]:
 def too_few_trials(runs: Runs, doubling_gain: DoublingGain | None) -> list[Finding]:
   """Reports a study with fewer than ten points per dimension."""
   varied = runs.varied_axes()
+  # Seeds of one point count once.
   n_points = len(np.unique(runs.point[runs.cohort == SEARCH]))
   n_recommended = POINTS_PER_DIMENSION * len(varied)
   if not varied or n_points >= n_recommended:

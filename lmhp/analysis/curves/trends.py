@@ -208,6 +208,7 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
   deviations: dict[int, float] = {}
   for number, curve in runs.curves.items():
     if 'loss_nats' in curve:
+      # The first half is left out, because the loss falls fast there.
       variance = step_variance(_second_half(curve['loss_nats']))
       if np.isfinite(variance):
         deviations[number] = math.sqrt(variance)
@@ -220,6 +221,7 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
     'runs': len(deviations),
   }
   batch_sizes = _batch_sizes(runs, list(deviations))
+  # With several batch sizes, report how the variance depends on them.
   different = np.unique(batch_sizes[np.isfinite(batch_sizes)])
   words = ''
   if len(different) == 1:
@@ -272,6 +274,7 @@ def _batch_sizes(runs: Runs, numbers: Sequence[int]) -> np.ndarray:
       if name in runs.values and number in row_of:
         value = runs.values[name][row_of[number]]
       if value is None:
+        # The axis of the search first, and then the config of the run.
         value = runs.configs.get(number, {}).get(name)
       size = to_float(value)
       if size > 0:

@@ -211,6 +211,7 @@ def _direction_words(
       f'{format_value(v)} at {second.name}={format_value(w)}' for v, w in zip(best, at)
     ]
     return f'the best {first.name} is {", ".join(listed)}'
+  # From the low end of the second axis to its high end.
   verb = 'rises' if high > low else 'falls'
   small = min(low, high)
   large = max(low, high)

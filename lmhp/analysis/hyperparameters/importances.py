@@ -204,6 +204,8 @@ def _reason(points: _Points, axes: Mapping[str, Axis]) -> str:
     return f'with {n} points, fewer than {MIN_POINTS}, noise would look important'
   if np.ptp(points.losses) == 0:
     return 'all points have the same objective'
+  # PED-ANOVA compares the best quantile of the points with all. Clipped points are
+  # equal, so the quantile must lie below them.
   n_good = int(np.sum(points.losses < points.clip))
   if n_good < math.ceil(TARGET_QUANTILE * n):
     return (

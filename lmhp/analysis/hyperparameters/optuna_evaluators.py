@@ -117,6 +117,7 @@ def optuna_evaluator(method: str, names: Sequence[str]) -> Evaluator:
       return list(self.given)
 
   storage = optuna.storages.InMemoryStorage()
+  # One study for all replicates. Only its trials are replaced.
   study = GivenTrials(optuna.create_study(storage=storage).study_name, storage)
 
   def evaluate(trials: Sequence[FrozenTrial], with_all_trees: bool) -> np.ndarray:
@@ -142,6 +143,7 @@ def quiet_optuna() -> Iterator[None]:
   """Silences Optuna's log, and warnings that a resample or a conditional axis causes."""
   import optuna
 
+  # Restore the user's level at the end.
   verbosity = optuna.logging.get_verbosity()
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   messages = (

@@ -144,6 +144,7 @@ def _measured(results: Sequence[Mapping[str, JSON]]) -> dict[str, np.ndarray]:
     row: dict[str, object] = {
       name: value for name, value in result.items() if is_numeric(value)
     }
+    # The effects of kinds read these columns.
     for kind, count in _section(result, 'parameters_by_kind').items():
       row[f'parameters_{kind}'] = count
     for name in list(row):

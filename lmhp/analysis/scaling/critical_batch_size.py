@@ -114,6 +114,7 @@ def critical_batch_size(
     raise ConfigError(
       f'confidence: got {confidence}, expected a number between 0 and 1'
     )
+  # Two parameters and the noise are estimated, so several batch sizes are needed.
   n_different = len(np.unique(batches))
   if n_different < MIN_BATCH_SIZES:
     return CriticalBatch(

@@ -365,7 +365,6 @@ def variable_projection(
   ]
 
   # Undo the centring of the terms A N^-alpha and B D^-beta.
-  # `linear_part` centres log N and log D, so A and B are scaled back.
   best = np.clip(min(results, key=lambda result: result.fun).x, *bounds)
   (linear,), (error,) = project(best)
   alpha, beta = np.exp(best)

@@ -73,6 +73,7 @@ def describe_budgets(runs: Runs) -> str:
   'Runs are compared at equal steps (10); their tokens differ (80 to 160).'
   """
   ranges = budget_ranges(runs)
+  # Seconds vary in any study, so they count only if the study matched them.
   if runs.facts.match_budget != 'seconds':
     ranges.pop('seconds', None)
   equal = [each for each in ranges.values() if each.is_equal]

@@ -219,6 +219,7 @@ def rung_scores(runs: Runs) -> list[RungScores]:
   """Returns the scores at each rung that at least three complete runs passed."""
   complete = runs.complete_runs()
   steps = sorted({step for scores in complete.scores for step in scores})
+  # The last score of a run is its end, not a rung.
   last_steps = np.array([max(scores, default=-1) for scores in complete.scores])
   rungs = []
   for step in steps:

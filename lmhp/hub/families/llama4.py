@@ -60,6 +60,7 @@ def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     has_positions = layers_with_positions(cfg.n_layers, cfg.no_position_every)
     layers = ['local' if chunk and has else 'global' for has in has_positions]
 
+  # Read all keys, even if they have no effect. A key that is not read is an error.
   is_tempered = reader.take('attn_temperature_tuning', True, bool, int)
   floor = reader.take('floor_scale', 8192, int)
   scale = reader.take('attn_scale', 0.1, float)

@@ -120,6 +120,7 @@ class MethodMeasurement:
     n_repeats = math.ceil(width / len(self._jobs))
     n_members = width
     if self._method == 'loop':
+      # The members of a loop share no program, so few of them show its speed.
       n_members = min(width, LOOP_MEMBERS)
     jobs = (self._jobs * n_repeats)[:n_members]
     return Population(

@@ -319,6 +319,7 @@ class PackRun:
     """
     step = self.pack.last_step
     end = step + self.pack.cooldown_steps
+    # The fork starts from the states of the rung, and falls to the end of the cooldown.
     cooldown = Cooldown(step, self.pack.cooldown_steps)
     lengths = chunk_lengths(step, end, self.population.member.capacity)
     nonfinite_steps = self.nonfinite_steps

@@ -75,6 +75,7 @@ def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
   source = workdir / ATTEMPTS / attempt
   source_directory = directory_of(source, pack.name)
   directory = directory_of(workdir, pack.name)
+  # States first, since a result says that the pack is complete.
   if pack.keep_states and (source_directory / 'checkpoints').exists():
     (directory / 'checkpoints').rmtree(missing_ok=True)
     (source_directory / 'checkpoints').rename(directory / 'checkpoints')

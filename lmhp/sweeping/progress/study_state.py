@@ -137,12 +137,14 @@ class StudyState:
       if pack.name not in self.packs:
         self.start_pack(pack)
       running = self.packs[pack.name]
+      # The updates since the last report, for the speed.
       self._time(running, step - running.step)
       running.step = step
       running.is_timed = True
       running.tokens_per_second = 0.0
       for name, value in metrics.items():
         values = np.asarray(value, np.float64)
+        # One value per member is the loss. A single number is the speed of the pack.
         if values.ndim == 1:
           running.losses = values
         elif name == 'tokens_per_second':

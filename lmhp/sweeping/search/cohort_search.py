@@ -129,6 +129,7 @@ class CohortSearch:
       sweep: Keys of the sweep for the next cohort.
       space: Space of the next cohort.
     """
+    # Later cohorts are left out, so that the state is the same if they are made again.
     first_point = sum(cohort.n_points for cohort in cohorts)
     all_parameters = parameters(space)
     base_values = self._engine.task.base_values()

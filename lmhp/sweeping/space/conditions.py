@@ -211,6 +211,7 @@ def _impossible_value(
       domains.append(candidate.domain)
     else:
       domains.append(Choice(*candidate.column(path)))
+  # The values of choices, to suggest one that is similar.
   words = []
   for domain in domains:
     if isinstance(domain, Choice):

@@ -75,6 +75,7 @@ class Study:
     self._closed = False
     self._manifest = records.manifest()
     self._trials = records.load(repair=lock is not None)
+    # The line of each trial shows if an update changes it.
     self._lines = [_line(trial) for trial in self._trials]
     self._export = TrialsFile(workdir)
 

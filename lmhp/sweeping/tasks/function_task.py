@@ -160,6 +160,7 @@ class FunctionTask(SearchableTask):
     sweep.check_objective(
       (*self._score_names(), *self._member.metric_names, *self.job({}).known_metrics)
     )
+    # Several seeds of a point need a seed that the sweep may set.
     if 'seed' in spaces.paths_of(sweep.space) and sweep.seeds_per_point > 1:
       raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
     if not self.seed_paths and sweep.seeds_per_point > 1:

@@ -98,6 +98,7 @@ class ModelJobs:
       for path, value in overrides.items()
       if not is_traced_key(path)
     )
+    # Trials with equal static values have one length, which is computed once.
     if static not in self._matched_steps:
       cfg = self.complete(overrides)
       self._matched_steps[static] = self._steps_of_budget(cfg, budget, step_seconds)
@@ -114,6 +115,7 @@ class ModelJobs:
     base = self.base
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
+    # Equal totals: steps * tokens per step * cost per token is that of the base config.
     if budget == 'steps':
       steps = base.train.steps
     elif budget == 'tokens':

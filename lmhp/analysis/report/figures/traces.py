@@ -52,6 +52,7 @@ def run_markers(
   marker: PlotlyDict = {'color': color, 'symbol': symbol, 'size': 8}
   if symbol.endswith('open'):
     marker['line'] = {'color': color, 'width': 1.5}
+  # Properties of the marker change the usual ones. Others are added to the trace.
   changes = more.pop('marker', {})
   if isinstance(changes, dict):
     marker |= changes
