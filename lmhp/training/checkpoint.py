@@ -336,7 +336,6 @@ class Checkpoints:
 
     The message names the leaves that differ, which the message of Orbax does not.
     """
-    # Leaves that differ come first, then leaves that only one side has.
     differences = []
     for name in saved:
       if name in expected and saved[name] != expected[name]:

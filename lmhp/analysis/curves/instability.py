@@ -49,13 +49,11 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
   unstable = {n: each for n, each in remaining.items() if len(each) >= MIN_SPIKES}
   if not unstable:
     return []
-  # Largest spike of all runs, and its step.
   worst = max(unstable, key=lambda number: unstable[number].sizes.max())
   size = float(unstable[worst].sizes.max())
   worst_row = unstable[worst].rows[np.argmax(unstable[worst].sizes)]
   worst_step = float(runs.curves[worst]['step'][worst_row])
   count = sum(map(len, unstable.values()))
-  # Spikes of the loss that coincide with a spike of the gradient norm.
   with_norms = sum(
     _near_norm_spikes(runs.curves[number], each.rows)
     for number, each in unstable.items()
@@ -216,15 +214,12 @@ def _early_rises(runs: Runs) -> dict[int, float]:
   a fraction of the planned steps. For a run that is not complete, these are the steps of the
   longest run. For a run that is too short to estimate its noise, the median noise is used.
   """
-  # Last logged step of each run.
   ends = {
     number: float(np.nanmax(curve['step']))
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
   longest = max(ends.values(), default=0.0)
-  # The start is a fraction of the planned steps. An incomplete run planned as many as
-  # the longest run. The noise is that of the rows after the start.
   until: dict[int, float] = {}
   noises: dict[int, float] = {}
   for number, end in ends.items():
@@ -232,7 +227,6 @@ def _early_rises(runs: Runs) -> dict[int, float]:
     until[number] = EARLY_FRACTION * (end if is_complete else longest)
     late = np.asarray(runs.curves[number]['step']) > until[number]
     noises[number] = noise_sd(_losses(runs, number)[late])
-  # A run that ended in its start has no noise of its own, and takes the median.
   finite = [sd for sd in noises.values() if math.isfinite(sd)]
   usual = float(np.median(finite)) if finite else math.inf
   return {
@@ -307,7 +301,6 @@ def _higher_rates(
   rest = _finite_settings(runs, others, names[0])
   if len(high) < 2 or len(rest) < 2:
     return None
-  # One-sided rank test of Mann and Whitney.
   p_value = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
   if p_value > RATE_LEVEL:
     return None
@@ -320,7 +313,6 @@ def _higher_rates(
 def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   """Reports runs without gradient clipping whose gradient norms have large spikes."""
   runs = curve_runs
-  # Norms of the runs without clipping, and the rows at which they spike.
   norms = {
     number: np.asarray(curve['grad_norm'], np.float64)
     for number, curve in runs.curves.items()
@@ -331,7 +323,6 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   if not spikes:
     return []
   count = sum(map(len, spikes.values()))
-  # Largest norm over its run's median, and the number of norms before a loss spike.
   ratio = max(
     float(np.max(norms[n][rows]) / np.nanmedian(norms[n])) for n, rows in spikes.items()
   )

@@ -129,7 +129,6 @@ class CohortSearch:
       sweep: Keys of the sweep for the next cohort.
       space: Space of the next cohort.
     """
-    # Later cohorts are left out, so that the state is the same if they are made again.
     first_point = sum(cohort.n_points for cohort in cohorts)
     all_parameters = parameters(space)
     base_values = self._engine.task.base_values()
@@ -175,7 +174,6 @@ class CohortSearch:
       n_before: Number of new trials before them.
     """
     overrides, error = self._with_length(point.overrides)
-    # Trials are numbered through the study, and points through the search.
     first_number = len(self._engine.trials) + n_before
     trials = []
     for replicate in range(cohort.seeds_per_point):
@@ -260,7 +258,6 @@ class CohortSearch:
       self._train_to_end(cohort.name, trials, cohort.data_per_trial)
       return
     plan = self._halving_plan(self._plan.halving, cohort)
-    # Train stage after stage, until no point may continue.
     for number in itertools.count():
       state = halving_state(self._point_states(cohort), plan)
       self.correlations = state.correlations
