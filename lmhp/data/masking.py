@@ -62,7 +62,7 @@ class Masking:
     root = jax.random.fold_in(jax.random.key(hypers['seed']), zlib.crc32(b'mask'))
     shape = batch.tokens.shape[-1:]
 
-    # Draws depend on the number of a sequence alone, not on the batch that it is in.
+    # Draws depend on the seed and on the number of a sequence, not on its batch.
     def draw(number: Array) -> _Draws:
       keys = jax.random.split(jax.random.fold_in(root, number), 3)
       target_key, replacement_key, token_key = keys
