@@ -145,7 +145,7 @@ class Members:
       ],
       method,
     )
-    self.data, self.capacity = programs.stream.arrays, programs.capacity
+    self.data, self.max_chunk_steps = programs.stream.arrays, programs.max_chunk_steps
     self.state = self.population.init()
     self.run(1)  # compiles
 
@@ -167,7 +167,9 @@ class Members:
     """
     start = time.perf_counter()
     self.run(2)
-    n = max(1, min(self.capacity, int(seconds / 4 * 2 / (time.perf_counter() - start))))
+    n = max(
+      1, min(self.max_chunk_steps, int(seconds / 4 * 2 / (time.perf_counter() - start)))
+    )
     start, first = time.perf_counter(), self.step
     while time.perf_counter() - start < seconds:
       self.run(n)

@@ -259,7 +259,7 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   def stepper(n: int) -> None:
     nonlocal state, step
     while n > 0:
-      now = min(n, programs.capacity)
+      now = min(n, programs.max_chunk_steps)
       state, metrics = programs.chunk(
         state, programs.hypers, stream.arrays, ChunkSteps(now, step)
       )

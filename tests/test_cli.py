@@ -368,16 +368,28 @@ MANIFEST = {
     (
       'run/config.json',
       '{"model_type": "llama"}',
-      ['run/config.json: not the config of a run'],
+      ['run/config.json: this file is not the config of an lmhp run'],
     ),
-    ('run/config.json', '{"config": 3}', ['run/config.json: not the config of a run']),
-    ('run/config.json', '{"config"', ['run/config.json: not the config of a run']),
+    (
+      'run/config.json',
+      '{"config": 3}',
+      ['run/config.json: this file is not the config of an lmhp run'],
+    ),
+    (
+      'run/config.json',
+      '{"config"',
+      ['run/config.json: this file is not the config of an lmhp run'],
+    ),
     (
       'run/config.json',
       json.dumps(MANIFEST | {'config': {'model': {'n_layer': 3}}}),
       ['run/config.json', "did you mean 'model.n_layers'?"],
     ),
-    ('run/config.json/a', '', ['run/config.json: not the config of a run']),
+    (
+      'run/config.json/a',
+      '',
+      ['run/config.json: this file is not the config of an lmhp run'],
+    ),
     (
       'run/metrics.jsonl',
       '{}',
@@ -404,7 +416,7 @@ def test_workdir_without_write_permission_is_refused(
   fails(
     ['train', f'--config={file}', '--workdir=run'],
     "workdir: got 'run'",
-    'cannot be written',
+    'no permission to write',
   )
 
 
@@ -462,7 +474,11 @@ def test_finished_run_with_flags_and_damaged_files(text, tmp_path, capsys, small
     ('result.json', b'{"steps": 3', 'result.json: not the result of a run'),
     ('result.json', b'[]', 'result.json: not the result of a run'),
     ('metrics.jsonl', b'{"step": 0}\nrubbish\n', 'metrics.jsonl: line 2'),
-    ('config.json', b'\xff\xfe', 'config.json: not the config of a run'),
+    (
+      'config.json',
+      b'\xff\xfe',
+      'config.json: this file is not the config of an lmhp run',
+    ),
   ):
     whole = (run / name).read_bytes()
     damage(run / name, contents)

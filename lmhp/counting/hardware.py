@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmhp.counting import accelerators as accelerators  # registers them
+from lmhp.counting import accelerators as accelerators  # fills DEVICES
 from lmhp.counting.cpu import measured_cpu
 from lmhp.counting.device import DEVICES, Device, normalize_name
 from lmhp.errors import ConfigError, suggest

@@ -1,4 +1,7 @@
-"""Finds a config.json for a model that lmhp trained."""
+"""Finds a config.json for a model that lmhp trained.
+
+A family is a model type of the Hugging Face library `transformers`, such as 'llama'.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ PREFERRED_TYPES = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Model types that are tried first, because most tools read them."""
 
 _MAX_LISTED = 4
-"""Most differences that an error message lists."""
+"""Largest number of differences in an error message."""
 
 
 def export_config(
@@ -47,8 +50,8 @@ def export_config(
       returned if it still describes the model. None if there was no checkpoint.
 
   Raises:
-    ConfigError: If no family of transformers expresses the model. The message has the
-      nearest family and the differences.
+    ConfigError: If no model type of the Hugging Face library `transformers` can express the
+      model. The message has the nearest model type and the differences.
   """
   # Keep the file of the checkpoint if it still describes the model.
   differences_by_name: dict[str, list[str]] = {}
@@ -72,8 +75,8 @@ def export_config(
   nearest = min(differences_by_name, key=lambda name: len(differences_by_name[name]))
   listed = ', '.join(differences_by_name[nearest][:_MAX_LISTED])
   raise ConfigError(
-    f'export: no family of transformers computes this model, the nearest is {nearest}: '
-    f'{listed}'
+    f'export: no model type of Hugging Face transformers matches this model; the nearest is '
+    f'{nearest}, which differs in: {listed}'
   )
 
 
@@ -85,12 +88,13 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     config: JSON object.
 
   Returns:
-    One text per field in which they differ. Empty if they compute the same.
+    One text per field in which the models differ. Empty if they compute the same function.
   """
   try:
     other = model_config(config, 'config')
   except ConfigError as error:
-    # An error counts as more differences than a message lists.
+    # A config that cannot be read counts as `_MAX_LISTED` + 1 differences, so that a readable
+    # config with fewer differences is the nearest.
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   differing = []

@@ -36,7 +36,7 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
-@custom_gradient(2, 3)
+@custom_gradient(static_argnums=(2, 3))
 def scaled_normalize(
   x: jax.Array, scale_D: jax.Array, kind: str, eps: float
 ) -> jax.Array:

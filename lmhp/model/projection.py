@@ -31,17 +31,17 @@ Pair: TypeAlias = tuple[jax.Array, jax.Array]
 
 
 def custom_gradient(
-  *static: int,
+  static_argnums: tuple[int, ...] = (),
 ) -> Callable[[Callable[..., T]], jax.custom_vjp[T]]:
   """Returns `jax.custom_vjp` as a decorator that keeps the type of the result.
 
   Args:
-    *static: Positions of the arguments that are no arrays.
+    static_argnums: Positions of the arguments that are no arrays.
   """
 
   def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:
     # jax declares a second type of result, for a mode that is off by default.
-    return jax.custom_vjp(function, nondiff_argnums=static)  # pyright: ignore[reportReturnType]
+    return jax.custom_vjp(function, nondiff_argnums=static_argnums)  # pyright: ignore[reportReturnType]
 
   return decorate
 
@@ -110,7 +110,7 @@ def _transpose(x: jax.Array) -> jax.Array:
 # --- product of two activations -----------------------------------------------------
 
 
-@custom_gradient(2, 3)
+@custom_gradient(static_argnums=(2, 3))
 def product(a: jax.Array, b: jax.Array, transpose_b: bool, dtype: str) -> jax.Array:
   """Returns the batched product of two arrays.
 
@@ -147,7 +147,7 @@ def _product_backward(transpose_b: bool, dtype: str, saved: Pair, g: jax.Array) 
 product.defvjp(_product_forward, _product_backward)
 
 
-@custom_gradient(2)
+@custom_gradient(static_argnums=(2,))
 def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Array:
   """Returns `softmax(logits) @ b`, batched.
 
@@ -192,7 +192,7 @@ softmax_product.defvjp(_softmax_product_forward, _softmax_product_backward)
 # --- products of one activation with several weights --------------------------------
 
 
-@custom_gradient(2)
+@custom_gradient(static_argnums=(2,))
 def linear(
   x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str
 ) -> tuple[jax.Array, ...]:

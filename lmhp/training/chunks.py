@@ -1,7 +1,7 @@
 """Chunks: several updates of a run in one call of a compiled program.
 
 The number of updates is an argument of the program, so that one compiled program serves
-every chunk length. `Member` is the interface of the programs of one structure, which a
+every chunk length. `MemberPrograms` is the interface of the programs of one structure, which a
 single run and a population call.
 
 Dimension key: R members, S steps of a chunk.
@@ -26,7 +26,7 @@ CHUNK_SECONDS = 1.0
 FIRST_CHUNK_STEPS = 4
 """Length of the chunks before the first speed is measured."""
 
-CAPACITY = 256
+MAX_CHUNK_STEPS = 256
 """Largest number of steps of a chunk, and the length of its metrics."""
 
 Hypers: TypeAlias = Mapping[str, PyTree]
@@ -102,7 +102,7 @@ ScoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyTree], dict[str, jax.Arra
 """`score(state, hypers, batch) -> sums`, for one member."""
 
 
-class Member(Protocol):
+class MemberPrograms(Protocol):
   """The interface that the members of a population share: the functions of one structure.
 
   `init`, `chunk` and `score` run the compiled programs of a single run. A population traces
@@ -110,12 +110,12 @@ class Member(Protocol):
   """
 
   @property
-  def capacity(self) -> int:
+  def max_chunk_steps(self) -> int:
     """Largest number of steps of a chunk, the length of its metrics."""
     ...
 
   @property
-  def programs(self) -> ProgramCache:
+  def program_cache(self) -> ProgramCache:
     """Compiled programs of this structure, shared by all of its populations."""
     ...
 
@@ -147,7 +147,7 @@ class Member(Protocol):
       steps: Numbers of the updates.
 
     Returns:
-      The new state, and metrics {name: (capacity,) float32}.
+      The new state, and metrics {name: (max_chunk_steps,) float32}.
     """
     ...
 
@@ -193,7 +193,7 @@ def repeat_update(
   steps: ChunkSteps,
   metric_names: Sequence[str],
   hold_after_nonfinite: str | None = None,
-  capacity: int = CAPACITY,
+  max_chunk_steps: int = MAX_CHUNK_STEPS,
 ) -> tuple[State, Metrics]:
   """Makes the updates of a chunk in one loop, inside a compiled program.
 
@@ -205,10 +205,10 @@ def repeat_update(
     hold_after_nonfinite: Name of the loss metric. After its first value that is not finite,
       the state stays as it was before that update, and its step stays behind. A member of a
       population needs this, because it cannot stop alone. None never holds.
-    capacity: Largest number of updates, the length of the metrics.
+    max_chunk_steps: Largest number of updates, the length of the metrics.
 
   Returns:
-    The new state, and metrics {name: (capacity,) float32} that are 0 beyond `n_steps`.
+    The new state, and metrics {name: (max_chunk_steps,) float32} that are 0 beyond `n_steps`.
   """
 
   def body(i: jax.Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
@@ -225,14 +225,14 @@ def repeat_update(
     # Metrics are always written, so that the first loss that is not finite is found.
     return new_state, {name: metrics[name].at[i].set(values[name]) for name in metrics}
 
-  metrics = {name: jnp.zeros(capacity, jnp.float32) for name in metric_names}
+  metrics = {name: jnp.zeros(max_chunk_steps, jnp.float32) for name in metric_names}
   return jax.lax.fori_loop(0, steps.n_steps, body, (state, metrics))
 
 
 def chunk_lengths(
   first_step: int,
   last_step: int,
-  capacity: int,
+  max_chunk_steps: int,
   *,
   every_steps: Sequence[int | None] = (),
   steps_per_second: Callable[[], float] | None = None,
@@ -244,22 +244,22 @@ def chunk_lengths(
   Args:
     first_step: Step at which the first chunk starts.
     last_step: Step at which the last chunk ends.
-    capacity: Largest number of steps of a chunk.
+    max_chunk_steps: Largest number of steps of a chunk.
     every_steps: Intervals whose multiples end a chunk. None is no interval.
     steps_per_second: Function that returns the latest speed, or 0 if none was measured. A
       chunk then aims at `CHUNK_SECONDS`. None makes chunks as long as possible.
 
-  >>> list(chunk_lengths(0, 12, capacity=5, every_steps=(8, None)))
+  >>> list(chunk_lengths(0, 12, max_chunk_steps=5, every_steps=(8, None)))
   [5, 3, 4]
   """
   step = first_step
   while step < last_step:
     # Aim at a duration, and at few steps while the speed is not known.
-    n_steps = capacity
+    n_steps = max_chunk_steps
     if steps_per_second is not None:
       speed = steps_per_second()
       aim = int(speed * CHUNK_SECONDS) if speed else FIRST_CHUNK_STEPS
-      n_steps = min(capacity, aim)
+      n_steps = min(max_chunk_steps, aim)
 
     # End at the next multiple of an interval at the latest.
     end = last_step

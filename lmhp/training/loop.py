@@ -145,7 +145,7 @@ class _Chunk:
   Attributes:
     first_step: Number of updates before the chunk.
     n_steps: Number of updates.
-    metrics: Metrics {name: (capacity,)}. The device may still compute them.
+    metrics: Metrics {name: (max_chunk_steps,)}. The device may still compute them.
   """
 
   first_step: int
@@ -240,7 +240,7 @@ class TrainingLoop:
     return chunk_lengths(
       step,
       self.total_steps,
-      self.setup.programs.capacity,
+      self.setup.programs.max_chunk_steps,
       every_steps=(
         self.setup.evaluate_every_steps,
         self.setup.cfg.checkpoint.every_steps,

@@ -199,7 +199,7 @@ class RunManifest:
     data_sha256: Digest of the tokens.
     provenance: Code, machine and command of the run.
     pretrained_config: The `config.json` of the pretrained model that the run starts from.
-      An export of the run uses it again. None if the run draws its parameters.
+      An export of the run uses it again. None if the run starts from random parameters.
   """
 
   config: Mapping[str, Mapping[str, JSON]]
@@ -257,20 +257,22 @@ def read_manifest(workdir: PathLike) -> RunManifest | None:
 def not_a_manifest(workdir: PathLike, reason: str) -> ConfigError:
   """Builds the error for a `config.json` that is not the manifest of a run."""
   return ConfigError(
-    f'{as_path(workdir) / MANIFEST_FILE}: not the config of a run ({reason}); expected another '
-    'workdir for this run'
+    f'{as_path(workdir) / MANIFEST_FILE}: this file is not the config of an lmhp run '
+    f'({reason}); choose another workdir'
   )
 
 
 def check_is_free(workdir: PathLike) -> None:
-  """Checks that a new run can use a directory without a manifest.
+  """Checks that a new run can use a directory.
+
+  The caller has checked that the directory has no manifest.
 
   Args:
     workdir: Directory of the new run, which need not exist.
 
   Raises:
-    ConfigError: If it is a file, if it cannot be written, or if it has a file that the run
-      would replace.
+    ConfigError: If the directory is a file, if there is no permission to write in it, or if
+      it has a file that the run would replace.
   """
   directory = as_path(workdir)
   for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
@@ -296,8 +298,8 @@ def check_is_free(workdir: PathLike) -> None:
     )
   if not os.access(parent, os.W_OK | os.X_OK):
     raise ConfigError(
-      f'workdir: got {str(directory)!r}, but {str(parent)!r} cannot be written, expected '
-      'a directory that can'
+      f'workdir: got {str(directory)!r}, but there is no permission to write in '
+      f'{str(parent)!r}, expected a writable directory'
     )
 
 

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.chunks import ChunkSteps, Hypers, Member
+from lmhp.training.chunks import ChunkSteps, Hypers, MemberPrograms
 from lmhp.training.compile_cache import compile_deterministic
 from lmhp.typing import PyTree
 
@@ -47,7 +47,7 @@ class Population:
   """R members of one structure on the device.
 
   Args:
-    member: Functions of the structure.
+    programs: Functions of the structure.
     hypers: Traced numbers of each member, all with the same sections.
     method: One of `METHODS`.
     data_per_member: If True, the section `data` of each member selects its batches. If
@@ -63,7 +63,7 @@ class Population:
 
   def __init__(
     self,
-    member: Member,
+    programs: MemberPrograms,
     hypers: Sequence[Hypers],
     method: str = 'vmap',
     data_per_member: bool = False,
@@ -71,7 +71,7 @@ class Population:
     # jaxlib has no stubs.
     devices: Sequence[jax.Device] = (),  # pyright: ignore[reportInvalidTypeForm]
   ) -> None:
-    self.member = member
+    self.programs = programs
     self.method = method
     self.data_per_member = data_per_member
     self.data_axis = data_axis
@@ -81,7 +81,7 @@ class Population:
     if 'data' in hypers[0] and not data_per_member:
       # Members that share their data share the hyperparameters of the data too.
       self.hypers = [{**h, 'data': hypers[0]['data']} for h in hypers]
-    self._seconds_before = member.programs.compile_seconds
+    self._seconds_before = programs.program_cache.compile_seconds
     if method != 'loop' and self.width % len(self.devices):
       raise ValueError(
         f'{self.width} members on {len(self.devices)} devices: expected a multiple'
@@ -111,7 +111,7 @@ class Population:
 
     The program of a single run makes them, so that a member starts with its bits.
     """
-    return self.join([self.member.init(hypers) for hypers in self.hypers])
+    return self.join([self.programs.init(hypers) for hypers in self.hypers])
 
   def join(self, states: Sequence[PyTree]) -> PyTree:
     """Returns the state of the population: a list for `loop`, else stacked on R.
@@ -144,7 +144,7 @@ class Population:
     def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
       return jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding)
 
-    one = self.member.abstract_state(self.hypers[0])
+    one = self.programs.abstract_state(self.hypers[0])
     return jax.tree.map(add_axis, one)
 
   # --- training and scoring ---------------------------------------------------------
@@ -161,7 +161,7 @@ class Population:
     Args:
       state: State of the population at `steps.first_step`.
       data: Data of the chunk.
-      steps: Numbers of the updates, at most the capacity of a member.
+      steps: Numbers of the updates, at most `programs.max_chunk_steps`.
       is_training: (R,) mask of the members that still train, at least one. `map` and `loop`
         leave out the others. None is all.
 
@@ -191,11 +191,11 @@ class Population:
       member_data = data
       if self.data_axis is not None:
         member_data = jax.tree.map(lambda x: x[i], data)
-      state[i], member_metrics = self.member.chunk(
+      state[i], member_metrics = self.programs.chunk(
         state[i], self.hypers[i], member_data, steps
       )
       for name, values_S in member_metrics.items():
-        shape = (self.width, self.member.capacity)
+        shape = (self.width, self.programs.max_chunk_steps)
         values_RS = metrics.setdefault(name, np.zeros(shape, np.float32))
         values_RS[i] = values_S
 
@@ -221,18 +221,18 @@ class Population:
   def score(self, state: PyTree, batch: PyTree) -> Mapping[str, jax.typing.ArrayLike]:
     """Returns sums over the sequences of a batch, for each member: {name: (R, B)}."""
     if self.method == 'loop':
-      sums = [self.member.score(s, h, batch) for s, h in zip(state, self.hypers)]
+      sums = [self.programs.score(s, h, batch) for s, h in zip(state, self.hypers)]
       return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
 
     def build() -> jax.stages.Compiled:
       axes = (0, self._hyper_axes, None)
-      function = self._for_all_members(self.member.score_function(), axes)
+      function = self._for_all_members(self.programs.score_function(), axes)
       lowered = jax.jit(function).lower(state, self._stacked_hypers, batch)
       return compile_deterministic(lowered)
 
     # Batches of one shape share a program.
     shapes = str(jax.tree.map(jnp.shape, batch))
-    program = self.member.programs.get(self._key('score', shapes), build)
+    program = self.programs.program_cache.get(self._key('score', shapes), build)
     return program(state, self._stacked_hypers, batch)
 
   # --- programs ---------------------------------------------------------------------
@@ -249,11 +249,11 @@ class Population:
     # others.
     steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
     if self.method == 'loop':
-      member_state = self.member.abstract_state(self.hypers[0])
+      member_state = self.programs.abstract_state(self.hypers[0])
       member_data = data
       if self.data_axis is not None:
         member_data = jax.tree.map(lambda x: x[0], data)
-      return self.member.compile_chunk(member_state, self.hypers[0], member_data)
+      return self.programs.compile_chunk(member_state, self.hypers[0], member_data)
     if self.method == 'map':
       steps = dataclasses.replace(steps, n_steps=np.zeros(self.width, np.int32))
     state = self.abstract_state(self._sharding(_MEMBERS))
@@ -262,7 +262,7 @@ class Population:
   @property
   def compile_seconds(self) -> float:
     """Time spent on compiling programs of the structure since the population was made."""
-    return self.member.programs.compile_seconds - self._seconds_before
+    return self.programs.program_cache.compile_seconds - self._seconds_before
 
   def chunk_bytes(self, data: PyTree) -> int:
     """Returns the device memory of a chunk in bytes, without the data.
@@ -296,7 +296,7 @@ class Population:
     def build() -> jax.stages.Compiled:
       return compile_deterministic(self.lower_chunk(state, data, steps))
 
-    return self.member.programs.get(self._key('chunk'), build)
+    return self.programs.program_cache.get(self._key('chunk'), build)
 
   def lower_chunk(
     self, state: PyTree, data: PyTree, steps: ChunkSteps
@@ -306,7 +306,7 @@ class Population:
     In `map`, a member that has stopped makes 0 updates. Under `vmap` all members make the
     same number of updates, so a member must hold its state instead.
     """
-    function = self.member.chunk_function(hold_after_nonfinite=self.method == 'vmap')
+    function = self.programs.chunk_function(hold_after_nonfinite=self.method == 'vmap')
     n_steps_axis = 0 if self.method == 'map' else None
     # A tree of axes has the structure of the arguments.
     steps_axes = ChunkSteps(n_steps_axis, None, None)  # pyright: ignore[reportArgumentType]

@@ -20,7 +20,7 @@ from lmhp.optim.schedules.spec import SCHEDULES
 from lmhp.optim.spec import OPTIMIZERS
 from lmhp.params import walk_arrays
 from lmhp.training.chunks import (
-  CAPACITY,
+  MAX_CHUNK_STEPS,
   ChunkFunction,
   ChunkSteps,
   Hypers,
@@ -57,7 +57,7 @@ def _program_cache(key: Hashable) -> ProgramCache:
 
 
 class Programs:
-  """Init, chunk and score of one structure. It implements `lmhp.training.chunks.Member`.
+  """The programs of one structure, an implementation of `MemberPrograms`.
 
   Each program is compiled once in a process, whatever the traced numbers are.
 
@@ -73,8 +73,8 @@ class Programs:
     model: Network.
     hypers: Traced numbers of the config.
     stream: Stream of the training batches.
-    capacity: Largest number of steps of a chunk.
-    programs: Compiled programs of the structure.
+    max_chunk_steps: Largest number of steps of a chunk.
+    program_cache: Compiled programs of the structure.
   """
 
   def __init__(
@@ -92,9 +92,9 @@ class Programs:
     self._total_steps = cfg.train.steps
 
     # Runs with equal structure, data and registered functions share their programs.
-    self.programs = ProgramCache()
+    self.program_cache = ProgramCache()
     if data_sha256 is not None:
-      self.programs = _program_cache(
+      self.program_cache = _program_cache(
         (
           structure.model,
           structure.optimizer,
@@ -106,12 +106,14 @@ class Programs:
           tuple(SCHEDULES.values()),
         )
       )
-    self._seconds_before = self.programs.compile_seconds
+    self._seconds_before = self.program_cache.compile_seconds
 
     optimizer = structure.optimizer
     self._init_function = make_init(self.model, optimizer)
-    self._init = self.programs.get('init', lambda: jax.jit(self._init_function))
-    self._score = self.programs.get('score', lambda: jax.jit(make_score(self.model)))
+    self._init = self.program_cache.get('init', lambda: jax.jit(self._init_function))
+    self._score = self.program_cache.get(
+      'score', lambda: jax.jit(make_score(self.model))
+    )
     self._update = make_update(self.model, optimizer, structure.train)
     self._metric_names = metric_names(structure.train)
     self._pretrained = None
@@ -119,30 +121,32 @@ class Programs:
       self._pretrained = pretrained_params(cfg.train.init_from, self.model)
 
     # Streamed batches of a chunk must fit into a bounded part of the memory.
-    self.capacity = CAPACITY
+    self.max_chunk_steps = MAX_CHUNK_STEPS
     if not stream.resident:
       bytes_per_step = BYTES_PER_TOKEN * cfg.train.batch_size * cfg.train.seq_len
-      self.capacity = max(1, min(CAPACITY, STREAMED_BYTES // bytes_per_step))
+      self.max_chunk_steps = max(
+        1, min(MAX_CHUNK_STEPS, STREAMED_BYTES // bytes_per_step)
+      )
 
   @property
   def compile_seconds(self) -> float:
     """Time spent on compiling programs of the structure since this object was made."""
-    return self.programs.compile_seconds - self._seconds_before
+    return self.program_cache.compile_seconds - self._seconds_before
 
   # --- programs of a single run -----------------------------------------------------
 
   def init(self, hypers: Hypers) -> TrainState:
-    """Returns the first state of a run. See `Member.init`."""
+    """Returns the first state of a run. See `MemberPrograms.init`."""
     return self._init(hypers, params=self._pretrained)
 
   def abstract_state(self, hypers: Hypers) -> TrainState:
-    """Returns the shapes of a state. See `Member.abstract_state`."""
+    """Returns the shapes of a state. See `MemberPrograms.abstract_state`."""
     return jax.eval_shape(self._init_function, hypers, params=self._pretrained)
 
   def chunk(
     self, state: TrainState, hypers: Hypers, data: PyTree, steps: ChunkSteps
   ) -> tuple[TrainState, Metrics]:
-    """Makes the updates of a chunk. See `Member.chunk`.
+    """Makes the updates of a chunk. See `MemberPrograms.chunk`.
 
     It returns at once, with arrays that the device still computes.
     """
@@ -152,7 +156,7 @@ class Programs:
   def compile_chunk(
     self, state: PyTree, hypers: Hypers, data: PyTree
   ) -> jax.stages.Compiled:
-    """Returns the compiled program of a chunk. See `Member.compile_chunk`."""
+    """Returns the compiled program of a chunk. See `MemberPrograms.compile_chunk`."""
 
     # The cache keeps the executable. A jitted function would keep the stream and its tokens
     # in memory.
@@ -161,7 +165,7 @@ class Programs:
       jitted = jax.jit(self.chunk_function(), donate_argnums=0)
       return compile_deterministic(jitted.lower(state, hypers, data, steps))
 
-    return self.programs.get('chunk', compile_now)
+    return self.program_cache.get('chunk', compile_now)
 
   def score(
     self, state: TrainState, hypers: Hypers, batch: ScoreInputs
@@ -172,18 +176,18 @@ class Programs:
   # --- functions to trace -----------------------------------------------------------
 
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
-    """Returns the function of a chunk. See `Member.chunk_function`."""
+    """Returns the function of a chunk. See `MemberPrograms.chunk_function`."""
     return make_chunk(
       self._update,
       self._take_batch,
       self._total_steps,
       metric_names=self._metric_names,
-      capacity=self.capacity,
+      max_chunk_steps=self.max_chunk_steps,
       hold_after_nonfinite=hold_after_nonfinite,
     )
 
   def score_function(self) -> ScoreFunction:
-    """Returns the function of a score. See `Member.score_function`."""
+    """Returns the function of a score. See `MemberPrograms.score_function`."""
     score_params = make_score(self.model)
 
     def score(
@@ -247,10 +251,10 @@ class Programs:
       yield n_steps, self._pad(batches, n_steps)
 
   def _pad(self, batches: Batch, n_steps: int) -> Batch:
-    """Pads the batches of a chunk to the capacity, so that all chunks share a program."""
+    """Pads the batches of a chunk to the longest length, so that all chunks share a program."""
 
     def pad(x: np.ndarray) -> np.ndarray:
-      padding = np.zeros((self.capacity - n_steps, *x.shape[1:]), x.dtype)
+      padding = np.zeros((self.max_chunk_steps - n_steps, *x.shape[1:]), x.dtype)
       return np.concatenate([x, padding])
 
     return jax.tree.map(pad, batches)

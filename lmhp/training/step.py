@@ -24,7 +24,7 @@ from lmhp.optim.masks import frozen_mask
 from lmhp.optim.schedules.evaluation import unit_schedule
 from lmhp.optim.transforms import global_norm
 from lmhp.training.chunks import (
-  CAPACITY,
+  MAX_CHUNK_STEPS,
   ChunkFunction,
   ChunkSteps,
   Hypers,
@@ -302,7 +302,7 @@ def make_chunk(
   take_batch: Callable[[PyTree, Hypers, jax.Array, jax.Array], Batch],
   total_steps: int,
   metric_names: tuple[str, ...] = METRICS,
-  capacity: int = CAPACITY,
+  max_chunk_steps: int = MAX_CHUNK_STEPS,
   hold_after_nonfinite: bool = False,
 ) -> ChunkFunction:
   """Returns the function that makes the updates of a chunk.
@@ -313,7 +313,7 @@ def make_chunk(
       step, the i-th of the chunk.
     total_steps: Length of the schedule.
     metric_names: Names of the metrics of an update.
-    capacity: Largest number of steps of a chunk, the length of its metrics.
+    max_chunk_steps: Largest number of steps of a chunk, the length of its metrics.
     hold_after_nonfinite: If True, a state stays as it was before its first loss that is not
       finite. See `repeat_update`.
   """
@@ -327,7 +327,7 @@ def make_chunk(
       return unit_schedule(hypers['schedule'], step, total_steps)
 
     cooldown = steps.cooldown
-    steps_S = steps.first_step + jnp.arange(capacity)
+    steps_S = steps.first_step + jnp.arange(max_chunk_steps)
     schedule_S = jax.vmap(schedule_at)(steps_S)
     # A cooldown falls from the learning rate at its first step.
     peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
@@ -347,7 +347,7 @@ def make_chunk(
       steps,
       metric_names,
       hold_after_nonfinite='loss_nats' if hold_after_nonfinite else None,
-      capacity=capacity,
+      max_chunk_steps=max_chunk_steps,
     )
 
   return chunk

@@ -36,7 +36,7 @@ COMMON = """
     '''Returns the bits, the numbers and the shards of a population.'''
     job = jobs[0]
     population = Population(
-        task.member(job), [j.hypers for j in jobs], method, data_per_trial,
+        task.programs(job), [j.hypers for j in jobs], method, data_per_trial,
         task.data_axis(job, data_per_trial), devices)
     state = population.init()
     all_shards = [shards(x) for x in jax.tree.leaves(state)]

@@ -19,12 +19,12 @@ from lmhp.training.chunks import (
 # --- lengths --------------------------------------------------------------------------
 
 
-def test_without_a_speed_chunks_have_the_capacity():
-  assert list(chunk_lengths(3, 20, capacity=7)) == [7, 7, 3]
+def test_without_a_speed_chunks_have_the_largest_length():
+  assert list(chunk_lengths(3, 20, max_chunk_steps=7)) == [7, 7, 3]
 
 
 def test_no_chunk_crosses_a_multiple_of_an_interval():
-  lengths = list(chunk_lengths(3, 30, capacity=100, every_steps=(10, None, 4)))
+  lengths = list(chunk_lengths(3, 30, max_chunk_steps=100, every_steps=(10, None, 4)))
   ends = (3 + np.cumsum(lengths)).tolist()
   assert ends == [4, 8, 10, 12, 16, 20, 24, 28, 30]
 
@@ -32,12 +32,14 @@ def test_no_chunk_crosses_a_multiple_of_an_interval():
 def test_a_chunk_aims_at_a_duration(monkeypatch):
   monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 2.0)
   speeds = iter([0.0, 3.2, 1e9, 1e-9])
-  lengths = chunk_lengths(0, 100, capacity=10, steps_per_second=lambda: next(speeds))
+  lengths = chunk_lengths(
+    0, 100, max_chunk_steps=10, steps_per_second=lambda: next(speeds)
+  )
   assert [next(lengths) for _ in range(4)] == [chunks.FIRST_CHUNK_STEPS, 6, 10, 1]
 
 
 def test_at_the_last_step_there_is_no_chunk():
-  assert list(chunk_lengths(20, 20, capacity=7)) == []
+  assert list(chunk_lengths(20, 20, max_chunk_steps=7)) == []
 
 
 # --- losses that are not finite -------------------------------------------------------
@@ -97,7 +99,7 @@ def run(n_steps, first_step=0, state=None, hold=None):
     ChunkSteps(n_steps, first_step).as_int32(),
     metric_names=['loss'],
     hold_after_nonfinite=hold,
-    capacity=8,
+    max_chunk_steps=8,
   )
 
 

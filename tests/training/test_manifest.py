@@ -129,7 +129,9 @@ def test_a_manifest_without_one_of_its_keys_is_damaged(tmp_path, name):
 @pytest.mark.parametrize('content', [b'', b'{"config"', b'[]', b'3', b'\xff\xfe'])
 def test_a_file_that_is_no_manifest_is_refused(tmp_path, content):
   (tmp_path / 'config.json').write_bytes(content)
-  with pytest.raises(ConfigError, match='config.json: not the config of a run'):
+  with pytest.raises(
+    ConfigError, match='config.json: this file is not the config of an lmhp run'
+  ):
     read_manifest(tmp_path)
 
 

@@ -403,7 +403,7 @@ def test_without_a_cooldown_the_schedule_is_that_of_the_run(make, jit):
   ((_, data),) = member.feed(0, iter([N]))
 
   def run_without_cooldown(state, hypers, data):
-    steps_S = np.arange(member.capacity)
+    steps_S = np.arange(member.max_chunk_steps)
     schedule_S = jax.vmap(
       lambda step: unit_schedule(hypers['schedule'], step, member._total_steps)
     )(steps_S)
@@ -414,7 +414,7 @@ def test_without_a_cooldown_the_schedule_is_that_of_the_run(make, jit):
       state, values = member._update(state, hypers, batch, schedule_S[i])
       return state, {name: metrics[name].at[i].set(values[name]) for name in metrics}
 
-    zeros = {name: np.zeros(member.capacity, np.float32) for name in METRICS}
+    zeros = {name: np.zeros(member.max_chunk_steps, np.float32) for name in METRICS}
     return jax.lax.fori_loop(0, N, body, (state, zeros))
 
   first_state = member.init(member.hypers)
@@ -512,7 +512,9 @@ def test_map_members_takes_a_tree_of_axes():
 
 
 def test_the_number_of_members_in_flight_depends_on_the_device():
-  member = types.SimpleNamespace(programs=types.SimpleNamespace(compile_seconds=0.0))
+  member = types.SimpleNamespace(
+    program_cache=types.SimpleNamespace(compile_seconds=0.0)
+  )
   on_cpu = Population(member, [{}], 'loop')
   gpu = types.SimpleNamespace(platform='gpu')
   assert on_cpu.n_in_flight() >= 1

@@ -98,7 +98,7 @@ def test_the_size_of_a_streamed_chunk_is_bounded(make):
   values = {'data.placement': 'host', 'train.batch_size': 2**18, 'train.steps': 2}
   programs = make(**values)
   bytes_per_step = BYTES_PER_TOKEN * 2**18 * 8
-  assert programs.capacity == STREAMED_BYTES // bytes_per_step == 2
+  assert programs.max_chunk_steps == STREAMED_BYTES // bytes_per_step == 2
 
 
 def test_a_streamed_run_reads_at_most_one_chunk_ahead(make):
@@ -145,12 +145,12 @@ def test_another_run_of_the_structure_compiles_nothing(make):
 )
 def test_another_structure_has_programs_of_its_own(make, other):
   run(make(**{'model.d_ff': 28}), [2])
-  assert 'chunk' not in make(**{'model.d_ff': 28} | other).programs
+  assert 'chunk' not in make(**{'model.d_ff': 28} | other).program_cache
 
 
 def test_without_a_digest_programs_are_not_shared(make):
   run(make(**{'model.d_ff': 28}), [2])
-  assert 'chunk' not in make(shared=False, **{'model.d_ff': 28}).programs
+  assert 'chunk' not in make(shared=False, **{'model.d_ff': 28}).program_cache
 
 
 def test_the_cache_keeps_no_tokens_alive(make):

@@ -557,9 +557,11 @@ RUN = {
 class Chunk:
   """A chunk over batches in an array, and a count of its traces."""
 
-  def __init__(self, setup, capacity=STEPS):
+  def __init__(self, setup, max_chunk_steps=STEPS):
     self.traces = []
-    self._chunk = make_chunk(setup.update, self._take, STEPS, capacity=capacity)
+    self._chunk = make_chunk(
+      setup.update, self._take, STEPS, max_chunk_steps=max_chunk_steps
+    )
 
   def _take(self, data, hypers, step, i):
     self.traces.append(1)
@@ -605,7 +607,7 @@ def test_a_chunk_makes_the_same_updates_as_single_steps(jit, tiny, data):
   """Single steps are another program, so they agree to rounding."""
   setup = Setup(tiny(), **RUN)
   start = jit(setup.init)(setup.hypers)
-  chunk = jit(Chunk(setup, capacity=9))
+  chunk = jit(Chunk(setup, max_chunk_steps=9))
   expected, metrics = chunk(start, setup.hypers, data, np.int32(STEPS))
 
   @jit

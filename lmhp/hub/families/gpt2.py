@@ -124,6 +124,7 @@ OPENAI_GPT = register_family(
     fixed_fields={'norm_placement': 'post', 'init': 'normal'},
     keys={'afn': ('activation', 'gelu')},
     ignored_keys=(*GPT2.ignored_keys, 'n_special', 'predict_special_tokens'),
+    # The model class computes the tanh form of GELU under the name 'gelu'.
     converters=(TANH_GELU,),
     tensor_names={
       'embedding': 'transformer.tokens_embed',

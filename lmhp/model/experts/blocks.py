@@ -1,11 +1,15 @@
-"""The backend `blocks`: a loop over blocks of rows, each of one expert.
+"""The backend `blocks`: a loop over blocks of rows. All rows of a block have one expert.
 
 The gradient is written by hand, because autodiff of the loop would save the matrices of each
-block. The backward loop adds the weight gradient of each block to that of its expert.
+block. The backward loop adds the weight gradient of each block to the gradient of its expert.
 
-`jax.vmap` over members of a population has a rule of its own. If members have their own
-weights, their experts become R E experts. If they share the weights, the weights stay one
-copy, and the blocks of all members form one loop.
+`jax.vmap` over the R members of a population (models that are trained together) uses a custom
+rule. If each member has its own weights, there are R * E experts. If the members share the
+weights, the weights stay one copy, and the blocks of all members form one loop.
+
+Dimension key: T rows, E experts, k experts of one row, A = T k assignments of a row to an
+expert, n blocks, b rows of a block, D width of a row, F hidden width, I inputs and O outputs
+of a linear map, R members.
 """
 
 from __future__ import annotations
@@ -108,7 +112,8 @@ def _forward(activate: Activate, dtype: str) -> Callable[..., ForwardResult]:
     def one_block(block: tuple[jax.Array, jax.Array]) -> ForwardResult:
       x_bD, expert = block
       inputs = [
-        apply_map(x_bD, select_expert(map_, expert), dtype) for map_ in weights.inputs
+        apply_map(x_bD, select_expert(map_, expert), dtype)
+        for map_ in weights.input_maps
       ]
       hidden_bF = activate(inputs)
       y_bD = apply_map(hidden_bF, select_expert(weights.down, expert), dtype)
@@ -139,7 +144,7 @@ def _backward(
 ) -> Callable[..., tuple[ExpertWeights, jax.Array]]:
   """Returns the function that computes the gradients of weights and rows.
 
-  It is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
+  The function is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
   `expert_n` is the expert whose weights a block reads. `target_n` is the expert whose
   gradient the block adds to. They differ if members of a population share their weights,
   because each member has its own gradient.
@@ -147,8 +152,8 @@ def _backward(
   Args:
     activate: Activation.
     dtype: Data type of the operands of products.
-    n_copies: Number of gradients for each weight. The gradient of E experts has `n_copies` E
-      experts.
+    n_copies: Number of gradients for each weight. The gradient of E experts has the shape of
+      `n_copies` * E experts.
   """
 
   @custom_vmap
@@ -175,7 +180,7 @@ def _backward(
 
       # Through the input maps, to the rows.
       dx_parts = []
-      for dinput_bF, map_ in zip(dinputs, weights.inputs, strict=True):
+      for dinput_bF, map_ in zip(dinputs, weights.input_maps, strict=True):
         kernel = select_expert(map_, expert).kernel.astype(dtype)
         dx_parts.append(matmul(dinput_bF.astype(dtype), kernel, transpose_b=True))
       dx_bD = functools.reduce(jnp.add, dx_parts)
@@ -183,7 +188,7 @@ def _backward(
       # Add the gradients of the weights to those of the target expert.
       input_sums = tuple(
         _add_gradient(map_sum, target, x_bD, dinput_bF, dtype)
-        for map_sum, dinput_bF in zip(sums.inputs, dinputs, strict=True)
+        for map_sum, dinput_bF in zip(sums.input_maps, dinputs, strict=True)
       )
       down_sum = _add_gradient(sums.down, target, hidden_bF, g_bD, dtype)
       return ExpertWeights(input_sums, down_sum), dx_bD
@@ -202,8 +207,8 @@ def _backward(
       for array, is_batched in zip(blocks, batched[1:], strict=True)
     )
 
-    # Members with their own weights have R E experts. Members that share E experts have R
-    # copies of their gradients.
+    # Members with their own weights have R * E experts. Members that share E experts have R
+    # copies of the gradients.
     has_own_weights = any_batched(batched[0])
     expert_axis = 1 if batched[0].down.kernel else 0
     n_targets = n_copies * weights.down.kernel.shape[expert_axis]
@@ -230,7 +235,7 @@ def _backward(
 def _add_gradient(
   sums: ExpertMap, target: jax.Array, x_bI: jax.Array, g_bO: jax.Array, dtype: str
 ) -> ExpertMap:
-  """Adds a block's gradient of a map to the sums of all experts.
+  """Adds the gradient that a block gives to a linear map to the sums of all experts.
 
   Args:
     sums: Sums so far.

@@ -19,13 +19,13 @@ from lmhp.model.projection import matmul
 from lmhp.typing import PyTree
 
 Activate: TypeAlias = Callable[[list[jax.Array]], jax.Array]
-"""The activation. It takes the outputs of `ExpertWeights.inputs`, and returns the input of
+"""The activation. It takes the outputs of `ExpertWeights.input_maps`, and returns the input of
 `ExpertWeights.down`. It must be hashable, and the same object in each call, because compiled
 functions are cached by it."""
 
 
 class ExpertMap(NamedTuple):
-  """A linear map of each expert, or of one expert without the axis E.
+  """A linear map of each expert, I inputs to O outputs. The map of one expert has no axis E.
 
   Attributes:
     kernel: (E, I, O) float32.
@@ -37,15 +37,15 @@ class ExpertMap(NamedTuple):
 
 
 class ExpertWeights(NamedTuple):
-  """The feed-forward parts of all experts.
+  """The feed-forward networks of all experts.
 
   Attributes:
-    inputs: The maps before the activation, from the hidden size of the model to that of the
+    input_maps: The maps before the activation, from the hidden size of the model to that of the
       experts: `up`, or `gate` and `up`.
     down: The map after the activation, back to the hidden size of the model.
   """
 
-  inputs: tuple[ExpertMap, ...]
+  input_maps: tuple[ExpertMap, ...]
   down: ExpertMap
 
 

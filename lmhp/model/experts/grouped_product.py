@@ -1,14 +1,16 @@
-"""Each row of a batch through the feed-forward part of its own experts.
+"""Applies to each row of a batch the experts that were chosen for it.
 
-There is no capacity limit: no row is dropped, and no expert's rows are padded to those of the
-expert with the most rows. `apply_experts` has three backends:
+A row is the vector of one token. An expert is one of several feed-forward networks. There is
+no capacity limit: no row is dropped, and the row counts of the experts are not padded to the
+largest one. `apply_experts` has three backends:
 
 - `blocks` sorts the rows by expert and cuts them into blocks of one expert each. The last
   block of an expert is padded with zeros. A loop multiplies one block after another by the
   matrices of its expert. It is the only fast backend on CPU.
 - `ragged` sorts the rows by expert and calls `jax.lax.ragged_dot`, which is fast on GPU and
   TPU.
-- `dense` computes every expert for every row, and selects. It does E / k times the work.
+- `dense` computes every expert for every row, and selects. With E experts and
+  k experts per row, it does E / k times the work.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def apply_experts(
   dtype: str,
   backend: str = 'auto',
 ) -> jax.Array:
-  """Returns down_e(activate(inputs_e(x))) for each of the k experts e of each row.
+  """Returns down_e(activate(input_maps_e(x))) for each of the k experts e of each row.
+
+  The input maps are `up`, or `gate` and `up`.
 
   Args:
     x_TD: (T, D) float32.
@@ -59,7 +63,7 @@ def _apply_dense(
   """Computes all experts for all rows, and selects those of each row."""
 
   def apply_one(expert: ExpertWeights) -> jax.Array:
-    hidden = activate([apply_map(x_TD, map_, dtype) for map_ in expert.inputs])
+    hidden = activate([apply_map(x_TD, map_, dtype) for map_ in expert.input_maps])
     return apply_map(hidden, expert.down, dtype)
 
   y_TED = jnp.swapaxes(jax.lax.map(apply_one, weights), 0, 1)

@@ -1,9 +1,13 @@
 """The backend `ragged`: rows sorted by expert, and `jax.lax.ragged_dot`.
 
 Gradients are written by hand, so that operands have the compute dtype in the backward pass
-too. `jax.vmap` over members of a population has a rule of its own, because `ragged_dot` has
-none that keeps the groups: members with their own weights become R E experts, and members
-that share weights have their rows sorted together.
+too. `jax.vmap` over the R members of a population (models that are trained together) uses a
+custom rule, because the rule of `ragged_dot` loses the groups. If each member has its own
+weights, there are R * E experts. If the members share the weights, the rows of all members are
+sorted together.
+
+Dimension key: T rows, E experts, k experts of one row, A = T k assignments of a row to an
+expert, I inputs and O outputs of a linear map, R members.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ def apply_ragged(
     y_AO = ragged_product(x_AI, map_.kernel, sizes_E, dtype)
     return y_AO if map_.bias is None else y_AO + map_.bias[expert_A[order_A]]
 
-  inputs = [apply_map(x_TD[order_A // k], map_) for map_ in weights.inputs]
+  inputs = [apply_map(x_TD[order_A // k], map_) for map_ in weights.input_maps]
   y_AD = apply_map(activate(inputs), weights.down)
 
   # Restore the order of the tokens.
@@ -59,7 +63,7 @@ def apply_ragged(
   return y_AD.reshape(n_tokens, k, -1)
 
 
-@custom_gradient(3)
+@custom_gradient(static_argnums=(3,))
 def ragged_product(
   x_AI: jax.Array, kernel_EIO: jax.Array, sizes_E: jax.Array, dtype: str
 ) -> jax.Array:
@@ -122,12 +126,12 @@ def _product(dtype: str) -> Callable[..., jax.Array]:
     sizes_RE = with_member_axis(sizes, batched[2], size)
     x_AI = merge_member_axis(x_RAI)
 
-    # Members' own matrices are R E experts.
+    # If each member has its own matrices, treat them as R * E experts.
     if batched[1]:
       y_AO = product(x_AI, merge_member_axis(kernel), merge_member_axis(sizes_RE))
       return split_member_axis(y_AO, size), True
 
-    # For shared matrices, the rows of all members are sorted by expert, then by member.
+    # If the members share the matrices, sort all rows by expert, then by member.
     ends_RE = jnp.cumsum(sizes_RE, axis=1)
     rows_A = jnp.arange(x_RAI.shape[1])
     expert_RA = jax.vmap(lambda ends_E: jnp.searchsorted(ends_E, rows_A, side='right'))(

@@ -1,4 +1,8 @@
-"""The choice of experts for each token, its auxiliary losses, and its load-balancing bias."""
+"""The choice of experts for each token, its auxiliary losses, and its load-balancing bias.
+
+Dimension key: T tokens of a batch, E experts, k experts of one token, A = T k assignments of a
+token to an expert, J groups of experts, N layers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,11 @@ from lmhp.model.config import ModelConfig
 from lmhp.typing import PyTree
 
 Aux: TypeAlias = Mapping[str, Mapping[str, jax.Array]]
-"""{'STACK/SEGMENT': output of `routing_metrics` for each layer, stacked on N}."""
+"""{'STACK/SEGMENT': output of `routing_metrics`, with a first axis N over layers}.
+
+STACK is a stack of layers in the parameters, such as 'decoder'. SEGMENT is a run of equal
+layers in it, such as 'segment_0', and N is the number of its layers.
+"""
 
 
 class Routing(NamedTuple):
@@ -112,11 +120,13 @@ def routing_metrics(logits_TE: jax.Array, routing: Routing) -> dict[str, jax.Arr
 def routing_loss(aux: Aux, hypers: Mapping[str, jax.Array]) -> jax.Array:
   """Returns the term that routing adds to the mean loss, in nats.
 
-  It is the mean over layers of both auxiliary losses, each times its coefficient.
+  The term is the sum of both auxiliary losses, each averaged over layers and multiplied by
+  its coefficient.
 
   Args:
     aux: Metrics of all layers with experts.
-    hypers: `Hypers['model']`. `load_balance_loss` and `router_z_loss` are read.
+    hypers: `Hypers['model']`. The keys `load_balance_loss` and `router_z_loss` are read.
+      They hold the coefficients of the two losses.
   """
   load_balance = _of_all_layers(aux, 'load_balance')
   router_z = _of_all_layers(aux, 'router_z')
@@ -143,7 +153,7 @@ def update_corrections(
   Args:
     params: Parameters of the model.
     aux: Metrics of all layers with experts.
-    hypers: `Hypers['model']`. `router_correction_rate` is read.
+    hypers: `Hypers['model']`. The key `router_correction_rate` is read.
 
   Source: arXiv:2408.15664 algorithm 1; arXiv:2412.19437 section 2.1.2.
   """

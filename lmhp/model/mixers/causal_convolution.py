@@ -31,9 +31,11 @@ class ConvolutionKeys(MixerKeys):
   )
 
 
+# Kind, role and axes, as `ParamSpec` explains. The kernel has one filter of W = `conv_width`
+# weights for each of C channels. W is contracted with the input.
 CONVOLUTION_PARAMS = (
-  ParamSpec('**/convolution/kernel', 'other', 'weight', 'C | W >'),
-  ParamSpec('**/convolution/bias', 'other', 'bias', 'C'),
+  ParamSpec('**/convolution/kernel', kind='other', role='weight', axes='C | W >'),
+  ParamSpec('**/convolution/bias', kind='other', role='bias', axes='C'),
 )
 CONVOLUTION_KERNEL = '**/convolution/kernel'
 """Pattern of the kernel's path, for `MixerSpec.fan_in_weights`."""

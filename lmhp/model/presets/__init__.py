@@ -1,9 +1,10 @@
 """Published architectures, by name.
 
-A preset is the keys of the section `model`. A family states once what its sizes share, and
-each size is one row of a table. Published dropout rates and initial scales belong to a
-training recipe, so they are left out. Sources are the paper or model card of each model, and
-the config.json that is published with its weights.
+A preset is a dict of values for the section `model`, {key: value}. The presets of one family
+(such as Llama) share values, which are written once. Each size is one row of a table.
+Published dropout rates and initial scales belong to a training recipe, so they are left out.
+Sources are the paper or model card of each model, and the config.json that is published with
+its weights.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PRESETS: dict[str, Keys] = {
   **expert_models.PRESETS,
   **encoders.PRESETS,
 }
-"""{name of a preset: its keys}."""
+"""{name of a preset: its values, {key of the section `model`: value}}."""
 
 
 def preset(name: str) -> ModelConfig:
@@ -40,7 +41,8 @@ def preset(name: str) -> ModelConfig:
   key = str(name).lower()
   if key not in PRESETS:
     raise ConfigError(
-      f'preset: got {name!r}, expected one of the {len(PRESETS)} of lmhp.model.presets'
+      f'preset: got {name!r}, expected one of the {len(PRESETS)} presets in '
+      f'lmhp.model.presets.PRESETS'
       f'{suggest(key, PRESETS)}'
     )
   # The section checks the types of the values.

@@ -95,8 +95,8 @@ class ScheduleConfig(Section):
   )
   cycle_fraction: float = traced(
     0.25,
-    'length of one cycle (triangular*, exp_range, cosine_restarts), of one interval (step), '
-    'of one decay by decay_factor (exponential), or of the timescale (inverse_sqrt)',
+    'length of one cycle (triangular*, exp_range, cosine_restarts), time between two drops '
+    '(step), time for one factor of decay_factor (exponential), timescale (inverse_sqrt)',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -224,7 +224,7 @@ class ScheduleConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this schedule."""
-    # A number that no schedule declares, such as those of the warmup, is read by all.
+    # A key that no schedule lists in `keys_read`, such as the warmup, is used by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in SCHEDULES.values()))
     unread = read_by_some - SCHEDULES[self.name].keys_read
     for interval in INTERVALS:

@@ -67,7 +67,7 @@ class MethodMeasurement:
     self._data_per_trial = data_per_trial
     self._method = method
     self._n_devices = len(devices_for(method)) or 1
-    programs = task.member(self._jobs[0]).programs
+    programs = task.programs(self._jobs[0]).program_cache
     compile_seconds_before = programs.compile_seconds
 
     # The first trials of a study may be fewer than its packs will hold.
@@ -124,7 +124,7 @@ class MethodMeasurement:
       n_members = min(width, LOOP_MEMBERS)
     jobs = (self._jobs * n_repeats)[:n_members]
     return Population(
-      self._task.member(jobs[0]),
+      self._task.programs(jobs[0]),
       [job.hypers for job in jobs],
       self._method,
       self._data_per_trial,

@@ -1,7 +1,12 @@
 """Training of a pack from one rung to the next, and scoring of its members.
 
-The result depends only on the pack, the traced numbers of its trials and the states that
-they start from. A run writes these files in the directory of the study::
+A pack is a group of trials that one compiled program trains together. A trial in a pack is
+called a member. A rung is a step at which trials are scored. The `Job` of a trial is its
+complete config in two parts: the structure, which is compiled into the program, and the
+traced numbers, which are arguments of the program (such as the learning rate).
+
+The result depends only on the pack, the traced numbers of its trials and the states from
+which they start. A run writes these files in the directory of the study::
 
   packs/NAME/result.json          metrics of each member; written last, so that a pack with
                                   this file is done
@@ -47,7 +52,7 @@ from lmhp.training.population import Population, stack
 from lmhp.typing import PyTree
 
 NonfiniteSteps = list[int | None]
-"""First step of each member whose loss was not finite, or None."""
+"""For each member, the first step at which its loss was not finite, or None if there is none."""
 
 
 class PackRun:
@@ -56,7 +61,7 @@ class PackRun:
   Args:
     task: Task of the study.
     pack: The pack.
-    jobs: Jobs of its members.
+    jobs: Job of each trial of the pack.
     workdir: Directory of the study.
     start: Returns the first state of the population. It is called only if there is no
       checkpoint.
@@ -80,11 +85,12 @@ class PackRun:
     self.start = start
     self.options = options
 
+    # The program has a fixed width. Copies of the last trial fill the places that are left.
     n_padding = pack.width - len(self.jobs)
     # A pack has the width of a compiled program, so copies of the last job fill it.
     padded_jobs = self.jobs + [self.jobs[-1]] * n_padding
     self.population = Population(
-      task.member(self.jobs[0]),
+      task.programs(self.jobs[0]),
       [job.hypers for job in padded_jobs],
       pack.method,
       pack.data_per_trial,
@@ -98,7 +104,7 @@ class PackRun:
       forced_steps=(pack.last_step, self.jobs[0].steps),
       loss=task.loss,
     )
-    # The members that only fill the program count as diverged at step 0.
+    # The padding members are treated as diverged at step 0.
     self.nonfinite_steps: NonfiniteSteps = [None] * len(self.jobs) + [0] * n_padding
     self._seconds_before = 0.0
     self._start_time = 0.0
@@ -138,7 +144,7 @@ class PackRun:
         self._save(checkpoints, state, self.pack.last_step)
       metrics = self._score(state)
 
-    # The members that only fill the program are left out.
+    # The padding members are left out.
     n_trials = len(self.jobs)
     states = None
     if self.pack.keep_states:
@@ -161,6 +167,7 @@ class PackRun:
 
   def compile_ahead(self) -> None:
     """Compiles the programs of `run`. A thread calls this while another pack trains."""
+    # Streamed data take the next length before they yield a chunk.
     chunks = self._feed(self.pack.first_step, iter([1, 1]))
     _, data = next(chunks)
     self.population.compile_chunk(data)
@@ -197,7 +204,7 @@ class PackRun:
   def _save(
     self, checkpoints: Checkpoints, state: PyTree, step: int, wait: bool = False
   ) -> None:
-    """Starts to save the states, after the curves up to this step."""
+    """Writes the curves up to this step, then starts to save the states."""
     self.rows.write(self.directory / f'curves-{step}.parquet')
     stacked = stack(state) if isinstance(state, list) else state
     extra = {'nonfinite_steps': self.nonfinite_steps, 'seconds': self._seconds()}
@@ -228,10 +235,10 @@ class PackRun:
   def _run_chunk(
     self, state: PyTree, data: PyTree, n_steps: int, step: int
   ) -> tuple[PyTree, dict[str, npt.NDArray[np.float32]]]:
-    """Makes the updates of one chunk, and measures their speed without compiling.
+    """Runs the updates of one chunk, and measures their speed without the compile time.
 
     Returns:
-      The new state, and metrics {name: (R, S)}.
+      The new state, and metrics {name: (R, S)} for R members and S steps.
     """
     start = time.perf_counter()
     compile_seconds_before = self.population.compile_seconds
@@ -260,7 +267,7 @@ class PackRun:
     return chunk_lengths(
       step,
       self.pack.last_step,
-      self.population.member.capacity,
+      self.population.programs.max_chunk_steps,
       every_steps=(self.task.evaluate_every_steps,),
       steps_per_second=lambda: self._steps_per_second,
     )
@@ -272,7 +279,10 @@ class PackRun:
   def _record(
     self, first_step: int, columns: Mapping[str, npt.NDArray[np.float32]]
   ) -> None:
-    """Adds a chunk to the curves, each member's up to its first loss that is not finite."""
+    """Adds a chunk to the curves.
+
+    The curve of a member ends at its first loss that is not finite.
+    """
     losses_RS = columns[self.task.loss]
     self.nonfinite_steps = _first_nonfinite_steps(
       self.nonfinite_steps, first_step, losses_RS
@@ -283,7 +293,7 @@ class PackRun:
     self.options.show(step, {self.task.loss: last_losses_R, 'seconds': self._seconds()})
 
   def _seconds(self) -> float:
-    """Returns the time of all processes up to now."""
+    """Returns the seconds spent on this pack so far, including earlier processes."""
     return self._seconds_before + time.perf_counter() - self._start_time
 
   # --- scoring ------------------------------------------------------------------------
@@ -301,9 +311,10 @@ class PackRun:
   def _evaluate(
     self, state: PyTree, nonfinite_steps: NonfiniteSteps, final: bool
   ) -> list[dict[str, float]]:
-    """Returns the metrics of each member. Those of a diverged member are NaN.
+    """Returns the metrics of each member, which are NaN for a diverged member.
 
-    The state of a diverged member depends on the method, so its metrics would too.
+    After a divergence, the state depends on how the members are run (`Pack.method`), so
+    metrics of this state would depend on it too.
     """
     scores = self.task.evaluate(self.population, state, self.jobs[0], final)
     return [
@@ -321,7 +332,7 @@ class PackRun:
     end = step + self.pack.cooldown_steps
     # The fork starts from the states of the rung, and falls to the end of the cooldown.
     cooldown = Cooldown(step, self.pack.cooldown_steps)
-    lengths = chunk_lengths(step, end, self.population.member.capacity)
+    lengths = chunk_lengths(step, end, self.population.programs.max_chunk_steps)
     nonfinite_steps = self.nonfinite_steps
     for n_steps, data in self._feed(step, lengths):
       if None not in nonfinite_steps:
@@ -339,19 +350,19 @@ class PackRun:
 
 
 def _member_of(stacked: PyTree, index: int) -> PyTree:
-  """Returns the state of one member of states that are stacked on R."""
+  """Returns the state of one member. The first axis of `stacked` is R, the members."""
   return jax.tree.map(lambda leaf: leaf[index], stacked)
 
 
 def _first_nonfinite_steps(
   before: NonfiniteSteps, first_step: int, losses_RS: npt.NDArray[np.float32]
 ) -> NonfiniteSteps:
-  """Returns the first step of each member whose loss was not finite.
+  """Returns for each member the first step at which its loss was not finite, or None.
 
   Args:
-    before: First nonfinite steps up to the chunk.
+    before: The same, before the chunk.
     first_step: Updates that were made before the chunk.
-    losses_RS: Training losses of the chunk.
+    losses_RS: (R, S), training losses of R members in the S steps of the chunk.
   """
   return [
     first_nonfinite_step(first_step, losses_S) if step is None else step

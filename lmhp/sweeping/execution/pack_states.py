@@ -99,7 +99,7 @@ class PackStateStore:
 
   def _first_states(self, pack: Pack, population: Population) -> PyTree:
     """Returns the state of the population that a pack starts with."""
-    init = population.member.init
+    init = population.programs.init
     # Padding repeats the last member.
     states = []
     for hypers, source in zip(population.hypers, pack.sources):

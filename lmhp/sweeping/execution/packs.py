@@ -1,4 +1,8 @@
-"""Packs: trials of one structure that are trained together, and their results."""
+"""Packs: groups of trials that one compiled program trains together, and their results.
+
+The trials of a pack, its members, have the same structure (the part of a config that is
+compiled into the program). They differ only in traced numbers, such as the learning rate.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +31,18 @@ class Pack:
   Attributes:
     name: Unique name in the study.
     trials: Numbers of the members.
-    sources: State that each member starts from, or None for the first state of its trial.
+    sources: Saved state from which each member starts. None if the member starts from the
+      first state of its trial.
     first_step: Number of updates that the members have made before.
     last_step: Step at which the members are scored.
-    cooldown_steps: Length of the fork that is scored, or 0 to score the state itself.
+    cooldown_steps: Length of the cooldown. If it is above 0, a copy of the states (a fork)
+      is trained with a falling learning rate and scored, and the states are kept as they
+      are. If it is 0, the states are scored.
     final: True if `last_step` is the end of the trials.
-    method: One of `lmhp.training.population.METHODS`.
-    width: Members of the compiled program. Those beyond the trials repeat the last one, and
-      their results are not used.
+    method: How the members run, one of `lmhp.training.population.METHODS`: 'vmap', 'map' or
+      'loop'.
+    width: Number of members of the compiled program. If it is above the number of trials,
+      the last trial is repeated, and the results of the copies are not used.
     data_per_trial: If True, each member reads different batches.
     keep_states: If True, a later pack may start from the final states.
     changes: Values that replace those of a trial, by trial number and dotted path.
@@ -61,9 +69,10 @@ class PackResult:
 
   Attributes:
     metrics: Metrics of each member at the last step.
-    nonfinite_steps: First step of each member whose loss was not finite, or None.
+    nonfinite_steps: For each member, the first step at which its loss was not finite, or
+      None.
     seconds: Time of training and scoring, over all processes.
-    compile_seconds: Part of it that compiling took.
+    compile_seconds: Part of `seconds` that was spent on compiling.
     device: Kind of the device.
     states: Final states of the members in numpy, if they are in memory.
   """

@@ -1,6 +1,7 @@
-"""Progress of a sweep: a table in a terminal or a notebook, lines with the time elsewhere.
+"""Progress of a sweep: a table in a terminal or a notebook, otherwise lines with a timestamp.
 
-An error of the display does not end the study. Plain lines are printed from then on. The log
+A pack is a group of trials that are trained together. An error of the display does not end the
+study. Plain lines are printed from then on. The log
 records of lmhp go through the display, so that lines and table never mix.
 """
 
@@ -36,7 +37,7 @@ T = TypeVar('T')
 
 
 def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyProgress:
-  """Returns the progress of a sweep.
+  """Returns the object that shows the progress of a sweep.
 
   Args:
     sweep: Config of the sweep.
@@ -55,7 +56,7 @@ def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyPr
 
 
 class NoProgress:
-  """A progress that shows nothing."""
+  """An implementation of `StudyProgress` that shows nothing."""
 
   def __enter__(self) -> Self:
     return self
@@ -243,7 +244,10 @@ class DisplayedProgress:
     self._guard(lambda: self._display.update(ended))
 
   def _guard(self, call: Callable[[], T]) -> T | None:
-    """Calls a function. After its first error, calls it again with a plain display."""
+    """Calls a function, and calls it once more with a `PlainDisplay` after the first error.
+
+    Later errors are ignored, and None is returned.
+    """
     try:
       return call()
     except Exception as error:

@@ -1,8 +1,10 @@
 """The search of a study: which points it has, cohort after cohort, and which continue.
 
-A cohort is the points that are chosen at one time: a whole design, or a batch that a Bayesian
-search proposes after the cohorts before it have ended. The study stores its cohorts, so a
-study that is run again, or extended, has the same points.
+A point is one assignment of values to the parameters of the space. It has one trial for each
+seed. A cohort is the set of points that are chosen at one time: all points of a grid or of a
+random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
+A rung is a step at which the points of a cohort are scored. The best continue to the next rung.
+The study stores its cohorts, so a study that is run again, or extended, has the same points.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ from lmhp.sweeping.store.trial import Trial
 
 
 class CohortSearch:
-  """A search whose trials do not depend on each other.
+  """A search in which no trial starts from the state of another trial.
+
+  Population-based training is the other kind
+  (`lmhp.sweeping.search.population_training`).
 
   Args:
     engine: Engine that brings trials to their rungs.
@@ -47,7 +52,8 @@ class CohortSearch:
     plan: Size of the search.
 
   Attributes:
-    correlations: {step: rank correlation of the rung with the end}.
+    correlations: {step of a rung: rank correlation between the scores at this rung and the
+      final scores}.
   """
 
   def __init__(
@@ -71,7 +77,7 @@ class CohortSearch:
   # --- cohorts ------------------------------------------------------------------------
 
   def _cohorts(self) -> tuple[Cohort, ...]:
-    """Returns the cohorts of the study, in order."""
+    """Returns the cohorts of the study, from oldest to newest."""
     return self._engine.study.manifest.cohorts
 
   def _next_cohort(self) -> Cohort | None:
@@ -99,7 +105,7 @@ class CohortSearch:
       settings=settings,
     )
     if not method.depends_on_results:
-      # A point that cannot be trained is an error before the cohort is stored.
+      # Raises ConfigError for a point that cannot be trained, before the cohort is stored.
       for point in self._points(cohort):
         self._engine.task.job(point.overrides)
     manifest = self._engine.study.manifest
@@ -126,7 +132,7 @@ class CohortSearch:
 
     Args:
       cohorts: The cohorts.
-      sweep: Keys of the sweep for the next cohort.
+      sweep: Config of the sweep, with the settings of the next cohort.
       space: Space of the next cohort.
     """
     first_point = sum(cohort.n_points for cohort in cohorts)
@@ -147,7 +153,7 @@ class CohortSearch:
     )
 
   def _data_per_trial(self) -> bool:
-    """Returns True if each trial reads batches of its own."""
+    """Returns True if each trial reads different batches."""
     varies_data = self._engine.task.varies_data_per_trial(self._space)
     return self._reseeds_data or varies_data
 
@@ -171,7 +177,7 @@ class CohortSearch:
       cohort: Cohort of the point.
       index: Index of the point in its cohort.
       point: The point.
-      n_before: Number of new trials before them.
+      n_before: Number of new trials of the earlier points of the cohort.
     """
     overrides, error = self._with_length(point.overrides)
     first_number = len(self._engine.trials) + n_before
@@ -196,7 +202,13 @@ class CohortSearch:
   def _with_length(
     self, overrides: Mapping[str, object]
   ) -> tuple[dict[str, object], str | None]:
-    """Returns a point's values with the length of its trials, and an error or None."""
+    """Adds the number of training steps to the values of a point, if it needs another number.
+
+    All trials spend the same budget, so the number of steps depends on the cost of a step.
+
+    Returns:
+      The values, and an error message if the point cannot be trained, else None.
+    """
     try:
       with_length = self._engine.task.with_matched_length(overrides)
       self._engine.task.job(with_length)
@@ -205,7 +217,7 @@ class CohortSearch:
       return dict(overrides), str(error)
 
   def _train_more_seeds(self) -> None:
-    """Trains the seeds that were requested after a point had ended."""
+    """Trains further seeds of complete points, if `seeds_per_point` was raised since."""
     new_trials = self._missing_seeds()
     if new_trials:
       self._engine.add(new_trials)
@@ -252,7 +264,7 @@ class CohortSearch:
   # --- rungs --------------------------------------------------------------------------
 
   def _train(self, cohort: Cohort) -> None:
-    """Trains the trials of a cohort as far as the rungs let them continue."""
+    """Trains the trials of a cohort to their ends, or to the rungs that halving selects."""
     trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
     if self._plan.halving is None:
       self._train_to_end(cohort.name, trials, cohort.data_per_trial)
@@ -289,7 +301,7 @@ class CohortSearch:
       stage: The stage.
       plan: Plan of the search.
     """
-    # Steps are those of the base config. A trial of another length trains the same fraction.
+    # Rungs are steps of the base config. A trial of another length trains the same fraction.
     last_step = plan.rungs[-1]
     rung = plan.rungs.index(stage.step)
     fraction = stage.step / last_step
@@ -324,9 +336,10 @@ class CohortSearch:
     self._engine.update(pruned)
 
   def _halving_plan(self, plan: HalvingPlan, cohort: Cohort) -> HalvingPlan:
-    """Returns the plan for all points up to those of a cohort.
+    """Returns the plan for the points of a cohort and of all cohorts before it.
 
-    Each cohort has its own brackets. The first cohort calibrates for all.
+    Each cohort has its own brackets (points that start together). The rank correlations of
+    the rungs are measured on points of the first cohort, and are used for all cohorts.
     """
     all_brackets = []
     for one in self._cohorts():
@@ -337,7 +350,7 @@ class CohortSearch:
     return dataclasses.replace(plan, brackets=tuple(all_brackets))
 
   def _point_states(self, cohort: Cohort) -> dict[int, PointState]:
-    """Returns the state of each point up to those of a cohort."""
+    """Returns {number of a point: its state} for a cohort and all cohorts before it."""
     end = cohort.first_point + cohort.n_points
     trials_of_point: dict[int, list[Trial]] = {}
     for trial in self._engine.trials.values():
@@ -356,9 +369,10 @@ class CohortSearch:
     return states
 
   def _scores(self, trial: Trial) -> dict[int, Score]:
-    """Returns the scores of a trial by rung. Lower is better.
+    """Returns {rung: score of a trial}, negated if the objective is maximized.
 
-    The rungs are those of the base config. A trial may have another length.
+    The keys are rungs of the base config, in steps. For a trial of another length, the score
+    is read at the same fraction of its training.
     """
     n_steps = self._engine.job(trial.number).steps
     values_at = self._engine.progress_of(trial.number).values
@@ -378,9 +392,10 @@ def _with_base_values(
   all_parameters: Iterable[Parameter],
   base_values: Mapping[str, object],
 ) -> Trial:
-  """Returns a trial with the base config's values of the parameters that it lacks.
+  """Returns a trial with values for all parameters of the space.
 
-  The space of the trial did not have them yet.
+  If the space of the trial did not have a parameter yet, the trial has used the value of the
+  base config.
 
   Args:
     trial: The trial.

@@ -1,4 +1,8 @@
-"""Paths of a space, and the values that each of them can take over all points."""
+"""Paths of a space, and the values that each path can take over all points.
+
+A path is the dotted name of a config key, such as 'train.batch_size'. An entry of a space
+sets one or more paths, at all points or only under conditions (`When`).
+"""
 
 from __future__ import annotations
 
@@ -39,15 +43,17 @@ def values_of(
   Args:
     space: A space or a dict.
     path: A dotted path.
-    default: Value of the base config. It counts as a value of the path if each entry of the
-      path has a condition, even if the conditions leave no gap. If it is not given, the base
-      config is ignored.
+    default: Value of the base config. It is added to the values if the path is set only
+      under conditions, even if the conditions together cover all points. If it is not
+      given, the base config is ignored.
 
   Returns:
-    Each value once, in the order in which they are written. If the path takes all numbers of
-    an interval, or more than 10,000 whole numbers: a `Range` from the lowest to the highest
-    number. If it also takes values that are no numbers: these values and then both ends of
-    the range. Empty if the path takes no value.
+    - For listed values only: each value once, in the order in which they are written.
+    - For an interval, or more than 10,000 integers: a `Range` from the lowest to the highest
+      number.
+    - For an interval and values that are not numbers: these values, then the lowest and the
+      highest number.
+    - For a path that is never set: an empty tuple.
 
   >>> from lmhp.sweeping.space import Float, Int, When
   >>> values_of({'train.z_loss': Float(0, 0.3)}, 'train.z_loss')

@@ -128,7 +128,7 @@ class _Guard:
   """
 
   def __init__(self):
-    self._names: dict[int, str] = {}
+    self._study_names: dict[int, str] = {}
     self._n_studies = 0
     self._n_trials = 0
     self._lmhp_studies: set[int] = set()
@@ -149,28 +149,28 @@ class _Guard:
     # Follow which studies and trials lmhp has made, to know what others may not change.
     if operation == CREATE_STUDY:
       self._create_study(str(record.get('study_name')))
-    elif operation == CREATE_TRIAL and study in self._names:
+    elif operation == CREATE_TRIAL and study in self._study_names:
       if by_lmhp:
         self._lmhp_trials.add(self._n_trials)
       self._n_trials += 1
     elif operation == DELETE_STUDY and isinstance(study, int):
       if study in self._lmhp_studies and not by_lmhp:
         return False
-      self._names.pop(study, None)
+      self._study_names.pop(study, None)
     elif operation == SET_STUDY_USER_ATTRIBUTE and not by_lmhp:
-      return not (study in self._lmhp_studies and _names_lmhp_attribute(record))
+      return not (study in self._lmhp_studies and _sets_lmhp_attribute(record))
     elif operation in CHANGES_OF_A_TRIAL and not by_lmhp:
       return record.get('trial_id') not in self._lmhp_trials
     return True
 
   def _create_study(self, name: str) -> None:
     # Optuna ignores a second study of the same name.
-    if name not in self._names.values():
-      self._names[self._n_studies] = name
+    if name not in self._study_names.values():
+      self._study_names[self._n_studies] = name
       self._n_studies += 1
 
 
-def _names_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
+def _sets_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
   attribute = record.get('user_attr')
   if not isinstance(attribute, Mapping):
     return False
@@ -200,7 +200,8 @@ def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, byt
       and line.endswith(b'}')
       and line.find(_RECORD_START, 1) < 0
     ):
-      # The line looks complete. Parsing it here too would double the time of reading.
+      # `RecordReader.read` parses each line. To save time, only the last line, which may be
+      # torn, is parsed here too.
       if number < len(lines) or _is_record(line):
         yield number, line
         continue

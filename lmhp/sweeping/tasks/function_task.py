@@ -33,9 +33,9 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.store.manifest import TaskDescription
 from lmhp.sweeping.store.trial import ModelSummary
-from lmhp.sweeping.tasks.function_member import (
+from lmhp.sweeping.tasks.function_programs import (
   Evaluate,
-  FunctionMember,
+  FunctionPrograms,
   Functions,
   Init,
   Step,
@@ -135,7 +135,7 @@ class FunctionTask(SearchableTask):
         f'loss: got {loss!r}, expected one of the metrics of step: {", ".join(metrics)}'
         f'{suggest(loss, metrics)}'
       )
-    self._member = FunctionMember(self.functions, tuple(metrics), loss)
+    self._programs = FunctionPrograms(self.functions, tuple(metrics), loss)
 
   # --- the task as a whole ------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class FunctionTask(SearchableTask):
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
     sweep.check_objective(
-      (*self._score_names(), *self._member.metric_names, *self.job({}).known_metrics)
+      (*self._score_names(), *self._programs.metric_names, *self.job({}).known_metrics)
     )
     # Several seeds of a point need a seed that the sweep may set.
     if 'seed' in spaces.paths_of(sweep.space) and sweep.seeds_per_point > 1:
@@ -173,9 +173,9 @@ class FunctionTask(SearchableTask):
       )
 
   def _score_names(self) -> list[str]:
-    member = self._member
+    programs = self._programs
     scores = jax.eval_shape(
-      lambda h: member.score(member.init(h), h, ()), self._traced(self.base)
+      lambda h: programs.score(programs.init(h), h, ()), self._traced(self.base)
     )
     return list(scores)
 
@@ -247,14 +247,14 @@ class FunctionTask(SearchableTask):
 
   # --- training and scores ------------------------------------------------------------
 
-  def member(self, job: Job) -> FunctionMember:
+  def programs(self, job: Job) -> FunctionPrograms:
     """Returns the functions that a population runs for each member, and their programs.
 
     Args:
       job: Not used: there is one structure.
     """
     del job
-    return self._member
+    return self._programs
 
   def evaluate(
     self, population: Population, state: PyTree, job: Job, final: bool
@@ -287,8 +287,8 @@ class FunctionTask(SearchableTask):
       job: Job of the trial.
       maximized: True if the metric is maximized.
     """
-    member = self._member
-    scores = member.score(member.init(job.hypers), job.hypers, ())
+    programs = self._programs
+    scores = programs.score(programs.init(job.hypers), job.hypers, ())
     untrained_value = float(scores.get(metric, math.inf))
     penalty = FALLBACK_PENALTY
     if math.isfinite(untrained_value):

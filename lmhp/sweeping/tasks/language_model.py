@@ -1,4 +1,11 @@
-"""The task of lmhp's own trainer."""
+"""Lets a sweep train language models.
+
+A task is what a sweep trains. `LanguageModel` implements the interface `Task`, which builds the
+jobs of trials and provides the programs, the data and the scores. A job is the complete config
+of a trial in two parts: the structure, which is compiled into a program, and the traced
+numbers, which are arguments of the program (such as the learning rate). Trials of one
+structure may be trained together, as the R members of a population.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +52,9 @@ class LanguageModelRecipe:
 
   Attributes:
     config: Base config, not resolved, as {section: {key: value}}.
-    present: Dropout rates that some trial has above 0.
-    match_budget: Budget that all trials share.
+    present: Dotted paths of the dropout rates that are above 0 in at least one trial.
+    match_budget: Name of the budget that is equal for all trials, such as 'flops'. None or
+      'none' if none is.
     dtype: Precision that "auto" stands for.
     base_values: Values of the completed base config, by dotted path.
     data_sha256: Digest of the training data.
@@ -77,7 +85,7 @@ class LanguageModelRecipe:
       if value != self.base_values[path]:
         raise ConfigError(
           f'{path}: got {value!r} on {host}, expected {self.base_values[path]!r} as on '
-          'the driver: the same version of lmhp, and the same data'
+          'the driver; use the same version of lmhp and the same data on both'
         )
     if task.data_sha256() != self.data_sha256:
       raise ConfigError(
@@ -87,13 +95,14 @@ class LanguageModelRecipe:
 
 
 class LanguageModel:
-  """lmhp's trainer as a task.
+  """A task that trains language models with the trainer of lmhp.
 
   Args:
     config: Base config, not resolved. Some defaults depend on the optimizer of a trial.
-    present: Dropout rates that some trial has above 0.
-    match_budget: Budget that every trial matches to the base config. None if the space
-      varies no budget.
+    present: Dotted paths of the dropout rates that are above 0 in at least one trial.
+    match_budget: Name of the budget that each trial keeps equal to that of the base config,
+      by its number of steps: 'steps', 'tokens', 'flops' or 'seconds'. None or 'none' if the
+      trials keep the number of steps.
     dtype: Precision that "auto" stands for. None is the fastest of this machine.
   """
 
@@ -112,14 +121,14 @@ class LanguageModel:
     self.match_budget = match_budget
     self._jobs = ModelJobs(config, dtype or fastest_dtype(), self.present)
     self._programs: dict[str, Programs] = {}
-    # The measured time of an update, by structure.
+    # Measured seconds of one update, by structure.
     self._seconds: dict[str, float] = {}
     self.base = self._jobs.base
     self.evaluate_every_steps = self.base.evaluate.every_steps
     self.checkpoint_seconds = self.base.checkpoint.every_seconds or math.inf
     self.log_every_steps = self.base.log.every_steps
 
-  # --- the task as a whole ------------------------------------------------------------
+  # --- facts about the task ------------------------------------------------------------
 
   def describe(self) -> TaskDescription:
     """Returns the base config and the digest of the training data."""
@@ -187,7 +196,10 @@ class LanguageModel:
     return max(base_fraction, *varied)
 
   def varies_data_per_trial(self, space: Space) -> bool:
-    """Returns True if the space varies a traced number of the data section."""
+    """Returns True if trials of one structure may read different batches.
+
+    They do if the space varies a traced number of the section `data`, such as its seed.
+    """
     traced = {
       f'data.{name}'
       for name, declaration in declared(DataConfig).items()
@@ -223,7 +235,7 @@ class LanguageModel:
     )
 
   def _step_seconds(self, cfg: RunConfig) -> float:
-    """Returns the time of an update of a config, measured once for a structure."""
+    """Returns the seconds of one training step, measured once for each structure."""
     structure, _ = split(cfg, self.present)
     key = repr(structure)
     if key not in self._seconds:
@@ -241,7 +253,7 @@ class LanguageModel:
 
   # --- data and programs --------------------------------------------------------------
 
-  def member(self, job: Job) -> Programs:
+  def programs(self, job: Job) -> Programs:
     """Returns the programs of a job's structure."""
     if job.structure not in self._programs:
       self._programs[job.structure] = self._new_programs(config_of(job))
@@ -250,6 +262,7 @@ class LanguageModel:
   def _new_programs(self, cfg: RunConfig) -> Programs:
     dataset = self._jobs.dataset(cfg)
     stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
+    # Raises ConfigError if the run has too many sequences.
     stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
     return Programs(cfg, stream, dataset.sha256, self.present)
 
@@ -271,12 +284,12 @@ class LanguageModel:
       first_step: Updates that were made before.
       lengths: Number of steps of each chunk.
     """
-    programs = self.member(job)
+    programs = self.programs(job)
     if self.data_axis(job, data_per_trial) is None:
       yield from programs.feed(first_step, lengths, hypers[0])
       return
 
-    # Each member has a stream with its own seeds. Their batches are stacked on R.
+    # Each member has a stream with its own seeds. The batches are stacked on a first axis R.
     all_lengths = list(lengths)
     feeds = [
       programs.feed(first_step, iter(all_lengths), member_hypers)
@@ -291,7 +304,7 @@ class LanguageModel:
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
     """Returns 0 if each member streams different batches, else None."""
-    is_resident = self.member(job).stream.resident
+    is_resident = self.programs(job).stream.resident
     return 0 if data_per_trial and not is_resident else None
 
   # --- scores -------------------------------------------------------------------------
@@ -309,7 +322,7 @@ class LanguageModel:
     """
     cfg = config_of(job)
     dataset = self._jobs.dataset(cfg)
-    stream = self.member(job).stream
+    stream = self.programs(job).stream
     n_sequences = cfg.evaluate.sequences
     if final:
       n_sequences = cfg.evaluate.final_sequences
@@ -326,7 +339,7 @@ class LanguageModel:
       population.score(state, ScoreInputs(batch, bytes_V)) for batch in batches
     ]
 
-    # (R, B) of each batch become (R, all sequences).
+    # Join the (R, B) of all batches to (R, number of sequences). B is the batch size.
     sums = {}
     for name in sums_by_batch[0]:
       parts = [
@@ -351,7 +364,7 @@ class LanguageModel:
         f'eval_loss_nats, or one of {LATENCY}, {", ".join(job.known_metrics)}'
       )
     seq_len = config_of(job).train.seq_len
-    return measure_latency_seconds(self.member(job), job.hypers, seq_len)
+    return measure_latency_seconds(self.programs(job), job.hypers, seq_len)
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.

@@ -22,7 +22,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import Space
 from lmhp.sweeping.store.manifest import TaskDescription
 from lmhp.sweeping.store.trial import ModelSummary
-from lmhp.training.chunks import Hypers, Member
+from lmhp.training.chunks import Hypers, MemberPrograms
 from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
@@ -180,7 +180,7 @@ class Task(Protocol):
 
   # --- training -----------------------------------------------------------------------
 
-  def member(self, job: Job) -> Member:
+  def programs(self, job: Job) -> MemberPrograms:
     """Returns the functions of a job's structure, with their compiled programs.
 
     A population runs them for each of its members.

@@ -62,7 +62,7 @@ def apply_in_numpy(x_TD, experts_Tk, weights, activate):
   y = np.zeros((*experts_Tk.shape, D))
   for t, j in np.ndindex(*experts_Tk.shape):
     expert = int(experts_Tk[t, j])
-    inputs = [affine(exact(x_TD[t]), map_, expert) for map_ in weights.inputs]
+    inputs = [affine(exact(x_TD[t]), map_, expert) for map_ in weights.input_maps]
     if activate is not_gated:
       hidden = np.tanh(inputs[0])
     else:
@@ -122,7 +122,7 @@ def test_gradients_equal_those_of_the_dense_backend(
     jax.tree.leaves(ours), jax.tree.leaves(gradients('dense')), strict=True
   ):
     np.testing.assert_allclose(array, expected, rtol=1e-4, atol=2e-4)
-  assert (ours[0].inputs[0].kernel[5] == 0).all()
+  assert (ours[0].input_maps[0].kernel[5] == 0).all()
 
 
 def stack(trees):

@@ -88,7 +88,7 @@ def bytes_of(task, method, width, devices=()):
   """Returns the bytes of the compiled chunk of a population, by its own analysis."""
   jobs = [task.job({'seed': i}) for i in range(width)]
   population = Population(
-    task.member(jobs[0]), [job.hypers for job in jobs], method, devices=devices
+    task.programs(jobs[0]), [job.hypers for job in jobs], method, devices=devices
   )
   return population.chunk_bytes(())
 

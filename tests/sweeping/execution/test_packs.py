@@ -112,7 +112,7 @@ def all_results(run, result):
 def train_alone(task, values):
   """Returns the last state and the losses of one trial that is trained alone."""
   job = task.job(values)
-  programs = task.member(job)
+  programs = task.programs(job)
   state = programs.init(job.hypers)
   losses = []
   for n_steps, data in programs.feed(0, iter([job.steps]), job.hypers):
@@ -310,7 +310,7 @@ def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
   assert len({job.structure for job in first.jobs + second.jobs}) == 1
 
   traces = []
-  update = first.population.member._update
+  update = first.population.programs._update
 
   def traced_update(*arguments):
     traces.append(1)
@@ -332,7 +332,7 @@ def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
     compilations_of_chunks.append(len(compilations))
     return results
 
-  first.population.member._update = traced_update
+  first.population.programs._update = traced_update
   first.population.run = counted_run
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
@@ -343,7 +343,7 @@ def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
     # The body of a loop is traced twice.
     assert len(traces) <= 2
 
-    second.population.member._update = traced_update
+    second.population.programs._update = traced_update
     traces.clear()
     compilations.clear()
     second_result = second.run()

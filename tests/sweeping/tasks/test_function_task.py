@@ -20,7 +20,7 @@ from lmhp.sweeping.space import Float
 from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.training import chunks
-from lmhp.training.chunks import CAPACITY, ChunkSteps
+from lmhp.training.chunks import MAX_CHUNK_STEPS, ChunkSteps
 from lmhp.training.population import METHODS, Population
 
 STEPS = 20
@@ -62,7 +62,7 @@ def reference(rate, seed, n_updates):
 def run(task, overrides, method, lengths=(STEPS,)):
   """Returns the states, the losses (R, S) and the scores after chunks of these lengths."""
   jobs = [task.job(values) for values in overrides]
-  population = Population(task.member(jobs[0]), [job.hypers for job in jobs], method)
+  population = Population(task.programs(jobs[0]), [job.hypers for job in jobs], method)
   state = population.init()
   first_step = 0
   losses = []
@@ -258,7 +258,7 @@ def test_a_pack_that_is_stopped_continues_with_the_same_bits(tmp_path, monkeypat
 
 def test_a_trial_may_be_longer_than_the_longest_chunk(tmp_path, monkeypatch):
   monkeypatch.setattr(chunks, 'CHUNK_SECONDS', 1e9)
-  task = make(steps=CAPACITY + 9)
+  task = make(steps=MAX_CHUNK_STEPS + 9)
   run = prepare(task, tmp_path, 'map', OVERRIDES[2:3])
   result = run.run()
   expected, last = reference(0.01, 0, task.steps)

@@ -39,12 +39,12 @@ def make_bowl():
     step: jax.Array
     w: jax.Array
 
-  class Member:
-    capacity = 8
+  class BowlPrograms:
+    max_chunk_steps = 8
 
     def __init__(self, size):
       self.size = size
-      self.programs = ProgramCache()
+      self.program_cache = ProgramCache()
       self._score = jax.jit(self.score_function())
 
     def init(self, hypers):
@@ -64,7 +64,7 @@ def make_bowl():
         jitted = jax.jit(self.chunk_function(), donate_argnums=0)
         return compile_deterministic(jitted.lower(state, hypers, data, steps))
 
-      return self.programs.get('chunk', build)
+      return self.program_cache.get('chunk', build)
 
     def score(self, state, hypers, batch):
       return self._score(state, hypers, batch)
@@ -78,7 +78,7 @@ def make_bowl():
 
         hold = 'bowl' if hold_after_nonfinite else None
         return repeat_update(
-          update, state, steps, ('bowl',), hold, capacity=self.capacity
+          update, state, steps, ('bowl',), hold, max_chunk_steps=self.max_chunk_steps
         )
 
       return chunk
@@ -95,7 +95,7 @@ def make_bowl():
 
     def __init__(self):
       self.base = {'rate': 0.01, 'size': 3, 'seed': 0}
-      self._members = {}
+      self._programs = {}
 
     def describe(self):
       return TaskDescription('bowl', self.base, {'steps': STEPS})
@@ -119,7 +119,7 @@ def make_bowl():
       return PickledTask(self)
 
     def __getstate__(self):
-      return {'base': self.base, '_members': {}}
+      return {'base': self.base, '_programs': {}}
 
     def is_traced(self, path):
       return path == 'rate'
@@ -154,13 +154,13 @@ def make_bowl():
         config=values['size'],
       )
 
-    def member(self, job):
-      return self._members.setdefault(job.structure, Member(job.config))
+    def programs(self, job):
+      return self._programs.setdefault(job.structure, BowlPrograms(job.config))
 
     def feed(self, job, hypers, data_per_trial, first_step, lengths):
       for n_steps in lengths:
         # The data of a step is its number.
-        steps = np.zeros(Member.capacity, np.float32)
+        steps = np.zeros(BowlPrograms.max_chunk_steps, np.float32)
         steps[:n_steps] = 1e-3 * np.arange(first_step, first_step + n_steps)
         first_step += n_steps
         yield n_steps, steps

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.training.chunks import (
-  CAPACITY,
+  MAX_CHUNK_STEPS,
   ChunkFunction,
   ChunkSteps,
   Hypers,
@@ -85,10 +85,10 @@ class CountedState:
   state: PyTree
 
 
-class FunctionMember:
-  """A user's functions, as a population runs them for each member.
+class FunctionPrograms:
+  """Compiled programs of the functions, for single trials and for members of a population.
 
-  It implements `lmhp.training.chunks.Member`. It has the compiled programs of the functions.
+  This class implements `lmhp.training.chunks.MemberPrograms`.
 
   Args:
     functions: The functions.
@@ -96,10 +96,10 @@ class FunctionMember:
     loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
   """
 
-  capacity = CAPACITY
+  max_chunk_steps = MAX_CHUNK_STEPS
 
   def __init__(self, functions: Functions, metric_names: tuple[str, ...], loss: str):
-    self.programs = ProgramCache()
+    self.program_cache = ProgramCache()
     self.metric_names = metric_names
     self._functions = functions
     self._loss = loss
@@ -134,7 +134,7 @@ class FunctionMember:
       jitted = jax.jit(self.chunk_function(), donate_argnums=0)
       return compile_deterministic(jitted.lower(state, hypers, data, steps))
 
-    return self.programs.get('chunk', compile_now)
+    return self.program_cache.get('chunk', compile_now)
 
   def score(
     self, state: CountedState, hypers: Hypers, batch: PyTree
