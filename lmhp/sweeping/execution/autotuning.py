@@ -1,7 +1,10 @@
 """Choice of the method that runs the packs of a structure.
 
-The methods are measured once, and the choice is stored in `autotune.json`. A study that is
-run again uses the stored choice.
+A pack is a group of trials that one compiled program trains together, its members. They have
+one structure, the part of a config that is compiled into the program. The method is how the
+members run: `vmap`, `map` or `loop` (see `lmhp.training.population`). The methods are measured
+once, and the choice is stored in `autotune.json`. A study that is run again uses the stored
+choice.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ class PackMethod:
   Attributes:
     method: "vmap", "map" or "loop".
     max_pack_width: Largest number of members of a pack.
-    member_step_seconds: Time of one member's update, by each method that was measured.
+    member_step_seconds: {measured method: seconds of one update of one member}.
     bytes_per_member: Device memory of a member, by the analysis of the compiled program.
-    reason: Reason of the choice.
+    reason: Reason for the choice.
   """
 
   method: str
@@ -48,8 +51,8 @@ class Measurements:
   """Content of `autotune.json`.
 
   Attributes:
-    methods: Method of each structure.
-    metrics: Metrics that are measured once for a structure.
+    methods: {structure: method}.
+    metrics: {"METRIC STRUCTURE": value}, for metrics that are measured once per structure.
   """
 
   methods: Mapping[str, PackMethod] = dataclasses.field(default_factory=dict)
@@ -57,7 +60,7 @@ class Measurements:
 
 
 class Autotuner:
-  """Chooses the methods of a study's packs.
+  """Chooses the method of the packs of a study.
 
   Args:
     task: Task of the study.
@@ -106,7 +109,7 @@ class Autotuner:
     return dataclasses.replace(stored, max_pack_width=self._allowed_width(stored))
 
   def _allowed_width(self, stored: PackMethod) -> int:
-    """Returns the width of a method, or a smaller one if that is requested now."""
+    """Returns the largest width of a method, reduced to the requested width."""
     largest = stored.max_pack_width
     if self.requested_width is not None:
       largest = min(largest, self.requested_width)
@@ -117,7 +120,7 @@ class Autotuner:
     return max((w for w in allowed if w <= largest), default=allowed[0])
 
   def measured(self, metric: str, job: Job) -> float:
-    """Returns a metric that is measured once for a structure."""
+    """Returns a metric that is measured once for each structure."""
     key = f'{metric} {job.structure}'
     if key not in self._metrics:
       self._metrics[key] = self._measure(metric, job)

@@ -1,4 +1,7 @@
-"""Curves of a pack's members as a parquet file: one row per member and logged step.
+"""Curves of the members of a pack as a parquet file: one row per member and logged step.
+
+A pack is a group of trials that are trained together, its members. A curve is the training
+metrics of a member over its steps.
 
 Dimension key: R members, S steps of a chunk, P rows of a pack.
 """
@@ -60,7 +63,7 @@ class CurveRows:
     Args:
       first_step: Updates that were made before the chunk.
       columns: Training metrics {name: (R, S)}.
-      nonfinite_steps: Step that ends the rows of each member, or None.
+      nonfinite_steps: For each member, the step of its last row, or None for no limit.
     """
     # All members log the same steps.
     n_steps = columns[self.loss].shape[1]
@@ -109,7 +112,7 @@ class CurveRows:
       self._parts.append(pa.table(table))
 
   def last(self) -> list[dict[str, float]]:
-    """Returns the training metrics of each member at its last row, or {} without a row."""
+    """Returns for each member {metric: value in its last row}, or {} without a row."""
     table = self.table()
     steps = np.asarray(table['step'])
     losses = table[self.loss].to_numpy()
@@ -166,7 +169,7 @@ class LossCurves:
   def __init__(self, workdir: epath.Path, loss: str):
     self._workdir = workdir
     self._loss = loss
-    # One file has the curves of all members of a pack, so it is kept after it is read.
+    # One file has the curves of all members of a pack, so its table is kept in memory.
     self._table_of_pack = functools.lru_cache(maxsize=16)(self._read)
 
   def of_trial(
@@ -176,7 +179,7 @@ class LossCurves:
 
     Args:
       number: Number of the trial.
-      packs: Names of its packs, in order.
+      packs: Names of the packs that trained the trial, in order.
     """
     steps = []
     losses = []
@@ -194,7 +197,7 @@ class LossCurves:
 
 
 def write(path: PathLike, table: pa.Table) -> None:
-  """Writes a table atomically: a reader gets all of it, or no file."""
+  """Writes a table atomically: a reader gets the complete table, or no file."""
   buffer = io.BytesIO()
   pq.write_table(table, buffer)
   write_atomic(path, buffer.getvalue())

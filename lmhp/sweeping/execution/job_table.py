@@ -1,4 +1,8 @@
-"""Jobs of the trials of a study, each built once."""
+"""Jobs of the trials of a study, each built once.
+
+A job is the complete config of a trial, divided into the structure (which is compiled) and
+traced numbers. A pack is a group of trials that are trained together, its members.
+"""
 
 from __future__ import annotations
 

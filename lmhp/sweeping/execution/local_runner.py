@@ -1,4 +1,7 @@
-"""A runner that runs packs in this process, one after the other."""
+"""A runner that runs packs in this process, one after the other.
+
+A pack is a group of trials that one compiled program trains together.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class LocalRunner:
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
   ) -> Iterator[tuple[Pack, PackResult]]:
-    """Runs packs in their order. Yields each with its result.
+    """Runs packs in their order. Yields each pack with its result.
 
     Raises:
       Stopped: If `context.should_stop` returns True. All states are saved then.

@@ -1,8 +1,7 @@
-"""Measurement of one method of running packs: its speed, its memory and its largest width.
+"""Measurement of one method of running packs.
 
-The trials of a pack have one structure, and share its compiled program. The width of a pack
-is the number of its trials, the members. The methods are "vmap", "map" and "loop" (see
-`lmhp.training.population`).
+A pack is a group of trials that one compiled program trains together, its members. The method
+is how the members run: `vmap`, `map` or `loop`. The width is the number of members.
 """
 
 from __future__ import annotations
@@ -36,6 +35,8 @@ LOOP_MEMBERS = 8
 class MethodMeasurement:
   """Measures a method with the first trials of a structure.
 
+  The structure is the part of a config that is compiled into the program.
+
   Args:
     task: Task of the study.
     jobs: Jobs of the first trials of the structure. More trials may follow later.
@@ -50,7 +51,7 @@ class MethodMeasurement:
     member_step_seconds: Time of one member's update, without compiling.
     bytes_per_member: Device memory of a member, without its data, by the analysis of the
       compiled program.
-    compile_seconds: Time that compiling took.
+    compile_seconds: Seconds spent on compiling.
   """
 
   def __init__(
@@ -67,8 +68,8 @@ class MethodMeasurement:
     self._data_per_trial = data_per_trial
     self._method = method
     self._n_devices = len(devices_for(method)) or 1
-    programs = task.programs(self._jobs[0]).program_cache
-    compile_seconds_before = programs.compile_seconds
+    cache = task.programs(self._jobs[0]).program_cache
+    compile_seconds_before = cache.compile_seconds
 
     # The first trials of a study may be fewer than its packs will hold.
     self.bytes_per_member = 0.0
@@ -84,7 +85,7 @@ class MethodMeasurement:
     )
 
     self.member_step_seconds = self._measure_member_step_seconds()
-    self.compile_seconds = programs.compile_seconds - compile_seconds_before
+    self.compile_seconds = cache.compile_seconds - compile_seconds_before
 
   def _candidate_widths(self, max_width: int, n_trials: int) -> list[int]:
     """Returns the allowed widths, up to the first one that is enough for all trials."""
@@ -151,7 +152,7 @@ class MethodMeasurement:
     return data
 
   def _measure_member_step_seconds(self) -> float:
-    """Returns the best of several measurements, at least two."""
+    """Returns the shortest of at least two measured times."""
     population = self._population(self.width)
     state = population.init()
     data = self._data(population)

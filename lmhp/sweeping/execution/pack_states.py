@@ -1,5 +1,7 @@
 """Final states of the members of packs, from which later packs continue.
 
+A pack is a group of trials that one compiled program trains together, its members.
+
 The newest states are in memory. Another state is read from the checkpoint of its pack. If
 there is none, the pack is run again.
 """
@@ -58,8 +60,8 @@ class PackStateStore:
     """Writes the description of a pack, so that any process can run it.
 
     Returns:
-      The pack. Its name ends in a digest of everything that it computes, so a pack that
-      differs in anything has another directory.
+      The pack. Its name ends in a digest of all values that determine its result, so that
+      packs with different results have different directories.
     """
     # The overrides of the trials are in the storage of the study, not in `pack.json`.
     overrides = [self.jobs.overrides_in(pack, number) for number in pack.trials]
@@ -98,7 +100,7 @@ class PackStateStore:
   # --- states -------------------------------------------------------------------------
 
   def _first_states(self, pack: Pack, population: Population) -> PyTree:
-    """Returns the state of the population that a pack starts with."""
+    """Returns the state of the population at the start of a pack."""
     init = population.programs.init
     # Padding repeats the last member.
     states = []
@@ -108,11 +110,11 @@ class PackStateStore:
     return population.join(states + [states[-1]] * n_padding)
 
   def save(self, name: str, states: tuple[PyTree, ...] | None) -> None:
-    """Stores the final states of a pack in memory. The oldest ones make room for them.
+    """Stores the final states of a pack in memory, and removes the oldest if they are too many.
 
     Args:
       name: Name of the pack.
-      states: States of its members in numpy. None stores nothing.
+      states: States of the members of the pack, in numpy. None stores nothing.
     """
     if states is None:
       return

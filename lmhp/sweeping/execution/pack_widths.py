@@ -1,4 +1,8 @@
-"""Widths of packs: the numbers of members that compiled programs have."""
+"""Widths of packs: the numbers of members that compiled programs have.
+
+A pack is a group of trials that one compiled program trains together. The trials are the
+members of the pack. A method is how they run: `vmap`, `map` or `loop`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,12 @@ import os
 import jax
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Members per device of a compiled pack. A few widths let few programs serve all packs."""
+"""Allowed numbers of members per device. There are few, so that few programs are compiled."""
 
 
 # jaxlib has no type stubs.
 def devices_for(method: str) -> tuple[jax.Device, ...]:  # pyright: ignore[reportInvalidTypeForm]
-  """Returns the devices of a method: all, or () for `loop`, which uses the first."""
+  """Returns the devices of a method: all, or () for `loop`, which uses the first device."""
   return () if method == 'loop' else tuple(jax.devices())
 
 
@@ -39,7 +43,7 @@ def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
 
 
 def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
-  """Returns the widths that a pack may have: on each device one of `WIDTHS`.
+  """Returns the widths that a pack may have: one of `WIDTHS` times the number of devices.
 
   >>> allowed_widths(6)
   (6, 12, 24, 48, 96, 192)
@@ -54,12 +58,12 @@ def cut_into_packs(
 ) -> list[tuple[int, int]]:
   """Returns the number of trials and the width of each pack.
 
-  The first packs are full. The remaining trials take the smallest width that holds them.
-  `loop` needs no padding.
+  The first packs are full. The last pack has the smallest allowed width that is at least the
+  number of the remaining trials. The method `loop` allows every width.
 
   Args:
-    n_trials: Number of trials.
-    method: Method of the packs.
+    n_trials: Number of trials to divide.
+    method: One of `lmhp.training.population.METHODS`.
     max_pack_width: Width of a full pack.
     n_devices: Number of devices.
 

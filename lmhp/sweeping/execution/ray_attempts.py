@@ -1,8 +1,8 @@
 """Attempts at running a pack on a Ray worker, each in its own directory.
 
-Ray runs a pack again if its worker or node died. The old worker may still run, on a node
-that was cut off from the network. Two workers never write to one place, because each attempt
-has a directory::
+A pack is a group of trials that one compiled program trains together. Ray runs a pack again if
+its worker or node died. The old worker may still run, on a node that was cut off from the
+network. Two workers never write to one place, because each attempt has a directory::
 
   attempts/PACK.ID/...     the files of a pack, as in the directory of a study
 
@@ -29,7 +29,7 @@ ATTEMPTS = 'attempts'
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """Returns the directory of a new attempt.
 
-  It contains the files of the attempt before it, which loses its directory.
+  The directory contains the files of the previous attempt, whose directory is renamed.
 
   Args:
     workdir: Directory of the study.

@@ -1,4 +1,9 @@
-"""The functions that Ray calls on its workers: `run_pack`, `choose_method` and `measure`."""
+"""The functions that Ray calls on its workers: `run_pack`, `choose_method` and `measure`.
+
+A pack is a group of trials that one compiled program trains together. The driver is the
+process that runs the study. A worker is a process of a Ray cluster that runs packs for the
+driver.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +52,7 @@ JAX_OPTIONS = (
 )
 """Options of jax that a worker takes from the driver.
 
-Results depend on some, and the others name the place of compiled programs.
+Some of them change results. The others set the cache of compiled programs.
 """
 
 
@@ -196,7 +201,7 @@ def choose_method(
 
 
 def measure(pickled_setup: bytes, metric: str, job: Job) -> float:
-  """Returns a metric that is measured once for a structure, on this node."""
+  """Measures on this node a metric that is measured once for each structure."""
   return _make_task(pickled_setup).measure(metric, job)
 
 

@@ -1,4 +1,7 @@
-"""The interface of a runner, which runs packs for an engine."""
+"""The interface of a runner, which runs packs for the engine of a study.
+
+A pack is a group of trials that one compiled program trains together, its members.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class RunnerContext:
   Attributes:
     task: Task of the study.
     workdir: Directory of the study.
-    states: States of the packs' members.
+    states: Final states of the members of packs.
     progress: Display of the study's progress.
     should_stop: Returns True after a signal.
   """
@@ -44,12 +47,14 @@ class Runner(Protocol):
   def autotuner(
     self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
   ) -> Autotuner:
-    """Returns the autotuner of a study. It measures on the devices that run the packs.
+    """Returns the autotuner of a study, which chooses how packs run.
+
+    The autotuner measures on the devices that run the packs.
 
     Args:
       task: Task of the study.
       workdir: Directory of the study.
-      method: Requested method, or "auto".
+      method: One of `lmhp.training.population.METHODS`, or "auto".
       max_pack_width: Largest requested number of members, or None.
     """
     ...
@@ -57,7 +62,7 @@ class Runner(Protocol):
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
   ) -> Iterator[tuple[Pack, PackResult]]:
-    """Runs packs. Yields each with its result when it is done, in any order.
+    """Runs packs. Yields each pack with its result when it is done, in any order.
 
     Raises:
       Stopped: If `context.should_stop` returns True. All states are saved then.

@@ -1,4 +1,9 @@
-"""Stages of a study, and the progress of its trials through them."""
+"""Stages of a study, and the progress of its trials through the stages.
+
+A stage trains some trials up to one step, such as a rung (a step at which trials are scored).
+Its trials are divided into packs. A pack is a group of trials that one compiled program trains
+together, and these trials are the members of the pack.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class StateRef:
-  """The state of a member at the end of a pack.
+  """A reference to the state of a member at the end of a pack.
 
   Attributes:
     pack: Name of the pack.
@@ -41,12 +46,14 @@ class Stage:
     name: Unique name in the study. The names of its packs begin with it.
     trials: Numbers of the trials. Those that have diverged are left out.
     fraction: Fraction of each trial's length at which the stage ends. 1 is the end.
-    cooldown: If True and the stage ends before the end, a fork that cools down is scored.
+    cooldown: If True and `fraction` is below 1, the score is that of a fork: a copy of the
+      state that is trained further, with a learning rate that falls to zero.
     data_per_trial: If True, each trial reads different batches.
     keep_states: If True, a later stage may continue from the states.
-    planned_steps: Updates that the rest of the study will make. A long study measures more
-      methods of execution.
-    starts: Starts of the trials that continue from the state of another trial, by number.
+    planned_steps: Updates that the rest of the study will make. In a long study, it pays to
+      measure more methods of execution.
+    starts: {number of a trial: start}, for trials that continue from the state of another
+      trial.
     divergence_ends: If False, a trial that diverges does not end, because it continues from
       the state of another trial.
   """
@@ -68,8 +75,9 @@ class TrialProgress:
 
   Attributes:
     state: Newest state, or None before the first stage.
-    step: Updates that were made for this state.
-    values: Objectives at the end of each stage, by step. Infinity if the trial diverged.
+    step: Number of updates up to the newest state.
+    values: {step at the end of a stage: values of the objectives}. Infinity if the trial
+      diverged.
     diverged: True if the trial diverged and does not continue.
   """
 

@@ -1,4 +1,8 @@
-"""Scores of trials: objectives, divergence and cost of a trial after a pack."""
+"""Scores of trials: objectives, divergence and cost of a trial after a pack.
+
+A pack is a group of trials that one compiled program trains together, its members. A stage
+consists of the packs that train trials up to one step.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from lmhp.sweeping.store.trial import StageResult, Trial, TrialCost
 from lmhp.sweeping.tasks.task import Job, Task
 
 MEASURED_METRICS = ('latency_seconds',)
-"""Metrics that are measured once for a structure, and are not logged."""
+"""Metrics that are not logged, but measured once for each structure (compiled program)."""
 
 SMOOTHING_STEPS = 20
 """Half-life, in steps, of the smoothed loss that shows divergence."""
@@ -28,7 +32,7 @@ class TrialScores:
   Args:
     task: Task of the study.
     sweep: Config of the sweep.
-    autotuner: Measures metrics that are measured once for a structure.
+    autotuner: Measures the metrics in `MEASURED_METRICS`.
     curves: Training losses of the packs that are done.
   """
 
@@ -47,7 +51,7 @@ class TrialScores:
 
     Args:
       trial: The trial before the pack.
-      job: Its job.
+      job: Job of the trial, its complete config.
       stage: Stage that the pack belongs to.
       pack: The pack. The trial is one of its members.
       result: Result of the pack.
@@ -66,7 +70,7 @@ class TrialScores:
       # The samplers of a search need finite values.
       values = self._penalty_values(job)
 
-    # The steps after a divergence do not count as training.
+    # Steps after a divergence are not counted.
     trained_steps = pack.last_step
     if nonfinite_step:
       trained_steps = min(pack.last_step, nonfinite_step)
@@ -128,13 +132,13 @@ class TrialScores:
 def _cost_after(
   before: TrialCost, job: Job, pack: Pack, result: PackResult, trained_steps: int
 ) -> TrialCost:
-  """Returns the cost of a trial after a pack. The members share the time of the pack.
+  """Returns the cost of a trial after a pack. Each member has an equal part of its time.
 
   Args:
-    before: Its cost before the pack.
+    before: Cost of the trial before the pack.
     job: Job of the trial.
     pack: The pack.
-    result: Its result.
+    result: Result of the pack.
     trained_steps: Updates of the trial itself since step 0, without those of forks.
   """
   cooldown_steps = before.cooldown_steps + pack.cooldown_steps

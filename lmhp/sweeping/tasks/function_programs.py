@@ -1,4 +1,7 @@
-"""The functions of a `FunctionTask` as a member of a population."""
+"""Compiled programs of a `FunctionTask`, for single trials and for members of a population.
+
+A member is one trial of a population, which is a group of trials that are trained together.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Functions:
   evaluate: Evaluate | None = None
 
   def sha256(self) -> str:
-    """Returns a digest of the text of the functions."""
+    """Returns a digest of the source code of the functions."""
     text = _source(self.init) + _source(self.step)
     if self.evaluate is not None:
       text += _source(self.evaluate)
@@ -59,7 +62,7 @@ class Functions:
 
 
 def _source(function: Callable[..., PyTree]) -> str:
-  """Returns the text of a function, or its name if Python does not keep the text."""
+  """Returns the source code of a function, or its name if Python has no source code."""
   try:
     return inspect.getsource(function)
   except (OSError, TypeError):

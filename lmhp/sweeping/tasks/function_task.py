@@ -1,4 +1,4 @@
-"""The task of a user's functions: a pure `init` and `step` over a dict of numbers.
+"""Lets a sweep run functions of a user: a pure `init` and `step` over a dict of numbers.
 
 Example::
 
@@ -69,7 +69,7 @@ class FunctionRecipe:
   loss: str
 
   def make_task(self) -> FunctionTask:
-    """Returns the task."""
+    """Returns a task with these functions."""
     functions = self.functions
     return FunctionTask(
       functions.init,
@@ -125,7 +125,7 @@ class FunctionTask(SearchableTask):
         'name for batches'
       )
 
-    # The names of the metrics follow from the types of the results, without a computation.
+    # `eval_shape` gives the names of the metrics without a computation.
     first_step = jax.ShapeDtypeStruct((), np.int32)
     _, metrics = jax.eval_shape(
       lambda h, i: step(init(h), h, i), self._traced(self.base), first_step
@@ -137,7 +137,7 @@ class FunctionTask(SearchableTask):
       )
     self._programs = FunctionPrograms(self.functions, tuple(metrics), loss)
 
-  # --- the task as a whole ------------------------------------------------------------
+  # --- facts about the task ------------------------------------------------------------
 
   def describe(self) -> TaskDescription:
     """Returns the base values, the length and a digest of the functions' source code."""
@@ -200,8 +200,8 @@ class FunctionTask(SearchableTask):
 
     Args:
       overrides: Values of the point. A seed among them is kept.
-      replicate: Number of the trial among those of its point, 0 and up.
-      reseed_data: Not used: the task has no data.
+      replicate: Index of the trial among the trials of its point, 0 and up.
+      reseed_data: Not used, because the task has no data.
     """
     if 'seed' not in self.base:
       return super().with_seed(overrides, replicate, reseed_data=reseed_data)
@@ -232,7 +232,7 @@ class FunctionTask(SearchableTask):
     return {name: self._traced_number(name, values[name]) for name in self.base}
 
   def _traced_number(self, name: str, value: Number) -> np.generic:
-    """Returns a value in the type of its base value, so that all trials share a program."""
+    """Returns a value with the dtype of its base value, so that all trials share a program."""
     base = self.base[name]
     # A base value that is a whole number of 0 or more is a uint32 in the program, and any
     # other is a float32.
@@ -251,7 +251,7 @@ class FunctionTask(SearchableTask):
     """Returns the functions that a population runs for each member, and their programs.
 
     Args:
-      job: Not used: there is one structure.
+      job: Not used, because there is one structure.
     """
     del job
     return self._programs
@@ -264,8 +264,8 @@ class FunctionTask(SearchableTask):
     Args:
       population: Population that the members are in.
       state: State of the population.
-      job: Not used: there is one structure.
-      final: Not used: a rung is scored in the same way as the end.
+      job: Not used, because there is one structure.
+      final: Not used, because a rung is scored in the same way as the end.
     """
     del job, final
     scores = {}
@@ -279,8 +279,8 @@ class FunctionTask(SearchableTask):
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the objective of a diverged trial, which must be finite.
 
-    It is 10 |x| + 1 for the value x of the metric in the untrained state, or the negative of
-    this if the metric is maximized.
+    The value is 10 |x| + 1, where x is the metric in the untrained state, and negative if the
+    metric is maximized.
 
     Args:
       metric: Name of the metric.

@@ -1,4 +1,8 @@
-"""Configs and jobs of the trials of a language model."""
+"""Configs and jobs of the trials of a language model.
+
+A job is the complete config of a trial in two parts. The structure is compiled into a program.
+The traced numbers, such as the learning rate, are arguments of the program.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class ModelJobs:
   Args:
     config: Base config, not resolved, as ConfigDict, RunConfig or mapping of mappings.
     dtype: Precision that "auto" stands for.
-    present: Dropout rates that some trial has above 0.
+    present: Dotted paths of the dropout rates that are above 0 in at least one trial.
 
   Attributes:
     base: The completed base config.
@@ -42,7 +46,7 @@ class ModelJobs:
     self._config = config_lib.to_config_dict(config)
     self._present = present
     self._datasets: dict[DataConfig, datasets.Dataset] = {}
-    # The first job of the trials that differ only in traced numbers.
+    # For each set of static values, the first job that was built.
     self._first_jobs: dict[tuple[object, ...], Job] = {}
     self._matched_steps: dict[tuple[object, ...], int] = {}
     self.base = self.complete({})
@@ -70,7 +74,7 @@ class ModelJobs:
     )
 
   def dataset(self, cfg: RunConfig) -> datasets.Dataset:
-    """Returns the dataset of a config. Configs that share it load it once."""
+    """Returns the dataset of a config. A dataset that configs share is loaded once."""
     key = split(cfg.data)[0]
     if key not in self._datasets:
       self._datasets[key] = datasets.load(cfg.data)
@@ -84,15 +88,16 @@ class ModelJobs:
     budget: str,
     step_seconds: Callable[[RunConfig], float],
   ) -> dict[str, object]:
-    """Adds the length of a trial, if it differs from that of the base config.
+    """Adds the number of steps with which a trial has the budget of the base config.
+
+    Nothing is added if this is the number of steps of the base config.
 
     Args:
       overrides: Values of the trial.
-      budget: Budget that it shares with the base config: "steps", "tokens", "flops" or
-        "seconds".
-      step_seconds: Returns the time of one update of a config, in seconds.
+      budget: Name of the budget: "steps", "tokens", "flops" or "seconds".
+      step_seconds: Returns the seconds of one training step with a config.
     """
-    # A traced number changes no length.
+    # Traced numbers do not change the cost of a step, so the key has only static values.
     static = tuple(
       (path, repr(value))
       for path, value in overrides.items()
@@ -111,7 +116,7 @@ class ModelJobs:
   def _steps_of_budget(
     self, cfg: RunConfig, budget: str, step_seconds: Callable[[RunConfig], float]
   ) -> int:
-    """Returns the steps that give a config the budget of the base config."""
+    """Returns the number of steps with which a config has the budget of the base config."""
     base = self.base
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
@@ -149,9 +154,8 @@ class ModelJobs:
   def job(self, overrides: Overrides) -> Job:
     """Returns the job of a trial with these values.
 
-    Completing a config takes milliseconds, and a study has many trials. So a trial that
-    differs from an earlier one only in traced numbers copies its job, and replaces the
-    sections of these numbers.
+    Completing a config takes milliseconds, and a study has many trials. If an earlier trial
+    had the same static values, its job is copied, and the traced numbers are replaced.
 
     Raises:
       ConfigError: If no config can have these values.

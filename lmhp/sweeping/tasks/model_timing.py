@@ -17,14 +17,14 @@ from lmhp.training.programs import Programs
 from lmhp.typing import PyTree
 
 N_MEASUREMENTS = 5
-"""A time is the median of this many measurements."""
+"""Number of measurements of a time. The median is used."""
 
 MEASURED_STEPS = 4
 """Updates of one measurement of the training speed."""
 
 
 def measure_step_seconds(programs: Programs, steps: int) -> float:
-  """Returns the time of an update of one trial alone on the device.
+  """Returns the seconds of one update, for one trial alone on the device.
 
   Args:
     programs: Compiled programs of the trial's structure.
@@ -47,7 +47,7 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
 
 
 def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) -> float:
-  """Returns the time of the forward pass of one sequence, alone on the device.
+  """Returns the seconds of the forward pass of one sequence, alone on the device.
 
   Args:
     programs: Compiled programs of the trial's structure.

@@ -1,4 +1,7 @@
-"""Defaults for tasks that are simpler than a language model."""
+"""Base class for tasks that are simpler than a language model.
+
+A task is what a sweep trains (see `lmhp.sweeping.tasks.task`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from lmhp.typing import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class PickledTask:
-  """A recipe that sends a task itself.
+  """A recipe that pickles the task and sends it.
 
   Attributes:
     task: The task, which must be picklable.
@@ -42,37 +45,37 @@ class SearchableTask:
   def experiment_config(
     self, overrides: Overrides
   ) -> Mapping[str, Mapping[str, object]] | None:
-    """Returns None: the task has no experiment files."""
+    """Returns None, because the task has no experiment files."""
     del overrides
     return None
 
   def recipe(self) -> TaskRecipe:
-    """Returns a recipe that sends the task itself."""
+    """Returns a recipe that pickles the task and sends it."""
     return PickledTask(cast(Task, self))  # a subclass adds the other methods
 
   def decays(self) -> bool:
-    """Returns False: the task has no schedule."""
+    """Returns False, because the task has no schedule."""
     return False
 
   def longest_warmup_fraction(self, space: Space) -> float:
-    """Returns 0: the task has no schedule."""
+    """Returns 0, because the task has no schedule."""
     del space
     return 0.0
 
   def varies_data_per_trial(self, space: Space) -> bool:
-    """Returns False: the task has no data."""
+    """Returns False, because the task has no data."""
     del space
     return False
 
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Returns the values unchanged: the task has no seed."""
+    """Returns the values unchanged, because the task has no seed."""
     del reseed_data
     return SeededOverrides(dict(overrides), replicate)
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Returns the values unchanged: all trials have one length."""
+    """Returns the values unchanged, because all trials have one length."""
     return dict(overrides)
 
   def feed(
@@ -89,12 +92,12 @@ class SearchableTask:
       yield n_steps, ()
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
-    """Returns None: the task has no data."""
+    """Returns None, because the task has no data."""
     del job, data_per_trial
     return None
 
   def measure(self, metric: str, job: Job) -> float:
-    """Raises an error: the task measures nothing apart from its metrics."""
+    """Raises ConfigError, because the task measures nothing apart from its metrics."""
     del job
     raise ConfigError(
       f'sweep.objective: got {metric!r}, expected one of the metrics of this task'

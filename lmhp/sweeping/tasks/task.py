@@ -1,15 +1,15 @@
-"""The interface between a sweep and what it trains.
+"""The interface `Task`, between a sweep and the model or function that the sweep trains.
 
-A sweep does not depend on language models. A `Task` describes a trial as a `Job`, and provides
-the programs, the data and the scores of a structure. A structure is the static part of a
-config. Trials that differ only in traced numbers have one structure, share its compiled
-programs, and may train together as the members of a pack.
+A sweep does not depend on language models. A task describes each trial as a `Job`: the complete
+config of the trial, divided into a structure and traced numbers. The structure is the part of
+the config that is compiled into a program. The traced numbers, such as the learning rate, are
+arguments of the program. Trials of one structure may be trained together, as the members of a
+pack. For each structure, the task provides the programs, the data and the scores.
 
-`lmhp.sweeping.tasks.language_model` is the task of lmhp's own trainer, and
-`lmhp.sweeping.tasks.function_task` is the task of a user's functions. Any other class that
-implements `Task` can be searched too. It may derive from
-`lmhp.sweeping.tasks.searchable_task.SearchableTask`, which has defaults for the methods that
-a simple task does not need.
+`lmhp.sweeping.tasks.language_model` is the task that trains language models, and
+`lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. Another task
+implements `Task`. It may derive from `lmhp.sweeping.tasks.searchable_task.SearchableTask`,
+which has defaults for the methods that a simple task does not need.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ class Job:
   """Everything that is needed to train one trial.
 
   Attributes:
-    structure: Name of the structure of the trial. Trials of one structure may share a pack.
-    hypers: Traced numbers, by section or by name.
+    structure: Digest or name of the part of the config that is compiled into programs.
+      Trials of one structure share the programs, and may be members of one pack.
+    hypers: Traced numbers (arguments of the programs), by section or by name.
     steps: Length of the trial, in updates.
     tokens_per_step: Tokens of one update, or 0 for a task without tokens.
     flops_per_step: Training FLOPs of one update, or 0 if they are not known.
     known_metrics: Metrics that are known before the trial runs, such as `parameters`.
     model: Facts about the model, for the record of the trial.
-    config: Config of the trial, for the task that made the job.
+    config: Config of the trial. Only the task that made the job reads it.
   """
 
   structure: str
@@ -57,7 +58,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class SeededOverrides:
-  """Overrides of a trial, with its seed.
+  """Overrides of a trial, with the seed of the trial.
 
   Attributes:
     overrides: Values of the point and of the seeds.
@@ -100,7 +101,7 @@ class Task(Protocol):
   log_every_steps: int
   seed_paths: tuple[str, ...]
 
-  # --- the task as a whole ------------------------------------------------------------
+  # --- facts about the task ------------------------------------------------------------
 
   def describe(self) -> TaskDescription:
     """Returns the facts that distinguish this task, for the manifest of the study."""
@@ -142,11 +143,11 @@ class Task(Protocol):
     ...
 
   def longest_warmup_fraction(self, space: Space) -> float:
-    """Returns the longest warmup of all trials, as a fraction of training."""
+    """Returns the longest warmup of any trial, as a fraction of training."""
     ...
 
   def varies_data_per_trial(self, space: Space) -> bool:
-    """Returns True if the space varies the batches that trials read."""
+    """Returns True if trials of one structure may read different batches."""
     ...
 
   # --- trials -------------------------------------------------------------------------
@@ -154,19 +155,19 @@ class Task(Protocol):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds the seed of one of the trials of a point.
+    """Adds the seed of one trial of a point. A point has one trial per seed.
 
     Args:
       overrides: Values of the point. A seed among them is kept.
-      replicate: Number of the trial among those of its point, 0 and up.
-      reseed_data: If True, the order of the data is drawn again too.
+      replicate: Index of the trial among the trials of its point, 0 and up.
+      reseed_data: If True, the order of the data gets a new seed too.
     """
     ...
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Adds the length with which a trial matches `sweep.match_budget` of the base config.
+    """Adds the number of steps with which a trial has the budget of the base config.
 
-    Nothing is added if the trial has the length of the base config.
+    Nothing is added if this is the number of steps of the base config.
     """
     ...
 
@@ -195,7 +196,9 @@ class Task(Protocol):
     first_step: int,
     lengths: Iterator[int],
   ) -> Iterator[tuple[int, PyTree]]:
-    """Yields the length and the data of each chunk of a pack.
+    """Yields the number of steps and the data of each chunk of a pack.
+
+    A chunk is several updates in one call of a program.
 
     Args:
       job: Job of one member.
@@ -208,7 +211,7 @@ class Task(Protocol):
     ...
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
-    """Returns the axis of the data that counts members, or None if all share the data."""
+    """Returns the axis of the members in the data, or None if all members share the data."""
     ...
 
   # --- scores -------------------------------------------------------------------------
@@ -218,8 +221,8 @@ class Task(Protocol):
   ) -> list[dict[str, float]]:
     """Returns the metrics of each member.
 
-    With `evaluate_every_steps`, their names must differ from those of the training metrics,
-    because the curves have a column for each name.
+    If `evaluate_every_steps` is set, the names must differ from the names of the training
+    metrics, because the curves have a column for each name.
 
     Args:
       population: Population that the members are in.
