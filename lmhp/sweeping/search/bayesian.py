@@ -1,7 +1,8 @@
 """Bayesian search: points that are proposed from the results so far.
 
-The first points are quasi-random. Then a sampler proposes points in batches: TPE or a Gaussian
-process of Optuna, or CMA-ES. The points are a pure function of the study's trials, so a study
+A point is one assignment of values to the parameters of a space. The first points are
+quasi-random. Then a sampler proposes points in batches: TPE or a Gaussian process of Optuna, or
+CMA-ES. The points are a pure function of the study's trials, so a study
 that was killed proposes the same points again.
 
 Source: google-research/tuning_playbook for quasi-random search first.
@@ -53,8 +54,8 @@ def propose(
 ) -> list[Point]:
   """Returns the next points of a sampler.
 
-  Trials of one point count as one result, with the mean over the seeds. The sampler takes the
-  points of the batch so far into account, so that a batch is spread out. Trials outside the
+  The result of a point is the mean over the seeds of its trials. The sampler uses the points
+  that it has already proposed for the batch, so that a batch is spread out. Trials outside the
   space are left out.
 
   Args:
@@ -87,7 +88,7 @@ def point_results(
   Args:
     trials: Trials in any order.
     space: Space. Points outside it are left out.
-    use_scores: If True, a pruned point has its scores.
+    use_scores: If True, the result of a pruned point contains its scores at rungs.
   """
   # The trials of each point, in the order of their numbers.
   trials_of_point: dict[int, list[Trial]] = {}

@@ -1,10 +1,12 @@
-"""Random and quasi-random designs. Point i does not depend on how many points are drawn.
+"""Random and quasi-random designs. Point i does not depend on the number of points.
 
-Each parameter has its own stream, a pure function of (study seed, parameter name, i). Its
-numbers in [0, 1) are unit values of the parameter's domain. One parameter more, one less or
-another order in the dict thus leave the values of all others unchanged. In a quasi-random
-design, the stream runs along one dimension of the sequence. A parameter with a condition has a
-stream too, which is read only at points at which the parameter exists.
+A design is the sequence of points of a random search. A point is one assignment of values to the
+parameters of a space. Each parameter has a stream of numbers, a pure function of (study seed,
+parameter name, i). The numbers are in [0, 1), and are called unit values. The domain of the
+parameter maps a unit value to a value. If a parameter is added, removed or moved in the dict,
+the values of all other parameters stay unchanged. In a quasi-random design, the stream is one
+dimension of the sequence. A parameter with a condition has a stream too, which is read only at
+points at which the parameter exists.
 
 ==========  ==========================================================================
 method      stream of a parameter
@@ -16,9 +18,9 @@ sobol       The direction numbers of the dimension. Seed and name choose a matri
             of the bits.
 ==========  ==========================================================================
 
-A stream gives unit values, not values. Wider bounds, another scale or one more choice change
-the values at the same unit values. Another seed, method, dimension or name gives another
-stream. A second parameter on the same path changes the name of the first (see
+Wider bounds, another scale or one more choice of a domain change the values, but not the unit
+values. Another seed, method, dimension or name gives another stream. A second parameter on the
+same path changes the name of the first (see
 `lmhp.sweeping.space.compiled_space`).
 """
 
@@ -57,11 +59,11 @@ class Design:
     seed: Seed of the study.
     dimensions: {parameter name: dimension of the sequence, from 0}. A parameter without one
       gets the next free dimension, in the order of the space. Dimensions of parameters that
-      the space no longer has stay reserved. A random design has none.
+      the space no longer has stay reserved. A random design uses no dimensions.
 
   Attributes:
     dimensions: The dimensions of all parameters.
-    max_points: Number of points that a Subsample of the whole space leaves, or None.
+    max_points: Number of points of a Subsample of the whole space. None if there is none.
 
   Raises:
     ConfigError: If a dimension is not below 21,201, a Subsample is only a part of the space,
@@ -123,7 +125,7 @@ class Design:
   def unit_values(
     self, parameter: Parameter, start: int, stop: int
   ) -> npt.NDArray[np.float64]:
-    """Returns a part of a parameter's stream.
+    """Returns a part of the stream of a parameter.
 
     Args:
       parameter: The parameter. It need not exist at the points.
@@ -143,13 +145,10 @@ class Design:
 
 
 def max_points(space: SpaceLike) -> int | None:
-  """Returns the number of points that a Subsample of the whole space leaves.
-
-  Returns:
-    The number, or None if there is no Subsample.
+  """Returns the number of points of a Subsample of the whole space, or None without one.
 
   Raises:
-    ConfigError: If a Subsample is only a part of the space. It has a meaning in a grid alone.
+    ConfigError: If a Subsample is only a part of the space. Only a grid can use it.
   """
   space = as_space(space)
   limit = None
@@ -204,7 +203,7 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
     state: State of the study.
     n_points: Number of points.
   """
-  # Each cohort extended the dimensions of the cohorts before it.
+  # Each cohort keeps the dimensions of the earlier cohorts, and adds those of new parameters.
   dimensions: dict[str, int] = {}
   for space in state.earlier_spaces:
     dimensions = Design(space, method, state.seed, dimensions).dimensions
@@ -213,7 +212,7 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
 
 
 def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
-  """Checks that no Subsample is only a part of the space."""
+  """Checks that each Subsample is the whole space."""
   del is_traced
   max_points(space)
 

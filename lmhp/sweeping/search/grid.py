@@ -1,4 +1,7 @@
-"""Grid search: all combinations of the levels of a space's parameters."""
+"""Grid search: all combinations of the levels of the parameters of a space.
+
+The levels of a parameter are the values that the grid uses. A Subsample keeps a part of the grid.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from lmhp.sweeping.space import (
 from lmhp.sweeping.space.entries import PlacedSubsample
 
 MAX_GRID_POINTS = 500_000
-"""Largest number of points of a grid, before a Subsample thins it."""
+"""Largest number of points of a grid, before a Subsample removes points."""
 
 DEFAULT_LEVELS = 5
 
@@ -47,7 +50,7 @@ class GridKeys:
 def grid(
   space: SpaceLike, levels: int | Mapping[str, int] = DEFAULT_LEVELS
 ) -> list[Point]:
-  """Returns all combinations of the levels of a space's parameters.
+  """Returns all combinations of the levels of the parameters of a space.
 
   The parameters have the order of `lmhp.sweeping.space.parameters`, and the last one varies
   fastest. The points of the spaces of a Chain follow each other. If the whole space is a
@@ -58,12 +61,12 @@ def grid(
     space: A space or a dict.
     levels: Number of levels of each Float, and of each Int that has more values. They are
       evenly spaced between both ends, on a logarithmic scale if the domain has one. A single
-      level is the middle. Or {parameter name: number}, where 5 is the number of the others. A
-      Choice has all of its values.
+      level is the middle. A dict is {parameter name: number of levels}, and the parameters
+      that it leaves out have 5 levels. A Choice always has all of its values.
 
   Raises:
     ConfigError: If a number of levels is below 1, a name is no parameter, the grid has more
-      than 500,000 points before it is thinned, or for the reasons of `CompiledSpace`.
+      than 500,000 points without Subsamples, or for the reasons of `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Choice, Float
   >>> space = {
@@ -85,7 +88,6 @@ def _levels_of_name(
   parameters: Sequence[Parameter], levels: int | Mapping[str, int]
 ) -> dict[str, tuple[Value, ...]]:
   """Returns {parameter name: its levels}."""
-  # One number for all parameters, or one for some of them.
   names = [parameter.name for parameter in parameters]
   numbers = levels if isinstance(levels, Mapping) else dict.fromkeys(names, levels)
   for name, n in numbers.items():
@@ -107,7 +109,7 @@ def _levels_of_name(
 def _extended(
   points: Sequence[Values], parameter: Parameter, levels: Sequence[Value]
 ) -> list[Values]:
-  """Returns points with each level of one parameter more, if it exists at them."""
+  """Returns points with each level of one more parameter. Points without it stay unchanged."""
   # The size of the grid is checked before it is made.
   exists = [condition_holds(parameter.condition or (), point) for point in points]
   n_points = len(points) + sum(exists) * (len(levels) - 1)
@@ -130,8 +132,8 @@ def _extended(
 def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   """Returns the points that all Subsamples keep.
 
-  The inner Subsamples choose first. A Subsample keeps the points at which no parameter within
-  it exists.
+  The inner Subsamples choose first. A Subsample also keeps the points at which none of its
+  parameters exists.
   """
   names, depths = _names_and_depths(compiled)
   # The innermost Subsample first, because those around it choose from what it keeps.

@@ -1,8 +1,10 @@
 """Successive halving and Hyperband, synchronous: which points are trained to which rung.
 
-At each rung, all points of a bracket are scored, and one of `eta` is promoted. `halving_state`
-is a pure function of the scores so far. It is called after each stage, also in a study that was
-killed and continues.
+A point is one assignment of values to the parameters of a space. A rung is a step at which
+points are scored. A bracket is a set of points that start together. At each rung, all points of
+a bracket are scored, and one in `eta` points is promoted: it is trained to the next rung.
+`halving_state` is a pure function of the scores so far. It is called after each stage, also in
+a study that was killed and continues.
 
 A rung prunes only if its scores predict the final scores. To measure this, some points of one
 bracket, spread over the ranks at its first rung, are trained in full. If their ranks at a rung
@@ -35,7 +37,7 @@ class HalvingPlan:
 
   Attributes:
     rungs: Steps at which points are scored, increasing. The last one is the end.
-    eta: One of `eta` points is promoted.
+    eta: One in `eta` points is promoted.
     brackets: Brackets in order. The first bracket has the points with the lowest numbers, the
       second one has the next points, and so on. More brackets may be appended.
     n_calibration_points: Number of points that are trained in full, to measure how well the
@@ -68,7 +70,7 @@ class PointState:
   def of_seeds(
     cls, scores: Sequence[Mapping[int, Score]], diverged: Sequence[bool]
   ) -> PointState:
-    """Returns the state of a point with several seeds, by the means of their scores.
+    """Returns the state of a point with several seeds, from the mean scores over seeds.
 
     The mean exists at a step if each seed has a score there or has diverged. If a seed
     diverged before the step, the mean is infinity. A point has diverged if at least one of its
@@ -204,7 +206,7 @@ def _promotions(
 ) -> Iterator[HalvingStage]:
   """Yields the stages of a bracket after its first rung and its calibration.
 
-  One of `eta` members is promoted. The calibration points are ranked together with the
+  One in `eta` members is promoted. The calibration points are ranked together with the
   members, but the number of promoted points depends on the number of members alone. A
   calibration point that was not promoted at one rung may be promoted at a later one.
 

@@ -1,8 +1,10 @@
 """Search methods: the interface by which a study chooses its points.
 
-A search chooses points in cohorts. A cohort is a whole design, or a batch that a Bayesian
-search proposes after the cohorts before it have ended. A method is a `SearchMethod`, whose
-functions are pure: a study that was killed calls them again and gets the same points.
+A point is one assignment of values to the parameters of a space. A search chooses points in
+cohorts. A cohort is a set of points that are chosen at one time: all points of a grid or of a
+random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
+A method is a `SearchMethod`. Its functions are pure, so a study that was killed calls them
+again and gets the same points.
 
 `register_search` in `lmhp.sweeping.config` adds a method.
 """
@@ -25,14 +27,14 @@ class SearchState:
   """State of a study before a search method chooses points.
 
   Attributes:
-    sweep: Keys of the sweep. A method reads its own keys with `lmhp.sections.keys_of`.
+    sweep: Config of the sweep. `lmhp.sections.keys_of` returns the keys of one method.
     space: Space of the new points.
     seed: Seed of the search.
     directions: 'minimize' or 'maximize' for each objective.
     n_planned: Number of points that the budget allows in all.
-    first_point: Number of the next point. Earlier cohorts have the points before it.
-    trials: Trials of earlier points. If the space was extended since, they have the base
-      config's values of the new parameters.
+    first_point: Number of the next point. Points with lower numbers are in earlier cohorts.
+    trials: Trials of earlier points. If the space was extended since, the new parameters
+      have the values of the base config.
     earlier_spaces: Spaces of the earlier cohorts that the same method proposed, in order.
   """
 
@@ -52,7 +54,7 @@ class CohortPlan:
 
   Attributes:
     method: Name of the method that proposes the points.
-    n_points: Number of points. 0 if the search has all of its points.
+    n_points: Number of points, or 0 if the search needs no more points.
   """
 
   method: str
@@ -63,8 +65,11 @@ class CohortPlan:
 class PopulationState:
   """State of a population before an exchange.
 
+  A population is a group of trials, its members, that train together. At an exchange, bad
+  members copy the states and values of good members.
+
   Attributes:
-    sweep: Keys of the sweep.
+    sweep: Config of the sweep.
     parameters: Parameters of the space.
     seed: Seed of the search.
     exchange: Number of the exchange, from 0.
@@ -85,7 +90,7 @@ class Exchange:
   """Result of an exchange between the members of a population.
 
   Attributes:
-    parents: For each member, the index of the member whose state it continues from.
+    parents: For each member, the index of the member from whose state it continues.
     values: For each member, {parameter name: value} until the next exchange.
   """
 
@@ -98,7 +103,7 @@ class PopulationRules:
   """Rules of a method whose members train together and exchange states and values.
 
   Attributes:
-    interval_fraction: Function from the keys of the sweep to the interval between two
+    interval_fraction: Function from the config of the sweep to the interval between two
       exchanges, as a fraction of training.
     exchange: Function that decides one exchange.
   """
@@ -112,18 +117,17 @@ class SearchMethod:
   """One way to choose the points of a study.
 
   Attributes:
-    propose: Function that returns `n_points` new points. It is called as
-      `propose(state, n_points)`, again after a kill, and must return the same points then.
+    propose: `propose(state, n_points)` returns new points. After a kill, it is called again
+      and must return the same points.
     next_cohort: Function that plans the next cohort. None if this method proposes all points
       in one cohort.
     keys: Keys that the method adds to the section `sweep`, a class made by
       `lmhp.sections.keys`. None if it has none.
-    changeable_keys: Names of the own keys that may change when a study is extended.
-    n_points: Function from the keys of the sweep and the space to the number of points. None
-      if the budget of the sweep decides.
-    check_space: Function that raises a ConfigError if the method cannot search a space. It is
-      called as `check_space(space, is_traced)`. `is_traced` returns True for a path that may
-      change while a trial runs.
+    changeable_keys: Names in `keys` that may change when a study is extended.
+    n_points: Function from the config of the sweep and the space to the number of points.
+      None if the budget of the sweep sets the number.
+    check_space: `check_space(space, is_traced)` raises a ConfigError if the method cannot
+      search a space. `is_traced` returns True for a path that may change while a trial runs.
     max_objectives: Largest number of objectives.
     depends_on_results: If True, the points depend on results of earlier trials. A point
       that cannot be trained then becomes a failed trial. If False, such a point is an error
@@ -194,8 +198,8 @@ def check_search(name: str, space: Space, is_traced: Callable[[str], bool]) -> N
 def preview_points(name: str, state: SearchState, n_points: int) -> list[Point]:
   """Returns points for an estimate of the cost of a search.
 
-  They are the points of the first cohort. If they depend on results, points of a Halton
-  sequence stand in for them.
+  The points are those of the first cohort. If a method needs results to choose points, points
+  of a Halton sequence are used instead.
 
   Args:
     name: Name of the search method.

@@ -1,8 +1,9 @@
 """Population-based training: the worst members copy the best, and change what they copied.
 
-A slot is the place of a member in the population. All draws have the key (seed, exchange,
-slot, name). An exchange that is repeated after a kill thus gives the same result, and one
-parameter more leaves the draws of the others unchanged.
+A population is a group of trials, its members, that train together. A slot is the place of a
+member in the population. Each random number has the key (seed, exchange, slot, name). An
+exchange that is repeated after a kill thus gives the same result, and a new parameter leaves
+the random numbers of the others unchanged.
 
 Source: Jaderberg et al. 2017, arXiv:1711.09846: truncation selection, and perturb or resample
 (section 4, appendix A).
@@ -74,11 +75,11 @@ class PopulationKeys:
 def exploit(
   scores: Sequence[float], fraction: float, seed: int, exchange: int
 ) -> tuple[int, ...]:
-  """Chooses the slot whose state each slot continues from.
+  """Chooses for each slot the slot from whose state it continues.
 
-  The worst `fraction` of the slots copy slots among the best `fraction`: at least one slot, and
-  at most half of them. A slot whose score is not finite has diverged. It is always replaced,
-  unless all slots have diverged. Ties are broken by the slot's number.
+  The worst `fraction` of the slots, at least one and at most half of all, copy slots among the
+  best `fraction`. A slot whose score is not finite has diverged. A diverged slot is always
+  replaced, unless all slots have diverged. Of equal scores, the lower slot number is better.
 
   Args:
     scores: Score of each slot. Lower is better.
@@ -99,7 +100,7 @@ def exploit(
     # Finite scores first, the lowest at the front. Ties go to the lower slot.
     return (not finite[slot], scores[slot] if finite[slot] else 0.0, slot)
 
-  # The slots to replace, and those to copy.
+  # Choose the slots to replace and the slots to copy.
   ranked = sorted(range(n_slots), key=rank)
   # At least one, and at most half of the slots.
   n_replaced = min(max(1, math.floor(fraction * n_slots + 0.5)), n_slots // 2)
@@ -127,10 +128,11 @@ def explore(
 ) -> dict[str, Value]:
   """Returns the values with which a replaced member continues.
 
-  A value is drawn from its domain with a probability of 1/4. Otherwise, a Float is multiplied
-  by 0.8 or 1.25, on a logarithmic scale or not, and clipped to its domain. An Int is changed in
-  the same way, by at least 1. A Choice of numbers takes the next greater or smaller number. A
-  Choice of words stays. A Float of 0 can change only if it is drawn from its domain.
+  With a probability of 1/4, a new value is drawn from the domain. Otherwise, a Float is
+  multiplied by 0.8 or 1.25 (both on a linear and a logarithmic scale) and clipped to its
+  domain. An Int is changed in the same way, by at least 1. A Choice of numbers takes the next
+  greater or smaller number. A Choice of words stays. A Float of 0 changes only if a new value
+  is drawn.
 
   If a Choice changes, parameters that no longer exist are dropped, and parameters that begin to
   exist are drawn.
@@ -198,7 +200,7 @@ def _n_members(sweep: Section, space: Space) -> int:
 
 
 def _propose(state: SearchState, n_points: int) -> list[Point]:
-  """Returns the points that the members start with."""
+  """Returns the points with which the members start."""
   return Design(state.space, 'random', state.seed).points(0, n_points)
 
 

@@ -1,8 +1,10 @@
 """Population-based training: members train, are scored, copy the best, and continue.
 
-It is the one search whose members depend on each other. A member is a trial. Its lineage lists
-the values it trained with and the members that it copied. Each exchange is a pure function of
-the scores before it, so a study that was killed replays its exchanges.
+A population is a group of trials, its members, that train together. At an exchange, bad members
+copy the states and values of good members. This is the only search in which trials depend on
+each other. The lineage of a member lists the values with which it trained and the members that
+it copied. Each exchange is a pure function of the scores before it, so a study that was killed
+makes the same exchanges again.
 
 Source: Jaderberg et al., arXiv:1711.09846.
 """
@@ -34,7 +36,7 @@ class PopulationTraining:
   """One population, from its first step to its last.
 
   Args:
-    engine: Engine that brings trials to their exchanges.
+    engine: Engine that trains trials up to each exchange.
     sweep: Config of the sweep.
     space: Space of the values that members may change during training.
     rules: Rules of the search method.
@@ -58,11 +60,11 @@ class PopulationTraining:
     interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
     ends = [*range(interval, n_steps, interval), n_steps]
 
-    # Values that all members share. They are in each point, but are no parameters.
+    # Values that all members share. Each point has them, but they are not parameters.
     drawn = {parameter.paths[0] for parameter in self._compiled.parameters}
     fixed = {path: v for path, v in points[0].overrides.items() if path not in drawn}
 
-    # At first, each member continues from itself.
+    # At first, each member is its own parent.
     first_trials = [self._engine.trials[number] for number in numbers]
     exchange = Exchange(
       parents=tuple(range(len(numbers))),
@@ -71,7 +73,7 @@ class PopulationTraining:
       ),
     )
     lineages: list[list[LineageStep]] = [[] for _ in numbers]
-    # A part of the training ends at each exchange.
+    # Train part by part. An exchange follows each part but the last.
     for part, end in enumerate(ends):
       for slot, parent in enumerate(exchange.parents):
         step = LineageStep(end, numbers[parent], exchange.values[slot])
@@ -84,7 +86,7 @@ class PopulationTraining:
         exchange = self._exchange(numbers, end, part, exchange)
 
   def _first_points(self) -> list[Point]:
-    """Returns the points that the members start with."""
+    """Returns the points with which the members start."""
     method = SEARCH_METHODS[self._sweep.search]
     assert method.n_points is not None  # a population has a size
     state = SearchState(
@@ -137,7 +139,7 @@ class PopulationTraining:
     """Returns the stage up to the next exchange, or to the end.
 
     Args:
-      numbers: Trial of each slot.
+      numbers: Number of the trial in each slot (place in the population).
       exchange: Parents and values of the slots.
       fixed: {dotted path: value} that all members share.
       part: Number of this part of the training.

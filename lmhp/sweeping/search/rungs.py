@@ -1,7 +1,8 @@
 """Rungs and brackets of halving, and the cost of a search in steps.
 
-They do not depend on scores. `lmhp.sweeping.search.halving` decides by them which points
-continue.
+A rung is a step at which points are scored and only the best continue. A bracket is a set of
+points that start together. Rungs and brackets do not depend on scores.
+`lmhp.sweeping.search.halving` uses them to choose the points that continue.
 
 Source: Jamieson and Talwalkar, arXiv:1502.07943. Li et al., arXiv:1603.06560.
 """
@@ -34,7 +35,7 @@ class Bracket(NamedTuple):
 def rungs(
   total_steps: int, eta: int, first_fraction: float, n_rungs: int | None = None
 ) -> tuple[int, ...]:
-  """Returns the steps at which points are scored. They grow by nearly equal ratios.
+  """Returns the steps at which points are scored. Their ratios are nearly equal.
 
   Args:
     total_steps: Steps of a trial, the last rung.
@@ -119,10 +120,10 @@ class HalvingCost:
 
   Attributes:
     rungs: Rungs in steps, increasing.
-    eta: One of `eta` points is promoted.
+    eta: One in `eta` points is promoted.
     n_calibration_points: Number of points that are trained in full.
-    rung_cooldown_fraction: Length of the fork that scores a rung, as a fraction of the rung. 0
-      if there is no fork. The last rung has none.
+    rung_cooldown_fraction: Length of the fork that is scored at a rung, as a fraction of the
+      rung. 0 if there are no forks. The last rung has no fork.
     kind: 'successive' or 'hyperband'.
   """
 
@@ -135,14 +136,15 @@ class HalvingCost:
   def steps(self, n_points: int) -> int:
     """Returns the largest number of steps that a search of n points trains, forks included.
 
-    It assumes that each rung prunes and that a point has one seed. The number is a bound,
-    because it is unknown if the calibration points are among the promoted ones. If the rungs
-    do not prune, a search trains up to `n_points * rungs[-1]` steps and the forks.
+    A fork is a copy of a state that is cooled down and scored at a rung. The number assumes
+    that each rung prunes and that a point has one seed. It is an upper bound, because it is
+    unknown if the calibration points are promoted. If the rungs do not prune, a search trains
+    up to `n_points * rungs[-1]` steps and the forks.
 
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').steps(27), 27 * 27
     (81, 729)
     """
-    # The first bracket with enough points calibrates.
+    # The first bracket with enough points has the calibration points.
     # Each rung adds the steps from the one before it, and the fork for its score.
     total = 0
     n_uncalibrated = self.n_calibration_points
@@ -158,13 +160,13 @@ class HalvingCost:
     return total
 
   def _fork_steps(self, step: int) -> int:
-    """Returns the length of the fork that scores a rung, in steps."""
+    """Returns the length in steps of the fork that is scored at a rung."""
     if step == self.rungs[-1] or not self.rung_cooldown_fraction:
       return 0
     return max(1, round(self.rung_cooldown_fraction * step))
 
   def points_for(self, budget_steps: float) -> int:
-    """Returns the largest number of points that a budget of steps pays for.
+    """Returns the largest number of points whose search fits in a budget of steps.
 
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').points_for(81)
     27

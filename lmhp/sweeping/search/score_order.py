@@ -1,7 +1,9 @@
 """The order of scores: promotion, calibration points and rank correlations of rungs.
 
-A score is a number, or a pair if there are two objectives. Lower is better, so a score that is
-maximized comes with a negative sign. A score that is not finite is worse than all others.
+A point is one assignment of values to the parameters of a space, and a rung is a step at which
+points are scored. A score is a number, or a pair if there are two objectives. Lower is better,
+so a score that is maximized comes with a negative sign. A score that is not finite is worse
+than all others.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ Score: TypeAlias = float | tuple[float, float]
 
 
 def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
-  """Ranks pairs by the number of fronts that dominate them, then by their first number.
+  """Ranks pairs by the number of fronts before their own front, then by their first number.
 
   Args:
     values: Finite pairs. Lower is better.
 
   Returns:
-    The rank of each pair. 0 is the best. Equal pairs have one rank.
+    The rank of each pair. 0 is the best. Equal pairs have the same rank.
 
   Source: Deb et al. 2002 (NSGA-II), section III A, non-dominated sorting.
 
@@ -42,9 +44,9 @@ def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
-  """Returns one number for each point, by which the points are ranked. Lower is better.
+  """Returns {point: number by which the points are ranked}. Lower is better.
 
-  A score that is not finite gives infinity.
+  The number is infinity for a score that is not finite.
   """
   # One objective gives numbers, two give pairs. A score that is not finite is the
   # worst.
@@ -56,7 +58,7 @@ def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
         pairs[point] = score
     elif math.isfinite(score):
       numbers[point] = float(score)
-  # Pairs have no order as such, so their rank is their number.
+  # Pairs have no natural order, so the rank of `pareto_order` is used.
   if pairs:
     ranks = pareto_order(list(pairs.values()))
     numbers = dict(zip(pairs, map(float, ranks), strict=True))
@@ -78,7 +80,7 @@ def promote(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
 
 
 def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
-  """Returns the points to train in full: the best one of each of n equal parts of the ranks.
+  """Returns the points to train in full: the best point in each of n equal parts of the ranks.
 
   Points without a finite score are left out.
 
@@ -96,11 +98,11 @@ def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
 def rank_correlations(
   scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]
 ) -> dict[int, float]:
-  """Measures how well the ranks at each rung agree with those at the end.
+  """Returns the rank correlation of the scores at each rung with the final scores.
 
   Args:
-    scores: {point: {step: score}}. A point counts at a rung if it has a score there and at
-      the end.
+    scores: {point: {step: score}}. At a rung, the points that have a score there and at the
+      end are used.
     rungs: Rungs in steps, increasing. The last one is the end.
 
   Returns:
@@ -127,7 +129,7 @@ def may_prune(correlation: float, threshold: float | None) -> bool:
   """Returns True if a rung with this rank correlation may prune.
 
   Args:
-    correlation: Rank correlation of the rung with the end, or NaN.
-    threshold: Smallest correlation that allows pruning. None always allows it.
+    correlation: Rank correlation of the scores at the rung with the final scores, or NaN.
+    threshold: Smallest correlation at which the rung may prune. None allows pruning always.
   """
   return threshold is None or bool(correlation >= threshold)
