@@ -23,7 +23,7 @@ class CommandParser(argparse.ArgumentParser):
 
   Args:
     command: Name of the command, such as "count".
-    summary: One sentence on what the command does.
+    summary: One sentence that describes the command.
   """
 
   def __init__(self, command: str, summary: str) -> None:
@@ -52,7 +52,7 @@ class CommandParser(argparse.ArgumentParser):
       The values of the flags. None if `--help` was printed.
 
     Raises:
-      ConfigError: For a flag that does not exist, or a value that does not parse.
+      ConfigError: If a flag does not exist, or a value cannot be parsed.
     """
     if any(argument in HELP_FLAGS for argument in arguments):
       self.print_help()
@@ -109,7 +109,7 @@ def number(low: float) -> Callable[[str], float]:
 
 
 def config_overrides(arguments: list[str]) -> tuple[list[str], dict[str, object]]:
-  """Splits a command line into the overrides of a config or sweep and all else.
+  """Separates the overrides of a config or a sweep from the other arguments.
 
   An override is written `--config.a.b=value`, `--config.a.b value`, `--noconfig.a.b` or
   `--sweep.a=value`.
@@ -184,7 +184,7 @@ def parse_run_flags(
     The values of the flags. None if `--help` was printed.
 
   Raises:
-    ConfigError: For a word without a flag, or an empty path.
+    ConfigError: If there is a word without a flag, or an empty path.
   """
   # Words without a flag are collected, for an error message that helps.
   parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)

@@ -18,9 +18,9 @@ def sweep(arguments: list[str]) -> int:
   arguments, overrides = config_overrides(arguments)
   parser = CommandParser(
     'sweep',
-    'Search hyperparameters, many trials in one compiled program, or continue a study that '
-    'was stopped. Set any key with --config.KEY=VALUE or --sweep.KEY=VALUE. The experiment '
-    'file is executed.',
+    'Search hyperparameters, or continue a study that was stopped. Many trials train together '
+    'in one compiled program. Set any key with --config.KEY=VALUE or --sweep.KEY=VALUE. The '
+    'experiment file is executed.',
   )
   add_run_flags(parser, 'study')
   parser.add_argument(
@@ -31,7 +31,7 @@ def sweep(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--ray_address',
-    help='address of the Ray cluster; by default, find one here or start one',
+    help='address of the Ray cluster; by default, the one on this machine, or a new one',
   )
   parser.add_argument(
     '--storage',
@@ -41,7 +41,7 @@ def sweep(arguments: list[str]) -> int:
   parser.add_switch(
     'report',
     True,
-    'write report.html in the workdir, at rungs and at the end (default)',
+    'write report.html in the workdir after each rung and at the end (default)',
   )
   parser.add_switch('dry_run', False, 'print the estimated cost of the sweep, and stop')
   values = parse_run_flags(parser, arguments)
@@ -102,7 +102,8 @@ def dashboard(arguments: list[str]) -> int:
     return 0
   if len(values.workdir) != 1:
     raise ConfigError(
-      f'dashboard: got {len(values.workdir)} directories, expected one of a study'
+      f'dashboard: got {len(values.workdir)} directories, expected exactly one, that of a '
+      'study'
     )
 
   from lmhp.sweeping.progress.dashboard import open_dashboard

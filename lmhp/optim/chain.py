@@ -23,7 +23,7 @@ Only the parameters of `lmhp.optim.masks.decay_mask` decay. Norms, factored mome
 orthogonal matrices are those of each parameter of each layer (see
 `lmhp.optim.transforms.per_layer`). The norm in step 1 is over all parameters.
 
-The state contains no hyperparameter, so one `init` serves all values of them.
+The state contains no hyperparameter, so `init` does not depend on their values.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Makes the transformation from gradients to updates for one step.
 
-  The step function makes it again whenever it is traced. The form of the state depends on
-  the structure alone.
+  The step function makes it again whenever it is traced. The form of the state depends only
+  on the static keys of the section.
 
   Args:
-    structure: Structure of the section. Its traced fields are not read.
+    structure: The section `optimizer`, as `lmhp.hypers.split` returns it. Its traced numbers
+      are not read from it.
     numbers: Traced numbers of the section, scalars.
     schedule_value: Value of the schedule at this step, as a ratio to its peak. Scalar.
     grad_norm: Global norm of the gradient, if it is computed already. None computes it.

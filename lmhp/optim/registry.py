@@ -17,13 +17,13 @@ def register_optimizer(name: str, spec: OptimizerSpec) -> OptimizerSpec:
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name, if a key of the entry exists
-      with another declaration, or if a key of `defaults` is no traced number of the
-      section.
+    ConfigError: If another module has registered the name. If a key of the entry exists with
+      another declaration. If a key of `spec.defaults` is not the key of a traced number of
+      the section.
 
   >>> register_optimizer('adamw', OPTIMIZERS['lion'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):
-  lmhp.errors.ConfigError: optimizer 'adamw': ... did before, expected another name
+  lmhp.errors.ConfigError: optimizer 'adamw': ...
   """
   return register_entry(
     OPTIMIZERS, name, spec, OptimizerConfig, keys=spec.keys, numbers=spec.defaults

@@ -22,7 +22,10 @@ Numbers: TypeAlias = Mapping[str, jax.Array]
 MakeTransformation: TypeAlias = Callable[
   [Section, Numbers], optax.GradientTransformation
 ]
-"""Makes a transformation from the structure of the section and its traced numbers."""
+"""Makes a transformation from the section and its traced numbers.
+
+Only the static keys of the section may be read (see `lmhp.hypers.split`).
+"""
 
 DECAY_MODES = ('l2', 'decoupled', 'independent')
 
@@ -56,7 +59,7 @@ class OptimizerSpec:
 
   @property
   def keys_read(self) -> frozenset[str]:
-    """Names of the keys that this optimizer reads and others may not read."""
+    """Names of the keys that this optimizer reads, without those that all optimizers read."""
     own_keys = () if self.keys is None else declared(self.keys)
     return frozenset((*self.defaults, *own_keys))
 
@@ -108,8 +111,9 @@ def register_entry(
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name, if a key of the entry exists
-      with another declaration, or if a name in `numbers` is no number of the section.
+    ConfigError: If another module has registered the name. If a key of the entry exists with
+      another declaration. If a name in `numbers` is not the key of a traced number of the
+      section.
 
   >>> from lmhp.optim.config import OptimizerConfig
   >>> lion = OPTIMIZERS['lion']

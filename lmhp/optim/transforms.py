@@ -171,5 +171,5 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 def _over_copies(
   function: Callable[..., PyTree], param: Param
 ) -> Callable[..., PyTree]:
-  """Returns a function of one matrix as a function of all layers and experts."""
+  """Maps a function of one matrix over all layers and experts of a parameter."""
   return jax.vmap(function) if param.copy_axes else function

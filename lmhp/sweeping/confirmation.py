@@ -25,14 +25,17 @@ BASE = -1
 
 @dataclasses.dataclass(frozen=True)
 class ConfirmedPoint:
-  """A point on new seeds, and the base config on the same seeds. Intervals have 95%.
+  """A point on new seeds, compared with the base config on the same seeds.
+
+  The confidence of the intervals is 95%.
 
   Attributes:
     point: Number of the point, or None for the base config.
     values: Objective on each seed.
     mean: Mean of the values.
     interval: Interval of the mean over seeds.
-    difference: Mean of point minus base, seed by seed. NaN if a run diverged.
+    difference: Mean over seeds of the value of the point minus that of the base config. NaN if
+      a run diverged.
     difference_interval: Interval of the difference.
     diverged: Numbers of seeds on which the point and the base config diverged.
     verdict: 'better' or 'worse' than the base config, 'no significant difference', or
@@ -59,7 +62,8 @@ def confirm(
   Args:
     engine: Engine of the study.
     sweep: Config of the sweep.
-    planned_steps: Updates of the search, which decide how much is worth measuring.
+    planned_steps: Updates of the search. If there are more, more methods of running packs are
+      measured.
 
   Returns:
     The points, the best of the search first, then the base config. Empty if there are no
@@ -195,18 +199,18 @@ def _confirmed_point(
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
   # The comparison is for losses, so an objective that is maximized changes its sign twice.
-  found = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
-  assert found is not None  # both have the seeds of the confirmation
-  ends = sorted((sign * found.low, sign * found.high))
+  comparison = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
+  assert comparison is not None  # both have the seeds of the confirmation
+  ends = sorted((sign * comparison.low, sign * comparison.high))
   return ConfirmedPoint(
     point=None if point == BASE else point,
     values=values,
     mean=mean,
     interval=(low, high),
-    difference=sign * found.difference,
+    difference=sign * comparison.difference,
     difference_interval=(ends[0], ends[1]),
-    diverged=(found.winner_diverged, found.base_diverged),
-    verdict=found.verdict,
+    diverged=(comparison.winner_diverged, comparison.base_diverged),
+    verdict=comparison.verdict,
   )
 
 

@@ -19,7 +19,8 @@ from lmhp.sweeping.space import as_space
 from lmhp.sweeping.tasks.task import Job, Task
 
 MAX_PREVIEWED_POINTS = 256
-"""Number of points whose structures are looked at. The others are assumed to be alike."""
+"""Number of points whose structures are determined. The other points are assumed to have the
+same structures, in the same proportions."""
 
 
 @dataclasses.dataclass(frozen=True)

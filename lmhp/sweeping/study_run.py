@@ -49,8 +49,9 @@ class StudyOptions:
   Attributes:
     engine: "local" or "ray".
     storage: URL of a database, or None for a journal in the directory of the study.
-    display: Kind of display of the progress.
-    ray_address: Address of the Ray cluster. None finds one here, or starts one.
+    display: One of `lmhp.training.progress.live.MODES`.
+    ray_address: Address of the Ray cluster. None: a cluster on this machine, which is started
+      if there is none.
     write_report: Writes a report of the study as it is now, or None for no reports.
   """
 
@@ -62,7 +63,7 @@ class StudyOptions:
 
 
 class StudyRun:
-  """A sweep in its directory.
+  """One run of a study: the search, the confirmation and the result.
 
   Args:
     request: The task and the sweep.
@@ -93,7 +94,7 @@ class StudyRun:
     self._reports = Reports(options.write_report)
 
   def run(self) -> StudyResult:
-    """Runs the study to its end, or until a signal."""
+    """Runs the study to its end, or until a signal stops it."""
     start = time.perf_counter()
     with (
       Study.open(
@@ -188,7 +189,11 @@ class StudyRun:
     return min(method.member_step_seconds.values())
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
-    """Runs the search. Returns the rank correlation of each rung with the end."""
+    """Runs the search.
+
+    Returns:
+      {step of a rung: rank correlation of its scores with the final scores}.
+    """
     rules = SEARCH_METHODS[self.sweep.search].population
     if rules is not None:
       PopulationTraining(engine, self.sweep, self.space, rules).run()

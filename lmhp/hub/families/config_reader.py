@@ -13,7 +13,7 @@ T = TypeVar('T')
 U = TypeVar('U')
 
 REQUIRED = object()
-"""Stands for the default of a key that has none."""
+"""Default of a key that has no default in transformers. The key must be present."""
 
 MAX_PRINTED = 80
 """Longest value in an error message, in characters."""

@@ -102,7 +102,7 @@ class LatentRotary(Rotary):
 
 
 def _read_groups(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the groups of V2, whose router takes the best experts of all or of some groups."""
+  """Returns the groups of V2. Its router chooses experts from all groups or from the best."""
   method = reader.take('topk_method', 'greedy', str)
   n_groups = reader.take('n_group', None, int, None)
   n_taken = reader.take('topk_group', None, int, None)

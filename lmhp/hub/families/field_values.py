@@ -23,7 +23,7 @@ ACTIVATIONS = {
   'gelu_pytorch_tanh': 'gelu_tanh',
   'gelu_python_tanh': 'gelu_tanh',
 }
-"""{name in transformers: name in lmhp}. Names with the same right side are one function."""
+"""{name in transformers: name in lmhp}. transformers has several names for one function."""
 
 ACTIVATION_FIELDS = ('activation', 'head_activation')
 INIT_STD = 0.02

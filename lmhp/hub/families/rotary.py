@@ -1,8 +1,8 @@
 """Converter for rotary positions.
 
-Older files have the keys rope_theta and rope_scaling, newer ones the object rope_parameters.
-A key inside the object takes precedence over the same key beside it. The exception is
-original_max_position_embeddings, where the key beside the object takes precedence.
+Older files have the key rope_theta and the object rope_scaling. Newer files have the object
+rope_parameters. A key inside the object takes precedence over the same key outside of it. Only
+for original_max_position_embeddings, the key outside of the object takes precedence.
 
 Source: transformers 5, `modeling_rope_utils.py`.
 """
@@ -26,7 +26,7 @@ _SCALING_TYPES = ('default', *SCALINGS)
 
 @dataclasses.dataclass(frozen=True)
 class _OuterKeys:
-  """Values of the keys beside the object. They are the defaults of the keys inside.
+  """Values of the keys outside of the object. They are the defaults of the keys inside.
 
   Attributes:
     base: Base of the rotary frequencies.

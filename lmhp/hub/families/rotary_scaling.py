@@ -65,7 +65,7 @@ def yarn_magnitude(factor: float, mscale: float) -> float:
 def _read_factor(
   inner: ConfigReader, cfg: ModelConfig, original_length: int | None
 ) -> float:
-  """Returns the scaling factor. If it is absent, the ratio of the two contexts."""
+  """Returns the scaling factor. If it is absent, it is the ratio of the two contexts."""
   factor = inner.take('factor', None, float, None)
   if factor is not None:
     return factor
@@ -79,8 +79,8 @@ def _read_original_length(
 ) -> int:
   """Returns the context before scaling, in tokens. The outer key takes precedence."""
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
-  # Without an outer key, the object has the length, or else the model's own context
-  # counts.
+  # Without an outer key, the length is in the object. If it is not there either, it is the
+  # context of the model.
   if outer_length is None:
     length = inner_length or cfg.max_seq_len
   else:

@@ -89,8 +89,8 @@ def layers_with_positions(n_layers: int, period: int) -> list[bool]:
 
   Args:
     n_layers: Number of layers.
-    period: Every layer whose number is a multiple of it has no positions. The first layer has
-      the number 1. 0 if all layers have positions.
+    period: Every layer whose number is a multiple of `period` has no positions. The first layer
+      has the number 1. If `period` is 0, all layers have positions.
 
   >>> layers_with_positions(5, 2)
   [True, False, True, False, True]

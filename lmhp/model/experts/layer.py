@@ -60,7 +60,8 @@ class Experts(nn.Module):
     activate = _activation(cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset)
 
     if cfg.expert_input_scaled:
-      # Each assignment has a row of its own, multiplied by its weight before the expert.
+      # Each assignment, a pair of a token and an expert, has its own row. The row is
+      # multiplied by the weight of the assignment before the expert.
       rows_TkD = x_TD[:, None] * routing.weights_Tk[..., None]
       y_AD = apply_experts(
         rows_TkD.reshape(-1, cfg.d_model),

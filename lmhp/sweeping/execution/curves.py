@@ -33,7 +33,7 @@ class CurveRows:
     tokens_per_step: Tokens of one update.
     every_steps: Steps between two rows.
     forced_steps: Further steps that have a row. The first step always has one.
-    loss: Metric whose first value that is not finite ends the rows of a member.
+    loss: Metric. The rows of a member end at the first step at which it is not finite.
   """
 
   def __init__(

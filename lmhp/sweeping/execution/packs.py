@@ -21,7 +21,8 @@ from lmhp.typing import PyTree
 RESULT = 'result.json'
 SPEC = 'pack.json'
 WORTH_SAVING_SECONDS = 2.0
-"""Final states that took less time are not saved. They are computed again when needed."""
+"""The final states of a pack that took less time are not saved. They are computed again if
+they are needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,8 @@ class PackRunOptions:
     should_stop: Returns True after a signal.
     show: Called with the step and {metric: values of the members} after each chunk.
     devices: Devices to run on. Empty is the default device.
-    worth_saving_seconds: Final states that took less time are not saved. 0 if another
-      process starts from them.
+    worth_saving_seconds: The final states of a pack that took less time are not saved. 0 if
+      another process starts from them.
   """
 
   should_stop: Callable[[], bool] = _never

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
   import ray
 
 RETRIES = 5
-"""How often Ray runs a function again after its worker or node died."""
+"""Number of times that Ray runs a function again after its worker or node died."""
 
 GRACE_SECONDS = 60.0
 """Time that interrupted functions have to save their states."""
@@ -42,8 +42,8 @@ class RayCluster:
   """Runs functions on a Ray cluster.
 
   Args:
-    address: Address of the cluster. None finds the one of this machine, or starts one. A
-      process that has joined a cluster stays with it.
+    address: Address of the cluster. None: the cluster on this machine, which is started if
+      there is none. A process that has joined a cluster cannot join another one.
     resources: Resources of one function. None is one accelerator, or all processors of the
       smallest node if no node has an accelerator.
 
@@ -103,7 +103,7 @@ class RayCluster:
       max_retries=RETRIES,
       retry_exceptions=False,
       # A process that has used an accelerator keeps its memory, so each call gets a new
-      # one.
+      # process.
       max_calls=1 if uses_accelerator else 0,
       **self.resources,
     )(function)

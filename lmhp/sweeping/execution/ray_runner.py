@@ -50,7 +50,8 @@ class RayRunner:
   """Runs packs on a cluster. A context manager that leaves the cluster.
 
   Args:
-    address: Address of the cluster. None finds the one of this machine, or starts one.
+    address: Address of the cluster. None: the cluster on this machine, which is started if
+      there is none.
     experiment_file: Experiment file that each worker runs first, because it may register
       entries. None if there is none.
     resources: Resources of a pack, as options of a Ray function. None is one accelerator,

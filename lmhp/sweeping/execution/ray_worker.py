@@ -93,7 +93,7 @@ class WorkerSetup:
     """Makes the task in this process.
 
     Raises:
-      ConfigError: If a plugin is missing, or this node makes another task of the recipe.
+      ConfigError: If a plugin is missing, or the recipe cannot make the same task on this node.
     """
     if os.path.isdir(self.directory):
       os.chdir(self.directory)

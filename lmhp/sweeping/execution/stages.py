@@ -54,8 +54,8 @@ class Stage:
       measure more methods of execution.
     starts: {number of a trial: start}, for trials that continue from the state of another
       trial.
-    divergence_ends: If False, a trial that diverges does not end, because it continues from
-      the state of another trial.
+    divergence_ends: True if a trial that diverges has ended. False in population-based
+      training, in which it continues from the state of another trial.
   """
 
   name: str

@@ -37,7 +37,7 @@ def open_dashboard(
   """
   with dashboard_server(workdir, port, storage) as server:
     url = f'http://localhost:{server.server_port}/'
-    print(f'{workdir} is at {url}  (Ctrl-C ends it)', flush=True)
+    print(f'{workdir} is at {url}  (Ctrl-C stops the server)', flush=True)
     with contextlib.suppress(KeyboardInterrupt):
       server.serve_forever()
 
@@ -93,7 +93,7 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
       )
     return storage or url
 
-  # Optuna would make a journal that does not exist.
+  # Optuna would create a journal that does not exist.
   if not journal.exists():
     raise ConfigError(
       f'{directory}: got no study, expected a directory of lmhp sweep with a {JOURNAL}'

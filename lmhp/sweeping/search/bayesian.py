@@ -109,7 +109,7 @@ def _mean_result(
   parameters: Mapping[str, Value], trials: Sequence[Trial], use_scores: bool
 ) -> PointResult:
   """Returns the mean result of the trials of one point."""
-  # A point is pruned if all of its trials that have a value are.
+  # A point is pruned if all of its trials that have a value are pruned.
   ended = [trial for trial in trials if trial.status in ('complete', 'diverged')]
   pruned = [
     trial for trial in trials if trial.status == 'pruned' and trial.values is not None

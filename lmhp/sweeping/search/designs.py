@@ -93,7 +93,7 @@ class Design:
       self.dimensions = extend_dimensions(dimensions or {}, self._compiled.parameters)
 
   def points(self, start: int, stop: int) -> list[Point]:
-    """Returns the points `start` to `stop`, without the last.
+    """Returns the points with the numbers `start` to `stop - 1`.
 
     Raises:
       ConfigError: If the Subsample or the sequence has fewer points.

@@ -180,17 +180,18 @@ def choose_evenly(
 ) -> list[tuple[tuple[str, Value], ...]]:
   """Chooses points so that each value occurs as often as its share of the list allows.
 
-  The next point is the one whose values, all parameters together, have occurred least for
-  their shares. Ties are broken by an order that depends on the seed and on the names of the
-  parameters.
+  The next point is the one whose values, all parameters together, have occurred least often
+  in relation to their shares. Ties are broken by a random order, which depends on the seed and
+  on the names of the parameters.
 
   Args:
     points: `((name, value), ...)` of each point, all different.
     n: Number of points to choose. All are chosen if there are no more.
-    seed: Seed that breaks ties.
+    seed: Seed of the order that breaks ties.
 
   Returns:
-    The points in the order in which they were chosen. Fewer are the beginning of more.
+    The points in the order in which they were chosen. A smaller `n` gives the beginning of
+    this list.
   """
   # A random order breaks ties, because `argmin` returns the first minimum.
   names = list(dict.fromkeys(name for point in points for name, _ in point))

@@ -31,7 +31,7 @@ class SearchState:
     space: Space of the new points.
     seed: Seed of the search.
     directions: 'minimize' or 'maximize' for each objective.
-    n_planned: Number of points that the budget allows in all.
+    n_planned: Number of points that the budget allows in total.
     first_point: Number of the next point. Points with lower numbers are in earlier cohorts.
     trials: Trials of earlier points. If the space was extended since, the new parameters
       have the values of the base config.

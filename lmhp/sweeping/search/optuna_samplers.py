@@ -103,7 +103,8 @@ def _optuna_trial(
   )
 
 
-# Optuna's Choice takes only simple values. Ours goes by the index of its value.
+# Optuna accepts only simple values in a choice. So a `Choice` is passed to Optuna as the index
+# of its value.
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -80,7 +80,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
   # ceil(n_rungs eta^s / (s + 1)) points in bracket s. Minus before // rounds up.
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
 
-  # Webster's method gives these for fewer points in any case. The rest is given out singly.
+  # Webster's method gives each bracket at least this many points.
   total_weight = sum(weights)
   n_sure = max(n_points - n_rungs, 0)
   sizes = [(2 * w * n_sure + total_weight) // (2 * total_weight) for w in weights]

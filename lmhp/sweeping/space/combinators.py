@@ -71,7 +71,7 @@ class Product(Space):
     object.__setattr__(self, 'parts', tuple(parts))
 
   def __repr__(self) -> str:
-    # Paths that follow each other are shown as one dict, up to a path that comes again.
+    # Consecutive paths form one dict. A path that the dict already has begins a new dict.
     groups: list[dict[str, Domain | When] | Space] = []
     for part in self.parts:
       if isinstance(part, Space):
@@ -225,13 +225,13 @@ class Chain(Space):
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class When(Space):
-  """A part of a space that exists only if another path takes one of some values.
+  """A part of a space that exists only if another path, the parent, has a given value.
 
   Attributes:
     path: Dotted path of the parent.
     values: Values of the parent that meet the condition. The argument may be a single value.
-    content: Under a path: a domain or a plain value, or another `When` of one. Elsewhere: a
-      dict or a space.
+    content: Part of the space. If the `When` is the value of a path in a dict, it is a domain,
+      a plain value, or another `When` with one of these. Otherwise, it is a dict or a space.
 
   >>> When('schedule.name', 'wsd_linear', 0.2)
   When('schedule.name', 'wsd_linear', Fixed(0.2))
@@ -271,7 +271,7 @@ class Subsample(Space):
   Attributes:
     space: Space whose grid is thinned.
     n: Number of points to keep.
-    seed: Seed that breaks ties. Another seed keeps other points.
+    seed: Seed of the choice between points that are equally good to keep.
 
   >>> Subsample({'optimizer.b2': Choice(0.9, 0.95, 0.99)}, 2)
   Subsample(Product({'optimizer.b2': Choice(0.9, 0.95, 0.99)}), 2)
@@ -296,7 +296,7 @@ class Subsample(Space):
     yield from self.space.entries(around.inside(subsample=subsample))
 
 
-# --- from what the user writes --------------------------------------------------------
+# --- conversion of arguments ----------------------------------------------------------
 
 
 def as_space(value: object) -> Space:
@@ -351,7 +351,7 @@ def _as_content(value: object) -> Domain | Space:
 
 
 def _innermost(content: Domain | Space) -> Domain | Space:
-  """Returns what the conditions around a part contain."""
+  """Returns the domain or the space inside all conditions of a part."""
   while isinstance(content, When):
     content = content.content
   return content

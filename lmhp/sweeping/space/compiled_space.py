@@ -204,7 +204,7 @@ def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
   assert isinstance(domain, (Float, Int, Choice))
   condition = _named_condition(resolved.parents)
   name = entry.label
-  # The condition tells parameters of one path apart.
+  # The condition distinguishes the parameters of one path.
   if is_shared:
     parts = []
     for parent, values in condition:

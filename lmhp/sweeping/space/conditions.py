@@ -1,7 +1,8 @@
 """Conditions of a space, resolved: each entry with the entries that it depends on.
 
-A condition is written on a dotted path. Several entries may set this path, each under a
-condition of its own. An entry with several possible parents becomes several resolved entries.
+A condition names the dotted path of its parent. Several entries may set this path, under
+conditions that exclude each other. An entry with several possible parents becomes several
+resolved entries, one for each of them.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ ResolvedCondition: TypeAlias = tuple[tuple[ResolvedEntry, tuple[Value, ...]], ..
 def ancestors_of(
   condition: ResolvedCondition,
 ) -> dict[ResolvedEntry, tuple[Value, ...]] | None:
-  """Returns what a condition requires of each ancestor.
+  """Returns the values of each ancestor with which a condition can hold.
 
   Returns:
-    {ancestor: accepted values}, or None if the requirements exclude each other.
+    {ancestor: accepted values}, or None if the condition can never hold.
   """
   required: dict[ResolvedEntry, tuple[Value, ...]] = {}
   # A parent that several ancestors require must meet all of their requirements.
@@ -87,8 +88,8 @@ def resolve_conditions(entries: Sequence[SpaceEntry]) -> list[ResolvedEntry]:
     entries: All entries of a space.
 
   Raises:
-    ConfigError: If a condition is on a path that the space does not set, on a value that the
-      path never takes, on itself, or if conditions exclude each other.
+    ConfigError: If the path of a condition is not set by the space, if a value of a condition
+      is never taken by its path, if conditions form a cycle, or if they exclude each other.
   """
   resolver = _ConditionResolver(entries)
   for entry in entries:
@@ -165,7 +166,7 @@ class _ConditionResolver:
         continue
       for parent in self.resolve(candidate):
         if isinstance(candidate.domain, Fixed):
-          # The parent takes the value wherever it exists.
+          # The parent always has this value, so only the conditions of the parent count.
           alternatives.append(parent.parents)
         else:
           alternatives.append(((parent, accepted),))

@@ -92,7 +92,7 @@ class Domain:
     raise NotImplementedError
 
   def values_to_check(self) -> tuple[Value, ...]:
-    """Returns the values that show if the domain fits a config key: all, or both ends."""
+    """Returns the values to check against a config key: all values, or both ends."""
     raise NotImplementedError
 
   def check(self, path: str) -> None:

@@ -24,7 +24,7 @@ from lmhp.sweeping.space.domains import (
 from lmhp.typing import Number
 
 MAX_LISTED = 10_000
-"""Number of values up to which an `Int` is listed."""
+"""An `Int` with more values than this is described by a `Range`, and not by a list."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

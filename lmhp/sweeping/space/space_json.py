@@ -38,7 +38,7 @@ def from_json(obj: object) -> Space:
   """Returns the space that `to_json` wrote.
 
   Raises:
-    ConfigError: If `to_json` did not write this.
+    ConfigError: If the JSON was not written by `to_json`.
 
   >>> from_json(to_json({'model.n_layers': Int(2, 8)}))
   Product({'model.n_layers': Int(2, 8)})
@@ -64,7 +64,7 @@ def _encode(value: object) -> JSON:
   if isinstance(value, tuple):
     return [_encode(item) for item in value]
   if isinstance(value, float) and not math.isfinite(value):
-    # JSON has no infinity. The string 'inf' could be a value of its own.
+    # JSON has no infinity. The string 'inf' alone could also be a value of a Choice.
     return {'float': str(value)}
   if value is None or isinstance(value, (bool, int, float, str)):
     return value

@@ -157,7 +157,15 @@ def _in_domain(value: Value, domain: Domain) -> str:
 def _check_item(
   path: str, value: Value, domain: Domain, declaration: Declaration, base: object
 ) -> None:
-  """Checks one number or word. `base` is one of the base config, or None if unknown."""
+  """Checks one number or word against a key.
+
+  Args:
+    path: Dotted path of the key.
+    value: The number or word.
+    domain: Domain that contains it, for the error message.
+    declaration: Declaration of the key.
+    base: Number or word of the base config, or None if it is not known.
+  """
   got = f'{path}: got {_in_domain(value, domain)}, expected '
   if value is None:
     return

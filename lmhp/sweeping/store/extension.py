@@ -75,7 +75,7 @@ def _check_sweep_keys(
   for key, value in new.sweep.items():
     old_value = stored.sweep.get(key)
     if key == 'match_budget' and old_value is None:
-      # No trial had another length or cost before.
+      # Before, all trials had the length and the cost of the base config.
       continue
     if old_value != value and key not in (*EXTENDABLE, *method_keys):
       raise ConfigError(

@@ -4,10 +4,10 @@
 `optuna-dashboard study.journal` and `optuna.load_study` read it, also while a sweep writes
 it. `Journal` differs from Optuna's backend in three ways:
 
-- A record that a kill has torn is cut off when the journal is opened. Optuna's backend
-  fails for good when another record follows a torn one.
+- If a kill has cut a record short (a torn record), it is removed when the journal is opened.
+  Optuna's backend can never again read a journal in which a record follows a torn one.
 - The appends within `with journal.transaction()` reach the disk in one write and one
-  fsync. Reads within it return them already.
+  fsync. Reads within the transaction already return them.
 - Each record has a checksum (see `journal_records`).
 """
 
@@ -108,9 +108,9 @@ class Journal(BaseJournalBackend):
 
   @contextlib.contextmanager
   def transaction(self) -> Iterator[list[bytes]]:
-    """Joins all appends within it to one write. An exception discards them.
+    """Joins all appends within it into one write. An exception discards them.
 
-    Other programs cannot append during it.
+    Other programs cannot append during the transaction.
 
     Yields:
       The lines of the transaction.

@@ -7,13 +7,14 @@ Optuna stores for each trial::
   intermediate values  scores by step
   state and values     complete and diverged are COMPLETE, pruned is PRUNED, failed is FAIL
   user attributes      lmhp_number, point, seed, cohort, overrides, model; `record` with all
-                       that changes; `parameters` if params alone do not give them back;
+                       fields that change; `parameters` if they differ from params;
                        `diverged`
 
-The attribute `record` is the truth. It is one write, so after a kill a trial has its old
-state or its new one. The other fields are repeated for Optuna. They are corrected when the
-study is opened. Trials that are added together are listed in the study's attribute
-`lmhp_adding` first, so after a kill either all of them exist or none.
+lmhp reads the state of a trial from the attribute `record`. It is written at once, so after a
+kill a trial has its old state or its new one. The other fields that change are copies for
+Optuna. If a kill has left them behind, they are corrected when the study is opened. Trials
+that are added together are first listed in the study's attribute `lmhp_adding`, so after a kill
+either all of them exist or none.
 
 A trial without these attributes was added by another program. It is ignored.
 """
@@ -51,7 +52,7 @@ ADDING = f'{ATTRIBUTE_PREFIX}_adding'
 NUMBER = f'{ATTRIBUTE_PREFIX}_number'
 
 Transaction = Callable[[], contextlib.AbstractContextManager[object]]
-"""Returns a context that joins the writes within it to one."""
+"""Returns a context that joins the writes within it into one."""
 
 _STATES = {
   'waiting': TrialState.WAITING,
@@ -80,7 +81,7 @@ class OptunaRecords:
     storage: The storage.
     study_id: Optuna's number of the study in it.
     space: Parameters of the trials that will be added, by name.
-    transaction: Joins many writes to one.
+    transaction: Joins several writes into one.
   """
 
   def __init__(

@@ -32,7 +32,7 @@ class OpenStorage:
   Attributes:
     storage: The storage.
     place: Path of the journal, or URL of the database without its password.
-    transaction: Joins many writes to one.
+    transaction: Joins several writes into one.
     close: Closes the storage.
   """
 

@@ -44,7 +44,8 @@ class Functions:
 
   Attributes:
     init: `init(hypers) -> state`, a pytree of arrays.
-    step: `step(state, hypers, i) -> (state, metrics)`, update i and a dict of scalars.
+    step: `step(state, hypers, i) -> (state, metrics)` makes update number i. `metrics` is a
+      dict of scalars.
     evaluate: `evaluate(state, hypers) -> metrics`, or None for the metrics of one more
       step.
   """

@@ -1,7 +1,7 @@
-"""Progress of a run: a bar in a terminal or a notebook, lines with the time elsewhere.
+"""Progress of a run: a bar in a terminal or a notebook, or lines with the time elsewhere.
 
-Everything that lmhp prints during a run goes through its progress, log records included, so
-that bar and lines never mix.
+Everything that lmhp prints during a run is printed by the progress, log records included, so
+that the bar and the lines never mix.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def training_progress(
     first_step: Step at which the run starts or resumes.
 
   Raises:
-    ConfigError: If the mode is another word.
+    ConfigError: If there is no such mode.
   """
   mode = resolve_mode(mode)
   if mode == 'none':
