@@ -84,7 +84,7 @@ def to_config_dict(config: object) -> ConfigDict:
 
 
 def _sections_of(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
-  """Returns {section: {key: value}} for {dotted path: value}."""
+  """Converts {dotted path: value} to {section: {key: value}}."""
   sections: dict[str, dict[str, T]] = {name: {} for name in SECTIONS}
   for path, value in values.items():
     section, _, name = path.partition('.')

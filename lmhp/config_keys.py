@@ -18,7 +18,7 @@ from lmhp.sections import Section
 from lmhp.training.config import RunConfig
 
 SECTIONS: dict[str, type[Section]] = typing.get_type_hints(RunConfig)
-"""{name of a section: its class}."""
+"""{name of a section: class of the section}."""
 
 
 def keys() -> dict[str, Declaration]:
@@ -125,7 +125,7 @@ _NONFINITE = ('inf', '+inf', '-inf', 'nan')
 
 
 def parse(text: str, hint: object) -> object:
-  """Returns the value that a text on the command line stands for.
+  """Converts a text on the command line to the value of a key.
 
   Words and paths are taken literally. Numbers, tuples, True and None are written as in
   Python (`3e-3`, `('local', 'global')`). `inf` and `nan` are numbers. A tuple may also be

@@ -31,7 +31,7 @@ class Declaration:
   """Facts about one config key, stated once.
 
   Attributes:
-    doc: One line on what the number multiplies or what the word chooses.
+    doc: One line about the effect of the value.
     traced: True if the value reaches the program as an array. False if it is part of the
       compile key.
     unit: Unit of the number. Empty if it has none.
@@ -39,18 +39,19 @@ class Declaration:
     high: Largest allowed value.
     open_low: If True, `low` itself is not allowed.
     open_high: If True, `high` itself is not allowed.
-    choices: Allowed values. A traced choice travels as its position, so entries are only
-      ever appended.
+    choices: Allowed values. A traced choice reaches the program as its position, so new
+      entries are only appended.
     derived: If True, None stands for a value that follows from other keys, the data or the
       machine. It is filled in before a program reads the key, so the annotation of the key
       leaves None out.
     neutral: Value that switches the hyperparameter off, such as infinity for a clip norm.
     static_when_neutral: If True, the program leaves the part out if the value is neutral
       in every member (dropout alone).
-    aliases: Names of the same thing in other libraries.
+    aliases: Names of this key in other libraries.
     converted_aliases: {name in another library: conversion}, for names whose meaning
       differs.
-    value_aliases: {value in another library: how to get it here}.
+    value_aliases: {value in another library: the values of lmhp with the same effect, as
+      text}.
     source: Paper or code that the definition or the default comes from.
   """
 

@@ -1,5 +1,8 @@
 """The split of a config into structure (static) and `Hypers` (traced numbers).
 
+The structure is the part of a config that is compiled into a program. Traced numbers, such as
+the learning rate, are arguments of the program, so that one program serves all their values.
+
 This file imports no jax.
 """
 
@@ -57,10 +60,11 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
       neutral here, because another member of the same population uses them.
 
   Returns:
-    The structure: the same dataclass, hashable, with `TRACED` in place of each traced
-    number. And the numbers. For a section: a dict by key of numpy scalars (float32, int32
-    for choices and ints, uint32 for seeds) or, for a tuple of numbers, a float32 vector.
-    For a dataclass of sections: a dict of these dicts by section.
+    The structure and the traced numbers. The structure is the same dataclass, hashable, with
+    `TRACED` in place of each traced number. The numbers of a section are {key: value}. A
+    value is a numpy scalar (float32, int32 for choices and ints, uint32 for seeds), or a
+    float32 vector for a tuple of numbers. The numbers of a dataclass of sections are
+    {section: {key: value}}.
   """
   present = frozenset(present)
   if isinstance(cfg, Section):
@@ -115,7 +119,7 @@ def encode(
 def _copy_unchecked(cfg: T, values: Mapping[str, object]) -> T:
   """Returns a copy of a frozen dataclass with other values, without any check.
 
-  A structure is not a config: its traced fields hold no numbers.
+  The checks of a config would fail for a structure, whose traced fields hold no numbers.
   """
   copy = object.__new__(type(cfg))
   for name, value in values.items():

@@ -82,8 +82,7 @@ class Registry(Mapping[str, T], Generic[T]):
 def _calling_module() -> str:
   """Returns the name of the module that registers an entry.
 
-  It is the nearest caller outside the functions `register_...`, which lmhp offers for its
-  registries.
+  The module is the nearest caller outside the functions `register_...` of lmhp.
   """
   # Frame 0 is this function, and frame 1 is `Registry.register`.
   frame = sys._getframe(2)
@@ -95,7 +94,8 @@ def _calling_module() -> str:
 def import_object(path: str) -> Any:
   """Returns the object at an import path.
 
-  An entry holds an import path instead of an object if its own file may not import jax.
+  An entry holds an import path instead of an object if the file that registers it may not
+  import jax.
 
   Args:
     path: Import path, such as `package.module:Class`.

@@ -49,7 +49,7 @@ RENAMED_KEYS = {
   'train.grad_accumulation_steps': 'train.accumulation',
   'train.measure_noise_scale': 'train.noise_scale',
 }
-"""{key: its name before}. A key that is not in the table was never renamed."""
+"""{name of a key: its old name}. A key that is not in the table was never renamed."""
 
 _PATH = re.compile(r'[A-Za-z_]\w*(?:\.\w+)+')
 

@@ -41,7 +41,7 @@ class Section:
   def resolve(self) -> None:
     """Fills in derived values with `assign`, and checks what involves several keys.
 
-    It runs after each key was checked against its declaration.
+    Called after each key was checked against its declaration.
     """
 
 
@@ -144,7 +144,7 @@ def keys(cls: type[T]) -> type[T]:
 def keys_of(cfg: Section, keys_class: type[T]) -> T:
   """Returns a section as an instance of a keys class that was added to it.
 
-  It is the same object. Only a type checker sees the difference.
+  The returned object is the section. Only its static type differs.
   """
   return typing.cast(T, cfg)
 

@@ -1,4 +1,9 @@
-"""The size of a search: its rungs, and the number of points that its budget pays for."""
+"""The size of a search: its rungs, and the number of points that fit in its budget.
+
+A point is one assignment of values to the parameters of a space, and has one trial per seed. A
+rung is a step at which points are scored and only the best continue. A fork is a copy of a
+state that is trained further with a falling learning rate, to score it at a rung.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +64,7 @@ def plan_search(
   base_step_seconds: float | None = None,
   begun: RungSchedule | None = None,
 ) -> SearchPlan:
-  """Plans the search that a budget pays for.
+  """Plans the search that fits in a budget.
 
   Args:
     task: Task of the sweep.
@@ -67,11 +72,12 @@ def plan_search(
     space: Space of the sweep.
     base_step_seconds: Measured seconds of an update of the base config. Needed only for a
       budget in seconds.
-    begun: Rungs that the study began with. A wider space does not move them. None for a new
+    begun: Rungs with which the study began. A wider space does not move them. None for a new
       study.
 
   Raises:
-    ConfigError: If the method cannot search the space, or the budget pays for no trial.
+    ConfigError: If the method cannot search the space, or the budget is too small for one
+      trial.
   """
   check_search(sweep.search, space, task.is_traced)
   # The rungs of the base config, and the cost of a search with them.
@@ -86,7 +92,7 @@ def plan_search(
     kind='successive' if sweep.halving == 'none' else sweep.halving,
   )
 
-  # The number of points that the budget pays for.
+  # The number of points that fit in the budget.
   n_points = _n_points(task, sweep, space, cost, base_step_seconds)
   halving = None
   if sweep.halving != 'none':
@@ -157,7 +163,7 @@ def _n_points(
   cost: HalvingCost,
   base_step_seconds: float | None,
 ) -> int:
-  """Returns the number of points that the budget pays for, at least one."""
+  """Returns the number of points that fit in the budget, at least one."""
   method = SEARCH_METHODS[sweep.search]
   # The method decides the number of points itself, as a grid does.
   if method.n_points is not None:
@@ -171,7 +177,7 @@ def _n_points(
     return n_points
   if sweep.trials is not None:
     return sweep.trials
-  # Seeds share the budget of a point.
+  # The seeds of a point divide its budget.
   budget_steps = _budget_in_steps(task, sweep, space, base_step_seconds)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
   if not n_points:
@@ -185,7 +191,7 @@ def _n_points(
 def _budget_in_steps(
   task: Task, sweep: SweepConfig, space: Space, base_step_seconds: float | None
 ) -> float:
-  """Returns a budget in tokens, FLOPs or seconds as updates of the base config."""
+  """Converts a budget in tokens, FLOPs or seconds to updates of the base config."""
   # seconds / (seconds of a step)
   if sweep.seconds is not None:
     assert base_step_seconds is not None  # the caller measured it

@@ -1,4 +1,8 @@
-"""The confirmation after a search: its best points against the base config, on new seeds."""
+"""The confirmation after a search: the best points against the base config, on new seeds.
+
+A point is one assignment of values to the parameters of the space. Its trials differ only in
+their seed. The replicate is the index of a trial among the trials of its point.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,17 @@ from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.store.trial import Trial
 
 FIRST_REPLICATE = 1000
-"""First replicate of the confirmation. A search has fewer seeds, so none of them is reused."""
+"""First replicate of the confirmation. A search has fewer seeds, so no seed is used twice."""
 
 BASE = -1
-"""Number of the base config among the points."""
+"""Point number that means the base config."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfirmedPoint:
   """A point on new seeds, compared with the base config on the same seeds.
 
-  The confidence of the intervals is 95%.
+  The intervals are 95% confidence intervals.
 
   Attributes:
     point: Number of the point, or None for the base config.
@@ -37,7 +41,8 @@ class ConfirmedPoint:
     difference: Mean over seeds of the value of the point minus that of the base config. NaN if
       a run diverged.
     difference_interval: Interval of the difference.
-    diverged: Numbers of seeds on which the point and the base config diverged.
+    diverged: Number of seeds on which the point diverged, and number of seeds on which the
+      base config diverged.
     verdict: 'better' or 'worse' than the base config, 'no significant difference', or
       'unknown' if there are too few results.
   """
@@ -71,7 +76,7 @@ def confirm(
   """
   ranked = ranked_points(list(engine.trials.values()), sweep.directions[0])
   best = ranked[: sweep.confirm_points]
-  # Without a seed, each trial would be the same as before.
+  # A task without seeds would repeat the same trial.
   if not best or not engine.task.seed_paths:
     return []
 
@@ -113,7 +118,7 @@ def ranked_points(trials: Sequence[Trial], direction: str) -> list[int]:
   sign = -1.0 if direction == 'maximize' else 1.0
   means = {}
   for point, group in trials_of.items():
-    # A point of which one seed diverged is not reliable on the others.
+    # A point is not reliable if one of its seeds diverged.
     if all(trial.status == 'complete' for trial in group):
       means[point] = sign * float(np.mean([_value(t).loss for t in group]))
   # Ties go to the point with the lower number.
@@ -198,7 +203,8 @@ def _confirmed_point(
   """
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
-  # The comparison is for losses, so an objective that is maximized changes its sign twice.
+  # The comparison is made for losses (lower is better). So an objective that is maximized
+  # is negated before the comparison, and the results are negated after it.
   comparison = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
   assert comparison is not None  # both have the seeds of the confirmation
   ends = sorted((sign * comparison.low, sign * comparison.high))
@@ -215,7 +221,7 @@ def _confirmed_point(
 
 
 def _signed(results: Mapping[int, SeedLoss], sign: float) -> dict[int, SeedLoss]:
-  """Returns results of which lower is better."""
+  """Returns results for which lower is better."""
   signed = {}
   for seed, result in results.items():
     signed[seed] = dataclasses.replace(result, loss=sign * result.loss)

@@ -1,4 +1,8 @@
-"""The cost of a sweep before it starts: trials, packs, compiled programs, memory and hours."""
+"""The cost of a sweep before it starts: trials, packs, compiled programs, memory and hours.
+
+A structure is the part of a config that is compiled into a program. A pack is a group of trials
+of one structure that one program trains together.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +141,7 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
 
 
 def _cost(job: Job, n_trials: int, steps: float, hours_per_step: float) -> Cost:
-  """Returns the cost of trials that are like a job.
+  """Returns the cost of trials, each with the cost of one job.
 
   Args:
     job: The job.
@@ -180,7 +184,7 @@ def _structures(
     job = task.job(task.with_matched_length(point.overrides))
     jobs_of_structure[job.structure].append(job)
 
-  # Halving trains a part of the steps. Each previewed point stands for several.
+  # Halving trains a part of the steps. Each previewed point represents several points.
   n_trials = sweep.seeds_per_point * plan.n_points
   trained_fraction = plan.steps / (n_trials * task.job({}).steps)
   costs = []

@@ -1,7 +1,9 @@
 """The engine: trains the trials of a study in stages, and stores their results.
 
-A stage trains some trials up to one fraction of their length. The engine cuts the trials of
-a stage into packs, and a runner runs the packs.
+A stage trains some trials up to one fraction of their length. The engine divides the trials of
+a stage into packs. A pack is a group of trials that one compiled program trains together, and
+its trials are called members. A runner runs the packs. The structure of a trial is the part of
+its config that is compiled into the program, so the trials of a pack have the same structure.
 
 The packs of a stage depend only on the stage and on the stored trials. So a study that was
 killed reads the results of its finished packs again, and continues after them.
@@ -41,7 +43,7 @@ class Engine:
     sweep: Config of the sweep.
     study: The study, open for writing.
     workdir: Directory of the study.
-    autotuner: Chooses the methods of packs.
+    autotuner: Chooses how packs run (`vmap`, `map` or `loop`) and how wide they are.
     runner: Runs packs.
     should_stop: Returns True after a signal.
     progress: Display of the study's progress.
@@ -138,7 +140,7 @@ class Engine:
       self.after_stage()
 
   def _packs_of_stage(self, stage: Stage) -> list[Pack]:
-    """Groups trials by structure and step, and cuts each group into packs."""
+    """Groups trials by structure and step, and divides each group into packs."""
     # The trials of one structure that have made the same number of steps share a program.
     groups = collections.defaultdict(list)
     for number in sorted(stage.trials):
@@ -151,7 +153,7 @@ class Engine:
     return packs
 
   def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
-    """Cuts trials of one structure into packs, and writes the description of each."""
+    """Divides trials of one structure into packs, and writes the description of each pack."""
     jobs = [self.job(number) for number in members]
     method = self.autotuner.method_of(jobs, stage.data_per_trial, stage.planned_steps)
     n_devices = len(devices_for(method.method)) or 1
@@ -187,7 +189,7 @@ class Engine:
     return packs
 
   def _start_state(self, stage: Stage, number: int) -> StateRef | None:
-    """Returns the state that a trial starts a stage from. None is its first state."""
+    """Returns the state from which a trial starts a stage. None is its first state."""
     if number in stage.starts:
       return stage.starts[number].state
     return self._progress[number].state
@@ -195,7 +197,7 @@ class Engine:
   def _changes(
     self, stage: Stage, trials: Sequence[int]
   ) -> dict[int, dict[str, object]]:
-    """Returns the values that members have in a stage and not in their trials."""
+    """Returns {number of a trial: values that differ from the trial in this stage}."""
     changes = {}
     for number in trials:
       if number in stage.starts:
@@ -227,7 +229,7 @@ class Engine:
     return bool(updated)
 
   def _note_progress(self, number: int, stage: Stage, pack: Pack) -> None:
-    """Notes the stored result of a stage in the progress of a trial."""
+    """Updates the progress of a trial with the stored result of a stage."""
     stored = self.trials[number].result_of(stage.name)
     assert stored is not None
     progress = self._progress[number]

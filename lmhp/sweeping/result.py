@@ -39,15 +39,16 @@ class StudySummary:
   Attributes:
     objective: Names of the objectives.
     directions: 'minimize' or 'maximize' for each objective.
-    matched_budget: Budget that all trials share, in words.
+    matched_budget: Budget that is equal for all trials, in words.
     best_trial: Number of the first trial of the best point. None if no point is complete.
-    best_overrides: Values of the best point that differ from the base config, by path.
+    best_overrides: {dotted path: value} of the best point, for values that differ from the
+      base config.
     best_value: Mean objective of the best point. NaN if no point is complete.
     pareto_front: Numbers of the trials on the Pareto front. Empty for one objective.
     confirmed: The best points and the base config on new seeds.
     seed_noise: Standard deviation between seeds of one point. NaN if not known.
     trials_by_status: Number of trials of the search, by status.
-    rank_correlations: {step of a rung: rank correlation with the end}.
+    rank_correlations: {step of a rung: rank correlation with the final scores}.
     tokens: Training tokens of the search.
     confirmation_tokens: Training tokens of the confirmation.
     seconds: Wall time of the study.
@@ -89,7 +90,7 @@ class StudyResult:
 
   @property
   def complete(self) -> bool:
-    """True if the study came to its end."""
+    """True if the study is complete."""
     return self.signal is None
 
   @property
@@ -104,7 +105,7 @@ class StudyResult:
 
 
 def pareto_trials(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
-  """Returns the complete trials that no other dominates, in order of the first objective.
+  """Returns the complete trials on the Pareto front, in order of the first objective.
 
   Args:
     trials: Trials of a study.
@@ -136,8 +137,8 @@ def summarize(
     trials: All trials.
     sweep: Config of the sweep.
     confirmed: Result of the confirmation.
-    rank_correlations: {step of a rung: rank correlation with the end}.
-    matched_budget: Budget that all trials share, in words.
+    rank_correlations: {step of a rung: rank correlation with the final scores}.
+    matched_budget: Budget that is equal for all trials, in words.
     seconds: Wall time of the study.
   """
   # The best point of the search, by the mean over its seeds.
@@ -147,7 +148,7 @@ def summarize(
   if ranked:
     best = [t for t in search if t.point == ranked[0] and t.status == 'complete']
 
-  # With one objective, the front would be the best trial alone.
+  # With one objective, the front would be only the best trial.
   front = []
   if len(sweep.directions) > 1:
     front = pareto_trials(search, sweep.directions)
@@ -156,7 +157,7 @@ def summarize(
   for status in ('complete', 'pruned', 'diverged', 'failed'):
     trials_by_status[status] = sum(trial.status == status for trial in search)
 
-  # The confirmation has the rest of the tokens.
+  # All tokens that the search did not use are those of the confirmation.
   tokens = sum(trial.cost.tokens for trial in search)
   all_tokens = sum(trial.cost.tokens for trial in trials)
   best_values = [trial.values[0] for trial in best if trial.values is not None]
@@ -179,7 +180,7 @@ def summarize(
 
 
 def _last_overrides(trial: Trial) -> dict[str, object]:
-  """Returns the values of a trial, the last ones if they changed while it trained."""
+  """Returns the values of a trial. If they changed during training, returns the last values."""
   overrides = dict(trial.overrides)
   if trial.lineage:
     for path, value in trial.lineage[-1].values.items():

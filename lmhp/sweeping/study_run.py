@@ -39,12 +39,12 @@ from lmhp.typing import PathLike
 ENGINES = ('local', 'ray')
 
 REPORT_INTERVAL = 20
-"""A report is written again after this many times the seconds that writing it took."""
+"""Pause between two reports, as a multiple of the time that writing a report took."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyOptions:
-  """Options of a study's run that do not change its trials.
+  """Options of the run of a study that do not change its trials.
 
   Attributes:
     engine: "local" or "ray".
@@ -179,7 +179,7 @@ class StudyRun:
     return plan
 
   def _step_seconds(self, autotuner: Autotuner) -> float | None:
-    """Returns the measured time of a member's update, or None if no budget needs it."""
+    """Returns the measured seconds of one update, or None if no budget needs them."""
     if self.sweep.seconds is None:
       return None
     job = self.task.job({})
@@ -257,7 +257,7 @@ class StudyRun:
 
 
 class Reports:
-  """Writes reports while a study runs, but not so often that they take much of its time.
+  """Writes reports while a study runs. The pause grows with the time that a report takes.
 
   An error in a report does not end the study.
 
@@ -292,7 +292,7 @@ def _add_seconds(study: Study, seconds: float) -> None:
 
 
 def describe_matched_budget(sweep: SweepConfig, task: Task) -> str:
-  """Returns the budget that all trials share, in words."""
+  """Returns the budget that is equal for all trials, in words."""
   if sweep.match_budget == 'none':
     return 'trials differ in length'
   job = task.job({})

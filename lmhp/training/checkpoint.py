@@ -134,7 +134,7 @@ class Checkpoints:
   def due(self, step: int) -> bool:
     """Returns True if a save is due at a step.
 
-    It is due if `every_steps` or `every_seconds` have passed since the last save, or since
+    A save is due if `every_steps` or `every_seconds` have passed since the last save, or since
     this object was made.
     """
     if not self.cfg.enabled or step == self._saved_step:
@@ -242,8 +242,7 @@ class Checkpoints:
   def _remove(self, step: int) -> None:
     """Deletes a step, its marker first.
 
-    Without the marker the step does not count, even if the process dies before the rest is
-    deleted.
+    A step without the marker is ignored, even if the process dies before the rest is deleted.
     """
     path = self._path(step)
     if jax.process_index() == 0 and path.exists():
@@ -378,7 +377,8 @@ def describe(state: PyTree) -> dict[str, str]:
 def checksum(state: PyTree) -> int | None:
   """Returns the CRC-32 of the bits of all leaves, in order.
 
-  It is None if another process holds a part of them. The speed is about 4 GB a second.
+  The checksum is None if another process holds a part of the leaves. The speed is about 4 GB a
+  second.
   """
   crc = 0
   for leaf in jax.tree.leaves(state):

@@ -1,8 +1,9 @@
 """Chunks: several updates of a run in one call of a compiled program.
 
 The number of updates is an argument of the program, so that one compiled program serves
-every chunk length. `MemberPrograms` is the interface of the programs of one structure, which a
-single run and a population call.
+every chunk length. `MemberPrograms` is the interface of the programs of one structure (the
+part of a config that is compiled). A single run calls them, and so does a population, which
+trains several runs of one structure together, its members.
 
 Dimension key: R members, S steps of a chunk.
 """
@@ -21,7 +22,7 @@ from lmhp.training.compile_cache import ProgramCache
 from lmhp.typing import PyTree
 
 CHUNK_SECONDS = 1.0
-"""Duration that a chunk aims at: short enough to react soon, long enough to be cheap."""
+"""Target duration of a chunk: short enough to react to a signal, long enough to be cheap."""
 
 FIRST_CHUNK_STEPS = 4
 """Length of the chunks before the first speed is measured."""
@@ -64,9 +65,9 @@ class Cooldown:
   n_steps: int | np.int32 | jax.Array = 0
 
   def multiplier(self, steps_S: jax.Array) -> jax.Array:
-    """Returns the share of the learning rate at `first_step` that is left at each step.
+    """Returns the learning rate at each step as a fraction of that at `first_step`.
 
-    It is 1 at the first step. It reaches 0 one step after the last.
+    The fraction is 1 at the first step, and reaches 0 one step after the last.
     """
     elapsed_S = (steps_S - self.first_step) / jnp.maximum(self.n_steps, 1)
     return 1 - jnp.clip(elapsed_S.astype(jnp.float32), 0, 1)
@@ -103,7 +104,7 @@ ScoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyTree], dict[str, jax.Arra
 
 
 class MemberPrograms(Protocol):
-  """The interface that the members of a population share: the functions of one structure.
+  """The programs of one structure, for a single run and for the members of a population.
 
   `init`, `chunk` and `score` run the compiled programs of a single run. A population traces
   `chunk_function` and `score_function` in its own programs.
@@ -198,13 +199,14 @@ def repeat_update(
   """Makes the updates of a chunk in one loop, inside a compiled program.
 
   Args:
-    update: `update(state, i) -> (state, metrics)`, the update number i of the chunk.
+    update: `update(state, i) -> (state, metrics)` makes update number i of the chunk.
     state: State at `steps.first_step`.
     steps: Numbers of the updates.
     metric_names: Names of the metrics that are kept.
     hold_after_nonfinite: Name of the loss metric. After its first value that is not finite,
-      the state stays as it was before that update, and its step stays behind. A member of a
-      population needs this, because it cannot stop alone. None never holds.
+      the state stays as it was before that update, and its step is no longer counted up. A
+      member of a population needs this, because it cannot stop alone. If None, the state
+      always changes.
     max_chunk_steps: Largest number of updates, the length of the metrics.
 
   Returns:
@@ -239,15 +241,15 @@ def chunk_lengths(
 ) -> Iterator[int]:
   """Yields the number of steps of each chunk of a run.
 
-  No chunk crosses a multiple of an interval, such as that of the evaluations.
+  No chunk crosses a multiple of an interval, such as the interval between evaluations.
 
   Args:
     first_step: Step at which the first chunk starts.
     last_step: Step at which the last chunk ends.
     max_chunk_steps: Largest number of steps of a chunk.
-    every_steps: Intervals whose multiples end a chunk. None is no interval.
+    every_steps: Intervals in steps. Each multiple ends a chunk. None is no interval.
     steps_per_second: Function that returns the latest speed, or 0 if none was measured. A
-      chunk then aims at `CHUNK_SECONDS`. None makes chunks as long as possible.
+      chunk then takes about `CHUNK_SECONDS`. If None, chunks are as long as possible.
 
   >>> list(chunk_lengths(0, 12, max_chunk_steps=5, every_steps=(8, None)))
   [5, 3, 4]

@@ -1,4 +1,7 @@
-"""Compiled programs: each is compiled once in a process, and may be kept on the disk."""
+"""Caches of compiled programs: in the process by structure, and on the disk.
+
+A structure is the part of a config that is compiled into a program.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def compile_deterministic(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def compile_cache_directory() -> str | None:
   """Returns the directory of the cache of compiled programs, or None if it is off.
 
-  It is `jax_compilation_cache_dir` if that is set, else $LMHP_COMPILE_CACHE, else
+  The directory is `jax_compilation_cache_dir` if it is set, else $LMHP_COMPILE_CACHE, else
   ~/.cache/lmhp/compiled.
   """
   path = (

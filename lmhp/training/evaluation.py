@@ -39,7 +39,7 @@ LARGEST_LOG_PERPLEXITY = 700.0
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ScoreInputs:
-  """Data that a score is computed from.
+  """Data from which a score is computed.
 
   Attributes:
     batch: Batch of the validation split.

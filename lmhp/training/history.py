@@ -96,7 +96,7 @@ class History:
       self._file.flush()
 
   def truncate_after(self, step: int) -> None:
-    """Removes the rows after a step, so that a run resumed there writes them again."""
+    """Removes the rows after a step. A run that resumes at this step writes them again."""
     text = self.path.read_bytes() if self.path.exists() else b''
     # Steps grow along the file, so the rows to keep are its beginning.
     size = 0
@@ -111,7 +111,7 @@ class History:
       self.sync()
 
   def sync(self) -> None:
-    """Writes the rows to the disk. It is called before a checkpoint of their step."""
+    """Writes the rows to the disk. Call this before a checkpoint of their step is saved."""
     if self._file is not None:
       os.fsync(self._file.fileno())
 
@@ -165,9 +165,9 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
       evaluations. None takes all rows.
 
   Returns:
-    {key: vector with one entry for each row}. A vector is int64 if all its values are whole
-    numbers, and float64 if not. Its entry is NaN in rows without the key. It is a vector of
-    objects if a value is a word or a list.
+    {key: vector with one entry for each row}. A vector is int64 if all values are whole
+    numbers, an array of objects if a value is a word or a list, and else float64. The entry
+    of a row without the key is NaN.
 
   Raises:
     ConfigError: If the file does not exist, or if a line is damaged.

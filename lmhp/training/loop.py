@@ -1,8 +1,9 @@
 """The training loop: chunks of updates, evaluations and checkpoints.
 
-The loop only decides when things happen. The updates and the scores are pure functions
-(`step.py`, `evaluation.py`), so a run that is stopped at any moment and started again ends
-with the same bits.
+A chunk is several updates in one call of a compiled program. The loop only decides when to
+train, evaluate and save. The updates and the scores are pure functions (`step.py`,
+`evaluation.py`), so a run that is stopped at any moment and started again ends with the same
+bits.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class RunSetup:
     return self.cfg.evaluate.every_steps or interval
 
   def epochs(self, steps: int) -> tuple[float, ...]:
-    """Returns how often each source is read in a number of steps."""
+    """Returns the number of passes over each data source in a number of steps."""
     return self.stream.epochs(
       steps * self.cfg.train.batch_size, self.cfg.data.mixture_weights
     )

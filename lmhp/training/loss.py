@@ -103,8 +103,8 @@ def batch_loss(
 ) -> BatchLoss:
   """Returns the loss of a batch.
 
-  The auxiliary loss of the network is a mean over tokens. It enters the objective as if
-  each token of weight 1 had this mean.
+  The auxiliary loss of the network is a mean over tokens. To add it to the sum over tokens, it
+  is multiplied by the sum of the token weights.
 
   Args:
     model: Network.

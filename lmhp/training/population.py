@@ -1,18 +1,20 @@
 """Populations: R runs of one structure that are trained together.
 
-The members share the functions of one structure, and each has its traced numbers. A
-population runs the functions for R members in one of three ways.
+The runs of a population are called members. The structure is the part of a config that is
+compiled into a program. The traced numbers, such as the learning rate, are arguments of the
+program, and differ between the members. A population runs the programs of one structure for
+its R members by one of three methods:
 
 - `vmap`: one program in which each operation carries the axis of the population.
-- `map`: one program that takes the members one after the other.
+- `map`: one program with a loop over the members.
 - `loop`: the program of a single run, called for each member.
 
 All members read the same batches, unless `data_per_member` is set. With several devices,
 each device runs a part of the members, without communication.
 
-`loop`, and `map` on one device, give a member the bits of a single run. `vmap` agrees with
-it to rounding, and so do programs for several devices, in which XLA divides by the numbers
-of a member in another way.
+With `loop`, and with `map` on one device, the results of a member are those of a single run to
+the last bit. With `vmap` they differ by rounding. With several devices they differ by rounding
+too, because XLA then divides by the traced numbers of a member in another way.
 
 Dimension key: R members, S steps of a chunk, B sequences.
 """
@@ -44,17 +46,17 @@ _REPLICATED = jax.sharding.PartitionSpec()
 
 
 class Population:
-  """R members of one structure on the device.
+  """R members of one structure, on one or more devices.
 
   Args:
-    programs: Functions of the structure.
+    programs: Programs of the structure.
     hypers: Traced numbers of each member, all with the same sections.
     method: One of `METHODS`.
     data_per_member: If True, the section `data` of each member selects its batches. If
       False, all members read the batches of the first.
-    data_axis: Axis of the data of a chunk that counts members. None is data for all.
-    devices: Devices that `map` and `vmap` spread the members over. R must be a multiple of
-      their number. Empty is the first device.
+    data_axis: Axis of the members in the data of a chunk. None if all members share the data.
+    devices: Devices over which `map` and `vmap` divide the members. R must be a multiple of
+      their number. Empty means the first device.
 
   Attributes:
     width: Number of members, R.
@@ -89,7 +91,7 @@ class Population:
 
   @functools.cached_property
   def _hyper_axes(self) -> dict[str, int | None]:
-    """Axis of the members in each section of the stacked numbers. None is one for all."""
+    """{section: axis of the members in its stacked numbers, or None if they are shared}."""
     is_shared = {'data': not self.data_per_member}
     return {
       section: None if is_shared.get(section) else 0 for section in self.hypers[0]
@@ -97,7 +99,7 @@ class Population:
 
   @functools.cached_property
   def _stacked_hypers(self) -> dict[str, PyTree]:
-    """Traced numbers of all members, stacked on R."""
+    """{section: traced numbers of all members, with a first axis R unless they are shared}."""
     stacked = {}
     for section, axis in self._hyper_axes.items():
       sections = [hypers[section] for hypers in self.hypers]
@@ -109,12 +111,12 @@ class Population:
   def init(self) -> PyTree:
     """Returns the first states of all members.
 
-    The program of a single run makes them, so that a member starts with its bits.
+    The program of a single run makes the states, so that they equal those of single runs.
     """
     return self.join([self.programs.init(hypers) for hypers in self.hypers])
 
   def join(self, states: Sequence[PyTree]) -> PyTree:
-    """Returns the state of the population: a list for `loop`, else stacked on R.
+    """Returns the state of the population: a list for `loop`, else arrays with a first axis R.
 
     Args:
       states: State of each member.
@@ -139,7 +141,7 @@ class Population:
     return jax.tree.map(jnp.copy, state)
 
   def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> PyTree:
-    """Returns the shapes of the members' states, stacked on R with every method."""
+    """Returns the shapes of the states of all members, with a first axis R (for each method)."""
 
     def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
       return jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding)
@@ -209,7 +211,7 @@ class Population:
     return state, metrics
 
   def n_in_flight(self) -> int:
-    """Returns how many members `loop` runs at once.
+    """Returns the number of members that `loop` runs at once.
 
     One small model does not keep all cores of a processor busy. Another device runs one
     program at a time.
@@ -240,7 +242,7 @@ class Population:
   def compile_chunk(self, data: PyTree) -> jax.stages.Compiled:
     """Returns the program of a chunk, and compiles it if it does not exist.
 
-    It does not run it. A thread may call this while another population trains.
+    The program is not run. A thread may call this while another population trains.
 
     Args:
       data: Data of a chunk, or its shapes.
@@ -261,14 +263,14 @@ class Population:
 
   @property
   def compile_seconds(self) -> float:
-    """Time spent on compiling programs of the structure since the population was made."""
+    """Seconds spent on compiling programs of the structure since the population was made."""
     return self.programs.program_cache.compile_seconds - self._seconds_before
 
   def chunk_bytes(self, data: PyTree) -> int:
     """Returns the device memory of a chunk in bytes, without the data.
 
-    XLA's analysis of the compiled program gives it, summed over the devices. For `loop` it
-    is the memory of one member.
+    The number is XLA's analysis of the compiled program, summed over the devices. For `loop`,
+    it is the memory of one member.
 
     Args:
       data: Data of a chunk, or its shapes.
@@ -354,7 +356,8 @@ def map_members(
 ) -> PyTree:
   """Runs a function for one member after the other, in one program.
 
-  It takes `in_axes` as `jax.vmap` does, but each member has the operations of a single run.
+  The function is like `jax.vmap` with `in_axes`, but each member has the operations of a
+  single run.
 
   Args:
     function: Function of one member.

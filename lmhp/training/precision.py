@@ -1,4 +1,4 @@
-"""The precision that `model.dtype` 'auto' stands for on this machine."""
+"""The precision that replaces 'auto' as the value of `model.dtype` on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The compiled programs of one structure, and the data that they read."""
+"""The compiled programs of one structure, and the data that they read.
+
+A structure is the part of a config that is compiled into a program. All other values, the
+traced numbers, are arguments of the program.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ def _program_cache(key: Hashable) -> ProgramCache:
 class Programs:
   """The programs of one structure, an implementation of `MemberPrograms`.
 
-  Each program is compiled once in a process, whatever the traced numbers are.
+  Each program is compiled once in a process, and serves all values of the traced numbers.
 
   Args:
     cfg: Completed config. Only its structure is compiled in.

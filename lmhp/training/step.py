@@ -1,8 +1,8 @@
 """One update of a run, and a chunk of updates in one program.
 
-Every function here is pure. A state holds arrays alone, the numbers come as `Hypers`, and
-the batch is a function of the step. So the same step runs alone, under `vmap` over a
-population, or sharded.
+Every function here is pure. A state holds only arrays, the traced numbers (such as the learning
+rate) are the argument `hypers`, and the batch is a function of the step number. So the same code
+trains a single run, a population of runs under `vmap`, or a sharded run.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ def _gradients(
 
 
 def _total_weight(batch: Batch) -> jax.Array:
-  """Returns the sum of the weights of a batch, and 1 for a batch without weight."""
+  """Returns the sum of the token weights of a batch, but at least 1."""
   _, weights_BL = batch.targets_and_weights()
   return jnp.maximum(jnp.sum(weights_BL), 1.0)
 
@@ -309,8 +309,8 @@ def make_chunk(
 
   Args:
     update: Function that makes one update.
-    take_batch: Function `take_batch(data, hypers, step, i)` that returns the batch of a
-      step, the i-th of the chunk.
+    take_batch: `take_batch(data, hypers, step, i)` returns the batch of a step. The step is
+      the i-th of the chunk.
     total_steps: Length of the schedule.
     metric_names: Names of the metrics of an update.
     max_chunk_steps: Largest number of steps of a chunk, the length of its metrics.

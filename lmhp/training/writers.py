@@ -19,7 +19,7 @@ from lmhp.typing import PathLike
 
 
 class MetricWriter(Protocol):
-  """A place beside `metrics.jsonl` that metrics go to."""
+  """A destination of metrics in addition to `metrics.jsonl`."""
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
     """Writes the metrics of a step."""

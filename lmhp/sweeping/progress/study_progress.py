@@ -1,4 +1,7 @@
-"""The interface through which a sweep reports its progress."""
+"""The interface through which a sweep reports its progress.
+
+A pack is a group of trials that one compiled program trains together, its members.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lmhp.sweeping.store.trial import Trial
 
 
 class StudyProgress(Protocol):
-  """The progress of a study. Use it in a `with`."""
+  """Shows the progress of a study. Use it in a `with`."""
 
   def __enter__(self) -> Self: ...
 

@@ -1,4 +1,8 @@
-"""The state of a study that runs: its trials, its packs, its speed and the time left."""
+"""The state of a study that runs: its trials, its packs, its speed and the time left.
+
+A pack is a group of trials that one compiled program trains together, its members. A fork is a
+copy of the states that is cooled down and scored at a rung.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class RunningPack:
     compiles: True if its programs are compiled before its first update.
     step: Step of its members.
     step_time: Time at which its members reached that step, in monotonic seconds.
-    is_timed: True if the time from then on counts for the speed.
+    is_timed: True if the time after `step_time` is used to measure the speed.
     losses: (members,) training losses at the step, or None before the first update.
     tokens_per_second: Speed of all members together. 0 if the pack does not report it.
   """
@@ -64,7 +68,8 @@ class Totals:
   Attributes:
     n_ended: Number of trials that have ended.
     n_searching: Number of trials that belong to the search.
-    search_updates: Updates of these. A trial that ended early counts as a complete one.
+    search_updates: Number of updates of the trials of the search. A trial that ended early
+      is counted with the updates of a complete trial.
     confirmation_updates: Updates of the trials of the confirmation.
     tokens_per_update: Mean number of tokens of an update.
     ranked: Numbers of all trials, the best first.
@@ -81,7 +86,7 @@ class Totals:
 
 
 class StudyState:
-  """The trials and packs of a study, as far as they were reported.
+  """The newest reported state of the trials and packs of a study.
 
   Args:
     sweep: Config of the sweep.
@@ -108,7 +113,7 @@ class StudyState:
   # --- events -------------------------------------------------------------------------
 
   def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
-    """Takes the size of the search, and the trials that exist already."""
+    """Stores the size of the search, and the trials that exist already."""
     with self.lock:
       self._plan = plan
       self.update_trials(trials)
@@ -132,7 +137,7 @@ class StudyState:
       )
 
   def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
-    """Takes the metrics of a pack at a step."""
+    """Stores the metrics of a pack at a step."""
     with self.lock:
       if pack.name not in self.packs:
         self.start_pack(pack)
@@ -151,7 +156,7 @@ class StudyState:
           running.tokens_per_second = float(values)
 
   def update_trials(self, trials: Iterable[Trial]) -> list[Pack]:
-    """Takes the newest state of all trials.
+    """Stores the newest state of all trials.
 
     Returns:
       The packs that have ended since the last call. Packs whose results the study had before
@@ -205,11 +210,11 @@ class StudyState:
     if sweep.confirm_points and SEARCH_METHODS[sweep.search].population is None:
       n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
 
-    # Planned updates less those that the trials contain.
+    # Subtract the updates of the trials from the planned updates.
     confirmation = n_confirmed * self._plan.rungs[-1] - totals.confirmation_updates
     search = self._plan.steps - totals.search_updates
 
-    # Less those that packs have made since.
+    # Subtract the updates that packs have made since.
     for running in self.packs.values():
       first = self.trials.get(running.pack.trials[0])
       if first is not None and confirms(first):

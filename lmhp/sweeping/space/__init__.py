@@ -1,5 +1,7 @@
 """Search spaces: the hyperparameters that a sweep varies, by dotted path.
 
+A space is a set of points. A point has a value for each hyperparameter.
+
   space = {
     'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
     'optimizer.weight_decay': Float(1e-4, 1.0, log=True, role='nuisance'),

@@ -1,6 +1,7 @@
-"""Combinators: they make a space from domains and from other spaces.
+"""Combinators: classes that make a space from domains and from other spaces.
 
-All of them are frozen and hashable. `lmhp.sweeping.space.space_json` writes them as JSON.
+A domain is the set of values that one hyperparameter may take. All combinators are frozen and
+hashable. `lmhp.sweeping.space.space_json` writes them as JSON.
 `lmhp.sweeping.space.compiled_space` works out the names, the conditions and the points.
 """
 
@@ -99,7 +100,7 @@ class Product(Space):
 def _entry_of_path(
   path: str, content: Domain | Space, around: Surroundings
 ) -> SpaceEntry:
-  """Returns the entry of a domain that stands under a path, perhaps inside conditions."""
+  """Returns the entry of a path whose content is a domain, or conditions around a domain."""
   while isinstance(content, When):
     around = around.inside(WrittenCondition(content.path, content.values))
     content = content.content
@@ -265,11 +266,11 @@ class When(Space):
 class Subsample(Space):
   """At most `n` points of a grid. They are chosen so that all values occur about equally often.
 
-  In a search other than a grid, it limits the number of points. It must then be the whole
-  space.
+  In a search other than a grid, a Subsample must be the whole space. It limits the number of
+  points.
 
   Attributes:
-    space: Space whose grid is thinned.
+    space: Space from whose grid the points are chosen.
     n: Number of points to keep.
     seed: Seed of the choice between points that are equally good to keep.
 

@@ -1,7 +1,7 @@
 """Compiled spaces: named parameters, each parent before its children, and points.
 
-The names are stable. A study keys its random streams, its quasi-random dimensions and its
-history by them.
+The names of the parameters are stable, because the random streams, the quasi-random dimensions
+and the history of a study are stored by name.
 
 - A parameter has the name of its path.
 - A Zip has the names of its paths, joined by '+'.
@@ -34,7 +34,7 @@ from lmhp.sweeping.space.intervals import Float, Int
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """One setting of a space.
+  """One point of a space: a value for each parameter that exists there.
 
   Attributes:
     parameters: {parameter name: value}, for the parameters that exist at the point.
@@ -46,7 +46,7 @@ class Point:
 
 
 class CompiledSpace:
-  """A space whose names and conditions are worked out once, for many points.
+  """A space with resolved names and conditions, from which many points can be made.
 
   Args:
     space: A space or a dict.
@@ -241,7 +241,7 @@ def parameters(space: SpaceLike) -> tuple[Parameter, ...]:
 
 
 def draw_point(space: SpaceLike, suggest: Callable[[Parameter], Value]) -> Point:
-  """Makes one point. It calls `suggest` once for each parameter that exists at the point.
+  """Makes one point. Calls `suggest` once for each parameter that exists at the point.
 
   Parents come before their children. For many points, keep a `CompiledSpace` and call its
   method of the same name.

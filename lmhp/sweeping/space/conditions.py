@@ -1,8 +1,8 @@
 """Conditions of a space, resolved: each entry with the entries that it depends on.
 
-A condition names the dotted path of its parent. Several entries may set this path, under
-conditions that exclude each other. An entry with several possible parents becomes several
-resolved entries, one for each of them.
+An entry is a domain at one place of a space. A condition tests the value of a dotted path.
+Several entries, the possible parents, may set this path under different conditions. An entry
+with several possible parents becomes several resolved entries, one for each parent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Domains: the values that one hyperparameter may take.
 
 A domain is one value (`Fixed`), a list (`Choice`), or an interval (`Float` and `Int`, in
-`lmhp.sweeping.space.intervals`). It does not name the dotted path that takes the values. A
-space (`lmhp.sweeping.space`) does.
+`lmhp.sweeping.space.intervals`). A space (`lmhp.sweeping.space`) has a domain for each dotted
+path.
 
 The role of a domain is one of the three of the tuning playbook. A *scientific*
 hyperparameter is the subject of the study. A *nuisance* hyperparameter is tuned so that the

@@ -34,7 +34,8 @@ class WrittenCondition:
 class PlacedSubsample:
   """A Subsample at one place of a space.
 
-  It is compared by identity. Two Subsamples with the same fields at two places are not equal.
+  Objects are compared by identity. Two Subsamples with the same fields at two places are not
+  equal.
 
   Attributes:
     n: Number of points to keep.
@@ -51,7 +52,8 @@ class PlacedSubsample:
 class SpaceEntry:
   """A domain at one place of a space.
 
-  It is compared by identity. Two entries with the same fields at two places are not equal.
+  Objects are compared by identity. Two entries with the same fields at two places are not
+  equal.
 
   Attributes:
     label: Name of the parameter. If several entries have one label, the names of their
@@ -77,7 +79,7 @@ class SpaceEntry:
     return isinstance(self.domain, (Float, Int, Choice))
 
   def settings(self, value: Value) -> dict[str, Value]:
-    """Returns {dotted path: value} for a value of the domain."""
+    """Returns {dotted path: value that it takes}, for one value of the domain."""
     if self.rows is None:
       return dict.fromkeys(self.paths, value)
     row = self.rows[_row_number(value)]

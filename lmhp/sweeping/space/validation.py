@@ -1,6 +1,6 @@
 """Checks of a space against the declarations of the keys that it sets.
 
-They find each mistake before a program runs.
+The checks find each mistake before a program runs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def check_space(
 ) -> None:
   """Checks that a space fits the config.
 
-  A value must have the type of the value in the base config. If either of them is None, the
-  type is unknown here, and the config's own check decides.
+  A value must have the type of the value in the base config. If one of the two is None, the
+  type is not checked here, but by the config of each trial.
 
   Args:
     space: A space or a dict.
-    declarations: {dotted path: its declaration}, of all keys.
-    defaults: {dotted path: its value in the base config}.
+    declarations: {dotted path: declaration of the key}, for all keys.
+    defaults: {dotted path: value in the base config}.
     suggest_key: Function that returns the suggestion for an unknown path, as
       `lmhp.config_keys.suggest_key` does. None suggests the nearest path.
 
@@ -183,7 +183,7 @@ def _check_item(
 def _has_type_of(value: Value, base: object) -> bool:
   """Returns True if the config accepts a value in place of `base`.
 
-  It accepts a float without a fraction for an int, and an int for a float.
+  A float without a fraction is accepted for an int, and an int for a float.
   """
   if isinstance(base, (bool, str)):
     return isinstance(value, type(base))

@@ -108,9 +108,9 @@ class Journal(BaseJournalBackend):
 
   @contextlib.contextmanager
   def transaction(self) -> Iterator[list[bytes]]:
-    """Joins all appends within it into one write. An exception discards them.
+    """Joins all appends in the `with` block to one write. An exception discards them.
 
-    Other programs cannot append during the transaction.
+    Other programs cannot append during the block.
 
     Yields:
       The lines of the transaction.
@@ -176,7 +176,7 @@ class JournalSnapshot(BaseJournalBackend):
     return iter(self._records[log_number_from:])
 
   def append_logs(self, logs: list[dict[str, JSON]]) -> None:
-    """Raises an error: a snapshot cannot be changed."""
+    """Raises an error, because a snapshot cannot be changed."""
     del logs
     raise ValueError('this study is open for reading')
 

@@ -33,7 +33,8 @@ class RungSchedule:
   """The rungs of a study.
 
   Attributes:
-    steps: Steps of the base config at which trials are scored. The last one is the end.
+    steps: Steps of the base config at which trials are scored and may be stopped.
+      The last step is the end.
     cooldown: True if a rung scores a fork of the training that cools down.
   """
 
@@ -43,7 +44,7 @@ class RungSchedule:
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-  """Points that a search chose together.
+  """Points that a search chose at one time, such as a batch of a Bayesian search.
 
   Attributes:
     name: Name, such as "search-0".
@@ -53,7 +54,7 @@ class Cohort:
     seeds_per_point: Number of trials of each point.
     data_per_trial: True if each trial reads different batches.
     space: Space of the points, as JSON.
-    settings: Keys of the search method at the time.
+    settings: {key of the search method: value} when the cohort was chosen.
   """
 
   name: str
@@ -89,7 +90,7 @@ class StudyManifest:
 
   Attributes:
     task: Description of the task.
-    sweep: Keys of the sweep, without the space.
+    sweep: {key of the sweep: value}, without the space.
     space: Space of the newest cohort, as JSON.
     origin: Code, machine and command of the newest process.
     plugins: Import names of the modules outside lmhp that registered an entry.

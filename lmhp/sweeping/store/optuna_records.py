@@ -52,7 +52,7 @@ ADDING = f'{ATTRIBUTE_PREFIX}_adding'
 NUMBER = f'{ATTRIBUTE_PREFIX}_number'
 
 Transaction = Callable[[], contextlib.AbstractContextManager[object]]
-"""Returns a context that joins the writes within it into one."""
+"""Returns a context manager that joins all writes in its `with` block to one write."""
 
 _STATES = {
   'waiting': TrialState.WAITING,
@@ -67,7 +67,7 @@ _REQUIRED = (NUMBER, 'point', 'seed', 'cohort', 'overrides', 'record')
 
 @dataclasses.dataclass(frozen=True)
 class _OptunaFields:
-  """The fields of a trial that Optuna stores, besides `record`, and that change."""
+  """The fields of a trial that change and that Optuna stores in addition to `record`."""
 
   state: TrialState
   scores: Mapping[int, float]
@@ -104,12 +104,12 @@ class OptunaRecords:
     self._ids: list[int] = []
 
   def manifest(self) -> StudyManifest:
-    """Returns the study's manifest."""
+    """Returns the manifest of the study."""
     attributes = self.storage.get_study_user_attrs(self.study_id)
     return StudyManifest.from_json(attributes[MANIFEST])
 
   def set_manifest(self, manifest: StudyManifest) -> None:
-    """Replaces the study's manifest."""
+    """Replaces the manifest of the study."""
     self.storage.set_study_user_attr(self.study_id, MANIFEST, manifest.to_json())
 
   # --- reading ------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class OptunaRecords:
   def _key_and_distribution(
     self, name: str, value: object
   ) -> tuple[str, BaseDistribution]:
-    """Returns the name and the distribution that Optuna stores a value under.
+    """Returns the name and the distribution under which Optuna stores a value.
 
     Optuna refuses a parameter whose choices change, and its plots leave it out. With other
     choices it becomes a parameter with another name.

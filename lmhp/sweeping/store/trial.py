@@ -55,7 +55,8 @@ class TrialCost:
     cooldown_steps: Updates of the forks that were scored at rungs.
     tokens: Training tokens, including those of the forks.
     flops: Training FLOPs, including those of the forks.
-    seconds: Share of its packs' time. A pack's time is divided by its number of members.
+    seconds: Sum over the packs of the trial (groups of trials that train together) of the
+      time of the pack, divided by its number of trials.
     device: Kind of the device that the newest pack ran on.
   """
 

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal or a notebook, or lines with the time elsewhere.
+"""Progress of a run: a bar in a terminal or a notebook, otherwise lines with a timestamp.
 
 Everything that lmhp prints during a run is printed by the progress, log records included, so
 that the bar and the lines never mix.
@@ -45,7 +45,7 @@ class TrainingProgress(Protocol):
 def training_progress(
   total_steps: int, title: str, mode: str = 'auto', first_step: int = 0
 ) -> TrainingProgress:
-  """Returns the progress of a run.
+  """Returns the object that shows the progress of a run.
 
   Args:
     total_steps: Number of updates of the whole run.
@@ -105,7 +105,7 @@ class _RunState:
 
 
 class NoProgress:
-  """A progress that prints nothing."""
+  """An implementation of `TrainingProgress` that prints nothing."""
 
   def __enter__(self) -> Self:
     return self

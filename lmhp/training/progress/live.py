@@ -37,7 +37,7 @@ _PAGE = '<pre style="font-family:monospace;line-height:normal">{code}</pre>'
 
 
 def resolve_mode(mode: str) -> str:
-  """Returns the mode that a user's mode stands for.
+  """Returns the mode of the display: 'auto' becomes the mode that fits the output.
 
   Args:
     mode: One of `MODES`. 'auto' is 'notebook' in a notebook, 'terminal' in a terminal, and
@@ -119,7 +119,7 @@ class TerminalView:
     self._live.start()
 
   def refresh(self) -> None:
-    """Does nothing: the thread draws."""
+    """Does nothing, because the thread draws."""
 
   def print(self, text: str) -> None:
     self.console.print(text, markup=False, highlight=False)
