@@ -17,11 +17,11 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   its value is not the default. A derived key is not set if its value is the one that None
   stands for.
 
-  `cfg.keys_read()` returns the keys that have an effect. In a space, each swept key needs to
-  have an effect at one point at least.
+  `cfg.keys_read()` returns the keys that have an effect. A sweep checks that each key of its
+  space has an effect in at least one trial.
 
   Args:
-    cfg: Section with its numbers.
+    cfg: The section `optimizer` or `schedule`.
 
   >>> unread_keys(OptimizerConfig(name='adamw', momentum=0.5))
   ('optimizer.momentum',)
@@ -43,7 +43,7 @@ def check_keys_are_read(cfg: OptimizerConfig | ScheduleConfig) -> None:
   """Checks that each key that is set has an effect.
 
   Args:
-    cfg: A section.
+    cfg: The section `optimizer` or `schedule`.
 
   Raises:
     ConfigError: If `unread_keys` returns a key. The message names the first.

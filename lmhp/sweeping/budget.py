@@ -40,7 +40,8 @@ class SearchPlan:
     n_points: Number of points.
     rungs: Steps of the base config at which trials are scored. The last one is the end.
     halving: Plan of the halving. None if no trial is stopped early.
-    cooldown: True if a rung scores a fork whose learning rate is cooled down.
+    cooldown: True if a rung scores a fork: a copy of the training whose learning rate decays
+      to zero.
     steps: Largest number of updates of the search, if each rung may stop trials. The forks
       are counted.
   """
@@ -62,7 +63,7 @@ def plan_search(
   sweep: SweepConfig,
   space: Space,
   base_step_seconds: float | None = None,
-  begun: RungSchedule | None = None,
+  stored_rungs: RungSchedule | None = None,
 ) -> SearchPlan:
   """Plans the search that fits in a budget.
 
@@ -72,8 +73,8 @@ def plan_search(
     space: Space of the sweep.
     base_step_seconds: Measured seconds of an update of the base config. Needed only for a
       budget in seconds.
-    begun: Rungs with which the study began. A wider space does not move them. None for a new
-      study.
+    stored_rungs: Rungs of a study that exists. They stay, even if the space has changed. None
+      for a new study.
 
   Raises:
     ConfigError: If the method cannot search the space, or the budget is too small for one
@@ -82,13 +83,13 @@ def plan_search(
   check_search(sweep.search, space, task.is_traced)
   # The rungs of the base config, and the cost of a search with them.
   base = task.job({})
-  begun = begun or rungs_of(task, sweep, space, base.steps)
-  rung_steps = begun.steps
+  schedule = stored_rungs or rungs_of(task, sweep, space, base.steps)
+  rung_steps = schedule.steps
   cost = HalvingCost(
     rungs=rung_steps,
     eta=sweep.eta,
     n_calibration_points=sweep.n_calibration_trials,
-    rung_cooldown_fraction=sweep.rung_cooldown_fraction if begun.cooldown else 0.0,
+    rung_cooldown_fraction=sweep.rung_cooldown_fraction if schedule.cooldown else 0.0,
     kind='successive' if sweep.halving == 'none' else sweep.halving,
   )
 
@@ -107,7 +108,7 @@ def plan_search(
     n_points=n_points,
     rungs=rung_steps,
     halving=halving,
-    cooldown=begun.cooldown,
+    cooldown=schedule.cooldown,
     steps=sweep.seeds_per_point * cost.steps(n_points),
   )
 
@@ -142,10 +143,10 @@ def _default_first_rung_fraction(task: Task, space: Space) -> float:
 
 
 def _scores_forks(task: Task, sweep: SweepConfig, space: Space) -> bool:
-  """Returns True if rungs score forks that cool down.
+  """Returns True if rungs score forks whose learning rate decays to zero.
 
-  By default, they do if a schedule decays. The loss before the decay says little about the
-  loss at the end.
+  By default, they do if the schedule of a trial may decay, because the loss before the decay
+  predicts the loss at the end badly.
   """
   if sweep.rung_score != 'auto':
     return sweep.rung_score == 'cooldown'

@@ -206,11 +206,12 @@ def _structure_cost(
   Args:
     autotuner: Autotuner that chooses their method of execution.
     jobs: Jobs of the structure.
-    n_trials: Number of trials. The jobs are repeated.
-    trained_fraction: Fraction of their steps that is trained.
+    n_trials: Number of trials. If there are fewer jobs, they are repeated.
+    trained_fraction: Fraction of the steps of all trials that is trained. It is below 1 if
+      rungs stop trials.
     sweep: Config of the sweep.
   """
-  # The method that the study would choose, for as many trials.
+  # The method that the study would choose for this number of trials.
   steps = trained_fraction * n_trials * jobs[0].steps
   repeated = (list(jobs) * n_trials)[:n_trials]
   data_per_trial = sweep.data_order == 'per_trial'

@@ -35,7 +35,7 @@ def checked_language_model(
   Args:
     config: Base config of the sweep.
     sweep: Config of the sweep.
-    dtype: Precision that 'auto' stands for. None chooses that of this machine.
+    dtype: Precision that 'auto' stands for. None: the fastest on this machine.
 
   Raises:
     ConfigError: If the space does not fit the config, a key has no effect in any trial, trials
@@ -54,7 +54,7 @@ def checked_language_model(
   _check_tokenizers(sweep, paths)
   task = LanguageModel(
     config,
-    present=_present_parts(space),
+    present=_present_keys(space),
     match_budget=sweep.match_budget,
     dtype=dtype,
   )
@@ -87,12 +87,12 @@ def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -
       section, _, key = path.rpartition('.')
       if section != name_path.rpartition('.')[0]:
         continue
-      names_here = set(names)
+      possible_names = set(names)
       for condition in entry.conditions:
         if condition.parent == name_path:
-          names_here &= set(condition.values)
-      if names_here and not any(key in keys_read[name] for name in names_here):
-        reason = _describe_names(name_path, sorted(map(str, names_here)))
+          possible_names &= set(condition.values)
+      if possible_names and not any(key in keys_read[name] for name in possible_names):
+        reason = _describe_names(name_path, sorted(map(str, possible_names)))
         raise ConfigError(
           f'{path}: got {entry.domain}, expected no entry, since {reason}'
         )
@@ -103,10 +103,10 @@ def _describe_names(name_path: str, names: Iterable[object]) -> str:
   return f'{name_path}={" or ".join(map(str, names))} does not read it'
 
 
-def _present_parts(space: Space) -> list[str]:
-  """Returns the keys of parts that the program leaves out only if no trial has them.
+def _present_keys(space: Space) -> list[str]:
+  """Returns the keys, such as dropout rates, that are not neutral in some trial.
 
-  A dropout rate that is 0 in all trials is such a part.
+  The program leaves out a part, such as a dropout, only if its key is neutral in all trials.
   """
   present = []
   for path, declaration in config_keys.keys().items():

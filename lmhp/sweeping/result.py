@@ -90,7 +90,7 @@ class StudyResult:
 
   @property
   def complete(self) -> bool:
-    """True if the study is complete."""
+    """True if the study is complete. False if a signal interrupted it."""
     return self.signal is None
 
   @property

@@ -31,7 +31,9 @@ def format_result(result: StudyResult) -> str:
   )
   if summary.rank_correlations:
     rungs = [f'step {k}: {_short(c)}' for k, c in summary.rank_correlations.items()]
-    lines.append(f'rank correlation of rungs with the end: {", ".join(rungs)}')
+    lines.append(
+      f'rank correlation of scores at rungs and at the end: {", ".join(rungs)}'
+    )
 
   lines.append('')
   if (workdir / 'report.html').exists():
@@ -58,7 +60,7 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
     f'best of {n_trials} trials: {summary.objective[0]} {summary.best_value:.4f} '
     f'(trial {summary.best_trial}); {summary.matched_budget}'
   ]
-  # The values of the winner beside those of the base config. Seeds are no choice.
+  # The values of the winner beside those of the base config. The search chose no seeds.
   changed = {p: v for p, v in summary.best_overrides.items() if not p.endswith('.seed')}
   width = max(map(len, changed), default=0)
   for path, value in changed.items():

@@ -64,7 +64,7 @@ ALBERT = register_family(
       'output': 'predictions.decoder',
     },
     tied_tensors={'predictions.decoder.bias': 'predictions.bias'},
-    # The pooler and the classifier of the order of sentences serve other tasks.
+    # The pooler and the classifier of the order of sentences are for other tasks.
     ignored_tensors=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
   )
 )

@@ -93,7 +93,7 @@ BERT = register_family(
     },
     # A file may hold the bias of the head under both names.
     tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
-    # The pooler and the classifier of the next sentence serve other tasks.
+    # The pooler and the classifier of the next sentence are for other tasks.
     ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
   )
 )

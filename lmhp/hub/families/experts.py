@@ -17,7 +17,7 @@ EXPERT_NAMES = {
 
 
 def is_layer_list(values: Sequence[object], n_layers: int) -> TypeGuard[Sequence[int]]:
-  """Returns True if each value is the index of a layer."""
+  """Returns True if each value is a valid index of a layer."""
   return all(type(value) is int and 0 <= value < n_layers for value in values)
 
 

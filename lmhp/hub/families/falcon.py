@@ -45,8 +45,8 @@ def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
 
 def _write_heads_and_norms(cfg: ModelConfig) -> ConfigKeys:
   has_two_norms = cfg.parallel_residual and not cfg.shared_norm
-  # Only the new architecture has two normalizations, or several key/value heads that
-  # are fewer than the heads.
+  # Only the new architecture has two normalizations, or a number of key/value heads between
+  # one and the number of heads.
   is_new = has_two_norms or cfg.n_kv_heads not in (1, cfg.n_heads)
   keys: ConfigKeys = {
     'new_decoder_architecture': is_new,

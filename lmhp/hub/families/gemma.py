@@ -1,7 +1,7 @@
 """Gemma 1, 2 and 3 (the text model).
 
-Heads are large, embeddings are tied and multiplied by sqrt(d_model), and normalizations
-multiply by 1 + scale.
+Attention heads have a size of 256 by default. Embeddings are tied and multiplied by
+sqrt(d_model). Normalizations multiply by 1 + scale.
 
 Source: transformers 5, `models/gemma`, `models/gemma2` and `models/gemma3`.
 """
@@ -34,7 +34,7 @@ def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
 
 
 def _write_attention_scale(cfg: ModelConfig) -> ConfigKeys:
-  """Returns the scalar. It is a whole number if that gives exactly the same scale."""
+  """Returns query_pre_attn_scalar, as a whole number if this gives exactly the same scale."""
   scalar = cfg.attention_scale**-2
   rounded = round(scalar)
   is_exact = rounded > 0 and rounded**-0.5 == cfg.attention_scale

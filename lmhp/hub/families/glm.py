@@ -1,7 +1,7 @@
 """GLM-4 9B (glm) and GLM-4-0414 (glm4).
 
-Half of each head rotates, in pairs of neighbours. GLM-4-0414 has a normalization before and
-after each part.
+Half of each attention head has rotary positions, in pairs of adjacent dimensions. GLM-4-0414
+has a normalization before and after each attention and feed-forward part.
 
 Source: transformers 5, `models/glm` and `models/glm4`.
 """

@@ -19,7 +19,7 @@ YARN = {
   'truncate': False,
   'original_max_position_embeddings': 4096,
 }
-"""Scaling of a file without rope_scaling and rope_parameters."""
+"""Rotary scaling of a model whose file has neither rope_scaling nor rope_parameters."""
 
 GPT_OSS = register_family(
   LLAMA.derive(

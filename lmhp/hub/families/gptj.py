@@ -1,7 +1,8 @@
 """GPT-J.
 
-One normalization feeds the parallel attention and feed-forward parts. A quarter of each head
-rotates, in pairs of neighbours. The head has a bias.
+The attention and feed-forward parts are parallel, and share one normalization. A quarter of
+each attention head has rotary positions, in pairs of adjacent dimensions. The output layer has
+a bias.
 
 Source: transformers 5, `models/gptj`.
 """

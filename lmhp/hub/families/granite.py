@@ -1,6 +1,7 @@
-"""Granite 3: Llama with factors.
+"""Granite 3: Llama with constant factors.
 
-They scale the embedding, the attention logits, the residual stream and the output logits.
+The factors multiply the embedding, the attention logits, the outputs of the parts that are
+added to the residual stream, and the output logits.
 
 Source: transformers 5, `models/granite`.
 """

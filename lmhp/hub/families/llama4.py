@@ -35,7 +35,7 @@ def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts: every n-th, or those of moe_layers."""
   period = reader.take_positive('interleave_moe_layer_step', 1)
   listed = reader.take('moe_layers', None, list, None)
-  # A list that follows the period adds nothing to it.
+  # The list is needed only if it differs from the layers of the period.
   if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
     return {'experts_every': period}
   if not is_layer_list(listed, cfg.n_layers):

@@ -47,7 +47,7 @@ MODERNBERT = register_family(
       'architecture': 'encoder',
       'gated': True,
       'embedding_norm': True,
-      # The normalized embedding goes into the first attention as it is.
+      # The first attention needs no normalization, because the embedding is normalized.
       'first_attention_norm': False,
       'head_transform': True,
       'init': 'normal',

@@ -11,7 +11,7 @@ from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
-# A table for the keys of attn_config. It is no family that a file can have.
+# The keys of the nested object attn_config, as a table. This family is not registered.
 _ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={

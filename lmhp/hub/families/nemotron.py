@@ -1,7 +1,7 @@
 """Nemotron-4 and Minitron.
 
 The activation is the squared ReLU without a gate, layer normalization multiplies by
-1 + scale, and half of each head rotates.
+1 + scale, and half of each attention head has rotary positions.
 
 Source: transformers 5, `models/nemotron`.
 """

@@ -1,7 +1,7 @@
 """OLMo 1, 2 and 3.
 
-The normalizations of OLMo 1 have no parameters. OLMo 2 normalizes the outputs of the parts,
-queries and keys. OLMo 3 has windows.
+The normalizations of OLMo 1 have no parameters. OLMo 2 normalizes queries, keys, and the outputs
+of the attention and feed-forward parts. OLMo 3 has windows.
 
 Source: transformers 5, `models/olmo`, `models/olmo2` and `models/olmo3`.
 """

@@ -15,8 +15,8 @@ _NAMES = {
   'embedding': 'model.decoder.embed_tokens',
   'embedding/project': 'model.decoder.project_in',
   'positional': 'model.decoder.embed_positions',
-  # A normalization has one name before a part and after its residual addition. A model
-  # has only one of the two.
+  # The normalization before a part and the one after its residual addition have the same
+  # name. A model has only one of the two.
   'attention_input_norm': '.self_attn_layer_norm',
   'attention_residual_norm': '.self_attn_layer_norm',
   'attention/query': '.self_attn.q_proj',

@@ -1,7 +1,7 @@
 """Phi 1, 1.5 and 2 (phi), and Phi 3 to 4 (phi3).
 
-The first ones have parallel parts and a bias in every linear map. The later ones are Llama
-with dropout, windows and longrope.
+Phi 1 to 2 have parallel attention and feed-forward parts, and a bias in every linear map. Phi 3
+to 4 are Llama with dropout, windows and longrope.
 
 Source: transformers 5, `models/phi` and `models/phi3`.
 """

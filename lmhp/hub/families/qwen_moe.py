@@ -23,7 +23,10 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of the layers with experts: every n-th that mlp_only_layers omits."""
+  """Returns the fields of the layers with experts.
+
+  They are every n-th layer, without the layers in mlp_only_layers.
+  """
   period = reader.take_positive('decoder_sparse_step', 1)
   dense = reader.take('mlp_only_layers', None, list, None) or []
   if not is_layer_list(dense, cfg.n_layers):

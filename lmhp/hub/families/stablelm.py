@@ -1,6 +1,6 @@
 """StableLM 3B and StableLM 2: Llama with layer normalization and optional biases.
 
-A quarter of each head rotates.
+A quarter of each attention head has rotary positions.
 
 Source: transformers 5, `models/stablelm`.
 """
@@ -19,7 +19,10 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_parallel(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of parallel parts, which share one normalization."""
+  """Returns the fields of parallel attention and feed-forward parts.
+
+  Parallel parts share one normalization.
+  """
   is_parallel = reader.take('use_parallel_residual', False, bool)
   return {'parallel_residual': is_parallel, 'shared_norm': is_parallel}
 

@@ -125,7 +125,7 @@ def scale_by_muon(
     del params
     return jax.tree.map(update_matrix, updates)
 
-  # Momentum has no norm, so it needs no separation of the layers.
+  # Momentum treats each number by itself, so only the orthogonalization is per layer.
   return optax.chain(
     optax.trace(momentum, nesterov=True), per_layer(optax.stateless(update))
   )

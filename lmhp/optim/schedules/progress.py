@@ -28,7 +28,7 @@ class ScheduleProgress(NamedTuple):
 
 
 def from_final_ratio(numbers: Numbers, x: jax.Array) -> jax.Array:
-  """Maps 0 to 1 linearly to `final_lr_ratio` to 1.
+  """Maps the interval [0, 1] linearly to the interval [`final_lr_ratio`, 1].
 
   Args:
     numbers: Traced numbers of the section `schedule`.

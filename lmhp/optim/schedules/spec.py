@@ -45,4 +45,4 @@ class ScheduleSpec:
 
 
 SCHEDULES: Registry[ScheduleSpec] = Registry('schedule')
-"""All schedules. The position of an entry is its traced name."""
+"""All schedules. The traced value of `schedule.name` is the position of the entry."""

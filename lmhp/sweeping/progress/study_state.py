@@ -122,7 +122,7 @@ class StudyState:
     """Adds a pack."""
     with self.lock:
       first = self.trials.get(pack.trials[0])
-      # The first pack with such programs compiles them, which its speed must leave out.
+      # The first pack with these programs compiles them, and this time is no part of its speed.
       programs = (
         first.model.structure if first else None,
         pack.method,

@@ -15,8 +15,8 @@ A space is a set of points. A point has a value for each hyperparameter.
 Float, Int, Choice, Fixed  the values of one path; a plain value means Fixed
 Product(a, b)              all combinations of its parts; a dict is the product of its items
 Zip({path: values, ...})   paths that vary together, as one parameter
-Chain(a, b)                the points of a, then those of b
-When(path, values, x)      x, only if another path takes one of these values
+Chain(a, b)                the points of a, then the points of b
+When(path, values, x)      x, which exists only if another path has one of these values
 Subsample(space, n)        n points of a grid, spread evenly
 =========================  ==========================================================
 

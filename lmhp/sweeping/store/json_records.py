@@ -1,10 +1,10 @@
 """Frozen dataclasses as JSON objects, for records that a study stores.
 
-`to_json` and `from_json` are inverse for dataclasses whose fields are numbers, strings,
-truth values, None, tuples, mappings and other dataclasses. NaN and infinity are stored as
-words, as in `lmhp.files`. A field that equals its default is left out, so a record is
-short. A field that the dataclass does not have is refused: a newer version of lmhp wrote
-it, and ignoring it could change a result.
+`from_json` is the inverse of `to_json` for dataclasses whose fields are numbers, strings,
+bools, None, tuples, mappings and other dataclasses. NaN and infinity are stored as strings,
+as in `lmhp.files`. A field that equals its default is left out, so a record is short. A
+field that the dataclass does not have is an error. A newer version of lmhp wrote it, and
+ignoring it could change a result.
 """
 
 from __future__ import annotations

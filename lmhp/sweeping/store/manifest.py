@@ -35,7 +35,8 @@ class RungSchedule:
   Attributes:
     steps: Steps of the base config at which trials are scored and may be stopped.
       The last step is the end.
-    cooldown: True if a rung scores a fork of the training that cools down.
+    cooldown: True if a rung scores a fork: a copy of the training whose learning rate decays
+      to zero.
   """
 
   steps: tuple[int, ...]

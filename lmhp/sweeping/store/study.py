@@ -41,7 +41,9 @@ from lmhp.typing import PathLike
 
 
 class Study:
-  """The trials of one study, from `open` or `read`. A context manager that closes it.
+  """The trials and the manifest of one study. Get it from `Study.open` or `Study.read`.
+
+  It is a context manager that closes the study.
 
   Attributes:
     workdir: Directory of the study.

@@ -52,7 +52,8 @@ class TrialCost:
 
   Attributes:
     steps: Updates of the trial itself.
-    cooldown_steps: Updates of the forks that were scored at rungs.
+    cooldown_steps: Updates of the forks that were scored at rungs. A fork is a copy of the
+      training whose learning rate decays to zero.
     tokens: Training tokens, including those of the forks.
     flops: Training FLOPs, including those of the forks.
     seconds: Sum over the packs of the trial (groups of trials that train together) of the

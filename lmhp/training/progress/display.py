@@ -22,7 +22,7 @@ LINE_SECONDS = 5.0
 
 
 class TrainingProgress(Protocol):
-  """The progress of a run. Use it in a `with`."""
+  """The progress of a run. It is a context manager."""
 
   def __enter__(self) -> Self: ...
 

@@ -58,16 +58,16 @@ def _fraction_of_restarted_cycle(
   With growth g, cycle n is g^n first cycles long, and starts after (g^n - 1) / (g - 1) first
   cycles. At g = 1 this start is n, its limit.
   """
-  is_even = growth == 1
-  g = jnp.where(is_even, 2.0, growth)
+  has_equal_cycles = growth == 1
+  g = jnp.where(has_equal_cycles, 2.0, growth)
 
-  # Number of the running cycle, found half a step ahead, so that rounding cannot put the first
-  # step of a cycle into the cycle before.
+  # Number of the running cycle. It is computed half a step ahead, so that rounding cannot put
+  # the first step of a cycle into the cycle before.
   ahead = progress.cycles + progress.half_step
   grown_n = jnp.log1p(ahead * (g - 1)) / jnp.log(g)
-  n = jnp.floor(jnp.where(is_even, ahead, grown_n))
+  n = jnp.floor(jnp.where(has_equal_cycles, ahead, grown_n))
 
-  start = jnp.where(is_even, n, (g**n - 1) / (g - 1))
+  start = jnp.where(has_equal_cycles, n, (g**n - 1) / (g - 1))
   return jnp.clip((progress.cycles - start) / growth**n, 0, 1)
 
 
