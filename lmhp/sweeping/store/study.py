@@ -301,7 +301,7 @@ class Study:
       if len(values) != n_objectives or not all(map(math.isfinite, values)):
         raise ValueError(
           f'trial {trial.number}: got values {trial.values}, expected {n_objectives} finite '
-          'numbers'
+          'value(s)'
         )
 
 
