@@ -1,7 +1,8 @@
 """Falcon 7B, 40B, 180B and RW.
 
-Falcon 7B has one key/value head and one normalization for its parallel parts. Falcon 40B and
-180B (new_decoder_architecture) have several key/value heads and two normalizations.
+The attention and feed-forward parts of a layer are parallel. In Falcon 7B, there is one
+key/value head, and both parts share one normalization. In Falcon 40B and 180B
+(new_decoder_architecture), there are several key/value heads and two normalizations.
 
 Source: transformers 5, `models/falcon`.
 """

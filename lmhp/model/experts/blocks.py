@@ -5,7 +5,7 @@ block. The backward loop adds the weight gradient of each block to the gradient 
 
 `jax.vmap` over the R members of a population (models that are trained together) uses a custom
 rule. If each member has its own weights, there are R * E experts. If the members share the
-weights, the weights stay one copy, and the blocks of all members form one loop.
+weights, there is one copy of the weights, and the blocks of all members form one loop.
 
 Dimension key: T rows, E experts, k experts of one row, A = T k assignments of a row to an
 expert, n blocks, b rows of a block, D width of a row, F hidden width, I inputs and O outputs

@@ -218,7 +218,8 @@ def _promotions(
     calibrating: Calibration points of the bracket.
     steps: Rungs of the bracket.
   """
-  # At each rung, the best continue. All do if the ranks there say little about the end.
+  # At each rung, the best points continue. If the ranks at the rung do not predict the final
+  # ranks, all points continue.
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)
     candidates = _scores_at(points, {*members, *calibrating}, step)
