@@ -389,7 +389,8 @@ def export(workdir: PathLike, path: PathLike) -> None:
     path: Path of the directory to write, which must be empty or not exist.
 
   Raises:
-    ConfigError: If no family of transformers has such a model, or the directory is taken.
+    ConfigError: If no model type of Hugging Face transformers has such a model, or the
+      directory exists.
   """
   _, params, tokenizer = load_run(workdir)
   stored = _stored_run(workdir)

@@ -147,7 +147,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
 
 
 def _depth(value: object) -> int:
-  """Returns the levels of nesting. It does not recurse, so that any depth is safe."""
+  """Returns the number of nested levels, without recursion, so that any depth is safe."""
   depth = 0
   # Go down one level of all branches at a time.
   level = [value]
@@ -171,9 +171,9 @@ def model_config(
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
-  An absent key has the default of transformers. Each key either sets a field, or does not
-  change what the model computes, or has a value that `ModelConfig` can express. Any other
-  key is an error, because it might change what the model computes.
+  An absent key has the default of Hugging Face transformers. Each key either sets a field, or
+  does not change what the model computes, or has a value that `ModelConfig` can express. Any
+  other key is an error, because it might change what the model computes.
 
   Args:
     config: JSON object whose numbers are finite.
@@ -203,7 +203,8 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 
-  # The table gives most fields. Each converter adds some, and receives the fields so far.
+  # The table of the family gives most fields. Each converter adds further fields, and
+  # receives the fields so far.
   table = family.read_table(reader)
   fields = table.values
   try:
@@ -238,7 +239,7 @@ def _name_keys_of_file(
 ) -> str:
   """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
 
-  # A field that no key of the file gives keeps its own name.
+  # A field that no key of the file gives keeps its name.
   def key_of(match: re.Match[str]) -> str:
     field = match[1]
     return reader.prefix + key_of_field[field] if field in key_of_field else match[0]

@@ -138,7 +138,7 @@ def _check_other_tensors(
   arrays: Mapping[str, np.ndarray],
   source: str,
 ) -> None:
-  """Checks the tensors that hold no parameter: constants, and copies of other tensors.
+  """Checks the tensors that hold no parameters. They must be constants or copies of tensors.
 
   Args:
     expected: Names of the tensors that hold parameters.
@@ -147,7 +147,7 @@ def _check_other_tensors(
     source: Name of the checkpoint, for error messages.
 
   Raises:
-    ConfigError: If a tensor is neither, or if a copy differs.
+    ConfigError: If a tensor is neither a constant nor a copy, or if a copy differs.
   """
   for name, array in arrays.items():
     if name in expected or _BUFFERS.fullmatch(name):
@@ -166,7 +166,7 @@ def _check_other_tensors(
 def tensors_from_params(
   tensors: Sequence[CheckpointTensor], params: PyTree
 ) -> dict[str, np.ndarray]:
-  """Returns {name: array of the checkpoint}. It is the inverse of `params_from_tensors`.
+  """Returns {name of a tensor: array}, the inverse of `params_from_tensors`.
 
   Args:
     tensors: Tensors of the checkpoint, from `checkpoint_tensors`.

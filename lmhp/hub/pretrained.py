@@ -82,7 +82,7 @@ def save_pretrained(
   *,
   shard_bytes: int = SHARD_BYTES,
 ) -> None:
-  """Saves a model as a directory that transformers loads.
+  """Saves a model as a directory that Hugging Face transformers can load.
 
   The directory is written completely or not at all.
 

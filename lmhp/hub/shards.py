@@ -136,7 +136,7 @@ def _split(
   shards: list[dict[str, np.ndarray]] = [{}]
   n_free_bytes = shard_bytes
   for name, array in tensors.items():
-    # A tensor that is larger than a shard gets a shard of its own.
+    # A tensor that is larger than a shard is alone in its shard.
     if array.nbytes > n_free_bytes and shards[-1]:
       shards.append({})
       n_free_bytes = shard_bytes

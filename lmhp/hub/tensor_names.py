@@ -116,7 +116,7 @@ class _TensorTable:
     self._modules: dict[str, dict[str, Param]] = {}
     for param in list_params(shapes):
       module, _, last_name = param.path.rpartition('/')
-      # A parameter whose tensor has no suffix counts as a module of its own.
+      # A parameter whose tensor has no suffix is treated as a module.
       if _SUFFIXES.get(last_name) == '':
         module = param.path
       self._modules.setdefault(module, {})[last_name] = param
@@ -154,7 +154,7 @@ class _TensorTable:
     """Checks that every parameter is in a tensor.
 
     Raises:
-      ConfigError: If a parameter is not. It names the first module with one.
+      ConfigError: If a parameter is in no tensor. The message has the first such module.
     """
     for module, params in self._modules.items():
       if params:

@@ -19,7 +19,7 @@ from lmhp.typing import PyTree
 
 
 class VaryingFlags(NamedTuple):
-  """Flags of the layers of one scan, stacked on N.
+  """Flags of the N layers of one scan, as arrays with a first axis N.
 
   A flag that is None has one value for all these layers, which is an attribute of `Block`.
 
@@ -81,7 +81,7 @@ class Block(nn.Module):
     flags_and_cache: tuple[VaryingFlags, BlockCache | None],
     inputs: LayerInputs,
   ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
-    """Applies the layer. It is the body of a scan over layers.
+    """Applies the layer, as the body of a scan over layers.
 
     Args:
       x_BLD: (B, L, D) float32, residual stream.

@@ -109,7 +109,7 @@ class LayerInputs(NamedTuple):
 
 
 class EncoderOutput(NamedTuple):
-  """Encoder outputs that a decoder attends to.
+  """Encoder outputs to which a decoder attends.
 
   Attributes:
     features_BMD: (B, M, D) float32. None if the cache holds keys and values of the tokens.
@@ -128,7 +128,7 @@ class StackInputs(NamedTuple):
     positions: Positions of the new tokens.
     hypers: Traced numbers of the section `model`.
     key: PRNG key of the step. None if nothing is random.
-    encoder: Encoder outputs that the stack attends to. None if there is no encoder.
+    encoder: Encoder outputs to which the stack attends. None if there is no encoder.
   """
 
   batch: Batch

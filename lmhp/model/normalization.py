@@ -1,6 +1,6 @@
 """Layer normalization and root-mean-square normalization.
 
-They are computed in float32 for any compute dtype.
+Both are computed in float32 for any compute dtype.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def scaled_normalize(
 ) -> jax.Array:
   """Returns `normalize(x, kind, eps) * scale_D`.
 
-  For the backward pass it saves the input and two numbers for each row, and no output.
+  For the backward pass, the input and two numbers for each row are saved, but not the output.
 
   Args:
     x: (..., D) float32.
@@ -99,7 +99,7 @@ class Normalization(nn.Module):
   Attributes:
     cfg: Config of the model.
     width: Size of the last axis.
-    groups: Number of equal parts of the last axis, each of which is normalized by itself.
+    groups: Number of equal parts of the last axis. Each part is normalized separately.
     bias: If False, there is no bias, even if the config has it.
     eps: Number added to the variance. None stands for `cfg.norm_eps`.
   """
@@ -149,7 +149,7 @@ def block_norms(cfg: ModelConfig) -> int:
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   """Returns the parameters of all normalizations of the residual stream by kind.
 
-  Those of queries, keys and mixers are counted with their parts.
+  The normalizations of queries, keys and mixers are counted with these parts.
   """
   n_norms = _stack_norms(cfg, cfg.n_layers)
   if cfg.is_encoder_decoder:

@@ -1,6 +1,7 @@
 """Specifications of the parameters of the parts that every model has.
 
-A token mixer brings its own (`lmhp.model.mixers.registry.MixerSpec.params`). This file imports
+The entry of a token mixer has the specifications of its parameters
+(`lmhp.model.mixers.registry.MixerSpec.params`). This file imports
 no jax.
 """
 

@@ -57,7 +57,7 @@ def on_cpu() -> bool:
 def row_major(x: jax.Array) -> jax.Array:
   """Returns x in row-major memory order. A transposed array is copied.
 
-  It does nothing on other devices than CPU.
+  On other devices than CPU, x is returned unchanged.
   """
   if not on_cpu():
     return x
@@ -135,7 +135,7 @@ def _product_forward(
 
 
 def _product_backward(transpose_b: bool, dtype: str, saved: Pair, g: jax.Array) -> Pair:
-  """da = g b^T and db = a^T g, or da = g b and db = g^T a if b is transposed."""
+  """Returns da = g b^T and db = a^T g, or da = g b and db = g^T a if b is transposed."""
   a = unpack(saved[0])
   b = unpack(saved[1])
   g = g.astype(dtype)
@@ -151,7 +151,7 @@ product.defvjp(_product_forward, _product_backward)
 def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Array:
   """Returns `softmax(logits) @ b`, batched.
 
-  For the backward pass it saves the weights in the compute dtype, and no logits.
+  For the backward pass, the weights are saved in the compute dtype, but not the logits.
 
   Args:
     logits_TI: (..., T, I) float32.
@@ -175,7 +175,10 @@ def _softmax_product_forward(
 
 
 def _softmax_product_backward(dtype: str, saved: Pair, g_TO: jax.Array) -> Pair:
-  """With p the weights: dp = g b^T, dlogits = p (dp - sum(p dp)) and db = p^T g."""
+  """Returns dlogits = p (dp - sum(p dp)), where dp = g b^T, and db = p^T g.
+
+  p are the weights, the softmax of the logits.
+  """
   weights_TI = unpack(saved[0])
   b_IO = unpack(saved[1])
   g_TO = g_TO.astype(dtype)
@@ -226,7 +229,7 @@ def _linear_backward(
   saved: tuple[jax.Array, tuple[jax.Array, ...]],
   gs: tuple[jax.Array, ...],
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """dx = sum_i g_i W_i^T and dW_i = x^T g_i."""
+  """Returns dx = sum_i g_i W_i^T and dW_i = x^T g_i for each kernel i."""
   x_TI = unpack(saved[0])
   kernels = saved[1]
   gs = tuple(g_TO.astype(dtype) for g_TO in gs)

@@ -1,4 +1,4 @@
-"""Randomness by name: each draw has a PRNG key that is folded from a hash of its name."""
+"""Randomness by name: the PRNG key of each random draw is folded with a hash of its name."""
 
 from __future__ import annotations
 

@@ -21,10 +21,13 @@ CHECKPOINT_POLICIES = {
 """{model.remat: arrays that the backward pass keeps}. 'full' keeps none."""
 
 SegmentCaches: TypeAlias = dict[str, BlockCache]
-"""{name of a segment: caches of its layers, stacked on N}."""
+"""{name of a segment: caches of its N layers, as arrays with a first axis N}.
+
+A segment is a run of neighbouring layers with the same parameters.
+"""
 
 RoutingStatistics: TypeAlias = dict[str, dict[str, jax.Array]]
-"""{path of a segment: routing statistics of its experts, stacked on N}."""
+"""{path of a segment: routing statistics of its N layers, as arrays with a first axis N}."""
 
 
 class StackOutput(NamedTuple):
@@ -44,10 +47,11 @@ class StackOutput(NamedTuple):
 class Stack(nn.Module):
   """The layers of an encoder or of a decoder.
 
-  Neighbouring layers with the same parameters are one segment. Their parameters are stacked
-  on N, and the segment is scanned or unrolled. Layers that differ only in their attention
-  (local or global) or in the use of positions are in the same segment. The scan reads these
-  differences as data. Shared layers have one set of parameters, without N.
+  Neighbouring layers with the same parameters are one segment. The parameters of its N layers
+  are arrays with a first axis N, and the segment is scanned or unrolled. Layers that differ
+  only in their attention (local or global) or in the use of positions are in the same segment.
+  The scan reads these differences as data. Shared layers have one set of parameters, without
+  N.
 
   Attributes:
     cfg: Structure of the model, or of its encoder.
@@ -118,7 +122,7 @@ class Stack(nn.Module):
 
 
 def varying_flags(cfg: ModelConfig, first: int, n_layers: int) -> VaryingFlags:
-  """Returns the flags of layers `first` to `first + n_layers - 1`, stacked on N.
+  """Returns the flags of layers `first` to `first + n_layers - 1`, with a first axis N.
 
   A flag that is the same in all these layers is None.
   """

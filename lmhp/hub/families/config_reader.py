@@ -13,7 +13,7 @@ T = TypeVar('T')
 U = TypeVar('U')
 
 REQUIRED = object()
-"""Default of a key that has no default in transformers. The key must be present."""
+"""Default of a key without a default in Hugging Face transformers. The key must be present."""
 
 MAX_PRINTED = 80
 """Longest value in an error message, in characters."""
@@ -59,12 +59,13 @@ class ConfigReader:
     self, key: str, default: object, kind: type[T], other: type[U], /
   ) -> T | U: ...
   def take(self, key: str, default: object, /, *kinds: type | None) -> object:
-    """Returns the value of a key, or the default of transformers if the key is absent.
+    """Returns the value of a key, or the default of Hugging Face transformers.
 
     Args:
       key: Name of the key.
-      default: Value if the key is absent. `REQUIRED` if transformers has no default.
-      *kinds: Accepted types. None stands for null, and float accepts whole numbers too.
+      default: Value if the key is absent. `REQUIRED` if Hugging Face transformers has no
+        default.
+      *kinds: Accepted types. None means null, and float accepts whole numbers too.
         Without types the value is not checked here.
 
     Raises:
@@ -105,7 +106,7 @@ class ConfigReader:
     return ConfigReader(self._unread, self.source, self.prefix)
 
   def rename(self, alias: str, key: str) -> None:
-    """Renames a key that transformers accepts under two names.
+    """Renames a key that Hugging Face transformers accepts under two names.
 
     Args:
       alias: Second name of the key.
@@ -131,7 +132,7 @@ class ConfigReader:
     """Checks that every key was read or ignored.
 
     Raises:
-      ConfigError: If a key is left. It names the first one.
+      ConfigError: If a key is left. The message names the first of them.
     """
     for key in self._unread:
       raise ConfigError(

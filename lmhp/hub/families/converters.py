@@ -51,7 +51,7 @@ class FlagConverter:
 
   Attributes:
     key: Key of the flag.
-    default: Default of the flag in transformers.
+    default: Default of the flag in Hugging Face transformers.
     field: Field of `ModelConfig`.
     if_true: Value of the field if the flag is true.
     if_false: Value of the field if the flag is false.

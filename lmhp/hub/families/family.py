@@ -1,8 +1,9 @@
 """A checkpoint family: the config.json and the tensor names of one model_type.
 
-A family is mostly a table from the keys of its config.json to the fields of `ModelConfig`.
-`llama.py` is the simplest example. Converters (`converters.py`) do what a table cannot
-express.
+A model_type is the name of an architecture in the Hugging Face library `transformers`, such as
+'llama'. A family is mostly a table from the keys of its config.json to the fields of
+`ModelConfig`. `llama.py` is the simplest example. Converters (`converters.py`) do what a table
+cannot express.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON
 
 KeyTable: TypeAlias = 'Mapping[str, tuple[str, JSON]]'
-"""{key: (fields that it sets, separated by spaces; default of transformers)}."""
+"""{key of a config.json: (fields of `ModelConfig` that it sets, separated by spaces; default)}.
+
+The default is that of Hugging Face transformers.
+"""
 
 AcceptedValues: TypeAlias = 'Mapping[str, tuple[JSON, ...]]'
-"""{key: values that lmhp can express, the default of transformers first}."""
+"""{key of a config.json: values that lmhp can express}.
+
+The first value is the default of Hugging Face transformers.
+"""
 
 TensorNames: TypeAlias = 'Mapping[str, str]'
 """{modules of lmhp: name of their tensor in a checkpoint}."""
@@ -49,21 +56,22 @@ class CheckpointFamily:
   Each row of `tensor_names` maps modules of lmhp, such as `attention/query`, to the name of
   their tensor, such as `.self_attn.q_proj`:
 
-  - A leading dot stands for `layer_name`.
-  - `{i}` stands for the index of a layer, `{e}` for that of an expert, `{h}` for that of a
+  - A leading dot is replaced by `layer_name`.
+  - `{i}` is replaced by the index of a layer, `{e}` by that of an expert, `{h}` by that of a
     head.
   - Several modules, separated by spaces, are one tensor.
-  - A module that the model lacks is skipped. If two rows name a module, the first one counts.
+  - A module that the model lacks is skipped. If two rows name a module, the first row is used.
   - In an encoder-decoder whose stacks have different names, a module begins with its stack
     (`encoder/attention/query`).
-  - The path of a single parameter (`output/bias`) stands for the full name of a tensor.
+  - A row for a single parameter (`output/bias`) has the full name of a tensor.
 
   Attributes:
     model_type: Name of the family in config.json.
     fixed_fields: {field of `ModelConfig`: value that every model of the family has}.
-    keys: {key: (fields that it sets, separated by spaces; default of transformers)}.
+    keys: {key: (fields that it sets, separated by spaces; default of Hugging Face
+      transformers)}.
     accepted_values: {key: values that `ModelConfig` can express}. The first value is the
-      default of transformers. Any other value is an error.
+      default of Hugging Face transformers. Any other value is an error.
     ignored_keys: Keys of published files that do not change what the model computes.
     aliases: {second name of a key: the key}.
     converters: Converters for what the table cannot express. Each one receives the fields
@@ -208,8 +216,8 @@ class CheckpointFamily:
   def write_config(self, cfg: ModelConfig) -> ConfigKeys | None:
     """Returns a config.json that may read back as a model.
 
-    The caller has to read it back, since not every model can be expressed. None if the
-    family describes the language model in a nested object.
+    The caller has to read the result back, because a family cannot express every model.
+    Returns None if the family describes the language model in a nested object.
     """
     if self.text_config_key:
       return None

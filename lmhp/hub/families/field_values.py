@@ -23,7 +23,10 @@ ACTIVATIONS = {
   'gelu_pytorch_tanh': 'gelu_tanh',
   'gelu_python_tanh': 'gelu_tanh',
 }
-"""{name in transformers: name in lmhp}. transformers has several names for one function."""
+"""{name of an activation in Hugging Face transformers: name in lmhp}.
+
+Transformers has several names for one function.
+"""
 
 ACTIVATION_FIELDS = ('activation', 'head_activation')
 INIT_STD = 0.02
@@ -67,7 +70,7 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
 
 
 def write_value(field: str, value: JSON, default: JSON) -> JSON:
-  """Converts the value of a field to the value of a key. It is the inverse of `read_value`.
+  """Converts the value of a field to the value of a key. The inverse of `read_value`.
 
   Args:
     field: Field of `ModelConfig`.
@@ -85,9 +88,9 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
 
 
 def activation_name(activation: str) -> str:
-  """Returns the first name that transformers has for an activation of lmhp.
+  """Returns the first name that Hugging Face transformers has for an activation of lmhp.
 
-  An activation that transformers lacks is returned unchanged.
+  An activation without a name there is returned unchanged.
 
   >>> activation_name('gelu_tanh')
   'gelu_new'

@@ -11,7 +11,7 @@ from lmhp.hub.families.family import CheckpointFamily
 from lmhp.registry import Registry, load_installed_plugins
 
 FAMILIES: Registry[CheckpointFamily] = Registry('checkpoint family')
-"""{model_type: family}."""
+"""{model_type of Hugging Face transformers: family}."""
 
 
 def register_family(family: CheckpointFamily) -> CheckpointFamily:

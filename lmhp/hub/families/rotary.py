@@ -44,7 +44,7 @@ class Rotary:
   """Converter for rotary positions.
 
   Attributes:
-    base: Default base of transformers.
+    base: Default base of Hugging Face transformers.
     base_key: Key of the base beside the object.
     fraction: Default fraction of each head that rotates. None if the family always rotates
       whole heads.
@@ -53,7 +53,7 @@ class Rotary:
     base_local_key: Key of that base beside the object.
     scales_only_global_layers: If True, rope_scaling applies only to the layers without a
       window (Gemma 3, OLMo 3).
-    original_length: Default of original_max_position_embeddings. None stands for
+    original_length: Default of original_max_position_embeddings. If None, the default is
       max_position_embeddings.
     longrope_names: Names of the scaling type longrope.
     default_scaling: Content of the object if it is absent (gpt-oss).
@@ -194,7 +194,7 @@ class Rotary:
   ) -> ModelFields:
     """Returns the fields in which layers with a window differ from layers without one.
 
-    They may have another base, and they may be unscaled. Everything else has to agree.
+    These layers may have another base, and they may be unscaled. All other values must agree.
     """
     # A scaling of the global layers alone has its own field.
     is_only_global_scaled = (

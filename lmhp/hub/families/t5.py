@@ -54,7 +54,7 @@ def _read_head(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the head.
 
   The first T5 ties the head to the embedding and multiplies its input by 1 / sqrt(d_model).
-  v1.1 does neither. transformers 5 always writes tie_word_embeddings as true, and only
+  v1.1 does neither. Transformers 5 always writes tie_word_embeddings as true, and only
   scale_decoder_outputs distinguishes v1.1.
   """
   is_tied = reader.take('tie_word_embeddings', True, bool)

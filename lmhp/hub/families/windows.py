@@ -11,7 +11,7 @@ from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFie
 from lmhp.model.config import ModelConfig
 
 LAYER_TYPES = {'full_attention': 'global', 'sliding_attention': 'local'}
-"""{layer type of transformers: layer type in `attention_pattern`}."""
+"""{layer type of Hugging Face transformers: layer type in `attention_pattern`}."""
 
 
 def shortest_pattern(layers: Sequence[str]) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class WindowInAllLayers:
   Mistral, Phi-3 and StarCoder 2 have this form.
 
   Attributes:
-    window: Default of transformers.
+    window: Default window of Hugging Face transformers, in tokens.
   """
 
   window: int | None = None
@@ -140,9 +140,9 @@ class WindowByLayer:
   Gemma 2 and 3, OLMo 3 and Command R7B have this form.
 
   Attributes:
-    period: Default n of transformers. Every n-th layer has no window.
-    window: Default window of transformers, in tokens.
-    period_keys: Names of n in older files. The last one that is present counts.
+    period: Default n of Hugging Face transformers. Every n-th layer has no window.
+    window: Default window of Hugging Face transformers, in tokens.
+    period_keys: Names of n in older files. The last one that is present is used.
   """
 
   period: int

@@ -1,7 +1,7 @@
 """Registry of activations, the elementwise nonlinearities of the network.
 
-A new activation is a function in `lmhp/model/activations.py` and a line here. One from outside
-calls `register_activation` in the same way. This file imports no jax.
+A new activation is a function in `lmhp/model/activations.py` and a line here. A plugin or an
+experiment file calls `register_activation` in the same way. This file imports no jax.
 """
 
 from __future__ import annotations

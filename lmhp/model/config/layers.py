@@ -17,8 +17,8 @@ class LayerSpec(NamedTuple):
   """Properties of a layer on which its parameters depend.
 
   Attributes:
-    attention_norm: True if the layer has a normalization before its token mixer, provided
-      that the placement of normalizations has one.
+    attention_norm: True if the layer has a normalization before its token mixer. It has an
+      effect only if `norm_placement` puts a normalization there.
     experts: True if the layer has experts.
     mixer: Name of the token mixer.
   """

@@ -1,4 +1,4 @@
-"""Keys of the network's sizes."""
+"""Keys of the sizes of the network."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class SizeKeys(Section):
     """Checks that sizes fit together.
 
     Raises:
-      ConfigError: If they do not.
+      ConfigError: If they do not fit together.
     """
     require(
       self,

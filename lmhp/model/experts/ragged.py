@@ -91,7 +91,7 @@ def _ragged_forward(
 def _ragged_backward(
   dtype: str, saved: PyTree, g_AO: jax.Array
 ) -> tuple[jax.Array, jax.Array, None]:
-  """dx = g W_e^T for the rows of expert e, and dW_e = x^T g over these rows."""
+  """Returns dx = g W_e^T for the rows of expert e, and dW_e = x^T g over these rows."""
   x_AI, kernel_EIO, sizes_E = saved
   dx_AI = _product(dtype)(g_AO, jnp.swapaxes(kernel_EIO, 1, 2), sizes_E)
   dkernel_EIO = _kernel_gradient(dtype)(x_AI, g_AO, sizes_E)
