@@ -185,7 +185,7 @@ def _stored_run(workdir: PathLike) -> _StoredRun | None:
 def _complete(cfg: RunConfig, dataset: Dataset, stored: _StoredRun | None) -> RunConfig:
   """Returns the config with the values that depend on the data and on the machine.
 
-  They are the vocabulary size, the number of steps and the precision. A stored run keeps
+  These values are the vocabulary size, the number of steps and the precision. A stored run keeps
   its precision if it continues on another machine.
   """
   dtype = stored.cfg.model.dtype if stored else fastest_dtype()
@@ -234,7 +234,8 @@ def sweep(
     workdir: Directory of the study. None makes a temporary one.
     overrides: {dotted path: value} of the base config. Keys of the sweep begin with
       `sweep.`.
-    engine: 'local', or 'ray' (extra `ray`): each pack is a task on a Ray cluster.
+    engine: 'local', or 'ray' (extra `ray`) to run on a Ray cluster. Each pack, a group of
+      trials that one program trains together, is a task of the cluster.
     storage: Optuna storage as a URL, such as `postgresql://...`. None is a journal in the
       workdir.
     ray_address: Address of the Ray cluster. None finds one on this machine, or starts one.
@@ -382,7 +383,7 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
 
 
 def export(workdir: PathLike, path: PathLike) -> None:
-  """Writes a run's newest parameters as a Hugging Face directory that transformers loads.
+  """Writes a run's newest parameters as a directory that Hugging Face transformers loads.
 
   Args:
     workdir: Directory of the run.

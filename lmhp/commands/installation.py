@@ -63,8 +63,8 @@ class Diagnosis:
   Attributes:
     versions: {package: version}. None for lmhp if it runs from its checkout.
     device: Devices of the process.
-    dtype: Precision of matrix products that `model.dtype='auto'` stands for.
-    caches: {name: cache}.
+    dtype: Precision of matrix products with `model.dtype='auto'`.
+    caches: {name of a cache: its directory and size}.
     self_test: Result of the self-test.
   """
 

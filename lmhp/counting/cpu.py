@@ -131,7 +131,7 @@ def _memory_bytes() -> float:
 
 
 def _shortest_seconds(run: Callable[[], None], budget_seconds: float = 0.7) -> float:
-  """Returns the time of the fastest run, of as many as start within the budget.
+  """Returns the time of the fastest of all runs that start within the budget.
 
   The first run is not measured, because it compiles.
   """

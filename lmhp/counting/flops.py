@@ -2,8 +2,8 @@
 
 Conventions:
 
-- A multiply-add is two FLOPs. Only matrix products count. Embedding lookups, biases,
-  normalizations, softmax and activations do not.
+- A multiply-add is two FLOPs. Only matrix products are counted. Embedding lookups, biases,
+  normalizations, softmax and activations are not.
 - The output layer counts V * D, tied or not.
 - *Full* attention multiplies each pair of tokens, as a dense product does. *Causal* attention
   counts the pairs that the mask keeps, with sliding windows.

@@ -64,8 +64,8 @@ def optimizer_bytes(counts: Count) -> int:
 def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   """Returns the bytes that the forward pass keeps for the backward pass.
 
-  They are the residuals of `jax.vjp` of the loss without the parameters. XLA may keep less,
-  because it fuses operations, or more while it computes a layer again.
+  The bytes are those of the residuals of `jax.vjp` of the loss, without the parameters. XLA
+  may keep less, because it fuses operations, or more while it computes a layer again.
 
   Args:
     cfg: Config of the model. Its `remat` is the policy.

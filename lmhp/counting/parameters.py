@@ -26,7 +26,7 @@ class Count:
 
   Attributes:
     by_kind: Number of parameters of each kind of `lmhp.params.KINDS`. A shared parameter
-      counts once.
+      is counted once.
     inactive: Number of parameters that a token does not use: those of the experts to which
       it is not routed.
   """

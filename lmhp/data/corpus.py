@@ -1,6 +1,6 @@
 """The built-in corpus: installed English documentation, so that a first run downloads nothing.
 
-It consists of the docstrings of the Python standard library and of the packages that lmhp
+The corpus consists of the docstrings of the Python standard library and of the packages that lmhp
 uses, the Python language reference of `help()`, and the .rst and .md files beside them.
 Everything is read as text, and nothing is imported. The corpus depends on the installed
 versions, so every result contains its sha256.

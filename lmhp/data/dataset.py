@@ -45,7 +45,7 @@ class SourceSummary:
   text_sha256: str | None = None
 
   def to_json(self) -> dict[str, JSON]:
-    """Returns the facts that are known, by name."""
+    """Returns {name of a fact: value}, without the facts that are not known."""
     facts = dataclasses.asdict(self)
     return {name: value for name, value in facts.items() if value is not None}
 

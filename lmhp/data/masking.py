@@ -1,6 +1,6 @@
 """Masked language modelling: the choice of masked tokens and their replacements.
 
-Pure functions, so that host and device draw the same masks.
+All functions are pure, so that host and device draw the same masks.
 Dimension key: B batch, L sequence.
 """
 

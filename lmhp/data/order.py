@@ -6,8 +6,8 @@ permutation and from a random offset. Therefore the windows of two epochs cover 
 stretches of text. A mixture divides the stream into blocks of `MIXTURE_BLOCK` sequences.
 Every block has the same quota of each source, in random order.
 
-All of it is uint32 arithmetic on traced values. Nothing is stored, seeds can be vmapped, and
-a resumed run needs only its step. Dimension key: B batch.
+The order is computed by uint32 arithmetic on traced values. Nothing is stored, seeds can be
+vmapped, and a resumed run needs only its step. Dimension key: B batch.
 """
 
 from __future__ import annotations
@@ -169,9 +169,9 @@ def _choose_source(
 def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
   """Applies a random permutation of range(n) to x.
 
-  A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). It is
-  applied again to every result that is not below n, until all are (cycle walking). This is
-  rare, because a * b - n < a, and a is about the square root of n.
+  A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). The network
+  is applied again to every result that is not below n, until all results are below n (cycle
+  walking). Such results are rare, because a * b - n < a, and a is about the square root of n.
 
   Args:
     key: uint32 that determines the permutation, scalar or of the shape of x.

@@ -38,8 +38,8 @@ class TokenStream:
 
   Attributes:
     ids: (n,) uint16 or uint32, memory-mapped if the file is local.
-    starts: (documents,) int64, index of the first token of each document. The rest of a
-      document at the beginning of the stream counts as a document.
+    starts: (documents,) int64, index of the first token of each document. If the
+      stream begins in the middle of a document, the rest of it is the first document.
   """
 
   ids: np.ndarray

@@ -1,6 +1,6 @@
 """Span corruption, the objective of encoder-decoders.
 
-Pure functions, so that host and device draw the same spans.
+All functions are pure, so that host and device draw the same spans.
 Dimension key: B batch, L text sequence, M encoder sequence, T targets.
 """
 

@@ -29,8 +29,9 @@ MAX_RESIDENT_BYTES = 1 << 30
 class TrainStream:
   """The endless stream of training sequences, addressed by sequence number.
 
-  It has no state. If the tokens are resident, programs call `gather`. Otherwise
-  `host_batches` or `prefetch` makes the batches on the host. Both give the same bits.
+  The stream has no state. If the tokens are resident (in device memory), programs call
+  `gather`. Otherwise `host_batches` or `prefetch` makes the batches on the host. Both ways
+  give the same bits.
 
   Args:
     dataset: Dataset of `load`.
@@ -105,7 +106,8 @@ class TrainStream:
   def arrays(self) -> dict[str, jax.Array]:
     """Device arrays that `gather` reads. Empty if the tokens are not resident.
 
-    A program takes them as an argument. Captured arrays would become constants of it.
+    Pass the arrays to a program as an argument. Captured arrays would be compiled into the
+    program as constants.
     """
     if not self.resident:
       return {}
@@ -214,7 +216,7 @@ class TrainStream:
   def evaluation_transform(self) -> Callable[[Batch, np.ndarray], Batch] | None:
     """Function of a batch and its window numbers that applies the objective.
 
-    Its draws depend on the window numbers alone, so that all evaluations score the same
+    The random draws depend only on the window numbers, so that all evaluations score the same
     targets. None for next-token prediction.
     """
     if self.objective is None:

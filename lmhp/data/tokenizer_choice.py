@@ -23,7 +23,7 @@ KINDS = ('byte', 'char', 'bpe')
 def choose_tokenizer(
   cfg: DataConfig, texts: Sequence[Text], cache: epath.Path
 ) -> Tokenizer | None:
-  """Returns the tokenizer of `data.tokenizer`. None if it depends on texts and has none.
+  """Returns the tokenizer of `data.tokenizer`. None if it is made from texts and there are none.
 
   Args:
     cfg: Section `data`.
@@ -67,7 +67,7 @@ def choose_tokenizer(
 def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
   """Returns a tokenizer of all characters of the texts.
 
-  It has an end-of-text token if a text has more than one document.
+  The tokenizer has an end-of-text token if a text has more than one document.
   """
   characters: set[str] = set()
   has_documents = False

@@ -25,7 +25,7 @@ class TextModel:
   Attributes:
     model: Network.
     params: Parameters of the network.
-    tokenizer: Tokenizer that the model was trained with.
+    tokenizer: Tokenizer with which the model was trained.
   """
 
   model: Model
@@ -35,12 +35,12 @@ class TextModel:
 
 @dataclasses.dataclass(frozen=True)
 class SampleSettings:
-  """Settings of sampling that another program is compiled for.
+  """Settings of sampling. Another value compiles another program.
 
   Attributes:
     n_tokens: Number of tokens to add.
-    top_k: Number of the most likely tokens that are sampled from. None stands for all.
-    n_ids: Only token numbers below it are sampled. A vocabulary may have more rows than its
+    top_k: Number of the most likely tokens from which one is sampled. None stands for all.
+    n_ids: Only token numbers below `n_ids` are sampled. A vocabulary may have more rows than its
       tokenizer has tokens. None stands for all.
   """
 
@@ -69,7 +69,7 @@ def sample(
     prompt_BL: (B, L) int32. L is at least 1.
     key: PRNG key.
     temperature: () float32, logits are divided by it. 0 selects the most likely token.
-    settings: Number of tokens, and the tokens that are sampled from.
+    settings: Number of tokens to add, and the tokens that may be sampled.
     start_id: First token that the decoder of an encoder-decoder reads.
 
   Returns:
@@ -105,7 +105,7 @@ def _read_prompt(
 ) -> tuple[jax.Array, PyTree]:
   """Returns the features of the prompt, (B, L, D), and a cache with room for the answer.
 
-  For an encoder-decoder they are the features of the start token.
+  For an encoder-decoder, the features are those of the start token.
   """
   n_prompts, length = prompt_BL.shape
   if model.cfg.is_encoder_decoder:
@@ -158,7 +158,7 @@ def generate(
     n_tokens: Number of tokens to add. With the prompt they must fit into the model's
       context. None stands for 200, or for what the context holds.
     temperature: Logits are divided by it. 0 selects the most likely token.
-    top_k: Number of the most likely tokens that are sampled from. None stands for all.
+    top_k: Number of the most likely tokens from which one is sampled. None stands for all.
     seed: Seed of the samples.
 
   Returns:

@@ -54,8 +54,8 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   """Returns True for each parameter that the optimizer leaves unchanged.
 
   These are the parameters whose kind is in `freeze`, those whose path matches a pattern in
-  `freeze`, and all parameters with the role "state". The training step sets the last ones by
-  a rule of its own, such as the correction of a router, and not by gradients. The step takes
+  `freeze`, and all parameters with the role "state". The training step sets these
+  states, such as the correction of a router, by a rule and not by gradients. The step takes
   all frozen parameters out before `init` and `update`, so that they have no optimizer state.
 
   Args:
@@ -104,7 +104,7 @@ def _is_selected(param: Param, entry: str) -> bool:
 
 
 def lr_multipliers(params: PyTree, numbers: Numbers) -> PyTree:
-  """Returns the learning-rate multiplier of each parameter, that of its kind.
+  """Returns the learning-rate multiplier of each parameter, which depends on its kind.
 
   Args:
     params: Nested dict of arrays or shapes.

@@ -1,4 +1,4 @@
-"""The entry that describes one optimizer, and registration of entries."""
+"""The entry that describes one optimizer, and the registration of entries."""
 
 from __future__ import annotations
 

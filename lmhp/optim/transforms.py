@@ -57,11 +57,11 @@ def clip_by_global_norm(
 def scale_by_learning_rates(
   learning_rates: Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
-  """Multiplies each update by its own number.
+  """Multiplies the update of each parameter by the learning rate of this parameter.
 
   Args:
-    learning_rates: Takes a tree of the form of the parameters, and returns a tree of
-      scalars.
+    learning_rates: Function from a tree of the form of the parameters to a tree of
+      scalars, the learning rates.
 
   >>> tx = scale_by_learning_rates(lambda updates: {'a': 0.5, 'b': 2.0})
   >>> tx.update({'a': 3.0, 'b': 3.0}, tx.init({}))[0]
@@ -111,19 +111,19 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
 
 
 def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-  """Applies a transformation to each parameter of each layer by itself, as a matrix.
+  """Applies a transformation to each parameter of each layer separately, as a matrix.
 
   Parameters are stored with separate heads and stacked layers. A transformation that takes
-  a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. Here
-  `tx` receives one matrix at a time. Stacked layers and experts go through `jax.vmap`.
+  a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. So `tx`
+  receives one matrix at a time. Stacked layers and experts go through `jax.vmap`.
 
   Args:
     tx: Transformation of one matrix or vector.
 
   Returns:
     A transformation of the whole tree. Its state is a tree of the form of the parameters.
-    Each leaf is the state of `tx` for this parameter, stacked over layers and experts if
-    there are several.
+    Each leaf is the state of `tx` for this parameter. If there are several layers or
+    experts, its arrays have a first axis that numbers them.
 
   >>> params = {'final_norm': {'scale': jnp.array([3.0, 4.0])}}
   >>> tx = per_layer(optax.scale_by_trust_ratio())

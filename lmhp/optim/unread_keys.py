@@ -14,8 +14,8 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   """Returns the keys of a section that are set but have no effect, as dotted paths.
 
   A key has no effect if the chosen optimizer or schedule does not read it. A key is set if
-  its value is not the default. A derived key is not set if its value is the one that None
-  stands for.
+  its value is not the default. A derived key is not set if its value is the one that
+  replaces None.
 
   `cfg.keys_read()` returns the keys that have an effect. A sweep checks that each key of its
   space has an effect in at least one trial.

@@ -1,4 +1,4 @@
-"""Comparison of a search's winner with the base config, on seeds that chose neither.
+"""Comparison of the winner of a search with the base config, on new seeds.
 
 Dimension key: S seeds.
 """
@@ -41,14 +41,15 @@ class Confirmation:
   """The winner and the base config on the same seeds. Lower is better.
 
   Attributes:
-    seeds: (S,) seeds that both were trained with.
+    seeds: (S,) seeds with which both were trained.
     winner: (S,) losses of the winner.
     base: (S,) losses of the base config.
     winner_diverged: Number of seeds on which the winner diverged.
     base_diverged: Number of seeds on which the base config diverged.
     difference: Mean of winner minus base. NaN if a run diverged.
-    low: Lower end of its interval, Student's over pairs. NaN for one seed.
-    high: Upper end of its interval. NaN for one seed.
+    low: Lower end of the confidence interval of the difference, Student's over pairs of runs
+      with the same seed. NaN for one seed.
+    high: Upper end of this interval. NaN for one seed.
     confidence: Confidence of the interval.
   """
 

@@ -12,8 +12,8 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
   """Returns Holm's adjusted p-values, in the order given.
 
   Args:
-    p_values: One p-value for each test. NaN stands for a test that was not made. It stays
-      NaN, and is not counted as a test.
+    p_values: One p-value for each test. NaN stands for a test that was not made. A NaN
+      stays NaN, and is not counted as a test.
 
   Source: Holm, Scandinavian Journal of Statistics 6(2) (1979).
 

@@ -41,7 +41,7 @@ def pareto_front(losses: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.
   """Returns True for each run that no other run dominates.
 
   A run dominates another if it is at most as large in the loss and in every cost, and
-  smaller in one of them. Runs that are equal in everything are all kept. A run with a loss
+  smaller in one of them. Runs that are equal in all values are all kept. A run with a loss
   or a cost that is NaN or infinite is never on the front, and dominates nothing.
 
   Args:

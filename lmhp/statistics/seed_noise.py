@@ -1,5 +1,7 @@
 """Noise between seeds, and the part of it that all points of a seed share.
 
+A point is one assignment of values to the parameters of a sweep. It is trained once per seed.
+
 All points of a sweep run the same seeds, so they have the same initial parameters and batches.
 A seed that lowers the loss of one point often lowers that of the others, too. This shared part
 of the noise cancels in comparisons between points, so the choice of the best point is less
@@ -115,8 +117,8 @@ def _losses_by_seed(
 ) -> Floats | None:
   """Returns the losses (P, n) of the seeds that every point ran once.
 
-  It returns None for fewer than two points and for fewer than two common seeds. It also
-  returns None if a point ran a seed twice, because seeds do not identify runs then.
+  Returns None for fewer than two points, for fewer than two common seeds, and if a point ran a
+  seed twice, because seeds do not identify runs then.
   """
   by_seed = []
   for row in rows.values():

@@ -92,7 +92,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
 def pair_flops(cfg: ModelConfig) -> int:
   """Returns the forward FLOPs of one layer for one pair of a query and a key.
 
-  They are those of a logit and of a weighted value in each head.
+  The products are a logit and a weighted value in each head.
   """
   value_dim = cfg.value_head_dim if cfg.has_latent_attention else cfg.head_dim
   return 2 * cfg.n_heads * (cfg.head_dim + value_dim)
@@ -107,12 +107,12 @@ def pairs(
 ) -> int:
   """Returns the number of pairs of a query and a key in one layer, for one sequence.
 
-  With T tokens and a window of w < T tokens they are T^2 if all pairs count,
+  With T tokens and a window of w < T tokens, the number is T^2 if all pairs are counted,
   T (T + 1) / 2 if the mask is causal, and T w - w (w - 1) / 2 if it is causal with a window.
 
   Args:
     seq_len: Number of tokens, T.
-    window: Number of tokens that a token attends to at most, itself included (on each side
+    window: Largest number of tokens to which a token attends, itself included (on each side
       if `both_sides`). None stands for all.
     causal: If True, only the pairs that the mask keeps are counted. If False, all are, as a
       dense product computes them.

@@ -14,7 +14,7 @@ from lmhp.model.rng import named_key
 class CrossAttention(Attention):
   """Multi-head attention whose keys and values come from the encoder.
 
-  It has no positions, and its mask hides padding only.
+  This attention has no positions, and its mask hides only padding.
 
   Source: arXiv:1706.03762 section 3.2.3.
   """

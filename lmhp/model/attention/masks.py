@@ -76,7 +76,7 @@ def attention_masks(
     global_mask = in_prefix | global_mask
     local_mask = (in_prefix & in_window) | local_mask
 
-  # Tokens attend within their own document.
+  # Tokens attend only within their document.
   if batch.segments is not None:
     segments_BL = batch.segments
     same = (segments_BL[:, :, None] == segments_BL[:, None, :])[:, None]

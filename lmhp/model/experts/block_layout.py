@@ -36,8 +36,8 @@ class BlockLayout(NamedTuple):
 def block_rows(n_assignments: int, n_experts: int) -> int:
   """Returns the number of rows of a block.
 
-  It is the largest power of two up to half of the mean number of rows of an expert, clipped to
-  8 and `LARGEST_BLOCK`.
+  The number is the largest power of two up to half of the mean number of rows of an expert,
+  clipped to the range from 8 to `LARGEST_BLOCK`.
   """
   half_mean = max(n_assignments // (2 * n_experts), 8)
   return min(1 << (half_mean.bit_length() - 1), LARGEST_BLOCK)

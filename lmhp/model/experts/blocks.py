@@ -145,9 +145,9 @@ def _backward(
   """Returns the function that computes the gradients of weights and rows.
 
   The function is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
-  `expert_n` is the expert whose weights a block reads. `target_n` is the expert whose
-  gradient the block adds to. They differ if members of a population share their weights,
-  because each member has its own gradient.
+  `expert_n` is the expert whose weights a block reads. `target_n` is the expert to
+  whose gradient the gradient of the block is added. They differ if members of a population
+  share their weights, because each member has its own gradient.
 
   Args:
     activate: Activation.

@@ -11,7 +11,7 @@ from lmhp.model.counts import matmul_flops, parameter_count
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   """Returns the parameters of one layer's experts by kind, those of its router included.
 
-  The router's correction is a state and no parameter, so it is not counted.
+  The correction of the router is not trained by gradients, so it is not counted.
   """
   router = parameter_count(cfg.d_model, cfg.n_experts, cfg.router_bias)
   routed = cfg.n_experts * _feed_forward_parameters(cfg, cfg.d_ff_expert)
@@ -30,7 +30,7 @@ def inactive_parameters(cfg: ModelConfig) -> int:
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
   """Returns the forward FLOPs of one layer's matrix products by kind, for one token.
 
-  They are those of the router, of the token's experts and of the shared experts.
+  The products are those of the router, of the experts of the token and of the shared experts.
   """
   n_matrices = 3 if cfg.gated else 2
   width = (cfg.experts_per_token + cfg.n_shared_experts) * cfg.d_ff_expert

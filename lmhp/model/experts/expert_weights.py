@@ -1,8 +1,8 @@
 """Weights of all experts of a layer, and their batching over members of a population.
 
 The members of a population are models of one structure that train together under `jax.vmap`.
-The products of the experts have batching rules of their own (`jax.custom_batching`), and this
-file has what the rules share.
+The products of the experts have custom batching rules (`jax.custom_batching`), and this file
+has the functions that the rules share.
 
 Dimension key: R members, E experts, n blocks of rows, T rows, I inputs and O outputs of a map.
 """

@@ -100,7 +100,7 @@ def routing_metrics(logits_TE: jax.Array, routing: Routing) -> dict[str, jax.Arr
   Returns:
     `expert_load`: (E,), the fraction of assignments that each expert has.
     `load_balance`: E sum_e load_e mean_T(score_e), where scores of a token are divided by
-      their sum. It is 1 if loads and scores are uniform.
+      their sum. The value is 1 if loads and scores are uniform.
     `router_z`: The mean squared log of the router's partition function.
 
   Source: arXiv:2101.03961 equations 4 to 6; arXiv:2202.08906 equation 5.
@@ -145,7 +145,7 @@ def _of_all_layers(aux: Aux, name: str) -> jax.Array:
 def update_corrections(
   params: PyTree, aux: Aux, hypers: Mapping[str, jax.Array]
 ) -> PyTree:
-  """Returns the parameters with the corrections of the routers moved by one step.
+  """Returns the parameters after one update of the corrections of the routers.
 
   The correction of an expert goes up by `router_correction_rate` if its load is below 1 / E,
   and down if it is above.

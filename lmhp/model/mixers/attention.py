@@ -1,4 +1,4 @@
-"""Entry of the mixer `attention`, multi-head or multi-head latent. It imports no jax.
+"""Entry of the mixer `attention`, multi-head or multi-head latent. This file imports no jax.
 
 Rows of the parameter table for attention are in `lmhp.params`.
 """

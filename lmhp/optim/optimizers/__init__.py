@@ -1,7 +1,7 @@
 """The optimizers of lmhp: one file for each, or for close relatives.
 
-Each file registers its optimizers when it is imported. To add one, write a file and append
-its name to the tuple below.
+Each file registers its optimizers when it is imported. To add an optimizer, write a file and
+append its name to the tuple below.
 """
 
 import importlib

@@ -19,7 +19,8 @@ from lmhp.typing import PyTree
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of x -> a x + b (x x^T) x + c (x x^T)^2 x.
 
-Among the maps of this form that keep singular values near 1, this one is steepest at 0. After
+Among the maps of this form that keep singular values near 1, the map with these coefficients
+is steepest at 0. After
 five steps, singular values are between about 0.7 and 1.2, which is enough. Source:
 https://kellerjordan.github.io/posts/muon.
 """
@@ -99,7 +100,7 @@ def scale_by_muon(
 ) -> optax.GradientTransformation:
   """Orthogonalizes Nesterov momentum per layer, and scales it by the matrix's shape.
 
-  The tree holds hidden matrices only (see `lmhp.params.Param.is_hidden_matrix`).
+  The tree has only hidden matrices (see `lmhp.params.Param.is_hidden_matrix`).
 
   Args:
     momentum: Decay of the sum of past gradients.

@@ -7,12 +7,12 @@ a fraction of T, rounded to whole steps:
   ramp(step) = i + (1 - i) min(1, (step + 1) / (w + 1)),    i = initial_lr_ratio
 
 The ramp at step 0 is above 0, so that no update is lost: 1 / (w + 1) if i is 0. Step w is the
-first at the peak. Without a warmup, w is 0. A decay reaches its end at step T, one step after
+first step at the peak. Without a warmup, w is 0. A decay reaches its end at step T, one step after
 the last: step T - 1 has the shape at (T - 1 - w) / (T - w). This is nanoGPT's `get_lr` with
 lr_decay_iters = T. (Optax and transformers divide by w, so that step 0 has a learning rate
 of 0.)
 
-In the table, f is final_lr_ratio, and [x] stands for f + (1 - f) x. t is the fraction of the
+In the table, f is final_lr_ratio, and [x] means f + (1 - f) x. t is the fraction of the
 steps after the warmup that have passed, c is the number of cycles since the warmup, and v is
 the fraction of the cooldown that has passed.
 

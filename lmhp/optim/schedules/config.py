@@ -83,7 +83,7 @@ class ScheduleConfig(Section):
     },
     source='arXiv:2203.15556 (Chinchilla)',
   )
-  # Numbers that several schedules share.
+  # Keys that several schedules share.
   cooldown_fraction: float = traced(
     0.2,
     'length of the cooldown of wsd_*',

@@ -1,4 +1,7 @@
-"""Progress of training as the shapes read it, and the functions that several shapes share."""
+"""Progress of training, the argument of each shape, and functions that several shapes share.
+
+A shape is the learning rate after the warmup, as a ratio to its peak.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from lmhp.sections import keys_of
 
 
 class CausalConvolution(nn.Module):
-  """Causal depthwise convolution: each channel is filtered by itself.
+  """Causal depthwise convolution: each channel has its own filter.
 
     y_t = sum_j kernel_j x_(t - j) + bias
 

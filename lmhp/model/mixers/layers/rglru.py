@@ -18,7 +18,7 @@ from lmhp.typing import PyTree
 
 
 class HeadGate(nn.Module):
-  """The sigmoid of a linear map of each head by itself."""
+  """The sigmoid of a linear map that is separate for each head."""
 
   cfg: ModelConfig
 

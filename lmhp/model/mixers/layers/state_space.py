@@ -120,7 +120,7 @@ def _split_into_chunks(inputs: StateSpaceInputs, n: int) -> _Chunks:
 def _within_chunks(chunks: _Chunks, dtype: str) -> jax.Array:
   """Returns the part of y that comes from tokens of the same chunk, (B, c, H, Q, P).
 
-  It is attention without a softmax, whose weights fall with the decay between the tokens:
+  This part is attention without a softmax. The weights fall with the decay between the tokens:
 
     y_i = sum_(j <= i) exp(log_decay_i - log_decay_j) (read_i . write_j) x_j
   """

@@ -1,6 +1,6 @@
 """The parts that LSTM and GRU share: recurrences whose gates depend on the previous state.
 
-They are computed one token at a time, in L steps.
+The recurrences are computed one token at a time, in L steps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The schedules of lmhp: one file for each shape, or for related shapes.
 
-Each file registers its schedules when it is imported. To add one, write a file and append its
-name to the tuple below.
+Each file registers its schedules when it is imported. To add a schedule, write a file and
+append its name to the tuple below.
 """
 
 import importlib
