@@ -185,7 +185,7 @@ def _stored_run(workdir: PathLike) -> _StoredRun | None:
 def _complete(cfg: RunConfig, dataset: Dataset, stored: _StoredRun | None) -> RunConfig:
   """Returns the config with the values that depend on the data and on the machine.
 
-  These values are the vocabulary size, the number of steps and the precision. A stored run keeps
+  These are the vocabulary size, the number of steps and the precision. A stored run keeps
   its precision if it continues on another machine.
   """
   dtype = stored.cfg.model.dtype if stored else fastest_dtype()

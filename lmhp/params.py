@@ -279,7 +279,7 @@ class Param:
   def is_hidden_matrix(self) -> bool:
     """True for a weight between two activations of a layer.
 
-    These are the matrices that Muon orthogonalizes and that muP calls hidden.
+    Muon orthogonalizes these matrices, and muP calls them hidden.
     """
     return (
       self.role == 'weight'

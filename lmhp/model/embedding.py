@@ -33,7 +33,7 @@ class Embedding(nn.Module):
   def __call__(self, tokens_BL: Array) -> jax.Array:
     """Returns the embedding of tokens, float32.
 
-    Its shape is (B, L, D), or (B, L, X) if `project_sum` follows.
+    The shape is (B, L, D), or (B, L, X) if `project_sum` follows.
     """
     cfg = self.cfg
     # A checkpoint may store the table in bfloat16.

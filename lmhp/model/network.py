@@ -207,9 +207,9 @@ def _token_positions(
 
 
 def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
-  """Returns the number of tokens that the keys of a cache have room for.
+  """Returns the largest number of tokens whose keys fit in a cache.
 
-  It is `length` if no layer is an attention.
+  The number is `length` if no layer is an attention.
   """
   for i, (first, _) in enumerate(cfg.segments):
     if cfg.mixers[first] == 'attention':

@@ -1,7 +1,7 @@
 """Masks over the parameters: weight decay, freezing, and learning-rate multipliers by kind.
 
 Each function takes a tree of parameters, or any tree of the same form (gradients, shapes, a
-tree without the frozen or masked leaves). It looks each parameter up in the table of
+tree without the frozen or masked leaves). The function looks up each parameter in the table of
 `lmhp.params`, and returns a tree of the same form.
 """
 

@@ -1,4 +1,7 @@
-"""`SweepConfig`: what `get_sweep()` of an experiment file returns."""
+"""`SweepConfig`, the config of a sweep, which `get_sweep()` of an experiment file returns.
+
+A rung is a step at which trials are scored, and at which the worst trials may be stopped.
+"""
 
 from __future__ import annotations
 

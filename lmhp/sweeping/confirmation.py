@@ -1,7 +1,8 @@
 """The confirmation after a search: the best points against the base config, on new seeds.
 
 A point is one assignment of values to the parameters of the space. Its trials differ only in
-their seed. The replicate is the index of a trial among the trials of its point.
+their seed. The replicate is the index of a trial among the trials of its point. The trials of
+the confirmation are a cohort, a set of trials that the study adds at one time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The cost of a sweep before it starts: trials, packs, compiled programs, memory and hours.
 
 A structure is the part of a config that is compiled into a program. A pack is a group of trials
-of one structure that one program trains together.
+of one structure that one program trains together. A rung is a step at which trials are scored
+and may be stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The run of a study, which continues after the results of earlier processes."""
+"""The run of a study, which continues after the results of earlier processes.
+
+A rung is a step at which trials are scored, and at which the worst trials may be stopped.
+"""
 
 from __future__ import annotations
 

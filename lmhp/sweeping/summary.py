@@ -1,4 +1,8 @@
-"""The result and the cost of a sweep, as text."""
+"""The result and the cost of a sweep, as text.
+
+A rung is a step at which trials are scored. A structure is the part of a config that is
+compiled into a program. A pack is a group of trials that one program trains together.
+"""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ def checksum(state: PyTree) -> int | None:
     # A part of the array is on another host, and its bits cannot be read here.
     if not leaf.is_fully_addressable:
       return None
-    # A PRNG key has no NumPy form. Its data do.
+    # A PRNG key cannot be converted to NumPy, but its data can.
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
     content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)

@@ -152,7 +152,7 @@ class Programs:
   ) -> tuple[TrainState, Metrics]:
     """Makes the updates of a chunk. See `MemberPrograms.chunk`.
 
-    It returns at once, with arrays that the device still computes.
+    The call returns at once. The device may still compute the returned arrays.
     """
     program = self.compile_chunk(state, hypers, data)
     return program(state, hypers, data, steps.as_int32())

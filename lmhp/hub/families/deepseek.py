@@ -1,6 +1,6 @@
 """DeepSeek V2 and V3 (also R1).
 
-They have latent attention, shared experts, experts in groups, and first layers without
+These models have latent attention, shared experts, experts in groups, and first layers without
 experts.
 
 Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.

@@ -25,7 +25,7 @@ from lmhp.model.config import ModelConfig
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts.
 
-  They are every n-th layer, without the layers in mlp_only_layers.
+  Every n-th layer has experts, except for the layers in mlp_only_layers.
   """
   period = reader.take_positive('decoder_sparse_step', 1)
   dense = reader.take('mlp_only_layers', None, list, None) or []

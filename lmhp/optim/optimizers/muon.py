@@ -20,9 +20,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of x -> a x + b (x x^T) x + c (x x^T)^2 x.
 
 Among the maps of this form that keep singular values near 1, the map with these coefficients
-is steepest at 0. After
-five steps, singular values are between about 0.7 and 1.2, which is enough. Source:
-https://kellerjordan.github.io/posts/muon.
+is steepest at 0. After five steps, singular values are between about 0.7 and 1.2, which is
+enough. Source: https://kellerjordan.github.io/posts/muon.
 """
 
 

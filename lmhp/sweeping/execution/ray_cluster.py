@@ -167,7 +167,7 @@ class RayCluster:
 def pack_resources(nodes: Sequence[Mapping[str, float]]) -> Resources:
   """Returns the resources of a pack.
 
-  They are one accelerator if a node has one, else all processors of the smallest node.
+  The resources are one accelerator if a node has one, else all processors of the smallest node.
 
   Args:
     nodes: Resources of each node, as Ray reports them.

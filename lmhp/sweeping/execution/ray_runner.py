@@ -1,9 +1,10 @@
 """A runner that runs packs on a Ray cluster.
 
-Only the driver writes the study. It submits each pack to Ray as one function call. A worker
-trains the pack in a new directory and returns the scores. The driver then moves the files of
-the worker to the paths that a local sweep uses. So all nodes must see the directory of the
-study: on a shared file system, or at `gs://`.
+A pack is a group of trials that one compiled program trains together. The driver is the
+process that runs the study, and only the driver writes the study. The driver submits each pack
+to Ray as one function call. A worker trains the pack in a new directory and returns the
+scores. The driver then moves the files of the worker to the paths that a local sweep uses. So
+all nodes must see the directory of the study: on a shared file system, or at `gs://`.
 
 Ray runs a function again if its worker or node died. The pack then continues from its newest
 checkpoint (see `ray_attempts`).

@@ -1,4 +1,7 @@
-"""The table of the best trials of a study that runs."""
+"""The table of the best trials of a study that runs.
+
+A pack is a group of trials that one compiled program trains together, its members.
+"""
 
 from __future__ import annotations
 

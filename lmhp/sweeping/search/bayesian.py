@@ -2,8 +2,9 @@
 
 A point is one assignment of values to the parameters of a space. The first points are
 quasi-random. Then a sampler proposes points in batches: TPE or a Gaussian process of Optuna, or
-CMA-ES. The points are a pure function of the study's trials, so a study
-that was killed proposes the same points again.
+CMA-ES. The points are a pure function of the study's trials, so a study that was
+killed proposes the same points again. A cohort is the set of points that are proposed at one
+time.
 
 Source: google-research/tuning_playbook for quasi-random search first.
 """

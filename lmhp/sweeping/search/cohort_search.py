@@ -4,6 +4,7 @@ A point is one assignment of values to the parameters of the space. It has one t
 seed. A cohort is the set of points that are chosen at one time: all points of a grid or of a
 random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
 A rung is a step at which the points of a cohort are scored. The best continue to the next rung.
+A bracket is a set of points that start together.
 The study stores its cohorts, so a study that is run again, or extended, has the same points.
 """
 

@@ -1,10 +1,10 @@
 """Successive halving and Hyperband, synchronous: which points are trained to which rung.
 
 A point is one assignment of values to the parameters of a space. A rung is a step at which
-points are scored. A bracket is a set of points that start together. At each rung, all points of
-a bracket are scored, and one in `eta` points is promoted: it is trained to the next rung.
-`halving_state` is a pure function of the scores so far. It is called after each stage, also in
-a study that was killed and continues.
+points are scored. A bracket is a set of points that start together, its members. At each rung,
+all points of a bracket are scored, and one in `eta` points is promoted: it is trained to the
+next rung. `halving_state` is a pure function of the scores so far. It is called after each
+stage, also in a study that was killed and continues.
 
 A rung prunes only if its scores predict the final scores. To measure this, some points of one
 bracket, spread over the ranks at its first rung, are trained in full. If their ranks at a rung

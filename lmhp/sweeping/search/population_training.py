@@ -1,10 +1,11 @@
 """Population-based training: members train, are scored, copy the best, and continue.
 
-A population is a group of trials, its members, that train together. At an exchange, bad members
-copy the states and values of good members. This is the only search in which trials depend on
-each other. The lineage of a member lists the values with which it trained and the members that
-it copied. Each exchange is a pure function of the scores before it, so a study that was killed
-makes the same exchanges again.
+A population is a group of trials, its members, that train together. At an exchange, bad
+members copy the states and values of good members. This is the only search in which trials
+depend on each other. A slot is the place of a member in the population. The lineage of a
+member lists the values with which it trained and the members that it copied. Each exchange is
+a pure function of the scores before it, so a study that was killed makes the same exchanges
+again.
 
 Source: Jaderberg et al., arXiv:1711.09846.
 """

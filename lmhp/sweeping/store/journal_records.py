@@ -7,8 +7,8 @@ field, which Optuna ignores::
 
 The checksum covers the record and the checksum before it, so a record that was changed,
 removed or moved is noticed. A record without a checksum was written by another program,
-such as optuna-dashboard. It may add studies, trials and notes. It may not change what lmhp
-has written.
+such as optuna-dashboard. Another program may add studies, trials and notes, but may not change
+the records of lmhp.
 """
 
 from __future__ import annotations

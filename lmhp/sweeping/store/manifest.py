@@ -1,4 +1,8 @@
-"""The manifest of a study: the facts that all of its trials share."""
+"""The manifest of a study: the facts that all of its trials share.
+
+A point is one assignment of values to the parameters of a space. A cohort is a set of points
+that a search chose at one time. A rung is a step at which trials are scored and may be stopped.
+"""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ Optuna stores for each trial::
                        fields that change; `parameters` if they differ from params;
                        `diverged`
 
-lmhp reads the state of a trial from the attribute `record`. It is written at once, so after a
-kill a trial has its old state or its new one. The other fields that change are copies for
-Optuna. If a kill has left them behind, they are corrected when the study is opened. Trials
-that are added together are first listed in the study's attribute `lmhp_adding`, so after a kill
-either all of them exist or none.
+lmhp reads the state of a trial from the attribute `record`, which is written in one operation.
+So after a kill, a trial has its old state or its new state. The other fields that change are
+copies for Optuna. If a kill came before these were written, they are corrected when the study
+is opened. Trials that are added together are first listed in the study's attribute
+`lmhp_adding`, so after a kill either all of them exist or none.
 
-A trial without these attributes was added by another program. It is ignored.
+A trial without these attributes was added by another program, and is ignored.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """Trials of a study: one training run each, with its scores and its cost.
 
+A trial belongs to a cohort, the trials that a search added at one time. It is trained in stages,
+each up to a rung (a step at which trials are scored). In each stage it is a member of a pack, a
+group of trials that one compiled program trains together.
+
 The storage holds `Trial`. `line_of` makes the line of `trials.jsonl`, which is for people
 and other tools.
 """

@@ -198,7 +198,7 @@ class LanguageModel:
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if trials of one structure may read different batches.
 
-    They do if the space varies a traced number of the section `data`, such as its seed.
+    The batches differ if the space varies a traced number of the section `data`, such as its seed.
     """
     traced = {
       f'data.{name}'
@@ -369,8 +369,8 @@ class LanguageModel:
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
 
-    It is twice the loss of a uniform guess, in the unit of the metric, and negative if the
-    metric is maximized. An accuracy is 0. A metric that is known before the trial runs
+    The value is twice the loss of a uniform guess, in the unit of the metric, and negative if
+    the metric is maximized. An accuracy is 0. A metric that is known before the trial runs
     keeps its value.
     """
     # A metric that training does not change keeps its value.
