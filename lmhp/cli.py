@@ -39,7 +39,7 @@ def run() -> NoReturn:
   """Runs the `lmhp` command, and exits.
 
   A signal that stops a command gives the exit status that a shell expects: 128 plus the
-  number of the signal. Ctrl-C ends the process at once until a run installs its own handler.
+  number of the signal. Ctrl-C ends the process at once until a run installs its signal handler.
   An exception from Python's handler could be lost if it came during an import.
   """
   # Ctrl-C ends the process as it ends any program, without a traceback.

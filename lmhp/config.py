@@ -214,7 +214,7 @@ def _one_line(text: str) -> str:
 # --- complete -----------------------------------------------------------------------
 
 OBJECTIVES = {'decoder': 'causal', 'encoder': 'masked', 'encoder_decoder': 'span'}
-"""{model.architecture: the data.objective that it is trained on}."""
+"""{value of model.architecture: value of data.objective with which it is trained}."""
 
 
 def complete(

@@ -234,7 +234,7 @@ def _convert(value: Any, hint: Any) -> Any:
     item_type = typing.get_args(tuple_types[0])[0]
     return tuple(_convert(item, item_type) for item in value)
 
-  # A bool is an int in Python, but is no number here.
+  # A bool is an int in Python, but not a number here.
   if isinstance(value, bool):
     return value
   # 1 becomes 1.0 for a float, and 1.0 becomes 1 for an int.

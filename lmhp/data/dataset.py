@@ -166,7 +166,7 @@ def load(cfg: DataConfig) -> Dataset:
 
 
 def _add_objective_tokens(dataset: Dataset, objective: str) -> Dataset:
-  """Adds the tokens of an objective: the tokenizer's own, or new ids after its last."""
+  """Adds the tokens of an objective: those of the tokenizer, or new ids after its last id."""
   tokenizer = dataset.tokenizer
   first_new = tokenizer.vocab_size
   if objective == 'masked':

@@ -48,7 +48,7 @@ class Masking:
   dynamic: bool = True
 
   def apply(self, batch: Batch, draw_numbers_B: Array, hypers: DataHypers) -> Batch:
-    """Returns a batch with masked inputs. All positions that are no target have weight 0.
+    """Returns a batch with masked inputs. All positions that are not targets have weight 0.
 
     A token is a target with probability `mask_fraction`. A target is replaced by a random
     token (`mask_random_fraction`), kept (`mask_keep_fraction`), or else replaced by the

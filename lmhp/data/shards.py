@@ -247,7 +247,7 @@ def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
   """Returns the token ids of a .bin file, memory-mapped if the file is local.
 
   Raises:
-    ConfigError: If the file is empty, or its size is no multiple of the size of an id.
+    ConfigError: If the file is empty, or its size is not a multiple of the size of an id.
   """
   size = file.stat().length
   if not size or size % dtype.itemsize:

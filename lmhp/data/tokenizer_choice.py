@@ -17,7 +17,7 @@ from lmhp.files import as_path
 from lmhp.sections import wrong
 
 KINDS = ('byte', 'char', 'bpe')
-"""Values of `data.tokenizer` that are no path."""
+"""Values of `data.tokenizer` that are not paths."""
 
 
 def choose_tokenizer(

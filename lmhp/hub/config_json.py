@@ -209,7 +209,7 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
   fields = table.values
   try:
     for converter in family.converters:
-      # A converter sees the model so far, without a position unless the table sets one.
+      # A converter receives the model so far, without a position unless the table sets one.
       cfg = _build_config({'position': 'none', **fields})
       fields |= converter.read(reader, cfg)
     family.check_other_keys(reader)

@@ -218,6 +218,6 @@ def _document_starts(cfg: ModelConfig, batch: Batch) -> jax.Array | None:
   """Returns (B, L) bool, True for the first token of a document but the sequence's first."""
   if not cfg.has_other_mixers or batch.segments is None:
     return None
-  # The first token is its own predecessor, so the start of a sequence is not marked.
+  # The predecessor of the first token is that token, so the start of a sequence is not marked.
   previous_BL = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
   return batch.segments != previous_BL

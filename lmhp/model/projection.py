@@ -36,7 +36,7 @@ def custom_gradient(
   """Returns `jax.custom_vjp` as a decorator that keeps the type of the result.
 
   Args:
-    static_argnums: Positions of the arguments that are no arrays.
+    static_argnums: Positions of the arguments that are not arrays.
   """
 
   def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:

@@ -167,7 +167,7 @@ class OptimizerConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this optimizer."""
-    # A key that no optimizer declares as its own is read by all.
+    # A key that no optimizer lists in `keys_read` is used by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in OPTIMIZERS.values()))
     names = frozenset(declared(type(self)))
     return names - read_by_some | OPTIMIZERS[self.name].keys_read

@@ -232,7 +232,7 @@ class SweepConfig(Section):
   )
 
   def __new__(cls, **values: object) -> SweepConfig:
-    """Checks the names of the keys, before the generated `__init__` sees them."""
+    """Checks the names of the keys, before the generated `__init__` receives them."""
     for name in values:
       if name not in {field.name for field in dataclasses.fields(cls)}:
         raise unknown_key(name)

@@ -247,7 +247,7 @@ def chunk_lengths(
     first_step: Step at which the first chunk starts.
     last_step: Step at which the last chunk ends.
     max_chunk_steps: Largest number of steps of a chunk.
-    every_steps: Intervals in steps. Each multiple ends a chunk. None is no interval.
+    every_steps: Intervals in steps. Each multiple ends a chunk. None means no interval.
     steps_per_second: Function that returns the latest speed, or 0 if none was measured. A
       chunk then takes about `CHUNK_SECONDS`. If None, chunks are as long as possible.
 

@@ -113,7 +113,7 @@ def batch_loss(
     params: All parameters.
     hypers: Traced numbers of all sections.
     batch: Batch of (B, L) tokens, targets and weights.
-    key: PRNG key of dropout. None is no dropout.
+    key: PRNG key of dropout. None means no dropout.
   """
   targets_BL, weights_BL = batch.targets_and_weights()
   x_BLD, aux, _ = model.features(params, hypers['model'], batch, key)
@@ -127,7 +127,7 @@ def batch_loss(
     objective_T = objective(terms, numbers['label_smoothing'], numbers['z_loss'])
     return jnp.sum(objective_T * weights_T), jnp.sum(terms.nll * weights_T)
 
-  # The head and the loss see tokens without their sequences.
+  # The head and the loss do not depend on the sequences, so flatten B and L to one axis.
   tokens = (
     x_BLD.reshape(-1, x_BLD.shape[-1]),
     targets_BL.reshape(-1),

@@ -196,7 +196,7 @@ class Rotary:
 
     These layers may have another base, and they may be unscaled. All other values must agree.
     """
-    # A scaling of the global layers alone has its own field.
+    # A scaling of only the global layers has a separate field.
     is_only_global_scaled = (
       fields_local['rotary_scaling'] == 'none'
       and fields_global['rotary_scaling'] != 'none'

@@ -39,7 +39,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   attention_chunk: int | None = static(
     None,
     'length of the chunks within which local attention stays, instead of a sliding window '
-    '(Llama 4); None is no chunks',
+    '(Llama 4); None means no chunks',
     low=1,
     unit='tokens',
     aliases=('attention_chunk_size',),
@@ -128,7 +128,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   )
   attention_logit_cap: float | None = static(
     None,
-    'attention logits become cap * tanh(logits / cap); None is no cap',
+    'attention logits become cap * tanh(logits / cap); None means no cap',
     low=0.0,
     open_low=True,
     aliases=('attn_logit_softcapping',),

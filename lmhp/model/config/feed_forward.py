@@ -45,7 +45,7 @@ class FeedForwardKeys(SizeKeys):
   )
   gate_clip: float | None = static(
     None,
-    'upper bound of the gate, and of the absolute value of up; None is no bound; gpt-oss: 7',
+    'upper bound of the gate, and of the absolute value of up; None means no bound; gpt-oss: 7',
     low=0.0,
     open_low=True,
     aliases=('swiglu_limit',),

@@ -165,7 +165,7 @@ class PositionKeys(SizeKeys):
   # Layers without positions.
   no_position_every: int = static(
     0,
-    'period of layers without positions (SmolLM3: 4); 0 is no such layer',
+    'period of layers without positions (SmolLM3: 4); 0 means no such layer',
     low=0,
     aliases=('no_rope_layer_interval',),
     source='arXiv:2501.18795',

@@ -38,7 +38,7 @@ class ScaleKeys(SizeKeys):
   )
   logit_cap: float | None = static(
     None,
-    'logits become cap * tanh(logits / cap); None is no cap',
+    'logits become cap * tanh(logits / cap); None means no cap',
     low=0.0,
     open_low=True,
     aliases=('final_logit_softcapping',),

@@ -126,7 +126,7 @@ class SizeKeys(Section):
   )
   token_types: int = static(
     0,
-    'number of token types (sentence A, sentence B); 0 is no such table; BERT: 2',
+    'number of token types (sentence A, sentence B); 0 means that there is no such table; BERT: 2',
     low=0,
     aliases=('type_vocab_size',),
     source='arXiv:1810.04805',

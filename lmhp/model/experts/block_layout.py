@@ -24,7 +24,7 @@ class BlockLayout(NamedTuple):
   Attributes:
     slot_A: (A,) int32, slot of each assignment.
     assignment: (n * b,) int32, number of the assignment in each slot. An empty slot has the
-      number of assignments, A, which is no valid number.
+      number of assignments, A, which is not the number of an assignment.
     expert_n: (n,) int32, expert of each block.
   """
 

@@ -79,7 +79,7 @@ def init_mixer_cache(
 
 
 def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
-  """Returns the initial value of a parameter that its mixer initializes in its own way.
+  """Returns the initial value of a parameter for which its mixer has a custom function.
 
   Args:
     path: Path of the parameter.

@@ -33,7 +33,7 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 def weight_flops(cfg: ModelConfig) -> Counts:
   """Returns the forward FLOPs of one layer's projections by kind, for one token.
 
-  The convolution is no matrix product, so it is not counted.
+  The convolution is not a matrix product, so it is not counted.
   """
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
   return Counter(other=4 * matmul_flops(cfg.d_model, width))

@@ -24,7 +24,7 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 def weight_flops(cfg: ModelConfig) -> Counts:
   """Returns the forward FLOPs of one layer's matrices by kind, for one token.
 
-  The scan is no matrix product, so it is not counted.
+  The scan is not a matrix product, so it is not counted.
   """
   width = keys_of(cfg, MixerKeys).mixer_dim
   return Counter(other=3 * matmul_flops(cfg.d_model, width))

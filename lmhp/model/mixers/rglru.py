@@ -34,7 +34,7 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 def weight_flops(cfg: ModelConfig) -> Counts:
   """Returns the forward FLOPs of one layer's matrices by kind, for one token.
 
-  The convolution and the scan are no matrix products, so they are not counted.
+  The convolution and the scan are not matrix products, so they are not counted.
   """
   keys = keys_of(cfg, ConvolutionKeys)
   projections = 3 * matmul_flops(cfg.d_model, keys.mixer_dim)

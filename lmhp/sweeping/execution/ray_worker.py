@@ -150,7 +150,7 @@ def run_pack(
     The result, and the name of the attempt's directory.
 
   Raises:
-    ConfigError: If this node does not see the directory of the study.
+    ConfigError: If this node has no access to the directory of the study.
     Stopped: If Ray interrupts the worker. The states are saved then.
     Superseded: If another worker has taken over the pack.
   """

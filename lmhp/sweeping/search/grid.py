@@ -65,7 +65,7 @@ def grid(
       that it leaves out have 5 levels. A Choice always has all of its values.
 
   Raises:
-    ConfigError: If a number of levels is below 1, a name is no parameter, the grid has more
+    ConfigError: If a number of levels is below 1, a name is not a parameter, the grid has more
       than 500,000 points without Subsamples, or for the reasons of `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Choice, Float

@@ -89,7 +89,7 @@ class LanguageModelRecipe:
         )
     if task.data_sha256() != self.data_sha256:
       raise ConfigError(
-        f'data.path: got another text on {host}, expected that of the driver'
+        f'data.path: got another text on {host}, expected the text of the driver'
       )
     return task
 

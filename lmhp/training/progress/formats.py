@@ -25,7 +25,7 @@ METRIC_FORMATS = {
   'tokens_per_second': MetricFormat('tokens/s', '{:,.0f}'),
   'learning_rate': MetricFormat('learning rate', '{:.2e}'),
 }
-"""Short forms of metrics. Other metrics have their own name and four digits."""
+"""Short forms of metrics. Other metrics are shown by their full name, with four digits."""
 
 
 def format_of(metric: str) -> MetricFormat:
