@@ -63,8 +63,8 @@ class PackRun:
     pack: The pack.
     jobs: Job of each trial of the pack.
     workdir: Directory of the study.
-    start: Returns the first state of the population. It is called only if there is no
-      checkpoint.
+    start: Function that returns the first state of the population. Called only if there is
+      no checkpoint.
     options: Options that do not change the result.
   """
 
@@ -85,9 +85,8 @@ class PackRun:
     self.start = start
     self.options = options
 
-    # The program has a fixed width. Copies of the last trial fill the places that are left.
+    # The compiled program has a fixed width. Copies of the last job (padding members) fill it.
     n_padding = pack.width - len(self.jobs)
-    # A pack has the width of a compiled program, so copies of the last job fill it.
     padded_jobs = self.jobs + [self.jobs[-1]] * n_padding
     self.population = Population(
       task.programs(self.jobs[0]),

@@ -3,8 +3,9 @@
 A point is one assignment of values to the parameters of the space. It has one trial for each
 seed. A cohort is the set of points that are chosen at one time: all points of a grid or of a
 random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
-A rung is a step at which the points of a cohort are scored. The best continue to the next rung.
-A bracket is a set of points that start together.
+A rung is a step at which the points of a cohort are scored. The best continue to the next
+rung. A bracket is a set of points that start together.
+
 The study stores its cohorts, so a study that is run again, or extended, has the same points.
 """
 
@@ -43,11 +44,10 @@ from lmhp.sweeping.store.trial import Trial
 class CohortSearch:
   """A search in which no trial starts from the state of another trial.
 
-  Population-based training is the other kind
-  (`lmhp.sweeping.search.population_training`).
+  For population-based training, see `lmhp.sweeping.search.population_training`.
 
   Args:
-    engine: Engine that brings trials to their rungs.
+    engine: Engine that trains trials up to each rung.
     sweep: Config of the sweep.
     space: Space of new points.
     plan: Size of the search.
@@ -205,7 +205,8 @@ class CohortSearch:
   ) -> tuple[dict[str, object], str | None]:
     """Adds the number of training steps to the values of a point, if it needs another number.
 
-    All trials spend the same budget, so the number of steps depends on the cost of a step.
+    With `sweep.match_budget`, all trials have the same budget, so the number of steps depends
+    on the cost of a step.
 
     Returns:
       The values, and an error message if the point cannot be trained, else None.

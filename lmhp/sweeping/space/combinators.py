@@ -79,8 +79,6 @@ class Product(Space):
         groups.append(part)
         continue
       path, content = part
-      # Neighbouring paths share a dict, as a user would write them. A path twice begins
-      # a new one.
       last = groups[-1] if groups else None
       if isinstance(last, dict) and path not in last:
         last[path] = content

@@ -216,7 +216,7 @@ class LanguageModel:
 
     Args:
       overrides: Values of the point. A seed among them is kept.
-      replicate: Number of the trial among those of its point, 0 and up.
+      replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: If True, `data.seed` is added too.
     """
     seed = (self.base.train.seed + replicate) % 2**32
@@ -227,7 +227,7 @@ class LanguageModel:
     return SeededOverrides(seeded, cast(int, seeded['train.seed']))  # checked as a key
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Adds `train.steps` if the matched budget gives a trial another length."""
+    """Adds `train.steps` if a trial needs another number of steps to match the budget."""
     if self.match_budget in (None, 'none'):
       return dict(overrides)
     return self._jobs.with_matched_length(
@@ -254,7 +254,7 @@ class LanguageModel:
   # --- data and programs --------------------------------------------------------------
 
   def programs(self, job: Job) -> Programs:
-    """Returns the programs of a job's structure."""
+    """Returns the compiled programs for the structure of a job."""
     if job.structure not in self._programs:
       self._programs[job.structure] = self._new_programs(config_of(job))
     return self._programs[job.structure]
