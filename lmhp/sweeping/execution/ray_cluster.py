@@ -102,8 +102,6 @@ class RayCluster:
     remote = self._ray.remote(
       max_retries=RETRIES,
       retry_exceptions=False,
-      # A process that has used an accelerator keeps its memory, so each call gets a new
-      # process.
       max_calls=1 if uses_accelerator else 0,
       **self.resources,
     )(function)

@@ -48,7 +48,7 @@ POLL_SECONDS = 0.5
 
 
 class RayRunner:
-  """Runs packs on a cluster. A context manager that leaves the cluster.
+  """Runs packs on a cluster. At its end, this context manager leaves the cluster.
 
   Args:
     address: Address of the cluster. None: the cluster on this machine, which is started if
@@ -89,7 +89,7 @@ class RayRunner:
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
   ) -> Iterator[tuple[Pack, PackResult]]:
-    """Runs packs. Yields each with its result when it is done, in any order.
+    """Runs packs. Yields each pack with its result when it is done, in any order.
 
     Raises:
       Stopped: If `context.should_stop` returns True. The running packs have saved their

@@ -69,8 +69,8 @@ class Totals:
   Attributes:
     n_ended: Number of trials that have ended.
     n_searching: Number of trials that belong to the search.
-    search_updates: Number of updates of the trials of the search. A trial that ended early
-      is counted with the updates of a complete trial.
+    search_updates: Number of updates of the trials of the search. In a search
+      without rungs, or after its end, an ended trial is counted with its planned updates.
     confirmation_updates: Updates of the trials of the confirmation.
     tokens_per_update: Mean number of tokens of an update.
     ranked: Numbers of all trials, the best first.
@@ -123,7 +123,7 @@ class StudyState:
     """Adds a pack."""
     with self.lock:
       first = self.trials.get(pack.trials[0])
-      # The first pack with these programs compiles them, and this time is no part of its speed.
+      # The first pack with these programs compiles them, so its speed is measured later.
       programs = (
         first.model.structure if first else None,
         pack.method,
