@@ -1,8 +1,9 @@
 """Converter for rotary positions.
 
 Older files have the key rope_theta and the object rope_scaling. Newer files have the object
-rope_parameters. A key inside the object takes precedence over the same key outside of it. Only
-for original_max_position_embeddings, the key outside of the object takes precedence.
+rope_parameters. Both are called "the object" here. A key inside the object takes precedence over
+the same key outside of the object (an outer key). Only for original_max_position_embeddings, the
+outer key takes precedence.
 
 Source: transformers 5, `modeling_rope_utils.py`.
 """
@@ -26,7 +27,7 @@ _SCALING_TYPES = ('default', *SCALINGS)
 
 @dataclasses.dataclass(frozen=True)
 class _OuterKeys:
-  """Values of the keys outside of the object. They are the defaults of the keys inside.
+  """Values of the outer keys, the defaults of the keys inside the object.
 
   Attributes:
     base: Base of the rotary frequencies.
@@ -45,12 +46,12 @@ class Rotary:
 
   Attributes:
     base: Default base of Hugging Face transformers.
-    base_key: Key of the base beside the object.
+    base_key: Outer key of the base.
     fraction: Default fraction of each head that rotates. None if the family always rotates
       whole heads.
-    fraction_key: Key of the fraction beside the object.
+    fraction_key: Outer key of the fraction.
     base_local: Default base of the layers with a window. None if they have no separate base.
-    base_local_key: Key of that base beside the object.
+    base_local_key: Outer key of `base_local`.
     scales_only_global_layers: If True, rope_scaling applies only to the layers without a
       window (Gemma 3, OLMo 3).
     original_length: Default of original_max_position_embeddings. If None, the default is

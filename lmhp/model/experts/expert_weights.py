@@ -19,9 +19,9 @@ from lmhp.model.projection import matmul
 from lmhp.typing import PyTree
 
 Activate: TypeAlias = Callable[[list[jax.Array]], jax.Array]
-"""The activation. It takes the outputs of `ExpertWeights.input_maps`, and returns the input of
-`ExpertWeights.down`. It must be hashable, and the same object in each call, because compiled
-functions are cached by it."""
+"""Activation: takes the outputs of `ExpertWeights.input_maps`, and returns the input of
+`ExpertWeights.down`. The function must be hashable, and the same object in each call, because
+it is the cache key of compiled functions."""
 
 
 class ExpertMap(NamedTuple):

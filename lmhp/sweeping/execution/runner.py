@@ -38,7 +38,7 @@ class RunnerContext:
 
 
 class Runner(Protocol):
-  """Runs packs. It is a context manager."""
+  """A context manager that runs packs."""
 
   def __enter__(self) -> Runner: ...
 

@@ -14,7 +14,7 @@ from lmhp.sweeping.store.trial import Trial
 
 
 class StudyProgress(Protocol):
-  """Shows the progress of a study. It is a context manager."""
+  """A context manager that shows the progress of a study."""
 
   def __enter__(self) -> Self: ...
 

@@ -1,4 +1,7 @@
-"""Samplers: functions that propose points from the results of earlier points."""
+"""Samplers: functions that propose points from the results of earlier points.
+
+A point is one assignment of values to the parameters of a space.
+"""
 
 from __future__ import annotations
 

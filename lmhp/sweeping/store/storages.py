@@ -53,7 +53,7 @@ def closed_on_error(opened: OpenStorage) -> Iterator[None]:
 
 
 def open_for_writing(workdir: pathlib.Path, url: str | None) -> OpenStorage:
-  """Opens the storage of a study for writing. This process must have its lock.
+  """Opens the storage of a study for writing. This process must have the lock of the study.
 
   Args:
     workdir: Directory of the study.

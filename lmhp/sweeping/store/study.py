@@ -1,7 +1,8 @@
 """A durable study: its trials and its manifest, in an Optuna storage.
 
 The storage is `study.journal` in the directory of the study, or a database. All facts are read
-from it. `trials.jsonl` is a copy of the trials for people and other tools. lmhp never reads it.
+from the storage. `trials.jsonl` is a copy of the trials for people and other tools, which lmhp
+never reads.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class Study:
 
     Args:
       workdir: Directory of the study.
-      header: Content of its `study.json`.
-      opened: Its storage.
-      records: Its trials in the storage.
+      header: Content of the `study.json` of the study.
+      opened: Storage of the study.
+      records: Trials of the study in the storage.
       lock: The open lock file, or None if the study is open for reading.
     """
     self.workdir = workdir

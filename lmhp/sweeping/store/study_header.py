@@ -34,7 +34,7 @@ class StudyHeader:
   Attributes:
     name: Name of the study in its storage.
     directions: "minimize" or "maximize" for each objective.
-    id: Random text that the storage holds too. It distinguishes studies of one name.
+    id: Random text that the storage holds too, to distinguish studies with the same name.
     storage: URL of the database without its password, or None for the journal.
   """
 

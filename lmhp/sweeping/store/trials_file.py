@@ -11,7 +11,7 @@ from lmhp.files import write_atomic
 
 TRIALS = 'trials.jsonl'
 EXPORT_INTERVAL = 20
-"""The file is written again after this many times the seconds that writing it took."""
+"""Pause between two writes of the file, as a multiple of the time that a write took."""
 
 
 class TrialsFile:

@@ -22,7 +22,7 @@ LINE_SECONDS = 5.0
 
 
 class TrainingProgress(Protocol):
-  """The progress of a run. It is a context manager."""
+  """A context manager that shows the progress of a run."""
 
   def __enter__(self) -> Self: ...
 
