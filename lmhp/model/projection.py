@@ -41,7 +41,8 @@ def custom_gradient(
 
   def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:
     # jax declares a second type of result, for a mode that is off by default.
-    return jax.custom_vjp(function, nondiff_argnums=static_argnums)  # pyright: ignore[reportReturnType]
+    vjp = jax.custom_vjp(function, nondiff_argnums=static_argnums)
+    return vjp  # pyright: ignore[reportReturnType]
 
   return decorate
 

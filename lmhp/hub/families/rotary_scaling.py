@@ -15,8 +15,8 @@ ScalingReader: TypeAlias = (
 )
 """Reads the fields of a scaling type.
 
-Its arguments are the reader of the object, the value of original_max_position_embeddings
-beside the object (None if it is absent), and the model.
+Its arguments are the reader of the object rope_scaling, the value of
+original_max_position_embeddings outside of this object (None if it is absent), and the model.
 """
 
 

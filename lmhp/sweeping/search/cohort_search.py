@@ -26,11 +26,15 @@ from lmhp.sweeping.search.halving import (
   PointState,
   halving_state,
 )
-from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, next_cohort
+from lmhp.sweeping.search.method import (
+  SEARCH_METHODS,
+  SearchState,
+  next_cohort,
+  with_base_values,
+)
 from lmhp.sweeping.search.rungs import brackets
 from lmhp.sweeping.search.score_order import Score
 from lmhp.sweeping.space import (
-  Parameter,
   Point,
   Space,
   from_json,
@@ -142,7 +146,7 @@ class CohortSearch:
     trials = []
     for trial in self._engine.trials.values():
       if trial.point < first_point:
-        trials.append(_with_base_values(trial, all_parameters, base_values))
+        trials.append(with_base_values(trial, all_parameters, base_values))
     return SearchState(
       sweep=sweep,
       space=space,
@@ -387,31 +391,3 @@ class CohortSearch:
         signed = [s * v for s, v in zip(signs, values_at[step], strict=True)]
         scores[rung] = signed[0] if len(signed) == 1 else (signed[0], signed[1])
     return scores
-
-
-def _with_base_values(
-  trial: Trial,
-  all_parameters: Iterable[Parameter],
-  base_values: Mapping[str, object],
-) -> Trial:
-  """Returns a trial with values for all parameters of the space.
-
-  If the space of the trial did not have a parameter yet, the trial has used the value of the
-  base config.
-
-  Args:
-    trial: The trial.
-    all_parameters: Parameters of the space.
-    base_values: Values of the base config, by dotted path.
-  """
-  missing: dict[str, object] = {}
-  # A trial of a smaller space had the base config's value of a new parameter.
-  for parameter in all_parameters:
-    is_simple = parameter.condition is None and len(parameter.paths) == 1
-    if parameter.name not in trial.parameters and is_simple:
-      value = base_values[parameter.paths[0]]
-      if value in parameter.domain:
-        missing[parameter.name] = value
-  if not missing:
-    return trial
-  return dataclasses.replace(trial, parameters={**missing, **trial.parameters})

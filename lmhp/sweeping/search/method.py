@@ -11,7 +11,7 @@ again and gets the same points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import importlib.util
 
@@ -171,6 +171,34 @@ def next_cohort(name: str, state: SearchState) -> CohortPlan:
   if method.next_cohort is not None:
     return method.next_cohort(state)
   return CohortPlan(name, max(0, state.n_planned - state.first_point))
+
+
+def with_base_values(
+  trial: Trial,
+  all_parameters: Iterable[Parameter],
+  base_values: Mapping[str, object],
+) -> Trial:
+  """Returns a trial with values for all parameters of the space.
+
+  If the space of the trial did not have a parameter yet, the trial has used the value of the
+  base config.
+
+  Args:
+    trial: The trial.
+    all_parameters: Parameters of the space.
+    base_values: Values of the base config, by dotted path.
+  """
+  missing: dict[str, object] = {}
+  # A trial of a smaller space had the base config's value of a new parameter.
+  for parameter in all_parameters:
+    is_simple = parameter.condition is None and len(parameter.paths) == 1
+    if parameter.name not in trial.parameters and is_simple:
+      value = base_values[parameter.paths[0]]
+      if value in parameter.domain:
+        missing[parameter.name] = value
+  if not missing:
+    return trial
+  return dataclasses.replace(trial, parameters={**missing, **trial.parameters})
 
 
 def check_search(name: str, space: Space, is_traced: Callable[[str], bool]) -> None:
