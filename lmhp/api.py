@@ -22,6 +22,7 @@ from lmhp.errors import ConfigError
 from lmhp.experiment import BaseConfig
 from lmhp.files import as_path
 from lmhp.generation import sampling
+from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
@@ -45,7 +46,6 @@ from lmhp.training.run import Run, RunResult
 from lmhp.typing import PathLike, PyTree
 
 if TYPE_CHECKING:
-  # Sweeping imports optuna and pyarrow, which counting and training do not need.
   from lmhp.analysis.report.page import Page
   from lmhp.analysis.runs.table import Runs
   from lmhp.sweeping.config import SweepConfig
@@ -78,8 +78,9 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
   if isinstance(target, ModelConfig):
     return 'model', target
   if not isinstance(target, (str, os.PathLike)):
-    cfg = config_lib.resolve(config_lib.to_config_dict(target))
-    return 'config', _with_vocab_size(cfg)
+    return 'config', _with_vocab_size(
+      config_lib.resolve(experiment.base_config(target))
+    )
 
   # A text is a preset, an experiment file (with an argument after a colon), or a
   # config.json, in this order.
@@ -87,8 +88,7 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
   if name.lower() in PRESETS:
     return name.lower(), preset(name)
   if name.partition(':')[0].endswith('.py'):
-    cfg = config_lib.resolve(experiment.load(name)[0])
-    return name, _with_vocab_size(cfg)
+    return name, _with_vocab_size(config_lib.resolve(experiment.base_config(name)))
   if name.endswith('.json') or epath.Path(name).is_dir():
     return name, read_config(name)
   # `preset` raises the error for an unknown name.
@@ -278,16 +278,10 @@ def plan_sweep(
 ) -> SweepEstimate:
   """Estimates the trials, packs, memory, FLOPs and hours of a sweep before it is run.
 
-  Args:
-    config: As for `sweep`.
-    sweep: As for `sweep`.
-    overrides: As for `sweep`.
+  The arguments and errors are those of `sweep`.
 
   Returns:
     The estimate that `lmhp sweep --dry_run` prints.
-
-  Raises:
-    ConfigError: As for `sweep`.
   """
   from lmhp.sweeping.dry_run import estimate_sweep
   from lmhp.sweeping.request import build_request
@@ -337,6 +331,12 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
   Raises:
     ConfigError: If the directory has no run, or the run has saved nothing.
   """
+  text_model = _load_text_model(workdir)
+  return text_model.model, text_model.params, text_model.tokenizer
+
+
+def _load_text_model(workdir: PathLike) -> TextModel:
+  """Returns the model of a run, with the traced numbers that it was trained with."""
   workdir = as_path(workdir)
   stored = _stored_run(workdir)
   if stored is None:
@@ -354,7 +354,8 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
     if latest is None:
       raise ConfigError(f'{workdir}: the run has saved no state yet')
     state, _ = checkpoints.restore(latest, programs.abstract_state(programs.hypers))
-  return programs.model, state.params, dataset.tokenizer
+  hypers = programs.hypers['model']
+  return TextModel(programs.model, state.params, dataset.tokenizer, hypers)
 
 
 def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
@@ -373,13 +374,12 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   Raises:
     ConfigError: If there is no model, or no tokenizer.
   """
-  load = load_pretrained if is_pretrained(workdir) else load_run
-  model, params, tokenizer = load(workdir)
+  if not is_pretrained(workdir):
+    return sampling.generate(_load_text_model(workdir), prompt, **options)
+  model, params, tokenizer = load_pretrained(workdir)
   if tokenizer is None:
     raise ConfigError(f'{workdir}: no tokenizer.json, which reads and writes the text')
-  return sampling.generate(
-    sampling.TextModel(model, params, tokenizer), prompt, **options
-  )
+  return sampling.generate(TextModel(model, params, tokenizer), prompt, **options)
 
 
 def export(workdir: PathLike, path: PathLike) -> None:

@@ -331,7 +331,7 @@ def test_unfilled_placeholder_is_refused(fails, text, tmp_path):
     ('rows.jsonl', b'{"txt": 1}', ['data.text_field: ', "'text'"]),
     ('rows.jsonl', b'{', ['rows.jsonl:1: not JSON']),
     ('table.parquet', b'PAR1', ['table.parquet']),
-    ('words.doc', b'abc', ['no reader']),
+    ('words.doc', b'abc', ['data.path', 'words.doc', '.jsonl']),
   ],
 )
 def test_invalid_data_is_refused(fails, text, tmp_path, name, contents, expected):

@@ -54,9 +54,7 @@ def test_suffix_selects_the_format(table, tmp_path, name, start):
 def test_json_is_printed_to_the_terminal(table, capsys):
   main(of(table, '--format=json', '--output=-'))
   found = json.loads(capsys.readouterr().out)
-  assert (
-    len(found['answer']) == 3 and found['findings'][0]['kind'] == 'differences_shown'
-  )
+  assert len(found['answer']) == 3 and found['findings'][0]['kind'] == 'best_trial'
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from lmhp.data.dataset import start_token
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Batch
+from lmhp.model.layer_inputs import ModelHypers
 from lmhp.model.transformer import Model
 from lmhp.typing import PyTree
 
@@ -26,11 +27,13 @@ class TextModel:
     model: Network.
     params: Parameters of the network.
     tokenizer: Tokenizer with which the model was trained.
+    hypers: Traced numbers of the section `model`. Empty for a pretrained model.
   """
 
   model: Model
   params: PyTree
   tokenizer: Tokenizer
+  hypers: ModelHypers = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +45,13 @@ class SampleSettings:
     top_k: Number of the most likely tokens from which one is sampled. None stands for all.
     n_ids: Only token numbers below `n_ids` are sampled. A vocabulary may have more rows than its
       tokenizer has tokens. None stands for all.
+    start_id: First token that the decoder of an encoder-decoder reads.
   """
 
   n_tokens: int
   top_k: int | None = None
   n_ids: int | None = None
+  start_id: int = 0
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'settings'))
@@ -57,7 +62,7 @@ def sample(
   key: jax.Array,
   temperature: jax.Array,
   settings: SampleSettings,
-  start_id: int = 0,
+  hypers: ModelHypers | None = None,
 ) -> jax.Array:
   """Continues prompts in one compiled program.
 
@@ -70,14 +75,15 @@ def sample(
     key: PRNG key.
     temperature: () float32, logits are divided by it. 0 selects the most likely token.
     settings: Number of tokens to add, and the tokens that may be sampled.
-    start_id: First token that the decoder of an encoder-decoder reads.
+    hypers: Traced numbers of the section `model`. None stands for an empty dict.
 
   Returns:
     (B, n_tokens) int32.
   """
+  numbers = {} if hypers is None else hypers
 
   def next_token(x_BD: jax.Array, key: jax.Array) -> jax.Array:
-    logits_BV = model.logits(params, {}, x_BD)
+    logits_BV = model.logits(params, numbers, x_BD)
     return _sample_token(logits_BV, key, temperature, settings)
 
   def step(
@@ -86,12 +92,12 @@ def sample(
     """Reads token i - 1, and returns it. The carry has token i."""
     token_B, cache = carry
     batch = Batch(token_B[:, None])
-    x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
+    x_BLD, _, cache = model.features(params, numbers, batch, cache=cache)
     following_B = next_token(x_BLD[:, 0], jax.random.fold_in(key, i))
     return (following_B, cache), token_B
 
   # Read the prompt, and sample the first token.
-  x_BLD, cache = _read_prompt(model, params, prompt_BL, settings.n_tokens, start_id)
+  x_BLD, cache = _read_prompt(model, params, numbers, prompt_BL, settings)
   first_B = next_token(x_BLD[:, -1], jax.random.fold_in(key, 0))
 
   # Sample the others one after another.
@@ -101,22 +107,27 @@ def sample(
 
 
 def _read_prompt(
-  model: Model, params: PyTree, prompt_BL: jax.Array, n_tokens: int, start_id: int
+  model: Model,
+  params: PyTree,
+  hypers: ModelHypers,
+  prompt_BL: jax.Array,
+  settings: SampleSettings,
 ) -> tuple[jax.Array, PyTree]:
   """Returns the features of the prompt, (B, L, D), and a cache with room for the answer.
 
   For an encoder-decoder, the features are those of the start token.
   """
   n_prompts, length = prompt_BL.shape
+  n_tokens = settings.n_tokens
   if model.cfg.is_encoder_decoder:
     cache = model.init_cache(n_prompts, 1 + n_tokens, length)
-    start_B1 = jnp.full((n_prompts, 1), start_id, jnp.int32)
+    start_B1 = jnp.full((n_prompts, 1), settings.start_id, jnp.int32)
     batch = Batch(start_B1, encoder_tokens=prompt_BL)
   else:
     cache = model.init_cache(n_prompts, length + n_tokens)
     prefix_lengths = jnp.full(n_prompts, length) if model.cfg.prefix_lm else None
     batch = Batch(prompt_BL, prefix_lengths=prefix_lengths)
-  x_BLD, _, cache = model.features(params, {}, batch, cache=cache)
+  x_BLD, _, cache = model.features(params, hypers, batch, cache=cache)
   return x_BLD, cache
 
 
@@ -181,14 +192,15 @@ def generate(
     n_tokens = min(DEFAULT_N_TOKENS, room)
   _check_numbers(ids_L.size, room, n_tokens, temperature, top_k)
 
+  start_id = start_token(tokenizer) if model.cfg.is_encoder_decoder else 0
   new_BT = sample(
     model,
     text_model.params,
     ids_L[None],
     jax.random.key(seed),
     jnp.float32(temperature),
-    SampleSettings(n_tokens, top_k, n_ids=tokenizer.vocab_size),
-    start_token(tokenizer) if model.cfg.is_encoder_decoder else 0,
+    SampleSettings(n_tokens, top_k, n_ids=tokenizer.vocab_size, start_id=start_id),
+    text_model.hypers,
   )
   text = tokenizer.decode(new_BT[0])
   return text if model.cfg.is_encoder_decoder else prompt + text

@@ -14,6 +14,7 @@ from lmhp.counting.flops import flops_per_token
 from lmhp.counting.parameters import count
 from lmhp.declarations import static, traced
 from lmhp.errors import ConfigError
+from lmhp.generation.sampling import TextModel, generate
 from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, parameter_count
@@ -53,7 +54,7 @@ class RunningMean(nn.Module):
     sum_BLI = jnp.cumsum(x_BLI, axis=1) + first_BI[:, None]
     n_L = (inputs.start + jnp.arange(1, x_BLD.shape[1] + 1)).astype(jnp.float32)
     mean_BLI = sum_BLI / n_L[None, :, None]
-    weight = inputs.hypers.get('mean_weight', jnp.float32(0.5))
+    weight = inputs.hypers['mean_weight']
     y_BLI = weight * mean_BLI + x_BLI * jnp.broadcast_to(gain_I, x_BLI.shape)
     output = Projection(cfg, (width,), (cfg.d_model,), name='output')
     return output(y_BLI), None if cache is None else (sum_BLI[:, -1],)
@@ -101,6 +102,9 @@ RUNNING_MEAN = MixerSpec(
 register_mixer('toy_mean', RUNNING_MEAN)
 
 
+HYPERS = {'mean_weight': jnp.float32(0.5)}
+
+
 @pytest.fixture
 def toy(tiny):
   """`toy(**fields)` builds a model whose layers are the toy mixer and attention."""
@@ -127,7 +131,11 @@ def test_its_flops_are_those_of_the_program(toy):
   model = toy()
   tokens = jax.ShapeDtypeStruct((1, L), jnp.int32)
   expected = flops_per_token(model.cfg, L, causal=False).forward * L
-  assert traced_flops(model.apply, model.shapes, tokens) == expected
+
+  def apply(params, tokens):
+    return model.apply(params, tokens, HYPERS)
+
+  assert traced_flops(apply, model.shapes, tokens) == expected
 
 
 def test_its_initial_value_reaches_the_parameter(toy):
@@ -139,13 +147,13 @@ def test_decoding_with_a_cache_equals_the_full_pass(toy, jit, fill):
   model = toy()
   params = fill(model.shapes)
   tokens = jnp.asarray(np.random.default_rng(0).integers(0, 31, (B, L)), jnp.int32)
-  logits_BLV = jit(model.apply)(params, tokens)
+  logits_BLV = jit(model.apply)(params, tokens, HYPERS)
   cache = model.init_cache(B, L)
   for t in range(L):
     x_BLD, _, cache = model.features(
-      params, {}, Batch(tokens[:, t : t + 1]), cache=cache
+      params, HYPERS, Batch(tokens[:, t : t + 1]), cache=cache
     )
-    logits_BV = model.logits(params, {}, x_BLD)[:, 0]
+    logits_BV = model.logits(params, HYPERS, x_BLD)[:, 0]
     np.testing.assert_allclose(logits_BV, logits_BLV[:, t], rtol=0, atol=2e-5)
 
 
@@ -158,6 +166,21 @@ def test_it_trains_and_its_traced_number_matters(small):
 
   assert np.isfinite(final_loss(0.5))
   assert final_loss(0.5) != final_loss(2.0)
+
+
+def test_a_trained_model_generates_with_its_traced_number(small, tmp_path):
+  config = small()
+  config.model.mixer_pattern = ('toy_mean', 'attention')
+  config.model.mean_weight = 50.0
+  lmhp.train(config, workdir=tmp_path / 'run', display='none')
+
+  options = {'n_tokens': 4, 'temperature': 0.0}
+  text = lmhp.generate(tmp_path / 'run', 'a', **options)
+  loaded = lmhp.load_run(tmp_path / 'run')
+  trained = TextModel(*loaded, hypers={'mean_weight': jnp.float32(50.0)})
+  with_default = TextModel(*loaded, hypers=HYPERS)
+  assert text == generate(trained, 'a', **options)
+  assert text != generate(with_default, 'a', **options)
 
 
 def test_its_derived_key_is_filled_in_and_checked(tiny):
