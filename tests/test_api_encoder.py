@@ -52,6 +52,7 @@ def test_an_encoder_has_as_many_parameters_as_counted(run):
   assert lmhp.count(masked_encoder())['total'] == n_parameters
 
 
+@pytest.mark.slow
 def test_a_packed_encoder_has_the_loss_of_a_single_run(tmp_path):
   values = {
     'data.mask_fraction': (0.15, 0.4),

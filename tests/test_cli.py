@@ -552,6 +552,7 @@ def wait_for(process, condition, seconds=120):
     time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_resumed_runs_give_the_same_bits(text, tmp_path, cache):
   """SIGTERM and Ctrl-C save the state and exit with the status of the signal. After kill -9, the
   next command resumes from the last checkpoint.
@@ -593,6 +594,7 @@ def test_resumed_runs_give_the_same_bits(text, tmp_path, cache):
     assert bits(last_params(run)) == bits(last_params(tmp_path / 'whole'))
 
 
+@pytest.mark.slow
 def test_signal_before_the_first_step_leaves_no_state(text, tmp_path, monkeypatch):
   """The process may be importing, reading or compiling. It writes no checkpoint and no
   unfinished file.

@@ -46,7 +46,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize('kind', KINDS)
+QUICK_KINDS = ('decoder', 'mingru')
+KIND_CASES = [
+  kind if kind in QUICK_KINDS else pytest.param(kind, marks=pytest.mark.slow)
+  for kind in KINDS
+]
+
+
+@pytest.mark.parametrize('kind', KIND_CASES)
 def test_count_train_resume_sweep_generate(kind, small, tmp_path):
   config = small(
     **{

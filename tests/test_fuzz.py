@@ -226,6 +226,7 @@ def survivors():
       yield mutations(seed), cfg
 
 
+@pytest.mark.slow
 def test_a_config_resolves_or_is_refused_in_one_line():
   kept = sum(
     resolved(mutations(seed), ('mapping', 'overrides')[seed % 2]) is not None

@@ -290,6 +290,7 @@ def axis_size_of_mixer(mixer: str) -> AxisSize:
   return lambda param, axis: sizes[axis]
 
 
+@pytest.mark.slow
 def test_axes_have_the_sizes_of_the_config(tiny):
   """Together the models use each row of the table. Sizes differ, so they identify an axis."""
   models = [

@@ -14,6 +14,7 @@ def run_doctor(capsys, *arguments):
   return status, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_self_test_trains_and_repeats_bit_for_bit(capsys):
   status, out = run_doctor(capsys, '--json')
   diagnosis = json.loads(out)

@@ -14,6 +14,7 @@ from lmhp.model.transformer import build
 B = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', range(3))
 def test_the_closed_form_equals_the_products_of_the_program(draw, block):
   """Random configs, scanned or not, in both precisions: the loss, and three times its gradient."""

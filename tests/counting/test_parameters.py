@@ -34,6 +34,7 @@ def kind_by_name(path):
   return 'positional' if 'relative_bias' in rest else rest[1].removeprefix('cross_')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', range(6))
 def test_closed_form_table_and_names_agree(draw, block):
   """300 random configs."""

@@ -69,6 +69,7 @@ def test_quotes_in_a_name_do_not_end_the_docstring():
 # --- training -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_import_train_and_export_by_command_line(tiny_checkpoint, capsys):
   flags = [f'--config.{key}={value}' for key, value in SHORT.items()]
   flags += ['--config.optimizer.learning_rate=0.001', '--display=none']
@@ -102,6 +103,7 @@ def test_an_experiment_file_is_not_overwritten(tiny_checkpoint, capsys):
   assert 'tiny.py: ' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero_keeps_the_pretrained_parameters(tiny_checkpoint):
   lmhp.import_pretrained(tiny_checkpoint.path)
   run = train('run', **{'optimizer.learning_rate': 0.0})
@@ -127,6 +129,7 @@ def test_a_checkpoint_of_another_structure_is_an_error(tiny_checkpoint):
     train('run', **{'model.d_ff': 22})
 
 
+@pytest.mark.slow
 def test_trials_of_a_sweep_start_from_the_checkpoint(tiny_checkpoint):
   lmhp.import_pretrained(tiny_checkpoint.path)
   learning_rates = lmhp.Choice(0.0, 1e-3, 1e-2)

@@ -182,6 +182,7 @@ print(task.base_values()['optimizer.toy_factor'])
 """
 
 
+@pytest.mark.slow
 def test_a_worker_imports_the_plugins_of_the_driver(run):
   run('import outside\n' + PICKLE.format(config='CONFIG'))
   assert run(UNPICKLE, setup='') == '0.5'

@@ -192,6 +192,7 @@ def test_functions_on_eight_devices_equal_one_device():
   assert not all(abs(x) < 1e30 for x in results['vmap']['eight']['losses'][3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('placement', ['device', 'host'])
 def test_language_models_on_eight_devices_equal_one_device(tmp_path, placement):
   results = results_of(LANGUAGE_MODEL, tmp_path, placement)

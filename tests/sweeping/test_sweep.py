@@ -90,6 +90,7 @@ def test_the_best_trial_is_an_experiment_file(sweep, tmp_path):
   assert again.result['final_eval_loss_nats'] == best.values[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('method', 'tolerance'), [('vmap', 2e-5), ('map', 1e-6)])
 def test_packs_on_four_devices_equal_the_loop(sweep, method, tolerance):
   loop = sweep()
@@ -514,6 +515,7 @@ def test_each_optimizer_has_only_its_parameters(sweep):
   assert len({trial.model.structure for trial in result.trials}) == 2
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(small, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   config = lmhp.SweepConfig(

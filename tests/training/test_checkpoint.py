@@ -315,6 +315,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_steps_before(tmp_path, monkeypat
 # --- kill -9 --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_any_kill_leaves_a_complete_step(tmp_path):
   root = str(pathlib.Path(lmhp.__file__).parents[1])
   process = subprocess.run(

@@ -209,6 +209,7 @@ def test_a_member_has_the_bits_of_a_single_run(make, method, placement):
   assert_same(train_together(members, method), expected)
 
 
+@pytest.mark.slow
 def test_vmap_of_any_width_agrees_with_single_runs(make):
   members = [make(**values) for values in VARIED]
   expected = train_alone(members)
@@ -469,6 +470,7 @@ def test_the_members_must_divide_among_the_devices(make):
     population_of(members, 'map', devices=jax.devices()[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_scores_are_those_of_single_runs(make, method):
   members = [make(**values) for values in VARIED[:3]]

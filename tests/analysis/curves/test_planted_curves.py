@@ -23,6 +23,7 @@ def test_planted_situation_is_found(situation):
   assert 11 <= n_found <= 12
 
 
+@pytest.mark.slow
 def test_healthy_curves_have_no_warning():
   for seed in range(40):
     study = synthetic.study('nothing', 500 + seed, tails=seed % 2 > 0)

@@ -203,6 +203,7 @@ def test_fresh_seeds_failures_and_stopped_runs_are_left_out_and_seeds_are_averag
   )  # the clip interpolates between other neighbours
 
 
+@pytest.mark.slow
 def test_a_planted_axis_is_found():
   result = [
     importance(study(seed, n=60, effect=4), replicates=Replicates(0, 19))
@@ -213,6 +214,7 @@ def test_a_planted_axis_is_found():
   assert few.count('axis_0') >= 55
 
 
+@pytest.mark.slow
 def test_noise_is_called_noise():
   result = [
     importance(study(seed, n=MIN_POINTS), replicates=Replicates(0, 19))

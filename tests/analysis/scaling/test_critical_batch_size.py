@@ -73,6 +73,7 @@ def test_the_fit_and_the_interval_are_scipys():
     )
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth():
   rng, batches, held = np.random.default_rng(0), 2.0 ** np.arange(4, 11), []
   for _ in range(400):

@@ -181,6 +181,7 @@ def test_mistakes_are_named(call, words):
 # --- intervals ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth():
   # The aim is 90%. The standard error over 80 studies is 3.4%. The whole table is in
   # bench/calibration_scaling.py.

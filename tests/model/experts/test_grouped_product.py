@@ -129,6 +129,7 @@ def stack(trees):
   return jax.tree.map(lambda *arrays: jnp.stack(arrays), *trees)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backend', ['blocks', 'ragged'])
 @pytest.mark.parametrize(
   'axes', [(0, 0, 0), (None, 0, 0), (0, None, None), (None, 0, None)]
@@ -182,6 +183,7 @@ def test_shared_weights_stay_one_copy(backend):
     assert f'[{R * E},{matrix}]' not in program
 
 
+@pytest.mark.slow
 def test_populations_of_populations_are_computed_as_alone():
   """The outer members share the weights, and the inner ones have their own."""
   weights = stack([draw_weights(seed) for seed in range(2)])

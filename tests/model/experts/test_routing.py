@@ -139,6 +139,7 @@ class Setup:
     return aux[SEGMENT]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'coefficient, metric',
   [('load_balance_loss', 'load_balance'), ('router_z_loss', 'router_z')],

@@ -96,6 +96,7 @@ def test_a_convolution_depends_on_its_last_four_inputs(model, jit, fill):
   assert (gradients[~within] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pattern', PATTERNS)
 def test_decoding_with_a_cache_equals_the_full_pass(model, jit, fill, pattern):
   built = model(pattern)
@@ -171,6 +172,7 @@ def test_a_mixers_own_initial_values_reach_its_parameters(model):
   assert (mamba2['step_bias'] < -2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pattern', ['mingru', 'rglru', 'mamba2', 'convolution'])
 def test_cost_is_linear_in_the_length(model, pattern):
   """FLOPs double exactly, and temporary memory about doubles."""

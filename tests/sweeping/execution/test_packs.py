@@ -161,6 +161,7 @@ def test_a_trial_of_a_pack_equals_the_run_of_train(prepare, small, method, tmp_p
       assert difference <= params_tolerance * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('placement', ['device', 'host'])
 @pytest.mark.parametrize('method', METHODS)
 def test_members_share_the_data_of_the_first_unless_each_has_its_data(

@@ -125,6 +125,7 @@ def test_too_few_runs_have_no_optimum():
   assert figure.layout['shapes'] == []
 
 
+@pytest.mark.slow
 def test_a_figure_of_a_thousand_runs_is_small():
   runs = study(1000, n_steps=2)
   analysis = analyze(runs)

@@ -65,6 +65,7 @@ def test_equals_transformers(tiny, groups, chunk):
   assert_equals_torch(cfg, 'mamba2', reference, to_params, call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_gradients_of_a_single_chunk_are_the_same_compiled_or_not(tiny, dtype):
   """XLA on CPU (jax 0.10.2) reads memory that it never wrote if a chunk is the sequence."""
