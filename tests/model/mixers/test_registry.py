@@ -99,10 +99,16 @@ RUNNING_MEAN = MixerSpec(
   resolve=resolve,
   custom_inits={'**/toy_mean/gain': init_gain},
 )
-register_mixer('toy_mean', RUNNING_MEAN)
-
-
 HYPERS = {'mean_weight': jnp.float32(0.5)}
+
+
+@pytest.fixture(autouse=True, scope='module')
+def registered_mixer():
+  """Registers the toy mixer when a test of this file runs, not when the file is collected.
+
+  Ray workers of other tests could not import this file as a plugin.
+  """
+  register_mixer('toy_mean', RUNNING_MEAN)
 
 
 @pytest.fixture
