@@ -339,7 +339,7 @@ def slow_task(n_updates):
 @pytest.mark.ray
 @WARNINGS
 def test_packs_that_are_stopped_save_their_states_and_continue(cluster, tmp_path):
-  task = slow_task(6000)
+  task = slow_task(20_000)
   workdir = epath.Path(tmp_path / 'w')
   overrides = {i: {'scale': 0.1 * (i + 1)} for i in range(3)}
 
@@ -349,7 +349,7 @@ def test_packs_that_are_stopped_save_their_states_and_continue(cluster, tmp_path
   local_store = store(epath.Path(tmp_path / 'local'))
   packs = []
   for i in range(3):
-    pack = Pack(f'p-{i}', (i,), (None,), 0, 6000, method='loop', keep_states=True)
+    pack = Pack(f'p-{i}', (i,), (None,), 0, 20_000, method='loop', keep_states=True)
     local_store.write_spec(pack)
     packs.append(store(workdir).write_spec(pack))
 
@@ -373,7 +373,7 @@ def test_packs_that_are_stopped_save_their_states_and_continue(cluster, tmp_path
     # The task saves once a minute, so these states were saved at the stop.
     saved_steps = unfinished_attempts(workdir)
     assert saved_steps
-    assert max(saved_steps.values()) < 6000
+    assert max(saved_steps.values()) < 20_000
     assert not list(workdir.glob('packs/p-2-*/result.json'))
     context = dataclasses.replace(context, should_stop=lambda: False)
     metrics = {pack.name: result.metrics for pack, result in runner.run(context, packs)}
