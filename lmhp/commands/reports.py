@@ -47,7 +47,9 @@ def report(arguments: list[str]) -> int:
     '--study', help='name of the study, if an Optuna storage has several'
   )
   parser.add_argument(
-    '--storage', help='URL of the storage of an lmhp study that has no journal'
+    '--storage',
+    help='URL of the Optuna storage of an lmhp study, if the study is not stored in the file '
+    'study.journal of its directory',
   )
   values = parser.parse(arguments)
   if values is None:
@@ -74,6 +76,7 @@ def report(arguments: list[str]) -> int:
     return 0
   path = values.output or _default_path(values.path[0], format_name)
   page.save(path, format_name)
+  # `page.answer` has the main results in at most three sentences.
   print('\n'.join([*page.answer, '', f'  {path}']))
   return 0
 

@@ -95,7 +95,9 @@ def dashboard(arguments: list[str]) -> int:
     help='port for the browser (default 8080)',
   )
   parser.add_argument(
-    '--storage', help='URL of the Optuna storage, if the study has no journal'
+    '--storage',
+    help='URL of the Optuna storage, if the study is not stored in the file study.journal of '
+    'its directory',
   )
   values = parser.parse(arguments)
   if values is None:

@@ -171,9 +171,10 @@ def model_config(
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
-  An absent key has the default of Hugging Face transformers. Each key either sets a field, or
-  does not change what the model computes, or has a value that `ModelConfig` can express. Any
-  other key is an error, because it might change what the model computes.
+  An absent key has the default of Hugging Face transformers. Each key sets a
+  field, or does not change what the model computes, or must have one of the few values that
+  `ModelConfig` can express. Any other key is an error, because it might change what the model
+  computes.
 
   Args:
     config: JSON object whose numbers are finite.
@@ -203,13 +204,13 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 
-  # The table of the family gives most fields. Each converter adds further fields, and
-  # receives the fields so far.
+  # The table of the family gives most fields. Each converter adds further fields. It receives
+  # a model with the fields so far.
   table = family.read_table(reader)
   fields = table.values
   try:
     for converter in family.converters:
-      # A converter receives the model so far, without a position unless the table sets one.
+      # The position encoding is 'none' until the table or a converter sets it.
       cfg = _build_config({'position': 'none', **fields})
       fields |= converter.read(reader, cfg)
     family.check_other_keys(reader)
@@ -220,7 +221,10 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
 
 
 def _build_config(fields: ModelFields) -> ModelConfig:
-  """Returns a `ModelConfig` with a vocabulary and at most `MAX_LAYERS` layers."""
+  """Builds a `ModelConfig`.
+
+  Checks that it has a vocabulary size, and at most `MAX_LAYERS` layers in each stack.
+  """
   # `ModelConfig` needs memory for each layer, so the depth is checked first.
   for name in ('n_layers', 'n_encoder_layers'):
     depth = fields.get(name)
@@ -239,7 +243,7 @@ def _name_keys_of_file(
 ) -> str:
   """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
 
-  # A field that no key of the file gives keeps its name.
+  # If a field does not come from a key of the file, its name is not replaced.
   def key_of(match: re.Match[str]) -> str:
     field = match[1]
     return reader.prefix + key_of_field[field] if field in key_of_field else match[0]

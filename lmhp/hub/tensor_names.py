@@ -23,14 +23,17 @@ _SUFFIXES = {
   'table': 'weight',
   'bias': 'bias',
   'sinks': '',
-  'correction': '',
+  'correction': '',  # bias of the router's scores that balances the experts
 }
-"""{last name of a path: last name of a tensor}. Empty if the module is one parameter."""
+"""{last name of a path: last name of a tensor}.
+
+Empty for a parameter whose tensor has no suffix. Its whole path is then used as a module.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Consecutive layers with the same parameters, which lmhp stacks.
+  """Consecutive layers that lmhp stacks. Their parameters have the same names and shapes.
 
   Attributes:
     stack: 'encoder' or 'decoder'.
@@ -106,7 +109,10 @@ def tied_names(family: CheckpointFamily, cfg: ModelConfig) -> dict[str, str]:
 
 
 class _TensorTable:
-  """Turns rows of tensor names into tensors, and finds the parameters without a row."""
+  """Turns the names of a family into tensors, and finds the parameters without a name.
+
+  A row is one item of `family.names_of(cfg)`: {modules: tensor name}.
+  """
 
   def __init__(self, family: CheckpointFamily, cfg: ModelConfig, shapes: PyTree):
     self._family = family
@@ -166,7 +172,11 @@ class _TensorTable:
   def _tensors(
     self, params: Sequence[Param], name: str, segment: Segment
   ) -> Iterator[CheckpointTensor]:
-    """Yields the tensors of one name, for each layer, expert and head that it counts."""
+    """Yields the tensors of one name.
+
+    There is one tensor for each value of its placeholders: {i} is the layer, {e} the expert and
+    {h} the head.
+    """
     template = self._template(params)
     first = params[0]
     # None stands for a parameter that is not stacked over layers.
@@ -207,12 +217,16 @@ class _TensorTable:
       slices=(),
       n_groups=n_groups,
       is_transposed=self._family.has_transposed_weights and is_layer_matrix,
+      # Heads of a scale that is stored as (heads, K), not as a flat vector.
       n_vector_heads=self._n_norm_heads(first),
       is_interleaved=self._family.has_interleaved_gates,
     )
 
   def _n_norm_heads(self, param: Param) -> int:
-    """Returns the number of heads with a separate scale. 0 for any other parameter."""
+    """Returns the number of heads of a query or key norm with one scale per head.
+
+    0 for any other parameter.
+    """
     if self._cfg.qk_norm != 'each_head':
       return 0
     if not param.path.endswith(('query_norm/scale', 'key_norm/scale')):
@@ -243,6 +257,6 @@ def _with_suffix(module_name: str, last_name: str, param: Param) -> str:
   suffix = _SUFFIXES[last_name]
   has_all_experts = ParamSlice(param, 0).has_all_experts and '{e}' not in module_name
   if has_all_experts and '/experts/' in param.path:
-    # A tensor of all experts has no suffix for a weight, and another one for a bias.
+    # If one tensor holds all experts, the suffix is empty for a weight, and `_bias` for a bias.
     return module_name + {'kernel': '', 'bias': '_bias'}[last_name]
   return f'{module_name}.{suffix}' if suffix else module_name

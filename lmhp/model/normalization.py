@@ -36,6 +36,7 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
+# `custom_gradient` is `jax.custom_vjp` with the type of the result.
 @custom_gradient(static_argnums=(2, 3))
 def scaled_normalize(
   x: jax.Array, scale_D: jax.Array, kind: str, eps: float
@@ -60,7 +61,8 @@ def _scaled_forward(
     mean = jnp.mean(x, axis=-1, keepdims=True)
   else:
     mean = jnp.zeros((*x.shape[:-1], 1), x.dtype)
-  # The mean of squares minus the square of the mean would lose digits of a large mean.
+  # mean(x^2) - mean(x)^2 would be imprecise if the mean is large, so the mean is subtracted
+  # first.
   variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
   inverse = jax.lax.rsqrt(variance + eps)
   y = (x - mean) * inverse * jnp.broadcast_to(scale_D, x.shape)
@@ -117,6 +119,8 @@ class Normalization(nn.Module):
     eps = cfg.norm_eps if self.eps is None else self.eps
     scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
+      # The initial scale is 0 with the unit offset, and 1 without it (see `init_param` in
+      # `lmhp.model.transformer`).
       scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
       scale = scale + float(cfg.norm_unit_offset)
 
@@ -147,9 +151,10 @@ def block_norms(cfg: ModelConfig) -> int:
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of all normalizations of the residual stream by kind.
+  """Returns the number of parameters of each kind in the norms of the residual stream.
 
-  The normalizations of queries, keys and mixers are counted with these parts.
+  The normalizations inside the attention (of queries and keys) and inside mixers are counted
+  there.
   """
   n_norms = _stack_norms(cfg, cfg.n_layers)
   if cfg.is_encoder_decoder:

@@ -23,7 +23,7 @@ CHECKPOINT_POLICIES = {
 SegmentCaches: TypeAlias = dict[str, BlockCache]
 """{name of a segment: caches of its N layers, as arrays with a first axis N}.
 
-A segment is a run of neighbouring layers with the same parameters.
+A segment is a run of neighbouring layers whose parameters have the same names and shapes.
 """
 
 RoutingStatistics: TypeAlias = dict[str, dict[str, jax.Array]]
@@ -47,11 +47,11 @@ class StackOutput(NamedTuple):
 class Stack(nn.Module):
   """The layers of an encoder or of a decoder.
 
-  Neighbouring layers with the same parameters are one segment. The parameters of its N layers
-  are arrays with a first axis N, and the segment is scanned or unrolled. Layers that differ
-  only in their attention (local or global) or in the use of positions are in the same segment.
-  The scan reads these differences as data. Shared layers have one set of parameters, without
-  N.
+  Neighbouring layers whose parameters have the same names and shapes are one segment. The
+  parameters of its N layers are arrays with a first axis N, and the segment is scanned or
+  unrolled. Layers that differ only in their attention (local or global) or in the use of
+  positions are in the same segment. The scan reads these differences as data. If
+  `model.share_layers`, all layers use one set of parameters, without the axis N.
 
   Attributes:
     cfg: Structure of the model, or of its encoder.
@@ -109,7 +109,9 @@ class Stack(nn.Module):
       in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
       length=n_layers,
       unroll=1 if cfg.scan_layers else n_layers,
-      # The check would compute what is constant in the loop twice.
+      # For this check, Flax traces the layer once more, outside the loop. With shared layers,
+      # values that depend only on the parameters would be computed there too. Without
+      # the check, Flax does not return new parameters, so initialization needs it.
       check_constancy_invariants=not cfg.share_layers or self.is_initializing(),
     )
     return scan(

@@ -1,4 +1,7 @@
-"""Gradient transformations with traced numbers, and the application of one per layer."""
+"""Gradient transformations whose hyperparameters may be traced.
+
+`per_layer` applies a transformation to the parameters of each layer separately.
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   """Returns the keys of a section that are set but have no effect, as dotted paths.
 
   A key has no effect if the chosen optimizer or schedule does not read it. A key is set if
-  its value is not the default. A derived key is not set if its value is the one that
-  replaces None.
+  its value is not the default. Some keys have the default None, which the section replaces by
+  a number (derived keys). A derived key counts as not set if it has that number.
 
   `cfg.keys_read()` returns the keys that have an effect. A sweep checks that each key of its
   space has an effect in at least one trial.
@@ -31,7 +31,8 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   keys_read = cfg.keys_read()
   unread = []
   for field in dataclasses.fields(cfg):
-    # A derived key has the default None, which the section has replaced by a number.
+    # `UNREAD_DEFAULTS` has the number that replaces None in a derived key if the optimizer
+    # does not read the key.
     default = UNREAD_DEFAULTS.get(field.name, field.default)
     is_set = getattr(cfg, field.name) != default
     if is_set and field.name not in keys_read:

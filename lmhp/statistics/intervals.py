@@ -29,9 +29,9 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
   """Returns the standard error of a weighted mean of independent values.
 
   Args:
-    values: (n,) mean of each sequence.
-    weights: (n,) weight of each sequence, such as its number of tokens. A sequence of
-      weight 0 is left out.
+    values: (n,) float, such as the mean loss of each text sequence.
+    weights: (n,) weight of each value, such as the number of tokens of the sequence. A value
+      of weight 0 is left out.
 
   Returns:
     Standard error of the ratio estimator. NaN for fewer than two values.
@@ -46,7 +46,7 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
   n = int(np.count_nonzero(weights))
   if n < 2:
     return math.nan
-  # Ratio estimator: the mean is sum(w x) / sum(w), and the residuals are w (x - mean).
+  # Ratio estimator: mean = sum(w x) / sum(w), residuals = w (x - mean) / mean(w).
   mean = np.sum(weights * values) / np.sum(weights)
   residuals = weights * (values - mean) / np.mean(weights[weights > 0])
   return float(np.sqrt(np.sum(residuals**2) / (n * (n - 1))))

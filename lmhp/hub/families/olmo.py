@@ -37,6 +37,7 @@ OLMO2 = register_family(
 OLMO3 = register_family(
   OLMO2.derive(
     'olmo3',
+    # By default, every 4th layer has no window.
     converters=(WindowByLayer(4), Rotary(500_000.0, scales_only_global_layers=True)),
   )
 )

@@ -12,7 +12,7 @@ from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of one layer of multi-head attention by kind.
+  """Returns the number of parameters of each kind in one layer of multi-head attention.
 
   Normalizations of queries and keys count as normalization.
   """
@@ -42,7 +42,7 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
 
 
 def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of one layer of multi-head latent attention by kind.
+  """Returns the number of parameters of each kind in one layer of multi-head latent attention.
 
   Normalizations of latents count as normalization.
   """

@@ -37,5 +37,6 @@ class ComputationKeys(SizeKeys):
     'outputs of matrix products (dots, dots_with_no_batch_dims, as in jax.checkpoint)',
     choices=REMAT_POLICIES,
     aliases=('remat_policy', 'activation_checkpointing'),
+    # Shown in the error message for this name: remat is 'full' if gradient_checkpointing is True.
     converted_aliases={'gradient_checkpointing': "'full' if True"},
   )

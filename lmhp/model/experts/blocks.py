@@ -75,6 +75,7 @@ def apply_in_blocks(
 def _block_products(activate: Activate, dtype: str) -> Callable[..., jax.Array]:
   """Returns `(weights, x_nbD, expert_n) -> y_nbD`, with gradients to the first two."""
 
+  # `custom_gradient` is `jax.custom_vjp` with the type of the result.
   @custom_gradient()
   def products(
     weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
@@ -145,15 +146,15 @@ def _backward(
   """Returns the function that computes the gradients of weights and rows.
 
   The function is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
-  `expert_n` is the expert whose weights a block reads. `target_n` is the expert to
-  whose gradient the gradient of the block is added. They differ if members of a population
-  share their weights, because each member has its own gradient.
+  `expert_n` is the expert whose weights a block reads. The weight
+  gradient of a block is added to the gradient of expert `target_n`. The two differ if members
+  of a population share their weights, because each member has its own gradient.
 
   Args:
     activate: Activation.
     dtype: Data type of the operands of products.
-    n_copies: Number of gradients for each weight. The gradient of E experts has the shape of
-      `n_copies` * E experts.
+    n_copies: Number of members that share the weights. Each member has its own gradient, so
+      the first axis of the gradients has `n_copies` * E entries.
   """
 
   @custom_vmap
@@ -235,10 +236,10 @@ def _backward(
 def _add_gradient(
   sums: ExpertMap, target: jax.Array, x_bI: jax.Array, g_bO: jax.Array, dtype: str
 ) -> ExpertMap:
-  """Adds the gradient that a block gives to a linear map to the sums of all experts.
+  """Adds the weight gradient of one block to the sum of its target expert.
 
   Args:
-    sums: Sums so far.
+    sums: Sums of all experts so far, for one linear map.
     target: () int32, the expert whose sums are changed.
     x_bI: (b, I) float32, input of the map.
     g_bO: (b, O) float32, gradient of its output.

@@ -1,6 +1,6 @@
-"""Entry of the mixer `attention`, multi-head or multi-head latent. This file imports no jax.
+"""Registration of the mixer `attention`, multi-head or multi-head latent.
 
-Rows of the parameter table for attention are in `lmhp.params`.
+This file imports no jax. Rows of the parameter table for attention are in `lmhp.params`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Entry of the mixer `convolution`: a short causal convolution between two gates (LFM2).
+"""Registration of the mixer `convolution`: a short causal convolution between two gates (LFM2).
 
 This file imports no jax.
 """
@@ -23,7 +23,7 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the parameters of one layer by kind."""
+  """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, ConvolutionKeys)
   inputs = 3 * parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)
   output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)

@@ -1,4 +1,4 @@
-"""Entry of the mixer `lstm`. This file imports no jax."""
+"""Registration of the mixer `lstm`. This file imports no jax."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECURRENT_KERNEL = '**/lstm/recurrent/kernel'
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the parameters of one layer by kind."""
+  """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, MixerKeys)
   inputs = parameter_count(cfg.d_model, N_GATES * keys.mixer_dim, bias=True)
   recurrent = N_GATES * keys.mixer_dim**2

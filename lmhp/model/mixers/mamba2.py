@@ -1,4 +1,4 @@
-"""Entry of the mixer `mamba2`. This file imports no jax."""
+"""Registration of the mixer `mamba2`. This file imports no jax."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def chunk_length(seq_len: int, state_chunk: int) -> int:
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the parameters of one layer by kind."""
+  """Returns the number of parameters of each kind in one layer."""
   sizes = keys_of(cfg, Mamba2Keys)
   width = sizes.mixer_dim
   convolved = width + 2 * group_width(cfg)

@@ -1,4 +1,4 @@
-"""Entry of the mixer `mingru`. This file imports no jax."""
+"""Registration of the mixer `mingru`. This file imports no jax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the parameters of one layer by kind."""
+  """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, MixerKeys)
   gate = parameter_count(cfg.d_model, keys.mixer_dim, bias=True)
   candidate = parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)

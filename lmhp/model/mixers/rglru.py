@@ -1,4 +1,7 @@
-"""Entry of the mixer `rglru`: Griffin's recurrent block. This file imports no jax."""
+"""Registration of the mixer `rglru`, Griffin's recurrent block: its parameters and counts.
+
+This file does not import jax.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the parameters of one layer by kind."""
+  """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, ConvolutionKeys)
   width = keys.mixer_dim
   inputs = 2 * parameter_count(cfg.d_model, width, keys.mixer_bias)
@@ -55,6 +58,8 @@ register_mixer(
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
     cache_arrays=cache_arrays,
+    # Axes are `copies | contracted > produced`: 'H | K > K' is a K x K matrix for each head
+    # (see `lmhp.params`).
     params=(
       *linear_specs('**/rglru/gate', 'other', 'D > I'),
       *linear_specs('**/rglru/input', 'other', 'D > I'),
@@ -67,6 +72,7 @@ register_mixer(
     keys=ConvolutionKeys,
     resolve=resolve_mixer_heads,
     custom_inits={'**/rglru/decay': 'lmhp.model.mixers.layers.rglru:init_decay'},
+    # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=(
       CONVOLUTION_KERNEL,
       '**/rglru/recurrence_gate/kernel',

@@ -1,10 +1,10 @@
-"""Choice of the method that runs the packs of a structure.
+"""Choice between `vmap`, `map` and `loop` for trials that are trained together.
 
-A pack is a group of trials that one compiled program trains together, its members. They have
-one structure, the part of a config that is compiled into the program. The method is how the
-members run: `vmap`, `map` or `loop` (see `lmhp.training.population`). The methods are measured
-once, and the choice is stored in `autotune.json`. A study that is run again uses the stored
-choice.
+A pack is a group of trials that one compiled program trains together. The trials are its
+members. They have one structure, the part of a config that is compiled into the program. The
+method of a structure is `vmap`, `map` or `loop` (see `lmhp.training.population`), and it runs
+the members of each pack. The methods are measured once, and the choice is stored in
+`autotune.json`. A study that is run again uses the stored choice.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Autotuner:
     """Returns the method of a structure. Measures it if it was not measured before.
 
     Args:
-      jobs: Jobs of the structure. The first ones are measured.
+      jobs: One job for each trial of the structure: everything that is needed to train the
+        trial. The first ones are measured.
       data_per_trial: If True, each member reads different batches.
       n_steps: Updates that all trials of the structure will make together.
     """

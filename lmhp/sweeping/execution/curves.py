@@ -1,6 +1,6 @@
 """Curves of the members of a pack as a parquet file: one row per member and logged step.
 
-A pack is a group of trials that are trained together, its members. A curve is the training
+The members of a pack are trials that are trained together. A curve is the training
 metrics of a member over its steps.
 
 Dimension key: R members, S steps of a chunk, P rows of a pack.

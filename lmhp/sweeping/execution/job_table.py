@@ -1,7 +1,7 @@
 """Jobs of the trials of a study, each built once.
 
 A job is the complete config of a trial, divided into the structure (which is compiled) and
-traced numbers. A pack is a group of trials that are trained together, its members.
+traced numbers. The members of a pack are trials that are trained together.
 """
 
 from __future__ import annotations

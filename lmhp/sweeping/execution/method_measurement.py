@@ -1,6 +1,6 @@
 """Measurement of one method of running packs.
 
-A pack is a group of trials that one compiled program trains together, its members. The method
+The members of a pack are trials that one compiled program trains together. The method
 is how the members run: `vmap`, `map` or `loop`. The width is the number of members.
 """
 

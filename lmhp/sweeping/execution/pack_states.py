@@ -1,6 +1,6 @@
 """Final states of the members of packs, from which later packs continue.
 
-A pack is a group of trials that one compiled program trains together, its members.
+The members of a pack are trials that one compiled program trains together.
 
 The newest states are in memory. Another state is read from the checkpoint of its pack. If
 there is none, the pack is run again.

@@ -1,6 +1,6 @@
 """The interface of a runner, which runs packs for the engine of a study.
 
-A pack is a group of trials that one compiled program trains together, its members.
+The members of a pack are trials that one compiled program trains together.
 """
 
 from __future__ import annotations

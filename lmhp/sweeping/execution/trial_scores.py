@@ -1,6 +1,6 @@
 """Scores of trials: objectives, divergence and cost of a trial after a pack.
 
-A pack is a group of trials that one compiled program trains together, its members. A stage
+The members of a pack are trials that one compiled program trains together. A stage
 consists of the packs that train trials up to one step.
 """
 

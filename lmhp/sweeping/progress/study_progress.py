@@ -1,6 +1,6 @@
 """The interface through which a sweep reports its progress.
 
-A pack is a group of trials that one compiled program trains together, its members.
+The members of a pack are trials that one compiled program trains together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The state of a study that runs: its trials, its packs, its speed and the time left.
 
-A pack is a group of trials that one compiled program trains together, its members. A fork is a
+The members of a pack are trials that one compiled program trains together. A fork is a
 copy of the states that is trained with a falling learning rate and scored at a rung, a step at
 which trials may be stopped.
 """

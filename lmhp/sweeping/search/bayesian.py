@@ -6,7 +6,7 @@ CMA-ES. The points are a pure function of the study's trials, so a study that wa
 killed proposes the same points again. A cohort is the set of points that are proposed at one
 time.
 
-Source: google-research/tuning_playbook for quasi-random search first.
+Source: google-research/tuning_playbook, which recommends to begin with quasi-random search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lmhp.sweeping.store.trial import Trial
 
 @keys
 class BayesianKeys:
-  """Keys of the Bayesian methods."""
+  """Keys of the Bayesian methods. `static` declares a key that is not traced by JAX."""
 
   quasi_random_fraction: float = static(
     0.5,
@@ -69,15 +69,16 @@ def propose(
   Hansen, arXiv:1604.00772 (CMA-ES).
   """
   # One seed for each point, so that the points do not depend on the size of the batch.
+  # `key_of` hashes the seed of the study and the names.
   seeds = []
   for number in range(state.first_point, state.first_point + n_points):
     seeds.append(key_of(state.seed, 'ask', name, str(number)) % 2**32)
   space = CompiledSpace(state.space)
 
-  # TPE uses the scores of pruned trials. Optuna accepts them for one objective.
+  # TPE uses the scores of pruned trials, but Optuna accepts them only for a single objective.
   use_scores = name == 'tpe' and len(state.directions) == 1
-  ended = [trial for trial in state.trials if trial.values is not None]
-  results = point_results(ended, space, use_scores)
+  with_values = [trial for trial in state.trials if trial.values is not None]
+  results = point_results(with_values, space, use_scores)
   return sampler(SamplerState(space, results, state.directions, tuple(seeds)))
 
 
@@ -111,26 +112,26 @@ def _mean_result(
 ) -> PointResult:
   """Returns the mean result of the trials of one point."""
   # A point is pruned if all of its trials that have a value are pruned.
-  ended = [trial for trial in trials if trial.status in ('complete', 'diverged')]
+  counted = [trial for trial in trials if trial.status in ('complete', 'diverged')]
   pruned = [
     trial for trial in trials if trial.status == 'pruned' and trial.values is not None
   ]
-  is_pruned = not ended and bool(pruned)
+  is_pruned = not counted and bool(pruned)
   if is_pruned:
-    ended = pruned
-  if not ended:
+    counted = pruned
+  if not counted:
     return PointResult(parameters, None)
 
   # The mean of each objective over the seeds.
-  columns = zip(*[trial.values or () for trial in ended], strict=True)
+  columns = zip(*[trial.values or () for trial in counted], strict=True)
   values = tuple(_mean(column) for column in columns)
 
   # A sampler can compare pruned points by their scores at rungs that all seeds reached.
   scores = {}
   if is_pruned and use_scores:
-    shared_steps = set.intersection(*[set(trial.scores) for trial in ended])
+    shared_steps = set.intersection(*[set(trial.scores) for trial in counted])
     for step in sorted(shared_steps):
-      scores[step] = _mean([trial.scores[step] for trial in ended])
+      scores[step] = _mean([trial.scores[step] for trial in counted])
   return PointResult(parameters, values, scores)
 
 
@@ -192,6 +193,7 @@ TPE = SearchMethod(
   propose=functools.partial(propose, 'tpe', _sample_tpe),
   next_cohort=functools.partial(next_cohort, 'tpe'),
   keys=BayesianKeys,
+  # Keys that may change when a study is extended.
   changeable_keys=('ask_batch_size',),
   check_space=check_subsamples,
   depends_on_results=True,
@@ -211,4 +213,4 @@ CMAES = dataclasses.replace(
   packages={'cmaes': 'pip install "lmhp[cmaes]"'},
 )
 AUTO = TPE
-"""Quasi-random search, then TPE. Its cohorts are those of halton and tpe."""
+"""search=auto is the same as search=tpe: quasi-random points (halton), then TPE."""

@@ -3,10 +3,10 @@
 A design is the sequence of points of a random search. A point is one assignment of values to the
 parameters of a space. Each parameter has a stream of numbers, a pure function of (study seed,
 parameter name, i). The numbers are in [0, 1), and are called unit values. The domain of the
-parameter maps a unit value to a value. If a parameter is added, removed or moved in the dict,
-the values of all other parameters stay unchanged. In a quasi-random design, the stream is one
-dimension of the sequence. A parameter with a condition has a stream too, which is read only at
-points at which the parameter exists.
+parameter maps a unit value to a value. If a parameter of the space is added, removed or
+moved to another place, the values of all other parameters stay unchanged. In a quasi-random
+design, the stream is one dimension of the sequence. A parameter with a condition has a stream
+too, which is read only at points at which the parameter exists.
 
 ==========  ==========================================================================
 method      stream of a parameter
@@ -19,9 +19,11 @@ sobol       The direction numbers of the dimension. Seed and name choose a matri
 ==========  ==========================================================================
 
 Wider bounds, another scale or one more choice of a domain change the values, but not the unit
-values. Another seed, method, dimension or name gives another stream. A second parameter on the
-same path changes the name of the first (see
-`lmhp.sweeping.space.compiled_space`).
+values. Another seed, method, dimension or name gives another stream. If a second parameter
+sets the same path under another condition, both names state their conditions, so the first
+parameter also gets another stream (see `lmhp.sweeping.space.compiled_space`).
+
+A `Subsample` of a space limits the number of its points.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ class Design:
     max_points: Number of points of a Subsample of the whole space. None if there is none.
 
   Raises:
-    ConfigError: If a dimension is not below 21,201, a Subsample is only a part of the space,
-      or for the reasons of `CompiledSpace`.
+    ConfigError: If a dimension is 21,201 or more, if a Subsample is used for only a part of the
+      space, or if `CompiledSpace` refuses the space.
 
   >>> from lmhp.sweeping.space import Float
   >>> space = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}
@@ -148,7 +150,7 @@ def max_points(space: SpaceLike) -> int | None:
   """Returns the number of points of a Subsample of the whole space, or None without one.
 
   Raises:
-    ConfigError: If a Subsample is only a part of the space. Only a grid can use it.
+    ConfigError: If a Subsample is used for only a part of the space. Only a grid accepts it.
   """
   space = as_space(space)
   limit = None
@@ -212,7 +214,7 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
 
 
 def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
-  """Checks that each Subsample is the whole space."""
+  """Checks that a Subsample is used only around the whole space."""
   del is_traced
   max_points(space)
 

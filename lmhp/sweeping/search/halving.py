@@ -1,7 +1,7 @@
 """Successive halving and Hyperband, synchronous: which points are trained to which rung.
 
 A point is one assignment of values to the parameters of a space. A rung is a step at which
-points are scored. A bracket is a set of points that start together, its members. At each rung,
+points are scored. The members of a bracket are points that start together. At each rung,
 all points of a bracket are scored, and one in `eta` points is promoted: it is trained to the
 next rung. `halving_state` is a pure function of the scores so far. It is called after each
 stage, also in a study that was killed and continues.

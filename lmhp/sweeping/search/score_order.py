@@ -3,7 +3,8 @@
 A point is one assignment of values to the parameters of a space, and a rung is a step at which
 points are scored. A score is a number, or a pair if there are two objectives. Lower is better,
 so a score that is maximized comes with a negative sign. A score that is not finite is worse
-than all others.
+than all others. Calibration points are trained in full, to measure how well the scores at a
+rung predict the final scores.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ def promote(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
 
 
 def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
-  """Returns the points to train in full: the best point in each of n equal parts of the ranks.
+  """Returns the points that are trained in full to measure the rank correlation of the rungs.
 
-  Points without a finite score are left out.
+  The ranks are divided into n equal parts, and the best point of each part is returned. Points
+  without a finite score are left out.
 
   >>> calibration_points({0: 3.0, 1: 1.0, 2: 4.0, 3: 2.0, 4: float('inf')}, 2)
   (0, 1)
