@@ -40,7 +40,8 @@ def run() -> NoReturn:
 
   A signal that stops a command gives the exit status that a shell expects: 128 plus the
   number of the signal. Ctrl-C ends the process at once until a run installs its signal handler.
-  An exception from Python's handler could be lost if it came during an import.
+  Python's own handler is not used, because its KeyboardInterrupt could be swallowed if it is
+  raised during an import.
   """
   # Ctrl-C ends the process as it ends any program, without a traceback.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

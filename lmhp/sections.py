@@ -198,8 +198,8 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
     return
 
   # Restore the field objects that `dataclass` replaced by default values, take out what it
-  # generated, and let it generate the class again with the new fields. Fields of a base class
-  # stay there.
+  # generated, and let it generate the class again with the new fields. Fields that are
+  # inherited from a base class are not copied into this class.
   own_names = section_class.__dict__.get('__annotations__', {})
   own_fields = {name: fields[name] for name in fields if name in own_names}
   for name, field in {**own_fields, **new}.items():

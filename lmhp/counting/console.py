@@ -73,8 +73,8 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   """Returns the rows of the table.
 
   Args:
-    descriptions: Counts of each model. All or none of them have activations, and a training
-      cost on the same device.
+    descriptions: Counts of each model. `activation_bytes` is set in all of them or in none.
+      `training` is also set in all of them or in none, with the same device in all.
 
   >>> from lmhp.counting.description import describe
   >>> from lmhp.model.config import ModelConfig
@@ -89,7 +89,7 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
     *_flops_and_memory_rows(descriptions),
   ]
 
-  # All or none of the models have a training cost.
+  # The training cost is set for all models or for none.
   costs = [d.training for d in descriptions if d.training is not None]
   if costs:
     device = f'on {costs[0].device} at {costs[0].utilization:.0%}'

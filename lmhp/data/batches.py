@@ -18,7 +18,10 @@ from lmhp.errors import ConfigError
 from lmhp.model.batch import Array, Batch
 
 STREAM_STRIDE = 2**24
-"""Distance between the window numbers of two validation streams."""
+"""The windows of validation stream i are numbered from i * STREAM_STRIDE.
+
+Two windows of different streams therefore have different numbers.
+"""
 
 
 def make_batch(windows: Array, end_of_text: int | None = None) -> Batch:
@@ -163,6 +166,7 @@ def _evaluation_batch(
 
   _, weights = batch.targets_and_weights()
   if weights.shape != is_real.shape:
-    # Targets of span corruption are not the tokens of the text. Only full windows count.
+    # With span corruption, the targets do not match the positions of the text, so padding
+    # cannot be removed token by token. All targets of a window with padding have weight 0.
     is_real = is_real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(weights) * is_real)

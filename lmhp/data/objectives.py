@@ -30,7 +30,8 @@ class Objective(Protocol):
 
     Args:
       batch: Batch of `make_batch`, (B, L).
-      draw_numbers_B: (B,) uint32, number of the random draws of each sequence.
+      draw_numbers_B: (B,) uint32, a number for each sequence. Together with the seed, it
+        determines the random draws of the sequence.
       hypers: Traced numbers of the section `data`.
     """
     ...

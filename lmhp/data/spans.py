@@ -71,7 +71,8 @@ class SpanCorruption:
 
     Args:
       batch: Batch of `make_batch`, (B, L).
-      draw_numbers_B: (B,) uint32, number of the random draws of each sequence.
+      draw_numbers_B: (B,) uint32, a number for each sequence. Together with the seed, it
+        determines the random draws of the sequence.
       hypers: `seed` of all draws.
     """
     root = jax.random.fold_in(jax.random.key(hypers['seed']), zlib.crc32(b'spans'))

@@ -55,18 +55,20 @@ def read_directory(directory: epath.Path) -> dict[str, np.ndarray]:
   for shard in sorted(set(shard_of.values())):
     path = directory / shard
     if not path.exists():
-      raise ConfigError(f'{path}: no such file, expected a shard by {INDEX}')
+      raise ConfigError(f'{path}: no such file, expected the shard that {INDEX} lists')
     for name, array in read_tensors(path).items():
       if shard_of.get(name) != shard:
         expected = shard_of.get(name, 'no shard')
         raise ConfigError(
-          f'{path}: {name[:_MAX_PRINTED]!r}: got a tensor that is in {expected} by {INDEX}'
+          f'{path}: {name[:_MAX_PRINTED]!r}: got this tensor, but {INDEX} lists it in '
+          f'{expected}'
         )
       tensors[name] = array
   for name, shard in shard_of.items():
     if name not in tensors:
       raise ConfigError(
-        f'{directory / shard}: no tensor {name[:_MAX_PRINTED]!r}, expected it by {INDEX}'
+        f'{directory / shard}: no tensor {name[:_MAX_PRINTED]!r}, expected it in this shard, '
+        f'as {INDEX} lists it'
       )
   return tensors
 

@@ -55,7 +55,8 @@ class StructureCost:
     cost: Cost of the trials.
     parameters: Number of parameters of the model.
     method: Method of execution: 'vmap', 'map' or 'loop'.
-    pack_widths: Numbers of trials in the packs. Each one is a compiled program.
+    pack_widths: Different widths of the packs, in trials. One program is compiled for each
+      width.
     reason: Reason for the method.
     bytes: Memory of the widest pack, in bytes.
     member_step_seconds: Seconds of one update of one trial. NaN if it was not measured.
@@ -182,6 +183,8 @@ def _structures(
   points = preview_points(sweep.search, state, n_points)
   jobs_of_structure = collections.defaultdict(list)
   for point in points:
+    # If the sweep matches a budget, `with_matched_length` adds the number of steps with which
+    # the point has the budget of the base config.
     job = task.job(task.with_matched_length(point.overrides))
     jobs_of_structure[job.structure].append(job)
 

@@ -61,17 +61,21 @@ def _program_cache(key: Hashable) -> ProgramCache:
 
 
 class Programs:
-  """The programs of one structure, an implementation of `MemberPrograms`.
+  """The programs of one structure, for a single run and for the members of a population.
 
+  A member is one of the runs that a population trains together in one program. This class
+  implements the protocol `lmhp.training.chunks.MemberPrograms`, which documents its methods.
   Each program is compiled once in a process, and serves all values of the traced numbers.
 
   Args:
     cfg: Completed config. Only its structure is compiled in.
     stream: Stream of the training batches.
-    data_sha256: Digest of the tokens of the stream. Programs depend on their number, so
-      runs share programs only if the digest is the same. None shares none.
-    present: Dotted paths of dropout rates that are traced although they are 0 here, as in
-      `lmhp.hypers.split`.
+    data_sha256: Digest of the tokens of the stream. A program depends on the number of
+      tokens, so two runs share programs only if their digests are equal. If None, the
+      programs are not shared with other runs.
+    present: Dotted paths of dropout rates that are traced numbers even if they are 0 in
+      `cfg`, because another member of the population has dropout. Any other rate of 0
+      removes the dropout from the program. See `lmhp.hypers.split`.
 
   Attributes:
     model: Network.
@@ -105,7 +109,8 @@ class Programs:
           structure.train,
           structure.data,
           data_sha256,
-          # A registration replaces an optimizer, or adds a schedule to the program.
+          # The registries can change. A new registration may replace the optimizer of this
+          # name, and each new schedule becomes a part of every program.
           OPTIMIZERS[structure.optimizer.name],
           tuple(SCHEDULES.values()),
         )
@@ -174,13 +179,21 @@ class Programs:
   def score(
     self, state: TrainState, hypers: Hypers, batch: ScoreInputs
   ) -> dict[str, jax.Array]:
-    """Returns sums over each sequence of a batch. See `make_score`."""
+    """Returns the loss and counts of each sequence of a batch, summed over its tokens.
+
+    See `make_score`.
+    """
     return self._score(state.params, hypers, batch)
 
   # --- functions to trace -----------------------------------------------------------
 
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
-    """Returns the function of a chunk. See `MemberPrograms.chunk_function`."""
+    """Returns the function of a chunk. See `MemberPrograms.chunk_function`.
+
+    Args:
+      hold_after_nonfinite: If True, the state stays as it was before the first loss that is
+        not finite.
+    """
     return make_chunk(
       self._update,
       self._take_batch,

@@ -77,7 +77,8 @@ class Run:
     dataset: Dataset of `cfg.data`.
     workdir: Directory of the run.
     display: Mode of the progress, one of `lmhp.training.progress.live.MODES`.
-    manifest: Manifest of this process. A resumed run keeps the file of the first process.
+    manifest: Manifest of this process. It is written to `config.json` only if that file does
+      not exist, so a resumed run keeps the manifest of its first process.
 
   Raises:
     ConfigError: If the data is too short, if the run is too long, or if no parameter is
@@ -106,8 +107,9 @@ class Run:
       Checkpoints(self.workdir / 'checkpoints', checkpoint_config) as checkpoints,
       stop_on_signals() as stop,
     ):
-      # A run with a result is complete if it kept no checkpoint, or if its newest checkpoint
-      # is the last state.
+      # A run that has a result is complete if it has no checkpoint, or if its newest readable
+      # checkpoint is the last state. If the last checkpoint is damaged or deleted, the run
+      # continues from an older one.
       has_result = read_result(self.workdir) is not None
       latest = checkpoints.latest()
       if has_result and latest is None:
@@ -119,7 +121,7 @@ class Run:
 
       state, step = self._train(state, resumed_step, checkpoints, stop)
 
-    # The last checkpoint is complete from here on.
+    # The exit of `Checkpoints` has waited until the last checkpoint was written.
     if not self._is_last(step):
       return self._outcome(state, stop.signal)
     result = self._result(self.record.nonfinite_step or step)
@@ -164,7 +166,8 @@ class Run:
 
       loop = TrainingLoop(self.setup, self.record, checkpoints, writers, progress, stop)
       state, step = loop.train(state, first_step)
-      # Without a new step, the directory already holds this state.
+      # If no step was made, there is nothing new to save: the state is the restored one or
+      # the initial one.
       if step != first_step:
         if self._is_last(step):
           loop.evaluate(state, self.record.nonfinite_step or step, final=True)
@@ -261,7 +264,7 @@ def summarize_losses(
 def read_result(workdir: PathLike) -> dict[str, Any] | None:
   """Returns the content of `result.json`, or None if the run is not complete.
 
-  NaN and infinity, which the file has as words, are numbers.
+  The file stores NaN and infinity as strings. They are converted back to floats.
 
   Args:
     workdir: Directory of the run.

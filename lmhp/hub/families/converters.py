@@ -35,7 +35,7 @@ class Converter(Protocol):
     ...
 
   def write(self, cfg: ModelConfig, /) -> ConfigKeys:
-    """Returns keys from which `read` gives the fields of a model."""
+    """Returns the keys of a model. `read` turns them back into the same fields."""
     ...
 
 

@@ -64,6 +64,7 @@ def read_layer_types(
   Raises:
     ConfigError: If a layer type is unknown, or if the list has the wrong length.
   """
+  # The default is None. The accepted types are a list and null, which is also None.
   layer_types = reader.take('layer_types', None, list, None)
   if layer_types is None:
     return None

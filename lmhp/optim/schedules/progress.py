@@ -20,7 +20,8 @@ class ScheduleProgress(NamedTuple):
     decay: Fraction of the steps after the warmup that have passed, 0 to 1.
     cycles: Number of cycles that have passed since the warmup, from 0. A whole number at the
       first step of each cycle.
-    half_step: Half a step, in cycles.
+    half_step: Half the length of one step, in cycles. A shape adds it to `cycles` so that
+      rounding cannot put the first step of a cycle into the cycle before.
     cooldown: Fraction of the cooldown that has passed, 0 to 1.
   """
 

@@ -112,12 +112,16 @@ class CurveRows:
       self._parts.append(pa.table(table))
 
   def last(self) -> list[dict[str, float]]:
-    """Returns for each member {metric: value in its last row}, or {} without a row."""
+    """Returns the last training metrics of each member, as {metric: value}.
+
+    They are from the member's last row whose training loss is not NaN. Without such a row,
+    the dict is empty.
+    """
     table = self.table()
     steps = np.asarray(table['step'])
     losses = table[self.loss].to_numpy()
 
-    # Rows of evaluations have no training loss.
+    # Rows of evaluations have no training loss, which is NaN here.
     rows = np.flatnonzero(~np.isnan(losses))
     rows = rows[np.argsort(steps[rows], kind='stable')]
 

@@ -90,7 +90,11 @@ class PackStateStore:
     return PackRun(self.jobs.task, pack, jobs, workdir, start, options)
 
   def trials_needed_by(self, pack: Pack) -> set[int]:
-    """Returns the numbers of all trials that a pack, or a pack before it, has trained."""
+    """Returns the numbers of all trials whose jobs are needed to run a pack.
+
+    These are the trials of the pack, and the trials of all packs that it continues, directly
+    or through other packs. Such a pack is run again if its states are missing.
+    """
     needed = set(pack.trials)
     names = {source.pack for source in pack.sources if source is not None}
     for name in names:
@@ -110,7 +114,9 @@ class PackStateStore:
     return population.join(states + [states[-1]] * n_padding)
 
   def save(self, name: str, states: tuple[PyTree, ...] | None) -> None:
-    """Stores the final states of a pack in memory, and removes the oldest if they are too many.
+    """Stores the final states of a pack in memory.
+
+    If the states exceed `KEPT_BYTES` in total, those that were stored first are removed.
 
     Args:
       name: Name of the pack.
@@ -119,7 +125,7 @@ class PackStateStore:
     if states is None:
       return
 
-    # The states that were used last stay longest.
+    # The states that were stored last stay longest.
     self._in_memory[name] = states
     self._in_memory.move_to_end(name)
     while len(self._in_memory) > 1 and self._n_bytes() > KEPT_BYTES:
@@ -158,12 +164,16 @@ class PackStateStore:
     return checkpoints.latest() == self.pack(name).last_step
 
   def clear(self) -> None:
-    """Deletes all states, in memory and on the disk. They can be computed again."""
+    """Deletes the states in memory, and the checkpoints of all packs that have a result.
+
+    The file of curve rows that belongs to a checkpoint is deleted with it. All of this can be
+    computed again.
+    """
     self._in_memory.clear()
     packs = self.workdir / 'packs'
     if not packs.exists():
       return
-    # A pack without a result still needs its checkpoints.
+    # A pack without a result is resumed from its checkpoints, so it keeps them.
     for directory in packs.iterdir():
       if (directory / RESULT).exists():
         (directory / 'checkpoints').rmtree(missing_ok=True)

@@ -76,7 +76,8 @@ class RayCluster:
     self.slots = sum(_slots_of_node(node, self.resources) for node in nodes)
     if not self.slots:
       raise ConfigError(
-        f'resources: got {self.resources}, expected those of some node of the cluster'
+        f'resources: got {self.resources}, expected at most the resources of one node of '
+        'the cluster'
       )
 
   def close(self) -> None:
@@ -85,7 +86,11 @@ class RayCluster:
       self._ray.shutdown()
 
   def put(self, value: object) -> Reference:
-    """Sends a value to the cluster, pickled by value. Functions receive bytes."""
+    """Pickles a value with cloudpickle, and sends the bytes to the cluster.
+
+    A function that gets the reference as an argument receives the bytes, and has to unpickle
+    them.
+    """
     # Ray's cloudpickle declares no exports.
     pickled = self._ray.cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
     return self._ray.put(pickled)

@@ -13,6 +13,8 @@ from lmhp.optim.schedules.registry import register_schedule
 from lmhp.optim.schedules.spec import ScheduleSpec
 from lmhp.optim.spec import Numbers
 
+# `cycle_fraction` is the length of a cycle as a fraction of all steps. No shape reads it
+# directly: `progress.cycles` is computed from it.
 _NUMBERS = ('cycle_fraction', 'decay_factor', 'final_lr_ratio')
 
 
