@@ -248,10 +248,8 @@ def sweep(
     EXPERIMENT, cfg, workdir=f'{workdir}/study', overrides=overrides, display='none'
   )
   losses = {t.overrides['optimizer.learning_rate']: t.values[0] for t in found.trials}
-  choices = json.loads(pathlib.Path(workdir, 'study', 'autotune.json').read_text())[
-    'choices'
-  ]
-  methods = ', '.join(choice['method'] for choice in choices.values())
+  measured = json.loads(pathlib.Path(workdir, 'study', 'autotune.json').read_text())
+  methods = ', '.join(choice['method'] for choice in measured['methods'].values())
   return {'losses': [losses[rate] for rate in rates], 'how': f'pack: {methods}'}
 
 

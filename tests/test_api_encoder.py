@@ -40,12 +40,14 @@ def run(tmp_path_factory):
   return workdir, lmhp.train(masked_encoder(), workdir=workdir, display='none')
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_masked_tokens(run):
   _, result = run
   losses = result.evaluations['eval_loss_nats']
   assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_an_encoder_has_as_many_parameters_as_counted(run):
   _, result = run
   n_parameters = sum(x.size for x in jax.tree.leaves(result.params))
@@ -86,12 +88,14 @@ def test_a_packed_encoder_has_the_loss_of_a_single_run(tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_an_encoder_does_not_generate(run):
   workdir, _ = run
   with pytest.raises(lmhp.ConfigError, match='model.architecture=encoder'):
     lmhp.generate(workdir, 'The ')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'overrides, expected',
   [

@@ -216,6 +216,7 @@ def test_invalid_override_is_refused(fails, text, tmp_path, words, expected):
   fails(['train', f'--config={file}', '--workdir=run', f'--config.{words}'], *expected)
 
 
+@pytest.mark.slow
 def test_error_found_late_leaves_the_directory_usable(
   text, tmp_path, capsys, small, monkeypatch
 ):

@@ -46,7 +46,7 @@ KINDS = {
 }
 
 
-QUICK_KINDS = ('decoder', 'mingru')
+QUICK_KINDS = ('decoder',)
 KIND_CASES = [
   kind if kind in QUICK_KINDS else pytest.param(kind, marks=pytest.mark.slow)
   for kind in KINDS

@@ -81,6 +81,7 @@ def test_lengths_equal_those_of_t5():
   assert spans.target_len == 114
 
 
+@pytest.mark.slow
 def test_every_position_is_removed_equally_often_except_the_first():
   spans = SpanCorruption(SENTINELS, START, None, 30, 0.3, 3.0)
   windows = np.arange(31)[None].repeat(4000, 0).astype(np.uint16)

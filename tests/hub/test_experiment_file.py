@@ -110,6 +110,7 @@ def test_a_learning_rate_of_zero_keeps_the_pretrained_parameters(tiny_checkpoint
   assert_same(run.params, tiny_checkpoint.params)
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_bits_again(tiny_checkpoint):
   lmhp.import_pretrained(tiny_checkpoint.path)
   assert_same(train('first').params, train('second').params)

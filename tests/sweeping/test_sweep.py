@@ -99,6 +99,7 @@ def test_packs_on_four_devices_equal_the_loop(sweep, method, tolerance):
     assert trial.values[0] == pytest.approx(expected.values[0], rel=tolerance)
 
 
+@pytest.mark.slow
 def test_the_method_is_measured_once_and_stored(sweep, monkeypatch):
   result = sweep(execution='auto')
   stored = json.loads(pathlib.Path(result.workdir, 'autotune.json').read_text())
@@ -421,6 +422,7 @@ def test_a_budget_gives_the_number_of_trials(sweep, budget):
     sweep(trials=None, workdir='none', **{budget: 0.5 * one})
 
 
+@pytest.mark.slow
 def test_a_budget_of_seconds_is_measured_once(sweep):
   fields = {'trials': None, 'seconds': 0.05, 'execution': 'auto', 'max_pack_width': 4}
   first = sweep(**fields)
@@ -496,6 +498,7 @@ def test_a_wrong_sweep_is_one_line_before_anything_is_trained(
 # --- spaces ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_length_can_be_varied(sweep):
   result = sweep({'train.steps': Choice(6, 12)}, search='grid', match_budget='none')
   assert [trial.cost.steps for trial in result.trials] == [6, 12]

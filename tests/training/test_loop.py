@@ -151,6 +151,7 @@ def test_a_run_that_is_stopped_many_times_resumes(train, monkeypatch):
   assert_same(train('stopped'), whole)
 
 
+@pytest.mark.slow
 def test_a_streamed_run_resumes(train, monkeypatch):
   five_steps = 12 * 24 * 5
   monkeypatch.setattr('lmhp.training.programs.STREAMED_BYTES', five_steps)

@@ -256,6 +256,7 @@ def test_map_and_loop_have_these_bits_with_all_passes_of_the_compiler(
   assert_close(train_together(members, 'vmap'), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('placement', ['device', 'host'])
 def test_members_with_data_of_their_own_are_single_runs(make, placement, method):
@@ -490,6 +491,7 @@ def test_scores_are_those_of_single_runs(make, method):
       np.testing.assert_allclose(scores[name][i], expected[name], rtol=rtol)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_chunk_grows_with_the_width(make):
   members = [make(**values, **{'model.d_ff': 22}) for values in VARIED]
   ((_, data),) = members[0].feed(0, iter([N]))

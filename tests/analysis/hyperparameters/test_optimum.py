@@ -54,6 +54,7 @@ SHAPES = (
 )
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_optimum():
   held, studies = 0, 80
   for seed in range(studies):

@@ -180,6 +180,7 @@ def test_its_config_is_exported(checkpoint):
   }
 
 
+@pytest.mark.slow
 def test_an_experiment_file_registers_a_family(checkpoint, tmp_path, monkeypatch):
   """A run starts from a checkpoint of the family, and is exported as one."""
   path, tensors = checkpoint

@@ -84,6 +84,7 @@ def test_a_token_does_not_depend_on_later_ones(tiny, jit, fill):
   np.testing.assert_allclose(other[:, :4], logits[:, :4], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_decoding_with_a_cache_equals_the_full_pass(tiny, jit, fill):
   model = build(tiny(**DEEPSEEK))
   params = fill(model.shapes)

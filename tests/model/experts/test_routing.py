@@ -186,6 +186,7 @@ def test_a_correction_is_a_state_and_no_parameter(tiny):
   assert count(setup.model.cfg).total == n_elements - states[0].size
 
 
+@pytest.mark.slow
 def test_a_correction_moves_against_the_load_in_each_update(tiny, jit):
   setup = Setup(tiny(**DEEPSEEK))
   update = jit(setup.update)
@@ -197,6 +198,7 @@ def test_a_correction_moves_against_the_load_in_each_update(tiny, jit):
     np.testing.assert_allclose(correction_of(state.params), expected, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_corrections_even_out_the_load(tiny, jit):
   """All tokens choose the first expert at first. Nothing learns but the corrections."""
   setup = Setup(tiny(**DEEPSEEK))
@@ -213,6 +215,7 @@ def test_corrections_even_out_the_load(tiny, jit):
   assert np.std(setup.metrics(state.params)['expert_load']) < 0.5 * before
 
 
+@pytest.mark.slow
 def test_the_objective_of_microbatches_is_the_mean_of_theirs(tiny, jit):
   """Each microbatch has its own loads."""
   setup = Setup(tiny(**EXPERTS), grad_accumulation_steps=2)
@@ -227,6 +230,7 @@ def test_the_objective_of_microbatches_is_the_mean_of_theirs(tiny, jit):
   np.testing.assert_allclose(step_metrics['objective_nats'], total / 20, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_with_their_own_coefficients_train_as_alone(tiny, jit):
   setup = Setup(tiny(**DEEPSEEK))
 

@@ -131,6 +131,7 @@ def test_documents_in_one_sequence_are_computed_as_alone(model, jit, fill, patte
   assert_close(packed[:, first:], jit(built.apply)(params, TOKENS[:, first:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pattern', PATTERNS)
 def test_unrolling_and_remat_change_no_number(model, jit, fill, pattern):
   built = model(pattern)

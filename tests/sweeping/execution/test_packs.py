@@ -297,6 +297,7 @@ def varied_trials(seed):
   ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
   prepare, method
@@ -360,6 +361,7 @@ def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
 # --- stops ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'method, placement', [*((m, 'device') for m in METHODS), ('map', 'host')]
 )

@@ -9,6 +9,7 @@ from lmhp.model.mixers.layers.state_space import StateSpaceInputs, state_space
 B, L, H, P, S, G = 3, 11, 4, 3, 5, 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('chunk', [1, 3, 11, 64])
 @pytest.mark.parametrize('packed', [False, True])
 def test_equals_a_loop(chunk, packed):
