@@ -150,7 +150,9 @@ def _git_state(directory: PathLike) -> GitState | None:
   dirty = False
   for line in process.stdout.splitlines():
     if line.startswith('# branch.oid'):
-      commit = line.split()[-1]
+      # Git writes `(initial)` before the first commit.
+      name = line.split()[-1]
+      commit = None if name == '(initial)' else name
     elif not line.startswith('#'):
       dirty = True
   return GitState(commit, dirty)

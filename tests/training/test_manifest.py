@@ -68,6 +68,7 @@ def test_provenance_has_the_time_in_utc():
 def test_provenance_has_the_commit_and_its_changes(tmp_path):
   assert collect_provenance(tmp_path).git is None
   git(tmp_path, 'init', '-q')
+  assert collect_provenance(tmp_path).git == GitState(None, dirty=False)
   (tmp_path / 'a').write_text('1')
   git(tmp_path, 'add', 'a')
   git(tmp_path, 'commit', '-qm', 'a')
