@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from lmhp.declarations import declared
+from lmhp.hypers import split
 from lmhp.model.batch import Array, Batch
 from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
@@ -160,18 +160,6 @@ def _block_cache(
   return BlockCache(tuple(of_tokens), tuple(of_encoder) or None)
 
 
-def _default_hypers() -> dict[str, jax.Array]:
-  """Returns the defaults of the traced numbers of the section `model`.
-
-  The section has the keys of all mixers that are registered at this time.
-  """
-  defaults = {}
-  for field in dataclasses.fields(ModelConfig):
-    if declared(ModelConfig)[field.name].traced:
-      defaults[field.name] = jnp.float32(field.default)
-  return defaults
-
-
 @functools.cache
 def build(cfg: ModelConfig) -> Model:
   """Returns the network of a structure.
@@ -181,11 +169,13 @@ def build(cfg: ModelConfig) -> Model:
       'float32' or 'bfloat16'.
   """
   module = Network(cfg)
+  # A mixer may read any traced number of the section. Shapes do not depend on its value.
+  _, hypers = split(ModelConfig())
 
   def init(tokens_BL: jax.Array) -> PyTree:
     encoder_tokens_BM = tokens_BL if cfg.is_encoder_decoder else None
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
-    return module.init(jax.random.key(0), batch, _default_hypers())
+    return module.init(jax.random.key(0), batch, hypers)
 
   # Shapes do not depend on the batch, so a short one is traced.
   tokens_BL = jax.ShapeDtypeStruct((1, min(cfg.max_seq_len, 8)), jnp.int32)
