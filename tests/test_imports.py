@@ -57,7 +57,7 @@ WALLS = {
   'tensorboardX': ('lmhp.training.writers',),
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
-  'pyarrow': ('lmhp.data', 'lmhp.sweeping', 'lmhp.analysis.runs'),
+  'pyarrow': ('lmhp.data', 'lmhp.sweeping.store', 'lmhp.analysis.runs'),
   'tokenizers': ('lmhp.data.tokenizer_files',),
   'rich': (
     'lmhp.commands',

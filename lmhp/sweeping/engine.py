@@ -20,7 +20,6 @@ from etils import epath
 
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.curves import LossCurves
 from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
@@ -29,6 +28,7 @@ from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
 from lmhp.sweeping.execution.trial_scores import TrialScores
 from lmhp.sweeping.progress.study_progress import StudyProgress
+from lmhp.sweeping.store.curves import LossCurves
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
 from lmhp.sweeping.tasks.task import Job, Task

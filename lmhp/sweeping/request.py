@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import os
-from typing import TypeAlias
 
 from lmhp import config as config_lib
 from lmhp import experiment
 from lmhp.config import ConfigDict
 from lmhp.errors import ConfigError
+from lmhp.experiment import BaseConfig
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sweeping import config as sweep_config
 from lmhp.sweeping import space as spaces
@@ -40,10 +40,6 @@ class SweepRequest:
   sweep: SweepConfig
   manifest: StudyManifest
   experiment_file: str | None = None
-
-
-BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object]'
-"""A base config, or the path of an experiment file."""
 
 
 def build_request(

@@ -9,7 +9,8 @@ import pytest
 
 import lmhp
 from lmhp import Choice, ConfigError, Float, Int, When
-from lmhp.sweeping.execution import curves, pack_run
+from lmhp.sweeping.execution import pack_run
+from lmhp.sweeping.store import curves
 
 LEARNING_RATE = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
 SPACE = {**LEARNING_RATE, 'schedule.name': Choice('cosine', 'constant')}

@@ -160,7 +160,7 @@ def _rows(path: epath.Path) -> list[dict[str, object]]:
   suffix = path.suffix.lower()
   try:
     if suffix == '.parquet':
-      from lmhp.sweeping.execution import curves
+      from lmhp.sweeping.store import curves
 
       return curves.read(path).to_pylist()
     text = path.read_text()

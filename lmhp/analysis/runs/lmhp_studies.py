@@ -201,7 +201,7 @@ def _curves(
   workdir: PathLike, trials: Sequence[Trial]
 ) -> dict[int, dict[str, np.ndarray]]:
   """Reads the curves of trials from the packs that each was in, in order."""
-  from lmhp.sweeping.execution import curves as curve_files
+  from lmhp.sweeping.store import curves as curve_files
 
   packs: dict[str, dict[int, dict[str, np.ndarray]]] = {}
   directory = as_path(workdir) / 'curves'

@@ -28,7 +28,6 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.sweeping.execution.curves import CurveRows
 from lmhp.sweeping.execution.packs import (
   DEFAULT_OPTIONS,
   Pack,
@@ -39,6 +38,7 @@ from lmhp.sweeping.execution.packs import (
   read_result,
   write_result,
 )
+from lmhp.sweeping.store.curves import CurveRows
 from lmhp.sweeping.tasks.task import Job, Task
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.chunks import (

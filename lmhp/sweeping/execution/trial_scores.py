@@ -13,9 +13,9 @@ import math
 from lmhp.statistics.divergence import diverged_at
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.curves import LossCurves
 from lmhp.sweeping.execution.packs import Pack, PackResult
 from lmhp.sweeping.execution.stages import Stage
+from lmhp.sweeping.store.curves import LossCurves
 from lmhp.sweeping.store.trial import StageResult, Trial, TrialCost
 from lmhp.sweeping.tasks.task import Job, Task
 

@@ -12,8 +12,8 @@ import pytest
 
 from lmhp.analysis.runs.sources import read
 from lmhp.errors import ConfigError
-from lmhp.sweeping.execution import curves
 from lmhp.sweeping.space import Choice, Float, Int, When, to_json
+from lmhp.sweeping.store import curves
 from lmhp.sweeping.store.manifest import RungSchedule, StudyManifest, TaskDescription
 from lmhp.sweeping.store.study import Study, read_manifest
 from lmhp.sweeping.store.trial import (
