@@ -111,10 +111,9 @@ def shared_tokenizer(
     ConfigError: If two tokenizers differ, or an id is beyond the vocabulary.
   """
   # The largest id of each source, over its streams.
-  largest_ids = [
-    max(int(stream.ids.max()) for stream in source_streams)
-    for source_streams in streams
-  ]
+  largest_ids = []
+  for source_streams in streams:
+    largest_ids.append(max(int(stream.ids.max()) for stream in source_streams))
   known = [
     tokenizer for tokenizer in (file_tokenizer, *tokenizers) if tokenizer is not None
   ]

@@ -133,7 +133,9 @@ def _losses_by_seed(
       common.append(seed)
   if len(by_seed) < 2 or len(common) < 2:
     return None
-  table = [[losses_of_point[seed] for seed in common] for losses_of_point in by_seed]
+  table = []
+  for losses_of_point in by_seed:
+    table.append([losses_of_point[seed] for seed in common])
   return np.array(table)
 
 
@@ -153,8 +155,11 @@ def pooled_standard_deviation(
   >>> round(pooled_standard_deviation([[1.0, 3.0], [10.0], [5.0, 5.0]]), 6)
   1.0
   """
-  finite = [[value for value in group if np.isfinite(value)] for group in groups]
-  finite = [group for group in finite if group]
+  finite = []
+  for group in groups:
+    values = [value for value in group if np.isfinite(value)]
+    if values:
+      finite.append(values)
   squares = sum(len(group) * float(np.var(group)) for group in finite)
   freedom = sum(len(group) - 1 for group in finite)
   return float(np.sqrt(squares / freedom)) if freedom else math.nan

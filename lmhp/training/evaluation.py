@@ -106,12 +106,10 @@ def evaluate(
     Scores, as `summarize` returns them.
   """
   sums = [score(batch) for batch in batches]
-  return summarize(
-    {
-      name: np.concatenate([np.asarray(s[name], np.float64) for s in sums])
-      for name in sums[0]
-    }
-  )
+  sums_of_all = {}
+  for name in sums[0]:
+    sums_of_all[name] = np.concatenate([np.asarray(s[name], np.float64) for s in sums])
+  return summarize(sums_of_all)
 
 
 def summarize(sums: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:

@@ -183,7 +183,10 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
       rows.append(row)
       keys |= dict.fromkeys(row)
   # A row that lacks a column has NaN in it.
-  return {key: _column([row.get(key, 'nan') for row in rows]) for key in keys}
+  columns = {}
+  for key in keys:
+    columns[key] = _column([row.get(key, 'nan') for row in rows])
+  return columns
 
 
 def _column(values: list[Any]) -> np.ndarray:

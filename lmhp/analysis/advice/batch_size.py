@@ -126,11 +126,11 @@ def _stretches(curve: Curve) -> list[Curve]:
   """Splits the rows with both gradient norms into stretches."""
   finite = np.isfinite(curve['microbatch_grad_norm']) & np.isfinite(curve['grad_norm'])
   parts = np.array_split(np.flatnonzero(finite), N_STRETCHES)
-  return [
-    {name: column[part] for name, column in curve.items()}
-    for part in parts
-    if len(part)
-  ]
+  stretches = []
+  for part in parts:
+    if len(part):
+      stretches.append({name: column[part] for name, column in curve.items()})
+  return stretches
 
 
 def _critical_batch(runs: Runs) -> CriticalBatchOfRuns | None:

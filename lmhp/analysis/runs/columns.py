@@ -63,10 +63,10 @@ def to_float(value: object) -> float:
 def number_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
   """Returns rows of numbers as columns (T,) float64, NaN if a row has no number."""
   names = dict.fromkeys(name for row in rows for name in row)
-  return {
-    name: np.array([to_float(row.get(name)) for row in rows], np.float64)
-    for name in names
-  }
+  columns = {}
+  for name in names:
+    columns[name] = np.array([to_float(row.get(name)) for row in rows], np.float64)
+  return columns
 
 
 def object_column(values: Sequence[object]) -> np.ndarray:
@@ -136,5 +136,8 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
 def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
   """Numbers the settings of n runs. Runs with the same setting share a number."""
   numbers: dict[tuple[str, ...], int] = {}
-  settings = [tuple(repr(column[i]) for column in values.values()) for i in range(n)]
-  return np.array([numbers.setdefault(row, len(numbers)) for row in settings], int)
+  points = []
+  for i in range(n):
+    setting = tuple(repr(column[i]) for column in values.values())
+    points.append(numbers.setdefault(setting, len(numbers)))
+  return np.array(points, int)

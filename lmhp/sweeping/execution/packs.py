@@ -40,8 +40,8 @@ class Pack:
       is trained with a falling learning rate and scored, and the states are kept as they
       are. If it is 0, the states are scored.
     final: True if `last_step` is the end of the trials.
-    method: How the members run, one of `lmhp.training.population.METHODS`: 'vmap', 'map' or
-      'loop'.
+    method: Method that runs the members, one of `lmhp.training.population.METHODS`: 'vmap',
+      'map' or 'loop'.
     width: Number of members of the compiled program. If it is above the number of trials,
       the last trial is repeated, and the results of the copies are not used.
     data_per_trial: If True, each member reads different batches.

@@ -7,6 +7,7 @@ hashable. `lmhp.sweeping.space.space_json` writes them as JSON.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 from typing import TypeAlias
@@ -28,9 +29,10 @@ from lmhp.sweeping.space.entries import (
 )
 
 
-class Space:
+class Space(abc.ABC):
   """A set of points. Each point sets values by dotted path."""
 
+  @abc.abstractmethod
   def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
     """Lists the entries of the space, in the order in which they are written.
 
@@ -40,7 +42,6 @@ class Space:
     Raises:
       ConfigError: If a Zip has columns of different lengths, or a Zip or Chain is empty.
     """
-    raise NotImplementedError
 
 
 SpaceLike: TypeAlias = Space | Mapping[str, object]

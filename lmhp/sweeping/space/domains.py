@@ -14,6 +14,7 @@ hyperparameters".
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 import dataclasses
 import sys
@@ -71,7 +72,7 @@ class Range(NamedTuple):
   high: Number
 
 
-class Domain:
+class Domain(abc.ABC):
   """Values that a parameter may take. `value in domain` tests one.
 
   Attributes:
@@ -80,27 +81,30 @@ class Domain:
 
   role: str
 
-  def __contains__(self, value: object) -> bool:
-    raise NotImplementedError
+  @abc.abstractmethod
+  def __contains__(self, value: object) -> bool: ...
 
   def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
     """Returns the values of the domain that a condition on `values` selects."""
     return tuple(value for value in values if value in self)
 
+  @abc.abstractmethod
   def values_or_range(self) -> tuple[Value, ...]:
     """Returns all values, or a `Range` if there are too many to list."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def values_to_check(self) -> tuple[Value, ...]:
     """Returns the values to check against a config key: all values, or both ends."""
-    raise NotImplementedError
 
   def check(self, path: str) -> None:
     """Raises a ConfigError if the arguments of the domain are wrong for any path.
 
+    A domain whose arguments cannot be wrong inherits this method.
+
     Args:
       path: Dotted path, for the error message.
     """
+    del path
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)

@@ -268,13 +268,11 @@ class FunctionTask(SearchableTask):
       final: Not used, because a rung is scored in the same way as the end.
     """
     del job, final
-    scores = {}
+    metrics: list[dict[str, float]] = [{} for _ in range(population.width)]
     for name, values in population.score(state, ()).items():
-      scores[name] = np.asarray(values, np.float64)
-    return [
-      {name: float(values[i]) for name, values in scores.items()}
-      for i in range(population.width)
-    ]
+      for i, value in enumerate(np.asarray(values, np.float64).tolist()):
+        metrics[i][name] = value
+    return metrics
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the objective of a diverged trial, which must be finite.

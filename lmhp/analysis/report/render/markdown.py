@@ -103,13 +103,14 @@ def _table(table: Table, heading: str) -> list[str]:
   names = [f'{c.name} ({c.unit})' if c.unit else c.name for c in table.columns]
   rules = ['---' if column.kind == 'text' else '---:' for column in table.columns]
   rows_of_text = list(zip(*formatted_columns(table)))[:MAX_ROWS]
-  rows = [[inline(_cut(text)) for text in row] for row in rows_of_text]
-  lines = [_row(cells) for cells in ([inline(name) for name in names], rules, *rows)]
+  lines = [_row([inline(name) for name in names]), _row(rules)]
+  for row in rows_of_text:
+    lines.append(_row([inline(_cut(text)) for text in row]))
   blocks = [f'{heading} {inline(table.title)}']
   if table.caption:
     blocks.append(paragraph(table.caption))
   blocks.append('\n'.join(lines))
-  n_more = len(table.rows) - len(rows)
+  n_more = len(table.rows) - len(rows_of_text)
   if n_more > 0:
     blocks.append(f'{n_more:,} more rows are in the HTML and JSON reports.')
   return blocks
