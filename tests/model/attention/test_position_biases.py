@@ -74,6 +74,7 @@ def test_buckets_against_transformers(jit, buckets, max_distance, both_sides):
   np.testing.assert_array_equal(bucket(distance), expected)
 
 
+@pytest.mark.oracle
 def test_the_smallest_table_against_transformers(jit):
   import torch
   from transformers.models.t5.modeling_t5 import T5Attention
