@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.errors import ConfigError
 from lmhp.statistics.ranks import check_paired
 
 
@@ -134,3 +135,15 @@ def wilson_interval(
 
   interval = binomtest(count, total).proportion_ci(confidence, method='wilson')
   return float(interval.low), float(interval.high)
+
+
+def check_confidence(confidence: float) -> None:
+  """Checks that a confidence is between 0 and 1.
+
+  Raises:
+    ConfigError: If it is not.
+  """
+  if not 0 < confidence < 1:
+    raise ConfigError(
+      f'confidence: got {confidence}, expected a number between 0 and 1'
+    )

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from lmhp.analysis.curves.noise import MAD_TO_SD
 from lmhp.analysis.curves.spikes import find_spikes
 from lmhp.errors import ConfigError
+from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.smoothing import lowess
 
 MIN_ROWS = 30
@@ -124,10 +125,7 @@ def extrapolate(
   y = np.asarray(losses, np.float64)
   if x.shape != y.shape or x.ndim != 1:
     raise ConfigError(f'losses: got shape {y.shape}, expected that of steps, {x.shape}')
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
+  check_confidence(confidence)
 
   # Take the rows at a constant learning rate, if there are enough of them.
   rows, reason = _constant_part(x, learning_rate)

@@ -34,6 +34,7 @@ from lmhp.analysis.hyperparameters.regression import (
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.hypothesis_tests import adjust_p_values, noncentrality
+from lmhp.statistics.intervals import check_confidence
 
 LEVEL = 0.01
 """Significance level of effects, for all axes of a study together."""
@@ -114,10 +115,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
     raise ConfigError(
       f'axis: got {axis!r}, expected one of {sorted(runs.axes)}{suggest(axis, runs.axes)}'
     )
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
+  check_confidence(confidence)
   # Columns of the axis, and an orthonormal basis of the constant and the other axes.
   points, losses = points_with_axes(runs, (axis,))
   columns = design_columns(points, axis)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.smoothing import lowess
 
 MIN_BATCH_SIZES = 3
@@ -110,10 +111,7 @@ def critical_batch_size(
   2.0
   """
   batches, steps = _reached_runs(batch_sizes, steps_to_target)
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
+  check_confidence(confidence)
   # Two parameters and the noise are estimated, so several batch sizes are needed.
   n_different = len(np.unique(batches))
   if n_different < MIN_BATCH_SIZES:

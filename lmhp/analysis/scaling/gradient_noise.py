@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+from lmhp.statistics.intervals import check_confidence
 
 MIN_STEPS = 20
 
@@ -109,10 +110,7 @@ def noise_scale_from_norms(
       f'small_batch, big_batch: got {small_batch} and {big_batch}, expected two numbers '
       'above 0, the second larger'
     )
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
+  check_confidence(confidence)
   settings = bootstrap or BlockBootstrap()
   n = len(small)
   if n < MIN_STEPS:

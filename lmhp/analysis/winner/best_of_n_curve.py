@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+from lmhp.statistics.intervals import check_confidence
 
 METHODS = ('order_statistics', 'dkw')
 MAX_SIMULATED = 4_000_000
@@ -196,18 +197,6 @@ def ordered_losses(losses: npt.ArrayLike) -> np.ndarray:
   if values.ndim != 1 or not len(values):
     raise ConfigError(f'losses: got shape {values.shape}, expected a list of losses')
   return np.sort(np.where(np.isnan(values), math.inf, values))
-
-
-def check_confidence(confidence: float) -> None:
-  """Checks that a confidence is between 0 and 1.
-
-  Raises:
-    ConfigError: If it is not.
-  """
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
 
 
 def _checked_counts(trials: npt.ArrayLike | None, n: int) -> np.ndarray:

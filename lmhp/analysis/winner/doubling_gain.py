@@ -13,7 +13,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.winner.best_of_n_curve import check_confidence, ordered_losses
+from lmhp.analysis.winner.best_of_n_curve import ordered_losses
+from lmhp.statistics.intervals import check_confidence
 
 MIN_TRIALS = 8
 TAIL = 0.25

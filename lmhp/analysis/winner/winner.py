@@ -41,6 +41,7 @@ import numpy.typing as npt
 from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.winner.conditional_interval import hybrid_quantiles, student_quantile
 from lmhp.errors import ConfigError
+from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
 FRESH_SEEDS = 'fresh_seeds'
@@ -250,10 +251,7 @@ class _Search:
 def _check_ranges(
   noise_sd: float | None, confidence: float, noise_freedom: float
 ) -> None:
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
+  check_confidence(confidence)
   if noise_sd is not None and not 0 < noise_sd < math.inf:
     raise ConfigError(
       f'noise_sd: got {noise_sd}, expected a finite number above 0, or None if it is unknown'
