@@ -30,7 +30,7 @@ from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError, suggest
 from lmhp.hypers import flatten
 from lmhp.model.config import ModelConfig
-from lmhp.optim.schedules.intervals import in_fractions
+from lmhp.optim.schedules.config import in_fractions
 from lmhp.sections import wrong
 from lmhp.training.config import RunConfig, TrainConfig
 from lmhp.typing import JSON

@@ -15,7 +15,7 @@ from etils import epath
 
 from lmhp.data.config import DataConfig
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote
+from lmhp.files import as_path, cache_directory, is_remote
 from lmhp.typing import JSON
 
 T = TypeVar('T')
@@ -23,8 +23,7 @@ T = TypeVar('T')
 
 def cache_dir(cfg: DataConfig) -> epath.Path:
   """Returns the cache directory: data.cache_dir, else $LMHP_CACHE, else ~/.cache/lmhp."""
-  path = cfg.cache_dir or os.environ.get('LMHP_CACHE') or '~/.cache/lmhp'
-  return epath.Path(path).expanduser()
+  return as_path(cfg.cache_dir or cache_directory())
 
 
 def cache_key(*parts: JSON) -> str:
@@ -49,7 +48,8 @@ def read_or_write(
       return read(directory)
     except ConfigError as error:
       logging.getLogger('lmhp').warning('%s; writing it again', error)
-      _remove(directory)
+      # The directory is renamed first, so that no reader finds a part of it.
+      directory.rename(_hidden(directory)).rmtree()
   write(directory)
   return read(directory)
 
@@ -62,7 +62,7 @@ def new_directory(directory: epath.Path) -> Iterator[epath.Path]:
   `directory` in the meantime, that one is kept.
   """
   directory.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
+  unfinished = _hidden(directory)
   unfinished.mkdir()
   try:
     yield unfinished
@@ -87,8 +87,5 @@ def _sync(directory: epath.Path) -> None:
     os.close(handle)
 
 
-def _remove(directory: epath.Path) -> None:
-  """Deletes a directory. It is renamed first, so that no reader finds a part of it."""
-  hidden = directory.parent / f'.{directory.name}.{uuid.uuid4().hex}'
-  directory.rename(hidden)
-  hidden.rmtree()
+def _hidden(directory: epath.Path) -> epath.Path:
+  return directory.with_name(f'.{directory.name}.{uuid.uuid4().hex}')

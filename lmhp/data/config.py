@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmhp.declarations import static, traced
-from lmhp.sections import Section, assign, section, wrong
+from lmhp.sections import Section, assign, require, section
 
 MIXTURE_BLOCK = 1024
 """Sequences in a block of a mixture. The smallest share of a source is 1 in this many."""
@@ -157,26 +157,27 @@ class DataConfig(Section):
 
   def resolve(self) -> None:
     """Fills in equal mixture weights and checks keys against each other."""
-    if not self.path or not all(self.path):
-      raise wrong(self, 'path', 'at least one source, and no empty name')
-    if self.mask_random_fraction + self.mask_keep_fraction > 1:
-      raise wrong(
-        self, 'mask_keep_fraction', 'at most 1 together with data.mask_random_fraction'
-      )
-    if not self.mixture_weights:
-      assign(self, mixture_weights=(1.0,) * len(self.path))
-    weights = self.mixture_weights
-    if len(weights) != len(self.path):
-      raise wrong(
-        self,
-        'mixture_weights',
-        f'{len(self.path)} numbers, one for each source in data.path',
-      )
+    is_named = bool(self.path) and all(self.path)
+    require(self, is_named, 'path', 'at least one source, and no empty name')
+    require(
+      self,
+      self.mask_random_fraction + self.mask_keep_fraction <= 1,
+      'mask_keep_fraction',
+      'at most 1 together with data.mask_random_fraction',
+    )
+    weights = self.mixture_weights or (1.0,) * len(self.path)
+    assign(self, mixture_weights=weights)
+    require(
+      self,
+      len(weights) == len(self.path),
+      'mixture_weights',
+      f'{len(self.path)} numbers, one for each source in data.path',
+    )
     # A source needs a slot in each block of the order, unless its weight is 0.
     positive = [weight for weight in weights if weight > 0]
-    if not positive or min(positive) * MIXTURE_BLOCK < sum(weights):
-      raise wrong(
-        self,
-        'mixture_weights',
-        f'each 0 or at least 1/{MIXTURE_BLOCK} of the sum, and not all 0',
-      )
+    require(
+      self,
+      bool(positive) and min(positive) * MIXTURE_BLOCK >= sum(weights),
+      'mixture_weights',
+      f'each 0 or at least 1/{MIXTURE_BLOCK} of the sum, and not all 0',
+    )

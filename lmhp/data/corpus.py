@@ -86,9 +86,7 @@ def documents() -> list[str]:
 
   Due to this order, every part of the list is a random sample of the corpus.
   """
-  unique = set()
-  for root in _roots():
-    unique.update(_documents_under(root))
+  unique = set().union(*map(_documents_under, _roots()))
   return sorted(unique, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
@@ -123,27 +121,22 @@ def _documents_under(root: pathlib.Path) -> Iterator[str]:
 
 
 def _documents_of(path: pathlib.Path) -> Iterator[str]:
+  """Yields the documents of a file. Licences and other encodings than UTF-8 have none."""
+  is_licence = path.stem.upper().startswith(('LICENSE', 'COPYING'))
   if path.suffix == '.py':
     yield from _python_documents(path)
-  elif path.suffix in ('.rst', '.md'):
-    yield from _documentation(path)
-
-
-def _documentation(path: pathlib.Path) -> Iterator[str]:
-  """Yields the text of a documentation file, except for licences and other encodings."""
-  if path.stem.upper().startswith(('LICENSE', 'COPYING')):
-    return
-  with contextlib.suppress(UnicodeDecodeError):
-    yield path.read_text('utf-8')
+  elif path.suffix in ('.rst', '.md') and not is_licence:
+    with contextlib.suppress(UnicodeDecodeError):
+      yield path.read_text('utf-8')
 
 
 def _python_documents(path: pathlib.Path) -> Iterator[str]:
   """Yields the docstrings of a Python file, and the topics of `pydoc_data.topics`."""
-  if path.name.startswith('test_') or path.name.endswith('_test.py'):
-    return
+  is_test = path.name.startswith('test_') or path.name.endswith('_test.py')
   source = path.read_bytes()
   # Skip files without a docstring before the slow step of parsing them.
-  if b'"""' not in source and b"'''" not in source and path.name != 'topics.py':
+  has_docstring = b'"""' in source or b"'''" in source
+  if is_test or not has_docstring and path.name != 'topics.py':
     return
   try:
     with warnings.catch_warnings():
@@ -164,16 +157,16 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
   """
   # The docstring of this node, and then those of its classes and functions, also in
   # branches of `if` and `try`.
-  body: list[ast.AST] = list(getattr(node, 'body', ()))
-  if isinstance(node, _SCOPES) and body and isinstance(body[0], ast.Expr):
-    text = _string_of(body[0].value)
-    if text is not None and _is_utf8(text):
-      yield inspect.cleandoc(text)
-  for field in ('orelse', 'handlers', 'finalbody'):
-    body += getattr(node, field, ())
-  for child in body:
-    if hasattr(child, 'body'):
-      yield from _docstrings(child)
+  text = ast.get_docstring(node) if isinstance(node, _SCOPES) else None
+  if text is not None:
+    # UTF-8 cannot encode lone surrogates.
+    with contextlib.suppress(UnicodeEncodeError):
+      text.encode()
+      yield text
+  for field in ('body', 'orelse', 'handlers', 'finalbody'):
+    for child in getattr(node, field, ()):
+      if hasattr(child, 'body'):
+        yield from _docstrings(child)
 
 
 def _help_topics(tree: ast.Module) -> Iterator[str]:
@@ -181,22 +174,5 @@ def _help_topics(tree: ast.Module) -> Iterator[str]:
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
       for value in node.values:
-        text = _string_of(value)
-        if text is not None:
-          yield inspect.cleandoc(text)
-
-
-def _string_of(node: ast.AST) -> str | None:
-  """Returns the value of a string literal. None for other nodes."""
-  if isinstance(node, ast.Constant) and isinstance(node.value, str):
-    return node.value
-  return None
-
-
-def _is_utf8(text: str) -> bool:
-  """Returns False for a text with lone surrogates, which UTF-8 cannot encode."""
-  try:
-    text.encode()
-  except UnicodeEncodeError:
-    return False
-  return True
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+          yield inspect.cleandoc(value.value)

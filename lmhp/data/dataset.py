@@ -78,8 +78,8 @@ class Dataset:
   @property
   def vocab_size(self) -> int:
     """Number of ids, with those that the objective adds."""
-    largest = max((self.mask_token or 0, self.start_token or 0, *self.sentinels))
-    return max(self.tokenizer.vocab_size, largest + 1)
+    added = (self.mask_token or 0, self.start_token or 0, *self.sentinels)
+    return max(self.tokenizer.vocab_size, max(added) + 1)
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
     """Returns the UTF-8 bytes of each token, (vocab_size,) int32, 0 if they are unknown."""
@@ -184,10 +184,9 @@ def _add_objective_tokens(dataset: Dataset, objective: str) -> Dataset:
 
 def start_token(tokenizer: Tokenizer) -> int:
   """Returns the first token of a decoder: padding as in T5, or an id after the sentinels."""
-  if tokenizer.pad_token is not None:
-    return tokenizer.pad_token
   n_new_sentinels = 0 if tokenizer.sentinels else N_SENTINELS
-  return tokenizer.vocab_size + n_new_sentinels
+  after_sentinels = tokenizer.vocab_size + n_new_sentinels
+  return after_sentinels if tokenizer.pad_token is None else tokenizer.pad_token
 
 
 # --- opening and splitting one source -----------------------------------------------
@@ -257,8 +256,7 @@ def _split(cfg: DataConfig, source: _Source) -> tuple[TokenStream, TokenStream]:
   """Returns the training and the validation stream of a source."""
   if len(source.streams) == 2:
     # The source has its own validation file.
-    train, validation = source.streams
-    return train, validation
+    return source.streams
   (tokens,) = source.streams
   boundary = int(len(tokens) * (1 - cfg.validation_fraction))
   if cfg.split == 'document':

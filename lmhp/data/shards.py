@@ -119,15 +119,15 @@ def write(
     index, starts = _write_tokens(unfinished / _TOKENS, documents, tokenizer)
     if not index.tokens:
       raise ConfigError(f'data.path: {name} is empty')
-    (unfinished / _DOCUMENTS).write_bytes(_npy(starts))
+    (unfinished / _DOCUMENTS).write_bytes(starts)
     tokenizer.save(unfinished)
     (unfinished / INDEX).write_text(json.dumps(dataclasses.asdict(index), indent=2))
 
 
 def _write_tokens(
   file: epath.Path, documents: Iterable[str], tokenizer: Tokenizer
-) -> tuple[ShardIndex, np.ndarray]:
-  """Writes `tokens.bin`. Returns the index and the first token of each document."""
+) -> tuple[ShardIndex, bytes]:
+  """Writes `tokens.bin`. Returns the index and the content of `documents.npy`."""
   # The smallest type that holds every id.
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
   end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
@@ -155,7 +155,8 @@ def _write_tokens(
         starts.append(n_tokens)
         n_tokens += len(ids) + len(end_ids)
 
-  starts_array = np.asarray(starts, np.int64)
+  starts_npy = io.BytesIO()
+  np.save(starts_npy, np.asarray(starts, np.int64), allow_pickle=False)
   index = ShardIndex(
     format=FORMAT,
     dtype=dtype.name,
@@ -165,11 +166,11 @@ def _write_tokens(
     text_bytes=text_bytes,
     text_sha256=text_hash.hexdigest(),
     tokens_sha256=token_hash.hexdigest(),
-    documents_sha256=hashlib.sha256(_npy(starts_array)).hexdigest(),
+    documents_sha256=hashlib.sha256(starts_npy.getvalue()).hexdigest(),
     tokenizer=tokenizer.kind,
     tokenizer_sha256=tokenizer.hash,
   )
-  return index, starts_array
+  return index, starts_npy.getvalue()
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
@@ -185,12 +186,6 @@ def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
       n_characters = 0
   if batch:
     yield batch
-
-
-def _npy(array: np.ndarray) -> bytes:
-  out = io.BytesIO()
-  np.save(out, array, allow_pickle=False)
-  return out.getvalue()
 
 
 # --- reading ------------------------------------------------------------------------

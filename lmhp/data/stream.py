@@ -16,8 +16,7 @@ import numpy as np
 from lmhp.data.batches import make_batch
 from lmhp.data.config import MIXTURE_BLOCK, DataConfig
 from lmhp.data.dataset import Dataset
-from lmhp.data.masking import EVALUATION_HYPERS
-from lmhp.data.objectives import Objective, make_objective
+from lmhp.data.objectives import EVALUATION_HYPERS, make_objective
 from lmhp.data.order import MAX_SEQUENCES, DataHypers, Order, block_quotas, n_windows
 from lmhp.errors import ConfigError
 from lmhp.model.batch import Array, Batch
@@ -56,7 +55,7 @@ class TrainStream:
           f'{2 * seq_len} (twice the sequence length)'
         )
     self.end_of_text = _document_separator(dataset, cfg)
-    self.objective: Objective | None = make_objective(dataset, seq_len, cfg)
+    self.objective = make_objective(dataset, seq_len, cfg)
     self._sources = [stream.ids for stream in dataset.train]
     self._seq_len = seq_len
     self.windows_per_epoch = tuple(

@@ -32,7 +32,7 @@ import jax
 import optax
 
 from lmhp.optim.config import OptimizerConfig
-from lmhp.optim.masks import decay_mask, lr_multipliers
+from lmhp.optim.masks import decay_mask
 from lmhp.optim.spec import OPTIMIZERS, Numbers
 from lmhp.optim.transforms import clip_by_global_norm, scale_by_learning_rates
 from lmhp.typing import PyTree
@@ -76,10 +76,6 @@ def make_optimizer(
   def mask(params: PyTree) -> PyTree:
     return decay_mask(params, structure)
 
-  def learning_rates(params: PyTree) -> PyTree:
-    multipliers = lr_multipliers(params, numbers)
-    return jax.tree.map(lambda m: numbers['learning_rate'] * m, multipliers)
-
   decay = optax.add_decayed_weights(numbers['weight_decay'], mask=mask)
   mode = structure.weight_decay_mode
 
@@ -92,7 +88,7 @@ def make_optimizer(
     steps.append(decay)  # 4
   if spec.after_decay is not None:
     steps.append(spec.after_decay(structure, numbers))  # 5
-  steps.append(scale_by_learning_rates(learning_rates))  # 6
+  steps.append(scale_by_learning_rates(numbers))  # 6
   if mode == 'independent':
     steps.append(decay)  # 7
   steps.append(optax.scale(-schedule_value))  # 8

@@ -1,4 +1,4 @@
-"""Masks over the parameters: weight decay, freezing, and learning-rate multipliers by kind.
+"""Masks over the parameters, for weight decay and freezing.
 
 Each function takes a tree of parameters, or any tree of the same form (gradients, shapes, a
 tree without the frozen or masked leaves). The function looks up each parameter in the table of
@@ -11,7 +11,6 @@ import jax
 
 from lmhp.errors import ConfigError, suggest
 from lmhp.optim.config import OptimizerConfig
-from lmhp.optim.spec import Numbers
 from lmhp.params import KINDS, Param, map_params, matches
 from lmhp.typing import PyTree
 
@@ -74,9 +73,8 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   _check_freeze(cfg, jax.tree.leaves(tree))
 
   def is_frozen(param: Param) -> bool:
-    if param.role == 'state':
-      return True
-    return any(_is_selected(param, entry) for entry in cfg.freeze)
+    is_selected = any(_is_selected(param, entry) for entry in cfg.freeze)
+    return param.role == 'state' or is_selected
 
   mask = jax.tree.map(is_frozen, tree)
   if cfg.freeze and all(jax.tree.leaves(mask)):
@@ -101,19 +99,3 @@ def _check_freeze(cfg: OptimizerConfig, params: list[Param]) -> None:
 
 def _is_selected(param: Param, entry: str) -> bool:
   return entry == param.kind or matches(entry, param.path)
-
-
-def lr_multipliers(params: PyTree, numbers: Numbers) -> PyTree:
-  """Returns the learning-rate multiplier of each parameter, which depends on its kind.
-
-  Args:
-    params: Nested dict of arrays or shapes.
-    numbers: Traced numbers of the section `optimizer`.
-
-  >>> shapes = {'output': {'kernel': jax.ShapeDtypeStruct((14, 31), 'float32')}}
-  >>> lr_multipliers(shapes, {'output_lr_multiplier': 0.5})
-  {'output': {'kernel': 0.5}}
-  """
-  return jax.tree.map(
-    lambda param: numbers[f'{param.kind}_lr_multiplier'], param_tree(params)
-  )

@@ -1,20 +1,17 @@
-"""The entry that describes one optimizer, and the registration of entries."""
+"""The entry that describes one optimizer, and the registry of these entries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import jax
 import optax
 
 from lmhp.declarations import declared
-from lmhp.errors import ConfigError, suggest
 from lmhp.registry import Registry
-from lmhp.sections import Section, add_keys
-
-T = TypeVar('T')
+from lmhp.sections import Section
 
 Numbers: TypeAlias = Mapping[str, jax.Array]
 """Traced numbers of a section by key, each a scalar array."""
@@ -87,51 +84,3 @@ def from_optax(
 
 
 OPTIMIZERS: Registry[OptimizerSpec] = Registry('optimizer')
-
-
-def register_entry(
-  registry: Registry[T],
-  name: str,
-  entry: T,
-  section_class: type[Section],
-  keys: type | None,
-  numbers: Iterable[str],
-) -> T:
-  """Adds an entry to a registry, and its keys to a section.
-
-  Args:
-    registry: Registry of optimizers or schedules.
-    name: Name of the entry.
-    entry: The entry.
-    section_class: Section that the entry reads.
-    keys: Class of the keys that the entry adds to the section, or None.
-    numbers: Names of the traced numbers that the entry reads.
-
-  Returns:
-    The entry.
-
-  Raises:
-    ConfigError: If another module has registered the name. If a key of the entry exists with
-      another declaration. If a name in `numbers` is not the key of a traced number of the
-      section.
-
-  >>> from lmhp.optim.config import OptimizerConfig
-  >>> lion = OPTIMIZERS['lion']
-  >>> register_entry(  # doctest: +ELLIPSIS
-  ...   OPTIMIZERS, 'toy', lion, OptimizerConfig, keys=None, numbers=['b9']
-  ... )
-  Traceback (most recent call last):
-  lmhp.errors.ConfigError: optimizer 'toy': got the number 'b9', expected a traced number ...
-  """
-  if keys is not None:
-    add_keys(section_class, keys)
-
-  declarations = declared(section_class)
-  traced_keys = [key for key, declaration in declarations.items() if declaration.traced]
-  for key in numbers:
-    if key not in traced_keys:
-      raise ConfigError(
-        f'{registry.kind} {name!r}: got the number {key!r}, expected a traced number of '
-        f'the section {section_class.SECTION}{suggest(key, traced_keys)}'
-      )
-  return registry.register(name, entry)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from lmhp.optim.masks import param_tree
+from lmhp.optim.spec import Numbers
 from lmhp.params import Param
 from lmhp.typing import PyTree
 
@@ -57,23 +58,25 @@ def clip_by_global_norm(
   return optax.stateless(clip)
 
 
-def scale_by_learning_rates(
-  learning_rates: Callable[[PyTree], PyTree],
-) -> optax.GradientTransformation:
-  """Multiplies the update of each parameter by the learning rate of this parameter.
+def scale_by_learning_rates(numbers: Numbers) -> optax.GradientTransformation:
+  """Multiplies each update by the learning rate and by the multiplier of its kind.
 
   Args:
-    learning_rates: Function from a tree of the form of the parameters to a tree of
-      scalars, the learning rates.
+    numbers: Traced numbers of the section `optimizer`.
 
-  >>> tx = scale_by_learning_rates(lambda updates: {'a': 0.5, 'b': 2.0})
-  >>> tx.update({'a': 3.0, 'b': 3.0}, tx.init({}))[0]
-  {'a': 1.5, 'b': 6.0}
+  >>> tx = scale_by_learning_rates({'learning_rate': 0.5, 'output_lr_multiplier': 4.0})
+  >>> updates = {'output': {'kernel': jnp.ones((1, 2))}}
+  >>> tx.update(updates, tx.init(updates))[0]['output']['kernel'].tolist()
+  [[2.0, 2.0]]
   """
+
+  def scale_one(param: Param, update: jax.Array) -> jax.Array:
+    multiplier = numbers[f'{param.kind}_lr_multiplier']
+    return numbers['learning_rate'] * multiplier * update
 
   def scale(updates: PyTree, params: PyTree) -> PyTree:
     del params
-    return jax.tree.map(lambda lr, u: lr * u, learning_rates(updates), updates)
+    return jax.tree.map(scale_one, param_tree(updates), updates)
 
   return optax.stateless(scale)
 
@@ -151,22 +154,13 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
   def update(
     updates: PyTree, state: PyTree, params: PyTree = None
   ) -> tuple[PyTree, PyTree]:
-    # The state of `tx` for a parameter may be a tree itself, so the trees are flattened
+    pairs = jax.tree.map(update_one, param_tree(updates), updates, state, params)
+    # The state of `tx` for a parameter may be a tree itself, so the pairs are flattened
     # only down to the parameters.
-    params_flat, treedef = jax.tree.flatten(param_tree(updates))
-    directions = []
-    new_states = []
-    for param, grad, state_of_param, array in zip(
-      params_flat,
-      treedef.flatten_up_to(updates),
-      treedef.flatten_up_to(state),
-      treedef.flatten_up_to(params),
-      strict=True,
-    ):
-      direction, new_state = update_one(param, grad, state_of_param, array)
-      directions.append(direction)
-      new_states.append(new_state)
-    return treedef.unflatten(directions), treedef.unflatten(new_states)
+    treedef = jax.tree.structure(updates)
+    pairs_flat = treedef.flatten_up_to(pairs)
+    directions = treedef.unflatten(direction for direction, _ in pairs_flat)
+    return directions, treedef.unflatten(new_state for _, new_state in pairs_flat)
 
   return optax.GradientTransformation(init, update)
 

@@ -6,7 +6,7 @@ from objective_streams import check_host_equals_device, gather, make_stream
 import pytest
 
 from lmhp.data.batches import evaluation_batches, make_batch
-from lmhp.data.masking import Masking
+from lmhp.data.objectives import Masking
 from lmhp.data.shards import TokenStream
 
 L = 64

@@ -6,7 +6,7 @@ from objective_streams import check_host_equals_device, make_stream
 import pytest
 
 from lmhp.data.batches import make_batch
-from lmhp.data.prefix import Prefix
+from lmhp.data.objectives import Prefix
 
 
 def draw_prefixes(n):

@@ -6,8 +6,8 @@ from objective_streams import check_host_equals_device, make_stream
 import pytest
 
 from lmhp.data.batches import evaluation_batches, make_batch
+from lmhp.data.objectives import SpanCorruption
 from lmhp.data.shards import TokenStream
-from lmhp.data.spans import SpanCorruption
 from lmhp.errors import ConfigError
 
 SENTINELS = tuple(range(257, 357))

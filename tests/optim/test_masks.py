@@ -6,7 +6,7 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.optim.config import OptimizerConfig
-from lmhp.optim.masks import decay_mask, frozen_mask, lr_multipliers, param_tree
+from lmhp.optim.masks import decay_mask, frozen_mask, param_tree
 from lmhp.params import walk_arrays
 
 QUERY = 'decoder/segment_0/attention/query/kernel'
@@ -76,29 +76,6 @@ def test_freeze_selects_kinds_and_paths(tree, freeze, expected):
 def test_freeze_that_selects_nothing_or_everything_is_an_error(tree, freeze, message):
   with pytest.raises(ConfigError, match=message):
     frozen_mask(tree(), OptimizerConfig(freeze=freeze))
-
-
-def test_lr_multipliers_are_by_kind(tree):
-  _, numbers = split(
-    OptimizerConfig(
-      embedding_lr_multiplier=2,
-      positional_lr_multiplier=3,
-      attention_lr_multiplier=4,
-      feed_forward_lr_multiplier=5,
-      normalization_lr_multiplier=6,
-      output_lr_multiplier=7,
-    )
-  )
-  assert dict(walk_arrays(lr_multipliers(tree(), numbers))) == {
-    'embedding/table': 2,
-    'positional/table': 3,
-    QUERY: 4,
-    BIAS: 4,
-    DOWN: 5,
-    NORM: 6,
-    'final_norm/scale': 6,
-    'output/kernel': 7,
-  }
 
 
 def test_a_parameter_that_is_left_out_stays_left_out(tree):

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lmhp.hypers import split
+from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.transforms import (
   as_matrices,
   clip_by_global_norm,
@@ -50,12 +52,31 @@ def test_a_given_norm_is_not_computed_again(tree):
   assert squares(2.0) == 0
 
 
-def test_scale_by_learning_rates_multiplies_each_leaf_by_its_number(tree):
-  def rates(updates):
-    return jax.tree.map(lambda u: float(u.ndim), updates)
-
-  got, _ = scale_by_learning_rates(rates).update(tree(), optax.EmptyState())
-  jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, g.ndim * g), got, tree())
+def test_scale_by_learning_rates_multiplies_by_the_multiplier_of_the_kind(tree):
+  _, numbers = split(
+    OptimizerConfig(
+      learning_rate=0.5,
+      embedding_lr_multiplier=2,
+      positional_lr_multiplier=3,
+      attention_lr_multiplier=4,
+      feed_forward_lr_multiplier=5,
+      normalization_lr_multiplier=6,
+      output_lr_multiplier=7,
+    )
+  )
+  ones = jax.tree.map(jnp.ones_like, tree())
+  got, _ = scale_by_learning_rates(numbers).update(ones, optax.EmptyState())
+  layer = 'decoder/segment_0'
+  assert {path: set(x.ravel().tolist()) for path, x in walk_arrays(got)} == {
+    'embedding/table': {1.0},
+    'positional/table': {1.5},
+    f'{layer}/attention/query/kernel': {2.0},
+    f'{layer}/attention/query/bias': {2.0},
+    f'{layer}/feed_forward/down/kernel': {2.5},
+    f'{layer}/attention_input_norm/scale': {3.0},
+    'final_norm/scale': {3.0},
+    'output/kernel': {3.5},
+  }
 
 
 def test_matrices_are_fan_in_by_fan_out_of_each_layer(tree):

@@ -6,15 +6,7 @@ append its name to the tuple below.
 
 import importlib
 
-_FILES = (
-  'sgd',
-  'adagrad',
-  'adam',
-  'adan',
-  'lars_lamb',
-  'adafactor',
-  'muon',
-)
+_FILES = ('sgd', 'adaptive', 'muon')
 
 for _file in _FILES:
   importlib.import_module(f'{__name__}.{_file}')

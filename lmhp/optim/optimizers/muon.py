@@ -8,7 +8,7 @@ import optax
 
 from lmhp.declarations import static, traced
 from lmhp.optim.masks import param_tree
-from lmhp.optim.optimizers.adam import ADAM_DEFAULTS, scale_by_adam
+from lmhp.optim.optimizers.adaptive import ADAM_DEFAULTS, scale_by_adam
 from lmhp.optim.registry import register_optimizer
 from lmhp.optim.spec import Numbers, OptimizerSpec
 from lmhp.optim.transforms import per_layer

@@ -16,48 +16,38 @@ def _signum(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
   return optax.chain(optax.trace(numbers['momentum']), optax.scale_by_sign())
 
 
-# u = g
-register_optimizer(
-  'sgd',
-  OptimizerSpec(from_optax(optax.identity), 'l2', source='Robbins and Monro, 1951'),
-)
-# m = momentum * m + g, u = m
-register_optimizer(
-  'momentum',
-  OptimizerSpec(
+_OPTIMIZERS = {
+  # u = g
+  'sgd': OptimizerSpec(from_optax(optax.identity), 'l2', 'Robbins and Monro, 1951'),
+  # m = momentum * m + g, u = m
+  'momentum': OptimizerSpec(
     from_optax(optax.trace, 'momentum'),
     'l2',
     source='Polyak, 1964; as in torch',
     defaults={'momentum': 0.9},
   ),
-)
-# m = momentum * m + g, u = g + momentum * m
-register_optimizer(
-  'nesterov',
-  OptimizerSpec(
+  # m = momentum * m + g, u = g + momentum * m
+  'nesterov': OptimizerSpec(
     from_optax(optax.trace, 'momentum', nesterov=True),
     'l2',
     source='Sutskever et al., 2013; as in torch',
     defaults={'momentum': 0.9},
   ),
-)
-# m = momentum * m + g, u = sign(m)
-register_optimizer(
-  'signum',
-  OptimizerSpec(
+  # m = momentum * m + g, u = sign(m)
+  'signum': OptimizerSpec(
     _signum,
     'decoupled',
     source='arXiv:1802.04434; with momentum 0 it is signSGD',
     defaults={'momentum': 0.9},
   ),
-)
-# u = sign(b1 * m + (1 - b1) * g), then m = b2 * m + (1 - b2) * g
-register_optimizer(
-  'lion',
-  OptimizerSpec(
+  # u = sign(b1 * m + (1 - b1) * g), then m = b2 * m + (1 - b2) * g
+  'lion': OptimizerSpec(
     from_optax(optax.scale_by_lion, 'b1', 'b2'),
     'decoupled',
     source='arXiv:2302.06675',
     defaults={'b1': 0.9, 'b2': 0.99},
   ),
-)
+}
+
+for _name, _spec in _OPTIMIZERS.items():
+  register_optimizer(_name, _spec)

@@ -39,7 +39,3 @@ rex                [(1 - t) / (1 - (1 - rex_beta) t)]
 
 A triangle starts and ends each cycle at f, so a warmup before it rises only to f.
 """
-
-from lmhp.optim.schedules import shapes
-
-__all__ = ['shapes']

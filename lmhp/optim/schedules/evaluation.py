@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.optim.schedules.config import INTERVALS
-from lmhp.optim.schedules.progress import ScheduleProgress, half_cosine
-from lmhp.optim.schedules.spec import SCHEDULES
+from lmhp.optim.schedules.spec import SCHEDULES, ScheduleProgress, half_cosine
 from lmhp.optim.spec import Numbers
 
 

@@ -21,7 +21,6 @@ from lmhp.counting.parameters import count
 from lmhp.data import dataset as datasets
 from lmhp.data.config import DataConfig
 from lmhp.data.objectives import make_span_corruption
-from lmhp.data.spans import SpanCorruption
 from lmhp.hypers import split
 from lmhp.sweeping.store.trial import ModelSummary
 from lmhp.sweeping.tasks.task import Job, Overrides
@@ -140,9 +139,8 @@ class ModelJobs:
     """
     if not cfg.model.is_encoder_decoder:
       return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
-    spans = make_span_corruption(self.dataset(cfg), cfg.train.seq_len, cfg.data)
     # The config of an encoder-decoder has no other objective.
-    assert isinstance(spans, SpanCorruption)
+    spans = make_span_corruption(self.dataset(cfg), cfg.train.seq_len, cfg.data)
     forward_flops = encoder_decoder_flops(
       cfg.model, spans.target_len, spans.encoder_len, causal=True
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lmhp.optim.optimizers.adagrad import scale_by_rss
+from lmhp.optim.optimizers.adaptive import scale_by_rss
 
 
 def test_scale_by_rss_divides_by_the_root_of_the_sum(tree):
