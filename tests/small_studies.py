@@ -1,7 +1,6 @@
 """Small studies for the tests of the storage: trials of every status, without training."""
 
 import dataclasses
-import json
 import math
 import random
 
@@ -61,7 +60,7 @@ def open_study(workdir, **options):
 
 def lines_of(trials):
   """Returns the lines of trials in `trials.jsonl`. NaN is equal to NaN in them."""
-  return [json.dumps(line_of(trial)) for trial in trials]
+  return [line_of(trial) for trial in trials]
 
 
 def load_with_optuna(workdir):

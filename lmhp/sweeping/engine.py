@@ -20,10 +20,9 @@ from etils import epath
 
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
-from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.execution.packs import JobTable, Pack, PackResult
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
 from lmhp.sweeping.execution.trial_scores import TrialScores
@@ -118,13 +117,7 @@ class Engine:
   def train_to(self, stage: Stage) -> None:
     """Trains trials to the end of a stage, scores them and stores the results."""
     packs = self._packs_of_stage(stage)
-    context = RunnerContext(
-      task=self.task,
-      workdir=self.workdir,
-      states=self.states,
-      progress=self.progress,
-      should_stop=self.should_stop,
-    )
+    context = RunnerContext(self.states, self.progress, self.should_stop)
     # A pack that an earlier process has run returns its stored result.
     is_new = False
     for pack, result in self.runner.run(context, packs):

@@ -17,9 +17,8 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, confirm
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.local_runner import LocalRunner
 from lmhp.sweeping.execution.packs import Stopped
-from lmhp.sweeping.execution.runner import Runner
+from lmhp.sweeping.execution.runner import LocalRunner, Runner
 from lmhp.sweeping.progress.display import study_progress
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.request import SweepRequest
@@ -32,7 +31,7 @@ from lmhp.sweeping.result import (
 from lmhp.sweeping.search.cohort_search import CohortSearch
 from lmhp.sweeping.search.method import SEARCH_METHODS, changeable_keys
 from lmhp.sweeping.search.population_training import PopulationTraining
-from lmhp.sweeping.store.extension import extended_manifest
+from lmhp.sweeping.store.manifest import extended_manifest
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.summary import format_study
 from lmhp.sweeping.tasks.task import Task

@@ -5,7 +5,7 @@ Dimension key: B sequences of a batch, L tokens, T tokens of a batch, V vocabula
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import math
 
@@ -14,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.data.batches import evaluation_batches
+from lmhp.data.dataset import Dataset
+from lmhp.data.stream import TrainStream
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import Model
 from lmhp.statistics.intervals import standard_error
 from lmhp.training.chunks import Hypers
+from lmhp.training.config import RunConfig
 from lmhp.training.loss import token_losses
 from lmhp.typing import PyTree
 
@@ -31,6 +35,9 @@ SCORES = (
   'sequences',
 )
 """Names of the scores of an evaluation."""
+
+SMALLEST_EVALUATION_BATCH = 32
+"""Smallest default number of sequences of a batch."""
 
 LARGEST_LOG_PERPLEXITY = 700.0
 """Largest loss in nats whose exponential is computed. float64 overflows near 710."""
@@ -105,11 +112,48 @@ def evaluate(
   Returns:
     Scores, as `summarize` returns them.
   """
-  sums = [score(batch) for batch in batches]
-  sums_of_all = {}
-  for name in sums[0]:
-    sums_of_all[name] = np.concatenate([np.asarray(s[name], np.float64) for s in sums])
-  return summarize(sums_of_all)
+  return summarize(join_sums([score(batch) for batch in batches]))
+
+
+def join_sums(
+  sums_by_batch: Sequence[Mapping[str, jax.typing.ArrayLike]],
+) -> dict[str, npt.NDArray[np.float64]]:
+  """Joins the sums over the sequences of several batches.
+
+  Args:
+    sums_by_batch: Sums of `make_score` for each batch, {name: (B,)}, or {name: (R, B)} for
+      the R members of a population.
+
+  Returns:
+    {name: (sequences,)}, or {name: (R, sequences)}.
+  """
+  joined = {}
+  for name in sums_by_batch[0]:
+    parts = [np.asarray(sums[name], np.float64) for sums in sums_by_batch]
+    joined[name] = np.concatenate(parts, axis=-1)
+  return joined
+
+
+def validation_batches(
+  cfg: RunConfig, dataset: Dataset, stream: TrainStream, final: bool
+) -> Iterator[Batch]:
+  """Returns the batches of an evaluation.
+
+  Args:
+    cfg: Completed config.
+    dataset: Dataset of `cfg.data`.
+    stream: Stream of the training batches, which has the same objective.
+    final: True for the evaluation at the end, which may take more sequences.
+  """
+  default_batch_size = max(SMALLEST_EVALUATION_BATCH, cfg.train.batch_size)
+  return evaluation_batches(
+    dataset.validation,
+    cfg.train.seq_len,
+    cfg.evaluate.batch_size or default_batch_size,
+    limit=cfg.evaluate.final_sequences if final else cfg.evaluate.sequences,
+    end_of_text=stream.end_of_text,
+    transform=stream.evaluation_transform,
+  )
 
 
 def summarize(sums: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:

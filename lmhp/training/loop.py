@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from lmhp.data.batches import evaluation_batches
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.model.batch import Batch
@@ -29,7 +28,7 @@ from lmhp.training.chunks import (
   first_nonfinite_step,
 )
 from lmhp.training.config import RunConfig
-from lmhp.training.evaluation import ScoreInputs, evaluate
+from lmhp.training.evaluation import ScoreInputs, evaluate, validation_batches
 from lmhp.training.programs import Programs
 from lmhp.training.progress.display import TrainingProgress
 from lmhp.training.signals import Stop
@@ -38,8 +37,6 @@ from lmhp.training.writers import Writers
 
 DEFAULT_EVALUATIONS = 10
 """Number of evaluations of a run whose config has no interval."""
-
-SMALLEST_EVALUATION_BATCH = 32
 
 
 class RunSetup:
@@ -90,16 +87,7 @@ class RunSetup:
     Args:
       final: True for the evaluation at the end, which may take more sequences.
     """
-    cfg = self.cfg.evaluate
-    default_batch_size = max(SMALLEST_EVALUATION_BATCH, self.cfg.train.batch_size)
-    return evaluation_batches(
-      self.dataset.validation,
-      self.cfg.train.seq_len,
-      cfg.batch_size or default_batch_size,
-      limit=cfg.final_sequences if final else cfg.sequences,
-      end_of_text=self.stream.end_of_text,
-      transform=self.stream.evaluation_transform,
-    )
+    return validation_batches(self.cfg, self.dataset, self.stream, final)
 
 
 class RunRecord:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 
 from etils import epath
 import jax
@@ -19,7 +18,7 @@ import jax
 from lmhp.files import write_json
 from lmhp.sweeping.execution.method_measurement import MethodMeasurement
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, devices_for
-from lmhp.sweeping.store.json_records import from_json, to_json
+from lmhp.sweeping.store.json_records import read_record, to_json
 from lmhp.sweeping.tasks.task import Job, Task
 
 FILE = 'autotune.json'
@@ -84,8 +83,7 @@ class Autotuner:
     # Measurements of an earlier process are used again.
     stored = Measurements()
     if self.path.exists():
-      content = json.loads(self.path.read_text())
-      stored = from_json(Measurements, content, str(self.path))
+      stored = read_record(Measurements, self.path)
     self._methods = dict(stored.methods)
     self._metrics = dict(stored.metrics)
 
@@ -150,7 +148,7 @@ class Autotuner:
     # A measurement compiles a program, which pays only in a long study.
     measured: dict[str, MethodMeasurement] = {}
     for method in candidates:
-      if measured and not _is_worth_measuring(n_steps, measured):
+      if measured and not _is_worth_measuring(n_steps, list(measured.values())):
         reason = 'the study is too short to measure another method'
         break
       measured[method] = MethodMeasurement(
@@ -161,15 +159,14 @@ class Autotuner:
         max_width=max_width,
       )
 
-    seconds = {method: one.member_step_seconds for method, one in measured.items()}
     # Compare the methods by the time that one update of one member takes.
-    fastest = min(seconds, key=lambda method: seconds[method])
-    measurement = measured[fastest]
+    seconds = {method: one.member_step_seconds for method, one in measured.items()}
+    fastest = min(seconds, key=seconds.__getitem__)
     return PackMethod(
       method=fastest,
-      max_pack_width=measurement.max_pack_width,
+      max_pack_width=measured[fastest].max_pack_width,
       member_step_seconds=seconds,
-      bytes_per_member=measurement.bytes_per_member,
+      bytes_per_member=measured[fastest].bytes_per_member,
       reason=reason,
     )
 
@@ -183,10 +180,7 @@ def _candidate_methods() -> tuple[str, ...]:
   return ('vmap', 'map', 'loop')
 
 
-def _is_worth_measuring(
-  n_steps: float, measured: Mapping[str, MethodMeasurement]
-) -> bool:
+def _is_worth_measuring(n_steps: float, measured: Sequence[MethodMeasurement]) -> bool:
   """Returns True if the study is long compared with the compile time of a method."""
-  measurements = list(measured.values())
-  step_seconds = min(one.member_step_seconds for one in measurements)
-  return n_steps * step_seconds >= WORTH_MEASURING * measurements[0].compile_seconds
+  step_seconds = min(one.member_step_seconds for one in measured)
+  return n_steps * step_seconds >= WORTH_MEASURING * measured[0].compile_seconds

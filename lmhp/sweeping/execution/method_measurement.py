@@ -7,7 +7,7 @@ is how the members run: `vmap`, `map` or `loop`. The width is the number of memb
 from __future__ import annotations
 
 from collections.abc import Sequence
-import math
+import itertools
 import time
 
 import jax
@@ -68,6 +68,7 @@ class MethodMeasurement:
     self._data_per_trial = data_per_trial
     self._method = method
     self._n_devices = len(devices_for(method)) or 1
+    self._n_steps = min(MEASURED_STEPS, self._jobs[0].steps)
     cache = task.programs(self._jobs[0]).program_cache
     compile_seconds_before = cache.compile_seconds
 
@@ -91,7 +92,7 @@ class MethodMeasurement:
     """Returns the allowed widths, up to the first one that is enough for all trials."""
     if self._method == 'loop':
       return list(range(1, min(max_width, n_trials) + 1))
-    allowed = allowed_widths(len(devices_for(self._method)))
+    allowed = allowed_widths(self._n_devices)
     enough = next((w for w in allowed if w >= n_trials), allowed[-1])
     return [w for w in allowed if w <= min(max_width, enough)] or [allowed[0]]
 
@@ -102,8 +103,7 @@ class MethodMeasurement:
     while True:
       # The compiler reports the memory of a program that was not run.
       population = self._population(width)
-      chunk_bytes = population.chunk_bytes(self._data(population))
-      self.bytes_per_member = chunk_bytes
+      self.bytes_per_member = population.chunk_bytes(self._data(population))
       if self._method != 'loop':
         # A loop has a program for one member. Others hold all members at once.
         self.bytes_per_member /= width
@@ -118,12 +118,9 @@ class MethodMeasurement:
 
   def _population(self, width: int) -> Population:
     """Returns a population of a width. If there are too few trials, they are repeated."""
-    n_repeats = math.ceil(width / len(self._jobs))
-    n_members = width
-    if self._method == 'loop':
-      # The members of a loop share no program, so few of them show its speed.
-      n_members = min(width, LOOP_MEMBERS)
-    jobs = (self._jobs * n_repeats)[:n_members]
+    # The members of a loop share no program, so few of them show its speed.
+    n_members = min(width, LOOP_MEMBERS) if self._method == 'loop' else width
+    jobs = list(itertools.islice(itertools.cycle(self._jobs), n_members))
     return Population(
       self._task.programs(jobs[0]),
       [job.hypers for job in jobs],
@@ -133,20 +130,15 @@ class MethodMeasurement:
       devices_for(self._method),
     )
 
-  def _n_steps(self) -> int:
-    return min(MEASURED_STEPS, self._jobs[0].steps)
-
   def _data(self, population: Population) -> PyTree:
     """Returns the data of the first chunk."""
-    first_step = 0
-    n_steps = self._n_steps()
     # A feed of streamed data prepares one chunk ahead, so there are two lengths.
     chunks = self._task.feed(
       self._jobs[0],
       population.hypers,
       self._data_per_trial,
-      first_step,
-      iter([n_steps, n_steps]),
+      0,
+      iter([self._n_steps] * 2),
     )
     _, data = next(chunks)
     return data
@@ -156,7 +148,7 @@ class MethodMeasurement:
     population = self._population(self.width)
     state = population.init()
     data = self._data(population)
-    n_steps = self._n_steps()
+    n_steps = self._n_steps
     # The first measurement may include work that is done only once, so there are at least two.
     measured: list[float] = []
     while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import math
+import operator
 import time
 
 from etils import epath
@@ -87,10 +88,9 @@ class PackRun:
 
     # The compiled program has a fixed width. Copies of the last job (padding members) fill it.
     n_padding = pack.width - len(self.jobs)
-    padded_jobs = self.jobs + [self.jobs[-1]] * n_padding
     self.population = Population(
       task.programs(self.jobs[0]),
-      [job.hypers for job in padded_jobs],
+      [job.hypers for job in self.jobs + [self.jobs[-1]] * n_padding],
       pack.method,
       pack.data_per_trial,
       task.data_axis(self.jobs[0], pack.data_per_trial),
@@ -126,12 +126,11 @@ class PackRun:
 
     self._start_time = time.perf_counter()
     compile_seconds_before = self.population.compile_seconds
-    # Checkpoints cannot express an infinite interval.
-    interval_seconds = min(self.task.checkpoint_seconds, 1e9)
     config = CheckpointConfig(
       enabled=True,
       every_steps=None,
-      every_seconds=interval_seconds,
+      # Checkpoints cannot express an infinite interval.
+      every_seconds=min(self.task.checkpoint_seconds, 1e9),
       keep_last=1,
       keep_best=0,
     )
@@ -167,8 +166,7 @@ class PackRun:
   def compile_ahead(self) -> None:
     """Compiles the programs of `run`. A thread calls this while another pack trains."""
     # Streamed data take the next length before they yield a chunk.
-    chunks = self._feed(self.pack.first_step, iter([1, 1]))
-    _, data = next(chunks)
+    _, data = next(self._feed(self.pack.first_step, iter([1, 1])))
     self.population.compile_chunk(data)
 
   def read(self) -> PackResult | None:
@@ -197,7 +195,9 @@ class PackRun:
     """Returns the saved states of all members in numpy, and the values saved with them."""
     stacked, extra = checkpoints.restore(step, self.population.abstract_state())
     on_host = jax.device_get(stacked)
-    members = [_member_of(on_host, i) for i in range(self.pack.width)]
+    members = [
+      jax.tree.map(operator.itemgetter(i), on_host) for i in range(self.pack.width)
+    ]
     return members, extra
 
   def _save(
@@ -213,18 +213,30 @@ class PackRun:
 
   def _train(self, state: PyTree, step: int, checkpoints: Checkpoints) -> PyTree:
     """Trains the members up to the last step, and returns their states."""
-    for n_steps, data in self._feed(step, self._chunk_lengths(step)):
+    evaluate_every_steps = self.task.evaluate_every_steps
+    # No chunk crosses an evaluation.
+    lengths = chunk_lengths(
+      step,
+      self.pack.last_step,
+      self.population.programs.max_chunk_steps,
+      every_steps=(evaluate_every_steps,),
+      steps_per_second=lambda: self._steps_per_second,
+    )
+    for n_steps, data in self._feed(step, lengths):
       if self.options.should_stop():
         self._save(checkpoints, state, step, wait=True)
         raise Stopped
-      state, columns = self._run_chunk(state, data, n_steps, step)
+      state, columns = self._run_chunk(
+        state, data, ChunkSteps(n_steps, step), self.nonfinite_steps
+      )
       self._record(step, columns)
       step += n_steps
 
-      if self._is_evaluated(step):
+      is_end = step >= self.pack.last_step
+      if evaluate_every_steps and step % evaluate_every_steps == 0 and not is_end:
         scores = self._evaluate(state, self.nonfinite_steps, final=False)
         self.rows.add_scores(step, scores, self.nonfinite_steps)
-      if checkpoints.due(step) and step < self.pack.last_step:
+      if checkpoints.due(step) and not is_end:
         self._save(checkpoints, state, step)
       if None not in self.nonfinite_steps:
         # All members have diverged, so the rest would change nothing.
@@ -232,7 +244,11 @@ class PackRun:
     return state
 
   def _run_chunk(
-    self, state: PyTree, data: PyTree, n_steps: int, step: int
+    self,
+    state: PyTree,
+    data: PyTree,
+    steps: ChunkSteps,
+    nonfinite_steps: NonfiniteSteps,
   ) -> tuple[PyTree, dict[str, npt.NDArray[np.float32]]]:
     """Runs the updates of one chunk, and measures their speed without the compile time.
 
@@ -244,9 +260,10 @@ class PackRun:
     state, metrics = self.population.run(
       state,
       data,
-      ChunkSteps(n_steps, step),
-      is_training=[nonfinite is None for nonfinite in self.nonfinite_steps],
+      steps,
+      is_training=[nonfinite is None for nonfinite in nonfinite_steps],
     )
+    n_steps = int(steps.n_steps)
     columns = {
       name: np.asarray(values)[:, :n_steps] for name, values in metrics.items()
     }
@@ -260,20 +277,6 @@ class PackRun:
     return self.task.feed(
       self.jobs[0], self.population.hypers, self.pack.data_per_trial, step, lengths
     )
-
-  def _chunk_lengths(self, step: int) -> Iterator[int]:
-    """Yields the number of steps of each chunk. No chunk crosses an evaluation."""
-    return chunk_lengths(
-      step,
-      self.pack.last_step,
-      self.population.programs.max_chunk_steps,
-      every_steps=(self.task.evaluate_every_steps,),
-      steps_per_second=lambda: self._steps_per_second,
-    )
-
-  def _is_evaluated(self, step: int) -> bool:
-    every = self.task.evaluate_every_steps
-    return bool(every) and step % every == 0 and step < self.pack.last_step
 
   def _record(
     self, first_step: int, columns: Mapping[str, npt.NDArray[np.float32]]
@@ -304,8 +307,7 @@ class PackRun:
       state, nonfinite_steps = self._cool_down(self.population.copy(state))
     scores = self._evaluate(state, nonfinite_steps, self.pack.final)
     # A score replaces a training metric of the same name.
-    training_metrics = self.rows.last()
-    return [{**trained, **scored} for trained, scored in zip(training_metrics, scores)]
+    return [{**trained, **scored} for trained, scored in zip(self.rows.last(), scores)]
 
   def _evaluate(
     self, state: PyTree, nonfinite_steps: NonfiniteSteps, final: bool
@@ -336,21 +338,13 @@ class PackRun:
     for n_steps, data in self._feed(step, lengths):
       if None not in nonfinite_steps:
         break
-      state, metrics = self.population.run(
-        state,
-        data,
-        ChunkSteps(n_steps, step, cooldown),
-        is_training=[nonfinite is None for nonfinite in nonfinite_steps],
+      state, columns = self._run_chunk(
+        state, data, ChunkSteps(n_steps, step, cooldown), nonfinite_steps
       )
-      losses_RS = np.asarray(metrics[self.task.loss])[:, :n_steps]
+      losses_RS = columns[self.task.loss]
       nonfinite_steps = _first_nonfinite_steps(nonfinite_steps, step, losses_RS)
       step += n_steps
     return state, nonfinite_steps
-
-
-def _member_of(stacked: PyTree, index: int) -> PyTree:
-  """Returns the state of one member. The first axis of `stacked` is R, the members."""
-  return jax.tree.map(lambda leaf: leaf[index], stacked)
 
 
 def _first_nonfinite_steps(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
 
@@ -17,20 +18,19 @@ from etils import epath
 import jax
 import numpy as np
 
-from lmhp.files import to_jsonable
-from lmhp.sweeping.execution.job_table import JobTable
+from lmhp.files import to_jsonable, write_json
 from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.packs import (
   DEFAULT_OPTIONS,
   RESULT,
+  SPEC,
+  JobTable,
   Pack,
   PackRunOptions,
   directory_of,
-  read_spec,
-  write_spec,
 )
 from lmhp.sweeping.execution.stages import StateRef
-from lmhp.sweeping.store.json_records import to_json
+from lmhp.sweeping.store.json_records import read_record, to_json
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.population import Population
 from lmhp.typing import PyTree
@@ -69,12 +69,14 @@ class PackStateStore:
     text = json.dumps(content, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
-    write_spec(self.workdir, pack)
+    path = directory_of(self.workdir, pack.name) / SPEC
+    if not path.exists():
+      write_json(path, to_json(pack))
     return pack
 
   def pack(self, name: str) -> Pack:
     """Returns a pack by its name."""
-    return read_spec(self.workdir, name)
+    return read_record(Pack, directory_of(self.workdir, name) / SPEC)
 
   def run(self, name: str, options: PackRunOptions = DEFAULT_OPTIONS) -> PackRun:
     """Returns the run of a pack, ready to start."""
@@ -82,12 +84,14 @@ class PackStateStore:
 
   def run_of(self, pack: Pack, workdir: epath.Path, options: PackRunOptions) -> PackRun:
     """Returns the run of a pack that writes its files below another directory."""
-
-    def start(population: Population) -> PyTree:
-      return self._first_states(pack, population)
-
-    jobs = self.jobs.of_pack(pack)
-    return PackRun(self.jobs.task, pack, jobs, workdir, start, options)
+    return PackRun(
+      self.jobs.task,
+      pack,
+      self.jobs.of_pack(pack),
+      workdir,
+      functools.partial(self._first_states, pack),
+      options,
+    )
 
   def trials_needed_by(self, pack: Pack) -> set[int]:
     """Returns the numbers of all trials whose jobs are needed to run a pack.
@@ -96,8 +100,7 @@ class PackStateStore:
     or through other packs. Such a pack is run again if its states are missing.
     """
     needed = set(pack.trials)
-    names = {source.pack for source in pack.sources if source is not None}
-    for name in names:
+    for name in {source.pack for source in pack.sources if source is not None}:
       needed |= self.trials_needed_by(self.pack(name))
     return needed
 
@@ -106,12 +109,12 @@ class PackStateStore:
   def _first_states(self, pack: Pack, population: Population) -> PyTree:
     """Returns the state of the population at the start of a pack."""
     init = population.programs.init
+    states = [
+      init(hypers) if source is None else self.load(source)
+      for hypers, source in zip(population.hypers, pack.sources)
+    ]
     # Padding repeats the last member.
-    states = []
-    for hypers, source in zip(population.hypers, pack.sources):
-      states.append(init(hypers) if source is None else self.load(source))
-    n_padding = pack.width - len(states)
-    return population.join(states + [states[-1]] * n_padding)
+    return population.join(states + [states[-1]] * (pack.width - len(states)))
 
   def save(self, name: str, states: tuple[PyTree, ...] | None) -> None:
     """Stores the final states of a pack in memory.
@@ -132,7 +135,9 @@ class PackStateStore:
       self._in_memory.popitem(last=False)
 
   def _n_bytes(self) -> int:
-    return sum(_bytes_of(states) for states in self._in_memory.values())
+    """Returns the size of the numpy arrays of all states in memory."""
+    leaves = jax.tree.leaves(self._in_memory)
+    return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, np.ndarray))
 
   def load(self, source: StateRef) -> PyTree:
     """Returns the final state of a member of a pack."""
@@ -179,9 +184,3 @@ class PackStateStore:
         (directory / 'checkpoints').rmtree(missing_ok=True)
         for path in directory.glob('curves-*.parquet'):
           path.unlink(missing_ok=True)
-
-
-def _bytes_of(states: tuple[PyTree, ...]) -> int:
-  """Returns the size of the numpy arrays of states."""
-  leaves = jax.tree.leaves(states)
-  return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, np.ndarray))

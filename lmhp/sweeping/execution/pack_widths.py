@@ -48,7 +48,6 @@ def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
   >>> allowed_widths(6)
   (6, 12, 24, 48, 96, 192)
   """
-  n_devices = max(n_devices, 1)
   largest = max(n_devices, WIDTHS[-1])
   return tuple(w * n_devices for w in WIDTHS if w * n_devices <= largest)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import json
 
 from etils import epath
 import jax
 
 from lmhp.files import write_json
 from lmhp.sweeping.execution.stages import StateRef
-from lmhp.sweeping.store.json_records import from_json, to_json
+from lmhp.sweeping.store.json_records import read_record, to_json
+from lmhp.sweeping.tasks.task import Job, Overrides, Task
 from lmhp.typing import PyTree
 
 RESULT = 'result.json'
@@ -95,7 +95,7 @@ def _never() -> bool:
 
 
 def _show_nothing(step: int, metrics: Mapping[str, object]) -> None:
-  del step, metrics
+  """Shows nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +127,7 @@ def directory_of(workdir: epath.Path, pack: str) -> epath.Path:
 
 def write_result(directory: epath.Path, result: PackResult) -> None:
   """Writes the result of a pack, without its states."""
-  stored = dataclasses.replace(result, states=None)
-  write_json(directory / RESULT, to_json(stored))
+  write_json(directory / RESULT, to_json(dataclasses.replace(result, states=None)))
 
 
 def read_result(directory: epath.Path) -> PackResult | None:
@@ -136,17 +135,37 @@ def read_result(directory: epath.Path) -> PackResult | None:
   path = directory / RESULT
   if not path.exists():
     return None
-  return from_json(PackResult, json.loads(path.read_text()), str(path))
+  return read_record(PackResult, path)
 
 
-def write_spec(workdir: epath.Path, pack: Pack) -> None:
-  """Writes the description of a pack, if it does not exist."""
-  path = directory_of(workdir, pack.name) / SPEC
-  if not path.exists():
-    write_json(path, to_json(pack))
+class JobTable:
+  """Builds the job of a trial when it is first needed.
 
+  Args:
+    task: Task of the study.
+    overrides_of: Returns the overrides of a trial by its number.
+  """
 
-def read_spec(workdir: epath.Path, name: str) -> Pack:
-  """Returns the pack that `write_spec` wrote."""
-  path = directory_of(workdir, name) / SPEC
-  return from_json(Pack, json.loads(path.read_text()), str(path))
+  def __init__(self, task: Task, overrides_of: Callable[[int], Overrides]):
+    self.task = task
+    self.overrides_of = overrides_of
+    self._jobs: dict[int, Job] = {}
+
+  def __getitem__(self, number: int) -> Job:
+    """Returns the job of a trial."""
+    if number not in self._jobs:
+      self._jobs[number] = self.task.job(self.overrides_of(number))
+    return self._jobs[number]
+
+  def of_pack(self, pack: Pack) -> list[Job]:
+    """Returns the jobs of a pack's members, with the values that the pack changes."""
+    return [
+      self.task.job(self.overrides_in(pack, number))
+      if number in pack.changes
+      else self[number]
+      for number in pack.trials
+    ]
+
+  def overrides_in(self, pack: Pack, number: int) -> Overrides:
+    """Returns the overrides of a member of a pack."""
+    return {**self.overrides_of(number), **pack.changes.get(number, {})}

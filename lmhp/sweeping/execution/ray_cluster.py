@@ -130,8 +130,7 @@ class RayCluster:
       references: References, at least one.
       seconds: Longest time to wait for the first of them.
     """
-    done, _ = self._ray.wait(list(references), timeout=seconds)
-    return done
+    return self._ray.wait(list(references), timeout=seconds)[0]
 
   def result(self, reference: Reference, name: str) -> Any:
     """Returns the result of a function, or raises its exception.

@@ -40,14 +40,14 @@ from lmhp.sweeping.execution.ray_worker import (
   measure,
   run_pack,
 )
-from lmhp.sweeping.execution.runner import RunnerContext
+from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.tasks.task import Job, Task
 
 POLL_SECONDS = 0.5
 """Time between two checks for signals and progress."""
 
 
-class RayRunner:
+class RayRunner(Runner):
   """Runs packs on a cluster. At its end, this context manager leaves the cluster.
 
   Args:
@@ -74,9 +74,6 @@ class RayRunner:
     self._progress = self.cluster.start_actor(_ProgressReports)
     self._pending_reports: Reference = self._progress.take.remote()
 
-  def __enter__(self) -> RayRunner:
-    return self
-
   def __exit__(self, *exception: object) -> None:
     self.cluster.close()
 
@@ -96,23 +93,24 @@ class RayRunner:
         states then.
     """
     # An earlier process may have run some of the packs.
+    workdir = context.states.workdir
     unfinished = []
     for pack in packs:
-      result = read_result(directory_of(context.workdir, pack.name))
+      result = read_result(directory_of(workdir, pack.name))
       if result is None:
         unfinished.append(pack)
       else:
         yield pack, result
     self._remake_states(context, unfinished)
     yield from self._run(context, unfinished)
-    (context.workdir / ATTEMPTS).rmtree(missing_ok=True)
+    (workdir / ATTEMPTS).rmtree(missing_ok=True)
 
   def _remake_states(self, context: RunnerContext, packs: Sequence[Pack]) -> None:
     """Runs packs again if their final states are needed and are not on the disk."""
     # Packs whose states these packs start from.
-    names = set()
-    for pack in packs:
-      names |= {source.pack for source in pack.sources if source is not None}
+    names = {
+      source.pack for pack in packs for source in pack.sources if source is not None
+    }
     states = context.states
     unsaved = [
       states.pack(name) for name in sorted(names) if not states.is_on_disk(name)
@@ -137,7 +135,7 @@ class RayRunner:
         for reference in self.cluster.finished(list(running), POLL_SECONDS):
           pack = running.pop(reference)
           result, attempt = self.cluster.result(reference, pack.name)
-          publish(context.workdir, pack, attempt)
+          publish(context.states.workdir, pack, attempt)
           yield pack, result
         self._show_reports(context, packs_by_name)
         if running and context.should_stop():
@@ -147,17 +145,17 @@ class RayRunner:
 
   def _start(self, context: RunnerContext, pack: Pack) -> Reference:
     """Submits a pack to the cluster."""
-    workdir = context.workdir
+    states = context.states
+    workdir = states.workdir
     if not is_remote(workdir):
       # A worker has another current directory.
       workdir = workdir.absolute()
-    states = context.states
     overrides = {
       number: dict(states.jobs.overrides_of(number))
       for number in states.trials_needed_by(pack)
     }
     return self.submit(
-      run_pack, context.task, str(workdir), pack, overrides, self._progress
+      run_pack, states.jobs.task, str(workdir), pack, overrides, self._progress
     )
 
   def submit(
@@ -234,7 +232,6 @@ class RayAutotuner(Autotuner):
   ) -> PackMethod:
     # Wide packs would leave slots empty, so each gets its share of the trials.
     share = math.ceil(len(jobs) / self._runner.cluster.slots)
-    width = min(share, self.requested_width or share)
     reference = self._runner.submit(
       choose_method,
       self.task,
@@ -242,7 +239,7 @@ class RayAutotuner(Autotuner):
       data_per_trial,
       n_steps,
       self.requested_method,
-      width,
+      min(share, self.requested_width or share),
     )
     return self._runner.cluster.result(reference, 'choosing a method')
 

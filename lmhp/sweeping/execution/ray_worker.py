@@ -28,11 +28,11 @@ from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sweeping.execution.autotuning import Autotuner, PackMethod
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import devices_for
 from lmhp.sweeping.execution.packs import (
   SPEC,
+  JobTable,
   Pack,
   PackResult,
   PackRunOptions,
@@ -103,7 +103,7 @@ class WorkerSetup:
     load_plugin_modules(self.plugins, f'the sweep, on {socket.gethostname()},')
     if self.experiment_file is not None:
       experiment.load(self.experiment_file)
-    return self.recipe.make_task()
+    return self.recipe()
 
 
 @functools.lru_cache(maxsize=1)
@@ -155,9 +155,13 @@ def run_pack(
     Superseded: If another worker has taken over the pack.
   """
   path = as_path(workdir)
-  _check_sees_pack(path, pack)
-  task = _make_task(pickled_setup)
-  jobs = JobTable(task, overrides.__getitem__)
+  if not (directory_of(path, pack.name) / SPEC).exists():
+    raise ConfigError(
+      f'workdir: got {str(path)!r}, but {socket.gethostname()} finds no {SPEC} of '
+      f'{pack.name} in it, expected a directory that all nodes of the cluster share, or '
+      'gs://'
+    )
+  jobs = JobTable(_make_task(pickled_setup), overrides.__getitem__)
   attempt = claim(path, pack.name)
 
   def show(step: int, metrics: Mapping[str, object]) -> None:
@@ -180,8 +184,7 @@ def run_pack(
       # Another worker may start from the final states.
       worth_saving_seconds=0.0,
     )
-    states = PackStateStore(jobs, path)
-    result = states.run_of(pack, attempt, options).run()
+    result = PackStateStore(jobs, path).run_of(pack, attempt, options).run()
   return dataclasses.replace(result, states=None), attempt.name
 
 
@@ -205,22 +208,12 @@ def measure(pickled_setup: bytes, metric: str, job: Job) -> float:
   return _make_task(pickled_setup).measure(metric, job)
 
 
-def _check_sees_pack(workdir: epath.Path, pack: Pack) -> None:
-  if not (directory_of(workdir, pack.name) / SPEC).exists():
-    raise ConfigError(
-      f'workdir: got {str(workdir)!r}, but {socket.gethostname()} finds no {SPEC} of '
-      f'{pack.name} in it, expected a directory that all nodes of the cluster share, or '
-      'gs://'
-    )
-
-
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
   """Collects the interrupt signals by which Ray cancels a function."""
   interrupts: list[int] = []
 
   def note(number: int, frame: types.FrameType | None) -> None:
-    del frame
     interrupts.append(number)
 
   handler = signal.signal(signal.SIGINT, note)

@@ -1,19 +1,25 @@
-"""The interface of a runner, which runs packs for the engine of a study.
+"""Runners, which run packs for the engine of a study, and the runner of this process.
 
 The members of a pack are trials that one compiled program trains together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 import dataclasses
-from typing import Protocol
+from typing import Self
 
 from etils import epath
+import jax
 
+from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.packs import Pack, PackResult
+from lmhp.sweeping.execution.pack_widths import devices_for
+from lmhp.sweeping.execution.packs import Pack, PackResult, PackRunOptions, Stopped
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.tasks.task import Task
 
@@ -23,33 +29,33 @@ class RunnerContext:
   """The study for which a runner runs packs.
 
   Attributes:
-    task: Task of the study.
-    workdir: Directory of the study.
-    states: Final states of the members of packs.
+    states: Final states of the members of packs, in the directory of the study.
     progress: Display of the study's progress.
     should_stop: Returns True after a signal.
   """
 
-  task: Task
-  workdir: epath.Path
   states: PackStateStore
   progress: StudyProgress
   should_stop: Callable[[], bool]
 
 
-class Runner(Protocol):
+class Runner(abc.ABC):
   """A context manager that runs packs."""
 
-  def __enter__(self) -> Runner: ...
+  def __enter__(self) -> Self:
+    return self
 
-  def __exit__(self, *exception: object) -> None: ...
+  @abc.abstractmethod
+  def __exit__(self, *exception: object) -> None:
+    """Releases the threads or processes of the runner."""
 
   def autotuner(
     self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
   ) -> Autotuner:
     """Returns the autotuner of a study, which chooses how packs run.
 
-    The autotuner measures on the devices that run the packs.
+    The autotuner measures on the devices that run the packs. The default measures in this
+    process.
 
     Args:
       task: Task of the study.
@@ -57,8 +63,9 @@ class Runner(Protocol):
       method: One of `lmhp.training.population.METHODS`, or "auto".
       max_pack_width: Largest requested number of members, or None.
     """
-    ...
+    return Autotuner(task, workdir, method, max_pack_width)
 
+  @abc.abstractmethod
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
   ) -> Iterator[tuple[Pack, PackResult]]:
@@ -67,4 +74,68 @@ class Runner(Protocol):
     Raises:
       Stopped: If `context.should_stop` returns True. All states are saved then.
     """
-    ...
+
+
+class LocalRunner(Runner):
+  """Runs packs in this process, one after the other.
+
+  A thread compiles the next pack while one trains.
+  """
+
+  def __init__(self):
+    self._thread = futures.ThreadPoolExecutor(1, 'lmhp-compile')
+
+  def __exit__(self, *exception: object) -> None:
+    self._thread.shutdown(cancel_futures=True)
+
+  def run(
+    self, context: RunnerContext, packs: Sequence[Pack]
+  ) -> Iterator[tuple[Pack, PackResult]]:
+    """Runs packs in their order. Yields each pack with its result.
+
+    Raises:
+      Stopped: If `context.should_stop` returns True. All states are saved then.
+      ConfigError: If a pack does not fit the memory.
+    """
+    following = None
+    for index, pack in enumerate(packs):
+      if context.should_stop():
+        raise Stopped
+      current = following or _prepare(context, pack)
+      # The next pack compiles while this one trains.
+      if index + 1 < len(packs):
+        following = _prepare(context, packs[index + 1])
+        if following.read() is None:
+          self._thread.submit(following.compile_ahead)
+      context.progress.start_pack(pack)
+      yield pack, _run(current)
+
+
+def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
+  def show(step: int, metrics: Mapping[str, object]) -> None:
+    context.progress.update_pack(pack, step, metrics)
+
+  options = PackRunOptions(
+    should_stop=context.should_stop, show=show, devices=devices_for(pack.method)
+  )
+  return context.states.run(pack.name, options)
+
+
+def _run(run: PackRun) -> PackResult:
+  """Runs a pack.
+
+  Raises:
+    ConfigError: If the device has less memory than the analysis of the program needs.
+  """
+  try:
+    return run.run()
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    # Propose half the width.
+    narrower = max(1, run.pack.width // 2)
+    raise ConfigError(
+      f'sweep.max_pack_width: a pack of {run.pack.width} does not fit the memory, '
+      f'expected fewer; finished packs are kept, continue with '
+      f'--sweep.max_pack_width={narrower}'
+    ) from error

@@ -68,12 +68,13 @@ class TrialScores:
     diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
     if diverged:
       # The samplers of a search need finite values.
-      values = self._penalty_values(job)
+      values = tuple(
+        self._task.penalty_value(name, job, name in self._sweep.maximize)
+        for name in self._sweep.objective
+      )
 
     # Steps after a divergence are not counted.
-    trained_steps = pack.last_step
-    if nonfinite_step:
-      trained_steps = min(pack.last_step, nonfinite_step)
+    trained_steps = min(pack.last_step, nonfinite_step or pack.last_step)
     stage_result = StageResult(stage.name, pack.name, values, diverged)
     trial = dataclasses.replace(
       trial,
@@ -85,9 +86,11 @@ class TrialScores:
     )
     # In a population, a member that diverged is replaced and continues.
     if diverged and stage.divergence_ends:
-      step = nonfinite_step or trained_steps
       return dataclasses.replace(
-        trial, status='diverged', values=values, diverged_at=step
+        trial,
+        status='diverged',
+        values=values,
+        diverged_at=nonfinite_step or trained_steps,
       )
     if pack.final:
       return dataclasses.replace(trial, status='complete', values=values)
@@ -101,22 +104,14 @@ class TrialScores:
       job: Job of the trial.
     """
     all_metrics = {**job.known_metrics, **metrics}
-    values = []
-    for name in self._sweep.objective:
-      # A time is measured alone on the device, not in a pack.
-      if name in MEASURED_METRICS:
-        value = self._autotuner.measured(name, job)
-      else:
-        value = all_metrics.get(name, math.nan)
-      values.append(float(value))
-    return tuple(values)
-
-  def _penalty_values(self, job: Job) -> tuple[float, ...]:
-    """Returns the objectives of a diverged trial."""
-    return tuple(
-      self._task.penalty_value(name, job, name in self._sweep.maximize)
+    # A time is measured alone on the device, not in a pack.
+    values = [
+      self._autotuner.measured(name, job)
+      if name in MEASURED_METRICS
+      else all_metrics.get(name, math.nan)
       for name in self._sweep.objective
-    )
+    ]
+    return tuple(map(float, values))
 
   def _step_of_soft_divergence(self, trial: Trial, pack: Pack) -> int | None:
     """Returns the step from which the smoothed loss stayed above the first, or None."""

@@ -11,14 +11,12 @@ from wsgiref import simple_server
 
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
-from lmhp.sweeping.store.study_header import HEADER
+from lmhp.sweeping.store.study_header import HEADER, JOURNAL
 from lmhp.typing import PathLike
 
 if TYPE_CHECKING:
   # Optuna takes long to import.
   from optuna.storages import BaseStorage
-
-JOURNAL = 'study.journal'
 
 
 def open_dashboard(
@@ -62,10 +60,13 @@ def dashboard_server(
     raise ConfigError(
       'dashboard: needs optuna-dashboard, which comes with: pip install "lmhp[dashboard]"'
     ) from None
-  app = optuna_dashboard.wsgi(study_storage)
   try:
     return simple_server.make_server(
-      'localhost', port, app, server_class=_Server, handler_class=_QuietHandler
+      'localhost',
+      port,
+      optuna_dashboard.wsgi(study_storage),
+      server_class=_Server,
+      handler_class=_QuietHandler,
     )
   except OSError as error:
     raise ConfigError(
@@ -118,4 +119,4 @@ class _QuietHandler(simple_server.WSGIRequestHandler):
   """A request handler that prints no line for each request."""
 
   def log_message(self, format: str, *arguments: object) -> None:
-    pass
+    """Prints nothing."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import contextlib
-import functools
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -49,52 +48,29 @@ def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyPr
   """
   mode = resolve_mode(mode)
   if mode == 'none':
-    return NoProgress()
+    return StudyProgress()
   state = StudyState(sweep, name)
   display = PlainDisplay(state) if mode == 'plain' else LiveDisplay(state, mode)
   return DisplayedProgress(state, display)
 
 
-class NoProgress:
-  """An implementation of `StudyProgress` that shows nothing."""
+class Display:
+  """Shows the state of a study. This base class shows nothing."""
 
-  def __enter__(self) -> Self:
-    return self
+  def open(self) -> None:
+    """Draws the state for the first time, if it is drawn in place."""
 
-  def __exit__(self, *exception: object) -> None:
-    pass
-
-  def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
-    pass
-
-  def start_pack(self, pack: Pack) -> None:
-    pass
-
-  def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
-    pass
-
-  def update_trials(self, trials: Iterable[Trial]) -> None:
-    pass
-
-  def message(self, text: str) -> None:
-    pass
-
-
-class Display(Protocol):
-  """Shows the state of a study."""
-
-  def open(self) -> None: ...
-
-  def close(self) -> None: ...
+  def close(self) -> None:
+    """Draws the state for the last time, if it is drawn in place."""
 
   def update(self, ended: Sequence[Pack]) -> None:
     """Shows the new state. `ended` are the packs that have ended since the last call."""
-    ...
 
-  def message(self, text: str) -> None: ...
+  def message(self, text: str) -> None:
+    """Shows one line of text."""
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
   """A line for each pack that ends and for each message, for a pipe, a file or a log.
 
   Args:
@@ -103,12 +79,6 @@ class PlainDisplay:
 
   def __init__(self, state: StudyState) -> None:
     self._state = state
-
-  def open(self) -> None:
-    pass
-
-  def close(self) -> None:
-    pass
 
   def update(self, ended: Sequence[Pack]) -> None:
     for pack in ended:
@@ -119,7 +89,7 @@ class PlainDisplay:
     print(timestamped(text), flush=True)
 
 
-class LiveDisplay:
+class LiveDisplay(Display):
   """A table of the study, drawn in place.
 
   Args:
@@ -198,7 +168,7 @@ def render_study(state: StudyState) -> RenderableType:
   return Group(*parts)
 
 
-class DisplayedProgress:
+class DisplayedProgress(StudyProgress):
   """Keeps the state of a study, and shows it.
 
   Args:
@@ -222,25 +192,23 @@ class DisplayedProgress:
     self._open.close()
 
   def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
-    self._guard(functools.partial(self._state.start, plan, trials))
-    self._update()
+    self._change(lambda: self._state.start(plan, trials))
 
   def start_pack(self, pack: Pack) -> None:
-    self._guard(functools.partial(self._state.start_pack, pack))
-    self._update()
+    self._change(lambda: self._state.start_pack(pack))
 
   def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
-    self._guard(functools.partial(self._state.update_pack, pack, step, metrics))
-    self._update()
+    self._change(lambda: self._state.update_pack(pack, step, metrics))
 
   def update_trials(self, trials: Iterable[Trial]) -> None:
-    ended = self._guard(functools.partial(self._state.update_trials, trials))
-    self._update(ended or ())
+    self._change(lambda: self._state.update_trials(trials))
 
   def message(self, text: str) -> None:
     self._guard(lambda: self._display.message(text))
 
-  def _update(self, ended: Sequence[Pack] = ()) -> None:
+  def _change(self, change: Callable[[], Sequence[Pack] | None]) -> None:
+    """Changes the state, and shows it. `change` may return the packs that have ended."""
+    ended = self._guard(change) or ()
     self._guard(lambda: self._display.update(ended))
 
   def _guard(self, call: Callable[[], T]) -> T | None:

@@ -52,11 +52,12 @@ class RunningPack:
 
   def describe(self) -> str:
     """Returns one line of text."""
-    stage = 'compiling' if self.compiles else 'starting'
-    if self.losses is not None:
+    if self.losses is None:
+      stage = 'compiling' if self.compiles else 'starting'
+    elif self.step < self.pack.last_step:
       stage = f'step {self.step:,} of {self.pack.last_step:,}'
-      if self.step >= self.pack.last_step:
-        stage = 'scoring'
+    else:
+      stage = 'scoring'
     return (
       f'{self.pack.name}: {len(self.pack.trials)} trials by {self.pack.method}, {stage}'
     )
@@ -252,7 +253,6 @@ class StudyState:
   def _sum(self) -> Totals:
     trials = list(self.trials.values())
     updates = {t.number: t.cost.steps + t.cost.cooldown_steps for t in trials}
-    confirming = [trial for trial in trials if confirms(trial)]
     searching = [trial for trial in trials if not confirms(trial)]
 
     # The rungs decide how far a trial is trained, so only a search without rungs, or one that
@@ -271,18 +271,16 @@ class StudyState:
 
     # The best trial of the search, if one has a score.
     ranked = sorted(trials, key=self._rank_key)
-    best = ranked[0] if ranked else None
-    if best is not None and (confirms(best) or not has_score(best)):
-      best = None
+    has_best = bool(ranked) and has_score(ranked[0]) and not confirms(ranked[0])
     n_tokens = sum(trial.cost.tokens for trial in trials)
     return Totals(
       n_ended=sum(trial.ended for trial in trials),
       n_searching=len(searching),
       search_updates=search_updates,
-      confirmation_updates=sum(updates[trial.number] for trial in confirming),
+      confirmation_updates=sum(updates[t.number] for t in trials if confirms(t)),
       tokens_per_update=n_tokens / max(sum(updates.values()), 1),
       ranked=[trial.number for trial in ranked],
-      best=None if best is None else best.number,
+      best=ranked[0].number if has_best else None,
     )
 
   def _rank_key(self, trial: Trial) -> tuple[bool, int, float, int]:
@@ -290,8 +288,7 @@ class StudyState:
     if has_score(trial):
       sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
       return confirms(trial), 0, sign * scores_of(trial)[0], trial.number
-    has_failed = trial.status in ('diverged', 'failed')
-    return confirms(trial), 2 if has_failed else 1, 0.0, trial.number
+    return confirms(trial), 2 if has_failed(trial) else 1, 0.0, trial.number
 
   # --- text ---------------------------------------------------------------------------
 
@@ -303,8 +300,9 @@ class StudyState:
     parts = [f'{totals.n_ended:,}/{n_expected:,} trials']
     if totals.best is not None:
       best = self.trials[totals.best]
-      score = self.score_text(best)
-      parts.append(f'best {score} (trial {best.number}, step {best.cost.steps:,})')
+      parts.append(
+        f'best {self.score_text(best)} (trial {best.number}, step {best.cost.steps:,})'
+      )
     speed = self.steps_per_second()
     if speed:
       tokens = self.tokens_per_second()
@@ -316,10 +314,9 @@ class StudyState:
 
   def score_text(self, trial: Trial) -> str:
     """Returns the objectives of a trial as text. Empty if it has none."""
-    if trial.status in ('diverged', 'failed'):
+    if has_failed(trial):
       return ''
-    values = zip(self.sweep.objective, scores_of(trial), strict=False)
-    return ', '.join(format_value(name, value) for name, value in values)
+    return ', '.join(map(format_value, self.sweep.objective, scores_of(trial)))
 
 
 def confirms(trial: Trial) -> bool:
@@ -337,8 +334,12 @@ def scores_of(trial: Trial) -> tuple[float, ...]:
 def has_score(trial: Trial) -> bool:
   """Returns True if a trial has a finite score, and did not diverge or fail."""
   scores = scores_of(trial)
-  has_failed = trial.status in ('diverged', 'failed')
-  return bool(scores) and math.isfinite(scores[0]) and not has_failed
+  return bool(scores) and math.isfinite(scores[0]) and not has_failed(trial)
+
+
+def has_failed(trial: Trial) -> bool:
+  """Returns True if a trial diverged or failed."""
+  return trial.status in ('diverged', 'failed')
 
 
 def _has_ended(pack: Pack, trials: Mapping[int, Trial]) -> bool:

@@ -98,17 +98,15 @@ def _row(
   # A trial has at most one of the parameters of a column.
   values = []
   for names in columns.values():
-    texts = [_value_text(trial, name) for name in names if name in trial.parameters]
-    values.append(texts[0] if texts else '')
+    name = next((name for name in names if name in trial.parameters), None)
+    values.append('' if name is None else _value_text(trial, name))
 
-  status = trial.status
-  step = trial.cost.steps
+  step = trial.cost.steps if running is None else running.step
   loss = ''
-  if running is not None:
-    step = running.step
-    if running.losses is not None:
-      loss = f'{running.losses[member]:.4f}'
+  if running is not None and running.losses is not None:
+    loss = f'{running.losses[member]:.4f}'
   # The status of a trial that has not ended depends on its pack.
+  status = trial.status
   if not trial.ended:
     status = 'waiting' if running is None else 'running'
   if confirms(trial):
@@ -161,5 +159,4 @@ def _value_text(trial: Trial, name: str) -> str:
   values = [trial.parameters[name]]
   if len(paths) > 1:
     values = [trial.overrides.get(path) for path in paths]
-  texts = [f'{v:.3g}' if isinstance(v, float) else str(v) for v in values]
-  return ' '.join(texts)
+  return ' '.join(f'{v:.3g}' if isinstance(v, float) else str(v) for v in values)

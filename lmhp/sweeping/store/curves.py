@@ -43,7 +43,7 @@ class CurveRows:
     tokens_per_step: int,
     every_steps: int,
     forced_steps: Sequence[int],
-    loss: str = 'loss_nats',
+    loss: str,
   ):
     self.trials = trials
     self.tokens_per_step = tokens_per_step
@@ -66,8 +66,7 @@ class CurveRows:
       nonfinite_steps: For each member, the step of its last row, or None for no limit.
     """
     # All members log the same steps.
-    n_steps = columns[self.loss].shape[1]
-    steps_S = np.arange(first_step + 1, first_step + n_steps + 1)
+    steps_S = first_step + 1 + np.arange(columns[self.loss].shape[1])
     is_regular_S = steps_S % self.every_steps == 0
     is_logged_S = is_regular_S | np.isin(steps_S, self.forced_steps)
 
@@ -93,7 +92,7 @@ class CurveRows:
     """
     for trial, metrics, end in zip(self.trials, scores, nonfinite_steps):
       if end is None:
-        columns = {name: np.array([float(value)]) for name, value in metrics.items()}
+        columns = {name: np.array([value], float) for name, value in metrics.items()}
         self._append(trial, np.array([step]), columns)
 
   def _append(
@@ -103,13 +102,8 @@ class CurveRows:
     columns: Mapping[str, npt.NDArray[np.floating]],
   ) -> None:
     if len(steps):
-      table = {
-        'trial': np.full(len(steps), trial),
-        'step': steps,
-        'tokens': steps * self.tokens_per_step,
-        **columns,
-      }
-      self._parts.append(pa.table(table))
+      keys = (np.full(len(steps), trial), steps, steps * self.tokens_per_step)
+      self._parts.append(pa.table({**dict(zip(KEYS, keys)), **columns}))
 
   def last(self) -> list[dict[str, float]]:
     """Returns the last training metrics of each member, as {metric: value}.
@@ -118,24 +112,18 @@ class CurveRows:
     the dict is empty.
     """
     table = self.table()
-    steps = np.asarray(table['step'])
-    losses = table[self.loss].to_numpy()
-
     # Rows of evaluations have no training loss, which is NaN here.
-    rows = np.flatnonzero(~np.isnan(losses))
-    rows = rows[np.argsort(steps[rows], kind='stable')]
-
-    # Later rows replace earlier rows of the same trial.
+    rows = np.flatnonzero(~np.isnan(table[self.loss].to_numpy()))
+    # The rows of a trial are in the order of their steps, so later rows replace earlier ones.
     trials = np.asarray(table['trial'])[rows]
     last_row_by_trial = dict(zip(trials.tolist(), rows.tolist()))
 
-    metrics = []
-    for trial in self.trials:
-      if trial in last_row_by_trial:
-        metrics.append(_metrics_of_row(table, last_row_by_trial[trial]))
-      else:
-        metrics.append({})
-    return metrics
+    return [
+      _metrics_of_row(table, last_row_by_trial[trial])
+      if trial in last_row_by_trial
+      else {}
+      for trial in self.trials
+    ]
 
   def table(self) -> pa.Table:
     """Returns all rows. A metric that a row does not have is null."""

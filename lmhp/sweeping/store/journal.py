@@ -19,15 +19,74 @@ import contextlib
 import logging
 import os
 import pathlib
+import time
 
 from optuna.storages.journal import BaseJournalBackend
 
 from lmhp.files import write_atomic
-from lmhp.sweeping.store.journal_lock import JournalLock
 from lmhp.sweeping.store.journal_records import RecordReader, complete_records, encode
 from lmhp.typing import JSON, PathLike
 
+FOREIGN_LOCK_SECONDS = 30.0
+"""Age after which the lock of another program is removed. Source: Optuna's own default."""
+
 _log = logging.getLogger(__name__)
+
+
+class JournalLock:
+  """Optuna's lock on a journal. A lock that a killed lmhp process left is removed at once.
+
+  The lock is a symbolic link in the directory of the journal. The link of lmhp points to a
+  file that the only writing process of a study has locked with `flock`. So if this process
+  has locked the file, a link to the file was left by a process that died.
+
+  Args:
+    journal: Path of the journal.
+    writer_file: File that this process has locked with `flock`.
+  """
+
+  def __init__(self, journal: pathlib.Path, writer_file: pathlib.Path):
+    self._link = f'{journal}.lock'
+    self._target = writer_file.name
+
+  def __enter__(self) -> None:
+    """Takes the lock. Waits for other programs."""
+    deadline = time.monotonic() + FOREIGN_LOCK_SECONDS
+    pause_seconds = 0.001
+    while True:
+      # Only one process can create the link.
+      try:
+        os.symlink(self._target, self._link)
+        return
+      except FileExistsError:
+        pass
+      if self._is_left_by_a_killed_writer():
+        self._remove_link()
+        continue
+      if time.monotonic() > deadline:
+        _log.warning(
+          '%s was not released for %.0f seconds and is removed',
+          self._link,
+          FOREIGN_LOCK_SECONDS,
+        )
+        self._remove_link()
+      time.sleep(pause_seconds)
+      # Wait twice as long after each attempt.
+      pause_seconds = min(2 * pause_seconds, 0.1)
+
+  def __exit__(self, *exception: object) -> None:
+    self._remove_link()
+
+  def _remove_link(self) -> None:
+    with contextlib.suppress(FileNotFoundError):
+      os.unlink(self._link)
+
+  def _is_left_by_a_killed_writer(self) -> bool:
+    try:
+      return os.readlink(self._link) == self._target
+    except OSError:
+      # Another program has released its lock, or its lock is not a link.
+      return False
 
 
 class Journal(BaseJournalBackend):
@@ -65,16 +124,13 @@ class Journal(BaseJournalBackend):
         raise ValueError('a transaction cannot read records a second time')
       # These records were returned before, so the file is read again.
       self._rewind()
-    for record in self._next_records():
+    if self._batch is None:
+      self._unread.extend(self._new_records_of_file())
+    while self._unread:
+      record = self._unread.popleft()
       self._n_returned += 1
       if self._n_returned > log_number_from:
         yield record
-
-  def _next_records(self) -> Iterator[dict[str, JSON]]:
-    while self._unread:
-      yield self._unread.popleft()
-    if self._batch is None:
-      yield from self._new_records_of_file()
 
   def _new_records_of_file(self) -> Iterator[dict[str, JSON]]:
     """Yields the records of the file that were not read before."""

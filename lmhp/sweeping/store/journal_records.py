@@ -50,8 +50,7 @@ def encode(record: Mapping[str, JSON], previous: str) -> bytes:
     previous: Checksum of the record of lmhp before it, or an empty string.
   """
   text = json.dumps(record, separators=(',', ':')).encode()
-  checksum = _digest(text, previous)
-  return text[:-1] + b',"checksum":"%s"}\n' % checksum.encode()
+  return text[:-1] + b',"checksum":"%s"}\n' % _digest(text, previous).encode()
 
 
 def _digest(text: bytes, previous: str) -> str:
@@ -84,12 +83,9 @@ class RecordReader:
     Raises:
       DamagedJournal: If the checksum does not fit, or the line is no record.
     """
-    try:
-      record = json.loads(line)
-    except ValueError:
-      raise self._damaged(number, 'is no record') from None
-    if not isinstance(record, dict) or 'op_code' not in record:
-      raise self._damaged(number, 'is no record')
+    record = _parse(line)
+    if record is None:
+      raise _damaged(self.path, number, 'is no record')
 
     # The checksum covers the text before it, and the checksum of the previous record.
     match = _CHECKSUM.search(line)
@@ -98,7 +94,7 @@ class RecordReader:
       checksum = match[1].decode()
       if _digest(text, self.previous) != checksum:
         reason = 'does not fit its checksum: it, or a record before it, was changed'
-        raise self._damaged(number, reason)
+        raise _damaged(self.path, number, reason)
       self.previous = checksum
 
     if self._guard.accepts(record, by_lmhp=match is not None):
@@ -113,11 +109,21 @@ class RecordReader:
       )
     return None
 
-  def _damaged(self, number: int, reason: str) -> DamagedJournal:
-    return DamagedJournal(
-      f'{self.path}: line {number} {reason}, expected a journal that only lmhp and '
-      'Optuna have written'
-    )
+
+def _parse(line: bytes) -> dict[str, JSON] | None:
+  """Returns a line as a record, or None if it is none."""
+  try:
+    record = json.loads(line)
+  except ValueError:
+    return None
+  return record if isinstance(record, dict) and 'op_code' in record else None
+
+
+def _damaged(path: pathlib.Path, number: int, reason: str) -> DamagedJournal:
+  return DamagedJournal(
+    f'{path}: line {number} {reason}, expected a journal that only lmhp and '
+    'Optuna have written'
+  )
 
 
 class _Guard:
@@ -148,7 +154,11 @@ class _Guard:
 
     # Follow which studies and trials lmhp has made, to know what others may not change.
     if operation == CREATE_STUDY:
-      self._create_study(str(record.get('study_name')))
+      # Optuna ignores a second study of the same name.
+      name = str(record.get('study_name'))
+      if name not in self._study_names.values():
+        self._study_names[self._n_studies] = name
+        self._n_studies += 1
     elif operation == CREATE_TRIAL and study in self._study_names:
       if by_lmhp:
         self._lmhp_trials.add(self._n_trials)
@@ -163,18 +173,12 @@ class _Guard:
       return record.get('trial_id') not in self._lmhp_trials
     return True
 
-  def _create_study(self, name: str) -> None:
-    # Optuna ignores a second study of the same name.
-    if name not in self._study_names.values():
-      self._study_names[self._n_studies] = name
-      self._n_studies += 1
-
 
 def _sets_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
   attribute = record.get('user_attr')
-  if not isinstance(attribute, Mapping):
-    return False
-  return any(name.startswith(ATTRIBUTE_PREFIX) for name in attribute)
+  return isinstance(attribute, Mapping) and any(
+    name.startswith(ATTRIBUTE_PREFIX) for name in attribute
+  )
 
 
 # --- torn records ---------------------------------------------------------------------
@@ -195,40 +199,28 @@ def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, byt
   """
   *lines, _ = text.split(b'\n')
   for number, line in enumerate(lines, start=1):
-    if (
+    looks_complete = (
       line.startswith(_RECORD_START)
       and line.endswith(b'}')
       and line.find(_RECORD_START, 1) < 0
-    ):
-      # `RecordReader.read` parses each line. To save time, only the last line, which may be
-      # torn, is parsed here too.
-      if number < len(lines) or _is_record(line):
-        yield number, line
-        continue
-    record = line if _is_record(line) else _record_at_end(line)
-    if record is not None:
-      yield number, record
+    )
+    # `RecordReader.read` parses each line. To save time, only the last line, which may be
+    # torn, is parsed here too.
+    if not looks_complete or number == len(lines):
+      complete = _complete_record(line)
+    else:
+      complete = line
+    if complete is not None:
+      yield number, complete
     elif number < len(lines):
-      raise DamagedJournal(
-        f'{path}: line {number} is no record, expected a journal that only lmhp and '
-        'Optuna have written'
-      )
+      raise _damaged(path, number, 'is no record')
 
 
-def _is_record(line: bytes) -> bool:
-  if not line.endswith(b'}'):
-    return False
-  try:
-    return 'op_code' in json.loads(line)
-  except (ValueError, TypeError):
-    return False
-
-
-def _record_at_end(line: bytes) -> bytes | None:
-  """Returns the complete record that follows a torn one in a line, or None."""
-  start = line.find(_RECORD_START, 1)
-  while start > 0:
-    if _is_record(line[start:]):
-      return line[start:]
-    start = line.find(_RECORD_START, start + 1)
+def _complete_record(line: bytes) -> bytes | None:
+  """Returns a line, or the complete record that follows a torn one in it, or None."""
+  starts = [match.start() for match in re.finditer(re.escape(_RECORD_START), line)]
+  for start in (0, *starts):
+    record = line[start:]
+    if record.endswith(b'}') and _parse(record) is not None:
+      return record
   return None

@@ -12,9 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import functools
+import json
+import pathlib
 import types
 import typing
 from typing import TypeVar, cast
+
+from etils import epath
 
 from lmhp.errors import ConfigError
 from lmhp.files import from_jsonable, to_jsonable
@@ -32,11 +36,23 @@ def raw_json() -> typing.Any:
 def to_json(record: object) -> dict[str, JSON]:
   """Returns a dataclass as a JSON object, without the fields that equal their default."""
   stored = {}
-  for name, (default, raw) in _defaults(type(record)).items():
+  for name, (default, hint) in _fields(type(record)).items():
     value = getattr(record, name)
     if value != default:
-      stored[name] = value if raw else _encode(value)
+      stored[name] = value if hint is None else _encode(value)
   return stored
+
+
+def as_stored(record: T, path: str) -> T:
+  """Returns a dataclass as `from_json` returns it, with tuples and Python's numbers.
+
+  Without the conversion, equal records may compare as different.
+
+  Args:
+    record: A dataclass.
+    path: Place of the object, for error messages.
+  """
+  return from_json(type(record), to_json(record), path)
 
 
 def from_json(cls: type[T], value: JSON, path: str) -> T:
@@ -53,46 +69,50 @@ def from_json(cls: type[T], value: JSON, path: str) -> T:
   """
   if not isinstance(value, Mapping):
     raise _wrong_type(path, value, 'a JSON object')
-  hints = _hints(cls)
+  fields = _fields(cls)
   # An unknown field could change the meaning of the others.
   arguments = {}
   for name, item in value.items():
-    if name not in hints:
+    if name not in fields:
       raise ConfigError(
-        f'{path}.{name}: unknown field, expected one of {", ".join(hints)}; a newer '
+        f'{path}.{name}: unknown field, expected one of {", ".join(fields)}; a newer '
         'version of lmhp wrote this'
       )
-    arguments[name] = _decode(hints[name], item, f'{path}.{name}')
+    _, hint = fields[name]
+    arguments[name] = _decode(hint, item, f'{path}.{name}')
 
   # A field without a default must be present.
-  for name, (default, _) in _defaults(cls).items():
+  for name, (default, _) in fields.items():
     if default is dataclasses.MISSING and name not in arguments:
       raise ConfigError(f'{path}.{name}: missing, expected a value')
   return cls(**arguments)
+
+
+def read_record(cls: type[T], path: pathlib.Path | epath.Path) -> T:
+  """Returns the dataclass whose JSON object is in a file.
+
+  Raises:
+    ConfigError: As `from_json`.
+    ValueError: If the file is not JSON.
+  """
+  return from_json(cls, json.loads(path.read_text()), str(path))
 
 
 # --- fields of a dataclass ------------------------------------------------------------
 
 
 @functools.cache
-def _defaults(cls: type) -> dict[str, tuple[object, bool]]:
-  """Returns the default of each field, or MISSING, and True for raw JSON."""
-  defaults: dict[str, tuple[object, bool]] = {}
+def _fields(cls: type) -> dict[str, tuple[object, object]]:
+  """Returns the default of each field, or MISSING, and its type, or None for raw JSON."""
+  hints = typing.get_type_hints(cls)
+  fields: dict[str, tuple[object, object]] = {}
   for field in dataclasses.fields(cls):
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
       default = field.default_factory()
-    defaults[field.name] = (default, bool(field.metadata.get('raw')))
-  return defaults
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, object]:
-  """Returns the type of each field. Raw JSON has the type None."""
-  hints = typing.get_type_hints(cls)
-  return {
-    name: None if raw else hints[name] for name, (_, raw) in _defaults(cls).items()
-  }
+    hint = None if field.metadata.get('raw') else hints[field.name]
+    fields[field.name] = (default, hint)
+  return fields
 
 
 # --- values ---------------------------------------------------------------------------
@@ -116,25 +136,19 @@ def _decode(hint: object, value: JSON, path: str) -> object:
     return to_tuples(from_jsonable(value))
   origin = typing.get_origin(hint)
   if origin in (types.UnionType, typing.Union):
-    return _decode_optional(hint, value, path)
+    # A type such as `int | None`.
+    (item_hint,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+    return None if value is None else _decode(item_hint, value, path)
   if origin is tuple:
     if not isinstance(value, list):
       raise _wrong_type(path, value, 'a list')
-    item_hint = typing.get_args(hint)[0]
+    item_hint, *_ = typing.get_args(hint)
     return tuple(_decode(item_hint, item, path) for item in value)
   if isinstance(origin, type) and issubclass(origin, Mapping):
     return _decode_mapping(hint, value, path)
   if dataclasses.is_dataclass(hint):
     return from_json(cast(type, hint), value, path)
   return _decode_scalar(hint, value, path)
-
-
-def _decode_optional(hint: object, value: JSON, path: str) -> object:
-  """Returns a value of a type such as `int | None`."""
-  if value is None:
-    return None
-  (item_hint,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
-  return _decode(item_hint, value, path)
 
 
 def _decode_mapping(hint: object, value: JSON, path: str) -> dict[object, object]:

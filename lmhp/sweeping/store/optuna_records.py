@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
-import dataclasses
 import datetime
 import itertools
 import math
@@ -36,6 +35,7 @@ from lmhp.errors import ConfigError
 from lmhp.files import to_jsonable
 from lmhp.sweeping.space import Parameter
 from lmhp.sweeping.store.journal_records import ATTRIBUTE_PREFIX
+from lmhp.sweeping.store.json_records import from_json, to_json
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import (
   are_compatible,
@@ -63,15 +63,6 @@ _STATES = {
   'failed': TrialState.FAIL,
 }
 _REQUIRED = (NUMBER, 'point', 'seed', 'cohort', 'overrides', 'record')
-
-
-@dataclasses.dataclass(frozen=True)
-class _OptunaFields:
-  """The fields of a trial that change and that Optuna stores in addition to `record`."""
-
-  state: TrialState
-  scores: Mapping[int, float]
-  diverged: bool
 
 
 class OptunaRecords:
@@ -106,11 +97,11 @@ class OptunaRecords:
   def manifest(self) -> StudyManifest:
     """Returns the manifest of the study."""
     attributes = self.storage.get_study_user_attrs(self.study_id)
-    return StudyManifest.from_json(attributes[MANIFEST])
+    return from_json(StudyManifest, attributes[MANIFEST], 'manifest')
 
   def set_manifest(self, manifest: StudyManifest) -> None:
     """Replaces the manifest of the study."""
-    self.storage.set_study_user_attr(self.study_id, MANIFEST, manifest.to_json())
+    self.storage.set_study_user_attr(self.study_id, MANIFEST, to_json(manifest))
 
   # --- reading ------------------------------------------------------------------------
 
@@ -148,9 +139,12 @@ class OptunaRecords:
       trials.append(trial)
       self._ids.append(frozen._trial_id)
       if repair:
-        diverged = 'diverged' in frozen.user_attrs
-        stored = _OptunaFields(frozen.state, frozen.intermediate_values, diverged)
-        self._update_optuna_fields(trial, stored)
+        self._update_optuna_fields(
+          trial,
+          stored_state=frozen.state,
+          stored_scores=frozen.intermediate_values,
+          is_stored_as_diverged='diverged' in frozen.user_attrs,
+        )
     return trials
 
   def _add_interrupted(self, n_trials: int) -> list[Trial]:
@@ -158,7 +152,7 @@ class OptunaRecords:
     adding = self.storage.get_study_user_attrs(self.study_id).get(ADDING)
     if not adding:
       return []
-    trials = [Trial.from_json(item) for item in adding]
+    trials = [from_json(Trial, item, 'trial') for item in adding]
     missing = [trial for trial in trials if trial.number >= n_trials]
     self._create(missing)
     self.storage.set_study_user_attr(self.study_id, ADDING, None)
@@ -169,7 +163,7 @@ class OptunaRecords:
   def add(self, trials: Sequence[Trial]) -> None:
     """Creates trials. After a kill either all of them exist or none."""
     with self.transaction():
-      adding = [trial.to_json() for trial in trials]
+      adding = [to_json(trial) for trial in trials]
       self.storage.set_study_user_attr(self.study_id, ADDING, adding)
       self._create(trials)
       self.storage.set_study_user_attr(self.study_id, ADDING, None)
@@ -178,38 +172,51 @@ class OptunaRecords:
     """Stores changes of trials, given as (old, new)."""
     with self.transaction():
       for old, new in changes:
-        trial_id = self._ids[old.number]
-        self.storage.set_trial_user_attr(trial_id, 'record', _record_of(new))
-        stored = _OptunaFields(
-          _STATES[old.status], old.scores, old.status == 'diverged'
+        self.storage.set_trial_user_attr(
+          self._ids[old.number], 'record', _record_of(new)
         )
-        self._update_optuna_fields(new, stored)
+        self._update_optuna_fields(
+          new,
+          stored_state=_STATES[old.status],
+          stored_scores=old.scores,
+          is_stored_as_diverged=old.status == 'diverged',
+        )
 
-  def _update_optuna_fields(self, trial: Trial, stored: _OptunaFields) -> None:
-    """Writes the fields of a trial that differ from those that Optuna has stored."""
+  def _update_optuna_fields(
+    self,
+    trial: Trial,
+    *,
+    stored_state: TrialState,
+    stored_scores: Mapping[int, float],
+    is_stored_as_diverged: bool,
+  ) -> None:
+    """Writes the fields of a trial that differ from those that Optuna has stored.
+
+    These are the fields that change and that Optuna stores in addition to `record`.
+    """
     # Optuna does not change a finished trial.
-    if stored.state.is_finished():
+    if stored_state.is_finished():
       return
     trial_id = self._ids[trial.number]
     state = _STATES[trial.status]
     for step, score in sorted(trial.scores.items()):
       # The comparison of text makes NaN equal to NaN.
-      if str(stored.scores.get(step)) != str(score):
+      if str(stored_scores.get(step)) != str(score):
         self.storage.set_trial_intermediate_value(trial_id, step, score)
-    if trial.status == 'diverged' and not stored.diverged:
+    if trial.status == 'diverged' and not is_stored_as_diverged:
       self.storage.set_trial_user_attr(trial_id, 'diverged', True)
 
     # A finished trial cannot be changed, so its state is written last.
-    if stored.state == TrialState.WAITING and state != stored.state:
+    if stored_state == TrialState.WAITING and state != stored_state:
       self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     if state.is_finished():
       self.storage.set_trial_state_values(trial_id, state, _optuna_values(trial))
 
   def _create(self, trials: Sequence[Trial]) -> None:
     for trial in trials:
-      template = self._template(trial)
-      trial_id = self.storage.create_new_trial(self.study_id, template)
-      self._ids.append(trial_id)
+      self._ids.append(
+        self.storage.create_new_trial(self.study_id, self._template(trial))
+      )
 
   def _template(self, trial: Trial) -> FrozenTrial:
     """Returns a trial as Optuna's `FrozenTrial`, from which Optuna creates it."""
@@ -224,7 +231,7 @@ class OptunaRecords:
       distributions[key] = distribution
 
     # Each fixed field is one attribute. `record` holds all fields that change.
-    stored = trial.to_json()
+    stored = to_json(trial)
     attributes = {
       NUMBER: trial.number,
       'point': trial.point,
@@ -278,7 +285,7 @@ class OptunaRecords:
 
 def _record_of(trial: Trial) -> dict[str, JSON]:
   """Returns the part of a trial that changes, as JSON."""
-  return {name: value for name, value in trial.to_json().items() if name not in FIXED}
+  return {name: value for name, value in to_json(trial).items() if name not in FIXED}
 
 
 def _trial_of(frozen: FrozenTrial) -> Trial:
@@ -290,7 +297,7 @@ def _trial_of(frozen: FrozenTrial) -> Trial:
     **{name: attributes[name] for name in FIXED if name in attributes},
     **attributes['record'],
   }
-  return Trial.from_json(stored)
+  return from_json(Trial, stored, 'trial')
 
 
 def _optuna_values(trial: Trial) -> list[float] | None:

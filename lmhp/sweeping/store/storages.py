@@ -16,11 +16,11 @@ import sqlalchemy.exc
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.store.journal import Journal, JournalSnapshot
+from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_records import ID, MANIFEST, Transaction
-from lmhp.sweeping.store.study_header import LOCK, StudyHeader, redact_url
+from lmhp.sweeping.store.study_header import JOURNAL, LOCK, StudyHeader, redact_url
 
-JOURNAL = 'study.journal'
 ATTEMPTS = 5
 """Attempts to open a database."""
 
@@ -193,6 +193,6 @@ def create_study(
       study = storage.get_study_id_from_name(header.name)
     except KeyError:
       study = storage.create_new_study(directions, header.name)
-    storage.set_study_user_attr(study, MANIFEST, manifest.to_json())
+    storage.set_study_user_attr(study, MANIFEST, to_json(manifest))
     storage.set_study_user_attr(study, ID, header.id)
   return study

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import contextlib
-import json
 import math
 import pathlib
 from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
+from lmhp.files import write_json
 from lmhp.sweeping.space import Space, parameters
+from lmhp.sweeping.store.json_records import as_stored, to_json
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import quiet_optuna
 from lmhp.sweeping.store.optuna_records import OptunaRecords
 from lmhp.sweeping.store.storages import (
-  JOURNAL,
   OpenStorage,
   closed_on_error,
   create_study,
@@ -31,6 +31,7 @@ from lmhp.sweeping.store.storages import (
 )
 from lmhp.sweeping.store.study_header import (
   HEADER,
+  JOURNAL,
   StudyHeader,
   local_directory,
   lock_for_writing,
@@ -48,8 +49,8 @@ class Study:
 
   Attributes:
     workdir: Directory of the study.
-    name: Name of the study in its storage.
     directions: "minimize" or "maximize" for each objective.
+    manifest: Manifest of the study.
   """
 
   def __init__(
@@ -70,16 +71,15 @@ class Study:
       lock: The open lock file, or None if the study is open for reading.
     """
     self.workdir = workdir
-    self.name = header.name
     self.directions = header.directions
     self._opened = opened
     self._records = records
     self._lock = lock
     self._closed = False
-    self._manifest = records.manifest()
+    self.manifest = records.manifest()
     self._trials = records.load(repair=lock is not None)
     # The line of each trial shows if an update changes it.
-    self._lines = [_line(trial) for trial in self._trials]
+    self._lines = [line_of(trial) for trial in self._trials]
     self._export = TrialsFile(workdir)
 
   @classmethod
@@ -128,7 +128,7 @@ class Study:
       if is_new:
         # The header is written before the study is created in the storage, with the id of the
         # header. If the process is killed between the two, the next one reads this header.
-        header.write(workdir)
+        write_json(workdir / HEADER, to_json(header))
 
       # Open the storage, which may hold other studies, and create the study if it is new.
       with quiet_optuna():
@@ -191,20 +191,13 @@ class Study:
     """All trials, by number."""
     return list(self._trials)
 
-  @property
-  def manifest(self) -> StudyManifest:
-    """The manifest of the study."""
-    return self._manifest
-
   def set_manifest(self, manifest: StudyManifest) -> None:
     """Replaces the manifest. An equal one is not written."""
     self._check_writable()
-    # The conversion turns lists into tuples and NumPy's numbers into Python's, as the storage
-    # does. Without it, equal manifests may compare as different.
-    manifest = StudyManifest.from_json(manifest.to_json())
-    if manifest != self._manifest:
+    manifest = as_stored(manifest, 'manifest')
+    if manifest != self.manifest:
       self._records.set_manifest(manifest)
-      self._manifest = manifest
+      self.manifest = manifest
 
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds trials. After a kill, either all of them exist or none.
@@ -220,11 +213,11 @@ class Study:
     if not trials:
       return
     # Keep the trials as a reader would load them.
-    added = [_as_stored(trial) for trial in trials]
+    added = [as_stored(trial, 'trial') for trial in trials]
     self._records.add(added)
     self._trials += added
-    self._lines += [_line(trial) for trial in added]
-    self._note_change()
+    self._lines += [line_of(trial) for trial in added]
+    self._export.note_change(self._lines)
 
   def update(self, trials: Sequence[Trial]) -> None:
     """Stores the new state of trials. A trial that did not change is not written.
@@ -240,38 +233,30 @@ class Study:
 
     # Nothing is written before all trials are checked.
     changes = []
-    lines = {}
+    n_trials = len(self._trials)
     for trial in trials:
-      n_trials = len(self._trials)
       if not 0 <= trial.number < n_trials:
         raise ValueError(
           f'trial {trial.number}: expected the number of an existing trial, below {n_trials}'
         )
       self._check(trial)
-      new = _as_stored(trial)
-      line = _line(new)
-      if line != self._lines[trial.number]:
+      new = as_stored(trial, 'trial')
+      if line_of(new) != self._lines[trial.number]:
         old = self._trials[trial.number]
         _check_change(old, new)
         changes.append((old, new))
-        lines[trial.number] = line
     if not changes:
       return
     self._records.change(changes)
     for _, trial in changes:
       self._trials[trial.number] = trial
-      self._lines[trial.number] = lines[trial.number]
-    self._note_change()
+      self._lines[trial.number] = line_of(trial)
+    self._export.note_change(self._lines)
 
   def flush(self) -> None:
     """Writes `trials.jsonl` if a trial has changed since it was last written."""
     if self._lock is not None:
       self._export.write(self._lines)
-
-  def _note_change(self) -> None:
-    """Writes `trials.jsonl`, but not so often that it takes much of the time."""
-    self._export.note_change()
-    self._export.write_if_due(self._lines)
 
   def close(self) -> None:
     """Writes `trials.jsonl`, and lets another process write the study."""
@@ -304,15 +289,6 @@ class Study:
           f'trial {trial.number}: got values {trial.values}, expected {n_objectives} finite '
           'value(s)'
         )
-
-
-def _as_stored(trial: Trial) -> Trial:
-  """Returns a trial as the storage returns it, with tuples and Python's numbers."""
-  return Trial.from_json(trial.to_json())
-
-
-def _line(trial: Trial) -> str:
-  return json.dumps(line_of(trial), allow_nan=False)
 
 
 def _check_change(old: Trial, new: Trial) -> None:

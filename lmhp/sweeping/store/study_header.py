@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
-import json
 import pathlib
 import re
 from typing import IO
 
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote, write_json
-from lmhp.sweeping.store.json_records import from_json, to_json
+from lmhp.files import is_remote
+from lmhp.sweeping.store.json_records import read_record
 from lmhp.typing import PathLike
 
 try:
@@ -24,6 +23,7 @@ except ImportError:
   fcntl = None
 
 HEADER = 'study.json'
+JOURNAL = 'study.journal'
 LOCK = 'study.lock'
 
 
@@ -54,15 +54,11 @@ class StudyHeader:
     if not path.exists():
       return None
     try:
-      return from_json(cls, json.loads(path.read_text()), str(path))
+      return read_record(cls, path)
     except ConfigError:
       raise
     except ValueError as error:
       raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
-
-  def write(self, workdir: pathlib.Path) -> None:
-    """Writes `study.json`."""
-    write_json(workdir / HEADER, to_json(self))
 
   def check(
     self,

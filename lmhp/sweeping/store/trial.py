@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import json
 
 from lmhp.files import to_jsonable
-from lmhp.sweeping.store.json_records import from_json, to_json
-from lmhp.typing import JSON
+from lmhp.sweeping.store.json_records import to_json
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
 ENDED = STATUSES[2:]
@@ -160,18 +160,9 @@ class Trial:
     """Returns the result of a stage, or None if the trial has none."""
     return next((result for result in self.stages if result.stage == stage), None)
 
-  def to_json(self) -> dict[str, JSON]:
-    """Returns the trial as a JSON object."""
-    return to_json(self)
 
-  @classmethod
-  def from_json(cls, value: JSON) -> Trial:
-    """Returns the trial that `to_json` has converted to a JSON object."""
-    return from_json(cls, value, 'trial')
-
-
-def line_of(trial: Trial) -> dict[str, JSON]:
-  """Returns a trial as a line of `trials.jsonl`, with flat columns for tables.
+def line_of(trial: Trial) -> str:
+  """Returns a trial as a line of `trials.jsonl`, a JSON object with flat columns for tables.
 
   The objective is a number, or a list if there are several. `rung` is the last scored
   step, and `pack` the newest pack.
@@ -197,10 +188,10 @@ def line_of(trial: Trial) -> dict[str, JSON]:
     'metrics': trial.metrics,
   }
   # These fields are left out of a line if they have no value.
-  stored = trial.to_json()
+  stored = to_json(trial)
   for name in ('stages', 'diverged_at', 'lineage', 'error'):
     if name in stored:
       line[name] = stored[name]
   if trial.stages:
     line['pack'] = trial.stages[-1].pack
-  return to_jsonable(line)
+  return json.dumps(to_jsonable(line), allow_nan=False)

@@ -26,10 +26,6 @@ class TrialsFile:
     self._is_stale = True
     self._due = -math.inf
 
-  def note_change(self) -> None:
-    """Notes that a trial has changed since the file was written."""
-    self._is_stale = True
-
   def write(self, lines: Sequence[str]) -> None:
     """Writes the file if a trial has changed.
 
@@ -47,7 +43,8 @@ class TrialsFile:
     end = time.monotonic()
     self._due = end + EXPORT_INTERVAL * (end - start)
 
-  def write_if_due(self, lines: Sequence[str]) -> None:
-    """Writes the file, but not so often that it takes much of the time."""
+  def note_change(self, lines: Sequence[str]) -> None:
+    """Writes the file after a change, but not so often that it takes much of the time."""
+    self._is_stale = True
     if time.monotonic() >= self._due:
       self.write(lines)

@@ -107,15 +107,12 @@ class FunctionPrograms:
     self.metric_names = metric_names
     self._functions = functions
     self._loss = loss
-    self._init = jax.jit(self._first_state)
-    self._score = jax.jit(self.score_function())
+    self.init = jax.jit(self._first_state)
+    self.score = jax.jit(self.score_function())
 
   def _first_state(self, hypers: Hypers) -> CountedState:
+    """Returns the first state of a trial. `init` is its compiled form."""
     return CountedState(jnp.int32(0), self._functions.init(hypers))
-
-  def init(self, hypers: Hypers) -> CountedState:
-    """Returns the first state of a trial."""
-    return self._init(hypers)
 
   def abstract_state(self, hypers: Hypers) -> CountedState:
     """Returns the shapes of the state."""
@@ -125,8 +122,9 @@ class FunctionPrograms:
     self, state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
   ) -> tuple[CountedState, Metrics]:
     """Makes the updates of a chunk. The buffers of `state` are donated."""
-    program = self.compile_chunk(state, hypers, data)
-    return program(state, hypers, data, steps.as_int32())
+    return self.compile_chunk(state, hypers, data)(
+      state, hypers, data, steps.as_int32()
+    )
 
   def compile_chunk(
     self, state: PyTree, hypers: Hypers, data: PyTree
@@ -140,12 +138,6 @@ class FunctionPrograms:
 
     return self.program_cache.get('chunk', compile_now)
 
-  def score(
-    self, state: CountedState, hypers: Hypers, batch: PyTree
-  ) -> dict[str, jax.Array]:
-    """Returns the metrics of `evaluate`, or those of one more step."""
-    return self._score(state, hypers, batch)
-
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
     """Returns the function that `chunk` compiles.
 
@@ -157,7 +149,6 @@ class FunctionPrograms:
     def chunk(
       state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
     ) -> tuple[CountedState, Metrics]:
-      del data  # the functions have no data
 
       def update(
         counted: CountedState, i: jax.Array
@@ -184,7 +175,6 @@ class FunctionPrograms:
     def score(
       state: CountedState, hypers: Hypers, batch: PyTree
     ) -> dict[str, jax.Array]:
-      del batch
       if self._functions.evaluate is not None:
         return self._functions.evaluate(state.state, hypers)
       # Without `evaluate`, the score is that of one more step, whose state is dropped.

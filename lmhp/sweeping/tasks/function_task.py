@@ -19,7 +19,7 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Mapping
-import dataclasses
+import functools
 import math
 from typing import cast
 
@@ -40,48 +40,22 @@ from lmhp.sweeping.tasks.function_programs import (
   Init,
   Step,
 )
-from lmhp.sweeping.tasks.searchable_task import SearchableTask
-from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides
+from lmhp.sweeping.tasks.task import (
+  FALLBACK_PENALTY,
+  Job,
+  Overrides,
+  SeededOverrides,
+  Task,
+  TaskRecipe,
+)
 from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
 """Name of the only structure. All trials share the compiled programs of the functions."""
 
-FALLBACK_PENALTY = 1e30
-"""Penalty value of a metric that is not finite for the untrained state."""
 
-
-@dataclasses.dataclass(frozen=True)
-class FunctionRecipe:
-  """Makes a `FunctionTask` again in another process.
-
-  Attributes:
-    functions: The functions. They must be picklable.
-    base: Base values, by name.
-    steps: Length of a trial, in updates.
-    loss: Metric that shows divergence by a value that is not finite.
-  """
-
-  functions: Functions
-  base: Mapping[str, Number]
-  steps: int
-  loss: str
-
-  def make_task(self) -> FunctionTask:
-    """Returns a task with these functions."""
-    functions = self.functions
-    return FunctionTask(
-      functions.init,
-      functions.step,
-      self.base,
-      steps=self.steps,
-      evaluate=functions.evaluate,
-      loss=self.loss,
-    )
-
-
-class FunctionTask(SearchableTask):
+class FunctionTask(Task):
   """Pure functions as the task of a sweep.
 
   Args:
@@ -112,10 +86,11 @@ class FunctionTask(SearchableTask):
   ):
     self.functions = Functions(init, step, evaluate)
     # Base values are stored in the manifest of a study, so numpy scalars become numbers.
-    self.base: dict[str, Number] = {}
-    for name, value in hypers.items():
-      is_numpy = isinstance(value, (np.generic, np.ndarray, jax.Array))
-      self.base[name] = value.item() if is_numpy else value
+    array_types = (np.generic, np.ndarray, jax.Array)
+    self.base: dict[str, Number] = {
+      name: value.item() if isinstance(value, array_types) else value
+      for name, value in hypers.items()
+    }
     self.steps = steps
     self.loss = loss
     self.seed_paths: tuple[str, ...] = ('seed',) if 'seed' in self.base else ()
@@ -126,9 +101,8 @@ class FunctionTask(SearchableTask):
       )
 
     # `eval_shape` gives the names of the metrics without a computation.
-    first_step = jax.ShapeDtypeStruct((), np.int32)
     _, metrics = jax.eval_shape(
-      lambda h, i: step(init(h), h, i), self._traced(self.base), first_step
+      lambda h, i: step(init(h), h, i), self._traced(self.base), np.int32(0)
     )
     if loss not in metrics:
       raise ConfigError(
@@ -157,35 +131,41 @@ class FunctionTask(SearchableTask):
     # All base values are traced numbers.
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
+    programs = self._programs
+    scores = jax.eval_shape(
+      lambda h: programs.score(programs.init(h), h, ()), self._traced(self.base)
+    )
     sweep.check_objective(
-      (*self._score_names(), *self._programs.metric_names, *self.job({}).known_metrics)
+      (*scores, *programs.metric_names, *self.job({}).known_metrics)
     )
     # Several seeds of a point need a seed that the sweep may set.
-    if 'seed' in spaces.paths_of(sweep.space) and sweep.seeds_per_point > 1:
-      raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
-    if not self.seed_paths and sweep.seeds_per_point > 1:
-      raise wrong(
-        sweep, 'seeds_per_point', "1, since none of the task's numbers is named seed"
-      )
+    if sweep.seeds_per_point > 1:
+      if 'seed' in spaces.paths_of(sweep.space):
+        raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
+      if not self.seed_paths:
+        raise wrong(
+          sweep, 'seeds_per_point', "1, since none of the task's numbers is named seed"
+        )
     if sweep.rung_score == 'cooldown':
       raise wrong(
         sweep, 'rung_score', 'prefix: this task has no learning rate to cool down'
       )
 
-  def _score_names(self) -> list[str]:
-    programs = self._programs
-    scores = jax.eval_shape(
-      lambda h: programs.score(programs.init(h), h, ()), self._traced(self.base)
-    )
-    return list(scores)
-
   def base_values(self) -> dict[str, object]:
     """Returns the base values, by name."""
     return dict(self.base)
 
-  def recipe(self) -> FunctionRecipe:
-    """Returns a recipe that makes the task again in another process."""
-    return FunctionRecipe(self.functions, self.base, self.steps, self.loss)
+  def recipe(self) -> TaskRecipe:
+    """Returns a recipe that makes the task again. The functions must be picklable."""
+    return functools.partial(
+      FunctionTask,
+      self.functions.init,
+      self.functions.step,
+      self.base,
+      steps=self.steps,
+      evaluate=self.functions.evaluate,
+      loss=self.loss,
+    )
 
   def is_traced(self, path: str) -> bool:
     """Returns True for every base value but the seed."""
@@ -205,8 +185,7 @@ class FunctionTask(SearchableTask):
     """
     if 'seed' not in self.base:
       return super().with_seed(overrides, replicate, reseed_data=reseed_data)
-    seed = int(self.base['seed']) + replicate
-    seeded = {'seed': seed, **overrides}
+    seeded = {'seed': int(self.base['seed']) + replicate, **overrides}
     return SeededOverrides(seeded, cast(int, seeded['seed']))  # `job` checks its type
 
   def job(self, overrides: Overrides) -> Job:
@@ -253,7 +232,6 @@ class FunctionTask(SearchableTask):
     Args:
       job: Not used, because there is one structure.
     """
-    del job
     return self._programs
 
   def evaluate(
@@ -267,12 +245,9 @@ class FunctionTask(SearchableTask):
       job: Not used, because there is one structure.
       final: Not used, because a rung is scored in the same way as the end.
     """
-    del job, final
-    metrics: list[dict[str, float]] = [{} for _ in range(population.width)]
-    for name, values in population.score(state, ()).items():
-      for i, value in enumerate(np.asarray(values, np.float64).tolist()):
-        metrics[i][name] = value
-    return metrics
+    scores = population.score(state, ())
+    columns = [np.asarray(values, np.float64).tolist() for values in scores.values()]
+    return [dict(zip(scores, row)) for row in zip(*columns)]
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the objective of a diverged trial, which must be finite.
@@ -288,9 +263,8 @@ class FunctionTask(SearchableTask):
     programs = self._programs
     scores = programs.score(programs.init(job.hypers), job.hypers, ())
     untrained_value = float(scores.get(metric, math.inf))
-    penalty = FALLBACK_PENALTY
-    if math.isfinite(untrained_value):
-      penalty = 10 * abs(untrained_value) + 1
+    is_finite = math.isfinite(untrained_value)
+    penalty = 10 * abs(untrained_value) + 1 if is_finite else FALLBACK_PENALTY
     return -penalty if maximized else penalty
 
 

@@ -10,7 +10,7 @@ structure may be trained together, as the R members of a population.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-import dataclasses
+import functools
 import math
 import socket
 from typing import cast
@@ -18,10 +18,7 @@ from typing import cast
 import jax
 import numpy as np
 
-from lmhp.data.batches import evaluation_batches
-from lmhp.data.config import DataConfig
 from lmhp.data.stream import TrainStream
-from lmhp.declarations import declared
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
@@ -33,10 +30,16 @@ from lmhp.sweeping.tasks.model_timing import (
   measure_latency_seconds,
   measure_step_seconds,
 )
-from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides
+from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides, Task
 from lmhp.training.chunks import Hypers
 from lmhp.training.config import RunConfig
-from lmhp.training.evaluation import SCORES, ScoreInputs, summarize
+from lmhp.training.evaluation import (
+  SCORES,
+  ScoreInputs,
+  join_sums,
+  summarize,
+  validation_batches,
+)
 from lmhp.training.population import Population
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
@@ -46,55 +49,7 @@ from lmhp.typing import PyTree
 LATENCY = 'latency_seconds'
 
 
-@dataclasses.dataclass(frozen=True)
-class LanguageModelRecipe:
-  """Makes a `LanguageModel` again in another process.
-
-  Attributes:
-    config: Base config, not resolved, as {section: {key: value}}.
-    present: Dotted paths of the dropout rates that are above 0 in at least one trial.
-    match_budget: Name of the budget that is equal for all trials, such as 'flops'. None or
-      'none' if none is.
-    dtype: Precision that "auto" stands for.
-    base_values: Values of the completed base config, by dotted path.
-    data_sha256: Digest of the training data.
-  """
-
-  config: Mapping[str, Mapping[str, object]]
-  present: frozenset[str]
-  match_budget: str | None
-  dtype: str
-  base_values: Mapping[str, object]
-  data_sha256: str
-
-  def make_task(self) -> LanguageModel:
-    """Returns the task.
-
-    Raises:
-      ConfigError: If this machine reads other data, or completes the config differently.
-    """
-    task = LanguageModel(
-      self.config,
-      present=self.present,
-      match_budget=self.match_budget,
-      dtype=self.dtype,
-    )
-    host = socket.gethostname()
-    # The precision or the data of this host may differ from those of the driver.
-    for path, value in task.base_values().items():
-      if value != self.base_values[path]:
-        raise ConfigError(
-          f'{path}: got {value!r} on {host}, expected {self.base_values[path]!r} as on '
-          'the driver; use the same version of lmhp and the same data on both'
-        )
-    if task.data_sha256() != self.data_sha256:
-      raise ConfigError(
-        f'data.path: got another text on {host}, expected the text of the driver'
-      )
-    return task
-
-
-class LanguageModel:
+class LanguageModel(Task):
   """A task that trains language models with the trainer of lmhp.
 
   Args:
@@ -107,7 +62,7 @@ class LanguageModel:
   """
 
   loss = 'loss_nats'
-  seed_paths: tuple[str, ...] = ('train.seed', 'data.seed')
+  seed_paths = ('train.seed', 'data.seed')
 
   def __init__(
     self,
@@ -148,8 +103,7 @@ class LanguageModel:
     """
     evaluated = [f'eval_{name}' for name in SCORES]
     trained = metric_names(self.base.train)
-    counted = self.job({}).known_metrics
-    sweep.check_objective((*evaluated, *trained, *counted, LATENCY))
+    sweep.check_objective((*evaluated, *trained, *self.job({}).known_metrics, LATENCY))
 
   def base_values(self) -> dict[str, object]:
     """Returns all values of the completed base config, by dotted path."""
@@ -165,9 +119,10 @@ class LanguageModel:
     """Returns the config of a trial as {section: {key: value}}, not completed."""
     return self._jobs.override(overrides).to_dict()
 
-  def recipe(self) -> LanguageModelRecipe:
+  def recipe(self) -> functools.partial[LanguageModel]:
     """Returns a recipe that makes the task again in another process."""
-    return LanguageModelRecipe(
+    return functools.partial(
+      make_equal_task,
       config=self.experiment_config({}),
       present=self.present,
       match_budget=self.match_budget,
@@ -189,23 +144,20 @@ class LanguageModel:
   def longest_warmup_fraction(self, space: Space) -> float:
     """Returns the longest warmup of all trials, as a fraction of training."""
     path = 'schedule.warmup_fraction'
-    base_fraction = self.base.schedule.warmup_fraction
-    if path not in spaces.paths_of(space):
-      return base_fraction
-    varied = [v for v in spaces.values_of(space, path) if spaces.is_number(v)]
-    return max(base_fraction, *varied)
+    fractions = [self.base.schedule.warmup_fraction]
+    if path in spaces.paths_of(space):
+      fractions += filter(spaces.is_number, spaces.values_of(space, path))
+    return max(fractions)
 
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if trials of one structure may read different batches.
 
     The batches differ if the space varies a traced number of the section `data`, such as its seed.
     """
-    traced = {
-      f'data.{name}'
-      for name, declaration in declared(DataConfig).items()
-      if declaration.traced
-    }
-    return bool(traced & spaces.paths_of(space))
+    return any(
+      path.startswith('data.') and is_traced_key(path)
+      for path in spaces.paths_of(space)
+    )
 
   # --- trials -------------------------------------------------------------------------
 
@@ -219,8 +171,9 @@ class LanguageModel:
       replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: If True, `data.seed` is added too.
     """
-    seed = (self.base.train.seed + replicate) % 2**32
-    seeds: dict[str, object] = {'train.seed': seed}
+    seeds: dict[str, object] = {
+      'train.seed': (self.base.train.seed + replicate) % 2**32
+    }
     if reseed_data:
       seeds['data.seed'] = (self.base.data.seed + replicate) % 2**32
     seeded = {**seeds, **overrides}
@@ -239,8 +192,9 @@ class LanguageModel:
     structure, _ = split(cfg, self.present)
     key = repr(structure)
     if key not in self._seconds:
-      programs = self._new_programs(cfg)
-      self._seconds[key] = measure_step_seconds(programs, cfg.train.steps)
+      self._seconds[key] = measure_step_seconds(
+        self._new_programs(cfg), cfg.train.steps
+      )
     return self._seconds[key]
 
   def job(self, overrides: Overrides) -> Job:
@@ -304,8 +258,9 @@ class LanguageModel:
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
     """Returns 0 if each member streams different batches, else None."""
-    is_resident = self.programs(job).stream.resident
-    return 0 if data_per_trial and not is_resident else None
+    if data_per_trial and not self.programs(job).stream.resident:
+      return 0
+    return None
 
   # --- scores -------------------------------------------------------------------------
 
@@ -323,29 +278,14 @@ class LanguageModel:
     cfg = config_of(job)
     dataset = self._jobs.dataset(cfg)
     stream = self.programs(job).stream
-    n_sequences = cfg.evaluate.sequences
-    if final:
-      n_sequences = cfg.evaluate.final_sequences
-    batches = evaluation_batches(
-      dataset.validation,
-      cfg.train.seq_len,
-      cfg.evaluate.batch_size or max(32, cfg.train.batch_size),
-      limit=n_sequences,
-      end_of_text=stream.end_of_text,
-      transform=stream.evaluation_transform,
-    )
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
-    sums_by_batch = [
-      population.score(state, ScoreInputs(batch, bytes_V)) for batch in batches
-    ]
-
-    # Join the (R, B) of all batches to (R, number of sequences). B is the batch size.
-    sums = {}
-    for name in sums_by_batch[0]:
-      parts = [
-        np.asarray(sums_of_batch[name], np.float64) for sums_of_batch in sums_by_batch
+    # Each sum is (R, sequences).
+    sums = join_sums(
+      [
+        population.score(state, ScoreInputs(batch, bytes_V))
+        for batch in validation_batches(cfg, dataset, stream, final)
       ]
-      sums[name] = np.concatenate(parts, axis=1)
+    )
     scores = []
     for i in range(population.width):
       metrics = summarize({name: values[i] for name, values in sums.items()})
@@ -363,8 +303,9 @@ class LanguageModel:
         f'sweep.objective: got {metric!r}, expected a metric of the evaluation, such as '
         f'eval_loss_nats, or one of {LATENCY}, {", ".join(job.known_metrics)}'
       )
-    seq_len = config_of(job).train.seq_len
-    return measure_latency_seconds(self.programs(job), job.hypers, seq_len)
+    return measure_latency_seconds(
+      self.programs(job), job.hypers, config_of(job).train.seq_len
+    )
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
@@ -383,9 +324,46 @@ class LanguageModel:
     vocab_size = config_of(job).model.vocab_size
     assert vocab_size is not None  # set in a complete config
     loss_nats = 2 * math.log(vocab_size)
-    value = loss_nats
-    if metric == 'eval_perplexity':
-      value = math.exp(loss_nats)
-    elif metric == 'eval_bits_per_byte':
-      value = loss_nats / math.log(2)
+    value = {
+      'eval_perplexity': math.exp(loss_nats),
+      'eval_bits_per_byte': loss_nats / math.log(2),
+    }.get(metric, loss_nats)
     return -value if maximized else value
+
+
+def make_equal_task(
+  *,
+  config: Mapping[str, Mapping[str, object]],
+  present: frozenset[str],
+  match_budget: str | None,
+  dtype: str,
+  base_values: Mapping[str, object],
+  data_sha256: str,
+) -> LanguageModel:
+  """Returns the task of the driver of a study, in another process.
+
+  Args:
+    config: Base config, not resolved, as {section: {key: value}}.
+    present: As in `LanguageModel`.
+    match_budget: As in `LanguageModel`.
+    dtype: Precision that "auto" stands for.
+    base_values: Values of the completed base config of the driver, by dotted path.
+    data_sha256: Digest of the training data of the driver.
+
+  Raises:
+    ConfigError: If this machine reads other data, or completes the config differently.
+  """
+  task = LanguageModel(config, present=present, match_budget=match_budget, dtype=dtype)
+  host = socket.gethostname()
+  # The precision or the data of this host may differ from those of the driver.
+  for path, value in task.base_values().items():
+    if value != base_values[path]:
+      raise ConfigError(
+        f'{path}: got {value!r} on {host}, expected {base_values[path]!r} as on '
+        'the driver; use the same version of lmhp and the same data on both'
+      )
+  if task.data_sha256() != data_sha256:
+    raise ConfigError(
+      f'data.path: got another text on {host}, expected the text of the driver'
+    )
+  return task

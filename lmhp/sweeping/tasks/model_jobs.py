@@ -54,8 +54,7 @@ class ModelJobs:
 
   def override(self, overrides: Overrides) -> ConfigDict:
     """Returns the base config with other values, not completed."""
-    config = config_lib.to_config_dict(self._config)
-    return config_lib.override(config, overrides)
+    return config_lib.override(config_lib.to_config_dict(self._config), overrides)
 
   def complete(self, overrides: Overrides) -> RunConfig:
     """Returns the complete config of a trial.
@@ -104,12 +103,13 @@ class ModelJobs:
     )
     # Trials with equal static values have one length, which is computed once.
     if static not in self._matched_steps:
-      cfg = self.complete(overrides)
-      self._matched_steps[static] = self._steps_of_budget(cfg, budget, step_seconds)
+      self._matched_steps[static] = self._steps_of_budget(
+        self.complete(overrides), budget, step_seconds
+      )
     steps = self._matched_steps[static]
     if steps == self.base.train.steps:
       return dict(overrides)
-    other_lengths = {f'train.{name}': None for name in LENGTHS}
+    other_lengths = dict.fromkeys(f'train.{name}' for name in LENGTHS)
     return {**overrides, **other_lengths, 'train.steps': steps}
 
   def _steps_of_budget(
@@ -128,8 +128,7 @@ class ModelJobs:
       base_flops = base_tokens * self.flops_per_token(base)
       steps = base_flops / (tokens_per_step * self.flops_per_token(cfg))
     else:
-      base_seconds = base.train.steps * step_seconds(base)
-      steps = base_seconds / step_seconds(cfg)
+      steps = base.train.steps * step_seconds(base) / step_seconds(cfg)
     return max(1, round(float(steps)))
 
   def flops_per_token(self, cfg: RunConfig) -> float:
@@ -207,7 +206,6 @@ class ModelJobs:
     counts = count(cfg.model)
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     flops_per_step = float(self.flops_per_token(cfg) * tokens_per_step)
-    cache_bytes = float(cache_bytes_per_token(cfg.model, cfg.train.seq_len))
     return Job(
       structure=name,
       hypers=hypers,
@@ -219,7 +217,9 @@ class ModelJobs:
         'non_embedding_parameters': counts.non_embedding,
         'tokens': cfg.train.steps * tokens_per_step,
         'flops': cfg.train.steps * flops_per_step,
-        'kv_cache_bytes_per_token': cache_bytes,
+        'kv_cache_bytes_per_token': float(
+          cache_bytes_per_token(cfg.model, cfg.train.seq_len)
+        ),
       },
       model=ModelSummary(
         structure=name,

@@ -33,8 +33,7 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
   # All measurements train on the data of the first chunk, from step 0. A feed of streamed
   # data prepares one chunk ahead, so there are more lengths than one.
   state = programs.init(programs.hypers)
-  chunk_lengths = iter([MEASURED_STEPS] * 8)
-  _, data = next(programs.feed(0, chunk_lengths))
+  _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
   n_steps = min(MEASURED_STEPS, steps)
   chunk_steps = ChunkSteps(n_steps=n_steps, first_step=0)
 
@@ -56,9 +55,7 @@ def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) ->
   """
   tokens_BL = np.zeros((1, seq_len), np.int32)
   params = programs.init(hypers).params
-  encoder_tokens_BM = None
-  if programs.model.cfg.is_encoder_decoder:
-    encoder_tokens_BM = tokens_BL
+  encoder_tokens_BM = tokens_BL if programs.model.cfg.is_encoder_decoder else None
   forward = jax.jit(programs.model.apply)
   return _median_seconds(
     lambda: forward(params, tokens_BL, encoder_tokens_BM=encoder_tokens_BM)

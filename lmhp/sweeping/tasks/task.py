@@ -8,16 +8,18 @@ pack. For each structure, the task provides the programs, the data and the score
 
 `lmhp.sweeping.tasks.language_model` is the task that trains language models, and
 `lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. Another task
-implements `Task`. It may derive from `lmhp.sweeping.tasks.searchable_task.SearchableTask`,
-which has defaults for the methods that a simple task does not need.
+implements `Task`. A class that derives from `Task` inherits defaults for the methods that a
+task without seeds, data, schedules or tokens does not need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import Space
 from lmhp.sweeping.store.manifest import TaskDescription
@@ -69,21 +71,22 @@ class SeededOverrides:
   seed: int
 
 
-class TaskRecipe(Protocol):
-  """A picklable object that makes a task again in another process."""
+TaskRecipe: TypeAlias = 'Callable[[], Task]'
+"""A picklable function that makes a task again in another process.
 
-  def make_task(self) -> Task:
-    """Returns a task that makes the same jobs as the original.
+The new task makes the same jobs as the original. The function raises `ConfigError` if the
+process cannot make the same task, for example because it reads other data.
+"""
 
-    Raises:
-      ConfigError: If this process cannot make the same task, for example because it reads
-        other data.
-    """
-    ...
+FALLBACK_PENALTY = 1e30
+"""Penalty value of a metric whose usual values are not known."""
 
 
 class Task(Protocol):
   """The model or function that a sweep trains.
+
+  A method that is not abstract is a default, for a task without seeds, data, schedules or
+  tokens.
 
   Attributes:
     loss: Name of a training metric. A trial diverges at the first step at which this metric is
@@ -96,28 +99,28 @@ class Task(Protocol):
   """
 
   loss: str
-  evaluate_every_steps: int | None
-  checkpoint_seconds: float
-  log_every_steps: int
-  seed_paths: tuple[str, ...]
+  evaluate_every_steps: int | None = None
+  checkpoint_seconds: float = 60.0
+  log_every_steps: int = 1
+  seed_paths: tuple[str, ...] = ()
 
   # --- facts about the task ------------------------------------------------------------
 
+  @abc.abstractmethod
   def describe(self) -> TaskDescription:
     """Returns the facts that distinguish this task, for the manifest of the study."""
-    ...
 
+  @abc.abstractmethod
   def check(self, sweep: SweepConfig) -> None:
     """Checks the space, the objectives and the other keys of a sweep.
 
     Raises:
       ConfigError: If the task cannot run this sweep.
     """
-    ...
 
+  @abc.abstractmethod
   def base_values(self) -> dict[str, object]:
     """Returns all values of the base config, by dotted path."""
-    ...
 
   def experiment_config(
     self, overrides: Overrides
@@ -126,29 +129,33 @@ class Task(Protocol):
 
     None if the task has no experiment files.
     """
-    ...
+    return None
 
   def recipe(self) -> TaskRecipe:
-    """Returns a recipe that makes the task again in another process."""
-    ...
+    """Returns a recipe that makes the task again in another process.
+
+    By default, the task itself is pickled.
+    """
+    # A lambda is pickled by Ray's cloudpickle.
+    return lambda: self
 
   # --- the space ----------------------------------------------------------------------
 
+  @abc.abstractmethod
   def is_traced(self, path: str) -> bool:
     """Returns True if a value may change while a trial runs, without another program."""
-    ...
 
   def decays(self) -> bool:
     """Returns True if the learning rate of the base config falls towards the end."""
-    ...
+    return False
 
   def longest_warmup_fraction(self, space: Space) -> float:
     """Returns the longest warmup of any trial, as a fraction of training."""
-    ...
+    return 0.0
 
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if trials of one structure may read different batches."""
-    ...
+    return False
 
   # --- trials -------------------------------------------------------------------------
 
@@ -162,31 +169,31 @@ class Task(Protocol):
       replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: If True, the order of the data gets a new seed too.
     """
-    ...
+    return SeededOverrides(dict(overrides), replicate)
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
     """Adds the number of steps with which a trial has the budget of the base config.
 
     Nothing is added if this is the number of steps of the base config.
     """
-    ...
+    return dict(overrides)
 
+  @abc.abstractmethod
   def job(self, overrides: Overrides) -> Job:
     """Returns the job of a trial with these values.
 
     Raises:
       ConfigError: If no trial can have these values.
     """
-    ...
 
   # --- training -----------------------------------------------------------------------
 
+  @abc.abstractmethod
   def programs(self, job: Job) -> MemberPrograms:
     """Returns the functions of a job's structure, with their compiled programs.
 
     A population runs them for each of its members.
     """
-    ...
 
   def feed(
     self,
@@ -208,14 +215,16 @@ class Task(Protocol):
       lengths: Number of steps of each chunk. The length of the next chunk may be taken before
         a chunk is yielded, so that its data can be prepared.
     """
-    ...
+    for n_steps in lengths:
+      yield n_steps, ()
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
     """Returns the axis of the members in the data, or None if all members share the data."""
-    ...
+    return None
 
   # --- scores -------------------------------------------------------------------------
 
+  @abc.abstractmethod
   def evaluate(
     self, population: Population, state: PyTree, job: Job, final: bool
   ) -> list[dict[str, float]]:
@@ -230,7 +239,6 @@ class Task(Protocol):
       job: Job of one member.
       final: True at the end of training.
     """
-    ...
 
   def measure(self, metric: str, job: Job) -> float:
     """Returns a metric that is measured once for each structure, such as the latency.
@@ -238,17 +246,20 @@ class Task(Protocol):
     Raises:
       ConfigError: If the task has no such metric.
     """
-    ...
+    raise ConfigError(
+      f'sweep.objective: got {metric!r}, expected one of the metrics of this task'
+    )
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
 
     The samplers of a search need finite values. This one must be worse than the value of a
-    trial that has learned nothing.
+    trial that has learned nothing. The default is `FALLBACK_PENALTY`, or its negative if the
+    metric is maximized.
 
     Args:
       metric: Name of the metric, one of the objectives.
       job: Job of the trial.
       maximized: True if the metric is maximized.
     """
-    ...
+    return -FALLBACK_PENALTY if maximized else FALLBACK_PENALTY

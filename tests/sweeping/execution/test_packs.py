@@ -12,9 +12,14 @@ from small_runs import QuickJax, bits
 
 import lmhp
 from lmhp.sweeping.execution import pack_run
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.packs import Pack, PackRunOptions, Stopped, read_result
+from lmhp.sweeping.execution.packs import (
+  JobTable,
+  Pack,
+  PackRunOptions,
+  Stopped,
+  read_result,
+)
 from lmhp.sweeping.execution.stages import StateRef
 from lmhp.sweeping.store import curves
 from lmhp.sweeping.tasks.language_model import LanguageModel

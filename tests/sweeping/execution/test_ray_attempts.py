@@ -15,9 +15,14 @@ from small_runs import bits
 import lmhp
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution import ray_attempts, ray_worker
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.packs import Pack, Stopped, directory_of, read_result
+from lmhp.sweeping.execution.packs import (
+  JobTable,
+  Pack,
+  Stopped,
+  directory_of,
+  read_result,
+)
 from lmhp.sweeping.execution.ray_cluster import pack_resources
 from lmhp.sweeping.execution.ray_runner import RayRunner
 from lmhp.sweeping.execution.stages import StateRef

@@ -22,9 +22,8 @@ import pytest
 import lmhp
 from lmhp.errors import ConfigError
 from lmhp.sweeping.execution import autotuning, ray_worker
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.packs import Pack, Stopped
+from lmhp.sweeping.execution.packs import JobTable, Pack, Stopped
 from lmhp.sweeping.execution.ray_runner import RayRunner
 from lmhp.sweeping.execution.runner import RunnerContext
 from lmhp.sweeping.language_model_checks import checked_language_model
@@ -220,14 +219,14 @@ def in_thread():
 def test_a_worker_that_reads_another_text_is_an_error(config):
   recipe = checked_language_model(config(), sweep_config()).recipe()
   with pytest.raises(ConfigError, match='^data.path: '):
-    dataclasses.replace(recipe, data_sha256='another').make_task()
+    recipe(data_sha256='another')
 
 
 def test_a_worker_that_completes_the_config_differently_is_an_error(config):
   recipe = checked_language_model(config(), sweep_config()).recipe()
-  values = {**recipe.base_values, 'train.batch_size': 7}
+  values = {**recipe.keywords['base_values'], 'train.batch_size': 7}
   with pytest.raises(ConfigError, match='^train.batch_size: got 3 on .*expected 7'):
-    dataclasses.replace(recipe, base_values=values).make_task()
+    recipe(base_values=values)
 
 
 @pytest.mark.ray
@@ -359,8 +358,6 @@ def test_packs_that_are_stopped_save_their_states_and_continue(cluster, tmp_path
     update_pack=lambda pack, step, metrics: reported.append(pack.name),
   )
   context = RunnerContext(
-    task=task,
-    workdir=workdir,
     states=store(workdir),
     progress=progress,
     should_stop=lambda: bool(reported),

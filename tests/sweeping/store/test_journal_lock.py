@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from lmhp.sweeping.store import journal_lock
-from lmhp.sweeping.store.journal_lock import JournalLock
+from lmhp.sweeping.store import journal
+from lmhp.sweeping.store.journal import JournalLock
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def lock_of(path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from lmhp.sweeping.store.journal_lock import JournalLock
+from lmhp.sweeping.store.journal import JournalLock
 with JournalLock(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])):
   os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -47,7 +47,7 @@ def test_the_lock_of_another_program_is_waited_for_and_in_the_end_removed(
   path, monkeypatch, caplog
 ):
   os.symlink(path, f'{path}.lock')
-  monkeypatch.setattr(journal_lock, 'FOREIGN_LOCK_SECONDS', 0.3)
+  monkeypatch.setattr(journal, 'FOREIGN_LOCK_SECONDS', 0.3)
   start = time.monotonic()
   with lock_of(path):
     assert 0.3 <= time.monotonic() - start < 2.0

@@ -12,9 +12,8 @@ import pytest
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.execution.job_table import JobTable
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.packs import Pack, Stopped
+from lmhp.sweeping.execution.packs import JobTable, Pack, Stopped
 from lmhp.sweeping.space import Float
 from lmhp.sweeping.store import curves
 from lmhp.sweeping.store.json_records import to_json

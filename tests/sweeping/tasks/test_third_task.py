@@ -17,7 +17,6 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.store.manifest import TaskDescription
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import ModelSummary
-from lmhp.sweeping.tasks.searchable_task import PickledTask
 from lmhp.sweeping.tasks.task import Job, SeededOverrides
 from lmhp.training.chunks import ChunkSteps, repeat_update
 from lmhp.training.compile_cache import ProgramCache, compile_deterministic
@@ -116,7 +115,7 @@ def make_bowl():
       return None
 
     def recipe(self):
-      return PickledTask(self)
+      return lambda: self
 
     def __getstate__(self):
       return {'base': self.base, '_programs': {}}

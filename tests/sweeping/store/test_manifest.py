@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.sweeping.store.extension import EXTENDABLE, extended_manifest
 from lmhp.sweeping.store.manifest import (
+  EXTENDABLE,
   Cohort,
   Origin,
   RungSchedule,
   StudyManifest,
   TaskDescription,
+  extended_manifest,
 )
 
 STORED = StudyManifest(
