@@ -81,9 +81,8 @@ class Autotuner:
     self.requested_method = method
     self.requested_width = max_pack_width
     # Measurements of an earlier process are used again.
-    stored = Measurements()
-    if self.path.exists():
-      stored = read_record(Measurements, self.path)
+    is_stored = self.path.exists()
+    stored = read_record(Measurements, self.path) if is_stored else Measurements()
     self._methods = dict(stored.methods)
     self._metrics = dict(stored.metrics)
 

@@ -133,9 +133,7 @@ def write_result(directory: epath.Path, result: PackResult) -> None:
 def read_result(directory: epath.Path) -> PackResult | None:
   """Returns the result of a pack from its directory, or None if it has none."""
   path = directory / RESULT
-  if not path.exists():
-    return None
-  return read_record(PackResult, path)
+  return read_record(PackResult, path) if path.exists() else None
 
 
 class JobTable:

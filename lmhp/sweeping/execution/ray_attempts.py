@@ -42,8 +42,7 @@ def claim(workdir: epath.Path, pack: str) -> epath.Path:
   earlier = [
     path for path in attempts.iterdir() if path.name.rpartition('.')[0] == pack
   ]
-  earlier.sort(key=lambda path: _saved_step(path, pack), reverse=True)
-  for path in earlier:
+  for path in sorted(earlier, key=lambda path: _saved_step(path, pack), reverse=True):
     # Another worker may rename this directory at the same time.
     with contextlib.suppress(OSError):
       if claimed.exists():

@@ -13,6 +13,7 @@ from lmhp.errors import ConfigError
 
 if TYPE_CHECKING:
   import ray
+  import ray.actor
 
 RETRIES = 5
 """Number of times that Ray runs a function again after its worker or node died."""
@@ -22,6 +23,9 @@ GRACE_SECONDS = 60.0
 
 Reference: TypeAlias = 'ray.ObjectRef'
 """A reference to the result of a function on the cluster."""
+
+Actor: TypeAlias = 'ray.actor.ActorProxy'
+"""A handle of an object on the cluster. `handle.method.remote(...)` calls a method."""
 
 
 class Resources(TypedDict, total=False):
@@ -112,7 +116,7 @@ class RayCluster:
     )(function)
     return remote.remote(*arguments)
 
-  def start_actor(self, cls: type) -> Any:
+  def start_actor(self, cls: type) -> Actor:
     """Starts an object of a class on the node of this process, and returns its handle."""
     ray = self._ray
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(

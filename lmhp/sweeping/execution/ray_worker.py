@@ -18,7 +18,6 @@ import signal
 import socket
 import tempfile
 import types
-from typing import Protocol
 
 from etils import epath
 import jax
@@ -39,6 +38,7 @@ from lmhp.sweeping.execution.packs import (
   directory_of,
 )
 from lmhp.sweeping.execution.ray_attempts import claim
+from lmhp.sweeping.execution.ray_cluster import Actor
 from lmhp.sweeping.tasks.task import Job, Overrides, Task, TaskRecipe
 
 JAX_OPTIONS = (
@@ -113,20 +113,6 @@ def _make_task(pickled_setup: bytes) -> Task:
   return setup.make_task()
 
 
-class _RemoteMethod(Protocol):
-  def remote(self, *arguments: object) -> object: ...
-
-
-class ProgressActor(Protocol):
-  """A Ray actor that workers report their progress to.
-
-  Attributes:
-    report: `report.remote(name of the pack, step, metrics)`.
-  """
-
-  report: _RemoteMethod
-
-
 # --- functions that Ray calls ---------------------------------------------------------
 
 
@@ -135,7 +121,7 @@ def run_pack(
   workdir: str,
   pack: Pack,
   overrides: Mapping[int, Overrides],
-  progress: ProgressActor,
+  progress: Actor,
 ) -> tuple[PackResult, str]:
   """Trains a pack in the directory of a new attempt.
 
@@ -144,7 +130,7 @@ def run_pack(
     workdir: Directory of the study.
     pack: The pack.
     overrides: Overrides of the trials of this pack and of the packs before it, by number.
-    progress: Receives the progress.
+    progress: Actor with a method `report(name of the pack, step, metrics)`.
 
   Returns:
     The result, and the name of the attempt's directory.

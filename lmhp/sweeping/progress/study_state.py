@@ -262,12 +262,10 @@ class StudyState:
     all_ended = len(searching) >= n_planned and all(t.ended for t in searching)
     if self._plan and (len(self._plan.rungs) == 1 or all_ended):
       updates_of_ended = self._plan.steps / n_planned
-    search_updates = 0.0
-    for trial in searching:
-      if trial.ended and updates_of_ended:
-        search_updates += updates_of_ended
-      else:
-        search_updates += updates[trial.number]
+    search_updates = [
+      updates_of_ended if trial.ended and updates_of_ended else updates[trial.number]
+      for trial in searching
+    ]
 
     # The best trial of the search, if one has a score.
     ranked = sorted(trials, key=self._rank_key)
@@ -276,7 +274,7 @@ class StudyState:
     return Totals(
       n_ended=sum(trial.ended for trial in trials),
       n_searching=len(searching),
-      search_updates=search_updates,
+      search_updates=sum(search_updates),
       confirmation_updates=sum(updates[t.number] for t in trials if confirms(t)),
       tokens_per_update=n_tokens / max(sum(updates.values()), 1),
       ranked=[trial.number for trial in ranked],

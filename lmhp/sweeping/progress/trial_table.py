@@ -66,11 +66,11 @@ def trial_table(state: StudyState, n_rows: int) -> TrialTable:
   # The rows, in the order of the ranks.
   names = dict.fromkeys(name for t in state.trials.values() for name in t.parameters)
   columns = column_names(names)
-  rows = []
-  for number in ranked:
-    if number in chosen:
-      running, member = pack_of.get(number, (None, 0))
-      rows.append(_row(state, state.trials[number], columns, running, member))
+  rows = [
+    _row(state, state.trials[number], columns, *pack_of.get(number, (None, 0)))
+    for number in ranked
+    if number in chosen
+  ]
   objectives = ', '.join(format_of(name).label for name in state.sweep.objective)
   return TrialTable(
     columns=('trial', *columns, 'status', 'step', 'training', objectives),

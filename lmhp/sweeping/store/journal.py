@@ -221,11 +221,11 @@ class JournalSnapshot(BaseJournalBackend):
   def __init__(self, path: PathLike):
     path = pathlib.Path(path)
     reader = RecordReader(path)
-    self._records: list[dict[str, JSON]] = []
-    for number, line in complete_records(path.read_bytes(), path):
-      record = reader.read(number, line)
-      if record is not None:
-        self._records.append(record)
+    records = [
+      reader.read(number, line)
+      for number, line in complete_records(path.read_bytes(), path)
+    ]
+    self._records = [record for record in records if record is not None]
 
   def read_logs(self, log_number_from: int) -> Iterator[dict[str, JSON]]:
     """Returns the records from a number on."""
@@ -233,7 +233,6 @@ class JournalSnapshot(BaseJournalBackend):
 
   def append_logs(self, logs: list[dict[str, JSON]]) -> None:
     """Raises an error, because a snapshot cannot be changed."""
-    del logs
     raise ValueError('this study is open for reading')
 
 

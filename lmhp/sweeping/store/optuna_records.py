@@ -114,7 +114,7 @@ class OptunaRecords:
     Raises:
       ConfigError: If a trial is missing, or a record cannot be read.
     """
-    with self.transaction() if repair else contextlib.nullcontext():
+    with self.transaction():
       trials = self._load_trials(repair)
       if repair:
         trials += self._add_interrupted(len(trials))

@@ -32,6 +32,9 @@ FIXED = (
 )
 """Fields of a trial that do not change after the trial was added."""
 
+OPTIONAL_COLUMNS = ('stages', 'diverged_at', 'lineage', 'error')
+"""Fields of a trial that a line of `trials.jsonl` has only if they have a value."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSummary:
@@ -172,6 +175,7 @@ def line_of(trial: Trial) -> str:
   if objective is not None and len(objective) == 1:
     objective = objective[0]
   scores = {step: trial.scores[step] for step in sorted(trial.scores)}
+  stored = to_json(trial)
   line = {
     'number': trial.number,
     'point': trial.point,
@@ -186,12 +190,9 @@ def line_of(trial: Trial) -> str:
     **dataclasses.asdict(trial.cost),
     **dataclasses.asdict(trial.model),
     'metrics': trial.metrics,
+    # These fields are left out of a line if they have no value.
+    **{name: stored[name] for name in OPTIONAL_COLUMNS if name in stored},
   }
-  # These fields are left out of a line if they have no value.
-  stored = to_json(trial)
-  for name in ('stages', 'diverged_at', 'lineage', 'error'):
-    if name in stored:
-      line[name] = stored[name]
   if trial.stages:
     line['pack'] = trial.stages[-1].pack
   return json.dumps(to_jsonable(line), allow_nan=False)

@@ -56,9 +56,8 @@ class Functions:
 
   def sha256(self) -> str:
     """Returns a digest of the source code of the functions."""
-    text = _source(self.init) + _source(self.step)
-    if self.evaluate is not None:
-      text += _source(self.evaluate)
+    functions = (self.init, self.step, self.evaluate)
+    text = ''.join(_source(f) for f in functions if f is not None)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
