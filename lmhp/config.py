@@ -67,7 +67,7 @@ def to_config_dict(config: object) -> ConfigDict:
     ConfigError: If it is none of these.
   """
   if isinstance(config, RunConfig):
-    sections = _sections_of(flatten(config))
+    sections = sections_of(flatten(config))
     return ConfigDict(
       {name: ConfigDict(values, type_safe=False) for name, values in sections.items()}
     )
@@ -83,7 +83,7 @@ def to_config_dict(config: object) -> ConfigDict:
     raise ConfigError(_one_line(f'config: {error}')) from None
 
 
-def _sections_of(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
+def sections_of(values: Mapping[str, T]) -> dict[str, dict[str, T]]:
   """Converts {dotted path: value} to {section: {key: value}}."""
   sections: dict[str, dict[str, T]] = {name: {} for name in SECTIONS}
   for path, value in values.items():
@@ -308,7 +308,7 @@ def to_json(cfg: RunConfig) -> dict[str, dict[str, JSON]]:
       values[path] = [_infinity_to_word(item) for item in value]
     else:
       values[path] = _infinity_to_word(value)
-  return _sections_of(values)
+  return sections_of(values)
 
 
 def _infinity_to_word(value: JSON) -> JSON:

@@ -167,17 +167,17 @@ for trials in (2, 3):
 
 PICKLE = """
 import pickle
-from lmhp.sweeping.execution.ray_worker import WorkerSetup
+from lmhp.sweeping.execution.ray_worker import worker_recipe
 from lmhp.sweeping.request import build_request
 
 request = build_request({config}, get_sweep(), None)
-setup = WorkerSetup.of(request.task, request.experiment_file)
-pathlib.Path(HERE, 'setup').write_bytes(pickle.dumps(setup))
+recipe = worker_recipe(request.task, request.experiment_file)
+pathlib.Path(HERE, 'recipe').write_bytes(pickle.dumps(recipe))
 """
 
 UNPICKLE = """
 import pathlib, pickle, lmhp
-task = pickle.loads(pathlib.Path('setup').read_bytes()).make_task()
+task = pickle.loads(pathlib.Path('recipe').read_bytes())()
 print(task.base_values()['optimizer.toy_factor'])
 """
 

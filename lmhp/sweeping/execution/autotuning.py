@@ -9,7 +9,7 @@ the members of each pack. The methods are measured once, and the choice is store
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 
 from etils import epath
@@ -58,6 +58,76 @@ class Measurements:
   metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
+def choose_method(
+  task: Task,
+  jobs: Sequence[Job],
+  data_per_trial: bool,
+  n_steps: float,
+  requested_method: str,
+  requested_width: int | None,
+) -> PackMethod:
+  """Measures the requested method, or chooses the fastest of several methods.
+
+  Args:
+    task: Task of the study.
+    jobs: As in `Autotuner.method_of`.
+    data_per_trial: If True, each member reads different batches.
+    n_steps: Updates that all trials of the structure will make together.
+    requested_method: One of `lmhp.training.population.METHODS`, or "auto".
+    requested_width: Largest requested number of members of a pack, or None.
+  """
+  candidates = _candidate_methods()
+  reason = 'the fastest that was measured'
+  if requested_method != 'auto':
+    candidates = (requested_method,)
+    reason = 'requested by sweep.execution'
+
+  # A measurement compiles a program, which pays only in a long study.
+  measured: dict[str, MethodMeasurement] = {}
+  for method in candidates:
+    if measured and not _is_worth_measuring(n_steps, list(measured.values())):
+      reason = 'the study is too short to measure another method'
+      break
+    measured[method] = MethodMeasurement(
+      task,
+      jobs,
+      data_per_trial=data_per_trial,
+      method=method,
+      max_width=min(requested_width or WIDTHS[-1], WIDTHS[-1]),
+    )
+
+  # Compare the methods by the time that one update of one member takes.
+  seconds = {method: one.member_step_seconds for method, one in measured.items()}
+  fastest = min(seconds, key=seconds.__getitem__)
+  return PackMethod(
+    method=fastest,
+    max_pack_width=measured[fastest].max_pack_width,
+    member_step_seconds=seconds,
+    bytes_per_member=measured[fastest].bytes_per_member,
+    reason=reason,
+  )
+
+
+def _candidate_methods() -> tuple[str, ...]:
+  """Returns the methods to measure, first the one that is usually the fastest."""
+  if len(jax.devices()) > 1:
+    return ('vmap', 'map')
+  if jax.devices()[0].platform == 'cpu':
+    return ('loop', 'vmap', 'map')
+  return ('vmap', 'map', 'loop')
+
+
+def _is_worth_measuring(n_steps: float, measured: Sequence[MethodMeasurement]) -> bool:
+  """Returns True if the study is long compared with the compile time of a method."""
+  step_seconds = min(one.member_step_seconds for one in measured)
+  return n_steps * step_seconds >= WORTH_MEASURING * measured[0].compile_seconds
+
+
+def measure_metric(task: Task, metric: str, job: Job) -> float:
+  """Measures a metric that is measured once for each structure."""
+  return task.measure(metric, job)
+
+
 class Autotuner:
   """Chooses the method of the packs of a study.
 
@@ -67,6 +137,8 @@ class Autotuner:
     method: Requested method, or "auto".
     max_pack_width: Largest requested number of members of a pack. None: as many as fit in
       memory.
+    choose: Runs `choose_method` where the packs run.
+    measure: Runs `Task.measure` where the packs run.
   """
 
   def __init__(
@@ -75,11 +147,16 @@ class Autotuner:
     workdir: epath.Path,
     method: str = 'auto',
     max_pack_width: int | None = None,
+    *,
+    choose: Callable[..., PackMethod] = choose_method,
+    measure: Callable[[Task, str, Job], float] = measure_metric,
   ):
     self.task = task
     self.path = workdir / FILE
     self.requested_method = method
     self.requested_width = max_pack_width
+    self._choose = choose
+    self._measure = measure
     # Measurements of an earlier process are used again.
     is_stored = self.path.exists()
     stored = read_record(Measurements, self.path) if is_stored else Measurements()
@@ -101,7 +178,14 @@ class Autotuner:
     if data_per_trial:
       key = f'{key}-data_per_trial'
     if key not in self._methods:
-      self._methods[key] = self._choose(jobs, data_per_trial, n_steps)
+      self._methods[key] = self._choose(
+        self.task,
+        jobs,
+        data_per_trial,
+        n_steps,
+        self.requested_method,
+        self.requested_width,
+      )
       self._write()
     stored = self._methods[key]
     return dataclasses.replace(stored, max_pack_width=self._allowed_width(stored))
@@ -121,65 +205,9 @@ class Autotuner:
     """Returns a metric that is measured once for each structure."""
     key = f'{metric} {job.structure}'
     if key not in self._metrics:
-      self._metrics[key] = self._measure(metric, job)
+      self._metrics[key] = self._measure(self.task, metric, job)
       self._write()
     return self._metrics[key]
 
   def _write(self) -> None:
     write_json(self.path, to_json(Measurements(self._methods, self._metrics)))
-
-  # --- measuring ----------------------------------------------------------------------
-
-  def _measure(self, metric: str, job: Job) -> float:
-    return self.task.measure(metric, job)
-
-  def _choose(
-    self, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
-  ) -> PackMethod:
-    """Measures the requested method, or chooses the fastest of several methods."""
-    max_width = min(self.requested_width or WIDTHS[-1], WIDTHS[-1])
-    candidates = _candidate_methods()
-    reason = 'the fastest that was measured'
-    if self.requested_method != 'auto':
-      candidates = (self.requested_method,)
-      reason = 'requested by sweep.execution'
-
-    # A measurement compiles a program, which pays only in a long study.
-    measured: dict[str, MethodMeasurement] = {}
-    for method in candidates:
-      if measured and not _is_worth_measuring(n_steps, list(measured.values())):
-        reason = 'the study is too short to measure another method'
-        break
-      measured[method] = MethodMeasurement(
-        self.task,
-        jobs,
-        data_per_trial=data_per_trial,
-        method=method,
-        max_width=max_width,
-      )
-
-    # Compare the methods by the time that one update of one member takes.
-    seconds = {method: one.member_step_seconds for method, one in measured.items()}
-    fastest = min(seconds, key=seconds.__getitem__)
-    return PackMethod(
-      method=fastest,
-      max_pack_width=measured[fastest].max_pack_width,
-      member_step_seconds=seconds,
-      bytes_per_member=measured[fastest].bytes_per_member,
-      reason=reason,
-    )
-
-
-def _candidate_methods() -> tuple[str, ...]:
-  """Returns the methods to measure, first the one that is usually the fastest."""
-  if len(jax.devices()) > 1:
-    return ('vmap', 'map')
-  if jax.devices()[0].platform == 'cpu':
-    return ('loop', 'vmap', 'map')
-  return ('vmap', 'map', 'loop')
-
-
-def _is_worth_measuring(n_steps: float, measured: Sequence[MethodMeasurement]) -> bool:
-  """Returns True if the study is long compared with the compile time of a method."""
-  step_seconds = min(one.member_step_seconds for one in measured)
-  return n_steps * step_seconds >= WORTH_MEASURING * measured[0].compile_seconds

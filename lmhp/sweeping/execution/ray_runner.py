@@ -35,10 +35,10 @@ from lmhp.sweeping.execution.packs import (
 from lmhp.sweeping.execution.ray_attempts import ATTEMPTS, publish
 from lmhp.sweeping.execution.ray_cluster import RayCluster, Reference, Resources
 from lmhp.sweeping.execution.ray_worker import (
-  WorkerSetup,
   choose_method,
   measure,
   run_pack,
+  worker_recipe,
 )
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.tasks.task import Job, Task
@@ -70,7 +70,7 @@ class RayRunner(Runner):
   ):
     self.cluster = RayCluster(address, resources)
     self._experiment_file = experiment_file
-    self._setups: dict[int, tuple[Task, Reference]] = {}
+    self._recipes: dict[int, tuple[Task, Reference]] = {}
     self._progress = self.cluster.start_actor(_ProgressReports)
     self._pending_reports: Reference = self._progress.take.remote()
 
@@ -80,8 +80,47 @@ class RayRunner(Runner):
   def autotuner(
     self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
   ) -> Autotuner:
-    """Returns an autotuner that measures on a worker."""
-    return RayAutotuner(self, task, workdir, method, max_pack_width)
+    """Returns an autotuner that measures on a worker.
+
+    The driver may have other devices.
+    """
+    return Autotuner(
+      task,
+      workdir,
+      method,
+      max_pack_width,
+      choose=self._choose,
+      measure=self._measure,
+    )
+
+  def _choose(
+    self,
+    task: Task,
+    jobs: Sequence[Job],
+    data_per_trial: bool,
+    n_steps: float,
+    method: str,
+    max_pack_width: int | None,
+  ) -> PackMethod:
+    """Runs `choose_method` on a worker.
+
+    A pack is no wider than a node's share of the trials, so that each node has a pack.
+    """
+    share = math.ceil(len(jobs) / self.cluster.slots)
+    reference = self.submit(
+      choose_method,
+      task,
+      list(jobs[: WIDTHS[-1]]),
+      data_per_trial,
+      n_steps,
+      method,
+      min(share, max_pack_width or share),
+    )
+    return self.cluster.result(reference, 'choosing a method')
+
+  def _measure(self, task: Task, metric: str, job: Job) -> float:
+    """Runs `Task.measure` on a worker."""
+    return self.cluster.result(self.submit(measure, task, metric, job), metric)
 
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
@@ -162,12 +201,12 @@ class RayRunner(Runner):
     self, function: Callable[..., object], task: Task, *arguments: object
   ) -> Reference:
     """Starts a function of `ray_worker` on the cluster."""
-    # The setup is sent once for a task. Keeping the task keeps its id unique.
-    if id(task) not in self._setups:
-      setup = WorkerSetup.of(task, self._experiment_file)
-      self._setups[id(task)] = (task, self.cluster.put(setup))
-    _, setup_reference = self._setups[id(task)]
-    return self.cluster.submit(function, setup_reference, *arguments)
+    # The recipe is sent once for a task. Keeping the task keeps its id unique.
+    if id(task) not in self._recipes:
+      recipe = worker_recipe(task, self._experiment_file)
+      self._recipes[id(task)] = (task, self.cluster.put(recipe))
+    _, recipe_reference = self._recipes[id(task)]
+    return self.cluster.submit(function, recipe_reference, *arguments)
 
   def _show_reports(
     self, context: RunnerContext, packs_by_name: Mapping[str, Pack]
@@ -201,48 +240,3 @@ class _ProgressReports:
     newest = self._newest
     self._newest = {}
     return newest
-
-
-class RayAutotuner(Autotuner):
-  """An autotuner that measures on a worker, because the driver may have other devices.
-
-  A pack is no wider than a node's share of the trials, so that each node has a pack.
-
-  Args:
-    runner: The runner.
-    task: Task of the study.
-    workdir: Directory of the study.
-    method: Requested method, or "auto".
-    max_pack_width: Largest requested number of members, or None.
-  """
-
-  def __init__(
-    self,
-    runner: RayRunner,
-    task: Task,
-    workdir: epath.Path,
-    method: str,
-    max_pack_width: int | None,
-  ):
-    super().__init__(task, workdir, method, max_pack_width)
-    self._runner = runner
-
-  def _choose(
-    self, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
-  ) -> PackMethod:
-    # Wide packs would leave slots empty, so each gets its share of the trials.
-    share = math.ceil(len(jobs) / self._runner.cluster.slots)
-    reference = self._runner.submit(
-      choose_method,
-      self.task,
-      list(jobs[: WIDTHS[-1]]),
-      data_per_trial,
-      n_steps,
-      self.requested_method,
-      min(share, self.requested_width or share),
-    )
-    return self._runner.cluster.result(reference, 'choosing a method')
-
-  def _measure(self, metric: str, job: Job) -> float:
-    reference = self._runner.submit(measure, self.task, metric, job)
-    return self._runner.cluster.result(reference, metric)

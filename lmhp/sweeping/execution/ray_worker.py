@@ -16,17 +16,16 @@ import os
 import pickle
 import signal
 import socket
-import tempfile
 import types
 
-from etils import epath
 import jax
 
 from lmhp import experiment
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
-from lmhp.sweeping.execution.autotuning import Autotuner, PackMethod
+from lmhp.sweeping.execution import autotuning
+from lmhp.sweeping.execution.autotuning import PackMethod
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import devices_for
 from lmhp.sweeping.execution.packs import (
@@ -60,64 +59,65 @@ class Superseded(Exception):
   """Another worker has taken over the pack of this attempt."""
 
 
-@dataclasses.dataclass(frozen=True)
-class WorkerSetup:
-  """Everything that a worker needs to make the driver's task.
+def worker_recipe(task: Task, experiment_file: str | None = None) -> TaskRecipe:
+  """Returns a recipe with which a worker makes a task of this process.
 
-  Attributes:
+  Args:
+    task: Task of the driver.
+    experiment_file: Experiment file, which may register entries, or None.
+  """
+  return functools.partial(
+    set_up_worker,
+    directory=os.getcwd(),
+    jax_options={name: jax.config.values[name] for name in JAX_OPTIONS},
+    plugins=importable_plugin_modules(),
+    experiment_file=experiment_file,
+    recipe=task.recipe(),
+  )
+
+
+def set_up_worker(
+  *,
+  directory: str,
+  jax_options: Mapping[str, object],
+  plugins: tuple[str, ...],
+  experiment_file: str | None,
+  recipe: TaskRecipe,
+) -> Task:
+  """Makes the driver's task in this process.
+
+  Args:
     directory: Working directory of the driver, for relative paths in the config.
     jax_options: Values of `JAX_OPTIONS`.
     plugins: Modules outside lmhp that registered an entry.
-    experiment_file: Experiment file, which may register entries, or None.
+    experiment_file: As in `worker_recipe`.
     recipe: Recipe of the task.
+
+  Raises:
+    ConfigError: If a plugin is missing, or the recipe cannot make the same task on this node.
   """
-
-  directory: str
-  jax_options: Mapping[str, object]
-  plugins: tuple[str, ...]
-  experiment_file: str | None
-  recipe: TaskRecipe
-
-  @classmethod
-  def of(cls, task: Task, experiment_file: str | None = None) -> WorkerSetup:
-    """Returns the setup for a task of this process."""
-    return cls(
-      directory=os.getcwd(),
-      jax_options={name: jax.config.values[name] for name in JAX_OPTIONS},
-      plugins=importable_plugin_modules(),
-      experiment_file=experiment_file,
-      recipe=task.recipe(),
-    )
-
-  def make_task(self) -> Task:
-    """Makes the task in this process.
-
-    Raises:
-      ConfigError: If a plugin is missing, or the recipe cannot make the same task on this node.
-    """
-    if os.path.isdir(self.directory):
-      os.chdir(self.directory)
-    for name, value in self.jax_options.items():
-      jax.config.update(name, value)
-    # Entries must be registered before the config of the task is checked.
-    load_plugin_modules(self.plugins, f'the sweep, on {socket.gethostname()},')
-    if self.experiment_file is not None:
-      experiment.load(self.experiment_file)
-    return self.recipe()
+  if os.path.isdir(directory):
+    os.chdir(directory)
+  for name, value in jax_options.items():
+    jax.config.update(name, value)
+  # Entries must be registered before the config of the task is checked.
+  load_plugin_modules(plugins, f'the sweep, on {socket.gethostname()},')
+  if experiment_file is not None:
+    experiment.load(experiment_file)
+  return recipe()
 
 
 @functools.lru_cache(maxsize=1)
-def _make_task(pickled_setup: bytes) -> Task:
+def _make_task(pickled_recipe: bytes) -> Task:
   """Makes the driver's task, once in a process."""
-  setup: WorkerSetup = pickle.loads(pickled_setup)
-  return setup.make_task()
+  return pickle.loads(pickled_recipe)()
 
 
 # --- functions that Ray calls ---------------------------------------------------------
 
 
 def run_pack(
-  pickled_setup: bytes,
+  pickled_recipe: bytes,
   workdir: str,
   pack: Pack,
   overrides: Mapping[int, Overrides],
@@ -126,7 +126,7 @@ def run_pack(
   """Trains a pack in the directory of a new attempt.
 
   Args:
-    pickled_setup: The pickled `WorkerSetup`.
+    pickled_recipe: The pickled result of `worker_recipe`.
     workdir: Directory of the study.
     pack: The pack.
     overrides: Overrides of the trials of this pack and of the packs before it, by number.
@@ -147,7 +147,7 @@ def run_pack(
       f'{pack.name} in it, expected a directory that all nodes of the cluster share, or '
       'gs://'
     )
-  jobs = JobTable(_make_task(pickled_setup), overrides.__getitem__)
+  jobs = JobTable(_make_task(pickled_recipe), overrides.__getitem__)
   attempt = claim(path, pack.name)
 
   def show(step: int, metrics: Mapping[str, object]) -> None:
@@ -175,23 +175,23 @@ def run_pack(
 
 
 def choose_method(
-  pickled_setup: bytes,
+  pickled_recipe: bytes,
   jobs: Sequence[Job],
   data_per_trial: bool,
   n_steps: float,
   method: str,
   max_pack_width: int,
 ) -> PackMethod:
-  """Measures the methods of a structure on this node (see `Autotuner.method_of`)."""
-  task = _make_task(pickled_setup)
-  with tempfile.TemporaryDirectory() as directory:
-    autotuner = Autotuner(task, epath.Path(directory), method, max_pack_width)
-    return autotuner.method_of(jobs, data_per_trial, n_steps)
+  """Measures the methods of a structure on this node (see `autotuning.choose_method`)."""
+  task = _make_task(pickled_recipe)
+  return autotuning.choose_method(
+    task, jobs, data_per_trial, n_steps, method, max_pack_width
+  )
 
 
-def measure(pickled_setup: bytes, metric: str, job: Job) -> float:
+def measure(pickled_recipe: bytes, metric: str, job: Job) -> float:
   """Measures on this node a metric that is measured once for each structure."""
-  return _make_task(pickled_setup).measure(metric, job)
+  return _make_task(pickled_recipe).measure(metric, job)
 
 
 @contextlib.contextmanager

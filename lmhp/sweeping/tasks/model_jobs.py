@@ -173,18 +173,14 @@ class ModelJobs:
 
   def _copy_with(self, first: Job, traced: Overrides) -> Job:
     """Returns a copy of a job with other traced numbers."""
-    # The traced numbers are grouped by section, because each section is replaced once.
-    values_by_section: dict[str, dict[str, object]] = {}
-    for path, value in traced.items():
-      section, _, name = path.partition('.')
-      values_by_section.setdefault(section, {})[name] = value
-
     first_cfg = config_of(first)
     hypers = dict(first.hypers)
     sections = {}
-    for section, values in values_by_section.items():
-      sections[section] = dataclasses.replace(getattr(first_cfg, section), **values)
-      hypers[section] = split(sections[section], self._present)[1]
+    # Each section that has new numbers is replaced once.
+    for section, values in config_lib.sections_of(traced).items():
+      if values:
+        sections[section] = dataclasses.replace(getattr(first_cfg, section), **values)
+        hypers[section] = split(sections[section], self._present)[1]
     cfg = dataclasses.replace(first_cfg, **sections)
     model = dataclasses.replace(first.model, config_sha256=_config_digest(cfg))
     return dataclasses.replace(first, hypers=hypers, model=model, config=cfg)

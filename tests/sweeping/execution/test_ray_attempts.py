@@ -72,7 +72,7 @@ class StoredPack:
     task: Its task.
     pack: The pack.
     directory: Directory of the pack.
-    setup: The pickled setup of a worker.
+    recipe: The pickled recipe of a worker.
   """
 
   def __init__(self, workdir):
@@ -84,7 +84,7 @@ class StoredPack:
     )
     self.pack = store(self.task, workdir).write_spec(pack)
     self.directory = directory_of(self.workdir, self.pack.name)
-    self.setup = pickle.dumps(ray_worker.WorkerSetup.of(self.task))
+    self.recipe = pickle.dumps(ray_worker.worker_recipe(self.task))
 
   def attempts(self):
     return list((self.workdir / 'attempts').iterdir())
@@ -92,7 +92,7 @@ class StoredPack:
   def run(self, reports=None, workdir=None):
     """Runs the pack as a worker does. Returns its result and the name of the attempt."""
     return ray_worker.run_pack(
-      self.setup,
+      self.recipe,
       str(workdir or self.workdir),
       self.pack,
       OVERRIDES,
