@@ -133,14 +133,15 @@ class MethodMeasurement:
   def _data(self, population: Population) -> PyTree:
     """Returns the data of the first chunk."""
     # A feed of streamed data prepares one chunk ahead, so there are two lengths.
-    chunks = self._task.feed(
-      self._jobs[0],
-      population.hypers,
-      self._data_per_trial,
-      0,
-      iter([self._n_steps] * 2),
+    _, data = next(
+      self._task.feed(
+        self._jobs[0],
+        population.hypers,
+        self._data_per_trial,
+        0,
+        iter([self._n_steps] * 2),
+      )
     )
-    _, data = next(chunks)
     return data
 
   def _measure_member_step_seconds(self) -> float:

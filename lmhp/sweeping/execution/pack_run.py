@@ -105,7 +105,6 @@ class PackRun:
     )
     # The padding members are treated as diverged at step 0.
     self.nonfinite_steps: NonfiniteSteps = [None] * len(self.jobs) + [0] * n_padding
-    self._seconds_before = 0.0
     self._start_time = 0.0
     self._steps_per_second = 0.0
 
@@ -185,7 +184,7 @@ class PackRun:
     members, extra = self.restore(checkpoints, latest)
     step = extra['step']
     self.nonfinite_steps = extra['nonfinite_steps']
-    self._seconds_before = extra['seconds']
+    self._start_time -= extra['seconds']
     self.rows.read(self.directory / f'curves-{step}.parquet')
     return self.population.join(members), step
 
@@ -206,8 +205,12 @@ class PackRun:
     """Writes the curves up to this step, then starts to save the states."""
     self.rows.write(self.directory / f'curves-{step}.parquet')
     stacked = stack(state) if isinstance(state, list) else state
-    extra = {'nonfinite_steps': self.nonfinite_steps, 'seconds': self._seconds()}
-    checkpoints.save(step, stacked, extra, wait=wait)
+    checkpoints.save(
+      step,
+      stacked,
+      {'nonfinite_steps': self.nonfinite_steps, 'seconds': self._seconds()},
+      wait=wait,
+    )
 
   # --- training -----------------------------------------------------------------------
 
@@ -296,7 +299,7 @@ class PackRun:
 
   def _seconds(self) -> float:
     """Returns the seconds spent on this pack so far, including earlier processes."""
-    return self._seconds_before + time.perf_counter() - self._start_time
+    return time.perf_counter() - self._start_time
 
   # --- scoring ------------------------------------------------------------------------
 
@@ -341,8 +344,9 @@ class PackRun:
       state, columns = self._run_chunk(
         state, data, ChunkSteps(n_steps, step, cooldown), nonfinite_steps
       )
-      losses_RS = columns[self.task.loss]
-      nonfinite_steps = _first_nonfinite_steps(nonfinite_steps, step, losses_RS)
+      nonfinite_steps = _first_nonfinite_steps(
+        nonfinite_steps, step, columns[self.task.loss]
+      )
       step += n_steps
     return state, nonfinite_steps
 

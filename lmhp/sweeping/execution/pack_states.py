@@ -65,8 +65,8 @@ class PackStateStore:
     """
     # The overrides of the trials are in the storage of the study, not in `pack.json`.
     overrides = [self.jobs.overrides_in(pack, number) for number in pack.trials]
-    content = to_jsonable({'pack': to_json(pack), 'overrides': overrides})
-    text = json.dumps(content, sort_keys=True)
+    content = {'pack': to_json(pack), 'overrides': overrides}
+    text = json.dumps(to_jsonable(content), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
     path = directory_of(self.workdir, pack.name) / SPEC

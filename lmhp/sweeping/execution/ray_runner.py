@@ -219,8 +219,7 @@ class RayRunner(Runner):
     self._pending_reports = self._progress.take.remote()
     # The actor may have died with its node. A sweep continues without a display.
     with contextlib.suppress(RuntimeError):
-      reports = self.cluster.result(answered, 'progress')
-      for name, (step, metrics) in reports.items():
+      for name, (step, metrics) in self.cluster.result(answered, 'progress').items():
         if name in packs_by_name:
           context.progress.update_pack(packs_by_name[name], step, metrics)
 

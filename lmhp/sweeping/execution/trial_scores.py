@@ -75,12 +75,14 @@ class TrialScores:
 
     # Steps after a divergence are not counted.
     trained_steps = min(pack.last_step, nonfinite_step or pack.last_step)
-    stage_result = StageResult(stage.name, pack.name, values, diverged)
     trial = dataclasses.replace(
       trial,
       status='running',
       scores={**trial.scores, pack.last_step: values[0]},
-      stages=(*trial.stages, stage_result),
+      stages=(
+        *trial.stages,
+        StageResult(stage.name, pack.name, values, diverged),
+      ),
       cost=_cost_after(trial.cost, job, pack, result, trained_steps),
       metrics=metrics,
     )

@@ -90,7 +90,6 @@ class Study:
     space: Space | Mapping[str, object],
     manifest: StudyManifest,
     storage: str | None = None,
-    name: str | None = None,
     directions: Sequence[str] = ('minimize',),
   ) -> Study:
     """Opens a study for writing, or creates it. Repairs the effects of a kill.
@@ -101,7 +100,6 @@ class Study:
       manifest: Manifest of a new study. A study that exists keeps the one it has.
       storage: URL of a database, such as `postgresql://...`, or None for a journal in the
         directory.
-      name: Name in the storage, or None for the name of the directory.
       directions: "minimize" or "maximize" for each objective.
 
     Raises:
@@ -115,20 +113,23 @@ class Study:
     lock = lock_for_writing(workdir)
     is_new = False
     try:
-      header = StudyHeader.read(workdir)
+      header = StudyHeader.read(workdir, storage)
       if header is None:
         is_new = True
         header = StudyHeader(
-          name=name or workdir.resolve().name,
+          name=workdir.resolve().name,
           directions=tuple(directions),
           id=uuid.uuid4().hex,
           storage=redact_url(storage),
         )
-      header.check(workdir, name=name, directions=directions, storage=storage)
-      if is_new:
         # The header is written before the study is created in the storage, with the id of the
         # header. If the process is killed between the two, the next one reads this header.
         write_json(workdir / HEADER, to_json(header))
+      elif header.directions != tuple(directions):
+        raise ConfigError(
+          f'directions: got {list(directions)}, but the study in {workdir} has '
+          f'{list(header.directions)}'
+        )
 
       # Open the storage, which may hold other studies, and create the study if it is new.
       with quiet_optuna():
@@ -164,19 +165,17 @@ class Study:
       ConfigError: If there is no study, or it is damaged.
     """
     workdir = local_directory(workdir)
-    header = StudyHeader.read(workdir)
+    header = StudyHeader.read(workdir, storage)
     if header is None:
       raise ConfigError(
         f'{workdir}: no study there, expected a directory with a {HEADER}'
       )
-    header.check(workdir, name=None, directions=None, storage=storage)
     opened = open_for_reading(workdir, storage)
     with closed_on_error(opened):
       study_id = find_study(opened, header)
       if study_id is None:
         raise _not_in_storage(workdir, header, opened)
-      records = OptunaRecords(opened.storage, study_id, {})
-      return cls(workdir, header, opened, records)
+      return cls(workdir, header, opened, OptunaRecords(opened.storage, study_id, {}))
 
   def __enter__(self) -> Study:
     return self
@@ -324,10 +323,9 @@ def read_manifest(
     ConfigError: If the study is damaged.
   """
   workdir = local_directory(workdir)
-  header = StudyHeader.read(workdir)
+  header = StudyHeader.read(workdir, storage)
   if header is None:
     return None
-  header.check(workdir, name=None, directions=None, storage=storage)
   if storage is None and not (workdir / JOURNAL).exists():
     return None
   with contextlib.closing(open_for_reading(workdir, storage)) as opened:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
 import pathlib
 import re
@@ -44,55 +43,31 @@ class StudyHeader:
   storage: str | None = None
 
   @classmethod
-  def read(cls, workdir: pathlib.Path) -> StudyHeader | None:
+  def read(cls, workdir: pathlib.Path, storage: str | None) -> StudyHeader | None:
     """Returns the header of a study, or None if the directory has none.
 
+    Args:
+      workdir: Directory of the study.
+      storage: URL of the storage that will be opened, or None for the journal.
+
     Raises:
-      ConfigError: If the file is damaged.
+      ConfigError: If the file is damaged, or the study is in another kind of storage.
     """
     path = workdir / HEADER
     if not path.exists():
       return None
     try:
-      return read_record(cls, path)
+      header = read_record(cls, path)
     except ConfigError:
       raise
     except ValueError as error:
       raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
-
-  def check(
-    self,
-    workdir: pathlib.Path,
-    *,
-    name: str | None,
-    directions: Sequence[str] | None,
-    storage: str | None,
-  ) -> None:
-    """Checks that the requested name, directions and storage match the study.
-
-    Args:
-      workdir: Directory of the study.
-      name: Requested name, or None.
-      directions: Requested directions, or None.
-      storage: Requested URL of the storage, or None for the journal.
-
-    Raises:
-      ConfigError: If one of them differs.
-    """
-    if (storage is None) != (self.storage is None):
-      place = self.storage or 'its journal'
+    if (storage is None) != (header.storage is None):
+      place = header.storage or 'its journal'
       raise ConfigError(
         f'--storage: got {redact_url(storage)}, but the study in {workdir} is in {place}'
       )
-    if name is not None and name != self.name:
-      raise ConfigError(
-        f'name: got {name!r}, but the study in {workdir} has {self.name!r}'
-      )
-    if directions is not None and tuple(directions) != self.directions:
-      raise ConfigError(
-        f'directions: got {list(directions)}, but the study in {workdir} has '
-        f'{list(self.directions)}'
-      )
+    return header
 
 
 def local_directory(workdir: PathLike) -> pathlib.Path:

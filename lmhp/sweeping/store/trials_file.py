@@ -35,8 +35,7 @@ class TrialsFile:
     if not self._is_stale:
       return
     start = time.monotonic()
-    text = ''.join(line + '\n' for line in lines)
-    write_atomic(self.path, text.encode())
+    write_atomic(self.path, ''.join(line + '\n' for line in lines).encode())
     self._is_stale = False
 
     # The interval grows with the size of the study.

@@ -35,11 +35,12 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
   state = programs.init(programs.hypers)
   _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
   n_steps = min(MEASURED_STEPS, steps)
-  chunk_steps = ChunkSteps(n_steps=n_steps, first_step=0)
 
   def train() -> PyTree:
     nonlocal state
-    state, metrics = programs.chunk(state, programs.hypers, data, chunk_steps)
+    state, metrics = programs.chunk(
+      state, programs.hypers, data, ChunkSteps(n_steps, 0)
+    )
     return metrics
 
   return _median_seconds(train) / n_steps

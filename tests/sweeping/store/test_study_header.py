@@ -41,13 +41,11 @@ def test_one_process_writes_at_a_time_and_any_reads(tmp_path):
 @pytest.mark.parametrize(
   ('options', 'key'),
   [
-    ({'name': 'other'}, 'name'),
     ({'storage': 'sqlite:///other.db'}, '--storage'),
     ({'directions': ('maximize',)}, 'directions'),
   ],
 )
 def test_a_study_is_opened_as_what_it_is(tmp_path, options, key):
-  open_study(tmp_path / 'run', name='mine').close()
   open_study(tmp_path / 'run').close()
   with pytest.raises(ConfigError) as error:
     open_study(tmp_path / 'run', **options)
@@ -103,7 +101,7 @@ def test_the_header_holds_only_what_opens_the_storage(tmp_path):
   open_study(tmp_path / 'run').close()
   header = json.loads((tmp_path / 'run/study.json').read_text())
   assert set(header) == {'name', 'directions', 'id'}
-  read = StudyHeader.read(tmp_path / 'run')
+  read = StudyHeader.read(tmp_path / 'run', None)
   assert (read.name, read.directions, read.storage) == ('run', ('minimize',), None)
 
 
