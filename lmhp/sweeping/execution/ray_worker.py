@@ -150,9 +150,6 @@ def run_pack(
   jobs = JobTable(_make_task(pickled_recipe), overrides.__getitem__)
   attempt = claim(path, pack.name)
 
-  def show(step: int, metrics: Mapping[str, object]) -> None:
-    progress.report.remote(pack.name, step, metrics)
-
   with _noted_interrupts() as interrupts:
 
     def should_stop() -> bool:
@@ -164,7 +161,7 @@ def run_pack(
     devices = devices_for(pack.method)
     options = PackRunOptions(
       should_stop=should_stop,
-      show=show,
+      show=functools.partial(progress.report.remote, pack.name),
       # Each device takes the same number of members.
       devices=devices[: math.gcd(pack.width, len(devices))],
       # Another worker may start from the final states.

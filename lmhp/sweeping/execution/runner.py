@@ -6,9 +6,10 @@ The members of a pack are trials that one compiled program trains together.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import dataclasses
+import functools
 from typing import Self
 
 from etils import epath
@@ -112,11 +113,10 @@ class LocalRunner(Runner):
 
 
 def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
-  def show(step: int, metrics: Mapping[str, object]) -> None:
-    context.progress.update_pack(pack, step, metrics)
-
   options = PackRunOptions(
-    should_stop=context.should_stop, show=show, devices=devices_for(pack.method)
+    should_stop=context.should_stop,
+    show=functools.partial(context.progress.update_pack, pack),
+    devices=devices_for(pack.method),
   )
   return context.states.run(pack.name, options)
 

@@ -57,12 +57,8 @@ def single_value_distribution(value: object) -> BaseDistribution:
 
 def optuna_value(value: object) -> OptunaValue:
   """Returns a value that Optuna can store. Tuples, NaN and infinity become JSON text."""
-  if value is None or isinstance(value, (str, bool, int)):
-    return value
-  if isinstance(value, float) and math.isfinite(value):
-    return value
-  text = to_jsonable(value)
-  return text if isinstance(text, str) else json.dumps(text)
+  stored = to_jsonable(value)
+  return json.dumps(stored) if isinstance(stored, (list, dict)) else stored
 
 
 def are_compatible(first: BaseDistribution, second: BaseDistribution) -> bool:

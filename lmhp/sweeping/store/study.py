@@ -37,8 +37,14 @@ from lmhp.sweeping.store.study_header import (
   lock_for_writing,
   redact_url,
 )
-from lmhp.sweeping.store.trial import FIXED, STATUSES, Trial, line_of
-from lmhp.sweeping.store.trials_file import TRIALS, TrialsFile
+from lmhp.sweeping.store.trial import (
+  FIXED,
+  STATUSES,
+  TRIALS,
+  Trial,
+  TrialsFile,
+  line_of,
+)
 from lmhp.typing import PathLike
 
 

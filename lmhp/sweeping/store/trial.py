@@ -4,18 +4,25 @@ A trial belongs to a cohort, the trials that a search added at one time. It is t
 each up to a rung (a step at which trials are scored). In each stage it is a member of a pack, a
 group of trials that one compiled program trains together.
 
-The storage holds `Trial`. `line_of` makes the line of `trials.jsonl`, which is for people
-and other tools.
+The storage holds `Trial`. `TrialsFile` writes `trials.jsonl`, which has one line for each
+trial, for people and other tools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import json
+import math
+import pathlib
+import time
 
-from lmhp.files import to_jsonable
+from lmhp.files import to_jsonable, write_atomic
 from lmhp.sweeping.store.json_records import to_json
+
+TRIALS = 'trials.jsonl'
+EXPORT_INTERVAL = 20
+"""Pause between two writes of the file, as a multiple of the time that a write took."""
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
 ENDED = STATUSES[2:]
@@ -196,3 +203,38 @@ def line_of(trial: Trial) -> str:
   if trial.stages:
     line['pack'] = trial.stages[-1].pack
   return json.dumps(to_jsonable(line), allow_nan=False)
+
+
+class TrialsFile:
+  """Writes `trials.jsonl`. No sweep reads it.
+
+  Args:
+    workdir: Directory of the study.
+  """
+
+  def __init__(self, workdir: pathlib.Path):
+    self.path = workdir / TRIALS
+    self._is_stale = True
+    self._due = -math.inf
+
+  def write(self, lines: Sequence[str]) -> None:
+    """Writes the file if a trial has changed.
+
+    Args:
+      lines: Lines of all trials, without newlines.
+    """
+    if not self._is_stale:
+      return
+    start = time.monotonic()
+    write_atomic(self.path, ''.join(line + '\n' for line in lines).encode())
+    self._is_stale = False
+
+    # The interval grows with the size of the study.
+    end = time.monotonic()
+    self._due = end + EXPORT_INTERVAL * (end - start)
+
+  def note_change(self, lines: Sequence[str]) -> None:
+    """Writes the file after a change, but not so often that it takes much of the time."""
+    self._is_stale = True
+    if time.monotonic() >= self._due:
+      self.write(lines)

@@ -21,7 +21,7 @@ from small_studies import (
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space import Choice, Float, Product, Zip
-from lmhp.sweeping.store import trials_file
+from lmhp.sweeping.store import trial as trial_module
 from lmhp.sweeping.store.manifest import Cohort, RungSchedule
 from lmhp.sweeping.store.study import Study, read_manifest
 
@@ -255,7 +255,7 @@ def test_wrong_trials_are_refused_and_change_nothing(tmp_path):
 
 def test_trials_jsonl_is_written_seldom_while_a_study_runs(tmp_path, monkeypatch):
   clock = [0.0]
-  monkeypatch.setattr(trials_file.time, 'monotonic', lambda: clock[0])
+  monkeypatch.setattr(trial_module.time, 'monotonic', lambda: clock[0])
   path = tmp_path / 'run/trials.jsonl'
 
   def n_lines():
