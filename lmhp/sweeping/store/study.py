@@ -55,6 +55,7 @@ class Study:
 
   Attributes:
     workdir: Directory of the study.
+    name: Name of the study in its storage.
     directions: "minimize" or "maximize" for each objective.
     manifest: Manifest of the study.
   """
@@ -77,6 +78,7 @@ class Study:
       lock: The open lock file, or None if the study is open for reading.
     """
     self.workdir = workdir
+    self.name = header.name
     self.directions = header.directions
     self._opened = opened
     self._records = records
