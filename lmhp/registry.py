@@ -91,16 +91,18 @@ def _calling_module() -> str:
   return frame.f_globals['__name__']
 
 
-def import_object(path: str) -> Any:
-  """Returns the object at an import path.
+def import_object(entry: Any) -> Any:
+  """Returns the object at an import path, or the argument itself if it is no string.
 
   An entry holds an import path instead of an object if the file that registers it may not
   import jax.
 
   Args:
-    path: Import path, such as `package.module:Class`.
+    entry: Object, or its import path, such as `package.module:Class`.
   """
-  module, _, name = path.partition(':')
+  if not isinstance(entry, str):
+    return entry
+  module, _, name = entry.partition(':')
   return getattr(importlib.import_module(module), name)
 
 

@@ -15,8 +15,7 @@ def activation_function(name: str) -> Activation:
   Args:
     name: One of `lmhp.model.config.activation_registry.ACTIVATIONS`.
   """
-  function = ACTIVATIONS[name]
-  return import_object(function) if isinstance(function, str) else function
+  return import_object(ACTIVATIONS[name])
 
 
 def gelu(x: jax.Array) -> jax.Array:

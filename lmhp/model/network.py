@@ -193,7 +193,7 @@ class Network(nn.Module):
     return self.output(x_BLD, self.embedding.table)
 
   def __call__(self, batch: Batch, hypers: ModelHypers) -> jax.Array:
-    """Returns logits (B, L, V) float32. Called only at initialization."""
+    """Returns logits (B, L, V) float32, without dropout."""
     return self.logits(self.features(batch, hypers).x_BLD)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -15,7 +14,7 @@ from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
 from lmhp.model.experts.routing import routing_loss, update_corrections
 from lmhp.model.layer_inputs import ModelHypers
-from lmhp.model.mixers.construction import custom_init, init_mixer_cache
+from lmhp.model.mixers.construction import custom_init
 from lmhp.model.mixers.registry import mixer_spec, uses_fan_in_init
 from lmhp.model.network import Cache, Features, Network
 from lmhp.model.rng import named_key
@@ -116,11 +115,13 @@ class Model:
     cfg = self.cfg
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
-      mixer = cfg.mixers[first]
-      arrays = init_mixer_cache(
-        cfg, mixer, n_layers, batch_size, length, encoder_length
-      )
-      segments[f'segment_{i}'] = _block_cache(cfg, mixer, arrays)
+      of_tokens: list[jax.Array] = []
+      of_encoder: list[jax.Array] = []
+      for array in mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg):
+        shape = (n_layers, batch_size, *array.full_shape(length, encoder_length))
+        arrays = of_encoder if array.tokens == 'encoder' else of_tokens
+        arrays.append(jnp.zeros(shape, array.dtype))
+      segments[f'segment_{i}'] = BlockCache(tuple(of_tokens), tuple(of_encoder) or None)
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:
       encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
@@ -142,22 +143,8 @@ class Model:
       hypers: Traced numbers of the section `model`. None stands for an empty dict.
       encoder_tokens_BM: (B, M) int32, tokens that an encoder-decoder's encoder reads.
     """
-    hypers = {} if hypers is None else hypers
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
-    features = self.features(params, hypers, batch)
-    return self.logits(params, hypers, features.x_BLD)
-
-
-def _block_cache(
-  cfg: ModelConfig, mixer: str, arrays: Sequence[jax.Array]
-) -> BlockCache:
-  """Returns the cache of a layer from the arrays that the entry of its mixer describes."""
-  of_tokens: list[jax.Array] = []
-  of_encoder: list[jax.Array] = []
-  for array, spec in zip(arrays, mixer_spec(cfg, mixer).cache_arrays(cfg)):
-    is_of_encoder = spec.tokens == 'encoder'
-    (of_encoder if is_of_encoder else of_tokens).append(array)
-  return BlockCache(tuple(of_tokens), tuple(of_encoder) or None)
+    return self._apply(params, '__call__', batch, hypers or {})
 
 
 @functools.cache
@@ -202,8 +189,7 @@ def init_param(
   """
   # Scales of normalizations are the identity.
   if param.role == 'scale' and param.kind == 'normalization':
-    identity = 0.0 if cfg.norm_unit_offset else 1.0
-    return jnp.full(param.shape, identity, jnp.float32)
+    return jnp.full(param.shape, 1.0 - cfg.norm_unit_offset, jnp.float32)
   # A token mixer may have another distribution.
   param_key = named_key(key, f'init/{param.path}')
   custom = custom_init(param.path, param_key, param.shape)
@@ -215,10 +201,8 @@ def init_param(
   # std = fan_in ** -0.5, or 0.02. The logits of the head start small in any case.
   is_hidden_weight = param.role == 'weight' and param.kind != 'output'
   by_fan_in = cfg.init == 'fan_in' and is_hidden_weight
-  if by_fan_in or uses_fan_in_init(param.path):
-    std = param.fan_in**-0.5
-  else:
-    std = INIT_STD
+  by_fan_in = by_fan_in or uses_fan_in_init(param.path)
+  std = param.fan_in**-0.5 if by_fan_in else INIT_STD
   if param.spec.residual:
     std = std * cfg.residual_init_factor
   # The scale multiplies the draw, so that one draw serves all scales.

@@ -1,11 +1,10 @@
-"""Modules, caches and initial values of token mixers, made from their registry entries."""
+"""Modules and initial values of token mixers, made from their registry entries."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 import jax
-import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
@@ -50,32 +49,7 @@ def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
     cfg: Config of the model.
     name: Name of the mixer.
   """
-  layer = mixer_spec(cfg, name).layer
-  layer_class = import_object(layer) if isinstance(layer, str) else layer
-  return layer_class(cfg, name=name)
-
-
-def init_mixer_cache(
-  cfg: ModelConfig, name: str, n: int, batch: int, length: int, encoder_length: int
-) -> tuple[jax.Array, ...]:
-  """Returns an empty cache for `n` layers of a mixer.
-
-  Args:
-    cfg: Config of the model.
-    name: Name of the mixer.
-    n: Number of layers.
-    batch: Number of sequences.
-    length: Number of tokens that a cache of keys and values has room for.
-    encoder_length: Number of tokens of the encoder, 0 if there is none.
-
-  Returns:
-    Arrays of zeros with the axes N, B, and those of `CacheArray.full_shape`.
-  """
-  arrays = []
-  for array in mixer_spec(cfg, name).cache_arrays(cfg):
-    shape = (n, batch, *array.full_shape(length, encoder_length))
-    arrays.append(jnp.zeros(shape, array.dtype))
-  return tuple(arrays)
+  return import_object(mixer_spec(cfg, name).layer)(cfg, name=name)
 
 
 def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array | None:
@@ -92,7 +66,5 @@ def custom_init(path: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array 
   for spec in MIXERS.values():
     for pattern, initializer in spec.custom_inits.items():
       if matches(pattern, path):
-        if isinstance(initializer, str):
-          initializer = import_object(initializer)
-        return initializer(key, shape)
+        return import_object(initializer)(key, shape)
   return None

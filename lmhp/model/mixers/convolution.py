@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections import Counter
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, parameter_count
-from lmhp.model.mixers.causal_convolution import (
+from lmhp.model.mixers.keys import (
   CONVOLUTION_KERNEL,
   CONVOLUTION_PARAMS,
   ConvolutionKeys,
   convolution_cache,
   convolution_parameters,
+  projection_flops,
+  projection_parameters,
+  resolve_mixer_keys,
 )
-from lmhp.model.mixers.keys import resolve_mixer_keys
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import linear_specs
 from lmhp.sections import keys_of
@@ -24,10 +25,9 @@ from lmhp.sections import keys_of
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
-  keys = keys_of(cfg, ConvolutionKeys)
-  inputs = 3 * parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)
-  output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
-  return Counter(other=inputs + convolution_parameters(cfg, keys.mixer_dim) + output)
+  width = keys_of(cfg, ConvolutionKeys).mixer_dim
+  projections = projection_parameters(cfg, 3 * width)
+  return Counter(other=projections + convolution_parameters(cfg, width))
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
@@ -36,7 +36,7 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   The convolution is not a matrix product, so it is not counted.
   """
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
-  return Counter(other=4 * matmul_flops(cfg.d_model, width))
+  return Counter(other=projection_flops(cfg, 3 * width))
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:

@@ -1,9 +1,12 @@
-"""Config keys that token mixers share. This file imports no jax."""
+"""Config keys and counts that token mixers share. This file imports no jax."""
 
 from __future__ import annotations
 
 from lmhp.declarations import static
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, parameter_count
+from lmhp.model.mixers.registry import CacheArray
+from lmhp.params import ParamSpec
 from lmhp.sections import assign, keys, keys_of, wrong
 
 
@@ -56,3 +59,73 @@ def mixer_heads(cfg: ModelConfig) -> int:
   """Returns the number of heads of Mamba-2 and of RG-LRU's gates."""
   sizes = keys_of(cfg, MixerKeys)
   return sizes.mixer_dim // sizes.mixer_head_dim
+
+
+def projection_parameters(cfg: ModelConfig, n_inputs: int) -> int:
+  """Returns the number of parameters of the input and output projections of one layer.
+
+  Args:
+    cfg: Config of the model.
+    n_inputs: Width of all projections of the residual stream together.
+  """
+  keys = keys_of(cfg, MixerKeys)
+  inputs = parameter_count(cfg.d_model, n_inputs, keys.mixer_bias)
+  return inputs + parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
+
+
+def projection_flops(cfg: ModelConfig, n_inputs: int) -> int:
+  """Returns the forward FLOPs of the input and output projections, for one token.
+
+  Args:
+    cfg: Config of the model.
+    n_inputs: Width of all projections of the residual stream together.
+  """
+  return matmul_flops(cfg.d_model, n_inputs + keys_of(cfg, MixerKeys).mixer_dim)
+
+
+def state_array(cfg: ModelConfig) -> CacheArray:
+  """Returns the cache of a recurrent state of `mixer_dim` numbers."""
+  return CacheArray((keys_of(cfg, MixerKeys).mixer_dim,), 'float32')
+
+
+# --- causal convolution -------------------------------------------------------------
+
+
+@keys
+class ConvolutionKeys(MixerKeys):
+  """Keys of the mixers that contain a causal convolution."""
+
+  conv_width: int = static(
+    4,
+    'length of a causal convolution, the current token included',
+    low=1,
+    unit='tokens',
+    aliases=('conv_kernel', 'conv1d_width', 'd_conv', 'mamba_d_conv', 'conv_L_cache'),
+  )
+  conv_bias: bool = static(
+    True,
+    'bias of causal convolutions',
+    aliases=('use_conv_bias', 'mamba_conv_bias'),
+  )
+
+
+# Kind, role and axes, as `ParamSpec` explains. The kernel has one filter of W = `conv_width`
+# weights for each of C channels. W is contracted with the input.
+CONVOLUTION_PARAMS = (
+  ParamSpec('**/convolution/kernel', kind='other', role='weight', axes='C | W >'),
+  ParamSpec('**/convolution/bias', kind='other', role='bias', axes='C'),
+)
+CONVOLUTION_KERNEL = '**/convolution/kernel'
+"""Pattern of the kernel's path, for `MixerSpec.fan_in_weights`."""
+
+
+def convolution_parameters(cfg: ModelConfig, channels: int) -> int:
+  """Returns the number of parameters of a causal convolution."""
+  convolution = keys_of(cfg, ConvolutionKeys)
+  return channels * (convolution.conv_width + convolution.conv_bias)
+
+
+def convolution_cache(cfg: ModelConfig, channels: int) -> CacheArray:
+  """Returns the cache of a causal convolution: its last `conv_width` - 1 inputs."""
+  n_inputs = keys_of(cfg, ConvolutionKeys).conv_width - 1
+  return CacheArray((n_inputs, channels), cfg.dtype)

@@ -6,15 +6,18 @@ from collections import Counter
 
 from lmhp.declarations import static
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, norm_size, parameter_count
-from lmhp.model.mixers.causal_convolution import (
+from lmhp.model.counts import norm_size
+from lmhp.model.mixers.keys import (
   CONVOLUTION_KERNEL,
   CONVOLUTION_PARAMS,
   ConvolutionKeys,
   convolution_cache,
   convolution_parameters,
+  mixer_heads,
+  projection_flops,
+  projection_parameters,
+  resolve_mixer_heads,
 )
-from lmhp.model.mixers.keys import mixer_heads, resolve_mixer_heads
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import ParamSpec, linear_specs, norm_specs
 from lmhp.sections import keys, keys_of, wrong
@@ -60,23 +63,16 @@ def group_width(cfg: ModelConfig) -> int:
   return sizes.state_groups * sizes.state_dim
 
 
-def chunk_length(seq_len: int, state_chunk: int) -> int:
-  """Returns the number of tokens of a chunk, which is at most the length of the sequence."""
-  return min(seq_len, state_chunk)
-
-
 def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
-  sizes = keys_of(cfg, Mamba2Keys)
-  width = sizes.mixer_dim
+  width = keys_of(cfg, Mamba2Keys).mixer_dim
   convolved = width + 2 * group_width(cfg)
   n_heads = mixer_heads(cfg)
-  inputs = parameter_count(cfg.d_model, width + convolved + n_heads, sizes.mixer_bias)
+  projections = projection_parameters(cfg, width + convolved + n_heads)
   convolution = convolution_parameters(cfg, convolved)
   head_vectors = 3 * n_heads  # step_bias, log_decay and skip
-  output = parameter_count(width, cfg.d_model, sizes.mixer_bias)
   return Counter(
-    other=inputs + convolution + head_vectors + output,
+    other=projections + convolution + head_vectors,
     normalization=norm_size(cfg, width),
   )
 
@@ -84,10 +80,8 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 def weight_flops(cfg: ModelConfig) -> Counts:
   """Returns the forward FLOPs of one layer's projections by kind, for one token."""
   width = keys_of(cfg, Mamba2Keys).mixer_dim
-  inputs = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
-  return Counter(
-    other=matmul_flops(cfg.d_model, inputs) + matmul_flops(width, cfg.d_model)
-  )
+  n_inputs = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
+  return Counter(other=projection_flops(cfg, n_inputs))
 
 
 def sequence_flops(
@@ -99,7 +93,7 @@ def sequence_flops(
   """
   del window, causal
   sizes = keys_of(cfg, Mamba2Keys)
-  length = chunk_length(seq_len, sizes.state_chunk)
+  length = min(seq_len, sizes.state_chunk)
   n_chunks = -(-seq_len // length)
 
   logits = 2 * length * group_width(cfg)

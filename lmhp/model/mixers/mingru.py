@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, parameter_count
-from lmhp.model.mixers.keys import MixerKeys, resolve_mixer_keys
+from lmhp.model.counts import parameter_count
+from lmhp.model.mixers.keys import (
+  MixerKeys,
+  projection_flops,
+  projection_parameters,
+  resolve_mixer_keys,
+  state_array,
+)
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import linear_specs
 from lmhp.sections import keys_of
@@ -14,11 +20,9 @@ from lmhp.sections import keys_of
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
-  keys = keys_of(cfg, MixerKeys)
-  gate = parameter_count(cfg.d_model, keys.mixer_dim, bias=True)
-  candidate = parameter_count(cfg.d_model, keys.mixer_dim, keys.mixer_bias)
-  output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
-  return Counter(other=gate + candidate + output)
+  width = keys_of(cfg, MixerKeys).mixer_dim
+  gate = parameter_count(cfg.d_model, width, bias=True)
+  return Counter(other=gate + projection_parameters(cfg, width))
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
@@ -26,13 +30,12 @@ def weight_flops(cfg: ModelConfig) -> Counts:
 
   The scan is not a matrix product, so it is not counted.
   """
-  width = keys_of(cfg, MixerKeys).mixer_dim
-  return Counter(other=3 * matmul_flops(cfg.d_model, width))
+  return Counter(other=projection_flops(cfg, 2 * keys_of(cfg, MixerKeys).mixer_dim))
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: the hidden state."""
-  return (CacheArray((keys_of(cfg, MixerKeys).mixer_dim,), 'float32'),)
+  return (state_array(cfg),)
 
 
 register_mixer(

@@ -5,8 +5,8 @@ convolution or a recurrence. Config, counting, initialization, training and deco
 everything about a mixer from its entry, a `MixerSpec`.
 
 A mixer of lmhp is two files. `mixers/NAME.py` holds its keys, the rows of its parameters, its
-counts and its checks. `mixers/layers/NAME.py` holds its flax module. A mixer from outside
-calls `register_mixer` in the same way.
+counts and its checks. `mixers/layers/NAME.py` holds its flax module. LSTM and GRU share both
+files, `gated_recurrence.py`. A mixer from outside calls `register_mixer` in the same way.
 
 This file imports no jax, and neither does a file with an entry.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 import dataclasses
+import itertools
 from typing import Literal, TypeAlias
 
 from lmhp.model.config import MIXER_NAMES, PART_RESOLVERS, ModelConfig
@@ -54,20 +55,16 @@ class CacheArray:
       length: Number of tokens that are cached.
       encoder_length: Number of tokens of the encoder.
     """
-    if self.tokens == 'decoder':
-      return (length, *self.shape)
-    if self.tokens == 'encoder':
-      return (encoder_length, *self.shape)
-    return self.shape
+    lengths = {'': (), 'decoder': (length,), 'encoder': (encoder_length,)}
+    return (*lengths[self.tokens], *self.shape)
 
 
-def _no_flops(cfg: ModelConfig, seq_len: int, window: int | None, causal: bool) -> int:
-  del cfg, seq_len, window, causal
+def _no_flops(*_arguments: object) -> int:
   return 0
 
 
 def _nothing_to_resolve(cfg: ModelConfig) -> None:
-  pass
+  """Does nothing: the mixer has no derived keys."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +149,7 @@ def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:
     name: Name of the mixer.
   """
   spec = MIXERS[name]
-  if spec.variant is None:
-    return spec
-  return spec.variant(cfg)
+  return spec if spec.variant is None else spec.variant(cfg)
 
 
 def uses_fan_in_init(path: str) -> bool:
@@ -163,10 +158,8 @@ def uses_fan_in_init(path: str) -> bool:
   Args:
     path: Path of the parameter.
   """
-  for spec in MIXERS.values():
-    if any(matches(pattern, path) for pattern in spec.fan_in_weights):
-      return True
-  return False
+  patterns = itertools.chain(*(spec.fan_in_weights for spec in MIXERS.values()))
+  return any(matches(pattern, path) for pattern in patterns)
 
 
 def _resolve_mixers(cfg: ModelConfig) -> None:

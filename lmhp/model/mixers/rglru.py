@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections import Counter
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, parameter_count
-from lmhp.model.mixers.causal_convolution import (
+from lmhp.model.counts import matmul_flops
+from lmhp.model.mixers.keys import (
   CONVOLUTION_KERNEL,
   CONVOLUTION_PARAMS,
   ConvolutionKeys,
   convolution_cache,
   convolution_parameters,
+  projection_flops,
+  projection_parameters,
+  resolve_mixer_heads,
+  state_array,
 )
-from lmhp.model.mixers.keys import resolve_mixer_heads
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import ParamSpec, linear_specs
 from lmhp.sections import keys_of
@@ -26,12 +29,11 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, ConvolutionKeys)
   width = keys.mixer_dim
-  inputs = 2 * parameter_count(cfg.d_model, width, keys.mixer_bias)
-  convolution = convolution_parameters(cfg, width)
+  projections = projection_parameters(cfg, 2 * width)
   head_gates = 2 * (width * keys.mixer_head_dim + width)
   decay = width
-  output = parameter_count(width, cfg.d_model, keys.mixer_bias)
-  return Counter(other=inputs + convolution + head_gates + decay + output)
+  convolution = convolution_parameters(cfg, width)
+  return Counter(other=projections + convolution + head_gates + decay)
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
@@ -40,15 +42,14 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   The convolution and the scan are not matrix products, so they are not counted.
   """
   keys = keys_of(cfg, ConvolutionKeys)
-  projections = 3 * matmul_flops(cfg.d_model, keys.mixer_dim)
   head_gates = 2 * matmul_flops(keys.mixer_dim, keys.mixer_head_dim)
-  return Counter(other=projections + head_gates)
+  return Counter(other=projection_flops(cfg, 2 * keys.mixer_dim) + head_gates)
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: inputs of the convolution, and the hidden state."""
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
-  return convolution_cache(cfg, width), CacheArray((width,), 'float32')
+  return convolution_cache(cfg, width), state_array(cfg)
 
 
 register_mixer(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.keys import mixer_heads
-from lmhp.model.mixers.layers.causal_convolution import CausalConvolution
+from lmhp.model.mixers.layers.convolution import CausalConvolution
 from lmhp.model.mixers.layers.state_space import StateSpaceInputs, state_space
 from lmhp.model.mixers.mamba2 import Mamba2Keys, group_width
 from lmhp.model.normalization import Normalization

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
-from lmhp.model.mixers.causal_convolution import ConvolutionKeys
-from lmhp.model.mixers.keys import MixerKeys, mixer_heads
-from lmhp.model.mixers.layers.causal_convolution import CausalConvolution
+from lmhp.model.mixers.keys import ConvolutionKeys, MixerKeys, mixer_heads
+from lmhp.model.mixers.layers.convolution import CausalConvolution
 from lmhp.model.mixers.layers.linear_recurrence import cached_state, linear_recurrence
 from lmhp.model.projection import Projection, product, project, row_major
 from lmhp.sections import keys_of

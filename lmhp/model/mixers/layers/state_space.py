@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.mixers.layers.linear_recurrence import linear_recurrence
-from lmhp.model.mixers.mamba2 import chunk_length
 from lmhp.model.projection import product
 
 
@@ -84,7 +83,7 @@ def state_space(
   # the gradients of `read_BLGS` are arbitrary numbers.
   first_BHPS = jax.lax.optimization_barrier(first_BHPS)
   batch, length, n_heads, head_size = inputs.x_BLHP.shape
-  chunks = _split_into_chunks(inputs, chunk_length(length, chunk))
+  chunks = _split_into_chunks(inputs, min(length, chunk))
 
   y_BcHQP = _within_chunks(chunks, dtype)
   y_BcHQP, last_BHPS = _across_chunks(chunks, first_BHPS, y_BcHQP, dtype)
