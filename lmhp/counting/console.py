@@ -82,12 +82,7 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   >>> table_rows([describe('small', cfg)])[0]
   Row(name='parameters', cells=['804,096'])
   """
-  if not descriptions:
-    return []
-  rows = [
-    *_parameter_rows(descriptions),
-    *_flops_and_memory_rows(descriptions),
-  ]
+  rows = _parameter_rows(descriptions) + _flops_and_memory_rows(descriptions)
 
   # The training cost is set for all models or for none.
   costs = [d.training for d in descriptions if d.training is not None]
@@ -120,16 +115,14 @@ def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
 
 def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   rows = [Row('sequence length', [f'{d.seq_len:,}' for d in descriptions])]
-  for name in ('causal', 'full'):
-    flops = [d.flops_per_token_forward[name] for d in descriptions]
-    rows.append(
-      Row(f'forward FLOPs/token, {name}', [format_with_unit(n) for n in flops])
-    )
-  for name in ('causal', 'full'):
-    flops = [d.flops_per_token_train[name] for d in descriptions]
-    rows.append(
-      Row(f'training FLOPs/token, {name}', [format_with_unit(n) for n in flops])
-    )
+  by_pass = {
+    'forward': [d.flops_per_token_forward for d in descriptions],
+    'training': [d.flops_per_token_train for d in descriptions],
+  }
+  for name, flops in by_pass.items():
+    for convention in ('causal', 'full'):
+      cells = [format_with_unit(by_convention[convention]) for by_convention in flops]
+      rows.append(Row(f'{name} FLOPs/token, {convention}', cells))
 
   cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
   parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]

@@ -17,6 +17,7 @@ import time
 from lmhp.counting.device import Device
 from lmhp.files import as_path, cache_directory, write_atomic
 
+_BUDGET_SECONDS = 0.7
 _MATRIX_SIZE = 1024
 _COPIED_NUMBERS = 2**24
 """Float32 numbers of the array that is copied: 64 MiB, beyond most caches."""
@@ -89,11 +90,8 @@ def _measure(key: str) -> Device:
 
   def measure_flops(dtype: jax.typing.DTypeLike) -> float:
     matrix = jnp.ones((_MATRIX_SIZE, _MATRIX_SIZE), dtype)
-
-    def multiply() -> None:
-      product(matrix, matrix).block_until_ready()
-
-    return flops_per_product / _shortest_seconds(multiply)
+    seconds = _shortest_seconds(lambda: product(matrix, matrix).block_until_ready())
+    return flops_per_product / seconds
 
   @jax.jit
   def product(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -106,17 +104,13 @@ def _measure(key: str) -> Device:
   # A copy of an array in memory. It reads and writes each byte.
   source = np.ones(_COPIED_NUMBERS, np.float32)
   target = np.empty(_COPIED_NUMBERS, np.float32)
-
-  def copy() -> None:
-    np.copyto(target, source)
-
-  bandwidth = 2 * source.nbytes / _shortest_seconds(copy)
+  copy_seconds = _shortest_seconds(lambda: np.copyto(target, source))
   return Device(
     name='cpu',
     bfloat16_flops=bfloat16_flops,
     float32_flops=float32_flops,
     memory_bytes=_memory_bytes(),
-    bandwidth=bandwidth,
+    bandwidth=2 * source.nbytes / copy_seconds,
     usd_per_hour=0.0,
     source=f'measured: {key}',
   )
@@ -130,14 +124,14 @@ def _memory_bytes() -> float:
     return 0.0
 
 
-def _shortest_seconds(run: Callable[[], None], budget_seconds: float = 0.7) -> float:
+def _shortest_seconds(run: Callable[[], object]) -> float:
   """Returns the time of the fastest of all runs that start within the budget.
 
   The first run is not measured, because it compiles.
   """
   run()
   shortest = float('inf')
-  end = time.perf_counter() + budget_seconds
+  end = time.perf_counter() + _BUDGET_SECONDS
   while time.perf_counter() < end:
     start = time.perf_counter()
     run()

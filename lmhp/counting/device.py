@@ -1,4 +1,4 @@
-"""Devices: peaks, memory and price, and the registry of them.
+"""Devices: peaks, memory and price of accelerators, and the registry of them.
 
 Peaks are those that the makers publish for dense matrix products, without sparsity. A run
 reaches a fraction of them, the utilization, which is an argument of the functions that use a
@@ -81,9 +81,8 @@ def register_device(device: Device) -> Device:
   Raises:
     ConfigError: If another module has registered the name.
 
-  >>> register_device(DEVICES['h100'])  # doctest: +ELLIPSIS
-  Traceback (most recent call last):
-  lmhp.errors.ConfigError: device 'h100': ... did before, expected another name
+  >>> register_device(DEVICES['h100']).name
+  'h100'
   """
   return DEVICES.register(normalize_name(device.name), device)
 
@@ -95,3 +94,90 @@ def normalize_name(name: object) -> str:
   ('tpu-v5e', 'a100-80gb')
   """
   return str(name).lower().replace(' ', '-').replace('_', '-')
+
+
+# --- accelerators -------------------------------------------------------------------
+
+_HOPPER_SOURCE = 'NVIDIA H100 datasheet (halved: it states peaks with sparsity)'
+
+for _device in (
+  Device(
+    name='h100',
+    bfloat16_flops=989.4e12,
+    float32_flops=494.7e12,
+    memory_bytes=80e9,
+    bandwidth=3.35e12,
+    usd_per_hour=3.00,
+    source=f'{_HOPPER_SOURCE}, SXM5',
+    aliases=('h100-sxm',),
+  ),
+  Device(
+    name='h100-pcie',
+    bfloat16_flops=756e12,
+    float32_flops=378e12,
+    memory_bytes=80e9,
+    bandwidth=2.0e12,
+    usd_per_hour=2.40,
+    source=f'{_HOPPER_SOURCE}, PCIe',
+  ),
+  Device(
+    name='h200',
+    bfloat16_flops=989.4e12,
+    float32_flops=494.7e12,
+    memory_bytes=141e9,
+    bandwidth=4.8e12,
+    usd_per_hour=3.60,
+    source='NVIDIA H200 datasheet (halved likewise), SXM5',
+    aliases=('h200-sxm',),
+  ),
+  Device(
+    name='a100',
+    bfloat16_flops=312e12,
+    float32_flops=156e12,
+    memory_bytes=80e9,
+    bandwidth=2.039e12,
+    usd_per_hour=1.80,
+    source='NVIDIA A100 datasheet, 80GB SXM4',
+    aliases=('a100-80gb',),
+  ),
+  Device(
+    name='a100-40gb',
+    bfloat16_flops=312e12,
+    float32_flops=156e12,
+    memory_bytes=40e9,
+    bandwidth=1.555e12,
+    usd_per_hour=1.30,
+    source='NVIDIA A100 datasheet, 40GB',
+  ),
+  Device(
+    name='tpu-v5e',
+    bfloat16_flops=197e12,
+    float32_flops=197e12 / 6,
+    memory_bytes=16e9,
+    bandwidth=819e9,
+    usd_per_hour=1.20,
+    source='cloud.google.com/tpu/docs/v5e, per chip',
+    aliases=('v5e',),
+  ),
+  Device(
+    name='tpu-v5p',
+    bfloat16_flops=459e12,
+    float32_flops=459e12 / 6,
+    memory_bytes=95e9,
+    bandwidth=2765e9,
+    usd_per_hour=4.20,
+    source='cloud.google.com/tpu/docs/v5p, per chip',
+    aliases=('v5p',),
+  ),
+  Device(
+    name='tpu-v6e',
+    bfloat16_flops=918e12,
+    float32_flops=918e12 / 6,
+    memory_bytes=32e9,
+    bandwidth=1638e9,
+    usd_per_hour=2.70,
+    source='cloud.google.com/tpu/docs/v6e, per chip',
+    aliases=('v6e', 'trillium'),
+  ),
+):
+  register_device(_device)

@@ -16,16 +16,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 import dataclasses
-from fractions import Fraction
 
 from lmhp.counting.parameters import multiply
-from lmhp.model import embedding, feed_forward, output
+from lmhp.model import embedding, output
 from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops
-from lmhp.model.experts import counts as experts
+from lmhp.model.counts import feed_forward_flops, matmul_flops
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
+from lmhp.typing import Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +38,12 @@ class Flops:
       weighted values, and in Mamba-2 the products within chunks and with the state.
   """
 
-  forward: int | float
+  forward: Number
   by_kind: Mapping[str, int]
-  attention_pairs: int | float
+  attention_pairs: Number
 
   @property
-  def train(self) -> int | float:
+  def train(self) -> Number:
     """FLOPs of the forward and the backward pass."""
     return 3 * self.forward
 
@@ -74,10 +73,8 @@ def _stack_flops(cfg: ModelConfig) -> Counter[str]:
   # Layers of the same specification are counted once, so that depth costs no time.
   flops: Counter[str] = Counter()
   for spec, n_layers in Counter(cfg.layer_specs).items():
-    layer = Counter(mixer_spec(cfg, spec.mixer).weight_flops(cfg))
-    feed_forward_part = experts if spec.experts else feed_forward
-    layer += feed_forward_part.weight_flops(cfg)
-    flops += multiply(layer, n_layers)
+    mixer = Counter(mixer_spec(cfg, spec.mixer).weight_flops(cfg))
+    flops += multiply(mixer + feed_forward_flops(cfg, spec.experts), n_layers)
   return flops
 
 
@@ -104,7 +101,7 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   if cfg.is_encoder_decoder:
     sequence += _sequence_flops(cfg.encoder, seq_len, causal)
     sequence += cfg.n_layers * seq_len**2 * attention.pair_flops(cfg)
-  attention_pairs = _as_number(Fraction(sequence, seq_len))
+  attention_pairs = mean(sequence, seq_len)
   return Flops(
     forward=sum(weights.values()) + attention_pairs,
     by_kind={kind: weights[kind] for kind in KINDS},
@@ -169,6 +166,10 @@ def _sequence_flops(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
   return flops
 
 
-def _as_number(x: Fraction) -> int | float:
-  """Returns a fraction as an int if it is whole, and as a float otherwise."""
-  return x.numerator if x.denominator == 1 else float(x)
+def mean(total: int, n: int) -> Number:
+  """Returns total / n, as an int if it is whole, and as a float otherwise.
+
+  >>> mean(6, 3), mean(6, 4)
+  (2, 1.5)
+  """
+  return total // n if total % n == 0 else total / n

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lmhp.counting import accelerators as accelerators  # fills DEVICES
 from lmhp.counting.cpu import measured_cpu
 from lmhp.counting.device import DEVICES, Device, normalize_name
 from lmhp.errors import ConfigError, suggest
@@ -27,9 +26,7 @@ def find_device(name: object) -> Device:
   if key in DEVICES:
     return DEVICES[key]
   # Other names of the same devices.
-  aliases = {}
-  for device in DEVICES.values():
-    aliases.update(dict.fromkeys(device.aliases, device))
+  aliases = {alias: device for device in DEVICES.values() for alias in device.aliases}
   if key in aliases:
     return aliases[key]
   names = [*DEVICES, 'cpu']

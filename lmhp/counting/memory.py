@@ -13,12 +13,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+from lmhp.counting.flops import mean
 from lmhp.counting.parameters import Count
-from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES, ModelConfig
 from lmhp.model.mixers.registry import mixer_spec
-from lmhp.model.transformer import Model, build
-from lmhp.typing import PyTree
+from lmhp.model.transformer import build
+from lmhp.typing import Number, PyTree
 
 
 def tree_bytes(tree: PyTree) -> int:
@@ -83,23 +83,18 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   tokens_BL = jax.ShapeDtypeStruct((batch_size, seq_len), jnp.int32)
 
   def residuals(params: PyTree, tokens_BL: jax.Array) -> PyTree:
-    def loss(params: PyTree) -> jax.Array:
-      return jnp.sum(_log_partition(model, params, tokens_BL))
+    encoder_tokens = tokens_BL if cfg.is_encoder_decoder else None
 
-    _, backward = jax.vjp(loss, params)
-    return backward
+    def loss(params: PyTree) -> jax.Array:
+      logits_BLV = model.apply(params, tokens_BL, encoder_tokens_BM=encoder_tokens)
+      return jnp.sum(jax.nn.logsumexp(logits_BLV, axis=-1))
+
+    return jax.vjp(loss, params)[1]
 
   # The residuals include the parameters, which are not activations. With bfloat16, some of
   # them are bfloat16 copies, so that the result is too small.
   kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
   return max(kept - tree_bytes(model.shapes), 0)
-
-
-def _log_partition(model: Model, params: PyTree, tokens_BL: jax.Array) -> jax.Array:
-  encoder_tokens = tokens_BL if model.cfg.is_encoder_decoder else None
-  batch = Batch(tokens_BL, encoder_tokens=encoder_tokens)
-  x_BLD, _, _ = model.features(params, {}, batch)
-  return jax.nn.logsumexp(model.logits(params, {}, x_BLD), axis=-1)
 
 
 def activation_bytes_by_policy(
@@ -117,16 +112,17 @@ def activation_bytes_by_policy(
   >>> by_policy['full'] < by_policy['none']
   True
   """
-  by_policy = {}
-  for policy in REMAT_POLICIES:
-    cfg_of_policy = dataclasses.replace(cfg, remat=policy)
-    by_policy[policy] = activation_bytes(cfg_of_policy, batch_size, seq_len)
-  return by_policy
+  return {
+    policy: activation_bytes(
+      dataclasses.replace(cfg, remat=policy), batch_size, seq_len
+    )
+    for policy in REMAT_POLICIES
+  }
 
 
 def cache_bytes_per_token(
   cfg: ModelConfig, seq_len: int, bytes_per_number: int = 2
-) -> int | float:
+) -> Number:
   """Returns the mean bytes of the key/value cache for each token of one sequence.
 
   A layer with a sliding window keeps its window alone.
@@ -140,8 +136,7 @@ def cache_bytes_per_token(
   >>> cache_bytes_per_token(cfg, seq_len=5)
   168
   """
-  total = cache_bytes(cfg, seq_len, bytes_per_number)
-  return total // seq_len if total % seq_len == 0 else total / seq_len
+  return mean(cache_bytes(cfg, seq_len, bytes_per_number), seq_len)
 
 
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:

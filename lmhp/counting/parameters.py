@@ -6,16 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 import dataclasses
 
-from lmhp.model import (
-  embedding,
-  feed_forward,
-  normalization,
-  output,
-  positional,
-)
+from lmhp.model import embedding, normalization, output, positional
 from lmhp.model.attention import counts as attention
 from lmhp.model.config import LayerSpec, ModelConfig
-from lmhp.model.experts import counts as experts
+from lmhp.model.counts import feed_forward_parameter_counts, feed_forward_parameters
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
 
@@ -80,17 +74,14 @@ def count(cfg: ModelConfig) -> Count:
   # Parts outside the layers, and normalizations over d_model.
   for part in (embedding, positional, normalization, output):
     counts += part.parameter_counts(cfg)
-  return Count({kind: counts[kind] for kind in KINDS}, _count_inactive(cfg))
-
-
-def _count_inactive(cfg: ModelConfig) -> int:
-  """Returns the number of parameters of the experts to which a token is not routed."""
-  if not cfg.n_experts:
-    return 0
-  n_layers = _n_expert_layers(cfg)
-  if cfg.is_encoder_decoder:
-    n_layers += _n_expert_layers(cfg.encoder)
-  return experts.inactive_parameters(cfg) * n_layers
+  inactive = 0
+  if cfg.n_experts:
+    n_layers = _n_expert_layers(cfg)
+    if cfg.is_encoder_decoder:
+      n_layers += _n_expert_layers(cfg.encoder)
+    n_inactive = n_layers * (cfg.n_experts - cfg.experts_per_token)
+    inactive = n_inactive * feed_forward_parameters(cfg, cfg.d_ff_expert)
+  return Count({kind: counts[kind] for kind in KINDS}, inactive)
 
 
 def _count_stack(cfg: ModelConfig) -> Counter[str]:
@@ -98,9 +89,8 @@ def _count_stack(cfg: ModelConfig) -> Counter[str]:
   counts: Counter[str] = Counter()
   # Layers of the same specification are counted once, so that depth costs no time.
   for spec, n_layers in Counter(_stored_layers(cfg)).items():
-    layer = Counter(mixer_spec(cfg, spec.mixer).parameter_counts(cfg))
-    feed_forward_part = experts if spec.experts else feed_forward
-    layer += feed_forward_part.parameter_counts(cfg)
+    mixer = Counter(mixer_spec(cfg, spec.mixer).parameter_counts(cfg))
+    layer = mixer + feed_forward_parameter_counts(cfg, spec.experts)
     counts += multiply(layer, n_layers)
   return counts
 

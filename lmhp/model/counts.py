@@ -1,6 +1,11 @@
-"""Parameters and FLOPs of linear maps and normalizations. This file imports no jax."""
+"""Parameters and FLOPs of linear maps, normalizations, feed-forward parts and experts.
+
+This file imports no jax.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
 
 from lmhp.model.config import ModelConfig
 
@@ -37,3 +42,44 @@ def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
     bias: If False, the normalization has no bias, even if the config has it.
   """
   return width * (cfg.norm_affine + (cfg.norm_bias and bias))
+
+
+# --- feed-forward part and experts of one layer -------------------------------------
+
+
+def feed_forward_parameters(cfg: ModelConfig, width: int) -> int:
+  """Returns the parameters of a feed-forward part with a hidden size of `width`."""
+  up = parameter_count(cfg.d_model, width, cfg.feed_forward_bias)
+  down = parameter_count(width, cfg.d_model, cfg.feed_forward_bias)
+  return (1 + cfg.gated) * up + down
+
+
+def feed_forward_parameter_counts(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
+  """Returns the parameters of a feed-forward part or of experts and their router, by kind.
+
+  The correction of the router is not trained by gradients, so it is not counted.
+  """
+  if not has_experts:
+    return Counter(feed_forward=feed_forward_parameters(cfg, cfg.d_ff))
+  router = parameter_count(cfg.d_model, cfg.n_experts, cfg.router_bias)
+  routed = cfg.n_experts * feed_forward_parameters(cfg, cfg.d_ff_expert)
+  shared = 0
+  if cfg.n_shared_experts:
+    shared = feed_forward_parameters(cfg, cfg.n_shared_experts * cfg.d_ff_expert)
+  return Counter(feed_forward=router + routed + shared)
+
+
+def feed_forward_flops(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
+  """Returns the forward FLOPs of the matrix products by kind, for one token.
+
+  With experts, the products are those of the router, of the experts of the token and of the
+  shared experts.
+  """
+  width = cfg.d_ff
+  router = 0
+  if has_experts:
+    width = (cfg.experts_per_token + cfg.n_shared_experts) * cfg.d_ff_expert
+    router = matmul_flops(cfg.d_model, cfg.n_experts)
+  return Counter(
+    feed_forward=router + (2 + cfg.gated) * matmul_flops(cfg.d_model, width)
+  )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lmhp.model.activations import activation_function
 from lmhp.model.config import ModelConfig
-from lmhp.model.counts import matmul_flops, parameter_count
 from lmhp.model.projection import Projection, project
 
 
@@ -86,17 +83,3 @@ class FeedForward(nn.Module):
     # The backward pass keeps the inputs of the activation only. Its output is cheap to
     # compute again.
     return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, projections))
-
-
-def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of one layer's feed-forward part by kind."""
-  n_inputs = 2 if cfg.gated else 1
-  up = parameter_count(cfg.d_model, cfg.d_ff, cfg.feed_forward_bias)
-  down = parameter_count(cfg.d_ff, cfg.d_model, cfg.feed_forward_bias)
-  return Counter(feed_forward=n_inputs * up + down)
-
-
-def weight_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the forward FLOPs of one layer's matrix products by kind, for one token."""
-  n_matrices = 3 if cfg.gated else 2
-  return Counter(feed_forward=n_matrices * matmul_flops(cfg.d_model, cfg.d_ff))
