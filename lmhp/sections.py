@@ -132,6 +132,21 @@ def require(cfg: Section, condition: bool, field: str, accepted: str) -> None:
     raise wrong(cfg, field, accepted)
 
 
+def require_all(cfg: Section, *checks: tuple[bool, str, str]) -> None:
+  """Checks several conditions in turn.
+
+  Args:
+    cfg: Section with the values.
+    *checks: Condition, name of the key, and description of the accepted values, as in
+      `require`.
+
+  Raises:
+    ConfigError: If a condition is False.
+  """
+  for condition, field, accepted in checks:
+    require(cfg, condition, field, accepted)
+
+
 # --- keys of registry entries --------------------------------------------------------
 
 

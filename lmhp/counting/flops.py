@@ -19,9 +19,9 @@ import dataclasses
 
 from lmhp.counting.parameters import multiply
 from lmhp.model import embedding, output
-from lmhp.model.attention import counts as attention
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import feed_forward_flops, matmul_flops
+from lmhp.model.mixers import attention
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
 from lmhp.typing import Number

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 import dataclasses
 
-from lmhp.model import embedding, normalization, output, positional
-from lmhp.model.attention import counts as attention
+from lmhp.model import embedding, normalization, output
 from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.counts import feed_forward_parameter_counts, feed_forward_parameters
+from lmhp.model.mixers import attention
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.params import KINDS
 
@@ -72,7 +72,7 @@ def count(cfg: ModelConfig) -> Count:
     n_cross_attentions = 1 if cfg.share_layers else cfg.n_layers
     counts += multiply(attention.parameter_counts(cfg), n_cross_attentions)
   # Parts outside the layers, and normalizations over d_model.
-  for part in (embedding, positional, normalization, output):
+  for part in (embedding, normalization, output):
     counts += part.parameter_counts(cfg)
   inactive = 0
   if cfg.n_experts:

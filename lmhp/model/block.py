@@ -38,12 +38,12 @@ class BlockCache(NamedTuple):
   """Arrays that one layer keeps between tokens while it decodes.
 
   Attributes:
-    mixer: Cache of the token mixer.
+    mixer: Cache of the token mixer. None while no cache is used.
     cross_attention: Keys and values of the encoder's tokens, each (B, M, G, K). None without
       an encoder.
   """
 
-  mixer: PyTree
+  mixer: PyTree = None
   cross_attention: PyTree = None
 
 
@@ -78,103 +78,64 @@ class Block(nn.Module):
   def __call__(
     self,
     x_BLD: jax.Array,
-    flags_and_cache: tuple[VaryingFlags, BlockCache | None],
+    flags_and_cache: tuple[VaryingFlags, BlockCache],
     inputs: LayerInputs,
-  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
+  ) -> tuple[jax.Array, tuple[BlockCache, dict[str, jax.Array]]]:
     """Applies the layer, as the body of a scan over layers.
 
     Args:
       x_BLD: (B, L, D) float32, residual stream.
-      flags_and_cache: Flags and cache of this layer.
+      flags_and_cache: Flags and cache of this layer. Without a cache, its fields are None.
       inputs: Inputs that all layers share.
 
     Returns:
       The residual stream after the layer, (B, L, D) float32. Then a pair: the cache with the
-      new tokens, or None without a cache, and the routing statistics of the experts.
+      new tokens, whose fields are None without a cache, and the routing statistics of the
+      experts.
     """
-    varying_flags, cache = flags_and_cache
-    flags = self._all_flags(varying_flags)
-    if self.cfg.parallel_residual:
-      return self._parallel(x_BLD, flags, inputs, cache)
-    return self._sequential(x_BLD, flags, inputs, cache)
-
-  def _all_flags(self, varying: VaryingFlags) -> LayerFlags:
+    cfg = self.cfg
+    varying, cache = flags_and_cache
     local = self.local if varying.local is None else varying.local
     uses_positions = self.uses_positions
     if varying.uses_positions is not None:
       uses_positions = varying.uses_positions
-    return LayerFlags(varying.number, local, uses_positions)
+    flags = LayerFlags(varying.number, local, uses_positions)
 
-  def _parallel(
-    self,
-    x_BLD: jax.Array,
-    flags: LayerFlags,
-    inputs: LayerInputs,
-    cache: BlockCache | None,
-  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
-    """Adds the mixer and the feed-forward part of the same x."""
-    # Both parts read the residual stream before either is added to it.
-    h_BLD = self._mixer_input(x_BLD)
-    mixed_BLD, mixer_cache = self._mix(h_BLD, flags, inputs, cache)
-    if not self.cfg.shared_norm:
-      h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
-    x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
-    hidden_BLD, aux = self._feed_forward(h_BLD)
-    x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
-    return x_BLD, (None if cache is None else BlockCache(mixer_cache), aux)
-
-  def _sequential(
-    self,
-    x_BLD: jax.Array,
-    flags: LayerFlags,
-    inputs: LayerInputs,
-    cache: BlockCache | None,
-  ) -> tuple[jax.Array, tuple[BlockCache | None, dict[str, jax.Array]]]:
-    """Adds the mixer, the attention to an encoder and the feed-forward part in turn."""
     # Token mixer.
-    mixed_BLD, mixer_cache = self._mix(self._mixer_input(x_BLD), flags, inputs, cache)
+    h_BLD = x_BLD
+    if self.spec.attention_norm:
+      h_BLD = self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
+    mixer = mixer_layer(cfg, self.spec.mixer)
+    mixed_BLD, mixer_cache = mixer(h_BLD, flags, inputs, cache.mixer)
+    # In a parallel block, both parts read the residual stream before either is added to it.
+    if cfg.parallel_residual and not cfg.shared_norm:
+      h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
     x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
     x_BLD = self._norm('attention_residual_norm', x_BLD, 'post')
 
     # Attention to the encoder.
     cross_cache = None
-    if self.cfg.is_encoder_decoder:
+    if cfg.is_encoder_decoder:
       h_BLD = self._norm('cross_attention_input_norm', x_BLD, 'pre', 'sandwich')
-      cross_attention = CrossAttention(self.cfg, name='cross_attention')
-      old_cache = None if cache is None else cache.cross_attention
-      mixed_BLD, cross_cache = cross_attention(h_BLD, flags, inputs, old_cache)
+      mixed_BLD, cross_cache = CrossAttention(cfg, name='cross_attention')(
+        h_BLD, flags, inputs, cache.cross_attention
+      )
       x_BLD = x_BLD + self._branch_output('cross_attention', mixed_BLD, flags, inputs)
       x_BLD = self._norm('cross_attention_residual_norm', x_BLD, 'post')
 
     # Feed-forward part, or experts.
-    h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
+    if not cfg.parallel_residual:
+      h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
     hidden_BLD, aux = self._feed_forward(h_BLD)
     x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
     x_BLD = self._norm('feed_forward_residual_norm', x_BLD, 'post')
-    new_cache = None if cache is None else BlockCache(mixer_cache, cross_cache)
-    return x_BLD, (new_cache, aux)
-
-  def _mix(
-    self,
-    h_BLD: jax.Array,
-    flags: LayerFlags,
-    inputs: LayerInputs,
-    cache: BlockCache | None,
-  ) -> tuple[jax.Array, PyTree]:
-    """Returns the output of the token mixer, and its cache."""
-    mixer = mixer_layer(self.cfg, self.spec.mixer)
-    return mixer(h_BLD, flags, inputs, None if cache is None else cache.mixer)
+    return x_BLD, (BlockCache(mixer_cache, cross_cache), aux)
 
   def _feed_forward(self, h_BLD: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the output of the feed-forward part or experts, and routing statistics."""
     if self.spec.experts:
       return Experts(self.cfg, name='experts')(h_BLD)
     return FeedForward(self.cfg, name='feed_forward')(h_BLD), {}
-
-  def _mixer_input(self, x_BLD: jax.Array) -> jax.Array:
-    if not self.spec.attention_norm:
-      return x_BLD
-    return self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
 
   def _norm(self, name: str, x_BLD: jax.Array, *placements: str) -> jax.Array:
     """Normalizes x if the model's placement is one of `placements`."""

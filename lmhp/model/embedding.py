@@ -1,12 +1,18 @@
-"""The embedding of tokens and of token types."""
+"""The embedding of tokens, token types and positions.
+
+Rotary positions are in `attention/rotary.py`, and positions that act through biases on the
+attention logits in `attention/position_biases.py`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lmhp.model.batch import Array
 from lmhp.model.config import ModelConfig
@@ -33,7 +39,8 @@ class Embedding(nn.Module):
   def __call__(self, tokens_BL: Array) -> jax.Array:
     """Returns the embedding of tokens, float32.
 
-    The shape is (B, L, D), or (B, L, X) if `project_sum` follows.
+    The shape is (B, L, D), or (B, L, X) if the network applies `project` to a sum with other
+    embeddings.
     """
     cfg = self.cfg
     # A checkpoint may store the table in bfloat16.
@@ -43,10 +50,6 @@ class Embedding(nn.Module):
     if cfg.embedding_scale != 1.0:
       x = x * cfg.embedding_scale
     return x
-
-  def project_sum(self, x_BLX: jax.Array) -> jax.Array:
-    """Returns (B, L, D) for the sum of token, position and type embeddings, (B, L, X)."""
-    return self.project(x_BLX)
 
 
 class TokenTypes(nn.Module):
@@ -68,20 +71,66 @@ class TokenTypes(nn.Module):
     return x_BLX + jnp.broadcast_to(rows, x_BLX.shape)
 
 
+class Positional(nn.Module):
+  """Adds a row for the position of each token: learned, or sines and cosines.
+
+  Source: arXiv:1706.03762 section 3.5.
+  """
+
+  cfg: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BLD: jax.Array, positions_BL: Array) -> jax.Array:
+    """Returns (B, L, D) float32. The batch size of `positions_BL` may be 1."""
+    cfg = self.cfg
+    rows_BL = positions_BL + cfg.position_offset
+    if cfg.position == 'learned':
+      shape = (cfg.n_table_positions, cfg.table_width)
+      table = self.param('table', nn.initializers.zeros_init(), shape)
+      added_BLD = table[rows_BL]
+    else:
+      added_BLD = sinusoids(rows_BL, cfg.table_width)
+    return x_BLD + jnp.broadcast_to(added_BLD, x_BLD.shape)
+
+
+def sinusoids(positions_BL: Array, width: int) -> jax.Array:
+  """Returns sinusoidal embeddings of positions, (B, L, D) float32.
+
+  The sines are the first half of D and the cosines the second, as in tensor2tensor. The
+  wavelengths are a geometric sequence from 2 pi to 20,000 pi.
+
+  Args:
+    positions_BL: (B, L) int32.
+    width: D, an even number.
+  """
+  # frequency_i = 10000 ** (-i / (n_waves - 1))
+  n_waves = width // 2
+  exponents = -math.log(10_000) * np.arange(n_waves) / max(n_waves - 1, 1)
+  frequencies = np.exp(exponents).astype(np.float32)
+  angles = positions_BL.astype(jnp.float32)[..., None] * frequencies.reshape(1, 1, -1)
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of the tables of tokens and token types by kind.
+  """Returns the parameters of the tables of tokens, token types and positions by kind.
 
   A factorized embedding has two projections: one to d_model, and one back to the width of
-  the table before the head. The transform of the head replaces the latter (ALBERT).
+  the table before the head. The transform of the head replaces the latter (ALBERT). T5 has
+  one table of biases for each stack.
   """
-  count = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
+  embedding = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
   # Projections of a factorized embedding.
   if cfg.is_factorized:
     n_projections = 1 if cfg.head_transform else 2
-    count += n_projections * cfg.embedding_dim * cfg.d_model
+    embedding += n_projections * cfg.embedding_dim * cfg.d_model
     if cfg.embedding_projection == 'sum':
-      count += cfg.d_model
-  return Counter(embedding=count)
+      embedding += cfg.d_model
+  # The learned table has no rows for other kinds of positions.
+  positional = cfg.n_table_positions * cfg.table_width
+  if cfg.position == 't5':
+    n_stacks = 2 if cfg.is_encoder_decoder else 1
+    positional += n_stacks * cfg.relative_buckets * cfg.n_heads
+  return Counter(embedding=embedding, positional=positional)
 
 
 def weight_flops(cfg: ModelConfig) -> Counter[str]:

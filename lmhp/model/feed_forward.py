@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,36 +14,37 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.projection import Projection, project
 
 
-def apply_activation(
-  inputs: list[jax.Array],
-  activation: str,
-  gated: bool,
-  clip: float | None,
-  offset: float,
-) -> jax.Array:
-  """Returns the input of the `down` projection.
+@functools.cache
+def input_activation(
+  activation: str, gated: bool, clip: float | None, offset: float
+) -> Callable[[list[jax.Array]], jax.Array]:
+  """Returns the function from the outputs of `up`, or `gate` and `up`, to the input of `down`.
 
-  Without a gate it is act(up). With a gate it is act(gate) * (up + offset).
+  Without a gate it is act(up). With a gate it is act(gate) * (up + offset). Equal arguments
+  give the same function object, so that programs of equal structure are compiled once.
 
   Args:
-    inputs: Outputs of the `up` projection, or of `gate` and `up`. Float32.
     activation: One of `lmhp.model.activations.ACTIVATIONS`.
     gated: True if there is a gate.
     clip: Upper bound of the gate, and of the absolute value of up, both applied first. None
       stands for no bound. gpt-oss: 7.
     offset: Number added to up. gpt-oss: 1.
   """
-  # act(up)
-  function = activation_function(activation)
-  if not gated:
-    return function(inputs[0])
 
-  # act(gate) * (up + offset)
-  gate, up = inputs
-  if clip is not None:
-    gate = jnp.minimum(gate, clip)
-    up = jnp.clip(up, -clip, clip)
-  return function(gate) * (up + offset if offset else up)
+  def activate(inputs: list[jax.Array]) -> jax.Array:
+    # act(up)
+    function = activation_function(activation)
+    if not gated:
+      return function(inputs[0])
+
+    # act(gate) * (up + offset)
+    gate, up = inputs
+    if clip is not None:
+      gate = jnp.minimum(gate, clip)
+      up = jnp.clip(up, -clip, clip)
+    return function(gate) * (up + offset if offset else up)
+
+  return activate
 
 
 class FeedForward(nn.Module):
@@ -70,15 +74,12 @@ class FeedForward(nn.Module):
     # Flax has to create the parameters outside of the function that is checkpointed.
     down.matrix()
 
+    activate = input_activation(
+      cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset
+    )
+
     def finish(inputs_BLF: list[jax.Array]) -> jax.Array:
-      hidden_BLF = apply_activation(
-        inputs_BLF,
-        cfg.activation,
-        gated=cfg.gated,
-        clip=cfg.gate_clip,
-        offset=cfg.gate_offset,
-      )
-      return down(hidden_BLF)
+      return down(activate(inputs_BLF))
 
     # The backward pass keeps the inputs of the activation only. Its output is cheap to
     # compute again.

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from lmhp.model.attention.masks import TokenPositions, attention_masks
+from lmhp.model.attention.masks import AttentionMasks, TokenPositions, attention_masks
 from lmhp.model.attention.position_biases import alibi_bias
 from lmhp.model.attention.rotary import RotaryTable, rotary_table
 from lmhp.model.batch import Batch
 from lmhp.model.config import ModelConfig
+
+T = TypeVar('T')
 
 ModelHypers: TypeAlias = Mapping[str, jax.Array]
 """Traced numbers of the section `model`, `Hypers['model']`."""
@@ -34,10 +36,8 @@ class LayerFlags(NamedTuple):
   uses_positions: jax.Array | bool
 
 
-def choose(
-  flag: jax.Array | bool, if_true: jax.Array, if_false: jax.Array
-) -> jax.Array:
-  """Returns one of two arrays of the same shape.
+def choose(flag: jax.Array | bool, if_true: T, if_false: T) -> T:
+  """Returns one of two arrays, or trees of arrays, of the same shapes.
 
   Args:
     flag: A bool, or an array of the program with one element.
@@ -46,16 +46,14 @@ def choose(
   """
   if isinstance(flag, bool):
     return if_true if flag else if_false
-  return jnp.where(flag, if_true, if_false)
+  return jax.tree.map(lambda x, y: jnp.where(flag, x, y), if_true, if_false)
 
 
 class LayerInputs(NamedTuple):
   """Inputs that all layers of a stack share. They are computed once for a batch.
 
   Attributes:
-    mask_global_BLM: (B, 1, L, M) bool, True for the keys that a query attends to in a layer
-      with global attention. B may be 1.
-    mask_local_BLM: (B, 1, L, M) bool, the mask of a layer with local attention. B may be 1.
+    masks: Masks of layers with global and with local attention.
     rotary_global: Rotation angles of layers with global attention. None without rotary
       positions.
     rotary_local: Rotation angles of layers with local attention. None without rotary
@@ -75,8 +73,7 @@ class LayerInputs(NamedTuple):
       forget their state there. None if a sequence is one document.
   """
 
-  mask_global_BLM: jax.Array
-  mask_local_BLM: jax.Array
+  masks: AttentionMasks
   rotary_global: RotaryTable | None
   rotary_local: RotaryTable | None
   bias_1HLM: jax.Array | None
@@ -90,19 +87,11 @@ class LayerInputs(NamedTuple):
 
   def mask_BLM(self, flags: LayerFlags) -> jax.Array:
     """Returns the mask of a layer, (B, 1, L, M) bool."""
-    return choose(flags.local, self.mask_local_BLM, self.mask_global_BLM)
+    return choose(flags.local, self.masks.local_BLM, self.masks.global_BLM)
 
   def rotary(self, flags: LayerFlags) -> RotaryTable | None:
     """Returns the rotation angles of a layer. None without rotary positions."""
-    if self.rotary_local is None or self.rotary_global is None:
-      return None
-    cos_BL1P = choose(
-      flags.local, self.rotary_local.cos_BL1P, self.rotary_global.cos_BL1P
-    )
-    sin_BL1P = choose(
-      flags.local, self.rotary_local.sin_BL1P, self.rotary_global.sin_BL1P
-    )
-    return RotaryTable(cos_BL1P, sin_BL1P)
+    return choose(flags.local, self.rotary_local, self.rotary_global)
 
 
 # --- construction -------------------------------------------------------------------
@@ -161,22 +150,18 @@ def compute_layer_inputs(
     )
 
   # Output of the encoder. All tokens of the decoder have the same mask.
-  encoder_features_BMD = None
-  encoder_mask_BLM = None
-  if inputs.encoder is not None:
-    encoder_features_BMD = inputs.encoder.features_BMD
-    encoder_mask_BLM = inputs.encoder.mask_BM[:, None, None]
+  encoder = inputs.encoder
+  encoder_mask_BLM = None if encoder is None else encoder.mask_BM[:, None, None]
 
   return LayerInputs(
-    mask_global_BLM=masks.global_BLM,
-    mask_local_BLM=masks.local_BLM,
+    masks=masks,
     rotary_global=rotary_global,
     rotary_local=rotary_local,
     bias_1HLM=bias_1HLM,
     hypers=inputs.hypers,
     key=inputs.key,
     start=positions.start,
-    encoder_features_BMD=encoder_features_BMD,
+    encoder_features_BMD=None if encoder is None else encoder.features_BMD,
     encoder_mask_BLM=encoder_mask_BLM,
     temperature_BL11=_temperature(cfg, positions),
     document_start_BL=_document_starts(cfg, inputs.batch),
@@ -189,15 +174,10 @@ def _rotary_tables(
   """Returns the rotation angles of layers with global and with local attention."""
   if cfg.position != 'rotary':
     return None, None
-  rotary_global = rotary_table(
-    cfg, False, positions.in_document_BL, length=positions.n_keys
-  )
-  has_own_base = cfg.rotary_base_local != cfg.rotary_base
-  if not has_own_base and cfg.rotary_scaling_local:
+  rotary_global = rotary_table(cfg, False, positions.in_document_BL, positions.n_keys)
+  if cfg.rotary_base_local == cfg.rotary_base and cfg.rotary_scaling_local:
     return rotary_global, rotary_global
-  rotary_local = rotary_table(
-    cfg, True, positions.in_document_BL, length=positions.n_keys
-  )
+  rotary_local = rotary_table(cfg, True, positions.in_document_BL, positions.n_keys)
   return rotary_global, rotary_local
 
 

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from lmhp.model.attention.masks import TokenPositions
 from lmhp.model.batch import Array, Batch
 from lmhp.model.config import ModelConfig
-from lmhp.model.embedding import Embedding, TokenTypes
+from lmhp.model.embedding import Embedding, Positional, TokenTypes
 from lmhp.model.layer_inputs import EncoderOutput, ModelHypers, StackInputs
 from lmhp.model.normalization import Normalization
 from lmhp.model.output import Output
-from lmhp.model.positional import Positional
 from lmhp.model.rng import dropout, named_key
 from lmhp.model.stack import RoutingStatistics, SegmentCaches, Stack
 
@@ -125,42 +124,36 @@ class Network(nn.Module):
     key: jax.Array | None,
     cache: Cache | None,
   ) -> tuple[EncoderOutput, RoutingStatistics]:
-    """Returns the output of the encoder, or its mask if the cache holds its keys.
+    """Returns the output of the encoder, and its routing statistics.
+
+    If the cache holds the keys of the encoder's tokens, only the mask is returned.
 
     Raises:
       ValueError: If there are neither tokens of the encoder nor a cache.
     """
-    if batch.encoder_tokens is not None:
-      return self._encode(batch.encoder_tokens, batch.encoder_weights, hypers, key)
-    if cache is None or cache.encoder_mask_BM is None:
-      raise ValueError(
-        'batch.encoder_tokens: got None without a cache, expected tokens'
-      )
-    return EncoderOutput(None, cache.encoder_mask_BM), {}
-
-  def _encode(
-    self,
-    tokens_BM: Array,
-    weights_BM: Array | None,
-    hypers: ModelHypers,
-    key: jax.Array | None,
-  ) -> tuple[EncoderOutput, RoutingStatistics]:
-    """Returns the output of an encoder-decoder's encoder, and its routing statistics."""
-    cfg = self.cfg
+    tokens_BM = batch.encoder_tokens
+    if tokens_BM is None:
+      if cache is None or cache.encoder_mask_BM is None:
+        raise ValueError(
+          'batch.encoder_tokens: got None without a cache, expected tokens'
+        )
+      return EncoderOutput(None, cache.encoder_mask_BM), {}
     key = None if key is None else named_key(key, 'encoder')
 
     # Padding is a document by itself, which no other token attends to.
     mask_BM = jnp.ones(tokens_BM.shape, bool)
     segments_BM = None
-    if weights_BM is not None:
-      mask_BM = jnp.asarray(weights_BM > 0)
+    if batch.encoder_weights is not None:
+      mask_BM = jnp.asarray(batch.encoder_weights > 0)
       segments_BM = mask_BM.astype(jnp.int32)
     batch = Batch(tokens_BM, segments=segments_BM)
 
     positions = _token_positions(batch, 0, tokens_BM.shape[1])
     x_BMD = self._embed(batch, positions.in_document_BL, hypers, key)
     output = self.encoder(x_BMD, StackInputs(batch, positions, hypers, key))
-    x_BMD = self.encoder_final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
+    x_BMD = (
+      self.encoder_final_norm(output.x_BLD) if self.cfg.final_norm else output.x_BLD
+    )
     return EncoderOutput(x_BMD, mask_BM), output.aux
 
   def _embed(
@@ -185,7 +178,7 @@ class Network(nn.Module):
       x = dropout(x, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
     # A narrow sum is projected to d_model.
     if cfg.embedding_projection == 'sum':
-      x = self.embedding.project_sum(x)
+      x = self.embedding.project(x)
     return x
 
   def logits(self, x_BLD: jax.Array) -> jax.Array:

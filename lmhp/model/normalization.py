@@ -81,7 +81,6 @@ def _scaled_backward(
 
   mean(h) is absent for rmsnorm.
   """
-  del eps
   x, mean, inverse, scale_D = saved
   y = (x - mean) * inverse
   h = g * jnp.broadcast_to(scale_D, g.shape)
@@ -145,9 +144,7 @@ def block_norms(cfg: ModelConfig) -> int:
 
   A normalization before the attention to an encoder is not included.
   """
-  if cfg.norm_placement == 'sandwich':
-    return 3 if cfg.shared_norm else 4
-  return 1 if cfg.shared_norm else 2
+  return (4 if cfg.norm_placement == 'sandwich' else 2) - cfg.shared_norm
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:

@@ -22,9 +22,7 @@ def soft_cap(x: jax.Array, limit: float | None) -> jax.Array:
 
   Source: arXiv:2408.00118 section 2.
   """
-  if limit is None:
-    return x
-  return limit * jnp.tanh(x / limit)
+  return x if limit is None else limit * jnp.tanh(x / limit)
 
 
 class Output(nn.Module):

@@ -304,9 +304,7 @@ class Projection(nn.Module):
       lead: Sizes of the leading axes.
     """
     y = y_TO.reshape(*lead, *self.outputs)
-    if not self.use_bias:
-      return y
-    return y + jnp.broadcast_to(self.bias, y.shape)
+    return y + jnp.broadcast_to(self.bias, y.shape) if self.use_bias else y
 
 
 def project(x: jax.Array, projections: Sequence[Projection]) -> list[jax.Array]:

@@ -85,7 +85,7 @@ class Stack(nn.Module):
       name = f'segment_{i}'
       segment = self._segment(name, first, n_layers)
       flags = varying_flags(cfg, first, n_layers)
-      cache = None if caches is None else caches[name]
+      cache = BlockCache() if caches is None else caches[name]
       x_BLD, (new_caches[name], layer_aux) = segment(
         x_BLD, (flags, cache), layer_inputs
       )
@@ -128,15 +128,13 @@ def varying_flags(cfg: ModelConfig, first: int, n_layers: int) -> VaryingFlags:
 
   A flag that is the same in all these layers is None.
   """
-  layers = range(first, first + n_layers)
-  local = [cfg.windows[layer] is not None for layer in layers]
-  uses_positions = [cfg.uses_positions[layer] for layer in layers]
+  layers = slice(first, first + n_layers)
   return VaryingFlags(
     number=first + jnp.arange(n_layers),
-    local=jnp.array(local) if _varies(local) else None,
-    uses_positions=jnp.array(uses_positions) if _varies(uses_positions) else None,
+    local=_array_if_varying([window is not None for window in cfg.windows[layers]]),
+    uses_positions=_array_if_varying(cfg.uses_positions[layers]),
   )
 
 
-def _varies(flags: Sequence[bool]) -> bool:
-  return len(set(flags)) > 1
+def _array_if_varying(flags: Sequence[bool]) -> jax.Array | None:
+  return jnp.array(flags) if len(set(flags)) > 1 else None

@@ -46,12 +46,9 @@ class Model:
       key: Root PRNG key.
       hypers: Traced numbers of the section `model`. `init_scale` is read.
     """
-
-    def init_one(param: Param, shape: jax.ShapeDtypeStruct) -> jax.Array:
-      del shape
-      return init_param(param, self.cfg, key, hypers)
-
-    return map_params(init_one, self.shapes)
+    return map_params(
+      lambda param, _shape: init_param(param, self.cfg, key, hypers), self.shapes
+    )
 
   def features(
     self,
@@ -74,7 +71,6 @@ class Model:
 
   def logits(self, params: PyTree, hypers: ModelHypers, x_BLD: jax.Array) -> jax.Array:
     """Returns logits (..., V) float32 for features (..., D) float32."""
-    del hypers
     return self._apply(params, 'logits', x_BLD)
 
   def auxiliary_loss(self, aux: RoutingStatistics, hypers: ModelHypers) -> jax.Array:
@@ -96,8 +92,6 @@ class Model:
       aux: Routing statistics that `features` returned.
       hypers: Traced numbers of the section `model`.
     """
-    if not self.cfg.router_correction:
-      return params
     return update_corrections(params, aux, hypers)
 
   def _apply(self, params: PyTree, method: str, *args: PyTree) -> PyTree:

@@ -7,7 +7,7 @@ import pytest
 from traced_counts import traced_flops
 
 from lmhp.counting.flops import flops_per_token
-from lmhp.model.attention.counts import pairs
+from lmhp.model.mixers.attention import pairs
 from lmhp.model.presets import preset
 from lmhp.model.transformer import build
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.embedding import Embedding, TokenTypes
+from lmhp.model.embedding import Embedding, TokenTypes, sinusoids
 
 TOKENS = np.array([[0, 30, 7, 7, 1], [2, 2, 2, 2, 2], [29, 3, 0, 30, 7]])
 V, D = 31, 14
@@ -75,3 +75,21 @@ def test_tokens_without_types_have_the_first(jit, tiny):
   x = np.ones((2, 5, D), np.float32)
   added = jit(lambda x: module.apply(variables, x, None))(x)
   np.testing.assert_allclose(added, x + table[0], rtol=1e-6)
+
+
+# --- sinusoidal positions -----------------------------------------------------------
+
+
+@pytest.mark.oracle
+def test_sinusoids_against_transformers(jit):
+  from transformers.models.xglm.modeling_xglm import XGLMSinusoidalPositionalEmbedding
+
+  expected = XGLMSinusoidalPositionalEmbedding.get_embedding(40, 14).numpy()
+  embeddings = jit(lambda positions: sinusoids(positions, 14))(jnp.arange(40)[None])
+  np.testing.assert_allclose(embeddings[0], expected, rtol=0, atol=5e-6)
+
+
+def test_sinusoids_of_one_wave(jit):
+  embeddings = jit(lambda positions: sinusoids(positions, 2))(jnp.arange(3)[None])
+  expected = np.stack([np.sin([0, 1, 2]), np.cos([0, 1, 2])], axis=-1)
+  np.testing.assert_allclose(embeddings[0], expected, rtol=0, atol=1e-6)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lmhp.model.feed_forward import FeedForward, apply_activation
+from lmhp.model.feed_forward import FeedForward, input_activation
 
 
 @pytest.mark.oracle
@@ -80,11 +80,11 @@ def test_a_clipped_gate_with_an_offset():
   """gpt-oss: the gate is clipped above, up on both sides, and 1 is added to up."""
   gate = jnp.array([-9.0, 2.0, 9.0])
   up = jnp.array([-9.0, 2.0, 9.0])
-  hidden = apply_activation([gate, up], 'identity', gated=True, clip=7.0, offset=1.0)
+  hidden = input_activation('identity', True, 7.0, 1.0)([gate, up])
   np.testing.assert_allclose(hidden, [-9.0 * (-7 + 1), 2.0 * (2 + 1), 7.0 * (7 + 1)])
 
 
 def test_without_a_gate_clip_and_offset_are_ignored():
   up = jnp.array([-9.0, 2.0, 9.0])
-  hidden = apply_activation([up], 'relu', gated=False, clip=7.0, offset=1.0)
+  hidden = input_activation('relu', False, 7.0, 1.0)([up])
   np.testing.assert_allclose(hidden, [0.0, 2.0, 9.0])

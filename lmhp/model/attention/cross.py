@@ -38,9 +38,6 @@ class CrossAttention(Attention):
 
     Returns:
       (B, L, D) float32, and the cache. None if there was no cache.
-
-    Raises:
-      ValueError: If there is neither an encoder output nor a cache.
     """
     # Keys and values of the encoder's tokens: from its output, or from the cache.
     cfg = self.cfg
@@ -56,20 +53,16 @@ class CrossAttention(Attention):
       q_BLHK, k_BMGK = self._normalize_queries_and_keys(q_BLHK, k_BMGK)
       if cache is not None:
         cache = (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
-    elif cache is not None:
-      # The keys in the cache are normalized already.
+    else:
+      # The network checks that there is a cache. Its keys are normalized already.
+      assert cache is not None
       k_BMGK, v_BMGK = cache
       q_BLHK, _ = self._normalize_queries_and_keys(
         q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads]
       )
-    else:
-      raise ValueError(
-        'batch.encoder_tokens: got None without a cache, expected tokens'
-      )
 
-    if inputs.encoder_mask_BLM is None:
-      raise ValueError('encoder_mask_BLM: got None, expected the mask of the encoder')
     # Attention. Its dropout has another name than that of the self-attention.
+    assert inputs.encoder_mask_BLM is not None
     key = None if inputs.key is None else named_key(inputs.key, 'cross_attention')
     context = self._with_dropout(
       AttentionContext(inputs.encoder_mask_BLM), key, inputs.hypers, flags

@@ -50,7 +50,8 @@ class LatentAttention(Attention):
     """
     cfg = self.cfg
     n_fixed = cfg.head_dim - cfg.rotary_head_dim
-    latent_dim = self._latent_dim()
+    latent_dim = cfg.kv_latent_dim
+    assert latent_dim is not None
 
     # Queries: the last coordinates of each head rotate.
     q_BLHK = self._query(x_BLD)
@@ -102,11 +103,6 @@ class LatentAttention(Attention):
       mixed_BLHW = self._attend(q_BLHK, key_BMHK, value_BMHW, context)
     return self._output(mixed_BLHW), cache
 
-  def _latent_dim(self) -> int:
-    if self.cfg.kv_latent_dim is None:
-      raise ValueError('model.kv_latent_dim: got None, expected the width of a latent')
-    return self.cfg.kv_latent_dim
-
   def _query(self, x_BLD: jax.Array) -> jax.Array:
     """Returns (B, L, H, K), a projection of the residual stream or of a latent of it."""
     cfg = self.cfg
@@ -120,10 +116,8 @@ class LatentAttention(Attention):
     return Projection(cfg, (cfg.query_latent_dim,), heads, name='query_up')(latent_BLC)
 
   def _normalize_latent(self, name: str, x_BLC: jax.Array) -> jax.Array:
-    norm = Normalization(
-      self.cfg, x_BLC.shape[-1], eps=self.cfg.latent_norm_eps, name=name
-    )
-    return norm(x_BLC)
+    eps = self.cfg.latent_norm_eps
+    return Normalization(self.cfg, x_BLC.shape[-1], eps=eps, name=name)(x_BLC)
 
   def _rotate(
     self, x_BLHP: jax.Array, flags: LayerFlags, inputs: LayerInputs

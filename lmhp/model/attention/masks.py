@@ -89,7 +89,6 @@ def _same_chunk(chunk: int, positions: TokenPositions) -> jax.Array:
   """Returns (B, 1, L, M) bool, True if query and key are in the same chunk."""
   query_chunk_BL = positions.in_document_BL // chunk
   key_chunk_BM = query_chunk_BL
-  has_cache = positions.n_keys != query_chunk_BL.shape[1]
-  if has_cache:
+  if positions.n_keys != query_chunk_BL.shape[1]:  # with a cache
     key_chunk_BM = jnp.arange(positions.n_keys)[None] // chunk
   return (query_chunk_BL[:, :, None] == key_chunk_BM[:, None, :])[:, None]

@@ -32,12 +32,15 @@ def register_activation(name: str, function: Activation | str) -> None:
   ACTIVATIONS.register(name, function)
 
 
-register_activation('relu', 'jax.nn:relu')
-register_activation('sigmoid', 'jax.nn:sigmoid')
-register_activation('tanh', 'jax.numpy:tanh')
-register_activation('gelu', 'lmhp.model.activations:gelu')
-register_activation('gelu_tanh', 'lmhp.model.activations:gelu_tanh')
-register_activation('quick_gelu', 'lmhp.model.activations:quick_gelu')
-register_activation('silu', 'jax.nn:silu')
-register_activation('relu_squared', 'lmhp.model.activations:relu_squared')
-register_activation('identity', 'lmhp.model.activations:identity')
+for _path in (
+  'jax.nn:relu',
+  'jax.nn:sigmoid',
+  'jax.numpy:tanh',
+  'lmhp.model.activations:gelu',
+  'lmhp.model.activations:gelu_tanh',
+  'lmhp.model.activations:quick_gelu',
+  'jax.nn:silu',
+  'lmhp.model.activations:relu_squared',
+  'lmhp.model.activations:identity',
+):
+  register_activation(_path.partition(':')[2], _path)

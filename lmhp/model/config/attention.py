@@ -5,7 +5,7 @@ from __future__ import annotations
 from lmhp.declarations import static
 from lmhp.model.config.normalization import NormalizationKeys
 from lmhp.model.config.positions import PositionKeys
-from lmhp.sections import assign, keys, require
+from lmhp.sections import assign, keys, require_all
 
 
 @keys
@@ -164,12 +164,9 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   @property
   def uses_positions(self) -> tuple[bool, ...]:
     """True for each layer that uses positions."""
-    if self.position == 'none':
-      return (False,) * self.n_layers
-    every = self.no_position_every
-    if not every:
-      return (True,) * self.n_layers
-    return tuple((layer + 1) % every != 0 for layer in range(self.n_layers))
+    every = 1 if self.position == 'none' else self.no_position_every
+    layers = range(1, self.n_layers + 1)
+    return tuple(every == 0 or layer % every != 0 for layer in layers)
 
   def derive_attention(self) -> None:
     """Fills in the scale of attention and the sizes of latent attention."""
@@ -187,61 +184,61 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
     Raises:
       ConfigError: If they do not fit together.
     """
-    require(
-      self,
-      len(self.attention_pattern) > 0,
-      'attention_pattern',
-      'at least one of global, local',
-    )
     has_local = 'local' in self.attention_pattern
-    require(
-      self,
-      not has_local or bool(self.sliding_window or self.attention_chunk),
-      'sliding_window',
-      'a number of tokens, since model.attention_pattern has local layers',
-    )
     allows_chunks = self.architecture == 'decoder' and not self.sliding_window
-    require(
+    require_all(
       self,
-      not self.attention_chunk or allows_chunks,
-      'attention_chunk',
-      'None unless model.architecture is decoder and model.sliding_window is None',
-    )
-    require(
-      self,
-      not self.prefix_lm or self.architecture == 'decoder',
-      'prefix_lm',
-      'False unless model.architecture is decoder',
+      (
+        len(self.attention_pattern) > 0,
+        'attention_pattern',
+        'at least one of global, local',
+      ),
+      (
+        not has_local or bool(self.sliding_window or self.attention_chunk),
+        'sliding_window',
+        'a number of tokens, since model.attention_pattern has local layers',
+      ),
+      (
+        not self.attention_chunk or allows_chunks,
+        'attention_chunk',
+        'None unless model.architecture is decoder and model.sliding_window is None',
+      ),
+      (
+        not self.prefix_lm or self.architecture == 'decoder',
+        'prefix_lm',
+        'False unless model.architecture is decoder',
+      ),
     )
     if self.has_latent_attention:
       self._check_latent_attention()
 
   def _check_latent_attention(self) -> None:
-    require(
+    required_values = {
+      'qk_norm': 'none',
+      'clip_qkv': None,
+      'n_kv_heads': self.n_heads,
+      'attention_sinks': False,
+      'attention_temperature': 0.0,
+    }
+    require_all(
       self,
-      self.architecture == 'decoder',
-      'kv_latent_dim',
-      'None unless model.architecture is decoder',
-    )
-    required_values = (
-      ('qk_norm', self.qk_norm, 'none'),
-      ('clip_qkv', self.clip_qkv, None),
-      ('n_kv_heads', self.n_kv_heads, self.n_heads),
-      ('attention_sinks', self.attention_sinks, False),
-      ('attention_temperature', self.attention_temperature, 0.0),
-    )
-    for key, value, required in required_values:
-      accepted = f'{required}, since model.kv_latent_dim is set'
-      require(self, value == required, key, accepted)
-    require(
-      self,
-      self.position in ('rotary', 'none'),
-      'position',
-      'rotary or none, since model.kv_latent_dim is set',
-    )
-    require(
-      self,
-      self.rotary_head_dim < self.head_dim and self.rotary_fraction == 1.0,
-      'rotary_head_dim',
-      f'below model.head_dim={self.head_dim}, with model.rotary_fraction=1.0',
+      (
+        self.architecture == 'decoder',
+        'kv_latent_dim',
+        'None unless model.architecture is decoder',
+      ),
+      *(
+        (getattr(self, key) == value, key, f'{value}, since model.kv_latent_dim is set')
+        for key, value in required_values.items()
+      ),
+      (
+        self.position in ('rotary', 'none'),
+        'position',
+        'rotary or none, since model.kv_latent_dim is set',
+      ),
+      (
+        self.rotary_head_dim < self.head_dim and self.rotary_fraction == 1.0,
+        'rotary_head_dim',
+        f'below model.head_dim={self.head_dim}, with model.rotary_fraction=1.0',
+      ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmhp.declarations import static
 from lmhp.model.config.sizes import SizeKeys
-from lmhp.sections import assign, keys, require
+from lmhp.sections import assign, keys, require_all
 
 
 @keys
@@ -144,42 +144,39 @@ class ExpertKeys(SizeKeys):
     """
     if not self.n_experts:
       return
-    require(
-      self,
-      self.experts_per_token <= self.n_experts,
-      'experts_per_token',
-      f'at most model.n_experts={self.n_experts}',
-    )
-    require(
-      self,
-      self.n_experts % self.router_groups == 0,
-      'router_groups',
-      f'a divisor of model.n_experts={self.n_experts}',
-    )
-    require(
-      self,
-      self.router_groups_per_token <= self.router_groups,
-      'router_groups_per_token',
-      f'at most model.router_groups={self.router_groups}',
-    )
     group_size = self.n_experts // self.router_groups
-    require(
-      self,
-      self.router_group_score == 'max' or group_size >= 2,
-      'router_group_score',
-      'max, since a group has one expert',
-    )
     n_candidates = self.router_groups_per_token * group_size
-    require(
+    require_all(
       self,
-      self.experts_per_token <= n_candidates,
-      'experts_per_token',
-      f'at most the {n_candidates} experts of model.router_groups_per_token groups',
-    )
-    require(
-      self,
-      any(self.has_experts(layer) for layer in range(self.n_layers)),
-      'n_experts',
-      '0, since no layer has experts (see model.n_dense_layers, model.dense_layers and '
-      'model.experts_every)',
+      (
+        self.experts_per_token <= self.n_experts,
+        'experts_per_token',
+        f'at most model.n_experts={self.n_experts}',
+      ),
+      (
+        self.n_experts % self.router_groups == 0,
+        'router_groups',
+        f'a divisor of model.n_experts={self.n_experts}',
+      ),
+      (
+        self.router_groups_per_token <= self.router_groups,
+        'router_groups_per_token',
+        f'at most model.router_groups={self.router_groups}',
+      ),
+      (
+        self.router_group_score == 'max' or group_size >= 2,
+        'router_group_score',
+        'max, since a group has one expert',
+      ),
+      (
+        self.experts_per_token <= n_candidates,
+        'experts_per_token',
+        f'at most the {n_candidates} experts of model.router_groups_per_token groups',
+      ),
+      (
+        any(self.has_experts(layer) for layer in range(self.n_layers)),
+        'n_experts',
+        '0, since no layer has experts (see model.n_dense_layers, model.dense_layers and '
+        'model.experts_every)',
+      ),
     )

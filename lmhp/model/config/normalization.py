@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmhp.declarations import static
 from lmhp.model.config.sizes import SizeKeys
-from lmhp.sections import assign, keys, require
+from lmhp.sections import assign, keys, require_all
 
 NORM_PLACEMENTS = ('pre', 'post', 'sandwich', 'output')
 
@@ -125,46 +125,42 @@ class NormalizationKeys(SizeKeys):
     Raises:
       ConfigError: If they do not fit together.
     """
-    require(
-      self,
-      not self.shared_norm or self.parallel_residual,
-      'shared_norm',
-      'False unless model.parallel_residual is True',
-    )
-    require(
-      self,
-      not self.shared_norm or self.norm_placement != 'output',
-      'shared_norm',
-      'False, since model.norm_placement is output, without a normalization of the input',
-    )
-    require(
-      self,
-      not self.parallel_residual or self.norm_placement != 'post',
-      'parallel_residual',
-      'False, since model.norm_placement is post',
-    )
-    require(
-      self,
-      not self.parallel_residual or not self.is_encoder_decoder,
-      'parallel_residual',
-      'False, since model.architecture is encoder_decoder',
-    )
-    require(
-      self,
-      not self.norm_unit_offset or self.norm_affine,
-      'norm_unit_offset',
-      'False, since model.norm_affine is False',
-    )
-    require(
-      self,
-      not self.norm_bias or self.norm_affine,
-      'norm_bias',
-      'False, since model.norm_affine is False',
-    )
     has_first_norm = self.norm_placement in ('pre', 'sandwich') and not self.shared_norm
-    require(
+    require_all(
       self,
-      self.first_attention_norm or has_first_norm,
-      'first_attention_norm',
-      'True unless model.norm_placement is pre or sandwich and model.shared_norm is False',
+      (
+        not self.shared_norm or self.parallel_residual,
+        'shared_norm',
+        'False unless model.parallel_residual is True',
+      ),
+      (
+        not self.shared_norm or self.norm_placement != 'output',
+        'shared_norm',
+        'False, since model.norm_placement is output, without a normalization of the input',
+      ),
+      (
+        not self.parallel_residual or self.norm_placement != 'post',
+        'parallel_residual',
+        'False, since model.norm_placement is post',
+      ),
+      (
+        not self.parallel_residual or not self.is_encoder_decoder,
+        'parallel_residual',
+        'False, since model.architecture is encoder_decoder',
+      ),
+      (
+        not self.norm_unit_offset or self.norm_affine,
+        'norm_unit_offset',
+        'False, since model.norm_affine is False',
+      ),
+      (
+        not self.norm_bias or self.norm_affine,
+        'norm_bias',
+        'False, since model.norm_affine is False',
+      ),
+      (
+        self.first_attention_norm or has_first_norm,
+        'first_attention_norm',
+        'True unless model.norm_placement is pre or sandwich and model.shared_norm is False',
+      ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmhp.declarations import static
 from lmhp.model.config.sizes import SizeKeys
-from lmhp.sections import assign, keys, require
+from lmhp.sections import assign, keys, require, require_all
 
 POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
 ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
@@ -197,17 +197,15 @@ class PositionKeys(SizeKeys):
   @property
   def n_table_positions(self) -> int:
     """Rows of the learned table of positions. 0 if there is none."""
-    if self.position != 'learned':
-      return 0
-    return self.max_seq_len + self.position_offset
+    is_learned = self.position == 'learned'
+    return self.max_seq_len + self.position_offset if is_learned else 0
 
   def derive_positions(self) -> None:
     """Fills in the keys of rotary positions that follow from others."""
-    original = self.rotary_original_max_seq_len or self.max_seq_len
     assign(
       self,
       rotary_base_local=self.rotary_base_local or self.rotary_base,
-      rotary_original_max_seq_len=original,
+      rotary_original_max_seq_len=self.rotary_original_max_seq_len or self.max_seq_len,
     )
 
   def check_positions(self, rotary_dim: int) -> None:
@@ -219,74 +217,69 @@ class PositionKeys(SizeKeys):
     Raises:
       ConfigError: If they do not fit together.
     """
-    if self.position == 'sinusoidal':
-      is_d_model = self.table_width == self.d_model
-      require(
-        self,
-        self.table_width % 2 == 0,
-        'd_model' if is_d_model else 'embedding_dim',
-        'an even number, since model.position is sinusoidal',
-      )
+    require(
+      self,
+      self.position != 'sinusoidal' or self.table_width % 2 == 0,
+      'd_model' if self.table_width == self.d_model else 'embedding_dim',
+      'an even number, since model.position is sinusoidal',
+    )
     if self.position == 'rotary':
       self._check_rotary(rotary_dim)
     if self.position == 't5':
       self._check_t5()
 
   def _check_rotary(self, rotary_dim: int) -> None:
-    require(
+    scaling = self.rotary_scaling
+    n_frequencies = rotary_dim // 2
+    accepted_factors = f'{n_frequencies} positive numbers, one for each frequency'
+    require_all(
       self,
-      rotary_dim >= 2 and rotary_dim % 2 == 0,
-      'rotary_fraction',
-      f'a fraction of model.head_dim={self.head_dim} that is even and at least 2',
-    )
-    if self.rotary_scaling == 'llama3':
-      require(
-        self,
-        self.rotary_high_frequency_factor >= self.rotary_low_frequency_factor,
+      (
+        rotary_dim >= 2 and rotary_dim % 2 == 0,
+        'rotary_fraction',
+        f'a fraction of model.head_dim={self.head_dim} that is even and at least 2',
+      ),
+      (
+        scaling != 'llama3'
+        or self.rotary_high_frequency_factor >= self.rotary_low_frequency_factor,
         'rotary_high_frequency_factor',
         'at least model.rotary_low_frequency_factor',
-      )
-    if self.rotary_scaling == 'yarn':
-      require(
-        self,
-        self.rotary_beta_fast > self.rotary_beta_slow,
+      ),
+      (
+        scaling != 'yarn' or self.rotary_beta_fast > self.rotary_beta_slow,
         'rotary_beta_fast',
         'above model.rotary_beta_slow',
-      )
-    if self.rotary_scaling == 'longrope':
-      require(
-        self,
-        self.rotary_original_max_seq_len >= 2,
+      ),
+      (
+        scaling != 'longrope' or self.rotary_original_max_seq_len >= 2,
         'rotary_original_max_seq_len',
         'at least 2, since model.rotary_scaling is longrope',
-      )
-      n_frequencies = rotary_dim // 2
-      accepted = f'{n_frequencies} positive numbers, one for each frequency'
-      require(
-        self,
-        _are_positive(self.rotary_short_factor, n_frequencies),
+      ),
+      (
+        scaling != 'longrope' or _are_positive(self.rotary_short_factor, n_frequencies),
         'rotary_short_factor',
-        accepted,
-      )
-      require(
-        self,
-        _are_positive(self.rotary_long_factor, n_frequencies),
+        accepted_factors,
+      ),
+      (
+        scaling != 'longrope' or _are_positive(self.rotary_long_factor, n_frequencies),
         'rotary_long_factor',
-        accepted,
-      )
+        accepted_factors,
+      ),
+    )
 
   def _check_t5(self) -> None:
-    require(
+    require_all(
       self,
-      self.architecture == 'decoder' or self.relative_buckets % 4 == 0,
-      'relative_buckets',
-      'a multiple of 4, since an encoder uses half of the buckets for each direction',
-    )
-    require(
-      self,
-      self.relative_max_distance > self.relative_buckets // 2,
-      'relative_max_distance',
-      f'above half of model.relative_buckets={self.relative_buckets}',
+      (
+        self.architecture == 'decoder' or self.relative_buckets % 4 == 0,
+        'relative_buckets',
+        'a multiple of 4, since an encoder uses half of the buckets for each direction',
+      ),
+      (
+        self.relative_max_distance > self.relative_buckets // 2,
+        'relative_max_distance',
+        f'above half of model.relative_buckets={self.relative_buckets}',
+      ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmhp.declarations import static
-from lmhp.sections import Section, assign, keys, require
+from lmhp.sections import Section, assign, keys, require, require_all
 
 
 @keys
@@ -190,27 +190,26 @@ class SizeKeys(Section):
     Raises:
       ConfigError: If they do not fit together.
     """
-    require(
+    require_all(
       self,
-      self.n_heads % self.n_kv_heads == 0,
-      'n_kv_heads',
-      f'a divisor of model.n_heads={self.n_heads}',
-    )
-    require(
-      self,
-      self.embedding_dim <= self.d_model,
-      'embedding_dim',
-      f'at most model.d_model={self.d_model}',
-    )
-    require(
-      self,
-      self.embedding_projection == 'tokens' or self.is_factorized,
-      'embedding_projection',
-      'tokens, since model.embedding_dim is model.d_model',
-    )
-    require(
-      self,
-      not self.n_encoder_layers or self.is_encoder_decoder,
-      'n_encoder_layers',
-      'None unless model.architecture is encoder_decoder',
+      (
+        self.n_heads % self.n_kv_heads == 0,
+        'n_kv_heads',
+        f'a divisor of model.n_heads={self.n_heads}',
+      ),
+      (
+        self.embedding_dim <= self.d_model,
+        'embedding_dim',
+        f'at most model.d_model={self.d_model}',
+      ),
+      (
+        self.embedding_projection == 'tokens' or self.is_factorized,
+        'embedding_projection',
+        'tokens, since model.embedding_dim is model.d_model',
+      ),
+      (
+        not self.n_encoder_layers or self.is_encoder_decoder,
+        'n_encoder_layers',
+        'None unless model.architecture is encoder_decoder',
+      ),
     )

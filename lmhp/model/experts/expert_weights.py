@@ -56,11 +56,10 @@ def select_expert(weights: ExpertMap, expert: jax.Array) -> ExpertMap:
     weights: Maps of all experts.
     expert: () int32, number of the expert.
   """
-
-  def select(array: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(array, expert, 0, keepdims=False)
-
-  return jax.tree.map(select, weights)
+  return jax.tree.map(
+    lambda array: jax.lax.dynamic_index_in_dim(array, expert, 0, keepdims=False),
+    weights,
+  )
 
 
 def apply_map(x_TI: jax.Array, weights: ExpertMap, dtype: str) -> jax.Array:

@@ -9,17 +9,15 @@ Source: arXiv:1701.06538; arXiv:2401.04088 (Mixtral); arXiv:2401.06066, 2405.044
 
 from __future__ import annotations
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
-from lmhp.model.experts.expert_weights import Activate, ExpertMap, ExpertWeights
+from lmhp.model.experts.expert_weights import ExpertMap, ExpertWeights
 from lmhp.model.experts.grouped_product import apply_experts
 from lmhp.model.experts.routing import Routing, route, routing_metrics
-from lmhp.model.feed_forward import FeedForward, apply_activation
+from lmhp.model.feed_forward import FeedForward, input_activation
 from lmhp.model.projection import Projection, linear
 
 
@@ -39,9 +37,9 @@ class ExpertProjection(nn.Module):
     """Returns the parameters."""
     n_experts, _, outputs = self.shape
     kernel = self.param('kernel', nn.initializers.zeros_init(), self.shape)
-    if not self.use_bias:
-      return ExpertMap(kernel, None)
-    bias = self.param('bias', nn.initializers.zeros_init(), (n_experts, outputs))
+    bias = None
+    if self.use_bias:
+      bias = self.param('bias', nn.initializers.zeros_init(), (n_experts, outputs))
     return ExpertMap(kernel, bias)
 
 
@@ -57,33 +55,23 @@ class Experts(nn.Module):
     x_TD = x_BLD.reshape(-1, cfg.d_model)
     logits_TE, routing = self._route(x_TD)
     weights = self._expert_weights()
-    activate = _activation(cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset)
+    activate = input_activation(
+      cfg.activation, cfg.gated, cfg.gate_clip, cfg.gate_offset
+    )
 
+    rows = x_TD
+    experts = routing.experts_Tk
     if cfg.expert_input_scaled:
       # Each assignment, a pair of a token and an expert, has its own row. The row is
       # multiplied by the weight of the assignment before the expert.
       rows_TkD = x_TD[:, None] * routing.weights_Tk[..., None]
-      y_AD = apply_experts(
-        rows_TkD.reshape(-1, cfg.d_model),
-        routing.experts_Tk.reshape(-1, 1),
-        weights,
-        activate,
-        cfg.dtype,
-        cfg.expert_backend,
-      )
-      y_TD = jnp.sum(y_AD.reshape(-1, cfg.experts_per_token, cfg.d_model), axis=1)
-    else:
-      y_TkD = apply_experts(
-        x_TD,
-        routing.experts_Tk,
-        weights,
-        activate,
-        cfg.dtype,
-        cfg.expert_backend,
-      )
-      y_TD = jnp.sum(y_TkD * routing.weights_Tk[..., None], axis=1)
-
-    y_BLD = y_TD.reshape(x_BLD.shape)
+      rows = rows_TkD.reshape(-1, cfg.d_model)
+      experts = experts.reshape(-1, 1)
+    y = apply_experts(rows, experts, weights, activate, cfg.dtype, cfg.expert_backend)
+    y_TkD = y.reshape(-1, cfg.experts_per_token, cfg.d_model)
+    if not cfg.expert_input_scaled:
+      y_TkD = y_TkD * routing.weights_Tk[..., None]
+    y_BLD = jnp.sum(y_TkD, axis=1).reshape(x_BLD.shape)
     if cfg.n_shared_experts:
       width = cfg.n_shared_experts * cfg.d_ff_expert
       y_BLD = y_BLD + FeedForward(cfg, width, name='shared')(x_BLD)
@@ -117,18 +105,3 @@ class Experts(nn.Module):
     )
     down = ExpertProjection(output_shape, cfg.feed_forward_bias, name='down')()
     return ExpertWeights(inputs, down)
-
-
-@functools.cache
-def _activation(
-  activation: str, gated: bool, clip: float | None, offset: float
-) -> Activate:
-  """Returns the activation, the same function object for equal arguments.
-
-  Programs of equal structure are then compiled once.
-  """
-
-  def activate(inputs: list[jax.Array]) -> jax.Array:
-    return apply_activation(inputs, activation, gated, clip, offset)
-
-  return activate

@@ -51,10 +51,8 @@ def route(
     correction_E: (E,) float32, a bias that is added to the scores for the choice, and not for
       the weights (arXiv:2408.15664). None if there is none.
   """
-  if cfg.router_score == 'softmax':
-    scores_TE = jax.nn.softmax(logits_TE)
-  else:
-    scores_TE = jax.nn.sigmoid(logits_TE)
+  score = jax.nn.softmax if cfg.router_score == 'softmax' else jax.nn.sigmoid
+  scores_TE = score(logits_TE)
 
   # The choice: biased scores, of the best groups only.
   choice_TE = scores_TE

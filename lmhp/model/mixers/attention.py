@@ -1,20 +1,136 @@
-"""Registration of the mixer `attention`, multi-head or multi-head latent.
+"""Registration of the mixer `attention`, multi-head or multi-head latent, and its counts.
 
 This file imports no jax. Rows of the parameter table for attention are in `lmhp.params`.
 """
 
 from __future__ import annotations
 
-from lmhp.model.attention.counts import (
-  latent_parameter_counts,
-  latent_weight_flops,
-  pair_flops,
-  pairs,
-  parameter_counts,
-  weight_flops,
-)
+from collections import Counter
+
 from lmhp.model.config import ModelConfig
+from lmhp.model.counts import matmul_flops, norm_size, parameter_count
 from lmhp.model.mixers.registry import CacheArray, MixerSpec, register_mixer
+
+
+def parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the number of parameters of each kind in one layer of multi-head attention.
+
+  Normalizations of queries and keys count as normalization.
+  """
+  query_width = cfg.n_heads * cfg.head_dim
+  kv_width = cfg.n_kv_heads * cfg.head_dim
+  counts = Counter(
+    attention=parameter_count(cfg.d_model, query_width, cfg.qkv_bias)
+    + 2 * parameter_count(cfg.d_model, kv_width, cfg.qkv_bias)
+    + parameter_count(query_width, cfg.d_model, cfg.attention_output_bias)
+    + cfg.attention_sinks * cfg.n_heads
+  )
+  if cfg.qk_norm == 'head':
+    counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
+  elif cfg.qk_norm in ('each_head', 'full'):
+    bias = cfg.qk_norm == 'full'
+    query_norm = norm_size(cfg, query_width, bias)
+    key_norm = norm_size(cfg, kv_width, bias)
+    counts['normalization'] = query_norm + key_norm
+  return counts
+
+
+def weight_flops(cfg: ModelConfig) -> Counter[str]:
+  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  query_width = cfg.n_heads * cfg.head_dim
+  kv_width = cfg.n_kv_heads * cfg.head_dim
+  return Counter(attention=matmul_flops(cfg.d_model, 2 * query_width + 2 * kv_width))
+
+
+def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
+  """Returns the number of parameters of each kind in one layer of multi-head latent attention.
+
+  Normalizations of latents count as normalization.
+  """
+  assert cfg.kv_latent_dim is not None
+  query_width = cfg.n_heads * cfg.head_dim
+  fixed_dim = cfg.head_dim - cfg.rotary_head_dim
+
+  # Projection to queries, directly or through a latent.
+  query = parameter_count(cfg.d_model, query_width, False)
+  norms = norm_size(cfg, cfg.kv_latent_dim)
+  if cfg.query_latent_dim is not None:
+    down = parameter_count(cfg.d_model, cfg.query_latent_dim, cfg.qkv_bias)
+    query = down + cfg.query_latent_dim * query_width
+    norms += norm_size(cfg, cfg.query_latent_dim)
+
+  # Latent and rotating key, keys and values of the heads, output.
+  latent = parameter_count(
+    cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, cfg.qkv_bias
+  )
+  key_and_value_up = cfg.kv_latent_dim * cfg.n_heads * (fixed_dim + cfg.value_head_dim)
+  output = parameter_count(
+    cfg.n_heads * cfg.value_head_dim, cfg.d_model, cfg.attention_output_bias
+  )
+  return Counter(
+    normalization=norms, attention=query + latent + key_and_value_up + output
+  )
+
+
+def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
+  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  assert cfg.kv_latent_dim is not None
+  query_width = cfg.n_heads * cfg.head_dim
+  fixed_dim = cfg.head_dim - cfg.rotary_head_dim
+
+  # The same products as in `latent_parameter_counts`.
+  query = matmul_flops(cfg.d_model, query_width)
+  if cfg.query_latent_dim is not None:
+    query = matmul_flops(cfg.query_latent_dim, cfg.d_model + query_width)
+  latent = matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
+  key_and_value_up = matmul_flops(
+    cfg.kv_latent_dim, cfg.n_heads * (fixed_dim + cfg.value_head_dim)
+  )
+  output = matmul_flops(cfg.n_heads * cfg.value_head_dim, cfg.d_model)
+  return Counter(attention=query + latent + key_and_value_up + output)
+
+
+def pair_flops(cfg: ModelConfig) -> int:
+  """Returns the forward FLOPs of one layer for one pair of a query and a key.
+
+  The products are a logit and a weighted value in each head.
+  """
+  value_dim = cfg.value_head_dim if cfg.has_latent_attention else cfg.head_dim
+  return 2 * cfg.n_heads * (cfg.head_dim + value_dim)
+
+
+def pairs(
+  seq_len: int,
+  window: int | None,
+  causal: bool,
+  both_sides: bool = False,
+  chunked: bool = False,
+) -> int:
+  """Returns the number of pairs of a query and a key in one layer, for one sequence.
+
+  With T tokens and a window of w < T tokens, the number is T^2 if all pairs are counted,
+  T (T + 1) / 2 if the mask is causal, and T w - w (w - 1) / 2 if it is causal with a window.
+
+  Args:
+    seq_len: Number of tokens, T.
+    window: Largest number of tokens to which a token attends, itself included (on each side
+      if `both_sides`). None stands for all.
+    causal: If True, only the pairs that the mask keeps are counted. If False, all are, as a
+      dense product computes them.
+    both_sides: True if the mask keeps later tokens too, as in an encoder.
+    chunked: True if the window is a chunk, and a token attends to earlier tokens of the
+      same chunk.
+  """
+  if not causal:
+    return seq_len**2
+  # A chunk of w tokens has w (w + 1) / 2 pairs.
+  w = min(window or seq_len, seq_len)
+  if chunked and window:
+    n_full_chunks, rest = divmod(seq_len, w)
+    return n_full_chunks * (w * (w + 1) // 2) + rest * (rest + 1) // 2
+  # Pairs with an earlier or the same token. An encoder has as many with later ones.
+  behind = seq_len * w - w * (w - 1) // 2
+  return 2 * behind - seq_len if both_sides else behind
 
 
 def sequence_flops(

@@ -18,7 +18,7 @@ from lmhp.model.mixers.keys import (
   projection_parameters,
   resolve_mixer_keys,
 )
-from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.model.mixers.registry import Counts, MixerSpec, register_mixer
 from lmhp.params import linear_specs
 from lmhp.sections import keys_of
 
@@ -39,18 +39,15 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   return Counter(other=projection_flops(cfg, 3 * width))
 
 
-def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer."""
-  return (convolution_cache(cfg, keys_of(cfg, ConvolutionKeys).mixer_dim),)
-
-
 register_mixer(
   'convolution',
   MixerSpec(
     layer='lmhp.model.mixers.layers.convolution:ShortConvolution',
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
-    cache_arrays=cache_arrays,
+    cache_arrays=lambda cfg: (
+      convolution_cache(cfg, keys_of(cfg, ConvolutionKeys).mixer_dim),
+    ),
     params=(
       *linear_specs('**/convolution/write', 'other', 'D > I'),
       *linear_specs('**/convolution/gate', 'other', 'D > I'),

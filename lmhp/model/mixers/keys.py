@@ -7,7 +7,7 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, parameter_count
 from lmhp.model.mixers.registry import CacheArray
 from lmhp.params import ParamSpec
-from lmhp.sections import assign, keys, keys_of, wrong
+from lmhp.sections import assign, keys, keys_of, require
 
 
 @keys
@@ -50,9 +50,12 @@ def resolve_mixer_heads(cfg: ModelConfig) -> None:
   """Fills in `mixer_dim` and `mixer_head_dim`, and checks that heads divide the width."""
   resolve_mixer_keys(cfg)
   sizes = keys_of(cfg, MixerKeys)
-  if sizes.mixer_dim % sizes.mixer_head_dim:
-    accepted = f'a multiple of model.mixer_head_dim={sizes.mixer_head_dim}'
-    raise wrong(cfg, 'mixer_dim', accepted)
+  require(
+    cfg,
+    sizes.mixer_dim % sizes.mixer_head_dim == 0,
+    'mixer_dim',
+    f'a multiple of model.mixer_head_dim={sizes.mixer_head_dim}',
+  )
 
 
 def mixer_heads(cfg: ModelConfig) -> int:

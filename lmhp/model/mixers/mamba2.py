@@ -20,7 +20,7 @@ from lmhp.model.mixers.keys import (
 )
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import ParamSpec, linear_specs, norm_specs
-from lmhp.sections import keys, keys_of, wrong
+from lmhp.sections import keys, keys_of, require
 
 
 @keys
@@ -53,8 +53,12 @@ def resolve(cfg: ModelConfig) -> None:
   """Fills in and checks the keys of Mamba-2."""
   resolve_mixer_heads(cfg)
   n_heads = mixer_heads(cfg)
-  if n_heads % keys_of(cfg, Mamba2Keys).state_groups:
-    raise wrong(cfg, 'state_groups', f'a divisor of the {n_heads} heads of Mamba-2')
+  require(
+    cfg,
+    n_heads % keys_of(cfg, Mamba2Keys).state_groups == 0,
+    'state_groups',
+    f'a divisor of the {n_heads} heads of Mamba-2',
+  )
 
 
 def group_width(cfg: ModelConfig) -> int:
@@ -91,7 +95,6 @@ def sequence_flops(
 
   The last chunk is padded to full length, and all pairs of tokens of a chunk are multiplied.
   """
-  del window, causal
   sizes = keys_of(cfg, Mamba2Keys)
   length = min(seq_len, sizes.state_chunk)
   n_chunks = -(-seq_len // length)

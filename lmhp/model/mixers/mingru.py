@@ -13,7 +13,7 @@ from lmhp.model.mixers.keys import (
   resolve_mixer_keys,
   state_array,
 )
-from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
+from lmhp.model.mixers.registry import Counts, MixerSpec, register_mixer
 from lmhp.params import linear_specs
 from lmhp.sections import keys_of
 
@@ -33,18 +33,13 @@ def weight_flops(cfg: ModelConfig) -> Counts:
   return Counter(other=projection_flops(cfg, 2 * keys_of(cfg, MixerKeys).mixer_dim))
 
 
-def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: the hidden state."""
-  return (state_array(cfg),)
-
-
 register_mixer(
   'mingru',
   MixerSpec(
     layer='lmhp.model.mixers.layers.mingru:MinGRU',
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
-    cache_arrays=cache_arrays,
+    cache_arrays=lambda cfg: (state_array(cfg),),
     params=(
       *linear_specs('**/mingru/gate', 'other', 'D > I'),
       *linear_specs('**/mingru/input', 'other', 'D > I'),

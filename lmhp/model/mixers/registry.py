@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 from lmhp.model.config import MIXER_NAMES, PART_RESOLVERS, ModelConfig
 from lmhp.params import ParamSpec, matches, register_params
 from lmhp.registry import Registry
-from lmhp.sections import add_keys, wrong
+from lmhp.sections import add_keys, require
 from lmhp.typing import PyTree
 
 Counts: TypeAlias = Counter[str]
@@ -166,12 +166,13 @@ def _resolve_mixers(cfg: ModelConfig) -> None:
   """Fills in and checks the keys of all mixers of a model."""
   for name in dict.fromkeys(cfg.mixer_pattern):
     spec = mixer_spec(cfg, name)
-    if spec.needs_decoder and (cfg.architecture != 'decoder' or cfg.prefix_lm):
-      raise wrong(
-        cfg,
-        'mixer_pattern',
-        "('attention',) unless model.architecture is decoder and model.prefix_lm is False",
-      )
+    is_causal_decoder = cfg.architecture == 'decoder' and not cfg.prefix_lm
+    require(
+      cfg,
+      is_causal_decoder or not spec.needs_decoder,
+      'mixer_pattern',
+      "('attention',) unless model.architecture is decoder and model.prefix_lm is False",
+    )
     spec.resolve(cfg)
 
 

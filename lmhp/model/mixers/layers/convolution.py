@@ -104,7 +104,6 @@ class ShortConvolution(nn.Module):
     cache: PyTree = None,
   ) -> tuple[jax.Array, PyTree]:
     """Mixes tokens, see `MixerLayer`. The cache is `(last inputs of the convolution,)`."""
-    del flags
     cfg = self.cfg
     keys = keys_of(cfg, ConvolutionKeys)
     width = keys.mixer_dim

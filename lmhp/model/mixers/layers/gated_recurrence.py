@@ -59,7 +59,6 @@ class GatedRecurrence(nn.Module):
     cache: PyTree = None,
   ) -> tuple[jax.Array, PyTree]:
     """Mixes tokens, see `MixerLayer`. The cache is the tuple of the states."""
-    del flags
     cfg = self.cfg
     keys = keys_of(cfg, MixerKeys)
     width = keys.mixer_dim
@@ -108,7 +107,6 @@ class LSTM(GatedRecurrence):
 
   def step(self, width: int) -> Step:
     """Returns the recurrence of one token."""
-    del width
 
     def step(states: States, input_gates: jax.Array, state_gates: jax.Array) -> States:
       c_BI = states[1]
@@ -124,7 +122,6 @@ def init_gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
   Source: Jozefowicz et al. 2015.
   """
-  del key
   return jnp.zeros(shape, jnp.float32).at[..., 1, :].set(1.0)
 
 

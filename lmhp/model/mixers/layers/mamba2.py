@@ -44,7 +44,6 @@ class Mamba2(nn.Module):
 
     The cache is `(last inputs of the convolution, state_BHPS)`.
     """
-    del flags
     cfg = self.cfg
     keys = keys_of(cfg, Mamba2Keys)
     width = keys.mixer_dim
@@ -136,5 +135,4 @@ def init_step_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def init_skip(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Returns initial values of `skip`, which are 1."""
-  del key
   return jnp.ones(shape, jnp.float32)

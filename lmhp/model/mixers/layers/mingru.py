@@ -38,7 +38,6 @@ class MinGRU(nn.Module):
     cache: PyTree = None,
   ) -> tuple[jax.Array, PyTree]:
     """Mixes tokens, see `MixerLayer`. The cache is `(hidden state,)`."""
-    del flags
     cfg = self.cfg
     keys = keys_of(cfg, MixerKeys)
     width = keys.mixer_dim

@@ -65,7 +65,6 @@ class RGLRU(nn.Module):
 
     The cache is `(last inputs of the convolution, hidden state)`.
     """
-    del flags
     cfg = self.cfg
     keys = keys_of(cfg, ConvolutionKeys)
     width = keys.mixer_dim

@@ -1,6 +1,6 @@
 """Counts of attention by hand."""
 
-from lmhp.model.attention.counts import pair_flops, pairs
+from lmhp.model.mixers.attention import pair_flops, pairs
 
 
 def test_flops_of_a_pair(tiny):
