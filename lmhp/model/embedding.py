@@ -30,8 +30,9 @@ class Embedding(nn.Module):
 
   def setup(self) -> None:
     cfg = self.cfg
-    shape = (cfg.vocab_size, cfg.embedding_dim)
-    self.table = self.param('table', nn.initializers.zeros_init(), shape)
+    self.table = self.param(
+      'table', nn.initializers.zeros_init(), (cfg.vocab_size, cfg.embedding_dim)
+    )
     if cfg.is_factorized:
       use_bias = cfg.embedding_projection == 'sum'
       self.project = Projection(cfg, (cfg.embedding_dim,), (cfg.d_model,), use_bias)
@@ -64,8 +65,9 @@ class TokenTypes(nn.Module):
   def __call__(self, x_BLX: jax.Array, types_BL: Array | None) -> jax.Array:
     """Returns (B, L, X) float32. If `types_BL` is None, all tokens have type 0."""
     cfg = self.cfg
-    shape = (cfg.token_types, cfg.table_width)
-    table = self.param('table', nn.initializers.zeros_init(), shape)
+    table = self.param(
+      'table', nn.initializers.zeros_init(), (cfg.token_types, cfg.table_width)
+    )
     # Rows of all tokens, or one row that broadcasts.
     rows = table[:1][None] if types_BL is None else table[types_BL]
     return x_BLX + jnp.broadcast_to(rows, x_BLX.shape)
@@ -85,8 +87,9 @@ class Positional(nn.Module):
     cfg = self.cfg
     rows_BL = positions_BL + cfg.position_offset
     if cfg.position == 'learned':
-      shape = (cfg.n_table_positions, cfg.table_width)
-      table = self.param('table', nn.initializers.zeros_init(), shape)
+      table = self.param(
+        'table', nn.initializers.zeros_init(), (cfg.n_table_positions, cfg.table_width)
+      )
       added_BLD = table[rows_BL]
     else:
       added_BLD = sinusoids(rows_BL, cfg.table_width)

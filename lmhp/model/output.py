@@ -51,8 +51,9 @@ class Output(nn.Module):
     if cfg.tie_embeddings:
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
     else:
-      shape = (cfg.embedding_dim, cfg.vocab_size)
-      kernel_XV = self.param('kernel', nn.initializers.zeros_init(), shape)
+      kernel_XV = self.param(
+        'kernel', nn.initializers.zeros_init(), (cfg.embedding_dim, cfg.vocab_size)
+      )
       (logits_TV,) = linear(x_TX, (kernel_XV,), cfg.dtype)
     logits = logits_TV.reshape(*x_BLX.shape[:-1], cfg.vocab_size)
 
@@ -84,8 +85,7 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   A tied head has no matrix. The projection of a factorized head counts as embedding.
   """
   kernel = 0 if cfg.tie_embeddings else cfg.embedding_dim * cfg.vocab_size
-  bias = cfg.vocab_size if cfg.head_bias else 0
-  counts = Counter(output=kernel + bias)
+  counts = Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
   if cfg.head_transform:
     counts['output'] += parameter_count(
       cfg.d_model, cfg.embedding_dim, cfg.head_transform_bias

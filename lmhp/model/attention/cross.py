@@ -50,16 +50,15 @@ class CrossAttention(Attention):
           self._projection_to_heads('value', cfg.n_kv_heads),
         ],
       )
-      q_BLHK, k_BMGK = self._normalize_queries_and_keys(q_BLHK, k_BMGK)
+      q_BLHK = self._normalize_heads('query_norm', q_BLHK)
+      k_BMGK = self._normalize_heads('key_norm', k_BMGK)
       if cache is not None:
         cache = (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
     else:
       # The network checks that there is a cache. Its keys are normalized already.
       assert cache is not None
       k_BMGK, v_BMGK = cache
-      q_BLHK, _ = self._normalize_queries_and_keys(
-        q_BLHK, q_BLHK[:, :, : cfg.n_kv_heads]
-      )
+      q_BLHK = self._normalize_heads('query_norm', q_BLHK)
 
     # Attention. Its dropout has another name than that of the self-attention.
     assert inputs.encoder_mask_BLM is not None

@@ -91,7 +91,7 @@ class Attention(nn.Module):
     """
     # Queries, keys and values, with bounds, normalizations and positions.
     cfg = self.cfg
-    q_BLHK, k_BMGK, v_BMGK = project(
+    qkv = project(
       x_BLD,
       [
         self._projection_to_heads('query', cfg.n_heads),
@@ -100,10 +100,10 @@ class Attention(nn.Module):
       ],
     )
     if cfg.clip_qkv is not None:
-      q_BLHK = jnp.clip(q_BLHK, -cfg.clip_qkv, cfg.clip_qkv)
-      k_BMGK = jnp.clip(k_BMGK, -cfg.clip_qkv, cfg.clip_qkv)
-      v_BMGK = jnp.clip(v_BMGK, -cfg.clip_qkv, cfg.clip_qkv)
-    q_BLHK, k_BMGK = self._normalize_queries_and_keys(q_BLHK, k_BMGK)
+      qkv = [jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in qkv]
+    q_BLHK, k_BMGK, v_BMGK = qkv
+    q_BLHK = self._normalize_heads('query_norm', q_BLHK)
+    k_BMGK = self._normalize_heads('key_norm', k_BMGK)
     q_BLHK, k_BMGK = self._apply_positions(q_BLHK, k_BMGK, flags, inputs)
 
     # Keys and values of all tokens up to now.
@@ -125,37 +125,26 @@ class Attention(nn.Module):
     """Returns (B, L, D), the projection of the weighted values of all heads."""
     cfg = self.cfg
     heads = mixed_BLHK.shape[2:]
-    project_heads = Projection(
-      cfg, heads, (cfg.d_model,), cfg.attention_output_bias, name='output'
-    )
-    return project_heads(mixed_BLHK)
+    bias = cfg.attention_output_bias
+    return Projection(cfg, heads, (cfg.d_model,), bias, name='output')(mixed_BLHK)
 
-  def _normalize_queries_and_keys(
-    self, q_BLHK: jax.Array, k_BMGK: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """Normalizes queries and keys, each head by itself or all heads together.
+  def _normalize_heads(self, name: str, x_BLHK: jax.Array) -> jax.Array:
+    """Normalizes queries or keys, each head by itself or all heads together.
 
     The normalization 'l2' comes after the rotation, in `_apply_positions`.
     """
-    if self.cfg.qk_norm in ('none', 'l2'):
-      return q_BLHK, k_BMGK
-    return (
-      self._normalize_heads('query_norm', q_BLHK),
-      self._normalize_heads('key_norm', k_BMGK),
-    )
-
-  def _normalize_heads(self, name: str, x_BLHK: jax.Array) -> jax.Array:
     cfg = self.cfg
-    batch, length, n_heads, _ = x_BLHK.shape
+    if cfg.qk_norm in ('none', 'l2'):
+      return x_BLHK
     if cfg.qk_norm == 'head':
       return Normalization(cfg, x_BLHK.shape[-1], name=name)(x_BLHK)
     # All heads are one axis. With 'each_head', each is a group with its own weights.
-    flat = x_BLHK.reshape(batch, length, -1)
+    flat = x_BLHK.reshape(*x_BLHK.shape[:2], -1)
     is_by_head = cfg.qk_norm == 'each_head'
     norm = Normalization(
       cfg,
       flat.shape[-1],
-      groups=n_heads if is_by_head else 1,
+      groups=x_BLHK.shape[2] if is_by_head else 1,
       bias=not is_by_head,
       name=name,
     )
@@ -173,11 +162,9 @@ class Attention(nn.Module):
     table = inputs.rotary(flags)
     if table is not None:
       # A layer without positions rotates by an angle of zero.
-      cos = table.cos_BL1P
-      sin = table.sin_BL1P
       table = RotaryTable(
-        choose(flags.uses_positions, cos, jnp.ones_like(cos)),
-        choose(flags.uses_positions, sin, jnp.zeros_like(sin)),
+        choose(flags.uses_positions, table.cos_BL1P, jnp.ones_like(table.cos_BL1P)),
+        choose(flags.uses_positions, table.sin_BL1P, jnp.zeros_like(table.sin_BL1P)),
       )
       q_BLHK = rotate(q_BLHK, table, cfg.rotary_interleaved)
       k_BMGK = rotate(k_BMGK, table, cfg.rotary_interleaved)

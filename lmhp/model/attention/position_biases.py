@@ -97,8 +97,9 @@ class RelativeBias(nn.Module):
   def __call__(self, distance_LM: jax.Array) -> jax.Array:
     """Returns (1, H, L, M) float32 for (L, M) int32 distances."""
     cfg = self.cfg
-    shape = (cfg.relative_buckets, cfg.n_heads)
-    table_UH = self.param('table', nn.initializers.zeros_init(), shape)
+    table_UH = self.param(
+      'table', nn.initializers.zeros_init(), (cfg.relative_buckets, cfg.n_heads)
+    )
     bucket_LM = relative_bucket(
       distance_LM, cfg.relative_buckets, cfg.relative_max_distance, not cfg.is_causal
     )

@@ -84,11 +84,6 @@ class LayerKeys(AttentionKeys, ExpertKeys):
     )
 
   @property
-  def is_uniform(self) -> bool:
-    """True if all layers have the same kinds of parameters."""
-    return len(set(self.layer_specs)) == 1
-
-  @property
   def segments(self) -> tuple[Segment, ...]:
     """The longest runs of neighbouring layers with the same `LayerSpec`, in order."""
     specs = self.layer_specs
@@ -161,18 +156,13 @@ class ModelConfig(
     self.check_layers()
     self.check_normalization()
     self.check_positions(self.rotary_dim)
-    self._check_shared_layers()
-
-    for resolve_part in PART_RESOLVERS:
-      resolve_part(self)
-
-  def _check_shared_layers(self) -> None:
-    if not self.share_layers:
-      return
     stacks = [self, self.encoder] if self.is_encoder_decoder else [self]
     require(
       self,
-      all(stack.is_uniform for stack in stacks),
+      not self.share_layers or all(len(stack.segments) == 1 for stack in stacks),
       'share_layers',
       'False, since layers differ in their parameters',
     )
+
+    for resolve_part in PART_RESOLVERS:
+      resolve_part(self)

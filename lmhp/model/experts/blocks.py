@@ -80,8 +80,7 @@ def _block_products(activate: Activate, dtype: str) -> Callable[..., jax.Array]:
   def products(
     weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
   ) -> jax.Array:
-    y_nbD, _ = _forward(activate, dtype)(weights, x_nbD, expert_n)
-    return y_nbD
+    return _forward(activate, dtype)(weights, x_nbD, expert_n)[0]
 
   def forward(
     weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array

@@ -79,7 +79,7 @@ def test_layers_with_other_parameters_cannot_be_shared(assert_refused, fields):
 
 
 def test_alike_layers_can_be_shared():
-  assert ModelConfig(share_layers=True, n_layers=3).is_uniform
+  assert len(ModelConfig(share_layers=True, n_layers=3).segments) == 1
 
 
 def test_residual_outputs_start_smaller_with_depth():
@@ -177,13 +177,11 @@ def test_alike_layers_are_one_segment():
   cfg = ModelConfig(n_layers=4, attention_pattern=('local', 'global'), sliding_window=2)
   assert cfg.layer_specs == (LayerSpec(True, False, 'attention'),) * 4
   assert cfg.segments == ((0, 4),)
-  assert cfg.is_uniform
 
 
 def test_a_first_layer_without_a_normalization_is_a_segment():
   cfg = ModelConfig(n_layers=4, first_attention_norm=False)
   assert cfg.segments == ((0, 1), (1, 3))
-  assert not cfg.is_uniform
 
 
 def test_layers_with_other_mixers_or_experts_are_segments():
