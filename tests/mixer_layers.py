@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmhp.model.block import mixer_layer
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
-from lmhp.model.mixers.construction import mixer_layer
 from lmhp.params import walk_arrays
 
 B, L = 3, 11

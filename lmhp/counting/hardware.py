@@ -23,12 +23,10 @@ def find_device(name: object) -> Device:
   key = normalize_name(name)
   if key == 'cpu':
     return measured_cpu()
-  if key in DEVICES:
-    return DEVICES[key]
-  # Other names of the same devices.
   aliases = {alias: device for device in DEVICES.values() for alias in device.aliases}
-  if key in aliases:
-    return aliases[key]
+  by_name = {**aliases, **DEVICES}
+  if key in by_name:
+    return by_name[key]
   names = [*DEVICES, 'cpu']
   near = suggest(key, [*names, *aliases])
   raise ConfigError(f'device: got {name!r}, expected one of {", ".join(names)}{near}')

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 
-from lmhp.model.attention.cross import CrossAttention
+from lmhp.model.attention.multi_head import CrossAttention
 from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts.layer import Experts
 from lmhp.model.feed_forward import FeedForward
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
-from lmhp.model.mixers.construction import mixer_layer
+from lmhp.model.mixers.registry import mixer_spec
 from lmhp.model.normalization import Normalization
 from lmhp.model.rng import dropout, named_key
+from lmhp.registry import import_object
 from lmhp.typing import PyTree
+
+
+class MixerLayer(Protocol):
+  """The interface of a mixer's flax module.
+
+  Its class is called with the config and the module's name: `Layer(cfg, name=name)`.
+  """
+
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    flags: LayerFlags,
+    inputs: LayerInputs,
+    cache: PyTree = None,
+  ) -> tuple[jax.Array, PyTree]:
+    """Mixes tokens.
+
+    Args:
+      x_BLD: (B, L, D) float32, new tokens.
+      flags: Properties of this layer.
+      inputs: Inputs that all layers share.
+      cache: Arrays that `MixerSpec.cache_arrays` describes, with the batch axis first. None
+        while no cache is used.
+
+    Returns:
+      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
+    """
+    ...
+
+
+def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
+  """Returns the flax module of a mixer. Its parameters have the path of its name.
+
+  Args:
+    cfg: Config of the model.
+    name: Name of the mixer.
+  """
+  return import_object(mixer_spec(cfg, name).layer)(cfg, name=name)
 
 
 class VaryingFlags(NamedTuple):

@@ -14,8 +14,7 @@ from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
 from lmhp.model.experts.routing import routing_loss, update_corrections
 from lmhp.model.layer_inputs import ModelHypers
-from lmhp.model.mixers.construction import custom_init
-from lmhp.model.mixers.registry import mixer_spec, uses_fan_in_init
+from lmhp.model.mixers.registry import custom_init, mixer_spec, uses_fan_in_init
 from lmhp.model.network import Cache, Features, Network
 from lmhp.model.rng import named_key
 from lmhp.model.stack import RoutingStatistics, SegmentCaches

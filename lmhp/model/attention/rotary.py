@@ -187,8 +187,7 @@ def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Freq
 def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
   """Returns the index of the frequency that makes that many turns in the trained context."""
   # turns = length * base ** (-2 index / width) / (2 pi), solved for the index
-  length = cfg.rotary_original_max_seq_len
-  log_ratio = math.log(length / (turns * 2 * math.pi))
+  log_ratio = math.log(cfg.rotary_original_max_seq_len / (turns * 2 * math.pi))
   return cfg.rotary_dim * log_ratio / (2 * math.log(base))
 
 
@@ -208,6 +207,4 @@ def _longrope_attention_factor(cfg: ModelConfig) -> float:
   # factor = sqrt(1 + log(stretch) / log(original))
   original = cfg.rotary_original_max_seq_len
   stretch = max(cfg.max_seq_len / original, 1.0)
-  if stretch <= 1:
-    return 1.0
   return math.sqrt(1 + math.log(stretch) / math.log(original))

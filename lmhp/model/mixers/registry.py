@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 
 from lmhp.model.config import MIXER_NAMES, PART_RESOLVERS, ModelConfig
 from lmhp.params import ParamSpec, matches, register_params
-from lmhp.registry import Registry
+from lmhp.registry import Registry, import_object
 from lmhp.sections import add_keys, require
 from lmhp.typing import PyTree
 
@@ -72,7 +72,7 @@ class MixerSpec:
   """Entry of a token mixer.
 
   Attributes:
-    layer: The flax module, which follows `lmhp.model.mixers.construction.MixerLayer`. A
+    layer: The flax module, which follows `lmhp.model.block.MixerLayer`. A
       class, or its import path `package.module:Class`, so that the entry needs no flax.
     parameter_counts: `(cfg) -> counts`, parameters of one layer by kind.
     weight_flops: `(cfg) -> counts`, forward FLOPs by kind of the matrix products of one layer
@@ -150,6 +150,24 @@ def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:
   """
   spec = MIXERS[name]
   return spec if spec.variant is None else spec.variant(cfg)
+
+
+def custom_init(path: str, key: PyTree, shape: tuple[int, ...]) -> PyTree:
+  """Returns the initial value of a parameter for which its mixer has a custom function.
+
+  Args:
+    path: Path of the parameter.
+    key: PRNG key of the parameter.
+    shape: Shape of the parameter.
+
+  Returns:
+    A float32 array, or None if the parameter starts as usual for its role.
+  """
+  for spec in MIXERS.values():
+    for pattern, initializer in spec.custom_inits.items():
+      if matches(pattern, path):
+        return import_object(initializer)(key, shape)
+  return None
 
 
 def uses_fan_in_init(path: str) -> bool:

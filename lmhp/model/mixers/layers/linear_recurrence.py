@@ -72,17 +72,16 @@ def _recurrence_backward(
 linear_recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
-def cached_state(cache: PyTree, index: int, batch: int, width: int) -> jax.Array:
-  """Returns the state of a recurrent layer before the new tokens, (B, I) float32.
+def cached_state(cache: PyTree, index: int, *shape: int) -> jax.Array:
+  """Returns the state of a recurrent layer before the new tokens, float32.
 
   Args:
     cache: Cache of the layer. None stands for a state of zeros.
     index: Position of the state in the cache.
-    batch: Number of sequences, B.
-    width: Inner width, I.
+    *shape: Sizes of the axes of the state, the batch first.
   """
   if cache is None:
-    return jnp.zeros((batch, width), jnp.float32)
+    return jnp.zeros(shape, jnp.float32)
   return cache[index].astype(jnp.float32)
 
 

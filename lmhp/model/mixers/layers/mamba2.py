@@ -10,6 +10,7 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
 from lmhp.model.mixers.keys import mixer_heads
 from lmhp.model.mixers.layers.convolution import CausalConvolution
+from lmhp.model.mixers.layers.linear_recurrence import cached_state
 from lmhp.model.mixers.layers.state_space import StateSpaceInputs, state_space
 from lmhp.model.mixers.mamba2 import Mamba2Keys, group_width
 from lmhp.model.normalization import Normalization
@@ -70,12 +71,8 @@ class Mamba2(nn.Module):
 
     # The state space.
     x_BLHP = x_BLI.reshape(batch, length, n_heads, -1)
-    if cache is None:
-      first_BHPS = jnp.zeros(
-        (batch, n_heads, x_BLHP.shape[-1], keys.state_dim), jnp.float32
-      )
-    else:
-      first_BHPS = cache[1]
+    head_size = x_BLHP.shape[-1]
+    first_BHPS = cached_state(cache, 1, batch, n_heads, head_size, keys.state_dim)
     sequence = StateSpaceInputs(
       x_BLHP=x_BLHP * step_BLH[..., None],
       log_a_BLH=log_a_BLH,

@@ -6,7 +6,7 @@ from mixer_layers import FLAGS, INPUTS, SIZES, assert_equals_torch
 import numpy as np
 import pytest
 
-from lmhp.model.mixers.construction import mixer_layer
+from lmhp.model.block import mixer_layer
 from lmhp.model.mixers.layers.mamba2 import init_log_decay, init_step_bias
 from lmhp.params import walk_arrays
 
