@@ -76,7 +76,6 @@ NO_JAX = (
   'lmhp.model.config',
   'lmhp.model.config.activation_registry',
   'lmhp.model.config.attention',
-  'lmhp.model.config.computation',
   'lmhp.model.config.experts',
   'lmhp.model.config.feed_forward',
   'lmhp.model.config.model_config',

@@ -72,8 +72,7 @@ class Output(nn.Module):
     if cfg.head_transform:
       dense = Projection(cfg, *widths, cfg.head_transform_bias, name='transform')
       norm = Normalization(cfg, cfg.embedding_dim, name='transform_norm')
-      activation = activation_function(cfg.head_activation)
-      return norm(activation(dense(x_BLD)))
+      return norm(activation_function(cfg.head_activation)(dense(x_BLD)))
     if cfg.is_factorized:
       return Projection(cfg, *widths, name='project')(x_BLD)
     return x_BLD

@@ -74,8 +74,9 @@ class Stack(nn.Module):
     cfg = self.cfg
     relative_bias_1HLM = None
     if cfg.position == 't5':
-      relative_bias = RelativeBias(cfg, name='relative_bias')
-      relative_bias_1HLM = relative_bias(inputs.positions.distance_LM)
+      relative_bias_1HLM = RelativeBias(cfg, name='relative_bias')(
+        inputs.positions.distance_LM
+      )
     layer_inputs = compute_layer_inputs(cfg, inputs, relative_bias_1HLM)
 
     # The segments in turn.

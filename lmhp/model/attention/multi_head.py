@@ -112,8 +112,7 @@ class Attention(nn.Module):
       v_BMGK = write_at(inputs.start, cache[1], v_BMGK)
       cache = (k_BMGK, v_BMGK)
     context = self._context(flags, inputs)
-    mixed_BLHK = self._attend(q_BLHK, k_BMGK, v_BMGK, context)
-    return self._output(mixed_BLHK), cache
+    return self._output(self._attend(q_BLHK, k_BMGK, v_BMGK, context)), cache
 
   def _projection_to_heads(self, name: str, n_heads: int) -> Projection:
     cfg = self.cfg
@@ -188,8 +187,7 @@ class Attention(nn.Module):
     # A layer without positions has a bias of zero.
     bias_1HLM = inputs.bias_1HLM
     if bias_1HLM is not None:
-      zeros = jnp.zeros_like(bias_1HLM)
-      bias_1HLM = choose(flags.uses_positions, bias_1HLM, zeros)
+      bias_1HLM = choose(flags.uses_positions, bias_1HLM, jnp.zeros_like(bias_1HLM))
     context = AttentionContext(inputs.mask_BLM(flags), bias_1HLM)
     return self._with_dropout(context, inputs.key, inputs.hypers, flags)
 
@@ -225,10 +223,9 @@ class Attention(nn.Module):
     """Returns the weighted values of each head, (B, L, H, K). K is the size of a value."""
     cfg = self.cfg
     batch, length, n_heads, _ = q_BLHK.shape
-    n_kv_heads = k_BMGK.shape[2]
 
     # The query heads of a group are rows of one matrix, so that each group is one product.
-    grouped = (batch, n_kv_heads, -1)
+    grouped = (batch, k_BMGK.shape[2], -1)
     q = heads_first(q_BLHK * cfg.attention_scale).reshape(*grouped, q_BLHK.shape[-1])
     k = heads_first(k_BMGK).reshape(*grouped, k_BMGK.shape[-1])
     v = heads_first(v_BMGK).reshape(*grouped, v_BMGK.shape[-1])
@@ -237,8 +234,7 @@ class Attention(nn.Module):
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
     logits_BHLM = soft_cap(logits_BHLM, cfg.attention_logit_cap)
     if context.bias_1HLM is not None:
-      bias = jnp.broadcast_to(context.bias_1HLM, logits_BHLM.shape)
-      logits_BHLM = logits_BHLM + bias
+      logits_BHLM += jnp.broadcast_to(context.bias_1HLM, logits_BHLM.shape)
     mask = jnp.broadcast_to(context.mask_BLM, logits_BHLM.shape)
     logits_BHLM = jnp.where(mask, logits_BHLM, MASKED)
 

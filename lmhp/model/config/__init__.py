@@ -9,9 +9,9 @@ from lmhp.model.config.activation_registry import ACTIVATIONS as ACTIVATIONS
 from lmhp.model.config.activation_registry import (
   register_activation as register_activation,
 )
-from lmhp.model.config.computation import REMAT_POLICIES as REMAT_POLICIES
 from lmhp.model.config.model_config import MIXER_NAMES as MIXER_NAMES
 from lmhp.model.config.model_config import PART_RESOLVERS as PART_RESOLVERS
+from lmhp.model.config.model_config import REMAT_POLICIES as REMAT_POLICIES
 from lmhp.model.config.model_config import LayerSpec as LayerSpec
 from lmhp.model.config.model_config import ModelConfig as ModelConfig
 from lmhp.model.config.normalization import NORM_PLACEMENTS as NORM_PLACEMENTS

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from lmhp.declarations import static
 from lmhp.model.config.attention import AttentionKeys
-from lmhp.model.config.computation import ComputationKeys
 from lmhp.model.config.experts import ExpertKeys
 from lmhp.model.config.feed_forward import BiasKeys, FeedForwardKeys
 from lmhp.model.config.normalization import NormalizationKeys
@@ -16,6 +15,8 @@ from lmhp.model.config.positions import PositionKeys
 from lmhp.model.config.scales import ScaleKeys
 from lmhp.model.config.sizes import SizeKeys
 from lmhp.sections import assign, keys, require, section
+
+REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
 
 MIXER_NAMES: list[str] = []
 """Names of the token mixers. `lmhp.model.mixers.registry.register_mixer` adds to it."""
@@ -107,6 +108,42 @@ class LayerKeys(AttentionKeys, ExpertKeys):
       'mixer_pattern',
       f'at least one of {", ".join(MIXER_NAMES)}',
     )
+
+
+@keys
+class ComputationKeys(SizeKeys):
+  """Precision, scan over layers, and rematerialization.
+
+  These keys change speed and memory and not the mathematics.
+  """
+
+  dtype: str = static(
+    'auto',
+    'precision of the operands of matrix products; auto is bfloat16 on devices that multiply '
+    'it faster than float32',
+    choices=('auto', 'float32', 'bfloat16'),
+    aliases=('torch_dtype', 'precision', 'compute_dtype'),
+    value_aliases={
+      'bf16': "'bfloat16'",
+      'bf16-mixed': "'bfloat16'",
+      'fp32': "'float32'",
+      'f32': "'float32'",
+    },
+  )
+  scan_layers: bool = static(
+    True,
+    'layers of the same kind are one scanned block, so that compile time does not grow with '
+    'depth',
+  )
+  remat: str = static(
+    'none',
+    'activations that the backward pass computes again: none, all (full), or all but the '
+    'outputs of matrix products (dots, dots_with_no_batch_dims, as in jax.checkpoint)',
+    choices=REMAT_POLICIES,
+    aliases=('remat_policy', 'activation_checkpointing'),
+    # Shown in the error message for this name: remat is 'full' if gradient_checkpointing is True.
+    converted_aliases={'gradient_checkpointing': "'full' if True"},
+  )
 
 
 PART_RESOLVERS: list[Callable[[ModelConfig], None]] = []

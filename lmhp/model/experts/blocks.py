@@ -116,8 +116,7 @@ def _forward(activate: Activate, dtype: str) -> Callable[..., ForwardResult]:
         for map_ in weights.input_maps
       ]
       hidden_bF = activate(inputs)
-      y_bD = apply_map(hidden_bF, select_expert(weights.down, expert), dtype)
-      return y_bD, inputs
+      return apply_map(hidden_bF, select_expert(weights.down, expert), dtype), inputs
 
     return jax.lax.map(one_block, (x_nbD, expert_n))
 

@@ -64,8 +64,7 @@ class Experts(nn.Module):
     if cfg.expert_input_scaled:
       # Each assignment, a pair of a token and an expert, has its own row. The row is
       # multiplied by the weight of the assignment before the expert.
-      rows_TkD = x_TD[:, None] * routing.weights_Tk[..., None]
-      rows = rows_TkD.reshape(-1, cfg.d_model)
+      rows = (x_TD[:, None] * routing.weights_Tk[..., None]).reshape(-1, cfg.d_model)
       experts = experts.reshape(-1, 1)
     y = apply_experts(rows, experts, weights, activate, cfg.dtype, cfg.expert_backend)
     y_TkD = y.reshape(-1, cfg.experts_per_token, cfg.d_model)

@@ -48,8 +48,7 @@ def apply_ragged(
   # Sort the assignments by expert.
   expert_A = experts_Tk.reshape(-1)
   order_A = jnp.argsort(expert_A)
-  one_hot_AE = jax.nn.one_hot(expert_A, n_experts, dtype=jnp.int32)
-  sizes_E = jnp.sum(one_hot_AE, axis=0)
+  sizes_E = jnp.sum(jax.nn.one_hot(expert_A, n_experts, dtype=jnp.int32), axis=0)
 
   def apply_map(x_AI: jax.Array, map_: ExpertMap) -> jax.Array:
     y_AO = ragged_product(x_AI, map_.kernel, sizes_E, dtype)
@@ -94,8 +93,7 @@ def _ragged_backward(
   """Returns dx = g W_e^T for the rows of expert e, and dW_e = x^T g over these rows."""
   x_AI, kernel_EIO, sizes_E = saved
   dx_AI = _product(dtype)(g_AO, jnp.swapaxes(kernel_EIO, 1, 2), sizes_E)
-  dkernel_EIO = _kernel_gradient(dtype)(x_AI, g_AO, sizes_E)
-  return dx_AI, dkernel_EIO, None
+  return dx_AI, _kernel_gradient(dtype)(x_AI, g_AO, sizes_E), None
 
 
 ragged_product.defvjp(_ragged_forward, _ragged_backward)
@@ -169,7 +167,6 @@ def _kernel_gradient(dtype: str) -> Callable[..., jax.Array]:
       merge_member_axis(with_member_axis(array, is_batched, size))
       for array, is_batched in zip(arguments, batched, strict=True)
     ]
-    dkernel_EIO = gradient(*merged)
-    return split_member_axis(dkernel_EIO, size), True
+    return split_member_axis(gradient(*merged), size), True
 
   return gradient

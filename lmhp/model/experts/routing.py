@@ -79,8 +79,7 @@ def _exclude_other_groups(cfg: ModelConfig, choice_TE: jax.Array) -> jax.Array:
   n_best = 2 if cfg.router_group_score == 'top2' else 1
   group_scores_TJ = jnp.sum(jax.lax.top_k(choice_TJE, n_best)[0], axis=-1)
   _, groups = jax.lax.top_k(group_scores_TJ, cfg.router_groups_per_token)
-  one_hot = jax.nn.one_hot(groups, cfg.router_groups, dtype=bool)
-  mask_TJ = jnp.any(one_hot, axis=1)
+  mask_TJ = jnp.any(jax.nn.one_hot(groups, cfg.router_groups, dtype=bool), axis=1)
   mask_TJE = jnp.broadcast_to(mask_TJ[..., None], choice_TJE.shape)
   return jnp.where(mask_TJE, choice_TJE, -jnp.inf).reshape(choice_TE.shape)
 
@@ -104,8 +103,7 @@ def routing_metrics(logits_TE: jax.Array, routing: Routing) -> dict[str, jax.Arr
   Source: arXiv:2101.03961 equations 4 to 6; arXiv:2202.08906 equation 5.
   """
   n_experts = logits_TE.shape[1]
-  one_hot_AE = jax.nn.one_hot(routing.experts_Tk.reshape(-1), n_experts)
-  load_E = jnp.mean(one_hot_AE, axis=0)
+  load_E = jnp.mean(jax.nn.one_hot(routing.experts_Tk.reshape(-1), n_experts), axis=0)
   sums_T1 = jnp.sum(routing.scores_TE, axis=1, keepdims=True)
   mean_score_E = jnp.mean(routing.scores_TE / sums_T1, axis=0)
   return {

@@ -28,10 +28,8 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   if cfg.qk_norm == 'head':
     counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
   elif cfg.qk_norm in ('each_head', 'full'):
-    bias = cfg.qk_norm == 'full'
-    query_norm = norm_size(cfg, query_width, bias)
-    key_norm = norm_size(cfg, kv_width, bias)
-    counts['normalization'] = query_norm + key_norm
+    has_bias = cfg.qk_norm == 'full'
+    counts['normalization'] = norm_size(cfg, query_width + kv_width, has_bias)
   return counts
 
 

@@ -130,5 +130,5 @@ def convolution_parameters(cfg: ModelConfig, channels: int) -> int:
 
 def convolution_cache(cfg: ModelConfig, channels: int) -> CacheArray:
   """Returns the cache of a causal convolution: its last `conv_width` - 1 inputs."""
-  n_inputs = keys_of(cfg, ConvolutionKeys).conv_width - 1
-  return CacheArray((n_inputs, channels), cfg.dtype)
+  width = keys_of(cfg, ConvolutionKeys).conv_width
+  return CacheArray((width - 1, channels), cfg.dtype)

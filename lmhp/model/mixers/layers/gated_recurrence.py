@@ -65,8 +65,7 @@ class GatedRecurrence(nn.Module):
 
     # Gates: the part of the input, and the matrix that multiplies the previous state.
     gate_shape = (self.N_GATES, width)
-    input_gates = Projection(cfg, (cfg.d_model,), gate_shape, True, name='input')
-    gates_BLZI = input_gates(x_BLD)
+    gates_BLZI = Projection(cfg, (cfg.d_model,), gate_shape, True, name='input')(x_BLD)
     kernel = Projection(cfg, (width,), gate_shape, name='recurrent').matrix()
     step = self.step(width)
 
