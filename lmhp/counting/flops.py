@@ -73,7 +73,7 @@ def _stack_flops(cfg: ModelConfig) -> Counter[str]:
   # Layers of the same specification are counted once, so that depth costs no time.
   flops: Counter[str] = Counter()
   for spec, n_layers in Counter(cfg.layer_specs).items():
-    mixer = Counter(mixer_spec(cfg, spec.mixer).weight_flops(cfg))
+    mixer = mixer_spec(cfg, spec.mixer).weight_flops(cfg)
     flops += multiply(mixer + feed_forward_flops(cfg, spec.experts), n_layers)
   return flops
 

@@ -89,7 +89,7 @@ def _count_stack(cfg: ModelConfig) -> Counter[str]:
   counts: Counter[str] = Counter()
   # Layers of the same specification are counted once, so that depth costs no time.
   for spec, n_layers in Counter(_stored_layers(cfg)).items():
-    mixer = Counter(mixer_spec(cfg, spec.mixer).parameter_counts(cfg))
+    mixer = mixer_spec(cfg, spec.mixer).parameter_counts(cfg)
     layer = mixer + feed_forward_parameter_counts(cfg, spec.experts)
     counts += multiply(layer, n_layers)
   return counts

@@ -206,6 +206,6 @@ def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
   """
   for i, (first, _) in enumerate(cfg.segments):
     if cfg.mixers[first] == 'attention':
-      keys_NBM = cache.segments[f'segment_{i}'].mixer[0]
-      return keys_NBM.shape[2]
+      # The axes of the keys are N, B, M, G and K.
+      return cache.segments[f'segment_{i}'].mixer[0].shape[2]
   return length
