@@ -19,7 +19,7 @@ SIZES = {
   'norm': 'rmsnorm',
 }
 FLAGS = LayerFlags(number=0, local=False, uses_positions=True)
-INPUTS = LayerInputs(None, None, None, None, None, {}, None, 0)
+INPUTS = LayerInputs(None, None, None, None, {}, None, 0)
 
 
 def apply_layer(cfg, name, params, x_BLD):
