@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.errors import ConfigError
+
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
   """Returns Spearman's rank correlation of two lists of numbers.
@@ -44,12 +46,17 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
 
 def check_paired(
-  a: npt.ArrayLike, b: npt.ArrayLike
+  a: npt.ArrayLike, b: npt.ArrayLike, names: str = 'a, b'
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
   """Returns two lists of numbers as arrays, and checks that they have the same length.
 
+  Args:
+    a: (n,) float.
+    b: (n,) float.
+    names: Names of both, for the error message.
+
   Raises:
-    ValueError: If the shapes differ, or if they are not lists.
+    ConfigError: If the shapes differ, or if they are not lists.
 
   >>> check_paired([1, 2], [3, 4])[1].tolist()
   [3.0, 4.0]
@@ -57,7 +64,7 @@ def check_paired(
   a = np.asarray(a, np.float64)
   b = np.asarray(b, np.float64)
   if a.shape != b.shape or a.ndim != 1:
-    raise ValueError(
-      f'got shapes {a.shape} and {b.shape}, expected two lists of the same length'
+    raise ConfigError(
+      f'{names}: got shapes {a.shape} and {b.shape}, expected two lists of one length'
     )
   return a, b

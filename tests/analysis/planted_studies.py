@@ -17,8 +17,7 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Runs
+from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Runs, StudyFacts
 
 NOISE = 0.01
 POINTS = 48

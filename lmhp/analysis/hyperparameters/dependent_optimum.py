@@ -11,10 +11,11 @@ import numpy as np
 
 from lmhp.analysis.hyperparameters.design import (
   bounded_axis,
+  column_products,
   design_columns,
-  unit_values,
+  design_grid,
+  fit_near_best,
 )
-from lmhp.analysis.hyperparameters.regression import fit_near_best
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
 from lmhp.statistics.number_format import format_value
@@ -113,28 +114,21 @@ class _Basis:
 
 def _two_axes(first: _Columns, second: _Columns) -> np.ndarray:
   """Returns the columns of both axes, and their products."""
-  products = first.linear[:, :, None] * second.linear[:, None, :]
-  return np.column_stack(
-    [first.main, second.main, products.reshape(len(first.main), -1)]
-  )
+  products = column_products(first.linear, second.linear)
+  return np.column_stack([first.main, second.main, products])
 
 
 def _basis(points: Runs, name: str) -> _Basis:
-  axis = bounded_axis(points, name)
   main = design_columns(points, name)
   linear = design_columns(points, name, square=False)
-  at_points = _Columns(main, linear)
-  if axis.is_choice:
-    values = list(dict.fromkeys(points.values[name].tolist()))
-    # All rows of one value have the same columns, so the first row of each will do.
-    first_rows = [points.values[name].tolist().index(value) for value in values]
-    return _Basis(axis, at_points, values, at_points.at(np.array(first_rows)))
-  units = unit_values(points, name)
-  grid = np.linspace(units.min(), units.max(), GRID)
-  # The same centred powers as in `design_columns`.
-  powers = np.column_stack([grid - 0.5, (grid - 0.5) ** 2])[:, : main.shape[1]]
-  on_grid = _Columns(powers, powers[:, :1])
-  return _Basis(axis, at_points, axis.from_unit(grid).tolist(), on_grid)
+  values, on_grid = design_grid(points, name, main, GRID)
+  # The linear columns come first, so they are also the first columns of the grid.
+  return _Basis(
+    axis=bounded_axis(points, name),
+    points=_Columns(main, linear),
+    values=values,
+    grid=_Columns(on_grid, on_grid[:, : linear.shape[1]]),
+  )
 
 
 def _best_values(fitted: np.ndarray, first: _Basis, second: _Basis) -> DependentOptimum:

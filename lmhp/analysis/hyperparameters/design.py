@@ -1,10 +1,12 @@
-"""Axes as columns of numbers: on a scale from 0 to 1, and for least squares.
+"""Axes as columns of numbers, and regression of losses on them.
 
-Dimension key: T runs, P points, C columns.
+Dimension key: T runs, P points, C columns of an axis, Q columns of all other axes, G values
+of a grid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 
@@ -12,7 +14,9 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
-from lmhp.errors import ConfigError, suggest
+
+CEILING = 6.0
+"""Losses above this many times the median height count as if they had this height."""
 
 
 def bounded_axis(runs: Runs, name: str) -> Axis:
@@ -21,24 +25,17 @@ def bounded_axis(runs: Runs, name: str) -> Axis:
   Raises:
     ConfigError: If the runs have no such axis.
   """
-  if name not in runs.axes:
-    raise ConfigError(
-      f'axis: got {name!r}, expected one of {sorted(runs.axes)}{suggest(name, runs.axes)}'
-    )
-  axis = runs.axes[name]
+  axis = runs.require_axis(name)
   if axis.is_choice:
     # Add the values of the runs that the axis does not list.
     values = [v for v in dict.fromkeys(runs.values[name].tolist()) if v is not None]
     new = tuple(value for value in values if value not in axis.choices)
     return dataclasses.replace(axis, choices=tuple(axis.choices) + new)
 
-  values = runs.values[name][np.isfinite(runs.values[name])]
-  low = axis.low
-  high = axis.high
-  if not math.isfinite(low):
-    low = float(values.min()) if len(values) else math.nan
-  if not math.isfinite(high):
-    high = float(values.max()) if len(values) else math.nan
+  # `fmin` and `fmax` ignore NaN. The result is NaN without values.
+  values = np.append(runs.values[name][np.isfinite(runs.values[name])], math.nan)
+  low = axis.low if math.isfinite(axis.low) else np.fmin.reduce(values)
+  high = axis.high if math.isfinite(axis.high) else np.fmax.reduce(values)
   return dataclasses.replace(
     axis, low=float(low), high=float(high), log=axis.log and bool(low > 0)
   )
@@ -90,12 +87,187 @@ def design_columns(runs: Runs, name: str, square: bool = True) -> np.ndarray:
   return np.column_stack(columns) if columns else np.zeros((len(runs), 0))
 
 
-def average_seeds(runs: Runs) -> tuple[Runs, np.ndarray]:
+def column_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns the products (P, C) of each column of one axis with each column of another."""
+  return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+
+
+def design_grid(
+  points: Runs, name: str, columns: np.ndarray, n_values: int
+) -> tuple[list[object], np.ndarray]:
+  """Returns values of an axis over the range that was tried, and their columns.
+
+  Args:
+    points: Table with a value of the axis in each row.
+    name: Name of the axis.
+    columns: (P, C) its `design_columns`.
+    n_values: Number G of values of a number. A choice has its own values.
+
+  Returns:
+    (G,) values, and (G, C) columns.
+  """
+  axis = bounded_axis(points, name)
+  tried = points.values[name].tolist()
+  if axis.is_choice:
+    choices = list(dict.fromkeys(tried))
+    # All rows of one value have the same columns, so the first row of each will do.
+    return choices, columns[[tried.index(choice) for choice in choices]]
+  units = unit_values(points, name)
+  grid = np.linspace(units.min(), units.max(), n_values)
+  # The same centred powers as in `design_columns`.
+  powers = np.column_stack([grid - 0.5, (grid - 0.5) ** 2])[:, : columns.shape[1]]
+  return axis.from_unit(grid).tolist(), powers
+
+
+def average_seeds(
+  runs: Runs, losses: np.ndarray | None = None
+) -> tuple[Runs, np.ndarray]:
   """Returns the first run of each point, and (P,) the mean loss of each point's runs.
 
-  A diverged run counts with its loss.
+  Args:
+    runs: Table of runs.
+    losses: (T,) losses. None takes `Runs.losses`, so that a diverged run counts with its
+      loss.
   """
+  losses = runs.losses if losses is None else losses
   points = list(runs.rows_by_point().values())
-  first_rows = [int(rows[0]) for rows in points]
-  losses = np.array([runs.losses[rows].mean() for rows in points])
-  return runs.select(first_rows), losses
+  means = np.array([losses[rows].mean() for rows in points])
+  return runs.select([int(rows[0]) for rows in points]), means
+
+
+# --- regression -------------------------------------------------------------------------
+
+
+def points_with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray]:
+  """Returns one row per point that has a value of each axis, and (P,) mean losses."""
+  points, losses = average_seeds(runs.comparable_runs()[0])
+  has_all = np.ones(len(points), bool)
+  for name in names:
+    # NaN is not equal to itself.
+    values = points.values[name].tolist()
+    has_all &= np.array([v is not None and v == v for v in values], bool)
+  return points.select(has_all), losses[has_all]
+
+
+def permutation_p_value(
+  statistic: Callable[[np.ndarray], np.ndarray],
+  n: int,
+  n_permutations: int,
+  rng: np.random.Generator,
+) -> float:
+  """Returns the fraction of permutations whose statistic is at least that of the data.
+
+  Args:
+    statistic: Function from (R, n) orders of the rows to (R,) values.
+    n: Number of rows.
+    n_permutations: Number of permutations.
+    rng: Generator of the permutations.
+  """
+  rows = np.arange(n)
+  # The tolerance counts ties despite rounding.
+  threshold = statistic(rows[None])[0] * (1 - 1e-9)
+  # The data count as one permutation. Permutations run in batches to bound the memory.
+  at_least = 1
+  for start in range(0, n_permutations, 500):
+    size = min(500, n_permutations - start)
+    orders = rng.permuted(np.tile(rows, (size, 1)), axis=1)
+    at_least += int(np.sum(statistic(orders) >= threshold))
+  return at_least / (1 + n_permutations)
+
+
+def normal_scores(losses: np.ndarray) -> np.ndarray:
+  """Returns (P,) the normal quantiles of the losses' ranks (van der Waerden scores).
+
+  Equal losses share the mean of their ranks.
+  """
+  from scipy.special import ndtri
+  from scipy.stats import rankdata
+
+  return ndtri(rankdata(losses) / (len(losses) + 1))
+
+
+def fit_near_best(
+  design: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Fits least squares in which runs near the best one have the largest weight.
+
+  Noise and lack of fit grow with the height above the best loss. With h the fitted height
+  and c the median height, the weight of a run is 1 / (c + h)^2. A height above `CEILING`
+  times c counts as that height, because the exact loss of a bad run says nothing about the
+  good ones.
+
+  Args:
+    design: (P, Q) columns.
+    losses: (P,) losses.
+
+  Returns:
+    (Q,) coefficients and (P,) weights with mean 1.
+  """
+  # Cut the losses at a ceiling, so that one bad run does not bend the fit.
+  height = losses - losses.min()
+  scale = float(np.median(height)) or float(height.max()) or 1.0
+  target = np.minimum(losses, losses.min() + CEILING * scale)
+  coefficients = np.zeros(design.shape[1])
+  weights = np.ones(len(losses))
+  for _ in range(4):
+    root = np.sqrt(weights)
+    coefficients = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+    fitted = design @ coefficients
+    # Weight 1 / (scale + fitted height)^2, refined by four rounds of fits.
+    raw = (scale + fitted - fitted.min()) ** -2.0
+    weights = raw / raw.mean()
+  return coefficients, weights
+
+
+def other_axes_basis(
+  points: Runs, names: Sequence[str], losses: np.ndarray, n_columns: int = 2
+) -> np.ndarray:
+  """Returns (P, Q) orthonormal columns of a constant and of parabolas in the other axes.
+
+  If there are many axes for few points, the axes that explain most come first, until a
+  third of the degrees of freedom is used.
+
+  Args:
+    points: One row per point.
+    names: Axes under test, which are left out.
+    losses: (P,) losses of the points.
+    n_columns: Number of columns that the axes under test need.
+  """
+  scores = normal_scores(losses)
+  groups = [
+    design_columns(points, name) for name in points.varied_axes() if name not in names
+  ]
+  # Centred columns, because the first basis column is the constant.
+  groups = [group - group.mean(0) for group in groups if group.shape[1]]
+  basis = np.full((len(points), 1), 1 / math.sqrt(max(len(points), 1)))
+  freedom = max(len(points) - n_columns - 1, 0)
+  total = sum(group.shape[1] for group in groups)
+  # If all columns use at most half of the freedom, take all. Otherwise a third of it.
+  budget = freedom if total <= freedom // 2 else freedom / 3
+  while groups:
+    # Add the axis that explains most of the scores per column, if it fits the budget.
+    added = [orthonormal_columns(group, basis) for group in groups]
+    gains = [
+      np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added
+    ]
+    best = int(np.argmax(gains))
+    if basis.shape[1] + added[best].shape[1] - 1 <= budget:
+      basis = np.column_stack([basis, added[best]])
+    groups.pop(best)
+  return basis
+
+
+def orthonormal_columns(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
+  """Returns an orthonormal basis of what columns add to an orthonormal basis.
+
+  Args:
+    columns: (P, C) columns.
+    basis: (P, Q) orthonormal columns.
+
+  Returns:
+    (P, at most C) orthonormal columns.
+  """
+  rest = columns - basis @ (basis.T @ columns)
+  rest = rest - basis @ (basis.T @ rest)
+  left, size, _ = np.linalg.svd(rest, full_matrices=False)
+  return left[:, size > 1e-6 * max(1e-12, float(np.linalg.norm(columns)))]

@@ -22,17 +22,18 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.design import bounded_axis, design_columns
-from lmhp.analysis.hyperparameters.regression import (
+from lmhp.analysis.hyperparameters.design import (
   CEILING,
+  design_columns,
+  design_grid,
   fit_near_best,
   normal_scores,
   orthonormal_columns,
   other_axes_basis,
+  permutation_p_value,
   points_with_axes,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.hypothesis_tests import adjust_p_values, noncentrality
 from lmhp.statistics.intervals import check_confidence
 
@@ -111,10 +112,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   >>> abs(effect(runs, 'x').best_value - 0.3) < 0.1
   True
   """
-  if axis not in runs.axes:
-    raise ConfigError(
-      f'axis: got {axis!r}, expected one of {sorted(runs.axes)}{suggest(axis, runs.axes)}'
-    )
+  runs.require_axis(axis)
   check_confidence(confidence)
   # Columns of the axis, and an orthonormal basis of the constant and the other axes.
   points, losses = points_with_axes(runs, (axis,))
@@ -191,22 +189,16 @@ def _permutation_test(
   rng: np.random.Generator,
 ) -> float:
   """Returns the fraction of permutations that explain the scores as well as the data."""
-
-  # Residuals of the other axes, and the observed fraction that the columns explain.
+  # Residuals of the other axes, which the permuted columns explain in part.
   n = len(scores)
   residuals = scores - others @ (others.T @ scores)
   columns = (columns - columns.mean(0)) / columns.std(0)
-  n_permutations = min(N_PERMUTATIONS, max(999, 400_000 // n))
-  observed = _explained(residuals, columns[None], others)[0]
 
-  # The data count as one permutation. Permutations run in batches to bound the memory.
-  at_least = 1
-  for start in range(0, n_permutations, 500):
-    size = min(500, n_permutations - start)
-    order = rng.permuted(np.tile(np.arange(n), (size, 1)), axis=1)
-    explained = _explained(residuals, columns[order], others)
-    at_least += int(np.sum(explained >= observed * (1 - 1e-9)))
-  return at_least / (1 + n_permutations)
+  def explained(orders: np.ndarray) -> np.ndarray:
+    return _explained(residuals, columns[orders], others)
+
+  n_permutations = min(N_PERMUTATIONS, max(999, 400_000 // n))
+  return permutation_p_value(explained, n, n_permutations, rng)
 
 
 def _explained(
@@ -270,33 +262,10 @@ def _fit_curve(
   count = basis.shape[1]
   ratio = float(np.sum((basis.T @ target) ** 2)) / count / max(noise, 1e-300)
 
-  values, curve = _curve(points, name, columns, coefficients)
+  # Fitted curve. Two values have no square, and the curve is a line between them.
+  n_values = 101 if columns.shape[1] > 1 else 2
+  values, on_grid = design_grid(points, name, columns, n_values)
+  if points.axes[name].is_integer:
+    values = np.round(np.array(values, np.float64)).tolist()
+  curve = on_grid @ coefficients[: columns.shape[1]]
   return values, curve, _FTest(ratio, count, freedom)
-
-
-def _curve(
-  points: Runs, name: str, columns: np.ndarray, coefficients: np.ndarray
-) -> tuple[list[object], np.ndarray]:
-  """Evaluates the fitted curve at 101 values of the range that was tried, or each choice."""
-  axis = bounded_axis(points, name)
-  values = points.values[name]
-  effect_coefficients = coefficients[: columns.shape[1]]
-  # A choice has one value per row of the design.
-  if axis.is_choice:
-    choices = list(dict.fromkeys(values.tolist()))
-    first_rows = [values.tolist().index(choice) for choice in choices]
-    return choices, np.array([columns[row] @ effect_coefficients for row in first_rows])
-
-  units = axis.to_unit(values)
-  if len(np.unique(units)) <= 2:
-    # Two values have no curvature, and the curve is a line between them.
-    grid = np.unique(units)
-  else:
-    grid = np.linspace(units.min(), units.max(), 101)
-
-  # Fitted quadratic on a grid of the axis.
-  powers = np.column_stack([grid - 0.5, (grid - 0.5) ** 2])[:, : columns.shape[1]]
-  grid_values = axis.from_unit(grid)
-  if axis.is_integer:
-    grid_values = np.round(grid_values)
-  return grid_values.tolist(), powers @ effect_coefficients

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import importlib.util
 import math
 
 import numpy as np
 
+from lmhp.analysis.hyperparameters.design import average_seeds
 from lmhp.analysis.hyperparameters.optuna_evaluators import (
   METHODS,
   TARGET_QUANTILE,
@@ -27,10 +29,8 @@ from lmhp.analysis.hyperparameters.optuna_evaluators import (
   optuna_evaluator,
   optuna_trials,
   quiet_optuna,
-  require_scikit_learn,
   with_values,
 )
-from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
@@ -127,11 +127,21 @@ def importance(
   """
   if method not in METHODS:
     raise ConfigError(f'method: got {method!r}, expected one of {", ".join(METHODS)}')
-  if method == 'fanova':
-    require_scikit_learn()
+  if method == 'fanova' and not importlib.util.find_spec('sklearn'):
+    raise ConfigError(
+      'fanova: needs scikit-learn, install it with: pip install "lmhp[fanova]"'
+    )
   comparable, _ = runs.comparable_runs()
   axes = comparable.varied_axes()
-  points = _clipped_points(comparable)
+
+  # A quantile of the complete runs is the highest loss that counts. Bad runs count as the
+  # clip, so that their height does not matter.
+  complete = comparable.losses[comparable.status == 'complete']
+  clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
+  is_clipped = (comparable.status == 'diverged') | (comparable.losses > clip)
+  clipped = np.where(is_clipped, clip, comparable.losses)
+  points, losses = average_seeds(comparable, clipped)
+
   unknown = np.full(len(axes), math.nan)
   blank = Importance(
     method=method,
@@ -140,73 +150,33 @@ def importance(
     low=unknown,
     high=unknown,
     p_value=unknown,
-    n_points=len(points.losses),
-    clipped_at=runs.to_objective(points.clip),
-    n_clipped=points.n_clipped,
+    n_points=len(points),
+    clipped_at=runs.to_objective(clip),
+    n_clipped=len(np.unique(comparable.point[is_clipped])),
     confidence=confidence,
   )
-  reason = _reason(points, axes)
+  reason = _reason(losses, clip, len(axes))
   if reason:
     return dataclasses.replace(blank, reason=reason)
   columns = {
-    name: optuna_column(axis, comparable.values[name][points.first_rows])
-    for name, axis in axes.items()
+    name: optuna_column(axis, points.values[name]) for name, axis in axes.items()
   }
   with quiet_optuna():
-    return _assess(
-      blank, columns, points.losses, replicates or REPLICATES[method], seed
-    )
+    return _assess(blank, columns, losses, replicates or REPLICATES[method], seed)
 
 
-# --- data -------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Points:
-  """Points of a study with clipped losses.
-
-  Attributes:
-    losses: (T,) mean clipped loss of each point.
-    clip: Loss at which they were clipped.
-    n_clipped: Number of points with a clipped run.
-    first_rows: (T,) index of the first run of each point.
-  """
-
-  losses: np.ndarray
-  clip: float
-  n_clipped: int
-  first_rows: np.ndarray
-
-
-def _clipped_points(runs: Runs) -> _Points:
-  complete = runs.losses[runs.status == 'complete']
-  # A quantile of the complete runs is the highest loss that counts.
-  clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
-
-  # Bad runs count as the clip, so that their height does not matter.
-  is_clipped = (runs.status == 'diverged') | (runs.losses > clip)
-  losses = np.where(is_clipped, clip, runs.losses)
-  rows = list(runs.rows_by_point().values())
-  return _Points(
-    losses=np.array([losses[indices].mean() for indices in rows]),
-    clip=clip,
-    n_clipped=sum(bool(is_clipped[indices].any()) for indices in rows),
-    first_rows=np.array([indices[0] for indices in rows], int),
-  )
-
-
-def _reason(points: _Points, axes: Mapping[str, Axis]) -> str:
+def _reason(losses: np.ndarray, clip: float, n_axes: int) -> str:
   """Returns the reason why importance cannot be computed, or an empty string."""
-  n = len(points.losses)
-  if not axes:
+  n = len(losses)
+  if not n_axes:
     return 'no hyperparameter was varied'
   if n < MIN_POINTS:
     return f'with {n} points, fewer than {MIN_POINTS}, noise would look important'
-  if np.ptp(points.losses) == 0:
+  if np.ptp(losses) == 0:
     return 'all points have the same objective'
   # PED-ANOVA compares the best quantile of the points with all. Clipped points are
   # equal, so the quantile must lie below them.
-  n_good = int(np.sum(points.losses < points.clip))
+  n_good = int(np.sum(losses < clip))
   if n_good < math.ceil(TARGET_QUANTILE * n):
     return (
       f'{n_good} of {n} points have an objective better than the '
@@ -214,9 +184,6 @@ def _reason(points: _Points, axes: Mapping[str, Axis]) -> str:
       'needed'
     )
   return ''
-
-
-# --- evaluation -------------------------------------------------------------------------
 
 
 def _assess(
@@ -246,10 +213,10 @@ def _assess(
   bootstrap = np.array(drawn).reshape(-1, len(names))
 
   # Permutations of the objective, compared with an evaluation of the same precision.
-  largest = []
-  for _ in range(replicates.permutations):
-    permuted = with_values(trials, rng.permutation(losses))
-    largest.append(np.nanmax(evaluate(permuted, False)))
+  largest = [
+    np.nanmax(evaluate(with_values(trials, rng.permutation(losses)), False))
+    for _ in range(replicates.permutations)
+  ]
   fractions = evaluate(trials, False)
   # Each axis is compared with the largest importance of a permutation, which corrects
   # for the number of axes.
@@ -259,12 +226,8 @@ def _assess(
   low, high = _interval(bootstrap, raw / np.nansum(raw), blank.confidence)
   # Most important first. Axes that were not assessed come last.
   order = sorted(range(len(names)), key=lambda i: -np.nan_to_num(raw[i], nan=-1))
-  skipped = [name for name, value in zip(names, raw) if np.isnan(value)]
-  notes = ()
-  if skipped:
-    notes = (
-      f'fANOVA leaves out hyperparameters that some points lack: {", ".join(skipped)}',
-    )
+  skipped = ', '.join(name for name, value in zip(names, raw) if np.isnan(value))
+  note = f'fANOVA leaves out hyperparameters that some points lack: {skipped}'
   return dataclasses.replace(
     blank,
     names=tuple(names[i] for i in order),
@@ -273,7 +236,7 @@ def _assess(
     high=high[order],
     p_value=p_values[order],
     significant=tuple(names[i] for i in order if p_values[i] <= LEVEL),
-    notes=notes,
+    notes=(note,) if skipped else (),
   )
 
 
@@ -303,6 +266,5 @@ def _interval(
   )
 
   # Spread of the bootstrap around its median, moved to the fractions of the study.
-  lower = np.clip(study_fractions + low - middle, 0, 1)
-  upper = np.clip(study_fractions + high - middle, 0, 1)
-  return lower, upper
+  ends = np.clip(study_fractions + np.stack([low, high]) - middle, 0, 1)
+  return ends[0], ends[1]

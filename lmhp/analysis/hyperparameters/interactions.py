@@ -20,16 +20,18 @@ import math
 import numpy as np
 
 from lmhp.analysis.hyperparameters.dependent_optimum import dependent_optimum
-from lmhp.analysis.hyperparameters.design import design_columns
-from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS, Effect, effects
-from lmhp.analysis.hyperparameters.regression import (
+from lmhp.analysis.hyperparameters.design import (
+  column_products,
+  design_columns,
   normal_scores,
   orthonormal_columns,
   other_axes_basis,
+  permutation_p_value,
   points_with_axes,
 )
+from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS, Effect, effects
 from lmhp.analysis.runs.table import Runs
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
 
 LEVEL = 0.005
@@ -106,10 +108,7 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
   True
   """
   for name in (a, b):
-    if name not in runs.axes:
-      raise ConfigError(
-        f'axes: got {name!r}, expected two of {sorted(runs.axes)}{suggest(name, runs.axes)}'
-      )
+    runs.require_axis(name, 'axes', 'two of')
   if a == b:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
   points, losses = points_with_axes(runs, (a, b))
@@ -117,7 +116,8 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
 
   # Columns of the model without the product: other axes, and main effects of both axes.
   main = [design_columns(points, name) for name in (a, b)]
-  products = _products(points, a, b)
+  linear = [design_columns(points, name, square=False) for name in (a, b)]
+  products = column_products(*(each - each.mean(0) for each in linear))
   n_columns = sum(each.shape[1] for each in main) + products.shape[1]
   others = other_axes_basis(points, (a, b), losses, n_columns)
   without = np.column_stack(
@@ -171,18 +171,6 @@ def interactions(
 # --- permutation test -------------------------------------------------------------------
 
 
-def _centred_columns(points: Runs, name: str) -> np.ndarray:
-  columns = design_columns(points, name, square=False)
-  return columns - columns.mean(0)
-
-
-def _products(points: Runs, a: str, b: str) -> np.ndarray:
-  """Returns (P, C) each column of one axis times each column of the other."""
-  first = _centred_columns(points, a)
-  second = _centred_columns(points, b)
-  return (first[:, :, None] * second[:, None, :]).reshape(len(points), -1)
-
-
 def _reason(
   losses: np.ndarray,
   main: Sequence[np.ndarray],
@@ -225,20 +213,13 @@ def _permutation_test(
   if not added.shape[1]:
     return 1.0
 
-  def explained_fraction(y: np.ndarray) -> np.ndarray:
+  residuals = scores - without @ (without.T @ scores)
+
+  def explained_fraction(orders: np.ndarray) -> np.ndarray:
+    y = residuals[orders]
     # By Pythagoras: the columns of `without` are orthonormal.
     unexplained = np.sum(y**2, -1) - np.sum((y @ without) ** 2, -1)
     return np.sum((y @ added) ** 2, -1) / np.maximum(unexplained, 1e-12 * n)
 
-  # Observed fraction of the residual variance that the products explain.
-  residuals = scores - without @ (without.T @ scores)
-  observed = explained_fraction(residuals)
   n_permutations = min(N_PERMUTATIONS, max(999, 800_000 // n))
-
-  # The data count as one permutation. Permutations run in batches to bound the memory.
-  at_least = 1
-  for start in range(0, n_permutations, 1000):
-    size = min(1000, n_permutations - start)
-    permuted = rng.permuted(np.tile(residuals, (size, 1)), axis=1)
-    at_least += int(np.sum(explained_fraction(permuted) >= observed * (1 - 1e-9)))
-  return at_least / (1 + n_permutations)
+  return permutation_p_value(explained_fraction, n, n_permutations, rng)

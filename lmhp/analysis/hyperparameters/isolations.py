@@ -18,15 +18,16 @@ from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import object_column
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.winner import expected_loss_of_best
+from lmhp.analysis.winner.winner import Winner, expected_loss_of_best
 from lmhp.errors import ConfigError
-from lmhp.statistics.seed_noise import pooled_standard_deviation
+from lmhp.statistics.seed_noise import seed_noise
 
 MAX_BINS = 6
 MIN_FREEDOM = 3
 """Degrees of freedom between seeds, below which the noise is taken from the surface."""
 SEEDS = 'seeds'
 SURFACE = 'surface'
+NO_POINT = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +107,8 @@ def isolation(
   noise = _seed_noise(comparable, surface, seed)
 
   # Divide the axis into bins, and find the best point of each.
-  bins = list(_bins(bounded, comparable.values[axis], comparable.point))
-  best = [_best_of_bin(comparable, each.members, noise, confidence) for each in bins]
+  bins = list(_bins(bounded, comparable))
+  best = [_best_of_bin(each.runs, noise, confidence) for each in bins]
   values = [each.value for each in bins]
   return Isolation(
     axis=axis,
@@ -118,7 +119,13 @@ def isolation(
     low=np.array([each.low for each in best], np.float64),
     high=np.array([each.high for each in best], np.float64),
     n_points=np.array([each.n_points for each in best], int),
-    number=np.array([each.number for each in best], int),
+    number=np.array(
+      [
+        each.runs.first_run(one.point) if one.point != NO_POINT else -1
+        for each, one in zip(bins, best)
+      ],
+      int,
+    ),
     noise=noise.sd,
     noise_source=noise.source,
     confidence=confidence,
@@ -128,56 +135,28 @@ def isolation(
 # --- best of a bin ----------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Best:
-  """Best point of one bin. NaN if none of its runs is finite."""
-
-  n_points: int
-  mean: float = math.nan
-  expected: float = math.nan
-  low: float = math.nan
-  high: float = math.nan
-  number: int = -1
-
-
-def _best_of_bin(
-  runs: Runs, members: np.ndarray, noise: _Noise, confidence: float
-) -> _Best:
-  """Returns the best point of the runs of a bin.
-
-  Args:
-    runs: Comparable runs.
-    members: (T,) mask of the bin.
-    noise: Noise between seeds.
-    confidence: Confidence of the interval.
-  """
-  # A run that diverged is never the best of its bin.
-  losses = np.where(runs.status == 'diverged', math.nan, runs.losses)[members]
-  points = runs.point[members]
-  seeds = runs.seed[members]
+def _best_of_bin(runs: Runs, noise: _Noise, confidence: float) -> Winner:
+  """Returns the best point of the runs of a bin, `NO_POINT` if no loss is finite."""
+  losses = _losses(runs)
   if not np.isfinite(losses).any():
-    return _Best(len(np.unique(points)))
+    n_points = len(np.unique(runs.point))
+    return Winner(NO_POINT, n_points, 0, math.nan, math.inf, confidence)
 
   # Points that share several seeds show how much of the noise they have in common.
-  use_seeds = noise.source == SEEDS and _share_seeds(points, seeds)
-  best = expected_loss_of_best(
+  use_seeds = noise.source == SEEDS and _share_seeds(runs.point, runs.seed)
+  return expected_loss_of_best(
     losses,
-    points,
+    runs.point,
     None if use_seeds or math.isnan(noise.sd) else noise.sd,
     confidence=confidence,
     noise_freedom=noise.freedom,
-    seeds=seeds if use_seeds else None,
+    seeds=runs.seed if use_seeds else None,
   )
-  # The first run of the best point stands for it.
-  first = np.flatnonzero(members & (runs.point == best.point))[0]
-  return _Best(
-    n_points=best.n_points,
-    mean=best.mean,
-    expected=best.expected,
-    low=best.low,
-    high=best.high,
-    number=int(runs.number[first]),
-  )
+
+
+def _losses(runs: Runs) -> np.ndarray:
+  """Returns (T,) losses. A run that diverged is never the best of its bin."""
+  return np.where(runs.status == 'diverged', math.nan, runs.losses)
 
 
 def _share_seeds(points: np.ndarray, seeds: np.ndarray) -> bool:
@@ -200,15 +179,11 @@ class _Noise:
 def _seed_noise(runs: Runs, surface: Surface | None, seed: int) -> _Noise:
   """Returns the noise from points with several seeds, or else from the surface."""
   # Pooled variance of the seeds of each point, if there are enough of them.
-  losses = np.where(runs.status == 'diverged', math.nan, runs.losses)
-  groups = []
-  for rows in runs.rows_by_point().values():
-    point_losses = losses[rows]
-    groups.append(point_losses[np.isfinite(point_losses)])
-  freedom = sum(max(len(group) - 1, 0) for group in groups)
-  sd = pooled_standard_deviation(groups)
-  if freedom >= MIN_FREEDOM and sd > 0:
-    return _Noise(sd, float(freedom), SEEDS)
+  losses = _losses(runs)
+  finite = np.isfinite(losses)
+  between = seed_noise(losses[finite], runs.point[finite])
+  if between.degrees_of_freedom >= MIN_FREEDOM and between.noise > 0:
+    return _Noise(between.noise, between.degrees_of_freedom, SEEDS)
   # Otherwise the residuals of the fitted surface, which also contain its lack of fit.
   if surface is None:
     try:
@@ -225,34 +200,31 @@ def _seed_noise(runs: Runs, surface: Surface | None, seed: int) -> _Noise:
 
 @dataclasses.dataclass(frozen=True)
 class _Bin:
-  """Runs of one value or range: a value that names it, its ends, and a mask (T,)."""
+  """Runs of one value or range, a value that names it, and its ends."""
 
   value: object
   edges: tuple[float, float]
-  members: np.ndarray
+  runs: Runs
 
 
-def _bins(axis: Axis, values: np.ndarray, points: np.ndarray) -> Iterator[_Bin]:
+def _bins(axis: Axis, runs: Runs) -> Iterator[_Bin]:
   """Yields the bins of an axis. Those of a number have about equally many points."""
-  if axis.is_choice:
-    for value in dict.fromkeys(values.tolist()):
-      members = np.array([each == value for each in values.tolist()], bool)
-      yield _Bin(value, (math.nan, math.nan), members)
-    return
-
-  levels = np.unique(values)
-  # Few values: one bin each.
-  if len(levels) <= MAX_BINS:
-    for level in levels.tolist():
-      yield _Bin(level, (level, level), values == level)
+  values = runs.values[axis.name]
+  # A choice, or few values: one bin each.
+  tried = values.tolist()
+  levels = list(dict.fromkeys(tried)) if axis.is_choice else np.unique(values).tolist()
+  if axis.is_choice or len(levels) <= MAX_BINS:
+    for level in levels:
+      end = math.nan if axis.is_choice else level
+      yield _Bin(level, (end, end), runs.select([each == level for each in tried]))
     return
 
   # Many values: cut at quantiles over points, so that repeated seeds count once.
-  first_rows = np.unique(points, return_index=True)[1]
+  first_rows = np.unique(runs.point, return_index=True)[1]
   inner = np.linspace(0, 1, MAX_BINS + 1)[1:-1]
   cuts = np.unique(np.quantile(values[first_rows], inner))
   index = np.searchsorted(cuts, values, side='right')
   for i in np.unique(index):
     bin_values = values[index == i]
     edges = (float(bin_values.min()), float(bin_values.max()))
-    yield _Bin(float(np.median(bin_values)), edges, index == i)
+    yield _Bin(float(np.median(bin_values)), edges, runs.select(index == i))

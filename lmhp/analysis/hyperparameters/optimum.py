@@ -30,6 +30,8 @@ CEILING = 6.0
 
 Triple = tuple[float, float, float]
 _UNKNOWN: Triple = (math.nan, math.nan, math.nan)
+N_DRAWS = 1000
+"""Draws behind the intervals of basin and curvature."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,9 +190,8 @@ def _usable_runs(
   """Returns the axis on its own scale, losses and covariates of the runs to fit."""
   x = np.asarray(values, np.float64)
   y = np.asarray(losses, np.float64)
-  others = np.zeros((len(y), 0))
-  if covariates is not None:
-    others = np.asarray(covariates, np.float64).reshape(len(y), -1)
+  others = np.zeros(0) if covariates is None else np.asarray(covariates, np.float64)
+  others = others.reshape(len(y), -1 if others.size else 0)
   if x.shape != y.shape or x.ndim != 1:
     raise ConfigError(
       f'values: got shape {x.shape}, expected that of the losses, {y.shape}'
@@ -207,10 +208,9 @@ def _usable_runs(
   others = others[rows]
 
   # Leave out runs far above the best one.
-  near = np.ones(len(y), bool)
-  if len(y) and np.median(y - y.min()) > 0:
-    height = y - y.min()
-    near = height <= CEILING * np.median(height)
+  height = y - y.min(initial=math.inf)
+  ceiling = CEILING * float(np.median(height)) if len(y) else 0.0
+  near = height <= (ceiling or math.inf)
   return x[near], y[near], others[near]
 
 
@@ -280,22 +280,16 @@ def _interval(
 
   place = quantile(0.5)
   # An optimum beyond the range has an interval with one end only.
-  if place < -1:
-    at_bound = 'low'
-    low = -math.inf
-    high = quantile(confidence)
-  elif place > 1:
-    at_bound = 'high'
-    low = quantile(1 - confidence)
-    high = math.inf
-  else:
-    at_bound = ''
-    low = quantile((1 - confidence) / 2)
-    high = quantile((1 + confidence) / 2)
+  is_inside = -1 <= place <= 1
+  low = quantile((1 - confidence) / 2 if is_inside else 1 - confidence)
+  high = quantile((1 + confidence) / 2 if is_inside else confidence)
+  at_bound = ''
+  if not is_inside:
+    at_bound = 'low' if place < 0 else 'high'
 
   # An end beyond the values that were tried is unknown.
-  low = -math.inf if low < -1 else low
-  high = math.inf if high > 1 else high
+  low = -math.inf if min(low, place) < -1 else low
+  high = math.inf if max(high, place) > 1 else high
   return float(np.clip(place, -1, 1)), (low, high), at_bound
 
 
@@ -319,32 +313,27 @@ def _basin(
     log: True for a log axis.
     rng: Generator of the draws.
   """
-  n_draws = 1000
-
   # Draw valleys by their weight, with a random depth of each.
-  pick = rng.choice(len(valleys.weight), n_draws, p=valleys.weight)
+  pick = rng.choice(len(valleys.weight), N_DRAWS, p=valleys.weight)
   shape = valleys.shape[pick]
   skew = valleys.skew[pick]
   tail = valleys.tail[pick]
-  depth_error = valleys.depth_sd[pick] * rng.standard_normal(n_draws)
+  depth_error = valleys.depth_sd[pick] * rng.standard_normal(N_DRAWS)
   depth = np.abs(valleys.depth[pick] + depth_error)
 
   def unit_rise(distance: np.ndarray) -> np.ndarray:
-    conditions = [shape == i for i in range(len(SHAPES))]
-    rises = [rise_of(distance, name, skew, tail) for name in SHAPES]
-    return np.select(conditions, rises)
+    return np.choose(shape, [rise_of(distance, name, skew, tail) for name in SHAPES])
 
   def width(side: int) -> np.ndarray:
     # Distance at which a valley has risen enough. Infinite if it does not within 2, the
     # length of the whole axis.
-    distance = _bisect(lambda d: depth * unit_rise(side * d) >= rise, n_draws)
-    inside = depth * unit_rise(side * np.full(n_draws, 2.0)) >= rise
-    return np.where(
-      inside, np.exp(half * distance) if log else half * distance, math.inf
-    )
+    distance = _bisect(lambda d: depth * unit_rise(side * d) >= rise, N_DRAWS)
+    inside = depth * unit_rise(side * np.full(N_DRAWS, 2.0)) >= rise
+    widths = np.exp(half * distance) if log else half * distance
+    return np.where(inside, widths, math.inf)
 
   # Second difference of the loss at the optimum.
-  step = np.full(n_draws, 0.1)
+  step = np.full(N_DRAWS, 0.1)
   curvature = depth * (unit_rise(step) + unit_rise(-step)) / (0.1 * half) ** 2
   return (
     _quantiles(width(-1), quantiles, 'nearest'),

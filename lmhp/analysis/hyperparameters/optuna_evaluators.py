@@ -15,7 +15,6 @@ import warnings
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.errors import ConfigError
 
 if TYPE_CHECKING:
   from optuna.distributions import BaseDistribution
@@ -52,7 +51,7 @@ def optuna_column(axis: Axis, values: np.ndarray) -> Column:
     choices = sorted({word for word in words if word is not None})
     return CategoricalDistribution(choices), list(words)
 
-  numbers = np.asarray(values, np.float64)
+  numbers = values
   if axis.log and np.all(numbers[np.isfinite(numbers)] > 0):
     numbers = np.log(numbers)
   present = np.isfinite(numbers)
@@ -146,28 +145,10 @@ def quiet_optuna() -> Iterator[None]:
   # Restore the user's level at the end.
   verbosity = optuna.logging.get_verbosity()
   optuna.logging.set_verbosity(optuna.logging.ERROR)
-  messages = (
-    'Some regimes for parameter',
-    'Target and region quantiles select the same',
-  )
+  messages = 'Some regimes for parameter|Target and region quantiles select the same'
   try:
     with warnings.catch_warnings():
-      for message in messages:
-        warnings.filterwarnings('ignore', message=message, category=UserWarning)
+      warnings.filterwarnings('ignore', message=messages, category=UserWarning)
       yield
   finally:
     optuna.logging.set_verbosity(verbosity)
-
-
-def require_scikit_learn() -> None:
-  """Checks that scikit-learn is installed, which fANOVA needs.
-
-  Raises:
-    ConfigError: If it is not.
-  """
-  try:
-    import sklearn.ensemble  # noqa: F401
-  except ImportError:
-    raise ConfigError(
-      'fanova: needs scikit-learn, install it with: pip install "lmhp[fanova]"'
-    ) from None

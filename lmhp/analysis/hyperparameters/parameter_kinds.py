@@ -17,9 +17,8 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.design import design_columns
+from lmhp.analysis.hyperparameters.design import average_seeds, design_columns
 from lmhp.analysis.runs.table import Runs
-from lmhp.errors import ConfigError, suggest
 
 PREFIX = 'parameters_'
 """Prefix of the columns of `Runs.measured` that count parameters by kind."""
@@ -112,80 +111,57 @@ def effects_by_kind(
   >>> 'feed_forward' in result.significant
   True
   """
-  names, runs, counts, losses = _models(runs)
+  # One row per model whose parameters are known by kind.
+  complete = runs.complete_runs()
+  columns = {
+    name: column
+    for name, column in complete.measured.items()
+    if name.startswith(PREFIX) and np.nansum(column) > 0
+  }
+  names = [name.removeprefix(PREFIX) for name in columns]
+  has_counts = np.nansum(list(columns.values()), axis=0) > 0
+  models, losses = average_seeds(complete.select(has_counts))
+  covariate_names, others = _covariates(models, covariates)
 
   # Fractions of the parameters, and the kinds whose fraction was varied.
+  # A run without a kind has 0 of it.
+  empty = np.zeros((len(models), 0))
+  counts = np.column_stack([empty, *(models.measured[name] for name in columns)])
+  counts = np.nan_to_num(counts)
   total = counts.sum(axis=1)
   fractions = counts / total[:, None]
   spread = np.ptp(fractions, axis=0) if len(losses) else np.zeros(len(names))
   kept = [i for i in np.argsort(-spread, kind='stable') if spread[i] >= MIN_RANGE]
-  covariate_names, others = _covariates(runs, covariates)
 
   # The fractions add up to one, so they and the intercept have one column too many.
   needed = 1 + len(kept) + others.shape[1] + MIN_SPARE_POINTS
-  if len(kept) < 2 or len(losses) < needed:
-    unknown = np.full(len(names), math.nan)
-    return KindEffects(
-      kinds=tuple(names),
-      per_percent=unknown,
-      low=unknown,
-      high=unknown,
-      p_value=unknown,
-      fraction=fractions.mean(axis=0) if len(fractions) else unknown,
-      fraction_range=spread,
-      n_points=len(losses),
-      covariates=covariate_names,
-      confidence=confidence,
-      reason=_reason(names, len(losses), len(kept), needed),
-    )
-
-  # Regression on the size and on the fractions of these kinds.
-  # Fractions of the kept kinds alone, which add up to one again.
-  kept_fractions = fractions[:, kept] / fractions[:, kept].sum(axis=1, keepdims=True)
-  fit = _fit(losses, np.log2(total), kept_fractions, others, confidence)
-  return KindEffects(
-    kinds=tuple(names[i] for i in kept),
-    per_percent=fit.effect[1:],
-    low=fit.low[1:],
-    high=fit.high[1:],
-    p_value=fit.p_value[1:],
-    fraction=fractions[:, kept].mean(axis=0),
-    fraction_range=spread[kept],
-    per_doubling=(float(fit.effect[0]), float(fit.low[0]), float(fit.high[0])),
-    noise=fit.noise,
+  unknown = np.full(len(names), math.nan)
+  blank = KindEffects(
+    kinds=tuple(names),
+    per_percent=unknown,
+    low=unknown,
+    high=unknown,
+    p_value=unknown,
+    fraction=fractions.mean(axis=0) if len(fractions) else unknown,
+    fraction_range=spread,
     n_points=len(losses),
     covariates=covariate_names,
     confidence=confidence,
   )
+  if len(kept) < 2 or len(losses) < needed:
+    reason = _reason(names, len(losses), len(kept), needed)
+    return dataclasses.replace(blank, reason=reason)
 
-
-# --- data -------------------------------------------------------------------------------
-
-
-def _models(runs: Runs) -> tuple[list[str], Runs, np.ndarray, np.ndarray]:
-  """Returns the models whose parameters are known by kind.
-
-  Returns:
-    Kinds that have parameters, a run of each model, (P, K) its counts, (P,) its mean loss.
-  """
-  complete = runs.complete_runs()
-  # Counts per kind that some run has. A run without a kind has 0 of it.
-  columns = {
-    name.removeprefix(PREFIX): np.nan_to_num(column)
-    for name, column in complete.measured.items()
-    if name.startswith(PREFIX) and np.nansum(column) > 0
-  }
-  counts = np.zeros((len(complete), 0))
-  if columns:
-    counts = np.column_stack(list(columns.values()))
-
-  # Average the seeds of each model.
-  has_counts = counts.sum(axis=1) > 0
-  counted = complete.select(has_counts)
-  rows = list(counted.rows_by_point().values())
-  first = np.array([indices[0] for indices in rows], int)
-  losses = np.array([counted.losses[indices].mean() for indices in rows], np.float64)
-  return list(columns), counted.select(first), counts[has_counts][first], losses
+  # Regression on the size and on the fractions of these kinds.
+  # Fractions of the kept kinds alone, which add up to one again.
+  of_kept = dataclasses.replace(
+    blank,
+    kinds=tuple(names[i] for i in kept),
+    fraction=fractions[:, kept].mean(axis=0),
+    fraction_range=spread[kept],
+  )
+  kept_fractions = fractions[:, kept] / fractions[:, kept].sum(axis=1, keepdims=True)
+  return _fit(of_kept, losses, np.log2(total), kept_fractions, others)
 
 
 def _covariates(
@@ -200,21 +176,16 @@ def _covariates(
       if '.' in name and not name.startswith('model.')
     ]
   for name in names:
-    if name not in runs.axes:
-      raise ConfigError(
-        f'covariates: got {name!r}, expected some of {sorted(runs.axes)}'
-        f'{suggest(name, runs.axes)}'
-      )
+    runs.require_axis(name, 'covariates', 'some of')
   all_names = list(names)
-  columns = [design_columns(runs, name) for name in names]
+  columns = [np.zeros((len(runs), 0)), *(design_columns(runs, name) for name in names)]
   # The training length is a covariate too, if it differs between runs.
   tokens = runs.measured.get('tokens', np.zeros(0))
-  if len(tokens) and (np.nan_to_num(tokens) > 0).all():
-    if np.ptp(np.log(tokens)) > 0.01:
-      all_names.append('tokens')
-      columns.append(np.log(tokens)[:, None])
-  stacked = np.column_stack(columns) if columns else np.zeros((len(runs), 0))
-  return tuple(all_names), stacked
+  is_known = len(tokens) > 0 and (np.nan_to_num(tokens) > 0).all()
+  if is_known and np.ptp(np.log(tokens)) > 0.01:
+    all_names.append('tokens')
+    columns.append(np.log(tokens)[:, None])
+  return tuple(all_names), np.column_stack(columns)
 
 
 def _reason(names: Sequence[str], n_points: int, n_kept: int, needed: int) -> str:
@@ -228,38 +199,24 @@ def _reason(names: Sequence[str], n_points: int, n_kept: int, needed: int) -> st
   return f'there are {n_points} models, and {needed} are needed'
 
 
-# --- least squares ----------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Fit:
-  """Effects of a doubling of the parameters and of K moves, (1 + K,) each."""
-
-  effect: np.ndarray
-  low: np.ndarray
-  high: np.ndarray
-  p_value: np.ndarray
-  noise: float
-
-
 def _fit(
+  blank: KindEffects,
   losses: np.ndarray,
   doublings: np.ndarray,
   fractions: np.ndarray,
   others: np.ndarray,
-  confidence: float,
-) -> _Fit:
+) -> KindEffects:
   """Fits the effects by least squares.
 
   The fractions add up to one, so least squares has many solutions. The effect of a move is
   the same for all of them. Effects that the data do not determine are NaN.
 
   Args:
+    blank: The result without the effects.
     losses: (P,) mean losses.
     doublings: (P,) log2 of the number of parameters.
     fractions: (P, K) fractions of the kinds.
     others: (P, C) covariates.
-    confidence: Confidence of the intervals.
   """
   from scipy.special import stdtr, stdtrit
 
@@ -292,13 +249,23 @@ def _fit(
   # Effect m V S^-1 U^T y, with the standard error noise |m V S^-1|.
   effects = np.where(is_known, moves @ vt.T @ (fitted / singular), math.nan)
   errors = noise * np.linalg.norm((moves @ vt.T) / singular, axis=1)
-  half = stdtrit(freedom, (1 + confidence) / 2) * errors
+  half = stdtrit(freedom, (1 + blank.confidence) / 2) * errors
+  low = effects - half
+  high = effects + half
   # Two-sided t test, with Bonferroni's correction for the number of kinds.
   n_known = max(int(is_known[1:].sum()), 1)
   with np.errstate(divide='ignore', invalid='ignore'):
     two_sided = 2 * stdtr(freedom, -np.abs(effects / errors))
     p_values = np.minimum(two_sided * n_known, 1)
-  return _Fit(effects, effects - half, effects + half, p_values, noise)
+  return dataclasses.replace(
+    blank,
+    per_percent=effects[1:],
+    low=low[1:],
+    high=high[1:],
+    p_value=p_values[1:],
+    per_doubling=(float(effects[0]), float(low[0]), float(high[0])),
+    noise=noise,
+  )
 
 
 def _moves(fractions: np.ndarray) -> np.ndarray:

@@ -148,9 +148,7 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
   (True, True)
   """
   points, losses = average_seeds(runs.finished_runs())
-  axes = {}
-  if len(points):
-    axes = {name: bounded_axis(points, name) for name in points.varied_axes()}
+  axes = {name: bounded_axis(points, name) for name in points.varied_axes()}
   if len(points) < MIN_POINTS or not axes or np.ptp(losses) == 0:
     raise ConfigError(
       f'surface: got {len(points)} points over {len(axes)} varied axes, expected at least '
@@ -166,9 +164,10 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
   target = scale * np.log1p(np.minimum(height / scale, CEILING))
 
   # Fit the hyperparameters of the process to a target of unit variance.
-  lengths, signal, noise = _fit(columns, group, target / target.std(), len(axes))
-  signal = signal * target.std()
-  noise = noise * target.std()
+  unit = target.std()
+  lengths, signal, noise = _fit(columns, group, target / unit, len(axes))
+  signal = signal * unit
+  noise = noise * unit
 
   # Solve for the constant and the weights. Algorithm 2.1.
   scaled = columns / lengths[group]
@@ -219,14 +218,12 @@ def _encode(
   columns: list[np.ndarray] = []
   group: list[int] = []
   for i, axis in enumerate(axes.values()):
+    # A missing number counts as the middle of its axis.
     place = places[:, i]
-
+    encoded = [np.where(np.isfinite(place), place, 0.5)]
     # A choice has one column per value, at distance 1 from each other.
     if axis.is_choice:
       encoded = [(place == j) / math.sqrt(2) for j in range(len(axis.choices))]
-    else:
-      # A missing number counts as the middle of its axis.
-      encoded = [np.where(np.isfinite(place), place, 0.5)]
     columns += encoded
     group += [i] * len(encoded)
   return np.column_stack(columns), np.array(group)
@@ -254,28 +251,22 @@ def _fit(
   from scipy.optimize import minimize
 
   # Squared distances along each axis, (A, T, T).
-  squares = []
-  for i in range(n_axes):
-    axis_columns = columns[:, group == i]
-    squares.append(
-      np.sum((axis_columns[:, None, :] - axis_columns[None, :, :]) ** 2, -1)
-    )
-  square = np.stack(squares)
+  squares = (columns[:, None] - columns[None]) ** 2
+  square = np.stack([np.sum(squares[..., group == i], -1) for i in range(n_axes)])
 
   # Maximize the posterior from two starts, with much and with little noise.
-  results = []
-  for noise_ratio in (0.3, 0.03):
-    start = [LENGTH] * n_axes + [0.0, math.log(noise_ratio)]
-    result = minimize(
+  results = [
+    minimize(
       _negative_log_posterior,
-      start,
+      [LENGTH] * n_axes + [0.0, math.log(noise_ratio)],
       args=(square, target),
       jac=True,
       method='L-BFGS-B',
       bounds=[(-3, 3)] * n_axes + [(-3, 3), (-12, 3)],
       options={'maxiter': 60},
     )
-    results.append(result)
+    for noise_ratio in (0.3, 0.03)
+  ]
   # theta holds log lengths, log signal variance, and log of noise over signal variance.
   theta = min(results, key=lambda result: result.fun).x
   signal = math.exp(theta[-2] / 2)
@@ -320,7 +311,7 @@ def _negative_log_posterior(
   ]
   gradient += [0.5 * np.sum(outer * total), 0.5 * signal * ratio * np.trace(outer)]
 
-  # Normal priors.
+  # Normal priors. That of the signal has a standard deviation of 2.
   prior = 0.5 * np.sum((theta[:-2] - LENGTH) ** 2) / LENGTH_SD**2 + theta[-2] ** 2 / 8
   prior_gradient = np.concatenate(
     [

@@ -14,8 +14,7 @@ from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.method import caveats, method_paragraphs
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
 from lmhp.analysis.report.run_tables import trials_table
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import SEARCH
+from lmhp.analysis.runs.table import SEARCH, StudyFacts
 
 MAX_LISTED = 4
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import axis_and_column, number_columns, point_numbers
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import STATUSES, Runs
+from lmhp.analysis.runs.table import STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
 from lmhp.files import as_path
 from lmhp.typing import PathLike
@@ -250,12 +249,10 @@ def _fill_diverged(
   objective: np.ndarray, status: np.ndarray, maximize: bool
 ) -> np.ndarray:
   """Gives diverged runs without an objective the worst finite one."""
-  finite = objective[np.isfinite(objective)]
-  if not len(finite):
-    return np.where(np.isfinite(objective), objective, math.nan)
-  worst = finite.min() if maximize else finite.max()
-  missing = np.where(status == 'diverged', worst, math.nan)
-  return np.where(np.isfinite(objective), objective, missing)
+  finite = np.where(np.isfinite(objective), objective, math.nan)
+  # `fmin` and `fmax` ignore NaN. The result is NaN if no objective is finite.
+  worst = np.fmin.reduce(finite) if maximize else np.fmax.reduce(finite)
+  return np.where(np.isnan(finite) & (status == 'diverged'), worst, finite)
 
 
 def _measured(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,7 @@ from lmhp.analysis.runs.columns import (
   number_columns,
   object_column,
 )
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs
+from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
 from lmhp.files import as_path
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MIN_NUMERIC_CHOICES = 3
 """A choice between at least this many numbers is a number that was varied."""
-COSTS: tuple[str, ...] = ('steps', 'tokens', 'flops', 'tokens_spent', 'seconds')
 
 
 def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
@@ -175,25 +174,30 @@ def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
   rows = []
   for trial in trials:
     cost = trial.cost
-    row: dict[str, object] = {}
-    row.update(dict.fromkeys(COSTS))
-
     # Tokens and FLOPs of the trial itself, without its forks at rungs.
-    if cost.steps:
-      fraction = cost.steps / (cost.steps + cost.cooldown_steps)
-      row['steps'] = cost.steps
-      row['tokens'] = cost.tokens * fraction
-      row['flops'] = cost.flops * fraction
-      row['tokens_spent'] = cost.tokens
-      row['seconds'] = cost.seconds
-    row['diverged_at'] = trial.diverged_at
-    row['parameters'] = trial.model.n_parameters
-    for kind, count in trial.model.parameters_by_kind.items():
-      row[f'parameters_{kind}'] = count
-    for metric, value in trial.metrics.items():
-      if isinstance(value, (int, float)):
-        row[metric] = value
-    rows.append(row)
+    fraction = cost.steps / max(cost.steps + cost.cooldown_steps, 1)
+    costs = {
+      'steps': cost.steps,
+      'tokens': cost.tokens * fraction,
+      'flops': cost.flops * fraction,
+      'tokens_spent': cost.tokens,
+      'seconds': cost.seconds,
+    }
+    kinds = trial.model.parameters_by_kind
+    metrics = {
+      metric: value
+      for metric, value in trial.metrics.items()
+      if isinstance(value, (int, float))
+    }
+    rows.append(
+      {
+        **(costs if cost.steps else dict.fromkeys(costs)),
+        'diverged_at': trial.diverged_at,
+        'parameters': trial.model.n_parameters,
+        **{f'parameters_{kind}': count for kind, count in kinds.items()},
+        **metrics,
+      }
+    )
   return number_columns(rows)
 
 
@@ -201,20 +205,19 @@ def _curves(
   workdir: PathLike, trials: Sequence[Trial]
 ) -> dict[int, dict[str, np.ndarray]]:
   """Reads the curves of trials from the packs that each was in, in order."""
+
   from lmhp.sweeping.store import curves as curve_files
 
-  packs: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-  directory = as_path(workdir) / 'curves'
+  @functools.cache
+  def read_pack(name: str) -> dict[int, dict[str, np.ndarray]]:
+    path = as_path(workdir) / 'curves' / f'{name}.parquet'
+    return _by_trial(curve_files.read(path)) if path.exists() else {}
+
   curves = {}
   for trial in trials:
-    parts = []
     # A trial that was resumed has a part of its curve in each of its packs.
-    for name in dict.fromkeys(trial.packs):
-      if name not in packs:
-        path = directory / f'{name}.parquet'
-        packs[name] = _by_trial(curve_files.read(path)) if path.exists() else {}
-      if trial.number in packs[name]:
-        parts.append(packs[name][trial.number])
+    packs = map(read_pack, dict.fromkeys(trial.packs))
+    parts = [pack[trial.number] for pack in packs if trial.number in pack]
     if parts:
       curves[trial.number] = _concatenate(parts)
   return curves

@@ -17,8 +17,7 @@ from lmhp.analysis.runs.columns import (
   object_column,
   to_float,
 )
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.table import Runs, StudyFacts
 from lmhp.errors import ConfigError
 
 if TYPE_CHECKING:

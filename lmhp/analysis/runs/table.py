@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.facts import StudyFacts
+from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
@@ -36,6 +36,36 @@ Losses = TypeVar('Losses', float, np.ndarray)
 def _missing() -> np.ndarray:
   """Stands for a column that is filled in with its default."""
   return np.zeros(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFacts:
+  """Facts about a study that belong to no single run.
+
+  Attributes:
+    source: Path or URL that the runs were read from. Empty if unknown.
+    source_type: 'study', 'run', 'runs', 'table' or 'optuna'. Empty if unknown.
+    search: Name of the search method, such as 'random'. Empty if unknown.
+    match_budget: Budget that all trials were set to match ('steps', 'tokens', 'flops',
+      'seconds' or 'none'). None if the study did not declare one.
+    base_config: {dotted path: value} of the base config. Empty if unknown.
+    command: Command line that made the runs. Empty if unknown.
+    data_sha256: Hash of the training data. Empty if unknown.
+    versions: Versions of lmhp and its dependencies, by name.
+    device: Accelerator that the runs used.
+    git: Commit of the code.
+  """
+
+  source: str = ''
+  source_type: str = ''
+  search: str = ''
+  match_budget: str | None = None
+  base_config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  command: str = ''
+  data_sha256: str = ''
+  versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  device: object = None
+  git: object = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +151,36 @@ class Runs:
   def to_objective(self, loss: Losses) -> Losses:
     """Converts a value of `losses` to a value of the objective."""
     return -loss if self.maximize else loss
+
+  def require_axis(
+    self, name: str, argument: str = 'axis', accepted: str = 'one of'
+  ) -> Axis:
+    """Returns an axis by name.
+
+    Args:
+      name: Name of the axis.
+      argument: Name of the argument that holds the name, for the error message.
+      accepted: Number of names that the argument accepts, for the error message.
+
+    Raises:
+      ConfigError: If there is no such axis.
+    """
+    if name not in self.axes:
+      raise ConfigError(
+        f'{argument}: got {name!r}, expected {accepted} {sorted(self.axes)}'
+        f'{suggest(name, self.axes)}'
+      )
+    return self.axes[name]
+
+  def row(self, number: int) -> int:
+    """Returns the index of the run with a number."""
+    return int(np.flatnonzero(self.number == number)[0])
+
+  def setting(self, number: int, name: str) -> object:
+    """Returns a run's value of an axis, or else that of its config. None if unknown."""
+    if name in self.values:
+      return self.values[name][self.row(number)]
+    return self.configs.get(number, {}).get(name)
 
   def select(self, rows: np.ndarray | Sequence[int]) -> Runs:
     """Returns the table of some rows, given by a mask (T,) or by indices."""
@@ -243,9 +303,19 @@ class Runs:
   def with_usable_curves(self) -> Runs:
     """Returns the table with curves only of runs that started and have rows."""
     has_started = ~np.isin(self.status, ('failed', 'waiting'))
-    curves = {}
-    for number in self.number[has_started].tolist():
-      curve = self.curves.get(number, {})
-      if len(curve.get('step', ())):
-        curves[number] = curve
+    curves = {
+      number: self.curves[number]
+      for number in self.number[has_started].tolist()
+      if len(self.curves.get(number, {}).get('step', ()))
+    }
     return dataclasses.replace(self, curves=curves)
+
+
+def finite_rows(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and values of a column at its finite values."""
+  steps = np.asarray(curve.get('step', ()), np.float64)
+  values = np.asarray(curve.get(name, ()), np.float64)
+  if len(values) != len(steps):
+    return np.zeros(0), np.zeros(0)
+  finite = np.isfinite(values) & np.isfinite(steps)
+  return steps[finite], values[finite]

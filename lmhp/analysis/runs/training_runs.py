@@ -18,8 +18,7 @@ from lmhp.analysis.runs.columns import (
   read_curve,
   read_json_object,
 )
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.table import Curve, Runs, StudyFacts, finite_rows
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.training.history import METRICS_FILE
@@ -118,8 +117,7 @@ def _objective(result: Mapping[str, JSON], curve: Curve) -> float:
   final = result.get(f'final_{OBJECTIVE}')
   if isinstance(final, (int, float)):
     return final
-  scores = curve.get(OBJECTIVE, np.array([]))
-  scores = scores[np.isfinite(scores)]
+  _, scores = finite_rows(curve, OBJECTIVE)
   return float(scores[-1]) if len(scores) else math.nan
 
 
@@ -145,10 +143,9 @@ def _measured(results: Sequence[Mapping[str, JSON]]) -> dict[str, np.ndarray]:
       name: value for name, value in result.items() if is_numeric(value)
     }
     # The effects of kinds read these columns.
-    for kind, count in _section(result, 'parameters_by_kind').items():
-      row[f'parameters_{kind}'] = count
-    for name in list(row):
-      if name.startswith('final_'):
-        row[name.removeprefix('final_')] = row[name]
+    counts = _section(result, 'parameters_by_kind')
+    row |= {f'parameters_{kind}': count for kind, count in counts.items()}
+    finals = [name for name in row if name.startswith('final_')]
+    row |= {name.removeprefix('final_'): row[name] for name in finals}
     rows.append(row)
   return number_columns(rows)

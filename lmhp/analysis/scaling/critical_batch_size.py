@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -19,14 +20,13 @@ import numpy.typing as npt
 
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
+from lmhp.statistics.ranks import check_paired
 from lmhp.statistics.smoothing import lowess
 
 MIN_BATCH_SIZES = 3
 SPAN = 14.0
 """e-folds beyond the batch sizes that were tried, at which a bound counts as 0 or infinity."""
 PRECISION = 1e-7
-
-Interval = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +129,9 @@ def _reached_runs(
   batch_sizes: npt.ArrayLike, steps_to_target: npt.ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the batch sizes and steps of the runs that reached the target."""
-  batches = np.asarray(batch_sizes, np.float64)
-  steps = np.asarray(steps_to_target, np.float64)
-  if batches.ndim != 1 or batches.shape != steps.shape:
-    raise ConfigError(
-      f'batch_sizes, steps_to_target: got shapes {batches.shape} and {steps.shape}, expected '
-      'two lists of one length'
-    )
+  batches, steps = check_paired(
+    batch_sizes, steps_to_target, 'batch_sizes, steps_to_target'
+  )
   finite = steps[np.isfinite(steps)]
   for name, numbers in (('batch_sizes', batches), ('steps_to_target', finite)):
     wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
@@ -151,9 +147,7 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   """Fits log steps y (T,) to log batch sizes x (T,)."""
   from scipy.special import fdtri
 
-  def squares_of(log_batch: np.ndarray) -> np.ndarray:
-    return _squares(x, y, log_batch)
-
+  squares_of = functools.partial(_squares, x, y)
   # Best fit: b is the log critical batch size, a is the log of the fewest steps.
   n = len(x)
   low = x.min() - SPAN
@@ -166,16 +160,14 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   # Intervals. Examples depend on 1 / B as steps depend on B.
   # F test: a value is inside if its squares are at most least (1 + F / (n - 2)).
   growth = 1 + float(fdtri(1, n - 2, confidence)) / (n - 2)
-  limit = max(least, _rounding_squares(y)) * growth
+  # The sum of squares that rounding errors alone make.
+  rounding = n * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2
+  limit = max(least, rounding) * growth
   # E = S B = E_min (1 + B / B_crit) is the law of S with 1 / B in place of B.
   examples = x + y
-  steps_squares = _profile_over_batch(x, y)
-  examples_squares = _profile_over_batch(-x, examples)
-  of_batch = _interval(squares_of, b, limit, (low, high))
-  of_steps = _interval(steps_squares, a, limit, (y.min() - SPAN, y.max() + SPAN))
-  of_examples = _interval(
-    examples_squares, a + b, limit, (examples.min() - SPAN, examples.max() + SPAN)
-  )
+  of_batch = _interval(squares_of, b, limit, x)
+  of_steps = _interval(_profile_over_batch(x, y), a, limit, y)
+  of_examples = _interval(_profile_over_batch(-x, examples), a + b, limit, examples)
 
   reason = ''
   # A minimum at an end of the searched range means that the runs do not bound it.
@@ -202,11 +194,6 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   )
 
 
-def _rounding_squares(y: np.ndarray) -> float:
-  """Returns the sum of squares that rounding errors alone make."""
-  return len(y) * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2
-
-
 def _squares(x: np.ndarray, y: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Returns the sum of squares at log critical batch sizes, with the best log S_min."""
   residuals = y - np.logaddexp(0, np.asarray(b)[..., None] - x)
@@ -220,17 +207,16 @@ def _profile_over_batch(
 
   With (-x, x + y) in place of (x, y) it is a function of log E_min.
   """
-  # For each number of steps, minimize the squares over the batch size.
-  low = x.min() - 2 * SPAN
-  high = x.max() + 2 * SPAN
 
+  # For each number of steps, minimize the squares over the batch size.
   def squares(log_steps: np.ndarray) -> np.ndarray:
     def at(b: np.ndarray) -> np.ndarray:
       # log S = log S_min + log(1 + B_crit / B).
       residuals = y - log_steps - np.logaddexp(0, np.asarray(b)[..., None] - x)
       return np.sum(residuals**2, axis=-1)
 
-    return at(np.asarray(_minimize(at, low, high)))
+    best = _minimize(at, x.min() - 2 * SPAN, x.max() + 2 * SPAN)
+    return at(np.asarray(best))
 
   return squares
 
@@ -251,8 +237,8 @@ def _interval(
   function: Callable[[np.ndarray], np.ndarray],
   best: float,
   limit: float,
-  bounds: Interval,
-) -> Interval:
+  observed: np.ndarray,
+) -> tuple[float, float]:
   """Returns exp of the positions at which a function passes a limit, around its minimum.
 
   An end is 0 or infinity if the function does not pass the limit before the bound.
@@ -261,7 +247,7 @@ def _interval(
     function: Function of a logarithm.
     best: Position of its minimum.
     limit: Limit of the function.
-    bounds: Lower and upper bound of the search.
+    observed: Observed logarithms. The search ends `SPAN` beyond them.
   """
   from scipy.optimize import root_scalar
 
@@ -269,6 +255,7 @@ def _interval(
     return float(function(np.asarray(position))) - limit
 
   ends = []
+  bounds = (observed.min() - SPAN, observed.max() + SPAN)
   for bound, open_end in zip(bounds, (0.0, math.inf)):
     # The end is open if the limit is not passed up to the bound. Rounding can put the
     # best position itself above the limit, and then the interval is one point.
@@ -312,20 +299,11 @@ def steps_to_target(
   >>> steps_to_target([0, 100, 200], [4.0, 3.0, 2.5], target=3.25)
   75.0
   """
-  x = np.asarray(steps, np.float64)
-  y = np.asarray(losses, np.float64)
-  if x.ndim != 1 or x.shape != y.shape:
-    raise ConfigError(
-      f'steps, losses: got shapes {x.shape} and {y.shape}, expected two lists of one length'
-    )
-
+  x, y = check_paired(steps, losses, 'steps, losses')
   # Keep the losses before the first infinite one.
-  infinite = np.flatnonzero(np.isinf(y))
-  end = int(infinite[0]) if infinite.size else len(y)
-  has_loss = ~np.isnan(y[:end])
-  x = x[:end][has_loss]
-  y = y[:end][has_loss]
-
+  has_loss = ~np.isnan(y) & ~np.logical_or.accumulate(np.isinf(y))
+  x = x[has_loss]
+  y = y[has_loss]
   window = len(y) // 10 if window is None else window
 
   # Interpolate between the rows around the first crossing.
@@ -334,7 +312,7 @@ def steps_to_target(
   reached = np.flatnonzero(y <= target)
   if not reached.size:
     return math.nan
-  i = int(reached[0])
+  i = reached[0]
   # The first loss is already at the target.
   if i == 0:
     return float(x[0])

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
+from lmhp.statistics.ranks import check_paired
 
 MIN_STEPS = 20
 
@@ -104,7 +105,10 @@ def noise_scale_from_norms(
   >>> result.gradient_norm_sq, result.covariance_trace, result.batch_size
   (1.0, 16.0, 16.0)
   """
-  small, big = _checked_norms(small_norm_sq, big_norm_sq)
+  small, big = check_paired(small_norm_sq, big_norm_sq, 'small_norm_sq, big_norm_sq')
+  finite = np.isfinite(small) & np.isfinite(big)
+  small = small[finite]
+  big = big[finite]
   if not 0 < small_batch < big_batch < math.inf:
     raise ConfigError(
       f'small_batch, big_batch: got {small_batch} and {big_batch}, expected two numbers '
@@ -157,21 +161,6 @@ def noise_scale_from_norms(
     confidence=confidence,
     reason=reason,
   )
-
-
-def _checked_norms(
-  small_norm_sq: npt.ArrayLike, big_norm_sq: npt.ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the squared norms of the steps at which both are finite."""
-  small = np.asarray(small_norm_sq, np.float64)
-  big = np.asarray(big_norm_sq, np.float64)
-  if small.ndim != 1 or small.shape != big.shape:
-    raise ConfigError(
-      f'small_norm_sq, big_norm_sq: got shapes {small.shape} and {big.shape}, expected two '
-      'lists of one length'
-    )
-  finite = np.isfinite(small) & np.isfinite(big)
-  return small[finite], big[finite]
 
 
 def _tail(confidence: float, n_blocks: float) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.ranks import check_paired
 
 Rate = TypeVar('Rate', float, np.ndarray)
 
@@ -71,9 +72,8 @@ def learning_rate_sensitivity(
   >>> round(learning_rate_sensitivity(rates, [4.5, 4.0, 9.0], initial_loss=7.0), 4)
   1.1667
   """
-  rates = np.asarray(learning_rates, np.float64)
-  final = np.asarray(losses, np.float64)
-  if rates.ndim != 1 or rates.shape != final.shape or not rates.size:
+  rates, final = check_paired(learning_rates, losses, 'learning_rates, losses')
+  if not rates.size:
     raise ConfigError(
       f'learning_rates, losses: got shapes {rates.shape} and {final.shape}, expected two '
       'lists of one length'

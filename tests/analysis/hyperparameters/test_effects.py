@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from lmhp.analysis.hyperparameters import effects as module
+from lmhp.analysis.hyperparameters.design import fit_near_best, normal_scores
 from lmhp.analysis.hyperparameters.effects import effect, effects
-from lmhp.analysis.hyperparameters.regression import fit_near_best, normal_scores
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError

@@ -1,7 +1,6 @@
 """Tests of importances: shares of Optuna itself, planted effects, noise, and refusals."""
 
 import importlib.util
-import sys
 import time
 
 import numpy as np
@@ -367,7 +366,7 @@ def test_seeds_do_not_count_as_points():
 def test_an_unknown_method_and_a_missing_forest(monkeypatch):
   with pytest.raises(ConfigError, match='expected one of ped_anova, fanova'):
     importance(study(0), 'shap')
-  monkeypatch.setitem(sys.modules, 'sklearn.ensemble', None)
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ConfigError, match='scikit-learn'):
     importance(study(0), 'fanova')
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from lmhp.analysis.runs.facts import StudyFacts
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.table import Runs, StudyFacts
 from lmhp.analysis.winner.matched_budget import (
   budget_ranges,
   common_budgets,

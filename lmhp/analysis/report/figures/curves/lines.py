@@ -18,7 +18,7 @@ from lmhp.analysis.report.figures.style import (
   plot_axis,
   with_range,
 )
-from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Curve, Runs
+from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Runs, finite_rows
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.smoothing import lowess
 
@@ -127,16 +127,6 @@ def lines_of(
     kept = thin_indices(len(y), max_points)
     lines.append(Line(number, step[kept], y[kept]))
   return lines
-
-
-def finite_rows(curve: Curve, column: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns steps and values of a column at its finite values."""
-  step = np.asarray(curve.get('step', ()), np.float64)
-  y = np.asarray(curve.get(column, ()), np.float64)
-  if len(y) != len(step):
-    return np.zeros(0), np.zeros(0)
-  finite = np.isfinite(y) & np.isfinite(step)
-  return step[finite], y[finite]
 
 
 def _scores(scores: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:

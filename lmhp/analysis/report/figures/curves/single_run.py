@@ -15,7 +15,6 @@ from lmhp.analysis.report.figures.curves.all_runs import evaluation_column
 from lmhp.analysis.report.figures.curves.lines import (
   TRAIN_LOSS,
   Line,
-  finite_rows,
   loss_limits,
   smooth_curve,
   thin_indices,
@@ -23,7 +22,7 @@ from lmhp.analysis.report.figures.curves.lines import (
 from lmhp.analysis.report.figures.style import annotation, layout, plain_text, plot_axis
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
 from lmhp.analysis.report.numbers import number
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 
 PANEL = 150
 """Height of a panel in pixels."""
