@@ -13,7 +13,7 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import SEARCH, Runs
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import wilson_interval
 
 STABLE_FRACTION = 0.1
@@ -133,14 +133,11 @@ def find_divergence(
   n_diverged = int(diverged.sum())
   # Fraction that diverged, with Wilson's interval.
   low, high = wilson_interval(n_diverged, len(judged), confidence)
-  largest_stable = smallest_diverged = math.nan
-  if learning_rate:
-    rates = judged.values[learning_rate]
-    largest_stable, smallest_diverged = _stability_limits(rates, diverged)
-  cuts = ()
+  unknown = np.full(len(judged), math.nan)
+  rates = judged.values.get(learning_rate, unknown)
+  largest_stable, smallest_diverged = _stability_limits(rates, diverged)
   # A cut needs runs of both outcomes.
-  if 0 < n_diverged < len(judged):
-    cuts = _best_cuts(judged, diverged, permutations, seed)
+  has_both = 0 < n_diverged < len(judged)
   return Divergence(
     n_runs=len(judged),
     n_diverged=n_diverged,
@@ -149,7 +146,7 @@ def find_divergence(
     low=low,
     high=high,
     confidence=confidence,
-    cuts=cuts,
+    cuts=_best_cuts(judged, diverged, permutations, seed) if has_both else (),
     learning_rate=learning_rate,
     largest_stable=largest_stable,
     smallest_diverged=smallest_diverged,
@@ -162,11 +159,7 @@ def _learning_rate_axis(runs: Runs, name: str | None) -> str:
     named = [n for n, axis in runs.axes.items() if axis.is_learning_rate]
     # With several learning rates, none of them is the obvious one.
     return named[0] if len(named) == 1 else ''
-  if name not in runs.axes:
-    raise ConfigError(
-      f'axis: got {name!r}, expected one of {sorted(runs.axes)}{suggest(name, runs.axes)}'
-    )
-  if runs.axes[name].is_choice:
+  if runs.require_axis(name).is_choice:
     raise ConfigError(f'axis: got {name!r}, which is a choice, expected a number')
   return name
 
@@ -238,7 +231,7 @@ def _best_cuts(
 
   # Find the best cut of each axis, and its gain in each permutation.
   best_sides: list[tuple[str, _Side, float]] = []
-  largest_gains: list[np.ndarray] = []
+  largest = np.full(1 + permutations, -math.inf)
   for name, axis in judged.varied_axes().items():
     sides = _sides(axis, judged.values[name][first])
     if not sides:
@@ -249,18 +242,15 @@ def _best_cuts(
     inside = members @ counts
     best = int(np.argmax(gains[0] + 1e-9 * inside[:, 1] / inside[:, 0]))
     best_sides.append((name, sides[best], float(gains[0, best])))
-    largest_gains.append(gains.max(axis=1))
-  if not best_sides:
-    return ()
+    largest = np.maximum(largest, gains.max(axis=1))
 
   # The p-value compares a gain with the largest gain of all axes in each permutation.
-  largest = np.max(largest_gains, axis=0)[1:]
   cuts = []
   for name, side, gain in sorted(best_sides, key=lambda one: -one[2]):
-    # The tolerance counts ties despite rounding. The observed order counts as one
-    # permutation, which gives the 1 + in the p-value.
+    # The tolerance counts ties despite rounding. The observed order is the first
+    # permutation, which counts too.
     n_better = np.sum(largest >= gain * (1 - 1e-9))
-    cuts.append(_cut(name, side, counts, (1 + n_better) / (1 + permutations)))
+    cuts.append(_cut(name, side, counts, n_better / (1 + permutations)))
   return tuple(cuts)
 
 

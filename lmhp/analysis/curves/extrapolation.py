@@ -146,23 +146,22 @@ def _constant_part(
   steps: np.ndarray, learning_rate: npt.ArrayLike | None
 ) -> tuple[np.ndarray, str]:
   """Returns the rows at the peak of the learning rate, and a reason if they are too few."""
-  every = np.arange(len(steps))
-  if learning_rate is None:
-    return every, ''
-  rates = np.asarray(learning_rate, np.float64)
+  rates = np.asarray(
+    np.full(len(steps), math.nan) if learning_rate is None else learning_rate,
+    np.float64,
+  )
   if rates.shape != steps.shape:
     raise ConfigError(
       f'learning_rate: got shape {rates.shape}, expected that of steps, {steps.shape}'
     )
   finite = np.flatnonzero(np.isfinite(rates))
   if not len(finite):
-    return every, ''
+    return np.arange(len(steps)), ''
 
   # Rows from the first at the peak to the last before the rate falls.
   at_peak = rates[finite] >= CONSTANT * rates[finite].max()
   first = int(np.argmax(at_peak))
-  after = np.flatnonzero(~at_peak[first:])
-  rows = finite[first : first + int(after[0])] if len(after) else finite[first:]
+  rows = finite[first:][np.logical_and.accumulate(at_peak[first:])]
   span = (steps[rows[-1]] - steps[rows[0]]) / max(steps[finite[-1]], 1e-300)
   # The constant part must hold enough rows and a third of the steps.
   is_short = len(rows) < MIN_ROWS or span < 1 / 3
@@ -206,11 +205,8 @@ def _average_fits(
   rng: np.random.Generator,
 ) -> Extrapolation:
   """Averages the fits of the grid, and draws the loss at the later step."""
-  exponent_grid, shift_grid = np.meshgrid(
-    EXPONENTS, np.array(SHIFTS) * steps[-1], indexing='ij'
-  )
-  exponents = exponent_grid.ravel()
-  shifts = shift_grid.ravel()
+  exponents = np.repeat(EXPONENTS, len(SHIFTS))
+  shifts = np.tile(np.array(SHIFTS) * steps[-1], len(EXPONENTS))
 
   def power_law(at: np.ndarray) -> np.ndarray:
     """Returns (K, S) the law with offset 0 and amplitude 1."""
@@ -293,7 +289,6 @@ class _Fit:
 
 def _least_squares(columns: np.ndarray, losses: np.ndarray, constant: float) -> _Fit:
   """Fits losses (S,) by a constant column and each of K columns (K, S)."""
-
   # Least squares of loss = offset + amplitude * column, for all columns at once.
   mean_x = columns.mean(axis=1)
   mean_y = losses.mean()

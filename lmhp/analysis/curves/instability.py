@@ -14,7 +14,7 @@ from lmhp.analysis.curves.spikes import MIN_SDS, Spikes, find_spikes, largest_ri
 from lmhp.analysis.findings import Finding, ProposedRange
 from lmhp.analysis.phrases import amount, counted, p_text, quantity
 from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 
 MIN_SPIKES = 2
 """Spikes of one run that make a finding."""
@@ -24,6 +24,8 @@ MIN_EARLY_RISE = 0.2
 """Smallest rise of the loss in the start that counts, in nats."""
 MAX_WARMUP = 0.01
 """Fraction of the steps up to which a warmup counts as none."""
+OTHER_UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
+"""Units of a warmup other than a fraction."""
 MIN_NORM_RATIO = 3.0
 """Ratio to the smoothed gradient norm above which a norm is a spike."""
 MIN_NORM_SPIKES = 3
@@ -54,8 +56,9 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
   worst_row = unstable[worst].rows[np.argmax(unstable[worst].sizes)]
   worst_step = float(runs.curves[worst]['step'][worst_row])
   count = sum(map(len, unstable.values()))
+  # A spike of the gradient norm comes with the loss spike, or up to two rows before it.
   with_norms = sum(
-    _near_norm_spikes(runs.curves[number], each.rows)
+    _n_followed(_norm_spikes(runs.curves[number]), each.rows)[1]
     for number, each in unstable.items()
   )
   noise = unstable[worst].noise
@@ -100,47 +103,52 @@ def _common_steps(runs: Runs, spikes: Mapping[int, Spikes]) -> set[float]:
   """
   if len(spikes) < 3:
     return set()
-  steps = []
+  counts: collections.Counter[float] = collections.Counter()
   for number, run_spikes in spikes.items():
-    steps += runs.curves[number]['step'][run_spikes.rows].astype(float).tolist()
-  counts = collections.Counter(steps)
+    counts.update(runs.curves[number]['step'][run_spikes.rows].tolist())
   return {step for step, n in counts.items() if n > max(2, len(spikes) / 2)}
 
 
 def _without_steps(
   runs: Runs, number: int, spikes: Spikes, steps: Collection[float]
 ) -> Spikes:
-  own_steps = runs.curves[number]['step'][spikes.rows]
-  kept = np.array([float(step) not in steps for step in own_steps], bool)
+  kept = ~np.isin(runs.curves[number]['step'][spikes.rows], list(steps))
   return Spikes(spikes.rows[kept], spikes.sizes[kept], spikes.noise)
 
 
-def _near_norm_spikes(curve: Curve, rows: np.ndarray) -> int:
-  """Returns the number of rows with a spike of the gradient norm at most two rows before."""
-  norm_rows = _norm_spikes(curve.get('grad_norm', np.zeros(0)))
-  return sum(
-    bool(np.any((norm_rows <= row) & (norm_rows >= row - NEIGHBOURS))) for row in rows
-  )
+def _n_followed(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+  """Counts rows that belong together: one of `second` at most two rows after one of `first`.
+
+  Args:
+    first: Rows of spikes of the gradient norm.
+    second: Rows of spikes of the loss.
+
+  Returns:
+    The number of such rows of `first`, and of `second`.
+  """
+  distance = second - first[:, None]
+  belongs = (distance >= 0) & (distance <= NEIGHBOURS)
+  return int(belongs.any(axis=1).sum()), int(belongs.any(axis=0).sum())
 
 
 def _before_divergence(runs: Runs, number: int, name: str) -> np.ndarray:
   """Returns a column up to the step at which the run diverged."""
-  values = np.asarray(runs.curves[number][name], np.float64)
-  steps = np.asarray(runs.curves[number]['step'], np.float64)
+  values = runs.curves[number][name]
   # Cut at the recorded divergence, or at the first infinite value if that is earlier.
-  diverged_at = _measured(runs, number, 'diverged_at')
-  end = len(values)
-  if math.isfinite(diverged_at):
-    end = int(np.searchsorted(steps, diverged_at))
-  infinite = np.flatnonzero(np.isinf(values))
-  if len(infinite):
-    end = min(end, int(infinite[0]))
-  return values[:end]
+  # NaN is sorted after all steps.
+  end = np.searchsorted(runs.curves[number]['step'], _diverged_at(runs, number))
+  return values[: min([end, *np.flatnonzero(np.isinf(values))])]
 
 
-def _norm_spikes(norms: np.ndarray) -> np.ndarray:
+def _diverged_at(runs: Runs, number: int) -> float:
+  """Returns the step at which a run diverged. NaN if it did not, or if it is unknown."""
+  unknown = np.full(len(runs), math.nan)
+  return float(runs.measured.get('diverged_at', unknown)[runs.row(number)])
+
+
+def _norm_spikes(curve: Curve) -> np.ndarray:
   """Returns the rows whose gradient norm is far above the smoothed curve."""
-  norms = np.asarray(norms, np.float64)
+  norms = curve.get('grad_norm', np.zeros(0))
   with np.errstate(divide='ignore', invalid='ignore'):
     logs = np.where(norms > 0, np.log(norms), math.nan)
   return find_spikes(logs, min_rise=math.log(MIN_NORM_RATIO)).rows
@@ -159,12 +167,12 @@ def warmup_indicated(curve_runs: Runs) -> list[Finding]:
   hurt = [number for number in without if rises[number] > 0]
   if len(hurt) < min(2, len(without)) or not hurt:
     return []
-  n_diverged = sum(math.isinf(rises[number]) for number in hurt)
   # An infinite rise marks a run that diverged.
   finite = [rises[number] for number in hurt if math.isfinite(rises[number])]
+  n_diverged = len(hurt) - len(finite)
   rise = max(finite, default=math.nan)
   effects = []
-  if math.isfinite(rise):
+  if finite:
     effects.append(f'the loss rose by up to {quantity(rise)}')
   if n_diverged:
     effects.append(f'{n_diverged} diverged')
@@ -223,30 +231,22 @@ def _early_rises(runs: Runs) -> dict[int, float]:
   until: dict[int, float] = {}
   noises: dict[int, float] = {}
   for number, end in ends.items():
-    is_complete = runs.status[_row(runs, number)] == 'complete'
+    is_complete = runs.status[runs.row(number)] == 'complete'
     until[number] = EARLY_FRACTION * (end if is_complete else longest)
-    late = np.asarray(runs.curves[number]['step']) > until[number]
-    noises[number] = noise_sd(_losses(runs, number)[late])
+    curve = runs.curves[number]
+    noises[number] = noise_sd(curve['loss_nats'][curve['step'] > until[number]])
   finite = [sd for sd in noises.values() if math.isfinite(sd)]
   usual = float(np.median(finite)) if finite else math.inf
-  return {
-    number: _early_rise(
-      runs,
-      number,
-      until[number],
-      noises[number] if math.isfinite(noises[number]) else usual,
-    )
-    for number in ends
-  }
+  noises = {n: sd if math.isfinite(sd) else usual for n, sd in noises.items()}
+  return {n: _early_rise(runs, n, until[n], noises[n]) for n in ends}
 
 
 def _early_rise(runs: Runs, number: int, until: float, noise: float) -> float:
   """Returns the rise of one run's loss up to a step."""
-  steps = np.asarray(runs.curves[number]['step'], np.float64)
-  losses = _losses(runs, number)
-  if _measured(runs, number, 'diverged_at') <= until:
+  if _diverged_at(runs, number) <= until:
     return math.inf
-  start = losses[np.isfinite(losses) & (steps <= until)]
+  steps, losses = finite_rows(runs.curves[number], 'loss_nats')
+  start = losses[steps <= until]
   if len(start) < 5:
     return 0.0
   # A single hard batch is no rise.
@@ -255,27 +255,17 @@ def _early_rise(runs: Runs, number: int, until: float, noise: float) -> float:
   return rise if rise > max(MIN_SDS * noise, MIN_EARLY_RISE) else 0.0
 
 
-def _losses(runs: Runs, number: int) -> np.ndarray:
-  return np.asarray(runs.curves[number]['loss_nats'], np.float64)
-
-
 def _has_warmup(runs: Runs, number: int) -> bool:
   """Returns True if a run had a warmup, by its config or else by its learning rates."""
-  fraction = _setting(runs, number, 'schedule.warmup_fraction')
-  others = [
-    _setting(runs, number, f'schedule.warmup_{unit}')
-    for unit in ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
-  ]
-  if isinstance(fraction, (int, float)) and math.isfinite(fraction):
+  fraction = to_float(runs.setting(number, 'schedule.warmup_fraction'))
+  if math.isfinite(fraction):
+    others = [runs.setting(number, f'schedule.warmup_{unit}') for unit in OTHER_UNITS]
     return fraction > MAX_WARMUP or any(
       o for o in others if isinstance(o, (int, float))
     )
   # Without a setting, a warmup shows in rates that rise to their peak.
-  rates = np.asarray(runs.curves[number].get('learning_rate', np.zeros(0)), np.float64)
-  rates = rates[np.isfinite(rates)]
-  if len(rates) < 2:
-    return False
-  return bool(rates[1] < 0.9 * rates.max() and np.argmax(rates) > 1)
+  _, rates = finite_rows(runs.curves[number], 'learning_rate')
+  return bool(len(rates) > 1 and rates[1] < 0.9 * rates.max() and rates.argmax() > 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,12 +303,15 @@ def _higher_rates(
 def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   """Reports runs without gradient clipping whose gradient norms have large spikes."""
   runs = curve_runs
+  # A clip norm below the largest norm clips. It may be unknown.
   norms = {
-    number: np.asarray(curve['grad_norm'], np.float64)
+    number: curve['grad_norm']
     for number, curve in runs.curves.items()
-    if 'grad_norm' in curve and not _is_clipped(runs, number, curve['grad_norm'])
+    if 'grad_norm' in curve
+    and not to_float(runs.setting(number, 'optimizer.clip_norm'))
+    < np.nanmax(curve['grad_norm'])
   }
-  spikes = {number: _norm_spikes(column) for number, column in norms.items()}
+  spikes = {number: _norm_spikes(runs.curves[number]) for number in norms}
   spikes = {n: rows for n, rows in spikes.items() if len(rows) >= MIN_NORM_SPIKES}
   if not spikes:
     return []
@@ -326,7 +319,10 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   ratio = max(
     float(np.max(norms[n][rows]) / np.nanmedian(norms[n])) for n, rows in spikes.items()
   )
-  before_loss = sum(_before_loss_spikes(runs, n, rows) for n, rows in spikes.items())
+  before_loss = 0
+  for number, rows in spikes.items():
+    loss_spikes = find_spikes(runs.curves[number].get('loss_nats', np.zeros(0)))
+    before_loss += _n_followed(rows, loss_spikes.rows)[0]
   # The proposed threshold is near the 90th percentile of the norms, by the median run.
   usual = float(np.median([np.nanquantile(column, 0.9) for column in norms.values()]))
   verb = 'has' if len(spikes) == 1 else 'have'
@@ -363,38 +359,6 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   ]
 
 
-def _is_clipped(runs: Runs, number: int, norms: np.ndarray) -> bool:
-  """Returns True if a clip norm is known and below the largest gradient norm."""
-  clip = _setting(runs, number, 'optimizer.clip_norm')
-  return isinstance(clip, (int, float)) and clip < np.nanmax(norms)
-
-
-def _before_loss_spikes(runs: Runs, number: int, rows: np.ndarray) -> int:
-  """Returns the number of rows with a loss spike at most two rows after."""
-  tops = find_spikes(runs.curves[number].get('loss_nats', np.zeros(0))).rows
-  return sum(bool(np.any((tops >= row) & (tops <= row + NEIGHBOURS))) for row in rows)
-
-
-# --- columns of one run -----------------------------------------------------------------
-
-
-def _row(runs: Runs, number: int) -> int:
-  """Returns the index of a run."""
-  return int(np.flatnonzero(runs.number == number)[0])
-
-
-def _measured(runs: Runs, number: int, name: str) -> float:
-  column = runs.measured.get(name)
-  return math.nan if column is None else float(column[_row(runs, number)])
-
-
-def _setting(runs: Runs, number: int, name: str) -> object:
-  """Returns a run's value of an axis, or else that of its config. None if unknown."""
-  if name in runs.values:
-    return runs.values[name][_row(runs, number)]
-  return runs.configs.get(number, {}).get(name)
-
-
 def _finite_settings(runs: Runs, numbers: Sequence[int], name: str) -> list[float]:
-  values = [to_float(_setting(runs, number, name)) for number in numbers]
+  values = [to_float(runs.setting(number, name)) for number in numbers]
   return [value for value in values if math.isfinite(value)]

@@ -14,7 +14,8 @@ import numpy as np
 from lmhp.analysis.curves.noise import noise_sd
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, p_text, quantity
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.columns import is_numeric
+from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 from lmhp.statistics.smoothing import lowess
 
 EVAL_LOSS = 'eval_loss_nats'
@@ -87,25 +88,21 @@ class Evaluations:
 
 def evaluations_of_runs(runs: Runs) -> list[Evaluations]:
   """Returns the evaluations of all runs that have at least six."""
-  curves: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-  for number, curve in runs.curves.items():
-    steps, losses = evaluations_of(curve)
-    if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all():
-      curves[number] = (steps, losses)
+  every = {number: evaluations_of(curve) for number, curve in runs.curves.items()}
+  usable = {
+    number: (steps, losses)
+    for number, (steps, losses) in every.items()
+    if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all()
+  }
+  if not usable:
+    return []
 
   # Noise of each run, at least the median over all runs.
-  noises = {
-    number: noise_sd(losses[len(losses) // 3 :])
-    for number, (_, losses) in curves.items()
-  }
-  if not noises:
-    return []
-  common = float(np.nanmedian(list(noises.values())))
+  noises = [noise_sd(losses[len(losses) // 3 :]) for _, losses in usable.values()]
+  common = float(np.nanmedian(noises))
   return [
-    _evaluations(
-      number, runs.curves[number], *curves[number], max(noises[number], common)
-    )
-    for number in curves
+    _evaluations(number, runs.curves[number], steps, losses, max(noise, common))
+    for (number, (steps, losses)), noise in zip(usable.items(), noises)
   ]
 
 
@@ -116,15 +113,13 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
   """
   if EVAL_LOSS not in curve:
     return np.zeros(0), np.zeros(0)
-  losses = np.asarray(curve[EVAL_LOSS], np.float64)
-  steps = np.asarray(curve['step'], np.float64)
-  rows = ~np.isnan(losses)
+  rows = ~np.isnan(curve[EVAL_LOSS])
   if 'eval_sequences' in curve and rows.any():
     # Evaluations on another number of sequences are not comparable with the first. NaN
     # differs from every number, so such rows are dropped too.
-    count = np.asarray(curve['eval_sequences'], np.float64)
-    rows &= ~(count != count[rows][0])
-  return steps[rows], losses[rows]
+    count = curve['eval_sequences']
+    rows &= count == count[rows][0]
+  return curve['step'][rows], curve[EVAL_LOSS][rows]
 
 
 def _evaluations(
@@ -134,21 +129,18 @@ def _evaluations(
   smoothed = lowess(losses, max(5, len(losses) // 4), steps)
   best = int(np.argmin(smoothed))
   fall = fall_error = gap = math.nan
-  if 'loss_nats' in curve:
-    train_steps = np.asarray(curve['step'], np.float64)
-    train = np.asarray(curve['loss_nats'], np.float64)
-    late = np.isfinite(train) & (train_steps >= steps[best])
-    if late.sum() >= 8:
-      # Compare the mean of the first third after the minimum with that of the last third.
-      train_steps = train_steps[late]
-      train = train[late]
-      window = max(4, len(train) // 3)
-      fall = float(np.mean(train[:window]) - np.mean(train[-window:]))
-      # Standard error of the difference of two means over `window` rows each.
-      fall_error = noise_sd(train) * math.sqrt(2 / window)
-      # Gap between validation and training loss over the same last steps.
-      near_end = steps >= min(train_steps[-window], steps[-1])
-      gap = float(np.mean(losses[near_end]) - np.mean(train[-window:]))
+  train_steps, train = finite_rows(curve, 'loss_nats')
+  late = train_steps >= steps[best]
+  if late.sum() >= 8:
+    # Compare the mean of the first third after the minimum with that of the last third.
+    train = train[late]
+    window = max(4, len(train) // 3)
+    fall = float(np.mean(train[:window]) - np.mean(train[-window:]))
+    # Standard error of the difference of two means over `window` rows each.
+    fall_error = noise_sd(train) * math.sqrt(2 / window)
+    # Gap between validation and training loss over the same last steps.
+    near_end = steps >= min(train_steps[late][-window], steps[-1])
+    gap = float(np.mean(losses[near_end]) - np.mean(train[-window:]))
 
   # A single high evaluation at the end is no rise.
   end = min(smoothed[-1], float(np.median(losses[-3:])))
@@ -182,16 +174,15 @@ def overfitting_runs(
     f'{p_text(one.p_value)})'
     for one in related
   )
+  over_all = f' Over all runs, {correlations}.' if correlations else ''
   verb = 'overfits' if len(over) == 1 else 'overfit'
   evidence = (
     f'Run {worst.number} has its lowest validation loss at step {amount(worst.best_step)} of '
     f'{amount(worst.steps[-1])}. Its training loss fell by {quantity(worst.train_fall)} after '
     f'that, and its validation loss ends {quantity(worst.gap)} above the training loss. A rise '
     f'counts if it is larger than {MIN_SDS:g} standard deviations of an evaluation '
-    f'({quantity(worst.noise)} each).'
+    f'({quantity(worst.noise)} each).{over_all}'
   )
-  if correlations:
-    evidence += f' Over all runs, {correlations}.'
   return [
     Finding(
       kind='overfitting',
@@ -270,15 +261,10 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
   """Returns the axes and measurements that the gap correlates with significantly."""
   from scipy.stats import spearmanr
 
-  # Final gap of each run, by its row.
-  row_of = {number: row for row, number in enumerate(runs.number.tolist())}
-  gap_of = {
-    row_of[e.number]: e.gap
-    for e in evaluations
-    if math.isfinite(e.gap) and e.number in row_of
-  }
-  rows = np.array(list(gap_of), int)
-  gaps = np.array(list(gap_of.values()))
+  # Final gap of each run, and its row.
+  known = [one for one in evaluations if math.isfinite(one.gap)]
+  rows = [runs.row(one.number) for one in known]
+  gaps = np.array([one.gap for one in known])
 
   # Rank correlation of the gap with each related quantity, with Bonferroni correction.
   tested: list[_Related] = []
@@ -286,7 +272,8 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
     column = runs.values.get(name, runs.measured.get(name))
     if column is None or len(rows) < 5:
       continue
-    values = _numbers(column[rows])
+    settings = column[rows].tolist()
+    values = np.array([v if is_numeric(v) else math.nan for v in settings], np.float64)
     finite = np.isfinite(values)
     if finite.sum() >= 5 and len(np.unique(values[finite])) > 1:
       result = np.asarray(spearmanr(values[finite], gaps[finite]), np.float64)
@@ -297,13 +284,3 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
     for one in tested
     if one.p_value * len(tested) < RELATED_LEVEL
   ]
-
-
-def _numbers(column: np.ndarray) -> np.ndarray:
-  """Returns a column as numbers, with NaN for other values."""
-  numbers = []
-  for value in column.tolist():
-    is_number = isinstance(value, (int, float, np.number))
-    is_number = is_number and not isinstance(value, bool)
-    numbers.append(float(value) if is_number else math.nan)
-  return np.array(numbers, np.float64)

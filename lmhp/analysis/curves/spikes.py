@@ -45,7 +45,6 @@ class Spikes:
 def find_spikes(
   values: npt.ArrayLike,
   min_rise: float = MIN_NATS,
-  min_sds: float = MIN_SDS,
   skipped: float = SKIPPED,
 ) -> Spikes:
   """Finds rows that are far above the smoothed curve.
@@ -56,7 +55,6 @@ def find_spikes(
   Args:
     values: (S,) losses, or logarithms of gradient norms.
     min_rise: Smallest height of a spike, in the unit of the values.
-    min_sds: Smallest height in standard deviations.
     skipped: Fraction of the rows at the start that is left out.
 
   >>> calm = 3 + 0.01 * np.random.default_rng(0).standard_normal(60)
@@ -75,17 +73,13 @@ def find_spikes(
   # Rows above the smoothed curve by many deviations, and by more than the least rise.
   height = kept - smoothed
   noise = noise_sd(kept, smoothed=smoothed)
-  is_high = height > np.maximum(min_sds * noise, min_rise)
+  is_high = height > np.maximum(MIN_SDS * noise, min_rise)
 
   # Number the groups of neighbouring rows, and take the highest row of each.
-  group = np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1)
-  tops = []
-  for number in range(1, group.max(initial=0) + 1):
-    rows = np.flatnonzero(is_high & (group == number))
-    if len(rows):
-      tops.append(rows[np.argmax(height[rows])])
-  top_rows = np.array(tops, int)
-  return Spikes(finite[top_rows], height[top_rows], noise)
+  group = np.where(is_high, np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1), 0)
+  numbers = range(1, group.max() + 1)
+  tops = [int(np.argmax(np.where(group == n, height, -math.inf))) for n in numbers]
+  return Spikes(finite[tops], height[tops], noise)
 
 
 def largest_rise(values: npt.ArrayLike) -> tuple[float, int]:

@@ -13,7 +13,7 @@ from lmhp.analysis.curves.overfitting import evaluations_of
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, quantity
 from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 
 MORE_STEPS = 1.1
 """A gain is that of training for this many times the steps."""
@@ -70,27 +70,21 @@ def late_trend(number: int, curve: Curve) -> Trend | None:
   >>> round(trend.gain, 5), round(0.1 * math.log(1.1), 5)
   (0.00953, 0.00953)
   """
-  steps, losses = evaluations_of(curve)
   # Take the evaluations of the last quarter, or the training losses if they are too
   # few.
-  late = _late_rows(steps)
   loss_name = 'validation'
-  if late.sum() < MIN_ROWS and 'loss_nats' in curve:
+  steps, losses = _late_rows(*evaluations_of(curve))
+  if len(steps) < MIN_ROWS and 'loss_nats' in curve:
     loss_name = 'training'
-    losses = np.asarray(curve['loss_nats'], np.float64)
-    finite = np.isfinite(losses)
-    steps = np.asarray(curve['step'], np.float64)[finite]
-    losses = losses[finite]
-    late = _late_rows(steps)
-  if late.sum() < MIN_ROWS or not np.isfinite(losses[late]).all():
+    steps, losses = _late_rows(*finite_rows(curve, 'loss_nats'))
+  if len(steps) < MIN_ROWS or not np.isfinite(losses).all():
     return None
 
   # Gain of more steps, from a line in log steps.
-  slope, error = _fit_line(np.log(steps[late]), losses[late])
+  slope, error = _fit_line(np.log(steps), losses)
   # Last learning rate as a fraction of the peak.
-  rates = np.asarray(curve.get('learning_rate', np.array([math.nan])), np.float64)
-  rates = rates[np.isfinite(rates)]
-  has_rate = len(rates) > 0 and rates.max() > 0
+  _, rates = finite_rows(curve, 'learning_rate')
+  has_rate = rates.max(initial=0) > 0
   return Trend(
     number=number,
     # For a loss of a + b log(t), training k times as long changes it by b log(k).
@@ -101,10 +95,10 @@ def late_trend(number: int, curve: Curve) -> Trend | None:
   )
 
 
-def _late_rows(steps: np.ndarray) -> np.ndarray:
-  if not len(steps):
-    return np.zeros(0, bool)
-  return (steps >= (1 - LATE_FRACTION) * steps[-1]) & (steps > 0)
+def _late_rows(steps: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the steps and losses of the last quarter of the steps."""
+  late = (steps >= (1 - LATE_FRACTION) * steps[-1:]) & (steps > 0)
+  return steps[late], losses[late]
 
 
 def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -129,13 +123,10 @@ def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 def trend_at_end(curve_runs: Runs) -> list[Finding]:
   """Reports if complete runs were still improving or saturated, by the median run."""
-  runs = curve_runs
-  complete = set(runs.number[runs.status == 'complete'].tolist())
-  trends = []
-  for number, curve in runs.curves.items():
-    trend = late_trend(number, curve) if number in complete else None
-    if trend is not None:
-      trends.append(trend)
+  complete = curve_runs.number[curve_runs.status == 'complete']
+  curves = curve_runs.curves.items()
+  fitted = [late_trend(number, curve) for number, curve in curves if number in complete]
+  trends = [trend for trend in fitted if trend is not None]
   if not trends:
     return []
   # The study is judged by the median gain and the median standard error.
@@ -155,37 +146,31 @@ def trend_at_end(curve_runs: Runs) -> list[Finding]:
     'runs_improving': n_improving,
     'runs': len(trends),
   }
-  method = (
-    f'From a line in the log of the steps through the last quarter of the '
-    f'{trends[0].loss_name} loss, for the median run'
-  )
-  note = _decay_note(trends)
   if is_improving:
-    return [
-      Finding(
-        kind='still_improving',
-        level='note',
-        title=(
-          f'Runs were still improving at their end: 10% more steps would bring '
-          f'{quantity(gain)} ({n_improving} of {len(trends)} runs improve clearly).'
-        ),
-        evidence=f'{method}; its standard error is {quantity(error)}.{note}',
-        numbers=numbers,
-        runs=[trend.number for trend in trends if trend.gain > 3 * trend.error],
-        effect_nats=gain,
-      )
-    ]
+    kind = 'still_improving'
+    title = (
+      f'Runs were still improving at their end: 10% more steps would bring '
+      f'{quantity(gain)} ({n_improving} of {len(trends)} runs improve clearly).'
+    )
+    result = f'; its standard error is {quantity(error)}'
+  else:
+    kind = 'saturated'
+    title = (
+      f'Runs were saturated at their end: 10% more steps would bring less than '
+      f'{quantity(IMPROVING_NATS)}.'
+    )
+    result = f': {quantity(gain)}, standard error {quantity(error)}'
   return [
     Finding(
-      kind='saturated',
+      kind=kind,
       level='note',
-      title=(
-        f'Runs were saturated at their end: 10% more steps would bring less than '
-        f'{quantity(IMPROVING_NATS)}.'
+      title=title,
+      evidence=(
+        f'From a line in the log of the steps through the last quarter of the '
+        f'{trends[0].loss_name} loss, for the median run{result}.{_decay_note(trends)}'
       ),
-      evidence=f'{method}: {quantity(gain)}, standard error {quantity(error)}.{note}',
       numbers=numbers,
-      runs=[trend.number for trend in trends],
+      runs=[t.number for t in trends if is_saturated or t.gain > 3 * t.error],
       effect_nats=abs(gain),
     )
   ]
@@ -205,22 +190,24 @@ def _decay_note(trends: Sequence[Trend]) -> str:
 def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
   """Reports how much the training loss varies between logged steps."""
   runs = curve_runs
-  deviations: dict[int, float] = {}
+  numbers_of_runs: list[int] = []
+  deviations: list[float] = []
   for number, curve in runs.curves.items():
-    if 'loss_nats' in curve:
-      # The first half is left out, because the loss falls fast there.
-      variance = step_variance(_second_half(curve['loss_nats']))
-      if np.isfinite(variance):
-        deviations[number] = math.sqrt(variance)
+    # The first half is left out, because the loss falls fast there.
+    _, losses = finite_rows(curve, 'loss_nats')
+    variance = step_variance(losses[len(losses) // 2 :])
+    if np.isfinite(variance):
+      numbers_of_runs.append(number)
+      deviations.append(math.sqrt(variance))
   if not deviations:
     return []
-  sd = float(np.median(list(deviations.values())))
+  sd = float(np.median(deviations))
   numbers = {
     'standard_deviation_nats': sd,
     'variance_nats2': sd**2,
     'runs': len(deviations),
   }
-  batch_sizes = _batch_sizes(runs, list(deviations))
+  batch_sizes = np.array([_batch_size(runs, number) for number in numbers_of_runs])
   # With several batch sizes, report how the variance depends on them.
   different = np.unique(batch_sizes[np.isfinite(batch_sizes)])
   words = ''
@@ -228,7 +215,7 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
     numbers['batch_size'] = float(different[0])
     words = f' at a batch size of {amount(float(different[0]))}'
   elif len(different) > 1:
-    slope = _log_slope(batch_sizes, np.array(list(deviations.values())))
+    slope = _log_slope(batch_sizes, np.array(deviations))
     numbers['variance_exponent_of_batch_size'] = slope
     words = f'. Its variance scales as the batch size to the power {slope:.2f}'
   return [
@@ -246,15 +233,9 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
       ),
       numbers=numbers,
       axes=[name for name in BATCH_SIZE_NAMES if name in runs.varied_axes()],
-      runs=list(deviations),
+      runs=numbers_of_runs,
     )
   ]
-
-
-def _second_half(losses: np.ndarray) -> np.ndarray:
-  finite = np.asarray(losses, np.float64)
-  finite = finite[np.isfinite(finite)]
-  return finite[len(finite) // 2 :]
 
 
 def _log_slope(batch_sizes: np.ndarray, deviations: np.ndarray) -> float:
@@ -264,20 +245,7 @@ def _log_slope(batch_sizes: np.ndarray, deviations: np.ndarray) -> float:
   return float(np.polyfit(x, 2 * np.log(deviations[usable]), 1)[0])
 
 
-def _batch_sizes(runs: Runs, numbers: Sequence[int]) -> np.ndarray:
-  """Returns the batch size of each run. NaN if unknown."""
-  row_of = {number: row for row, number in enumerate(runs.number.tolist())}
-  batch_sizes = np.full(len(numbers), math.nan)
-  for i, number in enumerate(numbers):
-    for name in BATCH_SIZE_NAMES:
-      value = None
-      if name in runs.values and number in row_of:
-        value = runs.values[name][row_of[number]]
-      if value is None:
-        # The axis of the search first, and then the config of the run.
-        value = runs.configs.get(number, {}).get(name)
-      size = to_float(value)
-      if size > 0:
-        batch_sizes[i] = size
-        break
-  return batch_sizes
+def _batch_size(runs: Runs, number: int) -> float:
+  """Returns the batch size of a run. NaN if unknown."""
+  sizes = [to_float(runs.setting(number, name)) for name in BATCH_SIZE_NAMES]
+  return next((size for size in sizes if size > 0), math.nan)

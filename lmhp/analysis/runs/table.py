@@ -178,9 +178,8 @@ class Runs:
 
   def setting(self, number: int, name: str) -> object:
     """Returns a run's value of an axis, or else that of its config. None if unknown."""
-    if name in self.values:
-      return self.values[name][self.row(number)]
-    return self.configs.get(number, {}).get(name)
+    value = self.values[name][self.row(number)] if name in self.values else None
+    return self.configs.get(number, {}).get(name) if value is None else value
 
   def select(self, rows: np.ndarray | Sequence[int]) -> Runs:
     """Returns the table of some rows, given by a mask (T,) or by indices."""
