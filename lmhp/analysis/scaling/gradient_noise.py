@@ -136,8 +136,8 @@ def noise_scale_from_norms(
   signals = _block_means(signal, starts, length)
   noises = _block_means(noise, starts, length)
   # A draw whose signal is not above 0 has an infinite noise scale.
-  positive = np.where(signals > 0, signals, 1)
-  ratios = np.where(signals > 0, np.maximum(noises, 0) / positive, math.inf)
+  ratios = np.full(settings.draws, math.inf)
+  np.divide(np.maximum(noises, 0), signals, out=ratios, where=signals > 0)
   tail = _tail(confidence, n / length)
   low, high = np.quantile(ratios, [tail, 1 - tail], method='nearest')
 
@@ -235,18 +235,14 @@ def noise_scale_of_run(
     raise ConfigError(
       f'last_fraction: got {last_fraction}, expected a number above 0 and at most 1'
     )
-  steps = np.asarray(curve['step'], np.float64)
-  batch = np.asarray(curve['grad_norm'], np.float64)
-  microbatch = np.asarray(curve['microbatch_grad_norm'], np.float64)
-
   # Take the last fraction of the steps that have both norms.
-  finite = np.isfinite(batch) & np.isfinite(microbatch) & np.isfinite(steps)
-  logged = np.flatnonzero(finite)
+  columns = (curve['step'], curve['grad_norm'], curve['microbatch_grad_norm'])
+  logged = np.flatnonzero(np.isfinite(columns).all(axis=0))
   late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]
   # The small batch is one microbatch. The big batch is the whole batch.
   return noise_scale_from_norms(
     batch_tokens / n_microbatches,
     batch_tokens,
-    microbatch[late] ** 2,
-    batch[late] ** 2,
+    curve['microbatch_grad_norm'][late] ** 2,
+    curve['grad_norm'][late] ** 2,
   )

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.analysis.scaling.huber_fit import linear_part
-from lmhp.analysis.scaling.laws import usable_runs
+from lmhp.analysis.scaling.laws import Law, usable_runs
 from lmhp.analysis.scaling.power_laws import PowerLaw, fit_power_law
 from lmhp.errors import ConfigError
 
@@ -118,18 +118,14 @@ def fit_isoflops(
 
   # Usable runs and their compute, 6 N D unless it is given.
   n = np.asarray(parameters, float)
-  d = np.asarray(tokens, float)
-  loss = np.asarray(losses, float)
-  c = 6 * n * d if flops is None else np.asarray(flops, float)
+  c = 6 * n * np.asarray(tokens, float) if flops is None else np.asarray(flops, float)
   if c.shape != n.shape:
     raise ConfigError(f'flops: got shape {c.shape}, expected that of losses, {n.shape}')
+  table = np.array([n, tokens, losses, c], float)
   # Comparisons with NaN are False, so such runs are left out.
   with np.errstate(invalid='ignore'):
-    good = np.all([np.isfinite(row) & (row > 0) for row in (n, d, loss, c)], axis=0)
-  n = n[good]
-  d = d[good]
-  loss = loss[good]
-  c = c[good]
+    good = np.all(np.isfinite(table) & (table > 0), axis=0)
+  n, d, loss, c = table[:, good]
 
   # Fit a parabola of the loss in log N at each budget.
   minima: list[_Minimum] = []
@@ -152,8 +148,33 @@ def fit_isoflops(
       f'flops: got {len(without_minimum)} budgets without a minimum, expected a budget with at '
       f'least {MIN_SIZES} sizes and the best one inside'
     )
+
+  # The optimal sizes follow a power law of the compute, and D = C / (6 N).
+  budgets = np.array([each.flops for each in minima])
+  sizes = np.exp(np.array([each.parabola.place for each in minima]))
+  parameters_law = None
+  tokens_law = None
+  if len(minima) >= 2:
+    parameters_law = fit_power_law(budgets, sizes, confidence=confidence)
+    tokens_law = fit_power_law(budgets, budgets / 6 / sizes, confidence=confidence)
+  a = parameters_law.exponent if parameters_law else math.nan
   bias_factor, bias_of_a = _bias(minima, n, d, loss)
-  return _isoflops(minima, confidence, bias_factor, bias_of_a, outside, without_minimum)
+  coefficients = [each.parabola.coefficients for each in minima]
+  return Isoflops(
+    flops=budgets,
+    parameters=sizes,
+    tokens=budgets / 6 / sizes,
+    losses=np.array([each.parabola.value for each in minima]),
+    coefficients=np.array(coefficients).reshape(-1, 3),
+    a=a,
+    b=1 - a,
+    parameters_law=parameters_law,
+    tokens_law=tokens_law,
+    bias_factor=bias_factor,
+    bias_of_a=bias_of_a,
+    outside=tuple(outside),
+    without_minimum=tuple(without_minimum),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,44 +193,6 @@ class _Minimum:
   flops: float
   parabola: _Parabola
   rows: np.ndarray
-
-
-def _isoflops(
-  minima: Sequence[_Minimum],
-  confidence: float,
-  bias_factor: np.ndarray,
-  bias_of_a: float,
-  outside: Sequence[float],
-  without_minimum: Sequence[float],
-) -> Isoflops:
-  c = np.array([each.flops for each in minima])
-  size = np.exp(np.array([each.parabola.place for each in minima]))
-  parameters_law = None
-  tokens_law = None
-  a = math.nan
-
-  # The optimal sizes follow a power law of the compute.
-  if len(minima) >= 2:
-    parameters_law = fit_power_law(c, size, confidence=confidence)
-    # D = C / (6 N).
-    tokens_law = fit_power_law(c, c / 6 / size, confidence=confidence)
-    a = parameters_law.exponent
-  coefficients = [each.parabola.coefficients for each in minima]
-  return Isoflops(
-    flops=c,
-    parameters=size,
-    tokens=c / 6 / size,
-    losses=np.array([each.parabola.value for each in minima]),
-    coefficients=np.array(coefficients).reshape(-1, 3),
-    a=a,
-    b=1 - a,
-    parameters_law=parameters_law,
-    tokens_law=tokens_law,
-    bias_factor=bias_factor,
-    bias_of_a=bias_of_a,
-    outside=tuple(outside),
-    without_minimum=tuple(without_minimum),
-  )
 
 
 def _budgets(flops: np.ndarray) -> list[np.ndarray]:
@@ -267,36 +250,20 @@ def _bias(
 
 
 @dataclasses.dataclass(frozen=True)
-class Projection:
+class Projection(Law):
   """A scaling law fitted by variable projection.
 
   Attributes:
-    E: Irreducible loss in nats, as in `ScalingLaw`.
-    A: Loss in nats that one parameter would add.
-    B: Loss in nats that one token would add.
-    alpha: Exponent of N.
-    beta: Exponent of D.
     a: Exponent of the compute-optimal N.
     b: Exponent of the compute-optimal D.
     error: Root mean square relative error.
     reason: Reason to doubt the fit. Empty if there is none.
   """
 
-  E: float
-  A: float
-  B: float
-  alpha: float
-  beta: float
   a: float
   b: float
   error: float
   reason: str = ''
-
-  def predict(self, parameters: npt.ArrayLike, tokens: npt.ArrayLike) -> np.ndarray:
-    """Returns losses in nats."""
-    n = np.asarray(parameters, float)
-    d = np.asarray(tokens, float)
-    return self.E + self.A / n**self.alpha + self.B / d**self.beta
 
   def optimal_parameters(self, flops: npt.ArrayLike) -> np.ndarray:
     """Returns the N with the lowest loss at C = 6 N D.
@@ -366,11 +333,10 @@ def variable_projection(
 
   # Undo the centring of the terms A N^-alpha and B D^-beta.
   best = np.clip(min(results, key=lambda result: result.fun).x, *bounds)
-  (linear,), (error,) = project(best)
+  ((e, a, b),), (error,) = project(best)
   alpha, beta = np.exp(best)
-  e = linear[0]
-  a = linear[1] * np.exp(alpha * np.log(n).mean())
-  b = linear[2] * np.exp(beta * np.log(d).mean())
+  a = a * np.exp(alpha * np.log(n).mean())
+  b = b * np.exp(beta * np.log(d).mean())
 
   reason = ''
   # All three terms must show: exponents inside their range, and E, A, B above 0.

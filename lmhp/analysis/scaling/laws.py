@@ -73,8 +73,8 @@ class ComputeOptimal:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScalingLaw:
-  """A fitted scaling law.
+class Law:
+  """The law L(N, D) = E + A/N^alpha + B/D^beta.
 
   Attributes:
     E: Irreducible loss in nats.
@@ -82,7 +82,32 @@ class ScalingLaw:
     B: Loss in nats that one token would add.
     alpha: Exponent of N.
     beta: Exponent of D.
-    intervals: (low, high) of each of these, and of 'a', the exponent of the compute-optimal N.
+  """
+
+  E: float
+  A: float
+  B: float
+  alpha: float
+  beta: float
+
+  def predict(self, parameters: npt.ArrayLike, tokens: npt.ArrayLike) -> np.ndarray:
+    """Returns the loss in nats of N parameters trained on D tokens.
+
+    >>> law = Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
+    >>> float(law.predict(7e10, 1.4e12).round(3))
+    1.974
+    """
+    n = np.asarray(parameters, float)
+    d = np.asarray(tokens, float)
+    return self.E + self.A / n**self.alpha + self.B / d**self.beta
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalingLaw(Law):
+  """A fitted scaling law.
+
+  Attributes:
+    intervals: (low, high) of each parameter of the law, and of 'a', the exponent of the compute-optimal N.
       NaN if there is no interval.
     confidence: Confidence of the intervals.
     n_runs: Number of runs that were fitted.
@@ -93,11 +118,6 @@ class ScalingLaw:
     reason: Reason why an interval is missing or infinite. Empty if all are finite.
   """
 
-  E: float
-  A: float
-  B: float
-  alpha: float
-  beta: float
   intervals: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
   confidence: float = 0.9
   n_runs: int = 0
@@ -106,19 +126,6 @@ class ScalingLaw:
   residual_spread: float = 0.0
   reason: str = ''
   _fitted: _Fitted | None = dataclasses.field(default=None, repr=False, compare=False)
-
-  def predict(self, parameters: npt.ArrayLike, tokens: npt.ArrayLike) -> np.ndarray:
-    """Returns the loss in nats of N parameters trained on D tokens.
-
-    >>> law = ScalingLaw(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
-    >>> float(law.predict(7e10, 1.4e12).round(3))
-    1.974
-    """
-    return (
-      self.E
-      + self.A / np.asarray(parameters, float) ** self.alpha
-      + self.B / np.asarray(tokens, float) ** self.beta
-    )
 
   def interval(
     self, parameters: npt.ArrayLike, tokens: npt.ArrayLike
@@ -129,22 +136,20 @@ class ScalingLaw:
     """
     # Without intervals of the law, a new run has none either.
     n, d = np.broadcast_arrays(np.asarray(parameters, float), np.asarray(tokens, float))
-    if self._fitted is None or not self._has_intervals:
+    if not self._fitted or not self._has_intervals:
       unknown = np.full(n.shape, np.nan)
       return unknown, unknown
     runs = self._fitted.runs
-    draws = self._draws
     rng = np.random.default_rng(self._fitted.seed + 1)
 
     # Residuals around 0, with the variance that the five fitted parameters take up.
-    residuals = runs.y - log_law(self._fitted.theta[None], runs.x, runs.z)[0][0]
-    residuals = residuals - np.median(residuals)
+    residuals = self._fitted.residuals - np.median(self._fitted.residuals)
     residuals = residuals * np.sqrt(self.n_runs / (self.n_runs - 5))
 
     # Losses of new runs: the law of each draw plus a residual.
     x = np.log(n).ravel() - runs.centre[0]
     z = np.log(d).ravel() - runs.centre[1]
-    new = np.repeat(log_law(draws, x, z)[0], N_NOISE_DRAWS, axis=0)
+    new = np.repeat(log_law(self._fitted.draws, x, z)[0], N_NOISE_DRAWS, axis=0)
     new += rng.choice(residuals, new.shape)
     low, high = np.exp(np.quantile(new, self._levels, axis=0))
     return low.reshape(n.shape), high.reshape(n.shape)
@@ -172,8 +177,8 @@ class ScalingLaw:
     # Quantiles of the optimal size over the draws of the law.
     a_interval = self.intervals.get('a', _UNKNOWN)
     low, high = np.full((2, *c.shape), np.nan)
-    if self._fitted is not None and self._has_intervals:
-      draws = self._draws
+    if self._fitted and self._has_intervals:
+      draws = self._fitted.draws
       centre = self._fitted.runs.centre
       # Draws are in centred logs: log A = theta_1 + alpha mean(log N), and so for B.
       log_a = draws[:, 1] + draws[:, 3] * centre[0]
@@ -201,24 +206,6 @@ class ScalingLaw:
   def _has_intervals(self) -> bool:
     return bool(np.isfinite(self.intervals['alpha']).any())
 
-  @functools.cached_property
-  def _draws(self) -> np.ndarray:
-    """Draws theta (R, 5) by the score bootstrap.
-
-    The loss is tilted by resampled scores with random signs, times the residuals.
-    """
-    assert self._fitted is not None
-    runs = self._fitted.runs
-    theta = self._fitted.theta
-    shape = (self._fitted.draws, self.n_runs)
-    rng = np.random.default_rng(self._fitted.seed)
-    residuals = runs.y - log_law(theta[None], runs.x, runs.z)[0][0]
-    # The scores are the derivatives of the Huber loss. Each draw tilts the objective by
-    # resampled scores with random signs, and fits again.
-    scores = np.clip(residuals, -runs.delta, runs.delta)
-    tilt = rng.choice(scores, shape) * rng.choice([-1, 1], shape)
-    return fit(np.repeat(theta[None], shape[0], 0), runs, tilt=tilt).theta
-
 
 @dataclasses.dataclass(frozen=True)
 class _Fitted:
@@ -226,8 +213,27 @@ class _Fitted:
 
   runs: LogRuns
   theta: np.ndarray
-  draws: int
+  n_draws: int
   seed: int
+
+  @property
+  def residuals(self) -> np.ndarray:
+    """(n,) residuals of log L."""
+    return self.runs.y - log_law(self.theta[None], self.runs.x, self.runs.z)[0][0]
+
+  @functools.cached_property
+  def draws(self) -> np.ndarray:
+    """Draws theta (R, 5) by the score bootstrap.
+
+    The loss is tilted by resampled scores with random signs, times the residuals.
+    """
+    rng = np.random.default_rng(self.seed)
+    shape = (self.n_draws, len(self.runs.y))
+    # The scores are the derivatives of the Huber loss. Each draw tilts the objective by
+    # resampled scores with random signs, and fits again.
+    scores = np.clip(self.residuals, -self.runs.delta, self.runs.delta)
+    tilt = rng.choice(scores, shape) * rng.choice([-1, 1], shape)
+    return fit(np.repeat(self.theta[None], shape[0], 0), self.runs, tilt=tilt).theta
 
 
 def _optimal_size(
@@ -238,10 +244,8 @@ def _optimal_size(
   beta: np.ndarray | float,
 ) -> np.ndarray:
   """Returns the N that minimizes A/N^alpha + B/(C/6N)^beta."""
-  log_size = (
-    np.log(alpha) + log_a - np.log(beta) - log_b + beta * np.log(flops / 6)
-  ) / (alpha + beta)
-  return np.exp(log_size)
+  log_ratio = np.log(alpha) + log_a - np.log(beta) - log_b
+  return np.exp((log_ratio + beta * np.log(flops / 6)) / (alpha + beta))
 
 
 def fit_scaling_law(
@@ -292,7 +296,6 @@ def fit_scaling_law(
 
   # Fit the law, and invert its score tests for the intervals.
   theta, objective = _best_fit(columns, runs)
-  residuals = y - log_law(theta[None], runs.x, runs.z)[0][0]
   try:
     intervals, reason = law_intervals(theta, runs, confidence)
   except np.linalg.LinAlgError:
@@ -302,6 +305,7 @@ def fit_scaling_law(
     ) from None
 
   # Convert the fit back to E, A, B, alpha and beta.
+  fitted = _Fitted(runs, theta, bootstrap, seed)
   logs = quantity(np.arange(5), np.repeat(theta[None], 5, 0), centre)
   e, a, b = np.exp(logs[:3]).tolist()
   return ScalingLaw(
@@ -315,9 +319,9 @@ def fit_scaling_law(
     n_runs=len(y),
     n_left_out=n_left_out,
     objective=float(objective) / len(y),
-    residual_spread=1.4826 * float(np.median(np.abs(residuals))),
+    residual_spread=1.4826 * float(np.median(np.abs(fitted.residuals))),
     reason=reason,
-    _fitted=_Fitted(runs, theta, bootstrap, seed),
+    _fitted=fitted,
   )
 
 
@@ -331,7 +335,7 @@ def usable_runs(
   """
   rows = [np.asarray(column, np.float64) for column in (parameters, tokens, losses)]
   shapes = [row.shape for row in rows]
-  if rows[0].ndim != 1 or len(set(shapes)) > 1:
+  if len(shapes[0]) != 1 or len(set(shapes)) > 1:
     raise ConfigError(
       f'parameters, tokens, losses: got shapes {shapes}, expected three lists of one length'
     )

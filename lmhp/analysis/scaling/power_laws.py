@@ -81,21 +81,15 @@ class PowerLaw:
 
     It holds the uncertainty of the law, and scatter like that of the fitted values.
     """
-    from scipy import stats
-
     logs = self._centred_logs(x)
-    freedom = self.n_values - len(self.names) - 1
-    if freedom < 1:
-      unknown = np.full(logs.shape[:-1], np.nan)
-      return unknown, unknown
-
     # Variance of a new value: scatter^2 (1 + x (X^T X)^-1 x^T).
     design = np.concatenate([np.ones((*logs.shape[:-1], 1)), logs], axis=-1)
     leverage = np.einsum('...i,ij,...j->...', design, self._fitted.covariance, design)
     variance = self.scatter**2 * (1 + leverage)
-    reach = stats.t.ppf((1 + self.confidence) / 2, freedom) * np.sqrt(variance)
     centre = self._fitted.at_middle + logs @ self.exponents
-    return np.exp(centre - reach), np.exp(centre + reach)
+    freedom = self.n_values - len(self.names) - 1
+    low, high = _student_interval(centre, np.sqrt(variance), self.confidence, freedom)
+    return np.exp(low), np.exp(high)
 
   def _centred_logs(self, x: npt.ArrayLike) -> np.ndarray:
     values = np.asarray(x, np.float64)

@@ -55,10 +55,9 @@ def law_intervals(
   reason = _reason_without(theta, runs)
   if reason:
     return dict.fromkeys(QUANTITIES, (math.nan, math.nan)), reason
-  n_quantities = len(QUANTITIES)
   # All ends at once: two rows per quantity, for its lower and its upper end.
-  which = np.repeat(np.arange(n_quantities), 2)
-  side = np.tile([-1.0, 1.0], n_quantities)
+  which = np.repeat(np.arange(len(QUANTITIES)), 2)
+  side = np.tile([-1.0, 1.0], len(QUANTITIES))
   repeated = dataclasses.replace(runs, y=np.repeat(runs.y[None], len(which), 0))
   many = np.repeat(theta[None], len(which), axis=0)
   bounds = score_bounds(many, repeated, confidence, which, side)
@@ -68,12 +67,14 @@ def law_intervals(
   ends = np.where(np.isinf(ends) | (ends > 1e300), np.inf, ends)
   # beta / (alpha + beta) is between 0 and 1.
   ends[OPTIMAL_EXPONENT] = np.clip(ends[OPTIMAL_EXPONENT], 0, 1)
-  unbounded = []
-  intervals: dict[str, Interval] = {}
-  for name, (low, high) in zip(QUANTITIES, ends.tolist()):
-    intervals[name] = (low, high)
-    if low == 0 or high == math.inf or (name == 'a' and high == 1):
-      unbounded.append(name)
+  intervals = {
+    name: (low, high) for name, (low, high) in zip(QUANTITIES, ends.tolist())
+  }
+  unbounded = [
+    name
+    for name, (low, high) in intervals.items()
+    if low == 0 or high == math.inf or (name == 'a' and high == 1)
+  ]
   return intervals, f'the runs do not bound {", ".join(unbounded)}' if unbounded else ''
 
 
@@ -163,9 +164,7 @@ def score_correlation(fits: Fits, runs: LogRuns, normal: np.ndarray) -> np.ndarr
 
   # Project out what the other parameters can do.
   others = complement(normal).transpose(0, 2, 1) @ jacobian
-  gram = others @ others.transpose(0, 2, 1)
-  gram += 1e-13 * np.einsum('rkk->rk', gram).max(axis=1)[:, None, None] * np.eye(4)
-  projection = np.linalg.solve(gram, others @ along[..., None])
+  projection = np.linalg.solve(_gram(others), others @ along[..., None])
   along = along - (others.transpose(0, 2, 1) @ projection)[..., 0]
 
   # Correlation of the rest with the scores, the derivatives of the Huber loss.
@@ -262,6 +261,11 @@ def _project(
 def _solve_gram(fractions: np.ndarray, runs: LogRuns, normal: np.ndarray) -> np.ndarray:
   """Returns (R, 5) the vector (J J^T)^-1 normal, with J the slopes of log L."""
   jacobian = slopes(fractions, runs.x, runs.z)
+  return np.linalg.solve(_gram(jacobian), normal[..., None])[..., 0]
+
+
+def _gram(jacobian: np.ndarray) -> np.ndarray:
+  """Returns (R, k, k) J J^T of (R, k, n) J, with a small diagonal that keeps it solvable."""
   gram = jacobian @ jacobian.transpose(0, 2, 1)
-  gram += 1e-13 * np.einsum('rkk->rk', gram).max(axis=1)[:, None, None] * np.eye(5)
-  return np.linalg.solve(gram, normal[..., None])[..., 0]
+  largest = np.einsum('rkk->rk', gram).max(axis=1)[:, None, None]
+  return gram + 1e-13 * largest * np.eye(gram.shape[1])
