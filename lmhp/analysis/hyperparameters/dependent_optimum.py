@@ -60,14 +60,15 @@ def dependent_optimum(
   """
   first, second = (_basis(points, name) for name in names)
   # Columns of the two axes come first, so their coefficients do too.
-  design = np.column_stack([_two_axes(first.points, second.points), others])
+  both = _two_axes(first, second, first.points, second.points)
+  design = np.column_stack([both, others])
   coefficients, _ = fit_near_best(design, losses)
 
   # Evaluate the fit on the grid of both axes.
   shape = (len(first.values), len(second.values))
   i, j = (index.ravel() for index in np.indices(shape))
   # The other axes add a constant to the grid, which does not move the best value.
-  on_grid = _two_axes(first.grid.at(i), second.grid.at(j))
+  on_grid = _two_axes(first, second, first.grid[i], second.grid[j])
   fitted = (on_grid @ coefficients[: on_grid.shape[1]]).reshape(shape)
 
   # Describe the axis whose best value depends on the other one.
@@ -79,56 +80,37 @@ def dependent_optimum(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Columns:
-  """Columns of one axis at P points, or at G values of a grid.
-
-  Attributes:
-    main: Columns of the main effect.
-    linear: Columns that enter the products.
-  """
-
-  main: np.ndarray
-  linear: np.ndarray
-
-  def at(self, rows: np.ndarray) -> _Columns:
-    """Returns the columns of some rows."""
-    return _Columns(self.main[rows], self.linear[rows])
-
-
-@dataclasses.dataclass(frozen=True)
 class _Basis:
   """One axis of a fit over two axes.
 
   Attributes:
     axis: The axis.
-    points: Columns at the points.
-    values: Values of the grid.
-    grid: Columns at the values of the grid.
+    points: (P, C) columns at the points.
+    values: (G,) values of the grid.
+    grid: (G, C) columns at the values of the grid.
   """
 
   axis: Axis
-  points: _Columns
+  points: np.ndarray
   values: list[object]
-  grid: _Columns
+  grid: np.ndarray
 
-
-def _two_axes(first: _Columns, second: _Columns) -> np.ndarray:
-  """Returns the columns of both axes, and their products."""
-  products = column_products(first.linear, second.linear)
-  return np.column_stack([first.main, second.main, products])
+  def linear(self, columns: np.ndarray) -> np.ndarray:
+    """Returns the columns that enter the products: all of a choice, no square."""
+    return columns if self.axis.is_choice else columns[:, :1]
 
 
 def _basis(points: Runs, name: str) -> _Basis:
-  main = design_columns(points, name)
-  linear = design_columns(points, name, square=False)
-  values, on_grid = design_grid(points, name, main, GRID)
-  # The linear columns come first, so they are also the first columns of the grid.
-  return _Basis(
-    axis=bounded_axis(points, name),
-    points=_Columns(main, linear),
-    values=values,
-    grid=_Columns(on_grid, on_grid[:, : linear.shape[1]]),
-  )
+  columns = design_columns(points, name)
+  values, grid = design_grid(points, name, columns, GRID)
+  return _Basis(bounded_axis(points, name), columns, values, grid)
+
+
+def _two_axes(
+  first: _Basis, second: _Basis, a: np.ndarray, b: np.ndarray
+) -> np.ndarray:
+  """Returns the columns a and b of both axes, and their products."""
+  return np.column_stack([a, b, column_products(first.linear(a), second.linear(b))])
 
 
 def _best_values(fitted: np.ndarray, first: _Basis, second: _Basis) -> DependentOptimum:
@@ -195,25 +177,17 @@ def _direction_words(
   """Describes how the best value of an axis moves, as a sentence without a period."""
   low = best[0]
   high = best[-1]
-  if (
-    first.is_choice
-    or second.is_choice
-    or not isinstance(low, float)
-    or not isinstance(high, float)
-  ):
+  is_choice = first.is_choice or second.is_choice
+  if is_choice or not isinstance(low, float) or not isinstance(high, float):
     listed = [
       f'{format_value(v)} at {second.name}={format_value(w)}' for v, w in zip(best, at)
     ]
     return f'the best {first.name} is {", ".join(listed)}'
   # From the low end of the second axis to its high end.
   verb = 'rises' if high > low else 'falls'
-  small = min(low, high)
-  large = max(low, high)
-  if first.log:
-    change = f'by a factor of {large / small:.2g}'
-  else:
-    change = f'by {large - small:.2g}'
+  small, large = sorted([low, high])
+  change = f'a factor of {large / small:.2g}' if first.log else f'{large - small:.2g}'
   return (
-    f'the best {first.name} {verb} {change} as {second.name} goes from {format_value(at[0])} to '
-    f'{format_value(at[1])}'
+    f'the best {first.name} {verb} by {change} as {second.name} goes from '
+    f'{format_value(at[0])} to {format_value(at[1])}'
   )

@@ -17,6 +17,7 @@ axis, Q columns of all other axes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -128,18 +129,21 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   p_value = _permutation_test(normal_scores(losses), columns, others, rng)
 
   # Gain of the best value over the median of the others, shrunk towards 0.
-  values, curve, f_test = _fit_curve(points, axis, losses, columns, others)
+  quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)
+  values, curve, shrinkage = _fit_curve(
+    points, axis, losses, columns, others, quantiles
+  )
   best = int(np.argmin(curve))
   typical = float(np.median(np.delete(curve, best))) - float(curve[best])
-  gain_low = typical * f_test.shrinkage((1 + confidence) / 2)
+  gain_low, gain, gain_high = (typical * factor for factor in shrinkage)
   return dataclasses.replace(
     blank,
     p_value=p_value,
     p_holm=p_value,
     best_value=values[best],
-    gain=typical * f_test.shrinkage(0.5),
+    gain=gain,
     gain_low=0.0 if p_value > (1 - confidence) / 2 else gain_low,
-    gain_high=typical * f_test.shrinkage((1 - confidence) / 2),
+    gain_high=gain_high,
   )
 
 
@@ -223,28 +227,20 @@ def _explained(
 # --- gain -------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _FTest:
-  """F ratio of a fit, with its degrees of freedom."""
-
-  ratio: float
-  n_columns: int
-  freedom: int
-
-  def shrinkage(self, p: float) -> float:
-    """Returns the factor that corrects the size of the fitted curve, at a quantile p."""
-    value = noncentrality(self.ratio, self.n_columns, self.freedom, p)
-    return math.sqrt(value / max(self.n_columns * self.ratio, 1e-300))
-
-
 def _fit_curve(
   points: Runs,
   name: str,
   losses: np.ndarray,
   columns: np.ndarray,
   others: np.ndarray,
-) -> tuple[list[object], np.ndarray, _FTest]:
-  """Fits a curve in one axis. Returns its values, the curve, and the test of its size."""
+  quantiles: Sequence[float],
+) -> tuple[list[object], np.ndarray, list[float]]:
+  """Fits a curve in one axis.
+
+  Returns:
+    Its values, the curve, and the factor that corrects its size at each quantile of the
+    noncentral F distribution of the fit.
+  """
 
   # Weighted fit of losses that are cut at a ceiling.
   design = np.column_stack([columns, others])
@@ -268,4 +264,6 @@ def _fit_curve(
   if points.axes[name].is_integer:
     values = np.round(np.array(values, np.float64)).tolist()
   curve = on_grid @ coefficients[: columns.shape[1]]
-  return values, curve, _FTest(ratio, count, freedom)
+  sizes = [noncentrality(ratio, count, freedom, p) for p in quantiles]
+  shrinkage = [math.sqrt(size / max(count * ratio, 1e-300)) for size in sizes]
+  return values, curve, shrinkage

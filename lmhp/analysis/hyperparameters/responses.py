@@ -218,29 +218,26 @@ def _best_of_each(
   values: np.ndarray, losses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the choices, and the lowest loss of each."""
-  choices = list(dict.fromkeys(values.tolist()))
-  index = np.array([choices.index(value) for value in values.tolist()], int)
-  best = [losses[index == i].min() for i in range(len(choices))]
-  return object_column(choices), np.array(best)
+  best: dict[object, float] = {}
+  for value, loss in zip(values.tolist(), losses.tolist()):
+    best[value] = min(loss, best.get(value, math.inf))
+  return object_column(list(best)), np.array(list(best.values()))
 
 
 # --- optimum and curve ------------------------------------------------------------------
 
 
 def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimum:
-  if axis.is_choice:
-    return Optimum(confidence=confidence, reason='a choice has no fitted optimum')
   points, losses = average_seeds(runs)
-  if not len(points):
-    return Optimum(confidence=confidence, reason='there are no runs')
+  if axis.is_choice or not len(points):
+    reason = 'a choice has no fitted optimum' if axis.is_choice else 'there are no runs'
+    return Optimum(confidence=confidence, reason=reason)
 
   # Other axes enter the fit as covariates, with a linear term each.
   losses = np.where(points.status == 'diverged', math.nan, losses)
-  others = [np.zeros((len(points), 0))]
-  for name in points.varied_axes():
-    if name != axis.name:
-      others.append(design_columns(points, name, square=False))
-  covariates = np.column_stack(others)
+  others = [name for name in points.varied_axes() if name != axis.name]
+  columns = [design_columns(points, name, square=False) for name in others]
+  covariates = np.column_stack([np.zeros((len(points), 0)), *columns])
   optimum = fit_optimum(
     points.values[axis.name],
     losses,
@@ -249,8 +246,8 @@ def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimu
     covariates=covariates,
     seed=seed,
   )
-  if optimum.reason and covariates.shape[1]:
-    n_columns = covariates.shape[1]
+  n_columns = covariates.shape[1]
+  if optimum.reason and n_columns:
     return dataclasses.replace(
       optimum,
       reason=f'{optimum.reason}, as {n_columns} columns of other axes are fitted too',
@@ -298,12 +295,10 @@ def _reconcile(
   # Walk from the lowest value to both sides, up to the last value below the limit.
   limit = curve.median[i] + optimum.rise_fraction * abs(curve.median[i])
   near = curve.median <= limit
-  below = axis.low
-  if not near[: i + 1].all():
-    below = float(curve.values[i - int(np.argmin(near[i::-1])) + 1])
-  above = axis.high
-  if not near[i:].all():
-    above = float(curve.values[i + int(np.argmin(near[i:])) - 1])
+  n_below = int(np.logical_and.accumulate(near[i::-1]).sum())
+  n_above = int(np.logical_and.accumulate(near[i:]).sum())
+  below = axis.low if n_below > i else float(curve.values[i - n_below + 1])
+  above = axis.high if n_above == n - i else float(curve.values[i + n_above - 1])
   moved = dataclasses.replace(optimum, value=best, low=low, high=high, at_bound='')
   return moved, (below, above)
 

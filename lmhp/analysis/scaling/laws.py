@@ -107,8 +107,8 @@ class ScalingLaw(Law):
   """A fitted scaling law.
 
   Attributes:
-    intervals: (low, high) of each parameter of the law, and of 'a', the exponent of the compute-optimal N.
-      NaN if there is no interval.
+    intervals: (low, high) of each parameter of the law, and of 'a', the exponent of the
+      compute-optimal N. NaN if there is no interval.
     confidence: Confidence of the intervals.
     n_runs: Number of runs that were fitted.
     n_left_out: Number of runs that diverged, or whose numbers are not finite or not above 0.
