@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import functools
 import math
 
@@ -12,14 +12,14 @@ from lmhp.analysis.advice.batch_size import BatchSizeAnalysis, analyze_batch_siz
 import lmhp.analysis.advice.rules  # noqa: F401  registers the rules of lmhp
 from lmhp.analysis.curves.divergence import Divergence, find_divergence
 from lmhp.analysis.curves.overfitting import Evaluations, evaluations_of_runs
-from lmhp.analysis.findings import FINDINGS, Finding, ranked
+from lmhp.analysis.findings import FINDINGS, Finding, FindingRule, ranked
 from lmhp.analysis.hyperparameters.contours import Contour, contour
 from lmhp.analysis.hyperparameters.effects import Effect, effects
 from lmhp.analysis.hyperparameters.importances import Importance, importance
 from lmhp.analysis.hyperparameters.interactions import Interaction, interactions
 from lmhp.analysis.hyperparameters.isolations import Isolation, isolation
 from lmhp.analysis.hyperparameters.optimum import Optimum
-from lmhp.analysis.hyperparameters.optuna_evaluators import METHODS
+from lmhp.analysis.hyperparameters.optuna_evaluators import METHODS, is_installed
 from lmhp.analysis.hyperparameters.parameter_kinds import KindEffects, effects_by_kind
 from lmhp.analysis.hyperparameters.responses import Response, response
 from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
@@ -66,7 +66,6 @@ class Analysis:
   def __init__(self, runs: Runs, seed: int = 0):
     self.runs = runs
     self.seed = seed
-    self._responses: dict[str, Response] = {}
 
   def results(self, names: Sequence[str]) -> dict[str, object]:
     """Returns results by name.
@@ -90,17 +89,16 @@ class Analysis:
   @functools.cached_property
   def findings(self) -> list[Finding]:
     """Findings of all registered rules, ranked. The first is the answer."""
-    return self._evaluate(list(FINDINGS))
+    return self._evaluate(FINDINGS.values())
 
   @functools.cached_property
   def findings_of_single_run(self) -> list[Finding]:
     """Findings of the rules that apply to a single run, ranked."""
-    return self._evaluate([n for n, rule in FINDINGS.items() if rule.for_single_run])
+    return self._evaluate(rule for rule in FINDINGS.values() if rule.for_single_run)
 
-  def _evaluate(self, names: Sequence[str]) -> list[Finding]:
+  def _evaluate(self, rules: Iterable[FindingRule]) -> list[Finding]:
     findings: list[Finding] = []
-    for name in names:
-      rule = FINDINGS[name]
+    for rule in rules:
       findings += rule.rule(**self.results(rule.needs))
     return ranked(findings)
 
@@ -194,13 +192,11 @@ class Analysis:
   @functools.cached_property
   def effects(self) -> list[Effect]:
     """Effect of each varied axis, the smallest p-value first."""
-    return effects(self.runs, self.seed) if len(self.comparable_runs) else []
+    return effects(self.runs, self.seed)
 
   @functools.cached_property
   def interactions(self) -> list[Interaction]:
     """Interactions of pairs of axes, the smallest p-value first."""
-    if not len(self.comparable_runs):
-      return []
     return interactions(self.runs, self.seed, self.effects)
 
   @functools.cached_property
@@ -215,24 +211,22 @@ class Analysis:
   def _shown_axes(self) -> list[str]:
     return [effect.axis for effect in self.effects][:MAX_AXES]
 
-  def _response(self, axis: str) -> Response:
-    if axis not in self._responses:
-      self._responses[axis] = response(self.runs, axis, self._surface, seed=self.seed)
-    return self._responses[axis]
-
   @functools.cached_property
   def responses(self) -> list[Response]:
     """Responses of the axes that have a figure, in the order of their effects."""
-    return [self._response(axis) for axis in self._shown_axes]
+    return [
+      response(self.runs, axis, self._surface, seed=self.seed)
+      for axis in self._shown_axes
+    ]
 
   @functools.cached_property
   def optima(self) -> Mapping[str, Optimum]:
     """Fitted optimum of each axis with a significant effect, by name."""
     significant = {effect.axis for effect in self.effects if effect.significant()}
     return {
-      axis: self._response(axis).optimum
-      for axis in self._shown_axes
-      if axis in significant
+      one.axis.name: one.optimum
+      for one in self.responses
+      if one.axis.name in significant
     }
 
   @functools.cached_property
@@ -267,20 +261,14 @@ class Analysis:
     if not pairs:
       names = [effect.axis for effect in self.effects if effect.axis in surface.axes]
       numbers = [name for name in names if self.runs.axes[name].is_number]
-      pairs = [(numbers[0], numbers[1])] if len(numbers) > 1 else []
+      pairs = list(zip(numbers[:1], numbers[1:]))
     return [contour(self.runs, a, b, surface=surface, seed=self.seed) for a, b in pairs]
 
   @functools.cached_property
   def importances(self) -> list[Importance]:
     """Importances by PED-ANOVA, and by fANOVA if scikit-learn is installed."""
-    importances = []
-    for method in METHODS:
-      try:
-        importances.append(importance(self.runs, method, seed=self.seed))
-      except ConfigError:
-        # scikit-learn is not installed.
-        continue
-    return importances
+    methods = [method for method in METHODS if is_installed(method)]
+    return [importance(self.runs, method, seed=self.seed) for method in methods]
 
   @functools.cached_property
   def kind_effects(self) -> KindEffects | None:
@@ -319,13 +307,9 @@ class Analysis:
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)
-    if (
-      self.runs.maximize
-      # An exponent needs three sizes, and three lengths.
-      or len(np.unique(sizes)) < 3
-      or len(np.unique(tokens)) < 3
-      or len(complete) < MIN_RUNS
-    ):
+    # An exponent needs three sizes, and three lengths.
+    n_different = min(len(np.unique(sizes)), len(np.unique(tokens)))
+    if self.runs.maximize or n_different < 3 or len(complete) < MIN_RUNS:
       return None
     try:
       return fit_scaling_law(sizes, tokens, complete.losses)
@@ -333,17 +317,16 @@ class Analysis:
       return None
 
 
-def _result_names() -> tuple[str, ...]:
-  """Returns the names of the results that a finding or figure can need."""
-  names = ['runs', 'seed']
-  for name, attribute in vars(Analysis).items():
-    is_result = isinstance(attribute, (property, functools.cached_property))
-    if is_result and not name.startswith('_'):
-      names.append(name)
-  return tuple(names)
-
-
-RESULTS = _result_names()
+RESULTS = (
+  'runs',
+  'seed',
+  *(
+    name
+    for name, attribute in vars(Analysis).items()
+    if isinstance(attribute, (property, functools.cached_property))
+    and not name.startswith('_')
+  ),
+)
 """Names of the results that a finding or figure can need."""
 
 

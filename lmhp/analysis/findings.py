@@ -59,12 +59,10 @@ class ProposedRange:
 
   def to_code(self) -> str:
     """Returns the range as code for a search space."""
-    domain = 'Float'
-    ends = [repr(float(f'{end:.4g}')) for end in (self.low, self.high)]
+    log = ', log=True' if self.log else ''
     if isinstance(self.low, int) and isinstance(self.high, int):
-      domain = 'Int'
-      ends = [repr(self.low), repr(self.high)]
-    return f'{domain}({", ".join(ends)}{", log=True" if self.log else ""})'
+      return f'Int({self.low}, {self.high}{log})'
+    return f'Float({float(f"{self.low:.4g}")}, {float(f"{self.high:.4g}")}{log})'
 
   def describe(self) -> str:
     """Returns the range in words."""

@@ -24,8 +24,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.curves.noise import MAD_TO_SD
-from lmhp.analysis.curves.spikes import find_spikes
+from lmhp.analysis.curves.noise import MAD_TO_SD, find_spikes
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.smoothing import lowess

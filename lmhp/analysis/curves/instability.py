@@ -9,8 +9,13 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.curves.noise import noise_sd
-from lmhp.analysis.curves.spikes import MIN_SDS, Spikes, find_spikes, largest_rise
+from lmhp.analysis.curves.noise import (
+  MIN_SDS,
+  Spikes,
+  find_spikes,
+  largest_rise,
+  noise_sd,
+)
 from lmhp.analysis.findings import Finding, ProposedRange
 from lmhp.analysis.phrases import amount, counted, p_text, quantity
 from lmhp.analysis.runs.columns import to_float

@@ -1,10 +1,13 @@
-"""Noise of training curves from row to row.
+"""Noise of training curves from row to row, and spikes far above the smoothed curve.
+
+A curve that is logged every tenth step shows one in ten of the spikes that last one step.
 
 Dimension key: S rows.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +17,13 @@ from lmhp.statistics.smoothing import lowess
 
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+MIN_SDS = 8.0
+"""Standard deviations of a curve's own noise that make a spike. Normal noise has none."""
+MIN_NATS = 0.05
+"""Smallest rise of a loss that is a spike, however small the noise is."""
+SKIPPED = 0.1
+"""Fraction of the rows at the start that is left out, because of the warmup."""
+MIN_ROWS = 20
 
 
 def noise_sd(
@@ -79,3 +89,80 @@ def step_variance(losses: npt.ArrayLike) -> float:
   values = np.asarray(losses, np.float64)
   jumps = np.diff(values[np.isfinite(values)])
   return float(np.mean((jumps - jumps.mean()) ** 2) / 2) if len(jumps) > 1 else math.nan
+
+
+# --- spikes -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Spikes:
+  """Spikes of one curve.
+
+  Attributes:
+    rows: Rows of the highest value of each spike.
+    sizes: Height of each above the smoothed curve, in the unit of the curve.
+    noise: Standard deviation of the curve around its smoothed curve. NaN if the curve is too
+      short.
+  """
+
+  rows: np.ndarray
+  sizes: np.ndarray
+  noise: float
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+
+def find_spikes(
+  values: npt.ArrayLike,
+  min_rise: float = MIN_NATS,
+  skipped: float = SKIPPED,
+) -> Spikes:
+  """Finds rows that are far above the smoothed curve.
+
+  Neighbouring rows are one spike. The noise and the smoothed curve have low weights for
+  outliers, so that a spike does not hide itself.
+
+  Args:
+    values: (S,) losses, or logarithms of gradient norms.
+    min_rise: Smallest height of a spike, in the unit of the values.
+    skipped: Fraction of the rows at the start that is left out.
+
+  >>> calm = 3 + 0.01 * np.random.default_rng(0).standard_normal(60)
+  >>> spikes = find_spikes(np.where(np.arange(60) == 40, 4.0, calm))
+  >>> spikes.rows.tolist(), spikes.sizes.round(1).tolist(), len(find_spikes(calm))
+  ([40], [1.0], 0)
+  """
+  curve = np.asarray(values, np.float64)
+  finite = np.flatnonzero(np.isfinite(curve))
+  # Leave out the start, because of the warmup.
+  finite = finite[int(skipped * len(finite)) :]
+  if len(finite) < MIN_ROWS:
+    return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
+  kept = curve[finite]
+  smoothed = lowess(kept, 15, rounds=1)
+  # Rows above the smoothed curve by many deviations, and by more than the least rise.
+  height = kept - smoothed
+  noise = noise_sd(kept, smoothed=smoothed)
+  is_high = height > np.maximum(MIN_SDS * noise, min_rise)
+
+  # Number the groups of neighbouring rows, and take the highest row of each.
+  group = np.where(is_high, np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1), 0)
+  numbers = range(1, group.max() + 1)
+  tops = [int(np.argmax(np.where(group == n, height, -math.inf))) for n in numbers]
+  return Spikes(finite[tops], height[tops], noise)
+
+
+def largest_rise(values: npt.ArrayLike) -> tuple[float, int]:
+  """Returns the largest rise of a curve above its minimum so far, and the row of its top.
+
+  >>> largest_rise([5.0, 4.0, 6.5, 3.0])
+  (2.5, 2)
+  """
+  curve = np.asarray(values, np.float64)
+  if not np.isfinite(curve).any():
+    return 0.0, 0
+  # `fmin` ignores NaN, so a missing row does not end the running minimum.
+  rises = curve - np.fmin.accumulate(curve)
+  row = int(np.nanargmax(rises))
+  return float(rises[row]), row

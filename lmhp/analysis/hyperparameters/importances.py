@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-import importlib.util
 import math
 
 import numpy as np
@@ -25,6 +24,7 @@ from lmhp.analysis.hyperparameters.optuna_evaluators import (
   METHODS,
   TARGET_QUANTILE,
   Column,
+  is_installed,
   optuna_column,
   optuna_evaluator,
   optuna_trials,
@@ -127,7 +127,7 @@ def importance(
   """
   if method not in METHODS:
     raise ConfigError(f'method: got {method!r}, expected one of {", ".join(METHODS)}')
-  if method == 'fanova' and not importlib.util.find_spec('sklearn'):
+  if not is_installed(method):
     raise ConfigError(
       'fanova: needs scikit-learn, install it with: pip install "lmhp[fanova]"'
     )

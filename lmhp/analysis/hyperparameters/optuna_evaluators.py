@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 import contextlib
 import copy
+import importlib.util
 import math
 from typing import TYPE_CHECKING
 import warnings
@@ -31,6 +32,11 @@ MAX_LEVELS = 10
 
 Column = tuple['BaseDistribution', list[object]]
 """Optuna's distribution of an axis, and the value of each point, None if it has none."""
+
+
+def is_installed(method: str) -> bool:
+  """Returns True if a method can be used. fANOVA needs scikit-learn."""
+  return method != 'fanova' or importlib.util.find_spec('sklearn') is not None
 
 
 def optuna_column(axis: Axis, values: np.ndarray) -> Column:

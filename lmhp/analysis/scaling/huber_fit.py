@@ -182,35 +182,30 @@ def fit(
     tolerance: A fit stops if a step would gain less than tolerance * delta^2, or less than
       that fraction of the mean square if residuals are smaller.
   """
-  n_fits = len(theta)
-  n = len(runs.x)
-  x = runs.x
-  z = runs.z
   delta = runs.delta
   theta = theta.copy()
-  y = np.broadcast_to(runs.y, (n_fits, n))
-  tilts = np.broadcast_to(tilt, (n_fits, n))
-  expected, fractions = log_law(theta, x, z)
+  expected, fractions = log_law(theta, runs.x, runs.z)
+  y = np.broadcast_to(runs.y, expected.shape)
+  tilts = np.broadcast_to(tilt, expected.shape)
   residuals = y - expected
   value = huber(residuals, delta, tilts)
-  damping = np.full(n_fits, 1e-6)
+  damping = np.full(len(theta), 1e-6)
   # Indices of the fits that have not converged.
-  active = np.arange(n_fits)
+  active = np.arange(len(theta))
   for _ in range(iterations):
     # Try a damped step of the active fits.
-    own_basis = None if basis is None else basis[active]
     step, gain = _step(
       Fits(theta[active], residuals[active], fractions[:, active], value[active]),
       runs,
       tilts[active],
       damping[active],
-      own_basis,
+      None if basis is None else basis[active],
     )
     trial = theta[active] + step
     # A basis holds one direction of theta fixed. Clipping would leave that subspace.
     if basis is None:
       trial[:, ALPHA:] = np.clip(trial[:, ALPHA:], *EXPONENT_BOUNDS)
-    expected, trial_fractions = log_law(trial, x, z)
+    expected, trial_fractions = log_law(trial, runs.x, runs.z)
     trial_residuals = y[active] - expected
     trial_value = huber(trial_residuals, delta, tilts[active])
 

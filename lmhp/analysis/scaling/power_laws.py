@@ -207,9 +207,7 @@ def _fit(
   # The first row is log c. The others are exponents as they are.
   low[0] = np.exp(low[0])
   high[0] = np.exp(high[0])
-  reason = ''
-  if not freedom:
-    reason = f'the law fits {n} values exactly, because it has as many parameters'
+  reason = f'the law fits {n} values exactly, because it has as many parameters'
   return PowerLaw(
     names=names,
     coefficient=float(np.exp(log_c)),
@@ -219,7 +217,7 @@ def _fit(
     n_values=n,
     n_left_out=n_left_out,
     scatter=scatter,
-    reason=reason,
+    reason='' if freedom else reason,
     _fitted=_Fitted(middle, covariance, float(solved[0])),
   )
 

@@ -1,4 +1,4 @@
-"""Tests of the noise of training curves."""
+"""Noise of training curves is the planted one. Planted spikes are found at their rows."""
 
 import math
 
@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from synthetic_curves import ar1
 
-from lmhp.analysis.curves.noise import noise_sd, step_variance
+from lmhp.analysis.curves.noise import (
+  find_spikes,
+  largest_rise,
+  noise_sd,
+  step_variance,
+)
 
 
 @pytest.mark.parametrize('correlation, low, high', [(0.0, 0.85, 1.15), (0.6, 0.7, 1.2)])
@@ -40,3 +45,48 @@ def test_step_variance_leaves_out_the_trend():
 def test_step_variance_leaves_out_missing_values():
   assert step_variance([1.0, math.nan, 1.0, 1.0]) == 0
   assert math.isnan(step_variance([1.0, 2.0]))
+
+
+# --- spikes -------------------------------------------------------------------------
+
+
+def calm_curve(noise=0.01):
+  rng = np.random.default_rng(0)
+  return 2 + 3 * np.arange(1.0, 201) ** -0.5 + noise * rng.standard_normal(200)
+
+
+def test_planted_spikes_are_found():
+  curve = calm_curve()
+  curve[[60, 120, 180]] += (0.5, 1.0, 0.7)
+  spikes = find_spikes(curve)
+  assert spikes.rows.tolist() == [60, 120, 180]
+  np.testing.assert_allclose(spikes.sizes, (0.5, 1.0, 0.7), atol=0.05)
+  assert spikes.noise == pytest.approx(0.01, rel=0.3)
+
+
+def test_neighbouring_rows_are_one_spike():
+  curve = calm_curve()
+  curve[[100, 101, 102]] += (0.4, 0.9, 0.5)
+  assert find_spikes(curve).rows.tolist() == [101]
+
+
+def test_noise_is_no_spike():
+  assert len(find_spikes(calm_curve(noise=0.1))) == 0
+
+
+def test_rows_of_the_warmup_are_left_out():
+  curve = calm_curve()
+  curve[5] += 3
+  assert len(find_spikes(curve)) == 0
+  assert find_spikes(curve, skipped=0.0).rows.tolist() == [5]
+
+
+def test_a_short_curve_has_no_spikes():
+  spikes = find_spikes([1.0, 9.0, 1.0])
+  assert len(spikes) == 0
+  assert math.isnan(spikes.noise)
+
+
+def test_largest_rise_is_above_the_minimum_so_far():
+  assert largest_rise([5.0, 4.0, math.nan, 6.5, 3.0, 4.0]) == (2.5, 3)
+  assert largest_rise([math.nan]) == (0.0, 0)
