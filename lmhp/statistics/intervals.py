@@ -26,18 +26,6 @@ class MeanInterval(NamedTuple):
   high: float
 
 
-def check_confidence(confidence: float) -> None:
-  """Checks the confidence of an interval.
-
-  Raises:
-    ConfigError: If it is not between 0 and 1.
-  """
-  if not 0 < confidence < 1:
-    raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
-    )
-
-
 def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
   """Returns the standard error of a weighted mean of independent values.
 
