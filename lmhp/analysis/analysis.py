@@ -267,8 +267,11 @@ class Analysis:
   @functools.cached_property
   def importances(self) -> list[Importance]:
     """Importances by PED-ANOVA, and by fANOVA if scikit-learn is installed."""
-    methods = [method for method in METHODS if is_installed(method)]
-    return [importance(self.runs, method, seed=self.seed) for method in methods]
+    return [
+      importance(self.runs, method, seed=self.seed)
+      for method in METHODS
+      if is_installed(method)
+    ]
 
   @functools.cached_property
   def kind_effects(self) -> KindEffects | None:

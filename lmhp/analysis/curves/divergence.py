@@ -133,8 +133,7 @@ def find_divergence(
   n_diverged = int(diverged.sum())
   # Fraction that diverged, with Wilson's interval.
   low, high = wilson_interval(n_diverged, len(judged), confidence)
-  unknown = np.full(len(judged), math.nan)
-  rates = judged.values.get(learning_rate, unknown)
+  rates = judged.values.get(learning_rate, np.full(len(judged), math.nan))
   largest_stable, smallest_diverged = _stability_limits(rates, diverged)
   # A cut needs runs of both outcomes.
   has_both = 0 < n_diverged < len(judged)
@@ -225,8 +224,8 @@ def _best_cuts(
 
   # Permute the outcomes between points. The first order is the observed one.
   own_order = np.arange(len(rows))
-  rng = np.random.default_rng(seed)
-  orders = rng.permuted(np.tile(own_order, (permutations, 1)), axis=1)
+  copies = np.tile(own_order, (permutations, 1))
+  orders = np.random.default_rng(seed).permuted(copies, axis=1)
   permuted = counts[np.concatenate([[own_order], orders])]
 
   # Find the best cut of each axis, and its gain in each permutation.

@@ -148,8 +148,10 @@ def find_spikes(
 
   # Number the groups of neighbouring rows, and take the highest row of each.
   group = np.where(is_high, np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1), 0)
-  numbers = range(1, group.max() + 1)
-  tops = [int(np.argmax(np.where(group == n, height, -math.inf))) for n in numbers]
+  tops = [
+    int(np.argmax(np.where(group == number, height, -math.inf)))
+    for number in range(1, group.max() + 1)
+  ]
   return Spikes(finite[tops], height[tops], noise)
 
 

@@ -215,7 +215,12 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
     numbers['batch_size'] = float(different[0])
     words = f' at a batch size of {amount(float(different[0]))}'
   elif len(different) > 1:
-    slope = _log_slope(batch_sizes, np.array(deviations))
+    # The exponent with which the variance scales with the batch size.
+    sds = np.array(deviations)
+    usable = np.isfinite(batch_sizes) & (sds > 0)
+    slope = float(
+      np.polyfit(np.log(batch_sizes[usable]), 2 * np.log(sds[usable]), 1)[0]
+    )
     numbers['variance_exponent_of_batch_size'] = slope
     words = f'. Its variance scales as the batch size to the power {slope:.2f}'
   return [
@@ -236,13 +241,6 @@ def step_variance_of_runs(curve_runs: Runs) -> list[Finding]:
       runs=numbers_of_runs,
     )
   ]
-
-
-def _log_slope(batch_sizes: np.ndarray, deviations: np.ndarray) -> float:
-  """Returns the exponent with which the variance scales with the batch size."""
-  usable = np.isfinite(batch_sizes) & (deviations > 0)
-  x = np.log(batch_sizes[usable])
-  return float(np.polyfit(x, 2 * np.log(deviations[usable]), 1)[0])
 
 
 def _batch_size(runs: Runs, number: int) -> float:

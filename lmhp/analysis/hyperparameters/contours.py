@@ -103,8 +103,8 @@ def contour(
 
   # Best values of all axes, in their own units.
   best = {
-    name: value_at(axis, best_place[i])
-    for i, (name, axis) in enumerate(surface.axes.items())
+    name: axis.choices[int(place)] if axis.is_choice else float(axis.from_unit(place))
+    for (name, axis), place in zip(surface.axes.items(), best_place)
   }
   return Contour(
     x_axis=x_axis,
@@ -121,10 +121,3 @@ def contour(
     best=(best[a], best[b]),
     others={name: value for name, value in best.items() if name not in (a, b)},
   )
-
-
-def value_at(axis: Axis, place: float) -> object:
-  """Returns the value of an axis at a unit value, or the choice of an index."""
-  if axis.is_choice:
-    return axis.choices[int(place)]
-  return float(axis.from_unit(place))

@@ -28,9 +28,10 @@ def bounded_axis(runs: Runs, name: str) -> Axis:
   axis = runs.require_axis(name)
   if axis.is_choice:
     # Add the values of the runs that the axis does not list.
-    values = [v for v in dict.fromkeys(runs.values[name].tolist()) if v is not None]
-    new = tuple(value for value in values if value not in axis.choices)
-    return dataclasses.replace(axis, choices=tuple(axis.choices) + new)
+    values = [value for value in runs.values[name].tolist() if value is not None]
+    return dataclasses.replace(
+      axis, choices=tuple(dict.fromkeys([*axis.choices, *values]))
+    )
 
   # `fmin` and `fmax` ignore NaN. The result is NaN without values.
   values = np.append(runs.values[name][np.isfinite(runs.values[name])], math.nan)
@@ -153,7 +154,7 @@ def permutation_p_value(
   statistic: Callable[[np.ndarray], np.ndarray],
   n: int,
   n_permutations: int,
-  rng: np.random.Generator,
+  seed: int,
 ) -> float:
   """Returns the fraction of permutations whose statistic is at least that of the data.
 
@@ -161,8 +162,9 @@ def permutation_p_value(
     statistic: Function from (R, n) orders of the rows to (R,) values.
     n: Number of rows.
     n_permutations: Number of permutations.
-    rng: Generator of the permutations.
+    seed: Seed of the permutations.
   """
+  rng = np.random.default_rng(seed)
   rows = np.arange(n)
   # The tolerance counts ties despite rounding.
   threshold = statistic(rows[None])[0] * (1 - 1e-9)

@@ -124,9 +124,8 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   if reason:
     return dataclasses.replace(blank, reason=reason)
 
-  rng = np.random.default_rng(seed)
   # The test uses normal scores of the losses, so that outliers do not decide it.
-  p_value = _permutation_test(normal_scores(losses), columns, others, rng)
+  p_value = _permutation_test(normal_scores(losses), columns, others, seed)
 
   # Gain of the best value over the median of the others, shrunk towards 0.
   quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)
@@ -155,8 +154,8 @@ def effects(runs: Runs, seed: int = 0, confidence: float = 0.9) -> list[Effect]:
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
   """
-  names = runs.comparable_runs()[0].varied_axes()
-  tested = [effect(runs, name, seed, confidence) for name in names]
+  comparable, _ = runs.comparable_runs()
+  tested = [effect(runs, name, seed, confidence) for name in comparable.varied_axes()]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]
   return sorted(
@@ -190,7 +189,7 @@ def _permutation_test(
   scores: np.ndarray,
   columns: np.ndarray,
   others: np.ndarray,
-  rng: np.random.Generator,
+  seed: int,
 ) -> float:
   """Returns the fraction of permutations that explain the scores as well as the data."""
   # Residuals of the other axes, which the permuted columns explain in part.
@@ -202,7 +201,7 @@ def _permutation_test(
     return _explained(residuals, columns[orders], others)
 
   n_permutations = min(N_PERMUTATIONS, max(999, 400_000 // n))
-  return permutation_p_value(explained, n, n_permutations, rng)
+  return permutation_p_value(explained, n, n_permutations, seed)
 
 
 def _explained(

@@ -127,9 +127,8 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
   if reason:
     return dataclasses.replace(blank, reason=reason)
 
-  rng = np.random.default_rng(seed)
   # The test uses normal scores of the losses. The description uses the losses.
-  p_value = _permutation_test(normal_scores(losses), products, without, rng)
+  p_value = _permutation_test(normal_scores(losses), products, without, seed)
   optimum = dependent_optimum(points, losses, (a, b), others)
   return Interaction(
     axes=optimum.axes,
@@ -194,7 +193,7 @@ def _permutation_test(
   scores: np.ndarray,
   products: np.ndarray,
   without: np.ndarray,
-  rng: np.random.Generator,
+  seed: int,
 ) -> float:
   """Returns the fraction of permuted residuals that products explain as well.
 
@@ -202,7 +201,7 @@ def _permutation_test(
     scores: (P,) normal scores.
     products: (P, C) columns of the product.
     without: (P, Q) orthonormal columns of the model without products.
-    rng: Generator of the permutations.
+    seed: Seed of the permutations.
   """
   # Add Tukey's column to the model without products.
   n = len(scores)
@@ -222,4 +221,4 @@ def _permutation_test(
     return np.sum((y @ added) ** 2, -1) / np.maximum(unexplained, 1e-12 * n)
 
   n_permutations = min(N_PERMUTATIONS, max(999, 800_000 // n))
-  return permutation_p_value(explained_fraction, n, n_permutations, rng)
+  return permutation_p_value(explained_fraction, n, n_permutations, seed)

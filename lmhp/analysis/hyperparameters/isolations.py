@@ -161,10 +161,9 @@ def _losses(runs: Runs) -> np.ndarray:
 
 def _share_seeds(points: np.ndarray, seeds: np.ndarray) -> bool:
   """Returns True if points have several different seeds, and share them."""
-  pairs = np.unique(np.stack([points, seeds]), axis=1)
-  n_points = len(np.unique(points))
-  n_seeds = len(np.unique(seeds))
-  return pairs.shape[1] == len(points) > max(n_points, n_seeds) > 1
+  n_pairs = np.unique(np.stack([points, seeds]), axis=1).shape[1]
+  n_alone = max(len(np.unique(points)), len(np.unique(seeds)))
+  return n_pairs == len(points) > n_alone > 1
 
 
 @dataclasses.dataclass(frozen=True)

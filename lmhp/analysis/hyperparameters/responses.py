@@ -236,8 +236,12 @@ def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimu
   # Other axes enter the fit as covariates, with a linear term each.
   losses = np.where(points.status == 'diverged', math.nan, losses)
   others = [name for name in points.varied_axes() if name != axis.name]
-  columns = [design_columns(points, name, square=False) for name in others]
-  covariates = np.column_stack([np.zeros((len(points), 0)), *columns])
+  covariates = np.column_stack(
+    [
+      np.zeros((len(points), 0)),
+      *(design_columns(points, name, square=False) for name in others),
+    ]
+  )
   optimum = fit_optimum(
     points.values[axis.name],
     losses,
@@ -309,8 +313,7 @@ def _slice(
   """Returns the surface along one axis, with the other axes at their best values."""
   from scipy.special import ndtri
 
-  axis = surface.axes[name]
-  units, values = axis_grid(axis, unit_values(runs, name), N_VALUES)
+  units, values = axis_grid(surface.axes[name], unit_values(runs, name), N_VALUES)
   # All axes at their best values, but for the one that is drawn.
   places = np.tile(surface.best(seed), (len(units), 1))
   places[:, list(surface.axes).index(name)] = units

@@ -117,10 +117,9 @@ def weigh_valleys(
   weighed = _weigh_proposals(z, y, fixed, proposals, np.zeros(len(y)), noises)
   for stage in range(N_STAGES):
     # Draw valleys of each shape near its good ones, and noises near the good ones.
-    weights = np.split(weighed.weight, len(SHAPES))
     proposals = [
       _draw(proposal.valleys, weight, GRID_STEPS / 2**stage, rng)
-      for proposal, weight in zip(proposals, weights)
+      for proposal, weight in zip(proposals, np.split(weighed.weight, len(SHAPES)))
     ]
     # Noises with hardly any weight are dropped. The next ones span the others.
     near = weighed.noise_weight > 1e-3 * weighed.noise_weight.max()
@@ -228,10 +227,8 @@ def _draw(
     step: (3,) step of the grid, which bounds the spread from below.
     rng: Generator of the draws.
   """
-  if weight.sum() > 0:
-    weight = weight / weight.sum()
-  else:
-    weight = np.full(len(weight), 1 / len(weight))
+  total = weight.sum()
+  weight = weight / total if total > 0 else np.full(len(weight), 1 / len(weight))
 
   # Student's distribution with 4 degrees of freedom around the weighted valleys.
   mean = weight @ valleys

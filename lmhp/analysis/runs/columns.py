@@ -69,6 +69,15 @@ def number_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray
   return columns
 
 
+def typed_column(axis: Axis, values: Sequence[object]) -> np.ndarray:
+  """Returns values of an axis, None if missing, as its column of a table."""
+  if axis.is_choice:
+    return object_column(values)
+  return np.array(
+    [math.nan if value is None else value for value in values], np.float64
+  )
+
+
 def object_column(values: Sequence[object]) -> np.ndarray:
   """Returns values as an array of objects. Tuples stay tuples."""
   column = np.empty(len(values), object)
@@ -80,10 +89,9 @@ def object_column(values: Sequence[object]) -> np.ndarray:
 
 def read_curve(path: PathLike) -> dict[str, np.ndarray]:
   """Reads the curve of a training run from its `metrics.jsonl`."""
-  rows = read_history(path)
   return {
     name: np.asarray(column, np.float64)
-    for name, column in rows.items()
+    for name, column in read_history(path).items()
     if column.dtype != object
   }
 
@@ -135,9 +143,7 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
 
 def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
   """Numbers the settings of n runs. Runs with the same setting share a number."""
-  numbers: dict[tuple[str, ...], int] = {}
-  points = []
-  for i in range(n):
-    setting = tuple(repr(column[i]) for column in values.values())
-    points.append(numbers.setdefault(setting, len(numbers)))
-  return np.array(points, int)
+  # Without axes, all runs have the same empty setting.
+  settings = list(zip(*(map(repr, column) for column in values.values()))) or [()] * n
+  numbers = {setting: i for i, setting in enumerate(dict.fromkeys(settings))}
+  return np.array([numbers[setting] for setting in settings], int)

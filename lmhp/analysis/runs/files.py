@@ -111,6 +111,7 @@ def read_table(
 
   objectives = np.array([_to_float(row.get(objective)) for row in rows], np.float64)
   status = _status(rows, objectives)
+  seeds = [_to_float(row.get('seed')) for row in rows]
   return Runs(
     name=path.stem,
     axes=axes,
@@ -120,7 +121,10 @@ def read_table(
     maximize=maximize,
     status=status,
     point=point_numbers(values, len(rows)),
-    seed=_seeds(rows),
+    # A run without a seed has the index of its row.
+    seed=np.array(
+      [i if math.isnan(seed) else int(seed) for i, seed in enumerate(seeds)]
+    ),
     measured=_measured(rows, names, (objective, *axes)),
     configs=dict(enumerate(rows)),
     facts=StudyFacts(source=str(path), source_type='table'),
@@ -224,14 +228,6 @@ def _to_float(value: object) -> float:
     return float(value)
   except (TypeError, ValueError):
     return math.nan
-
-
-def _seeds(rows: Sequence[Row]) -> np.ndarray:
-  """Returns (T,) the seeds, with the row index for a run without one."""
-  seeds = [_to_float(row.get('seed')) for row in rows]
-  return np.array(
-    [i if math.isnan(seed) else int(seed) for i, seed in enumerate(seeds)]
-  )
 
 
 def _status(rows: Sequence[Row], objective: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from lmhp.analysis.runs.columns import (
   is_numeric,
   looks_logarithmic,
   number_columns,
-  object_column,
+  typed_column,
 )
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
 from lmhp.files import as_path
@@ -44,8 +44,8 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
   with Study.read(workdir, storage=storage) as study:
     trials = study.trials
     manifest = study.manifest
-    directions = study.directions
-    name = study.name
+    maximize = study.directions[0] == 'maximize'
+    study_name = study.name
   load_plugin_modules(manifest.plugins, f'the study in {workdir}')
 
   # One axis for each parameter of the space.
@@ -63,12 +63,12 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
     )
 
   return Runs(
-    name=name,
+    name=study_name,
     axes=axes,
-    values={p.name: _column(axes[p.name], p, trials) for p in parameters},
+    values={name: _column(name, axis, trials) for name, axis in axes.items()},
     objective=np.array([_objective(trial) for trial in trials], np.float64),
     objective_name=objectives[0],
-    maximize=directions[0] == 'maximize',
+    maximize=maximize,
     status=np.array([t.status for t in trials], str),
     number=np.array([t.number for t in trials], int),
     point=np.array([t.point for t in trials], int),
@@ -102,9 +102,8 @@ def _names(value: object) -> list[str]:
 
 
 def _objective(trial: Trial) -> float:
-  if trial.values and trial.status in ('complete', 'diverged'):
-    return trial.values[0]
-  return math.nan
+  has_ended = trial.values and trial.status in ('complete', 'diverged')
+  return trial.values[0] if has_ended else math.nan
 
 
 def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
@@ -147,22 +146,15 @@ def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
   return Axis(name, is_choice=True, choices=values, role=role, base_value=base_value)
 
 
-def _column(axis: Axis, parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
+def _column(name: str, axis: Axis, trials: Sequence[Trial]) -> np.ndarray:
   """Returns the column of a parameter.
 
   Population-based training changes values while a trial trains. The last one counts.
   """
-  values = []
-  for trial in trials:
-    # A member of a population may have changed its values. The last ones count.
-    last_values = trial.lineage[-1].values if trial.lineage else {}
-    first_value = trial.parameters.get(axis.name)
-    values.append(last_values.get(axis.name, first_value))
-  if axis.is_number:
-    return np.array(
-      [math.nan if value is None else float(value) for value in values], np.float64
-    )
-  return object_column(values)
+  # A member of a population may have changed its values. The last ones count.
+  last = [trial.lineage[-1].values if trial.lineage else {} for trial in trials]
+  first = [trial.parameters.get(name) for trial in trials]
+  return typed_column(axis, [new.get(name, old) for new, old in zip(last, first)])
 
 
 def _measured(trials: Sequence[Trial]) -> dict[str, np.ndarray]:

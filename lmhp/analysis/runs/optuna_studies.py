@@ -14,8 +14,8 @@ from lmhp.analysis.runs.columns import (
   is_numeric,
   looks_logarithmic,
   number_columns,
-  object_column,
   to_float,
+  typed_column,
 )
 from lmhp.analysis.runs.table import Runs, StudyFacts
 from lmhp.errors import ConfigError
@@ -115,10 +115,7 @@ def _measured(trial: FrozenTrial) -> dict[str, float]:
 
 
 def _column(axis: Axis, trials: Sequence[FrozenTrial]) -> np.ndarray:
-  values = [trial.params.get(axis.name) for trial in trials]
-  if axis.is_number:
-    return np.array([math.nan if v is None else float(v) for v in values], np.float64)
-  return object_column(values)
+  return typed_column(axis, [trial.params.get(axis.name) for trial in trials])
 
 
 def _open_storage(source: str) -> BaseStorage:

@@ -129,8 +129,8 @@ class Runs:
         object.__setattr__(self, name, default)
 
     # All columns must have one row per run.
-    columns = {**self.values, **self.measured}
-    columns |= {name: getattr(self, name) for name in defaults}
+    own_columns = {name: getattr(self, name) for name in defaults}
+    columns = {**self.values, **self.measured, **own_columns}
     for name, column in columns.items():
       if len(column) != n:
         raise ValueError(f'{name}: got {len(column)} rows, expected {n}')
@@ -288,8 +288,7 @@ class Runs:
 
   def first_run(self, point: int) -> int:
     """Returns the number of a point's first run in the search."""
-    rows = np.flatnonzero((self.point == point) & (self.cohort == SEARCH))
-    return int(self.number[rows[0]])
+    return int(self.number[(self.point == point) & (self.cohort == SEARCH)][0])
 
   def varied_axes(self) -> dict[str, Axis]:
     """Returns the axes that take more than one value."""

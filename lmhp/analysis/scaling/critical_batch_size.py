@@ -249,25 +249,21 @@ def _interval(
     limit: Limit of the function.
     observed: Observed logarithms. The search ends `SPAN` beyond them.
   """
-  from scipy.optimize import root_scalar
+  from scipy.optimize import brentq
 
   def excess(position: float) -> float:
     return float(function(np.asarray(position))) - limit
 
-  ends = []
-  bounds = (observed.min() - SPAN, observed.max() + SPAN)
-  for bound, open_end in zip(bounds, (0.0, math.inf)):
+  def end(bound: float, open_end: float) -> float:
     # The end is open if the limit is not passed up to the bound. Rounding can put the
     # best position itself above the limit, and then the interval is one point.
     if excess(bound) <= 0:
-      ends.append(open_end)
-    elif excess(best) >= 0:
-      ends.append(math.exp(best))
-    else:
-      bracket = (best, bound)
-      solution = root_scalar(excess, bracket=bracket, method='brentq', xtol=PRECISION)
-      ends.append(math.exp(solution.root))
-  return ends[0], ends[1]
+      return open_end
+    if excess(best) >= 0:
+      return math.exp(best)
+    return math.exp(brentq(excess, best, bound, xtol=PRECISION))
+
+  return end(observed.min() - SPAN, 0.0), end(observed.max() + SPAN, math.inf)
 
 
 # --- steps to a target ------------------------------------------------------------------

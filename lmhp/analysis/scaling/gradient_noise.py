@@ -131,8 +131,8 @@ def noise_scale_from_norms(
   # Interval of the ratio of their means.
   # Whole blocks of steps are drawn, because neighbouring steps are correlated.
   length = min(n, settings.block or round(n ** (1 / 3)) + 1)
-  rng = np.random.default_rng(settings.seed)
-  starts = rng.integers(0, n, (settings.draws, -(-n // length)))
+  shape = (settings.draws, -(-n // length))
+  starts = np.random.default_rng(settings.seed).integers(0, n, shape)
   signals = _block_means(signal, starts, length)
   noises = _block_means(noise, starts, length)
   # A draw whose signal is not above 0 has an infinite noise scale.

@@ -10,7 +10,6 @@ Dimension key: T runs.
 
 from __future__ import annotations
 
-import enum
 import math
 from typing import TypeVar
 
@@ -23,29 +22,19 @@ from lmhp.statistics.ranks import check_paired
 Rate = TypeVar('Rate', float, np.ndarray)
 
 
-class _Momentum(enum.Enum):
-  """Use of past gradients by an optimizer."""
-
-  NONE = enum.auto()
-  SUM = enum.auto()
-  NESTEROV_SUM = enum.auto()
-  MEAN = enum.auto()
-  NESTEROV_MEAN = enum.auto()
-
-
 MOMENTUM = {
-  'sgd': _Momentum.NONE,
-  'rmsprop': _Momentum.NONE,
-  'adagrad': _Momentum.NONE,
-  'momentum': _Momentum.SUM,
-  'nesterov': _Momentum.NESTEROV_SUM,
-  'adam': _Momentum.MEAN,
-  'adamw': _Momentum.MEAN,
-  'amsgrad': _Momentum.MEAN,
-  'nadam': _Momentum.NESTEROV_MEAN,
-  'nadamw': _Momentum.NESTEROV_MEAN,
+  'sgd': '',
+  'rmsprop': '',
+  'adagrad': '',
+  'momentum': 'sum',
+  'nesterov': 'nesterov sum',
+  'adam': 'mean',
+  'adamw': 'mean',
+  'amsgrad': 'mean',
+  'nadam': 'nesterov mean',
+  'nadamw': 'nesterov mean',
 }
-"""Optimizers with a known edge of stability."""
+"""Use of past gradients by the optimizers with a known edge of stability."""
 
 
 def learning_rate_sensitivity(
@@ -140,12 +129,12 @@ def edge_of_stability(
       f'momentum: got {momentum}, expected a number of at least 0 and below 1'
     )
   use = MOMENTUM[optimizer]
-  b = 0.0 if use is _Momentum.NONE else momentum
+  b = momentum if use else 0.0
   # Heavy ball: (2 + 2b) / lr. Nesterov divides by 1 + 2b. A mean of gradients has steps
   # of 1 - b times those of a sum, so its edge is 1 / (1 - b) times higher.
   edge = (2 + 2 * b) / learning_rate
-  if use in (_Momentum.NESTEROV_SUM, _Momentum.NESTEROV_MEAN):
+  if 'nesterov' in use:
     edge = edge / (1 + 2 * b)
-  if use in (_Momentum.MEAN, _Momentum.NESTEROV_MEAN):
+  if 'mean' in use:
     edge = edge / (1 - b)
   return edge

@@ -73,8 +73,7 @@ class PowerLaw:
     >>> float(fit_power_law([1, 10, 100], [2, 20, 200]).predict(1e4).round(6))
     20000.0
     """
-    logs = self._centred_logs(x)
-    return np.exp(self._fitted.at_middle + logs @ self.exponents)
+    return np.exp(self._fitted.at_middle + self._centred_logs(x) @ self.exponents)
 
   def interval(self, x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Returns (low, high) of a new value at x. NaN if there is no interval.
