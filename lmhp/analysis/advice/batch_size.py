@@ -112,7 +112,7 @@ def _noise_scale(runs: Runs) -> NoiseScaleOfRun | None:
     stretches = _stretches(curve)
     try:
       scales = [
-        noise_scale_of_run(stretch, n_microbatches, batch_tokens, last_fraction=1.0)
+        noise_scale_of_run(stretch, n_microbatches, batch_tokens)
         for stretch in stretches
       ]
     except ConfigError:

@@ -13,7 +13,6 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import SEARCH, Runs
-from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import wilson_interval
 
 STABLE_FRACTION = 0.1
@@ -92,7 +91,6 @@ class Divergence:
 
 def find_divergence(
   runs: Runs,
-  axis: str | None = None,
   confidence: float = 0.9,
   permutations: int = 999,
   seed: int = 0,
@@ -101,15 +99,11 @@ def find_divergence(
 
   Args:
     runs: Table of runs. Runs of the search that are complete, pruned or diverged are used.
-    axis: Name of the learning rate's axis. None takes the one axis with such a name.
     confidence: Confidence of the interval of the fraction.
     permutations: Number of permutations of the divergences across points. The p-value is
       valid if points were not chosen by the results of others. An adaptive search avoids
       points that diverged, so its p-value is only a hint.
     seed: Seed of the permutations.
-
-  Raises:
-    ConfigError: If the runs have no such axis, or it is a choice.
 
   Source: Wilson 1927 (interval). Westfall and Young 1993 (largest statistic over all axes and
   cuts). The fraction at a learning rate is isotonic, Ayer et al. 1955.
@@ -124,7 +118,9 @@ def find_divergence(
   >>> round(result.largest_stable, 4), round(result.smallest_diverged, 4)
   (0.0158, 0.0251)
   """
-  learning_rate = _learning_rate_axis(runs, axis)
+  # With several learning rates, none of them is the obvious one.
+  named = [name for name, axis in runs.axes.items() if axis.is_learning_rate]
+  learning_rate = named[0] if len(named) == 1 else ''
   # Runs that failed or have not ended show nothing about divergence.
   judged = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'pruned', 'diverged'))
@@ -150,17 +146,6 @@ def find_divergence(
     largest_stable=largest_stable,
     smallest_diverged=smallest_diverged,
   )
-
-
-def _learning_rate_axis(runs: Runs, name: str | None) -> str:
-  """Returns the name of the learning rate's axis, or an empty string."""
-  if name is None:
-    named = [n for n, axis in runs.axes.items() if axis.is_learning_rate]
-    # With several learning rates, none of them is the obvious one.
-    return named[0] if len(named) == 1 else ''
-  if runs.require_axis(name).is_choice:
-    raise ConfigError(f'axis: got {name!r}, which is a choice, expected a number')
-  return name
 
 
 def _stability_limits(rates: np.ndarray, diverged: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -147,14 +146,17 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   """Fits log steps y (T,) to log batch sizes x (T,)."""
   from scipy.special import fdtri
 
-  squares_of = functools.partial(_squares, x, y)
+  def squares_of(log_batch: np.ndarray) -> np.ndarray:
+    # log S = a + log(1 + exp(b - x)), so the best a for a given b is a mean.
+    residuals = y - np.logaddexp(0, np.asarray(log_batch)[..., None] - x)
+    return np.sum((residuals - residuals.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
+
   # Best fit: b is the log critical batch size, a is the log of the fewest steps.
   n = len(x)
   low = x.min() - SPAN
   high = x.max() + SPAN
   b = _minimize(squares_of, low, high)
   least = float(squares_of(np.asarray(b)))
-  # log S = a + log(1 + exp(b - x)), so the best a for a given b is a mean.
   a = float(np.mean(y - np.logaddexp(0, b - x)))
 
   # Intervals. Examples depend on 1 / B as steps depend on B.
@@ -192,12 +194,6 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
     confidence=confidence,
     reason=reason,
   )
-
-
-def _squares(x: np.ndarray, y: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns the sum of squares at log critical batch sizes, with the best log S_min."""
-  residuals = y - np.logaddexp(0, np.asarray(b)[..., None] - x)
-  return np.sum((residuals - residuals.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
 
 
 def _profile_over_batch(
@@ -249,7 +245,7 @@ def _interval(
     limit: Limit of the function.
     observed: Observed logarithms. The search ends `SPAN` beyond them.
   """
-  from scipy.optimize import brentq
+  from scipy.optimize import root_scalar
 
   def excess(position: float) -> float:
     return float(function(np.asarray(position))) - limit
@@ -261,7 +257,9 @@ def _interval(
       return open_end
     if excess(best) >= 0:
       return math.exp(best)
-    return math.exp(brentq(excess, best, bound, xtol=PRECISION))
+    bracket = (best, bound)
+    root = root_scalar(excess, bracket=bracket, method='brentq', xtol=PRECISION).root
+    return math.exp(root)
 
   return end(observed.min() - SPAN, 0.0), end(observed.max() + SPAN, math.inf)
 

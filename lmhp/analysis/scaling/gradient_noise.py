@@ -197,7 +197,6 @@ def noise_scale_of_run(
   curve: Mapping[str, np.ndarray],
   n_microbatches: int,
   batch_tokens: float,
-  last_fraction: float = 0.5,
 ) -> NoiseScale:
   """Estimates the noise scale of a run with `train.measure_noise_scale`, in tokens.
 
@@ -210,8 +209,6 @@ def noise_scale_of_run(
     n_microbatches: Number of microbatches, which is `train.grad_accumulation_steps` and at
       least 2.
     batch_tokens: Tokens of a batch.
-    last_fraction: Fraction of the run, at its end, that is averaged. The noise scale grows
-      while the loss falls.
 
   Raises:
     ConfigError: If the norms of microbatches were not logged, or a number is out of its range.
@@ -231,18 +228,10 @@ def noise_scale_of_run(
       )
   if n_microbatches < 2:
     raise ConfigError(f'n_microbatches: got {n_microbatches}, expected at least 2')
-  if not 0 < last_fraction <= 1:
-    raise ConfigError(
-      f'last_fraction: got {last_fraction}, expected a number above 0 and at most 1'
-    )
-  # Take the last fraction of the steps that have both norms.
-  columns = (curve['step'], curve['grad_norm'], curve['microbatch_grad_norm'])
-  logged = np.flatnonzero(np.isfinite(columns).all(axis=0))
-  late = logged[len(logged) - math.ceil(last_fraction * len(logged)) :]
   # The small batch is one microbatch. The big batch is the whole batch.
   return noise_scale_from_norms(
     batch_tokens / n_microbatches,
     batch_tokens,
-    curve['microbatch_grad_norm'][late] ** 2,
-    curve['grad_norm'][late] ** 2,
+    curve['microbatch_grad_norm'] ** 2,
+    curve['grad_norm'] ** 2,
   )

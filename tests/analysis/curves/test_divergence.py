@@ -9,7 +9,6 @@ from scipy import stats
 from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Runs
-from lmhp.errors import ConfigError
 
 
 def runs_of(values, diverged, log=(), **columns):
@@ -101,19 +100,6 @@ def test_a_lucky_run_at_a_large_rate_makes_it_not_stable():
   divergence = find_divergence(runs_of({'lr': rates}, diverged))
   assert divergence.largest_stable == 70
   assert divergence.smallest_diverged == 71
-
-
-@pytest.mark.parametrize('name', ['rate', 'word'])
-def test_axis_of_the_learning_rate_must_be_a_number(name):
-  words = np.array(['a', 'b', 'a'], object)
-  runs = runs_of({'lr': np.ones(3), 'word': words}, np.zeros(3, bool))
-  with pytest.raises(ConfigError, match=f'axis: got {name!r}'):
-    find_divergence(runs, name)
-
-
-def test_axis_of_the_learning_rate_can_be_named():
-  runs = runs_of({'x': np.ones(3)}, np.zeros(3, bool))
-  assert find_divergence(runs, 'x').learning_rate == 'x'
 
 
 # --- cuts ---------------------------------------------------------------------------
