@@ -159,9 +159,8 @@ class Analysis:
     # A run that diverged is worse than any other.
     losses = np.where(finished.status == 'diverged', math.inf, finished.losses)
     means = [losses[rows].mean() for rows in finished.rows_by_point().values()]
-    if not np.isfinite(means).any() or len(means) < 2:
-      return None
-    return np.array(means)
+    has_enough = len(means) > 1 and np.isfinite(means).any()
+    return np.array(means) if has_enough else None
 
   @functools.cached_property
   def rung_agreement(self) -> list[RungAgreement]:
@@ -197,7 +196,7 @@ class Analysis:
   @functools.cached_property
   def interactions(self) -> list[Interaction]:
     """Interactions of pairs of axes, the smallest p-value first."""
-    return interactions(self.runs, self.seed, self.effects)
+    return interactions(self.runs, self.effects, self.seed)
 
   @functools.cached_property
   def _surface(self) -> Surface | None:

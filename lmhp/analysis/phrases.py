@@ -55,8 +55,7 @@ def counted(n: int, singular: str, plural: str = '') -> str:
   >>> counted(1, 'run'), counted(12, 'run')
   ('1 run', '12 runs')
   """
-  noun = singular if n == 1 else plural or f'{singular}s'
-  return f'{n:,} {noun}'
+  return f'{n:,} {singular if n == 1 else plural or singular + "s"}'
 
 
 def p_text(p: float) -> str:

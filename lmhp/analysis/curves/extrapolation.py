@@ -188,9 +188,8 @@ def _reason(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
   # The end must be below the first quarter. The start is left out, because any loss
   # falls from there.
   smoothed = lowess(losses, max(3, len(losses) // 3))
-  if smoothed[-1] < smoothed[len(smoothed) // 4]:
-    return ''
-  return 'the loss does not fall'
+  falls = smoothed[-1] < smoothed[len(smoothed) // 4]
+  return '' if falls else 'the loss does not fall'
 
 
 # --- fit --------------------------------------------------------------------------------
@@ -243,8 +242,9 @@ def _average_fits(
     )
 
   predicted = (offset + amplitude * later[cells])[possible]
-  levels = [(1 - blank.confidence) / 2, 0.5, (1 + blank.confidence) / 2]
-  low, loss, high = np.quantile(predicted, levels)
+  low, loss, high = np.quantile(
+    predicted, [(1 - blank.confidence) / 2, 0.5, (1 + blank.confidence) / 2]
+  )
   best = int(np.argmin(fit.squares))
   return dataclasses.replace(
     blank,

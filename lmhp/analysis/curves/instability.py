@@ -297,9 +297,8 @@ def _higher_rates(
   if len(high) < 2 or len(rest) < 2:
     return None
   p_value = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
-  if p_value > RATE_LEVEL:
-    return None
-  return _HigherRates(names[0], min(high), p_value)
+  rates = _HigherRates(names[0], min(high), p_value)
+  return rates if p_value <= RATE_LEVEL else None
 
 
 # --- gradient norms ---------------------------------------------------------------------

@@ -118,6 +118,7 @@ def importance(
 
   Source: Watanabe et al. 2023, arXiv 2304.10255 (PED-ANOVA). Hutter et al. 2014 (fANOVA).
 
+  >>> from lmhp.analysis.runs.axis import Axis
   >>> rng = np.random.default_rng(0)
   >>> rates, decays = rng.uniform(-3, 3, 60), rng.uniform(0, 1, 60)
   >>> axes = {'lr': Axis('lr', low=-3, high=3), 'wd': Axis('wd', low=0, high=1)}

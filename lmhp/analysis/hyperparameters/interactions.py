@@ -29,7 +29,7 @@ from lmhp.analysis.hyperparameters.design import (
   permutation_p_value,
   points_with_axes,
 )
-from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS, Effect, effects
+from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS, Effect
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
@@ -143,22 +143,21 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
 
 
 def interactions(
-  runs: Runs, seed: int = 0, known_effects: Sequence[Effect] | None = None
+  runs: Runs, known_effects: Sequence[Effect], seed: int = 0
 ) -> list[Interaction]:
   """Tests all pairs of the axes with the largest effects, with Holm's correction.
 
   Args:
     runs: Table of runs, as in `interaction`.
+    known_effects: Result of `effects(runs)`.
     seed: Seed of the permutations.
-    known_effects: Result of `effects(runs)`. None computes it.
 
   Returns:
     The pairs of at most `MAX_AXES` axes, by rising p-value.
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
   """
-  ordered = effects(runs, seed) if known_effects is None else known_effects
-  names = [one.axis for one in ordered if not one.reason][:MAX_AXES]
+  names = [one.axis for one in known_effects if not one.reason][:MAX_AXES]
   tested = [interaction(runs, a, b, seed) for a, b in itertools.combinations(names, 2)]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]

@@ -223,9 +223,8 @@ def _reason(x: np.ndarray, y: np.ndarray, fixed: np.ndarray) -> str:
       f'{len(y)} runs at {n_values} values can be used, and {needed} runs at 5 values are '
       'needed'
     )
-  if np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max())):
-    return 'all losses are equal'
-  return ''
+  is_flat = np.ptp(y) <= 1e-12 * max(1.0, float(np.abs(y).max()))
+  return 'all losses are equal' if is_flat else ''
 
 
 def _independent_columns(matrix: np.ndarray) -> list[int]:

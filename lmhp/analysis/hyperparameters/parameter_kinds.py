@@ -149,8 +149,9 @@ def effects_by_kind(
     confidence=confidence,
   )
   if len(kept) < 2 or len(losses) < needed:
-    reason = _reason(names, len(losses), len(kept), needed)
-    return dataclasses.replace(blank, reason=reason)
+    return dataclasses.replace(
+      blank, reason=_reason(names, len(losses), len(kept), needed)
+    )
 
   # Regression on the size and on the fractions of these kinds.
   # Fractions of the kept kinds alone, which add up to one again.

@@ -102,8 +102,9 @@ def _names(value: object) -> list[str]:
 
 
 def _objective(trial: Trial) -> float:
-  has_ended = trial.values and trial.status in ('complete', 'diverged')
-  return trial.values[0] if has_ended else math.nan
+  if trial.values and trial.status in ('complete', 'diverged'):
+    return trial.values[0]
+  return math.nan
 
 
 def parameter_axis(parameter: Parameter, base: Mapping[str, object]) -> Axis:
