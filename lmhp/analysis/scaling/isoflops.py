@@ -127,22 +127,7 @@ def fit_isoflops(
     good = np.all(np.isfinite(table) & (table > 0), axis=0)
   n, d, loss, c = table[:, good]
 
-  # Fit a parabola of the loss in log N at each budget.
-  minima: list[_Minimum] = []
-  outside: list[float] = []
-  without_minimum: list[float] = []
-  for rows in _budgets(c):
-    # The runs of a budget differ a little in compute. Their geometric mean stands for
-    # it.
-    flops_of_budget = float(np.exp(np.log(c[rows]).mean()))
-    parabola = _fit_parabola(np.log(n[rows]), loss[rows])
-    if parabola is None:
-      without_minimum.append(flops_of_budget)
-    # A minimum outside of the tried sizes is an extrapolation, and is not used.
-    elif not n[rows].min() <= np.exp(parabola.place) <= n[rows].max():
-      outside.append(flops_of_budget)
-    else:
-      minima.append(_Minimum(flops_of_budget, parabola, rows))
+  minima, outside, without_minimum = _minima(n, loss, c)
   if not minima and not outside:
     raise ConfigError(
       f'flops: got {len(without_minimum)} budgets without a minimum, expected a budget with at '
@@ -193,6 +178,33 @@ class _Minimum:
   flops: float
   parabola: _Parabola
   rows: np.ndarray
+
+
+def _minima(
+  n: np.ndarray, loss: np.ndarray, c: np.ndarray
+) -> tuple[list[_Minimum], list[float], list[float]]:
+  """Fits a parabola of the loss in log N at each budget.
+
+  Returns:
+    The usable minima, the budgets whose minimum is outside of the sizes, and the budgets
+    without a minimum.
+  """
+  minima: list[_Minimum] = []
+  outside: list[float] = []
+  without_minimum: list[float] = []
+  for rows in _budgets(c):
+    # The runs of a budget differ a little in compute. Their geometric mean stands for
+    # it.
+    flops_of_budget = float(np.exp(np.log(c[rows]).mean()))
+    parabola = _fit_parabola(np.log(n[rows]), loss[rows])
+    if parabola is None:
+      without_minimum.append(flops_of_budget)
+    # A minimum outside of the tried sizes is an extrapolation, and is not used.
+    elif not n[rows].min() <= np.exp(parabola.place) <= n[rows].max():
+      outside.append(flops_of_budget)
+    else:
+      minima.append(_Minimum(flops_of_budget, parabola, rows))
+  return minima, outside, without_minimum
 
 
 def _budgets(flops: np.ndarray) -> list[np.ndarray]:
