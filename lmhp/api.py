@@ -29,7 +29,7 @@ from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model
-from lmhp.optim.unread_keys import check_keys_are_read
+from lmhp.optim.config import check_keys_are_read
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import use_compile_cache
 from lmhp.training.config import RunConfig

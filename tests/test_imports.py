@@ -58,7 +58,7 @@ WALLS = {
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
   'pyarrow': ('lmhp.data', 'lmhp.sweeping.store', 'lmhp.analysis.runs'),
-  'tokenizers': ('lmhp.data.tokenizer_files',),
+  'tokenizers': ('lmhp.data.tokenizer',),
   'rich': (
     'lmhp.commands',
     'lmhp.counting.console',

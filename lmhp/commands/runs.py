@@ -32,7 +32,7 @@ def train(arguments: list[str]) -> int:
   # The import loads JAX, so mistakes in the flags are found before it.
   from lmhp import api
   from lmhp.config import default_config
-  from lmhp.training.progress.summary import format_summary
+  from lmhp.training.progress.formats import format_summary
 
   workdir = workdir_or_default(values)
   config = default_config() if values.config is None else values.config

@@ -37,7 +37,7 @@ def measured_cpu(*, again: bool = False) -> Device:
   'cpu'
   """
   path = as_path(cache_directory()) / 'cpu.json'
-  key = f'{_processor_name()}, {os.cpu_count()} cores'
+  key = f'{processor_name()}, {os.cpu_count()} cores'
   stored = _read(path, key)
   if stored is not None and not again:
     return stored
@@ -67,16 +67,22 @@ def _read(path: os.PathLike[str], key: str) -> Device | None:
     return None
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
   """Returns the model name of the processor, or its architecture if there is none."""
-  try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-  except OSError:
-    lines = []
-  for line in lines:
-    if line.startswith('model name'):
-      return line.split(':', 1)[1].strip()
-  return platform.processor() or platform.machine()
+  return processor_fact('model name') or platform.processor() or platform.machine()
+
+
+def processor_fact(name: str) -> str:
+  """Returns a fact that Linux lists about the processor. Empty on other systems.
+
+  Args:
+    name: Name of the fact in /proc/cpuinfo, such as `flags`.
+  """
+  with contextlib.suppress(OSError):
+    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
+      if line.startswith(name):
+        return line.partition(':')[2].strip()
+  return ''
 
 
 def _measure(key: str) -> Device:

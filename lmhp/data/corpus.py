@@ -86,7 +86,7 @@ def documents() -> list[str]:
 
   Due to this order, every part of the list is a random sample of the corpus.
   """
-  unique = set().union(*map(_documents_under, _roots()))
+  unique: set[str] = set().union(*map(_documents_under, _roots()))
   return sorted(unique, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 

@@ -10,11 +10,11 @@ import json
 from etils import epath
 import numpy as np
 
-from lmhp.data import readers, shards, tokenizer_files
+from lmhp.data import readers, shards
 from lmhp.data.cache import cache_dir, cache_key, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.shards import TokenStream
-from lmhp.data.tokenizer import FILE, Tokenizer
+from lmhp.data.tokenizer import FILE, Tokenizer, load_tokenizer
 from lmhp.data.tokenizer_choice import KINDS, choose_tokenizer, shared_tokenizer
 from lmhp.files import as_path
 from lmhp.sections import wrong
@@ -46,8 +46,7 @@ class SourceSummary:
 
   def to_json(self) -> dict[str, JSON]:
     """Returns {name of a fact: value}, without the facts that are not known."""
-    facts = dataclasses.asdict(self)
-    return {name: value for name, value in facts.items() if value is not None}
+    return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -199,8 +198,9 @@ def _open_text(text: readers.Text, tokenizer: Tokenizer, cache: epath.Path) -> _
     shards.write(directory, text.documents(), tokenizer, repr(text.name))
 
   key = cache_key(shards.FORMAT, text.sha256, tokenizer.hash)
-  shard = read_or_write(cache / 'tokens' / key, write, shards.read)
-  return _shard_source(text.name, shard)
+  return _shard_source(
+    text.name, read_or_write(cache / 'tokens' / key, write, shards.read)
+  )
 
 
 def _open_tokens(name: str, tokenizer: Tokenizer | None) -> _Source:
@@ -217,7 +217,7 @@ def _open_tokens(name: str, tokenizer: Tokenizer | None) -> _Source:
   files = readers.bin_files(name)
   tokenizer_file = files[0].parent / FILE
   if tokenizer_file.exists():
-    tokenizer = tokenizer_files.load(tokenizer_file)
+    tokenizer = load_tokenizer(tokenizer_file)
   streams = tuple(
     _bin_stream(shards.read_ids(file, np.dtype(np.uint16)), tokenizer) for file in files
   )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +28,6 @@ EVALUATION_HYPERS: DataHypers = {
 }
 """Masking of all evaluations, so that runs with different fractions are scored on equal
 targets. Source: arXiv:1810.04805 (BERT)."""
-
-_Draws: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +90,7 @@ class Masking(Objective):
     """
     shape = batch.tokens.shape[-1:]
 
-    def draw(key: jax.Array) -> _Draws:
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
       target_key, replacement_key, token_key = jax.random.split(key, 3)
       random_L = jax.random.randint(token_key, shape, 0, self.vocab_size, jnp.int32)
       target_L = jax.random.uniform(target_key, shape)

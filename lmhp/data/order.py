@@ -107,8 +107,9 @@ class Order:
     # Each epoch passes over all windows of the source once.
     epoch = number // windows
     key = _fold(_fold(_fold(root, _SOURCE_STREAM), source), epoch)
-    window_key = _fold(key, _WINDOW_STREAM)
-    window = permute(window_key, _remainder(number, windows), windows, sides)
+    window = permute(
+      _fold(key, _WINDOW_STREAM), _remainder(number, windows), windows, sides
+    )
     offset = _remainder(_fold(key, _OFFSET_STREAM), np.uint32(self.seq_len))
     return Location(source, epoch, window, offset)
 

@@ -268,8 +268,9 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
   # A dataset with several splits is read from its training split.
   if isinstance(table, dict):
     if 'train' not in table:
-      splits = ', '.join(table)
-      raise ConfigError(f'data.path: {name!r} has no split train, only {splits}')
+      raise ConfigError(
+        f'data.path: {name!r} has no split train, only {", ".join(table)}'
+      )
     table = table['train']
   names = table.column_names
   if text_field not in names:

@@ -19,9 +19,9 @@ import json
 from etils import epath
 import numpy as np
 
-from lmhp.data import tokenizer_files
 from lmhp.data.cache import new_directory
-from lmhp.data.tokenizer import Tokenizer
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE
+from lmhp.data.tokenizer import Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
 
@@ -146,8 +146,7 @@ def _write_tokens(
       n_empty += len(batch) - len(texts)
       for text, ids in zip(texts, tokenizer.encode_all(texts)):
         # Text is hashed with a separator between documents, so that borders count.
-        separator = b'\0' if starts else b''
-        text_hash.update(separator + text.encode())
+        text_hash.update((b'\0' if starts else b'') + text.encode())
         text_bytes += len(text.encode())
         data = np.concatenate([ids.astype(dtype), end_ids]).tobytes()
         token_hash.update(data)
@@ -217,7 +216,7 @@ def _read(directory: epath.Path) -> Shard:
   index = ShardIndex(**content)
   ids = read_ids(directory / _TOKENS, np.dtype(index.dtype))
   starts = (directory / _DOCUMENTS).read_bytes()
-  tokenizer = tokenizer_files.load(directory)
+  tokenizer = load_tokenizer(directory)
 
   if len(ids) != index.tokens:
     raise ConfigError(
@@ -228,7 +227,7 @@ def _read(directory: epath.Path) -> Shard:
   for name, sha256, expected in (
     (_TOKENS, hashlib.sha256(ids.data).hexdigest(), index.tokens_sha256),
     (_DOCUMENTS, hashlib.sha256(starts).hexdigest(), index.documents_sha256),
-    (tokenizer_files.FILE, tokenizer.hash, index.tokenizer_sha256),
+    (TOKENIZER_FILE, tokenizer.hash, index.tokenizer_sha256),
   ):
     if sha256 != expected:
       raise ConfigError(

@@ -93,8 +93,8 @@ class TrainStream:
     if len(self._sources) == 1:
       return (n_sequences / self.windows_per_epoch[0],)
     quotas = block_quotas(jnp.asarray(mixture_weights, jnp.float32))
-    # Sequences of each source over the windows in one pass.
     shares = np.asarray(quotas) / MIXTURE_BLOCK
+    # Sequences of each source over the windows in one pass.
     return tuple(
       float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch)
     )
@@ -211,21 +211,19 @@ class TrainStream:
     changed = self._jitted_objective(jax.tree.map(pad, batch), numbers, hypers)
     return jax.tree.map(lambda x: np.asarray(x)[:n_sequences], changed)
 
-  @property
-  def evaluation_transform(self) -> Callable[[Batch, np.ndarray], Batch] | None:
-    """Function of a batch and its window numbers that applies the objective.
+  def evaluation_transform(self, batch: Batch, numbers: np.ndarray) -> Batch:
+    """Applies the objective to a batch of an evaluation. Returns NumPy arrays.
 
-    The random draws depend only on the window numbers, so that all evaluations score the same
-    targets. None for next-token prediction.
+    The random draws depend only on the numbers of the windows, so that all evaluations score
+    the same targets.
+
+    Args:
+      batch: Batch of (B, L) NumPy arrays.
+      numbers: (B,) uint32 numbers of the windows.
     """
     if self.objective is None:
-      return None
-
-    def transform(batch: Batch, numbers: np.ndarray) -> Batch:
-      changed = self._jitted_objective(batch, numbers, EVALUATION_HYPERS)
-      return jax.tree.map(np.asarray, changed)
-
-    return transform
+      return batch
+    return self._apply_objective(batch, numbers, EVALUATION_HYPERS)
 
   @functools.cached_property
   def _jitted_objective(self) -> Callable[[Batch, np.ndarray, DataHypers], Batch]:
@@ -268,12 +266,10 @@ class TrainStream:
 
 def _document_separator(dataset: Dataset, cfg: DataConfig) -> int | None:
   """Returns the end-of-text token if attention stays within documents, else None."""
-  if not cfg.intra_document_attention:
-    return None
-  tokenizer = dataset.tokenizer
-  if tokenizer.end_of_text is None:
+  end_of_text = dataset.tokenizer.end_of_text
+  if cfg.intra_document_attention and end_of_text is None:
     raise ConfigError(
       'data.intra_document_attention: got True, expected False: the '
-      f'{tokenizer.kind} tokenizer has no end-of-text token'
+      f'{dataset.tokenizer.kind} tokenizer has no end-of-text token'
     )
-  return tokenizer.end_of_text
+  return end_of_text if cfg.intra_document_attention else None

@@ -1,4 +1,4 @@
-"""Tokenizers without a learned vocabulary, and the interface of all tokenizers.
+"""Tokenizers: their interface, those without a learned vocabulary, and their files.
 
 A tokenizer encodes all of its input as text. If the text contains the name of a special
 token, it becomes ordinary tokens. Therefore an end-of-text token always ends a document. A
@@ -8,13 +8,15 @@ table of the UTF-8 bytes of each token turns nats per token into bits per byte.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import functools
 import hashlib
+import itertools
 import json
 
 from etils import epath
 import numpy as np
+import tokenizers
 
 from lmhp.errors import ConfigError
 from lmhp.typing import JSON
@@ -22,6 +24,21 @@ from lmhp.typing import JSON
 FILE = 'tokenizer.json'
 FORMAT_KEY = 'lmhp_tokenizer'
 """Key of a `tokenizer.json` that holds the kind of a tokenizer of this file."""
+
+END_OF_TEXT = '<|endoftext|>'
+_END_OF_TEXT_NAMES = (
+  END_OF_TEXT,
+  '<|end_of_text|>',
+  '</s>',
+  '<eos>',
+  '<|eos|>',
+  '<end_of_text>',
+  '[EOS]',
+  '[SEP]',
+)
+_MASK_NAMES = ('[MASK]', '<mask>')
+_PAD_NAMES = ('<pad>', '[PAD]')
+_CONFIG_FILE = 'tokenizer_config.json'
 
 
 class Tokenizer(abc.ABC):
@@ -167,3 +184,159 @@ class IdTokenizer(Tokenizer):
 
   def spec(self) -> dict[str, JSON]:
     return {FORMAT_KEY: self.kind, 'vocab_size': self.vocab_size}
+
+
+# --- files: `tokenizer.json` of Hugging Face or of lmhp, and BPE training -----------
+
+
+class JsonTokenizer(Tokenizer):
+  """Tokenizer of a Hugging Face `tokenizer.json`.
+
+  A lossy tokenizer (WordPiece, or a lower-casing normalizer) changes the text first.
+  `bytes_per_token` then counts the bytes of the changed text.
+
+  Args:
+    text: Content of `tokenizer.json`.
+    end_of_text: Name of the end-of-text token. None takes the first of the usual names
+      that is in the vocabulary.
+  """
+
+  def __init__(self, text: str, end_of_text: str | None = None):
+    self._tokenizer = tokenizers.Tokenizer.from_str(text)
+    self._tokenizer.no_truncation()
+    self._tokenizer.no_padding()
+    # '</s>' in a text is four characters, not the end of a document.
+    self._tokenizer.encode_special_tokens = True
+    self._json = json.loads(text)
+    self.kind = str(self._json['model'].get('type', 'bpe')).lower()
+
+    vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+    self.vocab_size = max(vocabulary.values()) + 1
+    end_names = _END_OF_TEXT_NAMES if end_of_text is None else (end_of_text,)
+    self.end_of_text = _first_id(vocabulary, end_names)
+    self.mask_token = _first_id(vocabulary, _MASK_NAMES)
+    self.pad_token = _first_id(vocabulary, _PAD_NAMES)
+    # Sentinels of T5, from 0 up to the first that is missing.
+    sentinel_names = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
+    self.sentinels = tuple(
+      vocabulary[name]
+      for name in itertools.takewhile(vocabulary.__contains__, sentinel_names)
+    )
+    self.bytes_per_token = self._bytes_per_token(vocabulary)
+
+  def encode_all(self, texts: Sequence[str]) -> Iterable[np.ndarray]:
+    encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return (np.asarray(encoding.ids, np.uint32) for encoding in encodings)
+
+  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    return self._tokenizer.decode(np.asarray(ids).tolist(), skip_special_tokens=True)
+
+  def spec(self) -> dict[str, JSON]:
+    return self._json
+
+  def save(self, directory: epath.PathLike) -> None:
+    super().save(directory)
+    if self.end_of_text is not None:
+      config = {'eos_token': self._tokenizer.id_to_token(self.end_of_text)}
+      (epath.Path(directory) / _CONFIG_FILE).write_text(json.dumps(config))
+
+  def _bytes_per_token(self, vocabulary: dict[str, int]) -> np.ndarray:
+    added = self._tokenizer.get_added_tokens_decoder()
+    # Byte-level BPE writes each byte as one printable character.
+    is_byte_level = 'ByteLevel' in _types(self._json)
+    sizes = np.zeros(self.vocab_size, np.int32)
+    for token, i in vocabulary.items():
+      if i in added:
+        sizes[i] = 0 if added[i].special else len(added[i].content.encode())
+      else:
+        sizes[i] = len(token) if is_byte_level else _n_bytes(token)
+    return sizes
+
+
+def _first_id(vocabulary: dict[str, int], names: Iterable[str]) -> int | None:
+  """Returns the id of the first name that is in the vocabulary."""
+  return next((vocabulary[name] for name in names if name in vocabulary), None)
+
+
+def _types(node: JSON) -> Iterator[str]:
+  """Yields the types of all parts of a tokenizer.json, except its model."""
+  if isinstance(node, dict):
+    yield str(node.get('type'))
+    for name, value in node.items():
+      if name not in ('model', 'added_tokens'):
+        yield from _types(value)
+  if isinstance(node, list):
+    for value in node:
+      yield from _types(value)
+
+
+def _n_bytes(token: str) -> int:
+  """Returns the UTF-8 bytes of a token of sentencepiece or WordPiece."""
+  if len(token) == 6 and token.startswith('<0x') and token.endswith('>'):
+    return 1  # byte fallback
+  return len(token.removeprefix('##').replace('▁', ' ').encode())
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
+  """Trains a byte-level BPE tokenizer with an end-of-text token.
+
+  Args:
+    texts: Training text, in pieces of any size.
+    vocab_size: Largest vocabulary. A small text gives a smaller one.
+
+  Source: GPT-2 (Radford et al. 2019).
+  """
+  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+  byte_level = tokenizers.pre_tokenizers.ByteLevel
+  tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    special_tokens=[END_OF_TEXT],
+    show_progress=False,
+    # All 256 bytes, so that any text can be encoded.
+    initial_alphabet=sorted(byte_level.alphabet()),
+  )
+  tokenizer.train_from_iterator(texts, trainer)
+  return JsonTokenizer(tokenizer.to_str())
+
+
+def load_tokenizer(path: epath.PathLike) -> Tokenizer:
+  """Returns the tokenizer of a `tokenizer.json`, or of a directory with such a file.
+
+  Raises:
+    ConfigError: If there is no such file, or it cannot be read.
+  """
+  path = epath.Path(path)
+  file = path / FILE if path.is_dir() else path
+  if not file.exists():
+    raise ConfigError(f'data.tokenizer: no file {file}')
+  try:
+    return _load(file)
+  except Exception as error:  # The tokenizers library raises plain Exception.
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    raise ConfigError(f'data.tokenizer: cannot read {file}: {reason}') from error
+
+
+def _load(file: epath.Path) -> Tokenizer:
+  text = file.read_text()
+  # A file without lmhp's key is one of Hugging Face.
+  content = json.loads(text)
+  kind = content.get(FORMAT_KEY)
+  if kind is None:
+    return JsonTokenizer(text, _end_of_text_name(file.parent / _CONFIG_FILE))
+  if kind == 'byte':
+    return ByteTokenizer()
+  if kind == 'char':
+    return CharTokenizer(content['characters'], content['end_of_text'])
+  if kind == 'ids':
+    return IdTokenizer(content['vocab_size'])
+  raise ValueError(f'{FORMAT_KEY}: got {kind!r}, expected byte, char or ids')
+
+
+def _end_of_text_name(config_file: epath.Path) -> str | None:
+  """Returns the eos_token of a `tokenizer_config.json`. None if the file has none."""
+  if not config_file.exists():
+    return None
+  token = json.loads(config_file.read_text()).get('eos_token')
+  return token['content'] if isinstance(token, dict) else token

@@ -6,12 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
-from lmhp.data import tokenizer_files
 from lmhp.data.cache import cache_key, new_directory, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.readers import Text
 from lmhp.data.shards import TokenStream
-from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer, IdTokenizer, Tokenizer
+from lmhp.data.tokenizer import (
+  ByteTokenizer,
+  CharTokenizer,
+  IdTokenizer,
+  Tokenizer,
+  load_tokenizer,
+  train_bpe,
+)
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.sections import wrong
@@ -38,7 +44,7 @@ def choose_tokenizer(
     if not path.exists():
       accepted = 'byte, char, bpe or the path of a tokenizer.json'
       raise wrong(cfg, 'tokenizer', accepted, KINDS)
-    return tokenizer_files.load(path)
+    return load_tokenizer(path)
   if not texts:
     return None
   if cfg.tokenizer == 'byte':
@@ -47,21 +53,20 @@ def choose_tokenizer(
   # The cache key names all that the tokenizer depends on. 1 is the version of the
   # method.
   hashes = [text.sha256 for text in texts]
-  if cfg.tokenizer == 'char':
-    key = cache_key('char 1', hashes)
-  else:
-    key = cache_key('bpe 1', hashes, cfg.tokenizer_vocab_size, cfg.validation_fraction)
+  is_char = cfg.tokenizer == 'char'
+  sizes = () if is_char else (cfg.tokenizer_vocab_size, cfg.validation_fraction)
+  key = cache_key(f'{cfg.tokenizer} 1', hashes, *sizes)
 
   def write(directory: epath.Path) -> None:
     with new_directory(directory) as unfinished:
-      if cfg.tokenizer == 'char':
+      if is_char:
         tokenizer = _char_tokenizer(texts)
       else:
         pieces = _training_text(texts, 1 - cfg.validation_fraction)
-        tokenizer = tokenizer_files.train_bpe(pieces, cfg.tokenizer_vocab_size)
+        tokenizer = train_bpe(pieces, cfg.tokenizer_vocab_size)
       tokenizer.save(unfinished)
 
-  return read_or_write(cache / 'tokenizers' / key, write, tokenizer_files.load)
+  return read_or_write(cache / 'tokenizers' / key, write, load_tokenizer)
 
 
 def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
@@ -124,13 +129,11 @@ def shared_tokenizer(
   for name, source_tokenizer, largest_id in zip(cfg.path, tokenizers, largest_ids):
     is_equal = source_tokenizer is not None and source_tokenizer.hash == tokenizer.hash
     if known and not is_equal:
-      if source_tokenizer is None:
-        got = 'no tokenizer'
-      else:
-        got = f'another {source_tokenizer.kind} tokenizer'
+      kind = 'no' if source_tokenizer is None else f'another {source_tokenizer.kind}'
       origin = 'the other sources' if file_tokenizer is None else 'data.tokenizer'
       raise ConfigError(
-        f'data.path: {name!r} has {got}, expected the {tokenizer.kind} tokenizer of {origin}'
+        f'data.path: {name!r} has {kind} tokenizer, expected the {tokenizer.kind} tokenizer '
+        f'of {origin}'
       )
     if largest_id >= tokenizer.vocab_size:
       raise ConfigError(

@@ -16,9 +16,8 @@ import tempfile
 from etils import epath
 import numpy as np
 
-from lmhp.data import tokenizer_files
 from lmhp.data.tokenizer import FILE as TOKENIZER_FILE
-from lmhp.data.tokenizer import Tokenizer
+from lmhp.data.tokenizer import Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
@@ -70,7 +69,7 @@ def load_pretrained(
   tensors = checkpoint_tensors(family, model.cfg, model.shapes)
   params = params_from_tensors(tensors, arrays, family, cfg, source=str(directory))
   has_tokenizer = (directory / TOKENIZER_FILE).exists()
-  tokenizer = tokenizer_files.load(directory) if has_tokenizer else None
+  tokenizer = load_tokenizer(directory) if has_tokenizer else None
   return model, params, tokenizer
 
 

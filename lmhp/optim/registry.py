@@ -9,8 +9,7 @@ from lmhp.declarations import declared
 from lmhp.errors import ConfigError, suggest
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.schedules.spec import SCHEDULES, ScheduleSpec
-from lmhp.optim.spec import OPTIMIZERS, OptimizerSpec
+from lmhp.optim.spec import OPTIMIZERS, SCHEDULES, OptimizerSpec, ScheduleSpec
 from lmhp.registry import Registry
 from lmhp.sections import Section, add_keys
 
@@ -106,8 +105,7 @@ def register_entry(
   if keys is not None:
     add_keys(section_class, keys)
 
-  declarations = declared(section_class)
-  traced_keys = [key for key, declaration in declarations.items() if declaration.traced]
+  traced_keys = [key for key, d in declared(section_class).items() if d.traced]
   for key in numbers:
     if key not in traced_keys:
       raise ConfigError(

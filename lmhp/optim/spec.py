@@ -1,12 +1,17 @@
-"""The entry that describes one optimizer, and the registry of these entries."""
+"""The entries that describe optimizers and schedules, and their registries.
+
+Entries are compared by identity, so that a program that was compiled for one entry is not used
+for another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from lmhp.declarations import declared
@@ -24,11 +29,18 @@ MakeTransformation: TypeAlias = Callable[
 Only the static keys of the section may be read (see `lmhp.hypers.split`).
 """
 
+
+def _names_of(numbers: Iterable[str], keys: type | None) -> frozenset[str]:
+  """Returns the names of the numbers and keys that an entry reads."""
+  own_keys = () if keys is None else declared(keys)
+  return frozenset((*numbers, *own_keys))
+
+
+# --- optimizers ---------------------------------------------------------------------
+
 DECAY_MODES = ('l2', 'decoupled', 'independent')
 
 
-# Entries are compared by identity, so that a program that was compiled for one entry is not
-# used for another.
 @dataclasses.dataclass(frozen=True, eq=False)
 class OptimizerSpec:
   """One optimizer.
@@ -57,8 +69,7 @@ class OptimizerSpec:
   @property
   def keys_read(self) -> frozenset[str]:
     """Names of the keys that this optimizer reads, without those that all optimizers read."""
-    own_keys = () if self.keys is None else declared(self.keys)
-    return frozenset((*self.defaults, *own_keys))
+    return _names_of(self.defaults, self.keys)
 
 
 def from_optax(
@@ -84,3 +95,82 @@ def from_optax(
 
 
 OPTIMIZERS: Registry[OptimizerSpec] = Registry('optimizer')
+
+
+# --- schedules ----------------------------------------------------------------------
+# A shape is the learning rate after the warmup, as a ratio to its peak.
+
+
+class ScheduleProgress(NamedTuple):
+  """Progress of training at one step. Float32 scalars.
+
+  Attributes:
+    decay: Fraction of the steps after the warmup that have passed, 0 to 1.
+    cycles: Number of cycles that have passed since the warmup, from 0. A whole number at the
+      first step of each cycle.
+    half_step: Half the length of one step, in cycles. A shape adds it to `cycles` so that
+      rounding cannot put the first step of a cycle into the cycle before.
+    cooldown: Fraction of the cooldown that has passed, 0 to 1.
+  """
+
+  decay: jax.Array
+  cycles: jax.Array
+  half_step: jax.Array
+  cooldown: jax.Array
+
+
+Shape: TypeAlias = Callable[[ScheduleProgress, Numbers], jax.Array]
+"""Takes the progress and the traced numbers of the section. Returns a scalar, 0 to 1."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScheduleSpec:
+  """One schedule.
+
+  Attributes:
+    shape: Learning rate after the warmup, as a ratio to the peak.
+    numbers: Names of the numbers of the section that `shape` reads, such as
+      `final_lr_ratio`. Those of the warmup are left out.
+    keys: Class made by `lmhp.sections.keys`. It declares the keys that the schedule adds to
+      the section. All of them are traced. None if there are none.
+    cosine_warmup: If True, the warmup rises along a cosine. If False, it is linear.
+  """
+
+  shape: Shape
+  numbers: tuple[str, ...] = ()
+  keys: type | None = None
+  cosine_warmup: bool = False
+
+  @property
+  def keys_read(self) -> frozenset[str]:
+    """Names of the numbers that this schedule reads, without those of the warmup."""
+    return _names_of(self.numbers, self.keys)
+
+
+SCHEDULES: Registry[ScheduleSpec] = Registry('schedule')
+"""All schedules. The traced value of `schedule.name` is the position of the entry."""
+
+
+def from_final_ratio(numbers: Numbers, x: jax.Array) -> jax.Array:
+  """Maps the interval [0, 1] linearly to the interval [`final_lr_ratio`, 1].
+
+  Args:
+    numbers: Traced numbers of the section `schedule`.
+    x: Values from 0 to 1.
+
+  >>> float(from_final_ratio({'final_lr_ratio': 0.5}, 0.5))
+  0.75
+  """
+  return numbers['final_lr_ratio'] + (1 - numbers['final_lr_ratio']) * x
+
+
+def half_cosine(x: jax.Array) -> jax.Array:
+  """Returns (1 + cos(pi x)) / 2, which falls from 1 at x = 0 to 0 at x = 1.
+
+  Args:
+    x: Values from 0 to 1.
+
+  >>> [round(float(half_cosine(x)), 3) for x in (0.0, 0.5, 1.0)]
+  [1.0, 0.5, 0.0]
+  """
+  return 0.5 * (1 + jnp.cos(jnp.pi * x))

@@ -8,9 +8,8 @@ from lmhp import config as config_lib
 from lmhp import config_keys
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
-from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.config import OptimizerConfig, unread_keys
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.unread_keys import unread_keys
 from lmhp.sections import path_of, wrong
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import Space, as_space, check_space, paths_of, values_of

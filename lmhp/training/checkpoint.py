@@ -16,12 +16,13 @@ changes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import json
 import logging
 import math
 import time
-from typing import Any, Self
+from typing import Any
 import zlib
 
 from etils import epath
@@ -63,19 +64,8 @@ class _StepMetadata:
   extra: Mapping[str, Any]
   metrics: Mapping[str, float]
 
-  @classmethod
-  def from_json(cls, values: Mapping[str, Any]) -> _StepMetadata:
-    """Returns the metadata of a step from the JSON that Orbax stores."""
-    return cls(**values)
 
-  @property
-  def loss(self) -> float:
-    """Evaluation loss in nats. Infinity if it was not measured or is not finite."""
-    loss = self.metrics.get('eval_loss_nats', math.inf)
-    return loss if math.isfinite(loss) else math.inf
-
-
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
   """The saved states of one run. Use it in a `with`, which waits for the save in flight.
 
   The constructor reads and writes nothing, so another process can inspect a run. The first
@@ -99,17 +89,8 @@ class Checkpoints:
     self._saved_step = 0
     self._saved_at = time.monotonic()
 
-  def __enter__(self) -> Self:
-    return self
-
   def __exit__(self, *exception: object) -> None:
-    self.close()
-
-  def close(self) -> None:
-    """Waits for the save in flight.
-
-    Without this call that save is lost, and Python may hang at its exit.
-    """
+    # Without this call the save in flight is lost, and Python may hang at its exit.
     self.wait()
 
   # --- steps ------------------------------------------------------------------------
@@ -120,10 +101,9 @@ class Checkpoints:
       return []
     # A step counts only with the marker that a save writes last.
     names = [path.name for path in self.directory.iterdir()]
-    numbers = sorted(int(name) for name in names if name.isdecimal())
     return [
       step
-      for step in numbers
+      for step in sorted(int(name) for name in names if name.isdecimal())
       if step not in self._damaged and (self._path(step) / COMMIT_MARKER).exists()
     ]
 
@@ -142,9 +122,8 @@ class Checkpoints:
     every_steps = self.cfg.every_steps
     if every_steps and step // every_steps > self._saved_step // every_steps:
       return True
-    every_seconds = self.cfg.every_seconds
-    elapsed = time.monotonic() - self._saved_at
-    return every_seconds is not None and elapsed >= every_seconds
+    every_seconds = self.cfg.every_seconds or math.inf
+    return time.monotonic() - self._saved_at >= every_seconds
 
   # --- writing ----------------------------------------------------------------------
 
@@ -193,7 +172,7 @@ class Checkpoints:
     self._saving = ocp.save_checkpointables_async(
       self._path(step), {'state': state}, custom_metadata=metadata
     )
-    self._metadata[step] = _StepMetadata.from_json(metadata)
+    self._metadata[step] = _StepMetadata(**metadata)
     self._damaged.discard(step)
     if wait:
       self.wait()
@@ -223,21 +202,22 @@ class Checkpoints:
   def _steps_to_keep(self) -> set[int]:
     """Returns the last steps and the steps with the lowest loss."""
     steps = self.steps()
-    last = steps[-self.cfg.keep_last :]
-
     # Of equal losses, the newer step comes first.
     losses = {step: self._loss(step) for step in steps}
     measured = [step for step in steps if losses[step] < math.inf]
     best = sorted(measured, key=lambda step: (losses[step], -step))
-    return {*last, *best[: self.cfg.keep_best]}
+    return {*steps[-self.cfg.keep_last :], *best[: self.cfg.keep_best]}
 
   def _loss(self, step: int) -> float:
-    """Returns the evaluation loss of a step. A damaged step is never the best."""
-    try:
-      return self._read_metadata(step).loss
-    except Exception:
-      # Orbax raises errors of many types.
-      return math.inf
+    """Returns the evaluation loss of a step in nats.
+
+    The loss is infinite if it was not measured, is not finite or cannot be read.
+    """
+    loss = math.inf
+    # Orbax raises errors of many types.
+    with contextlib.suppress(Exception):
+      loss = self._read_metadata(step).metrics.get('eval_loss_nats', math.inf)
+    return loss if math.isfinite(loss) else math.inf
 
   def _remove(self, step: int) -> None:
     """Deletes a step, its marker first.
@@ -254,8 +234,7 @@ class Checkpoints:
     if self._is_cleaned or jax.process_index() != 0 or not self.directory.exists():
       return
     for path in self.directory.iterdir():
-      is_step = path.name.isdecimal()
-      is_half_deleted = is_step and not (path / COMMIT_MARKER).exists()
+      is_half_deleted = path.name.isdecimal() and not (path / COMMIT_MARKER).exists()
       if is_half_deleted or path.name.endswith(UNFINISHED):
         path.rmtree(missing_ok=True)
     self._is_cleaned = True
@@ -281,16 +260,15 @@ class Checkpoints:
         read.
     """
     self.wait()
-    # Try the step first, and then the steps before it.
-    candidates = [s for s in reversed(self.steps()) if s <= step]
-    if step not in candidates:
-      complete = self.steps() or 'none'
+    steps = self.steps()
+    if step not in steps:
       raise ConfigError(
-        f'{self._path(step)}: no complete checkpoint; complete steps: {complete}'
+        f'{self._path(step)}: no complete checkpoint; complete steps: {steps or "none"}'
       )
     abstract = jax.tree.map(_with_sharding, abstract)
     reason = ''
-    for candidate in candidates:
+    # Try the step first, and then the steps before it.
+    for candidate in reversed(steps[: steps.index(step) + 1]):
       try:
         state, extra = self._read(candidate, abstract)
         self._saved_step = candidate
@@ -322,10 +300,10 @@ class Checkpoints:
 
   def _read_metadata(self, step: int) -> _StepMetadata:
     if step not in self._metadata:
-      stored = ocp.checkpointables_metadata(self._path(step)).custom_metadata
+      stored: Any = ocp.checkpointables_metadata(self._path(step)).custom_metadata
       if not isinstance(stored, dict):
         raise ValueError('the step has no metadata')
-      self._metadata[step] = _StepMetadata.from_json(stored)
+      self._metadata[step] = _StepMetadata(**stored)
     return self._metadata[step]
 
   def _check_leaves(
@@ -335,16 +313,17 @@ class Checkpoints:
 
     The message names the leaves that differ, which the message of Orbax does not.
     """
-    differences = []
-    for name in saved:
-      if name in expected and saved[name] != expected[name]:
-        differences.append(f'{name} is {saved[name]}, expected {expected[name]}')
-    for name in saved:
-      if name not in expected:
-        differences.append(f'{name} is only in the checkpoint')
-    for name in expected:
-      if name not in saved:
-        differences.append(f'{name} is only in this config')
+    differences = [
+      f'{name} is {saved[name]}, expected {expected[name]}'
+      for name in saved
+      if name in expected and saved[name] != expected[name]
+    ]
+    differences += [
+      f'{name} is only in the checkpoint' for name in saved if name not in expected
+    ]
+    differences += [
+      f'{name} is only in this config' for name in expected if name not in saved
+    ]
     if not differences:
       return
 
@@ -369,8 +348,7 @@ def describe(state: PyTree) -> dict[str, str]:
   descriptions = {}
   for path, leaf in jax.tree.leaves_with_path(state):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    shape = ','.join(str(size) for size in leaf.shape)
-    descriptions[name] = f'{leaf.dtype}[{shape}]'
+    descriptions[name] = f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
   return descriptions
 
 

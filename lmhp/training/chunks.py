@@ -1,7 +1,7 @@
 """Chunks: several updates of a run in one call of a compiled program.
 
 The number of updates is an argument of the program, so that one compiled program serves
-every chunk length. `MemberPrograms` is the interface of the programs of one structure (the
+every chunk length. `MemberPrograms` is the base of the programs of one structure (the
 part of a config that is compiled). A single run calls them, and so does a population, which
 trains several runs of one structure together, its members.
 
@@ -10,6 +10,7 @@ Dimension key: R members, S steps of a chunk.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Protocol, TypeAlias, TypeVar
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.compile_cache import ProgramCache
+from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 from lmhp.typing import PyTree
 
 CHUNK_SECONDS = 1.0
@@ -94,6 +95,9 @@ class ChunkSteps:
     return jax.tree.map(np.int32, self)
 
 
+NO_STEPS = ChunkSteps(n_steps=0, first_step=0).as_int32()
+"""Numbers for which a program is compiled. It serves all others of their type."""
+
 ChunkFunction: TypeAlias = Callable[
   [PyTree, Hypers, PyTree, ChunkSteps], tuple[PyTree, Metrics]
 ]
@@ -103,43 +107,42 @@ ScoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyTree], dict[str, jax.Arra
 """`score(state, hypers, batch) -> sums`, for one member."""
 
 
-class MemberPrograms(Protocol):
+class MemberPrograms(abc.ABC):
   """The programs of one structure, for a single run and for the members of a population.
 
   `init`, `chunk` and `score` run the compiled programs of a single run. A population traces
   `chunk_function` and `score_function` in its own programs.
+
+  Attributes:
+    program_cache: Compiled programs of this structure, shared by all of its populations.
+    max_chunk_steps: Largest number of steps of a chunk, the length of its metrics.
   """
 
-  @property
-  def max_chunk_steps(self) -> int:
-    """Largest number of steps of a chunk, the length of its metrics."""
-    ...
+  program_cache: ProgramCache
+  max_chunk_steps: int = MAX_CHUNK_STEPS
 
-  @property
-  def program_cache(self) -> ProgramCache:
-    """Compiled programs of this structure, shared by all of its populations."""
-    ...
-
+  @abc.abstractmethod
   def init(self, hypers: Hypers) -> PyTree:
     """Returns the first state of a run.
 
     Args:
       hypers: Traced numbers of the run.
     """
-    ...
 
+  @abc.abstractmethod
   def abstract_state(self, hypers: Hypers) -> PyTree:
     """Returns the shapes of the state that `init` returns.
 
     Args:
       hypers: Traced numbers of a run.
     """
-    ...
 
   def chunk(
     self, state: PyTree, hypers: Hypers, data: PyTree, steps: ChunkSteps
   ) -> tuple[PyTree, Metrics]:
     """Makes the updates of a chunk. The buffers of `state` are donated.
+
+    The call returns at once. The device may still compute the returned arrays.
 
     Args:
       state: State at `steps.first_step`.
@@ -150,7 +153,8 @@ class MemberPrograms(Protocol):
     Returns:
       The new state, and metrics {name: (max_chunk_steps,) float32}.
     """
-    ...
+    program = self.compile_chunk(state, hypers, data)
+    return program(state, hypers, data, steps.as_int32())
 
   def compile_chunk(
     self, state: PyTree, hypers: Hypers, data: PyTree
@@ -162,8 +166,16 @@ class MemberPrograms(Protocol):
       hypers: Traced numbers of the run.
       data: Data of a chunk, or its shapes.
     """
-    ...
 
+    # The cache keeps the executable. A jitted function would keep the data of a run in
+    # memory.
+    def compile_now() -> jax.stages.Compiled:
+      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
+      return compile_deterministic(jitted.lower(state, hypers, data, NO_STEPS))
+
+    return self.program_cache.get('chunk', compile_now)
+
+  @abc.abstractmethod
   def score(self, state: PyTree, hypers: Hypers, batch: PyTree) -> dict[str, jax.Array]:
     """Returns sums over each of the B sequences of a batch, {name: (B,)}.
 
@@ -172,8 +184,8 @@ class MemberPrograms(Protocol):
       hypers: Traced numbers of the run.
       batch: Batch to score.
     """
-    ...
 
+  @abc.abstractmethod
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
     """Returns the function that `chunk` compiles.
 
@@ -181,11 +193,10 @@ class MemberPrograms(Protocol):
       hold_after_nonfinite: If True, the state stays as it was before the first loss that
         is not finite.
     """
-    ...
 
+  @abc.abstractmethod
   def score_function(self) -> ScoreFunction:
     """Returns the function that `score` compiles."""
-    ...
 
 
 def repeat_update(

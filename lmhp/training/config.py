@@ -10,7 +10,7 @@ from lmhp.declarations import static, traced
 from lmhp.model.config import ModelConfig
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.sections import Section, section, wrong
+from lmhp.sections import Section, require, section, wrong
 
 MAX_STEPS = 2**31 - 1
 """Largest number of steps. Programs count steps in int32."""
@@ -153,12 +153,18 @@ class TrainConfig(Section):
     if len(lengths) > 1:
       first, second = lengths[:2]
       raise wrong(self, second, f'None, since train.{first} sets the length')
-    if self.batch_size % self.grad_accumulation_steps:
-      accepted = f'a divisor of train.batch_size={self.batch_size}'
-      raise wrong(self, 'grad_accumulation_steps', accepted)
-    if self.batch_size % self.n_microbatches:
-      accepted = f'False, since train.batch_size={self.batch_size} is odd'
-      raise wrong(self, 'measure_noise_scale', accepted)
+    require(
+      self,
+      self.batch_size % self.grad_accumulation_steps == 0,
+      'grad_accumulation_steps',
+      f'a divisor of train.batch_size={self.batch_size}',
+    )
+    require(
+      self,
+      self.batch_size % self.n_microbatches == 0,
+      'measure_noise_scale',
+      f'False, since train.batch_size={self.batch_size} is odd',
+    )
 
   @property
   def n_microbatches(self) -> int:
@@ -175,29 +181,23 @@ class TrainConfig(Section):
     Raises:
       ConfigError: If the length is above `MAX_STEPS`.
     """
-    steps = self.steps
-    if steps is None:
-      steps = DEFAULT_STEPS
-      for name in LENGTHS[1:]:
-        if getattr(self, name) is not None:
-          steps = self._length_in_steps(name, tokens_per_epoch, parameters)
-    return dataclasses.replace(
-      self, steps=steps, tokens=None, tokens_per_parameter=None, epochs=None
-    )
-
-  def _length_in_steps(self, name: str, tokens_per_epoch: int, parameters: int) -> int:
     tokens_per_unit = {
       'tokens': 1,
       'tokens_per_parameter': parameters,
       'epochs': tokens_per_epoch,
     }
-    tokens = getattr(self, name) * tokens_per_unit[name]
-    # Check before rounding, because `ceil` fails for an infinite length.
-    steps = tokens / (self.batch_size * self.seq_len)
-    if steps > MAX_STEPS:
-      accepted = f'a length of at most {MAX_STEPS} steps; this one has {steps:.3g}'
-      raise wrong(self, name, accepted)
-    return math.ceil(steps)
+    steps = self.steps or DEFAULT_STEPS
+    for name, n_tokens in tokens_per_unit.items():
+      length = getattr(self, name)
+      if length is not None:
+        exact = length * n_tokens / (self.batch_size * self.seq_len)
+        # Check before rounding, because `ceil` fails for an infinite length.
+        accepted = f'a length of at most {MAX_STEPS} steps; this one has {exact:.3g}'
+        require(self, exact <= MAX_STEPS, name, accepted)
+        steps = math.ceil(exact)
+    return dataclasses.replace(
+      self, steps=steps, tokens=None, tokens_per_parameter=None, epochs=None
+    )
 
 
 @section('evaluate')

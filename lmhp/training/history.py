@@ -17,11 +17,13 @@ no jax.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+import contextlib
+import itertools
 import json
 import math
 import os
 from types import ModuleType
-from typing import Any, Self
+from typing import Any
 
 from etils import epath
 import numpy as np
@@ -43,7 +45,7 @@ Row = Mapping[str, Any]
 """One row: `step` and metrics, as JSON can hold them or as numpy scalars."""
 
 
-class History:
+class History(contextlib.AbstractContextManager['History']):
   """The rows of one `metrics.jsonl`, open for writing by one process at a time.
 
   A last line that a kill left incomplete is removed when the file is opened. Use it in a
@@ -78,9 +80,6 @@ class History:
     file.seek(0)
     file.truncate(file.read().rfind(b'\n') + 1)
 
-  def __enter__(self) -> Self:
-    return self
-
   def __exit__(self, *exception: object) -> None:
     self.close()
 
@@ -99,10 +98,11 @@ class History:
     """Removes the rows after a step. A run that resumes at this step writes them again."""
     text = self.path.read_bytes() if self.path.exists() else b''
     # Steps grow along the file, so the rows to keep are its beginning.
-    size = 0
-    for line, row in zip(text.split(b'\n'), _parse_rows(self.path, text)):
-      if row['step'] <= step:
-        size += len(line) + 1
+    size = sum(
+      len(line) + 1
+      for line, row in zip(text.split(b'\n'), _parse_rows(self.path, text))
+      if row['step'] <= step
+    )
     if self._file is None:
       self._text = text[:size]
       self.path.write_bytes(self._text)
@@ -176,22 +176,19 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
   path = path / METRICS_FILE if path.is_dir() else path
   if not path.exists():
     raise ConfigError(f'{path}: no such file')
-  rows = []
-  keys: dict[str, None] = {}
-  for row in _parse_rows(path, path.read_bytes()):
-    if having is None or having in row:
-      rows.append(row)
-      keys |= dict.fromkeys(row)
-  # A row that lacks a column has NaN in it.
-  columns = {}
-  for key in keys:
-    columns[key] = _column([row.get(key, 'nan') for row in rows])
-  return columns
+  rows = [
+    row
+    for row in _parse_rows(path, path.read_bytes())
+    if having is None or having in row
+  ]
+  keys = dict.fromkeys(itertools.chain.from_iterable(rows))
+  return {key: _column(rows, key) for key in keys}
 
 
-def _column(values: list[Any]) -> np.ndarray:
+def _column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
   numbers = []
-  for value in values:
+  for row in rows:
+    value = row.get(key, math.nan)
     if value in NONFINITE_WORDS:
       value = float(value)
     numbers.append(math.nan if value is None else value)

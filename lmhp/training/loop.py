@@ -72,8 +72,8 @@ class RunSetup:
   @property
   def evaluate_every_steps(self) -> int:
     """Number of steps from one evaluation to the next."""
-    interval = math.ceil(self.cfg.train.steps / DEFAULT_EVALUATIONS)
-    return self.cfg.evaluate.every_steps or interval
+    default = math.ceil(self.cfg.train.steps / DEFAULT_EVALUATIONS)
+    return self.cfg.evaluate.every_steps or default
 
   def epochs(self, steps: int) -> tuple[float, ...]:
     """Returns the number of passes over each data source in a number of steps."""
@@ -90,6 +90,7 @@ class RunSetup:
     return validation_batches(self.cfg, self.dataset, self.stream, final)
 
 
+@dataclasses.dataclass
 class RunRecord:
   """Facts about a run that are saved beside its state in each checkpoint.
 
@@ -97,18 +98,17 @@ class RunRecord:
     scores: Scores of the latest evaluation, with the prefix `eval_`.
     scored_step: Step of the latest evaluation.
     nonfinite_step: First step whose loss was not finite. The run ends there.
+    started_at: Time of the start of the run, as if one process had run it.
   """
 
-  def __init__(self) -> None:
-    self.scores: dict[str, float] = {}
-    self.scored_step: int | None = None
-    self.nonfinite_step: int | None = None
-    self._seconds_before = 0.0  # time of earlier processes
-    self._started_at = time.perf_counter()
+  scores: dict[str, float] = dataclasses.field(default_factory=dict)
+  scored_step: int | None = None
+  nonfinite_step: int | None = None
+  started_at: float = dataclasses.field(default_factory=time.perf_counter)
 
   def seconds(self) -> float:
     """Returns the time that all processes of the run have taken so far."""
-    return round(self._seconds_before + time.perf_counter() - self._started_at, 3)
+    return round(time.perf_counter() - self.started_at, 3)
 
   def to_json(self) -> dict[str, Any]:
     """Returns the record as JSON."""
@@ -121,7 +121,7 @@ class RunRecord:
 
   def restore(self, values: Mapping[str, Any]) -> None:
     """Takes over the record that `to_json` returned in an earlier process."""
-    self._seconds_before = values['seconds']
+    self.started_at -= values['seconds']
     self.scores = values['scores']
     self.scored_step = values['scored_step']
     self.nonfinite_step = values['nonfinite_step']
@@ -191,16 +191,17 @@ class TrainingLoop:
     programs = self.setup.programs
     # Score the first state, unless a run resumes from a state that was scored.
     is_scored = self.record.scored_step == step
-    if step < self.total_steps and self._evaluates_at(step) and not is_scored:
-      if not self.stop:
-        self.evaluate(state, step)
+    is_due = step < self.total_steps and self._evaluates_at(step)
+    if is_due and not is_scored and not self.stop:
+      self.evaluate(state, step)
 
     pending = None
     for n_steps, data in programs.feed(step, self._chunk_lengths(step)):
       if self.stop or self.record.nonfinite_step is not None:
         break
-      steps = ChunkSteps(n_steps, step)
-      state, metrics = programs.chunk(state, programs.hypers, data, steps)
+      state, metrics = programs.chunk(
+        state, programs.hypers, data, ChunkSteps(n_steps, step)
+      )
       # The first call compiles the program. The speed of the first chunk leaves that out.
       self._chunk_done_at = self._chunk_done_at or time.perf_counter()
       # The device works on the new chunk while the metrics of the last one are read.
@@ -221,10 +222,6 @@ class TrainingLoop:
 
   def _chunk_lengths(self, step: int) -> Iterator[int]:
     """Yields the lengths of chunks. None crosses an evaluation or a save at a step."""
-
-    def steps_per_second() -> float:
-      return self._steps_per_second
-
     is_resident = self.setup.stream.resident
     return chunk_lengths(
       step,
@@ -234,7 +231,7 @@ class TrainingLoop:
         self.setup.evaluate_every_steps,
         self.setup.cfg.checkpoint.every_steps,
       ),
-      steps_per_second=steps_per_second if is_resident else None,
+      steps_per_second=(lambda: self._steps_per_second) if is_resident else None,
     )
 
   def _evaluates_at(self, step: int) -> bool:
@@ -242,8 +239,8 @@ class TrainingLoop:
 
   def _must_sync(self, step: int) -> bool:
     """Returns True if the metrics of a chunk are read before the next chunk starts."""
-    is_speed_known = self._steps_per_second > 0.0
-    return not is_speed_known or self._evaluates_at(step) or self.checkpoints.due(step)
+    has_speed = self._steps_per_second > 0.0
+    return not has_speed or self._evaluates_at(step) or self.checkpoints.due(step)
 
   def _evaluate_and_save(self, state: TrainState, step: int) -> None:
     """Evaluates and saves if it is time. `Run` does both at the end."""
@@ -271,20 +268,18 @@ class TrainingLoop:
     self._chunk_done_at = now
 
     # Find the last step that counts.
-    last_step = first_step + chunk.n_steps
     nonfinite_step = first_nonfinite_step(first_step, columns['loss_nats'])
-    if nonfinite_step is not None:
-      self.record.nonfinite_step = nonfinite_step
-      last_step = nonfinite_step
+    self.record.nonfinite_step = nonfinite_step
+    last_step = nonfinite_step or first_step + chunk.n_steps
 
     # Rows at the interval, and always of the first and of the last step.
     interval = self.setup.cfg.log.every_steps
     always_logged = {1, self.total_steps, nonfinite_step}
-    rows = []
-    for step in range(first_step + 1, last_step + 1):
-      if step % interval == 0 or step in always_logged:
-        rows.append(self._row(step, first_step, columns))
-    self.writers.append(rows)
+    self.writers.append(
+      self._row(step, first_step, columns)
+      for step in range(first_step + 1, last_step + 1)
+      if step % interval == 0 or step in always_logged
+    )
 
     metrics = {'loss_nats': float(columns['loss_nats'][last_step - first_step - 1])}
     metrics |= self._latest_score()
@@ -318,8 +313,7 @@ class TrainingLoop:
     programs = self.setup.programs
 
     def score(batch: Batch) -> dict[str, jax.Array]:
-      inputs = ScoreInputs(batch, self._bytes_V)
-      return programs.score(state, programs.hypers, inputs)
+      return programs.score(state, programs.hypers, ScoreInputs(batch, self._bytes_V))
 
     scores = evaluate(score, self.setup.evaluation_batches(final))
     if self.setup.dataset.tokenizer.bytes_per_token is None:

@@ -121,8 +121,7 @@ def batch_loss(
   def head_loss(
     x_TD: jax.Array, targets_T: Array, weights_T: Array
   ) -> tuple[jax.Array, jax.Array]:
-    logits_TV = model.logits(params, hypers['model'], x_TD)
-    terms = token_losses(logits_TV, targets_T)
+    terms = token_losses(model.logits(params, hypers['model'], x_TD), targets_T)
     numbers = hypers['train']
     objective_T = objective(terms, numbers['label_smoothing'], numbers['z_loss'])
     return jnp.sum(objective_T * weights_T), jnp.sum(terms.nll * weights_T)
@@ -136,8 +135,7 @@ def batch_loss(
   # Scale the mean auxiliary loss to a sum over the tokens.
   auxiliary = 0.0
   if aux:
-    mean_loss = model.auxiliary_loss(aux, hypers['model'])
-    auxiliary = jnp.sum(weights_BL) * mean_loss
+    auxiliary = jnp.sum(weights_BL) * model.auxiliary_loss(aux, hypers['model'])
 
   if train.loss_chunks == 1:
     objective_sum, nll_sum = head_loss(*tokens)

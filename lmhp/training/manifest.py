@@ -11,14 +11,12 @@ import datetime
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 import subprocess
 import sys
 from typing import Any
 
-from etils import epath
-
+from lmhp.counting.cpu import processor_name
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, is_remote
 from lmhp.typing import JSON, PathLike
@@ -82,13 +80,7 @@ class Provenance:
 
   def to_json(self) -> dict[str, JSON]:
     """Returns the provenance as JSON, {name: value}."""
-    return {
-      'versions': dict(self.versions),
-      'git': None if self.git is None else dataclasses.asdict(self.git),
-      'device': dataclasses.asdict(self.device),
-      'command': list(self.command),
-      'started_utc': self.started_utc,
-    }
+    return dataclasses.asdict(self)
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> Provenance:
@@ -114,11 +106,9 @@ def collect_provenance(directory: PathLike = os.curdir) -> Provenance:
     directory: Directory that may be in a git checkout.
   """
   now = datetime.datetime.now(datetime.UTC)
-  versions: dict[str, str | None] = {'python': platform.python_version()}
-  for package in PACKAGES:
-    versions[package] = _version(package)
+  versions = {package: _version(package) for package in PACKAGES}
   return Provenance(
-    versions=versions,
+    versions={'python': platform.python_version(), **versions},
     git=_git_state(directory),
     device=describe_device(),
     command=tuple(sys.argv),
@@ -134,8 +124,8 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(directory: PathLike) -> GitState | None:
-  command = ['git', '-C', os.fspath(directory), 'status', '--porcelain=v2', '--branch']
-  command.append('--untracked-files=no')
+  options = ['--porcelain=v2', '--branch', '--untracked-files=no']
+  command = ['git', '-C', os.fspath(directory), 'status', *options]
   # Without this variable, `git status` may lock the index against another git.
   environment = {**os.environ, 'GIT_OPTIONAL_LOCKS': '0'}
   try:
@@ -146,16 +136,11 @@ def _git_state(directory: PathLike) -> GitState | None:
     return None
 
   # A line with a `#` is about the branch. Each other line is a changed file.
-  commit = None
-  dirty = False
-  for line in process.stdout.splitlines():
-    if line.startswith('# branch.oid'):
-      # Git writes `(initial)` before the first commit.
-      name = line.split()[-1]
-      commit = None if name == '(initial)' else name
-    elif not line.startswith('#'):
-      dirty = True
-  return GitState(commit, dirty)
+  lines = process.stdout.splitlines()
+  names = [line.split()[-1] for line in lines if line.startswith('# branch.oid')]
+  # Git writes `(initial)` before the first commit.
+  commit = None if names == ['(initial)'] else names[0]
+  return GitState(commit, dirty=any(not line.startswith('#') for line in lines))
 
 
 def describe_device() -> DeviceDescription:
@@ -171,21 +156,9 @@ def describe_device() -> DeviceDescription:
     platform=device.platform,
     kind=device.device_kind,
     count=jax.device_count(),
-    processor=_processor_name(),
+    processor=processor_name(),
     processor_cores=cores,
   )
-
-
-def _processor_name() -> str:
-  """Returns the name of the processor: from a file in Linux, else from Python."""
-  try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-  except OSError:
-    return platform.processor() or platform.machine()
-  for line in lines:
-    if line.startswith('model name'):
-      return line.split(':', 1)[1].strip()
-  return platform.machine()
 
 
 # --- the manifest -------------------------------------------------------------------
@@ -280,8 +253,7 @@ def check_is_free(workdir: PathLike) -> None:
   for name in ('checkpoints', 'result.json', 'metrics.jsonl'):
     path = directory / name
     # A run that was killed at its start leaves an empty metrics.jsonl.
-    is_empty_metrics = name == 'metrics.jsonl' and path.exists() and not _size(path)
-    if path.exists() and not is_empty_metrics:
+    if path.exists() and (name != 'metrics.jsonl' or path.stat().length):
       raise ConfigError(
         f'workdir: {directory} has a {name} and no config.json of a run, expected a new '
         'directory'
@@ -303,7 +275,3 @@ def check_is_free(workdir: PathLike) -> None:
       f'workdir: got {str(directory)!r}, but there is no permission to write in '
       f'{str(parent)!r}, expected a writable directory'
     )
-
-
-def _size(path: epath.Path) -> int:
-  return path.stat().length

@@ -21,6 +21,7 @@ Dimension key: R members, S steps of a chunk, B sequences.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
@@ -32,8 +33,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmhp.training.chunks import ChunkSteps, Hypers, MemberPrograms
+from lmhp.training.chunks import NO_STEPS, ChunkSteps, Hypers, MemberPrograms
 from lmhp.training.compile_cache import compile_deterministic
+from lmhp.training.step import combine, partition
 from lmhp.typing import PyTree
 
 METHODS = ('vmap', 'map', 'loop')
@@ -92,10 +94,8 @@ class Population:
   @functools.cached_property
   def _hyper_axes(self) -> dict[str, int | None]:
     """{section: axis of the members in its stacked numbers, or None if they are shared}."""
-    is_shared = {'data': not self.data_per_member}
-    return {
-      section: None if is_shared.get(section) else 0 for section in self.hypers[0]
-    }
+    shared = () if self.data_per_member else ('data',)
+    return {section: None if section in shared else 0 for section in self.hypers[0]}
 
   @functools.cached_property
   def _stacked_hypers(self) -> dict[str, PyTree]:
@@ -130,11 +130,7 @@ class Population:
     if self.method == 'loop':
       return [jax.device_get(member_state) for member_state in state]
     host_state = jax.device_get(state)
-
-    def member_state(i: int) -> PyTree:
-      return jax.tree.map(lambda x: x[i], host_state)
-
-    return [member_state(i) for i in range(self.width)]
+    return [_take_member(host_state, i) for i in range(self.width)]
 
   def copy(self, state: PyTree) -> PyTree:
     """Returns a copy of a state, whose buffers can be donated."""
@@ -146,8 +142,7 @@ class Population:
     def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
       return jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding)
 
-    one = self.programs.abstract_state(self.hypers[0])
-    return jax.tree.map(add_axis, one)
+    return jax.tree.map(add_axis, self.programs.abstract_state(self.hypers[0]))
 
   # --- training and scoring ---------------------------------------------------------
 
@@ -171,9 +166,7 @@ class Population:
       The new state, and metrics {name: (R, S) float32}.
     """
     steps = steps.as_int32()
-    mask_R = np.ones(self.width, bool)
-    if is_training is not None:
-      mask_R = np.asarray(is_training)
+    mask_R = np.asarray([True] * self.width if is_training is None else is_training)
     if self.method == 'loop':
       return self._run_loop(state, data, steps, mask_R)
     if self.method == 'map':
@@ -187,19 +180,16 @@ class Population:
     self, state: PyTree, data: PyTree, steps: ChunkSteps, mask_R: np.ndarray
   ) -> tuple[PyTree, dict[str, np.ndarray]]:
     """Calls the program of a single run for each member, several at once."""
-    metrics: dict[str, np.ndarray] = {}
+    zeros_RS = np.zeros((self.width, self.programs.max_chunk_steps), np.float32)
+    metrics: dict[str, np.ndarray] = collections.defaultdict(zeros_RS.copy)
 
     def run_member(i: int) -> None:
-      member_data = data
-      if self.data_axis is not None:
-        member_data = jax.tree.map(lambda x: x[i], data)
+      member_data = data if self.data_axis is None else _take_member(data, i)
       state[i], member_metrics = self.programs.chunk(
         state[i], self.hypers[i], member_data, steps
       )
       for name, values_S in member_metrics.items():
-        shape = (self.width, self.programs.max_chunk_steps)
-        values_RS = metrics.setdefault(name, np.zeros(shape, np.float32))
-        values_RS[i] = values_S
+        metrics[name][i] = values_S
 
     # The first member runs alone, because its call may compile the program.
     members = np.flatnonzero(mask_R)
@@ -227,10 +217,11 @@ class Population:
       return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
 
     def build() -> jax.stages.Compiled:
-      axes = (0, self._hyper_axes, None)
-      function = self._for_all_members(self.programs.score_function(), axes)
-      lowered = jax.jit(function).lower(state, self._stacked_hypers, batch)
-      return compile_deterministic(lowered)
+      function = self._for_all_members(
+        self.programs.score_function(), (0, self._hyper_axes, None)
+      )
+      jitted = jax.jit(function)
+      return compile_deterministic(jitted.lower(state, self._stacked_hypers, batch))
 
     # Batches of one shape share a program.
     shapes = str(jax.tree.map(jnp.shape, batch))
@@ -247,14 +238,10 @@ class Population:
     Args:
       data: Data of a chunk, or its shapes.
     """
-    # Numbers are arguments of the program, so zeros give the same program as any
-    # others.
-    steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
+    steps = NO_STEPS
     if self.method == 'loop':
       member_state = self.programs.abstract_state(self.hypers[0])
-      member_data = data
-      if self.data_axis is not None:
-        member_data = jax.tree.map(lambda x: x[0], data)
+      member_data = data if self.data_axis is None else _take_member(data, 0)
       return self.programs.compile_chunk(member_state, self.hypers[0], member_data)
     if self.method == 'map':
       steps = dataclasses.replace(steps, n_steps=np.zeros(self.width, np.int32))
@@ -295,26 +282,24 @@ class Population:
   def _chunk_program(
     self, state: PyTree, data: PyTree, steps: ChunkSteps
   ) -> jax.stages.Compiled:
-    def build() -> jax.stages.Compiled:
-      return compile_deterministic(self.lower_chunk(state, data, steps))
-
-    return self.programs.program_cache.get(self._key('chunk'), build)
-
-  def lower_chunk(
-    self, state: PyTree, data: PyTree, steps: ChunkSteps
-  ) -> jax.stages.Lowered:
-    """Traces a chunk of `map` or `vmap` for these arguments, or for their shapes.
+    """Returns the program of `map` or `vmap` for these arguments, or for their shapes.
 
     In `map`, a member that has stopped makes 0 updates. Under `vmap` all members make the
     same number of updates, so a member must hold its state instead.
     """
-    function = self.programs.chunk_function(hold_after_nonfinite=self.method == 'vmap')
-    n_steps_axis = 0 if self.method == 'map' else None
-    # A tree of axes has the structure of the arguments.
-    steps_axes = ChunkSteps(n_steps_axis, None, None)  # pyright: ignore[reportArgumentType]
-    axes = (0, self._hyper_axes, self.data_axis, steps_axes)
-    jitted = jax.jit(self._for_all_members(function, axes), donate_argnums=0)
-    return jitted.lower(state, self._stacked_hypers, data, steps)
+    is_vmap = self.method == 'vmap'
+
+    def build() -> jax.stages.Compiled:
+      function = self.programs.chunk_function(hold_after_nonfinite=is_vmap)
+      # A tree of axes has the structure of the arguments.
+      steps_axes = ChunkSteps(None if is_vmap else 0, None, None)  # pyright: ignore[reportArgumentType]
+      axes = (0, self._hyper_axes, self.data_axis, steps_axes)
+      jitted = jax.jit(self._for_all_members(function, axes), donate_argnums=0)
+      return compile_deterministic(
+        jitted.lower(state, self._stacked_hypers, data, steps)
+      )
+
+    return self.programs.program_cache.get(self._key('chunk'), build)
 
   def _for_all_members(
     self, function: MemberFunction, axes: tuple[PyTree, ...]
@@ -351,6 +336,10 @@ class Population:
     return jax.sharding.NamedSharding(self._mesh(), spec)
 
 
+def _take_member(tree: PyTree, i: int) -> PyTree:
+  return jax.tree.map(lambda x: x[i], tree)
+
+
 def map_members(
   function: MemberFunction, axes: tuple[PyTree, ...], *arguments: PyTree
 ) -> PyTree:
@@ -367,27 +356,15 @@ def map_members(
   >>> map_members(jnp.add, (0, None), jnp.arange(3), 10).tolist()
   [10, 11, 12]
   """
-  # One axis for each leaf of the arguments.
-  axis_trees = jax.tree.map(
-    lambda axis, subtree: jax.tree.map(lambda _: axis is not None, subtree),
+  is_shared = jax.tree.map(
+    lambda axis, subtree: jax.tree.map(lambda _: axis is None, subtree),
     axes,
     arguments,
     is_leaf=lambda axis: axis is None,
   )
-  leaves, structure = jax.tree.flatten(arguments)
-  is_mapped = jax.tree.leaves(axis_trees)
-
   # Loop over the leaves that have an axis of members. The others are constants of the loop.
-  mapped = [leaf for leaf, has_axis in zip(leaves, is_mapped) if has_axis]
-
-  def run_member(member_leaves: list[jax.Array]) -> PyTree:
-    remaining = iter(member_leaves)
-    member_arguments = [
-      next(remaining) if has_axis else leaf for leaf, has_axis in zip(leaves, is_mapped)
-    ]
-    return function(*jax.tree.unflatten(structure, member_arguments))
-
-  return jax.lax.map(run_member, mapped)
+  mapped, shared = partition(arguments, is_shared)
+  return jax.lax.map(lambda member: function(*combine(member, shared)), mapped)
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import jax
 
-FAST_BFLOAT16 = ('amx_bf16', 'avx512_bf16')
+from lmhp.counting.cpu import processor_fact
+
+FAST_BFLOAT16 = frozenset({'amx_bf16', 'avx512_bf16'})
 """Processor features with which products in bfloat16 are faster than in float32 (measured:
 two to three times)."""
 
@@ -23,21 +23,9 @@ def fastest_dtype() -> str:
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
-    is_fast = any(feature in processor_features() for feature in FAST_BFLOAT16)
+    is_fast = not FAST_BFLOAT16.isdisjoint(processor_fact('flags').split())
     return 'bfloat16' if is_fast else 'float32'
   if device.platform != 'gpu':
     return 'bfloat16'
   major = str(device.compute_capability).partition('.')[0]
   return 'float32' if major.isdecimal() and int(major) < AMPERE else 'bfloat16'
-
-
-def processor_features() -> frozenset[str]:
-  """Returns the features of the processor that Linux lists. Empty on other systems."""
-  try:
-    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-  except OSError:
-    return frozenset()
-  for line in lines:
-    if line.startswith('flags'):
-      return frozenset(line.partition(':')[2].split())
-  return frozenset()

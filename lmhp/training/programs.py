@@ -20,18 +20,16 @@ from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
 from lmhp.model.batch import Batch
 from lmhp.model.transformer import Model, build
-from lmhp.optim.schedules.spec import SCHEDULES
-from lmhp.optim.spec import OPTIMIZERS
+from lmhp.optim.spec import OPTIMIZERS, SCHEDULES
 from lmhp.params import walk_arrays
 from lmhp.training.chunks import (
   MAX_CHUNK_STEPS,
   ChunkFunction,
-  ChunkSteps,
   Hypers,
-  Metrics,
+  MemberPrograms,
   ScoreFunction,
 )
-from lmhp.training.compile_cache import ProgramCache, compile_deterministic
+from lmhp.training.compile_cache import ProgramCache
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluation import ScoreInputs, make_score
 from lmhp.training.step import (
@@ -60,11 +58,11 @@ def _program_cache(key: Hashable) -> ProgramCache:
   return ProgramCache()
 
 
-class Programs:
+class Programs(MemberPrograms):
   """The programs of one structure, for a single run and for the members of a population.
 
   A member is one of the runs that a population trains together in one program. This class
-  implements the protocol `lmhp.training.chunks.MemberPrograms`, which documents its methods.
+  implements `lmhp.training.chunks.MemberPrograms`, which documents its methods.
   Each program is compiled once in a process, and serves all values of the traced numbers.
 
   Args:
@@ -81,8 +79,6 @@ class Programs:
     model: Network.
     hypers: Traced numbers of the config.
     stream: Stream of the training batches.
-    max_chunk_steps: Largest number of steps of a chunk.
-    program_cache: Compiled programs of the structure.
   """
 
   def __init__(
@@ -130,11 +126,10 @@ class Programs:
       self._pretrained = pretrained_params(cfg.train.init_from, self.model)
 
     # Streamed batches of a chunk must fit into a bounded part of the memory.
-    self.max_chunk_steps = MAX_CHUNK_STEPS
     if not stream.resident:
       bytes_per_step = BYTES_PER_TOKEN * cfg.train.batch_size * cfg.train.seq_len
-      self.max_chunk_steps = max(
-        1, min(MAX_CHUNK_STEPS, STREAMED_BYTES // bytes_per_step)
+      self.max_chunk_steps = min(
+        MAX_CHUNK_STEPS, max(1, STREAMED_BYTES // bytes_per_step)
       )
 
   @property
@@ -151,30 +146,6 @@ class Programs:
   def abstract_state(self, hypers: Hypers) -> TrainState:
     """Returns the shapes of a state. See `MemberPrograms.abstract_state`."""
     return jax.eval_shape(self._init_function, hypers, params=self._pretrained)
-
-  def chunk(
-    self, state: TrainState, hypers: Hypers, data: PyTree, steps: ChunkSteps
-  ) -> tuple[TrainState, Metrics]:
-    """Makes the updates of a chunk. See `MemberPrograms.chunk`.
-
-    The call returns at once. The device may still compute the returned arrays.
-    """
-    program = self.compile_chunk(state, hypers, data)
-    return program(state, hypers, data, steps.as_int32())
-
-  def compile_chunk(
-    self, state: PyTree, hypers: Hypers, data: PyTree
-  ) -> jax.stages.Compiled:
-    """Returns the compiled program of a chunk. See `MemberPrograms.compile_chunk`."""
-
-    # The cache keeps the executable. A jitted function would keep the stream and its tokens
-    # in memory.
-    def compile_now() -> jax.stages.Compiled:
-      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
-      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
-      return compile_deterministic(jitted.lower(state, hypers, data, steps))
-
-    return self.program_cache.get('chunk', compile_now)
 
   def score(
     self, state: TrainState, hypers: Hypers, batch: ScoreInputs
@@ -247,34 +218,17 @@ class Programs:
         yield n_steps, self.stream.arrays
       return
 
-    # `prefetch` reads one length ahead. The lengths are noted so that each chunk finds
-    # its own.
-    taken: list[int] = []
-
-    def noted_lengths() -> Iterator[int]:
-      for n_steps in lengths:
-        taken.append(n_steps)
-        yield n_steps
-
-    numbers = self.hypers if hypers is None else hypers
-    chunks = self.stream.prefetch(
-      numbers['data'],
-      first_step * self._batch_size,
-      self._batch_size,
-      noted_lengths(),
-    )
-    for batches in chunks:
-      n_steps = taken.pop(0)
-      yield n_steps, self._pad(batches, n_steps)
-
-  def _pad(self, batches: Batch, n_steps: int) -> Batch:
-    """Pads the batches of a chunk to the longest length, so that all chunks share a program."""
-
+    # Pad the batches to the longest chunk, so that all chunks share a program.
     def pad(x: np.ndarray) -> np.ndarray:
-      padding = np.zeros((self.max_chunk_steps - n_steps, *x.shape[1:]), x.dtype)
+      padding = np.zeros((self.max_chunk_steps - len(x), *x.shape[1:]), x.dtype)
       return np.concatenate([x, padding])
 
-    return jax.tree.map(pad, batches)
+    numbers = self.hypers if hypers is None else hypers
+    first_sequence = first_step * self._batch_size
+    for batches in self.stream.prefetch(
+      numbers['data'], first_sequence, self._batch_size, lengths
+    ):
+      yield len(batches.tokens), jax.tree.map(pad, batches)
 
 
 def pretrained_params(path: str, model: Model) -> PyTree:

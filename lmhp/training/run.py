@@ -124,8 +124,8 @@ class Run:
     # The exit of `Checkpoints` has waited until the last checkpoint was written.
     if not self._is_last(step):
       return self._outcome(state, stop.signal)
-    result = self._result(self.record.nonfinite_step or step)
-    write_json(self.workdir / RESULT_FILE, result)
+    last_step = self.record.nonfinite_step or step
+    write_json(self.workdir / RESULT_FILE, self._result(last_step))
     return self._outcome(state)
 
   def _is_last(self, step: int) -> bool:
@@ -195,11 +195,10 @@ class Run:
 
   def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
     """Returns the last state and the content of the files of the run."""
-    result = None if signal else read_result(self.workdir)
     return RunResult(
       workdir=str(self.workdir),
       params=None if state is None else state.params,
-      result=result or {},
+      result={} if signal else read_result(self.workdir) or {},
       history=read_history(self.workdir, having='loss_nats'),
       evaluations=read_history(self.workdir, having='eval_loss_nats'),
       model=self.setup.programs.model,

@@ -45,11 +45,8 @@ def stop_on_signals() -> Iterator[Stop]:
     stop.signal = number
 
   # A handler that Python did not set is None, and cannot be restored.
-  previous = {}
-  for number in (signal.SIGTERM, signal.SIGINT):
-    handler = signal.getsignal(number)
-    if handler not in (signal.SIG_IGN, None):
-      previous[number] = handler
+  handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+  previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
   try:
     for number in previous:
       signal.signal(number, set_flag)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from lmhp.model.transformer import Model
 from lmhp.optim.chain import make_optimizer
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.masks import frozen_mask
-from lmhp.optim.schedules.evaluation import unit_schedule
+from lmhp.optim.schedules.shapes import unit_schedule
 from lmhp.optim.transforms import global_norm
 from lmhp.training.chunks import (
   MAX_CHUNK_STEPS,
@@ -44,9 +43,7 @@ microbatches. The gradient of a microbatch is that of the mean loss over its tok
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
   """Returns the names of the metrics of an update."""
-  if train.measure_noise_scale:
-    return (*METRICS, MICROBATCH_GRAD_NORM)
-  return METRICS
+  return (*METRICS, MICROBATCH_GRAD_NORM) if train.measure_noise_scale else METRICS
 
 
 @jax.tree_util.register_dataclass
@@ -67,19 +64,6 @@ class TrainState:
   extras: PyTree
 
 
-class Init(Protocol):
-  """A function that makes the first state of a run."""
-
-  def __call__(self, hypers: Hypers, params: PyTree = None) -> TrainState:
-    """Returns a state at step 0.
-
-    Args:
-      hypers: Traced numbers.
-      params: Parameters to start from. None draws them.
-    """
-    ...
-
-
 Update = Callable[
   [TrainState, Hypers, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]
 ]
@@ -90,10 +74,10 @@ Update = Callable[
 
 
 def partition(params: PyTree, mask: PyTree) -> tuple[PyTree, PyTree]:
-  """Splits parameters into trainable and frozen ones.
+  """Splits a tree by a mask, such as parameters into trainable and frozen ones.
 
   Args:
-    params: Parameters.
+    params: Tree of arrays.
     mask: Tree of bools, True for a frozen leaf.
 
   Returns:
@@ -114,7 +98,7 @@ def combine(trainable: PyTree, frozen: PyTree) -> PyTree:
 # --- one update ---------------------------------------------------------------------
 
 
-def make_init(model: Model, optimizer: OptimizerConfig) -> Init:
+def make_init(model: Model, optimizer: OptimizerConfig) -> Callable[..., TrainState]:
   """Returns the function that makes the first state of a run.
 
   Args:
@@ -168,8 +152,7 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
     def loss(
       trainable: PyTree, batch: Batch, key: jax.Array | None, n_tokens: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, PyTree]]:
-      params = combine(trainable, frozen)
-      sums = batch_loss(model, train, params, hypers, batch, key)
+      sums = batch_loss(model, train, combine(trainable, frozen), hypers, batch, key)
       return sums.objective / n_tokens, (sums.nll / n_tokens, sums.aux)
 
     # Compute the gradients, and let the optimizer turn them into updates.
@@ -323,14 +306,14 @@ def make_chunk(
   ) -> tuple[TrainState, Metrics]:
     # Compute the schedule of all steps before the loop. Inside the loop, the compiler would
     # copy its formulas into the update of every parameter.
-    def schedule_at(step: jax.Array) -> jax.Array:
+    def schedule_at(step: jax.typing.ArrayLike) -> jax.Array:
       return unit_schedule(hypers['schedule'], step, total_steps)
 
     cooldown = steps.cooldown
     steps_S = steps.first_step + jnp.arange(max_chunk_steps)
     schedule_S = jax.vmap(schedule_at)(steps_S)
     # A cooldown falls from the learning rate at its first step.
-    peak = unit_schedule(hypers['schedule'], cooldown.first_step, total_steps)
+    peak = schedule_at(cooldown.first_step)
     schedule_S = jnp.where(
       cooldown.n_steps > 0, peak * cooldown.multiplier(steps_S), schedule_S
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import sys
 from types import ModuleType
-from typing import Any, Protocol, Self
+from typing import Any
 import uuid
 
 from etils import epath
@@ -18,19 +18,7 @@ from lmhp.training.history import History, Row
 from lmhp.typing import PathLike
 
 
-class MetricWriter(Protocol):
-  """A destination of metrics in addition to `metrics.jsonl`."""
-
-  def write(self, step: int, numbers: Mapping[str, float]) -> None:
-    """Writes the metrics of a step."""
-    ...
-
-  def close(self) -> None:
-    """Writes what is buffered, and closes."""
-    ...
-
-
-class Writers:
+class Writers(contextlib.AbstractContextManager['Writers']):
   """`metrics.jsonl`, and after it the other writers of a `LogConfig`. Use it in a `with`.
 
   Args:
@@ -53,25 +41,21 @@ class Writers:
     config: Mapping[str, Any] | None = None,
   ) -> None:
     directory = as_path(directory)
+    last_step = -1 if resumed_step is None else resumed_step
     with contextlib.ExitStack() as stack:
       self.history = stack.enter_context(History(directory))
-      self.history.truncate_after(-1 if resumed_step is None else resumed_step)
-      self._others: list[MetricWriter] = []
+      self.history.truncate_after(last_step)
+      self._others: list[_TensorBoard | _WeightsAndBiases] = []
       if cfg.tensorboard:
-        first_step = 0 if resumed_step is None else resumed_step + 1
-        self._others.append(_TensorBoard(directory, first_step))
-        stack.callback(self._others[-1].close)
+        tensorboard = _TensorBoard(directory, last_step + 1)
+        self._others.append(stack.enter_context(contextlib.closing(tensorboard)))
       if cfg.wandb_project is not None:
-        is_resumed = resumed_step is not None
-        self._others.append(
-          _WeightsAndBiases(directory, cfg.wandb_project, is_resumed, config or {})
+        wandb = _WeightsAndBiases(
+          directory, cfg.wandb_project, resumed_step is not None, config or {}
         )
-        stack.callback(self._others[-1].close)
+        self._others.append(stack.enter_context(contextlib.closing(wandb)))
       # No error came, so the writers stay open.
       self._stack = stack.pop_all()
-
-  def __enter__(self) -> Self:
-    return self
 
   def __exit__(self, *exception: object) -> None:
     self.close()
@@ -126,10 +110,12 @@ class _TensorBoard:
     )
 
   def write(self, step: int, numbers: Mapping[str, float]) -> None:
+    """Writes the metrics of a step."""
     for name, number in numbers.items():
       self._writer.add_scalar(name, number, step)
 
   def close(self) -> None:
+    """Writes what is buffered, and closes."""
     self._writer.close()
 
 

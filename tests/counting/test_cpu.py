@@ -1,6 +1,7 @@
 """The measured processor, and its stored measurement."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_measuring_again_keeps_the_better_of_each_figure(tmp_path, monkeypatch):
 )
 def test_a_damaged_file_is_measured_anew(tmp_path, monkeypatch, content):
   monkeypatch.setenv('LMHP_CACHE', str(tmp_path))
-  key = f'{cpu._processor_name()}, {cpu.os.cpu_count()} cores'
+  key = f'{cpu.processor_name()}, {cpu.os.cpu_count()} cores'
   (tmp_path / 'cpu.json').write_text(content.replace('KEY', key))
   fake = fake_device('fake')
   monkeypatch.setattr(cpu, '_measure', lambda key: fake)
@@ -75,3 +76,25 @@ def test_a_directory_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
   fake = fake_device('fake')
   monkeypatch.setattr(cpu, '_measure', lambda key: fake)
   assert measured_cpu() == fake
+
+
+def test_facts_are_the_first_lines_of_their_name_in_linux(monkeypatch):
+  cpuinfo = (
+    'processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu vme amx_bf16\nbugs\t\t: none\n'
+  )
+  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: cpuinfo)
+  assert cpu.processor_fact('flags') == 'fpu vme amx_bf16'
+  assert cpu.processor_name() == 'Some'
+
+
+def test_without_a_line_of_its_name_a_fact_is_empty(monkeypatch):
+  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: 'another format')
+  assert cpu.processor_fact('flags') == ''
+
+
+def test_without_the_file_a_fact_is_empty(monkeypatch):
+  def absent(path):
+    raise FileNotFoundError
+
+  monkeypatch.setattr(pathlib.Path, 'read_text', absent)
+  assert cpu.processor_fact('flags') == ''

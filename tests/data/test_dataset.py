@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from lmhp.data import corpus, dataset, shards, tokenizer_files
+from lmhp.data import corpus, dataset, shards, tokenizer_choice
 from lmhp.data.config import DataConfig
 from lmhp.data.tokenizer import ByteTokenizer
 from lmhp.errors import ConfigError
@@ -94,7 +94,7 @@ def test_second_load_reads_the_cache(folder, monkeypatch):
   values = {'tokenizer': 'bpe', 'tokenizer_vocab_size': 280}
   first = folder.load('a.txt', 'b.jsonl', **values)
   monkeypatch.setattr(shards, 'write', lambda *_: 1 / 0)
-  monkeypatch.setattr(tokenizer_files, 'train_bpe', lambda *_: 1 / 0)
+  monkeypatch.setattr(tokenizer_choice, 'train_bpe', lambda *_: 1 / 0)
   second = folder.load('a.txt', 'b.jsonl', **values)
   assert second.describe() == first.describe()
   assert ids_of(second.train) == ids_of(first.train)

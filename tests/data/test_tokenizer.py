@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer, IdTokenizer
-from lmhp.data.tokenizer_files import load, train_bpe
+from lmhp.data.tokenizer import (
+  ByteTokenizer,
+  CharTokenizer,
+  IdTokenizer,
+  load_tokenizer,
+  train_bpe,
+)
 from lmhp.errors import ConfigError
 
 PROSE = 'The quick brown fox jumps over the lazy dog, and then it sleeps.\n' * 20
@@ -70,7 +75,7 @@ def test_batch_is_encoded_as_single_texts(tokenizer):
 @pytest.mark.parametrize('name', ['', 'tokenizer.json'])
 def test_saved_tokenizer_is_loaded_unchanged(tokenizer, tmp_path, name):
   tokenizer.save(tmp_path)
-  loaded = load(tmp_path / name)
+  loaded = load_tokenizer(tmp_path / name)
   assert loaded.hash == tokenizer.hash
   assert loaded.kind == tokenizer.kind
   assert loaded.end_of_text == tokenizer.end_of_text

@@ -5,7 +5,7 @@ import json
 import pytest
 import tokenizers
 
-from lmhp.data.tokenizer_files import load, train_bpe
+from lmhp.data.tokenizer import load_tokenizer, train_bpe
 from lmhp.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def save(tokenizer, directory):
 
 def test_sentencepiece_round_trip_and_bytes(tmp_path):
   save(sentencepiece_tokenizer(), tmp_path)
-  tokenizer = load(tmp_path)
+  tokenizer = load_tokenizer(tmp_path)
   text = 'b ab 😀é a\n ab'
   ids = tokenizer.encode(text)
   assert tokenizer.decode(ids) == text
@@ -49,7 +49,7 @@ def test_truncation_padding_and_templates_of_a_file_are_ignored(tmp_path):
     single='<s> $A', special_tokens=[('<s>', 1)]
   )
   save(source, tmp_path)
-  ids = load(tmp_path).encode('b ab é a ab').tolist()
+  ids = load_tokenizer(tmp_path).encode('b ab é a ab').tolist()
   assert 4 < len(ids) < 50
   assert 1 not in ids
 
@@ -57,9 +57,9 @@ def test_truncation_padding_and_templates_of_a_file_are_ignored(tmp_path):
 @pytest.mark.parametrize('token', ['<s>', {'content': '<s>'}])
 def test_config_beside_the_file_names_the_end_of_text(tmp_path, token):
   save(sentencepiece_tokenizer(), tmp_path)
-  without_config = load(tmp_path)
+  without_config = load_tokenizer(tmp_path)
   (tmp_path / 'tokenizer_config.json').write_text(json.dumps({'eos_token': token}))
-  with_config = load(tmp_path)
+  with_config = load_tokenizer(tmp_path)
   assert without_config.end_of_text == 2
   assert with_config.end_of_text == 1
   assert with_config.hash != without_config.hash
@@ -73,7 +73,7 @@ def test_wordpiece_with_a_gap_in_its_ids(tmp_path):
   source.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
   source.decoder = tokenizers.decoders.WordPiece()
   save(source, tmp_path)
-  tokenizer = load(tmp_path)
+  tokenizer = load_tokenizer(tmp_path)
   assert tokenizer.vocab_size == 10
   assert tokenizer.end_of_text is None
   assert tokenizer.bytes_per_token[tokenizer.encode('playing é')].tolist() == [4, 3, 2]
@@ -94,13 +94,13 @@ def test_corrupt_file_is_an_error_of_one_line(tmp_path, text):
   (tmp_path / 'tokenizer.json').write_text(text)
   message = r'data\.tokenizer: .*tokenizer\.json'
   with pytest.raises(ConfigError, match=message) as error:
-    load(tmp_path)
+    load_tokenizer(tmp_path)
   assert '\n' not in str(error.value)
 
 
 def test_missing_file_is_an_error(tmp_path):
   with pytest.raises(ConfigError, match=r'data\.tokenizer: .*tokenizer\.json'):
-    load(tmp_path)
+    load_tokenizer(tmp_path)
 
 
 @pytest.mark.oracle

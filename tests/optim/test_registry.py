@@ -10,8 +10,7 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.optim.optimizers.adaptive import scale_by_adam
 from lmhp.optim.registry import register_optimizer, register_schedule
-from lmhp.optim.schedules.spec import SCHEDULES, ScheduleSpec
-from lmhp.optim.spec import OPTIMIZERS, OptimizerSpec
+from lmhp.optim.spec import OPTIMIZERS, SCHEDULES, OptimizerSpec, ScheduleSpec
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,8 +20,7 @@ import optax
 
 from lmhp.declarations import static, traced
 from lmhp.optim.registry import register_optimizer, register_schedule
-from lmhp.optim.schedules.spec import ScheduleSpec
-from lmhp.optim.spec import OptimizerSpec
+from lmhp.optim.spec import OptimizerSpec, ScheduleSpec
 from lmhp.sections import keys, keys_of
 
 
@@ -173,7 +171,7 @@ import outside
 from lmhp.config_help import format_config_help
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.unread_keys import unread_keys
+from lmhp.optim.config import unread_keys
 
 cfg = OptimizerConfig(name='scaled', scaled_factor=0.1, scaled_twice=True)
 assert unread_keys(cfg) == ()

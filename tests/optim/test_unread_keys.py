@@ -4,11 +4,9 @@ import pytest
 
 from lmhp.config import from_json, resolve, to_json
 from lmhp.errors import ConfigError
-from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.config import OptimizerConfig, check_keys_are_read, unread_keys
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.schedules.spec import SCHEDULES
-from lmhp.optim.spec import OPTIMIZERS
-from lmhp.optim.unread_keys import check_keys_are_read, unread_keys
+from lmhp.optim.spec import OPTIMIZERS, SCHEDULES
 
 
 @pytest.mark.parametrize(

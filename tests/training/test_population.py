@@ -14,7 +14,7 @@ import lmhp
 from lmhp import config as config_lib
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
-from lmhp.optim.schedules.evaluation import unit_schedule
+from lmhp.optim.schedules.shapes import unit_schedule
 from lmhp.training import population, programs
 from lmhp.training.chunks import ChunkSteps, Cooldown
 from lmhp.training.evaluation import ScoreInputs

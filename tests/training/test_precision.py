@@ -1,6 +1,5 @@
 """The precision that 'auto' stands for, by device and by processor."""
 
-import pathlib
 import types
 
 import pytest
@@ -24,7 +23,7 @@ def dtype_on(monkeypatch, **device):
   ],
 )
 def test_processors(monkeypatch, features, dtype):
-  monkeypatch.setattr(precision, 'processor_features', lambda: frozenset(features))
+  monkeypatch.setattr(precision, 'processor_fact', lambda name: ' '.join(features))
   assert dtype_on(monkeypatch, platform='cpu') == dtype
 
 
@@ -46,24 +45,3 @@ def test_gpus(monkeypatch, capability, dtype):
 
 def test_tpus(monkeypatch):
   assert dtype_on(monkeypatch, platform='tpu') == 'bfloat16'
-
-
-def test_features_come_from_the_flags_in_linux(monkeypatch):
-  cpuinfo = (
-    'processor\t: 0\nmodel name\t: Some\nflags\t\t: fpu vme amx_bf16\nbugs\t\t: none\n'
-  )
-  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: cpuinfo)
-  assert precision.processor_features() == {'fpu', 'vme', 'amx_bf16'}
-
-
-def test_without_flags_there_are_no_features(monkeypatch):
-  monkeypatch.setattr(pathlib.Path, 'read_text', lambda path: 'another format')
-  assert precision.processor_features() == frozenset()
-
-
-def test_without_the_file_there_are_no_features(monkeypatch):
-  def absent(path):
-    raise FileNotFoundError
-
-  monkeypatch.setattr(pathlib.Path, 'read_text', absent)
-  assert precision.processor_features() == frozenset()

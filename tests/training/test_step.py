@@ -16,7 +16,7 @@ from lmhp.model.rng import named_key
 from lmhp.model.transformer import build
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.schedules.evaluation import unit_schedule
+from lmhp.optim.schedules.shapes import unit_schedule
 from lmhp.params import walk_arrays
 from lmhp.training.chunks import ChunkSteps
 from lmhp.training.config import TrainConfig

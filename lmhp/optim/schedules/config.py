@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from lmhp.declarations import declared, static, traced
-from lmhp.optim.schedules.spec import SCHEDULES
-from lmhp.sections import Section, path_of, section, wrong
+from lmhp.optim.spec import SCHEDULES
+from lmhp.sections import Section, path_of, require, section, wrong
 
 INTERVALS = ('warmup', 'cooldown', 'cycle')
 INTERVAL_UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
@@ -193,8 +193,16 @@ class ScheduleConfig(Section):
     """Checks that each interval is given once, and that warmup and cooldown do not overlap."""
     for interval in INTERVALS:
       self._check_given_once(interval)
-    if 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
-      self._check_cooldown()
+    # `in_fractions` converts intervals in other units to fractions, in a new section that is
+    # checked again.
+    other_keys = self.interval_keys('warmup') + self.interval_keys('cooldown')
+    if not other_keys and 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
+      require(
+        self,
+        self.warmup_fraction + self.cooldown_fraction <= 1,
+        'cooldown_fraction',
+        f'at most 1 - schedule.warmup_fraction = {1 - self.warmup_fraction:g}',
+      )
 
   def _check_given_once(self, interval: str) -> None:
     given = self.interval_keys(interval)
@@ -205,15 +213,6 @@ class ScheduleConfig(Section):
     if len(given) > 1:
       other = path_of(self, given[1])
       raise wrong(self, given[0], f'None, since {other} gives the same interval')
-
-  def _check_cooldown(self) -> None:
-    if self.interval_keys('warmup') or self.interval_keys('cooldown'):
-      # `in_fractions` converts these to fractions, in a new section that is checked again.
-      return
-    if self.warmup_fraction + self.cooldown_fraction > 1:
-      most = 1 - self.warmup_fraction
-      accepted = f'at most 1 - schedule.warmup_fraction = {most:g}'
-      raise wrong(self, 'cooldown_fraction', accepted)
 
   def interval_keys(self, interval: str) -> list[str]:
     """Returns the names of the keys that give an interval in another unit than a fraction.

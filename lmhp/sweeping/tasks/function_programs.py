@@ -15,15 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.training.chunks import (
-  MAX_CHUNK_STEPS,
   ChunkFunction,
   ChunkSteps,
   Hypers,
+  MemberPrograms,
   Metrics,
   ScoreFunction,
   repeat_update,
 )
-from lmhp.training.compile_cache import ProgramCache, compile_deterministic
+from lmhp.training.compile_cache import ProgramCache
 from lmhp.typing import PyTree
 
 Init: TypeAlias = Callable[[Hypers], PyTree]
@@ -88,10 +88,10 @@ class CountedState:
   state: PyTree
 
 
-class FunctionPrograms:
+class FunctionPrograms(MemberPrograms):
   """Compiled programs of the functions, for single trials and for members of a population.
 
-  This class implements `lmhp.training.chunks.MemberPrograms`.
+  This class implements `lmhp.training.chunks.MemberPrograms`, which documents its methods.
 
   Args:
     functions: The functions.
@@ -99,43 +99,30 @@ class FunctionPrograms:
     loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
   """
 
-  max_chunk_steps = MAX_CHUNK_STEPS
-
   def __init__(self, functions: Functions, metric_names: tuple[str, ...], loss: str):
     self.program_cache = ProgramCache()
     self.metric_names = metric_names
     self._functions = functions
     self._loss = loss
-    self.init = jax.jit(self._first_state)
-    self.score = jax.jit(self.score_function())
+    self._init = jax.jit(self._first_state)
+    self._score = jax.jit(self.score_function())
 
   def _first_state(self, hypers: Hypers) -> CountedState:
-    """Returns the first state of a trial. `init` is its compiled form."""
     return CountedState(jnp.int32(0), self._functions.init(hypers))
+
+  def init(self, hypers: Hypers) -> CountedState:
+    """Returns the first state of a trial."""
+    return self._init(hypers)
 
   def abstract_state(self, hypers: Hypers) -> CountedState:
     """Returns the shapes of the state."""
     return jax.eval_shape(self._first_state, hypers)
 
-  def chunk(
-    self, state: CountedState, hypers: Hypers, data: PyTree, steps: ChunkSteps
-  ) -> tuple[CountedState, Metrics]:
-    """Makes the updates of a chunk. The buffers of `state` are donated."""
-    return self.compile_chunk(state, hypers, data)(
-      state, hypers, data, steps.as_int32()
-    )
-
-  def compile_chunk(
-    self, state: PyTree, hypers: Hypers, data: PyTree
-  ) -> jax.stages.Compiled:
-    """Returns the program that `chunk` runs, and compiles it if it does not exist."""
-
-    def compile_now() -> jax.stages.Compiled:
-      steps = ChunkSteps(n_steps=0, first_step=0).as_int32()
-      jitted = jax.jit(self.chunk_function(), donate_argnums=0)
-      return compile_deterministic(jitted.lower(state, hypers, data, steps))
-
-    return self.program_cache.get('chunk', compile_now)
+  def score(
+    self, state: CountedState, hypers: Hypers, batch: PyTree
+  ) -> dict[str, jax.Array]:
+    """Returns the metrics of `evaluate`, or those of one more step."""
+    return self._score(state, hypers, batch)
 
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
     """Returns the function that `chunk` compiles.

@@ -6,11 +6,10 @@ that the bar and the lines never mix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import math
 import time
-from typing import Protocol, Self
 
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -21,12 +20,8 @@ LINE_SECONDS = 5.0
 """Least time between two lines of the plain progress."""
 
 
-class TrainingProgress(Protocol):
-  """A context manager that shows the progress of a run."""
-
-  def __enter__(self) -> Self: ...
-
-  def __exit__(self, *exception: object) -> None: ...
+class TrainingProgress:
+  """Progress of a run that shows nothing. Its subclasses show it."""
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     """Shows the state of the run.
@@ -35,17 +30,16 @@ class TrainingProgress(Protocol):
       step: Number of updates made.
       metrics: Latest values of metrics. A metric that is absent keeps its last value.
     """
-    ...
 
   def message(self, text: str) -> None:
     """Prints a line."""
-    ...
 
 
+@contextlib.contextmanager
 def training_progress(
   total_steps: int, title: str, mode: str = 'auto', first_step: int = 0
-) -> TrainingProgress:
-  """Returns the object that shows the progress of a run.
+) -> Iterator[TrainingProgress]:
+  """Shows the progress of a run, and prints the log records of lmhp with it.
 
   Args:
     total_steps: Number of updates of the whole run.
@@ -58,9 +52,12 @@ def training_progress(
   """
   mode = resolve_mode(mode)
   if mode == 'none':
-    return NoProgress()
+    yield TrainingProgress()
+    return
   state = _RunState(total_steps, title, first_step)
-  return PlainProgress(state) if mode == 'plain' else LiveProgress(state, mode)
+  progress = PlainProgress(state) if mode == 'plain' else LiveProgress(state, mode)
+  with contextlib.closing(progress), log_records_to(progress.message):
+    yield progress
 
 
 class _RunState:
@@ -79,11 +76,6 @@ class _RunState:
     self.metrics: dict[str, float] = {}
     self._timed_step: int | None = None
     self._timed_at = 0.0
-
-  @property
-  def is_updated(self) -> bool:
-    """True after the first update."""
-    return self._timed_step is not None
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self.step = step
@@ -104,23 +96,7 @@ class _RunState:
     return '  '.join(format_metric(name, x) for name, x in self.metrics.items())
 
 
-class NoProgress:
-  """An implementation of `TrainingProgress` that prints nothing."""
-
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, *exception: object) -> None:
-    pass
-
-  def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    pass
-
-  def message(self, text: str) -> None:
-    pass
-
-
-class PlainProgress:
+class PlainProgress(TrainingProgress):
   """A line every few seconds without control characters, for a pipe, a file or a log.
 
   Args:
@@ -129,23 +105,18 @@ class PlainProgress:
 
   def __init__(self, state: _RunState) -> None:
     self._state = state
-    self._printed_step: int | None = None
+    self._printed_step = state.step
     self._printed_at = -math.inf
-    self._open = contextlib.ExitStack()
 
-  def __enter__(self) -> Self:
-    self._open.enter_context(log_records_to(self.message))
-    return self
-
-  def __exit__(self, *exception: object) -> None:
-    if self._state.is_updated and self._printed_step != self._state.step:
+  def close(self) -> None:
+    """Prints the last state, unless it is printed already."""
+    if self._printed_step != self._state.step:
       self._print()
-    self._open.close()
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self._state.update(step, metrics)
-    is_due = time.monotonic() - self._printed_at >= LINE_SECONDS
-    if is_due or step >= self._state.total_steps:
+    elapsed = time.monotonic() - self._printed_at
+    if elapsed >= LINE_SECONDS or step >= self._state.total_steps:
       self._print()
 
   def message(self, text: str) -> None:
@@ -164,7 +135,7 @@ class PlainProgress:
     self.message('  '.join(part for part in parts if part))
 
 
-class LiveProgress:
+class LiveProgress(TrainingProgress):
   """A bar with the latest metrics, drawn in place.
 
   Args:
@@ -189,16 +160,11 @@ class LiveProgress:
       time_left='',
     )
     self._view = live_view(mode, self._bar.get_renderable)
-    self._open = contextlib.ExitStack()
-
-  def __enter__(self) -> Self:
     self._view.open()
-    self._open.callback(self._view.close)
-    self._open.enter_context(log_records_to(self.message))
-    return self
 
-  def __exit__(self, *exception: object) -> None:
-    self._open.close()
+  def close(self) -> None:
+    """Draws the last state, and leaves it there."""
+    self._view.close()
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self._state.update(step, metrics)

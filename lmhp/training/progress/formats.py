@@ -1,9 +1,13 @@
-"""Metrics and durations as short text, for the progress of runs and of sweeps."""
+"""Metrics, durations and the summary of a run as short text."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import datetime
+from typing import Any
+
+from lmhp.typing import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +65,8 @@ def format_duration(seconds: float) -> str:
   >>> format_duration(8.4), format_duration(3671)
   ('0:08', '1:01:11')
   """
-  total = round(seconds)
-  hours = total // 3600
-  minutes = total // 60 % 60
-  seconds = total % 60
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
   if hours:
     return f'{hours}:{minutes:02d}:{seconds:02d}'
   return f'{minutes}:{seconds:02d}'
@@ -82,3 +84,48 @@ def format_time_left(seconds: float | None) -> str:
 def timestamped(text: str) -> str:
   """Returns a line with the local date and time in front."""
   return f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {text}'
+
+
+def format_summary(
+  result: Mapping[str, Any], counts: Mapping[str, int], workdir: PathLike
+) -> str:
+  """Returns the loss, the length, the parameters by kind and the place of the files.
+
+  Args:
+    result: Content of `result.json`.
+    counts: Number of parameters by kind, without the total.
+    workdir: Directory of the run.
+  """
+  # The final loss.
+  loss = result['final_eval_loss_nats']
+  error = result['final_eval_loss_nats_standard_error']
+  rows = [
+    (
+      'eval loss',
+      f'{loss:.4f} ± {error:.4f} nats per token (standard error over sequences)',
+    )
+  ]
+  if result['diverged_at'] is not None:
+    rows.append(('diverged', f'at step {result["diverged_at"]:,}'))
+
+  # The length of training.
+  seconds = format_duration(result['seconds'])
+  compile_seconds = format_duration(result['compile_seconds'])
+  rows.append(
+    (
+      'trained',
+      f'{result["steps"]:,} steps, {result["tokens"]:,} tokens, in {seconds}, of which '
+      f'{compile_seconds} to compile',
+    )
+  )
+
+  # The parameters by kind.
+  total = sum(counts.values())
+  rows.append(('parameters', f'{total:>15,}'))
+  for kind, n_parameters in counts.items():
+    if n_parameters:
+      rows.append((f'  {kind}', f'{n_parameters:>15,}  {n_parameters / total:6.1%}'))
+  rows.append(
+    ('results', f'{workdir} (result.json, metrics.jsonl, config.json, checkpoints/)')
+  )
+  return '\n'.join(f'{name:<16}{text}' for name, text in rows)

@@ -12,7 +12,6 @@ import logging
 import math
 import sys
 import time
-from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -66,28 +65,10 @@ def in_notebook() -> bool:
   return shell is not None and 'IPKernelApp' in shell.config
 
 
-class LiveView(Protocol):
-  """Text that is drawn again in place while it changes."""
-
-  def open(self) -> None:
-    """Draws the text for the first time."""
-    ...
-
-  def refresh(self) -> None:
-    """Draws the text again, unless it was drawn a moment ago."""
-    ...
-
-  def print(self, text: str) -> None:
-    """Prints a line above the text. Markup in it has no effect."""
-    ...
-
-  def close(self) -> None:
-    """Draws the text for the last time, and leaves it there."""
-    ...
-
-
-def live_view(mode: str, render: Callable[[], RenderableType]) -> LiveView:
-  """Returns a live view.
+def live_view(
+  mode: str, render: Callable[[], RenderableType]
+) -> TerminalView | NotebookView:
+  """Returns a live view: text that is drawn again in place while it changes.
 
   Args:
     mode: 'terminal' or 'notebook'.
@@ -116,15 +97,18 @@ class TerminalView:
     )
 
   def open(self) -> None:
+    """Draws the text for the first time."""
     self._live.start()
 
   def refresh(self) -> None:
     """Does nothing, because the thread draws."""
 
   def print(self, text: str) -> None:
+    """Prints a line above the text. Markup in it has no effect."""
     self.console.print(text, markup=False, highlight=False)
 
   def close(self) -> None:
+    """Draws the text for the last time, and leaves it there."""
     self._live.stop()
 
 
@@ -150,6 +134,7 @@ class NotebookView:
     self._handle = display.display(self._html(self._page()), display_id=True)
 
   def refresh(self) -> None:
+    """Draws the text again, unless it was drawn a moment ago."""
     if time.monotonic() - self._drawn_at >= NOTEBOOK_SECONDS:
       self._draw()
 

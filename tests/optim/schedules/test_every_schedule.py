@@ -10,8 +10,8 @@ import pytest
 
 from lmhp.hypers import split
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.schedules.evaluation import unit_schedule
-from lmhp.optim.schedules.spec import SCHEDULES
+from lmhp.optim.schedules.shapes import unit_schedule
+from lmhp.optim.spec import SCHEDULES
 
 T = 200
 

@@ -5,7 +5,7 @@ import pytest
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.optim.schedules.config import ScheduleConfig, in_fractions
-from lmhp.optim.schedules.evaluation import unit_schedule
+from lmhp.optim.schedules.shapes import unit_schedule
 
 
 def test_intervals_given_in_steps_are_exact_at_any_length():

@@ -2,7 +2,7 @@
 
 import re
 
-from lmhp.training.progress.summary import format_summary
+from lmhp.training.progress.formats import format_summary
 
 RESULT = {
   'final_eval_loss_nats': 1.89734,
