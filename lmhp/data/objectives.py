@@ -220,19 +220,21 @@ class SpanCorruption(Objective):
     # Writes to an index beyond the end are dropped.
     dropped = 2 * self.seq_len
 
+    def write(
+      n: int, text_index_L: jax.Array, sentinel_index_L: jax.Array
+    ) -> jax.Array:
+      output = jnp.zeros(n, jnp.int32).at[text_index_L].set(tokens_L, mode='drop')
+      index_L = jnp.where(begins_L, sentinel_index_L, dropped)
+      return output.at[index_L].set(sentinels[span_L], mode='drop')
+
     # Write the text that stays, and a sentinel at the first token of each span.
-    encoder = jnp.zeros(self.seq_len - self.n_noise + self.n_spans, jnp.int32)
     index_L = jnp.where(noise_L, dropped, encoder_index_L)
-    encoder = encoder.at[index_L].set(tokens_L, mode='drop')
-    index_L = jnp.where(begins_L, encoder_index_L, dropped)
-    encoder = encoder.at[index_L].set(sentinels[span_L], mode='drop')
+    n_encoder = self.seq_len - self.n_noise + self.n_spans
+    encoder = write(n_encoder, index_L, encoder_index_L)
 
     # Write the removed text, and the sentinel before each span.
-    targets = jnp.zeros(self.n_noise + self.n_spans, jnp.int32)
     index_L = jnp.where(noise_L, target_index_L, dropped)
-    targets = targets.at[index_L].set(tokens_L, mode='drop')
-    index_L = jnp.where(begins_L, target_index_L - 1, dropped)
-    targets = targets.at[index_L].set(sentinels[span_L], mode='drop')
+    targets = write(self.n_noise + self.n_spans, index_L, target_index_L - 1)
 
     if self.end_of_text is None:
       return encoder, targets

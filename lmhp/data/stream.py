@@ -103,13 +103,11 @@ class TrainStream:
 
   @functools.cached_property
   def arrays(self) -> dict[str, jax.Array]:
-    """Device arrays that `gather` reads. Empty if the tokens are not resident.
+    """Device arrays that `gather` reads, if the tokens are resident.
 
     Pass the arrays to a program as an argument. Captured arrays would be compiled into the
     program as constants.
     """
-    if not self.resident:
-      return {}
     return {'tokens': jnp.asarray(np.concatenate(self._sources))}
 
   def gather(

@@ -341,7 +341,7 @@ class TrainingLoop:
     if not self.setup.cfg.checkpoint.enabled:
       return
     # The rows up to this step are on the disk before the checkpoint is.
-    self.writers.sync()
+    self.writers.history.sync()
     is_scored = self.record.scored_step == step
     metrics = self._latest_score() if is_scored else {}
     self.checkpoints.save(step, state, self.record.to_json(), metrics, wait)

@@ -68,10 +68,6 @@ class Writers(contextlib.AbstractContextManager['Writers']):
       for row in rows:
         writer.write(row['step'], _finite_numbers(row))
 
-  def sync(self) -> None:
-    """Writes `metrics.jsonl` to the disk. See `History.sync`."""
-    self.history.sync()
-
   def close(self) -> None:
     """Closes all writers."""
     self._stack.close()

@@ -263,11 +263,6 @@ def test_automatic_placement_depends_on_the_size_of_the_tokens(monkeypatch):
   assert make((200,), placement='device')[0].resident
 
 
-def test_streamed_tokens_are_not_on_the_device():
-  stream, _ = make((200,), placement='host')
-  assert stream.arrays == {}
-
-
 def test_source_with_fewer_tokens_than_two_sequences_is_an_error():
   make((14,))
   message = r"data\.path: 'source 1' has 13 training tokens, expected at least 14"

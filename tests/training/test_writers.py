@@ -48,7 +48,7 @@ def test_tensorboard_has_each_number_once_after_a_resume(tmp_path):
   with Writers(tmp_path, LogConfig()) as writers:
     evaluation = {'step': 10, 'eval_loss_nats': 2.5}
     writers.append([row(0), row(10), evaluation, row(20), row(30)])
-    writers.sync()
+    writers.history.sync()
   with Writers(tmp_path, LogConfig(), resumed_step=10) as writers:
     writers.append([row(20, 2.0), {'step': 25, 'loss_nats': float('nan')}])
   assert events_of(tmp_path) == {
