@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import lmhp
-from lmhp.training import programs
+from lmhp.training import chunks, programs
 
 
 class QuickJax:
@@ -43,6 +43,7 @@ def text(tmp_path_factory):
 def small(text, tmp_path, monkeypatch, jit):
   """`small(**{'section.key': value})` returns the ConfigDict of a run of about a second."""
   monkeypatch.setattr(programs, 'jax', QuickJax(jit))
+  monkeypatch.setattr(chunks, 'jax', QuickJax(jit))
   monkeypatch.setattr(
     tempfile, 'tempdir', str(tmp_path)
   )  # where runs without a workdir go
