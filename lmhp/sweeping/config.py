@@ -318,6 +318,16 @@ class SweepConfig(Section):
       'maximize' if name in self.maximize else 'minimize' for name in self.objective
     )
 
+  @property
+  def signs(self) -> tuple[float, ...]:
+    """Factor of each objective that makes lower better: -1 if it is maximized, else 1."""
+    return tuple(-1.0 if name in self.maximize else 1.0 for name in self.objective)
+
+  @property
+  def reseeds_data(self) -> bool:
+    """True if each seed has its own order of the training data."""
+    return self.data_order == 'per_trial'
+
 
 # --- search methods -------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
 from lmhp.sweeping.execution.trial_scores import TrialScores
 from lmhp.sweeping.progress.study_progress import StudyProgress
+from lmhp.sweeping.space import Space
 from lmhp.sweeping.store.curves import LossCurves
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
@@ -74,16 +75,13 @@ class Engine:
 
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds new trials to the study, with the facts about their models."""
-    # `job` reads the overrides from `trials`.
     for trial in trials:
+      # `job` reads the overrides from `trials`.
       self.trials[trial.number] = trial
-    described = []
-    for trial in trials:
       if trial.status != 'failed':
-        trial = dataclasses.replace(trial, model=self.job(trial.number).model)
-      self.trials[trial.number] = trial
-      described.append(trial)
-    self.study.add(described)
+        model = self.job(trial.number).model
+        self.trials[trial.number] = dataclasses.replace(trial, model=model)
+    self.study.add([self.trials[trial.number] for trial in trials])
     self.progress.update_trials(self.trials.values())
 
   def update(self, trials: Sequence[Trial]) -> None:
@@ -106,11 +104,12 @@ class Engine:
 
   def cohorts(self, kind: str) -> list[str]:
     """Returns the names of the cohorts of a kind: "search", "seeds" or "confirm"."""
-    names = {}
-    for trial in self.trials.values():
-      if trial.cohort.startswith(f'{kind}-'):
-        names[trial.cohort] = None
-    return list(names)
+    names = dict.fromkeys(trial.cohort for trial in self.trials.values())
+    return [name for name in names if name.startswith(f'{kind}-')]
+
+  def data_per_trial(self, space: Space) -> bool:
+    """Returns True if each trial of a space reads different batches."""
+    return self.sweep.reseeds_data or self.task.varies_data_per_trial(space)
 
   # --- stages -------------------------------------------------------------------------
 
@@ -192,17 +191,13 @@ class Engine:
   ) -> dict[int, dict[str, object]]:
     """Returns {number of a trial: values that differ from the trial in this stage}."""
     changes = {}
-    for number in trials:
-      if number in stage.starts:
-        # Only the values that an exchange has changed.
-        old = self.trials[number].overrides
-        new = stage.starts[number].overrides
-        changes[number] = {
-          path: value
-          for path, value in new.items()
-          if path not in old or old[path] != value
-        }
-    return {number: values for number, values in changes.items() if values}
+    for number in [number for number in trials if number in stage.starts]:
+      old = self.trials[number].overrides
+      new = stage.starts[number].overrides
+      values = {p: v for p, v in new.items() if p not in old or old[p] != v}
+      if values:
+        changes[number] = values
+    return changes
 
   def _store(self, stage: Stage, pack: Pack, result: PackResult) -> bool:
     """Stores the results of a pack. Returns False if the study has them already."""

@@ -11,7 +11,7 @@ Source: google-research/tuning_playbook, which recommends to begin with quasi-ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -23,9 +23,9 @@ from lmhp.sections import keys, keys_of
 from lmhp.sweeping.search.designs import check_subsamples
 from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
 from lmhp.sweeping.search.quasi_random import key_of
-from lmhp.sweeping.search.sampler import PointResult, Sampler, SamplerState
+from lmhp.sweeping.search.sampler import PointResult, SamplerState
 from lmhp.sweeping.space import Choice, CompiledSpace, Point, Space, Value, parameters
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 
 @keys
@@ -50,9 +50,7 @@ class BayesianKeys:
   )
 
 
-def propose(
-  name: str, sampler: Sampler, state: SearchState, n_points: int
-) -> list[Point]:
+def propose(name: str, state: SearchState, n_points: int) -> list[Point]:
   """Returns the next points of a sampler.
 
   The result of a point is the mean over the seeds of its trials. The sampler uses the points
@@ -60,8 +58,7 @@ def propose(
   space are left out.
 
   Args:
-    name: Name of the search method. The random numbers depend on it.
-    sampler: The sampler.
+    name: Name of the search method: 'tpe', 'gp' or 'cmaes'. The random numbers depend on it.
     state: State of the study.
     n_points: Number of points.
 
@@ -77,29 +74,32 @@ def propose(
 
   # TPE uses the scores of pruned trials, but Optuna accepts them only for a single objective.
   use_scores = name == 'tpe' and len(state.directions) == 1
-  with_values = [trial for trial in state.trials if trial.values is not None]
-  results = point_results(with_values, space, use_scores)
-  return sampler(SamplerState(space, results, state.directions, tuple(seeds)))
+  results = point_results(state.trials, space, use_scores)
+  sampler_state = SamplerState(space, results, state.directions, tuple(seeds))
+
+  # Both packages take long to import, and cmaes is optional.
+  if name == 'cmaes':
+    from lmhp.sweeping.search import cma_es
+
+    return cma_es.sample(sampler_state)
+  from lmhp.sweeping.search import optuna_samplers
+
+  return optuna_samplers.sample(name, sampler_state)
 
 
 def point_results(
-  trials: Sequence[Trial], space: CompiledSpace, use_scores: bool
+  trials: Iterable[Trial], space: CompiledSpace, use_scores: bool
 ) -> tuple[PointResult, ...]:
   """Returns the results of the points of a space, in the order of their numbers.
 
   Args:
-    trials: Trials in any order.
+    trials: Trials in any order. Those without final objectives are left out.
     space: Space. Points outside it are left out.
     use_scores: If True, the result of a pruned point contains its scores at rungs.
   """
-  # The trials of each point, in the order of their numbers.
-  trials_of_point: dict[int, list[Trial]] = {}
-  for trial in sorted(trials, key=lambda trial: trial.number):
-    trials_of_point.setdefault(trial.point, []).append(trial)
+  with_values = [trial for trial in trials if trial.values is not None]
   results = []
-  for _, group in sorted(trials_of_point.items()):
-    if all(trial.status == 'failed' for trial in group):
-      continue
+  for group in trials_by_point(with_values).values():
     # A point with a missing parameter or a value outside its domain is not of this space.
     with contextlib.suppress(KeyError, ValueError):
       values = space.point_of(group[0].parameters).parameters
@@ -111,16 +111,9 @@ def _mean_result(
   parameters: Mapping[str, Value], trials: Sequence[Trial], use_scores: bool
 ) -> PointResult:
   """Returns the mean result of the trials of one point."""
-  # A point is pruned if all of its trials that have a value are pruned.
-  counted = [trial for trial in trials if trial.status in ('complete', 'diverged')]
-  pruned = [
-    trial for trial in trials if trial.status == 'pruned' and trial.values is not None
-  ]
-  is_pruned = not counted and bool(pruned)
-  if is_pruned:
-    counted = pruned
-  if not counted:
-    return PointResult(parameters, None)
+  # A point is pruned if all of its trials are pruned. Otherwise, its pruned trials are ignored.
+  unpruned = [trial for trial in trials if trial.status != 'pruned']
+  counted = unpruned or trials
 
   # The mean of each objective over the seeds.
   columns = zip(*[trial.values or () for trial in counted], strict=True)
@@ -128,10 +121,9 @@ def _mean_result(
 
   # A sampler can compare pruned points by their scores at rungs that all seeds reached.
   scores = {}
-  if is_pruned and use_scores:
-    shared_steps = set.intersection(*[set(trial.scores) for trial in counted])
-    for step in sorted(shared_steps):
-      scores[step] = _mean([trial.scores[step] for trial in counted])
+  if use_scores and not unpruned:
+    for step in sorted(set.intersection(*[set(trial.scores) for trial in trials])):
+      scores[step] = _mean([trial.scores[step] for trial in trials])
   return PointResult(parameters, values, scores)
 
 
@@ -161,24 +153,6 @@ def next_cohort(name: str, state: SearchState) -> CohortPlan:
 # --- search methods -------------------------------------------------------------------
 
 
-def _sample_tpe(state: SamplerState) -> list[Point]:
-  from lmhp.sweeping.search import optuna_samplers
-
-  return optuna_samplers.sample(state, optuna_samplers.tpe_sampler)
-
-
-def _sample_gp(state: SamplerState) -> list[Point]:
-  from lmhp.sweeping.search import optuna_samplers
-
-  return optuna_samplers.sample(state, optuna_samplers.gp_sampler)
-
-
-def _sample_cmaes(state: SamplerState) -> list[Point]:
-  from lmhp.sweeping.search import cma_es
-
-  return cma_es.sample(state)
-
-
 def _check_cmaes_space(space: Space, is_traced: Callable[[str], bool]) -> None:
   check_subsamples(space, is_traced)
   for parameter in parameters(space):
@@ -190,7 +164,7 @@ def _check_cmaes_space(space: Space, is_traced: Callable[[str], bool]) -> None:
 
 
 TPE = SearchMethod(
-  propose=functools.partial(propose, 'tpe', _sample_tpe),
+  propose=functools.partial(propose, 'tpe'),
   next_cohort=functools.partial(next_cohort, 'tpe'),
   keys=BayesianKeys,
   # Keys that may change when a study is extended.
@@ -200,13 +174,13 @@ TPE = SearchMethod(
 )
 GP = dataclasses.replace(
   TPE,
-  propose=functools.partial(propose, 'gp', _sample_gp),
+  propose=functools.partial(propose, 'gp'),
   next_cohort=functools.partial(next_cohort, 'gp'),
   packages={'torch': 'pip install "lmhp[gp]"'},
 )
 CMAES = dataclasses.replace(
   TPE,
-  propose=functools.partial(propose, 'cmaes', _sample_cmaes),
+  propose=functools.partial(propose, 'cmaes'),
   next_cohort=functools.partial(next_cohort, 'cmaes'),
   check_space=_check_cmaes_space,
   max_objectives=1,

@@ -27,13 +27,12 @@ def sample(state: SamplerState) -> list[Point]:
   Args:
     state: Results and seeds. The space has no Choice and no conditions.
   """
-  parameters = state.space.parameters
-  n_parameters = len(parameters)
+  names = [parameter.name for parameter in state.space.parameters]
   # Start in the middle of the cube, as wide as a uniform distribution.
   optimizer = cmaes.CMA(
-    mean=np.full(n_parameters, 0.5),
+    mean=np.full(len(names), 0.5),
     sigma=UNIFORM_STD,
-    bounds=np.tile([0.0, 1.0], (n_parameters, 1)),
+    bounds=np.tile([0.0, 1.0], (len(names), 1)),
   )
   solutions = _solutions(state)
   generation = optimizer.population_size
@@ -46,7 +45,6 @@ def sample(state: SamplerState) -> list[Point]:
     # One seed for each point, so that points do not depend on the size of the batch.
     optimizer.reseed_rng(seed)
     unit_values = optimizer.ask().tolist()
-    names = [parameter.name for parameter in parameters]
     points.append(state.space.point_at(dict(zip(names, unit_values, strict=True))))
   return points
 
@@ -56,11 +54,10 @@ def _solutions(state: SamplerState) -> list[tuple[npt.NDArray[np.float64], float
   sign = -1.0 if state.directions[0] == 'maximize' else 1.0
   solutions = []
   for result in state.results:
-    if result.values is None:
-      continue
-    unit_values = []
-    for parameter in state.space.parameters:
-      value = result.parameters[parameter.name]
-      unit_values.append(parameter.domain.unit_value(value))
+    unit_values = [
+      parameter.domain.unit_value(result.parameters[parameter.name])
+      for parameter in state.space.parameters
+    ]
+    assert result.values is not None  # the state has finished points only
     solutions.append((np.array(unit_values), sign * result.values[0]))
   return solutions

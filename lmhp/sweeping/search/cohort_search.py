@@ -42,7 +42,7 @@ from lmhp.sweeping.space import (
   to_json,
 )
 from lmhp.sweeping.store.manifest import Cohort
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 
 class CohortSearch:
@@ -68,7 +68,6 @@ class CohortSearch:
     self._sweep = sweep
     self._space = space
     self._plan = plan
-    self._reseeds_data = sweep.data_order == 'per_trial'
     self.correlations: dict[int, float] = {}
 
   def run(self) -> None:
@@ -95,19 +94,16 @@ class CohortSearch:
 
     # The keys of the method are stored, since they may change when the study is extended.
     method = SEARCH_METHODS[plan.method]
-    settings = {}
-    if method.keys is not None:
-      for field in dataclasses.fields(method.keys):
-        settings[field.name] = getattr(self._sweep, field.name)
+    keys = () if method.keys is None else dataclasses.fields(method.keys)
     cohort = Cohort(
       name=f'search-{len(cohorts)}',
       first_point=state.first_point,
       n_points=plan.n_points,
       method=plan.method,
       seeds_per_point=self._sweep.seeds_per_point,
-      data_per_trial=self._data_per_trial(),
+      data_per_trial=self._engine.data_per_trial(self._space),
       space=to_json(self._space),
-      settings=settings,
+      settings={field.name: getattr(self._sweep, field.name) for field in keys},
     )
     if not method.depends_on_results:
       # Raises ConfigError for a point that cannot be trained, before the cohort is stored.
@@ -124,10 +120,8 @@ class CohortSearch:
     sweep = dataclasses.replace(self._sweep, **cohort.settings)
     earlier = [c for c in self._cohorts() if c.first_point < cohort.first_point]
     state = self._state(earlier, sweep, from_json(cohort.space))
-    earlier_spaces = [
-      from_json(one.space) for one in earlier if one.method == cohort.method
-    ]
-    state = dataclasses.replace(state, earlier_spaces=tuple(earlier_spaces))
+    spaces = [from_json(one.space) for one in earlier if one.method == cohort.method]
+    state = dataclasses.replace(state, earlier_spaces=tuple(spaces))
     return SEARCH_METHODS[cohort.method].propose(state, cohort.n_points)
 
   def _state(
@@ -143,10 +137,11 @@ class CohortSearch:
     first_point = sum(cohort.n_points for cohort in cohorts)
     all_parameters = parameters(space)
     base_values = self._engine.task.base_values()
-    trials = []
-    for trial in self._engine.trials.values():
-      if trial.point < first_point:
-        trials.append(with_base_values(trial, all_parameters, base_values))
+    trials = [
+      with_base_values(trial, all_parameters, base_values)
+      for trial in self._engine.trials.values()
+      if trial.point < first_point
+    ]
     return SearchState(
       sweep=sweep,
       space=space,
@@ -156,11 +151,6 @@ class CohortSearch:
       first_point=first_point,
       trials=tuple(trials),
     )
-
-  def _data_per_trial(self) -> bool:
-    """Returns True if each trial reads different batches."""
-    varies_data = self._engine.task.varies_data_per_trial(self._space)
-    return self._reseeds_data or varies_data
 
   # --- trials -------------------------------------------------------------------------
 
@@ -189,7 +179,7 @@ class CohortSearch:
     trials = []
     for replicate in range(cohort.seeds_per_point):
       seeded = self._engine.task.with_seed(
-        overrides, replicate, reseed_data=self._reseeds_data
+        overrides, replicate, reseed_data=self._sweep.reseeds_data
       )
       trial = Trial(
         number=first_number + replicate,
@@ -229,19 +219,20 @@ class CohortSearch:
       self._engine.add(new_trials)
     for name in self._engine.cohorts('seeds'):
       trials = self._engine.trials_of_cohort(name)
-      self._train_to_end(name, trials, self._data_per_trial())
+      self._train_to_end(name, trials, self._engine.data_per_trial(self._space))
 
   def _missing_seeds(self) -> list[Trial]:
     """Returns new trials for the complete points that have too few seeds."""
-    trials_of_point: dict[int, list[Trial]] = {}
-    for trial in self._engine.trials.values():
-      if trial.cohort.startswith(('search-', 'seeds-')):
-        trials_of_point.setdefault(trial.point, []).append(trial)
+    searched = [
+      trial
+      for trial in self._engine.trials.values()
+      if trial.cohort.startswith(('search-', 'seeds-'))
+    ]
     cohort = f'seeds-{len(self._engine.cohorts("seeds"))}'
 
     # A point that was stopped early gets no more seeds.
     new: list[Trial] = []
-    for _, trials in sorted(trials_of_point.items()):
+    for trials in trials_by_point(searched).values():
       if any(trial.status != 'complete' for trial in trials):
         continue
       for replicate in range(len(trials), self._sweep.seeds_per_point):
@@ -253,11 +244,11 @@ class CohortSearch:
     """Returns a new trial of the same point, with another seed."""
     task = self._engine.task
     # A seed that the space varies stays.
-    seed_paths = {path for path in task.seed_paths if path not in trial.parameters}
-    without_seed = {
-      path: value for path, value in trial.overrides.items() if path not in seed_paths
+    seed_paths = set(task.seed_paths) - set(trial.parameters)
+    unseeded = {
+      path: v for path, v in trial.overrides.items() if path not in seed_paths
     }
-    seeded = task.with_seed(without_seed, replicate, reseed_data=self._reseeds_data)
+    seeded = task.with_seed(unseeded, replicate, reseed_data=self._sweep.reseeds_data)
     return Trial(
       number=number,
       point=trial.point,
@@ -347,25 +338,24 @@ class CohortSearch:
     Each cohort has its own brackets (points that start together). The rank correlations of
     the rungs are measured on points of the first cohort, and are used for all cohorts.
     """
-    all_brackets = []
-    for one in self._cohorts():
-      if one.first_point <= cohort.first_point:
-        all_brackets += brackets(
-          one.n_points, plan.eta, len(plan.rungs), self._sweep.halving
-        )
+    sizes = [c.n_points for c in self._cohorts() if c.first_point <= cohort.first_point]
+    all_brackets = itertools.chain.from_iterable(
+      brackets(n, plan.eta, len(plan.rungs), self._sweep.halving) for n in sizes
+    )
     return dataclasses.replace(plan, brackets=tuple(all_brackets))
 
   def _point_states(self, cohort: Cohort) -> dict[int, PointState]:
     """Returns {number of a point: its state} for a cohort and all cohorts before it."""
     end = cohort.first_point + cohort.n_points
-    trials_of_point: dict[int, list[Trial]] = {}
-    for trial in self._engine.trials.values():
-      if trial.cohort.startswith('search-') and trial.point < end:
-        trials_of_point.setdefault(trial.point, []).append(trial)
+    searched = [
+      trial
+      for trial in self._engine.trials.values()
+      if trial.cohort.startswith('search-') and trial.point < end
+    ]
 
     # A failed trial counts as one that diverged.
     states = {}
-    for point, trials in trials_of_point.items():
+    for point, trials in trials_by_point(searched).items():
       scores = [self._scores(trial) for trial in trials]
       diverged = [
         self._engine.progress_of(trial.number).diverged or trial.status == 'failed'
@@ -382,12 +372,13 @@ class CohortSearch:
     """
     n_steps = self._engine.job(trial.number).steps
     values_at = self._engine.progress_of(trial.number).values
-    signs = [-1.0 if d == 'maximize' else 1.0 for d in self._sweep.directions]
     scores: dict[int, Score] = {}
     for rung in self._plan.rungs:
       # The rung of a trial of another length is at the same fraction of its steps.
       step = max(1, round(rung / self._plan.rungs[-1] * n_steps))
       if step in values_at:
-        signed = [s * v for s, v in zip(signs, values_at[step], strict=True)]
+        signed = [
+          s * v for s, v in zip(self._sweep.signs, values_at[step], strict=True)
+        ]
         scores[rung] = signed[0] if len(signed) == 1 else (signed[0], signed[1])
     return scores

@@ -65,7 +65,6 @@ class Design:
 
   Attributes:
     dimensions: The dimensions of all parameters.
-    max_points: Number of points of a Subsample of the whole space. None if there is none.
 
   Raises:
     ConfigError: If a dimension is 21,201 or more, if a Subsample is used for only a part of the
@@ -88,7 +87,7 @@ class Design:
     self.space = as_space(space)
     self.method = method
     self.seed = seed
-    self.max_points = max_points(self.space)
+    self._max_points = max_points(self.space)
     self._compiled = CompiledSpace(self.space)
     self.dimensions: dict[str, int] = {}
     if method in SEQUENCES:
@@ -99,23 +98,20 @@ class Design:
 
     Raises:
       ConfigError: If the Subsample or the sequence has fewer points.
-      ValueError: If a number is below 0.
     """
-    if start < 0:
-      raise ValueError(f'points are numbered from 0, not {start}')
     self._check_limits(stop)
     # Each parameter has its own stream of numbers, which gives point i its value i.
     streams = {}
     for parameter in self._compiled.parameters:
       streams[parameter.name] = self.unit_values(parameter, start, stop).tolist()
     points = []
-    for i in range(max(stop - start, 0)):
+    for i in range(stop - start):
       unit_values = {name: stream[i] for name, stream in streams.items()}
       points.append(self._compiled.point_at(unit_values))
     return points
 
   def _check_limits(self, stop: int) -> None:
-    limits = {'the Subsample': self.max_points}
+    limits = {'the Subsample': self._max_points}
     if self.method in SEQUENCES:
       limits[f'a {self.method} sequence'] = quasi_random.MAX_POINTS
     for owner, limit in limits.items():
@@ -137,8 +133,6 @@ class Design:
     Returns:
       (stop - start,) unit values of the parameter's domain, in [0, 1).
     """
-    if stop <= start:
-      return np.zeros(0)
     key = quasi_random.key_of(self.seed, self.method, stream_name(parameter.name))
     if self.method not in SEQUENCES:
       return quasi_random.random(key, start, stop)
@@ -180,11 +174,10 @@ def extend_dimensions(
     ConfigError: If the sequence has too few dimensions.
   """
   extended = dict(dimensions)
-  for parameter in parameters:
-    if parameter.name not in extended:
-      # Old parameters keep their dimensions, so their streams do not change.
-      extended[parameter.name] = 1 + max(extended.values(), default=-1)
-  for name, dimension in extended.items():
+  # Old parameters keep their dimensions, so their streams do not change.
+  for name in [p.name for p in parameters if p.name not in dimensions]:
+    dimension = 1 + max(extended.values(), default=-1)
+    extended[name] = dimension
     if dimension >= quasi_random.MAX_DIMENSIONS:
       raise ConfigError(
         f'{name}: got dimension {dimension}, expected less than '

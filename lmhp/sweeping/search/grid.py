@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.declarations import static
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError
 from lmhp.renamed_keys import stream_name
 from lmhp.sections import Section, keys, keys_of
 from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
@@ -30,26 +30,26 @@ from lmhp.sweeping.space.entries import PlacedSubsample
 MAX_GRID_POINTS = 500_000
 """Largest number of points of a grid, before a Subsample removes points."""
 
-DEFAULT_LEVELS = 5
-
-Values = Mapping[str, Value]
-"""{parameter name: value} of one point."""
-
 
 @keys
 class GridKeys:
   """Keys of a grid search."""
 
   grid_levels: int = static(
-    DEFAULT_LEVELS,
+    5,
     'number of values of each Float, and of each Int with more values (search=grid)',
     low=2,
   )
 
 
-def grid(
-  space: SpaceLike, levels: int | Mapping[str, int] = DEFAULT_LEVELS
-) -> list[Point]:
+Values = Mapping[str, Value]
+"""{parameter name: value} of one point."""
+
+Part = tuple[tuple[str, Value], ...]
+"""`(parameter name, value)` pairs: the part of a point that lies within a Subsample."""
+
+
+def grid(space: SpaceLike, n_levels: int) -> list[Point]:
   """Returns all combinations of the levels of the parameters of a space.
 
   The parameters have the order of `lmhp.sweeping.space.parameters`, and the last one varies
@@ -59,51 +59,27 @@ def grid(
 
   Args:
     space: A space or a dict.
-    levels: Number of levels of each Float, and of each Int that has more values. They are
-      evenly spaced between both ends, on a logarithmic scale if the domain has one. A single
-      level is the middle. A dict is {parameter name: number of levels}, and the parameters
-      that it leaves out have 5 levels. A Choice always has all of its values.
+    n_levels: Number of levels of each Float, and of each Int that has more values, at least
+      1. They are evenly spaced between both ends, on a logarithmic scale if the domain has
+      one. A single level is the middle. A Choice always has all of its values.
 
   Raises:
-    ConfigError: If a number of levels is below 1, a name is not a parameter, the grid has more
-      than 500,000 points without Subsamples, or for the reasons of `CompiledSpace`.
+    ConfigError: If the grid has more than 500,000 points without Subsamples, or for the
+      reasons of `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Choice, Float
   >>> space = {
   ...   'optimizer.learning_rate': Float(1e-3, 1e-1, log=True),
   ...   'optimizer.b2': Choice(0.95, 0.99),
   ... }
-  >>> [tuple(point.overrides.values()) for point in grid(space, levels=3)]
+  >>> [tuple(point.overrides.values()) for point in grid(space, n_levels=3)]
   [(0.001, 0.95), (0.001, 0.99), (0.01, 0.95), (0.01, 0.99), (0.1, 0.95), (0.1, 0.99)]
   """
   compiled = CompiledSpace(space)
   points: list[Values] = [{}]
-  levels_of_name = _levels_of_name(compiled.parameters, levels)
   for parameter in compiled.parameters:
-    points = _extended(points, parameter, levels_of_name[parameter.name])
+    points = _extended(points, parameter, parameter.domain.grid_values(n_levels))
   return [compiled.point_of(values) for values in _thinned(points, compiled)]
-
-
-def _levels_of_name(
-  parameters: Sequence[Parameter], levels: int | Mapping[str, int]
-) -> dict[str, tuple[Value, ...]]:
-  """Returns {parameter name: its levels}."""
-  names = [parameter.name for parameter in parameters]
-  numbers = levels if isinstance(levels, Mapping) else dict.fromkeys(names, levels)
-  for name, n in numbers.items():
-    if name not in names:
-      raise ConfigError(
-        f'levels: got {name!r}, expected the name of a parameter{suggest(name, names)}'
-      )
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-      raise ConfigError(
-        f'levels: got {n!r} for {name}, expected a whole number, at least 1'
-      )
-  levels_of_name = {}
-  for parameter in parameters:
-    n = numbers[parameter.name] if parameter.name in numbers else DEFAULT_LEVELS
-    levels_of_name[parameter.name] = parameter.domain.grid_values(n)
-  return levels_of_name
 
 
 def _extended(
@@ -135,23 +111,18 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   The inner Subsamples choose first. A Subsample also keeps the points at which none of its
   parameters exists.
   """
-  names, depths = _names_and_depths(compiled)
+  names = _names_within(compiled)
   # The innermost Subsample first, because those around it choose from what it keeps.
-  for subsample in sorted(names, key=lambda one: depths[one], reverse=True):
+  for subsample in sorted(names, key=lambda one: one.depth, reverse=True):
     # The part of each point that lies within the Subsample.
-    parts = []
-    for point in points:
-      inner = [(name, point[name]) for name in names[subsample] if name in point]
-      parts.append(tuple(inner))
+    parts = [_part(point, names[subsample]) for point in points]
     different = list(dict.fromkeys(part for part in parts if part))
     chosen = choose_evenly(different, subsample.n, subsample.seed)
 
-    # Keep the points whose part was chosen.
-    rank = {part: i for i, part in enumerate(chosen)}
-    kept = []
-    for part, point in zip(parts, points, strict=True):
-      if not part or part in rank:
-        kept.append((rank.get(part, -1), point))
+    # Keep the points whose part was chosen or is empty.
+    rank = {(): -1, **{part: i for i, part in enumerate(chosen)}}
+    pairs = zip(parts, points, strict=True)
+    kept = [(rank[part], point) for part, point in pairs if part in rank]
     # The order of the choice is kept, so that fewer points are a prefix of more.
     if subsample.is_outermost:
       kept.sort(key=lambda pair: pair[0])
@@ -159,25 +130,23 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   return points
 
 
-def _names_and_depths(
-  compiled: CompiledSpace,
-) -> tuple[dict[PlacedSubsample, list[str]], dict[PlacedSubsample, int]]:
-  """Returns the parameters within each Subsample, and the number of Subsamples around it."""
+def _names_within(compiled: CompiledSpace) -> dict[PlacedSubsample, list[str]]:
+  """Returns the names of the parameters within each Subsample."""
   names: dict[PlacedSubsample, list[str]] = {}
-  depths: dict[PlacedSubsample, int] = {}
   for resolved in compiled.entries:
-    subsamples = resolved.entry.subsamples
-    for depth, subsample in reversed(list(enumerate(subsamples))):
-      depths[subsample] = depth
-      names.setdefault(subsample, [])
+    for subsample in resolved.entry.subsamples:
+      inner = names.setdefault(subsample, [])
       if resolved.parameter is not None:
-        names[subsample].append(resolved.parameter.name)
-  return names, depths
+        inner.append(resolved.parameter.name)
+  return names
 
 
-def choose_evenly(
-  points: Sequence[tuple[tuple[str, Value], ...]], n: int, seed: int
-) -> list[tuple[tuple[str, Value], ...]]:
+def _part(point: Values, names: Iterable[str]) -> Part:
+  """Returns the names and values of the parameters of a point that are among `names`."""
+  return tuple((name, point[name]) for name in names if name in point)
+
+
+def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
   """Chooses points so that each value occurs as often as its share of the list allows.
 
   The next point is the one whose values, all parameters together, have occurred least often
@@ -206,19 +175,18 @@ def choose_evenly(
 
   # The weight used by a point is the sum over its values of weight times occurrences.
   weight_used = np.zeros(len(points))
-  is_chosen = np.zeros(len(points))  # infinity for a chosen point
   chosen = []
   for _ in range(min(n, len(points))):
-    i = int(np.argmin(weight_used + is_chosen))
+    i = int(np.argmin(weight_used))
     chosen.append(points[i])
-    is_chosen[i] = np.inf
+    weight_used[i] = np.inf  # a point is chosen only once
     for codes, weights in columns:
       weight_used[codes == codes[i]] += weights[codes[i]]
   return chosen
 
 
 def _value_codes(
-  points: Sequence[tuple[tuple[str, Value], ...]], names: Iterable[str]
+  points: Sequence[Part], names: Iterable[str]
 ) -> list[npt.NDArray[np.int64]]:
   """Returns for each name the number of the value at each point, (points,).
 
@@ -227,13 +195,9 @@ def _value_codes(
   values_of_point = [dict(point) for point in points]
   columns = []
   for name in names:
-    code_of_value: dict[object, int] = {}
-    codes = []
-    for values in values_of_point:
-      # A missing parameter counts as one more value.
-      value = values.get(name, ...)
-      codes.append(code_of_value.setdefault(value, len(code_of_value)))
-    columns.append(np.array(codes))
+    values = [values.get(name, ...) for values in values_of_point]
+    code_of_value = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    columns.append(np.array([code_of_value[value] for value in values]))
   return columns
 
 
@@ -255,10 +219,11 @@ def _propose(state: SearchState, n_points: int) -> list[Point]:
 
 def _new_points(state: SearchState) -> list[Point]:
   """Returns the points of the grid that no earlier cohort has."""
-  earlier = set()
-  for trial in state.trials:
-    if trial.cohort.startswith('search-'):
-      earlier.add(repr(sorted(trial.parameters.items())))
+  earlier = {
+    repr(sorted(trial.parameters.items()))
+    for trial in state.trials
+    if trial.cohort.startswith('search-')
+  }
   points = grid(state.space, keys_of(state.sweep, GridKeys).grid_levels)
   return [
     point for point in points if repr(sorted(point.parameters.items())) not in earlier

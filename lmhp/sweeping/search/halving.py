@@ -25,7 +25,6 @@ from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, Bracket, n_promot
 from lmhp.sweeping.search.score_order import (
   Score,
   calibration_points,
-  may_prune,
   promote,
   rank_correlations,
 )
@@ -182,18 +181,10 @@ def _stages(
         state.calibration = calibrating
         for step in steps[1:]:
           yield HalvingStage(step, calibrating, 'calibration')
-        state.correlations = _correlations(points, calibrating, steps)
+        state.correlations = rank_correlations(
+          {step: _scores_at(points, calibrating, step) for step in steps}
+        )
     yield from _promotions(points, plan, state, members, calibrating, steps)
-
-
-def _correlations(
-  points: Mapping[int, PointState], calibrating: Sequence[int], steps: Sequence[int]
-) -> dict[int, float]:
-  """Returns {step: rank correlation with the final scores} over the calibration points."""
-  scores = {}
-  for point in calibrating:
-    scores[point] = {step: _scores_at(points, [point], step)[point] for step in steps}
-  return rank_correlations(scores, steps)
 
 
 def _promotions(
@@ -219,18 +210,19 @@ def _promotions(
     steps: Rungs of the bracket.
   """
   # At each rung, the best points continue. If the ranks at the rung do not predict the final
-  # ranks, all points continue.
+  # ranks, all points continue. A correlation that is not known, NaN, fails the comparison.
+  threshold = plan.min_rank_correlation
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)
     candidates = _scores_at(points, {*members, *calibrating}, step)
-    if may_prune(correlation, plan.min_rank_correlation):
+    if threshold is None or correlation >= threshold:
       members = promote(candidates, n_promoted(len(members), plan.eta))
       state.pruned |= {*candidates} - {*members} - {*calibrating}
       reason = f'best {len(members)} of {len(candidates)} at step {step}'
     else:
       reason = (
         f'all points, because the rank correlation {correlation:.2f} at step {step} is below '
-        f'{plan.min_rank_correlation:g}'
+        f'{threshold:g}'
       )
     yield HalvingStage(next_step, members, reason)
 

@@ -154,10 +154,7 @@ SEARCH_METHODS: Registry[SearchMethod] = Registry('search method')
 
 def changeable_keys() -> set[str]:
   """Returns the keys of all methods that may change when a study is extended."""
-  names: set[str] = set()
-  for method in SEARCH_METHODS.values():
-    names.update(method.changeable_keys)
-  return names
+  return set().union(*[method.changeable_keys for method in SEARCH_METHODS.values()])
 
 
 def next_cohort(name: str, state: SearchState) -> CohortPlan:
@@ -196,8 +193,6 @@ def with_base_values(
       value = base_values[parameter.paths[0]]
       if value in parameter.domain:
         missing[parameter.name] = value
-  if not missing:
-    return trial
   return dataclasses.replace(trial, parameters={**missing, **trial.parameters})
 
 

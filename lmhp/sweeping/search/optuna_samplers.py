@@ -6,12 +6,12 @@ results so far, and each new point has a new sampler with its own seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import functools
 import warnings
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -21,38 +21,26 @@ from lmhp.sweeping.search.sampler import PointResult, SamplerState
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, Point, Value
 from lmhp.sweeping.store.optuna_distributions import distribution_of, quiet_optuna
 
-SamplerFactory = Callable[[int, CompiledSpace], BaseSampler]
-"""Function from a seed and a space to a sampler."""
 
-
-def tpe_sampler(seed: int, space: CompiledSpace) -> BaseSampler:
-  """Returns a multivariate TPE sampler."""
-  has_conditions = any(parameter.condition for parameter in space.parameters)
-  with _experimental_warnings_off():
+def _sampler(name: str, seed: int, space: CompiledSpace) -> BaseSampler:
+  """Returns a Gaussian process ('gp'), or a multivariate TPE sampler ('tpe')."""
+  with warnings.catch_warnings(
+    action='ignore', category=optuna.exceptions.ExperimentalWarning
+  ):
+    if name == 'gp':
+      return GPSampler(seed=seed)
+    has_conditions = any(parameter.condition for parameter in space.parameters)
     return TPESampler(
       seed=seed, multivariate=True, group=has_conditions, constant_liar=True
     )
 
 
-def gp_sampler(seed: int, space: CompiledSpace) -> BaseSampler:
-  """Returns a sampler that models the objective by a Gaussian process."""
-  del space
-  with _experimental_warnings_off():
-    return GPSampler(seed=seed)
-
-
-def _experimental_warnings_off() -> warnings.catch_warnings:
-  return warnings.catch_warnings(
-    action='ignore', category=optuna.exceptions.ExperimentalWarning
-  )
-
-
-def sample(state: SamplerState, make_sampler: SamplerFactory) -> list[Point]:
+def sample(name: str, state: SamplerState) -> list[Point]:
   """Returns one new point for each seed.
 
   Args:
+    name: Name of the search method, 'tpe' or 'gp'.
     state: Results and seeds.
-    make_sampler: Function that makes the sampler of one point.
   """
   parameter_of = {parameter.name: parameter for parameter in state.space.parameters}
   directions = [StudyDirection[name.upper()] for name in state.directions]
@@ -65,15 +53,14 @@ def sample(state: SamplerState, make_sampler: SamplerFactory) -> list[Point]:
     # Each point is drawn by a new sampler, which gets the points before it as running trials.
     points = []
     for seed in state.seeds:
-      study.sampler = make_sampler(seed, state.space)
+      study.sampler = _sampler(name, seed, state.space)
       trial = study.ask()
       point = state.space.draw_point(functools.partial(_suggest, trial))
       points.append(point)
 
       # Replace the trial by a running one like those that are made from results.
       study.tell(trial, state=TrialState.FAIL)
-      running = PointResult(point.parameters, None)
-      study.add_trial(_optuna_trial(running, parameter_of))
+      study.add_trial(_optuna_trial(PointResult(point.parameters), parameter_of))
   return points
 
 
@@ -91,9 +78,16 @@ def _optuna_trial(
   params = {}
   distributions = {}
   for name, value in result.parameters.items():
-    parameter = parameter_of[name]
-    params[stream_name(name)] = _optuna_value(value, parameter)
-    distributions[stream_name(name)] = _distribution(parameter)
+    key = stream_name(name)
+    domain = parameter_of[name].domain
+    # Optuna accepts only simple values in a choice. So a `Choice` is passed to Optuna as the
+    # index of its value.
+    if isinstance(domain, Choice):
+      params[key] = domain.values.index(value)
+      distributions[key] = CategoricalDistribution(range(len(domain.values)))
+    else:
+      params[key] = value
+      distributions[key] = distribution_of(parameter_of[name])
   return optuna.trial.create_trial(
     state=status,
     values=result.values,
@@ -103,23 +97,8 @@ def _optuna_trial(
   )
 
 
-# Optuna accepts only simple values in a choice. So a `Choice` is passed to Optuna as the index
-# of its value.
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-  if isinstance(parameter.domain, Choice):
-    return CategoricalDistribution(range(len(parameter.domain.values)))
-  return distribution_of(parameter)
-
-
-def _optuna_value(value: Value, parameter: Parameter) -> Value:
-  if isinstance(parameter.domain, Choice):
-    return parameter.domain.values.index(value)
-  return value
-
-
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
+  """Draws a value. Optuna draws the index of the value of a `Choice`."""
   name = stream_name(parameter.name)
   domain = parameter.domain
   if isinstance(domain, Choice):

@@ -11,7 +11,7 @@ Source: Jaderberg et al. 2017, arXiv:1711.09846: truncation selection, and pertu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 
 from lmhp.declarations import static
@@ -120,7 +120,7 @@ def exploit(
 
 def explore(
   values: Mapping[str, Value],
-  parameters: Iterable[Parameter],
+  parameters: Sequence[Parameter],
   seed: int,
   exchange: int,
   slot: int,
@@ -147,7 +147,6 @@ def explore(
     resample_probability: Probability that a value is drawn from its domain.
   """
   # Values that are not parameters stay.
-  parameters = tuple(parameters)
   names = {parameter.name for parameter in parameters}
   new = {name: value for name, value in values.items() if name not in names}
   for parameter in parameters:
@@ -170,8 +169,7 @@ def explore(
 
 def _uniform_numbers(seed: int, *names: object) -> list[float]:
   """Returns three numbers in [0, 1) for a seed and names."""
-  key = key_of(seed, *[str(name) for name in names])
-  return random(key, 0, 3).tolist()
+  return random(key_of(seed, *map(str, names)), 0, 3).tolist()
 
 
 # --- search method --------------------------------------------------------------------

@@ -55,7 +55,8 @@ class PopulationTraining:
   def run(self) -> None:
     """Trains the population to its end."""
     points = self._first_points()
-    numbers = [trial.number for trial in self._members(points)]
+    members = self._members(points)
+    numbers = [trial.number for trial in members]
     # Exchanges are at multiples of the interval. The last part ends the training.
     n_steps = self._engine.job(numbers[0]).steps
     interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
@@ -66,11 +67,10 @@ class PopulationTraining:
     fixed = {path: v for path, v in points[0].overrides.items() if path not in drawn}
 
     # At first, each member is its own parent.
-    first_trials = [self._engine.trials[number] for number in numbers]
     exchange = Exchange(
       parents=tuple(range(len(numbers))),
       values=tuple(
-        self._compiled.point_of(trial.parameters).parameters for trial in first_trials
+        self._compiled.point_of(trial.parameters).parameters for trial in members
       ),
     )
     lineages: list[list[LineageStep]] = [[] for _ in numbers]
@@ -104,7 +104,7 @@ class PopulationTraining:
       trials = []
       for number, point in enumerate(points):
         seeded = self._engine.task.with_seed(
-          point.overrides, number, reseed_data=self._sweep.data_order == 'per_trial'
+          point.overrides, number, reseed_data=self._sweep.reseeds_data
         )
         trial = Trial(
           number=number,
@@ -146,12 +146,13 @@ class PopulationTraining:
       part: Number of this part of the training.
       fraction: Fraction of training at which this part ends.
     """
-    states = [
-      self._engine.progress_of(numbers[parent]).state for parent in exchange.parents
-    ]
     starts = {}
-    for number, state, values in zip(numbers, states, exchange.values, strict=True):
-      starts[number] = MemberStart(state, {**fixed, **self._overrides(values)})
+    for slot, number in enumerate(numbers):
+      parent = numbers[exchange.parents[slot]]
+      state = self._engine.progress_of(parent).state
+      values = exchange.values[slot]
+      drawn = {p.paths[0]: values[p.name] for p in self._compiled.parameters}
+      starts[number] = MemberStart(state, {**fixed, **drawn})
       # A member that diverged has been replaced.
       self._engine.progress_of(number).diverged = False
     is_last = fraction == 1
@@ -159,28 +160,19 @@ class PopulationTraining:
       name=f'{COHORT}-{part}',
       trials=tuple(numbers),
       fraction=fraction,
-      data_per_trial=self._data_per_trial(),
+      data_per_trial=self._engine.data_per_trial(self._space),
       keep_states=not is_last,
       planned_steps=len(numbers) * self._engine.job(numbers[0]).steps,
       starts=starts,
       divergence_ends=is_last,
     )
 
-  def _data_per_trial(self) -> bool:
-    if self._sweep.data_order == 'per_trial':
-      return True
-    return self._engine.task.varies_data_per_trial(self._space)
-
-  def _overrides(self, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Returns {dotted path: value} for a member's values by parameter name."""
-    return {p.paths[0]: values[p.name] for p in self._compiled.parameters}
-
   def _exchange(
     self, numbers: Sequence[int], step: int, part: int, before: Exchange
   ) -> Exchange:
     """Returns the parents and the values with which the members continue after a step."""
     # Lower is better, and a diverged member is the worst.
-    sign = -1.0 if self._sweep.directions[0] == 'maximize' else 1.0
+    sign = self._sweep.signs[0]
     scores = []
     for number in numbers:
       progress = self._engine.progress_of(number)

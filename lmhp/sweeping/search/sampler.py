@@ -1,14 +1,14 @@
-"""Samplers: functions that propose points from the results of earlier points.
+"""The input of samplers, which propose points from the results of earlier points.
 
 A point is one assignment of values to the parameters of a space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 
-from lmhp.sweeping.space import CompiledSpace, Point, Value
+from lmhp.sweeping.space import CompiledSpace, Value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PointResult:
   """
 
   parameters: Mapping[str, Value]
-  values: tuple[float, ...] | None
+  values: tuple[float, ...] | None = None
   scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
@@ -41,7 +41,3 @@ class SamplerState:
   results: tuple[PointResult, ...]
   directions: tuple[str, ...]
   seeds: tuple[int, ...]
-
-
-Sampler = Callable[[SamplerState], list[Point]]
-"""Function that returns one new point for each seed of its state."""

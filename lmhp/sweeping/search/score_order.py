@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import TypeAlias
 
+import numpy as np
+
 from lmhp.statistics.pareto import front_numbers
 from lmhp.statistics.ranks import spearman
 from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, evenly_spaced_ranks
@@ -49,20 +51,12 @@ def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
 
   The number is infinity for a score that is not finite.
   """
-  # One objective gives numbers, two give pairs. A score that is not finite is the
-  # worst.
-  numbers = {}
-  pairs = {}
-  for point, score in scores.items():
-    if isinstance(score, tuple):
-      if all(math.isfinite(value) for value in score):
-        pairs[point] = score
-    elif math.isfinite(score):
-      numbers[point] = float(score)
-  # Pairs have no natural order, so the rank of `pareto_order` is used.
-  if pairs:
-    ranks = pareto_order(list(pairs.values()))
-    numbers = dict(zip(pairs, map(float, ranks), strict=True))
+  finite = {point: score for point, score in scores.items() if np.isfinite(score).all()}
+  # One objective gives numbers, two give pairs. Pairs have no natural order, so the rank of
+  # `pareto_order` is used.
+  numbers = {p: score for p, score in finite.items() if not isinstance(score, tuple)}
+  pairs = {p: score for p, score in finite.items() if isinstance(score, tuple)}
+  numbers.update(zip(pairs, pareto_order(list(pairs.values())), strict=True))
   return {point: numbers.get(point, math.inf) for point in scores}
 
 
@@ -98,40 +92,25 @@ def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
 
 
 def rank_correlations(
-  scores: Mapping[int, Mapping[int, Score]], rungs: Sequence[int]
+  scores: Mapping[int, Mapping[int, Score]],
 ) -> dict[int, float]:
   """Returns the rank correlation of the scores at each rung with the final scores.
 
   Args:
-    scores: {point: {step: score}}. At a rung, the points that have a score there and at the
-      end are used.
-    rungs: Rungs in steps, increasing. The last one is the end.
+    scores: {step: {point: score}} for each rung, increasing. The last one is the end. All
+      have the same points, in the same order.
 
   Returns:
     {step: Spearman's correlation, -1 to 1} for all rungs but the last. NaN if there are fewer
     than three points, or all scores are equal.
   """
-  end = rungs[-1]
+  *rungs, end = scores
+  # Three points are the fewest that give a correlation.
+  if len(scores[end]) < MIN_CORRELATION_POINTS:
+    return dict.fromkeys(rungs, math.nan)
+  at_end = list(ranking_values(scores[end]).values())
   correlations = {}
-  for step in rungs[:-1]:
-    shared = [
-      point for point in scores if step in scores[point] and end in scores[point]
-    ]
-    # Three points are the fewest that give a correlation.
-    correlation = math.nan
-    if len(shared) >= MIN_CORRELATION_POINTS:
-      at_rung = ranking_values({point: scores[point][step] for point in shared})
-      at_end = ranking_values({point: scores[point][end] for point in shared})
-      correlation = spearman(list(at_rung.values()), list(at_end.values()))
-    correlations[step] = correlation
+  for step in rungs:
+    at_rung = list(ranking_values(scores[step]).values())
+    correlations[step] = spearman(at_rung, at_end)
   return correlations
-
-
-def may_prune(correlation: float, threshold: float | None) -> bool:
-  """Returns True if a rung with this rank correlation may prune.
-
-  Args:
-    correlation: Rank correlation of the scores at the rung with the final scores, or NaN.
-    threshold: Smallest correlation at which the rung may prune. None allows pruning always.
-  """
-  return threshold is None or bool(correlation >= threshold)

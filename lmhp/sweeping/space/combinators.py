@@ -292,7 +292,12 @@ class Subsample(Space):
 
   def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
     around = around or Surroundings()
-    subsample = PlacedSubsample(self.n, self.seed, is_outermost=around.is_whole)
+    subsample = PlacedSubsample(
+      n=self.n,
+      seed=self.seed,
+      depth=len(around.subsamples),
+      is_outermost=around.is_whole,
+    )
     yield from self.space.entries(around.inside(subsample=subsample))
 
 

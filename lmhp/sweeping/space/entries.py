@@ -40,11 +40,13 @@ class PlacedSubsample:
   Attributes:
     n: Number of points to keep.
     seed: Seed of the choice between points that are equally good to keep.
+    depth: Number of Subsamples around this one.
     is_outermost: True if the whole space is this Subsample.
   """
 
   n: int
   seed: int
+  depth: int
   is_outermost: bool
 
 

@@ -10,7 +10,7 @@ trial, for people and other tools.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import json
 import math
@@ -169,6 +169,14 @@ class Trial:
   def result_of(self, stage: str) -> StageResult | None:
     """Returns the result of a stage, or None if the trial has none."""
     return next((result for result in self.stages if result.stage == stage), None)
+
+
+def trials_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
+  """Groups trials by the number of their point. Points and trials are in increasing number."""
+  groups: dict[int, list[Trial]] = {}
+  for trial in sorted(trials, key=lambda trial: (trial.point, trial.number)):
+    groups.setdefault(trial.point, []).append(trial)
+  return groups
 
 
 def line_of(trial: Trial) -> str:

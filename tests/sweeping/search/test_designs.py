@@ -381,7 +381,6 @@ def test_a_subsample_of_the_whole_space_limits_the_points():
   'make, message',
   [
     (lambda: Design(SPACE, 'sobol', 0, {LR: 21_200}), f'{WD}: got dimension 21201'),
-    (lambda: Design(SPACE, 'halton', 0, {LR: 21_201}), f'{LR}: got dimension 21201'),
     (
       lambda: Design(Product(Subsample(SPACE, 4), MORE), 'random', 0),
       f'{LR}: got a Subsample of a part',
@@ -398,8 +397,3 @@ def test_mistakes_are_refused(make, message):
     make()
   assert str(error.value).startswith(message)
   assert '\n' not in str(error.value)
-
-
-def test_points_are_numbered_from_0():
-  with pytest.raises(ValueError, match='-1'):
-    Design(SPACE, 'random', 0).points(-1, 0)

@@ -260,6 +260,22 @@ def test_a_rung_with_reversed_ranks_prunes_no_point():
   assert state.correlations[10] == -1.0
 
 
+@pytest.mark.parametrize(
+  'threshold, n_calibration_points, prunes',
+  [(-1.0, 3, True), (-0.99, 3, False), (-1.0, 2, False), (None, 2, True)],
+)
+def test_a_rung_prunes_from_the_threshold_on(threshold, n_calibration_points, prunes):
+  """The correlations are -1, and not known for two calibration points."""
+  plan = make_plan(
+    9,
+    (10, 100, 1000),
+    n_calibration_points=n_calibration_points,
+    min_rank_correlation=threshold,
+  )
+  states = simulate(plan, reversed_curves()).states
+  assert bool(halving_state(states, plan).pruned) == prunes
+
+
 def test_without_a_threshold_a_rung_with_reversed_ranks_loses_the_best():
   plan = make_plan(
     9, (10, 100, 1000), n_calibration_points=0, min_rank_correlation=None

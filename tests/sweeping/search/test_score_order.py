@@ -10,7 +10,6 @@ from scipy import stats
 
 from lmhp.sweeping.search.score_order import (
   calibration_points,
-  may_prune,
   pareto_order,
   promote,
   rank_correlations,
@@ -102,49 +101,30 @@ def test_calibration_points_of_pairs_are_spread_over_their_fronts():
 # --- correlations ---------------------------------------------------------------------
 
 
-def test_correlations_are_over_the_points_with_both_scores():
+def test_correlations_are_those_of_scipy():
   rng = np.random.default_rng(0)
-  curves = {p: {10: rng.random(), 20: rng.random(), 40: rng.random()} for p in range(7)}
-  del curves[2][20]
-  del curves[5][40]
-  correlations = rank_correlations(curves, (10, 20, 40))
+  scores = {step: dict(enumerate(rng.random(7))) for step in (10, 20, 40)}
+  correlations = rank_correlations(scores)
   assert list(correlations) == [10, 20]
   for step, correlation in correlations.items():
-    both = [curve for curve in curves.values() if step in curve and 40 in curve]
-    expected = stats.spearmanr([c[step] for c in both], [c[40] for c in both])[0]
+    expected = stats.spearmanr([*scores[step].values()], [*scores[40].values()])[0]
     assert correlation == pytest.approx(expected, abs=1e-12)
 
 
 def test_there_is_no_correlation_of_two_points():
-  two = {point: {1: float(point), 2: float(point)} for point in range(2)}
-  assert math.isnan(rank_correlations(two, (1, 2))[1])
+  assert math.isnan(rank_correlations({1: {0: 0.0, 1: 1.0}, 2: {0: 0.0, 1: 1.0}})[1])
 
 
 def test_there_is_no_correlation_of_equal_scores():
-  equal = {point: {1: float(point), 2: 7.0} for point in range(5)}
-  assert math.isnan(rank_correlations(equal, (1, 2))[1])
+  rising = {point: float(point) for point in range(5)}
+  assert math.isnan(rank_correlations({1: rising, 2: dict.fromkeys(range(5), 7.0)})[1])
 
 
 def test_there_is_no_correlation_of_a_single_rung():
-  assert rank_correlations({}, (10,)) == {}
+  assert rank_correlations({10: {}}) == {}
 
 
 def test_a_diverged_point_has_the_last_rank():
-  scores = {}
-  for point in range(5):
-    scores[point] = {1: float(point), 2: INF if point < 2 else -float(point)}
-  assert rank_correlations(scores, (1, 2))[1] < -0.9
-
-
-@pytest.mark.parametrize(
-  'correlation, threshold, allowed',
-  [
-    (0.5, 0.5, True),
-    (0.49, 0.5, False),
-    (NAN, -1.0, False),
-    (NAN, None, True),
-    (-1.0, None, True),
-  ],
-)
-def test_a_rung_may_prune_from_the_threshold_on(correlation, threshold, allowed):
-  assert may_prune(correlation, threshold) == allowed
+  rising = {point: float(point) for point in range(5)}
+  at_end = {point: INF if point < 2 else -float(point) for point in range(5)}
+  assert rank_correlations({1: rising, 2: at_end})[1] < -0.9
