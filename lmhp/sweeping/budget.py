@@ -11,8 +11,9 @@ import dataclasses
 import math
 
 from lmhp.errors import ConfigError
-from lmhp.sections import wrong
+from lmhp.sections import require
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.search.designs import max_points
 from lmhp.sweeping.search.halving import HalvingPlan
 from lmhp.sweeping.search.method import (
@@ -24,7 +25,7 @@ from lmhp.sweeping.search.method import (
 from lmhp.sweeping.search.rungs import HalvingCost, brackets, rungs
 from lmhp.sweeping.space import Space, paths_of
 from lmhp.sweeping.store.manifest import RungSchedule
-from lmhp.sweeping.tasks.task import Task
+from lmhp.sweeping.tasks.task import Job, Task
 
 POINTS_FOR_MEAN_COST = 16
 """Number of points over which the cost of a trial is averaged, if trials differ in cost."""
@@ -38,31 +39,23 @@ class SearchPlan:
 
   Attributes:
     n_points: Number of points.
-    rungs: Steps of the base config at which trials are scored. The last one is the end.
+    schedule: The rungs.
     halving: Plan of the halving. None if no trial is stopped early.
-    cooldown: True if a rung scores a fork: a copy of the training whose learning rate decays
-      to zero.
     steps: Largest number of updates of the search, if each rung may stop trials. The forks
       are counted.
   """
 
   n_points: int
-  rungs: tuple[int, ...]
+  schedule: RungSchedule
   halving: HalvingPlan | None
-  cooldown: bool
   steps: float
-
-  @property
-  def schedule(self) -> RungSchedule:
-    """The rungs, as the study stores them."""
-    return RungSchedule(self.rungs, self.cooldown)
 
 
 def plan_search(
   task: Task,
   sweep: SweepConfig,
   space: Space,
-  base_step_seconds: float | None = None,
+  autotuner: Autotuner,
   stored_rungs: RungSchedule | None = None,
 ) -> SearchPlan:
   """Plans the search that fits in a budget.
@@ -71,8 +64,7 @@ def plan_search(
     task: Task of the sweep.
     sweep: Config of the sweep.
     space: Space of the sweep.
-    base_step_seconds: Measured seconds of an update of the base config. Needed only for a
-      budget in seconds.
+    autotuner: Measures an update of the base config, for a budget in seconds.
     stored_rungs: Rungs of a study that exists. They stay, even if the space has changed. None
       for a new study.
 
@@ -82,11 +74,9 @@ def plan_search(
   """
   check_search(sweep.search, space, task.is_traced)
   # The rungs of the base config, and the cost of a search with them.
-  base = task.job({})
-  schedule = stored_rungs or rungs_of(task, sweep, space, base.steps)
-  rung_steps = schedule.steps
+  schedule = stored_rungs or rungs_of(task, sweep, space)
   cost = HalvingCost(
-    rungs=rung_steps,
+    rungs=schedule.steps,
     eta=sweep.eta,
     n_calibration_points=sweep.n_calibration_trials,
     rung_cooldown_fraction=sweep.rung_cooldown_fraction if schedule.cooldown else 0.0,
@@ -94,21 +84,20 @@ def plan_search(
   )
 
   # The number of points that fit in the budget.
-  n_points = _n_points(task, sweep, space, cost, base_step_seconds)
+  n_points = _n_points(task, sweep, space, cost, autotuner)
   halving = None
   if sweep.halving != 'none':
     halving = HalvingPlan(
-      rungs=rung_steps,
+      rungs=schedule.steps,
       eta=sweep.eta,
-      brackets=brackets(n_points, sweep.eta, len(rung_steps), sweep.halving),
+      brackets=brackets(n_points, sweep.eta, len(schedule.steps), sweep.halving),
       n_calibration_points=sweep.n_calibration_trials,
       min_rank_correlation=sweep.min_rank_correlation,
     )
   return SearchPlan(
     n_points=n_points,
-    rungs=rung_steps,
+    schedule=schedule,
     halving=halving,
-    cooldown=schedule.cooldown,
     steps=sweep.seeds_per_point * cost.steps(n_points),
   )
 
@@ -116,30 +105,18 @@ def plan_search(
 # --- rungs ----------------------------------------------------------------------------
 
 
-def rungs_of(
-  task: Task, sweep: SweepConfig, space: Space, n_steps: int
-) -> RungSchedule:
-  """Returns the rungs of a new study.
-
-  Args:
-    task: Task of the sweep.
-    sweep: Config of the sweep.
-    space: Space of the sweep.
-    n_steps: Steps of the base config.
-  """
+def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
+  """Returns the rungs of a new study, in steps of the base config."""
+  n_steps = task.job({}).steps
   if sweep.halving == 'none':
     return RungSchedule((n_steps,))
   first_fraction = sweep.first_rung_fraction
   if first_fraction is None:
-    first_fraction = _default_first_rung_fraction(task, space)
+    # The first rung is after the warmups of all trials.
+    after_warmup = 2 * task.longest_warmup_fraction(space)
+    first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
   steps = rungs(n_steps, sweep.eta, first_fraction)
   return RungSchedule(steps, _scores_forks(task, sweep, space))
-
-
-def _default_first_rung_fraction(task: Task, space: Space) -> float:
-  """Returns the first rung as a fraction of training, after the warmups of all trials."""
-  after_warmup = 2 * task.longest_warmup_fraction(space)
-  return min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
 
 
 def _scores_forks(task: Task, sweep: SweepConfig, space: Space) -> bool:
@@ -162,24 +139,24 @@ def _n_points(
   sweep: SweepConfig,
   space: Space,
   cost: HalvingCost,
-  base_step_seconds: float | None,
+  autotuner: Autotuner,
 ) -> int:
   """Returns the number of points that fit in the budget, at least one."""
   method = SEARCH_METHODS[sweep.search]
   # The method decides the number of points itself, as a grid does.
   if method.n_points is not None:
     n_points = method.n_points(sweep, space)
-    if sweep.trials is not None and sweep.trials < n_points:
-      raise wrong(
-        sweep,
-        'trials',
-        f'at least {n_points}, the points of search={sweep.search}, or a smaller space',
-      )
+    require(
+      sweep,
+      sweep.trials is None or sweep.trials >= n_points,
+      'trials',
+      f'at least {n_points}, the points of search={sweep.search}, or a smaller space',
+    )
     return n_points
   if sweep.trials is not None:
     return sweep.trials
   # The seeds of a point divide its budget.
-  budget_steps = _budget_in_steps(task, sweep, space, base_step_seconds)
+  budget_steps = _budget_in_steps(task, sweep, space, autotuner)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
   if not n_points:
     raise ConfigError(
@@ -190,33 +167,29 @@ def _n_points(
 
 
 def _budget_in_steps(
-  task: Task, sweep: SweepConfig, space: Space, base_step_seconds: float | None
+  task: Task, sweep: SweepConfig, space: Space, autotuner: Autotuner
 ) -> float:
   """Converts a budget in tokens, FLOPs or seconds to updates of the base config."""
+  base = task.job({})
   # seconds / (seconds of a step)
   if sweep.seconds is not None:
-    assert base_step_seconds is not None  # the caller measured it
-    return sweep.seconds / base_step_seconds
-  name = 'tokens' if sweep.tokens is not None else 'flops'
-  budget = sweep.tokens if sweep.tokens is not None else sweep.flops
-  assert budget is not None  # `SweepConfig` requires a budget
+    jobs = [base] * (sweep.max_pack_width or 8)
+    method = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
+    return sweep.seconds / min(method.member_step_seconds.values())
   # (steps of a trial) * budget / (mean cost of a trial)
-  return task.job({}).steps * budget / _mean_cost(task, sweep, space, name)
+  if sweep.tokens is not None:
+    return base.steps * sweep.tokens / _mean_cost(task, sweep, space, 'tokens')
+  assert sweep.flops is not None  # `SweepConfig` requires a budget
+  return base.steps * sweep.flops / _mean_cost(task, sweep, space, 'flops')
 
 
 def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float:
   """Returns the tokens or FLOPs of a complete trial, the mean over the first points."""
-  # Points differ in cost if the space varies the model or the length.
-  state = SearchState(
-    sweep=sweep, space=space, seed=sweep.search_seed, n_planned=POINTS_FOR_MEAN_COST
-  )
   # A Subsample may leave fewer points than the mean is taken over.
-  limit = max_points(space)
-  n_points = min(limit or POINTS_FOR_MEAN_COST, POINTS_FOR_MEAN_COST)
-  costs = []
-  for point in preview_points(sweep.search, state, n_points):
-    job = task.job(task.with_matched_length(point.overrides))
-    costs.append(job.known_metrics.get(name, 0.0))
+  n_points = min(max_points(space) or POINTS_FOR_MEAN_COST, POINTS_FOR_MEAN_COST)
+  # Points differ in cost if the space varies the model or the length.
+  jobs = preview_jobs(task, sweep, space, POINTS_FOR_MEAN_COST, n_points)
+  costs = [job.known_metrics.get(name, 0.0) for job in jobs]
   total = math.fsum(costs)
   if not total:
     raise ConfigError(
@@ -224,3 +197,30 @@ def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float
       'budget in trials'
     )
   return total / len(costs)
+
+
+def preview_jobs(
+  task: Task, sweep: SweepConfig, space: Space, n_planned: int, n_points: int
+) -> list[Job]:
+  """Returns the jobs of the first points of a search.
+
+  Args:
+    task: Task of the sweep.
+    sweep: Config of the sweep.
+    space: Space of the sweep.
+    n_planned: Number of points of the search.
+    n_points: Largest number of jobs.
+  """
+  state = SearchState(
+    sweep=sweep,
+    space=space,
+    seed=sweep.search_seed,
+    directions=sweep.directions,
+    n_planned=n_planned,
+  )
+  # If the sweep matches a budget, `with_matched_length` adds the number of steps with which
+  # the point has the budget of the base config.
+  return [
+    task.job(task.with_matched_length(point.overrides))
+    for point in preview_points(sweep.search, state, n_points)
+  ]

@@ -11,7 +11,7 @@ import dataclasses
 from lmhp.config_keys import parse, suggest_key
 from lmhp.declarations import Declaration, declared, static
 from lmhp.errors import ConfigError
-from lmhp.sections import Section, add_keys, section, types_of, wrong
+from lmhp.sections import Section, add_keys, require, section, types_of, wrong
 from lmhp.sweeping.search import bayesian, designs, grid, population_exchange
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchMethod
 from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS
@@ -247,18 +247,17 @@ class SweepConfig(Section):
       self._check_population()
     # Halving measures the correlation on the points of the calibration.
     needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
-    if needs_correlation and self.n_calibration_trials < MIN_CORRELATION_POINTS:
-      raise wrong(
-        self,
-        'n_calibration_trials',
-        f'at least {MIN_CORRELATION_POINTS}, which a rank correlation needs, or '
-        'sweep.min_rank_correlation=None',
-      )
+    require(
+      self,
+      not needs_correlation or self.n_calibration_trials >= MIN_CORRELATION_POINTS,
+      'n_calibration_trials',
+      f'at least {MIN_CORRELATION_POINTS}, which a rank correlation needs, or '
+      'sweep.min_rank_correlation=None',
+    )
 
   def _check_budget(self, method: SearchMethod) -> None:
     """Checks that exactly one budget is set, or none if the method needs none."""
-    budgets = {name: getattr(self, name) for name in BUDGETS}
-    given = [name for name, value in budgets.items() if value is not None]
+    given = [name for name in BUDGETS if getattr(self, name) is not None]
     if len(given) > 1:
       raise wrong(self, given[1], f'None, since sweep.{given[0]} is the budget')
     if not given and method.n_points is None:
@@ -270,12 +269,14 @@ class SweepConfig(Section):
 
   def _check_objectives(self, method: SearchMethod) -> None:
     n_objectives = len(self.objective)
-    if not 1 <= n_objectives <= 2:
-      raise wrong(self, 'objective', 'one metric, or two for a Pareto front')
-    if n_objectives > method.max_objectives:
-      raise wrong(
-        self, 'search', f'another method, since {self.search} has one objective only'
-      )
+    pair = 'one metric, or two for a Pareto front'
+    require(self, 1 <= n_objectives <= 2, 'objective', pair)
+    require(
+      self,
+      n_objectives <= method.max_objectives,
+      'search',
+      f'another method, since {self.search} has one objective only',
+    )
     for name in self.maximize:
       if name not in self.objective:
         accepted = f'some of the objectives {", ".join(self.objective)}'
@@ -287,14 +288,9 @@ class SweepConfig(Section):
     Its trials, the members of the population, copy states from each other while they train.
     So no trial can be stopped early, or be repeated with another seed.
     """
-    required = {'halving': 'none', 'seeds_per_point': 1}
-    for name, value in required.items():
-      if getattr(self, name) != value:
-        raise wrong(
-          self,
-          name,
-          f'{value} with search={self.search}, whose trials copy states from each other',
-        )
+    reason = f'with search={self.search}, whose trials copy states from each other'
+    require(self, self.halving == 'none', 'halving', f'none {reason}')
+    require(self, self.seeds_per_point == 1, 'seeds_per_point', f'1 {reason}')
 
   def check_objective(self, metrics: Iterable[str]) -> None:
     """Checks that the objectives are metrics of the task.

@@ -19,7 +19,7 @@ from lmhp.statistics.seed_noise import pooled_standard_deviation
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.execution.stages import Stage
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 FIRST_REPLICATE = 1000
 """First replicate of the confirmation. A search has fewer seeds, so no seed is used twice."""
@@ -75,7 +75,7 @@ def confirm(
     The points, the best of the search first, then the base config. Empty if there are no
     points to confirm.
   """
-  ranked = ranked_points(list(engine.trials.values()), sweep.directions[0])
+  ranked = ranked_points(list(engine.trials.values()), sweep.signs[0])
   best = ranked[: sweep.confirm_points]
   # A task without seeds would repeat the same trial.
   if not best or not engine.task.seed_paths:
@@ -87,10 +87,9 @@ def confirm(
   if new_trials:
     engine.add(new_trials)
   for name in engine.cohorts('confirm'):
-    numbers = [trial.number for trial in engine.trials_of_cohort(name)]
     stage = Stage(
       name=name,
-      trials=tuple(numbers),
+      trials=tuple(trial.number for trial in engine.trials_of_cohort(name)),
       data_per_trial=True,
       planned_steps=planned_steps,
     )
@@ -101,24 +100,20 @@ def confirm(
   for point in points:
     trials = list(_trials_by_seed(engine, point).values())[: sweep.confirm_seeds]
     results[point] = {trial.seed: _value(trial) for trial in trials}
-  sign = -1.0 if sweep.directions[0] == 'maximize' else 1.0
-  return [_confirmed_point(p, results[p], results[BASE], sign) for p in points]
+  base = results[BASE]
+  return [_confirmed_point(p, results[p], base, sweep.signs[0]) for p in points]
 
 
-def ranked_points(trials: Sequence[Trial], direction: str) -> list[int]:
+def ranked_points(trials: Sequence[Trial], sign: float) -> list[int]:
   """Returns the complete points, the best first, by the mean objective over their seeds.
 
   Args:
     trials: Trials of a study. Those of the confirmation are left out.
-    direction: 'minimize' or 'maximize'.
+    sign: -1 if the objective is maximized, else 1.
   """
-  trials_of: dict[int, list[Trial]] = {}
-  for trial in trials:
-    if not trial.cohort.startswith('confirm-'):
-      trials_of.setdefault(trial.point, []).append(trial)
-  sign = -1.0 if direction == 'maximize' else 1.0
+  searched = [trial for trial in trials if not trial.cohort.startswith('confirm-')]
   means = {}
-  for point, group in trials_of.items():
+  for point, group in trials_by_point(searched).items():
     # A point is not reliable if one of its seeds diverged.
     if all(trial.status == 'complete' for trial in group):
       means[point] = sign * float(np.mean([_value(t).loss for t in group]))
@@ -144,11 +139,11 @@ def _value(trial: Trial) -> SeedLoss:
 
 def _trials_by_seed(engine: Engine, point: int) -> dict[int, Trial]:
   """Returns the trials of the confirmation of a point, by seed."""
-  trials = {}
-  for trial in engine.trials.values():
-    if trial.cohort.startswith('confirm-') and trial.point == point:
-      trials[trial.seed] = trial
-  return trials
+  return {
+    trial.seed: trial
+    for trial in engine.trials.values()
+    if trial.cohort.startswith('confirm-') and trial.point == point
+  }
 
 
 def _new_trials(
@@ -156,19 +151,16 @@ def _new_trials(
 ) -> list[Trial]:
   """Returns the trials of the confirmation that the study does not have yet."""
   # The values of a point are those of its first trial, without the seed.
-  first_trial_of: dict[int, Trial] = {}
-  for trial in engine.trials.values():
-    if trial.cohort.startswith('search-'):
-      first_trial_of.setdefault(trial.point, trial)
-
+  searched = [t for t in engine.trials.values() if t.cohort.startswith('search-')]
+  trials_of_point = trials_by_point(searched)
   cohort = f'confirm-{len(engine.cohorts("confirm"))}'
   new_trials: list[Trial] = []
   for point in points:
     parameters = {}
     overrides = {}
-    if point in first_trial_of:
-      parameters = first_trial_of[point].parameters
-      overrides = dict(first_trial_of[point].overrides)
+    if point in trials_of_point:
+      parameters = trials_of_point[point][0].parameters
+      overrides = dict(trials_of_point[point][0].overrides)
     for path in engine.task.seed_paths:
       overrides.pop(path, None)
 
@@ -223,7 +215,7 @@ def _confirmed_point(
 
 def _signed(results: Mapping[int, SeedLoss], sign: float) -> dict[int, SeedLoss]:
   """Returns results for which lower is better."""
-  signed = {}
-  for seed, result in results.items():
-    signed[seed] = dataclasses.replace(result, loss=sign * result.loss)
-  return signed
+  return {
+    seed: dataclasses.replace(result, loss=sign * result.loss)
+    for seed, result in results.items()
+  }

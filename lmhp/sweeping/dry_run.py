@@ -15,11 +15,10 @@ import tempfile
 
 from etils import epath
 
-from lmhp.sweeping.budget import SearchPlan, plan_search
+from lmhp.sweeping.budget import SearchPlan, plan_search, preview_jobs
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.pack_widths import cut_into_packs
-from lmhp.sweeping.search.method import SearchState, preview_points
 from lmhp.sweeping.space import as_space
 from lmhp.sweeping.tasks.task import Job, Task
 
@@ -104,16 +103,12 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
     task: Task of the sweep.
     sweep: Config of the sweep.
   """
-  space = as_space(sweep.space)
   # The autotuner compiles the programs and measures them.
   with tempfile.TemporaryDirectory() as folder:
     autotuner = Autotuner(
       task, epath.Path(folder), sweep.execution, sweep.max_pack_width
     )
-    step_seconds = None
-    if sweep.seconds is not None:
-      step_seconds = _base_step_seconds(task, autotuner)
-    plan = plan_search(task, sweep, space, step_seconds)
+    plan = plan_search(task, sweep, as_space(sweep.space), autotuner)
     structures = _structures(task, sweep, plan, autotuner)
 
   costs = [structure.cost for structure in structures]
@@ -126,17 +121,15 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
   )
 
   # The confirmation trains the best points and the base config.
-  n_confirmed = 0
-  if sweep.confirm_points:
-    n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
+  n_points = sweep.confirm_points + 1 if sweep.confirm_points else 0
+  n_confirmed = n_points * sweep.confirm_seeds
   base = task.job({})
-  steps = n_confirmed * base.steps
   # The mean time of an update in the search.
   hours_per_step = search.hours / max(search.steps, 1)
   return SweepEstimate(
     search=search,
-    confirmation=_cost(base, n_confirmed, steps, hours_per_step),
-    rungs=plan.rungs,
+    confirmation=_cost(base, n_confirmed, n_confirmed * base.steps, hours_per_step),
+    rungs=plan.schedule.steps,
     stopped_early=plan.halving is not None,
     structures=structures,
   )
@@ -160,32 +153,16 @@ def _cost(job: Job, n_trials: int, steps: float, hours_per_step: float) -> Cost:
   )
 
 
-def _base_step_seconds(task: Task, autotuner: Autotuner) -> float:
-  """Returns the measured seconds of an update of the base config."""
-  jobs = [task.job({})] * 8
-  method = autotuner.method_of(jobs, False, float('inf'))
-  return min(method.member_step_seconds.values())
-
-
 def _structures(
   task: Task, sweep: SweepConfig, plan: SearchPlan, autotuner: Autotuner
 ) -> list[StructureCost]:
   """Returns the cost of each structure, from the first points of the search."""
   # Group the first points by their compiled program.
-  state = SearchState(
-    sweep=sweep,
-    space=as_space(sweep.space),
-    seed=sweep.search_seed,
-    directions=sweep.directions,
-    n_planned=plan.n_points,
-  )
   n_points = min(plan.n_points, MAX_PREVIEWED_POINTS)
-  points = preview_points(sweep.search, state, n_points)
+  space = as_space(sweep.space)
+  previewed = preview_jobs(task, sweep, space, plan.n_points, n_points)
   jobs_of_structure = collections.defaultdict(list)
-  for point in points:
-    # If the sweep matches a budget, `with_matched_length` adds the number of steps with which
-    # the point has the budget of the base config.
-    job = task.job(task.with_matched_length(point.overrides))
+  for job in previewed:
     jobs_of_structure[job.structure].append(job)
 
   # Halving trains a part of the steps. Each previewed point represents several points.
@@ -193,7 +170,9 @@ def _structures(
   trained_fraction = plan.steps / (n_trials * task.job({}).steps)
   costs = []
   for jobs in jobs_of_structure.values():
-    n = max(1, round(len(jobs) * plan.n_points / len(points))) * sweep.seeds_per_point
+    n = (
+      max(1, round(len(jobs) * plan.n_points / len(previewed))) * sweep.seeds_per_point
+    )
     costs.append(_structure_cost(autotuner, jobs, n, trained_fraction, sweep))
   return costs
 
@@ -218,8 +197,7 @@ def _structure_cost(
   # The method that the study would choose for this number of trials.
   steps = trained_fraction * n_trials * jobs[0].steps
   repeated = (list(jobs) * n_trials)[:n_trials]
-  data_per_trial = sweep.data_order == 'per_trial'
-  method = autotuner.method_of(repeated, data_per_trial, steps)
+  method = autotuner.method_of(repeated, sweep.reseeds_data, steps)
   step_seconds = min(method.member_step_seconds.values(), default=math.nan)
 
   # A loop trains one trial at a time. Other methods compile a program for each width.

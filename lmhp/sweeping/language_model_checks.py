@@ -48,8 +48,7 @@ def checked_language_model(
   _check_keys_are_read(base.optimizer, space)
   _check_keys_are_read(base.schedule, space)
   paths = paths_of(space)
-  _check_length(sweep, paths)
-  _check_seeds(sweep, paths)
+  _check_seeds_and_length(sweep, paths)
   _check_tokenizers(sweep, paths)
   task = LanguageModel(
     config,
@@ -115,12 +114,8 @@ def _present_keys(space: Space) -> list[str]:
   return present
 
 
-def _check_seeds(sweep: SweepConfig, paths: set[str]) -> None:
-  if 'train.seed' in paths and sweep.seeds_per_point > 1:
-    raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed')
-
-
-def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
+def _check_seeds_and_length(sweep: SweepConfig, paths: set[str]) -> None:
+  """Checks the keys of a sweep that varies the seed or the length of training."""
   varied = [f'train.{name}' for name in LENGTHS if f'train.{name}' in paths]
   if varied and sweep.match_budget != 'none':
     raise wrong(
@@ -128,6 +123,8 @@ def _check_length(sweep: SweepConfig, paths: set[str]) -> None:
       'match_budget',
       f"'none', since the space varies the length of training ({varied[0]})",
     )
+  if 'train.seed' in paths and sweep.seeds_per_point > 1:
+    raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed')
 
 
 def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:

@@ -22,7 +22,7 @@ from lmhp.sweeping.store.study import read_manifest
 from lmhp.sweeping.tasks.task import Task
 from lmhp.training.config import RunConfig
 from lmhp.training.manifest import collect_provenance
-from lmhp.typing import JSON, PathLike
+from lmhp.typing import PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +65,10 @@ def build_request(
     ConfigError: If a value is wrong. The message is one line that begins with its path.
   """
   # Overrides of the sweep and of the base config are applied separately.
-  config_overrides = {}
+  config_overrides = dict(overrides or {})
   sweep_overrides = {}
-  for path, value in (overrides or {}).items():
-    if path.startswith('sweep.'):
-      sweep_overrides[path.removeprefix('sweep.')] = value
-    else:
-      config_overrides[path] = value
+  for path in [path for path in config_overrides if path.startswith('sweep.')]:
+    sweep_overrides[path.removeprefix('sweep.')] = config_overrides.pop(path)
 
   # The plugins of a study must be registered before its config is checked.
   stored = None if workdir is None else read_manifest(workdir, storage)
@@ -101,10 +98,15 @@ def build_request(
     task = checked_language_model(base, checked_sweep, _stored_dtype(stored))
   else:
     task = config
-    _check_has_no_overrides(config_overrides)
+    if config_overrides:
+      raise ConfigError(
+        f'{min(config_overrides)}: got an override, expected none, because the task has '
+        'its own base values'
+      )
     task.check(checked_sweep)
-  manifest = _manifest(task, checked_sweep)
-  return SweepRequest(task, checked_sweep, manifest, experiment_file)
+  return SweepRequest(
+    task, checked_sweep, _manifest(task, checked_sweep), experiment_file
+  )
 
 
 def _stored_dtype(stored: StudyManifest | None) -> str | None:
@@ -114,21 +116,15 @@ def _stored_dtype(stored: StudyManifest | None) -> str | None:
   return str(stored.task.base_values['model.dtype'])
 
 
-def _check_has_no_overrides(overrides: Mapping[str, object]) -> None:
-  """Checks that no base value is overridden. Only lmhp's own trainer accepts overrides."""
-  if overrides:
-    path = min(overrides)
-    raise ConfigError(
-      f'{path}: got an override, expected none, because the task has its own base values'
-    )
-
-
 def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
   """Returns the manifest of a new study."""
   provenance = collect_provenance(os.curdir)
+  # The keys of the sweep as JSON, without the space.
+  keys = [field.name for field in dataclasses.fields(sweep) if field.name != 'space']
+  sweep_json = json.dumps({key: getattr(sweep, key) for key in keys})
   return StudyManifest(
     task=task.describe(),
-    sweep=sweep_json(sweep),
+    sweep=json.loads(sweep_json),
     space=spaces.to_json(spaces.as_space(sweep.space)),
     origin=Origin(
       versions=provenance.versions,
@@ -138,13 +134,3 @@ def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
     ),
     plugins=importable_plugin_modules(),
   )
-
-
-def sweep_json(sweep: SweepConfig) -> dict[str, JSON]:
-  """Returns the keys of a sweep as JSON, without the space."""
-  values = {
-    field.name: getattr(sweep, field.name)
-    for field in dataclasses.fields(sweep)
-    if field.name != 'space'
-  }
-  return json.loads(json.dumps(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
@@ -13,7 +14,7 @@ from lmhp.files import as_path, to_jsonable, write_atomic
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
-from lmhp.sweeping.store.trial import Trial
+from lmhp.sweeping.store.trial import ENDED, Trial
 from lmhp.typing import PathLike
 
 _BEST_FILE = '''"""{docstring}
@@ -104,19 +105,18 @@ class StudyResult:
     return () if self.summary is None else self.summary.confirmed
 
 
-def pareto_trials(trials: Sequence[Trial], directions: Sequence[str]) -> list[Trial]:
+def pareto_trials(trials: Sequence[Trial], signs: Sequence[float]) -> list[Trial]:
   """Returns the complete trials on the Pareto front, in order of the first objective.
 
   Args:
     trials: Trials of a study.
-    directions: 'minimize' or 'maximize', one for each objective. With one objective, the
-      front is the best trial, and those that are equal to it.
+    signs: -1 for each objective that is maximized, else 1. With one objective, the front is
+      the best trial, and those that are equal to it.
   """
   # Lower is better for all columns.
   done = [trial for trial in trials if trial.status == 'complete']
-  signs = np.where(np.asarray(directions) == 'maximize', -1.0, 1.0)
   values = np.array([trial.values for trial in done])
-  values = values.reshape(len(done), len(directions)) * signs
+  values = values.reshape(len(done), len(signs)) * np.array(signs)
   on_front = np.flatnonzero(pareto_front(values[:, 0], values[:, 1:]))
   order = on_front[np.argsort(values[on_front, 0], kind='stable')]
   return [done[i] for i in order]
@@ -143,20 +143,11 @@ def summarize(
   """
   # The best point of the search, by the mean over its seeds.
   search = [trial for trial in trials if not trial.cohort.startswith('confirm')]
-  ranked = ranked_points(trials, sweep.directions[0])
-  best = []
-  if ranked:
-    best = [t for t in search if t.point == ranked[0] and t.status == 'complete']
-
+  best_point = next(iter(ranked_points(trials, sweep.signs[0])), None)
+  best = [t for t in search if t.point == best_point and t.status == 'complete']
   # With one objective, the front would be only the best trial.
-  front = []
-  if len(sweep.directions) > 1:
-    front = pareto_trials(search, sweep.directions)
-
-  trials_by_status = {}
-  for status in ('complete', 'pruned', 'diverged', 'failed'):
-    trials_by_status[status] = sum(trial.status == status for trial in search)
-
+  front = pareto_trials(search, sweep.signs) if len(sweep.signs) > 1 else []
+  statuses = collections.Counter(trial.status for trial in search)
   # All tokens that the search did not use are those of the confirmation.
   tokens = sum(trial.cost.tokens for trial in search)
   all_tokens = sum(trial.cost.tokens for trial in trials)
@@ -171,7 +162,7 @@ def summarize(
     pareto_front=tuple(trial.number for trial in front),
     confirmed=tuple(confirmed),
     seed_noise=seed_noise(trials),
-    trials_by_status=trials_by_status,
+    trials_by_status={status: statuses[status] for status in ENDED},
     rank_correlations=rank_correlations,
     tokens=tokens,
     confirmation_tokens=all_tokens - tokens,
@@ -181,12 +172,8 @@ def summarize(
 
 def _last_overrides(trial: Trial) -> dict[str, object]:
   """Returns the values of a trial. If they changed during training, returns the last values."""
-  overrides = dict(trial.overrides)
-  if trial.lineage:
-    for path, value in trial.lineage[-1].values.items():
-      if path in overrides:
-        overrides[path] = value
-  return overrides
+  last_values = trial.lineage[-1].values if trial.lineage else {}
+  return {path: last_values.get(path, v) for path, v in trial.overrides.items()}
 
 
 def write_best_file(
@@ -200,16 +187,12 @@ def write_best_file(
     docstring: Text of the docstring.
   """
   # The values of the config that are not defaults.
-  defaults = {}
-  for name, section in SECTIONS.items():
-    for field in dataclasses.fields(section):
-      defaults[f'{name}.{field.name}'] = field.default
   lines = []
   for name, values in config.items():
+    fields = {field.name: field for field in dataclasses.fields(SECTIONS[name])}
     for key, value in values.items():
-      path = f'{name}.{key}'
-      if path in keys() and value != defaults[path]:
-        lines.append(f'  config.{path} = {_literal(value)}')
+      if f'{name}.{key}' in keys() and value != fields[key].default:
+        lines.append(f'  config.{name}.{key} = {_literal(value)}')
   path = as_path(workdir) / 'best.py'
   text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
   write_atomic(path, text.encode())
@@ -217,7 +200,7 @@ def write_best_file(
 
 def _literal(value: object) -> str:
   """Returns a value as Python code."""
-  plain = to_jsonable(value)
   if isinstance(value, float) and not math.isfinite(value):
     return f"float('{value}')"
+  plain = to_jsonable(value)
   return repr(tuple(plain) if isinstance(plain, list) else plain)

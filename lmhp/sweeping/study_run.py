@@ -92,6 +92,7 @@ class StudyRun:
     self.space = spaces.as_space(request.sweep.space)
     self.workdir = as_path(workdir)
     self.options = options
+    self._population_rules = SEARCH_METHODS[request.sweep.search].population
     self._experiment_file = request.experiment_file
     self._reports = Reports(options.write_report)
 
@@ -129,7 +130,10 @@ class StudyRun:
       progress.start(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)
-        confirmed = self._confirm(engine, plan)
+        # The members of a population have no config that could be trained again.
+        confirmed = []
+        if self._population_rules is None:
+          confirmed = confirm(engine, self.sweep, plan.steps)
       except Stopped:
         _add_seconds(study, time.perf_counter() - start)
         study.flush()
@@ -169,26 +173,12 @@ class StudyRun:
   def _plan(self, study: Study, autotuner: Autotuner) -> budget.SearchPlan:
     """Returns the size of the search. A study that exists keeps its rungs."""
     plan = budget.plan_search(
-      self.task,
-      self.sweep,
-      self.space,
-      self._step_seconds(autotuner),
-      study.manifest.rungs,
+      self.task, self.sweep, self.space, autotuner, study.manifest.rungs
     )
     # The rungs of the first start are stored for all later ones.
     if study.manifest.rungs is None:
       study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
-
-  def _step_seconds(self, autotuner: Autotuner) -> float | None:
-    """Returns the measured seconds of one update, or None if no budget needs them."""
-    if self.sweep.seconds is None:
-      return None
-    job = self.task.job({})
-    n_members = self.sweep.max_pack_width or 8
-    data_per_trial = self.sweep.data_order == 'per_trial'
-    method = autotuner.method_of([job] * n_members, data_per_trial, float('inf'))
-    return min(method.member_step_seconds.values())
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
     """Runs the search.
@@ -196,25 +186,12 @@ class StudyRun:
     Returns:
       {step of a rung: rank correlation of its scores with the final scores}.
     """
-    rules = SEARCH_METHODS[self.sweep.search].population
-    if rules is not None:
-      PopulationTraining(engine, self.sweep, self.space, rules).run()
+    if self._population_rules is not None:
+      PopulationTraining(engine, self.sweep, self.space, self._population_rules).run()
       return {}
     search = CohortSearch(engine, self.sweep, self.space, plan)
     search.run()
     return search.correlations
-
-  def _trains_population(self) -> bool:
-    """Returns True if the trials are members of one population."""
-    return SEARCH_METHODS[self.sweep.search].population is not None
-
-  def _confirm(
-    self, engine: Engine, plan: budget.SearchPlan
-  ) -> Sequence[ConfirmedPoint]:
-    # The members of a population have no config that could be trained again.
-    if self._trains_population():
-      return ()
-    return confirm(engine, self.sweep, plan.steps)
 
   # --- the result ---------------------------------------------------------------------
 
@@ -235,7 +212,7 @@ class StudyRun:
     )
     write_json(self.workdir / 'result.json', dataclasses.asdict(summary))
     # The members of a population have no config that trains them again.
-    if summary.best_trial is not None and not self._trains_population():
+    if summary.best_trial is not None and self._population_rules is None:
       config = self.task.experiment_config(summary.best_overrides)
       if config is not None:
         text = '\n'.join(format_study(summary, self.task.base_values()))

@@ -213,7 +213,9 @@ class StudyState:
       n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
 
     # Subtract the updates of the trials from the planned updates.
-    confirmation = n_confirmed * self._plan.rungs[-1] - totals.confirmation_updates
+    confirmation = (
+      n_confirmed * self._plan.schedule.steps[-1] - totals.confirmation_updates
+    )
     search = self._plan.steps - totals.search_updates
 
     # Subtract the updates that packs have made since.
@@ -260,7 +262,7 @@ class StudyState:
     updates_of_ended = None
     n_planned = self._n_planned()
     all_ended = len(searching) >= n_planned and all(t.ended for t in searching)
-    if self._plan and (len(self._plan.rungs) == 1 or all_ended):
+    if self._plan and (len(self._plan.schedule.steps) == 1 or all_ended):
       updates_of_ended = self._plan.steps / n_planned
     search_updates = [
       updates_of_ended if trial.ended and updates_of_ended else updates[trial.number]

@@ -315,7 +315,7 @@ class CohortSearch:
         name=f'{cohort.name}-rung{rung}-{number}',
         trials=tuple(numbers),
         fraction=fraction,
-        cooldown=self._plan.cooldown,
+        cooldown=self._plan.schedule.cooldown,
         data_per_trial=cohort.data_per_trial,
         keep_states=fraction < 1,
         planned_steps=self._plan.steps,
@@ -373,9 +373,10 @@ class CohortSearch:
     n_steps = self._engine.job(trial.number).steps
     values_at = self._engine.progress_of(trial.number).values
     scores: dict[int, Score] = {}
-    for rung in self._plan.rungs:
+    rungs = self._plan.schedule.steps
+    for rung in rungs:
       # The rung of a trial of another length is at the same fraction of its steps.
-      step = max(1, round(rung / self._plan.rungs[-1] * n_steps))
+      step = max(1, round(rung / rungs[-1] * n_steps))
       if step in values_at:
         signed = [
           s * v for s, v in zip(self._sweep.signs, values_at[step], strict=True)

@@ -11,6 +11,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.packs import Pack
 from lmhp.sweeping.progress import study_state
 from lmhp.sweeping.space import Float
+from lmhp.sweeping.store.manifest import RungSchedule
 from lmhp.sweeping.store.trial import ModelSummary, StageResult, Trial, TrialCost
 
 LEARNING_RATE = 'optimizer.learning_rate'
@@ -29,7 +30,7 @@ class Study:
     )
 
   def plan(self, n_points=6, rungs=(20,)):
-    return SearchPlan(n_points, rungs, None, False, 20 * n_points)
+    return SearchPlan(n_points, RungSchedule(rungs), None, 20 * n_points)
 
   def trials(self, n, cohort='search-0', first=0):
     return [
