@@ -91,10 +91,10 @@ def _types_of(cls: type, version: int) -> dict[str, object]:
   return types
 
 
-def assign(cfg: Section, **values: object) -> None:
-  """Sets derived values on a frozen section. Only for use inside `resolve`."""
+def assign(frozen: object, **values: object) -> None:
+  """Sets fields of a frozen dataclass. Only for use inside `resolve` and constructors."""
   for name, value in values.items():
-    object.__setattr__(cfg, name, value)
+    object.__setattr__(frozen, name, value)
 
 
 def path_of(cfg: Section, field: str) -> str:

@@ -13,6 +13,7 @@ import dataclasses
 from typing import TypeAlias
 
 from lmhp.errors import ConfigError
+from lmhp.sections import assign
 from lmhp.sweeping.space.domains import (
   Choice,
   Domain,
@@ -32,16 +33,17 @@ from lmhp.sweeping.space.entries import (
 class Space(abc.ABC):
   """A set of points. Each point sets values by dotted path."""
 
-  @abc.abstractmethod
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
+  def entries(self) -> Iterator[SpaceEntry]:
     """Lists the entries of the space, in the order in which they are written.
-
-    Args:
-      around: Conditions and Subsamples around the space. None if it is a whole space.
 
     Raises:
       ConfigError: If a Zip has columns of different lengths, or a Zip or Chain is empty.
     """
+    return self.entries_within(Surroundings())
+
+  @abc.abstractmethod
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
+    """Lists the entries of the space, given the conditions and Subsamples around it."""
 
 
 SpaceLike: TypeAlias = Space | Mapping[str, object]
@@ -70,7 +72,7 @@ class Product(Space):
       else:
         space = as_space(space)
         parts += space.parts if isinstance(space, Product) else (space,)
-    object.__setattr__(self, 'parts', tuple(parts))
+    assign(self, parts=tuple(parts))
 
   def __repr__(self) -> str:
     # Consecutive paths form one dict. A path that the dict already has begins a new dict.
@@ -87,11 +89,11 @@ class Product(Space):
         groups.append({path: content})
     return f'Product({", ".join(repr(group) for group in groups)})'
 
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
-    inner = (around or Surroundings()).inside()
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
+    inner = around.inside()
     for part in self.parts:
       if isinstance(part, Space):
-        yield from part.entries(inner)
+        yield from part.entries_within(inner)
       else:
         yield _entry_of_path(*part, inner)
 
@@ -101,7 +103,7 @@ def _entry_of_path(
 ) -> SpaceEntry:
   """Returns the entry of a path whose content is a domain, or conditions around a domain."""
   while isinstance(content, When):
-    around = around.inside(WrittenCondition(content.path, content.values))
+    around = around.inside(content.condition)
     content = content.content
   assert isinstance(content, Domain)  # `_checked_item` checked it
   return SpaceEntry(
@@ -138,14 +140,12 @@ class Zip(Space):
     checked = [
       (_checked_path(path), to_tuples(tuple(values))) for path, values in pairs
     ]
-    object.__setattr__(self, 'columns', tuple(checked))
-    object.__setattr__(self, 'role', role)
+    assign(self, columns=tuple(checked), role=role)
 
   def __repr__(self) -> str:
     return f'Zip({dict(self.columns)!r}{keyword_role(self.role)})'
 
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
-    around = around or Surroundings()
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
     self._check_lengths()
     paths = tuple(path for path, _ in self.columns)
     columns = [values for _, values in self.columns]
@@ -197,15 +197,13 @@ class Chain(Space):
   role: str
 
   def __init__(self, *spaces: SpaceLike, role: str = 'scientific'):
-    object.__setattr__(self, 'spaces', tuple(as_space(space) for space in spaces))
-    object.__setattr__(self, 'role', role)
+    assign(self, spaces=tuple(as_space(space) for space in spaces), role=role)
 
   def __repr__(self) -> str:
     spaces = ', '.join(repr(space) for space in self.spaces)
     return f'Chain({spaces}{keyword_role(self.role)})'
 
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
-    around = around or Surroundings()
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
     if not self.spaces:
       raise ConfigError('chain: got no spaces, expected at least one')
     number = next(around.chain_numbers)
@@ -220,7 +218,7 @@ class Chain(Space):
     )
     yield entry
     for i, space in enumerate(self.spaces):
-      yield from space.entries(around.inside(WrittenCondition(entry, (i,))))
+      yield from space.entries_within(around.inside(WrittenCondition(entry, (i,))))
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
@@ -245,9 +243,9 @@ class When(Space):
     accepted = to_tuples(values)
     if not isinstance(accepted, tuple):
       accepted = (accepted,)
-    object.__setattr__(self, 'path', _checked_path(path))
-    object.__setattr__(self, 'values', accepted)
-    object.__setattr__(self, 'content', _as_content(content))
+    assign(
+      self, path=_checked_path(path), values=accepted, content=_as_content(content)
+    )
 
   def __repr__(self) -> str:
     values: object = self.values
@@ -255,10 +253,13 @@ class When(Space):
       values = self.values[0]
     return f'When({self.path!r}, {values!r}, {self.content!r})'
 
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
-    space = as_space(self.content)
-    condition = WrittenCondition(self.path, self.values)
-    yield from space.entries((around or Surroundings()).inside(condition))
+  @property
+  def condition(self) -> WrittenCondition:
+    """Condition under which the content exists."""
+    return WrittenCondition(self.path, self.values)
+
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
+    return as_space(self.content).entries_within(around.inside(self.condition))
 
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
@@ -282,23 +283,20 @@ class Subsample(Space):
   seed: int
 
   def __init__(self, space: SpaceLike, n: int, seed: int = 0):
-    object.__setattr__(self, 'space', as_space(space))
-    object.__setattr__(self, 'n', to_tuples(n))
-    object.__setattr__(self, 'seed', seed)
+    assign(self, space=as_space(space), n=to_tuples(n), seed=seed)
 
   def __repr__(self) -> str:
     seed = f', seed={self.seed}' if self.seed else ''
     return f'Subsample({self.space!r}, {self.n!r}{seed})'
 
-  def entries(self, around: Surroundings | None = None) -> Iterator[SpaceEntry]:
-    around = around or Surroundings()
+  def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
     subsample = PlacedSubsample(
       n=self.n,
       seed=self.seed,
       depth=len(around.subsamples),
       is_outermost=around.is_whole,
     )
-    yield from self.space.entries(around.inside(subsample=subsample))
+    return self.space.entries_within(around.inside(subsample=subsample))
 
 
 # --- conversion of arguments ----------------------------------------------------------

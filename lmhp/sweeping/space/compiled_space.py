@@ -28,7 +28,7 @@ from lmhp.sweeping.space.conditions import (
   ancestors_of,
   resolve_conditions,
 )
-from lmhp.sweeping.space.domains import Choice, Value
+from lmhp.sweeping.space.domains import Choice, Fixed, Value
 from lmhp.sweeping.space.intervals import Float, Int
 
 
@@ -85,11 +85,10 @@ class CompiledSpace:
 
   def _name_parameters(self) -> None:
     """Gives each drawn entry its parameter."""
-    drawn = [resolved for resolved in self.entries if resolved.entry.is_drawn]
+    drawn = [r for r in self.entries if not isinstance(r.entry.domain, Fixed)]
     n_of_label = collections.Counter(resolved.entry.label for resolved in drawn)
     for resolved in drawn:
-      is_shared = n_of_label[resolved.entry.label] > 1
-      resolved.parameter = _parameter(resolved, is_shared)
+      resolved.parameter = _parameter(resolved, n_of_label[resolved.entry.label] > 1)
 
   def draw_point(self, suggest: Callable[[Parameter], Value]) -> Point:
     """Makes one point. See the function `draw_point`."""
@@ -120,11 +119,7 @@ class CompiledSpace:
       unit_values: {parameter name: unit value, from 0 to 1}. Parameters that do not exist at
         the point are ignored.
     """
-
-    def value_of(parameter: Parameter) -> Value:
-      return parameter.domain.value_at(unit_values[parameter.name])
-
-    return self.draw_point(value_of)
+    return self.draw_point(lambda p: p.domain.value_at(unit_values[p.name]))
 
   def point_of(self, values: Mapping[str, object]) -> Point:
     """Returns the point with given values.
@@ -137,14 +132,8 @@ class CompiledSpace:
       KeyError: If the value of a parameter is missing.
       ValueError: If a value is outside its domain.
     """
-
-    def value_of(parameter: Parameter) -> Value:
-      value = values[parameter.name]
-      if value not in parameter.domain:
-        raise ValueError(f'{parameter.name}: {value!r} is not in {parameter.domain!r}')
-      return cast(Value, value)  # a domain contains nothing else
-
-    return self.draw_point(value_of)
+    # `draw_point` checks that the value is in its domain, which contains nothing but `Value`.
+    return self.draw_point(lambda parameter: cast(Value, values[parameter.name]))
 
 
 def _check_no_overlap(entries: list[ResolvedEntry]) -> None:
@@ -206,10 +195,7 @@ def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
   name = entry.label
   # The condition distinguishes the parameters of one path.
   if is_shared:
-    parts = []
-    for parent, values in condition:
-      accepted = '|'.join(str(value) for value in values)
-      parts.append(f'{parent}={accepted}')
+    parts = [f'{parent}={"|".join(map(str, values))}' for parent, values in condition]
     name = f'{entry.label}[{",".join(parts)}]'
   return Parameter(name, entry.paths, domain, domain.role, condition or None)
 

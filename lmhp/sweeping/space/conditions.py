@@ -13,7 +13,7 @@ import itertools
 from typing import TypeAlias
 
 from lmhp.errors import ConfigError, suggest
-from lmhp.sweeping.space.domains import Choice, Domain, Fixed, Value
+from lmhp.sweeping.space.domains import Choice, Fixed, Value
 from lmhp.sweeping.space.entries import SpaceEntry, WrittenCondition
 from lmhp.sweeping.space.intervals import Float, Int
 
@@ -190,12 +190,10 @@ class _ConditionResolver:
 
 def _are_exclusive(a: SpaceEntry, b: SpaceEntry) -> bool:
   """Returns True if the written conditions of two entries exclude each other."""
-  for condition in a.conditions:
-    for other in b.conditions:
-      is_shared = condition.parent == other.parent
-      if is_shared and not _intersect(condition.values, other.values):
-        return True
-  return False
+  return any(
+    one.parent == other.parent and not _intersect(one.values, other.values)
+    for one, other in itertools.product(a.conditions, b.conditions)
+  )
 
 
 def _intersect(a: tuple[Value, ...], b: tuple[Value, ...]) -> bool:
@@ -206,12 +204,10 @@ def _impossible_value(
   entry: SpaceEntry, path: str, value: Value, candidates: Sequence[SpaceEntry]
 ) -> ConfigError:
   """Builds the error for a condition on a value that its parent never takes."""
-  domains: list[Domain] = []
-  for candidate in candidates:
-    if candidate.rows is None:
-      domains.append(candidate.domain)
-    else:
-      domains.append(Choice(*candidate.column(path)))
+  domains = [
+    candidate.domain if candidate.rows is None else Choice(*candidate.column(path))
+    for candidate in candidates
+  ]
   # The values of choices, to suggest one that is similar.
   words = []
   for domain in domains:

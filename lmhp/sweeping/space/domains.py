@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeAlias, TypeGuard
 import numpy as np
 
 from lmhp.errors import ConfigError
+from lmhp.sections import assign
 from lmhp.typing import Number
 
 Value: TypeAlias = 'None | bool | int | float | str | tuple[Value, ...]'
@@ -92,9 +93,9 @@ class Domain(abc.ABC):
   def values_or_range(self) -> tuple[Value, ...]:
     """Returns all values, or a `Range` if there are too many to list."""
 
-  @abc.abstractmethod
   def values_to_check(self) -> tuple[Value, ...]:
     """Returns the values to check against a config key: all values, or both ends."""
+    return self.values_or_range()
 
   def check(self, path: str) -> None:
     """Raises a ConfigError if the arguments of the domain are wrong for any path.
@@ -125,8 +126,7 @@ class Choice(Domain):
   role: str
 
   def __init__(self, *values: object, role: str = 'scientific'):
-    object.__setattr__(self, 'values', to_tuples(values))
-    object.__setattr__(self, 'role', role)
+    assign(self, values=to_tuples(values), role=role)
 
   def __repr__(self) -> str:
     values = ', '.join(repr(value) for value in self.values)
@@ -139,9 +139,6 @@ class Choice(Domain):
     return tuple(value for value in self.values if value in values)
 
   def values_or_range(self) -> tuple[Value, ...]:
-    return self.values
-
-  def values_to_check(self) -> tuple[Value, ...]:
     return self.values
 
   def unit_value(self, value: Value) -> float:
@@ -211,7 +208,7 @@ class Fixed(Domain):
   role = 'fixed'
 
   def __init__(self, value: object):
-    object.__setattr__(self, 'value', to_tuples(value))
+    assign(self, value=to_tuples(value))
 
   def __repr__(self) -> str:
     return f'Fixed({self.value!r})'
@@ -220,7 +217,4 @@ class Fixed(Domain):
     return value == self.value
 
   def values_or_range(self) -> tuple[Value, ...]:
-    return (self.value,)
-
-  def values_to_check(self) -> tuple[Value, ...]:
     return (self.value,)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import dataclasses
 import itertools
 
-from lmhp.sweeping.space.domains import Choice, Domain, Value
-from lmhp.sweeping.space.intervals import Float, Int
+from lmhp.sweeping.space.domains import Domain, Value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +74,12 @@ class SpaceEntry:
   conditions: tuple[WrittenCondition, ...]
   subsamples: tuple[PlacedSubsample, ...]
 
-  @property
-  def is_drawn(self) -> bool:
-    """True if a search draws the value. False if the value is fixed."""
-    return isinstance(self.domain, (Float, Int, Choice))
-
   def settings(self, value: Value) -> dict[str, Value]:
     """Returns {dotted path: value that it takes}, for one value of the domain."""
     if self.rows is None:
       return dict.fromkeys(self.paths, value)
-    row = self.rows[_row_number(value)]
-    return dict(zip(self.paths, row, strict=True))
+    assert isinstance(value, int)  # the domain of a Zip has row numbers
+    return dict(zip(self.paths, self.rows[value], strict=True))
 
   def column(self, path: str) -> tuple[Value, ...]:
     """Returns the values of one path of a Zip, row by row."""
@@ -106,12 +100,6 @@ class SpaceEntry:
     if self.rows is None:
       return self.domain.accepted(values)
     return tuple(i for i, value in enumerate(self.column(path)) if value in values)
-
-
-def _row_number(value: Value) -> int:
-  if not isinstance(value, int):
-    raise ValueError(f'{value!r} is not the number of a row')
-  return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,11 +132,9 @@ class Surroundings:
       condition: Condition that this part adds to the inner part.
       subsample: This part, if it is a Subsample.
     """
-    new_conditions = () if condition is None else (condition,)
-    new_subsamples = () if subsample is None else (subsample,)
     return Surroundings(
-      conditions=(*self.conditions, *new_conditions),
-      subsamples=(*self.subsamples, *new_subsamples),
+      conditions=self.conditions + ((condition,) if condition else ()),
+      subsamples=self.subsamples + ((subsample,) if subsample else ()),
       is_whole=False,
       chain_numbers=self.chain_numbers,
     )

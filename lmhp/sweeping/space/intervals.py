@@ -11,6 +11,7 @@ import dataclasses
 import math
 
 from lmhp.errors import ConfigError
+from lmhp.sections import assign
 from lmhp.sweeping.space.domains import (
   MAX_NUMBER,
   Domain,
@@ -28,7 +29,79 @@ MAX_LISTED = 10_000
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Float(Domain):
+class _Interval(Domain):
+  """An interval of numbers, both ends included.
+
+  Attributes:
+    low: Smallest value, in the unit of the path.
+    high: Largest value.
+    log: If True, the scale is logarithmic, and `low` must be above 0.
+    role: 'scientific' or 'nuisance'.
+  """
+
+  low: float
+  high: float
+  log: bool = False
+  role: str = 'scientific'
+
+  def __repr__(self) -> str:
+    log = ', log=True' if self.log else ''
+    bounds = f'{self.low!r}, {self.high!r}'
+    return f'{type(self).__name__}({bounds}{log}{keyword_role(self.role)})'
+
+  def _number_of(self, value: Value) -> Number:
+    """Returns a value, checked to be in the interval."""
+    if not is_number(value) or value not in self:
+      raise ValueError(f'{value!r} is not in {self!r}')
+    return value
+
+  def _levels(self, n_levels: int) -> list[float]:
+    """Returns evenly spaced levels from the low end to the high end."""
+    low = self.low
+    high = self.high
+    # A single level is in the middle of the interval.
+    is_single = n_levels == 1
+    fractions = [0.5] if is_single else [k / (n_levels - 1) for k in range(n_levels)]
+    if self.log:
+      # Even steps in the logarithm, rounded so that 0.001 is not 0.00099999.
+      log_ratio = math.log(high / low)
+      levels = [round_to_significant(low * math.exp(f * log_ratio)) for f in fractions]
+    else:
+      # Twelve digits of the width of the interval.
+      digits = 12 - math.ceil(math.log10(high - low))
+      levels = [round(low + f * (high - low), digits) for f in fractions]
+    # Rounding may have moved the ends.
+    if not is_single:
+      levels[0] = low
+      levels[-1] = high
+    return levels
+
+  def _check_bounds(self, path: str, number_type: type, word: str) -> None:
+    """Checks the bounds.
+
+    Args:
+      path: Dotted path, for the error message.
+      number_type: Type that a valid bound has.
+      word: Name of the numbers of this type, for the error message.
+    """
+    for bound in (self.low, self.high):
+      is_valid = is_number(bound) and abs(bound) <= MAX_NUMBER
+      if not is_valid or not isinstance(bound, number_type):
+        raise ConfigError(
+          f'{path}: got {self!r}, expected {word} numbers as its bounds'
+        )
+    if self.log and self.low <= 0:
+      raise ConfigError(
+        f'{path}: got {self!r}, expected a lower bound above 0 on a logarithmic scale'
+      )
+    if self.low >= self.high:
+      raise ConfigError(
+        f'{path}: got {self!r}, expected a lower bound below the upper bound'
+      )
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Float(_Interval):
   """An interval of numbers, both ends included.
 
   Attributes:
@@ -42,20 +115,12 @@ class Float(Domain):
   True
   """
 
-  low: float
-  high: float
-  log: bool = False
-  role: str = 'scientific'
-
   def __post_init__(self) -> None:
     for name in ('low', 'high'):
       bound = to_tuples(getattr(self, name))
       if is_number(bound) and abs(bound) <= MAX_NUMBER:
         bound = float(bound)
-      object.__setattr__(self, name, bound)
-
-  def __repr__(self) -> str:
-    return _repr('Float', self)
+      assign(self, **{name: bound})
 
   def __contains__(self, value: object) -> bool:
     return is_number(value) and self.low <= value <= self.high
@@ -66,9 +131,6 @@ class Float(Domain):
 
   def values_or_range(self) -> tuple[Value, ...]:
     return Range(self.low, self.high)
-
-  def values_to_check(self) -> tuple[Value, ...]:
-    return (self.low, self.high)
 
   def unit_value(self, value: Value) -> float:
     """Returns the unit value of a number, from 0 to 1.
@@ -82,7 +144,7 @@ class Float(Domain):
     >>> Float(1, 100, log=True).unit_value(10)
     0.5
     """
-    number = _number_of(self, value)
+    number = self._number_of(value)
     if self.log:
       # (log x - log low) / (log high - log low), which rounding may lift above 1.
       start = math.log(self.low)
@@ -115,19 +177,19 @@ class Float(Domain):
     >>> Float(1e-4, 1e-2, log=True).grid_values(3)
     (0.0001, 0.001, 0.01)
     """
-    return _with_exact_ends(_levels(self, n_levels), self)
+    return tuple(dict.fromkeys(self._levels(n_levels)))
 
   def perturbed(self, value: Value, factor: float) -> float:
     """Returns a value times a factor, clipped to the interval."""
-    moved = round_to_significant(_number_of(self, value) * factor)
+    moved = round_to_significant(self._number_of(value) * factor)
     return min(max(moved, self.low), self.high)
 
   def check(self, path: str) -> None:
-    _check_interval(path, self, (int, float), 'finite')
+    self._check_bounds(path, float, 'finite')
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Int(Domain):
+class Int(_Interval):
   """Whole numbers, both ends included.
 
   Attributes:
@@ -143,18 +205,13 @@ class Int(Domain):
 
   low: int
   high: int
-  log: bool = False
-  role: str = 'scientific'
 
   def __post_init__(self) -> None:
     for name in ('low', 'high'):
       bound = to_tuples(getattr(self, name))
       if isinstance(bound, float) and bound.is_integer():
         bound = int(bound)
-      object.__setattr__(self, name, bound)
-
-  def __repr__(self) -> str:
-    return _repr('Int', self)
+      assign(self, **{name: bound})
 
   def __contains__(self, value: object) -> bool:
     if not isinstance(value, int) or isinstance(value, bool):
@@ -183,7 +240,7 @@ class Int(Domain):
     >>> Int(2, 5).unit_value(2)
     0.125
     """
-    number = _number_of(self, value)
+    number = self._number_of(value)
     if self.log:
       # The middle of the bin, in units of log((high + 1) / low).
       middle = 0.5 * (math.log(number) + math.log(number + 1))
@@ -212,87 +269,14 @@ class Int(Domain):
     """
     if self.high - self.low < n_levels:
       return tuple(range(self.low, self.high + 1))
-    levels = [round(level) for level in _levels(self, n_levels)]
-    return _with_exact_ends(levels, self)
+    return tuple(dict.fromkeys(round(level) for level in self._levels(n_levels)))
 
   def perturbed(self, value: Value, factor: float) -> int:
     """Returns a number times a factor, rounded and clipped. It moves by at least 1."""
-    moved = math.floor(round_to_significant(_number_of(self, value) * factor) + 0.5)
+    moved = math.floor(round_to_significant(self._number_of(value) * factor) + 0.5)
     if moved == value:
       moved += 1 if factor > 1 else -1
     return min(max(moved, self.low), self.high)
 
   def check(self, path: str) -> None:
-    _check_interval(path, self, (int,), 'whole')
-
-
-def _repr(name: str, domain: Float | Int) -> str:
-  log = ', log=True' if domain.log else ''
-  return f'{name}({domain.low!r}, {domain.high!r}{log}{keyword_role(domain.role)})'
-
-
-def _number_of(domain: Float | Int, value: Value) -> Number:
-  """Returns a value, checked to be in its domain."""
-  if not is_number(value) or value not in domain:
-    raise ValueError(f'{value!r} is not in {domain!r}')
-  return value
-
-
-def _levels(domain: Float | Int, n_levels: int) -> list[float]:
-  """Returns evenly spaced levels from the low end to the high end, before rounding to int."""
-  low = domain.low
-  high = domain.high
-  # A single level is in the middle of the interval.
-  if n_levels > 1:
-    fractions = [k / (n_levels - 1) for k in range(n_levels)]
-  else:
-    fractions = [0.5]
-  # Even steps in the logarithm, rounded so that 0.001 is not 0.00099999.
-  if domain.log:
-    log_ratio = math.log(high / low)
-    return [
-      round_to_significant(low * math.exp(fraction * log_ratio))
-      for fraction in fractions
-    ]
-  # Twelve digits of the width of the interval.
-  digits = 12 - math.ceil(math.log10(high - low))
-  return [round(low + fraction * (high - low), digits) for fraction in fractions]
-
-
-def _with_exact_ends(
-  levels: Sequence[Number], domain: Float | Int
-) -> tuple[Number, ...]:
-  """Returns different levels, the first and the last of which are the ends of the domain."""
-  levels = list(levels)
-  # Rounding may have moved the ends.
-  if len(levels) > 1:
-    levels[0] = domain.low
-    levels[-1] = domain.high
-  return tuple(dict.fromkeys(levels))
-
-
-def _check_interval(
-  path: str, domain: Float | Int, types: tuple[type, ...], word: str
-) -> None:
-  """Checks the bounds of an interval.
-
-  Args:
-    path: Dotted path, for the error message.
-    domain: The interval.
-    types: Types that a bound may have.
-    word: Name of the numbers of these types, for the error message.
-  """
-  for bound in (domain.low, domain.high):
-    is_valid = is_number(bound) and abs(bound) <= MAX_NUMBER
-    if not is_valid or not isinstance(bound, types):
-      raise ConfigError(
-        f'{path}: got {domain!r}, expected {word} numbers as its bounds'
-      )
-  if domain.log and domain.low <= 0:
-    raise ConfigError(
-      f'{path}: got {domain!r}, expected a lower bound above 0 on a logarithmic scale'
-    )
-  if domain.low >= domain.high:
-    raise ConfigError(
-      f'{path}: got {domain!r}, expected a lower bound below the upper bound'
-    )
+    self._check_bounds(path, int, 'whole')

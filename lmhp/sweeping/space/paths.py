@@ -6,16 +6,10 @@ sets one or more paths, at all points or only under conditions (`When`).
 
 from __future__ import annotations
 
-import enum
+import types
 
 from lmhp.sweeping.space.combinators import SpaceLike, as_space
 from lmhp.sweeping.space.domains import Range, Value, is_number
-
-
-class _Unset(enum.Enum):
-  """Marks an argument that was not passed, since None is a value."""
-
-  UNSET = enum.auto()
 
 
 def paths_of(space: SpaceLike) -> set[str]:
@@ -29,14 +23,11 @@ def paths_of(space: SpaceLike) -> set[str]:
   >>> sorted(paths_of(Zip(columns)))
   ['optimizer.learning_rate', 'train.batch_size']
   """
-  paths = set()
-  for entry in as_space(space).entries():
-    paths.update(entry.paths)
-  return paths
+  return set().union(*[entry.paths for entry in as_space(space).entries()])
 
 
 def values_of(
-  space: SpaceLike, path: str, default: Value | _Unset = _Unset.UNSET
+  space: SpaceLike, path: str, default: Value | types.EllipsisType = ...
 ) -> tuple[Value, ...]:
   """Returns the values that a path can take over all points.
 
@@ -44,8 +35,8 @@ def values_of(
     space: A space or a dict.
     path: A dotted path.
     default: Value of the base config. It is added to the values if the path is set only
-      under conditions, even if the conditions together cover all points. If it is not
-      given, the base config is ignored.
+      under conditions, even if the conditions together cover all points. `...` ignores the
+      base config, since None is a value.
 
   Returns:
     - For listed values only: each value once, in the order in which they are written.
@@ -79,7 +70,7 @@ def values_of(
     else:
       values += found
   # Points without an entry for the path keep the default.
-  if not isinstance(default, _Unset) and not is_always_set:
+  if default is not ... and not is_always_set:
     values.append(default)
   if not range_ends:
     return tuple(dict.fromkeys(values))

@@ -7,6 +7,7 @@ import dataclasses
 import math
 
 from lmhp.errors import ConfigError
+from lmhp.sections import assign
 from lmhp.sweeping.space.combinators import (
   Chain,
   Product,
@@ -52,10 +53,9 @@ def from_json(obj: object) -> Space:
 
 
 def _encode_object(value: Domain | Space) -> dict[str, JSON]:
-  encoded: dict[str, JSON] = {'type': type(value).__name__}
-  for field in dataclasses.fields(_CLASS_OF_NAME[type(value).__name__]):
-    encoded[field.name] = _encode(getattr(value, field.name))
-  return encoded
+  name = type(value).__name__
+  fields = dataclasses.fields(_CLASS_OF_NAME[name])
+  return {'type': name, **{f.name: _encode(getattr(value, f.name)) for f in fields}}
 
 
 def _encode(value: object) -> JSON:
@@ -82,6 +82,5 @@ def _decode(value: object) -> object:
   # The constructors take other arguments than the fields, so the fields are set directly.
   cls = _CLASS_OF_NAME[value['type']]
   decoded = object.__new__(cls)
-  for field in dataclasses.fields(cls):
-    object.__setattr__(decoded, field.name, _decode(value[field.name]))
+  assign(decoded, **{f.name: _decode(value[f.name]) for f in dataclasses.fields(cls)})
   return decoded
