@@ -18,7 +18,6 @@ from lmhp.statistics.intervals import mean_interval
 from lmhp.statistics.seed_noise import pooled_standard_deviation
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
-from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 FIRST_REPLICATE = 1000
@@ -84,16 +83,9 @@ def confirm(
   # Train the trials that the study does not have yet.
   points = [*best, BASE]
   new_trials = _new_trials(engine, sweep, points)
-  if new_trials:
-    engine.add(new_trials)
-  for name in engine.cohorts('confirm'):
-    stage = Stage(
-      name=name,
-      trials=tuple(trial.number for trial in engine.trials_of_cohort(name)),
-      data_per_trial=True,
-      planned_steps=planned_steps,
-    )
-    engine.train_to(stage)
+  engine.train_cohorts(
+    'confirm', new_trials, data_per_trial=True, planned_steps=planned_steps
+  )
 
   # Compare each point with the base config, seed by seed.
   results = {}

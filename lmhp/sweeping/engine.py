@@ -131,6 +131,28 @@ class Engine:
     if is_new:
       self.after_stage()
 
+  def train_cohorts(
+    self, kind: str, new: Sequence[Trial], data_per_trial: bool, planned_steps: float
+  ) -> None:
+    """Trains all cohorts of a kind to their ends.
+
+    Args:
+      kind: "seeds" or "confirm".
+      new: New trials of a cohort of this kind. They are added to the study.
+      data_per_trial: If True, each trial reads different batches.
+      planned_steps: Updates that the study will make.
+    """
+    if new:
+      self.add(new)
+    for name in self.cohorts(kind):
+      stage = Stage(
+        name=name,
+        trials=tuple(trial.number for trial in self.trials_of_cohort(name)),
+        data_per_trial=data_per_trial,
+        planned_steps=planned_steps,
+      )
+      self.train_to(stage)
+
   def _packs_of_stage(self, stage: Stage) -> list[Pack]:
     """Groups trials by structure and step, and divides each group into packs."""
     # The trials of one structure that have made the same number of steps share a program.
@@ -166,7 +188,8 @@ class Engine:
       pack = Pack(
         name=f'{name}-{index}',
         trials=trials,
-        sources=tuple(self._start_state(stage, number) for number in trials),
+        # A member starts from its newest state, or from the state that an exchange chose.
+        sources=tuple(stage.starts.get(n, self._progress[n]).state for n in trials),
         first_step=self._progress[trials[0]].step,
         last_step=last_step,
         cooldown_steps=cooldown_steps,
@@ -179,12 +202,6 @@ class Engine:
       )
       packs.append(self.states.write_spec(pack))
     return packs
-
-  def _start_state(self, stage: Stage, number: int) -> StateRef | None:
-    """Returns the state from which a trial starts a stage. None is its first state."""
-    if number in stage.starts:
-      return stage.starts[number].state
-    return self._progress[number].state
 
   def _changes(
     self, stage: Stage, trials: Sequence[int]

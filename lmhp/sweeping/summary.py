@@ -44,9 +44,11 @@ def format_result(result: StudyResult) -> str:
     lines.append(f'  {workdir / "report.html"}   the report')
   if (workdir / 'best.py').exists():
     lines.append(f'  lmhp train --config={workdir / "best.py"}   trains the winner')
-  lines.append(f'  {workdir / "trials.jsonl"}   all trials')
-  lines.append(f'  {workdir / "curves"}   their learning curves, as Parquet files')
-  lines.append(f'  lmhp dashboard {workdir}   shows the study in a browser')
+  lines += [
+    f'  {workdir / "trials.jsonl"}   all trials',
+    f'  {workdir / "curves"}   their learning curves, as Parquet files',
+    f'  lmhp dashboard {workdir}   shows the study in a browser',
+  ]
   return '\n'.join(lines)
 
 
@@ -69,10 +71,9 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
   width = max(map(len, changed), default=0)
   for path, value in changed.items():
     lines.append(f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})')
-  if summary.confirmed:
-    *points, base_point = summary.confirmed
-    for point in points:
-      lines.append(_format_confirmed(point, base_point))
+  # The last point of a confirmation is the base config.
+  points = summary.confirmed
+  lines += [_format_confirmed(point, points[-1]) for point in points[:-1]]
   if not math.isnan(summary.seed_noise):
     lines.append(f'standard deviation between seeds: {summary.seed_noise:.4f}')
   return lines

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import statistics
 
 from lmhp.declarations import static
 from lmhp.errors import ConfigError
@@ -117,18 +118,14 @@ def _mean_result(
 
   # The mean of each objective over the seeds.
   columns = zip(*[trial.values or () for trial in counted], strict=True)
-  values = tuple(_mean(column) for column in columns)
+  values = tuple(statistics.fmean(column) for column in columns)
 
   # A sampler can compare pruned points by their scores at rungs that all seeds reached.
   scores = {}
   if use_scores and not unpruned:
     for step in sorted(set.intersection(*[set(trial.scores) for trial in trials])):
-      scores[step] = _mean([trial.scores[step] for trial in trials])
+      scores[step] = statistics.fmean(trial.scores[step] for trial in trials)
   return PointResult(parameters, values, scores)
-
-
-def _mean(numbers: Sequence[float]) -> float:
-  return math.fsum(numbers) / len(numbers)
 
 
 # --- cohorts --------------------------------------------------------------------------

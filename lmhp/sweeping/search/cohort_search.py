@@ -11,7 +11,7 @@ The study stores its cohorts, so a study that is run again, or extended, has the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import itertools
 
@@ -76,7 +76,13 @@ class CohortSearch:
       self._train(cohort)
     while (cohort := self._next_cohort()) is not None:
       self._train(cohort)
-    self._train_more_seeds()
+    # Further seeds of complete points, if `seeds_per_point` was raised since.
+    self._engine.train_cohorts(
+      'seeds',
+      self._missing_seeds(),
+      data_per_trial=self._engine.data_per_trial(self._space),
+      planned_steps=self._plan.steps,
+    )
 
   # --- cohorts ------------------------------------------------------------------------
 
@@ -157,41 +163,29 @@ class CohortSearch:
   def _trials_of(self, cohort: Cohort) -> list[Trial]:
     """Returns the trials of a cohort. They are added to the study if they are new."""
     if not self._engine.trials_of_cohort(cohort.name):
-      trials: list[Trial] = []
-      for i, point in enumerate(self._points(cohort)):
-        trials += self._trials_of_point(cohort, i, point, len(trials))
-      self._engine.add(trials)
+      self._engine.add(self._new_trials(cohort))
     return self._engine.trials_of_cohort(cohort.name)
 
-  def _trials_of_point(
-    self, cohort: Cohort, index: int, point: Point, n_before: int
-  ) -> list[Trial]:
-    """Returns the new trials of a point, one for each seed.
-
-    Args:
-      cohort: Cohort of the point.
-      index: Index of the point in its cohort.
-      point: The point.
-      n_before: Number of new trials of the earlier points of the cohort.
-    """
-    overrides, error = self._with_length(point.overrides)
-    first_number = len(self._engine.trials) + n_before
-    trials = []
-    for replicate in range(cohort.seeds_per_point):
-      seeded = self._engine.task.with_seed(
-        overrides, replicate, reseed_data=self._sweep.reseeds_data
-      )
-      trial = Trial(
-        number=first_number + replicate,
-        point=cohort.first_point + index,
-        seed=seeded.seed,
-        parameters=point.parameters,
-        overrides=seeded.overrides,
-        cohort=cohort.name,
-        status='failed' if error else 'waiting',
-        error=error,
-      )
-      trials.append(trial)
+  def _new_trials(self, cohort: Cohort) -> list[Trial]:
+    """Returns new trials of the points of a cohort, one for each seed of a point."""
+    trials: list[Trial] = []
+    for number, point in enumerate(self._points(cohort), start=cohort.first_point):
+      overrides, error = self._with_length(point.overrides)
+      for replicate in range(cohort.seeds_per_point):
+        seeded = self._engine.task.with_seed(
+          overrides, replicate, reseed_data=self._sweep.reseeds_data
+        )
+        trial = Trial(
+          number=len(self._engine.trials) + len(trials),
+          point=number,
+          seed=seeded.seed,
+          parameters=point.parameters,
+          overrides=seeded.overrides,
+          cohort=cohort.name,
+          status='failed' if error else 'waiting',
+          error=error,
+        )
+        trials.append(trial)
     return trials
 
   def _with_length(
@@ -211,15 +205,6 @@ class CohortSearch:
       return with_length, None
     except ConfigError as error:
       return dict(overrides), str(error)
-
-  def _train_more_seeds(self) -> None:
-    """Trains further seeds of complete points, if `seeds_per_point` was raised since."""
-    new_trials = self._missing_seeds()
-    if new_trials:
-      self._engine.add(new_trials)
-    for name in self._engine.cohorts('seeds'):
-      trials = self._engine.trials_of_cohort(name)
-      self._train_to_end(name, trials, self._engine.data_per_trial(self._space))
 
   def _missing_seeds(self) -> list[Trial]:
     """Returns new trials for the complete points that have too few seeds."""
@@ -264,7 +249,13 @@ class CohortSearch:
     """Trains the trials of a cohort to their ends, or to the rungs that halving selects."""
     trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
     if self._plan.halving is None:
-      self._train_to_end(cohort.name, trials, cohort.data_per_trial)
+      stage = Stage(
+        name=cohort.name,
+        trials=tuple(trial.number for trial in trials),
+        data_per_trial=cohort.data_per_trial,
+        planned_steps=self._plan.steps,
+      )
+      self._engine.train_to(stage)
       return
     plan = self._halving_plan(self._plan.halving, cohort)
     for number in itertools.count():
@@ -274,18 +265,6 @@ class CohortSearch:
         break
       self._train_to_rung(cohort, number, state.stage, plan)
     self._prune(cohort)
-
-  def _train_to_end(
-    self, name: str, trials: Iterable[Trial], data_per_trial: bool
-  ) -> None:
-    self._engine.train_to(
-      Stage(
-        name=name,
-        trials=tuple(trial.number for trial in trials),
-        data_per_trial=data_per_trial,
-        planned_steps=self._plan.steps,
-      )
-    )
 
   def _train_to_rung(
     self, cohort: Cohort, number: int, stage: HalvingStage, plan: HalvingPlan

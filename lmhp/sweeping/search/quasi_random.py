@@ -21,6 +21,9 @@ MAX_POINTS = 2**32
 MAX_DIMENSIONS = 21_201
 """Number of dimensions for which Joe and Kuo give direction numbers."""
 
+LARGEST_PRIME = 239_737
+"""Prime of the last dimension of a Halton sequence."""
+
 BITS = 53
 """Bits of a float64 below 1."""
 
@@ -89,7 +92,7 @@ def halton(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.fl
 
   Source: Halton 1960. Scrambling: Owen 2017, arXiv:1706.02808, algorithm 1.
   """
-  base = primes(dimension + 1)[dimension]
+  base = int(primes()[dimension])
   return _radical_inverse(_permutations(key, base), start, stop)
 
 
@@ -114,10 +117,8 @@ def _radical_inverse(
 
 def n_places(base: int) -> int:
   """Returns the number of digits in a base that a float64 below 1 holds without rounding."""
-  n = 1
-  while base ** (n + 1) <= 2**BITS:
-    n += 1
-  return n
+  # The quotient is a whole number only for base 2, so rounding cannot change the result.
+  return int(BITS / math.log2(base))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -126,20 +127,14 @@ def _permutations(key: int, base: int) -> npt.NDArray[np.int64]:
   return np.argsort(words.reshape(-1, base), axis=1, kind='stable')
 
 
-@functools.lru_cache(maxsize=8)
-def primes(n: int) -> tuple[int, ...]:
-  """Returns the first n primes, by a sieve.
-
-  Source: Rosser 1941 for the bound of the sieve, p_n < n (ln n + ln ln n) for n >= 6.
-  """
-  largest = 13
-  if n >= 6:
-    largest = int(n * (math.log(n) + math.log(math.log(n)))) + 1
-  is_prime = np.ones(largest + 1, bool)
+@functools.cache
+def primes() -> npt.NDArray[np.int64]:
+  """Returns the first 21,201 primes, one for each dimension, by a sieve."""
+  is_prime = np.ones(LARGEST_PRIME + 1, bool)
   is_prime[:2] = False
-  for i in range(2, math.isqrt(largest) + 1):
+  for i in range(2, math.isqrt(LARGEST_PRIME) + 1):
     is_prime[i * i :: i] &= not is_prime[i]
-  return tuple(np.flatnonzero(is_prime)[:n].tolist())
+  return np.flatnonzero(is_prime)
 
 
 # --- Sobol ----------------------------------------------------------------------------
