@@ -15,14 +15,13 @@ from lmhp.sections import require
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.search.designs import max_points
-from lmhp.sweeping.search.halving import HalvingPlan
 from lmhp.sweeping.search.method import (
   SEARCH_METHODS,
   SearchState,
   check_search,
   preview_points,
 )
-from lmhp.sweeping.search.rungs import HalvingCost, brackets, rungs
+from lmhp.sweeping.search.rungs import HalvingCost, rungs
 from lmhp.sweeping.space import Space, paths_of
 from lmhp.sweeping.store.manifest import RungSchedule
 from lmhp.sweeping.tasks.task import Job, Task
@@ -40,14 +39,12 @@ class SearchPlan:
   Attributes:
     n_points: Number of points.
     schedule: The rungs.
-    halving: Plan of the halving. None if no trial is stopped early.
     steps: Largest number of updates of the search, if each rung may stop trials. The forks
       are counted.
   """
 
   n_points: int
   schedule: RungSchedule
-  halving: HalvingPlan | None
   steps: float
 
 
@@ -85,19 +82,9 @@ def plan_search(
 
   # The number of points that fit in the budget.
   n_points = _n_points(task, sweep, space, cost, autotuner)
-  halving = None
-  if sweep.halving != 'none':
-    halving = HalvingPlan(
-      rungs=schedule.steps,
-      eta=sweep.eta,
-      brackets=brackets(n_points, sweep.eta, len(schedule.steps), sweep.halving),
-      n_calibration_points=sweep.n_calibration_trials,
-      min_rank_correlation=sweep.min_rank_correlation,
-    )
   return SearchPlan(
     n_points=n_points,
     schedule=schedule,
-    halving=halving,
     steps=sweep.seeds_per_point * cost.steps(n_points),
   )
 

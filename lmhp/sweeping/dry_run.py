@@ -130,7 +130,7 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
     search=search,
     confirmation=_cost(base, n_confirmed, n_confirmed * base.steps, hours_per_step),
     rungs=plan.schedule.steps,
-    stopped_early=plan.halving is not None,
+    stopped_early=sweep.halving != 'none',
     structures=structures,
   )
 

@@ -189,9 +189,7 @@ class StudyRun:
     if self._population_rules is not None:
       PopulationTraining(engine, self.sweep, self.space, self._population_rules).run()
       return {}
-    search = CohortSearch(engine, self.sweep, self.space, plan)
-    search.run()
-    return search.correlations
+    return CohortSearch(engine, self.sweep, self.space, plan).run()
 
   # --- the result ---------------------------------------------------------------------
 

@@ -55,10 +55,6 @@ class CohortSearch:
     sweep: Config of the sweep.
     space: Space of new points.
     plan: Size of the search.
-
-  Attributes:
-    correlations: {step of a rung: rank correlation between the scores at this rung and the
-      final scores}.
   """
 
   def __init__(
@@ -68,10 +64,14 @@ class CohortSearch:
     self._sweep = sweep
     self._space = space
     self._plan = plan
-    self.correlations: dict[int, float] = {}
+    self._correlations: dict[int, float] = {}
 
-  def run(self) -> None:
-    """Trains all cohorts to their ends."""
+  def run(self) -> dict[int, float]:
+    """Trains all cohorts to their ends.
+
+    Returns:
+      {step of a rung: rank correlation between the scores at this rung and the final scores}.
+    """
     for cohort in self._cohorts():
       self._train(cohort)
     while (cohort := self._next_cohort()) is not None:
@@ -83,6 +83,7 @@ class CohortSearch:
       data_per_trial=self._engine.data_per_trial(self._space),
       planned_steps=self._plan.steps,
     )
+    return self._correlations
 
   # --- cohorts ------------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class CohortSearch:
   def _train(self, cohort: Cohort) -> None:
     """Trains the trials of a cohort to their ends, or to the rungs that halving selects."""
     trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
-    if self._plan.halving is None:
+    if self._sweep.halving == 'none':
       stage = Stage(
         name=cohort.name,
         trials=tuple(trial.number for trial in trials),
@@ -257,10 +258,10 @@ class CohortSearch:
       )
       self._engine.train_to(stage)
       return
-    plan = self._halving_plan(self._plan.halving, cohort)
+    plan = self._halving_plan(cohort)
     for number in itertools.count():
       state = halving_state(self._point_states(cohort), plan)
-      self.correlations = state.correlations
+      self._correlations = state.correlations
       if state.stage is None:
         break
       self._train_to_rung(cohort, number, state.stage, plan)
@@ -311,17 +312,25 @@ class CohortSearch:
         pruned.append(dataclasses.replace(trial, status='pruned', values=values))
     self._engine.update(pruned)
 
-  def _halving_plan(self, plan: HalvingPlan, cohort: Cohort) -> HalvingPlan:
+  def _halving_plan(self, cohort: Cohort) -> HalvingPlan:
     """Returns the plan for the points of a cohort and of all cohorts before it.
 
     Each cohort has its own brackets (points that start together). The rank correlations of
     the rungs are measured on points of the first cohort, and are used for all cohorts.
     """
+    sweep = self._sweep
+    rungs = self._plan.schedule.steps
     sizes = [c.n_points for c in self._cohorts() if c.first_point <= cohort.first_point]
     all_brackets = itertools.chain.from_iterable(
-      brackets(n, plan.eta, len(plan.rungs), self._sweep.halving) for n in sizes
+      brackets(n_points, sweep.eta, len(rungs), sweep.halving) for n_points in sizes
     )
-    return dataclasses.replace(plan, brackets=tuple(all_brackets))
+    return HalvingPlan(
+      rungs=rungs,
+      eta=sweep.eta,
+      brackets=tuple(all_brackets),
+      n_calibration_points=sweep.n_calibration_trials,
+      min_rank_correlation=sweep.min_rank_correlation,
+    )
 
   def _point_states(self, cohort: Cohort) -> dict[int, PointState]:
     """Returns {number of a point: its state} for a cohort and all cohorts before it."""

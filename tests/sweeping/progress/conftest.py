@@ -30,7 +30,7 @@ class Study:
     )
 
   def plan(self, n_points=6, rungs=(20,)):
-    return SearchPlan(n_points, RungSchedule(rungs), None, 20 * n_points)
+    return SearchPlan(n_points, RungSchedule(rungs), 20 * n_points)
 
   def trials(self, n, cohort='search-0', first=0):
     return [
