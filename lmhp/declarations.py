@@ -171,7 +171,8 @@ def _check_item(
   if declaration.choices is not None and item not in declaration.choices:
     raise _wrong_choice(path, value, item, declaration)
   if isinstance(item, (int, float)) and not isinstance(item, bool):
-    if not _is_within_bounds(item, declaration):
+    # Raises OverflowError for an int that no float can hold.
+    if not is_within_bounds(float(item), declaration):
       raise wrong_value(path, value, _describe_bounds(declaration))
 
 
@@ -187,13 +188,12 @@ def _wrong_choice(
   return wrong_value(path, value, accepted, choices)
 
 
-def _is_within_bounds(number: float, declaration: Declaration) -> bool:
+def is_within_bounds(number: float, declaration: Declaration) -> bool:
+  """Returns True if the bounds of a declaration allow a number."""
   low = declaration.low
   high = declaration.high
-  if math.isnan(number):
-    return False
-  # An infinity is accepted only as the value that switches a key off.
-  if math.isinf(number) and declaration.neutral != number:
+  # NaN is never accepted, and infinity only as the value that switches a key off.
+  if not -math.inf < number < math.inf and number != declaration.neutral:
     return False
   if low is not None and (number < low or declaration.open_low and number == low):
     return False

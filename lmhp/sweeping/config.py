@@ -350,15 +350,19 @@ def register_search(name: str, method: SearchMethod) -> SearchMethod:
   return method
 
 
-register_search('auto', bayesian.AUTO)
-register_search('grid', grid.GRID)
-register_search('random', designs.RANDOM)
-register_search('halton', designs.HALTON)
-register_search('sobol', designs.SOBOL)
-register_search('tpe', bayesian.TPE)
-register_search('gp', bayesian.GP)
-register_search('cmaes', bayesian.CMAES)
-register_search('pbt', population_exchange.PBT)
+_METHODS = {
+  'auto': bayesian.TPE,
+  'grid': grid.GRID,
+  'random': designs.search_method('random'),
+  'halton': designs.search_method('halton'),
+  'sobol': designs.search_method('sobol'),
+  'tpe': bayesian.TPE,
+  'gp': bayesian.GP,
+  'cmaes': bayesian.CMAES,
+  'pbt': population_exchange.PBT,
+}
+for _name, _method in _METHODS.items():
+  register_search(_name, _method)
 
 
 # --- keys by name ---------------------------------------------------------------------
@@ -366,9 +370,11 @@ register_search('pbt', population_exchange.PBT)
 
 def sweep_keys() -> dict[str, Declaration]:
   """Returns the declarations of all keys of a sweep, by dotted path."""
-  names = ('search_space', 'param_space', 'parameters', 'param_distributions')
   return {
-    'sweep.space': Declaration(doc='the search space', aliases=names),
+    'sweep.space': Declaration(
+      doc='the search space',
+      aliases=('search_space', 'param_space', 'parameters', 'param_distributions'),
+    ),
     **{f'sweep.{name}': found for name, found in declared(SweepConfig).items()},
   }
 

@@ -31,7 +31,7 @@ from lmhp.sweeping.space import Space
 from lmhp.sweeping.store.curves import LossCurves
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
-from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.sweeping.tasks.task import Task
 
 
 @dataclasses.dataclass
@@ -49,6 +49,8 @@ class Engine:
     progress: Display of the study's progress.
     after_stage: Called after a stage that has new results.
     trials: All trials, by number.
+    jobs: Jobs of the trials, by number.
+    progress_of: {number of a trial: its progress through the stages}.
     states: Final states of the members of packs.
     scores: Computes the objectives of trials.
   """
@@ -65,9 +67,9 @@ class Engine:
 
   def __post_init__(self):
     self.trials: dict[int, Trial] = {t.number: t for t in self.study.trials}
-    self._jobs = JobTable(self.task, lambda number: self.trials[number].overrides)
-    self._progress: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
-    self.states = PackStateStore(self._jobs, self.workdir)
+    self.jobs = JobTable(self.task, lambda number: self.trials[number].overrides)
+    self.progress_of: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
+    self.states = PackStateStore(self.jobs, self.workdir)
     curves = LossCurves(self.workdir, self.task.loss)
     self.scores = TrialScores(self.task, self.sweep, self.autotuner, curves)
 
@@ -76,10 +78,10 @@ class Engine:
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds new trials to the study, with the facts about their models."""
     for trial in trials:
-      # `job` reads the overrides from `trials`.
+      # `jobs` reads the overrides from `trials`.
       self.trials[trial.number] = trial
       if trial.status != 'failed':
-        model = self.job(trial.number).model
+        model = self.jobs[trial.number].model
         self.trials[trial.number] = dataclasses.replace(trial, model=model)
     self.study.add([self.trials[trial.number] for trial in trials])
     self.progress.update_trials(self.trials.values())
@@ -89,14 +91,6 @@ class Engine:
     for trial in trials:
       self.trials[trial.number] = trial
     self.study.update(trials)
-
-  def job(self, number: int) -> Job:
-    """Returns the job of a trial."""
-    return self._jobs[number]
-
-  def progress_of(self, number: int) -> TrialProgress:
-    """Returns the progress of a trial through the stages."""
-    return self._progress[number]
 
   def trials_of_cohort(self, cohort: str) -> list[Trial]:
     """Returns the trials of a cohort, by number."""
@@ -125,7 +119,7 @@ class Engine:
     # The next stage continues from these states.
     for pack in packs:
       for index, number in enumerate(pack.trials):
-        progress = self._progress[number]
+        progress = self.progress_of[number]
         progress.state = StateRef(pack.name, index)
         progress.step = pack.last_step
     if is_new:
@@ -158,9 +152,9 @@ class Engine:
     # The trials of one structure that have made the same number of steps share a program.
     groups = collections.defaultdict(list)
     for number in sorted(stage.trials):
-      progress = self._progress[number]
+      progress = self.progress_of[number]
       if not progress.diverged:
-        groups[self.job(number).structure, progress.step].append(number)
+        groups[self.jobs[number].structure, progress.step].append(number)
     packs = []
     for index, members in enumerate(groups.values()):
       packs += self._packs_of_group(stage, f'{stage.name}-{index}', members)
@@ -168,7 +162,7 @@ class Engine:
 
   def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
     """Divides trials of one structure into packs, and writes the description of each pack."""
-    jobs = [self.job(number) for number in members]
+    jobs = [self.jobs[number] for number in members]
     method = self.autotuner.method_of(jobs, stage.data_per_trial, stage.planned_steps)
     n_devices = len(devices_for(method.method)) or 1
 
@@ -189,8 +183,8 @@ class Engine:
         name=f'{name}-{index}',
         trials=trials,
         # A member starts from its newest state, or from the state that an exchange chose.
-        sources=tuple(stage.starts.get(n, self._progress[n]).state for n in trials),
-        first_step=self._progress[trials[0]].step,
+        sources=tuple(stage.starts.get(n, self.progress_of[n]).state for n in trials),
+        first_step=self.progress_of[trials[0]].step,
         last_step=last_step,
         cooldown_steps=cooldown_steps,
         final=stage.fraction >= 1,
@@ -224,23 +218,18 @@ class Engine:
       trial = self.trials[number]
       # An earlier process may have stored some of the results before it was killed.
       if trial.result_of(stage.name) is None:
-        job = self.job(number)
+        job = self.jobs[number]
         updated.append(self.scores.trial_after(trial, job, stage, pack, result))
     if updated:
       self.update(updated)
     for number in pack.trials:
-      self._note_progress(number, stage, pack)
+      stored = self.trials[number].result_of(stage.name)
+      assert stored is not None
+      progress = self.progress_of[number]
+      progress.values[pack.last_step] = stored.values
+      if stored.diverged:
+        progress.diverged = True
+        # The stored values are finite for the samplers. Here they are worse than any other.
+        progress.values[pack.last_step] = (math.inf,) * len(stored.values)
     self.progress.update_trials(self.trials.values())
     return bool(updated)
-
-  def _note_progress(self, number: int, stage: Stage, pack: Pack) -> None:
-    """Updates the progress of a trial with the stored result of a stage."""
-    stored = self.trials[number].result_of(stage.name)
-    assert stored is not None
-    progress = self._progress[number]
-    values = stored.values
-    if stored.diverged:
-      progress.diverged = True
-      # The stored values are finite for the samplers. Here they are worse than any other.
-      values = (math.inf,) * len(values)
-    progress.values[pack.last_step] = values

@@ -22,9 +22,14 @@ from lmhp.declarations import static
 from lmhp.errors import ConfigError
 from lmhp.sections import keys, keys_of
 from lmhp.sweeping.search.designs import check_subsamples
-from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
+from lmhp.sweeping.search.method import (
+  CohortPlan,
+  PointResult,
+  SamplerState,
+  SearchMethod,
+  SearchState,
+)
 from lmhp.sweeping.search.quasi_random import key_of
-from lmhp.sweeping.search.sampler import PointResult, SamplerState
 from lmhp.sweeping.space import Choice, CompiledSpace, Point, Space, Value, parameters
 from lmhp.sweeping.store.trial import Trial, trials_by_point
 
@@ -183,5 +188,3 @@ CMAES = dataclasses.replace(
   max_objectives=1,
   packages={'cmaes': 'pip install "lmhp[cmaes]"'},
 )
-AUTO = TPE
-"""search=auto is the same as search=tpe: quasi-random points (halton), then TPE."""

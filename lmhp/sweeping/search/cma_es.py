@@ -12,7 +12,7 @@ import cmaes
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.sweeping.search.sampler import SamplerState
+from lmhp.sweeping.search.method import SamplerState
 from lmhp.sweeping.space import Point
 
 UNIFORM_STD = 12**-0.5

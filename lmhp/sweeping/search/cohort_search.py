@@ -307,7 +307,7 @@ class CohortSearch:
     pruned = []
     for trial in self._engine.trials_of_cohort(cohort.name):
       if not trial.ended:
-        job = self._engine.job(trial.number)
+        job = self._engine.jobs[trial.number]
         values = self._engine.scores.objectives(trial.metrics, job)
         pruned.append(dataclasses.replace(trial, status='pruned', values=values))
     self._engine.update(pruned)
@@ -346,7 +346,7 @@ class CohortSearch:
     for point, trials in trials_by_point(searched).items():
       scores = [self._scores(trial) for trial in trials]
       diverged = [
-        self._engine.progress_of(trial.number).diverged or trial.status == 'failed'
+        self._engine.progress_of[trial.number].diverged or trial.status == 'failed'
         for trial in trials
       ]
       states[point] = PointState.of_seeds(scores, diverged)
@@ -358,8 +358,8 @@ class CohortSearch:
     The keys are rungs of the base config, in steps. For a trial of another length, the score
     is read at the same fraction of its training.
     """
-    n_steps = self._engine.job(trial.number).steps
-    values_at = self._engine.progress_of(trial.number).values
+    n_steps = self._engine.jobs[trial.number].steps
+    values_at = self._engine.progress_of[trial.number].values
     scores: dict[int, Score] = {}
     rungs = self._plan.schedule.steps
     for rung in rungs:

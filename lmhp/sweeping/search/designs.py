@@ -212,12 +212,8 @@ def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
   max_points(space)
 
 
-def _method(name: str) -> SearchMethod:
+def search_method(name: str) -> SearchMethod:
+  """Returns the search method 'random', 'halton' or 'sobol'."""
   return SearchMethod(
     propose=functools.partial(propose, name), check_space=check_subsamples
   )
-
-
-RANDOM = _method('random')
-HALTON = _method('halton')
-SOBOL = _method('sobol')

@@ -13,14 +13,13 @@ import numpy.typing as npt
 from lmhp.declarations import static
 from lmhp.errors import ConfigError
 from lmhp.renamed_keys import stream_name
-from lmhp.sections import Section, keys, keys_of
+from lmhp.sections import keys, keys_of
 from lmhp.sweeping.search.method import CohortPlan, SearchMethod, SearchState
 from lmhp.sweeping.search.quasi_random import key_of, random_words
 from lmhp.sweeping.space import (
   CompiledSpace,
   Parameter,
   Point,
-  Space,
   SpaceLike,
   Value,
   condition_holds,
@@ -204,10 +203,6 @@ def _value_codes(
 # --- search method --------------------------------------------------------------------
 
 
-def _n_points(sweep: Section, space: Space) -> int:
-  return len(grid(space, keys_of(sweep, GridKeys).grid_levels))
-
-
 def _next_cohort(state: SearchState) -> CohortPlan:
   return CohortPlan('grid', len(_new_points(state)))
 
@@ -235,5 +230,5 @@ GRID = SearchMethod(
   next_cohort=_next_cohort,
   keys=GridKeys,
   changeable_keys=('grid_levels',),
-  n_points=_n_points,
+  n_points=lambda sweep, space: len(grid(space, keys_of(sweep, GridKeys).grid_levels)),
 )

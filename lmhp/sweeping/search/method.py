@@ -18,7 +18,7 @@ import importlib.util
 from lmhp.errors import ConfigError
 from lmhp.registry import Registry
 from lmhp.sections import Section
-from lmhp.sweeping.space import Parameter, Point, Space, Value
+from lmhp.sweeping.space import CompiledSpace, Parameter, Point, Space, Value
 from lmhp.sweeping.store.trial import Trial
 
 
@@ -59,6 +59,38 @@ class CohortPlan:
 
   method: str
   n_points: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PointResult:
+  """Results of a point so far, averaged over its seeds.
+
+  Attributes:
+    parameters: {parameter name: value}.
+    values: Objectives. A diverged point has finite penalty values. None while it is running.
+    scores: {step: first objective}, if the point was pruned.
+  """
+
+  parameters: Mapping[str, Value]
+  values: tuple[float, ...] | None = None
+  scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerState:
+  """Input of a sampler, which proposes points from the results of earlier points.
+
+  Attributes:
+    space: Space of the new points.
+    results: Results of the points so far, in order.
+    directions: 'minimize' or 'maximize' for each objective.
+    seeds: One random seed for each new point.
+  """
+
+  space: CompiledSpace
+  results: tuple[PointResult, ...]
+  directions: tuple[str, ...]
+  seeds: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)

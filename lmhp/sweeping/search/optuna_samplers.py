@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lmhp.renamed_keys import stream_name
-from lmhp.sweeping.search.sampler import PointResult, SamplerState
+from lmhp.sweeping.search.method import PointResult, SamplerState
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, Point, Value
 from lmhp.sweeping.store.optuna_distributions import distribution_of, quiet_optuna
 

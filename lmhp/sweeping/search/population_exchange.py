@@ -17,7 +17,7 @@ import math
 from lmhp.declarations import static
 from lmhp.errors import ConfigError
 from lmhp.renamed_keys import stream_name
-from lmhp.sections import Section, keys, keys_of
+from lmhp.sections import keys, keys_of
 from lmhp.sweeping.search.designs import Design
 from lmhp.sweeping.search.method import (
   Exchange,
@@ -188,15 +188,6 @@ def _exchange(state: PopulationState) -> Exchange:
   return Exchange(parents, tuple(values))
 
 
-def _interval_fraction(sweep: Section) -> float:
-  return keys_of(sweep, PopulationKeys).pbt_interval_fraction
-
-
-def _n_members(sweep: Section, space: Space) -> int:
-  del space
-  return keys_of(sweep, PopulationKeys).population_size
-
-
 def _propose(state: SearchState, n_points: int) -> list[Point]:
   """Returns the points with which the members start."""
   return Design(state.space, 'random', state.seed).points(0, n_points)
@@ -220,7 +211,12 @@ def _check_space(space: Space, is_traced: Callable[[str], bool]) -> None:
 PBT = SearchMethod(
   propose=_propose,
   keys=PopulationKeys,
-  n_points=_n_members,
+  n_points=lambda sweep, space: keys_of(sweep, PopulationKeys).population_size,
   check_space=_check_space,
-  population=PopulationRules(interval_fraction=_interval_fraction, exchange=_exchange),
+  population=PopulationRules(
+    interval_fraction=lambda sweep: (
+      keys_of(sweep, PopulationKeys).pbt_interval_fraction
+    ),
+    exchange=_exchange,
+  ),
 )

@@ -58,7 +58,7 @@ class PopulationTraining:
     members = self._members(points)
     numbers = [trial.number for trial in members]
     # Exchanges are at multiples of the interval. The last part ends the training.
-    n_steps = self._engine.job(numbers[0]).steps
+    n_steps = self._engine.jobs[numbers[0]].steps
     interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
     ends = [*range(interval, n_steps, interval), n_steps]
 
@@ -149,12 +149,12 @@ class PopulationTraining:
     starts = {}
     for slot, number in enumerate(numbers):
       parent = numbers[exchange.parents[slot]]
-      state = self._engine.progress_of(parent).state
+      state = self._engine.progress_of[parent].state
       values = exchange.values[slot]
       drawn = {p.paths[0]: values[p.name] for p in self._compiled.parameters}
       starts[number] = MemberStart(state, {**fixed, **drawn})
       # A member that diverged has been replaced.
-      self._engine.progress_of(number).diverged = False
+      self._engine.progress_of[number].diverged = False
     is_last = fraction == 1
     return Stage(
       name=f'{COHORT}-{part}',
@@ -162,7 +162,7 @@ class PopulationTraining:
       fraction=fraction,
       data_per_trial=self._engine.data_per_trial(self._space),
       keep_states=not is_last,
-      planned_steps=len(numbers) * self._engine.job(numbers[0]).steps,
+      planned_steps=len(numbers) * self._engine.jobs[numbers[0]].steps,
       starts=starts,
       divergence_ends=is_last,
     )
@@ -175,7 +175,7 @@ class PopulationTraining:
     sign = self._sweep.signs[0]
     scores = []
     for number in numbers:
-      progress = self._engine.progress_of(number)
+      progress = self._engine.progress_of[number]
       score = math.inf if progress.diverged else sign * progress.values[step][0]
       scores.append(score)
     state = PopulationState(

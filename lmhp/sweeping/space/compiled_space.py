@@ -77,18 +77,15 @@ class CompiledSpace:
     self.space = as_space(space)
     self.entries = resolve_conditions(list(self.space.entries()))
     _check_no_overlap(self.entries)
-    self._name_parameters()
-    self.parameters = tuple(
-      entry.parameter for entry in self.entries if entry.parameter is not None
-    )
-    self._named_conditions = [_named_condition(entry.parents) for entry in self.entries]
-
-  def _name_parameters(self) -> None:
-    """Gives each drawn entry its parameter."""
+    # Each drawn entry gets its parameter.
     drawn = [r for r in self.entries if not isinstance(r.entry.domain, Fixed)]
     n_of_label = collections.Counter(resolved.entry.label for resolved in drawn)
     for resolved in drawn:
       resolved.parameter = _parameter(resolved, n_of_label[resolved.entry.label] > 1)
+    self.parameters = tuple(
+      entry.parameter for entry in self.entries if entry.parameter is not None
+    )
+    self._named_conditions = [_named_condition(entry.parents) for entry in self.entries]
 
   def draw_point(self, suggest: Callable[[Parameter], Value]) -> Point:
     """Makes one point. See the function `draw_point`."""

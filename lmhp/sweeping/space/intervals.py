@@ -214,9 +214,9 @@ class Int(_Interval):
       assign(self, **{name: bound})
 
   def __contains__(self, value: object) -> bool:
-    if not isinstance(value, int) or isinstance(value, bool):
-      return False
-    return self.low <= value <= self.high
+    return (
+      isinstance(value, int) and is_number(value) and self.low <= value <= self.high
+    )
 
   def values_or_range(self) -> tuple[Value, ...]:
     if self.high - self.low >= MAX_LISTED:

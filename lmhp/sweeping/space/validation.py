@@ -6,9 +6,8 @@ The checks find each mistake before a program runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-import math
 
-from lmhp.declarations import Declaration
+from lmhp.declarations import Declaration, is_within_bounds
 from lmhp.errors import ConfigError, suggest
 from lmhp.sweeping.space.combinators import SpaceLike, as_space
 from lmhp.sweeping.space.compiled_space import CompiledSpace
@@ -131,7 +130,8 @@ def _check_path(
     choices = ', '.join(str(choice) for choice in declaration.choices)
     raise ConfigError(f'{path}: got {domain!r}, expected a Choice of {choices}')
 
-  # Its values, or both of its ends.
+  # Its values, or both of its ends. A tuple is compared with the first item of the base value.
+  base_item = next(iter(base), None) if isinstance(base, tuple) else base
   for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):
       raise ConfigError(
@@ -139,14 +139,7 @@ def _check_path(
       )
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
-      _check_item(path, item, domain, declaration, _item_of(base))
-
-
-def _item_of(base: object) -> object:
-  """Returns a value, or the first item of a tuple. None if the tuple is empty."""
-  if not isinstance(base, tuple):
-    return base
-  return base[0] if base else None
+      _check_item(path, item, domain, declaration, base_item)
 
 
 def _in_domain(value: Value, domain: Domain) -> str:
@@ -176,7 +169,7 @@ def _check_item(
     raise ConfigError(f'{got}one of {", ".join(choices)}{suggest(value, choices)}')
   if base is not None and not _has_type_of(value, base):
     raise ConfigError(f'{got}{_TYPE_WORDS[type(base)]}')
-  if is_number(value) and not _is_within_bounds(value, declaration):
+  if is_number(value) and not is_within_bounds(value, declaration):
     raise ConfigError(f'{got}{declaration.bounds or "a finite number"}')
 
 
@@ -190,15 +183,3 @@ def _has_type_of(value: Value, base: object) -> bool:
   if not is_number(value):
     return False
   return isinstance(base, float) or isinstance(value, int) or value.is_integer()
-
-
-def _is_within_bounds(number: float, declaration: Declaration) -> bool:
-  low = declaration.low
-  high = declaration.high
-  if not -math.inf < number < math.inf and number != declaration.neutral:
-    return False
-  if low is not None and (number < low or declaration.open_low and number == low):
-    return False
-  if high is not None and (number > high or declaration.open_high and number == high):
-    return False
-  return True
