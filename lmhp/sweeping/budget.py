@@ -102,8 +102,10 @@ def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
     # The first rung is after the warmups of all trials.
     after_warmup = 2 * task.longest_warmup_fraction(space)
     first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
-  steps = rungs(n_steps, sweep.eta, first_fraction)
-  return RungSchedule(steps, _scores_forks(task, sweep, space))
+  return RungSchedule(
+    steps=rungs(n_steps, sweep.eta, first_fraction),
+    cooldown=_scores_forks(task, sweep, space),
+  )
 
 
 def _scores_forks(task: Task, sweep: SweepConfig, space: Space) -> bool:

@@ -269,8 +269,12 @@ class SweepConfig(Section):
 
   def _check_objectives(self, method: SearchMethod) -> None:
     n_objectives = len(self.objective)
-    pair = 'one metric, or two for a Pareto front'
-    require(self, 1 <= n_objectives <= 2, 'objective', pair)
+    require(
+      self,
+      1 <= n_objectives <= 2,
+      'objective',
+      'one metric, or two for a Pareto front',
+    )
     require(
       self,
       n_objectives <= method.max_objectives,

@@ -82,9 +82,11 @@ def confirm(
 
   # Train the trials that the study does not have yet.
   points = [*best, BASE]
-  new_trials = _new_trials(engine, sweep, points)
   engine.train_cohorts(
-    'confirm', new_trials, data_per_trial=True, planned_steps=planned_steps
+    'confirm',
+    _new_trials(engine, sweep, points),
+    data_per_trial=True,
+    planned_steps=planned_steps,
   )
 
   # Compare each point with the base config, seed by seed.
@@ -92,8 +94,10 @@ def confirm(
   for point in points:
     trials = list(_trials_by_seed(engine, point).values())[: sweep.confirm_seeds]
     results[point] = {trial.seed: _value(trial) for trial in trials}
-  base = results[BASE]
-  return [_confirmed_point(p, results[p], base, sweep.signs[0]) for p in points]
+  return [
+    _confirmed_point(point, results[point], results[BASE], sweep.signs[0])
+    for point in points
+  ]
 
 
 def ranked_points(trials: Sequence[Trial], sign: float) -> list[int]:

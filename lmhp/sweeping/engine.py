@@ -70,8 +70,9 @@ class Engine:
     self.jobs = JobTable(self.task, lambda number: self.trials[number].overrides)
     self.progress_of: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
     self.states = PackStateStore(self.jobs, self.workdir)
-    curves = LossCurves(self.workdir, self.task.loss)
-    self.scores = TrialScores(self.task, self.sweep, self.autotuner, curves)
+    self.scores = TrialScores(
+      self.task, self.sweep, self.autotuner, LossCurves(self.workdir, self.task.loss)
+    )
 
   # --- trials -------------------------------------------------------------------------
 
@@ -170,8 +171,7 @@ class Engine:
     last_step = max(1, round(stage.fraction * jobs[0].steps))
     cooldown_steps = 0
     if stage.cooldown and stage.fraction < 1:
-      fraction = self.sweep.rung_cooldown_fraction
-      cooldown_steps = max(1, round(fraction * last_step))
+      cooldown_steps = max(1, round(self.sweep.rung_cooldown_fraction * last_step))
 
     packs = []
     start = 0
@@ -218,8 +218,9 @@ class Engine:
       trial = self.trials[number]
       # An earlier process may have stored some of the results before it was killed.
       if trial.result_of(stage.name) is None:
-        job = self.jobs[number]
-        updated.append(self.scores.trial_after(trial, job, stage, pack, result))
+        updated.append(
+          self.scores.trial_after(trial, self.jobs[number], stage, pack, result)
+        )
     if updated:
       self.update(updated)
     for number in pack.trials:

@@ -22,8 +22,8 @@ TOKENIZER_KEYS = ('data.path', 'data.tokenizer', 'data.tokenizer_vocab_size')
 SCORES_PER_TOKEN = ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
 """Metrics that cannot be compared between tokenizers."""
 
-STRUCTURE_SECTIONS = ('model', 'train', 'data')
-"""Sections whose static keys can change the cost of a trial."""
+STRUCTURE_SECTIONS = ('model.', 'train.', 'data.')
+"""Beginnings of the paths of keys in sections whose static keys can change the cost of a trial."""
 
 
 def checked_language_model(
@@ -148,8 +148,7 @@ def _check_matched_budget(
   base = task.job({}).known_metrics
   declarations = config_keys.keys()
   for path in sorted(paths_of(space)):
-    is_structure = path.partition('.')[0] in STRUCTURE_SECTIONS
-    if declarations[path].traced or not is_structure:
+    if declarations[path].traced or not path.startswith(STRUCTURE_SECTIONS):
       continue
     for value in values_of(space, path):
       try:

@@ -27,8 +27,7 @@ def format_result(result: StudyResult) -> str:
   workdir = as_path(result.workdir)
   lines = ['', *format_study(summary, result.base)]
 
-  counts = summary.trials_by_status.items()
-  statuses = ', '.join(f'{n} {status}' for status, n in counts if n)
+  statuses = ', '.join(f'{n} {s}' for s, n in summary.trials_by_status.items() if n)
   lines.append(
     f'trials: {statuses}. Tokens: {summary.tokens:,} for the search, '
     f'{summary.confirmation_tokens:,} for the confirmation. Time: {summary.seconds:,.0f} s'
@@ -80,8 +79,7 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
 
 
 def _format_confirmed(point: ConfirmedPoint, base: ConfirmedPoint) -> str:
-  n_seeds = len(point.values)
-  line = f'on {n_seeds} new seeds: {point.mean:.4f}'
+  line = f'on {len(point.values)} new seeds: {point.mean:.4f}'
   if any(point.diverged):
     n_point, n_base = point.diverged
     line += f', diverged on {n_point}, the base config on {n_base}'

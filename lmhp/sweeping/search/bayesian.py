@@ -73,9 +73,8 @@ def propose(name: str, state: SearchState, n_points: int) -> list[Point]:
   """
   # One seed for each point, so that the points do not depend on the size of the batch.
   # `key_of` hashes the seed of the study and the names.
-  seeds = []
-  for number in range(state.first_point, state.first_point + n_points):
-    seeds.append(key_of(state.seed, 'ask', name, str(number)) % 2**32)
+  numbers = range(state.first_point, state.first_point + n_points)
+  seeds = [key_of(state.seed, 'ask', name, str(number)) % 2**32 for number in numbers]
   space = CompiledSpace(state.space)
 
   # TPE uses the scores of pruned trials, but Optuna accepts them only for a single objective.
@@ -119,10 +118,9 @@ def _mean_result(
   """Returns the mean result of the trials of one point."""
   # A point is pruned if all of its trials are pruned. Otherwise, its pruned trials are ignored.
   unpruned = [trial for trial in trials if trial.status != 'pruned']
-  counted = unpruned or trials
 
   # The mean of each objective over the seeds.
-  columns = zip(*[trial.values or () for trial in counted], strict=True)
+  columns = zip(*[trial.values or () for trial in unpruned or trials], strict=True)
   values = tuple(statistics.fmean(column) for column in columns)
 
   # A sampler can compare pruned points by their scores at rungs that all seeds reached.

@@ -116,10 +116,8 @@ class CohortSearch:
       # Raises ConfigError for a point that cannot be trained, before the cohort is stored.
       for point in self._points(cohort):
         self._engine.task.job(point.overrides)
-    manifest = self._engine.study.manifest
-    self._engine.study.set_manifest(
-      dataclasses.replace(manifest, cohorts=(*cohorts, cohort))
-    )
+    study = self._engine.study
+    study.set_manifest(dataclasses.replace(study.manifest, cohorts=(*cohorts, cohort)))
     return cohort
 
   def _points(self, cohort: Cohort) -> list[Point]:
@@ -307,8 +305,9 @@ class CohortSearch:
     pruned = []
     for trial in self._engine.trials_of_cohort(cohort.name):
       if not trial.ended:
-        job = self._engine.jobs[trial.number]
-        values = self._engine.scores.objectives(trial.metrics, job)
+        values = self._engine.scores.objectives(
+          trial.metrics, self._engine.jobs[trial.number]
+        )
         pruned.append(dataclasses.replace(trial, status='pruned', values=values))
     self._engine.update(pruned)
 

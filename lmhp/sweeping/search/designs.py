@@ -101,9 +101,10 @@ class Design:
     """
     self._check_limits(stop)
     # Each parameter has its own stream of numbers, which gives point i its value i.
-    streams = {}
-    for parameter in self._compiled.parameters:
-      streams[parameter.name] = self.unit_values(parameter, start, stop).tolist()
+    streams = {
+      parameter.name: self.unit_values(parameter, start, stop).tolist()
+      for parameter in self._compiled.parameters
+    }
     points = []
     for i in range(stop - start):
       unit_values = {name: stream[i] for name, stream in streams.items()}
@@ -136,8 +137,8 @@ class Design:
     key = quasi_random.key_of(self.seed, self.method, stream_name(parameter.name))
     if self.method not in SEQUENCES:
       return quasi_random.random(key, start, stop)
-    sequence = SEQUENCES[self.method]
-    return sequence(key, self.dimensions[parameter.name], start, stop)
+    dimension = self.dimensions[parameter.name]
+    return SEQUENCES[self.method](key, dimension, start, stop)
 
 
 def max_points(space: SpaceLike) -> int | None:

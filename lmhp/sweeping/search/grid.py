@@ -168,9 +168,9 @@ def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
   points = [points[i] for i in order]
 
   # A value's weight is one divided by its share of the points.
-  columns = []
-  for codes in _value_codes(points, names):
-    columns.append((codes, len(points) / np.bincount(codes)))
+  columns = [
+    (codes, len(points) / np.bincount(codes)) for codes in _value_codes(points, names)
+  ]
 
   # The weight used by a point is the sum over its values of weight times occurrences.
   weight_used = np.zeros(len(points))
@@ -203,15 +203,6 @@ def _value_codes(
 # --- search method --------------------------------------------------------------------
 
 
-def _next_cohort(state: SearchState) -> CohortPlan:
-  return CohortPlan('grid', len(_new_points(state)))
-
-
-def _propose(state: SearchState, n_points: int) -> list[Point]:
-  del n_points  # `_next_cohort` counted the same points
-  return _new_points(state)
-
-
 def _new_points(state: SearchState) -> list[Point]:
   """Returns the points of the grid that no earlier cohort has."""
   earlier = {
@@ -226,8 +217,8 @@ def _new_points(state: SearchState) -> list[Point]:
 
 
 GRID = SearchMethod(
-  propose=_propose,
-  next_cohort=_next_cohort,
+  propose=lambda state, n_points: _new_points(state),
+  next_cohort=lambda state: CohortPlan('grid', len(_new_points(state))),
   keys=GridKeys,
   changeable_keys=('grid_levels',),
   n_points=lambda sweep, space: len(grid(space, keys_of(sweep, GridKeys).grid_levels)),

@@ -146,8 +146,7 @@ def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> Halvin
       if not points[p].diverged and stage.step not in points[p].scores
     ]
     if unfinished:
-      remaining = tuple(sorted(unfinished))
-      state.stage = dataclasses.replace(stage, points=remaining)
+      state.stage = dataclasses.replace(stage, points=tuple(sorted(unfinished)))
       break
   return state
 

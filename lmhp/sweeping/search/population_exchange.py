@@ -32,7 +32,6 @@ from lmhp.sweeping.space import (
   Point,
   Space,
   Value,
-  condition_holds,
   parameters,
   paths_of,
 )
@@ -134,31 +133,22 @@ def explore(
   greater or smaller number. A Choice of words stays. A Float of 0 changes only if a new value
   is drawn.
 
-  If a Choice changes, parameters that no longer exist are dropped, and parameters that begin to
-  exist are drawn.
-
   Args:
-    values: {parameter name: value} of the member that was copied. Names that are not among
-      `parameters` stay unchanged.
-    parameters: Parameters of the space, each parent before its children.
+    values: {parameter name: value} of the member that was copied.
+    parameters: Parameters of the space. None has a condition.
     seed: Seed of the search.
     exchange: Number of the exchange.
     slot: Slot of the replaced member.
     resample_probability: Probability that a value is drawn from its domain.
   """
-  # Values that are not parameters stay.
-  names = {parameter.name for parameter in parameters}
-  new = {name: value for name, value in values.items() if name not in names}
+  new = {}
   for parameter in parameters:
-    if not condition_holds(parameter.condition or (), new):
-      continue
     name = parameter.name
     domain = parameter.domain
     resample, unit_value, factor = _uniform_numbers(
       seed, 'pbt', exchange, slot, stream_name(name)
     )
-    # A parameter that begins to exist has no value to change.
-    if name not in values or resample < resample_probability:
+    if resample < resample_probability:
       new[name] = domain.value_at(unit_value)
     else:
       # Otherwise the copied value times one of the factors.

@@ -48,7 +48,6 @@ class PopulationTraining:
   ):
     self._engine = engine
     self._sweep = sweep
-    self._space = space
     self._rules = rules
     self._compiled = CompiledSpace(space)
 
@@ -77,12 +76,10 @@ class PopulationTraining:
     # Train part by part. An exchange follows each part but the last.
     for part, end in enumerate(ends):
       for slot, parent in enumerate(exchange.parents):
-        step = LineageStep(end, numbers[parent], exchange.values[slot])
-        lineages[slot].append(step)
+        lineages[slot].append(LineageStep(end, numbers[parent], exchange.values[slot]))
       if end == n_steps:
         self._store_lineages(numbers, lineages)
-      stage = self._stage(numbers, exchange, fixed, part, end / n_steps)
-      self._engine.train_to(stage)
+      self._engine.train_to(self._stage(numbers, exchange, fixed, part, end / n_steps))
       if end < n_steps:
         exchange = self._exchange(numbers, end, part, exchange)
 
@@ -92,11 +89,11 @@ class PopulationTraining:
     assert method.n_points is not None  # a population has a size
     state = SearchState(
       sweep=self._sweep,
-      space=self._space,
+      space=self._compiled.space,
       seed=self._sweep.search_seed,
       directions=self._sweep.directions,
     )
-    return method.propose(state, method.n_points(self._sweep, self._space))
+    return method.propose(state, method.n_points(self._sweep, self._compiled.space))
 
   def _members(self, points: Sequence[Point]) -> list[Trial]:
     """Returns the trials of the population. They are added to the study if they are new."""
@@ -160,7 +157,7 @@ class PopulationTraining:
       name=f'{COHORT}-{part}',
       trials=tuple(numbers),
       fraction=fraction,
-      data_per_trial=self._engine.data_per_trial(self._space),
+      data_per_trial=self._engine.data_per_trial(self._compiled.space),
       keep_states=not is_last,
       planned_steps=len(numbers) * self._engine.jobs[numbers[0]].steps,
       starts=starts,

@@ -52,8 +52,7 @@ def random_words(key: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
   # A block has four words.
   n_skipped = start % 4
   generator = np.random.Philox(key=key, counter=start // 4)
-  words = generator.random_raw(stop - start + n_skipped)
-  return words[n_skipped:]
+  return generator.random_raw(stop - start + n_skipped)[n_skipped:]
 
 
 def random(key: int, start: int, stop: int) -> npt.NDArray[np.float64]:

@@ -148,8 +148,7 @@ class Zip(Space):
   def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
     self._check_lengths()
     paths = tuple(path for path, _ in self.columns)
-    columns = [values for _, values in self.columns]
-    rows = tuple(zip(*columns, strict=True))
+    rows = tuple(zip(*[values for _, values in self.columns], strict=True))
     yield SpaceEntry(
       label='+'.join(paths),
       paths=paths,
@@ -200,8 +199,7 @@ class Chain(Space):
     assign(self, spaces=tuple(as_space(space) for space in spaces), role=role)
 
   def __repr__(self) -> str:
-    spaces = ', '.join(repr(space) for space in self.spaces)
-    return f'Chain({spaces}{keyword_role(self.role)})'
+    return f'Chain({", ".join(map(repr, self.spaces))}{keyword_role(self.role)})'
 
   def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
     if not self.spaces:

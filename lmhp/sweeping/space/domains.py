@@ -129,8 +129,7 @@ class Choice(Domain):
     assign(self, values=to_tuples(values), role=role)
 
   def __repr__(self) -> str:
-    values = ', '.join(repr(value) for value in self.values)
-    return f'Choice({values}{keyword_role(self.role)})'
+    return f'Choice({", ".join(map(repr, self.values))}{keyword_role(self.role)})'
 
   def __contains__(self, value: object) -> bool:
     return value in self.values

@@ -46,8 +46,8 @@ class _Interval(Domain):
 
   def __repr__(self) -> str:
     log = ', log=True' if self.log else ''
-    bounds = f'{self.low!r}, {self.high!r}'
-    return f'{type(self).__name__}({bounds}{log}{keyword_role(self.role)})'
+    name = type(self).__name__
+    return f'{name}({self.low!r}, {self.high!r}{log}{keyword_role(self.role)})'
 
   def _number_of(self, value: Value) -> Number:
     """Returns a value, checked to be in the interval."""

@@ -58,19 +58,15 @@ def values_of(
   """
   values: list[Value] = []
   range_ends: list[Value] = []
-  is_always_set = False
-  for entry in as_space(space).entries():
-    if path not in entry.paths:
-      continue
-    if not entry.conditions:
-      is_always_set = True
+  entries = [entry for entry in as_space(space).entries() if path in entry.paths]
+  for entry in entries:
     found = entry.values_of(path)
     if isinstance(found, Range):
       range_ends += found
     else:
       values += found
   # Points without an entry for the path keep the default.
-  if default is not ... and not is_always_set:
+  if default is not ... and all(entry.conditions for entry in entries):
     values.append(default)
   if not range_ends:
     return tuple(dict.fromkeys(values))

@@ -14,7 +14,6 @@ from lmhp.sweeping.space import (
   Choice,
   Float,
   Int,
-  Parameter,
   When,
   Zip,
   as_space,
@@ -28,7 +27,7 @@ SPACE = {
   'model.n_layers': Int(1, 40),
   'train.batch_size': Choice(32, 8, 16),
   'schedule.name': Choice('cosine', 'wsd_linear'),
-  'schedule.cooldown_fraction': When('schedule.name', 'wsd_linear', Float(0.05, 0.5)),
+  'schedule.cooldown_fraction': Float(0.05, 0.5),
 }
 VALUES = {
   LR: 1e-2,
@@ -169,26 +168,6 @@ def test_a_quarter_of_the_values_is_drawn_from_the_domain():
   assert 1e-4 <= drawn.min()
   assert drawn.max() <= 1e-1
   assert abs(np.median(np.log10(drawn)) + 2.5) < 0.2
-
-
-def test_parameters_exist_after_an_exchange_if_their_conditions_hold():
-  without_child = {**VALUES, 'schedule.name': 'cosine'}
-  del without_child['schedule.cooldown_fraction']
-  space = parameters(SPACE)
-  changes = set()
-  for values in (VALUES, without_child):
-    for slot in range(60):
-      new = explore(values, space, 0, 0, slot, resample_probability=0.6)
-      changes.add((values['schedule.name'], new['schedule.name']))
-      exists = 'schedule.cooldown_fraction' in new
-      assert exists == (new['schedule.name'] == 'wsd_linear')
-      assert new.get('schedule.cooldown_fraction', 0.1) in Float(0.05, 0.5)
-  assert len(changes) == 4
-
-
-def test_values_of_other_names_stay_unchanged():
-  space = (Parameter('x', ('x',), Float(0.5, 2.0), 'scientific'),)
-  assert explore({'a': 3, 'x': 1.0}, space, 0, 0, 0)['a'] == 3
 
 
 # --- spaces ---------------------------------------------------------------------------
