@@ -95,7 +95,9 @@ def build_request(
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
     # `to_config_dict` raises an error for a number or a list.
     base = config_lib.override(config_lib.to_config_dict(config), config_overrides)
-    task = checked_language_model(base, checked_sweep, _stored_dtype(stored))
+    # The precision of a study that exists.
+    dtype = stored.task.base_values.get('model.dtype') if stored else None
+    task = checked_language_model(base, checked_sweep, str(dtype) if dtype else None)
   else:
     task = config
     if config_overrides:
@@ -107,13 +109,6 @@ def build_request(
   return SweepRequest(
     task, checked_sweep, _manifest(task, checked_sweep), experiment_file
   )
-
-
-def _stored_dtype(stored: StudyManifest | None) -> str | None:
-  """Returns the precision of a study, or None if there is none yet."""
-  if stored is None or 'model.dtype' not in stored.task.base_values:
-    return None
-  return str(stored.task.base_values['model.dtype'])
 
 
 def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:

@@ -168,13 +168,15 @@ def _uniform_numbers(seed: int, *names: object) -> list[float]:
 def _exchange(state: PopulationState) -> Exchange:
   fraction = keys_of(state.sweep, PopulationKeys).pbt_replaced_fraction
   parents = exploit(state.scores, fraction, state.seed, state.exchange)
-  values: list[Mapping[str, Value]] = []
-  for slot, parent in enumerate(parents):
-    # A slot that copies another one changes the values that it copied.
-    copied = state.values[parent]
-    if parent != slot:
-      copied = explore(copied, state.parameters, state.seed, state.exchange, slot)
-    values.append(copied)
+  # A slot that copies another one changes the values that it copied.
+  values = [
+    state.values[slot]
+    if parent == slot
+    else explore(
+      state.values[parent], state.parameters, state.seed, state.exchange, slot
+    )
+    for slot, parent in enumerate(parents)
+  ]
   return Exchange(parents, tuple(values))
 
 
