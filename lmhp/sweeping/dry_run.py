@@ -170,9 +170,8 @@ def _structures(
   trained_fraction = plan.steps / (n_trials * task.job({}).steps)
   costs = []
   for jobs in jobs_of_structure.values():
-    n = (
-      max(1, round(len(jobs) * plan.n_points / len(previewed))) * sweep.seeds_per_point
-    )
+    n_here = max(1, round(len(jobs) * plan.n_points / len(previewed)))
+    n = n_here * sweep.seeds_per_point
     costs.append(_structure_cost(autotuner, jobs, n, trained_fraction, sweep))
   return costs
 
