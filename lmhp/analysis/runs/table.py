@@ -149,7 +149,7 @@ class Runs:
     return -self.objective if self.maximize else self.objective
 
   def to_objective(self, loss: Losses) -> Losses:
-    """Converts a value of `losses` to a value of the objective."""
+    """Converts a value of `losses` to a value of the objective, or the reverse."""
     return -loss if self.maximize else loss
 
   def require_axis(

@@ -109,8 +109,7 @@ def best_of_n(
   if method != 'dkw':
     # The median's curve needs the band at its own levels only.
     falling = tuple(np.unique(levels)[::-1].tolist())
-    tail = _tail_at_levels(n, falling, confidence, seed)
-    least, most = _beta_interval(n, tail)
+    least, most = _beta_interval(n, _tail_at_levels(n, falling, confidence, seed))
 
   # If the upper bound at an order statistic is at most the level, the quantile is at least
   # that order statistic, for any distribution.
@@ -118,15 +117,12 @@ def best_of_n(
   median_high = padded[1 + np.searchsorted(least, levels, side='left')]
   # Sample quantile: the smallest loss whose rank is at least n times the level.
   median = ordered[np.maximum(np.ceil(n * levels - 1e-9).astype(int), 1) - 1]
-  expected = np.full(len(counts), math.nan)
-  if (counts <= n).any():
-    expected[counts <= n] = expected_best(ordered, counts[counts <= n])
   return BestOfN(
     trials=counts,
     median=median,
     median_low=median_low,
     median_high=median_high,
-    expected=expected,
+    expected=expected_best(ordered, counts),
     # A higher distribution function means lower losses, so the upper band gives the low
     # end.
     expected_low=_mean_best(padded, np.append(band_high, 1.0), counts),
@@ -136,55 +132,34 @@ def best_of_n(
   )
 
 
-def expected_best(
-  losses: npt.ArrayLike,
-  trials: npt.ArrayLike | None = None,
-  with_replacement: bool = False,
-) -> np.ndarray:
+def expected_best(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
   """Returns expected validation performance: the mean best of k trials.
 
-  The mean is over all ways to take k of the study's trials. Without replacement it is the
-  U-statistic, which is unbiased (Tang et al., Showing Your Work Doesn't Always Work, ACL
-  2020). With replacement it is the V-statistic of Dodge et al. (Show Your Work, arXiv
-  1909.03004), which is biased towards worse values.
+  The mean is over all ways to take k of the study's trials. It is the U-statistic, which is
+  unbiased (Tang et al., Showing Your Work Doesn't Always Work, ACL 2020).
 
   Args:
-    losses: (T,) losses, less is better. NaN counts as inf.
-    trials: (K,) numbers from 1 to T. None takes all of them.
-    with_replacement: If True, returns the V-statistic, for comparison with other reports.
+    ordered: (T,) losses in rising order, less is better.
+    counts: (K,) numbers of trials, at least 1. The result of a number above T is NaN.
 
-  Raises:
-    ConfigError: If a number is above T without replacement.
-
-  >>> expected_best([1.0, 2.0, 3.0]).round(3).tolist()
+  >>> expected_best(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 3])).round(3).tolist()
   [2.0, 1.333, 1.0]
-  >>> expected_best([1.0, 2.0, 3.0], [2], with_replacement=True).round(3).tolist()
-  [1.556]
   """
-  ordered = ordered_losses(losses)
-  counts = _checked_counts(trials, len(ordered))
-  n = len(ordered)
-  if not with_replacement and counts.max() > n:
-    raise ConfigError(
-      f'trials: got {counts.max()}, expected at most {n}, the number of losses'
-    )
-  # Probability that none of k draws is among the best `rank` losses. Its decrease from
-  # one rank to the next is the probability that the best draw has that rank.
-  rank = np.arange(n + 1)
-  if with_replacement:
-    none_better = ((n - rank) / n) ** counts[:, None]
-  else:
-    from scipy.special import gammaln
+  from scipy.special import gammaln
 
-    # Ratio of binomial coefficients, in logarithms.
-    left = n - rank - counts[:, None]
-    log_ways = gammaln(n - rank + 1) - gammaln(np.maximum(left, 0) + 1)
-    log_all = gammaln(n + 1) - gammaln(n - counts + 1)
-    none_better = np.where(left >= 0, np.exp(log_ways - log_all[:, None]), 0.0)
+  n = len(ordered)
+  # Probability that none of k draws is among the best `rank` losses: a ratio of binomial
+  # coefficients, in logarithms. Its decrease from one rank to the next is the probability
+  # that the best draw has that rank.
+  rank = np.arange(n + 1)
+  left = n - rank - counts[:, None]
+  log_ways = gammaln(n - rank + 1) - gammaln(np.maximum(left, 0) + 1)
+  log_all = gammaln(n + 1) - gammaln(np.maximum(n - counts, 0) + 1)
+  none_better = np.where(left >= 0, np.exp(log_ways - log_all[:, None]), 0.0)
   weights = none_better[:, :-1] - none_better[:, 1:]
   # An infinite loss without weight does not count.
   finite = np.where(weights > 0, ordered, 0.0)
-  return (weights * finite).sum(axis=1)
+  return np.where(counts <= n, (weights * finite).sum(axis=1), math.nan)
 
 
 def ordered_losses(losses: npt.ArrayLike) -> np.ndarray:
@@ -249,9 +224,10 @@ def _beta_interval(n: int, tail: float) -> tuple[np.ndarray, np.ndarray]:
   from scipy.special import betaincinv
 
   ranks = np.arange(1, n + 1)
-  low = betaincinv(ranks, n + 1 - ranks, tail)
-  high = betaincinv(ranks, n + 1 - ranks, 1 - tail)
-  return low, high
+  return (
+    betaincinv(ranks, n + 1 - ranks, tail),
+    betaincinv(ranks, n + 1 - ranks, 1 - tail),
+  )
 
 
 @functools.lru_cache(maxsize=64)

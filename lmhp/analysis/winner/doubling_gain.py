@@ -33,24 +33,18 @@ class DoublingGain:
   """Gain to expect from twice as many trials.
 
   Attributes:
+    reason: The result as a sentence without a period, or why there is none.
     verdict: 'enough', 'more trials would pay', 'uncertain' or 'unknown'.
     gain: Expected best loss of T trials minus that of 2 T trials. NaN if unknown.
     low: Lower end of its interval.
     high: Upper end of the interval.
-    min_gain: Smallest gain that would pay.
-    confidence: Confidence of the interval.
-    n_trials: Number T of trials.
-    reason: The result as a sentence without a period, or why there is none.
   """
 
-  verdict: str
-  gain: float
-  low: float
-  high: float
-  min_gain: float
-  confidence: float
-  n_trials: int
   reason: str
+  verdict: str = UNKNOWN
+  gain: float = math.nan
+  low: float = math.nan
+  high: float = math.nan
 
 
 def gain_of_doubling(
@@ -95,32 +89,20 @@ def gain_of_doubling(
   ordered = ordered_losses(losses)
   n = len(ordered)
   smallest = abs(0.01 * float(ordered[0])) if min_gain is None else float(min_gain)
-  blank = DoublingGain(
-    verdict=UNKNOWN,
-    gain=math.nan,
-    low=math.nan,
-    high=math.nan,
-    min_gain=smallest,
-    confidence=confidence,
-    n_trials=n,
-    reason='',
-  )
   # Only the lowest losses are fitted. They must be finite and different.
   n_lowest = max(6, math.ceil(TAIL * n))
   if n < MIN_TRIALS or not np.isfinite(ordered[n_lowest - 1]):
-    n_finite = np.isfinite(ordered).sum()
-    reason = (
-      f'the gain from more trials is unknown: {n_finite} of {n} trials are finite, and '
-      f'{MIN_TRIALS} are needed'
+    return DoublingGain(
+      f'the gain from more trials is unknown: {np.isfinite(ordered).sum()} of {n} trials '
+      f'are finite, and {MIN_TRIALS} are needed'
     )
-    return dataclasses.replace(blank, reason=reason)
   if len(np.unique(ordered[:n_lowest])) < n_lowest:
-    reason = 'the gain from more trials is unknown: some of the best trials are equal'
-    return dataclasses.replace(blank, reason=reason)
+    return DoublingGain(
+      'the gain from more trials is unknown: some of the best trials are equal'
+    )
 
-  rng = np.random.default_rng(seed)
   # More trials pay if the whole interval is above the smallest useful gain.
-  gains = _posterior_gains(ordered[:n_lowest], n, rng, draws)
+  gains = _posterior_gains(ordered[:n_lowest], n, np.random.default_rng(seed), draws)
   levels = [(1 - confidence) / 2, 0.5, (1 + confidence) / 2]
   low, gain, high = np.quantile(gains, levels).tolist()
   verdict = UNCERTAIN
@@ -128,18 +110,12 @@ def gain_of_doubling(
     verdict = ENOUGH
   elif low > smallest:
     verdict = MORE
-  return dataclasses.replace(
-    blank,
-    verdict=verdict,
-    gain=gain,
-    low=low,
-    high=high,
-    reason=(
-      f'{n} more trials are expected to improve the best result by {gain:.3g} '
-      f'({confidence:.0%} interval {low:.3g} to {high:.3g}); a gain of {smallest:.3g} '
-      'would pay'
-    ),
+  reason = (
+    f'{n} more trials are expected to improve the best result by {gain:.3g} '
+    f'({confidence:.0%} interval {low:.3g} to {high:.3g}); a gain of {smallest:.3g} '
+    'would pay'
   )
+  return DoublingGain(reason, verdict, gain, low, high)
 
 
 def _posterior_gains(

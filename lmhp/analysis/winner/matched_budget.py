@@ -14,10 +14,10 @@ from lmhp.analysis.phrases import listed
 from lmhp.analysis.runs.table import Runs
 from lmhp.statistics.number_format import format_number
 
-BUDGETS = ('steps', 'tokens', 'flops', 'seconds')
 TOLERANCE = {'steps': 0.0, 'tokens': 0.0, 'flops': 1e-6, 'seconds': 0.1}
 """Relative difference up to which budgets count as equal. Seconds are measured."""
 UNITS = {'steps': 'steps', 'tokens': 'tokens', 'flops': 'FLOPs', 'seconds': 'seconds'}
+"""{budget: name in a sentence}."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BudgetRange:
   """Smallest and largest budget of the complete runs.
 
   Attributes:
-    name: One of `BUDGETS`.
+    name: One of `UNITS`.
     low: Smallest budget.
     high: Largest budget.
   """
@@ -51,7 +51,7 @@ def budget_ranges(runs: Runs) -> dict[str, BudgetRange]:
   """
   complete = runs.complete_runs()
   ranges = {}
-  for name in BUDGETS:
+  for name in UNITS:
     amounts = complete.measured.get(name, np.array([]))
     amounts = amounts[np.isfinite(amounts)]
     if len(amounts):
@@ -96,7 +96,7 @@ def describe_budgets(runs: Runs) -> str:
 def common_budgets(studies: Sequence[Mapping[str, BudgetRange]]) -> list[str]:
   """Returns the budgets that are equal within and between several studies."""
   common = []
-  for name in BUDGETS:
+  for name in UNITS:
     ranges = [study[name] for study in studies if name in study]
     if len(ranges) < len(studies) or not all(each.is_equal for each in ranges):
       continue

@@ -26,13 +26,10 @@ class RungAgreement:
   Attributes:
     step: Step of the rung.
     n_runs: Number of complete runs with a score at the rung.
-    n_pruned: Number of runs with a score there that were pruned, at the rung or later.
     spearman: Rank correlation of score and final objective over the complete runs.
     low: Lower end of its interval. NaN if there are too few runs.
     high: Upper end of the interval.
     kendall: Kendall's tau-b.
-    kendall_low: Lower end of its interval.
-    kendall_high: Upper end of the interval.
     corrected: Spearman's correlation corrected for the narrower range of scores that pruning
       leaves (Thorndike's case 2). Equal to `spearman` if no run was pruned.
     corrected_high: The same correction of `high`.
@@ -41,13 +38,10 @@ class RungAgreement:
 
   step: int
   n_runs: int
-  n_pruned: int
   spearman: float
   low: float
   high: float
   kendall: float
-  kendall_low: float
-  kendall_high: float
   corrected: float
   corrected_high: float
   rank_of_best: int
@@ -81,17 +75,15 @@ def rung_agreement(
   (100, 1.0, 1)
   """
   search = runs.search_runs()
-  # Scores of all rungs, with the sign of a loss.
-  sign = -1.0 if runs.maximize else 1.0
-  steps = sorted({step for scores in search.scores for step in scores})
   complete = search.complete_runs()
   pruned = search.select(search.status == 'pruned')
 
-  # Compare the order at each rung with the order at the end, over complete runs.
+  # Compare the order at each rung with the order at the end, over complete runs. Scores
+  # have the sign of a loss.
   agreements = []
-  for step in steps:
-    scores = _scores_at(complete, step) * sign
-    pruned_scores = _scores_at(pruned, step) * sign
+  for step in sorted({step for scores in search.scores for step in scores}):
+    scores = runs.to_objective(_scores_at(complete, step))
+    pruned_scores = runs.to_objective(_scores_at(pruned, step))
     pruned_scores = pruned_scores[np.isfinite(pruned_scores)]
     has_score = np.isfinite(scores)
     scores = scores[has_score]
@@ -99,15 +91,15 @@ def rung_agreement(
     # The order at the last step agrees with the end by definition.
     is_end = _is_last_step(complete, step) or np.allclose(scores, ends, rtol=1e-9)
     if len(scores) >= 3 and not is_end:
-      resample = _Resample(confidence, draws, seed)
-      agreements.append(_agreement(step, scores, ends, pruned_scores, resample))
+      agreements.append(
+        _agreement(step, scores, ends, pruned_scores, confidence, draws, seed)
+      )
   return agreements
 
 
 def _is_last_step(complete: Runs, step: int) -> bool:
   """Returns True if the runs end at a step."""
-  steps = complete.measured.get('steps', np.array([math.nan]))
-  return bool(np.nanmin(steps) <= step) if np.isfinite(steps).any() else False
+  return bool((complete.measured.get('steps', np.array([])) <= step).any())
 
 
 def _scores_at(runs: Runs, step: int) -> np.ndarray:
@@ -117,57 +109,44 @@ def _scores_at(runs: Runs, step: int) -> np.ndarray:
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Resample:
-  """Settings of the bootstrap."""
-
-  confidence: float
-  draws: int
-  seed: int
-
-
 def _agreement(
   step: int,
   scores: np.ndarray,
   ends: np.ndarray,
   pruned_scores: np.ndarray,
-  resample: _Resample,
+  confidence: float,
+  draws: int,
+  seed: int,
 ) -> RungAgreement:
   """Returns the agreement of scores (T,) with final losses (T,)."""
   n = len(ends)
-  rng = np.random.default_rng(resample.seed)
-  rho, tau = (float(c[0]) for c in _correlations(scores[None], ends[None]))
+  rho = float(_spearman(scores[None], ends[None])[0])
 
   # Percentiles over resampled runs.
-  spans = np.full((2, 2), math.nan)
+  low = high = math.nan
   if n >= MIN_RUNS_FOR_INTERVAL:
-    drawn = rng.integers(0, n, (resample.draws, n))
-    levels = [(1 - resample.confidence) / 2, (1 + resample.confidence) / 2]
-    for i, values in enumerate(_correlations(scores[drawn], ends[drawn])):
-      if np.isfinite(values).any():
-        spans[i] = np.nanquantile(values, levels)
+    drawn = np.random.default_rng(seed).integers(0, n, (draws, n))
+    resampled = _spearman(scores[drawn], ends[drawn])
+    if np.isfinite(resampled).any():
+      levels = [(1 - confidence) / 2, (1 + confidence) / 2]
+      low, high = np.nanquantile(resampled, levels).tolist()
 
   # Ratio of the spread of all scores to that of the complete runs.
   spread = float(np.std(scores))
-  all_spread = float(np.std(np.concatenate([scores, pruned_scores])))
   ratio = 1.0
   if len(pruned_scores) and spread > 0:
-    ratio = max(1.0, all_spread / spread)
-  # Rank at the rung of the run that is best at the end.
-  best = int(np.argmin(ends))
+    ratio = max(1.0, float(np.std(np.concatenate([scores, pruned_scores]))) / spread)
   return RungAgreement(
     step=step,
     n_runs=n,
-    n_pruned=len(pruned_scores),
     spearman=rho,
-    low=float(spans[0, 0]),
-    high=float(spans[0, 1]),
-    kendall=tau,
-    kendall_low=float(spans[1, 0]),
-    kendall_high=float(spans[1, 1]),
+    low=low,
+    high=high,
+    kendall=float(_kendall(scores[None], ends[None])[0]),
     corrected=_correct_range(rho, ratio),
-    corrected_high=_correct_range(float(spans[0, 1]), ratio),
-    rank_of_best=1 + int(np.sum(scores < scores[best])),
+    corrected_high=_correct_range(high, ratio),
+    # Rank at the rung of the run that is best at the end.
+    rank_of_best=1 + int(np.sum(scores < scores[np.argmin(ends)])),
   )
 
 
@@ -176,14 +155,18 @@ def _correct_range(correlation: float, ratio: float) -> float:
   return correlation * ratio / math.sqrt(1 + correlation**2 * (ratio**2 - 1))
 
 
-def _correlations(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns Spearman's rho and Kendall's tau-b of each row. NaN if one side is constant."""
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns Spearman's rho of each row. NaN if one side is constant."""
   from scipy.stats import rankdata
 
   ranks = [rankdata(x, axis=1) for x in (a, b)]
-  first, second = (r - r.mean(axis=1, keepdims=True) for r in ranks)
-  signs = [np.sign(r[:, :, None] - r[:, None, :]).reshape(len(r), -1) for r in ranks]
-  return _cosine(first, second), _cosine(signs[0], signs[1])
+  return _cosine(*(r - r.mean(axis=1, keepdims=True) for r in ranks))
+
+
+def _kendall(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns Kendall's tau-b of each row. NaN if one side is constant."""
+  signs = [np.sign(x[:, :, None] - x[:, None, :]).reshape(len(x), -1) for x in (a, b)]
+  return _cosine(*signs)
 
 
 def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -218,11 +201,10 @@ class RungScores:
 def rung_scores(runs: Runs) -> list[RungScores]:
   """Returns the scores at each rung that at least three complete runs passed."""
   complete = runs.complete_runs()
-  steps = sorted({step for scores in complete.scores for step in scores})
   # The last score of a run is its end, not a rung.
   last_steps = np.array([max(scores, default=-1) for scores in complete.scores])
   rungs = []
-  for step in steps:
+  for step in sorted({step for scores in complete.scores for step in scores}):
     scores = _scores_at(complete, step)
     rows = np.isfinite(scores) & (last_steps > step)
     if rows.sum() >= 3:

@@ -71,7 +71,6 @@ class Winner:
     method: 'fresh_seeds', 'conditional' or 'none'.
     noise_sd: Standard deviation between seeds that was used. NaN if unknown.
     freedom: Degrees of freedom of the noise. inf if the noise is known.
-    n_fresh: Number of fresh seeds.
     reason: Method of the interval in words, or the reason why there is none.
     correlation: Correlation between the noise of two points on one seed.
   """
@@ -82,8 +81,7 @@ class Winner:
   mean: float
   runner_up: float
   confidence: float
-  n_fresh: int = 0
-  correlation: float = 0.0
+  correlation: float
   expected: float = math.nan
   low: float = math.nan
   high: float = math.nan
@@ -102,24 +100,15 @@ class Winner:
     """The expected loss, or the mean in the search if it is unknown."""
     return self.expected if math.isfinite(self.expected) else self.mean
 
-  @property
-  def selection_bias(self) -> float:
-    """Expected loss minus mean in the search."""
-    return self.expected - self.mean
 
-
-def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
+def find_winner(runs: Runs) -> Winner | None:
   """Finds the best point of a search, and its expected loss on a fresh seed.
 
   Args:
     runs: Table of runs, with the runs of the confirmation if there are any.
-    confidence: Confidence of the interval.
 
   Returns:
     The winner. None if no point is complete.
-
-  Raises:
-    ConfigError: If `confidence` is not between 0 and 1.
   """
   search = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'diverged'))
@@ -129,20 +118,12 @@ def find_winner(runs: Runs, confidence: float = 0.9) -> Winner | None:
   points = search.rows_by_point().values()
   if not any(np.isfinite(losses[rows]).all() for rows in points):
     return None
-  winner = expected_loss_of_best(
-    losses, search.point, confidence=confidence, seeds=search.seed
-  )
+  winner = expected_loss_of_best(losses, search.point, seeds=search.seed)
   fresh = runs.confirmation_runs(winner.point)
-  if not len(fresh):
-    return winner
   # On fresh seeds, a divergence makes the expected loss infinite.
   fresh_losses = np.where(fresh.status == 'diverged', math.inf, fresh.losses)
   return expected_loss_of_best(
-    losses,
-    search.point,
-    fresh_losses=fresh_losses,
-    confidence=confidence,
-    seeds=search.seed,
+    losses, search.point, seeds=search.seed, fresh_losses=fresh_losses
   )
 
 
@@ -191,22 +172,25 @@ def expected_loss_of_best(
   >>> expected_loss_of_best([3.02, 3.01, 3.03]).method
   'none'
   """
-  _check_ranges(noise_sd, confidence, noise_freedom)
-  search = _finite_points(losses, points, seeds)
+  check_confidence(confidence)
+  if noise_sd is not None and not 0 < noise_sd < math.inf:
+    raise ConfigError(
+      f'noise_sd: got {noise_sd}, expected a finite number above 0, or None if it is unknown'
+    )
+  if not noise_freedom > 0:
+    raise ConfigError(f'noise_freedom: got {noise_freedom}, expected a number above 0')
+  loss, point_of_run, seed = _finite_points(losses, points, seeds)
   fresh = np.asarray(fresh_losses, np.float64)
   if fresh.ndim != 1:
     raise ConfigError(f'fresh_losses: got shape {fresh.shape}, expected a list')
-  rows = rows_by_point(search.points)
+  rows = rows_by_point(point_of_run)
   # Mean loss of each point over its seeds. The lowest wins.
-  means = {
-    point: float(np.mean(search.losses[indices])) for point, indices in rows.items()
-  }
+  means = {point: float(np.mean(loss[indices])) for point, indices in rows.items()}
   point = min(means, key=lambda each: means[each])
   # A given noise replaces the one that the seeds show.
-  estimated = seed_noise(search.losses, search.points, search.seeds)
-  noise = estimated
+  noise = seed_noise(loss, point_of_run, seed)
   if noise_sd is not None:
-    noise = SeedNoise(float(noise_sd), float(noise_freedom), estimated.correlation)
+    noise = SeedNoise(float(noise_sd), float(noise_freedom), noise.correlation)
   if noise.noise <= ROUNDING * abs(means[point]):
     # The seeds of each point are copies of one run, which shows no noise.
     noise = SeedNoise(math.nan, noise.degrees_of_freedom, noise.correlation)
@@ -220,8 +204,7 @@ def expected_loss_of_best(
     mean=means[point],
     runner_up=min(others, default=math.inf),
     confidence=float(confidence),
-    n_fresh=len(fresh),
-    correlation=estimated.correlation,
+    correlation=noise.correlation,
   )
   # Fresh seeds are free of selection bias, so they are preferred to the search.
   if len(fresh):
@@ -232,38 +215,16 @@ def expected_loss_of_best(
       cause = 'the seeds of each point are equal, as copies of one run are'
     reason = f'{cause}, so the noise between seeds and the selection bias are unknown'
     return dataclasses.replace(winner, reason=reason)
-  lead = _lead(means, rows, search.seeds, winner)
-  return _conditional(winner, lead, noise)
+  return _conditional(winner, _lead(means, rows, seed, winner), noise)
 
 
 # --- data -------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Search:
-  """Runs (T,) of the points whose runs are all finite."""
-
-  losses: np.ndarray
-  points: np.ndarray
-  seeds: np.ndarray | None
-
-
-def _check_ranges(
-  noise_sd: float | None, confidence: float, noise_freedom: float
-) -> None:
-  check_confidence(confidence)
-  if noise_sd is not None and not 0 < noise_sd < math.inf:
-    raise ConfigError(
-      f'noise_sd: got {noise_sd}, expected a finite number above 0, or None if it is unknown'
-    )
-  if not noise_freedom > 0:
-    raise ConfigError(f'noise_freedom: got {noise_freedom}, expected a number above 0')
-
-
 def _finite_points(
   losses: npt.ArrayLike, points: npt.ArrayLike | None, seeds: npt.ArrayLike | None
-) -> _Search:
-  """Returns the runs of the points that can win."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+  """Returns loss, point and seed (T,) of the runs of the points that can win."""
   loss = np.asarray(losses, np.float64)
   point = np.arange(len(loss)) if points is None else np.asarray(points)
   seed = None if seeds is None else np.asarray(seeds)
@@ -283,9 +244,7 @@ def _finite_points(
       f'losses: got {len(loss)} runs and no point whose runs are all finite, expected at '
       'least one'
     )
-  return _Search(
-    loss[is_finite], point[is_finite], None if seed is None else seed[is_finite]
-  )
+  return loss[is_finite], point[is_finite], None if seed is None else seed[is_finite]
 
 
 def _lead(
@@ -322,8 +281,8 @@ def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Wi
   """
   n = len(fresh)
   mean = float(np.mean(fresh))
-  if not np.isfinite(fresh).all():
-    n_diverged = int(np.sum(~np.isfinite(fresh)))
+  n_diverged = int(np.sum(~np.isfinite(fresh)))
+  if n_diverged:
     reason = (
       f'{n_diverged} of {n} fresh seeds diverged, so the expected loss is not finite'
     )
@@ -347,8 +306,7 @@ def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Wi
     return dataclasses.replace(winner, expected=mean, reason=reason)
 
   sd = math.sqrt(squares if math.isinf(freedom) else squares / freedom)
-  quantile = student_quantile((1 + winner.confidence) / 2, freedom)
-  half = quantile * sd / math.sqrt(n)
+  half = student_quantile((1 + winner.confidence) / 2, freedom) * sd / math.sqrt(n)
   reason = f"Student's interval of {n} fresh seed{'s' if n > 1 else ''}"
   if is_borrowed:
     reason += ', with the noise of the search'

@@ -32,7 +32,6 @@ def test_correlations_are_those_of_scipy():
   assert rung.spearman == pytest.approx(stats.spearmanr(scores, final).statistic)
   assert rung.kendall == pytest.approx(stats.kendalltau(scores, final).statistic)
   assert rung.low < rung.spearman < rung.high
-  assert rung.kendall_low < rung.kendall < rung.kendall_high
 
 
 def test_without_pruned_runs_there_is_no_correction():
@@ -40,7 +39,6 @@ def test_without_pruned_runs_there_is_no_correction():
   final = rng.standard_normal(30)
   (rung,) = rung_agreement(scored_runs(final + rng.standard_normal(30), final))
   assert rung.corrected == rung.spearman
-  assert rung.n_pruned == 0
 
 
 def test_interval_covers_the_correlation_of_a_normal_pair():
@@ -71,7 +69,7 @@ def test_correction_restores_the_correlation_of_all_runs():
       status=np.where(pruned, 'pruned', 'complete'),
     )
     (rung,) = rung_agreement(runs, draws=20)
-    assert (rung.n_runs, rung.n_pruned) == (40, 80)
+    assert rung.n_runs == 40
     corrected.append(rung.corrected)
     of_complete.append(rung.spearman)
     of_all.append(stats.spearmanr(a, final).statistic)
