@@ -26,7 +26,6 @@ from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import MIN_RUNS, ScalingLaw, fit_scaling_law
 from lmhp.analysis.winner.best_of_n_curve import BestOfN, best_of_n
-from lmhp.analysis.winner.confirmation import confirm
 from lmhp.analysis.winner.doubling_gain import DoublingGain, gain_of_doubling
 from lmhp.analysis.winner.matched_budget import (
   BudgetRange,
@@ -39,7 +38,7 @@ from lmhp.analysis.winner.rung_agreement import (
   rung_agreement,
   rung_scores,
 )
-from lmhp.analysis.winner.winner import Winner, find_winner
+from lmhp.analysis.winner.winner import Winner, confirm, find_winner
 from lmhp.errors import ConfigError, suggest
 from lmhp.registry import load_installed_plugins
 from lmhp.statistics.confirmation import Confirmation

@@ -1,12 +1,29 @@
-"""Numbers, lists and settings in a sentence."""
+"""Numbers, lists and settings as text: in a sentence, a caption or a cell."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+from typing import TypeGuard
+
+import numpy as np
 
 from lmhp.analysis.runs.columns import is_numeric, to_float
-from lmhp.statistics.number_format import format_number
+from lmhp.statistics.number_format import MISSING, format_number
+
+
+def shortened(text: str, length: int) -> str:
+  """Returns a text, cut to a length."""
+  return text if len(text) <= length else f'{text[: length - 1]}…'
+
+
+def sentence(text: str) -> str:
+  """Returns a text as a sentence, with a capital letter and a period.
+
+  >>> sentence('there is one seed')
+  'There is one seed.'
+  """
+  return f'{text[:1].upper()}{text[1:]}.'
 
 
 def amount(value: float | None) -> str:
@@ -38,12 +55,18 @@ def interval_text(low: float, high: float, confidence: float) -> str:
   return f'{confidence:.0%} interval {lower} to {upper}'
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str], most: int | None = None) -> str:
   """Returns words as a list in a sentence.
 
-  >>> listed(['a']), listed(['a', 'b', 'c'])
-  ('a', 'a, b and c')
+  Args:
+    words: The words.
+    most: Largest number of words that are listed. None lists all.
+
+  >>> listed(['a']), listed(['a', 'b', 'c']), listed(['a', 'b', 'c'], 1)
+  ('a', 'a, b and c', 'a and 2 more')
   """
+  if most is not None and len(words) > most:
+    words = [*words[:most], f'{len(words) - most} more']
   if len(words) < 2:
     return ''.join(words)
   return f'{", ".join(words[:-1])} and {words[-1]}'
@@ -84,3 +107,30 @@ def rung_note(rung: int | None) -> str:
     f' Runs are compared at step {rung:,}, because most trials were stopped early. The '
     'result at the end of training may differ.'
   )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+  """Returns True for a finite number. A bool is none."""
+  if not isinstance(value, (int, float, np.integer, np.floating)):
+    return False
+  return not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: object, digits: int = 4) -> str:
+  """Returns a value of a table as text, `MISSING` if it is no finite number.
+
+  >>> number(0.000312), number(1234567), number(float('nan')), number('cosine')
+  ('0.000312', '1,234,567', '–', '–')
+  """
+  return format_number(value, digits) if is_number(value) else MISSING
+
+
+def interval(low: float, high: float) -> str:
+  """Returns the ends of a confidence interval, with two significant digits.
+
+  >>> interval(0.00012, 0.0031), interval(0.00012, math.inf)
+  ('0.00012 to 0.0031', '0.00012 to no upper bound')
+  """
+  lower = number(low, 2) if math.isfinite(low) else 'no lower bound'
+  upper = number(high, 2) if math.isfinite(high) else 'no upper bound'
+  return f'{lower} to {upper}'

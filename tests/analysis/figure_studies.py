@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import re
 
 import numpy as np
 
-from lmhp.analysis.report.document import Figure
+from lmhp.analysis.report.document import Figure, to_strict_json
 from lmhp.analysis.report.figures import style
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Curve, Runs
+from lmhp.typing import JSON
 
 CHOICES = ('cosine', 'wsd', '<b>const')
 
@@ -137,7 +138,7 @@ def check(figure: Figure, runs: Runs | None = None) -> None:
   import plotly.graph_objects as go
 
   for theme in style.PALETTES:
-    go.Figure(style.with_theme(figure, theme))
+    go.Figure(with_theme(figure, theme))
   assert figure.title
   assert figure.caption.endswith('.')
   assert 'nan' not in figure.caption.lower().split()
@@ -192,3 +193,41 @@ def leaves(value: object, path=('',)) -> Iterator[tuple[tuple[str, ...], object]
       yield from leaves(inner, path)
   else:
     yield path, value
+
+
+# --- colours ------------------------------------------------------------------------
+
+
+def with_theme(figure: Figure, theme: str = 'light') -> dict[str, JSON]:
+  """Returns a figure as Plotly takes it, with the colours of a theme."""
+  margins = figure.layout.get('margin', {})
+  titled = {
+    **figure.layout,
+    'height': figure.height,
+    'title': {'text': style.plain_text(figure.title)},
+    'margin': {**margins, 't': 60},
+  }
+  palette = style.PALETTES[theme]
+  return {
+    'data': _replace_colours(to_strict_json(list(figure.data)), palette),
+    'layout': _replace_colours(to_strict_json(titled), palette),
+  }
+
+
+def _replace_colours(value: JSON, palette: Mapping[str, str], key: str = '') -> JSON:
+  """Replaces the tokens of colours, such as '$blue/0.5', by the colours of a palette."""
+  if isinstance(value, dict):
+    return {name: _replace_colours(v, palette, name) for name, v in value.items()}
+  if isinstance(value, list):
+    return [_replace_colours(item, palette, key) for item in value]
+  if not isinstance(value, str) or 'color' not in key:
+    return value
+  # '$name' or '$name/opacity'. The palette has #rrggbb.
+  token = re.fullmatch(r'\$(\w+)(?:/([\d.]+))?', value)
+  if token is None:
+    return value
+  colour = palette[token[1]]
+  if not token[2]:
+    return colour
+  channels = ','.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
+  return f'rgba({channels},{token[2]})'

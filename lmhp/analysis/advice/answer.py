@@ -104,14 +104,11 @@ def _compared_with_base(
   """Returns the answer of a winner that is better or worse than the base config."""
   kind = 'better_than_base' if confirmation.verdict == BETTER else 'worse_than_base'
   if not math.isfinite(confirmation.difference):
-    n_seeds = len(confirmation.seeds)
+    seeds = counted(len(confirmation.seeds), 'seed')
     return dataclasses.replace(
       blank,
       kind=kind,
-      title=(
-        f'Trial {number} trains, and the base config diverged on all '
-        f'{counted(n_seeds, "seed")}.'
-      ),
+      title=f'Trial {number} trains, and the base config diverged on all {seeds}.',
     )
   difference = abs(confirmation.difference)
   return dataclasses.replace(
@@ -143,12 +140,10 @@ def _best_trial(
   evidence = 'The base config was not run beside the best trial.'
   if confirmation is not None:
     evidence = describe_pairs(confirmation, runs.unit)
+  words = 'has a significant effect'
+  if len(significant) > 1:
+    words = 'have significant effects'
   names = listed([effect.axis for effect in significant])
-  words = (
-    'has a significant effect'
-    if len(significant) == 1
-    else ('have significant effects')
-  )
   return dataclasses.replace(
     blank,
     kind='best_trial',
@@ -160,16 +155,16 @@ def _best_trial(
 
 def describe_pairs(confirmation: Confirmation, unit: str) -> str:
   """Returns a sentence about the winner and the base config on fresh seeds."""
-  n = len(confirmation.seeds)
+  seeds = counted(len(confirmation.seeds), 'fresh seed')
   if confirmation.winner_diverged or confirmation.base_diverged:
     return (
-      f'On {counted(n, "fresh seed")}, the winner diverged {confirmation.winner_diverged} '
-      f'times and the base config {confirmation.base_diverged} times.'
+      f'On {seeds}, the winner diverged {confirmation.winner_diverged} times and the base '
+      f'config {confirmation.base_diverged} times.'
     )
   if not math.isfinite(confirmation.low):
-    return f'Both ran on {counted(n, "fresh seed")}, which is too few for an interval.'
+    return f'Both ran on {seeds}, which is too few for an interval.'
   return (
-    f'On the same {counted(n, "fresh seed")}, the mean is '
+    f'On the same {seeds}, the mean is '
     f'{amount(float(np.mean(confirmation.winner)))} for the winner and '
     f'{amount(float(np.mean(confirmation.base)))} for the base config. The difference is '
     f'{quantity(confirmation.difference, unit)} '

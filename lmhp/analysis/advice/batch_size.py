@@ -13,7 +13,7 @@ import numpy as np
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, interval_text
 from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs
+from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 from lmhp.analysis.scaling.critical_batch_size import (
   CriticalBatch,
   critical_batch_size,
@@ -134,8 +134,7 @@ def _stretches(curve: Curve) -> list[Curve]:
 
 
 def _critical_batch(runs: Runs) -> CriticalBatchOfRuns | None:
-  varied = runs.varied_axes()
-  name = next((name for name in BATCH_SIZE_NAMES if name in varied), None)
+  name = next((name for name in BATCH_SIZE_NAMES if name in runs.varied_axes()), None)
   if name is None or runs.axes[name].is_choice:
     return None
   if 'loss' not in runs.objective_name or runs.maximize:
@@ -177,16 +176,13 @@ def _critical_batch(runs: Runs) -> CriticalBatchOfRuns | None:
 
 def _loss_curve(curve: Curve, objective: str) -> tuple[np.ndarray, np.ndarray] | None:
   """Returns steps and losses: of five evaluations or more, or else of smoothed training."""
-  evaluated = curve.get(objective, np.array([]))
-  finite = np.isfinite(evaluated)
-  if finite.sum() >= MIN_EVALUATIONS:
-    return curve['step'][finite], evaluated[finite]
-  train = curve.get('loss_nats', np.array([]))
-  finite = np.isfinite(train)
-  if finite.sum() >= MIN_TRAIN_ROWS:
-    half_life = max(2.0, finite.sum() / 50)
-    return curve['step'][finite], exponential_moving_average(train[finite], half_life)
-  return None
+  step, evaluated = finite_rows(curve, objective)
+  if len(step) >= MIN_EVALUATIONS:
+    return step, evaluated
+  step, train = finite_rows(curve, 'loss_nats')
+  if len(step) < MIN_TRAIN_ROWS:
+    return None
+  return step, exponential_moving_average(train, max(2.0, len(step) / 50))
 
 
 # --- findings ---------------------------------------------------------------------------
@@ -195,17 +191,14 @@ def _loss_curve(curve: Curve, objective: str) -> tuple[np.ndarray, np.ndarray] |
 def noise_scale(batch_size: BatchSizeAnalysis) -> list[Finding]:
   """Reports the gradient noise scale at the end of the run, beside its batch size."""
   measured = batch_size.noise_scale
-  if (
-    measured is None
-    or not measured.scales
-    or not math.isfinite(measured.scales[-1].batch_size)
-  ):
+  if measured is None or not measured.scales:
     return []
   last = measured.scales[-1]
+  if not math.isfinite(last.batch_size):
+    return []
+  comparison = 'above it, so a smaller batch would save tokens'
   if measured.batch_tokens < last.batch_size:
     comparison = 'below it, so a larger batch would save steps'
-  else:
-    comparison = 'above it, so a smaller batch would save tokens'
   return [
     Finding(
       kind='noise_scale',

@@ -16,6 +16,7 @@ from lmhp.analysis.phrases import (
   p_text,
   quantity,
   rung_note,
+  sentence,
   setting,
 )
 from lmhp.analysis.runs.table import Runs
@@ -33,34 +34,32 @@ def effect_of_each(
   runs: Runs, effects: Sequence[Effect], rung: int | None
 ) -> list[Finding]:
   """Reports axes with a significant effect, and the gain from their best value."""
-  findings = []
-  for effect in significant_effects(effects):
-    findings.append(
-      Finding(
-        kind='significant_effect',
-        level='note',
-        title=(
-          f'{effect.axis} has a significant effect: its best value '
-          f'({setting(effect.best_value)}) is {quantity(effect.gain, runs.unit)} better than '
-          'a typical one.'
-        ),
-        evidence=(
-          f'{interval_text(effect.gain_low, effect.gain_high, effect.confidence)}; '
-          f'{p_text(effect.p_holm)} with Holm correction over all hyperparameters, from '
-          f'{counted(effect.n_points, "point")}.{rung_note(rung)}'
-        ),
-        numbers={
-          'gain': effect.gain,
-          'low': effect.gain_low,
-          'high': effect.gain_high,
-          'p_holm': effect.p_holm,
-          'best': effect.best_value,
-        },
-        axes=(effect.axis,),
-        effect_nats=float(np.nan_to_num(effect.gain)),
-      )
+  return [
+    Finding(
+      kind='significant_effect',
+      level='note',
+      title=(
+        f'{effect.axis} has a significant effect: its best value '
+        f'({setting(effect.best_value)}) is {quantity(effect.gain, runs.unit)} better than '
+        'a typical one.'
+      ),
+      evidence=(
+        f'{interval_text(effect.gain_low, effect.gain_high, effect.confidence)}; '
+        f'{p_text(effect.p_holm)} with Holm correction over all hyperparameters, from '
+        f'{counted(effect.n_points, "point")}.{rung_note(rung)}'
+      ),
+      numbers={
+        'gain': effect.gain,
+        'low': effect.gain_low,
+        'high': effect.gain_high,
+        'p_holm': effect.p_holm,
+        'best': effect.best_value,
+      },
+      axes=(effect.axis,),
+      effect_nats=float(np.nan_to_num(effect.gain)),
     )
-  return findings
+    for effect in significant_effects(effects)
+  ]
 
 
 def no_effect(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
@@ -70,11 +69,13 @@ def no_effect(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
     return []
   # Gains are small or large in comparison with the largest significant one.
   strongest = max(significant, key=lambda effect: np.nan_to_num(effect.gain))
+  small = [
+    effect
+    for effect in effects
+    if effect not in significant and effect.gain_high <= MAX_GAIN_RATIO * strongest.gain
+  ]
   findings = []
-  for effect in effects:
-    is_small = effect.gain_high <= MAX_GAIN_RATIO * strongest.gain
-    if effect in significant or not is_small:
-      continue
+  for effect in small:
     limit = 'less than the noise'
     if effect.gain_high > 0:
       limit = f'at most {quantity(effect.gain_high, runs.unit)}'
@@ -100,27 +101,23 @@ def no_effect(runs: Runs, effects: Sequence[Effect]) -> list[Finding]:
 
 def interacting_pairs(runs: Runs, interactions: Sequence[Interaction]) -> list[Finding]:
   """Reports pairs of hyperparameters that interact."""
-  findings = []
-  for pair in interactions:
-    if not pair.significant():
-      continue
-    words = pair.description or f'{pair.axes[0]} and {pair.axes[1]} interact'
-    findings.append(
-      Finding(
-        kind='interaction',
-        level='note',
-        title=f'{words[:1].upper()}{words[1:]}.',
-        evidence=(
-          f'{p_text(pair.p_holm)} with Holm correction over all pairs. To use one value of '
-          f'{pair.axes[0]} for all values of {pair.axes[1]} costs '
-          f'{quantity(pair.size, runs.unit)} on average. Tune them together.'
-        ),
-        numbers={'size': pair.size, 'p_holm': pair.p_holm},
-        axes=pair.axes,
-        effect_nats=float(np.nan_to_num(pair.size)),
-      )
+  return [
+    Finding(
+      kind='interaction',
+      level='note',
+      title=sentence(pair.description or f'{pair.axes[0]} and {pair.axes[1]} interact'),
+      evidence=(
+        f'{p_text(pair.p_holm)} with Holm correction over all pairs. To use one value of '
+        f'{pair.axes[0]} for all values of {pair.axes[1]} costs '
+        f'{quantity(pair.size, runs.unit)} on average. Tune them together.'
+      ),
+      numbers={'size': pair.size, 'p_holm': pair.p_holm},
+      axes=pair.axes,
+      effect_nats=float(np.nan_to_num(pair.size)),
     )
-  return findings
+    for pair in interactions
+    if pair.significant()
+  ]
 
 
 def effect_of_each_kind(runs: Runs, kind_effects: KindEffects | None) -> list[Finding]:

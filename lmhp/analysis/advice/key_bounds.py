@@ -78,13 +78,14 @@ def rounded_range(axis: Axis, low: float, high: float) -> tuple[float, float]:
   high = min(high, bounds.high)
   if axis.is_integer:
     return round(low), round(high)
+  return (
+    _rounded_end(low, bounds.low, bounds.open_low, axis.low),
+    _rounded_end(high, bounds.high, bounds.open_high, axis.high),
+  )
+
+
+def _rounded_end(end: float, bound: float, is_open: bool, axis_end: float) -> float:
   # An open bound itself is not allowed. Go half the way from the axis's end to it.
-  if bounds.open_low and low <= bounds.low:
-    low = bounds.low + round_to_digits((axis.low - bounds.low) / 2)
-  else:
-    low = round_to_digits(low)
-  if bounds.open_high and high >= bounds.high:
-    high = bounds.high - round_to_digits((bounds.high - axis.high) / 2)
-  else:
-    high = round_to_digits(high)
-  return low, high
+  if is_open and end == bound:
+    return bound + round_to_digits((axis_end - bound) / 2)
+  return round_to_digits(end)

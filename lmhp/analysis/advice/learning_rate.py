@@ -85,10 +85,11 @@ def initial_loss(runs: Runs) -> float:
   first_losses = [
     float(curve['loss_nats'][0])
     for curve in runs.curves.values()
-    if len(curve.get('loss_nats', ())) and curve['step'][0] <= 1
+    if len(curve.get('loss_nats', ()))
+    and curve['step'][0] <= 1
+    and math.isfinite(curve['loss_nats'][0])
   ]
-  finite = [loss for loss in first_losses if math.isfinite(loss)]
-  return float(np.median(finite)) if finite else math.nan
+  return float(np.median(first_losses)) if first_losses else math.nan
 
 
 def _edge_note(runs: Runs, learning_rate: float) -> str:
@@ -102,8 +103,8 @@ def _edge_note(runs: Runs, learning_rate: float) -> str:
   momentum = to_float(base.get(f'optimizer.{key}'))
   if not 0 <= momentum < 1:
     return ''
-  edge = edge_of_stability(name, learning_rate, momentum)
+  edge = amount(edge_of_stability(name, learning_rate, momentum))
   return (
     f' At a learning rate of {amount(learning_rate)}, the steps of {name} are stable up to a '
-    f'sharpness of {amount(edge)} (edge of stability, Cohen et al.).'
+    f'sharpness of {edge} (edge of stability, Cohen et al.).'
   )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from lmhp.analysis.advice import (
   answer,
   batch_size,
-  early_stopping,
   effects,
   learning_rate,
   search_space,
@@ -121,7 +120,7 @@ register_finding(
 register_finding(
   'unfair_early_stopping',
   needs=('curve_runs', 'rung_agreement'),
-  rule=early_stopping.unfair_early_stopping,
+  rule=study_design.unfair_early_stopping,
   for_single_run=True,
 )
 register_finding(

@@ -57,11 +57,9 @@ def optimum_at_bound(
     optimum = optima.get(effect.axis)
     if optimum is None or not optimum.at_bound:
       continue
-    if not _best_runs_are_near(runs, axis, optimum.at_bound):
-      continue
     # A range around the old bound. None if the hyperparameter cannot go beyond it.
     proposal = shifted_range(axis, optimum.at_bound)
-    if proposal is None:
+    if proposal is None or not _best_runs_are_near(runs, axis, optimum.at_bound):
       continue
     is_low = optimum.at_bound == 'low'
     bound = axis.low if is_low else axis.high
@@ -138,23 +136,24 @@ def space_too_wide(
     return []
   useful: dict[str, ProposedRange] = {}
   fractions: dict[str, float] = {}
+  winner_row = np.flatnonzero(runs.point == winner.point)[0]
   for effect in significant_effects(effects):
     axis = bounded_axis(runs, effect.axis)
     optimum = optima.get(effect.axis)
-    if axis.is_choice or optimum is None or optimum.at_bound:
-      continue
-    if not math.isfinite(optimum.value):
+    if (
+      axis.is_choice
+      or optimum is None
+      or optimum.at_bound
+      or not math.isfinite(optimum.value + optimum.low + optimum.high)
+      or optimum.low <= 0
+    ):
       continue
     # The useful range holds the optimum's interval, its basin and the winner's value.
-    first_row = np.flatnonzero(runs.point == winner.point)[0]
-    best = float(runs.values[effect.axis][first_row])
-    low, high = _useful_range(axis, optimum, best)
+    low, high = _useful_range(axis, optimum, float(runs.values[axis.name][winner_row]))
     fraction = float(np.diff(axis.to_unit([low, high]))[0])
-    has_interval = math.isfinite(optimum.low + optimum.high)
-    if not 0 < fraction <= MAX_USEFUL or not has_interval or optimum.low <= 0:
-      continue
-    useful[effect.axis] = _rounded_range(axis, low, high)
-    fractions[effect.axis] = fraction
+    if 0 < fraction <= MAX_USEFUL:
+      useful[effect.axis] = _rounded_range(axis, low, high)
+      fractions[effect.axis] = fraction
   if not useful:
     return []
 
@@ -168,7 +167,6 @@ def space_too_wide(
     ]
   )
   rise = next(iter(optima.values())).rise_fraction
-  gains = [float(np.nan_to_num(e.gain)) for e in effects if e.axis in useful]
   return [
     Finding(
       kind='space_too_wide',
@@ -181,7 +179,9 @@ def space_too_wide(
       numbers={'volume': volume, 'fractions': fractions},
       axes=tuple(useful),
       proposal=useful,
-      effect_nats=max(gains),
+      effect_nats=max(
+        float(np.nan_to_num(e.gain)) for e in effects if e.axis in useful
+      ),
     )
   ]
 
@@ -214,14 +214,10 @@ def many_diverged(runs: Runs, divergence: Divergence) -> list[Finding]:
   # Explain the divergence by the best significant cut, and propose its stable side.
   cut = next((each for each in divergence.cuts if each.p_value <= LEVEL), None)
   evidence = 'A space in which more than a tenth of the trials diverge wastes trials.'
-  axes: tuple[str, ...] = ()
   proposal: dict[str, Proposal] = {}
   if cut is not None:
-    evidence = f'{evidence} {_describe_cut(cut)}'
-    axes = (cut.axis,)
-    stable_range = _stable_range(runs, cut)
-    if stable_range is not None:
-      proposal[cut.axis] = stable_range
+    evidence += f' {_describe_cut(cut)}'
+    proposal = _stable_range(runs, cut)
   return [
     Finding(
       kind='many_diverged',
@@ -238,7 +234,7 @@ def many_diverged(runs: Runs, divergence: Divergence) -> list[Finding]:
         'low': divergence.low,
         'high': divergence.high,
       },
-      axes=axes,
+      axes=() if cut is None else (cut.axis,),
       proposal=proposal,
     )
   ]
@@ -255,12 +251,12 @@ def _describe_cut(cut: Cut) -> str:
   )
 
 
-def _stable_range(runs: Runs, cut: Cut) -> ProposedRange | None:
-  """Returns the range on the side of a cut on which fewer trials diverge."""
+def _stable_range(runs: Runs, cut: Cut) -> dict[str, Proposal]:
+  """Proposes the range on the side of a cut on which fewer trials diverge."""
   axis = bounded_axis(runs, cut.axis)
   if axis.is_choice or not isinstance(cut.threshold, float):
-    return None
+    return {}
   threshold = round_to_digits(cut.threshold)
-  if cut.side == 'above':
-    return ProposedRange(axis.low, threshold, axis.log)
-  return ProposedRange(threshold, axis.high, axis.log)
+  low = axis.low if cut.side == 'above' else threshold
+  high = threshold if cut.side == 'above' else axis.high
+  return {axis.name: ProposedRange(low, high, axis.log)}

@@ -1,4 +1,4 @@
-"""Findings about the design of a study: what it compared, with how many trials and seeds.
+"""Findings about the design of a study: what it compared, trials, seeds, and early stopping.
 
 Source of the advice: Godbole et al., Deep Learning Tuning Playbook (2023). Ten points per
 dimension: Loeppky, Sacks, Welch 2009, Technometrics 51(4).
@@ -6,22 +6,31 @@ dimension: Loeppky, Sacks, Welch 2009, Technometrics 51(4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
 
 import numpy as np
 
 from lmhp.analysis.advice.key_bounds import round_to_digits
 from lmhp.analysis.findings import Finding, Proposal, ProposedRange
-from lmhp.analysis.phrases import amount, counted, listed, quantity
+from lmhp.analysis.hyperparameters.effects import effects
+from lmhp.analysis.phrases import amount, counted, listed, quantity, sentence
 from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
+from lmhp.analysis.runs.table import BASE_POINT, Runs
 from lmhp.analysis.winner.doubling_gain import DoublingGain
 from lmhp.analysis.winner.matched_budget import BudgetRange
+from lmhp.analysis.winner.rung_agreement import RungAgreement
 from lmhp.analysis.winner.winner import FRESH_SEEDS, Winner
+from lmhp.statistics.seed_noise import seed_noise
 
 POINTS_PER_DIMENSION = 10
 MAX_LISTED = 5
+MIN_CORRELATION = 0.6
+"""Rank correlation of a rung with the end below which early stopping is unfair."""
+NOISE_LEVEL = 5e-4
+"""Significance level of differences between points, against the noise between seeds."""
+EFFECT_LEVEL = 0.002
+"""Significance level of effects, if no point has several seeds."""
 LEARNING_RATE = 'optimizer.learning_rate'
 STRUCTURE_PREFIXES = (
   'model.',
@@ -39,9 +48,8 @@ def no_common_budget(
   runs: Runs, budgets: Mapping[str, BudgetRange], budget_sentence: str
 ) -> list[Finding]:
   """Reports runs that have no budget in common, unless the study declared its budget."""
-  if not budgets or any(budget.is_equal for budget in budgets.values()):
-    return []
-  if runs.facts.match_budget is not None:
+  has_equal = any(budget.is_equal for budget in budgets.values())
+  if not budgets or has_equal or runs.facts.match_budget is not None:
     return []
   return [
     Finding(
@@ -58,7 +66,6 @@ def not_confirmed(runs: Runs, winner: Winner | None) -> list[Finding]:
   """Reports a winner that did not run on fresh seeds."""
   if winner is None or winner.n_points < 2 or winner.method == FRESH_SEEDS:
     return []
-  reason = f'{winner.reason[:1].upper()}{winner.reason[1:]}'
   return [
     Finding(
       kind='not_confirmed',
@@ -66,7 +73,7 @@ def not_confirmed(runs: Runs, winner: Winner | None) -> list[Finding]:
       title='The winner did not run on fresh seeds.',
       evidence=(
         'The best of many trials is partly lucky, so its result on a fresh seed is worse than '
-        f'the study shows. {reason}.'
+        f'the study shows. {sentence(winner.reason)}'
       ),
       numbers={'points': winner.n_points},
       runs=(runs.first_run(winner.point),),
@@ -92,9 +99,9 @@ def learning_rate_fixed(runs: Runs) -> list[Finding]:
   rate = to_float(base.get(LEARNING_RATE))
   proposal: dict[str, Proposal] = {}
   if rate > 0:
-    low = round_to_digits(rate / 10)
-    high = round_to_digits(rate * 10)
-    proposal[LEARNING_RATE] = ProposedRange(low, high, log=True)
+    proposal[LEARNING_RATE] = ProposedRange(
+      round_to_digits(rate / 10), round_to_digits(rate * 10), log=True
+    )
   return [
     Finding(
       kind='learning_rate_fixed',
@@ -115,10 +122,9 @@ def learning_rate_fixed(runs: Runs) -> list[Finding]:
 def too_few_trials(runs: Runs, doubling_gain: DoublingGain | None) -> list[Finding]:
   """Reports a study with fewer than ten points per dimension."""
   varied = runs.varied_axes()
-  # Seeds of one point count once.
-  n_points = len(np.unique(runs.point[runs.cohort == SEARCH]))
+  n_points = runs.n_points
   n_recommended = POINTS_PER_DIMENSION * len(varied)
-  if not varied or n_points >= n_recommended:
+  if n_points >= n_recommended:
     return []
   evidence = 'With fewer points, effects and optima are hard to separate from chance.'
   if doubling_gain is not None and math.isfinite(doubling_gain.gain):
@@ -147,9 +153,7 @@ def too_few_trials(runs: Runs, doubling_gain: DoublingGain | None) -> list[Findi
 
 def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
   """Reports points that the noise between seeds does not separate from the winner."""
-  if winner is None or not math.isfinite(winner.noise_sd):
-    return []
-  if not math.isfinite(winner.runner_up):
+  if winner is None or not math.isfinite(winner.noise_sd + winner.runner_up):
     return []
   # Two standard errors of the difference between two means over n seeds each.
   limit = 2 * (winner.noise_sd * math.sqrt(2 / winner.n_seeds))
@@ -165,11 +169,8 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
   )
   if not near:
     return []
-  numbers = [runs.first_run(point) for point in near[:MAX_LISTED]]
-  names = [str(number) for number in numbers]
-  if len(near) > MAX_LISTED:
-    names.append(f'{len(near) - MAX_LISTED} more')
-  word = 'trial' if len(names) == 1 else 'trials'
+  numbers = [runs.first_run(point) for point in near]
+  word = 'trial' if len(near) == 1 else 'trials'
   others = counted(len(near), 'other point is', 'other points are')
   return [
     Finding(
@@ -179,9 +180,82 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
       evidence=(
         f'Two points with {counted(winner.n_seeds, "seed")} each may differ by '
         f'{quantity(limit, runs.unit)} by chance. The mean loss of {word} '
-        f'{listed(names)} is closer to that of the winner. Choose among them by cost.'
+        f'{listed(list(map(str, numbers)), MAX_LISTED)} is closer to that of the winner. '
+        'Choose among them by cost.'
       ),
       numbers={'noise': winner.noise_sd, 'points': len(near)},
-      runs=(runs.first_run(winner.point), *numbers),
+      runs=(runs.first_run(winner.point), *numbers[:MAX_LISTED]),
     )
   ]
+
+
+# --- early stopping ---------------------------------------------------------------------
+
+
+def unfair_early_stopping(
+  curve_runs: Runs, rung_agreement: Sequence[RungAgreement]
+) -> list[Finding]:
+  """Reports a rung at which the order of runs hardly agrees with the final order.
+
+  It needs a study whose final objectives differ by more than noise.
+  """
+  low = [each for each in rung_agreement if each.corrected_high < MIN_CORRELATION]
+  if not low or not _points_differ(curve_runs):
+    return []
+  # Report the rung that agrees least.
+  rung = min(low, key=lambda each: each.high)
+  n_pruned = int(np.sum(curve_runs.search_runs().status == 'pruned'))
+  evidence = (
+    f"Over {counted(rung.n_runs, 'complete run')}; Kendall's tau is {rung.kendall:.2f}. The run "
+    f'that is best at the end has rank {rung.rank_of_best} at that rung.'
+  )
+  if n_pruned:
+    evidence += (
+      f' {counted(n_pruned, "run was", "runs were")} pruned, and any of them could have won. '
+      f'Corrected for the spread of their scores, the correlation is {rung.corrected:.2f}.'
+    )
+  evidence += ' Prune later, or prune fewer trials.'
+  return [
+    Finding(
+      kind='unfair_early_stopping',
+      level='warning' if n_pruned else 'advice',
+      title=(
+        f'Early stopping at step {rung.step:,} {"was" if n_pruned else "would be"} unfair: '
+        f'scores there have a rank correlation of {rung.spearman:.2f} with the final '
+        f'objective (90% interval {rung.low:.2f} to {rung.high:.2f}).'
+      ),
+      evidence=evidence,
+      numbers={
+        'step': rung.step,
+        'spearman': rung.spearman,
+        'low': rung.low,
+        'high': rung.high,
+        'kendall': rung.kendall,
+        'runs': rung.n_runs,
+        'rank_of_best': rung.rank_of_best,
+        'pruned': n_pruned,
+        'corrected_spearman': rung.corrected,
+      },
+    )
+  ]
+
+
+def _points_differ(runs: Runs) -> bool:
+  """Returns True if final objectives differ by more than the noise between seeds.
+
+  Without several seeds, returns True if some axis has an effect.
+  """
+  from scipy.special import fdtrc
+
+  complete = runs.complete_runs()
+  finished = runs.select((runs.status == 'complete') & np.isfinite(runs.objective))
+  # With repeated seeds: F test of the variance between points over that between seeds.
+  has_seeds = len(np.unique(finished.point)) < len(finished)
+  if has_seeds and len(complete) > 2:
+    noise = seed_noise(finished.losses, finished.point, finished.seed)
+    firsts = [complete.losses[rows][0] for rows in complete.rows_by_point().values()]
+    if noise.noise > 0 and noise.degrees_of_freedom >= 3 and len(firsts) > 2:
+      ratio = float(np.var(firsts, ddof=1)) / noise.noise**2
+      return bool(fdtrc(len(firsts) - 1, noise.degrees_of_freedom, ratio) < NOISE_LEVEL)
+  # Without repeated seeds, a significant effect shows that points differ.
+  return any(effect.significant(EFFECT_LEVEL) for effect in effects(complete))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import dataclasses
 import math
 
 import numpy as np
 
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, counted, interval_text, listed
+from lmhp.analysis.phrases import amount, counted, interval_text, listed, sentence
 from lmhp.analysis.scaling.power_laws import fit_power_law
 
 SIZES = ('parameters', 'tokens')
@@ -45,21 +44,15 @@ def power_laws(studies: Sequence[Analysis], confidence: float = 0.9) -> list[Fin
   for name in names:
     for size in sizes:
       optima = _optima(studies, name, size)
-      if len({optimum.size for optimum in optima}) >= MIN_STUDIES:
+      if len({own_size for own_size, _ in optima}) >= MIN_STUDIES:
         findings.append(_power_law(name, size, optima, confidence, note))
   return findings
 
 
-@dataclasses.dataclass(frozen=True)
-class _SizedOptimum:
-  """Best value of a hyperparameter at one size."""
-
-  size: float
-  value: float
-
-
-def _optima(studies: Sequence[Analysis], name: str, size: str) -> list[_SizedOptimum]:
-  """Returns the best value of a log axis in each study in which it is inside the range."""
+def _optima(
+  studies: Sequence[Analysis], name: str, size: str
+) -> list[tuple[float, float]]:
+  """Returns (size, best value of a log axis) of each study whose optimum is in the range."""
   optima = []
   for study in studies:
     optimum = study.optima.get(name)
@@ -68,7 +61,7 @@ def _optima(studies: Sequence[Analysis], name: str, size: str) -> list[_SizedOpt
     if optimum is None or optimum.at_bound or not study.runs.axes[name].log:
       continue
     if math.isfinite(own_size) and math.isfinite(optimum.value) and optimum.value > 0:
-      optima.append(_SizedOptimum(own_size, optimum.value))
+      optima.append((own_size, optimum.value))
   return optima
 
 
@@ -83,37 +76,35 @@ def _size_of(study: Analysis, size: str) -> float:
 
 def _n_different(studies: Sequence[Analysis], size: str) -> int:
   sizes = {_size_of(study, size) for study in studies}
-  return len([size for size in sizes if math.isfinite(size)])
+  return sum(map(math.isfinite, sizes))
 
 
 def _power_law(
   name: str,
   size: str,
-  optima: Sequence[_SizedOptimum],
+  optima: Sequence[tuple[float, float]],
   confidence: float,
   note: str,
 ) -> Finding:
-  x = np.array([optimum.size for optimum in optima])
-  y = np.array([optimum.value for optimum in optima])
+  x, y = np.array(optima).T
   law = fit_power_law(x, y, confidence=confidence)
   low, high = law.intervals['exponent']
   # Predict the best value at a size beyond the largest one.
   at = PREDICTED_FACTOR * float(x.max())
   predicted = float(law.predict(at))
   predicted_low, predicted_high = (float(end) for end in law.interval(at))
-  values = sorted(zip(x.tolist(), y.tolist()))
-  evidence = (
-    f'From {counted(len(x), "study", "studies")} '
-    f'({listed([f"{amount(b)} at {amount(a)}" for a, b in values])})'
-  )
+  values = [
+    f'{amount(value)} at {amount(own_size)}' for own_size, value in sorted(optima)
+  ]
+  evidence = f'From {counted(len(x), "study", "studies")} ({listed(values)})'
   if math.isfinite(predicted_low):
-    interval = interval_text(predicted_low, predicted_high, confidence)
-    evidence += f'. The prediction has a {interval}'
+    evidence += '. The prediction has a '
+    evidence += interval_text(predicted_low, predicted_high, confidence)
   evidence += (
     f'. The {confidence:.0%} interval of the exponent is {low:.2f} to {high:.2f}.'
   )
   if law.reason:
-    evidence += f' {law.reason[:1].upper()}{law.reason[1:]}.'
+    evidence += f' {sentence(law.reason)}'
   evidence += (
     ' The law holds if all else stays equal, and is uncertain beyond the sizes that were '
     f'tried.{note}'

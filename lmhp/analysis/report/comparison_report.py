@@ -11,9 +11,9 @@ import numpy as np
 from lmhp.analysis.advice.transfer import power_laws
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import Finding, ranked
-from lmhp.analysis.phrases import listed, quantity
-from lmhp.analysis.report.document import Block, Column, Figure, Report, Section, Table
-from lmhp.analysis.report.figures.interval_rows import (
+from lmhp.analysis.phrases import listed, number, quantity
+from lmhp.analysis.report.document import Column, Figure, Report, Section, Table
+from lmhp.analysis.report.figures.effects import (
   IntervalRow,
   interval_traces,
   row_names,
@@ -23,14 +23,19 @@ from lmhp.analysis.report.figures.style import (
   hidden_axis,
   layout,
   name_with_unit,
+  padded_range,
   plain_text,
   plot_axis,
+  range_of,
 )
-from lmhp.analysis.report.method import caveats_of_several, method_paragraphs
-from lmhp.analysis.report.numbers import number
-from lmhp.analysis.report.run_tables import trials_table
-from lmhp.analysis.report.study_report import describe_origin
-from lmhp.analysis.runs.table import SEARCH
+from lmhp.analysis.report.registry import blocks_of
+from lmhp.analysis.report.study_report import (
+  caveats_of_several,
+  describe_origin,
+  method_paragraphs,
+)
+from lmhp.analysis.report.tables import trials_table
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.matched_budget import UNITS, common_budgets
 from lmhp.analysis.winner.winner import Winner
 
@@ -61,10 +66,7 @@ def comparison_report(analyses: Sequence[Analysis]) -> Report:
     for number, config in study.analysis.runs.configs.items()
     if number in study.numbers
   }
-  blocks: list[Block] = [_comparison_table(studies)]
-  figure = _best_figure(studies)
-  if figure is not None:
-    blocks.insert(0, figure)
+  blocks = blocks_of([_best_figure(studies), _comparison_table(studies)])
   names = [study.name for study in studies]
   return Report(
     title=' and '.join(names) if len(names) < 4 else f'{len(names)} studies',
@@ -131,18 +133,15 @@ def _comparison_table(studies: Sequence[_Study]) -> Table:
 def _comparison_row(study: _Study) -> tuple[object, ...]:
   runs = study.analysis.runs
   winner = study.analysis.winner
-  n_points = len(np.unique(runs.point[runs.cohort == SEARCH]))
   best = None
   expected = low = high = math.nan
   if winner is not None:
     best = study.numbers[runs.first_run(winner.point)]
     expected = runs.to_objective(winner.best_estimate)
-    # An objective that is maximized has the ends the other way round.
-    ends = (runs.to_objective(winner.low), runs.to_objective(winner.high))
-    low, high = sorted(ends)
+    low, high = runs.objective_interval(winner.low, winner.high)
   return (
     study.name,
-    n_points,
+    runs.n_points,
     best,
     expected,
     low,
@@ -154,65 +153,53 @@ def _comparison_row(study: _Study) -> tuple[object, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class _Best:
-  """A study and its winner."""
+  """Winner of a study: name of the study, table of its runs, and the winner."""
 
-  study: _Study
+  name: str
+  runs: Runs
   winner: Winner
 
-  @property
-  def loss(self) -> float:
-    """Expected loss of the winner, less is better."""
-    return self.winner.best_estimate
 
-  def to_objective(self, loss: float) -> float:
-    """Converts a loss to a value of the study's objective."""
-    return float(self.study.analysis.runs.to_objective(loss))
-
-
-def _with_winner(studies: Sequence[_Study]) -> list[_Best]:
-  """Returns the studies that have a winner."""
-  best = []
-  for study in studies:
-    winner = study.analysis.winner
-    if winner is not None:
-      best.append(_Best(study, winner))
-  return best
-
-
-def _objectives(studies: Sequence[_Study]) -> set[str]:
-  return {study.analysis.runs.objective_name for study in studies}
+def _winners(studies: Sequence[_Study]) -> list[_Best]:
+  """Returns the winners of the studies that have one."""
+  return [
+    _Best(study.name, study.analysis.runs, study.analysis.winner)
+    for study in studies
+    if study.analysis.winner is not None
+  ]
 
 
 def _best_figure(studies: Sequence[_Study]) -> Figure | None:
   """Draws the expected result of each study's best point. None if they are not comparable."""
-  bests = _with_winner(studies)
-  if not bests or len(_objectives([best.study for best in bests])) > 1:
+  bests = _winners(studies)
+  if not bests or len({best.runs.objective_name for best in bests}) > 1:
     return None
-  rows = []
-  for best in bests:
-    low = best.to_objective(best.winner.low)
-    high = best.to_objective(best.winner.high)
-    low, high = sorted((low, high))
-    name = plain_text(best.study.name, 40)
-    value = best.to_objective(best.loss)
-    rows.append(IntervalRow(name, value, low, high, math.isfinite(low)))
+  rows = [
+    IntervalRow(
+      plain_text(best.name, 40),
+      best.runs.to_objective(best.winner.best_estimate),
+      *best.runs.objective_interval(best.winner.low, best.winner.high),
+      filled=best.winner.has_interval,
+    )
+    for best in bests
+  ]
+  first = int(np.argmin([best.winner.best_estimate for best in bests]))
   values = np.array([(row.value, row.low, row.high) for row in rows])
-  finite = values[np.isfinite(values)]
   # Space at both ends, also if all values are equal or 0.
-  pad = 0.08 * float(np.ptp(finite)) or 0.05 * abs(float(finite[0])) or 1.0
-  span = (float(finite.min()) - pad, float(finite.max()) + pad)
-  first = min(bests, key=lambda best: best.loss)
-  objective = first.study.analysis.runs.objective_name
+  x_axis = plot_axis(
+    name_with_unit(bests[0].runs.objective_name),
+    range=padded_range(values, 0.08, 0.05 * abs(rows[0].value) or 1.0),
+  )
   return Figure(
     'studies',
     'Best of each study on a fresh seed',
     (
-      f'{first.study.name} has the best expected result, '
-      f'{number(first.to_objective(first.loss))}. Hollow dots have no interval.'
+      f'{bests[first].name} has the best expected result, {number(rows[first].value)}. Hollow '
+      'dots have no interval.'
     ),
-    interval_traces(rows, span),
+    interval_traces(rows, range_of(x_axis)),
     layout(
-      plot_axis(name_with_unit(objective), range=list(span)),
+      x_axis,
       hidden_axis(len(rows) - 0.6, -0.8),
       annotations=row_names(rows),
       margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
@@ -225,14 +212,12 @@ def _trials_of_all(studies: Sequence[_Study]) -> Table:
   """Returns all runs of all studies, with the number of the report and that of the study."""
   tables = [(study, trials_table(study.analysis.runs)) for study in studies]
   # The columns of all studies. A run has empty cells in those of others.
-  every_column = [column for _, table in tables for column in table.columns[1:]]
-  columns = list(dict.fromkeys(every_column))
+  columns = dict.fromkeys(column for _, table in tables for column in table.columns[1:])
   rows = []
   for study, table in tables:
     for row, run in zip(table.rows, study.analysis.runs.number.tolist()):
       cells = dict(zip(table.columns, row))
-      values = [cells.get(column) for column in columns]
-      rows.append((study.numbers[run], study.name, run, *values))
+      rows.append((study.numbers[run], study.name, run, *map(cells.get, columns)))
   return Table(
     'trials',
     'All runs',
@@ -254,7 +239,7 @@ def _answer(studies: Sequence[_Study]) -> list[str]:
   """Returns up to three sentences about the best study."""
   n = len(studies)
   # Different objectives cannot be compared.
-  if len(_objectives(studies)) > 1:
+  if len({study.analysis.runs.objective_name for study in studies}) > 1:
     listing = listed(
       [f'{study.name} by {study.analysis.runs.objective_name}' for study in studies]
     )
@@ -264,29 +249,28 @@ def _answer(studies: Sequence[_Study]) -> list[str]:
   common = common_budgets([study.analysis.budgets for study in studies])
   compared = f'{n} studies are compared, without a recorded budget in common.'
   if common:
-    words = [UNITS[name] for name in common]
-    compared = f'{n} studies are compared at equal {listed(words)}.'
+    words = listed([UNITS[name] for name in common])
+    compared = f'{n} studies are compared at equal {words}.'
   # The lowest expected loss first.
-  bests = sorted(_with_winner(studies), key=lambda best: best.loss)
+  bests = sorted(_winners(studies), key=lambda best: best.winner.best_estimate)
   if not bests:
     return [compared, 'No study has a complete trial yet.']
   first = bests[0]
-  unit = first.study.analysis.runs.unit
-  expected = quantity(first.to_objective(first.loss), unit)
+  expected = first.runs.to_objective(first.winner.best_estimate)
   sentences = [
     compared,
-    f'The best is {first.study.name}: expect {expected} on a fresh seed.',
+    f'The best is {first.name}: expect {quantity(expected, first.runs.unit)} on a fresh seed.',
   ]
   if len(bests) > 1:
-    sentences.append(_second_sentence(first, bests[1], unit))
+    sentences.append(_second_sentence(first, bests[1]))
   return sentences
 
 
-def _second_sentence(first: _Best, second: _Best, unit: str) -> str:
+def _second_sentence(first: _Best, second: _Best) -> str:
   relation = 'without fresh seeds of both, this may be chance'
   if math.isfinite(first.winner.high) and math.isfinite(second.winner.low):
     relation = 'their intervals overlap, so there is no significant difference'
     if first.winner.high < second.winner.low:
       relation = 'their intervals do not overlap'
-  difference = quantity(second.loss - first.loss, unit)
-  return f'The next is {second.study.name}, {difference} worse; {relation}.'
+  difference = second.winner.best_estimate - first.winner.best_estimate
+  return f'The next is {second.name}, {quantity(difference, first.runs.unit)} worse; {relation}.'

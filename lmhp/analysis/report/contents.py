@@ -5,7 +5,8 @@ A new one is one file with a function, and one line here.
 
 from __future__ import annotations
 
-from lmhp.analysis.report import result_tables, run_tables
+from lmhp.analysis.phrases import sentence
+from lmhp.analysis.report import tables
 from lmhp.analysis.report.document import Text
 from lmhp.analysis.report.figures import (
   batch_size,
@@ -37,8 +38,7 @@ def _doubling_note(doubling_gain: DoublingGain | None) -> Text | None:
   """States the gain to expect from more trials."""
   if doubling_gain is None:
     return None
-  reason = doubling_gain.reason
-  return Text(f'{reason[:1].upper()}{reason[1:]}.')
+  return Text(sentence(doubling_gain.reason))
 
 
 # --- the winner -------------------------------------------------------------------------
@@ -50,7 +50,7 @@ register_figure(
   draw=confirmation.confirmation_figure,
 )
 register_figure(
-  'best_points', section='winner', needs=('runs',), draw=run_tables.best_table
+  'best_points', section='winner', needs=('runs',), draw=tables.best_table
 )
 register_figure(
   'history', section='winner', needs=('runs',), draw=trials.history_figure
@@ -69,7 +69,7 @@ register_figure(
   'effects_table',
   section='effects',
   needs=('runs', 'effects'),
-  draw=result_tables.effects_table,
+  draw=tables.effects_table,
 )
 register_figure(
   'responses',
@@ -112,7 +112,7 @@ register_figure(
   'divergence',
   section='search',
   needs=('divergence',),
-  draw=result_tables.divergence_table,
+  draw=tables.divergence_table,
 )
 register_figure(
   'parallel_coordinates',
@@ -167,7 +167,7 @@ register_figure(
   'parameter_kinds',
   section='sizes',
   needs=('runs', 'kind_effects'),
-  draw=result_tables.kinds_table,
+  draw=tables.kinds_table,
 )
 register_figure(
   'scaling_law',
@@ -179,5 +179,5 @@ register_figure(
   'scaling_law_table',
   section='sizes',
   needs=('scaling_law',),
-  draw=result_tables.law_table,
+  draw=tables.law_table,
 )

@@ -11,12 +11,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 import dataclasses
+import json
 import math
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from lmhp.analysis.findings import Finding
+from lmhp.analysis.phrases import is_number, number
+from lmhp.statistics.number_format import MISSING
 from lmhp.typing import JSON
 
 PlotlyDict: TypeAlias = dict[str, object]
@@ -163,16 +166,73 @@ class Report:
   caveats: Sequence[str] = ()
   about: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
+  def blocks(self) -> list[Block]:
+    """Returns the blocks of all sections in order."""
+    return [block for section in self.sections for block in section.blocks]
+
   def figures(self) -> list[Figure]:
     """Returns all figures in order."""
-    blocks = [block for section in self.sections for block in section.blocks]
-    return [block for block in blocks if isinstance(block, Figure)]
+    return [block for block in self.blocks() if isinstance(block, Figure)]
 
   def tables(self) -> list[Table]:
     """Returns all tables in order. The trials are the last one."""
-    blocks = [block for section in self.sections for block in section.blocks]
-    tables = [block for block in blocks if isinstance(block, Table)]
+    tables = [block for block in self.blocks() if isinstance(block, Table)]
     return tables if self.trials is None else [*tables, self.trials]
+
+
+# --- text of the cells -----------------------------------------------------------------
+
+
+def formatted_columns(table: Table) -> list[list[str]]:
+  """Returns the text of each cell, by column. Numbers of a column have one format.
+
+  >>> columns = [Column('loss'), Column('name', kind='text')]
+  >>> formatted_columns(Table('t', '', columns, [(3.21234, 'a'), (None, True)]))
+  [['3.212', '–'], ['a', 'yes']]
+  """
+  columns = []
+  for i, column in enumerate(table.columns):
+    values = [row[i] for row in table.rows]
+    texts = list(map(cell_text, values))
+    if column.kind == 'number':
+      # Numbers of a column share their number of digits. Other cells stay as text.
+      texts = [
+        aligned if is_number(value) else text
+        for value, aligned, text in zip(values, aligned_numbers(values), texts)
+      ]
+    columns.append(texts)
+  return columns
+
+
+def aligned_numbers(values: Sequence[object]) -> list[str]:
+  """Returns a column of numbers, with equal decimals if they are of similar size.
+
+  >>> aligned_numbers([3.21234, 3.3, None])
+  ['3.212', '3.300', '–']
+  >>> aligned_numbers([1e-4, 0.02])
+  ['0.0001', '0.02']
+  """
+  finite = np.array([float(value) for value in values if is_number(value)])
+  if finite.size == 0 or np.all(finite == np.round(finite)):
+    return [number(value) for value in values]
+  sizes = np.abs(finite[finite != 0])
+  if sizes.max() >= 1e6 or sizes.max() < 1e-2 or sizes.max() / sizes.min() > 30:
+    return [number(value, 3) for value in values]
+  decimals = max(0, 3 - math.floor(math.log10(sizes.max())))
+  return [f'{v:,.{decimals}f}' if is_number(v) else MISSING for v in values]
+
+
+def cell_text(value: object) -> str:
+  """Returns any value as the text of a cell."""
+  if value is None or isinstance(value, float) and math.isnan(value):
+    return MISSING
+  if isinstance(value, (bool, np.bool_)):
+    return 'yes' if value else 'no'
+  if is_number(value):
+    return number(value)
+  if isinstance(value, str):
+    return value
+  return json.dumps(value, default=str, ensure_ascii=False)
 
 
 # --- strict JSON ------------------------------------------------------------------------
@@ -205,12 +265,11 @@ def to_strict_json(value: object, packed: bool = False) -> JSON:
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return to_strict_json(fields, packed)
+    value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
   if isinstance(value, Mapping):
     return {str(key): to_strict_json(item, packed) for key, item in value.items()}
   if isinstance(value, (set, frozenset)):
-    return [to_strict_json(item, packed) for item in sorted(value, key=repr)]
+    value = sorted(value, key=repr)
   if isinstance(value, (list, tuple)):
     return [to_strict_json(item, packed) for item in value]
   return str(value)

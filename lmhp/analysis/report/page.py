@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import functools
 import os
 from typing import Unpack
 
@@ -11,14 +10,19 @@ from lmhp.analysis.analysis import analyze
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.report.comparison_report import comparison_report
 from lmhp.analysis.report.document import Report
+from lmhp.analysis.report.render.html import html, inline
+from lmhp.analysis.report.render.json_text import to_json
+from lmhp.analysis.report.render.markdown import markdown
 from lmhp.analysis.report.run_report import run_report
 from lmhp.analysis.report.study_report import study_report
 from lmhp.analysis.runs.sources import ReadOptions, read
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
+from lmhp.files import as_path, write_atomic
 from lmhp.typing import PathLike
 
-FORMATS = ('html', 'md', 'json')
+RENDERERS = {'html': html, 'md': markdown, 'json': to_json}
+"""{format: function that returns a report in it}."""
 
 
 class Page:
@@ -51,26 +55,18 @@ class Page:
     Raises:
       ConfigError: If the format is another one.
     """
-    if format == 'html':
-      from lmhp.analysis.report.render.html import html
-
-      return html(self.report)
-    if format == 'md':
-      from lmhp.analysis.report.render.markdown import markdown
-
-      return markdown(self.report)
-    if format == 'json':
-      from lmhp.analysis.report.render.json_text import to_json
-
-      return to_json(self.report)
-    raise ConfigError(f'format: got {format!r}, expected one of {", ".join(FORMATS)}')
+    if format not in RENDERERS:
+      raise ConfigError(
+        f'format: got {format!r}, expected one of {", ".join(RENDERERS)}'
+      )
+    return RENDERERS[format](self.report)
 
   def save(self, path: str | os.PathLike[str], format: str | None = None) -> str:
     """Writes the report atomically, so that an open page can be reloaded at any time.
 
     Args:
       path: File to write.
-      format: One of `FORMATS`. None takes the suffix of the path.
+      format: One of `RENDERERS`. None takes the suffix of the path.
 
     Returns:
       The path.
@@ -78,26 +74,17 @@ class Page:
     Raises:
       ConfigError: If the suffix is no format, or the file cannot be written.
     """
-    from lmhp.files import as_path, write_atomic
-
     suffix = os.path.splitext(os.fspath(path))[1].lstrip('.').lower()
-    content = self.text(format or suffix).encode()
     try:
-      write_atomic(as_path(path), content)
+      write_atomic(as_path(path), self.text(format or suffix).encode())
     except OSError as error:
       raise ConfigError(
         f'output: {os.fspath(path)!r} cannot be written ({error.strerror or error})'
       ) from None
     return os.fspath(path)
 
-  @functools.cached_property
-  def _inline(self) -> str:
-    from lmhp.analysis.report.render.notebook import inline
-
-    return inline(self.report)
-
   def _repr_html_(self) -> str:
-    return self._inline
+    return inline(self.report)
 
   def __repr__(self) -> str:
     return '\n'.join(self.answer)
@@ -127,6 +114,5 @@ def page_of(sources: Sequence[PathLike | Runs], **options: Unpack[ReadOptions]) 
   if len(analyses) > 1:
     return Page(comparison_report(analyses))
   # One run has no comparison, and a report of its own.
-  if len(analyses[0].runs) == 1:
-    return Page(run_report(analyses[0]))
-  return Page(study_report(analyses[0]))
+  build = run_report if len(analyses[0].runs) == 1 else study_report
+  return Page(build(analyses[0]))

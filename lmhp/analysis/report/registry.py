@@ -30,7 +30,7 @@ SECTIONS = {
 }
 """{name of a section: its heading}, in the order of the page."""
 
-Drawn = Block | Sequence[Block] | None
+Drawn = Block | Sequence[Block | None] | None
 Draw = Callable[..., Drawn]
 """Function of results of the analysis, which are its keyword arguments. It returns a figure, a
 table or a paragraph, several of them, or None."""
@@ -91,7 +91,9 @@ def register_figure(
 
 def blocks_of(drawn: Drawn) -> list[Block]:
   """Returns drawn blocks as a list, without empty tables."""
-  if drawn is None:
-    return []
-  blocks = list(drawn) if isinstance(drawn, Sequence) else [drawn]
-  return [block for block in blocks if not isinstance(block, Table) or block.rows]
+  blocks = drawn if isinstance(drawn, Sequence) else [drawn]
+  return [
+    block
+    for block in blocks
+    if block is not None and (not isinstance(block, Table) or block.rows)
+  ]

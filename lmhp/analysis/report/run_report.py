@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 import math
 
-import numpy as np
-
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.curves.extrapolation import extrapolate
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, interval_text, listed, setting
-from lmhp.analysis.report.document import Block, Column, Report, Section, Table, Text
+from lmhp.analysis.report.document import Column, Report, Section, Table, Text
 from lmhp.analysis.report.figures.curves.single_run import single_run_figure
-from lmhp.analysis.report.method import OF_CURVES
-from lmhp.analysis.report.study_report import describe_origin
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.report.registry import blocks_of
+from lmhp.analysis.report.study_report import OF_CURVES, describe_origin
+from lmhp.analysis.runs.table import Runs, finite_rows
 
 STATUS_WORDS = {
   'complete': 'is complete',
@@ -28,9 +26,10 @@ def run_report(analysis: Analysis) -> Report:
   """Builds the report of a table with one run."""
   runs = analysis.runs
   findings = analysis.findings_of_single_run
+  training = blocks_of([single_run_figure(runs), _extrapolation_note(runs)])
   sections = [
-    Section('training', 'Training', _training_blocks(runs)),
-    Section('result', 'Result', _result_blocks(runs)),
+    Section('training', 'Training', training),
+    Section('result', 'Result', blocks_of(_result_table(runs))),
     Section('config', 'Config', [_config_table(runs)]),
   ]
   return Report(
@@ -44,46 +43,45 @@ def run_report(analysis: Analysis) -> Report:
   )
 
 
-def _training_blocks(runs: Runs) -> list[Block]:
-  drawn = [single_run_figure(runs), _extrapolation_note(runs)]
-  return [block for block in drawn if block is not None]
-
-
 def _measured(runs: Runs) -> dict[str, float]:
   """Returns the known measurements of the run."""
-  first = {name: float(column[0]) for name, column in runs.measured.items()}
-  return {name: value for name, value in first.items() if math.isfinite(value)}
+  return {
+    name: float(column[0])
+    for name, column in runs.measured.items()
+    if math.isfinite(column[0])
+  }
 
 
-def _result_blocks(runs: Runs) -> list[Block]:
+def _result_table(runs: Runs) -> Table:
   rows = [
     (name.replace('_', ' '), value)
     for name, value in _measured(runs).items()
     if not name.startswith('final_')
   ]
-  if not rows:
-    return []
-  columns = [Column('quantity', kind='text'), Column('value')]
-  return [Table('result', 'Result', columns, rows)]
+  return Table(
+    'result', 'Result', [Column('quantity', kind='text'), Column('value')], rows
+  )
 
 
 def _config_table(runs: Runs) -> Table:
   config = runs.configs.get(int(runs.number[0]), {})
   columns = [Column('key', kind='text'), Column('value', kind='text')]
-  rows = [(key, setting(value)) for key, value in sorted(config.items())]
-  return Table('config', 'Config', columns, rows)
+  return Table(
+    'config', 'Config', columns, [(key, setting(config[key])) for key in sorted(config)]
+  )
 
 
 def _extrapolation_note(runs: Runs) -> Text | None:
   """States the training loss after twice as many steps, or why it is unknown."""
   curve = runs.curves.get(int(runs.number[0]), {})
-  losses = curve.get('loss_nats', np.array([]))
-  finite = np.isfinite(losses)
-  if finite.sum() < 2:
+  step, _ = finite_rows(curve, 'loss_nats')
+  if len(step) < 2:
     return None
   # Twice the steps of the last finite loss.
-  to_step = 2 * float(curve['step'][finite][-1])
-  result = extrapolate(curve['step'], losses, to_step, curve.get('learning_rate'))
+  to_step = 2 * float(step[-1])
+  result = extrapolate(
+    curve['step'], curve['loss_nats'], to_step, curve.get('learning_rate')
+  )
   if result.reason:
     return Text(
       f'The loss after twice as many steps cannot be predicted: {result.reason}.'
@@ -111,10 +109,10 @@ def _answer(runs: Runs, findings: Sequence[Finding]) -> list[str]:
   loss = float(runs.objective[0])
   result = 'It has no evaluation yet.'
   if math.isfinite(loss):
-    error = measured.get('eval_loss_nats_standard_error', math.nan)
     spread = ''
-    if math.isfinite(error):
-      spread = f' with a standard error of {amount(error)} over sequences'
+    if 'eval_loss_nats_standard_error' in measured:
+      error = amount(measured['eval_loss_nats_standard_error'])
+      spread = f' with a standard error of {error} over sequences'
     result = (
       f'Its {runs.objective_name} is {amount(loss)}{spread}. It has one seed, so the result of '
       'another seed is unknown.'

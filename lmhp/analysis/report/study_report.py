@@ -1,22 +1,34 @@
-"""The report of one study."""
+"""The report of one study, and its paragraphs about methods and limits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
 
 import numpy as np
 
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import next_space
+from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
+from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS
+from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import counted, interval_text, listed, p_text, quantity
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp
 from lmhp.analysis.report.document import Block, Report, Section
-from lmhp.analysis.report.method import caveats, method_paragraphs
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
-from lmhp.analysis.report.run_tables import trials_table
-from lmhp.analysis.runs.table import SEARCH, StudyFacts
+from lmhp.analysis.report.tables import trials_table
+from lmhp.analysis.runs.table import StudyFacts
+from lmhp.statistics.confirmation import CONFIDENCE
 
 MAX_LISTED = 4
+NONADAPTIVE_SEARCHES = ('grid', 'random', 'halton', 'sobol')
+"""Searches that do not choose points by earlier results."""
+
+OF_CURVES = (
+  'Training curves: curves are smoothed before they are judged. The variance between steps is '
+  'that of successive differences, so that the trend does not count. The gap is the evaluation '
+  'loss minus the training loss at the same step.'
+)
 
 
 def study_report(analysis: Analysis) -> Report:
@@ -24,7 +36,11 @@ def study_report(analysis: Analysis) -> Report:
   runs = analysis.runs
   return Report(
     title=runs.name,
-    answer=study_answer(analysis),
+    answer=[
+      _comparison_sentence(analysis),
+      _result_sentence(analysis),
+      _next_step_sentence(analysis),
+    ],
     findings=analysis.findings,
     sections=_sections(analysis),
     trials=trials_table(runs),
@@ -39,10 +55,9 @@ def _sections(analysis: Analysis) -> list[Section]:
   """Draws all registered figures, and leaves out sections without any."""
   blocks: dict[str, list[Block]] = {section: [] for section in SECTIONS}
   for entry in FIGURES.values():
-    drawn = entry.draw(**analysis.results(entry.needs))
-    blocks[entry.section] += blocks_of(drawn)
+    blocks[entry.section] += blocks_of(entry.draw(**analysis.results(entry.needs)))
   return [
-    Section(name, SECTIONS[name], drawn) for name, drawn in blocks.items() if drawn
+    Section(name, SECTIONS[name], blocks[name]) for name in SECTIONS if blocks[name]
   ]
 
 
@@ -63,31 +78,20 @@ def describe_origin(facts: StudyFacts) -> dict[str, object]:
 # --- answer -----------------------------------------------------------------------------
 
 
-def study_answer(analysis: Analysis) -> list[str]:
-  """Returns three sentences: what was compared, what was found, and the next step."""
-  return [
-    _comparison_sentence(analysis),
-    _result_sentence(analysis),
-    _next_step_sentence(analysis),
-  ]
-
-
 def _comparison_sentence(analysis: Analysis) -> str:
+  """States what was compared."""
   runs = analysis.runs
-  n_points = len(np.unique(runs.point[runs.cohort == SEARCH]))
-  compared = counted(n_points, 'point')
+  compared = counted(runs.n_points, 'point')
   axes = list(runs.varied_axes())
   if axes:
-    names = axes[:MAX_LISTED]
-    if len(axes) > MAX_LISTED:
-      names.append(f'{len(axes) - MAX_LISTED} more')
-    compared += f' of {listed(names)}'
+    compared += f' of {listed(axes, MAX_LISTED)}'
   return (
     f'{analysis.budget_sentence[:-1]}: {compared}, judged by {runs.objective_name}.'
   )
 
 
 def _result_sentence(analysis: Analysis) -> str:
+  """States the winner and its expected result."""
   runs = analysis.runs
   winner = analysis.winner
   title = analysis.answer.title
@@ -96,8 +100,7 @@ def _result_sentence(analysis: Analysis) -> str:
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return f'{title[:-1]}; its result is {mean}, and its selection bias is unknown.'
-  # An objective that is maximized has the ends the other way round.
-  low, high = sorted((runs.to_objective(winner.low), runs.to_objective(winner.high)))
+  low, high = runs.objective_interval(winner.low, winner.high)
   expected = quantity(runs.to_objective(winner.expected), runs.unit)
   return (
     f'{title[:-1]}; on a fresh seed expect {expected} '
@@ -106,6 +109,7 @@ def _result_sentence(analysis: Analysis) -> str:
 
 
 def _next_step_sentence(analysis: Analysis) -> str:
+  """Proposes the next study."""
   findings = analysis.findings
   # First a new space, then the first advice, then the lack of effects.
   space = next_space(findings)
@@ -123,3 +127,81 @@ def _next_step_sentence(analysis: Analysis) -> str:
       'space, or more seeds.'
     )
   return 'There is no advice for another study of this space.'
+
+
+# --- methods and limits -----------------------------------------------------------------
+
+
+def method_paragraphs(analysis: Analysis) -> list[str]:
+  """Returns paragraphs that explain how the numbers of a report were computed."""
+  paragraphs = [
+    'Confidence: estimates have 90% intervals. One config is called better than another if the '
+    f'{CONFIDENCE:.0%} interval of their difference does not contain 0. A hyperparameter has a '
+    f'significant effect if p ≤ {EFFECT_LEVEL} with Holm correction over all hyperparameters, '
+    f'and two interact if p ≤ {INTERACTION_LEVEL} with Holm correction over all pairs.'
+  ]
+  if analysis.winner is not None:
+    paragraphs.append(
+      'Winner: the point with the best mean over its seeds. Its expected result on a fresh '
+      f'seed: {analysis.winner.reason}. Fresh seeds are independent of the choice. Without '
+      'them, the interval is conditional on having won (Andrews, Kitagawa, McCloskey 2024).'
+    )
+  paragraphs.append(
+    'Effects: a permutation test fits a parabola in the hyperparameter (or a level for each '
+    'choice), together with parabolas in the others, to the ranks of the objective. It permutes '
+    f"the hyperparameter's values across points ({N_PERMUTATIONS:,} times). The gain is the "
+    'fitted difference between a typical value and the best one. Curves and contours are '
+    'slices of a Gaussian process over all hyperparameters, with the others at their best.'
+  )
+  if analysis.best_of_n is not None:
+    paragraphs.append(
+      'Best of n: order statistics with a simultaneous band (Lourie, Cho, He 2023), for trials '
+      'that are drawn independently. The mean is the unbiased expected validation performance '
+      '(Tang et al. 2020).'
+    )
+  if analysis.importances:
+    paragraphs.append(
+      "Importance: Optuna's PED-ANOVA (Watanabe et al. 2023), and fANOVA (Hutter et al. 2014) "
+      'if scikit-learn is installed. Objectives are clipped so that bad trials do not '
+      'dominate. The p-values come from permutations.'
+    )
+  if analysis.runs.curves:
+    paragraphs.append(OF_CURVES)
+  return paragraphs
+
+
+def caveats(analysis: Analysis) -> list[str]:
+  """Returns sentences about the limits of a study's results."""
+  runs = analysis.runs
+  search = runs.facts.search
+  caveat_texts = []
+  if search and search not in NONADAPTIVE_SEARCHES:
+    caveat_texts.append(
+      f'The search ({search}) chose points by earlier results, so p-values of effects are too '
+      'small, and there is no best-of-n curve.'
+    )
+  trials = runs.search_runs()
+  n_pruned = np.sum(trials.status == 'pruned')
+  if n_pruned:
+    caveat_texts.append(
+      f'{n_pruned} of {counted(len(trials), "trial")} were stopped early. Their final '
+      'objective is unknown.'
+    )
+  if analysis.rung is not None:
+    caveat_texts.append(
+      f'Trials are compared at step {analysis.rung:,}. The best learning rate, warmup or '
+      'schedule of a short run is not that of a long one.'
+    )
+  if len(np.unique(trials.seed)) == 1:
+    caveat_texts.append('Each point of the search ran with one seed.')
+  caveat_texts.append(
+    'The results hold for this model size, this amount of data and this search space.'
+  )
+  return caveat_texts
+
+
+def caveats_of_several(analyses: Sequence[Analysis]) -> list[str]:
+  """Returns the caveats of several studies, each once."""
+  return list(
+    dict.fromkeys(each for analysis in analyses for each in caveats(analysis))
+  )

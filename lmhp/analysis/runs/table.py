@@ -15,6 +15,7 @@ import math
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError, suggest
@@ -31,6 +32,18 @@ Curve: TypeAlias = Mapping[str, np.ndarray]
 such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 
 Losses = TypeVar('Losses', float, np.ndarray)
+
+
+def finite_rows(
+  curve: Mapping[str, npt.ArrayLike], column: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and values of a column at its finite values."""
+  step = np.asarray(curve.get('step', ()), np.float64)
+  y = np.asarray(curve.get(column, ()), np.float64)
+  if len(y) != len(step):
+    return np.zeros(0), np.zeros(0)
+  finite = np.isfinite(y) & np.isfinite(step)
+  return step[finite], y[finite]
 
 
 def _missing() -> np.ndarray:
@@ -144,6 +157,11 @@ class Runs:
     return 'nats' if self.objective_name.endswith('_nats') else ''
 
   @property
+  def n_points(self) -> int:
+    """Number of points of the search. Seeds of one point count once."""
+    return len(np.unique(self.point[self.cohort == SEARCH]))
+
+  @property
   def losses(self) -> np.ndarray:
     """(T,) the objective, negated if it is maximized, so that less is better."""
     return -self.objective if self.maximize else self.objective
@@ -180,6 +198,10 @@ class Runs:
     """Returns a run's value of an axis, or else that of its config. None if unknown."""
     value = self.values[name][self.row(number)] if name in self.values else None
     return self.configs.get(number, {}).get(name) if value is None else value
+
+  def objective_interval(self, low: float, high: float) -> tuple[float, float]:
+    """Converts an interval of losses to one of the objective, the lower end first."""
+    return (-high, -low) if self.maximize else (low, high)
 
   def select(self, rows: np.ndarray | Sequence[int]) -> Runs:
     """Returns the table of some rows, given by a mask (T,) or by indices."""

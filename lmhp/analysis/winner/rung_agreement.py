@@ -77,6 +77,7 @@ def rung_agreement(
   search = runs.search_runs()
   complete = search.complete_runs()
   pruned = search.select(search.status == 'pruned')
+  last_steps = complete.measured.get('steps', np.array([]))
 
   # Compare the order at each rung with the order at the end, over complete runs. Scores
   # have the sign of a loss.
@@ -89,17 +90,12 @@ def rung_agreement(
     scores = scores[has_score]
     ends = complete.losses[has_score]
     # The order at the last step agrees with the end by definition.
-    is_end = _is_last_step(complete, step) or np.allclose(scores, ends, rtol=1e-9)
+    is_end = (last_steps <= step).any() or np.allclose(scores, ends, rtol=1e-9)
     if len(scores) >= 3 and not is_end:
       agreements.append(
         _agreement(step, scores, ends, pruned_scores, confidence, draws, seed)
       )
   return agreements
-
-
-def _is_last_step(complete: Runs, step: int) -> bool:
-  """Returns True if the runs end at a step."""
-  return bool((complete.measured.get('steps', np.array([])) <= step).any())
 
 
 def _scores_at(runs: Runs, step: int) -> np.ndarray:

@@ -38,9 +38,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
 from lmhp.analysis.winner.conditional_interval import hybrid_quantiles, student_quantile
 from lmhp.errors import ConfigError
+from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
@@ -350,3 +351,30 @@ def _conditional(winner: Winner, lead: float, noise: SeedNoise) -> Winner:
     freedom=noise.degrees_of_freedom,
     reason=reason,
   )
+
+
+# --- confirmation -----------------------------------------------------------------------
+
+
+def confirm(runs: Runs, point: int) -> Confirmation | None:
+  """Compares a point with the base config on the seeds that both ran with.
+
+  Args:
+    runs: Table of runs, with the runs of the confirmation.
+    point: Point of the winner.
+
+  Returns:
+    The comparison. None if the base config did not run with a seed of the winner.
+  """
+  return confirm_on_seeds(
+    _by_seed(runs.confirmation_runs(point)),
+    _by_seed(runs.confirmation_runs(BASE_POINT)),
+  )
+
+
+def _by_seed(runs: Runs) -> dict[int, SeedLoss]:
+  """Returns the result of each seed."""
+  return {
+    int(seed): SeedLoss(float(loss), bool(status == 'diverged'))
+    for seed, loss, status in zip(runs.seed, runs.losses, runs.status, strict=True)
+  }

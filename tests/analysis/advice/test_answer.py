@@ -9,8 +9,7 @@ import pytest
 from lmhp.analysis.advice.answer import answer
 from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Runs
-from lmhp.analysis.winner.confirmation import confirm
-from lmhp.analysis.winner.winner import find_winner
+from lmhp.analysis.winner.winner import confirm, find_winner
 
 STRONG = Effect(planted.LEARNING_RATE, 1e-4, 1e-4, 1e-3, 0.1, 0.05, 0.2)
 WEAK = dataclasses.replace(STRONG, p_value=0.02, p_holm=0.02)

@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.report import numbers
-from lmhp.analysis.report.document import PACKED_FROM, Column, Table, to_strict_json
+from lmhp.analysis.phrases import number
+from lmhp.analysis.report.document import (
+  PACKED_FROM,
+  Column,
+  Table,
+  aligned_numbers,
+  to_strict_json,
+)
 
 
 def test_any_value_becomes_strict_json():
@@ -84,17 +90,17 @@ def test_a_row_that_does_not_fit_its_table_is_refused():
   ],
 )
 def test_number(value, text):
-  assert numbers.number(value) == text
+  assert number(value) == text
 
 
 def test_numbers_of_a_column_have_equal_length_and_keep_their_differences():
   rng = np.random.default_rng(0)
   values = np.round(3 + rng.random(30), 3)
-  texts = numbers.column(values)
+  texts = aligned_numbers(values)
   assert len({len(text) for text in texts}) == 1
   np.testing.assert_allclose([float(text) for text in texts], values, atol=5e-4)
 
 
 @pytest.mark.parametrize('values, texts', [([], []), ([None, np.nan], ['–', '–'])])
 def test_a_column_may_have_no_numbers(values, texts):
-  assert numbers.column(values) == texts
+  assert aligned_numbers(values) == texts

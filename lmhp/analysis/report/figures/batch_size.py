@@ -14,7 +14,7 @@ from lmhp.analysis.advice.batch_size import (
   CriticalBatchOfRuns,
   NoiseScaleOfRun,
 )
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, interval, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.style import (
   annotation,
@@ -24,7 +24,6 @@ from lmhp.analysis.report.figures.style import (
   with_range,
 )
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
-from lmhp.analysis.report.numbers import interval, number
 from lmhp.analysis.scaling.critical_batch_size import CriticalBatch
 
 MAX_RATIO = 4.0
@@ -39,16 +38,16 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   measured = batch_size.noise_scale
   if measured is None or not measured.scales:
     return None
-  estimates = np.array([scale.batch_size for scale in measured.scales], np.float64)
-  finite = np.isfinite(estimates) & (estimates > 0)
-  estimates = estimates[finite]
+  scales = np.array(
+    [(scale.batch_size, scale.low, scale.high) for scale in measured.scales]
+  )
+  finite = np.isfinite(scales[:, 0]) & (scales[:, 0] > 0)
+  estimates, low, high = scales[finite].T
   steps = measured.steps[finite]
 
   # Intervals that are too wide for the figure are cut.
-  ends = np.array([(scale.low, scale.high) for scale in measured.scales])[finite]
-  top = MAX_RATIO * estimates.max() if len(estimates) else 1.0
-  low = np.clip(ends[:, 0], estimates / MAX_RATIO, None)
-  high = np.clip(ends[:, 1], None, top)
+  low = np.clip(low, estimates / MAX_RATIO, None)
+  high = np.clip(high, None, MAX_RATIO * estimates.max(initial=0.0))
   trace: PlotlyDict = {
     'type': 'scatter',
     'mode': 'markers+lines',
@@ -117,23 +116,7 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   batch_sizes = critical.batch_sizes[reached]
   steps = critical.steps[reached]
   examples = batch_sizes * steps
-
-  # Fitted curve, over twice the range of batch sizes.
-  fit = critical.fit
-  has_fit = math.isfinite(fit.steps_min) and math.isfinite(fit.examples_min)
-  traces: list[PlotlyDict] = []
-  shown_steps = steps
-  shown_examples = examples
-  if has_fit and len(batch_sizes):
-    line = np.geomspace(
-      min(batch_sizes.min(), fit.batch_size) / 2,
-      max(batch_sizes.max(), fit.batch_size) * 2,
-      80,
-    )
-    traces.append(plain_line(fit.steps(line), fit.examples(line), '$blue', 2))
-    shown_steps = np.r_[steps, fit.steps(line)]
-    shown_examples = np.r_[examples, fit.examples(line)]
-  traces.append(
+  traces = [
     run_markers(
       steps,
       examples,
@@ -142,22 +125,35 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
       hover='<br>%{x:.4~g} steps<br>%{y:.4~g} sequences',
       marker={'size': 9},
     )
-  )
+  ]
   annotations = _batch_size_labels(batch_sizes, steps, examples)
-  if has_fit:
-    trace, label = _critical_mark(fit)
-    traces.append(trace)
+
+  # Fitted curve, over twice the range of batch sizes.
+  fit = critical.fit
+  shown_steps = steps
+  shown_examples = examples
+  if math.isfinite(fit.steps_min) and math.isfinite(fit.examples_min):
+    line = np.geomspace(
+      min(batch_sizes.min(), fit.batch_size) / 2,
+      max(batch_sizes.max(), fit.batch_size) * 2,
+      80,
+    )
+    shown_steps = np.r_[steps, fit.steps(line)]
+    shown_examples = np.r_[examples, fit.examples(line)]
+    traces.insert(0, plain_line(fit.steps(line), fit.examples(line), '$blue', 2))
+    mark, label = _critical_mark(fit)
+    traces.append(mark)
     annotations.append(label)
-  x_axis = plot_axis('steps to the target', True, shown_steps)
-  y_axis = plot_axis('sequences to the target', True, shown_examples)
   return Figure(
     'critical-batch',
     'Critical batch size',
     _critical_caption(critical, len(steps)),
     traces,
     layout(
-      with_range(x_axis, shown_steps),
-      with_range(y_axis, shown_examples),
+      with_range(plot_axis('steps to the target', True, shown_steps), shown_steps),
+      with_range(
+        plot_axis('sequences to the target', True, shown_examples), shown_examples
+      ),
       annotations=annotations,
     ),
   )
@@ -167,26 +163,20 @@ def _batch_size_labels(
   batch_sizes: np.ndarray, steps: np.ndarray, examples: np.ndarray
 ) -> list[PlotlyDict]:
   """Returns the batch size beside the first run of each."""
-  labels = []
-  labelled: set[float] = set()
-  for i, batch_size in enumerate(batch_sizes.tolist()):
-    if batch_size in labelled:
-      continue
-    labelled.add(batch_size)
-    labels.append(
-      annotation(
-        number(batch_size),
-        # Plotly places annotations on a log axis by the logarithm.
-        math.log10(steps[i]),
-        math.log10(examples[i]),
-        '$muted',
-        xanchor='left',
-        yanchor='bottom',
-        xshift=6,
-        yshift=2,
-      )
+  return [
+    annotation(
+      number(batch_sizes[i]),
+      # Plotly places annotations on a log axis by the logarithm.
+      math.log10(steps[i]),
+      math.log10(examples[i]),
+      '$muted',
+      xanchor='left',
+      yanchor='bottom',
+      xshift=6,
+      yshift=2,
     )
-  return labels
+    for i in np.sort(np.unique(batch_sizes, return_index=True)[1])
+  ]
 
 
 def _critical_mark(fit: CriticalBatch) -> tuple[PlotlyDict, PlotlyDict]:

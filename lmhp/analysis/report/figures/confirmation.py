@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.style import (
   SERIES,
@@ -17,11 +17,11 @@ from lmhp.analysis.report.figures.style import (
   hidden_axis,
   layout,
   name_with_unit,
+  padded_range,
   plot_axis,
   vertical_line,
 )
 from lmhp.analysis.report.figures.traces import plain_line, run_markers, separated
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Runs
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
@@ -39,76 +39,59 @@ def confirmation_figure(
   """
   if winner is None or confirmation is None or not len(confirmation.seeds):
     return None
-  difference = _Difference(runs, confirmation)
+  # Differences winner - base config in the unit of the objective, pair by pair.
+  differences = runs.to_objective(confirmation.winner) - runs.to_objective(
+    confirmation.base
+  )
+  mean = float(runs.to_objective(confirmation.difference))
+  low, high = runs.objective_interval(confirmation.low, confirmation.high)
   traces = _seed_traces(runs, winner, confirmation)
-  traces += difference.traces(_numbers_of(runs, winner.point, confirmation.seeds))
+  traces.append(
+    run_markers(
+      differences,
+      np.zeros(len(differences)),
+      _numbers_of(runs, winner.point, confirmation.seeds),
+      '$grey',
+      'circle-open',
+      '<br>difference %{x:.4~g}',
+      xaxis='x2',
+      yaxis='y2',
+    )
+  )
+  if math.isfinite(mean):
+    traces.append(_mean_mark(mean, low, high))
   return Figure(
     'confirmation',
     'Winner and base config on fresh seeds',
-    _caption(confirmation, difference),
+    _caption(confirmation, mean, low, high),
     traces,
-    _layout(runs, confirmation, difference),
+    # The axis of the differences contains 0.
+    _layout(runs, confirmation, padded_range(np.r_[differences, low, high, 0.0], 0.06)),
     height=400,
   )
 
 
-class _Difference:
-  """Differences winner - base config in the unit of the objective, pair by pair."""
-
-  def __init__(self, runs: Runs, confirmation: Confirmation):
-    winner = runs.to_objective(confirmation.winner)
-    base = runs.to_objective(confirmation.base)
-    low = float(runs.to_objective(confirmation.low))
-    high = float(runs.to_objective(confirmation.high))
-    self.values = winner - base
-    self.mean = float(runs.to_objective(confirmation.difference))
-    self.low = min(low, high)
-    self.high = max(low, high)
-
-  def traces(self, numbers: np.ndarray) -> list[PlotlyDict]:
-    """Returns the differences as markers, and their mean with its interval."""
-    traces = [
-      run_markers(
-        self.values,
-        np.zeros(len(self.values)),
-        numbers,
-        '$grey',
-        'circle-open',
-        '<br>difference %{x:.4~g}',
-        xaxis='x2',
-        yaxis='y2',
-      )
-    ]
-    if math.isfinite(self.mean):
-      traces.append(
-        {
-          'type': 'scatter',
-          'mode': 'markers',
-          'x': [self.mean],
-          'y': [-0.6],
-          'xaxis': 'x2',
-          'yaxis': 'y2',
-          'error_x': {
-            'type': 'data',
-            'symmetric': False,
-            'array': [self.high - self.mean],
-            'arrayminus': [self.mean - self.low],
-            'color': '$ink',
-            'thickness': 2,
-            'width': 7,
-          },
-          'hoverinfo': 'skip',
-          'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'},
-        }
-      )
-    return traces
-
-  def limits(self) -> list[float]:
-    """Returns the range of the axis, which contains 0."""
-    values = np.r_[self.values, self.low, self.high]
-    values = np.r_[values[np.isfinite(values)], 0.0]
-    pad = 0.06 * np.ptp(values) or 1.0
-    return [float(values.min() - pad), float(values.max() + pad)]
+def _mean_mark(mean: float, low: float, high: float) -> PlotlyDict:
+  """Returns the mean of the differences with its interval."""
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [mean],
+    'y': [-0.6],
+    'xaxis': 'x2',
+    'yaxis': 'y2',
+    'error_x': {
+      'type': 'data',
+      'symmetric': False,
+      'array': [high - mean],
+      'arrayminus': [mean - low],
+      'color': '$ink',
+      'thickness': 2,
+      'width': 7,
+    },
+    'hoverinfo': 'skip',
+    'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'},
+  }
 
 
 def _seed_traces(
@@ -120,17 +103,14 @@ def _seed_traces(
   of_base = runs.to_objective(confirmation.base)
   zeros = np.zeros(len(seeds))
   ones = np.ones(len(seeds))
-
-  # A line joins the two results of each seed.
-  traces = [
-    plain_line(separated(of_winner, of_base), separated(zeros, ones), '$grey', 1)
-  ]
   series = (
     ('winner', winner.point, of_winner, zeros),
     ('base', BASE_POINT, of_base, ones),
   )
-  for (name, point, values, y), (color, symbol, _) in zip(series, SERIES):
-    traces.append(
+  return [
+    # A line joins the two results of each seed.
+    plain_line(separated(of_winner, of_base), separated(zeros, ones), '$grey', 1),
+    *(
       run_markers(
         values,
         y,
@@ -140,19 +120,20 @@ def _seed_traces(
         f'<br>{name} %{{x:.5~g}}',
         marker={'size': 9},
       )
-    )
-  return traces
+      for (name, point, values, y), (color, symbol, _) in zip(series, SERIES)
+    ),
+  ]
 
 
 def _numbers_of(runs: Runs, point: int, seeds: np.ndarray) -> np.ndarray:
   """Returns (S,) the numbers of a point's runs in the confirmation, by seed."""
-  rows = np.flatnonzero((runs.point == point) & (runs.cohort == CONFIRM))
-  by_seed = {int(runs.seed[row]): int(runs.number[row]) for row in rows}
-  return np.array([by_seed[int(seed)] for seed in seeds], int)
+  confirmed = runs.select((runs.point == point) & (runs.cohort == CONFIRM))
+  by_seed = dict(zip(confirmed.seed.tolist(), confirmed.number.tolist()))
+  return np.array([by_seed[seed] for seed in seeds.tolist()], int)
 
 
 def _layout(
-  runs: Runs, confirmation: Confirmation, difference: _Difference
+  runs: Runs, confirmation: Confirmation, difference_range: list[float]
 ) -> PlotlyDict:
   names = [
     annotation(
@@ -181,40 +162,38 @@ def _layout(
       yshift=-8,
     )
   )
-  # No difference, in the lower panel.
-  zero = vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}
   return layout(
     plot_axis(name_with_unit(runs.objective_name), anchor='y'),
     hidden_axis(1.6, -0.7, domain=[0.6, 1]),
     xaxis2=plot_axis(
       f'winner - base, {counted(len(confirmation.seeds), "seed")}',
       anchor='y2',
-      range=difference.limits(),
+      range=difference_range,
     ),
     yaxis2=hidden_axis(-1.3, 0.6, domain=[0, LOWER_PANEL], anchor='x2'),
-    shapes=[zero],
+    # No difference, in the lower panel.
+    shapes=[vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}],
     annotations=names,
     margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
   )
 
 
-def _caption(confirmation: Confirmation, difference: _Difference) -> str:
+def _caption(confirmation: Confirmation, mean: float, low: float, high: float) -> str:
   seeds = counted(len(confirmation.seeds), 'fresh seed')
   if confirmation.winner_diverged or confirmation.base_diverged:
     return (
       f'On {seeds}, the winner diverged {confirmation.winner_diverged} times and the base '
       f'config {confirmation.base_diverged} times.'
     )
-  mean = number(difference.mean, 3)
-  if not math.isfinite(difference.low):
-    return f'On {seeds}, winner minus base config is {mean}. One pair has no interval.'
-  relation = 'not significantly different from'
-  if confirmation.verdict == BETTER:
-    relation = 'better than'
-  elif confirmation.verdict == WORSE:
-    relation = 'worse than'
+  difference = number(mean, 3)
+  if not math.isfinite(low):
+    return (
+      f'On {seeds}, winner minus base config is {difference}. One pair has no interval.'
+    )
+  relations = {BETTER: 'better than', WORSE: 'worse than'}
+  relation = relations.get(confirmation.verdict, 'not significantly different from')
   return (
-    f'On {seeds}, the winner is {relation} the base config: the difference is {mean} '
-    f'({confirmation.confidence:.0%} interval {number(difference.low, 3)} to '
-    f'{number(difference.high, 3)}).'
+    f'On {seeds}, the winner is {relation} the base config: the difference is '
+    f'{difference} ({confirmation.confidence:.0%} interval {number(low, 3)} to '
+    f'{number(high, 3)}).'
   )

@@ -11,10 +11,9 @@ import math
 import numpy as np
 
 from lmhp.analysis.hyperparameters.contours import Contour
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.style import (
-  annotation_position,
   axis_positions,
   is_log,
   layout,
@@ -24,7 +23,6 @@ from lmhp.analysis.report.figures.style import (
   with_range,
 )
 from lmhp.analysis.report.figures.traces import hover_text, run_markers
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import Runs
 
 UPPER_QUANTILE = 0.85
@@ -55,22 +53,19 @@ def _contour_figure(
   largest = objective_range(comparable_runs)[1]
   traces = [_field(runs, contour, x, y, largest)]
   diverged = contour.status == 'diverged'
-  for rows, symbol, color in (
-    (~diverged, 'circle', '$ink'),
-    (diverged, 'x', '$vermillion'),
-  ):
-    if rows.any():
-      traces.append(
-        run_markers(
-          x_points[rows],
-          y_points[rows],
-          contour.number[rows],
-          color,
-          symbol,
-          hover_text(contour.x_axis.name, contour.y_axis.name),
-          marker={'size': 5},
-        )
-      )
+  groups = ((~diverged, '$ink', 'circle'), (diverged, '$vermillion', 'x'))
+  traces += [
+    run_markers(
+      x_points[rows],
+      y_points[rows],
+      contour.number[rows],
+      *style,
+      hover_text(contour.x_axis.name, contour.y_axis.name),
+      marker={'size': 5},
+    )
+    for rows, *style in groups
+    if rows.any()
+  ]
 
   # A cross at the best place of the fit.
   best_x = float(axis_positions(contour.x_axis, [contour.best[0]])[0][0])
@@ -87,8 +82,8 @@ def _contour_figure(
   )
   label = {
     'text': 'best of the fit',
-    'x': annotation_position(best_x, is_log(x_axis)),
-    'y': annotation_position(best_y, is_log(y_axis)),
+    'x': math.log10(best_x) if is_log(x_axis) else best_x,
+    'y': math.log10(best_y) if is_log(y_axis) else best_y,
     'showarrow': True,
     'arrowhead': 0,
     'ax': 0,
@@ -114,8 +109,7 @@ def _field(
   z = runs.to_objective(np.asarray(contour.z, np.float64))
   # A few very bad places would leave one colour for all others.
   upper = min(largest, float(np.quantile(contour.z, UPPER_QUANTILE)))
-  ends = (float(contour.z.min()), upper)
-  low, high = sorted(float(runs.to_objective(end)) for end in ends)
+  low, high = runs.objective_interval(*sorted((float(contour.z.min()), upper)))
   has_choice = contour.x_axis.is_choice or contour.y_axis.is_choice
   field: PlotlyDict = {
     'type': 'heatmap' if has_choice else 'contour',
@@ -156,8 +150,8 @@ def _round_up(step: float) -> float:
   if not step > 0:
     return 1.0
   power = 10.0 ** math.floor(math.log10(step))
-  rounded = [power * factor for factor in (1, 2, 5, 10)]
-  return next(value for value in rounded if value >= step * (1 - 1e-9))
+  factor = next(f for f in (1, 2, 5, 10) if power * f >= step * (1 - 1e-9))
+  return power * factor
 
 
 def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
@@ -165,7 +159,7 @@ def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
     number(value, 3) if isinstance(value, (int, float)) else str(value)
     for value in contour.best
   )
-  best = number(float(runs.to_objective(float(contour.z.min()))))
+  best = number(runs.to_objective(contour.z.min()))
   caption = (
     f'The fit is best at {contour.x_axis.name} = {x} and {contour.y_axis.name} = {y}, with '
     f'{best}. Dots are the {counted(len(contour.number), "run")}'

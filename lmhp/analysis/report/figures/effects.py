@@ -3,18 +3,137 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import math
 
 import numpy as np
 
 from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.hyperparameters.importances import Importance
-from lmhp.analysis.phrases import p_text
-from lmhp.analysis.report.document import Block, Figure, Text
-from lmhp.analysis.report.figures.interval_rows import IntervalRow, interval_figure
-from lmhp.analysis.report.figures.style import plain_text, plot_axis
-from lmhp.analysis.report.numbers import interval, number
+from lmhp.analysis.phrases import interval, number, p_text
+from lmhp.analysis.report.document import Block, Figure, PlotlyDict, Text
+from lmhp.analysis.report.figures.style import (
+  annotation,
+  hidden_axis,
+  layout,
+  plain_text,
+  plot_axis,
+  range_of,
+  vertical_line,
+)
+from lmhp.analysis.report.figures.traces import plain_line, separated
 from lmhp.analysis.runs.table import Runs
+
+# --- dots with intervals ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class IntervalRow:
+  """One row: a dot with an interval.
+
+  Attributes:
+    name: Name above the dot.
+    value: Position of the dot. NaN draws none.
+    low: Lower end of the interval.
+    high: Upper end of the interval.
+    filled: True for a filled dot, False for a hollow one.
+  """
+
+  name: str
+  value: float
+  low: float
+  high: float
+  filled: bool
+
+
+def interval_traces(
+  rows: Sequence[IntervalRow], span: tuple[float, float]
+) -> list[PlotlyDict]:
+  """Returns dots with intervals, cut to a span."""
+  traces = []
+  for filled, color, symbol in (
+    (True, '$blue', 'circle'),
+    (False, '$grey', 'circle-open'),
+  ):
+    drawn = [
+      (i, row.value, row.low, row.high)
+      for i, row in enumerate(rows)
+      if row.filled == filled and math.isfinite(row.value)
+    ]
+    if not drawn:
+      continue
+    y, values, low, high = np.array(drawn, np.float64).T
+    # A row without an interval has one of length 0. All are cut at the ends of the
+    # figure.
+    ends = [np.clip(np.where(np.isnan(e), values, e), *span) for e in (low, high)]
+    traces.append(plain_line(separated(*ends), separated(y, y), color, 3))
+    traces.append(
+      {
+        'type': 'scatter',
+        'mode': 'markers',
+        'x': np.clip(values, *span),
+        'y': y,
+        'text': [_hover(*three) for three in zip(values, low, high)],
+        'hovertemplate': '%{text}<extra></extra>',
+        'marker': {
+          'color': color,
+          'symbol': symbol,
+          'size': 10,
+          'line': {'color': color, 'width': 2},
+        },
+      }
+    )
+  return traces
+
+
+def _hover(value: float, low: float, high: float) -> str:
+  upper = 'no upper bound' if math.isinf(high) else number(high, 3)
+  return f'{number(value, 3)} ({number(low, 3)} to {upper})'
+
+
+def row_names(rows: Sequence[IntervalRow]) -> list[PlotlyDict]:
+  """Returns the names of rows, each above its dot, so that long ones fit a phone."""
+  return [
+    annotation(
+      row.name,
+      0,
+      i,
+      '$ink' if row.filled else '$muted',
+      xref='paper',
+      xanchor='left',
+      yanchor='bottom',
+      yshift=6,
+    )
+    for i, row in enumerate(rows)
+  ]
+
+
+def interval_figure(
+  id: str, title: str, caption: str, rows: Sequence[IntervalRow], xaxis: PlotlyDict
+) -> Figure:
+  """Returns a figure of dots with intervals, and a line at 0."""
+  return Figure(
+    id,
+    title,
+    caption,
+    interval_traces(rows, range_of(xaxis)),
+    layout(
+      xaxis,
+      hidden_axis(len(rows) - 0.6, -0.9),
+      annotations=row_names(rows),
+      shapes=[vertical_line(0, '$axis', 'solid')],
+      margin={'l': 16, 'r': 16, 't': 4, 'b': 48},
+    ),
+    height=rows_height(rows),
+  )
+
+
+def rows_height(rows: Sequence[IntervalRow]) -> int:
+  """Returns the height of a figure of rows in pixels."""
+  return 84 + 40 * len(rows)
+
+
+# --- effects and importances -----------------------------------------------------------
 
 
 def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
@@ -46,33 +165,34 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   ]
   unit = f' ({runs.unit})' if runs.unit else ''
   high = _right_end(estimated)
-  x_axis = plot_axis(
-    f'gain from the best value{unit}', range=[-0.04 * high, 1.06 * high]
-  )
   return interval_figure(
     'effects',
     'Gain from the best value of each hyperparameter',
     _effects_caption(runs, effects, estimated),
     rows,
-    x_axis,
+    plot_axis(f'gain from the best value{unit}', range=[-0.04 * high, 1.06 * high]),
   )
 
 
 def _right_end(estimated: Sequence[Effect]) -> float:
   """Returns the largest gain that is shown. Intervals beyond 4 times the largest are cut."""
   ends = [end for effect in estimated for end in (effect.gain, effect.gain_high)]
-  finite = [end for end in ends if math.isfinite(end)]
-  cap = math.inf
+  largest = max((end for end in ends if math.isfinite(end)), default=1.0)
   if estimated and estimated[0].gain > 0:
-    cap = 4 * estimated[0].gain
-  return min(max(finite, default=1.0), cap) or 1.0
+    largest = min(largest, 4 * estimated[0].gain)
+  return largest or 1.0
 
 
 def _effect_name(effect: Effect) -> str:
   if effect.reason:
     return f'{plain_text(effect.axis, 32)}: {plain_text(effect.reason, 60)}'
-  name = plain_text(effect.axis, 40)
-  return f'{name}, {p_text(effect.p_holm)}' if math.isfinite(effect.p_holm) else name
+  return _with_p_value(effect.axis, effect.p_holm)
+
+
+def _with_p_value(name: str, p: float) -> str:
+  """Returns a name with its p-value, if that is known."""
+  name = plain_text(name, 40)
+  return f'{name}, {p_text(p)}' if math.isfinite(p) else name
 
 
 def _effects_caption(
@@ -81,14 +201,18 @@ def _effects_caption(
   if not estimated:
     return 'The gain cannot be estimated for any hyperparameter.'
   first = estimated[0]
-  n_significant = sum(effect.significant() for effect in estimated)
   gain = f'{number(first.gain, 2)} {runs.unit}'.rstrip()
-  verb = 'is' if n_significant == 1 else 'are'
+  n_significant = sum(effect.significant() for effect in estimated)
   return (
     f'{first.axis} has the largest gain, {gain} ({first.confidence:.0%} interval '
-    f'{interval(first.gain_low, first.gain_high)}). {n_significant} of {len(effects)} {verb} '
-    'significant (filled).'
+    f'{interval(first.gain_low, first.gain_high)}). '
+    f'{_significant_note(n_significant, len(effects))}'
   )
+
+
+def _significant_note(n_significant: int, n: int) -> str:
+  verb = 'is' if n_significant == 1 else 'are'
+  return f'{n_significant} of {n} {verb} significant (filled).'
 
 
 def importance_figures(importances: Sequence[Importance]) -> list[Block]:
@@ -103,39 +227,30 @@ def importance_figures(importances: Sequence[Importance]) -> list[Block]:
 
 
 def _importance_figure(importance: Importance) -> Figure:
-  rows = []
-  for i, name in enumerate(importance.names):
-    p_value = float(importance.p_value[i])
-    text = plain_text(name, 40)
-    if math.isfinite(p_value):
-      text += f', {p_text(p_value)}'
-    rows.append(
-      IntervalRow(
-        text,
-        float(importance.fraction[i]),
-        float(importance.low[i]),
-        float(importance.high[i]),
-        name in importance.significant,
-      )
+  p_values = importance.p_value.tolist()
+  rows = [
+    IntervalRow(
+      _with_p_value(name, p_values[i]),
+      float(importance.fraction[i]),
+      float(importance.low[i]),
+      float(importance.high[i]),
+      name in importance.significant,
     )
+    for i, name in enumerate(importance.names)
+  ]
   caption = 'No hyperparameter was assessed.'
   if rows and np.isfinite(importance.fraction).any():
     i = int(np.nanargmax(importance.fraction))
-    n_significant = len(importance.significant)
-    verb = 'is' if n_significant == 1 else 'are'
     caption = (
       f'{importance.names[i]} has {importance.fraction[i]:.0%} of the importance '
       f'({importance.confidence:.0%} interval {importance.low[i]:.0%} to '
       f'{importance.high[i]:.0%}) by {importance.method} over {importance.n_points} points. '
-      f'{n_significant} of {len(rows)} {verb} significant (filled).'
+      f'{_significant_note(len(importance.significant), len(rows))}'
     )
-  x_axis = plot_axis(
-    'fraction of the importance', range=[-0.04, 1.04], tickformat='.0%'
-  )
   return interval_figure(
     f'importance-{importance.method}',
     f'Importance ({importance.method})',
     caption,
     rows,
-    x_axis,
+    plot_axis('fraction of the importance', range=[-0.04, 1.04], tickformat='.0%'),
   )

@@ -11,12 +11,13 @@ import math
 import numpy as np
 
 from lmhp.analysis.hyperparameters.isolations import Isolation
-from lmhp.analysis.phrases import counted, setting
+from lmhp.analysis.phrases import counted, number, setting
 from lmhp.analysis.report.document import Figure
 from lmhp.analysis.report.figures.style import (
   axis_positions,
   layout,
   name_with_unit,
+  padded_range,
   plot_axis,
   with_range,
 )
@@ -26,7 +27,6 @@ from lmhp.analysis.report.figures.traces import (
   run_markers,
   separated,
 )
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import Runs
 
 
@@ -50,7 +50,7 @@ def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
   traces = [plain_line(separated(x, x), separated(low, high), '$blue/0.6', 3)]
   if np.isfinite(isolation.edges).any():
     # Horizontal lines show the width of the bins.
-    edges = separated(isolation.edges[:, 0], isolation.edges[:, 1])
+    edges = separated(*isolation.edges.T)
     traces.append(plain_line(edges, separated(best, best), '$grey', 1.5))
   y_name = f'best {name_with_unit(runs.objective_name)}'
   traces.append(
@@ -66,9 +66,8 @@ def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
   values = np.r_[best, low, high]
   values = values[np.isfinite(values)]
   y_axis = plot_axis(y_name)
-  pad = 0.08 * float(np.ptp(values)) if len(values) else 0.0
-  if pad:
-    y_axis['range'] = [float(values.min()) - pad, float(values.max()) + pad]
+  if len(values) and np.ptp(values):
+    y_axis['range'] = padded_range(values, 0.08)
   return Figure(
     id,
     f'Best for each {isolation.axis}',
@@ -86,7 +85,6 @@ def _caption(runs: Runs, isolation: Isolation) -> str:
   value = f'= {setting(isolation.values[i])}'
   if left < right:
     value = f'from {setting(float(left))} to {setting(float(right))}'
-  best = number(float(runs.to_objective(float(isolation.best[i]))))
   fewest = int(isolation.n_points.min())
   most = int(isolation.n_points.max())
   points = (
@@ -94,7 +92,7 @@ def _caption(runs: Runs, isolation: Isolation) -> str:
   )
   sentence = (
     f'With all other hyperparameters at their best, {isolation.axis} {value} is best, with '
-    f'{best} ({points} per value).'
+    f'{number(runs.to_objective(isolation.best[i]))} ({points} per value).'
   )
   if not math.isfinite(isolation.high[i]):
     return f'{sentence} Its selection bias is unknown.'

@@ -56,22 +56,18 @@ def ring(
   side: PlotlyDict = {'yanchor': 'bottom', 'yshift': 9}
   if below:
     side = {'yanchor': 'top', 'yshift': -9}
-  placed = _place_label(text, x, axis, NARROW)
-  label = annotation(text, placed.x, y, color, xanchor=placed.anchor, **side)
-  return trace, label
+  label_x, anchor, _ = _place_label(text, x, axis, NARROW)
+  return trace, annotation(text, label_x, y, color, xanchor=anchor, **side)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Placed:
-  """Placed label: position on the axis, anchor, and left end in pixels."""
+def _place_label(
+  text: str, value: float, axis: PlotlyDict, width: float
+) -> tuple[float, str, float]:
+  """Places a label so that it stays between the ends of an axis.
 
-  x: float
-  anchor: str
-  start: float
-
-
-def _place_label(text: str, value: float, axis: PlotlyDict, width: float) -> _Placed:
-  """Places a label so that it stays between the ends of an axis."""
+  Returns:
+    The position on the axis, the anchor, and the left end in pixels.
+  """
   low, high = range_of(axis)
   # Place on the axis as a fraction of its length, cut to the figure.
   position = math.log10(value) if is_log(axis) and value > 0 else float(value)
@@ -86,7 +82,7 @@ def _place_label(text: str, value: float, axis: PlotlyDict, width: float) -> _Pl
   elif start + size > width:
     anchor = 'right'
     start = fraction * width - size
-  return _Placed(low + fraction * (high - low), anchor, start)
+  return low + fraction * (high - low), anchor, start
 
 
 def stack_labels(
@@ -110,9 +106,8 @@ def stack_labels(
   rows: list[list[tuple[float, float]]] = []
   annotations = []
   for label in labels:
-    placed = _place_label(label.text, label.value, axis, width)
-    size = LETTER * len(label.text)
-    span = (placed.start - 5, placed.start + size + 5)
+    x, anchor, start = _place_label(label.text, label.value, axis, width)
+    span = (start - 5, start + LETTER * len(label.text) + 5)
     # The lowest row in which the label overlaps no other.
     row = 0
     while row < len(rows) and _overlaps(span, rows[row]):
@@ -123,12 +118,12 @@ def stack_labels(
     annotations.append(
       annotation(
         label.text,
-        placed.x,
+        x,
         1.0,
         label.color,
         yref='paper',
         yanchor='bottom',
-        xanchor=placed.anchor,
+        xanchor=anchor,
         yshift=5 + ROW * row,
       )
     )

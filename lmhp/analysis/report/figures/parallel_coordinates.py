@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import LETTER, NARROW
 from lmhp.analysis.report.figures.style import (
@@ -21,7 +21,7 @@ from lmhp.analysis.report.figures.style import (
   layout,
   plain_text,
 )
-from lmhp.analysis.report.numbers import number
+from lmhp.analysis.report.figures.traces import evenly, separated
 from lmhp.analysis.runs.columns import is_numeric
 from lmhp.analysis.runs.table import Runs
 
@@ -33,21 +33,13 @@ JITTER = 0.25
 """Largest random shift of a choice, so that lines do not cover each other."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-  """Style of the runs up to a quantile of the losses."""
-
-  quantile: float
-  color: str
-  width: float
-  name: str
-
-
 GROUPS = (
-  _Group(0.1, '$vermillion/0.9', 2.0, 'best tenth'),
-  _Group(0.33, '$orange/0.6', 1.2, 'best third'),
-  _Group(1.0, '$grey/0.3', 0.8, 'other runs'),
+  (0.1, '$vermillion/0.9', 2.0, 'best tenth'),
+  (0.33, '$orange/0.6', 1.2, 'best third'),
+  (1.0, '$grey/0.3', 0.8, 'other runs'),
 )
+"""Quantile of the losses up to which a group of runs goes, with the colour, width and name of
+its lines."""
 
 
 def parallel_figure(
@@ -73,12 +65,14 @@ def parallel_figure(
 
   traces = []
   after = -1.0
-  for group in GROUPS:
-    line_quantiles = quantiles[drawn]
-    members = drawn[(line_quantiles > after) & (line_quantiles <= group.quantile)]
-    after = group.quantile
+  for quantile, color, width, group in GROUPS:
+    members = drawn[(quantiles[drawn] > after) & (quantiles[drawn] <= quantile)]
+    after = quantile
     if len(members):
-      traces.append(_lines(positions[:, members], comparable.number[members], group))
+      line = {'color': color, 'width': width}
+      traces.append(
+        _lines(positions[:, members], comparable.number[members], group, line)
+      )
   # The best runs are drawn last, above the others.
   traces.reverse()
   return Figure(
@@ -102,8 +96,7 @@ def _drawn_rows(by_loss: np.ndarray) -> np.ndarray:
   if len(by_loss) <= MAX_LINES:
     return by_loss
   half = MAX_LINES // 2
-  rest = by_loss[half:]
-  return np.r_[by_loss[:half], rest[np.linspace(0, len(rest) - 1, half).astype(int)]]
+  return np.r_[by_loss[:half], evenly(by_loss[half:], half)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +119,11 @@ class _Row:
 def _row(runs: Runs, comparable: Runs, name: str) -> _Row:
   axis = runs.axes[name]
   x, _ = axis_positions(axis, comparable.values[name])
-  rng = np.random.default_rng(0)
   if axis.is_choice:
     choices = choices_of(axis, comparable.values[name])
     n = len(choices)
     # A random shift separates the lines of runs with the same choice.
-    shift = rng.uniform(-JITTER, JITTER, len(x)) if n > 1 else np.zeros(len(x))
+    shift = np.random.default_rng(0).uniform(-JITTER, JITTER, len(x)) if n > 1 else 0.0
     return _Row(
       name,
       (x + 0.5 + shift) / n,
@@ -169,45 +161,46 @@ def _row_annotations(row: int, content: _Row) -> list[PlotlyDict]:
     yshift=3,
     bgcolor='$paper/0.7',
   )
-  annotations = [name]
-  for label, tick in zip(labels, ticks):
-    anchor = {0.0: 'left', 1.0: 'right'}.get(tick, 'center')
-    annotations.append(
+  return [
+    name,
+    *(
       annotation(
         label,
         tick,
         row,
         '$muted',
-        xanchor=anchor,
+        xanchor={0.0: 'left', 1.0: 'right'}.get(tick, 'center'),
         yanchor='top',
         yshift=-3,
         bgcolor='$paper/0.7',
       )
-    )
-  return annotations
+      for label, tick in zip(labels, ticks)
+    ),
+  ]
 
 
-def _lines(positions: np.ndarray, numbers: np.ndarray, group: _Group) -> PlotlyDict:
+def _lines(
+  positions: np.ndarray, numbers: np.ndarray, name: str, line: PlotlyDict
+) -> PlotlyDict:
   """Returns one trace with the lines of many runs, separated by NaN.
 
   Args:
     positions: (A, T) positions.
     numbers: (T,) run numbers.
-    group: Style.
+    name: Name of the group.
+    line: Style of the lines.
   """
   n_rows = len(positions)
-  gap = np.full(len(numbers), np.nan)
-  rows = np.r_[np.arange(n_rows, dtype=float), np.nan]
   return {
     'type': 'scatter',
     'mode': 'lines',
-    'x': np.vstack([positions, gap]).T.ravel(),
-    'y': np.tile(rows, len(numbers)),
+    'x': separated(*positions),
+    'y': np.tile(np.r_[np.arange(n_rows, dtype=float), np.nan], len(numbers)),
     'meta': 'run',
     'customdata': np.repeat(numbers, n_rows + 1),
-    'line': {'color': group.color, 'width': group.width},
-    'name': group.name,
-    'hovertemplate': f'run %{{customdata}}, {group.name}<extra></extra>',
+    'line': line,
+    'name': name,
+    'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
     'connectgaps': False,
   }
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.hyperparameters.optimum import Optimum
 from lmhp.analysis.hyperparameters.responses import Response
+from lmhp.analysis.phrases import interval, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, ring, stack_labels
 from lmhp.analysis.report.figures.style import (
@@ -30,12 +30,11 @@ from lmhp.analysis.report.figures.traces import (
   band,
   base_position,
   hover_text,
+  last_scores,
   plain_line,
-  winner_position,
+  winner_row,
 )
-from lmhp.analysis.report.numbers import interval, number
-from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.winner import Winner
 
 
@@ -80,12 +79,12 @@ def _response_figure(
   # Marks of the optimum and of the base config, with labels above the figure.
   shapes, labels = _optimum_marks(response, base)
   annotations, top = stack_labels(labels + plotted.edge_labels(), x_axis)
-  best = winner_position(runs, winner, plotted)
+  best = winner_row(runs, winner, plotted)
   if best is not None:
     trace, label = ring(
-      best.x,
-      runs.to_objective(best.loss),
-      f'winner: run {best.number}',
+      float(plotted.x[best]),
+      float(runs.to_objective(plotted.losses[best])),
+      f'winner: run {plotted.number[best]}',
       x_axis,
       below=not runs.maximize,
     )
@@ -128,11 +127,11 @@ def _plotted_runs(
   ]
   if response.rung is None:
     # Pruned runs are drawn with their last score, though they were not fitted.
-    pruned = runs.select(_has_score_and_was_pruned(runs))
-    last = np.array([scores[max(scores)] for scores in pruned.scores], np.float64)
+    has_score = np.array([len(scores) > 0 for scores in runs.scores], bool)
+    pruned = runs.select(has_score & (runs.status == 'pruned')).search_runs()
     own_x, _ = axis_positions(response.axis, pruned.values[response.axis.name])
     x = np.r_[x, own_x]
-    losses = np.r_[losses, -last if runs.maximize else last]
+    losses = np.r_[losses, last_scores(pruned)]
     number_ = np.r_[number_, pruned.number]
     status += ['pruned'] * len(pruned)
   plotted = PlottedRuns(
@@ -146,11 +145,6 @@ def _plotted_runs(
   return plotted, x_axis
 
 
-def _has_score_and_was_pruned(runs: Runs) -> np.ndarray:
-  has_score = np.array([len(scores) > 0 for scores in runs.scores], bool)
-  return has_score & (runs.status == 'pruned') & (runs.cohort == SEARCH)
-
-
 # --- fit --------------------------------------------------------------------------------
 
 
@@ -160,10 +154,12 @@ def _curve_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
     return []
   x, _ = axis_positions(response.axis, curve.values)
   median = runs.to_objective(curve.median)
-  low = runs.to_objective(curve.low)
   high = runs.to_objective(curve.high)
   if response.axis.is_number:
-    return [band(x, low, high), plain_line(x, median, '$blue', 2.5, name='fit')]
+    return [
+      band(x, runs.to_objective(curve.low), high),
+      plain_line(x, median, '$blue', 2.5, name='fit'),
+    ]
   return [
     {
       'type': 'scatter',
@@ -193,9 +189,15 @@ def _curve_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
 def _envelope_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
   if response.axis.is_choice or len(response.envelope) < 2:
     return []
-  envelope = runs.to_objective(response.envelope)
   return [
-    plain_line(response.envelope_values, envelope, '$muted', 1, 'dot', name='envelope')
+    plain_line(
+      response.envelope_values,
+      runs.to_objective(response.envelope),
+      '$muted',
+      1,
+      'dot',
+      name='envelope',
+    )
   ]
 
 
@@ -206,8 +208,10 @@ def _optimum_marks(
   if response.axis.is_choice:
     if base is None:
       return [], []
-    shape = vertical_band(base - 0.4, base + 0.4, '$grey')
-    return [shape], [Label('base', base, '$muted')]
+    return (
+      [vertical_band(base - 0.4, base + 0.4, '$grey')],
+      [Label('base', base, '$muted')],
+    )
   shapes = []
   labels = []
   optimum = response.optimum
@@ -230,21 +234,20 @@ def _optimum_marks(
 
 
 def _caption(response: Response, runs: Runs, n_pruned: int) -> str:
-  sentences = [_optimum_sentence(response, runs)]
+  caption = _optimum_sentence(response, runs)
   if response.fits_disagree:
-    sentences.append(
-      'The fit along this axis and the surface over all axes disagree, and the interval '
+    caption += (
+      ' The fit along this axis and the surface over all axes disagree, and the interval '
       'contains both optima.'
     )
   if response.rung is not None:
-    sentences.append(
-      f'All runs are compared at step {response.rung:,}, because most were pruned (hollow).'
+    caption += (
+      f' All runs are compared at step {response.rung:,}, because most were pruned '
+      '(hollow).'
     )
   elif n_pruned:
-    sentences.append(
-      f'{n_pruned} pruned runs (hollow) are shown with their last score.'
-    )
-  return ' '.join(sentences)
+    caption += f' {n_pruned} pruned runs (hollow) are shown with their last score.'
+  return caption
 
 
 def _optimum_sentence(response: Response, runs: Runs) -> str:
@@ -263,9 +266,10 @@ def _optimum_sentence(response: Response, runs: Runs) -> str:
       f'The fit is best at the {end} {name} that was tried, {value}: the optimum may lie '
       'beyond it.'
     )
+  low = -math.inf if response.axis.log and optimum.low <= 0 else optimum.low
   sentence = (
     f'The fit is best at {name} = {value} ({optimum.confidence:.0%} interval '
-    f'{_interval_words(optimum, response.axis)})'
+    f'{interval(low, optimum.high)})'
   )
   low, high = response.basin
   if math.isfinite(low) and math.isfinite(high):
@@ -286,10 +290,3 @@ def _best_choice_sentence(response: Response, runs: Runs) -> str:
   if response.curve is not None:
     sentence += ' The bars are the fit, with the other hyperparameters at their best.'
   return sentence
-
-
-def _interval_words(optimum: Optimum, axis: Axis) -> str:
-  low = optimum.low
-  if axis.log and low <= 0:
-    low = -math.inf
-  return interval(low, optimum.high)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
@@ -19,6 +19,7 @@ from lmhp.analysis.report.figures.style import (
   name_and_unit,
   name_with_unit,
   objective_range,
+  padded_range,
   plot_axis,
   vertical_line,
   with_range,
@@ -26,12 +27,12 @@ from lmhp.analysis.report.figures.style import (
 from lmhp.analysis.report.figures.traces import (
   PlottedRuns,
   band,
+  evenly,
   hover_text,
   plain_line,
   run_markers,
   step_line,
 )
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import ComputeOptimal, ScalingLaw
 from lmhp.statistics.pareto import pareto_front
@@ -85,13 +86,17 @@ def _pareto_figure(complete: Runs, cost: str, costs: np.ndarray) -> Figure:
     maximize=complete.maximize,
   )
   hover = hover_text(x_name, y_name)
-  objective = complete.objective[front]
   is_wide = costs.min() > 0 and costs.max() > LOG_RATIO * costs.min()
   traces = [
     *plotted.traces(hover, '$grey'),
-    step_line(costs[front], objective),
+    step_line(costs[front], complete.objective[front]),
     run_markers(
-      costs[front], objective, complete.number[front], '$vermillion', 'diamond', hover
+      costs[front],
+      complete.objective[front],
+      complete.number[front],
+      '$vermillion',
+      'diamond',
+      hover,
     ),
   ]
   return Figure(
@@ -110,11 +115,11 @@ def _pareto_caption(
   complete: Runs, cost: str, costs: np.ndarray, front: np.ndarray
 ) -> str:
   name, unit = name_and_unit(cost)
-  words = unit or name
 
   def describe(row: int) -> str:
-    objective = number(float(complete.objective[row]))
-    return f'{objective} with {number(float(costs[row]), 3)} {words}'
+    return (
+      f'{number(complete.objective[row])} with {number(costs[row], 3)} {unit or name}'
+    )
 
   if len(front) == 1:
     return (
@@ -132,16 +137,15 @@ def _pareto_caption(
 
 def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   """Draws losses against compute, the law at each size, and the compute-optimal frontier."""
-  if scaling_law is None:
-    return None
   law = scaling_law
+  if law is None:
+    return None
   complete = runs.complete_runs()
+  complete = complete.select(
+    (complete.measured['parameters'] > 0) & (complete.measured['tokens'] > 0)
+  )
   sizes = complete.measured['parameters']
   tokens = complete.measured['tokens']
-  usable = np.isfinite(complete.losses) & (sizes > 0) & (tokens > 0)
-  complete = complete.select(usable)
-  sizes = sizes[usable]
-  tokens = tokens[usable]
 
   # Compute of each run, C = 6 N D, and of the frontier beyond the largest run.
   flops = 6 * sizes * tokens
@@ -153,8 +157,8 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   traces = []
   if (np.isfinite(low) & np.isfinite(high)).any():
     traces.append(band(frontier_flops, low, high, '$vermillion'))
-  traces.append(_size_lines(law, sizes, tokens))
-  traces.append(
+  traces += [
+    _size_lines(law, sizes, tokens),
     plain_line(
       frontier_flops,
       best.losses,
@@ -162,9 +166,7 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
       2.5,
       hoverinfo='all',
       hovertemplate='frontier %{y:.4~g} nats<br>%{x:.3~g} FLOPs<extra></extra>',
-    )
-  )
-  traces.append(
+    ),
     run_markers(
       flops,
       complete.losses,
@@ -172,15 +174,14 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
       '$blue',
       hover='<br>%{x:.3~g} FLOPs<br>%{y:.4~g} nats',
       marker={'size': 7},
-    )
+    ),
+  ]
+  x_axis = with_range(
+    plot_axis('training FLOPs (6 N D)', True, frontier_flops), frontier_flops
   )
-  x_axis = plot_axis('training FLOPs (6 N D)', True, frontier_flops)
-  x_axis = with_range(x_axis, frontier_flops)
 
   # The vertical axis shows runs and frontier.
-  drawn = np.r_[complete.losses, best.losses]
-  pad = 0.08 * np.ptp(drawn) or 0.1
-  limits = [float(drawn.min() - pad), float(drawn.max() + pad)]
+  limits = padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1)
   largest = float(flops.max())
   annotations, top = stack_labels([Label('largest run', largest, '$muted')], x_axis)
   annotations.append(
@@ -211,10 +212,7 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
 
 def _size_lines(law: ScalingLaw, sizes: np.ndarray, tokens: np.ndarray) -> PlotlyDict:
   """Returns the law along the tokens of each size, for at most `MAX_SIZES` sizes."""
-  # Evenly spaced sizes, if there are too many for one figure.
-  different = np.unique(sizes)
-  if len(different) > MAX_SIZES:
-    different = different[np.linspace(0, len(different) - 1, MAX_SIZES).astype(int)]
+  different = evenly(np.unique(sizes), MAX_SIZES)
   x = []
   y = []
   for size in different:

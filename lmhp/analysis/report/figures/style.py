@@ -6,18 +6,17 @@ passes through `plain_text`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import math
-import re
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.report.document import Figure, PlotlyDict, to_strict_json
+from lmhp.analysis.phrases import shortened
+from lmhp.analysis.report.document import PlotlyDict
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
-from lmhp.typing import JSON
 
 # The hues are those of Okabe and Ito 2008, Color Universal Design. The dark palette has
 # lighter ones, for contrast.
@@ -77,8 +76,7 @@ def plain_text(text: object, length: int = 60) -> str:
   >>> plain_text('<b>a</b> & b')
   '&lt;b&gt;a&lt;/b&gt; &amp; b'
   """
-  line = ' '.join(str(text).split())
-  line = line if len(line) <= length else line[: length - 1] + '…'
+  line = shortened(' '.join(str(text).split()), length)
   return line.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
 
 
@@ -182,14 +180,25 @@ def with_range(
   if not drawn.size:
     return dict(axis)
   drawn = np.log10(drawn) if is_log(axis) else drawn
-  low = float(drawn.min())
-  high = float(drawn.max())
-  space = pad * (high - low) or 0.1 * abs(high) or 0.5
-  ranged: PlotlyDict = {**axis, 'range': [low - space, high + space]}
+  least = 0.1 * abs(float(drawn.max())) or 0.5
+  ranged: PlotlyDict = {**axis, 'range': padded_range(drawn, pad, least)}
   if is_log(ranged) and not isinstance(ranged.get('dtick'), str):
     # Plotly draws powers larger than other ticks.
     ranged.setdefault('tickfont', {'size': 10.5})
   return ranged
+
+
+def padded_range(values: np.ndarray, pad: float, least: float = 1.0) -> list[float]:
+  """Returns the range of the finite values, with space at both ends.
+
+  Args:
+    values: Values that the range contains.
+    pad: Space as a fraction of the range.
+    least: Space if all values are equal.
+  """
+  finite = values[np.isfinite(values)]
+  space = pad * float(np.ptp(finite)) or least
+  return [float(finite.min()) - space, float(finite.max()) + space]
 
 
 def layout(xaxis: PlotlyDict, yaxis: PlotlyDict, **more: object) -> PlotlyDict:
@@ -235,15 +244,12 @@ def annotation(
   } | more
 
 
-def annotation_position(value: float, log: bool) -> float:
-  """Returns the position of an annotation at a value of an axis."""
-  return math.log10(value) if log else float(value)
-
-
 def vertical_line(x: float, color: str, dash: str = 'dot') -> PlotlyDict:
   """Returns a vertical line over the whole figure."""
-  line = {'color': color, 'width': 1.25, 'dash': dash}
-  return _full_height(x, x) | {'type': 'line', 'line': line}
+  return _full_height(x, x) | {
+    'type': 'line',
+    'line': {'color': color, 'width': 1.25, 'dash': dash},
+  }
 
 
 def vertical_band(low: float, high: float, color: str) -> PlotlyDict:
@@ -320,53 +326,9 @@ def axis_positions(
   # Choices have positions 0, 1, 2, ...
   choices = choices_of(axis, values)
   positions = [choices.index(v) if v in choices else np.nan for v in values]
-  plotted = plot_axis(
+  return np.array(positions, np.float64), plot_axis(
     axis.name,
     tickvals=list(range(len(choices))),
     ticktext=[plain_text(choice, 24) for choice in choices],
     range=[-0.6, len(choices) - 0.4],
   )
-  return np.array(positions, np.float64), plotted
-
-
-# --- colours ----------------------------------------------------------------------------
-
-
-def with_theme(figure: Figure, theme: str = 'light') -> dict[str, JSON]:
-  """Returns a figure as `plotly.graph_objects.Figure` takes it, with the colours of a theme.
-
-  >>> figure = Figure('f', 'F', '', [{'x': [1], 'line': {'color': '$blue/0.5'}}], {})
-  >>> with_theme(figure)['data'][0]['line']
-  {'color': 'rgba(0,114,178,0.5)'}
-  """
-  margins = cast(PlotlyDict, figure.layout.get('margin', {}))  # as in `range_of`
-  titled = {
-    **figure.layout,
-    'height': figure.height,
-    'title': {'text': plain_text(figure.title)},
-    'margin': {**margins, 't': 60},
-  }
-  palette = PALETTES[theme]
-  return {
-    'data': _replace_colours(to_strict_json(list(figure.data)), palette),
-    'layout': _replace_colours(to_strict_json(titled), palette),
-  }
-
-
-def _replace_colours(value: JSON, palette: Mapping[str, str], key: str = '') -> JSON:
-  """Replaces the tokens of colours, such as '$blue/0.5', by the colours of a palette."""
-  if isinstance(value, dict):
-    return {name: _replace_colours(v, palette, name) for name, v in value.items()}
-  if isinstance(value, list):
-    return [_replace_colours(item, palette, key) for item in value]
-  if not isinstance(value, str) or 'color' not in key:
-    return value
-  # '$name' or '$name/opacity'. The palette has #rrggbb.
-  token = re.fullmatch(r'\$(\w+)(?:/([\d.]+))?', value)
-  if token is None:
-    return value
-  colour = palette[token[1]]
-  if not token[2]:
-    return colour
-  channels = ','.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))
-  return f'rgba({channels},{token[2]})'

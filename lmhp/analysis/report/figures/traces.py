@@ -11,10 +11,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.analysis.phrases import is_number
 from lmhp.analysis.report.document import PlotlyDict
 from lmhp.analysis.report.figures.labels import Label
 from lmhp.analysis.report.figures.style import axis_positions, plain_text
-from lmhp.analysis.report.numbers import is_number
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.winner.winner import Winner
@@ -90,8 +90,9 @@ def plain_line(
 
 def step_line(x: npt.ArrayLike, y: npt.ArrayLike, **more: object) -> PlotlyDict:
   """Returns a line of steps, each of which holds until the next x."""
-  line = {'color': '$vermillion', 'width': 2, 'shape': 'hv'}
-  return plain_line(x, y) | {'line': line} | more
+  return plain_line(
+    x, y, line={'color': '$vermillion', 'width': 2, 'shape': 'hv'}, **more
+  )
 
 
 def band(
@@ -128,6 +129,17 @@ def separated(*columns: npt.ArrayLike) -> np.ndarray:
   """
   arrays = [np.asarray(column, np.float64) for column in columns]
   return np.column_stack([*arrays, np.full(len(arrays[0]), np.nan)]).ravel()
+
+
+def evenly(values: np.ndarray, most: int) -> np.ndarray:
+  """Returns at most some of the values, evenly spaced, with the first and the last.
+
+  >>> evenly(np.arange(10), 4), evenly(np.arange(3), 4)
+  (array([0, 3, 6, 9]), array([0, 1, 2]))
+  """
+  if len(values) <= most:
+    return values
+  return values[np.linspace(0, len(values) - 1, most).astype(int)]
 
 
 def hover_text(x_name: str, y_name: str) -> str:
@@ -193,36 +205,27 @@ class PlottedRuns:
     """
     inside = ~self.diverged & ~self.outside
     is_pruned = self.status == 'pruned'
-    values = self.to_objective(self.losses)
-    edge = self.to_objective(np.full(len(self.losses), self.span[1]))
     triangle = 'triangle-down-open' if self.maximize else 'triangle-up-open'
     of_diverged = '$vermillion' if color == '$blue' else color
     beyond = f'<br>{self.direction} the shown range'
     # Runs beyond the range are triangles at its edge, and runs that diverged are crosses.
     groups = (
-      (inside & is_pruned, values, color, 'circle-open', f'{hover}<br>pruned'),
-      (inside & ~is_pruned, values, color, 'circle', hover),
-      (self.outside, edge, color, triangle, beyond),
-      (self.diverged, edge, of_diverged, 'x', '<br>diverged'),
+      (inside & is_pruned, color, 'circle-open', f'{hover}<br>pruned'),
+      (inside & ~is_pruned, color, 'circle', hover),
+      (self.outside, color, triangle, beyond),
+      (self.diverged, of_diverged, 'x', '<br>diverged'),
     )
     marker: PlotlyDict = {'size': 8}
     if len(self.losses) > MAX_OPAQUE:
       marker = {'size': 5, 'opacity': 0.75}
-    traces = []
-    for rows, y, own_color, symbol, text in groups:
-      if rows.any():
-        traces.append(
-          run_markers(
-            self.x[rows],
-            y[rows],
-            self.number[rows],
-            own_color,
-            symbol,
-            text,
-            marker=marker,
-          )
-        )
-    return traces
+    y = self.to_objective(np.where(inside, self.losses, self.span[1]))
+    return [
+      run_markers(
+        self.x[rows], y[rows], self.number[rows], own_color, *style, marker=marker
+      )
+      for rows, own_color, *style in groups
+      if rows.any()
+    ]
 
   def edge_labels(self) -> list[Label]:
     """Returns a label at the right that counts the runs at the edge."""
@@ -239,31 +242,21 @@ class PlottedRuns:
     return [Label(', '.join(words), math.inf, color)]
 
 
-@dataclasses.dataclass(frozen=True)
-class WinnerPosition:
-  """Position of the winner in a figure: x, loss and run number."""
-
-  x: float
-  loss: float
-  number: int
+def last_scores(runs: Runs) -> np.ndarray:
+  """Returns (T,) the last score of each run as a loss. NaN without a score."""
+  last = [scores[max(scores)] if scores else math.nan for scores in runs.scores]
+  return runs.to_objective(np.array(last, np.float64))
 
 
-def winner_position(
-  runs: Runs, winner: Winner | None, plotted: PlottedRuns
-) -> WinnerPosition | None:
-  """Returns the position of the winner's best run. None if it is not in the figure."""
+def winner_row(runs: Runs, winner: Winner | None, plotted: PlottedRuns) -> int | None:
+  """Returns the row of the winner's best run. None if it is not in the figure."""
   if winner is None:
     return None
   # A point with several seeds has its ring around the best of them.
   winner_runs = runs.number[(runs.point == winner.point) & (runs.cohort == SEARCH)]
   is_plotted = np.isfinite(plotted.x) & np.isfinite(plotted.losses)
   rows = np.flatnonzero(np.isin(plotted.number, winner_runs) & is_plotted)
-  if not rows.size:
-    return None
-  row = rows[np.argmin(plotted.losses[rows])]
-  return WinnerPosition(
-    float(plotted.x[row]), float(plotted.losses[row]), int(plotted.number[row])
-  )
+  return int(rows[np.argmin(plotted.losses[rows])]) if rows.size else None
 
 
 def base_position(axis: Axis) -> float | None:
@@ -271,5 +264,6 @@ def base_position(axis: Axis) -> float | None:
   if axis.base_value is None or axis.is_number and not is_number(axis.base_value):
     return None
   position = float(axis_positions(axis, [axis.base_value])[0][0])
-  is_drawable = math.isfinite(position) and (position > 0 or not axis.log)
-  return position if is_drawable else None
+  if not math.isfinite(position) or axis.log and position <= 0:
+    return None
+  return position

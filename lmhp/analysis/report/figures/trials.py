@@ -6,11 +6,10 @@ Dimension key: T runs, K numbers of trials.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import math
 
 import numpy as np
 
-from lmhp.analysis.phrases import counted
+from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
@@ -28,12 +27,13 @@ from lmhp.analysis.report.figures.style import (
 from lmhp.analysis.report.figures.traces import (
   PlottedRuns,
   band,
+  evenly,
+  last_scores,
   plain_line,
   run_markers,
   step_line,
 )
-from lmhp.analysis.report.numbers import number
-from lmhp.analysis.runs.table import STATUSES, Runs
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.best_of_n_curve import BestOfN
 from lmhp.analysis.winner.rung_agreement import RungScores
 
@@ -50,23 +50,13 @@ STATUS_COLORS = {
 # --- history ----------------------------------------------------------------------------
 
 
-def latest_losses(runs: Runs) -> np.ndarray:
-  """Returns (T,) final losses. A pruned run has its last score, or NaN without one."""
-  sign = -1.0 if runs.maximize else 1.0
-  scores = [
-    sign * run_scores[max(run_scores)] if run_scores else math.nan
-    for run_scores in runs.scores
-  ]
-  return np.where(np.isfinite(runs.objective), runs.losses, scores)
-
-
 def history_figure(runs: Runs) -> Figure:
   """Draws the objective by trial, and the best so far."""
   search = runs.search_runs()
   low, high = objective_range(search)
   plotted = PlottedRuns(
     x=np.asarray(search.number, np.float64),
-    losses=latest_losses(search),
+    losses=np.where(np.isfinite(search.objective), search.losses, last_scores(search)),
     status=search.status,
     number=search.number,
     span=(low - 0.05 * (high - low), high),
@@ -124,7 +114,7 @@ def _history_caption(
   if not len(best):
     return 'No trial is complete.'
   at = int(np.argmin(best))
-  value = number(float(runs.to_objective(float(best[-1]))))
+  value = number(runs.to_objective(best[-1]))
   n_after = n_trials - 1 - at
   if not n_after:
     return (
@@ -143,9 +133,9 @@ def _history_caption(
 
 def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
   """Draws the best of n trials: median over studies, its band, and the mean."""
-  if best_of_n is None:
-    return None
   curve = best_of_n
+  if curve is None:
+    return None
   # The range holds both curves. The band may go beyond it, and is cut.
   finite = np.r_[curve.median, curve.expected]
   finite = finite[np.isfinite(finite)]
@@ -153,17 +143,20 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
   high = float(finite.max()) if finite.size else 1.0
   pad = 0.35 * (high - low) or 0.05 * abs(high) or 1.0
   span = (low - pad, high + pad)
-  band_low = runs.to_objective(np.clip(curve.median_low, *span))
-  band_high = runs.to_objective(np.clip(curve.median_high, *span))
+  powers = [1 << i for i in range(int(curve.trials[-1]).bit_length())]
   ticks = plot_axis(
     'trials',
     len(curve.trials) > 1,
     curve.trials,
     dtick=None,
-    tickvals=_powers_of_two(curve.trials),
+    tickvals=[power for power in powers if power >= curve.trials[0]],
   )
   traces = [
-    band(curve.trials, band_low, band_high),
+    band(
+      curve.trials,
+      runs.to_objective(np.clip(curve.median_low, *span)),
+      runs.to_objective(np.clip(curve.median_high, *span)),
+    ),
     plain_line(
       curve.trials,
       runs.to_objective(curve.expected),
@@ -182,7 +175,6 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
       hovertemplate='best of %{x}: %{y:.5~g}<extra></extra>',
     ),
   ]
-  limits = sorted(float(runs.to_objective(end)) for end in span)
   return Figure(
     'best-of-n',
     'Best of n trials',
@@ -190,7 +182,10 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
     traces,
     layout(
       with_range(ticks, curve.trials, 0.02),
-      plot_axis(f'best {name_with_unit(runs.objective_name)}', range=limits),
+      plot_axis(
+        f'best {name_with_unit(runs.objective_name)}',
+        range=list(runs.objective_interval(*span)),
+      ),
     ),
   )
 
@@ -213,11 +208,6 @@ def _best_of_n_caption(runs: Runs, curve: BestOfN) -> str:
   return f'{caption}.'
 
 
-def _powers_of_two(trials: np.ndarray) -> list[int]:
-  powers = [1 << i for i in range(int(trials[-1]).bit_length())]
-  return [power for power in powers if trials[0] <= power <= trials[-1]]
-
-
 # --- status -----------------------------------------------------------------------------
 
 
@@ -226,33 +216,33 @@ def status_figure(runs: Runs) -> Figure:
   search = runs.search_runs()
 
   # One bar of segments, each with a label above it.
-  counts = {name: int(np.sum(search.status == name)) for name in STATUSES}
-  names = [name for name in STATUS_COLORS if counts[name]]
   traces: list[PlotlyDict] = []
   labels = []
   before = 0
-  for name in names:
-    color = STATUS_COLORS[name]
+  for name, color in STATUS_COLORS.items():
+    count = int(np.sum(search.status == name))
+    if not count:
+      continue
     traces.append(
       {
         'type': 'bar',
         'orientation': 'h',
-        'x': [counts[name]],
+        'x': [count],
         'y': [0],
         'base': [before],
         'width': 0.9,
         'name': name,
-        'hovertemplate': f'{counts[name]} {name}<extra></extra>',
+        'hovertemplate': f'{count} {name}<extra></extra>',
         'marker': {'color': color, 'line': {'color': '$paper', 'width': 1}},
       }
     )
-    labels.append(Label(f'{counts[name]} {name}', before + counts[name] / 2, color))
-    before += counts[name]
+    labels.append(Label(f'{count} {name}', before + count / 2, color))
+    before += count
   x_axis = hidden_axis(0, max(before, 1))
   annotations, top = stack_labels(labels, x_axis, 340)
   caption = 'The search has no runs.'
-  if names:
-    words = ', '.join(f'{counts[name]} {name}' for name in names)
+  if labels:
+    words = ', '.join(label.text for label in labels)
     caption = f'The search has {counted(len(search), "run")}: {words}.'
   return Figure(
     'status',
@@ -277,31 +267,34 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
   """Draws scores at each rung against the final objective. None without rungs."""
   if not rung_scores:
     return None
-  # Evenly spaced rungs, if there are more than colours.
-  rungs = list(rung_scores)
-  if len(rungs) > len(SERIES):
-    rungs = [rungs[i] for i in np.linspace(0, len(rungs) - 1, len(SERIES)).astype(int)]
+  # At most as many rungs as there are colours.
+  rungs = [rung_scores[i] for i in evenly(np.arange(len(rung_scores)), len(SERIES))]
 
   # One series per rung, with its rank correlation as label.
-  traces = []
-  labels = []
-  for (color, symbol, _), rung in zip(SERIES, rungs):
-    traces.append(
-      run_markers(
-        rung.scores,
-        rung.objective,
-        rung.number,
-        f'${color}',
-        symbol,
-        f'<br>at step {rung.step} %{{x:.5~g}}<br>at the end %{{y:.5~g}}',
-      )
+  traces = [
+    run_markers(
+      rung.scores,
+      rung.objective,
+      rung.number,
+      f'${color}',
+      symbol,
+      f'<br>at step {rung.step} %{{x:.5~g}}<br>at the end %{{y:.5~g}}',
     )
-    text = f'step {rung.step}: rank correlation {rung.spearman:.2f}'
-    labels.append(Label(text, float(np.median(rung.scores)), f'${color}'))
+    for (color, symbol, _), rung in zip(SERIES, rungs)
+  ]
+  labels = [
+    Label(
+      f'step {rung.step}: rank correlation {rung.spearman:.2f}',
+      float(np.median(rung.scores)),
+      f'${color}',
+    )
+    for (color, _, _), rung in zip(SERIES, rungs)
+  ]
   y_name = name_with_unit(runs.objective_name)
-  scores = np.concatenate([rung.scores for rung in rungs])
   objectives = np.concatenate([rung.objective for rung in rungs])
-  x_axis = with_range(plot_axis(f'{y_name} at the rung'), scores)
+  x_axis = with_range(
+    plot_axis(f'{y_name} at the rung'), np.concatenate([rung.scores for rung in rungs])
+  )
   annotations, top = stack_labels(labels, x_axis)
   return Figure(
     'rungs',

@@ -17,7 +17,6 @@ import json
 
 import numpy as np
 
-from lmhp.analysis.findings import ranked
 from lmhp.analysis.report.document import Report, to_strict_json
 from lmhp.analysis.report.figures.style import PALETTES
 from lmhp.analysis.report.render import html_elements as elements
@@ -36,15 +35,12 @@ def html(report: Report) -> str:
   # The policy lets only these scripts run, by their digests.
   scripts = [asset('report.js'), plotly(), asset('figures.js')]
   digests = ' '.join(f"'{digest(script)}'" for script in scripts)
-  policy = POLICY.format(scripts=digests)
-  findings = elements.findings(ranked(report.findings), known_runs)
   sections = [elements.section(section, known_runs) for section in report.sections]
-  configs = embed(compact_configs(report.configs))
   return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta http-equiv="Content-Security-Policy" content="{POLICY.format(scripts=digests)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
@@ -67,11 +63,13 @@ def html(report: Report) -> str:
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>Figures need JavaScript. Findings and tables do not.</p></noscript>
-{findings}{''.join(sections)}{_trials(report, known_runs)}</main>
+{elements.findings(report.findings, known_runs)}{''.join(sections)}\
+{_trials(report, known_runs)}</main>
 {_footer(report)}
 </div>
 <dialog id="run" aria-labelledby="run-title"></dialog>
-<script type="application/json" id="data-configs">{configs}</script>
+<script type="application/json" id="data-configs">\
+{embed(compact_configs(report.configs))}</script>
 <script>{scripts[0]}</script>
 <script>{scripts[1]}</script>
 <script type="application/json" id="data-figures">{embed(_figures(report))}</script>
@@ -101,8 +99,8 @@ def plotly() -> str:
 @functools.cache
 def asset(name: str) -> str:
   """Returns the text of a file of `assets`."""
-  files = importlib.resources.files('lmhp.analysis.report')
-  return files.joinpath('assets', name).read_text('utf-8')
+  folder = importlib.resources.files('lmhp.analysis.report') / 'assets'
+  return (folder / name).read_text('utf-8')
 
 
 @functools.cache
@@ -118,9 +116,11 @@ def digest(script: str) -> str:
 
 def css_colours() -> str:
   """Returns the palettes as CSS variables, so that text and figures have one palette."""
-  light = PALETTES['light']
   dark = PALETTES['dark']
-  variables = [f'--{name}: light-dark({light[name]}, {dark[name]});' for name in light]
+  variables = [
+    f'--{name}: light-dark({light}, {dark[name]});'
+    for name, light in PALETTES['light'].items()
+  ]
   return f':root {{{" ".join(variables)}}}'
 
 
@@ -161,10 +161,11 @@ def compact_configs(
   most = {path: counter.most_common(1)[0][0] for path, counter in counters.items()}
   runs = {}
   for run, config in flat.items():
-    different = {path: text for path, text in config.items() if most[path] != text}
     # A run lists the values that differ, and the keys that it lacks.
-    missing = [path for path in most if path not in config]
-    runs[run] = [different, missing]
+    runs[run] = [
+      {path: text for path, text in config.items() if most[path] != text},
+      [path for path in most if path not in config],
+    ]
   return {'most': most, 'runs': runs}
 
 
@@ -197,25 +198,19 @@ def _json_default(value: object) -> object:
 def _figures(report: Report) -> dict[str, object]:
   figures = []
   for figure in report.figures():
-    views = [
-      {
-        'data': to_strict_json(list(view.data), packed=True),
-        'layout': to_strict_json(view.layout, packed=True),
-      }
-      for view in figure.views
-    ]
+    views = [{'data': view.data, 'layout': view.layout} for view in figure.views]
     figures.append(
       {
         'id': figure.id,
         'title': figure.title,
         'caption': figure.caption,
         'height': figure.height,
-        'data': to_strict_json(list(figure.data), packed=True),
-        'layout': to_strict_json(figure.layout, packed=True),
+        'data': figure.data,
+        'layout': figure.layout,
         'views': views,
       }
     )
-  return {'figures': figures, 'palettes': PALETTES}
+  return {'figures': to_strict_json(figures, packed=True), 'palettes': PALETTES}
 
 
 # --- parts of the page ------------------------------------------------------------------
@@ -226,11 +221,9 @@ def _footer_parts(report: Report) -> dict[str, str]:
   parts = {
     'method': elements.paragraphs(report.method),
     'caveats': elements.paragraphs(report.caveats),
-    'about': '',
   }
   if report.about:
-    definitions = elements.definitions(report.about)
-    parts['about'] = f'<dl class="numbers">{definitions}</dl>'
+    parts['about'] = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
   return {name: content for name, content in parts.items() if content}
 
 
@@ -255,8 +248,10 @@ def _contents(report: Report) -> str:
 def _trials(report: Report, known_runs: Collection[int]) -> str:
   if report.trials is None:
     return ''
-  table = elements.table(report.trials, known_runs, level=2)
-  return f'<section id="trials">\n{table}</section>\n'
+  return (
+    '<section id="trials">\n'
+    f'{elements.table(report.trials, known_runs, level=2)}</section>\n'
+  )
 
 
 def _footer(report: Report) -> str:
@@ -269,3 +264,20 @@ def _footer(report: Report) -> str:
       f'{content}</details>\n'
     )
   return f'<footer>\n{"".join(folds)}</footer>'
+
+
+# --- notebooks --------------------------------------------------------------------------
+
+
+def inline(report: Report) -> str:
+  """Returns the page in a frame without an origin, so that it cannot read cookies.
+
+  The frame is about as high as a laptop's screen below a notebook's bars. A reader may
+  resize it.
+  """
+  source = html(report).replace('&', '&amp;').replace('"', '&#34;')
+  return (
+    f'<iframe title="{escape(report.title)}" sandbox="allow-scripts allow-downloads" '
+    f'srcdoc="{source}" style="width:100%;height:760px;border:0;'
+    'resize:vertical;overflow:auto" loading="lazy"></iframe>'
+  )

@@ -11,9 +11,18 @@ import html
 
 import numpy as np
 
-from lmhp.analysis.findings import Finding, Proposal
-from lmhp.analysis.report import numbers
-from lmhp.analysis.report.document import Block, Column, Figure, Section, Table, Text
+from lmhp.analysis.findings import Finding, Proposal, ranked
+from lmhp.analysis.phrases import is_number, shortened
+from lmhp.analysis.report.document import (
+  Block,
+  Column,
+  Figure,
+  Section,
+  Table,
+  Text,
+  cell_text,
+  formatted_columns,
+)
 
 ROWS_SHOWN = 50
 """Rows of a table that are shown at first. `report.js` reads it from the table."""
@@ -74,7 +83,7 @@ def definitions(values: Mapping[str, object]) -> str:
   """Returns names and values as `<dt>` and `<dd>`. A mapping becomes a list inside."""
   items = []
   for name, value in values.items():
-    content = escape(numbers.text(value))
+    content = escape(cell_text(value))
     if isinstance(value, Mapping):
       content = f'<dl>{definitions(value)}</dl>'
     items.append(f'<div><dt>{breakable(str(name))}</dt><dd>{content}</dd></div>')
@@ -105,42 +114,20 @@ def cell(value: object, text: str, kind: str, known_runs: Collection[int]) -> st
   """
   value = value.item() if isinstance(value, np.generic) else value
   # The script sorts by the number itself, not by its text.
-  sort = f' data-v="{float(value)!r}"' if numbers.is_number(value) else ''
-  if kind == 'run' and numbers.is_number(value):
+  sort = f' data-v="{float(value)!r}"' if is_number(value) else ''
+  if kind == 'run' and is_number(value):
     return f'<td class="number"{sort}>{run_button(int(value), known_runs)}</td>'
   title = ''
   # A long text is cut, and shown as a whole when the mouse rests on it.
   if len(text) > CELL_LENGTH:
     title = f' title="{escape(text[:TITLE_LENGTH])}"'
-    text = f'{text[: CELL_LENGTH - 1]}…'
+    text = shortened(text, CELL_LENGTH)
   style = ''
   if sort or kind == 'number':
     style = ' class=number'
   elif len(text) <= SHORT_CELL:
     style = ' class=short'
   return f'<td{style}{sort}{title}>{escape(text)}</td>'
-
-
-def formatted_columns(table: Table) -> list[list[str]]:
-  """Returns the text of each cell, by column. Numbers of a column have one format.
-
-  >>> columns = [Column('loss'), Column('name', kind='text')]
-  >>> formatted_columns(Table('t', '', columns, [(3.21234, 'a'), (None, True)]))
-  [['3.212', '–'], ['a', 'yes']]
-  """
-  columns = []
-  for i, column in enumerate(table.columns):
-    values = [row[i] for row in table.rows]
-    texts = [numbers.text(value) for value in values]
-    if column.kind == 'number':
-      # Numbers of a column share their number of digits. Other cells stay as text.
-      formatted = numbers.column(values)
-      texts = [
-        aligned if numbers.is_number(value) else text
-        for value, aligned, text in zip(values, formatted, texts)
-      ]
-    columns.append(texts)
-  return columns
 
 
 def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
@@ -184,12 +171,11 @@ def _head(column: Column) -> str:
 
 def _rows(item: Table, known_runs: Collection[int]) -> str:
   """Returns the rows of a table. Those after the first page are hidden."""
-  rows_of_text = list(zip(*formatted_columns(item)))
   rows = []
-  for i, row in enumerate(item.rows):
+  for i, (row, texts) in enumerate(zip(item.rows, zip(*formatted_columns(item)))):
     cells = ''.join(
       cell(value, text, column.kind, known_runs)
-      for value, text, column in zip(row, rows_of_text[i], item.columns)
+      for value, text, column in zip(row, texts, item.columns)
     )
     rows.append(f'<tr{" hidden" if i >= ROWS_SHOWN else ""}>{cells}</tr>\n')
   return ''.join(rows)
@@ -248,10 +234,10 @@ def _block(block: Block, known_runs: Collection[int]) -> str:
 
 
 def findings(items: Sequence[Finding], known_runs: Collection[int]) -> str:
-  """Returns ranked findings."""
+  """Returns findings, ranked."""
   if not items:
     return ''
-  rows = ''.join(finding(item, known_runs) for item in items)
+  rows = ''.join(finding(item, known_runs) for item in ranked(items))
   return (
     '<section id="findings">\n<h2>Findings</h2>\n'
     f'<ol class="findings">\n{rows}</ol></section>\n'
@@ -268,15 +254,14 @@ def finding(item: Finding, known_runs: Collection[int]) -> str:
   axes = f'<p class=axes>{axes}</p>' if axes else ''
   proposal = ''
   if item.proposal:
-    code = escape(space_code(item.proposal))
     proposal = (
-      f'<div class="snippet"><pre tabindex="0"><code>{code}</code></pre>'
+      '<div class="snippet"><pre tabindex="0">'
+      f'<code>{escape(space_code(item.proposal))}</code></pre>'
       '<button type="button" class="copy">Copy</button></div>'
     )
-  evidence = _evidence(item, known_runs)
   return (
     f'<li class="finding {item.level}">{badge}<div><h3>{escape(item.title)}</h3>'
-    f'{axes}{proposal}{evidence}</div></li>\n'
+    f'{axes}{proposal}{_evidence(item, known_runs)}</div></li>\n'
   )
 
 
@@ -289,10 +274,9 @@ def _evidence(item: Finding, known_runs: Collection[int]) -> str:
     parts.append(f'<dl class="numbers">{definitions(item.numbers)}</dl>')
   if item.runs:
     buttons = [run_button(int(run), known_runs) for run in item.runs[:RUNS_SHOWN]]
-    more = ''
     if len(item.runs) > RUNS_SHOWN:
-      more = f' and {len(item.runs) - RUNS_SHOWN} more'
-    parts.append(f'<p class="runs">Runs {" ".join(buttons)}{more}</p>')
+      buttons.append(f'and {len(item.runs) - RUNS_SHOWN} more')
+    parts.append(f'<p class="runs">Runs {" ".join(buttons)}</p>')
   if not parts:
     return ''
   return f'<details><summary>Evidence</summary>{"".join(parts)}</details>'
@@ -309,5 +293,5 @@ def space_code(proposal: Mapping[str, Proposal]) -> str:
     'optimizer.learning_rate': Float(0.001, 0.1, log=True),
   }
   """
-  lines = [f'  {axis!r}: {domain.to_code()},' for axis, domain in proposal.items()]
-  return '\n'.join(['space = {', *lines, '}'])
+  lines = [f'  {axis!r}: {domain.to_code()},\n' for axis, domain in proposal.items()]
+  return f'space = {{\n{"".join(lines)}}}'

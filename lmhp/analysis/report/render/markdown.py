@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 import re
+import textwrap
 
 from lmhp.analysis.findings import Finding, ranked
-from lmhp.analysis.report import numbers
-from lmhp.analysis.report.document import Figure, Report, Section, Table, Text
+from lmhp.analysis.phrases import shortened
+from lmhp.analysis.report.document import (
+  Figure,
+  Report,
+  Section,
+  Table,
+  Text,
+  cell_text,
+  formatted_columns,
+)
 from lmhp.analysis.report.render.html_elements import (
   LEVEL_WORDS,
-  formatted_columns,
   space_code,
 )
 
@@ -44,7 +52,7 @@ def markdown(report: Report) -> str:
       blocks += [f'## {title}', *map(paragraph, texts)]
   if report.about:
     lines = [
-      f'- {inline(name)}: {inline(numbers.text(value))}'
+      f'- {inline(name)}: {inline(cell_text(value))}'
       for name, value in report.about.items()
     ]
     blocks += ['## About', '\n'.join(lines)]
@@ -82,8 +90,7 @@ def _finding(rank: int, finding: Finding) -> str:
     # A fence must be longer than any row of backticks in the code.
     longest = max(map(len, re.findall('`+', code)), default=0)
     fence = '`' * max(3, 1 + longest)
-    block = (f'{fence}python', *code.splitlines(), fence)
-    lines += ['', *(f'   {line}' for line in block)]
+    lines += ['', textwrap.indent(f'{fence}python\n{code}\n{fence}', '   ')]
   return '\n'.join(lines)
 
 
@@ -103,9 +110,9 @@ def _table(table: Table, heading: str) -> list[str]:
   names = [f'{c.name} ({c.unit})' if c.unit else c.name for c in table.columns]
   rules = ['---' if column.kind == 'text' else '---:' for column in table.columns]
   rows_of_text = list(zip(*formatted_columns(table)))[:MAX_ROWS]
-  lines = [_row([inline(name) for name in names]), _row(rules)]
+  lines = [_row(map(inline, names)), _row(rules)]
   for row in rows_of_text:
-    lines.append(_row([inline(_cut(text)) for text in row]))
+    lines.append(_row(inline(shortened(text, CELL_LENGTH)) for text in row))
   blocks = [f'{heading} {inline(table.title)}']
   if table.caption:
     blocks.append(paragraph(table.caption))
@@ -116,9 +123,5 @@ def _table(table: Table, heading: str) -> list[str]:
   return blocks
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
   return f'| {" | ".join(cells)} |'
-
-
-def _cut(text: str) -> str:
-  return text if len(text) <= CELL_LENGTH else f'{text[: CELL_LENGTH - 1]}…'

@@ -6,13 +6,13 @@ from figure_studies import check, confirmed, study
 import numpy as np
 import pytest
 
+from lmhp.analysis.phrases import number
 from lmhp.analysis.report.figures.trials import (
   best_of_n_figure,
   history_figure,
   rungs_figure,
   status_figure,
 )
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.winner.best_of_n_curve import best_of_n
 from lmhp.analysis.winner.rung_agreement import rung_scores
 from lmhp.statistics.ranks import spearman

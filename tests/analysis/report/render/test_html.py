@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.findings import LEVELS, Finding, ProposedChoices, ProposedRange
-from lmhp.analysis.report.document import Column, Report, Table
+from lmhp.analysis.report.document import Column, Report, Table, formatted_columns
 from lmhp.analysis.report.render import html as page
 from lmhp.analysis.report.render import html_elements as elements
-from lmhp.analysis.report.render import notebook
 
 
 class Tree(html.parser.HTMLParser):
@@ -287,7 +286,7 @@ def test_only_a_run_whose_config_is_known_has_a_button(long_table):
 
 def test_a_column_of_numbers_may_hold_words():
   rows = [(1.5,), ('auto',), (True,), (np.inf,)]
-  (texts,) = elements.formatted_columns(Table('t', '', [Column('n')], rows))
+  (texts,) = formatted_columns(Table('t', '', [Column('n')], rows))
   assert texts[1:3] == ['auto', 'yes']
 
 
@@ -307,7 +306,7 @@ def test_a_notebook_shows_the_same_page_in_a_sandbox_without_an_origin(
   report_of, attack
 ):
   report = report_of(word=attack)
-  (frame,) = Tree(notebook.inline(report)).tags
+  (frame,) = Tree(page.inline(report)).tags
   assert frame[0] == 'iframe'
   assert frame[1]['srcdoc'] == page.html(report)
   assert set(frame[1]['sandbox'].split()) == {'allow-scripts', 'allow-downloads'}

@@ -10,8 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from lmhp.analysis.phrases import counted
-from lmhp.analysis.report.document import Figure, Text
+from lmhp.analysis.phrases import counted, number
+from lmhp.analysis.report.document import Figure, PlotlyDict, Text
 from lmhp.analysis.report.figures.curves.lines import (
   EVAL_LOSS,
   MANY_RUNS,
@@ -33,7 +33,6 @@ from lmhp.analysis.report.figures.style import (
   plot_axis,
   with_range,
 )
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.winner import Winner
 
@@ -70,26 +69,33 @@ def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   groups += of_evaluations
   if not groups:
     return None
-  lines = [line for group in groups for line in group.lines]
-  axes = budget_axes(runs)
-  steps = np.concatenate([line.step for line in lines])
+  lines = _lines(groups)
   return Figure(
     'training-curves',
     'Training curves',
     _curves_caption(groups, len({line.number for line in lines}), bool(train)),
     [group.trace(STEP_AXIS, '') for group in groups],
     layout(
-      with_range(plot_axis(STEP_AXIS.title), steps, 0.02),
+      _step_axis(lines),
       plot_axis('loss (nats)', range=loss_limits(lines)),
       annotations=end_labels(groups),
     ),
     height=420,
-    views=budget_views(groups, axes),
+    views=budget_views(groups, budget_axes(runs)),
   )
 
 
+def _lines(groups: Sequence[LineGroup]) -> list[Line]:
+  return [line for group in groups for line in group.lines]
+
+
+def _step_axis(lines: Sequence[Line]) -> PlotlyDict:
+  steps = np.concatenate([line.step for line in lines])
+  return with_range(plot_axis(STEP_AXIS.title), steps, 0.02)
+
+
 def _curves_caption(groups: Sequence[LineGroup], n_runs: int, has_train: bool) -> str:
-  ends = {group.runs: float(group.lines[-1].y[-1]) for group in groups}
+  ends = {group.runs: group.end for group in groups}
   caption = counted(n_runs, 'run')
   highlighted = [
     f'the {name} ends at {number(ends[name])}'
@@ -107,11 +113,10 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   """Draws evaluation loss minus smoothed training loss. None if no run has both."""
   if not runs.curves or evaluation_column(runs) != EVAL_LOSS:
     return None
-  gaps = _gaps(runs)
-  groups = group_lines(runs, winner, gaps, 'lines+markers')
+  groups = group_lines(runs, winner, _gaps(runs), 'lines+markers')
   if not groups:
     return None
-  lines = [line for group in groups for line in group.lines]
+  lines = _lines(groups)
   values = np.concatenate([line.y for line in lines])
   # Leave out extreme gaps, and keep 0 in the figure.
   low, high = np.quantile(values, [0.01, 0.99])
@@ -120,23 +125,21 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
     'evaluation - training loss (nats)',
     range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
   )
-  steps = np.concatenate([line.step for line in lines])
-  ends = [float(line.y[-1]) for line in lines]
+  ends = [line.y[-1] for line in lines]
   caption = (
     f'At the last evaluation, the median gap of {counted(len(ends), "run")} is '
-    f'{number(float(np.median(ends)), 3)} nats'
+    f'{number(np.median(ends), 3)} nats'
   )
-  of_winner = [group for group in groups if group.runs == 'winner']
-  if of_winner:
-    gap = float(of_winner[0].lines[-1].y[-1])
-    caption += f', and that of the winner is {number(gap, 3)}'
+  # The winner is the last group.
+  if groups[-1].runs == 'winner':
+    caption += f', and that of the winner is {number(groups[-1].end, 3)}'
   return Figure(
     'gap',
     'Evaluation minus training loss',
     f'{caption}.',
     [group.trace(STEP_AXIS, 'nats') for group in groups],
     layout(
-      with_range(plot_axis('step'), steps, 0.02),
+      _step_axis(lines),
       y_axis,
       shapes=[horizontal_line(0, '$muted', layer='below')],
       annotations=end_labels(groups),
@@ -170,23 +173,22 @@ def grad_norm_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   groups = group_lines(runs, winner, norms)
   if not groups:
     return None
-  lines = [line for group in groups for line in group.lines]
+  lines = _lines(groups)
   values = np.concatenate([line.y for line in lines])
   # A few spikes do not set the range.
   inner = np.clip(values, *np.quantile(values, [0.002, 0.998]))
-  steps = np.concatenate([line.step for line in lines])
   last = [float(np.median(line.y[-max(1, len(line.y) // 4) :])) for line in lines]
   return Figure(
     'grad-norm',
     'Gradient norm',
     (
       f'In the last quarter of training, the median gradient norm is '
-      f'{number(float(np.median(last)), 2)}, with a range of {number(min(last), 2)} to '
+      f'{number(np.median(last), 2)}, with a range of {number(min(last), 2)} to '
       f'{number(max(last), 2)} over {counted(len(lines), "run")}.'
     ),
     [group.trace(STEP_AXIS, '') for group in groups],
     layout(
-      with_range(plot_axis('step'), steps, 0.02),
+      _step_axis(lines),
       with_range(plot_axis('gradient norm', True, values), inner),
       annotations=end_labels(groups, log=True),
     ),

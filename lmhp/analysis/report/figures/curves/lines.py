@@ -14,7 +14,6 @@ import numpy as np
 from lmhp.analysis.report.document import PlotlyDict, View
 from lmhp.analysis.report.figures.style import (
   annotation,
-  plain_text,
   plot_axis,
   with_range,
 )
@@ -58,15 +57,16 @@ class Line:
 # --- curves as lines --------------------------------------------------------------------
 
 
-def thin_indices(n: int, most: int) -> np.ndarray:
-  """Returns at most some of n indices, evenly, with the first and the last.
+def thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns at most some of n points, evenly, with the first and the last.
 
-  >>> thin_indices(10, 4).tolist(), thin_indices(3, 4).tolist()
-  ([0, 3, 6, 9], [0, 1, 2])
+  >>> thinned(np.arange(10), np.arange(10), 4)[0].tolist()
+  [0, 3, 6, 9]
   """
-  if n <= most:
-    return np.arange(n)
-  return np.unique(np.linspace(0, n - 1, most).round().astype(int))
+  if len(x) <= most:
+    return x, y
+  kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+  return x[kept], y[kept]
 
 
 def smooth_curve(
@@ -119,21 +119,14 @@ def lines_of(
     step, y = finite_rows(runs.curves.get(number, {}), column)
     # A run without such a curve has its scores at rungs.
     if not len(y) and column == runs.objective_name:
-      step, y = _scores(runs.scores[row])
-    if not len(y):
-      continue
-    if smooth:
+      scores = runs.scores[row]
+      steps = sorted(scores)
+      step, y = finite_rows({'step': steps, column: [scores[s] for s in steps]}, column)
+    if len(y) and smooth:
       step, y = smooth_curve(step, y)
-    kept = thin_indices(len(y), max_points)
-    lines.append(Line(number, step[kept], y[kept]))
+    if len(y):
+      lines.append(Line(number, *thinned(step, y, max_points)))
   return lines
-
-
-def _scores(scores: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-  step = np.array(sorted(scores), np.float64)
-  y = np.array([scores[each] for each in sorted(scores)], np.float64)
-  finite = np.isfinite(y)
-  return step[finite], y[finite]
 
 
 # --- groups of runs ---------------------------------------------------------------------
@@ -165,21 +158,23 @@ class LineGroup:
     return f'{self.runs}, {self.quantity}' if self.quantity else self.runs
 
   @property
+  def end(self) -> float:
+    """Last value of the last line."""
+    return float(self.lines[-1].y[-1])
+
+  @property
   def is_highlighted(self) -> bool:
     """True for the winner and the base config."""
     return self.runs != 'others'
 
   def positions(self, axis: BudgetAxis) -> np.ndarray:
     """Returns the positions across of all lines, separated by NaN."""
-    if not self.lines:
-      return np.zeros(0)
     return np.concatenate([np.r_[axis.positions(line), np.nan] for line in self.lines])
 
   def trace(self, axis: BudgetAxis, unit: str) -> PlotlyDict:
     """Returns the lines as one trace."""
     # One NaN after each line separates it from the next.
     sizes = [len(line.y) + 1 for line in self.lines]
-    hover = f'run %{{customdata}}, {plain_text(self.name)}'
     return {
       'type': 'scatter',
       'mode': self.mode,
@@ -191,7 +186,10 @@ class LineGroup:
       'line': {'color': self.color, 'width': self.width},
       'marker': {'size': 5 if self.width < 2 else 7, 'color': self.color},
       'connectgaps': False,
-      'hovertemplate': f'{hover}<br>%{{x:.4~g}}: %{{y:.4~g}} {unit}<extra></extra>',
+      'hovertemplate': (
+        f'run %{{customdata}}, {self.name}<br>%{{x:.4~g}}: %{{y:.4~g}} {unit}'
+        '<extra></extra>'
+      ),
     }
 
 
@@ -211,13 +209,12 @@ def group_lines(
   search = runs.search_runs()
   of_winner: set[int] = set()
   if winner is not None:
-    of_winner = {int(search.number[search.point == winner.point][0])}
+    of_winner = {runs.first_run(winner.point)}
   is_base = (runs.point == BASE_POINT) & (runs.cohort == CONFIRM)
-  of_base = {int(number) for number in runs.number[is_base][:1]}
+  of_base = set(runs.number[is_base][:1].tolist())
   others = set(search.number.tolist()) - of_winner - of_base
-  n_drawn = len(others | of_winner | of_base)
   # Many lines must be fainter than few.
-  faint = '$grey/0.35' if n_drawn > 8 else '$grey/0.7'
+  faint = '$grey/0.35' if len(others | of_winner | of_base) > 8 else '$grey/0.7'
   groups = []
   for name, color, width, numbers in (
     ('others', faint, 1.0, others),
@@ -235,8 +232,8 @@ def end_labels(groups: Sequence[LineGroup], log: bool = False) -> list[PlotlyDic
   # The lower label is placed below its line, and the other one above.
   ends: dict[str, tuple[float, str]] = {}
   highlighted = [group for group in groups if group.is_highlighted]
-  for group in sorted(highlighted, key=lambda each: each.lines[-1].y[-1]):
-    ends.setdefault(group.runs, (float(group.lines[-1].y[-1]), group.color))
+  for group in sorted(highlighted, key=lambda each: each.end):
+    ends.setdefault(group.runs, (group.end, group.color))
   labels = []
   for i, (name, (y, color)) in enumerate(ends.items()):
     side: PlotlyDict = {'yshift': 9, 'yanchor': 'bottom'}
@@ -302,14 +299,10 @@ def budget_axes(runs: Runs) -> list[BudgetAxis]:
 
 def _budget_per_step(runs: Runs, row: int, column: str) -> float:
   """Returns a run's budget per step, from its curve or else from its totals."""
-  curve = runs.curves.get(int(runs.number[row]), {})
-  step = np.asarray(curve.get('step', ()), np.float64)
-  budget = np.asarray(curve.get(column, ()), np.float64)
-  if len(budget) == len(step):
-    # The last row of the curve gives the mean rate of the whole run.
-    finite = np.isfinite(budget) & (step > 0)
-    if finite.any():
-      return float(budget[finite][-1] / step[finite][-1])
+  step, budget = finite_rows(runs.curves.get(int(runs.number[row]), {}), column)
+  # The last row of the curve gives the mean rate of the whole run.
+  if len(step) and step[-1] > 0:
+    return float(budget[-1] / step[-1])
   unknown = np.full(len(runs), math.nan)
   total = runs.measured.get(column, unknown)[row]
   steps = runs.measured.get('steps', unknown)[row]
@@ -323,10 +316,10 @@ def budget_views(
   if len(axes) < 2:
     return ()
   views = []
-  for i, axis in enumerate(axes):
+  for axis in axes:
     positions = [group.positions(axis) for group in groups]
     # The first view is the figure itself, and changes nothing.
-    changes: list[PlotlyDict] = [{'x': x} if i else {} for x in positions]
+    changes: list[PlotlyDict] = [{'x': x} if views else {} for x in positions]
     x_axis = with_range(plot_axis(axis.title), np.concatenate(positions), 0.02)
     views.append(View(axis.label, changes, {'xaxis': x_axis}))
   return tuple(views)
@@ -337,10 +330,7 @@ def loss_limits(lines: Sequence[Line]) -> list[float]:
 
   # Losses after the first twelfth of each curve, so that the start does not set the range.
   low = min(float(line.y.min()) for line in lines)
-  early = []
-  for line in lines:
-    row = min(len(line.y) - 1, max(1, len(line.y) // 12))
-    early.append(float(line.y[row]))
+  early = [line.y[min(len(line.y) - 1, max(1, len(line.y) // 12))] for line in lines]
   ends = [line.y[-1] for line in lines]
   high = max(float(np.quantile(early, 0.9)), float(np.quantile(ends, 0.75)))
   pad = 0.06 * (high - low) or 0.1 * abs(high) or 1.0

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from lmhp.analysis.phrases import number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.curves.all_runs import evaluation_column
 from lmhp.analysis.report.figures.curves.lines import (
@@ -17,11 +18,10 @@ from lmhp.analysis.report.figures.curves.lines import (
   Line,
   loss_limits,
   smooth_curve,
-  thin_indices,
+  thinned,
 )
-from lmhp.analysis.report.figures.style import annotation, layout, plain_text, plot_axis
+from lmhp.analysis.report.figures.style import annotation, layout, margin, plot_axis
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 
 PANEL = 150
@@ -59,16 +59,14 @@ def single_run_figure(runs: Runs) -> Figure | None:
   # Panels of equal height, with the space of a title above each.
   panels = _other_panels(curve)
   count = len(panels) + 1
-  height_fraction = (PANEL + SPACE) / (count * (PANEL + SPACE))
 
   def domain(i: int) -> list[float]:
     """Returns the vertical extent of a panel as fractions of the figure."""
-    top = 1 - i * height_fraction - height_fraction * SPACE / (PANEL + SPACE)
-    return [1 - (i + 1) * height_fraction, top]
-
-  lines = [Line(run_number, p.x, p.y) for p in (train, evaluated) if len(p.x)]
+    height = 1 / count
+    return [1 - (i + 1) * height, 1 - i * height - height * SPACE / (PANEL + SPACE)]
 
   # Stack the panels from the top, with the losses first.
+  lines = [Line(run_number, p.x, p.y) for p in (train, evaluated) if len(p.x)]
   axes: PlotlyDict = {
     'yaxis': plot_axis('', range=loss_limits(lines), domain=domain(0))
   }
@@ -79,47 +77,42 @@ def single_run_figure(runs: Runs) -> Figure | None:
     traces.append(_panel_trace(panel, f'y{i + 1}'))
     titles.append(_panel_title(panel.title, domain(i)[1]))
   x_axis = plot_axis('step', anchor=f'y{count}' if count > 1 else 'y')
-  shape = layout(
-    x_axis, {}, annotations=titles, margin={'l': 56, 'r': 20, 't': 6, 'b': 48}
-  )
   return Figure(
     'one-run',
     'The run',
     _caption(train, evaluated, panels),
     traces,
-    shape | axes,
+    layout(x_axis, {}, annotations=titles, margin=margin(t=6)) | axes,
     height=count * (PANEL + SPACE) + 60,
   )
 
 
 def _other_panels(curve: Curve) -> list[_Panel]:
   """Returns the panels below the losses that have at least two points."""
-  panels = []
-  for title, column in (
-    ('learning rate', 'learning_rate'),
-    ('gradient norm', 'grad_norm'),
-  ):
-    if column in curve:
-      panels.append(_Panel(title, *finite_rows(curve, column)))
-  panels.append(_speed_panel(curve))
+  panels = [
+    _Panel('learning rate', *finite_rows(curve, 'learning_rate')),
+    _Panel('gradient norm', *finite_rows(curve, 'grad_norm')),
+    _Panel(SPEED, *_speed(curve)),
+  ]
   return [panel for panel in panels if len(panel.x) > 1]
 
 
-def _speed_panel(curve: Curve) -> _Panel:
-  """Returns tokens per second between rows that are far enough apart in time.
+def _speed(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and tokens per second between rows that are far enough apart in time.
 
   Metrics are read after each chunk, so that rows of one chunk are written within a moment of
   each other.
   """
-  empty = _Panel(SPEED, np.zeros(0), np.zeros(0))
-  step = np.asarray(curve.get('step', ()), np.float64)
-  tokens = np.asarray(curve.get('tokens', ()), np.float64)
-  seconds = np.asarray(curve.get('seconds', ()), np.float64)
-  if len(tokens) != len(step) or len(seconds) != len(step):
-    return empty
+  step, tokens, seconds = (
+    np.asarray(curve.get(name, ()), np.float64)
+    for name in ('step', 'tokens', 'seconds')
+  )
+  if not len(step) == len(tokens) == len(seconds):
+    return np.zeros(0), np.zeros(0)
   finite = np.isfinite(tokens) & np.isfinite(seconds)
   if not finite.any():
-    return empty
+    return np.zeros(0), np.zeros(0)
+  step = step[finite]
   tokens = tokens[finite]
   seconds = seconds[finite]
 
@@ -130,25 +123,20 @@ def _speed_panel(curve: Curve) -> _Panel:
     last = rows[-1]
     if seconds[i] - seconds[last] >= min_seconds and tokens[i] > tokens[last]:
       rows.append(i)
-  speed = np.diff(tokens[rows]) / np.diff(seconds[rows])
-  return _Panel(SPEED, step[finite][rows][1:], speed)
+  return step[rows][1:], np.diff(tokens[rows]) / np.diff(seconds[rows])
 
 
 def _panel_axis(panel: _Panel, domain: list[float]) -> PlotlyDict:
-  is_norm = panel.title == 'gradient norm'
-  is_wide = bool((panel.y > 0).all()) and panel.y.max() > 20 * panel.y.min()
   if panel.title == 'learning rate':
-    return plot_axis('', False, panel.y, domain=domain, exponentformat='e')
-  return plot_axis(
-    '', is_norm and bool(is_wide), panel.y, domain=domain, rangemode='tozero'
-  )
+    return plot_axis('', domain=domain, exponentformat='e')
+  is_wide = bool(panel.y.min() > 0) and panel.y.max() > 20 * panel.y.min()
+  is_log = panel.title == 'gradient norm' and bool(is_wide)
+  return plot_axis('', is_log, panel.y, domain=domain, rangemode='tozero')
 
 
 def _panel_trace(panel: _Panel, y_axis: str) -> PlotlyDict:
-  kept = thin_indices(len(panel.x), MAX_PANEL_POINTS)
   return plain_line(
-    panel.x[kept],
-    panel.y[kept],
+    *thinned(panel.x, panel.y, MAX_PANEL_POINTS),
     '$blue',
     1.3,
     yaxis=y_axis,
@@ -160,26 +148,23 @@ def _panel_trace(panel: _Panel, y_axis: str) -> PlotlyDict:
 def _loss_traces(run_number: int, train: _Panel, evaluated: _Panel) -> list[PlotlyDict]:
   traces = []
   if len(train.x):
-    kept = thin_indices(len(train.x), MAX_TRAIN_POINTS)
-    smoothed_x, smoothed_y = smooth_curve(train.x, train.y)
-    traces.append(plain_line(train.x[kept], train.y[kept], '$grey/0.5', 1))
-    traces.append(
+    traces += [
+      plain_line(*thinned(train.x, train.y, MAX_TRAIN_POINTS), '$grey/0.5', 1),
       plain_line(
-        smoothed_x,
-        smoothed_y,
+        *smooth_curve(train.x, train.y),
         '$blue',
         2,
         hoverinfo='all',
         hovertemplate='train %{y:.4~g}<br>step %{x}<extra></extra>',
-      )
-    )
+      ),
+    ]
   if len(evaluated.x):
-    kept = thin_indices(len(evaluated.x), MAX_EVALUATIONS)
+    x, y = thinned(evaluated.x, evaluated.y, MAX_EVALUATIONS)
     traces.append(
       run_markers(
-        evaluated.x[kept],
-        evaluated.y[kept],
-        np.full(len(kept), run_number),
+        x,
+        y,
+        np.full(len(x), run_number),
         '$vermillion',
         'diamond',
         '<br>evaluation %{y:.5~g}<br>step %{x}',
@@ -193,7 +178,7 @@ def _loss_traces(run_number: int, train: _Panel, evaluated: _Panel) -> list[Plot
 
 def _panel_title(text: str, y: float) -> PlotlyDict:
   return annotation(
-    plain_text(text),
+    text,
     0,
     y,
     '$ink',
@@ -210,20 +195,19 @@ def _caption(train: _Panel, evaluated: _Panel, panels: Sequence[_Panel]) -> str:
   if len(evaluated.x):
     # Report the minimum only if the last evaluation is not the best.
     best = int(np.argmin(evaluated.y))
-    sentence = (
-      f'The evaluation loss (dots) ends at {number(float(evaluated.y[-1]))} nats'
-    )
+    sentence = f'The evaluation loss (dots) ends at {number(evaluated.y[-1])} nats'
     if best < len(evaluated.y) - 1:
       sentence += (
-        f', above its minimum of {number(float(evaluated.y[best]))} at step '
-        f'{number(float(evaluated.x[best]))}'
+        f', above its minimum of {number(evaluated.y[best])} at step '
+        f'{number(evaluated.x[best])}'
       )
     sentences.append(f'{sentence}.')
   if len(train.x):
-    last = float(smooth_curve(train.x, train.y)[1][-1])
+    last = smooth_curve(train.x, train.y)[1][-1]
     sentences.append(f'The smoothed training loss ends at {number(last)} nats.')
-  for panel in panels:
-    if panel.title == SPEED:
-      median = float(round(np.median(panel.y)))
-      sentences.append(f'The median speed is {number(median)} tokens per second.')
+  sentences += [
+    f'The median speed is {number(round(np.median(panel.y)))} tokens per second.'
+    for panel in panels
+    if panel.title == SPEED
+  ]
   return ' '.join(sentences)

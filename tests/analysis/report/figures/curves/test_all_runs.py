@@ -5,13 +5,13 @@ import dataclasses
 from figure_studies import check, confirmed, curve, study
 import numpy as np
 
+from lmhp.analysis.phrases import number
 from lmhp.analysis.report.document import to_strict_json
 from lmhp.analysis.report.figures.curves.all_runs import (
   gap_figure,
   grad_norm_figure,
   training_curves_figure,
 )
-from lmhp.analysis.report.numbers import number
 from lmhp.analysis.winner.winner import find_winner
 
 FIGURES = (training_curves_figure, gap_figure, grad_norm_figure)

@@ -6,8 +6,8 @@ from figure_studies import check, curve, study
 import numpy as np
 import pytest
 
+from lmhp.analysis.phrases import number
 from lmhp.analysis.report.figures.curves.single_run import single_run_figure
-from lmhp.analysis.report.numbers import number
 
 
 def run_with(columns):

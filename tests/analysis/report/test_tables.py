@@ -6,7 +6,7 @@ from figure_studies import confirmed, study
 import numpy as np
 import pytest
 
-from lmhp.analysis.report.run_tables import best_table, column_of, trials_table
+from lmhp.analysis.report.tables import best_table, column_of, trials_table
 
 
 def test_trials_table_has_every_run():
