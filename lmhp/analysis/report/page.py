@@ -11,8 +11,7 @@ from lmhp.analysis.findings import Finding
 from lmhp.analysis.report.comparison_report import comparison_report
 from lmhp.analysis.report.document import Report
 from lmhp.analysis.report.render.html import html, inline
-from lmhp.analysis.report.render.json_text import to_json
-from lmhp.analysis.report.render.markdown import markdown
+from lmhp.analysis.report.render.text import markdown, to_json
 from lmhp.analysis.report.run_report import run_report
 from lmhp.analysis.report.study_report import study_report
 from lmhp.analysis.runs.sources import ReadOptions, read

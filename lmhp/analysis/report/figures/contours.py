@@ -50,8 +50,7 @@ def _contour_figure(
   x_axis = with_range(x_axis, np.r_[x, x_points], 0.03)
   y_axis = with_range(y_axis, np.r_[y, y_points], 0.03)
   # The colours end where the other figures of the objective do.
-  largest = objective_range(comparable_runs)[1]
-  traces = [_field(runs, contour, x, y, largest)]
+  traces = [_field(runs, contour, x, y, objective_range(comparable_runs)[1])]
   diverged = contour.status == 'diverged'
   groups = ((~diverged, '$ink', 'circle'), (diverged, '$vermillion', 'x'))
   traces += [

@@ -53,11 +53,16 @@ def ring(
       'line': {'color': color, 'width': 2},
     },
   }
-  side: PlotlyDict = {'yanchor': 'bottom', 'yshift': 9}
-  if below:
-    side = {'yanchor': 'top', 'yshift': -9}
   label_x, anchor, _ = _place_label(text, x, axis, NARROW)
-  return trace, annotation(text, label_x, y, color, xanchor=anchor, **side)
+  return trace, annotation(
+    text,
+    label_x,
+    y,
+    color,
+    xanchor=anchor,
+    yanchor='top' if below else 'bottom',
+    yshift=-9 if below else 9,
+  )
 
 
 def _place_label(
@@ -110,7 +115,9 @@ def stack_labels(
     span = (start - 5, start + LETTER * len(label.text) + 5)
     # The lowest row in which the label overlaps no other.
     row = 0
-    while row < len(rows) and _overlaps(span, rows[row]):
+    while row < len(rows) and any(
+      span[1] > low and span[0] < high for low, high in rows[row]
+    ):
       row += 1
     if row == len(rows):
       rows.append([])
@@ -128,8 +135,3 @@ def stack_labels(
       )
     )
   return annotations, 14 + ROW * max(len(rows), 1)
-
-
-def _overlaps(span: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
-  """Returns True if a span overlaps another one."""
-  return any(span[1] > low and span[0] < high for low, high in others)

@@ -84,7 +84,18 @@ def parallel_figure(
       hidden_axis(-0.02, 1.02),
       hidden_axis(len(names) - 0.55, -0.45),
       annotations=annotations,
-      shapes=[_row_line(i) for i in range(len(names))],
+      shapes=[
+        {
+          'type': 'line',
+          'x0': 0,
+          'x1': 1,
+          'y0': row,
+          'y1': row,
+          'layer': 'below',
+          'line': {'color': '$axis', 'width': 1},
+        }
+        for row in range(len(names))
+      ],
       margin={'l': 16, 'r': 16, 't': 8, 'b': 8},
     ),
     height=30 + 84 * len(names),
@@ -202,18 +213,6 @@ def _lines(
     'name': name,
     'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
     'connectgaps': False,
-  }
-
-
-def _row_line(row: int) -> PlotlyDict:
-  return {
-    'type': 'line',
-    'x0': 0,
-    'x1': 1,
-    'y0': row,
-    'y1': row,
-    'layer': 'below',
-    'line': {'color': '$axis', 'width': 1},
   }
 
 

@@ -97,7 +97,7 @@ def _response_figure(
     traces,
     layout(
       x_axis,
-      plot_axis(y_name, range=plotted.objective_limits()),
+      plot_axis(y_name, range=list(runs.objective_interval(*span))),
       shapes=shapes,
       annotations=annotations,
       margin=margin(t=top),

@@ -106,7 +106,7 @@ def _pareto_figure(complete: Runs, cost: str, costs: np.ndarray) -> Figure:
     traces,
     layout(
       with_range(plot_axis(x_name, bool(is_wide), costs), costs),
-      plot_axis(y_name, range=plotted.objective_limits()),
+      plot_axis(y_name, range=list(complete.objective_interval(*plotted.span))),
     ),
   )
 

@@ -33,6 +33,7 @@ def run_markers(
   color: str = '$blue',
   symbol: str = 'circle',
   hover: str = '',
+  marker: PlotlyDict | None = None,
   **more: object,
 ) -> PlotlyDict:
   """Returns markers of runs. Runs without a finite position are left out.
@@ -44,18 +45,15 @@ def run_markers(
     color: Token of a colour.
     symbol: Symbol of Plotly.
     hover: Hover text after the run number.
+    marker: Properties of the marker that replace the usual ones.
     **more: Further properties of Plotly.
   """
   x = np.asarray(x, np.float64)
   y = np.asarray(y, np.float64)
   finite = np.isfinite(x) & np.isfinite(y)
-  marker: PlotlyDict = {'color': color, 'symbol': symbol, 'size': 8}
+  usual: PlotlyDict = {'color': color, 'symbol': symbol, 'size': 8}
   if symbol.endswith('open'):
-    marker['line'] = {'color': color, 'width': 1.5}
-  # Properties of the marker change the usual ones. Others are added to the trace.
-  changes = more.pop('marker', {})
-  if isinstance(changes, dict):
-    marker |= changes
+    usual['line'] = {'color': color, 'width': 1.5}
   return {
     'type': 'scatter',
     'mode': 'markers',
@@ -63,7 +61,7 @@ def run_markers(
     'y': y[finite],
     'meta': 'run',
     'customdata': np.asarray(numbers, int)[finite],
-    'marker': marker,
+    'marker': usual | (marker or {}),
     'cliponaxis': False,
     'hovertemplate': f'run %{{customdata}}{hover}<extra></extra>',
   } | more
@@ -185,14 +183,6 @@ class PlottedRuns:
     """Direction of bad runs: 'above', or 'below' if the objective is maximized."""
     return 'below' if self.maximize else 'above'
 
-  def to_objective(self, losses: np.ndarray) -> np.ndarray:
-    """Converts losses to values of the objective."""
-    return -losses if self.maximize else losses
-
-  def objective_limits(self) -> list[float]:
-    """Returns the range of the objective's axis."""
-    return sorted(float(-v if self.maximize else v) for v in self.span)
-
   def traces(self, hover: str, color: str = '$blue') -> list[PlotlyDict]:
     """Returns the runs as markers by status.
 
@@ -218,7 +208,8 @@ class PlottedRuns:
     marker: PlotlyDict = {'size': 8}
     if len(self.losses) > MAX_OPAQUE:
       marker = {'size': 5, 'opacity': 0.75}
-    y = self.to_objective(np.where(inside, self.losses, self.span[1]))
+    losses = np.where(inside, self.losses, self.span[1])
+    y = -losses if self.maximize else losses
     return [
       run_markers(
         self.x[rows], y[rows], self.number[rows], own_color, *style, marker=marker

@@ -85,7 +85,7 @@ def history_figure(runs: Runs) -> Figure:
     traces,
     layout(
       x_axis,
-      plot_axis(y_name, range=plotted.objective_limits()),
+      plot_axis(y_name, range=list(runs.objective_interval(*plotted.span))),
       annotations=annotations,
       margin=margin(t=top),
     ),
@@ -93,9 +93,6 @@ def history_figure(runs: Runs) -> Figure:
 
 
 def _best_label(runs: Runs, best: float) -> PlotlyDict:
-  side: PlotlyDict = {'yanchor': 'top', 'yshift': -4}
-  if runs.maximize:
-    side = {'yanchor': 'bottom', 'yshift': 4}
   return annotation(
     'best so far',
     1,
@@ -103,7 +100,8 @@ def _best_label(runs: Runs, best: float) -> PlotlyDict:
     '$vermillion',
     xref='paper',
     xanchor='right',
-    **side,
+    yanchor='bottom' if runs.maximize else 'top',
+    yshift=4 if runs.maximize else -4,
   )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from lmhp.analysis.findings import Finding, Proposal, ranked
 from lmhp.analysis.phrases import is_number, shortened
 from lmhp.analysis.report.document import (
-  Block,
   Column,
   Figure,
   Section,
@@ -140,7 +139,6 @@ def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
   """
   name = escape(item.id)
   title = escape(item.title)
-  heads = ''.join(_head(column) for column in item.columns)
   search = ''
   if len(item.rows) >= FILTER_FROM:
     search = (
@@ -153,7 +151,8 @@ def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
     f'<div class="table" id="table-{name}"><div class="table-head">'
     f'<h{level} id="title-{name}">{title}</h{level}>{search}</div>{caption}'
     f'<div class="scroll" tabindex="0" role="region" aria-labelledby="title-{name}">'
-    f'<table data-page="{ROWS_SHOWN}"><thead><tr>{heads}</tr></thead><tbody>\n'
+    f'<table data-page="{ROWS_SHOWN}"><thead><tr>'
+    f'{"".join(map(_head, item.columns))}</tr></thead><tbody>\n'
     f'{_rows(item, known_runs)}</tbody></table></div>'
     '<p class="rows" aria-live="polite"></p></div>\n'
   )
@@ -215,19 +214,18 @@ def figure(item: Figure) -> str:
 
 def section(item: Section, known_runs: Collection[int]) -> str:
   """Returns a section with all its blocks."""
-  blocks = ''.join(_block(block, known_runs) for block in item.blocks)
+  blocks = ''
+  for block in item.blocks:
+    if isinstance(block, Text):
+      blocks += paragraphs([block.text])
+    elif isinstance(block, Table):
+      blocks += table(block, known_runs)
+    else:
+      blocks += figure(block)
   return (
     f'<section id="section-{escape(item.id)}">\n<h2>{escape(item.title)}</h2>\n'
     f'{blocks}</section>\n'
   )
-
-
-def _block(block: Block, known_runs: Collection[int]) -> str:
-  if isinstance(block, Text):
-    return paragraphs([block.text])
-  if isinstance(block, Table):
-    return table(block, known_runs)
-  return figure(block)
 
 
 # --- findings ---------------------------------------------------------------------------

@@ -60,13 +60,14 @@ def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   train = lines_of(runs, TRAIN_LOSS, smooth=True)
   evaluated = lines_of(runs, evaluation_column(runs))
   groups = group_lines(runs, winner, train, quantity='train')
-  of_evaluations = group_lines(
-    runs, winner, evaluated, 'lines+markers', quantity='evaluation'
-  )
-  if train and evaluated:
+  groups += [
+    group
+    for group in group_lines(
+      runs, winner, evaluated, 'lines+markers', quantity='evaluation'
+    )
     # One kind of line is enough for the other runs.
-    of_evaluations = [group for group in of_evaluations if group.is_highlighted]
-  groups += of_evaluations
+    if group.is_highlighted or not train
+  ]
   if not groups:
     return None
   lines = _lines(groups)

@@ -207,9 +207,7 @@ def group_lines(
   """
   # Run numbers of each group.
   search = runs.search_runs()
-  of_winner: set[int] = set()
-  if winner is not None:
-    of_winner = {runs.first_run(winner.point)}
+  of_winner = set() if winner is None else {runs.first_run(winner.point)}
   is_base = (runs.point == BASE_POINT) & (runs.cohort == CONFIRM)
   of_base = set(runs.number[is_base][:1].tolist())
   others = set(search.number.tolist()) - of_winner - of_base
@@ -231,14 +229,11 @@ def end_labels(groups: Sequence[LineGroup], log: bool = False) -> list[PlotlyDic
   """Returns the names of winner and base config at the right edge, apart from each other."""
   # The lower label is placed below its line, and the other one above.
   ends: dict[str, tuple[float, str]] = {}
-  highlighted = [group for group in groups if group.is_highlighted]
-  for group in sorted(highlighted, key=lambda each: each.end):
-    ends.setdefault(group.runs, (group.end, group.color))
+  for group in sorted(groups, key=lambda each: each.end):
+    if group.is_highlighted:
+      ends.setdefault(group.runs, (group.end, group.color))
   labels = []
   for i, (name, (y, color)) in enumerate(ends.items()):
-    side: PlotlyDict = {'yshift': 9, 'yanchor': 'bottom'}
-    if i == 0:
-      side = {'yshift': -9, 'yanchor': 'top'}
     labels.append(
       annotation(
         name,
@@ -248,7 +243,8 @@ def end_labels(groups: Sequence[LineGroup], log: bool = False) -> list[PlotlyDic
         xref='paper',
         xanchor='right',
         bgcolor='$paper/0.7',
-        **side,
+        yshift=9 if i else -9,
+        yanchor='bottom' if i else 'top',
       )
     )
   return labels

@@ -74,7 +74,16 @@ def single_run_figure(runs: Runs) -> Figure | None:
   titles = [_panel_title('loss (nats)', domain(0)[1])]
   for i, panel in enumerate(panels, start=1):
     axes[f'yaxis{i + 1}'] = _panel_axis(panel, domain(i))
-    traces.append(_panel_trace(panel, f'y{i + 1}'))
+    traces.append(
+      plain_line(
+        *thinned(panel.x, panel.y, MAX_PANEL_POINTS),
+        '$blue',
+        1.3,
+        yaxis=f'y{i + 1}',
+        hoverinfo='all',
+        hovertemplate=f'{panel.title} %{{y:.4~g}}<br>step %{{x}}<extra></extra>',
+      )
+    )
     titles.append(_panel_title(panel.title, domain(i)[1]))
   x_axis = plot_axis('step', anchor=f'y{count}' if count > 1 else 'y')
   return Figure(
@@ -132,17 +141,6 @@ def _panel_axis(panel: _Panel, domain: list[float]) -> PlotlyDict:
   is_wide = bool(panel.y.min() > 0) and panel.y.max() > 20 * panel.y.min()
   is_log = panel.title == 'gradient norm' and bool(is_wide)
   return plot_axis('', is_log, panel.y, domain=domain, rangemode='tozero')
-
-
-def _panel_trace(panel: _Panel, y_axis: str) -> PlotlyDict:
-  return plain_line(
-    *thinned(panel.x, panel.y, MAX_PANEL_POINTS),
-    '$blue',
-    1.3,
-    yaxis=y_axis,
-    hoverinfo='all',
-    hovertemplate=f'{panel.title} %{{y:.4~g}}<br>step %{{x}}<extra></extra>',
-  )
 
 
 def _loss_traces(run_number: int, train: _Panel, evaluated: _Panel) -> list[PlotlyDict]:

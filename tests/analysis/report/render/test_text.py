@@ -6,13 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from lmhp.analysis.report.render import markdown
 from lmhp.analysis.report.render.html_elements import LEVEL_WORDS
-from lmhp.analysis.report.render.json_text import to_json
+from lmhp.analysis.report.render.text import inline, markdown, paragraph, to_json
 
 
 def test_all_parts_are_in_order(report_of):
-  text = markdown.markdown(report_of(30))
+  text = markdown(report_of(30))
   parts = [
     '# A study',
     'The best is 3.1 nats. It holds. Try more.',
@@ -37,7 +36,7 @@ def test_all_parts_are_in_order(report_of):
 
 
 def test_tables_stay_tables_with_any_content(report_of, attack):
-  text = markdown.markdown(report_of(30, word=attack))
+  text = markdown(report_of(30, word=attack))
   tables = re.findall(r'(?:^\|.*\n)+', text, re.M)
   assert len(tables) == 2
   for table in tables:
@@ -48,7 +47,7 @@ def test_tables_stay_tables_with_any_content(report_of, attack):
 
 
 def test_an_attack_is_no_html(report_of, attack):
-  text = markdown.markdown(report_of(word=attack))
+  text = markdown(report_of(word=attack))
   code = re.findall(r'^ {3}(`{3,})python$.*?^ {3}\1$', text, re.M | re.S)
   assert len(code) == 1
   outside = re.sub(r'^ {3}(`{3,})python$.*?^ {3}\1$', '', text, flags=re.M | re.S)
@@ -57,12 +56,12 @@ def test_an_attack_is_no_html(report_of, attack):
 
 @pytest.mark.parametrize('text', ['# a', '- a', '+ a', '1. a', '12) a', '> a', '=== a'])
 def test_a_paragraph_starts_no_block(text):
-  assert not re.match(r'([#+\-=>]|\d+[.)])', markdown.paragraph(text))
+  assert not re.match(r'([#+\-=>]|\d+[.)])', paragraph(text))
 
 
 def test_names_stay_readable():
-  assert markdown.inline('eval_loss_nats of run_1') == 'eval_loss_nats of run_1'
-  assert markdown.inline('_a_') == '\\_a\\_'
+  assert inline('eval_loss_nats of run_1') == 'eval_loss_nats of run_1'
+  assert inline('_a_') == '\\_a\\_'
 
 
 @pytest.fixture(scope='module')

@@ -1,8 +1,9 @@
-"""A report as GitHub Markdown, for a paper or a pull request: its text and tables."""
+"""A report as text: GitHub Markdown for a paper or a pull request, and JSON for a program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+import json
 import re
 import textwrap
 
@@ -16,6 +17,7 @@ from lmhp.analysis.report.document import (
   Text,
   cell_text,
   formatted_columns,
+  to_strict_json,
 )
 from lmhp.analysis.report.render.html_elements import (
   LEVEL_WORDS,
@@ -125,3 +127,40 @@ def _table(table: Table, heading: str) -> list[str]:
 
 def _row(cells: Iterable[str]) -> str:
   return f'| {" | ".join(cells)} |'
+
+
+# --- JSON -------------------------------------------------------------------------------
+
+
+def to_json(report: Report) -> str:
+  """Returns the report as strict JSON. A number that is not finite is null.
+
+  Returns:
+    An object with title, answer, findings, tables, configs, method, caveats and about, in this
+    order. A table has id, title, caption, columns (name, unit, kind) and rows. The trials are
+    the last table.
+
+  >>> json.loads(to_json(Report('A study', ['There is no result.'])))['answer']
+  ['There is no result.']
+  """
+  tables = [
+    {
+      'id': table.id,
+      'title': table.title,
+      'caption': table.caption,
+      'columns': table.columns,
+      'rows': table.rows,
+    }
+    for table in report.tables()
+  ]
+  content = {
+    'title': report.title,
+    'answer': report.answer,
+    'findings': ranked(report.findings),
+    'tables': tables,
+    'configs': report.configs,
+    'method': report.method,
+    'caveats': report.caveats,
+    'about': report.about,
+  }
+  return json.dumps(to_strict_json(content), allow_nan=False, indent=1) + '\n'
