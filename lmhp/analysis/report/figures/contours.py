@@ -58,11 +58,12 @@ def _contour_figure(
       x_points[rows],
       y_points[rows],
       contour.number[rows],
-      *style,
+      color,
+      symbol,
       hover_text(contour.x_axis.name, contour.y_axis.name),
       marker={'size': 5},
     )
-    for rows, *style in groups
+    for rows, color, symbol in groups
     if rows.any()
   ]
 

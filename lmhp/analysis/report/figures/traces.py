@@ -88,9 +88,8 @@ def plain_line(
 
 def step_line(x: npt.ArrayLike, y: npt.ArrayLike, **more: object) -> PlotlyDict:
   """Returns a line of steps, each of which holds until the next x."""
-  return plain_line(
-    x, y, line={'color': '$vermillion', 'width': 2, 'shape': 'hv'}, **more
-  )
+  line = {'color': '$vermillion', 'width': 2, 'shape': 'hv'}
+  return plain_line(x, y, line=line) | more
 
 
 def band(
@@ -212,9 +211,15 @@ class PlottedRuns:
     y = -losses if self.maximize else losses
     return [
       run_markers(
-        self.x[rows], y[rows], self.number[rows], own_color, *style, marker=marker
+        self.x[rows],
+        y[rows],
+        self.number[rows],
+        own_color,
+        symbol,
+        text,
+        marker=marker,
       )
-      for rows, own_color, *style in groups
+      for rows, own_color, symbol, text in groups
       if rows.any()
     ]
 

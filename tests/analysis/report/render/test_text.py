@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.report.render.html_elements import LEVEL_WORDS
-from lmhp.analysis.report.render.text import inline, markdown, paragraph, to_json
+from lmhp.analysis.report.render.text import (
+  MAX_ROWS,
+  inline,
+  markdown,
+  paragraph,
+  to_json,
+)
 
 
 def test_all_parts_are_in_order(report_of):
@@ -43,7 +49,7 @@ def test_tables_stay_tables_with_any_content(report_of, attack):
     lines = table.splitlines()
     columns = {len(re.findall(r'(?<!\\)\|', line)) for line in lines}
     assert len(columns) == 1
-    assert len(lines) <= 2 + markdown.MAX_ROWS
+    assert len(lines) <= 2 + MAX_ROWS
 
 
 def test_an_attack_is_no_html(report_of, attack):
