@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.report.render import html as page
-from lmhp.analysis.report.render import notebook
 
 pytestmark = pytest.mark.browser
 DRAWN = (
@@ -296,7 +295,7 @@ def test_on_paper_all_is_unfolded_and_light(opened, report_of):
 
 
 def test_the_same_page_in_a_notebook(opened, report_of):
-  outside = '<!doctype html><script>window.lmhpReady = true</script>' + notebook.inline(
+  outside = '<!doctype html><script>window.lmhpReady = true</script>' + page.inline(
     report_of()
   )
   tab = opened(outside)
