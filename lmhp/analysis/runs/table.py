@@ -34,18 +34,6 @@ such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 Losses = TypeVar('Losses', float, np.ndarray)
 
 
-def finite_rows(
-  curve: Mapping[str, npt.ArrayLike], column: str
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns steps and values of a column at its finite values."""
-  step = np.asarray(curve.get('step', ()), np.float64)
-  y = np.asarray(curve.get(column, ()), np.float64)
-  if len(y) != len(step):
-    return np.zeros(0), np.zeros(0)
-  finite = np.isfinite(y) & np.isfinite(step)
-  return step[finite], y[finite]
-
-
 def _missing() -> np.ndarray:
   """Stands for a column that is filled in with its default."""
   return np.zeros(0)
@@ -331,7 +319,9 @@ class Runs:
     return dataclasses.replace(self, curves=curves)
 
 
-def finite_rows(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
+def finite_rows(
+  curve: Mapping[str, npt.ArrayLike], name: str
+) -> tuple[np.ndarray, np.ndarray]:
   """Returns steps and values of a column at its finite values."""
   steps = np.asarray(curve.get('step', ()), np.float64)
   values = np.asarray(curve.get(name, ()), np.float64)
