@@ -12,7 +12,7 @@ from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.converters import ConfigKeys
-from lmhp.hub.families.registry import model_types
+from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON
 
@@ -62,8 +62,7 @@ def export_config(
     differences_by_name['the config.json of the checkpoint'] = differing
 
   # Otherwise take the first family whose file reads back as the model.
-  others = [name for name in model_types() if name not in PREFERRED_TYPES]
-  for model_type in (*PREFERRED_TYPES, *others):
+  for model_type in dict.fromkeys((*PREFERRED_TYPES, *model_types())):
     written = FAMILIES[model_type].write_config(cfg)
     if written is None:
       continue

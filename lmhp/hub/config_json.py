@@ -15,9 +15,8 @@ from etils import epath
 
 from lmhp.errors import ConfigError, suggest
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ModelFields
-from lmhp.hub.families.registry import model_types
+from lmhp.hub.families.converters import ConfigReader, ModelFields
+from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
 
@@ -198,9 +197,8 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
 
   # A model of text and images has its text model in a nested object.
   if family.text_config_key:
-    inner = reader.take_object(family.text_config_key)
-    if inner is None:
-      inner = ConfigReader({}, reader.source, f'{family.text_config_key}.')
+    key = family.text_config_key
+    inner = reader.take_object(key) or ConfigReader({}, reader.source, f'{key}.')
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 

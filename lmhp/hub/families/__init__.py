@@ -6,7 +6,6 @@ line below.
 
 # The modules register their families when they are imported.
 from lmhp.hub.families import (  # noqa: F401
-  albert,
   bert,
   bloom,
   cohere,
@@ -23,7 +22,6 @@ from lmhp.hub.families import (  # noqa: F401
   llama,
   llama4,
   mistral,
-  mixtral,
   modernbert,
   mpt,
   nemotron,
@@ -31,12 +29,11 @@ from lmhp.hub.families import (  # noqa: F401
   opt,
   phi,
   qwen,
-  qwen_moe,
   smollm3,
   stablelm,
   starcoder2,
   t5,
 )
-from lmhp.hub.families.registry import FAMILIES, register_family
+from lmhp.hub.families.family import FAMILIES, register_family
 
 __all__ = ('FAMILIES', 'register_family')

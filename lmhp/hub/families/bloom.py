@@ -5,8 +5,7 @@ The hidden size of the feed-forward part is always 4 * d_model.
 Source: transformers 5, `models/bloom`.
 """
 
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.family import CheckpointFamily, register_family
 
 BLOOM_NAMES = {
   'embedding': 'transformer.word_embeddings',

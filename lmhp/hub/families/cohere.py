@@ -6,14 +6,14 @@ has windows, and its layers without a window have no positions.
 Source: transformers 5, `models/cohere` and `models/cohere2`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import (
+  ConfigReader,
   FlagConverter,
   FunctionConverter,
   ModelFields,
 )
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer, layers_with_positions
 from lmhp.model.config import ModelConfig
@@ -25,21 +25,11 @@ def _read_layers_without_positions(
   """Returns the period of the layers without a window, which have no positions."""
   has_positions = [window is not None for window in cfg.windows]
   period = 0 if all(has_positions) else 1 + has_positions.index(False)
-  if has_positions != layers_with_positions(cfg.n_layers, period):
-    accepted = 'full_attention at every n-th layer only'
-    raise reader.error('layer_types', cfg.attention_pattern, accepted)
+  is_periodic = has_positions == layers_with_positions(cfg.n_layers, period)
+  accepted = 'full_attention at every n-th layer only'
+  reader.require(is_periodic, 'layer_types', cfg.attention_pattern, accepted)
   return {'no_position_every': period}
 
-
-# Command R+ normalizes queries and keys, with a separate scale for each head.
-_QK_NORM = FlagConverter(
-  key='use_qk_norm',
-  default=False,
-  field='qk_norm',
-  if_true='each_head',
-  if_false='none',
-  accepts_null=True,
-)
 
 COHERE = register_family(
   LLAMA.derive(
@@ -63,7 +53,15 @@ COHERE = register_family(
     keys={'layer_norm_eps': ('norm_eps', 1e-5), 'logit_scale': ('logit_scale', 0.0625)},
     ignored_keys=('model_max_length',),
     converters=(
-      _QK_NORM,
+      # Command R+ normalizes queries and keys, with a separate scale for each head.
+      FlagConverter(
+        key='use_qk_norm',
+        default=False,
+        field='qk_norm',
+        if_true='each_head',
+        if_false='none',
+        accepts_null=True,
+      ),
       Rotary(500_000.0),
     ),
   )

@@ -1,19 +1,203 @@
-"""Converters between several keys of a config.json and fields of `ModelConfig`.
+"""Reads the keys of a config.json, and converts them to fields of `ModelConfig` and back.
 
 A family maps most keys one by one, in a table. A converter does what a table cannot express,
 such as rotary scaling, windows by layer, or a number of heads that depends on a flag.
-The classes here are general. `rotary.py` and `windows.py` have more.
+The converters here are general. `rotary.py` and `windows.py` have more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
-from typing import Protocol, TypeAlias
+import json
+import reprlib
+from typing import Protocol, TypeAlias, TypeVar, overload
 
-from lmhp.hub.families.config_reader import ConfigReader
+from lmhp.errors import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON
+
+T = TypeVar('T')
+U = TypeVar('U')
+
+REQUIRED = object()
+"""Default of a key without a default in Hugging Face transformers. The key must be present."""
+
+MAX_PRINTED = 80
+"""Longest value in an error message, in characters."""
+
+_TYPE_NAMES: dict[type | None, str] = {
+  int: 'a whole number',
+  float: 'a number',
+  bool: 'true or false',
+  str: 'a word',
+  list: 'a list',
+  dict: 'an object',
+  None: 'null',
+}
+
+
+class ConfigReader:
+  """Reads the keys of a JSON object one by one.
+
+  Each key can be read once. A key that is never read might change what the model computes,
+  so `check_all_read` raises an error for it.
+
+  Attributes:
+    source: Name of the file, for error messages.
+    prefix: Dotted path of the object in the file. It ends in a dot, or is empty.
+  """
+
+  def __init__(self, config: Mapping[str, object], source: str, prefix: str = ''):
+    self.source = source
+    self.prefix = prefix
+    self._unread = dict(config)
+    self._names: list[str] = []
+
+  @overload
+  def take(self, key: str, default: object, /) -> object: ...
+  @overload
+  def take(self, key: str, default: object, kind: type[T], /) -> T: ...
+  @overload
+  def take(
+    self, key: str, default: object, kind: type[T], null: None, /
+  ) -> T | None: ...
+  @overload
+  def take(
+    self, key: str, default: object, kind: type[T], other: type[U], /
+  ) -> T | U: ...
+  def take(self, key: str, default: object, /, *kinds: type | None) -> object:
+    """Returns the value of a key, or the default of Hugging Face transformers.
+
+    Args:
+      key: Name of the key.
+      default: Value if the key is absent. `REQUIRED` if Hugging Face transformers has no
+        default.
+      *kinds: Accepted types. None means null, and float accepts whole numbers too.
+        Without types the value is not checked here.
+
+    Raises:
+      ConfigError: If the value has another type, or if the key is absent and required.
+    """
+    # The names of all keys that were read, to suggest one for a key that is unknown.
+    self._names.append(key)
+    value = self._unread.pop(key, default)
+    if value is REQUIRED:
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: missing, expected {_TYPE_NAMES[kinds[0]]}'
+      )
+    if kinds and not any(has_type(value, kind) for kind in kinds):
+      raise self.error(key, value, ' or '.join(_TYPE_NAMES[kind] for kind in kinds))
+    return value
+
+  def take_positive(self, key: str, default: int) -> int:
+    """Returns a whole number of at least 1, or the default if the key is absent."""
+    value = self.take(key, default, int)
+    self.require(value >= 1, key, value, 'a whole number of at least 1')
+    return value
+
+  def take_object(self, key: str) -> ConfigReader | None:
+    """Returns a reader of a nested object. None if it is absent, null or empty."""
+    value = self.take(key, None, dict, None)
+    if not value:
+      return None
+    return ConfigReader(value, self.source, f'{self.prefix}{key}.')
+
+  def has_any(self, keys: Iterable[str]) -> bool:
+    """Returns True if at least one of the keys is present and not yet read."""
+    return any(key in self._unread for key in keys)
+
+  def copy(self) -> ConfigReader:
+    """Returns a second reader of the keys that are not yet read."""
+    return ConfigReader(self._unread, self.source, self.prefix)
+
+  def rename(self, alias: str, key: str) -> None:
+    """Renames a key that Hugging Face transformers accepts under two names.
+
+    Args:
+      alias: Second name of the key.
+      key: Name under which the key is read.
+
+    Raises:
+      ConfigError: If both names are present with different values.
+    """
+    if alias not in self._unread:
+      return
+    value = self._unread.pop(alias)
+    if key in self._unread and self._unread[key] != value:
+      same = f'the same as {self.prefix}{key}={self._unread[key]!r}'
+      raise self.error(alias, value, same)
+    self._unread[key] = value
+
+  def ignore(self, keys: Iterable[str]) -> None:
+    """Removes keys that do not change what the model computes."""
+    for key in keys:
+      self._unread.pop(key, None)
+
+  def check_all_read(self) -> None:
+    """Checks that every key was read or ignored.
+
+    Raises:
+      ConfigError: If a key is left. The message names the first of them.
+    """
+    for key in self._unread:
+      raise ConfigError(
+        f'{self.source}: {self.prefix}{key}: unknown key for this model_type, it may change '
+        f'what the model computes{suggest(key, self._names)}'
+      )
+
+  def require(self, condition: bool, key: str, value: object, accepted: str) -> None:
+    """Checks a condition on the value of a key.
+
+    Args:
+      condition: The condition.
+      key: Name of the key.
+      value: Value that came.
+      accepted: Description of the accepted values.
+
+    Raises:
+      ConfigError: If the condition is False.
+    """
+    if not condition:
+      raise self.error(key, value, accepted)
+
+  def error(self, key: str, value: object, accepted: str) -> ConfigError:
+    """Builds the error for the value of a key.
+
+    Args:
+      key: Name of the key.
+      value: Value that came.
+      accepted: Description of the accepted values.
+    """
+    # A list or an object of the file may be long, so that only its beginning is printed.
+    is_nested = isinstance(value, (list, dict, tuple))
+    printed = reprlib.repr(value) if is_nested else json.dumps(value, default=repr)
+    if len(printed) > MAX_PRINTED:
+      printed = printed[: MAX_PRINTED - 3] + '...'
+    return ConfigError(
+      f'{self.source}: {self.prefix}{key}: got {printed}, expected {accepted}'
+    )
+
+
+def has_type(value: object, kind: type | None) -> bool:
+  """Returns True if a JSON value has a type.
+
+  Args:
+    value: JSON value.
+    kind: Type, or None for null. float accepts whole numbers. int and float do not accept
+      true and false.
+  """
+  if value is None:
+    return kind is None
+  # In Python a bool is an int, in JSON it is not.
+  if isinstance(value, bool):
+    return kind is bool
+  if kind is float:
+    return isinstance(value, (int, float))
+  return kind is not None and isinstance(value, kind)
+
+
+# --- converters ---------------------------------------------------------------------
 
 ModelFields: TypeAlias = 'dict[str, object]'
 """{field of `ModelConfig`: value}."""
@@ -41,7 +225,6 @@ class Converter(Protocol):
 
 def write_nothing(cfg: ModelConfig) -> ConfigKeys:
   """Returns no keys, for fields that follow from other keys or are fixed."""
-  del cfg
   return {}
 
 
@@ -67,7 +250,6 @@ class FlagConverter:
 
   def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     """Returns the field."""
-    del cfg
     kinds = (bool, None) if self.accepts_null else (bool,)
     is_true = reader.take(self.key, self.default, *kinds)
     return {self.field: self.if_true if is_true else self.if_false}
@@ -91,7 +273,6 @@ class FunctionConverter:
 
 
 def _read_tanh_gelu(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  del reader
   return {'activation': 'gelu_tanh'} if cfg.activation == 'gelu' else {}
 
 

@@ -8,11 +8,15 @@ Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.
 
 from __future__ import annotations
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.hub.families.experts import EXPERT_NAMES
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.rotary_scaling import write_scaling, yarn_magnitude
 from lmhp.model.config import ModelConfig
@@ -57,11 +61,11 @@ def _logit_scale(scaling: ConfigReader, head_dim: int) -> ModelFields:
     return {}
   factor = scaling.take('factor', 1.0, float)
   mscale = scaling.take('mscale_all_dim', 0, float)
-  if not 0 <= mscale < _MAX_MSCALE or not factor < _MAX_FACTOR:
-    accepted = (
-      f'at least 0 and below {_MAX_MSCALE:g}, with a factor below {_MAX_FACTOR:g}'
-    )
-    raise scaling.error('mscale_all_dim', mscale, accepted)
+  is_accepted = 0 <= mscale < _MAX_MSCALE and factor < _MAX_FACTOR
+  accepted = (
+    f'at least 0 and below {_MAX_MSCALE:g}, with a factor below {_MAX_FACTOR:g}'
+  )
+  scaling.require(is_accepted, 'mscale_all_dim', mscale, accepted)
   if not mscale:
     return {}
   # magnitude^2 / sqrt(head_dim). Source: transformers, `DeepseekV3Attention`.
@@ -108,12 +112,10 @@ def _read_groups(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   n_taken = reader.take('topk_group', None, int, None)
   if method == 'greedy':
     return {}
-  if method != 'group_limited_greedy':
-    raise reader.error('topk_method', method, 'greedy or group_limited_greedy')
-  if not n_groups:
-    raise reader.error('n_group', n_groups, 'a whole number of at least 1')
-  if not n_taken:
-    raise reader.error('topk_group', n_taken, 'a whole number of at least 1')
+  is_limited = method == 'group_limited_greedy'
+  reader.require(is_limited, 'topk_method', method, 'greedy or group_limited_greedy')
+  reader.require(bool(n_groups), 'n_group', n_groups, 'a whole number of at least 1')
+  reader.require(bool(n_taken), 'topk_group', n_taken, 'a whole number of at least 1')
   return {'router_groups': n_groups, 'router_groups_per_token': n_taken}
 
 

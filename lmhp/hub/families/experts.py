@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
 
-from lmhp.hub.families.converters import ModelFields
+from lmhp.hub.families.converters import ConfigReader, ModelFields
 
 EXPERT_NAMES = {
   'experts/router': '.mlp.gate',
@@ -16,9 +15,12 @@ EXPERT_NAMES = {
 """Tensor names of Qwen 3, OLMoE and DeepSeek."""
 
 
-def is_layer_list(values: Sequence[object], n_layers: int) -> TypeGuard[Sequence[int]]:
-  """Returns True if each value is a valid index of a layer."""
-  return all(type(value) is int and 0 <= value < n_layers for value in values)
+def check_layer_list(
+  reader: ConfigReader, key: str, values: Sequence[object], n_layers: int
+) -> None:
+  """Checks that each value of a key is a valid index of a layer."""
+  is_valid = all(type(value) is int and 0 <= value < n_layers for value in values)
+  reader.require(is_valid, key, values, f'indices of layers below {n_layers}')
 
 
 def dense_layer_fields(layers: Sequence[int]) -> ModelFields:

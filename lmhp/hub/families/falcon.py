@@ -8,10 +8,13 @@ Source: transformers 5, `models/falcon`.
 """
 
 from lmhp.hub.families.bloom import BLOOM, BLOOM_NAMES
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
@@ -28,12 +31,11 @@ def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
   n_norms = reader.take('num_ln_in_parallel_attn', None, int, None)
   n_kv_heads = reader.take('num_kv_heads', None, int, None) or cfg.n_heads
 
-  if is_new and not is_parallel:
-    accepted = 'true, since new_decoder_architecture is true'
-    raise reader.error('parallel_attn', False, accepted)
-  if n_norms not in ((None, 1, 2) if is_new else (None, 1)):
-    accepted = '1, or 2 if new_decoder_architecture is true'
-    raise reader.error('num_ln_in_parallel_attn', n_norms, accepted)
+  accepted = 'true, since new_decoder_architecture is true'
+  reader.require(is_parallel or not is_new, 'parallel_attn', False, accepted)
+  is_known = n_norms in ((None, 1, 2) if is_new else (None, 1))
+  accepted = '1, or 2 if new_decoder_architecture is true'
+  reader.require(is_known, 'num_ln_in_parallel_attn', n_norms, accepted)
 
   # The new architecture has two normalizations by default.
   has_two_norms = is_new and n_norms in (None, 2)

@@ -4,6 +4,10 @@ A model_type is the name of an architecture in the Hugging Face library `transfo
 'llama'. A family is mostly a table from the keys of its config.json to the fields of
 `ModelConfig`. `llama.py` is the simplest example. Converters (`converters.py`) do what a table
 cannot express.
+
+A new family is one file in this folder, which calls `register_family`, and one line in
+`__init__.py`, which imports the file. A family from outside lmhp calls `register_family` in
+an experiment file or in a plugin.
 """
 
 from __future__ import annotations
@@ -14,10 +18,15 @@ import json
 from typing import TypeAlias
 
 from lmhp.hub.families.common_keys import ACCEPTED_VALUES, IGNORED_KEYS
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, Converter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  Converter,
+  ModelFields,
+)
 from lmhp.hub.families.field_values import read_value, write_value
 from lmhp.model.config import ModelConfig
+from lmhp.registry import Registry, load_installed_plugins
 from lmhp.typing import JSON
 
 KeyTable: TypeAlias = 'Mapping[str, tuple[str, JSON]]'
@@ -139,8 +148,7 @@ class CheckpointFamily:
     # Inherit the rows of this family.
     table = {key: row for key, row in self.keys.items() if key not in without}
     for key, default in (defaults or {}).items():
-      fields, _ = table[key]
-      table[key] = (fields, default)
+      table[key] = (table[key][0], default)
     accepted = {
       key: values for key, values in self.accepted_values.items() if key not in without
     }
@@ -159,10 +167,9 @@ class CheckpointFamily:
     """Returns new tensor names, followed by the unchanged names of this family."""
     if not isinstance(names, Mapping) or not isinstance(self.tensor_names, Mapping):
       return names
-    inherited = {
+    return dict(names) | {
       ours: name for ours, name in self.tensor_names.items() if ours not in names
     }
-    return {**names, **inherited}
 
   def names_of(self, cfg: ModelConfig) -> TensorNames:
     """Returns the tensor names of a model. Empty if the family has none."""
@@ -209,8 +216,7 @@ class CheckpointFamily:
         )
 
     # Any key that is left now might change what the model computes.
-    reader.ignore(IGNORED_KEYS)
-    reader.ignore(self.ignored_keys)
+    reader.ignore({*IGNORED_KEYS, *self.ignored_keys})
     reader.check_all_read()
 
   def write_config(self, cfg: ModelConfig) -> ConfigKeys | None:
@@ -235,3 +241,38 @@ class CheckpointFamily:
 def _is_same(value: object, accepted: JSON) -> bool:
   """Returns True if two JSON values are equal. Unlike in Python, true and 1 differ."""
   return value == accepted and isinstance(value, bool) == isinstance(accepted, bool)
+
+
+# --- registry -----------------------------------------------------------------------
+
+FAMILIES: Registry[CheckpointFamily] = Registry('checkpoint family')
+"""{model_type of Hugging Face transformers: family}."""
+
+
+def register_family(family: CheckpointFamily) -> CheckpointFamily:
+  """Adds a family, so that its config.json and its checkpoints can be read and written.
+
+  Args:
+    family: The family. Its `model_type` is its name.
+
+  Returns:
+    The family.
+
+  Raises:
+    ConfigError: If another module has registered this model_type.
+  """
+  return FAMILIES.register(family.model_type, family)
+
+
+def model_types() -> list[str]:
+  """Returns the model types of all families, including those of plugins.
+
+  The families of lmhp come first. Within each group the order is alphabetical.
+  """
+  load_installed_plugins()
+
+  def position(name: str) -> tuple[bool, str]:
+    is_outside = FAMILIES.module_of(name).split('.')[0] != 'lmhp'
+    return is_outside, name.upper()
+
+  return sorted(FAMILIES, key=position)

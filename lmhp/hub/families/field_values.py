@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmhp.errors import suggest
-from lmhp.hub.families.config_reader import ConfigReader, has_type
+from lmhp.hub.families.converters import ConfigReader, has_type
 from lmhp.typing import JSON
 
 ACTIVATIONS = {
@@ -57,9 +57,8 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
 
   if field in ACTIVATION_FIELDS:
     if not isinstance(value, str) or value not in ACTIVATIONS:
-      names = ', '.join(ACTIVATIONS)
-      near = suggest(str(value), ACTIVATIONS)
-      raise reader.error(key, value, f'one of {names}{near}')
+      near = suggest(value, ACTIVATIONS)
+      raise reader.error(key, value, f'one of {", ".join(ACTIVATIONS)}{near}')
     return ACTIVATIONS[value]
 
   if field == 'init_scale':

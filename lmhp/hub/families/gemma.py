@@ -6,16 +6,15 @@ sqrt(d_model). Normalizations multiply by 1 + scale.
 Source: transformers 5, `models/gemma`, `models/gemma2` and `models/gemma3`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import (
   TANH_GELU,
   ConfigKeys,
+  ConfigReader,
   FunctionConverter,
   ModelFields,
 )
-from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 from lmhp.model.config import ModelConfig
@@ -27,8 +26,7 @@ def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
 
 def _read_attention_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   scalar = reader.take('query_pre_attn_scalar', 256, float)
-  if scalar <= 0:
-    raise reader.error('query_pre_attn_scalar', scalar, 'a number above 0')
+  reader.require(scalar > 0, 'query_pre_attn_scalar', scalar, 'a number above 0')
   # 1 / sqrt(query_pre_attn_scalar) in place of 1 / sqrt(head_dim).
   return {'attention_scale': scalar**-0.5}
 

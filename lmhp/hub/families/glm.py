@@ -6,8 +6,8 @@ has a normalization before and after each attention and feed-forward part.
 Source: transformers 5, `models/glm` and `models/glm4`.
 """
 
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
 GLM = register_family(

@@ -7,16 +7,15 @@ Source: transformers 5, `models/gpt2`, `models/gpt_bigcode` and `models/openai`.
 """
 
 from lmhp.hub.families.common_keys import SUMMARY_KEYS
-from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import (
   TANH_GELU,
   ConfigKeys,
+  ConfigReader,
   FlagConverter,
   FunctionConverter,
   ModelFields,
 )
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 import itertools
 
 from lmhp.hub.families.common_keys import SUMMARY_KEYS
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.windows import shortest_pattern
 from lmhp.model.config import ModelConfig
 
@@ -29,11 +32,16 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
   # One entry more than there are layers is enough to detect a list that is too long.
   layers = _expand(types, cfg.n_layers + 1)
-  if len(layers) != cfg.n_layers or not set(map(str, layers)) <= {'global', 'local'}:
-    accepted = f'[[layer types], repetitions] for the {cfg.n_layers} layers, each global or local'
-    raise reader.error('attention_types', types, accepted)
-  if listed is not None and listed != layers:
-    raise reader.error('attention_layers', listed, 'the same layers as attention_types')
+  is_valid = len(layers) == cfg.n_layers and set(map(str, layers)) <= {
+    'global',
+    'local',
+  }
+  accepted = (
+    f'[[layer types], repetitions] for the {cfg.n_layers} layers, each global or local'
+  )
+  reader.require(is_valid, 'attention_types', types, accepted)
+  accepted = 'the same layers as attention_types'
+  reader.require(listed in (None, layers), 'attention_layers', listed, accepted)
 
   fields: ModelFields = {'attention_pattern': shortest_pattern(layers)}
   if 'local' in layers:

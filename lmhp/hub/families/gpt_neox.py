@@ -6,8 +6,7 @@ of each head rotates.
 Source: transformers 5, `models/gpt_neox`.
 """
 
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.rotary import Rotary
 
 GPT_NEOX = register_family(

@@ -6,8 +6,8 @@ window.
 Source: transformers 5, `models/gpt_oss`.
 """
 
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowByLayer
 

@@ -10,18 +10,20 @@ Source: transformers 5, `models/gptj`.
 import math
 
 from lmhp.hub.families.common_keys import SUMMARY_KEYS
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
 
 def _read_rotary(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   rotary_dim = reader.take('rotary_dim', 64, int)
-  if not 0 < rotary_dim <= cfg.head_dim:
-    accepted = f'a whole number from 2 to the size of a head, {cfg.head_dim}'
-    raise reader.error('rotary_dim', rotary_dim, accepted)
+  accepted = f'a whole number from 2 to the size of a head, {cfg.head_dim}'
+  reader.require(0 < rotary_dim <= cfg.head_dim, 'rotary_dim', rotary_dim, accepted)
   fraction = rotary_dim / cfg.head_dim
   # ModelConfig rounds head_dim * fraction down, so the fraction must not be too small.
   if int(cfg.head_dim * fraction) < rotary_dim:

@@ -6,10 +6,14 @@ added to the residual stream, and the output logits.
 Source: transformers 5, `models/granite`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.model.config import ModelConfig
 
@@ -17,8 +21,7 @@ from lmhp.model.config import ModelConfig
 def _read_logit_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the scale of the logits, which transformers divides by logits_scaling."""
   scaling = reader.take('logits_scaling', 1.0, float)
-  if scaling <= 0:
-    raise reader.error('logits_scaling', scaling, 'a number above 0')
+  reader.require(scaling > 0, 'logits_scaling', scaling, 'a number above 0')
   return {'logit_scale': 1 / scaling}
 
 

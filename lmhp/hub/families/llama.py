@@ -3,8 +3,7 @@
 Source: transformers 5, `models/llama`.
 """
 
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.rotary import Rotary
 
 LLAMA_NAMES = {

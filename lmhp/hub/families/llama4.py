@@ -8,19 +8,19 @@ Source: transformers 5, `models/llama4`.
 
 from __future__ import annotations
 
-from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import (
   ConfigKeys,
+  ConfigReader,
   FlagConverter,
   FunctionConverter,
   ModelFields,
 )
-from lmhp.hub.families.experts import dense_layer_fields, is_layer_list
+from lmhp.hub.families.experts import check_layer_list, dense_layer_fields
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.hub.families.smollm3 import LAYERS_WITHOUT_POSITIONS
 from lmhp.hub.families.windows import (
+  LAYERS_WITHOUT_POSITIONS,
   layers_with_positions,
   read_layer_types,
   shortest_pattern,
@@ -38,9 +38,7 @@ def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   # The list is needed only if it differs from the layers of the period.
   if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
     return {'experts_every': period}
-  if not is_layer_list(listed, cfg.n_layers):
-    accepted = f'indices of layers below {cfg.n_layers}'
-    raise reader.error('moe_layers', listed, accepted)
+  check_layer_list(reader, 'moe_layers', listed, cfg.n_layers)
   return dense_layer_fields([i for i in range(cfg.n_layers) if i not in listed])
 
 
@@ -70,9 +68,8 @@ def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     fields['temperature_floor'] = floor
 
   if 'local' in layers:
-    if not chunk:
-      accepted = 'a whole number of at least 1, since some layers have chunks'
-      raise reader.error('attention_chunk_size', chunk, accepted)
+    accepted = 'a whole number of at least 1, since some layers have chunks'
+    reader.require(bool(chunk), 'attention_chunk_size', chunk, accepted)
     fields['attention_pattern'] = shortest_pattern(layers)
     fields['attention_chunk'] = chunk
   return fields
@@ -87,14 +84,6 @@ def _write_chunks(cfg: ModelConfig) -> ConfigKeys:
     'attn_scale': cfg.attention_temperature or 0.1,
   }
 
-
-_QK_NORM = FlagConverter(
-  key='use_qk_norm',
-  default=True,
-  field='qk_norm',
-  if_true='l2',
-  if_false='none',
-)
 
 LLAMA4_TEXT = register_family(
   LLAMA.derive(
@@ -131,7 +120,9 @@ LLAMA4_TEXT = register_family(
       FunctionConverter(_read_expert_layers, _write_expert_layers),
       LAYERS_WITHOUT_POSITIONS,
       FunctionConverter(_read_chunks, _write_chunks),
-      _QK_NORM,
+      FlagConverter(
+        key='use_qk_norm', default=True, field='qk_norm', if_true='l2', if_false='none'
+      ),
       Rotary(500_000.0),
     ),
     ignored_keys=('output_router_logits',),

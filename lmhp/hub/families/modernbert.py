@@ -5,10 +5,13 @@ Two of three layers have a window.
 Source: transformers 5, `models/modernbert`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import (
   read_layer_types,

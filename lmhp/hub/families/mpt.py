@@ -5,10 +5,13 @@ The keys of the attention are in a nested object, attn_config.
 Source: transformers 5, `models/mpt`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
 # The keys of the nested object attn_config, as a table. This family is not registered.
@@ -41,11 +44,12 @@ def _read_attention(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 def _write_attention(cfg: ModelConfig) -> ConfigKeys:
   is_usual_scale = cfg.attention_scale == cfg.head_dim**-0.5
-  attention_keys: ConfigKeys = {
-    'softmax_scale': None if is_usual_scale else cfg.attention_scale,
-    'attn_pdrop': cfg.attention_dropout,
+  return {
+    'attn_config': {
+      'softmax_scale': None if is_usual_scale else cfg.attention_scale,
+      'attn_pdrop': cfg.attention_dropout,
+    }
   }
-  return {'attn_config': attention_keys}
 
 
 MPT = register_family(

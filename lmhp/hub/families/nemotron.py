@@ -6,8 +6,8 @@ The activation is the squared ReLU without a gate, layer normalization multiplie
 Source: transformers 5, `models/nemotron`.
 """
 
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 
 NEMOTRON = register_family(

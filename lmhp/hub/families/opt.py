@@ -5,10 +5,13 @@ Positions begin at row 2 of the table. OPT learns the table, XGLM has a sinusoid
 Source: transformers 5, `models/opt` and `models/xglm`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import register_family
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
 _NAMES = {

@@ -7,19 +7,10 @@ Source: transformers 5, `models/phi` and `models/phi3`.
 """
 
 from lmhp.hub.families.converters import FlagConverter
-from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.llama import LLAMA, LLAMA_NAMES
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowInAllLayers
-
-_QK_NORM = FlagConverter(
-  key='qk_layernorm',
-  default=False,
-  field='qk_norm',
-  if_true='head',
-  if_false='none',
-)
 
 PHI = register_family(
   CheckpointFamily(
@@ -52,7 +43,13 @@ PHI = register_family(
       'resid_pdrop': ('residual_dropout', 0.0),
     },
     converters=(
-      _QK_NORM,
+      FlagConverter(
+        key='qk_layernorm',
+        default=False,
+        field='qk_norm',
+        if_true='head',
+        if_false='none',
+      ),
       Rotary(fraction=0.5),
     ),
     layer_name=LLAMA.layer_name,

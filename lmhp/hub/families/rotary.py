@@ -14,8 +14,7 @@ from collections.abc import Mapping
 import dataclasses
 
 from lmhp.errors import ConfigError
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, ModelFields
+from lmhp.hub.families.converters import ConfigKeys, ConfigReader, ModelFields
 from lmhp.hub.families.rotary_scaling import SCALINGS, write_scaling
 from lmhp.hub.families.windows import LAYER_TYPES
 from lmhp.model.config import ModelConfig
@@ -23,21 +22,6 @@ from lmhp.typing import JSON
 
 _ORIGINAL_LENGTH = 'original_max_position_embeddings'
 _SCALING_TYPES = ('default', *SCALINGS)
-
-
-@dataclasses.dataclass(frozen=True)
-class _OuterKeys:
-  """Values of the outer keys, the defaults of the keys inside the object.
-
-  Attributes:
-    base: Base of the rotary frequencies.
-    fraction: Fraction of each head that rotates. None if the family has no such key.
-    original_length: Context before scaling, in tokens. None if it is absent.
-  """
-
-  base: float
-  fraction: float | None
-  original_length: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +57,9 @@ class Rotary:
 
   def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     """Returns the fields `position` and `rotary_...`."""
-    # Values beside the objects, which an object may override.
-    outer = _OuterKeys(
+    # The outer keys override the defaults of the family, and an object overrides both.
+    outer = dataclasses.replace(
+      self,
       base=reader.take(self.base_key, self.base, float),
       fraction=reader.take(self.fraction_key, self.fraction, float, None),
       original_length=reader.take(_ORIGINAL_LENGTH, self.original_length, int, None),
@@ -131,9 +116,7 @@ class Rotary:
 
     # The newer object may contain one object for each layer type.
     if newer and newer.has_any(LAYER_TYPES):
-      readers = {}
-      for layer_type in LAYER_TYPES:
-        readers[layer_type] = newer.take_object(layer_type) or absent
+      readers = {key: newer.take_object(key) or absent for key in LAYER_TYPES}
       newer.check_all_read()
       return readers
     if newer and self.base_local is not None:
@@ -154,15 +137,15 @@ class Rotary:
     self,
     reader: ConfigReader,
     inner: ConfigReader,
-    outer: _OuterKeys,
+    outer: Rotary,
     cfg: ModelConfig,
   ) -> ModelFields:
     """Returns the fields of one layer type."""
     scaling_type = self._scaling_type(inner)
     fraction = inner.take('partial_rotary_factor', outer.fraction, float, None)
-    if self.fraction is None and fraction not in (None, 1.0):
-      accepted = '1.0, since models of this type rotate whole heads'
-      raise reader.error(self.fraction_key, fraction, accepted)
+    is_accepted = self.fraction is not None or fraction in (None, 1.0)
+    accepted = '1.0, since models of this type rotate whole heads'
+    reader.require(is_accepted, self.fraction_key, fraction, accepted)
     fields: ModelFields = {
       'rotary_base': inner.take('rope_theta', outer.base, float),
       'rotary_fraction': 1.0 if fraction is None else fraction,
@@ -185,9 +168,8 @@ class Rotary:
     scaling_type = newer or older or 'default'
     if scaling_type in self.longrope_names:
       scaling_type = 'longrope'
-    if scaling_type not in _SCALING_TYPES:
-      accepted = 'one of ' + ', '.join(_SCALING_TYPES)
-      raise inner.error('rope_type', scaling_type, accepted)
+    accepted = 'one of ' + ', '.join(_SCALING_TYPES)
+    inner.require(scaling_type in _SCALING_TYPES, 'rope_type', scaling_type, accepted)
     return scaling_type
 
   def _local_fields(

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 import math
 from typing import TypeAlias
 
-from lmhp.hub.families.config_reader import REQUIRED, ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, ModelFields
+from lmhp.hub.families.converters import REQUIRED, ConfigKeys, ConfigReader, ModelFields
 from lmhp.model.config import ModelConfig
 
 ScalingReader: TypeAlias = (
@@ -19,32 +18,42 @@ Its arguments are the reader of the object rope_scaling, the value of
 original_max_position_embeddings outside of this object (None if it is absent), and the model.
 """
 
+_FIELDS_BY_SCALING = {
+  'linear': {},
+  'dynamic': {},
+  'llama3': {
+    'original_max_position_embeddings': 'rotary_original_max_seq_len',
+    'low_freq_factor': 'rotary_low_frequency_factor',
+    'high_freq_factor': 'rotary_high_frequency_factor',
+  },
+  'yarn': {
+    'original_max_position_embeddings': 'rotary_original_max_seq_len',
+    'beta_fast': 'rotary_beta_fast',
+    'beta_slow': 'rotary_beta_slow',
+    'truncate': 'rotary_truncate',
+    'attention_factor': 'rotary_attention_factor',
+  },
+  'longrope': {
+    'original_max_position_embeddings': 'rotary_original_max_seq_len',
+    'short_factor': 'rotary_short_factor',
+    'long_factor': 'rotary_long_factor',
+    'attention_factor': 'rotary_attention_factor',
+  },
+}
+"""{scaling type: {key of the object: field of `ModelConfig`}}, besides the factor."""
+
 
 def write_scaling(cfg: ModelConfig) -> ConfigKeys:
   """Returns the object rope_scaling of a model. Empty if it has no scaling."""
   scaling_type = cfg.rotary_scaling
   if scaling_type == 'none':
     return {}
-  keys: ConfigKeys = {
-    'rope_type': scaling_type,
-    'factor': cfg.rotary_scaling_factor,
-  }
-  # These types compare wavelengths or lengths with the context before scaling.
-  if scaling_type in ('llama3', 'yarn', 'longrope'):
-    keys['original_max_position_embeddings'] = cfg.rotary_original_max_seq_len
-  if scaling_type == 'llama3':
-    keys['low_freq_factor'] = cfg.rotary_low_frequency_factor
-    keys['high_freq_factor'] = cfg.rotary_high_frequency_factor
-  if scaling_type == 'yarn':
-    keys['beta_fast'] = cfg.rotary_beta_fast
-    keys['beta_slow'] = cfg.rotary_beta_slow
-    if not cfg.rotary_truncate:
-      keys['truncate'] = False
-  if scaling_type == 'longrope':
-    keys['short_factor'] = list(cfg.rotary_short_factor)
-    keys['long_factor'] = list(cfg.rotary_long_factor)
-  if scaling_type in ('yarn', 'longrope') and cfg.rotary_attention_factor is not None:
-    keys['attention_factor'] = cfg.rotary_attention_factor
+  keys: ConfigKeys = {'rope_type': scaling_type, 'factor': cfg.rotary_scaling_factor}
+  for key, field in _FIELDS_BY_SCALING[scaling_type].items():
+    value = getattr(cfg, field)
+    # An absent key stands for None and for True.
+    if value is not None and value is not True:
+      keys[key] = list(value) if isinstance(value, tuple) else value
   return keys
 
 
@@ -81,13 +90,9 @@ def _read_original_length(
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
   # Without an outer key, the length is in the object. If it is not there either, it is the
   # context of the model.
-  if outer_length is None:
-    length = inner_length or cfg.max_seq_len
-  else:
-    length = outer_length
-  if length < 1:
-    accepted = 'a whole number of at least 1'
-    raise inner.error('original_max_position_embeddings', length, accepted)
+  length = inner_length or cfg.max_seq_len if outer_length is None else outer_length
+  accepted = 'a whole number of at least 1'
+  inner.require(length >= 1, 'original_max_position_embeddings', length, accepted)
   return length
 
 
@@ -97,7 +102,6 @@ def _read_original_length(
 def _read_linear(
   inner: ConfigReader, outer_length: int | None, cfg: ModelConfig
 ) -> ModelFields:
-  del outer_length
   return {'rotary_scaling_factor': _read_factor(inner, cfg, None)}
 
 

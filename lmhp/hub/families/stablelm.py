@@ -5,40 +5,12 @@ A quarter of each attention head has rotary positions.
 Source: transformers 5, `models/stablelm`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
 from lmhp.hub.families.converters import (
-  ConfigKeys,
   FlagConverter,
-  FunctionConverter,
-  ModelFields,
 )
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
-from lmhp.model.config import ModelConfig
-
-
-def _read_parallel(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of parallel attention and feed-forward parts.
-
-  Parallel parts share one normalization.
-  """
-  is_parallel = reader.take('use_parallel_residual', False, bool)
-  return {'parallel_residual': is_parallel, 'shared_norm': is_parallel}
-
-
-def _write_parallel(cfg: ModelConfig) -> ConfigKeys:
-  return {'use_parallel_residual': cfg.parallel_residual}
-
-
-# StableLM 2 12B normalizes queries and keys, with a separate scale for each head.
-_QK_NORM = FlagConverter(
-  key='qk_layernorm',
-  default=False,
-  field='qk_norm',
-  if_true='each_head',
-  if_false='none',
-)
 
 STABLELM = register_family(
   LLAMA.derive(
@@ -52,15 +24,26 @@ STABLELM = register_family(
     },
     without=('rms_norm_eps', 'attention_bias', 'mlp_bias', 'head_dim'),
     fixed_fields={'norm': 'layernorm', 'norm_bias': True},
-    keys={'layer_norm_eps': ('norm_eps', 1e-5), 'use_qkv_bias': ('qkv_bias', False)},
+    keys={
+      'layer_norm_eps': ('norm_eps', 1e-5),
+      'use_qkv_bias': ('qkv_bias', False),
+      # Parallel parts share one normalization.
+      'use_parallel_residual': ('parallel_residual shared_norm', False),
+    },
     accepted_values={'hidden_dropout': (0.0,)},
     tensor_names={
       'attention/query_norm': '.self_attn.q_layernorm.norms.{h}',
       'attention/key_norm': '.self_attn.k_layernorm.norms.{h}',
     },
     converters=(
-      FunctionConverter(_read_parallel, _write_parallel),
-      _QK_NORM,
+      # StableLM 2 12B normalizes queries and keys, with a separate scale for each head.
+      FlagConverter(
+        key='qk_layernorm',
+        default=False,
+        field='qk_norm',
+        if_true='each_head',
+        if_false='none',
+      ),
       Rotary(fraction=0.25),
     ),
   )

@@ -5,8 +5,8 @@ All layers have a window.
 Source: transformers 5, `models/starcoder2`.
 """
 
+from lmhp.hub.families.family import register_family
 from lmhp.hub.families.llama import LLAMA
-from lmhp.hub.families.registry import register_family
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import WindowInAllLayers
 

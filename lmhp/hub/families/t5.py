@@ -3,11 +3,14 @@
 Source: transformers 5, `models/t5`.
 """
 
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
-from lmhp.hub.families.family import CheckpointFamily
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
+from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.field_values import ACTIVATIONS, activation_name
-from lmhp.hub.families.registry import register_family
 from lmhp.model.config import ModelConfig
 
 _GATED = 'gated-'
@@ -32,22 +35,20 @@ def _read_feed_forward(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """
   value = reader.take('feed_forward_proj', 'relu', str)
   name = value.removeprefix(_GATED)
-  if name not in ACTIVATIONS:
-    accepted = f'an activation, or {_GATED} and an activation: {", ".join(ACTIVATIONS)}'
-    raise reader.error('feed_forward_proj', value, accepted)
+  accepted = f'an activation, or {_GATED} and an activation: {", ".join(ACTIVATIONS)}'
+  reader.require(name in ACTIVATIONS, 'feed_forward_proj', value, accepted)
   activation = 'gelu_tanh' if value == 'gated-gelu' else ACTIVATIONS[name]
   return {'gated': value.startswith(_GATED), 'activation': activation}
 
 
 def _write_feed_forward(cfg: ModelConfig) -> ConfigKeys:
   """Returns the value from which `_read_feed_forward` gives the same activation."""
-  # gated-gelu is the tanh form, so the exact form needs another name if it is gated.
   name = activation_name(cfg.activation)
-  if cfg.activation == 'gelu_tanh':
-    name = 'gelu' if cfg.gated else 'gelu_new'
-  if cfg.activation == 'gelu':
-    name = 'gelu_python' if cfg.gated else 'gelu'
-  return {'feed_forward_proj': _GATED + name if cfg.gated else name}
+  if not cfg.gated:
+    return {'feed_forward_proj': name}
+  # gated-gelu is the tanh form, so the exact form needs another name if it is gated.
+  gated_names = {'gelu_tanh': 'gelu', 'gelu': 'gelu_python'}
+  return {'feed_forward_proj': _GATED + gated_names.get(cfg.activation, name)}
 
 
 def _read_head(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:

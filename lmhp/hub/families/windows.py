@@ -1,4 +1,4 @@
-"""Converters for attention windows: fields `attention_pattern` and `sliding_window`."""
+"""Converters for layer types: attention windows, and layers without positions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 from lmhp.errors import ConfigError
-from lmhp.hub.families.config_reader import ConfigReader
-from lmhp.hub.families.converters import ConfigKeys, FunctionConverter, ModelFields
+from lmhp.hub.families.converters import (
+  ConfigKeys,
+  ConfigReader,
+  FunctionConverter,
+  ModelFields,
+)
 from lmhp.model.config import ModelConfig
 
 LAYER_TYPES = {'full_attention': 'global', 'sliding_attention': 'local'}
@@ -69,12 +73,12 @@ def read_layer_types(
   if layer_types is None:
     return None
   for layer_type in layer_types:
-    if not isinstance(layer_type, str) or layer_type not in names:
-      accepted = f'{" or ".join(names)} for each layer'
-      raise reader.error('layer_types', layer_type, accepted)
-  if len(layer_types) != cfg.n_layers:
-    accepted = f'a layer type for each of the {cfg.n_layers} layers'
-    raise reader.error('layer_types', layer_types, accepted)
+    is_name = isinstance(layer_type, str) and layer_type in names
+    accepted = f'{" or ".join(names)} for each layer'
+    reader.require(is_name, 'layer_types', layer_type, accepted)
+  has_all = len(layer_types) == cfg.n_layers
+  accepted = f'a layer type for each of the {cfg.n_layers} layers'
+  reader.require(has_all, 'layer_types', layer_types, accepted)
   return [names[layer_type] for layer_type in layer_types]
 
 
@@ -125,7 +129,6 @@ class WindowInAllLayers:
 
   def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     """Returns the fields of the window."""
-    del cfg
     window = reader.take('sliding_window', self.window, int, None)
     return window_fields(reader, ['global' if window is None else 'local'], window)
 
@@ -203,3 +206,30 @@ WINDOW_IN_UPPER_LAYERS = FunctionConverter(_read_upper_windows, _write_upper_win
 
 If layer_types is present, it lists the layers. Qwen 2 and 3 have this form.
 """
+
+
+def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the period of the layers without positions.
+
+  no_rope_layers, if present, has 0 for each layer without positions and 1 for each other.
+  """
+  period = reader.take('no_rope_layer_interval', 4, int)
+  listed = reader.take('no_rope_layers', None, list, None)
+  if listed is not None:
+    # The first layer without positions gives the period. Layers are numbered from 1.
+    period = 1 + listed.index(0) if 0 in listed else 0
+
+  periodic = layers_with_positions(cfg.n_layers, period)
+  is_periodic = period >= 0 and listed in (None, periodic)
+  value = period if listed is None else listed
+  accepted = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
+  reader.require(is_periodic, 'no_rope_layers', value, accepted)
+  return {'no_position_every': period}
+
+
+def _write_period(cfg: ModelConfig) -> ConfigKeys:
+  return {'no_rope_layer_interval': cfg.no_position_every}
+
+
+LAYERS_WITHOUT_POSITIONS = FunctionConverter(_read_period, _write_period)
+"""Converter for the layers without rotary positions. SmolLM 3 and Llama 4 have them."""

@@ -14,8 +14,7 @@ from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
 from lmhp.hub.families import FAMILIES, register_family
 from lmhp.hub.families.converters import FunctionConverter
-from lmhp.hub.families.family import CheckpointFamily
-from lmhp.hub.families.registry import model_types
+from lmhp.hub.families.family import CheckpointFamily, model_types
 from lmhp.registry import (
   importable_plugin_modules,
   load_plugin_modules,
