@@ -239,8 +239,7 @@ def alone(name: str, seconds: float) -> float:
 
 def programs_of(name: str):
   """Returns lmhp's programs of a model, for random characters."""
-  from lmhp import config as config_lib
-  from lmhp import experiment
+  from lmhp import config as config_lib, experiment
   from lmhp.data.stream import TrainStream
   from lmhp.training.precision import fastest_dtype
   from lmhp.training.programs import Programs

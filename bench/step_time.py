@@ -233,8 +233,7 @@ def lmhp_stepper(batch: int, dtype: str, nanogpt: str):
   """Returns a function that runs the chunk program of `lmhp train`."""
   import jax
 
-  from lmhp import config as config_lib
-  from lmhp import experiment
+  from lmhp import config as config_lib, experiment
   from lmhp.data.stream import TrainStream
   from lmhp.training.chunks import ChunkSteps
   from lmhp.training.programs import Programs

@@ -50,30 +50,36 @@ __all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderA
 
 if TYPE_CHECKING:
   from lmhp import analysis as analysis
-  from lmhp.api import count as count
-  from lmhp.api import export as export
-  from lmhp.api import generate as generate
-  from lmhp.api import load_run as load_run
-  from lmhp.api import plan_sweep as plan_sweep
-  from lmhp.api import report as report
-  from lmhp.api import sweep as sweep
-  from lmhp.api import train as train
+  from lmhp.api import (
+    count as count,
+    export as export,
+    generate as generate,
+    load_run as load_run,
+    plan_sweep as plan_sweep,
+    report as report,
+    sweep as sweep,
+    train as train,
+  )
   from lmhp.config import default_config as default_config
   from lmhp.errors import ConfigError as ConfigError
   from lmhp.hub.experiment_file import import_pretrained as import_pretrained
-  from lmhp.hub.pretrained import load_pretrained as load_pretrained
-  from lmhp.hub.pretrained import save_pretrained as save_pretrained
+  from lmhp.hub.pretrained import (
+    load_pretrained as load_pretrained,
+    save_pretrained as save_pretrained,
+  )
   from lmhp.model.config import ModelConfig as ModelConfig
   from lmhp.sweeping.config import SweepConfig as SweepConfig
-  from lmhp.sweeping.space import Chain as Chain
-  from lmhp.sweeping.space import Choice as Choice
-  from lmhp.sweeping.space import Fixed as Fixed
-  from lmhp.sweeping.space import Float as Float
-  from lmhp.sweeping.space import Int as Int
-  from lmhp.sweeping.space import Product as Product
-  from lmhp.sweeping.space import Subsample as Subsample
-  from lmhp.sweeping.space import When as When
-  from lmhp.sweeping.space import Zip as Zip
+  from lmhp.sweeping.space import (
+    Chain as Chain,
+    Choice as Choice,
+    Fixed as Fixed,
+    Float as Float,
+    Int as Int,
+    Product as Product,
+    Subsample as Subsample,
+    When as When,
+    Zip as Zip,
+  )
   from lmhp.sweeping.tasks.function_task import FunctionTask as FunctionTask
   from lmhp.training.config import RunConfig as RunConfig
 

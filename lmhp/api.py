@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from lmhp import config as config_lib
-from lmhp import experiment
+from lmhp import config as config_lib, experiment
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
@@ -26,6 +25,7 @@ from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
+from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model
@@ -199,7 +199,7 @@ def _check_same(
   workdir: PathLike, stored: _StoredRun, cfg: RunConfig, dataset: Dataset
 ) -> None:
   """Checks that a run continues with the config and the text that it began with."""
-  for path, (before, now) in config_lib.differences(stored.cfg, cfg).items():
+  for path, (before, now) in differences(stored.cfg, cfg).items():
     raise ConfigError(
       f'{path}: got {now!r}, but the run in {workdir} has {before!r}; use its config, or '
       'another workdir'
@@ -311,11 +311,10 @@ def report(*sources: PathLike | Runs | RunResult | StudyResult, **options: Any) 
   from lmhp.analysis.report.page import page_of
   from lmhp.sweeping.result import StudyResult
 
-  tables_and_paths = []
-  for source in sources:
-    if isinstance(source, (RunResult, StudyResult)):
-      source = source.workdir
-    tables_and_paths.append(source)
+  results = (RunResult, StudyResult)
+  tables_and_paths = [
+    source.workdir if isinstance(source, results) else source for source in sources
+  ]
   return page_of(tables_and_paths, **options)
 
 

@@ -15,6 +15,7 @@ import sys
 from typing import NoReturn
 
 from lmhp.commands import COMMANDS
+from lmhp.commands.flags import HelpPrinted
 
 USAGE = """lmhp: choose language-model hyperparameters, in JAX
 
@@ -93,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         f'{suggest(command, COMMANDS)}'
       )
     return COMMANDS[command](list(arguments[1:]))
+  except HelpPrinted:
+    return 0
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
   except BrokenPipeError:

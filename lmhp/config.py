@@ -28,6 +28,7 @@ from lmhp.config_keys import (
 )
 from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError, suggest
+from lmhp.files import to_jsonable
 from lmhp.hypers import flatten
 from lmhp.model.config import ModelConfig
 from lmhp.optim.schedules.config import in_fractions
@@ -126,8 +127,9 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
       )
     # The ConfigDict of a user may be locked, and binds the types of its first values.
     with section_config.unlocked(), section_config.ignore_type():
-      is_text = isinstance(value, str)
-      section_config[name] = parse(value, type_of(path)) if is_text else value
+      section_config[name] = (
+        parse(value, type_of(path)) if isinstance(value, str) else value
+      )
   return config
 
 
@@ -158,8 +160,9 @@ def _resolve_section(
   name: str, section_config: object
 ) -> Any:  # the class of the section is only known at run time
   if not isinstance(section_config, (ConfigDict, Mapping)):
-    message = f'{name}: got {section_config!r}, expected a section of keys'
-    raise ConfigError(_one_line(message))
+    raise ConfigError(
+      _one_line(f'{name}: got {section_config!r}, expected a section of keys')
+    )
 
   values = {}
   for key in section_config:
@@ -259,10 +262,8 @@ def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
   """Returns the model with the vocabulary of the data and the precision of the machine."""
   model = cfg.model
   if model.vocab_size is not None and model.vocab_size < vocab_size:
-    accepted = (
-      f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}'
-    )
-    raise wrong(model, 'vocab_size', accepted)
+    tokenizer = f'data.tokenizer={cfg.data.tokenizer!r}'
+    raise wrong(model, 'vocab_size', f'at least the {vocab_size} tokens of {tokenizer}')
   return dataclasses.replace(
     model,
     vocab_size=model.vocab_size or vocab_size,
@@ -302,17 +303,7 @@ def _check_objective(cfg: RunConfig) -> None:
 
 def to_json(cfg: RunConfig) -> dict[str, dict[str, JSON]]:
   """Returns a config as {section: {key: value}} for JSON. Infinity is the word 'inf'."""
-  values: dict[str, JSON] = {}
-  for path, value in flatten(cfg).items():
-    if isinstance(value, tuple):
-      values[path] = [_infinity_to_word(item) for item in value]
-    else:
-      values[path] = _infinity_to_word(value)
-  return sections_of(values)
-
-
-def _infinity_to_word(value: JSON) -> JSON:
-  return str(value) if isinstance(value, float) and math.isinf(value) else value
+  return sections_of(to_jsonable(flatten(cfg)))
 
 
 def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
@@ -321,12 +312,11 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
   Raises:
     ConfigError: If `to_json` did not write it.
   """
-  if not isinstance(sections, Mapping):
+  is_mapping = isinstance(sections, Mapping)
+  if not is_mapping or not all(isinstance(v, Mapping) for v in sections.values()):
     raise ConfigError('config: expected sections of keys')
   config: dict[str, dict[str, JSON]] = {}
   for section, values in sections.items():
-    if not isinstance(values, Mapping):
-      raise ConfigError('config: expected sections of keys')
     config[section] = {
       key: _word_to_infinity(f'{section}.{key}', value) for key, value in values.items()
     }
@@ -339,14 +329,3 @@ def _word_to_infinity(path: str, value: JSON) -> JSON:
   if is_infinity and isinstance(value, str) and value in ('inf', '-inf'):
     return float(value)
   return value
-
-
-def differences(a: RunConfig, b: RunConfig) -> dict[str, tuple[object, object]]:
-  """Returns {dotted path: (value in a, value in b)} for the keys that differ."""
-  values_a = flatten(a)
-  values_b = flatten(b)
-  return {
-    path: (values_a[path], values_b[path])
-    for path in values_a
-    if values_a[path] != values_b[path]
-  }

@@ -42,21 +42,17 @@ def format_section_help(name: str, cls: type[Section]) -> list[str]:
 
 
 def _facts(declaration: Declaration, default: object) -> list[str]:
-  facts = ['traced' if declaration.traced else 'static']
-  facts.append(f'default {_format_value(default)}')
-  if declaration.unit and declaration.unit != 'seed':
-    facts.append(f'unit {declaration.unit}')
-  if declaration.choices:
-    facts.append('one of ' + ' '.join(str(choice) for choice in declaration.choices))
-  if declaration.bounds:
-    facts.append(declaration.bounds)
-  if declaration.aliases:
-    facts.append('also called ' + ', '.join(declaration.aliases))
-  if declaration.converted_aliases:
-    facts.append('converted from ' + ', '.join(declaration.converted_aliases))
-  if declaration.source:
-    facts.append(declaration.source)
-  return facts
+  kind = 'traced' if declaration.traced else 'static'
+  labeled = (
+    ('unit ', '' if declaration.unit == 'seed' else declaration.unit),
+    ('one of ', ' '.join(str(choice) for choice in declaration.choices or ())),
+    ('', declaration.bounds),
+    ('also called ', ', '.join(declaration.aliases)),
+    ('converted from ', ', '.join(declaration.converted_aliases)),
+    ('', declaration.source),
+  )
+  facts = [label + text for label, text in labeled if text]
+  return [kind, f'default {_format_value(default)}', *facts]
 
 
 def _format_value(value: object) -> str:

@@ -30,7 +30,6 @@ def keys() -> dict[str, Declaration]:
 @functools.lru_cache(maxsize=1)
 def _keys(version: int) -> dict[str, Declaration]:
   """Implements `keys`. `version` is part of the cache key, because plugins add keys."""
-  del version
   declarations = {}
   for name, cls in SECTIONS.items():
     for key, declaration in declared(cls).items():

@@ -190,16 +190,14 @@ def _wrong_choice(
 
 def is_within_bounds(number: float, declaration: Declaration) -> bool:
   """Returns True if the bounds of a declaration allow a number."""
-  low = declaration.low
-  high = declaration.high
+  low = -math.inf if declaration.low is None else declaration.low
+  high = math.inf if declaration.high is None else declaration.high
   # NaN is never accepted, and infinity only as the value that switches a key off.
-  if not -math.inf < number < math.inf and number != declaration.neutral:
-    return False
-  if low is not None and (number < low or declaration.open_low and number == low):
-    return False
-  if high is not None and (number > high or declaration.open_high and number == high):
-    return False
-  return True
+  is_number = -math.inf < number < math.inf or number == declaration.neutral
+  is_on_open_end = (declaration.open_low and number == low) or (
+    declaration.open_high and number == high
+  )
+  return is_number and low <= number <= high and not is_on_open_end
 
 
 def _describe_bounds(declaration: Declaration) -> str:

@@ -148,8 +148,7 @@ def _reason(error: BaseException) -> str:
   if isinstance(error, ConfigError):
     return first_line
   if isinstance(error, (AttributeError, KeyError)):
-    key = _missing_key(error)
-    if key:
+    if key := _missing_key(error):
       return f'{key}: no such key{suggest_key(key)}'
   return f'{type(error).__name__}: {first_line}'
 

@@ -28,19 +28,12 @@ Cfg = TypeVar('Cfg', bound=Section)
 class _Traced:
   """Placeholder in a structure for a traced number. Its use as a number is an error."""
 
-  _instance: _Traced | None = None
-
-  def __new__(cls) -> _Traced:
-    # The truth value of an instance is an error, so this cannot be written with `or`.
-    if cls._instance is None:
-      cls._instance = super().__new__(cls)
-    return cls._instance
-
   def __repr__(self) -> str:
     return 'TRACED'
 
-  def __reduce__(self) -> tuple[type, tuple[()]]:
-    return (_Traced, ())
+  def __reduce__(self) -> str:
+    # Copies and pickles refer to the only instance by its name.
+    return 'TRACED'
 
   def __bool__(self) -> bool:
     raise TypeError(
@@ -70,17 +63,15 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
   if isinstance(cfg, Section):
     return _split_section(cfg, present)
 
-  values = {}
+  sections = {}
   numbers = {}
   for field in dataclasses.fields(cfg):
-    value = getattr(cfg, field.name)
-    if isinstance(value, Section):
-      # A section without traced numbers has no entry.
-      value, section_numbers = _split_section(value, present)
-      if section_numbers:
-        numbers[value.SECTION] = section_numbers
-    values[field.name] = value
-  return _copy_unchecked(cfg, values), numbers
+    section, section_numbers = _split_section(getattr(cfg, field.name), present)
+    sections[field.name] = section
+    # A section without traced numbers has no entry.
+    if section_numbers:
+      numbers[section.SECTION] = section_numbers
+  return _copy_unchecked(cfg, sections), numbers
 
 
 def _split_section(
@@ -128,17 +119,19 @@ def _copy_unchecked(cfg: T, values: Mapping[str, object]) -> T:
 
 
 def flatten(cfg: DataclassInstance) -> dict[str, PyTree]:
-  """Returns all values of a config by dotted path, sections in order."""
+  """Returns all values of a section, or of a dataclass of sections, by dotted path."""
+  values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   if isinstance(cfg, Section):
-    return {
-      path_of(cfg, field.name): getattr(cfg, field.name)
-      for field in dataclasses.fields(cfg)
-    }
-  values = {}
-  for field in dataclasses.fields(cfg):
-    value = getattr(cfg, field.name)
-    if isinstance(value, Section):
-      values.update(flatten(value))
-    else:
-      values[field.name] = value
-  return values
+    return {path_of(cfg, name): value for name, value in values.items()}
+  return dict(item for section in values.values() for item in flatten(section).items())
+
+
+def differences(a: T, b: T) -> dict[str, tuple[object, object]]:
+  """Returns {dotted path: (value in a, value in b)} for the keys that differ."""
+  values_a = flatten(a)
+  values_b = flatten(b)
+  return {
+    path: (values_a[path], values_b[path])
+    for path in values_a
+    if values_a[path] != values_b[path]
+  }

@@ -346,10 +346,6 @@ def map_params(
       path = f'{prefix}/{name}' if prefix else name
       mapped[name] = map_params(function, branch, *other_branches, prefix=path)
     return mapped
-  if _is_left_out(params):
+  if params is None or (isinstance(params, tuple) and not params):
     return params
   return function(param_of(prefix, params), params, *others)
-
-
-def _is_left_out(params: PyTree) -> bool:
-  return params is None or (isinstance(params, tuple) and not params)

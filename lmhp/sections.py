@@ -72,18 +72,12 @@ def _check_keys(cfg: Section) -> None:
     object.__setattr__(cfg, name, value)
 
 
+@functools.cache
 def types_of(cls: type) -> dict[str, object]:
   """Returns the types of the keys of a section or keys class, by name.
 
   The type of a derived key includes None.
   """
-  return _types_of(cls, _version)
-
-
-@functools.cache
-def _types_of(cls: type, version: int) -> dict[str, object]:
-  """Implements `types_of`. `version` is part of the cache key: `add_keys` changes classes."""
-  del version
   types = typing.get_type_hints(cls)
   for name, declaration in declared(cls).items():
     if declaration.derived:
@@ -230,4 +224,5 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
     if name in section_class.__dict__:
       delattr(section_class, name)
   dataclasses.dataclass(frozen=True, kw_only=True)(section_class)
+  types_of.cache_clear()
   _version += 1

@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 
 import lmhp
-from lmhp import config as config_lib
-from lmhp import config_help as help_lib
-from lmhp import config_keys
+from lmhp import config_help as help_lib, config_keys
 from lmhp.config import complete, from_json, override, resolve, to_config_dict, to_json
 from lmhp.config_keys import SECTIONS, parse
 from lmhp.errors import ConfigError
 from lmhp.experiment import load
-from lmhp.hypers import flatten
+from lmhp.hypers import differences, flatten
 from lmhp.sections import types_of
 
 # What a key needs beside it to be allowed, where its own value is not enough.
@@ -116,7 +114,7 @@ def test_an_override_changes_nothing_else(path):
     'optimizer.weight_decay_mode': {'optimizer.weight_decay'},
     'data.path': {'data.mixture_weights'},
   }
-  assert set(config_lib.differences(base, changed)) - {path} <= derived.get(path, set())
+  assert set(differences(base, changed)) - {path} <= derived.get(path, set())
 
 
 @pytest.mark.parametrize(

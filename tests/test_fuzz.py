@@ -17,8 +17,7 @@ import pytest
 from traced_counts import count_tree
 
 import lmhp
-from lmhp import config as config_lib
-from lmhp import config_keys
+from lmhp import config as config_lib, config_keys
 from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError
 from lmhp.hypers import split

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmhp.commands.flags import CommandParser, number, whole_number
+from lmhp.commands.flags import CommandParser, number
 from lmhp.errors import ConfigError
 
 
@@ -15,7 +15,7 @@ def generate(arguments: list[str]) -> int:
   parser.add_argument('--prompt', default='\n', help='text to continue')
   parser.add_argument(
     '--n_tokens',
-    type=whole_number(1),
+    type=number(1, kind=int),
     help='tokens to add; by default 200, or as many as the context holds',
   )
   parser.add_argument(
@@ -25,12 +25,10 @@ def generate(arguments: list[str]) -> int:
     help='divisor of the logits (default 0.8); 0 takes the most likely token',
   )
   parser.add_argument(
-    '--top_k', type=whole_number(1), help='draw from the k most likely tokens only'
+    '--top_k', type=number(1, kind=int), help='draw from the k most likely tokens only'
   )
   parser.add_argument('--seed', type=int, default=0, help='seed of the draws')
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if len(values.workdir) != 1:
     raise ConfigError(
       f'generate: got {len(values.workdir)} directories, expected exactly one: that of a run '
@@ -67,8 +65,6 @@ def import_(arguments: list[str]) -> int:
     help='experiment file to write; by default the name of the directory with .py',
   )
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if len(values.path) != 1:
     raise ConfigError(
       f'import: got {len(values.path)} directories, expected exactly one, with config.json '
@@ -94,8 +90,6 @@ def export(arguments: list[str]) -> int:
     'path', nargs='*', help='directory of the run, and directory to write'
   )
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if len(values.path) != 2:
     raise ConfigError(
       f'export: got {len(values.path)} directories, expected exactly two: that of a run, and '

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lmhp.commands.flags import CommandParser, number, whole_number
+from lmhp.commands.flags import CommandParser, number
 from lmhp.errors import ConfigError
 
 
@@ -22,12 +22,12 @@ def count(arguments: list[str]) -> int:
   parser.add_switch('json', False, 'print a list of JSON objects')
   parser.add_argument(
     '--seq_len',
-    type=whole_number(1),
+    type=number(1, kind=int),
     help="tokens in a sequence; by default each model's context",
   )
   parser.add_argument(
     '--batch_size',
-    type=whole_number(1),
+    type=number(1, kind=int),
     help='sequences in a step; adds the memory of the activations to the output',
   )
   parser.add_argument(
@@ -46,8 +46,6 @@ def count(arguments: list[str]) -> int:
     help='training tokens; by default 20 per parameter',
   )
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if not values.target:
     raise ConfigError(
       'count: got no target, expected a preset, an experiment file or a config.json'

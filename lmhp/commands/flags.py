@@ -18,6 +18,10 @@ HELP_FLAGS = ('--help', '-help', '-h')
 DISPLAYS = ('auto', 'terminal', 'plain', 'notebook', 'none')
 
 
+class HelpPrinted(Exception):
+  """Ends a command that has printed its help."""
+
+
 class CommandParser(argparse.ArgumentParser):
   """A parser whose errors are `ConfigError`s of one line.
 
@@ -45,64 +49,47 @@ class CommandParser(argparse.ArgumentParser):
       f'--no{name}', action='store_false', dest=name, help=argparse.SUPPRESS
     )
 
-  def parse(self, arguments: list[str]) -> argparse.Namespace | None:
-    """Parses the arguments of the command.
-
-    Returns:
-      The values of the flags. None if `--help` was printed.
+  def parse(self, arguments: list[str]) -> argparse.Namespace:
+    """Returns the values of the flags.
 
     Raises:
       ConfigError: If a flag does not exist, or a value cannot be parsed.
+      HelpPrinted: If an argument is `--help`.
     """
     if any(argument in HELP_FLAGS for argument in arguments):
       self.print_help()
-      return None
-    self._check_names(arguments)
-    return self.parse_intermixed_args(arguments)
-
-  def _check_names(self, arguments: list[str]) -> None:
+      raise HelpPrinted
     # argparse reports an unknown flag only after other mistakes, and suggests none.
     flags = self._option_string_actions
     for argument in arguments:
       name = argument.partition('=')[0]
       if name.startswith('--') and len(name) > 2 and name not in flags:
         raise ConfigError(f'{name}: no such flag{suggest(name, flags)}')
+    return self.parse_intermixed_args(arguments)
 
 
-def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
-  """Returns a parser of whole numbers within bounds, for `type=` of a flag."""
+def number(
+  low: float, high: float = math.inf, *, kind: type[int] | type[float] = float
+) -> Callable[[str], float]:
+  """Returns a parser of numbers within bounds, for `type=` of a flag.
 
-  def parse(text: str) -> int:
-    try:
-      value = int(text)
-    except ValueError:
-      # A text that is no number is refused like one that is too small.
-      value = low - 1
-    is_too_large = high is not None and value > high
-    if value < low or is_too_large:
-      bounds = f'of at least {low}' if high is None else f'from {low} to {high}'
-      raise argparse.ArgumentTypeError(
-        f'got {text!r}, expected a whole number {bounds}'
-      )
-    return value
-
-  return parse
-
-
-def number(low: float) -> Callable[[str], float]:
-  """Returns a parser of numbers with a lower bound, for `type=` of a flag."""
+  Args:
+    low: Smallest accepted number.
+    high: Largest accepted number.
+    kind: `int` for whole numbers, or `float`.
+  """
+  noun = 'a whole number' if kind is int else 'a number'
+  bounds = f'from {low} to {high}' if high < math.inf else f'of at least {low:g}'
 
   def parse(text: str) -> float:
     try:
-      value = float(text)
+      value = kind(text)
     except ValueError:
       # A text that is no number is refused below, as NaN is.
       value = math.nan
     # The negated comparison also refuses NaN.
-    if not value >= low:
-      raise argparse.ArgumentTypeError(
-        f'got {text!r}, expected a number of at least {low:g}'
-      )
+    if not low <= value <= high:
+      raise argparse.ArgumentTypeError(f'got {text!r}, expected {noun} {bounds}')
     return value
 
   return parse
@@ -175,22 +162,16 @@ def add_run_flags(parser: CommandParser, subject: str) -> None:
   parser.add_switch('help_config', False, 'list every key of the config')
 
 
-def parse_run_flags(
-  parser: CommandParser, arguments: list[str]
-) -> argparse.Namespace | None:
-  """Parses a command line of `lmhp train` or `lmhp sweep`.
-
-  Returns:
-    The values of the flags. None if `--help` was printed.
+def parse_run_flags(parser: CommandParser, arguments: list[str]) -> argparse.Namespace:
+  """Returns the values of the flags of `lmhp train` or `lmhp sweep`.
 
   Raises:
     ConfigError: If there is a word without a flag, or an empty path.
+    HelpPrinted: If an argument is `--help`.
   """
   # Words without a flag are collected, for an error message that helps.
   parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)
   values = parser.parse(arguments)
-  if values is None:
-    return None
   if values.words:
     word = values.words[0]
     raise ConfigError(

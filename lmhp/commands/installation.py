@@ -85,8 +85,6 @@ def doctor(arguments: list[str]) -> int:
   parser.add_argument('words', nargs='*', help='no arguments')
   parser.add_switch('json', False, 'print a JSON object')
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if values.words:
     raise ConfigError(f'doctor: got {values.words[0]!r}, expected no argument')
 
@@ -180,8 +178,10 @@ def _format(diagnosis: Diagnosis) -> str:
     f'processor: {device.processor}, {device.processor_cores} cores',
     f'precision of matrix products by default: {diagnosis.dtype}',
   ]
-  for name, version in diagnosis.versions.items():
-    lines.append(f'  {name} {version or "not installed as a package"}')
+  lines += [
+    f'  {name} {version or "not installed as a package"}'
+    for name, version in diagnosis.versions.items()
+  ]
   for name, cache in diagnosis.caches.items():
     place = (
       'off' if cache.path is None else f'{cache.path} {cache.bytes / MIB:,.0f} MiB'

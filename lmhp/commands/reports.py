@@ -8,8 +8,8 @@ import os
 from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
 
-FORMATS = {'html': '.html', 'md': '.md', 'json': '.json'}
-"""{format of a report: ending of its file}."""
+FORMATS = ('html', 'md', 'json')
+"""Formats of a report. Each is also the ending of its file."""
 
 
 def report(arguments: list[str]) -> int:
@@ -28,7 +28,7 @@ def report(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--format',
-    choices=tuple(FORMATS),
+    choices=FORMATS,
     help='html, md (for a paper or a pull request) or json (for a program); by default '
     'the ending of --output decides',
   )
@@ -52,8 +52,6 @@ def report(arguments: list[str]) -> int:
     'study.journal of its directory',
   )
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if not values.path:
     raise ConfigError(
       'report: got no path, expected a directory of a sweep or a run, or a table of runs'
@@ -90,16 +88,15 @@ def _format_of(values: argparse.Namespace) -> str:
   if values.output == '-':
     return 'md'
   # Otherwise the ending of the file decides.
-  ending = os.path.splitext(values.output)[1]
-  for name, suffix in FORMATS.items():
-    if ending == suffix:
-      return name
-  raise ConfigError(
-    f'--output: got {values.output!r}, expected a name that ends in '
-    f'{", ".join(FORMATS.values())}, or --format'
-  )
+  ending = os.path.splitext(values.output)[1].removeprefix('.')
+  if ending not in FORMATS:
+    raise ConfigError(
+      f'--output: got {values.output!r}, expected a name that ends in '
+      f'.{", .".join(FORMATS)}, or --format'
+    )
+  return ending
 
 
 def _default_path(source: str, format_name: str) -> str:
   directory = source if os.path.isdir(source) else '.'
-  return os.path.join(directory, f'report{FORMATS[format_name]}')
+  return os.path.join(directory, f'report.{format_name}')

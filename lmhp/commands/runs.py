@@ -21,8 +21,6 @@ def train(arguments: list[str]) -> int:
   )
   add_run_flags(parser, 'run')
   values = parse_run_flags(parser, arguments)
-  if values is None:
-    return 0
   if values.help_config:
     from lmhp.config_help import format_config_help
 

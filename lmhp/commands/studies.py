@@ -6,8 +6,8 @@ from lmhp.commands.flags import (
   CommandParser,
   add_run_flags,
   config_overrides,
+  number,
   parse_run_flags,
-  whole_number,
   workdir_or_default,
 )
 from lmhp.errors import ConfigError
@@ -45,8 +45,6 @@ def sweep(arguments: list[str]) -> int:
   )
   parser.add_switch('dry_run', False, 'print the estimated cost of the sweep, and stop')
   values = parse_run_flags(parser, arguments)
-  if values is None:
-    return 0
   if values.help_config:
     from lmhp.config_help import format_section_help
     from lmhp.sweeping.config import SweepConfig
@@ -90,7 +88,7 @@ def dashboard(arguments: list[str]) -> int:
   parser.add_argument('workdir', nargs='*', help='directory of the study')
   parser.add_argument(
     '--port',
-    type=whole_number(1, 65535),
+    type=number(1, 65535, kind=int),
     default=8080,
     help='port for the browser (default 8080)',
   )
@@ -100,8 +98,6 @@ def dashboard(arguments: list[str]) -> int:
     'its directory',
   )
   values = parser.parse(arguments)
-  if values is None:
-    return 0
   if len(values.workdir) != 1:
     raise ConfigError(
       f'dashboard: got {len(values.workdir)} directories, expected exactly one, that of a '

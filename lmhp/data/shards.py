@@ -20,8 +20,7 @@ from etils import epath
 import numpy as np
 
 from lmhp.data.cache import new_directory
-from lmhp.data.tokenizer import FILE as TOKENIZER_FILE
-from lmhp.data.tokenizer import Tokenizer, load_tokenizer
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
 from lmhp.files import is_remote
 

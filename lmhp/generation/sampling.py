@@ -62,7 +62,7 @@ def sample(
   key: jax.Array,
   temperature: jax.Array,
   settings: SampleSettings,
-  hypers: ModelHypers | None = None,
+  hypers: ModelHypers,
 ) -> jax.Array:
   """Continues prompts in one compiled program.
 
@@ -75,15 +75,14 @@ def sample(
     key: PRNG key.
     temperature: () float32, logits are divided by it. 0 selects the most likely token.
     settings: Number of tokens to add, and the tokens that may be sampled.
-    hypers: Traced numbers of the section `model`. None stands for an empty dict.
+    hypers: Traced numbers of the section `model`.
 
   Returns:
     (B, n_tokens) int32.
   """
-  numbers = {} if hypers is None else hypers
 
   def next_token(x_BD: jax.Array, key: jax.Array) -> jax.Array:
-    logits_BV = model.logits(params, numbers, x_BD)
+    logits_BV = model.logits(params, hypers, x_BD)
     return _sample_token(logits_BV, key, temperature, settings)
 
   def step(
@@ -92,12 +91,12 @@ def sample(
     """Reads token i - 1, and returns it. The carry has token i."""
     token_B, cache = carry
     batch = Batch(token_B[:, None])
-    x_BLD, _, cache = model.features(params, numbers, batch, cache=cache)
+    x_BLD, _, cache = model.features(params, hypers, batch, cache=cache)
     following_B = next_token(x_BLD[:, 0], jax.random.fold_in(key, i))
     return (following_B, cache), token_B
 
   # Read the prompt, and sample the first token.
-  x_BLD, cache = _read_prompt(model, params, numbers, prompt_BL, settings)
+  x_BLD, cache = _read_prompt(model, params, hypers, prompt_BL, settings)
   first_B = next_token(x_BLD[:, -1], jax.random.fold_in(key, 0))
 
   # Sample the others one after another.

@@ -6,8 +6,8 @@ A family is a model type of the Hugging Face library `transformers`, such as 'll
 from __future__ import annotations
 
 from collections.abc import Mapping
-import dataclasses
 
+from lmhp import hypers
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
 from lmhp.hub.families import FAMILIES
@@ -96,11 +96,9 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     # config with fewer differences is the nearest.
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
-  differing = []
   # Fields that do not change the function of the model may differ.
-  for field in dataclasses.fields(cfg):
-    value = getattr(cfg, field.name)
-    other_value = getattr(other, field.name)
-    if field.name not in FIELDS_WITHOUT_EFFECT and value != other_value:
-      differing.append(f'model.{field.name}: got {value!r}, expected {other_value!r}')
-  return differing
+  return [
+    f'{path}: got {value!r}, expected {other_value!r}'
+    for path, (value, other_value) in hypers.differences(cfg, other).items()
+    if path.removeprefix('model.') not in FIELDS_WITHOUT_EFFECT
+  ]

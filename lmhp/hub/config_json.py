@@ -114,8 +114,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
   def make_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     content = dict(pairs)
     if len(content) < len(pairs):
-      names = Counter(name for name, _ in pairs)
-      repeated = names.most_common(1)[0][0]
+      repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
       raise ConfigError(
         f'{source}: {repeated[:_MAX_PRINTED]}: got the key twice, expected it once'
       )
@@ -191,8 +190,10 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
   """Returns the model of a JSON object, or of the object that is nested in it."""
   known_types = model_types()
   if not isinstance(model_type, str) or model_type not in known_types:
-    accepted = 'one of ' + ', '.join(known_types) + suggest(model_type, known_types)
-    raise reader.error('model_type', model_type, accepted)
+    near = suggest(model_type, known_types)
+    raise reader.error(
+      'model_type', model_type, f'one of {", ".join(known_types)}{near}'
+    )
   family = FAMILIES[model_type]
 
   # A model of text and images has its text model in a nested object.

@@ -118,18 +118,17 @@ def _with_full_names(
 
   # The first word is missing if all names of the family begin with the same word, and no name
   # of the file does.
-  full_names = set(names)
+  full_names = {*names, 'lm_head.weight'}
   prefixes = {name.split('.')[0] + '.' for name in full_names if name.count('.') > 1}
   has_prefix = any(name.startswith(tuple(prefixes)) for name in renamed)
   if len(prefixes) != 1 or has_prefix:
     return renamed
 
   prefix = prefixes.pop()
-  prefixed = {}
-  for name, array in renamed.items():
-    is_full = name in full_names or name == 'lm_head.weight'
-    prefixed[name if is_full else prefix + name] = array
-  return prefixed
+  return {
+    name if name in full_names else prefix + name: array
+    for name, array in renamed.items()
+  }
 
 
 def _check_other_tensors(

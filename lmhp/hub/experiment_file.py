@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
+from lmhp import hypers
 from lmhp.errors import ConfigError
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.config import ModelConfig
@@ -35,8 +35,14 @@ def get_config():
 MAX_SEQ_LEN = 512
 """Longest sequence of the written experiment, in tokens, so that it fits a small machine."""
 
-_SKIPPED_FIELDS = ('dtype', 'scan_layers', 'remat', 'init', 'init_scale')
-"""Fields about execution and initialization, which a pretrained model does not determine."""
+_SKIPPED_KEYS = (
+  'model.dtype',
+  'model.scan_layers',
+  'model.remat',
+  'model.init',
+  'model.init_scale',
+)
+"""Keys of execution and initialization, which a pretrained model does not determine."""
 
 
 def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool) -> str:
@@ -49,19 +55,14 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     has_tokenizer: True if the directory has a tokenizer.json. Otherwise the experiment reads
       bytes, whose ids may differ from the ids of the model's vocabulary.
   """
-  default = ModelConfig()
-  lines = []
-  # Only the fields that differ from the defaults.
-  for field in dataclasses.fields(cfg):
-    value = getattr(cfg, field.name)
-    if field.name in _SKIPPED_FIELDS or value == getattr(default, field.name):
-      continue
-    lines.append(f'  config.model.{field.name} = {value!r}')
-
-  # The name becomes a part of a docstring.
-  printed_name = name.replace('\\', '').replace('"', '')
+  lines = [
+    f'  config.{path} = {value!r}'
+    for path, (value, _) in hypers.differences(cfg, ModelConfig()).items()
+    if path not in _SKIPPED_KEYS
+  ]
   return _TEMPLATE.format(
-    name=printed_name,
+    # The name becomes a part of a docstring.
+    name=name.replace('\\', '').replace('"', ''),
     model='\n'.join(lines),
     path=path,
     tokenizer=f'{path}/tokenizer.json' if has_tokenizer else 'byte',

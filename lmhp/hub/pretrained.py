@@ -16,13 +16,11 @@ import tempfile
 from etils import epath
 import numpy as np
 
-from lmhp.data.tokenizer import FILE as TOKENIZER_FILE
-from lmhp.data.tokenizer import Tokenizer, load_tokenizer
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.shards import SHARD_BYTES, read_directory, write_directory
 from lmhp.hub.tensor_names import checkpoint_tensors, has_head
 from lmhp.model.transformer import Model, build
@@ -58,7 +56,7 @@ def load_pretrained(
   # Read the structure from config.json, and the arrays from the files of tensors.
   config = read_json(directory / 'config.json')
   cfg = model_config(config, str(directory / 'config.json'))
-  family = _family_of(config)
+  family = FAMILIES[str(config['model_type'])]
   arrays = read_directory(directory)
   # Without a tensor of the head, the embeddings are tied, whatever config.json holds.
   if family.is_tied_without_head and not has_head(family, cfg, arrays):
@@ -98,15 +96,13 @@ def save_pretrained(
   """
   target = os.path.abspath(os.fspath(path))
   # An empty directory may be replaced.
-  is_taken = os.path.lexists(target)
-  if os.path.isdir(target) and not os.listdir(target):
-    is_taken = False
-  if is_taken:
+  is_empty = os.path.isdir(target) and not os.listdir(target)
+  if os.path.lexists(target) and not is_empty:
     raise ConfigError(f'{path}: exists, expected the name of a new directory')
 
   # Convert the parameters to tensors, which checks that they belong to the model.
   cfg = model_config(config, 'config')
-  family = _family_of(config)
+  family = FAMILIES[str(config['model_type'])]
   if family.is_tied_without_head and 'kernel' not in params.get('output', {}):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
   model = build(dataclasses.replace(cfg, dtype='float32'))
@@ -142,11 +138,6 @@ def is_pretrained(directory: PathLike) -> bool:
   directory = epath.Path(directory)
   has_tensors = any(True for _ in directory.glob('*.safetensors*'))
   return has_tensors and not (directory / 'checkpoints').exists()
-
-
-def _family_of(config: Mapping[str, JSON]) -> CheckpointFamily:
-  """Returns the family of a config.json that `model_config` has read."""
-  return FAMILIES[str(config['model_type'])]
 
 
 def _check_shapes(model: Model, params: PyTree) -> None:

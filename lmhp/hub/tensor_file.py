@@ -97,10 +97,9 @@ def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
   header.pop('__metadata__', None)
   buffer = data[header_end:]
 
-  tensors = {}
-  for name, entry in header.items():
-    tensors[name] = _tensor_view(buffer, name, entry, source)
-  return tensors
+  return {
+    name: _tensor_view(buffer, name, entry, source) for name, entry in header.items()
+  }
 
 
 def _tensor_view(buffer: np.ndarray, name: str, entry: JSON, source: str) -> np.ndarray:
@@ -121,8 +120,9 @@ def _tensor_view(buffer: np.ndarray, name: str, entry: JSON, source: str) -> np.
   if not isinstance(dtype, str) or dtype not in DTYPES:
     raise error(f'got dtype {str(dtype)[:40]!r}, expected one of {", ".join(DTYPES)}')
   if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
-    printed = str(shape)[:80]
-    raise error(f'got shape {printed}, expected at most {MAX_DIMENSIONS} whole numbers')
+    raise error(
+      f'got shape {str(shape)[:80]}, expected at most {MAX_DIMENSIONS} whole numbers'
+    )
   if not _are_sizes(offsets) or len(offsets) != 2:
     raise error(f'got data_offsets {str(offsets)[:80]}, expected two whole numbers')
   try:
@@ -133,9 +133,9 @@ def _tensor_view(buffer: np.ndarray, name: str, entry: JSON, source: str) -> np.
 
 def _are_sizes(values: JSON) -> TypeGuard[list[int]]:
   """Returns True for a list of whole numbers of at least 0."""
-  if not isinstance(values, list):
-    return False
-  return all(type(value) is int and value >= 0 for value in values)
+  return isinstance(values, list) and all(
+    type(value) is int and value >= 0 for value in values
+  )
 
 
 def _one_line(error: Exception) -> str:

@@ -102,7 +102,7 @@ class CheckpointTensor:
   Attributes:
     name: Name in the checkpoint.
     slices: Slices of parameters, in the order in which the tensor contains them.
-    n_groups: Number of groups that each contain rows of every slice. 0 if all rows of the
+    n_groups: Number of groups that each contain rows of every slice. 1 if all rows of the
       first slice precede those of the second.
     is_transposed: True if a weight is stored as (I, O), as GPT-2 does.
     n_vector_heads: Number of heads if a vector is stored as (heads, K). 0 if it is flat.
@@ -112,7 +112,7 @@ class CheckpointTensor:
 
   name: str
   slices: tuple[ParamSlice, ...]
-  n_groups: int = 0
+  n_groups: int = 1
   is_transposed: bool = False
   n_vector_heads: int = 0
   is_interleaved: bool = False
@@ -145,8 +145,11 @@ class CheckpointTensor:
     Returns:
       One array for each slice, in the shape of the slice.
     """
+    n_slices = len(self.slices)
+    if self._has_all_experts and self.is_interleaved:
+      return [values[..., i::n_slices] for i in range(n_slices)]
     if self._has_all_experts:
-      return self._split_columns(values)
+      return np.split(values, n_slices, axis=-1)
 
     # Bring the rows of the slices to the first axis.
     if self.n_vector_heads:
@@ -154,21 +157,11 @@ class CheckpointTensor:
     elif self.is_transposed:
       values = values.T
 
-    n_rows = [part.shape[0] for part in self.slices]
-    if not self.n_groups:
-      return np.split(values, np.cumsum(n_rows)[:-1])
-
     # Each group has its share of the rows of every slice.
     grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
-    n_rows_of_group = [n // self.n_groups for n in n_rows]
+    n_rows_of_group = [part.shape[0] // self.n_groups for part in self.slices]
     parts = np.split(grouped, np.cumsum(n_rows_of_group)[:-1], axis=1)
     return [part.reshape(-1, *values.shape[1:]) for part in parts]
-
-  def _split_columns(self, values: np.ndarray) -> list[np.ndarray]:
-    n_slices = len(self.slices)
-    if self.is_interleaved:
-      return [values[..., i::n_slices] for i in range(n_slices)]
-    return np.split(values, n_slices, axis=-1)
 
   def join(self, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Returns the tensor from the values of its slices. It is the inverse of `split`.
@@ -176,24 +169,17 @@ class CheckpointTensor:
     Args:
       parts: One array for each slice, in the shape of the slice.
     """
+    if self._has_all_experts and self.is_interleaved:
+      return np.stack(parts, axis=-1).reshape(self.shape)
     if self._has_all_experts:
-      return self._join_columns(parts)
+      return np.concatenate(parts, axis=-1)
 
-    if self.n_groups:
+    values = parts[0]
+    if len(parts) > 1:
       # Concatenate the rows of each group, then flatten the groups.
       grouped = [part.reshape(self.n_groups, -1, *part.shape[1:]) for part in parts]
-      values = np.concatenate(grouped, axis=1)
-      values = values.reshape(-1, *values.shape[2:])
-    elif len(parts) > 1:
-      values = np.concatenate(parts)
-    else:
-      values = parts[0]
+      values = np.concatenate(grouped, axis=1).reshape(-1, *values.shape[1:])
 
     if self.n_vector_heads:
       return values.reshape(self.shape)
     return values.T if self.is_transposed else values
-
-  def _join_columns(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-    if self.is_interleaved:
-      return np.stack(parts, axis=-1).reshape(self.shape)
-    return np.concatenate(parts, axis=-1)

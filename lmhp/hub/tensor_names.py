@@ -182,9 +182,7 @@ class _TensorTable:
     # None stands for a parameter that is not stacked over layers.
     layers = range(first.shape[0]) if first.is_stacked else (None,)
     for layer in layers:
-      layer_name = name
-      if layer is not None:
-        layer_name = name.replace('{i}', str(segment.first_layer + layer))
+      layer_name = name.replace('{i}', str(segment.first_layer + (layer or 0)))
 
       # One tensor for each expert, for each head, or for the whole layer.
       if '{e}' in layer_name:
@@ -205,12 +203,12 @@ class _TensorTable:
   def _template(self, params: Sequence[Param]) -> CheckpointTensor:
     """Returns a tensor without name and slices, with the layout of these parameters."""
     first = params[0]
-    n_groups = 0
+    n_groups = 1
     if 'attention/key_up' in first.path:
       # Latent attention stores the key and value rows of each head together.
       n_groups = self._cfg.n_heads
     elif self._family.has_grouped_qkv and 'attention/query' in first.path:
-      n_groups = self._cfg.n_kv_heads if len(params) > 1 else 0
+      n_groups = self._cfg.n_kv_heads
     is_layer_matrix = first.role == 'weight' and first.kind != 'output'
     return CheckpointTensor(
       name='',
@@ -227,9 +225,8 @@ class _TensorTable:
 
     0 for any other parameter.
     """
-    if self._cfg.qk_norm != 'each_head':
-      return 0
-    if not param.path.endswith(('query_norm/scale', 'key_norm/scale')):
+    is_head_norm = param.path.endswith(('query_norm/scale', 'key_norm/scale'))
+    if self._cfg.qk_norm != 'each_head' or not is_head_norm:
       return 0
     return self._cfg.n_heads if 'query' in param.path else self._cfg.n_kv_heads
 

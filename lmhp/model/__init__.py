@@ -12,5 +12,4 @@ And within this folder:
 """
 
 # These register the specifications of parameters, and the token mixers with their keys.
-from lmhp.model import mixers as mixers
-from lmhp.model import param_specs as param_specs
+from lmhp.model import mixers as mixers, param_specs as param_specs

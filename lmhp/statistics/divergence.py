@@ -34,7 +34,5 @@ def diverged_at(
   if len(losses) <= 2 * half_life:
     return None
   is_above = exponential_moving_average(losses, half_life) > losses[0]
-  if not is_above[-1]:
-    return None
-  below = np.flatnonzero(~is_above)
-  return first_step + (int(below[-1]) + 1 if below.size else 0)
+  first_above = int(np.flatnonzero(~is_above).max(initial=-1)) + 1
+  return None if first_above == len(losses) else first_step + first_above

@@ -49,8 +49,7 @@ def format_number(
   if float(value).is_integer() and size < 1e12:
     return f'{value:,.0f}'
   if 1 <= size < 1e5:
-    decimals = digits - 1 - int(math.log10(size))
-    return f'{value:,.{max(0, decimals)}f}'
+    return f'{value:,.{max(0, digits - 1 - int(math.log10(size)))}f}'
 
   digits = min(digits, 3)
   if size >= 1e5 or size < 1e-4:

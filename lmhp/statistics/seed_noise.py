@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import operator
 
 import numpy as np
 import numpy.typing as npt
@@ -127,16 +128,12 @@ def _losses_by_seed(
       return None
     by_seed.append(losses_of_point)
 
-  common = []
-  for seed in by_seed[0]:
-    if all(seed in losses_of_point for losses_of_point in by_seed):
-      common.append(seed)
+  shared = set(by_seed[0]).intersection(*by_seed)
+  common = [seed for seed in by_seed[0] if seed in shared]
   if len(by_seed) < 2 or len(common) < 2:
     return None
-  table = []
-  for losses_of_point in by_seed:
-    table.append([losses_of_point[seed] for seed in common])
-  return np.array(table)
+  losses_of_common = operator.itemgetter(*common)
+  return np.array([losses_of_common(losses_of_point) for losses_of_point in by_seed])
 
 
 def pooled_standard_deviation(

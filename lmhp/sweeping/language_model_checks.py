@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lmhp import config as config_lib
-from lmhp import config_keys
+from lmhp import config as config_lib, config_keys
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
 from lmhp.optim.config import OptimizerConfig, unread_keys

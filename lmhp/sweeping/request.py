@@ -7,14 +7,12 @@ import dataclasses
 import json
 import os
 
-from lmhp import config as config_lib
-from lmhp import experiment
+from lmhp import config as config_lib, experiment
 from lmhp.config import ConfigDict
 from lmhp.errors import ConfigError
 from lmhp.experiment import BaseConfig
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
-from lmhp.sweeping import config as sweep_config
-from lmhp.sweeping import space as spaces
+from lmhp.sweeping import config as sweep_config, space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.language_model_checks import checked_language_model
 from lmhp.sweeping.store.manifest import Origin, StudyManifest

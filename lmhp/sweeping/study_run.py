@@ -11,8 +11,7 @@ import time
 
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, write_json
-from lmhp.sweeping import budget
-from lmhp.sweeping import space as spaces
+from lmhp.sweeping import budget, space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, confirm
 from lmhp.sweeping.engine import Engine

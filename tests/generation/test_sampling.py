@@ -75,6 +75,7 @@ def draw(model, params, prompt, key=0, temperature=1.0, n_tokens=5, **settings):
       jax.random.key(key),
       jnp.float32(temperature),
       SampleSettings(n_tokens, **settings),
+      {},
     )
   )
 

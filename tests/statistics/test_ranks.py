@@ -1,7 +1,6 @@
 """Spearman's correlation, against scipy."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 from scipy import stats

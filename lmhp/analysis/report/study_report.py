@@ -9,8 +9,7 @@ import numpy as np
 
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import next_space
-from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
-from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS
+from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL, N_PERMUTATIONS
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import counted, interval_text, listed, p_text, quantity
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp

@@ -12,8 +12,7 @@ import hashlib
 import json
 from typing import cast
 
-from lmhp import config as config_lib
-from lmhp import config_keys
+from lmhp import config as config_lib, config_keys
 from lmhp.config import ConfigDict
 from lmhp.counting.flops import encoder_decoder_flops, flops_per_token
 from lmhp.counting.memory import cache_bytes_per_token

@@ -5,8 +5,7 @@ import json
 import math
 
 from etils import epath
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import jax
 import jax.numpy as jnp
 import pytest

@@ -3,8 +3,7 @@
 import collections
 import itertools
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 import pytest
 
 from lmhp.errors import ConfigError

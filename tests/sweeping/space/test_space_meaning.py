@@ -3,8 +3,7 @@
 import itertools
 import json
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.search.grid import grid

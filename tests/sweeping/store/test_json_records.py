@@ -5,8 +5,7 @@ import dataclasses
 import json
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import pytest
 
 from lmhp.errors import ConfigError

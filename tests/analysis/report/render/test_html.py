@@ -11,8 +11,7 @@ import pytest
 
 from lmhp.analysis.findings import LEVELS, Finding, ProposedChoices, ProposedRange
 from lmhp.analysis.report.document import Column, Report, Table, formatted_columns
-from lmhp.analysis.report.render import html as page
-from lmhp.analysis.report.render import html_elements as elements
+from lmhp.analysis.report.render import html as page, html_elements as elements
 
 
 class Tree(html.parser.HTMLParser):
