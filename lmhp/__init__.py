@@ -11,18 +11,6 @@ from typing import TYPE_CHECKING
 
 __version__ = '0.2.0'
 
-_SPACE_NAMES = (
-  'Float',
-  'Int',
-  'Choice',
-  'Fixed',
-  'Product',
-  'Zip',
-  'Chain',
-  'When',
-  'Subsample',
-)
-
 _MODULES = {
   'count': 'lmhp.api',
   'train': 'lmhp.api',
@@ -41,7 +29,15 @@ _MODULES = {
   'SweepConfig': 'lmhp.sweeping.config',
   'FunctionTask': 'lmhp.sweeping.tasks.function_task',
   'ConfigError': 'lmhp.errors',
-  **dict.fromkeys(_SPACE_NAMES, 'lmhp.sweeping.space'),
+  'Float': 'lmhp.sweeping.space',
+  'Int': 'lmhp.sweeping.space',
+  'Choice': 'lmhp.sweeping.space',
+  'Fixed': 'lmhp.sweeping.space',
+  'Product': 'lmhp.sweeping.space',
+  'Zip': 'lmhp.sweeping.space',
+  'Chain': 'lmhp.sweeping.space',
+  'When': 'lmhp.sweeping.space',
+  'Subsample': 'lmhp.sweeping.space',
 }
 """{public name: module that defines it}."""
 

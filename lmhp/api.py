@@ -142,11 +142,9 @@ def train(
   check_keys_are_read(cfg.schedule)
 
   # A directory is new, or has a run to continue.
-  stored = None
-  if workdir is not None:
-    stored = _stored_run(workdir)
-    if stored is None:
-      check_is_free(workdir)
+  stored = None if workdir is None else _stored_run(workdir)
+  if workdir is not None and stored is None:
+    check_is_free(workdir)
 
   # The data decide the vocabulary and the length of an epoch.
   dataset = datasets.load(cfg.data)

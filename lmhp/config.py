@@ -32,7 +32,7 @@ from lmhp.files import to_jsonable
 from lmhp.hypers import flatten
 from lmhp.model.config import ModelConfig
 from lmhp.optim.schedules.config import in_fractions
-from lmhp.sections import wrong
+from lmhp.sections import require
 from lmhp.training.config import RunConfig, TrainConfig
 from lmhp.typing import JSON
 
@@ -261,9 +261,11 @@ def complete(
 def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
   """Returns the model with the vocabulary of the data and the precision of the machine."""
   model = cfg.model
-  if model.vocab_size is not None and model.vocab_size < vocab_size:
-    tokenizer = f'data.tokenizer={cfg.data.tokenizer!r}'
-    raise wrong(model, 'vocab_size', f'at least the {vocab_size} tokens of {tokenizer}')
+  is_large_enough = model.vocab_size is None or model.vocab_size >= vocab_size
+  accepted = (
+    f'at least the {vocab_size} tokens of data.tokenizer={cfg.data.tokenizer!r}'
+  )
+  require(model, is_large_enough, 'vocab_size', accepted)
   return dataclasses.replace(
     model,
     vocab_size=model.vocab_size or vocab_size,
@@ -273,29 +275,29 @@ def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
 
 def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None:
   """Checks that sequences fit into the model, and that the loss can split a batch."""
-  if train.seq_len > model.max_seq_len and model.position == 'learned':
-    accepted = (
-      f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
-    )
-    raise wrong(train, 'seq_len', accepted)
-  if objective == 'span' and train.loss_chunks > 1:
-    raise wrong(train, 'loss_chunks', '1 if data.objective is span')
+  fits = train.seq_len <= model.max_seq_len or model.position != 'learned'
+  accepted = (
+    f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
+  )
+  require(train, fits, 'seq_len', accepted)
+  is_whole = objective != 'span' or train.loss_chunks == 1
+  require(train, is_whole, 'loss_chunks', '1 if data.objective is span')
   tokens_per_microbatch = (
     train.batch_size // train.grad_accumulation_steps * train.seq_len
   )
-  if tokens_per_microbatch % train.loss_chunks:
-    raise wrong(train, 'loss_chunks', f'a divisor of {tokens_per_microbatch} tokens')
+  is_divisor = tokens_per_microbatch % train.loss_chunks == 0
+  accepted = f'a divisor of {tokens_per_microbatch} tokens'
+  require(train, is_divisor, 'loss_chunks', accepted)
 
 
 def _check_objective(cfg: RunConfig) -> None:
   model = cfg.model
   objective = 'prefix' if model.prefix_lm else OBJECTIVES[model.architecture]
-  if cfg.data.objective != objective:
-    accepted = (
-      f'{objective} if model.architecture is {model.architecture} and model.prefix_lm is '
-      f'{model.prefix_lm}'
-    )
-    raise wrong(cfg.data, 'objective', accepted)
+  accepted = (
+    f'{objective} if model.architecture is {model.architecture} and model.prefix_lm is '
+    f'{model.prefix_lm}'
+  )
+  require(cfg.data, cfg.data.objective == objective, 'objective', accepted)
 
 
 # --- JSON ---------------------------------------------------------------------------

@@ -6,11 +6,10 @@ import ast
 from collections.abc import Mapping
 import difflib
 import functools
-import types
 import typing
 
 from lmhp import sections
-from lmhp.declarations import Declaration, declared
+from lmhp.declarations import Declaration, declared, options_of
 from lmhp.errors import ConfigError, suggest
 from lmhp.registry import load_installed_plugins
 from lmhp.renamed_keys import RENAMED_KEYS
@@ -141,7 +140,7 @@ def parse(text: str, hint: object) -> object:
   ('a', 'b')
   """
   # The type of the key decides how its text is read.
-  options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  options = options_of(hint)
   word = text.strip().lower()
   if word == 'none' and type(None) in options:
     return None

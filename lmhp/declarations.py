@@ -173,7 +173,10 @@ def _check_item(
   if isinstance(item, (int, float)) and not isinstance(item, bool):
     # Raises OverflowError for an int that no float can hold.
     if not is_within_bounds(float(item), declaration):
-      raise wrong_value(path, value, _describe_bounds(declaration))
+      neutral = declaration.neutral
+      switch = '' if neutral is None else f' ({neutral} switches it off)'
+      bounds = declaration.bounds or 'a finite number'
+      raise wrong_value(path, value, f'{bounds}{switch}')
 
 
 def _wrong_choice(
@@ -200,24 +203,17 @@ def is_within_bounds(number: float, declaration: Declaration) -> bool:
   return is_number and low <= number <= high and not is_on_open_end
 
 
-def _describe_bounds(declaration: Declaration) -> str:
-  bounds = declaration.bounds or 'a finite number'
-  if declaration.neutral is None:
-    return bounds
-  return f'{bounds} ({declaration.neutral} switches it off)'
-
-
 # --- types --------------------------------------------------------------------------
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
+def options_of(hint: Any) -> tuple[Any, ...]:
   """Returns the members of a union, or the type alone."""
   return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _convert(value: Any, hint: Any) -> Any:
   """Converts a value to the nearest form that the type allows, without loss."""
-  options = _options(hint)
+  options = options_of(hint)
   if isinstance(value, np.generic):
     value = value.item()
   if isinstance(value, list):
@@ -225,9 +221,9 @@ def _convert(value: Any, hint: Any) -> Any:
 
   # A single value is accepted for a tuple.
   tuple_types = [option for option in options if typing.get_origin(option) is tuple]
-  if tuple_types and not isinstance(value, tuple) and value is not None:
-    if not _matches(value, hint):
-      value = (value,)
+  is_single = not isinstance(value, tuple) and value is not None
+  if tuple_types and is_single and not _matches(value, hint):
+    value = (value,)
   if tuple_types and isinstance(value, tuple):
     item_type = typing.get_args(tuple_types[0])[0]
     return tuple(_convert(item, item_type) for item in value)
@@ -246,26 +242,22 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _matches(value: object, hint: Any) -> bool:
   """Returns True if a value has one of the types of a union."""
-  return any(_matches_one(value, option) for option in _options(hint))
+  return any(_matches_one(value, option) for option in options_of(hint))
 
 
 def _matches_one(value: object, option: Any) -> bool:
-  if option is type(None):
-    return value is None
   if typing.get_origin(option) is tuple:
     item_type = typing.get_args(option)[0]
     return isinstance(value, tuple) and all(_matches(item, item_type) for item in value)
-  if option is bool:
-    return isinstance(value, bool)
-  if option in (int, float, str):
-    return isinstance(value, option) and not isinstance(value, bool)
-  return False
+  # A bool is an int in Python, but not a number here.
+  is_type = option in _TYPE_WORDS and isinstance(value, option)
+  return is_type and (option is bool or not isinstance(value, bool))
 
 
 def _describe_type(hint: Any) -> str:
   """Returns a type in words, such as "a number or None"."""
   words = []
-  for option in _options(hint):
+  for option in options_of(hint):
     if typing.get_origin(option) is tuple:
       item = _describe_type(typing.get_args(option)[0]).replace('a ', '', 1)
       words.append(f'a tuple of {item}s')

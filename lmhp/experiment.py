@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import os
 import sys
+import traceback
 import types
 from typing import Any, TypeAlias
 
@@ -133,13 +134,9 @@ def _line_number(path: str, error: BaseException) -> int | None:
   if isinstance(error, SyntaxError) and error.filename == path:
     return error.lineno
   # The innermost frame of the traceback that is in the file.
-  line = None
-  trace = error.__traceback__
-  while trace:
-    if trace.tb_frame.f_code.co_filename == path:
-      line = trace.tb_lineno
-    trace = trace.tb_next
-  return line
+  frames = traceback.walk_tb(error.__traceback__)
+  lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+  return lines[-1] if lines else None
 
 
 def _reason(error: BaseException) -> str:
@@ -167,7 +164,5 @@ def _missing_key(error: Exception) -> str | None:
   is_about_key = 'config is locked' in message or 'Did you mean' in message
   if cause is error and not is_about_key:
     return None
-  for word in message.removeprefix('Key ').replace('"', "'").split("'"):
-    if word.isidentifier():
-      return word
-  return None
+  words = message.removeprefix('Key ').replace('"', "'").split("'")
+  return next(filter(str.isidentifier, words), None)

@@ -108,9 +108,8 @@ def to_jsonable(value: Any) -> Any:
       return [to_jsonable(item) for item in array]
     # The shortest text of a float32 has fewer digits than the same number as a float64.
     value = float(str(array)) if array.dtype == np.float32 else array.item()
-  if isinstance(value, float) and not math.isfinite(value):
-    return str(value)
-  return str(value) if isinstance(value, os.PathLike) else value
+  is_nonfinite = isinstance(value, float) and not math.isfinite(value)
+  return str(value) if is_nonfinite or isinstance(value, os.PathLike) else value
 
 
 def from_jsonable(value: Any) -> Any:

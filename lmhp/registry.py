@@ -138,11 +138,12 @@ def importable_plugin_modules() -> tuple[str, ...]:
   """
   modules = {}
   for registry in _all:
-    for name in registry:
-      module = registry.module_of(name)
-      if module.split('.')[0] != _PACKAGE and module != EXPERIMENT_MODULE:
-        modules[module] = None
-  return tuple(modules)
+    modules |= dict.fromkeys(registry.module_of(name) for name in registry)
+  return tuple(
+    module
+    for module in modules
+    if module.split('.')[0] != _PACKAGE and module != EXPERIMENT_MODULE
+  )
 
 
 def load_plugin_modules(names: Iterable[str], source: str) -> None:

@@ -35,7 +35,12 @@ class Section:
   SECTION: ClassVar[str] = ''
 
   def __post_init__(self) -> None:
-    _check_keys(self)
+    # Each key is checked, and has its converted value from here on.
+    types_by_name = types_of(type(self))
+    for name, declaration in declared(self).items():
+      value = getattr(self, name)
+      value = check_value(path_of(self, name), value, types_by_name[name], declaration)
+      object.__setattr__(self, name, value)
     self.resolve()
 
   def resolve(self) -> None:
@@ -61,15 +66,6 @@ def section(name: str):
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
   return decorate
-
-
-def _check_keys(cfg: Section) -> None:
-  """Checks each key of a section, and sets its converted value."""
-  types_by_name = types_of(type(cfg))
-  for name, declaration in declared(cfg).items():
-    value = getattr(cfg, name)
-    value = check_value(path_of(cfg, name), value, types_by_name[name], declaration)
-    object.__setattr__(cfg, name, value)
 
 
 @functools.cache

@@ -59,16 +59,17 @@ def count(arguments: list[str]) -> int:
   descriptions = []
   for target in values.target:
     name, cfg = api.model_of(target)
-    description = describe(
-      name,
-      cfg,
-      seq_len=values.seq_len,
-      batch_size=values.batch_size,
-      device=values.device,
-      utilization=values.utilization,
-      tokens=values.tokens,
+    descriptions.append(
+      describe(
+        name,
+        cfg,
+        seq_len=values.seq_len,
+        batch_size=values.batch_size,
+        device=values.device,
+        utilization=values.utilization,
+        tokens=values.tokens,
+      )
     )
-    descriptions.append(description)
   if values.json:
     print(json.dumps([d.to_json() for d in descriptions], indent=2))
   else:

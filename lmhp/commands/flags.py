@@ -192,7 +192,5 @@ def workdir_or_default(values: argparse.Namespace, suffix: str = '') -> str:
   """
   if values.workdir is not None:
     return values.workdir
-  if values.config is None:
-    return os.path.join('runs', 'default' + suffix)
-  file_name = os.path.basename(values.config.partition(':')[0])
+  file_name = os.path.basename((values.config or 'default').partition(':')[0])
   return os.path.join('runs', os.path.splitext(file_name)[0] + suffix)

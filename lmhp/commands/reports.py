@@ -72,7 +72,8 @@ def report(arguments: list[str]) -> int:
   if values.output == '-':
     print(page.text(format_name))
     return 0
-  path = values.output or _default_path(values.path[0], format_name)
+  directory = values.path[0] if os.path.isdir(values.path[0]) else '.'
+  path = values.output or os.path.join(directory, f'report.{format_name}')
   page.save(path, format_name)
   # `page.answer` has the main results in at most three sentences.
   print('\n'.join([*page.answer, '', f'  {path}']))
@@ -95,8 +96,3 @@ def _format_of(values: argparse.Namespace) -> str:
       f'.{", .".join(FORMATS)}, or --format'
     )
   return ending
-
-
-def _default_path(source: str, format_name: str) -> str:
-  directory = source if os.path.isdir(source) else '.'
-  return os.path.join(directory, f'report.{format_name}')

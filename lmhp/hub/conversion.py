@@ -63,14 +63,13 @@ def params_from_tensors(
       param_slice.write(params[path], part)
 
   # The remaining tensors must not hold parameters.
-  if family.ignored_tensors:
-    arrays = {
-      name: array
-      for name, array in arrays.items()
-      if not re.fullmatch(family.ignored_tensors, name)
-    }
   expected = {tensor.name for tensor in tensors}
-  _check_other_tensors(expected, tied_names(family, cfg), arrays, source)
+  others = {
+    name: array
+    for name, array in arrays.items()
+    if name not in expected and not re.fullmatch(family.ignored_tensors, name)
+  }
+  _check_other_tensors(others, arrays, tied_names(family, cfg), source)
   return nest(params)
 
 
@@ -110,11 +109,10 @@ def _with_full_names(
     names: Names that the family has.
   """
   # Names of normalizations in the first files of BERT.
-  renamed = {}
-  for name, array in arrays.items():
-    name = re.sub(r'\.beta$', '.bias', name)
-    name = re.sub(r'\.gamma$', '.weight', name)
-    renamed[name] = array
+  renamed = {
+    re.sub(r'\.gamma$', '.weight', re.sub(r'\.beta$', '.bias', name)): array
+    for name, array in arrays.items()
+  }
 
   # The first word is missing if all names of the family begin with the same word, and no name
   # of the file does.
@@ -132,24 +130,24 @@ def _with_full_names(
 
 
 def _check_other_tensors(
-  expected: set[str],
-  tied: Mapping[str, str],
+  others: Mapping[str, np.ndarray],
   arrays: Mapping[str, np.ndarray],
+  tied: Mapping[str, str],
   source: str,
 ) -> None:
   """Checks the tensors that hold no parameters. They must be constants or copies of tensors.
 
   Args:
-    expected: Names of the tensors that hold parameters.
-    tied: {name of a copy: name of the tensor}.
+    others: {name: array} of these tensors.
     arrays: {name: array of the checkpoint}.
+    tied: {name of a copy: name of the tensor}.
     source: Name of the checkpoint, for error messages.
 
   Raises:
     ConfigError: If a tensor is neither a constant nor a copy, or if a copy differs.
   """
-  for name, array in arrays.items():
-    if name in expected or _BUFFERS.fullmatch(name):
+  for name, array in others.items():
+    if _BUFFERS.fullmatch(name):
       continue
     if name not in tied:
       raise ConfigError(f'{source}: {name}: unknown tensor for this model')

@@ -124,8 +124,7 @@ def write_directory(
   for i, shard in enumerate(shards):
     shard_name = f'model-{i + 1:05}-of-{len(shards):05}.safetensors'
     write_tensors(directory / shard_name, shard)
-    for name in shard:
-      shard_of[name] = shard_name
+    shard_of |= dict.fromkeys(shard, shard_name)
   total_bytes = sum(array.nbytes for array in tensors.values())
   index = {'metadata': {'total_size': total_bytes}, 'weight_map': shard_of}
   (directory / INDEX).write_text(json.dumps(index, indent=2))

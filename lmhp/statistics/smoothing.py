@@ -127,9 +127,6 @@ def _nearest(x: Floats, window: int) -> npt.NDArray[np.int64]:
   """Returns the positions (S, W) of the W values nearest to each, of increasing x."""
   n = len(x)
   first = np.clip(np.arange(n) - window + 1, 0, n - window)
-  if n <= window:
-    return first[:, None] + np.arange(window)
-
   # Move a window to the right while its next value is nearer than its first.
   for _ in range(window):
     following = np.minimum(first + window, n - 1)

@@ -6,8 +6,6 @@ experts.
 Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.
 """
 
-from __future__ import annotations
-
 from lmhp.hub.families.converters import (
   ConfigKeys,
   ConfigReader,

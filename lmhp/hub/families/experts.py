@@ -1,7 +1,5 @@
 """Fields and tensor names of experts that several families share."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from lmhp.hub.families.converters import ConfigReader, ModelFields

@@ -6,8 +6,6 @@ attend within chunks.
 Source: transformers 5, `models/llama4`.
 """
 
-from __future__ import annotations
-
 from lmhp.hub.families.converters import (
   ConfigKeys,
   ConfigReader,

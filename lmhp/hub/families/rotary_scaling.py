@@ -90,7 +90,7 @@ def _read_original_length(
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
   # Without an outer key, the length is in the object. If it is not there either, it is the
   # context of the model.
-  length = inner_length or cfg.max_seq_len if outer_length is None else outer_length
+  length = (inner_length or cfg.max_seq_len) if outer_length is None else outer_length
   accepted = 'a whole number of at least 1'
   inner.require(length >= 1, 'original_max_position_embeddings', length, accepted)
   return length

@@ -89,6 +89,11 @@ def write_layer_types(
   return ['full_attention' if window is None else local_type for window in cfg.windows]
 
 
+def _write_window(cfg: ModelConfig) -> ConfigKeys:
+  """Returns the key of the window, if a layer has one."""
+  return {'sliding_window': cfg.sliding_window} if any(cfg.windows) else {}
+
+
 def layers_with_positions(n_layers: int, period: int) -> list[bool]:
   """Returns True for each layer that has positions.
 
@@ -168,10 +173,7 @@ class WindowByLayer:
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
     """Returns layer_types, and the window if there is one."""
-    keys: ConfigKeys = {'layer_types': write_layer_types(cfg)}
-    if any(cfg.windows):
-      keys['sliding_window'] = cfg.sliding_window
-    return keys
+    return {'layer_types': write_layer_types(cfg), **_write_window(cfg)}
 
 
 def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
@@ -191,14 +193,11 @@ def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 
 def _write_upper_windows(cfg: ModelConfig) -> ConfigKeys:
-  is_used = any(cfg.windows)
-  keys: ConfigKeys = {
-    'use_sliding_window': is_used,
+  return {
+    'use_sliding_window': any(cfg.windows),
     'layer_types': write_layer_types(cfg),
+    **_write_window(cfg),
   }
-  if is_used:
-    keys['sliding_window'] = cfg.sliding_window
-  return keys
 
 
 WINDOW_IN_UPPER_LAYERS = FunctionConverter(_read_upper_windows, _write_upper_windows)
