@@ -346,6 +346,6 @@ def map_params(
       path = f'{prefix}/{name}' if prefix else name
       mapped[name] = map_params(function, branch, *other_branches, prefix=path)
     return mapped
-  if params is None or (isinstance(params, tuple) and not params):
+  if params is None or isinstance(params, tuple):
     return params
   return function(param_of(prefix, params), params, *others)
