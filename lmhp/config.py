@@ -188,10 +188,9 @@ def _check_representable(path: str, value: object) -> object:
     value = tuple(value.tolist()) if value.ndim else value.item()
   is_traced = keys()[path].traced
   for item in value if isinstance(value, (tuple, list)) else (value,):
-    if not isinstance(item, (int, float, np.number)):
-      continue
+    is_number = isinstance(item, (int, float, np.number))
     # Zero, infinities and NaN have a form in float32.
-    if item == 0 or item in (math.inf, -math.inf) or item != item:
+    if not is_number or item in (0, math.inf, -math.inf) or item != item:
       continue
     # A static number must fit into int64, and a traced one into a normal float32.
     if not is_traced and not -(2**63) < item < 2**63:

@@ -31,8 +31,7 @@ def _keys(version: int) -> dict[str, Declaration]:
   """Implements `keys`. `version` is part of the cache key, because plugins add keys."""
   declarations = {}
   for name, cls in SECTIONS.items():
-    for key, declaration in declared(cls).items():
-      declarations[f'{name}.{key}'] = declaration
+    declarations |= {f'{name}.{key}': value for key, value in declared(cls).items()}
   return declarations
 
 

@@ -79,17 +79,14 @@ def _split_section(
 ) -> tuple[Cfg, dict[str, np.generic | np.ndarray]]:
   values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   numbers = {}
-  # A traced value leaves the structure, so that one program serves all its values.
   for name, declaration in declared(cfg).items():
-    if not declaration.traced:
-      continue
     # A rate of dropout that is 0 stays in the structure, and the program has no dropout.
-    is_neutral = values[name] == declaration.neutral
-    is_static = declaration.static_when_neutral and is_neutral
-    if is_static and path_of(cfg, name) not in present:
-      continue
-    numbers[name] = encode(values[name], declaration)
-    values[name] = TRACED
+    is_off = declaration.static_when_neutral and values[name] == declaration.neutral
+    is_static = is_off and path_of(cfg, name) not in present
+    # A traced value leaves the structure, so that one program serves all its values.
+    if declaration.traced and not is_static:
+      numbers[name] = encode(values[name], declaration)
+      values[name] = TRACED
   return _copy_unchecked(cfg, values), numbers
 
 

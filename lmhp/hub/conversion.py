@@ -15,11 +15,11 @@ from lmhp.model.config import ModelConfig
 from lmhp.params import walk_arrays
 from lmhp.typing import PyTree
 
-_BUFFERS = re.compile(
+_BUFFERS = (
   r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
   r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
 )
-"""Names of tensors in older files that are constants, not parameters."""
+"""Pattern for the names of tensors in older files that are constants, not parameters."""
 
 _MIN_FLOAT_BYTES = 2
 """Size of the smallest accepted number. Quantized files have smaller ones."""
@@ -64,10 +64,11 @@ def params_from_tensors(
 
   # The remaining tensors must not hold parameters.
   expected = {tensor.name for tensor in tensors}
+  ignored = re.compile(f'{_BUFFERS}|{family.ignored_tensors}')
   others = {
     name: array
     for name, array in arrays.items()
-    if name not in expected and not re.fullmatch(family.ignored_tensors, name)
+    if name not in expected and not ignored.fullmatch(name)
   }
   _check_other_tensors(others, arrays, tied_names(family, cfg), source)
   return nest(params)
@@ -135,7 +136,7 @@ def _check_other_tensors(
   tied: Mapping[str, str],
   source: str,
 ) -> None:
-  """Checks the tensors that hold no parameters. They must be constants or copies of tensors.
+  """Checks the tensors that hold no parameters. They must be copies of other tensors.
 
   Args:
     others: {name: array} of these tensors.
@@ -144,11 +145,9 @@ def _check_other_tensors(
     source: Name of the checkpoint, for error messages.
 
   Raises:
-    ConfigError: If a tensor is neither a constant nor a copy, or if a copy differs.
+    ConfigError: If a tensor is no copy, or if a copy differs.
   """
   for name, array in others.items():
-    if _BUFFERS.fullmatch(name):
-      continue
     if name not in tied:
       raise ConfigError(f'{source}: {name}: unknown tensor for this model')
     # A copy of a tied tensor must be equal to the original.

@@ -21,7 +21,7 @@ from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.shards import SHARD_BYTES, read_directory, write_directory
+from lmhp.hub.tensor_file import SHARD_BYTES, read_directory, write_directory
 from lmhp.hub.tensor_names import checkpoint_tensors, has_head
 from lmhp.model.transformer import Model, build
 from lmhp.params import walk_arrays

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.hub.shards import INDEX, WEIGHTS, read_directory, write_directory
-from lmhp.hub.tensor_file import read_tensors
+from lmhp.hub.tensor_file import (
+  INDEX,
+  WEIGHTS,
+  read_directory,
+  read_tensors,
+  write_directory,
+)
 
 TENSORS = {name: np.full(10, i, np.float32) for i, name in enumerate('abcde')}
 
