@@ -150,10 +150,11 @@ def resolve(config: ConfigDict | Mapping[str, object] | RunConfig) -> RunConfig:
   for name in config:
     if name not in SECTIONS:
       raise ConfigError(f'{name}: no such section{suggest(str(name), SECTIONS)}')
-  sections = {
-    name: _resolve_section(name, config[name]) for name in SECTIONS if name in config
-  }
-  return RunConfig(**sections)
+  return RunConfig(
+    **{
+      name: _resolve_section(name, config[name]) for name in SECTIONS if name in config
+    }
+  )
 
 
 def _resolve_section(

@@ -51,11 +51,7 @@ def _facts(declaration: Declaration, default: object) -> list[str]:
     ('converted from ', ', '.join(declaration.converted_aliases)),
     ('', declaration.source),
   )
+  items = default if isinstance(default, tuple) else (default,)
+  default_text = '()' if default == () else ','.join(str(item) for item in items)
   facts = [label + text for label, text in labeled if text]
-  return [kind, f'default {_format_value(default)}', *facts]
-
-
-def _format_value(value: object) -> str:
-  if isinstance(value, tuple):
-    return ','.join(str(item) for item in value) or '()'
-  return str(value)
+  return [kind, f'default {default_text}', *facts]

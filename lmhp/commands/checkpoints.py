@@ -38,15 +38,16 @@ def generate(arguments: list[str]) -> int:
   # The import loads JAX, so mistakes in the flags are found before it.
   from lmhp import api
 
-  text = api.generate(
-    values.workdir[0],
-    values.prompt,
-    n_tokens=values.n_tokens,
-    temperature=values.temperature,
-    top_k=values.top_k,
-    seed=values.seed,
+  print(
+    api.generate(
+      values.workdir[0],
+      values.prompt,
+      n_tokens=values.n_tokens,
+      temperature=values.temperature,
+      top_k=values.top_k,
+      seed=values.seed,
+    )
   )
-  print(text)
   return 0
 
 

@@ -61,8 +61,7 @@ def sweep(arguments: list[str]) -> int:
   from lmhp.sweeping import summary
 
   if values.dry_run:
-    estimate = api.plan_sweep(values.config, overrides=overrides)
-    print(summary.format_estimate(estimate))
+    print(summary.format_estimate(api.plan_sweep(values.config, overrides=overrides)))
     return 0
   result = api.sweep(
     values.config,

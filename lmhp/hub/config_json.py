@@ -182,8 +182,7 @@ def model_config(
     ConfigError: If the model cannot be expressed. The message is one line with the source,
       the key, the value and the accepted values.
   """
-  reader = ConfigReader(config, source)
-  return _read_model(reader, config.get('model_type'))
+  return _read_model(ConfigReader(config, source), config.get('model_type'))
 
 
 def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
@@ -241,13 +240,11 @@ def _name_keys_of_file(
   message: str, reader: ConfigReader, key_of_field: Mapping[str, str]
 ) -> str:
   """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
-
   # If a field does not come from a key of the file, its name is not replaced.
-  def key_of(match: re.Match[str]) -> str:
-    field = match[1]
-    return reader.prefix + key_of_field[field] if field in key_of_field else match[0]
-
-  converted = re.sub(r'model\.(\w+)', key_of, message)
+  names = {f'model.{field}': reader.prefix + key for field, key in key_of_field.items()}
+  converted = re.sub(
+    r'model\.\w+', lambda match: names.get(match[0], match[0]), message
+  )
   return (
     converted
     if converted.startswith(f'{reader.source}: ')

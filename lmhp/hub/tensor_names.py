@@ -146,11 +146,11 @@ class _TensorTable:
     if tensor_name.startswith('.'):
       tensor_name = self._family.layer_name + tensor_name
     for segment in self._segments:
-      present = []
-      for name in modules.split():
-        module = segment.prefix + name.removeprefix(f'{segment.stack}/')
-        if module in self._modules:
-          present.append(self._modules.pop(module))
+      names = [
+        segment.prefix + name.removeprefix(f'{segment.stack}/')
+        for name in modules.split()
+      ]
+      present = [self._modules.pop(name) for name in names if name in self._modules]
       for last_name in present[0] if present else ():
         params = [params_by_name[last_name] for params_by_name in present]
         full_name = _with_suffix(tensor_name, last_name, params[0])

@@ -74,10 +74,8 @@ def _expand(types: Sequence[tuple[Sequence[str], int]], limit: int) -> list[str]
 
 def _write_windows(cfg: ModelConfig) -> ConfigKeys:
   layers = ['global' if window is None else 'local' for window in cfg.windows]
-  keys: ConfigKeys = {'attention_types': [[layers, 1]]}
-  if 'local' in layers:
-    keys['window_size'] = cfg.sliding_window
-  return keys
+  window_keys = {'window_size': cfg.sliding_window} if 'local' in layers else {}
+  return {'attention_types': [[layers, 1]], **window_keys}
 
 
 GPT_NEO = register_family(
