@@ -15,7 +15,7 @@ from etils import epath
 
 from lmhp.errors import ConfigError, suggest
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.converters import ConfigReader, ModelFields
+from lmhp.hub.families.converters import MAX_PRINTED, ConfigReader, ModelFields
 from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
@@ -32,9 +32,6 @@ MAX_DEPTH = 20
 
 MAX_LAYERS = 100_000
 """Largest accepted number of layers, so that a list with one item per layer stays small."""
-
-_MAX_PRINTED = 80
-"""Longest part of a file that an error message repeats, in characters."""
 
 
 # --- files and JSON -----------------------------------------------------------------
@@ -116,7 +113,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
     if len(content) < len(pairs):
       repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
       raise ConfigError(
-        f'{source}: {repeated[:_MAX_PRINTED]}: got the key twice, expected it once'
+        f'{source}: {repeated[:MAX_PRINTED]}: got the key twice, expected it once'
       )
     return content
 

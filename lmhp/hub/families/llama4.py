@@ -51,10 +51,9 @@ def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   attends to all tokens. layer_types overrides this default.
   """
   chunk = reader.take('attention_chunk_size', 8192, int, None)
-  layers = read_layer_types(reader, cfg, _LAYER_TYPES)
-  if layers is None:
-    has_positions = layers_with_positions(cfg.n_layers, cfg.no_position_every)
-    layers = ['local' if chunk and has else 'global' for has in has_positions]
+  has_positions = layers_with_positions(cfg.n_layers, cfg.no_position_every)
+  default = ['local' if chunk and has else 'global' for has in has_positions]
+  layers = read_layer_types(reader, cfg, default, _LAYER_TYPES)
 
   # Read all keys, even if they have no effect. A key that is not read is an error.
   is_tempered = reader.take('attn_temperature_tuning', True, bool, int)

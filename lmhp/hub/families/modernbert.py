@@ -29,10 +29,9 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """
   width = reader.take('local_attention', 128, int)
   period = reader.take_positive('global_attn_every_n_layers', 3)
-  layers = read_layer_types(reader, cfg)
-  if not layers:
-    # Numbered from 0, so the first layer has no window.
-    layers = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
+  # Numbered from 0, so the first layer has no window.
+  default = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
+  layers = read_layer_types(reader, cfg, default)
   return window_fields(reader, layers, width // 2 + 1)
 
 

@@ -183,11 +183,9 @@ class Rotary:
     is_only_global_scaled = (
       fields_local['rotary_scaling'] == 'none'
       and fields_global['rotary_scaling'] != 'none'
+      and fields_global['rotary_fraction'] == fields_local['rotary_fraction']
     )
-    is_same_fraction = (
-      fields_global['rotary_fraction'] == fields_local['rotary_fraction']
-    )
-    if is_only_global_scaled and is_same_fraction:
+    if is_only_global_scaled:
       return {
         'rotary_base_local': fields_local['rotary_base'],
         'rotary_scaling_local': False,

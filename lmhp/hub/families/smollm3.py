@@ -13,17 +13,15 @@ from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import (
   LAYERS_WITHOUT_POSITIONS,
-  only_full_attention,
+  check_no_windows,
   read_layer_types,
 )
 from lmhp.model.config import ModelConfig
 
 
-def _check_no_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+def _read_no_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Checks that no layer has a window, and returns no fields."""
-  layers = read_layer_types(reader, cfg)
-  if layers is not None and 'local' in layers:
-    raise only_full_attention(reader)
+  check_no_windows(reader, read_layer_types(reader, cfg, default=['global']))
   return {}
 
 
@@ -43,7 +41,7 @@ SMOLLM3 = register_family(
     ignored_keys=('sliding_window', 'max_window_layers'),
     converters=(
       LAYERS_WITHOUT_POSITIONS,
-      FunctionConverter(_check_no_windows),
+      FunctionConverter(_read_no_windows),
       Rotary(2e6),
     ),
   )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import dataclasses
 
-from lmhp.errors import ConfigError
 from lmhp.hub.families.converters import (
   ConfigKeys,
   ConfigReader,
@@ -53,17 +52,21 @@ def window_fields(
 
 
 def read_layer_types(
-  reader: ConfigReader, cfg: ModelConfig, names: Mapping[str, str] = LAYER_TYPES
-) -> list[str] | None:
+  reader: ConfigReader,
+  cfg: ModelConfig,
+  default: list[str],
+  names: Mapping[str, str] = LAYER_TYPES,
+) -> list[str]:
   """Returns 'local' or 'global' for each layer, as the key layer_types lists them.
 
   Args:
     reader: Reader of the config.json.
     cfg: Model, for its number of layers.
+    default: Layer types if the key is absent.
     names: {layer type in the file: 'local' or 'global'}.
 
   Returns:
-    One layer type per layer, or None if the key is absent.
+    One layer type per layer.
 
   Raises:
     ConfigError: If a layer type is unknown, or if the list has the wrong length.
@@ -71,7 +74,7 @@ def read_layer_types(
   # The default is None. The accepted types are a list and null, which is also None.
   layer_types = reader.take('layer_types', None, list, None)
   if layer_types is None:
-    return None
+    return default
   for layer_type in layer_types:
     is_name = isinstance(layer_type, str) and layer_type in names
     accepted = f'{" or ".join(names)} for each layer'
@@ -108,13 +111,10 @@ def layers_with_positions(n_layers: int, period: int) -> list[bool]:
   return [not period or number % period != 0 for number in range(1, n_layers + 1)]
 
 
-def only_full_attention(reader: ConfigReader) -> ConfigError:
-  """Builds the error for windows in a file that switches them off."""
-  return reader.error(
-    'layer_types',
-    'sliding_attention',
-    'only full_attention, since use_sliding_window is false',
-  )
+def check_no_windows(reader: ConfigReader, layers: Sequence[str]) -> None:
+  """Checks that no layer has a window, in a file that switches windows off."""
+  accepted = 'only full_attention, since use_sliding_window is false'
+  reader.require('local' not in layers, 'layer_types', 'sliding_attention', accepted)
 
 
 # --- converters ---------------------------------------------------------------------
@@ -165,10 +165,9 @@ class WindowByLayer:
       period = reader.take_positive(key, period)
 
     window = reader.take('sliding_window', self.window, int, None)
-    layers = read_layer_types(reader, cfg)
-    if layers is None:
-      # Numbered from 1, so the n-th layer is the first without a window.
-      layers = ['local' if i % period else 'global' for i in range(1, cfg.n_layers + 1)]
+    # Numbered from 1, so the n-th layer is the first without a window.
+    default = ['local' if i % period else 'global' for i in range(1, cfg.n_layers + 1)]
+    layers = read_layer_types(reader, cfg, default)
     return window_fields(reader, layers, window)
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
@@ -181,14 +180,13 @@ def _read_upper_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   is_used = reader.take('use_sliding_window', False, bool)
   window = reader.take('sliding_window', 4096, int, None)
   first = reader.take('max_window_layers', 28, int)
-  layers = read_layer_types(reader, cfg)
-  if layers is None:
-    has_window = is_used and window is not None
-    layers = [
-      'local' if has_window and i >= first else 'global' for i in range(cfg.n_layers)
-    ]
-  elif 'local' in layers and not is_used:
-    raise only_full_attention(reader)
+  has_window = is_used and window is not None
+  default = [
+    'local' if has_window and i >= first else 'global' for i in range(cfg.n_layers)
+  ]
+  layers = read_layer_types(reader, cfg, default)
+  if not is_used:
+    check_no_windows(reader, layers)
   return window_fields(reader, layers, window)
 
 
