@@ -82,7 +82,7 @@ class Winner:
   mean: float
   runner_up: float
   confidence: float
-  correlation: float
+  correlation: float = 0.0
   expected: float = math.nan
   low: float = math.nan
   high: float = math.nan
