@@ -33,9 +33,8 @@ def main(report: str) -> None:
     page.goto(pathlib.Path(report).absolute().as_uri())
     page.screenshot(path=FOLDER / 'report.png')
 
-    # The first figure that shows the response to a hyperparameter.
-    figure = page.locator('figure').filter(has_text='learning_rate').first
-    figure.screenshot(path=FOLDER / 'response.png')
+    # The response to the hyperparameter with the smallest p-value, the learning rate.
+    page.locator('#figure-response-0').screenshot(path=FOLDER / 'response.png')
     browser.close()
 
 
