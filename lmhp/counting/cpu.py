@@ -68,7 +68,11 @@ def _read(path: os.PathLike[str], key: str) -> Device | None:
 
 
 def processor_name() -> str:
-  """Returns the model name of the processor, or its architecture if there is none."""
+  """Returns the model name of the processor, or its architecture if there is none.
+
+  >>> isinstance(processor_name(), str)
+  True
+  """
   return processor_fact('model name') or platform.processor() or platform.machine()
 
 
@@ -77,6 +81,9 @@ def processor_fact(name: str) -> str:
 
   Args:
     name: Name of the fact in /proc/cpuinfo, such as `flags`.
+
+  >>> processor_fact('no such fact')
+  ''
   """
   with contextlib.suppress(OSError):
     for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
