@@ -5,13 +5,13 @@ A rung is a step at which trials are scored, and at which the worst trials may b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 import dataclasses
 
-from lmhp.config_keys import parse, suggest_key
+from lmhp.config_keys import suggest_key
 from lmhp.declarations import Declaration, declared, static
 from lmhp.errors import ConfigError
-from lmhp.sections import Section, add_keys, require, section, types_of, wrong
+from lmhp.sections import Section, add_keys, require, section, wrong
 from lmhp.sweeping.search import bayesian, designs, grid, population_exchange
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchMethod
 from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS
@@ -387,27 +387,3 @@ def unknown_key(name: str) -> ConfigError:
   """Builds the error for a key of a sweep that does not exist. It suggests a key."""
   path = f'sweep.{name}'
   return ConfigError(f'{path}: no such key{suggest_key(path, sweep_keys())}')
-
-
-def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
-  """Returns a sweep with other values.
-
-  A new budget replaces the old one.
-
-  Args:
-    sweep: The sweep.
-    values: {key without its section: value, or text as on the command line}.
-
-  Raises:
-    ConfigError: If a key does not exist, or a value is not accepted.
-  """
-  types = types_of(SweepConfig)
-  changes: dict[str, object] = {}
-  if any(name in BUDGETS for name in values):
-    # A new budget replaces the old one, of whatever kind.
-    changes.update(dict.fromkeys(BUDGETS))
-  for name, value in values.items():
-    if f'sweep.{name}' not in sweep_keys():
-      raise unknown_key(name)
-    changes[name] = parse(value, types[name]) if isinstance(value, str) else value
-  return dataclasses.replace(sweep, **changes)

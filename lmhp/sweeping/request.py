@@ -9,11 +9,13 @@ import os
 
 from lmhp import config as config_lib, experiment
 from lmhp.config import ConfigDict
+from lmhp.config_keys import parse
 from lmhp.errors import ConfigError
 from lmhp.experiment import BaseConfig
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
-from lmhp.sweeping import config as sweep_config, space as spaces
-from lmhp.sweeping.config import SweepConfig
+from lmhp.sections import types_of
+from lmhp.sweeping import space as spaces
+from lmhp.sweeping.config import BUDGETS, SweepConfig, sweep_keys, unknown_key
 from lmhp.sweeping.language_model_checks import checked_language_model
 from lmhp.sweeping.store.manifest import Origin, StudyManifest
 from lmhp.sweeping.store.study import read_manifest
@@ -85,7 +87,7 @@ def build_request(
     raise ConfigError(
       f'sweep: got {type(requested_sweep).__name__}, expected an lmhp.SweepConfig'
     )
-  checked_sweep = sweep_config.override(requested_sweep, sweep_overrides)
+  checked_sweep = override(requested_sweep, sweep_overrides)
 
   task: Task
   # A config is a sweep of lmhp's trainer. Anything else is a task.
@@ -127,3 +129,27 @@ def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
     ),
     plugins=importable_plugin_modules(),
   )
+
+
+def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
+  """Returns a sweep with other values.
+
+  A new budget replaces the old one.
+
+  Args:
+    sweep: The sweep.
+    values: {key without its section: value, or text as on the command line}.
+
+  Raises:
+    ConfigError: If a key does not exist, or a value is not accepted.
+  """
+  types = types_of(SweepConfig)
+  changes: dict[str, object] = {}
+  if any(name in BUDGETS for name in values):
+    # A new budget replaces the old one, of whatever kind.
+    changes.update(dict.fromkeys(BUDGETS))
+  for name, value in values.items():
+    if f'sweep.{name}' not in sweep_keys():
+      raise unknown_key(name)
+    changes[name] = parse(value, types[name]) if isinstance(value, str) else value
+  return dataclasses.replace(sweep, **changes)

@@ -292,7 +292,8 @@ class Population:
     def build() -> jax.stages.Compiled:
       function = self.programs.chunk_function(hold_after_nonfinite=is_vmap)
       # A tree of axes has the structure of the arguments.
-      steps_axes = ChunkSteps(None if is_vmap else 0, None, None)  # pyright: ignore[reportArgumentType]
+      steps_axis = None if is_vmap else 0
+      steps_axes = ChunkSteps(steps_axis, None, None)  # pyright: ignore[reportArgumentType]
       axes = (0, self._hyper_axes, self.data_axis, steps_axes)
       jitted = jax.jit(self._for_all_members(function, axes), donate_argnums=0)
       return compile_deterministic(

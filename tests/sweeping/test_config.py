@@ -5,7 +5,8 @@ import collections
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.sweeping.config import SweepConfig, override, sweep_keys
+from lmhp.sweeping.config import SweepConfig, sweep_keys
+from lmhp.sweeping.request import override
 
 
 def test_each_alias_belongs_to_one_key():
