@@ -1,0 +1,353 @@
+"""Files and data frames as raw tables: CSV and its dialects, JSON, JSON lines, parquet."""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Mapping, Sequence
+import csv
+import gzip
+import io
+import json
+import lzma
+import math
+from typing import TYPE_CHECKING
+import zlib
+
+from etils import epath
+import numpy as np
+
+from lmhp.analysis.runs.cells import parse_column, split_spread
+from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
+from lmhp.errors import ConfigError
+
+if TYPE_CHECKING:
+  import pandas as pd
+
+DELIMITED = ('.csv', '.tsv', '.txt')
+JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
+COMPRESSED = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
+DELIMITERS = ',\t;|'
+STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epoch')
+"""Names of the column that orders the rows of a log."""
+
+Record = dict[str, object]
+
+
+def is_table_file(path: epath.Path) -> bool:
+  """Returns True for the path of a file that `read_file` can read."""
+  return _suffix(path) in (*DELIMITED, *JSON_SUFFIXES, '.parquet')
+
+
+def read_file(path: epath.Path) -> RawTable:
+  """Reads a file of runs.
+
+  Args:
+    path: A `.csv`, `.tsv`, `.txt`, `.json`, `.jsonl` or `.parquet` file. All but parquet may
+      end in `.gz`, `.bz2` or `.xz`.
+
+  Raises:
+    ConfigError: If the file cannot be read in the format of its suffix, or has no rows.
+  """
+  suffix = _suffix(path)
+  try:
+    if suffix == '.parquet':
+      from lmhp.sweeping.store import curves
+
+      table = from_records([_flatten(row) for row in curves.read(path).to_pylist()])
+    elif suffix in JSON_SUFFIXES:
+      table = _read_json(_read_text(path))
+    else:
+      table = _read_delimited(_read_text(path), '\t' if suffix == '.tsv' else '')
+  except (ValueError, csv.Error, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    # A UnicodeDecodeError and the errors of pyarrow are ValueErrors.
+    detail = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ConfigError(f'{path}: cannot be read as {suffix[1:]} ({detail})') from None
+  if not len(table):
+    raise ConfigError(f'{path}: got no rows, expected one row per run')
+  return table
+
+
+def from_frame(frame: pd.DataFrame) -> RawTable:
+  """Returns the raw table of a pandas DataFrame. A named index becomes columns."""
+  if any(frame.index.names):
+    frame = frame.reset_index()
+  columns: dict[str, list[object]] = {}
+  for name in frame.columns:
+    label = '.'.join(map(str, name)) if isinstance(name, tuple) else str(name)
+    columns[_unused(label, columns)] = [_plain(value) for value in frame[name].tolist()]
+  return from_records(_expand_objects(RawTable(columns).rows()))
+
+
+def _suffix(path: epath.Path) -> str:
+  """Returns the suffix of a file, without the one of a compression."""
+  suffixes = [suffix.lower() for suffix in path.suffixes]
+  if suffixes and suffixes[-1] in COMPRESSED:
+    suffixes.pop()
+  return suffixes[-1] if suffixes else ''
+
+
+def _read_text(path: epath.Path) -> str:
+  data = path.read_bytes()
+  decompress = COMPRESSED.get(path.suffix.lower())
+  if decompress is not None:
+    data = decompress(data)
+  if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+    return data.decode('utf-16')
+  # A byte order mark is no part of the first column's name.
+  return data.decode('utf-8-sig')
+
+
+def _plain(value: object) -> object:
+  """Returns a cell of a data frame as a Python value. NaN in a column of words is missing."""
+  if value is None or type(value).__name__ in ('NAType', 'NaTType'):
+    return None
+  if isinstance(value, np.generic):
+    value = value.item()
+  if isinstance(value, float) and math.isnan(value):
+    return None
+  return tuple(value) if isinstance(value, list) else value
+
+
+# --- delimited text ---------------------------------------------------------------------
+
+
+def _read_delimited(text: str, delimiter: str) -> RawTable:
+  """Reads comma-, tab-, semicolon- or bar-separated text with a header."""
+  # Lines of comments may stand before the header.
+  lines = text.splitlines()
+  while lines and (not lines[0].strip() or lines[0].startswith('#')):
+    lines.pop(0)
+  if not lines:
+    return RawTable({})
+  if not delimiter:
+    delimiter = max(DELIMITERS, key=lines[0].count)
+  rows = list(csv.reader(io.StringIO('\n'.join(lines)), delimiter=delimiter))
+  header = [name.strip() for name in rows[0]]
+  cells = [row for row in rows[1:] if any(cell.strip() for cell in row)]
+
+  # Rows may be longer or shorter than the header.
+  notes = []
+  n_long = sum(len(row) > len(header) and any(row[len(header) :]) for row in cells)
+  n_short = sum(len(row) < len(header) for row in cells)
+  if n_long:
+    notes.append(
+      f'{n_long} of {len(cells)} rows have more cells than the header; the rest was left out.'
+    )
+  if n_short:
+    notes.append(
+      f'{n_short} of {len(cells)} rows have fewer cells than the header; those are missing.'
+    )
+
+  decimal_comma = delimiter == ';'
+  columns: dict[str, list[object]] = {}
+  texts: dict[str, list[str]] = {}
+  for i, name in enumerate(header):
+    column = [row[i] if i < len(row) else '' for row in cells]
+    # A second column of the same name is kept only if it differs.
+    if name in texts and texts[name] == column:
+      continue
+    name = _unused(name, columns)
+    texts[name] = column
+    spread = split_spread(column)
+    if spread is None:
+      columns[name] = parse_column(column, decimal_comma)
+      continue
+    columns[name] = parse_column(spread[0], decimal_comma)
+    columns[_unused(f'{name}_std', columns)] = parse_column(spread[1], decimal_comma)
+  table = RawTable(columns)
+  if any(isinstance(cell, dict) for column in columns.values() for cell in column):
+    table = from_records(_expand_objects(table.rows()))
+  return RawTable(table.columns, notes=tuple(notes))
+
+
+def _unused(name: str, columns: Mapping[str, object]) -> str:
+  """Returns a name that no column has. A column without a name is called 'index'."""
+  name = name or 'index'
+  unused = name
+  number = 1
+  while unused in columns:
+    number += 1
+    unused = f'{name}.{number}'
+  return unused
+
+
+def _expand_objects(records: Sequence[Mapping[str, object]]) -> list[Record]:
+  """Replaces cells that hold an object by a column for each of its keys.
+
+  The keys of W&B's column `config` and of MLflow's `params` are columns without this prefix.
+  """
+  expanded = []
+  for record in records:
+    row: Record = {}
+    for name, value in record.items():
+      if isinstance(value, Mapping):
+        row |= _flatten(value, f'{name}.')
+      else:
+        row[name] = value
+    expanded.append(row)
+  return expanded
+
+
+# --- JSON -------------------------------------------------------------------------------
+
+
+def _read_json(text: str) -> RawTable:
+  """Reads JSON: lines, a list of runs, an object of runs, or an object of columns."""
+  try:
+    value = json.loads(text)
+  except ValueError:
+    value = [json.loads(line) for line in text.splitlines() if line.strip()]
+  records = _records(value)
+  # A list of records with a step inside a record is the curve of the run.
+  rows = []
+  curves: dict[int, Curve] = {}
+  for record in records:
+    curve = _take_curve(record)
+    if curve is not None:
+      curves[len(rows)] = curve
+    rows.append(_flatten(record))
+  table = from_records(rows)
+  return RawTable(table.columns, curves=curves)
+
+
+def _records(value: object) -> list[Record]:
+  """Returns the runs in a JSON value.
+
+  Raises:
+    ValueError: If it holds no runs.
+  """
+  if isinstance(value, list):
+    records = [dict(record) for record in value if isinstance(record, Mapping)]
+    if len(records) < len(value):
+      raise ValueError('expected a list of objects, one per run')
+    return records
+  if not isinstance(value, Mapping) or not value:
+    raise ValueError('expected a list of objects, or an object of runs')
+
+  # {name: run}, or {name: [run of each seed]}.
+  values = list(value.values())
+  if all(isinstance(each, Mapping) for each in values):
+    if _is_column_oriented(values):
+      return _from_columns({k: list(v.values()) for k, v in value.items()})
+    return _named_runs(value)
+  if all(_is_list_of_records(each) for each in values) and len(values) > 1:
+    return [
+      {'name': name, **record} for name, records in value.items() for record in records
+    ]
+
+  # {column: list}.
+  lengths = {len(each) for each in values if isinstance(each, list)}
+  if len(lengths) == 1 and all(isinstance(each, list) for each in values):
+    if not _is_list_of_records(values[0]):
+      return _from_columns(value)
+
+  # An envelope, such as {"date": ..., "results": [...]}: the longest list of runs in it.
+  lists = [each for each in values if _is_list_of_records(each)]
+  groups = [each for each in values if isinstance(each, Mapping)]
+  if lists and not _has_step(max(lists, key=len)):
+    return [dict(record) for record in max(lists, key=len)]
+  nested = [each for each in groups if _holds_runs(each)]
+  if nested:
+    return _records(max(nested, key=len))
+  return [dict(value)]
+
+
+def _named_runs(runs: Mapping[str, Mapping[str, object]]) -> list[Record]:
+  """Returns the runs of {name: run}, or of objects of runs inside each other.
+
+  An entry that shares no key with another, such as a description of the study, is left out.
+  """
+  records = []
+  for name, run in runs.items():
+    others = [set(other) for each, other in runs.items() if each != name]
+    if others and not any(set(run) & other for other in others):
+      continue
+    inner = [each for each in run.values() if isinstance(each, Mapping)]
+    if len(inner) == len(run) and _holds_runs(run):
+      records += [
+        {'name': name, 'name.2': each.pop('name'), **each} for each in _named_runs(run)
+      ]
+    else:
+      records.append({'name': name, **run})
+  return records
+
+
+def _is_list_of_records(value: object) -> bool:
+  return (
+    isinstance(value, list)
+    and bool(value)
+    and all(isinstance(each, Mapping) for each in value)
+  )
+
+
+def _holds_runs(value: Mapping[str, object]) -> bool:
+  """Returns True for an object of at least two objects that share a key."""
+  records = [set(each) for each in value.values() if isinstance(each, Mapping)]
+  return len(records) == len(value) >= 2 and bool(set.intersection(*records))
+
+
+def _is_column_oriented(values: Sequence[Mapping[str, object]]) -> bool:
+  """Returns True for {column: {row number: value}}, as pandas writes it."""
+  keys = list(values[0])
+  return bool(keys) and all(
+    list(each) == keys and all(key.isdigit() for key in each) for each in values
+  )
+
+
+def _from_columns(columns: Mapping[str, list[object]]) -> list[Record]:
+  return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def _has_step(records: Sequence[Mapping[str, object]]) -> bool:
+  return any(name in records[0] for name in STEP_NAMES)
+
+
+def _take_curve(record: Record) -> Curve | None:
+  """Removes the logs of a run from its record, and returns them as a curve."""
+  curve: dict[str, np.ndarray] = {}
+  for name, value in list(record.items()):
+    if _is_list_of_records(value) and _has_step(value):
+      del record[name]
+      curve |= _log_curve(value)
+    elif isinstance(value, Mapping) and _is_history(value):
+      del record[name]
+      curve |= {key: np.asarray(column, np.float64) for key, column in value.items()}
+  if not curve:
+    return None
+  step = next((name for name in STEP_NAMES if name in curve), '')
+  length = len(next(iter(curve.values())))
+  curve['step'] = curve.pop(step) if step else np.arange(length, dtype=np.float64)
+  return curve
+
+
+def _log_curve(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
+  names = dict.fromkeys(name for row in rows for name in row)
+  curve = {}
+  for name in names:
+    column = [row.get(name) for row in rows]
+    numbers = [v if isinstance(v, (int, float)) else math.nan for v in column]
+    curve[name] = np.asarray(numbers, np.float64)
+  return {name: column for name, column in curve.items() if np.isfinite(column).any()}
+
+
+def _is_history(value: Mapping[str, object]) -> bool:
+  """Returns True for {metric: list of numbers} with lists of one length above 1."""
+  lengths = set()
+  for column in value.values():
+    if not isinstance(column, list) or len(column) < 2:
+      return False
+    if not all(isinstance(each, (int, float)) for each in column):
+      return False
+    lengths.add(len(column))
+  return len(lengths) == 1
+
+
+def _flatten(record: Mapping[str, object], prefix: str = '') -> Record:
+  """Returns nested objects by dotted path, with lists as tuples."""
+  flat: Record = {}
+  for key, value in record.items():
+    if isinstance(value, Mapping):
+      flat |= _flatten(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = tuple(value) if isinstance(value, list) else value
+  return flat

@@ -1,0 +1,241 @@
+"""Tables in other shapes than one row per run, turned into that shape.
+
+Four shapes are known: W&B's export of a chart, with one column per run; a log with one row per
+step of each run; long form, with a column for the name of the swept hyperparameter and one for
+its value; and settings that stand in the names of the runs, such as `lr_0.001`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+import re
+
+import numpy as np
+
+from lmhp.analysis.runs.cells import parse_number
+from lmhp.analysis.runs.names import PROGRESS, column_name
+from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
+from lmhp.analysis.runs.roles import HYPERPARAMETER, IDENTITY, METADATA_ROLE
+
+SWEPT_NAMES = frozenset(
+  'sweep swept param parameter hyperparameter hparam axis variable factor knob'.split()
+)
+SWEPT_VALUES = frozenset('value val setting level'.split())
+UNFINISHED = 0.9
+"""A run whose curve ends before this fraction of the longest one is unfinished."""
+MIN_STEPS = 5
+"""Mean number of rows per run from which rows are read as the steps of a run."""
+
+_CHART_COLUMN = re.compile(r'(.+) - ([^-]+?)(__MIN|__MAX)?')
+_SETTING = re.compile(r'([A-Za-z]+(?:_[A-Za-z]+)*)[_=:]?(-?\d[\d.]*(?:e-?\d+)?[KMB]?)')
+
+
+def one_row_per_run(table: RawTable) -> RawTable:
+  """Returns a table with one row per run, whatever the shape of the given one is.
+
+  >>> table = RawTable({'sweep': ['lr', 'wd'], 'value': [0.1, 0.2], 'loss': [3.0, 3.1]})
+  >>> dict(one_row_per_run(table).columns)
+  {'loss': [3.0, 3.1], 'lr': [0.1, None], 'wd': [None, 0.2]}
+  """
+  table = _lists_as_curves(table)
+  for reshape in (_from_chart, _from_steps, _from_long_form):
+    reshaped = reshape(table)
+    if reshaped is not None:
+      return dataclasses.replace(reshaped, notes=(*table.notes, *reshaped.notes))
+  return table
+
+
+def _lists_as_curves(table: RawTable) -> RawTable:
+  """Moves columns of lists of numbers, such as `val_losses`, to the curves of the runs."""
+  lists = [name for name, column in table.columns.items() if _is_history(name, column)]
+  if not lists:
+    return table
+  curves = {row: dict(curve) for row, curve in table.curves.items()}
+  for name in lists:
+    for row, values in enumerate(table.columns[name]):
+      if isinstance(values, tuple):
+        curve = curves.setdefault(row, {'step': np.arange(len(values), dtype=np.float64)})
+        if len(values) == len(curve['step']):
+          curve[name] = np.asarray(values, np.float64)
+  columns = {name: c for name, c in table.columns.items() if name not in lists}
+  return dataclasses.replace(table, columns=columns, curves=curves)
+
+
+def _is_history(name: str, column: Sequence[object]) -> bool:
+  """Returns True for lists of at least `MIN_STEPS` numbers under the name of a metric."""
+  lists = [value for value in column if isinstance(value, tuple)]
+  if not lists or len(lists) < sum(value is not None for value in column):
+    return False
+  are_numbers = all(isinstance(each, (int, float)) for value in lists for each in value)
+  is_long = np.median([len(value) for value in lists]) >= MIN_STEPS
+  return are_numbers and bool(is_long) and column_name(name).is_metric
+
+
+# --- charts -----------------------------------------------------------------------------
+
+
+def _from_chart(table: RawTable) -> RawTable | None:
+  """Reads W&B's export of a chart: a step, and columns called `RUN - METRIC`."""
+  names = list(table.columns)
+  if len(names) < 2 or column_name(names[0]).text not in (*PROGRESS, 'relative_time'):
+    return None
+  matches = {name: _CHART_COLUMN.fullmatch(name) for name in names[1:]}
+  if not all(matches.values()):
+    return None
+
+  # {run: {metric: values}}. The columns of smallest and largest values repeat the metric.
+  runs: dict[str, dict[str, np.ndarray]] = {}
+  for name, match in matches.items():
+    if match and not match.group(3):
+      run = runs.setdefault(match.group(1), {})
+      run[match.group(2)] = _numbers(table.columns[name])
+  step = _numbers(table.columns[names[0]])
+  records = []
+  curves: dict[int, Curve] = {}
+  for name, metrics in runs.items():
+    has_value = np.any([np.isfinite(column) for column in metrics.values()], 0)
+    curve = {'step': step[has_value]}
+    record: dict[str, object] = {'run': name}
+    for metric, column in metrics.items():
+      curve[metric] = column[has_value]
+      finite = column[np.isfinite(column)]
+      record[metric] = float(finite[-1]) if len(finite) else None
+    record['last_step'] = float(curve['step'][-1]) if has_value.any() else None
+    curves[len(records)] = curve
+    records.append(record)
+  return _with_curves(records, curves)
+
+
+def _with_curves(
+  records: Sequence[dict[str, object]], curves: Mapping[int, Curve]
+) -> RawTable:
+  """Returns the table of runs that have curves. Runs that stopped early are unfinished."""
+  lengths = [float(curve['step'][-1]) for curve in curves.values() if len(curve['step'])]
+  longest = max(lengths, default=0.0)
+  settings = _settings_in_names([str(record['run']) for record in records])
+  n_early = 0
+  for i, record in enumerate(records):
+    last = record.get('last_step')
+    is_early = not isinstance(last, float) or last < UNFINISHED * longest
+    n_early += is_early
+    record['status'] = 'running' if is_early else 'finished'
+    record |= settings[i]
+  table = from_records(records)
+  notes = ()
+  if n_early:
+    notes = (f'{n_early} of {len(records)} runs stop early and count as unfinished.',)
+  roles = {'run': IDENTITY, 'last_step': METADATA_ROLE}
+  roles |= {name: HYPERPARAMETER for name in settings[0]}
+  return RawTable(table.columns, curves=curves, roles=roles, notes=notes)
+
+
+def _settings_in_names(names: Sequence[str]) -> list[dict[str, object]]:
+  """Returns the settings in names such as `lr_0.001` and `lr=0.1,wd=0.2`.
+
+  Empty, unless all names are made of the same settings and nothing else.
+  """
+  settings = []
+  for name in names:
+    rest = _SETTING.sub('', name)
+    if rest.strip(' _,;/-|'):
+      return [{} for _ in names]
+    pairs = _SETTING.findall(name)
+    settings.append({key: parse_number(value) for key, value in pairs})
+  if len({tuple(each) for each in settings}) > 1 or not settings[0]:
+    return [{} for _ in names]
+  return settings
+
+
+# --- steps ------------------------------------------------------------------------------
+
+
+def _from_steps(table: RawTable) -> RawTable | None:
+  """Reads rows that are the steps of runs: the step rises within each group of rows."""
+  step_name = next(
+    (n for n in table.columns if column_name(n).text in (*PROGRESS, 'global_step')), None
+  )
+  if step_name is None:
+    return None
+  step = _numbers(table.columns[step_name])
+  if not np.isfinite(step).all():
+    return None
+
+  # Everything but metrics, costs and times identifies a run.
+  metrics = []
+  for name in table.columns:
+    words = column_name(name)
+    if words.is_metric or words.is_cost or words.group == 'metric':
+      metrics.append(name)
+  keys = [n for n in table.columns if n not in metrics and n != step_name]
+  keys = [n for n in keys if not _changes_with(table.columns[n], step, keys, table)]
+  groups: dict[str, list[int]] = {}
+  for i in range(len(table)):
+    key = repr([table.columns[name][i] for name in keys])
+    groups.setdefault(key, []).append(i)
+  if not metrics or len(table) < MIN_STEPS * len(groups):
+    return None
+  if any(np.any(np.diff(step[rows]) <= 0) for rows in groups.values()):
+    return None
+
+  others = [n for n in table.columns if n not in keys and n != step_name]
+  records = []
+  curves: dict[int, Curve] = {}
+  for rows in groups.values():
+    record: dict[str, object] = {'run': f'run {len(records)}'}
+    record |= {name: table.columns[name][rows[0]] for name in keys}
+    curve = {'step': step[rows]}
+    for name in others:
+      column = _numbers(table.columns[name])[rows]
+      finite = column[np.isfinite(column)]
+      if len(finite):
+        curve[name] = column
+        record[name] = float(finite[-1])
+    record['last_step'] = float(step[rows][-1])
+    curves[len(records)] = curve
+    records.append(record)
+  return _with_curves(records, curves)
+
+
+def _changes_with(
+  column: Sequence[object], step: np.ndarray, keys: Sequence[str], table: RawTable
+) -> bool:
+  """Returns True for a number that takes about as many values as there are steps."""
+  if not all(isinstance(value, (int, float)) for value in column if value is not None):
+    return False
+  n_values = len(set(map(repr, column)))
+  return n_values > 2 and n_values >= 0.5 * len(np.unique(step))
+
+
+# --- long form --------------------------------------------------------------------------
+
+
+def _from_long_form(table: RawTable) -> RawTable | None:
+  """Reads a column of names of hyperparameters, and a column of their values."""
+  words = {column_name(name).text: name for name in table.columns}
+  swept = next((words[word] for word in words if word in SWEPT_NAMES), None)
+  value = next((words[word] for word in words if word in SWEPT_VALUES), None)
+  if swept is None or value is None:
+    return None
+  names = table.columns[swept]
+  distinct = dict.fromkeys(name for name in names if name is not None)
+  if not all(isinstance(name, str) for name in distinct):
+    return None
+  if not 1 < len(distinct) <= len(names) / 2 and len(names) > 2:
+    return None
+  columns = {n: c for n, c in table.columns.items() if n not in (swept, value)}
+  for name in distinct:
+    label = str(name) if str(name) not in columns else f'{name} (swept)'
+    columns[label] = [
+      each if row_name == name else None
+      for row_name, each in zip(names, table.columns[value])
+    ]
+  return RawTable(
+    columns, curves=table.curves, roles={str(n): HYPERPARAMETER for n in distinct}
+  )
+
+
+def _numbers(column: Sequence[object]) -> np.ndarray:
+  numbers = [v if isinstance(v, (int, float)) else math.nan for v in column]
+  return np.asarray(numbers, np.float64)

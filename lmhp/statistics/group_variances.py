@@ -1,0 +1,122 @@
+"""Variances of several groups, each moved towards the common one as far as the data allow.
+
+Settings of a model often differ in their noise between seeds. Few seeds show each variance
+poorly, and one pooled variance is wrong if they differ. The moderated variance is between the
+two: it counts the common variance as so many further degrees of freedom as the spread of the
+variances supports.
+
+Dimension key: P groups.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MIN_GROUPS = 3
+"""Smallest number of variances that shows how much variances differ."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupVariances:
+  """Variances of groups.
+
+  Attributes:
+    variance: (P,) variance of each group. NaN if nothing is known of it.
+    freedom: (P,) degrees of freedom of each variance.
+    common: Common variance. NaN if no group has two values.
+    common_freedom: Degrees of freedom that the common variance adds to each group. inf if
+      the variances differ less than chance alone makes them, 0 if there are too few to say.
+  """
+
+  variance: Floats
+  freedom: Floats
+  common: float
+  common_freedom: float
+
+
+def moderated_variances(
+  variances: npt.ArrayLike, freedoms: npt.ArrayLike
+) -> GroupVariances:
+  """Returns the variances of groups, moved towards their common variance.
+
+  Args:
+    variances: (P,) sample variance of each group. Ignored where a group has no freedom.
+    freedoms: (P,) degrees of freedom of each: the number of values minus 1.
+
+  Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3(1) (2004),
+  section 6.2.
+
+  >>> moderated_variances([1.0, 4.0], [3, 3]).variance.tolist()
+  [1.0, 4.0]
+  >>> moderated_variances([1.0, 1.0, 4.0], [3, 3, 3]).variance.round(2).tolist()
+  [1.43, 1.43, 2.71]
+  """
+  variance_P = np.asarray(variances, np.float64)
+  freedom_P = np.asarray(freedoms, np.float64)
+  known = (freedom_P > 0) & (variance_P > 0)
+  total = float(freedom_P[freedom_P > 0].sum())
+  if not total:
+    nothing = np.full(len(variance_P), math.nan)
+    return GroupVariances(nothing, np.zeros(len(variance_P)), math.nan, 0.0)
+  pooled = float(np.sum(np.where(freedom_P > 0, variance_P * freedom_P, 0.0)) / total)
+
+  common = pooled
+  prior = 0.0
+  if known.sum() >= MIN_GROUPS:
+    common, prior = _common_variance(variance_P[known], freedom_P[known], pooled)
+  if math.isinf(prior):
+    # All groups have one variance, which all values together show.
+    shared = np.full(len(variance_P), pooled)
+    return GroupVariances(shared, np.full(len(variance_P), total), pooled, prior)
+
+  sums = np.where(freedom_P > 0, variance_P * freedom_P, 0.0)
+  weight = freedom_P + prior
+  with np.errstate(invalid='ignore', divide='ignore'):
+    moderated = (sums + prior * common) / weight
+  # No group can have more freedom than all values together.
+  return GroupVariances(moderated, np.minimum(weight, total), common, prior)
+
+
+def _common_variance(
+  variance_P: Floats, freedom_P: Floats, pooled: float
+) -> tuple[float, float]:
+  """Returns the common variance, and the freedom that it is worth. Smyth, equations 4 to 6."""
+  from scipy.special import digamma, polygamma
+
+  half = freedom_P / 2
+  logs = np.log(variance_P) - digamma(half) + np.log(half)
+  spread = float(np.var(logs, ddof=1))
+  chance = float(np.mean(polygamma(1, half)))
+  # Few variances show their spread poorly. One standard error more is the careful side: it
+  # counts the common variance for less.
+  error = max(spread, chance) * math.sqrt(2 / (len(logs) - 1))
+  excess = spread - chance + error
+  if excess <= 0:
+    return pooled, math.inf
+  prior = 2 * _inverse_trigamma(excess)
+  shift = float(digamma(prior / 2) - math.log(prior / 2))
+  return math.exp(float(np.mean(logs)) + shift), prior
+
+
+def _inverse_trigamma(value: float) -> float:
+  """Returns the argument at which the trigamma function has a value, by Newton's method."""
+  from scipy.special import polygamma
+
+  if value > 1e7:
+    return 1 / math.sqrt(value)
+  if value < 1e-6:
+    return 1 / value
+  x = 0.5 + 1 / value
+  for _ in range(50):
+    tri = float(polygamma(1, x))
+    step = tri * (1 - tri / value) / float(polygamma(2, x))
+    x = x + step
+    if -step / x < 1e-10:
+      break
+  return x
