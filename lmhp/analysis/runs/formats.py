@@ -235,6 +235,10 @@ def _records(value: object) -> list[Record]:
       {'name': name, **record} for name, records in value.items() for record in records
     ]
 
+  # {name: objective of the run}.
+  if len(values) > 2 and all(isinstance(each, (int, float)) for each in values):
+    return [{'name': name, 'value': each} for name, each in value.items()]
+
   # {column: list}.
   lengths = {len(each) for each in values if isinstance(each, list)}
   if len(lengths) == 1 and all(isinstance(each, list) for each in values):

@@ -68,12 +68,10 @@ UNITS = frozenset('s ms us ns sec secs seconds min mins h hr hrs hours'.split())
 MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 
 SIZES = frozenset(
-  """parameters params nparams parameter param tokens token flops flop compute macs steps updates
-  iterations iters epochs samples examples""".split()
+  """parameters params nparams mparams bparams parameter param tokens token flops flop gflops
+  tflops compute macs gmacs budget steps updates iterations iters epochs samples examples""".split()
 )
-MODEL_SIZES = frozenset(
-  'parameters params nparams parameter param tokens token flops flop compute macs'.split()
-)
+MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs'.split())
 PROGRESS = frozenset('step iter iteration epoch update'.split())
 SEEDS = frozenset('seed seeds replicate replication rep repeat repetition fold'.split())
 STATUSES = frozenset(
@@ -120,7 +118,7 @@ SPLITS = {
 QUALIFIERS = frozenset(
   """n num number total train training max final non embedding nonembedding embd trainable seen
   model active count processed consumed m b k g t millions billions in of log10 log the run trained
-  optimizer true approx est data dataset""".split()
+  optimizer true approx est data dataset text image scale""".split()
 )
 """Words beside a word of `SIZES` with which it still is a size."""
 

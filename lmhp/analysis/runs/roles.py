@@ -457,16 +457,20 @@ def _find_replicates(
 
 
 def _find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads the shape and the batch size as sizes if the columns of sizes determine them."""
-  sizes = names_with(roles, SIZE)
-  sizes = [name for name in sizes if column_name(name).is_model_size or len(name) == 1]
+  """Reads columns that the size of the model and of the data determines as sizes.
+
+  These are the shape of the model, its name, and the batch size if each size has one. A setting
+  of the optimizer stays a hyperparameter: it was chosen for each size.
+  """
+  sizes = [n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1]
   varied = [name for name in sizes if len(set(map(repr, table.columns[name]))) > 1]
   if not varied:
     return
   by = [table.columns[name] for name in varied]
   for name in names_with(roles, HYPERPARAMETER):
     words = column_name(name)
-    if name not in free or words.text not in SHAPES | BATCHES:
+    is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
+    if name not in free or not is_shape:
       continue
     column = table.columns[name]
     if len(set(map(repr, column))) > 1 and is_determined(column, by):

@@ -49,18 +49,45 @@ def one_row_per_run(table: RawTable) -> RawTable:
 
 def _lists_as_curves(table: RawTable) -> RawTable:
   """Moves columns of lists of numbers, such as `val_losses`, to the curves of the runs."""
-  lists = [name for name, column in table.columns.items() if _is_history(name, column)]
-  if not lists:
-    return table
+  columns: dict[str, Sequence[object]] = {}
   curves = {row: dict(curve) for row, curve in table.curves.items()}
-  for name in lists:
-    for row, values in enumerate(table.columns[name]):
-      if isinstance(values, tuple):
-        curve = curves.setdefault(row, {'step': np.arange(len(values), dtype=np.float64)})
-        if len(values) == len(curve['step']):
-          curve[name] = np.asarray(values, np.float64)
-  columns = {name: c for name, c in table.columns.items() if name not in lists}
+  for name, column in table.columns.items():
+    if _is_history(name, column):
+      lists = [tuple(enumerate(v)) if isinstance(v, tuple) else () for v in column]
+    elif _is_pairs(column):
+      lists = [v if isinstance(v, tuple) else () for v in column]
+      # The last value stands for the run.
+      columns[name] = [pairs[-1][1] if pairs else None for pairs in lists]
+    else:
+      columns[name] = column
+      continue
+    for row, pairs in enumerate(lists):
+      if pairs:
+        _add_to_curve(curves.setdefault(row, {}), name, np.asarray(pairs, np.float64))
   return dataclasses.replace(table, columns=columns, curves=curves)
+
+
+def _add_to_curve(curve: dict[str, np.ndarray], name: str, pairs: np.ndarray) -> None:
+  """Adds (S, 2) pairs of a step and a value, if they have the steps of the curve."""
+  step = curve.setdefault('step', pairs[:, 0])
+  if np.array_equal(step, pairs[:, 0]):
+    curve[name] = pairs[:, 1]
+
+
+def _is_pairs(column: Sequence[object]) -> bool:
+  """Returns True for lists of pairs of a rising step and a value."""
+  lists = [value for value in column if value is not None]
+  for value in lists:
+    if not isinstance(value, tuple) or not value:
+      return False
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+      return False
+    if not all(isinstance(each, (int, float)) for pair in value for each in pair):
+      return False
+    steps = [pair[0] for pair in value]
+    if any(after <= before for before, after in zip(steps, steps[1:])):
+      return False
+  return bool(lists)
 
 
 def _is_history(name: str, column: Sequence[object]) -> bool:
