@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from lmhp.analysis.runs.roles import ROLES
 from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
 
@@ -19,7 +20,7 @@ def report(arguments: list[str]) -> int:
     'path',
     nargs='*',
     help='directories of sweeps or runs, the URL of an Optuna storage, or tables of runs '
-    '(.csv, .tsv, .jsonl, .parquet)',
+    '(.csv, .tsv, .json, .jsonl, .parquet)',
   )
   parser.add_argument(
     '--output',
@@ -37,6 +38,19 @@ def report(arguments: list[str]) -> int:
   )
   parser.add_switch(
     'maximize', None, 'larger values of the objective are better in a table of runs'
+  )
+  parser.add_argument(
+    '--minimize',
+    action='store_false',
+    dest='maximize',
+    default=None,
+    help='smaller values of the objective are better in a table of runs',
+  )
+  parser.add_argument(
+    '--roles',
+    type=_parse_roles,
+    help='roles of columns of a table of runs, such as lr=hyperparameter,tokens=size; the '
+    f'roles are {", ".join(ROLES)}',
   )
   parser.add_argument(
     '--parameters',
@@ -66,6 +80,7 @@ def report(arguments: list[str]) -> int:
     objective=values.objective,
     maximize=values.maximize,
     parameters=values.parameters,
+    roles=values.roles,
     study=values.study,
     storage=values.storage,
   )
@@ -78,6 +93,12 @@ def report(arguments: list[str]) -> int:
   # `page.answer` has the main results in at most three sentences.
   print('\n'.join([*page.answer, '', f'  {path}']))
   return 0
+
+
+def _parse_roles(text: str) -> dict[str, str]:
+  """Returns {column: role} of `column=role,column=role`."""
+  pairs = [part.rpartition('=') for part in text.split(',')]
+  return {column: role for column, _, role in pairs}
 
 
 def _format_of(values: argparse.Namespace) -> str:

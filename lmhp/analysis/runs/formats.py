@@ -10,7 +10,7 @@ import io
 import json
 import lzma
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 import zlib
 
 from etils import epath
@@ -58,7 +58,14 @@ def read_file(path: epath.Path) -> RawTable:
       table = _read_json(_read_text(path))
     else:
       table = _read_delimited(_read_text(path), '\t' if suffix == '.tsv' else '')
-  except (ValueError, csv.Error, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+  except (
+    ValueError,
+    csv.Error,
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+  ) as error:
     # A UnicodeDecodeError and the errors of pyarrow are ValueErrors.
     detail = (str(error).splitlines() or [type(error).__name__])[0]
     raise ConfigError(f'{path}: cannot be read as {suffix[1:]} ({detail})') from None
@@ -226,10 +233,11 @@ def _records(value: object) -> list[Record]:
 
   # {name: run}, or {name: [run of each seed]}.
   values = list(value.values())
-  if all(isinstance(each, Mapping) for each in values):
+  groups = {name: each for name, each in value.items() if isinstance(each, Mapping)}
+  if len(groups) == len(value):
     if _is_column_oriented(values):
-      return _from_columns({k: list(v.values()) for k, v in value.items()})
-    return _named_runs(value)
+      return _from_columns({name: list(each.values()) for name, each in groups.items()})
+    return _named_runs(groups)
   if all(_is_list_of_records(each) for each in values) and len(values) > 1:
     return [
       {'name': name, **record} for name, records in value.items() for record in records
@@ -247,10 +255,9 @@ def _records(value: object) -> list[Record]:
 
   # An envelope, such as {"date": ..., "results": [...]}: the longest list of runs in it.
   lists = [each for each in values if _is_list_of_records(each)]
-  groups = [each for each in values if isinstance(each, Mapping)]
   if lists and not _has_step(max(lists, key=len)):
     return [dict(record) for record in max(lists, key=len)]
-  nested = [each for each in groups if _holds_runs(each)]
+  nested = [each for each in groups.values() if _holds_runs(each)]
   if nested:
     return _records(max(nested, key=len))
   return [dict(value)]
@@ -266,17 +273,18 @@ def _named_runs(runs: Mapping[str, Mapping[str, object]]) -> list[Record]:
     others = [set(other) for each, other in runs.items() if each != name]
     if others and not any(set(run) & other for other in others):
       continue
-    inner = [each for each in run.values() if isinstance(each, Mapping)]
+    inner = {key: each for key, each in run.items() if isinstance(each, Mapping)}
     if len(inner) == len(run) and _holds_runs(run):
       records += [
-        {'name': name, 'name.2': each.pop('name'), **each} for each in _named_runs(run)
+        {'name': name, 'name.2': each.pop('name'), **each}
+        for each in _named_runs(inner)
       ]
     else:
       records.append({'name': name, **run})
   return records
 
 
-def _is_list_of_records(value: object) -> bool:
+def _is_list_of_records(value: object) -> TypeGuard[list[Mapping[str, object]]]:
   return (
     isinstance(value, list)
     and bool(value)

@@ -42,53 +42,58 @@ METADATA_GROUPS = (
 )
 
 LOWER_IS_BETTER = frozenset(
-  """loss losses error errors err perplexity ppl bpb bpc bpt nll ce xent crossentropy mse rmse mae
-  mape nmse wer cer fid kl kld nats bits brier ece regret cost eer gap fpr fnr""".split()
+  """loss losses error errors err perplexity ppl bpb bpc bpt nll ce xent
+  crossentropy mse rmse mae mape nmse wer cer fid kl kld nats bits brier ece
+  regret cost eer gap fpr fnr""".split()
 )
 HIGHER_IS_BETTER = frozenset(
-  """accuracy acc accs accuracies bleu rouge rougel meteor chrf f1 auc auroc auprc aupr ap map miou
-  iou precision recall top1 top5 psnr ssim em mcc r2 spearman pearson reward rewards rew return
-  returns ret score scores winrate ndcg mrr hits hr passrate success dice fscore fm fmeasure
-  smeasure emeasure kappa sensitivity specificity tpr tnr pr mmlu hellaswag arc winogrande gsm8k piqa
-  boolq humaneval lambada truthfulqa""".split()
+  """accuracy acc accs accuracies bleu rouge rougel meteor chrf f1 auc auroc
+  auprc aupr ap map miou iou precision recall top1 top5 psnr ssim em mcc r2
+  spearman pearson reward rewards rew return returns ret score scores winrate
+  ndcg mrr hits hr passrate success dice fscore fm fmeasure smeasure emeasure
+  kappa sensitivity specificity tpr tnr pr mmlu hellaswag arc winogrande gsm8k
+  piqa boolq humaneval lambada truthfulqa""".split()
 )
 OTHER_OUTCOMES = frozenset(
-  """grad gradnorm gnorm entropy metric metrics spikes sharpness delta improvement correlation
-  similarity wasserstein tp fp fn tn lds q10 q25 q50 q75 q90 q95 p50 p90 p95 p99 clipfrac
-  predictions prediction confusion bytes speedup quality measured observed achieved explained
-  smoothness divergence sparsity_achieved""".split()
+  """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
+  improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
+  q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
+  speedup quality measured observed achieved explained smoothness divergence
+  sparsity_achieved""".split()
 )
 COSTS = frozenset(
-  """runtime elapsed duration time seconds second secs sec minutes minute mins hours ms us
-  throughput latency speed tps sps fps qps mfu hfu memory mem vram ram utilization watts energy
-  joules dollars wallclock walltime""".split()
+  """runtime elapsed duration time seconds second secs sec minutes minute mins
+  hours ms us throughput latency speed tps sps fps qps mfu hfu memory mem vram
+  ram utilization watts energy joules dollars wallclock walltime""".split()
 )
 """Costs and times of a run: outcomes, but no objective that is guessed."""
 UNITS = frozenset('s ms us ns sec secs seconds min mins h hr hrs hours'.split())
 MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 
 SIZES = frozenset(
-  """parameters params nparams mparams bparams parameter param tokens token flops flop gflops
-  tflops compute macs gmacs budget steps updates iterations iters epochs samples examples""".split()
+  """parameters params nparams mparams bparams parameter param tokens token
+  flops flop gflops tflops compute macs gmacs budget steps updates iterations
+  iters epochs samples examples""".split()
 )
 MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs'.split())
 PROGRESS = frozenset('step iter iteration epoch update'.split())
 SEEDS = frozenset('seed seeds replicate replication rep repeat repetition fold'.split())
 STATUSES = frozenset(
-  """state status diverged failed crashed verdict done kept keep accepted completed converged
-  finished oom pruned decision""".split()
+  """state status diverged failed crashed verdict done kept keep accepted
+  completed converged finished oom pruned decision""".split()
 )
 IDENTITIES = frozenset(
-  """id uuid name run runname display number trial commit sha hash experiment exp label
-  runid key""".split()
+  """id uuid name run runname display number trial commit sha hash experiment
+  exp label runid key""".split()
 )
 ALWAYS_IDENTITIES = frozenset('id uuid commit sha hash'.split())
 METADATA = frozenset(
-  """created started ended finished date datetime timestamp host hostname user author tags tag
-  notes note comment comments description sweep project entity device node machine version git
-  branch command job group worker pid wandb session restore gpu order row no notebook url link index
-  hypothesis interpretation rationale reason message log logs logdir cmd script source doc docs
-  output save checkpoint ckpt cache workdir""".split()
+  """created started ended finished date datetime timestamp host hostname user
+  author tags tag notes note comment comments description sweep project entity
+  device node machine version git branch command job group worker pid wandb
+  session restore gpu order row no notebook url link index hypothesis
+  interpretation rationale reason message log logs logdir cmd script source doc
+  docs output save checkpoint ckpt cache workdir""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()
@@ -101,8 +106,8 @@ SPREADS = frozenset('std sd stdev stddev sem se stderr variance var ci95'.split(
 RATES = frozenset('rate ratio pct percent percentage fraction frac at norm'.split())
 """Words after a metric that leave it one, as in `error_rate` and `acc_norm`."""
 RATE_OUTCOMES = frozenset(
-  """success done fallen timeout error win pass hit completion clear acceptance collapse failure
-  detection survival positive negative false true""".split()
+  """success done fallen timeout error win pass hit completion clear acceptance
+  collapse failure detection survival positive negative false true""".split()
 )
 SPLITS = {
   'train': 'train',
@@ -116,29 +121,33 @@ SPLITS = {
   'test': 'test',
 }
 QUALIFIERS = frozenset(
-  """n num number total train training max final non embedding nonembedding embd trainable seen
-  model active count processed consumed m b k g t millions billions in of log10 log the run trained
-  optimizer true approx est data dataset text image scale""".split()
+  """n num number total train training max final non embedding nonembedding embd
+  trainable seen model active count processed consumed m b k g t millions
+  billions in of log10 log the run trained optimizer true approx est data
+  dataset text image scale""".split()
 )
 """Words beside a word of `SIZES` with which it still is a size."""
 
 HYPERPARAMETERS = frozenset(
-  """lr learning rate wd decay dropout warmup cooldown momentum beta beta1 beta2 b1 b2 betas eps
-  epsilon clip clipping accum accumulation schedule scheduler optimizer optim activation width depth
-  layers layer heads head hidden dim embd rank alpha gamma lambda temperature smoothing weight
-  weights coef coeff coefficient ratio init initialization scale multiplier mult batch bs norm
-  normalization tokenizer vocab context block window seq len length ema noise augment augmentation
-  fn type kind mode use enable fraction prob probability interval every threshold margin dtype
-  strategy method variant algorithm algo model architecture arch dataset task bias bits quantization
-  penalty regularization order degree kernel stride channels experts topk patience lambda1 power
-  start size tau sigma mu theta factor""".split()
+  """lr learning rate wd decay dropout warmup cooldown momentum beta beta1 beta2
+  b1 b2 betas eps epsilon clip clipping accum accumulation schedule scheduler
+  optimizer optim activation width depth layers layer heads head hidden dim embd
+  rank alpha gamma lambda temperature smoothing weight weights coef coeff
+  coefficient ratio init initialization scale multiplier mult batch bs norm
+  normalization tokenizer vocab context block window seq len length ema noise
+  augment augmentation fn type kind mode use enable fraction prob probability
+  interval every threshold margin dtype strategy method variant algorithm algo
+  model architecture arch dataset task bias bits quantization penalty
+  regularization order degree kernel stride channels experts topk patience
+  lambda1 power start size tau sigma mu theta factor""".split()
 )
 """Words of settings. A column with one is no outcome by its values or its place."""
 
 KNOBS = frozenset(
-  """weight weighting weights coef coeff coefficient scale scaling fn function type kind name mode
-  factor alpha beta gamma lambda lr clip clipping smoothing reduction temperature threshold chunks
-  dtype schedule warmup source every interval target budget limit tolerance margin""".split()
+  """weight weighting weights coef coeff coefficient scale scaling fn function
+  type kind name mode factor alpha beta gamma lambda lr clip clipping smoothing
+  reduction temperature threshold chunks dtype schedule warmup source every
+  interval target budget limit tolerance margin""".split()
 )
 """Last words that make a setting of a metric's name, as in `loss_weight`."""
 
@@ -205,7 +214,9 @@ class ColumnName:
     # The last word decides, or else the first: `loss_c4` and `bleu_de` name the data last.
     if core[-1] in LOWER_IS_BETTER:
       return -1
-    if core[-1].rstrip('0123456789') in HIGHER_IS_BETTER or core[-1] in HIGHER_IS_BETTER:
+    if (
+      core[-1].rstrip('0123456789') in HIGHER_IS_BETTER or core[-1] in HIGHER_IS_BETTER
+    ):
       return 1
     if HYPERPARAMETERS & set(core):
       return 0
@@ -219,9 +230,9 @@ class ColumnName:
   @property
   def has_metric(self) -> bool:
     """True if any word is a metric, as in `acc_product_type`. Weak evidence."""
-    words = set(self.words)
-    return self.words[-1:] not in ((k,) for k in KNOBS - {'type', 'kind', 'name'}) and bool(
-      words & (LOWER_IS_BETTER | HIGHER_IS_BETTER)
+    is_setting = bool(self.words) and self.words[-1] in KNOBS - {'type', 'kind', 'name'}
+    return not is_setting and bool(
+      (LOWER_IS_BETTER | HIGHER_IS_BETTER) & set(self.words)
     )
 
   @property
@@ -247,7 +258,13 @@ class ColumnName:
     if bool(core) and all(word in QUALIFIERS for word in rest):
       return True
     # The number of examples that a model was trained on.
-    return self.text in ('dataset_size', 'train_size', 'n_train', 'data_size', 'model_size')
+    return self.text in (
+      'dataset_size',
+      'train_size',
+      'n_train',
+      'data_size',
+      'model_size',
+    )
 
   @property
   def is_model_size(self) -> bool:
@@ -266,7 +283,7 @@ class ColumnName:
       return True
     if {'best', 'stop', 'stopped'} & set(words) and PROGRESS & set(words):
       return True
-    return bool(OTHER_OUTCOMES & {words[0], words[-1]})
+    return not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
 
 
 @functools.cache

@@ -32,7 +32,11 @@ class RawTable:
   def rows(self) -> list[dict[str, object]]:
     """Returns {column: value} of each row, without missing values."""
     return [
-      {name: values[i] for name, values in self.columns.items() if values[i] is not None}
+      {
+        name: values[i]
+        for name, values in self.columns.items()
+        if values[i] is not None
+      }
       for i in range(len(self))
     ]
 

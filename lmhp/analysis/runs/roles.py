@@ -58,7 +58,9 @@ SHAPES = frozenset(
   n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
 )
 """Names of the shape of a model. With a column of sizes, they are sizes too."""
-BATCHES = frozenset('batch_size bs batch global_batch_size train_batch_size gbs'.split())
+BATCHES = frozenset(
+  'batch_size bs batch global_batch_size train_batch_size gbs'.split()
+)
 HYPERPARAMETER_WORDS = frozenset(
   """batch bs every interval frac fraction size lr rate data file dataset path set warmup decay
   cooldown accumulation accum steps iters epochs samples clip clipping""".split()
@@ -73,7 +75,9 @@ RAY_METADATA = frozenset(
 UNKNOWN = 'it is no other column'
 MEASURED_DIGITS = 6
 """Median number of characters from which a number looks measured."""
-_DATE = re.compile(r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*')
+_DATE = re.compile(
+  r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +181,9 @@ def column_roles(
       )
 
   # A column may also be read from its relation to others.
-  free = {name for name in table.columns if name not in given and name not in table.roles}
+  free = {
+    name for name in table.columns if name not in given and name not in table.roles
+  }
   _demote_settings_of_log(table, roles, free)
   _find_measurements(table, facts, roles, objective, free)
   _find_replicates(table, facts, roles, free)
@@ -287,14 +293,21 @@ def _is_identity(words: ColumnName, values: _Values) -> bool:
 
 
 def _is_metadata(words: ColumnName, values: _Values) -> bool:
-  if not words.words or words.is_hyperparameter and len(words.words) > 1:
+  if words.is_hyperparameter and len(words.words) > 1:
     return False
-  if words.words[0] in METADATA and values.is_number and not values.is_consecutive:
-    return words.words[0] == words.text
-  return words.words[0] in METADATA or words.words[-1] in METADATA
+  if words.text in METADATA:
+    return True
+  # `host_name` and `git_branch`, but not a number such as `group_lasso`.
+  is_label = not values.is_number or values.is_consecutive
+  ends = {*words.words[:1], *words.words[-1:]}
+  return (
+    is_label and bool(METADATA & ends) or words.words[-1:] in (('notes',), ('group',))
+  )
 
 
-def _by_values(values: _Values, words: ColumnName, objective: Sequence[object]) -> Column:
+def _by_values(
+  values: _Values, words: ColumnName, objective: Sequence[object]
+) -> Column:
   """Returns the role that the values of a column give it."""
   if values.is_text and values.mean_length > LONG_TEXT and values.n_distinct > 2:
     return Column(METADATA_ROLE, 'its texts are long')
@@ -381,7 +394,11 @@ def _find_measurements(
     for name in names
     if name == objective or roles[name].reason == 'its name is a metric'
   )
-  known = [n for n in names if roles[n].reason.startswith(('its name is one of a', 'its prefix'))]
+  known = [
+    n
+    for n in names
+    if roles[n].reason.startswith(('its name is one of a', 'its prefix'))
+  ]
   known = [n for n in known if roles[n].role == HYPERPARAMETER]
   last_setting = max((names.index(name) for name in known), default=-1)
   for i, name in enumerate(names):
@@ -391,7 +408,9 @@ def _find_measurements(
     if not values.is_number:
       continue
     is_behind = i > max(first, last_setting)
-    if (is_behind and not values.is_whole) or _varies_within_settings(name, table, known):
+    if (is_behind and not values.is_whole) or _varies_within_settings(
+      name, table, known
+    ):
       roles[name] = Column(OUTCOME, 'its numbers look measured')
 
 
@@ -419,7 +438,9 @@ def _promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) ->
   for name in names_with(roles, IDENTITY):
     words = column_name(name)
     is_name = words.text in ('name', 'run_name', 'run', 'experiment', 'exp', 'label')
-    if is_name and name in free and all(isinstance(v, str) for v in table.columns[name]):
+    if (
+      is_name and name in free and all(isinstance(v, str) for v in table.columns[name])
+    ):
       roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
       return
 
@@ -437,7 +458,10 @@ def _demote_settings_of_log(
 
 
 def _find_replicates(
-  table: RawTable, facts: Mapping[str, _Values], roles: dict[str, Column], free: set[str]
+  table: RawTable,
+  facts: Mapping[str, _Values],
+  roles: dict[str, Column],
+  free: set[str],
 ) -> None:
   """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
   settings = [table.columns[name] for name in names_with(roles, HYPERPARAMETER)]
@@ -462,7 +486,9 @@ def _find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> N
   These are the shape of the model, its name, and the batch size if each size has one. A setting
   of the optimizer stays a hyperparameter: it was chosen for each size.
   """
-  sizes = [n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1]
+  sizes = [
+    n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1
+  ]
   varied = [name for name in sizes if len(set(map(repr, table.columns[name]))) > 1]
   if not varied:
     return

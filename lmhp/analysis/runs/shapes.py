@@ -139,7 +139,9 @@ def _with_curves(
   records: Sequence[dict[str, object]], curves: Mapping[int, Curve]
 ) -> RawTable:
   """Returns the table of runs that have curves. Runs that stopped early are unfinished."""
-  lengths = [float(curve['step'][-1]) for curve in curves.values() if len(curve['step'])]
+  lengths = [
+    float(curve['step'][-1]) for curve in curves.values() if len(curve['step'])
+  ]
   longest = max(lengths, default=0.0)
   settings = _settings_in_names([str(record['run']) for record in records])
   n_early = 0
@@ -154,7 +156,7 @@ def _with_curves(
   if n_early:
     notes = (f'{n_early} of {len(records)} runs stop early and count as unfinished.',)
   roles = {'run': IDENTITY, 'last_step': METADATA_ROLE}
-  roles |= {name: HYPERPARAMETER for name in settings[0]}
+  roles |= dict.fromkeys(settings[0], HYPERPARAMETER)
   return RawTable(table.columns, curves=curves, roles=roles, notes=notes)
 
 
@@ -181,7 +183,8 @@ def _settings_in_names(names: Sequence[str]) -> list[dict[str, object]]:
 def _from_steps(table: RawTable) -> RawTable | None:
   """Reads rows that are the steps of runs: the step rises within each group of rows."""
   step_name = next(
-    (n for n in table.columns if column_name(n).text in (*PROGRESS, 'global_step')), None
+    (n for n in table.columns if column_name(n).text in (*PROGRESS, 'global_step')),
+    None,
   )
   if step_name is None:
     return None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
-from typing import TypedDict, Unpack
+import sys
+from typing import TYPE_CHECKING, TypedDict, TypeGuard, Unpack
 
-from lmhp.analysis.runs.files import read_table
+from lmhp.analysis.runs.formats import from_frame, is_table_file, read_file
 from lmhp.analysis.runs.lmhp_studies import read_study
 from lmhp.analysis.runs.optuna_studies import read_optuna
+from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.tables import TableOptions, runs_of_table
 from lmhp.analysis.runs.training_runs import read_runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.sweeping.store.study_header import HEADER
 from lmhp.typing import PathLike
 
-TABLE_SUFFIXES = ('.csv', '.tsv', '.jsonl', '.parquet')
+if TYPE_CHECKING:
+  import pandas as pd
+
+TABLE_SUFFIXES = '.csv, .tsv, .txt, .json, .jsonl, .parquet'
 OPTUNA_SUFFIXES = ('.journal', '.log', '.db', '.sqlite', '.sqlite3')
 OBJECT_STORES = ('gs://', 's3://')
 
@@ -28,8 +34,9 @@ class ReadOptions(TypedDict, total=False):
     storage: URL of the database that holds an lmhp study.
     study: Name of one of several studies in an Optuna storage.
     objective: Column of the objective in a file of runs.
-    maximize: True if a larger objective is better, in a file of runs.
-    parameters: Columns of the hyperparameters in a file of runs.
+    maximize: True if a larger objective is better, False if a smaller one is, in a table.
+    parameters: Columns of the hyperparameters in a table, if no other column is one.
+    roles: {column: role} in a table, with the roles of `lmhp.analysis.runs.roles`.
   """
 
   storage: str | None
@@ -37,15 +44,17 @@ class ReadOptions(TypedDict, total=False):
   objective: str | None
   maximize: bool | None
   parameters: Sequence[str] | None
+  roles: Mapping[str, str] | None
 
 
-def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
+def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   """Reads a table of runs.
 
   Args:
     path: Directory of an lmhp study, of a training run or of several runs; an Optuna
-      journal (`.journal`, `.log`), database file (`.db`, `.sqlite`) or URL; or a `.csv`,
-      `.tsv`, `.jsonl` or `.parquet` file with one row per run.
+      journal (`.journal`, `.log`), database file (`.db`, `.sqlite`) or URL; a table in a
+      `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file, in any of the shapes of
+      `lmhp.analysis.runs.shapes`; or a pandas DataFrame.
     **options: Fields of `ReadOptions`.
 
   Raises:
@@ -60,6 +69,8 @@ def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
   >>> len(runs), list(runs.axes), runs.objective_name
   (3, ['lr'], 'val_loss')
   """
+  if not isinstance(path, (str, os.PathLike)):
+    return _read_table(from_frame(path), 'table', 'the DataFrame', options)
   text = os.fspath(path)
   # A URL is a database of Optuna, unless it is a path in an object store.
   if '://' in text and not text.startswith(OBJECT_STORES):
@@ -79,23 +90,33 @@ def read(path: PathLike, **options: Unpack[ReadOptions]) -> Runs:
     )
 
   # The suffix of a file decides how it is read.
+  if is_table_file(file):
+    return _read_table(read_file(file), file.name.split('.')[0], text, options)
   suffix = file.suffix.lower()
-  if suffix in TABLE_SUFFIXES:
-    _check_options(
-      text, 'a file of runs', options, ('objective', 'maximize', 'parameters')
-    )
-    return read_table(
-      file,
-      objective=options.get('objective'),
-      maximize=bool(options.get('maximize')),
-      parameters=options.get('parameters'),
-    )
   if suffix in OPTUNA_SUFFIXES:
     return _read_optuna(text, options)
   raise ConfigError(
     f'{text}: got a file with the suffix {suffix!r}, expected a directory, an Optuna journal, '
-    f'or a file that ends in {", ".join(TABLE_SUFFIXES)}'
+    f'or a file that ends in {TABLE_SUFFIXES}'
   )
+
+
+def is_frame(source: object) -> TypeGuard[pd.DataFrame]:
+  """Returns True for a pandas DataFrame, without an import of pandas."""
+  pandas = sys.modules.get('pandas')
+  return pandas is not None and isinstance(source, pandas.DataFrame)
+
+
+def _read_table(table: RawTable, name: str, source: str, options: ReadOptions) -> Runs:
+  accepted = ('objective', 'maximize', 'parameters', 'roles')
+  _check_options(source, 'a table of runs', options, accepted)
+  given = TableOptions(
+    objective=options.get('objective'),
+    maximize=options.get('maximize'),
+    parameters=options.get('parameters'),
+    roles=options.get('roles') or {},
+  )
+  return runs_of_table(table, name, source, given)
 
 
 def _read_optuna(source: str, options: ReadOptions) -> Runs:

@@ -18,10 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.roles import Column
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
 
-STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
+STATUSES = (
+  'waiting',
+  'running',
+  'complete',
+  'pruned',
+  'diverged',
+  'failed',
+  'missing',
+)
+"""Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
 BASE_POINT = -1
@@ -94,6 +104,11 @@ class Runs:
       seconds, parameters, metrics.
     curves: Curves by run number, for the runs that have one.
     configs: {dotted path: value} by run number, for the runs whose config is known.
+    columns: Role of each column of the table that was read. Empty for a study of lmhp.
+    sizes: Names in `measured` of the sizes and budgets that a run was given, such as
+      'parameters' and 'tokens'. Runs are compared only if these are equal.
+    labels: (T,) name of each run. Empty if the runs have none.
+    notes: Sentences about how the table was read.
     facts: Facts about the study.
   """
 
@@ -112,6 +127,10 @@ class Runs:
   measured: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   curves: Mapping[int, Curve] = dataclasses.field(default_factory=dict)
   configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+  columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+  sizes: tuple[str, ...] = ()
+  labels: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
   facts: StudyFacts = StudyFacts()
 
   def __post_init__(self) -> None:
@@ -200,6 +219,7 @@ class Runs:
       values={name: column[index] for name, column in self.values.items()},
       measured={name: column[index] for name, column in self.measured.items()},
       scores=tuple(self.scores[i] for i in index.tolist()),
+      labels=tuple(self.labels[i] for i in index.tolist()) if self.labels else (),
       objective=self.objective[index],
       status=self.status[index],
       number=self.number[index],

@@ -10,7 +10,6 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import axis_and_column, point_numbers
-from lmhp.analysis.runs.facts import StudyFacts
 from lmhp.analysis.runs.names import column_name
 from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.analysis.runs.roles import (
@@ -25,7 +24,7 @@ from lmhp.analysis.runs.roles import (
   names_with,
 )
 from lmhp.analysis.runs.shapes import one_row_per_run
-from lmhp.analysis.runs.table import STATUSES, Runs
+from lmhp.analysis.runs.table import STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
 
 OBJECTIVES = ('objective', 'value', 'values_0')
@@ -42,6 +41,7 @@ STATUS_WORDS = {
   'failed': 'failed fail crash crashed error killed preempted oom cancelled canceled timeout'
   ' aborted invalid skipped false no',
   'running': 'running unfinished incomplete in_progress',
+  'missing': 'missing',
   'waiting': 'waiting queued pending scheduled planned',
 }
 """{status of a run: words for it in files}."""
@@ -63,7 +63,9 @@ DISCARDED_WORDS = frozenset('discard discarded reverted rejected'.split())
 _STATUS_OF_WORD = {
   word: status for status, words in STATUS_WORDS.items() for word in words.split()
 }
-_SIZE_OF_WORD = {word: size for size, words in SIZE_NAMES.items() for word in words.split()}
+_SIZE_OF_WORD = {
+  word: size for size, words in SIZE_NAMES.items() for word in words.split()
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +107,20 @@ def runs_of_table(
   table = one_row_per_run(table)
   objective = _objective_column(table, source, options.objective)
   maximize = _direction(objective, options.maximize)
-  roles = column_roles(table, objective, _given_roles(table, source, options, objective))
+  roles = column_roles(
+    table, objective, _given_roles(table, source, options, objective)
+  )
   table, notes = _without_duplicates(table, roles)
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
-  sizes = tuple(n for n in (_size_name(c) for c in names_with(roles, SIZE)) if n in measured)
+  sizes = tuple(
+    n for n in (_size_name(c) for c in names_with(roles, SIZE)) if n in measured
+  )
   status = _status(table, roles, table.columns[objective])
-  number = np.array([_to_float(value) for value in table.columns[objective]], np.float64)
+  number = np.array(
+    [_to_float(value) for value in table.columns[objective]], np.float64
+  )
   # The value of a crash or of a pruned run is no result.
   number = np.where(np.isin(status, ('complete', 'diverged')), number, math.nan)
   groups = {**values, **{size: measured[size] for size in sizes}}
@@ -222,7 +230,9 @@ def _without_duplicates(
     return table, ()
   columns = {name: [values[i] for i in rows] for name, values in table.columns.items()}
   curves = {new: table.curves[i] for new, i in enumerate(rows) if i in table.curves}
-  note = f'{n_equal} rows equal another one in setting, seed and outcome, and count once.'
+  note = (
+    f'{n_equal} rows equal another one in setting, seed and outcome, and count once.'
+  )
   return dataclasses.replace(table, columns=columns, curves=curves), (note,)
 
 
@@ -286,12 +296,10 @@ def _fill_diverged(
   objective: np.ndarray, status: np.ndarray, maximize: bool
 ) -> np.ndarray:
   """Gives diverged runs without an objective the worst finite one."""
-  finite = objective[np.isfinite(objective)]
-  worst = math.nan
-  if len(finite):
-    worst = finite.min() if maximize else finite.max()
-  filled = np.where(status == 'diverged', worst, math.nan)
-  return np.where(np.isfinite(objective), objective, filled)
+  finite = np.where(np.isfinite(objective), objective, math.nan)
+  # `fmin` and `fmax` ignore NaN. The result is NaN if no objective is finite.
+  worst = np.fmin.reduce(finite) if maximize else np.fmax.reduce(finite)
+  return np.where(np.isnan(finite) & (status == 'diverged'), worst, finite)
 
 
 def _seeds(table: RawTable, roles: Mapping[str, Column]) -> np.ndarray:

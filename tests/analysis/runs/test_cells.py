@@ -34,7 +34,8 @@ def test_numbers_as_people_write_them(text, expected):
 
 
 @pytest.mark.parametrize(
-  'text', ['', 'adam', '1,00', '1.2.3', '3 layers', '2026-11-30', '1:15', '0x10', 'B', 'e5']
+  'text',
+  ['', 'adam', '1,00', '1.2.3', '3 layers', '2026-11-30', '1:15', '0x10', 'B', 'e5'],
 )
 def test_texts_that_are_no_numbers(text):
   assert parse_number(text) is None
