@@ -190,12 +190,12 @@ class Analysis:
   @functools.cached_property
   def effects(self) -> list[Effect]:
     """Effect of each varied axis, the smallest p-value first."""
-    return effects(self.runs, self.seed)
+    return effects(self.runs)
 
   @functools.cached_property
   def interactions(self) -> list[Interaction]:
     """Interactions of pairs of axes, the smallest p-value first."""
-    return interactions(self.runs, self.effects, self.seed)
+    return interactions(self.runs, self.effects)
 
   @functools.cached_property
   def _surface(self) -> Surface | None:

@@ -6,7 +6,7 @@ of a grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -150,33 +150,6 @@ def points_with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray
   return points.select(has_all), losses[has_all]
 
 
-def permutation_p_value(
-  statistic: Callable[[np.ndarray], np.ndarray],
-  n: int,
-  n_permutations: int,
-  seed: int,
-) -> float:
-  """Returns the fraction of permutations whose statistic is at least that of the data.
-
-  Args:
-    statistic: Function from (R, n) orders of the rows to (R,) values.
-    n: Number of rows.
-    n_permutations: Number of permutations.
-    seed: Seed of the permutations.
-  """
-  rng = np.random.default_rng(seed)
-  rows = np.arange(n)
-  # The tolerance counts ties despite rounding.
-  threshold = statistic(rows[None])[0] * (1 - 1e-9)
-  # The data count as one permutation. Permutations run in batches to bound the memory.
-  at_least = 1
-  for start in range(0, n_permutations, 500):
-    size = min(500, n_permutations - start)
-    orders = rng.permuted(np.tile(rows, (size, 1)), axis=1)
-    at_least += int(np.sum(statistic(orders) >= threshold))
-  return at_least / (1 + n_permutations)
-
-
 def normal_scores(losses: np.ndarray) -> np.ndarray:
   """Returns (P,) the normal quantiles of the losses' ranks (van der Waerden scores).
 
@@ -186,6 +159,36 @@ def normal_scores(losses: np.ndarray) -> np.ndarray:
   from scipy.stats import rankdata
 
   return ndtri(rankdata(losses) / (len(losses) + 1))
+
+
+def f_test(scores: np.ndarray, columns: np.ndarray, others: np.ndarray) -> float:
+  """Returns the p-value of "the columns explain nothing beside the others".
+
+  On normal scores, the F test has its level whatever the distribution of the losses is, and
+  its p-values are as small as the data allow. A permutation test gives the same p-values, but
+  none below 1 / (number of permutations).
+
+  Args:
+    scores: (P,) `normal_scores` of the losses.
+    columns: (P, C) columns under test.
+    others: (P, Q) orthonormal columns of all else, with the constant.
+
+  Source: van der Waerden scores in a linear model: Conover and Iman, The American Statistician
+  35(3) (1981).
+  """
+  from scipy.special import fdtrc
+
+  added = orthonormal_columns(columns, others)
+  n_columns = added.shape[1]
+  freedom = len(scores) - others.shape[1] - n_columns
+  if not n_columns or freedom < 1:
+    return math.nan
+  residuals = scores - others @ (others.T @ scores)
+  explained = float(np.sum((added.T @ residuals) ** 2))
+  unexplained = max(float(np.sum(residuals**2)) - explained, 1e-12 * len(scores))
+  return float(
+    fdtrc(n_columns, freedom, explained / n_columns / (unexplained / freedom))
+  )
 
 
 def fit_near_best(
@@ -224,7 +227,9 @@ def fit_near_best(
 def other_axes_basis(
   points: Runs, names: Sequence[str], losses: np.ndarray, n_columns: int = 2
 ) -> np.ndarray:
-  """Returns (P, Q) orthonormal columns of a constant and of parabolas in the other axes.
+  """Returns (P, Q) orthonormal columns of the blocks and of parabolas in the other axes.
+
+  A block is a group of points of equal size and budget. Its columns hold the constant.
 
   If there are many axes for few points, the axes that explain most come first, until a
   third of the degrees of freedom is used.
@@ -241,8 +246,9 @@ def other_axes_basis(
   ]
   # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
-  basis = np.full((len(points), 1), 1 / math.sqrt(max(len(points), 1)))
-  freedom = max(len(points) - n_columns - 1, 0)
+  basis = _block_columns(points)
+  n_blocks = basis.shape[1]
+  freedom = max(len(points) - n_columns - n_blocks, 0)
   total = sum(group.shape[1] for group in groups)
   # If all columns use at most half of the freedom, take all. Otherwise a third of it.
   budget = freedom if total <= freedom // 2 else freedom / 3
@@ -253,10 +259,17 @@ def other_axes_basis(
       np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added
     ]
     best = int(np.argmax(gains))
-    if basis.shape[1] + added[best].shape[1] - 1 <= budget:
+    if basis.shape[1] + added[best].shape[1] - n_blocks <= budget:
       basis = np.column_stack([basis, added[best]])
     groups.pop(best)
   return basis
+
+
+def _block_columns(points: Runs) -> np.ndarray:
+  """Returns (P, number of blocks) orthonormal indicators of the blocks of points."""
+  blocks = points.blocks()
+  indicators = blocks[:, None] == np.unique(blocks)
+  return indicators / np.sqrt(np.maximum(indicators.sum(0), 1))
 
 
 def orthonormal_columns(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:

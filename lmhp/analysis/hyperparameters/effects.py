@@ -1,18 +1,17 @@
-"""Effect of each hyperparameter: a permutation test, and the gain from its best value.
+"""Effect of each hyperparameter: a test, and the gain from its best value.
 
-The test permutes the axis's values across points, thousands of times. Each time a parabola
-in the axis (or a level per choice) is fitted together with parabolas in the other axes. The
-p-value is the fraction of permutations that fit as well as the values themselves. It is
-valid if the values were drawn without regard to the losses, as in random, quasi-random and
-grid search, whatever the noise and the other axes are. An adaptive search (TPE) draws values
-by the losses before them, so its p-values are too small. The test uses normal scores of the
-losses' ranks, so that diverged runs do not dominate.
+The test fits a parabola in the axis (or a level per choice) together with parabolas in the other
+axes and the mean of each group of equal size. It is an F test on normal scores of the losses'
+ranks, so that diverged runs do not dominate, and so that it holds for any distribution of the
+losses. It takes the values as drawn without regard to the losses, as in random, quasi-random and
+grid search. An adaptive search (TPE) draws values by the losses before them, so its p-values are
+too small.
 
 The gain is the fitted curve's difference between a typical value and the best one. The
 noncentral F distribution of the fit corrects it for the curve that noise alone produces.
 
-Dimension key: P points (one per setting, seeds averaged), R permutations, C columns of the
-axis, Q columns of all other axes.
+Dimension key: P points (one per setting, seeds averaged), C columns of the axis, Q columns of
+all other axes.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from lmhp.analysis.hyperparameters.design import (
   CEILING,
   design_columns,
   design_grid,
+  f_test,
   fit_near_best,
   normal_scores,
   orthonormal_columns,
   other_axes_basis,
-  permutation_p_value,
   points_with_axes,
 )
 from lmhp.analysis.runs.table import Runs
@@ -40,7 +39,6 @@ from lmhp.statistics.intervals import check_confidence
 
 LEVEL = 0.01
 """Significance level of effects, for all axes of a study together."""
-N_PERMUTATIONS = 4999
 MIN_POINTS = 8
 """Smallest number of points with a value of the axis."""
 
@@ -81,22 +79,20 @@ class Effect:
     return self.p_holm <= level
 
 
-def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Effect:
+def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   """Estimates the effect of an axis on the loss.
 
   Args:
     runs: Table of runs. `Runs.comparable_runs()` are used, with the seeds of each point
       averaged.
     axis: Name of the axis.
-    seed: Seed of the permutations.
     confidence: Confidence of the interval of the gain.
 
   Raises:
     ConfigError: If there is no such axis, or the confidence is outside (0, 1).
 
-  Source: Permuted regressors: Draper and Stoneman 1966, compared by Winkler et al. 2014,
-  NeuroImage 92. The interval inverts the noncentral F distribution: Steiger 2004,
-  Psychological Methods 9(2).
+  Source: The interval inverts the noncentral F distribution: Steiger 2004, Psychological
+  Methods 9(2).
 
   >>> from lmhp.analysis.runs.axis import Axis
   >>> rng = np.random.default_rng(0)
@@ -125,7 +121,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
     return dataclasses.replace(blank, reason=reason)
 
   # The test uses normal scores of the losses, so that outliers do not decide it.
-  p_value = _permutation_test(normal_scores(losses), columns, others, seed)
+  p_value = f_test(normal_scores(losses), columns, others)
 
   # Gain of the best value over the median of the others, shrunk towards 0.
   quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)
@@ -146,7 +142,7 @@ def effect(runs: Runs, axis: str, seed: int = 0, confidence: float = 0.9) -> Eff
   )
 
 
-def effects(runs: Runs, seed: int = 0, confidence: float = 0.9) -> list[Effect]:
+def effects(runs: Runs, confidence: float = 0.9) -> list[Effect]:
   """Estimates the effect of each varied axis, with Holm's correction over all of them.
 
   Returns:
@@ -155,7 +151,7 @@ def effects(runs: Runs, seed: int = 0, confidence: float = 0.9) -> list[Effect]:
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
   """
   comparable, _ = runs.comparable_runs()
-  tested = [effect(runs, name, seed, confidence) for name in comparable.varied_axes()]
+  tested = [effect(runs, name, confidence) for name in comparable.varied_axes()]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]
   return sorted(
@@ -180,47 +176,6 @@ def _reason(
   if orthonormal_columns(centred, others).shape[1] < alone.shape[1]:
     return 'it varies only together with other hyperparameters'
   return ''
-
-
-# --- permutation test -------------------------------------------------------------------
-
-
-def _permutation_test(
-  scores: np.ndarray,
-  columns: np.ndarray,
-  others: np.ndarray,
-  seed: int,
-) -> float:
-  """Returns the fraction of permutations that explain the scores as well as the data."""
-  # Residuals of the other axes, which the permuted columns explain in part.
-  n = len(scores)
-  residuals = scores - others @ (others.T @ scores)
-  columns = (columns - columns.mean(0)) / columns.std(0)
-
-  def explained(orders: np.ndarray) -> np.ndarray:
-    return _explained(residuals, columns[orders], others)
-
-  n_permutations = min(N_PERMUTATIONS, max(999, 400_000 // n))
-  return permutation_p_value(explained, n, n_permutations, seed)
-
-
-def _explained(
-  residuals: np.ndarray, columns: np.ndarray, others: np.ndarray
-) -> np.ndarray:
-  """Returns (R,) the sum of squares that columns explain beside the other axes.
-
-  Args:
-    residuals: (P,) scores without what the other axes explain.
-    columns: (R, P, C) permuted columns of the axis.
-    others: (P, Q) orthonormal columns of the other axes.
-  """
-  along = others.T @ columns
-  gram = np.swapaxes(columns, 1, 2) @ columns - np.swapaxes(along, 1, 2) @ along
-  product = np.einsum('p,dpc->dc', residuals, columns)
-  gram = gram + 1e-9 * columns.shape[1] * np.eye(columns.shape[2])
-  return np.einsum(
-    'dc,dc->d', product, np.linalg.solve(gram, product[..., None])[..., 0]
-  )
 
 
 # --- gain -------------------------------------------------------------------------------

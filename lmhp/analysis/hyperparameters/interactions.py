@@ -3,11 +3,10 @@
 The model has a parabola in each axis, the product of the two (for choices, an indicator of
 each combination), and Tukey's one degree of freedom, the square of the fit without products.
 The square takes up what a bend of the loss's scale alone would make look like an
-interaction. The test permutes the residuals without the product across points. The p-value
-is the fraction of permutations in which the product explains as much. As in `effects`, the
-test uses normal scores, and the size is estimated with weights that favour good runs.
+interaction. As in `effects`, the test is an F test on normal scores, and the size is estimated
+with weights that favour good runs.
 
-Dimension key: P points, R permutations, C columns of a product.
+Dimension key: P points, C columns of a product.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from lmhp.analysis.hyperparameters.dependent_optimum import dependent_optimum
 from lmhp.analysis.hyperparameters.design import (
   column_products,
   design_columns,
+  f_test,
   normal_scores,
   orthonormal_columns,
   other_axes_basis,
-  permutation_p_value,
   points_with_axes,
 )
-from lmhp.analysis.hyperparameters.effects import N_PERMUTATIONS, Effect
+from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
@@ -75,7 +74,7 @@ class Interaction:
     return self.p_holm <= level
 
 
-def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
+def interaction(runs: Runs, a: str, b: str) -> Interaction:
   """Tests if the best value of one axis depends on the other, and describes how.
 
   Args:
@@ -83,13 +82,11 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
       seeds of each point averaged.
     a: Name of one axis.
     b: Name of the other axis.
-    seed: Seed of the permutations.
 
   Raises:
     ConfigError: If there is no such axis, or both names are equal.
 
-  Source: Permuted residuals: Freedman and Lane 1983, Journal of Business & Economic
-  Statistics 1(4). Tukey 1949, Biometrics 5(3).
+  Source: Tukey 1949, Biometrics 5(3).
 
   >>> from lmhp.analysis.runs.axis import Axis
   >>> rng = np.random.default_rng(0)
@@ -128,7 +125,11 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
     return dataclasses.replace(blank, reason=reason)
 
   # The test uses normal scores of the losses. The description uses the losses.
-  p_value = _permutation_test(normal_scores(losses), products, without, seed)
+  scores = normal_scores(losses)
+  # Tukey's column, the square of the fit without products.
+  fitted = without @ (without.T @ scores)
+  tukey = orthonormal_columns(fitted[:, None] ** 2, without)
+  p_value = f_test(scores, products, np.column_stack([without, tukey]))
   optimum = dependent_optimum(points, losses, (a, b), others)
   return Interaction(
     axes=optimum.axes,
@@ -142,15 +143,12 @@ def interaction(runs: Runs, a: str, b: str, seed: int = 0) -> Interaction:
   )
 
 
-def interactions(
-  runs: Runs, known_effects: Sequence[Effect], seed: int = 0
-) -> list[Interaction]:
+def interactions(runs: Runs, known_effects: Sequence[Effect]) -> list[Interaction]:
   """Tests all pairs of the axes with the largest effects, with Holm's correction.
 
   Args:
     runs: Table of runs, as in `interaction`.
     known_effects: Result of `effects(runs)`.
-    seed: Seed of the permutations.
 
   Returns:
     The pairs of at most `MAX_AXES` axes, by rising p-value.
@@ -158,15 +156,12 @@ def interactions(
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
   """
   names = [one.axis for one in known_effects if not one.reason][:MAX_AXES]
-  tested = [interaction(runs, a, b, seed) for a, b in itertools.combinations(names, 2)]
+  tested = [interaction(runs, a, b) for a, b in itertools.combinations(names, 2)]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]
   return sorted(
     corrected, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size)
   )
-
-
-# --- permutation test -------------------------------------------------------------------
 
 
 def _reason(
@@ -186,38 +181,3 @@ def _reason(
   if not orthonormal_columns(products, without).shape[1]:
     return 'the combinations that were tried do not determine it'
   return ''
-
-
-def _permutation_test(
-  scores: np.ndarray,
-  products: np.ndarray,
-  without: np.ndarray,
-  seed: int,
-) -> float:
-  """Returns the fraction of permuted residuals that products explain as well.
-
-  Args:
-    scores: (P,) normal scores.
-    products: (P, C) columns of the product.
-    without: (P, Q) orthonormal columns of the model without products.
-    seed: Seed of the permutations.
-  """
-  # Add Tukey's column to the model without products.
-  n = len(scores)
-  fitted = without @ (without.T @ scores)
-  tukey = orthonormal_columns(fitted[:, None] ** 2, without)
-  without = np.column_stack([without, tukey])
-  added = orthonormal_columns(products, without)
-  if not added.shape[1]:
-    return 1.0
-
-  residuals = scores - without @ (without.T @ scores)
-
-  def explained_fraction(orders: np.ndarray) -> np.ndarray:
-    y = residuals[orders]
-    # By Pythagoras: the columns of `without` are orthonormal.
-    unexplained = np.sum(y**2, -1) - np.sum((y @ without) ** 2, -1)
-    return np.sum((y @ added) ** 2, -1) / np.maximum(unexplained, 1e-12 * n)
-
-  n_permutations = min(N_PERMUTATIONS, max(999, 800_000 // n))
-  return permutation_p_value(explained_fraction, n, n_permutations, seed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import next_space
-from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL, N_PERMUTATIONS
+from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import counted, interval_text, listed, p_text, quantity
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp
@@ -146,11 +146,11 @@ def method_paragraphs(analysis: Analysis) -> list[str]:
       'them, the interval is conditional on having won (Andrews, Kitagawa, McCloskey 2024).'
     )
   paragraphs.append(
-    'Effects: a permutation test fits a parabola in the hyperparameter (or a level for each '
-    'choice), together with parabolas in the others, to the ranks of the objective. It permutes '
-    f"the hyperparameter's values across points ({N_PERMUTATIONS:,} times). The gain is the "
-    'fitted difference between a typical value and the best one. Curves and contours are '
-    'slices of a Gaussian process over all hyperparameters, with the others at their best.'
+    'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
+    'beside parabolas in the others, on the normal scores of the ranks of the objective. The '
+    'gain is the fitted difference between a typical value and the best one. Curves and '
+    'contours are slices of a Gaussian process over all hyperparameters, with the others at '
+    'their best.'
   )
   if analysis.best_of_n is not None:
     paragraphs.append(

@@ -32,6 +32,8 @@ STATUSES = (
   'missing',
 )
 """Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
+SIZE_GAP = 1.1
+"""Ratio of two neighbouring sizes above which runs are not compared."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
 BASE_POINT = -1
@@ -42,6 +44,16 @@ Curve: TypeAlias = Mapping[str, np.ndarray]
 such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 
 Losses = TypeVar('Losses', float, np.ndarray)
+
+
+def _groups_of_size(sizes: np.ndarray) -> np.ndarray:
+  """Numbers the groups of sizes (T,) that are close to each other. Unknown ones are a group."""
+  order = np.argsort(sizes)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    gaps = np.diff(np.log(sizes[order]))
+  groups = np.zeros(len(sizes), int)
+  groups[order[1:]] = np.cumsum(~(gaps <= math.log(SIZE_GAP)))
+  return np.where(np.isfinite(sizes), groups, -1)
 
 
 def _missing() -> np.ndarray:
@@ -303,6 +315,16 @@ class Runs:
       if 2 * len(reached) >= len(finished) + n_pruned:
         return reached, step
     return finished, None
+
+  def blocks(self) -> npt.NDArray[np.int64]:
+    """Returns (T,) the number of each run's block: the runs of equal sizes and budgets.
+
+    Sizes count as equal if no gap above `SIZE_GAP` divides them.
+    """
+    keys = [_groups_of_size(self.measured[name]) for name in self.sizes]
+    if not keys:
+      return np.zeros(len(self), int)
+    return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
     """Returns {point: row indices}, in the order of each point's first row."""

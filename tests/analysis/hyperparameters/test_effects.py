@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.hyperparameters import effects as module
 from lmhp.analysis.hyperparameters.design import fit_near_best, normal_scores
 from lmhp.analysis.hyperparameters.effects import effect, effects
 from lmhp.analysis.runs.axis import Axis
@@ -36,8 +35,7 @@ def bowl(seed, n=40, size=1.0, noise=0.1, axes='ab'):
 
 
 @pytest.mark.parametrize('design', ['random', 'grid'])
-def test_the_level_holds_with_heavy_tails_and_divergence(design, monkeypatch):
-  monkeypatch.setattr(module, 'N_PERMUTATIONS', 199)
+def test_the_level_holds_with_heavy_tails_and_divergence(design):
   p = []
   for seed in range(300):
     rng = np.random.default_rng(seed)
@@ -49,14 +47,14 @@ def test_the_level_holds_with_heavy_tails_and_divergence(design, monkeypatch):
     losses = 5 + (u[:, 1] - 0.2) ** 2 * 20 + rng.standard_t(2, 27)
     diverged = u[:, 1] > 0.85
     losses[diverged] = 1000.0
-    p.append(effect(table(dict(zip('abc', u.T)), losses), 'a', seed).p_value)
+    p.append(effect(table(dict(zip('abc', u.T)), losses), 'a').p_value)
   p = np.array(p)
   for level in (0.02, 0.05, 0.2):
     assert np.mean(p <= level) <= level + 3 * np.sqrt(level * (1 - level) / 300)
   assert np.mean(p <= 0.5) > 0.3  # and it is no constant 1
 
 
-def test_the_p_value_is_near_that_of_the_f_test_where_noise_is_normal():
+def test_the_p_value_is_that_of_the_f_test_on_normal_scores():
   for seed in range(5):
     runs = bowl(seed, n=60, size=0.25)
     a, b = runs.values['a'] - 0.5, runs.values['b'] - 0.5
@@ -68,9 +66,7 @@ def test_the_p_value_is_near_that_of_the_f_test_where_noise_is_normal():
     rest = np.column_stack([np.ones(60), b, b**2])
     small, large = fit(rest), fit(np.column_stack([rest, a, a**2]))
     expected = stats.f.sf((small - large) / 2 / (large / 55), 2, 55)
-    assert effect(runs, 'a').p_value == pytest.approx(
-      expected, abs=0.02 + 0.1 * expected
-    )
+    assert effect(runs, 'a').p_value == pytest.approx(expected, rel=1e-6)
 
 
 def test_deals_are_those_of_all_permutations_of_a_small_study():
@@ -102,8 +98,7 @@ def test_what_a_planted_bowl_is_worth(seed):
   )  # repeats
 
 
-def test_an_interval_holds_what_an_axis_is_worth(monkeypatch):
-  monkeypatch.setattr(module, 'N_PERMUTATIONS', 99)
+def test_an_interval_holds_what_an_axis_is_worth():
   truth = 0.4 * np.median((np.linspace(0, 1, 1001) - 0.3) ** 2)
   held = [
     found.gain_low <= truth <= found.gain_high
