@@ -7,24 +7,22 @@ truth in 54% of studies instead of 90%. There are three cases:
 - The winner was run again on fresh seeds. They are independent of the selection, so
   Student's interval holds. This is the best case: it is short and assumes least.
 - Otherwise the noise between seeds is known, or estimated from points with several seeds.
-  The interval is then conditional on having won: among all values that the winner's mean
-  could have taken, only those below the runner-up's would have made it win. It is the hybrid
-  interval of Andrews, Kitagawa and McCloskey (2024). For an estimated noise the pivot is
-  Student's, exact by conditioning on the sum of squares (Fithian, Sun and Taylor 2014).
+  Points whose means are within about two standard errors of the winner's are its contenders.
+  Among K equal contenders, the winner's error is that of the luckiest of K. The interval ends
+  where the luckiest of K would end it on the side of luck, and where Student's interval ends on
+  the other side. It is Student's interval if there is no contender, and it is never more than
+  the luck of all points away from the winner's mean.
 - Otherwise there is one seed per point and the noise is unknown. There is no interval.
 
-Points that ran with the same seeds share a part of their noise (`seed_noise`). This part did
-not help the winner: with correlation r its lead counts 1 / (1 - r) times, and the noise has
-fewer degrees of freedom. An interval that ignores a correlation of 0.95, as between similar
-learning rates, covers the truth in only 69 to 85% of studies.
+The noise of a point is its own if the seeds show that points differ in their noise, and the
+common one if they do not (`lmhp.statistics.group_variances`). Points that ran with the same
+seeds share a part of their noise (`seed_noise`), which did not help the winner.
 
-The hybrid interval covers the truth in `confidence` to about 1% more of studies, whatever the
-true losses are. It is exact for normal noise with equal variance and equal correlation at all
-points, and for points that were not chosen by the results of others, as in grid, random and
-quasi-random search. Bayesian search and halving violate this, and need fresh seeds.
-`bench/calibration_best.py` measures the coverage. Shrinkage with a prior of the true losses
-(empirical Bayes) was tried and rejected: its intervals are 0.5 to 0.9 times as long if the
-prior fits, but covered the truth in 18% of studies with one good point among 32.
+`bench/calibration_best.py` measures the coverage. Three other ways were tried. The interval
+conditional on having won (Andrews, Kitagawa, McCloskey 2024) is exact, but puts the expected
+loss several standard errors above the winner if two points nearly tie. Shrinkage with a prior
+of the true losses covered the truth in 18% of studies with one good point among 32. Student's
+interval with Bonferroni's correction is far too long if few points are near the best.
 
 Dimension key: T runs, P points.
 """
@@ -39,19 +37,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
-from lmhp.analysis.winner.conditional_interval import hybrid_quantiles, student_quantile
 from lmhp.errors import ConfigError
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
+from lmhp.statistics.group_variances import GroupVariances, moderated_variances
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
 FRESH_SEEDS = 'fresh_seeds'
-CONDITIONAL = 'conditional'
+AMONG_CONTENDERS = 'among_contenders'
 NO_INTERVAL = 'none'
 ROUNDING = 1e-12
-NEAR_TIE = 0.1
-"""Standard errors between winner and runner-up, below which the conditional interval should
-not be read alone."""
+CONTENDER_GAP = 1.5
+"""Lead in standard errors up to which a point counts in full as a contender."""
+EQUAL_NOISE = 20.0
+"""Freedom that the common variance adds, from which all points have one variance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Winner:
     low: Lower end of the interval of the expected loss. NaN if there is no interval.
     high: Upper end of the interval.
     confidence: Confidence of the interval.
-    method: 'fresh_seeds', 'conditional' or 'none'.
+    method: 'fresh_seeds', 'among_contenders' or 'none'.
     noise_sd: Standard deviation between seeds that was used. NaN if unknown.
     freedom: Degrees of freedom of the noise. inf if the noise is known.
     reason: Method of the interval in words, or the reason why there is none.
@@ -169,7 +168,7 @@ def expected_loss_of_best(
   (3.029, 3.151)
   >>> winner = expected_loss_of_best([3.02, 3.01, 3.03], noise_sd=0.02)
   >>> winner.point, winner.method, winner.low < 3.01 < winner.expected < winner.high
-  (1, 'conditional', True)
+  (1, 'among_contenders', True)
   >>> expected_loss_of_best([3.02, 3.01, 3.03]).method
   'none'
   """
@@ -216,7 +215,26 @@ def expected_loss_of_best(
       cause = 'the seeds of each point are equal, as copies of one run are'
     reason = f'{cause}, so the noise between seeds and the selection bias are unknown'
     return dataclasses.replace(winner, reason=reason)
-  return _conditional(winner, _lead(means, rows, seed, winner), noise)
+  # Points that differ in their noise have their own. Otherwise it is pooled.
+  own = None if noise_sd is not None else _point_noise(loss, rows)
+  sd_P = np.full(len(rows), noise.noise)
+  freedom_P = np.full(len(rows), noise.degrees_of_freedom)
+  if own is not None:
+    sd_P = np.sqrt(own.variance)
+    freedom_P = own.freedom
+    noise = dataclasses.replace(noise, correlation=0.0)
+
+  # The winner first, then the others.
+  order = sorted(range(len(rows)), key=lambda i: list(rows)[i] != point)
+  counts = np.array([len(indices) for indices in rows.values()])
+  errors_P = math.sqrt(1 - noise.correlation) * sd_P / np.sqrt(counts)
+  winner = dataclasses.replace(
+    winner, noise_sd=float(sd_P[order[0]]), correlation=noise.correlation
+  )
+  means_P = np.array(list(means.values()))
+  return _among_contenders(
+    winner, means_P[order], errors_P[order], float(freedom_P[order[0]])
+  )
 
 
 # --- data -------------------------------------------------------------------------------
@@ -248,28 +266,15 @@ def _finite_points(
   return loss[is_finite], point[is_finite], None if seed is None else seed[is_finite]
 
 
-def _lead(
-  means: Mapping[int, float],
-  rows: Mapping[int, np.ndarray],
-  seeds: np.ndarray | None,
-  winner: Winner,
-) -> float:
-  """Returns the smallest lead of the winner over another point.
-
-  The mean of another point moves with the winner's by the correlation times the fraction of
-  its seeds that the winner ran too. The lead is divided by 1 minus that number.
-  """
-  leads = []
-  for other, mean in means.items():
-    if other == winner.point:
-      continue
-    lead = mean - winner.mean
-    if winner.correlation and seeds is not None:
-      # Noise of shared seeds cancels in a difference, so the lead counts for more.
-      shared = np.mean(np.isin(seeds[rows[other]], seeds[rows[winner.point]]))
-      lead = lead / (1 - winner.correlation * float(shared))
-    leads.append(lead)
-  return min(leads, default=math.inf)
+def _point_noise(
+  loss: np.ndarray, rows: Mapping[int, np.ndarray]
+) -> GroupVariances | None:
+  """Returns the variance of each point if the seeds show that points differ in it."""
+  variances = [
+    float(np.var(loss[r], ddof=1)) if len(r) > 1 else 0.0 for r in rows.values()
+  ]
+  found = moderated_variances(variances, [len(r) - 1 for r in rows.values()])
+  return found if found.common_freedom < EQUAL_NOISE else None
 
 
 # --- intervals --------------------------------------------------------------------------
@@ -323,34 +328,79 @@ def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Wi
   )
 
 
-def _conditional(winner: Winner, lead: float, noise: SeedNoise) -> Winner:
-  """Returns the hybrid interval, conditional on having won."""
-  # Standard error of the winner's mean, and its lead in units of that.
-  error = noise.noise / math.sqrt(winner.n_seeds)
-  gap = lead / error
-  quantiles = hybrid_quantiles(
-    gap, noise.degrees_of_freedom, winner.n_points, winner.confidence
-  )
-  low, expected, high = winner.mean - error * quantiles
+def _among_contenders(
+  winner: Winner, means_P: np.ndarray, errors_P: np.ndarray, freedom: float
+) -> Winner:
+  """Returns the interval of a winner among its contenders.
+
+  Args:
+    winner: The winner, without an interval.
+    means_P: (P,) mean loss of each point, the winner first.
+    errors_P: (P,) standard error of each mean. With shared seeds, it holds the noise that
+      points do not share.
+    freedom: Degrees of freedom of the winner's noise.
+  """
+  own = float(errors_P[0])
+  # Leads in standard errors. A lead of a difference has the errors of both means.
+  gaps = (means_P[1:] - means_P[0]) / np.sqrt((errors_P[1:] ** 2 + own**2) / 2)
+  n_contenders = 1.0 + float(np.sum(contender_weights(gaps)))
+  tail = (1 - winner.confidence) / 2
+  # The luckiest of K errors is below -x with probability 1 - (1 - P(error < -x))^K.
+  luck = -student_quantile(1 - (1 - tail) ** (1 / n_contenders), freedom)
+  typical = -student_quantile(1 - 0.5 ** (1 / n_contenders), freedom)
+  plain = -student_quantile(tail, freedom)
+
+  # Shared noise is not selected. It adds to both ends as independent noise does.
+  shared = math.sqrt(winner.correlation / (1 - winner.correlation)) * own
   reason = (
-    f'interval conditional on winning among {winner.n_points} points, with a standard '
-    f'deviation of {noise.noise:.3g} between seeds'
+    f'{counted_contenders(n_contenders, winner.n_points)}, with a standard deviation of '
+    f'{winner.noise_sd:.3g} between seeds'
   )
-  if winner.correlation >= 0.005:
-    reason += f' ({winner.correlation:.0%} of the variance is common to all points)'
-  if gap < NEAR_TIE:
-    # The interval is exact on average, but takes a tie as a sign of bad luck.
-    reason += '; winner and runner-up are nearly tied, so run fresh seeds'
   return dataclasses.replace(
     winner,
-    expected=float(expected),
-    low=float(low),
-    high=float(high),
-    method=CONDITIONAL,
-    noise_sd=noise.noise,
-    freedom=noise.degrees_of_freedom,
+    expected=winner.mean + own * typical,
+    low=winner.mean - math.hypot(own, shared) * plain,
+    high=winner.mean + math.hypot(own * luck, shared * plain),
+    method=AMONG_CONTENDERS,
+    freedom=freedom,
     reason=reason,
   )
+
+
+def contender_weights(gaps: np.ndarray) -> np.ndarray:
+  """Returns how much points count as contenders of the winner, between 0 and 1.
+
+  The weight is the p-value of a gap that is smaller by `CONTENDER_GAP`, so that points which
+  may well be equal to the winner count in full.
+
+  Args:
+    gaps: Leads of the winner in standard errors of a mean.
+
+  >>> contender_weights(np.array([0.0, 3.0, 6.0])).round(3).tolist()
+  [1.0, 0.289, 0.001]
+  """
+  from scipy.special import ndtr
+
+  return np.minimum(1, 2 * ndtr(-(gaps - CONTENDER_GAP) / math.sqrt(2)))
+
+
+def counted_contenders(n_contenders: float, n_points: int) -> str:
+  """Returns the number of contenders in words."""
+  n = round(n_contenders) - 1
+  if n_points == 1:
+    return "Student's interval"
+  if not n:
+    return f'no other of the {n_points} points comes near the winner'
+  return f'about {n} of {n_points - 1} other points may be as good as the winner'
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+  """Returns a quantile of Student's distribution, or of the normal one if freedom is inf."""
+  from scipy.special import ndtri, stdtrit
+
+  if math.isinf(freedom):
+    return float(ndtri(probability))
+  return float(stdtrit(freedom, probability))
 
 
 # --- confirmation -----------------------------------------------------------------------
