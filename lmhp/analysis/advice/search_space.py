@@ -188,13 +188,8 @@ def space_too_wide(
 
 def _useful_range(axis: Axis, optimum: Optimum, best: float) -> tuple[float, float]:
   """Returns the range of an optimum's interval, its basin and the winner's value."""
-  # Basin widths are factors on a log axis, and differences otherwise.
-  below = optimum.basin_low[0]
-  above = optimum.basin_high[0]
-  low = optimum.value / below if axis.log else optimum.value - below
-  high = optimum.value * above if axis.log else optimum.value + above
-  low = max(min(low, optimum.low), axis.low)
-  high = min(max(high, optimum.high), axis.high)
+  low = max(min(optimum.basin[0], optimum.low), axis.low)
+  high = min(max(optimum.basin[1], optimum.high), axis.high)
   if math.isfinite(best):
     low = min(low, best)
     high = max(high, best)

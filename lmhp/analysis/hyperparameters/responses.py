@@ -12,12 +12,10 @@ import math
 import numpy as np
 
 from lmhp.analysis.hyperparameters.design import (
-  average_seeds,
   bounded_axis,
-  design_columns,
   unit_values,
 )
-from lmhp.analysis.hyperparameters.optimum import Optimum, fit_optimum
+from lmhp.analysis.hyperparameters.optimum import Optimum, optimum_on
 from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import object_column
@@ -25,8 +23,6 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 
 N_VALUES = 101
-EDGE = 0.03
-"""If a surface is lowest within this fraction of an end, the optimum may lie beyond it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +40,10 @@ class Response:
       of each value.
     curve: Slice of the surface. None without a surface.
     confidence: Confidence of band, optimum and basin.
-    optimum: Optimum of a number. A choice has only a `reason`. If the surface is lowest
-      outside the interval of the valley fit, the interval is extended to that value, and the
-      value is the surface's.
-    basin: (low, high) values between which the fitted loss is within
-      `optimum.rise_fraction` of its minimum. NaN if unknown. An end of the axis if it
-      reaches beyond.
+    optimum: Optimum of a number. A choice has only a `reason`. Its basin also holds the runs
+      whose own loss is within `optimum.rise_fraction` of the lowest.
     rung: Step at which the runs are compared. None stands for the end of training.
     reason: Reason why there is no curve. Empty if there is one.
-    fits_disagree: True if valley fit and surface have different optima.
   """
 
   axis: Axis
@@ -65,10 +56,8 @@ class Response:
   curve: ResponseCurve | None
   confidence: float
   optimum: Optimum
-  basin: tuple[float, float]
   rung: int | None = None
   reason: str = ''
-  fits_disagree: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +107,8 @@ def response(
   >>> result = response(runs, 'x')
   >>> bool(result.optimum.low < 0.3 < result.optimum.high)
   True
-  >>> bool(result.basin[0] < 0.3 < result.basin[1]), len(result.curve.values)
+  >>> low, high = result.optimum.basin
+  >>> bool(low < 0.3 < high), len(result.curve.values)
   (True, 101)
   """
   bounded = bounded_axis(runs, axis)
@@ -134,14 +124,12 @@ def response(
     surface = None
     reason = f'{axis}: was not varied'
 
-  # The optimum of a fit along this axis alone, moved if the surface disagrees.
-  optimum = _fit_optimum(comparable, bounded, confidence, seed)
-  basin = _basin(optimum, bounded)
+  optimum = Optimum(confidence=confidence, reason=reason)
   curve = None
-  reconciled = optimum
   if surface is not None:
     curve = _slice(surface, axis, comparable, confidence, seed)
-    reconciled, basin = _reconcile(optimum, basin, bounded, curve)
+    optimum = optimum_on(surface, axis, comparable, confidence, seed=seed)
+    optimum = _with_near_runs(optimum, comparable.values[axis], comparable.losses)
 
   # Envelope: best loss of each choice, or lower convex hull over a number.
   values = comparable.values[axis]
@@ -159,11 +147,9 @@ def response(
     envelope=envelope,
     curve=curve,
     confidence=confidence,
-    optimum=reconciled,
-    basin=basin,
+    optimum=optimum,
     rung=rung,
     reason=reason,
-    fits_disagree=reconciled is not optimum,
   )
 
 
@@ -227,84 +213,17 @@ def _best_of_each(
 # --- optimum and curve ------------------------------------------------------------------
 
 
-def _fit_optimum(runs: Runs, axis: Axis, confidence: float, seed: int) -> Optimum:
-  points, losses = average_seeds(runs)
-  if axis.is_choice or not len(points):
-    reason = 'a choice has no fitted optimum' if axis.is_choice else 'there are no runs'
-    return Optimum(confidence=confidence, reason=reason)
-
-  # Other axes enter the fit as covariates, with a linear term each.
-  losses = np.where(points.status == 'diverged', math.nan, losses)
-  others = [name for name in points.varied_axes() if name != axis.name]
-  covariates = np.column_stack(
-    [
-      np.zeros((len(points), 0)),
-      *(design_columns(points, name, square=False) for name in others),
-    ]
-  )
-  optimum = fit_optimum(
-    points.values[axis.name],
-    losses,
-    log=axis.log,
-    confidence=confidence,
-    covariates=covariates,
-    seed=seed,
-  )
-  n_columns = covariates.shape[1]
-  if optimum.reason and n_columns:
-    return dataclasses.replace(
-      optimum,
-      reason=f'{optimum.reason}, as {n_columns} columns of other axes are fitted too',
-    )
-  return optimum
-
-
-def _basin(optimum: Optimum, axis: Axis) -> tuple[float, float]:
-  below = optimum.basin_low[0]
-  above = optimum.basin_high[0]
-  if not math.isfinite(optimum.value) or math.isnan(below):
-    return math.nan, math.nan
-  low = optimum.value / below if axis.log else optimum.value - below
-  high = optimum.value * above if axis.log else optimum.value + above
-  return max(low, axis.low), min(high, axis.high)
-
-
-def _reconcile(
-  optimum: Optimum, basin: tuple[float, float], axis: Axis, curve: ResponseCurve
-) -> tuple[Optimum, tuple[float, float]]:
-  """Extends an optimum's interval and its basin to the lowest value of the surface.
-
-  Returns the same objects if the interval holds that value already.
-  """
-  if axis.is_choice or not math.isfinite(optimum.value):
-    return optimum, basin
-
-  # Keep the fit if its interval contains the optimum of the surface.
-  n = len(curve.median)
-  i = int(np.argmin(curve.median))
-  best = float(curve.values[i])
-  # A lowest value near an end of the axis is no optimum inside of it.
-  is_inside = EDGE * n < i < (1 - EDGE) * (n - 1)
-  in_interval = optimum.low <= best <= optimum.high
-  if in_interval and not (optimum.at_bound and is_inside):
-    return optimum, basin
-
-  # Otherwise extend the interval to both optima.
-  low = min(optimum.low, best)
-  high = max(optimum.high, best)
-  if not is_inside:
-    return dataclasses.replace(optimum, low=low, high=high), basin
-
-  # The basin is read from the surface, which is drawn and fits each side separately.
-  # Walk from the lowest value to both sides, up to the last value below the limit.
-  limit = curve.median[i] + optimum.rise_fraction * abs(curve.median[i])
-  near = curve.median <= limit
-  n_below = int(np.logical_and.accumulate(near[i::-1]).sum())
-  n_above = int(np.logical_and.accumulate(near[i:]).sum())
-  below = axis.low if n_below > i else float(curve.values[i - n_below + 1])
-  above = axis.high if n_above == n - i else float(curve.values[i + n_above - 1])
-  moved = dataclasses.replace(optimum, value=best, low=low, high=high, at_bound='')
-  return moved, (below, above)
+def _with_near_runs(
+  optimum: Optimum, values: np.ndarray, losses: np.ndarray
+) -> Optimum:
+  """Extends the basin to the runs whose own loss lies within it."""
+  if not math.isfinite(optimum.value):
+    return optimum
+  best = float(losses.min())
+  near = values[losses <= best + optimum.rise_fraction * abs(best)]
+  low = min(optimum.basin[0], float(near.min()))
+  high = max(optimum.basin[1], float(near.max()))
+  return dataclasses.replace(optimum, basin=(low, high))
 
 
 def _slice(
@@ -314,10 +233,7 @@ def _slice(
   from scipy.special import ndtri
 
   units, values = axis_grid(surface.axes[name], unit_values(runs, name), N_VALUES)
-  # All axes at their best values, but for the one that is drawn.
-  places = np.tile(surface.best(seed), (len(units), 1))
-  places[:, list(surface.axes).index(name)] = units
-  median, sd = surface.predict(places)
+  median, sd = surface.predict(surface.slice(name, units, seed))
   half = float(ndtri((1 + confidence) / 2)) * sd
   return ResponseCurve(values, median, median - half, median + half)
 

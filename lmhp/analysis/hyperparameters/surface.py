@@ -76,21 +76,55 @@ class Surface:
     Returns:
       (M,) posterior median and (M,) standard deviation, in the unit of the losses.
     """
-    from scipy.linalg import solve_triangular
-
-    # Posterior mean and standard deviation of the compressed losses.
-    columns = _encode(np.asarray(places, np.float64), self.axes)[0]
-    lengths = np.array(list(self.lengths.values()))[self._group]
-    cross = self.signal_sd**2 * _matern(
-      _distance(columns / lengths, self._columns / lengths)
-    )
+    columns, cross = self._covariance_with_points(places)
     compressed = self._mean + cross @ self._weights
-    part = solve_triangular(self._factor, cross.T, lower=True)
-    sd = np.sqrt(np.maximum(self.signal_sd**2 - np.sum(part**2, 0), 0))
+    explained = np.sum(self._whitened(cross) ** 2, 0)
+    sd = np.sqrt(np.maximum(self.signal_sd**2 - explained, 0))
 
     # Undo the compression. The derivative of its inverse scales the standard deviation.
     growth = np.exp(np.minimum(compressed / self._scale, 50))
     return self._best + self._scale * (growth - 1), sd * growth
+
+  def sample(self, places: np.ndarray, n_draws: int, seed: int = 0) -> np.ndarray:
+    """Draws functions from the posterior.
+
+    Args:
+      places: (M, A) as in `predict`.
+      n_draws: Number R of draws.
+      seed: Seed of the draws.
+
+    Returns:
+      (R, M) compressed losses, which are lowest where the losses are.
+    """
+    columns, cross = self._covariance_with_points(places)
+    part = self._whitened(cross)
+    prior = self.signal_sd**2 * _matern(_distance(columns, columns))
+    # The covariance has eigenvalues of about 0, which rounding may make negative.
+    values, vectors = np.linalg.eigh(prior - part.T @ part)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    noise = np.random.default_rng(seed).standard_normal((n_draws, len(places)))
+    return self._mean + cross @ self._weights + noise @ root.T
+
+  def slice(self, name: str, units: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Returns places (G, A) along one axis, with the other axes at their best."""
+    places = np.tile(self.best(seed), (len(units), 1))
+    places[:, list(self.axes).index(name)] = units
+    return places
+
+  def _covariance_with_points(
+    self, places: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scaled columns (M, C) of places, and (M, P) covariances with the points."""
+    lengths = np.array(list(self.lengths.values()))[self._group]
+    columns = _encode(np.asarray(places, np.float64), self.axes)[0] / lengths
+    distance = _distance(columns, self._columns / lengths)
+    return columns, self.signal_sd**2 * _matern(distance)
+
+  def _whitened(self, cross: np.ndarray) -> np.ndarray:
+    """Returns (P, M) covariances with the points, divided by the points' Cholesky factor."""
+    from scipy.linalg import solve_triangular
+
+    return solve_triangular(self._factor, cross.T, lower=True)
 
   def best(self, seed: int = 0) -> np.ndarray:
     """Returns (A,) the place of the lowest predicted loss.
@@ -148,6 +182,11 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
   (True, True)
   """
   points, losses = average_seeds(runs.finished_runs())
+  # Blocks of other sizes are compared by the height above their own best.
+  blocks = points.blocks()
+  for block in np.unique(blocks):
+    rows = blocks == block
+    losses[rows] += losses.min() - losses[rows].min()
   axes = {name: bounded_axis(points, name) for name in points.varied_axes()}
   if len(points) < MIN_POINTS or not axes or np.ptp(losses) == 0:
     raise ConfigError(

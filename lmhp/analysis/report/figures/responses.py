@@ -218,7 +218,7 @@ def _optimum_marks(
   if math.isfinite(optimum.value):
     shapes.append(vertical_line(optimum.value, '$green', 'solid'))
     labels.append(Label(f'optimum {number(optimum.value, 2)}', optimum.value, '$green'))
-  low, high = response.basin
+  low, high = optimum.basin
   if math.isfinite(low) and math.isfinite(high):
     shapes.append(vertical_band(low, high, '$green'))
     # The middle of the band as it is drawn.
@@ -235,11 +235,6 @@ def _optimum_marks(
 
 def _caption(response: Response, runs: Runs, n_pruned: int) -> str:
   caption = _optimum_sentence(response, runs)
-  if response.fits_disagree:
-    caption += (
-      ' The fit along this axis and the surface over all axes disagree, and the interval '
-      'contains both optima.'
-    )
   if response.rung is not None:
     caption += (
       f' All runs are compared at step {response.rung:,}, because most were pruned '
@@ -271,7 +266,7 @@ def _optimum_sentence(response: Response, runs: Runs) -> str:
     f'The fit is best at {name} = {value} ({optimum.confidence:.0%} interval '
     f'{interval(low, optimum.high)})'
   )
-  low, high = response.basin
+  low, high = optimum.basin
   if math.isfinite(low) and math.isfinite(high):
     sentence += (
       f', and within {optimum.rise_fraction:.0%} of its best from {number(low, 2)} to '
