@@ -38,6 +38,10 @@ from lmhp.analysis.winner.rung_agreement import (
   rung_agreement,
   rung_scores,
 )
+from lmhp.analysis.winner.setting_differences import (
+  SettingDifference,
+  setting_differences,
+)
 from lmhp.analysis.winner.winner import Winner, confirm, find_winner
 from lmhp.errors import ConfigError, suggest
 from lmhp.registry import load_installed_plugins
@@ -127,6 +131,13 @@ class Analysis:
   def confirmation(self) -> Confirmation | None:
     """The winner and the base config on fresh seeds."""
     return None if self.winner is None else confirm(self.runs, self.winner.point)
+
+  @functools.cached_property
+  def differences(self) -> list[SettingDifference]:
+    """Differences between the winner and the other settings of its size."""
+    if self.winner is None:
+      return []
+    return setting_differences(self.runs, self.winner.point)
 
   @functools.cached_property
   def best_of_n(self) -> BestOfN | None:

@@ -1,4 +1,9 @@
-"""The finding that answers a study: its best trial, and if it beats the base config."""
+"""The finding that answers a study: the winning setting, and how sure it is.
+
+The first case that applies is the answer: a decided comparison with the base config on fresh
+seeds; settings that differ beyond the noise between their seeds; a hyperparameter with a
+significant effect; a scaling law, if nothing was free to choose; or no significant difference.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,16 @@ from lmhp.analysis.phrases import (
   listed,
   p_text,
   quantity,
+  setting,
 )
 from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.scaling.laws import ScalingLaw
+from lmhp.analysis.winner.setting_differences import SettingDifference, worse_settings
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
+
+MAX_VALUES = 4
+"""Number of values that name a setting."""
 
 
 def answer(
@@ -28,11 +39,14 @@ def answer(
   winner: Winner | None,
   confirmation: Confirmation | None,
   effects: Sequence[Effect],
+  differences: Sequence[SettingDifference],
+  scaling_law: ScalingLaw | None,
 ) -> list[Finding]:
   """Returns the answer of a study.
 
-  Its kind is `no_complete_trial`, `better_than_base`, `worse_than_base`, `best_trial` (some
-  hyperparameter has a significant effect) or `no_significant_difference`.
+  Its kind is `no_complete_trial`, `better_than_base`, `worse_than_base`, `best_setting`
+  (settings differ beyond their noise), `best_trial` (some hyperparameter has a significant
+  effect), `scaling_law` or `no_significant_difference`.
   """
   if winner is None:
     return [_no_complete_trial(runs)]
@@ -52,16 +66,107 @@ def answer(
     runs=(number,),
     axes=tuple(runs.varied_axes()),
   )
-  # First choice: a comparison with the base config on fresh seeds that is decided.
   if confirmation is not None and confirmation.verdict in (BETTER, WORSE):
-    return [_compared_with_base(runs, number, confirmation, blank)]
-  # Second choice: a significant effect, which shows that trials differ by more than
-  # chance.
+    return [_compared_with_base(runs, winner, confirmation, blank)]
+  if worse_settings(differences):
+    return [_best_setting(runs, winner, differences, blank)]
   significant = [effect for effect in effects if effect.significant()]
   if significant:
-    return [_best_trial(runs, number, confirmation, significant, blank)]
+    return [_best_trial(runs, winner, confirmation, significant, blank)]
+  if scaling_law is not None and not runs.varied_axes():
+    return [_scaling_law(scaling_law, blank)]
+  return [_no_difference(runs, winner, confirmation, effects, blank)]
 
-  # Otherwise the best trial may be the best by chance.
+
+def describe_point(runs: Runs, point: int) -> str:
+  """Returns the name of a setting: its label, or its values.
+
+  >>> runs = Runs('s', {}, {}, np.array([1.0]), labels=('rope',))
+  >>> describe_point(runs, 0)
+  'rope'
+  """
+  rows = np.flatnonzero(runs.point == point)
+  labels = {runs.labels[row] for row in rows} if runs.labels else set()
+  if len(labels) == 1:
+    return labels.pop()
+  values = []
+  for name in runs.varied_axes():
+    value = runs.values[name][rows[0]]
+    if value is not None and value == value:
+      values.append(f'{name}={setting(value)}')
+  return listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
+
+
+def _best_setting(
+  runs: Runs, winner: Winner, differences: Sequence[SettingDifference], blank: Finding
+) -> Finding:
+  """Returns the answer of settings that differ beyond the noise between their seeds."""
+  n_worse = worse_settings(differences)
+  n_equal = len(differences) - n_worse
+  name = describe_point(runs, winner.point)
+  nearest = next(each for each in differences if each.is_significant)
+  ties = [each for each in differences if not each.is_significant]
+  title = f'{name} is best'
+  if ties:
+    others = listed([describe_point(runs, each.point) for each in ties], MAX_VALUES)
+    title += f'; {others} may be as good'
+  gap = quantity(nearest.difference, runs.unit)
+  interval = interval_text(nearest.low, nearest.high, nearest.confidence)
+  title += f'; {describe_point(runs, nearest.point)} is worse by {gap} ({interval}).'
+  return dataclasses.replace(
+    blank,
+    kind='best_setting',
+    title=title,
+    evidence=(
+      f'{n_worse} of {counted(len(differences), "other setting")} are worse beyond the noise '
+      f'between seeds, and {n_equal} may be as good (Holm correction over all pairs).'
+    ),
+    numbers={
+      **blank.numbers,
+      'worse': n_worse,
+      'difference': nearest.difference,
+      'difference_low': nearest.low,
+      'difference_high': nearest.high,
+      'p_holm': nearest.p_holm,
+    },
+    effect_nats=nearest.difference,
+  )
+
+
+def _scaling_law(law: ScalingLaw, blank: Finding) -> Finding:
+  """Returns the answer of a study with nothing to choose: its law."""
+  exponents = [
+    f'{symbol} {amount(getattr(law, symbol))} '
+    f'({interval_text(*law.intervals[symbol], law.confidence)})'
+    for symbol in ('alpha', 'beta')
+    if symbol in law.intervals
+  ]
+  return dataclasses.replace(
+    blank,
+    kind='scaling_law',
+    title=(
+      f'The loss follows {amount(law.E)} + {amount(law.A)} / N^{law.alpha:.3g} + '
+      f'{amount(law.B)} / D^{law.beta:.3g} in parameters N and tokens D.'
+    ),
+    evidence=f'From {counted(law.n_runs, "run")}: {listed(exponents)}. {law.reason}'.strip(),
+    numbers={
+      'E': law.E,
+      'A': law.A,
+      'B': law.B,
+      'alpha': law.alpha,
+      'beta': law.beta,
+    },
+  )
+
+
+def _no_difference(
+  runs: Runs,
+  winner: Winner,
+  confirmation: Confirmation | None,
+  effects: Sequence[Effect],
+  blank: Finding,
+) -> Finding:
+  """Returns the answer of a study whose best trial may be the best by chance."""
   evidence = []
   if confirmation is not None:
     evidence.append(describe_pairs(confirmation, runs.unit))
@@ -77,13 +182,12 @@ def answer(
       f'The effects of hyperparameters cannot be tested. {effects[0].axis}: '
       f'{effects[0].reason}.'
     )
-  return [
-    dataclasses.replace(
-      blank,
-      title=f'No significant difference: trial {number} may be the best by chance.',
-      evidence=' '.join(evidence),
-    )
-  ]
+  name = describe_point(runs, winner.point)
+  return dataclasses.replace(
+    blank,
+    title=f'No significant difference: {name} may be the best by chance.',
+    evidence=' '.join(evidence),
+  )
 
 
 def _no_complete_trial(runs: Runs) -> Finding:
@@ -99,23 +203,24 @@ def _no_complete_trial(runs: Runs) -> Finding:
 
 
 def _compared_with_base(
-  runs: Runs, number: int, confirmation: Confirmation, blank: Finding
+  runs: Runs, winner: Winner, confirmation: Confirmation, blank: Finding
 ) -> Finding:
   """Returns the answer of a winner that is better or worse than the base config."""
+  name = describe_point(runs, winner.point)
   kind = 'better_than_base' if confirmation.verdict == BETTER else 'worse_than_base'
   if not math.isfinite(confirmation.difference):
     seeds = counted(len(confirmation.seeds), 'seed')
     return dataclasses.replace(
       blank,
       kind=kind,
-      title=f'Trial {number} trains, and the base config diverged on all {seeds}.',
+      title=f'{name} trains, and the base config diverged on all {seeds}.',
     )
   difference = abs(confirmation.difference)
   return dataclasses.replace(
     blank,
     kind=kind,
     title=(
-      f'Trial {number} is {confirmation.verdict} than the base config by '
+      f'{name} is {confirmation.verdict} than the base config by '
       f'{quantity(difference, runs.unit)}.'
     ),
     evidence=describe_pairs(confirmation, runs.unit),
@@ -131,7 +236,7 @@ def _compared_with_base(
 
 def _best_trial(
   runs: Runs,
-  number: int,
+  winner: Winner,
   confirmation: Confirmation | None,
   significant: Sequence[Effect],
   blank: Finding,
@@ -147,7 +252,7 @@ def _best_trial(
   return dataclasses.replace(
     blank,
     kind='best_trial',
-    title=f'Trial {number} is the best; {names} {words}.',
+    title=f'{describe_point(runs, winner.point)} is best; {names} {words}.',
     evidence=evidence,
     effect_nats=max(float(np.nan_to_num(effect.gain)) for effect in significant),
   )

@@ -18,7 +18,14 @@ from lmhp.analysis.findings import register_finding
 
 register_finding(
   'answer',
-  needs=('runs', 'winner', 'confirmation', 'effects'),
+  needs=(
+    'runs',
+    'winner',
+    'confirmation',
+    'effects',
+    'differences',
+    'scaling_law',
+  ),
   rule=answer.answer,
 )
 register_finding(

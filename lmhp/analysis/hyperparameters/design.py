@@ -90,7 +90,8 @@ def design_columns(runs: Runs, name: str, square: bool = True) -> np.ndarray:
 
 def column_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Returns the products (P, C) of each column of one axis with each column of another."""
-  return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+  products = a[:, :, None] * b[:, None, :]
+  return products.reshape(len(a), a.shape[1] * b.shape[1])
 
 
 def design_grid(

@@ -146,6 +146,7 @@ class Report:
   Attributes:
     title: Name of the study.
     answer: Sentences of the answer, at most three.
+    basis: Sentences about what was compared, and how the source was read.
     findings: Findings, ranked.
     sections: Sections with figures and tables.
     trials: Table with one row per run, and a column of kind 'run'. None if there is none.
@@ -158,6 +159,7 @@ class Report:
 
   title: str
   answer: Sequence[str]
+  basis: Sequence[str] = ()
   findings: Sequence[Finding] = ()
   sections: Sequence[Section] = ()
   trials: Table | None = None

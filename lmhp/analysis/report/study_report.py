@@ -16,10 +16,11 @@ import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmh
 from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
 from lmhp.analysis.report.tables import trials_table
-from lmhp.analysis.runs.table import StudyFacts
+from lmhp.analysis.runs.table import Runs, StudyFacts
 from lmhp.statistics.confirmation import CONFIDENCE
 
 MAX_LISTED = 4
+MAX_COLUMNS = 8
 NONADAPTIVE_SEARCHES = ('grid', 'random', 'halton', 'sobol')
 """Searches that do not choose points by earlier results."""
 
@@ -36,10 +37,11 @@ def study_report(analysis: Analysis) -> Report:
   return Report(
     title=runs.name,
     answer=[
-      _comparison_sentence(analysis),
-      _result_sentence(analysis),
+      analysis.answer.title,
+      _expectation_sentence(analysis),
       _next_step_sentence(analysis),
     ],
+    basis=_basis(analysis),
     findings=analysis.findings,
     sections=_sections(analysis),
     trials=trials_table(runs),
@@ -77,32 +79,50 @@ def describe_origin(facts: StudyFacts) -> dict[str, object]:
 # --- answer -----------------------------------------------------------------------------
 
 
-def _comparison_sentence(analysis: Analysis) -> str:
-  """States what was compared."""
+def _basis(analysis: Analysis) -> list[str]:
+  """States what was compared, how the columns were read, and in which direction."""
   runs = analysis.runs
   compared = counted(runs.n_points, 'point')
   axes = list(runs.varied_axes())
   if axes:
     compared += f' of {listed(axes, MAX_LISTED)}'
+  direction = 'more' if runs.maximize else 'less'
+  sentences = [
+    f'{analysis.budget_sentence[:-1]}: {compared}, judged by {runs.objective_name} '
+    f'({direction} is better).'
+  ]
+  if runs.columns:
+    sentences.append(_roles_sentence(runs))
+  return [*sentences, *runs.notes]
+
+
+def _roles_sentence(runs: Runs) -> str:
+  """States the role of each column of a table, and how to change it."""
+  names: dict[str, list[str]] = {}
+  for name, column in runs.columns.items():
+    names.setdefault(column.role, []).append(name)
+  parts = [f'{role}: {listed(each, MAX_COLUMNS)}' for role, each in names.items()]
   return (
-    f'{analysis.budget_sentence[:-1]}: {compared}, judged by {runs.objective_name}.'
+    f'Columns were read as {"; ".join(parts)}. Change a role with --roles COLUMN=ROLE.'
   )
 
 
-def _result_sentence(analysis: Analysis) -> str:
-  """States the winner and its expected result."""
+def _expectation_sentence(analysis: Analysis) -> str:
+  """States what to expect of the winner on a fresh seed."""
   runs = analysis.runs
   winner = analysis.winner
-  title = analysis.answer.title
   if winner is None:
-    return title
+    return 'There is no result to expect.'
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)
-    return f'{title[:-1]}; its result is {mean}, and its selection bias is unknown.'
+    return (
+      f'Its result is {mean}; {winner.reason.partition(",")[0]}, so how much of it is luck '
+      'is not known.'
+    )
   low, high = runs.objective_interval(winner.low, winner.high)
   expected = quantity(runs.to_objective(winner.expected), runs.unit)
   return (
-    f'{title[:-1]}; on a fresh seed expect {expected} '
+    f'On a fresh seed expect {expected} '
     f'({interval_text(low, high, winner.confidence)}).'
   )
 

@@ -115,6 +115,13 @@ def find_winner(runs: Runs) -> Winner | None:
   )
   # A point with a run that diverged cannot win.
   losses = np.where(search.status == 'complete', search.losses, math.nan)
+  if not np.isfinite(losses).any():
+    return None
+  # Sizes are not compared. The winner is that of the block with the lowest loss.
+  blocks = search.blocks()
+  in_block = blocks == blocks[np.nanargmin(losses)]
+  search = search.select(in_block)
+  losses = losses[in_block]
   points = search.rows_by_point().values()
   if not any(np.isfinite(losses[rows]).all() for rows in points):
     return None

@@ -59,7 +59,7 @@ def html(report: Report) -> str:
 0-13zm0 1.5v10a5 5 0 0 0 0-10z" fill-rule="evenodd"/></svg></button>
 <h1>{escape(report.title)}</h1>
 <p class="lede">{escape(' '.join(report.answer))}</p>
-{_contents(report)}
+{_basis(report)}{_contents(report)}
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>Figures need JavaScript. Findings and tables do not.</p></noscript>
@@ -225,6 +225,13 @@ def _footer_parts(report: Report) -> dict[str, str]:
   if report.about:
     parts['about'] = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
   return {name: content for name, content in parts.items() if content}
+
+
+def _basis(report: Report) -> str:
+  """Returns the line below the answer, or nothing."""
+  if not report.basis:
+    return ''
+  return f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n'
 
 
 def _contents(report: Report) -> str:

@@ -41,6 +41,8 @@ def markdown(report: Report) -> str:
   <BLANKLINE>
   """
   blocks = [f'# {inline(report.title)}', paragraph(' '.join(report.answer))]
+  if report.basis:
+    blocks.append(paragraph(' '.join(report.basis)))
   if report.findings:
     blocks.append('## Findings')
     for i, finding in enumerate(ranked(report.findings), start=1):
@@ -156,6 +158,7 @@ def to_json(report: Report) -> str:
   content = {
     'title': report.title,
     'answer': report.answer,
+    'basis': report.basis,
     'findings': ranked(report.findings),
     'tables': tables,
     'configs': report.configs,

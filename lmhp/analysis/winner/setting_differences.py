@@ -1,0 +1,197 @@
+"""Differences between the settings of a study, tested against the noise between seeds.
+
+A setting is a point: one value of each hyperparameter. If settings ran with several seeds, their
+means are compared by Welch's test, or pair by pair if they share seeds. Holm's correction
+counts all pairs of settings, because the winner is the best of all.
+
+Dimension key: P settings, S shared seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.statistics.group_variances import moderated_variances
+from lmhp.statistics.hypothesis_tests import adjust_p_values
+from lmhp.statistics.seed_noise import seed_noise
+
+LEVEL = 0.05
+"""Significance level of differences between settings, for all pairs together."""
+PAIRED_CORRELATION = 0.3
+"""Correlation of the noise of two settings on one seed above which they are paired."""
+MAX_SETTINGS = 60
+"""Number of the best settings that are compared. More pairs would hide every difference."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingDifference:
+  """Difference of the mean loss of a setting and of the winner.
+
+  Attributes:
+    point: The setting.
+    difference: Mean loss of the setting minus that of the winner.
+    low: Lower end of the confidence interval of the difference, without a correction for
+      several settings.
+    high: Upper end of the interval.
+    p_holm: p-value with Holm's correction over all pairs of settings.
+    confidence: Confidence of the interval.
+    n_seeds: Number of runs of the setting.
+  """
+
+  point: int
+  difference: float
+  low: float
+  high: float
+  p_holm: float
+  confidence: float
+  n_seeds: int
+
+  @property
+  def is_significant(self) -> bool:
+    """True if the setting is worse than the winner beyond the noise between seeds."""
+    return self.p_holm <= LEVEL
+
+
+def setting_differences(
+  runs: Runs, winner: int, confidence: float = 0.9
+) -> list[SettingDifference]:
+  """Compares each setting of the winner's block with the winner.
+
+  Args:
+    runs: Table of runs. A diverged run counts with its loss.
+    winner: Point of the winner.
+    confidence: Confidence of the intervals.
+
+  Returns:
+    The settings by rising difference. Empty if the noise between seeds is unknown.
+
+  >>> losses = [3.0, 3.1, 3.05, 3.5, 3.6, 3.52]
+  >>> runs = Runs(
+  ...   's',
+  ...   {},
+  ...   {},
+  ...   np.array(losses),
+  ...   point=np.array([0, 0, 0, 1, 1, 1]),
+  ...   seed=np.arange(6),
+  ... )
+  >>> (one,) = setting_differences(runs, 0)
+  >>> round(one.difference, 2), one.is_significant
+  (0.49, True)
+  """
+  search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
+  blocks = search.blocks()
+  rows = {}
+  for point, indices in search.rows_by_point().items():
+    if np.isfinite(search.losses[indices]).all():
+      rows[point] = indices
+  if winner not in rows:
+    return []
+  block = blocks[rows[winner][0]]
+  rows = {point: r for point, r in rows.items() if blocks[r[0]] == block}
+  means = {point: float(search.losses[r].mean()) for point, r in rows.items()}
+  order = sorted(means, key=lambda point: (point != winner, means[point]))[
+    :MAX_SETTINGS
+  ]
+  groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
+
+  # The noise of each setting, moved towards the common one.
+  found = moderated_variances(
+    [group.variance for group in groups], [len(group.losses) - 1 for group in groups]
+  )
+  if math.isnan(found.common) or not found.common > 0:
+    return []
+  # Pairs of one seed are compared only if seeds have an effect that settings share.
+  noise = seed_noise(search.losses, search.point, search.seed)
+  is_paired = noise.correlation > PAIRED_CORRELATION
+  tests: dict[tuple[int, int], _Test] = {}
+  for i, j in itertools.combinations(range(len(order)), 2):
+    pair = [i, j]
+    noise_of_pair = _Noise(found.variance[pair], found.freedom[pair], is_paired)
+    tests[i, j] = _test(groups[i], groups[j], noise_of_pair, confidence)
+  adjusted = dict(
+    zip(tests, adjust_p_values([test.p_value for test in tests.values()]))
+  )
+  return [
+    SettingDifference(
+      point=order[j],
+      difference=tests[0, j].difference,
+      low=tests[0, j].difference - tests[0, j].half,
+      high=tests[0, j].difference + tests[0, j].half,
+      p_holm=adjusted[0, j],
+      confidence=confidence,
+      n_seeds=len(groups[j].losses),
+    )
+    for j in range(1, len(order))
+  ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+  """Losses and seeds of the runs of one setting."""
+
+  losses: np.ndarray
+  seeds: np.ndarray
+
+  @property
+  def variance(self) -> float:
+    """Sample variance, 0 for one run."""
+    return float(np.var(self.losses, ddof=1)) if len(self.losses) > 1 else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Test:
+  """Difference b - a, half of its interval, and the two-sided p-value."""
+
+  difference: float
+  half: float
+  p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Noise:
+  """Variances and degrees of freedom of two settings, and if their seeds are paired."""
+
+  variances: np.ndarray
+  freedoms: np.ndarray
+  is_paired: bool
+
+
+def _test(a: _Group, b: _Group, noise: _Noise, confidence: float) -> _Test:
+  """Tests the difference of two settings."""
+  from scipy.special import stdtr, stdtrit
+
+  difference = float(b.losses.mean() - a.losses.mean())
+  paired = _paired_differences(a, b) if noise.is_paired else np.zeros(0)
+  if len(paired) > 2 and len(paired) == len(a.losses) == len(b.losses):
+    square = float(np.var(paired, ddof=1)) / len(paired)
+    freedom = len(paired) - 1.0
+  else:
+    # Welch's standard error and Satterthwaite's degrees of freedom.
+    parts = noise.variances / (len(a.losses), len(b.losses))
+    square = float(parts.sum())
+    freedom = square**2 / float(np.sum(parts**2 / noise.freedoms))
+  error = math.sqrt(square)
+  if not error > 0:
+    return _Test(difference, math.nan, math.nan)
+  half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
+  return _Test(difference, half, 2 * float(stdtr(freedom, -abs(difference) / error)))
+
+
+def _paired_differences(a: _Group, b: _Group) -> np.ndarray:
+  """Returns (S,) the differences on seeds that both settings ran once."""
+  of_a = dict(zip(a.seeds.tolist(), a.losses.tolist()))
+  of_b = dict(zip(b.seeds.tolist(), b.losses.tolist()))
+  if len(of_a) < len(a.losses) or len(of_b) < len(b.losses):
+    return np.zeros(0)
+  return np.array([of_b[seed] - of_a[seed] for seed in of_a if seed in of_b])
+
+
+def worse_settings(differences: Sequence[SettingDifference]) -> int:
+  """Returns the number of settings that are worse than the winner beyond the noise."""
+  return sum(each.is_significant for each in differences)
