@@ -10,6 +10,7 @@ import numpy as np
 
 from lmhp.analysis.advice.batch_size import BatchSizeAnalysis, analyze_batch_size
 import lmhp.analysis.advice.rules  # noqa: F401  registers the rules of lmhp
+from lmhp.analysis.advice.transfer import SizedOptima, optima_at_size
 from lmhp.analysis.curves.divergence import Divergence, find_divergence
 from lmhp.analysis.curves.overfitting import Evaluations, evaluations_of_runs
 from lmhp.analysis.findings import FINDINGS, Finding, FindingRule, ranked
@@ -51,6 +52,8 @@ MAX_AXES = 8
 """Number of axes with a figure of their own. If there are more, those with the smallest
 p-values are shown."""
 MAX_CONTOURS = 3
+MIN_BLOCK = 8
+"""Smallest number of runs of one size whose best values enter a law over sizes."""
 INDEPENDENT_SEARCHES = ('random', 'halton', 'sobol')
 """Searches whose trials are draws from one distribution, as the best-of-n curve assumes."""
 
@@ -237,6 +240,20 @@ class Analysis:
       for one in self.responses
       if one.axis.name in significant
     }
+
+  @functools.cached_property
+  def sized_optima(self) -> list[SizedOptima]:
+    """Best values in each block of runs of equal size that is large enough."""
+    search = self.runs.search_runs()
+    blocks = search.blocks()
+    numbers, counts = np.unique(blocks, return_counts=True)
+    if len(numbers) < 2:
+      return []
+    groups = []
+    for block in numbers[counts >= MIN_BLOCK]:
+      analysis = Analysis(search.select(blocks == block), self.seed)
+      groups.append(optima_at_size(analysis.runs, analysis.optima))
+    return groups
 
   @functools.cached_property
   def isolations(self) -> list[Isolation]:

@@ -13,8 +13,9 @@ import math
 
 import numpy as np
 
+from lmhp.analysis.advice.research_log import research_log
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.hyperparameters.effects import SAME_AS_SIZE, Effect
 from lmhp.analysis.phrases import (
   amount,
   counted,
@@ -24,7 +25,7 @@ from lmhp.analysis.phrases import (
   quantity,
   setting,
 )
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.table import SIZE_GAP, Runs
 from lmhp.analysis.scaling.laws import ScalingLaw
 from lmhp.analysis.winner.setting_differences import SettingDifference, worse_settings
 from lmhp.analysis.winner.winner import Winner
@@ -46,10 +47,15 @@ def answer(
 
   Its kind is `no_complete_trial`, `better_than_base`, `worse_than_base`, `best_setting`
   (settings differ beyond their noise), `best_trial` (some hyperparameter has a significant
-  effect), `scaling_law` or `no_significant_difference`.
+  effect), `scaling_law` or `sizes_alone` (nothing was free to choose), or
+  `no_significant_difference`.
   """
   if winner is None:
     return [_no_complete_trial(runs)]
+  if runs.decisions:
+    log = research_log(runs)
+    if log:
+      return log
   number = runs.first_run(winner.point)
   blank = Finding(
     kind='no_significant_difference',
@@ -73,8 +79,8 @@ def answer(
   significant = [effect for effect in effects if effect.significant()]
   if significant:
     return [_best_trial(runs, winner, confirmation, significant, blank)]
-  if scaling_law is not None and not runs.varied_axes():
-    return [_scaling_law(scaling_law, blank)]
+  if not _free_axes(runs, effects) and len(np.unique(runs.blocks())) > 1:
+    return [_sizes_alone(runs, winner, scaling_law, blank)]
   return [_no_difference(runs, winner, confirmation, effects, blank)]
 
 
@@ -94,7 +100,9 @@ def describe_point(runs: Runs, point: int) -> str:
     value = runs.values[name][rows[0]]
     if value is not None and value == value:
       values.append(f'{name}={setting(value)}')
-  return listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
+  name = listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
+  size = describe_size(runs, point)
+  return f'{name} at {size}' if size else name
 
 
 def _best_setting(
@@ -133,21 +141,60 @@ def _best_setting(
   )
 
 
-def _scaling_law(law: ScalingLaw, blank: Finding) -> Finding:
-  """Returns the answer of a study with nothing to choose: its law."""
+def _free_axes(runs: Runs, effects: Sequence[Effect]) -> list[str]:
+  """Returns the axes that were free to choose at some size."""
+  bound = [effect.axis for effect in effects if effect.reason == SAME_AS_SIZE]
+  return [name for name in runs.varied_axes() if name not in bound]
+
+
+def describe_size(runs: Runs, point: int) -> str:
+  """Returns the sizes of a point, if runs differ in them. Empty if all are equal.
+
+  >>> sizes = {'parameters': np.array([1e6, 1e9])}
+  >>> runs = Runs(
+  ...   's', {}, {}, np.array([3.0, 2.0]), measured=sizes, sizes=('parameters',)
+  ... )
+  >>> describe_size(runs, 1)
+  '1,000,000,000 parameters'
+  """
+  row = np.flatnonzero(runs.point == point)[0]
+  sizes = []
+  for name in runs.sizes:
+    values = runs.measured[name]
+    if np.nanmax(values) > SIZE_GAP * np.nanmin(values):
+      sizes.append(f'{amount(values[row])} {name}')
+  return listed(sizes, MAX_VALUES)
+
+
+def _sizes_alone(
+  runs: Runs, winner: Winner, law: ScalingLaw | None, blank: Finding
+) -> Finding:
+  """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
+  bound = listed(list(runs.varied_axes()), MAX_VALUES)
+  note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
+  best = quantity(runs.to_objective(winner.mean), runs.unit)
+  if law is None:
+    title = (
+      f'The runs differ in size alone: the best {runs.objective_name} is {best}, at '
+      f'{describe_size(runs, winner.point)}'
+    )
+    return dataclasses.replace(
+      blank, kind='sizes_alone', title=f'{title}; {note}.' if note else f'{title}.'
+    )
   exponents = [
     f'{symbol} {amount(getattr(law, symbol))} '
     f'({interval_text(*law.intervals[symbol], law.confidence)})'
     for symbol in ('alpha', 'beta')
     if symbol in law.intervals
   ]
+  title = (
+    f'The loss follows {amount(law.E)} + {amount(law.A)} / N^{law.alpha:.3g} + '
+    f'{amount(law.B)} / D^{law.beta:.3g} in parameters N and tokens D'
+  )
   return dataclasses.replace(
     blank,
     kind='scaling_law',
-    title=(
-      f'The loss follows {amount(law.E)} + {amount(law.A)} / N^{law.alpha:.3g} + '
-      f'{amount(law.B)} / D^{law.beta:.3g} in parameters N and tokens D.'
-    ),
+    title=f'{title}; {note}.' if note else f'{title}.',
     evidence=f'From {counted(law.n_runs, "run")}: {listed(exponents)}. {law.reason}'.strip(),
     numbers={
       'E': law.E,

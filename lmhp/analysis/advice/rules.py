@@ -10,8 +10,10 @@ from lmhp.analysis.advice import (
   batch_size,
   effects,
   learning_rate,
+  research_log,
   search_space,
   study_design,
+  transfer,
 )
 from lmhp.analysis.curves import instability, overfitting, trends
 from lmhp.analysis.findings import register_finding
@@ -28,6 +30,7 @@ register_finding(
   ),
   rule=answer.answer,
 )
+register_finding('repeat_baseline', needs=('runs',), rule=research_log.repeat_baseline)
 register_finding(
   'no_common_budget',
   needs=('runs', 'budgets', 'budget_sentence'),
@@ -84,6 +87,7 @@ register_finding(
   needs=('runs', 'kind_effects'),
   rule=effects.effect_of_each_kind,
 )
+register_finding('power_law', needs=('sized_optima',), rule=transfer.laws_over_sizes)
 register_finding('noise_scale', needs=('batch_size',), rule=batch_size.noise_scale)
 register_finding(
   'critical_batch_size', needs=('batch_size',), rule=batch_size.critical_batch

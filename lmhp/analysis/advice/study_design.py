@@ -66,11 +66,17 @@ def not_confirmed(runs: Runs, winner: Winner | None) -> list[Finding]:
   """Reports a winner that did not run on fresh seeds."""
   if winner is None or winner.n_points < 2 or winner.method == FRESH_SEEDS:
     return []
+  if runs.decisions:
+    # A log of edits has advice of its own.
+    return []
   return [
     Finding(
       kind='not_confirmed',
       level='warning',
-      title='The winner did not run on fresh seeds.',
+      title=(
+        'Next, run the winner and the next best setting on three new seeds each: the winner '
+        'did not run on fresh seeds.'
+      ),
       evidence=(
         'The best of many trials is partly lucky, so its result on a fresh seed is worse than '
         f'the study shows. {sentence(winner.reason)}'

@@ -1,130 +1,138 @@
-"""Findings over several studies: power laws of best values in model size or tokens."""
+"""Findings over several sizes: power laws of best values in model size and tokens.
+
+A group is a study, or the runs of one size in a table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
 import math
 
 import numpy as np
 
-from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, counted, interval_text, listed, sentence
+from lmhp.analysis.hyperparameters.optimum import Optimum
+from lmhp.analysis.phrases import amount, counted, interval_text, listed
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.power_laws import fit_power_law
+from lmhp.errors import ConfigError
 
 SIZES = ('parameters', 'tokens')
 SYMBOLS = {'parameters': 'N', 'tokens': 'D'}
 PREDICTED_FACTOR = 10.0
 """A prediction is for this many times the largest size."""
-MIN_STUDIES = 3
+MIN_GROUPS = 3
 
 
-def power_laws(studies: Sequence[Analysis], confidence: float = 0.9) -> list[Finding]:
-  """Fits the best value of each hyperparameter as a power law of model size or of tokens.
+@dataclasses.dataclass(frozen=True)
+class SizedOptima:
+  """Best values of the hyperparameters at one size.
+
+  Attributes:
+    sizes: {'parameters' or 'tokens': size}, if all runs have the same one.
+    optima: Optimum of each log axis with a significant effect, inside its range.
+  """
+
+  sizes: Mapping[str, float]
+  optima: Mapping[str, Optimum]
+
+
+def optima_at_size(runs: Runs, optima: Mapping[str, Optimum]) -> SizedOptima:
+  """Returns the best values that a law can use, with the sizes of the runs."""
+  sizes = {}
+  for name in SIZES:
+    values = runs.complete_runs().measured.get(name, np.array([]))
+    values = values[np.isfinite(values)]
+    if len(values) and np.ptp(values) <= 0.1 * values[0]:
+      sizes[name] = float(np.median(values))
+  # An optimum at a bound is not known, and a power law needs a log axis.
+  usable = {
+    name: optimum
+    for name, optimum in optima.items()
+    if runs.axes[name].log and not optimum.at_bound and optimum.value > 0
+  }
+  return SizedOptima(sizes, usable)
+
+
+def power_laws(groups: Sequence[SizedOptima], confidence: float = 0.9) -> list[Finding]:
+  """Fits the best value of each hyperparameter as a power law of model size and of tokens.
 
   Args:
-    studies: Analyses of studies. Each study has one size: one number of parameters and one of
-      tokens.
+    groups: Best values at each size.
     confidence: Confidence of the intervals, Student's in logarithms.
 
   Returns:
-    A finding for each hyperparameter with an optimum inside the range of at least three
-    studies.
+    A finding for each hyperparameter with an optimum inside the range at three sizes or more.
+    Its law has both sizes if they vary independently of each other.
   """
-  sizes = [size for size in SIZES if _n_different(studies, size) >= MIN_STUDIES]
-  note = ''
-  if len(sizes) == 2:
-    # Both grow, so a law in one of them holds only if the other grows as in the studies.
-    sizes = ['parameters']
-    note = (
-      ' Tokens differ between these studies too, and the law holds if they grow alike.'
-    )
-  names = dict.fromkeys(name for study in studies for name in study.optima)
+  names = dict.fromkeys(name for group in groups for name in group.optima)
   findings = []
   for name in names:
-    for size in sizes:
-      optima = _optima(studies, name, size)
-      if len({own_size for own_size, _ in optima}) >= MIN_STUDIES:
-        findings.append(_power_law(name, size, optima, confidence, note))
+    with_name = [group for group in groups if name in group.optima]
+    sizes = [size for size in SIZES if _n_different(with_name, size) >= MIN_GROUPS]
+    for candidate in (sizes, sizes[:1]):
+      usable = [g for g in with_name if all(size in g.sizes for size in candidate)]
+      if not candidate or len(usable) < max(MIN_GROUPS, len(candidate) + 2):
+        continue
+      try:
+        findings.append(_power_law(name, candidate, usable, confidence))
+      except ConfigError:
+        # The sizes grow in proportion, so one of them stands for both.
+        continue
+      break
   return findings
 
 
-def _optima(
-  studies: Sequence[Analysis], name: str, size: str
-) -> list[tuple[float, float]]:
-  """Returns (size, best value of a log axis) of each study whose optimum is in the range."""
-  optima = []
-  for study in studies:
-    optimum = study.optima.get(name)
-    own_size = _size_of(study, size)
-    # An optimum at a bound is not known, and a power law needs a log axis.
-    if optimum is None or optimum.at_bound or not study.runs.axes[name].log:
-      continue
-    if math.isfinite(own_size) and math.isfinite(optimum.value) and optimum.value > 0:
-      optima.append((own_size, optimum.value))
-  return optima
+def laws_over_sizes(sized_optima: Sequence[SizedOptima]) -> list[Finding]:
+  """Reports how the best values of a table move with the sizes of its runs."""
+  return power_laws(sized_optima)
 
 
-def _size_of(study: Analysis, size: str) -> float:
-  """Returns the one size of a study's runs. NaN if they differ."""
-  sizes = study.runs.complete_runs().measured.get(size, np.array([]))
-  sizes = sizes[np.isfinite(sizes)]
-  if len(sizes) and np.ptp(sizes) <= 1e-9 * sizes[0]:
-    return float(sizes[0])
-  return math.nan
-
-
-def _n_different(studies: Sequence[Analysis], size: str) -> int:
-  sizes = {_size_of(study, size) for study in studies}
-  return sum(map(math.isfinite, sizes))
+def _n_different(groups: Sequence[SizedOptima], size: str) -> int:
+  return len({group.sizes[size] for group in groups if size in group.sizes})
 
 
 def _power_law(
-  name: str,
-  size: str,
-  optima: Sequence[tuple[float, float]],
-  confidence: float,
-  note: str,
+  name: str, sizes: Sequence[str], groups: Sequence[SizedOptima], confidence: float
 ) -> Finding:
-  x, y = np.array(optima).T
-  law = fit_power_law(x, y, confidence=confidence)
-  low, high = law.intervals['exponent']
-  # Predict the best value at a size beyond the largest one.
-  at = PREDICTED_FACTOR * float(x.max())
-  predicted = float(law.predict(at))
-  predicted_low, predicted_high = (float(end) for end in law.interval(at))
-  values = [
-    f'{amount(value)} at {amount(own_size)}' for own_size, value in sorted(optima)
-  ]
-  evidence = f'From {counted(len(x), "study", "studies")} ({listed(values)})'
-  if math.isfinite(predicted_low):
-    evidence += '. The prediction has a '
-    evidence += interval_text(predicted_low, predicted_high, confidence)
-  evidence += (
-    f'. The {confidence:.0%} interval of the exponent is {low:.2f} to {high:.2f}.'
+  x = np.array([[group.sizes[size] for size in sizes] for group in groups])
+  y = np.array([group.optima[name].value for group in groups])
+  symbols = [SYMBOLS[size] for size in sizes]
+  law = fit_power_law(x, y, confidence=confidence, names=symbols)
+  key = 'exponent' if len(symbols) == 1 else ''
+  intervals = [law.intervals[key or symbol] for symbol in symbols]
+  # Predict the best value at sizes beyond the largest ones.
+  at = PREDICTED_FACTOR * x.max(0)
+  predicted = float(law.predict(at if len(sizes) > 1 else at[0]))
+  low, high = (float(v) for v in law.interval(at if len(sizes) > 1 else at[0]))
+  factors = ' '.join(f'{s}^{e:.2f}' for s, e in zip(symbols, law.exponents.tolist()))
+  place = ' and '.join(f'{amount(v)} {size}' for v, size in zip(at.tolist(), sizes))
+  evidence = f'From {counted(len(y), "size")}'
+  if math.isfinite(low):
+    evidence += f'. The prediction has a {interval_text(low, high, confidence)}'
+  exponents = listed(
+    [f'{s} {a:.2f} to {b:.2f}' for s, (a, b) in zip(symbols, intervals)]
   )
+  evidence += f'. {confidence:.0%} intervals of the exponents: {exponents}.'
   if law.reason:
-    evidence += f' {sentence(law.reason)}'
+    evidence += f' {law.reason[:1].upper()}{law.reason[1:]}.'
   evidence += (
     ' The law holds if all else stays equal, and is uncertain beyond the sizes that were '
-    f'tried.{note}'
+    'tried.'
   )
+  numbers: dict[str, object] = {
+    'predicted': predicted,
+    'predicted_low': low,
+    'predicted_high': high,
+  }
+  for symbol, exponent, (a, b) in zip(symbols, law.exponents.tolist(), intervals):
+    numbers |= {f'{symbol}': exponent, f'{symbol}_low': a, f'{symbol}_high': b}
   return Finding(
     kind='power_law',
     level='note',
-    title=(
-      f'The best {name} scales as {SYMBOLS[size]}^{law.exponent:.2f}: expect '
-      f'{amount(predicted)} at {amount(at)} {size}.'
-    ),
+    title=f'The best {name} scales as {factors}: expect {amount(predicted)} at {place}.',
     evidence=evidence,
-    numbers={
-      'exponent': law.exponent,
-      'exponent_low': low,
-      'exponent_high': high,
-      f'at_{size}': at,
-      'predicted': predicted,
-      'predicted_low': predicted_low,
-      'predicted_high': predicted_high,
-    },
+    numbers=numbers,
     axes=(name,),
   )

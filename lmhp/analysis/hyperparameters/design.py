@@ -247,7 +247,7 @@ def other_axes_basis(
   ]
   # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
-  basis = _block_columns(points)
+  basis = block_columns(points)
   n_blocks = basis.shape[1]
   freedom = max(len(points) - n_columns - n_blocks, 0)
   total = sum(group.shape[1] for group in groups)
@@ -266,7 +266,7 @@ def other_axes_basis(
   return basis
 
 
-def _block_columns(points: Runs) -> np.ndarray:
+def block_columns(points: Runs) -> np.ndarray:
   """Returns (P, number of blocks) orthonormal indicators of the blocks of points."""
   blocks = points.blocks()
   indicators = blocks[:, None] == np.unique(blocks)

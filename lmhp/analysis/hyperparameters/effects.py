@@ -24,6 +24,7 @@ import numpy as np
 
 from lmhp.analysis.hyperparameters.design import (
   CEILING,
+  block_columns,
   design_columns,
   design_grid,
   f_test,
@@ -39,6 +40,7 @@ from lmhp.statistics.intervals import check_confidence
 
 LEVEL = 0.01
 """Significance level of effects, for all axes of a study together."""
+SAME_AS_SIZE = 'it cannot be told apart from the size of the runs'
 MIN_POINTS = 8
 """Smallest number of points with a value of the axis."""
 
@@ -165,14 +167,17 @@ def _reason(
   """Returns the reason why an effect cannot be estimated, or an empty string."""
   if not columns.shape[1]:
     return 'it was not varied'
+  centred = columns - columns.mean(0)
+  blocks = block_columns(points)
+  if blocks.shape[1] > 1 and not orthonormal_columns(centred, blocks).shape[1]:
+    return SAME_AS_SIZE
   needed = max(MIN_POINTS, others.shape[1] + columns.shape[1] + 4)
   if len(points) < needed:
     return f'it has values at {len(points)} points, and {needed} are needed'
   if np.ptp(losses) == 0:
     return 'all losses are equal'
   # Refuse if the other axes explain a column that varies by itself.
-  centred = columns - columns.mean(0)
-  alone = orthonormal_columns(centred, others[:, :1])
+  alone = orthonormal_columns(centred, blocks)
   if orthonormal_columns(centred, others).shape[1] < alone.shape[1]:
     return 'it varies only together with other hyperparameters'
   return ''

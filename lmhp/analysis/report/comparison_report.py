@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.advice.transfer import power_laws
+from lmhp.analysis.advice.transfer import optima_at_size, power_laws
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import Finding, ranked
 from lmhp.analysis.phrases import listed, number, quantity
@@ -59,7 +59,7 @@ def comparison_report(analyses: Sequence[Analysis]) -> Report:
   """Builds the report of several studies."""
   studies = _numbered(analyses)
   findings = [finding for study in studies for finding in _findings_of(study)]
-  findings += power_laws(analyses)
+  findings += power_laws([optima_at_size(each.runs, each.optima) for each in analyses])
   configs = {
     study.numbers[number]: config
     for study in studies

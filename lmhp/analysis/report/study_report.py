@@ -91,6 +91,10 @@ def _basis(analysis: Analysis) -> list[str]:
     f'{analysis.budget_sentence[:-1]}: {compared}, judged by {runs.objective_name} '
     f'({direction} is better).'
   ]
+  for name, other in runs.axes_together().items():
+    sentences.append(
+      f'{name} always moves with {other}, so their effects cannot be told apart.'
+    )
   if runs.columns:
     sentences.append(_roles_sentence(runs))
   return [*sentences, *runs.notes]

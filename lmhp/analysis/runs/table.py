@@ -46,6 +46,19 @@ such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 Losses = TypeVar('Losses', float, np.ndarray)
 
 
+def _move_together(a: np.ndarray, b: np.ndarray) -> bool:
+  """Returns True if the levels (T,) of two axes belong to each other one by one.
+
+  Levels in the same or the reverse order are enough. Otherwise each level needs two rows on
+  average, because rows that all differ belong to each other by chance.
+  """
+  if np.array_equal(a, b) or np.array_equal(a, b.max(initial=0) - b):
+    return True
+  n_pairs = len(np.unique(np.column_stack([a, b]), axis=0))
+  n_levels = len(np.unique(a))
+  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= len(a)
+
+
 def _groups_of_size(sizes: np.ndarray) -> np.ndarray:
   """Numbers the groups of sizes (T,) that are close to each other. Unknown ones are a group."""
   order = np.argsort(sizes)
@@ -120,6 +133,8 @@ class Runs:
     sizes: Names in `measured` of the sizes and budgets that a run was given, such as
       'parameters' and 'tokens'. Runs are compared only if these are equal.
     labels: (T,) name of each run. Empty if the runs have none.
+    decisions: (T,) 'kept', 'discarded' or '' of each run, if the table is a log of edits that
+      were tried one after another. Empty otherwise.
     notes: Sentences about how the table was read.
     facts: Facts about the study.
   """
@@ -142,6 +157,7 @@ class Runs:
   columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   sizes: tuple[str, ...] = ()
   labels: tuple[str, ...] = ()
+  decisions: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
   facts: StudyFacts = StudyFacts()
 
@@ -232,6 +248,7 @@ class Runs:
       measured={name: column[index] for name, column in self.measured.items()},
       scores=tuple(self.scores[i] for i in index.tolist()),
       labels=tuple(self.labels[i] for i in index.tolist()) if self.labels else (),
+      decisions=(),
       objective=self.objective[index],
       status=self.status[index],
       number=self.number[index],
@@ -343,12 +360,37 @@ class Runs:
     return int(self.number[(self.point == point) & (self.cohort == SEARCH)][0])
 
   def varied_axes(self) -> dict[str, Axis]:
-    """Returns the axes that take more than one value."""
+    """Returns the axes that take more than one value, one of those that move together."""
+    together = self.axes_together()
     return {
       name: axis
       for name, axis in self.axes.items()
-      if len({repr(value) for value in self.values[name].tolist()}) > 1
+      if name not in together
+      and len({repr(value) for value in self.values[name].tolist()}) > 1
     }
+
+  def axes_together(self) -> dict[str, str]:
+    """Returns {axis: another axis} of the axes that always move with another one.
+
+    Their effects cannot be told apart. Of a number and a choice, the number is kept.
+    """
+    names = sorted(self.axes, key=lambda name: self.axes[name].is_choice)
+    codes = {}
+    for name in names:
+      texts = [repr(value) for value in self.values[name].tolist()]
+      values = self.values[name] if self.axes[name].is_number else np.array(texts)
+      codes[name] = np.unique(values, return_inverse=True)[1].ravel()
+    together: dict[str, str] = {}
+    kept: list[str] = []
+    for name in names:
+      n_levels = len(np.unique(codes[name]))
+      for other in kept:
+        if n_levels > 1 and _move_together(codes[name], codes[other]):
+          together[name] = other
+          break
+      else:
+        kept.append(name)
+    return together
 
   def with_usable_curves(self) -> Runs:
     """Returns the table with curves only of runs that started and have rows."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import axis_and_column, point_numbers
-from lmhp.analysis.runs.names import column_name
+from lmhp.analysis.runs.names import SPREADS, STATISTICS, column_name
 from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.analysis.runs.roles import (
   HYPERPARAMETER,
   IDENTITY,
+  METADATA_ROLE,
   OUTCOME,
   SEED,
   SIZE,
@@ -57,6 +58,8 @@ SIZE_NAMES = {
 """{name in `Runs.measured`: words of a column}."""
 
 MULTIPLIERS = {'k': 1e3, 'm': 1e6, 'b': 1e9, 'millions': 1e6, 'billions': 1e9}
+STANDARD_ERRORS = frozenset('sem se stderr'.split())
+MAX_LABEL = 60
 KEPT_WORDS = frozenset('keep kept accepted'.split())
 DISCARDED_WORDS = frozenset('discard discarded reverted rejected'.split())
 
@@ -111,6 +114,7 @@ def runs_of_table(
     table, objective, _given_roles(table, source, options, objective)
   )
   table, notes = _without_duplicates(table, roles)
+  table, expanded = _expand_seeds(table, roles, objective)
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
@@ -124,6 +128,9 @@ def runs_of_table(
   # The value of a crash or of a pruned run is no result.
   number = np.where(np.isin(status, ('complete', 'diverged')), number, math.nan)
   groups = {**values, **{size: measured[size] for size in sizes}}
+  decisions = _decisions(table, roles)
+  # Each row of a log is another edit.
+  point = np.arange(len(table)) if decisions else point_numbers(groups, len(table))
   rows = table.rows()
   return Runs(
     name=name,
@@ -133,7 +140,7 @@ def runs_of_table(
     objective_name=objective,
     maximize=maximize,
     status=status,
-    point=point_numbers(groups, len(table)),
+    point=point,
     seed=_seeds(table, roles),
     measured=measured,
     curves=table.curves,
@@ -141,7 +148,8 @@ def runs_of_table(
     columns=roles,
     sizes=tuple(dict.fromkeys(sizes)),
     labels=_labels(table, roles),
-    notes=(*table.notes, *notes),
+    decisions=decisions,
+    notes=(*table.notes, *notes, *expanded),
     facts=StudyFacts(source=source, source_type='table'),
   )
 
@@ -236,6 +244,50 @@ def _without_duplicates(
   return dataclasses.replace(table, columns=columns, curves=curves), (note,)
 
 
+def _expand_seeds(
+  table: RawTable, roles: Mapping[str, Column], objective: str
+) -> tuple[RawTable, tuple[str, ...]]:
+  """Turns rows of a mean, a spread and a number of seeds into one row per seed.
+
+  The values have exactly the given mean and standard deviation, so every test of means gives
+  what it would give for the runs themselves.
+  """
+  counts = [name for name in names_with(roles, SEED) if _is_count(name)]
+  spreads = [name for name in table.columns if _is_spread_of(name, objective)]
+  if not counts or not spreads:
+    return table, ()
+  rows: list[int] = []
+  values: list[object] = []
+  for i in range(len(table)):
+    mean = _to_float(table.columns[objective][i])
+    spread = _to_float(table.columns[spreads[0]][i])
+    n = table.columns[counts[0]][i]
+    if not isinstance(n, int) or n < 2 or not math.isfinite(mean + spread):
+      rows.append(i)
+      values.append(table.columns[objective][i])
+      continue
+    if column_name(spreads[0]).words[-1] in STANDARD_ERRORS:
+      spread = spread * math.sqrt(n)
+    # Evenly spaced numbers, scaled to a standard deviation of 1.
+    pattern = np.arange(n) - (n - 1) / 2
+    pattern = pattern / np.std(pattern, ddof=1)
+    rows += [i] * n
+    values += (mean + spread * pattern).tolist()
+  columns = {name: [column[i] for i in rows] for name, column in table.columns.items()}
+  columns[objective] = values
+  note = f'{counts[0]} runs stand for each row, with the mean and the spread in {spreads[0]}.'
+  return RawTable(columns, roles=table.roles, notes=table.notes), (note,)
+
+
+def _is_spread_of(name: str, objective: str) -> bool:
+  """Returns True for the spread of the objective, such as `loss_std` of `loss_mean`."""
+  words = column_name(name)
+  if not words.is_spread:
+    return False
+  other = set(column_name(objective).words) - STATISTICS
+  return set(words.words) - SPREADS - STATISTICS == other
+
+
 def _axes(
   table: RawTable, names: Sequence[str]
 ) -> tuple[dict[str, Axis], dict[str, np.ndarray]]:
@@ -323,11 +375,36 @@ def _is_count(name: str) -> bool:
 
 
 def _labels(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
-  """Returns a name of each run from a column of names. Empty if there is none."""
-  for name in names_with(roles, IDENTITY):
+  """Returns a name of each run from a column of names. Empty if there is none.
+
+  A description is a better name than the hash of a commit.
+  """
+  names = [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]
+  names.sort(
+    key=lambda name: column_name(name).text not in ('description', 'name', 'run')
+  )
+  for name in names:
     column = table.columns[name]
-    if column and all(isinstance(value, str) for value in column):
-      return tuple(str(value) for value in column)
+    is_label = column_name(name).words[-1:] != ('url',) and bool(column)
+    if is_label and all(isinstance(value, str) for value in column):
+      return tuple(shortened_label(str(value)) for value in column)
+  return ()
+
+
+def shortened_label(text: str) -> str:
+  """Returns a name of a run that fits into a sentence."""
+  return text if len(text) <= MAX_LABEL else f'{text[: MAX_LABEL - 1]}…'
+
+
+def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
+  """Returns 'kept', 'discarded' or '' of each row of a log of edits. Empty for other tables."""
+  for name in names_with(roles, STATUS):
+    words = [str(value or '').lower() for value in table.columns[name]]
+    if KEPT_WORDS & set(words) and DISCARDED_WORDS & set(words):
+      return tuple(
+        'kept' if w in KEPT_WORDS else 'discarded' if w in DISCARDED_WORDS else ''
+        for w in words
+      )
   return ()
 
 

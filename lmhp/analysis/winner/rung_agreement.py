@@ -115,6 +115,8 @@ def _agreement(
   seed: int,
 ) -> RungAgreement:
   """Returns the agreement of scores (T,) with final losses (T,)."""
+  from scipy.stats import kendalltau
+
   n = len(ends)
   rho = float(_spearman(scores[None], ends[None])[0])
 
@@ -138,7 +140,7 @@ def _agreement(
     spearman=rho,
     low=low,
     high=high,
-    kendall=float(_kendall(scores[None], ends[None])[0]),
+    kendall=float(kendalltau(scores, ends)[0]),
     corrected=_correct_range(rho, ratio),
     corrected_high=_correct_range(high, ratio),
     # Rank at the rung of the run that is best at the end.
@@ -157,12 +159,6 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
   ranks = [rankdata(x, axis=1) for x in (a, b)]
   return _cosine(*(r - r.mean(axis=1, keepdims=True) for r in ranks))
-
-
-def _kendall(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Returns Kendall's tau-b of each row. NaN if one side is constant."""
-  signs = [np.sign(x[:, :, None] - x[:, None, :]).reshape(len(x), -1) for x in (a, b)]
-  return _cosine(*signs)
 
 
 def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
