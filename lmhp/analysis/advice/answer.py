@@ -162,7 +162,7 @@ def describe_size(runs: Runs, point: int) -> str:
   for name in runs.sizes:
     values = runs.measured[name]
     if np.nanmax(values) > SIZE_GAP * np.nanmin(values):
-      sizes.append(f'{amount(values[row])} {name}')
+      sizes.append(f'{amount(float(values[row]))} {name}')
   return listed(sizes, MAX_VALUES)
 
 

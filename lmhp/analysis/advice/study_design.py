@@ -211,10 +211,7 @@ def unfair_early_stopping(
   # Report the rung that agrees least.
   rung = min(low, key=lambda each: each.high)
   n_pruned = int(np.sum(curve_runs.search_runs().status == 'pruned'))
-  evidence = (
-    f"Over {counted(rung.n_runs, 'complete run')}; Kendall's tau is {rung.kendall:.2f}. The run "
-    f'that is best at the end has rank {rung.rank_of_best} at that rung.'
-  )
+  evidence = f'Over {counted(rung.n_runs, "complete run")}. The run that is best at the end has rank {rung.rank_of_best} at that rung.'
   if n_pruned:
     evidence += (
       f' {counted(n_pruned, "run was", "runs were")} pruned, and any of them could have won. '
@@ -236,7 +233,6 @@ def unfair_early_stopping(
         'spearman': rung.spearman,
         'low': rung.low,
         'high': rung.high,
-        'kendall': rung.kendall,
         'runs': rung.n_runs,
         'rank_of_best': rung.rank_of_best,
         'pruned': n_pruned,

@@ -29,7 +29,6 @@ class RungAgreement:
     spearman: Rank correlation of score and final objective over the complete runs.
     low: Lower end of its interval. NaN if there are too few runs.
     high: Upper end of the interval.
-    kendall: Kendall's tau-b.
     corrected: Spearman's correlation corrected for the narrower range of scores that pruning
       leaves (Thorndike's case 2). Equal to `spearman` if no run was pruned.
     corrected_high: The same correction of `high`.
@@ -41,7 +40,6 @@ class RungAgreement:
   spearman: float
   low: float
   high: float
-  kendall: float
   corrected: float
   corrected_high: float
   rank_of_best: int
@@ -65,8 +63,7 @@ def rung_agreement(
   Returns:
     The agreement at each rung with at least three complete runs.
 
-  Source: Thorndike 1949, Personnel Selection, case 2 (restriction of range). Kendall 1945,
-  Biometrika 33(3).
+  Source: Thorndike 1949, Personnel Selection, case 2 (restriction of range).
 
   >>> ends = np.arange(10.0)
   >>> runs = Runs('a study', {}, {}, ends, scores=[{100: 2 * end + 5} for end in ends])
@@ -115,8 +112,6 @@ def _agreement(
   seed: int,
 ) -> RungAgreement:
   """Returns the agreement of scores (T,) with final losses (T,)."""
-  from scipy.stats import kendalltau
-
   n = len(ends)
   rho = float(_spearman(scores[None], ends[None])[0])
 
@@ -140,7 +135,6 @@ def _agreement(
     spearman=rho,
     low=low,
     high=high,
-    kendall=float(kendalltau(scores, ends)[0]),
     corrected=_correct_range(rho, ratio),
     corrected_high=_correct_range(high, ratio),
     # Rank at the rung of the run that is best at the end.

@@ -30,7 +30,6 @@ def test_correlations_are_those_of_scipy():
   (rung,) = rung_agreement(scored_runs(scores, final))
   assert rung.step == 10
   assert rung.spearman == pytest.approx(stats.spearmanr(scores, final).statistic)
-  assert rung.kendall == pytest.approx(stats.kendalltau(scores, final).statistic)
   assert rung.low < rung.spearman < rung.high
 
 
