@@ -12,6 +12,7 @@ import lmhp
 from lmhp.errors import ConfigError
 from lmhp.registry import importable_plugin_modules
 from lmhp.sweeping.execution import pack_run
+from lmhp.sweeping.request import override
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, preview_points
 from lmhp.sweeping.space import as_space
 
@@ -21,7 +22,6 @@ PLUGIN = '''
 from lmhp.declarations import static
 from lmhp.sections import keys, keys_of
 from lmhp.sweeping.config import register_search
-from lmhp.sweeping.request import override
 from lmhp.sweeping.search.method import CohortPlan, SearchMethod
 from lmhp.sweeping.space import CompiledSpace
 
