@@ -21,11 +21,15 @@ BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
 """Keys that state the budget of a search. At most one of them is set."""
 
 MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
+"""Values of the key `match_budget`."""
 
 
 @section('sweep')
 class SweepConfig(Section):
   """A sweep: the search space, the search, its budget, and the objective.
+
+  `aliases`, `value_aliases` and `converted_aliases` are names that other libraries use. The
+  error message for such a name contains the key or the value of lmhp.
 
   Attributes:
     space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or
@@ -68,7 +72,7 @@ class SweepConfig(Section):
   )
   seeds_per_point: int = static(
     1,
-    'number of training seeds of each point. The search uses the mean objective',
+    'number of training seeds of each point. The search uses the mean objective over the seeds',
     low=1,
     aliases=('repeat', 'n_seeds'),
   )
@@ -77,8 +81,8 @@ class SweepConfig(Section):
 
   trials: int | None = static(
     None,
-    'budget: number of points to try. Each point is trained once for each of seeds_per_point '
-    'seeds',
+    'budget: number of points to try. Each point is trained seeds_per_point times, each time '
+    'with another seed',
     low=1,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
@@ -105,9 +109,9 @@ class SweepConfig(Section):
   )
   match_budget: str | None = static(
     None,
-    'quantity that each trial has in common with the base config. train.steps of a trial is set '
-    'to match it. none: nothing is matched. Required if the space changes the batch size, the '
-    'model size or the sequence length',
+    'quantity that is equal for all trials and the base config. train.steps of each trial is '
+    'set accordingly. none: trials may differ. Required if the space changes the batch size, '
+    'the model size or the sequence length',
     choices=MATCHED_BUDGETS,
     source='arXiv:1811.03600: with equal steps, a larger batch size uses more data and compute',
   )
@@ -133,8 +137,8 @@ class SweepConfig(Section):
   )
   data_order: str = static(
     'shared',
-    'order of the training data. shared: one order for all trials, which makes comparisons '
-    'sharper. per_trial: another order for each seed',
+    'order of the training data. shared: one order for all trials, which reduces the noise of '
+    'comparisons. per_trial: another order for each seed',
     choices=('shared', 'per_trial'),
   )
 
@@ -143,7 +147,8 @@ class SweepConfig(Section):
   halving: str = static(
     'none',
     'early stopping of bad trials at certain steps, the rungs. successive: successive halving. '
-    'hyperband: halving in several groups of trials, each with another first rung',
+    'hyperband: successive halving in several groups of trials. Each group has another first '
+    'rung',
     choices=('none', 'successive', 'hyperband'),
     aliases=('pruner', 'scheduler', 'early_terminate'),
     value_aliases={
@@ -167,7 +172,7 @@ class SweepConfig(Section):
   first_rung_fraction: float | None = static(
     None,
     'first rung, the earliest step at which trials are compared. None: 1/27, or twice the '
-    'longest warmup if that is later',
+    'longest warmup if this is above 1/27',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -180,8 +185,9 @@ class SweepConfig(Section):
   )
   rung_score: str = static(
     'auto',
-    'score of a trial at a rung. prefix: the objective at that step. cooldown: the objective '
-    'of a copy whose learning rate was decayed to zero. auto: cooldown if a schedule decays',
+    'score of a trial at a rung. prefix: its objective at that step. cooldown: the objective of '
+    'a copy that is trained further while its learning rate decays to zero. auto: cooldown if a '
+    'schedule decays or is varied, else prefix',
     choices=('auto', 'prefix', 'cooldown'),
   )
   rung_cooldown_fraction: float = static(
@@ -194,14 +200,14 @@ class SweepConfig(Section):
   )
   n_calibration_trials: int = static(
     3,
-    'number of points that are trained to the end whatever their scores. They measure how '
+    'number of points that are trained to the end, even if their scores are bad. They show how '
     'well the scores at a rung predict the final scores',
     low=0,
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'smallest rank correlation between the scores at a rung and the final scores. A rung with '
-    'a smaller one stops no trials. None: every rung stops trials',
+    'smallest rank correlation between the scores at a rung and the final scores with which the '
+    'rung stops trials. None: every rung stops trials',
     low=-1.0,
     high=1.0,
   )
@@ -232,7 +238,10 @@ class SweepConfig(Section):
   )
 
   def __new__(cls, **values: object) -> SweepConfig:
-    """Checks the names of the keys, before the generated `__init__` receives them."""
+    """Checks the names of the keys.
+
+    The generated `__init__` would raise a TypeError that suggests no other key.
+    """
     for name in values:
       if name not in {field.name for field in dataclasses.fields(cls)}:
         raise unknown_key(name)
@@ -245,7 +254,7 @@ class SweepConfig(Section):
     self._check_objectives(method)
     if method.population is not None:
       self._check_population()
-    # Halving measures the correlation on the points of the calibration.
+    # The correlation is measured on the calibration points, which are trained to the end.
     needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
     require(
       self,
@@ -279,7 +288,7 @@ class SweepConfig(Section):
       self,
       n_objectives <= method.max_objectives,
       'search',
-      f'another method, since {self.search} has one objective only',
+      f'another method, since {self.search} accepts only one objective',
     )
     for name in self.maximize:
       if name not in self.objective:
@@ -335,7 +344,7 @@ class SweepConfig(Section):
 def register_search(name: str, method: SearchMethod) -> SearchMethod:
   """Adds a search method, and its keys to `SweepConfig`.
 
-  An experiment file or a plugin calls it in the same way as lmhp itself.
+  Experiment files and plugins may call it too.
 
   Args:
     name: Name of the method, a value of `sweep.search`.
@@ -345,8 +354,8 @@ def register_search(name: str, method: SearchMethod) -> SearchMethod:
     The method.
 
   Raises:
-    ConfigError: If another module has registered this name, or a key exists with another
-      declaration.
+    ConfigError: If another module has registered this name, or a key of the method exists with
+      another declaration.
   """
   SEARCH_METHODS.register(name, method)
   if method.keys is not None:
