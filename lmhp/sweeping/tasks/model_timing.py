@@ -30,13 +30,14 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
     programs: Compiled programs of the trial's structure.
     steps: Length of the trial, in updates.
   """
-  # All measurements train on the data of the first chunk, from step 0. A feed of streamed
-  # data prepares one chunk ahead, so there are more lengths than one.
+  # All measurements train on the data of the first chunk, from step 0. The other chunks are
+  # not used: a feed of streamed data may prepare one chunk ahead.
   state = programs.init(programs.hypers)
   _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
   n_steps = min(MEASURED_STEPS, steps)
 
   def train() -> PyTree:
+    # The buffers of the old state are donated, so each call continues with the new state.
     nonlocal state
     state, metrics = programs.chunk(
       state, programs.hypers, data, ChunkSteps(n_steps, 0)
@@ -47,7 +48,7 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
 
 
 def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) -> float:
-  """Returns the seconds of the forward pass of one sequence, alone on the device.
+  """Returns the seconds of the forward pass of one sequence. Nothing else runs on the device.
 
   Args:
     programs: Compiled programs of the trial's structure.
