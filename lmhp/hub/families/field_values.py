@@ -29,6 +29,8 @@ Transformers has several names for one function.
 """
 
 ACTIVATION_FIELDS = ('activation', 'head_activation')
+"""Fields of `ModelConfig` whose value is an activation."""
+
 INIT_STD = 0.02
 """Standard deviation of the initialization if `ModelConfig.init_scale` is 1."""
 
@@ -48,8 +50,8 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
     value: Value of the key.
 
   Raises:
-    ConfigError: If the value is a list, an object or a long text, or if an activation or
-      `init_scale` has a value that is not accepted.
+    ConfigError: If the value is a list, an object, or a string of more than 80 characters. Also
+      if an activation is unknown, or if the value for `init_scale` is not a number of at least 0.
   """
   is_long = isinstance(value, str) and len(value) > _MAX_STRING
   if is_long or isinstance(value, (list, dict)):
@@ -74,10 +76,10 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
   Args:
     field: Field of `ModelConfig`.
     value: Value of the field.
-    default: Default of the key. If it is another name of the same activation, it is used.
+    default: Default of the key. If it is a name of the same activation, it is returned, because
+      the family prefers this name.
   """
   if field in ACTIVATION_FIELDS:
-    # Keep the name that the family uses, if several names stand for the function.
     if isinstance(default, str) and ACTIVATIONS.get(default) == value:
       return default
     return activation_name(str(value))
@@ -89,7 +91,7 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
 def activation_name(activation: str) -> str:
   """Returns the first name that Hugging Face transformers has for an activation of lmhp.
 
-  An activation without a name there is returned unchanged.
+  An activation without a name in Hugging Face transformers is returned unchanged.
 
   >>> activation_name('gelu_tanh')
   'gelu_new'

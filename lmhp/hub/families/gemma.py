@@ -21,6 +21,7 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the scale sqrt(d_model), which no key of a config.json changes."""
   return {'embedding_scale': cfg.d_model**0.5}
 
 
@@ -63,8 +64,8 @@ GEMMA = register_family(
       'hidden_activation': (None, 'gelu_pytorch_tanh'),
       'use_bidirectional_attention': (None, False),
     },
-    # The first published files have the name gelu, although their weights were trained with
-    # the tanh form. transformers makes the same exception.
+    # TANH_GELU: the first published files have hidden_act=gelu, although their weights were
+    # trained with the tanh form. transformers makes the same exception.
     converters=(EMBEDDING_SCALE, TANH_GELU, Rotary()),
   )
 )
@@ -120,7 +121,7 @@ GEMMA3_TEXT = register_family(
   )
 )
 
-# The vision tower of the larger models is not part of the language model.
+# The larger models also have a vision tower, whose keys are ignored.
 GEMMA3 = register_family(
   CheckpointFamily(
     model_type='gemma3',
