@@ -1,4 +1,4 @@
-"""Decoders of Google: Gemma."""
+"""Gemma, the dense decoders of Google."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PRESETS = {
       'gemma-2-27b': {
         'embedding_scale': 4608**0.5,
         'head_dim': 128,
-        'attention_scale': 144**-0.5,
+        'attention_scale': 144**-0.5,  # by d_model / n_heads, not by head_dim
       },
     },
   ),
