@@ -1,6 +1,7 @@
-"""Optimizers and learning-rate schedules, as Optax chains that are built inside the trace.
+"""Optimizers and learning-rate schedules.
 
-A chain is built inside the trace so that each number in it may be an array.
+The step function of training builds an Optax chain while JAX traces it. So each number in the
+chain, such as the learning rate, may be a traced array.
 
 A new optimizer is one file in `optimizers/` and one line in its `__init__.py`, or one entry of
 a file there. A new schedule is one function and one entry in `schedules/shapes.py`. Code

@@ -2,7 +2,7 @@
 
 The order of the chain defines which factors multiply which term. Let g be the gradient of a
 parameter w, s the value of the schedule (peak 1), and m the learning-rate multiplier of the
-parameter's kind:
+parameter's kind (such as `attention_lr_multiplier`):
 
 ==  =====================  ==============================================================
  1  clipping               g * min(1, clip_norm / global norm of the gradient)
@@ -19,9 +19,10 @@ parameter's kind:
  8  schedule               -s * u, which is added to w
 ==  =====================  ==============================================================
 
-Only the parameters of `lmhp.optim.masks.decay_mask` decay. Norms, factored moments and
-orthogonal matrices are those of each parameter of each layer (see
-`lmhp.optim.transforms.per_layer`). The norm in step 1 is over all parameters.
+Only the parameters of `lmhp.optim.masks.decay_mask` decay. The norm in step 1 is over all
+parameters. All other norms, the factored moments (adafactor) and the orthogonal matrices (muon)
+are computed for each parameter of each layer separately (see
+`lmhp.optim.transforms.per_layer`).
 
 The state contains no hyperparameter, so `init` does not depend on their values.
 """
@@ -46,19 +47,19 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Makes the transformation from gradients to updates for one step.
 
-  The step function makes it again whenever it is traced. The form of the state depends only
-  on the static keys of the section.
+  The step function calls this whenever it is traced. The tree structure of the optimizer state
+  depends only on the static keys of the section, so every such transformation can read it.
 
   Args:
-    structure: The section `optimizer`, as `lmhp.hypers.split` returns it. Its traced numbers
-      are not read from it.
-    numbers: Traced numbers of the section, scalars.
-    schedule_value: Value of the schedule at this step, as a ratio to its peak. Scalar.
-    grad_norm: Global norm of the gradient, if it is computed already. None computes it.
+    structure: The section `optimizer`, as `lmhp.hypers.split` returns it: with placeholders
+      instead of the traced numbers.
+    numbers: Traced numbers of the section by key. Scalars.
+    schedule_value: Learning rate at this step as a ratio to its peak, 0 to 1. Scalar.
+    grad_norm: Global norm of the gradient, if the caller has it. If None, it is computed.
 
   Returns:
-    A transformation whose `update` takes the parameters. They are float32, as the
-    gradients are.
+    A transformation. Its `update` needs the parameters as its third argument. Parameters and
+    gradients are float32.
 
   >>> import jax.numpy as jnp
   >>> from lmhp.hypers import split

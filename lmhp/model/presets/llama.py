@@ -1,4 +1,4 @@
-"""Llama, and dense decoders like it: gated feed-forward, rotary positions."""
+"""Llama, and dense decoders like it: rotary positions, and mostly a gated feed-forward part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLMO2 = {
 }
 
 PRESETS = {
-  # Meta, arXiv:2302.13971 and 2307.09288. TinyLlama, arXiv:2401.02385.
+  # Llama of Meta: arXiv:2302.13971. Llama 2: arXiv:2307.09288. TinyLlama: arXiv:2401.02385.
   **sizes(
     'd_model n_layers n_heads d_ff max_seq_len norm_eps',
     {
@@ -196,6 +196,7 @@ PRESETS = {
       'n_layers': 40,
       'n_heads': 32,
       'n_kv_heads': 8,
+      # The four scales are those of its config.json. logit_scale is 1 / logits_scaling.
       'embedding_scale': 12.0,
       'residual_scale': 0.22,
     },
@@ -227,7 +228,7 @@ PRESETS = {
     'n_heads': 32,
     'n_kv_heads': 2,
     'd_ff': 13_696,
-    'norm_eps': 1.5625e-07,
+    'norm_eps': 1.5625e-07,  # as in its config.json
     'qkv_bias': True,
     'rotary_fraction': 0.5,
     'rotary_interleaved': True,

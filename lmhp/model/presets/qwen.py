@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lmhp.model.presets.table import LLAMA, sizes
 
+# Qwen 2 and 2.5 have the same architecture.
 QWEN2 = {
   **LLAMA,
   'norm_eps': 1e-6,
