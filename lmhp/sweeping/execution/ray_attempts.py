@@ -8,8 +8,8 @@ network. Two workers never write to one place, because each attempt has a direct
 
 A new attempt renames the directory of the attempt before it, with its checkpoints. If two
 workers try this at the same time, one succeeds. A worker that has lost its directory stops
-before its next chunk. Only the attempt whose result Ray returns is moved into the study. No
-lock is needed, which a dead node could hold forever.
+before its next chunk (several updates in one call of a program). Only the attempt whose result
+Ray returns is moved into the study. No lock is needed. A dead node could hold a lock forever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ ATTEMPTS = 'attempts'
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """Returns the directory of a new attempt.
 
-  The directory contains the files of the previous attempt, whose directory is renamed.
+  The directory is that of an earlier attempt, renamed: the one that has trained the longest. All
+  other earlier attempts are deleted. Without an earlier attempt, the directory is empty.
 
   Args:
     workdir: Directory of the study.
@@ -74,7 +75,7 @@ def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
   source = workdir / ATTEMPTS / attempt
   source_directory = directory_of(source, pack.name)
   directory = directory_of(workdir, pack.name)
-  # States first, since a result says that the pack is complete.
+  # The states are moved before the result, because a pack with a result counts as complete.
   if pack.keep_states and (source_directory / 'checkpoints').exists():
     (directory / 'checkpoints').rmtree(missing_ok=True)
     (source_directory / 'checkpoints').rename(directory / 'checkpoints')

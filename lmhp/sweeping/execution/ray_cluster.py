@@ -16,7 +16,7 @@ if TYPE_CHECKING:
   import ray.actor
 
 RETRIES = 5
-"""Number of times that Ray runs a function again after its worker or node died."""
+"""Largest number of times that Ray runs a function again after its worker or node died."""
 
 GRACE_SECONDS = 60.0
 """Time that interrupted functions have to save their states."""
@@ -48,8 +48,8 @@ class RayCluster:
   Args:
     address: Address of the cluster. None: the cluster on this machine, which is started if
       there is none. A process that has joined a cluster cannot join another one.
-    resources: Resources of one function. None is one accelerator, or all processors of the
-      smallest node if no node has an accelerator.
+    resources: Resources of one function. If None, they are one accelerator. If no node has an
+      accelerator, they are all processors of the smallest node.
 
   Attributes:
     resources: Resources of one function.
@@ -71,7 +71,8 @@ class RayCluster:
         self._joined_here = _join(address)
     except ImportError as error:
       raise ConfigError(
-        f'--engine: ray needs the extra ray (pip install "lmhp[ray]"): {error}'
+        f"--engine: got 'ray', expected an installation with Ray (pip install "
+        f'"lmhp[ray]"): {error}'
       ) from None
 
     # The number of slots is the number of packs that run at the same time.
@@ -128,11 +129,11 @@ class RayCluster:
   def finished(
     self, references: Sequence[Reference], seconds: float
   ) -> list[Reference]:
-    """Returns the references whose functions are done.
+    """Returns a list with one reference whose function is done, or an empty list.
 
     Args:
       references: References, at least one.
-      seconds: Longest time to wait for the first of them.
+      seconds: Longest time to wait until a function is done.
     """
     return self._ray.wait(list(references), timeout=seconds)[0]
 
@@ -144,7 +145,7 @@ class RayCluster:
       name: Name of the work, for messages.
 
     Raises:
-      RuntimeError: If the workers of the function died again and again.
+      RuntimeError: If the worker of the function died in all of the `RETRIES` + 1 attempts.
     """
     exceptions = self._ray.exceptions
     try:
@@ -192,7 +193,12 @@ def pack_resources(nodes: Sequence[Mapping[str, float]]) -> Resources:
 
 
 def _slots_of_node(node: Mapping[str, float], resources: Resources) -> int:
-  """Returns the number of packs that a node can run at once."""
+  """Returns the number of packs that a node can run at once.
+
+  Args:
+    node: Resources of the node, as Ray reports them.
+    resources: Resources of one pack.
+  """
   needs = {
     'CPU': resources.get('num_cpus', 0),
     'GPU': resources.get('num_gpus', 0),
@@ -232,10 +238,10 @@ def _join(address: str | None) -> bool:
 
 @contextlib.contextmanager
 def _without_side_effects() -> Iterator[None]:
-  """Restores the signal handlers that Ray replaces, and hides warnings of its forks.
+  """Restores the signal handlers that Ray replaces, and hides a warning.
 
-  Python warns of a fork in a process with the threads of jax. The processes that Ray forks
-  only start another program.
+  Python warns if a process with threads is forked, and jax has threads. The warning does not
+  apply here, because the processes that Ray forks only start another program.
   """
   handlers = {
     number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
@@ -246,6 +252,7 @@ def _without_side_effects() -> Iterator[None]:
       yield
   finally:
     for number, handler in handlers.items():
-      # Signals can only be set in the main thread, and only to handlers of Python.
+      # `signal.signal` raises an error outside the main thread, and for a handler that was not
+      # set from Python (None).
       with contextlib.suppress(ValueError, TypeError):
         signal.signal(number, handler)
