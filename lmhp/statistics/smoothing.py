@@ -18,7 +18,7 @@ def exponential_moving_average(values: npt.ArrayLike, half_life: float) -> Float
     half_life: Number of values after which the weight of a value has halved.
 
   Returns:
-    (S,) float64. From the first value that is not finite on, no result is finite.
+    (S,) float64. At and after a value that is not finite, the results are not finite.
 
   >>> exponential_moving_average([1.0, 3.0], half_life=1.0).round(3).tolist()
   [1.0, 2.333]

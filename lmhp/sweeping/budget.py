@@ -164,7 +164,7 @@ def _budget_in_steps(
   """Converts a budget in tokens, FLOPs or seconds to updates of the base config."""
   base = task.job({})
   # seconds / (seconds of a step). The step is measured in a pack of copies of the base config,
-  # 8 copies if the sweep sets no largest width.
+  # 8 copies if the sweep sets no largest width. Infinite steps: all methods are measured.
   if sweep.seconds is not None:
     jobs = [base] * (sweep.max_pack_width or 8)
     method = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
@@ -179,7 +179,7 @@ def _budget_in_steps(
 def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float:
   """Returns the mean cost of a complete trial, over the first points of the search.
 
-  The cost is a number of tokens or of FLOPs, if `name` is 'tokens' or 'flops'.
+  `name` is the unit of the cost, 'tokens' or 'flops'.
   """
   # A Subsample may limit the space to fewer points than `POINTS_FOR_MEAN_COST`.
   n_points = min(max_points(space) or POINTS_FOR_MEAN_COST, POINTS_FOR_MEAN_COST)

@@ -28,8 +28,9 @@ MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 class SweepConfig(Section):
   """A sweep: the search space, the search, its budget, and the objective.
 
-  `aliases`, `value_aliases` and `converted_aliases` are names that other libraries use. The
-  error message for such a name contains the key or the value of lmhp.
+  `static` declares a key that is not traced by JAX. `aliases`, `value_aliases` and
+  `converted_aliases` are names that other libraries use. The error message for such a name
+  contains the key or the value of lmhp.
 
   Attributes:
     space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or

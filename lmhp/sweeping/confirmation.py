@@ -134,7 +134,7 @@ def seed_noise(trials: Sequence[Trial]) -> float:
 
 
 def _value(trial: Trial) -> SeedLoss:
-  """Returns the first objective of a trial that has ended, marked if the trial diverged."""
+  """Returns the first objective of a trial that has ended, with a flag for divergence."""
   assert trial.values is not None
   return SeedLoss(trial.values[0], trial.status == 'diverged')
 

@@ -141,8 +141,9 @@ class Autotuner:
     method: Requested method, or "auto".
     max_pack_width: Largest number of members of a pack that the user allows. None: as many as
       fit in memory.
-    choose: Function like `choose_method`. With Ray, it runs `choose_method` on a worker.
-    measure: Function like `measure_metric`. With Ray, it measures on a worker.
+    choose: Function that is called as `choose_method`. With Ray, it calls `choose_method` on a
+      worker.
+    measure: Function that is called as `measure_metric`. With Ray, it measures on a worker.
   """
 
   def __init__(

@@ -46,7 +46,7 @@ class MethodMeasurement:
 
   Attributes:
     width: Width that is measured: the largest one that fits in memory. With few jobs, it is
-      the smallest width that is enough for them.
+      at most the smallest width that is enough for them.
     max_pack_width: Largest width that fits in memory, for any number of trials.
     member_step_seconds: Time of one member's update, without compiling.
     bytes_per_member: Device memory of a member, without its data, by the analysis of the

@@ -310,8 +310,8 @@ class PackRun:
   def _score(self, state: PyTree) -> list[dict[str, float]]:
     """Returns the metrics of each member.
 
-    If the pack has a cooldown, a fork of the states is trained to the end of the cooldown and
-    scored. Otherwise the states themselves are scored.
+    If the pack has a cooldown, a copy of the states (a fork) is trained to the end of the
+    cooldown and scored. Otherwise the states themselves are scored.
     """
     nonfinite_steps = self.nonfinite_steps
     if self.pack.cooldown_steps:
@@ -335,7 +335,7 @@ class PackRun:
     ]
 
   def _cool_down(self, state: PyTree) -> tuple[PyTree, NonfiniteSteps]:
-    """Trains a fork (a copy of the states) to the end of its cooldown.
+    """Trains a fork to the end of its cooldown.
 
     Returns:
       The states of the fork, and the first nonfinite step of each member.

@@ -29,8 +29,8 @@ ATTEMPTS = 'attempts'
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """Returns the directory of a new attempt.
 
-  The directory is that of an earlier attempt, renamed: the one that has trained the longest. All
-  other earlier attempts are deleted. Without an earlier attempt, the directory is empty.
+  If there are earlier attempts, the directory of the one that has trained the longest is
+  renamed, and the others are deleted. Otherwise, the returned directory is empty.
 
   Args:
     workdir: Directory of the study.

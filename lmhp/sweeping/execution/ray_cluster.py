@@ -48,8 +48,8 @@ class RayCluster:
   Args:
     address: Address of the cluster. None: the cluster on this machine, which is started if
       there is none. A process that has joined a cluster cannot join another one.
-    resources: Resources of one function. If None, they are one accelerator. If no node has an
-      accelerator, they are all processors of the smallest node.
+    resources: Resources of one function. None: one accelerator, or all processors of the
+      smallest node if the cluster has no accelerator.
 
   Attributes:
     resources: Resources of one function.

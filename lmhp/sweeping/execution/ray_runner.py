@@ -56,8 +56,8 @@ class RayRunner(Runner):
       there is none.
     experiment_file: Experiment file that each worker runs first, because it may register new
       optimizers, schedules and so on. None if there is none.
-    resources: Resources of a pack, as options of a Ray function. If None, they are one
-      accelerator. If no node has an accelerator, they are all processors of the smallest node.
+    resources: Resources of a pack, as options of a Ray function. None: one accelerator, or all
+      processors of the smallest node if the cluster has no accelerator.
 
   Raises:
     ConfigError: If Ray is not installed, no cluster answers, or no node has the resources.

@@ -1,8 +1,9 @@
 """Stages of a study, and the progress of its trials through the stages.
 
-A stage trains some trials up to one fraction of their length, such as a rung (a step at which
-trials are scored). The trials of a stage are divided into packs. A pack is a group of trials
-that one compiled program trains together, and these trials are the members of the pack.
+A stage trains some trials up to the same fraction of their length, and then scores them. If the
+worst trials may be stopped there, the end of the stage is called a rung. The trials of a stage
+are divided into packs. A pack is a group of trials that one compiled program trains together,
+and these trials are the members of the pack.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class MemberStart:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """Trials that are trained up to one fraction of their length, and then scored.
+  """Trials that are trained up to the same fraction of their length, and then scored.
 
   Attributes:
     name: Unique name in the study. The names of the packs of the stage begin with this name.

@@ -1,11 +1,11 @@
 """Scores of trials: objectives, divergence and cost of a trial after a pack.
 
 The members of a pack are trials that one compiled program trains together. A stage
-consists of the packs that train trials up to one step. A trial diverges in one of two ways:
+consists of the packs that train trials up to one step. A trial diverges in one of these ways:
 
-- Its loss is not finite.
-- Soft divergence: from some step to the end of training, the smoothed loss is above the initial
-  loss.
+- Its training loss or an objective is not finite.
+- Soft divergence: from some step to the end of training, the smoothed training loss is above
+  the initial loss.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _short_name(path: str) -> str:
-  """Returns a path without sections. A Zip sets several paths, which are joined by '+'."""
+  """Returns a path without its section: `lr` for `a.lr`, `lr+seed` for the Zip `a.lr+b.seed`."""
   paths = [part.removesuffix('.name') for part in path.split('+')]
   return '+'.join(part.rpartition('.')[2] for part in paths)
 

@@ -66,7 +66,7 @@ class Design:
       parameter that the space no longer has stays reserved. A random design uses no dimensions.
 
   Attributes:
-    dimensions: The same dict, with the dimensions of all parameters of the space.
+    dimensions: The given dimensions and those of all parameters of the space.
 
   Raises:
     ConfigError: If a dimension is 21,201 or more, if a Subsample is used for only a part of the
