@@ -71,8 +71,8 @@ class RayCluster:
         self._joined_here = _join(address)
     except ImportError as error:
       raise ConfigError(
-        f"--engine: got 'ray', expected an installation with Ray (pip install "
-        f'"lmhp[ray]"): {error}'
+        '--engine: ray needs the package Ray; install it with pip install "lmhp[ray]" '
+        f'({error})'
       ) from None
 
     # The number of slots is the number of packs that run at the same time.

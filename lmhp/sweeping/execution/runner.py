@@ -136,7 +136,7 @@ def _run(run: PackRun) -> PackResult:
     # Propose half the width.
     narrower = max(1, run.pack.width // 2)
     raise ConfigError(
-      f'sweep.max_pack_width: got a pack of {run.pack.width} trials, which does not fit in '
-      'memory, expected fewer trials; finished packs are kept, so continue with '
+      f'sweep.max_pack_width: a pack of {run.pack.width} trials does not fit in memory, '
+      'expected fewer trials; finished packs are kept, so continue with '
       f'--sweep.max_pack_width={narrower}'
     ) from error
