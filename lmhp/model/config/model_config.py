@@ -166,7 +166,7 @@ class ModelConfig(
   FeedForwardKeys,
   SizeKeys,
 ):
-  """The network.
+  """The network: sizes, layers, positions, dropout and initial values.
 
   Traced keys are the dropout rates, `load_balance_loss`, `router_z_loss`,
   `router_correction_rate` and `init_scale`. All others are static.

@@ -46,7 +46,7 @@ def route(
   only experts of the best groups can be chosen.
 
   Args:
-    cfg: Structure of the model.
+    cfg: Config of the model.
     logits_TE: (T, E) float32.
     correction_E: (E,) float32, a bias that is added to the scores for the choice, and not for
       the weights (arXiv:2408.15664). None if there is none.
@@ -65,6 +65,7 @@ def route(
   # The weights: scores of the chosen experts.
   weights_Tk = jnp.take_along_axis(scores_TE, experts_Tk, axis=1)
   if cfg.router_normalize:
+    # 1e-20 avoids a division by zero.
     weights_Tk = weights_Tk / (jnp.sum(weights_Tk, axis=1, keepdims=True) + 1e-20)
   return Routing(scores_TE, weights_Tk * cfg.router_scale, experts_Tk.astype(jnp.int32))
 
@@ -153,7 +154,8 @@ def update_corrections(
 
   Source: arXiv:2408.15664 algorithm 1; arXiv:2412.19437 section 2.1.2.
   """
-  params = jax.tree.map(lambda x: x, params)  # copies the dicts
+  # New dicts, so that those of the caller do not change.
+  params = jax.tree.map(lambda x: x, params)
   for path, metrics in aux.items():
     stack, segment = path.split('/')
     experts = params[stack][segment]['experts']

@@ -14,6 +14,8 @@ from lmhp.sections import assign, keys, keys_of, require
 class MixerKeys:
   """Keys of the token mixers other than attention."""
 
+  # `converted_aliases` are {name in another library: conversion}. The conversion is only shown in
+  # the error message for that name.
   mixer_dim: int = static(
     None,
     'inner width of token mixers other than attention; None is d_model',
@@ -47,7 +49,7 @@ def resolve_mixer_keys(cfg: ModelConfig) -> None:
 
 
 def resolve_mixer_heads(cfg: ModelConfig) -> None:
-  """Fills in `mixer_dim` and `mixer_head_dim`, and checks that heads divide the width."""
+  """Fills in `mixer_dim` and `mixer_head_dim`, and checks that the first is a multiple."""
   resolve_mixer_keys(cfg)
   sizes = keys_of(cfg, MixerKeys)
   require(
@@ -69,7 +71,8 @@ def projection_parameters(cfg: ModelConfig, n_inputs: int) -> int:
 
   Args:
     cfg: Config of the model.
-    n_inputs: Width of all projections of the residual stream together.
+    n_inputs: Sum of the output widths of the input projections, which read the residual
+      stream.
   """
   keys = keys_of(cfg, MixerKeys)
   inputs = parameter_count(cfg.d_model, n_inputs, keys.mixer_bias)
@@ -81,7 +84,7 @@ def projection_flops(cfg: ModelConfig, n_inputs: int) -> int:
 
   Args:
     cfg: Config of the model.
-    n_inputs: Width of all projections of the residual stream together.
+    n_inputs: Sum of the output widths of the input projections.
   """
   return matmul_flops(cfg.d_model, n_inputs + keys_of(cfg, MixerKeys).mixer_dim)
 
@@ -112,8 +115,9 @@ class ConvolutionKeys(MixerKeys):
   )
 
 
-# Kind, role and axes, as `ParamSpec` explains. The kernel has one filter of W = `conv_width`
-# weights for each of C channels. W is contracted with the input.
+# The axes of a weight are `copies | contracted > produced` (see `lmhp.params`). The kernel has one
+# filter of W = `conv_width` weights for each of C channels. The axis W is contracted with the
+# input.
 CONVOLUTION_PARAMS = (
   ParamSpec('**/convolution/kernel', kind='other', role='weight', axes='C | W >'),
   ParamSpec('**/convolution/bias', kind='other', role='bias', axes='C'),

@@ -19,7 +19,7 @@ from lmhp.typing import PyTree
 
 
 class MinGRU(nn.Module):
-  """A GRU whose gate and candidate depend on the input alone, computed by a scan.
+  """A GRU whose gate and candidate depend on the input alone, so that a scan computes it.
 
     z_t = sigmoid(gate(x_t))
     h_t = (1 - z_t) h_(t-1) + z_t input(x_t)
