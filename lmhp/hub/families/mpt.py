@@ -14,7 +14,8 @@ from lmhp.hub.families.converters import (
 from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
-# The keys of the nested object attn_config, as a table. This family is not registered.
+# The keys of the nested object attn_config. This object is used only for its table, and is not
+# registered as a family.
 _ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={
@@ -36,6 +37,7 @@ _ATTENTION = CheckpointFamily(
 
 
 def _read_attention(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of attn_config. An absent object has only defaults."""
   inner = reader.take_object('attn_config') or ConfigReader({}, reader.source)
   table_fields = _ATTENTION.read_table(inner)
   _ATTENTION.check_other_keys(inner)
