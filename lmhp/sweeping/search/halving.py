@@ -85,7 +85,10 @@ class PointState:
       if all(step in one for one in scores):
         mean = np.mean([one[step] for one in scores], axis=0).tolist()
         means[step] = tuple(mean) if isinstance(mean, list) else mean
-      elif all(step in one or end for one, end in zip(scores, diverged, strict=True)):
+      elif all(
+        step in one or has_diverged
+        for one, has_diverged in zip(scores, diverged, strict=True)
+      ):
         # Only seeds that diverged have no score at the step, so the mean is infinite.
         means[step] = math.inf
     return cls(means, any(diverged))

@@ -208,7 +208,7 @@ def with_base_values(
   all_parameters: Iterable[Parameter],
   base_values: Mapping[str, object],
 ) -> Trial:
-  """Returns a trial that also has values for parameters that were added to the space after it.
+  """Returns a trial that also has values for parameters that were added to the space later.
 
   The trial was trained with the value of the base config, so this is the value of such a
   parameter. A parameter stays missing if it has a condition, sets several paths (Zip) or none
@@ -217,7 +217,7 @@ def with_base_values(
   Args:
     trial: The trial.
     all_parameters: Parameters of the space.
-    base_values: Values of the base config, by dotted path.
+    base_values: {dotted path: value} of the base config.
   """
   missing: dict[str, object] = {}
   for parameter in all_parameters:

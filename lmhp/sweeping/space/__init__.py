@@ -12,7 +12,6 @@ A space is a set of points. A point has a value for each hyperparameter that exi
   }
 
 =========================  ==========================================================
-====
 Float, Int, Choice, Fixed  the values of one path; a plain value means Fixed
 Product(a, b)              all combinations of a and b; a dict is the product of its items
 Zip({path: values, ...})   paths that vary together: value i of each path forms row i
@@ -23,7 +22,6 @@ Subsample(space, n)        n points of the grid of the space, spread evenly
 
 The role of a hyperparameter is 'scientific' (the subject of the study), 'nuisance' (tuned for a
 fair comparison) or 'fixed'. See `domains`.
-====
 
 Import from this package. Its modules build on each other in this order: `domains`,
 `intervals`, `entries`, `combinators`, `conditions`, `compiled_space`, `validation`. None of

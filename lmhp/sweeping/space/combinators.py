@@ -231,7 +231,7 @@ class Chain(Space):
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class When(Space):
-  """A part of a space that exists only if another path, the parent, has one of some values.
+  """A part of a space that exists only if another path, the parent, has a given value.
 
   There are two uses. In `{'some.path': When(path, values, x)}`, x is a domain, a plain value or
   another `When` around one of them. Otherwise, x is a dict or a space.
@@ -274,7 +274,9 @@ class When(Space):
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Subsample(Space):
-  """At most `n` points of the grid of a space, with values as frequent as in the grid.
+  """At most `n` points of the grid of a space.
+
+  They are chosen so that each value is about as frequent among them as in the grid.
 
   In a search other than a grid search, a Subsample must be the whole space, and it limits the
   number of points.

@@ -38,7 +38,7 @@ class JournalLock:
   """Optuna's lock on a journal. A lock that a killed lmhp process left is removed at once.
 
   The lock is a symbolic link in the directory of the journal. The link of lmhp points to a
-  file that the writing process of a study has locked with `flock`, as long as it lives. This
+  file that the writing process of a study locks with `flock` until the process ends. This
   process has locked the file now. So if it finds a link to the file, an lmhp process that was
   killed has left the link.
 
@@ -122,11 +122,11 @@ class Journal(BaseJournalBackend):
     self._unread: collections.deque[dict[str, JSON]] = collections.deque()
 
   def read_logs(self, log_number_from: int) -> Iterator[dict[str, JSON]]:
-    """Yields the records from a number on: the file's, then those of the open transaction."""
+    """Yields the records from a number on, those of the open transaction last."""
     if log_number_from < self._n_returned:
       if self._batch is not None:
         raise ValueError('a transaction cannot read records a second time')
-      # Optuna reads records again that were returned before, so the file is read again.
+      # Some of these records were returned before, so the file is read again.
       self._rewind()
     if self._batch is None:
       self._unread.extend(self._new_records_of_file())
@@ -204,7 +204,7 @@ class Journal(BaseJournalBackend):
     if not text:
       return
     with open(self.path, 'ab') as file:
-      # Cut off an incomplete last line, which a program may have left that was killed.
+      # Cut off an incomplete last line, left by a program that was killed.
       file.truncate(self._offset)
       file.write(text)
       file.flush()

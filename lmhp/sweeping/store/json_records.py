@@ -45,7 +45,7 @@ def to_json(record: object) -> dict[str, JSON]:
 def as_stored(record: T, path: str) -> T:
   """Returns a dataclass as `from_json` returns it: with tuples for lists, and Python numbers.
 
-  Only then does it compare as equal to the stored record that it equals.
+  A record is converted before it is compared with one that was read.
 
   Args:
     record: A dataclass.

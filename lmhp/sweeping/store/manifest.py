@@ -187,7 +187,8 @@ def _check_sweep_keys(
 ) -> None:
   for key, value in new.sweep.items():
     old_value = stored.sweep.get(key)
-    # A study without `match_budget` is older than this key. It may be continued.
+    # Without `match_budget`, all trials have the length and the cost of the base config. So the
+    # key may be added to a study that does not have it.
     is_new_key = key == 'match_budget' and old_value is None
     if old_value != value and not is_new_key and key not in (*EXTENDABLE, *method_keys):
       raise ConfigError(
