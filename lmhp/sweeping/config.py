@@ -121,9 +121,9 @@ class SweepConfig(Section):
 
   objective: tuple[str, ...] = static(
     ('eval_loss_nats',),
-    'metric to minimize, or two metrics for a Pareto front. They are metrics of the last '
-    'evaluation or the last step, or parameters, flops, tokens, latency_seconds, '
-    'kv_cache_bytes_per_token',
+    'metric to minimize, or two metrics for a Pareto front. Accepted: the metrics of the last '
+    'evaluation, the metrics of the last training step, parameters, flops, tokens, '
+    'latency_seconds, kv_cache_bytes_per_token',
     aliases=('metric', 'monitor', 'target'),
   )
   maximize: tuple[str, ...] = static(
@@ -201,8 +201,8 @@ class SweepConfig(Section):
   )
   n_calibration_trials: int = static(
     3,
-    'number of points that are trained to the end, even if their scores are bad. They show how '
-    'well the scores at a rung predict the final scores',
+    'number of points (with all of their seeds) that are trained to the end, even if their '
+    'scores are bad. They show how well the scores at a rung predict the final scores',
     low=0,
   )
   min_rank_correlation: float | None = static(

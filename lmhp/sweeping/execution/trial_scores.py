@@ -27,7 +27,7 @@ MEASURED_METRICS = ('latency_seconds',)
 """Metrics that are not logged, but measured once for each structure (compiled program)."""
 
 SMOOTHING_STEPS = 20
-"""Half-life, in steps, of the smoothed loss that shows divergence."""
+"""Half-life, in steps, of the average that smooths the loss to detect soft divergence."""
 
 
 class TrialScores:
