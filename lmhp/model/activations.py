@@ -1,4 +1,4 @@
-"""Activations: a lookup by name, and the functions that are not taken from jax as they are."""
+"""Activations: a lookup by name, and the functions that lmhp defines itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def activation_function(name: str) -> Activation:
 def gelu(x: jax.Array) -> jax.Array:
   """Returns x times the cumulative distribution function of the standard normal at x.
 
-  `jax.nn.gelu` uses `erfc`, which takes three passes over the array. `erf` takes one.
+  `jax.nn.gelu(x, approximate=False)` uses `erfc`, which takes three passes over the array. `erf`
+  takes one.
 
   Source: arXiv:1606.08415.
   """

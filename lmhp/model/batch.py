@@ -24,7 +24,7 @@ class Batch:
       padding. If attention stays within documents, it is also 0 if the target is the first
       token of the next document.
     positions: (B, L) int32, positions within the document. None stands for 0, 1, ..., L - 1,
-      counted from the end of the cache if there is one.
+      or with a cache for the positions that follow its last token.
     segments: (B, L) int32, number of the document within the sequence, from 1. None stands
       for one document.
     token_types: (B, L) int32, 0 for sentence A and 1 for sentence B (BERT). None stands for 0.

@@ -79,8 +79,8 @@ class PositionKeys(SizeKeys):
   )
   rotary_interleaved: bool = static(
     False,
-    'the coordinates 2i and 2i + 1 of a head rotate as a pair (GPT-J); if False, coordinate i '
-    'of the first half and coordinate i of the second half do (GPT-NeoX, Llama)',
+    'the rotating coordinates 2i and 2i + 1 are a pair (GPT-J); if False, coordinate i of their '
+    'first half and coordinate i of their second half are a pair (GPT-NeoX, Llama)',
     aliases=('rope_interleave',),
   )
 

@@ -49,7 +49,11 @@ def resolve_mixer_keys(cfg: ModelConfig) -> None:
 
 
 def resolve_mixer_heads(cfg: ModelConfig) -> None:
-  """Fills in `mixer_dim` and `mixer_head_dim`, and checks that the first is a multiple."""
+  """Fills in `mixer_dim` and `mixer_head_dim`. The first must be a multiple of the second.
+
+  Raises:
+    ConfigError: If it is not.
+  """
   resolve_mixer_keys(cfg)
   sizes = keys_of(cfg, MixerKeys)
   require(

@@ -34,7 +34,10 @@ def linear_recurrence(
 
 
 def _scan(a_BLI: jax.Array, b_BLI: jax.Array, reverse: bool = False) -> jax.Array:
-  """Returns the states of the recurrence with a first state of zero, in either direction."""
+  """Returns the states of the recurrence with a first state of zero.
+
+  If `reverse` is True, the recurrence runs from the last token to the first.
+  """
 
   def combine(left: PyTree, right: PyTree) -> PyTree:
     # (a2, b2) after (a1, b1) maps h to a2 (a1 h + b1) + b2.
