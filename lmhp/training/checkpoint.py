@@ -90,7 +90,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     self._metadata: dict[int, _StepMetadata] = {}
     self._damaged: set[int] = set()  # complete by their marker, but unreadable
     self._is_cleaned = False
-    # The last save. Before the first one, the start of this object or the restored step.
+    # Step and time of the last save. At first, 0 and the time at which this object is made.
+    # `restore` sets the step too.
     self._saved_step = 0
     self._saved_at = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Caches of compiled programs: in memory, one for each structure, and on the disk, that of JAX.
+"""Caches of compiled programs: one in memory for each structure, and JAX's cache on the disk.
 
 A structure is the part of a config that is compiled into a program.
 """

@@ -182,7 +182,7 @@ class TrainConfig(Section):
     Raises:
       ConfigError: If the length is above `MAX_STEPS`.
     """
-    # Training tokens that a value of 1 stands for, by key.
+    # {key: number of training tokens that a value of 1 stands for}.
     tokens_per_unit = {
       'tokens': 1,
       'tokens_per_parameter': parameters,

@@ -41,8 +41,8 @@ SMALLEST_EVALUATION_BATCH = 32
 """Smallest number of sequences of an evaluation batch if `evaluate.batch_size` is None."""
 
 LARGEST_LOG_PERPLEXITY = 700.0
-"""Largest loss in nats whose perplexity is computed. A larger one has the perplexity of this
-loss, because the exponential overflows in float64 near 710."""
+"""Largest loss in nats whose exponential is computed. A larger loss has the perplexity exp(700),
+because float64 overflows near exp(710)."""
 
 
 @jax.tree_util.register_dataclass
@@ -68,7 +68,8 @@ def make_score(model: Model) -> Callable[[PyTree, Hypers, ScoreInputs], dict]:
   Returns:
     `score(params, hypers, inputs)`. It returns sums over the targets of each sequence, as a dict
     of (B,) float32: `nll` (minus the log probability, in nats), `tokens` (number of targets),
-    `correct` (number of targets whose logit is the largest) and `bytes` (UTF-8 bytes).
+    `correct` (number of targets whose logit is the largest) and `bytes` (UTF-8 bytes). Targets
+    of weight 0, such as padding, do not count.
   """
 
   def score(

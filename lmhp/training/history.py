@@ -61,7 +61,7 @@ class History(contextlib.AbstractContextManager['History']):
 
   def __init__(self, directory: PathLike) -> None:
     self.path = as_path(directory) / METRICS_FILE
-    self._file = None  # None for an object store
+    self._file = None  # stays None for an object store
     self._text = b''
     if is_remote(self.path):
       # An object store cannot append to a file. The text is kept here, and each write

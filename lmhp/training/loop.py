@@ -177,7 +177,7 @@ class TrainingLoop:
     self.total_steps = setup.cfg.train.steps
     self._bytes_V = setup.dataset.token_bytes(setup.cfg.model.vocab_size)
     self._steps_per_second = 0.0  # speed of the last chunk, 0 if not known
-    self._chunk_done_at = 0.0  # time at which it ended, 0 before the first chunk
+    self._chunk_done_at = 0.0  # time at which the last chunk ended, 0 before the first
 
   # --- chunks -----------------------------------------------------------------------
 
@@ -231,7 +231,8 @@ class TrainingLoop:
 
     No chunk crosses a step of an evaluation, or a multiple of `checkpoint.every_steps`.
     """
-    # Streamed batches are padded to the longest chunk, so their chunks are as long as possible.
+    # If the tokens are not resident (in device memory), batches are streamed from the host, and
+    # padded to the longest chunk. Such chunks are as long as possible.
     is_resident = self.setup.stream.resident
     return chunk_lengths(
       step,

@@ -44,7 +44,7 @@ METHODS = ('vmap', 'map', 'loop')
 MemberFunction: TypeAlias = Callable[..., PyTree]
 """A pure function of one member, over pytrees of arrays."""
 
-# Shardings: a first axis R that is divided over the devices, and a copy on each device.
+# `_MEMBERS` divides a first axis R over the devices. `_REPLICATED` puts a copy on each device.
 _MEMBERS = jax.sharding.PartitionSpec('population')
 _REPLICATED = jax.sharding.PartitionSpec()
 
@@ -223,7 +223,7 @@ class Population:
       return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
 
     def build() -> jax.stages.Compiled:
-      # The axes of the members in the state, the traced numbers and the shared batch.
+      # The axes of the members in the arguments: state, traced numbers and batch (shared).
       function = self._for_all_members(
         self.programs.score_function(), (0, self._hyper_axes, None)
       )
@@ -299,7 +299,7 @@ class Population:
 
     def build() -> jax.stages.Compiled:
       function = self.programs.chunk_function(hold_after_nonfinite=is_vmap)
-      # The axes of the members in the arguments. Only `n_steps` of `map` has one in the steps.
+      # With `map`, each member has its own `n_steps`. The other fields of the steps are shared.
       steps_axis = None if is_vmap else 0
       steps_axes = ChunkSteps(steps_axis, None, None)  # pyright: ignore[reportArgumentType]
       axes = (0, self._hyper_axes, self.data_axis, steps_axes)
@@ -355,8 +355,8 @@ def map_members(
 ) -> PyTree:
   """Runs a function for one member after the other, in one program.
 
-  The result has the form of that of `jax.vmap`, but the operations for each member are those of
-  a single run.
+  The result has the same axes as that of `jax.vmap`, but the operations for each member are those
+  of a single run.
 
   Args:
     function: Function of one member.

@@ -161,7 +161,7 @@ class Run:
       Writers(self.workdir, cfg.log, resumed_step, flatten(cfg)) as writers,
       training_progress(self._total_steps, name, self.display, first_step) as progress,
     ):
-      # The directory is locked now, so no other process writes the manifest.
+      # `Writers` has locked the directory, so no other process writes the manifest.
       if not (self.workdir / MANIFEST_FILE).exists():
         write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
       if resumed_step is not None:
@@ -199,7 +199,7 @@ class Run:
     return self._outcome(state)
 
   def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
-    """Returns the last state and the content of the files of the run."""
+    """Returns the last parameters and the content of the files of the run."""
     return RunResult(
       workdir=str(self.workdir),
       params=None if state is None else state.params,

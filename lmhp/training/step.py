@@ -39,8 +39,8 @@ METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
 training minimizes, with label smoothing, z-loss and auxiliary losses."""
 
 MICROBATCH_GRAD_NORM = 'microbatch_grad_norm'
-"""Metric with `train.measure_noise_scale`: the root of the mean squared gradient norm of the
-microbatches. The gradient of a microbatch is that of the mean loss over its tokens."""
+"""Metric of an update if `train.measure_noise_scale` is True: the root of the mean squared gradient
+norm of the microbatches. The gradient of a microbatch is that of the mean loss over its tokens."""
 
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
@@ -301,7 +301,7 @@ def make_chunk(
     update: Function that makes one update.
     take_batch: `take_batch(data, hypers, step, i)` returns the batch of a step. i is the index
       of the step in the chunk, from 0.
-    total_steps: Length of the schedule.
+    total_steps: Length of the schedule, in updates.
     metric_names: Names of the metrics of an update.
     max_chunk_steps: Largest number of steps of a chunk, and length of each metric of a chunk.
     hold_after_nonfinite: If True, the first update whose loss is not finite, and all updates

@@ -57,7 +57,7 @@ class Functions:
   evaluate: Evaluate | None = None
 
   def sha256(self) -> str:
-    """Returns a digest of the source code of the functions."""
+    """Returns a digest of the source code of the functions, as 64 hexadecimal digits."""
     functions = (self.init, self.step, self.evaluate)
     text = ''.join(_source(f) for f in functions if f is not None)
     return hashlib.sha256(text.encode()).hexdigest()

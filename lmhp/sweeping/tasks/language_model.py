@@ -167,7 +167,7 @@ class LanguageModel(Task):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds `train.seed`: the seed of the base config plus the number of the replicate.
+    """Adds `train.seed`: the seed of the base config plus `replicate`.
 
     Args:
       overrides: Values of the point. If they have a seed, it is kept.

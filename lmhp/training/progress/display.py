@@ -48,7 +48,7 @@ def training_progress(
     first_step: Step at which the run starts or resumes.
 
   Raises:
-    ConfigError: If `mode` is none of them.
+    ConfigError: If `mode` is none of `MODES`.
   """
   mode = resolve_mode(mode)
   if mode == 'none':
