@@ -9,7 +9,7 @@ matches no row, or more than one, is an error.
 An axis is a letter of the dimension key (see `lmhp.model`). The axes of a weight are written
 `copies | contracted > produced`. Axes on the left of `>` are contracted with the input. Axes
 on the left of `|` number separate matrices, such as those of experts: 'E | D > F' is a D x F
-matrix for each expert. If an array has one axis more than its row, its first axis is N, the layers.
+matrix for each expert. If an array has one axis more than its row, the first is N, the layers.
 
 A file that defines a part of the network, such as a token mixer, adds the rows of its parameters
 with `register_params`. This file imports no jax.

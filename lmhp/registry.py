@@ -136,7 +136,7 @@ def load_installed_plugins() -> None:
 
 
 def importable_plugin_modules() -> tuple[str, ...]:
-  """Returns the modules outside lmhp that registered an entry, each once, as import names.
+  """Returns the import names of all modules outside lmhp that registered an entry.
 
   An experiment file is left out, because it cannot be imported by name.
   """

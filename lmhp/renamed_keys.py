@@ -51,6 +51,7 @@ RENAMED_KEYS = {
 """{name of a key: its old name}. A key that is not in the table was never renamed."""
 
 _PATH = re.compile(r'[A-Za-z_]\w*(?:\.\w+)+')
+"""Dotted path of a key, such as schedule.name."""
 
 
 def stream_name(parameter: str) -> str:

@@ -40,7 +40,7 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
-# `custom_gradient` is `jax.custom_vjp` for type checkers. Arguments 2 and 3 are not arrays.
+# `custom_gradient` is `jax.custom_vjp` with exact types. Arguments 2 and 3 are not arrays.
 @custom_gradient(static_argnums=(2, 3))
 def scaled_normalize(
   x: jax.Array, scale_D: jax.Array, kind: str, eps: float

@@ -107,6 +107,7 @@ class Stack(nn.Module):
     block = Block
     if cfg.remat != 'none':
       policy = CHECKPOINT_POLICIES.get(cfg.remat)
+      # In a scan, XLA cannot merge the recomputed arrays with those of the forward pass.
       block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
     scan = nn.scan(
       block,

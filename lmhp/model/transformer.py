@@ -195,7 +195,7 @@ def init_param(
 
   Source: GPT-2 for 0.02, and for the division of residual outputs by sqrt(2 n_layers).
   """
-  # The identity is a scale of 1, which is 0 if the normalization adds a unit offset.
+  # The identity is a scale of 1. It is stored as 0 if the normalization adds a unit offset.
   if param.role == 'scale' and param.kind == 'normalization':
     return jnp.full(param.shape, 1.0 - cfg.norm_unit_offset, jnp.float32)
   # Values that a token mixer sets, such as the decay of rglru.

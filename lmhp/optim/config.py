@@ -67,9 +67,9 @@ class OptimizerConfig(Section):
   )
   weight_decay_mode: str = static(
     None,
-    'l2 adds weight_decay * parameter to the gradient; decoupled subtracts it from the '
-    'parameter, times the learning rate and the schedule; independent subtracts it, times the '
-    "schedule alone; None is the optimizer's default",
+    'l2 adds weight_decay * parameter to the gradient; decoupled subtracts weight_decay * '
+    'parameter * learning rate * schedule from the parameter; independent is decoupled without '
+    "the learning rate; None is the optimizer's default",
     choices=DECAY_MODES,
     value_aliases={'adamw': "'decoupled'", 'coupled': "'l2'"},
     source='arXiv:1711.05101; arXiv:2309.14322 sec. 3.2',

@@ -20,6 +20,7 @@ _SECONDS_PER_UNIT = (
   (3600, 'hours'),
   (60, 'minutes'),
 )
+"""(seconds in one unit, name of the unit), from the largest unit."""
 
 
 def format_number(

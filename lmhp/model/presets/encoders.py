@@ -101,7 +101,7 @@ PRESETS = {
     {'modernbert-base': (768, 22, 12, 1152), 'modernbert-large': (1024, 28, 16, 2624)},
     {**MODERNBERT},
   ),
-  # Google, arXiv:1910.10683.
+  # Google, arXiv:1910.10683. The tied head multiplies the logits by d_model ** -0.5.
   **sizes(
     'd_model n_layers n_heads d_ff logit_scale',
     {

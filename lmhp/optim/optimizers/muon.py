@@ -158,7 +158,8 @@ def _muon(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
     ),
     optax.scale(numbers['muon_lr_multiplier']),
   )
-  # The chain applies the learning rate and the decay to both, so AdamW trains the rest.
+  # The chain applies the learning rate and the decoupled decay to all parameters, so this is
+  # AdamW.
   rest = scale_by_adam(cfg, numbers)
   return optax.partition({'matrix': matrix, 'rest': rest}, muon_labels)
 
