@@ -39,8 +39,9 @@ METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
 training minimizes, with label smoothing, z-loss and auxiliary losses."""
 
 MICROBATCH_GRAD_NORM = 'microbatch_grad_norm'
-"""Metric of an update if `train.measure_noise_scale` is True: the root of the mean squared gradient
-norm of the microbatches. The gradient of a microbatch is that of the mean loss over its tokens."""
+"""Metric of an update, if `train.measure_noise_scale` is True: the root of the mean squared
+gradient norm of the microbatches. The gradient of a microbatch is that of the mean loss over its
+tokens."""
 
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
