@@ -141,7 +141,7 @@ def _suggest_file(path: str) -> str:
 
 
 def _line_number(path: str, error: BaseException) -> int | None:
-  """Returns the line of a file in which an error arose, or None if there is none."""
+  """Returns the line of a file in which an error arose, or None if it arose elsewhere."""
   if isinstance(error, SyntaxError) and error.filename == path:
     return error.lineno
   # The innermost frame of the traceback that is in the file.

@@ -25,7 +25,7 @@ MAX_BYTES = 4_000_000
 """Largest accepted file. The largest config.json of the Hugging Face hub is much smaller."""
 
 MAX_NUMBER = 2**53
-"""Largest accepted whole number. A float does not represent all larger ones exactly."""
+"""Largest accepted absolute value of a whole number. A float represents all of them exactly."""
 
 MAX_DEPTH = 20
 """Largest accepted number of nested levels. The values in the innermost object are a level."""
@@ -69,7 +69,7 @@ def read_json(path: epath.Path) -> dict[str, JSON]:
     n_bytes = path.stat().length
     if n_bytes > MAX_BYTES:
       raise ConfigError(
-        f'{path}: got {n_bytes} bytes, expected a config.json of at most {MAX_BYTES}'
+        f'{path}: got {n_bytes} bytes, expected at most {MAX_BYTES} bytes'
       )
     text = path.read_bytes()
   except ConfigError:
@@ -91,7 +91,8 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       nested too deeply, or if a number is not finite or too large.
   """
 
-  # A number of many digits is refused before `int`, which needs quadratic time for it.
+  # A number of many digits is refused before `int`, which needs quadratic time for it. 2**53 has
+  # 16 digits, after a possible sign.
   def parse_int(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > MAX_NUMBER:
       raise ConfigError(
@@ -135,7 +136,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
     raise ConfigError(f'{source}: not JSON: {error}') from None
   if is_too_deep:
     raise ConfigError(
-      f'{source}: nested too deeply, expected at most {MAX_DEPTH} levels of objects and lists'
+      f'{source}: nested too deeply, expected at most {MAX_DEPTH} nested levels'
     )
   if not isinstance(value, dict):
     raise ConfigError(f'{source}: got a {type(value).__name__}, expected a JSON object')

@@ -113,10 +113,10 @@ class ConfigReader:
     return ConfigReader(self._unread, self.source, self.prefix)
 
   def rename(self, alias: str, key: str) -> None:
-    """Renames a key that Hugging Face transformers accepts under two names, if it is present.
+    """Renames a key that Hugging Face transformers accepts under two names.
 
     Args:
-      alias: Second name of the key.
+      alias: Second name of the key, which may be absent.
       key: Name under which the key is read.
 
     Raises:

@@ -85,8 +85,8 @@ class CheckpointFamily:
       default of Hugging Face transformers. A value that is not listed is an error.
     ignored_keys: Keys of published files that do not change what the model computes.
     aliases: {second name of a key: the key}.
-    converters: Converters for what the table cannot express. Each one receives the fields
-      of the earlier ones.
+    converters: Converters for what the table cannot express. Each one receives the fields of
+      the table and of the earlier converters.
     text_config_key: Key of the nested object that describes the language model. Empty if
       the file itself describes it.
     layer_name: Name of a layer in a checkpoint, with `{i}` for its index.
@@ -169,10 +169,13 @@ class CheckpointFamily:
 
   def _with_names(self, names: object) -> object:
     """Returns new tensor names, followed by the unchanged names of this family."""
+    # If one of the two is a function of `ModelConfig`, they cannot be joined.
     if not isinstance(names, Mapping) or not isinstance(self.tensor_names, Mapping):
       return names
     return dict(names) | {
-      ours: name for ours, name in self.tensor_names.items() if ours not in names
+      modules: name
+      for modules, name in self.tensor_names.items()
+      if modules not in names
     }
 
   def names_of(self, cfg: ModelConfig) -> TensorNames:

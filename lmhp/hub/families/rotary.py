@@ -82,6 +82,7 @@ class Rotary:
       fields_by_layer[layer] = self._read_object(reader, inner, defaults, cfg)
     present = [layer for layer in fields_by_layer if layer in cfg.attention_pattern]
 
+    # `present[0]` is 'global' if the model has global layers.
     fields = {'position': 'rotary'} | fields_by_layer[present[0]]
     if len(present) == 2:
       fields |= self._local_fields(
