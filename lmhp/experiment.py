@@ -97,8 +97,8 @@ def sweep_of(module: types.ModuleType) -> object:
 def _execute(path: str) -> types.ModuleType:
   """Returns the module that a file defines.
 
-  The import system is not used, because its cached .pyc file may be out of date: it cannot
-  distinguish two versions of a file that were written in the same second.
+  The import system is not used, because its .pyc cache does not distinguish two versions of a
+  file that were written in the same second.
   """
   module = types.ModuleType(EXPERIMENT_MODULE)
   module.__file__ = os.path.abspath(path)

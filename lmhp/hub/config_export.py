@@ -98,7 +98,8 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     other = model_config(config, 'config')
   except ConfigError as error:
     # `export_config` takes the config with the fewest differences as the nearest. A config that
-    # cannot be read counts as one difference more than a message lists.
+    # cannot be read has `_MAX_LISTED` + 1 equal texts, so that a readable one with at most
+    # `_MAX_LISTED` differences is nearer.
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   # Fields that do not change the function of the model may differ.
