@@ -53,7 +53,7 @@ class StudyOptions:
   Attributes:
     engine: "local" to train in this process, or "ray" for a Ray cluster.
     storage: URL of a database, or None for a journal in the directory of the study.
-    display: One of `lmhp.training.progress.live.MODES`.
+    display: Way to show progress, one of `lmhp.training.progress.live.MODES`.
     ray_address: Address of the Ray cluster. If None, a cluster on this machine is used, and
       started if there is none.
     write_report: Function that writes a report of the trials so far, or None for no reports.
@@ -249,7 +249,7 @@ class Reports:
 
   def __init__(self, write_report: Callable[[], None] | None):
     self._write_report = write_report
-    self._due = 0.0
+    self._due = 0.0  # time of `time.monotonic` at which the pause ends
 
   def write(self, study: Study, progress: StudyProgress, last: bool = False) -> None:
     """Writes a report of the trials so far, if the pause is over.

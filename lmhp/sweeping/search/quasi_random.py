@@ -1,9 +1,8 @@
 """Random streams and quasi-random sequences: numbers in [0, 1) by seed and name.
 
-A random stream is a sequence of random numbers. Each number is a pure function of the seed and
-the name of the stream and its index in the stream. So it does not depend on what was drawn
-before. Only raw bits of NumPy's generators are used, which are the same in all versions of
-NumPy.
+A random stream is a sequence of random numbers with a seed and a name. A number depends only on
+the seed, the name and the index of the number, and not on what was drawn before. Only raw bits
+of NumPy's generators are used, which are the same in all versions of NumPy.
 """
 
 from __future__ import annotations
@@ -172,6 +171,7 @@ def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.flo
   directions, shift = _scrambled_directions(key, dimension, n_bits)
   index = np.arange(start, stop, dtype=np.uint64)
   gray_code = index ^ (index >> np.uint64(1))
+  # Point i is the exclusive or of the shift and the directions at the 1 bits of its Gray code.
   points = np.full(len(index), shift)
   for bit, direction in enumerate(directions):
     points ^= direction * ((gray_code >> np.uint64(bit)) & np.uint64(1))
@@ -196,6 +196,7 @@ def _scrambled_directions(
   # Multiply by the matrix, one row for each bit. Row 0 gives the leading bit.
   scrambled = np.zeros(n_bits, np.uint64)
   for row in range(BITS):
+    # A row has random bits before the diagonal, 1 on it, and 0 after it.
     place = BITS - 1 - row
     random_bits = int(words[row]) >> (place + 1) << (place + 1)
     mask = np.uint64(random_bits | (1 << place))

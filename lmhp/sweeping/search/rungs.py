@@ -109,7 +109,10 @@ def n_promoted(n: int, eta: int) -> int:
 
 
 def evenly_spaced_ranks(n: int, m: int) -> list[int]:
-  """Returns the first rank of each of m equal parts of the ranks 0 to n - 1, m at most n."""
+  """Divides the ranks 0 to n - 1 into m equal parts, and returns the first rank of each part.
+
+  If m is larger than n, there are n parts.
+  """
   return [i * n // min(m, n) for i in range(min(m, n))]
 
 
@@ -173,7 +176,7 @@ class HalvingCost:
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').points_for(81)
     27
     """
-    # A point costs at least the steps of the first rung, and the cost grows with the number.
+    # A point costs at least the steps of the first rung. More points cost more steps.
     candidates = range(1, int(budget_steps // self.rungs[0]) + 1)
     return bisect.bisect_right(candidates, budget_steps, key=self.steps)
 

@@ -127,12 +127,13 @@ class Trial:
     number: Number of the trial in its study: 0, 1, 2, ...
     point: Number of the point. Trials of one point differ only in their seed.
     seed: Training seed.
-    parameters: Values that the search chose, by parameter name.
-    overrides: All values that replace those of the base config, the seed included, by path.
+    parameters: {parameter name: value that the search chose}.
+    overrides: {dotted path: value} that replaces the value of the base config, for all such
+      paths, the seed included.
     cohort: Name of the cohort that the trial belongs to, such as "search-0".
     model: Facts about the model.
     status: One of `STATUSES`.
-    scores: First objective at each rung, by step.
+    scores: {step of a rung: first objective there}.
     values: Final objectives, or None if there are none. A diverged trial has penalty values
       instead, which are finite.
     cost: Steps, tokens, FLOPs and seconds so far.
@@ -140,7 +141,7 @@ class Trial:
     metrics: {name: value} of all metrics at the end of the newest stage.
     diverged_at: Step of the divergence, or None if the trial has not diverged.
     lineage: Parts of the training, in population-based training.
-    error: Reason of a failed trial, or None.
+    error: Reason for which the trial failed, or None if it did not fail.
   """
 
   number: int
@@ -227,7 +228,7 @@ class TrialsFile:
   def __init__(self, workdir: pathlib.Path):
     self.path = workdir / TRIALS
     self._is_stale = True
-    self._due = -math.inf
+    self._due = -math.inf  # time of `time.monotonic` at which the pause ends
 
   def write(self, lines: Sequence[str]) -> None:
     """Writes the file if a trial has changed.
