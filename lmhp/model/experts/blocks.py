@@ -212,8 +212,8 @@ def _backward(
       for array, is_batched in zip(blocks, batched[1:], strict=True)
     )
 
-    # Each member has its own weight gradients, so there are R times as many of them. Those of
-    # a member follow those of the members before it.
+    # Each member has its own weight gradients. In the merged gradients, those of a member follow
+    # those of the members before it.
     has_own_weights = any_batched(batched[0])
     # A kernel is (R, E, I, O) if each member has its own, else (E, I, O).
     expert_axis = 1 if batched[0].down.kernel else 0
@@ -222,7 +222,8 @@ def _backward(
     first_target_R1 = n_targets * jnp.arange(size, dtype=jnp.int32)[:, None]
     target_n = (target_Rn + first_target_R1).reshape(-1)
 
-    # Merged weights of all members have R * E experts already. Shared weights have E.
+    # If each member has its own weights, the merged weights have R * E experts, and so have the
+    # gradients. Shared weights have E experts, of which the gradients need R copies.
     merged = _backward(
       activate, dtype, n_copies=n_copies if has_own_weights else n_copies * size
     )

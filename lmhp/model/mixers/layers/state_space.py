@@ -69,7 +69,7 @@ def state_space(
     state_t = exp(log_a_t) state_(t-1) + x_t write_t^T
     y_t = state_t read_t
 
-  The state is reset to zero before the first token of a document.
+  The state is reset to zero before each token that `document_start_BL` marks.
 
   Args:
     inputs: Inputs for each token.
