@@ -96,7 +96,7 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
 
 
 def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
-  """Returns the model's config. If it has no vocabulary size, that of the data is set."""
+  """Returns the config of the model. A missing vocabulary size is taken from the data."""
   if cfg.model.vocab_size is not None:
     return cfg.model
   vocab_size = datasets.load(cfg.data).vocab_size

@@ -295,8 +295,8 @@ def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None
     f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
   )
   require(train, fits, 'seq_len', accepted)
-  # With span corruption, the number of targets is not that of the tokens, so chunks may not
-  # divide it.
+  # Span corruption makes another number of targets than of tokens, so the check below does not
+  # hold for it.
   is_accepted = objective != 'span' or train.loss_chunks == 1
   require(train, is_accepted, 'loss_chunks', '1 if data.objective is span')
   tokens_per_microbatch = (

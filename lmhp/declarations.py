@@ -2,8 +2,8 @@
 
 A static key is part of the structure of the compiled program: another value compiles another
 program. A traced key is a number that the program gets as an array: one program serves all
-values. A key is declared once, with `static` or `traced`. From the declaration follow the check
-of a value (`check_value`), which trials a sweep can train in one program, and the text of
+values. A key is declared once, with `static` or `traced`. The declaration determines how a value
+is checked (`check_value`), which trials a sweep can train in one program, and the text of
 `--help_config`.
 
 This file imports no jax, so that a study can be planned and read on a laptop.
@@ -35,7 +35,7 @@ class Declaration:
     doc: One line about the effect of the value.
     traced: True if the value reaches the program as an array. False if another value
       compiles another program.
-    unit: Unit of the number. Empty if it has none.
+    unit: Unit of the number. Empty if it has none. 'seed' marks a random seed.
     low: Smallest allowed value.
     high: Largest allowed value.
     open_low: If True, `low` itself is not allowed.

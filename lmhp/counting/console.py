@@ -125,10 +125,10 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
       cells = [format_with_unit(by_convention[convention]) for by_convention in flops]
       rows.append(Row(f'{name} FLOPs/token, {convention}', cells))
 
-  # The gradients have the size of the parameters.
   cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
   parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]
   adamw_state = [format_bytes(optimizer_bytes(d.counts)) for d in descriptions]
+  # The gradients have the size of the parameters.
   rows += [
     Row('KV cache/token, bf16', cache),
     Row('parameters, float32', parameters),

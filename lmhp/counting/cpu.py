@@ -38,7 +38,7 @@ def measured_cpu(*, again: bool = False) -> Device:
   >>> measured_cpu().name
   'cpu'
   """
-  # The key makes a cache from another computer invalid.
+  # The key names the processor, so that the result of another computer is not used.
   path = as_path(cache_directory()) / 'cpu.json'
   key = f'{processor_name()}, {os.cpu_count()} cores'
   stored = _read(path, key)

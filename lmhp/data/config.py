@@ -57,6 +57,7 @@ class DataConfig(Section):
     high=1.0,
     open_high=True,
     aliases=('test_size', 'val_fraction'),
+    # The error message for this name shows the formula.
     converted_aliases={
       'validation_split_percentage': 'validation_split_percentage / 100'
     },
@@ -81,6 +82,7 @@ class DataConfig(Section):
     'given prefix (model.prefix_lm)',
     choices=('causal', 'masked', 'span', 'prefix'),
     converted_aliases={'mlm': "'masked' if mlm is True, else 'causal'"},
+    # The error message for a value of another library shows the value to use here.
     value_aliases={
       'clm': "'causal'",
       'mlm': "'masked'",

@@ -3,7 +3,7 @@
 The corpus consists of the docstrings of the Python standard library and of the packages that lmhp
 uses, the Python language reference of `help()`, and the .rst and .md files beside them.
 Everything is read as text, and nothing is imported. The corpus depends on the installed
-versions, so every result contains its sha256.
+versions, so every result file contains the sha256 of the corpus.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Dataset:
 
   @property
   def vocab_size(self) -> int:
-    """Number of ids, with the new ids for the objective."""
+    """Number of ids, including those that the objective adds."""
     added = (self.mask_token or 0, self.start_token or 0, *self.sentinels)
     return max(self.tokenizer.vocab_size, max(added) + 1)
 
@@ -177,7 +177,7 @@ def load(cfg: DataConfig) -> Dataset:
 
 
 def _add_objective_tokens(dataset: Dataset, objective: str) -> Dataset:
-  """Sets the special tokens of an objective. What the tokenizer lacks gets new ids at the end."""
+  """Sets the special tokens of an objective. Those that the tokenizer lacks get new ids."""
   tokenizer = dataset.tokenizer
   first_new = tokenizer.vocab_size
   if objective == 'masked':

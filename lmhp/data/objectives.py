@@ -72,7 +72,7 @@ class Masking(Objective):
 
   Attributes:
     mask_token: Token that replaces a masked token.
-    vocab_size: Number of ids from which random replacements are drawn.
+    vocab_size: Random replacements are drawn from the ids 0 to `vocab_size` - 1.
     end_of_text: Token that is never masked. None if there is none.
 
   Source: arXiv:1810.04805 section 3.1. Dynamic masking: arXiv:1907.11692 section 4.1.

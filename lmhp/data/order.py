@@ -116,9 +116,10 @@ class Order:
 
 
 def n_windows(n_tokens: int, seq_len: int) -> int:
-  """Returns the number of windows in a stream, the same for all offsets below `seq_len`.
+  """Returns the number of windows of a source with `n_tokens` tokens, the same in each epoch.
 
-  A window has `seq_len` tokens, and one more token that is its last target.
+  The windows fit for every offset of an epoch, which is below `seq_len`. A window has `seq_len`
+  tokens, and one more token that is its last target.
   """
   return n_tokens // seq_len - 1
 
@@ -150,7 +151,7 @@ def block_quotas(mixture_weights: Array) -> jax.Array:
 def _choose_source(
   root: jax.Array, quotas: jax.Array, sequence_numbers_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the source of each sequence, and its number among those of the source.
+  """Returns the source of each sequence, and the sequence's number within that source.
 
   Both are (B,) uint32.
   """

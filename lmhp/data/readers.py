@@ -33,8 +33,8 @@ class Text:
   Attributes:
     name: Name of the source in the config.
     documents: Function that yields the documents in order. It may be called repeatedly.
-    sha256: Hash of everything that determines the documents. It names the text's token shard
-      in the cache.
+    sha256: Hash of everything that determines the documents. The cache key of the token shard
+      contains it.
   """
 
   name: str

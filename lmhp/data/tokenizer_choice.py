@@ -89,9 +89,9 @@ def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
 
 
 def _training_text(texts: Sequence[Text], fraction: float) -> Iterator[str]:
-  """Yields the start of each text, which has a fraction of its characters.
+  """Yields the first part of each text, with `fraction` of its characters.
 
-  The rest is about the validation split, from which no tokenizer is trained.
+  The rest is about the validation split. The tokenizer is not trained on it.
   """
   for text in texts:
     # Number of characters that are still to be yielded.
