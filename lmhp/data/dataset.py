@@ -277,9 +277,8 @@ def _split(cfg: DataConfig, source: _Source) -> tuple[TokenStream, TokenStream]:
   boundary = int(len(tokens) * (1 - cfg.validation_fraction))
   if cfg.split == 'document':
     if len(tokens.starts) < 2:
-      raise wrong(
-        cfg, 'split', f'fraction, since {source.summary.path!r} has only one document'
-      )
+      accepted = f'fraction: {source.summary.path!r} has only one document'
+      raise wrong(cfg, 'split', accepted)
     # Move the boundary to the nearest start of a document.
     later_starts = tokens.starts[1:]
     boundary = int(later_starts[np.abs(later_starts - boundary).argmin()])
