@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-  # A package, unlike the names in `_MODULES`.
+  # `analysis` is a package, which is imported as a whole.
   if name == 'analysis':
     return importlib.import_module('lmhp.analysis')
   if name not in _MODULES:

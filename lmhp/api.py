@@ -235,13 +235,13 @@ def sweep(
     overrides: {dotted path: value} to change in the base config, or in the sweep if the path
       begins with `sweep.`.
     engine: 'local', or 'ray' to run on a Ray cluster (needs `pip install "lmhp[ray]"`). Each
-      pack, a group of trials that one program trains together, is a task of the cluster.
+      pack (a group of trials that one program trains together) is one Ray task.
     storage: URL of an Optuna storage, such as `postgresql://...`. None is the file
       `study.journal` in the workdir.
     ray_address: Address of the Ray cluster. None finds one on this machine, or starts one.
     display: As in `train`.
-    report: If True, `lmhp.report` is written to `report.html` in the workdir after each rung
-      (at which bad trials are stopped) and at the end.
+    report: If True, the page of `lmhp.report` is written to `report.html` in the workdir at the
+      end and after each rung (a step at which bad trials are stopped).
 
   Returns:
     The trials, the best point, and its results on new seeds (the confirmation).
@@ -335,7 +335,7 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
 
 
 def _load_text_model(workdir: PathLike) -> TextModel:
-  """Returns the model of a run's newest checkpoint, with its tokenizer and traced numbers."""
+  """Returns a run's newest model, tokenizer and traced hyperparameters (such as dropout rates)."""
   workdir = as_path(workdir)
   stored = _stored_run(workdir)
   if stored is None:

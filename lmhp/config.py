@@ -43,7 +43,7 @@ SMALLEST_FLOAT32 = float(np.finfo(np.float32).tiny)
 """Smallest positive normal number of float32."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 MAX_MESSAGE_LENGTH = 500
-"""Characters of an error message above which its middle is cut out."""
+"""Largest number of characters of an error message. The middle of a longer one is cut out."""
 
 
 def default_config() -> ConfigDict:
@@ -203,7 +203,8 @@ def _check_representable(path: str, value: object) -> object:
     # float32 also has zero, infinities and NaN (the only number that differs from itself).
     if not is_number or item in (0, math.inf, -math.inf) or item != item:
       continue
-    # A static number must fit into int64, and a traced one into a normal float32.
+    # A static number (part of the compiled program) must fit into int64. A traced number (an
+    # argument of the program) must be a normal float32.
     if not is_traced and not -(2**63) < item < 2**63:
       raise ConfigError(
         f'{path}: got a number of more than 18 digits, expected one between -2**63 and 2**63'
@@ -289,14 +290,17 @@ def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
 
 
 def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None:
-  """Checks that sequences fit into the model, and that `loss_chunks` divides a microbatch."""
+  """Checks that sequences fit into the model.
+
+  Also checks that the tokens of a microbatch can be split into `loss_chunks` equal parts.
+  """
   fits = train.seq_len <= model.max_seq_len or model.position != 'learned'
   accepted = (
     f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
   )
   require(train, fits, 'seq_len', accepted)
-  # Span corruption makes another number of targets than of tokens, so the check below does not
-  # hold for it.
+  # With span corruption, the number of targets is not the number of tokens, which the check
+  # below uses. So only one chunk is accepted.
   is_accepted = objective != 'span' or train.loss_chunks == 1
   require(train, is_accepted, 'loss_chunks', '1 if data.objective is span')
   tokens_per_microbatch = (
@@ -343,7 +347,7 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
 
 
 def _word_to_infinity(path: str, value: JSON) -> JSON:
-  """Converts 'inf' to a float if the key accepts infinity, which switches it off."""
+  """Converts 'inf' to a float if infinity is the value that switches the key off."""
   declaration = keys().get(path)
   accepts_infinity = declaration is not None and declaration.neutral == math.inf
   if accepts_infinity and isinstance(value, str) and value in ('inf', '-inf'):

@@ -21,14 +21,14 @@ SECTIONS: dict[str, type[Section]] = typing.get_type_hints(RunConfig)
 
 
 def keys() -> dict[str, Declaration]:
-  """Returns {dotted path: declaration} of all keys, those of plugins included."""
+  """Returns {dotted path: declaration} of all keys, including those of plugins."""
   load_installed_plugins()
   return _keys(sections.keys_version())
 
 
 @functools.lru_cache(maxsize=1)
 def _keys(version: int) -> dict[str, Declaration]:
-  """Implements `keys`. Plugins add keys. Each addition changes `version`, the cache key."""
+  """Implements `keys`. When a plugin adds a key, `version` changes, so the dict is built anew."""
   declarations = {}
   for name, cls in SECTIONS.items():
     declarations |= {f'{name}.{key}': value for key, value in declared(cls).items()}

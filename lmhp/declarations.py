@@ -211,12 +211,12 @@ def is_within_bounds(number: float, declaration: Declaration) -> bool:
 
 
 def options_of(hint: Any) -> tuple[Any, ...]:
-  """Returns the members of a union such as `float | None`. Another type is the only member."""
+  """Returns the members of a union such as `float | None`. For any other type, returns (type,)."""
   return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _convert(value: Any, hint: Any) -> Any:
-  """Converts a value to a type without loss. A value that cannot be converted is returned."""
+  """Converts a value to a type if nothing is lost. Otherwise, returns the value unchanged."""
   options = options_of(hint)
   if isinstance(value, np.generic):
     value = value.item()
@@ -263,6 +263,7 @@ def _describe_type(hint: Any) -> str:
   words = []
   for option in options_of(hint):
     if typing.get_origin(option) is tuple:
+      # 'a number' becomes 'a tuple of numbers'.
       item = _describe_type(typing.get_args(option)[0]).replace('a ', '', 1)
       words.append(f'a tuple of {item}s')
     else:

@@ -101,7 +101,7 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   counts = [description.counts for description in descriptions]
   rows = [Row('parameters', [f'{c.total:,}' for c in counts])]
-  # Kinds (such as 'positional') of which no model has a parameter are left out.
+  # Leave out a kind (such as 'positional') if no model has parameters of this kind.
   for kind in KINDS:
     if any(c.by_kind[kind] for c in counts):
       cells = [f'{c.by_kind[kind]:,}  {c.by_kind[kind] / c.total:6.1%}' for c in counts]
@@ -116,6 +116,7 @@ def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
 
 def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   rows = [Row('sequence length', [f'{d.seq_len:,}' for d in descriptions])]
+  # 'causal' counts only the pairs of tokens that the attention mask keeps, 'full' all pairs.
   by_pass = {
     'forward': [d.flops_per_token_forward for d in descriptions],
     'training': [d.flops_per_token_train for d in descriptions],
@@ -135,6 +136,7 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
     Row('gradients, float32', parameters),
     Row('AdamW state, float32', adamw_state),
   ]
+  # {rematerialization policy: bytes} of each model. Empty without a batch size.
   by_model = [d.activation_bytes or {} for d in descriptions]
   for policy in by_model[0]:
     cells = [format_bytes(by_policy[policy]) for by_policy in by_model]

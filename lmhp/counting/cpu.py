@@ -26,14 +26,14 @@ _COPIED_NUMBERS = 2**24
 
 
 def measured_cpu(*, again: bool = False) -> Device:
-  """Returns this computer's processors as one device, with the best of many measurements.
+  """Returns this computer's processors as one device, with measured peaks.
 
   The first call measures and stores the result in the cache directory. Later calls read that
   result. If it cannot be read, they measure again. The price is 0.
 
   Args:
-    again: If True, measure once more and keep the better value of each figure. This helps if
-      the computer was busy during the first measurement.
+    again: If True, measure once more, and keep the larger of the old and the new value of each
+      peak (FLOPs per second, bandwidth). This helps if the computer was busy the first time.
 
   >>> measured_cpu().name
   'cpu'
@@ -45,7 +45,7 @@ def measured_cpu(*, again: bool = False) -> Device:
   if stored is not None and not again:
     return stored
 
-  # Of the stored and the new measurement, keep the better value of each figure.
+  # Keep the larger of the stored and the new value of each peak.
   measured = _measure(key)
   if stored is not None:
     measured = dataclasses.replace(

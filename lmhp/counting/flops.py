@@ -100,8 +100,8 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   >>> flops_per_token(cfg, seq_len=64, causal=False).forward
   1720576
   """
-  # Products with weights cost the same for each token. Products of pairs are summed over the
-  # sequence and divided by its length.
+  # Products with weights cost the same for each token. Products of pairs of tokens do not, so
+  # they are summed over the sequence and divided by its length.
   weights = weight_flops(cfg)
   sequence = _sequence_flops(cfg, seq_len, causal)
   if cfg.is_encoder_decoder:
@@ -136,14 +136,15 @@ def encoder_decoder_flops(
   >>> encoder_decoder_flops(cfg, 64, 64, causal=False) == 64 * per_token
   True
   """
-  # Products with the weights of cross-attention. A decoder token has two (query and output),
-  # and an encoder token has two (key and value). Each weight takes two FLOPs.
+  # Products with the weights of cross-attention in one layer. A decoder token has two (query and
+  # output), and an encoder token has two (key and value). Each weight takes two FLOPs, so the
+  # factor is 4.
   query_flops = 4 * cfg.d_model * cfg.n_heads * cfg.head_dim
   key_flops = 4 * cfg.d_model * cfg.n_kv_heads * cfg.head_dim
 
-  # A factorized embedding is projected on both sides. On the decoder's side it is projected
-  # again before the output layer, unless the transform of the head (a linear map, see
-  # `model.head_transform`) does this.
+  # A factorized embedding (narrower than d_model) is projected to d_model in the encoder and in
+  # the decoder. The decoder also projects back before the output layer, unless the linear map
+  # of `model.head_transform` does this.
   projection = cfg.is_factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
   n_decoder_projections = 1 + (not cfg.head_transform)
 
@@ -169,8 +170,10 @@ def encoder_decoder_flops(
 def _sequence_flops(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
   """Returns the FLOPs of all products without weights of a stack of layers, for one sequence."""
   flops = 0
-  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
-    flops += n * mixer_spec(cfg, mixer).sequence_flops(cfg, seq_len, window, causal)
+  kinds = Counter(zip(cfg.mixers, cfg.windows, strict=True))
+  for (mixer, window), n_layers in kinds.items():
+    per_layer = mixer_spec(cfg, mixer).sequence_flops(cfg, seq_len, window, causal)
+    flops += n_layers * per_layer
   return flops
 
 

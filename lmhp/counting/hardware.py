@@ -43,7 +43,7 @@ def time_seconds(
   """Returns the time that a number of FLOPs takes, in seconds.
 
   Args:
-    flops: FLOPs of the model, all tokens and passes together.
+    flops: Number of FLOPs in total, such as those of the whole training.
     device: The device.
     utilization: Fraction of the peak that the run reaches, above 0 and at most 1. Large
       models usually reach 0.3 to 0.5.

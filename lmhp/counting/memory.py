@@ -1,7 +1,7 @@
 """Bytes of parameters, gradients, optimizer state, activations, and the key/value cache.
 
-The activations are found with `jax.eval_shape` on the forward pass of training, so the count is
-right for every architecture. No array is allocated.
+The bytes of the activations are found with `jax.eval_shape` on the forward pass of training, so
+they are right for every architecture. No array is allocated.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   def residuals(params: PyTree, tokens_BL: jax.Array) -> PyTree:
     encoder_tokens = tokens_BL if cfg.is_encoder_decoder else None
 
-    # The cross-entropy, without the logit of the target.
+    # The cross-entropy. The logit of the target is left out: its residuals are only indices.
     def loss(params: PyTree) -> jax.Array:
       logits_BLV = model.apply(params, tokens_BL, encoder_tokens_BM=encoder_tokens)
       return jnp.sum(jax.nn.logsumexp(logits_BLV, axis=-1))
 
+    # The function that `jax.vjp` returns is a pytree of the residuals.
     return jax.vjp(loss, params)[1]
 
   # The residuals include the parameters, which are not activations, so subtract them. With
@@ -157,12 +158,13 @@ def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int
   >>> cache_bytes(cfg, length=5)
   840
   """
-  # Layers with the same mixer and window are counted once.
+  # Count layers with the same mixer and window once, and multiply.
   n_numbers = 0
-  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
+  kinds = Counter(zip(cfg.mixers, cfg.windows, strict=True))
+  for (mixer, window), n_layers in kinds.items():
     n_kept = min(length, window or length)
     for array in mixer_spec(cfg, mixer).cache_arrays(cfg):
-      # `tokens` is empty for a recurrent state.
+      # `tokens` is 'decoder' or 'encoder' for keys and values, and empty for a recurrent state.
       if array.tokens:
-        n_numbers += n * math.prod(array.full_shape(n_kept, length))
+        n_numbers += n_layers * math.prod(array.full_shape(n_kept, length))
   return n_numbers * bytes_per_number

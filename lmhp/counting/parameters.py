@@ -105,6 +105,7 @@ def _stored_layers(cfg: ModelConfig) -> Sequence[LayerSpec]:
 
 
 def _n_expert_layers(cfg: ModelConfig) -> int:
+  # `spec.experts` is True if the layer has experts.
   return sum(spec.experts for spec in _stored_layers(cfg))
 
 

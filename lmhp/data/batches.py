@@ -18,9 +18,10 @@ from lmhp.errors import ConfigError
 from lmhp.model.batch import Array, Batch
 
 STREAM_STRIDE = 2**24
-"""Validation stream i has the window numbers i * STREAM_STRIDE, i * STREAM_STRIDE + 1, ...
+"""Difference between the numbers of the first windows of two consecutive validation streams.
 
-So no two windows have the same number.
+The windows of stream i have the numbers i * STREAM_STRIDE, i * STREAM_STRIDE + 1, ... So no two
+windows have the same number.
 """
 
 
@@ -170,7 +171,7 @@ def _evaluation_batch(
 
   _, weights = batch.targets_and_weights()
   if weights.shape != is_real.shape:
-    # With span corruption, there is not one target for each position of the text. So all
-    # targets of a window that has padding get weight 0.
+    # With span corruption, the number of targets is not the number of tokens. So if a window
+    # has padding, all its targets get weight 0.
     is_real = is_real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(weights) * is_real)

@@ -1,4 +1,7 @@
-"""The cache of tokenizers and token shards. Each has one directory, complete or absent."""
+"""The cache of tokenizers and token shards.
+
+Each tokenizer and each shard has a directory, which is either complete or absent.
+"""
 
 from __future__ import annotations
 

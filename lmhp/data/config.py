@@ -6,7 +6,7 @@ from lmhp.declarations import static, traced
 from lmhp.sections import Section, assign, require, section
 
 MIXTURE_BLOCK = 1024
-"""Number of consecutive training sequences that contain each source with its exact share.
+"""Number of training sequences in a block. Each source has a fixed number of them.
 
 A source therefore needs a share of 0, or of at least 1 / MIXTURE_BLOCK.
 """

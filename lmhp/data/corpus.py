@@ -27,7 +27,7 @@ from etils import epath
 from lmhp.files import write_atomic
 
 VERSION = 1
-"""Version of the rules by which this file selects text. Increase it if the corpus changes."""
+"""Version of the rules by which this file selects text. Increase it if a rule changes."""
 
 PACKAGES = {
   'absl': 'absl-py',

@@ -14,7 +14,7 @@ from lmhp.data import readers, shards
 from lmhp.data.cache import cache_dir, cache_key, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.shards import TokenStream
-from lmhp.data.tokenizer import FILE, Tokenizer, load_tokenizer
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.data.tokenizer_choice import KINDS, choose_tokenizer, shared_tokenizer
 from lmhp.files import as_path
 from lmhp.sections import wrong
@@ -85,7 +85,11 @@ class Dataset:
     return max(self.tokenizer.vocab_size, max(added) + 1)
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
-    """Returns the number of UTF-8 bytes of each token, (vocab_size,) int32. 0 if unknown."""
+    """Returns the number of UTF-8 bytes of each token, (V,) int32. 0 if unknown.
+
+    Args:
+      vocab_size: V, vocabulary size of the model. It may exceed that of the tokenizer.
+    """
     bytes_V = np.zeros(vocab_size, np.int32)
     if self.tokenizer.bytes_per_token is not None:
       bytes_V[: self.tokenizer.vocab_size] = self.tokenizer.bytes_per_token
@@ -124,7 +128,7 @@ class _Source:
 def load(cfg: DataConfig) -> Dataset:
   """Opens every source. Tokenizers and token shards that the cache lacks are made first.
 
-  `cfg` may be the structure of the section, without the traced numbers: they are not read.
+  `cfg` may lack the traced numbers (see `lmhp.hypers`), such as the seed. They are not read.
 
   Raises:
     ConfigError: If a source is missing, unreadable or corrupt, or if two sources have
@@ -230,7 +234,7 @@ def _open_tokens(name: str, tokenizer: Tokenizer | None) -> _Source:
     return _shard_source(name, shards.read(as_path(name)))
   # nanoGPT writes uint16 ids to train.bin and val.bin. A tokenizer.json may stand beside them.
   files = readers.bin_files(name)
-  tokenizer_file = files[0].parent / FILE
+  tokenizer_file = files[0].parent / TOKENIZER_FILE
   if tokenizer_file.exists():
     tokenizer = load_tokenizer(tokenizer_file)
   streams = tuple(
@@ -262,7 +266,7 @@ def _bin_stream(ids: np.ndarray, tokenizer: Tokenizer | None) -> TokenStream:
   """Returns a stream whose documents are separated by end-of-text tokens."""
   ends: Sequence[int] | np.ndarray = ()
   if tokenizer is not None and tokenizer.end_of_text is not None:
-    # No document begins after the last token.
+    # If the last token is end-of-text, no document follows it.
     ends = np.flatnonzero(ids[:-1] == tokenizer.end_of_text)
   later_starts = np.asarray(ends, np.int64) + 1
   return TokenStream(ids, np.concatenate([np.zeros(1, np.int64), later_starts]))

@@ -60,7 +60,8 @@ class Objective(abc.ABC):
 def _sequence_keys(hypers: DataHypers, name: str, draw_numbers_B: Array) -> jax.Array:
   """Returns the PRNG key of each sequence, (B,).
 
-  A key depends on the seed and on the number of the sequence, not on its batch.
+  A key depends on the seed and on the draw number of the sequence, not on the other sequences
+  of the batch.
   """
   root = named_key(jax.random.key(hypers['seed']), name)
   return jax.vmap(lambda number: jax.random.fold_in(root, number))(draw_numbers_B)
@@ -218,11 +219,13 @@ class SpanCorruption(Objective):
 
   def _corrupt(self, tokens_L: Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the encoder's input (M,) and the targets (T,) of one sequence."""
+    # `noise_L` is True for removed tokens, and `begins_L` for the first token of each span.
+    # `span_L` is the index of the span.
     noise_L, span_L, begins_L = self._draw_spans(key)
     sentinels = jnp.asarray(self.sentinels[: self.n_spans], jnp.int32)
 
     # A token that stays goes to `encoder_index_L` of the encoder's input. A removed token goes
-    # to `target_index_L` of the targets. Both count the sentinels of the spans begun so far.
+    # to `target_index_L` of the targets. Both indices leave room for the sentinels before them.
     encoder_index_L = jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)
     target_index_L = jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)
     # Writes to an index beyond the end are dropped.
@@ -281,8 +284,8 @@ def _random_lengths(key: jax.Array, n: int, k: int) -> jax.Array:
   """Returns k positive lengths with the sum n, (k,) int32. All such lists are equally likely."""
   # Cut a row of n items after k - 1 of its first n - 1 items, and count the items of each part.
   cuts = jax.random.permutation(key, jnp.arange(n - 1) < k - 1)
-  part_n = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
-  return jnp.zeros(k, jnp.int32).at[part_n].add(1)
+  part_of_item = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
+  return jnp.zeros(k, jnp.int32).at[part_of_item].add(1)
 
 
 def make_objective(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Objective | None:

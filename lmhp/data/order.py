@@ -33,7 +33,7 @@ DataHypers: TypeAlias = Mapping[str, Array]
 
 _UInt: TypeAlias = jax.Array | np.uint32
 _Sides: TypeAlias = tuple[_UInt, _UInt]
-"""Two numbers a and b, see `_sides`."""
+"""Two numbers a and b with a * b >= n. `permute` writes x in range(n) as (x mod a, x div a)."""
 
 _FEISTEL_ROUNDS = 6
 """Double rounds of a Feistel network. Each changes both halves of a number once."""
@@ -118,8 +118,8 @@ class Order:
 def n_windows(n_tokens: int, seq_len: int) -> int:
   """Returns the number of windows of a source with `n_tokens` tokens, the same in each epoch.
 
-  The windows fit for every offset of an epoch, which is below `seq_len`. A window has `seq_len`
-  tokens, and one more token that is its last target.
+  A window has `seq_len` tokens, and one more token that is its last target. The first window of
+  an epoch begins at an offset below `seq_len`. All windows fit for each such offset.
   """
   return n_tokens // seq_len - 1
 
@@ -177,8 +177,8 @@ def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
   """Applies a random permutation of range(n) to x.
 
   A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). It is applied
-  again to every result that is not below n, until all results are below n (cycle walking). Few
-  results are not below n, because a * b - n < a, and a is about the square root of n.
+  again to each result of n or more, until all results are below n (cycle walking). Few results
+  are n or more, because a * b - n < a, and a is about the square root of n.
 
   Args:
     key: uint32 that determines the permutation, scalar or of the shape of x.

@@ -176,7 +176,7 @@ def _write_tokens(
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-  """Yields lists of documents with about a million characters each."""
+  """Yields lists of documents. Each list has about a million characters in total."""
   batch: list[str] = []
   n_characters = 0
   for text in documents:
@@ -202,7 +202,7 @@ def read(directory: epath.PathLike) -> Shard:
   path = epath.Path(directory)
   try:
     return _read(path)
-  except ConfigError:  # It is a ValueError too, but its message is complete.
+  except ConfigError:  # Also a ValueError, but its message is already complete.
     raise
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ConfigError(

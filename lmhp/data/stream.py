@@ -35,7 +35,7 @@ class TrainStream:
   Args:
     dataset: Dataset of `load`.
     seq_len: L, tokens in a sequence.
-    cfg: Section `data`, or its structure without traced numbers, which are not read.
+    cfg: Section `data`. It may lack the traced numbers (see `lmhp.hypers`), such as the seed.
 
   Attributes:
     end_of_text: Token that separates documents. None if attention may cross their borders.
@@ -96,7 +96,7 @@ class TrainStream:
       return (n_sequences / self.windows_per_epoch[0],)
     quotas = block_quotas(jnp.asarray(mixture_weights, jnp.float32))
     shares = np.asarray(quotas) / MIXTURE_BLOCK
-    # Sequences of each source over the windows in one pass.
+    # Number of sequences of each source, divided by its number of windows.
     return tuple(
       float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch)
     )
@@ -142,7 +142,8 @@ class TrainStream:
     batch = make_batch(windows, self.end_of_text)
     if self.objective is None:
       return batch
-    # See `Objective.dynamic`.
+    # If the objective is not dynamic, its draws (such as the mask) depend on the place of the
+    # window in the data.
     draw_numbers_B = sequence_numbers_B if self.objective.dynamic else starts_B
     return self.objective.apply(batch, draw_numbers_B, data_hypers)
 
@@ -187,8 +188,7 @@ class TrainStream:
     batch = make_batch(windows, self.end_of_text)
 
     if self.objective is not None:
-      # If the objective is not dynamic, its draws depend on the place of the window in the
-      # data, as in `gather`.
+      # Draw numbers as in `gather`. `np.resize` repeats them for the padding.
       if not self.objective.dynamic:
         global_starts = (starts + self._bases[source]).astype(np.uint32)
         numbers = np.resize(global_starts, n_padded)
@@ -200,7 +200,8 @@ class TrainStream:
   ) -> Batch:
     """Applies the objective as `gather` does, and returns NumPy arrays.
 
-    `numbers` may be longer than the batch. The objective is then applied to a padded batch.
+    `numbers` are the draw numbers of `Objective.apply`. They may be more than the sequences of
+    the batch. The objective is then applied to a padded batch.
     """
     n_sequences = len(batch.tokens)
     n_missing = len(numbers) - n_sequences

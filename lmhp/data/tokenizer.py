@@ -246,6 +246,7 @@ class JsonTokenizer(Tokenizer):
       (epath.Path(directory) / _CONFIG_FILE).write_text(json.dumps(config))
 
   def _bytes_per_token(self, vocabulary: dict[str, int]) -> np.ndarray:
+    # {id: token} of the tokens that were added to the vocabulary of the model.
     added = self._tokenizer.get_added_tokens_decoder()
     # In byte-level BPE, each character of a token stands for one byte.
     is_byte_level = 'ByteLevel' in _types(self._json)
@@ -264,7 +265,10 @@ def _first_id(vocabulary: dict[str, int], names: Iterable[str]) -> int | None:
 
 
 def _types(node: JSON) -> Iterator[str]:
-  """Yields the types of all parts of a tokenizer.json except the model, such as 'ByteLevel'."""
+  """Yields the types of the parts of a tokenizer.json, such as 'ByteLevel' of a pre-tokenizer.
+
+  The model and the added tokens are left out.
+  """
   if isinstance(node, dict):
     yield str(node.get('type'))
     for name, value in node.items():

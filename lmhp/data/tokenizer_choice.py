@@ -31,7 +31,7 @@ def choose_tokenizer(
 ) -> Tokenizer | None:
   """Returns the tokenizer of `data.tokenizer`.
 
-  The result is None if there are no texts, and the key is not the path of a tokenizer.
+  The result is None if there are no texts and `data.tokenizer` is byte, char or bpe.
 
   Args:
     cfg: Section `data`.
@@ -39,7 +39,8 @@ def choose_tokenizer(
     cache: Cache directory, which stores tokenizers that depend on the texts.
 
   Raises:
-    ConfigError: If the key is neither a kind of tokenizer nor the path of a file.
+    ConfigError: If `data.tokenizer` is not byte, char, bpe or the path of a tokenizer that can
+      be read.
   """
   if cfg.tokenizer not in KINDS:
     path = as_path(cfg.tokenizer)
@@ -53,7 +54,7 @@ def choose_tokenizer(
     return ByteTokenizer()
 
   # The cache key covers all that the tokenizer depends on. The 1 after the kind is the version
-  # of the code that makes it.
+  # of the code that makes the tokenizer. The validation fraction decides which text trains bpe.
   hashes = [text.sha256 for text in texts]
   is_char = cfg.tokenizer == 'char'
   sizes = () if is_char else (cfg.tokenizer_vocab_size, cfg.validation_fraction)
@@ -91,7 +92,7 @@ def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
 def _training_text(texts: Sequence[Text], fraction: float) -> Iterator[str]:
   """Yields the first part of each text, with `fraction` of its characters.
 
-  The rest is about the validation split. The tokenizer is not trained on it.
+  The rest is approximately the validation split. The tokenizer is not trained on it.
   """
   for text in texts:
     # Number of characters that are still to be yielded.
