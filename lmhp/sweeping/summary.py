@@ -66,7 +66,8 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
   if summary.best_trial is None:
     return ['no trial is complete']
   n_trials = sum(summary.trials_by_status.values())
-  # `matched_budget` is a phrase, such as "tokens equal: 1,000,000".
+  # `matched_budget` is a phrase, such as "tokens equal: 1,000,000". The best trial is the best
+  # in the first objective.
   lines = [
     f'best of {n_trials} trials: {summary.objective[0]} {summary.best_value:.4f} '
     f'(trial {summary.best_trial}); {summary.matched_budget}'
@@ -112,11 +113,12 @@ def format_estimate(estimate: SweepEstimate) -> str:
   ]
   # One line for each structure, with the method that trains its packs: vmap, map or loop.
   for structure in estimate.structures:
-    widths = ', '.join(map(str, structure.pack_widths))
+    widths = ' or '.join(map(str, structure.pack_widths))
+    trials = 'trial' if structure.pack_widths == [1] else 'trials'
     lines.append(
       f'  {structure.cost.trials:,} trials of {structure.parameters:,} parameters: '
-      f'{structure.method} ({structure.reason}), packs of {widths}, '
-      f'{structure.bytes / 2**20:,.0f} MiB, '
+      f'{structure.method} ({structure.reason}), packs of {widths} {trials}, '
+      f'{structure.bytes / 2**20:,.0f} MiB for the widest pack, '
       f'{1e3 * structure.member_step_seconds:.2f} ms for a step of one trial'
     )
   search = _format_cost('search', estimate.search)

@@ -4,8 +4,8 @@ Each saved step is a directory. Its name is the number of the step, and it holds
 `commit_success.txt`. Orbax writes the directory under a temporary name, and renames it when it is
 complete. (On an object store, Orbax writes the marker last.) Deletion removes the marker first,
 and then the rest. So a step that is half written or half deleted is never read, and a later run
-removes it. The metadata of a step holds a checksum of its arrays, because Orbax notices only
-three of four flipped bits on the disk.
+removes it. The metadata of a step holds a checksum of its arrays, because Orbax does not notice
+one in four flipped bits on the disk.
 
 Orbax's functions write and read each step. This file decides which steps exist and which are
 deleted. Orbax's `Checkpointer` is not used, because it deletes files in the order of the
@@ -105,7 +105,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     """Returns the complete steps, oldest first. A save in flight is not among them."""
     if not self.directory.exists():
       return []
-    # A step counts only with the marker that a save writes last.
+    # A step without its marker is not complete.
     names = [path.name for path in self.directory.iterdir()]
     return [
       step
@@ -124,6 +124,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     - The run has passed a multiple of `every_steps` since the last save.
     - `every_seconds` have passed since the last save, or since this object was made.
     """
+    # A step that was saved or restored needs no other save, and at step 0 nothing is trained.
     if not self.cfg.enabled or step == self._saved_step:
       return False
     every_steps = self.cfg.every_steps
@@ -305,7 +306,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     metadata = self._read_metadata(step)
     self._check_leaves(step, metadata.leaves, describe(abstract))
     state = ocp.load_checkpointables(self._path(step), {'state': abstract})['state']
-    # A checksum is None if another process holds a part of the arrays. It cannot be compared.
+    # A checksum is None if another process holds a part of the arrays. Then the arrays are not
+    # checked.
     if metadata.crc32 is not None and checksum(state) not in (metadata.crc32, None):
       raise ValueError('the arrays are not those that were saved')
     return state, metadata.extra

@@ -93,12 +93,12 @@ class ChunkSteps:
   cooldown: Cooldown = Cooldown()
 
   def as_int32(self) -> ChunkSteps:
-    """Returns the same numbers as int32, the type that a program is compiled for."""
+    """Converts the numbers to int32, the type that a program is compiled for."""
     return jax.tree.map(np.int32, self)
 
 
 NO_STEPS = ChunkSteps(n_steps=0, first_step=0).as_int32()
-"""Argument for which a program is compiled. The program accepts all other int32 numbers too."""
+"""Argument `steps` with which a program is compiled. The program accepts all int32 numbers."""
 
 ChunkFunction: TypeAlias = Callable[
   [PyTree, Hypers, PyTree, ChunkSteps], tuple[PyTree, Metrics]

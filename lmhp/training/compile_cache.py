@@ -77,8 +77,9 @@ def compile_deterministic(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 def compile_cache_directory() -> str | None:
   """Returns the directory of the cache of compiled programs, or None if the cache is off.
 
-  The first of these that is set is the directory: JAX's option `jax_compilation_cache_dir`,
-  $LMHP_COMPILE_CACHE, ~/.cache/lmhp/compiled. The value 'off' turns the cache off.
+  JAX's option `jax_compilation_cache_dir` gives the directory. If it is not set,
+  $LMHP_COMPILE_CACHE does. If neither is set, it is ~/.cache/lmhp/compiled. The value 'off' turns
+  the cache off.
   """
   path = (
     _directory_of_jax()

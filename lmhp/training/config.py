@@ -16,7 +16,7 @@ MAX_STEPS = 2**31 - 1
 """Largest number of steps. Programs count steps in int32."""
 
 DEFAULT_STEPS = 1000
-"""Length of a run whose config has none."""
+"""Number of steps of a run whose config sets no length."""
 
 LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 """Keys of `TrainConfig` that set the length. At most one of them is set."""
@@ -159,7 +159,8 @@ class TrainConfig(Section):
       'grad_accumulation_steps',
       f'a divisor of train.batch_size={self.batch_size}',
     )
-    # This can fail only if `grad_accumulation_steps` is 1. The noise scale then needs two halves.
+    # If `grad_accumulation_steps` is above 1, this was checked above. If it is 1, the noise scale
+    # needs two equal halves of the batch.
     require(
       self,
       self.batch_size % self.n_microbatches == 0,

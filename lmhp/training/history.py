@@ -111,7 +111,10 @@ class History(contextlib.AbstractContextManager['History']):
       self.sync()
 
   def sync(self) -> None:
-    """Writes the rows to the disk. Call this before a checkpoint of their step is saved."""
+    """Writes the rows to the disk. Call this before a checkpoint is saved.
+
+    A run that resumes from the checkpoint does not write the rows again.
+    """
     if self._file is not None:
       os.fsync(self._file.fileno())
 
@@ -165,9 +168,12 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
       evaluations. None returns all rows.
 
   Returns:
-    {key: vector with one entry for each row}. The dtype is int64 if all values are whole
-    numbers, object if a value is a list or a word other than "nan", "inf" and "-inf", and
-    otherwise float64. The entry of a row without the key is NaN.
+    {key: vector with one entry for each row}. The entry of a row without the key is NaN. The
+    dtype of a vector is
+
+    - object if a value is a list, or a string other than "nan", "inf" and "-inf",
+    - int64 if all values are whole numbers,
+    - float64 otherwise.
 
   Raises:
     ConfigError: If the file does not exist, or if a line is damaged.

@@ -36,7 +36,7 @@ from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
 
 DEFAULT_EVALUATIONS = 10
-"""Number of evaluations of a run whose config has no interval."""
+"""Number of evaluations of a run if `evaluate.every_steps` is None."""
 
 
 class RunSetup:
@@ -175,6 +175,7 @@ class TrainingLoop:
     self.progress = progress
     self.stop = stop
     self.total_steps = setup.cfg.train.steps
+    # Number of UTF-8 bytes of each token of the vocabulary, (V,).
     self._bytes_V = setup.dataset.token_bytes(setup.cfg.model.vocab_size)
     self._steps_per_second = 0.0  # speed of the last chunk, 0 if not known
     self._chunk_done_at = 0.0  # time at which the last chunk ended, 0 before the first
@@ -250,6 +251,8 @@ class TrainingLoop:
 
   def _must_sync(self, step: int) -> bool:
     """Returns True if the metrics of a chunk must be read before the next chunk starts."""
+    # Without a speed, read the metrics at once: this measures the speed, on which the lengths of
+    # later chunks depend.
     has_speed = self._steps_per_second > 0.0
     return not has_speed or self._evaluates_at(step) or self.checkpoints.due(step)
 

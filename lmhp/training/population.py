@@ -143,6 +143,9 @@ class Population:
     """Returns the shapes and dtypes of the states of all members, stacked on a first axis R.
 
     The axis is there for each method, also for `loop`.
+
+    Args:
+      sharding: Sharding of each array, or None.
     """
 
     def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -292,8 +295,8 @@ class Population:
     """Returns the program of `map` or `vmap` for these arguments, or for their shapes.
 
     With `map`, a member that has stopped makes 0 updates. With `vmap`, all members make the same
-    number of updates. So the program of `vmap` holds the state of a member after a loss that is
-    not finite.
+    number of updates. So the program of `vmap` leaves the state of a member unchanged after a
+    loss that is not finite.
     """
     is_vmap = self.method == 'vmap'
 

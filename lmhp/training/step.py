@@ -312,8 +312,8 @@ def make_chunk(
   def chunk(
     state: TrainState, hypers: Hypers, data: PyTree, steps: ChunkSteps
   ) -> tuple[TrainState, Metrics]:
-    # Compute the schedule of all steps before the loop. Inside the loop, the compiler would
-    # copy its formulas into the update of every parameter.
+    # Compute the schedule of all S = max_chunk_steps steps before the loop. Inside the loop, the
+    # compiler would copy its formulas into the update of every parameter.
     def schedule_at(step: jax.typing.ArrayLike) -> jax.Array:
       return unit_schedule(hypers['schedule'], step, total_steps)
 

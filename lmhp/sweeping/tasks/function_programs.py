@@ -142,13 +142,14 @@ class FunctionPrograms(MemberPrograms):
       def update(
         counted: CountedState, i: jax.Array
       ) -> tuple[CountedState, dict[str, jax.Array]]:
-        # `steps.first_step + i` counts from the beginning of the trial. `counted.step` would
-        # stop if the state is held.
+        # `steps.first_step + i` is the number of this update in the trial. `counted.step` may be
+        # lower, because it does not change while the state is held (left unchanged).
         new_state, metrics = self._functions.step(
           counted.state, hypers, steps.first_step + i
         )
         return CountedState(counted.step + 1, new_state), metrics
 
+      # `repeat_update` takes the name of the loss metric, or None.
       return repeat_update(
         update,
         state,

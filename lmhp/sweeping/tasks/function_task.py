@@ -136,7 +136,7 @@ class FunctionTask(Task):
       ConfigError: If a path of the space or an objective does not exist, if a point has several
         seeds but the sweep cannot set "seed", or if `rung_score` is 'cooldown'.
     """
-    # All base values are traced numbers.
+    # All base values are traced numbers (arguments of the compiled programs).
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
     programs = self._programs
@@ -181,7 +181,10 @@ class FunctionTask(Task):
     )
 
   def is_traced(self, path: str) -> bool:
-    """Returns True for the name of every number except the seed."""
+    """Returns True for the name of every number except the seed.
+
+    A trial keeps its seed while it runs.
+    """
     return path in self.base and path != 'seed'
 
   # --- trials -------------------------------------------------------------------------
@@ -225,9 +228,9 @@ class FunctionTask(Task):
     return {name: self._traced_number(name, values[name]) for name in self.base}
 
   def _traced_number(self, name: str, value: Number) -> np.generic:
-    """Returns a value as a uint32 or float32, the same for all trials.
+    """Returns a value as a numpy scalar of type uint32 or float32.
 
-    The base value decides which, so that all trials share a program.
+    The base value decides the type. So all trials have one type, and share a program.
     """
     base = self.base[name]
     if not _is_whole(base):

@@ -137,7 +137,10 @@ class LanguageModel(Task):
   # --- the space ----------------------------------------------------------------------
 
   def is_traced(self, path: str) -> bool:
-    """Returns True for the path of a traced number that is not a seed."""
+    """Returns True for the path of a traced number that is not a seed.
+
+    A trial keeps its seeds while it runs.
+    """
     return is_traced_key(path) and not path.endswith('.seed')
 
   def decays(self) -> bool:
@@ -148,6 +151,7 @@ class LanguageModel(Task):
     """Returns the longest warmup of all trials, as a fraction of training."""
     path = 'schedule.warmup_fraction'
     fractions = [self.base.schedule.warmup_fraction]
+    # `values_of` returns all values of the path, or the two ends of a range.
     if path in spaces.paths_of(space):
       fractions += filter(spaces.is_number, spaces.values_of(space, path))
     return max(fractions)
@@ -174,6 +178,7 @@ class LanguageModel(Task):
       replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: If True, `data.seed` is added too, in the same way.
     """
+    # A seed is a uint32, so it wraps around at 2**32.
     seeds: dict[str, object] = {
       'train.seed': (self.base.train.seed + replicate) % 2**32
     }
@@ -290,6 +295,7 @@ class LanguageModel(Task):
     cfg = config_of(job)
     dataset = self._jobs.dataset(cfg)
     stream = self.programs(job).stream
+    # Number of UTF-8 bytes of each token of the vocabulary, (V,).
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
     # {name: (R, sequences)}, such as the loss of each sequence, summed over its tokens.
     sums = join_sums(

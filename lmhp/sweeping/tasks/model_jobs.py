@@ -45,6 +45,7 @@ class ModelJobs:
     self._config = config_lib.to_config_dict(config)
     self._present = present
     self._datasets: dict[DataConfig, datasets.Dataset] = {}
+    # Static values are the overrides of a trial that are not traced numbers.
     # {static values of a trial: the first job with these values}.
     self._first_jobs: dict[tuple[object, ...], Job] = {}
     # {static values of a trial: number of steps that matches the budget}.
@@ -74,7 +75,8 @@ class ModelJobs:
 
   def dataset(self, cfg: RunConfig) -> datasets.Dataset:
     """Returns the dataset of a config. A dataset that configs share is loaded once."""
-    key = split(cfg.data)[0]
+    # The key has no traced numbers, such as the seed: they do not change the dataset.
+    key, _ = split(cfg.data)
     if key not in self._datasets:
       self._datasets[key] = datasets.load(cfg.data)
     return self._datasets[key]

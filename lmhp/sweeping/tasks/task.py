@@ -10,9 +10,9 @@ A point is one assignment of values to the parameters of the space. It has one t
 A rung is a step at which trials are scored and may be stopped.
 
 `lmhp.sweeping.tasks.language_model` is the task that trains language models, and
-`lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. Another task
-implements `Task`. A class that derives from `Task` inherits defaults for the methods that a
-task without seeds, data, schedules or tokens does not need.
+`lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. A new task is a
+class that derives from `Task`. It inherits defaults for the methods that a task without seeds,
+data, schedules or tokens does not need.
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class Task(Protocol):
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
     """Adds the number of steps with which a trial has the budget of the base config.
 
-    Nothing is added if this is the number of steps of the base config.
+    The budget is, for example, a number of tokens or FLOPs. Nothing is added if the number of
+    steps is that of the base config.
     """
     return dict(overrides)
 
@@ -222,7 +223,7 @@ class Task(Protocol):
       data_per_trial: If True, each member reads different batches.
       first_step: Number of updates made before the first chunk.
       lengths: Number of steps of each chunk. Before a chunk is yielded, the length of the next
-        one may be taken, so that the data of the next one can be prepared.
+        chunk may be taken, so that its data can be prepared.
     """
     # By default, a task has no data.
     for n_steps in lengths:

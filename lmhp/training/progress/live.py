@@ -20,7 +20,10 @@ from rich.theme import Theme
 from lmhp.errors import ConfigError, suggest
 
 MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
-"""Ways to show progress. `resolve_mode` replaces 'auto' by one of the others."""
+"""Ways to show progress.
+
+'terminal' and 'notebook' draw in place, 'plain' prints lines, and 'none' prints nothing.
+`resolve_mode` replaces 'auto' by one of the others."""
 
 THEME = Theme(
   {'title': 'bold', 'metric': 'cyan', 'best': 'green', 'muted': 'dim'},
