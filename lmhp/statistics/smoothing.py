@@ -24,8 +24,8 @@ def exponential_moving_average(values: npt.ArrayLike, half_life: float) -> Float
   [1.0, 2.333]
   """
   values = np.asarray(values, np.float64)
-  # The averages of the values and of ones are both biased towards 0 at the start. Their
-  # quotient is not.
+  # `mean` starts at 0, so it is too close to 0 at first. `weight` is the same average of a
+  # series of ones. It is too close to 0 by the same factor, so the quotient has no bias.
   decay = 0.5 ** (1 / half_life)
   mean = 0.0
   weight = 0.0

@@ -1,8 +1,9 @@
 """The size of a search: its rungs, and the number of points that fit in its budget.
 
 A point is one assignment of values to the parameters of a space, and has one trial per seed. A
-rung is a step at which points are scored and only the best continue. A fork is a copy of a
-state that is trained further with a falling learning rate, to score it at a rung.
+rung is a step at which points are scored and only the best continue. A fork is a copy of the
+training state (parameters and optimizer state) of a trial. To score the trial at a rung, the
+fork is trained further with a falling learning rate.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ class SearchPlan:
 
   Attributes:
     n_points: Number of points.
-    schedule: The rungs, in steps of the base config.
-    steps: Largest number of updates of all trials and forks together. It assumes that every
-      rung stops trials.
+    schedule: The rungs, for a trial as long as the base config. In a longer or shorter trial,
+      they are at the same fractions of training.
+    steps: Number of updates of all trials and forks together, at most, if every rung stops
+      trials. If a rung stops none, there are more.
   """
 
   n_points: int
@@ -95,7 +97,8 @@ def plan_search(
 
 
 def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
-  """Returns the rungs of a new study, in steps of the base config."""
+  """Returns the rungs of a new study, for a trial as long as the base config."""
+  # The job without overrides is that of the base config.
   n_steps = task.job({}).steps
   if sweep.halving == 'none':
     return RungSchedule((n_steps,))
@@ -164,11 +167,13 @@ def _budget_in_steps(
   """Converts a budget in tokens, FLOPs or seconds to updates of the base config."""
   base = task.job({})
   # seconds / (seconds of a step). The step is measured in a pack of copies of the base config,
-  # 8 copies if the sweep sets no largest width. Infinite steps: all methods are measured.
+  # 8 copies if the sweep sets no largest width.
   if sweep.seconds is not None:
     jobs = [base] * (sweep.max_pack_width or 8)
-    method = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
-    return sweep.seconds / min(method.member_step_seconds.values())
+    # With infinite steps, no method (vmap, map or loop) is left out to save time.
+    measured = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
+    # {method: seconds of one update of one member of the pack}
+    return sweep.seconds / min(measured.member_step_seconds.values())
   # (steps of a trial) * budget / (mean cost of a trial)
   if sweep.tokens is not None:
     return base.steps * sweep.tokens / _mean_cost(task, sweep, space, 'tokens')
@@ -206,8 +211,8 @@ def preview_jobs(
     space: Space of the sweep.
     n_planned: Number of points that the search plans in total. The first points may depend on
       it: a Bayesian search makes a fraction of them quasi-random.
-    n_points: Number of jobs to return. There are fewer if the first cohort (the points that
-      are chosen at one time) is smaller.
+    n_points: Number of jobs to return. Fewer are returned if the first cohort (the points
+      that are chosen at one time) has fewer points.
   """
   state = SearchState(
     sweep=sweep,

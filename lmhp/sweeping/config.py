@@ -30,7 +30,7 @@ class SweepConfig(Section):
 
   `static` declares a key that is not traced by JAX. `aliases`, `value_aliases` and
   `converted_aliases` are names that other libraries use. The error message for such a name
-  contains the key or the value of lmhp.
+  contains the key or the value of lmhp. `open_low=True` excludes the bound `low` itself.
 
   Attributes:
     space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or
@@ -139,7 +139,7 @@ class SweepConfig(Section):
   data_order: str = static(
     'shared',
     'order of the training data. shared: one order for all trials, which reduces the noise of '
-    'comparisons. per_trial: another order for each seed',
+    'comparisons. per_trial: the order depends on the seed of the trial',
     choices=('shared', 'per_trial'),
   )
 
@@ -194,7 +194,7 @@ class SweepConfig(Section):
   rung_cooldown_fraction: float = static(
     0.2,
     'length of the decay to zero for rung_score=cooldown',
-    unit='fraction of the rung',
+    unit='fraction of the steps up to the rung',
     low=0.0,
     open_low=True,
     high=1.0,
@@ -207,8 +207,8 @@ class SweepConfig(Section):
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'smallest rank correlation between the scores at a rung and the final scores with which the '
-    'rung stops trials. None: every rung stops trials',
+    'a rung stops trials only if the rank correlation of its scores with the final scores is at '
+    'least this value. None: every rung stops trials',
     low=-1.0,
     high=1.0,
   )
@@ -345,7 +345,7 @@ class SweepConfig(Section):
 def register_search(name: str, method: SearchMethod) -> SearchMethod:
   """Adds a search method, and its keys to `SweepConfig`.
 
-  Experiment files and plugins may call it too.
+  Experiment files and plugins may call this function too.
 
   Args:
     name: Name of the method, a value of `sweep.search`.
@@ -389,7 +389,7 @@ def sweep_keys() -> dict[str, Declaration]:
       doc='the search space',
       aliases=('search_space', 'param_space', 'parameters', 'param_distributions'),
     ),
-    **{f'sweep.{name}': found for name, found in declared(SweepConfig).items()},
+    **{f'sweep.{name}': key for name, key in declared(SweepConfig).items()},
   }
 
 

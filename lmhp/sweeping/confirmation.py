@@ -1,9 +1,9 @@
 """The confirmation after a search: the best points against the base config, on new seeds.
 
 A point is one assignment of values to the parameters of the space. Its trials differ only in
-their seed. The replicate of a trial is its index among the trials of its point. A cohort is a
-set of trials that the study adds at one time. The cohorts of the confirmation have the names
-"confirm-0", "confirm-1" and so on.
+their seed. The replicate of a trial is a number that is different for each trial of its point.
+The seed of the trial is made from it. A cohort is a set of trials that the study adds at one
+time. The cohorts of the confirmation have the names "confirm-0", "confirm-1" and so on.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class ConfirmedPoint:
     difference: Mean over seeds of the value of the point minus that of the base config. NaN if
       a run diverged.
     difference_interval: Interval of the difference.
-    diverged: Number of seeds on which the point diverged, and number of seeds on which the
-      base config diverged.
+    diverged: (number of seeds on which the point diverged, number of seeds on which the base
+      config diverged).
     verdict: 'better' or 'worse' than the base config, 'no significant difference', or
       'unknown' if there are too few results.
   """
@@ -200,7 +200,8 @@ def _confirmed_point(
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
   # The comparison is made for losses (lower is better). So an objective that is maximized
-  # is negated before the comparison, and the results are negated after it.
+  # is negated before the comparison, and the results are negated after it. The comparison
+  # calls the point the winner.
   comparison = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
   assert comparison is not None  # both have the seeds of the confirmation
   ends = sorted((sign * comparison.low, sign * comparison.high))

@@ -136,10 +136,10 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
 
 
 def _cost(job: Job, n_trials: int, steps: float, hours_per_step: float) -> Cost:
-  """Returns the cost of trials of which each update costs the same as that of one job.
+  """Returns the cost of trials whose updates all cost the same.
 
   Args:
-    job: The job, the complete config of one trial.
+    job: Complete config of one of the trials.
     n_trials: Number of trials.
     steps: Updates of all trials together.
     hours_per_step: Hours of one update of one trial.
@@ -158,22 +158,22 @@ def _structures(
 ) -> list[StructureCost]:
   """Returns the cost of each structure, from the first points of the search."""
   # Group the first points by their compiled program.
-  n_points = min(plan.n_points, MAX_PREVIEWED_POINTS)
+  n_previewed = min(plan.n_points, MAX_PREVIEWED_POINTS)
   space = as_space(sweep.space)
-  previewed = preview_jobs(task, sweep, space, plan.n_points, n_points)
+  previewed = preview_jobs(task, sweep, space, plan.n_points, n_previewed)
   jobs_of_structure = collections.defaultdict(list)
   for job in previewed:
     jobs_of_structure[job.structure].append(job)
 
   # With halving, only a fraction of the steps is trained.
-  n_trials = sweep.seeds_per_point * plan.n_points
-  trained_fraction = plan.steps / (n_trials * task.job({}).steps)
+  all_trials_steps = sweep.seeds_per_point * plan.n_points * task.job({}).steps
+  trained_fraction = plan.steps / all_trials_steps
   costs = []
   for jobs in jobs_of_structure.values():
     # The previewed points represent all points.
-    n_points_here = max(1, round(len(jobs) * plan.n_points / len(previewed)))
-    n = n_points_here * sweep.seeds_per_point
-    costs.append(_structure_cost(autotuner, jobs, n, trained_fraction, sweep))
+    n_points = max(1, round(len(jobs) * plan.n_points / len(previewed)))
+    n_trials = n_points * sweep.seeds_per_point
+    costs.append(_structure_cost(autotuner, jobs, n_trials, trained_fraction, sweep))
   return costs
 
 
@@ -190,8 +190,8 @@ def _structure_cost(
     autotuner: Chooses the method of execution ('vmap', 'map' or 'loop').
     jobs: Complete configs of some of the trials.
     n_trials: Number of trials. If there are fewer jobs, the jobs are repeated.
-    trained_fraction: Number of steps that are trained, divided by the number of steps of all
-      trials without stopping. It is below 1 if rungs stop trials.
+    trained_fraction: Number of steps that the search trains, divided by the number of steps if
+      no trial were stopped. It is below 1 if rungs stop trials.
     sweep: Config of the sweep.
   """
   # The method that the study would choose for this number of trials.

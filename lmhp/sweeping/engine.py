@@ -1,9 +1,10 @@
 """The engine: trains the trials of a study in stages, and stores their results.
 
-A stage trains some trials up to one fraction of their length. The engine divides the trials of
-a stage into packs. A pack is a group of trials that one compiled program trains together, and
-its trials are called members. A runner runs the packs. The structure of a trial is the part of
-its config that is compiled into the program, so the trials of a pack have the same structure.
+A stage trains some trials up to the same fraction of their length, such as one third of their
+steps. The engine divides the trials of a stage into packs. A pack is a group of trials that one
+compiled program trains together, and its trials are called members. A runner runs the packs. The
+structure of a trial is the part of its config that is compiled into the program, so the trials
+of a pack have the same structure.
 
 A cohort is a group of trials that the study adds at one time: points that the search chose
 ("search-0"), more seeds of good points ("seeds-0"), or the best points on new seeds
@@ -81,7 +82,7 @@ class Engine:
   # --- trials -------------------------------------------------------------------------
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds new trials to the study, with the facts about their models."""
+    """Adds new trials to the study, with facts about their models (parameter counts)."""
     for trial in trials:
       # `jobs` reads the overrides from `trials`.
       self.trials[trial.number] = trial

@@ -81,7 +81,8 @@ def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -
     if not any(key in keys for keys in keys_read.values()):
       raise wrong(base, key, f'the default, since {_describe_names(name_path, names)}')
 
-  # Keys of the space. An entry with a condition on the name exists only for some names.
+  # Keys of the space. An entry may have a condition on the name of the optimizer or schedule.
+  # It then exists only for some names.
   for entry in space.entries():
     for path in entry.paths:
       section, _, key = path.rpartition('.')
@@ -144,7 +145,7 @@ def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:
 def _check_matched_budget(
   task: LanguageModel, sweep: SweepConfig, space: Space
 ) -> None:
-  """Checks that a budget is matched if trials differ in tokens or FLOPs."""
+  """Checks that `sweep.match_budget` is set if trials differ in tokens or FLOPs."""
   if sweep.match_budget is not None:
     return
   # Set each value of a static key alone. Compare the cost of this trial with the base config.

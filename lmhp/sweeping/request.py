@@ -92,8 +92,8 @@ def build_request(
   checked_sweep = override(requested_sweep, sweep_overrides)
 
   task: Task
-  # With a config, lmhp's trainer is the task. Any other object is itself a task, except for a
-  # built-in object such as a number or a list. `to_config_dict` raises an error for it.
+  # A config is trained by lmhp's trainer. Any other object is itself a task. A number, a list
+  # and other built-in objects are neither, and `to_config_dict` raises an error for them.
   is_builtin = type(config).__module__ == 'builtins'
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
     base = config_lib.override(config_lib.to_config_dict(config), config_overrides)

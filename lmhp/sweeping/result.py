@@ -189,7 +189,7 @@ def write_best_file(
   Args:
     workdir: Directory of the study.
     config: {section: {key: value}} of the best trial.
-    docstring: Text of the docstring.
+    docstring: Text at the start of the file's docstring.
   """
   # One line for each value that differs from its default. Fields that are not keys cannot be
   # set.

@@ -52,7 +52,8 @@ class Measurements:
   """Content of `autotune.json`.
 
   Attributes:
-    methods: {structure: method}.
+    methods: {structure: method}. If each member reads different batches, the key ends in
+      "-data_per_trial".
     metrics: {"METRIC STRUCTURE": value}, for metrics that are measured once per structure,
       such as `latency_seconds`.
   """
@@ -101,7 +102,9 @@ def choose_method(
     )
 
   # Compare the methods by the time that one update of one member takes.
-  seconds = {method: one.member_step_seconds for method, one in measured.items()}
+  seconds = {
+    method: measurement.member_step_seconds for method, measurement in measured.items()
+  }
   fastest = min(seconds, key=seconds.__getitem__)
   return PackMethod(
     method=fastest,
@@ -123,7 +126,7 @@ def _candidate_methods() -> tuple[str, ...]:
 
 def _is_worth_measuring(n_steps: float, measured: Sequence[MethodMeasurement]) -> bool:
   """Returns True if the study is long compared with the compile time of a method."""
-  step_seconds = min(one.member_step_seconds for one in measured)
+  step_seconds = min(measurement.member_step_seconds for measurement in measured)
   return n_steps * step_seconds >= WORTH_MEASURING * measured[0].compile_seconds
 
 
@@ -141,9 +144,9 @@ class Autotuner:
     method: Requested method, or "auto".
     max_pack_width: Largest number of members of a pack that the user allows. None: as many as
       fit in memory.
-    choose: Function that is called as `choose_method`. With Ray, it calls `choose_method` on a
-      worker.
-    measure: Function that is called as `measure_metric`. With Ray, it measures on a worker.
+    choose: Function with the arguments of `choose_method`. With Ray, it calls `choose_method`
+      on a worker.
+    measure: Function with the arguments of `measure_metric`. With Ray, it measures on a worker.
   """
 
   def __init__(

@@ -23,7 +23,7 @@ from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
 MEASURED_STEPS = 3
-"""Updates of one measurement."""
+"""Number of updates of each member in one measurement."""
 
 MEASURED_SECONDS = 0.5
 """Measurements are repeated for at least this time."""
@@ -45,8 +45,8 @@ class MethodMeasurement:
     max_width: Largest requested width.
 
   Attributes:
-    width: Width that is measured: the largest one that fits in memory. With few jobs, it is
-      at most the smallest width that is enough for them.
+    width: Width that is measured: the largest one that fits in memory, but not more than the
+      jobs need. For example, 3 jobs need width 4 with "vmap".
     max_pack_width: Largest width that fits in memory, for any number of trials.
     member_step_seconds: Time of one member's update, without compiling.
     bytes_per_member: Device memory of a member, without its data, by the analysis of the
@@ -112,7 +112,7 @@ class MethodMeasurement:
       population = self._population(width)
       self.bytes_per_member = population.chunk_bytes(self._data(population))
       if self._method != 'loop':
-        # A loop has a program for one member. Others hold all members at once.
+        # The program of a loop holds one member. Other programs hold all members at once.
         self.bytes_per_member /= width
       fitting = [
         w for w in widths if w <= width and w * self.bytes_per_member <= limit_bytes
@@ -138,8 +138,9 @@ class MethodMeasurement:
     )
 
   def _data(self, population: Population) -> PyTree:
-    """Returns the data of the first chunk."""
-    # A feed of streamed data prepares one chunk ahead, so there are two lengths.
+    """Returns the data of the first chunk (several updates in one call of a program)."""
+    # A feed of streamed data prepares the next chunk before it yields one. So it needs the
+    # lengths of two chunks, although only the first chunk is used.
     _, data = next(
       self._task.feed(
         self._jobs[0],
@@ -157,7 +158,7 @@ class MethodMeasurement:
     state = population.init()
     data = self._data(population)
     n_steps = self._n_steps
-    # There are at least two, because the first may include work that is done only once.
+    # At least two measurements, because the first may include work that is done only once.
     measured: list[float] = []
     while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:
       start = time.perf_counter()

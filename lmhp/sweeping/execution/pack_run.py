@@ -1,9 +1,10 @@
 """Training of a pack from one rung to the next, and scoring of its members.
 
 A pack is a group of trials that one compiled program trains together. A trial in a pack is
-called a member. A rung is a step at which trials are scored. The `Job` of a trial is its
-complete config in two parts: the structure, which is compiled into the program, and the
-traced numbers, which are arguments of the program (such as the learning rate).
+called a member. A rung is a step at which trials are scored. A chunk is several updates in one
+call of a program. The `Job` of a trial is its complete config in two parts: the structure,
+which is compiled into the program, and the traced numbers, which are arguments of the program
+(such as the learning rate).
 
 The result depends only on the pack, the traced numbers of its trials and the states from
 which they start. A run writes these files in the directory of the study::
@@ -165,8 +166,8 @@ class PackRun:
 
   def compile_ahead(self) -> None:
     """Compiles the programs of `run`. A thread calls this while another pack trains."""
-    # A feed of streamed data takes the length of the next chunk before it yields one, so there
-    # are two lengths.
+    # A feed of streamed data prepares the next chunk before it yields one. So it needs the
+    # lengths of two chunks, although only the first chunk is used.
     _, data = next(self._feed(self.pack.first_step, iter([1, 1])))
     self.population.compile_chunk(data)
 
@@ -323,10 +324,10 @@ class PackRun:
   def _evaluate(
     self, state: PyTree, nonfinite_steps: NonfiniteSteps, final: bool
   ) -> list[dict[str, float]]:
-    """Returns the metrics of each member, which are NaN for a diverged member.
+    """Returns the metrics of each member. They are NaN for a diverged member.
 
     The state of a diverged member depends on the method of the pack ('vmap', 'map' or 'loop'),
-    so its metrics would depend on the method too.
+    so its metrics would depend on the method too. `final` is True at the end of training.
     """
     scores = self.task.evaluate(self.population, state, self.jobs[0], final)
     return [
@@ -365,7 +366,7 @@ def _first_nonfinite_steps(
   """Returns for each member the first step at which its loss was not finite, or None.
 
   Args:
-    before: For each member, this step or None before the chunk.
+    before: The result for the chunks before this one.
     first_step: Number of updates that were made before the chunk.
     losses_RS: (R, S) training losses of R members at the S steps of the chunk.
   """

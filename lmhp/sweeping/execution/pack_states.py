@@ -2,8 +2,8 @@
 
 The members of a pack are trials that one compiled program trains together.
 
-The newest states are in memory. Another state is read from the checkpoint of its pack. If
-there is none, the pack is run again.
+The newest states are in memory. Older states are read from the checkpoint of their pack. If a
+pack has no checkpoint, it is run again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
 KEPT_BYTES = 2 << 30
-"""States up to this size in total stay in memory."""
+"""States up to this size in total, 2 GiB, stay in memory."""
 
 
 class PackStateStore:

@@ -48,7 +48,7 @@ def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
   """Returns the widths that a pack may have, in increasing order.
 
   A width is one of `WIDTHS` times the number of devices. It is at most 256, the largest of
-  `WIDTHS`, unless there are more devices.
+  `WIDTHS`. With more than 256 devices, the only width is the number of devices.
 
   >>> allowed_widths(6)
   (6, 12, 24, 48, 96, 192)

@@ -4,12 +4,13 @@ A pack is a group of trials that one compiled program trains together. Ray runs 
 its worker or node died. The old worker may still run, on a node that was cut off from the
 network. Two workers never write to one place, because each attempt has a directory::
 
-  attempts/PACK.ID/...     the files of a pack, as in the directory of a study
+  attempts/PACK.ID/...     the files of a pack, as in the directory of a study; ID is random
 
-A new attempt renames the directory of the attempt before it, with its checkpoints. If two
-workers try this at the same time, one succeeds. A worker that has lost its directory stops
-before its next chunk (several updates in one call of a program). Only the attempt whose result
-Ray returns is moved into the study. No lock is needed. A dead node could hold a lock forever.
+A new attempt renames the directory of the attempt before it, and so takes over its checkpoints.
+If two workers try this at the same time, one succeeds. A worker that has lost its directory
+stops before its next chunk (several updates in one call of a program). Only the attempt whose
+result Ray returns is moved into the study. No lock is used, because a node could die while it
+holds the lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A connection to a Ray cluster. This is the only file that imports Ray."""
+"""A connection to a Ray cluster. This is the only file that imports Ray.
+
+A pack is a group of trials that one compiled program trains together. A function that runs on
+the cluster trains one pack, or measures the speed of packs.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +155,8 @@ class RayCluster:
     try:
       return self._ray.get(reference)
     except exceptions.RayTaskError as error:
-      # Ray wraps the exception of the function.
+      # Ray wraps the exception of the function. The message of a ConfigError is enough for the
+      # user, so the traceback of Ray is left out.
       cause = error.cause
       raise cause from (None if isinstance(cause, ConfigError) else error)
     except exceptions.RayError as error:
@@ -204,6 +209,7 @@ def _slots_of_node(node: Mapping[str, float], resources: Resources) -> int:
     'GPU': resources.get('num_gpus', 0),
     **resources.get('resources', {}),
   }
+  # If a pack needs no resources, the node runs one pack.
   slots = [node.get(name, 0) // amount for name, amount in needs.items() if amount]
   return int(min(slots, default=1))
 

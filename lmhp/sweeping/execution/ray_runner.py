@@ -106,7 +106,7 @@ class RayRunner(Runner):
     """Runs `choose_method` on a worker.
 
     The trials are divided equally among the packs that can run at the same time
-    (`cluster.slots`). No pack has more trials than this, so that no node is idle.
+    (`cluster.slots`). No pack has more trials than its share, so that no node is idle.
     """
     share = math.ceil(len(jobs) / self.cluster.slots)
     # No pack has more than `WIDTHS[-1]` members, so more jobs are not needed.
@@ -204,8 +204,8 @@ class RayRunner(Runner):
     self, function: Callable[..., object], task: Task, *arguments: object
   ) -> Reference:
     """Starts a function of `ray_worker` on the cluster."""
-    # The recipe of a task is sent once. The table also keeps the task alive, so that no other
-    # task can get its id.
+    # A recipe is a function with which a worker makes the task. It is sent once. The table also
+    # keeps the task alive, so that no other task can get its id.
     if id(task) not in self._recipes:
       recipe = worker_recipe(task, self._experiment_file)
       self._recipes[id(task)] = (task, self.cluster.put(recipe))

@@ -60,7 +60,7 @@ class Superseded(Exception):
 
 
 def worker_recipe(task: Task, experiment_file: str | None = None) -> TaskRecipe:
-  """Returns a recipe with which a worker makes a task of this process.
+  """Returns a recipe, a function with which a worker makes the same task as the driver.
 
   Args:
     task: Task of the driver.

@@ -55,8 +55,8 @@ class Runner(abc.ABC):
   ) -> Autotuner:
     """Returns the autotuner of a study, which chooses how packs run.
 
-    The autotuner measures on the devices that run the packs. The default measures in this
-    process.
+    The autotuner must measure on the devices that run the packs. By default, these are the
+    devices of this process.
 
     Args:
       task: Task of the study.

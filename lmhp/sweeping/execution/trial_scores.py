@@ -1,7 +1,7 @@
 """Scores of trials: objectives, divergence and cost of a trial after a pack.
 
-The members of a pack are trials that one compiled program trains together. A stage
-consists of the packs that train trials up to one step. A trial diverges in one of these ways:
+The members of a pack are trials that one compiled program trains together. A stage trains some
+trials, in packs, up to the same fraction of their length. A trial diverges in one of these ways:
 
 - Its training loss or an objective is not finite.
 - Soft divergence: from some step to the end of training, the smoothed training loss is above

@@ -89,6 +89,7 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
     url = json.loads(header.read_text()).get('storage')
 
   if url is not None:
+    # The study stores *** instead of the password.
     if storage is None and ':***@' in url:
       raise ConfigError(
         f'--storage: got none, expected the URL with its password, since the study is in {url}'

@@ -230,7 +230,7 @@ class DisplayedProgress(StudyProgress):
     """Calls a function, and returns its result.
 
     After the first error, the display is replaced by a `PlainDisplay`, and the function is
-    called once more. So it must read `self._display` when it is called. Later errors are
+    called once more. So the function must read `self._display` at each call. Later errors are
     ignored, and None is returned.
     """
     try:

@@ -75,8 +75,8 @@ class Totals:
     n_ended: Number of trials that have ended.
     n_searching: Number of trials that belong to the search.
     search_updates: Number of updates of the trials of the search. In a search without rungs,
-      or after its end, each ended trial counts as the mean planned number of updates, even if
-      it diverged early.
+      or after its end, each ended trial counts as the mean planned number of updates.
+      Otherwise, a trial that diverged early would leave updates that are never made.
     confirmation_updates: Updates of the trials of the confirmation.
     tokens_per_update: Mean number of tokens of an update.
     ranked: Numbers of all trials, the best first.
@@ -147,6 +147,7 @@ class StudyState:
   def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
     """Stores the metrics of a pack at a step."""
     with self.lock:
+      # With Ray, a report may come after the pack has ended and was removed.
       if pack.name not in self.packs:
         self.start_pack(pack)
       running = self.packs[pack.name]

@@ -157,7 +157,10 @@ def _short_name(path: str) -> str:
 
 
 def _value_text(trial: Trial, name: str) -> str:
-  """Returns the value of a parameter as text. For a Zip, returns the values of all its paths."""
+  """Returns the value of a parameter as text.
+
+  The text of a Zip, a parameter that sets several paths together, has the value of each path.
+  """
   paths = name.partition('[')[0].split('+')
   values = [trial.parameters[name]]
   if len(paths) > 1:

@@ -82,7 +82,7 @@ def propose(name: str, state: SearchState, n_points: int) -> list[Point]:
   results = point_results(state.trials, space, use_scores)
   sampler_state = SamplerState(space, results, state.directions, tuple(seeds))
 
-  # Both packages take long to import, and cmaes is optional.
+  # The packages optuna and cmaes take long to import, and cmaes is optional.
   if name == 'cmaes':
     from lmhp.sweeping.search import cma_es
 

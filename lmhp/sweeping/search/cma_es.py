@@ -35,10 +35,10 @@ def sample(state: SamplerState) -> list[Point]:
     bounds=np.tile([0.0, 1.0], (len(names), 1)),
   )
   solutions = _solutions(state)
-  generation = optimizer.population_size
+  size = optimizer.population_size
   # Replay the results in whole generations. An incomplete generation at the end is left out.
-  for start in range(0, len(solutions) - generation + 1, generation):
-    optimizer.tell(solutions[start : start + generation])
+  for start in range(0, len(solutions) - size + 1, size):
+    optimizer.tell(solutions[start : start + size])
 
   points = []
   for seed in state.seeds:

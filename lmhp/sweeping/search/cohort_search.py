@@ -4,7 +4,7 @@ A point is one assignment of values to the parameters of the space. It has one t
 seed. A cohort is the set of points that are chosen at one time: all points of a grid or of a
 random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
 A rung is a step at which the points of a cohort are scored. The best continue to the next
-rung. A bracket is a set of points that start together.
+rung. A bracket is a set of points of a cohort that have the same first rung.
 
 The study stores its cohorts, so a study that is run again, or extended, has the same points.
 """
@@ -144,6 +144,8 @@ class CohortSearch:
       space: Space of the next cohort.
     """
     first_point = sum(cohort.n_points for cohort in cohorts)
+    # If the space has new parameters, earlier trials were trained with the values of the base
+    # config for them.
     all_parameters = parameters(space)
     base_values = self._engine.task.base_values()
     trials = [
@@ -319,8 +321,8 @@ class CohortSearch:
   def _halving_plan(self, cohort: Cohort) -> HalvingPlan:
     """Returns the plan for the points of a cohort and of all cohorts before it.
 
-    Each cohort has its own brackets (points that start together). The rank correlations of
-    the rungs are measured on points of the first cohort, and are used for all cohorts.
+    Each cohort has its own brackets (points with the same first rung). The rank correlations
+    of the rungs are measured on points of the first cohort, and are used for all cohorts.
     """
     sweep = self._sweep
     rungs = self._plan.schedule.steps

@@ -1,20 +1,20 @@
 """Random and quasi-random designs. Point i does not depend on the number of points.
 
-A design is the sequence of points of a random search. A point is one assignment of values to the
-parameters of a space. Each parameter has a stream of numbers. Number i of the stream is a pure
-function of (study seed, parameter name, i). The numbers are in [0, 1), and are called unit
-values. The domain of the parameter maps a unit value to a value, such as a learning rate. If a
-parameter is added to the space, removed from it or moved to another place, the values of all
-other parameters stay unchanged. In a quasi-random design, the stream is one dimension of the
-sequence. A parameter with a condition has a stream too, which is read only at points at which
-the parameter exists.
+A design is the sequence of points of a random or quasi-random search. A point is one assignment
+of values to the parameters of a space. Each parameter has a stream of numbers. Number i of the
+stream is a pure function of (study seed, parameter name, i). The numbers are in [0, 1), and are
+called unit values. The domain of the parameter maps a unit value to a value, such as a learning
+rate. If a parameter is added to the space, removed from it or moved to another place, the values
+of all other parameters stay unchanged. In a quasi-random design, the stream is one dimension of
+a Halton or Sobol sequence. A parameter with a condition has a stream too, which is read only at
+points at which the parameter exists.
 
 ==========  ==========================================================================
 method      stream of a parameter
 ==========  ==========================================================================
 random      Philox random numbers. The key is a hash of the seed and the name.
-halton      Van der Corput sequence. The base is the prime number of the dimension. The
-            seed and the name choose a permutation of the digits.
+halton      Van der Corput sequence. The bases of the dimensions are the prime numbers 2, 3,
+            5 and so on. The seed and the name choose a permutation of the digits.
 sobol       Sobol sequence with the direction numbers of the dimension. The seed and the
             name choose a random matrix and a digital shift that scramble the bits.
 ==========  ==========================================================================
@@ -66,7 +66,8 @@ class Design:
       parameter that the space no longer has stays reserved. A random design uses no dimensions.
 
   Attributes:
-    dimensions: The given dimensions and those of all parameters of the space.
+    dimensions: The given dimensions and those of all parameters of the space. Empty for a
+      random design.
 
   Raises:
     ConfigError: If a dimension is 21,201 or more, if a Subsample is used for only a part of the
