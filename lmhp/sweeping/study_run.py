@@ -132,7 +132,7 @@ class StudyRun:
       progress.start(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)
-        # The values of a population change during training, so no config trains a member again.
+        # The values of a member change during its training, so no config can repeat the training.
         confirmed = []
         if self._population_rules is None:
           confirmed = confirm(engine, self.sweep, plan.steps)
@@ -214,7 +214,7 @@ class StudyRun:
       seconds=round(study.manifest.seconds, 1),
     )
     write_json(self.workdir / 'result.json', dataclasses.asdict(summary))
-    # The values of a population change during training, so no config trains a member again.
+    # The values of a member change during its training, so no config can repeat the training.
     if summary.best_trial is not None and self._population_rules is None:
       config = self.task.experiment_config(summary.best_overrides)
       if config is not None:
@@ -239,9 +239,10 @@ class StudyRun:
 
 
 class Reports:
-  """Writes reports while a study runs, with a pause in proportion to the time that one takes.
+  """Writes reports while a study runs, with pauses between them.
 
-  An error in a report does not end the study.
+  A pause is in proportion to the time that the last report took. An error in a report does not
+  end the study.
 
   Args:
     write_report: Function that writes a report, or None for no reports.

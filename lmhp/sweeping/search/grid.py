@@ -118,16 +118,18 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   names = _names_within(compiled)
   # The innermost Subsample chooses first. The Subsamples around it choose from its points.
   for subsample in sorted(names, key=lambda one: one.depth, reverse=True):
-    # The part of each point that lies within the Subsample.
+    # The part of each point: its values for the parameters of the Subsample.
     parts = [_part(point, names[subsample]) for point in points]
     different = list(dict.fromkeys(part for part in parts if part))
     chosen = choose_evenly(different, subsample.n, subsample.seed)
 
-    # Keep the points whose part was chosen, and those without any parameter of the Subsample.
+    # Keep the points whose part was chosen. A point without any parameter of the Subsample has
+    # the empty part, and is kept too.
     rank = {(): -1, **{part: i for i, part in enumerate(chosen)}}
     pairs = zip(parts, points, strict=True)
     kept = [(rank[part], point) for part, point in pairs if part in rank]
-    # The points get the order of the choice, so a smaller Subsample is a prefix of a larger one.
+    # If the whole space is this Subsample, its points get the order of the choice. So a smaller
+    # Subsample is the beginning of a larger one.
     if subsample.is_outermost:
       kept.sort(key=lambda pair: pair[0])
     points = [point for _, point in kept]
@@ -197,7 +199,8 @@ def _value_codes(
 ) -> list[npt.NDArray[np.int64]]:
   """Returns for each name an array (points,) with a code of the value at each point.
 
-  The codes are 0, 1, 2, ... A parameter that does not exist at a point has a code there, too.
+  The codes are 0, 1, 2, ... A parameter that does not exist at a point has a code there, too: it
+  counts as the value `...`, because None may be a real value.
   """
   values_of_point = [dict(point) for point in points]
   columns = []
@@ -213,7 +216,8 @@ def _value_codes(
 
 def _new_points(state: SearchState) -> list[Point]:
   """Returns the points of the grid that no earlier cohort has."""
-  # The cohorts of the search are search-0, search-1, ... Other cohorts repeat their points.
+  # The cohorts of the search are search-0, search-1, ... The other cohorts (confirm-0, ...) train
+  # points of the search again.
   earlier = {
     repr(sorted(trial.parameters.items()))
     for trial in state.trials

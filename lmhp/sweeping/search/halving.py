@@ -41,8 +41,8 @@ class HalvingPlan:
       second one has the next points, and so on. Each new cohort of a search appends brackets.
     n_calibration_points: Number of points that are trained in full, to measure how well the
       scores at a rung predict the final scores.
-    min_rank_correlation: Smallest rank correlation between the scores at a rung and the final
-      scores, -1 to 1, with which a rung prunes points. None: every rung prunes.
+    min_rank_correlation: Threshold, -1 to 1. A rung prunes points only if the rank correlation
+      of its scores with the final scores is at least this. None: every rung prunes.
   """
 
   rungs: tuple[int, ...]
@@ -57,7 +57,7 @@ class PointState:
   """Scores of one point so far.
 
   Attributes:
-    scores: {step: score}. Scores before a divergence stay.
+    scores: {step: score}. If the point diverges, its earlier scores are kept.
     diverged: True if the point diverged. A diverged point is not trained further. Its score is
       infinity at each rung that it did not reach.
   """
@@ -71,15 +71,15 @@ class PointState:
   ) -> PointState:
     """Returns the state of a point that has one trial for each of several seeds.
 
-    The score of the point at a step is the mean over the seeds. It exists if each seed has a
-    score there or has diverged. If a seed diverged before the step, the mean is infinity. A
-    point has diverged if at least one of its seeds has diverged.
+    The score of the point at a step is the mean over the seeds. The point has a score there only
+    if each seed has a score there or has diverged. If a seed diverged before the step, the mean
+    is infinity. A point has diverged if at least one of its seeds has diverged.
 
     Args:
       scores: {step: score} of each seed.
       diverged: For each seed, True if it has diverged.
     """
-    # With two objectives, a score is a pair, and the mean is taken for each of them.
+    # With two objectives, a score is a pair, and so is the mean.
     means: dict[int, Score] = {}
     for step in sorted(set().union(*scores)):
       if all(step in one for one in scores):
@@ -119,7 +119,7 @@ class HalvingState:
       they are chosen.
     correlations: {step of a rung: rank correlation of its scores with the final scores}. Empty
       until they are measured.
-    pruned: Points that were not promoted at a rung.
+    pruned: Points that a rung stopped: neither promoted nor calibration points.
   """
 
   stage: HalvingStage | None = None
@@ -212,9 +212,8 @@ def _promotions(
     calibrating: Calibration points of the bracket. Empty in all brackets but one.
     steps: Steps of the rungs of the bracket, increasing.
   """
-  # At each rung, the best points continue. If the ranks at the rung do not predict the final
-  # ranks, all points continue. A correlation that was not measured is NaN. NaN is not >= the
-  # threshold, so all points continue.
+  # At each rung, the best points continue. All points continue if the correlation is below the
+  # threshold, or was not measured: it is NaN then, and `NaN >= threshold` is False.
   threshold = plan.min_rank_correlation
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)

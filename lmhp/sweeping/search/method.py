@@ -35,7 +35,8 @@ class SearchState:
     first_point: Number of the next point. Points with lower numbers are in earlier cohorts.
     trials: Trials of earlier points. Parameters that were added to the space after a trial
       have the values of the base config in it.
-    earlier_spaces: Spaces of the earlier cohorts that the same method proposed, in order.
+    earlier_spaces: Spaces of the earlier cohorts of the method that chooses the points now, in
+      order. Cohorts of another method (such as 'halton' before 'tpe') are left out.
   """
 
   sweep: Section
@@ -67,8 +68,8 @@ class PointResult:
 
   Attributes:
     parameters: {parameter name: value}.
-    values: Final objectives. None while the point is running. A diverged point has penalty
-      values instead, which are finite.
+    values: Objectives at the end of training, or at the last rung of a pruned point. None while
+      the point is running. A diverged point has penalty values instead, which are finite.
     scores: {step of a rung: first objective there} of a pruned point. Empty for other points.
   """
 
@@ -156,7 +157,7 @@ class SearchMethod:
       in one cohort.
     keys: Keys that the method adds to the section `sweep`, a class made by
       `lmhp.sections.keys`. None if it has none.
-    changeable_keys: Names in `keys` that may change when a study is extended.
+    changeable_keys: Names of the keys whose values may change when a study is extended.
     n_points: Function from the config of the sweep and the space to the number of points.
       None if the budget of the sweep sets the number.
     check_space: `check_space(space, is_traced)` raises a ConfigError if the method cannot
@@ -186,7 +187,7 @@ SEARCH_METHODS: Registry[SearchMethod] = Registry('search method')
 
 
 def changeable_keys() -> set[str]:
-  """Returns the keys of all methods that may change when a study is extended."""
+  """Returns the keys, of all methods, whose values may change when a study is extended."""
   return set().union(*[method.changeable_keys for method in SEARCH_METHODS.values()])
 
 
@@ -210,9 +211,9 @@ def with_base_values(
 ) -> Trial:
   """Returns a trial that also has values for parameters that were added to the space later.
 
-  The trial was trained with the value of the base config, so this is the value of such a
-  parameter. A parameter stays missing if it has a condition, sets several paths (Zip) or none
-  (Chain), or if the value of the base config is not in its domain.
+  An added parameter gets the base config's value, with which the trial was trained. A parameter
+  stays missing if it has a condition, sets several paths (Zip) or none (Chain), or if the value
+  of the base config is not in its domain.
 
   Args:
     trial: The trial.

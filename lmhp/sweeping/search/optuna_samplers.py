@@ -58,8 +58,9 @@ def sample(name: str, state: SamplerState) -> list[Point]:
       point = state.space.draw_point(functools.partial(_suggest, trial))
       points.append(point)
 
-      # Replace Optuna's trial by one from `_optuna_trial`. So a running point is the same for
-      # the next sampler, whether it was drawn in this call or in an earlier one.
+      # Replace Optuna's trial by one from `_optuna_trial`. So a running point looks the same to
+      # the next sampler, whether it was drawn in this call or in an earlier one. The samplers
+      # ignore the failed trial.
       study.tell(trial, state=TrialState.FAIL)
       study.add_trial(_optuna_trial(PointResult(point.parameters), parameter_of))
   return points
@@ -100,7 +101,7 @@ def _optuna_trial(
 
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-  """Draws a value. Optuna draws the index of the value of a `Choice`."""
+  """Draws a value. For a `Choice`, Optuna draws the index of the value."""
   name = stream_name(parameter.name)
   domain = parameter.domain
   if isinstance(domain, Choice):

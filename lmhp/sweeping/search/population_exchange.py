@@ -76,15 +76,16 @@ class PopulationKeys:
 def exploit(
   scores: Sequence[float], fraction: float, seed: int, exchange: int
 ) -> tuple[int, ...]:
-  """Chooses for each slot the slot from whose state it continues.
+  """Chooses, for each member, the member from whose state it continues.
 
-  The worst `fraction` of the slots, rounded to at least one slot and at most half of them, copy
-  slots among the best `fraction`. A slot whose score is not finite has diverged. Diverged slots
-  are always replaced, unless all slots have diverged. Of equal scores, the lower slot is better.
+  The worst members copy random ones of the best. Their number is `fraction` of all members, but
+  at least one and at most half. There are as many best members, or fewer if fewer have a finite
+  score. A member whose score is not finite has diverged. Diverged members are always replaced,
+  unless all have diverged. Of members with equal scores, the one in the lower slot is better.
 
   Args:
     scores: Score of each slot. Lower is better.
-    fraction: Fraction of the slots to replace, above 0 and at most 1/2.
+    fraction: Fraction of the members to replace, above 0 and at most 1/2.
     seed: Seed of the search.
     exchange: Number of the exchange, from 0.
 
@@ -174,7 +175,7 @@ def _uniform_numbers(seed: int, *names: object) -> list[float]:
 def _exchange(state: PopulationState) -> Exchange:
   fraction = keys_of(state.sweep, PopulationKeys).pbt_replaced_fraction
   parents = exploit(state.scores, fraction, state.seed, state.exchange)
-  # A slot that copies another one changes the values that it copied.
+  # A member that copies another one changes the values that it copied.
   values = [
     state.values[slot]
     if parent == slot

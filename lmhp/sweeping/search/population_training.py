@@ -118,7 +118,10 @@ class PopulationTraining:
   def _store_lineages(
     self, numbers: Sequence[int], lineages: Sequence[Sequence[LineageStep]]
   ) -> None:
-    """Stores the lineage of each member. A trial that has ended cannot be changed any more."""
+    """Stores the lineage of each member, if it is not stored yet.
+
+    It must be called before the last part, because a trial that has ended cannot change.
+    """
     changed = []
     for number, lineage in zip(numbers, lineages, strict=True):
       trial = self._engine.trials[number]
@@ -161,7 +164,7 @@ class PopulationTraining:
       keep_states=not is_last,
       planned_steps=len(numbers) * self._engine.jobs[numbers[0]].steps,
       starts=starts,
-      # Before the last part, a diverged member is replaced at the next exchange.
+      # A member that diverges before the last part is replaced at the next exchange.
       divergence_ends=is_last,
     )
 

@@ -29,7 +29,7 @@ BITS = 53
 
 
 def key_of(seed: int, *names: str) -> int:
-  """Returns a 128-bit key that depends only on the seed and the names, on every machine."""
+  """Returns the 128-bit key of a seed and names. It is the same on every machine."""
   digest = hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()
   return int.from_bytes(digest[:16], 'little')
 
@@ -116,7 +116,7 @@ def _radical_inverse(
 
 
 def n_places(base: int) -> int:
-  """Returns the number of digits in a base that a float64 below 1 holds without rounding."""
+  """Returns the number of digits, in a base, that a float64 below 1 holds without rounding."""
   # For primes, the quotient is a whole number only for base 2, where it is exact. So a rounding
   # error cannot change the result.
   return int(BITS / math.log2(base))
@@ -222,6 +222,6 @@ def _directions(n_dimensions: int, n_bits: int) -> npt.NDArray[np.uint64]:
     engine.fast_forward(2**k - position)
     points.append(engine.random(1)[0])
     position = 2**k + 1
-  # Point 2^k is d_k ^ d_(k-1), so the exclusive or of the points 2^0 to 2^k is d_k.
+  # Point 2^k is d_k xor d_(k-1), so the xor of the points 2^0 to 2^k is d_k.
   words = (np.array(points) * 2.0**BITS).astype(np.uint64)
   return np.bitwise_xor.accumulate(words, axis=0)

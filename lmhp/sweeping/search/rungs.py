@@ -71,7 +71,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
     n_points: Number of points.
     eta: Ratio of a rung to the rung before it.
     n_rungs: Number of rungs.
-    kind: 'successive' (one bracket) or 'hyperband' (one bracket for each first rung).
+    kind: 'successive' (one bracket) or 'hyperband' (at each rung, one bracket starts).
 
   >>> brackets(49, 3, 4, 'hyperband')[:2]
   (Bracket(first_rung=0, n_points=27), Bracket(first_rung=1, n_points=12))
@@ -97,7 +97,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
 
 
 def n_promoted(n: int, eta: int) -> int:
-  """Returns the number of n points that are promoted: n / eta, rounded up.
+  """Returns the number of promoted points among n points: n / eta, rounded up.
 
   The classical rule rounds down. With fewer than eta points, it then promotes none, and no
   trial is trained in full.
@@ -128,7 +128,7 @@ class HalvingCost:
     eta: One in `eta` points is promoted.
     n_calibration_points: Number of points that are trained in full.
     rung_cooldown_fraction: Length of the fork that is scored at a rung, as a fraction of the
-      steps of the rung. A fork is a copy of the training whose learning rate decays to zero.
+      steps up to the rung. A fork is a copy of the training whose learning rate decays to zero.
       0 if the training itself is scored. The last rung has no fork.
     kind: 'successive' or 'hyperband', as for `brackets`.
   """
@@ -140,24 +140,24 @@ class HalvingCost:
   kind: str
 
   def steps(self, n_points: int) -> int:
-    """Returns the largest number of steps that a search of n points trains, forks included.
+    """Returns the number of steps of a search of n points, at most, forks included.
 
-    The number assumes that each rung prunes and that a point has one seed. Under these
-    assumptions it is an upper bound, because calibration points that are promoted cost less.
-    If no rung prunes, a search trains up to `n_points * rungs[-1]` steps and the forks.
+    It is assumed that each rung prunes and that each point has one seed. The search may take
+    fewer steps, because a calibration point that is also promoted is counted twice. If no rung
+    prunes, a search trains up to `n_points * rungs[-1]` steps and the forks.
 
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').steps(27), 27 * 27
     (81, 729)
     """
     total = 0
-    # The first bracket with enough points has all calibration points. Then none are left.
-    n_uncalibrated = self.n_calibration_points
+    # The first bracket with enough points gets all calibration points. Then none are left.
+    n_calibration_left = self.n_calibration_points
     for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):
       steps = self.rungs[first_rung:]
       n_calibrating = 0
-      if len(steps) > 1 and n >= min(n_uncalibrated, MIN_CORRELATION_POINTS):
-        n_calibrating = n_uncalibrated
-      n_uncalibrated -= n_calibrating
+      if len(steps) > 1 and n >= min(n_calibration_left, MIN_CORRELATION_POINTS):
+        n_calibrating = n_calibration_left
+      n_calibration_left -= n_calibrating
       counts = _points_at_rungs(n, len(steps), self.eta, n_calibrating)
       # Each point that reaches a rung trains the steps since the rung before, and a fork.
       for n_here, before, step in zip(counts, (0, *steps), steps, strict=False):
@@ -190,8 +190,8 @@ def _points_at_rungs(
   counts = [n]
   for k in range(1, n_rungs):
     n_best = n_promoted(n_best, eta)
-    # Calibration points that are not among the best. After rung 1 their ranks are unknown, so
-    # all of them are counted.
+    # Calibration points that are not among the best of rung k - 1. Their ranks are known in
+    # advance only at rung 0. So for later rungs, all of them are counted.
     n_extra = len(calibration_ranks)
     if k == 1:
       n_extra = sum(rank >= n_best for rank in calibration_ranks)

@@ -14,7 +14,7 @@ A space is a set of points. A point has a value for each hyperparameter that exi
 =========================  ==========================================================
 Float, Int, Choice, Fixed  the values of one path; a plain value means Fixed
 Product(a, b)              all combinations of a and b; a dict is the product of its items
-Zip({path: values, ...})   paths that vary together: value i of each path forms row i
+Zip({path: values, ...})   paths that vary together: row i has value i of each path
 Chain(a, b)                the points of a, then the points of b
 When(path, values, x)      x, which exists only if the path has one of these values
 Subsample(space, n)        n points of the grid of the space, spread evenly

@@ -215,7 +215,7 @@ class Chain(Space):
     if not self.spaces:
       raise ConfigError('chain: got no spaces, expected at least one')
     number = next(around.chain_numbers)
-    # The entry of the choice comes first. The entries of each space exist if it is chosen.
+    # The entry of the choice comes first. The entries of a space exist if this space is chosen.
     entry = SpaceEntry(
       label='chain' if number == 1 else f'chain{number}',
       paths=(),

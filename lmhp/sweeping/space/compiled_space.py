@@ -3,8 +3,8 @@
 A condition tests the values of other parameters, its parents. A parameter with a condition is a
 child of these parents.
 
-The names of the parameters are stable, because the random stream and the quasi-random dimension
-of a parameter, and the results of a study, are found by name.
+The names of the parameters must be stable. The random stream of a parameter, its quasi-random
+dimension and its values in a stored study are found by its name.
 
 - A parameter has the name of its path.
 - A Zip has the names of its paths, joined by '+'.

@@ -35,14 +35,14 @@ def values_of(
     space: A space or a dict.
     path: A dotted path.
     default: Value of the path in the base config. It is added to the values if every entry of
-      the path has a condition, even if the conditions together cover all points. If it is
-      `...` (None may be a value), the base config is ignored.
+      the path has a condition, even if the conditions together cover all points. `...` means
+      that there is no default, because None can be a value.
 
   Returns:
     - If all values can be listed: each value once, in the order in which they are written.
     - If some entry of the path is a Float, or an Int with more than 10,000 values: a `Range`
       from the lowest to the highest number of all entries. If other entries have values that
-      are not numbers: a tuple of these values, the lowest and the highest number.
+      are not numbers: a tuple of these values, followed by the lowest and the highest number.
     - If the path is never set and there is no default: an empty tuple.
 
   >>> from lmhp.sweeping.space import Float, Int, When

@@ -141,7 +141,7 @@ def _check_path(
     raise ConfigError(f'{path}: got {domain!r}, expected a Choice of {choices}')
 
   # Check the values of a Choice, or both ends of an interval. If the base value is a tuple, each
-  # item of a value is compared with its first item.
+  # item of a value is compared with the first item of the base value.
   base_item = next(iter(base), None) if isinstance(base, tuple) else base
   for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):

@@ -128,7 +128,7 @@ class CurveRows:
     ]
 
   def table(self) -> pa.Table:
-    """Returns all rows. In a row, metrics that it does not have are null."""
+    """Returns all rows. A metric that a row does not have is null there."""
     if not self._parts:
       columns = {name: pa.array([], pa.int64()) for name in KEYS}
       return pa.table({**columns, self.loss: pa.array([], pa.float32())})
@@ -163,7 +163,8 @@ class LossCurves:
   def __init__(self, workdir: epath.Path, loss: str):
     self._workdir = workdir
     self._loss = loss
-    # One file has the curves of all members of a pack, so the newest tables are kept in memory.
+    # A table has the curves of all members of a pack, so several calls need it. The 16 tables
+    # that were used most recently are kept in memory.
     self._table_of_pack = functools.lru_cache(maxsize=16)(self._read)
 
   def of_trial(

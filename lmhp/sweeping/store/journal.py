@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 class JournalLock:
   """Optuna's lock on a journal. A lock that a killed lmhp process left is removed at once.
 
-  The lock is a symbolic link in the directory of the journal. The link of lmhp points to a
-  file that the writing process of a study locks with `flock` until the process ends. This
-  process has locked the file now. So if it finds a link to the file, an lmhp process that was
-  killed has left the link.
+  The lock is a symbolic link in the directory of the journal. The link of lmhp points to the
+  writer file. The lmhp process that writes a study holds a `flock` on the writer file until it
+  ends, and only this process uses this class. So if it finds a link to the writer file, an
+  earlier lmhp process was killed and has left the link.
 
   Args:
     journal: Path of the journal.
@@ -52,7 +52,7 @@ class JournalLock:
     self._target = writer_file.name
 
   def __enter__(self) -> None:
-    """Takes the lock. Waits until another program has released it, or 30 seconds."""
+    """Takes the lock. Waits for another program that holds it, but at most 30 seconds."""
     deadline = time.monotonic() + FOREIGN_LOCK_SECONDS
     pause_seconds = 0.001
     while True:

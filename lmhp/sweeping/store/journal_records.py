@@ -5,8 +5,8 @@ field, which Optuna ignores::
 
   {"op_code":8,"worker_id":"...",...,"checksum":"0f1e2d3c4b5a6978"}
 
-The checksum covers the record and the checksum of the record before it. So lmhp notices if a
-record was changed, removed or moved. A record without a checksum was written by another program,
+The checksum covers the record and the checksum of the lmhp record before it. So lmhp notices if
+one was changed, removed or moved. A record without a checksum was written by another program,
 such as optuna-dashboard. Another program may add studies, trials and notes, but may not change
 the studies, trials and attributes of lmhp.
 """
@@ -31,7 +31,7 @@ CREATE_STUDY = 0
 DELETE_STUDY = 1
 SET_STUDY_USER_ATTRIBUTE = 2
 CREATE_TRIAL = 4
-# The parameters, the state, an intermediate value, a user attribute or a system attribute.
+# Records that set a parameter, the state, an intermediate value, a user or a system attribute.
 CHANGES_OF_A_TRIAL = (5, 6, 7, 8, 9)
 
 _RECORD_START = b'{"op_code":'
@@ -91,7 +91,7 @@ class RecordReader:
     if record is None:
       raise _damaged(self.path, number, 'is no record')
 
-    # The checksum covers the text before it, and the checksum of the previous record.
+    # The checksum covers the text before it, and the checksum of the lmhp record before this one.
     match = _CHECKSUM.search(line)
     if match is not None:
       text = line[: match.start()] + b'}'

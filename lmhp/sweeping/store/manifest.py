@@ -39,7 +39,8 @@ class RungSchedule:
 
   Attributes:
     steps: Steps at which trials are scored and may be stopped, for a trial with the length of
-      the base config. The last step is the end of training.
+      the base config. A trial of another length is scored at the same fractions of its
+      training. The last step is the end of training.
     cooldown: If True, a rung scores a fork: a copy of the training whose learning rate decays
       to zero. If False, it scores the training itself.
   """
@@ -100,10 +101,11 @@ class StudyManifest:
     task: Description of the task.
     sweep: {key of the sweep: value}, without the space.
     space: Space of the newest cohort, as JSON.
-    origin: Code, machine and command of the newest process.
+    origin: Code, machine and command of the last run.
     plugins: Import names of the modules outside lmhp that registered something with it, such as
       a search method.
-    changes: Changes of the code, the machine or the space since the study began.
+    changes: Messages about changes of the code, the machine, the sweep or the space since the
+      study began.
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
     seconds: Wall time of all runs of the study together.

@@ -209,8 +209,8 @@ class OptunaRecords:
     if trial.status == 'diverged' and not is_stored_as_diverged:
       self.storage.set_trial_user_attr(trial_id, 'diverged', True)
 
-    # Optuna does not change a finished trial, so the state is written last. A waiting trial is
-    # running before it is finished, which gives it a start time.
+    # The state is written last, because it may finish the trial. A waiting trial is set to
+    # running first, so that Optuna stores its start time.
     if stored_state == TrialState.WAITING and state != stored_state:
       self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     if state.is_finished():
@@ -252,7 +252,7 @@ class OptunaRecords:
       attributes['diverged'] = True
     return FrozenTrial(
       number=trial.number,
-      trial_id=-1,
+      trial_id=-1,  # Optuna assigns another one
       state=state,
       value=None,
       values=_optuna_values(trial),

@@ -44,7 +44,7 @@ class OpenStorage:
 
 @contextlib.contextmanager
 def closed_on_error(opened: OpenStorage) -> Iterator[None]:
-  """Closes a storage if an exception is raised."""
+  """Closes a storage if an exception is raised in the `with` block."""
   try:
     yield
   except BaseException:
@@ -148,9 +148,10 @@ def open_database(url: str) -> OpenStorage:
 
 
 def _with_driver(url: str) -> str:
-  """Returns a URL. In a URL of PostgreSQL, it names the driver psycopg 3 if this is installed.
+  """Adds the driver psycopg 3 to a URL of PostgreSQL that names no driver.
 
-  For a URL without a driver, SQLAlchemy 2.0 uses psycopg2.
+  Returns other URLs unchanged, and every URL if psycopg 3 is not installed. SQLAlchemy 2.0 uses
+  psycopg2 for a URL that names no driver.
   """
   for scheme in ('postgresql://', 'postgres://'):
     if url.startswith(scheme) and importlib.util.find_spec('psycopg'):
@@ -189,7 +190,8 @@ def create_study(
   """Creates a study that `find_study` did not find, and returns its id in Optuna."""
   directions = [StudyDirection[name.upper()] for name in header.directions]
   storage = opened.storage
-  # A journal gets all records in one write. In a database, the id marks a complete study.
+  # A journal gets all records in one write. In a database, the id is written last, so a study
+  # with an id is complete.
   with opened.transaction():
     try:
       study = storage.get_study_id_from_name(header.name)

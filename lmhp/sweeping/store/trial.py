@@ -128,14 +128,14 @@ class Trial:
     point: Number of the point. Trials of one point differ only in their seed.
     seed: Training seed.
     parameters: {parameter name: value that the search chose}.
-    overrides: {dotted path: value} that replaces the value of the base config, for all such
-      paths, the seed included.
+    overrides: {dotted path: value} of all keys whose value replaces that of the base config,
+      including the seed.
     cohort: Name of the cohort that the trial belongs to, such as "search-0".
     model: Facts about the model.
     status: One of `STATUSES`.
     scores: {step of a rung: first objective there}.
-    values: Final objectives, or None if there are none. A diverged trial has penalty values
-      instead, which are finite.
+    values: Objectives at the end of training, or at the last rung of a pruned trial. None if
+      there are none. A diverged trial has penalty values instead, which are finite.
     cost: Steps, tokens, FLOPs and seconds so far.
     stages: Results of the stages, in order.
     metrics: {name: value} of all metrics at the end of the newest stage.
