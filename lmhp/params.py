@@ -53,8 +53,8 @@ class ParamSpec:
       'state' is set by a rule of the training step, such as the correction of a router. It
       has no gradient and no optimizer state, and no count includes it.
     axes: Letters separated by spaces. Those of a weight are `copies | contracted > produced`.
-    residual: True if the weight writes into the residual stream. GPT-2's initialization
-      divides its standard deviation by the square root of the depth.
+    residual: True if the output of the weight is added to the residual stream. GPT-2 divides the
+      initial standard deviation of such a weight by sqrt(2 n_layers).
 
   Raises:
     ValueError: If the kind, the role or the axes are malformed.
@@ -95,7 +95,7 @@ def linear_specs(
     module: Pattern of the path that holds `kernel` and `bias`.
     kind: Kind of both.
     axes: Axes of the kernel.
-    residual: True if the map writes into the residual stream.
+    residual: True if the output of the map is added to the residual stream.
 
   >>> [spec.axes for spec in linear_specs('**/experts/up', 'feed_forward', 'E | D > F')]
   ['E | D > F', 'E | F']

@@ -21,7 +21,7 @@ T = TypeVar('T')
 S = TypeVar('S', bound='Section')
 
 _version = 0
-"""Number of calls of `add_keys` that added a key. Caches of keys use it as a cache key."""
+"""Number of calls of `add_keys` that added a key. If it has changed, caches are out of date."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class Section:
   def resolve(self) -> None:
     """Fills in derived keys with `assign`, and checks conditions on several keys.
 
-    It is called after each key was checked against its declaration.
+    A derived key is one whose default None stands for a value that is computed. `resolve` is
+    called after each key was checked against its declaration.
     """
 
 

@@ -26,8 +26,8 @@ class Cache(NamedTuple):
     segments: {name of a segment: caches of its layers}. A segment is a run of neighbouring
       layers whose parameters have the same names and shapes.
     length: Number of tokens in the cache, int32.
-    encoder_mask_BM: (B, M) bool, False for padding of the encoder's tokens. None without an
-      encoder.
+    encoder_mask_BM: (B, M) bool, True for tokens of the encoder, False for its padding. None
+      without an encoder.
   """
 
   segments: SegmentCaches
@@ -42,7 +42,7 @@ class Features(NamedTuple):
     x_BLD: (B, L, D) float32, features.
     aux: Routing statistics (such as the load of each expert) of the segments that have
       experts.
-    cache: Cache with the new tokens. None if there was no cache.
+    cache: Cache that also holds the new tokens. None if there was no cache.
   """
 
   x_BLD: jax.Array
@@ -129,8 +129,8 @@ class Network(nn.Module):
   ) -> tuple[EncoderOutput, RoutingStatistics]:
     """Returns the output of the encoder, and its routing statistics.
 
-    With a cache, only the first batch has encoder tokens. For later batches, the cache holds
-    their keys and values. The output then has no features, only the mask.
+    With a cache, only the first batch has encoder tokens. For later batches, the cache holds the
+    keys and values of these tokens, so the output has only their mask, and no features.
 
     Raises:
       ValueError: If the batch has no encoder tokens, and the cache does not hold them either.
@@ -144,7 +144,8 @@ class Network(nn.Module):
       return EncoderOutput(None, cache.encoder_mask_BM), {}
     key = None if key is None else named_key(key, 'encoder')
 
-    # Padding gets document 0, the tokens document 1. Tokens attend only within their document.
+    # `Batch.segments` numbers documents, and a token attends only within its document. Padding is
+    # document 0 here, and all other tokens are document 1.
     mask_BM = jnp.ones(tokens_BM.shape, bool)
     segments_BM = None
     if batch.encoder_weights is not None:

@@ -40,15 +40,16 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
-# `custom_gradient` is `jax.custom_vjp` with exact types. Arguments 2 and 3 are not arrays.
+# `custom_gradient` is `jax.custom_vjp`, but keeps the type of the result. Arguments 2 and 3
+# (`kind` and `eps`) are not arrays.
 @custom_gradient(static_argnums=(2, 3))
 def scaled_normalize(
   x: jax.Array, scale_D: jax.Array, kind: str, eps: float
 ) -> jax.Array:
   """Returns `normalize(x, kind, eps) * scale_D`.
 
-  To use less memory, the backward pass keeps the input and two numbers for each row (its mean
-  and its inverse deviation), but not the output.
+  To use less memory, the normalized array is not saved for the backward pass. It is computed again
+  from the input, the mean and 1 / sqrt(variance + eps).
 
   Args:
     x: (..., D) float32.
@@ -84,7 +85,8 @@ def _scaled_backward(
     dx = (h - y mean(h y) - mean(h)) / sqrt(variance + eps)
     dscale = sum(g y)
 
-  For rmsnorm, dx has no term mean(h).
+  Means are over the last axis, the sum is over all other axes. For rmsnorm, dx has no term
+  mean(h).
   """
   x, mean, inverse, scale_D = saved
   y = (x - mean) * inverse
@@ -151,9 +153,9 @@ class Normalization(nn.Module):
 def block_norms(cfg: ModelConfig) -> int:
   """Returns the number of normalizations of width d_model in one block.
 
-  A block has one for each of its two parts (token mixer and feed-forward), or two in a
-  sandwich block. With `shared_norm`, both parts share one. The normalizations of an attention
-  to an encoder are not included.
+  Each of the two parts of a block (token mixer and feed-forward) has one, or two in a sandwich
+  block (before and after the part). With `shared_norm`, both parts share one. Those of a
+  cross-attention are not included.
   """
   return (4 if cfg.norm_placement == 'sandwich' else 2) - cfg.shared_norm
 
@@ -161,13 +163,14 @@ def block_norms(cfg: ModelConfig) -> int:
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   """Returns the number of parameters of each kind in the norms of the residual stream.
 
-  The normalization of the embedding is included. Those of queries and keys, inside other token
-  mixers and in the head are counted with the attention, the mixers and the head.
+  The normalization of the embedding is included. Three others are counted elsewhere: those of
+  queries and keys with the attention, those inside other token mixers with the mixers, and that of
+  the head with the head.
   """
   n_norms = _stack_norms(cfg, cfg.n_layers)
   if cfg.is_encoder_decoder:
     n_norms += _stack_norms(cfg, cfg.n_encoder_layers)
-    # Each layer of the decoder also has the norms of its attention to the encoder.
+    # Each layer of the decoder also has the norms of its cross-attention.
     n_cross = 2 if cfg.norm_placement == 'sandwich' else 1
     n_norms += n_cross * (1 if cfg.share_layers else cfg.n_layers)
   embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)

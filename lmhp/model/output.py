@@ -30,8 +30,8 @@ class Output(nn.Module):
 
   The steps are:
 
-  1. To the width of the table: a transform (BERT: linear map, activation, normalization) if
-     `head_transform`, or a projection if the table is narrower than the features.
+  1. The features get the width of the embedding table: by a transform (BERT: linear map,
+     activation, normalization) if `head_transform`, or by a projection if the table is narrower.
   2. The product with the embedding table if `tie_embeddings`, otherwise with a kernel.
   3. A bias, a factor and a cap, if the config has them.
   """
@@ -44,7 +44,7 @@ class Output(nn.Module):
 
     Args:
       x_BLD: (..., D) float32, features.
-      table_VX: (V, X) float32, embedding table. It is read if `tie_embeddings`.
+      table_VX: (V, X) float32, embedding table. It is read only if `tie_embeddings`.
     """
     cfg = self.cfg
     x_BLX = self._to_table_width(x_BLD)

@@ -16,7 +16,7 @@ from lmhp.params import ParamSpec, linear_specs, norm_specs, register_params
 
 register_params(
   (
-    # Embedding and positions. D is the width of the table, also if it is below d_model.
+    # Embedding and positions. In the axes of a table, D is its width, even if it is below d_model.
     ParamSpec('embedding/table', 'embedding', 'table', 'V D'),
     *linear_specs('embedding/project', 'embedding', 'X > D'),
     ParamSpec('token_types/table', 'embedding', 'table', 'T D'),
@@ -30,7 +30,7 @@ register_params(
     *norm_specs('**/attention/query_norm', 'Q'),
     *norm_specs('**/attention/key_norm', 'Q'),
     ParamSpec('**/attention/sinks', 'attention', 'bias', 'H'),
-    # Attention of a decoder to an encoder.
+    # Cross-attention of a decoder to an encoder.
     *linear_specs('**/cross_attention/query', 'attention', 'D > H K'),
     *linear_specs('**/cross_attention/key', 'attention', 'D > G K'),
     *linear_specs('**/cross_attention/value', 'attention', 'D > G K'),
@@ -73,7 +73,8 @@ register_params(
     *norm_specs('embedding_norm', 'D'),
     *norm_specs('final_norm', 'D'),
     *norm_specs('encoder_final_norm', 'D'),
-    # Head. The projection to the width of the table is part of a factorized embedding.
+    # Head. The projection to the width of the embedding table counts as embedding. In the last
+    # row, D is this width.
     ParamSpec('output/project/kernel', 'embedding', 'weight', 'D > X'),
     *linear_specs('output/transform', 'output', 'D > X'),
     *norm_specs('output/transform_norm', 'X'),

@@ -1,7 +1,7 @@
 """Matrix products with hand-written gradients, and `Projection`, the linear map.
 
-The operands of a product have the compute dtype, forward and backward. Sums are in float32, and so
-are all inputs and outputs of a module.
+The operands of a product have the compute dtype, forward and backward. Products accumulate in
+float32. All inputs and outputs of a module are float32, too.
 
 Gradients are written by hand for two reasons. First, autodiff would multiply a float32
 gradient with a bfloat16 operand, and no processor has a fast product for that. Second, XLA on
@@ -43,7 +43,8 @@ def custom_gradient(
   """
 
   def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:
-    # jax declares a second type of result, for a mode that is off by default.
+    # jax declares a union of two result types. The second belongs to a mode that is off by
+    # default.
     vjp = jax.custom_vjp(function, nondiff_argnums=static_argnums)
     return vjp  # pyright: ignore[reportReturnType]
 

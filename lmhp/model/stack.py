@@ -54,11 +54,12 @@ class Stack(nn.Module):
   """The layers of an encoder or of a decoder.
 
   Neighbouring layers whose parameters have the same names and shapes are one segment. The
-  parameters of its N layers are arrays with a first axis N, and the segment is scanned or
-  unrolled. Layers that differ only in their attention (local or global) or in the use of
-  positions are in the same segment. The scan reads these differences as arrays
-  (`VaryingFlags`). If `model.share_layers`, all layers use one set of parameters, without the
-  axis N.
+  parameters of its N layers are arrays with a first axis N. The segment is scanned, or unrolled
+  if `model.scan_layers` is False. If `model.share_layers`, all layers use one set of parameters,
+  without the axis N.
+
+  Layers that differ only in their attention (local or global) or in the use of positions may be in
+  one segment. The scan reads these differences as arrays (`VaryingFlags`).
 
   Attributes:
     cfg: Config of the model, or of its encoder (`ModelConfig.encoder`).
@@ -107,7 +108,8 @@ class Stack(nn.Module):
     block = Block
     if cfg.remat != 'none':
       policy = CHECKPOINT_POLICIES.get(cfg.remat)
-      # In a scan, XLA cannot merge the recomputed arrays with those of the forward pass.
+      # Outside a scan, `prevent_cse` keeps XLA from merging the recomputed arrays with those of
+      # the forward pass. In a scan, XLA cannot merge them.
       block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
     scan = nn.scan(
       block,

@@ -90,10 +90,10 @@ class Model:
   def update_state(
     self, params: PyTree, aux: RoutingStatistics, hypers: ModelHypers
   ) -> PyTree:
-    """Returns the parameters with new values of those with the role `state`.
+    """Returns the parameters, with new values for those with the role `state`.
 
-    They have no gradient. These are the corrections of routers, which balance the load of
-    experts.
+    In lmhp, these are the corrections of routers, which balance the load of the experts. They have
+    no gradient.
 
     Args:
       params: Parameters after an update.
@@ -117,14 +117,14 @@ class Model:
     cfg = self.cfg
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
-      own_arrays: list[jax.Array] = []
+      mixer_arrays: list[jax.Array] = []
       encoder_arrays: list[jax.Array] = []
       for array in mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg):
         shape = (n_layers, batch_size, *array.full_shape(length, encoder_length))
-        arrays = encoder_arrays if array.tokens == 'encoder' else own_arrays
+        arrays = encoder_arrays if array.tokens == 'encoder' else mixer_arrays
         arrays.append(jnp.zeros(shape, array.dtype))
       segments[f'segment_{i}'] = BlockCache(
-        mixer=tuple(own_arrays), cross_attention=tuple(encoder_arrays) or None
+        mixer=tuple(mixer_arrays), cross_attention=tuple(encoder_arrays) or None
       )
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:

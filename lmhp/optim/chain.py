@@ -1,4 +1,4 @@
-"""The optimizer of a step: an Optax chain whose numbers may be arrays.
+"""The optimizer of a step: an Optax chain whose hyperparameters JAX may trace.
 
 The order of the chain defines which factors multiply which term. Let g be the gradient of a
 parameter w, s the value of the schedule (peak 1), and m the learning-rate multiplier of the
@@ -12,19 +12,19 @@ parameter's kind (such as `attention_lr_multiplier`):
  4  decoupled decay        u + weight_decay * w, if it is decoupled (AdamW). All factors
                            below multiply it
  5  trust ratio            u * (norm of w) / (norm of u), per layer. Only lamb has this
-                           step, because its paper includes the decay in the ratio
+                           row, because its paper includes the decay in the ratio
  6  learning rate          u * learning_rate * m
  7  independent decay      u + weight_decay * w, if it is independent. The learning rate
                            and m do not multiply it
  8  schedule               -s * u, which is added to w
 ==  =====================  ==============================================================
 
-Only the parameters of `lmhp.optim.masks.decay_mask` decay. The norm in step 1 is over all
+Only the parameters that `lmhp.optim.masks.decay_mask` selects decay. The norm in row 1 is over all
 parameters. All other norms, the factored moments (adafactor) and the orthogonal matrices (muon)
 are computed for each parameter of each layer separately (see
 `lmhp.optim.transforms.per_layer`).
 
-The state contains no hyperparameter, so `init` does not depend on their values.
+The optimizer state contains no hyperparameters, so `init` does not depend on their values.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Makes the transformation from gradients to updates for one step.
 
-  The step function calls this whenever it is traced. The tree structure of the optimizer state
-  depends only on the static keys of the section, so every such transformation can read it.
+  It is called each time that JAX traces the step function. The tree structure of the optimizer
+  state depends only on the static keys of the section. So each of these transformations can
+  continue with a state that another one made.
 
   Args:
     structure: The section `optimizer`, as `lmhp.hypers.split` returns it: with placeholders
@@ -80,7 +81,7 @@ def make_optimizer(
   decay = optax.add_decayed_weights(numbers['weight_decay'], mask=mask)
   mode = structure.weight_decay_mode
 
-  # The steps of the table above, with their numbers.
+  # A comment gives the row of the table at the top of this file.
   steps = [clip_by_global_norm(numbers['clip_norm'], grad_norm)]  # 1
   if mode == 'l2':
     steps.append(decay)  # 2

@@ -1,4 +1,4 @@
-"""The section `optimizer` of the config, and keys that have no effect.
+"""The section `optimizer` of the config, and a check for keys that have no effect.
 
 Each optimizer adds its own keys to the section.
 """
@@ -167,7 +167,8 @@ class OptimizerConfig(Section):
   def resolve(self) -> None:
     """Fills in the defaults of the optimizer."""
     spec = OPTIMIZERS[self.name]
-    # The learning rate, which is small, multiplies a decoupled decay, so its default is larger.
+    # A decoupled decay is multiplied by the learning rate, which is small. So the default of the
+    # decay is larger.
     mode = self.weight_decay_mode or spec.weight_decay_mode
     defaults = {
       **UNREAD_DEFAULTS,

@@ -1,8 +1,8 @@
 """Masks over the parameters, for weight decay and freezing.
 
-Each function takes a nested dict with the paths of parameters: the parameters, their gradients or
-their shapes. Leaves may be missing or masked, such as those of frozen parameters. The function
-looks up each path in the table of `lmhp.params`, and returns a nested dict of the same form.
+Each function takes a nested dict of the parameters, of their gradients or of their shapes. Leaves
+may be missing or masked, such as those of frozen parameters. The function looks up the path of
+each leaf in the table of `lmhp.params`, and returns a nested dict with the same paths.
 """
 
 from __future__ import annotations

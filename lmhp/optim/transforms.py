@@ -106,6 +106,7 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
   if param.role == 'weight':
     shape = (param.fan_in, param.fan_out)
   elif param.role == 'table':
+    # Without the axis of layers, if there is one.
     shape = param.shape[param.is_stacked :]
   else:
     shape = (-1,)
@@ -120,10 +121,9 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
 def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
   """Applies a transformation to each parameter of each layer separately, as a matrix.
 
-  Parameters are stored with separate axes of heads, and with layers and experts stacked on axes.
-  A transformation that takes a norm of a parameter, factors it or orthogonalizes it needs single
-  matrices instead. So `tx` receives one matrix (or vector) at a time, by `jax.vmap` over layers
-  and experts.
+  A stored parameter may have separate axes for heads, layers and experts. A transformation that
+  takes a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. So
+  `tx` receives one matrix (or vector) at a time, by `jax.vmap` over layers and experts.
 
   Args:
     tx: Transformation of one matrix or vector.

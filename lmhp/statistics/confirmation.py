@@ -29,7 +29,7 @@ class SeedLoss:
   """Result of training one config with one seed.
 
   Attributes:
-    loss: Objective. Lower is better. A penalty if the run diverged.
+    loss: Value of the objective. Lower is better. A penalty if the run diverged.
     diverged: True if the run diverged.
   """
 
@@ -47,7 +47,7 @@ class Confirmation:
     base: (S,) losses of the base config.
     winner_diverged: Number of seeds on which the winner diverged.
     base_diverged: Number of seeds on which the base config diverged.
-    difference: Mean of winner minus base. NaN if a run diverged.
+    difference: Mean loss of the winner minus that of the base config. NaN if a run diverged.
     low: Lower end of Student's confidence interval of `difference`, from pairs of runs with the
       same seed. NaN for one seed, and if a run diverged.
     high: Upper end of the same interval.
@@ -68,14 +68,15 @@ class Confirmation:
   def verdict(self) -> str:
     """One of 'better', 'worse', 'no significant difference' and 'unknown'.
 
-    Without divergence, the interval decides: the winner is better if all of it is below 0, and
-    worse if all of it is above 0. With divergence, the winner is better if the base config
-    diverged on all seeds and the winner on fewer. All other cases are 'unknown', and so is
-    a comparison on one seed.
+    - If no run diverged, the interval decides: the winner is better if all of it is below 0, and
+      worse if all of it is above 0. With one seed there is no interval, so the verdict is
+      'unknown'.
+    - If a run diverged, the winner is better if the base config diverged on all seeds and the
+      winner on fewer. Otherwise, the verdict is 'unknown'.
     """
     if self.winner_diverged != self.base_diverged:
-      only_base = self.winner_diverged < self.base_diverged == len(self.seeds)
-      return BETTER if only_base else UNKNOWN
+      is_better = self.winner_diverged < self.base_diverged == len(self.seeds)
+      return BETTER if is_better else UNKNOWN
     if not math.isfinite(self.low):
       return UNKNOWN
     if self.high < 0:
@@ -97,8 +98,8 @@ def confirm_on_seeds(
 
   >>> winner = {7: SeedLoss(1.0), 8: SeedLoss(3.0), 9: SeedLoss(2.0)}
   >>> base = {9: SeedLoss(2.5), 8: SeedLoss(3.4), 7: SeedLoss(1.6)}
-  >>> found = confirm_on_seeds(winner, base)
-  >>> round(found.difference, 3), found.verdict
+  >>> confirmation = confirm_on_seeds(winner, base)
+  >>> round(confirmation.difference, 3), confirmation.verdict
   (-0.5, 'better')
   """
   seeds = sorted(set(winner) & set(base))

@@ -34,20 +34,21 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
 
 def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
-  """Returns the noncentrality for which an F ratio is the quantile p of its distribution.
+  """Returns the noncentrality for which an F ratio is the quantile p.
 
-  The distribution is the noncentral F distribution. `scipy.special.ncfdtrinc` computes the same,
-  but only up to a noncentrality of 10,000, and with relative errors of up to 1e-2.
+  The quantile is that of the noncentral F distribution with this noncentrality.
+  `scipy.special.ncfdtrinc` computes the same, but only up to a noncentrality of 10,000, and with
+  relative errors of up to 1e-2.
 
   Args:
     ratio: Observed F ratio.
     columns: Degrees of freedom of the numerator, the columns of the design that are tested.
     freedom: Degrees of freedom of the denominator.
-    p: Probability that the distribution has below the ratio. 0.5 gives a median estimate.
+    p: Probability of a value below the ratio. 0.5 gives a median estimate.
 
   Returns:
-    The noncentrality. It is 0 if the central F distribution already has at most the probability
-    p below the ratio. If the ratio is above 1e6, it is `columns * ratio`, the limit for large
+    The noncentrality. It is 0 if, even with noncentrality 0, a value below the ratio has at most
+    the probability p. If the ratio is above 1e6, it is `columns * ratio`, the limit for large
     ratios.
 
   >>> round(noncentrality(4.0, columns=2, freedom=30, p=0.5), 3)

@@ -35,7 +35,7 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
       of weight 0 is left out.
 
   Returns:
-    Standard error of the ratio estimator. NaN for fewer than two values.
+    Standard error of the ratio estimator. NaN if fewer than two values have a weight above 0.
 
   Source: Cochran, Sampling Techniques (1977), eq. 2.46.
 
@@ -58,7 +58,7 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterv
 
   Args:
     values: (n,) float, with n at least 1.
-    confidence: Fraction of such intervals that contain the true mean, such as 0.95, if the
+    confidence: Fraction (0.95, for example) of such intervals that contain the true mean, if the
       values are normally distributed.
 
   Returns:
@@ -116,7 +116,7 @@ def wilson_interval(
 
   Args:
     count: Number of successes.
-    total: Number of trials.
+    total: Number of trials, successes and failures together.
     confidence: Fraction of such intervals that contain the true probability,
       approximately.
 

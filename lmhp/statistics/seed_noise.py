@@ -1,4 +1,4 @@
-"""Noise between seeds, and the part of it that all points of a seed share.
+"""Noise between seeds, and the part of it that all points share if they have the same seed.
 
 A point is one assignment of values to the parameters of a sweep. It is trained once per seed.
 
@@ -87,7 +87,7 @@ def seed_noise(
   if table_Pn is None:
     return SeedNoise(noise, freedom, 0.0)
 
-  # Mean squares: V of all noise, S between seeds, and R of the residuals from V and S.
+  # Mean squares: V of all noise, S between seeds, and R of the residuals (computed from V and S).
   n_points = len(table_Pn)
   variance = float(np.mean(np.var(table_Pn, axis=1, ddof=1)))
   between_seeds = n_points * float(np.var(np.mean(table_Pn, axis=0), ddof=1))

@@ -1,6 +1,7 @@
-"""Registration of the mixer `rglru`, Griffin's recurrent block: its parameters and counts.
+"""Registration of the mixer `rglru`, Griffin's recurrent block: its parameters and FLOPs.
 
-This file does not import jax.
+All its parameters have the kind 'other', which stands for token mixers other than attention (see
+`lmhp.params.KINDS`). This file does not import jax.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def weight_flops(cfg: ModelConfig) -> Counts:
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: inputs of the convolution, and the hidden state."""
+  """Returns the cache of one layer: last inputs of the convolution, and the hidden state."""
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
   return convolution_cache(cfg, width), state_array(cfg)
 
@@ -70,6 +71,7 @@ register_mixer(
       *linear_specs('**/rglru/output', 'other', 'I > D', residual=True),
       *linear_specs('**/rglru/recurrence_gate', 'other', 'H | K > K'),
       *linear_specs('**/rglru/input_gate', 'other', 'H | K > K'),
+      # The optimizer treats the decay like a bias: by default, it has no weight decay.
       ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
       *CONVOLUTION_PARAMS,
     ),

@@ -25,7 +25,7 @@ MODERNBERT = {
   'embedding_norm': True,
   'first_attention_norm': False,
   'attention_pattern': ('global', 'local', 'local'),
-  'sliding_window': 65,  # the token itself and 64 tokens on each side
+  'sliding_window': 65,  # a distance below 65, so 64 tokens on each side
   'rotary_base': 160_000.0,
   'rotary_base_local': 10_000.0,
   'head_transform': True,
@@ -90,7 +90,7 @@ PRESETS = {
       'vocab_size': 30_000,
       'max_seq_len': 512,
       'embedding_dim': 128,
-      'embedding_projection': 'sum',  # the sum with positions and types is projected
+      'embedding_projection': 'sum',  # projects the sum of tokens, positions and types
       'share_layers': True,
       'activation': 'gelu_tanh',
     },

@@ -7,9 +7,10 @@ import math
 from lmhp.model.presets.qwen import QWEN3
 from lmhp.model.presets.table import LLAMA, sizes
 
-# DeepSeek's YaRN leaves rotated queries and keys as they are (`rotary_attention_factor`). Instead,
-# it multiplies `attention_scale` by (0.1 m log(40) + 1)^2, with m = `mscale_all_dim` of the
-# config.json: 0.707 in version 2, and 1 in version 3.
+# YaRN usually multiplies rotated queries and keys by a factor. DeepSeek does not
+# (`rotary_attention_factor` is 1). Instead, it multiplies `attention_scale` by
+# (0.1 m log(40) + 1)^2. m is `mscale_all_dim` of the config.json: 0.707 in version 2, and 1 in
+# version 3.
 DEEPSEEK = {
   **LLAMA,
   'norm_eps': 1e-6,

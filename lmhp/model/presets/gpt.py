@@ -12,7 +12,7 @@ FALCON = {
   'init': 'normal',
 }
 
-# GPT-J has this form, too, but no biases in its attention.
+# Phi-1.5 and Phi-2. GPT-J is similar, but without biases in its attention.
 PHI = {
   **BIASES,
   'vocab_size': 51_200,
@@ -49,7 +49,7 @@ PRESETS = {
     {**GPT, 'vocab_size': 50_257, 'max_seq_len': 1024},
   ),
   # arXiv:2005.14165 table 2.1. Every second layer of GPT-3 has sparse attention, but all layers
-  # are dense here. Two sizes of the table do not fit together. They are corrected:
+  # are dense here. In two rows of the table, the numbers contradict each other. Corrected here:
   #   1.3B: 24 heads of size 128 are wider than d_model = 2048, so there are 16 heads.
   #   13B: d_model = 5140 is not 40 heads of size 128, so it is 5120.
   **sizes(

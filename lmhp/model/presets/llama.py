@@ -196,7 +196,8 @@ PRESETS = {
       'n_layers': 40,
       'n_heads': 32,
       'n_kv_heads': 8,
-      # The four scales are those of its config.json. logit_scale is 1 / logits_scaling.
+      # The four scales (attention, logit, embedding, residual) are those of config.json, which
+      # has logits_scaling = 1 / logit_scale.
       'embedding_scale': 12.0,
       'residual_scale': 0.22,
     },

@@ -1,4 +1,4 @@
-"""`sizes`, which makes presets from a table of model sizes, and values that families share."""
+"""Values that model families share, and `sizes`, which makes presets from a table of sizes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def sizes(
   names = columns.split()
   presets = {}
   for preset, values in rows.items():
-    numbers = dict(zip(names, values, strict=True))
-    presets[preset] = {**shared, **numbers, **changes.get(preset, {})}
+    row = dict(zip(names, values, strict=True))
+    presets[preset] = {**shared, **row, **changes.get(preset, {})}
   return presets

@@ -105,7 +105,7 @@ class ScaleByRssState(NamedTuple):
   """State of `scale_by_rss`.
 
   Attributes:
-    sum_of_squares: Sum of the squared gradients so far, a tree of the form of the
+    sum_of_squares: Sum of the squared gradients so far, a tree with the structure of the
       parameters.
   """
 
@@ -154,7 +154,8 @@ def _trust_ratio(cfg: Section, numbers: Numbers) -> optax.GradientTransformation
 
 
 def _adafactor(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  # Gradient over the root of its mean square, which is stored as row and column means.
+  # Gradient divided by the root of the moving average of its square. For large matrices, only row
+  # and column means of this average are stored.
   adafactor = keys_of(cfg, AdafactorKeys)
   factored_rms = optax.scale_by_factored_rms(
     decay_rate=numbers['adafactor_power'],
@@ -221,7 +222,7 @@ _OPTIMIZERS = {
     source='arXiv:2010.07468',
     defaults={**ADAM_DEFAULTS, 'eps': 1e-16},
   ),
-  # u = m, the mean of g / max(sqrt(v), eps). The v of a step does not contain its own g.
+  # u = m, the moving average of g / max(sqrt(v), eps), with the v of the step before.
   'adopt': OptimizerSpec(
     from_optax(contrib.scale_by_adopt, 'b1', 'b2', 'eps'),
     'decoupled',

@@ -20,8 +20,9 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of one Newton-Schulz iteration: x -> a x + b (x x^T) x + c (x x^T)^2 x.
 
 It maps each singular value s to a s + b s^3 + c s^5. These coefficients make small singular values
-grow as fast as possible, while those near 1 stay near 1. After five iterations, they are between
-about 0.7 and 1.2, which is enough for training. Source: https://kellerjordan.github.io/posts/muon.
+grow as fast as possible, while those near 1 stay near 1. After five iterations, the singular
+values are between about 0.7 and 1.2, which is enough for training.
+Source: https://kellerjordan.github.io/posts/muon.
 """
 
 
@@ -79,8 +80,8 @@ def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
   """Returns the factor on the orthogonal update of a matrix.
 
   Args:
-    fan_in: Number of rows of the matrix, which multiply the input.
-    fan_out: Number of columns of the matrix.
+    fan_in: Number of rows of the matrix, the size of its input.
+    fan_out: Number of columns of the matrix, the size of its output.
     scaling: 'rms' gives updates a root mean square of 0.2. AdamW's updates have about the same,
       so one learning rate and one weight decay suit both (Moonlight, arXiv:2502.16982). 'width'
       is sqrt(max(1, fan_out / fan_in)), as in the first implementation of Muon.
@@ -98,7 +99,7 @@ def scale_by_muon(
 ) -> optax.GradientTransformation:
   """Orthogonalizes Nesterov momentum, one matrix at a time, and scales it by `shape_factor`.
 
-  The tree has only matrices between two activations of a layer (see
+  All leaves of the tree are matrices whose input and output are hidden activations (see
   `lmhp.params.Param.is_hidden_matrix`).
 
   Args:

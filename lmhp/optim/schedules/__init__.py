@@ -7,10 +7,10 @@ cycle are given as fractions of T, and rounded to whole steps:
   ramp(step) = i + (1 - i) min(1, (step + 1) / (w + 1)),    i = initial_lr_ratio
 
 The ramp at step 0 is above 0, so that no update is lost: 1 / (w + 1) if i is 0. Step w is the
-first step at the peak. Without a warmup, w is 0. A decay would reach its end at step T, one step
-after the last: at step T - 1, the fraction t of the table is (T - 1 - w) / (T - w). nanoGPT's
-`get_lr` does the same with lr_decay_iters = T. (Optax and transformers divide by w in the ramp, so
-that step 0 has a learning rate of 0.)
+first step at the peak. Without a warmup, w is 0. A decay would reach its end at step T, which
+is not run. At the last step, T - 1, the fraction t of the table is (T - 1 - w) / (T - w).
+nanoGPT's `get_lr` does the same with lr_decay_iters = T. (Optax and transformers divide by w in
+the ramp, so that step 0 has a learning rate of 0.)
 
 In the table, f is final_lr_ratio, and [x] means f + (1 - f) x. These change from step to step:
 

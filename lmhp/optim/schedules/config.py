@@ -9,10 +9,10 @@ from lmhp.optim.spec import SCHEDULES
 from lmhp.sections import Section, path_of, require, section, wrong
 
 INTERVALS = ('warmup', 'cooldown', 'cycle')
-"""Intervals of training. The key `INTERVAL_fraction` gives the length as a fraction."""
+"""Intervals of training. A key such as `warmup_fraction` gives the length as a fraction."""
 
 INTERVAL_UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
-"""Other units of an interval. The key is `INTERVAL_UNIT`, such as `warmup_tokens`."""
+"""Other units of an interval, in keys such as `warmup_tokens`."""
 
 _SCHEDULE_ALIASES = {
   'constant_with_warmup': "'constant'",
@@ -198,8 +198,8 @@ class ScheduleConfig(Section):
     """Checks that each interval is given once, and that warmup and cooldown do not overlap."""
     for interval in INTERVALS:
       self._check_given_once(interval)
-    # In other units than fractions, the sum is not known yet. `in_fractions` makes a new section
-    # with fractions alone, which is checked here again.
+    # If warmup or cooldown is given in steps, tokens or epochs, its fraction is not known yet.
+    # `in_fractions` makes a new section with fractions alone, which is checked here again.
     other_keys = self.interval_keys('warmup') + self.interval_keys('cooldown')
     if not other_keys and 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
       require(
@@ -288,8 +288,8 @@ def in_fractions(
       fraction = getattr(cfg, key) * steps_per_unit[unit] / total_steps
       # For an interval as long as training, the fraction may exceed 1 by a rounding error.
       if fraction > 1 + 1e-9:
-        most = f'{total_steps / steps_per_unit[unit]:g} {declared(cfg)[key].unit}'
-        accepted = f'at most {most}, the length of training ({total_steps} steps)'
+        longest = f'{total_steps / steps_per_unit[unit]:g} {declared(cfg)[key].unit}'
+        accepted = f'at most {longest}, the length of training ({total_steps} steps)'
         raise wrong(cfg, key, accepted)
       values[f'{interval}_fraction'] = min(fraction, 1.0)
       values[key] = None

@@ -135,8 +135,8 @@ def _fraction_of_restarted_cycle(
   has_equal_cycles = growth == 1
   g = jnp.where(has_equal_cycles, 2.0, growth)
 
-  # Number of the current cycle: the start above, solved for n. It is computed for a time half a
-  # step later, so that rounding cannot put the first step of a cycle into the cycle before.
+  # Number n of the current cycle, from the formula of its start. It is computed for a time half
+  # a step later, so that rounding cannot put the first step of a cycle into the cycle before.
   ahead = progress.cycles + progress.half_step
   grown_n = jnp.log1p(ahead * (g - 1)) / jnp.log(g)
   n = jnp.floor(jnp.where(has_equal_cycles, ahead, grown_n))
