@@ -30,15 +30,16 @@ Cfg = TypeVar('Cfg', bound=Section)
 class _Traced:
   """Placeholder in a structure for a traced number.
 
-  Arithmetic with the placeholder and its truth value raise a TypeError. The placeholder is
-  not equal to any number: `cfg.attention_dropout == 0` is False if the rate is traced.
+  Arithmetic with the placeholder raises a TypeError, and so does a test of its truth value
+  (`if cfg.attention_dropout:`). The placeholder is not equal to any number:
+  `cfg.attention_dropout == 0` is False if the rate is traced.
   """
 
   def __repr__(self) -> str:
     return 'TRACED'
 
   def __reduce__(self) -> str:
-    # Copies and pickles refer to the only instance by its name.
+    # A copy or a pickle refers to the one instance below by its name.
     return 'TRACED'
 
   def __bool__(self) -> bool:
@@ -55,8 +56,8 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
 
   Args:
     cfg: Section, or frozen dataclass whose fields are sections.
-    present: Dotted paths of keys that stay traced even if their value is neutral here, such
-      as 'model.attention_dropout' with a rate of 0. Another member of the same population
+    present: Dotted paths of keys that stay traced even if `cfg` switches them off, such as
+      'model.attention_dropout' with a rate of 0, because another member of the same population
       uses them. Only keys declared with `static_when_neutral` are affected.
 
   Returns:

@@ -60,7 +60,7 @@ def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
 class VaryingFlags(NamedTuple):
   """Flags of the N layers of one scan, as arrays with a first axis N.
 
-  If all these layers have the same value of a flag, it is None here, and the value is an
+  A flag that has the same value in all these layers is None here. Its value is then an
   attribute of `Block`.
 
   Attributes:
@@ -150,7 +150,7 @@ class Block(nn.Module):
     mixer = mixer_layer(cfg, self.spec.mixer)
     mixed_BLD, mixer_cache = mixer(h_BLD, flags, inputs, cache.mixer)
     # In a parallel block, both parts read the residual stream before either is added to it.
-    # With a shared normalization, the feed-forward part reads the input of the mixer.
+    # With a shared normalization, the feed-forward part reads `h_BLD` as the mixer does.
     if cfg.parallel_residual and not cfg.shared_norm:
       h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
     x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
@@ -193,7 +193,8 @@ class Block(nn.Module):
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
     if cfg.residual_dropout != 0 and inputs.key is not None:
-      # The draw depends on the name of the part and on the number of the layer.
+      # Each part of each layer draws its own mask. The key is made of the name of the part and
+      # the number of the layer.
       part_key = named_key(inputs.key, f'residual_dropout/{part}')
       key = jax.random.fold_in(part_key, flags.number)
       x_BLD = dropout(x_BLD, inputs.hypers['residual_dropout'], key)

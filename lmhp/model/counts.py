@@ -83,6 +83,7 @@ def feed_forward_flops(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
   if has_experts:
     width = (cfg.experts_per_token + cfg.n_shared_experts) * cfg.d_ff_expert
     router = matmul_flops(cfg.d_model, cfg.n_experts)
+  # `up`, `down`, and `gate` if there is one.
   return Counter(
     feed_forward=router + (2 + cfg.gated) * matmul_flops(cfg.d_model, width)
   )

@@ -85,8 +85,8 @@ class Positional(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD: jax.Array, positions_BL: Array) -> jax.Array:
-    """Returns (B, L, D) float32, with D = `cfg.table_width`.
+  def __call__(self, x_BLX: jax.Array, positions_BL: Array) -> jax.Array:
+    """Returns (B, L, X) float32, with X = `cfg.table_width`.
 
     The batch size of `positions_BL` may be 1.
     """
@@ -96,21 +96,21 @@ class Positional(nn.Module):
       table = self.param(
         'table', nn.initializers.zeros_init(), (cfg.n_table_positions, cfg.table_width)
       )
-      added_BLD = table[rows_BL]
+      added_BLX = table[rows_BL]
     else:
-      added_BLD = sinusoids(rows_BL, cfg.table_width)
-    return x_BLD + jnp.broadcast_to(added_BLD, x_BLD.shape)
+      added_BLX = sinusoids(rows_BL, cfg.table_width)
+    return x_BLX + jnp.broadcast_to(added_BLX, x_BLX.shape)
 
 
 def sinusoids(positions_BL: Array, width: int) -> jax.Array:
-  """Returns sinusoidal embeddings of positions, (B, L, D) float32.
+  """Returns sinusoidal embeddings of positions, (B, L, width) float32.
 
-  The sines are the first half of D and the cosines the second, as in tensor2tensor. The
-  wavelengths are a geometric sequence from 2 pi to 20,000 pi.
+  The first half of the last axis are sines, and the second half are cosines, as in
+  tensor2tensor. The wavelengths are a geometric sequence from 2 pi to 20,000 pi.
 
   Args:
     positions_BL: (B, L) int32.
-    width: D, an even number.
+    width: Size of the last axis, an even number.
   """
   # frequency_i = 10000 ** (-i / (n_waves - 1))
   n_waves = width // 2

@@ -55,9 +55,9 @@ class LayerInputs(NamedTuple):
 
   Attributes:
     masks: Masks of layers with global and with local attention.
-    rotary_global: Rotation angles of layers with global attention. None without rotary
-      positions.
-    rotary_local: Rotation angles of layers with local attention. None without rotary
+    rotary_global: Cosines and sines of the rotation angles, for layers with global attention.
+      None without rotary positions.
+    rotary_local: Cosines and sines for layers with local attention. None without rotary
       positions.
     bias_1HLM: (1, H, L, M) float32, added to the attention logits (ALiBi, T5). None if there
       is none.

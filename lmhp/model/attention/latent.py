@@ -6,8 +6,9 @@ rotating key that all heads share, instead of the keys and values of all heads.
 
 Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2).
 
-Dimension key besides that of `lmhp.model`: C width of a latent, W size of a head's value. P is
-the number of rotating coordinates of a head here, not of their pairs.
+Letters in the names of arrays, besides those of `lmhp.model`: C is the width of a latent, W the
+size of a head's value. Here, P is the number of rotating coordinates of a head. In `lmhp.model`,
+P is half of it, the number of pairs of these coordinates.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class LatentAttention(Attention):
     # Number of coordinates of a head that do not rotate.
     n_fixed = cfg.head_dim - cfg.rotary_head_dim
     latent_dim = cfg.kv_latent_dim
+    # This layer is used only if `kv_latent_dim` is set.
     assert latent_dim is not None
 
     # Queries. Only the last coordinates of each head rotate.
@@ -61,7 +63,8 @@ class LatentAttention(Attention):
     rotated = self._rotate(q_BLHK[..., n_fixed:], flags, inputs)
     q_BLHK = jnp.concatenate([q_BLHK[..., :n_fixed], rotated], axis=-1)
 
-    # Latents, and the part of the keys that rotates.
+    # Latents, and the part of the keys that rotates. At this point, the M keys are those of
+    # the L new tokens.
     latent_BMC, key_rotary_BMP = project(
       x_BLD,
       [
@@ -85,6 +88,7 @@ class LatentAttention(Attention):
     value_up = Projection(
       cfg, (latent_dim,), (heads, cfg.value_head_dim), name='value_up'
     )
+    # Mask and dropout of the attention.
     context = self._context(flags, inputs)
     is_one_new_token = cache is not None and x_BLD.shape[1] == 1
     if is_one_new_token:

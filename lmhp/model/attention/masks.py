@@ -58,7 +58,8 @@ def attention_masks(
   """
   distance_LM = positions.distance_LM
 
-  # A token of a decoder attends to itself and to earlier tokens, one of an encoder to all.
+  # A token of a decoder attends to itself and to earlier tokens. A token of an encoder attends
+  # to all tokens.
   least_distance = 0 if cfg.is_causal else -positions.n_keys
   global_mask = (distance_LM >= least_distance)[None, None]
 
@@ -70,8 +71,8 @@ def attention_masks(
   if cfg.attention_chunk:
     local_mask = global_mask & _same_chunk(cfg.attention_chunk, positions)
 
-  # All tokens attend to the prefix. Local attention still has its window. Without a window,
-  # no distance is too large.
+  # All tokens attend to the prefix, in local attention only to its part within the window. The
+  # window `n_keys + 1` is larger than any distance, so it has no effect.
   if batch.prefix_lengths is not None:
     key_M = jnp.arange(positions.n_keys)[None, None, None]
     in_prefix = key_M < batch.prefix_lengths[:, None, None, None]
@@ -93,7 +94,7 @@ def _same_chunk(chunk: int, positions: TokenPositions) -> jax.Array:
   """Returns (B, 1, L, M) bool, True if query and key are in the same chunk."""
   query_chunk_BL = positions.in_document_BL // chunk
   key_chunk_BM = query_chunk_BL
-  # With a cache, the position of a key is its place in the cache.
+  # More keys than queries means a cache. The position of a key is then its place in the cache.
   if positions.n_keys != query_chunk_BL.shape[1]:
     key_chunk_BM = jnp.arange(positions.n_keys)[None] // chunk
   return (query_chunk_BL[:, :, None] == key_chunk_BM[:, None, :])[:, None]

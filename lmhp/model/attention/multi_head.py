@@ -37,7 +37,7 @@ class AttentionContext(NamedTuple):
     mask_BLM: (B, 1, L, M) bool, True for the keys that a query attends to. B and L may be 1.
     bias_1HLM: (1, H, L, M) float32, added to the logits, or None.
     dropout_key: PRNG key of this layer's dropout. None if nothing is dropped.
-    dropout_rate: Probability that a weight is dropped. None if nothing is dropped.
+    dropout_rate: Probability that an attention weight is dropped. None if nothing is dropped.
   """
 
   mask_BLM: jax.Array
@@ -92,7 +92,8 @@ class Attention(nn.Module):
     Returns:
       (B, L, D) float32, and the cache with the new tokens, or None if `cache` is None.
     """
-    # Queries, keys and values, with bounds, normalizations and positions.
+    # Queries, keys and values, with bounds, normalizations and positions. At this point, the
+    # M keys are those of the L new tokens.
     cfg = self.cfg
     qkv = project(
       x_BLD,
@@ -131,24 +132,25 @@ class Attention(nn.Module):
     return Projection(cfg, heads, (cfg.d_model,), bias, name='output')(mixed_BLHK)
 
   def _normalize_heads(self, name: str, x_BLHK: jax.Array) -> jax.Array:
-    """Normalizes queries or keys as `model.qk_norm` sets it, except 'l2'.
+    """Normalizes queries or keys by the kind `model.qk_norm`, unless it is 'l2'.
 
-    'l2' follows the rotation by positions, so it is in `_apply_positions`.
+    'l2' comes after the rotation by positions, so `_apply_positions` applies it.
     """
     cfg = self.cfg
     if cfg.qk_norm in ('none', 'l2'):
       return x_BLHK
     if cfg.qk_norm == 'head':
+      # Each head is normalized. All heads share the K weights.
       return Normalization(cfg, x_BLHK.shape[-1], name=name)(x_BLHK)
-    # 'full' normalizes all heads as one vector. 'each_head' normalizes each head separately.
-    # Both have one weight for each coordinate of each head.
+    # 'full' normalizes all heads as one vector. 'each_head' normalizes each head separately, and
+    # has no bias (StableLM, Cohere). Both have one weight for each coordinate of each head.
     flat = x_BLHK.reshape(*x_BLHK.shape[:2], -1)
-    is_by_head = cfg.qk_norm == 'each_head'
+    is_each_head = cfg.qk_norm == 'each_head'
     norm = Normalization(
       cfg,
       flat.shape[-1],
-      groups=x_BLHK.shape[2] if is_by_head else 1,
-      bias=not is_by_head,
+      groups=x_BLHK.shape[2] if is_each_head else 1,
+      bias=not is_each_head,
       name=name,
     )
     return norm(flat).reshape(x_BLHK.shape)
@@ -232,10 +234,10 @@ class Attention(nn.Module):
 
     # The query heads that share a key/value head are rows of one matrix, (B, G, H / G * L, K).
     # So there is one product for each key/value head.
-    grouped = (batch, k_BMGK.shape[2], -1)
-    q = heads_first(q_BLHK * cfg.attention_scale).reshape(*grouped, q_BLHK.shape[-1])
-    k = heads_first(k_BMGK).reshape(*grouped, k_BMGK.shape[-1])
-    v = heads_first(v_BMGK).reshape(*grouped, v_BMGK.shape[-1])
+    leading = (batch, k_BMGK.shape[2], -1)
+    q = heads_first(q_BLHK * cfg.attention_scale).reshape(*leading, q_BLHK.shape[-1])
+    k = heads_first(k_BMGK).reshape(*leading, k_BMGK.shape[-1])
+    v = heads_first(v_BMGK).reshape(*leading, v_BMGK.shape[-1])
 
     # logits = cap(q k^T) + bias, and MASKED where the mask is False
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
@@ -246,12 +248,12 @@ class Attention(nn.Module):
     logits_BHLM = jnp.where(mask, logits_BHLM, MASKED)
 
     # mixed = softmax(logits) v
-    grouped_shape = (*grouped, logits_BHLM.shape[-1])
+    logits_shape = (*leading, logits_BHLM.shape[-1])
     if context.dropout_key is None and not cfg.attention_sinks:
-      mixed = softmax_product(logits_BHLM.reshape(grouped_shape), v, cfg.dtype)
+      mixed = softmax_product(logits_BHLM.reshape(logits_shape), v, cfg.dtype)
     else:
       weights_BHLM = self._weights(logits_BHLM, context)
-      mixed = product(weights_BHLM.reshape(grouped_shape), v, False, cfg.dtype)
+      mixed = product(weights_BHLM.reshape(logits_shape), v, False, cfg.dtype)
     return jnp.swapaxes(mixed.reshape(batch, n_heads, length, -1), 1, 2)
 
   def _weights(self, logits_BHLM: jax.Array, context: AttentionContext) -> jax.Array:

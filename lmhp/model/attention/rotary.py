@@ -21,7 +21,7 @@ Frequencies = npt.NDArray[np.float64]
 
 
 class RotaryTable(NamedTuple):
-  """Cosines and sines of the rotation angles, times the factor of `rotary_frequencies`.
+  """Cosines and sines of the rotation angles, times the factor on rotated queries and keys.
 
   The axis of size 1 stands for the heads.
 
@@ -62,7 +62,7 @@ def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Arra
     x_BLHK: (B, L, H, K) float32, queries or keys.
     table: Cosines and sines of the angles.
     interleaved: If True, the coordinates 2i and 2i + 1 are a pair (GPT-J). If False, i and
-      i + P are (GPT-NeoX, Llama).
+      i + P are a pair (GPT-NeoX, Llama).
   """
   # Pairs of coordinates (a, b).
   n_pairs = table.cos_BL1P.shape[-1]
@@ -130,7 +130,7 @@ def rotary_frequencies(
   elif cfg.rotary_scaling == 'longrope':
     frequencies = _scale_longrope(frequencies, cfg, length)
     attention_factor = _longrope_attention_factor(cfg)
-  # A factor in the config replaces that of the scaling.
+  # A factor in the config replaces the factor of the scaling.
   return frequencies, cfg.rotary_attention_factor or attention_factor
 
 
@@ -171,12 +171,14 @@ def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
 
 
 def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Frequencies:
-  """Divides frequencies with few turns within the trained context, keeps those with many.
+  """Divides the low frequencies by the factor, keeps the high ones, and interpolates between.
+
+  A frequency is low if it makes few full turns within the trained context.
 
   Source: arXiv:2309.00071 eq. 23.
   """
   # `divided`, the fraction of a frequency that is divided, rises from 0 at index `low` to 1
-  # at index `high`. The bounds of both indices are those of the authors' code.
+  # at index `high`. Both indices are rounded and clipped as in the authors' code.
   width = cfg.rotary_dim
   low = _yarn_index(cfg, base, turns=cfg.rotary_beta_fast)
   high = _yarn_index(cfg, base, turns=cfg.rotary_beta_slow)
@@ -192,7 +194,7 @@ def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Freq
 
 
 def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
-  """Returns the index, with a fraction, of the frequency with `turns` turns in the context."""
+  """Returns the index, not rounded, of the frequency with `turns` turns in the context."""
   # turns = length * base ** (-2 index / width) / (2 pi), solved for the index
   log_ratio = math.log(cfg.rotary_original_max_seq_len / (turns * 2 * math.pi))
   return cfg.rotary_dim * log_ratio / (2 * math.log(base))

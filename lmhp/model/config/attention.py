@@ -167,10 +167,10 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   @property
   def uses_positions(self) -> tuple[bool, ...]:
     """True for each layer that uses positions."""
-    # With a period of 1, no layer uses positions.
-    every = 1 if self.position == 'none' else self.no_position_every
+    # Every `period`-th layer uses no positions. If the period is 0, all layers use them.
+    period = 1 if self.position == 'none' else self.no_position_every
     layers = range(1, self.n_layers + 1)
-    return tuple(every == 0 or layer % every != 0 for layer in layers)
+    return tuple(period == 0 or layer % period != 0 for layer in layers)
 
   def derive_attention(self) -> None:
     """Fills in the scale of attention and the sizes of latent attention."""

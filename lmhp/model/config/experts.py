@@ -153,6 +153,7 @@ class ExpertKeys(SizeKeys):
     if not self.n_experts:
       return
     group_size = self.n_experts // self.router_groups
+    # Number of experts in the groups that a token may use.
     n_candidates = self.router_groups_per_token * group_size
     require_all(
       self,

@@ -1,4 +1,4 @@
-"""The section `model`, assembled from the keys of its parts, and the properties of its layers."""
+"""The section `model`, assembled from the keys in the other files, and properties of layers."""
 
 from __future__ import annotations
 

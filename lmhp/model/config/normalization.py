@@ -129,6 +129,7 @@ class NormalizationKeys(SizeKeys):
     Raises:
       ConfigError: If they do not fit together.
     """
+    # True if the first layer has a normalization that serves its attention alone.
     has_first_norm = self.norm_placement in ('pre', 'sandwich') and not self.shared_norm
     require_all(
       self,

@@ -7,7 +7,10 @@ from lmhp.model.config.sizes import SizeKeys
 from lmhp.sections import assign, keys, require, require_all
 
 POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
+"""Values of `model.position`, which explains them."""
+
 ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+"""Values of `model.rotary_scaling`. `lmhp.model.attention.rotary` has their formulas."""
 
 
 @keys

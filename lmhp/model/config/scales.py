@@ -48,7 +48,7 @@ class ScaleKeys(SizeKeys):
     source='arXiv:2408.00118 (Gemma 2)',
   )
 
-  # Dropout. A program in which a rate is 0 for all members of the population has no such dropout.
+  # Dropout. If a rate is 0 for all models that a program trains, the program has no such dropout.
   embedding_dropout: float = traced(
     0.0,
     'probability that a coordinate of the embedding is dropped',
@@ -129,7 +129,7 @@ class ScaleKeys(SizeKeys):
 
   @property
   def residual_init_factor(self) -> float:
-    """Factor on the initial standard deviation of weights that write into the stream.
+    """Factor on the initial standard deviation of weights that write into the residual stream.
 
     Source: GPT-2.
     """

@@ -165,7 +165,7 @@ class SizeKeys(Section):
 
   @property
   def table_width(self) -> int:
-    """Width of the tables that are added to the token embedding: positions, token types."""
+    """Width of the tables of positions and token types, which are added to the embedding."""
     return self.embedding_dim if self.embedding_projection == 'sum' else self.d_model
 
   def derive_sizes(self) -> None:

@@ -85,7 +85,8 @@ def arrange_in_blocks(
   assignment = jnp.full(n_blocks * n_rows, n_assignments, jnp.int32)
   assignment = assignment.at[slot_A].set(jnp.arange(n_assignments, dtype=jnp.int32))
 
-  # Blocks after the last one in use are empty, and belong to the last expert.
+  # Find the expert of each block. Blocks after the last one in use are empty, and get the last
+  # expert.
   expert_n = jnp.searchsorted(end_E, jnp.arange(n_blocks), side='right')
   expert_n = jnp.minimum(expert_n, n_experts - 1).astype(jnp.int32)
   return BlockLayout(slot_A, assignment, expert_n)

@@ -4,7 +4,7 @@ Gradients are written by hand, so that operands have the compute dtype in the ba
 too.
 
 `jax.vmap` over the R members of a population (models that are trained together) uses a custom
-rule, because that of `ragged_dot` (jax 0.10.2) raises an error if the members share the weights.
+rule. The rule of `ragged_dot` (jax 0.10.2) raises an error if the members share the weights.
 If each member has its own weights, the custom rule calls `ragged_dot` once with R * E experts.
 If the members share the weights, it sorts the rows of all members together by expert.
 
@@ -64,6 +64,7 @@ def apply_ragged(
   return y_AD.reshape(n_tokens, k, -1)
 
 
+# `custom_gradient` is `jax.custom_vjp` with exact types. Argument 3, `dtype`, is not an array.
 @custom_gradient(static_argnums=(3,))
 def ragged_product(
   x_AI: jax.Array, kernel_EIO: jax.Array, sizes_E: jax.Array, dtype: str
@@ -114,6 +115,8 @@ def _product(dtype: str) -> Callable[..., jax.Array]:
       preferred_element_type=jnp.float32,
     )
 
+  # The rule of `jax.vmap` over `size` members. `batched` has True for each array with a first
+  # axis of members. The rule returns its output and True, because the output has this axis.
   @product.def_vmap
   def rule(
     size: int,

@@ -1,4 +1,4 @@
-"""Registration of the mixer `attention`, multi-head or multi-head latent, and its counts.
+"""Registration and counts of the mixer `attention`: multi-head, or multi-head latent.
 
 This file imports no jax. The specifications of the parameters of attention are in
 `lmhp.model.param_specs`.
@@ -84,6 +84,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
   # The same products as in `latent_parameter_counts`.
   query = matmul_flops(cfg.d_model, query_width)
   if cfg.query_latent_dim is not None:
+    # Down from d_model to the latent, and up from the latent to the queries.
     query = matmul_flops(cfg.query_latent_dim, cfg.d_model + query_width)
   latent = matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
   key_and_value_up = matmul_flops(
@@ -96,7 +97,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
 def pair_flops(cfg: ModelConfig) -> int:
   """Returns the forward FLOPs of one layer for one pair of a query and a key.
 
-  The products are a logit and a weighted value in each head.
+  In each head, a pair has two products: the logit, and the value times its weight.
   """
   value_dim = cfg.value_head_dim if cfg.has_latent_attention else cfg.head_dim
   return 2 * cfg.n_heads * (cfg.head_dim + value_dim)
@@ -131,8 +132,8 @@ def pairs(
   if chunked and window:
     n_full_chunks, rest = divmod(seq_len, w)
     return n_full_chunks * (w * (w + 1) // 2) + rest * (rest + 1) // 2
-  # Pairs with an earlier or the same token. An encoder has as many pairs with a later or the
-  # same token. Pairs of a token with itself are counted once.
+  # Pairs of a query with its own token and with earlier tokens. An encoder has as many pairs with
+  # the own token and with later tokens. The `seq_len` pairs with the own token count once.
   behind = seq_len * w - w * (w - 1) // 2
   return 2 * behind - seq_len if both_sides else behind
 

@@ -24,7 +24,10 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
   # The input projections are `write`, `gate` and `input`.
   projections = projection_parameters(cfg, 3 * width)

@@ -15,14 +15,20 @@ from lmhp.params import ParamSpec, linear_specs
 from lmhp.sections import keys_of
 
 _LAYERS = 'lmhp.model.mixers.layers.gated_recurrence'
+"""Module of the flax classes. It is named, not imported, because it imports jax."""
+
 LSTM_GATES = 4
 """Number of gates of an LSTM: input, forget, candidate, output."""
+
 GRU_GATES = 3
 """Number of gates of a GRU: reset, update, candidate."""
 
 
 def parameter_counts(cfg: ModelConfig, n_gates: int) -> Counts:
-  """Returns the number of parameters of the linear maps of one layer, by kind."""
+  """Returns {kind: number of parameters} of the linear maps of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   keys = keys_of(cfg, MixerKeys)
   # The map from the input to the gates has a bias for any `model.mixer_bias`.
   inputs = parameter_count(cfg.d_model, n_gates * keys.mixer_dim, bias=True)
@@ -33,7 +39,8 @@ def parameter_counts(cfg: ModelConfig, n_gates: int) -> Counts:
 
 def gru_parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of one layer of a GRU, by kind."""
-  # A GRU has one more bias, on the part of the candidate that depends on the previous state.
+  # A GRU has one more bias. It is in the part of the candidate that depends on the previous
+  # state.
   candidate_bias = Counter(other=keys_of(cfg, MixerKeys).mixer_dim)
   return parameter_counts(cfg, GRU_GATES) + candidate_bias
 
@@ -90,6 +97,7 @@ register_mixer(
     params=params('lstm'),
     keys=MixerKeys,
     resolve=resolve_mixer_keys,
+    # The bias of the forget gate starts at 1.
     custom_inits={'**/lstm/input/bias': f'{_LAYERS}:init_gate_bias'},
     fan_in_weights=('**/lstm/recurrent/kernel',),
   ),

@@ -40,6 +40,7 @@ class MixerKeys:
 
 def resolve_mixer_keys(cfg: ModelConfig) -> None:
   """Fills in `mixer_dim` and `mixer_head_dim`."""
+  # `keys_of` returns `cfg` itself, typed as `MixerKeys`.
   sizes = keys_of(cfg, MixerKeys)
   assign(
     cfg,
@@ -49,10 +50,10 @@ def resolve_mixer_keys(cfg: ModelConfig) -> None:
 
 
 def resolve_mixer_heads(cfg: ModelConfig) -> None:
-  """Fills in `mixer_dim` and `mixer_head_dim`. The first must be a multiple of the second.
+  """Fills in `mixer_dim` and `mixer_head_dim`, and checks them.
 
   Raises:
-    ConfigError: If it is not.
+    ConfigError: If `mixer_dim` is not a multiple of `mixer_head_dim`.
   """
   resolve_mixer_keys(cfg)
   sizes = keys_of(cfg, MixerKeys)
@@ -70,27 +71,27 @@ def mixer_heads(cfg: ModelConfig) -> int:
   return sizes.mixer_dim // sizes.mixer_head_dim
 
 
-def projection_parameters(cfg: ModelConfig, n_inputs: int) -> int:
+def projection_parameters(cfg: ModelConfig, projected_width: int) -> int:
   """Returns the number of parameters of the input and output projections of one layer.
 
   Args:
     cfg: Config of the model.
-    n_inputs: Sum of the output widths of the input projections, which read the residual
-      stream.
+    projected_width: Sum of the output widths of the input projections, which read the
+      residual stream.
   """
   keys = keys_of(cfg, MixerKeys)
-  inputs = parameter_count(cfg.d_model, n_inputs, keys.mixer_bias)
+  inputs = parameter_count(cfg.d_model, projected_width, keys.mixer_bias)
   return inputs + parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
 
 
-def projection_flops(cfg: ModelConfig, n_inputs: int) -> int:
+def projection_flops(cfg: ModelConfig, projected_width: int) -> int:
   """Returns the forward FLOPs of the input and output projections, for one token.
 
   Args:
     cfg: Config of the model.
-    n_inputs: Sum of the output widths of the input projections.
+    projected_width: Sum of the output widths of the input projections.
   """
-  return matmul_flops(cfg.d_model, n_inputs + keys_of(cfg, MixerKeys).mixer_dim)
+  return matmul_flops(cfg.d_model, projected_width + keys_of(cfg, MixerKeys).mixer_dim)
 
 
 def state_array(cfg: ModelConfig) -> CacheArray:

@@ -51,7 +51,11 @@ class Mamba2Keys(ConvolutionKeys):
 
 
 def resolve(cfg: ModelConfig) -> None:
-  """Fills in and checks the keys of Mamba-2."""
+  """Fills in and checks the keys of Mamba-2.
+
+  Raises:
+    ConfigError: If the keys do not fit together.
+  """
   resolve_mixer_heads(cfg)
   n_heads = mixer_heads(cfg)
   require(
@@ -63,13 +67,16 @@ def resolve(cfg: ModelConfig) -> None:
 
 
 def group_width(cfg: ModelConfig) -> int:
-  """Returns the joint width of the write vectors of all groups. Read vectors have the same."""
+  """Returns the joint width of the write vectors of all groups, or of their read vectors."""
   sizes = keys_of(cfg, Mamba2Keys)
   return sizes.state_groups * sizes.state_dim
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, Mamba2Keys).mixer_dim
   # x, write and read pass through the convolution. The gate and the steps do not.
   convolved = width + 2 * group_width(cfg)
@@ -86,8 +93,8 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 def weight_flops(cfg: ModelConfig) -> Counts:
   """Returns the forward FLOPs of one layer's projections for one token, by kind."""
   width = keys_of(cfg, Mamba2Keys).mixer_dim
-  n_inputs = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
-  return Counter(other=projection_flops(cfg, n_inputs))
+  projected_width = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
+  return Counter(other=projection_flops(cfg, projected_width))
 
 
 def sequence_flops(
@@ -129,7 +136,8 @@ register_mixer(
     weight_flops=weight_flops,
     cache_arrays=cache_arrays,
     # Axes are `contracted > produced` (see `lmhp.params`): D is d_model, I is mixer_dim, Y is
-    # `group_width`, H is the heads.
+    # `group_width`, H is the heads. For the optimizer, `log_decay` has the role of a bias, and
+    # `skip` the role of a scale.
     params=(
       *linear_specs('**/mamba2/gate', 'other', 'D > I'),
       *linear_specs('**/mamba2/input', 'other', 'D > I'),

@@ -19,7 +19,10 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, MixerKeys).mixer_dim
   # The gate has a bias for any `model.mixer_bias`.
   gate = parameter_count(cfg.d_model, width, bias=True)

@@ -51,7 +51,7 @@ class CacheArray:
   tokens: Literal['', 'decoder', 'encoder'] = ''
 
   def full_shape(self, length: int, encoder_length: int) -> tuple[int, ...]:
-    """Returns the sizes of the axes with that of the tokens, without layers and batch.
+    """Returns `shape` with the axis of tokens in front, if there is one.
 
     Args:
       length: Number of tokens that are cached.
@@ -97,8 +97,9 @@ class MixerSpec:
       fan_in ** -0.5, for any `model.init`.
     needs_decoder: True if the mixer cannot attend to later tokens, so that it needs
       `model.architecture='decoder'` without `model.prefix_lm`.
-    variant: `(cfg) -> spec`, chooses the entry of the form of the mixer that the config sets,
-      such as multi-head or latent attention. None if the mixer has one form.
+    variant: `(cfg) -> spec`, for a mixer with several forms, such as multi-head and latent
+      attention. It returns the entry of the form that the config selects. None if the mixer has
+      one form.
   """
 
   layer: str | type
@@ -134,8 +135,8 @@ def register_mixer(name: str, spec: MixerSpec) -> None:
     spec: Entry of the mixer.
 
   Raises:
-    ConfigError: If another module has registered this name, or if the section `model` has a
-      key of the mixer with another declaration.
+    ConfigError: If another module has registered this name, or if the section `model` already
+      has a key with the same name as a key of the mixer, but another declaration.
   """
   if spec.keys is not None:
     add_keys(ModelConfig, spec.keys)

@@ -22,8 +22,8 @@ class CausalConvolution(nn.Module):
   Inputs before the start of a document are zero. The convolution is computed as a sum of W
   products, because XLA's depthwise convolution is many times slower on CPU.
 
-  Dimension key: C channels, W filter width (`model.conv_width`), T = W - 1 + L tokens with the
-  inputs before the sequence.
+  Dimension key: C channels, W filter width (`model.conv_width`), T = W - 1 + L: the W - 1 inputs
+  before the sequence, then its L tokens.
 
   Attributes:
     cfg: Config of the model.

@@ -68,7 +68,7 @@ class GatedRecurrence(nn.Module):
     width = keys.mixer_dim
 
     # Gates: the part that depends on the input, and the matrix that computes the other part
-    # from the previous state.
+    # from the previous state. The first has a bias (True) for any `model.mixer_bias`.
     gate_shape = (self.N_GATES, width)
     gates_BLZI = Projection(cfg, (cfg.d_model,), gate_shape, True, name='input')(x_BLD)
     kernel = Projection(cfg, (width,), gate_shape, name='recurrent').matrix()

@@ -111,6 +111,7 @@ class Mamba2(nn.Module):
     return project(x_BLD, projections)
 
   def _head_vector(self, name: str, n_heads: int) -> jax.Array:
+    """Returns a parameter with one number for each head."""
     return self.param(name, nn.initializers.zeros_init(), (n_heads,))
 
 

@@ -42,6 +42,7 @@ class MinGRU(nn.Module):
     keys = keys_of(cfg, MixerKeys)
     width = keys.mixer_dim
 
+    # The gate has a bias (True) for any `model.mixer_bias`.
     gate = Projection(cfg, (cfg.d_model,), (width,), True, name='gate')
     candidate = Projection(cfg, (cfg.d_model,), (width,), keys.mixer_bias, name='input')
     gate_BLI, x_BLI = project(x_BLD, [gate, candidate])

@@ -167,8 +167,8 @@ def _across_chunks(
     dtype,
   )
 
-  # The state after each chunk, by a scan. If a document starts in a chunk, the state after the
-  # chunk does not depend on the state before it.
+  # The state after each chunk, by a scan. If a document starts in a chunk, the state before the
+  # chunk does not pass through it (`passes` is 0).
   previous_document_Bc1 = jnp.concatenate(
     [jnp.zeros_like(last_document_Bc1[:, :1]), last_document_Bc1[:, :-1]], axis=1
   )
