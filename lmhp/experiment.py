@@ -25,7 +25,7 @@ BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object
 
 
 def base_config(config: BaseConfig) -> ConfigDict:
-  """Returns a config as a ConfigDict. A path is the path of an experiment file.
+  """Returns a config as a ConfigDict. For a path, executes the experiment file.
 
   Raises:
     ConfigError: As for `load`.
@@ -39,14 +39,15 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
   """Executes an experiment file.
 
   Args:
-    path: Path of a Python file with `get_config()`. FILE:ARGUMENT calls
-      `get_config('ARGUMENT')`.
+    path: Path of a Python file with `get_config()`. For FILE:ARGUMENT,
+      `get_config('ARGUMENT')` is called.
 
   Returns:
     The config, and the module that the file defines.
 
   Raises:
-    ConfigError: If there is no such file, it fails, or it has no `get_config`.
+    ConfigError: If there is no such file, if it raises an error, or if it has no `get_config`
+      that returns a config.
   """
   file_path, _, argument = os.fspath(path).partition(':')
   if not os.path.isfile(file_path):
@@ -78,7 +79,7 @@ def sweep_of(module: types.ModuleType) -> object:
     module: Module that `load` returned.
 
   Raises:
-    ConfigError: If the file has no `get_sweep`, or it fails.
+    ConfigError: If the file has no `get_sweep`, or if `get_sweep` raises an error.
   """
   file_path = str(module.__file__)
   relative_path = os.path.relpath(file_path)
@@ -162,7 +163,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _missing_key(error: Exception) -> str | None:
-  """Returns the key that a ConfigDict does not have, if the error is about one.
+  """Returns the key that a ConfigDict lacks. None if the error has another reason.
 
   For `config.x`, ml_collections raises an AttributeError whose argument is a KeyError. For
   `config['x']` it raises the KeyError. The message of the KeyError begins with `'x'` or with
@@ -172,7 +173,7 @@ def _missing_key(error: Exception) -> str | None:
   if error.args and isinstance(error.args[0], KeyError):
     cause = error.args[0]
   message = str(cause.args[0]) if cause.args else ''
-  # A KeyError of any other dict has neither text.
+  # A KeyError may come from any dict. Only messages of ml_collections have one of these texts.
   is_about_key = 'config is locked' in message or 'Did you mean' in message
   if cause is error and not is_about_key:
     return None

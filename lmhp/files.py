@@ -94,7 +94,7 @@ def to_jsonable(value: Any) -> Any:
   NaN and infinity become strings (`NONFINITE_WORDS`).
   """
   kind = type(value)
-  # Most values have one of these types, and an `isinstance` check for Mapping is slow.
+  # Check the most frequent types first, because an `isinstance` check for Mapping is slow.
   if kind in _JSON_TYPES:
     return value
   if kind is float:

@@ -214,11 +214,11 @@ def generate(
   return text if model.cfg.is_encoder_decoder else prompt + text
 
 
-def _encode_prompt(tokenizer: Tokenizer, prompt: str, context: int) -> jax.Array:
+def _encode_prompt(tokenizer: Tokenizer, prompt: str, max_seq_len: int) -> jax.Array:
   """Returns the token numbers of a prompt, (L,) int32.
 
   Raises:
-    ConfigError: If the prompt is not valid Unicode, has no tokens, or has `context` tokens or
+    ConfigError: If the prompt is not valid Unicode, has no tokens, or has `max_seq_len` tokens or
       more, so that none can be added.
   """
   try:
@@ -227,10 +227,10 @@ def _encode_prompt(tokenizer: Tokenizer, prompt: str, context: int) -> jax.Array
     raise ConfigError(
       f'prompt: got the lone surrogate {prompt[error.start]!r}, expected Unicode text'
     ) from None
-  if not 0 < ids_L.size < context:
+  if not 0 < ids_L.size < max_seq_len:
     raise ConfigError(
       f'prompt: got {ids_L.size} tokens, expected at least 1 and fewer than '
-      f'model.max_seq_len={context}'
+      f'model.max_seq_len={max_seq_len}'
     )
   return ids_L
 

@@ -91,8 +91,8 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     config: JSON object.
 
   Returns:
-    One text per field in which the models differ: `PATH: got` the value of `cfg`, `expected` the
-    value of `config`. Empty if both models compute the same function.
+    `PATH: got X, expected Y` for each field in which the models differ. X is the value of `cfg`,
+    and Y that of `config`. Empty if both models compute the same function.
   """
   try:
     other = model_config(config, 'config')

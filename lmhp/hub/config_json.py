@@ -25,10 +25,13 @@ MAX_BYTES = 4_000_000
 """Largest accepted file. The largest config.json of the Hugging Face hub is much smaller."""
 
 MAX_NUMBER = 2**53
-"""Largest accepted absolute value of a whole number. A float represents all of them exactly."""
+"""Largest accepted absolute value of a whole number.
+
+A float represents every whole number up to this one exactly.
+"""
 
 MAX_DEPTH = 20
-"""Largest accepted number of nested levels. The values in the innermost object are a level."""
+"""Largest accepted number of nested levels. {"a": 1} has two levels: the object and the 1."""
 
 MAX_LAYERS = 100_000
 """Largest accepted number of layers, so that a list with one item per layer stays small."""
@@ -171,13 +174,14 @@ def model_config(
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
-  An absent key has the default of Hugging Face transformers. A key of the family is one of:
+  The key model_type selects a family (see `lmhp.hub.families`), which lists its keys:
 
-  - a key that sets fields of `ModelConfig`, such as hidden_size;
-  - a key that has only one or a few accepted values, such as is_encoder_decoder (false);
-  - a key that is ignored, because it does not change what the model computes.
+  - Some keys set fields of `ModelConfig`, such as hidden_size.
+  - Some keys have only one or a few accepted values, such as is_encoder_decoder (false).
+  - Some keys are ignored, because they do not change what the model computes.
 
-  Any other key raises an error, because it might change what the model computes.
+  A key that the family does not list raises an error, because it might change what the model
+  computes. An absent key has the default of Hugging Face transformers.
 
   Args:
     config: JSON object whose numbers are finite.
@@ -217,7 +221,8 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
   fields = table.values
   try:
     for converter in family.converters:
-      # The position encoding is 'none' until the table or a converter sets it.
+      # If no position encoding is set yet, use 'none'. The default of `ModelConfig` is 'rotary',
+      # which a model with an odd head size cannot have.
       cfg = _build_config({'position': 'none', **fields})
       fields |= converter.read(reader, cfg)
     family.check_other_keys(reader)
@@ -232,11 +237,11 @@ def _build_config(fields: ModelFields) -> ModelConfig:
 
   Checks that it has a vocabulary size, and at most `MAX_LAYERS` layers in each stack.
   """
-  # `ModelConfig` needs memory for each layer, so the depth is checked first.
+  # `ModelConfig` needs memory for each layer, so the number of layers is checked first.
   for name in ('n_layers', 'n_encoder_layers'):
-    depth = fields.get(name)
-    if isinstance(depth, (int, float)) and depth > MAX_LAYERS:
-      raise ConfigError(f'model.{name}: got {depth}, expected at most {MAX_LAYERS}')
+    number = fields.get(name)
+    if isinstance(number, (int, float)) and number > MAX_LAYERS:
+      raise ConfigError(f'model.{name}: got {number}, expected at most {MAX_LAYERS}')
 
   # `ModelConfig` checks the type of each value, which comes from a file.
   cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,7 @@ _BUFFERS = (
   r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
   r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
 )
-"""Pattern for the names of tensors in older files that are constants, not parameters."""
+"""Pattern for the names of constants in older files, such as causal masks."""
 
 _MIN_FLOAT_BYTES = 2
 """Size of the smallest accepted number, in bytes. Quantized files have smaller numbers."""
@@ -172,7 +172,10 @@ def tensors_from_params(
   param_arrays = {path: np.asarray(array) for path, array in walk_arrays(params)}
   arrays = {}
   for tensor in tensors:
-    parts = [part.read(param_arrays[part.param.path]) for part in tensor.slices]
+    parts = [
+      param_slice.read(param_arrays[param_slice.param.path])
+      for param_slice in tensor.slices
+    ]
     arrays[tensor.name] = np.ascontiguousarray(tensor.join(parts))
   return arrays
 

@@ -75,8 +75,8 @@ def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
 
   Args:
     path: Path of a directory with `config.json` and safetensors files.
-    output: Path of the experiment file, which must not exist. None is `NAME.py` in the current
-      directory, for the directory name NAME.
+    output: Path of the experiment file, which must not exist. None stands for `NAME.py` in the
+      current directory. NAME is the last part of `path`.
 
   Returns:
     The path of the experiment file.

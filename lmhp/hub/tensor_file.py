@@ -76,9 +76,10 @@ _HEADER_LENGTH_BYTES = 8
 """Number of bytes at the start of a file that hold the length of the header."""
 
 _MAX_PRINTED = 200
-"""Longest text from a file or from another error in an error message, in characters."""
+"""Longest quotation in an error message, in characters."""
 
 _ENTRY_KEYS = {'dtype', 'shape', 'data_offsets'}
+"""Keys of each tensor in a header."""
 
 
 # --- files --------------------------------------------------------------------------

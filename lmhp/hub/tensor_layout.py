@@ -41,7 +41,7 @@ class ParamSlice:
 
   @property
   def has_all_experts(self) -> bool:
-    """True for all experts together. Checkpoints store them as lmhp does, (E, I, O)."""
+    """True if the slice has all experts. A checkpoint stores them as lmhp does, as (E, I, O)."""
     # `copy_axes` are the axes that number separate matrices: layers if stacked, and experts.
     has_experts = len(self.param.copy_axes) > int(self.param.is_stacked)
     return has_experts and self.expert is None
@@ -166,7 +166,8 @@ class CheckpointTensor:
     elif self.is_transposed:
       values = values.T
 
-    # Each group has the same number of rows of a slice.
+    # Divide the rows into groups, and each group into the rows of the slices. All groups have
+    # the same number of rows of the query, for example.
     grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
     n_rows_of_group = [part.shape[0] // self.n_groups for part in self.slices]
     parts = np.split(grouped, np.cumsum(n_rows_of_group)[:-1], axis=1)

@@ -140,8 +140,8 @@ class _TensorTable:
       yield from self._tensors([param], tensor_name, _NO_SEGMENT)
       return
 
-    # Other rows are for modules, which may be in several segments. A leading dot stands for the
-    # name of a layer.
+    # Other rows are for modules, which may be in several segments. A module that a segment lacks,
+    # such as one of the other stack, is skipped. A leading dot stands for the name of a layer.
     if tensor_name.startswith('.'):
       tensor_name = self._family.layer_name + tensor_name
     for segment in self._segments:
@@ -256,6 +256,7 @@ def _with_suffix(module_name: str, last_name: str, param: Param) -> str:
   suffix = _SUFFIXES[last_name]
   has_all_experts = ParamSlice(param, 0).has_all_experts and '{e}' not in module_name
   if has_all_experts and '/experts/' in param.path:
-    # A tensor of all experts has no suffix for a weight, and the suffix `_bias` for a bias.
+    # A tensor of all experts has no suffix for a weight, and the suffix `_bias` for a bias. The
+    # condition on the path excludes other stacked matrices, such as those of the heads of RG-LRU.
     return module_name + {'kernel': '', 'bias': '_bias'}[last_name]
   return f'{module_name}.{suffix}' if suffix else module_name

@@ -1,6 +1,7 @@
 """BERT, RoBERTa and ALBERT: encoders with a normalization after each residual addition.
 
-The layers of ALBERT share one set of parameters, and its embedding is factorized.
+The layers of ALBERT share one set of parameters, and its embedding is factorized: a narrow table
+and a projection to the hidden size.
 
 Source: transformers 5, `models/bert`, `models/roberta` and `models/albert`.
 """
@@ -37,10 +38,10 @@ def _write_position_offset(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_projection(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the projection of ALBERT, after a check that the embedding is factorized.
+  """Returns `embedding_projection`, after a check of embedding_size.
 
-  transformers always projects the embedding. lmhp does it only if embedding_size is below
-  hidden_size.
+  ALBERT projects the sum of token, position and token type embeddings. transformers always has
+  this projection, lmhp only if embedding_size is below hidden_size.
   """
   accepted = f'below hidden_size={cfg.d_model}'
   reader.require(cfg.is_factorized, 'embedding_size', cfg.embedding_dim, accepted)

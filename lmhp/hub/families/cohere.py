@@ -22,9 +22,9 @@ from lmhp.model.config import ModelConfig
 def _read_layers_without_positions(
   reader: ConfigReader, cfg: ModelConfig
 ) -> ModelFields:
-  """Returns the period of the layers without positions. These are the layers without a window.
+  """Returns the period of the layers without positions, which are those without a window.
 
-  The period is 0 if all layers have a window.
+  The period is 4 if these are the layers 4, 8 and so on, and 0 if all layers have a window.
   """
   has_positions = [window is not None for window in cfg.windows]
   period = 0 if all(has_positions) else 1 + has_positions.index(False)

@@ -21,7 +21,7 @@ T = TypeVar('T')
 U = TypeVar('U')
 
 REQUIRED = object()
-"""Default of a key without a default in Hugging Face transformers. The key must be present."""
+"""Argument `default` for a key that must be present, since transformers has no default for it."""
 
 MAX_PRINTED = 80
 """Longest value in an error message, in characters."""
@@ -35,13 +35,14 @@ _TYPE_NAMES: dict[type | None, str] = {
   dict: 'an object',
   None: 'null',
 }
+"""{type of a JSON value: words for it in an error message}."""
 
 
 class ConfigReader:
   """Reads the keys of a JSON object one by one.
 
   A key that is never read might change what the model computes, so `check_all_read` raises an
-  error for it. A key that has been read counts as absent.
+  error for it. A key can be read once. After that, it counts as absent.
 
   Attributes:
     source: Name of the file, for error messages.
@@ -257,6 +258,7 @@ class FlagConverter:
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
     """Returns the flag."""
+    # `if_true` may be None, which `ModelConfig` replaces by a number. So compare with `if_false`.
     return {self.key: getattr(cfg, self.field) != self.if_false}
 
 
@@ -278,4 +280,4 @@ def _read_tanh_gelu(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 
 TANH_GELU = FunctionConverter(_read_tanh_gelu)
-"""Converter for families whose class in transformers computes the tanh form of GELU as gelu."""
+"""Converter for families in which the activation `gelu` of a file is the tanh form of GELU."""

@@ -28,15 +28,15 @@ _MAX_FACTOR = 1e18
 
 def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the sizes of the latents and of the heads, and the scale of the attention logits."""
-  # A part of each head has no positions, and the other part rotates.
-  plain_dim = reader.take_positive('qk_nope_head_dim', 128)
+  # A part of each head has no positions ("nope"), and the other part rotates ("rope").
+  nope_dim = reader.take_positive('qk_nope_head_dim', 128)
   rotary_dim = reader.take('qk_rope_head_dim', 64, int)
   fields: ModelFields = {
     'kv_latent_dim': reader.take('kv_lora_rank', 512, int),
     'query_latent_dim': reader.take('q_lora_rank', 1536, int, None),
     'value_head_dim': reader.take('v_head_dim', 128, int),
     'rotary_head_dim': rotary_dim,
-    'head_dim': plain_dim + rotary_dim,
+    'head_dim': nope_dim + rotary_dim,
     'latent_norm_eps': 1e-6,  # transformers does not use rms_norm_eps here.
   }
   # Newer files repeat qk_rope_head_dim as head_dim. The value is not needed, but a key that is
@@ -50,7 +50,7 @@ def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     copy.take_object('rope_parameters'),
   ):
     if scaling is not None:
-      fields |= _logit_scale(scaling, plain_dim + rotary_dim)
+      fields |= _logit_scale(scaling, nope_dim + rotary_dim)
   return fields
 
 
@@ -98,7 +98,7 @@ class LatentRotary(Rotary):
       ratio = cfg.attention_scale / usual_scale
       mscale = (ratio**0.5 - 1) / (magnitude - 1)
       scaling = write_scaling(cfg)
-      # Without attention_factor, two equal keys make `rotary_attention_factor` 1.
+      # mscale equals mscale_all_dim, so `_read_yarn` computes 1 for an absent attention_factor.
       keys['rope_scaling'] = {**scaling, 'mscale': mscale, 'mscale_all_dim': mscale}
     return keys
 

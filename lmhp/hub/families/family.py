@@ -140,14 +140,14 @@ class CheckpointFamily:
 
     Args:
       model_type: Name of the new family.
-      defaults: {key of this family: other default}.
+      defaults: {key of this family: default in the new family}.
       without: Keys of this family that the new one lacks.
       fixed_fields: Further or changed fixed fields.
       keys: Further or changed rows of the table.
       accepted_values: Further or changed accepted values.
       **replaced: New values of other attributes, such as `converters`. They replace the values
-        of this family. Only a mapping of `tensor_names` is joined with that of this family. Its
-        rows come first, so that they are used if two rows name a module.
+        of this family, except that the rows of `tensor_names` are kept, after the new rows. If
+        two rows name a module, the first one is used.
     """
     # Inherit the rows and the accepted values of this family.
     table = {key: row for key, row in self.keys.items() if key not in without}
@@ -169,7 +169,7 @@ class CheckpointFamily:
 
   def _with_names(self, names: object) -> object:
     """Returns new tensor names, followed by the unchanged names of this family."""
-    # If one of the two is a function of `ModelConfig`, they cannot be joined.
+    # If the new or the old names are a function of `ModelConfig`, the new ones replace the old.
     if not isinstance(names, Mapping) or not isinstance(self.tensor_names, Mapping):
       return names
     return dict(names) | {
@@ -278,8 +278,8 @@ def model_types() -> list[str]:
   """
   load_installed_plugins()
 
-  def position(name: str) -> tuple[bool, str]:
+  def sort_key(name: str) -> tuple[bool, str]:
     is_outside = FAMILIES.module_of(name).split('.')[0] != 'lmhp'
     return is_outside, name.upper()
 
-  return sorted(FAMILIES, key=position)
+  return sorted(FAMILIES, key=sort_key)

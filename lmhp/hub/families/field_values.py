@@ -64,6 +64,7 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
     return ACTIVATIONS[value]
 
   if field == 'init_scale':
+    # `has_type` refuses true and false, which `isinstance` accepts as int.
     if not isinstance(value, (int, float)) or not has_type(value, float) or value < 0:
       raise reader.error(key, value, 'a number of at least 0')
     return value / INIT_STD
@@ -76,8 +77,8 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
   Args:
     field: Field of `ModelConfig`.
     value: Value of the field.
-    default: Default of the key. If it is a name of the same activation, it is returned, because
-      the family prefers this name.
+    default: Default of the key in this family. For an activation with several names, such as
+      gelu_new and gelu_fast, the default is returned if it is one of them.
   """
   if field in ACTIVATION_FIELDS:
     if isinstance(default, str) and ACTIVATIONS.get(default) == value:
@@ -96,7 +97,7 @@ def activation_name(activation: str) -> str:
   >>> activation_name('gelu_tanh')
   'gelu_new'
   """
-  for name, ours in ACTIVATIONS.items():
-    if ours == activation:
+  for name, lmhp_name in ACTIVATIONS.items():
+    if lmhp_name == activation:
       return name
   return activation

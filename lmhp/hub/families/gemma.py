@@ -1,7 +1,8 @@
 """Gemma 1, 2 and 3 (the text model).
 
 Attention heads have a size of 256 by default. Embeddings are tied and multiplied by
-sqrt(d_model). Normalizations multiply by 1 + scale.
+sqrt(d_model). Normalizations multiply by 1 + scale. By default, every second layer of Gemma 2 and
+every sixth layer of Gemma 3 has no window.
 
 Source: transformers 5, `models/gemma`, `models/gemma2` and `models/gemma3`.
 """
@@ -111,7 +112,7 @@ GEMMA3_TEXT = register_family(
       'attn_logit_softcapping': None,
       'final_logit_softcapping': None,
     },
-    fixed_fields={'qk_norm': 'head'},
+    fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(
       EMBEDDING_SCALE,
       ATTENTION_SCALE,

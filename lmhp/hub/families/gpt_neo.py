@@ -1,6 +1,7 @@
 """GPT-Neo: GPT-2 with windows in some layers.
 
-The attention is not scaled, and the projections of query, key and value have no bias.
+The attention logits are not divided by sqrt(head_dim). The projections of query, key and value
+have no bias.
 
 Source: transformers 5, `models/gpt_neo`.
 """

@@ -1,7 +1,7 @@
 """gpt-oss 20B and 120B.
 
-Experts have biases and a clipped gate. Each attention head has a sink, a learned logit without a
-token. Every second layer has a window.
+Experts have biases and a clipped gate. Each attention head has a sink: a learned logit that is
+part of the softmax, but belongs to no token. Every second layer has a window.
 
 Source: transformers 5, `models/gpt_oss`.
 """
@@ -39,7 +39,7 @@ GPT_OSS = register_family(
     without=('mlp_bias', 'hidden_act'),
     fixed_fields={
       'activation': 'quick_gelu',
-      'gate_offset': 1.0,
+      'gate_offset': 1.0,  # activation(gate) * (up + 1)
       'feed_forward_bias': True,
       'router_bias': True,
       'attention_sinks': True,
@@ -52,7 +52,7 @@ GPT_OSS = register_family(
       'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
     # The class in transformers does not use hidden_act. Its activation is x * sigmoid(alpha x).
-    # With alpha = 1.702, this is quick_gelu.
+    # With alpha = 1.702, this is quick_gelu. The class does not use the other two keys either.
     accepted_values={
       'swiglu_alpha': (1.702,),
       'experts_per_token': (None, 4),

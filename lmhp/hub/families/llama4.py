@@ -52,6 +52,9 @@ def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
 def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of attention chunks and of the temperature of queries.
 
+  The temperature is a factor on the queries of layers without positions. It grows with the
+  position of the token.
+
   By default, a layer with positions attends within chunks, and a layer without positions
   attends to all tokens. layer_types overrides this default.
   """
@@ -113,8 +116,8 @@ LLAMA4_TEXT = register_family(
       'n_shared_experts': 1,
     },
     keys={
-      # In this type, intermediate_size is that of an expert, and intermediate_size_mlp
-      # that of a layer without experts.
+      # In this type, intermediate_size is the hidden size of an expert, and
+      # intermediate_size_mlp that of a layer without experts.
       'intermediate_size': ('d_ff_expert', 8192),
       'intermediate_size_mlp': ('d_ff', 16_384),
       'num_local_experts': ('n_experts', 16),

@@ -1,6 +1,6 @@
 """ModernBERT: an encoder with rotary positions and a gated feed-forward part.
 
-A normalization precedes each attention, except for the first one, and each feed-forward part. Two
+A normalization precedes each feed-forward part, and each attention part except the first one. Two
 of three layers have a window.
 
 Source: transformers 5, `models/modernbert`.

@@ -1,8 +1,9 @@
 """OLMo 1, 2 and 3, and OLMoE.
 
 The normalizations of OLMo 1 have no parameters. OLMo 2 normalizes queries, keys, and the outputs
-of the attention and feed-forward parts. OLMo 3 is OLMo 2 with windows. OLMoE has experts. Its
-router computes the softmax over all experts before it selects the best ones.
+of the attention and feed-forward parts. The queries of all heads are normalized as one vector, and
+so are the keys. OLMo 3 is OLMo 2 with windows. OLMoE has experts. Its router computes the softmax
+over all experts before it selects the best ones.
 
 Source: transformers 5, `models/olmo`, `models/olmo2`, `models/olmo3` and `models/olmoe`.
 """

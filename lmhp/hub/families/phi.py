@@ -47,7 +47,7 @@ PHI = register_family(
         key='qk_layernorm',
         default=False,
         field='qk_norm',
-        if_true='head',
+        if_true='head',  # with one scale for all heads
         if_false='none',
       ),
       Rotary(fraction=0.5),

@@ -40,7 +40,7 @@ def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_window(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of the window. In qwen3_moe, all layers have it or none."""
+  """Returns the fields of the window, which all layers of qwen3_moe have, or none has."""
   is_used = reader.take('use_sliding_window', False, bool)
   window = reader.take('sliding_window', 4096, int, None)
   layer = 'local' if is_used and window is not None else 'global'
@@ -82,7 +82,7 @@ QWEN3 = register_family(
       'max_position_embeddings': 32_768,
     },
     without=('mlp_bias',),
-    fixed_fields={'qk_norm': 'head'},
+    fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
   )
 )

@@ -43,8 +43,8 @@ class Rotary:
     base_local_key: Outer key of `base_local`.
     scales_only_global_layers: If True, rope_scaling applies only to the layers without a
       window (Gemma 3, OLMo 3). If False, it applies to all layers.
-    original_length: Default of the outer key original_max_position_embeddings. If it is None, a
-      file without the outer and the inner key has the value of max_position_embeddings.
+    original_length: Default of the outer key original_max_position_embeddings. If it is None,
+      and a file has neither the outer nor the inner key, max_position_embeddings is used.
     longrope_names: Values of rope_type that mean longrope in files of the family.
     default_scaling: Content of the object if a file has none (gpt-oss).
   """
@@ -82,7 +82,7 @@ class Rotary:
       fields_by_layer[layer] = self._read_object(reader, inner, defaults, cfg)
     present = [layer for layer in fields_by_layer if layer in cfg.attention_pattern]
 
-    # `present[0]` is 'global' if the model has global layers.
+    # `present[0]` is 'global' if the model has global layers, since `LAYER_TYPES` has them first.
     fields = {'position': 'rotary'} | fields_by_layer[present[0]]
     if len(present) == 2:
       fields |= self._local_fields(
@@ -91,7 +91,7 @@ class Rotary:
     return fields
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
-    """Returns the keys in the older form, which old and new readers accept."""
+    """Returns the keys in the older form, which old and new versions of transformers read."""
     if cfg.position != 'rotary':
       return {}
     keys: ConfigKeys = {self.base_key: cfg.rotary_base}
@@ -116,6 +116,7 @@ class Rotary:
     """Returns {layer type: reader of the object that applies to it}."""
     older = reader.take_object('rope_scaling')
     newer = reader.take_object('rope_parameters')
+    # An absent object has the content `default_scaling`.
     absent = ConfigReader(self.default_scaling, reader.source, 'rope_parameters.')
     if older and newer:
       raise ConfigError(
@@ -133,7 +134,8 @@ class Rotary:
         f'object for each of {", ".join(LAYER_TYPES)}'
       )
 
-    # Without objects by layer type, one object applies to all layers.
+    # Without objects by layer type, one object applies to all layers. But in some families, an
+    # older object applies only to the global layers. A key can be read once, so copy the reader.
     common = older or newer or absent
     is_local_unscaled = self.scales_only_global_layers and older is not None
     return {

@@ -98,7 +98,7 @@ def _read_original_length(
 ) -> int:
   """Returns the context length before scaling, in tokens.
 
-  `outer_length` is used if it is not None, then the inner key, then the context of the model.
+  The first one that is present is used: `outer_length`, the inner key, the context of the model.
   """
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
   length = (inner_length or cfg.max_seq_len) if outer_length is None else outer_length

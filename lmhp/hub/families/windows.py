@@ -37,7 +37,8 @@ def window_fields(
 
   Args:
     reader: Reader of the config.json, for error messages.
-    layers: 'local' for each layer with a window, 'global' for each one without.
+    layers: 'local' for each layer with a window, 'global' for each one without. One item is
+      enough if all layers are equal.
     window: Size of the window in tokens.
 
   Raises:
