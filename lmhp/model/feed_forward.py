@@ -85,5 +85,5 @@ class FeedForward(nn.Module):
       return down(activate(inputs_BLF))
 
     # The backward pass keeps only the inputs of the activation. The output of the activation is
-    # cheap to compute again.
+    # cheap to compute again. Layers run inside a scan, for which JAX advises prevent_cse=False.
     return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, projections))

@@ -27,7 +27,10 @@ class TokenPositions(NamedTuple):
 
   @property
   def distance_LM(self) -> jax.Array:
-    """Position of the query in the cache minus that of the key, (L, M) int32."""
+    """Position of each query minus that of each key, (L, M) int32.
+
+    Both are counted from the start of the cache, or without a cache from the first token.
+    """
     queries_L = self.start + jnp.arange(self.in_document_BL.shape[1])
     return queries_L[:, None] - jnp.arange(self.n_keys)[None, :]
 

@@ -202,6 +202,7 @@ class ModelConfig(
     self.check_layers()
     self.check_normalization()
     self.check_positions(self.rotary_dim)
+    # Layers can share parameters if the decoder, and the encoder if there is one, is one segment.
     stacks = [self, self.encoder] if self.is_encoder_decoder else [self]
     require(
       self,

@@ -29,7 +29,7 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
   'other' is the kind of the token mixers that are not attention.
   """
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
-  # The input projections are `write`, `gate` and `input`.
+  # The input projections are `write`, `gate` and `input` (see `ShortConvolution`).
   projections = projection_parameters(cfg, 3 * width)
   return Counter(other=projections + convolution_parameters(cfg, width))
 
