@@ -116,9 +116,9 @@ def _with_full_names(
     for name, array in arrays.items()
   }
 
-  # The first word is missing if all current names begin with the same word, and no name of the
-  # file does. Names of two words, such as lm_head.weight, never have it and do not count. A file
-  # may have lm_head.weight even if `names` lacks it, because the head is tied.
+  # The first word is missing if all current names begin with it, and no name of the file does.
+  # Names of two words, such as lm_head.weight, never begin with it and do not count. If the head
+  # is tied, `names` lacks lm_head.weight, but a file may have it.
   full_names = {*names, 'lm_head.weight'}
   prefixes = {name.split('.')[0] + '.' for name in full_names if name.count('.') > 1}
   has_prefix = any(name.startswith(tuple(prefixes)) for name in renamed)

@@ -174,7 +174,7 @@ def _read_longrope(
 
 SCALINGS: Mapping[str, ScalingReader] = {
   'linear': _read_linear,
-  'dynamic': _read_linear,
+  'dynamic': _read_linear,  # has the same key
   'llama3': _read_llama3,
   'yarn': _read_yarn,
   'longrope': _read_longrope,
