@@ -13,8 +13,8 @@ INTRODUCTION = """The second line of each key gives these facts:
 - traced: the value is an input of the compiled program, so a sweep over it compiles once.
 - default: value of a key that is not set. None often means that other keys or the data decide.
 - also called: names of this key in other libraries.
-- converted from: names in other libraries whose values have to be converted. If you use such a
-  name, an error message shows the conversion."""
+- converted from: names in other libraries whose values have to be converted. An error message
+shows the conversion if you use such a name."""
 
 
 def format_config_help() -> str:
